@@ -1,0 +1,53 @@
+package apikey
+
+import (
+	"encoding/json"
+	"net/netip"
+	"time"
+)
+
+// DocID is the canonical identity of a document: an opaque byte string that two
+// values share exactly when MongoDB treats them as the same _id. Package
+// keystore makes and reads it; others only compare it.
+type DocID string
+
+// Record is what the database says about one key, in the form that Decide
+// reads. The hash is not part of it: whoever holds a Record found it by hash.
+type Record struct {
+	// KeyID is the document's _id as text: the name of the key in answers and
+	// logs. Never empty.
+	KeyID string
+	// UserID is the principal that the key speaks for. Empty only when Defect
+	// is set.
+	UserID string
+	// OrgID and ProjectID bind the key. Empty: unbound, valid for any.
+	OrgID     string
+	ProjectID string
+	// Name is for people. May be empty.
+	Name string
+	// Scopes are held by the key; "*" and "prefix:*" are wildcards. Empty: none.
+	Scopes []string
+	// AllowedIPs restricts the client's address. Empty: any.
+	AllowedIPs []netip.Prefix
+	// ExpiresAt is the first instant at which the key is no longer valid. Zero:
+	// never.
+	ExpiresAt time.Time
+	// Metadata is a JSON object that keytail passes on unread. Empty: {}.
+	Metadata json.RawMessage
+	// Active is the document's own switch.
+	Active bool
+	// Defect says why the document cannot be read as a key, in words without
+	// any of its values. Empty: it can. A defective record is DISABLED.
+	Defect string
+}
+
+// Request is what the caller wants to do with the key.
+type Request struct {
+	// Scopes must all be held. Empty: none is needed.
+	Scopes []string
+	// OrgID and ProjectID name what the request is for. Empty: not named.
+	OrgID     string
+	ProjectID string
+	// IP is the client's address. The zero Addr: not known.
+	IP netip.Addr
+}
