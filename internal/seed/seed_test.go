@@ -1,0 +1,170 @@
+package seed
+
+import (
+	"bytes"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"go.mongodb.org/mongo-driver/v2/bson"
+)
+
+var update = flag.Bool("update", false, "write testdata/api_keys.json, examples.json and README.md anew")
+
+const dir = "../../testdata"
+
+// TestFilesAreReproducible makes the files again and compares them byte by byte
+// with those in the repository; with -update it writes them.
+func TestFilesAreReproducible(t *testing.T) {
+	g, err := generate()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, content := range map[string][]byte{
+		"api_keys.json": documentsFile(t, g.docs),
+		"examples.json": examplesFile(t, g.examples),
+		"README.md":     readmeFile(g.examples),
+	} {
+		path := filepath.Join(dir, name)
+		if *update {
+			if err := os.WriteFile(path, content, 0o644); err != nil {
+				t.Fatal(err)
+			}
+			continue
+		}
+		have, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(string(content), string(have)); diff != "" {
+			t.Errorf("%s is not what the generator makes; `go test ./internal/seed -update` writes it anew (-made +file):\n%s", name, diff)
+		}
+	}
+}
+
+// TestDocumentsSurviveTheFile: relaxed Extended JSON must not change a type.
+func TestDocumentsSurviveTheFile(t *testing.T) {
+	skipWhileUpdating(t)
+	g, err := generate()
+	if err != nil {
+		t.Fatal(err)
+	}
+	docs, err := Documents()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(docs) != 200 || len(g.docs) != 200 {
+		t.Fatalf("%d documents in the file and %d made, want 200 of each", len(docs), len(g.docs))
+	}
+	for i, doc := range g.docs {
+		want, err := bson.Marshal(doc)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(want, docs[i]) {
+			t.Errorf("document %d:\nmade %s\nread %s", i+1, bson.Raw(want), docs[i])
+		}
+	}
+}
+
+func TestFind(t *testing.T) {
+	skipWhileUpdating(t)
+	for _, name := range []string{Valid, Expired, Scoped} {
+		if example, err := Find(name); err != nil || example.Name != name {
+			t.Errorf("Find(%q) = %q, %v", name, example.Name, err)
+		}
+	}
+	if _, err := Find("nobody"); err == nil || !strings.Contains(err.Error(), `"nobody"`) {
+		t.Errorf("Find of an unknown name: %v", err)
+	}
+}
+
+// skipWhileUpdating: the embedded files are the ones of before the update.
+func skipWhileUpdating(t *testing.T) {
+	t.Helper()
+	if *update {
+		t.Skip("the files are being written; run again without -update")
+	}
+}
+
+// documentsFile is a JSON array with one document a line.
+func documentsFile(t *testing.T, docs []bson.D) []byte {
+	t.Helper()
+	lines := make([]string, len(docs))
+	for i, doc := range docs {
+		line, err := bson.MarshalExtJSON(doc, false, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		lines[i] = string(line)
+	}
+	return []byte("[\n" + strings.Join(lines, ",\n") + "\n]\n")
+}
+
+func examplesFile(t *testing.T, examples []Example) []byte {
+	t.Helper()
+	content, err := json.MarshalIndent(examples, "", "  ")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return append(content, '\n')
+}
+
+func readmeFile(examples []Example) []byte {
+	var b strings.Builder
+	b.WriteString(readmeHead)
+	for _, example := range examples {
+		fmt.Fprintf(&b, "| %s | `%s` | %s | ", example.Name, example.Key, example.Purpose)
+		for i, ask := range example.Asks {
+			if i > 0 {
+				b.WriteString("; ")
+			}
+			fmt.Fprintf(&b, "%s: `%s`", askText(ask), ask.Code)
+		}
+		b.WriteString(" |\n")
+	}
+	return []byte(b.String())
+}
+
+func askText(ask Ask) string {
+	var parts []string
+	if len(ask.Scopes) > 0 {
+		parts = append(parts, "scopes "+strings.Join(ask.Scopes, " "))
+	}
+	if ask.OrgID != "" {
+		parts = append(parts, "org "+ask.OrgID)
+	}
+	if ask.ProjectID != "" {
+		parts = append(parts, "project "+ask.ProjectID)
+	}
+	if ask.IP.IsValid() {
+		parts = append(parts, "from "+ask.IP.String())
+	}
+	if len(parts) == 0 {
+		return "alone"
+	}
+	return strings.Join(parts, ", ")
+}
+
+const readmeHead = `# Sample keys
+
+` + "`api_keys.json`" + ` holds 200 documents in the layout that keytail expects by default (collection ` + "`api_keys`" + `): a JSON
+array, one document a line, in relaxed MongoDB Extended JSON. ` + "`keytail --dev`" + ` loads it into its in-memory server; a
+real one takes it with
+
+    mongoimport --uri "$URI" --collection api_keys --jsonArray --file testdata/api_keys.json
+
+Among them are keys that are valid, expired (in 2024), disabled, bound to an organisation or a project, restricted to
+networks, and with wildcard scopes. Ids are ObjectIds, strings, UUIDs and integers. Only the keys below have a known
+secret (` + "`examples.json`" + ` has them for programs). They are public: **never put them into a collection that guards anything.**
+
+` + "`api_keys.json`, `examples.json`" + ` and this file are written by ` + "`go test ./internal/seed -update`" + ` from a fixed random sequence.
+
+| name | key | what it shows | asked with: verdict |
+|---|---|---|---|
+`
