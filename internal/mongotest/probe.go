@@ -1,0 +1,66 @@
+package mongotest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+)
+
+// probeTimeout is generous: the first command of a server that has just started
+// on a busy machine is among those asked.
+const probeTimeout = 20 * time.Second
+
+// tokenKeyTimestamp is the first byte of a resume token in MongoDB's layout: the
+// KeyString type of a timestamp, which follows it.
+const tokenKeyTimestamp = "82"
+
+// probe asks the server for the facts in s.
+func (s *Server) probe() error {
+	ctx, cancel := context.WithTimeout(context.Background(), probeTimeout)
+	defer cancel()
+	client, err := mongo.Connect(s.Options(""))
+	if err != nil {
+		return err
+	}
+	defer disconnect(client)
+	if s.Version, err = version(ctx, client); err != nil {
+		return fmt.Errorf("buildInfo: %w", err)
+	}
+	if s.MongoDBTokens, err = mongoDBTokens(ctx, client); err != nil {
+		return fmt.Errorf("opening a change stream: %w", err)
+	}
+	s.Failpoints, err = failpoints(ctx, client)
+	return err
+}
+
+func version(ctx context.Context, client *mongo.Client) (string, error) {
+	var reply struct{ Version string }
+	err := client.Database("admin").RunCommand(ctx, bson.D{{Key: "buildInfo", Value: 1}}).Decode(&reply)
+	return reply.Version, err
+}
+
+func mongoDBTokens(ctx context.Context, client *mongo.Client) (bool, error) {
+	stream, err := client.Database(databaseName("probe")).Watch(ctx, mongo.Pipeline{})
+	if err != nil {
+		return false, err
+	}
+	defer func() { _ = stream.Close(ctx) }()
+	data, ok := stream.ResumeToken().Lookup("_data").StringValueOK()
+	return ok && len(data) >= 18 && data[:2] == tokenKeyTimestamp, nil
+}
+
+// failpoints turns off a failpoint that is off, which only a server that has it
+// accepts.
+func failpoints(ctx context.Context, client *mongo.Client) (bool, error) {
+	err := client.Database("admin").RunCommand(ctx, bson.D{
+		{Key: "configureFailPoint", Value: "failCommand"}, {Key: "mode", Value: "off"},
+	}).Err()
+	if _, refused := errors.AsType[mongo.CommandError](err); refused {
+		return false, nil
+	}
+	return err == nil, err
+}
