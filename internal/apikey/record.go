@@ -27,7 +27,8 @@ type Record struct {
 	Name string
 	// Scopes are held by the key; "*" and "prefix:*" are wildcards. Empty: none.
 	Scopes []string
-	// AllowedIPs restricts the client's address. Empty: any.
+	// AllowedIPs restricts the client's address, in the form that ParseNetwork
+	// makes. Empty: any.
 	AllowedIPs []netip.Prefix
 	// ExpiresAt is the first instant at which the key is no longer valid. Zero:
 	// never.
@@ -48,6 +49,7 @@ type Request struct {
 	// OrgID and ProjectID name what the request is for. Empty: not named.
 	OrgID     string
 	ProjectID string
-	// IP is the client's address. The zero Addr: not known.
+	// IP is the client's address. The zero Addr: not known. One with a zone is
+	// in no network.
 	IP netip.Addr
 }

@@ -1,0 +1,61 @@
+package apikey
+
+import (
+	"os/exec"
+	"strings"
+	"testing"
+)
+
+func TestNamesOnTheWire(t *testing.T) {
+	t.Parallel()
+	codes := map[Code]string{
+		Unavailable: "UNAVAILABLE", Missing: "MISSING", Malformed: "MALFORMED", NotFound: "NOT_FOUND",
+		Disabled: "DISABLED", Expired: "EXPIRED", Forbidden: "FORBIDDEN",
+		InsufficientPermissions: "INSUFFICIENT_PERMISSIONS", Valid: "VALID",
+		Code(CodeCount): "UNAVAILABLE", Code(255): "UNAVAILABLE",
+	}
+	for code, want := range codes {
+		if got := code.String(); got != want {
+			t.Errorf("code %d is %q, want %q", uint8(code), got, want)
+		}
+	}
+	if len(codes) != CodeCount+2 {
+		t.Errorf("%d codes are tested, there are %d", len(codes)-2, CodeCount)
+	}
+	for source, want := range map[Source]string{
+		SourceNone: "", SourceCache: "cache", SourceFill: "fill", SourceDirect: "direct", Source(SourceCount): "",
+	} {
+		if got := source.String(); got != want {
+			t.Errorf("source %d is %q, want %q", uint8(source), got, want)
+		}
+	}
+}
+
+func TestHashFromHex(t *testing.T) {
+	t.Parallel()
+	hash := HashOf("abcdefgh")
+	if got, err := HashFromHex(hash.Hex()); err != nil || got != hash {
+		t.Errorf("there and back: %x, %v", got, err)
+	}
+	for _, text := range []string{
+		"", hash.Hex()[:63], hash.Hex() + "0", strings.ToUpper(hash.Hex()), hash.Hex()[:63] + "g", hash.Hex()[:62] + "é",
+	} {
+		if _, err := HashFromHex(text); err == nil {
+			t.Errorf("%q was read", text)
+		}
+	}
+}
+
+// The domain is pure: standard library only (DESIGN.md, section 2).
+func TestImportsTheStandardLibraryOnly(t *testing.T) {
+	t.Parallel()
+	out, err := exec.CommandContext(t.Context(), "go", "list", "-deps", "-f",
+		"{{if not .Standard}}{{.ImportPath}}{{end}}", ".").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	const self = "github.com/keytail/keytail/internal/apikey"
+	if got := strings.TrimSpace(string(out)); got != self {
+		t.Errorf("reached outside the standard library: %s", got)
+	}
+}
