@@ -1,0 +1,64 @@
+package keycache
+
+import (
+	"github.com/keytail/keytail/internal/apikey"
+	"github.com/keytail/keytail/internal/clustertime"
+)
+
+// Change is one majority-committed change of one document, as the stream
+// delivered it.
+type Change struct {
+	// ID is the changed document.
+	ID apikey.DocID
+	// Time is the change's cluster time.
+	Time clustertime.Time
+	// Hash is the hash that the event shows, if HasHash: of an insert or a
+	// replace, or of an update that sets it. A delete shows none.
+	Hash    apikey.Hash
+	HasHash bool
+	// Record is the whole record when the event carries the document (insert,
+	// replace), else nil.
+	Record *apikey.Record
+	// Refresh asks for the document to be read again soon (an update).
+	Refresh bool
+}
+
+// Apply takes in one change. It returns after all that was cached about the
+// document, or about the hash that the event shows, has become unbelievable.
+func (c *Cache) Apply(change *Change) {
+	// The order is the algorithm.
+	//
+	// The floor rises before seq: a fill that loads this seq (and so is allowed
+	// to outlive this change) loads the floor afterwards, and reads a snapshot
+	// that contains it.
+	c.raiseFloor(change.Time)
+	seq := c.seq.Add(1)
+	// The stamps are the drop. Nothing is deleted from the byte store: an entry
+	// with a lower seq0 is a miss from here on, and a fill that began earlier
+	// stores what is a miss already. They come before any later Fresh, which is
+	// a matter of program order in the one goroutine that calls both.
+	c.byID.stamp(c.byID.ofID(change.ID), seq)
+	if change.HasHash {
+		c.byHash.stamp(c.byHash.ofHash(&change.Hash), seq)
+	}
+	if change.Record != nil && change.HasHash {
+		stamp := Ticket{epoch: c.epoch.Load(), seq: seq}
+		c.Store(stamp, change.Hash, Finding{Found: true, ID: change.ID, Record: change.Record})
+	}
+	if change.Refresh {
+		c.requestRefresh(change.ID)
+	}
+}
+
+// requestRefresh never waits: what does not fit is read when it is asked for.
+func (c *Cache) requestRefresh(id apikey.DocID) {
+	select {
+	case c.refresh <- id:
+	default:
+		c.counters.refreshDropped.Add(1)
+	}
+}
+
+// Refreshes delivers the documents that updates have touched, for a fill by
+// _id. It is never closed.
+func (c *Cache) Refreshes() <-chan apikey.DocID { return c.refresh }

@@ -1,0 +1,129 @@
+package keycache
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"net/netip"
+	"time"
+	"unsafe"
+
+	"github.com/keytail/keytail/internal/apikey"
+)
+
+// Bits of a record's first byte.
+const (
+	flagActive  = 1 << 0
+	flagExpires = 1 << 1
+)
+
+// varintRoom is the most that one length or time takes.
+const varintRoom = binary.MaxVarintLen64
+
+// recordSize is an upper bound of what appendRecord writes.
+func recordSize(r *apikey.Record) int {
+	size := 1 + 9*varintRoom +
+		len(r.KeyID) + len(r.UserID) + len(r.OrgID) + len(r.ProjectID) + len(r.Name) + len(r.Defect) + len(r.Metadata)
+	for _, scope := range r.Scopes {
+		size += varintRoom + len(scope)
+	}
+	return size + len(r.AllowedIPs)*(2+len(netip.IPv6Unspecified().As16()))
+}
+
+func appendRecord(b []byte, r *apikey.Record) []byte {
+	var flags byte
+	if r.Active {
+		flags |= flagActive
+	}
+	if !r.ExpiresAt.IsZero() {
+		flags |= flagExpires
+	}
+	b = append(b, flags)
+	if !r.ExpiresAt.IsZero() {
+		// A BSON date has milliseconds, so nothing is lost.
+		b = binary.AppendVarint(b, r.ExpiresAt.UnixMilli())
+	}
+	for _, text := range [...]string{r.KeyID, r.UserID, r.OrgID, r.ProjectID, r.Name, r.Defect, string(r.Metadata)} {
+		b = appendText(b, text)
+	}
+	b = binary.AppendUvarint(b, uint64(len(r.Scopes)))
+	for _, scope := range r.Scopes {
+		b = appendText(b, scope)
+	}
+	b = binary.AppendUvarint(b, uint64(len(r.AllowedIPs)))
+	for _, prefix := range r.AllowedIPs {
+		address := prefix.Addr().AsSlice()
+		b = append(b, byte(len(address)), byte(prefix.Bits()))
+		b = append(b, address...)
+	}
+	return b
+}
+
+func appendText(b []byte, text string) []byte {
+	return append(binary.AppendUvarint(b, uint64(len(text))), text...)
+}
+
+// decodeRecord reads what appendRecord wrote. The record's strings are views of
+// value, which the caller owns and nobody writes to any more.
+func decodeRecord(value []byte) *apikey.Record {
+	d := decoder{rest: value}
+	r := &apikey.Record{}
+	flags := d.byte()
+	r.Active = flags&flagActive != 0
+	if flags&flagExpires != 0 {
+		r.ExpiresAt = time.UnixMilli(d.varint()).UTC()
+	}
+	for _, field := range [...]*string{&r.KeyID, &r.UserID, &r.OrgID, &r.ProjectID, &r.Name, &r.Defect} {
+		*field = d.text()
+	}
+	if metadata := d.bytes(d.length()); len(metadata) > 0 {
+		r.Metadata = json.RawMessage(metadata)
+	}
+	if n := d.length(); n > 0 {
+		r.Scopes = make([]string, n)
+		for i := range r.Scopes {
+			r.Scopes[i] = d.text()
+		}
+	}
+	if n := d.length(); n > 0 {
+		r.AllowedIPs = make([]netip.Prefix, n)
+		for i := range r.AllowedIPs {
+			r.AllowedIPs[i] = d.prefix()
+		}
+	}
+	return r
+}
+
+// decoder takes values off the front of rest. It reads only what this process
+// wrote itself, so a wrong length is a bug and panics by its slice bounds.
+type decoder struct{ rest []byte }
+
+func (d *decoder) byte() byte { return d.bytes(1)[0] }
+
+func (d *decoder) bytes(n int) []byte {
+	taken := d.rest[:n:n]
+	d.rest = d.rest[n:]
+	return taken
+}
+
+func (d *decoder) varint() int64 {
+	value, n := binary.Varint(d.rest)
+	d.rest = d.rest[n:]
+	return value
+}
+
+func (d *decoder) length() int {
+	value, n := binary.Uvarint(d.rest)
+	d.rest = d.rest[n:]
+	return int(value)
+}
+
+func (d *decoder) text() string {
+	text := d.bytes(d.length())
+	return unsafe.String(unsafe.SliceData(text), len(text))
+}
+
+func (d *decoder) prefix() netip.Prefix {
+	size, bits := int(d.byte()), int(d.byte())
+	address, _ := netip.AddrFromSlice(d.bytes(size))
+	return netip.PrefixFrom(address, bits)
+}

@@ -1,0 +1,69 @@
+package keycache
+
+import (
+	"encoding/json"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+
+	"github.com/keytail/keytail/internal/apikey"
+)
+
+func TestRecordSurvivesItsEncoding(t *testing.T) {
+	comparer := cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })
+	rapid.Check(t, func(t *rapid.T) {
+		want := drawRecord(t)
+		encoded := appendRecord(nil, want)
+		if bound := recordSize(want); len(encoded) > bound {
+			t.Fatalf("%d bytes written, %d announced", len(encoded), bound)
+		}
+		if diff := cmp.Diff(want, decodeRecord(encoded), comparer, equateNil); diff != "" {
+			t.Fatal(diff)
+		}
+	})
+}
+
+func TestEntrySurvivesItsEncoding(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		want := entry{
+			epoch:    rapid.Uint64().Draw(t, "epoch"),
+			seq:      rapid.Uint64().Draw(t, "seq"),
+			deadline: time.Duration(rapid.Int64().Draw(t, "deadline")),
+			idSlot:   rapid.Uint32().Draw(t, "slot"),
+			found:    rapid.Bool().Draw(t, "found"),
+			hash:     apikey.HashOf(rapid.String().Draw(t, "key")),
+		}
+		value, ok := want.encode(&apikey.Record{})
+		if !ok {
+			t.Fatal("not encoded")
+		}
+		got, _, ok := decodeEntry(value)
+		if !ok || got != want {
+			t.Fatalf("got %+v, want %+v", got, want)
+		}
+	})
+}
+
+func drawRecord(t *rapid.T) *apikey.Record {
+	text := func(label string) string { return rapid.String().Draw(t, label) }
+	r := &apikey.Record{
+		KeyID: text("id"), UserID: text("user"), OrgID: text("org"), ProjectID: text("project"),
+		Name: text("name"), Defect: text("defect"), Active: rapid.Bool().Draw(t, "active"),
+		Scopes:   rapid.SliceOf(rapid.String()).Draw(t, "scopes"),
+		Metadata: json.RawMessage(text("metadata")),
+	}
+	if rapid.Bool().Draw(t, "expires") {
+		// The range of years that JSON can show.
+		r.ExpiresAt = time.UnixMilli(rapid.Int64Range(-6e13, 2e14).Draw(t, "expires_at")).UTC()
+	}
+	for range rapid.IntRange(0, 3).Draw(t, "ips") {
+		size := rapid.SampledFrom([]int{4, 16}).Draw(t, "family")
+		bytes := rapid.SliceOfN(rapid.Byte(), size, size).Draw(t, "address")
+		address, _ := netip.AddrFromSlice(bytes)
+		r.AllowedIPs = append(r.AllowedIPs, netip.PrefixFrom(address, rapid.IntRange(0, 8*size).Draw(t, "bits")))
+	}
+	return r
+}

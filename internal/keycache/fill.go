@@ -1,0 +1,66 @@
+package keycache
+
+import (
+	"github.com/keytail/keytail/internal/apikey"
+	"github.com/keytail/keytail/internal/clustertime"
+)
+
+// Ticket is taken before a database read and vouches for what it found.
+type Ticket struct {
+	epoch uint64
+	seq   uint64
+	floor clustertime.Time
+}
+
+// Floor is the cluster time that the read must not be older than
+// (afterClusterTime, with read concern majority, on the primary). Zero: none.
+func (t Ticket) Floor() clustertime.Time { return t.floor }
+
+// Trusted reports whether the stream had its history when the ticket was
+// taken. What an untrusted ticket finds answers its own caller and no one else.
+func (t Ticket) Trusted() bool { return !odd(t.epoch) }
+
+// Begin takes a ticket. The read must start after it returns.
+func (c *Cache) Begin() Ticket {
+	var t Ticket
+	// Three loads, in this order, all before the read.
+	//
+	// The epoch first: a loss between here and the store leaves the entry with
+	// an epoch that is over.
+	t.epoch = c.epoch.Load()
+	// Then seq, before the read: a change that is applied while the read is
+	// under way gets a higher number, which invalidates the entry.
+	t.seq = c.seq.Load()
+	// The floor last. Whatever change seq counts has raised the floor before it
+	// was counted, so the read contains it. Loaded before seq it could miss a
+	// change that seq already counts: late, stale and believed.
+	t.floor = clustertime.Time(c.floor.Load())
+	return t
+}
+
+// Store keeps what a read found. Nothing is kept for a ticket that is not
+// Trusted, and a record over MaxRecordBytes is not kept either: both are read
+// again when they are asked for.
+func (c *Cache) Store(t Ticket, h apikey.Hash, f Finding) {
+	if !t.Trusted() {
+		return
+	}
+	e := entry{
+		epoch:    t.epoch,
+		seq:      t.seq,
+		deadline: c.config.Now().Sub(c.origin) + c.config.MaxAge,
+		hash:     h,
+		found:    f.Found,
+	}
+	store := c.negatives
+	if f.Found {
+		store = c.found
+		e.idSlot = c.byID.ofID(f.ID)
+	}
+	value, ok := e.encode(f.Record)
+	if !ok {
+		c.counters.oversize.Add(1)
+		return
+	}
+	store.set(&h, value)
+}

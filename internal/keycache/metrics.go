@@ -1,0 +1,70 @@
+package keycache
+
+import (
+	"sync/atomic"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// counters move off the hit path only.
+type counters struct {
+	refreshDropped atomic.Uint64
+	oversize       atomic.Uint64
+}
+
+// Stats is a look at the cache for people and gauges; its parts are read one
+// after the other.
+type Stats struct {
+	// Epoch is odd while the stream's history is lost.
+	Epoch uint64
+	// Entries and Negatives count what is held, believed or not.
+	Entries   int
+	Negatives int
+	// CapacityBytes is what the byte stores have allocated.
+	CapacityBytes int
+	// Changes is the number of changes applied.
+	Changes uint64
+}
+
+// Trusted reports whether the stream has its history.
+func (s Stats) Trusted() bool { return !odd(s.Epoch) }
+
+// Stats reads the numbers. It takes the shards' locks one by one: not for the
+// hit path.
+func (c *Cache) Stats() Stats {
+	return Stats{
+		Epoch:         c.epoch.Load(),
+		Entries:       c.found.len(),
+		Negatives:     c.negatives.len(),
+		CapacityBytes: c.found.capacity() + c.negatives.capacity(),
+		Changes:       c.seq.Load(),
+	}
+}
+
+// Trusted reports whether the stream has its history now.
+func (c *Cache) Trusted() bool { return !odd(c.epoch.Load()) }
+
+// Collectors are the cache's metrics, for one registration.
+func (c *Cache) Collectors() []prometheus.Collector {
+	gauge := func(name, help string, value func() float64) prometheus.Collector {
+		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, value)
+	}
+	counter := func(name, help string, value *atomic.Uint64) prometheus.Collector {
+		return prometheus.NewCounterFunc(prometheus.CounterOpts{Name: name, Help: help},
+			func() float64 { return float64(value.Load()) })
+	}
+	return []prometheus.Collector{
+		gauge("keytail_epoch", "Epoch of the cache: odd while the change stream's history is lost.",
+			func() float64 { return float64(c.epoch.Load()) }),
+		gauge("keytail_cache_entries", "Keys held, believed or not.",
+			func() float64 { return float64(c.found.len()) }),
+		gauge("keytail_cache_negatives", "Unknown hashes held, believed or not.",
+			func() float64 { return float64(c.negatives.len()) }),
+		gauge("keytail_cache_bytes", "Bytes allocated by the byte stores.",
+			func() float64 { return float64(c.found.capacity() + c.negatives.capacity()) }),
+		counter("keytail_changes_total", "Changes of documents applied.", &c.seq),
+		counter("keytail_refresh_dropped_total", "Refreshes dropped because their queue was full.",
+			&c.counters.refreshDropped),
+		counter("keytail_cache_oversize_total", "Records that were too large to keep.", &c.counters.oversize),
+	}
+}

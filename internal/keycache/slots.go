@@ -1,0 +1,33 @@
+package keycache
+
+import (
+	"hash/maphash"
+	"sync/atomic"
+
+	"github.com/keytail/keytail/internal/apikey"
+)
+
+// slots is a fixed table of change numbers. Unrelated keys that share a slot
+// cost each other a read, never a wrong answer: a shared slot only ever looks
+// newer than it is. The index is seeded, so that nobody outside can aim.
+type slots struct {
+	seed  maphash.Seed
+	mask  uint64
+	table []atomic.Uint64
+}
+
+func newSlots(size int, seed maphash.Seed) slots {
+	return slots{seed: seed, mask: uint64(size - 1), table: make([]atomic.Uint64, size)}
+}
+
+func (s *slots) ofHash(h *apikey.Hash) uint32 {
+	return uint32(maphash.Bytes(s.seed, h[:]) & s.mask)
+}
+
+func (s *slots) ofID(id apikey.DocID) uint32 {
+	return uint32(maphash.String(s.seed, string(id)) & s.mask)
+}
+
+func (s *slots) load(slot uint32) uint64 { return s.table[slot].Load() }
+
+func (s *slots) stamp(slot uint32, seq uint64) { s.table[slot].Store(seq) }
