@@ -1,0 +1,131 @@
+package config
+
+import (
+	"strings"
+	"testing"
+)
+
+func TestCheck(t *testing.T) {
+	const server = "--mongodb-uri=mongodb://127.0.0.1/keys"
+	for name, test := range map[string]struct {
+		args []string
+		want []string // empty: valid
+	}{
+		"a server":                {[]string{server}, nil},
+		"dev":                     {[]string{"--dev"}, nil},
+		"srv":                     {[]string{"--mongodb-uri=mongodb+srv://u:p@db.example.org/keys?w=majority"}, nil},
+		"every interface":         {[]string{server, "--addr=:8080", "--ops-addr=0.0.0.0:9090"}, nil},
+		"two free ports":          {[]string{server, "--addr=127.0.0.1:0", "--ops-addr=127.0.0.1:0"}, nil},
+		"an hour":                 {[]string{server, "--max-stale=1h", "--drain-delay=0"}, nil},
+		"nothing":                 {nil, []string{"--dev"}},
+		"both":                    {[]string{server, "--dev"}, []string{"exclude each other"}},
+		"no database":             {[]string{"--mongodb-uri=mongodb://127.0.0.1"}, []string{"no database is given"}},
+		"bad database":            {[]string{server, "--database=a.b"}, []string{"--database must have"}},
+		"long database":           {[]string{server, "--database=" + strings.Repeat("a", 64)}, []string{"at most 63 bytes"}},
+		"admin":                   {[]string{server, "--database=admin"}, []string{"--database cannot be admin"}},
+		"no collection":           {[]string{server, "--collection="}, []string{"--collection must not be empty"}},
+		"bad collection":          {[]string{server, "--collection=system.users"}, []string{"must not begin with 'system.'"}},
+		"long collection":         {[]string{server, "--collection=" + strings.Repeat("a", 251)}, []string{"at most 254 bytes"}},
+		"not a URI":               {[]string{"--mongodb-uri=db/keys"}, []string{"must begin with mongodb://"}},
+		"no port":                 {[]string{server, "--addr=127.0.0.1"}, []string{"--addr must be host:port"}},
+		"bad port":                {[]string{server, "--ops-addr=127.0.0.1:65536"}, []string{"--ops-addr must be host:port"}},
+		"same addresses":          {[]string{server, "--ops-addr=127.0.0.1:8080"}, []string{"are the same"}},
+		"stale 0":                 {[]string{server, "--max-stale=0s"}, []string{"--max-stale must be more than 0"}},
+		"stale below 0":           {[]string{server, "--max-stale=-1s"}, []string{"--max-stale must be more than 0"}},
+		"stale over an hour":      {[]string{server, "--max-stale=1h1ns"}, []string{"at most 1h"}},
+		"drain below 0":           {[]string{server, "--drain-delay=-1s"}, []string{"--drain-delay"}},
+		"no cache":                {[]string{server, "--cache-size=0"}, []string{"--cache-size must be between"}},
+		"prefix":                  {[]string{server, "--key-prefix=K_T"}, []string{"--key-prefix"}},
+		"level":                   {[]string{server, "--log-level=loud"}, []string{`--log-level must be one of debug, info, warn, error, not "loud"`}},
+		"format":                  {[]string{server, "--log-format="}, []string{"--log-format must be one of json, console, not nothing"}},
+		"dev server for everyone": {[]string{"--dev", "--dev-mongodb-addr=0.0.0.0:27127"}, []string{"must be a loopback address"}},
+		"three mistakes":          {[]string{server, "--max-stale=2h", "--addr=x", "--log-level=x"}, []string{"--max-stale", "--addr", "--log-level"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c, _ := mustLoad(t, test.args...)
+			err := c.Check()
+			if len(test.want) == 0 {
+				if err != nil {
+					t.Error(err)
+				}
+				return
+			}
+			wantAll(t, err, test.want...)
+		})
+	}
+}
+
+func TestNeitherServerNorDevNamesBoth(t *testing.T) {
+	c, _ := mustLoad(t)
+	if err := c.Check(); err == nil || !strings.Contains(err.Error(), "--mongodb-uri (KEYTAIL_MONGODB_URI)") || !strings.Contains(err.Error(), "--dev") {
+		t.Errorf("without a server: %v", err)
+	}
+}
+
+func TestDevIsRefusedInProduction(t *testing.T) {
+	for _, variable := range []string{"KEYTAIL_ENV", "ENVIRONMENT"} {
+		for _, value := range []string{"production", "Production", " production "} {
+			t.Run(variable+"="+value, func(t *testing.T) {
+				t.Setenv(variable, value)
+				c, _ := mustLoad(t, "--dev")
+				wantAll(t, c.Check(), "--dev is refused because "+variable+" is production")
+			})
+		}
+	}
+	t.Setenv("ENVIRONMENT", "staging")
+	c, _ := mustLoad(t, "--dev")
+	if err := c.Check(); err != nil {
+		t.Errorf("in staging: %v", err)
+	}
+}
+
+// TestSecretsOfTheURIAreNeverShown tries URIs that keytail or the driver would
+// misread.
+func TestSecretsOfTheURIAreNeverShown(t *testing.T) {
+	for uri, want := range map[string]string{
+		"mongodb://root:hunter2@x@db/keys":       "not escaped",
+		"mongodb://root:hunter2/x@db/keys":       "not escaped",
+		"mongodb://root:hunter2:x@db/keys":       "not escaped",
+		"mongodb://root:hunter2%zz@db/keys":      "not escaped",
+		"mongodb://root:hunter2?x@db/keys":       "not escaped",
+		"mongodb://db/keys?x=1@hunter2":          "not escaped",
+		"mongo://root:hunter2@db/keys":           "must begin with mongodb://",
+		"root:hunter2@db/keys":                   "must begin with mongodb://",
+		"mongodb://r:hunter2@db/k?timeoutMS=500": "timeoutMS",
+		"mongodb://r:hunter2@db/k?TIMEOUTms=500": "timeoutMS",
+		"mongodb://r:hunter2@db/a.b":             "--database must have",
+	} {
+		c, _ := mustLoad(t, "--mongodb-uri", uri)
+		err := c.Check()
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %q", uri, err, want)
+		}
+		if err != nil && strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("%s: the error shows the secret: %v", uri, err)
+		}
+	}
+}
+
+func TestRedact(t *testing.T) {
+	for text, want := range map[string]string{
+		"to mongodb://u:p@a:1,b:2/k failed":  "to mongodb://…@a:1,b:2/k failed",
+		"mongodb+srv://u:p@q@host/k":         "mongodb+srv://…@host/k",
+		"mongodb://host/k":                   "mongodb://host/k",
+		"mongodb://u:p@a and mongodb://v@b!": "mongodb://…@a and mongodb://…@b!",
+	} {
+		if got := Redact(text); got != want {
+			t.Errorf("Redact(%q) = %q, want %q", text, got, want)
+		}
+	}
+}
+
+func TestLoopback(t *testing.T) {
+	for addr, want := range map[string]bool{
+		"127.0.0.1:1": true, "127.9.9.9:1": true, "[::1]:1": true, "localhost:1": true, "[::ffff:127.0.0.1]:1": true,
+		":1": false, "0.0.0.0:1": false, "[::]:1": false, "10.0.0.1:1": false, "example.org:1": false, "127.0.0.1": false,
+	} {
+		if got := Loopback(addr); got != want {
+			t.Errorf("Loopback(%q) = %v", addr, got)
+		}
+	}
+}

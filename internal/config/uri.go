@@ -1,0 +1,68 @@
+package config
+
+import (
+	"errors"
+	"net/url"
+	"regexp"
+	"strings"
+)
+
+// uriSecrets matches what stands between the scheme and the host of a MongoDB
+// URI. It is greedy: a password with an unescaped '@' goes as well.
+var uriSecrets = regexp.MustCompile(`(mongodb(?:\+srv)?://)\S*@`)
+
+// Redact takes the user and password out of every MongoDB URI in a text.
+func Redact(text string) string { return uriSecrets.ReplaceAllString(text, "${1}…@") }
+
+// Errors about --mongodb-uri. None quotes the URI.
+var (
+	errURIScheme  = errors.New("--mongodb-uri must begin with mongodb:// or mongodb+srv://")
+	errURIEscape  = errors.New("--mongodb-uri holds a user name or password that is not escaped: write '@' as %40, ':' as %3A, '/' as %2F, '%' as %25")
+	errURITimeout = errors.New("--mongodb-uri sets timeoutMS, which would end the change stream over and over; take it out")
+)
+
+// checkURI finds what the driver would misread or show. The driver's own checks
+// come later, when the client is made.
+func checkURI(uri string) error {
+	scheme, rest, found := strings.Cut(uri, "://")
+	if !found || scheme != "mongodb" && scheme != "mongodb+srv" {
+		return errURIScheme
+	}
+	// The driver cuts at the first '@', so that the rest of a password with an
+	// unescaped one would be taken for the host, and shown in errors.
+	beforeQuery, query, _ := strings.Cut(rest, "?")
+	user, _, _ := strings.Cut(beforeQuery, "@")
+	if strings.Count(beforeQuery, "@") > 1 || strings.Contains(query, "@") {
+		return errURIEscape
+	}
+	if strings.Contains(beforeQuery, "@") && !userInfoEscaped(user) {
+		return errURIEscape
+	}
+	for option := range strings.FieldsFuncSeq(query, func(r rune) bool { return r == '&' || r == ';' }) {
+		if name, _, _ := strings.Cut(option, "="); strings.EqualFold(name, "timeoutMS") {
+			return errURITimeout
+		}
+	}
+	return nil
+}
+
+// userInfoEscaped reports whether user[:password] can be read in one way only.
+func userInfoEscaped(userInfo string) bool {
+	if strings.Count(userInfo, ":") > 1 || strings.Contains(userInfo, "/") {
+		return false
+	}
+	_, err := url.PathUnescape(userInfo)
+	return err == nil
+}
+
+// uriDatabase is the database in a URI's path, or "".
+func uriDatabase(uri string) string {
+	_, rest, _ := strings.Cut(uri, "://")
+	rest, _, _ = strings.Cut(rest, "?")
+	_, path, _ := strings.Cut(rest, "/")
+	name, err := url.PathUnescape(path)
+	if err != nil {
+		return ""
+	}
+	return name
+}
