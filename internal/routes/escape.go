@@ -1,0 +1,53 @@
+package routes
+
+import "strings"
+
+// escape percent-encodes what cannot stand in a header value as itself: bytes
+// that are not printable ASCII; '%', so that decoding is exact; '"' and '\',
+// which end or escape a quoted-string; and the space, which separates scopes and
+// is trimmed at the ends. Bytes, not characters, as in RFC 3986, section 2.1.
+func escape(text string) string {
+	for i := range len(text) {
+		if !plain(text[i]) {
+			var b strings.Builder
+			b.Grow(len(text) + 8)
+			appendEscaped(&b, text)
+			return b.String()
+		}
+	}
+	return text
+}
+
+// joinScopes escapes scopes and puts a space between them.
+func joinScopes(scopes []string) string {
+	if len(scopes) == 1 {
+		return escape(scopes[0])
+	}
+	var b strings.Builder
+	for i, scope := range scopes {
+		if i > 0 {
+			b.WriteByte(' ')
+		}
+		appendEscaped(&b, scope)
+	}
+	return b.String()
+}
+
+func appendEscaped(b *strings.Builder, text string) {
+	const digits = "0123456789ABCDEF"
+	for i := range len(text) {
+		c := text[i]
+		if plain(c) {
+			b.WriteByte(c)
+			continue
+		}
+		b.WriteByte('%')
+		b.WriteByte(digits[c>>4])
+		b.WriteByte(digits[c&15])
+	}
+}
+
+// plain reports whether a byte stands for itself.
+func plain(c byte) bool {
+	return c > ' ' && c <= '~' && c != '%' && c != '"' && c != '\\'
+}

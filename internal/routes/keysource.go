@@ -1,0 +1,185 @@
+package routes
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"net/textproto"
+	"net/url"
+	"slices"
+	"strings"
+)
+
+// sourceKind is the place of a KeySource.
+type sourceKind uint8
+
+const (
+	fromBearer sourceKind = iota + 1
+	fromHeader
+	fromQuery
+	fromCookie
+)
+
+// KeySource is a place in a request where forward-auth looks for the key. The
+// zero value is no place. ParseKeySources makes them.
+type KeySource struct {
+	kind sourceKind
+	name string // of the header (canonical), query parameter or cookie
+}
+
+// String is the form that ParseKeySources reads.
+func (s KeySource) String() string {
+	switch s.kind {
+	case fromBearer:
+		return "bearer"
+	case fromHeader:
+		if s.name == headerAPIKey {
+			return "x-api-key"
+		}
+		return "header:" + s.name
+	case fromQuery:
+		return "query:" + s.name
+	case fromCookie:
+		return "cookie:" + s.name
+	}
+	return ""
+}
+
+const headerAPIKey = "X-Api-Key"
+
+// DefaultKeySources are bearer and x-api-key.
+func DefaultKeySources() []KeySource {
+	return []KeySource{{kind: fromBearer}, {kind: fromHeader, name: headerAPIKey}}
+}
+
+// ParseKeySources reads the places where a key may be: bearer (the credentials
+// of "Authorization: Bearer"), x-api-key, header:NAME, query:NAME, cookie:NAME.
+// Repetitions count once. No places at all is DefaultKeySources. The error names
+// every place that cannot be read.
+func ParseKeySources(texts []string) ([]KeySource, error) {
+	if len(texts) == 0 {
+		return DefaultKeySources(), nil
+	}
+	var sources []KeySource
+	var mistakes []error
+	for _, text := range texts {
+		source, err := parseKeySource(text)
+		if err != nil {
+			mistakes = append(mistakes, fmt.Errorf("key source %q: %w", text, err))
+			continue
+		}
+		if !slices.Contains(sources, source) {
+			sources = append(sources, source)
+		}
+	}
+	return sources, errors.Join(mistakes...)
+}
+
+func parseKeySource(text string) (KeySource, error) {
+	switch text {
+	case "bearer":
+		return KeySource{kind: fromBearer}, nil
+	case "x-api-key":
+		return KeySource{kind: fromHeader, name: headerAPIKey}, nil
+	}
+	kind, name, _ := strings.Cut(text, ":")
+	if kind != "header" && kind != "query" && kind != "cookie" {
+		return KeySource{}, errors.New("it is none of bearer, x-api-key, header:NAME, query:NAME and cookie:NAME")
+	}
+	if !isToken(name) {
+		return KeySource{}, errors.New("the name may have letters, digits and !#$%&'*+-.^_`|~ only, and not be empty")
+	}
+	switch kind {
+	case "header":
+		return headerSource(name)
+	case "query":
+		if reservedParameter(name) {
+			return KeySource{}, errors.New("this query parameter already names a requirement")
+		}
+		return KeySource{kind: fromQuery, name: name}, nil
+	}
+	return KeySource{kind: fromCookie, name: name}, nil
+}
+
+// headerSource refuses headers that mean something else here, or that
+// net/http takes out of a request.
+func headerSource(name string) (KeySource, error) {
+	name = textproto.CanonicalMIMEHeaderKey(name)
+	switch name {
+	case "Authorization":
+		return KeySource{}, errors.New(`the key is read from this header by "bearer"`)
+	case "Cookie":
+		return KeySource{}, errors.New(`the key is read from this header by "cookie:NAME"`)
+	case headerRequestID, headerForwardedFor, "Host", "Connection", "Content-Length", "Transfer-Encoding", "Trailer":
+		return KeySource{}, errors.New("this header has another meaning")
+	}
+	return KeySource{kind: fromHeader, name: name}, nil
+}
+
+// isToken reports whether name is a token of RFC 9110, section 5.6.2.
+func isToken(name string) bool {
+	if name == "" {
+		return false
+	}
+	for i := range len(name) {
+		c := name[i]
+		letter := c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z'
+		if !letter && (c < '0' || c > '9') && strings.IndexByte("!#$%&'*+-.^_`|~", c) < 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// sentKey collects what a request offers as its key. One key in two places, or
+// twice in one place, is one key; an empty value is none.
+type sentKey struct {
+	text string
+	two  bool // two different texts were offered
+}
+
+func (k *sentKey) offer(text string) {
+	switch {
+	case text == "" || text == k.text:
+	case k.text == "":
+		k.text = text
+	default:
+		k.two = true
+	}
+}
+
+// findKey looks for a request's key in all sources.
+func findKey(sources []KeySource, r *http.Request, query url.Values) sentKey {
+	var key sentKey
+	for _, source := range sources {
+		switch source.kind {
+		case fromBearer:
+			for _, value := range r.Header["Authorization"] {
+				key.offer(bearerToken(value))
+			}
+		case fromHeader:
+			for _, value := range r.Header[source.name] {
+				key.offer(value)
+			}
+		case fromQuery:
+			for _, value := range query[source.name] {
+				key.offer(value)
+			}
+		case fromCookie:
+			for _, cookie := range r.CookiesNamed(source.name) {
+				key.offer(cookie.Value)
+			}
+		}
+	}
+	return key
+}
+
+// bearerToken is what follows "Bearer " in any case (RFC 9110, section 11.1),
+// "" for another scheme.
+func bearerToken(value string) string {
+	scheme, token, found := strings.Cut(value, " ")
+	if !found || !strings.EqualFold(scheme, "Bearer") {
+		return ""
+	}
+	return strings.Trim(token, " ")
+}

@@ -1,0 +1,143 @@
+package routes
+
+import (
+	"encoding/json"
+	"errors"
+	"net/http"
+	"time"
+
+	"github.com/gin-gonic/gin"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"go.uber.org/zap"
+)
+
+// Status is how the instance is, as readyz shows it.
+type Status struct {
+	// State is connecting, preloading, live, stale or down.
+	State string
+	// Ready: from the first time live until shutdown begins.
+	Ready bool
+	// Strict: live now, and no shutdown has begun.
+	Strict bool
+	// StalenessMS is the age of the truth in milliseconds. Negative: not known.
+	StalenessMS int64
+	// Epoch is the cache's epoch; odd while history is lost.
+	Epoch uint64
+	// Complete: the cache holds every key.
+	Complete bool
+	// Entries in the cache.
+	Entries int
+	// LagMS is how long the last change took to get here, in milliseconds.
+	// Negative: not known.
+	LagMS int64
+	// LastLoss is the last time that history was lost. Nil: never.
+	LastLoss *Loss
+}
+
+// Loss is a gap in the change stream.
+type Loss struct {
+	At     time.Time
+	Reason string
+}
+
+// OperationsConfig is what the operations listener needs. Both functions are
+// called from many goroutines at once.
+type OperationsConfig struct {
+	// Status is required.
+	Status func() Status
+	// Gatherer holds the metrics. Required.
+	Gatherer prometheus.Gatherer
+	// Logger gets a line for each request at debug level, panics, and metrics
+	// that cannot be gathered. Nil: none.
+	Logger *zap.Logger
+}
+
+// NewOperations makes the handler of the operations listener: livez, readyz and
+// metrics.
+func NewOperations(config OperationsConfig) (http.Handler, error) {
+	if config.Status == nil || config.Gatherer == nil {
+		return nil, errors.New("routes: the operations listener needs a status and a gatherer")
+	}
+	logger := named(config.Logger)
+	// NewStdLogAt fails for levels that do not exist only.
+	errorLog, err := zap.NewStdLogAt(logger, zap.ErrorLevel)
+	if err != nil {
+		return nil, err
+	}
+	metrics := gin.WrapH(promhttp.HandlerFor(config.Gatherer, promhttp.HandlerOpts{
+		ErrorLog: errorLog,
+		// One collector in trouble must not hide all the others.
+		ErrorHandling: promhttp.ContinueOnError,
+	}))
+	engine := newEngine(logger)
+	for path, handler := range map[string]gin.HandlerFunc{
+		pathLive: live, "/readyz": ready(config.Status), "/metrics": metrics,
+	} {
+		engine.GET(path, handler)
+		engine.HEAD(path, handler)
+	}
+	return engine, nil
+}
+
+// readiness is readyz's body.
+type readiness struct {
+	State       string    `json:"state"`
+	StalenessMS *int64    `json:"staleness_ms"`
+	Epoch       uint64    `json:"epoch"`
+	Complete    bool      `json:"complete"`
+	Entries     int       `json:"entries"`
+	LagMS       *int64    `json:"lag_ms"`
+	LastLoss    *lastLoss `json:"last_loss"`
+}
+
+type lastLoss struct {
+	At     string `json:"at"`
+	Reason string `json:"reason"`
+}
+
+// ready answers 200 or 503 with the same body, so that a person sees why.
+func ready(status func() Status) gin.HandlerFunc {
+	return func(c *gin.Context) {
+		strict, ok := wantsStrict(c.Request.URL.RawQuery)
+		if !ok {
+			writeProblem(c, codeBadRequest, "the query may be strict=1, strict=0 or nothing")
+			return
+		}
+		s := status()
+		code := http.StatusServiceUnavailable
+		if strict && s.Strict || !strict && s.Ready {
+			code = http.StatusOK
+		}
+		body, err := json.Marshal(readinessOf(&s))
+		if err != nil {
+			panic(err)
+		}
+		c.Data(code, "application/json", body)
+	}
+}
+
+// wantsStrict reads readyz's query. A misspelt one must not be taken for the
+// lenient question.
+func wantsStrict(query string) (strict, ok bool) {
+	return query == "strict=1", query == "" || query == "strict=0" || query == "strict=1"
+}
+
+func readinessOf(s *Status) *readiness {
+	r := &readiness{
+		State: s.State, StalenessMS: knownMS(s.StalenessMS), Epoch: s.Epoch, Complete: s.Complete,
+		Entries: s.Entries, LagMS: knownMS(s.LagMS),
+	}
+	if s.LastLoss != nil {
+		r.LastLoss = &lastLoss{At: s.LastLoss.At.UTC().Format(millis), Reason: s.LastLoss.Reason}
+	}
+	return r
+}
+
+// knownMS is nil for a negative number.
+func knownMS(ms int64) *int64 {
+	if ms < 0 {
+		return nil
+	}
+	return &ms
+}

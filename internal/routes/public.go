@@ -1,0 +1,123 @@
+package routes
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/netip"
+	"strings"
+
+	"github.com/gin-gonic/gin"
+	"go.uber.org/zap"
+
+	"github.com/keytail/keytail/internal/apikey"
+)
+
+// The public listener's paths.
+const (
+	pathVerify = "/v1/keys/verify"
+	pathAuth   = "/v1/auth"
+	pathLive   = "/livez"
+)
+
+// DefaultRealm is the realm in WWW-Authenticate when none is configured.
+const DefaultRealm = "keytail"
+
+// Validator judges keys. Its methods are called from many goroutines at once.
+type Validator interface {
+	// Validate judges the key with this text for this request; "" is Missing.
+	// req is only valid during the call. The verdict's record is shared, so
+	// handlers only read it.
+	Validate(ctx context.Context, keyText string, req *apikey.Request) apikey.Verdict
+	// Refuse is a verdict without a look-up, for what is no key before anybody
+	// looks, counted like the others.
+	Refuse(code apikey.Code) apikey.Verdict
+}
+
+// PublicConfig is what the public listener needs.
+type PublicConfig struct {
+	// Validator is required.
+	Validator Validator
+	// KeySources are where forward-auth looks for the key. Empty:
+	// DefaultKeySources.
+	KeySources []KeySource
+	// TrustedProxies may say in X-Forwarded-For whom they speak for. Empty: the
+	// peer is the client.
+	TrustedProxies []netip.Prefix
+	// Realm is shown in WWW-Authenticate: printable ASCII. Empty: DefaultRealm.
+	Realm string
+	// Logger gets a line for each request at debug level, and panics. Nil: none.
+	Logger *zap.Logger
+}
+
+// public holds what its handlers share; nothing of it changes after NewPublic.
+type public struct {
+	validator Validator
+	sources   []KeySource
+	proxies   []netip.Prefix
+	challenge string // `Bearer realm="..."`
+}
+
+// NewPublic makes the handler of the public listener: verify, forward-auth and
+// livez. The error says what is wrong in the configuration.
+func NewPublic(config PublicConfig) (http.Handler, error) {
+	if config.Validator == nil {
+		return nil, errors.New("routes: the public listener needs a validator")
+	}
+	realm, err := quotedRealm(config.Realm)
+	if err != nil {
+		return nil, err
+	}
+	p := &public{
+		validator: config.Validator, sources: config.KeySources, proxies: config.TrustedProxies,
+		challenge: "Bearer realm=" + realm,
+	}
+	if len(p.sources) == 0 {
+		p.sources = DefaultKeySources()
+	}
+	engine := newEngine(named(config.Logger))
+	engine.POST(pathVerify, p.verify)
+	engine.Any(pathAuth, p.auth)
+	engine.NoMethod(p.otherMethod)
+	engine.GET(pathLive, live)
+	engine.HEAD(pathLive, live)
+	return engine, nil
+}
+
+// otherMethod sends methods that Gin's Any does not list (PROPFIND, PURGE and
+// whatever a client makes up) to forward-auth too: there the method is never a
+// reason for an answer.
+func (p *public) otherMethod(c *gin.Context) {
+	if c.Request.URL.EscapedPath() == pathAuth {
+		c.Writer.Header().Del("Allow")
+		p.auth(c)
+		return
+	}
+	methodNotAllowed(c)
+}
+
+// live says that the process answers, and nothing about MongoDB.
+func live(c *gin.Context) {
+	c.Data(http.StatusOK, "text/plain; charset=utf-8", []byte("ok\n"))
+}
+
+// quotedRealm makes a quoted-string of RFC 9110, section 5.6.4.
+func quotedRealm(realm string) (string, error) {
+	if realm == "" {
+		realm = DefaultRealm
+	}
+	for i := range len(realm) {
+		if realm[i] < 0x20 || realm[i] > 0x7e {
+			return "", errors.New("routes: the realm may have printable ASCII characters only")
+		}
+	}
+	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(realm) + `"`, nil
+}
+
+// named gives nil a place to log to.
+func named(logger *zap.Logger) *zap.Logger {
+	if logger == nil {
+		return zap.NewNop()
+	}
+	return logger.Named("routes")
+}

@@ -1,0 +1,193 @@
+package routes
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"mime"
+	"net/http"
+	"net/netip"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/keytail/keytail/internal/apikey"
+)
+
+// maxBody bounds verify's body, in bytes (HTTP.md, section 2).
+const maxBody = 16 << 10
+
+// question is verify's body.
+type question struct {
+	key     string // "": absent
+	request apikey.Request
+}
+
+// readQuestion reads verify's body. Each way to read it two ways is refused,
+// since whoever stands in front of keytail may have read it the other way.
+func readQuestion(c *gin.Context) (*question, *callerError) {
+	if err := checkMediaType(c.Request.Header); err != nil {
+		return nil, err
+	}
+	body, err := readBody(c)
+	if err != nil {
+		return nil, err
+	}
+	// encoding/json would replace what is not UTF-8, and say nothing.
+	if !utf8.Valid(body) {
+		return nil, badRequest("the body is not valid UTF-8")
+	}
+	if !json.Valid(body) {
+		return nil, badRequest("the body is not one JSON value")
+	}
+	return parseQuestion(body)
+}
+
+// checkMediaType wants JSON and nothing around it.
+func checkMediaType(header http.Header) *callerError {
+	if types := header["Content-Type"]; len(types) != 1 || !isJSON(types[0]) {
+		return &callerError{codeMediaType, "the body must be JSON, sent with Content-Type: application/json"}
+	}
+	if encoding := header.Get("Content-Encoding"); encoding != "" && !strings.EqualFold(encoding, "identity") {
+		return &callerError{codeMediaType, "the body must be sent without Content-Encoding"}
+	}
+	return nil
+}
+
+// isJSON reports whether a Content-Type is JSON. Its parameters, even broken
+// ones, are not looked at: none changes how JSON is read (RFC 8259, section 11).
+func isJSON(contentType string) bool {
+	mediaType, _, err := mime.ParseMediaType(contentType)
+	return mediaType == "application/json" && (err == nil || errors.Is(err, mime.ErrInvalidMediaParameter))
+}
+
+// readBody reads at most maxBody bytes, and nothing of a body that says that it
+// is longer.
+func readBody(c *gin.Context) ([]byte, *callerError) {
+	tooLarge := &callerError{codeBodyTooLarge, "the body may have 16 KiB"}
+	if c.Request.ContentLength > maxBody {
+		c.Header("Connection", "close")
+		return nil, tooLarge
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(c.Writer, c.Request.Body, maxBody))
+	var limit *http.MaxBytesError
+	switch {
+	case errors.As(err, &limit):
+		c.Header("Connection", "close")
+		return nil, tooLarge
+	case err != nil:
+		return nil, badRequest("the body could not be read to its end")
+	}
+	return body, nil
+}
+
+// parseQuestion walks the tokens of valid JSON. Decoding into a struct would
+// not do: it takes the last of two fields with one name, ignores case, and
+// takes null for anything.
+func parseQuestion(body []byte) (*question, *callerError) {
+	tokens := json.NewDecoder(bytes.NewReader(body))
+	if next(tokens) != json.Delim('{') {
+		return nil, badRequest("the body must be a JSON object")
+	}
+	var q question
+	seen := make(map[string]bool, 5)
+	for tokens.More() {
+		name, _ := next(tokens).(string)
+		if seen[name] {
+			return nil, badRequest("a field is given twice")
+		}
+		seen[name] = true
+		if err := q.readField(name, tokens); err != nil {
+			return nil, err
+		}
+	}
+	return &q, nil
+}
+
+// readField reads the value of one field.
+func (q *question) readField(name string, tokens *json.Decoder) (err *callerError) {
+	switch name {
+	case "key":
+		q.key, err = readString(name, tokens)
+	case "scopes":
+		q.request.Scopes, err = readScopes(tokens)
+	case "org_id":
+		q.request.OrgID, err = readID(name, tokens)
+	case "project_id":
+		q.request.ProjectID, err = readID(name, tokens)
+	case "ip":
+		q.request.IP, err = readIP(tokens)
+	default:
+		err = badRequest("the body may have the fields key, scopes, org_id, project_id and ip, and has another")
+	}
+	return err
+}
+
+// next is the next token of valid JSON; there is one, so there is no error.
+func next(tokens *json.Decoder) json.Token {
+	token, _ := tokens.Token()
+	return token
+}
+
+func readString(name string, tokens *json.Decoder) (string, *callerError) {
+	text, ok := next(tokens).(string)
+	if !ok {
+		return "", badRequest(name + " must be a string")
+	}
+	return text, nil
+}
+
+func readID(name string, tokens *json.Decoder) (string, *callerError) {
+	id, err := readString(name, tokens)
+	if err == nil {
+		err = checkID(name, id)
+	}
+	if err == nil {
+		err = checkEscapes(name, id)
+	}
+	return id, err
+}
+
+func readScopes(tokens *json.Decoder) ([]string, *callerError) {
+	const mustBe = "scopes must be an array of strings"
+	if next(tokens) != json.Delim('[') {
+		return nil, badRequest(mustBe)
+	}
+	var scopes []string
+	for tokens.More() {
+		scope, ok := next(tokens).(string)
+		if !ok {
+			return nil, badRequest(mustBe)
+		}
+		if err := checkEscapes("a scope", scope); err != nil {
+			return nil, err
+		}
+		scopes = append(scopes, scope)
+	}
+	next(tokens)
+	return scopes, checkScopes(scopes)
+}
+
+func readIP(tokens *json.Decoder) (netip.Addr, *callerError) {
+	text, problem := readString("ip", tokens)
+	if problem != nil {
+		return netip.Addr{}, problem
+	}
+	addr, err := netip.ParseAddr(text)
+	if err != nil || addr.Zone() != "" {
+		return netip.Addr{}, badRequest("ip must be an IPv4 or IPv6 address without a zone")
+	}
+	return addr.Unmap(), nil
+}
+
+// checkEscapes refuses half of a surrogate pair ("\ud800"), which encoding/json
+// turns into the replacement character. That character itself is refused with
+// it: no id or scope has it on purpose. (In a key it is malformed anyway.)
+func checkEscapes(name, text string) *callerError {
+	if strings.ContainsRune(text, utf8.RuneError) {
+		return badRequest(name + " has half of a surrogate pair, or the replacement character")
+	}
+	return nil
+}

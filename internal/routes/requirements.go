@@ -1,0 +1,79 @@
+package routes
+
+import (
+	"net/url"
+	"slices"
+
+	"github.com/keytail/keytail/internal/apikey"
+)
+
+// The query parameters of forward-auth.
+const (
+	paramScope   = "scope"
+	paramOrg     = "org_id"
+	paramProject = "project_id"
+)
+
+// maxScopes bounds the work for one request: each needed scope is compared with
+// each that the key holds.
+const maxScopes = 100
+
+// reservedParameter reports whether a query parameter holds a requirement.
+func reservedParameter(name string) bool {
+	return name == paramScope || name == paramOrg || name == paramProject
+}
+
+// parseRequirements reads forward-auth's query, which the proxy's own
+// configuration sets. It is read in full or not at all: a parameter that is
+// skipped would be a requirement that is not held.
+func parseRequirements(query url.Values, sources []KeySource) (apikey.Request, *callerError) {
+	var req apikey.Request
+	for name, values := range query {
+		var err *callerError
+		switch name {
+		case paramScope:
+			req.Scopes, err = values, checkScopes(values)
+		case paramOrg:
+			req.OrgID, err = single(name, values)
+		case paramProject:
+			req.ProjectID, err = single(name, values)
+		default:
+			if !slices.Contains(sources, KeySource{kind: fromQuery, name: name}) {
+				err = badRequest("the query may have scope (repeated), org_id and project_id, and has something else")
+			}
+		}
+		if err != nil {
+			return apikey.Request{}, err
+		}
+	}
+	return req, nil
+}
+
+// single reads an id that may be given once.
+func single(name string, values []string) (string, *callerError) {
+	if len(values) != 1 {
+		return "", badRequest(name + " may be given once")
+	}
+	return values[0], checkID(name, values[0])
+}
+
+// checkScopes checks the scopes that a request needs.
+func checkScopes(scopes []string) *callerError {
+	if len(scopes) > maxScopes {
+		return badRequest("at most 100 scopes can be asked for at once")
+	}
+	for _, scope := range scopes {
+		if err := apikey.ValidScope(scope); err != nil {
+			return badRequest("a scope cannot be read (each is given by itself): " + err.Error())
+		}
+	}
+	return nil
+}
+
+// checkID checks an id that a request names.
+func checkID(name, id string) *callerError {
+	if err := apikey.ValidID(id); err != nil {
+		return badRequest(name + " cannot be read: " + err.Error())
+	}
+	return nil
+}
