@@ -1,0 +1,10 @@
+// Package changestream tails the change stream of the keys' database and tells
+// the cache what has changed, in order, or that it can no longer know.
+//
+// One goroutine, the one that calls Tail.Run, owns the stream: it reads, applies,
+// and reads again, with no queue between. When the stream ends it is resumed
+// exactly after the last change that was applied, for as long as it takes; when
+// that cannot be done, a loss is declared and a new stream is opened.
+//
+// DESIGN.md beside this file says what counts as a loss and why.
+package changestream

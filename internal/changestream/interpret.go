@@ -1,0 +1,107 @@
+package changestream
+
+import (
+	"fmt"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+
+	"github.com/keytail/keytail/internal/keycache"
+	"github.com/keytail/keytail/internal/keystore"
+)
+
+// The operation types that keytail knows. Any other one on its collection is a
+// loss: what it did to the documents is not known.
+const (
+	kindInsert       = "insert"
+	kindUpdate       = "update"
+	kindReplace      = "replace"
+	kindDelete       = "delete"
+	kindDrop         = "drop"
+	kindRename       = "rename"
+	kindDropDatabase = "dropDatabase"
+	kindInvalidate   = "invalidate"
+)
+
+// meaning is what one event does to the cache: a change, or a loss, or nothing.
+type meaning struct {
+	// change is set for a change of one document.
+	change *keycache.Change
+	// document is what an insert or replace carried.
+	document *keystore.Document
+	// loss is set when the history ends with this event.
+	loss *lossError
+}
+
+// interpret says what an event means. It repeats the test of the server-side
+// filter, so a server that delivers too much costs only time.
+func interpret(schema *keystore.Schema, e *event) (meaning, error) {
+	switch {
+	case e.kind == kindDropDatabase:
+		return meaning{loss: lost(reasonDropDatabase, nil)}, nil
+	case e.kind == kindInvalidate:
+		return meaning{loss: lost(reasonInvalidate, nil)}, nil
+	case e.kind == kindRename && (e.collection == schema.Collection || e.renamedTo == schema.Collection):
+		return meaning{loss: lost(reasonRename, nil)}, nil
+	case e.collection == "":
+		return meaning{loss: lost(reasonUnknownType, fmt.Errorf("an event of type %q for no collection", e.kind))}, nil
+	case e.collection != schema.Collection:
+		return meaning{}, nil
+	}
+	switch e.kind {
+	case kindDrop:
+		return meaning{loss: lost(reasonDrop, nil)}, nil
+	case kindInsert, kindReplace:
+		return whole(schema, e)
+	case kindUpdate:
+		return update(schema, e)
+	case kindDelete:
+		change, err := changeOf(schema, e)
+		return meaning{change: change}, err
+	default:
+		return meaning{loss: lost(reasonUnknownType, fmt.Errorf("an event of type %q", e.kind))}, nil
+	}
+}
+
+// changeOf is the part that all changes of a document share.
+func changeOf(schema *keystore.Schema, e *event) (*keycache.Change, error) {
+	if e.id.Type == 0 {
+		return nil, fmt.Errorf("an event of type %q without a documentKey", e.kind)
+	}
+	return &keycache.Change{ID: schema.ID(e.id), Time: e.time}, nil
+}
+
+// whole reads an event that carries the document.
+func whole(schema *keystore.Schema, e *event) (meaning, error) {
+	change, err := changeOf(schema, e)
+	if err != nil {
+		return meaning{}, err
+	}
+	if e.document == nil {
+		return meaning{}, fmt.Errorf("an event of type %q without a fullDocument", e.kind)
+	}
+	document := schema.Decode(e.document)
+	change.Hash, change.HasHash = document.Hash, document.HasHash
+	if document.HasHash {
+		change.Record = &document.Record
+	}
+	return meaning{change: change, document: &document}, nil
+}
+
+// update reads an event that shows only what it touched.
+func update(schema *keystore.Schema, e *event) (meaning, error) {
+	ignorable, err := e.touchesOnly(schema.Ignorable())
+	if err != nil || ignorable {
+		return meaning{}, err
+	}
+	change, err := changeOf(schema, e)
+	if err != nil {
+		return meaning{}, err
+	}
+	change.Refresh = true
+	if e.updated != nil {
+		if value := e.updated.Lookup(schema.Hash); value.Type != bson.Type(0) {
+			change.Hash, change.HasHash = schema.HashValue(value)
+		}
+	}
+	return meaning{change: change}, nil
+}

@@ -1,0 +1,87 @@
+package changestream
+
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// Loss is one loss of the stream's history.
+type Loss struct {
+	// At is the time on this machine's clock.
+	At     time.Time
+	Reason Reason
+}
+
+// Status is a look at the tail for people.
+type Status struct {
+	// Losses counts them since the start, LastLoss is nil when there was none.
+	Losses   uint64
+	LastLoss *Loss
+	// Lag is the last event's age when it was applied, by the server's wall
+	// clock and ours, so it is only as good as both. Zero before MongoDB 6.0's
+	// wallTime was seen.
+	Lag time.Duration
+}
+
+// Status is the tail's status now. Safe for concurrent use.
+func (t *Tail) Status() Status { return *t.status.Load() }
+
+// lagBuckets run from a local event to max_stale, in seconds.
+var lagBuckets = []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 15, 30}
+
+type metrics struct {
+	events   *prometheus.CounterVec
+	losses   *prometheus.CounterVec
+	opens    *prometheus.CounterVec
+	failures prometheus.Counter
+	watchdog prometheus.Counter
+	lag      prometheus.Histogram
+}
+
+func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
+	m := &metrics{
+		events: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "keytail_stream_events_total", Help: "Change events applied, by operation type.",
+		}, []string{"type"}),
+		losses: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "keytail_losses_total", Help: "Times the stream's history was lost and all was forgotten, by reason.",
+		}, []string{"reason"}),
+		opens: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "keytail_stream_opens_total", Help: "Change streams opened, new or resumed.",
+		}, []string{"kind"}),
+		failures: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "keytail_stream_failures_total", Help: "Streams that ended, or could not be opened, without a loss.",
+		}),
+		watchdog: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "keytail_stream_watchdog_total", Help: "Requests that were given up because no answer came in time.",
+		}),
+		lag: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name:    "keytail_event_lag_seconds",
+			Help:    "Age of events when applied, by the server's wall clock and ours.",
+			Buckets: lagBuckets,
+		}),
+	}
+	if registerer == nil {
+		return m, nil
+	}
+	for _, collector := range []prometheus.Collector{m.events, m.losses, m.opens, m.failures, m.watchdog, m.lag} {
+		if err := registerer.Register(collector); err != nil {
+			return nil, err
+		}
+	}
+	return m, nil
+}
+
+// observe counts one event and takes note of its lag.
+func (t *Tail) observe(e *event) {
+	t.metrics.events.WithLabelValues(e.kind).Inc()
+	if e.wall.IsZero() {
+		return
+	}
+	lag := max(0, t.config.Now().Sub(e.wall))
+	t.metrics.lag.Observe(lag.Seconds())
+	status := *t.status.Load()
+	status.Lag = lag
+	t.status.Store(&status)
+}

@@ -1,0 +1,283 @@
+package changestream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+
+	"github.com/keytail/keytail/internal/clustertime"
+	"github.com/keytail/keytail/internal/keycache"
+)
+
+// databaseCursorNamespace is the collection part of the namespace of a
+// database-level aggregate's cursor ("killCursors" in MongoDB's manual).
+const databaseCursorNamespace = "$cmd.aggregate"
+
+// stream is one open change stream.
+type stream struct {
+	changes *mongo.ChangeStream
+	session *mongo.Session
+	// cursor is the last cursor id seen: the driver forgets it when a deadline
+	// ends the stream.
+	cursor  int64
+	db      *mongo.Database
+	resumed bool
+	// looked is set once the first batch has been looked at: until then a read
+	// without an event is no request to the server.
+	looked bool
+	// replies counts the answered requests.
+	replies int
+	// replyAsked is when the reply was asked for whose events are being applied,
+	// zero once they all are; replyBytes is how much of it has been applied.
+	replyAsked time.Time
+	replyBytes int
+}
+
+// open resumes the stream after the last token, or opens a new one.
+func (t *Tail) open(ctx context.Context) (*stream, error) {
+	s, err := t.watch(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("open the change stream: %w", err)
+	}
+	if s.resumed {
+		t.metrics.opens.WithLabelValues("resumed").Inc()
+		return s, nil
+	}
+	if err := t.begin(ctx, s); err != nil {
+		s.close()
+		return nil, err
+	}
+	t.metrics.opens.WithLabelValues("new").Inc()
+	return s, nil
+}
+
+// watch starts the server's cursor. The batch size is left at its default: with
+// 0 the server fixes its place in the log only at the first getMore, and skips
+// in silence what the log has lost by then.
+func (t *Tail) watch(ctx context.Context) (*stream, error) {
+	ctx, cancel := context.WithTimeout(ctx, t.watchdog)
+	defer cancel()
+	if t.token == nil {
+		// Without a token the stream begins anew, whatever brought us here: what
+		// lies between is lost.
+		t.lose(lost(reasonNoToken, nil))
+	}
+	// An explicit session, so that its cluster time can be asked for. Sessions
+	// are not for sharing: one per stream.
+	session, err := t.config.Database.Client().StartSession(options.Session().SetCausalConsistency(false))
+	if err != nil {
+		return nil, err
+	}
+	opts := options.ChangeStream().SetMaxAwaitTime(t.config.MaxAwait)
+	if t.token != nil {
+		opts.SetResumeAfter(t.token)
+	}
+	changes, err := t.config.Database.Watch(mongo.NewSessionContext(ctx, session), t.pipeline, opts)
+	if err != nil {
+		session.EndSession(context.Background())
+		t.watchdogFired(err)
+		return nil, err
+	}
+	return &stream{
+		changes: changes,
+		session: session,
+		cursor:  changes.ID(),
+		db:      t.config.Database,
+		resumed: t.token != nil,
+	}, nil
+}
+
+// begin finds the floor of a new stream and opens the cache. The collection is
+// asked for after the stream is there: whatever happens to it from then on is
+// an event.
+func (t *Tail) begin(ctx context.Context, s *stream) error {
+	ctx, cancel := context.WithTimeout(ctx, t.watchdog)
+	defer cancel()
+	if err := t.config.Collection.Inspect(ctx); err != nil {
+		return err
+	}
+	if s.changes.RemainingBatchLength() > 0 {
+		return t.beginWithEvent(ctx, s)
+	}
+	floor, err := s.floorOfEmptyBatch()
+	if err != nil {
+		return err
+	}
+	t.token = s.changes.ResumeToken()
+	t.config.Sink.Open(floor)
+	return nil
+}
+
+// beginWithEvent takes the floor from the first event of a first batch that is
+// not empty: the driver has no token before that.
+func (t *Tail) beginWithEvent(ctx context.Context, s *stream) error {
+	if !s.changes.TryNext(ctx) {
+		return fmt.Errorf("read the first event: %w", s.changes.Err())
+	}
+	s.looked = true
+	e, err := decodeEvent(s.changes.Current)
+	if err != nil {
+		return lost(reasonUndecodable, err)
+	}
+	t.config.Sink.Open(e.time.Before())
+	return t.apply(s, s.changes.Current)
+}
+
+// floorOfEmptyBatch is the floor of a new stream without an event yet. A stream
+// begins after the node's last applied write, which a majority read may not
+// see yet. So the floor is one tick before the first token's time: every
+// snapshot at or after it either contains a change or the stream delivers it.
+func (s *stream) floorOfEmptyBatch() (clustertime.Time, error) {
+	if t, ok := tokenTime(s.changes.ResumeToken()); ok {
+		return t.Before(), nil
+	}
+	// Not MongoDB's own layout of tokens. $clusterTime is at or after the last
+	// applied write; operationTime would be the committed point, too old.
+	if t, ok := sessionClusterTime(s.session); ok {
+		return t, nil
+	}
+	return 0, errors.New("the server sends neither a resume token in MongoDB's layout nor a $clusterTime: keytail cannot tell where its change stream begins")
+}
+
+func sessionClusterTime(session *mongo.Session) (clustertime.Time, bool) {
+	seconds, increment, ok := session.ClusterTime().Lookup("$clusterTime", "clusterTime").TimestampOK()
+	return clustertime.New(seconds, increment), ok
+}
+
+// step reads once and applies what came.
+func (t *Tail) step(ctx context.Context, s *stream) error {
+	request := s.looked && s.changes.RemainingBatchLength() == 0
+	if request {
+		s.replyAsked, s.replyBytes = t.config.Now(), 0
+	}
+	got, err := t.read(ctx, s)
+	if err != nil {
+		return err
+	}
+	s.looked = true
+	if request {
+		s.replies++
+		t.watchdog = t.config.Watchdog
+	}
+	if got {
+		if err := t.apply(s, s.changes.Current); err != nil {
+			return err
+		}
+	} else if err := t.quiet(s); err != nil {
+		return err
+	}
+	t.beat(s)
+	return nil
+}
+
+// read asks for the next event under the watchdog.
+func (t *Tail) read(ctx context.Context, s *stream) (bool, error) {
+	watched, cancel := context.WithTimeout(ctx, t.watchdog)
+	defer cancel()
+	if s.changes.TryNext(watched) {
+		s.cursor = s.changes.ID()
+		return true, nil
+	}
+	// Err is read before Close, which overwrites it.
+	if err := s.changes.Err(); err != nil {
+		t.watchdogFired(err)
+		return false, err
+	}
+	if s.changes.ID() == 0 {
+		// The server ended the cursor without a word, as after an invalidate
+		// that a filter dropped. The token would replay that for ever.
+		s.cursor = 0
+		return false, lost(reasonCursorEnded, nil)
+	}
+	s.cursor = s.changes.ID()
+	return false, nil
+}
+
+// watchdogFired makes the next deadline longer, up to a limit: a server that has
+// much to scan would otherwise never get to its first answer.
+func (t *Tail) watchdogFired(err error) {
+	if errors.Is(err, context.DeadlineExceeded) {
+		t.metrics.watchdog.Inc()
+		t.watchdog = min(2*t.watchdog, longestWatchdog*t.config.Watchdog)
+	}
+}
+
+// apply takes in one event. The token moves only after it.
+func (t *Tail) apply(s *stream, raw bson.Raw) error {
+	s.replyBytes += len(raw)
+	e, err := decodeEvent(raw)
+	if err != nil {
+		return lost(reasonUndecodable, err)
+	}
+	m, err := interpret(&t.config.Schema, &e)
+	if err != nil {
+		return lost(reasonUndecodable, err)
+	}
+	if m.loss != nil {
+		return m.loss
+	}
+	if m.document != nil && m.document.Record.Defect != "" {
+		t.config.Collection.Report(*m.document)
+	}
+	if m.change != nil {
+		t.config.Sink.Apply(m.change)
+	}
+	t.observe(&e)
+	t.moved(s, e.time)
+	return nil
+}
+
+// quiet takes in a batch without events.
+func (t *Tail) quiet(s *stream) error {
+	token := s.changes.ResumeToken()
+	if token == nil {
+		return lost(reasonTokenRemoved, errors.New("the server sent no resume token"))
+	}
+	seen, _ := tokenTime(token)
+	t.moved(s, seen)
+	return nil
+}
+
+// moved takes note of where the stream is now.
+func (t *Tail) moved(s *stream, seen clustertime.Time) {
+	t.token = s.changes.ResumeToken()
+	t.newest = max(t.newest, seen)
+}
+
+// fullReply is when a reply may have been cut by the server's limit of 16 MiB,
+// and so proves nothing about what came later.
+const fullReply = 8 << 20
+
+// beat moves the freshness, once all of a reply is applied, to the time at
+// which it was asked for. This is the measure until the heartbeat stands: it
+// proves less, since a primary that was deposed answers with empty batches too
+// until it learns of it.
+func (t *Tail) beat(s *stream) {
+	if s.replyAsked.IsZero() || s.changes.RemainingBatchLength() > 0 || s.replyBytes > fullReply {
+		return
+	}
+	t.config.Sink.Fresh(keycache.Freshness{AsOf: s.replyAsked, Processed: t.newest.Before()})
+	s.replyAsked = time.Time{}
+}
+
+// close gives the cursor back to the server, best effort, and ends the session.
+func (s *stream) close() {
+	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
+	defer cancel()
+	forgotten := s.changes.ID() == 0 && s.cursor != 0
+	_ = s.changes.Close(ctx)
+	if forgotten {
+		// The driver dropped the cursor without telling the server, which would
+		// keep it for ten minutes.
+		_ = s.db.RunCommand(ctx, bson.D{
+			{Key: "killCursors", Value: databaseCursorNamespace},
+			{Key: "cursors", Value: bson.A{s.cursor}},
+		}).Err()
+	}
+	s.session.EndSession(ctx)
+}

@@ -1,0 +1,240 @@
+package changestream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+	"github.com/prometheus/client_golang/prometheus"
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.uber.org/zap"
+
+	"github.com/keytail/keytail/internal/clustertime"
+	"github.com/keytail/keytail/internal/keycache"
+	"github.com/keytail/keytail/internal/keystore"
+)
+
+// Defaults of Config, each with its reason.
+const (
+	// DefaultMaxAwait is how long the server holds a getMore that has nothing
+	// to say: until the heartbeat stands, it is what moves the freshness.
+	DefaultMaxAwait = time.Second
+	// DefaultWatchdog leaves an answer four seconds after MaxAwait, and leaves
+	// room for two reopenings within the default max_stale of 15 s.
+	DefaultWatchdog = 5 * time.Second
+
+	// longestWatchdog times the configured one is the most that the watchdog
+	// grows to: beyond 40 s a dead connection would be waited for too long.
+	longestWatchdog = 8
+	// closeTimeout bounds the best-effort killCursors of a stream given up.
+	closeTimeout = time.Second
+	// firstPause and longestPause are the jittered exponential backoff between
+	// two attempts to open: short enough for a blip, slow enough for a fleet.
+	firstPause   = 100 * time.Millisecond
+	longestPause = 5 * time.Second
+)
+
+// Sink is told what the stream says, by one goroutine and in order. A
+// keycache.Cache is one.
+type Sink interface {
+	// Lose: the history is lost. It reports whether there was any to lose.
+	Lose() bool
+	// Open: a new stream delivers every change after floor.
+	Open(floor clustertime.Time)
+	// Apply takes in one change.
+	Apply(change *keycache.Change)
+	// Fresh: every change acknowledged before f.AsOf has been applied.
+	Fresh(f keycache.Freshness)
+}
+
+// Collection is what the tail asks of the keys' collection. A keystore.Store is
+// one.
+type Collection interface {
+	// Inspect refuses a collection that is missing or is not a plain one: a
+	// stream on it would be silent for ever.
+	Inspect(ctx context.Context) error
+	// Report takes note of a document that cannot be read as a key.
+	Report(document keystore.Document)
+}
+
+// Config of a Tail.
+type Config struct {
+	// Database holds the keys. Required. Its client must have no timeout of its
+	// own, which would end an idle stream.
+	Database *mongo.Database
+	// Schema names the collection and its fields. Required.
+	Schema keystore.Schema
+	// Sink and Collection are required.
+	Sink       Sink
+	Collection Collection
+	// MaxAwait is how long the server holds a request that has nothing to say.
+	// Zero: DefaultMaxAwait.
+	MaxAwait time.Duration
+	// Watchdog is the deadline of one request. It must be longer than MaxAwait.
+	// Zero: DefaultWatchdog.
+	Watchdog time.Duration
+	// Now is the clock that freshness is measured on. Nil: time.Now.
+	Now func() time.Time
+	// Logger: nil is silent.
+	Logger *zap.Logger
+	// Registerer takes the metrics. Nil: none.
+	Registerer prometheus.Registerer
+}
+
+func (c *Config) setDefaults() {
+	if c.MaxAwait == 0 {
+		c.MaxAwait = DefaultMaxAwait
+	}
+	if c.Watchdog == 0 {
+		c.Watchdog = DefaultWatchdog
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Logger == nil {
+		c.Logger = zap.NewNop()
+	}
+}
+
+func (c *Config) validate() error {
+	var errs []error
+	if c.Database == nil {
+		errs = append(errs, errors.New("a database is needed"))
+	}
+	if c.Sink == nil {
+		errs = append(errs, errors.New("a sink is needed"))
+	}
+	if c.Collection == nil {
+		errs = append(errs, errors.New("a collection is needed"))
+	}
+	if c.MaxAwait < 0 || c.Watchdog <= c.MaxAwait {
+		errs = append(errs, fmt.Errorf("the watchdog (%v) must be longer than the wait at the server (%v)", c.Watchdog, c.MaxAwait))
+	}
+	return errors.Join(errs...)
+}
+
+// Tail follows the change stream. Its state belongs to the goroutine in Run.
+type Tail struct {
+	config   Config
+	pipeline mongo.Pipeline
+	logger   *zap.Logger
+	metrics  *metrics
+	status   atomic.Pointer[Status]
+
+	// token is that of the last change applied, or of the last empty batch.
+	// Nil: there is no history to resume.
+	token bson.Raw
+	// newest is the newest cluster time seen. It never moves back.
+	newest clustertime.Time
+	// watchdog doubles each time it fires, until the token has moved.
+	watchdog time.Duration
+	// lastFailure is the text of the last failure that was logged.
+	lastFailure string
+}
+
+// New makes a tail that has not begun.
+func New(config Config) (*Tail, error) {
+	config.setDefaults()
+	if err := config.validate(); err != nil {
+		return nil, fmt.Errorf("change stream: %w", err)
+	}
+	m, err := newMetrics(config.Registerer)
+	if err != nil {
+		return nil, fmt.Errorf("change stream: %w", err)
+	}
+	t := &Tail{
+		config:   config,
+		pipeline: pipeline(&config.Schema),
+		logger:   config.Logger.Named("changestream"),
+		metrics:  m,
+		watchdog: config.Watchdog,
+	}
+	t.status.Store(&Status{})
+	return t, nil
+}
+
+// Run follows the stream until ctx ends, and returns nil when all of it has
+// stopped. It never gives up: what fails is tried again, with a pause.
+func (t *Tail) Run(ctx context.Context) error {
+	pause := backoff.NewExponentialBackOff()
+	pause.InitialInterval = firstPause
+	pause.MaxInterval = longestPause
+	for {
+		moved, err := t.follow(ctx)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if moved {
+			pause.Reset()
+		}
+		t.ended(err)
+		if !wait(ctx, pause.NextBackOff()) {
+			return nil
+		}
+	}
+}
+
+// wait reports false when ctx ended first.
+func wait(ctx context.Context, pause time.Duration) bool {
+	timer := time.NewTimer(pause)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		return true
+	}
+}
+
+// follow opens the stream, new or where it was, and applies what it delivers
+// until it ends. It reports whether the server answered on the open stream.
+func (t *Tail) follow(ctx context.Context) (moved bool, err error) {
+	s, err := t.open(ctx)
+	if err != nil {
+		return false, err
+	}
+	defer s.close()
+	t.logger.Info("change stream is open", zap.Bool("resumed", s.resumed))
+	t.lastFailure = ""
+	for {
+		if err := t.step(ctx, s); err != nil {
+			// A loss is declared before anything else is done: closing the
+			// stream takes time.
+			if loss := classify(err); loss != nil {
+				t.lose(loss)
+			}
+			return s.replies > 0, err
+		}
+	}
+}
+
+// ended takes note of why a stream ended or could not be opened.
+func (t *Tail) ended(err error) {
+	if loss := classify(err); loss != nil {
+		t.lose(loss)
+		return
+	}
+	t.metrics.failures.Inc()
+	if text := err.Error(); text != t.lastFailure {
+		t.lastFailure = text
+		t.logger.Warn("change stream ended, it will be resumed", zap.Bool("has_token", t.token != nil), zap.Error(err))
+	}
+}
+
+// lose throws the history away. A loss during a loss is not counted again.
+func (t *Tail) lose(loss *lossError) {
+	t.token = nil
+	if !t.config.Sink.Lose() {
+		return
+	}
+	t.metrics.losses.WithLabelValues(string(loss.reason)).Inc()
+	status := *t.status.Load()
+	status.Losses++
+	status.LastLoss = &Loss{At: t.config.Now(), Reason: loss.reason}
+	t.status.Store(&status)
+	t.logger.Warn("change stream lost its history, all keys will be read anew", zap.String("reason", string(loss.reason)), zap.Error(loss.cause))
+}

@@ -1,0 +1,85 @@
+package validator
+
+import (
+	"context"
+	"errors"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/keytail/keytail/internal/apikey"
+)
+
+// readKind says for whom a read was made. It is a metric's label.
+type readKind string
+
+const (
+	kindShared  readKind = "shared"
+	kindAlone   readKind = "alone"
+	kindRefresh readKind = "refresh"
+)
+
+// metrics are the validator's counters. Those of the verdicts are resolved when
+// it is made, so that counting one is a single atomic add.
+type metrics struct {
+	verdicts [apikey.CodeCount][apikey.SourceCount]prometheus.Counter
+	fills    *prometheus.CounterVec
+	outages  *prometheus.CounterVec
+}
+
+func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
+	verdicts := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "keytail_verdicts_total", Help: "Verdicts given, by code and by where their truth came from.",
+	}, []string{"code", "source"})
+	m := &metrics{
+		fills: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "keytail_fills_total", Help: "Reads of the database, by for whom and by what came of them.",
+		}, []string{"kind", "result"}),
+		outages: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "keytail_unavailable_total", Help: "Answers that had to be UNAVAILABLE, by reason.",
+		}, []string{"reason"}),
+	}
+	for code := range apikey.CodeCount {
+		for source := range apikey.SourceCount {
+			m.verdicts[code][source] = verdicts.WithLabelValues(apikey.Code(code).String(), apikey.Source(source).String())
+		}
+	}
+	if registerer == nil {
+		return m, nil
+	}
+	for _, collector := range []prometheus.Collector{verdicts, m.fills, m.outages} {
+		if err := registerer.Register(collector); err != nil {
+			return nil, err
+		}
+	}
+	return m, nil
+}
+
+func (m *metrics) count(verdict apikey.Verdict) {
+	m.verdicts[verdict.Code][verdict.Source].Inc()
+}
+
+func (m *metrics) fill(kind readKind, found bool, err error) {
+	result := "absent"
+	switch {
+	case err != nil:
+		result = "error"
+	case found:
+		result = "found"
+	}
+	m.fills.WithLabelValues(string(kind), result).Inc()
+}
+
+func (m *metrics) unavailable(err error) {
+	reason := "database"
+	switch {
+	case errors.Is(err, errBusy):
+		reason = "busy"
+	case errors.Is(err, errStale):
+		reason = "stale"
+	case errors.Is(err, context.Canceled):
+		reason = "caller_left"
+	case errors.Is(err, context.DeadlineExceeded):
+		reason = "timeout"
+	}
+	m.outages.WithLabelValues(reason).Inc()
+}

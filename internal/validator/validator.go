@@ -1,0 +1,173 @@
+package validator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/zap"
+	"golang.org/x/sync/semaphore"
+	"golang.org/x/sync/singleflight"
+
+	"github.com/keytail/keytail/internal/apikey"
+	"github.com/keytail/keytail/internal/clustertime"
+	"github.com/keytail/keytail/internal/keycache"
+	"github.com/keytail/keytail/internal/keystore"
+)
+
+// Defaults of Config, each with its reason.
+const (
+	// DefaultReadTimeout is long for a read by a unique index, and short for a
+	// caller that could ask another instance.
+	DefaultReadTimeout = 2 * time.Second
+	// DefaultMaxReads is the driver's default pool size (100) less four, which
+	// are left for the stream, the start checks and the refresh.
+	DefaultMaxReads = 96
+)
+
+// Store reads the keys' collection under the fill rule: majority, on the
+// primary, not older than the given cluster time. A keystore.Store is one.
+type Store interface {
+	FindByHash(ctx context.Context, h apikey.Hash, after clustertime.Time) (keystore.Document, bool, error)
+	FindByID(ctx context.Context, id apikey.DocID, after clustertime.Time) (keystore.Document, bool, error)
+	// Inspect fails when the collection is missing or is not a plain one.
+	Inspect(ctx context.Context) error
+}
+
+// Config of a Validator.
+type Config struct {
+	// Cache and Store are required.
+	Cache *keycache.Cache
+	Store Store
+	// Prefix is that of the keys that keytail made itself, whose checksum is
+	// held against them. Empty: apikey.DefaultPrefix.
+	Prefix string
+	// ReadTimeout is the deadline of one read. Zero: DefaultReadTimeout.
+	ReadTimeout time.Duration
+	// MaxReads is how many reads may be under way at once; past it a miss is
+	// UNAVAILABLE at once, rather than one more in a queue without end. Zero:
+	// DefaultMaxReads.
+	MaxReads int64
+	// Now is the clock. Nil: time.Now.
+	Now func() time.Time
+	// Logger: nil is silent.
+	Logger *zap.Logger
+	// Registerer takes the metrics. Nil: none.
+	Registerer prometheus.Registerer
+}
+
+func (c *Config) setDefaults() {
+	if c.Prefix == "" {
+		c.Prefix = apikey.DefaultPrefix
+	}
+	if c.ReadTimeout == 0 {
+		c.ReadTimeout = DefaultReadTimeout
+	}
+	if c.MaxReads == 0 {
+		c.MaxReads = DefaultMaxReads
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Logger == nil {
+		c.Logger = zap.NewNop()
+	}
+}
+
+func (c *Config) validate() error {
+	var errs []error
+	if c.Cache == nil || c.Store == nil {
+		errs = append(errs, errors.New("a cache and a store are needed"))
+	}
+	if err := apikey.ValidPrefix(c.Prefix); err != nil {
+		errs = append(errs, err)
+	}
+	if c.ReadTimeout < 0 {
+		errs = append(errs, fmt.Errorf("the read timeout is %v, it must be positive", c.ReadTimeout))
+	}
+	if c.MaxReads < 0 {
+		errs = append(errs, fmt.Errorf("the number of reads at once is %d, it must be positive", c.MaxReads))
+	}
+	return errors.Join(errs...)
+}
+
+// Validator answers for keys. It is safe for concurrent use.
+type Validator struct {
+	config  Config
+	flights singleflight.Group
+	reads   *semaphore.Weighted
+	metrics *metrics
+	logger  *zap.Logger
+}
+
+// New makes a validator. It starts nothing.
+func New(config Config) (*Validator, error) {
+	config.setDefaults()
+	if err := config.validate(); err != nil {
+		return nil, fmt.Errorf("validator: %w", err)
+	}
+	m, err := newMetrics(config.Registerer)
+	if err != nil {
+		return nil, fmt.Errorf("validator: %w", err)
+	}
+	return &Validator{
+		config:  config,
+		reads:   semaphore.NewWeighted(config.MaxReads),
+		metrics: m,
+		logger:  config.Logger.Named("validator"),
+	}, nil
+}
+
+// Validate answers whether the request may go ahead with the key of this text.
+// An empty text is Missing. It returns as soon as ctx ends, with Unavailable.
+func (v *Validator) Validate(ctx context.Context, text string, request *apikey.Request) apikey.Verdict {
+	verdict := v.validate(ctx, text, request)
+	v.metrics.count(verdict)
+	return verdict
+}
+
+// Refuse is a verdict that needs no look at the key, as for two keys in one
+// request.
+func (v *Validator) Refuse(code apikey.Code) apikey.Verdict {
+	verdict := apikey.Verdict{Code: code}
+	v.metrics.count(verdict)
+	return verdict
+}
+
+func (v *Validator) validate(ctx context.Context, text string, request *apikey.Request) apikey.Verdict {
+	hash, err := apikey.Parse(v.config.Prefix, text)
+	if errors.Is(err, apikey.ErrMissing) {
+		return apikey.Verdict{Code: apikey.Missing}
+	}
+	if err != nil {
+		return apikey.Verdict{Code: apikey.Malformed}
+	}
+	if answer, ok := v.config.Cache.Get(hash); ok {
+		return decide(&answer, apikey.SourceCache, request)
+	}
+	answer, source, err := v.read(ctx, hash)
+	if err != nil {
+		v.metrics.unavailable(err)
+		return apikey.Verdict{Code: apikey.Unavailable}
+	}
+	return decide(&answer, source, request)
+}
+
+// decide makes the verdict of an answer. Expiry is held against the time at
+// which the answer was given.
+func decide(answer *keycache.Answer, source apikey.Source, request *apikey.Request) apikey.Verdict {
+	verdict := apikey.Verdict{
+		Code:      apikey.NotFound,
+		Source:    source,
+		AsOf:      answer.AsOf,
+		Staleness: answer.Staleness,
+		Revision:  uint64(answer.Revision),
+	}
+	if answer.Found {
+		verdict.Record = answer.Record
+		verdict.Code = apikey.Decide(answer.Record, request, answer.Now)
+	}
+	return verdict
+}

@@ -1,0 +1,407 @@
+package validator
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	"go.uber.org/goleak"
+
+	"github.com/keytail/keytail/internal/apikey"
+	"github.com/keytail/keytail/internal/clustertime"
+	"github.com/keytail/keytail/internal/keycache"
+	"github.com/keytail/keytail/internal/keystore"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// fakeStore holds documents by hash. A read takes its value when it begins and
+// then waits for leave, so that a test can change things under it.
+type fakeStore struct {
+	mutex     sync.Mutex
+	documents map[apikey.Hash]keystore.Document
+	err       error
+	missing   error
+	reads     int
+	floors    []clustertime.Time
+	// began gets one value for each read that has begun, if it is not nil; the
+	// read then waits for leave.
+	began chan struct{}
+	leave chan struct{}
+}
+
+func (s *fakeStore) put(h apikey.Hash, d keystore.Document) {
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	d.Hash, d.HasHash = h, true
+	s.documents[h] = d
+}
+
+func (s *fakeStore) FindByHash(ctx context.Context, h apikey.Hash, after clustertime.Time) (keystore.Document, bool, error) {
+	s.mutex.Lock()
+	d, ok := s.documents[h]
+	err, began, leave := s.err, s.began, s.leave
+	s.reads++
+	s.floors = append(s.floors, after)
+	s.mutex.Unlock()
+	if began != nil {
+		began <- struct{}{}
+		select {
+		case <-leave:
+		case <-ctx.Done():
+			return keystore.Document{}, false, ctx.Err()
+		}
+	}
+	return d, ok, err
+}
+
+func (s *fakeStore) FindByID(_ context.Context, id apikey.DocID, after clustertime.Time) (keystore.Document, bool, error) {
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	s.floors = append(s.floors, after)
+	for _, d := range s.documents {
+		if d.ID == id {
+			return d, true, s.err
+		}
+	}
+	return keystore.Document{}, false, s.err
+}
+
+func (s *fakeStore) Inspect(context.Context) error { return s.missing }
+
+func (s *fakeStore) hold() {
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	s.began, s.leave = make(chan struct{}), make(chan struct{})
+}
+
+func (s *fakeStore) letGo() {
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	close(s.leave)
+	s.began = nil
+}
+
+func (s *fakeStore) count() int {
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	return s.reads
+}
+
+// rig is a validator over a live cache and a fake store, on a clock by hand.
+type rig struct {
+	*Validator
+	cache *keycache.Cache
+	store *fakeStore
+	clock *fakeClock
+}
+
+type fakeClock struct {
+	mutex sync.Mutex
+	now   time.Time
+}
+
+func (c *fakeClock) Now() time.Time {
+	c.mutex.Lock()
+	defer c.mutex.Unlock()
+	return c.now
+}
+
+func (c *fakeClock) advance(d time.Duration) {
+	c.mutex.Lock()
+	defer c.mutex.Unlock()
+	c.now = c.now.Add(d)
+}
+
+func newRig(t *testing.T, change ...func(*Config)) *rig {
+	t.Helper()
+	clock := &fakeClock{now: time.Now()}
+	cache, err := keycache.New(keycache.Config{SizeMiB: 2, Slots: 1 << 10, Now: clock.Now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	store := &fakeStore{documents: map[apikey.Hash]keystore.Document{}}
+	config := Config{Cache: cache, Store: store, Now: clock.Now}
+	for _, f := range change {
+		f(&config)
+	}
+	v, err := New(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &rig{Validator: v, cache: cache, store: store, clock: clock}
+}
+
+func live(t *testing.T, change ...func(*Config)) *rig {
+	t.Helper()
+	r := newRig(t, change...)
+	r.cache.Open(100)
+	r.cache.Fresh(keycache.Freshness{AsOf: r.clock.Now(), Processed: 100})
+	return r
+}
+
+const text = "a-key-of-another-maker"
+
+var hash = apikey.HashOf(text)
+
+func document(user string) keystore.Document {
+	return keystore.Document{ID: "d1", Record: apikey.Record{KeyID: "d1", UserID: user, Active: true}}
+}
+
+func (r *rig) ask() apikey.Verdict {
+	return r.Validate(context.Background(), text, &apikey.Request{})
+}
+
+func mustBe(t *testing.T, got apikey.Verdict, code apikey.Code, source apikey.Source) {
+	t.Helper()
+	if got.Code != code || got.Source != source {
+		t.Fatalf("got %v from %q, want %v from %q", got.Code, got.Source, code, source)
+	}
+}
+
+func TestMissIsReadOnceAndThenHeld(t *testing.T) {
+	r := live(t)
+	r.store.put(hash, document("u1"))
+	mustBe(t, r.ask(), apikey.Valid, apikey.SourceFill)
+	v := r.ask()
+	mustBe(t, v, apikey.Valid, apikey.SourceCache)
+	if v.Record.UserID != "u1" || v.AsOf.IsZero() || v.Revision != 100 {
+		t.Fatalf("got %+v", v)
+	}
+	if r.store.count() != 1 || r.store.floors[0] != 100 {
+		t.Fatalf("%d reads after %v", r.store.count(), r.store.floors)
+	}
+}
+
+func TestUnknownKeyIsReadOnceAndThenHeld(t *testing.T) {
+	r := live(t)
+	mustBe(t, r.ask(), apikey.NotFound, apikey.SourceFill)
+	mustBe(t, r.ask(), apikey.NotFound, apikey.SourceCache)
+	if r.store.count() != 1 {
+		t.Fatalf("%d reads", r.store.count())
+	}
+}
+
+func TestTextIsJudgedBeforeAnythingIsRead(t *testing.T) {
+	r := live(t)
+	for text, want := range map[string]apikey.Code{
+		"":                        apikey.Missing,
+		"x":                       apikey.Malformed,
+		strings.Repeat("x", 1024): apikey.Malformed,
+		"has a space in it":       apikey.Malformed,
+	} {
+		mustBe(t, r.Validate(context.Background(), text, &apikey.Request{}), want, apikey.SourceNone)
+	}
+	if r.store.count() != 0 {
+		t.Fatal("the database was asked")
+	}
+}
+
+func TestAnOutageIsNotANo(t *testing.T) {
+	r := live(t)
+	r.store.err = errors.New("no primary")
+	v := r.ask()
+	mustBe(t, v, apikey.Unavailable, apikey.SourceNone)
+	if !v.AsOf.IsZero() || v.Record != nil {
+		t.Fatalf("got %+v", v)
+	}
+}
+
+func TestStaleCacheIsUnavailable(t *testing.T) {
+	r := live(t)
+	r.store.put(hash, document("u1"))
+	mustBe(t, r.ask(), apikey.Valid, apikey.SourceFill)
+	r.clock.advance(keycache.DefaultMaxStale + time.Second)
+	mustBe(t, r.ask(), apikey.Unavailable, apikey.SourceNone)
+	r.cache.Fresh(keycache.Freshness{AsOf: r.clock.Now()})
+	mustBe(t, r.ask(), apikey.Valid, apikey.SourceCache)
+}
+
+func TestNothingIsAnsweredBeforeTheFirstFreshness(t *testing.T) {
+	r := newRig(t)
+	r.store.put(hash, document("u1"))
+	mustBe(t, r.ask(), apikey.Unavailable, apikey.SourceNone)
+}
+
+func TestExpiryIsExactWithoutAnEvent(t *testing.T) {
+	r := live(t)
+	d := document("u1")
+	d.Record.ExpiresAt = r.clock.Now().Add(time.Second)
+	r.store.put(hash, d)
+	mustBe(t, r.ask(), apikey.Valid, apikey.SourceFill)
+	r.clock.advance(time.Second - time.Millisecond)
+	mustBe(t, r.ask(), apikey.Valid, apikey.SourceCache)
+	r.clock.advance(time.Millisecond)
+	mustBe(t, r.ask(), apikey.Expired, apikey.SourceCache)
+}
+
+func TestCallersOfOneHashShareARead(t *testing.T) {
+	r := live(t)
+	r.store.put(hash, document("u1"))
+	r.store.hold()
+	verdicts := make(chan apikey.Verdict)
+	const callers = 5
+	go func() { verdicts <- r.ask() }()
+	<-r.store.began
+	// The others join: whether they come before or after the read ends, they
+	// find it, or the entry that it stored.
+	for range callers - 1 {
+		go func() { verdicts <- r.ask() }()
+	}
+	r.store.letGo()
+	for range callers {
+		if v := <-verdicts; v.Code != apikey.Valid {
+			t.Fatalf("got %+v", v)
+		}
+	}
+	if r.store.count() != 1 {
+		t.Fatalf("%d reads for one hash", r.store.count())
+	}
+}
+
+func TestACallerThatJoinsLateGetsNothingOlderThanItsArrival(t *testing.T) {
+	r := live(t)
+	r.store.put(hash, document("old"))
+	r.store.hold()
+	verdicts := make(chan apikey.Verdict)
+	go func() { verdicts <- r.ask() }()
+	<-r.store.began // It has read "old", and is still on its way.
+
+	r.store.put(hash, document("new"))
+	r.cache.Apply(&keycache.Change{ID: "d1", Time: 170})
+	go func() { verdicts <- r.ask() }()
+	r.store.letGo()
+	for range 2 {
+		v := <-verdicts
+		if v.Code != apikey.Valid || v.Record.UserID != "new" {
+			t.Fatalf("got %+v of %+v", v, v.Record)
+		}
+	}
+	if got := r.store.floors[len(r.store.floors)-1]; got != 170 {
+		t.Fatalf("the second read is after %d, want 170", got)
+	}
+}
+
+func TestACallerThatLeavesDoesNotEndTheFlight(t *testing.T) {
+	r := live(t)
+	r.store.put(hash, document("u1"))
+	r.store.hold()
+	ctx, leave := context.WithCancel(context.Background())
+	first := make(chan apikey.Verdict)
+	go func() { first <- r.Validate(ctx, text, &apikey.Request{}) }()
+	<-r.store.began
+	leave()
+	mustBe(t, <-first, apikey.Unavailable, apikey.SourceNone)
+	second := make(chan apikey.Verdict)
+	go func() { second <- r.ask() }()
+	r.store.letGo()
+	if v := <-second; v.Code != apikey.Valid {
+		t.Fatalf("got %+v", v)
+	}
+	if r.store.count() != 1 {
+		t.Fatalf("%d reads", r.store.count())
+	}
+}
+
+func TestReadsPastTheCapAreUnavailable(t *testing.T) {
+	r := live(t, func(c *Config) { c.MaxReads = 1 })
+	r.store.put(hash, document("u1"))
+	r.store.hold()
+	first := make(chan apikey.Verdict)
+	go func() { first <- r.ask() }()
+	<-r.store.began
+	other := r.Validate(context.Background(), "another-key-text", &apikey.Request{})
+	mustBe(t, other, apikey.Unavailable, apikey.SourceNone)
+	r.store.letGo()
+	mustBe(t, <-first, apikey.Valid, apikey.SourceFill)
+	if got := testutil.ToFloat64(r.metrics.outages.WithLabelValues("busy")); got != 1 {
+		t.Fatalf("busy is counted %v times", got)
+	}
+}
+
+func TestALossIsReadThroughAndNothingIsKept(t *testing.T) {
+	r := live(t)
+	r.store.put(hash, document("u1"))
+	r.cache.Lose()
+	mustBe(t, r.ask(), apikey.Valid, apikey.SourceDirect)
+	mustBe(t, r.ask(), apikey.Valid, apikey.SourceDirect)
+	r.cache.Open(200)
+	mustBe(t, r.ask(), apikey.Valid, apikey.SourceFill)
+}
+
+func TestACollectionThatVanishedIsNotANo(t *testing.T) {
+	r := live(t)
+	r.cache.Lose()
+	mustBe(t, r.ask(), apikey.NotFound, apikey.SourceDirect)
+	r.store.missing = keystore.ErrCollectionMissing
+	mustBe(t, r.ask(), apikey.Unavailable, apikey.SourceNone)
+}
+
+func TestRefreshMakesAnUpdatedKeyAHit(t *testing.T) {
+	r := live(t)
+	r.store.put(hash, document("old"))
+	r.ask()
+	r.store.put(hash, document("new"))
+	r.cache.Apply(&keycache.Change{ID: "d1", Time: 170, Refresh: true})
+	ctx, stop := context.WithCancel(context.Background())
+	done := make(chan error)
+	go func() { done <- r.RunRefresh(ctx) }()
+	deadline := time.Now().Add(10 * time.Second)
+	for {
+		if a, ok := r.cache.Get(hash); ok && a.Record.UserID == "new" {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("the key was not refreshed")
+		}
+	}
+	stop()
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	if r.store.count() != 1 {
+		t.Fatalf("%d reads by hash, want the first alone", r.store.count())
+	}
+}
+
+func TestVerdictsAreCountedByCodeAndSource(t *testing.T) {
+	registry := prometheus.NewPedanticRegistry()
+	r := live(t, func(c *Config) { c.Registerer = registry })
+	r.store.put(hash, document("u1"))
+	r.ask()
+	r.ask()
+	r.Refuse(apikey.Malformed)
+	want := `
+# HELP keytail_fills_total Reads of the database, by for whom and by what came of them.
+# TYPE keytail_fills_total counter
+keytail_fills_total{kind="shared",result="found"} 1
+`
+	if err := testutil.GatherAndCompare(registry, strings.NewReader(want), "keytail_fills_total"); err != nil {
+		t.Error(err)
+	}
+	for source, n := range map[apikey.Source]float64{apikey.SourceFill: 1, apikey.SourceCache: 1, apikey.SourceDirect: 0} {
+		if got := testutil.ToFloat64(r.metrics.verdicts[apikey.Valid][source]); got != n {
+			t.Errorf("VALID from %q is counted %v times, want %v", source, got, n)
+		}
+	}
+	if got := testutil.ToFloat64(r.metrics.verdicts[apikey.Malformed][apikey.SourceNone]); got != 1 {
+		t.Errorf("MALFORMED is counted %v times", got)
+	}
+}
+
+func TestConfigNamesEveryMistake(t *testing.T) {
+	_, err := New(Config{Prefix: "not a prefix", ReadTimeout: -1, MaxReads: -1})
+	if err == nil {
+		t.Fatal("no error")
+	}
+	for _, want := range []string{"cache and a store", "prefix", "read timeout", "reads at once"} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("%q is not in %q", want, err)
+		}
+	}
+}
