@@ -1,0 +1,116 @@
+package devmongo
+
+import (
+	"slices"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+)
+
+// args reads the fields of a command or of a part of one. It remembers the first
+// wrong type and, at finish, refuses a field that nobody asked for: that is what
+// makes every command strict.
+type args struct {
+	name string
+	doc  bson.D
+	used []string
+	err  error
+}
+
+func newArgs(name string, doc bson.D) *args { return &args{name: name, doc: doc} }
+
+// value is the field as it is, or missing.
+func (a *args) value(key string) any {
+	a.used = append(a.used, key)
+	return field(a.doc, key)
+}
+
+// accept takes fields that need no reading.
+func (a *args) accept(keys ...string) { a.used = append(a.used, keys...) }
+
+func (a *args) wrongType(key string, v any, want string) {
+	if a.err == nil {
+		a.err = refuse(codeTypeMismatch, "BSON field '%s.%s' is the wrong type '%s', expected type '%s'", a.name, key, typeName(v), want)
+	}
+}
+
+// str is a string field, empty when it is not there.
+func (a *args) str(key string) string {
+	v := a.value(key)
+	s, ok := v.(string)
+	if !ok && !isMissing(v) {
+		a.wrongType(key, v, "string")
+	}
+	return s
+}
+
+// integer is a whole number of any numeric type, or def.
+func (a *args) integer(key string, def int64) int64 {
+	v := a.value(key)
+	if isMissing(v) || v == nil {
+		return def
+	}
+	n, ok := number(v)
+	if !ok {
+		a.wrongType(key, v, "long")
+	}
+	return n
+}
+
+// boolean is a bool, or a number that is one when it is not zero.
+func (a *args) boolean(key string) bool {
+	v := a.value(key)
+	switch v.(type) {
+	case missing, bool, nil, int32, int64, float64:
+		return truthy(v)
+	}
+	a.wrongType(key, v, "bool")
+	return false
+}
+
+// document is an embedded document, nil when it is not there.
+func (a *args) document(key string) bson.D {
+	v := a.value(key)
+	d, ok := v.(bson.D)
+	if !ok && !isMissing(v) {
+		a.wrongType(key, v, "object")
+	}
+	return d
+}
+
+// array is an array, nil when it is not there.
+func (a *args) array(key string) bson.A {
+	v := a.value(key)
+	x, ok := v.(bson.A)
+	if !ok && !isMissing(v) {
+		a.wrongType(key, v, "array")
+	}
+	return x
+}
+
+// documents is an array of documents.
+func (a *args) documents(key string) []bson.D {
+	list := a.array(key)
+	out := make([]bson.D, 0, len(list))
+	for _, v := range list {
+		d, ok := v.(bson.D)
+		if !ok {
+			a.wrongType(key, v, "object")
+			return nil
+		}
+		out = append(out, d)
+	}
+	return out
+}
+
+// finish is the first error, or the refusal of a field that was not asked for.
+func (a *args) finish() error {
+	if a.err != nil {
+		return a.err
+	}
+	for _, e := range a.doc {
+		if !slices.Contains(a.used, e.Key) {
+			return refuse(codeUnknownField, "BSON field '%s.%s' is an unknown field.", a.name, e.Key)
+		}
+	}
+	return nil
+}

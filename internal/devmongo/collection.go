@@ -1,0 +1,213 @@
+package devmongo
+
+import (
+	"cmp"
+	"slices"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+)
+
+// namespace names a collection; coll is empty for a database as a whole.
+type namespace struct{ db, coll string }
+
+// String is the form in messages and cursors.
+func (n namespace) String() string { return n.db + "." + n.coll }
+
+// document is one stored document. seq orders by insertion; version changes with
+// each write, for the conflicts of transactions.
+type document struct {
+	seq     uint64
+	version uint64
+	key     string // canonical _id
+	raw     bson.Raw
+	dead    bool
+}
+
+// collection holds documents in insertion order and by _id, and its indexes.
+type collection struct {
+	ns      namespace
+	uuid    [16]byte
+	options bson.D
+	docs    []*document // dead ones stay until there are too many
+	byID    map[string]*document
+	indexes []*index // without the one on _id, which byID is
+	next    uint64
+}
+
+func newCollection(ns namespace, uuid [16]byte, options bson.D) *collection {
+	return &collection{ns: ns, uuid: uuid, options: options, byID: map[string]*document{}}
+}
+
+// put inserts or replaces a document under its _id, or refuses with 11000.
+func (c *collection) put(d bson.D, raw bson.Raw, version uint64) error {
+	key := canonical(field(d, "_id"))
+	doc, exists := c.byID[key]
+	fresh, err := c.checkedKeys(d, doc)
+	if err != nil {
+		return err
+	}
+	if exists {
+		c.unindex(doc)
+		doc.raw, doc.version = raw, version
+	} else {
+		c.next++
+		doc = &document{seq: c.next, version: version, key: key, raw: raw}
+		c.docs, c.byID[key] = append(c.docs, doc), doc
+	}
+	for i, x := range c.indexes {
+		x.add(fresh[i], doc)
+	}
+	return nil
+}
+
+// checkedKeys lists the document's keys per index and refuses a duplicate.
+func (c *collection) checkedKeys(d bson.D, self *document) ([][]indexKey, error) {
+	all := make([][]indexKey, len(c.indexes))
+	for i, x := range c.indexes {
+		keys, err := x.keys(d)
+		if err != nil {
+			return nil, err
+		}
+		if k, found := x.conflict(keys, self); found {
+			return nil, duplicate(c.ns, x.name, x.key, k.values)
+		}
+		all[i] = keys
+	}
+	return all, nil
+}
+
+func (c *collection) unindex(doc *document) {
+	if len(c.indexes) == 0 {
+		return
+	}
+	d := doc.decode()
+	for _, x := range c.indexes {
+		keys, _ := x.keys(d) // it has been indexed by the same keys before
+		x.remove(keys, doc)
+	}
+}
+
+func (c *collection) remove(key string) {
+	doc, ok := c.byID[key]
+	if !ok {
+		return
+	}
+	c.unindex(doc)
+	delete(c.byID, key)
+	doc.dead = true
+	if len(c.docs) > 64 && len(c.docs) > 2*len(c.byID) {
+		c.docs = slices.DeleteFunc(slices.Clone(c.docs), func(d *document) bool { return d.dead })
+	}
+}
+
+// addIndex builds an index over what is there, or refuses duplicates.
+func (c *collection) addIndex(x *index) error {
+	x.entries = map[string][]*document{}
+	for _, doc := range c.docs {
+		if doc.dead {
+			continue
+		}
+		keys, err := x.keys(doc.decode())
+		if err != nil {
+			return err
+		}
+		if k, found := x.conflict(keys, doc); found {
+			return duplicate(c.ns, x.name, x.key, k.values)
+		}
+		x.add(keys, doc)
+	}
+	c.indexes = append(c.indexes, x)
+	return nil
+}
+
+// clone is a copy that shares nothing which a write changes.
+func (c *collection) clone() *collection {
+	n := newCollection(c.ns, c.uuid, c.options)
+	n.next = c.next
+	for _, doc := range c.docs {
+		if !doc.dead {
+			copied := *doc
+			n.docs, n.byID[doc.key] = append(n.docs, &copied), &copied
+		}
+	}
+	for _, x := range c.indexes {
+		y := *x
+		_ = n.addIndex(&y) // cannot conflict: the original did not
+	}
+	return n
+}
+
+// decode reads a stored document, which has been validated when it came in.
+func (d *document) decode() bson.D {
+	doc, _ := decode(d.raw)
+	return doc
+}
+
+// candidates are the documents that a filter can match, in insertion order: all,
+// or those that an index finds for an equality in it.
+func (c *collection) candidates(filter bson.D) []*document {
+	for _, e := range equalities(filter) {
+		if e.path == "_id" {
+			return c.byKeys(e.values, func(k string) []*document {
+				if d, ok := c.byID[k]; ok {
+					return []*document{d}
+				}
+				return nil
+			})
+		}
+		for _, x := range c.indexes {
+			if x.filter == nil && !x.sparse && len(x.key) == 1 && x.key[0].Key == e.path {
+				return c.byKeys(e.values, func(k string) []*document { return x.entries[k] })
+			}
+		}
+	}
+	return c.docs
+}
+
+func (c *collection) byKeys(values []any, find func(string) []*document) []*document {
+	seen, out := map[*document]bool{}, []*document(nil)
+	for _, v := range values {
+		for _, d := range find(canonical(v)) {
+			if !seen[d] {
+				seen[d], out = true, append(out, d)
+			}
+		}
+	}
+	slices.SortFunc(out, func(a, b *document) int { return cmp.Compare(a.seq, b.seq) })
+	return out
+}
+
+// catalog is one view of all collections.
+type catalog struct{ collections map[namespace]*collection }
+
+func newCatalog() *catalog { return &catalog{collections: map[namespace]*collection{}} }
+
+func (c *catalog) clone() *catalog {
+	n := newCatalog()
+	for ns, coll := range c.collections {
+		n.collections[ns] = coll.clone()
+	}
+	return n
+}
+
+// databases lists the databases that have a collection, sorted.
+func (c *catalog) databases() []string {
+	var names []string
+	for ns := range c.collections {
+		names = append(names, ns.db)
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+// of lists the collections of a database, sorted by name.
+func (c *catalog) of(db string) []*collection {
+	var out []*collection
+	for ns, coll := range c.collections {
+		if ns.db == db {
+			out = append(out, coll)
+		}
+	}
+	slices.SortFunc(out, func(a, b *collection) int { return cmp.Compare(a.ns.coll, b.ns.coll) })
+	return out
+}

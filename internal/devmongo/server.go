@@ -1,0 +1,234 @@
+package devmongo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.uber.org/zap"
+)
+
+// The defaults of Config, and the name of the set.
+const (
+	defaultAddr      = "127.0.0.1:0"
+	defaultOplogSize = 100_000
+	defaultNoop      = 10 * time.Second // MongoDB's periodicNoopIntervalSecs
+	defaultTTL       = 60 * time.Second // MongoDB's ttlMonitorSleepSecs
+	setName          = "devmongo"
+)
+
+// ErrProduction is returned by New when the environment says that this is
+// production, where a database in memory has no place.
+var ErrProduction = errors.New("the embedded MongoDB is for development only and does not start in production; unset KEYTAIL_ENV and ENVIRONMENT, or name a real server")
+
+// ErrNotLoopback is returned by New for an address that others could reach.
+var ErrNotLoopback = errors.New("the embedded MongoDB knows no users and listens on loopback addresses only, such as 127.0.0.1:27127")
+
+// Config configures a Server. The zero value is a server on a free port of
+// 127.0.0.1.
+type Config struct {
+	// Addr is host:port to listen on. Zero: 127.0.0.1 and a free port.
+	Addr string
+	// Logger may be nil: nothing is logged.
+	Logger *zap.Logger
+	// Now is the clock. Nil: time.Now.
+	Now func() time.Time
+	// Getenv looks for production. Nil: os.Getenv.
+	Getenv func(string) string
+	// OplogSize is the number of changes that are remembered. Zero: 100,000.
+	OplogSize int
+	// NoopInterval is how often an idle log moves. Zero: 10 s, as MongoDB.
+	// Negative: never by itself, see Server.TickNoop.
+	NoopInterval time.Duration
+	// TTLInterval is how often expired documents are deleted. Zero: 60 s, as
+	// MongoDB. Negative: never by itself, see Server.DeleteExpired.
+	TTLInterval time.Duration
+}
+
+// Server is a single-node replica set in memory. Make it with New, serve with
+// Run.
+type Server struct {
+	cfg      Config
+	log      *zap.Logger
+	listener net.Listener
+	started  time.Time
+
+	// mu guards all that follows; changed is closed, and made anew, whenever
+	// something happened that a waiter may wait for.
+	mu         sync.Mutex
+	changed    chan struct{}
+	applied    *catalog
+	majority   *catalog // the same as applied unless the majority is held back
+	oplog      oplog
+	cursors    map[int64]*cursor
+	sessions   map[string]*session // by lsid
+	fail       failPoint
+	conns      map[*conn]struct{}
+	lastConn   int32
+	electionID bson.ObjectID
+	term       int64
+	version    uint64 // of the last write to any document
+	// steppedDown is not nil while the node is a secondary.
+	steppedDown *time.Timer
+}
+
+// New binds the address and refuses production and addresses that are not
+// loopback. Nothing is served before Run.
+func New(cfg Config) (*Server, error) {
+	if cfg.Getenv == nil {
+		cfg.Getenv = os.Getenv
+	}
+	for _, name := range []string{"KEYTAIL_ENV", "ENVIRONMENT"} {
+		if strings.EqualFold(strings.TrimSpace(cfg.Getenv(name)), "production") {
+			return nil, ErrProduction
+		}
+	}
+	cfg = withDefaults(cfg)
+	listener, err := listenLoopback(cfg.Addr)
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{
+		cfg: cfg, log: cfg.Logger, listener: listener, started: cfg.Now(), changed: make(chan struct{}), applied: newCatalog(),
+		oplog: oplog{limit: cfg.OplogSize}, cursors: map[int64]*cursor{}, sessions: map[string]*session{},
+		conns: map[*conn]struct{}{}, electionID: bson.NewObjectID(), term: 1,
+	}
+	s.majority = s.applied
+	s.oplog.add(cfg.Now(), &logEntry{kind: kindNoop})
+	return s, nil
+}
+
+func withDefaults(cfg Config) Config {
+	if cfg.Addr == "" {
+		cfg.Addr = defaultAddr
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = zap.NewNop()
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.OplogSize <= 0 {
+		cfg.OplogSize = defaultOplogSize
+	}
+	if cfg.NoopInterval == 0 {
+		cfg.NoopInterval = defaultNoop
+	}
+	if cfg.TTLInterval == 0 {
+		cfg.TTLInterval = defaultTTL
+	}
+	return cfg
+}
+
+func listenLoopback(addr string) (net.Listener, error) {
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		return nil, fmt.Errorf("the embedded MongoDB cannot listen on %q: %w", addr, err)
+	}
+	if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
+		return nil, fmt.Errorf("%w; not %q", ErrNotLoopback, addr)
+	}
+	listener, err := net.Listen("tcp", addr)
+	if err != nil {
+		return nil, fmt.Errorf("the embedded MongoDB cannot listen on %s: %w", addr, err)
+	}
+	return listener, nil
+}
+
+// Addr is the address that the server listens on.
+func (s *Server) Addr() net.Addr { return s.listener.Addr() }
+
+// URI is a connection string for any driver or shell. It names the replica set,
+// so that clients look for its primary instead of talking to one fixed node.
+func (s *Server) URI() string {
+	return fmt.Sprintf("mongodb://%s/?replicaSet=%s", s.Addr(), setName)
+}
+
+// Run serves until the context ends, then closes every connection and returns
+// when all of its goroutines have stopped. It returns nil after a stop by the
+// context. Call it once.
+func (s *Server) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	var group sync.WaitGroup
+	group.Go(func() {
+		<-ctx.Done()
+		_ = s.listener.Close()
+	})
+	group.Go(func() { s.every(ctx, s.cfg.NoopInterval, s.TickNoop) })
+	group.Go(func() { s.every(ctx, s.cfg.TTLInterval, func() { s.DeleteExpired() }) })
+	err := s.serve(ctx, &group)
+	cancel(errShutdown)
+	group.Wait()
+	return err
+}
+
+func (s *Server) serve(ctx context.Context, group *sync.WaitGroup) error {
+	for {
+		nc, err := s.listener.Accept()
+		if ctx.Err() != nil {
+			if err == nil {
+				_ = nc.Close()
+			}
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("the embedded MongoDB cannot accept connections: %w", err)
+		}
+		c := s.addConn(nc)
+		group.Go(func() { c.serve(ctx) })
+	}
+}
+
+func (s *Server) every(ctx context.Context, interval time.Duration, do func()) {
+	if interval < 0 {
+		return
+	}
+	ticker := time.NewTicker(interval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+			do()
+		}
+	}
+}
+
+// TickNoop writes one no-op to the log, as MongoDB does every ten seconds: it
+// moves the high-water marks of idle streams.
+func (s *Server) TickNoop() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.record(&logEntry{kind: kindNoop})
+}
+
+// notify wakes every waiter. The caller holds the lock.
+func (s *Server) notify() {
+	close(s.changed)
+	s.changed = make(chan struct{})
+}
+
+// await gives up the lock until cond holds, and holds it again when it returns.
+// It returns the context's cause when that ends first.
+func (s *Server) await(ctx context.Context, cond func() bool) error {
+	for !cond() {
+		changed := s.changed
+		s.mu.Unlock()
+		select {
+		case <-changed:
+		case <-ctx.Done():
+		}
+		s.mu.Lock()
+		if ctx.Err() != nil && !cond() {
+			return context.Cause(ctx)
+		}
+	}
+	return nil
+}

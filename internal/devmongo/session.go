@@ -1,0 +1,159 @@
+package devmongo
+
+import (
+	"maps"
+	"slices"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+
+	"github.com/keytail/keytail/internal/clustertime"
+)
+
+// session remembers the last transaction number of a client session and, for
+// retryable writes, what each of its statements answered.
+type session struct {
+	lsid   bson.D
+	number int64
+	done   map[int64]statement // by statement number
+	txn    *txn                // the open or last transaction, nil for none
+}
+
+// statement is the recorded result of one retryable write.
+type statement struct {
+	at     clustertime.Time
+	result any
+}
+
+// enterSession finds the session, and what the command is in it: a statement of
+// a transaction, a retryable write, or neither.
+func (o *op) enterSession() error {
+	lsid := o.a.document("lsid")
+	if o.a.err != nil {
+		return o.a.err
+	}
+	if lsid == nil {
+		if !isMissing(field(o.a.doc, "txnNumber")) {
+			return refuse(codeInvalidOptions, "Transaction number requires a session ID to also be specified")
+		}
+		return nil
+	}
+	if _, ok := field(lsid, "id").(bson.Binary); !ok {
+		return refuse(codeTypeMismatch, "lsid.id must be a UUID")
+	}
+	o.session = o.s.sessionOf(lsid)
+	if isMissing(field(o.a.doc, "txnNumber")) {
+		if !isMissing(field(o.a.doc, "autocommit")) || !isMissing(field(o.a.doc, "startTransaction")) {
+			return refuse(codeInvalidOptions, "autocommit and startTransaction require a txnNumber")
+		}
+		return nil
+	}
+	n := o.a.integer("txnNumber", -1)
+	if n < o.session.number {
+		return refuse(codeTransactionTooOld, "Cannot start transaction %d on a session because a newer transaction %d has already started", n, o.session.number)
+	}
+	if !isMissing(field(o.a.doc, "autocommit")) {
+		return o.enterTxn(n)
+	}
+	if o.flags&retryable == 0 {
+		return refuse(50768, "txnNumber may only be provided for multi-document transactions and retryable write commands. autocommit:false was not provided, and %s is not a retryable write command.", o.name)
+	}
+	o.session.begin(n)
+	o.txnNumber = n
+	return o.a.err
+}
+
+func (s *Server) sessionOf(lsid bson.D) *session {
+	key := canonical(lsid)
+	if _, ok := s.sessions[key]; !ok {
+		s.sessions[key] = &session{lsid: lsid, number: -1}
+	}
+	return s.sessions[key]
+}
+
+// begin moves to a newer number, which forgets the statements of the last.
+func (s *session) begin(number int64) {
+	if number > s.number {
+		s.number, s.done, s.txn = number, map[int64]statement{}, nil
+	}
+}
+
+// once runs one statement of a retryable write, or returns what it answered when
+// it ran before. The statement's number is its place in the command unless
+// the client gives it.
+func (o *op) once(place int, run func() (any, error)) (any, error) {
+	if o.txnNumber < 0 {
+		return run()
+	}
+	id := o.a.integer("stmtId", 0) + int64(place)
+	if ids := o.a.array("stmtIds"); place < len(ids) {
+		id, _ = number(ids[place])
+	}
+	if done, ok := o.session.done[id]; ok {
+		return done.result, nil
+	}
+	result, err := run()
+	if err == nil {
+		o.session.done[id] = statement{at: o.s.oplog.applied, result: result}
+	}
+	return result, err
+}
+
+// forget removes what was recorded after a time that a rollback went back to.
+func (s *session) forget(after clustertime.Time) {
+	maps.DeleteFunc(s.done, func(_ int64, st statement) bool { return st.at > after })
+}
+
+// label adds the labels that drivers decide by whether to try again.
+func (o *op) label(e *Error) *Error {
+	switch {
+	case o.txn != nil:
+		transient := slices.Contains(retryableWriteCodes, e.Code) || e.Code == codeWriteConflict || e.Code == codeNoSuchTransaction
+		if transient && o.name != "commitTransaction" {
+			return e.withLabel("TransientTransactionError")
+		}
+		if o.name == "commitTransaction" && slices.Contains(retryableWriteCodes, e.Code) {
+			return e.withLabel("RetryableWriteError")
+		}
+	case o.txnNumber >= 0 && slices.Contains(retryableWriteCodes, e.Code):
+		return e.withLabel("RetryableWriteError")
+	}
+	return e
+}
+
+func endSessions(o *op) (bson.D, error) {
+	list, ok := o.a.value(o.name).(bson.A)
+	if !ok {
+		return nil, refuse(codeTypeMismatch, "%s takes an array of sessions", o.name)
+	}
+	if err := o.a.finish(); err != nil {
+		return nil, err
+	}
+	if o.name == "refreshSessions" {
+		return okReply(), nil
+	}
+	for _, v := range list {
+		lsid, ok := v.(bson.D)
+		if !ok {
+			return nil, refuse(codeTypeMismatch, "%s takes an array of sessions", o.name)
+		}
+		o.s.endSession(canonical(lsid))
+	}
+	return okReply(), nil
+}
+
+func (s *Server) endSession(key string) {
+	delete(s.sessions, key)
+	for id, c := range s.cursors {
+		if c.session == key {
+			s.killCursor(id)
+		}
+	}
+}
+
+func startSession(o *op) (bson.D, error) {
+	if err := o.a.finish(); err != nil {
+		return nil, err
+	}
+	id := newUUID()
+	return bson.D{{Key: "id", Value: bson.D{{Key: "id", Value: bson.Binary{Subtype: 4, Data: id[:]}}}}, {Key: "timeoutMinutes", Value: int32(30)}, {Key: "ok", Value: 1.0}}, nil
+}

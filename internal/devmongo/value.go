@@ -1,0 +1,211 @@
+package devmongo
+
+import (
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/x/bsonx/bsoncore"
+)
+
+// Values in this package are what decode makes of BSON: bson.D for a document,
+// bson.A for an array, nil for null, and otherwise the type of package bson or
+// Go that marshals back to the same bytes. missing stands for a field that is
+// not there, which is not null.
+type missing struct{}
+
+// maxDepth is MongoDB's limit on nesting (maxBSONDepth's default); it also keeps
+// the recursion below from being a way to exhaust the stack.
+const maxDepth = 200
+
+// maxDocument is MongoDB's limit on the size of a document, in bytes.
+const maxDocument = 16 * 1024 * 1024
+
+// decode reads and validates a whole document.
+func decode(raw []byte) (bson.D, error) { return decodeDoc(raw, 0) }
+
+func decodeDoc(raw []byte, depth int) (bson.D, error) {
+	d := make(bson.D, 0, 8)
+	err := eachElement(raw, depth, func(key string, v any) { d = append(d, bson.E{Key: key, Value: v}) })
+	return d, err
+}
+
+func decodeArray(raw []byte, depth int) (bson.A, error) {
+	a := make(bson.A, 0, 4)
+	err := eachElement(raw, depth, func(_ string, v any) { a = append(a, v) })
+	return a, err
+}
+
+func eachElement(raw []byte, depth int, yield func(string, any)) error {
+	if depth > maxDepth {
+		return refuse(codeOverflow, "BSON document exceeds the maximum nesting depth of %d", maxDepth)
+	}
+	doc, rest, ok := bsoncore.ReadDocument(raw)
+	if !ok || len(rest) != 0 || len(doc) < 5 || doc[len(doc)-1] != 0 {
+		return errBadBSON()
+	}
+	body := doc[4 : len(doc)-1]
+	for len(body) > 0 {
+		t, key, rest, ok := bsoncore.ReadHeader(body)
+		if !ok {
+			return errBadBSON()
+		}
+		v, rest, ok := bsoncore.ReadValue(rest, t)
+		if !ok {
+			return errBadBSON()
+		}
+		value, err := convert(v, depth)
+		if err != nil {
+			return err
+		}
+		yield(key, value)
+		body = rest
+	}
+	return nil
+}
+
+func errBadBSON() error {
+	return refuse(22, "Invalid BSON: a document is cut short or has a wrong length or type")
+}
+
+func convert(v bsoncore.Value, depth int) (any, error) {
+	switch v.Type {
+	case bsoncore.TypeEmbeddedDocument:
+		return decodeDoc(v.Data, depth+1)
+	case bsoncore.TypeArray:
+		return decodeArray(v.Data, depth+1)
+	case bsoncore.TypeCodeWithScope:
+		code, scope, ok := v.CodeWithScopeOK()
+		if !ok {
+			return nil, errBadBSON()
+		}
+		inner, err := decodeDoc(scope, depth+1)
+		return bson.CodeWithScope{Code: bson.JavaScript(code), Scope: inner}, err
+	}
+	if value, ok := convertScalar(v); ok {
+		return value, nil
+	}
+	return nil, errBadBSON()
+}
+
+func convertScalar(v bsoncore.Value) (value any, ok bool) {
+	switch v.Type {
+	case bsoncore.TypeDouble:
+		return v.DoubleOK()
+	case bsoncore.TypeString:
+		return v.StringValueOK()
+	case bsoncore.TypeInt32:
+		return v.Int32OK()
+	case bsoncore.TypeInt64:
+		return v.Int64OK()
+	case bsoncore.TypeBoolean:
+		return v.BooleanOK()
+	case bsoncore.TypeNull:
+		return nil, true
+	case bsoncore.TypeUndefined:
+		return bson.Undefined{}, true
+	case bsoncore.TypeMinKey:
+		return bson.MinKey{}, true
+	case bsoncore.TypeMaxKey:
+		return bson.MaxKey{}, true
+	case bsoncore.TypeObjectID:
+		id, ok := v.ObjectIDOK()
+		return bson.ObjectID(id), ok
+	case bsoncore.TypeDateTime:
+		t, ok := v.DateTimeOK()
+		return bson.DateTime(t), ok
+	case bsoncore.TypeTimestamp:
+		t, i, ok := v.TimestampOK()
+		return bson.Timestamp{T: t, I: i}, ok
+	case bsoncore.TypeBinary:
+		subtype, data, ok := v.BinaryOK()
+		return bson.Binary{Subtype: subtype, Data: data}, ok
+	}
+	return convertRare(v)
+}
+
+func convertRare(v bsoncore.Value) (value any, ok bool) {
+	switch v.Type {
+	case bsoncore.TypeRegex:
+		pattern, options, ok := v.RegexOK()
+		return bson.Regex{Pattern: pattern, Options: options}, ok
+	case bsoncore.TypeDecimal128:
+		high, low, ok := v.Decimal128OK()
+		return bson.NewDecimal128(high, low), ok
+	case bsoncore.TypeJavaScript:
+		code, ok := v.JavaScriptOK()
+		return bson.JavaScript(code), ok
+	case bsoncore.TypeSymbol:
+		s, ok := v.SymbolOK()
+		return bson.Symbol(s), ok
+	case bsoncore.TypeDBPointer:
+		ns, id, ok := v.DBPointerOK()
+		return bson.DBPointer{DB: ns, Pointer: id}, ok
+	}
+	return nil, false
+}
+
+// encode is decode's inverse. It fails only on a document that is too large.
+func encode(d bson.D) (bson.Raw, error) {
+	raw, err := bson.Marshal(d)
+	if err != nil {
+		return nil, refuse(codeBadValue, "cannot be stored as BSON: %s", err)
+	}
+	if len(raw) > maxDocument {
+		return nil, refuse(codeObjectTooLarge, "BSONObj size: %d is invalid. Size must be between 0 and %d", len(raw), maxDocument)
+	}
+	return raw, nil
+}
+
+// field returns the first field of that name, or missing.
+func field(d bson.D, key string) any {
+	for i := range d {
+		if d[i].Key == key {
+			return d[i].Value
+		}
+	}
+	return missing{}
+}
+
+// isMissing also takes undefined, which MongoDB treats as not there.
+func isMissing(v any) bool {
+	switch v.(type) {
+	case missing, bson.Undefined:
+		return true
+	}
+	return false
+}
+
+// number reads any numeric value as an integer, if it is one.
+func number(v any) (int64, bool) {
+	switch n := v.(type) {
+	case int32:
+		return int64(n), true
+	case int64:
+		return n, true
+	case float64:
+		if n < -1<<63 || n >= 1<<63 {
+			return 0, false
+		}
+		i := int64(n)
+		return i, float64(i) == n
+	}
+	return 0, false
+}
+
+// truthy is MongoDB's idea of a true value: anything but false, null, missing
+// and zero.
+func truthy(v any) bool {
+	switch x := v.(type) {
+	case bool:
+		return x
+	case nil, missing, bson.Undefined:
+		return false
+	case int32:
+		return x != 0
+	case int64:
+		return x != 0
+	case float64:
+		return x != 0
+	case bson.Decimal128:
+		return !x.IsZero()
+	}
+	return true
+}
