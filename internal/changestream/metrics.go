@@ -19,9 +19,10 @@ type Status struct {
 	Losses   uint64
 	LastLoss *Loss
 	// Lag is the last event's age when it was applied, by the server's wall
-	// clock and ours, so it is only as good as both. Zero before MongoDB 6.0's
-	// wallTime was seen.
-	Lag time.Duration
+	// clock and ours, so it is only as good as both. HasLag is false until an
+	// event with a wallTime (MongoDB 6.0) was seen.
+	Lag    time.Duration
+	HasLag bool
 }
 
 // Status is the tail's status now. Safe for concurrent use.
@@ -82,6 +83,6 @@ func (t *Tail) observe(e *event) {
 	lag := max(0, t.config.Now().Sub(e.wall))
 	t.metrics.lag.Observe(lag.Seconds())
 	status := *t.status.Load()
-	status.Lag = lag
+	status.Lag, status.HasLag = lag, true
 	t.status.Store(&status)
 }

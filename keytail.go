@@ -1,0 +1,221 @@
+// Package keytail validates API keys from memory, and is never wrong for longer
+// than a stated bound: a cache of keys that follows the change stream of their
+// MongoDB collection. README.md says how to run it as a daemon; this package is
+// the same thing for use inside a Go program.
+//
+//	service, err := keytail.New(ctx, keytail.Config{Client: client, Database: "app"})
+//	...
+//	go service.Run(ctx)
+//	verdict := service.Validate(ctx, text, &request)
+package keytail
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/keytail/keytail/internal/apikey"
+	"github.com/keytail/keytail/internal/changestream"
+	"github.com/keytail/keytail/internal/keycache"
+	"github.com/keytail/keytail/internal/keystore"
+	"github.com/keytail/keytail/internal/routes"
+	"github.com/keytail/keytail/internal/validator"
+)
+
+// startTimeout bounds the checks of New: a wrong address shows within seconds.
+const startTimeout = 15 * time.Second
+
+// Config of a Service. Client and Database are required; the zero value of every
+// other field is a default.
+type Config struct {
+	// Client reaches the replica set that holds the keys. It must have no
+	// timeout of its own (SetTimeout), which would end an idle change stream. The
+	// Service does not disconnect it.
+	Client *mongo.Client
+	// Database and Collection hold the keys. Collection's zero: "api_keys".
+	Database   string
+	Collection string
+	// EnsureSchema creates the collection and its unique index where they are
+	// missing. False: New says what is missing.
+	EnsureSchema bool
+	// MaxStale is the age past which no answer is given from memory. Zero: 15 s.
+	MaxStale time.Duration
+	// CacheSizeMiB is the hard limit of what the cached records take, in MiB.
+	// Zero: 512.
+	CacheSizeMiB int
+	// KeyPrefix is that of keys made by keytail, whose checksum is held against
+	// them. Empty: "kt".
+	KeyPrefix string
+	// KeySources say where forward-auth looks for the key, as --key-sources does.
+	// Empty: bearer and x-api-key.
+	KeySources []string
+	// TrustedProxies may say in X-Forwarded-For whom they speak for, as addresses
+	// or networks. Empty: the peer is the client.
+	TrustedProxies []string
+	// Logger: nil is silent. No log line holds a key.
+	Logger *zap.Logger
+	// Registry takes the metrics, and is what /metrics shows. Nil: one of its own.
+	Registry *prometheus.Registry
+	// Version is shown in metrics. Empty: "unknown".
+	Version string
+}
+
+// Service is keytail, ready to run.
+type Service struct {
+	config    Config
+	logger    *zap.Logger
+	cache     *keycache.Cache
+	tail      *changestream.Tail
+	validator *validator.Validator
+	health    *health
+
+	public     http.Handler
+	operations http.Handler
+	running    atomic.Bool
+}
+
+// New builds a Service and checks that the collection is one that it can answer
+// for. It starts nothing. An error is a sentence that says what to do, and names
+// every mistake of the configuration at once.
+func New(ctx context.Context, config Config) (*Service, error) {
+	if config.Logger == nil {
+		config.Logger = zap.NewNop()
+	}
+	if config.Registry == nil {
+		config.Registry = prometheus.NewRegistry()
+	}
+	sources, sourcesErr := routes.ParseKeySources(config.KeySources)
+	proxies, proxiesErr := routes.ParseTrustedProxies(config.TrustedProxies)
+	cache, cacheErr := keycache.New(keycache.Config{SizeMiB: config.CacheSizeMiB, MaxStale: config.MaxStale})
+	store, storeErr := newStore(config)
+	if err := errors.Join(sourcesErr, proxiesErr, cacheErr, storeErr); err != nil {
+		return nil, err
+	}
+	if err := prepare(ctx, store, config.EnsureSchema); err != nil {
+		return nil, err
+	}
+	s := &Service{config: config, logger: config.Logger, cache: cache}
+	if err := s.assemble(store, routes.PublicConfig{KeySources: sources, TrustedProxies: proxies}); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+func newStore(config Config) (*keystore.Store, error) {
+	schema := keystore.DefaultSchema()
+	if config.Collection != "" {
+		schema.Collection = config.Collection
+	}
+	return keystore.New(keystore.Config{
+		Client:     config.Client,
+		Database:   config.Database,
+		Schema:     schema,
+		Logger:     config.Logger,
+		Registerer: config.Registry,
+	})
+}
+
+func prepare(ctx context.Context, store *keystore.Store, ensure bool) error {
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	return store.Prepare(ctx, ensure)
+}
+
+// assemble wires the rooms in the order of the data's way.
+func (s *Service) assemble(store *keystore.Store, public routes.PublicConfig) error {
+	var err error
+	s.tail, err = changestream.New(changestream.Config{
+		Database:   s.config.Client.Database(s.config.Database),
+		Schema:     store.Schema(),
+		Sink:       s.cache,
+		Collection: store,
+		Logger:     s.logger,
+		Registerer: s.config.Registry,
+	})
+	if err != nil {
+		return err
+	}
+	s.validator, err = validator.New(validator.Config{
+		Cache:      s.cache,
+		Store:      store,
+		Prefix:     s.config.KeyPrefix,
+		Logger:     s.logger,
+		Registerer: s.config.Registry,
+	})
+	if err != nil {
+		return err
+	}
+	s.health = newHealth(s.cache, s.tail, s.logger)
+	if err := s.register(); err != nil {
+		return err
+	}
+	public.Validator, public.Logger = s.validator, s.logger
+	if s.public, err = routes.NewPublic(public); err != nil {
+		return err
+	}
+	s.operations, err = routes.NewOperations(routes.OperationsConfig{
+		Status:   s.health.status,
+		Gatherer: s.config.Registry,
+		Logger:   s.logger,
+	})
+	return err
+}
+
+// register adds the metrics that no room registers by itself.
+func (s *Service) register() error {
+	version := s.config.Version
+	if version == "" {
+		version = "unknown"
+	}
+	build := prometheus.NewGauge(prometheus.GaugeOpts{
+		Name:        "keytail_build_info",
+		Help:        "Always 1; its label is the version.",
+		ConstLabels: prometheus.Labels{"version": version},
+	})
+	build.Set(1)
+	collectors := append(s.cache.Collectors(), s.health.collectors()...)
+	for _, collector := range append(collectors, build) {
+		if err := s.config.Registry.Register(collector); err != nil {
+			return fmt.Errorf("register metrics: %w", err)
+		}
+	}
+	return nil
+}
+
+// Run follows the change stream until ctx ends, and returns nil when all of it
+// has stopped. Until it runs, every answer is UNAVAILABLE. It can be called once.
+func (s *Service) Run(ctx context.Context) error {
+	if s.running.Swap(true) {
+		return errors.New("the service is running already, or has been stopped: make a new one")
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return s.tail.Run(ctx) })
+	group.Go(func() error { return s.validator.RunRefresh(ctx) })
+	group.Go(func() error { return s.health.run(ctx) })
+	return group.Wait()
+}
+
+// Validate answers whether the request may go ahead with the key of this text.
+func (s *Service) Validate(ctx context.Context, text string, request *apikey.Request) apikey.Verdict {
+	return s.validator.Validate(ctx, text, request)
+}
+
+// Public is the handler of the public listener: verify and forward-auth.
+func (s *Service) Public() http.Handler { return s.public }
+
+// Operations is the handler of the operations listener: readyz and metrics.
+func (s *Service) Operations() http.Handler { return s.operations }
+
+// Live is closed when the service is live for the first time.
+func (s *Service) Live() <-chan struct{} { return s.health.firstLive }
+
+// Drain makes readyz say 503 from now on; everything else goes on.
+func (s *Service) Drain() { s.health.draining.Store(true) }
