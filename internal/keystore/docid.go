@@ -1,0 +1,238 @@
+package keystore
+
+import (
+	"encoding/binary"
+	"errors"
+	"math"
+	"math/big"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+
+	"github.com/keytail/keytail/internal/apikey"
+)
+
+// The canonical form of an _id is a byte that says how to read the rest. Types
+// that MongoDB never finds equal have their own BSON type byte and the bytes of
+// the value. Where it finds values of different types or bytes equal, they
+// share a form:
+//
+//	idInteger  8 bytes big-endian: int32, int64, and a double or Decimal128
+//	           that is such a whole number (so 1, 1.0, 1E0; -0.0 is 0)
+//	idDouble   8 bytes, IEEE 754: any other double, and a Decimal128 that is
+//	           exactly one, infinities and (as one) the NaNs included
+//	idDecimal  text: any other Decimal128, without trailing zeros
+//	idString   a string's bytes, and a symbol's
+//
+// An embedded document is its own bytes: {a: 1} and {a: 1.0} have different
+// forms here, although MongoDB takes them for the same _id. An entry keeps its
+// document's own form, so this costs nothing unless a document is replaced, by
+// delete and insert, by one whose nested number has another type.
+const (
+	idInteger = byte(bson.TypeInt64)
+	idDouble  = byte(bson.TypeDouble)
+	idDecimal = byte(bson.TypeDecimal128)
+	idString  = byte(bson.TypeString)
+)
+
+// ID is the canonical form of an _id, equal for two values exactly when MongoDB
+// finds them equal, except within embedded documents. A value that is no BSON
+// at all has the empty form.
+func (s Schema) ID(v bson.RawValue) apikey.DocID {
+	if v.Validate() != nil {
+		return ""
+	}
+	switch v.Type {
+	case bson.TypeInt32, bson.TypeInt64:
+		return integerID(v.AsInt64())
+	case bson.TypeDouble:
+		return doubleID(v.Double())
+	case bson.TypeDecimal128:
+		return decimalID(v)
+	case bson.TypeString:
+		return tagged(idString, []byte(v.StringValue()))
+	case bson.TypeSymbol:
+		return tagged(idString, []byte(v.Symbol()))
+	}
+	return rawID(v)
+}
+
+func rawID(v bson.RawValue) apikey.DocID {
+	return tagged(byte(v.Type), v.Value)
+}
+
+func tagged(tag byte, rest []byte) apikey.DocID {
+	return apikey.DocID(append([]byte{tag}, rest...))
+}
+
+func integerID(n int64) apikey.DocID {
+	return tagged(idInteger, binary.BigEndian.AppendUint64(nil, uint64(n)))
+}
+
+// twoTo63 is the first double that int64 does not reach.
+const twoTo63 = float64(1 << 63)
+
+func doubleID(f float64) apikey.DocID {
+	if f == math.Trunc(f) && f >= -twoTo63 && f < twoTo63 {
+		return integerID(int64(f))
+	}
+	if math.IsNaN(f) {
+		f = math.NaN()
+	}
+	return tagged(idDouble, binary.BigEndian.AppendUint64(nil, math.Float64bits(f)))
+}
+
+// decimalDigits is the precision of Decimal128. More digits are no value of the
+// format, but bytes can hold them.
+const decimalDigits = 34
+
+func decimalID(v bson.RawValue) apikey.DocID {
+	d := v.Decimal128()
+	if d.IsNaN() {
+		return doubleID(math.NaN())
+	}
+	if sign := d.IsInf(); sign != 0 {
+		return doubleID(math.Inf(sign))
+	}
+	coefficient, exponent, err := d.BigInt()
+	if err != nil || len(new(big.Int).Abs(coefficient).String()) > decimalDigits {
+		return rawID(v)
+	}
+	coefficient, exponent = stripZeros(coefficient, exponent)
+	if n, ok := asInt64(coefficient, exponent); ok {
+		return integerID(n)
+	}
+	if f, ok := asDouble(coefficient, exponent); ok {
+		return doubleID(f)
+	}
+	normal, ok := bson.ParseDecimal128FromBigInt(coefficient, exponent)
+	if !ok {
+		return rawID(v)
+	}
+	return tagged(idDecimal, []byte(normal.String()))
+}
+
+// stripZeros moves trailing zeros of the coefficient into the exponent.
+func stripZeros(coefficient *big.Int, exponent int) (*big.Int, int) {
+	if coefficient.Sign() == 0 {
+		return coefficient, 0
+	}
+	ten, rest := big.NewInt(10), new(big.Int)
+	for {
+		quotient, _ := new(big.Int).QuoRem(coefficient, ten, rest)
+		if rest.Sign() != 0 {
+			return coefficient, exponent
+		}
+		coefficient, exponent = quotient, exponent+1
+	}
+}
+
+// asInt64 is for coefficients without trailing zeros, where a negative exponent
+// means a fraction.
+func asInt64(coefficient *big.Int, exponent int) (int64, bool) {
+	// 10^19 is more than int64 has
+	if exponent < 0 || exponent > 18 {
+		return 0, false
+	}
+	n := new(big.Int).Mul(coefficient, powerOfTen(exponent))
+	return n.Int64(), n.IsInt64()
+}
+
+// asDouble reports whether a double has exactly this value.
+func asDouble(coefficient *big.Int, exponent int) (float64, bool) {
+	// 1.8E308 is the largest double, and the smallest, 2^-1074, has 1074 decimals
+	if exponent > 308 || exponent < -1074 {
+		return 0, false
+	}
+	ratio := new(big.Rat).SetInt(coefficient)
+	if exponent >= 0 {
+		ratio.Mul(ratio, new(big.Rat).SetInt(powerOfTen(exponent)))
+	} else {
+		ratio.Quo(ratio, new(big.Rat).SetInt(powerOfTen(-exponent)))
+	}
+	return ratio.Float64()
+}
+
+func powerOfTen(n int) *big.Int {
+	return new(big.Int).Exp(big.NewInt(10), big.NewInt(int64(n)), nil)
+}
+
+// errNoID: the form names no _id that a stored document can have.
+var errNoID = errors.New("no document has such an _id")
+
+// idValue is the inverse of ID: a value that MongoDB finds equal to every value
+// of the form.
+func idValue(id apikey.DocID) (bson.RawValue, error) {
+	if id == "" {
+		return bson.RawValue{}, errNoID
+	}
+	tag, rest := id[0], id[1:]
+	switch {
+	case tag == idString:
+		return marshalled(string(rest))
+	case tag == idInteger && len(rest) == 8:
+		return marshalled(int64(binary.BigEndian.Uint64([]byte(rest))))
+	case tag == idDouble && len(rest) == 8:
+		return marshalled(math.Float64frombits(binary.BigEndian.Uint64([]byte(rest))))
+	case tag == idDecimal:
+		if d, err := bson.ParseDecimal128(string(rest)); err == nil {
+			return marshalled(d)
+		}
+	}
+	v := bson.RawValue{Type: bson.Type(tag), Value: []byte(rest)}
+	return v, askable(v)
+}
+
+func marshalled(value any) (bson.RawValue, error) {
+	t, data, err := bson.MarshalValue(value)
+	return bson.RawValue{Type: t, Value: data}, err
+}
+
+// askable refuses values that a filter would take for something else than an
+// equality: a regular expression and a document that begins with an operator.
+// No stored document has such an _id.
+func askable(v bson.RawValue) error {
+	if v.Validate() != nil {
+		return errNoID
+	}
+	switch v.Type {
+	case bson.TypeRegex, bson.TypeArray, bson.TypeUndefined:
+		return errNoID
+	case bson.TypeEmbeddedDocument:
+		if first, err := v.Document().IndexErr(0); err == nil && strings.HasPrefix(first.Key(), "$") {
+			return errNoID
+		}
+	}
+	return nil
+}
+
+// maxIDWords bounds the text for an _id that cannot be the name of a key.
+const maxIDWords = 128
+
+// idInWords helps a person find a document whose _id is of a type that makes no
+// key id: Extended JSON, cut short, without control characters.
+func idInWords(v bson.RawValue) string {
+	if v.Validate() != nil {
+		return unknownID
+	}
+	text, err := bson.MarshalExtJSON(bson.D{{Key: idField, Value: v}}, false, false)
+	if err != nil {
+		return v.Type.String()
+	}
+	return printable(string(text))
+}
+
+func printable(text string) string {
+	text = strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) || r == utf8.RuneError {
+			return '?'
+		}
+		return r
+	}, text)
+	if len(text) <= maxIDWords {
+		return text
+	}
+	return strings.ToValidUTF8(text[:maxIDWords], "") + "…"
+}

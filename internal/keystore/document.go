@@ -1,0 +1,156 @@
+package keystore
+
+import (
+	"strings"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+
+	"github.com/keytail/keytail/internal/apikey"
+)
+
+// Document is a document of the collection as keytail sees it.
+type Document struct {
+	// ID is its identity. Empty when the document has no _id.
+	ID apikey.DocID
+	// Hash is the key's hash, if HasHash. Without one the record has a Defect.
+	Hash    apikey.Hash
+	HasHash bool
+	// Record is what the document says.
+	Record apikey.Record
+}
+
+// unknownID is the KeyID of a document without an _id, which no server stores.
+const unknownID = "unknown"
+
+// Decode reads a document. It never fails: what cannot be read is said in
+// Record.Defect, in words that hold names of fields and types but no value, and
+// such a record is DISABLED. What could be read besides is still there.
+//
+// A field that occurs twice is a defect, since MongoDB's operators and the
+// drivers do not agree on which of the two counts. The fields that decide
+// nothing may be of any type, and occur any number of times.
+//
+// Nothing of doc's memory is kept.
+func (s Schema) Decode(doc bson.Raw) Document {
+	d := decoder{schema: s}
+	elements, err := elements(doc)
+	if err != nil {
+		d.defect("the document is not valid BSON")
+	}
+	for _, e := range elements {
+		d.element(e.Key(), e.Value())
+	}
+	d.require()
+	d.doc.Record.Defect = strings.Join(d.defects, "; ")
+	return d.doc
+}
+
+// elements are those up to the first that is not well-formed. The document is
+// validated before: Elements alone does not look at its length and end.
+func elements(doc bson.Raw) ([]bson.RawElement, error) {
+	if err := doc.Validate(); err != nil {
+		return nil, err
+	}
+	return doc.Elements()
+}
+
+// decoder is the state of one Decode.
+type decoder struct {
+	schema  Schema
+	doc     Document
+	defects []string
+	// seen has the fields met so far, to find those that occur twice or never.
+	seen seen
+}
+
+// seen has a place for each field that decides.
+type seen struct{ id, hash, active, user, org, project, name, scopes, ips, expiry, metadata bool }
+
+func (d *decoder) defect(words ...string) { d.defects = append(d.defects, strings.Join(words, " ")) }
+
+// element reads one field of the root.
+func (d *decoder) element(name string, v bson.RawValue) {
+	place, read := d.reader(name)
+	if read == nil {
+		return
+	}
+	if *place {
+		d.defect(name, "occurs twice")
+		return
+	}
+	*place = true
+	if problem := read(v); problem != "" {
+		d.defect(name, problem)
+	}
+}
+
+// reader finds what a field is for: where to note that it was seen, and how to
+// read it. A nil function: it decides nothing.
+func (d *decoder) reader(name string) (*bool, func(bson.RawValue) string) {
+	s, r := &d.schema, &d.doc.Record
+	switch name {
+	case idField:
+		return &d.seen.id, d.identity
+	case s.Hash:
+		return &d.seen.hash, d.hash
+	case s.Active:
+		return &d.seen.active, into(&r.Active, readBoolean)
+	case s.UserID:
+		return &d.seen.user, into(&r.UserID, readID)
+	case s.OrgID:
+		return &d.seen.org, into(&r.OrgID, optional(readID))
+	case s.ProjectID:
+		return &d.seen.project, into(&r.ProjectID, optional(readID))
+	case s.Name:
+		return &d.seen.name, into(&r.Name, optional(readName))
+	case s.Scopes:
+		return &d.seen.scopes, into(&r.Scopes, optional(readScopes))
+	case s.AllowedIPs:
+		return &d.seen.ips, into(&r.AllowedIPs, optional(readNetworks))
+	case s.ExpiresAt:
+		return &d.seen.expiry, into(&r.ExpiresAt, optional(readExpiry))
+	case s.Metadata:
+		return &d.seen.metadata, into(&r.Metadata, optional(readMetadata))
+	}
+	return nil, nil
+}
+
+// identity reads _id. Of any type it identifies the document; only some types
+// make the name of a key.
+func (d *decoder) identity(v bson.RawValue) string {
+	d.doc.ID = d.schema.ID(v)
+	text, problem := readID(v)
+	if problem != "" {
+		text = idInWords(v)
+	}
+	d.doc.Record.KeyID = text
+	return problem
+}
+
+func (d *decoder) hash(v bson.RawValue) string {
+	d.doc.Hash, d.doc.HasHash = d.schema.HashValue(v)
+	if !d.doc.HasHash {
+		return "is no SHA-256 hash of 64 lower-case hex digits"
+	}
+	return ""
+}
+
+// require notes the required fields that are not there.
+func (d *decoder) require() {
+	if d.doc.Record.KeyID == "" {
+		d.doc.Record.KeyID = unknownID
+	}
+	for _, f := range []struct {
+		name string
+		seen bool
+	}{
+		{idField, d.seen.id},
+		{d.schema.Hash, d.seen.hash},
+		{d.schema.Active, d.seen.active},
+		{d.schema.UserID, d.seen.user},
+	} {
+		if !f.seen {
+			d.defect(f.name, "is missing")
+		}
+	}
+}

@@ -1,0 +1,120 @@
+package keystore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+
+	"github.com/keytail/keytail/internal/apikey"
+	"github.com/keytail/keytail/internal/clustertime"
+)
+
+// ErrNoDeadline: a read was asked for without a deadline. A replica set that has
+// lost its majority would hold it for ever.
+var ErrNoDeadline = errors.New("a read of a key needs a deadline")
+
+// FindByHash reads the document with this hash, from a majority-committed
+// snapshot of the primary that is no older than after (zero: of any age). That
+// is the fill rule of DESIGN.md section 3. False: there is none.
+//
+// ctx must have a deadline, else ErrNoDeadline. Any error means that nothing is
+// known, never that there is no document. A defective document is found like
+// any other, and reported.
+//
+// One document is read: the unique index, which Prepare demands, is what makes
+// it the only one. It may have no readable hash of its own when the field is an
+// array that holds this one, which MongoDB finds too; it has a defect then.
+func (s *Store) FindByHash(ctx context.Context, hash apikey.Hash, after clustertime.Time) (Document, bool, error) {
+	doc, found, err := s.find(ctx, bson.D{{Key: s.schema.Hash, Value: hash.Hex()}}, after)
+	if err == nil && found && doc.HasHash && doc.Hash != hash {
+		return Document{}, false, fmt.Errorf("looking for a hash in %s found the document of another one: the collection must not have a collation", s.namespace())
+	}
+	return doc, found, err
+}
+
+// FindByID reads the document with this _id, by the rule of FindByHash.
+func (s *Store) FindByID(ctx context.Context, id apikey.DocID, after clustertime.Time) (Document, bool, error) {
+	value, err := idValue(id)
+	if err != nil {
+		return Document{}, false, err
+	}
+	return s.find(ctx, bson.D{{Key: idField, Value: value}}, after)
+}
+
+func (s *Store) find(ctx context.Context, filter bson.D, after clustertime.Time) (Document, bool, error) {
+	if _, ok := ctx.Deadline(); !ok {
+		return Document{}, false, ErrNoDeadline
+	}
+	raw, err := s.read(ctx, filter, after)
+	if errors.Is(err, mongo.ErrNoDocuments) {
+		return Document{}, false, nil
+	}
+	if err != nil {
+		return Document{}, false, s.explain("reading a key", err)
+	}
+	doc := s.schema.Decode(raw)
+	s.Report(doc)
+	return doc, true, nil
+}
+
+// read does one find in a causally consistent session of its own, whose time
+// has been set to after: then the driver adds afterClusterTime to the read
+// concern of the collection. (It sends none in an implicit session.)
+func (s *Store) read(ctx context.Context, filter bson.D, after clustertime.Time) (bson.Raw, error) {
+	session, err := s.client.StartSession(options.Session().SetCausalConsistency(true))
+	if err != nil {
+		return nil, err
+	}
+	defer session.EndSession(ctx)
+	if after != 0 {
+		// The session keeps the pointer, so it is not one into anything shared
+		t := bson.Timestamp{T: after.Seconds(), I: after.Increment()}
+		if err := session.AdvanceOperationTime(&t); err != nil {
+			return nil, err
+		}
+	}
+	ctx = mongo.NewSessionContext(ctx, session)
+	return untilKnown(ctx, func() (bson.Raw, error) { return s.keys.FindOne(ctx, filter).Raw() })
+}
+
+// codeInvalidOptions is how a server refuses to wait for a cluster time that is
+// ahead of its own.
+const codeInvalidOptions = 72
+
+// An idle server's clock moves with its periodic no-op, or with the next write
+// of anybody, a heartbeat most likely: it is asked often at first and a few
+// times a second later.
+const (
+	firstPause   = 5 * time.Millisecond
+	longestPause = 200 * time.Millisecond
+)
+
+// untilKnown repeats a read that is refused with InvalidOptions, until ctx ends.
+// A floor is one tick ahead of an idle server, so that refusal is not a mistake.
+// It returns the refusal along with the deadline's error then.
+func untilKnown(ctx context.Context, read func() (bson.Raw, error)) (bson.Raw, error) {
+	pauses := backoff.NewExponentialBackOff()
+	pauses.InitialInterval, pauses.MaxInterval = firstPause, longestPause
+	var refusal error
+	raw, err := backoff.Retry(ctx, func() (bson.Raw, error) {
+		raw, err := read()
+		if err == nil {
+			return raw, nil
+		}
+		if !hasCode(err, codeInvalidOptions) {
+			return nil, backoff.Permanent(err)
+		}
+		refusal = err
+		return nil, err
+	}, backoff.WithBackOff(pauses), backoff.WithMaxElapsedTime(0))
+	if err != nil && refusal != nil && !errors.Is(err, refusal) && ctx.Err() != nil {
+		return nil, fmt.Errorf("%w; until then the server had said: %w", err, refusal)
+	}
+	return raw, err
+}

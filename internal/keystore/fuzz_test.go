@@ -1,0 +1,110 @@
+package keystore
+
+import (
+	"encoding/json"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"pgregory.net/rapid"
+
+	"github.com/keytail/keytail/internal/apikey"
+)
+
+// invariant is what holds of any decoded document, whatever it was made from.
+func invariant(t interface {
+	Helper()
+	Errorf(string, ...any)
+}, doc bson.Raw) {
+	t.Helper()
+	before := string(doc)
+	got := DefaultSchema().Decode(doc)
+	if string(doc) != before {
+		t.Errorf("decoding changed the document")
+	}
+	r := &got.Record
+	if r.KeyID == "" || !utf8.ValidString(r.KeyID) || len(r.KeyID) > 512 {
+		t.Errorf("key id %q", r.KeyID)
+	}
+	if !utf8.ValidString(r.Defect) {
+		t.Errorf("defect %q", r.Defect)
+	}
+	if r.Metadata != nil && (!json.Valid(r.Metadata) || r.Metadata[0] != '{') {
+		t.Errorf("metadata %q is no JSON object", r.Metadata)
+	}
+	if r.Defect == "" && (!got.HasHash || got.ID == "" || apikey.ValidID(r.UserID) != nil) {
+		t.Errorf("no defect, but %+v", got)
+	}
+	if code := apikey.Decide(r, &apikey.Request{}, time.Now()); r.Defect != "" && code != apikey.Disabled {
+		t.Errorf("defect %q decides as %v", r.Defect, code)
+	}
+	if got.ID != "" {
+		if value, err := idValue(got.ID); err == nil && DefaultSchema().ID(value) != got.ID {
+			t.Errorf("id %q comes back as %q", got.ID, DefaultSchema().ID(value))
+		}
+	}
+}
+
+func FuzzDecode(f *testing.F) {
+	f.Add([]byte(document(f)))
+	f.Add([]byte(document(f,
+		bson.E{Key: "scopes", Value: bson.A{"a"}}, bson.E{Key: "allowed_ips", Value: bson.A{"::1/128"}},
+		bson.E{Key: "metadata", Value: bson.D{{Key: "a", Value: bson.A{1.5, nil, bson.D{}}}}},
+		bson.E{Key: "expires_at", Value: bson.DateTime(1)})))
+	f.Add([]byte(document(f, bson.E{Key: "_id", Value: bson.D{{Key: "a", Value: decimal(f, "1.5")}}})))
+	f.Add([]byte(document(f, bson.E{Key: "metadata", Value: bson.D{
+		{Key: "code", Value: bson.CodeWithScope{Code: "x", Scope: bson.D{{Key: "y", Value: bson.Regex{Pattern: "a", Options: "i"}}}}},
+		{Key: "p", Value: bson.DBPointer{DB: "d"}}, {Key: "s", Value: bson.Symbol("s")},
+	}})))
+	f.Fuzz(func(t *testing.T, doc []byte) { invariant(t, doc) })
+}
+
+// value draws a BSON value of any kind.
+func value(depth int) *rapid.Generator[any] {
+	kinds := []*rapid.Generator[any]{
+		rapid.String().AsAny(),
+		rapid.SampledFrom([]any{nil, true, false, bson.MinKey{}, bson.MaxKey{}, bson.Undefined{}, bson.Symbol("s")}),
+		rapid.Int32().AsAny(), rapid.Int64().AsAny(), rapid.Float64().AsAny(),
+		rapid.Map(rapid.Int64(), func(n int64) any { return bson.DateTime(n) }),
+		rapid.Map(rapid.SliceOfN(rapid.Byte(), 12, 12), func(b []byte) any { return bson.ObjectID(b) }),
+		rapid.Custom(func(t *rapid.T) any {
+			return bson.Binary{Subtype: rapid.Byte().Draw(t, "subtype"), Data: rapid.SliceOf(rapid.Byte()).Draw(t, "data")}
+		}),
+		rapid.Custom(func(t *rapid.T) any {
+			return bson.NewDecimal128(rapid.Uint64().Draw(t, "high"), rapid.Uint64().Draw(t, "low"))
+		}),
+		rapid.SampledFrom([]any{"a:read", "192.0.2.0/24", testHash.Hex(), bson.Regex{Pattern: "x", Options: "i"}}),
+	}
+	if depth > 0 {
+		kinds = append(kinds,
+			rapid.Map(rapid.SliceOfN(value(depth-1), 0, 4), func(list []any) any { return bson.A(list) }),
+			rapid.Map(rapid.SliceOfN(value(depth-1), 0, 4), func(list []any) any {
+				doc := bson.D{}
+				for i, v := range list {
+					doc = append(doc, bson.E{Key: string(rune('a' + i)), Value: v})
+				}
+				return doc
+			}))
+	}
+	return rapid.OneOf(kinds...)
+}
+
+func TestDecodeHoldsForGeneratedDocuments(t *testing.T) {
+	t.Parallel()
+	names := []string{"_id", "key_hash", "is_active", "user_id", "org_id", "project_id", "name", "scopes", "allowed_ips", "expires_at", "metadata", "last_used"}
+	rapid.Check(t, func(t *rapid.T) {
+		doc := bson.D{}
+		for range rapid.IntRange(0, 16).Draw(t, "fields") {
+			doc = append(doc, bson.E{Key: rapid.SampledFrom(names).Draw(t, "name"), Value: value(2).Draw(t, "value")})
+		}
+		raw, err := bson.Marshal(doc)
+		if err != nil {
+			t.Skip(err)
+		}
+		invariant(t, raw)
+		invariant(t, raw[:rapid.IntRange(0, len(raw)-1).Draw(t, "cut")])
+		raw[rapid.IntRange(0, len(raw)-1).Draw(t, "damage at")] = rapid.Byte().Draw(t, "damage")
+		invariant(t, raw)
+	})
+}

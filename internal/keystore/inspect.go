@@ -1,0 +1,79 @@
+package keystore
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+)
+
+// maxNamed bounds how many collections an error names.
+const maxNamed = 10
+
+// listed is what listCollections says of one, with nameOnly.
+type listed struct {
+	Name string
+	Type string
+}
+
+// Inspect asks whether the collection is there and is one that can be watched.
+// It is asked at the start and at each new open of the change stream, because a
+// stream of a database opens where there is no collection, or a view, and stays
+// silent. Nil: all is well. ErrCollectionMissing, ErrIsView and ErrIsTimeseries
+// are answers; any other error means that the question was not answered.
+//
+// It needs no privilege beyond those on the collection itself.
+func (s *Store) Inspect(ctx context.Context) error {
+	collections, err := s.collections(ctx)
+	if err != nil {
+		return s.explain("listing the collections of "+s.database.Name(), err)
+	}
+	i := slices.IndexFunc(collections, func(c listed) bool { return c.Name == s.schema.Collection })
+	if i < 0 {
+		return refuse(ErrCollectionMissing, "database %q has no collection %q, %s: name the collection of the keys, or have it made by --ensure-schema",
+			s.database.Name(), s.schema.Collection, others(collections))
+	}
+	switch kind := collections[i].Type; kind {
+	case "collection":
+		return nil
+	case "view":
+		return refuse(ErrIsView, "%s is a view, which has no change stream: name the collection that it is made from", s.namespace())
+	default:
+		return refuse(ErrIsTimeseries, "%s is of type %q, which has no change stream: keep the keys in a plain collection", s.namespace(), kind)
+	}
+}
+
+// collections asks without a filter, so that an error can name what there is,
+// and for no more than what this user may know.
+func (s *Store) collections(ctx context.Context) ([]listed, error) {
+	cursor, err := s.database.ListCollections(ctx, bson.D{}, options.ListCollections().
+		SetNameOnly(true).
+		SetAuthorizedCollections(true))
+	if err != nil {
+		return nil, err
+	}
+	var collections []listed
+	err = cursor.All(ctx, &collections)
+	return collections, err
+}
+
+// others lists the collections by name, the server's own left out.
+func others(collections []listed) string {
+	var names []string
+	for _, c := range collections {
+		if !strings.HasPrefix(c.Name, "system.") {
+			names = append(names, c.Name)
+		}
+	}
+	if len(names) == 0 {
+		return "nor any other that this user may see"
+	}
+	slices.Sort(names)
+	if more := len(names) - maxNamed; more > 0 {
+		names = append(names[:maxNamed], fmt.Sprintf("and %d more", more))
+	}
+	return "but has " + strings.Join(names, ", ")
+}

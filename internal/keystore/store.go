@@ -1,0 +1,82 @@
+package keystore
+
+import (
+	"errors"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+	"go.mongodb.org/mongo-driver/v2/mongo/readconcern"
+	"go.mongodb.org/mongo-driver/v2/mongo/readpref"
+	"go.uber.org/zap"
+)
+
+// Config says where the keys are. Client and Database are needed.
+type Config struct {
+	// Client reaches the replica set. It must be the one that the change stream
+	// uses: the driver tells the server about cluster times per client, and a
+	// server refuses to wait for a time that it has not heard of. The Store does
+	// not close it.
+	Client *mongo.Client
+	// Database holds the collection.
+	Database string
+	// Schema names the collection and its fields. Zero: DefaultSchema.
+	Schema Schema
+	// Logger is told of defective documents, by _id. Nil: nobody is.
+	Logger *zap.Logger
+	// Registerer gets keytail_defective_documents_total. Nil: no metric.
+	Registerer prometheus.Registerer
+}
+
+// Store reads keys from one collection. It is safe for concurrent use and has
+// no goroutine of its own.
+type Store struct {
+	client   *mongo.Client
+	database *mongo.Database
+	// keys is the collection as the fill rule reads it.
+	keys   *mongo.Collection
+	schema Schema
+	logger *zap.Logger
+	defects
+}
+
+// New checks the configuration, all of it, without asking the database: that is
+// what Prepare does.
+func New(cfg Config) (*Store, error) {
+	if cfg.Schema == (Schema{}) {
+		cfg.Schema = DefaultSchema()
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = zap.NewNop()
+	}
+	if err := cfg.validate(); err != nil {
+		return nil, err
+	}
+	s := &Store{
+		client:   cfg.Client,
+		database: cfg.Client.Database(cfg.Database),
+		schema:   cfg.Schema,
+		logger:   cfg.Logger.Named("keystore"),
+	}
+	s.keys = s.database.Collection(cfg.Schema.Collection, options.Collection().
+		SetReadConcern(readconcern.Majority()).
+		SetReadPreference(readpref.Primary()))
+	return s, s.defects.register(cfg.Registerer)
+}
+
+func (cfg Config) validate() error {
+	mistakes := []error{cfg.Schema.Validate()}
+	if cfg.Client == nil {
+		mistakes = append(mistakes, errors.New("there is no MongoDB client"))
+	}
+	if cfg.Database == "" {
+		mistakes = append(mistakes, errors.New("the database has no name"))
+	}
+	return errors.Join(mistakes...)
+}
+
+// Schema is the schema in use.
+func (s *Store) Schema() Schema { return s.schema }
+
+// namespace is the collection's full name, for messages.
+func (s *Store) namespace() string { return s.database.Name() + "." + s.schema.Collection }
