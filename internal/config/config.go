@@ -20,20 +20,20 @@ const EnvPrefix = "KEYTAIL"
 type Config struct {
 	MongoDBURI     string        `name:"mongodb-uri" placeholder:"URI" help:"The replica set that holds the keys. Required, except with --dev."`
 	Database       string        `placeholder:"NAME" help:"The database that holds the keys. Default: the one in the URI's path."`
-	Collection     string        `default:"api_keys" placeholder:"NAME" help:"The collection that holds the keys."`
+	Collection     string        `default:"api_keys" help:"The collection that holds the keys."`
 	EnsureSchema   bool          `help:"Create the collection and its unique index at start if they are missing, instead of saying what is missing."`
-	Addr           string        `default:"127.0.0.1:8080" placeholder:"HOST:PORT" help:"Public listener: verify, forward-auth, livez."`
-	OpsAddr        string        `default:"127.0.0.1:9090" placeholder:"HOST:PORT" help:"Operations listener: livez, readyz, metrics."`
-	MaxStale       time.Duration `default:"15s" placeholder:"DURATION" help:"No answer from the cache is older than this. More than 0, at most 1h."`
-	CacheSize      int           `default:"512" placeholder:"MIB" help:"Hard limit of the cache in MiB."`
-	KeyPrefix      string        `default:"kt" placeholder:"PREFIX" help:"Prefix of keytail's own keys. Only keys with it are held against their checksum."`
-	KeySources     []string      `default:"bearer,x-api-key" placeholder:"SOURCE" help:"Where forward-auth looks for the key: bearer, x-api-key, header:NAME, query:NAME, cookie:NAME."`
+	Addr           string        `default:"127.0.0.1:8080" help:"Public listener: verify, forward-auth, livez."`
+	OpsAddr        string        `default:"127.0.0.1:9090" help:"Operations listener: livez, readyz, metrics."`
+	MaxStale       time.Duration `default:"15s" help:"No answer from the cache is older than this. More than 0, at most 1h."`
+	CacheSize      int           `default:"512" help:"Hard limit of the cache in MiB."`
+	KeyPrefix      string        `default:"kt" help:"Prefix of keytail's own keys. Only keys with it are held against their checksum."`
+	KeySources     []string      `default:"bearer,x-api-key" help:"Where forward-auth looks for the key: bearer, x-api-key, header:NAME, query:NAME, cookie:NAME."`
 	TrustedProxies []string      `placeholder:"CIDR" help:"Networks of proxies whose X-Forwarded-For is believed. Default: none, the client is the peer."`
-	DrainDelay     time.Duration `default:"5s" placeholder:"DURATION" help:"How long readyz answers 503 before the listeners close. 0 with --dev. At most 5m."`
+	DrainDelay     time.Duration `default:"5s" help:"How long readyz answers 503 before the listeners close. 0 with --dev. At most 5m."`
 	Dev            bool          `help:"Start with an in-memory MongoDB and 200 sample keys; nothing is kept. Refused in production."`
-	DevMongoDBAddr string        `name:"dev-mongodb-addr" default:"127.0.0.1:27127" placeholder:"HOST:PORT" help:"Where the in-memory MongoDB of --dev listens; a free port is taken when this one is not free."`
-	LogLevel       string        `default:"info" placeholder:"LEVEL" help:"debug, info, warn or error."`
-	LogFormat      string        `default:"json" placeholder:"FORMAT" help:"json or console. console with --dev."`
+	DevMongoDBAddr string        `name:"dev-mongodb-addr" default:"127.0.0.1:27127" help:"Where the in-memory MongoDB of --dev listens; a free port is taken when this one is not free."`
+	LogLevel       string        `default:"info" help:"debug, info, warn or error."`
+	LogFormat      string        `default:"json" help:"json or console. console with --dev."`
 	File           string        `name:"config" placeholder:"FILE" help:"YAML file with any of these settings but this one."`
 }
 

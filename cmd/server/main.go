@@ -1,0 +1,27 @@
+// Command keytail answers for API keys. See README.md, or run it with --help.
+package main
+
+import (
+	"os"
+
+	"go.uber.org/zap"
+
+	"github.com/keytail/keytail/internal/cli"
+	"github.com/keytail/keytail/internal/devmongo"
+)
+
+// version is set by the linker: -ldflags "-X main.version=v1.2.3".
+var version string
+
+func main() {
+	os.Exit(cli.Main(os.Args[1:], os.Stdout, os.Stderr, cli.Deps{Version: version, NewDev: newDev}))
+}
+
+// newDev is the only way from the daemon to the in-memory MongoDB.
+func newDev(addr string, logger *zap.Logger) (cli.DevServer, error) {
+	server, err := devmongo.New(devmongo.Config{Addr: addr, Logger: logger.Named("devmongo")})
+	if err != nil {
+		return nil, err
+	}
+	return server, nil
+}

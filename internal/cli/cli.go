@@ -1,0 +1,151 @@
+// Package cli is the command line of the keytail binary: it reads the
+// configuration, builds a service from it, and owns the process: listeners,
+// signals, the order of start and stop.
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+	"go.uber.org/zap"
+
+	"github.com/keytail/keytail"
+	"github.com/keytail/keytail/internal/config"
+)
+
+// Exit codes of the binary (DESIGN.md section 8).
+const (
+	exitOK      = 0 // a clean stop
+	exitFailure = 1 // something failed at run time
+	exitUsage   = 2 // the command line or the configuration is wrong
+)
+
+// Service is what serve runs: keytail's own, or a fake in tests.
+type Service interface {
+	// Run works until ctx ends and returns when all of it has stopped.
+	Run(ctx context.Context) error
+	// Public and Operations are the handlers of the two listeners.
+	Public() http.Handler
+	Operations() http.Handler
+	// Live is closed once keys can be answered.
+	Live() <-chan struct{}
+	// Drain makes readyz say no from now on.
+	Drain()
+}
+
+// DevServer is the in-memory MongoDB of --dev.
+type DevServer interface {
+	// Run serves until ctx ends and returns when all of it has stopped.
+	Run(ctx context.Context) error
+	// URI is where a client finds it.
+	URI() string
+}
+
+// Deps is what the command line is given by main.
+type Deps struct {
+	// Version is the one set by the linker. Empty: what the Go tool knows.
+	Version string
+	// NewService builds the service. Nil: keytail.New.
+	NewService func(ctx context.Context, cfg keytail.Config) (Service, error)
+	// NewDev binds the in-memory MongoDB, so that this package does not depend on
+	// it. The error wraps syscall.EADDRINUSE when the address is taken. Nil: --dev
+	// is refused.
+	NewDev func(addr string, logger *zap.Logger) (DevServer, error)
+}
+
+// grammar is the command line as kong reads it.
+type grammar struct {
+	Serve       serveCommand       `cmd:"" default:"withargs" help:"Answer for API keys (the default command)."`
+	Version     versionCommand     `cmd:"" help:"Print the version."`
+	Healthcheck healthcheckCommand `cmd:"" help:"Ask a running keytail whether it lives: exit code 0 or 1. For HEALTHCHECK in a container."`
+}
+
+const description = `keytail validates API keys from memory and is never wrong for longer than a stated bound.
+
+To try it: keytail --dev. For all settings: keytail serve --help.
+
+Every flag has an environment variable and a key in the YAML file of --config. A flag wins over the environment, the environment over the file.
+
+Exit codes: 0 clean stop, 1 failure at run time, 2 wrong usage or configuration.`
+
+// Main runs the command line and returns the exit code. The first SIGINT or
+// SIGTERM asks for a clean stop; the second ends at once, whatever still runs.
+func Main(args []string, stdout, stderr io.Writer, deps Deps) int {
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	defer signal.Stop(signals)
+	return run(args, signals, stdout, stderr, deps)
+}
+
+func run(args []string, signals <-chan os.Signal, stdout, stderr io.Writer, deps Deps) int {
+	ctx, stop := context.WithCancel(context.Background())
+	defer stop()
+	done := make(chan int, 1)
+	go func() { done <- execute(ctx, args, stdout, stderr, deps) }()
+	select {
+	case code := <-done:
+		return code
+	case <-signals:
+		stop()
+	}
+	select {
+	case code := <-done:
+		return code
+	case <-signals:
+		return exitFailure
+	}
+}
+
+// execute reads the command line and runs the command in it.
+func execute(ctx context.Context, args []string, stdout, stderr io.Writer, deps Deps) int {
+	var g grammar
+	exited := false
+	parser, err := config.NewParser(&g, kong.Name("keytail"), kong.Description(description),
+		kong.Writers(stdout, stderr), kong.Exit(func(int) { exited = true }),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true}))
+	if err != nil {
+		return fail(stderr, exitFailure, err)
+	}
+	parsed, given, err := parser.Parse(args)
+	if exited { // --help has been printed
+		return exitOK
+	}
+	if parsed == nil {
+		return usage(stderr, err)
+	}
+	switch parsed.Command() {
+	case "version":
+		return g.Version.run(stdout, stderr, deps, err)
+	case "healthcheck":
+		return g.Healthcheck.run(ctx, stderr, err)
+	}
+	return g.Serve.run(ctx, process{stdout: stdout, stderr: stderr, deps: deps, given: given}, err)
+}
+
+// usage reports every mistake in a command line or configuration.
+func usage(stderr io.Writer, err error) int {
+	code := fail(stderr, exitUsage, err)
+	_, _ = fmt.Fprintln(stderr, "keytail: see keytail --help")
+	return code
+}
+
+// fail prints each line of an error as a sentence of its own.
+func fail(stderr io.Writer, code int, err error) int {
+	for line := range strings.SplitSeq(config.Redact(err.Error()), "\n") {
+		_, _ = fmt.Fprintf(stderr, "keytail: %s\n", line)
+	}
+	return code
+}
+
+// stopped reports whether an error only says that the process was asked to stop.
+func stopped(ctx context.Context, err error) bool {
+	return ctx.Err() != nil && errors.Is(err, context.Canceled)
+}

@@ -1,0 +1,120 @@
+package cli
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+func TestExitCodes(t *testing.T) {
+	t.Setenv("KEYTAIL_TEST_UNRELATED", "x")
+	for name, test := range map[string]struct {
+		args   []string
+		code   int
+		stderr []string // in this order
+	}{
+		"neither server nor dev": {nil, exitUsage, []string{"--mongodb-uri (KEYTAIL_MONGODB_URI)", "--dev", "keytail --help"}},
+		"serve by name":          {[]string{"serve"}, exitUsage, []string{"--mongodb-uri"}},
+		"unknown flag":           {[]string{unreachable, "--max-stail=1s"}, exitUsage, []string{"unknown flag --max-stail", "--max-stale"}},
+		"unknown command":        {[]string{"sevre"}, exitUsage, []string{"unexpected argument sevre"}},
+		"parser and check":       {[]string{unreachable, "--cache-size=big", "--addr=x"}, exitUsage, []string{"--cache-size", "--addr"}},
+		"check and routes": {
+			[]string{unreachable, "--max-stale=2h", "--key-sources=nowhere,bearer", "--trusted-proxies=10.0.0.0/99"}, exitUsage,
+			[]string{"--max-stale", `"nowhere"`, `"10.0.0.0/99"`},
+		},
+		"driver":               {[]string{"--mongodb-uri=mongodb://127.0.0.1/keys?maxPoolSize=many"}, exitUsage, []string{"--mongodb-uri cannot be used", "maxPoolSize"}},
+		"dev without a server": {[]string{"--dev"}, exitUsage, []string{"built without the in-memory MongoDB"}},
+		"version":              {[]string{"version"}, exitOK, nil},
+		"version, wrongly":     {[]string{"version", "--loud"}, exitUsage, []string{"unknown flag --loud"}},
+		"help":                 {[]string{"--help"}, exitOK, nil},
+		"help after a mistake": {[]string{"serve", "--nonsense", "--help"}, exitOK, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			code, _, stderr := finish(t, newFake().deps(), test.args...)
+			if code != test.code {
+				t.Errorf("exit code %d, want %d; stderr:\n%s", code, test.code, stderr)
+			}
+			if len(test.stderr) == 0 && stderr != "" {
+				t.Errorf("stderr has %q", stderr)
+			}
+			rest := stderr
+			for _, text := range test.stderr {
+				_, after, found := strings.Cut(rest, text)
+				if !found {
+					t.Errorf("stderr lacks %q after the texts before it:\n%s", text, stderr)
+				}
+				rest = after
+			}
+		})
+	}
+}
+
+func TestHelp(t *testing.T) {
+	for command, texts := range map[string][]string{
+		"":      {"keytail --dev", "Exit codes: 0 clean stop", "healthcheck"},
+		"serve": {"--max-stale=15s", "$KEYTAIL_MAX_STALE", "--dev", "$KEYTAIL_CONFIG"},
+	} {
+		_, stdout, _ := finish(t, newFake().deps(), strings.Fields(command+" --help")...)
+		for _, text := range texts {
+			if !strings.Contains(stdout, text) {
+				t.Errorf("the help of %q lacks %q:\n%s", command, text, stdout)
+			}
+		}
+	}
+}
+
+func TestVersion(t *testing.T) {
+	_, stdout, _ := finish(t, Deps{Version: "v1.2.3"}, "version")
+	if !strings.HasPrefix(stdout, "keytail v1.2.3 ") || !strings.Contains(stdout, "go1.") {
+		t.Errorf("version prints %q", stdout)
+	}
+	if got := versionText("", nil); got != "(devel)" {
+		t.Errorf("a build without any information calls itself %q", got)
+	}
+}
+
+// TestMistakesOfTheFileAreReportedWithTheRest: a configuration with two mistakes
+// reports both, with the line.
+func TestMistakesOfTheFileAreReportedWithTheRest(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "keytail.yaml")
+	if err := os.WriteFile(path, []byte("addr: nowhere\nbogus: 1\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	code, _, stderr := finish(t, newFake().deps(), unreachable, "--config", path)
+	if code != exitUsage {
+		t.Errorf("exit code %d", code)
+	}
+	for _, text := range []string{path + `, line 2: unknown key "bogus"`, "--addr must be host:port"} {
+		if !strings.Contains(stderr, "keytail: "+text) {
+			t.Errorf("stderr lacks %q:\n%s", text, stderr)
+		}
+	}
+}
+
+// TestSecretsAreNeverPrinted goes through what keytail, kong and the driver say
+// about wrong URIs.
+func TestSecretsAreNeverPrinted(t *testing.T) {
+	for _, args := range [][]string{
+		{"--mongodb-uri=mongodb://root:hunter2@127.0.0.1/keys?maxPoolSize=hunter2"},
+		{"--mongodb-uri=mongodb://root:hunter2@127.0.0.1/keys?authMechanism=hunter2"},
+		{"--mongodb-uri=mongodb://root:hunter2@127.0.0.1:hunter2/keys"},
+		{"--mongodb-uri=mongodb://root:hunter2@127.0.0.1:99999/keys"},
+		{"--mongodb-uri=mongodb://root:hunter2@/keys"},
+		{"--mongodb-uri=mongodb://root:hunter2@127.0.0.1/keys?tls=true&tlsCertificateKeyFile=/none&tlsCertificateKeyFilePassword=hunter2"},
+		{"--mongodb-uri=mongodb://hunter2:@127.0.0.1/keys?authMechanism=MONGODB-OIDC"},
+		{"--mongodb-uri", "mongodb://root:hunter2%2@127.0.0.1/keys"},
+		{"mongodb://root:hunter2@127.0.0.1/keys"},
+		{"--max-stale", "mongodb://root:hunter2@127.0.0.1/keys"},
+		{"--mongodb-url=mongodb://root:hunter2@127.0.0.1/keys"},
+		{"healthcheck", "--url=mongodb://root:hunter2@127.0.0.1/keys"},
+	} {
+		code, stdout, stderr := finish(t, newFake().deps(), args...)
+		if code == exitOK || stderr == "" {
+			t.Errorf("%q: exit code %d, stderr %q", args, code, stderr)
+		}
+		if strings.Contains(stdout+stderr, "hunter2") {
+			t.Errorf("%q shows the secret:\n%s%s", args, stdout, stderr)
+		}
+	}
+}

@@ -1,0 +1,99 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"net/url"
+	"strings"
+	"time"
+
+	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+	"go.uber.org/zap"
+)
+
+const (
+	// appName is how MongoDB's logs and currentOp name our connections.
+	appName = "keytail"
+	// maxPoolSize is the driver's default, written down because fills and direct
+	// reads are capped below it (DESIGN.md section 3).
+	maxPoolSize = 100
+	// serverSelectionTimeout: reads have deadlines of their own, and the tail tries
+	// again for ever. The driver's 30 s would only make a wrong address at start
+	// look like a hang.
+	serverSelectionTimeout = 5 * time.Second
+	// disconnectTimeout: by then nothing of ours uses a connection any more.
+	disconnectTimeout = 5 * time.Second
+)
+
+// clientOptions reads a URI, which wins over our own values: whoever writes
+// appName or maxPoolSize there means it. No client-level timeout is set, since
+// that would end the change stream. The error shows no secret of the URI.
+func clientOptions(uri string) (*options.ClientOptions, error) {
+	opts := options.Client().
+		SetAppName(appName).
+		SetMaxPoolSize(maxPoolSize).
+		SetServerSelectionTimeout(serverSelectionTimeout).
+		ApplyURI(uri)
+	if err := opts.Validate(); err != nil {
+		return nil, fmt.Errorf("--mongodb-uri cannot be used: %s", withoutSecrets(err.Error(), uri))
+	}
+	return opts, nil
+}
+
+// isSRV reports whether reading a URI asks the network, so that a failure is one
+// of run time and not of usage.
+func isSRV(uri string) bool { return strings.HasPrefix(uri, "mongodb+srv://") }
+
+// connect makes a client. Nothing is asked of the server yet.
+func connect(uri string) (*mongo.Client, error) {
+	opts, err := clientOptions(uri)
+	if err != nil {
+		return nil, err
+	}
+	client, err := mongo.Connect(opts)
+	if err != nil {
+		return nil, fmt.Errorf("no MongoDB client can be made: %s", withoutSecrets(err.Error(), uri))
+	}
+	return client, nil
+}
+
+// disconnect closes the client's connections after everything that used them has
+// stopped.
+func disconnect(client *mongo.Client, logger *zap.Logger) {
+	ctx, cancel := context.WithTimeout(context.Background(), disconnectTimeout)
+	defer cancel()
+	if err := client.Disconnect(ctx); err != nil {
+		logger.Warn("the MongoDB client did not close cleanly", zap.Error(err))
+	}
+}
+
+// withoutSecrets takes the user, the password and the values of all options out
+// of a text about a URI, in the form they have there and decoded.
+func withoutSecrets(text, uri string) string {
+	_, rest, _ := strings.Cut(uri, "://")
+	beforeQuery, query, _ := strings.Cut(rest, "?")
+	var secrets []string
+	if userInfo, _, found := strings.Cut(beforeQuery, "@"); found {
+		user, password, _ := strings.Cut(userInfo, ":")
+		secrets = append(secrets, password, user)
+	}
+	for option := range strings.FieldsFuncSeq(query, func(r rune) bool { return r == '&' || r == ';' }) {
+		_, value, _ := strings.Cut(option, "=")
+		secrets = append(secrets, value)
+	}
+	for _, secret := range secrets {
+		text = without(text, secret)
+		if decoded, err := url.PathUnescape(secret); err == nil {
+			text = without(text, decoded)
+		}
+	}
+	return text
+}
+
+func without(text, secret string) string {
+	if secret == "" {
+		return text
+	}
+	return strings.ReplaceAll(text, secret, "…")
+}

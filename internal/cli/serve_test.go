@@ -1,0 +1,215 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/keytail/keytail"
+)
+
+func TestServeAnswersOnBothListenersAndStopsCleanly(t *testing.T) {
+	f := newFake()
+	r, public, operations := startServe(t, f.deps(), "--drain-delay=0", "--max-stale=3s", "--cache-size=64")
+	for url, want := range map[string]string{public: "public", operations: "operations"} {
+		if body, err := get(t, url); err != nil || body != want {
+			t.Errorf("GET %s: %q, %v", url, body, err)
+		}
+	}
+	if f.cfg.Database != "keys" || f.cfg.Collection != "api_keys" || f.cfg.MaxStale != 3*time.Second || f.cfg.CacheSizeMiB != 64 ||
+		f.cfg.EnsureSchema || f.cfg.Version != "v1.2.3" || f.cfg.Client == nil || f.cfg.Registry == nil || f.cfg.Logger == nil {
+		t.Errorf("the service is given %+v", f.cfg)
+	}
+	r.signal(t)
+	if code := r.wait(t); code != exitOK {
+		t.Errorf("exit code %d; stderr:\n%s", code, r.stderr)
+	}
+	for _, url := range []string{public, operations} {
+		if _, err := get(t, url); err == nil {
+			t.Errorf("%s answers after the stop", url)
+		}
+	}
+}
+
+// TestStopDrainsWhileTheTailRuns: readyz says no first; a request in flight, and
+// new ones during the delay, are answered; the tail stops after the listeners.
+func TestStopDrainsWhileTheTailRuns(t *testing.T) {
+	f := newFake()
+	arrived, release := make(chan struct{}), make(chan struct{})
+	f.public = func(w http.ResponseWriter, request *http.Request) {
+		if request.URL.Path == "/slow" {
+			close(arrived)
+			<-release
+			f.note("slow request answered")
+		}
+		_, _ = io.WriteString(w, "public")
+	}
+	r, public, _ := startServe(t, f.deps(), "--drain-delay=300ms")
+	slow := make(chan error, 1)
+	go func() {
+		_, err := get(t, public+"/slow")
+		slow <- err
+	}()
+	<-arrived
+	r.signal(t)
+	<-f.drained
+	if body, err := get(t, public); err != nil || body != "public" {
+		t.Errorf("during the drain delay: %q, %v", body, err)
+	}
+	waitUntilClosed(t, public)
+	close(release)
+	if err := <-slow; err != nil {
+		t.Errorf("the request in flight was cut: %v", err)
+	}
+	if code := r.wait(t); code != exitOK {
+		t.Errorf("exit code %d; stderr:\n%s", code, r.stderr)
+	}
+	if diff := cmp.Diff([]string{"drain", "slow request answered", "tail stopped"}, f.noted()); diff != "" {
+		t.Errorf("order of the stop (-want +got):\n%s", diff)
+	}
+}
+
+// waitUntilClosed returns once nothing accepts connections at url's address.
+func waitUntilClosed(t *testing.T, url string) {
+	t.Helper()
+	deadline := time.Now().Add(patience)
+	for time.Now().Before(deadline) {
+		conn, err := net.Dial("tcp", strings.TrimPrefix(url, "http://"))
+		if err != nil {
+			return
+		}
+		_ = conn.Close()
+	}
+	t.Fatal("the listener stays open")
+}
+
+func TestFailureOfTheServiceStopsEverything(t *testing.T) {
+	for name, test := range map[string]struct {
+		err  error
+		want string
+	}{
+		"error":          {errors.New("the collection is gone"), "the service failed: the collection is gone"},
+		"no error":       {nil, "the service failed: it ended by itself"},
+		"cancelled once": {context.Canceled, "the service failed"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFake()
+			failNow := make(chan struct{})
+			f.runs = func(context.Context) error {
+				<-failNow
+				return test.err
+			}
+			r, public, operations := startServe(t, f.deps(), "--drain-delay=5m")
+			close(failNow)
+			if code := r.wait(t); code != exitFailure {
+				t.Errorf("exit code %d", code)
+			}
+			if stderr := r.stderr.String(); !strings.Contains(stderr, "keytail: "+test.want) {
+				t.Errorf("stderr lacks %q:\n%s", test.want, stderr)
+			}
+			waitUntilClosed(t, public)
+			waitUntilClosed(t, operations)
+		})
+	}
+}
+
+func TestStartFailures(t *testing.T) {
+	refuse := Deps{NewService: func(context.Context, keytail.Config) (Service, error) {
+		return nil, errors.New("the collection keys.api_keys does not exist")
+	}}
+	code, _, stderr := finish(t, refuse, unreachable)
+	if code != exitFailure || !strings.Contains(stderr, "keytail: the collection keys.api_keys does not exist") {
+		t.Errorf("exit code %d, stderr:\n%s", code, stderr)
+	}
+
+	taken := listenAnywhere(t)
+	code, _, stderr = finish(t, newFake().deps(), unreachable, "--addr="+taken, "--ops-addr=127.0.0.1:0")
+	if code != exitFailure || !strings.Contains(stderr, "keytail: --addr: another program listens on "+taken) {
+		t.Errorf("exit code %d, stderr:\n%s", code, stderr)
+	}
+	code, _, stderr = finish(t, newFake().deps(), unreachable, "--addr=192.0.2.1:1", "--ops-addr="+taken)
+	if code != exitFailure || !strings.Contains(stderr, "--addr: cannot listen on 192.0.2.1:1") || !strings.Contains(stderr, "--ops-addr: another program") {
+		t.Errorf("two addresses that fail: exit code %d, stderr:\n%s", code, stderr)
+	}
+}
+
+// TestSignalDuringTheStart is a clean stop too.
+func TestSignalDuringTheStart(t *testing.T) {
+	entered := make(chan struct{})
+	r := start([]string{unreachable}, Deps{NewService: func(ctx context.Context, _ keytail.Config) (Service, error) {
+		close(entered)
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}})
+	<-entered
+	r.signal(t)
+	if code := r.wait(t); code != exitOK {
+		t.Errorf("exit code %d; stderr:\n%s", code, r.stderr)
+	}
+}
+
+func TestListenerThatOthersReachIsAWarning(t *testing.T) {
+	for addr, want := range map[string]bool{"127.0.0.1:0": false, "0.0.0.0:0": true} {
+		r, _, _ := startServe(t, newFake().deps(), "--drain-delay=0", "--addr="+addr)
+		r.signal(t)
+		r.wait(t)
+		if got := strings.Contains(r.stderr.String(), "can be reached from other machines"); got != want {
+			t.Errorf("a warning for %s: %v, want %v", addr, got, want)
+		}
+	}
+}
+
+// TestLogHasNoSettings: names of settings are logged, their values are not.
+func TestLogHasNoSettings(t *testing.T) {
+	r, _, _ := startServe(t, newFake().deps(), "--drain-delay=0", "--log-level=debug", "--mongodb-uri=mongodb://root:hunter2@127.0.0.1:1/keys")
+	r.signal(t)
+	r.wait(t)
+	if log := r.stderr.String(); !strings.Contains(log, `"mongodb-uri"`) || strings.Contains(log, "hunter2") {
+		t.Errorf("the log:\n%s", log)
+	}
+}
+
+func TestServerLimits(t *testing.T) {
+	f := newFake()
+	r, public, _ := startServe(t, f.deps(), "--drain-delay=0")
+	request, err := http.NewRequest(http.MethodGet, public, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for size, want := range map[int]int{10 << 10: http.StatusOK, 64 << 10: http.StatusRequestHeaderFieldsTooLarge} {
+		request.Header.Set("X-Api-Key", strings.Repeat("k", size))
+		client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+		response, err := client.Do(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = response.Body.Close()
+		if response.StatusCode != want {
+			t.Errorf("a header of %d bytes: %d, want %d", size, response.StatusCode, want)
+		}
+	}
+	server := newServer(nil, f.cfg.Logger)
+	if server.ReadHeaderTimeout == 0 || server.ReadTimeout == 0 || server.WriteTimeout == 0 || server.IdleTimeout == 0 {
+		t.Errorf("a server without a limit: %+v", server)
+	}
+	r.signal(t)
+	r.wait(t)
+}
+
+// listenAnywhere holds a port until the test ends.
+func listenAnywhere(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	return l.Addr().String()
+}

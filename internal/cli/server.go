@@ -1,0 +1,105 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"syscall"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+const (
+	// readHeaderTimeout: a header is one packet; who takes longer holds a
+	// connection on purpose.
+	readHeaderTimeout = 5 * time.Second
+	// readTimeout covers a body of at most 16 KiB over a bad line.
+	readTimeout = 10 * time.Second
+	// writeTimeout starts with the header's end. It leaves room for a database read
+	// and a second, direct one before the answer.
+	writeTimeout = 20 * time.Second
+	// idleTimeout is above the 60 to 90 s after which proxies close an idle
+	// connection: the side that sends requests should be the one that closes.
+	idleTimeout = 120 * time.Second
+	// maxHeaderBytes is what proxies let through at most (nginx: four buffers of
+	// 8 KiB), so that a header that is too long for a key is still answered by a
+	// verdict.
+	maxHeaderBytes = 32 << 10
+	// shutdownTimeout is for requests in flight, whose database reads take a few
+	// seconds at most. With the drain delay it stays under the 30 s that
+	// orchestrators allow.
+	shutdownTimeout = 15 * time.Second
+)
+
+// listener is a bound address with what is to be served on it.
+type listener struct {
+	net.Listener
+	name   string
+	server *http.Server
+}
+
+// listen binds addr. With fallback, a port that is taken is replaced by a free
+// one of the same host. The error is a sentence about the flag.
+func listen(ctx context.Context, flag, addr string, fallback bool) (net.Listener, error) {
+	var lc net.ListenConfig
+	l, err := lc.Listen(ctx, "tcp", addr)
+	if errors.Is(err, syscall.EADDRINUSE) && fallback {
+		l, err = lc.Listen(ctx, "tcp", freePort(addr))
+	}
+	if err == nil {
+		return l, nil
+	}
+	var reason error = err
+	if op := (*net.OpError)(nil); errors.As(err, &op) {
+		reason = op.Err
+	}
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return nil, fmt.Errorf("--%s: another program listens on %s; stop it or give another address (%w)", flag, addr, reason)
+	}
+	return nil, fmt.Errorf("--%s: cannot listen on %s: %w", flag, addr, reason)
+}
+
+// freePort is addr with port 0. An addr without a port stays as it is.
+func freePort(addr string) string {
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		return addr
+	}
+	return net.JoinHostPort(host, "0")
+}
+
+// newServer has a limit for everything that a client can make last.
+func newServer(handler http.Handler, logger *zap.Logger) *http.Server {
+	// NewStdLogAt fails for unknown levels only.
+	errorLog, _ := zap.NewStdLogAt(logger, zap.WarnLevel)
+	return &http.Server{
+		Handler:           handler,
+		ReadHeaderTimeout: readHeaderTimeout,
+		ReadTimeout:       readTimeout,
+		WriteTimeout:      writeTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeaderBytes,
+		ErrorLog:          errorLog,
+	}
+}
+
+// serve answers until shutdown. The end that shutdown causes is no error.
+func (l listener) serve() error {
+	if err := l.server.Serve(l.Listener); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("the %s listener on %s failed: %w", l.name, l.Addr(), err)
+	}
+	return nil
+}
+
+// shutdown closes the listener and waits for requests in flight until ctx ends;
+// those that are left are cut.
+func (l listener) shutdown(ctx context.Context) error {
+	if err := l.server.Shutdown(ctx); err != nil {
+		_ = l.server.Close()
+		return fmt.Errorf("requests in flight on the %s listener were cut: %w", l.name, err)
+	}
+	return nil
+}

@@ -1,0 +1,110 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
+)
+
+// parts is everything that runs at the same time. dev is nil without --dev.
+type parts struct {
+	service            Service
+	public, operations listener
+	dev                *devServer
+}
+
+// errEnded: a part that should run until it is stopped returned without an error.
+var errEnded = errors.New("it ended by itself")
+
+// supervise runs all parts until ctx ends or one of them fails, stops them in
+// order, and returns when all have stopped.
+//
+// The tail does not hang on ctx: requests in flight need it until the listeners
+// have closed.
+func (d *daemon) supervise(ctx context.Context, p parts) error {
+	group, failed := errgroup.WithContext(context.WithoutCancel(ctx))
+	tail, stopTail := context.WithCancel(context.WithoutCancel(ctx))
+	group.Go(func() error { return d.tail(tail, p.service) })
+	group.Go(p.public.serve)
+	group.Go(p.operations.serve)
+	group.Go(func() error {
+		defer stopTail()
+		return errors.Join(d.wait(ctx, failed, p), d.drain(ctx, failed, p))
+	})
+	return group.Wait()
+}
+
+// tail runs the service until it is stopped.
+func (d *daemon) tail(ctx context.Context, service Service) error {
+	err := service.Run(ctx)
+	if ctx.Err() != nil && (err == nil || errors.Is(err, context.Canceled)) {
+		return nil
+	}
+	if err == nil {
+		err = errEnded
+	}
+	return fmt.Errorf("the service failed: %w", err)
+}
+
+// wait returns when the process is asked to stop or a part has failed. Meanwhile
+// it says when keys can be answered.
+func (d *daemon) wait(ctx, failed context.Context, p parts) error {
+	live := p.service.Live()
+	var devDone <-chan error
+	if p.dev != nil {
+		devDone = p.dev.done
+	}
+	for {
+		select {
+		case <-ctx.Done():
+			d.log.Info("stopping: asked by a signal", zap.Duration("drain_delay", d.cfg.DrainDelay))
+			return nil
+		case <-failed.Done():
+			return nil // the group has the error
+		case err := <-devDone:
+			return fmt.Errorf("the in-memory MongoDB stopped: %w", errors.Join(err, errEnded))
+		case <-live:
+			live = nil // a closed channel would be ready for ever
+			if err := d.live(p); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// live is the first moment at which a curl line works.
+func (d *daemon) live(p parts) error {
+	d.log.Info("serving", zap.Stringer("addr", p.public.Addr()), zap.Stringer("ops_addr", p.operations.Addr()))
+	if p.dev == nil {
+		return nil
+	}
+	return d.welcome(p)
+}
+
+// drain takes the instance out of rotation, waits until proxies have seen that,
+// and closes the listeners: the public one first, so that operations can be
+// watched meanwhile. After a failure nobody waits.
+func (d *daemon) drain(ctx, failed context.Context, p parts) error {
+	p.service.Drain()
+	if ctx.Err() != nil {
+		pause(failed, d.cfg.DrainDelay)
+	}
+	// A fresh context: ctx has ended, and would cut requests in flight.
+	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
+	defer cancel()
+	return errors.Join(p.public.shutdown(closing), p.operations.shutdown(closing))
+}
+
+// pause waits for d or until ctx ends.
+func pause(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
+	}
+}
