@@ -1,8 +1,65 @@
 package mongotest
 
-import "fmt"
+import (
+	"context"
+	"fmt"
+	"testing"
 
-// startSharedDevmongo: devmongo is being written.
-func startSharedDevmongo() (*Server, func(), error) {
-	return nil, nil, fmt.Errorf("%w: devmongo is not built yet", errMissing)
+	"github.com/keytail/keytail/internal/devmongo"
+)
+
+// Devmongo is an embedded server of a test's own.
+type Devmongo struct {
+	Server
+	// Node is the server itself, for what no client can ask it to do.
+	Node *devmongo.Server
+}
+
+// StartDevmongo starts an embedded server with this configuration. It ends with
+// t.
+func StartDevmongo(t testing.TB, cfg devmongo.Config) *Devmongo {
+	t.Helper()
+	d, stop, err := newDevmongo(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cleanup(t, stop)
+	return d
+}
+
+func startSharedDevmongo() (*Server, func() error, error) {
+	d, stop, err := newDevmongo(devmongo.Config{})
+	if err != nil {
+		return nil, nil, err
+	}
+	return &d.Server, stop, nil
+}
+
+// newDevmongo serves until stop is called, which returns Run's error.
+func newDevmongo(cfg devmongo.Config) (d *Devmongo, stop func() error, err error) {
+	if cfg.Getenv == nil {
+		// The machine's environment is none of a test's business
+		cfg.Getenv = func(string) string { return "" }
+	}
+	node, err := devmongo.New(cfg)
+	if err != nil {
+		return nil, nil, err
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- node.Run(ctx) }()
+	stop = func() error {
+		cancel()
+		if err := <-ended; err != nil {
+			return fmt.Errorf("devmongo: %w", err)
+		}
+		return nil
+	}
+	d = &Devmongo{Server{Name: NameDevmongo, URI: node.URI()}, node}
+	if err := d.probe(); err != nil {
+		_ = stop()
+		// Until devmongo has change streams
+		return nil, nil, fmt.Errorf("%w: devmongo is not ready: %w", errMissing, err)
+	}
+	return d, stop, nil
 }

@@ -29,7 +29,7 @@ var errMissing = errors.New("the server is not there")
 // starter makes one kind of server. Its stop ends all that it began.
 type starter struct {
 	name  string
-	start func() (s *Server, stop func(), err error)
+	start func() (s *Server, stop func() error, err error)
 }
 
 // starters are in the order in which Each runs them.
@@ -89,7 +89,7 @@ func requiredServers() ([]string, error) {
 }
 
 // findExternal is the replica set that somebody else runs.
-func findExternal() (*Server, func(), error) {
+func findExternal() (*Server, func() error, error) {
 	uri := os.Getenv(externalVariable)
 	if uri == "" {
 		return nil, nil, fmt.Errorf("%w: %s is not set, so the suite does not run on a replica set of yours", errMissing, externalVariable)
@@ -98,5 +98,5 @@ func findExternal() (*Server, func(), error) {
 	if err := s.probe(); err != nil {
 		return nil, nil, fmt.Errorf("the server of %s: %w", externalVariable, err)
 	}
-	return s, func() {}, nil
+	return s, func() error { return nil }, nil
 }

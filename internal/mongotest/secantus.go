@@ -69,7 +69,7 @@ func (s *Secantus) Restart(t testing.TB) {
 	}
 }
 
-func startSharedSecantus() (*Server, func(), error) {
+func startSharedSecantus() (*Server, func() error, error) {
 	dir, err := os.MkdirTemp("", "keytail-secantus-")
 	if err != nil {
 		return nil, nil, err
@@ -83,7 +83,7 @@ func startSharedSecantus() (*Server, func(), error) {
 	if err != nil {
 		return nil, nil, errors.Join(err, os.RemoveAll(dir))
 	}
-	return &s.Server, func() { s.Kill9(); _ = os.RemoveAll(dir) }, nil
+	return &s.Server, func() error { s.Kill9(); return os.RemoveAll(dir) }, nil
 }
 
 // newSecantus starts a process on a port that was free a moment ago, and tries
@@ -98,7 +98,7 @@ func newSecantus(dir string, cfg SecantusConfig) (*Secantus, error) {
 		if s.port, err = freePort(); err != nil {
 			return nil, err
 		}
-		s.Server = Server{Name: NameSecantus, URI: fmt.Sprintf("mongodb://127.0.0.1:%d/?directConnection=true", s.port)}
+		s.Server = Server{Name: NameSecantus, URI: fmt.Sprintf("mongodb://127.0.0.1:%d/", s.port)}
 		if err = s.start(); !errors.Is(err, errExited) {
 			break
 		}

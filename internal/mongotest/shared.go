@@ -1,6 +1,9 @@
 package mongotest
 
 import (
+	"errors"
+	"fmt"
+	"os"
 	"sync"
 	"testing"
 )
@@ -14,7 +17,7 @@ var shared struct {
 	managed bool
 	// servers maps a starter's name to what became of it.
 	servers map[string]outcome
-	stops   []func()
+	stops   []func() error
 }
 
 // outcome is what starting a server gave; it is asked for once.
@@ -31,23 +34,40 @@ type Suite struct{ m *testing.M }
 // goleak.VerifyTestMain, or exit with its Run.
 func Main(m *testing.M) Suite { return Suite{m} }
 
-// Run runs the tests, ends the servers, and returns the exit code.
+// Run runs the tests, ends the servers, and returns the exit code: a failure
+// when a server did not end well.
 func (s Suite) Run() int {
 	shared.Lock()
 	shared.managed = true
 	shared.servers = make(map[string]outcome)
 	shared.Unlock()
-	defer stopShared()
-	return s.m.Run()
+	code := s.m.Run()
+	if err := stopShared(); err != nil {
+		fmt.Fprintln(os.Stderr, "ending the servers of the tests:", err)
+		code = max(code, 1)
+	}
+	return code
 }
 
-func stopShared() {
+func stopShared() error {
 	shared.Lock()
 	defer shared.Unlock()
+	var failures []error
 	for _, stop := range shared.stops {
-		stop()
+		failures = append(failures, stop())
 	}
 	shared.managed, shared.servers, shared.stops = false, nil, nil
+	return errors.Join(failures...)
+}
+
+// cleanup stops a server of t's own when t ends.
+func cleanup(t testing.TB, stop func() error) {
+	t.Helper()
+	t.Cleanup(func() {
+		if err := stop(); err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 // obtain gives the shared server of st, or one of t's own when nobody would end
@@ -60,7 +80,7 @@ func obtain(t *testing.T, st starter) (*Server, error) {
 	if !shared.managed {
 		s, stop, err := st.start()
 		if err == nil {
-			t.Cleanup(stop)
+			cleanup(t, stop)
 		}
 		return s, err
 	}
