@@ -1,0 +1,188 @@
+package keytail_test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.uber.org/goleak"
+	"go.uber.org/zap/zaptest"
+
+	"github.com/keytail/keytail"
+	"github.com/keytail/keytail/internal/apikey"
+	"github.com/keytail/keytail/internal/mongotest"
+	"github.com/keytail/keytail/internal/routes"
+)
+
+func TestMain(m *testing.M) {
+	routes.UseReleaseMode()
+	goleak.VerifyTestMain(mongotest.Main(m))
+}
+
+// patience is how long a test waits for what should take milliseconds.
+const patience = 20 * time.Second
+
+// rig is one service under test, and a client of the same collection that
+// knows nothing of it.
+type rig struct {
+	*keytail.Service
+	t        *testing.T
+	server   *mongotest.Server
+	registry *prometheus.Registry
+	// appName is that of the service's own client.
+	appName string
+	db      *mongo.Database
+	keys    *mongo.Collection
+	made    atomic.Int64
+}
+
+// start runs a service on a fresh database and waits until it is live.
+func start(t *testing.T, s *mongotest.Server) *rig {
+	t.Helper()
+	return startOn(t, s, s.Database(t))
+}
+
+func startOn(t *testing.T, s *mongotest.Server, database string) *rig {
+	t.Helper()
+	r := &rig{t: t, server: s, registry: prometheus.NewRegistry(), appName: "keytail-" + database}
+	r.db = s.Client(t, "outsider").Database(database)
+	r.keys = mongotest.CreateAPIKeys(t, r.db)
+	service, err := keytail.New(t.Context(), keytail.Config{
+		Client:       s.Client(t, r.appName),
+		Database:     database,
+		CacheSizeMiB: 8,
+		Logger:       zaptest.NewLogger(t),
+		Registry:     r.registry,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Service = service
+	ctx, stop := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- service.Run(ctx) }()
+	t.Cleanup(func() {
+		stop()
+		if err := <-done; err != nil {
+			t.Errorf("Run: %v", err)
+		}
+	})
+	select {
+	case <-service.Live():
+	case <-time.After(patience):
+		t.Fatal("the service does not become live")
+	}
+	return r
+}
+
+// key is a key in the collection, with its secret.
+type key struct {
+	id   string
+	text string
+}
+
+// newKey inserts an active key; fields replace or add to those of its document.
+func (r *rig) newKey(fields ...bson.E) key {
+	r.t.Helper()
+	text, err := apikey.Generate(apikey.DefaultPrefix, nil)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	k := key{id: fmt.Sprintf("key-%d", r.made.Add(1)), text: text}
+	if _, err := r.keys.InsertOne(r.t.Context(), k.document(fields...)); err != nil {
+		r.t.Fatal(err)
+	}
+	return k
+}
+
+func (k key) document(fields ...bson.E) bson.D {
+	d := bson.D{
+		{Key: "_id", Value: k.id},
+		{Key: "key_hash", Value: apikey.HashOf(k.text).Hex()},
+		{Key: "user_id", Value: "user-1"},
+		{Key: "name", Value: "a key"},
+		{Key: "scopes", Value: bson.A{"read"}},
+		{Key: "is_active", Value: true},
+		{Key: "created_at", Value: time.Now()},
+	}
+	return append(d, fields...)
+}
+
+func (r *rig) update(k key, change bson.D) {
+	r.t.Helper()
+	result, err := r.keys.UpdateByID(r.t.Context(), k.id, change)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	if result.MatchedCount != 1 {
+		r.t.Fatalf("no document %s", k.id)
+	}
+}
+
+func (r *rig) set(k key, field string, value any) {
+	r.t.Helper()
+	r.update(k, bson.D{{Key: "$set", Value: bson.D{{Key: field, Value: value}}}})
+}
+
+func (r *rig) ask(k key, scopes ...string) apikey.Verdict {
+	return r.Validate(context.Background(), k.text, &apikey.Request{Scopes: scopes})
+}
+
+// mustBe asks once.
+func (r *rig) mustBe(k key, want apikey.Code) {
+	r.t.Helper()
+	if got := r.ask(k); got.Code != want {
+		r.t.Fatalf("%s is %v, want %v", k.id, got.Code, want)
+	}
+}
+
+// becomes asks until the verdict is there.
+func (r *rig) becomes(k key, want apikey.Code, scopes ...string) {
+	r.t.Helper()
+	mongotest.Eventually(r.t, patience, func() bool { return r.ask(k, scopes...).Code == want },
+		k.id, " does not become ", want)
+}
+
+// held asks until the key is answered from the cache.
+func (r *rig) held(k key) {
+	r.t.Helper()
+	mongotest.Eventually(r.t, patience, func() bool { return r.ask(k).Source == apikey.SourceCache },
+		k.id, " is not held")
+}
+
+// metric sums a metric's values over those of its series that have the label
+// values.
+func (r *rig) metric(name string, labels ...string) float64 {
+	r.t.Helper()
+	families, err := r.registry.Gather()
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	sum := 0.0
+	for _, family := range families {
+		if family.GetName() != name {
+			continue
+		}
+		for _, m := range family.GetMetric() {
+			have := []string{}
+			for _, l := range m.GetLabel() {
+				have = append(have, l.GetValue())
+			}
+			all := " " + strings.Join(have, " ") + " "
+			matches := true
+			for _, l := range labels {
+				matches = matches && strings.Contains(all, " "+l+" ")
+			}
+			if matches {
+				sum += m.GetCounter().GetValue() + m.GetGauge().GetValue()
+			}
+		}
+	}
+	return sum
+}
