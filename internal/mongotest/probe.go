@@ -33,6 +33,9 @@ func (s *Server) probe() error {
 	if s.MongoDBTokens, err = mongoDBTokens(ctx, client); err != nil {
 		return fmt.Errorf("opening a change stream: %w", err)
 	}
+	if s.RefusesFuture, err = refusesFuture(ctx, client); err != nil {
+		return fmt.Errorf("a read of the future: %w", err)
+	}
 	s.Failpoints, err = failpoints(ctx, client)
 	return err
 }
@@ -51,6 +54,23 @@ func mongoDBTokens(ctx context.Context, client *mongo.Client) (bool, error) {
 	defer func() { _ = stream.Close(ctx) }()
 	data, ok := stream.ResumeToken().Lookup("_data").StringValueOK()
 	return ok && len(data) >= 18 && data[:2] == tokenKeyTimestamp, nil
+}
+
+// codeInvalidOptions is MongoDB's code for it.
+const codeInvalidOptions = 72
+
+// refusesFuture reads after a time that is a day away.
+func refusesFuture(ctx context.Context, client *mongo.Client) (bool, error) {
+	future := bson.Timestamp{T: uint32(time.Now().Add(24 * time.Hour).Unix()), I: 1}
+	err := client.Database(databaseName("probe")).RunCommand(ctx, bson.D{
+		{Key: "find", Value: "nothing"},
+		{Key: "readConcern", Value: bson.D{{Key: "level", Value: "majority"}, {Key: "afterClusterTime", Value: future}}},
+		{Key: "maxTimeMS", Value: 1000},
+	}).Err()
+	if refusal, ok := errors.AsType[mongo.CommandError](err); ok && refusal.Code == codeInvalidOptions {
+		return true, nil
+	}
+	return false, err
 }
 
 // failpoints turns off a failpoint that is off, which only a server that has it

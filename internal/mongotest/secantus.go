@@ -33,10 +33,12 @@ type SecantusConfig struct {
 // Secantus is a secantusd-py process that a test may kill and start again.
 type Secantus struct {
 	Server
+	// Args are those of SecantusConfig. A test may change them for a Restart.
+	Args []string
+
 	program string
 	dir     string
 	port    int
-	args    []string
 	process *process
 }
 
@@ -93,7 +95,7 @@ func newSecantus(dir string, cfg SecantusConfig) (*Secantus, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Secantus{program: program, dir: dir, args: cfg.Args}
+	s := &Secantus{program: program, dir: dir, Args: cfg.Args}
 	for range 3 {
 		if s.port, err = freePort(); err != nil {
 			return nil, err
@@ -116,7 +118,7 @@ func (s *Secantus) start() error {
 		"--enable-test-commands",
 		// Batch tokens of a quiet stream move, as MongoDB's do every 10 s
 		"--noop-heartbeat-seconds", "2",
-	}, s.args...)
+	}, s.Args...)
 	p, err := startProcess(s.program, args, s.dir)
 	if err != nil {
 		return err

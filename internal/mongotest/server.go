@@ -35,6 +35,9 @@ type Server struct {
 	MongoDBTokens bool
 	// Failpoints: configureFailPoint with failCommand is accepted.
 	Failpoints bool
+	// RefusesFuture: a read with an afterClusterTime ahead of the server's own
+	// time is refused with InvalidOptions, as by MongoDB, and not answered.
+	RefusesFuture bool
 }
 
 // Options are those of a client of this server, for tests that add to them

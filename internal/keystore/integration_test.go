@@ -1,0 +1,290 @@
+package keystore
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/event"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/readpref"
+
+	"github.com/keytail/keytail/internal/apikey"
+	"github.com/keytail/keytail/internal/clustertime"
+	"github.com/keytail/keytail/internal/mongotest"
+)
+
+// patience is how long a command of a test may take on a busy machine.
+const patience = 30 * time.Second
+
+func testContext(t *testing.T) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// wire records what the client sends and what it is refused.
+type wire struct {
+	mu       sync.Mutex
+	finds    []bson.Raw
+	refusals []error
+}
+
+func (w *wire) monitor() *event.CommandMonitor {
+	return &event.CommandMonitor{
+		Started: func(_ context.Context, e *event.CommandStartedEvent) {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			if e.CommandName == "find" {
+				w.finds = append(w.finds, append(bson.Raw(nil), e.Command...))
+			}
+		},
+		Failed: func(_ context.Context, e *event.CommandFailedEvent) {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			if e.CommandName == "find" {
+				w.refusals = append(w.refusals, e.Failure)
+			}
+		},
+	}
+}
+
+func (w *wire) lastFind(t *testing.T) bson.Raw {
+	t.Helper()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.finds) == 0 {
+		t.Fatal("no find was sent")
+	}
+	return w.finds[len(w.finds)-1]
+}
+
+func (w *wire) refused() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.refusals)
+}
+
+// fixture is a Store on a fresh collection whose commands are recorded. Its
+// client prefers secondaries and is told of no read concern, to see that the
+// Store does not go by that.
+type fixture struct {
+	*Store
+	client *mongo.Client
+	keys   *mongo.Collection
+	wire   *wire
+}
+
+func newFixture(t *testing.T, s *mongotest.Server) fixture {
+	t.Helper()
+	w := &wire{}
+	client := s.Connect(t, s.Options("").SetMonitor(w.monitor()).SetReadPreference(readpref.SecondaryPreferred()))
+	name := s.Database(t)
+	keys := mongotest.CreateAPIKeys(t, client.Database(name))
+	store, err := New(Config{Client: client, Database: name})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return fixture{store, client, keys, w}
+}
+
+// insert writes a document and returns the time of the write.
+func (f fixture) insert(t *testing.T, doc bson.Raw) clustertime.Time {
+	t.Helper()
+	session, err := f.client.StartSession()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer session.EndSession(t.Context())
+	if _, err := f.keys.InsertOne(mongo.NewSessionContext(testContext(t), session), doc); err != nil {
+		t.Fatal(err)
+	}
+	at := session.OperationTime()
+	return clustertime.New(at.T, at.I)
+}
+
+func TestFillRuleIsOnTheWire(t *testing.T) {
+	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
+		f := newFixture(t, s)
+		written := f.insert(t, document(t))
+		for _, after := range []clustertime.Time{written, 0} {
+			if _, found, err := f.FindByHash(testContext(t), testHash, after); err != nil || !found {
+				t.Fatalf("found %v, error %v", found, err)
+			}
+			checkFind(t, f.wire.lastFind(t), bson.D{{Key: "key_hash", Value: testHash.Hex()}}, after)
+			if _, found, err := f.FindByID(testContext(t), f.Schema().ID(rawValue(t, "key-1")), after); err != nil || !found {
+				t.Fatalf("found %v, error %v", found, err)
+			}
+			checkFind(t, f.wire.lastFind(t), bson.D{{Key: "_id", Value: "key-1"}}, after)
+		}
+		if n := f.client.NumberSessionsInProgress(); n != 0 {
+			t.Errorf("%d sessions are still open", n)
+		}
+	})
+}
+
+// checkFind compares what was sent with the fill rule.
+func checkFind(t *testing.T, find bson.Raw, filter bson.D, after clustertime.Time) {
+	t.Helper()
+	var sent struct {
+		Filter      bson.D
+		ReadConcern bson.D `bson:"readConcern"`
+		Preference  bson.D `bson:"$readPreference"`
+		LSID        bson.D `bson:"lsid"`
+		Limit       int
+	}
+	if err := bson.Unmarshal(find, &sent); err != nil {
+		t.Fatal(err)
+	}
+	concern := bson.D{{Key: "level", Value: "majority"}}
+	if after != 0 {
+		concern = append(concern, bson.E{Key: "afterClusterTime", Value: bson.Timestamp{T: after.Seconds(), I: after.Increment()}})
+	}
+	if diff := cmp.Diff(concern, sent.ReadConcern); diff != "" {
+		t.Errorf("read concern: %s", diff)
+	}
+	if diff := cmp.Diff(filter, sent.Filter); diff != "" {
+		t.Errorf("filter: %s", diff)
+	}
+	// The driver does not send the mode when it is primary
+	if sent.Preference != nil {
+		t.Errorf("read preference %v", sent.Preference)
+	}
+	if sent.LSID == nil || sent.Limit != 1 {
+		t.Errorf("session %v, limit %d", sent.LSID, sent.Limit)
+	}
+}
+
+func TestFindReadsTheDocument(t *testing.T) {
+	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
+		f := newFixture(t, s)
+		doc := document(t,
+			bson.E{Key: "_id", Value: int32(7)}, bson.E{Key: "scopes", Value: bson.A{"a", "b:*"}},
+			bson.E{Key: "expires_at", Value: bson.DateTime(1893456000000)}, bson.E{Key: "metadata", Value: bson.D{{Key: "a", Value: bson.D{}}}})
+		at := f.insert(t, doc)
+		want := f.Schema().Decode(doc)
+		got, found, err := f.FindByHash(testContext(t), testHash, at)
+		if diff := cmp.Diff(want, got, compareRecords); err != nil || !found || diff != "" {
+			t.Errorf("by hash: found %v, error %v, %s", found, err, diff)
+		}
+		// By a number of another type, as MongoDB compares them
+		got, found, err = f.FindByID(testContext(t), f.Schema().ID(rawValue(t, 7.0)), at)
+		if diff := cmp.Diff(want, got, compareRecords); err != nil || !found || diff != "" {
+			t.Errorf("by id: found %v, error %v, %s", found, err, diff)
+		}
+	})
+}
+
+func TestEveryTypeOfIDIsFoundByItsForm(t *testing.T) {
+	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
+		f := newFixture(t, s)
+		for i, id := range []any{
+			"text", "", int32(1), int64(1) << 40, 1.5, bson.NewObjectID(), bson.Binary{Subtype: 4, Data: make([]byte, 16)},
+			bson.D{{Key: "tenant", Value: "a"}, {Key: "n", Value: int32(2)}}, true, bson.DateTime(5), decimal(t, "2.5"),
+		} {
+			hash := apikey.HashOf(strings.Repeat("x", i+1))
+			at := f.insert(t, document(t, bson.E{Key: "_id", Value: id}, bson.E{Key: "key_hash", Value: hash.Hex()}))
+			form := f.Schema().ID(rawValue(t, id))
+			got, found, err := f.FindByID(testContext(t), form, at)
+			if err != nil || !found || got.ID != form || got.Hash != hash {
+				t.Errorf("%v (%T): found %v, error %v, %+v", id, id, found, err, got)
+			}
+		}
+	})
+}
+
+func TestNothingFoundIsNoError(t *testing.T) {
+	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
+		f := newFixture(t, s)
+		at := f.insert(t, document(t))
+		if _, found, err := f.FindByHash(testContext(t), apikey.HashOf("another key"), at); found || err != nil {
+			t.Errorf("by hash: found %v, error %v", found, err)
+		}
+		if _, found, err := f.FindByID(testContext(t), f.Schema().ID(rawValue(t, "key-2")), at); found || err != nil {
+			t.Errorf("by id: found %v, error %v", found, err)
+		}
+	})
+}
+
+func TestDefectiveDocumentIsFoundAndDisabled(t *testing.T) {
+	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
+		f := newFixture(t, s)
+		at := f.insert(t, document(t, bson.E{Key: "expires_at", Value: "tomorrow"}))
+		got, found, err := f.FindByHash(testContext(t), testHash, at)
+		if err != nil || !found || got.Record.Defect == "" {
+			t.Errorf("found %v, error %v, defect %q", found, err, got.Record.Defect)
+		}
+		// MongoDB finds an array by one of its elements
+		other := apikey.HashOf("in an array")
+		at = f.insert(t, document(t, bson.E{Key: "_id", Value: "key-2"}, bson.E{Key: "key_hash", Value: bson.A{other.Hex()}}))
+		got, found, err = f.FindByHash(testContext(t), other, at)
+		if err != nil || !found || got.Record.Defect == "" || got.HasHash {
+			t.Errorf("array: found %v, error %v, %+v", found, err, got)
+		}
+	})
+}
+
+// TestReadAheadOfAnIdleServerIsAnswered asks for one tick after the newest
+// write: what the floor of a stream on an idle server is.
+func TestReadAheadOfAnIdleServerIsAnswered(t *testing.T) {
+	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
+		f := newFixture(t, s)
+		ahead := f.insert(t, document(t)) + 1
+		answer := make(chan error, 1)
+		ctx := testContext(t)
+		go func() {
+			_, found, err := f.FindByHash(ctx, testHash, ahead)
+			if err == nil && !found {
+				err = errors.New("not found")
+			}
+			answer <- err
+		}()
+		// Somebody writes, as a heartbeat does, once the server has refused; one
+		// that waits by itself, or whose clock moves anyway, may answer before
+		other := s.Client(t).Database(f.database.Name()).Collection("other")
+		var err error
+		answered := false
+		mongotest.Eventually(t, patience, func() bool {
+			select {
+			case err = <-answer:
+				answered = true
+			default:
+			}
+			return answered || f.wire.refused() > 0
+		}, "a refusal or an answer")
+		if !answered {
+			if _, err := other.InsertOne(ctx, bson.D{}); err != nil {
+				t.Fatal(err)
+			}
+			err = <-answer
+		}
+		if err != nil {
+			t.Errorf("got %v", err)
+		}
+	})
+}
+
+func TestReadFarAheadEndsWithItsDeadline(t *testing.T) {
+	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
+		if !s.RefusesFuture {
+			t.Skip("the server answers reads of the future, so they do not end like this")
+		}
+		f := newFixture(t, s)
+		at := f.insert(t, document(t))
+		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+		defer cancel()
+		_, found, err := f.FindByHash(ctx, testHash, clustertime.New(at.Seconds()+3600, 1))
+		if err == nil || found {
+			t.Fatalf("found %v, error %v", found, err)
+		}
+		if !mongo.IsTimeout(err) {
+			t.Errorf("got %v, want a time-out", err)
+		}
+	})
+}

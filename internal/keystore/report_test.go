@@ -1,0 +1,90 @@
+package keystore
+
+import (
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	"go.uber.org/zap/zaptest/observer"
+
+	"github.com/keytail/keytail/internal/apikey"
+)
+
+// observed is a Store without a server, its log and its metrics.
+func observed(t *testing.T) (*Store, *observer.ObservedLogs, *prometheus.Registry) {
+	t.Helper()
+	core, logs := observer.New(zapcore.DebugLevel)
+	registry := prometheus.NewRegistry()
+	s, err := New(Config{Client: &mongo.Client{}, Database: "shop", Logger: zap.New(core), Registerer: registry})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s, logs, registry
+}
+
+func defective(id string) Document {
+	return Document{ID: apikey.DocID(id), Record: apikey.Record{KeyID: id, Defect: "user_id is missing"}}
+}
+
+func TestDefectiveDocumentIsCountedEachTimeAndLoggedOnce(t *testing.T) {
+	t.Parallel()
+	s, logs, registry := observed(t)
+	s.Report(Document{ID: "fine", Record: apikey.Record{KeyID: "fine"}})
+	for range 3 {
+		s.Report(defective("a"))
+		s.Report(defective("b"))
+	}
+	want := `
+# HELP keytail_defective_documents_total Times that a document was read which cannot be read as a key. Each is logged once by its _id.
+# TYPE keytail_defective_documents_total counter
+keytail_defective_documents_total 6
+`
+	if err := testutil.GatherAndCompare(registry, strings.NewReader(want)); err != nil {
+		t.Error(err)
+	}
+	if logs.Len() != 2 {
+		t.Fatalf("got %d lines, want 2: %v", logs.Len(), logs.All())
+	}
+	fields := logs.All()[0].ContextMap()
+	if fields["key_id"] != "a" || fields["defect"] != "user_id is missing" || fields["collection"] != "shop.api_keys" {
+		t.Errorf("got %v", fields)
+	}
+}
+
+func TestMemoryOfDefectsIsBounded(t *testing.T) {
+	t.Parallel()
+	s, logs, _ := observed(t)
+	var all sync.WaitGroup
+	for worker := range 4 {
+		all.Go(func() {
+			for i := range maxRemembered {
+				s.Report(defective(fmt.Sprint(worker, " ", i)))
+			}
+		})
+	}
+	all.Wait()
+	if n := len(s.logged); n != maxRemembered+1 {
+		t.Errorf("%d ids are remembered", n)
+	}
+	if got := logs.FilterMessageSnippet("Too many").Len(); got != 1 {
+		t.Errorf("the end of logging is said %d times", got)
+	}
+	if logs.Len() != maxRemembered+1 {
+		t.Errorf("got %d lines, want %d and the last", logs.Len(), maxRemembered)
+	}
+}
+
+func TestOneMetricForTwoStoresIsRefused(t *testing.T) {
+	t.Parallel()
+	_, _, registry := observed(t)
+	_, err := New(Config{Client: &mongo.Client{}, Database: "shop", Registerer: registry})
+	if err == nil || !strings.Contains(err.Error(), "keytail_defective_documents_total") {
+		t.Errorf("got %v", err)
+	}
+}
