@@ -23,7 +23,7 @@ func listDatabases(o *op) (bson.D, error) {
 	if err := o.a.finish(); err != nil {
 		return nil, err
 	}
-	match, err := compileFilter(filter)
+	match, err := compileFilter(filter, o.s.variables())
 	if err != nil {
 		return nil, err
 	}
@@ -58,7 +58,7 @@ func listCollections(o *op) (bson.D, error) {
 	if err != nil {
 		return nil, err
 	}
-	match, err := compileFilter(filter)
+	match, err := compileFilter(filter, o.s.variables())
 	if err != nil {
 		return nil, err
 	}

@@ -27,8 +27,8 @@ type query struct {
 }
 
 // run selects from a collection, which may be nil.
-func (q query) run(c *collection) ([]*row, error) {
-	match, err := compileFilter(q.filter)
+func (q query) run(c *collection, names names) ([]*row, error) {
+	match, err := compileFilter(q.filter, names)
 	if err != nil {
 		return nil, err
 	}
@@ -83,11 +83,11 @@ func find(o *op) (bson.D, error) {
 	if q.skip < 0 || q.limit < 0 || batch < 0 {
 		return nil, refuse(51024, "BSON field 'skip', 'limit' or 'batchSize' value must be >= 0")
 	}
-	project, err := compileProjection(projection)
+	project, err := compileProjection(projection, o.s.variables())
 	if err != nil {
 		return nil, err
 	}
-	rows, err := q.run(o.lookup(ns))
+	rows, err := q.run(o.lookup(ns), o.s.variables())
 	if err != nil {
 		return nil, err
 	}
@@ -135,7 +135,7 @@ func count(o *op) (bson.D, error) {
 		return nil, refuse(51024, "BSON field 'skip' value must be >= 0")
 	}
 	q.limit = max(q.limit, -q.limit)
-	rows, err := q.run(o.lookup(ns))
+	rows, err := q.run(o.lookup(ns), o.s.variables())
 	return bson.D{{Key: "n", Value: int32(len(rows))}, {Key: "ok", Value: 1.0}}, err
 }
 
@@ -148,7 +148,7 @@ func distinct(o *op) (bson.D, error) {
 	if err := o.a.finish(); err != nil {
 		return nil, err
 	}
-	rows, err := q.run(o.lookup(ns))
+	rows, err := q.run(o.lookup(ns), o.s.variables())
 	if err != nil {
 		return nil, err
 	}

@@ -45,6 +45,7 @@ type op struct {
 	view          *catalog
 	operationTime clustertime.Time
 	concernError  bson.D // a writeConcernError that a failpoint asks for
+	streaming     bool   // the error is one of a change stream
 	unlabelled    bool   // a failpoint has said which labels its error has
 }
 

@@ -1,6 +1,7 @@
 package devmongo
 
 import (
+	"maps"
 	"slices"
 	"strings"
 
@@ -40,12 +41,24 @@ func (s *scope) variable(name string) any {
 	return missing{}
 }
 
-// rootVariables are the variables that exist without being bound. $$NOW and
-// $$CLUSTER_TIME exist where withNow adds them.
-func rootVariables() []string { return []string{"ROOT", "CURRENT", "REMOVE"} }
+// names are the variables that an expression may use, each with its value when
+// that is known at once; nil when it is bound later.
+type names map[string]any
 
-// compileExpr reads an expression; names are the variables that it may use.
-func compileExpr(v any, names []string) (expression, error) {
+// with returns the names and one more, to be bound later.
+func (n names) with(name string) names {
+	inner := maps.Clone(n)
+	inner[name] = nil
+	return inner
+}
+
+// variables are those that exist without being bound.
+func (s *Server) variables() names {
+	return names{"ROOT": nil, "CURRENT": nil, "REMOVE": nil, "NOW": bson.NewDateTimeFromTime(s.cfg.Now()), "CLUSTER_TIME": timestamp(s.oplog.clock)}
+}
+
+// compileExpr reads an expression.
+func compileExpr(v any, names names) (expression, error) {
 	switch x := v.(type) {
 	case string:
 		return compilePath(x, names)
@@ -68,15 +81,19 @@ func compileExpr(v any, names []string) (expression, error) {
 
 func constant(v any) expression { return func(*scope) (any, error) { return v, nil } }
 
-func compilePath(s string, names []string) (expression, error) {
+func compilePath(s string, names names) (expression, error) {
 	if !strings.HasPrefix(s, "$") {
 		return constant(s), nil
 	}
 	name, path := "CURRENT", s[1:]
 	if strings.HasPrefix(s, "$$") {
 		name, path, _ = strings.Cut(s[2:], ".")
-		if !slices.Contains(names, name) {
+		known, ok := names[name]
+		if !ok {
 			return nil, refuse(codeUnknownVariable, "Use of undefined variable: %s", name)
+		}
+		if known != nil && path == "" {
+			return constant(known), nil
 		}
 	} else if path == "" {
 		return nil, refuse(16872, "'$' by itself is not a valid FieldPath")
@@ -112,7 +129,7 @@ func follow(v any, path []string) any {
 	return missing{}
 }
 
-func compileArray(list bson.A, names []string) (expression, error) {
+func compileArray(list bson.A, names names) (expression, error) {
 	items, err := compileAllExprs(list, names)
 	return func(s *scope) (any, error) {
 		out := make(bson.A, 0, len(items))
@@ -130,7 +147,7 @@ func compileArray(list bson.A, names []string) (expression, error) {
 	}, err
 }
 
-func compileAllExprs(list bson.A, names []string) ([]expression, error) {
+func compileAllExprs(list bson.A, names names) ([]expression, error) {
 	out := make([]expression, 0, len(list))
 	for _, v := range list {
 		x, err := compileExpr(v, names)
@@ -142,7 +159,7 @@ func compileAllExprs(list bson.A, names []string) ([]expression, error) {
 	return out, nil
 }
 
-func compileObject(d bson.D, names []string) (expression, error) {
+func compileObject(d bson.D, names names) (expression, error) {
 	items := make([]expression, len(d))
 	for i, e := range d {
 		x, err := compileExpr(e.Value, names)
@@ -171,7 +188,7 @@ func compileObject(d bson.D, names []string) (expression, error) {
 
 // compileOperation reads an operator: one with a syntax of its own, or one that
 // computes with its evaluated arguments.
-func compileOperation(name string, v any, names []string) (expression, error) {
+func compileOperation(name string, v any, names names) (expression, error) {
 	if special := specialForm(name); special != nil {
 		return special(v, names)
 	}

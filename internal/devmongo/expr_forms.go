@@ -4,18 +4,18 @@ import "go.mongodb.org/mongo-driver/v2/bson"
 
 // specialForm returns the reader of an operator that does not simply evaluate
 // its arguments, or nil.
-func specialForm(name string) func(any, []string) (expression, error) {
+func specialForm(name string) func(any, names) (expression, error) {
 	switch name {
 	case "$literal":
-		return func(v any, _ []string) (expression, error) { return constant(v), nil }
+		return func(v any, _ names) (expression, error) { return constant(v), nil }
 	case "$let":
 		return compileLet
 	case "$map", "$filter":
-		return func(v any, names []string) (expression, error) { return compileEach(name, v, names) }
+		return func(v any, names names) (expression, error) { return compileEach(name, v, names) }
 	case "$cond":
 		return compileCond
 	case "$and", "$or":
-		return func(v any, names []string) (expression, error) { return compileLogic(v, names, name == "$or") }
+		return func(v any, names names) (expression, error) { return compileLogic(v, names, name == "$or") }
 	}
 	return nil
 }
@@ -29,7 +29,7 @@ func formArgs(name string, v any) (*args, error) {
 	return newArgs(name, d), nil
 }
 
-func compileLet(v any, names []string) (expression, error) {
+func compileLet(v any, names names) (expression, error) {
 	a, err := formArgs("$let", v)
 	if err != nil {
 		return nil, err
@@ -41,13 +41,13 @@ func compileLet(v any, names []string) (expression, error) {
 	if vars == nil || isMissing(in) {
 		return nil, refuse(16876, "Missing 'vars' or 'in' parameter to $let")
 	}
-	inner := append([]string(nil), names...)
+	inner := names
 	bound := make([]expression, len(vars))
 	for i, e := range vars {
 		if bound[i], err = compileExpr(e.Value, names); err != nil {
 			return nil, err
 		}
-		inner = append(inner, e.Key)
+		inner = inner.with(e.Key)
 	}
 	body, err := compileExpr(in, inner)
 	return func(s *scope) (any, error) {
@@ -64,7 +64,7 @@ func compileLet(v any, names []string) (expression, error) {
 }
 
 // compileEach reads $map and $filter.
-func compileEach(name string, v any, names []string) (expression, error) {
+func compileEach(name string, v any, names names) (expression, error) {
 	a, err := formArgs(name, v)
 	if err != nil {
 		return nil, err
@@ -87,7 +87,7 @@ func compileEach(name string, v any, names []string) (expression, error) {
 	if err != nil {
 		return nil, err
 	}
-	each, err := compileExpr(body, append(append([]string(nil), names...), as))
+	each, err := compileExpr(body, names.with(as))
 	return func(s *scope) (any, error) { return evaluateEach(s, name, as, list, each) }, err
 }
 
@@ -118,7 +118,7 @@ func evaluateEach(s *scope, name, as string, list, each expression) (any, error)
 	return out, nil
 }
 
-func compileCond(v any, names []string) (expression, error) {
+func compileCond(v any, names names) (expression, error) {
 	parts, ok := v.(bson.A)
 	if !ok {
 		a, err := formArgs("$cond", v)
@@ -147,7 +147,7 @@ func compileCond(v any, names []string) (expression, error) {
 }
 
 // compileLogic reads $and and $or, which stop at the first operand that decides.
-func compileLogic(v any, names []string, decides bool) (expression, error) {
+func compileLogic(v any, names names, decides bool) (expression, error) {
 	list, ok := v.(bson.A)
 	if !ok {
 		list = bson.A{v}

@@ -14,13 +14,13 @@ type test func(any) bool
 
 // compileFilter reads a query. Everything in it is checked, also when no
 // document will ever be looked at.
-func compileFilter(filter bson.D) (predicate, error) {
+func compileFilter(filter bson.D, names names) (predicate, error) {
 	var all []predicate
 	for _, e := range filter {
 		var p predicate
 		var err error
 		if strings.HasPrefix(e.Key, "$") {
-			p, err = compileTopLevel(e)
+			p, err = compileTopLevel(e, names)
 		} else {
 			p, err = compileField(strings.Split(e.Key, "."), e.Value)
 		}
@@ -61,14 +61,14 @@ func negate(p predicate) predicate {
 	}
 }
 
-func compileTopLevel(e bson.E) (predicate, error) {
+func compileTopLevel(e bson.E, names names) (predicate, error) {
 	switch e.Key {
 	case "$and", "$or", "$nor":
-		return compileBranches(e)
+		return compileBranches(e, names)
 	case "$comment":
 		return allOf(nil), nil
 	case "$expr":
-		x, err := compileExpr(e.Value, rootVariables())
+		x, err := compileExpr(e.Value, names)
 		if err != nil {
 			return nil, err
 		}
@@ -80,7 +80,7 @@ func compileTopLevel(e bson.E) (predicate, error) {
 	return nil, refuse(codeBadValue, "unknown top level operator: %s", e.Key)
 }
 
-func compileBranches(e bson.E) (predicate, error) {
+func compileBranches(e bson.E, names names) (predicate, error) {
 	list, ok := e.Value.(bson.A)
 	if !ok || len(list) == 0 {
 		return nil, refuse(codeBadValue, "%s must be a nonempty array", e.Key)
@@ -91,7 +91,7 @@ func compileBranches(e bson.E) (predicate, error) {
 		if !ok {
 			return nil, refuse(codeBadValue, "%s entries need to be full objects", e.Key)
 		}
-		p, err := compileFilter(d)
+		p, err := compileFilter(d, names)
 		if err != nil {
 			return nil, err
 		}

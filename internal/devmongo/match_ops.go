@@ -120,7 +120,7 @@ func compileArrayOperator(path []string, name string, v any) (predicate, error) 
 	if !ok {
 		return nil, refuse(codeBadValue, "$elemMatch needs an Object")
 	}
-	p, err := compileElement(cond)
+	p, err := compileElement(cond, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -171,12 +171,12 @@ func compileAll(path []string, v any) (predicate, error) {
 
 // compileElement makes a condition on an array's element: a document's fields,
 // or operators on the element itself.
-func compileElement(cond bson.D) (func(any) (bool, error), error) {
+func compileElement(cond bson.D, names names) (func(any) (bool, error), error) {
 	if _, ok := isOperators(cond); ok && cond[0].Key != "$and" && cond[0].Key != "$or" && cond[0].Key != "$nor" {
 		p, err := compileField([]string{"v"}, cond)
 		return func(e any) (bool, error) { return p(bson.D{{Key: "v", Value: e}}) }, err
 	}
-	p, err := compileFilter(cond)
+	p, err := compileFilter(cond, names)
 	return func(e any) (bool, error) {
 		d, ok := e.(bson.D)
 		if !ok {

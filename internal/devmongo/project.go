@@ -55,12 +55,12 @@ func (f *fields) child(name string) *fields {
 }
 
 // compileProjection reads the projection of find and of $project.
-func compileProjection(spec bson.D) (projection, error) {
+func compileProjection(spec bson.D, names names) (projection, error) {
 	if len(spec) == 0 {
 		return nil, nil
 	}
 	root := &fields{}
-	keeps, drops, err := root.add("", spec)
+	keeps, drops, err := root.add("", spec, names)
 	if err != nil {
 		return nil, err
 	}
@@ -80,7 +80,7 @@ func compileProjection(spec bson.D) (projection, error) {
 
 // add reads one level and counts the fields other than _id that are kept or
 // computed, and those that are dropped.
-func (f *fields) add(prefix string, spec bson.D) (keeps, drops int, err error) {
+func (f *fields) add(prefix string, spec bson.D, names names) (keeps, drops int, err error) {
 	for _, e := range spec {
 		if e.Key == "" || strings.HasPrefix(e.Key, "$") || strings.Contains(e.Key, "$") {
 			return 0, 0, refuse(codeNotImplemented, "devmongo has no projection like '%s'", e.Key)
@@ -96,14 +96,14 @@ func (f *fields) add(prefix string, spec bson.D) (keeps, drops int, err error) {
 			return 0, 0, refuse(31250, "Path collision at %s", e.Key)
 		}
 		if nested, ok := e.Value.(bson.D); ok && len(nested) > 0 && !strings.HasPrefix(nested[0].Key, "$") {
-			k, d, err := node.add(prefix+e.Key+".", nested)
+			k, d, err := node.add(prefix+e.Key+".", nested, names)
 			if err != nil {
 				return 0, 0, err
 			}
 			keeps, drops = keeps+k, drops+d
 			continue
 		}
-		if err := node.set(e.Value); err != nil {
+		if err := node.set(e.Value, names); err != nil {
 			return 0, 0, err
 		}
 		switch {
@@ -117,7 +117,7 @@ func (f *fields) add(prefix string, spec bson.D) (keeps, drops int, err error) {
 	return keeps, drops, nil
 }
 
-func (f *fields) set(v any) (err error) {
+func (f *fields) set(v any, names names) (err error) {
 	f.leaf = true
 	switch v.(type) {
 	case bool, int32, int64, float64, bson.Decimal128:
@@ -125,7 +125,7 @@ func (f *fields) set(v any) (err error) {
 		return nil
 	}
 	f.keep = true
-	f.compute, err = compileExpr(v, withNow())
+	f.compute, err = compileExpr(v, names)
 	return err
 }
 
@@ -215,5 +215,3 @@ func each(v any, f func(bson.D) any, keepOthers bool) any {
 	}
 	return missing{}
 }
-
-func withNow() []string { return append(rootVariables(), "NOW", "CLUSTER_TIME") }

@@ -106,6 +106,8 @@ func (s *session) forget(after clustertime.Time) {
 // label adds the labels that drivers decide by whether to try again.
 func (o *op) label(e *Error) *Error {
 	switch {
+	case o.streaming && slices.Contains(resumableCodes, e.Code):
+		return e.withLabel("ResumableChangeStreamError")
 	case o.txn != nil:
 		transient := slices.Contains(retryableWriteCodes, e.Code) || e.Code == codeWriteConflict || e.Code == codeNoSuchTransaction
 		if transient && o.name != "commitTransaction" {

@@ -1,0 +1,199 @@
+package devmongo
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+)
+
+func listIndexes(o *op) (bson.D, error) {
+	ns, err := o.target()
+	if err != nil {
+		return nil, err
+	}
+	batch, err := o.cursorOption()
+	if err != nil {
+		return nil, err
+	}
+	if err := o.a.finish(); err != nil {
+		return nil, err
+	}
+	c := o.view.collections[ns]
+	if c == nil {
+		return nil, refuse(codeNamespaceNotFound, "ns does not exist: %s", ns)
+	}
+	docs := make([]bson.Raw, 1, len(c.indexes)+1)
+	if docs[0], err = encode(idIndexSpec()); err != nil {
+		return nil, err
+	}
+	for _, x := range c.indexes {
+		raw, err := encode(x.spec)
+		if err != nil {
+			return nil, err
+		}
+		docs = append(docs, raw)
+	}
+	return o.openCursor(ns, docs, batch, false), nil
+}
+
+func createIndexes(o *op) (bson.D, error) {
+	ns, err := o.target()
+	if err != nil {
+		return nil, err
+	}
+	specs := o.a.documents("indexes")
+	o.a.accept("commitQuorum")
+	if err := o.a.finish(); err != nil {
+		return nil, err
+	}
+	if len(specs) == 0 {
+		return nil, refuse(codeBadValue, "Must specify at least one index to create")
+	}
+	var list []*index
+	for _, spec := range specs {
+		x, err := compileIndex(spec)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, x)
+	}
+	created := o.s.applied.collections[ns] == nil
+	c, err := o.writable(ns)
+	if err != nil {
+		return nil, err
+	}
+	before := len(c.indexes) + 1
+	for _, x := range list {
+		if err := c.createIndex(x); err != nil {
+			return nil, err
+		}
+	}
+	if len(c.indexes)+1 != before {
+		o.s.record(&logEntry{kind: kindNoop})
+	}
+	return bson.D{
+		{Key: "numIndexesBefore", Value: int32(before)}, {Key: "numIndexesAfter", Value: int32(len(c.indexes) + 1)},
+		{Key: "createdCollectionAutomatically", Value: created}, {Key: "commitQuorum", Value: "votingMembers"}, {Key: "ok", Value: 1.0},
+	}, nil
+}
+
+func compileIndex(spec bson.D) (*index, error) {
+	a := newArgs("createIndexes.indexes", spec)
+	x := &index{name: a.str("name"), key: a.document("key"), unique: a.boolean("unique"), sparse: a.boolean("sparse")}
+	x.expireAfter = a.integer("expireAfterSeconds", -1)
+	filter := a.document("partialFilterExpression")
+	a.boolean("background")
+	if v := a.integer("v", 2); v != 2 {
+		return nil, refuse(codeCannotCreateIndex, "Invalid index version v: %d", v)
+	}
+	if err := a.finish(); err != nil {
+		e := *asError(err)
+		if e.Code == codeUnknownField {
+			e.Code = 197 // InvalidIndexSpecificationOption
+		}
+		return nil, &e
+	}
+	if err := x.checkKey(); err != nil {
+		return nil, err
+	}
+	if filter != nil {
+		p, err := compileFilter(filter, nil)
+		if err != nil {
+			return nil, err
+		}
+		x.filter = p
+	}
+	x.spec = x.describe(filter)
+	return x, nil
+}
+
+func (x *index) checkKey() error {
+	if len(x.key) == 0 {
+		return refuse(codeCannotCreateIndex, "Index keys cannot be an empty object.")
+	}
+	var name []string
+	for _, e := range x.key {
+		n, ok := number(e.Value)
+		if !ok || n == 0 || strings.Contains(e.Key, "$") || e.Key == "" {
+			return refuse(codeCannotCreateIndex, "devmongo has ascending and descending indexes only, not '%s: %v'", e.Key, e.Value)
+		}
+		name = append(name, fmt.Sprintf("%s_%d", e.Key, n))
+	}
+	if x.name == "" {
+		x.name = strings.Join(name, "_")
+	}
+	if x.expireAfter >= 0 && len(x.key) > 1 {
+		return refuse(codeCannotCreateIndex, "TTL indexes are single-field indexes, compound indexes do not support TTL.")
+	}
+	return nil
+}
+
+// describe is the index as listIndexes shows it.
+func (x *index) describe(filter bson.D) bson.D {
+	d := bson.D{{Key: "v", Value: int32(2)}, {Key: "key", Value: x.key}, {Key: "name", Value: x.name}}
+	if x.unique {
+		d = append(d, bson.E{Key: "unique", Value: true})
+	}
+	if x.sparse {
+		d = append(d, bson.E{Key: "sparse", Value: true})
+	}
+	if x.expireAfter >= 0 {
+		d = append(d, bson.E{Key: "expireAfterSeconds", Value: int32(min(x.expireAfter, 1<<31-1))})
+	}
+	if filter != nil {
+		d = append(d, bson.E{Key: "partialFilterExpression", Value: filter})
+	}
+	return d
+}
+
+// createIndex adds an index, or does nothing when the same one is there.
+func (c *collection) createIndex(x *index) error {
+	if compare(x.key, bson.D{{Key: "_id", Value: int32(1)}}) == 0 {
+		return nil
+	}
+	for _, old := range c.indexes {
+		sameKey := compare(old.key, x.key) == 0
+		switch {
+		case sameKey && old.name == x.name && compare(old.spec, x.spec) == 0:
+			return nil
+		case sameKey:
+			return refuse(codeIndexOptionsConflict, "An existing index has the same key but another name or other options: %s", old.name)
+		case old.name == x.name:
+			return refuse(codeIndexKeyConflict, "An existing index has the same name but another key: %s", old.name)
+		}
+	}
+	return c.addIndex(x)
+}
+
+func dropIndexes(o *op) (bson.D, error) {
+	ns, err := o.target()
+	if err != nil {
+		return nil, err
+	}
+	which := o.a.value("index")
+	if err := o.a.finish(); err != nil {
+		return nil, err
+	}
+	if err := o.mayWrite(ns); err != nil {
+		return nil, err
+	}
+	c := o.s.applied.collections[ns]
+	if c == nil {
+		return nil, refuse(codeNamespaceNotFound, "ns not found %s", ns)
+	}
+	was, all := len(c.indexes), compare(which, "*") == 0
+	if compare(which, "_id_") == 0 {
+		return nil, refuse(codeInvalidOptions, "cannot drop _id index")
+	}
+	names, _ := which.(bson.A)
+	c.indexes = slices.DeleteFunc(slices.Clone(c.indexes), func(x *index) bool {
+		return all || compare(which, x.name) == 0 || compare(which, x.key) == 0 || contains(names, x.name)
+	})
+	if !all && len(c.indexes) == was {
+		return nil, refuse(codeIndexNotFound, "index not found with name [%v]", which)
+	}
+	o.s.record(&logEntry{kind: kindNoop})
+	return bson.D{{Key: "nIndexesWas", Value: int32(was + 1)}, {Key: "ok", Value: 1.0}}, nil
+}
