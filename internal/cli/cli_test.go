@@ -20,7 +20,8 @@ func TestExitCodes(t *testing.T) {
 		"unknown command":        {[]string{"sevre"}, exitUsage, []string{"unexpected argument sevre"}},
 		"parser and check":       {[]string{unreachable, "--cache-size=big", "--addr=x"}, exitUsage, []string{"--cache-size", "--addr"}},
 		"check and routes": {
-			[]string{unreachable, "--max-stale=2h", "--key-sources=nowhere,bearer", "--trusted-proxies=10.0.0.0/99"}, exitUsage,
+			[]string{unreachable, "--max-stale=2h", "--key-sources=nowhere,bearer", "--trusted-proxies=10.0.0.0/99"},
+			exitUsage,
 			[]string{"--max-stale", `"nowhere"`, `"10.0.0.0/99"`},
 		},
 		"driver":               {[]string{"--mongodb-uri=mongodb://127.0.0.1/keys?maxPoolSize=many"}, exitUsage, []string{"--mongodb-uri cannot be used", "maxPoolSize"}},

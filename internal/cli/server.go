@@ -52,7 +52,7 @@ func listen(ctx context.Context, flag, addr string, fallback bool) (net.Listener
 	if err == nil {
 		return l, nil
 	}
-	var reason error = err
+	reason := err
 	if op := (*net.OpError)(nil); errors.As(err, &op) {
 		reason = op.Err
 	}

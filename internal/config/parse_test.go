@@ -43,7 +43,10 @@ func TestPrecedence(t *testing.T) {
 		"key-sources": {
 			"--key-sources=query:d,bearer", "query:c", "key_sources: [query:b, cookie:b]",
 			func(c *Config) any { return c.KeySources },
-			[]string{"bearer", "x-api-key"}, []string{"query:b", "cookie:b"}, []string{"query:c"}, []string{"query:d", "bearer"},
+			[]string{"bearer", "x-api-key"},
+			[]string{"query:b", "cookie:b"},
+			[]string{"query:c"},
+			[]string{"query:d", "bearer"},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
