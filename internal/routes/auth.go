@@ -58,13 +58,12 @@ func (p *public) judge(c *gin.Context) (apikey.Verdict, *apikey.Request, *caller
 	if err != nil {
 		return apikey.Verdict{}, nil, err
 	}
-	key := findKey(p.sources, c.Request, query)
-	hideKey(c.Writer.Header(), key)
 	req, err := parseRequirements(query, p.sources)
 	if err != nil {
 		return apikey.Verdict{}, nil, err
 	}
 	req.IP = clientIP(c.Request, p.proxies)
+	key := findKey(p.sources, c.Request, query)
 	if key.two {
 		return trusted(p.validator.Refuse(apikey.Malformed)), &req, nil
 	}

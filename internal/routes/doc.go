@@ -14,7 +14,8 @@
 //   - Paths are matched as they came: /v1/auth and no other spelling of it.
 //   - Nothing of a key, and no text of the request that might be one (a path, a
 //     query, the name of an unknown field), is in an answer or a log line. A
-//     client's X-Request-Id is echoed unless it contains the key.
+//     client's X-Request-Id is echoed unless it contains the key, or might
+//     because the key could not be read.
 //
 // Handlers hold no locks and start no goroutines.
 package routes

@@ -22,8 +22,9 @@ func UseReleaseMode() {
 }
 
 // newEngine makes an engine that matches paths raw and answers everything with
-// our own headers and problems.
-func newEngine(logger *zap.Logger) *gin.Engine {
+// our own headers and problems. sources are where a key may be, which must not
+// come back as a request id.
+func newEngine(logger *zap.Logger, sources []KeySource) *gin.Engine {
 	engine := gin.New()
 	// /v1/%61uth and /v1/auth/ are not /v1/auth: a proxy in front may have
 	// matched its own rules on the spelling it saw.
@@ -35,12 +36,18 @@ func newEngine(logger *zap.Logger) *gin.Engine {
 	// clientIP does this, with rules of its own.
 	engine.ForwardedByClientIP = false
 
-	engine.Use(commonHeaders, accessLog(logger), recovery(logger))
+	engine.Use(commonHeaders(sources), accessLog(logger), recovery(logger))
 	engine.NoRoute(func(c *gin.Context) {
 		writeProblem(c, codeNoSuchPath, "there is nothing at this path")
 	})
 	engine.NoMethod(methodNotAllowed)
 	return engine
+}
+
+// readable serves a path that is read: GET, and HEAD, whose body net/http drops.
+func readable(engine *gin.Engine, path string, handler gin.HandlerFunc) {
+	engine.GET(path, handler)
+	engine.HEAD(path, handler)
 }
 
 // methodNotAllowed answers a known path with another method. Gin has set Allow.
@@ -50,10 +57,12 @@ func methodNotAllowed(c *gin.Context) {
 
 // commonHeaders sets what every answer has. No answer may be stored by anyone:
 // the next one may differ.
-func commonHeaders(c *gin.Context) {
-	header := c.Writer.Header()
-	header.Set("Cache-Control", "no-store")
-	header.Set(headerRequestID, requestID(c.Request.Header))
+func commonHeaders(sources []KeySource) gin.HandlerFunc {
+	return func(c *gin.Context) {
+		header := c.Writer.Header()
+		header.Set("Cache-Control", "no-store")
+		header.Set(headerRequestID, requestID(c.Request, sources))
+	}
 }
 
 // accessLog writes one line for each request at debug level. The path that was

@@ -3,6 +3,7 @@ package routes
 import (
 	"errors"
 	"fmt"
+	"iter"
 	"net/http"
 	"net/textproto"
 	"net/url"
@@ -131,47 +132,58 @@ func isToken(name string) bool {
 	return true
 }
 
-// sentKey collects what a request offers as its key. One key in two places, or
-// twice in one place, is one key; an empty value is none.
+// sentKey is what a request offers as its key. One key in two places, or twice
+// in one place, is one key.
 type sentKey struct {
-	text string
-	two  bool // two different texts were offered
-}
-
-func (k *sentKey) offer(text string) {
-	switch {
-	case text == "" || text == k.text:
-	case k.text == "":
-		k.text = text
-	default:
-		k.two = true
-	}
+	text string // "": none
+	two  bool   // two different texts were offered
 }
 
 // findKey looks for a request's key in all sources.
 func findKey(sources []KeySource, r *http.Request, query url.Values) sentKey {
 	var key sentKey
-	for _, source := range sources {
-		switch source.kind {
-		case fromBearer:
-			for _, value := range r.Header["Authorization"] {
-				key.offer(bearerToken(value))
-			}
-		case fromHeader:
-			for _, value := range r.Header[source.name] {
-				key.offer(value)
-			}
-		case fromQuery:
-			for _, value := range query[source.name] {
-				key.offer(value)
-			}
-		case fromCookie:
-			for _, cookie := range r.CookiesNamed(source.name) {
-				key.offer(cookie.Value)
+	for text := range offered(sources, r, query) {
+		if key.text == "" {
+			key.text = text
+		}
+		key.two = key.two || text != key.text
+	}
+	return key
+}
+
+// offered are all texts that the sources hold. An empty value is no key.
+func offered(sources []KeySource, r *http.Request, query url.Values) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for _, source := range sources {
+			for _, text := range source.values(r, query) {
+				if source.kind == fromBearer {
+					text = bearerToken(text)
+				}
+				if text != "" && !yield(text) {
+					return
+				}
 			}
 		}
 	}
-	return key
+}
+
+// values are what the request holds at this place.
+func (s KeySource) values(r *http.Request, query url.Values) []string {
+	switch s.kind {
+	case fromBearer:
+		return r.Header["Authorization"]
+	case fromHeader:
+		return r.Header[s.name]
+	case fromQuery:
+		return query[s.name]
+	case fromCookie:
+		var values []string
+		for _, cookie := range r.CookiesNamed(s.name) {
+			values = append(values, cookie.Value)
+		}
+		return values
+	}
+	return nil
 }
 
 // bearerToken is what follows "Bearer " in any case (RFC 9110, section 11.1),

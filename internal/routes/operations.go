@@ -70,13 +70,10 @@ func NewOperations(config OperationsConfig) (http.Handler, error) {
 		// One collector in trouble must not hide all the others.
 		ErrorHandling: promhttp.ContinueOnError,
 	}))
-	engine := newEngine(logger)
-	for path, handler := range map[string]gin.HandlerFunc{
-		pathLive: live, "/readyz": ready(config.Status), "/metrics": metrics,
-	} {
-		engine.GET(path, handler)
-		engine.HEAD(path, handler)
-	}
+	engine := newEngine(logger, DefaultKeySources())
+	readable(engine, pathLive, live)
+	readable(engine, "/readyz", ready(config.Status))
+	readable(engine, "/metrics", metrics)
 	return engine, nil
 }
 

@@ -75,12 +75,11 @@ func NewPublic(config PublicConfig) (http.Handler, error) {
 	if len(p.sources) == 0 {
 		p.sources = DefaultKeySources()
 	}
-	engine := newEngine(named(config.Logger))
+	engine := newEngine(named(config.Logger), p.sources)
 	engine.POST(pathVerify, p.verify)
 	engine.Any(pathAuth, p.auth)
 	engine.NoMethod(p.otherMethod)
-	engine.GET(pathLive, live)
-	engine.HEAD(pathLive, live)
+	readable(engine, pathLive, live)
 	return engine, nil
 }
 

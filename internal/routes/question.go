@@ -28,6 +28,10 @@ type question struct {
 // readQuestion reads verify's body. Each way to read it two ways is refused,
 // since whoever stands in front of keytail may have read it the other way.
 func readQuestion(c *gin.Context) (*question, *callerError) {
+	// A requirement that somebody puts there would not be held.
+	if c.Request.URL.RawQuery != "" {
+		return nil, badRequest("this path has no query: scopes and ids belong into the body")
+	}
 	if err := checkMediaType(c.Request.Header); err != nil {
 		return nil, err
 	}

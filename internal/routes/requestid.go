@@ -3,6 +3,7 @@ package routes
 import (
 	"crypto/rand"
 	"net/http"
+	"net/url"
 	"strings"
 )
 
@@ -12,13 +13,25 @@ const headerRequestID = "X-Request-Id"
 // maxRequestIDLen leaves room for trace ids of all makers.
 const maxRequestIDLen = 128
 
-// requestID is the client's id if there is exactly one and it is safe to repeat
-// in a header and a log, else a new one of 128 random bits.
-func requestID(header http.Header) string {
-	if values := header[headerRequestID]; len(values) == 1 && safeRequestID(values[0]) {
-		return values[0]
+// requestID is the client's id if there is exactly one, it is safe to repeat in
+// a header and a log, and it contains no key that the request offers elsewhere;
+// else a new one of 128 random bits.
+func requestID(r *http.Request, sources []KeySource) string {
+	values := r.Header[headerRequestID]
+	if len(values) != 1 || !safeRequestID(values[0]) {
+		return rand.Text()
 	}
-	return rand.Text()
+	var query url.Values
+	if r.URL.RawQuery != "" {
+		// What cannot be read of it is left out, and is an error elsewhere.
+		query, _ = url.ParseQuery(r.URL.RawQuery)
+	}
+	for key := range offered(sources, r, query) {
+		if strings.Contains(values[0], key) {
+			return rand.Text()
+		}
+	}
+	return values[0]
 }
 
 // safeRequestID accepts 1 to 128 letters, digits and a few signs that mean
@@ -37,10 +50,10 @@ func safeRequestID(id string) bool {
 	return true
 }
 
-// hideKey replaces a request id that contains the key: some clients put it
-// there, and ids are echoed and logged.
-func hideKey(header http.Header, key sentKey) {
-	if key.two || key.text != "" && strings.Contains(header.Get(headerRequestID), key.text) {
+// hideKey replaces a request id that contains the key of a body. While the key
+// is not known ("") it may be any id.
+func hideKey(header http.Header, key string) {
+	if strings.Contains(header.Get(headerRequestID), key) {
 		header.Set(headerRequestID, rand.Text())
 	}
 }

@@ -14,17 +14,13 @@ import (
 // verify judges the key in the body. An Authorization header is the caller's
 // own and is not looked at.
 func (p *public) verify(c *gin.Context) {
-	// A requirement that somebody puts here would not be held.
-	if c.Request.URL.RawQuery != "" {
-		writeProblem(c, codeBadRequest, "this path has no query: scopes and ids belong into the body")
-		return
-	}
 	ask, err := readQuestion(c)
 	if err != nil {
+		hideKey(c.Writer.Header(), "")
 		writeProblem(c, err.code, err.detail)
 		return
 	}
-	hideKey(c.Writer.Header(), sentKey{text: ask.key})
+	hideKey(c.Writer.Header(), ask.key)
 	verdict := trusted(p.validator.Validate(c.Request.Context(), ask.key, &ask.request))
 	if status := outcomes[verdict.Code].verify; status != http.StatusOK {
 		writeVerdictProblem(c, status, verdict.Code)

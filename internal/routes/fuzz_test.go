@@ -1,0 +1,87 @@
+package routes
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+)
+
+// checkFuzzed checks an answer to something made up.
+func checkFuzzed(t *testing.T, got reply, keys ...string) {
+	t.Helper()
+	checkAlways(t, got, keys...)
+	if got.StatusCode >= 500 && !(got.StatusCode == http.StatusServiceUnavailable && problemCodeOf(t, got.body) == "UNAVAILABLE") {
+		t.Errorf("status %d: %s", got.StatusCode, got.body)
+	}
+	if strings.HasPrefix(got.Header.Get("Content-Type"), "application/problem+json") != (got.StatusCode >= 400) {
+		t.Errorf("status %d as %s", got.StatusCode, got.Header.Get("Content-Type"))
+	}
+}
+
+func FuzzVerify(f *testing.F) {
+	var cases []goldenCase
+	loadGolden(f, "verify.json", &cases)
+	for _, c := range cases {
+		if c.Send != nil {
+			f.Add("application/json", *c.Send)
+		}
+	}
+	f.Add("application/json; charset", `{"key":"key-of-root"}`)
+	handler := newPublic(f, PublicConfig{Validator: loadKeys(f)})
+	f.Fuzz(func(t *testing.T, contentType, body string) {
+		r := httptest.NewRequest(http.MethodPost, pathVerify, strings.NewReader(body))
+		r.Header.Set("Content-Type", contentType)
+		got := answerOf(handler, r)
+		// The secrets that the validator knows are in no answer, nor is a body.
+		checkFuzzed(t, got, "key-of-root", "key-of-alice", "key-of-nobody")
+		if len(body) > 40 && strings.Contains(got.body, body) {
+			t.Errorf("the answer repeats the body: %s", got.body)
+		}
+		if got.StatusCode == http.StatusOK && !strings.Contains(contentType, "/") {
+			t.Errorf("content type %q was accepted", contentType)
+		}
+	})
+}
+
+func FuzzAuth(f *testing.F) {
+	f.Add("GET", "scope=orders:refund&org_id=acme", "Bearer key-of-alice", "key-of-alice", "203.0.113.7, 10.0.0.1", "sid=key-of-root", "req-1")
+	f.Add("PURGE", "api_key=key-of-root", "", "", "", "", "key-of-root")
+	f.Add("OPTIONS", "scope=%zz", "Basic eA==", "key-unavailable-1", "unknown", "a", "\x00")
+	sources, err := ParseKeySources([]string{"bearer", "x-api-key", "query:api_key", "cookie:sid"})
+	if err != nil {
+		f.Fatal(err)
+	}
+	proxies, err := ParseTrustedProxies([]string{"192.0.2.0/24", "10.0.0.0/8"})
+	if err != nil {
+		f.Fatal(err)
+	}
+	handler := newPublic(f, PublicConfig{Validator: loadKeys(f), KeySources: sources, TrustedProxies: proxies})
+	f.Fuzz(func(t *testing.T, method, query, authorization, apiKey, forwarded, cookie, id string) {
+		r := httptest.NewRequest(http.MethodGet, pathAuth, nil)
+		r.Method, r.URL.RawQuery = method, query
+		r.Header = http.Header{
+			"Authorization": {authorization}, "X-Api-Key": {apiKey}, "X-Forwarded-For": {forwarded},
+			"Cookie": {cookie}, "X-Request-Id": {id},
+		}
+		got := answerOf(handler, r)
+		checkFuzzed(t, got)
+		if got.StatusCode == http.StatusOK && (got.body != "" || got.Header.Get(headerUserID) == "") {
+			t.Errorf("a yes with the body %q about %q", got.body, got.Header.Get(headerUserID))
+		}
+		if got.StatusCode != http.StatusOK && got.Header.Get(headerUserID) != "" {
+			t.Errorf("status %d about %q", got.StatusCode, got.Header.Get(headerUserID))
+		}
+		// The same with a key that no answer holds by chance. (A scope that is
+		// asked for is answered, and is not the client's to choose.)
+		if strings.Contains(query, marker) {
+			return
+		}
+		r.Header.Set("X-Api-Key", marker+apiKey)
+		r.Header.Set("X-Request-Id", id+marker+apiKey)
+		checkFuzzed(t, answerOf(handler, r), marker)
+	})
+}
+
+// marker begins keys that are looked for in answers.
+const marker = "Kq7-secret-Zx3"
