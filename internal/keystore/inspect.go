@@ -31,6 +31,10 @@ func (s *Store) Inspect(ctx context.Context) error {
 	if err != nil {
 		return s.explain("listing the collections of "+s.database.Name(), err)
 	}
+	return s.judge(collections)
+}
+
+func (s *Store) judge(collections []listed) error {
 	i := slices.IndexFunc(collections, func(c listed) bool { return c.Name == s.schema.Collection })
 	if i < 0 {
 		return refuse(ErrCollectionMissing, "database %q has no collection %q, %s: name the collection of the keys, or have it made by --ensure-schema",

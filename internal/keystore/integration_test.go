@@ -13,6 +13,9 @@ import (
 	"go.mongodb.org/mongo-driver/v2/event"
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/readpref"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/keytail/keytail/internal/apikey"
 	"github.com/keytail/keytail/internal/clustertime"
@@ -79,6 +82,7 @@ type fixture struct {
 	client *mongo.Client
 	keys   *mongo.Collection
 	wire   *wire
+	logs   *observer.ObservedLogs
 }
 
 func newFixture(t *testing.T, s *mongotest.Server) fixture {
@@ -87,11 +91,12 @@ func newFixture(t *testing.T, s *mongotest.Server) fixture {
 	client := s.Connect(t, s.Options("").SetMonitor(w.monitor()).SetReadPreference(readpref.SecondaryPreferred()))
 	name := s.Database(t)
 	keys := mongotest.CreateAPIKeys(t, client.Database(name))
-	store, err := New(Config{Client: client, Database: name})
+	core, logs := observer.New(zapcore.DebugLevel)
+	store, err := New(Config{Client: client, Database: name, Logger: zap.New(core)})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return fixture{store, client, keys, w}
+	return fixture{store, client, keys, w, logs}
 }
 
 // insert writes a document and returns the time of the write.
@@ -219,6 +224,12 @@ func TestDefectiveDocumentIsFoundAndDisabled(t *testing.T) {
 		got, found, err := f.FindByHash(testContext(t), testHash, at)
 		if err != nil || !found || got.Record.Defect == "" {
 			t.Errorf("found %v, error %v, defect %q", found, err, got.Record.Defect)
+		}
+		if _, _, err := f.FindByID(testContext(t), got.ID, at); err != nil {
+			t.Error(err)
+		}
+		if f.logs.FilterField(zap.String("key_id", "key-1")).Len() != 1 {
+			t.Errorf("it is not logged once: %v", f.logs.All())
 		}
 		// MongoDB finds an array by one of its elements
 		other := apikey.HashOf("in an array")

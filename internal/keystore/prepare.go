@@ -72,9 +72,14 @@ func (s *Store) checkDeployment(ctx context.Context) error {
 	err := s.client.Database("admin").
 		RunCommand(ctx, bson.D{{Key: "hello", Value: 1}}, options.RunCmd().SetReadPreference(readpref.Primary())).
 		Decode(&d)
-	switch {
-	case err != nil:
+	if err != nil {
 		return s.explain("asking the server who it is", err)
+	}
+	return s.judgeDeployment(d)
+}
+
+func (s *Store) judgeDeployment(d deployment) error {
+	switch {
 	case d.Msg == msgSharded:
 		s.logger.Warn("This is a sharded cluster: cluster times of its shards are only loosely coupled, so max_stale is exceeded by the lag between shards")
 		return nil

@@ -268,6 +268,40 @@ func TestCollectionWithACollationIsRefused(t *testing.T) {
 	wantSentence(t, s.checkCollation([]index{i}), ErrCollation, `"en"`)
 }
 
+func TestOnlyAPlainCollectionPasses(t *testing.T) {
+	t.Parallel()
+	s, _, _ := observed(t)
+	for kind, want := range map[string]error{
+		"collection": nil, "view": ErrIsView, "timeseries": ErrIsTimeseries, "": ErrIsTimeseries, "something new": ErrIsTimeseries,
+	} {
+		err := s.judge([]listed{{"api_key", "collection"}, {"api_keys", kind}, {"api_keys2", "collection"}})
+		if !errors.Is(err, want) {
+			t.Errorf("%q: got %v, want %v", kind, err, want)
+		}
+	}
+}
+
+func TestDeploymentJudgement(t *testing.T) {
+	t.Parallel()
+	s, logs, _ := observed(t)
+	for name, test := range map[string]struct {
+		hello deployment
+		want  error
+	}{
+		"primary":    {deployment{SetName: "rs0", IsWritablePrimary: true}, nil},
+		"sharded":    {deployment{Msg: msgSharded, IsWritablePrimary: true}, nil},
+		"standalone": {deployment{IsWritablePrimary: true}, ErrStandalone},
+		"secondary":  {deployment{SetName: "rs0", Me: "db2:27017"}, ErrNotPrimary},
+	} {
+		if err := s.judgeDeployment(test.hello); !errors.Is(err, test.want) {
+			t.Errorf("%s: got %v, want %v", name, err, test.want)
+		}
+	}
+	if n := logs.FilterMessageSnippet("sharded cluster").Len(); n != 1 || logs.Len() != 1 {
+		t.Errorf("got %v, want one line about the sharded cluster", logs.All())
+	}
+}
+
 // shortContext is for servers that never answer.
 func shortContext(t *testing.T) context.Context {
 	t.Helper()
@@ -340,7 +374,7 @@ func TestPrepareRefusesAnAnonymousUserOfAServerThatWantsLogins(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	wantSentence(t, store.Prepare(testContext(t), false), ErrUnauthorized, "find, changeStream and listIndexes on shop.api_keys")
+	wantSentence(t, store.Prepare(testContext(t), false), ErrUnauthorized, `the role read on database "shop"`)
 }
 
 func TestAMissingPrivilegeIsSaid(t *testing.T) {
@@ -359,7 +393,7 @@ func TestAMissingPrivilegeIsSaid(t *testing.T) {
 			failpoint(t, s, bson.D{
 				{Key: "failCommands", Value: bson.A{command}}, {Key: "errorCode", Value: codeUnauthorized}, {Key: "appName", Value: t.Name()},
 			})
-			wantSentence(t, store.Prepare(testContext(t), false), ErrUnauthorized, "grant the MongoDB user", db.Name()+".api_keys")
+			wantSentence(t, store.Prepare(testContext(t), false), ErrUnauthorized, "grant the user", `the role read on database "`+db.Name())
 		}
 	})
 }

@@ -2,6 +2,7 @@ package mongotest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"testing"
 
@@ -57,9 +58,7 @@ func newDevmongo(cfg devmongo.Config) (d *Devmongo, stop func() error, err error
 	}
 	d = &Devmongo{Server{Name: NameDevmongo, URI: node.URI()}, node}
 	if err := d.probe(); err != nil {
-		_ = stop()
-		// Until devmongo has change streams
-		return nil, nil, fmt.Errorf("%w: devmongo is not ready: %w", errMissing, err)
+		return nil, nil, errors.Join(fmt.Errorf("devmongo: %w", err), stop())
 	}
 	return d, stop, nil
 }
