@@ -60,7 +60,7 @@ func (t *Tail) open(ctx context.Context) (*stream, error) {
 // 0 the server fixes its place in the log only at the first getMore, and skips
 // in silence what the log has lost by then.
 func (t *Tail) watch(ctx context.Context) (*stream, error) {
-	ctx, cancel := context.WithTimeout(ctx, t.watchdog)
+	ctx, cancel := watched(ctx, t.watchdog)
 	defer cancel()
 	if t.token == nil {
 		// Without a token the stream begins anew, whatever brought us here: what
@@ -80,8 +80,7 @@ func (t *Tail) watch(ctx context.Context) (*stream, error) {
 	changes, err := t.config.Database.Watch(mongo.NewSessionContext(ctx, session), t.pipeline, opts)
 	if err != nil {
 		session.EndSession(context.Background())
-		t.watchdogFired(err)
-		return nil, err
+		return nil, t.bitten(ctx, err)
 	}
 	return &stream{
 		changes: changes,
@@ -177,16 +176,15 @@ func (t *Tail) step(ctx context.Context, s *stream) error {
 
 // read asks for the next event under the watchdog.
 func (t *Tail) read(ctx context.Context, s *stream) (bool, error) {
-	watched, cancel := context.WithTimeout(ctx, t.watchdog)
+	ctx, cancel := watched(ctx, t.watchdog)
 	defer cancel()
-	if s.changes.TryNext(watched) {
+	if s.changes.TryNext(ctx) {
 		s.cursor = s.changes.ID()
 		return true, nil
 	}
 	// Err is read before Close, which overwrites it.
 	if err := s.changes.Err(); err != nil {
-		t.watchdogFired(err)
-		return false, err
+		return false, t.bitten(ctx, err)
 	}
 	if s.changes.ID() == 0 {
 		// The server ended the cursor without a word, as after an invalidate
@@ -196,15 +194,6 @@ func (t *Tail) read(ctx context.Context, s *stream) (bool, error) {
 	}
 	s.cursor = s.changes.ID()
 	return false, nil
-}
-
-// watchdogFired makes the next deadline longer, up to a limit: a server that has
-// much to scan would otherwise never get to its first answer.
-func (t *Tail) watchdogFired(err error) {
-	if errors.Is(err, context.DeadlineExceeded) {
-		t.metrics.watchdog.Inc()
-		t.watchdog = min(2*t.watchdog, longestWatchdog*t.config.Watchdog)
-	}
 }
 
 // apply takes in one event. The token moves only after it.

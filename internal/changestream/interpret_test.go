@@ -1,0 +1,223 @@
+package changestream
+
+import (
+	"strings"
+	"testing"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+
+	"github.com/keytail/keytail/internal/apikey"
+	"github.com/keytail/keytail/internal/clustertime"
+	"github.com/keytail/keytail/internal/keystore"
+)
+
+var schema = keystore.DefaultSchema()
+
+// raw builds an event on the keys' collection; more fields replace those of the
+// same name.
+func raw(t *testing.T, kind string, more ...bson.E) bson.Raw {
+	t.Helper()
+	event := bson.D{
+		{Key: "_id", Value: bson.D{{Key: "_data", Value: "82"}}},
+		{Key: "operationType", Value: kind},
+		{Key: "clusterTime", Value: bson.Timestamp{T: 7, I: 3}},
+		{Key: "ns", Value: bson.D{{Key: "db", Value: "db"}, {Key: "coll", Value: schema.Collection}}},
+		{Key: "documentKey", Value: bson.D{{Key: "_id", Value: "d1"}}},
+	}
+	for _, e := range more {
+		event = set(event, e)
+	}
+	b, err := bson.Marshal(event)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func set(d bson.D, e bson.E) bson.D {
+	for i := range d {
+		if d[i].Key == e.Key {
+			if e.Value == nil {
+				return append(d[:i:i], d[i+1:]...)
+			}
+			d[i] = e
+			return d
+		}
+	}
+	return append(d, e)
+}
+
+func described(updated bson.D, removed bson.A, truncated bson.A) bson.E {
+	d := bson.D{{Key: "updatedFields", Value: updated}, {Key: "removedFields", Value: removed}}
+	if truncated != nil {
+		d = append(d, bson.E{Key: "truncatedArrays", Value: truncated})
+	}
+	return bson.E{Key: "updateDescription", Value: d}
+}
+
+func keyDocument(hash apikey.Hash) bson.D {
+	return bson.D{
+		{Key: "_id", Value: "d1"},
+		{Key: "key_hash", Value: hash.Hex()},
+		{Key: "user_id", Value: "u1"},
+		{Key: "is_active", Value: true},
+	}
+}
+
+func mean(t *testing.T, b bson.Raw) (meaning, error) {
+	t.Helper()
+	e, err := decodeEvent(b)
+	if err != nil {
+		return meaning{}, err
+	}
+	return interpret(&schema, &e)
+}
+
+func TestChangesOfADocument(t *testing.T) {
+	hash := apikey.HashOf("some key text")
+	id := schema.ID(bson.RawValue{Type: bson.TypeString, Value: append([]byte{3, 0, 0, 0}, "d1\x00"...)})
+	none := bson.A{}
+	cases := []struct {
+		name    string
+		event   bson.Raw
+		ignored bool
+		hash    bool
+		record  bool
+		refresh bool
+	}{
+		{name: "insert", event: raw(t, "insert", bson.E{Key: "fullDocument", Value: keyDocument(hash)}), hash: true, record: true},
+		{name: "replace", event: raw(t, "replace", bson.E{Key: "fullDocument", Value: keyDocument(hash)}), hash: true, record: true},
+		{name: "insert of no key", event: raw(t, "insert", bson.E{Key: "fullDocument", Value: bson.D{{Key: "_id", Value: "d1"}}})},
+		{name: "delete", event: raw(t, "delete")},
+		{name: "update", event: raw(t, "update", described(bson.D{{Key: "is_active", Value: false}}, none, nil)), refresh: true},
+		{name: "update that sets the hash", event: raw(t, "update", described(bson.D{{Key: "key_hash", Value: hash.Hex()}}, none, nil)), refresh: true, hash: true},
+		{name: "update that breaks the hash", event: raw(t, "update", described(bson.D{{Key: "key_hash", Value: 7}}, none, nil)), refresh: true},
+		{name: "update that unsets", event: raw(t, "update", described(bson.D{}, bson.A{"expires_at"}, nil)), refresh: true},
+		{name: "update of nothing", event: raw(t, "update", described(bson.D{}, none, nil)), refresh: true},
+		{name: "update inside an array", event: raw(t, "update", described(bson.D{{Key: "scopes.1", Value: "a"}}, none, nil)), refresh: true},
+		{name: "truncated array", event: raw(t, "update", described(bson.D{}, none, bson.A{bson.D{{Key: "field", Value: "scopes"}, {Key: "newSize", Value: 1}}})), refresh: true},
+		{name: "last_used", event: raw(t, "update", described(bson.D{{Key: "last_used", Value: 1}}, none, nil)), ignored: true},
+		{name: "last_used and usage_count, nested", event: raw(t, "update", described(bson.D{{Key: "last_used.at", Value: 1}}, bson.A{"usage_count"}, nil)), ignored: true},
+		{name: "last_used with another", event: raw(t, "update", described(bson.D{{Key: "last_used", Value: 1}, {Key: "is_active", Value: false}}, none, nil)), refresh: true},
+		{name: "last_used and a truncated array", event: raw(t, "update", described(bson.D{{Key: "last_used", Value: 1}}, none, bson.A{bson.D{{Key: "field", Value: "scopes"}}})), refresh: true},
+		{name: "a name that only begins like it", event: raw(t, "update", described(bson.D{{Key: "last_used_by", Value: 1}}, none, nil)), refresh: true},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			m, err := mean(t, c.event)
+			if err != nil || m.loss != nil {
+				t.Fatalf("got %v, %v", m.loss, err)
+			}
+			if c.ignored {
+				if m.change != nil {
+					t.Fatalf("not ignored: %+v", m.change)
+				}
+				return
+			}
+			if m.change == nil {
+				t.Fatal("ignored")
+			}
+			if m.change.ID != id || m.change.Time != clustertime.New(7, 3) {
+				t.Errorf("got id %q at %v", m.change.ID, m.change.Time)
+			}
+			if m.change.HasHash != c.hash || (c.hash && m.change.Hash != hash) {
+				t.Errorf("hash: got %v", m.change.HasHash)
+			}
+			if (m.change.Record != nil) != c.record || m.change.Refresh != c.refresh {
+				t.Errorf("got record %v, refresh %v", m.change.Record, m.change.Refresh)
+			}
+		})
+	}
+}
+
+func TestLossesThatAnEventSays(t *testing.T) {
+	namespace := func(collection string) bson.E {
+		return bson.E{Key: "ns", Value: bson.D{{Key: "db", Value: "db"}, {Key: "coll", Value: collection}}}
+	}
+	to := func(collection string) bson.E {
+		return bson.E{Key: "to", Value: bson.D{{Key: "db", Value: "db"}, {Key: "coll", Value: collection}}}
+	}
+	noNamespace := bson.E{Key: "ns", Value: bson.D{{Key: "db", Value: "db"}}}
+	cases := []struct {
+		name  string
+		event bson.Raw
+		want  Reason
+	}{
+		{"drop", raw(t, "drop"), reasonDrop},
+		{"drop of another", raw(t, "drop", namespace("other")), ""},
+		{"renamed away", raw(t, "rename", to("other")), reasonRename},
+		{"renamed onto", raw(t, "rename", namespace("tmp.agg_out.1"), to(schema.Collection)), reasonRename},
+		{"rename of others", raw(t, "rename", namespace("a"), to("b")), ""},
+		{"dropDatabase", raw(t, "dropDatabase", noNamespace), reasonDropDatabase},
+		{"invalidate", raw(t, "invalidate", bson.E{Key: "ns"}), reasonInvalidate},
+		{"unknown type", raw(t, "reshapeCollection"), reasonUnknownType},
+		{"unknown type on another", raw(t, "reshapeCollection", namespace("other")), ""},
+		{"unknown type on no collection", raw(t, "reshapeDatabase", noNamespace), reasonUnknownType},
+		{"insert into another", raw(t, "insert", namespace("other")), ""},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			m, err := mean(t, c.event)
+			if err != nil || m.change != nil {
+				t.Fatalf("got %+v, %v", m.change, err)
+			}
+			if got := reasonOf(m.loss); got != c.want {
+				t.Fatalf("got %q, want %q", got, c.want)
+			}
+		})
+	}
+}
+
+func reasonOf(loss *lossError) Reason {
+	if loss == nil {
+		return ""
+	}
+	return loss.reason
+}
+
+func TestEventsThatCannotBeRead(t *testing.T) {
+	secret := "a value that must not be quoted"
+	cases := map[string]bson.Raw{
+		"no operationType":         raw(t, "insert", bson.E{Key: "operationType"}),
+		"operationType of a type":  raw(t, "insert", bson.E{Key: "operationType", Value: 1}),
+		"no clusterTime":           raw(t, "insert", bson.E{Key: "clusterTime"}),
+		"no documentKey":           raw(t, "delete", bson.E{Key: "documentKey"}),
+		"insert without document":  raw(t, "insert"),
+		"document of another type": raw(t, "insert", bson.E{Key: "fullDocument", Value: secret}),
+		"update without parts":     raw(t, "update"),
+		"removedFields of numbers": raw(t, "update", described(bson.D{}, bson.A{1}, nil)),
+		"truncated without field":  raw(t, "update", described(bson.D{}, bson.A{}, bson.A{bson.D{}})),
+		"truncated of text":        raw(t, "update", described(bson.D{}, bson.A{}, bson.A{secret})),
+	}
+	for name, event := range cases {
+		m, err := mean(t, event)
+		if err == nil {
+			t.Errorf("%s: got %+v", name, m)
+			continue
+		}
+		if strings.Contains(err.Error(), secret) {
+			t.Errorf("%s: the error quotes the document: %v", name, err)
+		}
+	}
+}
+
+func FuzzDecodeEvent(f *testing.F) {
+	f.Add([]byte{5, 0, 0, 0, 0})
+	seed, _ := bson.Marshal(bson.D{{Key: "operationType", Value: "update"}, {Key: "clusterTime", Value: bson.Timestamp{T: 1}},
+		{Key: "ns", Value: bson.D{{Key: "coll", Value: "api_keys"}}}, {Key: "documentKey", Value: bson.D{{Key: "_id", Value: 1}}},
+		{Key: "updateDescription", Value: bson.D{{Key: "updatedFields", Value: bson.D{{Key: "a", Value: 1}}}, {Key: "removedFields", Value: bson.A{"b"}}}}})
+	f.Add(seed)
+	f.Fuzz(func(t *testing.T, data []byte) {
+		if bson.Raw(data).Validate() != nil {
+			// The driver hands out only whole documents.
+			return
+		}
+		e, err := decodeEvent(data)
+		if err != nil {
+			return
+		}
+		if m, err := interpret(&schema, &e); err == nil && m.change != nil && m.loss != nil {
+			t.Fatal("a change and a loss at once")
+		}
+	})
+}

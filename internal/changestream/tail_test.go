@@ -1,0 +1,319 @@
+package changestream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.uber.org/goleak"
+	"go.uber.org/zap/zaptest"
+
+	"github.com/keytail/keytail/internal/apikey"
+	"github.com/keytail/keytail/internal/clustertime"
+	"github.com/keytail/keytail/internal/keycache"
+	"github.com/keytail/keytail/internal/keystore"
+	"github.com/keytail/keytail/internal/mongotest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(mongotest.Main(m)) }
+
+const patience = 20 * time.Second
+
+// recorder is a sink that remembers what it was told.
+type recorder struct {
+	mutex   sync.Mutex
+	floors  []clustertime.Time
+	losses  int
+	isOpen  bool
+	changes []keycache.Change
+	fresh   []keycache.Freshness
+}
+
+func (r *recorder) Lose() bool {
+	r.mutex.Lock()
+	defer r.mutex.Unlock()
+	was := r.isOpen
+	r.isOpen = false
+	if was {
+		r.losses++
+	}
+	return was
+}
+
+func (r *recorder) Open(floor clustertime.Time) {
+	r.mutex.Lock()
+	defer r.mutex.Unlock()
+	r.isOpen = true
+	r.floors = append(r.floors, floor)
+}
+
+func (r *recorder) Apply(c *keycache.Change) {
+	r.mutex.Lock()
+	defer r.mutex.Unlock()
+	r.changes = append(r.changes, *c)
+}
+
+func (r *recorder) Fresh(f keycache.Freshness) {
+	r.mutex.Lock()
+	defer r.mutex.Unlock()
+	r.fresh = append(r.fresh, f)
+}
+
+// look calls f with the recorder locked.
+func (r *recorder) look(f func() bool) bool {
+	r.mutex.Lock()
+	defer r.mutex.Unlock()
+	return f()
+}
+
+func (r *recorder) applied(n int) func() bool {
+	return func() bool { return r.look(func() bool { return len(r.changes) >= n }) }
+}
+
+// rig is a tail on a server, with a client that knows nothing of it.
+type rig struct {
+	*Tail
+	*recorder
+	t       *testing.T
+	server  *mongotest.Server
+	db      *mongo.Database
+	keys    *mongo.Collection
+	appName string
+	stop    func()
+}
+
+func newRig(t *testing.T, s *mongotest.Server, create bool, change ...func(*Config)) *rig {
+	t.Helper()
+	name := s.Database(t)
+	r := &rig{t: t, server: s, recorder: &recorder{}, appName: "tail-" + name}
+	r.db = s.Client(t, "outsider").Database(name)
+	r.keys = r.db.Collection(schema.Collection)
+	if create {
+		r.keys = mongotest.CreateAPIKeys(t, r.db)
+	}
+	client := s.Client(t, r.appName)
+	store, err := keystore.New(keystore.Config{Client: client, Database: name})
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := Config{
+		Database: client.Database(name), Schema: schema, Sink: r.recorder, Collection: store,
+		Logger: zaptest.NewLogger(t),
+	}
+	for _, f := range change {
+		f(&config)
+	}
+	if r.Tail, err = New(config); err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// run starts the tail and stops it when the test ends.
+func (r *rig) run() {
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- r.Run(ctx) }()
+	r.stop = sync.OnceFunc(func() {
+		cancel()
+		if err := <-done; err != nil {
+			r.t.Errorf("Run: %v", err)
+		}
+	})
+	r.t.Cleanup(r.stop)
+}
+
+func (r *rig) runOpen() {
+	r.t.Helper()
+	r.run()
+	mongotest.Eventually(r.t, patience, func() bool { return r.look(func() bool { return r.isOpen }) }, "the stream does not open")
+}
+
+// insert adds a key and returns the cluster time of the write.
+func (r *rig) insert(id string) clustertime.Time {
+	r.t.Helper()
+	session, err := r.db.Client().StartSession()
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	defer session.EndSession(context.Background())
+	d := keyDocument(apikey.HashOf("key of " + id))
+	d[0].Value = id
+	if _, err := r.keys.InsertOne(mongo.NewSessionContext(r.t.Context(), session), d); err != nil {
+		r.t.Fatal(err)
+	}
+	at := session.OperationTime()
+	return clustertime.New(at.T, at.I)
+}
+
+func (r *rig) failpoint(mode any, data ...bson.E) func() {
+	r.t.Helper()
+	admin := r.server.Client(r.t, "operator").Database("admin")
+	command := func(mode any) error {
+		return admin.RunCommand(context.Background(), bson.D{
+			{Key: "configureFailPoint", Value: "failCommand"}, {Key: "mode", Value: mode},
+			{Key: "data", Value: append(bson.D{{Key: "appName", Value: r.appName}}, data...)},
+		}).Err()
+	}
+	if err := command(mode); err != nil {
+		r.t.Fatal(err)
+	}
+	off := sync.OnceFunc(func() {
+		if err := command("off"); err != nil {
+			r.t.Errorf("the failpoint stays on: %v", err)
+		}
+	})
+	r.t.Cleanup(off)
+	return off
+}
+
+func TestTheFloorLeavesNoHole(t *testing.T) {
+	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
+		r := newRig(t, s, true)
+		before := r.insert("before")
+		r.runOpen()
+		if floor := r.floors[0]; floor < before {
+			t.Fatalf("the floor is %v, a write acknowledged before the open is of %v and will not be delivered", floor, before)
+		}
+		after := r.insert("after")
+		mongotest.Eventually(t, patience, r.applied(1), "the change is not delivered")
+		if got := r.changes[0]; got.Time != after || got.Record == nil || got.Record.KeyID != "after" {
+			t.Fatalf("got %+v, want the insert of %v", got, after)
+		}
+	})
+}
+
+func TestEveryChangeOnceAndInOrder(t *testing.T) {
+	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
+		r := newRig(t, s, true)
+		r.runOpen()
+		const changes = 200
+		for i := range changes {
+			if i%50 == 25 && s.Failpoints {
+				r.failpoint(bson.D{{Key: "times", Value: 3}},
+					bson.E{Key: "failCommands", Value: bson.A{"getMore", "aggregate"}},
+					bson.E{Key: "errorCode", Value: 216})
+			}
+			r.insert(fmt.Sprint("key-", i))
+		}
+		mongotest.Eventually(t, patience, r.applied(changes), "not all are delivered")
+		r.stop()
+		if len(r.changes) != changes || r.losses != 0 {
+			t.Fatalf("%d changes, %d losses", len(r.changes), r.losses)
+		}
+		for i, c := range r.changes {
+			if c.Record.KeyID != fmt.Sprint("key-", i) {
+				t.Fatalf("change %d is of %s", i, c.Record.KeyID)
+			}
+			if i > 0 && c.Time < r.changes[i-1].Time {
+				t.Fatalf("change %d is of %v, after one of %v", i, c.Time, r.changes[i-1].Time)
+			}
+		}
+	})
+}
+
+func TestFreshnessMovesWithoutAnyChange(t *testing.T) {
+	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
+		r := newRig(t, s, true, func(c *Config) { c.MaxAwait = 50 * time.Millisecond })
+		started := time.Now()
+		r.runOpen()
+		mongotest.Eventually(t, patience, func() bool { return r.look(func() bool { return len(r.fresh) >= 3 }) }, "freshness stands still")
+		r.stop()
+		for i, f := range r.fresh {
+			if f.AsOf.Before(started) || f.AsOf.After(time.Now()) || (i > 0 && f.AsOf.Before(r.fresh[i-1].AsOf)) {
+				t.Fatalf("freshness %d is %v, the one before %v", i, f.AsOf, r.fresh[max(0, i-1)].AsOf)
+			}
+		}
+	})
+}
+
+// A freshness must not run ahead of the changes that it covers: when one is
+// said to be of a time after a write's acknowledgement, the write is applied.
+func TestFreshnessComesAfterTheChangesItCovers(t *testing.T) {
+	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
+		r := newRig(t, s, true, func(c *Config) { c.MaxAwait = 20 * time.Millisecond })
+		r.runOpen()
+		acknowledged := []time.Time{}
+		for i := range 100 {
+			r.insert(fmt.Sprint("key-", i))
+			acknowledged = append(acknowledged, time.Now())
+			r.look(func() bool {
+				if len(r.fresh) == 0 {
+					return true
+				}
+				asOf := r.fresh[len(r.fresh)-1].AsOf
+				covered := 0
+				for _, at := range acknowledged {
+					if at.Before(asOf) {
+						covered++
+					}
+				}
+				if covered > len(r.changes) {
+					t.Errorf("fresh as of a time when %d writes were acknowledged, %d are applied", covered, len(r.changes))
+				}
+				return true
+			})
+		}
+	})
+}
+
+func TestWatchdogGivesUpASilentServer(t *testing.T) {
+	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
+		if !s.Failpoints {
+			t.Skip("the server takes no failpoints")
+		}
+		r := newRig(t, s, true, func(c *Config) { c.MaxAwait, c.Watchdog = 50*time.Millisecond, 500*time.Millisecond })
+		r.runOpen()
+		mend := r.failpoint("alwaysOn",
+			bson.E{Key: "failCommands", Value: bson.A{"getMore"}},
+			bson.E{Key: "blockConnection", Value: true}, bson.E{Key: "blockTimeMS", Value: 3000})
+		mongotest.Eventually(t, patience, func() bool { return testutil.ToFloat64(r.metrics.watchdog) > 0 }, "the watchdog does not fire")
+		at := r.insert("meanwhile")
+		mend()
+		mongotest.Eventually(t, patience, r.applied(1), "the change is not delivered after it")
+		r.stop()
+		if r.changes[0].Time != at || r.losses != 0 || len(r.changes) != 1 {
+			t.Fatalf("got %+v and %d losses", r.changes, r.losses)
+		}
+	})
+}
+
+func TestAMissingCollectionIsNotOpened(t *testing.T) {
+	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
+		r := newRig(t, s, false)
+		r.run()
+		mongotest.Eventually(t, patience, func() bool { return testutil.ToFloat64(r.metrics.failures) >= 2 }, "nothing is tried")
+		if r.look(func() bool { return r.isOpen }) {
+			t.Fatal("a stream over a missing collection is believed")
+		}
+		mongotest.CreateAPIKeys(t, r.db)
+		mongotest.Eventually(t, patience, func() bool { return r.look(func() bool { return r.isOpen }) }, "it does not open when the collection is there")
+	})
+}
+
+func TestStopEndsEvenWhileTheServerIsAway(t *testing.T) {
+	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
+		if !s.Failpoints {
+			t.Skip("the server takes no failpoints")
+		}
+		r := newRig(t, s, true)
+		r.failpoint("alwaysOn", bson.E{Key: "failCommands", Value: bson.A{"aggregate"}}, bson.E{Key: "errorCode", Value: 91})
+		r.run()
+		mongotest.Eventually(t, patience, func() bool { return testutil.ToFloat64(r.metrics.failures) >= 1 }, "nothing fails")
+		r.stop()
+	})
+}
+
+func TestConfigNamesEveryMistake(t *testing.T) {
+	_, err := New(Config{MaxAwait: time.Second, Watchdog: time.Second})
+	var joined interface{ Unwrap() []error }
+	if !errors.As(err, &joined) || len(joined.Unwrap()) != 4 {
+		t.Fatalf("want four mistakes, got: %v", err)
+	}
+}

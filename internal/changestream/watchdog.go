@@ -1,0 +1,34 @@
+package changestream
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// errWatchdog is why a request was given up.
+var errWatchdog = errors.New("no answer came in time, so the stream was given up")
+
+// watched is a context that ends when no answer has come within limit. It has
+// no deadline that the driver could see: of one it makes a maxTimeMS for the
+// aggregate, and a server may go on to hold that against the cursor.
+func watched(ctx context.Context, limit time.Duration) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	timer := time.AfterFunc(limit, func() { cancel(errWatchdog) })
+	return ctx, func() {
+		timer.Stop()
+		cancel(nil)
+	}
+}
+
+// bitten makes the next limit longer, up to a limit of its own, if the watchdog
+// ended ctx: a server that has much to scan would otherwise never get to its
+// first answer. It returns the error to report.
+func (t *Tail) bitten(ctx context.Context, err error) error {
+	if !errors.Is(context.Cause(ctx), errWatchdog) {
+		return err
+	}
+	t.metrics.watchdog.Inc()
+	t.watchdog = min(2*t.watchdog, longestWatchdog*t.config.Watchdog)
+	return errWatchdog
+}
