@@ -19,6 +19,7 @@ import (
 
 	"github.com/keytail/keytail/internal/apikey"
 	"github.com/keytail/keytail/internal/clustertime"
+	"github.com/keytail/keytail/internal/devmongo"
 	"github.com/keytail/keytail/internal/mongotest"
 )
 
@@ -279,6 +280,30 @@ func TestReadAheadOfAnIdleServerIsAnswered(t *testing.T) {
 			t.Errorf("got %v", err)
 		}
 	})
+}
+
+// TestReadOneTickAheadIsTriedAgain is the same on a server whose clock stands
+// still until the test moves it.
+func TestReadOneTickAheadIsTriedAgain(t *testing.T) {
+	s := mongotest.StartDevmongo(t, devmongo.Config{NoopInterval: -1})
+	f := newFixture(t, &s.Server)
+	ahead := f.insert(t, document(t)) + 1
+	ctx := testContext(t)
+	answer := make(chan error, 1)
+	go func() {
+		_, _, err := f.FindByHash(ctx, testHash, ahead)
+		answer <- err
+	}()
+	mongotest.Eventually(t, patience, func() bool { return f.wire.refused() >= 2 }, "two refusals")
+	select {
+	case err := <-answer:
+		t.Fatalf("answered before the server's time had moved: %v", err)
+	default:
+	}
+	s.Node.TickNoop()
+	if err := <-answer; err != nil {
+		t.Error(err)
+	}
 }
 
 func TestReadFarAheadEndsWithItsDeadline(t *testing.T) {
