@@ -10,7 +10,7 @@ import (
 // dotted paths.
 type description struct {
 	updated   bson.D
-	removed   []string
+	removed   bson.A
 	truncated bson.A
 }
 
@@ -23,7 +23,7 @@ func (x *description) document() bson.D {
 		updated = bson.D{}
 	}
 	if removed == nil {
-		removed = []string{}
+		removed = bson.A{}
 	}
 	if truncated == nil {
 		truncated = bson.A{}
@@ -53,7 +53,7 @@ func compilePipelineUpdate(list bson.A, names names) (updater, error) {
 		}
 		diff := &description{}
 		diff.documents("", d, next)
-		told, _ := bson.Marshal(diff.document())
+		told, _ := bson.Marshal(bson.D{{Key: "u", Value: diff.updated}, {Key: "d", Value: diff.removed}})
 		whole, _ := bson.Marshal(next)
 		if len(told) > len(whole) {
 			diff = nil
