@@ -4,6 +4,7 @@ package main
 import (
 	"os"
 
+	"github.com/gin-gonic/gin"
 	"go.uber.org/zap"
 
 	"github.com/keytail/keytail/internal/cli"
@@ -14,6 +15,7 @@ import (
 var version string
 
 func main() {
+	gin.SetMode(gin.ReleaseMode) // Gin's debug output would end up between the lines of --dev
 	os.Exit(cli.Main(os.Args[1:], os.Stdout, os.Stderr, cli.Deps{Version: version, NewDev: newDev}))
 }
 
