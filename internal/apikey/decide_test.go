@@ -16,14 +16,14 @@ var now = time.Date(2026, 11, 23, 20, 0, 0, 0, time.UTC)
 // good is a record and a request that pass every check, each for a reason.
 func good() (*Record, *Request) {
 	return &Record{
-			KeyID: "k1", UserID: "u1", OrgID: "o1", ProjectID: "p1", Name: "n",
-			Scopes:     []string{"read", "admin:*"},
-			AllowedIPs: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")},
-			ExpiresAt:  now.Add(time.Nanosecond), Active: true,
-		}, &Request{
-			Scopes: []string{"read", "admin:x"}, OrgID: "o1", ProjectID: "p1",
-			IP: netip.MustParseAddr("192.0.2.7"),
-		}
+		KeyID: "k1", UserID: "u1", OrgID: "o1", ProjectID: "p1", Name: "n",
+		Scopes:     []string{"read", "admin:*"},
+		AllowedIPs: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")},
+		ExpiresAt:  now.Add(time.Nanosecond), Active: true,
+	}, &Request{
+		Scopes: []string{"read", "admin:x"}, OrgID: "o1", ProjectID: "p1",
+		IP: netip.MustParseAddr("192.0.2.7"),
+	}
 }
 
 // spoilers each break one check, in the order in which Decide must notice.
@@ -92,8 +92,13 @@ func TestBinding(t *testing.T) {
 		bound, named string
 		want         Code
 	}{
-		{"", "", Valid}, {"", "o1", Valid}, {"o1", "o1", Valid},
-		{"o1", "", Forbidden}, {"o1", "o2", Forbidden}, {"o1", "O1", Forbidden}, {"o1", "o1 ", Forbidden},
+		{"", "", Valid},
+		{"", "o1", Valid},
+		{"o1", "o1", Valid},
+		{"o1", "", Forbidden},
+		{"o1", "o2", Forbidden},
+		{"o1", "O1", Forbidden},
+		{"o1", "o1 ", Forbidden},
 	}
 	for _, test := range tests {
 		r, q := good()
@@ -205,10 +210,12 @@ func drawCase(t *rapid.T) (*Record, *Request) {
 	id := rapid.SampledFrom([]string{"", "o1", "o2"})
 	network := rapid.SampledFrom([]netip.Prefix{
 		netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("0.0.0.0/0"),
-		netip.MustParsePrefix("2001:db8::/32"), {},
+		netip.MustParsePrefix("2001:db8::/32"),
+		{},
 	})
 	addr := rapid.SampledFrom([]netip.Addr{
-		{}, netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("::ffff:192.0.2.1"),
+		{},
+		netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("::ffff:192.0.2.1"),
 		netip.MustParseAddr("2001:db8::1"), netip.MustParseAddr("fe80::1%eth0"),
 	})
 	r := &Record{

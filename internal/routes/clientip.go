@@ -51,8 +51,8 @@ func clientIP(r *http.Request, trusted []netip.Prefix) netip.Addr {
 		for more {
 			var hop string
 			rest, hop, more = cutLastHop(rest)
-			addr := hopAddress(hop)
-			if !addr.IsValid() || !contains(trusted, addr) {
+			// What cannot be read is the zero Addr, which no network contains.
+			if addr := hopAddress(hop); !contains(trusted, addr) {
 				return addr
 			}
 		}

@@ -63,3 +63,15 @@ func TestUnixPeerIsNotKnown(t *testing.T) {
 		t.Errorf("%v", got)
 	}
 }
+
+// The proxy's own address never stands in for a client that it does not name.
+func TestProxyThatNamesNobody(t *testing.T) {
+	t.Parallel()
+	trusted := []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}
+	for _, headers := range [][]string{nil, {""}, {"10.0.0.1"}, {"10.0.0.1, 10.0.0.2", "10.0.0.3"}, {","}} {
+		r := &http.Request{RemoteAddr: "10.0.0.8:1234", Header: http.Header{headerForwardedFor: headers}}
+		if got := clientIP(r, trusted); got.IsValid() {
+			t.Errorf("%q: %v", headers, got)
+		}
+	}
+}

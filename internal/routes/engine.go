@@ -89,7 +89,7 @@ func recovery(logger *zap.Logger) gin.HandlerFunc {
 			if value == nil {
 				return
 			}
-			if value == http.ErrAbortHandler { //nolint:errorlint,err113 // net/http compares it so, too
+			if value == http.ErrAbortHandler { //nolint:errorlint // net/http compares it so, too
 				panic(value)
 			}
 			logger.Error("a handler panicked, which is a bug in keytail",
@@ -109,7 +109,7 @@ func recovery(logger *zap.Logger) gin.HandlerFunc {
 // the runtime's own errors hold types and numbers only, other values may hold
 // anything.
 func describePanic(value any) string {
-	if err, ok := value.(runtime.Error); ok { //nolint:errorlint // a wrapped one would be quoted by its wrapper
+	if err, ok := value.(runtime.Error); ok {
 		return err.Error()
 	}
 	return fmt.Sprintf("a value of type %T", value)

@@ -3,11 +3,13 @@ package routes
 import (
 	"context"
 	"fmt"
+	"math"
 	"net/http"
 	"net/http/httptest"
 	"os/exec"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/gin-gonic/gin"
 	"github.com/prometheus/client_golang/prometheus"
@@ -35,7 +37,7 @@ func authRequest(key string) *http.Request {
 func answerOf(handler http.Handler, r *http.Request) reply {
 	recorder := httptest.NewRecorder()
 	handler.ServeHTTP(recorder, r)
-	result := recorder.Result() //nolint:bodyclose // a recorder's body
+	result := recorder.Result()
 	return reply{result, recorder.Body.String()}
 }
 
@@ -93,7 +95,7 @@ func TestPanicAfterTheAnswerBegan(t *testing.T) {
 		})
 		func() {
 			defer func() {
-				if got := recover(); got != http.ErrAbortHandler { //nolint:errorlint,err113 // identity is its contract
+				if got := recover(); got != http.ErrAbortHandler { //nolint:errorlint // identity is its contract
 					t.Errorf("%s: panics with %v", name, got)
 				}
 			}()
@@ -141,6 +143,39 @@ func TestEveryCodeHasItsStatuses(t *testing.T) {
 		}
 		if strings.Contains(verify.body, `"key_id"`) != (code >= apikey.Disabled) {
 			t.Errorf("%v: %s", code, verify.body)
+		}
+	}
+}
+
+func TestTimesAreNeverFresherThanTheTruth(t *testing.T) {
+	t.Parallel()
+	for age, want := range map[time.Duration]int64{
+		-1: 0, 0: 0, 1: 1, time.Millisecond: 1, time.Millisecond + 1: 2, 15 * time.Second: 15000,
+	} {
+		if got := stalenessMS(&apikey.Verdict{Staleness: age}); got != want {
+			t.Errorf("%v: %d ms, want %d", age, got, want)
+		}
+	}
+	asOf := time.Date(2026, 1, 2, 3, 4, 5, 999_999_999, time.FixedZone("", 3600))
+	handler := newPublic(t, PublicConfig{Validator: answering(func(string) apikey.Verdict {
+		return apikey.Verdict{Code: apikey.NotFound, AsOf: asOf}
+	})})
+	got := answerOf(handler, verifyOf(`{"key":"key-of-root"}`))
+	if !strings.Contains(got.body, `"as_of":"2026-01-02T02:04:05.999Z"`) {
+		t.Error(got.body)
+	}
+}
+
+// MongoDB's dates reach further than RFC 3339's years.
+func TestExpiryIsAlwaysRFC3339(t *testing.T) {
+	t.Parallel()
+	for at, want := range map[int64]string{
+		math.MaxInt64: "9999-12-31T23:59:59.999Z", math.MinInt64: "0000-01-01T00:00:00Z", 0: "1970-01-01T00:00:00Z",
+		1_500: "1970-01-01T00:00:01.5Z",
+	} {
+		got := expiryText(time.UnixMilli(at))
+		if _, err := time.Parse(time.RFC3339, got); err != nil || got != want {
+			t.Errorf("%d: %s, %v, want %s", at, got, err, want)
 		}
 	}
 }
