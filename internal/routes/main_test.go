@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gin-gonic/gin"
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
 
@@ -23,7 +24,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	UseReleaseMode()
+	gin.SetMode(gin.TestMode) // quiet
 	goleak.VerifyTestMain(m)
 }
 
