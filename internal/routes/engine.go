@@ -3,6 +3,7 @@ package routes
 import (
 	"fmt"
 	"net/http"
+	"os"
 	"runtime"
 	"runtime/debug"
 
@@ -10,13 +11,19 @@ import (
 	"go.uber.org/zap"
 )
 
+// UseReleaseMode silences what Gin prints about itself at start. The mode is one
+// atomic variable of the whole process, so it is for a program's main (or
+// TestMain) and not for NewPublic: a service that embeds keytail has its own. A
+// mode asked for by the environment (GIN_MODE) is left alone.
+func UseReleaseMode() {
+	if os.Getenv(gin.EnvGinMode) == "" {
+		gin.SetMode(gin.ReleaseMode)
+	}
+}
+
 // newEngine makes an engine that matches paths raw and answers everything with
 // our own headers and problems. sources are where a key may be, which must not
 // come back as a request id.
-//
-// Gin's mode is one variable of the whole process, so it is left to main: a
-// service that embeds keytail has its own. The mode changes only what Gin prints
-// about itself at start.
 func newEngine(logger *zap.Logger, sources []KeySource) *gin.Engine {
 	engine := gin.New()
 	// /v1/%61uth and /v1/auth/ are not /v1/auth: a proxy in front may have
