@@ -12,6 +12,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 
 	"github.com/keytail/keytail/internal/apikey"
+	"github.com/keytail/keytail/testdata"
 )
 
 // testHash is the hash of the document that the tests begin with.
@@ -333,6 +334,22 @@ func TestBytesThatAreNoDocumentAreADefect(t *testing.T) {
 		got := DefaultSchema().Decode(doc)
 		if got.Record.Defect == "" || got.Record.KeyID != unknownID || got.HasHash {
 			t.Errorf("%s: got %+v", name, got)
+		}
+	}
+}
+
+func TestSampleDocumentsHaveNoDefect(t *testing.T) {
+	t.Parallel()
+	var samples []bson.Raw
+	if err := bson.UnmarshalExtJSON([]byte(`{"all":`+testdata.APIKeys()+`}`), false, &struct{ All *[]bson.Raw }{&samples}); err != nil {
+		t.Fatal(err)
+	}
+	if len(samples) < 200 {
+		t.Fatalf("there are %d samples", len(samples))
+	}
+	for _, doc := range samples {
+		if got := DefaultSchema().Decode(doc); got.Record.Defect != "" {
+			t.Errorf("%s: %s", got.Record.KeyID, got.Record.Defect)
 		}
 	}
 }
