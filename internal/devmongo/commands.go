@@ -28,6 +28,8 @@ func handshakeCommand(name string) *command {
 		return &command{0, buildInfo}
 	case name == "configureFailPoint":
 		return &command{adminOnly | writes, configureFailPoint}
+	case name == "replSetStepDown":
+		return &command{adminOnly, replSetStepDown}
 	}
 	return nil
 }

@@ -36,17 +36,6 @@ func (s *Server) addConn(nc net.Conn) *conn {
 	return c
 }
 
-// closeConns closes the connections that match, from the server's side.
-func (s *Server) closeConns(match func(*conn) bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for c := range s.conns {
-		if match(c) {
-			_ = c.nc.Close()
-		}
-	}
-}
-
 // serve answers until either side closes. A second goroutine reads ahead, so
 // that a command which waits learns that its client has gone.
 func (c *conn) serve(ctx context.Context) {
@@ -95,11 +84,14 @@ func (c *conn) read(ctx context.Context, out chan<- *request) {
 var errHangUp = errors.New("a failpoint closes the connection")
 
 func (c *conn) answer(ctx context.Context, req *request) error {
+	if !c.reachable(ctx) {
+		return nil
+	}
 	reply, err := c.execute(ctx, req)
 	if errors.Is(err, errHangUp) {
 		return err
 	}
-	if req.silent {
+	if req.silent || !c.reachable(ctx) {
 		return nil
 	}
 	message, err := compose(req, reply)
@@ -108,6 +100,14 @@ func (c *conn) answer(ctx context.Context, req *request) error {
 	}
 	_, err = c.nc.Write(message)
 	return err
+}
+
+// reachable waits while the connection is frozen, and is false when it is cut.
+func (c *conn) reachable(ctx context.Context) bool {
+	c.s.mu.Lock()
+	defer c.s.mu.Unlock()
+	_ = c.s.await(ctx, func() bool { return c.s.suffers(c) != netFrozen })
+	return c.s.suffers(c) == netFine
 }
 
 func (c *conn) execute(ctx context.Context, req *request) (bson.D, error) {

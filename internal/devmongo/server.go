@@ -76,6 +76,9 @@ type Server struct {
 	version    uint64 // of the last write to any document
 	// steppedDown is not nil while the node is a secondary.
 	steppedDown *time.Timer
+	// netFault is what happens to the connections of clients named netVictim.
+	netFault  int
+	netVictim string
 }
 
 // New binds the address and refuses production and addresses that are not
@@ -165,6 +168,7 @@ func (s *Server) Run(ctx context.Context) error {
 	err := s.serve(ctx, &group)
 	cancel(errShutdown)
 	group.Wait()
+	s.StepUp() // stops the timer of a step-down
 	return err
 }
 

@@ -108,14 +108,11 @@ func (o *op) label(e *Error) *Error {
 	switch {
 	case o.streaming && slices.Contains(resumableCodes, e.Code):
 		return e.withLabel("ResumableChangeStreamError")
+	case o.txn != nil && e.Code != codeWriteConflict && e.Code != codeNoSuchTransaction && !slices.Contains(retryableWriteCodes, e.Code):
+	case o.txn != nil && o.name == "commitTransaction" && slices.Contains(retryableWriteCodes, e.Code):
+		return e.withLabel("RetryableWriteError")
 	case o.txn != nil:
-		transient := slices.Contains(retryableWriteCodes, e.Code) || e.Code == codeWriteConflict || e.Code == codeNoSuchTransaction
-		if transient && o.name != "commitTransaction" {
-			return e.withLabel("TransientTransactionError")
-		}
-		if o.name == "commitTransaction" && slices.Contains(retryableWriteCodes, e.Code) {
-			return e.withLabel("RetryableWriteError")
-		}
+		return e.withLabel("TransientTransactionError")
 	case o.txnNumber >= 0 && slices.Contains(retryableWriteCodes, e.Code):
 		return e.withLabel("RetryableWriteError")
 	}
