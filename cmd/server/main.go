@@ -4,18 +4,18 @@ package main
 import (
 	"os"
 
-	"github.com/gin-gonic/gin"
 	"go.uber.org/zap"
 
 	"github.com/keytail/keytail/internal/cli"
 	"github.com/keytail/keytail/internal/devmongo"
+	"github.com/keytail/keytail/internal/routes"
 )
 
 // version is set by the linker: -ldflags "-X main.version=v1.2.3".
 var version string
 
 func main() {
-	gin.SetMode(gin.ReleaseMode) // Gin's debug output would end up between the lines of --dev
+	routes.UseReleaseMode() // Gin's debug output would end up between the lines of --dev
 	os.Exit(cli.Main(os.Args[1:], os.Stdout, os.Stderr, cli.Deps{Version: version, NewDev: newDev}))
 }
 
