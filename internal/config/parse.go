@@ -117,7 +117,7 @@ func (p *Parser) loadFile(args []string) error {
 	p.file = file{}
 	ctx, err := kong.Trace(p.kong, args)
 	if err != nil || ctx.Error != nil {
-		return nil //nolint:nilerr // kong's Parse is about to say it again
+		return nil // kong's Parse is about to say it again
 	}
 	for _, flag := range allFlags(ctx) {
 		if flag.Name != "config" {
