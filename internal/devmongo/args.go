@@ -77,6 +77,15 @@ func (a *args) document(key string) bson.D {
 	return d
 }
 
+// required is a document that must be there.
+func (a *args) required(key string) bson.D {
+	d := a.document(key)
+	if d == nil && a.err == nil {
+		a.err = refuse(codeMissingField, "BSON field '%s.%s' is missing but a required field", a.name, key)
+	}
+	return d
+}
+
 // array is an array, nil when it is not there.
 func (a *args) array(key string) bson.A {
 	v := a.value(key)

@@ -8,6 +8,9 @@ import (
 
 func aggregate(o *op) (bson.D, error) {
 	pipeline := o.a.array("pipeline")
+	if isMissing(o.a.value("cursor")) {
+		return nil, refuse(codeFailedToParse, "The 'cursor' option is required, except for aggregate with the explain argument")
+	}
 	batch, err := o.cursorOption()
 	if err != nil {
 		return nil, err

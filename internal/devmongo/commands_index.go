@@ -154,14 +154,13 @@ func (c *collection) createIndex(x *index) error {
 		return nil
 	}
 	for _, old := range c.indexes {
-		sameKey := compare(old.key, x.key) == 0
 		switch {
-		case sameKey && old.name == x.name && compare(old.spec, x.spec) == 0:
+		case compare(old.spec, x.spec) == 0:
 			return nil
-		case sameKey:
-			return refuse(codeIndexOptionsConflict, "An existing index has the same key but another name or other options: %s", old.name)
 		case old.name == x.name:
-			return refuse(codeIndexKeyConflict, "An existing index has the same name but another key: %s", old.name)
+			return refuse(codeIndexKeyConflict, "An existing index has the same name but another key or other options: %s", old.name)
+		case compare(old.key, x.key) == 0:
+			return refuse(codeIndexOptionsConflict, "An existing index has the same key but another name: %s", old.name)
 		}
 	}
 	return c.addIndex(x)

@@ -15,9 +15,8 @@ type updated struct {
 // updateSpec is one update, from update or findAndModify.
 type updateSpec struct {
 	query
-	apply    updater
-	replaces bool
-	upsert   bool
+	change any
+	upsert bool
 }
 
 func update(o *op) (bson.D, error) {
@@ -29,8 +28,14 @@ func update(o *op) (bson.D, error) {
 	if err := o.a.finish(); err != nil {
 		return nil, err
 	}
+	specs := make([]updateSpec, len(list))
+	for i, d := range list {
+		if specs[i], err = o.readUpdate(ns, d); err != nil {
+			return nil, err
+		}
+	}
 	t := &tally{}
-	done, err := o.each(len(list), ordered, func(i int) (any, error) { return o.updateStatement(ns, list[i]) }, func(i int, v any) {
+	done, err := o.each(len(list), ordered, func(i int) (any, error) { return o.update(ns, specs[i]) }, func(i int, v any) {
 		r := v.(*updated)
 		t.n, t.modified = t.n+r.n, t.modified+r.modified
 		if !isMissing(r.upserted) {
@@ -41,31 +46,21 @@ func update(o *op) (bson.D, error) {
 		return nil, err
 	}
 	t.failed = done.failed
-	d := bson.D{{Key: "nModified", Value: t.modified}}
-	if len(t.upserted) > 0 {
+	d := t.reply()
+	rest := append(bson.D{{Key: "nModified", Value: t.modified}}, d[1:]...)
+	if d = d[:1:1]; len(t.upserted) > 0 {
 		d = append(d, bson.E{Key: "upserted", Value: t.upserted})
 	}
-	return append(d, t.reply()...), nil
+	return append(d, rest...), nil
 }
 
-func (o *op) updateStatement(ns namespace, d bson.D) (*updated, error) {
+func (o *op) readUpdate(ns namespace, d bson.D) (updateSpec, error) {
 	a := newArgs("update.updates", d)
-	u, multi := updateSpec{query: query{filter: a.document("q")}, upsert: a.boolean("upsert")}, a.boolean("multi")
-	change := a.value("u")
-	if err := o.statementHint(a, ns); err != nil {
-		return nil, err
+	u := updateSpec{query: query{filter: a.required("q"), limit: 1}, change: a.value("u"), upsert: a.boolean("upsert")}
+	if a.boolean("multi") {
+		u.limit = 0
 	}
-	var err error
-	if u.apply, u.replaces, err = compileUpdate(change, o.now(), o.s.variables()); err != nil {
-		return nil, err
-	}
-	if u.replaces && multi {
-		return nil, refuse(codeFailedToParse, "multi update is not supported for replacement-style update")
-	}
-	if !multi {
-		u.limit = 1
-	}
-	return o.update(ns, u)
+	return u, o.statementHint(a, ns)
 }
 
 // statementHint takes a statement's hint and ends its reading.
@@ -83,6 +78,13 @@ func (o *op) update(ns namespace, u updateSpec) (*updated, error) {
 	if err := o.mayWrite(ns); err != nil {
 		return nil, err
 	}
+	apply, replaces, err := compileUpdate(u.change, o.now(), o.s.variables())
+	if err != nil {
+		return nil, err
+	}
+	if replaces && u.limit == 0 {
+		return nil, refuse(codeFailedToParse, "multi update is not supported for replacement-style update")
+	}
 	c := o.lookup(ns)
 	rows, err := u.run(c, o.s.variables())
 	if err != nil {
@@ -90,11 +92,11 @@ func (o *op) update(ns namespace, u updateSpec) (*updated, error) {
 	}
 	r := &updated{upserted: missing{}}
 	if len(rows) == 0 && u.upsert {
-		return r, o.upsert(ns, u, r)
+		return r, o.upsert(ns, u.filter, apply, replaces, r)
 	}
 	for _, row := range rows {
 		r.before = row.decoded()
-		if r.after, err = o.change(c, row, u, r); err != nil {
+		if r.after, err = o.change(c, row, apply, r); err != nil {
 			return nil, err
 		}
 		r.n++
@@ -102,9 +104,9 @@ func (o *op) update(ns namespace, u updateSpec) (*updated, error) {
 	return r, nil
 }
 
-func (o *op) change(c *collection, row *row, u updateSpec, r *updated) (bson.D, error) {
+func (o *op) change(c *collection, row *row, apply updater, r *updated) (bson.D, error) {
 	before := row.decoded()
-	after, diff, err := u.apply(before, false)
+	after, diff, err := apply(before, false)
 	if err != nil {
 		return nil, err
 	}
@@ -130,17 +132,17 @@ func (o *op) change(c *collection, row *row, u updateSpec, r *updated) (bson.D, 
 }
 
 // upsert inserts a document made of the equalities in the filter and the update.
-func (o *op) upsert(ns namespace, u updateSpec, r *updated) error {
+func (o *op) upsert(ns namespace, filter bson.D, apply updater, replaces bool, r *updated) error {
 	seed := &editor{doc: bson.D{}}
-	for _, e := range equalities(u.filter) {
-		if len(e.values) == 1 && (!u.replaces || e.path == "_id") {
+	for _, e := range equalities(filter) {
+		if len(e.values) == 1 && (!replaces || e.path == "_id") {
 			err := seed.edit(splitPath(e.path), true, false, func(any) (any, error) { return e.values[0], nil })
 			if err != nil {
 				return err
 			}
 		}
 	}
-	after, _, err := u.apply(seed.doc, true)
+	after, _, err := apply(seed.doc, true)
 	if err != nil {
 		return err
 	}
@@ -167,8 +169,17 @@ func remove(o *op) (bson.D, error) {
 	if err := o.a.finish(); err != nil {
 		return nil, err
 	}
+	queries := make([]query, len(list))
+	for i, d := range list {
+		if queries[i], err = o.readDelete(ns, d); err != nil {
+			return nil, err
+		}
+	}
 	n := int32(0)
-	t, err := o.each(len(list), ordered, func(i int) (any, error) { return o.deleteStatement(ns, list[i]) }, func(_ int, v any) { n += v.(int32) })
+	t, err := o.each(len(list), ordered, func(i int) (any, error) {
+		rows, err := o.delete(ns, queries[i])
+		return int32(len(rows)), err
+	}, func(_ int, v any) { n += v.(int32) })
 	if err != nil {
 		return nil, err
 	}
@@ -176,17 +187,13 @@ func remove(o *op) (bson.D, error) {
 	return t.reply(), nil
 }
 
-func (o *op) deleteStatement(ns namespace, d bson.D) (int32, error) {
+func (o *op) readDelete(ns namespace, d bson.D) (query, error) {
 	a := newArgs("delete.deletes", d)
-	q := query{filter: a.document("q"), limit: a.integer("limit", -1)}
-	if err := o.statementHint(a, ns); err != nil {
-		return 0, err
+	q := query{filter: a.required("q"), limit: a.integer("limit", -1)}
+	if q.limit != 0 && q.limit != 1 && a.err == nil {
+		return q, refuse(codeFailedToParse, "The limit field in delete objects must be 0 or 1. Got %d", q.limit)
 	}
-	if q.limit != 0 && q.limit != 1 {
-		return 0, refuse(codeFailedToParse, "The limit field in delete objects must be 0 or 1. Got %d", q.limit)
-	}
-	rows, err := o.delete(ns, q)
-	return int32(len(rows)), err
+	return q, o.statementHint(a, ns)
 }
 
 func (o *op) delete(ns namespace, q query) ([]*row, error) {
@@ -213,8 +220,8 @@ func findAndModify(o *op) (bson.D, error) {
 		return nil, err
 	}
 	a := o.a
-	u := updateSpec{query: query{filter: a.document("query"), sort: a.document("sort"), limit: 1}, upsert: a.boolean("upsert")}
-	removes, wantNew, change := a.boolean("remove"), a.boolean("new"), a.value("update")
+	u := updateSpec{query: query{filter: a.document("query"), sort: a.document("sort"), limit: 1}, change: a.value("update"), upsert: a.boolean("upsert")}
+	removes, wantNew := a.boolean("remove"), a.boolean("new")
 	project, err := compileProjection(a.document("fields"), o.s.variables())
 	if err != nil {
 		return nil, err
@@ -224,13 +231,8 @@ func findAndModify(o *op) (bson.D, error) {
 	if err := a.finish(); err != nil {
 		return nil, err
 	}
-	if removes != isMissing(change) || (removes && (u.upsert || wantNew)) {
+	if removes != isMissing(u.change) || (removes && (u.upsert || wantNew)) {
 		return nil, refuse(codeFailedToParse, "Either an update or remove=true must be specified, and remove takes neither upsert nor new")
-	}
-	if !removes {
-		if u.apply, u.replaces, err = compileUpdate(change, o.now(), o.s.variables()); err != nil {
-			return nil, err
-		}
 	}
 	result, err := o.once(0, func() (any, error) { return o.findAndModify(ns, u, removes) })
 	if err != nil {

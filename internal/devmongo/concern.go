@@ -27,6 +27,7 @@ type readConcern struct {
 // majority for ever.
 type writeConcern struct {
 	majority bool
+	unknown  bool // a named mode that does not exist
 	nodes    int64
 	timeout  time.Duration
 	given    bson.D
@@ -88,9 +89,7 @@ func (o *op) readWriteConcern() error {
 	switch w := a.value("w").(type) {
 	case missing:
 	case string:
-		if w != "majority" {
-			return refuse(79, "No write concern mode named '%s' found in replica set configuration", w)
-		}
+		o.write.unknown = w != "majority"
 	default:
 		n, ok := number(w)
 		if !ok || n < 0 || n > 50 {
@@ -157,8 +156,12 @@ func (o *op) waitForWrite(reply bson.D, before clustertime.Time) (bson.D, error)
 	if o.flags&writes == 0 || o.txn != nil {
 		return reply, nil
 	}
+	info := bson.D{{Key: "writeConcern", Value: o.write.given}}
 	if o.write.nodes > 1 {
-		return withConcernError(reply, codeUnsatisfiableConcern, "Not enough data-bearing nodes", nil), nil
+		return withConcernError(reply, codeUnsatisfiableConcern, "Not enough data-bearing nodes", info), nil
+	}
+	if o.write.unknown {
+		return withConcernError(reply, 79, "No write concern mode with that name found in replica set configuration", info), nil
 	}
 	if o.write.majority {
 		return o.waitForMajority(reply, before)

@@ -38,8 +38,11 @@ func compileLet(v any, names names) (expression, error) {
 	if err := a.finish(); err != nil {
 		return nil, err
 	}
-	if vars == nil || isMissing(in) {
-		return nil, refuse(16876, "Missing 'vars' or 'in' parameter to $let")
+	if vars == nil {
+		return nil, refuse(16876, "Missing 'vars' parameter to $let")
+	}
+	if isMissing(in) {
+		return nil, refuse(16877, "Missing 'in' parameter to $let")
 	}
 	inner := names
 	bound := make([]expression, len(vars))

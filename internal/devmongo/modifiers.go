@@ -37,6 +37,9 @@ func compileModifier(m *modifier, now bson.DateTime, names names) (func(any) (an
 		if !ok {
 			return nil, refuse(codeBadValue, "The 'to' field for $rename must be a string")
 		}
+		if slices.Equal(splitPath(to), m.path) {
+			return nil, refuse(codeBadValue, "The source and target field for $rename must differ")
+		}
 		_, err := splitUpdatePath(to)
 		return nil, err
 	}

@@ -75,6 +75,10 @@ func compileStage(e bson.E, names names) (stage, error) {
 		return compileCount(e.Value)
 	case "$group":
 		return compileGroup(d, names)
+	case "$changeStream":
+		return nil, refuse(40602, "$changeStream is only valid as the first stage in the pipeline")
+	case "$out":
+		return nil, refuse(40601, "$out can only be the final stage in the pipeline")
 	}
 	return nil, refuse(codeUnknownStage, "Unrecognized pipeline stage name: '%s'", e.Key)
 }
@@ -110,6 +114,9 @@ func matchStage(p predicate) stage {
 }
 
 func compileSortStage(spec bson.D) (stage, error) {
+	if len(spec) == 0 {
+		return nil, refuse(15976, "$sort stage must have at least one sort key")
+	}
 	order, err := compileSort(spec)
 	return func(docs []bson.D) ([]bson.D, error) {
 		rows := make([]*row, len(docs))
@@ -127,7 +134,11 @@ func compileSortStage(spec bson.D) (stage, error) {
 func compileWindow(e bson.E) (stage, error) {
 	n, ok := number(e.Value)
 	if !ok || n < 0 || (n == 0 && e.Key == "$limit") {
-		return nil, refuse(15957, "the argument of %s must be a positive number", e.Key)
+		code := int32(15956)
+		if e.Key == "$limit" {
+			code = 15958
+		}
+		return nil, refuse(code, "the argument of %s must be a positive number", e.Key)
 	}
 	if e.Key == "$skip" {
 		return func(docs []bson.D) ([]bson.D, error) { return window(docs, n, 0), nil }, nil

@@ -88,7 +88,7 @@ func (f *fields) add(prefix string, spec bson.D, names names) (keeps, drops int,
 		node := f
 		for _, name := range splitPath(e.Key) {
 			if node.leaf {
-				return 0, 0, refuse(31250, "Path collision at %s", e.Key)
+				return 0, 0, refuse(31249, "Path collision at %s", e.Key)
 			}
 			node = node.child(name)
 		}
