@@ -121,7 +121,7 @@ func (k *keytail) wait(t *testing.T) int {
 
 // Lines that --dev prints for pasting.
 var (
-	curlLine    = regexp.MustCompile(`(?m)^curl -s (\S+) -H 'Content-Type: application/json' -d '([^']+)'$`)
+	curlLine    = regexp.MustCompile(`(?m)^curl -s -w '\\n' (\S+) -H 'Content-Type: application/json' -d '([^']+)'$`)
 	mongoshLine = regexp.MustCompile(`(?m)^mongosh '([^']+)' --quiet --eval 'db\.getSiblingDB\("(\w+)"\)\.getCollection\("(\w+)"\)\.updateOne\(\{_id: ObjectId\("(\w{24})"\)\}, \{\$set: \{is_active: false\}\}\)'$`)
 )
 

@@ -47,9 +47,9 @@ func TestWelcome(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, line := range []string{
-		`curl -s http://127.0.0.1:8080/v1/keys/verify -H 'Content-Type: application/json' -d '{"key":"kt_valid"}'`,
-		`curl -s http://127.0.0.1:8080/v1/keys/verify -H 'Content-Type: application/json' -d '{"key":"kt_expired"}'`,
-		`curl -s http://127.0.0.1:8080/v1/keys/verify -H 'Content-Type: application/json' -d '{"key":"kt_scoped","scopes":["orders:write"]}'`,
+		`curl -s -w '\n' http://127.0.0.1:8080/v1/keys/verify -H 'Content-Type: application/json' -d '{"key":"kt_valid"}'`,
+		`curl -s -w '\n' http://127.0.0.1:8080/v1/keys/verify -H 'Content-Type: application/json' -d '{"key":"kt_expired"}'`,
+		`curl -s -w '\n' http://127.0.0.1:8080/v1/keys/verify -H 'Content-Type: application/json' -d '{"key":"kt_scoped","scopes":["orders:write"]}'`,
 		`mongosh 'mongodb://127.0.0.1:27127/?replicaSet=rs' --quiet --eval 'db.getSiblingDB("keytail").getCollection("it\x27s \"odd\"").updateOne({_id: ObjectId("63b28f00a5cdcafdda709172")}, {$set: {is_active: false}})'`,
 		"  MongoDB     mongodb://127.0.0.1:27127/?replicaSet=rs",
 	} {

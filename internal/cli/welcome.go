@@ -60,7 +60,7 @@ Ctrl-C stops.
 
 // curl asks for a verdict. more is JSON after the key.
 func (w welcome) curl(example seed.Example, more string) string {
-	return fmt.Sprintf(`curl -s %s/v1/keys/verify -H 'Content-Type: application/json' -d '{"key":"%s"%s}'`, w.public, example.Key, more)
+	return fmt.Sprintf(`curl -s -w '\n' %s/v1/keys/verify -H 'Content-Type: application/json' -d '{"key":"%s"%s}'`, w.public, example.Key, more)
 }
 
 // revoke is the mongosh line.
