@@ -32,7 +32,7 @@ const (
 type Config struct {
 	// SizeMiB is the hard limit of the bytes of all entries, in MiB, not
 	// counting the two slot tables (16 MiB by default). Zero: DefaultSizeMiB.
-	// At least 2.
+	// At least 3.
 	SizeMiB int
 	// MaxStale is the age past which no answer leaves the cache. Zero:
 	// DefaultMaxStale.
@@ -41,6 +41,9 @@ type Config struct {
 	MaxAge time.Duration
 	// Slots is the size of each table, a power of two. Zero: DefaultSlots.
 	Slots int
+	// Complete prepares for scans that make the cache complete: generations then
+	// take half of the size each, so that one can be rebuilt beside the other.
+	Complete bool
 	// RefreshQueue is how many updated documents may wait for their refresh.
 	// Zero: DefaultRefreshQueue.
 	RefreshQueue int
@@ -114,10 +117,19 @@ type Cache struct {
 	// fresh says up to when all changes have been applied. Nil: never.
 	fresh atomic.Pointer[Freshness]
 
-	found     *byteStore
+	// current answers. aside, when not nil, is being filled to take its place.
+	current   atomic.Pointer[generation]
+	aside     atomic.Pointer[generation]
 	negatives *byteStore
-	refresh   chan apikey.DocID
-	counters  counters
+	// moved counts the byHash slots that have passed the stamp of the current
+	// completeness: the share of absences that cost a read.
+	moved atomic.Int64
+	// unreadable counts the events whose hash could not be read.
+	unreadable atomic.Uint64
+
+	generationMiB int
+	refresh       chan apikey.DocID
+	counters      counters
 }
 
 // New makes an empty cache that believes nothing until Open and Fresh.
@@ -126,8 +138,8 @@ func New(config Config) (*Cache, error) {
 	if err := config.validate(); err != nil {
 		return nil, fmt.Errorf("key cache: %w", err)
 	}
-	foundMiB, negativeMiB := split(config.SizeMiB)
-	found, err := newByteStore(foundMiB)
+	generationMiB, negativeMiB := split(config.SizeMiB, config.Complete)
+	first, err := newGeneration(generationMiB)
 	if err != nil {
 		return nil, fmt.Errorf("key cache: %w", err)
 	}
@@ -137,14 +149,15 @@ func New(config Config) (*Cache, error) {
 	}
 	seed := maphash.MakeSeed()
 	c := &Cache{
-		config:    config,
-		origin:    config.Now(),
-		byID:      newSlots(config.Slots, seed),
-		byHash:    newSlots(config.Slots, seed),
-		found:     found,
-		negatives: negatives,
-		refresh:   make(chan apikey.DocID, config.RefreshQueue),
+		config:        config,
+		origin:        config.Now(),
+		byID:          newSlots(config.Slots, seed),
+		byHash:        newSlots(config.Slots, seed),
+		negatives:     negatives,
+		generationMiB: generationMiB,
+		refresh:       make(chan apikey.DocID, config.RefreshQueue),
 	}
+	c.current.Store(first)
 	c.epoch.Store(1)
 	return c, nil
 }

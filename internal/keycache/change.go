@@ -19,6 +19,9 @@ type Change struct {
 	// Record is the whole record when the event carries the document (insert,
 	// replace), else nil.
 	Record *apikey.Record
+	// Unreadable says that the event shows a hash that cannot be read: a document
+	// is under some hash, and nobody can say which.
+	Unreadable bool
 	// Refresh asks for the document to be read again soon (an update).
 	Refresh bool
 }
@@ -39,7 +42,11 @@ func (c *Cache) Apply(change *Change) {
 	// a matter of program order in the one goroutine that calls both.
 	c.byID.stamp(c.byID.ofID(change.ID), seq)
 	if change.HasHash {
-		c.byHash.stamp(c.byHash.ofHash(&change.Hash), seq)
+		c.stampHash(&change.Hash, seq)
+	}
+	if change.Unreadable {
+		c.unreadable.Add(1)
+		c.current.Load().complete.Store(nil)
 	}
 	if change.Record != nil && change.HasHash {
 		stamp := Ticket{epoch: c.epoch.Load(), seq: seq}
@@ -48,6 +55,15 @@ func (c *Cache) Apply(change *Change) {
 	if change.Refresh {
 		c.requestRefresh(change.ID)
 	}
+}
+
+// stampHash stamps, and counts the slots that leave the completeness behind.
+func (c *Cache) stampHash(h *apikey.Hash, seq uint64) {
+	slot := c.byHash.ofHash(h)
+	if complete := c.current.Load().complete.Load(); complete != nil && c.byHash.load(slot) <= complete.ticket.seq {
+		c.moved.Add(1)
+	}
+	c.byHash.stamp(slot, seq)
 }
 
 // requestRefresh never waits: what does not fit is read when it is asked for.

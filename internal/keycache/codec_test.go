@@ -33,7 +33,7 @@ func TestEntrySurvivesItsEncoding(t *testing.T) {
 			seq:      rapid.Uint64().Draw(t, "seq"),
 			deadline: time.Duration(rapid.Int64().Draw(t, "deadline")),
 			idSlot:   rapid.Uint32().Draw(t, "slot"),
-			found:    rapid.Bool().Draw(t, "found"),
+			kind:     entryKind(rapid.IntRange(0, int(marker)).Draw(t, "kind")),
 			hash:     apikey.HashOf(rapid.String().Draw(t, "key")),
 		}
 		value, ok := want.encode(&apikey.Record{})

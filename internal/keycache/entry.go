@@ -2,19 +2,14 @@ package keycache
 
 import (
 	"encoding/binary"
-	"math"
 	"time"
 
 	"github.com/keytail/keytail/internal/apikey"
 )
 
 // MaxRecordBytes is the largest encoded record that is kept. A key's document is
-// some hundred bytes; one of 16 KiB is a sign of misuse of metadata, and is
-// read from the database each time.
+// some hundred bytes; one over 16 KiB is read from the database each time.
 const MaxRecordBytes = 16 << 10
-
-// noDeadline is the deadline of what is not stored.
-const noDeadline = time.Duration(math.MaxInt64)
 
 // entry is the head of a stored value: the stamps of its fill.
 type entry struct {
@@ -24,9 +19,22 @@ type entry struct {
 	deadline time.Duration
 	// idSlot is where byID is looked at; of no meaning for a negative.
 	idSlot uint32
-	found  bool
+	kind   entryKind
 	hash   apikey.Hash
 }
+
+// entryKind says what an entry stands for.
+type entryKind uint8
+
+const (
+	// negative: no document had the hash.
+	negative entryKind = iota
+	// found: a record follows.
+	found
+	// marker: there is a document, but nothing of it is kept. It answers
+	// nothing, and keeps a complete cache from taking the hash as absent.
+	marker
+)
 
 // The layout of the head, in bytes. Values live and die with the process, so
 // there is no version.
@@ -35,32 +43,31 @@ const (
 	atSeq      = atEpoch + 8
 	atDeadline = atSeq + 8
 	atIDSlot   = atDeadline + 8
-	atFound    = atIDSlot + 4
-	atHash     = atFound + 1
+	atKind     = atIDSlot + 4
+	atHash     = atKind + 1
 	headBytes  = atHash + len(apikey.Hash{})
 )
 
-// encode writes the head and the record. It reports false for a record over
-// MaxRecordBytes.
-func (e *entry) encode(record *apikey.Record) ([]byte, bool) {
-	size := headBytes
-	if e.found {
-		size += recordSize(record)
+// encode writes the head and the record. A record over MaxRecordBytes leaves a
+// marker, and false is reported.
+func (e *entry) encode(record *apikey.Record) (value []byte, kept bool) {
+	size, kept := headBytes, true
+	if e.kind == found {
+		if size += recordSize(record); size > headBytes+MaxRecordBytes {
+			e.kind, size, kept = marker, headBytes, false
+		}
 	}
-	if size > headBytes+MaxRecordBytes {
-		return nil, false
-	}
-	value := make([]byte, headBytes, size)
+	value = make([]byte, headBytes, size)
 	binary.LittleEndian.PutUint64(value[atEpoch:], e.epoch)
 	binary.LittleEndian.PutUint64(value[atSeq:], e.seq)
 	binary.LittleEndian.PutUint64(value[atDeadline:], uint64(e.deadline))
 	binary.LittleEndian.PutUint32(value[atIDSlot:], e.idSlot)
+	value[atKind] = byte(e.kind)
 	copy(value[atHash:], e.hash[:])
-	if e.found {
-		value[atFound] = 1
+	if e.kind == found {
 		value = appendRecord(value, record)
 	}
-	return value, true
+	return value, kept
 }
 
 // decodeEntry reads the head and returns the record's bytes, which are part of
@@ -74,7 +81,7 @@ func decodeEntry(value []byte) (entry, []byte, bool) {
 		seq:      binary.LittleEndian.Uint64(value[atSeq:]),
 		deadline: time.Duration(binary.LittleEndian.Uint64(value[atDeadline:])),
 		idSlot:   binary.LittleEndian.Uint32(value[atIDSlot:]),
-		found:    value[atFound] == 1,
+		kind:     entryKind(value[atKind]),
 	}
 	copy(e.hash[:], value[atHash:headBytes])
 	return e, value[headBytes:], true

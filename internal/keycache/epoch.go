@@ -38,4 +38,7 @@ func (c *Cache) raiseFloor(t clustertime.Time) {
 	}
 }
 
+// Epoch is the current epoch, odd while the history is lost.
+func (c *Cache) Epoch() uint64 { return c.epoch.Load() }
+
 func odd(epoch uint64) bool { return epoch&1 == 1 }

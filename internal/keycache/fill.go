@@ -39,28 +39,34 @@ func (c *Cache) Begin() Ticket {
 }
 
 // Store keeps what a read found. Nothing is kept for a ticket that is not
-// Trusted, and a record over MaxRecordBytes is not kept either: both are read
-// again when they are asked for.
+// Trusted. Of a record over MaxRecordBytes only the fact that it is there is
+// kept: it is read again when it is asked for.
 func (c *Cache) Store(t Ticket, h apikey.Hash, f Finding) {
 	if !t.Trusted() {
 		return
 	}
-	e := entry{
-		epoch:    t.epoch,
-		seq:      t.seq,
-		deadline: c.config.Now().Sub(c.origin) + c.config.MaxAge,
-		hash:     h,
-		found:    f.Found,
-	}
-	store := c.negatives
-	if f.Found {
-		store = c.found
-		e.idSlot = c.byID.ofID(f.ID)
-	}
-	value, ok := e.encode(f.Record)
-	if !ok {
+	value, kept := c.encode(t, h, f)
+	if !kept {
 		c.counters.oversize.Add(1)
-		return
 	}
-	store.set(&h, value)
+	if f.Found {
+		c.put(&h, value)
+	} else {
+		c.negatives.set(&h, value)
+	}
+}
+
+// encode makes the entry of a finding.
+func (c *Cache) encode(t Ticket, h apikey.Hash, f Finding) (value []byte, kept bool) {
+	e := c.entryOf(t, h, f)
+	e.deadline = c.config.Now().Sub(c.origin) + c.config.MaxAge
+	return e.encode(f.Record)
+}
+
+func (c *Cache) entryOf(t Ticket, h apikey.Hash, f Finding) entry {
+	e := entry{epoch: t.epoch, seq: t.seq, hash: h}
+	if f.Found {
+		e.kind, e.idSlot = found, c.byID.ofID(f.ID)
+	}
+	return e
 }

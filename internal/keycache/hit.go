@@ -28,18 +28,40 @@ func (c *Cache) Get(h apikey.Hash) (Answer, bool) {
 	// stamped when it was stored, so the checks below see those stamps. Loaded
 	// last, it could vouch for a change whose stamp came after the checks.
 	fresh := c.fresh.Load()
-	if e, value, ok := c.believed(c.found, &h); ok {
-		// now is loaded last: the age given is never too small.
-		if a, ok := c.answer(fresh, e.deadline); ok {
-			a.Found, a.Record = true, decodeRecord(value)
-			return a, true
+	g := c.current.Load()
+	// The completeness is loaded before the generation is asked, and its
+	// evictions after: see absent.
+	complete := g.complete.Load()
+	value := g.get(&h)
+	if value == nil {
+		if c.absent(g, complete, &h) {
+			return c.answer(fresh)
 		}
+		return c.getNegative(fresh, &h)
+	}
+	if e, record, ok := c.believed(value, &h); ok && e.kind == found {
+		// now is loaded last, in answer: the age given is never too small.
+		a, ok := c.answer(fresh)
+		if !ok || c.past(&e, g, a.Now) {
+			return Answer{}, false
+		}
+		a.Found, a.Record = true, decodeRecord(record)
+		return a, true
+	}
+	// Held but not believed is a miss, never an absence.
+	return c.getNegative(fresh, &h)
+}
+
+func (c *Cache) getNegative(fresh *Freshness, h *apikey.Hash) (Answer, bool) {
+	e, _, ok := c.believed(c.negatives.get(h), h)
+	if !ok || e.kind != negative {
 		return Answer{}, false
 	}
-	if e, _, ok := c.believed(c.negatives, &h); ok {
-		return c.answer(fresh, e.deadline)
+	a, ok := c.answer(fresh)
+	if !ok || c.past(&e, nil, a.Now) {
+		return Answer{}, false
 	}
-	return Answer{}, false
+	return a, true
 }
 
 // Vouch answers with what a read has just found, as Get would if it were
@@ -47,24 +69,17 @@ func (c *Cache) Get(h apikey.Hash) (Answer, bool) {
 // own arrival. False: read once more, alone.
 func (c *Cache) Vouch(t Ticket, h apikey.Hash, f Finding) (Answer, bool) {
 	fresh := c.fresh.Load()
-	e := entry{epoch: t.epoch, seq: t.seq, hash: h, found: f.Found}
-	if f.Found {
-		e.idSlot = c.byID.ofID(f.ID)
-	}
+	e := c.entryOf(t, h, f)
 	if !c.holds(&e, &h) {
 		return Answer{}, false
 	}
-	a, ok := c.answer(fresh, noDeadline)
+	a, ok := c.answer(fresh)
 	a.Found, a.Record = f.Found, f.Record
 	return a, ok
 }
 
-// believed loads an entry and checks it against the stamps.
-func (c *Cache) believed(store *byteStore, h *apikey.Hash) (entry, []byte, bool) {
-	value, ok := store.get(h)
-	if !ok {
-		return entry{}, nil, false
-	}
+// believed decodes a stored value and checks it against the stamps.
+func (c *Cache) believed(value []byte, h *apikey.Hash) (entry, []byte, bool) {
 	e, record, ok := decodeEntry(value)
 	if !ok || !c.holds(&e, h) {
 		return entry{}, nil, false
@@ -84,18 +99,22 @@ func (c *Cache) holds(e *entry, h *apikey.Hash) bool {
 	}
 	// A delete shows only the document, a document that appears shows its
 	// hash: both stamps are needed.
-	if e.found && c.byID.load(e.idSlot) > e.seq {
+	if e.kind != negative && c.byID.load(e.idSlot) > e.seq {
 		return false
 	}
 	return c.byHash.load(c.byHash.ofHash(h)) <= e.seq
 }
 
-// answer is the gate that every hit passes: young enough, and not past its own
-// deadline.
-func (c *Cache) answer(fresh *Freshness, deadline time.Duration) (Answer, bool) {
-	now := c.config.Now()
-	if deadline != noDeadline && now.Sub(c.origin) >= deadline {
-		return Answer{}, false
+// past reports whether an entry has reached its deadline. In a complete
+// generation there is none: the audit is its safety net.
+func (c *Cache) past(e *entry, g *generation, now time.Time) bool {
+	if now.Sub(c.origin) < e.deadline {
+		return false
 	}
-	return c.Age(fresh, now)
+	return g == nil || !c.whole(g)
+}
+
+// answer is the gate that every hit passes: young enough.
+func (c *Cache) answer(fresh *Freshness) (Answer, bool) {
+	return c.Age(fresh, c.config.Now())
 }

@@ -10,6 +10,7 @@ import (
 type counters struct {
 	refreshDropped atomic.Uint64
 	oversize       atomic.Uint64
+	mismatch       atomic.Uint64
 }
 
 // Stats is a look at the cache for people and gauges; its parts are read one
@@ -20,6 +21,13 @@ type Stats struct {
 	// Entries and Negatives count what is held, believed or not.
 	Entries   int
 	Negatives int
+	// Complete: an unknown hash needs no read.
+	Complete bool
+	// Evictions of live entries in the current generation.
+	Evictions uint64
+	// MovedShare is the share of hash slots that changes have touched since the
+	// last scan, of which an unknown hash does need a read.
+	MovedShare float64
 	// CapacityBytes is what the byte stores have allocated.
 	CapacityBytes int
 	// Changes is the number of changes applied.
@@ -32,13 +40,26 @@ func (s Stats) Trusted() bool { return !odd(s.Epoch) }
 // Stats reads the numbers. It takes the shards' locks one by one: not for the
 // hit path.
 func (c *Cache) Stats() Stats {
+	g := c.current.Load()
 	return Stats{
+		Complete:      c.whole(g),
+		Evictions:     g.evictions.Load(),
+		MovedShare:    float64(c.moved.Load()) / float64(len(c.byHash.table)),
 		Epoch:         c.epoch.Load(),
-		Entries:       c.found.len(),
+		Entries:       g.len(),
 		Negatives:     c.negatives.len(),
-		CapacityBytes: c.found.capacity() + c.negatives.capacity(),
+		CapacityBytes: c.capacity(),
 		Changes:       c.seq.Load(),
 	}
+}
+
+// capacity of all that is held, the generation aside included.
+func (c *Cache) capacity() int {
+	size := c.current.Load().capacity() + c.negatives.capacity()
+	if aside := c.aside.Load(); aside != nil {
+		size += aside.capacity()
+	}
+	return size
 }
 
 // Trusted reports whether the stream has its history now.
@@ -57,11 +78,22 @@ func (c *Cache) Collectors() []prometheus.Collector {
 		gauge("keytail_epoch", "Epoch of the cache: odd while the change stream's history is lost.",
 			func() float64 { return float64(c.epoch.Load()) }),
 		gauge("keytail_cache_entries", "Keys held, believed or not.",
-			func() float64 { return float64(c.found.len()) }),
+			func() float64 { return float64(c.current.Load().len()) }),
 		gauge("keytail_cache_negatives", "Unknown hashes held, believed or not.",
 			func() float64 { return float64(c.negatives.len()) }),
 		gauge("keytail_cache_bytes", "Bytes allocated by the byte stores.",
-			func() float64 { return float64(c.found.capacity() + c.negatives.capacity()) }),
+			func() float64 { return float64(c.capacity()) }),
+		gauge("keytail_complete", "1 while the cache holds every key, so that an unknown one needs no read.",
+			func() float64 {
+				if c.whole(c.current.Load()) {
+					return 1
+				}
+				return 0
+			}),
+		gauge("keytail_cache_evictions", "Live entries pushed out of the current generation.",
+			func() float64 { return float64(c.current.Load().evictions.Load()) }),
+		counter("keytail_audit_mismatch_total", "Entries that differed from the database and should not have. Must stay zero.",
+			&c.counters.mismatch),
 		counter("keytail_changes_total", "Changes of documents applied.", &c.seq),
 		counter("keytail_refresh_dropped_total", "Refreshes dropped because their queue was full.",
 			&c.counters.refreshDropped),

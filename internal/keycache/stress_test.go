@@ -79,7 +79,7 @@ func TestNeverAStaleSet(t *testing.T) {
 	const keys, wantHits, readers = 4, 20_000, 4
 	deadline := time.Now().Add(30 * time.Second)
 	db := &fakeDatabase{acked: map[string][]time.Time{}}
-	cache, err := New(Config{SizeMiB: 2, Slots: 1 << 6})
+	cache, err := New(Config{SizeMiB: 3, Slots: 1 << 6})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -121,7 +121,7 @@ func (c *fakeClock) advance(d time.Duration) {
 func newRig(t *testing.T, change ...func(*Config)) *rig {
 	t.Helper()
 	clock := &fakeClock{now: time.Now()}
-	cache, err := keycache.New(keycache.Config{SizeMiB: 2, Slots: 1 << 10, Now: clock.Now})
+	cache, err := keycache.New(keycache.Config{SizeMiB: 3, Slots: 1 << 10, Now: clock.Now})
 	if err != nil {
 		t.Fatal(err)
 	}

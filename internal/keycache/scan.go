@@ -1,0 +1,213 @@
+package keycache
+
+import (
+	"bytes"
+	"errors"
+
+	"github.com/keytail/keytail/internal/apikey"
+)
+
+// Why a scan did not make the cache complete.
+var (
+	// ErrScanLost: the stream lost its history meanwhile. Scan again once it is
+	// open.
+	ErrScanLost = errors.New("the change stream lost its history during the scan")
+	// ErrScanEvicted: entries were pushed out meanwhile. Scan aside, with a fresh
+	// generation; if that fails too, the collection does not fit.
+	ErrScanEvicted = errors.New("entries were pushed out of the cache during the scan")
+	// ErrScanVoid: an event showed a hash that cannot be read. Scan again.
+	ErrScanVoid = errors.New("a document with an unreadable hash appeared during the scan")
+)
+
+// ScanKind says where a scan puts what it sees.
+type ScanKind uint8
+
+const (
+	// ScanAnew starts with an empty generation in use at once: for the first
+	// scan of an epoch, when nothing that is held is believed anyway.
+	ScanAnew ScanKind = iota
+	// ScanInPlace goes over the generation in use: it audits what is held, puts
+	// in what is missing, and moves the completeness forward.
+	ScanInPlace
+	// ScanAside fills a fresh generation, which takes the place of the one in use
+	// when the scan ends: for one whose dead bytes push out live entries.
+	ScanAside
+)
+
+// Scan is one long fill of all documents. It belongs to one goroutine.
+type Scan struct {
+	cache      *Cache
+	kind       ScanKind
+	ticket     Ticket
+	into       *generation
+	evictions  uint64
+	unreadable uint64
+	seen       map[uint64]struct{}
+	suspects   []apikey.Hash
+}
+
+// BeginScan takes the ticket of a scan. The read must start after it, not be
+// older than the ticket's floor, and see every document once (sorted by _id).
+// One scan at a time. ErrScanLost when the stream has no history.
+func (c *Cache) BeginScan(kind ScanKind) (*Scan, error) {
+	s := &Scan{cache: c, kind: kind, into: c.current.Load()}
+	if kind == ScanInPlace {
+		s.seen = map[uint64]struct{}{}
+	} else {
+		fresh, err := newGeneration(c.generationMiB)
+		if err != nil {
+			return nil, err
+		}
+		s.into = fresh
+		if kind == ScanAnew {
+			c.current.Store(fresh)
+		} else {
+			c.aside.Store(fresh)
+		}
+	}
+	// Before the ticket: what is pushed out, or cannot be read, from here on
+	// shows in Finish.
+	s.evictions, s.unreadable = s.into.evictions.Load(), c.unreadable.Load()
+	s.ticket = c.Begin()
+	if !s.ticket.Trusted() {
+		s.Abandon()
+		return nil, ErrScanLost
+	}
+	return s, nil
+}
+
+// Ticket has the floor of the scan's read.
+func (s *Scan) Ticket() Ticket { return s.ticket }
+
+// See takes in one document. In place, one that is held and believed is compared
+// and left alone: it may be newer than the scan.
+func (s *Scan) See(h apikey.Hash, f Finding) {
+	c := s.cache
+	if s.kind == ScanInPlace {
+		s.seen[head(&h)] = struct{}{}
+	}
+	value, _ := c.encode(s.ticket, h, f)
+	if held := s.into.get(&h); held != nil {
+		if e, record, ok := c.believed(held, &h); ok && e.kind == found {
+			if !sameDocument(&e, record, value) {
+				s.suspects = append(s.suspects, h)
+			}
+			return
+		}
+	}
+	s.into.set(&h, value)
+}
+
+// head is what the byte store finds a hash by.
+func head(h *apikey.Hash) uint64 { return identity{}.Sum64(storeKey(h)) }
+
+// sameDocument compares a held entry with the encoding of what was read.
+func sameDocument(e *entry, record, value []byte) bool {
+	other, otherRecord, ok := decodeEntry(value)
+	return ok && e.idSlot == other.idSlot && e.kind == other.kind && bytes.Equal(record, otherRecord)
+}
+
+// Doomed reports whether Finish can only fail, so that there is no use in going
+// on.
+func (s *Scan) Doomed() bool { return s.failure() != nil }
+
+func (s *Scan) failure() error {
+	switch c := s.cache; {
+	case c.epoch.Load() != s.ticket.epoch:
+		return ErrScanLost
+	case c.unreadable.Load() != s.unreadable:
+		return ErrScanVoid
+	case s.into.evictions.Load() != s.evictions:
+		return ErrScanEvicted
+	default:
+		return nil
+	}
+}
+
+// Finish publishes the completeness, or says why there is none. In place it also
+// adds to the suspects what is believed and was not seen.
+func (s *Scan) Finish() error {
+	defer s.Abandon()
+	c := s.cache
+	if s.kind == ScanInPlace {
+		s.suspectUnseen()
+	}
+	if err := s.failure(); err != nil {
+		return err
+	}
+	if s.kind == ScanAside {
+		c.current.Store(s.into)
+	}
+	c.moved.Store(c.byHash.movedPast(s.ticket.seq))
+	// A loss or an eviction from here on is seen by whoever uses the
+	// completeness: it carries the epoch and the counter.
+	s.into.complete.Store(&completeness{ticket: s.ticket, evictions: s.evictions})
+	if c.unreadable.Load() != s.unreadable {
+		// The event came after the check and before the store, and found nothing
+		// to clear. One that comes later clears it itself.
+		s.into.complete.Store(nil)
+		return ErrScanVoid
+	}
+	return nil
+}
+
+// Abandon ends a scan that will not finish. Harmless after Finish.
+func (s *Scan) Abandon() {
+	if s.kind == ScanAside {
+		s.cache.aside.CompareAndSwap(s.into, nil)
+	}
+}
+
+// Suspects are the hashes whose entries differed from what was read, or were not
+// seen: either may have changed meanwhile, so each is to be read once more and
+// given to Audit.
+func (s *Scan) Suspects() []apikey.Hash { return s.suspects }
+
+// suspectUnseen goes over what is held: an entry that is believed although the
+// scan did not see its document is one whose deletion may have been missed. It
+// holds no lock for longer than one entry takes.
+func (s *Scan) suspectUnseen() {
+	for iterator := s.into.cache.Iterator(); iterator.SetNext(); {
+		info, err := iterator.Value()
+		if err != nil {
+			continue
+		}
+		e, _, ok := decodeEntry(info.Value())
+		if !ok || e.kind != found || e.seq > s.ticket.seq {
+			continue
+		}
+		if _, ok := s.seen[head(&e.hash)]; !ok && s.cache.holds(&e, &e.hash) {
+			s.suspects = append(s.suspects, e.hash)
+		}
+	}
+}
+
+// Audit compares the entry that would be served with a read of its own, made
+// with this ticket, after the stream has passed the time of that read. A
+// difference is one that no change explains: it is counted, the entry is
+// replaced, and true is reported.
+func (c *Cache) Audit(t Ticket, h apikey.Hash, f Finding) bool {
+	g := c.current.Load()
+	e, record, ok := c.believed(g.get(&h), &h)
+	if !ok || e.kind != found {
+		return false
+	}
+	read := c.entryOf(t, h, f)
+	if !c.holds(&read, &h) {
+		// It changed while it was read: nothing can be said.
+		return false
+	}
+	value, _ := c.encode(t, h, f)
+	if f.Found && sameDocument(&e, record, value) {
+		return false
+	}
+	c.counters.mismatch.Add(1)
+	if !f.Found {
+		// Nothing may be believed about it in the generation any more. An entry of
+		// epoch 0 never is.
+		gone := entry{hash: h, kind: marker}
+		value, _ = gone.encode(nil)
+	}
+	c.put(&h, value)
+	return true
+}

@@ -1,0 +1,267 @@
+package keycache
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/keytail/keytail/internal/apikey"
+	"github.com/keytail/keytail/internal/clustertime"
+)
+
+func forScans(c *Config) { c.Complete = true }
+
+func (r *rig) begin(t *testing.T, kind ScanKind) *Scan {
+	t.Helper()
+	s, err := r.BeginScan(kind)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// complete scans a collection of the documents given.
+func (r *rig) complete(t *testing.T, kind ScanKind, documents map[apikey.Hash]Finding) *Scan {
+	t.Helper()
+	s := r.begin(t, kind)
+	for h, f := range documents {
+		s.See(h, f)
+	}
+	if err := s.Finish(); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func (r *rig) mustBeAbsent(t *testing.T, h apikey.Hash) {
+	t.Helper()
+	if a, ok := r.Get(h); !ok || a.Found {
+		t.Fatalf("want an absence, got %+v, %v", a, ok)
+	}
+}
+
+func TestACompleteCacheKnowsWhatIsAbsent(t *testing.T) {
+	r := live(t, forScans)
+	r.mustMiss(t, hash2)
+	r.complete(t, ScanAnew, map[apikey.Hash]Finding{hash1: finding("d1", "u1")})
+	r.mustHit(t, hash1, "u1")
+	r.mustBeAbsent(t, hash2)
+	if !r.Stats().Complete {
+		t.Fatal("not said to be complete")
+	}
+	r.now = r.now.Add(DefaultMaxStale + 1)
+	r.mustMiss(t, hash2)
+}
+
+func TestAnAbsenceEndsWhenItsHashAppears(t *testing.T) {
+	r := live(t, forScans)
+	r.complete(t, ScanAnew, nil)
+	r.Apply(&Change{ID: "d1", Time: 170, Hash: hash1, HasHash: true})
+	r.mustMiss(t, hash1)
+	r.mustBeAbsent(t, hash2)
+}
+
+func TestAHashThatAppearsDuringAScanIsNotAbsentAfterIt(t *testing.T) {
+	r := live(t, forScans)
+	s := r.begin(t, ScanAnew)
+	r.Apply(&Change{ID: "d1", Time: 170, Hash: hash1, HasHash: true})
+	if err := s.Finish(); err != nil {
+		t.Fatal(err)
+	}
+	r.mustMiss(t, hash1)
+}
+
+func TestWhatChangedDuringAScanIsNotBelievedFromIt(t *testing.T) {
+	r := live(t, forScans)
+	s := r.begin(t, ScanAnew)
+	r.Apply(&Change{ID: "d1", Time: 170})
+	s.See(hash1, finding("d1", "old"))
+	if err := s.Finish(); err != nil {
+		t.Fatal(err)
+	}
+	r.mustMiss(t, hash1)
+}
+
+func TestALossEndsTheCompleteness(t *testing.T) {
+	r := live(t, forScans)
+	r.complete(t, ScanAnew, map[apikey.Hash]Finding{hash1: finding("d1", "u1")})
+	s := r.begin(t, ScanInPlace)
+	r.Lose()
+	r.mustMiss(t, hash1)
+	r.mustMiss(t, hash2)
+	if _, err := r.BeginScan(ScanAnew); !errors.Is(err, ErrScanLost) {
+		t.Fatalf("a scan begins during a loss: %v", err)
+	}
+	r.Open(200)
+	r.mustMiss(t, hash2)
+	if err := s.Finish(); !errors.Is(err, ErrScanLost) {
+		t.Fatalf("a scan of an epoch that is over ends with %v", err)
+	}
+	r.complete(t, ScanAnew, nil)
+	r.mustBeAbsent(t, hash1)
+}
+
+func TestAnEvictionEndsTheCompleteness(t *testing.T) {
+	r := live(t, forScans)
+	s := r.begin(t, ScanAnew)
+	r.overfill(t)
+	if !s.Doomed() {
+		t.Fatal("the scan is not doomed")
+	}
+	if err := s.Finish(); !errors.Is(err, ErrScanEvicted) {
+		t.Fatalf("got %v", err)
+	}
+	r.mustMiss(t, hash2)
+
+	r.complete(t, ScanAnew, nil)
+	r.mustBeAbsent(t, hash2)
+	r.overfill(t)
+	r.mustMiss(t, hash2)
+}
+
+// overfill puts in more than a generation holds.
+func (r *rig) overfill(t *testing.T) {
+	t.Helper()
+	before := r.current.Load().evictions.Load()
+	for i := range 20_000 {
+		user := fmt.Sprintf("fill-%d", i)
+		r.fill(apikey.HashOf(user), finding(user, user))
+	}
+	if r.current.Load().evictions.Load() == before {
+		t.Fatal("nothing was pushed out")
+	}
+}
+
+func TestOverwritesOfOneKeyArePushedOutByAScanAside(t *testing.T) {
+	r := live(t, forScans)
+	documents := map[apikey.Hash]Finding{hash1: finding("d1", "u1"), hash2: finding("d2", "u2")}
+	r.complete(t, ScanAnew, documents)
+	for range 100_000 {
+		r.fill(hash1, documents[hash1])
+	}
+	if r.Stats().Complete {
+		t.Fatal("100,000 overwrites left the cache complete: the test shows nothing")
+	}
+	s := r.begin(t, ScanAside)
+	for h, f := range documents {
+		s.See(h, f)
+	}
+	// What happens meanwhile is in both generations.
+	other := apikey.HashOf("other")
+	r.Apply(&Change{ID: "d3", Time: 170, Hash: other, HasHash: true, Record: finding("d3", "u3").Record})
+	r.mustHit(t, other, "u3")
+	if err := s.Finish(); err != nil {
+		t.Fatal(err)
+	}
+	r.mustHit(t, hash2, "u2")
+	r.mustHit(t, other, "u3")
+	r.mustBeAbsent(t, apikey.HashOf("nobody"))
+	if r.aside.Load() != nil {
+		t.Fatal("the generation aside is still written to")
+	}
+}
+
+func TestAnUnreadableHashEndsTheCompleteness(t *testing.T) {
+	r := live(t, forScans)
+	r.complete(t, ScanAnew, nil)
+	s := r.begin(t, ScanInPlace)
+	r.Apply(&Change{ID: "d1", Time: 170, Unreadable: true})
+	r.mustMiss(t, hash2)
+	if err := s.Finish(); !errors.Is(err, ErrScanVoid) {
+		t.Fatalf("got %v", err)
+	}
+	r.mustMiss(t, hash2)
+}
+
+func TestARecordOverTheLimitIsNeverAbsent(t *testing.T) {
+	r := live(t, forScans)
+	large := finding("d1", "u1")
+	large.Record.Name = strings.Repeat("x", 1<<20)
+	r.complete(t, ScanAnew, map[apikey.Hash]Finding{hash1: large})
+	r.mustMiss(t, hash1)
+	r.mustBeAbsent(t, hash2)
+	if got := r.Stats().CapacityBytes; got > 3<<20 {
+		t.Fatalf("%d bytes for a record that is not kept", got)
+	}
+}
+
+func TestEntriesOfACompleteCacheHaveNoDeadline(t *testing.T) {
+	r := live(t, forScans, func(c *Config) { c.MaxAge = time.Minute })
+	r.complete(t, ScanAnew, map[apikey.Hash]Finding{hash1: finding("d1", "u1")})
+	r.now = r.now.Add(time.Hour)
+	r.Fresh(Freshness{AsOf: r.now})
+	r.mustHit(t, hash1, "u1")
+	r.Apply(&Change{ID: "d9", Time: 170, Unreadable: true})
+	r.mustMiss(t, hash1)
+}
+
+func TestTheAuditSeesACorruptedEntry(t *testing.T) {
+	r := live(t, forScans)
+	documents := map[apikey.Hash]Finding{hash1: finding("d1", "u1"), hash2: finding("d2", "u2")}
+	r.complete(t, ScanAnew, documents)
+	// Somebody else's record under hash1, with stamps that are believed.
+	bad, _ := r.encode(r.Begin(), hash1, finding("d1", "intruder"))
+	r.current.Load().set(&hash1, bad)
+	r.mustHit(t, hash1, "intruder")
+
+	s := r.complete(t, ScanInPlace, documents)
+	if got := s.Suspects(); len(got) != 1 || got[0] != hash1 {
+		t.Fatalf("suspects: %v", got)
+	}
+	if !r.Audit(r.Begin(), hash1, documents[hash1]) || r.counters.mismatch.Load() != 1 {
+		t.Fatal("the mismatch is not counted")
+	}
+	r.mustHit(t, hash1, "u1")
+	if r.Audit(r.Begin(), hash1, documents[hash1]) {
+		t.Fatal("it is counted twice")
+	}
+}
+
+func TestTheAuditSeesADeleteThatWasMissed(t *testing.T) {
+	r := live(t, forScans)
+	r.complete(t, ScanAnew, map[apikey.Hash]Finding{hash1: finding("d1", "u1"), hash2: finding("d2", "u2")})
+	s := r.complete(t, ScanInPlace, map[apikey.Hash]Finding{hash2: finding("d2", "u2")})
+	if got := s.Suspects(); len(got) != 1 || got[0] != hash1 {
+		t.Fatalf("suspects: %v", got)
+	}
+	if !r.Audit(r.Begin(), hash1, Finding{}) {
+		t.Fatal("the mismatch is not counted")
+	}
+	if a, ok := r.Get(hash1); ok && a.Found {
+		t.Fatal("the deleted key is still believed")
+	}
+}
+
+func TestTheAuditDoesNotCountWhatHasChanged(t *testing.T) {
+	r := live(t, forScans)
+	r.complete(t, ScanAnew, map[apikey.Hash]Finding{hash1: finding("d1", "u1")})
+	s := r.begin(t, ScanInPlace)
+	// The scan has read what the stream has not delivered yet.
+	s.See(hash1, finding("d1", "newer"))
+	if err := s.Finish(); err != nil || len(s.Suspects()) != 1 {
+		t.Fatalf("got %v, suspects %v", err, s.Suspects())
+	}
+	ticket := r.Begin()
+	r.Apply(&Change{ID: "d1", Time: 170})
+	if r.Audit(ticket, hash1, finding("d1", "newer")) || r.counters.mismatch.Load() != 0 {
+		t.Fatal("a change is counted as a mismatch")
+	}
+}
+
+func TestTheShareOfMovedSlotsIsSaid(t *testing.T) {
+	r := live(t, forScans)
+	r.complete(t, ScanAnew, nil)
+	for i := range 410 { // a tenth of the rig's 4,096 slots
+		h := apikey.HashOf(fmt.Sprint(i))
+		r.Apply(&Change{ID: "d", Time: clustertime.Time(200 + i), Hash: h, HasHash: true})
+	}
+	if got := r.Stats().MovedShare; got < .08 || got > .1 {
+		t.Fatalf("got %v", got)
+	}
+	r.complete(t, ScanInPlace, nil)
+	if got := r.Stats().MovedShare; got != 0 {
+		t.Fatalf("got %v after a scan", got)
+	}
+}
