@@ -128,6 +128,17 @@ func (e *event) touchesOnly(roots []string) (bool, error) {
 	return len(paths) > 0, nil
 }
 
+// sets reports whether an update set the field of this root, or anything in it.
+func (e *event) sets(field string) (bool, error) {
+	elements, err := e.updated.Elements()
+	if err != nil {
+		return false, errors.New("an update whose updatedFields cannot be read")
+	}
+	return slices.ContainsFunc(elements, func(element bson.RawElement) bool {
+		return root(element.Key()) == field
+	}), nil
+}
+
 // root is the first name of a dotted path. A field whose own name has a dot in
 // it looks the same, so its root is not one of ours and the event counts.
 func root(path string) string {

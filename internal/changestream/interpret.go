@@ -81,6 +81,7 @@ func whole(schema *keystore.Schema, e *event) (meaning, error) {
 	}
 	document := schema.Decode(e.document)
 	change.Hash, change.HasHash = document.Hash, document.HasHash
+	change.Unreadable = !document.HasHash
 	if document.HasHash {
 		change.Record = &document.Record
 	}
@@ -98,10 +99,13 @@ func update(schema *keystore.Schema, e *event) (meaning, error) {
 		return meaning{}, err
 	}
 	change.Refresh = true
-	if e.updated != nil {
-		if value := e.updated.Lookup(schema.Hash); value.Type != bson.Type(0) {
-			change.Hash, change.HasHash = schema.HashValue(value)
-		}
+	if e.updated == nil {
+		return meaning{change: change}, nil
 	}
-	return meaning{change: change}, nil
+	if value := e.updated.Lookup(schema.Hash); value.Type != bson.Type(0) {
+		change.Hash, change.HasHash = schema.HashValue(value)
+	}
+	touched, err := e.sets(schema.Hash)
+	change.Unreadable = touched && !change.HasHash
+	return meaning{change: change}, err
 }

@@ -84,14 +84,16 @@ func TestChangesOfADocument(t *testing.T) {
 		hash    bool
 		record  bool
 		refresh bool
+		broken  bool
 	}{
 		{name: "insert", event: raw(t, "insert", bson.E{Key: "fullDocument", Value: keyDocument(hash)}), hash: true, record: true},
 		{name: "replace", event: raw(t, "replace", bson.E{Key: "fullDocument", Value: keyDocument(hash)}), hash: true, record: true},
-		{name: "insert of no key", event: raw(t, "insert", bson.E{Key: "fullDocument", Value: bson.D{{Key: "_id", Value: "d1"}}})},
+		{name: "insert of no key", event: raw(t, "insert", bson.E{Key: "fullDocument", Value: bson.D{{Key: "_id", Value: "d1"}}}), broken: true},
 		{name: "delete", event: raw(t, "delete")},
 		{name: "update", event: raw(t, "update", described(bson.D{{Key: "is_active", Value: false}}, none, nil)), refresh: true},
 		{name: "update that sets the hash", event: raw(t, "update", described(bson.D{{Key: "key_hash", Value: hash.Hex()}}, none, nil)), refresh: true, hash: true},
-		{name: "update that breaks the hash", event: raw(t, "update", described(bson.D{{Key: "key_hash", Value: 7}}, none, nil)), refresh: true},
+		{name: "update that breaks the hash", event: raw(t, "update", described(bson.D{{Key: "key_hash", Value: 7}}, none, nil)), refresh: true, broken: true},
+		{name: "update inside the hash", event: raw(t, "update", described(bson.D{{Key: "key_hash.x", Value: 7}}, none, nil)), refresh: true, broken: true},
 		{name: "update that unsets", event: raw(t, "update", described(bson.D{}, bson.A{"expires_at"}, nil)), refresh: true},
 		{name: "update of nothing", event: raw(t, "update", described(bson.D{}, none, nil)), refresh: true},
 		{name: "update inside an array", event: raw(t, "update", described(bson.D{{Key: "scopes.1", Value: "a"}}, none, nil)), refresh: true},
@@ -122,6 +124,9 @@ func TestChangesOfADocument(t *testing.T) {
 			}
 			if m.change.HasHash != c.hash || (c.hash && m.change.Hash != hash) {
 				t.Errorf("hash: got %v", m.change.HasHash)
+			}
+			if m.change.Unreadable != c.broken {
+				t.Errorf("unreadable: got %v", m.change.Unreadable)
 			}
 			if (m.change.Record != nil) != c.record || m.change.Refresh != c.refresh {
 				t.Errorf("got record %v, refresh %v", m.change.Record, m.change.Refresh)
