@@ -19,6 +19,11 @@ import (
 // lost its majority would hold it for ever.
 var ErrNoDeadline = errors.New("a read of a key needs a deadline")
 
+// ErrAhead: until its deadline, the server refused to read after a cluster time
+// because its own clock had not got there. Either it is idle, or nobody has ever
+// been given that time.
+var ErrAhead = errors.New("the cluster time is ahead of the server's")
+
 // FindByHash reads the document with this hash, from a majority-committed
 // snapshot of the primary that is no older than after (zero: of any age). That
 // is the fill rule of DESIGN.md section 3. False: there is none.
@@ -31,11 +36,8 @@ var ErrNoDeadline = errors.New("a read of a key needs a deadline")
 // it the only one. It may have no readable hash of its own when the field is an
 // array that holds this one, which MongoDB finds too; it has a defect then.
 func (s *Store) FindByHash(ctx context.Context, hash apikey.Hash, after clustertime.Time) (Document, bool, error) {
-	doc, found, err := s.find(ctx, bson.D{{Key: s.schema.Hash, Value: hash.Hex()}}, after)
-	if err == nil && found && doc.HasHash && doc.Hash != hash {
-		return Document{}, false, fmt.Errorf("looking for a hash in %s found the document of another one: the collection must not have a collation", s.namespace())
-	}
-	return doc, found, err
+	doc, found, err := s.find(ctx, s.byHash(hash), s.fillRule(after))
+	return s.ofHash(hash, doc, found, err)
 }
 
 // FindByID reads the document with this _id, by the rule of FindByHash.
@@ -44,14 +46,43 @@ func (s *Store) FindByID(ctx context.Context, id apikey.DocID, after clustertime
 	if err != nil {
 		return Document{}, false, err
 	}
-	return s.find(ctx, bson.D{{Key: idField, Value: value}}, after)
+	return s.find(ctx, bson.D{{Key: idField, Value: value}}, s.fillRule(after))
 }
 
-func (s *Store) find(ctx context.Context, filter bson.D, after clustertime.Time) (Document, bool, error) {
+// FindLinearizable reads the document with this hash with read concern
+// linearizable: what it finds contains every write that a majority had
+// acknowledged before the call, whatever the node that answers believes of
+// itself. Without a majority it blocks, which is the truth, until its deadline.
+// Otherwise it is like FindByHash.
+//
+// The promise holds only for a filter that names one document, hence the unique
+// index, and only outside a causally consistent session: a server refuses
+// linearizable with afterClusterTime.
+func (s *Store) FindLinearizable(ctx context.Context, hash apikey.Hash) (Document, bool, error) {
+	doc, found, err := s.find(ctx, s.byHash(hash), s.readLinearizable)
+	return s.ofHash(hash, doc, found, err)
+}
+
+func (s *Store) byHash(hash apikey.Hash) bson.D {
+	return bson.D{{Key: s.schema.Hash, Value: hash.Hex()}}
+}
+
+// ofHash keeps another key's document from being taken for this one's.
+func (s *Store) ofHash(hash apikey.Hash, doc Document, found bool, err error) (Document, bool, error) {
+	if err == nil && found && doc.HasHash && doc.Hash != hash {
+		return Document{}, false, refuse(ErrCollation, "looking for a hash in %s found the document of another one: the collection must not have a collation", s.namespace())
+	}
+	return doc, found, err
+}
+
+// readRule does one find, by its own rule.
+type readRule func(ctx context.Context, filter bson.D) (bson.Raw, error)
+
+func (s *Store) find(ctx context.Context, filter bson.D, read readRule) (Document, bool, error) {
 	if _, ok := ctx.Deadline(); !ok {
 		return Document{}, false, ErrNoDeadline
 	}
-	raw, err := s.read(ctx, filter, after)
+	raw, err := read(ctx, filter)
 	if errors.Is(err, mongo.ErrNoDocuments) {
 		return Document{}, false, nil
 	}
@@ -63,10 +94,27 @@ func (s *Store) find(ctx context.Context, filter bson.D, after clustertime.Time)
 	return doc, true, nil
 }
 
-// read does one find in a causally consistent session of its own, whose time
-// has been set to after: then the driver adds afterClusterTime to the read
+// fillRule reads with read concern majority that is not older than after.
+func (s *Store) fillRule(after clustertime.Time) readRule {
+	return func(ctx context.Context, filter bson.D) (bson.Raw, error) { return s.readMajority(ctx, filter, after) }
+}
+
+// readLinearizable does one find in a plain session of its own: one that ctx
+// may carry (of a program that embeds keytail) could be a causally consistent
+// one, or a transaction.
+func (s *Store) readLinearizable(ctx context.Context, filter bson.D) (bson.Raw, error) {
+	session, err := s.client.StartSession(options.Session().SetCausalConsistency(false))
+	if err != nil {
+		return nil, err
+	}
+	defer session.EndSession(ctx)
+	return s.linearizable.FindOne(mongo.NewSessionContext(ctx, session), filter).Raw()
+}
+
+// readMajority does one find in a causally consistent session of its own, whose
+// time has been set to after: then the driver adds afterClusterTime to the read
 // concern of the collection. (It sends none in an implicit session.)
-func (s *Store) read(ctx context.Context, filter bson.D, after clustertime.Time) (bson.Raw, error) {
+func (s *Store) readMajority(ctx context.Context, filter bson.D, after clustertime.Time) (bson.Raw, error) {
 	session, err := s.client.StartSession(options.Session().SetCausalConsistency(true))
 	if err != nil {
 		return nil, err
@@ -97,7 +145,7 @@ const (
 
 // untilKnown repeats a read that is refused with InvalidOptions, until ctx ends.
 // A floor is one tick ahead of an idle server, so that refusal is not a mistake.
-// It returns the refusal along with the deadline's error then.
+// It returns ErrAhead and the refusal along with the deadline's error then.
 func untilKnown(ctx context.Context, read func() (bson.Raw, error)) (bson.Raw, error) {
 	pauses := backoff.NewExponentialBackOff()
 	pauses.InitialInterval, pauses.MaxInterval = firstPause, longestPause
@@ -114,7 +162,7 @@ func untilKnown(ctx context.Context, read func() (bson.Raw, error)) (bson.Raw, e
 		return nil, err
 	}, backoff.WithBackOff(pauses), backoff.WithMaxElapsedTime(0))
 	if err != nil && refusal != nil && !errors.Is(err, refusal) && ctx.Err() != nil {
-		return nil, fmt.Errorf("%w; until then the server had said: %w", err, refusal)
+		return nil, fmt.Errorf("%w: %w; until then the server had said: %w", ErrAhead, err, refusal)
 	}
 	return raw, err
 }

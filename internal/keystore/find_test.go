@@ -26,6 +26,10 @@ func TestReadWithoutADeadlineIsRefused(t *testing.T) {
 	if !errors.Is(err, ErrNoDeadline) {
 		t.Errorf("by id: got %v", err)
 	}
+	_, _, err = s.FindLinearizable(t.Context(), testHash)
+	if !errors.Is(err, ErrNoDeadline) {
+		t.Errorf("linearizable: got %v", err)
+	}
 }
 
 func TestReadThatIsAheadIsTriedUntilTheServerHasCaughtUp(t *testing.T) {
@@ -58,7 +62,7 @@ func TestReadThatStaysAheadEndsWithTheDeadlineAndSaysWhy(t *testing.T) {
 		defer cancel()
 		begin := time.Now()
 		_, err := untilKnown(ctx, func() (bson.Raw, error) { return nil, errAhead })
-		if !errors.Is(err, context.DeadlineExceeded) || !hasCode(err, codeInvalidOptions) {
+		if !errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, ErrAhead) || !hasCode(err, codeInvalidOptions) {
 			t.Errorf("got %v", err)
 		}
 		if waited := time.Since(begin); waited != time.Second {

@@ -34,7 +34,10 @@ type Store struct {
 	client   *mongo.Client
 	database *mongo.Database
 	// keys is the collection as the fill rule reads it.
-	keys   *mongo.Collection
+	keys *mongo.Collection
+	// linearizable is the collection as it is read when memory is too old.
+	linearizable *mongo.Collection
+
 	schema Schema
 	logger *zap.Logger
 	defects
@@ -61,6 +64,7 @@ func New(cfg Config) (*Store, error) {
 	s.keys = s.database.Collection(cfg.Schema.Collection, options.Collection().
 		SetReadConcern(readconcern.Majority()).
 		SetReadPreference(readpref.Primary()))
+	s.linearizable = s.keys.Clone(options.Collection().SetReadConcern(readconcern.Linearizable()))
 	return s, s.defects.register(cfg.Registerer)
 }
 

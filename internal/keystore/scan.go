@@ -1,0 +1,96 @@
+package keystore
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+
+	"github.com/keytail/keytail/internal/clustertime"
+)
+
+// batchTimeout bounds one batch of a scan: a server that does not answer for so
+// long has been lost, and the scan starts over.
+const batchTimeout = 30 * time.Second
+
+// Count is the number of documents by the collection's metadata: quick, and
+// wrong after a crash or on a sharded cluster. For sizing only.
+func (s *Store) Count(ctx context.Context) (int64, error) {
+	n, err := s.keys.EstimatedDocumentCount(ctx)
+	if err != nil {
+		return 0, s.explain("counting the keys", err)
+	}
+	return n, nil
+}
+
+// Scan reads every document once by the rule of FindByHash, and calls see for
+// each, until see returns an error, which Scan returns.
+//
+// One cursor sorted by _id is the whole of it. Ranges of _id would not do:
+// comparison is within one BSON type, so they skip ids of other types. A cursor
+// is not a snapshot, but it sees every document that is there, and under the
+// same _id, from its beginning to its end.
+func (s *Store) Scan(ctx context.Context, after clustertime.Time, see func(Document) error) error {
+	session, err := s.client.StartSession(options.Session().SetCausalConsistency(true))
+	if err != nil {
+		return s.explain("scanning the keys", err)
+	}
+	defer session.EndSession(context.WithoutCancel(ctx))
+	if after != 0 {
+		t := bson.Timestamp{T: after.Seconds(), I: after.Increment()}
+		if err := session.AdvanceOperationTime(&t); err != nil {
+			return s.explain("scanning the keys", err)
+		}
+	}
+	cursor, err := s.openScan(mongo.NewSessionContext(ctx, session))
+	if err != nil {
+		return s.explain("scanning the keys", err)
+	}
+	defer func() { _ = cursor.Close(context.WithoutCancel(ctx)) }()
+	for {
+		more, err := nextOf(ctx, cursor)
+		if err != nil {
+			return s.explain("scanning the keys", err)
+		}
+		if !more {
+			return nil
+		}
+		document := s.schema.Decode(cursor.Current)
+		s.Report(document)
+		if err := see(document); err != nil {
+			return err
+		}
+	}
+}
+
+func (s *Store) openScan(ctx context.Context) (*mongo.Cursor, error) {
+	opening, cancel := context.WithTimeout(ctx, batchTimeout)
+	defer cancel()
+	var cursor *mongo.Cursor
+	_, err := untilKnown(opening, func() (_ bson.Raw, err error) {
+		// The cursor's own context has no deadline: the driver would make a
+		// maxTimeMS of it, which the server holds against all of the cursor.
+		cursor, err = s.keys.Find(ctx, bson.D{}, options.Find().SetSort(bson.D{{Key: idField, Value: 1}}))
+		return nil, err
+	})
+	return cursor, err
+}
+
+// nextOf moves the cursor on. Only a request to the server needs a deadline.
+func nextOf(ctx context.Context, cursor *mongo.Cursor) (bool, error) {
+	if cursor.RemainingBatchLength() == 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, batchTimeout)
+		defer cancel()
+	}
+	if cursor.Next(ctx) {
+		return true, nil
+	}
+	if err := cursor.Err(); err != nil {
+		return false, fmt.Errorf("the cursor died: %w", err)
+	}
+	return false, nil
+}
