@@ -1,10 +1,15 @@
 package cli
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/keytail/keytail/internal/config"
+	"github.com/keytail/keytail/internal/keycache"
 )
 
 func TestExitCodes(t *testing.T) {
@@ -89,6 +94,24 @@ func TestMistakesOfTheFileAreReportedWithTheRest(t *testing.T) {
 	for _, text := range []string{path + `, line 2: unknown key "bogus"`, "--addr must be host:port"} {
 		if !strings.Contains(stderr, "keytail: "+text) {
 			t.Errorf("stderr lacks %q:\n%s", text, stderr)
+		}
+	}
+}
+
+// TestCacheSizesAreRefusedBeforeTheStart: what the cache would refuse is wrong
+// usage, and nothing else is.
+func TestCacheSizesAreRefusedBeforeTheStart(t *testing.T) {
+	for size := range 6 {
+		c := serveCommand{Config: config.Config{
+			MongoDBURI: "mongodb://127.0.0.1:1", Database: "keys", Collection: "api_keys", Addr: "127.0.0.1:0", OpsAddr: "127.0.0.1:0",
+			MaxStale: time.Second, CacheSize: size, KeyPrefix: "kt", LogLevel: "info", LogFormat: "json",
+		}}
+		_, refused := keycache.New(keycache.Config{SizeMiB: size, MaxStale: time.Second})
+		if size == 0 {
+			refused = errors.New("0 is the default of keycache, not of the flag")
+		}
+		if err := c.check(process{}); (err == nil) != (refused == nil) {
+			t.Errorf("--cache-size=%d: %v, the cache itself: %v", size, err, refused)
 		}
 	}
 }

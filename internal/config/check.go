@@ -19,6 +19,8 @@ const (
 	maxMaxStale = time.Hour
 	// maxDrainDelay: an orchestrator has killed the process long before.
 	maxDrainDelay = 5 * time.Minute
+	// minCacheMiB is what keycache takes; a test of package cli compares the two.
+	minCacheMiB = 3
 	// maxCacheMiB is 1 TiB: more is a mistake in the unit.
 	maxCacheMiB = 1 << 20
 	// maxNameBytes is MongoDB's limit for a database name.
@@ -38,7 +40,7 @@ func (c *Config) Check() error {
 		c.checkDev(),
 		between("max-stale", c.MaxStale, time.Nanosecond, maxMaxStale, "more than 0 and at most 1h"),
 		between("drain-delay", c.DrainDelay, 0, maxDrainDelay, "between 0 and 5m"),
-		between("cache-size", c.CacheSize, 1, maxCacheMiB, "between 1 and 1048576 MiB"),
+		between("cache-size", c.CacheSize, minCacheMiB, maxCacheMiB, "between 3 and 1048576 MiB"),
 		named("key-prefix", apikey.ValidPrefix(c.KeyPrefix)),
 		oneOf("log-level", c.LogLevel, "debug", "info", "warn", "error"),
 		oneOf("log-format", c.LogFormat, "json", "console"),

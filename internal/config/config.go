@@ -25,7 +25,7 @@ type Config struct {
 	Addr           string        `default:"127.0.0.1:8080" help:"Public listener: verify, forward-auth, livez."`
 	OpsAddr        string        `default:"127.0.0.1:9090" help:"Operations listener: livez, readyz, metrics."`
 	MaxStale       time.Duration `default:"15s" help:"No answer from the cache is older than this. More than 0, at most 1h."`
-	CacheSize      int           `default:"512" help:"Hard limit of the cache in MiB."`
+	CacheSize      int           `default:"512" help:"Hard limit of the cache in MiB, at least 3."`
 	KeyPrefix      string        `default:"kt" help:"Prefix of keytail's own keys. Only keys with it are held against their checksum."`
 	KeySources     []string      `default:"bearer,x-api-key" help:"Where forward-auth looks for the key: bearer, x-api-key, header:NAME, query:NAME, cookie:NAME."`
 	TrustedProxies []string      `placeholder:"CIDR" help:"Networks of proxies whose X-Forwarded-For is believed. Default: none, the client is the peer."`
