@@ -127,7 +127,7 @@ func TestExpiredDocumentsAreDeletedWithEvents(t *testing.T) {
 	if n := s.DeleteExpired(); n != 1 {
 		t.Errorf("deleted %d, want 1", n)
 	}
-	if ev := next(t, cs); kindOf(ev) != kindDelete || part(ev, "documentKey._id") != "old" {
+	if ev := next(t, cs); opOf(ev) != kindDelete || part(ev, "documentKey._id") != "old" {
 		t.Errorf("event %v", ev)
 	}
 	if at := field(next1(t, client), "localTime"); at != bson.NewDateTimeFromTime(now) {

@@ -8,7 +8,7 @@ import (
 
 // commandNamed is the table of all that this server can do.
 func commandNamed(name string) (*command, bool) {
-	for _, find := range []func(string) *command{handshakeCommand, dataCommand, catalogCommand, sessionCommand, diagnosticCommand} {
+	for _, find := range []func(string) *command{handshakeCommand, dataCommand, catalogCommand, sessionCommand} {
 		if cmd := find(name); cmd != nil {
 			return cmd, true
 		}
@@ -26,6 +26,8 @@ func handshakeCommand(name string) *command {
 		return &command{0, func(o *op) (bson.D, error) { return okReply(), o.a.finish() }}
 	case name == "buildInfo" || name == "buildinfo":
 		return &command{0, buildInfo}
+	case name == "connectionStatus":
+		return &command{0, connectionStatus}
 	case name == "configureFailPoint":
 		return &command{adminOnly | writes, configureFailPoint}
 	case name == "replSetStepDown":
@@ -40,8 +42,6 @@ func dataCommand(name string) *command {
 		return &command{reads | inTxn, find}
 	case "count":
 		return &command{reads, count}
-	case "distinct":
-		return &command{reads | inTxn, distinct}
 	case "aggregate":
 		return &command{reads | writes | inTxn, aggregate}
 	case "getMore":
@@ -88,8 +88,6 @@ func sessionCommand(name string) *command {
 	switch name {
 	case "endSessions", "refreshSessions":
 		return &command{0, endSessions}
-	case "startSession":
-		return &command{0, startSession}
 	case "commitTransaction":
 		return &command{adminOnly | writes | inTxn, commitTransaction}
 	case "abortTransaction":

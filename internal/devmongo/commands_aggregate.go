@@ -22,7 +22,6 @@ func aggregate(o *op) (bson.D, error) {
 			return nil, err
 		}
 		whole = false
-		o.acceptHint(ns)
 	}
 	if err := o.a.finish(); err != nil {
 		return nil, err

@@ -76,14 +76,13 @@ func find(o *op) (bson.D, error) {
 	q := query{filter: a.document("filter"), sort: a.document("sort"), skip: a.integer("skip", 0), limit: a.integer("limit", 0)}
 	projection, batch, single := a.document("projection"), a.integer("batchSize", defaultBatch), a.boolean("singleBatch")
 	a.accept("noCursorTimeout", "allowDiskUse", "allowPartialResults")
-	o.acceptHint(ns)
 	if err := a.finish(); err != nil {
 		return nil, err
 	}
 	if q.skip < 0 || q.limit < 0 || batch < 0 {
 		return nil, refuse(51024, "BSON field 'skip', 'limit' or 'batchSize' value must be >= 0")
 	}
-	project, err := compileProjection(projection, o.s.variables())
+	project, err := compileProjection(projection)
 	if err != nil {
 		return nil, err
 	}
@@ -98,36 +97,12 @@ func find(o *op) (bson.D, error) {
 	return o.openCursor(ns, docs, batch, single), nil
 }
 
-// acceptHint takes a hint that names an index which exists; what an index finds
-// is the same as what a scan finds.
-func (o *op) acceptHint(ns namespace) {
-	hint := o.a.value("hint")
-	if isMissing(hint) || o.a.err != nil {
-		return
-	}
-	if d, ok := hint.(bson.D); ok && len(d) == 0 {
-		return
-	}
-	if compare(hint, "_id_") == 0 || compare(hint, bson.D{{Key: "_id", Value: 1}}) == 0 {
-		return
-	}
-	if c := o.lookup(ns); c != nil {
-		for _, x := range c.indexes {
-			if compare(hint, x.name) == 0 || compare(hint, x.key) == 0 {
-				return
-			}
-		}
-	}
-	o.a.err = refuse(codeBadValue, "hint provided does not correspond to an existing index")
-}
-
 func count(o *op) (bson.D, error) {
 	ns, err := o.target()
 	if err != nil {
 		return nil, err
 	}
 	q := query{filter: o.a.document("query"), skip: o.a.integer("skip", 0), limit: o.a.integer("limit", 0)}
-	o.acceptHint(ns)
 	if err := o.a.finish(); err != nil {
 		return nil, err
 	}
@@ -137,29 +112,4 @@ func count(o *op) (bson.D, error) {
 	q.limit = max(q.limit, -q.limit)
 	rows, err := q.run(o.lookup(ns), o.s.variables())
 	return bson.D{{Key: "n", Value: int32(len(rows))}, {Key: "ok", Value: 1.0}}, err
-}
-
-func distinct(o *op) (bson.D, error) {
-	ns, err := o.target()
-	if err != nil {
-		return nil, err
-	}
-	key, q := o.a.str("key"), query{filter: o.a.document("query")}
-	if err := o.a.finish(); err != nil {
-		return nil, err
-	}
-	rows, err := q.run(o.lookup(ns), o.s.variables())
-	if err != nil {
-		return nil, err
-	}
-	path, out, seen := splitPath(key), bson.A{}, map[string]bool{}
-	for _, r := range rows {
-		values, _, present := indexValues(r.decoded(), path)
-		for _, v := range values {
-			if k := canonical(v); present && !isMissing(v) && !seen[k] {
-				seen[k], out = true, append(out, v)
-			}
-		}
-	}
-	return bson.D{{Key: "values", Value: out}, {Key: "ok", Value: 1.0}}, nil
 }

@@ -30,18 +30,7 @@ func hello(o *op) (bson.D, error) {
 	if primary {
 		d = append(d, bson.E{Key: "primary", Value: addr}, bson.E{Key: "electionId", Value: s.electionID})
 	}
-	d = append(d, bson.E{Key: "lastWrite", Value: s.lastWrite()})
 	return append(d, s.limits(o.c)...), nil
-}
-
-func (s *Server) lastWrite() bson.D {
-	optime := func(ts bson.Timestamp) bson.D { return bson.D{{Key: "ts", Value: ts}, {Key: "t", Value: s.term}} }
-	date := func(ts bson.Timestamp) bson.DateTime { return bson.DateTime(int64(ts.T) * 1000) }
-	applied, majority := timestamp(s.oplog.applied), timestamp(s.oplog.majority)
-	return bson.D{
-		{Key: "opTime", Value: optime(applied)}, {Key: "lastWriteDate", Value: date(applied)},
-		{Key: "majorityOpTime", Value: optime(majority)}, {Key: "majorityWriteDate", Value: date(majority)},
-	}
 }
 
 func (s *Server) limits(c *conn) bson.D {
@@ -62,24 +51,8 @@ func buildInfo(o *op) (bson.D, error) {
 	}, o.a.finish()
 }
 
-// diagnosticCommand holds what shells and drivers ask for when they connect,
-// answered as far as there is an answer.
-func diagnosticCommand(name string) *command {
-	switch name {
-	case "connectionStatus":
-		return &command{0, func(o *op) (bson.D, error) {
-			o.a.accept("showPrivileges")
-			info := bson.D{{Key: "authenticatedUsers", Value: bson.A{}}, {Key: "authenticatedUserRoles", Value: bson.A{}}}
-			return bson.D{{Key: "authInfo", Value: info}, {Key: "ok", Value: 1.0}}, o.a.finish()
-		}}
-	case "getCmdLineOpts":
-		return &command{adminOnly, func(o *op) (bson.D, error) {
-			return bson.D{{Key: "argv", Value: bson.A{"devmongo"}}, {Key: "parsed", Value: bson.D{}}, {Key: "ok", Value: 1.0}}, o.a.finish()
-		}}
-	case "getLog":
-		return &command{adminOnly, func(o *op) (bson.D, error) {
-			return bson.D{{Key: "totalLinesWritten", Value: int32(0)}, {Key: "log", Value: bson.A{}}, {Key: "ok", Value: 1.0}}, o.a.finish()
-		}}
-	}
-	return nil
+func connectionStatus(o *op) (bson.D, error) {
+	o.a.accept("showPrivileges")
+	info := bson.D{{Key: "authenticatedUsers", Value: bson.A{}}, {Key: "authenticatedUserRoles", Value: bson.A{}}}
+	return bson.D{{Key: "authInfo", Value: info}, {Key: "ok", Value: 1.0}}, o.a.finish()
 }

@@ -30,7 +30,7 @@ func update(o *op) (bson.D, error) {
 	}
 	specs := make([]updateSpec, len(list))
 	for i, d := range list {
-		if specs[i], err = o.readUpdate(ns, d); err != nil {
+		if specs[i], err = readUpdate(d); err != nil {
 			return nil, err
 		}
 	}
@@ -54,21 +54,13 @@ func update(o *op) (bson.D, error) {
 	return append(d, rest...), nil
 }
 
-func (o *op) readUpdate(ns namespace, d bson.D) (updateSpec, error) {
+func readUpdate(d bson.D) (updateSpec, error) {
 	a := newArgs("update.updates", d)
 	u := updateSpec{query: query{filter: a.required("q"), limit: 1}, change: a.value("u"), upsert: a.boolean("upsert")}
 	if a.boolean("multi") {
 		u.limit = 0
 	}
-	return u, o.statementHint(a, ns)
-}
-
-// statementHint takes a statement's hint and ends its reading.
-func (o *op) statementHint(a *args, ns namespace) error {
-	if hint := a.value("hint"); !isMissing(hint) {
-		(&op{s: o.s, view: o.view, txn: o.txn, a: a}).acceptHint(ns)
-	}
-	return a.finish()
+	return u, a.finish()
 }
 
 func (o *op) now() bson.DateTime { return bson.NewDateTimeFromTime(o.s.cfg.Now()) }
@@ -171,7 +163,7 @@ func remove(o *op) (bson.D, error) {
 	}
 	queries := make([]query, len(list))
 	for i, d := range list {
-		if queries[i], err = o.readDelete(ns, d); err != nil {
+		if queries[i], err = readDelete(d); err != nil {
 			return nil, err
 		}
 	}
@@ -187,13 +179,13 @@ func remove(o *op) (bson.D, error) {
 	return t.reply(), nil
 }
 
-func (o *op) readDelete(ns namespace, d bson.D) (query, error) {
+func readDelete(d bson.D) (query, error) {
 	a := newArgs("delete.deletes", d)
 	q := query{filter: a.required("q"), limit: a.integer("limit", -1)}
 	if q.limit != 0 && q.limit != 1 && a.err == nil {
 		return q, refuse(codeFailedToParse, "The limit field in delete objects must be 0 or 1. Got %d", q.limit)
 	}
-	return q, o.statementHint(a, ns)
+	return q, a.finish()
 }
 
 func (o *op) delete(ns namespace, q query) ([]*row, error) {
@@ -222,12 +214,11 @@ func findAndModify(o *op) (bson.D, error) {
 	a := o.a
 	u := updateSpec{query: query{filter: a.document("query"), sort: a.document("sort"), limit: 1}, change: a.value("update"), upsert: a.boolean("upsert")}
 	removes, wantNew := a.boolean("remove"), a.boolean("new")
-	project, err := compileProjection(a.document("fields"), o.s.variables())
+	project, err := compileProjection(a.document("fields"))
 	if err != nil {
 		return nil, err
 	}
 	o.ordered()
-	o.acceptHint(ns)
 	if err := a.finish(); err != nil {
 		return nil, err
 	}
@@ -238,7 +229,7 @@ func findAndModify(o *op) (bson.D, error) {
 	if err != nil {
 		return nil, err
 	}
-	return result.(*updated).modifyReply(removes, wantNew, project)
+	return result.(*updated).modifyReply(removes, wantNew, project), nil
 }
 
 func (o *op) findAndModify(ns namespace, u updateSpec, removes bool) (*updated, error) {
@@ -253,7 +244,7 @@ func (o *op) findAndModify(ns namespace, u updateSpec, removes bool) (*updated, 
 	return r, err
 }
 
-func (r *updated) modifyReply(removes, wantNew bool, project projection) (bson.D, error) {
+func (r *updated) modifyReply(removes, wantNew bool, project projection) bson.D {
 	last := bson.D{{Key: "n", Value: r.n}}
 	if !removes {
 		last = append(last, bson.E{Key: "updatedExisting", Value: r.n > 0 && isMissing(r.upserted)})
@@ -269,11 +260,7 @@ func (r *updated) modifyReply(removes, wantNew bool, project projection) (bson.D
 	if d == nil {
 		value = nil
 	} else if project != nil {
-		projected, err := project(d)
-		if err != nil {
-			return nil, err
-		}
-		value = projected
+		value = project(d)
 	}
-	return bson.D{{Key: "lastErrorObject", Value: last}, {Key: "value", Value: value}, {Key: "ok", Value: 1.0}}, nil
+	return bson.D{{Key: "lastErrorObject", Value: last}, {Key: "value", Value: value}, {Key: "ok", Value: 1.0}}
 }

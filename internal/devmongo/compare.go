@@ -11,45 +11,6 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 )
 
-// rank orders the types. Source: "Comparison/Sort Order" in MongoDB's manual.
-func rank(v any) int {
-	switch v.(type) {
-	case bson.MinKey:
-		return -1
-	case missing, bson.Undefined:
-		return 0
-	case nil:
-		return 5
-	case int32, int64, float64, bson.Decimal128:
-		return 10
-	case string, bson.Symbol:
-		return 15
-	case bson.D:
-		return 20
-	case bson.A:
-		return 25
-	case bson.Binary:
-		return 30
-	case bson.ObjectID:
-		return 35
-	case bool:
-		return 40
-	case bson.DateTime:
-		return 45
-	case bson.Timestamp:
-		return 47
-	case bson.Regex:
-		return 50
-	case bson.DBPointer:
-		return 55
-	case bson.JavaScript:
-		return 60
-	case bson.CodeWithScope:
-		return 65
-	}
-	return 127
-}
-
 // compare orders any two values as MongoDB sorts them; numbers of different
 // types compare by what they are worth.
 func compare(a, b any) int {

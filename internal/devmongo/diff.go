@@ -37,7 +37,7 @@ func (x *description) document() bson.D {
 func compilePipelineUpdate(list bson.A, names names) (updater, error) {
 	stages, err := compileStages(list, names, func(name string) error {
 		switch name {
-		case "$set", "$addFields", "$unset", "$project", "$replaceRoot", "$replaceWith":
+		case "$set", "$addFields", "$unset":
 			return nil
 		}
 		return refuse(codeInvalidOptions, "%s is not allowed to be used within an update", name)

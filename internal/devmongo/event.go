@@ -36,8 +36,6 @@ func (st *stream) covers(e *logEntry) bool {
 	switch {
 	case e.kind == kindNoop || strings.HasPrefix(e.ns.coll, "system."):
 		return false
-	case st.scope == scopeCluster:
-		return true
 	case st.scope == scopeDatabase:
 		return e.ns.db == st.ns.db
 	}
@@ -45,13 +43,7 @@ func (st *stream) covers(e *logEntry) bool {
 }
 
 func (st *stream) invalidatedBy(e *logEntry) bool {
-	switch st.scope {
-	case scopeCollection:
-		return e.kind == kindDrop || e.kind == kindRename || e.kind == kindDropDatabase
-	case scopeDatabase:
-		return e.kind == kindDropDatabase
-	}
-	return false
+	return e.kind == kindDropDatabase || (st.scope == scopeCollection && (e.kind == kindDrop || e.kind == kindRename))
 }
 
 // describe is the event, its fields in MongoDB's order.

@@ -10,10 +10,8 @@ func specialForm(name string) func(any, names) (expression, error) {
 		return func(v any, _ names) (expression, error) { return constant(v), nil }
 	case "$let":
 		return compileLet
-	case "$map", "$filter":
-		return func(v any, names names) (expression, error) { return compileEach(name, v, names) }
-	case "$cond":
-		return compileCond
+	case "$map":
+		return compileMap
 	case "$and", "$or":
 		return func(v any, names names) (expression, error) { return compileLogic(v, names, name == "$or") }
 	}
@@ -66,22 +64,20 @@ func compileLet(v any, names names) (expression, error) {
 	}, err
 }
 
-// compileEach reads $map and $filter.
-func compileEach(name string, v any, names names) (expression, error) {
-	a, err := formArgs(name, v)
+func compileMap(v any, names names) (expression, error) {
+	a, err := formArgs("$map", v)
 	if err != nil {
 		return nil, err
 	}
-	as, input, key := a.str("as"), a.value("input"), "in"
-	if name == "$filter" {
-		key = "cond"
-	}
-	body := a.value(key)
+	as, input, in := a.str("as"), a.value("input"), a.value("in")
 	if err := a.finish(); err != nil {
 		return nil, err
 	}
-	if isMissing(input) || isMissing(body) {
-		return nil, refuse(16880, "Missing 'input' or '%s' parameter to %s", key, name)
+	if isMissing(input) {
+		return nil, refuse(16880, "Missing 'input' parameter to $map")
+	}
+	if isMissing(in) {
+		return nil, refuse(16882, "Missing 'in' parameter to $map")
 	}
 	if as == "" {
 		as = "this"
@@ -90,63 +86,30 @@ func compileEach(name string, v any, names names) (expression, error) {
 	if err != nil {
 		return nil, err
 	}
-	each, err := compileExpr(body, names.with(as))
-	return func(s *scope) (any, error) { return evaluateEach(s, name, as, list, each) }, err
+	each, err := compileExpr(in, names.with(as))
+	return func(s *scope) (any, error) { return evaluateMap(s, as, list, each) }, err
 }
 
-func evaluateEach(s *scope, name, as string, list, each expression) (any, error) {
+func evaluateMap(s *scope, as string, list, each expression) (any, error) {
 	v, err := list(s)
 	if err != nil || nullish(v) {
 		return nil, err
 	}
 	a, ok := v.(bson.A)
 	if !ok {
-		return nil, refuse(16883, "input to %s must be an array not %s", name, typeName(v))
+		return nil, refuse(16883, "input to $map must be an array not %s", typeName(v))
 	}
-	out := make(bson.A, 0, len(a))
-	for _, e := range a {
+	out := make(bson.A, len(a))
+	for i, e := range a {
 		r, err := each(s.with(as, e))
 		if err != nil {
 			return nil, err
 		}
-		switch {
-		case name == "$filter" && truthy(r):
-			out = append(out, e)
-		case name == "$map" && isMissing(r):
-			out = append(out, nil)
-		case name == "$map":
-			out = append(out, r)
+		if !isMissing(r) {
+			out[i] = r
 		}
 	}
 	return out, nil
-}
-
-func compileCond(v any, names names) (expression, error) {
-	parts, ok := v.(bson.A)
-	if !ok {
-		a, err := formArgs("$cond", v)
-		if err != nil {
-			return nil, err
-		}
-		parts = bson.A{a.value("if"), a.value("then"), a.value("else")}
-		if err := a.finish(); err != nil {
-			return nil, err
-		}
-	}
-	if len(parts) != 3 || isMissing(parts[0]) || isMissing(parts[1]) || isMissing(parts[2]) {
-		return nil, refuse(16020, "Expression $cond takes exactly 3 arguments")
-	}
-	x, err := compileAllExprs(parts, names)
-	return func(s *scope) (any, error) {
-		c, err := x[0](s)
-		if err != nil {
-			return nil, err
-		}
-		if truthy(c) {
-			return x[1](s)
-		}
-		return x[2](s)
-	}, err
 }
 
 // compileLogic reads $and and $or, which stop at the first operand that decides.

@@ -14,91 +14,56 @@ type function struct {
 }
 
 func functionNamed(name string) (function, bool) {
-	for _, find := range []func(string) (function, bool){comparisonFunction, arrayFunction, setFunction, stringFunction, numberFunction} {
-		if fn, ok := find(name); ok {
-			return fn, true
-		}
-	}
-	return function{}, false
-}
-
-func pure(n int, f func(a []any) any) (function, bool) {
-	return function{least: n, most: n, apply: func(a []any) (any, error) { return f(a), nil }}, true
-}
-
-func comparisonFunction(name string) (function, bool) {
 	switch name {
-	case "$eq":
-		return pure(2, func(a []any) any { return compare(a[0], a[1]) == 0 })
-	case "$ne":
-		return pure(2, func(a []any) any { return compare(a[0], a[1]) != 0 })
-	case "$gt":
-		return pure(2, func(a []any) any { return compare(a[0], a[1]) > 0 })
-	case "$gte":
-		return pure(2, func(a []any) any { return compare(a[0], a[1]) >= 0 })
-	case "$lt":
-		return pure(2, func(a []any) any { return compare(a[0], a[1]) < 0 })
-	case "$lte":
-		return pure(2, func(a []any) any { return compare(a[0], a[1]) <= 0 })
-	case "$cmp":
-		return pure(2, func(a []any) any { return int32(compare(a[0], a[1])) })
+	case "$eq", "$ne", "$gt", "$gte", "$lt", "$lte":
+		return function{2, 2, func(a []any) (any, error) { return decides(name, compare(a[0], a[1])), nil }}, true
 	case "$not":
-		return pure(1, func(a []any) any { return !truthy(a[0]) })
-	case "$type":
-		return pure(1, func(a []any) any { return typeName(a[0]) })
+		return function{1, 1, func(a []any) (any, error) { return !truthy(a[0]), nil }}, true
 	case "$ifNull":
-		return function{2, -1, func(a []any) (any, error) {
-			for _, v := range a {
-				if !nullish(v) {
-					return v, nil
-				}
-			}
-			return a[len(a)-1], nil
-		}}, true
-	}
-	return function{}, false
-}
-
-func arrayFunction(name string) (function, bool) {
-	switch name {
-	case "$isArray":
-		return pure(1, func(a []any) any { _, ok := a[0].(bson.A); return ok })
+		return function{2, -1, ifNull}, true
 	case "$size":
-		return function{1, 1, func(a []any) (any, error) {
-			list, ok := a[0].(bson.A)
-			if !ok {
-				return nil, refuse(17124, "The argument to $size must be an array, but was of type: %s", typeName(a[0]))
-			}
-			return int32(len(list)), nil
-		}}, true
+		return function{1, 1, size}, true
 	case "$in":
-		return function{2, 2, func(a []any) (any, error) {
-			list, ok := a[1].(bson.A)
-			if !ok {
-				return nil, refuse(40081, "$in requires an array as a second argument, found: %s", typeName(a[1]))
-			}
-			return contains(list, a[0]), nil
-		}}, true
+		return function{2, 2, in}, true
 	case "$arrayElemAt":
 		return function{2, 2, arrayElemAt}, true
 	case "$objectToArray":
 		return function{1, 1, objectToArray}, true
-	case "$concatArrays":
-		return function{0, -1, func(a []any) (any, error) {
-			out := bson.A{}
-			for _, v := range a {
-				list, ok := v.(bson.A)
-				if nullish(v) {
-					return nil, nil
-				} else if !ok {
-					return nil, refuse(28664, "$concatArrays only supports arrays, not %s", typeName(v))
-				}
-				out = append(out, list...)
-			}
-			return out, nil
-		}}, true
+	case "$setUnion":
+		return function{0, -1, setUnion}, true
+	case "$setIsSubset":
+		return function{2, 2, setIsSubset}, true
+	case "$split":
+		return function{2, 2, splitString}, true
+	case "$add":
+		return function{0, -1, add}, true
 	}
 	return function{}, false
+}
+
+func ifNull(a []any) (any, error) {
+	for _, v := range a {
+		if !nullish(v) {
+			return v, nil
+		}
+	}
+	return a[len(a)-1], nil
+}
+
+func size(a []any) (any, error) {
+	list, ok := a[0].(bson.A)
+	if !ok {
+		return nil, refuse(17124, "The argument to $size must be an array, but was of type: %s", typeName(a[0]))
+	}
+	return int32(len(list)), nil
+}
+
+func in(a []any) (any, error) {
+	list, ok := a[1].(bson.A)
+	if !ok {
+		return nil, refuse(40081, "$in requires an array as a second argument, found: %s", typeName(a[1]))
+	}
+	return contains(list, a[0]), nil
 }
 
 func arrayElemAt(a []any) (any, error) {
@@ -146,32 +111,6 @@ func contains(list bson.A, v any) bool {
 	return false
 }
 
-func setFunction(name string) (function, bool) {
-	switch name {
-	case "$setUnion":
-		return function{0, -1, setUnion}, true
-	case "$setIsSubset":
-		return function{2, 2, func(a []any) (any, error) {
-			x, okX := a[0].(bson.A)
-			y, okY := a[1].(bson.A)
-			if !okX || !okY {
-				return nil, refuse(17046, "both operands of $setIsSubset must be arrays, not %s and %s", typeName(a[0]), typeName(a[1]))
-			}
-			return subset(x, y), nil
-		}}, true
-	case "$setEquals":
-		return function{2, 2, func(a []any) (any, error) {
-			x, okX := a[0].(bson.A)
-			y, okY := a[1].(bson.A)
-			if !okX || !okY {
-				return nil, refuse(17044, "All operands of $setEquals must be arrays")
-			}
-			return subset(x, y) && subset(y, x), nil
-		}}, true
-	}
-	return function{}, false
-}
-
 func setUnion(a []any) (any, error) {
 	out := bson.A{}
 	for _, v := range a {
@@ -181,48 +120,33 @@ func setUnion(a []any) (any, error) {
 		} else if !ok {
 			return nil, refuse(17043, "All operands of $setUnion must be arrays. One argument is of type: %s", typeName(v))
 		}
-		for _, e := range list {
-			if !contains(out, e) {
-				out = append(out, e)
-			}
-		}
+		out = addToSet(out, list)
 	}
 	return out, nil
 }
 
-func subset(x, y bson.A) bool {
-	for _, e := range x {
-		if !contains(y, e) {
-			return false
+func addToSet(list, add bson.A) bson.A {
+	out := append(bson.A{}, list...)
+	for _, v := range add {
+		if !contains(out, v) {
+			out = append(out, v)
 		}
 	}
-	return true
+	return out
 }
 
-func stringFunction(name string) (function, bool) {
-	switch name {
-	case "$split":
-		return function{2, 2, splitString}, true
-	case "$concat":
-		return function{0, -1, func(a []any) (any, error) {
-			var b strings.Builder
-			for _, v := range a {
-				s, ok := v.(string)
-				if nullish(v) {
-					return nil, nil
-				} else if !ok {
-					return nil, refuse(16702, "$concat only supports strings, not %s", typeName(v))
-				}
-				b.WriteString(s)
-			}
-			return b.String(), nil
-		}}, true
-	case "$toLower":
-		return pure(1, func(a []any) any { return strings.ToLower(text(a[0])) })
-	case "$toUpper":
-		return pure(1, func(a []any) any { return strings.ToUpper(text(a[0])) })
+func setIsSubset(a []any) (any, error) {
+	x, okX := a[0].(bson.A)
+	y, okY := a[1].(bson.A)
+	if !okX || !okY {
+		return nil, refuse(17046, "both operands of $setIsSubset must be arrays, not %s and %s", typeName(a[0]), typeName(a[1]))
 	}
-	return function{}, false
+	for _, e := range x {
+		if !contains(y, e) {
+			return false, nil
+		}
+	}
+	return true, nil
 }
 
 func splitString(a []any) (any, error) {
@@ -234,11 +158,8 @@ func splitString(a []any) (any, error) {
 		return nil, refuse(40085, "$split requires an expression that evaluates to a string as a first argument, found: %s", typeName(a[0]))
 	}
 	by, ok := a[1].(string)
-	if !ok {
-		return nil, refuse(40086, "$split requires an expression that evaluates to a string as a second argument, found: %s", typeName(a[1]))
-	}
-	if by == "" {
-		return nil, refuse(40087, "$split requires a non-empty separator")
+	if !ok || by == "" {
+		return nil, refuse(40086, "$split requires an expression that evaluates to a non-empty string as a second argument, found: %s", typeName(a[1]))
 	}
 	out := bson.A{}
 	for _, part := range strings.Split(s, by) {
@@ -247,39 +168,13 @@ func splitString(a []any) (any, error) {
 	return out, nil
 }
 
-func numberFunction(name string) (function, bool) {
-	switch name {
-	case "$add":
-		return function{0, -1, func(a []any) (any, error) { return fold(a, addNumbers, int32(0)) }}, true
-	case "$multiply":
-		return function{0, -1, func(a []any) (any, error) { return fold(a, multiplyNumbers, int32(1)) }}, true
-	case "$subtract":
-		return function{2, 2, func(a []any) (any, error) {
-			if nullish(a[0]) || nullish(a[1]) {
-				return nil, nil
-			}
-			if x, ok := a[0].(bson.DateTime); ok {
-				if y, ok := a[1].(bson.DateTime); ok {
-					return int64(x - y), nil
-				}
-			}
-			negative, err := multiplyNumbers(a[1], int32(-1))
-			if err != nil {
-				return nil, err
-			}
-			return addNumbers(a[0], negative)
-		}}, true
-	}
-	return function{}, false
-}
-
-func fold(values []any, f func(a, b any) (any, error), start any) (any, error) {
-	sum := start
-	for _, v := range values {
+func add(a []any) (any, error) {
+	sum := any(int32(0))
+	for _, v := range a {
 		if nullish(v) {
 			return nil, nil
 		}
-		next, err := f(sum, v)
+		next, err := addNumbers(sum, v)
 		if err != nil {
 			return nil, err
 		}

@@ -115,7 +115,7 @@ func compileField(path []string, v any) (predicate, error) {
 	ops, ok := isOperators(v)
 	if !ok {
 		if r, isRegex := v.(bson.Regex); isRegex {
-			return compileRegex(path, r.Pattern, r.Options)
+			return compileRegex(path, r)
 		}
 		return compileOperator(path, "$eq", v, nil)
 	}
@@ -150,8 +150,6 @@ func compileOperator(path []string, name string, v any, siblings bson.D) (predic
 		return exists(path, truthy(v)), nil
 	case "$type":
 		return compileType(path, v)
-	case "$size", "$all", "$elemMatch":
-		return compileArrayOperator(path, name, v)
 	case "$regex":
 		return compileRegexOperator(path, v, siblings)
 	case "$options":
@@ -196,19 +194,25 @@ func comparison(name string, want any) test {
 				return false
 			}
 		}
-		c := compare(v, want)
-		switch name {
-		case "$gt":
-			return c > 0
-		case "$gte":
-			return c >= 0
-		case "$lt":
-			return c < 0
-		case "$lte":
-			return c <= 0
-		}
-		return c == 0
+		return decides(name, compare(v, want))
 	}
+}
+
+// decides is what a comparison operator says about a result of compare.
+func decides(name string, c int) bool {
+	switch name {
+	case "$gt":
+		return c > 0
+	case "$gte":
+		return c >= 0
+	case "$lt":
+		return c < 0
+	case "$lte":
+		return c <= 0
+	case "$ne":
+		return c != 0
+	}
+	return c == 0
 }
 
 func exists(path []string, want bool) predicate {

@@ -63,14 +63,12 @@ func compileStage(e bson.E, names names) (stage, error) {
 		if len(d) == 0 {
 			return nil, refuse(51272, "Invalid $project :: caused by :: projection specification must have at least one field")
 		}
-		p, err := compileProjection(d, names)
-		return eachDocument(p), err
+		p, err := compileProjection(d)
+		return eachDocument(func(d bson.D) (bson.D, error) { return p(d), nil }), err
 	case "$addFields", "$set":
 		return compileAddFields(d, names)
 	case "$unset":
-		return compileUnset(e.Value, names)
-	case "$replaceRoot", "$replaceWith":
-		return compileReplaceRoot(e, names)
+		return compileUnset(e.Value)
 	case "$count":
 		return compileCount(e.Value)
 	case "$group":
@@ -225,7 +223,7 @@ func assign(at any, path []string, v any) any {
 	return out
 }
 
-func compileUnset(v any, names names) (stage, error) {
+func compileUnset(v any) (stage, error) {
 	list, ok := v.(bson.A)
 	if !ok {
 		list = bson.A{v}
@@ -238,34 +236,11 @@ func compileUnset(v any, names names) (stage, error) {
 		}
 		spec = append(spec, bson.E{Key: name, Value: false})
 	}
-	p, err := compileProjection(spec, names)
-	return eachDocument(p), err
-}
-
-func compileReplaceRoot(e bson.E, names names) (stage, error) {
-	v := e.Value
-	if e.Key == "$replaceRoot" {
-		a, err := formArgs(e.Key, v)
-		if err != nil {
-			return nil, err
-		}
-		v = a.value("newRoot")
-		if err := a.finish(); err != nil {
-			return nil, err
-		}
+	p, err := compileProjection(spec)
+	if p == nil {
+		p = func(d bson.D) bson.D { return d }
 	}
-	x, err := compileExpr(v, names)
-	return eachDocument(func(d bson.D) (bson.D, error) {
-		v, err := x(newScope(d))
-		if err != nil {
-			return nil, err
-		}
-		next, ok := v.(bson.D)
-		if !ok {
-			return nil, refuse(40228, "'newRoot' expression must evaluate to an object, but resulting value was of type %s", typeName(v))
-		}
-		return next, nil
-	}), err
+	return eachDocument(func(d bson.D) (bson.D, error) { return p(d), nil }), err
 }
 
 func compileCount(v any) (stage, error) {
@@ -279,4 +254,66 @@ func compileCount(v any) (stage, error) {
 		}
 		return []bson.D{{{Key: name, Value: int32(len(docs))}}}, nil
 	}, nil
+}
+
+// compileGroup reads a $group whose only accumulator is $sum: what counting
+// needs.
+func compileGroup(d bson.D, names names) (stage, error) {
+	if len(d) == 0 || d[0].Key != "_id" {
+		return nil, refuse(15955, "a group specification must include an _id, here as its first field")
+	}
+	values := make(bson.A, len(d))
+	for i, e := range d {
+		if values[i] = e.Value; i == 0 {
+			continue
+		}
+		spec, ok := isOperators(e.Value)
+		if !ok || len(spec) != 1 {
+			return nil, refuse(40234, "The field '%s' must be an accumulator object", e.Key)
+		}
+		if spec[0].Key != "$sum" {
+			return nil, refuse(15952, "unknown group operator '%s'", spec[0].Key)
+		}
+		values[i] = spec[0].Value
+	}
+	list, err := compileAllExprs(values, names)
+	return func(docs []bson.D) ([]bson.D, error) { return group(docs, d, list) }, err
+}
+
+func group(docs []bson.D, spec bson.D, list []expression) ([]bson.D, error) {
+	var out []bson.D
+	places := map[string]int{}
+	for _, d := range docs {
+		s := newScope(d)
+		key, err := list[0](s)
+		if err != nil {
+			return nil, err
+		}
+		if isMissing(key) {
+			key = nil
+		}
+		i, ok := places[canonical(key)]
+		if !ok {
+			i = len(out)
+			places[canonical(key)] = i
+			g := bson.D{{Key: "_id", Value: key}}
+			for _, e := range spec[1:] {
+				g = append(g, bson.E{Key: e.Key, Value: int32(0)})
+			}
+			out = append(out, g)
+		}
+		for j, x := range list[1:] {
+			v, err := x(s)
+			if err != nil {
+				return nil, err
+			}
+			if !isNumber(v) {
+				continue // only numbers count
+			}
+			if out[i][j+1].Value, err = addNumbers(out[i][j+1].Value, v); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return out, nil
 }

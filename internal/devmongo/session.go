@@ -148,11 +148,3 @@ func (s *Server) endSession(key string) {
 		}
 	}
 }
-
-func startSession(o *op) (bson.D, error) {
-	if err := o.a.finish(); err != nil {
-		return nil, err
-	}
-	id := newUUID()
-	return bson.D{{Key: "id", Value: bson.D{{Key: "id", Value: bson.Binary{Subtype: 4, Data: id[:]}}}}, {Key: "timeoutMinutes", Value: int32(30)}, {Key: "ok", Value: 1.0}}, nil
-}

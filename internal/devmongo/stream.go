@@ -17,7 +17,6 @@ const defaultAwait = time.Second
 const (
 	scopeCollection = iota
 	scopeDatabase
-	scopeCluster
 )
 
 // stream is an open change stream.
@@ -74,7 +73,7 @@ func (o *op) openStream(ns namespace, v any, pipeline bson.A, batch int64) (bson
 
 func allowInStream(name string) error {
 	switch name {
-	case "$match", "$project", "$addFields", "$set", "$unset", "$replaceRoot", "$replaceWith":
+	case "$match", "$project", "$addFields", "$set", "$unset":
 		return nil
 	}
 	return refuse(codeIllegalOperation, "%s is not permitted in a $changeStream pipeline", name)
@@ -89,12 +88,8 @@ func (o *op) compileStream(ns namespace, v any) (*stream, error) {
 	if ns.coll == "$cmd.aggregate" {
 		st.scope, st.ns.coll = scopeDatabase, ""
 	}
-	all := spec.boolean("allChangesForCluster")
-	if all != (ns.db == "admin") {
-		return nil, refuse(codeInvalidOptions, "allChangesForCluster goes with the admin database, and only with it")
-	}
-	if all {
-		st.scope = scopeCluster
+	if spec.boolean("allChangesForCluster") {
+		return nil, refuse(codeNotImplemented, "devmongo has streams of collections and of databases, not of the whole cluster")
 	}
 	switch full := spec.str("fullDocument"); full {
 	case "", "default":

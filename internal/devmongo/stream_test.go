@@ -60,7 +60,7 @@ func nothing(t *testing.T, cs *mongo.ChangeStream) {
 	}
 }
 
-func kindOf(ev bson.D) string { s, _ := field(ev, "operationType").(string); return s }
+func opOf(ev bson.D) string { s, _ := field(ev, "operationType").(string); return s }
 
 func part(ev bson.D, path string) any { return lookup(ev, strings.Split(path, ".")) }
 
@@ -93,18 +93,18 @@ func TestEventsHaveMongoDBsShape(t *testing.T) {
 		t.Errorf("update %v, want %v", field(up, "updateDescription"), want)
 	}
 	byPipeline := next(t, cs)
-	if kindOf(byPipeline) == kindUpdate {
+	if opOf(byPipeline) == kindUpdate {
 		want := d("updatedFields", d(), "removedFields", bson.A{"sub"}, "truncatedArrays", bson.A{d("field", "scopes", "newSize", int32(1))})
 		if !identical(field(byPipeline, "updateDescription"), want) {
 			t.Errorf("update by pipeline %v, want %v", field(byPipeline, "updateDescription"), want)
 		}
-	} else if kindOf(byPipeline) != kindReplace {
+	} else if opOf(byPipeline) != kindReplace {
 		t.Errorf("update by pipeline came as %v", byPipeline)
 	}
-	if ev := next(t, cs); kindOf(ev) != kindReplace || !identical(field(ev, "fullDocument"), d("_id", int32(1), "z", int32(1))) {
+	if ev := next(t, cs); opOf(ev) != kindReplace || !identical(field(ev, "fullDocument"), d("_id", int32(1), "z", int32(1))) {
 		t.Errorf("replace %v", ev)
 	}
-	if ev := next(t, cs); kindOf(ev) != kindDelete || !isMissing(field(ev, "fullDocument")) {
+	if ev := next(t, cs); opOf(ev) != kindDelete || !isMissing(field(ev, "fullDocument")) {
 		t.Errorf("delete %v", ev)
 	}
 	nothing(t, cs)
@@ -196,10 +196,10 @@ func TestFilterForUsageWritesIsReallyEvaluated(t *testing.T) {
 		must(coll.UpdateOne(ctx, d("_id", 1), c.update))(t)
 		must(coll.InsertOne(ctx, d("mark", 1)))(t)
 		ev := next(t, cs)
-		if arrived := kindOf(ev) != kindInsert; arrived != c.arrives {
+		if arrived := opOf(ev) != kindInsert; arrived != c.arrives {
 			t.Errorf("%v: arrived %v, want %v (%v)", c.update, arrived, c.arrives, ev)
 		}
-		if kindOf(ev) != kindInsert {
+		if opOf(ev) != kindInsert {
 			next(t, cs)
 		}
 	}
@@ -207,8 +207,8 @@ func TestFilterForUsageWritesIsReallyEvaluated(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, want := range []string{kindDrop, kindDropDatabase, kindInvalidate} {
-		if ev := next(t, cs); kindOf(ev) != want {
-			t.Errorf("got %s, want %s", kindOf(ev), want)
+		if ev := next(t, cs); opOf(ev) != want {
+			t.Errorf("got %s, want %s", opOf(ev), want)
 		}
 	}
 	if cs.TryNext(ctx) || cs.ID() != 0 {
@@ -373,11 +373,11 @@ func TestCollectionStreamEndsInInvalidate(t *testing.T) {
 				t.Fatal(err)
 			}
 			first := next(t, cs)
-			if want := strings.TrimSuffix(name, "Database"); kindOf(first) != want {
-				t.Errorf("got %s, want %s", kindOf(first), want)
+			if want := strings.TrimSuffix(name, "Database"); opOf(first) != want {
+				t.Errorf("got %s, want %s", opOf(first), want)
 			}
 			dropToken := cs.ResumeToken()
-			if ev := next(t, cs); kindOf(ev) != kindInvalidate {
+			if ev := next(t, cs); opOf(ev) != kindInvalidate {
 				t.Errorf("got %v, want an invalidate", ev)
 			}
 			token := cs.ResumeToken()
@@ -389,12 +389,12 @@ func TestCollectionStreamEndsInInvalidate(t *testing.T) {
 			if name != kindDropDatabase { // which is logged after the drop, and ends this one too
 				after := watch(t, coll, nil, func(o *options.ChangeStreamOptionsBuilder) { o.SetStartAfter(token) })
 				must(coll.InsertOne(ctx, d("_id", "again")))(t)
-				if ev := next(t, after); kindOf(ev) != kindInsert {
+				if ev := next(t, after); opOf(ev) != kindInsert {
 					t.Errorf("after startAfter came %v", ev)
 				}
 			}
 			again := watch(t, coll, nil, func(o *options.ChangeStreamOptionsBuilder) { o.SetResumeAfter(dropToken) })
-			if ev := next(t, again); kindOf(ev) != kindInvalidate {
+			if ev := next(t, again); opOf(ev) != kindInvalidate {
 				t.Errorf("resumed after the %s came %v", name, ev)
 			}
 		})
@@ -421,7 +421,7 @@ func TestRenameOntoAndOutArriveUnderTheirTemporaryName(t *testing.T) {
 	cur := must(coll.Aggregate(ctx, mongo.Pipeline{d("$match", d()), d("$out", "api_keys")}))(t)
 	_ = cur.Close(ctx)
 	ev := next(t, cs)
-	if from, _ := part(ev, "ns.coll").(string); kindOf(ev) != kindRename || !strings.HasPrefix(from, "tmp.agg_out.") {
+	if from, _ := part(ev, "ns.coll").(string); opOf(ev) != kindRename || !strings.HasPrefix(from, "tmp.agg_out.") {
 		t.Errorf("$out came as %v", ev)
 	}
 	if got := findOne(t, coll, d()); !identical(got, d("_id", int32(2))) {
@@ -440,7 +440,7 @@ func TestDatabaseStreamSurvivesADrop(t *testing.T) {
 	}
 	must(coll.InsertOne(ctx, d("_id", 2)))(t)
 	for _, want := range []string{kindDrop, kindInsert} {
-		if ev := next(t, cs); kindOf(ev) != want {
+		if ev := next(t, cs); opOf(ev) != want {
 			t.Errorf("got %v, want %s", ev, want)
 		}
 	}

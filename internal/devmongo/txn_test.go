@@ -49,7 +49,7 @@ func TestTransactionIsSeenWholeAtOneClusterTime(t *testing.T) {
 	var times []any
 	for _, want := range []string{kindUpdate, kindDelete, kindInsert} {
 		ev := next(t, cs)
-		if kindOf(ev) != want || isMissing(field(ev, "txnNumber")) || isMissing(field(ev, "lsid")) {
+		if opOf(ev) != want || isMissing(field(ev, "txnNumber")) || isMissing(field(ev, "lsid")) {
 			t.Errorf("got %v, want %s of a transaction", ev, want)
 		}
 		times = append(times, field(ev, "clusterTime"))

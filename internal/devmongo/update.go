@@ -22,7 +22,7 @@ func compileUpdate(u any, now bson.DateTime, names names) (up updater, replaces 
 		return up, false, err
 	case bson.D:
 		if _, ok := isOperators(x); ok {
-			up, err = compileModifiers(x, now, names)
+			up, err = compileModifiers(x, now)
 			return up, false, err
 		}
 		return replacement(x), true, nil
@@ -52,7 +52,7 @@ type modifier struct {
 	apply func(old any) (any, error)
 }
 
-func compileModifiers(u bson.D, now bson.DateTime, names names) (updater, error) {
+func compileModifiers(u bson.D, now bson.DateTime) (updater, error) {
 	var mods []*modifier
 	for _, e := range u {
 		targets, ok := e.Value.(bson.D)
@@ -68,7 +68,7 @@ func compileModifiers(u bson.D, now bson.DateTime, names names) (updater, error)
 				return nil, err
 			}
 			m := &modifier{op: e.Key, path: path, arg: t.Value}
-			if m.apply, err = compileModifier(m, now, names); err != nil {
+			if m.apply, err = compileModifier(m, now); err != nil {
 				return nil, err
 			}
 			mods = append(mods, m)
@@ -126,7 +126,7 @@ func (e *editor) run(m *modifier) error {
 	if m.op == "$rename" {
 		return e.rename(m)
 	}
-	removes := m.op == "$unset" || m.op == "$pull" || m.op == "$pullAll" || m.op == "$pop"
+	removes := m.op == "$unset" || m.op == "$pull"
 	return e.edit(m.path, !removes, m.op == "$push" || m.op == "$addToSet", m.apply)
 }
 

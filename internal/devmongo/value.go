@@ -85,6 +85,8 @@ func convert(v bsoncore.Value, depth int) (any, error) {
 	return nil, errBadBSON()
 }
 
+// convertScalar reads the common types by hand, for speed, and leaves the rest to
+// the driver.
 func convertScalar(v bsoncore.Value) (value any, ok bool) {
 	switch v.Type {
 	case bsoncore.TypeDouble:
@@ -99,47 +101,15 @@ func convertScalar(v bsoncore.Value) (value any, ok bool) {
 		return v.BooleanOK()
 	case bsoncore.TypeNull:
 		return nil, true
-	case bsoncore.TypeUndefined:
-		return bson.Undefined{}, true
-	case bsoncore.TypeMinKey:
-		return bson.MinKey{}, true
-	case bsoncore.TypeMaxKey:
-		return bson.MaxKey{}, true
 	case bsoncore.TypeObjectID:
 		id, ok := v.ObjectIDOK()
 		return bson.ObjectID(id), ok
 	case bsoncore.TypeDateTime:
 		t, ok := v.DateTimeOK()
 		return bson.DateTime(t), ok
-	case bsoncore.TypeTimestamp:
-		t, i, ok := v.TimestampOK()
-		return bson.Timestamp{T: t, I: i}, ok
-	case bsoncore.TypeBinary:
-		subtype, data, ok := v.BinaryOK()
-		return bson.Binary{Subtype: subtype, Data: data}, ok
 	}
-	return convertRare(v)
-}
-
-func convertRare(v bsoncore.Value) (value any, ok bool) {
-	switch v.Type {
-	case bsoncore.TypeRegex:
-		pattern, options, ok := v.RegexOK()
-		return bson.Regex{Pattern: pattern, Options: options}, ok
-	case bsoncore.TypeDecimal128:
-		high, low, ok := v.Decimal128OK()
-		return bson.NewDecimal128(high, low), ok
-	case bsoncore.TypeJavaScript:
-		code, ok := v.JavaScriptOK()
-		return bson.JavaScript(code), ok
-	case bsoncore.TypeSymbol:
-		s, ok := v.SymbolOK()
-		return bson.Symbol(s), ok
-	case bsoncore.TypeDBPointer:
-		ns, id, ok := v.DBPointerOK()
-		return bson.DBPointer{DB: ns, Pointer: id}, ok
-	}
-	return nil, false
+	err := bson.RawValue{Type: bson.Type(v.Type), Value: v.Data}.Unmarshal(&value)
+	return value, err == nil
 }
 
 // encode is decode's inverse. It fails only on a document that is too large.
