@@ -67,12 +67,14 @@ func (s *Store) Scan(ctx context.Context, after clustertime.Time, see func(Docum
 }
 
 func (s *Store) openScan(ctx context.Context) (*mongo.Cursor, error) {
-	opening, cancel := context.WithTimeout(ctx, batchTimeout)
+	// Cancelled by a timer and not by a deadline: of a deadline the driver makes
+	// a maxTimeMS, which the server holds against all of the cursor.
+	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	timer := time.AfterFunc(batchTimeout, cancel)
+	defer timer.Stop()
 	var cursor *mongo.Cursor
-	_, err := untilKnown(opening, func() (_ bson.Raw, err error) {
-		// The cursor's own context has no deadline: the driver would make a
-		// maxTimeMS of it, which the server holds against all of the cursor.
+	_, err := untilKnown(ctx, func() (_ bson.Raw, err error) {
 		cursor, err = s.keys.Find(ctx, bson.D{}, options.Find().SetSort(bson.D{{Key: idField, Value: 1}}))
 		return nil, err
 	})
