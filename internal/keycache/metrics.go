@@ -30,6 +30,8 @@ type Stats struct {
 	MovedShare float64
 	// CapacityBytes is what the byte stores have allocated.
 	CapacityBytes int
+	// Mismatches are the entries that an audit found wrong. Must be zero.
+	Mismatches uint64
 	// Changes is the number of changes applied.
 	Changes uint64
 }
@@ -49,6 +51,7 @@ func (c *Cache) Stats() Stats {
 		Entries:       g.len(),
 		Negatives:     c.negatives.len(),
 		CapacityBytes: c.capacity(),
+		Mismatches:    c.counters.mismatch.Load(),
 		Changes:       c.seq.Load(),
 	}
 }

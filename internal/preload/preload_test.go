@@ -1,0 +1,360 @@
+package preload
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	"go.uber.org/goleak"
+
+	"github.com/keytail/keytail/internal/apikey"
+	"github.com/keytail/keytail/internal/clustertime"
+	"github.com/keytail/keytail/internal/keycache"
+	"github.com/keytail/keytail/internal/keystore"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const patience = 20 * time.Second
+
+// fakeStore is a collection in memory.
+type fakeStore struct {
+	mutex     sync.Mutex
+	documents map[apikey.Hash]keystore.Document
+	// dies is how many scans die half-way.
+	dies  int
+	scans int
+}
+
+func (s *fakeStore) put(name string, record apikey.Record) keystore.Document {
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	record.KeyID, record.Active = name, true
+	d := keystore.Document{ID: apikey.DocID(name), Hash: apikey.HashOf(name), HasHash: true, Record: record}
+	s.documents[d.Hash] = d
+	return d
+}
+
+func (s *fakeStore) fill(prefix string, n, bytes int) {
+	for i := range n {
+		s.put(fmt.Sprint(prefix, i), apikey.Record{UserID: "u", Name: strings.Repeat("x", bytes)})
+	}
+}
+
+func (s *fakeStore) Count(context.Context) (int64, error) {
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	return int64(len(s.documents)), nil
+}
+
+func (s *fakeStore) Scan(_ context.Context, _ clustertime.Time, see func(keystore.Document) error) error {
+	s.mutex.Lock()
+	s.scans++
+	all := make([]keystore.Document, 0, len(s.documents))
+	for _, d := range s.documents {
+		all = append(all, d)
+	}
+	dies := s.dies > 0
+	if dies {
+		s.dies--
+	}
+	s.mutex.Unlock()
+	for i, d := range all {
+		if dies && i == len(all)/2 {
+			return errors.New("the cursor died")
+		}
+		if err := see(d); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *fakeStore) FindByHash(_ context.Context, h apikey.Hash, _ clustertime.Time) (keystore.Document, bool, error) {
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	d, ok := s.documents[h]
+	return d, ok, nil
+}
+
+// rig runs a Preload over a live cache. The test's goroutine is the tail, but
+// for the freshness, which moves by itself.
+type rig struct {
+	*Preload
+	t     *testing.T
+	cache *keycache.Cache
+	store *fakeStore
+	// tail serializes what a tail would do.
+	tail sync.Mutex
+	at   clustertime.Time
+}
+
+func newRig(t *testing.T, sizeMiB int, change ...func(*Config)) *rig {
+	t.Helper()
+	cache, err := keycache.New(keycache.Config{SizeMiB: sizeMiB, Slots: 1 << 16, Complete: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &rig{t: t, cache: cache, store: &fakeStore{documents: map[apikey.Hash]keystore.Document{}}, at: 100}
+	config := Config{Cache: cache, Store: r.store, RetryPause: time.Millisecond, RebuildPause: time.Millisecond}
+	for _, f := range change {
+		f(&config)
+	}
+	if r.Preload, err = New(config); err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// run opens the stream, and starts the preload and a freshness that moves.
+func (r *rig) run() {
+	r.cache.Open(r.at)
+	ctx, stop := context.WithCancel(context.Background())
+	var group sync.WaitGroup
+	group.Go(func() {
+		if err := r.Run(ctx); err != nil {
+			r.t.Errorf("Run: %v", err)
+		}
+	})
+	group.Go(func() {
+		ticker := time.NewTicker(5 * time.Millisecond)
+		defer ticker.Stop()
+		for ctx.Err() == nil {
+			r.tail.Lock()
+			r.cache.Fresh(keycache.Freshness{AsOf: time.Now()})
+			r.tail.Unlock()
+			<-ticker.C
+		}
+	})
+	r.t.Cleanup(func() { stop(); group.Wait() })
+}
+
+// change applies one to the database and then, as a tail does, to the cache.
+func (r *rig) change(name string, record apikey.Record) {
+	d := r.store.put(name, record)
+	r.tail.Lock()
+	defer r.tail.Unlock()
+	r.at++
+	r.cache.Apply(&keycache.Change{ID: d.ID, Time: r.at, Hash: d.Hash, HasHash: true, Record: &d.Record})
+}
+
+func (r *rig) eventually(what string, cond func() bool) {
+	r.t.Helper()
+	deadline := time.After(patience)
+	ticker := time.NewTicker(2 * time.Millisecond)
+	defer ticker.Stop()
+	for !cond() {
+		select {
+		case <-deadline:
+			r.t.Fatalf("not in time: %s; %+v", what, r.cache.Stats())
+		case <-ticker.C:
+		}
+	}
+}
+
+func (r *rig) becomesComplete() {
+	r.t.Helper()
+	r.eventually("complete", func() bool { return r.cache.Stats().Complete && !r.Loading() })
+}
+
+// mustBeRight asks for every key: what is answered is what the store holds.
+func (r *rig) mustBeRight() (held int) {
+	r.t.Helper()
+	r.store.mutex.Lock()
+	defer r.store.mutex.Unlock()
+	for h, d := range r.store.documents {
+		a, ok := r.cache.Get(h)
+		if !ok {
+			continue
+		}
+		held++
+		if !a.Found || a.Record.KeyID != d.Record.KeyID || a.Record.UserID != d.Record.UserID {
+			r.t.Fatalf("%s is answered with %+v", d.Record.KeyID, a)
+		}
+	}
+	return held
+}
+
+func (r *rig) absent(name string) bool {
+	a, ok := r.cache.Get(apikey.HashOf(name))
+	return ok && !a.Found
+}
+
+func TestGarbageIsFree(t *testing.T) {
+	r := newRig(t, 4)
+	r.store.fill("key-", 1000, 0)
+	if r.Loading() {
+		t.Fatal("loading before the stream is open")
+	}
+	r.run()
+	r.becomesComplete()
+	if held := r.mustBeRight(); held != 1000 {
+		t.Fatalf("%d of 1000 keys are held", held)
+	}
+	before := r.cache.Stats()
+	for i := range 10_000 {
+		if !r.absent(fmt.Sprint("garbage-", i)) {
+			t.Fatal("an unknown key is not known to be absent")
+		}
+	}
+	if after := r.cache.Stats(); after.Entries != before.Entries || after.Negatives != 0 || after.CapacityBytes != before.CapacityBytes {
+		t.Fatalf("garbage took memory: %+v, before %+v", after, before)
+	}
+	r.change("garbage-7", apikey.Record{UserID: "u"})
+	if a, ok := r.cache.Get(apikey.HashOf("garbage-7")); !ok || !a.Found {
+		t.Fatal("a new key is still absent")
+	}
+}
+
+func TestACacheATenthTooSmallGoesLazyAndStaysRight(t *testing.T) {
+	r := newRig(t, 8)
+	// A generation has 3 MiB; this takes about 3.3.
+	r.store.fill("key-", 3500, 800)
+	r.run()
+	r.eventually("two scans that do not fit", func() bool { return r.lazyNow() })
+	if r.cache.Stats().Complete {
+		t.Fatal("it is said to be complete")
+	}
+	if held := r.mustBeRight(); held == 0 || held == 3500 {
+		t.Fatalf("%d are held: the test needs a cache that is too small", held)
+	}
+	if r.absent("nobody") {
+		t.Fatal("a lazy cache knows of an absence")
+	}
+}
+
+// lazyNow looks from outside: two scans did not fit.
+func (r *rig) lazyNow() bool {
+	return !r.Loading() && counter(r.metrics.scans.WithLabelValues("does_not_fit")) >= 2
+}
+
+func TestAHotKeyOverwritten100000TimesIsRebuiltAside(t *testing.T) {
+	r := newRig(t, 4)
+	r.store.fill("key-", 500, 100)
+	r.run()
+	r.becomesComplete()
+	for i := range 100_000 {
+		r.change("key-7", apikey.Record{UserID: fmt.Sprint("user-", i), Name: strings.Repeat("x", 100)})
+	}
+	r.eventually("complete again", func() bool { return r.cache.Stats().Complete && r.mustBeRight() == 500 })
+	if a, ok := r.cache.Get(apikey.HashOf("key-7")); !ok || a.Record.UserID != "user-99999" {
+		t.Fatalf("got %+v, %v", a.Record, ok)
+	}
+	if counter(r.metrics.scans.WithLabelValues("complete")) < 2 {
+		t.Fatal("it was not rebuilt: the test shows nothing")
+	}
+}
+
+func TestACollectionThatDoublesStaysRight(t *testing.T) {
+	r := newRig(t, 8)
+	r.store.fill("key-", 2000, 800)
+	r.run()
+	r.becomesComplete()
+	for i := range 2000 {
+		r.change(fmt.Sprint("more-", i), apikey.Record{UserID: "u", Name: strings.Repeat("x", 800)})
+	}
+	r.eventually("two scans that do not fit", r.lazyNow)
+	r.mustBeRight()
+	if r.absent("nobody") {
+		t.Fatal("a lazy cache knows of an absence")
+	}
+}
+
+func TestARecordOf1MBIsNeverAbsent(t *testing.T) {
+	r := newRig(t, 4)
+	r.store.fill("key-", 100, 0)
+	r.store.put("large", apikey.Record{UserID: "u", Name: strings.Repeat("x", 1<<20)})
+	r.run()
+	r.becomesComplete()
+	if _, ok := r.cache.Get(apikey.HashOf("large")); ok {
+		t.Fatal("the large record is answered from the cache")
+	}
+	if !r.absent("nobody") || r.mustBeRight() != 100 {
+		t.Fatal("the others suffer from it")
+	}
+}
+
+func TestACursorThatDiesStartsOver(t *testing.T) {
+	r := newRig(t, 4)
+	r.store.fill("key-", 100, 0)
+	r.store.dies = 2
+	r.run()
+	r.becomesComplete()
+	if r.store.scans != 3 {
+		t.Fatalf("%d scans", r.store.scans)
+	}
+}
+
+func TestALossIsFollowedByAScan(t *testing.T) {
+	r := newRig(t, 4)
+	r.store.fill("key-", 100, 0)
+	r.run()
+	r.becomesComplete()
+	r.tail.Lock()
+	r.cache.Lose()
+	r.store.put("meanwhile", apikey.Record{UserID: "u"})
+	r.cache.Open(500)
+	r.tail.Unlock()
+	r.becomesComplete()
+	if a, ok := r.cache.Get(apikey.HashOf("meanwhile")); !ok || !a.Found {
+		t.Fatal("what appeared during the loss is not held")
+	}
+}
+
+func TestACorruptedEntryIsFoundByTheAudit(t *testing.T) {
+	r := newRig(t, 4, func(c *Config) { c.AuditInterval = 50 * time.Millisecond })
+	r.store.fill("key-", 100, 0)
+	r.run()
+	r.becomesComplete()
+	h := apikey.HashOf("key-7")
+	r.cache.Store(r.cache.Begin(), h, keycache.Finding{Found: true, ID: "key-7", Record: &apikey.Record{KeyID: "key-7", UserID: "intruder", Active: true}})
+	r.eventually("the mismatch is counted", func() bool { return r.cache.Stats().Mismatches == 1 })
+	if a, ok := r.cache.Get(h); !ok || a.Record.UserID != "u" {
+		t.Fatalf("it was not replaced: %+v", a.Record)
+	}
+}
+
+func TestManyNewKeysAreScannedForSoon(t *testing.T) {
+	r := newRig(t, 64)
+	r.run()
+	r.becomesComplete()
+	for i := range 1 << 16 / 10 { // a tenth of the slots
+		r.change(fmt.Sprint("new-", i), apikey.Record{UserID: "u"})
+	}
+	r.eventually("the completeness moves forward", func() bool { return r.cache.Stats().MovedShare < DefaultMovedShare })
+}
+
+func TestOffNeverScans(t *testing.T) {
+	r := newRig(t, 4, func(c *Config) { c.Mode = Off })
+	r.run()
+	if r.Loading() || r.store.scans != 0 {
+		t.Fatal("off is on")
+	}
+}
+
+func TestAutoDoesNotTryWhatCannotFit(t *testing.T) {
+	r := newRig(t, 4, func(c *Config) { c.CacheBytes = 1000 })
+	r.store.fill("key-", 10, 0)
+	r.run()
+	r.eventually("the attempt ends", func() bool { return counter(r.metrics.scans.WithLabelValues("does_not_fit")) == 1 && !r.Loading() })
+	if r.store.scans != 0 {
+		t.Fatal("it was scanned all the same")
+	}
+}
+
+func TestConfigNamesEveryMistake(t *testing.T) {
+	_, err := New(Config{Mode: "sometimes", RetryPause: -1})
+	for _, want := range []string{"cache and a store", "sometimes", "pauses"} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q is not in %v", want, err)
+		}
+	}
+}
+
+func counter(c prometheus.Counter) float64 { return testutil.ToFloat64(c) }

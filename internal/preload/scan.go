@@ -1,0 +1,119 @@
+package preload
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/keytail/keytail/internal/apikey"
+	"github.com/keytail/keytail/internal/keycache"
+	"github.com/keytail/keytail/internal/keystore"
+)
+
+// auditRead bounds the read of one suspect, and the wait for the stream to pass
+// it.
+const auditRead = 10 * time.Second
+
+// scan makes one scan, and audits what it found suspect.
+func (p *Preload) scan(ctx context.Context, kind keycache.ScanKind) error {
+	if err := p.fits(ctx); err != nil {
+		return err
+	}
+	scan, err := p.config.Cache.BeginScan(kind)
+	if err != nil {
+		return err
+	}
+	defer scan.Abandon()
+	err = p.config.Store.Scan(ctx, scan.Ticket().Floor(), func(document keystore.Document) error {
+		if document.HasHash {
+			scan.See(document.Hash, keycache.Finding{Found: true, ID: document.ID, Record: &document.Record})
+		}
+		if scan.Doomed() {
+			return errDoomed
+		}
+		return nil
+	})
+	if err != nil && !errors.Is(err, errDoomed) {
+		return err
+	}
+	err = scan.Finish()
+	p.audit(ctx, scan.Suspects())
+	return err
+}
+
+// errDoomed stops a scan that can only fail; Finish says why.
+var errDoomed = errors.New("the scan can only fail")
+
+// fits refuses what cannot fit whatever the keys look like. What might not fit
+// is tried: entries that are pushed out show.
+func (p *Preload) fits(ctx context.Context) error {
+	if p.config.Mode != Auto || p.config.CacheBytes == 0 {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, auditRead)
+	defer cancel()
+	n, err := p.config.Store.Count(ctx)
+	if err != nil {
+		return err
+	}
+	if n*smallestEntry > p.config.CacheBytes {
+		return errTooLarge
+	}
+	return nil
+}
+
+// audit reads each suspect once more. Most have changed since they were held,
+// and say nothing.
+func (p *Preload) audit(ctx context.Context, suspects []apikey.Hash) {
+	for _, h := range suspects {
+		if ctx.Err() != nil {
+			return
+		}
+		if err := p.auditOne(ctx, h); err != nil {
+			p.logger.Debug("a suspect could not be audited, the next scan will see it again", zap.Error(err))
+		}
+	}
+}
+
+// auditOne compares after the stream has passed the time of the read: a
+// freshness of later than its end covers a heartbeat that was written after what
+// the read saw. Whatever differs then is not explained by a change on its way.
+func (p *Preload) auditOne(ctx context.Context, h apikey.Hash) error {
+	ctx, cancel := context.WithTimeout(ctx, auditRead)
+	defer cancel()
+	ticket := p.config.Cache.Begin()
+	document, found, err := p.config.Store.FindByHash(ctx, h, ticket.Floor())
+	if err != nil {
+		return err
+	}
+	if err := p.passed(ctx, time.Now()); err != nil {
+		return err
+	}
+	finding := keycache.Finding{}
+	if found {
+		finding = keycache.Finding{Found: true, ID: document.ID, Record: &document.Record}
+	}
+	if p.config.Cache.Audit(ticket, h, finding) {
+		p.logger.Error("AUDIT MISMATCH: a cached key differed from the database and no change explains it; it has been replaced; please report this",
+			zap.String("key_id", document.Record.KeyID), zap.Bool("in_database", found))
+	}
+	return nil
+}
+
+// passed waits until the stream's freshness is later than t.
+func (p *Preload) passed(ctx context.Context, t time.Time) error {
+	ticker := time.NewTicker(poll)
+	defer ticker.Stop()
+	for {
+		if fresh := p.config.Cache.Freshness(); fresh != nil && fresh.AsOf.After(t) {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-ticker.C:
+		}
+	}
+}
