@@ -111,7 +111,9 @@ func (c *collection) describe() bson.D {
 	}
 	uuid := bson.Binary{Subtype: 4, Data: slices.Clone(c.uuid[:])}
 	return bson.D{
-		{Key: "name", Value: c.ns.coll}, {Key: "type", Value: "collection"}, {Key: "options", Value: options},
+		{Key: "name", Value: c.ns.coll},
+		{Key: "type", Value: "collection"},
+		{Key: "options", Value: options},
 		{Key: "info", Value: bson.D{{Key: "readOnly", Value: false}, {Key: "uuid", Value: uuid}}},
 		{Key: "idIndex", Value: idIndexSpec()},
 	}

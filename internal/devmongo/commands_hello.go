@@ -24,8 +24,11 @@ func hello(o *op) (bson.D, error) {
 		d = append(d, bson.E{Key: "ismaster", Value: primary})
 	}
 	d = append(d, bson.D{
-		{Key: "hosts", Value: bson.A{addr}}, {Key: "setName", Value: setName}, {Key: "setVersion", Value: int32(1)},
-		{Key: "secondary", Value: !primary}, {Key: "me", Value: addr},
+		{Key: "hosts", Value: bson.A{addr}},
+		{Key: "setName", Value: setName},
+		{Key: "setVersion", Value: int32(1)},
+		{Key: "secondary", Value: !primary},
+		{Key: "me", Value: addr},
 	}...)
 	if primary {
 		d = append(d, bson.E{Key: "primary", Value: addr}, bson.E{Key: "electionId", Value: s.electionID})
@@ -35,19 +38,30 @@ func hello(o *op) (bson.D, error) {
 
 func (s *Server) limits(c *conn) bson.D {
 	return bson.D{
-		{Key: "maxBsonObjectSize", Value: int32(maxDocument)}, {Key: "maxMessageSizeBytes", Value: int32(maxMessage)},
-		{Key: "maxWriteBatchSize", Value: int32(100_000)}, {Key: "localTime", Value: bson.NewDateTimeFromTime(s.cfg.Now())},
-		{Key: "logicalSessionTimeoutMinutes", Value: int32(30)}, {Key: "connectionId", Value: c.id},
-		{Key: "minWireVersion", Value: int32(0)}, {Key: "maxWireVersion", Value: int32(maxWireVersion)},
-		{Key: "readOnly", Value: false}, {Key: "ok", Value: 1.0},
+		{Key: "maxBsonObjectSize", Value: int32(maxDocument)},
+		{Key: "maxMessageSizeBytes", Value: int32(maxMessage)},
+		{Key: "maxWriteBatchSize", Value: int32(100_000)},
+		{Key: "localTime", Value: bson.NewDateTimeFromTime(s.cfg.Now())},
+		{Key: "logicalSessionTimeoutMinutes", Value: int32(30)},
+		{Key: "connectionId", Value: c.id},
+		{Key: "minWireVersion", Value: int32(0)},
+		{Key: "maxWireVersion", Value: int32(maxWireVersion)},
+		{Key: "readOnly", Value: false},
+		{Key: "ok", Value: 1.0},
 	}
 }
 
 func buildInfo(o *op) (bson.D, error) {
 	return bson.D{
-		{Key: "version", Value: version}, {Key: "versionArray", Value: bson.A{int32(7), int32(0), int32(0), int32(0)}},
-		{Key: "gitVersion", Value: "devmongo"}, {Key: "modules", Value: bson.A{}}, {Key: "bits", Value: int32(64)}, {Key: "debug", Value: false},
-		{Key: "maxBsonObjectSize", Value: int32(maxDocument)}, {Key: "storageEngines", Value: bson.A{"devmongo"}}, {Key: "ok", Value: 1.0},
+		{Key: "version", Value: version},
+		{Key: "versionArray", Value: bson.A{int32(7), int32(0), int32(0), int32(0)}},
+		{Key: "gitVersion", Value: "devmongo"},
+		{Key: "modules", Value: bson.A{}},
+		{Key: "bits", Value: int32(64)},
+		{Key: "debug", Value: false},
+		{Key: "maxBsonObjectSize", Value: int32(maxDocument)},
+		{Key: "storageEngines", Value: bson.A{"devmongo"}},
+		{Key: "ok", Value: 1.0},
 	}, o.a.finish()
 }
 

@@ -74,8 +74,11 @@ func createIndexes(o *op) (bson.D, error) {
 		o.s.record(&logEntry{kind: kindNoop})
 	}
 	return bson.D{
-		{Key: "numIndexesBefore", Value: int32(before)}, {Key: "numIndexesAfter", Value: int32(len(c.indexes) + 1)},
-		{Key: "createdCollectionAutomatically", Value: created}, {Key: "commitQuorum", Value: "votingMembers"}, {Key: "ok", Value: 1.0},
+		{Key: "numIndexesBefore", Value: int32(before)},
+		{Key: "numIndexesAfter", Value: int32(len(c.indexes) + 1)},
+		{Key: "createdCollectionAutomatically", Value: created},
+		{Key: "commitQuorum", Value: "votingMembers"},
+		{Key: "ok", Value: 1.0},
 	}, nil
 }
 

@@ -20,7 +20,7 @@ func localWrites(coll *mongo.Collection) *mongo.Collection {
 	return coll.Clone(options.Collection().SetWriteConcern(writeconcern.W1()))
 }
 
-func causal(t *testing.T, client *mongo.Client, ctx context.Context, at bson.Timestamp) context.Context {
+func causal(ctx context.Context, t *testing.T, client *mongo.Client, at bson.Timestamp) context.Context {
 	t.Helper()
 	session, err := client.StartSession(options.Session().SetCausalConsistency(true))
 	if err != nil {
@@ -55,13 +55,13 @@ func TestCausalReadWaitsForTheMajority(t *testing.T) {
 	short, cancel := context.WithTimeout(ctx, 100*time.Millisecond)
 	defer cancel()
 	at := applied(s)
-	if err := majorityReads(coll).FindOne(causal(t, client, short, at), d("_id", 1)).Err(); err == nil {
+	if err := majorityReads(coll).FindOne(causal(short, t, client, at), d("_id", 1)).Err(); err == nil {
 		t.Error("a causal read did not wait for the majority")
 	}
 	got := make(chan bson.D, 1)
 	go func() {
 		var doc bson.D
-		_ = majorityReads(coll).FindOne(causal(t, client, ctx, at), d("_id", 1)).Decode(&doc)
+		_ = majorityReads(coll).FindOne(causal(ctx, t, client, at), d("_id", 1)).Decode(&doc)
 		got <- doc
 	}()
 	s.ReleaseMajority()

@@ -23,8 +23,10 @@ func (st *stream) events(s *Server, e *logEntry) []event {
 	if st.invalidatedBy(e) {
 		at.invalidate = true
 		doc := bson.D{
-			{Key: "_id", Value: at.token(e.uuid)}, {Key: "operationType", Value: kindInvalidate},
-			{Key: "clusterTime", Value: timestamp(e.at)}, {Key: "wallTime", Value: bson.NewDateTimeFromTime(e.wall)},
+			{Key: "_id", Value: at.token(e.uuid)},
+			{Key: "operationType", Value: kindInvalidate},
+			{Key: "clusterTime", Value: timestamp(e.at)},
+			{Key: "wallTime", Value: bson.NewDateTimeFromTime(e.wall)},
 		}
 		out = append(out, event{at, doc})
 	}
@@ -49,8 +51,10 @@ func (st *stream) invalidatedBy(e *logEntry) bool {
 // describe is the event, its fields in MongoDB's order.
 func (st *stream) describe(s *Server, e *logEntry, at position) bson.D {
 	d := bson.D{
-		{Key: "_id", Value: at.token(e.uuid)}, {Key: "operationType", Value: e.kind},
-		{Key: "clusterTime", Value: timestamp(e.at)}, {Key: "wallTime", Value: bson.NewDateTimeFromTime(e.wall)},
+		{Key: "_id", Value: at.token(e.uuid)},
+		{Key: "operationType", Value: e.kind},
+		{Key: "clusterTime", Value: timestamp(e.at)},
+		{Key: "wallTime", Value: bson.NewDateTimeFromTime(e.wall)},
 	}
 	if e.txn != nil {
 		d = append(d, bson.E{Key: "txnNumber", Value: e.txn.number}, bson.E{Key: "lsid", Value: e.txn.lsid})

@@ -104,7 +104,7 @@ func FuzzNoCommandPanicsTheServer(f *testing.F) {
 		if err != nil {
 			f.Fatal(err)
 		}
-		f.Add([]byte(raw), true)
+		f.Add(raw, true)
 	}
 	s := quiet(f)
 	f.Fuzz(func(t *testing.T, raw []byte, reset bool) {

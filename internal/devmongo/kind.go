@@ -14,9 +14,27 @@ type kind struct {
 // kinds is every kind, by the value of kindOf.
 var kinds = [...]kind{
 	{"missing", 0, 0},
-	{"double", 1, 10}, {"string", 2, 15}, {"object", 3, 20}, {"array", 4, 25}, {"binData", 5, 30}, {"undefined", 6, 0}, {"objectId", 7, 35},
-	{"bool", 8, 40}, {"date", 9, 45}, {"null", 10, 5}, {"regex", 11, 50}, {"dbPointer", 12, 55}, {"javascript", 13, 60}, {"symbol", 14, 15},
-	{"javascriptWithScope", 15, 65}, {"int", 16, 10}, {"timestamp", 17, 47}, {"long", 18, 10}, {"decimal", 19, 10}, {"minKey", -1, -1}, {"maxKey", 127, 127},
+	{"double", 1, 10},
+	{"string", 2, 15},
+	{"object", 3, 20},
+	{"array", 4, 25},
+	{"binData", 5, 30},
+	{"undefined", 6, 0},
+	{"objectId", 7, 35},
+	{"bool", 8, 40},
+	{"date", 9, 45},
+	{"null", 10, 5},
+	{"regex", 11, 50},
+	{"dbPointer", 12, 55},
+	{"javascript", 13, 60},
+	{"symbol", 14, 15},
+	{"javascriptWithScope", 15, 65},
+	{"int", 16, 10},
+	{"timestamp", 17, 47},
+	{"long", 18, 10},
+	{"decimal", 19, 10},
+	{"minKey", -1, -1},
+	{"maxKey", 127, 127},
 }
 
 // kindOf is the index of a value's kind. It panics on what is not a value of

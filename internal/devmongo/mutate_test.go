@@ -14,9 +14,28 @@ import (
 func pool() []any {
 	return []any{
 		nil, true, int32(0), int32(-1), int64(math.MinInt64), int64(math.MaxInt64), 1.5, math.NaN(), math.Inf(-1), "", "$", "$$", "$a", "$$ROOT.a", "$$frob", "a.b", ".", "a..b", "a.-1", "a.999999999",
-		bson.A{}, bson.A{nil}, bson.A{bson.A{int32(1)}}, bson.D{}, bson.D{{Key: "$frob", Value: int32(1)}}, bson.D{{Key: "", Value: nil}}, bson.D{{Key: "$each", Value: bson.A{int32(1)}}},
-		bson.Undefined{}, bson.MinKey{}, bson.MaxKey{}, bson.DateTime(math.MinInt64), bson.Timestamp{T: math.MaxUint32, I: math.MaxUint32}, bson.Regex{Pattern: "(", Options: "i"}, bson.NewDecimal128(0x7800000000000000, 0),
-		bson.NewDecimal128(0x5ffe000000000000, 1), bson.ObjectID{}, bson.Binary{}, bson.JavaScript("x"), bson.Symbol("s"), bson.DBPointer{}, bson.CodeWithScope{Code: "x", Scope: bson.D{}}, int64(1), "x", int32(1), bson.A{"$a", int32(1)},
+		bson.A{},
+		bson.A{nil},
+		bson.A{bson.A{int32(1)}},
+		bson.D{},
+		bson.D{{Key: "$frob", Value: int32(1)}},
+		bson.D{{Key: "", Value: nil}},
+		bson.D{{Key: "$each", Value: bson.A{int32(1)}}},
+		bson.Undefined{},
+		bson.MinKey{},
+		bson.MaxKey{},
+		bson.DateTime(math.MinInt64),
+		bson.Timestamp{T: math.MaxUint32, I: math.MaxUint32},
+		bson.Regex{Pattern: "(", Options: "i"},
+		bson.NewDecimal128(0x7800000000000000, 0),
+		bson.NewDecimal128(0x5ffe000000000000, 1),
+		bson.ObjectID{},
+		bson.Binary{},
+		bson.JavaScript("x"), bson.Symbol("s"),
+		bson.DBPointer{},
+		bson.CodeWithScope{Code: "x", Scope: bson.D{}},
+		int64(1), "x", int32(1),
+		bson.A{"$a", int32(1)},
 	}
 }
 

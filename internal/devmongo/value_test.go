@@ -29,9 +29,26 @@ func TestEveryTypeComesThroughUnchanged(t *testing.T) {
 func TestOrderOfAllTypes(t *testing.T) {
 	t.Parallel()
 	inOrder := []any{
-		bson.MinKey{}, missing{}, nil, bson.NewDecimal128(0xf800000000000000, 0), -1.5, int32(0), 0.5, int64(1), bson.NewDecimal128(0x3040000000000000, 2), int64(1 << 53), float64(1<<53 + 2),
-		"", "a", bson.Symbol("b"), bson.D{}, d("a", int32(1)), d("a", int32(2)), d("b", int32(1)), bson.A{}, bson.A{int32(1)}, bson.Binary{}, bson.Binary{Data: []byte{0}}, bson.ObjectID{}, false, true,
-		bson.DateTime(-1), bson.DateTime(1), bson.Timestamp{T: 1, I: 9}, bson.Timestamp{T: 2}, bson.Regex{Pattern: "a"}, bson.DBPointer{}, bson.JavaScript("x"), bson.CodeWithScope{Code: "x", Scope: bson.D{}}, bson.MaxKey{},
+		bson.MinKey{},
+		missing{},
+		nil, bson.NewDecimal128(0xf800000000000000, 0), -1.5, int32(0), 0.5, int64(1), bson.NewDecimal128(0x3040000000000000, 2), int64(1 << 53), float64(1<<53 + 2),
+		"", "a", bson.Symbol("b"),
+		bson.D{},
+		d("a", int32(1)), d("a", int32(2)), d("b", int32(1)),
+		bson.A{},
+		bson.A{int32(1)},
+		bson.Binary{},
+		bson.Binary{Data: []byte{0}},
+		bson.ObjectID{},
+		false, true,
+		bson.DateTime(-1), bson.DateTime(1),
+		bson.Timestamp{T: 1, I: 9},
+		bson.Timestamp{T: 2},
+		bson.Regex{Pattern: "a"},
+		bson.DBPointer{},
+		bson.JavaScript("x"),
+		bson.CodeWithScope{Code: "x", Scope: bson.D{}},
+		bson.MaxKey{},
 	}
 	for i, a := range inOrder {
 		for j, b := range inOrder {
