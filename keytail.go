@@ -48,6 +48,12 @@ type Config struct {
 	EnsureSchema bool
 	// MaxStale is the age past which no answer is given from memory. Zero: 15 s.
 	MaxStale time.Duration
+	// HeartbeatInterval is the time between two heartbeats, whose way back through
+	// the change stream proves that answers from memory are fresh; at most a third
+	// of MaxStale. Zero: 1 s, or a third of MaxStale if that is shorter.
+	HeartbeatInterval time.Duration
+	// InstanceName is how the fleet calls this instance. Empty: the host's name.
+	InstanceName string
 	// CacheSizeMiB is the hard limit of what the cached records take, in MiB.
 	// Zero: 512.
 	CacheSizeMiB int
@@ -73,6 +79,7 @@ type Service struct {
 	config    Config
 	logger    *zap.Logger
 	cache     *keycache.Cache
+	heart     *changestream.Heart
 	tail      *changestream.Tail
 	validator *validator.Validator
 	health    *health
@@ -99,10 +106,14 @@ func New(ctx context.Context, config Config) (*Service, error) {
 	if err := errors.Join(sourcesErr, proxiesErr, cacheErr, storeErr); err != nil {
 		return nil, err
 	}
-	if err := prepare(ctx, store, config.EnsureSchema); err != nil {
+	heart, err := newHeart(config, store.Schema().Collection)
+	if err != nil {
 		return nil, err
 	}
-	s := &Service{config: config, logger: config.Logger, cache: cache}
+	if err := prepare(ctx, store, heart, config.EnsureSchema); err != nil {
+		return nil, err
+	}
+	s := &Service{config: config, logger: config.Logger, cache: cache, heart: heart}
 	if err := s.assemble(store, routes.PublicConfig{KeySources: sources, TrustedProxies: proxies}); err != nil {
 		return nil, err
 	}
@@ -123,10 +134,26 @@ func newStore(config Config) (*keystore.Store, error) {
 	})
 }
 
-func prepare(ctx context.Context, store *keystore.Store, ensure bool) error {
+func newHeart(config Config, collection string) (*changestream.Heart, error) {
+	return changestream.NewHeart(changestream.HeartConfig{
+		Database:     config.Client.Database(config.Database),
+		Collection:   collection,
+		InstanceName: config.InstanceName,
+		Interval:     config.HeartbeatInterval,
+		MaxStale:     config.MaxStale,
+		Version:      config.Version,
+		Logger:       config.Logger,
+		Registerer:   config.Registry,
+	})
+}
+
+func prepare(ctx context.Context, store *keystore.Store, heart *changestream.Heart, ensure bool) error {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
-	return store.Prepare(ctx, ensure)
+	if err := store.Prepare(ctx, ensure); err != nil {
+		return err
+	}
+	return heart.Prepare(ctx)
 }
 
 // assemble wires the rooms in the order of the data's way.
@@ -137,6 +164,7 @@ func (s *Service) assemble(store *keystore.Store, public routes.PublicConfig) er
 		Schema:     store.Schema(),
 		Sink:       s.cache,
 		Collection: store,
+		Heart:      s.heart,
 		Logger:     s.logger,
 		Registerer: s.config.Registry,
 	})
@@ -196,11 +224,19 @@ func (s *Service) Run(ctx context.Context) error {
 	if s.running.Swap(true) {
 		return errors.New("the service is running already, or has been stopped: make a new one")
 	}
+	// The heart stops last: as long as its document stands the fleet counts on
+	// this instance, and after that nothing is answered from what it remembers.
+	beating, stopHeart := context.WithCancel(context.WithoutCancel(ctx))
+	heart := make(chan error, 1)
+	go func() { heart <- s.heart.Run(beating) }()
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return s.tail.Run(ctx) })
 	group.Go(func() error { return s.validator.RunRefresh(ctx) })
 	group.Go(func() error { return s.health.run(ctx) })
-	return group.Wait()
+	err := group.Wait()
+	s.cache.Lose()
+	stopHeart()
+	return errors.Join(err, <-heart)
 }
 
 // Validate answers whether the request may go ahead with the key of this text.

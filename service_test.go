@@ -102,8 +102,10 @@ func TestLastUsedWritesCostNothing(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
 		r := start(t, s)
 		k, marker := r.newKey(), r.newKey()
+		mongotest.Eventually(t, patience, func() bool { return r.metric("keytail_changes_total") == 2 }, "the inserts are not applied")
 		r.becomes(k, apikey.Valid)
 		r.becomes(marker, apikey.Valid)
+		r.held(marker)
 		changes := r.metric("keytail_changes_total")
 		for range 20 {
 			r.update(k, bson.D{

@@ -8,13 +8,19 @@ import (
 )
 
 // pipeline is the server's part of the filter: it saves the network what
-// interpret would ignore. Whatever it does not know passes. It removes no field
-// of an event: the server refuses to go on without the token (code 280).
-func pipeline(schema *keystore.Schema) mongo.Pipeline {
-	return mongo.Pipeline{{{Key: "$match", Value: bson.D{{Key: "$and", Value: bson.A{
-		ours(schema.Collection),
-		counts(schema.Ignorable()),
-	}}}}}}
+// interpret would ignore. Of the collection's events, whatever it does not know
+// passes. It removes no field of an event: the server refuses to go on without
+// the token (code 280). The second filter is for keys alone: fields of a
+// heartbeat may have any name.
+func pipeline(schema *keystore.Schema, own string) mongo.Pipeline {
+	keys := bson.D{{Key: "$and", Value: bson.A{ours(schema.Collection), counts(schema.Ignorable())}}}
+	return mongo.Pipeline{{{Key: "$match", Value: bson.D{{Key: "$or", Value: bson.A{keys, heartbeats(own)}}}}}}
+}
+
+// heartbeats passes those of this instance, and nothing else that happens to
+// their collection: a fleet of a thousand would drown each of its members.
+func heartbeats(own string) bson.D {
+	return bson.D{{Key: "ns.coll", Value: HeartbeatCollection}, {Key: "documentKey._id", Value: own}}
 }
 
 // ours passes the collection's events, those that are about no collection

@@ -22,7 +22,7 @@ const (
 	kindInvalidate   = "invalidate"
 )
 
-// meaning is what one event does to the cache: a change, or a loss, or nothing.
+// meaning is what one event does: a change, a loss, a heartbeat, or nothing.
 type meaning struct {
 	// change is set for a change of one document.
 	change *keycache.Change
@@ -30,11 +30,14 @@ type meaning struct {
 	document *keystore.Document
 	// loss is set when the history ends with this event.
 	loss *lossError
+	// nonce is the number of a heartbeat of our own that came back, else zero.
+	nonce int64
 }
 
 // interpret says what an event means. It repeats the test of the server-side
-// filter, so a server that delivers too much costs only time.
-func interpret(schema *keystore.Schema, e *event) (meaning, error) {
+// filter, so a server that delivers too much costs only time. own is the _id of
+// this instance's heartbeats.
+func interpret(schema *keystore.Schema, own string, e *event) (meaning, error) {
 	switch {
 	case e.kind == kindDropDatabase:
 		return meaning{loss: lost(reasonDropDatabase, nil)}, nil
@@ -44,6 +47,8 @@ func interpret(schema *keystore.Schema, e *event) (meaning, error) {
 		return meaning{loss: lost(reasonRename, nil)}, nil
 	case e.collection == "":
 		return meaning{loss: lost(reasonUnknownType, fmt.Errorf("an event of type %q for no collection", e.kind))}, nil
+	case e.collection == HeartbeatCollection:
+		return meaning{nonce: nonceOf(own, e)}, nil
 	case e.collection != schema.Collection:
 		return meaning{}, nil
 	}
@@ -108,4 +113,20 @@ func update(schema *keystore.Schema, e *event) (meaning, error) {
 	touched, err := e.sets(schema.Hash)
 	change.Unreadable = touched && !change.HasHash
 	return meaning{change: change}, err
+}
+
+// nonceOf reads the nonce of a heartbeat of our own, which arrives as an insert
+// the first time and later as an update or a replace, by how a server writes an
+// update down. Zero: it is another instance's, or says nothing. Nothing that
+// happens to the collection of the heartbeats takes history away.
+func nonceOf(own string, e *event) int64 {
+	if id, ok := e.id.StringValueOK(); !ok || id != own {
+		return 0
+	}
+	fields := e.updated
+	if e.kind == kindInsert || e.kind == kindReplace {
+		fields = e.document
+	}
+	n, _ := fields.Lookup(fieldNonce).AsInt64OK()
+	return n
 }

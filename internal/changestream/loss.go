@@ -27,6 +27,7 @@ const (
 	reasonInvalidate    Reason = "invalidate"
 	reasonUndecodable   Reason = "undecodable_event"
 	reasonUnknownType   Reason = "unknown_event_type"
+	reasonNoProgress    Reason = "no_progress"
 )
 
 // lossError says that the stream cannot be resumed exactly where it was.

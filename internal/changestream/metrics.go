@@ -37,6 +37,7 @@ type metrics struct {
 	opens    *prometheus.CounterVec
 	failures prometheus.Counter
 	watchdog prometheus.Counter
+	misses   prometheus.Counter
 	lag      prometheus.Histogram
 }
 
@@ -57,6 +58,9 @@ func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
 		watchdog: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "keytail_stream_watchdog_total", Help: "Requests that were given up because no answer came in time.",
 		}),
+		misses: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "keytail_stream_freshness_misses_total", Help: "Streams given up because acknowledged heartbeats did not come back.",
+		}),
 		lag: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name:    "keytail_event_lag_seconds",
 			Help:    "Age of events when applied, by the server's wall clock and ours.",
@@ -66,7 +70,7 @@ func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
 	if registerer == nil {
 		return m, nil
 	}
-	for _, collector := range []prometheus.Collector{m.events, m.losses, m.opens, m.failures, m.watchdog, m.lag} {
+	for _, collector := range []prometheus.Collector{m.events, m.losses, m.opens, m.failures, m.watchdog, m.misses, m.lag} {
 		if err := registerer.Register(collector); err != nil {
 			return nil, err
 		}
@@ -74,9 +78,14 @@ func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
 	return m, nil
 }
 
-// observe counts one event and takes note of its lag.
-func (t *Tail) observe(e *event) {
-	t.metrics.events.WithLabelValues(e.kind).Inc()
+// observe counts one event and takes note of its lag. Heartbeats are counted by
+// themselves, in whatever way they arrive.
+func (t *Tail) observe(e *event, heartbeat bool) {
+	kind := e.kind
+	if heartbeat {
+		kind = "heartbeat"
+	}
+	t.metrics.events.WithLabelValues(kind).Inc()
 	if e.wall.IsZero() {
 		return
 	}

@@ -11,7 +11,6 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
 	"github.com/keytail/keytail/internal/clustertime"
-	"github.com/keytail/keytail/internal/keycache"
 )
 
 // databaseCursorNamespace is the collection part of the namespace of a
@@ -30,12 +29,13 @@ type stream struct {
 	// looked is set once the first batch has been looked at: until then a read
 	// without an event is no request to the server.
 	looked bool
-	// replies counts the answered requests.
-	replies int
-	// replyAsked is when the reply was asked for whose events are being applied,
-	// zero once they all are; replyBytes is how much of it has been applied.
-	replyAsked time.Time
-	replyBytes int
+	// replies counts the answered requests, events what was applied.
+	replies, events int
+	// opened is when the stream was, openedAfter the token that it resumes, and
+	// returnedBefore the newest heartbeat that had come back by then.
+	opened         time.Time
+	openedAfter    bson.Raw
+	returnedBefore int64
 }
 
 // open resumes the stream after the last token, or opens a new one.
@@ -44,15 +44,16 @@ func (t *Tail) open(ctx context.Context) (*stream, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the change stream: %w", err)
 	}
-	if s.resumed {
-		t.metrics.opens.WithLabelValues("resumed").Inc()
-		return s, nil
+	kind := "resumed"
+	if !s.resumed {
+		kind = "new"
+		if err := t.begin(ctx, s); err != nil {
+			s.close()
+			return nil, err
+		}
 	}
-	if err := t.begin(ctx, s); err != nil {
-		s.close()
-		return nil, err
-	}
-	t.metrics.opens.WithLabelValues("new").Inc()
+	t.metrics.opens.WithLabelValues(kind).Inc()
+	t.config.Heart.opened()
 	return s, nil
 }
 
@@ -77,7 +78,7 @@ func (t *Tail) watch(ctx context.Context) (*stream, error) {
 	if t.token != nil {
 		opts.SetResumeAfter(t.token)
 	}
-	changes, err := t.config.Database.Watch(mongo.NewSessionContext(ctx, session), t.pipeline, opts)
+	changes, err := t.db.Watch(mongo.NewSessionContext(ctx, session), t.pipeline, opts)
 	if err != nil {
 		session.EndSession(context.Background())
 		return nil, t.bitten(ctx, err)
@@ -86,8 +87,12 @@ func (t *Tail) watch(ctx context.Context) (*stream, error) {
 		changes: changes,
 		session: session,
 		cursor:  changes.ID(),
-		db:      t.config.Database,
+		db:      t.db,
 		resumed: t.token != nil,
+
+		opened:         t.config.Now(),
+		openedAfter:    t.token,
+		returnedBefore: t.config.Heart.memory.lastReturned(),
 	}, nil
 }
 
@@ -151,9 +156,6 @@ func sessionClusterTime(session *mongo.Session) (clustertime.Time, bool) {
 // step reads once and applies what came.
 func (t *Tail) step(ctx context.Context, s *stream) error {
 	request := s.looked && s.changes.RemainingBatchLength() == 0
-	if request {
-		s.replyAsked, s.replyBytes = t.config.Now(), 0
-	}
 	got, err := t.read(ctx, s)
 	if err != nil {
 		return err
@@ -170,8 +172,7 @@ func (t *Tail) step(ctx context.Context, s *stream) error {
 	} else if err := t.quiet(s); err != nil {
 		return err
 	}
-	t.beat(s)
-	return nil
+	return t.overdue(s)
 }
 
 // read asks for the next event under the watchdog.
@@ -198,12 +199,11 @@ func (t *Tail) read(ctx context.Context, s *stream) (bool, error) {
 
 // apply takes in one event. The token moves only after it.
 func (t *Tail) apply(s *stream, raw bson.Raw) error {
-	s.replyBytes += len(raw)
 	e, err := decodeEvent(raw)
 	if err != nil {
 		return lost(reasonUndecodable, err)
 	}
-	m, err := interpret(&t.config.Schema, &e)
+	m, err := interpret(&t.config.Schema, t.config.Heart.id, &e)
 	if err != nil {
 		return lost(reasonUndecodable, err)
 	}
@@ -216,8 +216,12 @@ func (t *Tail) apply(s *stream, raw bson.Raw) error {
 	if m.change != nil {
 		t.config.Sink.Apply(m.change)
 	}
-	t.observe(&e)
+	t.observe(&e, m.nonce != 0)
 	t.moved(s, e.time)
+	s.events++
+	if m.nonce != 0 {
+		t.heartbeat(m.nonce)
+	}
 	return nil
 }
 
@@ -236,22 +240,6 @@ func (t *Tail) quiet(s *stream) error {
 func (t *Tail) moved(s *stream, seen clustertime.Time) {
 	t.token = s.changes.ResumeToken()
 	t.newest = max(t.newest, seen)
-}
-
-// fullReply is when a reply may have been cut by the server's limit of 16 MiB,
-// and so proves nothing about what came later.
-const fullReply = 8 << 20
-
-// beat moves the freshness, once all of a reply is applied, to the time at
-// which it was asked for. This is the measure until the heartbeat stands: it
-// proves less, since a primary that was deposed answers with empty batches too
-// until it learns of it.
-func (t *Tail) beat(s *stream) {
-	if s.replyAsked.IsZero() || s.changes.RemainingBatchLength() > 0 || s.replyBytes > fullReply {
-		return
-	}
-	t.config.Sink.Fresh(keycache.Freshness{AsOf: s.replyAsked, Processed: t.newest.Before()})
-	s.replyAsked = time.Time{}
 }
 
 // close gives the cursor back to the server, best effort, and ends the session.

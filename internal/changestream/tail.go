@@ -11,6 +11,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+	"go.mongodb.org/mongo-driver/v2/mongo/readpref"
 	"go.uber.org/zap"
 
 	"github.com/keytail/keytail/internal/clustertime"
@@ -21,7 +23,8 @@ import (
 // Defaults of Config, each with its reason.
 const (
 	// DefaultMaxAwait is how long the server holds a getMore that has nothing
-	// to say: until the heartbeat stands, it is what moves the freshness.
+	// to say. An event ends the wait, so it delays nothing; it is how often the
+	// tail looks up while the database is quiet.
 	DefaultMaxAwait = time.Second
 	// DefaultWatchdog leaves an answer four seconds after MaxAwait, and leaves
 	// room for two reopenings within the default max_stale of 15 s.
@@ -71,6 +74,10 @@ type Config struct {
 	// Sink and Collection are required.
 	Sink       Sink
 	Collection Collection
+	// Heart writes the heartbeats whose way back through the stream moves the
+	// freshness. Required, and of the same Database. The tail tells it when the
+	// stream is open; somebody else calls its Run.
+	Heart *Heart
 	// MaxAwait is how long the server holds a request that has nothing to say.
 	// Zero: DefaultMaxAwait.
 	MaxAwait time.Duration
@@ -111,6 +118,9 @@ func (c *Config) validate() error {
 	if c.Collection == nil {
 		errs = append(errs, errors.New("a collection is needed"))
 	}
+	if c.Heart == nil {
+		errs = append(errs, errors.New("a heart is needed"))
+	}
 	if c.MaxAwait < 0 || c.Watchdog <= c.MaxAwait {
 		errs = append(errs, fmt.Errorf("the watchdog (%v) must be longer than the wait at the server (%v)", c.Watchdog, c.MaxAwait))
 	}
@@ -121,9 +131,12 @@ func (c *Config) validate() error {
 type Tail struct {
 	config   Config
 	pipeline mongo.Pipeline
-	logger   *zap.Logger
-	metrics  *metrics
-	status   atomic.Pointer[Status]
+	// db reads from the primary, whatever the client does: a stream that is opened
+	// again is then on the new one.
+	db      *mongo.Database
+	logger  *zap.Logger
+	metrics *metrics
+	status  atomic.Pointer[Status]
 
 	// token is that of the last change applied, or of the last empty batch.
 	// Nil: there is no history to resume.
@@ -132,6 +145,8 @@ type Tail struct {
 	newest clustertime.Time
 	// watchdog doubles each time it fires, until the token has moved.
 	watchdog time.Duration
+	// fruitless counts the reopenings in a row that brought nothing.
+	fruitless int
 	// lastFailure is the text of the last failure that was logged.
 	lastFailure string
 }
@@ -148,7 +163,8 @@ func New(config Config) (*Tail, error) {
 	}
 	t := &Tail{
 		config:   config,
-		pipeline: pipeline(&config.Schema),
+		pipeline: pipeline(&config.Schema, config.Heart.id),
+		db:       config.Database.Client().Database(config.Database.Name(), options.Database().SetReadPreference(readpref.Primary())),
 		logger:   config.Logger.Named("changestream"),
 		metrics:  m,
 		watchdog: config.Watchdog,
@@ -202,6 +218,10 @@ func (t *Tail) follow(ctx context.Context) (moved bool, err error) {
 	t.lastFailure = ""
 	for {
 		if err := t.step(ctx, s); err != nil {
+			if ctx.Err() != nil {
+				return false, err
+			}
+			err = t.judge(s, err)
 			// A loss is declared before anything else is done: closing the
 			// stream takes time.
 			if loss := classify(err); loss != nil {
@@ -227,7 +247,7 @@ func (t *Tail) ended(err error) {
 
 // lose throws the history away. A loss during a loss is not counted again.
 func (t *Tail) lose(loss *lossError) {
-	t.token = nil
+	t.token, t.fruitless = nil, 0
 	if !t.config.Sink.Lose() {
 		return
 	}

@@ -79,6 +79,7 @@ func (r *recorder) applied(n int) func() bool {
 // rig is a tail on a server, with a client that knows nothing of it.
 type rig struct {
 	*Tail
+	*Heart
 	*recorder
 	t       *testing.T
 	server  *mongotest.Server
@@ -109,20 +110,42 @@ func newRig(t *testing.T, s *mongotest.Server, create bool, change ...func(*Conf
 	for _, f := range change {
 		f(&config)
 	}
+	if config.Heart == nil {
+		config.Heart = newHeart(t, client.Database(name))
+	}
+	r.Heart = config.Heart
 	if r.Tail, err = New(config); err != nil {
 		t.Fatal(err)
 	}
 	return r
 }
 
-// run starts the tail and stops it when the test ends.
+// newHeart makes a heart that beats twenty times a second.
+func newHeart(t *testing.T, db *mongo.Database, change ...func(*HeartConfig)) *Heart {
+	t.Helper()
+	config := HeartConfig{
+		Database: db, Collection: schema.Collection, InstanceName: "host", Version: "test",
+		Interval: 50 * time.Millisecond, Logger: zaptest.NewLogger(t),
+	}
+	for _, f := range change {
+		f(&config)
+	}
+	h, err := NewHeart(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return h
+}
+
+// run starts tail and heart, and stops them when the test ends.
 func (r *rig) run() {
 	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- r.Run(ctx) }()
+	done := make(chan error, 2)
+	go func() { done <- r.Tail.Run(ctx) }()
+	go func() { done <- r.Heart.Run(ctx) }()
 	r.stop = sync.OnceFunc(func() {
 		cancel()
-		if err := <-done; err != nil {
+		if err := errors.Join(<-done, <-done); err != nil {
 			r.t.Errorf("Run: %v", err)
 		}
 	})
@@ -273,7 +296,7 @@ func TestWatchdogGivesUpASilentServer(t *testing.T) {
 		mend := r.failpoint("alwaysOn",
 			bson.E{Key: "failCommands", Value: bson.A{"getMore"}},
 			bson.E{Key: "blockConnection", Value: true}, bson.E{Key: "blockTimeMS", Value: 3000})
-		mongotest.Eventually(t, patience, func() bool { return testutil.ToFloat64(r.metrics.watchdog) > 0 }, "the watchdog does not fire")
+		mongotest.Eventually(t, patience, func() bool { return testutil.ToFloat64(r.Tail.metrics.watchdog) > 0 }, "the watchdog does not fire")
 		at := r.insert("meanwhile")
 		mend()
 		mongotest.Eventually(t, patience, r.applied(1), "the change is not delivered after it")
@@ -288,7 +311,7 @@ func TestAMissingCollectionIsNotOpened(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
 		r := newRig(t, s, false)
 		r.run()
-		mongotest.Eventually(t, patience, func() bool { return testutil.ToFloat64(r.metrics.failures) >= 2 }, "nothing is tried")
+		mongotest.Eventually(t, patience, func() bool { return testutil.ToFloat64(r.Tail.metrics.failures) >= 2 }, "nothing is tried")
 		if r.look(func() bool { return r.isOpen }) {
 			t.Fatal("a stream over a missing collection is believed")
 		}
@@ -305,7 +328,7 @@ func TestStopEndsEvenWhileTheServerIsAway(t *testing.T) {
 		r := newRig(t, s, true)
 		r.failpoint("alwaysOn", bson.E{Key: "failCommands", Value: bson.A{"aggregate"}}, bson.E{Key: "errorCode", Value: 91})
 		r.run()
-		mongotest.Eventually(t, patience, func() bool { return testutil.ToFloat64(r.metrics.failures) >= 1 }, "nothing fails")
+		mongotest.Eventually(t, patience, func() bool { return testutil.ToFloat64(r.Tail.metrics.failures) >= 1 }, "nothing fails")
 		r.stop()
 	})
 }
@@ -313,7 +336,7 @@ func TestStopEndsEvenWhileTheServerIsAway(t *testing.T) {
 func TestConfigNamesEveryMistake(t *testing.T) {
 	_, err := New(Config{MaxAwait: time.Second, Watchdog: time.Second})
 	var joined interface{ Unwrap() []error }
-	if !errors.As(err, &joined) || len(joined.Unwrap()) != 4 {
-		t.Fatalf("want four mistakes, got: %v", err)
+	if !errors.As(err, &joined) || len(joined.Unwrap()) != 5 {
+		t.Fatalf("want five mistakes, got: %v", err)
 	}
 }

@@ -123,18 +123,19 @@ func (d *daemon) newService(ctx context.Context, client *mongo.Client) (Service,
 		build = func(ctx context.Context, cfg keytail.Config) (Service, error) { return keytail.New(ctx, cfg) }
 	}
 	return build(ctx, keytail.Config{
-		Client:         client,
-		Database:       d.cfg.Database,
-		Collection:     d.cfg.Collection,
-		EnsureSchema:   d.cfg.EnsureSchema,
-		MaxStale:       d.cfg.MaxStale,
-		CacheSizeMiB:   d.cfg.CacheSize,
-		KeyPrefix:      d.cfg.KeyPrefix,
-		KeySources:     d.cfg.KeySources,
-		TrustedProxies: d.cfg.TrustedProxies,
-		Logger:         d.log,
-		Registry:       registry,
-		Version:        serviceVersion(d.deps),
+		Client:            client,
+		Database:          d.cfg.Database,
+		Collection:        d.cfg.Collection,
+		EnsureSchema:      d.cfg.EnsureSchema,
+		MaxStale:          d.cfg.MaxStale,
+		HeartbeatInterval: d.cfg.HeartbeatInterval,
+		CacheSizeMiB:      d.cfg.CacheSize,
+		KeyPrefix:         d.cfg.KeyPrefix,
+		KeySources:        d.cfg.KeySources,
+		TrustedProxies:    d.cfg.TrustedProxies,
+		Logger:            d.log,
+		Registry:          registry,
+		Version:           serviceVersion(d.deps),
 	})
 }
 

@@ -17,13 +17,13 @@ import (
 
 func TestServeAnswersOnBothListenersAndStopsCleanly(t *testing.T) {
 	f := newFake()
-	r, public, operations := startServe(t, f.deps(), "--drain-delay=0", "--max-stale=3s", "--cache-size=64")
+	r, public, operations := startServe(t, f.deps(), "--drain-delay=0", "--max-stale=3s", "--heartbeat-interval=500ms", "--cache-size=64")
 	for url, want := range map[string]string{public: "public", operations: "operations"} {
 		if body, err := get(t, url); err != nil || body != want {
 			t.Errorf("GET %s: %q, %v", url, body, err)
 		}
 	}
-	if f.cfg.Database != "keys" || f.cfg.Collection != "api_keys" || f.cfg.MaxStale != 3*time.Second || f.cfg.CacheSizeMiB != 64 ||
+	if f.cfg.Database != "keys" || f.cfg.Collection != "api_keys" || f.cfg.MaxStale != 3*time.Second || f.cfg.HeartbeatInterval != 500*time.Millisecond || f.cfg.CacheSizeMiB != 64 ||
 		f.cfg.EnsureSchema || f.cfg.Version != "v1.2.3" || f.cfg.Client == nil || f.cfg.Registry == nil || f.cfg.Logger == nil {
 		t.Errorf("the service is given %+v", f.cfg)
 	}

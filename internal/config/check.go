@@ -17,6 +17,13 @@ const (
 	// maxMaxStale: instances that are gone are forgotten after 24 h, so the bound
 	// must be far below that (DESIGN.md section 4).
 	maxMaxStale = time.Hour
+	// minHeartbeat and heartbeatParts bound the heartbeat: often enough that two
+	// can fail before answers from the cache stop, and no load. changestream has
+	// the same bounds, for those who embed keytail.
+	minHeartbeat   = 10 * time.Millisecond
+	heartbeatParts = 3
+	// minMaxStale leaves room for the shortest heartbeat.
+	minMaxStale = heartbeatParts * minHeartbeat
 	// maxDrainDelay: an orchestrator has killed the process long before.
 	maxDrainDelay = 5 * time.Minute
 	// minCacheMiB is what keycache takes; a test of package cli compares the two.
@@ -38,7 +45,7 @@ func (c *Config) Check() error {
 		c.checkCollection(),
 		c.checkListeners(),
 		c.checkDev(),
-		between("max-stale", c.MaxStale, time.Nanosecond, maxMaxStale, "more than 0 and at most 1h"),
+		c.checkAges(),
 		between("drain-delay", c.DrainDelay, 0, maxDrainDelay, "between 0 and 5m"),
 		between("cache-size", c.CacheSize, minCacheMiB, maxCacheMiB, "between 3 and 1048576 MiB"),
 		named("key-prefix", apikey.ValidPrefix(c.KeyPrefix)),
@@ -84,6 +91,15 @@ func (c *Config) checkCollection() error {
 		return errors.New("--database and --collection together must have at most 254 bytes")
 	}
 	return nil
+}
+
+// checkAges: an interval is only held against a max-stale that is right.
+func (c *Config) checkAges() error {
+	if err := between("max-stale", c.MaxStale, minMaxStale, maxMaxStale, "at least 30ms and at most 1h"); err != nil {
+		return err
+	}
+	most := c.MaxStale / heartbeatParts
+	return between("heartbeat-interval", c.HeartbeatInterval, minHeartbeat, most, fmt.Sprintf("between 10ms and a third of max-stale (%v)", most))
 }
 
 func (c *Config) checkListeners() error {

@@ -11,7 +11,7 @@ func TestDefaultsAreTheDesigns(t *testing.T) {
 	got, given := mustLoad(t)
 	want := &Config{
 		Collection: "api_keys", Addr: "127.0.0.1:8080", OpsAddr: "127.0.0.1:9090",
-		MaxStale: 15 * time.Second, CacheSize: 512, KeyPrefix: "kt", KeySources: []string{"bearer", "x-api-key"},
+		MaxStale: 15 * time.Second, HeartbeatInterval: time.Second, CacheSize: 512, KeyPrefix: "kt", KeySources: []string{"bearer", "x-api-key"},
 		DrainDelay: 5 * time.Second, DevMongoDBAddr: "127.0.0.1:27127", LogLevel: "info", LogFormat: "json",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -19,6 +19,25 @@ func TestDefaultsAreTheDesigns(t *testing.T) {
 	}
 	if len(given) != 0 {
 		t.Errorf("given without anything: %v", given.Names())
+	}
+}
+
+// TestHeartbeatFollowsAShortMaxStale unless somebody asked for another one.
+func TestHeartbeatFollowsAShortMaxStale(t *testing.T) {
+	for _, test := range []struct {
+		args []string
+		want time.Duration
+	}{
+		{[]string{"--max-stale=1h"}, time.Second},
+		{[]string{"--max-stale=3s"}, time.Second},
+		{[]string{"--max-stale=1500ms"}, 500 * time.Millisecond},
+		{[]string{"--max-stale=1ms"}, 10 * time.Millisecond},
+		{[]string{"--max-stale=1500ms", "--heartbeat-interval=1s"}, time.Second},
+		{[]string{"--max-stale=1h", "--heartbeat-interval=5m"}, 5 * time.Minute},
+	} {
+		if c, _ := mustLoad(t, test.args...); c.HeartbeatInterval != test.want {
+			t.Errorf("%q: %v, want %v", test.args, c.HeartbeatInterval, test.want)
+		}
 	}
 }
 

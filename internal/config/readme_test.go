@@ -50,6 +50,7 @@ func TestTableNamesWhatDesignPromises(t *testing.T) {
 		"| `--addr` | `KEYTAIL_ADDR` | `addr` | `127.0.0.1:8080` |",
 		"| `--ops-addr` | `KEYTAIL_OPS_ADDR` | `ops_addr` | `127.0.0.1:9090` |",
 		"| `--max-stale` | `KEYTAIL_MAX_STALE` | `max_stale` | `15s` |",
+		"| `--heartbeat-interval` | `KEYTAIL_HEARTBEAT_INTERVAL` | `heartbeat_interval` | `1s` |",
 		"| `--cache-size` | `KEYTAIL_CACHE_SIZE` | `cache_size` | `512` |",
 		"| `--key-sources` | `KEYTAIL_KEY_SOURCES` | `key_sources` | `bearer,x-api-key` |",
 		"| `--trusted-proxies` | `KEYTAIL_TRUSTED_PROXIES` | `trusted_proxies` |  |",

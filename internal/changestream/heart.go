@@ -1,0 +1,283 @@
+package changestream
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+	"go.mongodb.org/mongo-driver/v2/mongo/writeconcern"
+	"go.uber.org/zap"
+
+	"github.com/keytail/keytail/internal/clustertime"
+	"github.com/keytail/keytail/internal/keycache"
+)
+
+// HeartbeatCollection holds one small document of each instance, in the same
+// database as the keys.
+const HeartbeatCollection = "keytail_heartbeats"
+
+// The heart's times, each with its reason.
+const (
+	// DefaultHeartbeatInterval is DESIGN.md's: a stated age of at most a second
+	// and a little, for one tiny write a second.
+	DefaultHeartbeatInterval = time.Second
+	// MinHeartbeatInterval keeps a mistake in the unit from becoming a load.
+	MinHeartbeatInterval = 10 * time.Millisecond
+	// MaxStaleParts divides max_stale: a heartbeat is given up after one part of
+	// it, and one that has not come back for as long means that the stream is
+	// opened again. So two attempts can fail before answers from memory stop. The
+	// interval may not be longer than a part either.
+	MaxStaleParts = 3
+
+	// beatGap is the least time between two heartbeats that callers ask for:
+	// whoever floods Beat causes a hundred writes a second at most.
+	beatGap = 10 * time.Millisecond
+	// leaveTimeout bounds what is done at a stop: to wait for the heartbeat in
+	// flight, and then to delete the document.
+	leaveTimeout = 2 * time.Second
+	// maxInstanceName is far above any host name (253 bytes, RFC 1035).
+	maxInstanceName = 256
+)
+
+// ErrHeartStopped: no heartbeat will be sent any more.
+var ErrHeartStopped = errors.New("the heartbeat has stopped")
+
+// HeartConfig of a Heart.
+type HeartConfig struct {
+	// Database holds the keys and the heartbeats. Required. It is of the client
+	// that the tail uses.
+	Database *mongo.Database
+	// Collection holds the keys: instances that follow the same one are a fleet.
+	// Required.
+	Collection string
+	// InstanceName is the readable part of the document's _id. Empty: the host's
+	// name.
+	InstanceName string
+	// Interval is the time between two heartbeats. Zero: DefaultHeartbeatInterval,
+	// or a third of MaxStale if that is shorter.
+	Interval time.Duration
+	// MaxStale is the age past which no answer is given from memory. Zero:
+	// keycache.DefaultMaxStale.
+	MaxStale time.Duration
+	// Version is shown to the fleet. Empty: "unknown".
+	Version string
+	// Now is the clock that freshness is measured on. Nil: time.Now.
+	Now func() time.Time
+	// Logger: nil is silent.
+	Logger *zap.Logger
+	// Registerer takes the metrics. Nil: none.
+	Registerer prometheus.Registerer
+}
+
+func (c *HeartConfig) setDefaults() {
+	if c.InstanceName == "" {
+		c.InstanceName = hostName()
+	}
+	if c.MaxStale == 0 {
+		c.MaxStale = keycache.DefaultMaxStale
+	}
+	if c.Interval == 0 {
+		c.Interval = min(DefaultHeartbeatInterval, c.MaxStale/MaxStaleParts)
+	}
+	if c.Version == "" {
+		c.Version = "unknown"
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Logger == nil {
+		c.Logger = zap.NewNop()
+	}
+}
+
+// hostName is for people; what tells instances apart is the boot id beside it.
+func hostName() string {
+	if name, err := os.Hostname(); err == nil && name != "" {
+		return name
+	}
+	return "unknown"
+}
+
+func (c *HeartConfig) validate() error {
+	var errs []error
+	if c.Database == nil {
+		errs = append(errs, errors.New("a database is needed"))
+	}
+	switch c.Collection {
+	case "":
+		errs = append(errs, errors.New("the keys' collection is needed"))
+	case HeartbeatCollection:
+		errs = append(errs, fmt.Errorf("keys cannot be kept in %s: that is where instances write their heartbeats", HeartbeatCollection))
+	}
+	if len(c.InstanceName) > maxInstanceName {
+		errs = append(errs, fmt.Errorf("the instance's name may have %d bytes at most, this one has %d", maxInstanceName, len(c.InstanceName)))
+	}
+	if most := c.MaxStale / MaxStaleParts; c.Interval < MinHeartbeatInterval || c.Interval > most {
+		errs = append(errs, fmt.Errorf("the heartbeat's interval must be between %v and a third of max_stale (%v), not %v", MinHeartbeatInterval, most, c.Interval))
+	}
+	return errors.Join(errs...)
+}
+
+// Heart writes this instance's heartbeat into the database. Its way back through
+// the change stream is what moves the freshness (DESIGN.md beside this file).
+// The methods are safe for concurrent use.
+type Heart struct {
+	config HeartConfig
+	beats  *mongo.Collection
+	// id is <name>/<boot id>: an instance that starts again is another one.
+	id      string
+	logger  *zap.Logger
+	results *prometheus.CounterVec
+	memory  nonces
+	// landed is the freshness of the last heartbeat that came back.
+	landed atomic.Pointer[keycache.Freshness]
+
+	// ready is closed at the first open of the stream, stopped when no heartbeat
+	// will be sent any more.
+	ready   chan struct{}
+	isReady sync.Once
+	stopped chan struct{}
+	// kick has a token when a heartbeat is wanted now.
+	kick chan struct{}
+
+	mutex sync.Mutex
+	// next is the heartbeat that has not been sent yet.
+	next *flight
+
+	// The rest belongs to Run's goroutine.
+
+	// health is what became of the last heartbeat; empty before the first.
+	health string
+}
+
+// flight is one heartbeat and those who wait for it. at and err are written
+// before done is closed.
+type flight struct {
+	done chan struct{}
+	at   clustertime.Time
+	err  error
+}
+
+func newFlight() *flight { return &flight{done: make(chan struct{})} }
+
+// NewHeart makes a heart that does not beat yet.
+func NewHeart(config HeartConfig) (*Heart, error) {
+	config.setDefaults()
+	if err := config.validate(); err != nil {
+		return nil, fmt.Errorf("heartbeat: %w", err)
+	}
+	h := &Heart{
+		config: config,
+		beats:  config.Database.Collection(HeartbeatCollection, options.Collection().SetWriteConcern(writeconcern.Majority())),
+		id:     config.InstanceName + "/" + rand.Text(),
+		logger: config.Logger.Named("heartbeat"),
+		results: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "keytail_heartbeats_total", Help: "Heartbeats written, by whether a majority acknowledged them in time.",
+		}, []string{"result"}),
+		ready:   make(chan struct{}),
+		stopped: make(chan struct{}),
+		kick:    make(chan struct{}, 1),
+		next:    newFlight(),
+	}
+	if config.Registerer != nil {
+		if err := config.Registerer.Register(h.results); err != nil {
+			return nil, fmt.Errorf("heartbeat: %w", err)
+		}
+	}
+	return h, nil
+}
+
+// Run sends heartbeats, one at a time, from the first open of the stream until
+// ctx ends. Then it deletes the document, so that nobody waits for an instance
+// that is gone, and returns nil. A heartbeat that fails is followed by the next
+// one at the interval. Run can be called once.
+func (h *Heart) Run(ctx context.Context) error {
+	defer h.leave(ctx)
+	defer close(h.stopped)
+	select {
+	case <-ctx.Done():
+		return nil
+	case <-h.ready:
+	}
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	last := time.Time{}
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-timer.C:
+		case <-h.kick:
+			if !wait(ctx, beatGap-time.Since(last)) {
+				return nil
+			}
+		}
+		last = time.Now()
+		h.beat(ctx)
+		timer.Reset(h.config.Interval - time.Since(last))
+	}
+}
+
+// Beat sends a heartbeat now and returns the operationTime of its
+// acknowledgement: a cluster time of this database's present. Callers share
+// heartbeats, but the one that answers a call was always *sent* after the call
+// began; one that was in flight by then is not it. So what was acknowledged to
+// anybody before the call has a cluster time below that of the heartbeat, and
+// has been applied when it comes back.
+//
+// The operationTime may be later than the heartbeat's own cluster time, by what
+// others wrote meanwhile. An error means that this heartbeat is not known to
+// have been written, ErrHeartStopped that none will be. Before the first open of
+// the stream Beat waits for it, until ctx ends.
+func (h *Heart) Beat(ctx context.Context) (clustertime.Time, error) {
+	h.mutex.Lock()
+	f := h.next
+	h.mutex.Unlock()
+	h.hurry()
+	select {
+	case <-f.done:
+		return f.at, f.err
+	case <-ctx.Done():
+		return 0, context.Cause(ctx)
+	case <-h.stopped:
+		return 0, ErrHeartStopped
+	}
+}
+
+// hurry asks for a heartbeat now.
+func (h *Heart) hurry() {
+	select {
+	case h.kick <- struct{}{}:
+	default: // somebody has asked already
+	}
+}
+
+// depart takes the next heartbeat's callers: whoever calls Beat from now on gets
+// the one after it. The kick is taken back first, since those who gave it are
+// on board; the other way round a call in between would wait for the interval.
+func (h *Heart) depart() *flight {
+	select {
+	case <-h.kick:
+	default:
+	}
+	h.mutex.Lock()
+	defer h.mutex.Unlock()
+	f := h.next
+	h.next = newFlight()
+	return f
+}
+
+// opened is told by the tail at each open of the stream. A heartbeat follows at
+// once: it is the first, or makes the time without freshness short.
+func (h *Heart) opened() {
+	h.isReady.Do(func() { close(h.ready) })
+	h.hurry()
+}

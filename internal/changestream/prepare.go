@@ -1,0 +1,94 @@
+package changestream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+	"go.mongodb.org/mongo-driver/v2/mongo/writeconcern"
+
+	"github.com/keytail/keytail/internal/keystore"
+)
+
+// deadAfter is when the TTL index removes an instance that did not leave: long
+// after it could have answered from memory, max_stale being an hour at most.
+const deadAfter = 24 * time.Hour
+
+// Server error codes, from MongoDB's error_codes.yml.
+const (
+	codeUnauthorized          = 13
+	codeIndexOptionsConflict  = 85
+	codeIndexKeySpecsConflict = 86
+	// codeAtlas is what MongoDB Atlas answers to what a user may not do.
+	codeAtlas = 8000
+)
+
+// refusal is one sentence for people that is kind to errors.Is.
+type refusal struct {
+	text        string
+	kind, cause error
+}
+
+func (r *refusal) Error() string   { return r.text + ": " + r.cause.Error() }
+func (r *refusal) Unwrap() []error { return []error{r.kind, r.cause} }
+
+// Prepare checks at the start that the credential may write heartbeats, and
+// makes the index that removes dead instances. An error that a privilege is
+// missing is keystore.ErrUnauthorized, and says which one. Prepare needs no
+// majority: an instance may start while there is none, and waits for it.
+func (h *Heart) Prepare(ctx context.Context) error {
+	if err := h.createIndex(ctx); err != nil {
+		return h.explain(err)
+	}
+	return h.explain(h.rehearse(ctx))
+}
+
+// rehearse writes and deletes a document that belongs to no fleet (it has no ns)
+// and that no tail listens to. An upsert needs the privileges insert and update.
+func (h *Heart) rehearse(ctx context.Context) error {
+	beats := h.beats.Clone(options.Collection().SetWriteConcern(writeconcern.W1()))
+	id := h.id + "/check"
+	_, err := beats.UpdateByID(ctx, id, bson.D{{Key: "$currentDate", Value: bson.D{{Key: fieldAt, Value: true}}}},
+		options.UpdateOne().SetUpsert(true))
+	if err != nil {
+		return err
+	}
+	_, err = beats.DeleteOne(ctx, bson.D{{Key: fieldID, Value: id}})
+	return err
+}
+
+// createIndex makes the TTL index, and the collection with it. Where they are,
+// nothing happens.
+func (h *Heart) createIndex(ctx context.Context) error {
+	_, err := h.beats.Indexes().CreateOne(ctx, mongo.IndexModel{
+		Keys:    bson.D{{Key: fieldAt, Value: 1}},
+		Options: options.Index().SetExpireAfterSeconds(int32(deadAfter / time.Second)),
+	})
+	return err
+}
+
+// explain turns the driver's error into a sentence that says what to do.
+func (h *Heart) explain(err error) error {
+	var server mongo.ServerError
+	if !errors.As(err, &server) {
+		if err != nil {
+			err = fmt.Errorf("writing a heartbeat to %s: %w", h.namespace(), err)
+		}
+		return err
+	}
+	switch {
+	case server.HasErrorCode(codeUnauthorized), server.HasErrorCode(codeAtlas):
+		return &refusal{fmt.Sprintf("writing heartbeats is not allowed, and they are what proves that answers from memory are fresh: grant the user of the connection string find, insert, update, remove and createIndex on collection %q of database %q (the role readWrite on the database has them all)",
+			HeartbeatCollection, h.beats.Database().Name()), keystore.ErrUnauthorized, err}
+	case server.HasErrorCode(codeIndexOptionsConflict), server.HasErrorCode(codeIndexKeySpecsConflict):
+		return fmt.Errorf("%s has an index on %s with another expiry than keytail's (%v): drop that index, it will be made again: %w",
+			h.namespace(), fieldAt, deadAfter, err)
+	}
+	return fmt.Errorf("writing a heartbeat to %s: %w", h.namespace(), err)
+}
+
+func (h *Heart) namespace() string { return h.beats.Database().Name() + "." + HeartbeatCollection }
