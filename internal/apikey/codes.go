@@ -24,10 +24,11 @@ func (c Code) String() string {
 
 // sourceNames are the sources on the wire and in metrics.
 var sourceNames = [SourceCount]string{
-	SourceNone:   "",
-	SourceCache:  "cache",
-	SourceFill:   "fill",
-	SourceDirect: "direct",
+	SourceNone:         "",
+	SourceCache:        "cache",
+	SourceFill:         "fill",
+	SourceDirect:       "direct",
+	SourceLinearizable: "linearizable",
 }
 
 // String is the source on the wire: "" for SourceNone and for a number that is

@@ -23,7 +23,8 @@ func TestNamesOnTheWire(t *testing.T) {
 		t.Errorf("%d codes are tested, there are %d", len(codes)-2, CodeCount)
 	}
 	for source, want := range map[Source]string{
-		SourceNone: "", SourceCache: "cache", SourceFill: "fill", SourceDirect: "direct", Source(SourceCount): "",
+		SourceNone: "", SourceCache: "cache", SourceFill: "fill", SourceDirect: "direct",
+		SourceLinearizable: "linearizable", Source(SourceCount): "",
 	} {
 		if got := source.String(); got != want {
 			t.Errorf("source %d is %q, want %q", uint8(source), got, want)

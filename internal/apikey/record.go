@@ -52,4 +52,7 @@ type Request struct {
 	// IP is the client's address. The zero Addr: not known. One with a zone is
 	// in no network.
 	IP netip.Addr
+	// MinRevision is the revision, a cluster time as an integer, that the answer
+	// must contain. Zero: none is asked for. Decide does not look at it.
+	MinRevision uint64
 }

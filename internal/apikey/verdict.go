@@ -42,17 +42,35 @@ const (
 	SourceCache
 	// SourceFill: a database read shared by the callers of one flight.
 	SourceFill
-	// SourceDirect: a database read of this caller alone, not stored.
+	// SourceDirect: a database read that began after this caller arrived, and
+	// was not stored.
 	SourceDirect
+	// SourceLinearizable: the same, and linearizable, since memory and what
+	// could vouch for a read were too old.
+	SourceLinearizable
 
 	// SourceCount is the number of sources, for tables indexed by Source.
-	SourceCount = int(SourceDirect) + 1
+	SourceCount = int(SourceLinearizable) + 1
+)
+
+// Problem says that the request and not the truth is why there is no verdict.
+type Problem uint8
+
+const (
+	// NoProblem: the code is all there is to say.
+	NoProblem Problem = iota
+	// RevisionAhead: the cluster has not been at the request's MinRevision yet,
+	// so nobody can have been given it.
+	RevisionAhead
 )
 
 // Verdict is the answer about one key for one request.
 type Verdict struct {
 	Code   Code
 	Source Source
+	// Problem, if there is one, is a mistake of the caller's. The code is
+	// Unavailable then, so that who does not look here sees no yes and no no.
+	Problem Problem
 	// Record is the key's record from Disabled on, nil before. It is shared:
 	// read only.
 	Record *Record
@@ -62,6 +80,7 @@ type Verdict struct {
 	AsOf      time.Time
 	Staleness time.Duration
 	// Revision is the cluster time up to which the answer has seen all changes,
-	// as an integer that package clustertime explains. Zero: not known.
+	// as an integer that package clustertime explains; it is not before the
+	// request's MinRevision. Zero: not known.
 	Revision uint64
 }

@@ -7,15 +7,17 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/keytail/keytail/internal/apikey"
+	"github.com/keytail/keytail/internal/keystore"
 )
 
 // readKind says for whom a read was made. It is a metric's label.
 type readKind string
 
 const (
-	kindShared  readKind = "shared"
-	kindAlone   readKind = "alone"
-	kindRefresh readKind = "refresh"
+	kindShared       readKind = "shared"
+	kindAlone        readKind = "alone"
+	kindLinearizable readKind = "linearizable"
+	kindRefresh      readKind = "refresh"
 )
 
 // metrics are the validator's counters. Those of the verdicts are resolved when
@@ -74,8 +76,14 @@ func (m *metrics) unavailable(err error) {
 	switch {
 	case errors.Is(err, errBusy):
 		reason = "busy"
+	case errors.Is(err, errBreaker):
+		reason = "breaker"
 	case errors.Is(err, errStale):
 		reason = "stale"
+	case errors.Is(err, keystore.ErrCollectionMissing):
+		reason = "no_collection"
+	case errors.Is(err, keystore.ErrAhead):
+		reason = "server_behind"
 	case errors.Is(err, context.Canceled):
 		reason = "caller_left"
 	case errors.Is(err, context.DeadlineExceeded):

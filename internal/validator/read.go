@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	"github.com/keytail/keytail/internal/apikey"
+	"github.com/keytail/keytail/internal/clustertime"
 	"github.com/keytail/keytail/internal/keycache"
 	"github.com/keytail/keytail/internal/keystore"
 )
@@ -12,111 +13,149 @@ import (
 // Why a truth is not to be had. The caller's answer is Unavailable; the reason
 // is for the metrics.
 var (
-	errBusy  = errors.New("too many reads of the database are under way")
-	errStale = errors.New("the change stream has not been heard of for longer than max_stale")
+	errBusy    = errors.New("too many reads of the database are under way")
+	errBreaker = errors.New("the last linearizable read failed, and another one is finding out whether the next would")
+	errStale   = errors.New("what could be known is older than max_stale")
 )
 
-// flight is what one shared read found, with the ticket that vouches for it.
-type flight struct {
+// errAhead is the caller's own mistake: apikey.RevisionAhead.
+var errAhead = errors.New("the cluster has not been at this revision yet")
+
+// filled is what one shared read found, with the ticket that vouches for it.
+type filled struct {
 	ticket  keycache.Ticket
 	finding keycache.Finding
 }
 
-// read asks the database. Callers that miss on the same hash at once share one
-// read, whose result is stored; one that cannot be vouched for to this caller
-// is followed by a read of its own.
-func (v *Validator) read(ctx context.Context, hash apikey.Hash) (keycache.Answer, apikey.Source, error) {
-	if !v.config.Cache.Trusted() {
-		// Nothing that is read now could be vouched for.
-		answer, err := v.readAlone(ctx, hash)
-		return answer, apikey.SourceDirect, err
+// read asks the database, in the order that DESIGN.md argues: by a shared fill,
+// which is stored; by a read that began after this caller arrived; and when the
+// stream is too old to vouch for either, by a linearizable one. The answer has
+// needed in it.
+func (v *Validator) read(ctx context.Context, hash apikey.Hash, needed clustertime.Time) (keycache.Answer, apikey.Source, error) {
+	fresh := v.config.Cache.Freshness()
+	if _, ok := v.config.Cache.Age(fresh, v.config.Now()); !ok {
+		return v.readLinearizable(ctx, hash, needed)
 	}
-	shared, err := v.share(ctx, hash)
-	if err != nil {
-		return keycache.Answer{}, apikey.SourceNone, err
+	// Of an untrusted ticket nothing could be vouched for.
+	if fresh.Processed >= needed && v.config.Cache.Trusted() {
+		shared, err := v.share(ctx, hash)
+		if err != nil {
+			return keycache.Answer{}, apikey.SourceNone, err
+		}
+		answer, ok := v.config.Cache.Vouch(shared.ticket, hash, shared.finding)
+		if ok && answer.Revision >= needed {
+			return answer, apikey.SourceFill, nil
+		}
+		// It changed meanwhile, or the stream has no history. What a flight found
+		// that began before this caller arrived may be older than its arrival.
 	}
-	if answer, ok := v.config.Cache.Vouch(shared.ticket, hash, shared.finding); ok {
-		return answer, apikey.SourceFill, nil
-	}
-	// It changed meanwhile, or the stream has no history. What a flight found
-	// that began before this caller arrived may be older than its arrival.
-	answer, err := v.readAlone(ctx, hash)
-	return answer, apikey.SourceDirect, err
+	return v.readAlone(ctx, hash, needed)
 }
 
 // share joins or starts the flight for a hash. The flight is no one's: it goes
 // on when the caller that started it leaves.
-func (v *Validator) share(ctx context.Context, hash apikey.Hash) (flight, error) {
+func (v *Validator) share(ctx context.Context, hash apikey.Hash) (filled, error) {
 	detached := context.WithoutCancel(ctx)
-	result := v.flights.DoChan(string(hash[:]), func() (any, error) { return v.fill(detached, hash) })
+	result := v.fills.DoChan(string(hash[:]), func() (any, error) { return v.fill(detached, hash) })
 	select {
 	case <-ctx.Done():
-		return flight{}, ctx.Err()
+		return filled{}, ctx.Err()
 	case r := <-result:
 		if r.Err != nil {
-			return flight{}, r.Err
+			return filled{}, r.Err
 		}
-		return r.Val.(flight), nil
+		return r.Val.(filled), nil
 	}
 }
 
 // fill reads by hash and stores what it finds. The ticket is taken before the
 // read: keycache/DESIGN.md has the order and why.
-func (v *Validator) fill(ctx context.Context, hash apikey.Hash) (flight, error) {
+func (v *Validator) fill(ctx context.Context, hash apikey.Hash) (filled, error) {
 	ticket := v.config.Cache.Begin()
-	finding, err := v.find(ctx, kindShared, hash, ticket)
+	finding, err := v.within(ctx, kindShared, func(ctx context.Context) (keystore.Document, bool, error) {
+		return v.config.Store.FindByHash(ctx, hash, ticket.Floor())
+	})
 	if err != nil {
-		return flight{}, err
+		return filled{}, err
 	}
 	v.config.Cache.Store(ticket, hash, finding)
-	return flight{ticket: ticket, finding: finding}, nil
+	return filled{ticket: ticket, finding: finding}, nil
 }
 
-// readAlone reads for one caller, and stores nothing. The freshness is loaded
-// before the ticket: the read contains what had been applied by then, so the
-// answer is no older than that.
-func (v *Validator) readAlone(ctx context.Context, hash apikey.Hash) (keycache.Answer, error) {
-	fresh := v.config.Cache.Freshness()
-	if _, ok := v.config.Cache.Age(fresh, v.config.Now()); !ok {
-		// The read would be stale before it began. The next issue asks the
-		// database with a linearizable read here.
-		return keycache.Answer{}, errStale
-	}
-	ticket := v.config.Cache.Begin()
-	finding, err := v.find(ctx, kindAlone, hash, ticket)
-	if err != nil {
-		return keycache.Answer{}, err
-	}
-	if !finding.Found && !ticket.Trusted() {
-		if err := v.inspect(ctx); err != nil {
-			return keycache.Answer{}, err
+// question is what callers must have in common to share a read that is not
+// stored: the hash, and the revision that it must contain.
+type question struct {
+	hash   apikey.Hash
+	needed clustertime.Time
+}
+
+// seen is what a read that is not stored has found, and how old it is: the read
+// contains whatever had been acknowledged by fresh.AsOf, and had been applied.
+type seen struct {
+	fresh   *keycache.Freshness
+	finding keycache.Finding
+}
+
+// readAlone answers with a read that began after this caller arrived, and that
+// is no older than needed. Nothing is stored.
+func (v *Validator) readAlone(ctx context.Context, hash apikey.Hash, needed clustertime.Time) (keycache.Answer, apikey.Source, error) {
+	s, err := v.alone.do(ctx, question{hash, needed})
+	if err == nil {
+		var answer keycache.Answer
+		answer, err = v.answer(s)
+		// The read was not older than needed, whatever the stream has processed.
+		answer.Revision = max(answer.Revision, needed)
+		if err == nil {
+			return answer, apikey.SourceDirect, nil
 		}
 	}
-	answer, ok := v.config.Cache.Age(fresh, v.config.Now())
+	switch {
+	case errors.Is(err, errStale):
+		return v.readLinearizable(ctx, hash, needed)
+	case errors.Is(err, keystore.ErrAhead) && v.isAhead(ctx, needed):
+		err = errAhead
+	}
+	return keycache.Answer{}, apikey.SourceNone, err
+}
+
+// runAlone is a flight of readAlone. The freshness is loaded before the ticket:
+// the read contains what had been applied by then, so the answer is no older
+// than that.
+func (v *Validator) runAlone(q question) (seen, error) {
+	fresh := v.config.Cache.Freshness()
+	if _, ok := v.config.Cache.Age(fresh, v.config.Now()); !ok {
+		return seen{}, errStale // it would be before it began
+	}
+	ticket := v.config.Cache.Begin()
+	finding, err := v.within(context.Background(), kindAlone, func(ctx context.Context) (keystore.Document, bool, error) {
+		document, found, err := v.config.Store.FindByHash(ctx, q.hash, max(ticket.Floor(), q.needed))
+		if err == nil && !found && !ticket.Trusted() {
+			err = v.config.Store.Inspect(ctx)
+		}
+		return document, found, err
+	})
+	return seen{fresh: fresh, finding: finding}, err
+}
+
+// answer is what a read that is not stored says now, if it is not too old.
+func (v *Validator) answer(s seen) (keycache.Answer, error) {
+	answer, ok := v.config.Cache.Age(s.fresh, v.config.Now())
 	if !ok {
 		return keycache.Answer{}, errStale
 	}
-	answer.Found, answer.Record = finding.Found, finding.Record
+	answer.Found, answer.Record = s.finding.Found, s.finding.Record
 	return answer, nil
 }
 
-// inspect keeps a collection that has vanished from being read as "no such
-// key". While the stream has its history a drop is an event, and ends it.
-func (v *Validator) inspect(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, v.config.ReadTimeout)
-	defer cancel()
-	return v.config.Store.Inspect(ctx)
-}
-
-// find is one read within the cap and the deadline.
-func (v *Validator) find(ctx context.Context, kind readKind, hash apikey.Hash, ticket keycache.Ticket) (keycache.Finding, error) {
+// within does one read within the cap and the deadline.
+func (v *Validator) within(ctx context.Context, kind readKind, read func(context.Context) (keystore.Document, bool, error)) (keycache.Finding, error) {
 	if !v.reads.TryAcquire(1) {
 		return keycache.Finding{}, errBusy
 	}
 	defer v.reads.Release(1)
 	ctx, cancel := context.WithTimeout(ctx, v.config.ReadTimeout)
 	defer cancel()
-	document, found, err := v.config.Store.FindByHash(ctx, hash, ticket.Floor())
+	document, found, err := read(ctx)
 	v.metrics.fill(kind, found, err)
 	if err != nil {
 		return keycache.Finding{}, err

@@ -27,11 +27,15 @@ const (
 	DefaultMaxReads = 96
 )
 
-// Store reads the keys' collection under the fill rule: majority, on the
-// primary, not older than the given cluster time. A keystore.Store is one.
+// Store reads the keys' collection on the primary, under the fill rule (majority,
+// not older than the given cluster time) where it is not said otherwise. A
+// keystore.Store is one.
 type Store interface {
 	FindByHash(ctx context.Context, h apikey.Hash, after clustertime.Time) (keystore.Document, bool, error)
 	FindByID(ctx context.Context, id apikey.DocID, after clustertime.Time) (keystore.Document, bool, error)
+	// FindLinearizable finds what contains every write that was acknowledged
+	// before it was called, or blocks until the deadline.
+	FindLinearizable(ctx context.Context, h apikey.Hash) (keystore.Document, bool, error)
 	// Inspect fails when the collection is missing or is not a plain one.
 	Inspect(ctx context.Context) error
 }
@@ -44,11 +48,16 @@ type Config struct {
 	// Prefix is that of the keys that keytail made itself, whose checksum is
 	// held against them. Empty: apikey.DefaultPrefix.
 	Prefix string
-	// ReadTimeout is the deadline of one read. Zero: DefaultReadTimeout.
+	// Pulse tells a min_revision that is ahead of the cluster from one that only
+	// this instance has not got to. Nil: it is not told, and such a request is
+	// UNAVAILABLE, or answered when memory is stale.
+	Pulse Pulse
+	// ReadTimeout is the deadline of one read of either kind, and of a heartbeat
+	// that a request has to wait for. Zero: DefaultReadTimeout.
 	ReadTimeout time.Duration
-	// MaxReads is how many reads may be under way at once; past it a miss is
-	// UNAVAILABLE at once, rather than one more in a queue without end. Zero:
-	// DefaultMaxReads.
+	// MaxReads is how many reads may be under way at once, linearizable ones
+	// among them; past it a miss is UNAVAILABLE at once, rather than one more in
+	// a queue without end. Zero: DefaultMaxReads.
 	MaxReads int64
 	// Now is the clock. Nil: time.Now.
 	Now func() time.Time
@@ -95,9 +104,17 @@ func (c *Config) validate() error {
 
 // Validator answers for keys. It is safe for concurrent use.
 type Validator struct {
-	config  Config
-	flights singleflight.Group
-	reads   *semaphore.Weighted
+	config Config
+	// fills share reads that are stored, whose results are vouched for; the
+	// groups share reads and heartbeats that began late enough by themselves.
+	fills        singleflight.Group
+	alone        *group[question, seen]
+	linearizable *group[apikey.Hash, seen]
+	beats        *group[struct{}, clustertime.Time]
+	// reads counts those under way, of either kind.
+	reads *semaphore.Weighted
+	// breaker stands before linearizable reads.
+	breaker breaker
 	metrics *metrics
 	logger  *zap.Logger
 }
@@ -112,19 +129,26 @@ func New(config Config) (*Validator, error) {
 	if err != nil {
 		return nil, fmt.Errorf("validator: %w", err)
 	}
-	return &Validator{
+	v := &Validator{
 		config:  config,
 		reads:   semaphore.NewWeighted(config.MaxReads),
 		metrics: m,
 		logger:  config.Logger.Named("validator"),
-	}, nil
+	}
+	v.alone = newGroup(v.runAlone)
+	v.linearizable = newGroup(v.runLinearizable)
+	v.beats = newGroup(v.runBeat)
+	return v, nil
 }
 
 // Validate answers whether the request may go ahead with the key of this text.
 // An empty text is Missing. It returns as soon as ctx ends, with Unavailable.
 func (v *Validator) Validate(ctx context.Context, text string, request *apikey.Request) apikey.Verdict {
 	verdict := v.validate(ctx, text, request)
-	v.metrics.count(verdict)
+	if verdict.Problem == apikey.NoProblem {
+		// A caller's mistake is no outage of ours.
+		v.metrics.count(verdict)
+	}
 	return verdict
 }
 
@@ -144,10 +168,14 @@ func (v *Validator) validate(ctx context.Context, text string, request *apikey.R
 	if err != nil {
 		return apikey.Verdict{Code: apikey.Malformed}
 	}
-	if answer, ok := v.config.Cache.Get(hash); ok {
+	needed := clustertime.Time(request.MinRevision)
+	if answer, ok := v.config.Cache.Get(hash); ok && answer.Revision >= needed {
 		return decide(&answer, apikey.SourceCache, request)
 	}
-	answer, source, err := v.read(ctx, hash)
+	answer, source, err := v.read(ctx, hash, needed)
+	if errors.Is(err, errAhead) {
+		return apikey.Verdict{Code: apikey.Unavailable, Problem: apikey.RevisionAhead}
+	}
 	if err != nil {
 		v.metrics.unavailable(err)
 		return apikey.Verdict{Code: apikey.Unavailable}

@@ -29,6 +29,11 @@ type fakeStore struct {
 	missing   error
 	reads     int
 	floors    []clustertime.Time
+	// linear counts the linearizable reads, linearErr is what they come back
+	// with.
+	linear    int
+	linearErr error
+	inspected int
 	// began gets one value for each read that has begun, if it is not nil; the
 	// read then waits for leave.
 	began chan struct{}
@@ -44,11 +49,32 @@ func (s *fakeStore) put(h apikey.Hash, d keystore.Document) {
 
 func (s *fakeStore) FindByHash(ctx context.Context, h apikey.Hash, after clustertime.Time) (keystore.Document, bool, error) {
 	s.mutex.Lock()
-	d, ok := s.documents[h]
-	err, began, leave := s.err, s.began, s.leave
+	err := s.err
 	s.reads++
 	s.floors = append(s.floors, after)
 	s.mutex.Unlock()
+	return s.look(ctx, h, err)
+}
+
+func (s *fakeStore) FindLinearizable(ctx context.Context, h apikey.Hash) (keystore.Document, bool, error) {
+	s.mutex.Lock()
+	err := s.linearErr
+	s.linear++
+	s.mutex.Unlock()
+	return s.look(ctx, h, err)
+}
+
+func (s *fakeStore) look(ctx context.Context, h apikey.Hash, err error) (keystore.Document, bool, error) {
+	if _, ok := ctx.Deadline(); !ok {
+		return keystore.Document{}, false, keystore.ErrNoDeadline
+	}
+	s.mutex.Lock()
+	d, ok := s.documents[h]
+	began, leave := s.began, s.leave
+	s.mutex.Unlock()
+	if err != nil {
+		ok = false
+	}
 	if began != nil {
 		began <- struct{}{}
 		select {
@@ -72,7 +98,12 @@ func (s *fakeStore) FindByID(_ context.Context, id apikey.DocID, after clusterti
 	return keystore.Document{}, false, s.err
 }
 
-func (s *fakeStore) Inspect(context.Context) error { return s.missing }
+func (s *fakeStore) Inspect(context.Context) error {
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	s.inspected++
+	return s.missing
+}
 
 func (s *fakeStore) hold() {
 	s.mutex.Lock()
@@ -93,6 +124,12 @@ func (s *fakeStore) count() int {
 	return s.reads
 }
 
+func (s *fakeStore) linearCount() int {
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	return s.linear
+}
+
 // rig is a validator over a live cache and a fake store, on a clock by hand.
 type rig struct {
 	*Validator
@@ -104,12 +141,24 @@ type rig struct {
 type fakeClock struct {
 	mutex sync.Mutex
 	now   time.Time
+	// since is when the clock began to run by itself, zero while it stands.
+	since time.Time
 }
 
 func (c *fakeClock) Now() time.Time {
 	c.mutex.Lock()
 	defer c.mutex.Unlock()
-	return c.now
+	if c.since.IsZero() {
+		return c.now
+	}
+	return c.now.Add(time.Since(c.since))
+}
+
+// follow lets the clock run, on the time of a synctest bubble.
+func (c *fakeClock) follow() {
+	c.mutex.Lock()
+	defer c.mutex.Unlock()
+	c.since = time.Now()
 }
 
 func (c *fakeClock) advance(d time.Duration) {
@@ -203,29 +252,23 @@ func TestTextIsJudgedBeforeAnythingIsRead(t *testing.T) {
 }
 
 func TestAnOutageIsNotANo(t *testing.T) {
-	r := live(t)
-	r.store.err = errors.New("no primary")
-	v := r.ask()
-	mustBe(t, v, apikey.Unavailable, apikey.SourceNone)
-	if !v.AsOf.IsZero() || v.Record != nil {
-		t.Fatalf("got %+v", v)
+	noPrimary := errors.New("no primary")
+	for name, r := range map[string]*rig{
+		"on a miss": live(t), "when the stream has lost its history": live(t), "when memory is stale": live(t),
+	} {
+		switch name {
+		case "when the stream has lost its history":
+			r.cache.Lose()
+		case "when memory is stale":
+			r.clock.advance(keycache.DefaultMaxStale + 1)
+		}
+		r.store.err, r.store.linearErr = noPrimary, noPrimary
+		v := r.ask()
+		mustBe(t, v, apikey.Unavailable, apikey.SourceNone)
+		if !v.AsOf.IsZero() || v.Record != nil {
+			t.Fatalf("%s: got %+v", name, v)
+		}
 	}
-}
-
-func TestStaleCacheIsUnavailable(t *testing.T) {
-	r := live(t)
-	r.store.put(hash, document("u1"))
-	mustBe(t, r.ask(), apikey.Valid, apikey.SourceFill)
-	r.clock.advance(keycache.DefaultMaxStale + time.Second)
-	mustBe(t, r.ask(), apikey.Unavailable, apikey.SourceNone)
-	r.cache.Fresh(keycache.Freshness{AsOf: r.clock.Now()})
-	mustBe(t, r.ask(), apikey.Valid, apikey.SourceCache)
-}
-
-func TestNothingIsAnsweredBeforeTheFirstFreshness(t *testing.T) {
-	r := newRig(t)
-	r.store.put(hash, document("u1"))
-	mustBe(t, r.ask(), apikey.Unavailable, apikey.SourceNone)
 }
 
 func TestExpiryIsExactWithoutAnEvent(t *testing.T) {

@@ -1,0 +1,165 @@
+package validator
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// work is a run that a test holds: each takes a number when it begins.
+type work struct {
+	begun atomic.Int64
+	leave chan struct{}
+}
+
+func (w *work) run(string) (int64, error) {
+	n := w.begun.Add(1)
+	<-w.leave
+	return n, nil
+}
+
+// caller asks a group on a goroutine.
+type caller struct {
+	value int64
+	err   error
+	back  bool
+}
+
+func ask(ctx context.Context, g *group[string, int64], key string) *caller {
+	c := &caller{}
+	go func() {
+		c.value, c.err = g.do(ctx, key)
+		c.back = true
+	}()
+	synctest.Wait()
+	return c
+}
+
+func TestACallerNeverJoinsWhatBeganBeforeIt(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := &work{leave: make(chan struct{})}
+		g := newGroup(w.run)
+		first := ask(t.Context(), g, "k")
+		late := []*caller{ask(t.Context(), g, "k"), ask(t.Context(), g, "k")}
+		if w.begun.Load() != 1 {
+			t.Fatalf("%d runs at once for one key", w.begun.Load())
+		}
+		w.leave <- struct{}{}
+		synctest.Wait()
+		if !first.back || first.value != 1 || late[0].back || late[1].back {
+			t.Fatalf("first %+v, late %+v %+v", first, late[0], late[1])
+		}
+		// The second run is under way: this one came too late for it.
+		later := ask(t.Context(), g, "k")
+		w.leave <- struct{}{}
+		synctest.Wait()
+		if late[0].value != 2 || late[1].value != 2 || later.back {
+			t.Fatalf("late %+v %+v, later %+v", late[0], late[1], later)
+		}
+		w.leave <- struct{}{}
+		synctest.Wait()
+		if later.value != 3 || w.begun.Load() != 3 || len(g.flights) != 0 {
+			t.Fatalf("later %+v, %d runs, %d flights left", later, w.begun.Load(), len(g.flights))
+		}
+	})
+}
+
+func TestKeysDoNotWaitForEachOther(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := &work{leave: make(chan struct{})}
+		g := newGroup(w.run)
+		ask(t.Context(), g, "a")
+		ask(t.Context(), g, "b")
+		if w.begun.Load() != 2 {
+			t.Fatalf("%d runs for two keys", w.begun.Load())
+		}
+		close(w.leave)
+		synctest.Wait()
+	})
+}
+
+func TestACallerThatLeavesEndsNothingAndBeginsNothing(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := &work{leave: make(chan struct{})}
+		g := newGroup(w.run)
+		ctx, leave := context.WithCancel(t.Context())
+		first := ask(ctx, g, "k")
+		stays := ask(t.Context(), g, "k")
+		leave()
+		synctest.Wait()
+		if !errors.Is(first.err, context.Canceled) || stays.back {
+			t.Fatalf("first %+v, the one that stays %+v", first, stays)
+		}
+		w.leave <- struct{}{}
+		synctest.Wait()
+		// All who waited for the third leave before it begins.
+		ctx, leave = context.WithCancel(t.Context())
+		ask(ctx, g, "k")
+		ask(ctx, g, "k")
+		leave()
+		synctest.Wait()
+		w.leave <- struct{}{}
+		synctest.Wait()
+		if stays.value != 2 || w.begun.Load() != 2 || len(g.flights) != 0 {
+			t.Fatalf("the one that stays %+v, %d runs, %d flights left", stays, w.begun.Load(), len(g.flights))
+		}
+	})
+}
+
+func TestAnErrorIsSharedLikeAResult(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		want := errors.New("no")
+		g := newGroup(func(string) (int64, error) {
+			time.Sleep(time.Second)
+			return 0, want
+		})
+		callers := []*caller{ask(t.Context(), g, "k"), ask(t.Context(), g, "k")}
+		time.Sleep(3 * time.Second)
+		synctest.Wait()
+		for i, c := range callers {
+			if !c.back || !errors.Is(c.err, want) {
+				t.Errorf("caller %d: %+v", i, c)
+			}
+		}
+	})
+}
+
+// Under load and under the race detector: the result's number was taken after
+// the caller had come.
+func TestEveryResultIsNewerThanItsCaller(t *testing.T) {
+	t.Parallel()
+	var clock, runs atomic.Int64
+	g := newGroup(func(int) (int64, error) {
+		runs.Add(1)
+		return clock.Add(1), nil
+	})
+	var callers sync.WaitGroup
+	const each = 2000
+	for i := range 8 {
+		callers.Go(func() {
+			for range each {
+				ctx, leave := context.WithCancel(context.Background())
+				if i == 0 {
+					leave() // some never wait
+				}
+				came := clock.Load()
+				if got, err := g.do(ctx, i%2); err == nil && got <= came {
+					t.Errorf("came at %d, got the result of %d", came, got)
+				}
+				leave()
+			}
+		})
+	}
+	callers.Wait()
+	if n := runs.Load(); n == 0 || n > 8*each {
+		t.Errorf("%d runs", n)
+	}
+}

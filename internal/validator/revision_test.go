@@ -1,0 +1,248 @@
+package validator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"github.com/keytail/keytail/internal/apikey"
+	"github.com/keytail/keytail/internal/clustertime"
+	"github.com/keytail/keytail/internal/keycache"
+	"github.com/keytail/keytail/internal/keystore"
+)
+
+// fakePulse says what time it is in the cluster.
+type fakePulse struct {
+	mutex sync.Mutex
+	now   clustertime.Time
+	err   error
+	takes time.Duration
+	beats int
+}
+
+func (p *fakePulse) Beat(ctx context.Context) (clustertime.Time, error) {
+	if _, ok := ctx.Deadline(); !ok {
+		return 0, errors.New("a heartbeat without a deadline")
+	}
+	p.mutex.Lock()
+	p.beats++
+	now, err, takes := p.now, p.err, p.takes
+	p.mutex.Unlock()
+	time.Sleep(takes)
+	return now, err
+}
+
+func pulsed(p *fakePulse) func(*Config) {
+	return func(c *Config) { c.Pulse = p }
+}
+
+func (r *rig) askFor(revision uint64) apikey.Verdict {
+	return r.Validate(context.Background(), text, &apikey.Request{MinRevision: revision})
+}
+
+func mustContain(t *testing.T, got apikey.Verdict, source apikey.Source, revision uint64) {
+	t.Helper()
+	mustBe(t, got, apikey.Valid, source)
+	if got.Revision != revision || got.Problem != apikey.NoProblem {
+		t.Fatalf("revision %d, problem %d, want revision %d", got.Revision, got.Problem, revision)
+	}
+}
+
+func TestARevisionThatIsProcessedCostsNothing(t *testing.T) {
+	p := &fakePulse{}
+	r := live(t, pulsed(p))
+	r.store.put(hash, document("u1"))
+	mustContain(t, r.askFor(100), apikey.SourceFill, 100)
+	mustContain(t, r.askFor(100), apikey.SourceCache, 100)
+	mustContain(t, r.askFor(1), apikey.SourceCache, 100)
+	if r.store.count() != 1 || p.beats != 0 {
+		t.Fatalf("%d reads, %d heartbeats", r.store.count(), p.beats)
+	}
+}
+
+func TestARevisionThatIsNotProcessedIsReadAfterIt(t *testing.T) {
+	r := live(t)
+	r.store.put(hash, document("old"))
+	mustContain(t, r.askFor(0), apikey.SourceFill, 100)
+	r.store.put(hash, document("new"))
+	v := r.askFor(150)
+	mustContain(t, v, apikey.SourceDirect, 150)
+	if got := r.store.floors[len(r.store.floors)-1]; got != 150 || v.Record.UserID != "new" {
+		t.Fatalf("read after %d, got %+v", got, v.Record)
+	}
+	// It is not stored: memory is what the stream has processed.
+	if v := r.askFor(100); v.Source != apikey.SourceCache || v.Record.UserID != "old" {
+		t.Fatalf("got %+v of %+v", v, v.Record)
+	}
+	// The floor is the later one.
+	r.cache.Apply(&keycache.Change{ID: "other", Time: 170})
+	mustContain(t, r.askFor(160), apikey.SourceDirect, 160)
+	if got := r.store.floors[len(r.store.floors)-1]; got != 170 {
+		t.Fatalf("read after %d, want the floor", got)
+	}
+	r.cache.Lose()
+	mustContain(t, r.askFor(180), apikey.SourceDirect, 180)
+	mustContain(t, r.askFor(50), apikey.SourceDirect, 100)
+}
+
+func TestARevisionWhileStaleIsReadLinearizably(t *testing.T) {
+	p := &fakePulse{now: 200}
+	for name, r := range map[string]*rig{"with a pulse": stale(t, pulsed(p)), "without": stale(t)} {
+		r.store.put(hash, document("u1"))
+		mustContain(t, r.askFor(150), apikey.SourceLinearizable, 150)
+		mustContain(t, r.askFor(200), apikey.SourceLinearizable, 200)
+		mustContain(t, r.askFor(100), apikey.SourceLinearizable, 100)
+		if r.store.count() != 0 {
+			t.Fatalf("%s: %d reads by the fill rule", name, r.store.count())
+		}
+	}
+	if p.beats != 2 {
+		t.Fatalf("%d heartbeats, want one for each that is not processed", p.beats)
+	}
+	// One that fails proves nothing; the read contains every revision that
+	// somebody was given.
+	p.err, p.now = errors.New("no privilege"), 0
+	r := stale(t, pulsed(p))
+	r.store.put(hash, document("u1"))
+	mustContain(t, r.askFor(150), apikey.SourceLinearizable, 150)
+}
+
+// The time that a heartbeat takes is part of the answer's age.
+func TestWaitingForAHeartbeatAges(t *testing.T) {
+	p := &fakePulse{now: 200, takes: time.Second}
+	bubble(t, func(t *testing.T, r *rig) {
+		r.store.put(hash, document("u1"))
+		v := r.askFor(150)
+		mustContain(t, v, apikey.SourceLinearizable, 150)
+		if v.Staleness != time.Second {
+			t.Fatalf("got %+v", v)
+		}
+	}, pulsed(p))
+}
+
+func TestARevisionAheadIsTheCallersMistake(t *testing.T) {
+	ahead := fmt.Errorf("reading a key: %w: %w", keystore.ErrAhead, context.DeadlineExceeded)
+	p := &fakePulse{now: 200}
+	for name, begin := range map[string]func(*testing.T, ...func(*Config)) *rig{"live": live, "stale": stale} {
+		r := begin(t, pulsed(p))
+		r.store.put(hash, document("u1"))
+		r.store.err = ahead
+		v := r.askFor(201)
+		mustBe(t, v, apikey.Unavailable, apikey.SourceNone)
+		if v.Problem != apikey.RevisionAhead || v.Record != nil || !v.AsOf.IsZero() || v.Revision != 0 {
+			t.Fatalf("%s: got %+v", name, v)
+		}
+		// A mistake of a caller's is no outage of ours.
+		if got := testutil.ToFloat64(r.metrics.verdicts[apikey.Unavailable][apikey.SourceNone]); got != 0 {
+			t.Errorf("%s: UNAVAILABLE is counted %v times", name, got)
+		}
+	}
+}
+
+// Whatever cannot be shown to be ahead is an outage and may be asked again.
+func TestARevisionThatMayComeIsAnOutage(t *testing.T) {
+	ahead := fmt.Errorf("reading a key: %w: %w", keystore.ErrAhead, context.DeadlineExceeded)
+	for name, c := range map[string]struct {
+		err   error
+		pulse Pulse
+		beats int
+	}{
+		"the cluster has been there":   {ahead, &fakePulse{now: 201}, 1},
+		"the heartbeat fails":          {ahead, &fakePulse{err: errors.New("no primary")}, 1},
+		"there is no pulse":            {ahead, nil, 0},
+		"the database does not answer": {context.DeadlineExceeded, &fakePulse{now: 1}, 0},
+	} {
+		r := live(t, func(config *Config) { config.Pulse = c.pulse })
+		r.store.err = c.err
+		v := r.askFor(201)
+		mustBe(t, v, apikey.Unavailable, apikey.SourceNone)
+		if v.Problem != apikey.NoProblem {
+			t.Errorf("%s: got problem %d", name, v.Problem)
+		}
+		if p, ok := c.pulse.(*fakePulse); ok && p.beats != c.beats {
+			t.Errorf("%s: %d heartbeats, want %d", name, p.beats, c.beats)
+		}
+	}
+	// Without a revision there is nothing to be told.
+	p := &fakePulse{now: 1}
+	r := live(t, pulsed(p))
+	r.store.err = ahead
+	mustBe(t, r.askFor(0), apikey.Unavailable, apikey.SourceNone)
+	r.cache.Lose()
+	mustBe(t, r.askFor(0), apikey.Unavailable, apikey.SourceNone)
+	if p.beats != 0 {
+		t.Errorf("%d heartbeats for no revision", p.beats)
+	}
+}
+
+// A heartbeat is sent after the request, and shared by all who came before it.
+func TestHeartbeatsAreSharedAndSentAfterTheRequest(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		p := &fakePulse{now: 200, takes: time.Second}
+		r := newRig(t, pulsed(p))
+		answers := make(chan bool, 4)
+		ask := func(revision clustertime.Time) {
+			go func() { answers <- r.isAhead(t.Context(), revision) }()
+			synctest.Wait()
+		}
+		ask(300)
+		p.mutex.Lock()
+		p.now = 300 // a write at 300 is acknowledged, and its revision is out
+		p.mutex.Unlock()
+		for range 3 {
+			ask(300)
+		}
+		if first := <-answers; !first {
+			t.Fatal("the first is not ahead")
+		}
+		for range 3 {
+			if <-answers {
+				t.Fatal("a heartbeat from before the request says that its revision is ahead")
+			}
+		}
+		if p.beats != 2 {
+			t.Fatalf("%d heartbeats", p.beats)
+		}
+	})
+}
+
+// Reads that are not stored are shared only by those who want the same.
+func TestReadsAfterARevisionAreSharedByHashAndRevision(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := live(t)
+		r.store.put(hash, document("u1"))
+		r.store.hold()
+		began := r.store.began
+		go func() {
+			for range began { //nolint:revive // takes note of every read
+			}
+		}()
+		verdicts := make(chan apikey.Verdict, 6)
+		for _, revision := range []uint64{150, 150, 150, 160, 160} {
+			go func() { verdicts <- r.askFor(revision) }()
+			synctest.Wait()
+		}
+		if r.store.count() != 2 {
+			t.Fatalf("%d reads at once, want one for each revision", r.store.count())
+		}
+		r.store.letGo()
+		for range 5 {
+			if v := <-verdicts; v.Code != apikey.Valid || v.Revision < 150 {
+				t.Fatalf("got %+v", v)
+			}
+		}
+		synctest.Wait()
+		close(began)
+		if r.store.count() != 4 {
+			t.Fatalf("%d reads for five callers", r.store.count())
+		}
+	})
+}
