@@ -30,6 +30,12 @@ func TestMain(m *testing.M) {
 // goldenNow is the time at which the fake validator judges.
 var goldenNow = time.Date(2026, 11, 23, 20, 0, 0, 532e6, time.UTC)
 
+// What the fake validator has processed, and where the cluster is.
+const (
+	goldenProcessed = 0x6923a1c000000003
+	goldenCluster   = 0x6923a1c000000010
+)
+
 // goldenKeys is a Validator that knows testdata/http/keys.json. It parses and
 // decides as the real one does, so that the golden requests show real verdicts.
 type goldenKeys map[string]*apikey.Record // key's text to record; nil: unavailable
@@ -42,12 +48,18 @@ func (keys goldenKeys) Validate(_ context.Context, text string, req *apikey.Requ
 		return keys.Refuse(apikey.Malformed)
 	}
 	v := apikey.Verdict{
-		Code: apikey.NotFound, Source: apikey.SourceCache, Revision: 0x6923a1c000000003,
+		Code: apikey.NotFound, Source: apikey.SourceCache, Revision: goldenProcessed,
 		Staleness: 412 * time.Millisecond, AsOf: goldenNow.Add(-412 * time.Millisecond),
 	}
 	record, found := keys[text]
 	if found && record == nil {
 		return keys.Refuse(apikey.Unavailable)
+	}
+	switch {
+	case req.MinRevision > goldenCluster:
+		return apikey.Verdict{Problem: apikey.RevisionAhead}
+	case req.MinRevision > goldenProcessed:
+		v.Source, v.Revision = apikey.SourceDirect, req.MinRevision
 	}
 	if found {
 		v.Code, v.Record = apikey.Decide(record, req, goldenNow), record

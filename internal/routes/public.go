@@ -27,7 +27,9 @@ const DefaultRealm = "keytail"
 type Validator interface {
 	// Validate judges the key with this text for this request; "" is Missing.
 	// req is only valid during the call. The verdict's record is shared, so
-	// handlers only read it.
+	// handlers only read it. Its revision is not before the request's
+	// MinRevision, or it is Unavailable, with a Problem if that is the caller's
+	// mistake.
 	Validate(ctx context.Context, keyText string, req *apikey.Request) apikey.Verdict
 	// Refuse is a verdict without a look-up, for what is no key before anybody
 	// looks, counted like the others.

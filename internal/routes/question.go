@@ -14,6 +14,7 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"github.com/keytail/keytail/internal/apikey"
+	"github.com/keytail/keytail/internal/clustertime"
 )
 
 // maxBody bounds verify's body, in bytes (HTTP.md, section 2).
@@ -96,7 +97,7 @@ func parseQuestion(body []byte) (*question, *callerError) {
 		return nil, badRequest("the body must be a JSON object")
 	}
 	var q question
-	seen := make(map[string]bool, 5)
+	seen := make(map[string]bool, 6)
 	for tokens.More() {
 		name, _ := next(tokens).(string)
 		if seen[name] {
@@ -123,8 +124,10 @@ func (q *question) readField(name string, tokens *json.Decoder) (err *callerErro
 		q.request.ProjectID, err = readID(name, tokens)
 	case "ip":
 		q.request.IP, err = readIP(tokens)
+	case "min_revision":
+		q.request.MinRevision, err = readRevision(name, tokens)
 	default:
-		err = badRequest("the body may have the fields key, scopes, org_id, project_id and ip, and has another")
+		err = badRequest("the body may have the fields key, scopes, org_id, project_id, ip and min_revision, and has another")
 	}
 	return err
 }
@@ -184,6 +187,20 @@ func readIP(tokens *json.Decoder) (netip.Addr, *callerError) {
 		return netip.Addr{}, badRequest("ip must be an IPv4 or IPv6 address without a zone")
 	}
 	return addr.Unmap(), nil
+}
+
+// readRevision reads what an earlier answer or receipt gave as its revision. The
+// error does not quote it: somebody may have put a key there.
+func readRevision(name string, tokens *json.Decoder) (uint64, *callerError) {
+	text, problem := readString(name, tokens)
+	if problem != nil {
+		return 0, problem
+	}
+	revision, err := clustertime.Parse(text)
+	if err != nil {
+		return 0, badRequest(name + " must be a revision as an answer has it, of 16 hex digits")
+	}
+	return uint64(revision), nil
 }
 
 // checkEscapes refuses half of a surrogate pair ("\ud800"), which encoding/json

@@ -22,6 +22,10 @@ func (p *public) verify(c *gin.Context) {
 	}
 	hideKey(c.Writer.Header(), ask.key)
 	verdict := trusted(p.validator.Validate(c.Request.Context(), ask.key, &ask.request))
+	if verdict.Problem == apikey.RevisionAhead {
+		writeProblem(c, codeBadRequest, "min_revision is ahead of the database, so no answer can have had it as its revision")
+		return
+	}
 	if status := outcomes[verdict.Code].verify; status != http.StatusOK {
 		writeVerdictProblem(c, status, verdict.Code)
 		return
