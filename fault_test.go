@@ -44,10 +44,10 @@ func TestKill9UnderLoadGivesNoWrongVerdict(t *testing.T) {
 	}
 	load.untilAnswers(2000)
 	load.stop()
-	load.mustConverge(5 * time.Second)
 	for _, violation := range load.history.Check(keycache.DefaultMaxStale) {
 		t.Error(violation)
 	}
+	load.mustConverge(5 * time.Second)
 	totals := load.history.Totals()
 	t.Logf("%d answers, %d of them UNAVAILABLE; %d writes, %d of unknown outcome; %v; losses %v",
 		totals.Answers, totals.Unavailable, totals.Writes, totals.UnknownWrites, totals.Faults,
@@ -159,14 +159,22 @@ func (l *load) mustConverge(within time.Duration) {
 			want[k.id] = apikey.Valid
 		}
 	}
-	mongotest.Eventually(l.t, within, func() bool {
+	var differ []string
+	deadline := time.Now().Add(within)
+	for {
+		differ = differ[:0]
 		for _, k := range l.keys {
-			if l.ask(k).Code != want[k.id] {
-				return false
+			if v := l.ask(k); v.Code != want[k.id] {
+				differ = append(differ, fmt.Sprintf("%s is %v (from %v, %v old), the database says %v", k.id, v.Code, v.Source, v.Staleness, want[k.id]))
 			}
 		}
-		return true
-	}, "the verdicts do not become those of the database")
+		if len(differ) == 0 {
+			return
+		}
+		if time.Now().After(deadline) {
+			l.t.Fatalf("not within %v: %q", within, differ)
+		}
+	}
 }
 
 // TestRevocationDelay measures how long a revoked key is still accepted, from

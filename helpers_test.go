@@ -134,14 +134,6 @@ func (r *rig) ask(k key, scopes ...string) apikey.Verdict {
 	return r.Validate(context.Background(), k.text, &apikey.Request{Scopes: scopes})
 }
 
-// mustBe asks once.
-func (r *rig) mustBe(k key, want apikey.Code) {
-	r.t.Helper()
-	if got := r.ask(k); got.Code != want {
-		r.t.Fatalf("%s is %v, want %v", k.id, got.Code, want)
-	}
-}
-
 // becomes asks until the verdict is there.
 func (r *rig) becomes(k key, want apikey.Code, scopes ...string) {
 	r.t.Helper()

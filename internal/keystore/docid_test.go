@@ -59,12 +59,19 @@ func TestIDsThatMongoDBFindsEqualShareAForm(t *testing.T) {
 		{"1", bson.Symbol("1")},
 		{""},
 		{nil},
-		{true}, {false},
-		{bson.ObjectID{1}}, {bson.ObjectID{2}},
-		{bson.DateTime(1)}, {bson.Timestamp{I: 1}},
-		{bson.Binary{Subtype: 0, Data: []byte("1")}}, {bson.Binary{Subtype: 4, Data: []byte("1")}},
-		{bson.D{}}, {bson.D{{Key: "a", Value: int32(1)}}}, {bson.D{{Key: "a", Value: int32(2)}}},
-		{bson.MinKey{}}, {bson.MaxKey{}},
+		{true},
+		{false},
+		{bson.ObjectID{1}},
+		{bson.ObjectID{2}},
+		{bson.DateTime(1)},
+		{bson.Timestamp{I: 1}},
+		{bson.Binary{Subtype: 0, Data: []byte("1")}},
+		{bson.Binary{Subtype: 4, Data: []byte("1")}},
+		{bson.D{}},
+		{bson.D{{Key: "a", Value: int32(1)}}},
+		{bson.D{{Key: "a", Value: int32(2)}}},
+		{bson.MinKey{}},
+		{bson.MaxKey{}},
 	} {
 		form := DefaultSchema().ID(rawValue(t, class[0]))
 		for _, value := range class {
@@ -86,8 +93,14 @@ func TestIDHasAnInverse(t *testing.T) {
 	for _, value := range []any{
 		"key-1", "", bson.Symbol("s"), int32(7), int64(math.MinInt64), 1.5, math.NaN(), math.Inf(-1), decimal(t, "0.1"),
 		decimal(t, "1E+6144"), decimal(t, "-1E-6176"), decimal(t, "9999999999999999999999999999999999E+6111"),
-		bson.NewObjectID(), bson.Binary{Subtype: 4, Data: make([]byte, 16)}, bson.D{{Key: "a", Value: 1.5}}, true, nil,
-		bson.DateTime(5), bson.Timestamp{T: 1, I: 2}, bson.MinKey{}, bson.MaxKey{},
+		bson.NewObjectID(),
+		bson.Binary{Subtype: 4, Data: make([]byte, 16)},
+		bson.D{{Key: "a", Value: 1.5}},
+		true, nil,
+		bson.DateTime(5),
+		bson.Timestamp{T: 1, I: 2},
+		bson.MinKey{},
+		bson.MaxKey{},
 	} {
 		form := DefaultSchema().ID(rawValue(t, value))
 		back, err := idValue(form)

@@ -277,8 +277,13 @@ func TestExtremeExpiriesStayOrderedAndWritable(t *testing.T) {
 		milliseconds int64
 		expired      bool
 	}{
-		{math.MinInt64, true}, {zero - 1, true}, {zero, true}, {zero + 1, true}, {0, true},
-		{8.64e15, false}, {math.MaxInt64, false},
+		{math.MinInt64, true},
+		{zero - 1, true},
+		{zero, true},
+		{zero + 1, true},
+		{0, true},
+		{8.64e15, false},
+		{math.MaxInt64, false},
 	} {
 		got := DefaultSchema().Decode(document(t, bson.E{Key: "expires_at", Value: bson.DateTime(test.milliseconds)}))
 		at := got.Record.ExpiresAt
@@ -312,8 +317,13 @@ func TestOtherNamesAreReadByTheirSchema(t *testing.T) {
 	s := DefaultSchema()
 	s.Hash, s.Active, s.UserID, s.LastUsed = "digest", "enabled", "owner", "seen"
 	doc, err := bson.Marshal(bson.D{
-		{Key: "_id", Value: int32(1)}, {Key: "digest", Value: testHash.Hex()}, {Key: "enabled", Value: true},
-		{Key: "owner", Value: "o"}, {Key: "user_id", Value: nil}, {Key: "is_active", Value: "x"}, {Key: "key_hash", Value: 1},
+		{Key: "_id", Value: int32(1)},
+		{Key: "digest", Value: testHash.Hex()},
+		{Key: "enabled", Value: true},
+		{Key: "owner", Value: "o"},
+		{Key: "user_id", Value: nil},
+		{Key: "is_active", Value: "x"},
+		{Key: "key_hash", Value: 1},
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -15,11 +15,11 @@ import (
 	"github.com/keytail/keytail/internal/clustertime"
 )
 
-// ErrNoDeadline: a read was asked for without a deadline. A replica set that has
+// ErrNoDeadline says that a read was asked for without a deadline. A replica set that has
 // lost its majority would hold it for ever.
 var ErrNoDeadline = errors.New("a read of a key needs a deadline")
 
-// ErrAhead: until its deadline, the server refused to read after a cluster time
+// ErrAhead says that until its deadline the server refused to read after a cluster time
 // because its own clock had not got there. Either it is idle, or nobody has ever
 // been given that time.
 var ErrAhead = errors.New("the cluster time is ahead of the server's")

@@ -16,7 +16,8 @@ import (
 func invariant(t interface {
 	Helper()
 	Errorf(string, ...any)
-}, doc bson.Raw) {
+}, doc bson.Raw,
+) {
 	t.Helper()
 	before := string(doc)
 	got := DefaultSchema().Decode(doc)
@@ -55,7 +56,8 @@ func FuzzDecode(f *testing.F) {
 	f.Add([]byte(document(f, bson.E{Key: "_id", Value: bson.D{{Key: "a", Value: decimal(f, "1.5")}}})))
 	f.Add([]byte(document(f, bson.E{Key: "metadata", Value: bson.D{
 		{Key: "code", Value: bson.CodeWithScope{Code: "x", Scope: bson.D{{Key: "y", Value: bson.Regex{Pattern: "a", Options: "i"}}}}},
-		{Key: "p", Value: bson.DBPointer{DB: "d"}}, {Key: "s", Value: bson.Symbol("s")},
+		{Key: "p", Value: bson.DBPointer{DB: "d"}},
+		{Key: "s", Value: bson.Symbol("s")},
 	}})))
 	f.Fuzz(func(t *testing.T, doc []byte) { invariant(t, doc) })
 }

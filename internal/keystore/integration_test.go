@@ -191,8 +191,10 @@ func TestEveryTypeOfIDIsFoundByItsForm(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
 		f := newFixture(t, s)
 		for i, id := range []any{
-			"text", "", int32(1), int64(1) << 40, 1.5, bson.NewObjectID(), bson.Binary{Subtype: 4, Data: make([]byte, 16)},
-			bson.D{{Key: "tenant", Value: "a"}, {Key: "n", Value: int32(2)}}, true, bson.DateTime(5), decimal(t, "2.5"),
+			"text", "", int32(1), int64(1) << 40, 1.5, bson.NewObjectID(),
+			bson.Binary{Subtype: 4, Data: make([]byte, 16)},
+			bson.D{{Key: "tenant", Value: "a"}, {Key: "n", Value: int32(2)}},
+			true, bson.DateTime(5), decimal(t, "2.5"),
 		} {
 			hash := apikey.HashOf(strings.Repeat("x", i+1))
 			at := f.insert(t, document(t, bson.E{Key: "_id", Value: id}, bson.E{Key: "key_hash", Value: hash.Hex()}))

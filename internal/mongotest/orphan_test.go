@@ -53,7 +53,7 @@ func beTheKilledBinary(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	os.Stdout.WriteString(strconv.Itoa(p.cmd.Process.Pid) + "\n")
+	_, _ = os.Stdout.WriteString(strconv.Itoa(p.cmd.Process.Pid) + "\n")
 	<-p.done
 }
 
