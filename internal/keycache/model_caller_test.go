@@ -1,0 +1,205 @@
+package keycache_test
+
+// The caller of the fine model.
+
+func (r *rules) callSteps(s *fine, out *steps[fine]) {
+	switch at := s.call.at; {
+	case at == callIdle:
+		r.arrive(s, out)
+	case at <= hitLast:
+		r.hit(s, out)
+	case at <= vouchLast:
+		r.vouch(s, out)
+	default:
+		r.alone(s, out)
+	}
+}
+
+// arrive: a caller arrives with its first load; what the instance processes in
+// between could only make the promise weaker.
+func (r *rules) arrive(s *fine, out *steps[fine]) {
+	to := *s
+	to.call = caller{at: hitBegun, arrival: arrival{s.done, s.told}, fresh: s.fresh}
+	if !r.has(freshFirst) {
+		to.call.fresh = 0
+	}
+	out.add(to, "hit: a caller arrives, %d is processed; freshAsOf covers %d", to.call.since, to.call.fresh)
+	// A caller joins a shared read that is under way, or starts it.
+	to.call = caller{at: waits, arrival: arrival{s.done, s.told}}
+	if !r.has(vouching) {
+		to.call.fresh = s.fresh
+	}
+	out.add(to, "caller: arrives and waits for the shared read, %d is processed", to.call.since)
+	to.call = caller{at: aloneBegun, arrival: arrival{s.done, s.told}}
+	out.add(to, "caller: arrives and reads alone, %d is processed", to.call.since)
+}
+
+// current: the epoch of an entry is that of the stream, and even.
+func (r *rules) current(e stored, w *world) bool {
+	return e.epoch == w.epoch && (!r.parity() || !odd(e.epoch))
+}
+
+func (r *rules) idHolds(e stored, w *world) bool {
+	if !r.has(byIDChecked) || e.value == absent {
+		return true
+	}
+	return w.byID[r.history.nodes[e.value].holder-docA] <= e.seq
+}
+
+func (r *rules) hashHolds(e stored, w *world) bool {
+	return !r.has(byHashChecked) || w.byHash <= e.seq
+}
+
+// hit follows Get in hit.go: freshAsOf, then for each of the two stores the
+// entry, epoch, byID, byHash.
+func (r *rules) hit(s *fine, out *steps[fine]) {
+	to := *s
+	c := &to.call
+	miss := func(words string, args ...uint8) {
+		c.at, c.entry = hitNegative, stored{}
+		if s.call.at >= hitNegative {
+			to.call = caller{}
+		}
+		out.add(to, words, args...)
+	}
+	check := func(ok bool, next uint8, words, missed string, args ...uint8) {
+		if !ok {
+			miss(missed, args...)
+			return
+		}
+		c.at = next
+		out.add(to, words, args...)
+	}
+	e := s.call.entry
+	switch s.call.at {
+	case hitBegun, hitNegative:
+		next := hitEntry
+		c.entry = s.found
+		if s.call.at == hitNegative {
+			next, c.entry = hitNegativeEntry, s.negative
+		}
+		check(c.entry.epoch != 0, next, "hit: loads the entry of epoch %d and seq %d", "hit: no entry", c.entry.epoch, c.entry.seq)
+	case hitEntry, hitNegativeEntry:
+		next := hitEpoch
+		if s.call.at == hitNegativeEntry {
+			next = hitNegativeEpoch
+		}
+		check(r.current(e, &s.world), next, "hit: epoch is %d", "hit: epoch is %d, a miss", s.epoch)
+	case hitEpoch:
+		check(r.idHolds(e, &s.world), hitID, "hit: byID is no higher than %d", "hit: byID is higher than %d, a miss", e.seq)
+	case hitID, hitNegativeEpoch:
+		switch {
+		case !r.hashHolds(e, &s.world):
+			miss("hit: byHash is higher than %d, a miss", e.seq)
+		case !r.has(freshFirst):
+			c.at = hitLast
+			out.add(to, "hit: byHash is no higher than %d", e.seq)
+		default:
+			r.hitAnswers(s, s.call.fresh, out)
+		}
+	case hitLast:
+		r.hitAnswers(s, s.fresh, out)
+	}
+}
+
+func (r *rules) hitAnswers(s *fine, fresh uint8, out *steps[fine]) {
+	to := *s
+	to.call = caller{}
+	kind, words := answerHit, "hit: byHash too; answers with what is stored, said to be as of %d"
+	if s.call.entry.value == absent {
+		kind, words = answerNegative, "hit: byHash too; answers that there is no such key, said to be as of %d"
+	}
+	if !r.has(freshFirst) {
+		words = "hit: loads freshAsOf last and answers as of %d"
+	}
+	out.answer(kind, to, r.lie(&s.world, s.call.entry.value, fresh, s.call.arrival, s.com), words, fresh)
+}
+
+// vouch follows Vouch in hit.go.
+func (r *rules) vouch(s *fine, out *steps[fine]) {
+	to := *s
+	c := &to.call
+	check := func(ok bool, next uint8, words, failed string, args ...uint8) {
+		c.at = next
+		if !ok {
+			to.call = caller{at: aloneBegun, arrival: s.call.arrival}
+			words = failed
+		}
+		out.add(to, words, args...)
+	}
+	e := s.call.entry
+	switch s.call.at {
+	case waits:
+	case vouchBegun:
+		c.at = vouchFresh
+		if r.has(freshFirstInVouch) {
+			c.fresh = s.fresh
+		}
+		out.add(to, "caller: freshAsOf covers %d", c.fresh)
+	case vouchFresh:
+		check(r.current(e, &s.world), vouchEpoch, "caller: epoch is %d", "caller: epoch is %d, reads once more", s.epoch)
+	case vouchEpoch:
+		check(r.idHolds(e, &s.world), vouchID, "caller: byID is no higher than %d", "caller: byID is higher than %d, reads once more", e.seq)
+	case vouchID:
+		switch {
+		case !r.hashHolds(e, &s.world):
+			check(false, 0, "", "caller: byHash is higher than %d, reads once more", e.seq)
+		case !r.has(freshFirstInVouch):
+			check(true, vouchLast, "caller: byHash is no higher than %d", "", e.seq)
+		default:
+			r.vouchAnswers(s, s.call.fresh, out)
+		}
+	case vouchLast:
+		r.vouchAnswers(s, s.fresh, out)
+	}
+}
+
+func (r *rules) vouchAnswers(s *fine, fresh uint8, out *steps[fine]) {
+	to := *s
+	to.call = caller{}
+	out.answer(answerShared, to, r.lie(&s.world, s.call.entry.value, fresh, s.call.arrival, s.com),
+		"caller: takes what the shared read found, as of %d", fresh)
+}
+
+// alone follows readAlone in validator/read.go: freshAsOf, epoch, floor, read,
+// and a look at the collection if there is no history to tell of its end.
+func (r *rules) alone(s *fine, out *steps[fine]) {
+	to := *s
+	c := &to.call
+	switch s.call.at {
+	case aloneBegun:
+		c.at = aloneFresh
+		if r.has(freshBeforeTicket) {
+			c.fresh = s.fresh
+		}
+		out.add(to, "caller: freshAsOf covers %d", c.fresh)
+	case aloneFresh:
+		// Only whether it is odd matters from here on.
+		c.at, c.entry.epoch = aloneEpoch, s.epoch&1
+		out.add(to, "caller: loads epoch %d", s.epoch)
+	case aloneEpoch:
+		c.at, c.floor = aloneTicket, s.floor
+		out.add(to, "caller: loads floor %d", c.floor)
+	case aloneTicket:
+		r.aloneReads(s, out)
+	}
+}
+
+func (r *rules) aloneReads(s *fine, out *steps[fine]) {
+	fresh := s.call.fresh
+	if !r.has(freshBeforeTicket) {
+		fresh = s.fresh
+	}
+	from, until := r.snapshots(&s.world, s.call.floor)
+	for time := from; time <= until; time++ {
+		to := *s
+		to.call = caller{}
+		n := r.at(&s.world, time)
+		words, args := readWords(n, time)
+		if n.value == absent && s.call.entry.epoch == 1 && r.has(inspected) &&
+			r.at(&s.world, r.applied(&s.world)).holder == missing {
+			continue
+		}
+		out.answer(answerAlone, to, r.lie(&s.world, n.value, fresh, s.call.arrival, s.com), "caller: "+words, args...)
+	}
+}

@@ -1,0 +1,257 @@
+package keycache_test
+
+// The coarse model: whole steps, but two fills, a scan, and writes that are
+// rolled back before a majority has them. The log then goes on with other
+// writes at the same cluster times: a new primary need not have seen the old
+// one's clock.
+
+// coarse is a state. Callers are asked in each, and change nothing.
+type coarse struct {
+	world
+	found, negative stored
+	fills           [2]flightState
+	scan            scanState
+	complete        completeState
+	evictions       uint8
+	rollbacks       uint8
+}
+
+func coarseModel(r *rules) space[coarse] {
+	m := space[coarse]{next: r.coarse}
+	for _, w := range r.history.begin() {
+		m.initial = append(m.initial, coarse{world: w})
+	}
+	return m
+}
+
+func (r *rules) coarse(s *coarse, out *steps[coarse]) {
+	r.coarseWorld(s, out)
+	r.coarseTail(s, out)
+	for i := range s.fills {
+		r.coarseFill(s, i, out)
+	}
+	r.coarseScan(s, out)
+	r.coarseEvict(s, out)
+	r.coarseAsk(s, out)
+	for i := range out.list {
+		r.forget(&out.list[i].to)
+	}
+}
+
+// dead is the epoch of an entry that no caller will ever believe again.
+const dead = 0xff
+
+// forget takes states for one that differ in what is never believed again:
+// stamps only rise. That an entry is held still matters, since it is no absence.
+func (r *rules) forget(s *coarse) {
+	if s.found.epoch != 0 && !r.coarseHolds(s.found, s) {
+		s.found = stored{epoch: dead}
+	}
+	if !r.coarseHolds(s.negative, s) {
+		s.negative = stored{}
+	}
+	if !r.coarseAbsent(s) {
+		s.complete = completeState{}
+	}
+}
+
+func (r *rules) coarseWorld(s *coarse, out *steps[coarse]) {
+	r.database(&s.world, func(w world, words string, args ...uint8) {
+		to := *s
+		to.world = w
+		out.add(to, words, args...)
+	})
+	if s.com < r.applied(&s.world) && s.rollbacks < r.rollbacks {
+		to := *s
+		to.rollbacks++
+		to.log = r.history.nodes[s.log].path[s.com]
+		out.add(to, "database: a new primary, what came after %d is rolled back", s.com)
+	}
+}
+
+// coarseTail takes the tail's steps whole: on until it is idle or lost.
+func (r *rules) coarseTail(s *coarse, out *steps[coarse]) {
+	var take func(w world, last string, args []uint8)
+	take = func(w world, words string, args []uint8) {
+		if w.tail == tailIdle || w.tail == tailLost || w.tail == tailMayStore {
+			r.coarseTaken(s, w, words, args, out)
+			return
+		}
+		r.tailSteps(&w, func(to world, words string, args ...uint8) { take(to, words, args) })
+	}
+	r.tailSteps(&s.world, func(to world, words string, args ...uint8) { take(to, words, args) })
+}
+
+func (r *rules) coarseTaken(s *coarse, w world, words string, args []uint8, out *steps[coarse]) {
+	to := *s
+	to.world = w
+	stores := w.tail == tailMayStore
+	if stores {
+		to.tail = tailIdle
+	}
+	if w.seq != s.seq {
+		e := r.at(&s.world, s.pos+1).events[s.sub]
+		words, args = "tail: applies event %d of %c as number %d", []uint8{s.pos + 1, letter(e.doc), w.seq}
+		if !r.has(dropsAreStamps) && s.found.epoch != 0 && r.history.nodes[s.found.value].holder == e.doc {
+			to.found = stored{}
+			words = "tail: applies event %d of %c as number %d, and deletes its entry"
+		}
+	}
+	out.add(to, words, args...)
+	if stores {
+		to.found = stored{r.at(&w, w.pos).value, w.epoch, w.seq}
+		out.add(to, words+", and stores the document", args...)
+	}
+}
+
+func (r *rules) coarseFill(s *coarse, i int, out *steps[coarse]) {
+	to := *s
+	f := &to.fills[i]
+	switch f.at {
+	case fillIdle:
+		*f = flightState{at: fillHasTicket, epoch: s.epoch, seq: s.seq, floor: s.floor}
+		out.add(ordered(to), "fill: begins with epoch %d, seq %d, floor %d", s.epoch, s.seq, s.floor)
+	case fillHasTicket:
+		from, until := r.snapshots(&s.world, f.floor)
+		for time := from; time <= until; time++ {
+			n := r.at(&s.world, time)
+			f.at, f.floor, f.value = fillHasRead, 0, n.value
+			words, args := readWords(n, time)
+			out.add(ordered(to), "fill: "+words, args...)
+		}
+	case fillHasRead:
+		r.coarseStore(s, i, out)
+	}
+}
+
+// coarseStore ends a fill. Somebody who has just joined it is answered by it if
+// the stamps still hold.
+func (r *rules) coarseStore(s *coarse, i int, out *steps[coarse]) {
+	to := *s
+	e := stored{s.fills[i].value, s.fills[i].epoch, s.fills[i].seq}
+	if !r.has(seqBeforeRead) {
+		e.seq = s.seq
+	}
+	if !odd(e.epoch) || !r.parity() {
+		if e.value == absent {
+			to.negative = e
+		} else {
+			to.found = e
+		}
+	}
+	to.fills[i] = flightState{}
+	lie := ""
+	if !r.has(vouching) || r.coarseHolds(e, s) {
+		lie = r.lie(&s.world, e.value, s.fresh, arrival{s.done, s.told}, s.com)
+	}
+	out.answer(answerShared, ordered(to), lie, "fill: stores what it read, with epoch %d and seq %d, and answers if it still holds", e.epoch, e.seq)
+}
+
+// ordered: which of the two fills is which does not matter.
+func ordered(s coarse) coarse {
+	a, b := s.fills[0], s.fills[1]
+	x := [5]uint8{a.at, a.epoch, a.seq, a.floor, a.value}
+	y := [5]uint8{b.at, b.epoch, b.seq, b.floor, b.value}
+	for i := range x {
+		if x[i] != y[i] {
+			if x[i] < y[i] {
+				s.fills[0], s.fills[1] = b, a
+			}
+			break
+		}
+	}
+	return s
+}
+
+func (r *rules) coarseHolds(e stored, s *coarse) bool {
+	if e.epoch == 0 || e.epoch != s.epoch || (r.parity() && odd(e.epoch)) {
+		return false
+	}
+	if e.value != absent && r.has(byIDChecked) && s.byID[r.history.nodes[e.value].holder-docA] > e.seq {
+		return false
+	}
+	return s.byHash <= e.seq || !r.has(byHashChecked)
+}
+
+func (r *rules) coarseScan(s *coarse, out *steps[coarse]) {
+	to := *s
+	c := &to.scan
+	switch c.at {
+	case scanIdle:
+		if r.parity() && odd(s.epoch) {
+			return
+		}
+		*c = scanState{at: scanHasTicket, evictions: s.evictions, epoch: s.epoch, seq: s.seq, floor: s.floor}
+		out.add(to, "scan: begins with epoch %d, seq %d, floor %d, eviction counter %d", c.epoch, c.seq, c.floor, c.evictions)
+	case scanHasTicket:
+		r.coarseScanReads(s, docA, scanPastA, out)
+	case scanPastA:
+		r.coarseScanReads(s, docB, scanPastB, out)
+	case scanPastB:
+		*c = scanState{}
+		out.add(to, "scan: given up")
+		if r.has(streamPastScan) && s.done < s.scan.floor {
+			return
+		}
+		to.complete = completeState{s.scan.epoch, s.scan.seq, s.scan.evictions}
+		if !r.has(completeStamp) {
+			to.complete.seq = s.seq
+		}
+		out.add(to, "scan: complete := epoch %d, seq %d, eviction counter %d", to.complete.epoch, to.complete.seq, to.complete.evictions)
+	}
+}
+
+func (r *rules) coarseScanReads(s *coarse, doc, then uint8, out *steps[coarse]) {
+	from, until := r.snapshots(&s.world, s.scan.floor)
+	if doc == docB {
+		from = s.scan.floor
+	}
+	for time := from; time <= until; time++ {
+		to := *s
+		to.scan.at, to.scan.floor = then, time
+		n := r.at(&s.world, time)
+		if n.holder != doc {
+			out.add(to, "scan: sees no %c with the hash at snapshot %d", letter(doc), time)
+			continue
+		}
+		to.found = stored{n.value, s.scan.epoch, s.scan.seq}
+		out.add(to, "scan: sees %c with the hash at snapshot %d, and stores it", letter(doc), time)
+	}
+}
+
+func (r *rules) coarseEvict(s *coarse, out *steps[coarse]) {
+	to := *s
+	if s.found.epoch != 0 && s.evictions < r.evictions {
+		to.found = stored{}
+		to.evictions++
+		out.add(to, "cache: the entry is pushed out, the counter moves to %d", to.evictions)
+	}
+	to = *s
+	if s.negative.epoch != 0 {
+		to.negative = stored{}
+		out.add(to, "cache: the negative is pushed out")
+	}
+}
+
+// coarseAsk asks the cache as Get does, in one step.
+func (r *rules) coarseAsk(s *coarse, out *steps[coarse]) {
+	answer := func(kind kindOfAnswer, value uint8, words string) {
+		out.answer(kind, *s, r.lie(&s.world, value, s.fresh, arrival{s.done, s.told}, s.com), words, s.fresh)
+	}
+	switch {
+	case r.coarseHolds(s.found, s):
+		answer(answerHit, s.found.value, "hit: answers with what is stored, said to be as of %d")
+	case s.found.epoch == 0 && r.coarseAbsent(s):
+		answer(answerAbsence, absent, "hit: nothing is held: answers that there is no such key, said to be as of %d")
+	case r.coarseHolds(s.negative, s):
+		answer(answerNegative, absent, "hit: answers by the negative that there is no such key, said to be as of %d")
+	}
+}
+
+func (r *rules) coarseAbsent(s *coarse) bool {
+	c := s.complete
+	return c.epoch != 0 &&
+		(c.epoch == s.epoch || !r.has(completeEpoch)) &&
+		(s.byHash <= c.seq || !r.has(completeByHash)) &&
+		(c.evictions == s.evictions || !r.has(evictionCounter))
+}

@@ -1,0 +1,198 @@
+package keycache_test
+
+// The fine model of a lazy cache: the tail, a fill and a caller, each load and
+// each store of theirs a step of its own. One fill and one caller are enough:
+// callers change nothing that others see, and an entry is believed by its own
+// stamps alone, so that it matters which fill stored it last and no other.
+
+// stored is an entry: what it says, and its stamps. Epoch 0: no entry.
+type stored struct{ value, epoch, seq uint8 }
+
+// fine is a state.
+type fine struct {
+	world
+	found, negative stored
+	fill            flightState
+	call            caller
+}
+
+// flightState is a shared read under way.
+type flightState struct {
+	at                uint8
+	epoch, seq, floor uint8
+	value             uint8
+}
+
+const (
+	fillIdle uint8 = iota
+	fillHasEpoch
+	fillHasTwo
+	fillHasTicket
+	fillHasRead
+	// fillHasAll is only for a seq that is loaded after the read.
+	fillHasAll
+)
+
+// caller is somebody who wants an answer: by a hit, by joining a shared read,
+// or by a read alone.
+type caller struct {
+	at uint8
+	arrival
+	fresh uint8
+	entry stored
+	floor uint8
+}
+
+const (
+	callIdle uint8 = iota
+	hitBegun
+	hitEntry
+	hitEpoch
+	hitID
+	// The hit's way through the negatives.
+	hitNegative
+	hitNegativeEntry
+	hitNegativeEpoch
+	// A hit that loads freshAsOf last is here when all but that is done.
+	hitLast
+	// The way of one who waits for a shared read.
+	waits
+	vouchBegun
+	vouchFresh
+	vouchEpoch
+	vouchID
+	vouchLast
+	// The way of one who reads alone.
+	aloneBegun
+	aloneFresh
+	aloneEpoch
+	aloneTicket
+)
+
+func fineModel(r *rules) space[fine] {
+	m := space[fine]{next: r.fine}
+	for _, w := range r.history.begin() {
+		m.initial = append(m.initial, fine{world: w})
+	}
+	return m
+}
+
+func (r *rules) fine(s *fine, out *steps[fine]) {
+	shared := func(w world, words string, args ...uint8) {
+		to := *s
+		to.world = w
+		out.add(to, words, args...)
+	}
+	r.database(&s.world, shared)
+	r.tailSteps(&s.world, shared)
+	if s.tail == tailMayStore {
+		to := *s
+		to.tail = tailIdle
+		to.found = stored{r.at(&s.world, s.pos).value, s.epoch, s.seq}
+		out.add(to, "tail: stores the document of %d", s.pos)
+	}
+	if s.found.epoch != 0 {
+		to := *s
+		to.found = stored{}
+		out.add(to, "cache: the entry is evicted")
+	}
+	if s.negative.epoch != 0 {
+		to := *s
+		to.negative = stored{}
+		out.add(to, "cache: the negative is evicted")
+	}
+	r.fillSteps(s, out)
+	r.callSteps(s, out)
+}
+
+// fillSteps follow fill.go and validator/read.go: epoch, seq, floor, read,
+// store. The guards left out change the order.
+func (r *rules) fillSteps(s *fine, out *steps[fine]) {
+	to := *s
+	f := &to.fill
+	switch f.at {
+	case fillIdle:
+		f.at, f.epoch = fillHasEpoch, s.epoch
+		out.add(to, "fill: loads epoch %d", f.epoch)
+	case fillHasEpoch:
+		f.at = fillHasTwo
+		if r.has(floorLoadedLast) && r.has(seqBeforeRead) {
+			f.seq = s.seq
+			out.add(to, "fill: loads seq %d", f.seq)
+			return
+		}
+		f.floor = s.floor
+		out.add(to, "fill: loads floor %d", f.floor)
+	case fillHasTwo:
+		if !r.has(seqBeforeRead) {
+			r.fillReads(s, out)
+			return
+		}
+		f.at = fillHasTicket
+		if r.has(floorLoadedLast) {
+			f.floor = s.floor
+			out.add(to, "fill: loads floor %d", f.floor)
+			return
+		}
+		f.seq = s.seq
+		out.add(to, "fill: loads seq %d", f.seq)
+	case fillHasTicket:
+		r.fillReads(s, out)
+	case fillHasRead:
+		if !r.has(seqBeforeRead) {
+			f.at, f.seq = fillHasAll, s.seq
+			out.add(to, "fill: loads seq %d", f.seq)
+			return
+		}
+		r.fillStores(s, out)
+	case fillHasAll:
+		r.fillStores(s, out)
+	}
+}
+
+func (r *rules) fillReads(s *fine, out *steps[fine]) {
+	from, until := r.snapshots(&s.world, s.fill.floor)
+	for time := from; time <= until; time++ {
+		to := *s
+		n := r.at(&s.world, time)
+		to.fill.at, to.fill.floor, to.fill.value = fillHasRead, 0, n.value
+		words, args := readWords(n, time)
+		out.add(to, "fill: "+words, args...)
+	}
+}
+
+// readWords tell what a read finds.
+func readWords(n *node, time uint8) (string, []uint8) {
+	if n.value == absent {
+		return "reads snapshot %d: no such key", []uint8{time}
+	}
+	return "reads snapshot %d: document %c", []uint8{time, letter(n.holder)}
+}
+
+// fillStores stores, and hands the result to the one who waits.
+func (r *rules) fillStores(s *fine, out *steps[fine]) {
+	to := *s
+	e := stored{s.fill.value, s.fill.epoch, s.fill.seq}
+	words := "fill: stores nothing, its epoch %d is odd"
+	if !odd(e.epoch) || !r.parity() {
+		words = "fill: stores what it read, with epoch %d and seq %d"
+		if e.value == absent {
+			to.negative = e
+		} else {
+			to.found = e
+		}
+	}
+	to.fill = flightState{}
+	if s.call.at != waits {
+		out.add(to, words, e.epoch, e.seq)
+		return
+	}
+	if !r.has(vouching) {
+		to.call = caller{}
+		out.answer(answerShared, to, r.lie(&s.world, e.value, s.call.fresh, s.call.arrival, s.com),
+			"caller: takes what the shared read found")
+		return
+	}
+	to.call.at, to.call.entry = vouchBegun, e
+	out.add(to, words, e.epoch, e.seq)
+}

@@ -1,0 +1,163 @@
+package keycache_test
+
+import (
+	"flag"
+	"testing"
+)
+
+// MODEL.md says what is modelled, and what is not.
+
+var fullModel = flag.Bool("model.full", false, "search the models of the cache with all bounds (some minutes, 10 GiB)")
+
+// everything is all kinds of writes; documents leaves out those that end the
+// collection.
+var (
+	everything = []write{update, replace, vanish, appear, handOver, dropAll, create}
+	documents  = []write{update, replace, vanish, appear, handOver}
+	few        = []write{update, vanish, appear, handOver}
+	withOthers = []write{update, vanish, appear, handOver, unrelated}
+)
+
+// bounds are one search of a model with all guards.
+type bounds struct {
+	name                                string
+	full                                bool
+	writes                              int
+	kinds                               []write
+	losses, evictions, swaps, rollbacks uint8
+}
+
+func (b *bounds) rules(without guard) *rules {
+	return &rules{
+		without: without, history: newHistory(b.writes, b.kinds...),
+		losses: b.losses, evictions: b.evictions, swaps: b.swaps, rollbacks: b.rollbacks,
+	}
+}
+
+// model is one of the three, and what it has to show.
+type model struct {
+	name   string
+	search func(t *testing.T, r *rules) outcome
+	// bounds are searched whole. tries are searched, in their order, until a
+	// guard left out is missed.
+	bounds, tries []bounds
+	// answers must all be given.
+	answers []kindOfAnswer
+	guards  []guard
+}
+
+func models() []model {
+	return []model{{
+		name:   "fine",
+		search: func(t *testing.T, r *rules) outcome { return search(t, fineModel(r)) },
+		bounds: []bounds{
+			{name: "one write, a loss", writes: 1, kinds: everything, losses: 1},
+			{name: "two writes", writes: 2, kinds: documents},
+			{name: "two writes, a loss", full: true, writes: 2, kinds: everything, losses: 1},
+		},
+		tries: []bounds{
+			{writes: 1, kinds: everything, losses: 1},
+			{writes: 2, kinds: everything, losses: 1},
+		},
+		answers: []kindOfAnswer{answerHit, answerNegative, answerShared, answerAlone},
+		guards: []guard{
+			afterClusterTime, majority, seqBeforeRead, epochAtLoss, epochAtOpen, floorAtOpen, floorBeforeEpoch,
+			floorLoadedLast, floorBeforeSeq, stampsBeforeFresh, freshFirst, vouching, oddNotStored, byIDChecked,
+			byHashChecked, freshFirstInVouch, freshBeforeTicket, inspected,
+		},
+	}, {
+		name:   "scan",
+		search: func(t *testing.T, r *rules) outcome { return search(t, scanModel(r)) },
+		bounds: []bounds{
+			{name: "one write, a loss", writes: 1, kinds: few, losses: 1, evictions: 1},
+			{name: "one write, a swap", writes: 1, kinds: few, swaps: 1, evictions: 1},
+			{name: "two writes", writes: 2, kinds: few, evictions: 1},
+			{name: "one write, a loss, a swap", full: true, writes: 1, kinds: few, losses: 1, evictions: 1, swaps: 1},
+			{name: "two writes, a loss", full: true, writes: 2, kinds: few, losses: 1, evictions: 1},
+		},
+		tries: []bounds{
+			{writes: 1, kinds: few, losses: 1, evictions: 1},
+			{writes: 2, kinds: few, evictions: 1},
+		},
+		answers: []kindOfAnswer{answerHit, answerAbsence},
+		guards: []guard{
+			afterClusterTime, majority, epochAtLoss, epochAtOpen, floorAtOpen, floorBeforeEpoch, floorLoadedLast,
+			floorBeforeSeq, stampsBeforeFresh, freshFirst, byIDChecked, completeStamp, completeByHash,
+			evictionCounter, comparedAfterGet, dropsAreStamps, completeBeforeGet, completeEpoch,
+			counterWithEviction, counterBeforeScan, streamPastScan,
+		},
+	}, {
+		name:   "coarse",
+		search: func(t *testing.T, r *rules) outcome { return search(t, coarseModel(r)) },
+		bounds: []bounds{
+			{name: "one write, a loss, a rollback", writes: 1, kinds: withOthers, losses: 1, evictions: 1, rollbacks: 1},
+			{name: "two writes", writes: 2, kinds: few, evictions: 1},
+			{name: "two writes, a rollback", full: true, writes: 2, kinds: withOthers, evictions: 1, rollbacks: 1},
+			{name: "two writes, a loss", full: true, writes: 2, kinds: few, losses: 1, evictions: 1},
+			{name: "three writes", full: true, writes: 3, kinds: few},
+		},
+		tries: []bounds{
+			{writes: 1, kinds: withOthers, losses: 1, evictions: 1, rollbacks: 1},
+			{writes: 2, kinds: few, evictions: 1, rollbacks: 1},
+		},
+		answers: []kindOfAnswer{answerHit, answerNegative, answerShared, answerAbsence},
+		guards: []guard{
+			afterClusterTime, majority, seqBeforeRead, epochAtLoss, epochAtOpen, floorAtOpen, vouching,
+			byIDChecked, byHashChecked, completeStamp, completeByHash, evictionCounter, dropsAreStamps,
+			completeEpoch, streamPastScan,
+		},
+	}}
+}
+
+// TestModelHolds searches every interleaving within the bounds: no answer is a
+// lie.
+func TestModelHolds(t *testing.T) {
+	for _, m := range models() {
+		for _, b := range m.bounds {
+			t.Run(m.name+"/"+b.name, func(t *testing.T) {
+				if b.full && !*fullModel {
+					t.Skip("only with -model.full")
+				}
+				if raceEnabled && b.writes > 1 {
+					t.Skip("too slow under the race detector, and there is nothing to race")
+				}
+				t.Parallel()
+				f := m.search(t, b.rules(noGuard))
+				t.Log(f.String(), f.answers)
+				if f.wrong != "" {
+					f.log(t)
+					t.Fatal("a lie with all guards in place")
+				}
+				for _, kind := range m.answers {
+					if f.answers[kind] == 0 {
+						t.Errorf("no %v: the model shows nothing about them", kind)
+					}
+				}
+			})
+		}
+	}
+}
+
+// TestModelNeedsEachGuard leaves out one guard at a time: each time there is an
+// interleaving that ends in a lie, and it is printed.
+func TestModelNeedsEachGuard(t *testing.T) {
+	for _, m := range models() {
+		for _, g := range m.guards {
+			t.Run(m.name+"/"+g.String(), func(t *testing.T) {
+				t.Parallel()
+				tries := m.tries
+				if g == streamPastScan {
+					// A hash that comes back to an earlier document takes two.
+					tries = tries[1:]
+				}
+				for _, b := range tries {
+					if f := m.search(t, b.rules(g)); f.wrong != "" {
+						f.log(t)
+						return
+					}
+				}
+				t.Error("no counterexample: the guard is not needed, or the model is too small")
+			})
+		}
+	}
+}

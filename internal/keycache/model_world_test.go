@@ -1,0 +1,283 @@
+package keycache_test
+
+// The world that all models share: a log of writes to two documents that hold
+// one hash in turn, how much of it a majority has, and the tail.
+
+// Who holds the hash. A collection that does not exist is not one without the
+// hash: "no" would be a lie.
+const (
+	nobody uint8 = iota
+	docA
+	docB
+	missing
+)
+
+// write is a kind of log entry. Each stands for all that look the same to the
+// cache: an update that moves the hash away shows the document alone, as a
+// delete does; one that moves it back shows the hash, as an insert does whose
+// document happens not to be stored.
+type write uint8
+
+const (
+	start write = iota
+	update
+	replace
+	vanish
+	appear
+	handOver
+	dropAll
+	create
+	unrelated
+)
+
+// event is what the stream shows of a log entry.
+type event struct {
+	doc         uint8
+	hash, whole bool
+}
+
+// node is a log: the entries on the way from its root. Cluster time t is the
+// t-th entry.
+type node struct {
+	kind   write
+	holder uint8
+	// value names the state of the hash by the node that made it; absent: none.
+	value uint8
+	// dropped is the time at which the collection vanished, if it is missing.
+	dropped  uint8
+	depth    uint8
+	path     [maxWrites + 1]uint8
+	events   []event
+	children []uint8
+}
+
+const (
+	maxWrites = 3
+	absent    = 0
+)
+
+// history is the tree of all logs. Nodes have numbers, so a whole log is one
+// byte of a state. Number 0 is no node, since it means absent.
+type history struct {
+	nodes []node
+	roots []uint8
+}
+
+// newHistory makes all logs of so many of these writes, from a hash that A
+// holds and from one that nobody does.
+func newHistory(writes int, kinds ...write) *history {
+	h := &history{nodes: make([]node, 1)}
+	allowed := map[write]bool{}
+	for _, kind := range kinds {
+		allowed[kind] = true
+	}
+	for _, holder := range []uint8{docA, nobody} {
+		root := h.grow(0, start, holder)
+		h.roots = append(h.roots, root)
+		h.extend(root, writes, allowed)
+	}
+	if len(h.nodes) > 256 {
+		panic("more logs than fit a byte")
+	}
+	return h
+}
+
+func (h *history) extend(at uint8, writes int, allowed map[write]bool) {
+	if writes == 0 {
+		return
+	}
+	var children []uint8
+	grow := func(kind write, holder uint8) {
+		if allowed[kind] {
+			children = append(children, h.grow(at, kind, holder))
+		}
+	}
+	switch holder := h.nodes[at].holder; holder {
+	case docA, docB:
+		grow(update, holder)
+		grow(replace, holder)
+		grow(vanish, nobody)
+		grow(handOver, docA+docB-holder)
+		grow(dropAll, missing)
+	case nobody:
+		grow(appear, docA)
+		grow(appear, docB)
+		grow(dropAll, missing)
+	case missing:
+		grow(create, nobody)
+	}
+	grow(unrelated, h.nodes[at].holder)
+	h.nodes[at].children = children
+	for _, child := range children {
+		h.extend(child, writes-1, allowed)
+	}
+}
+
+func (h *history) grow(parent uint8, kind write, holder uint8) uint8 {
+	from := h.nodes[parent]
+	n := node{kind: kind, holder: holder, value: from.value, dropped: from.dropped, path: from.path}
+	number := uint8(len(h.nodes))
+	if kind != start {
+		n.depth = from.depth + 1
+	}
+	n.path[n.depth] = number
+	switch {
+	case kind == unrelated:
+	case holder == docA || holder == docB:
+		n.value = number
+	default:
+		n.value = absent
+	}
+	if kind == dropAll {
+		n.dropped = n.depth
+	}
+	switch kind {
+	case update, vanish:
+		n.events = []event{{doc: from.holder}}
+	case replace, appear:
+		n.events = []event{{doc: holder, hash: true, whole: true}}
+	case handOver:
+		// One transaction, one cluster time, two events.
+		n.events = []event{{doc: from.holder}, {doc: holder, hash: true, whole: true}}
+	default:
+	}
+	h.nodes = append(h.nodes, n)
+	return number
+}
+
+func (h *history) words(n uint8) string {
+	return [...]string{
+		start: "starts", update: "updates %c, which does not show the hash",
+		replace: "replaces %c", vanish: "deletes %c, or moves its hash away",
+		appear: "inserts %c with the hash", handOver: "gives the hash to %c in a transaction",
+		dropAll: "drops the collection", create: "creates the collection",
+		unrelated: "writes something else",
+	}[h.nodes[n].kind]
+}
+
+// subject is the document that words speak of, as a letter.
+func (h *history) subject(n uint8) uint8 {
+	from := h.nodes[n]
+	if from.kind == vanish {
+		return letter(from.events[0].doc)
+	}
+	return letter(from.holder)
+}
+
+func letter(doc uint8) uint8 { return 'A' - docA + doc }
+
+// world is the shared part of a state.
+type world struct {
+	// log is what the primary has applied, com how much of it a majority has.
+	log, com uint8
+	// pos is how much of the log the stream has delivered, sub how many events
+	// of the entry after it, done what the instance may say that it has
+	// processed.
+	pos, sub, done uint8
+	tail           uint8
+	epoch, seq     uint8
+	floor, fresh   uint8
+	byID           [2]uint8
+	byHash         uint8
+	// told is the time of the last drop that the tail was told of. It is not
+	// processed: a loss moves neither floor nor processed.
+	told   uint8
+	losses uint8
+}
+
+// The tail's places: what it has done of a change, or of an open.
+const (
+	tailIdle uint8 = iota
+	tailBegun
+	tailCounted
+	tailStamped
+	tailMayStore
+	tailLost
+	tailOpened
+	tailHalfOpen
+)
+
+func (h *history) begin() []world {
+	var all []world
+	for _, root := range h.roots {
+		all = append(all, world{log: root, tail: tailLost, epoch: 1})
+	}
+	return all
+}
+
+func (r *rules) at(w *world, time uint8) *node {
+	return &r.history.nodes[r.history.nodes[w.log].path[time]]
+}
+
+func (r *rules) applied(w *world) uint8 { return r.history.nodes[w.log].depth }
+
+// snapshots is the range of times that a read may see.
+func (r *rules) snapshots(w *world, floor uint8) (from, to uint8) {
+	from, to = floor, w.com
+	if !r.has(afterClusterTime) {
+		from = 0
+	}
+	if !r.has(majority) {
+		to = r.applied(w)
+	}
+	return from, to
+}
+
+// arrival is what the instance knew when a caller arrived.
+type arrival struct{ since, told uint8 }
+
+// lie says what is wrong with the answer that the hash has this value, with an
+// age that covers fresh. Until is the last state that counts: the majority's.
+func (r *rules) lie(w *world, value, fresh uint8, a arrival, until uint8) string {
+	bound := max(fresh, a.since)
+	for time := bound; time <= until; time++ {
+		n := r.at(w, time)
+		if n.holder != missing && n.value == value {
+			return ""
+		}
+		// A read may find nothing because the collection has just vanished; that
+		// is no "no" once the instance knows, unless it has been created again.
+		gone := r.at(w, r.applied(w)).holder == missing
+		if n.holder == missing && value == absent && (!gone || n.dropped > max(bound, a.told)) {
+			return ""
+		}
+	}
+	switch {
+	case r.was(w, value, until+1, r.applied(w)):
+		return "the answer is a state that no majority has"
+	case value == absent && a.told > a.since:
+		return "the answer is no, though the instance had been told that the collection is gone"
+	case fresh > a.since:
+		return "the answer is older than the age stated"
+	default:
+		return "the answer is older than what the instance had processed when the caller arrived"
+	}
+}
+
+func (r *rules) was(w *world, value, from, to uint8) bool {
+	for time := from; time <= to; time++ {
+		if r.at(w, time).value == value {
+			return true
+		}
+	}
+	return false
+}
+
+// stepWorld takes one more step of the world.
+type stepWorld func(to world, words string, args ...uint8)
+
+// database writes, and gets writes to a majority.
+func (r *rules) database(w *world, add stepWorld) {
+	for _, child := range r.history.nodes[w.log].children {
+		to := *w
+		to.log = child
+		add(to, "writer: "+r.history.words(child), r.history.subject(child))
+	}
+	if w.com < r.applied(w) {
+		to := *w
+		to.com++
+		add(to, "database: a majority has the log up to %d", to.com)
+	}
+}
+
+func odd(epoch uint8) bool { return epoch&1 == 1 }
