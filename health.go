@@ -17,28 +17,62 @@ import (
 type state string
 
 const (
-	// connecting: the stream has no history yet, or lost it; keys are read
-	// through once there has been a freshness.
+	// connecting: the stream has no history yet, or lost it. Keys are read
+	// through.
 	connecting state = "connecting"
+	// preloading: the stream has its history, and the first scan since then is
+	// still to end. Keys that are not held yet are read.
+	preloading state = "preloading"
 	// live: the stream has its history and is young enough.
 	live state = "live"
-	// stale: the stream has not been heard of for longer than max_stale.
+	// stale: the stream has not been heard of for longer than max_stale. Keys are
+	// read linearizably.
 	stale state = "stale"
+	// down: stale, and the last such read failed. Answers are UNAVAILABLE until
+	// one succeeds.
+	down state = "down"
 )
 
-// The states preloading and down come with the complete cache and the
-// linearizable reads of the next issue.
-var states = []state{connecting, live, stale}
+var states = []state{connecting, preloading, live, stale, down}
 
 // healthInterval is how often a change of state is looked for. It delays a log
 // line and the first readiness, and no answer.
 const healthInterval = 50 * time.Millisecond
 
-// health watches the service from outside: it reads the cache and the tail, and
-// changes neither.
+// signs are what a state is made of. Each is a look at a room; none is changed.
+type signs struct {
+	// trusted: the stream has its history. fresh: it is young enough.
+	trusted, fresh bool
+	// began: there has been a freshness.
+	began bool
+	// loading: the first scan is still to end.
+	loading bool
+	// down: linearizable reads fail.
+	down bool
+}
+
+// state is down or stale first: how old the truth is matters more than how much
+// of it is held.
+func (s signs) state() state {
+	switch {
+	case s.down:
+		return down
+	case s.began && !s.fresh:
+		return stale
+	case !s.trusted || !s.began:
+		return connecting
+	case s.loading:
+		return preloading
+	default:
+		return live
+	}
+}
+
+// health watches the service from outside.
 type health struct {
 	cache  *keycache.Cache
 	tail   *changestream.Tail
+	look   func() signs
 	logger *zap.Logger
 	now    func() time.Time
 
@@ -46,14 +80,26 @@ type health struct {
 	draining  atomic.Bool
 }
 
-func newHealth(cache *keycache.Cache, tail *changestream.Tail, logger *zap.Logger) *health {
-	return &health{
-		cache:     cache,
-		tail:      tail,
-		logger:    logger.Named("health"),
-		now:       time.Now,
+func newHealth(s *Service, now func() time.Time) *health {
+	h := &health{
+		cache:     s.cache,
+		tail:      s.tail,
+		logger:    s.logger.Named("health"),
+		now:       now,
 		firstLive: make(chan struct{}),
 	}
+	h.look = func() signs {
+		fresh := s.cache.Freshness()
+		_, young := s.cache.Age(fresh, h.now())
+		return signs{
+			trusted: s.cache.Trusted(),
+			began:   fresh != nil,
+			fresh:   young,
+			loading: s.preload.Loading(),
+			down:    s.validator.Down(),
+		}
+	}
+	return h
 }
 
 // run logs each change of state until ctx ends.
@@ -80,19 +126,7 @@ func (h *health) run(ctx context.Context) error {
 	}
 }
 
-func (h *health) state() state {
-	if !h.cache.Trusted() {
-		return connecting
-	}
-	fresh := h.cache.Freshness()
-	if fresh == nil {
-		return connecting
-	}
-	if _, ok := h.cache.Age(fresh, h.now()); !ok {
-		return stale
-	}
-	return live
-}
+func (h *health) state() state { return h.look().state() }
 
 func (h *health) wasLive() bool {
 	select {
@@ -121,6 +155,7 @@ func (h *health) status() routes.Status {
 		Strict:      up && now == live,
 		StalenessMS: -1,
 		Epoch:       stats.Epoch,
+		Complete:    stats.Complete,
 		Entries:     stats.Entries,
 		LagMS:       -1,
 	}

@@ -26,6 +26,7 @@ import (
 	"github.com/keytail/keytail/internal/changestream"
 	"github.com/keytail/keytail/internal/keycache"
 	"github.com/keytail/keytail/internal/keystore"
+	"github.com/keytail/keytail/internal/preload"
 	"github.com/keytail/keytail/internal/routes"
 	"github.com/keytail/keytail/internal/validator"
 )
@@ -57,6 +58,12 @@ type Config struct {
 	// CacheSizeMiB is the hard limit of what the cached records take, in MiB.
 	// Zero: 512.
 	CacheSizeMiB int
+	// Preload says whether the whole collection is held, so that unknown keys cost
+	// no read: "auto" (unless it cannot fit), "on" or "off". Empty: "auto".
+	Preload string
+	// AuditInterval is the time between two scans that compare what is held with
+	// the database. Zero: 1 h.
+	AuditInterval time.Duration
 	// KeyPrefix is that of keys made by keytail, whose checksum is held against
 	// them. Empty: "kt".
 	KeyPrefix string
@@ -82,6 +89,7 @@ type Service struct {
 	heart     *changestream.Heart
 	tail      *changestream.Tail
 	validator *validator.Validator
+	preload   *preload.Preload
 	health    *health
 
 	public     http.Handler
@@ -101,7 +109,11 @@ func New(ctx context.Context, config Config) (*Service, error) {
 	}
 	sources, sourcesErr := routes.ParseKeySources(config.KeySources)
 	proxies, proxiesErr := routes.ParseTrustedProxies(config.TrustedProxies)
-	cache, cacheErr := keycache.New(keycache.Config{SizeMiB: config.CacheSizeMiB, MaxStale: config.MaxStale})
+	cache, cacheErr := keycache.New(keycache.Config{
+		SizeMiB:  config.CacheSizeMiB,
+		MaxStale: config.MaxStale,
+		Complete: preload.Mode(config.Preload) != preload.Off,
+	})
 	store, storeErr := newStore(config)
 	if err := errors.Join(sourcesErr, proxiesErr, cacheErr, storeErr); err != nil {
 		return nil, err
@@ -175,13 +187,26 @@ func (s *Service) assemble(store *keystore.Store, public routes.PublicConfig) er
 		Cache:      s.cache,
 		Store:      store,
 		Prefix:     s.config.KeyPrefix,
+		Pulse:      s.heart,
 		Logger:     s.logger,
 		Registerer: s.config.Registry,
 	})
 	if err != nil {
 		return err
 	}
-	s.health = newHealth(s.cache, s.tail, s.logger)
+	s.preload, err = preload.New(preload.Config{
+		Cache:         s.cache,
+		Store:         store,
+		Mode:          preload.Mode(s.config.Preload),
+		CacheBytes:    s.cache.GenerationBytes(),
+		AuditInterval: s.config.AuditInterval,
+		Logger:        s.logger,
+		Registerer:    s.config.Registry,
+	})
+	if err != nil {
+		return err
+	}
+	s.health = newHealth(s, time.Now)
 	if err := s.register(); err != nil {
 		return err
 	}
@@ -232,6 +257,7 @@ func (s *Service) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return s.tail.Run(ctx) })
 	group.Go(func() error { return s.validator.RunRefresh(ctx) })
+	group.Go(func() error { return s.preload.Run(ctx) })
 	group.Go(func() error { return s.health.run(ctx) })
 	err := group.Wait()
 	s.cache.Lose()

@@ -104,7 +104,7 @@ func TestCacheSizesAreRefusedBeforeTheStart(t *testing.T) {
 	for size := range 6 {
 		c := serveCommand{Config: config.Config{
 			MongoDBURI: "mongodb://127.0.0.1:1", Database: "keys", Collection: "api_keys", Addr: "127.0.0.1:0", OpsAddr: "127.0.0.1:0",
-			MaxStale: time.Second, HeartbeatInterval: 100 * time.Millisecond, CacheSize: size, KeyPrefix: "kt", LogLevel: "info", LogFormat: "json",
+			MaxStale: time.Second, HeartbeatInterval: 100 * time.Millisecond, CacheSize: size, Preload: "auto", AuditInterval: time.Hour, KeyPrefix: "kt", LogLevel: "info", LogFormat: "json",
 		}}
 		_, refused := keycache.New(keycache.Config{SizeMiB: size, MaxStale: time.Second})
 		if size == 0 {

@@ -26,6 +26,8 @@ const (
 	minMaxStale = heartbeatParts * minHeartbeat
 	// maxDrainDelay: an orchestrator has killed the process long before.
 	maxDrainDelay = 5 * time.Minute
+	// maxAuditInterval: an audit that is rarer than daily says nothing in time.
+	maxAuditInterval = 24 * time.Hour
 	// minCacheMiB is what keycache takes; a test of package cli compares the two.
 	minCacheMiB = 3
 	// maxCacheMiB is 1 TiB: more is a mistake in the unit.
@@ -48,6 +50,8 @@ func (c *Config) Check() error {
 		c.checkAges(),
 		between("drain-delay", c.DrainDelay, 0, maxDrainDelay, "between 0 and 5m"),
 		between("cache-size", c.CacheSize, minCacheMiB, maxCacheMiB, "between 3 and 1048576 MiB"),
+		oneOf("preload", c.Preload, "auto", "on", "off"),
+		between("audit-interval", c.AuditInterval, time.Second, maxAuditInterval, "between 1s and 24h"),
 		named("key-prefix", apikey.ValidPrefix(c.KeyPrefix)),
 		oneOf("log-level", c.LogLevel, "debug", "info", "warn", "error"),
 		oneOf("log-format", c.LogFormat, "json", "console"),

@@ -27,6 +27,8 @@ type Config struct {
 	MaxStale          time.Duration `default:"15s" help:"No answer from the cache is older than this. From 30ms to 1h."`
 	HeartbeatInterval time.Duration `default:"1s" help:"How often an instance writes its heartbeat, whose way back proves that answers from the cache are fresh. From 10ms to a third of max-stale."`
 	CacheSize         int           `default:"512" help:"Hard limit of the cache in MiB, at least 3."`
+	Preload           string        `default:"auto" help:"Whether every key is held, so that an unknown one costs no read: auto (unless they cannot fit), on or off."`
+	AuditInterval     time.Duration `default:"1h" help:"How often what is held is compared with the database. From 1s to 24h."`
 	KeyPrefix         string        `default:"kt" help:"Prefix of keytail's own keys. Only keys with it are held against their checksum."`
 	KeySources        []string      `default:"bearer,x-api-key" help:"Where forward-auth looks for the key: bearer, x-api-key, header:NAME, query:NAME, cookie:NAME."`
 	TrustedProxies    []string      `placeholder:"CIDR" help:"Networks of proxies whose X-Forwarded-For is believed. Default: none, the client is the peer."`

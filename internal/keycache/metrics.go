@@ -65,6 +65,9 @@ func (c *Cache) capacity() int {
 	return size
 }
 
+// GenerationBytes is what one generation can hold.
+func (c *Cache) GenerationBytes() int64 { return int64(c.generationMiB) << 20 }
+
 // Trusted reports whether the stream has its history now.
 func (c *Cache) Trusted() bool { return !odd(c.epoch.Load()) }
 
