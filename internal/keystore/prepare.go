@@ -81,7 +81,8 @@ func (s *Store) checkDeployment(ctx context.Context) error {
 func (s *Store) judgeDeployment(d deployment) error {
 	switch {
 	case d.Msg == msgSharded:
-		s.logger.Warn("This is a sharded cluster: cluster times of its shards are only loosely coupled, so max_stale is exceeded by the lag between shards")
+		s.sharded.Store(true)
+		s.logger.Warn("This is a sharded cluster: cluster times of its shards are only loosely coupled, so a change is felt within max_stale plus the lag between shards")
 		return nil
 	case d.SetName == "":
 		return refuse(ErrStandalone, "the MongoDB server is a standalone mongod, and change streams need a replica set: start it with --replSet and run rs.initiate() once (one member is enough)")

@@ -297,8 +297,12 @@ func TestDeploymentJudgement(t *testing.T) {
 		"standalone": {deployment{IsWritablePrimary: true}, ErrStandalone},
 		"secondary":  {deployment{SetName: "rs0", Me: "db2:27017"}, ErrNotPrimary},
 	} {
+		s.sharded.Store(false)
 		if err := s.judgeDeployment(test.hello); !errors.Is(err, test.want) {
 			t.Errorf("%s: got %v, want %v", name, err, test.want)
+		}
+		if got := s.Sharded(); got != (name == "sharded") {
+			t.Errorf("%s: sharded is %v", name, got)
 		}
 	}
 	if n := logs.FilterMessageSnippet("sharded cluster").Len(); n != 1 || logs.Len() != 1 {
@@ -343,8 +347,7 @@ func withUser(t *testing.T) *mongotest.Secantus {
 	t.Helper()
 	s := mongotest.StartSecantus(t, mongotest.SecantusConfig{})
 	err := s.Client(t).Database("admin").RunCommand(testContext(t), bson.D{
-		{Key: "createUser", Value: "reader"},
-		{Key: "pwd", Value: "right"},
+		{Key: "createUser", Value: "reader"}, {Key: "pwd", Value: "right"},
 		{Key: "roles", Value: bson.A{bson.D{{Key: "role", Value: "read"}, {Key: "db", Value: "elsewhere"}}}},
 	}).Err()
 	if err != nil {

@@ -2,6 +2,7 @@ package keystore
 
 import (
 	"errors"
+	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"go.mongodb.org/mongo-driver/v2/mongo"
@@ -38,8 +39,9 @@ type Store struct {
 	// linearizable is the collection as it is read when memory is too old.
 	linearizable *mongo.Collection
 
-	schema Schema
-	logger *zap.Logger
+	schema  Schema
+	logger  *zap.Logger
+	sharded atomic.Bool
 	defects
 }
 
@@ -78,6 +80,11 @@ func (cfg Config) validate() error {
 	}
 	return errors.Join(mistakes...)
 }
+
+// Sharded reports whether Prepare found a sharded cluster. Cluster times of
+// different shards are only loosely coupled, so answers from memory may ignore a
+// change for max_stale and, on top of it, the lag between shards.
+func (s *Store) Sharded() bool { return s.sharded.Load() }
 
 // Schema is the schema in use.
 func (s *Store) Schema() Schema { return s.schema }
