@@ -12,6 +12,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.uber.org/goleak"
+	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest"
 
 	"github.com/keytail/keytail"
@@ -43,42 +44,91 @@ type rig struct {
 }
 
 // start runs a service on a fresh database and waits until it is live.
-func start(t *testing.T, s *mongotest.Server) *rig {
+func start(t *testing.T, s *mongotest.Server, change ...func(*keytail.Config)) *rig {
 	t.Helper()
-	return startOn(t, s, s.Database(t))
+	return startOn(t, s, s.Database(t), change...)
 }
 
-func startOn(t *testing.T, s *mongotest.Server, database string) *rig {
+func startOn(t *testing.T, s *mongotest.Server, database string, change ...func(*keytail.Config)) *rig {
 	t.Helper()
 	r := &rig{t: t, server: s, registry: prometheus.NewRegistry(), appName: "keytail-" + database}
 	r.db = s.Client(t, "outsider").Database(database)
 	r.keys = mongotest.CreateAPIKeys(t, r.db)
-	service, err := keytail.New(t.Context(), keytail.Config{
-		Client:       s.Client(t, r.appName),
-		Database:     database,
+	r.Service = r.run(r.registry, zaptest.NewLogger(t), change...)
+	return r
+}
+
+// run makes a service on the rig's database, runs it until the test ends, and
+// waits until it is live.
+func (r *rig) run(registry *prometheus.Registry, logger *zap.Logger, change ...func(*keytail.Config)) *keytail.Service {
+	r.t.Helper()
+	config := keytail.Config{
+		Client:       r.server.Client(r.t, r.appName),
+		Database:     r.db.Name(),
 		CacheSizeMiB: 8,
-		Logger:       zaptest.NewLogger(t),
-		Registry:     r.registry,
-	})
-	if err != nil {
-		t.Fatal(err)
+		Logger:       logger,
+		Registry:     registry,
 	}
-	r.Service = service
+	for _, f := range change {
+		f(&config)
+	}
+	service, err := keytail.New(r.t.Context(), config)
+	if err != nil {
+		r.t.Fatal(err)
+	}
 	ctx, stop := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- service.Run(ctx) }()
-	t.Cleanup(func() {
+	r.t.Cleanup(func() {
 		stop()
 		if err := <-done; err != nil {
-			t.Errorf("Run: %v", err)
+			r.t.Errorf("Run: %v", err)
 		}
 	})
 	select {
 	case <-service.Live():
 	case <-time.After(patience):
-		t.Fatal("the service does not become live")
+		r.t.Fatal("the service does not become live")
 	}
-	return r
+	return service
+}
+
+// hasty makes a service whose bound is short enough for a test to wait for.
+func hasty(c *keytail.Config) {
+	c.MaxStale, c.HeartbeatInterval = hastyMaxStale, 100*time.Millisecond
+}
+
+const hastyMaxStale = 1500 * time.Millisecond
+
+// state is the one that the service says it is in.
+func (r *rig) state() string {
+	for _, state := range []string{"connecting", "preloading", "live", "stale", "down"} {
+		if r.metric("keytail_state", state) == 1 {
+			return state
+		}
+	}
+	return ""
+}
+
+func (r *rig) reaches(state string) {
+	r.t.Helper()
+	mongotest.Eventually(r.t, patience, func() bool { return r.state() == state }, "it does not become ", state)
+}
+
+// cut makes commands of the service fail until the function that it returns is
+// called.
+func (r *rig) cut(commands ...any) func() {
+	r.t.Helper()
+	if !r.server.Failpoints {
+		r.t.Skip("the server takes no failpoints")
+	}
+	return r.failpoint("alwaysOn", bson.D{
+		{Key: "failCommands", Value: bson.A(commands)},
+		// Interrupted: an error that neither the driver nor its view of the
+		// topology makes anything of.
+		{Key: "errorCode", Value: 11601},
+		{Key: "appName", Value: r.appName},
+	})
 }
 
 // key is a key in the collection, with its secret.
