@@ -3,6 +3,7 @@ package keycache
 import (
 	"github.com/keytail/keytail/internal/apikey"
 	"github.com/keytail/keytail/internal/clustertime"
+	"github.com/keytail/keytail/internal/guard"
 )
 
 // Change is one majority-committed change of one document, as the stream
@@ -34,7 +35,9 @@ func (c *Cache) Apply(change *Change) {
 	// The floor rises before seq: a fill that loads this seq (and so is allowed
 	// to outlive this change) loads the floor afterwards, and reads a snapshot
 	// that contains it.
-	c.raiseFloor(change.Time)
+	if guard.ChangeFloor {
+		c.raiseFloor(change.Time)
+	}
 	seq := c.seq.Add(1)
 	// The stamps are the drop. Nothing is deleted from the byte store: an entry
 	// with a lower seq0 is a miss from here on, and a fill that began earlier

@@ -1,17 +1,23 @@
 package keycache
 
-import "github.com/keytail/keytail/internal/clustertime"
+import (
+	"github.com/keytail/keytail/internal/clustertime"
+	"github.com/keytail/keytail/internal/guard"
+)
 
 // Lose says that the stream's history is lost: nothing that was cached before
 // is believed from here on. A loss during a loss changes nothing. It reports
 // whether there was anything to lose.
 func (c *Cache) Lose() bool {
 	epoch := c.epoch.Load()
-	if odd(epoch) {
+	if odd(epoch) || !guard.EpochAtLoss {
 		return false
 	}
 	// One store is the whole of it: entries carry their epoch, and every check
 	// compares it.
+	if !guard.EpochAtOpen {
+		epoch++ // even at once, and Open finds nothing to do
+	}
 	c.epoch.Store(epoch + 1)
 	return true
 }
@@ -24,7 +30,9 @@ func (c *Cache) Open(floor clustertime.Time) {
 	// floor, and reads at or after the place where the stream begins. The other
 	// way round it could read an older snapshot, and the changes between that
 	// and the stream's begin are in neither.
-	c.raiseFloor(floor)
+	if guard.OpenFloor {
+		c.raiseFloor(floor)
+	}
 	if epoch := c.epoch.Load(); odd(epoch) {
 		c.epoch.Store(epoch + 1)
 	}

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/keytail/keytail/internal/clustertime"
+	"github.com/keytail/keytail/internal/guard"
 )
 
 // Freshness says that every change acknowledged before AsOf has been applied.
@@ -35,7 +36,7 @@ func (c *Cache) Age(fresh *Freshness, now time.Time) (Answer, bool) {
 		return Answer{}, false
 	}
 	age := Elapsed(fresh.AsOf, now)
-	if age > c.config.MaxStale {
+	if guard.MaxStale && age > c.config.MaxStale {
 		return Answer{}, false
 	}
 	return Answer{AsOf: fresh.AsOf, Now: now, Staleness: age, Revision: fresh.Processed}, true

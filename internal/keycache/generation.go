@@ -4,6 +4,7 @@ import (
 	"sync/atomic"
 
 	"github.com/keytail/keytail/internal/apikey"
+	"github.com/keytail/keytail/internal/guard"
 )
 
 // generation is one store of entries and what is known of its completeness.
@@ -37,16 +38,16 @@ func newGeneration(sizeMiB int) (*generation, error) {
 // known to be absent. complete was loaded before the generation was asked: a
 // scan that ended in between may have put the hash there.
 func (c *Cache) absent(g *generation, complete *completeness, h *apikey.Hash) bool {
-	if complete == nil || complete.ticket.epoch != c.epoch.Load() {
+	if complete == nil || (guard.AbsentEpoch && complete.ticket.epoch != c.epoch.Load()) {
 		return false
 	}
 	// A document that appeared after the scan shows its hash in its event.
-	if c.byHash.load(c.byHash.ofHash(h)) > complete.ticket.seq {
+	if guard.AbsentByHash && c.byHash.load(c.byHash.ofHash(h)) > complete.ticket.seq {
 		return false
 	}
 	// Last, and after the generation was asked: whatever was pushed out before
 	// has moved the counter by now.
-	return g.evictions.Load() == complete.evictions
+	return !guard.AbsentEvictions || g.evictions.Load() == complete.evictions
 }
 
 // whole reports whether the generation is complete now.

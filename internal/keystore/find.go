@@ -13,6 +13,7 @@ import (
 
 	"github.com/keytail/keytail/internal/apikey"
 	"github.com/keytail/keytail/internal/clustertime"
+	"github.com/keytail/keytail/internal/guard"
 )
 
 // ErrNoDeadline says that a read was asked for without a deadline. A replica set that has
@@ -120,7 +121,7 @@ func (s *Store) readMajority(ctx context.Context, filter bson.D, after clusterti
 		return nil, err
 	}
 	defer session.EndSession(ctx)
-	if after != 0 {
+	if guard.AfterClusterTime && after != 0 {
 		// The session keeps the pointer, so it is not one into anything shared
 		t := bson.Timestamp{T: after.Seconds(), I: after.Increment()}
 		if err := session.AdvanceOperationTime(&t); err != nil {

@@ -10,6 +10,8 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/readconcern"
 	"go.mongodb.org/mongo-driver/v2/mongo/readpref"
 	"go.uber.org/zap"
+
+	"github.com/keytail/keytail/internal/guard"
 )
 
 // Config says where the keys are. Client and Database are needed.
@@ -66,6 +68,9 @@ func New(cfg Config) (*Store, error) {
 	s.keys = s.database.Collection(cfg.Schema.Collection, options.Collection().
 		SetReadConcern(readconcern.Majority()).
 		SetReadPreference(readpref.Primary()))
+	if !guard.Majority {
+		s.keys = s.keys.Clone(options.Collection().SetReadConcern(readconcern.Local()))
+	}
 	s.linearizable = s.keys.Clone(options.Collection().SetReadConcern(readconcern.Linearizable()))
 	return s, s.defects.register(cfg.Registerer)
 }

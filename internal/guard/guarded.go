@@ -1,0 +1,52 @@
+//go:build !unguarded
+
+package guard
+
+// The guards. Each is on, and cannot be anything else.
+const (
+	// How the database is read (keystore).
+	AfterClusterTime bool = true // a fill is not older than the floor
+	Majority         bool = true // a fill sees only what cannot be rolled back
+
+	// When an entry is believed (keycache).
+	SeqBeforeRead   bool = true // an entry is stamped with the changes applied before its read
+	TrustedStore    bool = true // what was read while the history was lost is not stored
+	EvenEpoch       bool = true // an entry of a lost history is not believed
+	SameEpoch       bool = true // an entry of another epoch is not believed
+	ByID            bool = true // an entry is not believed after a change of its document
+	ByHash          bool = true // an entry is not believed after its hash appeared elsewhere
+	Vouch           bool = true // a shared read is checked for each of its callers
+	ChangeFloor     bool = true // a change raises the floor
+	OpenFloor       bool = true // a new stream raises the floor
+	EpochAtLoss     bool = true // a loss ends the epoch
+	EpochAtOpen     bool = true // the new epoch begins with the new stream, not with the loss
+	MaxStale        bool = true // what is older than max_stale is not answered from memory
+	AbsentEpoch     bool = true // an absence holds for the epoch of its scan
+	AbsentByHash    bool = true // a hash that appeared after the scan is not absent
+	AbsentEvictions bool = true // what may have been pushed out is not absent
+
+	// When the history is lost (changestream).
+	LossNoToken       bool = true // a stream that is opened without a token begins a new epoch
+	LossHistory       bool = true // code 286
+	LossPosition      bool = true // code 136
+	LossTokenRefused  bool = true // code 260
+	LossTokenRemoved  bool = true // code 280
+	LossEventTooLarge bool = true // code 10334
+	LossUnknownCode   bool = true // any code that is not known to pass
+	LossCursorEnded   bool = true // a cursor that ends without a word
+	LossDrop          bool = true // the event
+	LossRename        bool = true // the event, away or onto
+	LossDropDatabase  bool = true // the event
+	LossInvalidate    bool = true // the event
+	LossUndecodable   bool = true // an event that cannot be read
+	LossUnknownType   bool = true // an event of an unknown type
+
+	// How the stream is opened (changestream).
+	InspectAtOpen   bool = true // a collection that is missing is not opened
+	DefaultBatch    bool = true // the batch size is left alone
+	ToCollection    bool = true // renames onto the collection pass the filter
+	ProcessedBefore bool = true // a time is processed when a later one has been seen
+
+	// How a key is answered (validator).
+	InspectAtRead bool = true // nothing found while the history is lost is not yet a no
+)

@@ -1,0 +1,93 @@
+//go:build unguarded
+
+package guard
+
+// The guards. Each is on until a test takes it out, which it does before
+// anything that asks has started; nothing else may.
+var (
+	// How the database is read (keystore).
+	AfterClusterTime = true // a fill is not older than the floor
+	Majority         = true // a fill sees only what cannot be rolled back
+
+	// When an entry is believed (keycache).
+	SeqBeforeRead   = true // an entry is stamped with the changes applied before its read
+	TrustedStore    = true // what was read while the history was lost is not stored
+	EvenEpoch       = true // an entry of a lost history is not believed
+	SameEpoch       = true // an entry of another epoch is not believed
+	ByID            = true // an entry is not believed after a change of its document
+	ByHash          = true // an entry is not believed after its hash appeared elsewhere
+	Vouch           = true // a shared read is checked for each of its callers
+	ChangeFloor     = true // a change raises the floor
+	OpenFloor       = true // a new stream raises the floor
+	EpochAtLoss     = true // a loss ends the epoch
+	EpochAtOpen     = true // the new epoch begins with the new stream, not with the loss
+	MaxStale        = true // what is older than max_stale is not answered from memory
+	AbsentEpoch     = true // an absence holds for the epoch of its scan
+	AbsentByHash    = true // a hash that appeared after the scan is not absent
+	AbsentEvictions = true // what may have been pushed out is not absent
+
+	// When the history is lost (changestream).
+	LossNoToken       = true // a stream that is opened without a token begins a new epoch
+	LossHistory       = true // code 286
+	LossPosition      = true // code 136
+	LossTokenRefused  = true // code 260
+	LossTokenRemoved  = true // code 280
+	LossEventTooLarge = true // code 10334
+	LossUnknownCode   = true // any code that is not known to pass
+	LossCursorEnded   = true // a cursor that ends without a word
+	LossDrop          = true // the event
+	LossRename        = true // the event, away or onto
+	LossDropDatabase  = true // the event
+	LossInvalidate    = true // the event
+	LossUndecodable   = true // an event that cannot be read
+	LossUnknownType   = true // an event of an unknown type
+
+	// How the stream is opened (changestream).
+	InspectAtOpen   = true // a collection that is missing is not opened
+	DefaultBatch    = true // the batch size is left alone
+	ToCollection    = true // renames onto the collection pass the filter
+	ProcessedBefore = true // a time is processed when a later one has been seen
+
+	// How a key is answered (validator).
+	InspectAtRead = true // nothing found while the history is lost is not yet a no
+)
+
+// Switches has every guard by its name.
+var Switches = map[string]*bool{
+	"AfterClusterTime":  &AfterClusterTime,
+	"Majority":          &Majority,
+	"SeqBeforeRead":     &SeqBeforeRead,
+	"TrustedStore":      &TrustedStore,
+	"EvenEpoch":         &EvenEpoch,
+	"SameEpoch":         &SameEpoch,
+	"ByID":              &ByID,
+	"ByHash":            &ByHash,
+	"Vouch":             &Vouch,
+	"ChangeFloor":       &ChangeFloor,
+	"OpenFloor":         &OpenFloor,
+	"EpochAtLoss":       &EpochAtLoss,
+	"EpochAtOpen":       &EpochAtOpen,
+	"MaxStale":          &MaxStale,
+	"AbsentEpoch":       &AbsentEpoch,
+	"AbsentByHash":      &AbsentByHash,
+	"AbsentEvictions":   &AbsentEvictions,
+	"LossNoToken":       &LossNoToken,
+	"LossHistory":       &LossHistory,
+	"LossPosition":      &LossPosition,
+	"LossTokenRefused":  &LossTokenRefused,
+	"LossTokenRemoved":  &LossTokenRemoved,
+	"LossEventTooLarge": &LossEventTooLarge,
+	"LossUnknownCode":   &LossUnknownCode,
+	"LossCursorEnded":   &LossCursorEnded,
+	"LossDrop":          &LossDrop,
+	"LossRename":        &LossRename,
+	"LossDropDatabase":  &LossDropDatabase,
+	"LossInvalidate":    &LossInvalidate,
+	"LossUndecodable":   &LossUndecodable,
+	"LossUnknownType":   &LossUnknownType,
+	"InspectAtOpen":     &InspectAtOpen,
+	"DefaultBatch":      &DefaultBatch,
+	"ToCollection":      &ToCollection,
+	"ProcessedBefore":   &ProcessedBefore,
+	"InspectAtRead":     &InspectAtRead,
+}
