@@ -75,18 +75,27 @@ type health struct {
 	look   func() signs
 	logger *zap.Logger
 	now    func() time.Time
+	// note is what the promises become here, empty if they hold as written.
+	note string
 
 	firstLive chan struct{}
 	draining  atomic.Bool
 }
 
-func newHealth(s *Service, now func() time.Time) *health {
+// shardedNote is promise 1 on a sharded cluster: cluster times of its shards are
+// only loosely coupled, and a heartbeat proves nothing about another shard.
+const shardedNote = "sharded cluster: a change is felt within max_stale plus the lag between shards"
+
+func newHealth(s *Service, sharded bool, now func() time.Time) *health {
 	h := &health{
 		cache:     s.cache,
 		tail:      s.tail,
 		logger:    s.logger.Named("health"),
 		now:       now,
 		firstLive: make(chan struct{}),
+	}
+	if sharded {
+		h.note = shardedNote
 	}
 	h.look = func() signs {
 		fresh := s.cache.Freshness()
@@ -158,6 +167,7 @@ func (h *health) status() routes.Status {
 		Complete:    stats.Complete,
 		Entries:     stats.Entries,
 		LagMS:       -1,
+		Note:        h.note,
 	}
 	if age, ok := h.staleness(); ok {
 		status.StalenessMS = age.Milliseconds()

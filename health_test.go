@@ -1,6 +1,11 @@
 package keytail
 
-import "testing"
+import (
+	"testing"
+	"time"
+
+	"go.uber.org/zap"
+)
 
 // TestStates has what each state is made of; states_test.go has the transitions
 // of a running service.
@@ -25,5 +30,15 @@ func TestStates(t *testing.T) {
 		if got := c.signs.state(); got != c.want {
 			t.Errorf("%+v is %v, want %v", c.signs, got, c.want)
 		}
+	}
+}
+
+func TestAShardedClusterIsSaid(t *testing.T) {
+	s := &Service{logger: zap.NewNop()}
+	if got := newHealth(s, true, time.Now).note; got != shardedNote {
+		t.Errorf("sharded: %q", got)
+	}
+	if got := newHealth(s, false, time.Now).note; got != "" {
+		t.Errorf("not sharded: %q", got)
 	}
 }

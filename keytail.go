@@ -206,7 +206,7 @@ func (s *Service) assemble(store *keystore.Store, public routes.PublicConfig) er
 	if err != nil {
 		return err
 	}
-	s.health = newHealth(s, time.Now)
+	s.health = newHealth(s, store.Sharded(), time.Now)
 	if err := s.register(); err != nil {
 		return err
 	}

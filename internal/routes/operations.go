@@ -31,6 +31,9 @@ type Status struct {
 	// LagMS is how long the last change took to get here, in milliseconds.
 	// Negative: not known.
 	LagMS int64
+	// Note is a sentence about what the promises become here, as on a sharded
+	// cluster. Empty: they hold as written.
+	Note string
 	// LastLoss is the last time that history was lost. Nil: never.
 	LastLoss *Loss
 }
@@ -86,6 +89,7 @@ type readiness struct {
 	Entries     int       `json:"entries"`
 	LagMS       *int64    `json:"lag_ms"`
 	LastLoss    *lastLoss `json:"last_loss"`
+	Note        string    `json:"note,omitempty"`
 }
 
 type lastLoss struct {
@@ -123,7 +127,7 @@ func wantsStrict(query string) (strict, ok bool) {
 func readinessOf(s *Status) *readiness {
 	r := &readiness{
 		State: s.State, StalenessMS: knownMS(s.StalenessMS), Epoch: s.Epoch, Complete: s.Complete,
-		Entries: s.Entries, LagMS: knownMS(s.LagMS),
+		Entries: s.Entries, LagMS: knownMS(s.LagMS), Note: s.Note,
 	}
 	if s.LastLoss != nil {
 		r.LastLoss = &lastLoss{At: s.LastLoss.At.UTC().Format(millis), Reason: s.LastLoss.Reason}
