@@ -47,7 +47,7 @@ const (
 	maxInstanceName = 256
 )
 
-// ErrHeartStopped: no heartbeat will be sent any more.
+// ErrHeartStopped says that no heartbeat will be sent any more.
 var ErrHeartStopped = errors.New("the heartbeat has stopped")
 
 // HeartConfig of a Heart.

@@ -176,6 +176,46 @@ func TestLossesThatAnEventSays(t *testing.T) {
 	}
 }
 
+func TestHeartbeatsOfOurOwn(t *testing.T) {
+	from := func(id any) []bson.E {
+		return []bson.E{
+			{Key: "ns", Value: bson.D{{Key: "db", Value: "db"}, {Key: "coll", Value: HeartbeatCollection}}},
+			{Key: "documentKey", Value: bson.D{{Key: "_id", Value: id}}},
+		}
+	}
+	full := func(n any) bson.E { return bson.E{Key: "fullDocument", Value: bson.D{{Key: "n", Value: n}}} }
+	sets := func(fields bson.D) bson.E { return described(fields, bson.A{}, nil) }
+	renamed := bson.E{Key: "to", Value: bson.D{{Key: "db", Value: "db"}, {Key: "coll", Value: schema.Collection}}}
+	cases := []struct {
+		name  string
+		event bson.Raw
+		nonce int64
+		loss  Reason
+	}{
+		{name: "insert", event: raw(t, "insert", append(from(own), full(int64(3)))...), nonce: 3},
+		{name: "replace", event: raw(t, "replace", append(from(own), full(int64(3)))...), nonce: 3},
+		{name: "update", event: raw(t, "update", append(from(own), sets(bson.D{{Key: "n", Value: int64(3)}}))...), nonce: 3},
+		{name: "of another number type", event: raw(t, "update", append(from(own), sets(bson.D{{Key: "n", Value: 3.0}}))...), nonce: 3},
+		{name: "update with a document looked up", event: raw(t, "update", append(from(own), full(int64(9)), sets(bson.D{{Key: "n", Value: int64(3)}}))...), nonce: 3},
+		{name: "update of something else", event: raw(t, "update", append(from(own), sets(bson.D{{Key: "x", Value: 3}}))...)},
+		{name: "nonce that is no number", event: raw(t, "insert", append(from(own), full("3"))...)},
+		{name: "of an older boot", event: raw(t, "insert", append(from("host/older"), full(int64(3)))...)},
+		{name: "of an _id that is no text", event: raw(t, "insert", append(from(3), full(int64(3)))...)},
+		{name: "in the keys' collection", event: raw(t, "delete", bson.E{Key: "documentKey", Value: bson.D{{Key: "_id", Value: own}}})},
+		{name: "deleted", event: raw(t, "delete", from(own)...)},
+		{name: "collection dropped", event: raw(t, "drop", from(own)...)},
+		{name: "an unknown type", event: raw(t, "reshapeCollection", from(own)...)},
+		{name: "insert without a document", event: raw(t, "insert", from(own)...)},
+		{name: "renamed onto the keys", event: raw(t, "rename", append(from(own), renamed)...), loss: reasonRename},
+	}
+	for _, c := range cases {
+		m, err := mean(t, c.event)
+		if err != nil || m.nonce != c.nonce || reasonOf(m.loss) != c.loss {
+			t.Errorf("%s: got nonce %d, loss %v, %v", c.name, m.nonce, m.loss, err)
+		}
+	}
+}
+
 func reasonOf(loss *lossError) Reason {
 	if loss == nil {
 		return ""
@@ -211,9 +251,13 @@ func TestEventsThatCannotBeRead(t *testing.T) {
 
 func FuzzDecodeEvent(f *testing.F) {
 	f.Add([]byte{5, 0, 0, 0, 0})
-	seed, _ := bson.Marshal(bson.D{{Key: "operationType", Value: "update"}, {Key: "clusterTime", Value: bson.Timestamp{T: 1}},
-		{Key: "ns", Value: bson.D{{Key: "coll", Value: "api_keys"}}}, {Key: "documentKey", Value: bson.D{{Key: "_id", Value: 1}}},
-		{Key: "updateDescription", Value: bson.D{{Key: "updatedFields", Value: bson.D{{Key: "a", Value: 1}}}, {Key: "removedFields", Value: bson.A{"b"}}}}})
+	seed, _ := bson.Marshal(bson.D{
+		{Key: "operationType", Value: "update"},
+		{Key: "clusterTime", Value: bson.Timestamp{T: 1}},
+		{Key: "ns", Value: bson.D{{Key: "coll", Value: "api_keys"}}},
+		{Key: "documentKey", Value: bson.D{{Key: "_id", Value: 1}}},
+		{Key: "updateDescription", Value: bson.D{{Key: "updatedFields", Value: bson.D{{Key: "a", Value: 1}}}, {Key: "removedFields", Value: bson.A{"b"}}}},
+	})
 	f.Add(seed)
 	f.Fuzz(func(t *testing.T, data []byte) {
 		if bson.Raw(data).Validate() != nil {

@@ -180,7 +180,8 @@ func (r *rig) failpoint(mode any, data ...bson.E) func() {
 	admin := r.server.Client(r.t, "operator").Database("admin")
 	command := func(mode any) error {
 		return admin.RunCommand(context.Background(), bson.D{
-			{Key: "configureFailPoint", Value: "failCommand"}, {Key: "mode", Value: mode},
+			{Key: "configureFailPoint", Value: "failCommand"},
+			{Key: "mode", Value: mode},
 			{Key: "data", Value: append(bson.D{{Key: "appName", Value: r.appName}}, data...)},
 		}).Err()
 	}
@@ -260,12 +261,15 @@ func TestFreshnessMovesWithoutAnyChange(t *testing.T) {
 // said to be of a time after a write's acknowledgement, the write is applied.
 func TestFreshnessComesAfterTheChangesItCovers(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
-		r := newRig(t, s, true, func(c *Config) { c.MaxAwait = 20 * time.Millisecond })
+		r := newRig(t, s, true, func(c *Config) {
+			c.Heart = newHeart(t, c.Database, func(h *HeartConfig) { h.Interval = MinHeartbeatInterval })
+		})
 		r.runOpen()
 		acknowledged := []time.Time{}
 		for i := range 100 {
 			r.insert(fmt.Sprint("key-", i))
 			acknowledged = append(acknowledged, time.Now())
+			r.hurry()
 			r.look(func() bool {
 				if len(r.fresh) == 0 {
 					return true
