@@ -4,6 +4,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
 
+	"github.com/keytail/keytail/internal/guard"
 	"github.com/keytail/keytail/internal/keystore"
 )
 
@@ -27,6 +28,9 @@ func heartbeats(own string) bson.D {
 // (dropDatabase and invalidate have no ns.coll), and renames onto it: $out and
 // convertToCapped arrive as a rename of a temporary collection.
 func ours(collection string) bson.D {
+	if !guard.ToCollection {
+		return bson.D{{Key: "ns.coll", Value: bson.D{{Key: "$in", Value: bson.A{collection, nil}}}}}
+	}
 	return bson.D{{Key: "$or", Value: bson.A{
 		bson.D{{Key: "ns.coll", Value: collection}},
 		bson.D{{Key: "ns.coll", Value: bson.D{{Key: "$exists", Value: false}}}},

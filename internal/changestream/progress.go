@@ -6,6 +6,7 @@ import (
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 
+	"github.com/keytail/keytail/internal/guard"
 	"github.com/keytail/keytail/internal/keycache"
 )
 
@@ -24,6 +25,9 @@ func (t *Tail) heartbeat(nonce int64) {
 		return
 	}
 	f := keycache.Freshness{AsOf: asOf, Processed: t.newest.Before()}
+	if !guard.ProcessedBefore {
+		f.Processed = t.newest
+	}
 	t.config.Heart.landed.Store(&f)
 	t.config.Sink.Fresh(f)
 }

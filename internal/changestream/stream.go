@@ -11,6 +11,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
 	"github.com/keytail/keytail/internal/clustertime"
+	"github.com/keytail/keytail/internal/guard"
 )
 
 // databaseCursorNamespace is the collection part of the namespace of a
@@ -75,6 +76,9 @@ func (t *Tail) watch(ctx context.Context) (*stream, error) {
 		return nil, err
 	}
 	opts := options.ChangeStream().SetMaxAwaitTime(t.config.MaxAwait)
+	if !guard.DefaultBatch {
+		opts.SetBatchSize(0)
+	}
 	if t.token != nil {
 		opts.SetResumeAfter(t.token)
 	}
@@ -102,7 +106,7 @@ func (t *Tail) watch(ctx context.Context) (*stream, error) {
 func (t *Tail) begin(ctx context.Context, s *stream) error {
 	ctx, cancel := context.WithTimeout(ctx, t.watchdog)
 	defer cancel()
-	if err := t.config.Collection.Inspect(ctx); err != nil {
+	if err := t.config.Collection.Inspect(ctx); err != nil && guard.InspectAtOpen {
 		return err
 	}
 	if s.changes.RemainingBatchLength() > 0 {

@@ -248,7 +248,7 @@ func (t *Tail) ended(err error) {
 // lose throws the history away. A loss during a loss is not counted again.
 func (t *Tail) lose(loss *lossError) {
 	t.token, t.fruitless = nil, 0
-	if !t.config.Sink.Lose() {
+	if concealed(loss.reason) || !t.config.Sink.Lose() {
 		return
 	}
 	t.metrics.losses.WithLabelValues(string(loss.reason)).Inc()
