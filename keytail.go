@@ -55,6 +55,9 @@ type Config struct {
 	HeartbeatInterval time.Duration
 	// InstanceName is how the fleet calls this instance. Empty: the host's name.
 	InstanceName string
+	// MaxReads is how many reads of keys may be under way at once: the client's
+	// pool size less four. Past it a key that is not held is UNAVAILABLE. Zero: 96.
+	MaxReads int64
 	// CacheSizeMiB is the hard limit of what the cached records take, in MiB.
 	// Zero: 512.
 	CacheSizeMiB int
@@ -188,6 +191,7 @@ func (s *Service) assemble(store *keystore.Store, public routes.PublicConfig) er
 		Store:      store,
 		Prefix:     s.config.KeyPrefix,
 		Pulse:      s.heart,
+		MaxReads:   s.config.MaxReads,
 		Logger:     s.logger,
 		Registerer: s.config.Registry,
 	})

@@ -18,6 +18,9 @@ const (
 	// maxPoolSize is the driver's default, written down because fills and direct
 	// reads are capped below it (DESIGN.md section 3).
 	maxPoolSize = 100
+	// connectionsBesides are held by the stream, the heartbeat, the refresh and
+	// the scan.
+	connectionsBesides = 4
 	// serverSelectionTimeout: reads have deadlines of their own, and the tail tries
 	// again for ever. The driver's 30 s would only make a wrong address at start
 	// look like a hang.
@@ -38,24 +41,39 @@ func clientOptions(uri string) (*options.ClientOptions, error) {
 	if err := opts.Validate(); err != nil {
 		return nil, fmt.Errorf("--mongodb-uri cannot be used: %s", withoutSecrets(err.Error(), uri))
 	}
+	if maxReads(opts) < 1 {
+		return nil, fmt.Errorf("--mongodb-uri sets maxPoolSize to %d: keytail needs at least %d connections", *opts.MaxPoolSize, connectionsBesides+1)
+	}
 	return opts, nil
+}
+
+// maxReads is how many reads of keys may be under way at once: the pool without
+// the connections that other things need, so that no read waits for one. A pool
+// without a limit (0) is treated as one of our own size.
+func maxReads(opts *options.ClientOptions) int64 {
+	pool := int64(*opts.MaxPoolSize)
+	if pool == 0 {
+		pool = maxPoolSize
+	}
+	return pool - connectionsBesides
 }
 
 // isSRV reports whether reading a URI asks the network, so that a failure is one
 // of run time and not of usage.
 func isSRV(uri string) bool { return strings.HasPrefix(uri, "mongodb+srv://") }
 
-// connect makes a client. Nothing is asked of the server yet.
-func connect(uri string) (*mongo.Client, error) {
+// connect makes a client, and says how many reads it may have under way. Nothing
+// is asked of the server yet.
+func connect(uri string) (*mongo.Client, int64, error) {
 	opts, err := clientOptions(uri)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	client, err := mongo.Connect(opts)
 	if err != nil {
-		return nil, fmt.Errorf("no MongoDB client can be made: %s", withoutSecrets(err.Error(), uri))
+		return nil, 0, fmt.Errorf("no MongoDB client can be made: %s", withoutSecrets(err.Error(), uri))
 	}
-	return client, nil
+	return client, maxReads(opts), nil
 }
 
 // disconnect closes the client's connections after everything that used them has

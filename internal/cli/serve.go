@@ -83,12 +83,12 @@ func (d *daemon) run(ctx context.Context) error {
 		defer dev.stop()
 		uri = dev.URI()
 	}
-	client, err := connect(uri)
+	client, reads, err := connect(uri)
 	if err != nil {
 		return err
 	}
 	defer disconnect(client, d.log)
-	service, err := d.newService(ctx, client)
+	service, err := d.newService(ctx, client, reads)
 	if err != nil {
 		return err
 	}
@@ -115,7 +115,7 @@ func (d *daemon) announce() {
 	}
 }
 
-func (d *daemon) newService(ctx context.Context, client *mongo.Client) (Service, error) {
+func (d *daemon) newService(ctx context.Context, client *mongo.Client, reads int64) (Service, error) {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	build := d.deps.NewService
@@ -129,6 +129,7 @@ func (d *daemon) newService(ctx context.Context, client *mongo.Client) (Service,
 		EnsureSchema:      d.cfg.EnsureSchema,
 		MaxStale:          d.cfg.MaxStale,
 		HeartbeatInterval: d.cfg.HeartbeatInterval,
+		MaxReads:          reads,
 		CacheSizeMiB:      d.cfg.CacheSize,
 		Preload:           d.cfg.Preload,
 		AuditInterval:     d.cfg.AuditInterval,
