@@ -228,6 +228,9 @@ func compileUnset(v any) (stage, error) {
 	if !ok {
 		list = bson.A{v}
 	}
+	if len(list) == 0 {
+		return nil, refuse(31119, "$unset specification must be a string or an array with at least one field")
+	}
 	spec := bson.D{}
 	for _, f := range list {
 		name, ok := f.(string)
@@ -237,10 +240,10 @@ func compileUnset(v any) (stage, error) {
 		spec = append(spec, bson.E{Key: name, Value: false})
 	}
 	p, err := compileProjection(spec)
-	if p == nil {
-		p = func(d bson.D) bson.D { return d }
+	if err != nil {
+		return nil, err
 	}
-	return eachDocument(func(d bson.D) (bson.D, error) { return p(d), nil }), err
+	return eachDocument(func(d bson.D) (bson.D, error) { return p(d), nil }), nil
 }
 
 func compileCount(v any) (stage, error) {
