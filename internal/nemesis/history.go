@@ -1,6 +1,8 @@
 package nemesis
 
 import (
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -31,24 +33,40 @@ type Answer struct {
 	Staleness time.Duration
 	// By names who answered.
 	By string
+	// Cached: the answer came from memory.
+	Cached bool
+	// Quiet: nobody writes the key, so that it should be held in memory.
+	Quiet bool
 }
 
 // Fault is a span of time in which something was broken on purpose.
 type Fault struct {
-	Kind     string
+	Kind string
+	// To is zero while the fault lasts.
 	From, To time.Time
 }
 
-// History is what happened. It is safe for concurrent use.
+// History is what happened, and what has been found in it. It is safe for
+// concurrent use.
 type History struct {
 	mutex   sync.Mutex
 	writes  map[string][]Write
 	answers []Answer
 	faults  []Fault
+	// losses are the times at which an instance forgot everything.
+	losses map[string][]time.Time
+	// counted are the answers of all time.
+	counted, unavailable int
+	// What Judge has found and dropped the answers of.
+	found        []Violation
+	availability Availability
+	memories     map[string]*memory
 }
 
 // NewHistory is empty.
-func NewHistory() *History { return &History{writes: map[string][]Write{}} }
+func NewHistory() *History {
+	return &History{writes: map[string][]Write{}, losses: map[string][]time.Time{}, memories: map[string]*memory{}}
+}
 
 // Wrote adds a write. Those of one key are added in their order, each before
 // the next is sent, but the record of one under way may be completed later by
@@ -65,11 +83,22 @@ func (h *History) Wrote(key string, state apikey.Code, sent time.Time) (acked fu
 	}
 }
 
+// WritesOf is a key's writes, as evidence.
+func (h *History) WritesOf(key string) []Write {
+	h.mutex.Lock()
+	defer h.mutex.Unlock()
+	return slices.Clone(h.writes[key])
+}
+
 // Answered adds an answer.
 func (h *History) Answered(a Answer) {
 	h.mutex.Lock()
 	defer h.mutex.Unlock()
 	h.answers = append(h.answers, a)
+	h.counted++
+	if a.Code == apikey.Unavailable {
+		h.unavailable++
+	}
 }
 
 // Broke adds a fault that is over.
@@ -79,32 +108,52 @@ func (h *History) Broke(f Fault) {
 	h.faults = append(h.faults, f)
 }
 
+// Breaks adds a fault that begins now and lasts until the function returned is
+// called.
+func (h *History) Breaks(kind string) (over func()) {
+	h.Broke(Fault{Kind: kind, From: time.Now()})
+	h.mutex.Lock()
+	i := len(h.faults) - 1
+	h.mutex.Unlock()
+	return func() {
+		h.mutex.Lock()
+		defer h.mutex.Unlock()
+		h.faults[i].To = time.Now()
+	}
+}
+
+// Lost notes that the instance of that name forgot everything at that time. A
+// loss that is known already is ignored.
+func (h *History) Lost(by string, at time.Time) {
+	h.mutex.Lock()
+	defer h.mutex.Unlock()
+	if !slices.ContainsFunc(h.losses[by], at.Equal) {
+		h.losses[by] = append(h.losses[by], at)
+	}
+}
+
 // Totals counts what happened.
 type Totals struct {
-	Writes, UnknownWrites, Answers, Unavailable int
-	Faults                                      map[string]int
+	Writes, UnknownWrites, Answers, Unavailable, Losses int
+	Faults                                              map[string]int
 }
 
 // Totals of the history so far.
 func (h *History) Totals() Totals {
 	h.mutex.Lock()
 	defer h.mutex.Unlock()
-	t := Totals{Answers: len(h.answers), Faults: map[string]int{}}
-	for _, writes := range h.writes {
-		t.Writes += len(writes)
-		for _, w := range writes {
-			if w.Acked.IsZero() {
-				t.UnknownWrites++
-			}
-		}
-	}
-	for _, a := range h.answers {
-		if a.Code == apikey.Unavailable {
-			t.Unavailable++
+	t := Totals{Answers: h.counted, Unavailable: h.unavailable, Faults: map[string]int{}}
+	for _, w := range slices.Concat(slices.Collect(maps.Values(h.writes))...) {
+		t.Writes++
+		if w.Acked.IsZero() {
+			t.UnknownWrites++
 		}
 	}
 	for _, f := range h.faults {
 		t.Faults[f.Kind]++
+	}
+	for _, losses := range h.losses {
+		t.Losses += len(losses)
 	}
 	return t
 }

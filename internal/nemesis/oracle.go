@@ -11,7 +11,7 @@ import (
 // Violation is an answer that cannot have been true.
 type Violation struct {
 	Answer Answer
-	// Rule is "false age" or "late acceptance".
+	// Rule is one of the rules of the oracle.
 	Rule string
 	// Why names the states that the key can have had.
 	Why string
@@ -19,18 +19,25 @@ type Violation struct {
 
 func (v Violation) String() string {
 	a := v.Answer
-	return fmt.Sprintf("%s: %s answered %v for %s at %s, said to be %v old: %s",
-		v.Rule, a.By, a.Code, a.Key, a.Given.Format("15:04:05.000000"), a.Staleness, v.Why)
+	return fmt.Sprintf("%s: %s answered %v for %s at %s (asked %v before, cached %v), as of %s, said to be %v old: %s",
+		v.Rule, a.By, a.Code, a.Key, clock(a.Given), a.Given.Sub(a.Asked), a.Cached, clock(a.AsOf), a.Staleness, v.Why)
 }
+
+func clock(t time.Time) string { return t.Format("15:04:05.000000") }
 
 // Rules of the oracle.
 const (
 	// FalseAge: the answer is no state that the key had in the window from its
-	// stated age to when it was given.
+	// stated age to when it was given; or the two ways in which it states its age
+	// contradict each other.
 	FalseAge = "false age"
 	// LateAcceptance: VALID later than max_stale, and the request's own time,
 	// after a change that makes it invalid was acknowledged.
 	LateAcceptance = "late acceptance"
+	// TooOld: an answer that says itself that it is older than max_stale.
+	TooOld = "too old"
+	// Withheld: a key that was in memory, and fresh enough, was not answered.
+	Withheld = "withheld"
 )
 
 // span is when a state may have been the truth: from when its write was sent to
@@ -42,65 +49,81 @@ type span struct {
 
 // spans of one key's writes, in their order. A write of unknown outcome may
 // have taken effect at any time until the next acknowledged one, or never, and
-// ends no other.
+// ends no other. Before its first write a key is NotFound.
 func spans(writes []Write) []span {
-	result := make([]span, len(writes))
+	result := make([]span, len(writes)+1)
 	var end time.Time
 	for i := len(writes) - 1; i >= 0; i-- {
-		result[i] = span{state: writes[i].State, from: writes[i].Sent, to: end}
+		result[i+1] = span{state: writes[i].State, from: writes[i].Sent, to: end}
 		if !writes[i].Acked.IsZero() {
 			end = writes[i].Acked
 		}
 	}
+	result[0] = span{state: apikey.NotFound, to: end}
 	return result
 }
 
-// Check holds every answer against the writes. Before its first write a key is
-// NotFound. Unavailable is never wrong here.
-func (h *History) Check(maxStale time.Duration) []Violation {
+// Check holds every answer against the writes, and returns what this and all
+// calls of Judge have found. Unavailable is no wrong answer, but may have been
+// Withheld.
+func (h *History) Check(maxStale time.Duration) []Violation { return h.Judge(maxStale, time.Time{}) }
+
+// Judge is Check for the answers that were given before that time (zero: all),
+// which it then forgets. An acknowledgement must be recorded by the time that
+// the answers after it are judged: leave it a second.
+func (h *History) Judge(maxStale time.Duration, before time.Time) []Violation {
 	h.mutex.Lock()
 	defer h.mutex.Unlock()
+	// In the order in which they were given, for Withheld.
+	sort.SliceStable(h.answers, func(i, j int) bool { return h.answers[i].Given.Before(h.answers[j].Given) })
+	n := len(h.answers)
+	if !before.IsZero() {
+		n = sort.Search(n, func(i int) bool { return !h.answers[i].Given.Before(before) })
+	}
 	byKey := map[string][]span{}
-	for key, writes := range h.writes {
-		first := span{state: apikey.NotFound}
-		for _, w := range writes {
-			if !w.Acked.IsZero() {
-				first.to = w.Acked
-				break
-			}
+	for _, a := range h.answers[:n] {
+		if _, known := byKey[a.Key]; !known {
+			byKey[a.Key] = spans(h.writes[a.Key])
 		}
-		byKey[key] = append([]span{first}, spans(writes)...)
+		h.found = append(h.found, check(a, byKey[a.Key], maxStale)...)
+		if v, wrong := h.remember(a, maxStale); wrong {
+			h.found = append(h.found, v)
+		}
+		h.count(a)
 	}
-	var found []Violation
-	for _, a := range h.answers {
-		if a.Code == apikey.Unavailable {
-			continue
-		}
-		if v, wrong := check(a, byKey[a.Key], maxStale); wrong {
-			found = append(found, v)
-		}
-	}
-	sort.Slice(found, func(i, j int) bool { return found[i].Answer.Given.Before(found[j].Answer.Given) })
-	return found
+	h.answers = append([]Answer(nil), h.answers[n:]...)
+	return append([]Violation(nil), h.found...)
 }
 
-func check(a Answer, spans []span, maxStale time.Duration) (Violation, bool) {
-	// The stated age counts from some time before the answer was given to us.
-	if !possible(a.Code, spans, a.AsOf, a.Given) {
-		return Violation{Answer: a, Rule: FalseAge, Why: history(spans, a.AsOf, a.Given)}, true
+// check holds an answer against each rule but Withheld.
+func check(a Answer, spans []span, maxStale time.Duration) (found []Violation) {
+	if a.Code == apikey.Unavailable {
+		return nil
 	}
-	// (a) is weaker than the age, and does not believe it.
-	if a.Code == apikey.Valid && !possible(a.Code, spans, a.Asked.Add(-maxStale), a.Given) {
-		return Violation{Answer: a, Rule: LateAcceptance, Why: history(spans, a.Asked.Add(-maxStale), a.Given)}, true
+	wrong := func(rule, why string) { found = append(found, Violation{Answer: a, Rule: rule, Why: why}) }
+	// The answer was made after it was asked for, so its age reaches that far back.
+	if age := a.Asked.Sub(a.AsOf); a.Staleness < age {
+		wrong(FalseAge, fmt.Sprintf("it was %v old when it was asked for", age))
+	} else if !possible(a.Code, spans, a.AsOf, a.Given) {
+		// The stated age counts from some time before the answer was given to us.
+		wrong(FalseAge, history(spans, a.AsOf, a.Given))
 	}
-	return Violation{}, false
+	// It is weaker than the age, and does not believe it.
+	if from := a.Asked.Add(-maxStale); a.Code == apikey.Valid && !possible(a.Code, spans, from, a.Given) {
+		wrong(LateAcceptance, history(spans, from, a.Given))
+	}
+	if a.Staleness > maxStale {
+		wrong(TooOld, fmt.Sprintf("max_stale is %v", maxStale))
+	}
+	return found
 }
 
 // possible reports whether the state may have been the truth at some time in
 // the window, ends included.
 func possible(state apikey.Code, spans []span, from, to time.Time) bool {
-	for _, s := range spans {
-		if s.state == state && overlaps(s, from, to) {
+	// The last are the likeliest.
+	for i := len(spans) - 1; i >= 0; i-- {
+		if spans[i].state == state && overlaps(spans[i], from, to) {
 			return true
 		}
 	}
@@ -112,7 +135,7 @@ func overlaps(s span, from, to time.Time) bool {
 }
 
 func history(spans []span, from, to time.Time) string {
-	text := "between " + from.Format("15:04:05.000000") + " and " + to.Format("15:04:05.000000") + " it can have been"
+	text := "between " + clock(from) + " and " + clock(to) + " it can have been"
 	for _, s := range spans {
 		if overlaps(s, from, to) {
 			text += " " + s.state.String()

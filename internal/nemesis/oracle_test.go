@@ -46,7 +46,7 @@ func TestOracle(t *testing.T) {
 	}
 	for _, c := range cases {
 		h := h()
-		h.Answered(Answer{Key: "k", Code: c.code, AsOf: at(c.asOf), Asked: at(c.given - 1), Given: at(c.given)})
+		h.Answered(Answer{Key: "k", Code: c.code, AsOf: at(c.asOf), Asked: at(c.given - 1), Given: at(c.given), Staleness: at(c.given).Sub(at(c.asOf))})
 		got := ""
 		if v := h.Check(maxStale); len(v) > 0 {
 			got = v[0].Rule

@@ -1,0 +1,172 @@
+package keytail_test
+
+import (
+	"context"
+	"net"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	toxiproxy "github.com/Shopify/toxiproxy/v2"
+	"github.com/rs/zerolog"
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+
+	"github.com/keytail/keytail/internal/mongotest"
+	"github.com/keytail/keytail/internal/nemesis"
+)
+
+// proxied stands between one instance and the server.
+type proxied struct{ *toxiproxy.Proxy }
+
+func startProxy(t *testing.T, name string, s *mongotest.Server) proxied {
+	t.Helper()
+	u, err := url.Parse(s.URI)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Some toxics log to the standard error whatever logger they are given.
+	zerolog.SetGlobalLevel(zerolog.Disabled)
+	api := toxiproxy.NewServer(toxiproxy.NewMetricsContainer(nil), zerolog.Nop())
+	p := toxiproxy.NewProxy(api, name, "127.0.0.1:0", u.Host)
+	if err := p.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(p.Stop)
+	return proxied{p}
+}
+
+// DialContext makes all connections of a client go through the proxy, whatever
+// address the replica set says it has.
+func (p proxied) DialContext(ctx context.Context, network, _ string) (net.Conn, error) {
+	return (&net.Dialer{}).DialContext(ctx, network, p.Listen)
+}
+
+func (p proxied) options(s *mongotest.Server, appName string) *options.ClientOptions {
+	return s.Options(appName).SetDialer(p).SetServerSelectionTimeout(5 * time.Second)
+}
+
+// poison adds a toxic; the function returned takes it away.
+func (p proxied) poison(t *testing.T, toxic string) (mend func()) {
+	t.Helper()
+	added, err := p.Toxics.AddToxicJson(strings.NewReader(toxic))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return func() {
+		if err := p.Toxics.RemoveToxic(context.Background(), added.Name); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// fault breaks something for the victims, and returns what mends it.
+type fault func(victims []*instance) (mend func())
+
+// toxics are faults of the network between instances and any server.
+func toxics(t *testing.T) map[string]fault {
+	toxic := func(text string) fault {
+		return func(victims []*instance) func() {
+			return each(victims, func(i *instance) func() { return i.proxy.poison(t, text) })
+		}
+	}
+	return map[string]fault{
+		"latency":             toxic(`{"type":"latency","stream":"downstream","attributes":{"latency":300,"jitter":250}}`),
+		"reset":               toxic(`{"type":"reset_peer","stream":"downstream","attributes":{"timeout":50}}`),
+		"half-open, there":    toxic(`{"type":"timeout","stream":"upstream","attributes":{"timeout":0}}`),
+		"half-open, and back": toxic(`{"type":"timeout","stream":"downstream","attributes":{"timeout":0}}`),
+		"bandwidth":           toxic(`{"type":"bandwidth","stream":"downstream","attributes":{"rate":4}}`),
+	}
+}
+
+// each does something to all victims, and mends all of them.
+func each(victims []*instance, do func(*instance) func()) (mend func()) {
+	var mends []func()
+	for _, v := range victims {
+		mends = append(mends, do(v))
+	}
+	return func() {
+		for _, mend := range mends {
+			mend()
+		}
+	}
+}
+
+// failpoints make commands of one instance fail, or of all of them.
+func failpoints(t *testing.T, s *mongotest.Server) map[string]fault {
+	admin := s.Client(t, "operator").Database("admin")
+	command := func(mode any, data bson.D) {
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		if err := admin.RunCommand(ctx, bson.D{
+			{Key: "configureFailPoint", Value: "failCommand"}, {Key: "mode", Value: mode}, {Key: "data", Value: data},
+		}).Err(); err != nil {
+			t.Error(err)
+		}
+	}
+	point := func(data bson.D) fault {
+		return func(victims []*instance) func() {
+			// There is one failpoint, for one name or for everybody.
+			data := append(bson.D{{Key: "appName", Value: victims[0].appName}}, data...)
+			command("alwaysOn", data)
+			return func() { command("off", data) }
+		}
+	}
+	return map[string]fault{
+		"getMore fails": point(bson.D{
+			{Key: "failCommands", Value: bson.A{"getMore"}}, {Key: "errorCode", Value: 43}, // CursorNotFound
+		}),
+		"aggregate and getMore fail": point(bson.D{
+			{Key: "failCommands", Value: bson.A{"aggregate", "getMore"}}, {Key: "errorCode", Value: 216}, // ElectionInProgress
+		}),
+		"find fails": point(bson.D{
+			{Key: "failCommands", Value: bson.A{"find"}}, {Key: "errorCode", Value: 91}, // ShutdownInProgress
+		}),
+		"finds block": point(bson.D{
+			{Key: "failCommands", Value: bson.A{"find"}}, {Key: "blockConnection", Value: true}, {Key: "blockTimeMS", Value: 700},
+		}),
+		"heartbeats fail": point(bson.D{
+			{Key: "failCommands", Value: bson.A{"update"}}, {Key: "errorCode", Value: 189}, // PrimarySteppedDown
+		}),
+	}
+}
+
+// devmongoFaults are those that only the embedded server can stage.
+func devmongoFaults(d *mongotest.Devmongo) map[string]fault {
+	victim := func(victims []*instance) string {
+		if len(victims) == 1 {
+			return victims[0].appName
+		}
+		return ""
+	}
+	return map[string]fault{
+		"majority held": func([]*instance) func() { d.Node.HoldMajority(); return d.Node.ReleaseMajority },
+		"rollback":      func([]*instance) func() { d.Node.HoldMajority(); return d.Node.Rollback },
+		"step-down":     func([]*instance) func() { d.Node.StepDown(0); return d.Node.StepUp },
+		"freeze":        func(v []*instance) func() { d.Node.Freeze(victim(v)); return d.Node.Heal },
+		"black hole":    func(v []*instance) func() { d.Node.BlackHole(victim(v)); return d.Node.Heal },
+	}
+}
+
+// secantusFaults happen to its process.
+func secantusFaults(t *testing.T, s *mongotest.Secantus) map[string]fault {
+	u, err := url.Parse(s.URI)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return map[string]fault{
+		"kill -9": func([]*instance) func() { s.Kill9(); return func() { s.Restart(t) } },
+		"SIGSTOP": func([]*instance) func() {
+			proceed, err := nemesis.StopChild(u.Port())
+			if err != nil {
+				t.Fatal(err)
+			}
+			return func() {
+				if err := proceed(); err != nil {
+					t.Error(err)
+				}
+			}
+		},
+	}
+}
