@@ -283,10 +283,12 @@ func TestHeartbeatsOfOthersProveNothing(t *testing.T) {
 		if len(r.fresh) != 1 || r.losses != 0 {
 			t.Errorf("the freshness moved %d times, want once; %d losses", len(r.fresh), r.losses)
 		}
-		// Of the others' eight the server sends none: what came is our first, the one
-		// that was never sent, and the one that is no number.
-		if got := testutil.ToFloat64(r.Tail.metrics.events.WithLabelValues("heartbeat")); got != 2 {
-			t.Errorf("%v heartbeats came over the wire, want 2", got)
+		// Of the others' eight the server sends none. What came: our first, the one
+		// that was never sent, the one that is no number, and the marker.
+		for kind, want := range map[string]float64{"heartbeat": 2, kindUpdate: 1, kindInsert: 1, kindReplace: 0} {
+			if got := testutil.ToFloat64(r.Tail.metrics.events.WithLabelValues(kind)); got != want {
+				t.Errorf("%v events of type %s came over the wire, want %v", got, kind, want)
+			}
 		}
 	})
 }

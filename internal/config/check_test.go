@@ -25,6 +25,7 @@ func TestCheck(t *testing.T) {
 		"admin":                   {[]string{server, "--database=admin"}, []string{"--database cannot be admin"}},
 		"no collection":           {[]string{server, "--collection="}, []string{"--collection must not be empty"}},
 		"bad collection":          {[]string{server, "--collection=system.users"}, []string{"must not begin with 'system.'"}},
+		"keytail's collection":    {[]string{server, "--collection=keytail_heartbeats"}, []string{"keytail writes there itself"}},
 		"long collection":         {[]string{server, "--collection=" + strings.Repeat("a", 251)}, []string{"at most 254 bytes"}},
 		"not a URI":               {[]string{"--mongodb-uri=db/keys"}, []string{"must begin with mongodb://"}},
 		"no port":                 {[]string{server, "--addr=127.0.0.1"}, []string{"--addr must be host:port"}},
