@@ -220,7 +220,7 @@ func TestAfterATimeoutOneIsLetThroughUntilOneSucceeds(t *testing.T) {
 		r.store.put(hash, document("u1"))
 		r.store.hold()
 		go func() {
-			for range r.store.began { //nolint:revive // takes note of every read
+			for range r.store.began {
 			}
 		}()
 		began := r.store.began

@@ -222,7 +222,7 @@ func TestReadsAfterARevisionAreSharedByHashAndRevision(t *testing.T) {
 		r.store.hold()
 		began := r.store.began
 		go func() {
-			for range began { //nolint:revive // takes note of every read
+			for range began {
 			}
 		}()
 		verdicts := make(chan apikey.Verdict, 6)

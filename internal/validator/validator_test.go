@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -16,9 +17,10 @@ import (
 	"github.com/keytail/keytail/internal/clustertime"
 	"github.com/keytail/keytail/internal/keycache"
 	"github.com/keytail/keytail/internal/keystore"
+	"github.com/keytail/keytail/internal/mongotest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { goleak.VerifyTestMain(mongotest.Main(m)) }
 
 // fakeStore holds documents by hash. A read takes its value when it begins and
 // then waits for leave, so that a test can change things under it.
@@ -284,27 +286,25 @@ func TestExpiryIsExactWithoutAnEvent(t *testing.T) {
 }
 
 func TestCallersOfOneHashShareARead(t *testing.T) {
-	r := live(t)
-	r.store.put(hash, document("u1"))
-	r.store.hold()
-	verdicts := make(chan apikey.Verdict)
-	const callers = 5
-	go func() { verdicts <- r.ask() }()
-	<-r.store.began
-	// The others join: whether they come before or after the read ends, they
-	// find it, or the entry that it stored.
-	for range callers - 1 {
-		go func() { verdicts <- r.ask() }()
-	}
-	r.store.letGo()
-	for range callers {
-		if v := <-verdicts; v.Code != apikey.Valid {
-			t.Fatalf("got %+v", v)
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := live(t)
+		r.store.put(hash, document("u1"))
+		r.store.hold()
+		go func() { <-r.store.began }()
+		var callers []*asking
+		for range 5 {
+			callers = append(callers, r.start(t.Context(), text))
 		}
-	}
-	if r.store.count() != 1 {
-		t.Fatalf("%d reads for one hash", r.store.count())
-	}
+		r.store.letGo()
+		synctest.Wait()
+		for _, a := range callers {
+			mustBe(t, a.verdict, apikey.Valid, apikey.SourceFill)
+		}
+		if r.store.count() != 1 {
+			t.Fatalf("%d reads for one hash", r.store.count())
+		}
+	})
 }
 
 func TestACallerThatJoinsLateGetsNothingOlderThanItsArrival(t *testing.T) {

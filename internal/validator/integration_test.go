@@ -1,0 +1,215 @@
+package validator
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+
+	"github.com/keytail/keytail/internal/apikey"
+	"github.com/keytail/keytail/internal/clustertime"
+	"github.com/keytail/keytail/internal/devmongo"
+	"github.com/keytail/keytail/internal/keycache"
+	"github.com/keytail/keytail/internal/keystore"
+	"github.com/keytail/keytail/internal/mongotest"
+)
+
+// patience is how long a step of a test may take on a busy machine.
+const patience = 30 * time.Second
+
+// site is a validator over a real store whose stream has been opened and is
+// never heard of again: nothing but reads tells it of changes.
+type site struct {
+	*Validator
+	t      *testing.T
+	cache  *keycache.Cache
+	client *mongo.Client // an outsider's
+	keys   *mongo.Collection
+}
+
+// newSite makes one whose freshness is of that age.
+func newSite(t *testing.T, s *mongotest.Server, age time.Duration, change ...func(*Config)) *site {
+	t.Helper()
+	name := s.Database(t)
+	outsider := s.Client(t, "outsider")
+	site := &site{t: t, client: outsider, keys: mongotest.CreateAPIKeys(t, outsider.Database(name))}
+	store, err := keystore.New(keystore.Config{Client: s.Client(t, "keytail"), Database: name})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if site.cache, err = keycache.New(keycache.Config{SizeMiB: 3, Slots: 1 << 10}); err != nil {
+		t.Fatal(err)
+	}
+	site.cache.Open(1)
+	site.cache.Fresh(keycache.Freshness{AsOf: time.Now().Add(-age), Processed: 1})
+	config := Config{Cache: site.cache, Store: store, ReadTimeout: patience, Pulse: &outsidersPulse{site}}
+	for _, f := range change {
+		f(&config)
+	}
+	if site.Validator, err = New(config); err != nil {
+		t.Fatal(err)
+	}
+	return site
+}
+
+// write does something to the keys and returns its revision.
+func (s *site) write(do func(ctx context.Context) error) uint64 {
+	s.t.Helper()
+	at, err := s.timed(s.t.Context(), do)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return uint64(at)
+}
+
+// timed does one write, or several, and returns the time of the last.
+func (s *site) timed(ctx context.Context, do func(ctx context.Context) error) (clustertime.Time, error) {
+	session, err := s.client.StartSession()
+	if err != nil {
+		return 0, err
+	}
+	defer session.EndSession(ctx)
+	if err := do(mongo.NewSessionContext(ctx, session)); err != nil {
+		return 0, err
+	}
+	at := session.OperationTime()
+	return clustertime.New(at.T, at.I), nil
+}
+
+func (s *site) put(active bool) uint64 {
+	s.t.Helper()
+	return s.write(func(ctx context.Context) error {
+		_, err := s.keys.InsertOne(ctx, bson.D{
+			{Key: "_id", Value: "k1"},
+			{Key: "key_hash", Value: hash.Hex()},
+			{Key: "user_id", Value: "u1"},
+			{Key: "is_active", Value: active},
+		})
+		return err
+	})
+}
+
+func (s *site) setActive(active bool) uint64 {
+	s.t.Helper()
+	return s.write(func(ctx context.Context) error {
+		_, err := s.keys.UpdateByID(ctx, "k1", bson.D{{Key: "$set", Value: bson.D{{Key: "is_active", Value: active}}}})
+		return err
+	})
+}
+
+func (s *site) ask(revision uint64) apikey.Verdict {
+	return s.Validate(s.t.Context(), text, &apikey.Request{MinRevision: revision})
+}
+
+// outsidersPulse is a heartbeat: a write of its own, and its time.
+type outsidersPulse struct{ site *site }
+
+func (p *outsidersPulse) Beat(ctx context.Context) (clustertime.Time, error) {
+	return p.site.timed(ctx, func(ctx context.Context) error {
+		_, err := p.site.keys.Database().Collection("beats").InsertOne(ctx, bson.D{})
+		return err
+	})
+}
+
+const tooOld = keycache.DefaultMaxStale + time.Minute
+
+func TestStaleAnswersAreTheDatabasesOwn(t *testing.T) {
+	mongotest.Each(t, func(t *testing.T, server *mongotest.Server) {
+		s := newSite(t, server, tooOld)
+		mustBe(t, s.ask(0), apikey.NotFound, apikey.SourceLinearizable)
+		s.put(true)
+		for range 3 {
+			mustBe(t, s.ask(0), apikey.Valid, apikey.SourceLinearizable)
+			s.setActive(false)
+			v := s.ask(0)
+			mustBe(t, v, apikey.Disabled, apikey.SourceLinearizable)
+			if v.Staleness > patience || time.Since(v.AsOf) > patience {
+				t.Fatalf("got %+v", v)
+			}
+			s.setActive(true)
+		}
+		// A collection that has gone is no "no", and no sign of an outage either.
+		if err := s.keys.Drop(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		mustBe(t, s.ask(0), apikey.Unavailable, apikey.SourceNone)
+		if s.Down() {
+			t.Fatal("down, though the database answers")
+		}
+	})
+}
+
+func TestRevokeThenVerifyAnywhereIsExact(t *testing.T) {
+	mongotest.Each(t, func(t *testing.T, server *mongotest.Server) {
+		for name, age := range map[string]time.Duration{"live": 0, "stale": tooOld} {
+			source := map[string]apikey.Source{"live": apikey.SourceDirect, "stale": apikey.SourceLinearizable}[name]
+			s := newSite(t, server, age, func(c *Config) {
+				if name == "live" {
+					// The rig's stream is silent; it stays live for the test's time.
+					c.Now = fixed(time.Now())
+				}
+			})
+			s.put(true)
+			if v := s.ask(0); v.Code != apikey.Valid {
+				t.Fatalf("%s: got %+v", name, v)
+			}
+			for range 3 {
+				revoked := s.setActive(false)
+				v := s.ask(revoked)
+				mustBe(t, v, apikey.Disabled, source)
+				if v.Revision < revoked {
+					t.Fatalf("%s: revision %x of an answer that has %x in it", name, v.Revision, revoked)
+				}
+				restored := s.setActive(true)
+				mustBe(t, s.ask(restored), apikey.Valid, source)
+			}
+		}
+	})
+}
+
+func fixed(now time.Time) func() time.Time { return func() time.Time { return now } }
+
+func TestARevisionThatNobodyWasGivenIsFoundOut(t *testing.T) {
+	mongotest.Each(t, func(t *testing.T, server *mongotest.Server) {
+		for name, age := range map[string]time.Duration{"live": 0, "stale": tooOld} {
+			if name == "live" && !server.RefusesFuture {
+				t.Log("the server answers reads of the future: only a stale instance finds it out here")
+				continue
+			}
+			s := newSite(t, server, age, func(c *Config) { c.ReadTimeout = 2 * time.Second })
+			at := clustertime.Time(s.put(true))
+			v := s.ask(uint64(clustertime.New(at.Seconds()+3600, 1)))
+			mustBe(t, v, apikey.Unavailable, apikey.SourceNone)
+			if v.Problem != apikey.RevisionAhead {
+				t.Fatalf("%s: got %+v", name, v)
+			}
+			if v := s.ask(uint64(at)); v.Code != apikey.Valid {
+				t.Fatalf("%s: afterwards got %+v", name, v)
+			}
+		}
+	})
+}
+
+// A replica set without its majority answers majority reads from the past, with
+// a revoked key as good; and 503 is the truth.
+func TestWithoutAMajorityStaleIsAnOutageAndThenNot(t *testing.T) {
+	server := mongotest.StartDevmongo(t, devmongo.Config{})
+	s := newSite(t, &server.Server, tooOld, func(c *Config) { c.ReadTimeout = 300 * time.Millisecond })
+	s.put(true)
+	mustBe(t, s.ask(0), apikey.Valid, apikey.SourceLinearizable)
+	server.Node.HoldMajority()
+	defer server.Node.ReleaseMajority()
+	for range 2 {
+		mustBe(t, s.ask(0), apikey.Unavailable, apikey.SourceNone)
+		if !s.Down() {
+			t.Fatal("not down")
+		}
+	}
+	server.Node.ReleaseMajority()
+	mongotest.Eventually(t, patience, func() bool { return s.ask(0).Code == apikey.Valid }, "answered again")
+	if s.Down() {
+		t.Fatal("still down")
+	}
+}
