@@ -1,0 +1,78 @@
+package keycache_test
+
+import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"slices"
+	"testing"
+)
+
+// TestTheCodeHasTheModelsOrder holds the order of the loads and stores in the
+// source against the one that the models search. It sees no branches, only
+// what is written before what.
+func TestTheCodeHasTheModelsOrder(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		file, function string
+		order          []string
+	}{
+		{"epoch.go", "Open", []string{"c.raiseFloor", "epoch.Store"}},
+		{"change.go", "Apply", []string{"c.raiseFloor", "seq.Add", "byID.stamp", "c.stampHash", "c.Store"}},
+		{"fill.go", "Begin", []string{"epoch.Load", "seq.Load", "floor.Load"}},
+		{"hit.go", "Get", []string{"fresh.Load", "current.Load", "complete.Load", "g.get", "c.absent"}},
+		{"hit.go", "holds", []string{"epoch.Load", "byID.load", "byHash.load"}},
+		{"hit.go", "Vouch", []string{"fresh.Load", "c.holds", "c.answer"}},
+		{"generation.go", "absent", []string{"epoch.Load", "byHash.load", "evictions.Load"}},
+		{"scan.go", "BeginScan", []string{"evictions.Load", "c.Begin"}},
+		{"../validator/read.go", "fill", []string{"Cache.Begin", "v.within", "Cache.Store"}},
+		{"../validator/read.go", "runAlone", []string{"Cache.Freshness", "Cache.Begin", "v.within", "Store.FindByHash", "Store.Inspect"}},
+	} {
+		t.Run(test.function, func(t *testing.T) {
+			if got := callsIn(t, test.file, test.function, test.order); !slices.Equal(got, test.order) {
+				t.Errorf("%s in %s has the order %v, the model has %v", test.function, test.file, got, test.order)
+			}
+		})
+	}
+}
+
+// callsIn lists the calls of a function that are wanted, as they are written.
+func callsIn(t *testing.T, file, function string, wanted []string) []string {
+	t.Helper()
+	parsed, err := parser.ParseFile(token.NewFileSet(), file, nil, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var calls []string
+	for _, declared := range parsed.Decls {
+		f, ok := declared.(*ast.FuncDecl)
+		if !ok || f.Name.Name != function {
+			continue
+		}
+		ast.Inspect(f.Body, func(n ast.Node) bool {
+			if call, ok := n.(*ast.CallExpr); ok {
+				if name := lastTwo(call.Fun); slices.Contains(wanted, name) {
+					calls = append(calls, name)
+				}
+			}
+			return true
+		})
+	}
+	return calls
+}
+
+// lastTwo is "seq.Load" of c.seq.Load.
+func lastTwo(e ast.Expr) string {
+	selector, ok := e.(*ast.SelectorExpr)
+	if !ok {
+		return ""
+	}
+	switch x := selector.X.(type) {
+	case *ast.Ident:
+		return x.Name + "." + selector.Sel.Name
+	case *ast.SelectorExpr:
+		return x.Sel.Name + "." + selector.Sel.Name
+	default:
+		return ""
+	}
+}
