@@ -71,7 +71,8 @@ func models() []model {
 		bounds: []bounds{
 			{name: "one write, a loss", writes: 1, kinds: few, losses: 1, evictions: 1},
 			{name: "one write, a swap", writes: 1, kinds: few, swaps: 1, evictions: 1},
-			{name: "two writes", writes: 2, kinds: few, evictions: 1},
+			{name: "two writes that come and go", writes: 2, kinds: []write{vanish, appear}, evictions: 1},
+			{name: "two writes", full: true, writes: 2, kinds: few, evictions: 1},
 			{name: "one write, a loss, a swap", full: true, writes: 1, kinds: few, losses: 1, evictions: 1, swaps: 1},
 			{name: "two writes, a loss, nothing evicted", full: true, writes: 2, kinds: []write{vanish, appear}, losses: 1},
 		},
