@@ -278,6 +278,6 @@ func (h *Heart) depart() *flight {
 // opened is told by the tail at each open of the stream. A heartbeat follows at
 // once: it is the first, or makes the time without freshness short.
 func (h *Heart) opened() {
-	h.isReady.Do(func() { close(h.ready) })
 	h.hurry()
+	h.isReady.Do(func() { close(h.ready) })
 }

@@ -80,13 +80,6 @@ func (m *nonces) any() bool {
 	return m.last > 0
 }
 
-// lastReturned is the newest heartbeat that came back, zero before the first.
-func (m *nonces) lastReturned() int64 {
-	m.mutex.Lock()
-	defer m.mutex.Unlock()
-	return m.returned
-}
-
 // overdue reports whether the stream, open since opened, has kept back an
 // acknowledged heartbeat for longer than limit.
 func (m *nonces) overdue(opened, now time.Time, limit time.Duration) bool {

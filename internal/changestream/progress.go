@@ -66,9 +66,10 @@ func (t *Tail) judge(s *stream, err error) error {
 	return lost(reasonNoProgress, err)
 }
 
-// progressed reports whether a heartbeat came back on the stream, or it moved.
+// progressed reports whether the stream brought anything, a heartbeat or a
+// change, or at least moved.
 func (t *Tail) progressed(s *stream) bool {
-	return s.events > 0 || t.config.Heart.memory.lastReturned() > s.returnedBefore || later(s.openedAfter, t.token)
+	return s.events > 0 || later(s.openedAfter, t.token)
 }
 
 // later reports whether a token is further on in the log than another one. The

@@ -32,11 +32,9 @@ type stream struct {
 	looked bool
 	// replies counts the answered requests, events what was applied.
 	replies, events int
-	// opened is when the stream was, openedAfter the token that it resumes, and
-	// returnedBefore the newest heartbeat that had come back by then.
-	opened         time.Time
-	openedAfter    bson.Raw
-	returnedBefore int64
+	// opened is when the stream was, openedAfter the token that it resumes.
+	opened      time.Time
+	openedAfter bson.Raw
 }
 
 // open resumes the stream after the last token, or opens a new one.
@@ -94,9 +92,8 @@ func (t *Tail) watch(ctx context.Context) (*stream, error) {
 		db:      t.db,
 		resumed: t.token != nil,
 
-		opened:         t.config.Now(),
-		openedAfter:    t.token,
-		returnedBefore: t.config.Heart.memory.lastReturned(),
+		opened:      t.config.Now(),
+		openedAfter: t.token,
 	}, nil
 }
 
