@@ -201,6 +201,7 @@ func (s *Service) assemble(store *keystore.Store, public routes.PublicConfig) er
 	s.preload, err = preload.New(preload.Config{
 		Cache:         s.cache,
 		Store:         store,
+		Pulse:         s.heart,
 		Mode:          preload.Mode(s.config.Preload),
 		CacheBytes:    s.cache.GenerationBytes(),
 		AuditInterval: s.config.AuditInterval,
@@ -248,7 +249,8 @@ func (s *Service) register() error {
 }
 
 // Run follows the change stream until ctx ends, and returns nil when all of it
-// has stopped. Until it runs, every answer is UNAVAILABLE. It can be called once.
+// has stopped. Until it runs nothing is answered from memory: the database is asked
+// for each key. It can be called once.
 func (s *Service) Run(ctx context.Context) error {
 	if s.running.Swap(true) {
 		return errors.New("the service is running already, or has been stopped: make a new one")

@@ -49,7 +49,6 @@ func (c *Cache) Apply(change *Change) {
 	}
 	if change.Unreadable {
 		c.unreadable.Add(1)
-		c.current.Load().complete.Store(nil)
 	}
 	if change.Record != nil && change.HasHash {
 		stamp := Ticket{epoch: c.epoch.Load(), seq: seq}

@@ -12,8 +12,7 @@ import (
 // the same in each.
 type generation struct {
 	*byteStore
-	// complete is nil until a scan has ended, and again after an event whose
-	// hash could not be read.
+	// complete is nil until a scan has ended.
 	complete atomic.Pointer[completeness]
 }
 
@@ -24,6 +23,9 @@ type generation struct {
 type completeness struct {
 	ticket    Ticket
 	evictions uint64
+	// unreadable is how many events had shown a hash that cannot be read: one
+	// more, and nobody can say which hash is absent.
+	unreadable uint64
 }
 
 func newGeneration(sizeMiB int) (*generation, error) {
@@ -45,6 +47,9 @@ func (c *Cache) absent(g *generation, complete *completeness, h *apikey.Hash) bo
 	if guard.AbsentByHash && c.byHash.load(c.byHash.ofHash(h)) > complete.ticket.seq {
 		return false
 	}
+	if complete.unreadable != c.unreadable.Load() {
+		return false
+	}
 	// Last, and after the generation was asked: whatever was pushed out before
 	// has moved the counter by now.
 	return !guard.AbsentEvictions || g.evictions.Load() == complete.evictions
@@ -53,7 +58,8 @@ func (c *Cache) absent(g *generation, complete *completeness, h *apikey.Hash) bo
 // whole reports whether the generation is complete now.
 func (c *Cache) whole(g *generation) bool {
 	complete := g.complete.Load()
-	return complete != nil && complete.ticket.epoch == c.epoch.Load() && g.evictions.Load() == complete.evictions
+	return complete != nil && complete.ticket.epoch == c.epoch.Load() &&
+		complete.unreadable == c.unreadable.Load() && complete.evictions == g.evictions.Load()
 }
 
 // put stores into the generation in use, and into the one that is being built

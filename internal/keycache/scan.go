@@ -126,6 +126,11 @@ func (s *Scan) failure() error {
 
 // Finish publishes the completeness, or says why there is none. In place it also
 // adds to the suspects what is believed and was not seen.
+//
+// It must not be called before the stream has passed the end of the scan's read:
+// a cursor is not one snapshot, and a hash that moves, at one cluster time, from
+// a document that it has not reached to one that it has passed is seen at
+// neither. The event of such a move must have stamped the hash by now.
 func (s *Scan) Finish() error {
 	defer s.Abandon()
 	c := s.cache
@@ -139,15 +144,9 @@ func (s *Scan) Finish() error {
 		c.current.Store(s.into)
 	}
 	c.moved.Store(c.byHash.movedPast(s.ticket.seq))
-	// A loss or an eviction from here on is seen by whoever uses the
-	// completeness: it carries the epoch and the counter.
-	s.into.complete.Store(&completeness{ticket: s.ticket, evictions: s.evictions})
-	if c.unreadable.Load() != s.unreadable {
-		// The event came after the check and before the store, and found nothing
-		// to clear. One that comes later clears it itself.
-		s.into.complete.Store(nil)
-		return ErrScanVoid
-	}
+	// A loss, an eviction or an unreadable hash from here on is seen by whoever
+	// uses the completeness: it carries the epoch and the counters.
+	s.into.complete.Store(&completeness{ticket: s.ticket, evictions: s.evictions, unreadable: s.unreadable})
 	return nil
 }
 

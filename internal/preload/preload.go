@@ -62,10 +62,18 @@ type Store interface {
 	FindByHash(ctx context.Context, h apikey.Hash, after clustertime.Time) (keystore.Document, bool, error)
 }
 
+// Pulse writes a heartbeat at once, so that what waits for the stream need not
+// wait for the next one. A changestream.Heart is one.
+type Pulse interface {
+	Beat(ctx context.Context) (clustertime.Time, error)
+}
+
 // Config of a Preload. Cache and Store are required.
 type Config struct {
 	Cache *keycache.Cache
 	Store Store
+	// Pulse: nil waits for the heartbeat that comes by itself.
+	Pulse Pulse
 	// Mode: zero is Auto.
 	Mode Mode
 	// CacheBytes is what one generation of the cache holds; Auto compares the

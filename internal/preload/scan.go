@@ -3,6 +3,7 @@ package preload
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"go.uber.org/zap"
@@ -38,9 +39,33 @@ func (p *Preload) scan(ctx context.Context, kind keycache.ScanKind) error {
 	if err != nil && !errors.Is(err, errDoomed) {
 		return err
 	}
+	if err == nil {
+		if err := p.passedNow(ctx); err != nil {
+			return err
+		}
+	}
 	err = scan.Finish()
 	p.audit(ctx, scan.Suspects())
 	return err
+}
+
+// passedNow waits until the stream has passed this moment. A cursor is not one
+// snapshot: a hash that moves from a document that it has not reached to one that
+// it has passed, at one cluster time, is seen at neither, although it was never
+// absent. Once the event of every such move has been applied, its stamp says so.
+// (Found by the model: keycache/MODEL.md, "streamPastScan".)
+func (p *Preload) passedNow(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, auditRead)
+	defer cancel()
+	now := time.Now()
+	if p.config.Pulse != nil {
+		// Rather than wait for the next heartbeat. If it fails, that one comes.
+		_, _ = p.config.Pulse.Beat(ctx)
+	}
+	if err := p.passed(ctx, now); err != nil {
+		return fmt.Errorf("the stream did not get past the scan: %w", err)
+	}
+	return nil
 }
 
 // errDoomed stops a scan that can only fail; Finish says why.
@@ -88,7 +113,7 @@ func (p *Preload) auditOne(ctx context.Context, h apikey.Hash) error {
 	if err != nil {
 		return err
 	}
-	if err := p.passed(ctx, time.Now()); err != nil {
+	if err := p.passedNow(ctx); err != nil {
 		return err
 	}
 	finding := keycache.Finding{}
