@@ -98,7 +98,8 @@ func TestPromiseAGapIsNeverSilent(t *testing.T) {
 			failures := r.metric("keytail_stream_failures_total") + r.metric("keytail_losses_total")
 			mend := r.failpoint("alwaysOn", bson.D{
 				{Key: "failCommands", Value: bson.A{"getMore", "aggregate"}},
-				{Key: "errorCode", Value: code}, {Key: "appName", Value: r.appName},
+				{Key: "errorCode", Value: code},
+				{Key: "appName", Value: r.appName},
 			})
 			mongotest.Eventually(t, patience, func() bool {
 				return r.metric("keytail_stream_failures_total")+r.metric("keytail_losses_total") > failures

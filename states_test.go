@@ -80,7 +80,8 @@ func TestALossGoesThroughConnectingAndPreloadingToLive(t *testing.T) {
 		// The scan that follows the next opening is held up.
 		mend := r.failpoint("alwaysOn", bson.D{
 			{Key: "failCommands", Value: bson.A{"find"}},
-			{Key: "blockConnection", Value: true}, {Key: "blockTimeMS", Value: 1500},
+			{Key: "blockConnection", Value: true},
+			{Key: "blockTimeMS", Value: 1500},
 			{Key: "appName", Value: r.appName},
 		})
 		if err := r.keys.Drop(t.Context()); err != nil {

@@ -347,7 +347,8 @@ func withUser(t *testing.T) *mongotest.Secantus {
 	t.Helper()
 	s := mongotest.StartSecantus(t, mongotest.SecantusConfig{})
 	err := s.Client(t).Database("admin").RunCommand(testContext(t), bson.D{
-		{Key: "createUser", Value: "reader"}, {Key: "pwd", Value: "right"},
+		{Key: "createUser", Value: "reader"},
+		{Key: "pwd", Value: "right"},
 		{Key: "roles", Value: bson.A{bson.D{{Key: "role", Value: "read"}, {Key: "db", Value: "elsewhere"}}}},
 	}).Err()
 	if err != nil {
