@@ -1,0 +1,44 @@
+//go:build unguarded
+
+package keytail_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/keytail/keytail/internal/guard"
+)
+
+// runStaged stages an anomaly without the guards that stand against it.
+func runStaged(t *testing.T, a anomaly) {
+	for _, guards := range a.shows {
+		t.Run("without_"+guards, func(t *testing.T) {
+			takeOut(t, guards)
+			answer := a.stage(t)
+			if answer == "" {
+				t.Error("all answers are right without the guard: the stage proves nothing")
+			}
+			t.Log("wrong, as it must be: ", answer)
+		})
+	}
+	for _, guards := range a.covered {
+		t.Run("covered_"+guards, func(t *testing.T) {
+			takeOut(t, guards)
+			if answer := a.stage(t); answer != "" {
+				t.Error("wrong although another guard should stand behind: ", answer)
+			}
+		})
+	}
+}
+
+// takeOut switches guards off until all that the test starts later has stopped.
+func takeOut(t *testing.T, guards string) {
+	for name := range strings.SplitSeq(guards, "+") {
+		on, ok := guard.Switches[name]
+		if !ok {
+			t.Fatalf("there is no guard %s", name)
+		}
+		*on = false
+		t.Cleanup(func() { *on = true })
+	}
+}
