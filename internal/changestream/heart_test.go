@@ -18,6 +18,7 @@ import (
 
 	"github.com/keytail/keytail/internal/clustertime"
 	"github.com/keytail/keytail/internal/devmongo"
+	"github.com/keytail/keytail/internal/keycache"
 	"github.com/keytail/keytail/internal/keystore"
 	"github.com/keytail/keytail/internal/mongotest"
 )
@@ -173,6 +174,41 @@ func TestTheDocumentOfAHeartbeat(t *testing.T) {
 			t.Errorf("%d documents after a clean stop, %v", n, err)
 		}
 	})
+}
+
+// Whoever is on the fleet's list has a floor: nothing is written before the
+// stream is open.
+func TestTheFirstHeartbeatFollowsTheFirstOpen(t *testing.T) {
+	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
+		r := newRig(t, s, false) // there is no collection, so the stream does not open
+		r.run()
+		asked, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+		defer cancel()
+		if at, err := r.Beat(asked); err == nil || r.memory.any() {
+			t.Errorf("a heartbeat was sent before the stream was open, at %v, %v", at, err)
+		}
+		mongotest.CreateAPIKeys(t, r.db)
+		r.freshens(1)
+	})
+}
+
+// MongoDB replaces an empty timestamp by its own present time.
+func TestWhatIsNotKnownIsLeftOut(t *testing.T) {
+	h := newHeart(t, (&mongo.Client{}).Database("db"))
+	has := func(name string) bool {
+		return slices.ContainsFunc(h.document(1), func(e bson.E) bool { return e.Key == name })
+	}
+	if has("processed") || has("staleness_ms") {
+		t.Errorf("before the first came back: %v", h.document(1))
+	}
+	h.landed.Store(&keycache.Freshness{AsOf: time.Now()})
+	if has("processed") || !has("staleness_ms") {
+		t.Errorf("without a cluster time: %v", h.document(1))
+	}
+	h.landed.Store(&keycache.Freshness{AsOf: time.Now(), Processed: 7})
+	if !has("processed") || !has("staleness_ms") {
+		t.Errorf("with both: %v", h.document(1))
+	}
 }
 
 func TestPrepareMakesTheIndexThatRemovesDeadInstances(t *testing.T) {
