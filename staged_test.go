@@ -108,7 +108,7 @@ func anomalies() []anomaly {
 			stage:   refusedWith(c.code),
 		})
 	}
-	return all
+	return append(all, partsAnomalies()...)
 }
 
 // stagedService runs a service on a devmongo of its own. Its cache is lazy, so
