@@ -23,7 +23,7 @@ import (
 
 func TestMain(m *testing.M) {
 	routes.UseReleaseMode()
-	goleak.VerifyTestMain(mongotest.Main(m))
+	goleak.VerifyTestMain(mongotest.Main(m), leaksOfToxiproxy()...)
 }
 
 // patience is how long a test waits for what should take milliseconds.

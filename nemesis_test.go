@@ -31,7 +31,9 @@ import (
 var (
 	nemesisFor  = flag.Duration("nemesis.for", 20*time.Second, "how long TestNemesis makes faults on each server")
 	nemesisSeed = flag.Uint64("nemesis.seed", 0, "the plan of TestNemesis's faults; 0: any, which is printed")
-	nemesisLogs = flag.Bool("nemesis.logs", false, "show the instances' logs")
+	// Shorter than Grace, else it would not do to judge what comes after it.
+	nemesisConnect = flag.Duration("nemesis.connect", 2*time.Second, "the connect timeout of the instances' clients; the driver's own is 30s")
+	nemesisLogs    = flag.Bool("nemesis.logs", false, "show the instances' logs")
 )
 
 const (
@@ -95,11 +97,11 @@ func leavesNothing(t *testing.T, f func(t *testing.T)) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	running := goleak.IgnoreCurrent()
+	options := append(leaksOfToxiproxy(), goleak.IgnoreCurrent())
 	if !t.Run("run", f) {
 		return
 	}
-	mongotest.Eventually(t, patience, func() bool { err = goleak.Find(running); return err == nil }, "goroutines are left")
+	mongotest.Eventually(t, patience, func() bool { err = goleak.Find(options...); return err == nil }, "goroutines are left: ", lazily(func() any { return err }))
 	after := 0
 	mongotest.Eventually(t, patience, func() bool {
 		after, err = nemesis.OpenFiles()
@@ -107,6 +109,11 @@ func leavesNothing(t *testing.T, f func(t *testing.T)) {
 	}, "files are left")
 	t.Logf("files: %d before, %d after", before, after)
 }
+
+// lazily is looked at when it is printed.
+type lazily func() any
+
+func (l lazily) String() string { return fmt.Sprint(l()) }
 
 // openFilesOfTheRuntime are those of the network poller, opened at first use.
 const openFilesOfTheRuntime = 3
@@ -139,7 +146,7 @@ func startInstance(t *testing.T, s *mongotest.Server, database string, number in
 	i.proxy = startProxy(t, i.name, s)
 	logger := zap.NewNop()
 	if *nemesisLogs {
-		logger = zaptest.NewLogger(t).Named(i.name)
+		logger = zaptest.NewLogger(t, zaptest.Level(zap.InfoLevel)).Named(i.name)
 	}
 	service, err := keytail.New(t.Context(), keytail.Config{
 		Client:            s.Connect(t, i.proxy.options(s, i.appName)),
@@ -169,11 +176,7 @@ func startInstance(t *testing.T, s *mongotest.Server, database string, number in
 // run is the whole of it: faults, then peace, then the end of the collection.
 func (a *arena) run(seed uint64) {
 	a.t.Logf("replay the plan with -nemesis.seed %d -nemesis.for %v", seed, *nemesisFor)
-	askers := make([]asker, len(a.instances))
-	for i, instance := range a.instances {
-		askers[i] = instance
-	}
-	load := startAssault(a.t, a.keys, seed, askers)
+	load := startAssault(a.t, a.keys, seed, a.askers())
 	stopWatching := a.watch(load.history)
 	defer stopWatching()
 	kinds := slices.Sorted(maps.Keys(a.faults))
@@ -192,6 +195,14 @@ func (a *arena) run(seed uint64) {
 	load.stop()
 	a.judge(load, time.Time{})
 	a.report(load.history)
+}
+
+func (a *arena) askers() []asker {
+	askers := make([]asker, len(a.instances))
+	for i, instance := range a.instances {
+		askers[i] = instance
+	}
+	return askers
 }
 
 // after waits as the plan says.
@@ -405,6 +416,9 @@ available outside    %v
 		totals.Answers, totals.Writes, totals.UnknownWrites, strings.Join(faults, ", "), totals.Losses,
 		rules[nemesis.LateAcceptance], rules[nemesis.FalseAge], rules[nemesis.TooOld], rules[nemesis.Withheld],
 		availability.Outside, nemesis.Grace, availability.After, availability.Inside, availability.Quiet)
+	for _, outage := range history.Outages() {
+		a.t.Log(outage)
+	}
 	if availability.Outside.Available() < nemesisAvailable {
 		a.t.Errorf("outside faults only %v were answered", availability.Outside)
 	}

@@ -66,6 +66,50 @@ func (h *History) count(a Answer) {
 	default:
 		h.availability.Outside.add(a)
 	}
+	if a.Code == apikey.Unavailable && !during {
+		h.outage(a, after)
+	}
+}
+
+// Outage is UNAVAILABLE answers of one instance in one second in which nothing
+// was broken.
+type Outage struct {
+	By      string
+	From    time.Time
+	Answers int
+	// After: within Grace after a fault.
+	After bool
+}
+
+func (o Outage) String() string {
+	when := "outside faults"
+	if o.After {
+		when = "after a fault"
+	}
+	return fmt.Sprintf("%s: %s did not answer %d times, %s", clock(o.From), o.By, o.Answers, when)
+}
+
+// outagesKept bounds the memory of a run that goes wrong.
+const outagesKept = 1000
+
+func (h *History) outage(a Answer, after bool) {
+	second := a.Given.Truncate(time.Second)
+	for i := len(h.outages) - 1; i >= 0 && i >= len(h.outages)-20; i-- {
+		if o := &h.outages[i]; o.By == a.By && o.After == after && o.From.Equal(second) {
+			o.Answers++
+			return
+		}
+	}
+	if len(h.outages) < outagesKept {
+		h.outages = append(h.outages, Outage{By: a.By, From: second, Answers: 1, After: after})
+	}
+}
+
+// Outages of the answers that have been judged, the first of them.
+func (h *History) Outages() []Outage {
+	h.mutex.Lock()
+	defer h.mutex.Unlock()
+	return append([]Outage(nil), h.outages...)
 }
 
 // memory is what is known from its answers of what an instance remembers.

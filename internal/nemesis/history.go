@@ -60,6 +60,7 @@ type History struct {
 	// What Judge has found and dropped the answers of.
 	found        []Violation
 	availability Availability
+	outages      []Outage
 	memories     map[string]*memory
 }
 
