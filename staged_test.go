@@ -3,6 +3,7 @@ package keytail_test
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -108,7 +109,7 @@ func anomalies() []anomaly {
 			stage:   refusedWith(c.code),
 		})
 	}
-	return append(all, partsAnomalies()...)
+	return slices.Concat(all, tailAnomalies(), wireAnomalies(), partsAnomalies())
 }
 
 // stagedService runs a service on a devmongo of its own. Its cache is lazy, so
@@ -127,11 +128,16 @@ func staged(c *keytail.Config) {
 // truth was known.
 func (r *rig) since(k key, known time.Time) apikey.Verdict {
 	r.t.Helper()
+	return answerSince(r.t, known, func() apikey.Verdict { return r.ask(k) })
+}
+
+func answerSince(t *testing.T, known time.Time, ask func() apikey.Verdict) apikey.Verdict {
+	t.Helper()
 	var v apikey.Verdict
-	mongotest.Eventually(r.t, patience, func() bool {
-		v = r.ask(k)
+	mongotest.Eventually(t, patience, func() bool {
+		v = ask()
 		return v.Code != apikey.Unavailable && v.AsOf.After(known)
-	}, k.id, " gets no answer of after the change")
+	}, "there is no answer of after the change")
 	return v
 }
 
@@ -312,40 +318,11 @@ func loseHistory(r *rig, unseen func()) { refuse(r, 286, unseen) }
 func refuse(r *rig, code int, unseen func()) {
 	r.t.Helper()
 	opens := r.metric("keytail_stream_opens_total")
-	mend := refuseUntil(r, code)
+	stream := failing(r, code, "getMore", "aggregate")
+	stream.wait()
 	unseen()
-	mend()
+	stream.mend()
 	mongotest.Eventually(r.t, patience, func() bool { return r.metric("keytail_stream_opens_total") > opens }, "the stream is not opened again")
-}
-
-// refuseUntil returns when a command of the stream has been refused; from then on
-// it sees nothing.
-func refuseUntil(r *rig, code int) (mend func()) {
-	r.t.Helper()
-	data := bson.D{
-		{Key: "failCommands", Value: bson.A{"getMore", "aggregate"}},
-		{Key: "errorCode", Value: code},
-		{Key: "appName", Value: r.appName},
-	}
-	admin := r.server.Client(r.t, "operator").Database("admin")
-	// arm returns how often the failpoint before this one has struck.
-	arm := func(mode string) int {
-		var reply struct{ Count int }
-		err := admin.RunCommand(r.t.Context(), bson.D{
-			{Key: "configureFailPoint", Value: "failCommand"},
-			{Key: "mode", Value: mode},
-			{Key: "data", Value: data},
-			// The majority may be held back.
-			{Key: "writeConcern", Value: bson.D{{Key: "w", Value: 1}}},
-		}).Decode(&reply)
-		if err != nil {
-			r.t.Fatal(err)
-		}
-		return reply.Count
-	}
-	arm("alwaysOn")
-	mongotest.Eventually(r.t, patience, func() bool { return arm("alwaysOn") > 0 }, "no command is refused")
-	return func() { arm("off") }
 }
 
 // refusedWith stages a revocation that the stream cannot deliver any more: the

@@ -1,0 +1,192 @@
+package keytail_test
+
+import (
+	"context"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/zap/zaptest"
+
+	"github.com/keytail/keytail/internal/apikey"
+	"github.com/keytail/keytail/internal/changestream"
+	"github.com/keytail/keytail/internal/clustertime"
+	"github.com/keytail/keytail/internal/devmongo"
+	"github.com/keytail/keytail/internal/keycache"
+	"github.com/keytail/keytail/internal/keystore"
+	"github.com/keytail/keytail/internal/mongotest"
+	"github.com/keytail/keytail/internal/validator"
+)
+
+// tailAnomalies need the tail to stand still between two of its steps. The parts
+// are those of the service, on devmongo, with a gate between tail and cache.
+func tailAnomalies() []anomaly {
+	return []anomaly{
+		{
+			name:    "position lost on an open cursor",
+			shows:   []string{"LossPosition+LossNoToken"},
+			covered: []string{"LossPosition"},
+			stage:   positionLost,
+		},
+		{
+			name:    "new stream first read after the log has rolled past its start",
+			shows:   []string{"DefaultBatch", "LossPosition+LossNoToken"},
+			covered: []string{"LossPosition"},
+			stage:   rolledPastTheStart,
+		},
+	}
+}
+
+// gate lets a test hold the tail after it has told the cache something.
+type gate struct {
+	*keycache.Cache
+	mutex sync.Mutex
+	// opened and applied, when not nil, are called after the cache was told.
+	opened, applied func()
+}
+
+func (g *gate) Open(floor clustertime.Time) {
+	g.Cache.Open(floor)
+	g.after(&g.opened)
+}
+
+func (g *gate) Apply(change *keycache.Change) {
+	g.Cache.Apply(change)
+	g.after(&g.applied)
+}
+
+func (g *gate) after(f *func()) {
+	g.mutex.Lock()
+	call := *f
+	*f = nil
+	g.mutex.Unlock()
+	if call != nil {
+		call()
+	}
+}
+
+// hold makes the tail stop after the next call of this kind. arrived is closed
+// when it has.
+func (g *gate) hold(which *func()) (arrived <-chan struct{}, letGo func()) {
+	there, leave := make(chan struct{}), make(chan struct{})
+	g.mutex.Lock()
+	defer g.mutex.Unlock()
+	*which = func() {
+		close(there)
+		<-leave
+	}
+	return there, sync.OnceFunc(func() { close(leave) })
+}
+
+// gated is the service put together by hand. Its rig has no Service.
+type gated struct {
+	*rig
+	gate      *gate
+	validator *validator.Validator
+}
+
+func startGated(t *testing.T, config devmongo.Config) *gated {
+	t.Helper()
+	d := mongotest.StartDevmongo(t, config)
+	database := d.Database(t)
+	r := &rig{t: t, server: &d.Server, registry: prometheus.NewRegistry(), appName: "keytail-" + database}
+	r.db = d.Client(t, "outsider").Database(database)
+	r.keys = mongotest.CreateAPIKeys(t, r.db)
+	client := d.Client(t, r.appName)
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	cache, err := keycache.New(keycache.Config{SizeMiB: 8})
+	must(err)
+	g := &gated{rig: r, gate: &gate{Cache: cache}}
+	store, err := keystore.New(keystore.Config{Client: client, Database: database})
+	must(err)
+	heart, err := changestream.NewHeart(changestream.HeartConfig{
+		Database: client.Database(database), Collection: r.keys.Name(), Interval: 50 * time.Millisecond,
+	})
+	must(err)
+	must(heart.Prepare(t.Context()))
+	tail, err := changestream.New(changestream.Config{
+		Database: client.Database(database), Schema: store.Schema(), Sink: g.gate, Collection: store, Heart: heart,
+		Logger: zaptest.NewLogger(t), Registerer: r.registry,
+	})
+	must(err)
+	g.validator, err = validator.New(validator.Config{Cache: cache, Store: store})
+	must(err)
+	ctx, stop := context.WithCancel(context.Background())
+	var group sync.WaitGroup
+	group.Go(func() { _ = heart.Run(ctx) })
+	group.Go(func() { _ = tail.Run(ctx) })
+	t.Cleanup(func() {
+		stop()
+		group.Wait()
+	})
+	return g
+}
+
+func (g *gated) ask(k key) apikey.Verdict {
+	return g.validator.Validate(context.Background(), k.text, &apikey.Request{})
+}
+
+// held asks until the key is valid, from the cache.
+func (g *gated) held(k key) {
+	g.t.Helper()
+	mongotest.Eventually(g.t, patience, func() bool {
+		v := g.ask(k)
+		return v.Code == apikey.Valid && v.Source == apikey.SourceCache
+	}, k.id, " is not held")
+}
+
+// since is that of a rig.
+func (g *gated) since(k key, known time.Time) apikey.Verdict {
+	g.t.Helper()
+	return answerSince(g.t, known, func() apikey.Verdict { return g.ask(k) })
+}
+
+func arrives(t *testing.T, there <-chan struct{}) {
+	t.Helper()
+	select {
+	case <-there:
+	case <-time.After(patience):
+		t.Fatal("the tail does not get there")
+	}
+}
+
+// positionLost: the tail is slow, and the log rolls past its cursor.
+func positionLost(t *testing.T) string {
+	g := startGated(t, devmongo.Config{OplogSize: smallOplog})
+	k := g.newKey()
+	g.held(k)
+	there, letGo := g.gate.hold(&g.gate.applied)
+	defer letGo()
+	g.newKey()
+	arrives(t, there)
+	g.set(k, "is_active", false)
+	rollPast(g.rig)
+	letGo()
+	return wrong(g.since(k, time.Now()), apikey.Disabled)
+}
+
+// rolledPastTheStart: a new stream has been opened, and is read for the first
+// time after the log has rolled past its start. A key that was filled in between
+// is revoked in what is lost.
+func rolledPastTheStart(t *testing.T) string {
+	g := startGated(t, devmongo.Config{OplogSize: smallOplog})
+	k := g.newKey()
+	g.held(k)
+	stream := failing(g.rig, 286, "getMore", "aggregate")
+	stream.wait()
+	there, letGo := g.gate.hold(&g.gate.opened)
+	defer letGo()
+	stream.mend()
+	arrives(t, there)
+	g.held(k)
+	g.set(k, "is_active", false)
+	rollPast(g.rig)
+	letGo()
+	return wrong(g.since(k, time.Now()), apikey.Disabled)
+}
