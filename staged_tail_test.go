@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.uber.org/zap/zaptest"
 
 	"github.com/keytail/keytail/internal/apikey"
@@ -35,6 +36,7 @@ func tailAnomalies() []anomaly {
 			covered: []string{"LossPosition"},
 			stage:   rolledPastTheStart,
 		},
+		{name: "heartbeat and change at one cluster time", shows: []string{"ProcessedBefore"}, stage: oneClusterTime},
 	}
 }
 
@@ -42,21 +44,28 @@ func tailAnomalies() []anomaly {
 type gate struct {
 	*keycache.Cache
 	mutex sync.Mutex
-	// opened and applied, when not nil, are called after the cache was told.
-	opened, applied func()
+	// opened and applied, when not nil, are called once after the cache was told,
+	// applying once before it is.
+	opened, applied, applying func()
+	// last is the time of the newest change that the tail has got to.
+	last clustertime.Time
 }
 
 func (g *gate) Open(floor clustertime.Time) {
 	g.Cache.Open(floor)
-	g.after(&g.opened)
+	g.pass(&g.opened)
 }
 
 func (g *gate) Apply(change *keycache.Change) {
+	g.mutex.Lock()
+	g.last = change.Time
+	g.mutex.Unlock()
+	g.pass(&g.applying)
 	g.Cache.Apply(change)
-	g.after(&g.applied)
+	g.pass(&g.applied)
 }
 
-func (g *gate) after(f *func()) {
+func (g *gate) pass(f *func()) {
 	g.mutex.Lock()
 	call := *f
 	*f = nil
@@ -66,8 +75,8 @@ func (g *gate) after(f *func()) {
 	}
 }
 
-// hold makes the tail stop after the next call of this kind. arrived is closed
-// when it has.
+// hold makes the tail stop at the next call of this kind. arrived is closed when
+// it has.
 func (g *gate) hold(which *func()) (arrived <-chan struct{}, letGo func()) {
 	there, leave := make(chan struct{}), make(chan struct{})
 	g.mutex.Lock()
@@ -125,6 +134,7 @@ func startGated(t *testing.T, config devmongo.Config) *gated {
 		stop()
 		group.Wait()
 	})
+	mongotest.Eventually(t, patience, func() bool { return cache.Trusted() && cache.Freshness() != nil }, "the stream is not opened")
 	return g
 }
 
@@ -189,4 +199,38 @@ func rolledPastTheStart(t *testing.T) string {
 	rollPast(g.rig)
 	letGo()
 	return wrong(g.since(k, time.Now()), apikey.Disabled)
+}
+
+// oneClusterTime: a heartbeat and a revocation have the same cluster time (as
+// those of unrelated writes may from MongoDB 8.0 on; here it takes a
+// transaction), and a caller asks for that time when the heartbeat has come back
+// and the revocation has not.
+func oneClusterTime(t *testing.T) string {
+	g := startGated(t, devmongo.Config{})
+	k := g.newKey()
+	g.held(k)
+	mongotest.Eventually(t, patience, func() bool { return g.gate.Stats().Changes == 1 }, "the insert is not applied")
+	there, letGo := g.gate.hold(&g.gate.applying)
+	defer letGo()
+	beats := g.db.Collection(changestream.HeartbeatCollection)
+	g.inTransaction(func(ctx context.Context) error {
+		var beat struct {
+			ID string `bson:"_id"`
+			N  int64
+		}
+		if err := beats.FindOne(ctx, bson.D{}).Decode(&beat); err != nil {
+			return err
+		}
+		// The same number in another type, or nothing would be written.
+		if _, err := beats.UpdateByID(ctx, beat.ID, bson.D{{Key: "$set", Value: bson.D{{Key: "n", Value: float64(beat.N)}}}}); err != nil {
+			return err
+		}
+		_, err := g.keys.UpdateByID(ctx, k.id, bson.D{{Key: "$set", Value: bson.D{{Key: "is_active", Value: false}}}})
+		return err
+	})
+	arrives(t, there)
+	g.gate.mutex.Lock()
+	at := g.gate.last
+	g.gate.mutex.Unlock()
+	return wrong(g.validator.Validate(t.Context(), k.text, &apikey.Request{MinRevision: uint64(at)}), apikey.Disabled)
 }

@@ -245,22 +245,14 @@ func transaction(t *testing.T) string {
 		r.becomes(k, apikey.Valid)
 		r.held(k)
 	}
-	session, err := r.db.Client().StartSession()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer session.EndSession(t.Context())
-	_, err = session.WithTransaction(t.Context(), func(ctx context.Context) (any, error) {
+	r.inTransaction(func(ctx context.Context) error {
 		for _, k := range keys {
 			if _, err := r.keys.DeleteOne(ctx, bson.D{{Key: "_id", Value: k.id}}); err != nil {
-				return nil, err
+				return err
 			}
 		}
-		return nil, nil
-	}, options.Transaction().SetWriteConcern(writeconcern.Majority()))
-	if err != nil {
-		t.Fatal(err)
-	}
+		return nil
+	})
 	known := time.Now()
 	var all []string
 	for _, k := range keys {
@@ -269,6 +261,21 @@ func transaction(t *testing.T) string {
 		}
 	}
 	return strings.Join(all, "; ")
+}
+
+// inTransaction commits what f writes, for a majority.
+func (r *rig) inTransaction(f func(ctx context.Context) error) {
+	r.t.Helper()
+	session, err := r.db.Client().StartSession()
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	defer session.EndSession(r.t.Context())
+	_, err = session.WithTransaction(r.t.Context(), func(ctx context.Context) (any, error) { return nil, f(ctx) },
+		options.Transaction().SetWriteConcern(writeconcern.Majority()))
+	if err != nil {
+		r.t.Fatal(err)
+	}
 }
 
 // holeAtOpen is a change that has been applied and not committed when the stream

@@ -42,3 +42,20 @@ func takeOut(t *testing.T, guards string) {
 		t.Cleanup(func() { *on = true })
 	}
 }
+
+// TestStagedEveryGuard: no guard may be there without a stage that needs it.
+func TestStagedEveryGuard(t *testing.T) {
+	needed := map[string]bool{}
+	for _, a := range anomalies() {
+		for _, guards := range a.shows {
+			for name := range strings.SplitSeq(guards, "+") {
+				needed[name] = true
+			}
+		}
+	}
+	for name := range guard.Switches {
+		if !needed[name] {
+			t.Errorf("no stage needs the guard %s", name)
+		}
+	}
+}
