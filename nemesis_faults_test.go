@@ -126,8 +126,11 @@ func failpoints(t *testing.T, s *mongotest.Server) map[string]fault {
 	}
 	point := func(data bson.D) fault {
 		return func(victims []*instance) func() {
-			// There is one failpoint, for one name or for everybody.
-			data := append(bson.D{{Key: "appName", Value: victims[0].appName}}, data...)
+			// There is one failpoint, for one name or for everybody, writers too.
+			data := data
+			if len(victims) == 1 {
+				data = append(bson.D{{Key: "appName", Value: victims[0].appName}}, data...)
+			}
 			command("alwaysOn", data)
 			return func() { command("off", data) }
 		}

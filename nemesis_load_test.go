@@ -184,10 +184,10 @@ func (a *assault) change(ctx context.Context, random *rand.Rand, s *slot) (retir
 	}
 	target, current := s.state, s.current
 	switch what := random.IntN(100); {
-	case what < 8:
+	case what < 12:
 		a.remove(ctx, s)
 		return false
-	case what < 16:
+	case what < 26:
 		current = 1 - current
 	case s.state != apikey.Valid && what < 75:
 		target = apikey.Valid

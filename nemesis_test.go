@@ -191,10 +191,13 @@ func (a *arena) run(seed uint64) {
 	load.stopWriters()
 	a.mustConverge(load, mended.Add(convergence))
 	a.after(time.Until(mended.Add(nemesis.Grace + 2*time.Second)))
+	a.judge(load, time.Time{})
+	// The end of the collection is an outage for all keys, as it should be.
+	availability, outages := load.history.Availability(), load.history.Outages()
 	a.drop(load)
 	load.stop()
 	a.judge(load, time.Time{})
-	a.report(load.history)
+	a.report(load.history, availability, outages)
 }
 
 func (a *arena) askers() []asker {
@@ -390,9 +393,9 @@ func (a *assault) all() []subject {
 	return slices.Concat(a.quiet, a.subjects)
 }
 
-func (a *arena) report(history *nemesis.History) {
+func (a *arena) report(history *nemesis.History, availability nemesis.Availability, outages []nemesis.Outage) {
 	a.t.Helper()
-	totals, availability := history.Totals(), history.Availability()
+	totals := history.Totals()
 	rules := map[string]int{}
 	for _, v := range history.Check(nemesisMaxStale) {
 		rules[v.Rule]++
@@ -416,7 +419,7 @@ available outside    %v
 		totals.Answers, totals.Writes, totals.UnknownWrites, strings.Join(faults, ", "), totals.Losses,
 		rules[nemesis.LateAcceptance], rules[nemesis.FalseAge], rules[nemesis.TooOld], rules[nemesis.Withheld],
 		availability.Outside, nemesis.Grace, availability.After, availability.Inside, availability.Quiet)
-	for _, outage := range history.Outages() {
+	for _, outage := range outages {
 		a.t.Log(outage)
 	}
 	if availability.Outside.Available() < nemesisAvailable {

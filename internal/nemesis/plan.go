@@ -15,6 +15,12 @@ type Step struct {
 	Victim int
 }
 
+// What is shorter than these shows nothing.
+const (
+	shortestPause = 500 * time.Millisecond
+	shortestFault = 200 * time.Millisecond
+)
+
 // Plan makes the faults of a run: the same ones for the same arguments. Each
 // kind comes before any comes twice. Four of five last less than half of
 // maxStale, so that memory outlives them; the others last longer than maxStale.
@@ -28,9 +34,9 @@ func Plan(seed uint64, total time.Duration, kinds []string, victims int, maxStal
 			random.Shuffle(len(turn), func(i, j int) { turn[i], turn[j] = turn[j], turn[i] })
 		}
 		s := Step{
-			Pause:  between(random, 500*time.Millisecond, 1500*time.Millisecond),
+			Pause:  between(random, shortestPause, 3*shortestPause),
 			Kind:   turn[0],
-			For:    between(random, 200*time.Millisecond, maxStale/2),
+			For:    between(random, shortestFault, maxStale/2),
 			Victim: random.IntN(victims+1) - 1,
 		}
 		if random.IntN(5) == 0 {
@@ -40,9 +46,14 @@ func Plan(seed uint64, total time.Duration, kinds []string, victims int, maxStal
 			// Now and then all traces of the last fault go away.
 			s.Pause += Grace
 		}
-		if at += s.Pause + s.For; at > total {
-			return steps
+		if rest := total - at; s.Pause+s.For > rest {
+			// The last one is what still fits.
+			s.Pause = min(s.Pause, shortestPause)
+			if s.For = min(s.For, rest-s.Pause); s.For < shortestFault {
+				return steps
+			}
 		}
+		at += s.Pause + s.For
 		steps, turn = append(steps, s), turn[1:]
 	}
 }
