@@ -2,40 +2,22 @@ package changestream
 
 import "github.com/keytail/keytail/internal/guard"
 
-// concealed reports whether a loss is to be kept from the cache, as a consumer
-// would that simply opens a new stream. It is the constant false, but in tests of
-// what the anomalies would be (internal/guard).
+// concealed reports whether a loss is to be kept from the cache, as by a consumer
+// that simply opens a new stream. It is the constant false, but in tests of what
+// the anomalies would be (internal/guard).
 func concealed(r Reason) bool {
-	switch r {
-	case reasonNoToken:
-		return !guard.LossNoToken
-	case reasonHistoryLost:
-		return !guard.LossHistory
-	case reasonPositionLost:
-		return !guard.LossPosition
-	case reasonTokenRefused:
-		return !guard.LossTokenRefused
-	case reasonTokenRemoved:
-		return !guard.LossTokenRemoved
-	case reasonEventTooLarge:
-		return !guard.LossEventTooLarge
-	case reasonResumeRefused:
-		return !guard.LossUnknownCode
-	case reasonCursorEnded:
-		return !guard.LossCursorEnded
-	case reasonDrop:
-		return !guard.LossDrop
-	case reasonRename:
-		return !guard.LossRename
-	case reasonDropDatabase:
-		return !guard.LossDropDatabase
-	case reasonInvalidate:
-		return !guard.LossInvalidate
-	case reasonUndecodable:
-		return !guard.LossUndecodable
-	case reasonUnknownType:
-		return !guard.LossUnknownType
-	default:
-		return false
-	}
+	return !guard.LossNoToken && r == reasonNoToken ||
+		!guard.LossHistory && r == reasonHistoryLost ||
+		!guard.LossPosition && r == reasonPositionLost ||
+		!guard.LossTokenRefused && r == reasonTokenRefused ||
+		!guard.LossTokenRemoved && r == reasonTokenRemoved ||
+		!guard.LossEventTooLarge && r == reasonEventTooLarge ||
+		!guard.LossUnknownCode && r == reasonResumeRefused ||
+		!guard.LossCursorEnded && r == reasonCursorEnded ||
+		!guard.LossDrop && r == reasonDrop ||
+		!guard.LossRename && r == reasonRename ||
+		!guard.LossDropDatabase && r == reasonDropDatabase ||
+		!guard.LossInvalidate && r == reasonInvalidate ||
+		!guard.LossUndecodable && r == reasonUndecodable ||
+		!guard.LossUnknownType && r == reasonUnknownType
 }
