@@ -16,7 +16,7 @@ import (
 )
 
 // Guards joined by + are out together: LossNoToken stands behind LossHistory.
-var nemesisGuards = flag.String("nemesis.guards", "ByID,ByHash,AbsentByHash,MaxStale,LossHistory+LossNoToken,SameEpoch", "guards that TestNemesisFindsAGuardOut takes out, one at a time")
+var nemesisGuards = flag.String("nemesis.guards", "ByID,ByHash,MaxStale,LossHistory+LossNoToken,SameEpoch", "guards that TestNemesisFindsAGuardOut takes out, one at a time")
 
 // huntFor is how long a guard that is out may stay undiscovered.
 const huntFor = time.Minute
