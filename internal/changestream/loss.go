@@ -109,12 +109,15 @@ func classify(err error) *lossError {
 	if !errors.As(err, &server) || mongo.IsNetworkError(err) || mongo.IsTimeout(err) || errors.Is(err, context.DeadlineExceeded) {
 		return nil
 	}
-	passing := false
+	// An error without a code is the driver's own, as when it clears its pool
+	// since another operation met a server that shuts down: no server has spoken
+	// about the token.
+	passing := true
 	for _, code := range server.ErrorCodes() {
 		if reason, ok := lossCodes[code]; ok {
 			return lost(reason, err)
 		}
-		passing = passing || passingCodes[code]
+		passing = passing && (code == 0 || passingCodes[code])
 	}
 	if passing || server.HasErrorLabel("ResumableChangeStreamError") {
 		return nil

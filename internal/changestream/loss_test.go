@@ -36,6 +36,7 @@ func TestWhichErrorsAreLosses(t *testing.T) {
 		{"Unauthorized", code(13), ""},
 		{"a code that nobody knows, but resumable", code(99999, "ResumableChangeStreamError"), ""},
 		{"network", code(0, "NetworkError"), ""},
+		{"the driver's own, without a code", code(0), ""},
 		{"watchdog", context.DeadlineExceeded, ""},
 		{"not the server's", io.ErrUnexpectedEOF, ""},
 		{"collection missing", keystore.ErrCollectionMissing, ""},

@@ -25,6 +25,10 @@ const (
 	// again for ever. The driver's 30 s would only make a wrong address at start
 	// look like a hang.
 	serverSelectionTimeout = 5 * time.Second
+	// connectTimeout: the driver makes two connections at a time and lets each take
+	// its 30 s. Two whose greeting was lost in a network that failed for a moment
+	// would keep all reads waiting long after it is well again.
+	connectTimeout = 3 * time.Second
 	// disconnectTimeout: by then nothing of ours uses a connection any more.
 	disconnectTimeout = 5 * time.Second
 )
@@ -37,6 +41,7 @@ func clientOptions(uri string) (*options.ClientOptions, error) {
 		SetAppName(appName).
 		SetMaxPoolSize(maxPoolSize).
 		SetServerSelectionTimeout(serverSelectionTimeout).
+		SetConnectTimeout(connectTimeout).
 		ApplyURI(uri)
 	if err := opts.Validate(); err != nil {
 		return nil, fmt.Errorf("--mongodb-uri cannot be used: %s", withoutSecrets(err.Error(), uri))
