@@ -29,7 +29,7 @@ func handshakeCommand(name string) *command {
 	case name == "connectionStatus":
 		return &command{0, connectionStatus}
 	case name == "configureFailPoint":
-		return &command{adminOnly | writes, configureFailPoint}
+		return &command{adminOnly, configureFailPoint}
 	case name == "replSetStepDown":
 		return &command{adminOnly, replSetStepDown}
 	}
