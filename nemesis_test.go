@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"net/http"
 	"net/http/httptest"
 	"slices"
 	"strings"
@@ -275,7 +276,7 @@ func (a *arena) watch(history *nemesis.History) (stop func()) {
 
 func (i *instance) lastLoss() (time.Time, bool) {
 	recorder := httptest.NewRecorder()
-	i.Operations().ServeHTTP(recorder, httptest.NewRequest("GET", "/readyz", nil))
+	i.Operations().ServeHTTP(recorder, httptest.NewRequest(http.MethodGet, "/readyz", nil))
 	var status struct {
 		LastLoss *struct {
 			At time.Time `json:"at"`

@@ -15,15 +15,17 @@ var now = time.Date(2026, 11, 23, 20, 0, 0, 0, time.UTC)
 
 // good is a record and a request that pass every check, each for a reason.
 func good() (*Record, *Request) {
-	return &Record{
+	record := &Record{
 		KeyID: "k1", UserID: "u1", OrgID: "o1", ProjectID: "p1", Name: "n",
 		Scopes:     []string{"read", "admin:*"},
 		AllowedIPs: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")},
 		ExpiresAt:  now.Add(time.Nanosecond), Active: true,
-	}, &Request{
+	}
+	request := &Request{
 		Scopes: []string{"read", "admin:x"}, OrgID: "o1", ProjectID: "p1",
 		IP: netip.MustParseAddr("192.0.2.7"),
 	}
+	return record, request
 }
 
 // spoilers each break one check, in the order in which Decide must notice.
