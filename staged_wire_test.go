@@ -225,8 +225,6 @@ func (f *failure) arm(mode string) int {
 		{Key: "configureFailPoint", Value: "failCommand"},
 		{Key: "mode", Value: mode},
 		{Key: "data", Value: f.data},
-		// The majority may be held back.
-		{Key: "writeConcern", Value: bson.D{{Key: "w", Value: 1}}},
 	}).Decode(&reply)
 	if err != nil {
 		f.r.t.Fatal(err)
