@@ -176,12 +176,15 @@ func prepare(ctx context.Context, store *keystore.Store, heart *changestream.Hea
 // assemble wires the rooms in the order of the data's way.
 func (s *Service) assemble(store *keystore.Store, public routes.PublicConfig) error {
 	var err error
+	maxAwait, watchdog := changestream.Waits(s.config.MaxStale)
 	s.tail, err = changestream.New(changestream.Config{
 		Database:   s.config.Client.Database(s.config.Database),
 		Schema:     store.Schema(),
 		Sink:       s.cache,
 		Collection: store,
 		Heart:      s.heart,
+		MaxAwait:   maxAwait,
+		Watchdog:   watchdog,
 		Logger:     s.logger,
 		Registerer: s.config.Registry,
 	})

@@ -29,6 +29,8 @@ const (
 	// DefaultWatchdog leaves an answer four seconds after MaxAwait, and leaves
 	// room for two reopenings within the default max_stale of 15 s.
 	DefaultWatchdog = 5 * time.Second
+	// minWatchdog is long for an answer on a machine that is busy.
+	minWatchdog = time.Second
 
 	// longestWatchdog times the configured one is the most that the watchdog
 	// grows to: beyond 40 s a dead connection would be waited for too long.
@@ -62,6 +64,17 @@ type Collection interface {
 	Inspect(ctx context.Context) error
 	// Report takes note of a document that cannot be read as a key.
 	Report(document keystore.Document)
+}
+
+// Waits are a MaxAwait and a Watchdog for a bound of maxStale (zero: the default
+// one): a stream on a connection that is stuck is given up in time for another
+// one to keep answers young, twice.
+func Waits(maxStale time.Duration) (maxAwait, watchdog time.Duration) {
+	if maxStale == 0 {
+		return DefaultMaxAwait, DefaultWatchdog
+	}
+	watchdog = min(max(maxStale/MaxStaleParts, minWatchdog), DefaultWatchdog)
+	return min(DefaultMaxAwait, watchdog/2), watchdog
 }
 
 // Config of a Tail.

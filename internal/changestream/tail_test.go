@@ -345,3 +345,17 @@ func TestConfigNamesEveryMistake(t *testing.T) {
 		t.Fatalf("want five mistakes, got: %v", err)
 	}
 }
+
+func TestWaitsLeaveRoomForTwoReopenings(t *testing.T) {
+	for maxStale, want := range map[time.Duration][2]time.Duration{
+		0:                     {time.Second, 5 * time.Second},
+		15 * time.Second:      {time.Second, 5 * time.Second},
+		time.Hour:             {time.Second, 5 * time.Second},
+		6 * time.Second:       {time.Second, 2 * time.Second},
+		30 * time.Millisecond: {500 * time.Millisecond, time.Second},
+	} {
+		if maxAwait, watchdog := Waits(maxStale); maxAwait != want[0] || watchdog != want[1] {
+			t.Errorf("max_stale %v: %v and %v, want %v", maxStale, maxAwait, watchdog, want)
+		}
+	}
+}
