@@ -39,9 +39,10 @@ const startTimeout = 15 * time.Second
 type Config struct {
 	// Client reaches the replica set that holds the keys. It must have no
 	// timeout of its own (SetTimeout), which would end an idle change stream, and
-	// should have a connect timeout of a few seconds (SetConnectTimeout): with the
-	// driver's 30 s, a network that failed for a moment keeps reads waiting for as
-	// long. The Service does not disconnect it.
+	// should have a connect timeout and a heartbeat interval of a few seconds
+	// (SetConnectTimeout, SetHeartbeatInterval): with the driver's 30 s and 10 s, a
+	// network that failed for a moment keeps reads waiting for as long. The Service
+	// does not disconnect it.
 	Client *mongo.Client
 	// Database and Collection hold the keys. Collection's zero: "api_keys".
 	Database   string

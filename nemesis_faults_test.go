@@ -56,11 +56,14 @@ func (p proxied) DialContext(ctx context.Context, network, _ string) (net.Conn, 
 
 // options are those of an instance's client. The driver makes two connections at
 // a time and gives each 30 s to say hello, so that two whose hello was swallowed
-// keep all others from being made long after the network is well again.
+// keep all others from being made long after the network is well again. And its
+// monitor asks the server with a wait of 10 s: an error without a topologyVersion,
+// as secantusd's failpoints make, has the server unknown for as long.
 func (p proxied) options(s *mongotest.Server, appName string) *options.ClientOptions {
 	return s.Options(appName).SetDialer(p).
 		SetServerSelectionTimeout(5 * time.Second).
-		SetConnectTimeout(*nemesisConnect)
+		SetConnectTimeout(*nemesisConnect).
+		SetHeartbeatInterval(nemesisMaxStale / 6)
 }
 
 // poison adds a toxic; the function returned takes it away.

@@ -29,6 +29,12 @@ const (
 	// its 30 s. Two whose greeting was lost in a network that failed for a moment
 	// would keep all reads waiting long after it is well again.
 	connectTimeout = 3 * time.Second
+	// serverCheckInterval is how often the driver's monitor hears from the server,
+	// and how long the server may keep its question. With the driver's 10 s, an
+	// error that names no topologyVersion, or a monitor's connection that has gone
+	// silent, makes the server unknown to all reads and heartbeats for as long:
+	// most of a max-stale.
+	serverCheckInterval = 2 * time.Second
 	// disconnectTimeout: by then nothing of ours uses a connection any more.
 	disconnectTimeout = 5 * time.Second
 )
@@ -42,6 +48,7 @@ func clientOptions(uri string) (*options.ClientOptions, error) {
 		SetMaxPoolSize(maxPoolSize).
 		SetServerSelectionTimeout(serverSelectionTimeout).
 		SetConnectTimeout(connectTimeout).
+		SetHeartbeatInterval(serverCheckInterval).
 		ApplyURI(uri)
 	if err := opts.Validate(); err != nil {
 		return nil, fmt.Errorf("--mongodb-uri cannot be used: %s", withoutSecrets(err.Error(), uri))

@@ -18,26 +18,70 @@ const EnvPrefix = "KEYTAIL"
 // Config is everything that can be set. The tags are kong's; the defaults stand
 // there and nowhere else, and README.md's table is made from them (Table).
 type Config struct {
-	MongoDBURI        string        `name:"mongodb-uri" placeholder:"URI" help:"The replica set that holds the keys. Required, except with --dev."`
-	Database          string        `placeholder:"NAME" help:"The database that holds the keys. Default: the one in the URI's path."`
-	Collection        string        `default:"api_keys" help:"The collection that holds the keys."`
-	EnsureSchema      bool          `help:"Create the collection and its unique index at start if they are missing, instead of saying what is missing."`
-	Addr              string        `default:"127.0.0.1:8080" help:"Public listener: verify, forward-auth, livez."`
-	OpsAddr           string        `default:"127.0.0.1:9090" help:"Operations listener: livez, readyz, metrics."`
-	MaxStale          time.Duration `default:"15s" help:"No answer from the cache is older than this. From 30ms to 1h."`
-	HeartbeatInterval time.Duration `default:"1s" help:"How often an instance writes its heartbeat, whose way back proves that answers from the cache are fresh. From 10ms to a third of max-stale."`
-	CacheSize         int           `default:"512" help:"Hard limit of the cache in MiB, at least 3."`
-	Preload           string        `default:"auto" help:"Whether every key is held, so that an unknown one costs no read: auto (unless they cannot fit), on or off."`
-	AuditInterval     time.Duration `default:"1h" help:"How often what is held is compared with the database. From 1s to 24h."`
-	KeyPrefix         string        `default:"kt" help:"Prefix of keytail's own keys. Only keys with it are held against their checksum."`
-	KeySources        []string      `default:"bearer,x-api-key" help:"Where forward-auth looks for the key: bearer, x-api-key, header:NAME, query:NAME, cookie:NAME."`
-	TrustedProxies    []string      `placeholder:"CIDR" help:"Networks of proxies whose X-Forwarded-For is believed. Default: none, the client is the peer."`
-	DrainDelay        time.Duration `default:"5s" help:"How long readyz answers 503 before the listeners close. 0 with --dev. At most 5m."`
-	Dev               bool          `help:"Start with an in-memory MongoDB and 200 sample keys; nothing is kept. Refused in production."`
-	DevMongoDBAddr    string        `name:"dev-mongodb-addr" default:"127.0.0.1:27127" help:"Where the in-memory MongoDB of --dev listens; a free port is taken when this one is not free."`
-	LogLevel          string        `default:"info" help:"debug, info, warn or error."`
-	LogFormat         string        `default:"json" help:"json or console. console with --dev."`
-	File              string        `name:"config" placeholder:"FILE" help:"YAML file with any of these settings but this one."`
+	MongoDBURI          string        `name:"mongodb-uri" placeholder:"URI" help:"The replica set that holds the keys. Required, except with --dev."`
+	Database            string        `placeholder:"NAME" help:"The database that holds the keys. Default: the one in the URI's path."`
+	Collection          string        `default:"api_keys" help:"The collection that holds the keys."`
+	EnsureSchema        bool          `help:"Create the collection and its unique index at start if they are missing, instead of saying what is missing."`
+	Addr                string        `default:"127.0.0.1:8080" help:"Public listener: verify, forward-auth, livez."`
+	OpsAddr             string        `default:"127.0.0.1:9090" help:"Operations listener: livez, readyz, metrics."`
+	MaxStale            time.Duration `default:"15s" help:"No answer from the cache is older than this. From 30ms to 1h."`
+	HeartbeatInterval   time.Duration `default:"1s" help:"How often an instance writes its heartbeat, whose way back proves that answers from the cache are fresh. From 10ms to a third of max-stale."`
+	CacheSize           int           `default:"512" help:"Hard limit of the cache in MiB, at least 3."`
+	Preload             string        `default:"auto" help:"Whether every key is held, so that an unknown one costs no read: auto (unless they cannot fit), on or off."`
+	AuditInterval       time.Duration `default:"1h" help:"How often what is held is compared with the database. From 1s to 24h."`
+	KeyPrefix           string        `default:"kt" help:"Prefix of keytail's own keys. Only keys with it are held against their checksum."`
+	KeySources          []string      `default:"bearer,x-api-key" help:"Where forward-auth looks for the key: bearer, x-api-key, header:NAME, query:NAME, cookie:NAME."`
+	TrustedProxies      []string      `placeholder:"CIDR" help:"Networks of proxies whose X-Forwarded-For is believed. Default: none, the client is the peer."`
+	DrainDelay          time.Duration `default:"5s" help:"How long readyz answers 503 before the listeners close. 0 with --dev. At most 5m."`
+	Dev                 bool          `help:"Start with an in-memory MongoDB and 200 sample keys; nothing is kept. Refused in production."`
+	DevMongoDBAddr      string        `name:"dev-mongodb-addr" default:"127.0.0.1:27127" help:"Where the in-memory MongoDB of --dev listens; a free port is taken when this one is not free."`
+	LogLevel            string        `default:"info" help:"debug, info, warn or error."`
+	LogFormat           string        `default:"json" help:"json or console. console with --dev."`
+	StreamScope         string        `default:"database" help:"What the change stream watches: database, or collection where the credential may watch the keys alone."`
+	StateDatabase       string        `placeholder:"NAME" help:"The database of keytail's own collections (heartbeats, audit). Another one than the keys' needs --stream-scope collection. Default: the keys' own."`
+	MongoDBPasswordFile string        `name:"mongodb-password-file" placeholder:"FILE" help:"File with the password of the URI's user, so that the URI holds no secret."`
+	AdminAddr           string        `default:"127.0.0.1:9091" help:"Admin listener: status page, admin API. It is off without --admin-token-file, and refused on other than loopback addresses without TLS."`
+	AdminTokenFile      string        `placeholder:"FILE" help:"Who may use the admin listener: lines of name=token. Read again when the file changes."`
+	CallerTokenFile     string        `placeholder:"FILE" help:"Who may call verify, sync and events: lines of name=token. Read again when the file changes. Default: verify is open to who can reach it, the others are off."`
+	DefaultScopes       []string      `placeholder:"SCOPE" help:"The scopes of a key whose document has none (absent or null)."`
+	TLS                 TLSFiles      `embed:"" prefix:"tls-"`
+	OpsTLS              TLSFiles      `embed:"" prefix:"ops-tls-"`
+	AdminTLS            TLSFiles      `embed:"" prefix:"admin-tls-"`
+	Map                 Mapping       `embed:"" prefix:"map-"`
+	File                string        `name:"config" placeholder:"FILE" help:"YAML file with any of these settings but this one."`
+}
+
+// TLSFiles are one listener's. Certificate and key come together; the zero value
+// is plain HTTP. The files are read again when they change.
+type TLSFiles struct {
+	CertFile     string `placeholder:"FILE" help:"Certificate chain of this listener in PEM. Empty: plain HTTP."`
+	KeyFile      string `placeholder:"FILE" help:"Private key of this listener in PEM."`
+	ClientCAFile string `name:"client-ca-file" placeholder:"FILE" help:"Clients of this listener must show a certificate by one of these authorities, in PEM. Empty: none is asked for."`
+}
+
+// Mapping says how the documents of the collection are made: a field for each
+// role, and the form of those that have more than one. A role that may be empty
+// is then one that the collection does not have.
+type Mapping struct {
+	Hash         string `default:"key_hash" help:"Field: the SHA-256 hash of the key. Top-level, under a unique index."`
+	HashEncoding string `default:"hex" help:"How the hash is written: hex, hex-upper, base64, base64-raw, base64url, base64url-raw (raw: without padding) or binary."`
+	HashAfter    string `placeholder:"PREFIX" help:"The hash is of what follows this prefix of the key's text; a key without it is MALFORMED. Empty: of the whole text."`
+	Active       string `default:"is_active" help:"Field: whether the key may be used."`
+	ActiveForm   string `default:"boolean" help:"boolean; negated (the field says disabled); no-date (the field is the time of revocation, absent or null while the key may be used); always (there is no such field)."`
+	UserID       string `name:"user-id" default:"user_id" help:"Field: whom the key speaks for."`
+	OrgID        string `name:"org-id" default:"org_id" help:"Field: the organisation that the key is bound to. May be empty."`
+	ProjectID    string `name:"project-id" default:"project_id" help:"Field: the project that the key is bound to. May be empty."`
+	Name         string `default:"name" help:"Field: the key's name. May be empty."`
+	Scopes       string `default:"scopes" help:"Field: what the key may be used for. May be empty: then every key has the default scopes."`
+	ScopesForm   string `default:"array" help:"array, or text: separated by spaces."`
+	AllowedIPs   string `name:"allowed-ips" default:"allowed_ips" help:"Field: addresses and networks that may use the key. May be empty."`
+	ExpiresAt    string `default:"expires_at" help:"Field: when the key ends. May be empty."`
+	ExpiresForm  string `default:"date" help:"date, unix (seconds) or unix-ms (milliseconds)."`
+	Metadata     string `default:"metadata" help:"Field: a document that is passed on. May be empty."`
+	KeyPrefix    string `default:"key_prefix" help:"Field: the beginning of the key's text, for people. May be empty."`
+	CreatedAt    string `default:"created_at" help:"Field: when the key was made. May be empty."`
+	LastUsed     string `default:"last_used" help:"Field: when the key was last used. Updates of it alone are ignored. May be empty."`
+	UsageCount   string `default:"usage_count" help:"Field: how often the key was used. Updates of it alone are ignored. May be empty."`
 }
 
 // devDatabase is where --dev keeps the sample keys unless --database says
