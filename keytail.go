@@ -28,6 +28,7 @@ import (
 	"github.com/keytail/keytail/internal/keystore"
 	"github.com/keytail/keytail/internal/preload"
 	"github.com/keytail/keytail/internal/routes"
+	"github.com/keytail/keytail/internal/usage"
 	"github.com/keytail/keytail/internal/validator"
 )
 
@@ -79,6 +80,9 @@ type Config struct {
 	// TrustedProxies may say in X-Forwarded-For whom they speak for, as addresses
 	// or networks. Empty: the peer is the client.
 	TrustedProxies []string
+	// NoUsage leaves last_used and usage_count alone. False: they are written behind,
+	// every 10 s and when Run stops (README.md, "last_used"), if the credential may.
+	NoUsage bool
 	// Logger: nil is silent. No log line holds a key.
 	Logger *zap.Logger
 	// Registry takes the metrics, and is what /metrics shows. Nil: one of its own.
@@ -97,6 +101,8 @@ type Service struct {
 	validator *validator.Validator
 	preload   *preload.Preload
 	health    *health
+	// usage is nil when the use of keys is not written down.
+	usage *usage.Usage
 
 	public     http.Handler
 	operations http.Handler
@@ -132,6 +138,9 @@ func New(ctx context.Context, config Config) (*Service, error) {
 		return nil, err
 	}
 	s := &Service{config: config, logger: config.Logger, cache: cache, heart: heart}
+	if s.usage, err = newUsage(ctx, config, store.Schema()); err != nil {
+		return nil, err
+	}
 	if err := s.assemble(store, routes.PublicConfig{KeySources: sources, TrustedProxies: proxies}); err != nil {
 		return nil, err
 	}
@@ -174,6 +183,37 @@ func prepare(ctx context.Context, store *keystore.Store, heart *changestream.Hea
 	return heart.Prepare(ctx)
 }
 
+// newUsage makes what writes down the use of keys, or nil: where the collection
+// has no field for it, and where the credential may not, which is said once.
+func newUsage(ctx context.Context, config Config, schema keystore.Schema) (*usage.Usage, error) {
+	if config.NoUsage || schema.LastUsed == "" && schema.UsageCount == "" {
+		return nil, nil
+	}
+	u, err := usage.New(usage.Config{
+		Keys:       config.Client.Database(config.Database).Collection(schema.Collection),
+		LastUsed:   schema.LastUsed,
+		UsageCount: schema.UsageCount,
+		IDValue:    schema.IDValue,
+		Logger:     config.Logger,
+		Registerer: config.Registry,
+	})
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	err = u.Prepare(ctx)
+	if errors.Is(err, keystore.ErrUnauthorized) {
+		config.Logger.Warn(err.Error())
+		return nil, nil
+	}
+	if err != nil {
+		// Answers do not depend on it, and the next attempt may go well.
+		config.Logger.Warn("it is not known yet whether the use of keys can be written down", zap.Error(err))
+	}
+	return u, nil
+}
+
 // assemble wires the rooms in the order of the data's way.
 func (s *Service) assemble(store *keystore.Store, public routes.PublicConfig) error {
 	var err error
@@ -192,10 +232,15 @@ func (s *Service) assemble(store *keystore.Store, public routes.PublicConfig) er
 	if err != nil {
 		return err
 	}
+	var toucher validator.Toucher
+	if s.usage != nil {
+		toucher = s.usage
+	}
 	s.validator, err = validator.New(validator.Config{
 		Cache:      s.cache,
 		Store:      store,
 		Prefix:     s.config.KeyPrefix,
+		Toucher:    toucher,
 		Pulse:      s.heart,
 		MaxReads:   s.config.MaxReads,
 		Logger:     s.logger,
@@ -266,15 +311,35 @@ func (s *Service) Run(ctx context.Context) error {
 	beating, stopHeart := context.WithCancel(context.WithoutCancel(ctx))
 	heart := make(chan error, 1)
 	go func() { heart <- s.heart.Run(beating) }()
-	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return s.tail.Run(ctx) })
-	group.Go(func() error { return s.validator.RunRefresh(ctx) })
-	group.Go(func() error { return s.preload.Run(ctx) })
-	group.Go(func() error { return s.health.run(ctx) })
+	// Before the tail stops, what was used is written down: answers are still
+	// fresh while that takes its time.
+	tailing, stopTail := context.WithCancel(context.WithoutCancel(ctx))
+	group, tailing := errgroup.WithContext(tailing)
+	group.Go(func() error { return s.tail.Run(tailing) })
+	group.Go(func() error { return s.validator.RunRefresh(tailing) })
+	group.Go(func() error { return s.preload.Run(tailing) })
+	group.Go(func() error { return s.health.run(tailing) })
+	group.Go(func() error {
+		defer stopTail()
+		return s.track(ctx, tailing)
+	})
 	err := group.Wait()
 	s.cache.Lose()
 	stopHeart()
 	return errors.Join(err, <-heart)
+}
+
+// track writes down the use of keys until ctx ends, or failed does because another
+// part has failed, and once more then.
+func (s *Service) track(ctx, failed context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(failed, cancel)()
+	if s.usage == nil {
+		<-ctx.Done()
+		return nil
+	}
+	return s.usage.Run(ctx)
 }
 
 // Validate answers whether the request may go ahead with the key of this text.

@@ -136,6 +136,7 @@ func (d *daemon) newService(ctx context.Context, client *mongo.Client, reads int
 		KeyPrefix:         d.cfg.KeyPrefix,
 		KeySources:        d.cfg.KeySources,
 		TrustedProxies:    d.cfg.TrustedProxies,
+		NoUsage:           !d.cfg.TrackUsage,
 		Logger:            d.log,
 		Registry:          registry,
 		Version:           serviceVersion(d.deps),

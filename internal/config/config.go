@@ -44,6 +44,7 @@ type Config struct {
 	AdminTokenFile      string        `placeholder:"FILE" help:"Who may use the admin listener: lines of name=token. Read again when the file changes."`
 	CallerTokenFile     string        `placeholder:"FILE" help:"Who may call verify, sync and events: lines of name=token. Read again when the file changes. Default: verify is open to who can reach it, the others are off."`
 	DefaultScopes       []string      `placeholder:"SCOPE" help:"The scopes of a key whose document has none (absent or null)."`
+	TrackUsage          bool          `default:"true" help:"Write down last_used and usage_count of keys that were VALID, in the background, every 10s. Needs the privilege update on the collection; off with --track-usage=false."`
 	TLS                 TLSFiles      `embed:"" prefix:"tls-"`
 	OpsTLS              TLSFiles      `embed:"" prefix:"ops-tls-"`
 	AdminTLS            TLSFiles      `embed:"" prefix:"admin-tls-"`

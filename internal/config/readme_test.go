@@ -55,6 +55,7 @@ func TestTableNamesWhatDesignPromises(t *testing.T) {
 		"| `--key-sources` | `KEYTAIL_KEY_SOURCES` | `key_sources` | `bearer,x-api-key` |",
 		"| `--trusted-proxies` | `KEYTAIL_TRUSTED_PROXIES` | `trusted_proxies` |  |",
 		"| `--drain-delay` | `KEYTAIL_DRAIN_DELAY` | `drain_delay` | `5s` |",
+		"| `--track-usage` | `KEYTAIL_TRACK_USAGE` | `track_usage` | on |",
 		"| `--dev` | `KEYTAIL_DEV` | `dev` | off |",
 		"| `--dev-mongodb-addr` | `KEYTAIL_DEV_MONGODB_ADDR` | `dev_mongodb_addr` | `127.0.0.1:27127` |",
 		"| `--config` | `KEYTAIL_CONFIG` |  |  |",

@@ -24,6 +24,8 @@ func Table() string {
 
 func defaultText(flag *kong.Flag) string {
 	switch {
+	case flag.IsBool() && flag.Default == "true":
+		return "on"
 	case flag.HasDefault:
 		return "`" + flag.Default + "`"
 	case flag.IsBool():

@@ -62,10 +62,16 @@ func appendText(b []byte, text string) []byte {
 	return append(binary.AppendUvarint(b, uint64(len(text))), text...)
 }
 
-// decodeRecord reads what appendRecord wrote. The record's strings are views of
+// decodeFound reads what encode wrote after the head. All strings are views of
 // value, which the caller owns and nobody writes to any more.
-func decodeRecord(value []byte) *apikey.Record {
+func decodeFound(value []byte) (apikey.DocID, *apikey.Record) {
 	d := decoder{rest: value}
+	id := apikey.DocID(d.text())
+	return id, d.record()
+}
+
+// record reads what appendRecord wrote.
+func (d *decoder) record() *apikey.Record {
 	r := &apikey.Record{}
 	flags := d.byte()
 	r.Active = flags&flagActive != 0

@@ -17,10 +17,11 @@ func TestRecordSurvivesItsEncoding(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		want := drawRecord(t)
 		encoded := appendRecord(nil, want)
+		d := decoder{rest: encoded}
 		if bound := recordSize(want); len(encoded) > bound {
 			t.Fatalf("%d bytes written, %d announced", len(encoded), bound)
 		}
-		if diff := cmp.Diff(want, decodeRecord(encoded), comparer, equateNil); diff != "" {
+		if diff := cmp.Diff(want, d.record(), comparer, equateNil); diff != "" {
 			t.Fatal(diff)
 		}
 	})
@@ -36,13 +37,20 @@ func TestEntrySurvivesItsEncoding(t *testing.T) {
 			kind:     entryKind(rapid.IntRange(0, int(marker)).Draw(t, "kind")),
 			hash:     apikey.HashOf(rapid.String().Draw(t, "key")),
 		}
-		value, ok := want.encode(&apikey.Record{})
+		id := apikey.DocID(rapid.String().Draw(t, "id"))
+		value, ok := want.encode(id, &apikey.Record{KeyID: "named"})
 		if !ok {
 			t.Fatal("not encoded")
 		}
-		got, _, ok := decodeEntry(value)
+		got, body, ok := decodeEntry(value)
 		if !ok || got != want {
 			t.Fatalf("got %+v, want %+v", got, want)
+		}
+		if want.kind != found {
+			return
+		}
+		if gotID, record := decodeFound(body); gotID != id || record.KeyID != "named" {
+			t.Fatalf("got %q and %+v, want %q", gotID, record, id)
 		}
 	})
 }

@@ -48,12 +48,12 @@ const (
 	headBytes  = atHash + len(apikey.Hash{})
 )
 
-// encode writes the head and the record. A record over MaxRecordBytes leaves a
-// marker, and false is reported.
-func (e *entry) encode(record *apikey.Record) (value []byte, kept bool) {
+// encode writes the head, and what was found: the document's identity and its
+// record. One over MaxRecordBytes leaves a marker, and false is reported.
+func (e *entry) encode(id apikey.DocID, record *apikey.Record) (value []byte, kept bool) {
 	size, kept := headBytes, true
 	if e.kind == found {
-		if size += recordSize(record); size > headBytes+MaxRecordBytes {
+		if size += varintRoom + len(id) + recordSize(record); size > headBytes+MaxRecordBytes {
 			e.kind, size, kept = marker, headBytes, false
 		}
 	}
@@ -65,13 +65,13 @@ func (e *entry) encode(record *apikey.Record) (value []byte, kept bool) {
 	value[atKind] = byte(e.kind)
 	copy(value[atHash:], e.hash[:])
 	if e.kind == found {
-		value = appendRecord(value, record)
+		value = appendRecord(appendText(value, string(id)), record)
 	}
 	return value, kept
 }
 
-// decodeEntry reads the head and returns the record's bytes, which are part of
-// value.
+// decodeEntry reads the head and returns the bytes of what was found, for
+// decodeFound. They are part of value.
 func decodeEntry(value []byte) (entry, []byte, bool) {
 	if len(value) < headBytes {
 		return entry{}, nil, false

@@ -64,7 +64,7 @@ func (c *Cache) Store(t Ticket, h apikey.Hash, f Finding) {
 func (c *Cache) encode(t Ticket, h apikey.Hash, f Finding) (value []byte, kept bool) {
 	e := c.entryOf(t, h, f)
 	e.deadline = c.config.Now().Sub(c.origin) + c.config.MaxAge
-	return e.encode(f.Record)
+	return e.encode(f.ID, f.Record)
 }
 
 func (c *Cache) entryOf(t Ticket, h apikey.Hash, f Finding) entry {

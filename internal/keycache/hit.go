@@ -10,8 +10,10 @@ import (
 
 // Answer is a believed Finding with the age of its truth.
 type Answer struct {
-	// Found and Record are those of the Finding.
+	// Found, ID and Record are those of the Finding. ID and the Record's strings may
+	// be views of one block of memory: who keeps ID for long clones it.
 	Found  bool
+	ID     apikey.DocID
 	Record *apikey.Record
 	// AsOf is the time at which the answer was the truth at the latest, Now the
 	// time at which it was given, Staleness what lies between.
@@ -40,13 +42,14 @@ func (c *Cache) Get(h apikey.Hash) (Answer, bool) {
 		}
 		return c.getNegative(fresh, &h)
 	}
-	if e, record, ok := c.believed(value, &h); ok && e.kind == found {
+	if e, body, ok := c.believed(value, &h); ok && e.kind == found {
 		// now is loaded last, in answer: the age given is never too small.
 		a, ok := c.answer(fresh)
 		if !ok || c.past(&e, g, a.Now) {
 			return Answer{}, false
 		}
-		a.Found, a.Record = true, decodeRecord(record)
+		a.Found = true
+		a.ID, a.Record = decodeFound(body)
 		return a, true
 	}
 	// Held but not believed is a miss, never an absence.
@@ -75,17 +78,17 @@ func (c *Cache) Vouch(t Ticket, h apikey.Hash, f Finding) (Answer, bool) {
 		return Answer{}, false
 	}
 	a, ok := c.answer(fresh)
-	a.Found, a.Record = f.Found, f.Record
+	a.Found, a.ID, a.Record = f.Found, f.ID, f.Record
 	return a, ok
 }
 
 // believed decodes a stored value and checks it against the stamps.
 func (c *Cache) believed(value []byte, h *apikey.Hash) (entry, []byte, bool) {
-	e, record, ok := decodeEntry(value)
+	e, body, ok := decodeEntry(value)
 	if !ok || !c.holds(&e, h) {
 		return entry{}, nil, false
 	}
-	return e, record, true
+	return e, body, true
 }
 
 // holds compares an entry with the stream's state. The loads here come after

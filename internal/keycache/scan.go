@@ -102,9 +102,9 @@ func (s *Scan) See(h apikey.Hash, f Finding) {
 func head(h *apikey.Hash) uint64 { return identity{}.Sum64(storeKey(h)) }
 
 // sameDocument compares a held entry with the encoding of what was read.
-func sameDocument(e *entry, record, value []byte) bool {
-	other, otherRecord, ok := decodeEntry(value)
-	return ok && e.idSlot == other.idSlot && e.kind == other.kind && bytes.Equal(record, otherRecord)
+func sameDocument(e *entry, body, value []byte) bool {
+	other, otherBody, ok := decodeEntry(value)
+	return ok && e.idSlot == other.idSlot && e.kind == other.kind && bytes.Equal(body, otherBody)
 }
 
 // Doomed reports whether Finish can only fail, so that there is no use in going
@@ -205,7 +205,7 @@ func (c *Cache) Audit(t Ticket, h apikey.Hash, f Finding) bool {
 		// Nothing may be believed about it in the generation any more. An entry of
 		// epoch 0 never is.
 		gone := entry{hash: h, kind: marker}
-		value, _ = gone.encode(nil)
+		value, _ = gone.encode("", nil)
 	}
 	c.put(&h, value)
 	return true

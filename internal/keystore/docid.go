@@ -162,6 +162,10 @@ func powerOfTen(n int) *big.Int {
 // errNoID: the form names no _id that a stored document can have.
 var errNoID = errors.New("no document has such an _id")
 
+// IDValue is the inverse of ID, for a filter: a value that MongoDB finds equal to
+// every value of the form. An error says that no stored document has such an _id.
+func (s Schema) IDValue(id apikey.DocID) (bson.RawValue, error) { return idValue(id) }
+
 // idValue is the inverse of ID: a value that MongoDB finds equal to every value
 // of the form.
 func idValue(id apikey.DocID) (bson.RawValue, error) {

@@ -144,7 +144,7 @@ func (v *Validator) answer(s seen) (keycache.Answer, error) {
 	if !ok {
 		return keycache.Answer{}, errStale
 	}
-	answer.Found, answer.Record = s.finding.Found, s.finding.Record
+	answer.Found, answer.ID, answer.Record = s.finding.Found, s.finding.ID, s.finding.Record
 	return answer, nil
 }
 

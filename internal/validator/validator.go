@@ -40,6 +40,13 @@ type Store interface {
 	Inspect(ctx context.Context) error
 }
 
+// Toucher takes note of the use of keys. A usage.Usage is one.
+type Toucher interface {
+	// Touch is on the way of every request: it does no I/O and waits for nobody. The
+	// id may be part of a larger block of memory, so who keeps it clones it.
+	Touch(id apikey.DocID, at time.Time)
+}
+
 // Config of a Validator.
 type Config struct {
 	// Cache and Store are required.
@@ -52,6 +59,8 @@ type Config struct {
 	// this instance has not got to. Nil: it is not told, and such a request is
 	// UNAVAILABLE, or answered when memory is stale.
 	Pulse Pulse
+	// Toucher is told of each VALID answer. Nil: nobody is.
+	Toucher Toucher
 	// ReadTimeout is the deadline of one read of either kind, and of a heartbeat
 	// that a request has to wait for. Zero: DefaultReadTimeout.
 	ReadTimeout time.Duration
@@ -170,7 +179,7 @@ func (v *Validator) validate(ctx context.Context, text string, request *apikey.R
 	}
 	needed := clustertime.Time(request.MinRevision)
 	if answer, ok := v.config.Cache.Get(hash); ok && answer.Revision >= needed {
-		return decide(&answer, apikey.SourceCache, request)
+		return v.decide(&answer, apikey.SourceCache, request)
 	}
 	answer, source, err := v.read(ctx, hash, needed)
 	if errors.Is(err, errAhead) {
@@ -180,12 +189,12 @@ func (v *Validator) validate(ctx context.Context, text string, request *apikey.R
 		v.metrics.unavailable(err)
 		return apikey.Verdict{Code: apikey.Unavailable}
 	}
-	return decide(&answer, source, request)
+	return v.decide(&answer, source, request)
 }
 
-// decide makes the verdict of an answer. Expiry is held against the time at
-// which the answer was given.
-func decide(answer *keycache.Answer, source apikey.Source, request *apikey.Request) apikey.Verdict {
+// decide makes the verdict of an answer, and has a use of the key noted. Expiry
+// is held against the time at which the answer was given.
+func (v *Validator) decide(answer *keycache.Answer, source apikey.Source, request *apikey.Request) apikey.Verdict {
 	verdict := apikey.Verdict{
 		Code:      apikey.NotFound,
 		Source:    source,
@@ -196,6 +205,9 @@ func decide(answer *keycache.Answer, source apikey.Source, request *apikey.Reque
 	if answer.Found {
 		verdict.Record = answer.Record
 		verdict.Code = apikey.Decide(answer.Record, request, answer.Now)
+	}
+	if verdict.Code == apikey.Valid && v.config.Toucher != nil {
+		v.config.Toucher.Touch(answer.ID, answer.Now)
 	}
 	return verdict
 }

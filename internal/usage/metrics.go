@@ -1,0 +1,52 @@
+package usage
+
+import "github.com/prometheus/client_golang/prometheus"
+
+// metrics say what became of the uses. Children of the vectors are resolved once.
+type metrics struct {
+	written   prometheus.Counter
+	unmatched prometheus.Counter
+	refused   prometheus.Counter
+	failures  prometheus.Counter
+	full      prometheus.Counter
+	unknown   prometheus.Counter
+	unwilling prometheus.Counter
+	duration  prometheus.Histogram
+}
+
+func newMetrics(registerer prometheus.Registerer, u *Usage) (*metrics, error) {
+	keys := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "keytail_usage_keys_total",
+		Help: "Keys whose use was written (once a flush), by what came of it: written, unmatched (the document is gone, or its last_used is no date), refused (by the document).",
+	}, []string{"result"})
+	dropped := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "keytail_usage_dropped_total",
+		Help: "Uses of keys that will not be in usage_count, by why: full (too many keys wait), unknown (the outcome of the write is not known), refused (by the document).",
+	}, []string{"reason"})
+	m := &metrics{
+		written:   keys.WithLabelValues("written"),
+		unmatched: keys.WithLabelValues("unmatched"),
+		refused:   keys.WithLabelValues("refused"),
+		full:      dropped.WithLabelValues("full"),
+		unknown:   dropped.WithLabelValues("unknown"),
+		unwilling: dropped.WithLabelValues("refused"),
+		failures: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "keytail_usage_flush_failures_total", Help: "Flushes that were not written to their end. The rest is merged back.",
+		}),
+		duration: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "keytail_usage_flush_seconds", Help: "How long flushes took.", Buckets: prometheus.ExponentialBuckets(0.001, 4, 8),
+		}),
+	}
+	if registerer == nil {
+		return m, nil
+	}
+	waiting := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "keytail_usage_pending_keys", Help: "Keys whose use is not written yet.",
+	}, func() float64 { return float64(u.waiting.Load()) })
+	for _, collector := range []prometheus.Collector{keys, dropped, m.failures, m.duration, waiting} {
+		if err := registerer.Register(collector); err != nil {
+			return nil, err
+		}
+	}
+	return m, nil
+}
