@@ -213,3 +213,15 @@ func listenAnywhere(t *testing.T) string {
 	t.Cleanup(func() { _ = l.Close() })
 	return l.Addr().String()
 }
+
+func TestServeTracksUsageUnlessToldNotTo(t *testing.T) {
+	for args, want := range map[string]bool{"--key-prefix=kt": false, "--track-usage=false": true} {
+		f := newFake()
+		r, _, _ := startServe(t, f.deps(), "--drain-delay=0", args)
+		if f.cfg.NoUsage != want {
+			t.Errorf("%s: NoUsage is %v", args, f.cfg.NoUsage)
+		}
+		r.signal(t)
+		r.wait(t)
+	}
+}

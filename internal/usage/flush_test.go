@@ -87,6 +87,28 @@ func TestFieldsOfOtherTypesAreLeftAlone(t *testing.T) {
 	})
 }
 
+// TestDocumentsThatRefuseHoldUpNobody, wherever in the command they are.
+func TestDocumentsThatRefuseHoldUpNobody(t *testing.T) {
+	each(t, func(t *testing.T, s *mongotest.Server) {
+		r := newRig(t, s)
+		for i := range 40 {
+			fields := bson.D{}
+			if i%4 == 0 {
+				fields = bson.D{{Key: "usage_count", Value: "many"}}
+			}
+			r.Touch(r.insert(int32(i), fields...), day)
+		}
+		r.flush()
+		r.counts(r.metrics.refused, 10, "refused")
+		r.counts(r.metrics.written, 30, "written")
+		for i := range 40 {
+			if i%4 != 0 {
+				r.has(int32(i), 1, day)
+			}
+		}
+	})
+}
+
 func TestOneFieldIsEnough(t *testing.T) {
 	each(t, func(t *testing.T, s *mongotest.Server) {
 		for name, test := range map[string]struct {
