@@ -66,36 +66,64 @@ const (
 	forbidden
 )
 
+// absence says what a document without the field of a role is.
+type absence int
+
+const (
+	// harmless: the key may do no more than with it.
+	harmless absence = iota
+	// widens: the key may do more, so a field that no document has may be one
+	// whose name is wrong.
+	widens
+	// breaks: it is no key.
+	breaks
+)
+
 // field is one name of a Schema, what it is for, and the flag that names it.
 type field struct {
 	role, name, flag string
 	need             need
+	absence          absence
 }
 
 // roleHash is the role whose nested name has its own reason to be refused.
 const roleHash = "the hash"
 
 func (s Schema) fields() []field {
-	active := required
-	if s.ActiveForm == ActiveAlways {
-		active = forbidden
-	}
 	return []field{
-		{roleHash, s.Hash, "map-hash", required},
-		{"the active switch", s.Active, "map-active", active},
-		{"the user id", s.UserID, "map-user-id", required},
-		{"the org id", s.OrgID, "map-org-id", optional},
-		{"the project id", s.ProjectID, "map-project-id", optional},
-		{"the name", s.Name, "map-name", optional},
-		{"the scopes", s.Scopes, "map-scopes", optional},
-		{"the allowed IPs", s.AllowedIPs, "map-allowed-ips", optional},
-		{"the expiry", s.ExpiresAt, "map-expires-at", optional},
-		{"the metadata", s.Metadata, "map-metadata", optional},
-		{"the key prefix", s.KeyPrefix, "map-key-prefix", optional},
-		{"the creation time", s.CreatedAt, "map-created-at", optional},
-		{"the last use", s.LastUsed, "map-last-used", optional},
-		{"the usage count", s.UsageCount, "map-usage-count", optional},
+		{roleHash, s.Hash, "map-hash", required, breaks},
+		s.activeField(),
+		{"the user id", s.UserID, "map-user-id", required, breaks},
+		{"the org id", s.OrgID, "map-org-id", optional, widens},
+		{"the project id", s.ProjectID, "map-project-id", optional, widens},
+		{"the name", s.Name, "map-name", optional, harmless},
+		{"the scopes", s.Scopes, "map-scopes", optional, s.scopesAbsence()},
+		{"the allowed IPs", s.AllowedIPs, "map-allowed-ips", optional, widens},
+		{"the expiry", s.ExpiresAt, "map-expires-at", optional, widens},
+		{"the metadata", s.Metadata, "map-metadata", optional, harmless},
+		{"the key prefix", s.KeyPrefix, "map-key-prefix", optional, harmless},
+		{"the creation time", s.CreatedAt, "map-created-at", optional, harmless},
+		{"the last use", s.LastUsed, "map-last-used", optional, harmless},
+		{"the usage count", s.UsageCount, "map-usage-count", optional, harmless},
 	}
+}
+
+func (s Schema) activeField() field {
+	f := field{"the active switch", s.Active, "map-active", required, widens}
+	switch {
+	case s.ActiveForm == ActiveAlways:
+		f.need = forbidden
+	case s.ActiveForm.required():
+		f.absence = breaks
+	}
+	return f
+}
+
+func (s Schema) scopesAbsence() absence {
+	if len(s.DefaultScopes) > 0 {
+		return widens
+	}
+	return harmless
 }
 
 // check says why the name cannot be that of a root field.

@@ -44,15 +44,16 @@ func (e HashEncoding) or() HashEncoding {
 
 // words follow "is no SHA-256 hash".
 func (e HashEncoding) words() string {
-	switch e.or() {
-	case HashHex:
-		return "of 64 lower-case hex digits"
+	switch e {
 	case HashHexUpper:
 		return "of 64 upper-case hex digits"
+	case HashBase64, HashBase64Raw, HashBase64URL, HashBase64URLRaw:
+		return "in " + string(e)
 	case HashBinary:
 		return "of 32 bytes of binary data (subtype 0)"
+	case HashHex:
 	}
-	return "in " + string(e)
+	return "of 64 lower-case hex digits"
 }
 
 // stored is the value of the hash field in the document of this hash.
@@ -80,11 +81,11 @@ func (e HashEncoding) read(v bson.RawValue) (apikey.Hash, bool) {
 }
 
 func (e HashEncoding) text(hash apikey.Hash) string {
-	switch e {
-	case HashHexUpper:
+	if e == HashHexUpper {
 		return strings.ToUpper(hash.Hex())
-	case HashBase64, HashBase64Raw, HashBase64URL, HashBase64URLRaw:
-		return e.base64().EncodeToString(hash[:])
+	}
+	if base := e.base64(); base != nil {
+		return base.EncodeToString(hash[:])
 	}
 	return hash.Hex()
 }
@@ -120,6 +121,7 @@ func (e HashEncoding) base64() *base64.Encoding {
 		return base64.URLEncoding
 	case HashBase64URLRaw:
 		return base64.RawURLEncoding
+	case HashHex, HashHexUpper, HashBinary:
 	}
 	return nil
 }

@@ -117,6 +117,7 @@ func (f ExpiresForm) read(v bson.RawValue) (time.Time, string) {
 		return readUnix(v, "seconds", time.Time.Unix, func(n int64) time.Time { return time.Unix(n, 0) })
 	case ExpiresUnixMilli:
 		return readUnix(v, "milliseconds", time.Time.UnixMilli, time.UnixMilli)
+	case ExpiresDate:
 	}
 	return readExpiry(v)
 }
