@@ -177,6 +177,8 @@ func TestSurveyRefusesWhatHoldsNoKeys(t *testing.T) {
 	hash := func(value any) []bson.Raw {
 		return []bson.Raw{keyOf(t, "a", bson.E{Key: "key_hash", Value: value}), keyOf(t, "b", bson.E{Key: "key_hash", Value: value})}
 	}
+	// Neither a plus nor a slash in base64
+	sameInBoth := apikey.Hash{}
 	upper := HashHexUpper.stored(testHash)
 	for name, test := range map[string]struct {
 		docs []bson.Raw
@@ -193,6 +195,7 @@ func TestSurveyRefusesWhatHoldsNoKeys(t *testing.T) {
 		"upper":   {hash(upper), "2 hold one in another encoding: give --map-hash-encoding=hex-upper"},
 		"binary":  {hash(HashBinary.stored(testHash)), "give --map-hash-encoding=binary"},
 		"base64":  {hash(HashBase64URLRaw.stored(testHash)), "give --map-hash-encoding=base64url-raw"},
+		"unclear": {hash(HashBase64.stored(sameInBoth)), "give --map-hash-encoding=base64 or base64url"},
 		"mixture": {append(hash("$2b$10$leak"), keyOf(t, 1, bson.E{Key: "key_hash", Value: upper})), "2 hold bcrypt"},
 		"gaps":    {append(hash(nil), keyOf(t, 1, bson.E{Key: "key_hash", Value: upper})), "1 hold one in another encoding"},
 		"number":  {hash(int32(1)), "name the field of the hash by --map-hash, or store a SHA-256 hash there"},

@@ -67,7 +67,20 @@ func (s *Survey) wayOut() string {
 	case ShapeOther, ShapeMissing:
 		return "name the field of the hash by --map-hash, or store a SHA-256 hash there"
 	}
-	return has + "one in another encoding: give --map-hash-encoding=" + most.What
+	return has + "one in another encoding: give --map-hash-encoding=" + s.otherEncodings()
+}
+
+// otherEncodings are those that could read most: more than one where no document
+// tells base64 from base64url.
+func (s *Survey) otherEncodings() string {
+	var names []string
+	order := s.likely()[1:]
+	for _, e := range order {
+		if s.Readable[e] == s.Readable[order[0]] {
+			names = append(names, string(e))
+		}
+	}
+	return strings.Join(names, " or ")
 }
 
 // Warnings are sentences about what is odd and not refused: documents that cannot
