@@ -225,16 +225,9 @@ func (l *look) survey() *Survey {
 func (s *Survey) likely() []HashEncoding {
 	declared := s.schema.HashEncoding.or()
 	order := HashEncodings()
-	slices.SortStableFunc(order, func(a, b HashEncoding) int {
-		switch {
-		case a == declared:
-			return -1
-		case b == declared:
-			return 1
-		}
-		return cmp.Compare(s.Readable[b], s.Readable[a])
-	})
-	return order
+	slices.SortStableFunc(order, func(a, b HashEncoding) int { return cmp.Compare(s.Readable[b], s.Readable[a]) })
+	order = slices.DeleteFunc(order, func(e HashEncoding) bool { return e == declared })
+	return slices.Insert(order, 0, declared)
 }
 
 func sorted(groups map[string]*SurveyGroup) []SurveyGroup {

@@ -172,6 +172,20 @@ func TestBase64IsCountedAsWhatMostOfItIs(t *testing.T) {
 	}
 }
 
+// TestTheDeclaredEncodingComesFirst: what it reads is not counted as another.
+func TestTheDeclaredEncodingComesFirst(t *testing.T) {
+	t.Parallel()
+	// Neither a plus nor a slash in base64
+	same := keyOf(t, 1, bson.E{Key: "key_hash", Value: HashBase64.stored(apikey.Hash{})})
+	for _, declared := range []HashEncoding{HashBase64, HashBase64URL} {
+		got := surveyed(t, in(func(s *Schema) { s.HashEncoding = declared }), same)
+		want := []SurveyGroup{{What: string(declared), Count: 1}}
+		if diff := cmp.Diff(want, got.Hashes); diff != "" || got.Refusal() != nil {
+			t.Errorf("%s: %s, %v", declared, diff, got.Refusal())
+		}
+	}
+}
+
 func TestSurveyRefusesWhatHoldsNoKeys(t *testing.T) {
 	t.Parallel()
 	hash := func(value any) []bson.Raw {
