@@ -2,6 +2,7 @@ package keytail_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"sync/atomic"
@@ -11,6 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
 	"go.uber.org/goleak"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest"
@@ -227,4 +229,11 @@ func (r *rig) metric(name string, labels ...string) float64 {
 		}
 	}
 	return sum
+}
+
+func unique() *options.IndexOptionsBuilder { return options.Index().SetUnique(true) }
+
+// isA reports whether an error is of this kind and says these words.
+func isA(err, kind error, words string) bool {
+	return errors.Is(err, kind) && strings.Contains(err.Error(), words)
 }

@@ -48,6 +48,11 @@ type Config struct {
 	// Database and Collection hold the keys. Collection's zero: "api_keys".
 	Database   string
 	Collection string
+	// Mapping says how the collection's documents are made. Zero: DefaultMapping.
+	Mapping Mapping
+	// DefaultScopes are those of a key whose document has none (absent or null).
+	// Nil: none.
+	DefaultScopes []string
 	// EnsureSchema creates the collection and its unique index where they are
 	// missing. False: New says what is missing.
 	EnsureSchema bool
@@ -148,14 +153,14 @@ func New(ctx context.Context, config Config) (*Service, error) {
 }
 
 func newStore(config Config) (*keystore.Store, error) {
-	schema := keystore.DefaultSchema()
-	if config.Collection != "" {
-		schema.Collection = config.Collection
+	collection := config.Collection
+	if collection == "" {
+		collection = keystore.DefaultSchema().Collection
 	}
 	return keystore.New(keystore.Config{
 		Client:     config.Client,
 		Database:   config.Database,
-		Schema:     schema,
+		Schema:     config.Mapping.Schema(collection, config.DefaultScopes),
 		Logger:     config.Logger,
 		Registerer: config.Registry,
 	})
@@ -240,6 +245,7 @@ func (s *Service) assemble(store *keystore.Store, public routes.PublicConfig) er
 		Cache:      s.cache,
 		Store:      store,
 		Prefix:     s.config.KeyPrefix,
+		HashAfter:  store.Schema().HashAfter,
 		Toucher:    toucher,
 		Pulse:      s.heart,
 		MaxReads:   s.config.MaxReads,

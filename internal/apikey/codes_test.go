@@ -32,21 +32,6 @@ func TestNamesOnTheWire(t *testing.T) {
 	}
 }
 
-func TestHashFromHex(t *testing.T) {
-	t.Parallel()
-	hash := HashOf("abcdefgh")
-	if got, err := HashFromHex(hash.Hex()); err != nil || got != hash {
-		t.Errorf("there and back: %x, %v", got, err)
-	}
-	for _, text := range []string{
-		"", hash.Hex()[:63], hash.Hex() + "0", strings.ToUpper(hash.Hex()), hash.Hex()[:63] + "g", hash.Hex()[:62] + "é",
-	} {
-		if _, err := HashFromHex(text); err == nil {
-			t.Errorf("%q was read", text)
-		}
-	}
-}
-
 // The domain is pure: standard library only (DESIGN.md, section 2).
 func TestImportsTheStandardLibraryOnly(t *testing.T) {
 	t.Parallel()

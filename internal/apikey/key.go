@@ -43,6 +43,9 @@ var (
 	ErrMalformed = errors.New("this is not a key")
 	// ErrPrefix: the configured prefix cannot start a key.
 	ErrPrefix = errors.New("a key prefix has 1 to 16 characters of a-z and 0-9")
+	// ErrHashAfter: no key could begin with what is configured to be left out of
+	// the hash.
+	ErrHashAfter = errors.New("what comes before the hashed part of a key has at most 504 printable ASCII characters, and no space")
 )
 
 // Made once, so that refusing garbage allocates nothing.
@@ -50,6 +53,8 @@ var (
 	errTextLength   = fmt.Errorf("%w: a key has 8 to 512 bytes", ErrMalformed)
 	errTextByte     = fmt.Errorf("%w: a key has printable ASCII characters only, and no space", ErrMalformed)
 	errTextChecksum = fmt.Errorf("%w: its checksum does not hold, so it was cut or mistyped", ErrMalformed)
+	errTextHead     = fmt.Errorf("%w: it does not begin like the keys of this collection", ErrMalformed)
+	errTextRest     = fmt.Errorf("%w: a key has at least 8 bytes after its prefix", ErrMalformed)
 )
 
 // ValidPrefix returns ErrPrefix unless prefix may be used with Generate: 1 to 16
@@ -91,6 +96,15 @@ func Generate(prefix string, random io.Reader) (string, error) {
 	return text + base62(big.NewInt(int64(checksum(text))), checksumDigits), nil
 }
 
+// ValidHashAfter returns ErrHashAfter unless ParseAfter may be used with after,
+// which leaves room for a secret.
+func ValidHashAfter(after string) error {
+	if len(after) > MaxTextLen-MinTextLen || !printableASCII(after) {
+		return ErrHashAfter
+	}
+	return nil
+}
+
 // Parse checks a key's text and hashes it. prefix is the one that Generate is
 // used with; with "" no text counts as our own.
 //
@@ -102,22 +116,49 @@ func Generate(prefix string, random io.Reader) (string, error) {
 //
 // The error is ErrMissing for "" and wraps ErrMalformed for everything else; it
 // never quotes the text. Parse allocates nothing.
-func Parse(prefix, text string) (Hash, error) {
+func Parse(prefix, text string) (Hash, error) { return ParseAfter(prefix, "", text) }
+
+// ParseAfter is Parse for a collection that holds the hash of what follows after
+// in a key's text. A text that does not begin with it is malformed, and so is one
+// with less than MinTextLen bytes behind it, which could be guessed. The checksum
+// is held against the whole text all the same.
+func ParseAfter(prefix, after, text string) (Hash, error) {
 	if text == "" {
 		return Hash{}, ErrMissing
 	}
-	if len(text) < MinTextLen || len(text) > MaxTextLen {
-		return Hash{}, errTextLength
+	if err := checkText(prefix, text); err != nil {
+		return Hash{}, err
 	}
+	hashed, found := strings.CutPrefix(text, after)
+	switch {
+	case !found:
+		return Hash{}, errTextHead
+	case len(hashed) < MinTextLen:
+		return Hash{}, errTextRest
+	}
+	return HashOf(hashed), nil
+}
+
+func checkText(prefix, text string) error {
+	switch {
+	case len(text) < MinTextLen || len(text) > MaxTextLen:
+		return errTextLength
+	case !printableASCII(text):
+		return errTextByte
+	case ours(prefix, text) && !checksumHolds(text, len(prefix)+1):
+		return errTextChecksum
+	}
+	return nil
+}
+
+// printableASCII reports whether text has none but 0x21 to 0x7e, so no space.
+func printableASCII(text string) bool {
 	for i := range len(text) {
 		if c := text[i]; c < 0x21 || c > 0x7e {
-			return Hash{}, errTextByte
+			return false
 		}
 	}
-	if ours(prefix, text) && !checksumHolds(text, len(prefix)+1) {
-		return Hash{}, errTextChecksum
-	}
-	return HashOf(text), nil
+	return true
 }
 
 // DisplayPrefix is what may be shown of a key to tell it from others: the

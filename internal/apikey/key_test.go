@@ -124,6 +124,56 @@ func TestParse(t *testing.T) {
 	}
 }
 
+func TestParseAfter(t *testing.T) {
+	t.Parallel()
+	key, err := Generate("kt", repeat(7))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, test := range map[string]struct {
+		after, text string
+		hashed      string // empty: malformed
+	}{
+		"nothing left out":      {"", "abcdefgh", "abcdefgh"},
+		"prefix":                {"sk_live_", "sk_live_abcdefgh", "abcdefgh"},
+		"prefix twice":          {"sk_", "sk_sk_abcdefgh", "sk_abcdefgh"},
+		"another prefix":        {"sk_live_", "sk_test_abcdefgh", ""},
+		"upper case":            {"sk_", "SK_abcdefgh", ""},
+		"within":                {"sk_", "abcdefghsk_abcdefgh", ""},
+		"prefix alone":          {"sk_live_", "sk_live_", ""},
+		"7 bytes left":          {"sk_live_", "sk_live_abcdefg", ""},
+		"512 bytes in all":      {"sk_", "sk_" + strings.Repeat("x", 509), strings.Repeat("x", 509)},
+		"513 bytes in all":      {"sk_", "sk_" + strings.Repeat("x", 510), ""},
+		"space":                 {"sk_", "sk_abcd efgh", ""},
+		"ours":                  {"kt_", key, key[3:]},
+		"ours, wrong checksum":  {"kt_", key[:51] + string(other(key[51])), ""},
+		"ours, another is left": {"kt", key, key[2:]},
+	} {
+		hash, err := ParseAfter("kt", test.after, test.text)
+		switch {
+		case test.hashed == "" && (!errors.Is(err, ErrMalformed) || hash != Hash{}):
+			t.Errorf("%s: hash %x, error %v", name, hash, err)
+		case test.hashed != "" && (err != nil || hash != HashOf(test.hashed)):
+			t.Errorf("%s: hash %x, error %v", name, hash, err)
+		}
+	}
+	if _, err := ParseAfter("kt", "sk_", ""); !errors.Is(err, ErrMissing) {
+		t.Errorf("no text: %v", err)
+	}
+}
+
+func TestValidHashAfter(t *testing.T) {
+	t.Parallel()
+	for after, want := range map[string]error{
+		"": nil, "sk_live_": nil, "~!": nil, strings.Repeat("x", 504): nil,
+		strings.Repeat("x", 505): ErrHashAfter, "a b": ErrHashAfter, "é": ErrHashAfter, "a\n": ErrHashAfter,
+	} {
+		if err := ValidHashAfter(after); !errors.Is(err, want) {
+			t.Errorf("%q: %v, want %v", after, err, want)
+		}
+	}
+}
+
 // other is another digit than c.
 func other(c byte) byte {
 	if c == 'a' {
@@ -181,6 +231,9 @@ func TestParseAllocatesNothing(t *testing.T) {
 		if n := testing.AllocsPerRun(100, func() { _, _ = Parse("kt", text) }); n != 0 {
 			t.Errorf("%s: %v allocations", name, n)
 		}
+		if n := testing.AllocsPerRun(100, func() { _, _ = ParseAfter("kt", "kt_", text) }); n != 0 {
+			t.Errorf("%s, hashed after kt_: %v allocations", name, n)
+		}
 	}
 }
 
@@ -212,10 +265,11 @@ func FuzzParse(f *testing.F) {
 		f.Fatal(err)
 	}
 	for _, seed := range []string{"", "k", key, key[:51] + "0", "abcdefgh", "abc\x00defgh", "é12345678"} {
-		f.Add("kt", seed)
+		f.Add("kt", "", seed)
+		f.Add("kt", "kt_", seed)
 	}
-	f.Fuzz(func(t *testing.T, prefix, text string) {
-		hash, err := Parse(prefix, text)
+	f.Fuzz(func(t *testing.T, prefix, after, text string) {
+		hash, err := ParseAfter(prefix, after, text)
 		switch {
 		case text == "":
 			if !errors.Is(err, ErrMissing) {
@@ -225,12 +279,14 @@ func FuzzParse(f *testing.F) {
 			if !errors.Is(err, ErrMalformed) || hash != (Hash{}) {
 				t.Fatalf("%v, %x", err, hash)
 			}
-			for _, fixed := range []error{errTextLength, errTextByte, errTextChecksum} {
+			for _, fixed := range []error{errTextLength, errTextByte, errTextChecksum, errTextHead, errTextRest} {
 				if err == fixed { //nolint:errorlint // identity is the point: a fixed text cannot quote
 					return
 				}
 			}
 			t.Fatalf("an error that is not fixed: %v", err)
+		case hash != HashOf(strings.TrimPrefix(text, after)):
+			t.Fatalf("another hash of %q after %q", text, after)
 		case len(text) < 8 || len(text) > 512 || strings.Trim(text, printable()) != "":
 			t.Fatalf("accepted %q", text)
 		}

@@ -29,6 +29,15 @@ func TestExitCodes(t *testing.T) {
 			exitUsage,
 			[]string{"--max-stale", `"nowhere"`, `"10.0.0.0/99"`},
 		},
+		"mapping": {
+			[]string{unreachable, "--map-hash-encoding=md5", "--map-org-id=org.id", "--map-name=user_id", "--map-expires-form=iso", "--default-scopes=a b", "--map-hash="},
+			exitUsage,
+			[]string{
+				"--map-hash-encoding must be one of hex, ", "--map-expires-form must be one of date, unix, unix-ms", "has no name (--map-hash)",
+				"(--map-org-id)", "(--map-user-id, --map-name)", "--default-scopes, number 1: ",
+			},
+		},
+		"switch and always":    {[]string{unreachable, "--map-active-form=always", "--map-active=on"}, exitUsage, []string{"make its name empty (--map-active)"}},
 		"driver":               {[]string{"--mongodb-uri=mongodb://127.0.0.1/keys?maxPoolSize=many"}, exitUsage, []string{"--mongodb-uri cannot be used", "maxPoolSize"}},
 		"dev without a server": {[]string{"--dev"}, exitUsage, []string{"built without the in-memory MongoDB"}},
 		"version":              {[]string{"version"}, exitOK, nil},

@@ -51,7 +51,8 @@ func (c *serveCommand) run(ctx context.Context, p process, wrong error) int {
 func (c *serveCommand) check(p process) error {
 	_, sources := routes.ParseKeySources(c.KeySources)
 	_, proxies := routes.ParseTrustedProxies(c.TrustedProxies)
-	mistakes := []error{c.Check(), sources, proxies}
+	mapping := keytail.Mapping(c.Map).Schema(c.Collection, c.DefaultScopes).CheckMapping()
+	mistakes := []error{c.Check(), sources, proxies, mapping}
 	if c.Dev && p.deps.NewDev == nil {
 		mistakes = append(mistakes, errors.New("this binary was built without the in-memory MongoDB of --dev"))
 	}
@@ -126,6 +127,8 @@ func (d *daemon) newService(ctx context.Context, client *mongo.Client, reads int
 		Client:            client,
 		Database:          d.cfg.Database,
 		Collection:        d.cfg.Collection,
+		Mapping:           keytail.Mapping(d.cfg.Map),
+		DefaultScopes:     d.cfg.DefaultScopes,
 		EnsureSchema:      d.cfg.EnsureSchema,
 		MaxStale:          d.cfg.MaxStale,
 		HeartbeatInterval: d.cfg.HeartbeatInterval,

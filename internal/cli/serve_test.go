@@ -38,6 +38,22 @@ func TestServeAnswersOnBothListenersAndStopsCleanly(t *testing.T) {
 	}
 }
 
+func TestServePassesTheMappingOn(t *testing.T) {
+	f := newFake()
+	r, _, _ := startServe(t, f.deps(), "--drain-delay=0", "--map-hash=keyHash", "--map-hash-encoding=binary", "--map-active-form=always",
+		"--map-org-id=", "--default-scopes=read,write:*")
+	want := keytail.DefaultMapping()
+	want.Hash, want.HashEncoding, want.ActiveForm, want.Active, want.OrgID = "keyHash", "binary", "always", "", ""
+	if diff := cmp.Diff(want, f.cfg.Mapping); diff != "" {
+		t.Error(diff)
+	}
+	if diff := cmp.Diff([]string{"read", "write:*"}, f.cfg.DefaultScopes); diff != "" {
+		t.Error(diff)
+	}
+	r.signal(t)
+	r.wait(t)
+}
+
 // TestStopDrainsWhileTheTailRuns: readyz says no first; a request in flight, and
 // new ones during the delay, are answered; the tail stops after the listeners.
 func TestStopDrainsWhileTheTailRuns(t *testing.T) {

@@ -90,13 +90,17 @@ type Mapping struct {
 const devDatabase = "keytail"
 
 // Complete fills in what depends on other settings: the database of the URI, a
-// heartbeat that is often enough for max-stale, and with --dev what a newcomer wants wherever nothing else was given.
+// heartbeat that is often enough for max-stale, no field of the switch where there
+// is none, and with --dev what a newcomer wants wherever nothing else was given.
 func (c *Config) Complete(given Given) {
 	if c.Database == "" {
 		c.Database = uriDatabase(c.MongoDBURI)
 	}
 	if !given["heartbeat-interval"] {
 		c.HeartbeatInterval = shorter(c.HeartbeatInterval, c.MaxStale)
+	}
+	if c.Map.ActiveForm == "always" && !given["map-active"] {
+		c.Map.Active = ""
 	}
 	if !c.Dev {
 		return

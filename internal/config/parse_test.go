@@ -117,6 +117,35 @@ func TestDevGivesWayToWhatIsGiven(t *testing.T) {
 	}
 }
 
+// TestAlwaysHasNoSwitch: the default name of the switch gives way, a name that
+// was given does not.
+func TestAlwaysHasNoSwitch(t *testing.T) {
+	for _, test := range []struct {
+		args []string
+		want string
+	}{
+		{nil, "is_active"},
+		{[]string{"--map-active-form=negated"}, "is_active"},
+		{[]string{"--map-active-form=always"}, ""},
+		{[]string{"--map-active-form=always", "--map-active=on"}, "on"},
+		{[]string{"--config", yamlFile(t, "map_active_form: always")}, ""},
+		{[]string{"--config", yamlFile(t, "map_active_form: always\nmap_active: 'on'")}, "on"},
+	} {
+		if c, _ := mustLoad(t, test.args...); c.Map.Active != test.want {
+			t.Errorf("%v: the switch is %q, want %q", test.args, c.Map.Active, test.want)
+		}
+	}
+}
+
+// TestARoleCanBeEmptyInEverySource: an empty name is not the same as none given.
+func TestARoleCanBeEmptyInEverySource(t *testing.T) {
+	t.Setenv("KEYTAIL_MAP_ORG_ID", "")
+	c, _ := mustLoad(t, "--config", yamlFile(t, `map_project_id: ""`), "--map-name=")
+	if c.Map.OrgID != "" || c.Map.ProjectID != "" || c.Map.Name != "" {
+		t.Errorf("got %+v", c.Map)
+	}
+}
+
 func TestDatabaseOfTheURI(t *testing.T) {
 	for uri, want := range map[string]string{
 		"mongodb://a:1,b:2/keys?replicaSet=rs0": "keys",

@@ -68,3 +68,21 @@ func TestTableNamesWhatDesignPromises(t *testing.T) {
 
 // upper is a flag's name as the end of its environment variable's.
 func upper(flag string) string { return strings.ToUpper(Key(flag)) }
+
+// TestREADMEMappingIsOne: the example of "Your collection" can be pasted.
+func TestREADMEMappingIsOne(t *testing.T) {
+	content, err := os.ReadFile(readme)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(content), "## Your collection\n")
+	_, rest, found := strings.Cut(rest, "```yaml\n")
+	example, _, closed := strings.Cut(rest, "```\n")
+	if !found || !closed {
+		t.Fatal("README.md has no example")
+	}
+	c, _ := mustLoad(t, "--config", yamlFile(t, example))
+	if c.Collection != "customerKeys" || c.Map.Hash != "keyHash" || c.Map.HashAfter != "sk_live_" || c.Map.ActiveForm != "no-date" || c.Map.OrgID != "" || c.Map.Name != "name" {
+		t.Errorf("read as %+v", c.Map)
+	}
+}

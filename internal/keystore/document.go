@@ -33,6 +33,7 @@ const unknownID = "unknown"
 // Nothing of doc's memory is kept.
 func (s Schema) Decode(doc bson.Raw) Document {
 	d := decoder{schema: s}
+	d.assume()
 	elements, err := elements(doc)
 	if err != nil {
 		d.defect("the document is not valid BSON")
@@ -68,6 +69,12 @@ type seen struct{ id, hash, active, user, org, project, name, scopes, ips, expir
 
 func (d *decoder) defect(words ...string) { d.defects = append(d.defects, strings.Join(words, " ")) }
 
+// assume fills in what holds when the document does not say otherwise.
+func (d *decoder) assume() {
+	d.doc.Record.Active = !d.schema.ActiveForm.required()
+	d.doc.Record.Scopes = d.schema.DefaultScopes
+}
+
 // element reads one field of the root.
 func (d *decoder) element(name string, v bson.RawValue) {
 	place, read := d.reader(name)
@@ -89,28 +96,31 @@ func (d *decoder) element(name string, v bson.RawValue) {
 func (d *decoder) reader(name string) (*bool, func(bson.RawValue) string) {
 	s, r := &d.schema, &d.doc.Record
 	switch name {
+	case "":
+		// A role without a name is not that of a field without one
+		return nil, nil
 	case idField:
 		return &d.seen.id, d.identity
 	case s.Hash:
 		return &d.seen.hash, d.hash
 	case s.Active:
-		return &d.seen.active, into(&r.Active, readBoolean)
+		return &d.seen.active, d.active
 	case s.UserID:
 		return &d.seen.user, into(&r.UserID, readID)
 	case s.OrgID:
-		return &d.seen.org, into(&r.OrgID, optional(readID))
+		return &d.seen.org, into(&r.OrgID, nullable(readID))
 	case s.ProjectID:
-		return &d.seen.project, into(&r.ProjectID, optional(readID))
+		return &d.seen.project, into(&r.ProjectID, nullable(readID))
 	case s.Name:
-		return &d.seen.name, into(&r.Name, optional(readName))
+		return &d.seen.name, into(&r.Name, nullable(readName))
 	case s.Scopes:
-		return &d.seen.scopes, into(&r.Scopes, optional(readScopes))
+		return &d.seen.scopes, d.scopes
 	case s.AllowedIPs:
-		return &d.seen.ips, into(&r.AllowedIPs, optional(readNetworks))
+		return &d.seen.ips, into(&r.AllowedIPs, nullable(readNetworks))
 	case s.ExpiresAt:
-		return &d.seen.expiry, into(&r.ExpiresAt, optional(readExpiry))
+		return &d.seen.expiry, into(&r.ExpiresAt, nullable(s.ExpiresForm.read))
 	case s.Metadata:
-		return &d.seen.metadata, into(&r.Metadata, optional(readMetadata))
+		return &d.seen.metadata, into(&r.Metadata, nullable(readMetadata))
 	}
 	return nil, nil
 }
@@ -130,9 +140,23 @@ func (d *decoder) identity(v bson.RawValue) string {
 func (d *decoder) hash(v bson.RawValue) string {
 	d.doc.Hash, d.doc.HasHash = d.schema.HashValue(v)
 	if !d.doc.HasHash {
-		return "is no SHA-256 hash of 64 lower-case hex digits"
+		return "is no SHA-256 hash " + d.schema.HashEncoding.words()
 	}
 	return ""
+}
+
+// active overrides what assume said, and so does a value that cannot be read.
+func (d *decoder) active(v bson.RawValue) (problem string) {
+	d.doc.Record.Active, problem = d.schema.ActiveForm.read(v)
+	return problem
+}
+
+func (d *decoder) scopes(v bson.RawValue) (problem string) {
+	if v.Type == bson.TypeNull {
+		return ""
+	}
+	d.doc.Record.Scopes, problem = d.schema.ScopesForm.read(v)
+	return problem
 }
 
 // require notes the required fields that are not there.
@@ -146,7 +170,7 @@ func (d *decoder) require() {
 	}{
 		{idField, d.seen.id},
 		{d.schema.Hash, d.seen.hash},
-		{d.schema.Active, d.seen.active},
+		{d.schema.Active, d.seen.active || !d.schema.ActiveForm.required()},
 		{d.schema.UserID, d.seen.user},
 	} {
 		if !f.seen {

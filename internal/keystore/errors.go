@@ -27,6 +27,9 @@ var (
 	ErrNoUniqueIndex = errors.New("there is no unique index on the hash")
 	// ErrCollation: the collection compares strings by a language's rules.
 	ErrCollation = errors.New("the collection has a collation")
+	// ErrNoKeys: no document of the collection could be found as a key by this
+	// schema.
+	ErrNoKeys = errors.New("the collection holds no keys that can be looked up")
 	// ErrCredentials: the server does not accept the name or the password.
 	ErrCredentials = errors.New("the credentials are refused")
 	// ErrUnauthorized: the user may not do what keytail needs.

@@ -65,7 +65,7 @@ func (s *Store) FindLinearizable(ctx context.Context, hash apikey.Hash) (Documen
 }
 
 func (s *Store) byHash(hash apikey.Hash) bson.D {
-	return bson.D{{Key: s.schema.Hash, Value: hash.Hex()}}
+	return bson.D{{Key: s.schema.Hash, Value: s.schema.HashStored(hash)}}
 }
 
 // ofHash keeps another key's document from being taken for this one's.

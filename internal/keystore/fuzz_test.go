@@ -19,8 +19,28 @@ func invariant(t interface {
 }, doc bson.Raw,
 ) {
 	t.Helper()
+	for _, s := range []Schema{
+		DefaultSchema(),
+		in(func(s *Schema) {
+			s.HashEncoding, s.ActiveForm, s.ScopesForm, s.ExpiresForm = HashBase64, ActiveNegated, ScopesText, ExpiresUnix
+		}),
+		in(func(s *Schema) {
+			s.HashEncoding, s.ActiveForm, s.ExpiresForm, s.DefaultScopes = HashBinary, ActiveNoDate, ExpiresUnixMilli, []string{"a"}
+			s.OrgID, s.Metadata = "", ""
+		}),
+	} {
+		invariantOf(t, s, doc)
+	}
+}
+
+func invariantOf(t interface {
+	Helper()
+	Errorf(string, ...any)
+}, s Schema, doc bson.Raw,
+) {
+	t.Helper()
 	before := string(doc)
-	got := DefaultSchema().Decode(doc)
+	got := s.Decode(doc)
 	if string(doc) != before {
 		t.Errorf("decoding changed the document")
 	}
@@ -39,6 +59,12 @@ func invariant(t interface {
 	}
 	if code := apikey.Decide(r, &apikey.Request{}, time.Now()); r.Defect != "" && code != apikey.Disabled {
 		t.Errorf("defect %q decides as %v", r.Defect, code)
+	}
+	if got.HasHash {
+		kind, data, err := bson.MarshalValue(s.HashStored(got.Hash))
+		if stored := doc.Lookup(s.Hash); err != nil || kind != stored.Type || string(data) != string(stored.Value) {
+			t.Errorf("the hash is not what a look-up asks for")
+		}
 	}
 	if got.ID != "" {
 		if value, err := idValue(got.ID); err == nil && DefaultSchema().ID(value) != got.ID {
@@ -76,7 +102,7 @@ func value(depth int) *rapid.Generator[any] {
 		rapid.Custom(func(t *rapid.T) any {
 			return bson.NewDecimal128(rapid.Uint64().Draw(t, "high"), rapid.Uint64().Draw(t, "low"))
 		}),
-		rapid.SampledFrom([]any{"a:read", "192.0.2.0/24", testHash.Hex(), bson.Regex{Pattern: "x", Options: "i"}}),
+		rapid.SampledFrom([]any{"a:read", "192.0.2.0/24", testHash.Hex(), HashBase64.stored(testHash), HashBinary.stored(testHash), bson.Regex{Pattern: "x", Options: "i"}}),
 	}
 	if depth > 0 {
 		kinds = append(kinds,

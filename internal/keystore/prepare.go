@@ -10,9 +10,11 @@ import (
 )
 
 // Prepare checks, once at the start, what keytail's promises rest on: a replica
-// set or sharded cluster, a plain collection, and a unique index on the hash.
-// With ensure it creates the collection and the index where they are missing;
-// what is there and unfit it never changes. Each failure is one sentence that
+// set or sharded cluster, a plain collection, documents that the Schema can read,
+// if there are any (a small Survey is refused, or its warnings are logged), and a
+// unique index on the hash. With ensure it creates the collection and
+// the index where they are missing; what is there and unfit it never changes.
+// Each failure is one sentence that
 // says what to do, and one of this package's errors to errors.Is.
 //
 // Without a deadline in ctx the driver waits for a server as long as its own
@@ -28,7 +30,27 @@ func (s *Store) Prepare(ctx context.Context, ensure bool) error {
 	if err != nil {
 		return err
 	}
+	// Before the index: documents that cannot be looked up at all should not get
+	// one
+	if err := s.checkDocuments(ctx); err != nil {
+		return err
+	}
 	return s.prepareIndex(ctx, ensure)
+}
+
+// checkDocuments looks at some documents by the Schema.
+func (s *Store) checkDocuments(ctx context.Context) error {
+	found, err := s.Survey(ctx, startSurvey)
+	if err != nil {
+		return err
+	}
+	if err := found.Refusal(); err != nil {
+		return err
+	}
+	for _, warning := range found.Warnings() {
+		s.logger.Warn(warning)
+	}
+	return nil
 }
 
 // prepareIndex creates the index only where there is none on the hash: beside

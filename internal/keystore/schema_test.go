@@ -1,7 +1,7 @@
 package keystore
 
 import (
-	"strconv"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -19,19 +19,26 @@ func TestDefaultSchemaIsValid(t *testing.T) {
 	}
 }
 
+// TestSchemaFieldsCoversEveryName: each plain string of a Schema is the name of
+// a field, but for two.
 func TestSchemaFieldsCoversEveryName(t *testing.T) {
 	t.Parallel()
-	s := Schema{
-		"collection", "1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11", "12", "13", "14",
+	var s Schema
+	value := reflect.ValueOf(&s).Elem()
+	want := map[string]int{}
+	for i := range value.NumField() {
+		name := value.Type().Field(i).Name
+		if value.Field(i).Type() == reflect.TypeFor[string]() && name != "Collection" && name != "HashAfter" {
+			value.Field(i).SetString(name)
+			want[name] = 1
+		}
 	}
-	got := make(map[string]int)
+	got := map[string]int{}
 	for _, f := range s.fields() {
 		got[f.name]++
 	}
-	for i := range 14 {
-		if name := strconv.Itoa(i + 1); got[name] != 1 {
-			t.Errorf("field %s of the struct is listed %d times", name, got[name])
-		}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
 	}
 }
 
@@ -41,7 +48,17 @@ func TestSchemaMistakesAreNamed(t *testing.T) {
 		change func(*Schema)
 		want   string
 	}{
-		"empty field":        {func(s *Schema) { s.Scopes = "" }, "the field for the scopes has no name"},
+		"empty field":        {func(s *Schema) { s.UserID = "" }, "the field for the user id has no name (--map-user-id)"},
+		"empty hash":         {func(s *Schema) { s.Hash = "" }, "the field for the hash has no name (--map-hash)"},
+		"empty switch":       {func(s *Schema) { s.Active, s.ActiveForm = "", ActiveNegated }, "the field for the active switch has no name (--map-active)"},
+		"switch and always":  {func(s *Schema) { s.ActiveForm = ActiveAlways }, `the field for the active switch is "is_active", but --map-active-form always says`},
+		"encoding":           {func(s *Schema) { s.HashEncoding = "HEX" }, `--map-hash-encoding must be one of hex, hex-upper, base64, base64-raw, base64url, base64url-raw, binary, not "HEX"`},
+		"active form":        {func(s *Schema) { s.ActiveForm = "yes" }, `--map-active-form must be one of boolean, negated, no-date, always, not "yes"`},
+		"scopes form":        {func(s *Schema) { s.ScopesForm = "csv" }, `--map-scopes-form must be one of array, text, not "csv"`},
+		"expires form":       {func(s *Schema) { s.ExpiresForm = "unix-us" }, `--map-expires-form must be one of date, unix, unix-ms, not "unix-us"`},
+		"hash after":         {func(s *Schema) { s.HashAfter = "a b" }, "--map-hash-after: "},
+		"hash after, long":   {func(s *Schema) { s.HashAfter = strings.Repeat("a", 505) }, "--map-hash-after: "},
+		"default scopes":     {func(s *Schema) { s.DefaultScopes = []string{"ok", "a b"} }, "--default-scopes, number 2: a scope has no white space"},
 		"empty collection":   {func(s *Schema) { s.Collection = "" }, "the collection has no name"},
 		"two roles":          {func(s *Schema) { s.Name = "user_id" }, `the user id and the name are both called "user_id"`},
 		"nested hash":        {func(s *Schema) { s.Hash = "key.hash" }, "updates of a nested field do not name it"},
@@ -91,7 +108,7 @@ func TestZeroSchemaIsTheDefault(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if s.Schema() != DefaultSchema() {
-		t.Errorf("got %+v", s.Schema())
+	if diff := cmp.Diff(DefaultSchema(), s.Schema()); diff != "" {
+		t.Error(diff)
 	}
 }

@@ -2,6 +2,7 @@ package keystore
 
 import (
 	"errors"
+	"reflect"
 	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -50,7 +51,7 @@ type Store struct {
 // New checks the configuration, all of it, without asking the database: that is
 // what Prepare does.
 func New(cfg Config) (*Store, error) {
-	if cfg.Schema == (Schema{}) {
+	if reflect.ValueOf(cfg.Schema).IsZero() {
 		cfg.Schema = DefaultSchema()
 	}
 	if cfg.Logger == nil {

@@ -29,8 +29,8 @@ func into[T any](place *T, read reader[T]) func(bson.RawValue) string {
 	}
 }
 
-// optional reads null as the zero value, like a field that is absent.
-func optional[T any](read reader[T]) reader[T] {
+// nullable reads null as the zero value, like a field that is absent.
+func nullable[T any](read reader[T]) reader[T] {
 	return func(v bson.RawValue) (T, string) {
 		if v.Type == bson.TypeNull {
 			var zero T

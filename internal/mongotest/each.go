@@ -79,9 +79,9 @@ func requiredServers() ([]string, error) {
 		if name == "" {
 			continue
 		}
-		if !slices.Contains([]string{NameDevmongo, NameSecantus, NameExternal}, name) {
-			return nil, fmt.Errorf("%s names %q, which is no server: use %s, %s and %s",
-				requireVariable, name, NameDevmongo, NameSecantus, NameExternal)
+		if !slices.Contains([]string{NameDevmongo, NameSecantus, NameExternal, NameNginx}, name) {
+			return nil, fmt.Errorf("%s names %q, which is no server: use %s, %s, %s and %s",
+				requireVariable, name, NameDevmongo, NameSecantus, NameExternal, NameNginx)
 		}
 		names = append(names, name)
 	}

@@ -55,6 +55,9 @@ type Config struct {
 	// Prefix is that of the keys that keytail made itself, whose checksum is
 	// held against them. Empty: apikey.DefaultPrefix.
 	Prefix string
+	// HashAfter begins the text of every key of the collection and is not part of
+	// what was hashed; a text without it is MALFORMED. Empty: the whole text was.
+	HashAfter string
 	// Pulse tells a min_revision that is ahead of the cluster from one that only
 	// this instance has not got to. Nil: it is not told, and such a request is
 	// UNAVAILABLE, or answered when memory is stale.
@@ -100,6 +103,9 @@ func (c *Config) validate() error {
 		errs = append(errs, errors.New("a cache and a store are needed"))
 	}
 	if err := apikey.ValidPrefix(c.Prefix); err != nil {
+		errs = append(errs, err)
+	}
+	if err := apikey.ValidHashAfter(c.HashAfter); err != nil {
 		errs = append(errs, err)
 	}
 	if c.ReadTimeout < 0 {
@@ -170,7 +176,7 @@ func (v *Validator) Refuse(code apikey.Code) apikey.Verdict {
 }
 
 func (v *Validator) validate(ctx context.Context, text string, request *apikey.Request) apikey.Verdict {
-	hash, err := apikey.Parse(v.config.Prefix, text)
+	hash, err := apikey.ParseAfter(v.config.Prefix, v.config.HashAfter, text)
 	if errors.Is(err, apikey.ErrMissing) {
 		return apikey.Verdict{Code: apikey.Missing}
 	}

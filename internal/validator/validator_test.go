@@ -253,6 +253,23 @@ func TestTextIsJudgedBeforeAnythingIsRead(t *testing.T) {
 	}
 }
 
+// TestAKeyIsHashedAfterItsPrefix: a text without the prefix is no key of this
+// collection, even if its own hash is in it.
+func TestAKeyIsHashedAfterItsPrefix(t *testing.T) {
+	r := live(t, func(c *Config) { c.HashAfter = "sk_live_" })
+	r.store.put(hash, document("u1"))
+	mustBe(t, r.ask(), apikey.Malformed, apikey.SourceNone)
+	ask := func(text string) apikey.Verdict {
+		return r.Validate(context.Background(), text, &apikey.Request{})
+	}
+	mustBe(t, ask("sk_test_"+text), apikey.Malformed, apikey.SourceNone)
+	if r.store.count() != 0 {
+		t.Fatal("the database was asked")
+	}
+	mustBe(t, ask("sk_live_"+text), apikey.Valid, apikey.SourceFill)
+	mustBe(t, ask("sk_live_"+text), apikey.Valid, apikey.SourceCache)
+}
+
 func TestAnOutageIsNotANo(t *testing.T) {
 	noPrimary := errors.New("no primary")
 	for name, r := range map[string]*rig{
@@ -438,11 +455,11 @@ keytail_fills_total{kind="shared",result="found"} 1
 }
 
 func TestConfigNamesEveryMistake(t *testing.T) {
-	_, err := New(Config{Prefix: "not a prefix", ReadTimeout: -1, MaxReads: -1})
+	_, err := New(Config{Prefix: "not a prefix", HashAfter: "a b", ReadTimeout: -1, MaxReads: -1})
 	if err == nil {
 		t.Fatal("no error")
 	}
-	for _, want := range []string{"cache and a store", "prefix", "read timeout", "reads at once"} {
+	for _, want := range []string{"cache and a store", "a key prefix", "before the hashed part", "read timeout", "reads at once"} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("%q is not in %q", want, err)
 		}

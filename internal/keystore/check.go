@@ -1,0 +1,179 @@
+package keystore
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/keytail/keytail/internal/apikey"
+)
+
+// Validate returns all mistakes, joined, or nil. Each is a sentence that names
+// the flag.
+func (s Schema) Validate() error {
+	return errors.Join(checkCollection(s.Collection), s.CheckMapping())
+}
+
+// CheckMapping is Validate without the collection's name.
+func (s Schema) CheckMapping() error {
+	mistakes := []error{
+		valid("map-hash-encoding", s.HashEncoding, HashEncodings()),
+		valid("map-active-form", s.ActiveForm, ActiveForms()),
+		valid("map-scopes-form", s.ScopesForm, ScopesForms()),
+		valid("map-expires-form", s.ExpiresForm, ExpiresForms()),
+		s.checkHashAfter(),
+	}
+	taken := make(map[string]field)
+	for _, f := range s.fields() {
+		mistakes = append(mistakes, f.check())
+		if f.name == "" {
+			continue
+		}
+		if first, twice := taken[f.name]; twice {
+			mistakes = append(mistakes, fmt.Errorf("the fields for %s and %s are both called %q: give each its own (--%s, --%s)",
+				first.role, f.role, f.name, first.flag, f.flag))
+		}
+		taken[f.name] = f
+	}
+	return errors.Join(append(mistakes, s.checkScopes()...)...)
+}
+
+func (s Schema) checkHashAfter() error {
+	if err := apikey.ValidHashAfter(s.HashAfter); err != nil {
+		return fmt.Errorf("--map-hash-after: %w", err)
+	}
+	return nil
+}
+
+func (s Schema) checkScopes() []error {
+	var mistakes []error
+	for i, scope := range s.DefaultScopes {
+		if err := apikey.ValidScope(scope); err != nil {
+			mistakes = append(mistakes, fmt.Errorf("--default-scopes, number %d: %w", i+1, err))
+		}
+	}
+	return mistakes
+}
+
+// need says whether a role has a field.
+type need int
+
+const (
+	optional need = iota
+	required
+	// forbidden: the form says that there is no such field.
+	forbidden
+)
+
+// absence says what a document without the field of a role is.
+type absence int
+
+const (
+	// harmless: the key may do no more than with it.
+	harmless absence = iota
+	// widens: the key may do more, so a field that no document has may be one
+	// whose name is wrong.
+	widens
+	// breaks: it is no key.
+	breaks
+)
+
+// field is one name of a Schema, what it is for, and the flag that names it.
+type field struct {
+	role, name, flag string
+	need             need
+	absence          absence
+}
+
+// roleHash is the role whose nested name has its own reason to be refused.
+const roleHash = "the hash"
+
+func (s Schema) fields() []field {
+	return []field{
+		{roleHash, s.Hash, "map-hash", required, breaks},
+		s.activeField(),
+		{"the user id", s.UserID, "map-user-id", required, breaks},
+		{"the org id", s.OrgID, "map-org-id", optional, widens},
+		{"the project id", s.ProjectID, "map-project-id", optional, widens},
+		{"the name", s.Name, "map-name", optional, harmless},
+		{"the scopes", s.Scopes, "map-scopes", optional, s.scopesAbsence()},
+		{"the allowed IPs", s.AllowedIPs, "map-allowed-ips", optional, widens},
+		{"the expiry", s.ExpiresAt, "map-expires-at", optional, widens},
+		{"the metadata", s.Metadata, "map-metadata", optional, harmless},
+		{"the key prefix", s.KeyPrefix, "map-key-prefix", optional, harmless},
+		{"the creation time", s.CreatedAt, "map-created-at", optional, harmless},
+		{"the last use", s.LastUsed, "map-last-used", optional, harmless},
+		{"the usage count", s.UsageCount, "map-usage-count", optional, harmless},
+	}
+}
+
+func (s Schema) activeField() field {
+	f := field{"the active switch", s.Active, "map-active", required, widens}
+	switch {
+	case s.ActiveForm == ActiveAlways:
+		f.need = forbidden
+	case s.ActiveForm.required():
+		f.absence = breaks
+	}
+	return f
+}
+
+func (s Schema) scopesAbsence() absence {
+	if len(s.DefaultScopes) > 0 {
+		return widens
+	}
+	return harmless
+}
+
+// check says why the name cannot be that of a root field.
+func (f field) check() error {
+	problem := f.problem()
+	if problem == "" {
+		return nil
+	}
+	return fmt.Errorf("the field for %s %s (--%s)", f.role, problem, f.flag)
+}
+
+// problem follows the field's role.
+func (f field) problem() string {
+	switch {
+	case f.name == "" && f.need == required:
+		return "has no name"
+	case f.name == "":
+		return ""
+	case f.need == forbidden:
+		return fmt.Sprintf("is %q, but --map-active-form %s says that there is none: make its name empty", f.name, ActiveAlways)
+	case f.name == idField:
+		return "is _id, which is the document's identity: use a field of its own"
+	case f.role == roleHash && strings.Contains(f.name, "."):
+		return fmt.Sprintf("is %q, a nested path: updates of a nested field do not name it, so a change would go unseen; use a field of the root", f.name)
+	case strings.Contains(f.name, "."):
+		return fmt.Sprintf("is %q, a nested path: use a field of the root", f.name)
+	case strings.HasPrefix(f.name, "$"):
+		return fmt.Sprintf("is %q: a name that starts with $ is an operator", f.name)
+	case strings.ContainsRune(f.name, 0) || !utf8.ValidString(f.name):
+		return fmt.Sprintf("is %q, which MongoDB cannot store", f.name)
+	}
+	return ""
+}
+
+// reservedPrefix begins the names of collections that keytail makes for itself.
+const reservedPrefix = "keytail_"
+
+// checkCollection says why the name cannot be that of a collection of keys.
+func checkCollection(name string) error {
+	switch {
+	case name == "":
+		return errors.New("the collection has no name")
+	case strings.Contains(name, "$") || strings.ContainsRune(name, 0) || !utf8.ValidString(name):
+		return fmt.Errorf("the collection is called %q: MongoDB has no such names", name)
+	case strings.HasPrefix(name, "system."):
+		return fmt.Errorf("the collection is called %q: system.* is the server's own", name)
+	case strings.HasPrefix(name, reservedPrefix):
+		return fmt.Errorf("the collection is called %q: %s* is for keytail's own collections", name, reservedPrefix)
+	case strings.HasPrefix(name, ".") || strings.HasSuffix(name, "."):
+		return fmt.Errorf("the collection is called %q: a name neither starts nor ends with a dot", name)
+	}
+	return nil
+}

@@ -1,0 +1,127 @@
+package keystore
+
+import (
+	"encoding/base64"
+	"encoding/hex"
+	"strings"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+
+	"github.com/keytail/keytail/internal/apikey"
+)
+
+// HashEncoding is how a collection writes the 32 bytes of a SHA-256. A look-up
+// asks for exactly one value, so one encoding is declared and the others are
+// not read: a document in another one would be found by nobody.
+type HashEncoding string
+
+// The encodings. Base64 is that of RFC 4648, section 4, base64url that of section
+// 5; the raw ones have no padding.
+const (
+	HashHex          HashEncoding = "hex"
+	HashHexUpper     HashEncoding = "hex-upper"
+	HashBase64       HashEncoding = "base64"
+	HashBase64Raw    HashEncoding = "base64-raw"
+	HashBase64URL    HashEncoding = "base64url"
+	HashBase64URLRaw HashEncoding = "base64url-raw"
+	// HashBinary is BSON binary data of subtype 0, which is what drivers make of
+	// bytes. MongoDB finds binary data of another subtype different.
+	HashBinary HashEncoding = "binary"
+)
+
+// HashEncodings are all there are. The first is the default.
+func HashEncodings() []HashEncoding {
+	return []HashEncoding{HashHex, HashHexUpper, HashBase64, HashBase64Raw, HashBase64URL, HashBase64URLRaw, HashBinary}
+}
+
+// or is the encoding with its zero value replaced.
+func (e HashEncoding) or() HashEncoding {
+	if e == "" {
+		return HashHex
+	}
+	return e
+}
+
+// words follow "is no SHA-256 hash".
+func (e HashEncoding) words() string {
+	switch e {
+	case HashHexUpper:
+		return "of 64 upper-case hex digits"
+	case HashBase64, HashBase64Raw, HashBase64URL, HashBase64URLRaw:
+		return "in " + string(e)
+	case HashBinary:
+		return "of 32 bytes of binary data (subtype 0)"
+	case HashHex:
+	}
+	return "of 64 lower-case hex digits"
+}
+
+// stored is the value of the hash field in the document of this hash.
+func (e HashEncoding) stored(hash apikey.Hash) any {
+	if e == HashBinary {
+		return bson.Binary{Data: hash[:]}
+	}
+	return e.text(hash)
+}
+
+// read is the inverse of stored, for exactly the values that stored makes.
+func (e HashEncoding) read(v bson.RawValue) (apikey.Hash, bool) {
+	if e == HashBinary {
+		subtype, data, ok := v.BinaryOK()
+		if !ok || subtype != bson.TypeBinaryGeneric || len(data) != len(apikey.Hash{}) {
+			return apikey.Hash{}, false
+		}
+		return apikey.Hash(data), true
+	}
+	text, ok := stringOf(v)
+	if !ok {
+		return apikey.Hash{}, false
+	}
+	return e.parse(text)
+}
+
+func (e HashEncoding) text(hash apikey.Hash) string {
+	if e == HashHexUpper {
+		return strings.ToUpper(hash.Hex())
+	}
+	if base := e.base64(); base != nil {
+		return base.EncodeToString(hash[:])
+	}
+	return hash.Hex()
+}
+
+// parse reads what text writes and nothing else. The decoders are more generous
+// (either case, line breaks, stray bits in the last character), hence the
+// comparison.
+func (e HashEncoding) parse(text string) (apikey.Hash, bool) {
+	decode := hex.DecodeString
+	if base := e.base64(); base != nil {
+		decode = base.DecodeString
+	}
+	var hash apikey.Hash
+	decoded, err := decode(text)
+	if err != nil || len(decoded) != len(hash) {
+		return apikey.Hash{}, false
+	}
+	hash = apikey.Hash(decoded)
+	if e.text(hash) != text {
+		return apikey.Hash{}, false
+	}
+	return hash, true
+}
+
+// base64 is nil for the encodings that are not.
+func (e HashEncoding) base64() *base64.Encoding {
+	switch e {
+	case HashBase64:
+		return base64.StdEncoding
+	case HashBase64Raw:
+		return base64.RawStdEncoding
+	case HashBase64URL:
+		return base64.URLEncoding
+	case HashBase64URLRaw:
+		return base64.RawURLEncoding
+	case HashHex, HashHexUpper, HashBinary:
+	}
+	return nil
+}

@@ -1,0 +1,168 @@
+package keystore
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+	"time"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+
+	"github.com/keytail/keytail/internal/apikey"
+)
+
+// ActiveForm is how a document says that its key may be used.
+type ActiveForm string
+
+// The forms of the switch. A boolean is required where the field has to say yes.
+// Where it marks the keys that are off, a key without the mark (absent or null)
+// is on: teams write such a field when they turn a key off, and ask for
+// {disabled: {$ne: true}}. Anything that is neither is a defect.
+const (
+	// ActiveBoolean: true is on, false is off. Absent and null are defects.
+	ActiveBoolean ActiveForm = "boolean"
+	// ActiveNegated: true is off; false, absent and null are on.
+	ActiveNegated ActiveForm = "negated"
+	// ActiveNoDate: a date is off, also one in the future; absent and null are
+	// on.
+	ActiveNoDate ActiveForm = "no-date"
+	// ActiveAlways: there is no switch. A key ends when its document goes or
+	// expires.
+	ActiveAlways ActiveForm = "always"
+)
+
+// ActiveForms are all there are. The first is the default.
+func ActiveForms() []ActiveForm {
+	return []ActiveForm{ActiveBoolean, ActiveNegated, ActiveNoDate, ActiveAlways}
+}
+
+// required reports whether the field must be there.
+func (f ActiveForm) required() bool { return f == "" || f == ActiveBoolean }
+
+func (f ActiveForm) read(v bson.RawValue) (bool, string) {
+	switch {
+	case f.required():
+		return readBoolean(v)
+	case v.Type == bson.TypeNull:
+		return true, ""
+	case f == ActiveNoDate:
+		if _, ok := v.DateTimeOK(); !ok {
+			return false, wrongType(v, "a date")
+		}
+		return false, ""
+	}
+	off, problem := readBoolean(v)
+	return !off && problem == "", problem
+}
+
+// ScopesForm is how a document writes the list of its scopes.
+type ScopesForm string
+
+// The forms of the scopes.
+const (
+	ScopesArray ScopesForm = "array"
+	// ScopesText is a string in which spaces separate, as in OAuth's scope
+	// parameter (RFC 6749, section 3.3). An empty one holds no scope. Other white
+	// space is a defect.
+	ScopesText ScopesForm = "text"
+)
+
+// ScopesForms are all there are. The first is the default.
+func ScopesForms() []ScopesForm { return []ScopesForm{ScopesArray, ScopesText} }
+
+func (f ScopesForm) read(v bson.RawValue) ([]string, string) {
+	if f != ScopesText {
+		return readScopes(v)
+	}
+	text, ok := stringOf(v)
+	if !ok {
+		return nil, wrongType(v, "a string")
+	}
+	scopes := []string{}
+	for scope := range strings.SplitSeq(text, " ") {
+		if scope == "" {
+			continue
+		}
+		if err := apikey.ValidScope(scope); err != nil {
+			return nil, fmt.Sprintf("word %d cannot be read: %v", len(scopes), err)
+		}
+		scopes = append(scopes, scope)
+	}
+	return scopes, ""
+}
+
+// ExpiresForm is how a document writes the time at which its key ends.
+type ExpiresForm string
+
+// The forms of the expiry. Of the two numbers one is declared and never guessed:
+// the same number is in 1970 as the one and in the year 50000 as the other.
+const (
+	ExpiresDate ExpiresForm = "date"
+	// ExpiresUnix is whole seconds, and ExpiresUnixMilli whole milliseconds, since
+	// 1970: an int32, an int64 or a double. Outside of the years 1 to 9999 it is a
+	// defect, which is what milliseconds read as seconds are.
+	ExpiresUnix      ExpiresForm = "unix"
+	ExpiresUnixMilli ExpiresForm = "unix-ms"
+)
+
+// ExpiresForms are all there are. The first is the default.
+func ExpiresForms() []ExpiresForm {
+	return []ExpiresForm{ExpiresDate, ExpiresUnix, ExpiresUnixMilli}
+}
+
+func (f ExpiresForm) read(v bson.RawValue) (time.Time, string) {
+	switch f {
+	case ExpiresUnix:
+		return readUnix(v, "seconds", time.Time.Unix, func(n int64) time.Time { return time.Unix(n, 0) })
+	case ExpiresUnixMilli:
+		return readUnix(v, "milliseconds", time.Time.UnixMilli, time.UnixMilli)
+	case ExpiresDate:
+	}
+	return readExpiry(v)
+}
+
+// readUnix reads a number of units since 1970, by the two functions that turn a
+// time into one and back.
+func readUnix(v bson.RawValue, units string, count func(time.Time) int64, at func(int64) time.Time) (time.Time, string) {
+	n, problem := wholeNumber(v)
+	switch {
+	case problem != "":
+		return time.Time{}, problem
+	case n > count(latestExpiry):
+		return time.Time{}, "is past the year 9999, read as " + units
+	case n <= count(time.Time{}):
+		return time.Time{}, "is before the year 1, read as " + units
+	}
+	return at(n).UTC(), ""
+}
+
+func wholeNumber(v bson.RawValue) (int64, string) {
+	switch v.Type {
+	case bson.TypeInt32, bson.TypeInt64:
+		if n, ok := v.AsInt64OK(); ok {
+			return n, ""
+		}
+	case bson.TypeDouble:
+		if f, ok := v.DoubleOK(); ok {
+			if f != math.Trunc(f) || f < -twoTo63 || f >= twoTo63 {
+				return 0, "is a double that is no whole number"
+			}
+			return int64(f), ""
+		}
+	}
+	return 0, wrongType(v, "a whole number")
+}
+
+// valid refuses a form that is not among all there are, and lists them. The zero
+// value is the first.
+func valid[T ~string](flag string, form T, all []T) error {
+	if form == "" || slices.Contains(all, form) {
+		return nil
+	}
+	names := make([]string, len(all))
+	for i, name := range all {
+		names[i] = string(name)
+	}
+	return fmt.Errorf("--%s must be one of %s, not %q", flag, strings.Join(names, ", "), form)
+}

@@ -1,0 +1,87 @@
+package keystore
+
+import (
+	"encoding/hex"
+	"slices"
+	"strings"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+
+	"github.com/keytail/keytail/internal/apikey"
+)
+
+// Shape is what a hash field holds that no HashEncoding can read.
+type Shape string
+
+// The shapes. The salted ones give another hash each time that the same key is
+// hashed, so no look-up can ask for it.
+const (
+	ShapeBcrypt Shape = "bcrypt"
+	ShapeArgon2 Shape = "argon2"
+	// ShapeSalted is another hash in the format of crypt(3), $method$….
+	ShapeSalted Shape = "salted"
+	// ShapePlain is a text that could be a key. So could the text of a hash that
+	// is no SHA-256.
+	ShapePlain   Shape = "plaintext"
+	ShapeMissing Shape = "missing"
+	ShapeOther   Shape = "other"
+)
+
+// hashLook is what one hash field holds: readable by some encodings, or of a
+// shape.
+type hashLook struct {
+	readable []HashEncoding
+	shape    Shape
+}
+
+// as is the first of the encodings that reads it, else the shape.
+func (h hashLook) as(order []HashEncoding) string {
+	for _, e := range order {
+		if slices.Contains(h.readable, e) {
+			return string(e)
+		}
+	}
+	return string(h.shape)
+}
+
+func lookAtHash(v bson.RawValue) hashLook {
+	var look hashLook
+	for _, e := range HashEncodings() {
+		if _, ok := e.read(v); ok {
+			look.readable = append(look.readable, e)
+		}
+	}
+	if look.readable == nil {
+		look.shape = shapeOf(v)
+	}
+	return look
+}
+
+// missing reports whether a looked-up value is absent or null.
+func missing(v bson.RawValue) bool { return v.Type == 0 || v.Type == bson.TypeNull }
+
+func shapeOf(v bson.RawValue) Shape {
+	if missing(v) {
+		return ShapeMissing
+	}
+	text, ok := stringOf(v)
+	if !ok {
+		return ShapeOther
+	}
+	for prefix, shape := range map[string]Shape{
+		"$2a$": ShapeBcrypt, "$2b$": ShapeBcrypt, "$2x$": ShapeBcrypt, "$2y$": ShapeBcrypt, "$argon2": ShapeArgon2,
+	} {
+		if strings.HasPrefix(text, prefix) {
+			return shape
+		}
+	}
+	if strings.HasPrefix(text, "$") && strings.Count(text, "$") > 1 {
+		return ShapeSalted
+	}
+	_, mixedCase := hex.DecodeString(text)
+	_, noKey := apikey.Parse("", text)
+	if noKey != nil || mixedCase == nil && len(text) == hex.EncodedLen(len(apikey.Hash{})) {
+		return ShapeOther
+	}
+	return ShapePlain
+}

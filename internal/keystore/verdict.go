@@ -1,0 +1,152 @@
+package keystore
+
+import (
+	"fmt"
+	"strings"
+)
+
+const (
+	// reasonsSaid and idsSaid bound a warning: a person reads it in a log.
+	reasonsSaid = 3
+	idsSaid     = 3
+)
+
+// seeREADME ends a sentence whose way out takes more than a sentence.
+const seeREADME = `(README.md, "Your collection")`
+
+// Refusal says why keytail will not start on this collection, in one sentence
+// that says what to do, or is nil. It is ErrNoKeys to errors.Is. A collection
+// without documents is fine, and so is one in which some can be looked up.
+func (s *Survey) Refusal() error {
+	if s.Documents == 0 {
+		return nil
+	}
+	if err := s.refuseNames(); err != nil {
+		return err
+	}
+	if s.Readable[s.schema.HashEncoding.or()] > 0 {
+		return nil
+	}
+	return refuse(ErrNoKeys, "none of the %s has a SHA-256 hash %s in %s: %s", s.lookedAt(), s.schema.HashEncoding.words(), s.schema.Hash, s.wayOut())
+}
+
+// refuseNames is for a required field that no document has: it is called
+// otherwise.
+func (s *Survey) refuseNames() error {
+	var names []string
+	for _, f := range s.Fields {
+		if f.absence == breaks && f.Present == 0 {
+			names = append(names, fmt.Sprintf("%s (%s, --%s)", f.Field, f.Role, f.Flag))
+		}
+	}
+	if names == nil {
+		return nil
+	}
+	return refuse(ErrNoKeys, "none of the %s has a field %s: name the field that has it, by the flag", s.lookedAt(), strings.Join(names, " or "))
+}
+
+// lookedAt is the documents, to follow "of the".
+func (s *Survey) lookedAt() string {
+	return fmt.Sprintf("%d documents looked at in %s", s.Documents, s.Namespace)
+}
+
+// wayOut says what the hash field holds most often, and what to do about it.
+func (s *Survey) wayOut() string {
+	most := s.Hashes[0]
+	if most.What == string(ShapeMissing) && len(s.Hashes) > 1 {
+		most = s.Hashes[1]
+	}
+	has := fmt.Sprintf("%d hold ", most.Count)
+	switch Shape(most.What) {
+	case ShapeBcrypt, ShapeArgon2:
+		return has + most.What + " hashes, which are salted on purpose, so that no key can be found by its hash: store the SHA-256 of each key in a field of its own when the key is next used, or issue new keys " + seeREADME
+	case ShapeSalted:
+		return has + "salted hashes, so that no key can be found by its hash: store the SHA-256 of each key in a field of its own when the key is next used, or issue new keys " + seeREADME
+	case ShapePlain:
+		return has + "what looks like the keys themselves, or like another kind of hash: replace each key by its SHA-256, in place " + seeREADME + ", or name the field of the hash by --map-hash"
+	case ShapeOther, ShapeMissing:
+		return "name the field of the hash by --map-hash, or store a SHA-256 hash there"
+	}
+	return has + "one in another encoding: give --map-hash-encoding=" + s.otherEncodings()
+}
+
+// otherEncodings are those that could read most: more than one where no document
+// tells base64 from base64url.
+func (s *Survey) otherEncodings() string {
+	var names []string
+	order := s.likely()[1:]
+	for _, e := range order {
+		if s.Readable[e] == s.Readable[order[0]] {
+			names = append(names, string(e))
+		}
+	}
+	return strings.Join(names, " or ")
+}
+
+// Warnings are sentences about what is odd and not refused: documents that cannot
+// be read, and roles whose field is in no document. Nil: nothing is.
+func (s *Survey) Warnings() []string {
+	var warnings []string
+	for _, warning := range []string{s.warnBroken(), s.warnNames()} {
+		if warning != "" {
+			warnings = append(warnings, warning)
+		}
+	}
+	return warnings
+}
+
+func (s *Survey) warnBroken() string {
+	if s.Broken() == 0 {
+		return ""
+	}
+	var reasons []string
+	for i, g := range s.Defects {
+		if i == reasonsSaid {
+			reasons = append(reasons, fmt.Sprintf("and %d reasons more", len(s.Defects)-i))
+			break
+		}
+		reasons = append(reasons, fmt.Sprintf("%s (%s)", g.What, g.named()))
+	}
+	text := fmt.Sprintf("%d of the %s cannot be read as keys, so they are DISABLED, or found by nobody if it is for the hash: %s",
+		s.Broken(), s.lookedAt(), strings.Join(reasons, ", "))
+	if len(s.Hashes) > 1 {
+		text += "; " + s.schema.Hash + " holds " + s.mixture()
+	}
+	return text
+}
+
+// named is how many, and the names of the first.
+func (g SurveyGroup) named() string {
+	said := min(len(g.IDs), idsSaid)
+	text := fmt.Sprintf("%d: %s", g.Count, strings.Join(g.IDs[:said], ", "))
+	if g.Count > said {
+		text += ", …"
+	}
+	return text
+}
+
+// mixture is what the hash field holds, with counts.
+func (s *Survey) mixture() string {
+	var parts []string
+	for _, g := range s.Hashes {
+		parts = append(parts, fmt.Sprintf("%s in %d", g.What, g.Count))
+	}
+	return strings.Join(parts, ", ")
+}
+
+// warnNames is for fields that would restrict a key if any document had them:
+// under a wrong name keys would never end, or never be off. Who has no such field
+// says so by an empty name.
+func (s *Survey) warnNames() string {
+	var names, flags []string
+	for _, f := range s.Fields {
+		if f.absence == widens && f.Present == 0 {
+			names, flags = append(names, f.Field), append(flags, "--"+f.Flag)
+		}
+	}
+	if s.Documents == 0 || names == nil {
+		return ""
+	}
+	return fmt.Sprintf("none of the %s has a field %s: if yours is called otherwise, keys are not held to it until you name it (%s); an empty name says that there is none",
+		s.lookedAt(), strings.Join(names, ", "), strings.Join(flags, ", "))
+}
