@@ -69,7 +69,9 @@ func refuse(kind error, format string, args ...any) error {
 const (
 	codeUnauthorized         = 13
 	codeAuthenticationFailed = 18
+	codeIllegalOperation     = 20 // what a server without transactions says
 	codeNamespaceExists      = 48
+	codeNotInTransaction     = 263
 	codeDuplicateKey         = 11000
 	// codeAtlas is what MongoDB Atlas answers to a wrong password.
 	codeAtlas = 8000

@@ -54,6 +54,10 @@ type Schema struct {
 	// null: none.
 	Metadata string
 
+	// IDForm is how ids are stored that keytail writes. Nothing that is read
+	// depends on it.
+	IDForm IDForm
+
 	// KeyPrefix, CreatedAt, LastUsed and UsageCount decide nothing, and are
 	// optional. Decode does not look at them.
 	KeyPrefix  string

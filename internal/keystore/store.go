@@ -10,6 +10,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 	"go.mongodb.org/mongo-driver/v2/mongo/readconcern"
 	"go.mongodb.org/mongo-driver/v2/mongo/readpref"
+	"go.mongodb.org/mongo-driver/v2/mongo/writeconcern"
 	"go.uber.org/zap"
 
 	"github.com/keytail/keytail/internal/guard"
@@ -41,6 +42,9 @@ type Store struct {
 	keys *mongo.Collection
 	// linearizable is the collection as it is read when memory is too old.
 	linearizable *mongo.Collection
+	// written is the collection as it is written: what is acknowledged has been
+	// taken by a majority.
+	written *mongo.Collection
 
 	schema  Schema
 	logger  *zap.Logger
@@ -73,6 +77,7 @@ func New(cfg Config) (*Store, error) {
 		s.keys = s.keys.Clone(options.Collection().SetReadConcern(readconcern.Local()))
 	}
 	s.linearizable = s.keys.Clone(options.Collection().SetReadConcern(readconcern.Linearizable()))
+	s.written = s.keys.Clone(options.Collection().SetWriteConcern(writeconcern.Majority()))
 	return s, s.defects.register(cfg.Registerer)
 }
 

@@ -1,0 +1,247 @@
+package keystore
+
+import (
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+)
+
+// ErrCannotHold: the collection, by its mapping, has no place for what is to be
+// written.
+var ErrCannotHold = errors.New("the mapping has no place for this")
+
+// cannotHold is a sentence about a role and the flag that would give it a place.
+func cannotHold(what, flag string) error {
+	return refuse(ErrCannotHold, "this collection has no field for %s: leave it out, or name the field with --%s", what, flag)
+}
+
+// Fields are what somebody may say of a key. A nil one is not said: a new key
+// does without it, and a change leaves it alone. A pointer to the zero value
+// takes it away, except for Scopes, of which an empty list holds nothing, and
+// ClearScopes takes it away.
+type Fields struct {
+	UserID, OrgID, ProjectID, Name *string
+	Scopes                         *[]string
+	ClearScopes                    bool
+	AllowedIPs                     *[]netip.Prefix
+	ExpiresAt                      *time.Time
+	// Metadata is a JSON object. A pointer to nil takes it away.
+	Metadata *json.RawMessage
+	// Active switches the key on or off.
+	Active *bool
+}
+
+// edit is what a write does to root fields.
+type edit struct{ set, unset bson.D }
+
+func (e *edit) put(name string, value any) { e.set = append(e.set, bson.E{Key: name, Value: value}) }
+func (e *edit) drop(name string)           { e.unset = append(e.unset, bson.E{Key: name, Value: ""}) }
+
+// update is the edit as an update document. Nil: it does nothing.
+func (e *edit) update() bson.D {
+	var u bson.D
+	if len(e.set) > 0 {
+		u = append(u, bson.E{Key: "$set", Value: e.set})
+	}
+	if len(e.unset) > 0 {
+		u = append(u, bson.E{Key: "$unset", Value: e.unset})
+	}
+	return u
+}
+
+// encode writes fields in the forms of the schema. Errors are all that is wrong,
+// joined, each ErrCannotHold to errors.Is. now is the date of a revocation where
+// that is the form.
+func (s Schema) encode(f Fields, now time.Time) (edit, error) {
+	var e edit
+	return e, errors.Join(
+		s.encodeID(&e, f.UserID, s.UserID, "a user id", "map-user-id"),
+		s.encodeID(&e, f.OrgID, s.OrgID, "an organisation", "map-org-id"),
+		s.encodeID(&e, f.ProjectID, s.ProjectID, "a project", "map-project-id"),
+		s.encodeName(&e, f.Name),
+		s.encodeScopes(&e, f),
+		s.encodeNetworks(&e, f.AllowedIPs),
+		s.encodeExpiry(&e, f.ExpiresAt),
+		s.encodeMetadata(&e, f.Metadata),
+		s.encodeActive(&e, f.Active, now),
+	)
+}
+
+// role writes or takes away a field that may have no name.
+func role[T any](e *edit, name, what, flag string, value *T, empty bool, stored func(T) any) error {
+	switch {
+	case value == nil:
+	case name == "" && empty: // nothing is asked of a field that is not there
+	case name == "":
+		return cannotHold(what, flag)
+	case empty:
+		e.drop(name)
+	default:
+		e.put(name, stored(*value))
+	}
+	return nil
+}
+
+func (s Schema) encodeID(e *edit, id *string, name, what, flag string) error {
+	if id == nil || *id == "" {
+		return role(e, name, what, flag, id, true, nil)
+	}
+	value, err := s.IDForm.stored(*id)
+	if err != nil {
+		return err
+	}
+	return role(e, name, what, flag, id, false, func(string) any { return value })
+}
+
+func (s Schema) encodeName(e *edit, name *string) error {
+	return role(e, s.Name, "a name", "map-name", name, name != nil && *name == "", func(n string) any { return n })
+}
+
+func (s Schema) encodeScopes(e *edit, f Fields) error {
+	if f.ClearScopes {
+		return role(e, s.Scopes, "scopes", "map-scopes", &[]string{}, true, nil)
+	}
+	if f.Scopes != nil && s.Scopes == "" {
+		return cannotHold("scopes", "map-scopes")
+	}
+	return role(e, s.Scopes, "scopes", "map-scopes", f.Scopes, false, func(scopes []string) any {
+		if s.ScopesForm == ScopesText {
+			return strings.Join(scopes, " ")
+		}
+		return slices.Concat([]string{}, scopes) // an empty array, never null
+	})
+}
+
+func (s Schema) encodeNetworks(e *edit, networks *[]netip.Prefix) error {
+	return role(e, s.AllowedIPs, "an allow-list", "map-allowed-ips", networks, networks != nil && len(*networks) == 0, func(list []netip.Prefix) any {
+		texts := make([]string, len(list))
+		for i, network := range list {
+			texts[i] = networkText(network)
+		}
+		return texts
+	})
+}
+
+func (s Schema) encodeExpiry(e *edit, at *time.Time) error {
+	return role(e, s.ExpiresAt, "an expiry", "map-expires-at", at, at != nil && at.IsZero(), func(at time.Time) any {
+		switch s.ExpiresForm {
+		case ExpiresUnix:
+			// Whole seconds, cut off: a key never lives longer than was said.
+			return at.Unix()
+		case ExpiresUnixMilli:
+			return at.UnixMilli()
+		}
+		return bson.NewDateTimeFromTime(at)
+	})
+}
+
+func (s Schema) encodeMetadata(e *edit, metadata *json.RawMessage) error {
+	if metadata == nil || len(*metadata) == 0 {
+		return role(e, s.Metadata, "metadata", "map-metadata", metadata, true, nil)
+	}
+	var doc bson.Raw
+	if err := bson.UnmarshalExtJSON(*metadata, false, &doc); err != nil {
+		return refuse(ErrCannotHold, "metadata must be a JSON object that MongoDB can store")
+	}
+	return role(e, s.Metadata, "metadata", "map-metadata", metadata, false, func(json.RawMessage) any { return doc })
+}
+
+// encodeActive writes the switch. A new key is on without a word where that is
+// what an absent field means.
+func (s Schema) encodeActive(e *edit, active *bool, now time.Time) error {
+	switch {
+	case active == nil:
+	case s.ActiveForm == ActiveAlways && *active:
+	case s.ActiveForm == ActiveAlways:
+		return refuse(ErrCannotHold, "keys of this collection have no switch (--map-active-form always), so that a key cannot be revoked: delete it, or give it an end")
+	case s.ActiveForm == ActiveNoDate && *active:
+		e.drop(s.Active)
+	case s.ActiveForm == ActiveNoDate:
+		e.put(s.Active, bson.NewDateTimeFromTime(now))
+	default:
+		e.put(s.Active, *active != (s.ActiveForm == ActiveNegated))
+	}
+	return nil
+}
+
+// IDForm is how ids of users, organisations and projects are stored that keytail
+// writes. Reading them takes any of the forms.
+type IDForm string
+
+// The forms of ids.
+const (
+	IDString   IDForm = "string"
+	IDObjectID IDForm = "objectid"
+	// IDUUID is binary data of subtype 4.
+	IDUUID IDForm = "uuid"
+	// IDInteger is an int64.
+	IDInteger IDForm = "integer"
+)
+
+// IDForms are all there are. The first is the default.
+func IDForms() []IDForm { return []IDForm{IDString, IDObjectID, IDUUID, IDInteger} }
+
+// stored is the value of an id, which is never another one's: its text is the
+// very one that reading it makes.
+func (f IDForm) stored(text string) (any, error) {
+	if f == "" || f == IDString {
+		return text, nil
+	}
+	for _, candidate := range idCandidates(text)[1:] {
+		switch candidate.(type) {
+		case bson.ObjectID:
+			if f == IDObjectID {
+				return candidate, nil
+			}
+		case bson.Binary:
+			if f == IDUUID {
+				return candidate, nil
+			}
+		case int64:
+			if f == IDInteger {
+				return candidate, nil
+			}
+		}
+	}
+	return nil, refuse(ErrCannotHold, "ids of this collection are written as --map-id-form %s, and this one has not that form", f)
+}
+
+// idCandidates are all values whose text is this, the string first.
+func idCandidates(text string) bson.A {
+	candidates := bson.A{text}
+	if id, err := bson.ObjectIDFromHex(text); err == nil && id.Hex() == text {
+		candidates = append(candidates, id)
+	}
+	if n, err := strconv.ParseInt(text, 10, 64); err == nil && strconv.FormatInt(n, 10) == text {
+		candidates = append(candidates, n)
+	}
+	if u, err := uuidBytes(text); err == nil && uuidText(u) == text {
+		candidates = append(candidates, bson.Binary{Subtype: bson.TypeBinaryUUID, Data: u})
+	}
+	return candidates
+}
+
+// uuidBytes reads the form of RFC 9562, section 4.
+func uuidBytes(text string) ([]byte, error) {
+	const size = 16
+	u, err := hex.DecodeString(strings.ReplaceAll(text, "-", ""))
+	if err == nil && len(u) != size {
+		err = errors.New("a UUID has 16 bytes")
+	}
+	return u, err
+}
+
+// networkText is an entry of an allow-list as people write it.
+func networkText(network netip.Prefix) string {
+	if network.IsSingleIP() {
+		return network.Addr().String()
+	}
+	return network.String()
+}

@@ -1,0 +1,156 @@
+package keystore
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+)
+
+// ErrCursor: a list cannot go on from this cursor: it is none, or it belongs to
+// a list with another filter.
+var ErrCursor = errors.New("this cursor does not belong to this list")
+
+// Query says which keys a list has.
+type Query struct {
+	// UserID narrows the list to one user's keys. Empty: everybody's.
+	UserID string
+	// IncludeInactive has those that are switched off in the list.
+	IncludeInactive bool
+	// After is the Next of the page before. Empty: the first page.
+	After string
+	// Limit is how many keys a page has at most. Required.
+	Limit int
+}
+
+// Page is a part of a list.
+type Page struct {
+	Keys []Shown
+	// Next is where the list goes on. Empty: it does not.
+	Next string
+}
+
+// List reads keys from the newest to the oldest: by the creation time where the
+// mapping has one, and by _id. The order is that of MongoDB over all types, so a
+// list is whole whatever the fields hold; without an index on the two, the server
+// sorts the collection for each page.
+func (s *Store) List(ctx context.Context, q Query) (Page, error) {
+	filter := s.schema.filterOf(q)
+	if q.After != "" {
+		at, err := parseCursor(q)
+		if err != nil {
+			return Page{}, err
+		}
+		filter = append(filter, s.schema.older(at))
+	}
+	// One more than a page has shows whether there is another page.
+	cursor, err := s.keys.Find(ctx, filter, options.Find().SetSort(s.schema.newestFirst()).SetLimit(int64(q.Limit)+1))
+	if err != nil {
+		return Page{}, s.explain("listing the keys", err)
+	}
+	var found []bson.Raw
+	if err := cursor.All(ctx, &found); err != nil {
+		return Page{}, s.explain("listing the keys", err)
+	}
+	var page Page
+	for i, raw := range found {
+		if i == q.Limit {
+			page.Next = s.schema.cursor(page.Keys[i-1], q)
+			break
+		}
+		page.Keys = append(page.Keys, s.schema.Show(raw))
+	}
+	return page, nil
+}
+
+func (s Schema) newestFirst() bson.D {
+	if s.CreatedAt == "" {
+		return bson.D{{Key: idField, Value: -1}}
+	}
+	return bson.D{{Key: s.CreatedAt, Value: -1}, {Key: idField, Value: -1}}
+}
+
+func (s Schema) filterOf(q Query) bson.D {
+	filter := bson.D{}
+	if q.UserID != "" {
+		filter = append(filter, bson.E{Key: s.UserID, Value: bson.D{{Key: "$in", Value: idCandidates(q.UserID)}}})
+	}
+	if q.IncludeInactive {
+		return filter
+	}
+	switch s.ActiveForm {
+	case ActiveAlways:
+	case ActiveNegated:
+		filter = append(filter, bson.E{Key: s.Active, Value: bson.D{{Key: "$ne", Value: true}}})
+	case ActiveNoDate:
+		filter = append(filter, bson.E{Key: s.Active, Value: nil})
+	default:
+		filter = append(filter, bson.E{Key: s.Active, Value: true})
+	}
+	return filter
+}
+
+// older matches what comes after a position in the list. The aggregation's
+// comparisons go over all types, those of a query stay within one.
+func (s Schema) older(at position) bson.E {
+	less := func(operator, field string, than any) bson.D {
+		// A field that is absent is sorted like null.
+		value := bson.D{{Key: "$ifNull", Value: bson.A{"$" + field, nil}}}
+		return bson.D{{Key: operator, Value: bson.A{value, bson.D{{Key: "$literal", Value: than}}}}}
+	}
+	byID := less("$lt", idField, at.ID)
+	if s.CreatedAt == "" {
+		return bson.E{Key: "$expr", Value: byID}
+	}
+	return bson.E{Key: "$expr", Value: bson.D{{Key: "$or", Value: bson.A{
+		less("$lt", s.CreatedAt, at.CreatedAt),
+		bson.D{{Key: "$and", Value: bson.A{less("$eq", s.CreatedAt, at.CreatedAt), byID}}},
+	}}}}
+}
+
+// position is where a list goes on, and of which list it is one.
+type position struct {
+	CreatedAt bson.RawValue `bson:"c"`
+	ID        bson.RawValue `bson:"i"`
+	List      []byte        `bson:"l"`
+}
+
+// cursor is the position after this key, as text.
+func (s Schema) cursor(last Shown, q Query) string {
+	at := position{s.lookup(last.raw, s.CreatedAt), last.raw.Lookup(idField), q.digest()}
+	if at.CreatedAt.Type == 0 {
+		at.CreatedAt = bson.RawValue{Type: bson.TypeNull}
+	}
+	data, err := bson.Marshal(at)
+	if err != nil {
+		return "" // values that came out of a document go into one
+	}
+	return base64.RawURLEncoding.EncodeToString(data)
+}
+
+func parseCursor(q Query) (position, error) {
+	var at position
+	data, err := base64.RawURLEncoding.DecodeString(q.After)
+	if err != nil || bson.Raw(data).Validate() != nil || bson.Unmarshal(data, &at) != nil {
+		return position{}, ErrCursor
+	}
+	if string(at.List) != string(q.digest()) || askable(at.ID) != nil || at.CreatedAt.Validate() != nil {
+		return position{}, ErrCursor
+	}
+	return at, nil
+}
+
+// digest tells lists apart: who goes on with another one's cursor would miss
+// keys without a word.
+func (q Query) digest() []byte {
+	inactive := "active"
+	if q.IncludeInactive {
+		inactive = "all"
+	}
+	sum := sha256.Sum256([]byte(inactive + "/" + q.UserID))
+	const enough = 8
+	return sum[:enough]
+}
