@@ -1,0 +1,92 @@
+package fleet
+
+import (
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+	"go.mongodb.org/mongo-driver/v2/mongo/writeconcern"
+
+	"github.com/keytail/keytail/internal/clustertime"
+	"github.com/keytail/keytail/internal/mongotest"
+)
+
+func TestAHeartbeatIsReadToTheSafeSide(t *testing.T) {
+	at := time.Date(2026, 11, 23, 20, 0, 0, 0, time.UTC)
+	for name, c := range map[string]struct {
+		document bson.D
+		want     heartbeat
+		none     bool
+	}{
+		"whole": {
+			document: bson.D{
+				{Key: "_id", Value: "a/1"}, {Key: "at", Value: at}, {Key: "processed", Value: bson.Timestamp{T: 7, I: 3}},
+				{Key: "max_stale_ms", Value: int64(1500)}, {Key: "staleness_ms", Value: int64(20)}, {Key: "version", Value: "v1"},
+			},
+			want: heartbeat{maxStale: 1500 * time.Millisecond, Instance: Instance{
+				ID: "a/1", Version: "v1", Revision: clustertime.New(7, 3), Staleness: 20 * time.Millisecond, LastSeen: at,
+			}},
+		},
+		"the first": {
+			document: bson.D{{Key: "_id", Value: "a/1"}, {Key: "at", Value: at}, {Key: "max_stale_ms", Value: 1500}},
+			want:     heartbeat{maxStale: 1500 * time.Millisecond, Instance: Instance{ID: "a/1", Staleness: -1, LastSeen: at}},
+		},
+		"wrong types": {
+			document: bson.D{
+				{Key: "_id", Value: 7}, {Key: "at", Value: at}, {Key: "processed", Value: at},
+				{Key: "max_stale_ms", Value: "1"}, {Key: "staleness_ms", Value: -3}, {Key: "version", Value: 1},
+			},
+			want: heartbeat{maxStale: longestMaxStale, Instance: Instance{Staleness: -1, LastSeen: at}},
+		},
+		"too long": {
+			document: bson.D{{Key: "at", Value: at}, {Key: "max_stale_ms", Value: int64(1) << 60}},
+			want:     heartbeat{maxStale: longestMaxStale, Instance: Instance{Staleness: -1, LastSeen: at}},
+		},
+		"negative": {
+			document: bson.D{{Key: "at", Value: at}, {Key: "max_stale_ms", Value: -1}},
+			want:     heartbeat{maxStale: longestMaxStale, Instance: Instance{Staleness: -1, LastSeen: at}},
+		},
+		"without a time": {document: bson.D{{Key: "_id", Value: "a/1"}}, none: true},
+	} {
+		raw, err := bson.Marshal(c.document)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, ok := decode(raw)
+		if ok == c.none {
+			t.Errorf("%s: a heartbeat: %v", name, ok)
+		}
+		if diff := cmp.Diff(c.want, got, cmp.AllowUnexported(heartbeat{})); diff != "" {
+			t.Errorf("%s, want - and got +:\n%s", name, diff)
+		}
+	}
+}
+
+// TestTheListIsReadAfterAClusterTime: what a majority has acknowledged is on it,
+// and other fleets are not.
+func TestTheListIsReadAfterAClusterTime(t *testing.T) {
+	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
+		db := s.Client(t).Database(s.Database(t))
+		beats := db.Collection("beats", options.Collection().SetWriteConcern(writeconcern.Majority()))
+		l := newList(beats, "db.keys")
+		session, err := db.Client().StartSession(options.Session().SetCausalConsistency(false))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer session.EndSession(t.Context())
+		ctx := mongo.NewSessionContext(t.Context(), session)
+		for i, ns := range []string{"db.keys", "db.other", "db.keys"} {
+			if _, err := beats.InsertOne(ctx, bson.D{{Key: "_id", Value: string(rune('a' + i))}, {Key: "ns", Value: ns}, {Key: "at", Value: time.Now()}}); err != nil {
+				t.Fatal(err)
+			}
+			at := session.OperationTime()
+			all, err := l.read(t.Context(), clustertime.New(at.T, at.I))
+			if want := 1 + i/2; err != nil || len(all) != want {
+				t.Fatalf("%d on the list, want %d: %+v, %v", len(all), want, all, err)
+			}
+		}
+	})
+}
