@@ -1,0 +1,267 @@
+package events
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+
+	"go.uber.org/goleak"
+
+	"github.com/keytail/keytail/internal/apikey"
+	"github.com/keytail/keytail/internal/clustertime"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// text renders what begins with a k.
+func text(id apikey.DocID) (string, bool) { return string(id), strings.HasPrefix(string(id), "k") }
+
+func newHub(t testing.TB, change ...func(*Config)) *Hub {
+	t.Helper()
+	config := Config{Text: text}
+	for _, f := range change {
+		f(&config)
+	}
+	h, err := New(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return h
+}
+
+func subscribe(t testing.TB, h *Hub, lastID string) *Subscription {
+	t.Helper()
+	s, err := h.Subscribe(lastID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Close)
+	return s
+}
+
+// next is one batch in words.
+func next(t testing.TB, s *Subscription) []string {
+	t.Helper()
+	events, err := s.Next(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return words(events)
+}
+
+func words(events []Event) []string {
+	var all []string
+	for _, e := range events {
+		_, number, _ := strings.Cut(e.ID, "-")
+		all = append(all, strings.TrimSpace(fmt.Sprintln(number, e.Kind, e.KeyID+e.Reason+e.From+">"+e.To)))
+	}
+	return all
+}
+
+func expect(t testing.TB, s *Subscription, want ...string) {
+	t.Helper()
+	if got := next(t, s); !slices.Equal(got, want) {
+		t.Fatalf("got %q, want %q", got, want)
+	}
+}
+
+func TestASubscriberGetsWhatHappensInOrder(t *testing.T) {
+	h := newHub(t)
+	h.Lost("before")
+	s := subscribe(t, h, "")
+	expect(t, s, "1 resync start>")
+	h.Invalidated("k1", 7)
+	h.Lost("drop")
+	h.StateChanged("live", "connecting")
+	expect(t, s, "2 invalidation k1>", "3 loss drop>", "4 state live>connecting")
+	h.Invalidated("k2", clustertime.New(1, 2))
+	events, err := s.Next(t.Context())
+	if err != nil || len(events) != 1 || events[0].Revision != clustertime.New(1, 2) {
+		t.Errorf("%+v, %v", events, err)
+	}
+}
+
+func TestOneWhoWaitsIsWokenUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHub(t)
+		s := subscribe(t, h, "")
+		expect(t, s, "0 resync start>")
+		got := make(chan []Event, 1)
+		go func() { events, _ := s.Next(t.Context()); got <- events }()
+		synctest.Wait()
+		h.Invalidated("k1", 7)
+		if w := words(<-got); !slices.Equal(w, []string{"1 invalidation k1>"}) {
+			t.Errorf("got %q", w)
+		}
+	})
+}
+
+func TestGoingOnFromAnEarlierEvent(t *testing.T) {
+	h := newHub(t, func(c *Config) { c.History = 4 })
+	other := newHub(t)
+	s := subscribe(t, h, h.boot+"-0")
+	for i := range 5 {
+		h.Invalidated(apikey.DocID(fmt.Sprint("k", i+1)), 7)
+	}
+	for _, c := range []struct{ lastID, want string }{
+		{h.boot + "-1", "2 invalidation k2>"},
+		{h.boot + "-4", "5 invalidation k5>"},
+		{h.boot + "-0", "5 resync too_old>"},
+		{h.boot + "-6", "5 resync malformed>"},
+		{h.boot + "--1", "5 resync malformed>"},
+		{h.boot + "-", "5 resync malformed>"},
+		{"7", "5 resync malformed>"},
+		{"a-7", "5 resync malformed>"},
+		{other.boot + "-1", "5 resync other_instance>"},
+	} {
+		if got := next(t, subscribe(t, h, c.lastID)); got[0] != c.want {
+			t.Errorf("after %q came %q", c.lastID, got)
+		}
+	}
+	upToDate := subscribe(t, h, h.boot+"-5")
+	events, err := s.Next(t.Context())
+	if !errors.Is(err, ErrSlow) || !slices.Equal(words(events), []string{"5 resync slow>"}) {
+		t.Errorf("a slow one got %q, %v", words(events), err)
+	}
+	h.Invalidated("k6", 7)
+	expect(t, upToDate, "6 invalidation k6>")
+}
+
+// TestTheIDOfAResyncGoesOn: between two connections nothing is lost.
+func TestTheIDOfAResyncGoesOn(t *testing.T) {
+	h := newHub(t)
+	events, err := subscribe(t, h, "").Next(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.Invalidated("k1", 7)
+	expect(t, subscribe(t, h, events[0].ID), "1 invalidation k1>")
+}
+
+func TestWhatIsNoKeyIsNotTold(t *testing.T) {
+	h := newHub(t)
+	s := subscribe(t, h, "")
+	next(t, s)
+	h.Invalidated("unreadable", 7)
+	h.Invalidated(apikey.DocID("k"+strings.Repeat("x", maxHeldID)), 7)
+	h.Invalidated("k1", 7)
+	expect(t, s, "2 invalidation k1>")
+}
+
+func TestTooManySubscribersAreRefused(t *testing.T) {
+	h := newHub(t, func(c *Config) { c.MaxSubscribers = 1 })
+	s := subscribe(t, h, "")
+	if _, err := h.Subscribe(""); !errors.Is(err, ErrBusy) {
+		t.Errorf("got %v", err)
+	}
+	s.Close()
+	s.Close()
+	subscribe(t, h, "")
+}
+
+func TestAShutdownEndsSubscriptions(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHub(t)
+		s := subscribe(t, h, "")
+		next(t, s)
+		done := make(chan error, 1)
+		go func() { _, err := s.Next(t.Context()); done <- err }()
+		synctest.Wait()
+		h.Close()
+		if err := <-done; !errors.Is(err, ErrClosed) {
+			t.Errorf("got %v", err)
+		}
+		if _, err := h.Subscribe(""); !errors.Is(err, ErrClosed) {
+			t.Errorf("a new one: %v", err)
+		}
+	})
+}
+
+func TestNextEndsWithItsContext(t *testing.T) {
+	s := subscribe(t, newHub(t), "")
+	next(t, s)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := s.Next(ctx); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestPublishAllocatesNothing(t *testing.T) {
+	h := newHub(t)
+	listening := subscribe(t, h, "")
+	defer listening.Close()
+	if n := testing.AllocsPerRun(100, func() { h.Invalidated("k1", 7) }); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
+
+// TestEveryEventOrTheTruth: many publish and many listen, some slowly; each gets
+// numbers without a gap, or is told.
+func TestEveryEventOrTheTruth(t *testing.T) {
+	h := newHub(t, func(c *Config) { c.History = 128 })
+	const writers, each, listeners = 4, 5000, 8
+	var group sync.WaitGroup
+	for i := range listeners {
+		s := subscribe(t, h, h.boot+"-0")
+		group.Go(func() {
+			at := uint64(0)
+			for at < writers*each {
+				events, err := s.Next(t.Context())
+				for _, e := range events {
+					number, _ := h.placeLockedForTest(e.ID)
+					if e.Kind != Resync && number != at+1 {
+						t.Errorf("%d comes after %d", number, at)
+						return
+					}
+					at = number
+				}
+				if errors.Is(err, ErrSlow) {
+					s.Close()
+					s, err = h.Subscribe(h.id(at))
+				}
+				if err != nil {
+					t.Error(i, err)
+					return
+				}
+			}
+			s.Close()
+		})
+	}
+	for range writers {
+		group.Go(func() {
+			for range each {
+				h.Invalidated("k1", 7)
+			}
+		})
+	}
+	group.Wait()
+}
+
+func (h *Hub) placeLockedForTest(id string) (uint64, string) {
+	h.mutex.Lock()
+	defer h.mutex.Unlock()
+	var number uint64
+	_, err := fmt.Sscanf(strings.TrimPrefix(id, h.boot), "-%d", &number)
+	return number, fmt.Sprint(err)
+}
+
+func TestConfigIsChecked(t *testing.T) {
+	for _, c := range []Config{{}, {Text: text, History: -1}, {Text: text, MaxSubscribers: -1}} {
+		if _, err := New(c); err == nil {
+			t.Errorf("%+v is taken", c)
+		}
+	}
+}
+
+func BenchmarkPublishWithNobodyListening(b *testing.B) {
+	h := newHub(b)
+	for b.Loop() {
+		h.Invalidated("k1", 7)
+	}
+}
