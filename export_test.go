@@ -1,6 +1,10 @@
 package keytail
 
-import "context"
+import (
+	"context"
+
+	"github.com/keytail/keytail/internal/routes"
+)
 
 // FlushUsage writes down the use of keys now, so that tests need not wait for the
 // interval.
@@ -8,3 +12,9 @@ func (s *Service) FlushUsage(ctx context.Context) error { return s.usage.Flush(c
 
 // TracksUsage reports whether the use of keys is written down at all.
 func (s *Service) TracksUsage() bool { return s.usage != nil }
+
+// Syncer and Events are what the public listener asks.
+func (s *Service) Syncer() routes.Syncer { return syncer{s.sink.fleet} }
+
+// Events are what the public listener streams.
+func (s *Service) Events() routes.Events { return feed{s.sink.events} }

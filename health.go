@@ -70,11 +70,13 @@ func (s signs) state() state {
 
 // health watches the service from outside.
 type health struct {
-	cache  *keycache.Cache
-	tail   *changestream.Tail
-	look   func() signs
-	logger *zap.Logger
-	now    func() time.Time
+	cache *keycache.Cache
+	tail  *changestream.Tail
+	look  func() signs
+	// changed is told of each change of state but the first.
+	changed func(from, to string)
+	logger  *zap.Logger
+	now     func() time.Time
 	// note is what the promises become here, empty if they hold as written.
 	note string
 
@@ -90,6 +92,7 @@ func newHealth(s *Service, sharded bool, now func() time.Time) *health {
 	h := &health{
 		cache:     s.cache,
 		tail:      s.tail,
+		changed:   s.sink.events.StateChanged,
 		logger:    s.logger.Named("health"),
 		now:       now,
 		firstLive: make(chan struct{}),
@@ -121,6 +124,9 @@ func (h *health) run(ctx context.Context) error {
 		now := h.state()
 		if now != last {
 			h.logger.Info("state changed", zap.String("from", string(last)), zap.String("to", string(now)))
+			if last != "" {
+				h.changed(string(last), string(now))
+			}
 			last = now
 		}
 		if now == live && !seenLive {

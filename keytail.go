@@ -106,6 +106,8 @@ type Service struct {
 	validator *validator.Validator
 	preload   *preload.Preload
 	health    *health
+	// sink is what the tail tells: the cache, and those who wait or listen.
+	sink sink
 	// usage is nil when the use of keys is not written down.
 	usage *usage.Usage
 
@@ -143,6 +145,9 @@ func New(ctx context.Context, config Config) (*Service, error) {
 		return nil, err
 	}
 	s := &Service{config: config, logger: config.Logger, cache: cache, heart: heart}
+	if s.sink, err = newSink(config, cache, heart, store.Schema().Collection); err != nil {
+		return nil, err
+	}
 	if s.usage, err = newUsage(ctx, config, store.Schema()); err != nil {
 		return nil, err
 	}
@@ -226,9 +231,10 @@ func (s *Service) assemble(store *keystore.Store, public routes.PublicConfig) er
 	s.tail, err = changestream.New(changestream.Config{
 		Database:   s.config.Client.Database(s.config.Database),
 		Schema:     store.Schema(),
-		Sink:       s.cache,
+		Sink:       s.sink,
 		Collection: store,
 		Heart:      s.heart,
+		OnLoss:     s.sink.lost,
 		MaxAwait:   maxAwait,
 		Watchdog:   watchdog,
 		Logger:     s.logger,
@@ -273,6 +279,7 @@ func (s *Service) assemble(store *keystore.Store, public routes.PublicConfig) er
 		return err
 	}
 	public.Validator, public.Logger = s.validator, s.logger
+	public.Syncer, public.Events = syncer{s.sink.fleet}, feed{s.sink.events}
 	if s.public, err = routes.NewPublic(public); err != nil {
 		return err
 	}
@@ -325,11 +332,13 @@ func (s *Service) Run(ctx context.Context) error {
 	group.Go(func() error { return s.validator.RunRefresh(tailing) })
 	group.Go(func() error { return s.preload.Run(tailing) })
 	group.Go(func() error { return s.health.run(tailing) })
+	group.Go(func() error { return s.sink.fleet.Run(tailing) })
 	group.Go(func() error {
 		defer stopTail()
 		return s.track(ctx, tailing)
 	})
 	err := group.Wait()
+	s.sink.events.Close()
 	s.cache.Lose()
 	stopHeart()
 	return errors.Join(err, <-heart)
@@ -362,5 +371,12 @@ func (s *Service) Operations() http.Handler { return s.operations }
 // Live is closed when the service is live for the first time.
 func (s *Service) Live() <-chan struct{} { return s.health.firstLive }
 
-// Drain makes readyz say 503 from now on; everything else goes on.
-func (s *Service) Drain() { s.health.draining.Store(true) }
+// Drain makes readyz say 503 from now on, and ends what may last longer than a
+// shutdown: streams of events, whose clients go on from there at another
+// instance, and waits for a revision, as if their time were up. Everything else
+// goes on.
+func (s *Service) Drain() {
+	s.health.draining.Store(true)
+	s.sink.events.Close()
+	s.sink.fleet.Close()
+}

@@ -91,6 +91,9 @@ type Config struct {
 	// freshness. Required, and of the same Database. The tail tells it when the
 	// stream is open; somebody else calls its Run.
 	Heart *Heart
+	// OnLoss is told why history was lost, after Sink.Lose, by the same goroutine.
+	// Nil: nobody is.
+	OnLoss func(Reason)
 	// MaxAwait is how long the server holds a request that has nothing to say.
 	// Zero: DefaultMaxAwait.
 	MaxAwait time.Duration
@@ -269,5 +272,8 @@ func (t *Tail) lose(loss *lossError) {
 	status.Losses++
 	status.LastLoss = &Loss{At: t.config.Now(), Reason: loss.reason}
 	t.status.Store(&status)
+	if t.config.OnLoss != nil {
+		t.config.OnLoss(loss.reason)
+	}
 	t.logger.Warn("change stream lost its history, all keys will be read anew", zap.String("reason", string(loss.reason)), zap.Error(loss.cause))
 }

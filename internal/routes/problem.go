@@ -20,6 +20,9 @@ const (
 	codeBodyTooLarge     problemCode = "BODY_TOO_LARGE"
 	codeMediaType        problemCode = "UNSUPPORTED_MEDIA_TYPE"
 	codeInternal         problemCode = "INTERNAL_ERROR"
+	codeTooMany          problemCode = "TOO_MANY_WAITING"
+	codeDatabaseAway     problemCode = "DATABASE_UNAVAILABLE"
+	codeShuttingDown     problemCode = "SHUTTING_DOWN"
 )
 
 // status is the one place that maps a problem to its status.
@@ -35,6 +38,8 @@ func (code problemCode) status() int {
 		return http.StatusRequestEntityTooLarge
 	case codeMediaType:
 		return http.StatusUnsupportedMediaType
+	case codeTooMany, codeDatabaseAway, codeShuttingDown:
+		return http.StatusServiceUnavailable
 	case codeInternal:
 	}
 	return http.StatusInternalServerError
@@ -101,6 +106,9 @@ type problem struct {
 
 // writeProblem answers with a problem that is no verdict.
 func writeProblem(c *gin.Context, code problemCode, detail string) {
+	if code.status() == http.StatusServiceUnavailable {
+		c.Header("Retry-After", "1")
+	}
 	writeProblemBody(c, code.status(), string(code), detail)
 }
 

@@ -48,6 +48,12 @@ type PublicConfig struct {
 	TrustedProxies []netip.Prefix
 	// Realm is shown in WWW-Authenticate: printable ASCII. Empty: DefaultRealm.
 	Realm string
+	// Caller lets a request to sync and events through: false when it has answered
+	// instead. Nil: both are off.
+	Caller func(c *gin.Context) bool
+	// Syncer and Events are behind sync and events. Nil: that one is off.
+	Syncer Syncer
+	Events Events
 	// Logger gets a line for each request at debug level, and panics. Nil: none.
 	Logger *zap.Logger
 }
@@ -60,8 +66,8 @@ type public struct {
 	challenge string // `Bearer realm="..."`
 }
 
-// NewPublic makes the handler of the public listener: verify, forward-auth and
-// livez. The error says what is wrong in the configuration.
+// NewPublic makes the handler of the public listener: verify, forward-auth, sync,
+// events and livez. The error says what is wrong in the configuration.
 func NewPublic(config PublicConfig) (http.Handler, error) {
 	if config.Validator == nil {
 		return nil, errors.New("routes: the public listener needs a validator")
@@ -82,6 +88,9 @@ func NewPublic(config PublicConfig) (http.Handler, error) {
 	engine.Any(pathAuth, p.auth)
 	engine.NoMethod(p.otherMethod)
 	readable(engine, pathLive, live)
+	if config.Caller != nil {
+		receipts(engine, config.Caller, config.Syncer, config.Events)
+	}
 	return engine, nil
 }
 

@@ -1,0 +1,260 @@
+package routes
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/keytail/keytail/internal/clustertime"
+)
+
+// The paths of receipts and of what they are about.
+const (
+	pathSync      = "/v1/sync"
+	pathEvents    = "/v1/events"
+	pathInstances = "/v1/instances"
+)
+
+const (
+	// defaultWait is above the two heartbeat intervals that a fleet takes, and below
+	// what clients wait for an answer.
+	defaultWait = 5 * time.Second
+	// longestWait is the time after which proxies give up a request (nginx: 60 s).
+	longestWait = time.Minute
+	// answerTime is what an answer may take after the wait.
+	answerTime = 10 * time.Second
+	// listWait bounds the look at the list of instances.
+	listWait = 5 * time.Second
+)
+
+// What keeps a Syncer from answering.
+var (
+	// ErrRevisionAhead says that the database has not been at the revision yet.
+	ErrRevisionAhead = errors.New("the revision is ahead of the database")
+	// ErrTooManyWaiting says that no more can wait, or listen.
+	ErrTooManyWaiting = errors.New("too many are waiting already")
+	// ErrDatabaseAway says that the database did not answer.
+	ErrDatabaseAway = errors.New("the database does not answer")
+	// ErrShuttingDown says that the instance is about to stop.
+	ErrShuttingDown = errors.New("the instance is shutting down")
+)
+
+// Syncer says how far instances have got. Its methods are called from many
+// goroutines at once; an error is one of the above, or ctx's.
+type Syncer interface {
+	// Wait returns when this instance (fleet: every live one) has processed all
+	// changes up to a revision, or ctx's deadline has passed, which is no error.
+	Wait(ctx context.Context, revision clustertime.Time, fleet bool) (Receipt, error)
+	// Instances are the live ones.
+	Instances(ctx context.Context) ([]Instance, error)
+}
+
+// Receipt is the outcome of a wait.
+type Receipt struct {
+	// Synced: all of Instances have got there. Missing are the ids of the others.
+	Synced    bool
+	Instances []Instance
+	Missing   []string
+}
+
+// Instance of the fleet.
+type Instance struct {
+	ID, Version string
+	// Revision is zero while the instance has not said how far it is.
+	Revision clustertime.Time
+	// Staleness is the age of its truth as it said at LastSeen. Negative: not known.
+	Staleness time.Duration
+	LastSeen  time.Time
+}
+
+// receipts puts sync and events where callers find them.
+func receipts(engine *gin.Engine, caller func(*gin.Context) bool, syncer Syncer, events Events) {
+	guarded := func(handler gin.HandlerFunc) gin.HandlerFunc {
+		return func(c *gin.Context) {
+			if caller(c) {
+				handler(c)
+			}
+		}
+	}
+	if syncer != nil {
+		engine.GET(pathSync, guarded(sync(syncer)))
+	}
+	if events != nil {
+		engine.GET(pathEvents, guarded(stream(events)))
+	}
+}
+
+// sync waits for a revision.
+func sync(syncer Syncer) gin.HandlerFunc {
+	return func(c *gin.Context) {
+		ask, problem := readSync(c.Request.URL.RawQuery)
+		if problem != nil {
+			writeProblem(c, problem.code, problem.detail)
+			return
+		}
+		outlive(c, ask.timeout+answerTime)
+		ctx, cancel := context.WithTimeout(c.Request.Context(), ask.timeout)
+		defer cancel()
+		receipt, err := syncer.Wait(ctx, ask.revision, ask.fleet)
+		if err != nil {
+			writeSyncError(c, err)
+			return
+		}
+		body, err := json.Marshal(receiptOf(&receipt))
+		if err != nil {
+			panic(err)
+		}
+		c.Data(http.StatusOK, "application/json", body)
+	}
+}
+
+// outlive lets an answer take longer than the server lets others. Its read
+// deadline has to move as well: when that passes, net/http takes the client for
+// gone. A server that knows no deadlines has none to move.
+func outlive(c *gin.Context, d time.Duration) {
+	deadline := time.Now().Add(d)
+	control := http.NewResponseController(c.Writer)
+	_ = control.SetReadDeadline(deadline)
+	_ = control.SetWriteDeadline(deadline)
+}
+
+// syncQuestion is sync's query.
+type syncQuestion struct {
+	revision clustertime.Time
+	fleet    bool
+	timeout  time.Duration
+}
+
+// readSync reads sync's query in full or not at all.
+func readSync(raw string) (*syncQuestion, *callerError) {
+	query, err := url.ParseQuery(raw)
+	if err != nil {
+		return nil, badRequest("the query cannot be read")
+	}
+	q := syncQuestion{timeout: defaultWait}
+	for name, values := range query {
+		if len(values) != 1 {
+			return nil, badRequest("a parameter is given twice")
+		}
+		if problem := q.readParameter(name, values[0]); problem != nil {
+			return nil, problem
+		}
+	}
+	if !query.Has("revision") || !query.Has("scope") {
+		return nil, badRequest("the query must have revision, and scope, which is instance or fleet")
+	}
+	return &q, nil
+}
+
+func (q *syncQuestion) readParameter(name, value string) (problem *callerError) {
+	var err error
+	switch name {
+	case "revision":
+		if q.revision, err = clustertime.Parse(value); err != nil {
+			return badRequest("revision must be one as an answer has it, of 16 hex digits")
+		}
+	case "scope":
+		q.fleet = value == "fleet"
+		if !q.fleet && value != "instance" {
+			return badRequest("scope must be instance or fleet")
+		}
+	case "timeout":
+		q.timeout, problem = readTimeout(value)
+	default:
+		return badRequest("the query may have revision, scope and timeout, and has something else")
+	}
+	return problem
+}
+
+// readTimeout reads how long a caller wants to wait.
+func readTimeout(value string) (time.Duration, *callerError) {
+	timeout, err := time.ParseDuration(value)
+	if err != nil || timeout <= 0 || timeout > longestWait {
+		return 0, badRequest("timeout must be a duration such as 5s, of a minute at most")
+	}
+	return timeout, nil
+}
+
+// writeSyncError is the one place that maps a Syncer's error to an answer.
+func writeSyncError(c *gin.Context, err error) {
+	switch {
+	case errors.Is(err, ErrRevisionAhead):
+		writeProblem(c, codeBadRequest, "the revision is ahead of the database, so no answer can have had it")
+	case errors.Is(err, ErrTooManyWaiting):
+		writeProblem(c, codeTooMany, "too many are waiting already, ask again")
+	case errors.Is(err, ErrShuttingDown):
+		writeProblem(c, codeShuttingDown, "this instance is about to stop, ask another one")
+	default:
+		writeProblem(c, codeDatabaseAway, "the database does not say which instances there are, ask again")
+	}
+}
+
+// receiptBody is sync's answer, and part of that of an admin write that waited.
+type receiptBody struct {
+	Synced    bool           `json:"synced"`
+	Instances []instanceBody `json:"instances"`
+	Missing   []string       `json:"missing"`
+}
+
+type instanceBody struct {
+	ID          string  `json:"id"`
+	Version     string  `json:"version,omitempty"`
+	Revision    *string `json:"revision"`
+	StalenessMS *int64  `json:"staleness_ms,omitempty"`
+	LastSeen    string  `json:"last_seen"`
+}
+
+func receiptOf(r *Receipt) receiptBody {
+	body := receiptBody{Synced: r.Synced, Instances: []instanceBody{}, Missing: append([]string{}, r.Missing...)}
+	for _, i := range r.Instances {
+		body.Instances = append(body.Instances, instanceBody{
+			ID: i.ID, Revision: revisionText(i.Revision), LastSeen: i.LastSeen.UTC().Format(millis),
+		})
+	}
+	return body
+}
+
+// revisionText is nil for a revision that is not known.
+func revisionText(revision clustertime.Time) *string {
+	if revision == 0 {
+		return nil
+	}
+	text := revision.String()
+	return &text
+}
+
+// instances answers who is in the fleet, on the admin listener.
+func instances(syncer Syncer) gin.HandlerFunc {
+	return func(c *gin.Context) {
+		if c.Request.URL.RawQuery != "" {
+			writeProblem(c, codeBadRequest, "this path has no query")
+			return
+		}
+		ctx, cancel := context.WithTimeout(c.Request.Context(), listWait)
+		defer cancel()
+		all, err := syncer.Instances(ctx)
+		if err != nil {
+			writeSyncError(c, err)
+			return
+		}
+		answer := struct {
+			Instances []instanceBody `json:"instances"`
+		}{[]instanceBody{}}
+		for _, i := range all {
+			answer.Instances = append(answer.Instances, instanceBody{
+				ID: i.ID, Version: i.Version, Revision: revisionText(i.Revision),
+				StalenessMS: knownMS(i.Staleness.Milliseconds()), LastSeen: i.LastSeen.UTC().Format(millis),
+			})
+		}
+		body, err := json.Marshal(&answer)
+		if err != nil {
+			panic(err)
+		}
+		c.Data(http.StatusOK, "application/json", body)
+	}
+}

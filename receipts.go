@@ -1,0 +1,109 @@
+package keytail
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/keytail/keytail/internal/changestream"
+	"github.com/keytail/keytail/internal/clustertime"
+	"github.com/keytail/keytail/internal/events"
+	"github.com/keytail/keytail/internal/fleet"
+	"github.com/keytail/keytail/internal/keycache"
+	"github.com/keytail/keytail/internal/keystore"
+	"github.com/keytail/keytail/internal/routes"
+)
+
+// sink hands what the stream says to the cache first, and then tells those who
+// want to know: whoever acts on what they hear is answered by the new truth.
+type sink struct {
+	*keycache.Cache
+	events *events.Hub
+	fleet  *fleet.Fleet
+}
+
+func (s sink) Apply(change *keycache.Change) {
+	s.Cache.Apply(change)
+	s.events.Invalidated(change.ID, change.Time)
+}
+
+func (s sink) Fresh(f keycache.Freshness) {
+	s.Cache.Fresh(f)
+	s.fleet.Moved()
+}
+
+// lost is told by the tail when the cache has forgotten everything.
+func (s sink) lost(reason changestream.Reason) { s.events.Lost(string(reason)) }
+
+// newSink makes the fleet and the hub, and what feeds them.
+func newSink(config Config, cache *keycache.Cache, heart *changestream.Heart, collection string) (sink, error) {
+	hub, hubErr := events.New(events.Config{Text: keystore.IDText})
+	f, fleetErr := fleet.New(fleet.Config{
+		Heartbeats: heart.Heartbeats(),
+		Namespace:  config.Database + "." + collection,
+		Self:       heart.ID(),
+		Pulse:      heart,
+		Processed: func() clustertime.Time {
+			if fresh := cache.Freshness(); fresh != nil {
+				return fresh.Processed
+			}
+			return 0
+		},
+		Logger: config.Logger,
+	})
+	return sink{cache, hub, f}, errors.Join(hubErr, fleetErr)
+}
+
+// syncer is a fleet as routes ask it.
+type syncer struct{ fleet *fleet.Fleet }
+
+func (s syncer) Wait(ctx context.Context, revision clustertime.Time, all bool) (routes.Receipt, error) {
+	scope := fleet.Self
+	if all {
+		scope = fleet.All
+	}
+	outcome, err := s.fleet.Wait(ctx, revision, scope)
+	return routes.Receipt{
+		Synced: outcome.Synced, Instances: instancesOf(outcome.Instances), Missing: outcome.Missing,
+	}, inWordsOfRoutes(err)
+}
+
+func (s syncer) Instances(ctx context.Context) ([]routes.Instance, error) {
+	all, err := s.fleet.Instances(ctx, 0)
+	return instancesOf(all), inWordsOfRoutes(err)
+}
+
+func instancesOf(all []fleet.Instance) []routes.Instance {
+	var instances []routes.Instance
+	for _, i := range all {
+		instances = append(instances, routes.Instance(i))
+	}
+	return instances
+}
+
+// feed is a hub as routes ask it.
+type feed struct{ hub *events.Hub }
+
+func (f feed) Subscribe(lastID string) (routes.Subscription, error) {
+	subscription, err := f.hub.Subscribe(lastID)
+	if err != nil {
+		return nil, inWordsOfRoutes(err)
+	}
+	return subscription, nil
+}
+
+// inWordsOfRoutes keeps err, and adds what routes know it by.
+func inWordsOfRoutes(err error) error {
+	for _, pair := range []struct{ have, want error }{
+		{fleet.ErrAhead, routes.ErrRevisionAhead},
+		{fleet.ErrBusy, routes.ErrTooManyWaiting},
+		{events.ErrBusy, routes.ErrTooManyWaiting},
+		{fleet.ErrUnavailable, routes.ErrDatabaseAway},
+		{events.ErrClosed, routes.ErrShuttingDown},
+	} {
+		if errors.Is(err, pair.have) {
+			return fmt.Errorf("%w: %w", pair.want, err)
+		}
+	}
+	return err
+}
