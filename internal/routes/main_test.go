@@ -146,6 +146,7 @@ func goldenServers(t testing.TB) map[string]http.Handler {
 		"public":  newPublic(t, PublicConfig{Validator: keys}),
 		"proxied": newPublic(t, PublicConfig{Validator: keys, TrustedProxies: proxies}),
 		"sources": newPublic(t, PublicConfig{Validator: keys, KeySources: sources}),
+		"callers": newPublic(t, PublicConfig{Validator: keys, Caller: goldenCaller, Syncer: goldenSyncer{}, Events: slowFeed{}}),
 	}
 	for name, status := range goldenStates() {
 		handlers[name], err = NewOperations(OperationsConfig{

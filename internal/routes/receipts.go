@@ -228,6 +228,14 @@ func revisionText(revision clustertime.Time) *string {
 	return &text
 }
 
+// agedMS rounds up, and is nil for a negative age.
+func agedMS(age time.Duration) *int64 {
+	if age < 0 {
+		return nil
+	}
+	return knownMS(int64((age + time.Millisecond - 1) / time.Millisecond))
+}
+
 // instances answers who is in the fleet, on the admin listener.
 func instances(syncer Syncer) gin.HandlerFunc {
 	return func(c *gin.Context) {
@@ -248,7 +256,7 @@ func instances(syncer Syncer) gin.HandlerFunc {
 		for _, i := range all {
 			answer.Instances = append(answer.Instances, instanceBody{
 				ID: i.ID, Version: i.Version, Revision: revisionText(i.Revision),
-				StalenessMS: knownMS(i.Staleness.Milliseconds()), LastSeen: i.LastSeen.UTC().Format(millis),
+				StalenessMS: agedMS(i.Staleness), LastSeen: i.LastSeen.UTC().Format(millis),
 			})
 		}
 		body, err := json.Marshal(&answer)

@@ -1,0 +1,244 @@
+package routes
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/keytail/keytail/internal/apikey"
+	"github.com/keytail/keytail/internal/events"
+)
+
+// hubFeed is a real hub.
+type hubFeed struct{ *events.Hub }
+
+func (f hubFeed) Subscribe(lastID string) (Subscription, error) {
+	s, err := f.Hub.Subscribe(lastID)
+	switch {
+	case errors.Is(err, events.ErrBusy):
+		return nil, ErrTooManyWaiting
+	case err != nil:
+		return nil, ErrShuttingDown
+	}
+	return s, nil
+}
+
+func newFeed(t *testing.T, config events.Config) hubFeed {
+	t.Helper()
+	config.Text = func(id apikey.DocID) (string, bool) { return string(id), true }
+	hub, err := events.New(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return hubFeed{hub}
+}
+
+// hasty has limits that a stream of events is longer than.
+func hastyServer(t *testing.T, feed Events) *httptest.Server {
+	t.Helper()
+	server := httptest.NewUnstartedServer(newPublic(t, PublicConfig{Validator: loadKeys(t), Caller: goldenCaller, Events: feed}))
+	server.Config.ReadTimeout, server.Config.WriteTimeout = 50*time.Millisecond, 50*time.Millisecond
+	server.Start()
+	t.Cleanup(server.Close)
+	return server
+}
+
+func listen(t *testing.T, server *httptest.Server, lastID string) *http.Response {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, server.URL+pathEvents, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Header.Set("Authorization", "Bearer caller")
+	if lastID != "" {
+		request.Header.Set("Last-Event-ID", lastID)
+	}
+	response, err := server.Client().Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = response.Body.Close() })
+	return response
+}
+
+// block reads one event, whole.
+func block(t *testing.T, lines *bufio.Reader) string {
+	t.Helper()
+	var all strings.Builder
+	for {
+		line, err := lines.ReadString('\n')
+		if err != nil {
+			t.Fatalf("the stream ends: %v", err)
+		}
+		if line == "\n" {
+			return all.String()
+		}
+		all.WriteString(line)
+	}
+}
+
+func TestEventsOnTheWire(t *testing.T) {
+	t.Parallel()
+	feed := newFeed(t, events.Config{})
+	server := hastyServer(t, feed)
+	response := listen(t, server, "")
+	if response.StatusCode != http.StatusOK || response.Header.Get("Content-Type") != "text/event-stream" || response.Header.Get("Cache-Control") != "no-store" {
+		t.Fatalf("status %d, %v", response.StatusCode, response.Header)
+	}
+	lines := bufio.NewReader(response.Body)
+	first := block(t, lines)
+	if !strings.HasPrefix(first, "id: ") || !strings.HasSuffix(first, "-0\nevent: resync\ndata: {\"reason\":\"start\"}\n") {
+		t.Errorf("first comes %q", first)
+	}
+	boot := strings.TrimPrefix(first[:strings.IndexByte(first, '-')], "id: ")
+	// The server's own limits have passed by then.
+	time.AfterFunc(200*time.Millisecond, func() {
+		feed.Invalidated("key\n1", 0x6923a1c000000003)
+		feed.Lost("drop")
+		feed.StateChanged("live", "stale")
+	})
+	for _, want := range []string{
+		"id: " + boot + "-1\nevent: invalidation\ndata: {\"key_id\":\"key\\n1\",\"revision\":\"6923a1c000000003\"}\n",
+		"id: " + boot + "-2\nevent: loss\ndata: {\"reason\":\"drop\"}\n",
+		"id: " + boot + "-3\nevent: state\ndata: {\"from\":\"live\",\"to\":\"stale\"}\n",
+	} {
+		if got := block(t, lines); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+	again := bufio.NewReader(listen(t, server, boot+"-2").Body)
+	if got := block(t, again); !strings.HasPrefix(got, "id: "+boot+"-3\nevent: state\n") {
+		t.Errorf("after the second event comes %q", got)
+	}
+	if got := block(t, bufio.NewReader(listen(t, server, "x-1").Body)); !strings.HasSuffix(got, "event: resync\ndata: {\"reason\":\"malformed\"}\n") {
+		t.Errorf("after an id that is none comes %q", got)
+	}
+	feed.Close()
+	if rest, err := io.ReadAll(lines); err != nil || len(rest) != 0 {
+		t.Errorf("after the shutdown comes %q, %v", rest, err)
+	}
+	refused := listen(t, server, "")
+	if refused.StatusCode != http.StatusServiceUnavailable || refused.Header.Get("Retry-After") != "1" {
+		t.Errorf("after the shutdown: status %d", refused.StatusCode)
+	}
+}
+
+func TestTooManyListenersAreRefused(t *testing.T) {
+	t.Parallel()
+	server := hastyServer(t, newFeed(t, events.Config{MaxSubscribers: 1}))
+	block(t, bufio.NewReader(listen(t, server, "").Body))
+	if got := listen(t, server, "").StatusCode; got != http.StatusServiceUnavailable {
+		t.Errorf("status %d", got)
+	}
+}
+
+// closing counts the subscriptions that have ended.
+type closing struct {
+	Events
+	closed *atomic.Int64
+}
+
+type closingSubscription struct {
+	Subscription
+	closed *atomic.Int64
+}
+
+func (c closing) Subscribe(lastID string) (Subscription, error) {
+	s, err := c.Events.Subscribe(lastID)
+	return closingSubscription{s, c.closed}, err
+}
+
+func (s closingSubscription) Close() {
+	s.Subscription.Close()
+	s.closed.Add(1)
+}
+
+// TestAReaderThatStopsIsCut: its connection is full, and a write does not get
+// through in its time.
+func TestAReaderThatStopsIsCut(t *testing.T) {
+	feed := newFeed(t, events.Config{History: 8})
+	var closed atomic.Int64
+	engine := gin.New()
+	engine.GET(pathEvents, func(c *gin.Context) {
+		// In place of eventTime, which a test cannot wait for.
+		c.Writer = impatient{c.Writer}
+		stream(closing{feed, &closed})(c)
+	})
+	server := serve(t, engine)
+	conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", server.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if _, err := io.WriteString(conn, "GET /v1/events HTTP/1.1\r\nHost: a\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	long := apikey.DocID(strings.Repeat("x", 200))
+	for deadline := time.Now().Add(30 * time.Second); closed.Load() == 0; {
+		feed.Invalidated(long, 1)
+		if time.Now().After(deadline) {
+			t.Fatal("it is not cut")
+		}
+	}
+}
+
+// impatient makes every deadline a short one.
+type impatient struct{ gin.ResponseWriter }
+
+func (w impatient) SetWriteDeadline(at time.Time) error {
+	return http.NewResponseController(w.ResponseWriter).SetWriteDeadline(at.Add(100*time.Millisecond - eventTime))
+}
+
+func (w impatient) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// TestASlowReaderIsToldBeforeTheEnd: the ring has overtaken it.
+func TestASlowReaderIsToldBeforeTheEnd(t *testing.T) {
+	t.Parallel()
+	server := hastyServer(t, slowFeed{})
+	rest, err := io.ReadAll(listen(t, server, "").Body)
+	if err != nil || string(rest) != "id: a-7\nevent: resync\ndata: {\"reason\":\"slow\"}\n\n" {
+		t.Errorf("got %q, %v", rest, err)
+	}
+}
+
+type slowFeed struct{}
+
+func (slowFeed) Subscribe(string) (Subscription, error) { return slowFeed{}, nil }
+func (slowFeed) Close()                                 {}
+func (slowFeed) Next(context.Context) ([]events.Event, error) {
+	return []events.Event{{ID: "a-7", Kind: events.Resync, Reason: events.ReasonSlow}}, events.ErrSlow
+}
+
+// TestAStreamIsKeptAlive counts on the cause of the end of Next's context.
+func TestAStreamIsKeptAlive(t *testing.T) {
+	t.Parallel()
+	rest, err := io.ReadAll(listen(t, hastyServer(t, &quietFeed{}), "").Body)
+	if err != nil || string(rest) != ": keep-alive\n\n" {
+		t.Errorf("got %q, %v", rest, err)
+	}
+}
+
+// quietFeed has nothing to say, and then ends.
+type quietFeed struct{ asked atomic.Int64 }
+
+func (f *quietFeed) Subscribe(string) (Subscription, error) { return f, nil }
+func (f *quietFeed) Close()                                 {}
+func (f *quietFeed) Next(ctx context.Context) ([]events.Event, error) {
+	if deadline, ok := ctx.Deadline(); !ok || time.Until(deadline) > keepAlive {
+		return nil, errors.New("there is no deadline")
+	}
+	if f.asked.Add(1) == 1 {
+		return nil, errQuiet
+	}
+	return nil, events.ErrClosed
+}

@@ -1,0 +1,117 @@
+package routes
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/keytail/keytail/internal/clustertime"
+)
+
+// goldenSyncer is a fleet of two, of which one is a little behind.
+type goldenSyncer struct{}
+
+func (goldenSyncer) Wait(_ context.Context, revision clustertime.Time, fleet bool) (Receipt, error) {
+	switch {
+	case revision > goldenCluster:
+		return Receipt{}, fmt.Errorf("%w: a test", ErrRevisionAhead)
+	case revision == 7:
+		return Receipt{}, fmt.Errorf("%w: a test", ErrTooManyWaiting)
+	case revision == 8:
+		return Receipt{}, errors.New("something with a secret in it")
+	}
+	all, _ := goldenSyncer{}.Instances(context.Background())
+	if !fleet {
+		all = all[:1]
+	}
+	r := Receipt{Synced: true, Instances: all}
+	for _, i := range all {
+		if i.Revision < revision {
+			r.Synced, r.Missing = false, append(r.Missing, i.ID)
+		}
+	}
+	return r, nil
+}
+
+func (goldenSyncer) Instances(context.Context) ([]Instance, error) {
+	return []Instance{
+		{ID: "a/1", Version: "v1", Revision: goldenProcessed, Staleness: 412 * time.Millisecond, LastSeen: goldenNow},
+		{ID: "b/1", Version: "v1", Staleness: -1, LastSeen: goldenNow},
+	}, nil
+}
+
+// goldenCaller lets through whoever has the token.
+func goldenCaller(c *gin.Context) bool {
+	if c.GetHeader("Authorization") == "Bearer caller" {
+		return true
+	}
+	c.AbortWithStatus(http.StatusUnauthorized)
+	return false
+}
+
+// TestAWaitMayTakeLongerThanTheServerLetsOthers: its limits are for requests that
+// a client makes last.
+func TestAWaitMayTakeLongerThanTheServerLetsOthers(t *testing.T) {
+	t.Parallel()
+	server := httptest.NewUnstartedServer(newPublic(t, PublicConfig{
+		Validator: loadKeys(t), Caller: func(*gin.Context) bool { return true }, Syncer: slowSyncer{},
+	}))
+	server.Config.ReadTimeout, server.Config.WriteTimeout = 50*time.Millisecond, 50*time.Millisecond
+	server.Start()
+	t.Cleanup(server.Close)
+	response, err := http.Get(server.URL + "/v1/sync?revision=0000000000000001&scope=fleet&timeout=500ms")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		t.Errorf("status %d", response.StatusCode)
+	}
+}
+
+// slowSyncer waits for the deadline, which has to be the one that was asked for.
+type slowSyncer struct{ goldenSyncer }
+
+func (slowSyncer) Wait(ctx context.Context, _ clustertime.Time, _ bool) (Receipt, error) {
+	<-ctx.Done()
+	if !errors.Is(context.Cause(ctx), context.DeadlineExceeded) {
+		return Receipt{}, ctx.Err()
+	}
+	return Receipt{Missing: []string{"a/1"}}, nil
+}
+
+func TestInstances(t *testing.T) {
+	t.Parallel()
+	ask := func(syncer Syncer, query string) *httptest.ResponseRecorder {
+		engine := newEngine(named(nil), DefaultKeySources())
+		engine.GET(pathInstances, instances(syncer))
+		w := httptest.NewRecorder()
+		engine.ServeHTTP(w, httptest.NewRequest(http.MethodGet, pathInstances+query, nil))
+		return w
+	}
+	want := `{"instances":[{"id":"a/1","version":"v1","revision":"6923a1c000000003","staleness_ms":412,"last_seen":"2026-11-23T20:00:00.532Z"},` +
+		`{"id":"b/1","version":"v1","revision":null,"last_seen":"2026-11-23T20:00:00.532Z"}]}`
+	if got := ask(goldenSyncer{}, ""); got.Code != http.StatusOK || got.Body.String() != want {
+		t.Errorf("status %d, %s", got.Code, got.Body)
+	}
+	if got := ask(goldenSyncer{}, "?a=b"); got.Code != http.StatusBadRequest {
+		t.Errorf("with a query: status %d", got.Code)
+	}
+	got := ask(awaySyncer{}, "")
+	if got.Code != http.StatusServiceUnavailable || got.Header().Get("Retry-After") != "1" || strings.Contains(got.Body.String(), "secret") {
+		t.Errorf("without a database: status %d, %v, %s", got.Code, got.Header(), got.Body)
+	}
+}
+
+type awaySyncer struct{ goldenSyncer }
+
+func (awaySyncer) Instances(context.Context) ([]Instance, error) {
+	return nil, fmt.Errorf("%w: secret", ErrDatabaseAway)
+}
