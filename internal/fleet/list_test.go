@@ -23,8 +23,12 @@ func TestAHeartbeatIsReadToTheSafeSide(t *testing.T) {
 	}{
 		"whole": {
 			document: bson.D{
-				{Key: "_id", Value: "a/1"}, {Key: "at", Value: at}, {Key: "processed", Value: bson.Timestamp{T: 7, I: 3}},
-				{Key: "max_stale_ms", Value: int64(1500)}, {Key: "staleness_ms", Value: int64(20)}, {Key: "version", Value: "v1"},
+				{Key: "_id", Value: "a/1"},
+				{Key: "at", Value: at},
+				{Key: "processed", Value: bson.Timestamp{T: 7, I: 3}},
+				{Key: "max_stale_ms", Value: int64(1500)},
+				{Key: "staleness_ms", Value: int64(20)},
+				{Key: "version", Value: "v1"},
 			},
 			want: heartbeat{maxStale: 1500 * time.Millisecond, Instance: Instance{
 				ID: "a/1", Version: "v1", Revision: clustertime.New(7, 3), Staleness: 20 * time.Millisecond, LastSeen: at,
@@ -36,8 +40,12 @@ func TestAHeartbeatIsReadToTheSafeSide(t *testing.T) {
 		},
 		"wrong types": {
 			document: bson.D{
-				{Key: "_id", Value: 7}, {Key: "at", Value: at}, {Key: "processed", Value: at},
-				{Key: "max_stale_ms", Value: "1"}, {Key: "staleness_ms", Value: -3}, {Key: "version", Value: 1},
+				{Key: "_id", Value: 7},
+				{Key: "at", Value: at},
+				{Key: "processed", Value: at},
+				{Key: "max_stale_ms", Value: "1"},
+				{Key: "staleness_ms", Value: -3},
+				{Key: "version", Value: 1},
 			},
 			want: heartbeat{maxStale: longestMaxStale, Instance: Instance{Staleness: -1, LastSeen: at}},
 		},
