@@ -130,9 +130,9 @@ func (f *Fleet) watch(ctx context.Context) {
 }
 
 func (f *Fleet) look(ctx context.Context, number uint64, after clustertime.Time) *look {
-	ctx, cancel := context.WithTimeout(ctx, readTimeout)
+	limited, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
-	all, err := f.read(ctx, after)
+	all, err := f.read(limited, after)
 	if err != nil && ctx.Err() == nil {
 		f.logger.Debug("the list of instances could not be read, it is tried again", zap.Error(err))
 	}

@@ -51,8 +51,6 @@ func stream(source Events) gin.HandlerFunc {
 		header := c.Writer.Header()
 		header.Set("Content-Type", "text/event-stream")
 		header.Set("X-Accel-Buffering", "no") // nginx would hold events back
-		// As in outlive, and here there is nothing left to read.
-		_ = http.NewResponseController(c.Writer).SetReadDeadline(time.Time{})
 		pump(c, subscription)
 	}
 }
