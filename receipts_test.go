@@ -130,7 +130,6 @@ func TestAStoppedInstanceIsMissingUntilItCannotAnswer(t *testing.T) {
 		r := startTrio(t, s, hasty)
 		k := r.newKey()
 		r.receipt(r.sets(k, true), true, patience)
-		stopped := time.Now()
 		r.failpoint("alwaysOn", bson.D{
 			{Key: "failCommands", Value: bson.A{"update", "delete"}}, // it cannot even leave
 			{Key: "errorCode", Value: 11601},
@@ -138,18 +137,21 @@ func TestAStoppedInstanceIsMissingUntilItCannotAnswer(t *testing.T) {
 		})
 		// A heartbeat that was under way may still say so.
 		var revision clustertime.Time
+		var before routes.Receipt
 		mongotest.Eventually(t, patience, func() bool {
 			revision = r.sets(k, false)
-			_, missing := names(r.receipt(revision, true, 500*time.Millisecond))
+			before = r.receipt(revision, true, 500*time.Millisecond)
+			_, missing := names(before)
 			return missing == "c"
 		}, "it is not missed")
 		receipt := r.receipt(revision, true, patience)
-		took := time.Since(stopped)
 		if all, _ := names(receipt); !receipt.Synced || all != "ab" {
-			t.Errorf("the receipt is %+v", receipt)
+			t.Fatalf("the receipt is %+v", receipt)
 		}
-		if least := hastyMaxStale + 5*time.Second; took < least-200*time.Millisecond || took > least+3*time.Second {
-			t.Errorf("it was counted for %v, want %v", took, least)
+		// By the server's clock, which has written both down.
+		silent := receipt.Instances[0].LastSeen.Sub(before.Instances[2].LastSeen)
+		if silent <= hastyMaxStale+5*time.Second {
+			t.Errorf("it was given up when it had been silent for %v", silent)
 		}
 		// By then it answers nothing from memory.
 		if v := r.all[2].Validate(t.Context(), k.text, &apikey.Request{}); v.Code != apikey.Disabled {
@@ -177,9 +179,6 @@ func TestFleetReceiptsTake(t *testing.T) {
 			}
 			slices.Sort(took)
 			t.Logf("fleet %v, %d receipts: median %v, worst %v", fleet, rounds, took[rounds/2], took[rounds-1])
-			if took[rounds-1] > 5*time.Second {
-				t.Errorf("one took %v", took[rounds-1])
-			}
 		}
 	})
 }
@@ -188,7 +187,7 @@ func TestEventsOfAService(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
 		r := start(t, s)
 		handler, err := routes.NewPublic(routes.PublicConfig{
-			Validator: nobody{}, Events: r.Events(), Caller: func(*gin.Context) bool { return true },
+			Validator: nobody{}, Events: r.Events(), Caller: func(*gin.Context) {},
 		})
 		if err != nil {
 			t.Fatal(err)

@@ -143,10 +143,10 @@ func goldenServers(t testing.TB) map[string]http.Handler {
 	}
 	proxies := []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("10.0.0.0/8")}
 	handlers := map[string]http.Handler{
-		"public":  newPublic(t, PublicConfig{Validator: keys}),
-		"proxied": newPublic(t, PublicConfig{Validator: keys, TrustedProxies: proxies}),
-		"sources": newPublic(t, PublicConfig{Validator: keys, KeySources: sources}),
-		"callers": newPublic(t, PublicConfig{Validator: keys, Caller: goldenCaller, Syncer: goldenSyncer{}, Events: slowFeed{}}),
+		"public":   newPublic(t, PublicConfig{Validator: keys}),
+		"proxied":  newPublic(t, PublicConfig{Validator: keys, TrustedProxies: proxies}),
+		"sources":  newPublic(t, PublicConfig{Validator: keys, KeySources: sources}),
+		"receipts": newPublic(t, PublicConfig{Validator: keys, Caller: goldenCaller, Syncer: goldenSyncer{}, Events: slowFeed{}}),
 	}
 	for name, status := range goldenStates() {
 		handlers[name], err = NewOperations(OperationsConfig{

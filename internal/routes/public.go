@@ -48,9 +48,9 @@ type PublicConfig struct {
 	TrustedProxies []netip.Prefix
 	// Realm is shown in WWW-Authenticate: printable ASCII. Empty: DefaultRealm.
 	Realm string
-	// Caller lets a request to sync and events through: false when it has answered
-	// instead. Nil: both are off.
-	Caller func(c *gin.Context) bool
+	// Caller guards sync and events: it answers and aborts what is not for those
+	// who ask. Nil: both are off.
+	Caller gin.HandlerFunc
 	// Syncer and Events are behind sync and events. Nil: that one is off.
 	Syncer Syncer
 	Events Events

@@ -72,20 +72,13 @@ type Instance struct {
 	LastSeen  time.Time
 }
 
-// receipts puts sync and events where callers find them.
-func receipts(engine *gin.Engine, caller func(*gin.Context) bool, syncer Syncer, events Events) {
-	guarded := func(handler gin.HandlerFunc) gin.HandlerFunc {
-		return func(c *gin.Context) {
-			if caller(c) {
-				handler(c)
-			}
-		}
-	}
+// receipts serves sync and events behind a guard that aborts what it refuses.
+func receipts(engine *gin.Engine, guard gin.HandlerFunc, syncer Syncer, events Events) {
 	if syncer != nil {
-		engine.GET(pathSync, guarded(sync(syncer)))
+		engine.GET(pathSync, guard, sync(syncer))
 	}
 	if events != nil {
-		engine.GET(pathEvents, guarded(stream(events)))
+		engine.GET(pathEvents, guard, stream(events))
 	}
 }
 

@@ -11,7 +11,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"os"
@@ -28,13 +27,13 @@ func main() {
 		fmt.Fprintln(os.Stderr, "usage: KEYTAIL_TOKEN=... receipt MONGODB_URI DATABASE COLLECTION KEY_ID KEYTAIL_URL")
 		os.Exit(2)
 	}
-	if err := run(context.Background(), os.Args[1:], os.Getenv("KEYTAIL_TOKEN"), os.Stdout); err != nil {
+	if err := run(context.Background(), os.Args[1:], os.Getenv("KEYTAIL_TOKEN")); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, args []string, token string, out io.Writer) error {
+func run(ctx context.Context, args []string, token string) error {
 	client, err := mongo.Connect(options.Client().ApplyURI(args[0]))
 	if err != nil {
 		return err
@@ -52,7 +51,7 @@ func run(ctx context.Context, args []string, token string, out io.Writer) error 
 		return err
 	}
 	heard := len(receipt.Instances) - len(receipt.Missing)
-	fmt.Fprintf(out, "revoked on %d of %d instances in %.1f s, revision %s\n", heard, len(receipt.Instances), time.Since(began).Seconds(), revision)
+	fmt.Printf("revoked on %d of %d instances in %.1f s, revision %s\n", heard, len(receipt.Instances), time.Since(began).Seconds(), revision)
 	if !receipt.Synced {
 		return fmt.Errorf("still to hear of it: %v", receipt.Missing)
 	}
