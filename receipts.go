@@ -17,18 +17,18 @@ import (
 // sink hands what the stream says to the cache first, and then tells those who
 // want to know: whoever acts on what they hear is answered by the new truth.
 type sink struct {
-	*keycache.Cache
+	changestream.Sink
 	events *events.Hub
 	fleet  *fleet.Fleet
 }
 
 func (s sink) Apply(change *keycache.Change) {
-	s.Cache.Apply(change)
+	s.Sink.Apply(change)
 	s.events.Invalidated(change.ID, change.Time)
 }
 
 func (s sink) Fresh(f keycache.Freshness) {
-	s.Cache.Fresh(f)
+	s.Sink.Fresh(f)
 	s.fleet.Moved()
 }
 
