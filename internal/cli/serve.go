@@ -162,7 +162,5 @@ func (d *daemon) listen(ctx context.Context, service Service) (public, operation
 		}
 		return public, operations, err
 	}
-	public.server = newServer(service.Public(), d.log.Named("public"))
-	operations.server = newServer(service.Operations(), d.log.Named("operations"))
-	return public, operations, nil
+	return serving(public, public.name, service.Public(), d.log), serving(operations, operations.name, service.Operations(), d.log), nil
 }

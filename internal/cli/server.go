@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -39,6 +40,27 @@ type listener struct {
 	net.Listener
 	name   string
 	server *http.Server
+	// leaving is what the server's handler is wrapped with.
+	leaving *leaving
+}
+
+// leaving asks clients to close their connections, once it has begun. A proxy
+// that keeps an idle connection may send a request in the very moment in which
+// the listener's end closes it, and that request is lost: so the proxy is told
+// before, with an answer, and closes it itself. (http.Server's
+// SetKeepAlivesEnabled would close idle connections at once, which is the same
+// accident earlier.) Over HTTP/2 the server makes a GOAWAY of the header.
+type leaving struct {
+	begun atomic.Bool
+	next  http.Handler
+}
+
+// ServeHTTP sets the header before the handler writes anything.
+func (l *leaving) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if l.begun.Load() {
+		w.Header().Set("Connection", "close")
+	}
+	l.next.ServeHTTP(w, r)
 }
 
 // listen binds addr. With fallback, a port that is taken is replaced by a free
@@ -69,6 +91,12 @@ func freePort(addr string) string {
 		return addr
 	}
 	return net.JoinHostPort(host, "0")
+}
+
+// serving makes a listener of a bound address and what is served there.
+func serving(l net.Listener, name string, handler http.Handler, logger *zap.Logger) listener {
+	wrapped := &leaving{next: handler}
+	return listener{Listener: l, name: name, leaving: wrapped, server: newServer(wrapped, logger.Named(name))}
 }
 
 // newServer has a limit for everything that a client can make last.

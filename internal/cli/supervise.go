@@ -85,10 +85,13 @@ func (d *daemon) live(p parts) error {
 	return d.welcome(p)
 }
 
-// drain takes the instance out of rotation, waits until proxies have seen that,
-// and closes the listeners: the public one first, so that operations can be
-// watched meanwhile. After a failure nobody waits.
+// drain takes the instance out of rotation, waits until proxies have seen that
+// and have given up the connections that they keep, and closes the listeners: the
+// public one first, so that operations can be watched meanwhile. After a failure
+// nobody waits.
 func (d *daemon) drain(ctx, failed context.Context, p parts) error {
+	p.public.leaving.begun.Store(true)
+	p.operations.leaving.begun.Store(true)
 	p.service.Drain()
 	if ctx.Err() != nil {
 		pause(failed, d.cfg.DrainDelay)
