@@ -52,6 +52,13 @@ type Config struct {
 	// DefaultScopes are those of a key whose document has none (absent or null).
 	// Nil: none.
 	DefaultScopes []string
+	// StreamScope is what the change stream watches: "database" or, where the
+	// credential may watch no more than the keys, "collection" (README.md,
+	// Privileges). Empty: "database".
+	StreamScope string
+	// StateDatabase holds keytail's own collection, the heartbeats. Another
+	// database than the keys' needs StreamScope "collection". Empty: Database.
+	StateDatabase string
 	// EnsureSchema creates the collection and its unique index where they are
 	// missing. False: New says what is missing.
 	EnsureSchema bool
@@ -129,6 +136,10 @@ func New(ctx context.Context, config Config) (*Service, error) {
 	if err := errors.Join(sourcesErr, proxiesErr, cacheErr, storeErr); err != nil {
 		return nil, err
 	}
+	scope, err := newScope(&config)
+	if err != nil {
+		return nil, err
+	}
 	heart, err := newHeart(config, store.Schema().Collection)
 	if err != nil {
 		return nil, err
@@ -137,6 +148,9 @@ func New(ctx context.Context, config Config) (*Service, error) {
 		return nil, err
 	}
 	s := &Service{config: config, logger: config.Logger, cache: cache, heart: heart}
+	if err := s.follow(ctx, scope, store); err != nil {
+		return nil, err
+	}
 	if err := s.assemble(store, routes.PublicConfig{KeySources: sources, TrustedProxies: proxies}); err != nil {
 		return nil, err
 	}
@@ -157,9 +171,18 @@ func newStore(config Config) (*keystore.Store, error) {
 	})
 }
 
+// newScope reads what is to be watched, and where the heartbeats go.
+func newScope(config *Config) (changestream.Scope, error) {
+	if config.StateDatabase == "" {
+		config.StateDatabase = config.Database
+	}
+	return changestream.ParseScope(config.StreamScope)
+}
+
 func newHeart(config Config, collection string) (*changestream.Heart, error) {
 	return changestream.NewHeart(changestream.HeartConfig{
 		Database:     config.Client.Database(config.Database),
+		State:        config.Client.Database(config.StateDatabase),
 		Collection:   collection,
 		InstanceName: config.InstanceName,
 		Interval:     config.HeartbeatInterval,
@@ -179,17 +202,20 @@ func prepare(ctx context.Context, store *keystore.Store, heart *changestream.Hea
 	return heart.Prepare(ctx)
 }
 
-// assemble wires the rooms in the order of the data's way.
-func (s *Service) assemble(store *keystore.Store, public routes.PublicConfig) error {
+// follow makes the tail, and refuses what it can never watch.
+func (s *Service) follow(ctx context.Context, scope changestream.Scope, store *keystore.Store) error {
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
 	var err error
 	maxAwait, watchdog := changestream.Waits(s.config.MaxStale)
 	s.tail, err = changestream.New(changestream.Config{
 		Database:   s.config.Client.Database(s.config.Database),
+		Scope:      scope,
 		Schema:     store.Schema(),
 		Sink:       s.cache,
 		Collection: store,
 		Heart:      s.heart,
-		MaxAwait:   maxAwait,
+		MaxAwait:   scope.MaxAwait(maxAwait, s.config.MaxStale),
 		Watchdog:   watchdog,
 		Logger:     s.logger,
 		Registerer: s.config.Registry,
@@ -197,6 +223,12 @@ func (s *Service) assemble(store *keystore.Store, public routes.PublicConfig) er
 	if err != nil {
 		return err
 	}
+	return s.tail.CheckAccess(ctx)
+}
+
+// assemble wires the rooms in the order of the data's way.
+func (s *Service) assemble(store *keystore.Store, public routes.PublicConfig) error {
+	var err error
 	s.validator, err = validator.New(validator.Config{
 		Cache:      s.cache,
 		Store:      store,

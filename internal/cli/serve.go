@@ -130,6 +130,8 @@ func (d *daemon) newService(ctx context.Context, client *mongo.Client, reads int
 		Mapping:           keytail.Mapping(d.cfg.Map),
 		DefaultScopes:     d.cfg.DefaultScopes,
 		EnsureSchema:      d.cfg.EnsureSchema,
+		StreamScope:       d.cfg.StreamScope,
+		StateDatabase:     d.cfg.StateDatabase,
 		MaxStale:          d.cfg.MaxStale,
 		HeartbeatInterval: d.cfg.HeartbeatInterval,
 		MaxReads:          reads,
