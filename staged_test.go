@@ -97,6 +97,8 @@ func anomalies() []anomaly {
 			shows:   []string{"ToCollection", "LossRename+LossNoToken"},
 			covered: []string{"LossRename"},
 			stage:   changing(renamedOnto, apikey.Disabled),
+			// The stream of a collection has no filter by names.
+			inCollection: &guards{shows: []string{"LossRename+LossNoToken"}, covered: []string{"LossRename", "ToCollection"}},
 		},
 		{
 			name:    "database dropped",

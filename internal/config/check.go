@@ -45,6 +45,7 @@ func (c *Config) Check() error {
 		c.checkServer(),
 		c.checkDatabase(),
 		c.checkCollection(),
+		c.checkScope(),
 		c.checkListeners(),
 		c.checkDev(),
 		c.checkAges(),
@@ -91,7 +92,7 @@ func (c *Config) checkCollection() error {
 		return errors.New("--collection must not be empty")
 	case strings.ContainsAny(c.Collection, "$\x00"), strings.HasPrefix(c.Collection, "system."), strings.HasPrefix(c.Collection, "."):
 		return errors.New("--collection must not have a '$', and must not begin with 'system.' or '.'")
-	case c.Collection == "keytail_heartbeats", c.Collection == "keytail_audit":
+	case c.ownsState() && (c.Collection == "keytail_heartbeats" || c.Collection == "keytail_audit"):
 		return fmt.Errorf("--collection cannot be %s: keytail writes there itself", c.Collection)
 	case len(c.Database)+1+len(c.Collection) > maxNamespaceBytes:
 		return errors.New("--database and --collection together must have at most 254 bytes")
