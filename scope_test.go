@@ -95,7 +95,8 @@ func TestMissingPrivilegesAreNamed(t *testing.T) {
 	command := func(mode any, name string) {
 		t.Helper()
 		if err := admin.RunCommand(t.Context(), bson.D{
-			{Key: "configureFailPoint", Value: "failCommand"}, {Key: "mode", Value: mode},
+			{Key: "configureFailPoint", Value: "failCommand"},
+			{Key: "mode", Value: mode},
 			{Key: "data", Value: bson.D{{Key: "failCommands", Value: bson.A{name}}, {Key: "errorCode", Value: 13}}},
 		}).Err(); err != nil {
 			t.Fatal(err)
