@@ -13,7 +13,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -28,6 +30,7 @@ import (
 	"github.com/keytail/keytail/internal/keystore"
 	"github.com/keytail/keytail/internal/preload"
 	"github.com/keytail/keytail/internal/routes"
+	"github.com/keytail/keytail/internal/tokens"
 	"github.com/keytail/keytail/internal/validator"
 )
 
@@ -91,12 +94,31 @@ type Config struct {
 	// TrustedProxies may say in X-Forwarded-For whom they speak for, as addresses
 	// or networks. Empty: the peer is the client.
 	TrustedProxies []string
+	// Policies are what forward-auth asks for under /v1/auth/policy/{name}, by
+	// name. Nil: none.
+	Policies map[string]Policy
+	// CallerTokenFile says who may use verify, in lines of name=token; it is read
+	// again when it changes. Empty: whoever reaches the handler.
+	CallerTokenFile string
+	// AdminTokenFile says who may use the admin handler, in the same form. Empty:
+	// there is no admin handler.
+	AdminTokenFile string
 	// Logger: nil is silent. No log line holds a key.
 	Logger *zap.Logger
 	// Registry takes the metrics, and is what /metrics shows. Nil: one of its own.
 	Registry *prometheus.Registry
 	// Version is shown in metrics. Empty: "unknown".
 	Version string
+}
+
+// Policy is what requests need that are asked about by its name. The zero value
+// wants a valid key and no more.
+type Policy struct {
+	// Scopes must all be held.
+	Scopes []string
+	// OrgID and ProjectID are those of the request, which a bound key must match.
+	// Empty: the request has none, and a bound key is refused.
+	OrgID, ProjectID string
 }
 
 // Service is keytail, ready to run.
@@ -110,8 +132,12 @@ type Service struct {
 	preload   *preload.Preload
 	health    *health
 
+	// callers and admins are nil without their file.
+	callers, admins *tokens.Set
+
 	public     http.Handler
 	operations http.Handler
+	admin      http.Handler // nil without admin tokens
 	running    atomic.Bool
 }
 
@@ -133,7 +159,9 @@ func New(ctx context.Context, config Config) (*Service, error) {
 		Complete: preload.Mode(config.Preload) != preload.Off,
 	})
 	store, storeErr := newStore(config)
-	if err := errors.Join(sourcesErr, proxiesErr, cacheErr, storeErr); err != nil {
+	callers, callersErr := newTokens(config, config.CallerTokenFile, "caller-token-file", "public")
+	admins, adminsErr := newTokens(config, config.AdminTokenFile, "admin-token-file", "admin")
+	if err := errors.Join(sourcesErr, proxiesErr, cacheErr, storeErr, policiesErr(config.Policies), callersErr, adminsErr); err != nil {
 		return nil, err
 	}
 	scope, err := newScope(&config)
@@ -147,7 +175,7 @@ func New(ctx context.Context, config Config) (*Service, error) {
 	if err := prepare(ctx, store, heart, config.EnsureSchema); err != nil {
 		return nil, err
 	}
-	s := &Service{config: config, logger: config.Logger, cache: cache, heart: heart}
+	s := &Service{config: config, logger: config.Logger, cache: cache, heart: heart, callers: callers, admins: admins}
 	if err := s.follow(ctx, scope, store); err != nil {
 		return nil, err
 	}
@@ -177,6 +205,25 @@ func newScope(config *Config) (changestream.Scope, error) {
 		config.StateDatabase = config.Database
 	}
 	return changestream.ParseScope(config.StreamScope)
+}
+
+// newTokens is nil without a file.
+func newTokens(config Config, path, flag, listener string) (*tokens.Set, error) {
+	if path == "" {
+		return nil, nil //nolint:nilnil // no file, and nothing wrong
+	}
+	return tokens.New(tokens.Config{
+		Path: path, Flag: flag, Listener: listener,
+		Logger: config.Logger.Named("tokens"), Registerer: config.Registry,
+	})
+}
+
+func policiesErr(policies map[string]Policy) error {
+	var mistakes []error
+	for _, name := range slices.Sorted(maps.Keys(policies)) {
+		mistakes = append(mistakes, routes.CheckPolicy(name, routes.Policy(policies[name])))
+	}
+	return errors.Join(mistakes...)
 }
 
 func newHeart(config Config, collection string) (*changestream.Heart, error) {
@@ -259,7 +306,20 @@ func (s *Service) assemble(store *keystore.Store, public routes.PublicConfig) er
 	if err := s.register(); err != nil {
 		return err
 	}
+	return s.handlers(public)
+}
+
+// handlers makes those of the three listeners.
+func (s *Service) handlers(public routes.PublicConfig) error {
 	public.Validator, public.Logger = s.validator, s.logger
+	public.Policies = make(map[string]routes.Policy, len(s.config.Policies))
+	for name, policy := range s.config.Policies {
+		public.Policies[name] = routes.Policy(policy)
+	}
+	if s.callers != nil {
+		public.Callers = s.callers
+	}
+	var err error
 	if s.public, err = routes.NewPublic(public); err != nil {
 		return err
 	}
@@ -268,19 +328,33 @@ func (s *Service) assemble(store *keystore.Store, public routes.PublicConfig) er
 		Gatherer: s.config.Registry,
 		Logger:   s.logger,
 	})
+	if err != nil || s.admins == nil {
+		return err
+	}
+	s.admin, err = routes.NewAdmin(routes.AdminConfig{
+		Tokens:   s.admins,
+		Status:   s.health.status,
+		Instance: s.heart.Instance(),
+		Version:  s.version(),
+		Logger:   s.logger,
+	})
 	return err
+}
+
+// version is shown in metrics and on the status page.
+func (s *Service) version() string {
+	if s.config.Version == "" {
+		return "unknown"
+	}
+	return s.config.Version
 }
 
 // register adds the metrics that no room registers by itself.
 func (s *Service) register() error {
-	version := s.config.Version
-	if version == "" {
-		version = "unknown"
-	}
 	build := prometheus.NewGauge(prometheus.GaugeOpts{
 		Name:        "keytail_build_info",
 		Help:        "Always 1; its label is the version.",
-		ConstLabels: prometheus.Labels{"version": version},
+		ConstLabels: prometheus.Labels{"version": s.version()},
 	})
 	build.Set(1)
 	collectors := append(s.cache.Collectors(), s.health.collectors()...)
@@ -309,6 +383,11 @@ func (s *Service) Run(ctx context.Context) error {
 	group.Go(func() error { return s.validator.RunRefresh(ctx) })
 	group.Go(func() error { return s.preload.Run(ctx) })
 	group.Go(func() error { return s.health.run(ctx) })
+	for _, set := range []*tokens.Set{s.callers, s.admins} {
+		if set != nil {
+			group.Go(func() error { return set.Run(ctx) })
+		}
+	}
 	err := group.Wait()
 	s.cache.Lose()
 	stopHeart()
@@ -325,6 +404,10 @@ func (s *Service) Public() http.Handler { return s.public }
 
 // Operations is the handler of the operations listener: readyz and metrics.
 func (s *Service) Operations() http.Handler { return s.operations }
+
+// Admin is the handler of the admin listener: the status page. Nil without an
+// AdminTokenFile.
+func (s *Service) Admin() http.Handler { return s.admin }
 
 // Live is closed when the service is live for the first time.
 func (s *Service) Live() <-chan struct{} { return s.health.firstLive }

@@ -211,6 +211,9 @@ func NewHeart(config HeartConfig) (*Heart, error) {
 	return h, nil
 }
 
+// Instance is the _id of this instance's heartbeat: its name and the boot id.
+func (h *Heart) Instance() string { return h.id }
+
 // Run sends heartbeats, one at a time, from the first open of the stream until
 // ctx ends. Then it deletes the document, so that nobody waits for an instance
 // that is gone, and returns nil. A heartbeat that fails is followed by the next

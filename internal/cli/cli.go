@@ -32,9 +32,11 @@ const (
 type Service interface {
 	// Run works until ctx ends and returns when all of it has stopped.
 	Run(ctx context.Context) error
-	// Public and Operations are the handlers of the two listeners.
+	// Public, Operations and Admin are the handlers of the three listeners. Admin
+	// is nil without an admin token file.
 	Public() http.Handler
 	Operations() http.Handler
+	Admin() http.Handler
 	// Live is closed once keys can be answered.
 	Live() <-chan struct{}
 	// Drain makes readyz say no from now on.
@@ -127,6 +129,7 @@ func execute(ctx context.Context, args []string, stdout, stderr io.Writer, deps 
 	case "healthcheck":
 		return g.Healthcheck.run(ctx, stderr, err)
 	}
+	g.Serve.Policies = parser.Policies()
 	return g.Serve.run(ctx, process{stdout: stdout, stderr: stderr, deps: deps, given: given}, err)
 }
 

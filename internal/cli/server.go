@@ -40,6 +40,8 @@ type listener struct {
 	net.Listener
 	name   string
 	server *http.Server
+	// certificates is nil for plain HTTP.
+	certificates *certificates
 	// leaving is what the server's handler is wrapped with.
 	leaving *leaving
 }
@@ -93,10 +95,29 @@ func freePort(addr string) string {
 	return net.JoinHostPort(host, "0")
 }
 
-// serving makes a listener of a bound address and what is served there.
-func serving(l net.Listener, name string, handler http.Handler, logger *zap.Logger) listener {
-	wrapped := &leaving{next: handler}
-	return listener{Listener: l, name: name, leaving: wrapped, server: newServer(wrapped, logger.Named(name))}
+// url is how a person asks it.
+func (l listener) url() string {
+	if l.certificates != nil {
+		return "https://" + l.Addr().String()
+	}
+	return "http://" + l.Addr().String()
+}
+
+// handle says what is served on a listener that has been bound.
+func (l *listener) handle(handler http.Handler, logger *zap.Logger) {
+	l.leaving = &leaving{next: handler}
+	l.server = newServer(l.leaving, logger.Named(l.name))
+	if l.certificates != nil {
+		l.Listener = l.certificates.listener(l.Listener)
+	}
+}
+
+// follow reads the certificates again when they change, until ctx ends.
+func (l listener) follow(ctx context.Context) error {
+	if l.certificates == nil {
+		return nil
+	}
+	return l.certificates.files.Run(ctx)
 }
 
 // newServer has a limit for everything that a client can make last.
@@ -130,4 +151,43 @@ func (l listener) shutdown(ctx context.Context) error {
 		return fmt.Errorf("requests in flight on the %s listener were cut: %w", l.name, err)
 	}
 	return nil
+}
+
+// listeners are the public one, the operations one, and, if it is on, the admin
+// one, in this order.
+type listeners []listener
+
+// fields are the bound addresses, for the log.
+func (all listeners) fields() []zap.Field {
+	names := []string{"addr", "ops_addr", "admin_addr"}
+	var fields []zap.Field
+	for i, l := range all {
+		fields = append(fields, zap.Stringer(names[i], l.Addr()))
+	}
+	return fields
+}
+
+// leave asks the clients of all to close their connections.
+func (all listeners) leave() {
+	for _, l := range all {
+		l.leaving.begun.Store(true)
+	}
+}
+
+// shutdown closes one after the other, see listener.shutdown.
+func (all listeners) shutdown(ctx context.Context) error {
+	var errs []error
+	for _, l := range all {
+		errs = append(errs, l.shutdown(ctx))
+	}
+	return errors.Join(errs...)
+}
+
+// close gives up those that have been bound.
+func (all listeners) close() {
+	for _, l := range all {
+		if l.Listener != nil {
+			_ = l.Close()
+		}
+	}
 }

@@ -47,6 +47,8 @@ func (c *Config) Check() error {
 		c.checkCollection(),
 		c.checkScope(),
 		c.checkListeners(),
+		c.checkTokenFiles(),
+		c.checkDefaultScopes(),
 		c.checkDev(),
 		c.checkAges(),
 		between("drain-delay", c.DrainDelay, 0, maxDrainDelay, "between 0 and 5m"),
@@ -62,6 +64,8 @@ func (c *Config) Check() error {
 // checkServer: keytail never falls back to memory by itself.
 func (c *Config) checkServer() error {
 	switch {
+	case c.Dev && c.MongoDBPasswordFile != "":
+		return errors.New("--mongodb-password-file and --dev exclude each other: the in-memory MongoDB has no passwords")
 	case c.MongoDBURI != "" && c.Dev:
 		return errors.New("--mongodb-uri and --dev exclude each other: --dev brings its own in-memory MongoDB")
 	case c.MongoDBURI == "" && !c.Dev:
@@ -69,7 +73,10 @@ func (c *Config) checkServer() error {
 	case c.Dev:
 		return nil
 	}
-	return checkURI(c.MongoDBURI)
+	if err := checkURI(c.MongoDBURI); err != nil || c.MongoDBPasswordFile == "" {
+		return err
+	}
+	return checkPasswordFile(c.MongoDBURI)
 }
 
 func (c *Config) checkDatabase() error {
@@ -107,14 +114,6 @@ func (c *Config) checkAges() error {
 	}
 	most := c.MaxStale / heartbeatParts
 	return between("heartbeat-interval", c.HeartbeatInterval, minHeartbeat, most, fmt.Sprintf("between 10ms and a third of max-stale (%v)", most))
-}
-
-func (c *Config) checkListeners() error {
-	public, ops := address("addr", c.Addr), address("ops-addr", c.OpsAddr)
-	if public == nil && ops == nil && c.Addr == c.OpsAddr && !strings.HasSuffix(c.Addr, ":0") {
-		return fmt.Errorf("--addr and --ops-addr are the same, %s: the two listeners need two addresses", c.Addr)
-	}
-	return errors.Join(public, ops)
 }
 
 func (c *Config) checkDev() error {

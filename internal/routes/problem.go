@@ -20,6 +20,8 @@ const (
 	codeBodyTooLarge     problemCode = "BODY_TOO_LARGE"
 	codeMediaType        problemCode = "UNSUPPORTED_MEDIA_TYPE"
 	codeInternal         problemCode = "INTERNAL_ERROR"
+	codeNoSuchPolicy     problemCode = "NO_SUCH_POLICY"
+	codeUnauthenticated  problemCode = "UNAUTHENTICATED"
 )
 
 // status is the one place that maps a problem to its status.
@@ -27,7 +29,9 @@ func (code problemCode) status() int {
 	switch code {
 	case codeBadRequest:
 		return http.StatusBadRequest
-	case codeNoSuchPath:
+	case codeUnauthenticated:
+		return http.StatusUnauthorized
+	case codeNoSuchPath, codeNoSuchPolicy:
 		return http.StatusNotFound
 	case codeMethodNotAllowed:
 		return http.StatusMethodNotAllowed

@@ -46,6 +46,11 @@ type PublicConfig struct {
 	// TrustedProxies may say in X-Forwarded-For whom they speak for. Empty: the
 	// peer is the client.
 	TrustedProxies []netip.Prefix
+	// Policies are what forward-auth asks for under /v1/auth/policy/{name}, by
+	// name. Nil: there are none, and every name is 404.
+	Policies map[string]Policy
+	// Callers may use verify. Nil: whoever reaches it.
+	Callers Tokens
 	// Realm is shown in WWW-Authenticate: printable ASCII. Empty: DefaultRealm.
 	Realm string
 	// Logger gets a line for each request at debug level, and panics. Nil: none.
@@ -57,6 +62,8 @@ type public struct {
 	validator Validator
 	sources   []KeySource
 	proxies   []netip.Prefix
+	policies  map[string]apikey.Request // what each policy's requests need; only read
+	callers   Tokens
 	challenge string // `Bearer realm="..."`
 }
 
@@ -70,16 +77,22 @@ func NewPublic(config PublicConfig) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
+	policies, err := requirementsOf(config.Policies)
+	if err != nil {
+		return nil, err
+	}
 	p := &public{
+		policies: policies, callers: config.Callers,
 		validator: config.Validator, sources: config.KeySources, proxies: config.TrustedProxies,
 		challenge: "Bearer realm=" + realm,
 	}
 	if len(p.sources) == 0 {
 		p.sources = DefaultKeySources()
 	}
-	engine := newEngine(named(config.Logger), p.sources)
-	engine.POST(pathVerify, p.verify)
+	engine := newEngine(named(config.Logger), withBearer(p.sources))
+	engine.POST(pathVerify, p.wantCaller, p.verify)
 	engine.Any(pathAuth, p.auth)
+	engine.Any(pathPolicy+"*any", p.authByPolicy)
 	engine.NoMethod(p.otherMethod)
 	readable(engine, pathLive, live)
 	return engine, nil
@@ -89,12 +102,17 @@ func NewPublic(config PublicConfig) (http.Handler, error) {
 // whatever a client makes up) to forward-auth too: there the method is never a
 // reason for an answer.
 func (p *public) otherMethod(c *gin.Context) {
-	if c.Request.URL.EscapedPath() == pathAuth {
+	path := c.Request.URL.EscapedPath()
+	switch {
+	case path == pathAuth:
 		c.Writer.Header().Del("Allow")
 		p.auth(c)
-		return
+	case strings.HasPrefix(path, pathPolicy):
+		c.Writer.Header().Del("Allow")
+		p.authByPolicy(c)
+	default:
+		methodNotAllowed(c)
 	}
-	methodNotAllowed(c)
 }
 
 // live says that the process answers, and nothing about MongoDB.
