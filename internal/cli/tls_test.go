@@ -111,7 +111,7 @@ func (a *authority) client(t *testing.T, name string, show config.TLSFiles) *htt
 	return &http.Client{Transport: transport, Timeout: patience}
 }
 
-func ask2(t *testing.T, client *http.Client, url string) (body string, proto int, err error) {
+func askTLS(t *testing.T, client *http.Client, url string) (body string, proto int, err error) {
 	t.Helper()
 	response, err := client.Get(url)
 	if err != nil {
@@ -143,15 +143,15 @@ func TestServeWithTLSOnAllListeners(t *testing.T) {
 	admin, _, _ = strings.Cut(admin, `"`)
 	public, operations = strings.Replace(public, "http:", "https:", 1), strings.Replace(operations, "http:", "https:", 1)
 	for url, want := range map[string]string{operations: "operations", "https://" + admin: "admin"} {
-		if body, proto, err := ask2(t, ca.client(t, "keytail.example", config.TLSFiles{}), url); err != nil || body != want || proto != 2 {
+		if body, proto, err := askTLS(t, ca.client(t, "keytail.example", config.TLSFiles{}), url); err != nil || body != want || proto != 2 {
 			t.Errorf("%s: %q over HTTP/%d, %v", want, body, proto, err)
 		}
 	}
-	if body, proto, err := ask2(t, ca.client(t, "keytail.example", caller), public); err != nil || body != "public" || proto != 2 {
+	if body, proto, err := askTLS(t, ca.client(t, "keytail.example", caller), public); err != nil || body != "public" || proto != 2 {
 		t.Errorf("with a client's certificate: %q over HTTP/%d, %v", body, proto, err)
 	}
 	for name, show := range map[string]config.TLSFiles{"none": {}, "a stranger's": stranger} {
-		if body, _, err := ask2(t, ca.client(t, "keytail.example", show), public); err == nil {
+		if body, _, err := askTLS(t, ca.client(t, "keytail.example", show), public); err == nil {
 			t.Errorf("with %s certificate: %q", name, body)
 		}
 	}
@@ -276,7 +276,8 @@ func TestPoliciesReachTheService(t *testing.T) {
 	r.wait(t)
 }
 
-// tlsServer answers with the certificates of files that are looked at on a tick.
+// TestCertificatesAreReloaded for new connections; a broken pair keeps the old
+// one and is logged once.
 func TestCertificatesAreReloaded(t *testing.T) {
 	dir, ca := t.TempDir(), newAuthority(t)
 	until := time.Now().Add(time.Hour)
@@ -302,8 +303,11 @@ func TestCertificatesAreReloaded(t *testing.T) {
 		if err := l.shutdown(context.Background()); err != nil {
 			t.Error(err)
 		}
-		<-ended
-		<-ended
+		for range 2 {
+			if err := <-ended; err != nil {
+				t.Error(err)
+			}
+		}
 	}()
 	look := func() {
 		ticks <- time.Time{} // the second is taken when the first has been worked off
@@ -311,7 +315,7 @@ func TestCertificatesAreReloaded(t *testing.T) {
 	}
 	want := func(name string) {
 		t.Helper()
-		if body, _, err := ask2(t, ca.client(t, name, config.TLSFiles{}), l.url()); err != nil || body != "public" {
+		if body, _, err := askTLS(t, ca.client(t, name, config.TLSFiles{}), l.url()); err != nil || body != "public" {
 			t.Errorf("as %s: %q, %v", name, body, err)
 		}
 	}

@@ -53,7 +53,7 @@ func checkPasswordFile(uri string) error {
 	user, _, found := strings.Cut(beforeQuery, "@")
 	switch {
 	case !found || user == "" || user[0] == ':':
-		return errors.New("--mongodb-password-file is the password of the user in --mongodb-uri, which names none: write mongodb://USER@HOST/...")
+		return errors.New("--mongodb-password-file is the password of the user in --mongodb-uri, which names none: write mongodb://USER@HOST/DATABASE")
 	case strings.Contains(user, ":"):
 		return errors.New("--mongodb-uri has a password, and --mongodb-password-file is another: take the one in the URI out")
 	case strings.Contains(strings.ToUpper(query), "AUTHMECHANISM=MONGODB-X509"):

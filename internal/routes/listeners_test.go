@@ -189,10 +189,10 @@ func TestAdminWantsATokenEverywhere(t *testing.T) {
 			checkAlways(t, got, adminToken1)
 		}
 		challenges := strings.Join(got.Header["Www-Authenticate"], ", ")
-		if (got.StatusCode == 401) != (strings.Contains(challenges, "Basic realm") && strings.Contains(challenges, "Bearer realm")) {
+		if (got.StatusCode == http.StatusUnauthorized) != (strings.Contains(challenges, "Basic realm") && strings.Contains(challenges, "Bearer realm")) {
 			t.Errorf("%s: status %d with the challenges %s", name, got.StatusCode, challenges)
 		}
-		if got.StatusCode == 401 && (problemCodeOf(t, got.body) != "UNAUTHENTICATED" || got.Header.Get("Allow") != "") {
+		if got.StatusCode == http.StatusUnauthorized && (problemCodeOf(t, got.body) != "UNAUTHENTICATED" || got.Header.Get("Allow") != "") {
 			t.Errorf("%s: %v %s", name, got.Header, got.body)
 		}
 	}
