@@ -421,3 +421,19 @@ func TestScopeShortensTheWait(t *testing.T) {
 		}
 	}
 }
+
+// A collection of keys may have the heartbeats' name where they are elsewhere.
+func TestKeysInACollectionOfTheHeartbeatsName(t *testing.T) {
+	kind, value, err := bson.MarshalValue("the key")
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys := schema
+	keys.Collection = HeartbeatCollection
+	config := Config{Scope: ScopeCollection, Schema: keys, Heart: &Heart{id: "the key"}}
+	e := event{kind: kindDelete, collection: HeartbeatCollection, id: bson.RawValue{Type: kind, Value: value}, time: 7}
+	m, err := interpret(&config.Schema, config.own(), &e)
+	if err != nil || m.change == nil || m.nonce != 0 {
+		t.Errorf("got %+v, %v", m, err)
+	}
+}
