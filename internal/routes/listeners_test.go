@@ -93,13 +93,16 @@ func TestCallersAreAskedBeforeTheBody(t *testing.T) {
 	var v asked
 	handler := newPublic(t, PublicConfig{Validator: &v, Callers: fakeTokens{"caller-token-of-web": "web"}})
 	r := verifyOf(`{"key":"key-of-root"}`)
-	if got := answerOf(handler, r); got.StatusCode != http.StatusUnauthorized || v.keys != 0 {
+	r.Header.Set("X-Request-Id", "key-of-root")
+	got := answerOf(handler, r)
+	checkAlways(t, got, "key-of-root")
+	if got.StatusCode != http.StatusUnauthorized || v.keys != 0 {
 		t.Errorf("without a token: %d after %d questions", got.StatusCode, v.keys)
 	}
 	r = verifyOf(`{"key":"key-of-root"}`)
 	r.Header.Set("Authorization", "Bearer caller-token-of-web")
 	r.Header.Set("X-Request-Id", "caller-token-of-web")
-	got := answerOf(handler, r)
+	got = answerOf(handler, r)
 	checkAlways(t, got, "caller-token-of-web")
 	if got.StatusCode != http.StatusOK || v.keys != 1 {
 		t.Errorf("with a token: %d after %d questions", got.StatusCode, v.keys)
