@@ -145,11 +145,43 @@ type Service struct {
 // for. It starts nothing. An error is a sentence that says what to do, and names
 // every mistake of the configuration at once.
 func New(ctx context.Context, config Config) (*Service, error) {
+	p, err := newParts(config)
+	if err != nil {
+		return nil, err
+	}
+	if err := p.prepare(ctx); err != nil {
+		return nil, err
+	}
+	s := &Service{config: p.config, logger: p.config.Logger, cache: p.cache, heart: p.heart, tail: p.tail, callers: p.callers, admins: p.admins}
+	if err := s.assemble(p.store, p.public); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// parts are the rooms that meet the database, before anything has been asked of
+// it.
+type parts struct {
+	config Config
+	public routes.PublicConfig
+	cache  *keycache.Cache
+	store  *keystore.Store
+	heart  *changestream.Heart
+	tail   *changestream.Tail
+	// callers and admins are nil without a file.
+	callers, admins *tokens.Set
+}
+
+// newParts checks the configuration, all of it.
+func newParts(config Config) (*parts, error) {
 	if config.Logger == nil {
 		config.Logger = zap.NewNop()
 	}
 	if config.Registry == nil {
 		config.Registry = prometheus.NewRegistry()
+	}
+	if config.StateDatabase == "" {
+		config.StateDatabase = config.Database
 	}
 	sources, sourcesErr := routes.ParseKeySources(config.KeySources)
 	proxies, proxiesErr := routes.ParseTrustedProxies(config.TrustedProxies)
@@ -164,25 +196,9 @@ func New(ctx context.Context, config Config) (*Service, error) {
 	if err := errors.Join(sourcesErr, proxiesErr, cacheErr, storeErr, policiesErr(config.Policies), callersErr, adminsErr); err != nil {
 		return nil, err
 	}
-	scope, err := newScope(&config)
-	if err != nil {
-		return nil, err
-	}
-	heart, err := newHeart(config, store.Schema().Collection)
-	if err != nil {
-		return nil, err
-	}
-	if err := prepare(ctx, store, heart, config.EnsureSchema); err != nil {
-		return nil, err
-	}
-	s := &Service{config: config, logger: config.Logger, cache: cache, heart: heart, callers: callers, admins: admins}
-	if err := s.follow(ctx, scope, store); err != nil {
-		return nil, err
-	}
-	if err := s.assemble(store, routes.PublicConfig{KeySources: sources, TrustedProxies: proxies}); err != nil {
-		return nil, err
-	}
-	return s, nil
+	p := &parts{config: config, cache: cache, store: store, callers: callers, admins: admins}
+	p.public = routes.PublicConfig{KeySources: sources, TrustedProxies: proxies}
+	return p, p.follow()
 }
 
 func newStore(config Config) (*keystore.Store, error) {
@@ -197,14 +213,6 @@ func newStore(config Config) (*keystore.Store, error) {
 		Logger:     config.Logger,
 		Registerer: config.Registry,
 	})
-}
-
-// newScope reads what is to be watched, and where the heartbeats go.
-func newScope(config *Config) (changestream.Scope, error) {
-	if config.StateDatabase == "" {
-		config.StateDatabase = config.Database
-	}
-	return changestream.ParseScope(config.StreamScope)
 }
 
 // newTokens is nil without a file.
@@ -240,37 +248,43 @@ func newHeart(config Config, collection string) (*changestream.Heart, error) {
 	})
 }
 
-func prepare(ctx context.Context, store *keystore.Store, heart *changestream.Heart, ensure bool) error {
-	ctx, cancel := context.WithTimeout(ctx, startTimeout)
-	defer cancel()
-	if err := store.Prepare(ctx, ensure); err != nil {
-		return err
-	}
-	return heart.Prepare(ctx)
-}
-
-// follow makes the tail, and refuses what it can never watch.
-func (s *Service) follow(ctx context.Context, scope changestream.Scope, store *keystore.Store) error {
-	ctx, cancel := context.WithTimeout(ctx, startTimeout)
-	defer cancel()
-	var err error
-	maxAwait, watchdog := changestream.Waits(s.config.MaxStale)
-	s.tail, err = changestream.New(changestream.Config{
-		Database:   s.config.Client.Database(s.config.Database),
-		Scope:      scope,
-		Schema:     store.Schema(),
-		Sink:       s.cache,
-		Collection: store,
-		Heart:      s.heart,
-		MaxAwait:   scope.MaxAwait(maxAwait, s.config.MaxStale),
-		Watchdog:   watchdog,
-		Logger:     s.logger,
-		Registerer: s.config.Registry,
-	})
+// follow makes the heart and the tail.
+func (p *parts) follow() error {
+	scope, err := changestream.ParseScope(p.config.StreamScope)
 	if err != nil {
 		return err
 	}
-	return s.tail.CheckAccess(ctx)
+	p.heart, err = newHeart(p.config, p.store.Schema().Collection)
+	if err != nil {
+		return err
+	}
+	maxAwait, watchdog := changestream.Waits(p.config.MaxStale)
+	p.tail, err = changestream.New(changestream.Config{
+		Database:   p.config.Client.Database(p.config.Database),
+		Scope:      scope,
+		Schema:     p.store.Schema(),
+		Sink:       p.cache,
+		Collection: p.store,
+		Heart:      p.heart,
+		MaxAwait:   scope.MaxAwait(maxAwait, p.config.MaxStale),
+		Watchdog:   watchdog,
+		Logger:     p.config.Logger,
+		Registerer: p.config.Registry,
+	})
+	return err
+}
+
+// prepare refuses a database on which keytail can keep no promise.
+func (p *parts) prepare(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	if err := p.store.Prepare(ctx, p.config.EnsureSchema); err != nil {
+		return err
+	}
+	if err := p.heart.Prepare(ctx); err != nil {
+		return err
+	}
+	return p.tail.CheckAccess(ctx)
 }
 
 // assemble wires the rooms in the order of the data's way.

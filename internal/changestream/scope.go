@@ -156,11 +156,19 @@ func (t *Tail) reached(place clustertime.Time) {
 	}
 }
 
-// CheckAccess opens the stream once, at the start, and closes it again. It refuses
-// what no later attempt would mend: a credential that may not watch
-// (keystore.ErrUnauthorized), or a server that cannot serve the scope. Other
-// failures are Run's, which tries again.
+// CheckAccess is Try at the start. It refuses what no later attempt would mend: a
+// credential that may not watch (keystore.ErrUnauthorized), or a server that
+// cannot serve the scope. Other failures are Run's, which tries again.
 func (t *Tail) CheckAccess(ctx context.Context) error {
+	err := t.Try(ctx)
+	if errors.Is(err, keystore.ErrUnauthorized) || errors.Is(err, errTokenLayout) {
+		return err
+	}
+	return nil
+}
+
+// Try opens the stream as Run does, and closes it again.
+func (t *Tail) Try(ctx context.Context) error {
 	changes, err := t.target().Watch(ctx, t.pipeline, options.ChangeStream().SetMaxAwaitTime(t.config.MaxAwait))
 	if err != nil {
 		return t.explain(err)
@@ -173,11 +181,10 @@ func (t *Tail) CheckAccess(ctx context.Context) error {
 	return t.comparable(token)
 }
 
-// explain makes a sentence of a privilege that is missing, and nothing of any
-// other error.
+// explain makes a sentence of a privilege that is missing.
 func (t *Tail) explain(err error) error {
 	if !isUnauthorized(err) {
-		return nil
+		return fmt.Errorf("opening the change stream: %w", err)
 	}
 	database, collection := t.db.Name(), t.config.Schema.Collection
 	text := fmt.Sprintf("watching the collection %q of the database %q is not allowed: grant the user of the connection string find and changeStream on it", collection, database)

@@ -66,6 +66,7 @@ type Deps struct {
 // grammar is the command line as kong reads it.
 type grammar struct {
 	Serve       serveCommand       `cmd:"" default:"withargs" help:"Answer for API keys (the default command)."`
+	Doctor      doctorCommand      `cmd:"" help:"Look whether keytail fits the collection and the replica set, and say what to do: exit code 0 or 1. Takes the settings of serve."`
 	Version     versionCommand     `cmd:"" help:"Print the version."`
 	Healthcheck healthcheckCommand `cmd:"" help:"Ask a running keytail whether it lives: exit code 0 or 1. For HEALTHCHECK in a container."`
 }
@@ -124,6 +125,8 @@ func execute(ctx context.Context, args []string, stdout, stderr io.Writer, deps 
 		return usage(stderr, err)
 	}
 	switch parsed.Command() {
+	case "doctor":
+		return g.Doctor.run(ctx, process{stdout: stdout, stderr: stderr, deps: deps, given: given}, err)
 	case "version":
 		return g.Version.run(stdout, stderr, deps, err)
 	case "healthcheck":

@@ -148,31 +148,36 @@ func (d *daemon) newService(ctx context.Context, client *mongo.Client, reads int
 	if build == nil {
 		build = func(ctx context.Context, cfg keytail.Config) (Service, error) { return keytail.New(ctx, cfg) }
 	}
-	return build(ctx, keytail.Config{
+	cfg := serviceConfig(d.cfg, client, reads, serviceVersion(d.deps))
+	cfg.Logger, cfg.Registry = d.log, registry
+	return build(ctx, cfg)
+}
+
+// serviceConfig is the daemon's configuration in the words of the service.
+func serviceConfig(cfg *config.Config, client *mongo.Client, reads int64, version string) keytail.Config {
+	return keytail.Config{
 		Client:            client,
-		Database:          d.cfg.Database,
-		Collection:        d.cfg.Collection,
-		Mapping:           keytail.Mapping(d.cfg.Map),
-		DefaultScopes:     d.cfg.DefaultScopes,
-		EnsureSchema:      d.cfg.EnsureSchema,
-		StreamScope:       d.cfg.StreamScope,
-		StateDatabase:     d.cfg.StateDatabase,
-		MaxStale:          d.cfg.MaxStale,
-		HeartbeatInterval: d.cfg.HeartbeatInterval,
+		Database:          cfg.Database,
+		Collection:        cfg.Collection,
+		Mapping:           keytail.Mapping(cfg.Map),
+		DefaultScopes:     cfg.DefaultScopes,
+		EnsureSchema:      cfg.EnsureSchema,
+		StreamScope:       cfg.StreamScope,
+		StateDatabase:     cfg.StateDatabase,
+		MaxStale:          cfg.MaxStale,
+		HeartbeatInterval: cfg.HeartbeatInterval,
 		MaxReads:          reads,
-		CacheSizeMiB:      d.cfg.CacheSize,
-		Preload:           d.cfg.Preload,
-		AuditInterval:     d.cfg.AuditInterval,
-		KeyPrefix:         d.cfg.KeyPrefix,
-		KeySources:        d.cfg.KeySources,
-		TrustedProxies:    d.cfg.TrustedProxies,
-		Policies:          policies(d.cfg.Policies),
-		CallerTokenFile:   d.cfg.CallerTokenFile,
-		AdminTokenFile:    d.cfg.AdminTokenFile,
-		Logger:            d.log,
-		Registry:          registry,
-		Version:           serviceVersion(d.deps),
-	})
+		CacheSizeMiB:      cfg.CacheSize,
+		Preload:           cfg.Preload,
+		AuditInterval:     cfg.AuditInterval,
+		KeyPrefix:         cfg.KeyPrefix,
+		KeySources:        cfg.KeySources,
+		TrustedProxies:    cfg.TrustedProxies,
+		Policies:          policies(cfg.Policies),
+		CallerTokenFile:   cfg.CallerTokenFile,
+		AdminTokenFile:    cfg.AdminTokenFile,
+		Version:           version,
+	}
 }
 
 // policies are the configuration's as the service takes them.
