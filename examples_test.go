@@ -2,7 +2,6 @@ package keytail_test
 
 import (
 	"context"
-	"net/http"
 	"net/http/httptest"
 	"os"
 	"os/exec"
@@ -10,8 +9,6 @@ import (
 	"regexp"
 	"testing"
 	"time"
-
-	"github.com/gin-gonic/gin"
 
 	"github.com/keytail/keytail/internal/apikey"
 	"github.com/keytail/keytail/internal/mongotest"
@@ -45,17 +42,18 @@ func TestExampleReceiptInPython(t *testing.T) {
 	})
 }
 
+// soleCaller is the token of the only caller.
+type soleCaller string
+
+func (s soleCaller) Name(token string) (string, bool) { return "caller", token == string(s) }
+
 // exampleReceipt runs an example against three instances, and asks each about the
 // key at once.
 func exampleReceipt(t *testing.T, s *mongotest.Server, command ...string) {
 	r := startTrio(t, s, hasty)
 	handler, err := routes.NewPublic(routes.PublicConfig{
 		Validator: nobody{}, Syncer: r.all[1].Syncer(),
-		Caller: func(c *gin.Context) {
-			if c.GetHeader("Authorization") != "Bearer "+callerToken {
-				c.AbortWithStatus(http.StatusUnauthorized)
-			}
-		},
+		Callers: soleCaller(callerToken),
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -180,7 +180,7 @@ func (l *load) mustConverge(within time.Duration) {
 // TestRevocationDelay measures how long a revoked key is still accepted, from
 // the acknowledgement of the write by another client.
 func TestRevocationDelay(t *testing.T) {
-	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
+	mongotest.EachScope(t, func(t *testing.T, s *mongotest.Server) {
 		r := start(t, s)
 		const rounds = 200
 		delays := make([]time.Duration, rounds)

@@ -67,6 +67,7 @@ func (r *rig) run(registry *prometheus.Registry, logger *zap.Logger, change ...f
 	config := keytail.Config{
 		Client:       r.server.Client(r.t, r.appName),
 		Database:     r.db.Name(),
+		StreamScope:  r.server.StreamScope,
 		CacheSizeMiB: 8,
 		Logger:       logger,
 		Registry:     registry,

@@ -13,7 +13,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -28,6 +30,7 @@ import (
 	"github.com/keytail/keytail/internal/keystore"
 	"github.com/keytail/keytail/internal/preload"
 	"github.com/keytail/keytail/internal/routes"
+	"github.com/keytail/keytail/internal/tokens"
 	"github.com/keytail/keytail/internal/usage"
 	"github.com/keytail/keytail/internal/validator"
 )
@@ -53,6 +56,13 @@ type Config struct {
 	// DefaultScopes are those of a key whose document has none (absent or null).
 	// Nil: none.
 	DefaultScopes []string
+	// StreamScope is what the change stream watches: "database" or, where the
+	// credential may watch no more than the keys, "collection" (README.md,
+	// Privileges). Empty: "database".
+	StreamScope string
+	// StateDatabase holds keytail's own collection, the heartbeats. Another
+	// database than the keys' needs StreamScope "collection". Empty: Database.
+	StateDatabase string
 	// EnsureSchema creates the collection and its unique index where they are
 	// missing. False: New says what is missing.
 	EnsureSchema bool
@@ -85,6 +95,15 @@ type Config struct {
 	// TrustedProxies may say in X-Forwarded-For whom they speak for, as addresses
 	// or networks. Empty: the peer is the client.
 	TrustedProxies []string
+	// Policies are what forward-auth asks for under /v1/auth/policy/{name}, by
+	// name. Nil: none.
+	Policies map[string]Policy
+	// CallerTokenFile says who may use verify, in lines of name=token; it is read
+	// again when it changes. Empty: whoever reaches the handler.
+	CallerTokenFile string
+	// AdminTokenFile says who may use the admin handler, in the same form. Empty:
+	// there is no admin handler.
+	AdminTokenFile string
 	// NoUsage leaves last_used and usage_count alone. False: they are written behind,
 	// every 10 s and when Run stops (README.md, "last_used"), if the credential may.
 	NoUsage bool
@@ -94,6 +113,16 @@ type Config struct {
 	Registry *prometheus.Registry
 	// Version is shown in metrics. Empty: "unknown".
 	Version string
+}
+
+// Policy is what requests need that are asked about by its name. The zero value
+// wants a valid key and no more.
+type Policy struct {
+	// Scopes must all be held.
+	Scopes []string
+	// OrgID and ProjectID are those of the request, which a bound key must match.
+	// Empty: the request has none, and a bound key is refused.
+	OrgID, ProjectID string
 }
 
 // Service is keytail, ready to run.
@@ -111,8 +140,12 @@ type Service struct {
 	// usage is nil when the use of keys is not written down.
 	usage *usage.Usage
 
+	// callers and admins are nil without their file.
+	callers, admins *tokens.Set
+
 	public     http.Handler
 	operations http.Handler
+	admin      http.Handler // nil without admin tokens
 	running    atomic.Bool
 }
 
@@ -120,11 +153,48 @@ type Service struct {
 // for. It starts nothing. An error is a sentence that says what to do, and names
 // every mistake of the configuration at once.
 func New(ctx context.Context, config Config) (*Service, error) {
+	p, err := newParts(config)
+	if err != nil {
+		return nil, err
+	}
+	if err := p.prepare(ctx); err != nil {
+		return nil, err
+	}
+	s := &Service{config: p.config, logger: p.config.Logger, cache: p.cache, heart: p.heart, tail: p.tail, sink: p.sink, callers: p.callers, admins: p.admins}
+	if s.usage, err = newUsage(ctx, p.config, p.store.Schema()); err != nil {
+		return nil, err
+	}
+	if err := s.assemble(p.store, p.public); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// parts are the rooms that meet the database, before anything has been asked of
+// it.
+type parts struct {
+	config Config
+	public routes.PublicConfig
+	cache  *keycache.Cache
+	store  *keystore.Store
+	heart  *changestream.Heart
+	tail   *changestream.Tail
+	// sink is what the tail tells.
+	sink sink
+	// callers and admins are nil without a file.
+	callers, admins *tokens.Set
+}
+
+// newParts checks the configuration, all of it.
+func newParts(config Config) (*parts, error) {
 	if config.Logger == nil {
 		config.Logger = zap.NewNop()
 	}
 	if config.Registry == nil {
 		config.Registry = prometheus.NewRegistry()
+	}
+	if config.StateDatabase == "" {
+		config.StateDatabase = config.Database
 	}
 	sources, sourcesErr := routes.ParseKeySources(config.KeySources)
 	proxies, proxiesErr := routes.ParseTrustedProxies(config.TrustedProxies)
@@ -134,27 +204,14 @@ func New(ctx context.Context, config Config) (*Service, error) {
 		Complete: preload.Mode(config.Preload) != preload.Off,
 	})
 	store, storeErr := newStore(config)
-	if err := errors.Join(sourcesErr, proxiesErr, cacheErr, storeErr); err != nil {
+	callers, callersErr := newTokens(config, config.CallerTokenFile, "caller-token-file", "public")
+	admins, adminsErr := newTokens(config, config.AdminTokenFile, "admin-token-file", "admin")
+	if err := errors.Join(sourcesErr, proxiesErr, cacheErr, storeErr, policiesErr(config.Policies), callersErr, adminsErr); err != nil {
 		return nil, err
 	}
-	heart, err := newHeart(config, store.Schema().Collection)
-	if err != nil {
-		return nil, err
-	}
-	if err := prepare(ctx, store, heart, config.EnsureSchema); err != nil {
-		return nil, err
-	}
-	s := &Service{config: config, logger: config.Logger, cache: cache, heart: heart}
-	if s.sink, err = newSink(config, cache, heart, store.Schema().Collection); err != nil {
-		return nil, err
-	}
-	if s.usage, err = newUsage(ctx, config, store.Schema()); err != nil {
-		return nil, err
-	}
-	if err := s.assemble(store, routes.PublicConfig{KeySources: sources, TrustedProxies: proxies}); err != nil {
-		return nil, err
-	}
-	return s, nil
+	p := &parts{config: config, cache: cache, store: store, callers: callers, admins: admins}
+	p.public = routes.PublicConfig{KeySources: sources, TrustedProxies: proxies}
+	return p, p.follow()
 }
 
 func newStore(config Config) (*keystore.Store, error) {
@@ -171,9 +228,29 @@ func newStore(config Config) (*keystore.Store, error) {
 	})
 }
 
+// newTokens is nil without a file.
+func newTokens(config Config, path, flag, listener string) (*tokens.Set, error) {
+	if path == "" {
+		return nil, nil //nolint:nilnil // no file, and nothing wrong
+	}
+	return tokens.New(tokens.Config{
+		Path: path, Flag: flag, Listener: listener,
+		Logger: config.Logger.Named("tokens"), Registerer: config.Registry,
+	})
+}
+
+func policiesErr(policies map[string]Policy) error {
+	var mistakes []error
+	for _, name := range slices.Sorted(maps.Keys(policies)) {
+		mistakes = append(mistakes, routes.CheckPolicy(name, routes.Policy(policies[name])))
+	}
+	return errors.Join(mistakes...)
+}
+
 func newHeart(config Config, collection string) (*changestream.Heart, error) {
 	return changestream.NewHeart(changestream.HeartConfig{
 		Database:     config.Client.Database(config.Database),
+		State:        config.Client.Database(config.StateDatabase),
 		Collection:   collection,
 		InstanceName: config.InstanceName,
 		Interval:     config.HeartbeatInterval,
@@ -184,13 +261,47 @@ func newHeart(config Config, collection string) (*changestream.Heart, error) {
 	})
 }
 
-func prepare(ctx context.Context, store *keystore.Store, heart *changestream.Heart, ensure bool) error {
-	ctx, cancel := context.WithTimeout(ctx, startTimeout)
-	defer cancel()
-	if err := store.Prepare(ctx, ensure); err != nil {
+// follow makes the heart, the tail, and what hears of it.
+func (p *parts) follow() error {
+	scope, err := changestream.ParseScope(p.config.StreamScope)
+	if err != nil {
 		return err
 	}
-	return heart.Prepare(ctx)
+	p.heart, err = newHeart(p.config, p.store.Schema().Collection)
+	if err != nil {
+		return err
+	}
+	if p.sink, err = newSink(p.config, p.cache, p.heart, p.store.Schema().Collection); err != nil {
+		return err
+	}
+	maxAwait, watchdog := changestream.Waits(p.config.MaxStale)
+	p.tail, err = changestream.New(changestream.Config{
+		Database:   p.config.Client.Database(p.config.Database),
+		Scope:      scope,
+		Schema:     p.store.Schema(),
+		Sink:       p.sink,
+		Collection: p.store,
+		Heart:      p.heart,
+		OnLoss:     p.sink.lost,
+		MaxAwait:   scope.MaxAwait(maxAwait, p.config.MaxStale),
+		Watchdog:   watchdog,
+		Logger:     p.config.Logger,
+		Registerer: p.config.Registry,
+	})
+	return err
+}
+
+// prepare refuses a database on which keytail can keep no promise.
+func (p *parts) prepare(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	if err := p.store.Prepare(ctx, p.config.EnsureSchema); err != nil {
+		return err
+	}
+	if err := p.heart.Prepare(ctx); err != nil {
+		return err
+	}
+	return p.tail.CheckAccess(ctx)
 }
 
 // newUsage makes what writes down the use of keys, or nil: where the collection
@@ -227,22 +338,6 @@ func newUsage(ctx context.Context, config Config, schema keystore.Schema) (*usag
 // assemble wires the rooms in the order of the data's way.
 func (s *Service) assemble(store *keystore.Store, public routes.PublicConfig) error {
 	var err error
-	maxAwait, watchdog := changestream.Waits(s.config.MaxStale)
-	s.tail, err = changestream.New(changestream.Config{
-		Database:   s.config.Client.Database(s.config.Database),
-		Schema:     store.Schema(),
-		Sink:       s.sink,
-		Collection: store,
-		Heart:      s.heart,
-		OnLoss:     s.sink.lost,
-		MaxAwait:   maxAwait,
-		Watchdog:   watchdog,
-		Logger:     s.logger,
-		Registerer: s.config.Registry,
-	})
-	if err != nil {
-		return err
-	}
 	var toucher validator.Toucher
 	if s.usage != nil {
 		toucher = s.usage
@@ -278,8 +373,21 @@ func (s *Service) assemble(store *keystore.Store, public routes.PublicConfig) er
 	if err := s.register(); err != nil {
 		return err
 	}
+	return s.handlers(public)
+}
+
+// handlers makes those of the three listeners.
+func (s *Service) handlers(public routes.PublicConfig) error {
 	public.Validator, public.Logger = s.validator, s.logger
 	public.Syncer, public.Events = syncer{s.sink.fleet}, feed{s.sink.events}
+	public.Policies = make(map[string]routes.Policy, len(s.config.Policies))
+	for name, policy := range s.config.Policies {
+		public.Policies[name] = routes.Policy(policy)
+	}
+	if s.callers != nil {
+		public.Callers = s.callers
+	}
+	var err error
 	if s.public, err = routes.NewPublic(public); err != nil {
 		return err
 	}
@@ -288,19 +396,35 @@ func (s *Service) assemble(store *keystore.Store, public routes.PublicConfig) er
 		Gatherer: s.config.Registry,
 		Logger:   s.logger,
 	})
+	if err != nil || s.admins == nil {
+		return err
+	}
+	s.admin, err = routes.NewAdmin(routes.AdminConfig{
+		Tokens:   s.admins,
+		Status:   s.health.status,
+		Syncer:   public.Syncer,
+		Events:   public.Events,
+		Instance: s.heart.Instance(),
+		Version:  s.version(),
+		Logger:   s.logger,
+	})
 	return err
+}
+
+// version is shown in metrics and on the status page.
+func (s *Service) version() string {
+	if s.config.Version == "" {
+		return "unknown"
+	}
+	return s.config.Version
 }
 
 // register adds the metrics that no room registers by itself.
 func (s *Service) register() error {
-	version := s.config.Version
-	if version == "" {
-		version = "unknown"
-	}
 	build := prometheus.NewGauge(prometheus.GaugeOpts{
 		Name:        "keytail_build_info",
 		Help:        "Always 1; its label is the version.",
-		ConstLabels: prometheus.Labels{"version": version},
+		ConstLabels: prometheus.Labels{"version": s.version()},
 	})
 	build.Set(1)
 	collectors := append(s.cache.Collectors(), s.health.collectors()...)
@@ -333,6 +457,11 @@ func (s *Service) Run(ctx context.Context) error {
 	group.Go(func() error { return s.preload.Run(tailing) })
 	group.Go(func() error { return s.health.run(tailing) })
 	group.Go(func() error { return s.sink.fleet.Run(tailing) })
+	for _, set := range []*tokens.Set{s.callers, s.admins} {
+		if set != nil {
+			group.Go(func() error { return set.Run(tailing) })
+		}
+	}
 	group.Go(func() error {
 		defer stopTail()
 		return s.track(ctx, tailing)
@@ -367,6 +496,10 @@ func (s *Service) Public() http.Handler { return s.public }
 
 // Operations is the handler of the operations listener: readyz and metrics.
 func (s *Service) Operations() http.Handler { return s.operations }
+
+// Admin is the handler of the admin listener: the status page. Nil without an
+// AdminTokenFile.
+func (s *Service) Admin() http.Handler { return s.admin }
 
 // Live is closed when the service is live for the first time.
 func (s *Service) Live() <-chan struct{} { return s.health.firstLive }

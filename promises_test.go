@@ -29,7 +29,7 @@ import (
 // revoked key is accepted for max_stale at the most, and by answers whose stated
 // age is from before the revocation.
 func TestPromiseBoundedAndSaid(t *testing.T) {
-	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
+	mongotest.EachScope(t, func(t *testing.T, s *mongotest.Server) {
 		r := start(t, s, hasty)
 		k := r.newKey()
 		r.becomes(k, apikey.Valid)
@@ -70,7 +70,7 @@ func TestPromiseBoundedAndSaid(t *testing.T) {
 // TestPromiseNoUnannouncedWriter is promise 4: here a migration that names no
 // single key. TestAChangeByAnotherClientIsFelt has every kind of change.
 func TestPromiseNoUnannouncedWriter(t *testing.T) {
-	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
+	mongotest.EachScope(t, func(t *testing.T, s *mongotest.Server) {
 		r := start(t, s)
 		k := r.newKey()
 		r.becomes(k, apikey.Valid)
@@ -86,7 +86,7 @@ func TestPromiseNoUnannouncedWriter(t *testing.T) {
 // TestPromiseAGapIsNeverSilent is promise 5: what changed while there was no
 // stream is known after it, whether it resumed or lost its history.
 func TestPromiseAGapIsNeverSilent(t *testing.T) {
-	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
+	mongotest.EachScope(t, func(t *testing.T, s *mongotest.Server) {
 		r := start(t, s)
 		for _, code := range []int{11601, 286} { // Interrupted, ChangeStreamHistoryLost
 			k := r.newKey()
@@ -114,7 +114,7 @@ func TestPromiseAGapIsNeverSilent(t *testing.T) {
 
 // TestPromiseAnOutageIsNotANo is promise 6, over HTTP.
 func TestPromiseAnOutageIsNotANo(t *testing.T) {
-	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
+	mongotest.EachScope(t, func(t *testing.T, s *mongotest.Server) {
 		r := start(t, s, hasty)
 		k := r.newKey()
 		r.becomes(k, apikey.Valid)
@@ -152,7 +152,7 @@ func (r *rig) auth(text string) (int, http.Header) {
 // TestPromiseExactExpiry is promise 7: no answer given at or after expires_at is
 // VALID, and none given before it is EXPIRED.
 func TestPromiseExactExpiry(t *testing.T) {
-	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
+	mongotest.EachScope(t, func(t *testing.T, s *mongotest.Server) {
 		r := start(t, s)
 		// A BSON date has milliseconds.
 		expires := time.Now().Add(time.Second).Truncate(time.Millisecond)
@@ -183,7 +183,7 @@ func TestPromiseExactExpiry(t *testing.T) {
 
 // TestPromiseGarbageIsFree is promise 8.
 func TestPromiseGarbageIsFree(t *testing.T) {
-	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
+	mongotest.EachScope(t, func(t *testing.T, s *mongotest.Server) {
 		r := start(t, s)
 		k := r.newKey()
 		r.becomes(k, apikey.Valid)
@@ -207,7 +207,7 @@ func TestPromiseGarbageIsFree(t *testing.T) {
 // TestPromiseAReceipt is the part of promise 9 that is kept: the revision of a
 // write makes any instance answer with it at once.
 func TestPromiseAReceipt(t *testing.T) {
-	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
+	mongotest.EachScope(t, func(t *testing.T, s *mongotest.Server) {
 		r := start(t, s)
 		other := r.run(prometheus.NewRegistry(), zap.NewNop())
 		k := r.newKey()
@@ -249,7 +249,7 @@ func (r *rig) setWithReceipt(k key, active bool) clustertime.Time {
 // TestPromiseNothingOfTheKeyIsKept is promise 10: neither a key nor its hash is
 // in a log line of any level, a metric, an answer or the heartbeat.
 func TestPromiseNothingOfTheKeyIsKept(t *testing.T) {
-	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
+	mongotest.EachScope(t, func(t *testing.T, s *mongotest.Server) {
 		r := start(t, s)
 		var logs bytes.Buffer
 		registry := prometheus.NewRegistry()

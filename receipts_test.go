@@ -7,7 +7,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/gin-gonic/gin"
 	"github.com/prometheus/client_golang/prometheus"
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
@@ -187,7 +186,7 @@ func TestEventsOfAService(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
 		r := start(t, s)
 		handler, err := routes.NewPublic(routes.PublicConfig{
-			Validator: nobody{}, Events: r.Events(), Caller: func(*gin.Context) {},
+			Validator: nobody{}, Events: r.Events(), Callers: soleCaller(""),
 		})
 		if err != nil {
 			t.Fatal(err)

@@ -16,7 +16,7 @@ import (
 )
 
 func TestAChangeByAnotherClientIsFelt(t *testing.T) {
-	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
+	mongotest.EachScope(t, func(t *testing.T, s *mongotest.Server) {
 		r := start(t, s)
 		cases := []struct {
 			name   string
@@ -64,7 +64,7 @@ func TestAChangeByAnotherClientIsFelt(t *testing.T) {
 }
 
 func TestAKeyThatAppearsEndsItsNegative(t *testing.T) {
-	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
+	mongotest.EachScope(t, func(t *testing.T, s *mongotest.Server) {
 		r := start(t, s)
 		text, err := apikey.Generate(apikey.DefaultPrefix, nil)
 		if err != nil {
@@ -81,7 +81,7 @@ func TestAKeyThatAppearsEndsItsNegative(t *testing.T) {
 }
 
 func TestAHashHandedFromDocumentToDocument(t *testing.T) {
-	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
+	mongotest.EachScope(t, func(t *testing.T, s *mongotest.Server) {
 		r := start(t, s)
 		k := r.newKey()
 		r.becomes(k, apikey.Valid)
@@ -99,7 +99,7 @@ func TestAHashHandedFromDocumentToDocument(t *testing.T) {
 }
 
 func TestLastUsedWritesCostNothing(t *testing.T) {
-	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
+	mongotest.EachScope(t, func(t *testing.T, s *mongotest.Server) {
 		r := start(t, s)
 		k, marker := r.newKey(), r.newKey()
 		mongotest.Eventually(t, patience, func() bool { return r.metric("keytail_changes_total") == 2 }, "the inserts are not applied")
@@ -126,7 +126,7 @@ func TestLastUsedWritesCostNothing(t *testing.T) {
 }
 
 func TestDroppedCollectionIsAnOutageAndThenAnew(t *testing.T) {
-	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
+	mongotest.EachScope(t, func(t *testing.T, s *mongotest.Server) {
 		r := start(t, s)
 		k := r.newKey()
 		r.becomes(k, apikey.Valid)
@@ -150,7 +150,7 @@ func TestDroppedCollectionIsAnOutageAndThenAnew(t *testing.T) {
 }
 
 func TestRenamedAwayIsAnOutage(t *testing.T) {
-	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
+	mongotest.EachScope(t, func(t *testing.T, s *mongotest.Server) {
 		r := start(t, s)
 		k := r.newKey()
 		r.becomes(k, apikey.Valid)
@@ -163,7 +163,7 @@ func TestRenamedAwayIsAnOutage(t *testing.T) {
 }
 
 func TestRenamedOntoIsReadAnew(t *testing.T) {
-	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
+	mongotest.EachScope(t, func(t *testing.T, s *mongotest.Server) {
 		r := start(t, s)
 		k := r.newKey()
 		r.becomes(k, apikey.Valid)
@@ -198,7 +198,7 @@ func (r *rig) rename(from, to string, dropTarget bool) {
 }
 
 func TestDroppedDatabaseIsAnOutage(t *testing.T) {
-	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
+	mongotest.EachScope(t, func(t *testing.T, s *mongotest.Server) {
 		r := start(t, s)
 		k := r.newKey()
 		r.becomes(k, apikey.Valid)
@@ -212,7 +212,7 @@ func TestDroppedDatabaseIsAnOutage(t *testing.T) {
 }
 
 func TestRevokedKeyIsRefusedAfterResume(t *testing.T) {
-	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
+	mongotest.EachScope(t, func(t *testing.T, s *mongotest.Server) {
 		if !s.Failpoints {
 			t.Skip("the server takes no failpoints")
 		}
@@ -255,7 +255,7 @@ func TestRevokedKeyIsRefusedAfterResume(t *testing.T) {
 }
 
 func TestHistoryLostIsReadAnew(t *testing.T) {
-	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
+	mongotest.EachScope(t, func(t *testing.T, s *mongotest.Server) {
 		if !s.Failpoints {
 			t.Skip("the server takes no failpoints")
 		}
@@ -302,7 +302,7 @@ func (r *rig) failpoint(mode any, data bson.D) func() {
 }
 
 func TestIDsOfEveryKind(t *testing.T) {
-	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
+	mongotest.EachScope(t, func(t *testing.T, s *mongotest.Server) {
 		r := start(t, s)
 		ids := []any{
 			"text", bson.NewObjectID(), int32(7), int64(1) << 40,

@@ -5,8 +5,8 @@ package keytail_test
 import "testing"
 
 // runStaged stages an anomaly against all guards.
-func runStaged(t *testing.T, a anomaly) {
-	if answer := a.stage(t); answer != "" {
+func runStaged(t *testing.T, a anomaly, scope string) {
+	if answer := a.stage(t, scope); answer != "" {
 		t.Error("wrong: ", answer)
 	}
 }

@@ -22,22 +22,25 @@ import (
 // on a clock that stands still while anything runs.
 func partsAnomalies() []anomaly {
 	return []anomaly{
-		{name: "stale set", shows: []string{"SeqBeforeRead"}, covered: []string{"ChangeFloor"}, stage: onParts(staleSet)},
-		{name: "late stale read", shows: []string{"ChangeFloor"}, covered: []string{"SeqBeforeRead"}, stage: onParts(lateStaleRead)},
-		{name: "waiter that joins late", shows: []string{"Vouch"}, stage: onParts(lateWaiter)},
+		{name: "stale set", shows: []string{"SeqBeforeRead"}, covered: []string{"ChangeFloor"}, stage: onParts(staleSet), scopes: noStream},
+		{name: "late stale read", shows: []string{"ChangeFloor"}, covered: []string{"SeqBeforeRead"}, stage: onParts(lateStaleRead), scopes: noStream},
+		{name: "waiter that joins late", shows: []string{"Vouch"}, stage: onParts(lateWaiter), scopes: noStream},
 		{
 			name:    "fill while the history is lost",
 			shows:   []string{"EpochAtOpen", "TrustedStore+EvenEpoch+SameEpoch"},
 			covered: []string{"TrustedStore", "EvenEpoch", "SameEpoch", "TrustedStore+EvenEpoch", "EvenEpoch+SameEpoch"},
-			stage:   onParts(fillDuringLoss),
+			stage:   onParts(fillDuringLoss), scopes: noStream,
 		},
-		{name: "hash that appears in an update", shows: []string{"ByHash"}, covered: []string{"ByID"}, stage: onParts(appearsAfterNegative)},
-		{name: "hash that appears after the scan", shows: []string{"AbsentByHash"}, covered: []string{"ByHash"}, stage: onParts(appearsAfterScan)},
-		{name: "absence from before a loss", shows: []string{"AbsentEpoch"}, covered: []string{"SameEpoch"}, stage: onParts(absentBeforeLoss)},
-		{name: "pushed out and taken as absent", shows: []string{"AbsentEvictions"}, stage: onParts(pushedOut)},
-		{name: "older than max stale", shows: []string{"MaxStale"}, stage: onParts(tooOld)},
+		{name: "hash that appears in an update", shows: []string{"ByHash"}, covered: []string{"ByID"}, stage: onParts(appearsAfterNegative), scopes: noStream},
+		{name: "hash that appears after the scan", shows: []string{"AbsentByHash"}, covered: []string{"ByHash"}, stage: onParts(appearsAfterScan), scopes: noStream},
+		{name: "absence from before a loss", shows: []string{"AbsentEpoch"}, covered: []string{"SameEpoch"}, stage: onParts(absentBeforeLoss), scopes: noStream},
+		{name: "pushed out and taken as absent", shows: []string{"AbsentEvictions"}, stage: onParts(pushedOut), scopes: noStream},
+		{name: "older than max stale", shows: []string{"MaxStale"}, stage: onParts(tooOld), scopes: noStream},
 	}
 }
+
+// noStream: these have no stream, so one scope is as good as the other.
+var noStream = scopes[:1]
 
 // parts is one key in a collection in memory, as it was at each cluster time.
 type parts struct {
@@ -58,8 +61,8 @@ type parts struct {
 
 const partsID = apikey.DocID("the document")
 
-func onParts(stage func(p *parts) string) func(t *testing.T) string {
-	return func(t *testing.T) (answer string) {
+func onParts(run func(p *parts) string) stage {
+	return func(t *testing.T, _ string) (answer string) {
 		synctest.Test(t, func(t *testing.T) {
 			text, err := apikey.Generate(apikey.DefaultPrefix, nil)
 			if err != nil {
@@ -74,7 +77,7 @@ func onParts(stage func(p *parts) string) func(t *testing.T) string {
 			if err != nil {
 				t.Fatal(err)
 			}
-			answer = stage(p)
+			answer = run(p)
 		})
 		return answer
 	}

@@ -36,7 +36,7 @@ func tailAnomalies() []anomaly {
 			covered: []string{"LossPosition"},
 			stage:   rolledPastTheStart,
 		},
-		{name: "heartbeat and change at one cluster time", shows: []string{"ProcessedBefore"}, stage: oneClusterTime},
+		{name: "heartbeat and change at one cluster time", shows: []string{"ProcessedBefore"}, stage: oneClusterTime, scopes: scopes[:1]},
 	}
 }
 
@@ -95,7 +95,7 @@ type gated struct {
 	validator *validator.Validator
 }
 
-func startGated(t *testing.T, config devmongo.Config) *gated {
+func startGated(t *testing.T, scope string, config devmongo.Config) *gated {
 	t.Helper()
 	d := mongotest.StartDevmongo(t, config)
 	database := d.Database(t)
@@ -120,6 +120,7 @@ func startGated(t *testing.T, config devmongo.Config) *gated {
 	must(err)
 	must(heart.Prepare(t.Context()))
 	tail, err := changestream.New(changestream.Config{
+		Scope: changestream.Scope(scope), MaxAwait: changestream.Scope(scope).MaxAwait(changestream.DefaultMaxAwait, 0),
 		Database: client.Database(database), Schema: store.Schema(), Sink: g.gate, Collection: store, Heart: heart,
 		Logger: zaptest.NewLogger(t), Registerer: r.registry,
 	})
@@ -167,8 +168,8 @@ func arrives(t *testing.T, there <-chan struct{}) {
 }
 
 // positionLost: the tail is slow, and the log rolls past its cursor.
-func positionLost(t *testing.T) string {
-	g := startGated(t, devmongo.Config{OplogSize: smallOplog})
+func positionLost(t *testing.T, scope string) string {
+	g := startGated(t, scope, devmongo.Config{OplogSize: smallOplog})
 	k := g.newKey()
 	g.held(k)
 	there, letGo := g.gate.hold(&g.gate.applied)
@@ -184,8 +185,8 @@ func positionLost(t *testing.T) string {
 // rolledPastTheStart: a new stream has been opened, and is read for the first
 // time after the log has rolled past its start. A key that was filled in between
 // is revoked in what is lost.
-func rolledPastTheStart(t *testing.T) string {
-	g := startGated(t, devmongo.Config{OplogSize: smallOplog})
+func rolledPastTheStart(t *testing.T, scope string) string {
+	g := startGated(t, scope, devmongo.Config{OplogSize: smallOplog})
 	k := g.newKey()
 	g.held(k)
 	stream := failing(g.rig, 286, "getMore", "aggregate")
@@ -205,8 +206,8 @@ func rolledPastTheStart(t *testing.T) string {
 // those of unrelated writes may from MongoDB 8.0 on; here it takes a
 // transaction), and a caller asks for that time when the heartbeat has come back
 // and the revocation has not.
-func oneClusterTime(t *testing.T) string {
-	g := startGated(t, devmongo.Config{})
+func oneClusterTime(t *testing.T, scope string) string {
+	g := startGated(t, scope, devmongo.Config{})
 	k := g.newKey()
 	g.held(k)
 	mongotest.Eventually(t, patience, func() bool { return g.gate.Stats().Changes == 1 }, "the insert is not applied")

@@ -29,14 +29,41 @@ type anomaly struct {
 	name    string
 	shows   []string
 	covered []string
-	// stage returns the wrong answer, or "" when all answers were right.
-	stage func(t *testing.T) string
+	// stage returns the wrong answer, or "" when all answers were right. Its
+	// streams have the scope.
+	stage stage
+	// inCollection is another view of shows and covered in collection scope. Nil:
+	// the same.
+	inCollection *guards
+	// scopes are those in which it can be staged. Nil: both.
+	scopes []string
 }
 
-// TestStagedAnomalies has one subtest for each anomaly.
+type stage = func(t *testing.T, scope string) string
+
+// guards are what an anomaly shows and what is covered.
+type guards struct{ shows, covered []string }
+
+// in is the anomaly in a scope; false where it cannot be staged.
+func (a anomaly) in(scope string) (anomaly, bool) {
+	if a.inCollection != nil && scope == mongotest.ScopeCollection {
+		a.shows, a.covered = a.inCollection.shows, a.inCollection.covered
+	}
+	return a, a.scopes == nil || slices.Contains(a.scopes, scope)
+}
+
+var scopes = []string{mongotest.ScopeDatabase, mongotest.ScopeCollection}
+
+// TestStagedAnomalies has one subtest for each anomaly in each scope.
 func TestStagedAnomalies(t *testing.T) {
 	for _, a := range anomalies() {
-		t.Run(strings.ReplaceAll(a.name, " ", "_"), func(t *testing.T) { runStaged(t, a) })
+		t.Run(strings.ReplaceAll(a.name, " ", "_"), func(t *testing.T) {
+			for _, scope := range scopes {
+				if a, ok := a.in(scope); ok {
+					t.Run(scope, func(t *testing.T) { runStaged(t, a, scope) })
+				}
+			}
+		})
 	}
 }
 
@@ -70,6 +97,8 @@ func anomalies() []anomaly {
 			shows:   []string{"ToCollection", "LossRename+LossNoToken"},
 			covered: []string{"LossRename"},
 			stage:   changing(renamedOnto, apikey.Disabled),
+			// The stream of a collection has no filter by names.
+			inCollection: &guards{shows: []string{"LossRename+LossNoToken"}, covered: []string{"LossRename", "ToCollection"}},
 		},
 		{
 			name:    "database dropped",
@@ -114,10 +143,10 @@ func anomalies() []anomaly {
 
 // stagedService runs a service on a devmongo of its own. Its cache is lazy, so
 // that what is held is what was asked for.
-func stagedService(t *testing.T, config devmongo.Config) (*rig, *devmongo.Server) {
+func stagedService(t *testing.T, scope string, config devmongo.Config) (*rig, *devmongo.Server) {
 	t.Helper()
 	d := mongotest.StartDevmongo(t, config)
-	return start(t, &d.Server, staged), d.Node
+	return start(t, d.InScope(scope), staged), d.Node
 }
 
 func staged(c *keytail.Config) {
@@ -150,9 +179,9 @@ func wrong(v apikey.Verdict, want apikey.Code) string {
 }
 
 // changing stages a change of a key that is held.
-func changing(change func(r *rig, k key), want apikey.Code) func(t *testing.T) string {
-	return func(t *testing.T) string {
-		r, _ := stagedService(t, devmongo.Config{})
+func changing(change func(r *rig, k key), want apikey.Code) stage {
+	return func(t *testing.T, scope string) string {
+		r, _ := stagedService(t, scope, devmongo.Config{})
 		k := r.newKey()
 		r.becomes(k, apikey.Valid)
 		r.held(k)
@@ -216,9 +245,9 @@ func (k key) inactive() bson.D {
 
 // vanishing stages the end of the collection: until it is there again there is
 // no yes, and no "no" either.
-func vanishing(end func(r *rig, k key)) func(t *testing.T) string {
-	return func(t *testing.T) string {
-		r, _ := stagedService(t, devmongo.Config{})
+func vanishing(end func(r *rig, k key)) stage {
+	return func(t *testing.T, scope string) string {
+		r, _ := stagedService(t, scope, devmongo.Config{})
 		k := r.newKey()
 		r.becomes(k, apikey.Valid)
 		r.held(k)
@@ -238,8 +267,8 @@ func vanishing(end func(r *rig, k key)) func(t *testing.T) string {
 }
 
 // transaction revokes two keys at one cluster time.
-func transaction(t *testing.T) string {
-	r, _ := stagedService(t, devmongo.Config{})
+func transaction(t *testing.T, scope string) string {
+	r, _ := stagedService(t, scope, devmongo.Config{})
 	keys := []key{r.newKey(), r.newKey()}
 	for _, k := range keys {
 		r.becomes(k, apikey.Valid)
@@ -280,8 +309,8 @@ func (r *rig) inTransaction(f func(ctx context.Context) error) {
 
 // holeAtOpen is a change that has been applied and not committed when the stream
 // opens: the stream begins after it, and a majority read does not show it.
-func holeAtOpen(t *testing.T) string {
-	r, node := stagedService(t, devmongo.Config{})
+func holeAtOpen(t *testing.T, scope string) string {
+	r, node := stagedService(t, scope, devmongo.Config{})
 	k := r.newKey()
 	r.becomes(k, apikey.Valid)
 	node.HoldMajority()
@@ -294,8 +323,8 @@ func holeAtOpen(t *testing.T) string {
 }
 
 // rolledBackWrite is a write that a local read shows, and that never happened.
-func rolledBackWrite(t *testing.T) string {
-	r, node := stagedService(t, devmongo.Config{})
+func rolledBackWrite(t *testing.T, scope string) string {
+	r, node := stagedService(t, scope, devmongo.Config{})
 	k := r.newKey()
 	r.set(k, "is_active", false)
 	r.becomes(k, apikey.Disabled)
@@ -334,9 +363,9 @@ func refuse(r *rig, code int, unseen func()) {
 
 // refusedWith stages a revocation that the stream cannot deliver any more: the
 // server says so with a code.
-func refusedWith(code int) func(t *testing.T) string {
-	return func(t *testing.T) string {
-		r, _ := stagedService(t, devmongo.Config{})
+func refusedWith(code int) stage {
+	return func(t *testing.T, scope string) string {
+		r, _ := stagedService(t, scope, devmongo.Config{})
 		k := r.newKey()
 		r.becomes(k, apikey.Valid)
 		r.held(k)
@@ -349,8 +378,8 @@ func refusedWith(code int) func(t *testing.T) string {
 const smallOplog = 64
 
 // historyLost stages the same with a log that has rolled past the token.
-func historyLost(t *testing.T) string {
-	r, _ := stagedService(t, devmongo.Config{OplogSize: smallOplog})
+func historyLost(t *testing.T, scope string) string {
+	r, _ := stagedService(t, scope, devmongo.Config{OplogSize: smallOplog})
 	k := r.newKey()
 	r.becomes(k, apikey.Valid)
 	r.held(k)

@@ -10,11 +10,11 @@ import (
 )
 
 // runStaged stages an anomaly without the guards that stand against it.
-func runStaged(t *testing.T, a anomaly) {
+func runStaged(t *testing.T, a anomaly, scope string) {
 	for _, guards := range a.shows {
 		t.Run("without_"+guards, func(t *testing.T) {
 			takeOut(t, guards)
-			answer := a.stage(t)
+			answer := a.stage(t, scope)
 			if answer == "" {
 				t.Error("all answers are right without the guard: the stage proves nothing")
 			}
@@ -24,7 +24,7 @@ func runStaged(t *testing.T, a anomaly) {
 	for _, guards := range a.covered {
 		t.Run("covered_"+guards, func(t *testing.T) {
 			takeOut(t, guards)
-			if answer := a.stage(t); answer != "" {
+			if answer := a.stage(t, scope); answer != "" {
 				t.Error("wrong although another guard should stand behind: ", answer)
 			}
 		})

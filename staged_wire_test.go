@@ -57,7 +57,7 @@ type shim struct {
 }
 
 // throughShim runs a service that reaches its server through a shim.
-func throughShim(t *testing.T) (*rig, *shim) {
+func throughShim(t *testing.T, scope string) (*rig, *shim) {
 	t.Helper()
 	d := mongotest.StartDevmongo(t, devmongo.Config{})
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -67,10 +67,10 @@ func throughShim(t *testing.T) (*rig, *shim) {
 	s := &shim{listener: listener, target: d.Node.Addr().String()}
 	s.group.Go(s.accept)
 	t.Cleanup(s.close)
-	through := d.Server
+	through := d.InScope(scope)
 	// A client that knew the set would go to the server itself.
 	through.URI = "mongodb://" + listener.Addr().String() + "/?directConnection=true"
-	return start(t, &through, staged), s
+	return start(t, through, staged), s
 }
 
 func (s *shim) accept() {
@@ -157,9 +157,9 @@ func (s *shim) once(change func(message []byte), parts ...string) {
 }
 
 // garbled stages a revocation whose event arrives in other words.
-func garbled(from, to string) func(t *testing.T) string {
-	return func(t *testing.T) string {
-		r, s := throughShim(t)
+func garbled(from, to string) stage {
+	return func(t *testing.T, scope string) string {
+		r, s := throughShim(t, scope)
 		k := r.newKey()
 		r.becomes(k, apikey.Valid)
 		r.held(k)
@@ -173,8 +173,8 @@ func garbled(from, to string) func(t *testing.T) string {
 
 // cursorEnded stages a server that ends the stream's cursor in an ordinary
 // answer, as after an invalidate that the filter dropped.
-func cursorEnded(t *testing.T) string {
-	r, s := throughShim(t)
+func cursorEnded(t *testing.T, scope string) string {
+	r, s := throughShim(t, scope)
 	k := r.newKey()
 	r.becomes(k, apikey.Valid)
 	r.held(k)

@@ -32,7 +32,7 @@ func (r *rig) mustBeReady(query string, want int, state string) {
 }
 
 func TestLiveBecomesStaleAndLiveAgain(t *testing.T) {
-	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
+	mongotest.EachScope(t, func(t *testing.T, s *mongotest.Server) {
 		r := start(t, s, hasty)
 		k := r.newKey()
 		r.becomes(k, apikey.Valid)
@@ -53,7 +53,7 @@ func TestLiveBecomesStaleAndLiveAgain(t *testing.T) {
 }
 
 func TestStaleBecomesDownAndLiveAgain(t *testing.T) {
-	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
+	mongotest.EachScope(t, func(t *testing.T, s *mongotest.Server) {
 		r := start(t, s, hasty)
 		k := r.newKey()
 		r.becomes(k, apikey.Valid)
@@ -70,7 +70,7 @@ func TestStaleBecomesDownAndLiveAgain(t *testing.T) {
 }
 
 func TestALossGoesThroughConnectingAndPreloadingToLive(t *testing.T) {
-	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
+	mongotest.EachScope(t, func(t *testing.T, s *mongotest.Server) {
 		r := start(t, s)
 		k := r.newKey()
 		r.becomes(k, apikey.Valid)
@@ -101,7 +101,7 @@ func TestALossGoesThroughConnectingAndPreloadingToLive(t *testing.T) {
 }
 
 func TestDrainingIsNotReady(t *testing.T) {
-	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
+	mongotest.EachScope(t, func(t *testing.T, s *mongotest.Server) {
 		r := start(t, s)
 		r.mustBeReady("", http.StatusOK, "live")
 		r.Drain()

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -20,8 +21,8 @@ import (
 	"github.com/keytail/keytail/internal/keycache"
 )
 
-// HeartbeatCollection holds one small document of each instance, in the same
-// database as the keys.
+// HeartbeatCollection holds one small document of each instance, in the database
+// of the keys unless HeartConfig.State is another one.
 const HeartbeatCollection = "keytail_heartbeats"
 
 // The heart's times, each with its reason.
@@ -52,9 +53,11 @@ var ErrHeartStopped = errors.New("the heartbeat has stopped")
 
 // HeartConfig of a Heart.
 type HeartConfig struct {
-	// Database holds the keys and the heartbeats. Required. It is of the client
-	// that the tail uses.
+	// Database holds the keys. Required. It is of the client that the tail uses.
 	Database *mongo.Database
+	// State holds the heartbeats. Another database than the keys' is for
+	// ScopeCollection alone. Nil: Database.
+	State *mongo.Database
 	// Collection holds the keys: instances that follow the same one are a fleet.
 	// Required.
 	Collection string
@@ -78,6 +81,9 @@ type HeartConfig struct {
 }
 
 func (c *HeartConfig) setDefaults() {
+	if c.State == nil {
+		c.State = c.Database
+	}
 	if c.InstanceName == "" {
 		c.InstanceName = hostName()
 	}
@@ -111,11 +117,14 @@ func (c *HeartConfig) validate() error {
 	if c.Database == nil {
 		errs = append(errs, errors.New("a database is needed"))
 	}
-	switch c.Collection {
-	case "":
+	switch {
+	case c.Collection == "":
 		errs = append(errs, errors.New("the keys' collection is needed"))
-	case HeartbeatCollection:
+	case c.Collection == HeartbeatCollection && c.sameDatabase():
 		errs = append(errs, fmt.Errorf("keys cannot be kept in %s: that is where instances write their heartbeats", HeartbeatCollection))
+	}
+	if c.State != nil && slices.Contains(serverDatabases, c.State.Name()) {
+		errs = append(errs, fmt.Errorf("heartbeats cannot be kept in the database %q, which is the server's own: name another one (--state-database)", c.State.Name()))
 	}
 	if len(c.InstanceName) > maxInstanceName {
 		errs = append(errs, fmt.Errorf("the instance's name may have %d bytes at most, this one has %d", maxInstanceName, len(c.InstanceName)))
@@ -124,6 +133,13 @@ func (c *HeartConfig) validate() error {
 		errs = append(errs, fmt.Errorf("the heartbeat's interval must be between %v and a third of max_stale (%v), not %v", MinHeartbeatInterval, most, c.Interval))
 	}
 	return errors.Join(errs...)
+}
+
+// serverDatabases are no place for data of users.
+var serverDatabases = []string{"admin", "config", "local"}
+
+func (c *HeartConfig) sameDatabase() bool {
+	return c.State == nil || c.Database == nil || c.State.Name() == c.Database.Name()
 }
 
 // Heart writes this instance's heartbeat into the database. Its way back through
@@ -176,7 +192,7 @@ func NewHeart(config HeartConfig) (*Heart, error) {
 	}
 	h := &Heart{
 		config: config,
-		beats:  config.Database.Collection(HeartbeatCollection, options.Collection().SetWriteConcern(writeconcern.Majority())),
+		beats:  config.State.Collection(HeartbeatCollection, options.Collection().SetWriteConcern(writeconcern.Majority())),
 		id:     config.InstanceName + "/" + rand.Text(),
 		logger: config.Logger.Named("heartbeat"),
 		results: prometheus.NewCounterVec(prometheus.CounterOpts{
@@ -194,6 +210,9 @@ func NewHeart(config HeartConfig) (*Heart, error) {
 	}
 	return h, nil
 }
+
+// Instance is the _id of this instance's heartbeat: its name and the boot id.
+func (h *Heart) Instance() string { return h.id }
 
 // Run sends heartbeats, one at a time, from the first open of the stream until
 // ctx ends. Then it deletes the document, so that nobody waits for an instance

@@ -418,8 +418,9 @@ func TestAFreshnessMissOpensTheStreamAgain(t *testing.T) {
 		elsewhere := s.Client(t).Database(s.Database(t))
 		r := newRig(t, s, true, func(c *Config) {
 			c.MaxAwait = 20 * time.Millisecond
-			c.Heart = newHeart(t, elsewhere, func(h *HeartConfig) { h.MaxStale = 600 * time.Millisecond })
+			c.Heart = newHeart(t, c.Database, func(h *HeartConfig) { h.MaxStale = 600 * time.Millisecond })
 		})
+		r.Heart.beats = elsewhere.Collection(HeartbeatCollection)
 		opened := time.Now()
 		r.runOpen()
 		resumed := func(n float64) func() bool {
@@ -447,7 +448,13 @@ func TestAFreshnessMissOpensTheStreamAgain(t *testing.T) {
 // takes it and stays silent. MongoDB does that after a restore from a backup.
 func stuck(t *testing.T, s *mongotest.Devmongo) *rig {
 	t.Helper()
+	return stuckIn(t, s, ScopeDatabase)
+}
+
+func stuckIn(t *testing.T, s *mongotest.Devmongo, scope Scope) *rig {
+	t.Helper()
 	r := newRig(t, &s.Server, true, func(c *Config) {
+		c.Scope = scope
 		c.MaxAwait = 20 * time.Millisecond
 		c.Heart = newHeart(t, c.Database, func(h *HeartConfig) { h.MaxStale = 600 * time.Millisecond })
 	})
@@ -518,7 +525,7 @@ func TestWhatMakesAReopeningFruitless(t *testing.T) {
 			s := &stream{resumed: c.resumed, opened: after(float64(i)), openedAfter: tail.token, events: c.events}
 			n := h.memory.send(after(float64(i) + 0.5))
 			if c.acked {
-				h.memory.acknowledge(n, after(float64(i)+0.6))
+				h.memory.acknowledge(n, 1, after(float64(i)+0.6))
 			}
 			if c.moves {
 				tail.token = token("8200000008000000012B04")

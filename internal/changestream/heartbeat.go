@@ -36,7 +36,7 @@ func (h *Heart) beat(ctx context.Context) {
 	n := h.memory.send(h.config.Now())
 	f.at, f.err = h.write(ctx, n)
 	if f.err == nil {
-		h.memory.acknowledge(n, h.config.Now())
+		h.memory.acknowledge(n, f.at, h.config.Now())
 	}
 	h.note(f.err)
 }
@@ -87,7 +87,7 @@ func (h *Heart) document(n int64) bson.D {
 	d := bson.D{
 		{Key: fieldNonce, Value: n},
 		{Key: "max_stale_ms", Value: h.config.MaxStale.Milliseconds()},
-		{Key: "ns", Value: h.beats.Database().Name() + "." + h.config.Collection},
+		{Key: "ns", Value: h.config.Database.Name() + "." + h.config.Collection},
 		{Key: "version", Value: h.config.Version},
 	}
 	f := h.landed.Load()

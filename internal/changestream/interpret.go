@@ -36,7 +36,7 @@ type meaning struct {
 
 // interpret says what an event means. It repeats the test of the server-side
 // filter, so a server that delivers too much costs only time. own is the _id of
-// this instance's heartbeats.
+// this instance's heartbeats; empty: they are not in the stream.
 func interpret(schema *keystore.Schema, own string, e *event) (meaning, error) {
 	switch {
 	case e.kind == kindDropDatabase:
@@ -47,7 +47,7 @@ func interpret(schema *keystore.Schema, own string, e *event) (meaning, error) {
 		return meaning{loss: lost(reasonRename, nil)}, nil
 	case e.collection == "":
 		return meaning{loss: lost(reasonUnknownType, fmt.Errorf("an event of type %q for no collection", e.kind))}, nil
-	case e.collection == HeartbeatCollection:
+	case own != "" && e.collection == HeartbeatCollection:
 		return meaning{nonce: nonceOf(own, e)}, nil
 	case e.collection != schema.Collection:
 		return meaning{}, nil

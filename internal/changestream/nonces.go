@@ -3,6 +3,8 @@ package changestream
 import (
 	"sync"
 	"time"
+
+	"github.com/keytail/keytail/internal/clustertime"
 )
 
 // remembered is how many heartbeats' times are kept: an older one than that
@@ -18,6 +20,9 @@ type nonces struct {
 	// sent has the times of the last heartbeats, heartbeat n at n % remembered.
 	sent [remembered]sending
 	last int64
+	// place is how far in the log the stream is known to have got, in collection
+	// scope.
+	place clustertime.Time
 	// returned is the newest heartbeat that came back.
 	returned int64
 	// acknowledged is the newest that was acknowledged.
@@ -31,6 +36,9 @@ type nonces struct {
 type sending struct {
 	n  int64
 	at time.Time
+	// place is that of the stream when it was sent. acked is the operationTime of
+	// the acknowledgement; zero: there was none that can be compared with a place.
+	place, acked clustertime.Time
 }
 
 // send numbers a heartbeat that is about to be sent at now.
@@ -38,14 +46,20 @@ func (m *nonces) send(now time.Time) int64 {
 	m.mutex.Lock()
 	defer m.mutex.Unlock()
 	m.last++
-	m.sent[m.last%remembered] = sending{m.last, now}
+	m.sent[m.last%remembered] = sending{n: m.last, at: now, place: m.place}
 	return m.last
 }
 
-// acknowledge takes note that a majority has heartbeat n.
-func (m *nonces) acknowledge(n int64, now time.Time) {
+// acknowledge takes note that a majority has heartbeat n, as of operationTime at.
+// A time before the place that the stream had when the heartbeat was sent means
+// that the server's time has gone back, as after a restore from a backup: then
+// the place proves nothing.
+func (m *nonces) acknowledge(n int64, at clustertime.Time, now time.Time) {
 	m.mutex.Lock()
 	defer m.mutex.Unlock()
+	if s := &m.sent[n%remembered]; s.n == n && at >= s.place {
+		s.acked = at
+	}
 	if m.acknowledged.n < n {
 		m.acknowledged = m.sent[n%remembered]
 	}
@@ -71,6 +85,27 @@ func (m *nonces) comeBack(n int64) (time.Time, bool) {
 		m.waitingSince = m.acknowledged.at
 	}
 	return m.sent[n%remembered].at, true
+}
+
+// begin notes the place from which a stream is opened, zero for a new one.
+func (m *nonces) begin(place clustertime.Time) {
+	m.mutex.Lock()
+	defer m.mutex.Unlock()
+	m.place = place
+}
+
+// reach notes that all up to place has been applied. It returns the newest
+// heartbeat that this covers and that has not come back, else zero.
+func (m *nonces) reach(place clustertime.Time) int64 {
+	m.mutex.Lock()
+	defer m.mutex.Unlock()
+	m.place = max(m.place, place)
+	for n := m.last; n > m.returned && n > m.last-remembered; n-- {
+		if acked := m.sent[n%remembered].acked; acked != 0 && acked <= place {
+			return n
+		}
+	}
+	return 0
 }
 
 // any reports whether a heartbeat was sent at all.

@@ -39,7 +39,7 @@ func TestWhenAHeartbeatIsOverdue(t *testing.T) {
 	if m.send(after(0)); late(0, 100) {
 		t.Error("one that nobody acknowledged is missed")
 	}
-	m.acknowledge(1, after(1))
+	m.acknowledge(1, 1, after(1))
 	if late(0, 6) || !late(0, 6.1) {
 		t.Error("the wait does not begin with the acknowledgement")
 	}
@@ -47,7 +47,7 @@ func TestWhenAHeartbeatIsOverdue(t *testing.T) {
 		t.Error("a stream that was opened later is not given its time")
 	}
 	m.send(after(2))
-	m.acknowledge(2, after(3))
+	m.acknowledge(2, 1, after(3))
 	m.comeBack(1)
 	if late(0, 7) || !late(0, 7.1) {
 		t.Error("the one that is still out is not waited for")
@@ -60,7 +60,7 @@ func TestWhenAHeartbeatIsOverdue(t *testing.T) {
 	}
 	m.send(after(8))
 	m.comeBack(3)
-	if m.acknowledge(3, after(9)); late(0, 100) {
+	if m.acknowledge(3, 1, after(9)); late(0, 100) {
 		t.Error("one that came back before its acknowledgement is missed")
 	}
 }
@@ -72,7 +72,7 @@ func TestWhichStreamsKeptAHeartbeatBack(t *testing.T) {
 	if kept(1) {
 		t.Error("nobody acknowledged it")
 	}
-	if m.acknowledge(1, after(4)); !kept(1) || kept(3) {
+	if m.acknowledge(1, 1, after(4)); !kept(1) || kept(3) {
 		t.Error("it counts against the streams that were open when it was sent, and no others")
 	}
 	if m.comeBack(1); kept(1) {

@@ -81,8 +81,8 @@ func (h *Heart) explain(err error) error {
 		return err
 	}
 	switch {
-	case server.HasErrorCode(codeUnauthorized), server.HasErrorCode(codeAtlas):
-		return &refusal{fmt.Sprintf("writing heartbeats is not allowed, and they are what proves that answers from memory are fresh: grant the user of the connection string find, insert, update, remove and createIndex on collection %q of database %q (the role readWrite on the database has them all)",
+	case isUnauthorized(err):
+		return &refusal{fmt.Sprintf("writing heartbeats is not allowed, and they are what proves that answers from memory are fresh; there are two ways: grant the user of the connection string find, insert, update, remove and createIndex on collection %q of database %q, or name a database in which it has them on that collection by --stream-scope collection --state-database NAME",
 			HeartbeatCollection, h.beats.Database().Name()), keystore.ErrUnauthorized, err}
 	case server.HasErrorCode(codeIndexOptionsConflict), server.HasErrorCode(codeIndexKeySpecsConflict):
 		return fmt.Errorf("%s has an index on %s with another expiry than keytail's (%v): drop that index, it will be made again: %w",

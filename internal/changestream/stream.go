@@ -24,9 +24,11 @@ type stream struct {
 	session *mongo.Session
 	// cursor is the last cursor id seen: the driver forgets it when a deadline
 	// ends the stream.
-	cursor  int64
-	db      *mongo.Database
-	resumed bool
+	cursor int64
+	// namespace is the collection part of the cursor's namespace.
+	namespace string
+	db        *mongo.Database
+	resumed   bool
 	// looked is set once the first batch has been looked at: until then a read
 	// without an event is no request to the server.
 	looked bool
@@ -67,6 +69,8 @@ func (t *Tail) watch(ctx context.Context) (*stream, error) {
 		// lies between is lost.
 		t.lose(lost(reasonNoToken, nil))
 	}
+	place, _ := tokenTime(t.token)
+	t.config.Heart.memory.begin(place)
 	// An explicit session, so that its cluster time can be asked for. Sessions
 	// are not for sharing: one per stream.
 	session, err := t.config.Database.Client().StartSession(options.Session().SetCausalConsistency(false))
@@ -80,7 +84,7 @@ func (t *Tail) watch(ctx context.Context) (*stream, error) {
 	if t.token != nil {
 		opts.SetResumeAfter(t.token)
 	}
-	changes, err := t.db.Watch(mongo.NewSessionContext(ctx, session), t.pipeline, opts)
+	changes, err := t.target().Watch(mongo.NewSessionContext(ctx, session), t.pipeline, opts)
 	if err != nil {
 		session.EndSession(context.Background())
 		return nil, t.bitten(ctx, err)
@@ -91,6 +95,8 @@ func (t *Tail) watch(ctx context.Context) (*stream, error) {
 		cursor:  changes.ID(),
 		db:      t.db,
 		resumed: t.token != nil,
+
+		namespace: t.config.cursorNamespace(),
 
 		opened:      t.config.Now(),
 		openedAfter: t.token,
@@ -108,6 +114,9 @@ func (t *Tail) begin(ctx context.Context, s *stream) error {
 	}
 	if s.changes.RemainingBatchLength() > 0 {
 		return t.beginWithEvent(ctx, s)
+	}
+	if err := t.comparable(s.changes.ResumeToken()); err != nil {
+		return err
 	}
 	floor, err := s.floorOfEmptyBatch()
 	if err != nil {
@@ -204,7 +213,7 @@ func (t *Tail) apply(s *stream, raw bson.Raw) error {
 	if err != nil {
 		return lost(reasonUndecodable, err)
 	}
-	m, err := interpret(&t.config.Schema, t.config.Heart.id, &e)
+	m, err := interpret(&t.config.Schema, t.config.own(), &e)
 	if err != nil {
 		return lost(reasonUndecodable, err)
 	}
@@ -220,9 +229,7 @@ func (t *Tail) apply(s *stream, raw bson.Raw) error {
 	t.observe(&e, m.nonce != 0)
 	t.moved(s, e.time)
 	s.events++
-	if m.nonce != 0 {
-		t.heartbeat(m.nonce)
-	}
+	t.proven(&e, m.nonce)
 	return nil
 }
 
@@ -234,7 +241,7 @@ func (t *Tail) quiet(s *stream) error {
 	}
 	seen, _ := tokenTime(token)
 	t.moved(s, seen)
-	return nil
+	return t.scanned(token)
 }
 
 // moved takes note of where the stream is now.
@@ -253,7 +260,7 @@ func (s *stream) close() {
 		// The driver dropped the cursor without telling the server, which would
 		// keep it for ten minutes.
 		_ = s.db.RunCommand(ctx, bson.D{
-			{Key: "killCursors", Value: databaseCursorNamespace},
+			{Key: "killCursors", Value: s.namespace},
 			{Key: "cursors", Value: bson.A{s.cursor}},
 		}).Err()
 	}

@@ -82,14 +82,16 @@ type Config struct {
 	// Database holds the keys. Required. Its client must have no timeout of its
 	// own, which would end an idle stream.
 	Database *mongo.Database
+	// Scope is what the stream watches. Empty: ScopeDatabase.
+	Scope Scope
 	// Schema names the collection and its fields. Required.
 	Schema keystore.Schema
 	// Sink and Collection are required.
 	Sink       Sink
 	Collection Collection
 	// Heart writes the heartbeats whose way back through the stream moves the
-	// freshness. Required, and of the same Database. The tail tells it when the
-	// stream is open; somebody else calls its Run.
+	// freshness. Required; in ScopeDatabase it writes into the same Database.
+	// The tail tells it when the stream is open; somebody else calls its Run.
 	Heart *Heart
 	// OnLoss is told why history was lost, after Sink.Lose, by the same goroutine.
 	// Nil: nobody is.
@@ -109,6 +111,9 @@ type Config struct {
 }
 
 func (c *Config) setDefaults() {
+	if c.Scope == "" {
+		c.Scope = ScopeDatabase
+	}
 	if c.MaxAwait == 0 {
 		c.MaxAwait = DefaultMaxAwait
 	}
@@ -140,7 +145,7 @@ func (c *Config) validate() error {
 	if c.MaxAwait < 0 || c.Watchdog <= c.MaxAwait {
 		errs = append(errs, fmt.Errorf("the watchdog (%v) must be longer than the wait at the server (%v)", c.Watchdog, c.MaxAwait))
 	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, c.validateScope())...)
 }
 
 // Tail follows the change stream. Its state belongs to the goroutine in Run.
@@ -179,7 +184,7 @@ func New(config Config) (*Tail, error) {
 	}
 	t := &Tail{
 		config:   config,
-		pipeline: pipeline(&config.Schema, config.Heart.id),
+		pipeline: config.pipeline(),
 		db:       config.Database.Client().Database(config.Database.Name(), options.Database().SetReadPreference(readpref.Primary())),
 		logger:   config.Logger.Named("changestream"),
 		metrics:  m,

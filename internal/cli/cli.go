@@ -32,9 +32,11 @@ const (
 type Service interface {
 	// Run works until ctx ends and returns when all of it has stopped.
 	Run(ctx context.Context) error
-	// Public and Operations are the handlers of the two listeners.
+	// Public, Operations and Admin are the handlers of the three listeners. Admin
+	// is nil without an admin token file.
 	Public() http.Handler
 	Operations() http.Handler
+	Admin() http.Handler
 	// Live is closed once keys can be answered.
 	Live() <-chan struct{}
 	// Drain makes readyz say no from now on.
@@ -64,6 +66,7 @@ type Deps struct {
 // grammar is the command line as kong reads it.
 type grammar struct {
 	Serve       serveCommand       `cmd:"" default:"withargs" help:"Answer for API keys (the default command)."`
+	Doctor      doctorCommand      `cmd:"" help:"Look whether keytail fits the collection and the replica set, and say what to do: exit code 0 or 1. Takes the settings of serve."`
 	Version     versionCommand     `cmd:"" help:"Print the version."`
 	Healthcheck healthcheckCommand `cmd:"" help:"Ask a running keytail whether it lives: exit code 0 or 1. For HEALTHCHECK in a container."`
 }
@@ -122,11 +125,14 @@ func execute(ctx context.Context, args []string, stdout, stderr io.Writer, deps 
 		return usage(stderr, err)
 	}
 	switch parsed.Command() {
+	case "doctor":
+		return g.Doctor.run(ctx, process{stdout: stdout, stderr: stderr, deps: deps, given: given}, err)
 	case "version":
 		return g.Version.run(stdout, stderr, deps, err)
 	case "healthcheck":
 		return g.Healthcheck.run(ctx, stderr, err)
 	}
+	g.Serve.Policies = parser.Policies()
 	return g.Serve.run(ctx, process{stdout: stdout, stderr: stderr, deps: deps, given: given}, err)
 }
 

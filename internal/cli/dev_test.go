@@ -23,15 +23,15 @@ func TestListenFallsBackInDevOnly(t *testing.T) {
 	} {
 		d := &daemon{process: process{given: test.given}, cfg: &config.Config{Dev: test.dev, Addr: taken, OpsAddr: "127.0.0.1:0"}}
 		d.log = newTestLogger(t)
-		public, operations, err := d.listen(t.Context(), newFake())
+		all, err := d.listen(t.Context(), newFake())
 		if (err == nil) != test.falls {
 			t.Errorf("%s: %v", name, err)
 		}
 		if err == nil {
-			if public.Addr().String() == taken {
+			if all[0].Addr().String() == taken {
 				t.Errorf("%s: it listens on the taken address", name)
 			}
-			_, _ = public.Close(), operations.Close()
+			all.close()
 		}
 	}
 }

@@ -127,6 +127,10 @@ func (f *fake) Operations() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "operations") })
 }
 
+func (f *fake) Admin() http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "admin") })
+}
+
 func (f *fake) Live() <-chan struct{} { return f.live }
 
 func (f *fake) Drain() {

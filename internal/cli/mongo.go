@@ -10,6 +10,9 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 	"go.uber.org/zap"
+
+	"github.com/keytail/keytail/internal/config"
+	"github.com/keytail/keytail/internal/reload"
 )
 
 const (
@@ -57,6 +60,24 @@ func clientOptions(uri string) (*options.ClientOptions, error) {
 		return nil, fmt.Errorf("--mongodb-uri sets maxPoolSize to %d: keytail needs at least %d connections", *opts.MaxPoolSize, connectionsBesides+1)
 	}
 	return opts, nil
+}
+
+// databaseURI is --mongodb-uri, with the password of its file if there is one.
+func databaseURI(cfg *config.Config) (string, error) {
+	if cfg.MongoDBPasswordFile == "" {
+		return cfg.MongoDBURI, nil
+	}
+	const flag = "mongodb-password-file"
+	content, err := reload.ReadSecret(flag, cfg.MongoDBPasswordFile)
+	if err != nil {
+		return "", err
+	}
+	// Editors and echo end a file with a newline, which is not meant.
+	password := strings.TrimSuffix(strings.TrimSuffix(string(content), "\n"), "\r")
+	if password == "" || strings.ContainsAny(password, "\r\n\x00") {
+		return "", fmt.Errorf("--%s: %s must hold one line, the password", flag, cfg.MongoDBPasswordFile)
+	}
+	return config.WithPassword(cfg.MongoDBURI, password), nil
 }
 
 // maxReads is how many reads of keys may be under way at once: the pool without

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net/http"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -13,6 +14,7 @@ import (
 	"github.com/keytail/keytail"
 	"github.com/keytail/keytail/internal/config"
 	"github.com/keytail/keytail/internal/routes"
+	"github.com/keytail/keytail/internal/tokens"
 )
 
 type serveCommand struct {
@@ -60,7 +62,28 @@ func (c *serveCommand) check(p process) error {
 		_, err := clientOptions(c.MongoDBURI)
 		mistakes = append(mistakes, err)
 	}
+	if mistakes[0] == nil {
+		mistakes = append(mistakes, checkFiles(&c.Config))
+	}
 	return errors.Join(mistakes...)
+}
+
+// checkFiles reads every file that the settings name, so that what is wrong in one
+// is reported before anything starts. They are read again when they are used.
+func checkFiles(cfg *config.Config) error {
+	var mistakes []error
+	for _, l := range cfg.Listeners() {
+		_, err := newCertificates(l, zap.NewNop(), nil)
+		mistakes = append(mistakes, err)
+	}
+	for flag, path := range map[string]string{"caller-token-file": cfg.CallerTokenFile, "admin-token-file": cfg.AdminTokenFile} {
+		if path != "" {
+			_, err := tokens.New(tokens.Config{Path: path, Flag: flag})
+			mistakes = append(mistakes, err)
+		}
+	}
+	_, err := databaseURI(cfg)
+	return errors.Join(append(mistakes, err)...)
 }
 
 // daemon is one run of serve.
@@ -74,10 +97,12 @@ type daemon struct {
 // the reverse one: each deferred call has what it needs still running.
 func (d *daemon) run(ctx context.Context) error {
 	d.announce()
-	uri := d.cfg.MongoDBURI
+	uri, err := databaseURI(d.cfg)
+	if err != nil {
+		return err
+	}
 	var dev *devServer
 	if d.cfg.Dev {
-		var err error
 		if dev, err = d.startDev(); err != nil {
 			return err
 		}
@@ -98,11 +123,11 @@ func (d *daemon) run(ctx context.Context) error {
 			return err
 		}
 	}
-	public, operations, err := d.listen(ctx, service)
+	listeners, err := d.listen(ctx, service)
 	if err != nil {
 		return err
 	}
-	return d.supervise(ctx, parts{service: service, public: public, operations: operations, dev: dev})
+	return d.supervise(ctx, parts{service: service, listeners: listeners, dev: dev})
 }
 
 // announce logs the start. Of the settings it shows the names only, since their
@@ -110,8 +135,8 @@ func (d *daemon) run(ctx context.Context) error {
 func (d *daemon) announce() {
 	d.log.Info("starting", zap.String("version", serviceVersion(d.deps)), zap.Strings("given", d.given.Names()),
 		zap.String("database", d.cfg.Database), zap.String("collection", d.cfg.Collection))
-	if !config.Loopback(d.cfg.Addr) {
-		d.log.Warn("the public listener can be reached from other machines, and anyone who reaches it may ask about keys: let only your own services and proxies through",
+	if !config.Loopback(d.cfg.Addr) && d.cfg.CallerTokenFile == "" {
+		d.log.Warn("the public listener can be reached from other machines, and anyone who reaches it may ask about keys: give --caller-token-file, or let only your own services and proxies through",
 			zap.String("addr", d.cfg.Addr))
 	}
 }
@@ -123,47 +148,78 @@ func (d *daemon) newService(ctx context.Context, client *mongo.Client, reads int
 	if build == nil {
 		build = func(ctx context.Context, cfg keytail.Config) (Service, error) { return keytail.New(ctx, cfg) }
 	}
-	return build(ctx, keytail.Config{
-		Client:            client,
-		Database:          d.cfg.Database,
-		Collection:        d.cfg.Collection,
-		Mapping:           keytail.Mapping(d.cfg.Map),
-		DefaultScopes:     d.cfg.DefaultScopes,
-		EnsureSchema:      d.cfg.EnsureSchema,
-		MaxStale:          d.cfg.MaxStale,
-		HeartbeatInterval: d.cfg.HeartbeatInterval,
-		MaxReads:          reads,
-		CacheSizeMiB:      d.cfg.CacheSize,
-		Preload:           d.cfg.Preload,
-		AuditInterval:     d.cfg.AuditInterval,
-		KeyPrefix:         d.cfg.KeyPrefix,
-		KeySources:        d.cfg.KeySources,
-		TrustedProxies:    d.cfg.TrustedProxies,
-		NoUsage:           !d.cfg.TrackUsage,
-		Logger:            d.log,
-		Registry:          registry,
-		Version:           serviceVersion(d.deps),
-	})
+	cfg := serviceConfig(d.cfg, client, reads, serviceVersion(d.deps))
+	cfg.Logger, cfg.Registry = d.log, registry
+	return build(ctx, cfg)
 }
 
-// listen binds both addresses. With --dev an address that nobody asked for gives
+// serviceConfig is the daemon's configuration in the words of the service.
+func serviceConfig(cfg *config.Config, client *mongo.Client, reads int64, version string) keytail.Config {
+	return keytail.Config{
+		Client:            client,
+		Database:          cfg.Database,
+		Collection:        cfg.Collection,
+		Mapping:           keytail.Mapping(cfg.Map),
+		DefaultScopes:     cfg.DefaultScopes,
+		EnsureSchema:      cfg.EnsureSchema,
+		StreamScope:       cfg.StreamScope,
+		StateDatabase:     cfg.StateDatabase,
+		MaxStale:          cfg.MaxStale,
+		HeartbeatInterval: cfg.HeartbeatInterval,
+		MaxReads:          reads,
+		CacheSizeMiB:      cfg.CacheSize,
+		Preload:           cfg.Preload,
+		AuditInterval:     cfg.AuditInterval,
+		KeyPrefix:         cfg.KeyPrefix,
+		KeySources:        cfg.KeySources,
+		TrustedProxies:    cfg.TrustedProxies,
+		Policies:          policies(cfg.Policies),
+		CallerTokenFile:   cfg.CallerTokenFile,
+		AdminTokenFile:    cfg.AdminTokenFile,
+		NoUsage:           !cfg.TrackUsage,
+		Version:           version,
+	}
+}
+
+// policies are the configuration's as the service takes them.
+func policies(of map[string]config.Policy) map[string]keytail.Policy {
+	all := make(map[string]keytail.Policy, len(of))
+	for name, policy := range of {
+		all[name] = keytail.Policy(policy)
+	}
+	return all
+}
+
+// bind reads the certificates and binds the addresses of all listeners, in the
+// order of config.Listeners. With --dev an address that nobody asked for gives
 // way to a free port: a newcomer should not have to know what else is running.
-func (d *daemon) listen(ctx context.Context, service Service) (public, operations listener, err error) {
-	bind := func(name, flag, addr string) listener {
-		l, bindErr := listen(ctx, flag, addr, d.cfg.Dev && !d.given[flag])
-		err = errors.Join(err, bindErr)
-		return listener{Listener: l, name: name}
+func (d *daemon) bind(ctx context.Context) (listeners, error) {
+	names := []string{"public", "operations", "admin"}
+	var all listeners
+	var mistakes []error
+	for i, l := range d.cfg.Listeners() {
+		certificates, err := newCertificates(l, d.log.Named("tls"), nil)
+		mistakes = append(mistakes, err)
+		bound, err := listen(ctx, l.Flag, l.Addr, d.cfg.Dev && !d.given[l.Flag])
+		mistakes = append(mistakes, err)
+		all = append(all, listener{Listener: bound, name: names[i], certificates: certificates})
 	}
-	public, operations = bind("public", "addr", d.cfg.Addr), bind("operations", "ops-addr", d.cfg.OpsAddr)
+	if err := errors.Join(mistakes...); err != nil {
+		all.close()
+		return nil, err
+	}
+	return all, nil
+}
+
+// listen binds the listeners and gives them the service's handlers.
+func (d *daemon) listen(ctx context.Context, service Service) (listeners, error) {
+	all, err := d.bind(ctx)
 	if err != nil {
-		for _, l := range []listener{public, operations} {
-			if l.Listener != nil {
-				_ = l.Close()
-			}
-		}
-		return public, operations, err
+		return nil, err
 	}
-	public.server = newServer(service.Public(), d.log.Named("public"))
-	operations.server = newServer(service.Operations(), d.log.Named("operations"))
-	return public, operations, nil
+	handlers := []http.Handler{service.Public(), service.Operations(), service.Admin()}
+	for i := range all {
+		all[i].handle(handlers[i], d.log)
+	}
+	return all, nil
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -39,6 +40,29 @@ type listener struct {
 	net.Listener
 	name   string
 	server *http.Server
+	// certificates is nil for plain HTTP.
+	certificates *certificates
+	// leaving is what the server's handler is wrapped with.
+	leaving *leaving
+}
+
+// leaving asks clients to close their connections, once it has begun. A proxy
+// that keeps an idle connection may send a request in the very moment in which
+// the listener's end closes it, and that request is lost: so the proxy is told
+// before, with an answer, and closes it itself. (http.Server's
+// SetKeepAlivesEnabled would close idle connections at once, which is the same
+// accident earlier.) Over HTTP/2 the server makes a GOAWAY of the header.
+type leaving struct {
+	begun atomic.Bool
+	next  http.Handler
+}
+
+// ServeHTTP sets the header before the handler writes anything.
+func (l *leaving) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if l.begun.Load() {
+		w.Header().Set("Connection", "close")
+	}
+	l.next.ServeHTTP(w, r)
 }
 
 // listen binds addr. With fallback, a port that is taken is replaced by a free
@@ -69,6 +93,31 @@ func freePort(addr string) string {
 		return addr
 	}
 	return net.JoinHostPort(host, "0")
+}
+
+// url is how a person asks it.
+func (l listener) url() string {
+	if l.certificates != nil {
+		return "https://" + l.Addr().String()
+	}
+	return "http://" + l.Addr().String()
+}
+
+// handle says what is served on a listener that has been bound.
+func (l *listener) handle(handler http.Handler, logger *zap.Logger) {
+	l.leaving = &leaving{next: handler}
+	l.server = newServer(l.leaving, logger.Named(l.name))
+	if l.certificates != nil {
+		l.Listener = l.certificates.listener(l.Listener)
+	}
+}
+
+// follow reads the certificates again when they change, until ctx ends.
+func (l listener) follow(ctx context.Context) error {
+	if l.certificates == nil {
+		return nil
+	}
+	return l.certificates.files.Run(ctx)
 }
 
 // newServer has a limit for everything that a client can make last.
@@ -102,4 +151,43 @@ func (l listener) shutdown(ctx context.Context) error {
 		return fmt.Errorf("requests in flight on the %s listener were cut: %w", l.name, err)
 	}
 	return nil
+}
+
+// listeners are the public one, the operations one, and, if it is on, the admin
+// one, in this order.
+type listeners []listener
+
+// fields are the bound addresses, for the log.
+func (all listeners) fields() []zap.Field {
+	names := []string{"addr", "ops_addr", "admin_addr"}
+	var fields []zap.Field
+	for i, l := range all {
+		fields = append(fields, zap.Stringer(names[i], l.Addr()))
+	}
+	return fields
+}
+
+// leave asks the clients of all to close their connections.
+func (all listeners) leave() {
+	for _, l := range all {
+		l.leaving.begun.Store(true)
+	}
+}
+
+// shutdown closes one after the other, see listener.shutdown.
+func (all listeners) shutdown(ctx context.Context) error {
+	var errs []error
+	for _, l := range all {
+		errs = append(errs, l.shutdown(ctx))
+	}
+	return errors.Join(errs...)
+}
+
+// close gives up those that have been bound.
+func (all listeners) close() {
+	for _, l := range all {
+		if l.Listener != nil {
+			_ = l.Close()
+		}
+	}
 }

@@ -12,9 +12,9 @@ import (
 
 // parts is everything that runs at the same time. dev is nil without --dev.
 type parts struct {
-	service            Service
-	public, operations listener
-	dev                *devServer
+	service   Service
+	listeners listeners
+	dev       *devServer
 }
 
 // errEnded: a part that should run until it is stopped returned without an error.
@@ -29,8 +29,10 @@ func (d *daemon) supervise(ctx context.Context, p parts) error {
 	group, failed := errgroup.WithContext(context.WithoutCancel(ctx))
 	tail, stopTail := context.WithCancel(context.WithoutCancel(ctx))
 	group.Go(func() error { return d.tail(tail, p.service) })
-	group.Go(p.public.serve)
-	group.Go(p.operations.serve)
+	for _, l := range p.listeners {
+		group.Go(l.serve)
+		group.Go(func() error { return l.follow(tail) })
+	}
 	group.Go(func() error {
 		defer stopTail()
 		return errors.Join(d.wait(ctx, failed, p), d.drain(ctx, failed, p))
@@ -78,17 +80,19 @@ func (d *daemon) wait(ctx, failed context.Context, p parts) error {
 
 // live is the first moment at which a curl line works.
 func (d *daemon) live(p parts) error {
-	d.log.Info("serving", zap.Stringer("addr", p.public.Addr()), zap.Stringer("ops_addr", p.operations.Addr()))
+	d.log.Info("serving", p.listeners.fields()...)
 	if p.dev == nil {
 		return nil
 	}
 	return d.welcome(p)
 }
 
-// drain takes the instance out of rotation, waits until proxies have seen that,
-// and closes the listeners: the public one first, so that operations can be
-// watched meanwhile. After a failure nobody waits.
+// drain takes the instance out of rotation, waits until proxies have seen that
+// and have given up the connections that they keep, and closes the listeners: the
+// public one first, so that operations can be watched meanwhile. After a failure
+// nobody waits.
 func (d *daemon) drain(ctx, failed context.Context, p parts) error {
+	p.listeners.leave()
 	p.service.Drain()
 	if ctx.Err() != nil {
 		pause(failed, d.cfg.DrainDelay)
@@ -96,7 +100,7 @@ func (d *daemon) drain(ctx, failed context.Context, p parts) error {
 	// A fresh context: ctx has ended, and would cut requests in flight.
 	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
 	defer cancel()
-	return errors.Join(p.public.shutdown(closing), p.operations.shutdown(closing))
+	return p.listeners.shutdown(closing)
 }
 
 // pause waits for d or until ctx ends.

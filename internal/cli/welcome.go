@@ -12,7 +12,7 @@ import (
 // welcome prints what a newcomer needs. Each line works when pasted.
 func (d *daemon) welcome(p parts) error {
 	w := welcome{
-		mongoDB: p.dev.URI(), public: "http://" + p.public.Addr().String(), operations: "http://" + p.operations.Addr().String(),
+		mongoDB: p.dev.URI(), public: p.listeners[0].url(), operations: p.listeners[1].url(),
 		database: d.cfg.Database, collection: d.cfg.Collection,
 	}
 	for name, example := range map[string]*seed.Example{seed.Valid: &w.valid, seed.Expired: &w.expired, seed.Scoped: &w.scoped} {

@@ -45,7 +45,10 @@ func (c *Config) Check() error {
 		c.checkServer(),
 		c.checkDatabase(),
 		c.checkCollection(),
+		c.checkScope(),
 		c.checkListeners(),
+		c.checkTokenFiles(),
+		c.checkDefaultScopes(),
 		c.checkDev(),
 		c.checkAges(),
 		between("drain-delay", c.DrainDelay, 0, maxDrainDelay, "between 0 and 5m"),
@@ -61,6 +64,8 @@ func (c *Config) Check() error {
 // checkServer: keytail never falls back to memory by itself.
 func (c *Config) checkServer() error {
 	switch {
+	case c.Dev && c.MongoDBPasswordFile != "":
+		return errors.New("--mongodb-password-file and --dev exclude each other: the in-memory MongoDB has no passwords")
 	case c.MongoDBURI != "" && c.Dev:
 		return errors.New("--mongodb-uri and --dev exclude each other: --dev brings its own in-memory MongoDB")
 	case c.MongoDBURI == "" && !c.Dev:
@@ -68,7 +73,10 @@ func (c *Config) checkServer() error {
 	case c.Dev:
 		return nil
 	}
-	return checkURI(c.MongoDBURI)
+	if err := checkURI(c.MongoDBURI); err != nil || c.MongoDBPasswordFile == "" {
+		return err
+	}
+	return checkPasswordFile(c.MongoDBURI)
 }
 
 func (c *Config) checkDatabase() error {
@@ -91,7 +99,7 @@ func (c *Config) checkCollection() error {
 		return errors.New("--collection must not be empty")
 	case strings.ContainsAny(c.Collection, "$\x00"), strings.HasPrefix(c.Collection, "system."), strings.HasPrefix(c.Collection, "."):
 		return errors.New("--collection must not have a '$', and must not begin with 'system.' or '.'")
-	case c.Collection == "keytail_heartbeats", c.Collection == "keytail_audit":
+	case c.ownsState() && (c.Collection == "keytail_heartbeats" || c.Collection == "keytail_audit"):
 		return fmt.Errorf("--collection cannot be %s: keytail writes there itself", c.Collection)
 	case len(c.Database)+1+len(c.Collection) > maxNamespaceBytes:
 		return errors.New("--database and --collection together must have at most 254 bytes")
@@ -106,14 +114,6 @@ func (c *Config) checkAges() error {
 	}
 	most := c.MaxStale / heartbeatParts
 	return between("heartbeat-interval", c.HeartbeatInterval, minHeartbeat, most, fmt.Sprintf("between 10ms and a third of max-stale (%v)", most))
-}
-
-func (c *Config) checkListeners() error {
-	public, ops := address("addr", c.Addr), address("ops-addr", c.OpsAddr)
-	if public == nil && ops == nil && c.Addr == c.OpsAddr && !strings.HasSuffix(c.Addr, ":0") {
-		return fmt.Errorf("--addr and --ops-addr are the same, %s: the two listeners need two addresses", c.Addr)
-	}
-	return errors.Join(public, ops)
 }
 
 func (c *Config) checkDev() error {

@@ -49,7 +49,10 @@ type Config struct {
 	OpsTLS              TLSFiles      `embed:"" prefix:"ops-tls-"`
 	AdminTLS            TLSFiles      `embed:"" prefix:"admin-tls-"`
 	Map                 Mapping       `embed:"" prefix:"map-"`
-	File                string        `name:"config" placeholder:"FILE" help:"YAML file with any of these settings but this one."`
+	// Policies are the requirements of forward-auth by name: the only setting that
+	// is no flag, since it is a mapping. Parser.Policies has those of the file.
+	Policies map[string]Policy `kong:"-"`
+	File     string            `name:"config" placeholder:"FILE" help:"YAML file with any of these settings but this one."`
 }
 
 // TLSFiles are one listener's. Certificate and key come together; the zero value
@@ -58,6 +61,13 @@ type TLSFiles struct {
 	CertFile     string `placeholder:"FILE" help:"Certificate chain of this listener in PEM. Empty: plain HTTP."`
 	KeyFile      string `placeholder:"FILE" help:"Private key of this listener in PEM."`
 	ClientCAFile string `name:"client-ca-file" placeholder:"FILE" help:"Clients of this listener must show a certificate by one of these authorities, in PEM. Empty: none is asked for."`
+}
+
+// Policy is what forward-auth asks for under /v1/auth/policy/{name}. The zero
+// value wants a valid key and no more.
+type Policy struct {
+	Scopes           []string
+	OrgID, ProjectID string
 }
 
 // Mapping says how the documents of the collection are made: a field for each

@@ -23,6 +23,8 @@ type file struct {
 	// values maps a flag's name to its text, as it would be written on the
 	// command line.
 	values map[string]string
+	// policies is the one setting that is no flag.
+	policies map[string]Policy
 }
 
 // Validate implements kong.Resolver: the file was checked when it was read.
@@ -63,7 +65,7 @@ func readFile(path string, flags []*kong.Flag) (*file, error) {
 			r.entry(root.Content[i], root.Content[i+1])
 		}
 	}
-	return &file{values: r.values}, errors.Join(r.problems...)
+	return &file{values: r.values, policies: r.policies}, errors.Join(r.problems...)
 }
 
 // byKey maps a key of the file to the flag that it sets. --config and --help
@@ -114,7 +116,9 @@ type fileReader struct {
 	// lines maps a key to the line in which it was first seen.
 	lines map[string]int
 	// values maps a flag's name to its text.
-	values   map[string]string
+	values map[string]string
+	// policies is filled by the key of that name.
+	policies map[string]Policy
 	problems []error
 }
 
@@ -129,7 +133,7 @@ func (r *fileReader) entry(key, value *yaml.Node) {
 		return
 	}
 	flag, known := r.flags[key.Value]
-	if !known {
+	if !known && key.Value != policiesKey {
 		r.problem(key.Line, "unknown key %q%s", key.Value, r.suggestion(key.Value))
 		return
 	}
@@ -138,6 +142,10 @@ func (r *fileReader) entry(key, value *yaml.Node) {
 		return
 	}
 	r.lines[key.Value] = key.Line
+	if key.Value == policiesKey {
+		r.readPolicies(value)
+		return
+	}
 	text, err := textOf(flag, value)
 	if err != nil {
 		r.problem(value.Line, "%s %v", key.Value, err)

@@ -29,6 +29,7 @@ func load(t *testing.T, args ...string) (*Config, Given, error) {
 		t.Fatal(err)
 	}
 	_, given, err := parser.Parse(args)
+	g.Serve.Policies = parser.Policies()
 	g.Serve.Complete(given)
 	return &g.Serve.Config, given, err
 }

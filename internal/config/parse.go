@@ -63,6 +63,9 @@ func (p *Parser) Parse(args []string) (*kong.Context, Given, error) {
 	return ctx, given(ctx), errors.Join(problems...)
 }
 
+// Policies are those of the file that the last Parse read.
+func (p *Parser) Policies() map[string]Policy { return p.file.policies }
+
 // dropUnknownFlags takes out flags that no command has, each with the value that
 // follows it, and returns kong's sentences about them.
 func (p *Parser) dropUnknownFlags(args []string) (known []string, problems []error) {

@@ -46,6 +46,29 @@ func checkURI(uri string) error {
 	return nil
 }
 
+// checkPasswordFile finds URIs to which a password cannot be added.
+func checkPasswordFile(uri string) error {
+	_, rest, _ := strings.Cut(uri, "://")
+	beforeQuery, query, _ := strings.Cut(rest, "?")
+	user, _, found := strings.Cut(beforeQuery, "@")
+	switch {
+	case !found || user == "" || user[0] == ':':
+		return errors.New("--mongodb-password-file is the password of the user in --mongodb-uri, which names none: write mongodb://USER@HOST/DATABASE")
+	case strings.Contains(user, ":"):
+		return errors.New("--mongodb-uri has a password, and --mongodb-password-file is another: take the one in the URI out")
+	case strings.Contains(strings.ToUpper(query), "AUTHMECHANISM=MONGODB-X509"):
+		return errors.New("--mongodb-password-file is given, but --mongodb-uri asks for MONGODB-X509, which has no password: take one of them out")
+	}
+	return nil
+}
+
+// WithPassword is a MongoDB URI whose user has this password. The URI must have
+// passed the checks.
+func WithPassword(uri, password string) string {
+	user, rest, _ := strings.Cut(uri, "@")
+	return user + ":" + strings.ReplaceAll(url.QueryEscape(password), "+", "%20") + "@" + rest
+}
+
 // userInfoEscaped reports whether user[:password] can be read in one way only.
 func userInfoEscaped(userInfo string) bool {
 	if strings.Count(userInfo, ":") > 1 || strings.Contains(userInfo, "/") {

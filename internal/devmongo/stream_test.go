@@ -10,6 +10,9 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
+	"go.mongodb.org/mongo-driver/v2/mongo/writeconcern"
+
+	"github.com/keytail/keytail/internal/clustertime"
 )
 
 // watcher is what a collection, a database and a client have in common.
@@ -484,4 +487,59 @@ func TestKilledCursorEndsItsWait(t *testing.T) {
 	if got := <-waited; field(got, "code") != int32(237) {
 		t.Errorf("the waiting getMore said %v", got)
 	}
+}
+
+// The token of an empty batch shows how far the committed log has been read: it
+// follows writes that the stream does not show, and nothing that is not
+// committed.
+func TestCollectionStreamsTokenFollowsTheMajority(t *testing.T) {
+	t.Parallel()
+	s, client, coll := keys(t)
+	ctx := testContext(t)
+	elsewhere := client.Database("other").Collection("heartbeats", options.Collection().SetWriteConcern(writeconcern.W1()))
+	cs := watch(t, coll, nil)
+	nothing(t, cs)
+	place := func() uint64 {
+		t.Helper()
+		if cs.TryNext(ctx) || cs.Err() != nil {
+			t.Fatalf("an event, or %v", cs.Err())
+		}
+		return uint64(tokenAt(t, cs.ResumeToken()))
+	}
+	write := func() uint64 {
+		t.Helper()
+		session := must(client.StartSession())(t)
+		defer session.EndSession(ctx)
+		must(elsewhere.InsertOne(mongo.NewSessionContext(ctx, session), d()))(t)
+		at := session.OperationTime()
+		return uint64(clustertime.New(at.T, at.I))
+	}
+	at := write()
+	if got := place(); got < at {
+		t.Errorf("the token is at %x after a wait, a write was acknowledged at %x before it", got, at)
+	}
+	s.HoldMajority()
+	at = write()
+	for range 3 {
+		if got := place(); got >= at {
+			t.Errorf("the token is at %x, but what is at %x is not committed", got, at)
+		}
+	}
+	s.ReleaseMajority()
+	if place(); place() < at {
+		t.Error("the token does not follow when it is")
+	}
+}
+
+func tokenAt(t *testing.T, raw bson.Raw) clustertime.Time {
+	t.Helper()
+	var token bson.D
+	if err := bson.Unmarshal(raw, &token); err != nil {
+		t.Fatal(err)
+	}
+	p, err := parseToken(token)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p.at
 }

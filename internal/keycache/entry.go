@@ -86,3 +86,28 @@ func decodeEntry(value []byte) (entry, []byte, bool) {
 	copy(e.hash[:], value[atHash:headBytes])
 	return e, value[headBytes:], true
 }
+
+// storeOverhead is what the byte store keeps beside a value: the time, the hash,
+// the length and the text of its key, and the entry's own length.
+const storeOverhead = 8 + 8 + 2 + keyBytes + varintRoom
+
+// EntryBytes is how much of the cache's size a record takes, in bytes: an upper
+// bound, for estimates. A record over MaxRecordBytes leaves only a marker.
+func EntryBytes(record *apikey.Record) int {
+	size := recordSize(record)
+	if size > MaxRecordBytes {
+		size = 0
+	}
+	return headBytes + size + storeOverhead
+}
+
+// GenerationBytes is how much of a cache of this size one generation of found
+// keys may take. complete: whether it may be complete, so that there must be
+// room for a second one. Zero: DefaultSizeMiB.
+func GenerationBytes(sizeMiB int, complete bool) int64 {
+	if sizeMiB == 0 {
+		sizeMiB = DefaultSizeMiB
+	}
+	found, _ := split(sizeMiB, complete)
+	return int64(found) << 20
+}

@@ -98,7 +98,7 @@ func (s *Store) explain(doing string, err error) error {
 	case isCredentials(err):
 		return &sentence{"MongoDB refuses the user name or password: check them in the connection string, and authSource, the database that knows the user", ErrCredentials, err}
 	case hasCode(err, codeUnauthorized):
-		return &sentence{fmt.Sprintf("%s is not allowed: grant the user of the connection string the role read on database %q, or readWrite for --ensure-schema", doing, s.database.Name()), ErrUnauthorized, err}
+		return &sentence{fmt.Sprintf("%s is not allowed: grant the user of the connection string the role read on database %q, or readWrite for --ensure-schema (README.md says under Privileges how little will do)", doing, s.database.Name()), ErrUnauthorized, err}
 	case isUnreachable(err):
 		return &sentence{fmt.Sprintf("%s failed because no primary answered: check the hosts in the connection string, and that the replica set has a primary", doing), ErrUnreachable, err}
 	}

@@ -2,6 +2,7 @@ package keystore
 
 import (
 	"encoding/json"
+	"reflect"
 	"testing"
 	"time"
 	"unicode/utf8"
@@ -61,8 +62,16 @@ func invariantOf(t interface {
 		t.Errorf("defect %q decides as %v", r.Defect, code)
 	}
 	if got.HasHash {
-		kind, data, err := bson.MarshalValue(s.HashStored(got.Hash))
-		if stored := doc.Lookup(s.Hash); err != nil || kind != stored.Type || string(data) != string(stored.Value) {
+		stored := doc.Lookup(s.Hash)
+		// Not by its bytes: the driver reads a string that lacks its last zero byte,
+		// which no server sends
+		var have any
+		if _, data, ok := stored.BinaryOK(); ok {
+			have = bson.Binary{Data: data}
+		} else {
+			have, _ = stored.StringValueOK()
+		}
+		if !reflect.DeepEqual(have, s.HashStored(got.Hash)) {
 			t.Errorf("the hash is not what a look-up asks for")
 		}
 	}

@@ -289,13 +289,13 @@ func TestDeploymentJudgement(t *testing.T) {
 	t.Parallel()
 	s, logs, _ := observed(t)
 	for name, test := range map[string]struct {
-		hello deployment
+		hello Deployment
 		want  error
 	}{
-		"primary":    {deployment{SetName: "rs0", IsWritablePrimary: true}, nil},
-		"sharded":    {deployment{Msg: msgSharded, IsWritablePrimary: true}, nil},
-		"standalone": {deployment{IsWritablePrimary: true}, ErrStandalone},
-		"secondary":  {deployment{SetName: "rs0", Me: "db2:27017"}, ErrNotPrimary},
+		"primary":    {Deployment{SetName: "rs0", IsWritablePrimary: true}, nil},
+		"sharded":    {Deployment{Msg: msgSharded, IsWritablePrimary: true}, nil},
+		"standalone": {Deployment{IsWritablePrimary: true}, ErrStandalone},
+		"secondary":  {Deployment{SetName: "rs0", Me: "db2:27017"}, ErrNotPrimary},
 	} {
 		s.sharded.Store(false)
 		if err := s.judgeDeployment(test.hello); !errors.Is(err, test.want) {
@@ -304,6 +304,7 @@ func TestDeploymentJudgement(t *testing.T) {
 		if got := s.Sharded(); got != (name == "sharded") {
 			t.Errorf("%s: sharded is %v", name, got)
 		}
+		s.announce(test.hello)
 	}
 	if n := logs.FilterMessageSnippet("sharded cluster").Len(); n != 1 || logs.Len() != 1 {
 		t.Errorf("got %v, want one line about the sharded cluster", logs.All())

@@ -100,5 +100,7 @@ func (s *Store) Sharded() bool { return s.sharded.Load() }
 // Schema is the schema in use.
 func (s *Store) Schema() Schema { return s.schema }
 
-// namespace is the collection's full name, for messages.
+// Namespace is the collection's full name, for messages.
+func (s *Store) Namespace() string { return s.namespace() }
+
 func (s *Store) namespace() string { return s.database.Name() + "." + s.schema.Collection }

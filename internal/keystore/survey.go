@@ -23,6 +23,8 @@ const (
 	startSurvey = 100
 	// surveyIDs is how many documents are named for each thing found.
 	surveyIDs = 10
+	// maxOthers is how many fields without a role are named.
+	maxOthers = 30
 )
 
 // Survey is what a look at some documents of the collection found. It holds names
@@ -51,6 +53,10 @@ type Survey struct {
 	Readable map[HashEncoding]int
 	// Fields are the roles that have a field, in the order of the Schema.
 	Fields []SurveyField
+	// Others are root fields that documents have and no role does, in
+	// alphabetical order, 30 at most: one of them may be what a role's field is
+	// called here.
+	Others []string
 
 	schema Schema
 }
@@ -79,6 +85,11 @@ func (s *Survey) Broken() int { return s.Documents - s.Keys }
 // and read on the primary. It is bounded by ctx. It reports nothing to the log or
 // the metrics.
 func (s *Store) Survey(ctx context.Context, limit int) (*Survey, error) {
+	return s.SurveyEach(ctx, limit, func(Document) {})
+}
+
+// SurveyEach is a Survey that calls see for each document that it looks at.
+func (s *Store) SurveyEach(ctx context.Context, limit int, see func(Document)) (*Survey, error) {
 	if limit <= 0 {
 		limit = DefaultSurvey
 	}
@@ -86,7 +97,7 @@ func (s *Store) Survey(ctx context.Context, limit int) (*Survey, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := newLook(s.namespace(), s.schema, time.Now())
+	l := newLook(s.namespace(), s.schema, time.Now(), see)
 	// By _id both ways, which its index serves however large the collection is.
 	// $sample would give another answer each time, and reads all of a small one.
 	for _, half := range []struct{ order, limit int }{{1, (limit + 1) / 2}, {-1, limit / 2}} {
@@ -128,6 +139,10 @@ type look struct {
 	now   time.Time
 	// seen are the documents that the first half had.
 	seen map[apikey.DocID]struct{}
+	// each is told of every document, once.
+	each func(Document)
+	// others are the names of root fields that have no role.
+	others map[string]struct{}
 	// defects maps a reason to the documents that have it.
 	defects map[string]*SurveyGroup
 	// hashes are what the hash field holds, document by document.
@@ -139,8 +154,10 @@ type surveyHash struct {
 	value hashLook
 }
 
-func newLook(namespace string, schema Schema, now time.Time) *look {
+func newLook(namespace string, schema Schema, now time.Time, each func(Document)) *look {
 	l := &look{
+		each:    each,
+		others:  map[string]struct{}{},
 		found:   Survey{Namespace: namespace, Readable: map[HashEncoding]int{}, schema: schema},
 		now:     now,
 		seen:    map[apikey.DocID]struct{}{},
@@ -162,6 +179,8 @@ func (l *look) see(raw bson.Raw) {
 	}
 	l.seen[d.ID] = struct{}{}
 	l.found.Documents++
+	l.each(d)
+	l.name(raw)
 	for i := range l.found.Fields {
 		if v := raw.Lookup(l.found.Fields[i].Field); !missing(v) {
 			l.found.Fields[i].Present++
@@ -173,6 +192,21 @@ func (l *look) see(raw bson.Raw) {
 		l.found.Readable[e]++
 	}
 	l.judge(&d.Record)
+}
+
+// name takes note of the root fields that have no role.
+func (l *look) name(raw bson.Raw) {
+	elements, _ := elements(raw)
+	for _, e := range elements {
+		if name := e.Key(); len(l.others) < maxOthers && !l.found.schema.knows(name) {
+			l.others[printable(name)] = struct{}{}
+		}
+	}
+}
+
+// knows reports whether a field has a role.
+func (s Schema) knows(name string) bool {
+	return name == idField || slices.ContainsFunc(s.fields(), func(f field) bool { return f.name == name })
 }
 
 func (l *look) judge(r *apikey.Record) {
@@ -207,6 +241,7 @@ func add(groups map[string]*SurveyGroup, what, id string) {
 func (l *look) survey() *Survey {
 	found := l.found
 	found.Defects = sorted(l.defects)
+	found.Others = slices.Sorted(maps.Keys(l.others))
 	order := found.likely()
 	groups := map[string]*SurveyGroup{}
 	for _, h := range l.hashes {

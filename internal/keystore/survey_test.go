@@ -28,7 +28,7 @@ func keyOf(t testing.TB, id any, changes ...bson.E) bson.Raw {
 
 func surveyed(t *testing.T, s Schema, docs ...bson.Raw) *Survey {
 	t.Helper()
-	l := newLook("shop.api_keys", s, time.Now())
+	l := newLook("shop.api_keys", s, time.Now(), func(Document) {})
 	for _, doc := range docs {
 		l.see(doc)
 	}

@@ -38,6 +38,9 @@ type Server struct {
 	// RefusesFuture: a read with an afterClusterTime ahead of the server's own
 	// time is refused with InvalidOptions, as by MongoDB, and not answered.
 	RefusesFuture bool
+	// StreamScope is what the change streams of the test watch, as in
+	// keytail.Config. It is no fact of the server: EachScope sets it in a copy.
+	StreamScope string
 }
 
 // Options are those of a client of this server, for tests that add to them

@@ -17,7 +17,7 @@ func (d discard) WriteHeader(int)             {}
 // What a request costs is bounded, so that a slip shows. The bounds leave room
 // for other versions of Go and Gin.
 func TestAllocations(t *testing.T) {
-	handler := newPublic(t, PublicConfig{Validator: loadKeys(t)})
+	handler := newPublic(t, PublicConfig{Validator: loadKeys(t), Policies: map[string]Policy{"open": {Scopes: []string{"read"}}}})
 	const body = `{"key":"key-of-root","scopes":["read"]}`
 	for _, test := range []struct {
 		name, method, target, key string
@@ -25,6 +25,7 @@ func TestAllocations(t *testing.T) {
 	}{
 		{"forward-auth, valid", http.MethodGet, "/v1/auth?scope=read", "key-of-root", 25},
 		{"forward-auth, refused", http.MethodGet, "/v1/auth", "key-of-nobody", 25},
+		{"forward-auth by policy", http.MethodGet, "/v1/auth/policy/open/a/b?c=d", "key-of-root", 25},
 		{"verify", http.MethodPost, "/v1/keys/verify", "", 75},
 	} {
 		r := httptest.NewRequest(test.method, test.target, nil)

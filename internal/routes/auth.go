@@ -23,19 +23,39 @@ const (
 )
 
 // auth answers a proxy's question whether a request may pass: 200 and only 200
-// allows it.
+// allows it. What is needed is in the query.
 func (p *public) auth(c *gin.Context) {
-	header := c.Writer.Header()
-	// What an answer says that nobody finished.
-	header.Set(headerResult, apikey.Unavailable.String())
-	header.Set(headerStaleness, "")
-
-	verdict, req, err := p.judge(c)
+	unfinished(c.Writer.Header())
+	query, err := parseQuery(c.Request.URL.RawQuery)
 	if err != nil {
-		header.Set(headerResult, string(err.code))
-		writeProblem(c, err.code, err.detail)
+		refuseAuth(c, err)
 		return
 	}
+	req, err := parseRequirements(query, p.sources)
+	if err != nil {
+		refuseAuth(c, err)
+		return
+	}
+	p.answerAuth(c, &req, query)
+}
+
+// unfinished sets what an answer says that nobody finished.
+func unfinished(header http.Header) {
+	header.Set(headerResult, apikey.Unavailable.String())
+	header.Set(headerStaleness, "")
+}
+
+// refuseAuth answers a question that cannot be read.
+func refuseAuth(c *gin.Context, err *callerError) {
+	c.Writer.Header().Set(headerResult, string(err.code))
+	writeProblem(c, err.code, err.detail)
+}
+
+// answerAuth judges the key that the request offers, in its headers or in this
+// query, and answers. req gets the client's address and is otherwise only read.
+func (p *public) answerAuth(c *gin.Context, req *apikey.Request, query url.Values) {
+	header := c.Writer.Header()
+	verdict := p.judge(c.Request, req, query)
 	header.Set(headerResult, verdict.Code.String())
 	if !verdict.AsOf.IsZero() {
 		header.Set(headerStaleness, strconv.FormatInt(stalenessMS(&verdict), 10))
@@ -52,22 +72,14 @@ func (p *public) auth(c *gin.Context) {
 	c.Writer.WriteHeaderNow()
 }
 
-// judge reads a forward-auth request and asks the validator about it.
-func (p *public) judge(c *gin.Context) (apikey.Verdict, *apikey.Request, *callerError) {
-	query, err := parseQuery(c.Request.URL.RawQuery)
-	if err != nil {
-		return apikey.Verdict{}, nil, err
-	}
-	req, err := parseRequirements(query, p.sources)
-	if err != nil {
-		return apikey.Verdict{}, nil, err
-	}
-	req.IP = clientIP(c.Request, p.proxies)
-	key := findKey(p.sources, c.Request, query)
+// judge asks the validator about the key that a request offers.
+func (p *public) judge(r *http.Request, req *apikey.Request, query url.Values) apikey.Verdict {
+	req.IP = clientIP(r, p.proxies)
+	key := findKey(p.sources, r, query)
 	if key.two {
-		return trusted(p.validator.Refuse(apikey.Malformed)), &req, nil
+		return trusted(p.validator.Refuse(apikey.Malformed))
 	}
-	return trusted(p.validator.Validate(c.Request.Context(), key.text, &req)), &req, nil
+	return trusted(p.validator.Validate(r.Context(), key.text, req))
 }
 
 // parseQuery is url.ParseQuery, whose errors quote the query.

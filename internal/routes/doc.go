@@ -12,6 +12,11 @@
 //   - Forward-auth fails closed: 200 means VALID and everything else refuses.
 //     X-Auth-Result starts as UNAVAILABLE and stays so if a handler panics.
 //   - Paths are matched as they came: /v1/auth and no other spelling of it.
+//   - Under /v1/auth/policy/{name} the query is the client's: it is not read, so
+//     it is never 400 there, and holds no key even if query:NAME is a key source.
+//   - A caller or admin without its token is UNAUTHENTICATED (401), a policy that
+//     is not there NO_SUCH_POLICY (404). The admin listener takes a token as the
+//     password of HTTP Basic too, for GET and HEAD alone.
 //   - Nothing of a key, and no text of the request that might be one (a path, a
 //     query, the name of an unknown field), is in an answer or a log line. A
 //     client's X-Request-Id is echoed unless it contains the key, or might

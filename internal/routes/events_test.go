@@ -46,7 +46,7 @@ func newFeed(t *testing.T, config events.Config) hubFeed {
 // hasty has limits that a stream of events is longer than.
 func hastyServer(t *testing.T, feed Events) *httptest.Server {
 	t.Helper()
-	server := httptest.NewUnstartedServer(newPublic(t, PublicConfig{Validator: loadKeys(t), Caller: goldenCaller, Events: feed}))
+	server := httptest.NewUnstartedServer(newPublic(t, PublicConfig{Validator: loadKeys(t), Callers: fakeTokens{"caller": "web"}, Events: feed}))
 	server.Config.ReadTimeout, server.Config.WriteTimeout = 50*time.Millisecond, 50*time.Millisecond
 	server.Start()
 	t.Cleanup(server.Close)

@@ -143,10 +143,14 @@ func goldenServers(t testing.TB) map[string]http.Handler {
 	}
 	proxies := []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("10.0.0.0/8")}
 	handlers := map[string]http.Handler{
-		"public":   newPublic(t, PublicConfig{Validator: keys}),
-		"proxied":  newPublic(t, PublicConfig{Validator: keys, TrustedProxies: proxies}),
-		"sources":  newPublic(t, PublicConfig{Validator: keys, KeySources: sources}),
-		"receipts": newPublic(t, PublicConfig{Validator: keys, Caller: goldenCaller, Syncer: goldenSyncer{}, Events: slowFeed{}}),
+		"public":  newPublic(t, PublicConfig{Validator: keys}),
+		"proxied": newPublic(t, PublicConfig{Validator: keys, TrustedProxies: proxies}),
+		"sources": newPublic(t, PublicConfig{Validator: keys, KeySources: sources}),
+		"policies": newPublic(t, PublicConfig{Validator: keys, KeySources: sources, Policies: map[string]Policy{
+			"open": {}, "strict": {Scopes: []string{"nobody:has"}},
+		}}),
+		"callers":  newPublic(t, PublicConfig{Validator: keys, Callers: fakeTokens{"caller-token-of-web": "web"}}),
+		"receipts": newPublic(t, PublicConfig{Validator: keys, Callers: fakeTokens{"caller": "web"}, Syncer: goldenSyncer{}, Events: slowFeed{}}),
 	}
 	for name, status := range goldenStates() {
 		handlers[name], err = NewOperations(OperationsConfig{
@@ -157,6 +161,14 @@ func goldenServers(t testing.TB) map[string]http.Handler {
 		}
 	}
 	return handlers
+}
+
+// fakeTokens maps a token to its name.
+type fakeTokens map[string]string
+
+func (f fakeTokens) Name(token string) (string, bool) {
+	name, known := f[token]
+	return name, known
 }
 
 func goldenStates() map[string]Status {

@@ -23,6 +23,8 @@ const (
 	codeTooMany          problemCode = "TOO_MANY_WAITING"
 	codeDatabaseAway     problemCode = "DATABASE_UNAVAILABLE"
 	codeShuttingDown     problemCode = "SHUTTING_DOWN"
+	codeNoSuchPolicy     problemCode = "NO_SUCH_POLICY"
+	codeUnauthenticated  problemCode = "UNAUTHENTICATED"
 )
 
 // status is the one place that maps a problem to its status.
@@ -30,7 +32,9 @@ func (code problemCode) status() int {
 	switch code {
 	case codeBadRequest:
 		return http.StatusBadRequest
-	case codeNoSuchPath:
+	case codeUnauthenticated:
+		return http.StatusUnauthorized
+	case codeNoSuchPath, codeNoSuchPolicy:
 		return http.StatusNotFound
 	case codeMethodNotAllowed:
 		return http.StatusMethodNotAllowed

@@ -46,11 +46,14 @@ type PublicConfig struct {
 	// TrustedProxies may say in X-Forwarded-For whom they speak for. Empty: the
 	// peer is the client.
 	TrustedProxies []netip.Prefix
+	// Policies are what forward-auth asks for under /v1/auth/policy/{name}, by
+	// name. Nil: there are none, and every name is 404.
+	Policies map[string]Policy
+	// Callers may use verify, sync and events. Nil: whoever reaches it may use
+	// verify, and the other two are off.
+	Callers Tokens
 	// Realm is shown in WWW-Authenticate: printable ASCII. Empty: DefaultRealm.
 	Realm string
-	// Caller guards sync and events: it answers and aborts what is not for those
-	// who ask. Nil: both are off.
-	Caller gin.HandlerFunc
 	// Syncer and Events are behind sync and events. Nil: that one is off.
 	Syncer Syncer
 	Events Events
@@ -63,6 +66,8 @@ type public struct {
 	validator Validator
 	sources   []KeySource
 	proxies   []netip.Prefix
+	policies  map[string]apikey.Request // what each policy's requests need; only read
+	callers   Tokens
 	challenge string // `Bearer realm="..."`
 }
 
@@ -76,20 +81,26 @@ func NewPublic(config PublicConfig) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
+	policies, err := requirementsOf(config.Policies)
+	if err != nil {
+		return nil, err
+	}
 	p := &public{
+		policies: policies, callers: config.Callers,
 		validator: config.Validator, sources: config.KeySources, proxies: config.TrustedProxies,
 		challenge: "Bearer realm=" + realm,
 	}
 	if len(p.sources) == 0 {
 		p.sources = DefaultKeySources()
 	}
-	engine := newEngine(named(config.Logger), p.sources)
-	engine.POST(pathVerify, p.verify)
+	engine := newEngine(named(config.Logger), withBearer(p.sources))
+	engine.POST(pathVerify, p.wantCaller, p.verify)
 	engine.Any(pathAuth, p.auth)
+	engine.Any(pathPolicy+"*any", p.authByPolicy)
 	engine.NoMethod(p.otherMethod)
 	readable(engine, pathLive, live)
-	if config.Caller != nil {
-		receipts(engine, config.Caller, config.Syncer, config.Events)
+	if config.Callers != nil {
+		receipts(engine, config.Syncer, config.Events, p.wantCaller)
 	}
 	return engine, nil
 }
@@ -98,12 +109,17 @@ func NewPublic(config PublicConfig) (http.Handler, error) {
 // whatever a client makes up) to forward-auth too: there the method is never a
 // reason for an answer.
 func (p *public) otherMethod(c *gin.Context) {
-	if c.Request.URL.EscapedPath() == pathAuth {
+	path := c.Request.URL.EscapedPath()
+	switch {
+	case path == pathAuth:
 		c.Writer.Header().Del("Allow")
 		p.auth(c)
-		return
+	case strings.HasPrefix(path, pathPolicy):
+		c.Writer.Header().Del("Allow")
+		p.authByPolicy(c)
+	default:
+		methodNotAllowed(c)
 	}
-	methodNotAllowed(c)
 }
 
 // live says that the process answers, and nothing about MongoDB.

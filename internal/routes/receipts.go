@@ -72,13 +72,13 @@ type Instance struct {
 	LastSeen  time.Time
 }
 
-// receipts serves sync and events behind a guard that aborts what it refuses.
-func receipts(engine *gin.Engine, guard gin.HandlerFunc, syncer Syncer, events Events) {
+// receipts serves sync and events behind guards that abort what they refuse.
+func receipts(engine *gin.Engine, syncer Syncer, events Events, guards ...gin.HandlerFunc) {
 	if syncer != nil {
-		engine.GET(pathSync, guard, sync(syncer))
+		engine.GET(pathSync, append(guards, sync(syncer))...)
 	}
 	if events != nil {
-		engine.GET(pathEvents, guard, stream(events))
+		engine.GET(pathEvents, append(guards, stream(events))...)
 	}
 }
 

@@ -1,0 +1,78 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+
+	"github.com/keytail/keytail/internal/devmongo"
+	"github.com/keytail/keytail/internal/mongotest"
+)
+
+// ran is what became of one command.
+type ran struct {
+	code           int
+	stdout, stderr string
+}
+
+func run(t *testing.T, args ...string) ran {
+	t.Helper()
+	var stdout, stderr bytes.Buffer
+	cmd := exec.CommandContext(t.Context(), os.Args[0], args...)
+	cmd.Env = append(os.Environ(), asBinary+"=1")
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	err := cmd.Run()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		t.Fatal(err)
+	}
+	return ran{cmd.ProcessState.ExitCode(), stdout.String(), stderr.String()}
+}
+
+// TestDoctorCommand: what it prints for people and for scripts, and its exit
+// code. What it finds is tried in the root package.
+func TestDoctorCommand(t *testing.T) {
+	d := mongotest.StartDevmongo(t, devmongo.Config{})
+	database := d.Database(t)
+	keys := mongotest.CreateAPIKeys(t, d.Client(t).Database(database))
+	uri := strings.Replace(d.URI, "/?", "/"+database+"?", 1)
+
+	well := run(t, "doctor", "--mongodb-uri="+uri)
+	if lines := strings.Split(well.stdout, "\n"); well.code != 0 || len(lines) != 12 || !strings.HasPrefix(lines[0], "ok         deployment    replica set devmongo, 1 member") ||
+		!strings.HasSuffix(lines[10], " fits") || well.stderr != "" || strings.Contains(well.stdout, "\x1b") {
+		t.Errorf("%+v", well)
+	}
+	if ill := run(t, "doctor", "--mongodb-uri="+uri, "--collection=other"); ill.code != 1 || !strings.Contains(ill.stdout, "\nto do      collection    database ") ||
+		!strings.Contains(ill.stdout, "does not fit yet: 7 of 10 checks ask for something") {
+		t.Errorf("%+v", ill)
+	}
+	if _, err := keys.InsertOne(t.Context(), bson.D{{Key: "_id", Value: "odd"}, {Key: "key_hash", Value: "$2b$12$abcdefghijklmnopqrstuv"}, {Key: "is_active", Value: true}, {Key: "user_id", Value: "u"}}); err != nil {
+		t.Fatal(err)
+	}
+	var report struct {
+		OK      bool
+		Version string
+		Checks  []struct {
+			Name, Status, Detail string
+			More                 []string
+		}
+	}
+	out := run(t, "doctor", "--mongodb-uri="+uri, "--output=json")
+	if err := json.Unmarshal([]byte(out.stdout), &report); err != nil || out.code != 1 || report.OK || report.Version == "" || len(report.Checks) != 10 {
+		t.Fatalf("%v, %+v", err, out)
+	}
+	if c := report.Checks[5]; c.Name != "documents" || c.Status != "to do" || !strings.Contains(c.Detail, "bcrypt") || len(c.More) == 0 {
+		t.Errorf("%+v", c)
+	}
+	for _, wrong := range [][]string{{"--dev"}, {}, {"--mongodb-uri=" + uri, "--output=xml"}, {"--mongodb-uri=" + uri, "--map-name=user_id"}} {
+		if got := run(t, append([]string{"doctor"}, wrong...)...); got.code != 2 || got.stdout != "" {
+			t.Errorf("%q: %+v", wrong, got)
+		}
+	}
+}

@@ -1,0 +1,200 @@
+package changestream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+
+	"github.com/keytail/keytail/internal/clustertime"
+	"github.com/keytail/keytail/internal/keystore"
+)
+
+// Scope is what the change stream watches.
+type Scope string
+
+const (
+	// ScopeDatabase watches the keys and the heartbeats, in one stream of their
+	// database. The heartbeat's way back proves the freshness.
+	ScopeDatabase Scope = "database"
+	// ScopeCollection watches the keys alone, for a credential that may watch no
+	// more. The stream's place in the log proves the freshness (DESIGN.md).
+	ScopeCollection Scope = "collection"
+)
+
+// ParseScope reads a scope. Empty is ScopeDatabase.
+func ParseScope(text string) (Scope, error) {
+	switch s := Scope(text); s {
+	case "":
+		return ScopeDatabase, nil
+	case ScopeDatabase, ScopeCollection:
+		return s, nil
+	}
+	return "", fmt.Errorf("the stream's scope %q is not one: use %s or %s (--stream-scope)", text, ScopeDatabase, ScopeCollection)
+}
+
+const (
+	// collectionAwait is the most that a quiet server may hold a getMore in
+	// collection scope: only its answer shows the stream's place, so it is how
+	// much older than in database scope an answer's truth is.
+	collectionAwait = 250 * time.Millisecond
+	// awaitsPerPart is how many such answers fit into the time after which a
+	// heartbeat that has not come back means that the stream is given up.
+	awaitsPerPart = 2
+)
+
+// MaxAwait shortens a MaxAwait for the scope.
+func (s Scope) MaxAwait(maxAwait, maxStale time.Duration) time.Duration {
+	if s != ScopeCollection {
+		return maxAwait
+	}
+	if maxStale != 0 {
+		maxAwait = min(maxAwait, maxStale/(MaxStaleParts*awaitsPerPart))
+	}
+	return min(maxAwait, collectionAwait)
+}
+
+// errTokenLayout refuses a server whose places in the log cannot be compared with
+// the time of a heartbeat.
+var errTokenLayout = errors.New("the server's resume tokens are not in MongoDB's layout, so a stream of one collection cannot show how fresh it is: start with --stream-scope database")
+
+// watcher is a database or a collection.
+type watcher interface {
+	Watch(ctx context.Context, pipeline any, opts ...options.Lister[options.ChangeStreamOptions]) (*mongo.ChangeStream, error)
+}
+
+// target is what the stream watches.
+func (t *Tail) target() watcher {
+	if t.config.Scope == ScopeCollection {
+		return t.db.Collection(t.config.Schema.Collection)
+	}
+	return t.db
+}
+
+// cursorNamespace is the collection part of the namespace of the stream's cursor.
+func (c *Config) cursorNamespace() string {
+	if c.Scope == ScopeCollection {
+		return c.Schema.Collection
+	}
+	return databaseCursorNamespace
+}
+
+// own is the _id of the heartbeats to look out for in the stream. Empty: they are
+// not in it, and a collection of their name is one of keys.
+func (c *Config) own() string {
+	if c.Scope == ScopeCollection {
+		return ""
+	}
+	return c.Heart.id
+}
+
+// pipeline is the server's part of the filter. A collection's stream needs no
+// namespaces in it: what ends its history is always in it.
+func (c *Config) pipeline() mongo.Pipeline {
+	if c.Scope == ScopeCollection {
+		return mongo.Pipeline{{{Key: "$match", Value: counts(c.Schema.Ignorable())}}}
+	}
+	return pipeline(&c.Schema, c.Heart.id)
+}
+
+// validateScope refuses heartbeats in another database than the stream's, where
+// they would never come back.
+func (c *Config) validateScope() error {
+	if _, err := ParseScope(string(c.Scope)); err != nil {
+		return err
+	}
+	if c.Scope == ScopeCollection || c.Database == nil || c.Heart == nil {
+		return nil
+	}
+	if state := c.Heart.beats.Database().Name(); state != c.Database.Name() {
+		return fmt.Errorf("heartbeats in the database %q never come back through a stream of the database %q: leave --state-database out, or start with --stream-scope collection", state, c.Database.Name())
+	}
+	return nil
+}
+
+// proven takes in what an applied event proves. In collection scope that is all
+// before its time: others of the same time may follow.
+func (t *Tail) proven(e *event, nonce int64) {
+	if t.config.Scope == ScopeCollection {
+		t.reached(e.time.Before())
+	} else if nonce != 0 {
+		t.heartbeat(nonce)
+	}
+}
+
+// scanned takes in what the token of an empty batch proves: the log has been read
+// up to its time.
+func (t *Tail) scanned(token bson.Raw) error {
+	if t.config.Scope != ScopeCollection {
+		return nil
+	}
+	if err := t.comparable(token); err != nil {
+		return err
+	}
+	place, _ := tokenTime(token)
+	t.reached(place)
+	return nil
+}
+
+// comparable refuses a token that shows no time, where it must show one.
+func (t *Tail) comparable(token bson.Raw) error {
+	if _, ok := tokenTime(token); !ok && t.config.Scope == ScopeCollection {
+		return errTokenLayout
+	}
+	return nil
+}
+
+// reached counts the newest heartbeat acknowledged at or before place as come
+// back: everything up to place has been applied.
+func (t *Tail) reached(place clustertime.Time) {
+	if n := t.config.Heart.memory.reach(place); n != 0 {
+		t.heartbeat(n)
+	}
+}
+
+// CheckAccess is Try at the start. It refuses what no later attempt would mend: a
+// credential that may not watch (keystore.ErrUnauthorized), or a server that
+// cannot serve the scope. Other failures are Run's, which tries again.
+func (t *Tail) CheckAccess(ctx context.Context) error {
+	err := t.Try(ctx)
+	if errors.Is(err, keystore.ErrUnauthorized) || errors.Is(err, errTokenLayout) {
+		return err
+	}
+	return nil
+}
+
+// Try opens the stream as Run does, and closes it again.
+func (t *Tail) Try(ctx context.Context) error {
+	changes, err := t.target().Watch(ctx, t.pipeline, options.ChangeStream().SetMaxAwaitTime(t.config.MaxAwait))
+	if err != nil {
+		return t.explain(err)
+	}
+	defer func() { _ = changes.Close(ctx) }()
+	token := changes.ResumeToken()
+	if token == nil { // there is an event already
+		return nil
+	}
+	return t.comparable(token)
+}
+
+// explain makes a sentence of a privilege that is missing.
+func (t *Tail) explain(err error) error {
+	if !isUnauthorized(err) {
+		return fmt.Errorf("opening the change stream: %w", err)
+	}
+	database, collection := t.db.Name(), t.config.Schema.Collection
+	text := fmt.Sprintf("watching the collection %q of the database %q is not allowed: grant the user of the connection string find and changeStream on it", collection, database)
+	if t.config.Scope != ScopeCollection {
+		text = fmt.Sprintf("watching the database %q is not allowed: grant the user of the connection string find and changeStream on all of it (the role read has both), or on the collection %q alone and start with --stream-scope collection", database, collection)
+	}
+	return &refusal{text, keystore.ErrUnauthorized, err}
+}
+
+func isUnauthorized(err error) bool {
+	server, ok := errors.AsType[mongo.ServerError](err)
+	return ok && (server.HasErrorCode(codeUnauthorized) || server.HasErrorCode(codeAtlas))
+}

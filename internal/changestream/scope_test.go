@@ -1,0 +1,439 @@
+package changestream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	"go.mongodb.org/mongo-driver/v2/bson"
+	mongoevent "go.mongodb.org/mongo-driver/v2/event"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+
+	"github.com/keytail/keytail/internal/clustertime"
+	"github.com/keytail/keytail/internal/devmongo"
+	"github.com/keytail/keytail/internal/keystore"
+	"github.com/keytail/keytail/internal/mongotest"
+)
+
+// collectionRig watches the keys alone. Its heartbeats are in another database.
+func collectionRig(t *testing.T, s *mongotest.Server, change ...func(*HeartConfig)) *rig {
+	t.Helper()
+	state := s.Database(t)
+	return newRig(t, s, true, func(c *Config) {
+		c.Scope, c.MaxAwait = ScopeCollection, 50*time.Millisecond
+		c.Heart = newHeart(t, c.Database, append([]func(*HeartConfig){func(h *HeartConfig) {
+			h.State = h.Database.Client().Database(state)
+		}}, change...)...)
+	})
+}
+
+// eachComparable runs f on the servers that can serve collection scope. The
+// others must refuse it.
+func eachComparable(t *testing.T, f func(t *testing.T, s *mongotest.Server)) {
+	t.Helper()
+	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
+		if s.MongoDBTokens {
+			f(t, s)
+			return
+		}
+		r := collectionRig(t, s)
+		if err := r.CheckAccess(t.Context()); !errors.Is(err, errTokenLayout) {
+			t.Errorf("tokens of another layout: %v", err)
+		}
+	})
+}
+
+func TestCollectionScopeIsNotOpenedOnTokensOfAnotherLayout(t *testing.T) {
+	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
+		if s.MongoDBTokens {
+			return
+		}
+		r := collectionRig(t, s)
+		r.run()
+		mongotest.Eventually(t, patience, func() bool { return testutil.ToFloat64(r.Tail.metrics.failures) >= 2 }, "it is not refused")
+		r.stop()
+		if len(r.floors) != 0 || len(r.fresh) != 0 {
+			t.Errorf("opened %d times, fresh %d times", len(r.floors), len(r.fresh))
+		}
+	})
+}
+
+func TestCollectionScopeIsFreshWithoutAnyChange(t *testing.T) {
+	eachComparable(t, func(t *testing.T, s *mongotest.Server) {
+		r := collectionRig(t, s)
+		started := time.Now()
+		r.runOpen()
+		r.freshens(5)
+		r.stop()
+		for i, f := range r.fresh {
+			if f.AsOf.Before(started) || f.AsOf.After(time.Now()) || f.Processed == 0 || (i > 0 && f.AsOf.Before(r.fresh[i-1].AsOf)) {
+				t.Fatalf("freshness %d is %+v, the one before %+v", i, f, r.fresh[max(0, i-1)])
+			}
+		}
+		if got := testutil.ToFloat64(r.Tail.metrics.misses); got != 0 || r.losses != 0 {
+			t.Errorf("%v misses, %d losses", got, r.losses)
+		}
+	})
+}
+
+// What is said to be covered has been applied, under load and with the stream
+// broken now and then.
+func TestCollectionScopeIsFreshAfterTheChangesItCovers(t *testing.T) {
+	eachComparable(t, func(t *testing.T, s *mongotest.Server) {
+		r := collectionRig(t, s, func(h *HeartConfig) { h.Interval = MinHeartbeatInterval })
+		r.runOpen()
+		var written []clustertime.Time
+		var acknowledged []time.Time
+		for i := range 200 {
+			if i%50 == 25 && s.Failpoints {
+				r.failpoint(bson.D{{Key: "times", Value: 3}},
+					bson.E{Key: "failCommands", Value: bson.A{"getMore", "aggregate"}}, bson.E{Key: "errorCode", Value: 216})
+			}
+			written = append(written, r.insert(fmt.Sprint("key-", i)))
+			acknowledged = append(acknowledged, time.Now())
+			r.hurry()
+			r.look(func() bool {
+				if len(r.fresh) == 0 {
+					return true
+				}
+				last, byAge, byTime := r.fresh[len(r.fresh)-1], 0, 0
+				for i := range written {
+					if acknowledged[i].Before(last.AsOf) {
+						byAge++
+					}
+					if i+1 < len(r.changes) || written[i] > last.Processed {
+						continue
+					}
+					byTime = i + 1
+				}
+				if byAge > len(r.changes) || byTime > len(r.changes) {
+					t.Errorf("%d writes are covered by age, %d by time, %d are applied", byAge, byTime, len(r.changes))
+				}
+				return true
+			})
+		}
+		r.freshens(2)
+	})
+}
+
+func TestCollectionScopeAnswersABeatWithinOneWait(t *testing.T) {
+	eachComparable(t, func(t *testing.T, s *mongotest.Server) {
+		r := collectionRig(t, s, func(h *HeartConfig) { h.Interval, h.MaxStale = time.Hour, 3*time.Hour })
+		r.runOpen()
+		r.freshens(1)
+		for i := range 5 {
+			written := r.insert(fmt.Sprint("key-", i))
+			if _, err := r.Beat(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			mongotest.Eventually(t, time.Second, func() bool {
+				return r.look(func() bool { return r.fresh[len(r.fresh)-1].Processed >= written })
+			}, "the write is not processed")
+		}
+	})
+}
+
+// What a place in the log proves about a heartbeat acknowledged at time 100.
+func TestWhatAPlaceProves(t *testing.T) {
+	const acked = 100
+	type step func(t *Tail) error
+	empty := func(at clustertime.Time) step {
+		return func(t *Tail) error { return t.scanned(token(fmt.Sprintf("82%016X2B0429", uint64(at)))) }
+	}
+	one := func(at clustertime.Time) step {
+		return func(t *Tail) error { t.proven(&event{time: at}, 0); return nil }
+	}
+	for _, c := range []struct {
+		name string
+		step step
+		want bool
+	}{
+		{"an empty batch before it", empty(acked - 1), false},
+		{"an empty batch at it", empty(acked), true},
+		{"an empty batch past it", empty(acked + 1), true},
+		{"an event before it", one(acked - 1), false},
+		{"an event at it: more of that time may follow", one(acked), false},
+		{"an event past it", one(acked + 1), true},
+	} {
+		sink := &recorder{}
+		tail := &Tail{config: Config{Scope: ScopeCollection, Heart: &Heart{}, Sink: sink}}
+		memory := &tail.config.Heart.memory
+		memory.acknowledge(memory.send(after(1)), acked, after(2))
+		for range 2 { // the second time proves nothing new
+			if err := c.step(tail); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got := len(sink.fresh) == 1; got != c.want || len(sink.fresh) > 1 {
+			t.Errorf("%s: fresh %d times", c.name, len(sink.fresh))
+		} else if got && !sink.fresh[0].AsOf.Equal(after(1)) {
+			t.Errorf("%s: fresh as of %v", c.name, sink.fresh[0].AsOf)
+		}
+	}
+}
+
+func TestTheNewestHeartbeatThatAPlaceCovers(t *testing.T) {
+	var m nonces
+	for n := range clustertime.Time(10) {
+		m.send(after(float64(n)))
+		if n != 6 { // the seventh was not acknowledged
+			m.acknowledge(int64(n)+1, 10*(n+1), after(float64(n)))
+		}
+	}
+	for _, c := range []struct {
+		place clustertime.Time
+		want  int64
+	}{{9, 0}, {10, 1}, {59, 5}, {70, 6}, {65, 6}, {1000, 10}} {
+		if got := m.reach(c.place); got != c.want {
+			t.Errorf("place %v covers heartbeat %d, want %d", c.place, got, c.want)
+		}
+	}
+	if m.comeBack(6); m.reach(65) != 0 {
+		t.Error("one that came back comes back again")
+	}
+}
+
+// A place that is ahead of the server's time proves nothing.
+func TestAPlaceFromBeforeTheTimeWentBackProvesNothing(t *testing.T) {
+	var m nonces
+	m.begin(1000)
+	m.acknowledge(m.send(after(0)), 500, after(1))
+	if n := m.reach(1000); n != 0 {
+		t.Errorf("covers heartbeat %d", n)
+	}
+	if !m.keptBack(after(-1)) {
+		t.Error("and is not waited for")
+	}
+	m.begin(0) // a new stream
+	m.acknowledge(m.send(after(2)), 501, after(3))
+	if n := m.reach(501); n != 2 {
+		t.Errorf("after a new start: %d", n)
+	}
+}
+
+func TestCollectionScopeStandsStillWithoutAMajority(t *testing.T) {
+	s := mongotest.StartDevmongo(t, devmongo.Config{})
+	r := collectionRig(t, &s.Server, func(h *HeartConfig) { h.MaxStale = 600 * time.Millisecond })
+	r.runOpen()
+	r.freshens(1)
+	s.Node.HoldMajority()
+	r.standsStill()
+	s.Node.ReleaseMajority()
+	r.freshens(3)
+	r.stop()
+	if got := testutil.ToFloat64(r.Tail.metrics.misses); got != 0 || r.losses != 0 {
+		t.Errorf("%v misses, %d losses", got, r.losses)
+	}
+}
+
+// The stream's node hears of nothing, and heartbeats are acknowledged elsewhere:
+// as by the successor of a primary that was cut off.
+func TestCollectionScopeATokenThatStandsStillIsAMiss(t *testing.T) {
+	silent, successor := mongotest.StartDevmongo(t, devmongo.Config{}), mongotest.StartDevmongo(t, devmongo.Config{})
+	// The newest time of the silent one is now behind that of the other.
+	r := newRig(t, &silent.Server, true, func(c *Config) {
+		c.Scope, c.MaxAwait = ScopeCollection, 20*time.Millisecond
+		c.Heart = newHeart(t, c.Database, func(h *HeartConfig) {
+			h.MaxStale, h.State = 600*time.Millisecond, successor.Client(t).Database("state")
+		})
+	})
+	for range 20 {
+		if _, err := successor.Client(t).Database("state").Collection("noise").InsertOne(t.Context(), bson.D{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r.runOpen()
+	mongotest.Eventually(t, patience, func() bool { return testutil.ToFloat64(r.Tail.metrics.misses) >= 2 }, "the stream is not given up")
+	if n := r.freshened(); n != 0 {
+		t.Errorf("fresh %d times by a stream that stands still", n)
+	}
+	mongotest.Eventually(t, patience, func() bool { return r.look(func() bool { return r.losses > 0 }) }, "a stream that never moves is held on to")
+	r.stop()
+	if got := r.Status().LastLoss; got.Reason != reasonNoProgress {
+		t.Errorf("lost by %+v", got)
+	}
+}
+
+// A token ahead of the log is past every heartbeat, and covers none.
+func TestCollectionScopeATokenAheadOfTheLogIsALoss(t *testing.T) {
+	s := mongotest.StartDevmongo(t, devmongo.Config{})
+	r := stuckIn(t, s, ScopeCollection)
+	r.run()
+	mongotest.Eventually(t, patience, func() bool { return r.look(func() bool { return r.losses > 0 }) }, "the token is held on to for ever")
+	r.look(func() bool {
+		if len(r.fresh) != 0 && len(r.floors) == 0 {
+			t.Errorf("fresh %d times by a token ahead of the log", len(r.fresh))
+		}
+		return true
+	})
+	r.freshens(2)
+	r.stop()
+	if got := r.Status().LastLoss; r.losses != 1 || got.Reason != reasonNoProgress {
+		t.Errorf("%d losses, the last is %+v", r.losses, got)
+	}
+}
+
+// A server that does not answer: no heartbeat, however many are acknowledged,
+// makes the cache fresh.
+func TestCollectionScopeIsNotFreshWhileTheStreamIsBlocked(t *testing.T) {
+	eachComparable(t, func(t *testing.T, s *mongotest.Server) {
+		if !s.Failpoints {
+			t.Skip("the server takes no failpoints")
+		}
+		r := collectionRig(t, s)
+		r.runOpen()
+		r.freshens(1)
+		mend := r.failpoint("alwaysOn", bson.E{Key: "failCommands", Value: bson.A{"getMore", "aggregate"}}, bson.E{Key: "errorCode", Value: 216})
+		mongotest.Eventually(t, patience, func() bool { return testutil.ToFloat64(r.Tail.metrics.failures) > 0 }, "the stream does not break")
+		before, acknowledged := r.freshened(), r.beats(resultAcknowledged)
+		mongotest.Eventually(t, patience, func() bool { return r.beats(resultAcknowledged) >= acknowledged+5 }, "heartbeats fail")
+		if got := r.freshened(); got != before {
+			t.Errorf("fresh %d times without a stream", got-before)
+		}
+		mend()
+		r.freshens(2)
+	})
+}
+
+func TestCollectionScopeEndsAreOneLossEach(t *testing.T) {
+	eachComparable(t, func(t *testing.T, s *mongotest.Server) {
+		for reason, end := range map[Reason]func(r *rig) error{
+			reasonDrop: func(r *rig) error { return r.keys.Drop(t.Context()) },
+			reasonRename: func(r *rig) error {
+				return r.db.Client().Database("admin").RunCommand(t.Context(), bson.D{
+					{Key: "renameCollection", Value: r.db.Name() + ".api_keys"}, {Key: "to", Value: r.db.Name() + ".elsewhere"},
+				}).Err()
+			},
+		} {
+			r := collectionRig(t, s)
+			r.runOpen()
+			if err := end(r); err != nil {
+				t.Fatal(err)
+			}
+			mongotest.Eventually(t, patience, func() bool { return r.look(func() bool { return !r.isOpen }) }, "the end is not felt")
+			mongotest.CreateAPIKeys(t, r.db)
+			mongotest.Eventually(t, patience, func() bool { return r.look(func() bool { return r.isOpen }) }, "it does not open again")
+			r.passes("marker")
+			r.stop()
+			if got := r.Status().LastLoss; r.losses != 1 || got == nil || got.Reason != reason {
+				t.Errorf("%s: %d losses, the last %+v", reason, r.losses, got)
+			}
+		}
+	})
+}
+
+// The driver forgets the cursor of a stream that the watchdog ends.
+func TestCollectionScopeKillsItsCursorByTheRightName(t *testing.T) {
+	s := mongotest.StartDevmongo(t, devmongo.Config{})
+	var killed atomic.Value
+	r := newRig(t, &s.Server, true, func(c *Config) {
+		opts := s.Options("tail-" + c.Database.Name()).SetMonitor(&mongoevent.CommandMonitor{Started: func(_ context.Context, e *mongoevent.CommandStartedEvent) {
+			if e.CommandName == "killCursors" {
+				killed.Store(e.Command.Lookup("killCursors").StringValue())
+			}
+		}})
+		c.Database = s.Connect(t, opts).Database(c.Database.Name())
+		c.Scope, c.MaxAwait, c.Watchdog = ScopeCollection, 50*time.Millisecond, 500*time.Millisecond
+	})
+	r.runOpen()
+	r.failpoint("alwaysOn", bson.E{Key: "failCommands", Value: bson.A{"getMore"}},
+		bson.E{Key: "blockConnection", Value: true}, bson.E{Key: "blockTimeMS", Value: 3000})
+	mongotest.Eventually(t, patience, func() bool { return killed.Load() != nil }, "the cursor is not killed")
+	if got := killed.Load(); got != "api_keys" {
+		t.Errorf("killed a cursor of %v", got)
+	}
+}
+
+func TestCheckAccessSaysWhichPrivilegeIsMissing(t *testing.T) {
+	s := mongotest.StartDevmongo(t, devmongo.Config{})
+	for scope, words := range map[Scope]string{ScopeDatabase: "--stream-scope collection", ScopeCollection: `the collection "api_keys" of the database`} {
+		r := newRig(t, &s.Server, true, func(c *Config) { c.Scope = scope })
+		if err := r.CheckAccess(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		for _, code := range []int{codeUnauthorized, codeAtlas} {
+			mend := r.failpoint("alwaysOn", bson.E{Key: "failCommands", Value: bson.A{"aggregate"}}, bson.E{Key: "errorCode", Value: code})
+			err := r.CheckAccess(t.Context())
+			mend()
+			if !errors.Is(err, keystore.ErrUnauthorized) || !strings.Contains(err.Error(), "find and changeStream") || !strings.Contains(err.Error(), words) {
+				t.Errorf("%s, %d: %v", scope, code, err)
+			}
+		}
+		r.failpoint("alwaysOn", bson.E{Key: "failCommands", Value: bson.A{"aggregate"}}, bson.E{Key: "errorCode", Value: 91})
+		if err := r.CheckAccess(t.Context()); err != nil {
+			t.Errorf("what passes is refused: %v", err)
+		}
+	}
+}
+
+func TestScopesThatAreRefused(t *testing.T) {
+	client := &mongo.Client{}
+	db := client.Database("db")
+	heart := func(state string) *Heart {
+		return newHeart(t, db, func(h *HeartConfig) { h.State = client.Database(state) })
+	}
+	for _, c := range []struct {
+		scope Scope
+		state string
+		words string
+	}{
+		{ScopeDatabase, "other", "--state-database"},
+		{ScopeCollection, "other", ""},
+		{ScopeCollection, "db", ""},
+		{ScopeDatabase, "db", ""},
+		{"cluster", "db", `"cluster"`},
+	} {
+		config := Config{Database: db, Scope: c.scope, Heart: heart(c.state)}
+		err := config.validateScope()
+		if (err == nil) != (c.words == "") || (err != nil && !strings.Contains(err.Error(), c.words)) {
+			t.Errorf("%s with %s: %v", c.scope, c.state, err)
+		}
+	}
+	for _, state := range []string{"admin", "config", "local"} {
+		_, err := NewHeart(HeartConfig{Database: db, State: client.Database(state), Collection: "c"})
+		if err == nil || !strings.Contains(err.Error(), "--state-database") {
+			t.Errorf("state in %s: %v", state, err)
+		}
+	}
+	if _, err := NewHeart(HeartConfig{Database: db, State: client.Database("other"), Collection: HeartbeatCollection}); err != nil {
+		t.Errorf("keys in a collection of that name elsewhere: %v", err)
+	}
+}
+
+func TestScopeShortensTheWait(t *testing.T) {
+	for _, c := range []struct {
+		scope          Scope
+		maxStale, want time.Duration
+	}{
+		{ScopeDatabase, 0, time.Second},
+		{ScopeCollection, 0, 250 * time.Millisecond},
+		{ScopeCollection, 15 * time.Second, 250 * time.Millisecond},
+		{ScopeCollection, 600 * time.Millisecond, 100 * time.Millisecond},
+		{ScopeCollection, 30 * time.Millisecond, 5 * time.Millisecond},
+	} {
+		if got := c.scope.MaxAwait(time.Second, c.maxStale); got != c.want {
+			t.Errorf("%s, %v: %v, want %v", c.scope, c.maxStale, got, c.want)
+		}
+	}
+}
+
+// A collection of keys may have the heartbeats' name where they are elsewhere.
+func TestKeysInACollectionOfTheHeartbeatsName(t *testing.T) {
+	kind, value, err := bson.MarshalValue("the key")
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys := schema
+	keys.Collection = HeartbeatCollection
+	config := Config{Scope: ScopeCollection, Schema: keys, Heart: &Heart{id: "the key"}}
+	e := event{kind: kindDelete, collection: HeartbeatCollection, id: bson.RawValue{Type: kind, Value: value}, time: 7}
+	m, err := interpret(&config.Schema, config.own(), &e)
+	if err != nil || m.change == nil || m.nonce != 0 {
+		t.Errorf("got %+v, %v", m, err)
+	}
+}

@@ -1,0 +1,130 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/mattn/go-isatty"
+	"go.uber.org/zap"
+
+	"github.com/keytail/keytail"
+	"github.com/keytail/keytail/internal/doctor"
+)
+
+// doctorTimeout bounds the whole examination: somebody is waiting for it.
+const doctorTimeout = 30 * time.Second
+
+// The values of --output.
+const (
+	outputTable = "table"
+	outputJSON  = "json"
+)
+
+type doctorCommand struct {
+	serveCommand
+	Output string `env:"-" enum:"table,json" default:"table" help:"table, or json for scripts."`
+}
+
+// run makes the examination. Each line is printed when it is known.
+func (c *doctorCommand) run(ctx context.Context, p process, wrong error) int {
+	c.Complete(p.given)
+	mistakes := errors.Join(wrong, c.check(p))
+	if c.Dev {
+		mistakes = errors.Join(mistakes, errors.New("--dev brings its own MongoDB, which is always well: give the doctor the --mongodb-uri of yours"))
+	}
+	if mistakes != nil {
+		return usage(p.stderr, mistakes)
+	}
+	uri, err := databaseURI(&c.Config)
+	if err != nil {
+		return usage(p.stderr, err)
+	}
+	client, reads, err := connect(uri)
+	if err != nil {
+		return fail(p.stderr, exitFailure, err)
+	}
+	defer disconnect(client, zap.NewNop())
+	ctx, cancel := context.WithTimeout(ctx, doctorTimeout)
+	defer cancel()
+	out := printer{p.stdout, isTerminal(p.stdout)}
+	see := out.check
+	if c.Output == outputJSON {
+		see = nil
+	}
+	report, err := keytail.Examine(ctx, serviceConfig(&c.Config, client, reads, serviceVersion(p.deps)), see)
+	if err != nil {
+		return usage(p.stderr, err)
+	}
+	if c.Output == outputJSON {
+		out.json(report)
+	} else {
+		out.verdict(report)
+	}
+	if !report.OK {
+		return exitFailure
+	}
+	return exitOK
+}
+
+// printer writes for a person, or for a script.
+type printer struct {
+	io.Writer
+	colour bool
+}
+
+// colours are the ANSI codes of the statuses.
+var colours = map[doctor.Status]string{doctor.OK: "32", doctor.Warning: "33", doctor.ToDo: "31", doctor.NotTried: "31"}
+
+// check is one line, and those that belong to it.
+func (p printer) check(c doctor.Check) {
+	status := fmt.Sprintf("%-9s", c.Status)
+	if p.colour {
+		status = "\x1b[" + colours[c.Status] + "m" + status + "\x1b[0m"
+	}
+	p.line("%s  %-12s  %s", status, c.Name, c.Detail)
+	for _, more := range c.More {
+		p.line("%-9s  %-12s    %s", "", "", more)
+	}
+}
+
+func (p printer) verdict(r doctor.Report) {
+	var todo, warnings int
+	for _, c := range r.Checks {
+		switch c.Status {
+		case doctor.ToDo, doctor.NotTried:
+			todo++
+		case doctor.Warning:
+			warnings++
+		case doctor.OK:
+		}
+	}
+	switch {
+	case todo > 0:
+		p.line("keytail %s does not fit yet: %d of %d checks ask for something", r.Version, todo, len(r.Checks))
+	case warnings > 0:
+		p.line("keytail %s fits, with %d of %d checks worth a look", r.Version, warnings, len(r.Checks))
+	default:
+		p.line("keytail %s fits", r.Version)
+	}
+}
+
+func (p printer) json(r doctor.Report) {
+	text, _ := json.MarshalIndent(r, "", "  ") // strings and a bool: it cannot fail
+	p.line("%s", text)
+}
+
+func (p printer) line(format string, args ...any) {
+	_, _ = fmt.Fprintln(p, strings.TrimRight(fmt.Sprintf(format, args...), " "))
+}
+
+// isTerminal reports whether somebody looks at it in colour (https://no-color.org).
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	return ok && os.Getenv("NO_COLOR") == "" && isatty.IsTerminal(f.Fd())
+}

@@ -1,0 +1,43 @@
+package cli
+
+import (
+	"io"
+	"net/http"
+	"testing"
+)
+
+// TestDrainAsksProxiesToCloseTheirConnections: a connection that a proxy keeps
+// works before the stop, and its next answer during the drain says that it ends,
+// so that no request is on its way when the listener closes.
+func TestDrainAsksProxiesToCloseTheirConnections(t *testing.T) {
+	f := newFake()
+	r, public, operations := startServe(t, f.deps(), "--drain-delay=1s")
+	client := http.Client{Transport: &http.Transport{}, Timeout: patience}
+	t.Cleanup(client.CloseIdleConnections)
+	closes := func(url string) bool {
+		response, err := client.Get(url)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = response.Body.Close() }()
+		if _, err := io.Copy(io.Discard, response.Body); err != nil {
+			t.Fatal(err)
+		}
+		return response.Close
+	}
+	for _, url := range []string{public, operations} {
+		if closes(url) {
+			t.Errorf("%s: connections are closed in ordinary times", url)
+		}
+	}
+	r.signal(t)
+	<-f.drained
+	for _, url := range []string{public, operations} {
+		if !closes(url) {
+			t.Errorf("%s: a connection is kept although the listener is about to close", url)
+		}
+	}
+	if code := r.wait(t); code != exitOK {
+		t.Errorf("exit code %d; stderr:\n%s", code, r.stderr)
+	}
+}

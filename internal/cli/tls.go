@@ -1,0 +1,102 @@
+package cli
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/keytail/keytail/internal/config"
+	"github.com/keytail/keytail/internal/reload"
+)
+
+// certificates are one listener's, as its files have them now.
+type certificates struct {
+	files   *reload.Files
+	current atomic.Pointer[tls.Config]
+}
+
+// newCertificates reads the files of a listener: nil for plain HTTP. The error
+// says which file is wrong. ticks is for tests, see reload.Config.
+func newCertificates(l config.Listener, logger *zap.Logger, ticks <-chan time.Time) (*certificates, error) {
+	if l.TLS.CertFile == "" {
+		return nil, nil //nolint:nilnil // no certificates, and nothing wrong
+	}
+	c := &certificates{}
+	var err error
+	c.files, err = reload.New(reload.Config{
+		Read: func() ([][]byte, error) { return readTLSFiles(l) },
+		Use: func(contents [][]byte) error {
+			made, err := tlsConfig(l, contents, logger, time.Now())
+			if err == nil {
+				c.current.Store(made)
+			}
+			return err
+		},
+		What:   "the certificate files of --" + l.Flag,
+		Logger: logger,
+		Ticks:  ticks,
+	})
+	return c, err
+}
+
+// readTLSFiles are the certificate, the key and, if there is one, the file of
+// authorities.
+func readTLSFiles(l config.Listener) ([][]byte, error) {
+	var contents [][]byte
+	var mistakes []error
+	for _, file := range []struct{ flag, path string }{
+		{"cert-file", l.TLS.CertFile}, {"key-file", l.TLS.KeyFile}, {"client-ca-file", l.TLS.ClientCAFile},
+	} {
+		if file.path == "" {
+			continue
+		}
+		content, err := reload.ReadFile(l.Prefix+file.flag, file.path)
+		contents, mistakes = append(contents, content), append(mistakes, err)
+	}
+	return contents, errors.Join(mistakes...)
+}
+
+// tlsConfig makes what a new connection gets. A certificate that is out of date
+// is used all the same, with a warning: a listener that does not start helps
+// nobody, and the clock may be what is wrong.
+func tlsConfig(l config.Listener, contents [][]byte, logger *zap.Logger, now time.Time) (*tls.Config, error) {
+	pair, err := tls.X509KeyPair(contents[0], contents[1])
+	if err != nil {
+		return nil, fmt.Errorf("--%scert-file %s and --%skey-file %s are no pair: %w", l.Prefix, l.TLS.CertFile, l.Prefix, l.TLS.KeyFile, err)
+	}
+	made := &tls.Config{
+		MinVersion:   tls.VersionTLS12,
+		Certificates: []tls.Certificate{pair},
+		NextProtos:   []string{"h2", "http/1.1"},
+		// A resumed session would get around a change of the authorities.
+		SessionTicketsDisabled: l.TLS.ClientCAFile != "",
+	}
+	if l.TLS.ClientCAFile != "" {
+		made.ClientAuth, made.ClientCAs = tls.RequireAndVerifyClientCert, x509.NewCertPool()
+		if !made.ClientCAs.AppendCertsFromPEM(contents[2]) {
+			return nil, fmt.Errorf("--%sclient-ca-file %s has no certificate in PEM", l.Prefix, l.TLS.ClientCAFile)
+		}
+	}
+	if leaf := pair.Leaf; leaf != nil && (now.After(leaf.NotAfter) || now.Before(leaf.NotBefore)) {
+		logger.Warn("the certificate is out of date, clients will refuse it",
+			zap.String("file", l.TLS.CertFile), zap.Time("not_before", leaf.NotBefore), zap.Time("not_after", leaf.NotAfter))
+	}
+	return made, nil
+}
+
+// listener wraps l in TLS. Each new connection gets the certificates of now.
+func (c *certificates) listener(l net.Listener) net.Listener {
+	return tls.NewListener(l, &tls.Config{
+		MinVersion: tls.VersionTLS12,
+		NextProtos: []string{"h2", "http/1.1"},
+		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
+			return c.current.Load(), nil
+		},
+	})
+}

@@ -1,0 +1,83 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/keytail/keytail/internal/apikey"
+)
+
+// Listener is one of the three as the configuration has it.
+type Listener struct {
+	// Flag is the one of its address, Prefix that of its TLS flags.
+	Flag, Prefix string
+	Addr         string
+	TLS          TLSFiles
+}
+
+// Listeners are those that are on: public, operations, and with admin tokens
+// admin.
+func (c *Config) Listeners() []Listener {
+	all := []Listener{
+		{Flag: "addr", Prefix: "tls-", Addr: c.Addr, TLS: c.TLS},
+		{Flag: "ops-addr", Prefix: "ops-tls-", Addr: c.OpsAddr, TLS: c.OpsTLS},
+	}
+	if c.AdminTokenFile != "" {
+		all = append(all, Listener{Flag: "admin-addr", Prefix: "admin-tls-", Addr: c.AdminAddr, TLS: c.AdminTLS})
+	}
+	return all
+}
+
+func (c *Config) checkListeners() error {
+	var mistakes []error
+	seen := map[string]string{} // address to the flag that has it
+	for _, l := range c.Listeners() {
+		if err := address(l.Flag, l.Addr); err != nil {
+			mistakes = append(mistakes, err)
+		} else if first := seen[l.Addr]; first != "" && !strings.HasSuffix(l.Addr, ":0") {
+			mistakes = append(mistakes, fmt.Errorf("--%s and --%s are the same, %s: the listeners need different addresses", first, l.Flag, l.Addr))
+		}
+		seen[l.Addr] = l.Flag
+		mistakes = append(mistakes, l.checkTLS())
+	}
+	if c.AdminTokenFile == "" && c.AdminTLS != (TLSFiles{}) {
+		mistakes = append(mistakes, errors.New("the --admin-tls flags are given, but the admin listener is off without --admin-token-file"))
+	}
+	if c.AdminTokenFile != "" && c.AdminTLS.CertFile == "" && address("admin-addr", c.AdminAddr) == nil && !Loopback(c.AdminAddr) {
+		mistakes = append(mistakes, errors.New("--admin-addr can be reached from other machines, and tokens would cross the network in the clear: give --admin-tls-cert-file and --admin-tls-key-file, or a loopback address"))
+	}
+	return errors.Join(mistakes...)
+}
+
+// checkTLS wants both halves of a pair.
+func (l Listener) checkTLS() error {
+	cert, key, ca := l.TLS.CertFile != "", l.TLS.KeyFile != "", l.TLS.ClientCAFile != ""
+	switch {
+	case cert && !key:
+		return fmt.Errorf("--%scert-file is given without --%skey-file: a listener needs both", l.Prefix, l.Prefix)
+	case key && !cert:
+		return fmt.Errorf("--%skey-file is given without --%scert-file: a listener needs both", l.Prefix, l.Prefix)
+	case ca && !cert:
+		return fmt.Errorf("--%sclient-ca-file is given without --%scert-file: without TLS no client shows a certificate", l.Prefix, l.Prefix)
+	}
+	return nil
+}
+
+// checkTokenFiles: one file for both would make every caller an administrator.
+func (c *Config) checkTokenFiles() error {
+	if c.CallerTokenFile != "" && c.CallerTokenFile == c.AdminTokenFile {
+		return errors.New("--caller-token-file and --admin-token-file are the same file: every caller would be an administrator")
+	}
+	return nil
+}
+
+func (c *Config) checkDefaultScopes() error {
+	var mistakes []error
+	for i, scope := range c.DefaultScopes {
+		if err := apikey.ValidScope(scope); err != nil {
+			mistakes = append(mistakes, fmt.Errorf("--default-scopes, number %d: %w", i+1, err))
+		}
+	}
+	return errors.Join(mistakes...)
+}

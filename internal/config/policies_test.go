@@ -1,0 +1,63 @@
+package config
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestPolicies(t *testing.T) {
+	c, _ := mustLoad(t, "--config", yamlFile(t,
+		"policies:", "  orders:", "    scopes: [orders:read, orders:list]", "    org_id: acme", "    project_id: '7'", "  anyone: {}"))
+	want := map[string]Policy{
+		"orders": {Scopes: []string{"orders:read", "orders:list"}, OrgID: "acme", ProjectID: "7"}, "anyone": {},
+	}
+	if diff := cmp.Diff(want, c.Policies); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestWrongPoliciesAreRefusedWithTheirLine(t *testing.T) {
+	for name, test := range map[string]struct {
+		lines []string
+		want  []string
+	}{
+		"twice":          {[]string{"policies:", "  a: {}", "  b: {}", "  a: {scopes: [x]}"}, []string{`line 4: "a" is there a second time; line 2 has it already`}},
+		"all twice":      {[]string{"policies: {}", "policies: {}"}, []string{`line 2: the key "policies" is set a second time`}},
+		"unknown key":    {[]string{"policies:", "  a:", "    scope: [x]"}, []string{`line 3: the policy a has an unknown key "scope"`}},
+		"key twice":      {[]string{"policies:", "  a:", "    org_id: x", "    org_id: y"}, []string{`line 4: "org_id" is there a second time; line 3 has it already`}},
+		"name":           {[]string{"policies:", "  a/b: {}"}, []string{"line 2: the name of a policy has 1 to 64"}},
+		"dots":           {[]string{"policies:", "  ..: {}"}, []string{"not dots alone"}},
+		"long name":      {[]string{"policies:", "  " + strings.Repeat("a", 65) + ": {}"}, []string{"line 2: the name of a policy"}},
+		"number":         {[]string{"policies:", "  7: {}"}, []string{"line 2: a key must be plain text; put it in quotes"}},
+		"no value":       {[]string{"policies:", "  a:"}, []string{"line 2: the policy a must be a mapping"}},
+		"no policies":    {[]string{"policies:"}, []string{"line 1: policies must be a mapping"}},
+		"list":           {[]string{"policies: [a]"}, []string{"line 1: policies must be a mapping"}},
+		"scopes as text": {[]string{"policies: {a: {scopes: x}}"}, []string{"the policy a: scopes must be a list"}},
+		"no scopes":      {[]string{"policies: {a: {scopes: []}}"}, []string{"leave it out if none is needed"}},
+		"bad scope":      {[]string{"policies:", "  a:", "    scopes:", "      - x", "      - x y"}, []string{"line 5: the policy a: a scope has no white space"}},
+		"scope twice":    {[]string{"policies: {a: {scopes: [x, x]}}"}, []string{`the policy a has the scope "x" twice`}},
+		"scope number":   {[]string{"policies: {a: {scopes: [7]}}"}, []string{"a scope must be a text; put it in quotes"}},
+		"id number":      {[]string{"policies: {a: {org_id: 7}}"}, []string{"the policy a: org_id must be a text; put it in quotes"}},
+		"empty id":       {[]string{"policies: {a: {project_id: ''}}"}, []string{"the policy a: project_id "}},
+		"merge":          {[]string{"policies: {a: {<<: {scopes: [x]}}}"}, []string{"a key must be plain text"}},
+		"alias":          {[]string{"policies: {a: &x {scopes: [x]}, b: *x}"}, []string{"the policy b must be a mapping"}},
+		"two mistakes":   {[]string{"policies:", "  a: {org: x}", "  b: {org: x}"}, []string{"line 2: the policy a", "line 3: the policy b"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, _, err := load(t, "--config", yamlFile(t, test.lines...))
+			wantAll(t, err, test.want...)
+		})
+	}
+}
+
+func TestPasswordIsEscaped(t *testing.T) {
+	uri := WithPassword("mongodb://keytail@db1,db2/app?replicaSet=rs0", "a@b:c/d %?+")
+	if want := "mongodb://keytail:a%40b%3Ac%2Fd%20%25%3F%2B@db1,db2/app?replicaSet=rs0"; uri != want {
+		t.Errorf("%s, want %s", uri, want)
+	}
+	if err := checkURI(uri); err != nil {
+		t.Error(err)
+	}
+}

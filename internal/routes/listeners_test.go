@@ -1,0 +1,242 @@
+package routes
+
+import (
+	"context"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"testing"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/keytail/keytail/internal/apikey"
+)
+
+// asked is a Validator that remembers what was needed of the last key.
+type asked struct {
+	request apikey.Request
+	keys    int
+}
+
+func (a *asked) Validate(_ context.Context, _ string, req *apikey.Request) apikey.Verdict {
+	a.request = *req
+	a.keys++
+	return apikey.Verdict{Code: apikey.Valid, Record: &apikey.Record{KeyID: "k", UserID: "u"}}
+}
+func (a *asked) Refuse(code apikey.Code) apikey.Verdict { return apikey.Verdict{Code: code} }
+
+func TestPoliciesAreChecked(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		policy Policy
+		want   string // empty: valid
+	}{
+		"a-b.c_d~9":             {Policy{Scopes: []string{"a", "b"}, OrgID: "o", ProjectID: "p"}, ""},
+		"":                      {Policy{}, "a name has 1 to 64"},
+		"a/b":                   {Policy{}, "a name has 1 to 64"},
+		"a b":                   {Policy{}, "a name has 1 to 64"},
+		"..":                    {Policy{}, "a name of dots alone"},
+		strings.Repeat("a", 65): {Policy{}, "a name has 1 to 64"},
+		"space":                 {Policy{Scopes: []string{"a b"}}, `policy "space": a scope has no white space`},
+		"twice":                 {Policy{Scopes: []string{"a", "a"}}, `policy "twice": the scope "a" stands there twice`},
+		"org":                   {Policy{OrgID: "a\n"}, `policy "org": org_id: `},
+		"many":                  {Policy{Scopes: make([]string, maxScopes+1)}, "at most 100 scopes"},
+	} {
+		err := CheckPolicy(name, test.policy)
+		_, built := NewPublic(PublicConfig{Validator: goldenKeys{}, Policies: map[string]Policy{name: test.policy}})
+		if (err == nil) != (built == nil) {
+			t.Errorf("%q: CheckPolicy says %v, NewPublic %v", name, err, built)
+		}
+		if test.want == "" && err != nil || test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want)) {
+			t.Errorf("%q: %v, want %q", name, err, test.want)
+		}
+	}
+}
+
+// FuzzPolicyPath: whatever a client appends to a policy's path, and whatever the
+// query, the policy is that of the first segment as it was written.
+func FuzzPolicyPath(f *testing.F) {
+	for _, tail := range []string{
+		"", "/", "/../open", "/%2e%2e/open", "%2Fopen", "/..%2fopen", "//open", `/"`, "/%zz", "?scope=x", "/\x80", ";x", "/%00", "%",
+		"/a?x=/v1/auth/policy/open", "#/../open",
+	} {
+		f.Add("GET", tail)
+	}
+	var v asked
+	handler := newPublic(f, PublicConfig{Validator: &v, Policies: map[string]Policy{
+		"open": {}, "strict": {Scopes: []string{"nobody:has"}, OrgID: "acme"},
+	}})
+	f.Fuzz(func(t *testing.T, method, tail string) {
+		parsed, err := url.ParseRequestURI(pathPolicy + "strict" + tail)
+		if err != nil {
+			t.Skip() // net/http answers 400 itself
+		}
+		r := authRequest("key-of-root")
+		r.Method, r.URL = method, parsed
+		v = asked{}
+		got := answerOf(handler, r)
+		checkFuzzed(t, got, "key-of-root")
+		exact := tail == "" || tail[0] == '/' || tail[0] == '?'
+		switch {
+		case exact && (got.StatusCode != http.StatusOK || v.keys != 1 || len(v.request.Scopes) != 1 || v.request.OrgID != "acme"):
+			t.Errorf("%q: status %d, asked for %v", tail, got.StatusCode, v.request)
+		case !exact && (got.StatusCode != http.StatusNotFound || v.keys != 0):
+			t.Errorf("%q: status %d for a policy that is not there", tail, got.StatusCode)
+		}
+	})
+}
+
+// TestCallersAreAskedBeforeTheBody: who has no token gets no work done.
+func TestCallersAreAskedBeforeTheBody(t *testing.T) {
+	t.Parallel()
+	var v asked
+	handler := newPublic(t, PublicConfig{Validator: &v, Callers: fakeTokens{"caller-token-of-web": "web"}})
+	r := verifyOf(`{"key":"key-of-root"}`)
+	r.Header.Set("X-Request-Id", "key-of-root")
+	got := answerOf(handler, r)
+	checkAlways(t, got, "key-of-root")
+	if got.StatusCode != http.StatusUnauthorized || v.keys != 0 {
+		t.Errorf("without a token: %d after %d questions", got.StatusCode, v.keys)
+	}
+	r = verifyOf(`{"key":"key-of-root"}`)
+	r.Header.Set("Authorization", "Bearer caller-token-of-web")
+	r.Header.Set("X-Request-Id", "caller-token-of-web")
+	got = answerOf(handler, r)
+	checkAlways(t, got, "caller-token-of-web")
+	if got.StatusCode != http.StatusOK || v.keys != 1 {
+		t.Errorf("with a token: %d after %d questions", got.StatusCode, v.keys)
+	}
+}
+
+func TestCallerTokensAreNotRepeatedWhereKeysAreElsewhere(t *testing.T) {
+	t.Parallel()
+	sources, err := ParseKeySources([]string{"x-api-key"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	handler := newPublic(t, PublicConfig{Validator: &asked{}, KeySources: sources, Callers: fakeTokens{"caller-token-of-web": "web"}})
+	r := verifyOf(`{"key":"key-of-root"}`)
+	r.Header.Set("Authorization", "Bearer caller-token-of-web")
+	r.Header.Set("X-Request-Id", "caller-token-of-web")
+	checkAlways(t, answerOf(handler, r), "caller-token-of-web")
+}
+
+const adminToken1 = "admin-token-of-ann"
+
+func newTestAdmin(t *testing.T) http.Handler {
+	t.Helper()
+	handler, err := NewAdmin(AdminConfig{
+		Tokens: fakeTokens{adminToken1: "ann"}, Status: func() Status { return goldenStates()["stale"] },
+		Instance: "<b>host-1</b>", Version: "v1.2.3",
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return handler
+}
+
+func adminRequest(method, path string, prepare func(*http.Request)) *http.Request {
+	r := httptest.NewRequest(method, path, nil)
+	r.Header.Set("X-Request-Id", adminToken1)
+	if prepare != nil {
+		prepare(r)
+	}
+	return r
+}
+
+func bearer(token string) func(*http.Request) {
+	return func(r *http.Request) { r.Header.Set("Authorization", "Bearer "+token) }
+}
+
+func basic(password string) func(*http.Request) {
+	return func(r *http.Request) { r.SetBasicAuth("anyone", password) }
+}
+
+func TestAdminWantsATokenEverywhere(t *testing.T) {
+	t.Parallel()
+	handler := newTestAdmin(t)
+	for name, test := range map[string]struct {
+		method, path string
+		prepare      func(*http.Request)
+		status       int
+	}{
+		"livez is for everybody":  {"GET", "/livez", nil, 200},
+		"page":                    {"GET", "/", nil, 401},
+		"status":                  {"GET", "/v1/status", nil, 401},
+		"unknown path":            {"GET", "/v1/none", nil, 401},
+		"unknown method":          {"POST", "/", nil, 401},
+		"livez, other method":     {"POST", "/livez", nil, 401},
+		"wrong token":             {"GET", "/", bearer("admin-token-of-bob"), 401},
+		"wrong password":          {"GET", "/", basic("admin-token-of-bob"), 401},
+		"no password":             {"GET", "/", basic(""), 401},
+		"token":                   {"GET", "/", bearer(adminToken1), 200},
+		"password":                {"GET", "/", basic(adminToken1), 200},
+		"head":                    {"HEAD", "/", basic(adminToken1), 200},
+		"status with a token":     {"GET", "/v1/status", bearer(adminToken1), 200},
+		"unknown, with a token":   {"GET", "/v1/none", bearer(adminToken1), 404},
+		"method, with a token":    {"POST", "/", bearer(adminToken1), 405},
+		"no change by a password": {"POST", "/", basic(adminToken1), 401},
+		"no delete by a password": {"DELETE", "/v1/none", basic(adminToken1), 401},
+		"two authorizations": {"GET", "/", func(r *http.Request) {
+			r.Header["Authorization"] = []string{"Bearer " + adminToken1, "Bearer " + adminToken1}
+		}, 401},
+		"escaped path":             {"GET", "/%6civez", nil, 401},
+		"double slash before live": {"GET", "//livez", nil, 401},
+	} {
+		got := answerOf(handler, adminRequest(test.method, test.path, test.prepare))
+		if got.StatusCode != test.status {
+			t.Errorf("%s: status %d, want %d", name, got.StatusCode, test.status)
+		}
+		if test.prepare != nil {
+			checkAlways(t, got, adminToken1)
+		}
+		challenges := strings.Join(got.Header["Www-Authenticate"], ", ")
+		if (got.StatusCode == http.StatusUnauthorized) != (strings.Contains(challenges, "Basic realm") && strings.Contains(challenges, "Bearer realm")) {
+			t.Errorf("%s: status %d with the challenges %s", name, got.StatusCode, challenges)
+		}
+		if got.StatusCode == http.StatusUnauthorized && (problemCodeOf(t, got.body) != "UNAUTHENTICATED" || got.Header.Get("Allow") != "") {
+			t.Errorf("%s: %v %s", name, got.Header, got.body)
+		}
+	}
+	if _, err := NewAdmin(AdminConfig{Status: func() Status { return Status{} }}); err == nil {
+		t.Error("an admin listener for everybody, and no error")
+	}
+}
+
+func TestStatusPage(t *testing.T) {
+	t.Parallel()
+	handler := newTestAdmin(t)
+	page := answerOf(handler, adminRequest("GET", "/", basic(adminToken1)))
+	for _, text := range []string{
+		"keytail is stale", "16000 ms", "not known yet", "190", "the collection was dropped", "v1.2.3", "&lt;b&gt;host-1&lt;/b&gt;", "a sentence about a sharded cluster",
+	} {
+		if !strings.Contains(page.body, text) {
+			t.Errorf("the page lacks %q:\n%s", text, page.body)
+		}
+	}
+	if strings.Contains(page.body, "//") || strings.Contains(page.body, "<script") {
+		t.Errorf("the page loads or runs something:\n%s", page.body)
+	}
+	if policy := page.Header.Get("Content-Security-Policy"); !strings.HasPrefix(policy, "default-src 'none'") {
+		t.Errorf("the policy is %q", policy)
+	}
+	status := answerOf(handler, adminRequest("GET", "/v1/status", bearer(adminToken1)))
+	for _, text := range []string{`"instance":`, `"version":"v1.2.3"`, `"state":"stale"`, `"staleness_ms":16000`, `"epoch":4`} {
+		if !strings.Contains(status.body, text) {
+			t.Errorf("the status lacks %s: %s", text, status.body)
+		}
+	}
+}
+
+// TestActorIsTheTokensName, for the audit of the admin API.
+func TestActorIsTheTokensName(t *testing.T) {
+	t.Parallel()
+	a := &admin{AdminConfig{Tokens: fakeTokens{adminToken1: "ann"}}}
+	c, _ := gin.CreateTestContext(httptest.NewRecorder())
+	c.Request = adminRequest("POST", "/v1/keys", bearer(adminToken1))
+	a.wantAdmin(c)
+	if c.GetString(keyActor) != "ann" || c.IsAborted() {
+		t.Errorf("the actor is %q", c.GetString(keyActor))
+	}
+}

@@ -1,0 +1,195 @@
+// Package tokens knows who may call keytail: named tokens from a file, which is
+// read again when it changes.
+//
+// The file has lines of name=token; blank lines and lines that begin with # mean
+// nothing. The name says who it is, in logs and as the actor of the audit.
+// Tokens are kept as SHA-256 and compared in constant time; nothing of one is in
+// an error or a log line.
+package tokens
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"crypto/subtle"
+	"errors"
+	"fmt"
+	"regexp"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/zap"
+
+	"github.com/keytail/keytail/internal/reload"
+)
+
+// minToken is the shortest token, in bytes. 16 characters of a random token hold
+// at least 64 bits (in hex), which nobody guesses over a network; shorter ones
+// are passwords that somebody made up.
+const minToken = 16
+
+// maxToken keeps a line that is a mistake (a key file, a whole document) out.
+const maxToken = 512
+
+// validName is unreserved in a URL and harmless in a log.
+var validName = regexp.MustCompile(`^[A-Za-z0-9._~-]{1,64}$`)
+
+// Config of a Set.
+type Config struct {
+	// Path of the file. Required.
+	Path string
+	// Flag is the setting that named it, for errors: caller-token-file.
+	Flag string
+	// Listener is the metric's label: public or admin.
+	Listener string
+	// Logger: nil is silent.
+	Logger *zap.Logger
+	// Registerer takes the metrics. Nil: none are registered.
+	Registerer prometheus.Registerer
+	// Ticks say when to look whether the file has changed, for tests. Nil: every
+	// reload.Interval.
+	Ticks <-chan time.Time
+}
+
+// entry is one line of the file.
+type entry struct {
+	name string
+	hash [sha256.Size]byte
+}
+
+// Set is what the file says now. It may be used by many goroutines at once.
+type Set struct {
+	files   *reload.Files
+	entries atomic.Pointer[[]entry]
+	// absent and wrong count the refusals.
+	absent, wrong prometheus.Counter
+}
+
+// New reads the file. The error names every line that is wrong.
+func New(config Config) (*Set, error) {
+	s := &Set{}
+	var err error
+	s.files, err = reload.New(reload.Config{
+		Read: func() ([][]byte, error) {
+			content, err := reload.ReadSecret(config.Flag, config.Path)
+			return [][]byte{content}, err
+		},
+		Use:    func(contents [][]byte) error { return s.use(config, contents[0]) },
+		What:   "the file of --" + config.Flag,
+		Logger: config.Logger,
+		Ticks:  config.Ticks,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return s, s.register(config)
+}
+
+func (s *Set) register(config Config) error {
+	refused := func(reason string) prometheus.Counter {
+		return prometheus.NewCounter(prometheus.CounterOpts{
+			Name:        "keytail_callers_refused_total",
+			Help:        "Requests without a token (absent) or with one that is not known (wrong), by listener.",
+			ConstLabels: prometheus.Labels{"listener": config.Listener, "reason": reason},
+		})
+	}
+	s.absent, s.wrong = refused("absent"), refused("wrong")
+	if config.Registerer == nil {
+		return nil
+	}
+	return errors.Join(config.Registerer.Register(s.absent), config.Registerer.Register(s.wrong))
+}
+
+// Run follows the file until ctx ends, and returns nil then.
+func (s *Set) Run(ctx context.Context) error { return s.files.Run(ctx) }
+
+// Name is whose token this is; false: nobody's. "" is no token. Refusals are
+// counted. All tokens are compared, so that the time says nothing about them.
+func (s *Set) Name(token string) (name string, known bool) {
+	if token == "" {
+		s.absent.Inc()
+		return "", false
+	}
+	hash := sha256.Sum256([]byte(token))
+	for _, e := range *s.entries.Load() {
+		if subtle.ConstantTimeCompare(hash[:], e.hash[:]) == 1 {
+			name, known = e.name, true
+		}
+	}
+	if !known {
+		s.wrong.Inc()
+	}
+	return name, known
+}
+
+func (s *Set) use(config Config, content []byte) error {
+	entries, err := parse(content)
+	if err != nil {
+		// Each mistake is a sentence of its own, with the place.
+		var sentences []error
+		for line := range strings.SplitSeq(err.Error(), "\n") {
+			sentences = append(sentences, fmt.Errorf("--%s: %s%s", config.Flag, config.Path, line))
+		}
+		return errors.Join(sentences...)
+	}
+	s.entries.Store(&entries)
+	return nil
+}
+
+// parse reads the lines. Its errors follow the file's name, and never quote a
+// line: whatever is in the wrong place may be a token.
+func parse(content []byte) ([]entry, error) {
+	var entries []entry
+	var mistakes []error
+	names, hashes := map[string]int{}, map[[sha256.Size]byte]int{}
+	number := 0
+	for line := range bytes.Lines(content) {
+		number++
+		text := strings.TrimSpace(string(line))
+		if text == "" || strings.HasPrefix(text, "#") {
+			continue
+		}
+		e, err := parseLine(text)
+		if err == nil && names[e.name] != 0 {
+			err = fmt.Errorf("the name %s stands in line %d already", e.name, names[e.name])
+		}
+		if err == nil && hashes[e.hash] != 0 {
+			err = fmt.Errorf("it has the same token as line %d", hashes[e.hash])
+		}
+		if err != nil {
+			mistakes = append(mistakes, fmt.Errorf(", line %d: %w", number, err))
+			continue
+		}
+		names[e.name], hashes[e.hash] = number, number
+		entries = append(entries, e)
+	}
+	if len(entries) == 0 && len(mistakes) == 0 {
+		mistakes = append(mistakes, errors.New(" has no token: write lines of name=token"))
+	}
+	return entries, errors.Join(mistakes...)
+}
+
+func parseLine(text string) (entry, error) {
+	name, token, found := strings.Cut(text, "=")
+	switch {
+	case !found:
+		return entry{}, errors.New("it is not of the form name=token")
+	case !validName.MatchString(name):
+		return entry{}, errors.New("a name has 1 to 64 letters, digits and the signs . _ ~ -, without spaces around '='")
+	case len(token) < minToken || len(token) > maxToken || !printable(token):
+		return entry{}, fmt.Errorf("the token of %s must have 16 to 512 printable ASCII characters and no spaces, such as the output of: openssl rand -hex 32", name)
+	}
+	return entry{name: name, hash: sha256.Sum256([]byte(token))}, nil
+}
+
+// printable: what a header can carry, without the space that would end it.
+func printable(text string) bool {
+	for i := range len(text) {
+		if text[i] <= ' ' || text[i] > '~' {
+			return false
+		}
+	}
+	return true
+}

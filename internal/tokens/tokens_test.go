@@ -1,0 +1,254 @@
+package tokens
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/goleak"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	"go.uber.org/zap/zaptest/observer"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const (
+	tokenA = "aaaaaaaaaaaaaaaa-of-web"
+	tokenB = "bbbbbbbbbbbbbbbb-of-batch="
+)
+
+func write(t *testing.T, path, content string, mode os.FileMode) {
+	t.Helper()
+	if err := os.WriteFile(path, []byte(content), mode); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(path, mode); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func open(t *testing.T, content string, mode os.FileMode) (*Set, string, error) {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "tokens")
+	write(t, path, content, mode)
+	s, err := New(Config{Path: path, Flag: "caller-token-file", Listener: "public"})
+	return s, path, err
+}
+
+func TestNames(t *testing.T) {
+	t.Parallel()
+	s, _, err := open(t, "# who\n\nweb="+tokenA+"\r\n  batch-2="+tokenB+"\n", 0o640)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for token, want := range map[string]string{
+		tokenA: "web", tokenB: "batch-2", "": "", tokenA[1:]: "", tokenA + "x": "", "web": "", "web=" + tokenA: "",
+	} {
+		if name, known := s.Name(token); name != want || known != (want != "") {
+			t.Errorf("%q is %q, %v; want %q", token, name, known, want)
+		}
+	}
+}
+
+func TestWrongFilesAreRefusedWithASentence(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		content string
+		mode    os.FileMode
+		want    string
+	}{
+		"duplicate name":   {"web=" + tokenA + "\nweb=" + tokenB, 0o600, ", line 2: the name web stands in line 1 already"},
+		"duplicate token":  {"web=" + tokenA + "\n\nbatch=" + tokenA, 0o600, ", line 3: it has the same token as line 1"},
+		"everyone reads":   {"web=" + tokenA, 0o604, "chmod o-rwx it"},
+		"everyone writes":  {"web=" + tokenA, 0o602, "chmod o-rwx it"},
+		"short":            {"web=" + tokenA[:15], 0o600, ", line 1: the token of web must have 16 to 512 printable ASCII characters"},
+		"space":            {"web=" + tokenA + " " + tokenA, 0o600, "no spaces"},
+		"not ASCII":        {"web=" + tokenA + "é", 0o600, "printable ASCII"},
+		"no equals sign":   {tokenA, 0o600, ", line 1: it is not of the form name=token"},
+		"name":             {"a b=" + tokenA, 0o600, "a name has 1 to 64 letters"},
+		"space after name": {"web =" + tokenA, 0o600, "without spaces around '='"},
+		"empty":            {"# nobody yet\n", 0o600, " has no token"},
+		"too big":          {strings.Repeat("#\n", 1<<19+1), 0o600, "more than 1 MiB"},
+	} {
+		_, path, err := open(t, test.content, test.mode)
+		if err == nil || !strings.Contains(err.Error(), test.want) || !strings.Contains(err.Error(), path) ||
+			!strings.HasPrefix(err.Error(), "--caller-token-file: ") {
+			t.Errorf("%s: %v, want %q", name, err, test.want)
+			continue
+		}
+		if strings.Contains(err.Error(), tokenA[:15]) || strings.Contains(err.Error(), tokenB) {
+			t.Errorf("%s: the error shows a token: %v", name, err)
+		}
+	}
+	if _, err := New(Config{Path: filepath.Join(t.TempDir(), "none"), Flag: "caller-token-file"}); err == nil {
+		t.Error("a file that is not there, and no error")
+	}
+}
+
+// running is a Set that looks at its file when it is told to.
+type running struct {
+	*Set
+	path  string
+	ticks chan time.Time
+	logs  *observer.ObservedLogs
+}
+
+func run(t *testing.T, path string) *running {
+	t.Helper()
+	core, logs := observer.New(zapcore.DebugLevel)
+	r := &running{path: path, ticks: make(chan time.Time), logs: logs}
+	var err error
+	r.Set, err = New(Config{Path: path, Flag: "admin-token-file", Listener: "admin", Logger: zap.New(core), Ticks: r.ticks, Registerer: prometheus.NewRegistry()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	done := make(chan error)
+	go func() { done <- r.Run(ctx) }()
+	t.Cleanup(func() {
+		stop()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+	return r
+}
+
+// look returns when the file has been looked at: the second tick is taken after
+// the first has been worked off.
+func (r *running) look() {
+	r.ticks <- time.Time{}
+	r.ticks <- time.Time{}
+}
+
+func (r *running) want(t *testing.T, when, token, name string) {
+	t.Helper()
+	if got, _ := r.Name(token); got != name {
+		t.Errorf("%s: the token is %q's, want %q", when, got, name)
+	}
+}
+
+func TestChangesAreFelt(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	path := filepath.Join(dir, "tokens")
+	write(t, path, "web="+tokenA, 0o600)
+	r := run(t, path)
+
+	write(t, path, "web="+tokenB, 0o600)
+	r.look()
+	r.want(t, "written in place", tokenA, "")
+	r.want(t, "written in place", tokenB, "web")
+
+	write(t, path+".new", "other="+tokenA, 0o600)
+	if err := os.Rename(path+".new", path); err != nil {
+		t.Fatal(err)
+	}
+	r.look()
+	r.want(t, "renamed", tokenB, "")
+	r.want(t, "renamed", tokenA, "other")
+	if n := r.logs.Len(); n != 2 {
+		t.Errorf("%d log lines for two changes", n)
+	}
+}
+
+// TestSymlinkSwapIsFelt: this is how Kubernetes replaces what a volume shows.
+func TestSymlinkSwapIsFelt(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	link := filepath.Join(dir, "..data")
+	for version, token := range map[string]string{"1": tokenA, "2": tokenB} {
+		if err := os.Mkdir(filepath.Join(dir, version), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		write(t, filepath.Join(dir, version, "tokens"), "web="+token, 0o600)
+	}
+	if err := os.Symlink("1", link); err != nil {
+		t.Fatal(err)
+	}
+	r := run(t, filepath.Join(link, "tokens"))
+	r.want(t, "before", tokenA, "web")
+	if err := os.Symlink("2", link+".new"); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(link+".new", link); err != nil {
+		t.Fatal(err)
+	}
+	r.look()
+	r.want(t, "after", tokenB, "web")
+	r.want(t, "after", tokenA, "")
+}
+
+// TestWrongChangesKeepWhatWas, say so once each, and show nothing of a token.
+func TestWrongChangesKeepWhatWas(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "tokens")
+	write(t, path, "web="+tokenA, 0o600)
+	r := run(t, path)
+	for i, change := range []func(){
+		func() { write(t, path, "web="+tokenB+"\nweb="+tokenA, 0o600) },
+		func() { write(t, path, "web="+tokenB, 0o644) },
+		func() {
+			if err := os.Remove(path); err != nil {
+				t.Fatal(err)
+			}
+			r.look()
+			r.want(t, "gone", tokenA, "web")
+			write(t, path, tokenB, 0o600)
+		},
+	} {
+		change()
+		r.look()
+		r.look()
+		r.want(t, "wrong", tokenA, "web")
+		r.want(t, "wrong", tokenB, "")
+		if n := r.logs.Len(); n != i+1 {
+			t.Errorf("%d log lines after %d wrong contents: %v", n, i+1, r.logs.All())
+		}
+	}
+	write(t, path, "web="+tokenB, 0o600)
+	r.look()
+	r.want(t, "right again", tokenB, "web")
+	for _, line := range r.logs.All() {
+		for _, value := range line.ContextMap() {
+			if text, _ := value.(string); strings.Contains(text+line.Message, tokenA) || strings.Contains(text, tokenB) {
+				t.Errorf("a token is in the log: %v", line)
+			}
+		}
+	}
+}
+
+func TestRefusalsAreCounted(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "tokens")
+	write(t, path, "web="+tokenA, 0o600)
+	registry := prometheus.NewRegistry()
+	s, err := New(Config{Path: path, Flag: "caller-token-file", Listener: "public", Registerer: registry})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Name("")
+	s.Name(tokenB)
+	s.Name(tokenB)
+	s.Name(tokenA)
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]float64{}
+	for _, metric := range families[0].GetMetric() {
+		for _, label := range metric.GetLabel() {
+			if label.GetName() == "reason" {
+				got[label.GetValue()] = metric.GetCounter().GetValue()
+			}
+		}
+	}
+	if got["absent"] != 1 || got["wrong"] != 2 {
+		t.Errorf("counted %v", got)
+	}
+}
