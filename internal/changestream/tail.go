@@ -162,7 +162,9 @@ type Tail struct {
 	// token is that of the last change applied, or of the last empty batch.
 	// Nil: there is no history to resume.
 	token bson.Raw
-	// newest is the newest cluster time seen. It never moves back.
+	// newest is the newest cluster time seen since the history was last lost. It
+	// never moves back: one that is lost may be of a log that is no more, as after
+	// a restore, and says nothing of the next.
 	newest clustertime.Time
 	// watchdog doubles each time it fires, until the token has moved.
 	watchdog time.Duration
@@ -268,7 +270,7 @@ func (t *Tail) ended(err error) {
 
 // lose throws the history away. A loss during a loss is not counted again.
 func (t *Tail) lose(loss *lossError) {
-	t.token, t.fruitless = nil, 0
+	t.token, t.newest, t.fruitless = nil, 0, 0
 	if concealed(loss.reason) || !t.config.Sink.Lose() {
 		return
 	}
