@@ -273,6 +273,11 @@ func TestCollectionScopeATokenAheadOfTheLogIsALoss(t *testing.T) {
 	})
 	r.freshens(2)
 	r.stop()
+	for _, f := range r.fresh {
+		if f.Processed.Seconds() > uint32(time.Now().Add(time.Hour).Unix()) {
+			t.Errorf("the new history is said to be processed up to %v, which the lost one had seen", f.Processed)
+		}
+	}
 	if got := r.Status().LastLoss; r.losses != 1 || got.Reason != reasonNoProgress {
 		t.Errorf("%d losses, the last is %+v", r.losses, got)
 	}
