@@ -40,6 +40,7 @@ func TestWelcome(t *testing.T) {
 	var out strings.Builder
 	w := welcome{
 		mongoDB: "mongodb://127.0.0.1:27127/?replicaSet=rs", public: "http://127.0.0.1:8080", operations: "http://127.0.0.1:9090",
+		admin:    "  admin       http://127.0.0.1:9091\n",
 		database: "keytail", collection: `it's "odd"`,
 		valid: seed.Example{Key: "kt_valid", ID: "63b28f00a5cdcafdda709172"}, expired: seed.Example{Key: "kt_expired"}, scoped: seed.Example{Key: "kt_scoped"},
 	}
@@ -51,6 +52,7 @@ func TestWelcome(t *testing.T) {
 		`curl -s -w '\n' http://127.0.0.1:8080/v1/keys/verify -H 'Content-Type: application/json' -d '{"key":"kt_expired"}'`,
 		`curl -s -w '\n' http://127.0.0.1:8080/v1/keys/verify -H 'Content-Type: application/json' -d '{"key":"kt_scoped","scopes":["orders:write"]}'`,
 		`mongosh 'mongodb://127.0.0.1:27127/?replicaSet=rs' --quiet --eval 'db.getSiblingDB("keytail").getCollection("it\x27s \"odd\"").updateOne({_id: ObjectId("63b28f00a5cdcafdda709172")}, {$set: {is_active: false}})'`,
+		"  admin       http://127.0.0.1:9091",
 		"  MongoDB     mongodb://127.0.0.1:27127/?replicaSet=rs",
 	} {
 		if !strings.Contains(out.String(), "\n"+line+"\n") {

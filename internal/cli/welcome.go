@@ -15,6 +15,9 @@ func (d *daemon) welcome(p parts) error {
 		mongoDB: p.dev.URI(), public: p.listeners[0].url(), operations: p.listeners[1].url(),
 		database: d.cfg.Database, collection: d.cfg.Collection,
 	}
+	if len(p.listeners) > 2 {
+		w.admin = fmt.Sprintf("  admin       %s  (a status page; the password is an admin token)\n", p.listeners[2].url())
+	}
 	for name, example := range map[string]*seed.Example{seed.Valid: &w.valid, seed.Expired: &w.expired, seed.Scoped: &w.scoped} {
 		found, err := seed.Find(name)
 		if err != nil {
@@ -28,8 +31,10 @@ func (d *daemon) welcome(p parts) error {
 // welcome is what the text of --dev depends on.
 type welcome struct {
 	mongoDB, public, operations string
-	database, collection        string
-	valid, expired, scoped      seed.Example
+	// admin is the line of the admin listener, empty when it is off.
+	admin                  string
+	database, collection   string
+	valid, expired, scoped seed.Example
 }
 
 func (w welcome) print(out io.Writer) error {
@@ -39,7 +44,7 @@ keytail is ready, with an in-memory MongoDB and 200 sample keys (testdata/README
   MongoDB     %s
   public      %s  (POST /v1/keys/verify, /v1/auth, /livez)
   operations  %s  (/livez, /readyz, /metrics)
-
+%s
 A valid key:
 %s
 
@@ -53,7 +58,7 @@ Revoke the valid key with any MongoDB client, then ask again:
 %s
 
 Ctrl-C stops.
-`, w.mongoDB, w.public, w.operations,
+`, w.mongoDB, w.public, w.operations, w.admin,
 		w.curl(w.valid, ""), w.curl(w.expired, ""), w.curl(w.scoped, `,"scopes":["orders:write"]`), w.revoke())
 	return err
 }
