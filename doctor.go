@@ -15,7 +15,7 @@ func Examine(ctx context.Context, config Config, see func(doctor.Check)) (doctor
 	if err != nil {
 		return doctor.Report{}, err
 	}
-	return doctor.Examine(ctx, doctor.Config{
+	c := doctor.Config{
 		Store:        p.store,
 		Heartbeats:   p.heart,
 		Stream:       p.tail,
@@ -23,5 +23,9 @@ func Examine(ctx context.Context, config Config, see func(doctor.Check)) (doctor
 		CacheSizeMiB: config.CacheSizeMiB,
 		Preload:      preload.Mode(config.Preload),
 		Version:      config.Version,
-	}, see), nil
+	}
+	if p.usage != nil {
+		c.Usage = p.usage
+	}
+	return doctor.Examine(ctx, c, see), nil
 }

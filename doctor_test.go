@@ -68,7 +68,7 @@ func (p *patient) examined(t *testing.T) (map[string]doctor.Check, doctor.Report
 			t.Logf("%-9s  %-12s    %s", "", "", more)
 		}
 	}
-	every := []string{"deployment", "version", "clock", "collection", "index", "documents", "linearizable", "heartbeats", "stream", "memory"}
+	every := []string{"deployment", "version", "clock", "collection", "index", "documents", "linearizable", "heartbeats", "stream", "usage", "memory"}
 	if !slices.Equal(seen, reported) || !slices.Equal(reported, every) {
 		t.Errorf("seen %q, reported %q, want %q", seen, reported, every)
 	}
@@ -189,6 +189,9 @@ func TestDoctorSaysWhatIsMissing(t *testing.T) {
 				if report.OK {
 					t.Error("it fits")
 				}
+				if command == "update" {
+					is(t, checks["usage"], doctor.Warning, "update")
+				}
 			})
 		}
 		if _, report := p.examined(t); !report.OK {
@@ -256,7 +259,7 @@ func TestDoctorOfWhatIsNotThere(t *testing.T) {
 		p := &patient{config: keytail.Config{Client: client, Database: "d"}}
 		checks, report := p.examined(t)
 		is(t, checks["deployment"], doctor.ToDo, "no primary answered")
-		if report.OK || len(report.Checks) != 10 {
+		if report.OK || len(report.Checks) != 11 {
 			t.Errorf("%v", report)
 		}
 	})

@@ -13,9 +13,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"net/http"
-	"slices"
 	"sync/atomic"
 	"time"
 
@@ -160,179 +158,11 @@ func New(ctx context.Context, config Config) (*Service, error) {
 	if err := p.prepare(ctx); err != nil {
 		return nil, err
 	}
-	s := &Service{config: p.config, logger: p.config.Logger, cache: p.cache, heart: p.heart, tail: p.tail, sink: p.sink, callers: p.callers, admins: p.admins}
-	if s.usage, err = newUsage(ctx, p.config, p.store.Schema()); err != nil {
-		return nil, err
-	}
+	s := &Service{config: p.config, logger: p.config.Logger, cache: p.cache, heart: p.heart, tail: p.tail, sink: p.sink, usage: p.usage, callers: p.callers, admins: p.admins}
 	if err := s.assemble(p.store, p.public); err != nil {
 		return nil, err
 	}
 	return s, nil
-}
-
-// parts are the rooms that meet the database, before anything has been asked of
-// it.
-type parts struct {
-	config Config
-	public routes.PublicConfig
-	cache  *keycache.Cache
-	store  *keystore.Store
-	heart  *changestream.Heart
-	tail   *changestream.Tail
-	// sink is what the tail tells.
-	sink sink
-	// callers and admins are nil without a file.
-	callers, admins *tokens.Set
-}
-
-// newParts checks the configuration, all of it.
-func newParts(config Config) (*parts, error) {
-	if config.Logger == nil {
-		config.Logger = zap.NewNop()
-	}
-	if config.Registry == nil {
-		config.Registry = prometheus.NewRegistry()
-	}
-	if config.StateDatabase == "" {
-		config.StateDatabase = config.Database
-	}
-	sources, sourcesErr := routes.ParseKeySources(config.KeySources)
-	proxies, proxiesErr := routes.ParseTrustedProxies(config.TrustedProxies)
-	cache, cacheErr := keycache.New(keycache.Config{
-		SizeMiB:  config.CacheSizeMiB,
-		MaxStale: config.MaxStale,
-		Complete: preload.Mode(config.Preload) != preload.Off,
-	})
-	store, storeErr := newStore(config)
-	callers, callersErr := newTokens(config, config.CallerTokenFile, "caller-token-file", "public")
-	admins, adminsErr := newTokens(config, config.AdminTokenFile, "admin-token-file", "admin")
-	if err := errors.Join(sourcesErr, proxiesErr, cacheErr, storeErr, policiesErr(config.Policies), callersErr, adminsErr); err != nil {
-		return nil, err
-	}
-	p := &parts{config: config, cache: cache, store: store, callers: callers, admins: admins}
-	p.public = routes.PublicConfig{KeySources: sources, TrustedProxies: proxies}
-	return p, p.follow()
-}
-
-func newStore(config Config) (*keystore.Store, error) {
-	collection := config.Collection
-	if collection == "" {
-		collection = keystore.DefaultSchema().Collection
-	}
-	return keystore.New(keystore.Config{
-		Client:     config.Client,
-		Database:   config.Database,
-		Schema:     config.Mapping.Schema(collection, config.DefaultScopes),
-		Logger:     config.Logger,
-		Registerer: config.Registry,
-	})
-}
-
-// newTokens is nil without a file.
-func newTokens(config Config, path, flag, listener string) (*tokens.Set, error) {
-	if path == "" {
-		return nil, nil //nolint:nilnil // no file, and nothing wrong
-	}
-	return tokens.New(tokens.Config{
-		Path: path, Flag: flag, Listener: listener,
-		Logger: config.Logger.Named("tokens"), Registerer: config.Registry,
-	})
-}
-
-func policiesErr(policies map[string]Policy) error {
-	var mistakes []error
-	for _, name := range slices.Sorted(maps.Keys(policies)) {
-		mistakes = append(mistakes, routes.CheckPolicy(name, routes.Policy(policies[name])))
-	}
-	return errors.Join(mistakes...)
-}
-
-func newHeart(config Config, collection string) (*changestream.Heart, error) {
-	return changestream.NewHeart(changestream.HeartConfig{
-		Database:     config.Client.Database(config.Database),
-		State:        config.Client.Database(config.StateDatabase),
-		Collection:   collection,
-		InstanceName: config.InstanceName,
-		Interval:     config.HeartbeatInterval,
-		MaxStale:     config.MaxStale,
-		Version:      config.Version,
-		Logger:       config.Logger,
-		Registerer:   config.Registry,
-	})
-}
-
-// follow makes the heart, the tail, and what hears of it.
-func (p *parts) follow() error {
-	scope, err := changestream.ParseScope(p.config.StreamScope)
-	if err != nil {
-		return err
-	}
-	p.heart, err = newHeart(p.config, p.store.Schema().Collection)
-	if err != nil {
-		return err
-	}
-	if p.sink, err = newSink(p.config, p.cache, p.heart, p.store.Schema().Collection); err != nil {
-		return err
-	}
-	maxAwait, watchdog := changestream.Waits(p.config.MaxStale)
-	p.tail, err = changestream.New(changestream.Config{
-		Database:   p.config.Client.Database(p.config.Database),
-		Scope:      scope,
-		Schema:     p.store.Schema(),
-		Sink:       p.sink,
-		Collection: p.store,
-		Heart:      p.heart,
-		OnLoss:     p.sink.lost,
-		MaxAwait:   scope.MaxAwait(maxAwait, p.config.MaxStale),
-		Watchdog:   watchdog,
-		Logger:     p.config.Logger,
-		Registerer: p.config.Registry,
-	})
-	return err
-}
-
-// prepare refuses a database on which keytail can keep no promise.
-func (p *parts) prepare(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, startTimeout)
-	defer cancel()
-	if err := p.store.Prepare(ctx, p.config.EnsureSchema); err != nil {
-		return err
-	}
-	if err := p.heart.Prepare(ctx); err != nil {
-		return err
-	}
-	return p.tail.CheckAccess(ctx)
-}
-
-// newUsage makes what writes down the use of keys, or nil: where the collection
-// has no field for it, and where the credential may not, which is said once.
-func newUsage(ctx context.Context, config Config, schema keystore.Schema) (*usage.Usage, error) {
-	if config.NoUsage || schema.LastUsed == "" && schema.UsageCount == "" {
-		return nil, nil
-	}
-	u, err := usage.New(usage.Config{
-		Keys:       config.Client.Database(config.Database).Collection(schema.Collection),
-		LastUsed:   schema.LastUsed,
-		UsageCount: schema.UsageCount,
-		IDValue:    schema.IDValue,
-		Logger:     config.Logger,
-		Registerer: config.Registry,
-	})
-	if err != nil {
-		return nil, err
-	}
-	ctx, cancel := context.WithTimeout(ctx, startTimeout)
-	defer cancel()
-	err = u.Prepare(ctx)
-	if errors.Is(err, keystore.ErrUnauthorized) {
-		config.Logger.Warn(err.Error())
-		return nil, nil
-	}
-	if err != nil {
-		// Answers do not depend on it, and the next attempt may go well.
-		config.Logger.Warn("it is not known yet whether the use of keys can be written down", zap.Error(err))
-	}
-	return u, nil
 }
 
 // assemble wires the rooms in the order of the data's way.

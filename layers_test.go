@@ -57,8 +57,9 @@ func TestLayers(t *testing.T) {
 			"go.mongodb.org/mongo-driver/v2/mongo", "go.mongodb.org/mongo-driver/v2/x/mongo", "github.com/allegro/bigcache",
 			module + "/internal/keycache", module + "/internal/keystore",
 		},
-		"internal/cli": {module + "/internal/devmongo", module + "/internal/mongotest"},
-		"":             {module + "/internal/devmongo", module + "/internal/cli", module + "/internal/config"},
+		"internal/doctor": {module + "/internal/routes", module + "/internal/cli", module + "/internal/config", "github.com/gin-gonic/gin"},
+		"internal/cli":    {module + "/internal/devmongo", module + "/internal/mongotest"},
+		"":                {module + "/internal/devmongo", module + "/internal/cli", module + "/internal/config"},
 	} {
 		p := mustFind(t, packages, room)
 		for _, dep := range p.Deps {

@@ -44,12 +44,12 @@ func TestDoctorCommand(t *testing.T) {
 	uri := strings.Replace(d.URI, "/?", "/"+database+"?", 1)
 
 	well := run(t, "doctor", "--mongodb-uri="+uri)
-	if lines := strings.Split(well.stdout, "\n"); well.code != 0 || len(lines) != 12 || !strings.HasPrefix(lines[0], "ok         deployment    replica set devmongo, 1 member") ||
-		!strings.HasSuffix(lines[10], " fits") || well.stderr != "" || strings.Contains(well.stdout, "\x1b") {
+	if lines := strings.Split(well.stdout, "\n"); well.code != 0 || len(lines) != 13 || !strings.HasPrefix(lines[0], "ok         deployment    replica set devmongo, 1 member") ||
+		!strings.HasSuffix(lines[11], " fits") || well.stderr != "" || strings.Contains(well.stdout, "\x1b") {
 		t.Errorf("%+v", well)
 	}
 	if ill := run(t, "doctor", "--mongodb-uri="+uri, "--collection=other"); ill.code != 1 || !strings.Contains(ill.stdout, "\nto do      collection    database ") ||
-		!strings.Contains(ill.stdout, "does not fit yet: 7 of 10 checks ask for something") {
+		!strings.Contains(ill.stdout, "does not fit yet: 8 of 11 checks ask for something") {
 		t.Errorf("%+v", ill)
 	}
 	if _, err := keys.InsertOne(t.Context(), bson.D{{Key: "_id", Value: "odd"}, {Key: "key_hash", Value: "$2b$12$abcdefghijklmnopqrstuv"}, {Key: "is_active", Value: true}, {Key: "user_id", Value: "u"}}); err != nil {
@@ -64,7 +64,7 @@ func TestDoctorCommand(t *testing.T) {
 		}
 	}
 	out := run(t, "doctor", "--mongodb-uri="+uri, "--output=json")
-	if err := json.Unmarshal([]byte(out.stdout), &report); err != nil || out.code != 1 || report.OK || report.Version == "" || len(report.Checks) != 10 {
+	if err := json.Unmarshal([]byte(out.stdout), &report); err != nil || out.code != 1 || report.OK || report.Version == "" || len(report.Checks) != 11 {
 		t.Fatalf("%v, %+v", err, out)
 	}
 	if c := report.Checks[5]; c.Name != "documents" || c.Status != "to do" || !strings.Contains(c.Detail, "bcrypt") || len(c.More) == 0 {

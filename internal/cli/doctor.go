@@ -106,7 +106,11 @@ func (p printer) verdict(r doctor.Report) {
 	}
 	switch {
 	case todo > 0:
-		p.line("keytail %s does not fit yet: %d of %d checks ask for something", r.Version, todo, len(r.Checks))
+		asks := "ask"
+		if todo == 1 {
+			asks = "asks"
+		}
+		p.line("keytail %s does not fit yet: %d of %d checks %s for something", r.Version, todo, len(r.Checks), asks)
 	case warnings > 0:
 		p.line("keytail %s fits, with %d of %d checks worth a look", r.Version, warnings, len(r.Checks))
 	default:

@@ -33,11 +33,19 @@ type Stream interface {
 	Try(ctx context.Context) error
 }
 
+// Usage writes down the use of keys. A usage.Usage is one.
+type Usage interface {
+	// Prepare asks whether it may.
+	Prepare(ctx context.Context) error
+}
+
 // Config says what is looked at. Store, Heartbeats and Stream are required.
 type Config struct {
 	Store      *keystore.Store
 	Heartbeats Heartbeats
 	Stream     Stream
+	// Usage is nil where the use of keys is not written down.
+	Usage Usage
 	// EnsureSchema: serve will create what is missing, so that it is no more than
 	// a warning.
 	EnsureSchema bool
@@ -65,7 +73,7 @@ func Examine(ctx context.Context, config Config, see func(Check)) Report {
 	e := &examination{Config: config, see: see, report: Report{OK: true, Version: config.Version}}
 	deployment, reached := e.deployment(ctx)
 	if !reached {
-		e.skip("there is no primary to ask", "version", "clock", "collection", "index", "documents", "linearizable", "heartbeats", "stream", "memory")
+		e.skip("there is no primary to ask", "version", "clock", "collection", "index", "documents", "linearizable", "heartbeats", "stream", "usage", "memory")
 		return e.report
 	}
 	e.version(ctx)
@@ -80,11 +88,12 @@ func Examine(ctx context.Context, config Config, see func(Check)) Report {
 		e.survey = &keystore.Survey{}
 	default:
 		// A wrong name must not get collections of ours.
-		e.skip("the collection cannot be read", "index", "documents", "linearizable", "heartbeats", "stream", "memory")
+		e.skip("the collection cannot be read", "index", "documents", "linearizable", "heartbeats", "stream", "usage", "memory")
 		return e.report
 	}
 	e.try(ctx, "heartbeats", e.Heartbeats.Prepare, "a heartbeat can be written, and the index that removes dead instances is there")
 	e.try(ctx, "stream", e.Stream.Try, "the change stream opens")
+	e.usage(ctx)
 	e.memory()
 	return e.report
 }
@@ -299,6 +308,21 @@ func (e *examination) linearizable(ctx context.Context) {
 		_, _, err := e.Store.FindLinearizable(ctx, apikey.Hash{})
 		return err
 	}, "a linearizable read is answered, so there is a majority")
+}
+
+// usage is a convenience: keytail starts without it.
+func (e *examination) usage(ctx context.Context) {
+	if e.Usage == nil {
+		e.add("usage", OK, "the use of keys is not to be written down")
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
+	defer cancel()
+	if err := e.Usage.Prepare(ctx); err != nil {
+		e.add("usage", Warning, err.Error())
+		return
+	}
+	e.add("usage", OK, "the use of keys can be written down")
 }
 
 // memory says whether all keys will fit.
