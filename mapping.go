@@ -52,6 +52,9 @@ type Mapping struct {
 	CreatedAt  string
 	LastUsed   string
 	UsageCount string
+	// IDForm is how ids are written by the admin API: string, objectid, uuid or
+	// integer. All of them are read. Empty: string.
+	IDForm string
 }
 
 // DefaultMapping is that of a collection whose documents look like the sample
@@ -78,6 +81,7 @@ func DefaultMapping() Mapping {
 		CreatedAt:    s.CreatedAt,
 		LastUsed:     s.LastUsed,
 		UsageCount:   s.UsageCount,
+		IDForm:       string(s.IDForm),
 	}
 }
 
@@ -109,5 +113,6 @@ func (m Mapping) Schema(collection string, defaultScopes []string) keystore.Sche
 		CreatedAt:     m.CreatedAt,
 		LastUsed:      m.LastUsed,
 		UsageCount:    m.UsageCount,
+		IDForm:        keystore.IDForm(m.IDForm),
 	}
 }

@@ -93,6 +93,7 @@ type Mapping struct {
 	CreatedAt    string `default:"created_at" help:"Field: when the key was made. May be empty."`
 	LastUsed     string `default:"last_used" help:"Field: when the key was last used. Updates of it alone are ignored. May be empty."`
 	UsageCount   string `default:"usage_count" help:"Field: how often the key was used. Updates of it alone are ignored. May be empty."`
+	IDForm       string `name:"id-form" default:"string" help:"How the admin API writes ids of users, organisations and projects: string, objectid, uuid or integer. All of them are read."`
 }
 
 // devDatabase is where --dev keeps the sample keys unless --database says

@@ -18,7 +18,7 @@ func TestDefaultsAreTheDesigns(t *testing.T) {
 			Hash: "key_hash", HashEncoding: "hex", Active: "is_active", ActiveForm: "boolean", UserID: "user_id", OrgID: "org_id",
 			ProjectID: "project_id", Name: "name", Scopes: "scopes", ScopesForm: "array", AllowedIPs: "allowed_ips",
 			ExpiresAt: "expires_at", ExpiresForm: "date", Metadata: "metadata", KeyPrefix: "key_prefix", CreatedAt: "created_at",
-			LastUsed: "last_used", UsageCount: "usage_count",
+			LastUsed: "last_used", UsageCount: "usage_count", IDForm: "string",
 		},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {

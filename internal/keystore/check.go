@@ -22,6 +22,7 @@ func (s Schema) CheckMapping() error {
 		valid("map-active-form", s.ActiveForm, ActiveForms()),
 		valid("map-scopes-form", s.ScopesForm, ScopesForms()),
 		valid("map-expires-form", s.ExpiresForm, ExpiresForms()),
+		valid("map-id-form", s.IDForm, IDForms()),
 		s.checkHashAfter(),
 	}
 	taken := make(map[string]field)
@@ -146,6 +147,8 @@ func (f field) problem() string {
 		return fmt.Sprintf("is %q, but --map-active-form %s says that there is none: make its name empty", f.name, ActiveAlways)
 	case f.name == idField:
 		return "is _id, which is the document's identity: use a field of its own"
+	case f.name == rotatedFromField:
+		return "is rotated_from, which keytail writes itself: use a field of its own"
 	case f.role == roleHash && strings.Contains(f.name, "."):
 		return fmt.Sprintf("is %q, a nested path: updates of a nested field do not name it, so a change would go unseen; use a field of the root", f.name)
 	case strings.Contains(f.name, "."):

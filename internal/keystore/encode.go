@@ -13,7 +13,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 )
 
-// ErrCannotHold: the collection, by its mapping, has no place for what is to be
+// ErrCannotHold says that the collection, by its mapping, has no place for what is to be
 // written.
 var ErrCannotHold = errors.New("the mapping has no place for this")
 
@@ -42,7 +42,8 @@ type Fields struct {
 type edit struct{ set, unset bson.D }
 
 func (e *edit) put(name string, value any) { e.set = append(e.set, bson.E{Key: name, Value: value}) }
-func (e *edit) drop(name string)           { e.unset = append(e.unset, bson.E{Key: name, Value: ""}) }
+
+func (e *edit) drop(name string) { e.unset = append(e.unset, bson.E{Key: name, Value: ""}) }
 
 // update is the edit as an update document. Nil: it does nothing.
 func (e *edit) update() bson.D {
@@ -90,6 +91,9 @@ func role[T any](e *edit, name, what, flag string, value *T, empty bool, stored 
 }
 
 func (s Schema) encodeID(e *edit, id *string, name, what, flag string) error {
+	if id != nil && *id == "" && name == s.UserID {
+		return refuse(ErrCannotHold, "a key needs a user id")
+	}
 	if id == nil || *id == "" {
 		return role(e, name, what, flag, id, true, nil)
 	}
@@ -115,7 +119,7 @@ func (s Schema) encodeScopes(e *edit, f Fields) error {
 		if s.ScopesForm == ScopesText {
 			return strings.Join(scopes, " ")
 		}
-		return slices.Concat([]string{}, scopes) // an empty array, never null
+		return append([]string{}, scopes...) // an empty array, never null
 	})
 }
 
@@ -137,6 +141,7 @@ func (s Schema) encodeExpiry(e *edit, at *time.Time) error {
 			return at.Unix()
 		case ExpiresUnixMilli:
 			return at.UnixMilli()
+		case ExpiresDate:
 		}
 		return bson.NewDateTimeFromTime(at)
 	})
@@ -150,7 +155,30 @@ func (s Schema) encodeMetadata(e *edit, metadata *json.RawMessage) error {
 	if err := bson.UnmarshalExtJSON(*metadata, false, &doc); err != nil {
 		return refuse(ErrCannotHold, "metadata must be a JSON object that MongoDB can store")
 	}
+	if !storable(doc, maxNesting) {
+		return refuse(ErrCannotHold, "metadata may be nested %d deep, and no name in it may begin with $, except as in MongoDB Extended JSON", maxNesting)
+	}
 	return role(e, s.Metadata, "metadata", "map-metadata", metadata, false, func(json.RawMessage) any { return doc })
+}
+
+// maxNesting keeps metadata far from the 100 levels that a document may have.
+const maxNesting = 32
+
+// storable reports whether every server takes a document as a part of another
+// one: names with a $ are refused before MongoDB 5.0, and trouble in filters after.
+func storable(doc bson.Raw, depth int) bool {
+	elements, err := elements(doc)
+	if err != nil || depth == 0 {
+		return false
+	}
+	return !slices.ContainsFunc(elements, func(e bson.RawElement) bool {
+		value := e.Value()
+		nested, ok := value.DocumentOK()
+		if array, isArray := value.ArrayOK(); isArray {
+			nested, ok = bson.Raw(array), true
+		}
+		return strings.HasPrefix(e.Key(), "$") || ok && !storable(nested, depth-1)
+	})
 }
 
 // encodeActive writes the switch. A new key is on without a word where that is

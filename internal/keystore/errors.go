@@ -69,7 +69,8 @@ func refuse(kind error, format string, args ...any) error {
 const (
 	codeUnauthorized         = 13
 	codeAuthenticationFailed = 18
-	codeIllegalOperation     = 20 // what a server without transactions says
+	codeIllegalOperation     = 20  // what a server without transactions says
+	codeValidation           = 121 // of a collection's own validator
 	codeNamespaceExists      = 48
 	codeNotInTransaction     = 263
 	codeDuplicateKey         = 11000

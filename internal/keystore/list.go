@@ -10,7 +10,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 )
 
-// ErrCursor: a list cannot go on from this cursor: it is none, or it belongs to
+// ErrCursor says that a list cannot go on from this cursor: it is none, or it belongs to
 // a list with another filter.
 var ErrCursor = errors.New("this cursor does not belong to this list")
 
@@ -35,8 +35,9 @@ type Page struct {
 
 // List reads keys from the newest to the oldest: by the creation time where the
 // mapping has one, and by _id. The order is that of MongoDB over all types, so a
-// list is whole whatever the fields hold; without an index on the two, the server
-// sorts the collection for each page.
+// list is whole whatever the fields hold, except for a creation time that is an
+// array, which is sorted by one thing and compared by another. Without an index on
+// the two, the server sorts the collection for each page.
 func (s *Store) List(ctx context.Context, q Query) (Page, error) {
 	filter := s.schema.filterOf(q)
 	if q.After != "" {
@@ -56,12 +57,15 @@ func (s *Store) List(ctx context.Context, q Query) (Page, error) {
 		return Page{}, s.explain("listing the keys", err)
 	}
 	var page Page
-	for i, raw := range found {
-		if i == q.Limit {
-			page.Next = s.schema.cursor(page.Keys[i-1], q)
-			break
+	if len(found) > q.Limit {
+		found = found[:q.Limit]
+		page.Next = s.schema.cursor(found[q.Limit-1], q)
+	}
+	for _, raw := range found {
+		// The filter also finds arrays that hold the user, and numbers that are equal.
+		if shown := s.schema.Show(raw); q.UserID == "" || shown.Record.UserID == q.UserID {
+			page.Keys = append(page.Keys, shown)
 		}
-		page.Keys = append(page.Keys, s.schema.Show(raw))
 	}
 	return page, nil
 }
@@ -119,8 +123,8 @@ type position struct {
 }
 
 // cursor is the position after this key, as text.
-func (s Schema) cursor(last Shown, q Query) string {
-	at := position{s.lookup(last.raw, s.CreatedAt), last.raw.Lookup(idField), q.digest()}
+func (s Schema) cursor(last bson.Raw, q Query) string {
+	at := position{s.lookup(last, s.CreatedAt), last.Lookup(idField), q.digest()}
 	if at.CreatedAt.Type == 0 {
 		at.CreatedAt = bson.RawValue{Type: bson.TypeNull}
 	}

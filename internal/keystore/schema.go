@@ -88,6 +88,7 @@ func DefaultSchema() Schema {
 		CreatedAt:    "created_at",
 		LastUsed:     "last_used",
 		UsageCount:   "usage_count",
+		IDForm:       IDString,
 	}
 }
 

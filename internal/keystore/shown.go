@@ -77,8 +77,9 @@ func (s Schema) digest(doc bson.Raw) string {
 		elements = nil
 		_, _ = h.Write(doc)
 	}
+	ignorable := s.Ignorable()
 	for _, e := range elements {
-		if name := e.Key(); name != s.LastUsed && name != s.UsageCount {
+		if !slices.Contains(ignorable, e.Key()) {
 			_, _ = h.Write(e)
 		}
 	}

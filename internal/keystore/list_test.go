@@ -1,0 +1,221 @@
+package keystore
+
+import (
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+
+	"github.com/keytail/keytail/internal/mongotest"
+)
+
+// all reads a list to its end, in pages of this many.
+func (d *desk) all(t *testing.T, q Query) []string {
+	t.Helper()
+	var ids []string
+	for pages := 0; ; pages++ {
+		page, err := d.List(testContext(t), q)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(page.Keys) > q.Limit || pages > 100 {
+			t.Fatalf("page %d has %d keys", pages, len(page.Keys))
+		}
+		for _, k := range page.Keys {
+			ids = append(ids, k.Record.KeyID)
+		}
+		if q.After = page.Next; q.After == "" {
+			return ids
+		}
+	}
+}
+
+// TestAListIsWhole whatever the types of creation times and ids, in pages of any
+// size, and in the order of the server itself.
+func TestAListIsWhole(t *testing.T) {
+	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
+		d := newDesk(t, s)
+		created := []any{
+			absent, nil, made, made, made.Add(time.Millisecond), "2026", int32(7), 7.5, int64(math.MaxInt64), true,
+			bson.D{{Key: "at", Value: made}},
+			oid,
+			bson.Timestamp{T: 1},
+			bson.DateTime(math.MinInt64), math.NaN(),
+		}
+		ids := []any{"a", "b", int32(1), int64(1) << 40, oid, uuid, 1.5, true, made}
+		n := 0
+		for _, at := range created {
+			for _, id := range ids[:2+n%len(ids)%3] {
+				n++
+				doc := bson.D{}
+				_ = bson.Unmarshal(document(t, bson.E{Key: "created_at", Value: at}, bson.E{Key: "key_hash", Value: fmt.Sprint(n)}), &doc)
+				doc = with(doc, bson.E{Key: "_id", Value: bson.D{{Key: "v", Value: id}, {Key: "n", Value: n}}})
+				if n%2 == 0 {
+					doc = with(doc, bson.E{Key: "_id", Value: fmt.Sprint(id, n)})
+				}
+				if _, err := d.keys.InsertOne(testContext(t), doc); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		for i, id := range ids {
+			if _, err := d.keys.InsertOne(testContext(t), document(t, bson.E{Key: "_id", Value: id}, bson.E{Key: "key_hash", Value: fmt.Sprint("id ", i)}, bson.E{Key: "created_at", Value: made})); err != nil {
+				t.Fatal(err)
+			}
+			n++
+		}
+		for _, createdAt := range []string{"created_at", ""} {
+			d.schema.CreatedAt = createdAt
+			want := d.all(t, Query{Limit: 1000, IncludeInactive: true})
+			if len(want) != n {
+				t.Fatalf("%d of %d keys", len(want), n)
+			}
+			for _, limit := range []int{1, 2, 3, n - 1, n} {
+				if got := d.all(t, Query{Limit: limit, IncludeInactive: true}); !slices.Equal(got, want) {
+					t.Errorf("by %q in pages of %d:\n%q\nwant\n%q", createdAt, limit, got, want)
+				}
+			}
+		}
+	})
+}
+
+func TestAListIsNewestFirst(t *testing.T) {
+	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
+		d := newDesk(t, s)
+		var want []string
+		for i := range 5 {
+			id := fmt.Sprint(5 - i)
+			if _, err := d.keys.InsertOne(testContext(t), document(t, bson.E{Key: "_id", Value: id}, bson.E{Key: "key_hash", Value: id}, bson.E{Key: "created_at", Value: made.Add(time.Duration(i) * time.Second)})); err != nil {
+				t.Fatal(err)
+			}
+			want = append(want, id)
+		}
+		slices.Reverse(want)
+		if got := d.all(t, Query{Limit: 2, IncludeInactive: true}); !slices.Equal(got, want) {
+			t.Errorf("%q, want %q", got, want)
+		}
+		// What appears while somebody reads on moves nothing.
+		page, err := d.List(testContext(t), Query{Limit: 2})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := d.keys.InsertOne(testContext(t), document(t, bson.E{Key: "_id", Value: "6"}, bson.E{Key: "key_hash", Value: "6"}, bson.E{Key: "created_at", Value: made.Add(time.Hour)})); err != nil {
+			t.Fatal(err)
+		}
+		if rest := d.all(t, Query{Limit: 2, After: page.Next}); !slices.Equal(rest, want[2:]) {
+			t.Errorf("%q, want %q", rest, want[2:])
+		}
+	})
+}
+
+// TestAListIsOfOneUserOrOfAll, with or without what is off, in every form.
+func TestAListIsOfOneUserOrOfAll(t *testing.T) {
+	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
+		for _, form := range ActiveForms() {
+			t.Run(string(form), func(t *testing.T) {
+				d := newDesk(t, s)
+				d.schema.ActiveForm = form
+				if form == ActiveAlways {
+					d.schema.Active = ""
+				}
+				insert := func(id string, user any, active bool) {
+					t.Helper()
+					doc := bson.D{{Key: "_id", Value: id}, {Key: "key_hash", Value: id}, {Key: "user_id", Value: user}}
+					switch {
+					case form == ActiveBoolean:
+						doc = append(doc, bson.E{Key: "is_active", Value: active})
+					case form == ActiveNegated && !active:
+						doc = append(doc, bson.E{Key: "is_active", Value: true})
+					case form == ActiveNoDate && !active:
+						doc = append(doc, bson.E{Key: "is_active", Value: made})
+					}
+					if _, err := d.keys.InsertOne(testContext(t), doc); err != nil {
+						t.Fatal(err)
+					}
+				}
+				insert("a", "7", true)
+				insert("b", int64(7), form == ActiveAlways)
+				insert("c", int32(7), true)
+				insert("d", bson.A{"7", "8"}, true) // nobody's
+				insert("e", 7.0, true)              // nobody's
+				insert("f", "8", true)
+				insert("g", "8", form == ActiveAlways)
+				for user, want := range map[string][2]string{"7": {"c b a", "c a"}, "8": {"g f", "f"}, "9": {"", ""}, "": {"g f e d c b a", "f e d c a"}} {
+					if form == ActiveAlways {
+						want[1] = want[0]
+					}
+					for i, inactive := range []bool{true, false} {
+						for limit := 1; limit < 4; limit++ {
+							if got := strings.Join(d.all(t, Query{UserID: user, IncludeInactive: inactive, Limit: limit}), " "); got != want[i] {
+								t.Errorf("of %q, with inactive ones %v: %q, want %q", user, inactive, got, want[i])
+							}
+						}
+					}
+				}
+			})
+		}
+	})
+}
+
+func TestACursorIsOfItsList(t *testing.T) {
+	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
+		d := newDesk(t, s)
+		for range 3 {
+			d.insert(t, "u")
+		}
+		page, err := d.List(testContext(t), Query{Limit: 1})
+		if err != nil || page.Next == "" {
+			t.Fatalf("%+v, %v", page, err)
+		}
+		cursor := func(at any) string {
+			data, err := bson.Marshal(at)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return base64.RawURLEncoding.EncodeToString(data)
+		}
+		digest := Query{}.digest()
+		for _, q := range []Query{
+			{After: page.Next, UserID: "u"},
+			{After: page.Next, IncludeInactive: true},
+			{After: "x"},
+			{After: page.Next[1:]},
+			{After: page.Next + "A"},
+			{After: page.Next[:len(page.Next)-4]},
+			{After: cursor(bson.D{})},
+			{After: cursor(bson.D{{Key: "c", Value: made}, {Key: "l", Value: digest}})},
+			{After: cursor(bson.D{{Key: "i", Value: "a"}, {Key: "l", Value: digest}})},
+			{After: cursor(bson.D{{Key: "c", Value: made}, {Key: "i", Value: bson.Regex{Pattern: "a"}}, {Key: "l", Value: digest}})},
+			{After: cursor(bson.D{{Key: "c", Value: made}, {Key: "i", Value: "a"}})},
+		} {
+			q.Limit = 1
+			if _, err := d.List(testContext(t), q); !errors.Is(err, ErrCursor) {
+				t.Errorf("%+v: %v", q, err)
+			}
+		}
+		// A value in a cursor is a value and no expression.
+		for _, value := range []any{"$created_at", bson.D{{Key: "$ne", Value: 1}}, bson.D{{Key: "$where", Value: "1"}}} {
+			q := Query{Limit: 5, After: cursor(bson.D{{Key: "c", Value: value}, {Key: "i", Value: "a"}, {Key: "l", Value: digest}})}
+			if _, err := d.List(testContext(t), q); err != nil {
+				t.Errorf("%v: %v", value, err)
+			}
+		}
+	})
+}
+
+func FuzzCursor(f *testing.F) {
+	f.Add("", "u", false)
+	f.Add("JAAAAAljAAAAAAAAAAAAAmkAAgAAAGEABWwACAAAAAB4eHh4eHh4eAA", "", true)
+	f.Fuzz(func(t *testing.T, cursor, user string, inactive bool) {
+		at, err := parseCursor(Query{After: cursor, UserID: user, IncludeInactive: inactive})
+		if err == nil && (at.ID.Validate() != nil || at.CreatedAt.Validate() != nil) {
+			t.Errorf("%q is taken as %v", cursor, at)
+		}
+	})
+}
