@@ -24,6 +24,7 @@ import (
 
 	"github.com/keytail/keytail/internal/apikey"
 	"github.com/keytail/keytail/internal/changestream"
+	"github.com/keytail/keytail/internal/keyadmin"
 	"github.com/keytail/keytail/internal/keycache"
 	"github.com/keytail/keytail/internal/keystore"
 	"github.com/keytail/keytail/internal/preload"
@@ -137,6 +138,8 @@ type Service struct {
 	sink sink
 	// usage is nil when the use of keys is not written down.
 	usage *usage.Usage
+	// keys is nil without admin tokens.
+	keys *keyadmin.Admin
 
 	// callers and admins are nil without their file.
 	callers, admins *tokens.Set
@@ -159,6 +162,9 @@ func New(ctx context.Context, config Config) (*Service, error) {
 		return nil, err
 	}
 	s := &Service{config: p.config, logger: p.config.Logger, cache: p.cache, heart: p.heart, tail: p.tail, sink: p.sink, usage: p.usage, callers: p.callers, admins: p.admins}
+	if s.keys, err = p.newKeys(ctx); err != nil {
+		return nil, err
+	}
 	if err := s.assemble(p.store, p.public); err != nil {
 		return nil, err
 	}
@@ -234,6 +240,7 @@ func (s *Service) handlers(public routes.PublicConfig) error {
 		Status:   s.health.status,
 		Syncer:   public.Syncer,
 		Events:   public.Events,
+		Keys:     s.keys,
 		Instance: s.heart.Instance(),
 		Version:  s.version(),
 		Logger:   s.logger,

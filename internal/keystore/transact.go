@@ -123,6 +123,16 @@ func sleepFor(ctx context.Context, pause time.Duration) bool {
 // without a transaction, for servers that have none. Its errors are those of
 // Transact.
 func (s *Store) Alone(ctx context.Context, write func(ctx context.Context) error) (clustertime.Time, error) {
+	return s.inSession(ctx, true, write)
+}
+
+// Look is Alone for a call that writes nothing, so that no outcome of it is
+// unknown. What it returns is not before what was read.
+func (s *Store) Look(ctx context.Context, read func(ctx context.Context) error) (clustertime.Time, error) {
+	return s.inSession(ctx, false, read)
+}
+
+func (s *Store) inSession(ctx context.Context, writes bool, do func(ctx context.Context) error) (clustertime.Time, error) {
 	if _, ok := ctx.Deadline(); !ok {
 		return 0, ErrNoDeadline
 	}
@@ -131,8 +141,8 @@ func (s *Store) Alone(ctx context.Context, write func(ctx context.Context) error
 		return 0, s.explain("writing", err)
 	}
 	defer end(ctx, session)
-	err = write(mongo.NewSessionContext(ctx, session))
-	return outcome(session.OperationTime(), true, err)
+	err = do(mongo.NewSessionContext(ctx, session))
+	return outcome(session.OperationTime(), writes, err)
 }
 
 // outcome is what is known after a write. committing tells whether anything was

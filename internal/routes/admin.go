@@ -22,6 +22,8 @@ type AdminConfig struct {
 	// listener. Nil: that one is off.
 	Syncer Syncer
 	Events Events
+	// Keys is behind the API of keys and their audit. Nil: that is off.
+	Keys Keys
 	// Instance and Version are shown on the status page.
 	Instance, Version string
 	// Logger gets a line for each request at debug level, and panics. Nil: none.
@@ -40,8 +42,11 @@ func NewAdmin(config AdminConfig) (http.Handler, error) {
 	if config.Tokens == nil || config.Status == nil {
 		return nil, errors.New("routes: the admin listener needs tokens and a status")
 	}
+	config.Logger = named(config.Logger)
 	a := &admin{config}
-	engine := newEngine(named(config.Logger), DefaultKeySources())
+	engine := newEngine(config.Logger, DefaultKeySources())
+	// Gin would take a + for a space: readPathID does it.
+	engine.UnescapePathValues = false
 	engine.Use(a.wantAdmin)
 	readable(engine, pathLive, live)
 	readable(engine, "/", a.page)
@@ -49,6 +54,9 @@ func NewAdmin(config AdminConfig) (http.Handler, error) {
 	receipts(engine, config.Syncer, config.Events)
 	if config.Syncer != nil {
 		engine.GET(pathInstances, instances(config.Syncer))
+	}
+	if config.Keys != nil {
+		a.keys(engine)
 	}
 	return engine, nil
 }

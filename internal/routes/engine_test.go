@@ -248,7 +248,7 @@ func TestReachesNeitherMongoNorTheCache(t *testing.T) {
 			t.Errorf("%s imports %s", path, imports)
 		}
 		if room, ours := strings.CutPrefix(path, self+"internal/"); ours {
-			if room != "routes" && room != "apikey" && room != "clustertime" && room != "events" {
+			if room != "routes" && room != "apikey" && room != "clustertime" && room != "events" && room != "lifecycle" {
 				t.Errorf("reaches the room %s", room)
 			}
 		}

@@ -25,16 +25,24 @@ const (
 	codeShuttingDown     problemCode = "SHUTTING_DOWN"
 	codeNoSuchPolicy     problemCode = "NO_SUCH_POLICY"
 	codeUnauthenticated  problemCode = "UNAUTHENTICATED"
+	codeNoSuchKey        problemCode = "NO_SUCH_KEY"
+	codeAmbiguousID      problemCode = "AMBIGUOUS_ID"
+	codeDuplicateKey     problemCode = "DUPLICATE_KEY"
+	codeNotRotatable     problemCode = "NOT_ROTATABLE"
+	codeChanged          problemCode = "CHANGED_MEANWHILE"
+	codeCannotHold       problemCode = "COLLECTION_CANNOT_HOLD"
+	codeDatabaseRefuses  problemCode = "DATABASE_REFUSES"
+	codeOutcomeUnknown   problemCode = "OUTCOME_UNKNOWN"
 )
 
 // status is the one place that maps a problem to its status.
 func (code problemCode) status() int {
 	switch code {
-	case codeBadRequest:
+	case codeBadRequest, codeAmbiguousID:
 		return http.StatusBadRequest
 	case codeUnauthenticated:
 		return http.StatusUnauthorized
-	case codeNoSuchPath, codeNoSuchPolicy:
+	case codeNoSuchPath, codeNoSuchPolicy, codeNoSuchKey:
 		return http.StatusNotFound
 	case codeMethodNotAllowed:
 		return http.StatusMethodNotAllowed
@@ -42,7 +50,13 @@ func (code problemCode) status() int {
 		return http.StatusRequestEntityTooLarge
 	case codeMediaType:
 		return http.StatusUnsupportedMediaType
-	case codeTooMany, codeDatabaseAway, codeShuttingDown:
+	case codeDuplicateKey, codeNotRotatable:
+		return http.StatusConflict
+	case codeChanged:
+		return http.StatusPreconditionFailed
+	case codeCannotHold:
+		return http.StatusUnprocessableEntity
+	case codeTooMany, codeDatabaseAway, codeShuttingDown, codeDatabaseRefuses, codeOutcomeUnknown:
 		return http.StatusServiceUnavailable
 	case codeInternal:
 	}

@@ -33,10 +33,19 @@ func readQuestion(c *gin.Context) (*question, *callerError) {
 	if c.Request.URL.RawQuery != "" {
 		return nil, badRequest("this path has no query: scopes and ids belong into the body")
 	}
+	body, err := readJSON(c, maxBody, "the body may have 16 KiB")
+	if err != nil {
+		return nil, err
+	}
+	return parseQuestion(body)
+}
+
+// readJSON reads a body that is valid JSON of at most this many bytes.
+func readJSON(c *gin.Context, most int64, tooLong string) ([]byte, *callerError) {
 	if err := checkMediaType(c.Request.Header); err != nil {
 		return nil, err
 	}
-	body, err := readBody(c)
+	body, err := readBody(c, most, tooLong)
 	if err != nil {
 		return nil, err
 	}
@@ -47,7 +56,7 @@ func readQuestion(c *gin.Context) (*question, *callerError) {
 	if !json.Valid(body) {
 		return nil, badRequest("the body is not one JSON value")
 	}
-	return parseQuestion(body)
+	return body, nil
 }
 
 // checkMediaType wants JSON and nothing around it.
@@ -68,15 +77,15 @@ func isJSON(contentType string) bool {
 	return mediaType == "application/json" && (err == nil || errors.Is(err, mime.ErrInvalidMediaParameter))
 }
 
-// readBody reads at most maxBody bytes, and nothing of a body that says that it
+// readBody reads at most so many bytes, and nothing of a body that says that it
 // is longer.
-func readBody(c *gin.Context) ([]byte, *callerError) {
-	tooLarge := &callerError{codeBodyTooLarge, "the body may have 16 KiB"}
-	if c.Request.ContentLength > maxBody {
+func readBody(c *gin.Context, most int64, tooLong string) ([]byte, *callerError) {
+	tooLarge := &callerError{codeBodyTooLarge, tooLong}
+	if c.Request.ContentLength > most {
 		c.Header("Connection", "close")
 		return nil, tooLarge
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(c.Writer, c.Request.Body, maxBody))
+	body, err := io.ReadAll(http.MaxBytesReader(c.Writer, c.Request.Body, most))
 	var limit *http.MaxBytesError
 	switch {
 	case errors.As(err, &limit):
@@ -88,27 +97,34 @@ func readBody(c *gin.Context) ([]byte, *callerError) {
 	return body, nil
 }
 
-// parseQuestion walks the tokens of valid JSON. Decoding into a struct would
-// not do: it takes the last of two fields with one name, ignores case, and
-// takes null for anything.
 func parseQuestion(body []byte) (*question, *callerError) {
+	var q question
+	if err := walkObject(body, q.readField); err != nil {
+		return nil, err
+	}
+	return &q, nil
+}
+
+// walkObject walks the tokens of valid JSON; read reads the value of one field.
+// Decoding into a struct would not do: it takes the last of two fields with one
+// name, ignores case, and takes null for anything.
+func walkObject(body []byte, read func(name string, tokens *json.Decoder) *callerError) *callerError {
 	tokens := json.NewDecoder(bytes.NewReader(body))
 	if next(tokens) != json.Delim('{') {
-		return nil, badRequest("the body must be a JSON object")
+		return badRequest("the body must be a JSON object")
 	}
-	var q question
 	seen := make(map[string]bool, 6)
 	for tokens.More() {
 		name, _ := next(tokens).(string)
 		if seen[name] {
-			return nil, badRequest("a field is given twice")
+			return badRequest("a field is given twice")
 		}
 		seen[name] = true
-		if err := q.readField(name, tokens); err != nil {
-			return nil, err
+		if err := read(name, tokens); err != nil {
+			return err
 		}
 	}
-	return &q, nil
+	return nil
 }
 
 // readField reads the value of one field.

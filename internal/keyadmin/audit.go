@@ -1,0 +1,210 @@
+package keyadmin
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+
+	"github.com/keytail/keytail/internal/keystore"
+	"github.com/keytail/keytail/internal/lifecycle"
+)
+
+// entry is a line of the audit as it is stored.
+type entry struct {
+	ID        bson.ObjectID `bson:"_id"`
+	At        time.Time     `bson:"at"`
+	Actor     string        `bson:"actor"`
+	Action    string        `bson:"action"`
+	KeyID     string        `bson:"key_id"`
+	NewKeyID  string        `bson:"new_key_id,omitempty"`
+	UserID    string        `bson:"user_id"`
+	RequestID string        `bson:"request_id"`
+	// Before and After are documents or null.
+	Before bson.RawValue `bson:"before"`
+	After  bson.RawValue `bson:"after"`
+}
+
+// entry tells of a key that changes from one to the other. Nil: there is none.
+func (a *Admin) entry(by lifecycle.By, action string, was, then *keystore.Shown) entry {
+	of := then
+	if of == nil {
+		of = was
+	}
+	e := entry{
+		ID: bson.NewObjectID(), At: a.now(), Actor: by.Actor, Action: action,
+		KeyID: of.Record.KeyID, UserID: of.Record.UserID, RequestID: by.RequestID,
+	}
+	e.Before, e.After = difference(was, then)
+	return e
+}
+
+// note writes a line in the session of ctx.
+func (a *Admin) note(ctx context.Context, e entry) error {
+	if _, err := a.audit.InsertOne(ctx, e); err != nil {
+		return a.explain("writing the audit", err)
+	}
+	return nil
+}
+
+// strike removes a line that tells of what did not happen.
+func (a *Admin) strike(ctx context.Context, e entry) error {
+	_, err := a.audit.DeleteOne(ctx, bson.D{{Key: "_id", Value: e.ID}})
+	return err
+}
+
+// The fields that lines are sorted and looked for by.
+const (
+	fieldID       = "_id"
+	fieldAt       = "at"
+	fieldKeyID    = "key_id"
+	fieldNewKeyID = "new_key_id"
+)
+
+func (a *Admin) prepareAudit(ctx context.Context) error {
+	down := func(first string, rest ...string) mongo.IndexModel {
+		keys := bson.D{{Key: first, Value: 1}}
+		if first == fieldAt {
+			keys[0].Value = -1
+		}
+		for _, name := range rest {
+			keys = append(keys, bson.E{Key: name, Value: -1})
+		}
+		return mongo.IndexModel{Keys: keys}
+	}
+	_, err := a.audit.Indexes().CreateMany(ctx, []mongo.IndexModel{
+		down(fieldAt, fieldID), down(fieldKeyID, fieldAt), down(fieldNewKeyID, fieldAt),
+	})
+	if err != nil {
+		return a.explain("preparing the audit", err)
+	}
+	return nil
+}
+
+// Server error codes, from MongoDB's error_codes.yml.
+const (
+	codeUnauthorized = 13
+	// codeAtlas is what MongoDB Atlas answers to what a user may not do.
+	codeAtlas = 8000
+)
+
+// explain says which privilege is missing, if one is.
+func (a *Admin) explain(doing string, err error) error {
+	var server mongo.ServerError
+	if errors.As(err, &server) && (server.HasErrorCode(codeUnauthorized) || server.HasErrorCode(codeAtlas)) {
+		return fmt.Errorf("%s is not allowed: grant the user of the connection string find, insert, remove and createIndex on collection %q of database %q, and find, insert, update and remove on that of the keys, or do without --admin-token-file: %w: %w",
+			doing, a.audit.Name(), a.audit.Database().Name(), keystore.ErrUnauthorized, err)
+	}
+	return fmt.Errorf("%s: %w", doing, err)
+}
+
+// Audit reads lines, the newest first.
+func (a *Admin) Audit(ctx context.Context, by lifecycle.By, q lifecycle.AuditQuery) (lifecycle.AuditPage, error) {
+	ctx, cancel := context.WithTimeout(ctx, a.config.Timeout)
+	defer cancel()
+	digest := listDigest(by.Owner, q.KeyID)
+	filter, err := auditFilter(by.Owner, q, digest)
+	if err != nil {
+		return lifecycle.AuditPage{}, err
+	}
+	cursor, err := a.audit.Find(ctx, filter, options.Find().
+		SetSort(bson.D{{Key: fieldAt, Value: -1}, {Key: fieldID, Value: -1}}).
+		SetLimit(int64(q.Limit)+1))
+	if err != nil {
+		return lifecycle.AuditPage{}, inWords(a.explain("reading the audit", err))
+	}
+	var found []entry
+	if err := cursor.All(ctx, &found); err != nil {
+		return lifecycle.AuditPage{}, inWords(a.explain("reading the audit", err))
+	}
+	var page lifecycle.AuditPage
+	if len(found) > q.Limit {
+		found = found[:q.Limit]
+		last := found[q.Limit-1]
+		if page.Next, err = (auditCursor{last.At, last.ID, digest}).text(); err != nil {
+			return lifecycle.AuditPage{}, err
+		}
+	}
+	for _, e := range found {
+		page.Entries = append(page.Entries, e.shown())
+	}
+	return page, nil
+}
+
+func auditFilter(owner string, q lifecycle.AuditQuery, digest []byte) (bson.D, error) {
+	all := bson.A{bson.D{}}
+	if owner != "" {
+		all = append(all, bson.D{{Key: "user_id", Value: owner}})
+	}
+	if q.KeyID != "" {
+		all = append(all, bson.D{{Key: "$or", Value: bson.A{bson.D{{Key: fieldKeyID, Value: q.KeyID}}, bson.D{{Key: fieldNewKeyID, Value: q.KeyID}}}}})
+	}
+	if q.After != "" {
+		at, err := readAuditCursor(q.After, digest)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, bson.D{{Key: "$or", Value: bson.A{
+			bson.D{{Key: fieldAt, Value: bson.D{{Key: "$lt", Value: at.At}}}},
+			bson.D{{Key: fieldAt, Value: at.At}, {Key: fieldID, Value: bson.D{{Key: "$lt", Value: at.ID}}}},
+		}}})
+	}
+	return bson.D{{Key: "$and", Value: all}}, nil
+}
+
+// auditCursor is where a list of lines goes on, and of which list it is one.
+type auditCursor struct {
+	At   time.Time     `bson:"t"`
+	ID   bson.ObjectID `bson:"i"`
+	List []byte        `bson:"l"`
+}
+
+func (c auditCursor) text() (string, error) {
+	data, err := bson.Marshal(c)
+	return base64.RawURLEncoding.EncodeToString(data), err
+}
+
+func readAuditCursor(text string, digest []byte) (auditCursor, error) {
+	var c auditCursor
+	data, err := base64.RawURLEncoding.DecodeString(text)
+	if err != nil || bson.Raw(data).Validate() != nil || bson.Unmarshal(data, &c) != nil || string(c.List) != string(digest) || c.ID.IsZero() {
+		return auditCursor{}, errCursor
+	}
+	return c, nil
+}
+
+var errCursor = lifecycle.Refuse("the cursor does not belong to this list: begin it anew")
+
+func listDigest(owner, keyID string) []byte {
+	sum := sha256.Sum256([]byte("audit\x00" + owner + "\x00" + keyID))
+	const enough = 8
+	return sum[:enough]
+}
+
+func (e entry) shown() lifecycle.Entry {
+	return lifecycle.Entry{
+		ID: e.ID.Hex(), At: e.At, Actor: e.Actor, Action: e.Action, RequestID: e.RequestID,
+		KeyID: e.KeyID, NewKeyID: e.NewKeyID, UserID: e.UserID,
+		Before: jsonOf(e.Before), After: jsonOf(e.After),
+	}
+}
+
+// jsonOf is empty for null, and for what cannot be written as JSON.
+func jsonOf(v bson.RawValue) json.RawMessage {
+	doc, ok := v.DocumentOK()
+	if !ok {
+		return nil
+	}
+	text, err := bson.MarshalExtJSON(doc, false, false)
+	if err != nil || !json.Valid(text) {
+		return nil
+	}
+	return text
+}

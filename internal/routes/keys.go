@@ -1,0 +1,276 @@
+package routes
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"time"
+
+	"github.com/gin-gonic/gin"
+	"go.uber.org/zap"
+
+	"github.com/keytail/keytail/internal/lifecycle"
+)
+
+// The paths of keys and of their audit.
+const (
+	pathKeys   = "/v1/keys"
+	pathKey    = "/v1/keys/:id"
+	pathRevoke = "/v1/keys/:id/revoke"
+	pathRotate = "/v1/keys/:id/rotate"
+	pathAudit  = "/v1/audit"
+)
+
+// writeTime is what a write may take, without the wait for its receipt.
+const writeTime = 20 * time.Second
+
+// Keys looks after keys. Its methods are called from many goroutines at once, and
+// bound their time themselves. Their errors are those of package lifecycle, whose
+// texts are for the caller, or others, whose texts are not.
+type Keys interface {
+	Create(ctx context.Context, by lifecycle.By, fields lifecycle.Fields) (lifecycle.Written, error)
+	List(ctx context.Context, by lifecycle.By, q lifecycle.Query) (lifecycle.Page, error)
+	Get(ctx context.Context, by lifecycle.By, id string) (lifecycle.Key, error)
+	Update(ctx context.Context, by lifecycle.By, id string, fields lifecycle.Fields) (lifecycle.Written, error)
+	Revoke(ctx context.Context, by lifecycle.By, id string) (lifecycle.Written, error)
+	Rotate(ctx context.Context, by lifecycle.By, id string, overlap time.Duration) (lifecycle.Written, error)
+	Delete(ctx context.Context, by lifecycle.By, id string) (lifecycle.Written, error)
+	Audit(ctx context.Context, by lifecycle.By, q lifecycle.AuditQuery) (lifecycle.AuditPage, error)
+}
+
+// keys puts the life of keys where admins find it.
+func (a *admin) keys(engine *gin.Engine) {
+	engine.POST(pathKeys, a.createKey)
+	readable(engine, pathKeys, a.listKeys)
+	readable(engine, pathKey, a.getKey)
+	engine.PATCH(pathKey, a.updateKey)
+	engine.DELETE(pathKey, a.deleteKey)
+	engine.POST(pathRevoke, a.revokeKey)
+	engine.POST(pathRotate, a.rotateKey)
+	readable(engine, pathAudit, a.listAudit)
+}
+
+func (a *admin) createKey(c *gin.Context) {
+	a.write(c, http.StatusCreated, true, func(ctx context.Context, q *adminQuery) (lifecycle.Written, error) {
+		fields, err := readFields(c, newKeyFields)
+		if err != nil {
+			return lifecycle.Written{}, err
+		}
+		return a.Keys.Create(ctx, q.by, *fields)
+	})
+}
+
+func (a *admin) updateKey(c *gin.Context) {
+	a.writeOne(c, http.StatusOK, func(ctx context.Context, q *adminQuery, id string) (lifecycle.Written, error) {
+		fields, err := readFields(c, changeFields)
+		if err != nil {
+			return lifecycle.Written{}, err
+		}
+		return a.Keys.Update(ctx, q.by, id, *fields)
+	})
+}
+
+func (a *admin) revokeKey(c *gin.Context) {
+	a.writeOne(c, http.StatusOK, func(ctx context.Context, q *adminQuery, id string) (lifecycle.Written, error) {
+		if err := readNothing(c); err != nil {
+			return lifecycle.Written{}, err
+		}
+		return a.Keys.Revoke(ctx, q.by, id)
+	})
+}
+
+func (a *admin) deleteKey(c *gin.Context) {
+	a.writeOne(c, http.StatusOK, func(ctx context.Context, q *adminQuery, id string) (lifecycle.Written, error) {
+		if err := readNothing(c); err != nil {
+			return lifecycle.Written{}, err
+		}
+		return a.Keys.Delete(ctx, q.by, id)
+	})
+}
+
+func (a *admin) rotateKey(c *gin.Context) {
+	a.writeOne(c, http.StatusCreated, func(ctx context.Context, q *adminQuery, id string) (lifecycle.Written, error) {
+		overlap, err := readOverlap(c)
+		if err != nil {
+			return lifecycle.Written{}, err
+		}
+		return a.Keys.Rotate(ctx, q.by, id, overlap)
+	})
+}
+
+// writeOne is write for a key that the path names.
+func (a *admin) writeOne(c *gin.Context, status int, do func(ctx context.Context, q *adminQuery, id string) (lifecycle.Written, error)) {
+	id, problem := readPathID(c)
+	if problem != nil {
+		writeProblem(c, problem.code, problem.detail)
+		return
+	}
+	a.write(c, status, false, func(ctx context.Context, q *adminQuery) (lifecycle.Written, error) {
+		return do(ctx, q, id)
+	})
+}
+
+// write does a write, and waits for its receipt if that is asked for.
+func (a *admin) write(c *gin.Context, status int, isNew bool, do func(ctx context.Context, q *adminQuery) (lifecycle.Written, error)) {
+	q, problem := readAdminQuery(c, paramOwner, paramWait, paramTimeout)
+	if problem == nil && q.wait != "" && a.Syncer == nil {
+		problem = badRequest("this instance gives no receipts")
+	}
+	if problem == nil && !isNew {
+		q.by.IfMatch, problem = readIfMatch(c.Request.Header)
+	}
+	if problem != nil {
+		writeProblem(c, problem.code, problem.detail)
+		return
+	}
+	outlive(c, writeTime+q.timeout+answerTime)
+	// Whoever goes away does not cut a write in two: it ends by its own time.
+	written, err := do(context.WithoutCancel(c.Request.Context()), q)
+	if err != nil {
+		a.writeKeyError(c, err)
+		return
+	}
+	body := writtenBody{keyBody: keyBodyOf(&written.Key), Key: written.Secret, Revision: revisionText(written.Revision)}
+	if written.Secret != "" {
+		c.Header("Location", keyPath(written.Key.Record.KeyID))
+		body.PreviousExpiresAt = timeText(written.PreviousExpiresAt)
+	}
+	if q.wait != "" {
+		receipt := a.receipt(c.Request.Context(), q, written)
+		body.receiptBody = &receipt
+	}
+	c.Header("ETag", etag(&written.Key))
+	writeJSON(c, status, &body)
+}
+
+// receipt waits. What keeps it from an answer is no failure of the write, which
+// nobody should do twice: then nobody is known to have got there.
+func (a *admin) receipt(ctx context.Context, q *adminQuery, written lifecycle.Written) receiptBody {
+	ctx, cancel := context.WithTimeout(ctx, q.timeout)
+	defer cancel()
+	receipt, err := a.Syncer.Wait(ctx, written.Revision, q.wait == waitFleet)
+	if err != nil {
+		receipt = Receipt{}
+	}
+	return receiptOf(&receipt)
+}
+
+func (a *admin) getKey(c *gin.Context) {
+	id, problem := readPathID(c)
+	var q *adminQuery
+	if problem == nil {
+		q, problem = readAdminQuery(c, paramOwner)
+	}
+	if problem != nil {
+		writeProblem(c, problem.code, problem.detail)
+		return
+	}
+	key, err := a.Keys.Get(c.Request.Context(), q.by, id)
+	if err != nil {
+		a.writeKeyError(c, err)
+		return
+	}
+	c.Header("ETag", etag(&key))
+	body := keyBodyOf(&key)
+	writeJSON(c, http.StatusOK, &body)
+}
+
+func (a *admin) listKeys(c *gin.Context) {
+	q, problem := readAdminQuery(c, paramOwner, paramInactive, paramCursor, paramLimit)
+	if problem != nil {
+		writeProblem(c, problem.code, problem.detail)
+		return
+	}
+	page, err := a.Keys.List(c.Request.Context(), q.by, lifecycle.Query{IncludeInactive: q.inactive, After: q.cursor, Limit: q.limit})
+	if err != nil {
+		a.writeKeyError(c, err)
+		return
+	}
+	body := struct {
+		Keys []keyBody `json:"keys"`
+		Next *string   `json:"next_cursor"`
+	}{[]keyBody{}, orNull(page.Next)}
+	for i := range page.Keys {
+		body.Keys = append(body.Keys, keyBodyOf(&page.Keys[i]))
+	}
+	writeJSON(c, http.StatusOK, &body)
+}
+
+func (a *admin) listAudit(c *gin.Context) {
+	q, problem := readAdminQuery(c, paramOwner, paramKeyID, paramCursor, paramLimit)
+	if problem != nil {
+		writeProblem(c, problem.code, problem.detail)
+		return
+	}
+	page, err := a.Keys.Audit(c.Request.Context(), q.by, lifecycle.AuditQuery{KeyID: q.keyID, After: q.cursor, Limit: q.limit})
+	if err != nil {
+		a.writeKeyError(c, err)
+		return
+	}
+	body := struct {
+		Entries []entryBody `json:"entries"`
+		Next    *string     `json:"next_cursor"`
+	}{[]entryBody{}, orNull(page.Next)}
+	for i := range page.Entries {
+		body.Entries = append(body.Entries, entryBodyOf(&page.Entries[i]))
+	}
+	writeJSON(c, http.StatusOK, &body)
+}
+
+// writeJSON answers; what cannot be encoded is a bug of whoever read the document,
+// and becomes a 500 like any bug.
+func writeJSON(c *gin.Context, status int, body any) {
+	text, err := json.Marshal(body)
+	if err != nil {
+		panic(err)
+	}
+	c.Data(status, "application/json", text)
+}
+
+// keyErrors is the one place that maps what goes wrong with keys to problems.
+var keyErrors = []struct {
+	kind error
+	code problemCode
+}{
+	{lifecycle.ErrInput, codeBadRequest},
+	{lifecycle.ErrAmbiguousID, codeAmbiguousID},
+	{lifecycle.ErrNoSuchKey, codeNoSuchKey},
+	{lifecycle.ErrDuplicate, codeDuplicateKey},
+	{lifecycle.ErrNotRotatable, codeNotRotatable},
+	{lifecycle.ErrChanged, codeChanged},
+	{lifecycle.ErrCannotHold, codeCannotHold},
+	{lifecycle.ErrRefused, codeDatabaseRefuses},
+	{lifecycle.ErrUnavailable, codeDatabaseAway},
+}
+
+func (a *admin) writeKeyError(c *gin.Context, err error) {
+	var mistake *callerError
+	if errors.As(err, &mistake) {
+		writeProblem(c, mistake.code, mistake.detail)
+		return
+	}
+	var unknown *lifecycle.Unknown
+	if errors.As(err, &unknown) {
+		a.logFailure(c, err)
+		writeUnknown(c, unknown)
+		return
+	}
+	for _, known := range keyErrors {
+		if errors.Is(err, known.kind) {
+			if known.code.status() >= http.StatusInternalServerError {
+				a.logFailure(c, err)
+			}
+			writeProblem(c, known.code, keyDetail(err, known.kind))
+			return
+		}
+	}
+	a.logFailure(c, err)
+	writeProblem(c, codeInternal, "keytail could not do this, its log says more")
+}
+
+// logFailure is for errors whose text is not, or not only, for the caller.
+func (a *admin) logFailure(c *gin.Context, err error) {
+	a.Logger.Warn("a call of the admin API failed",
+		zap.String("route", c.FullPath()), zap.String("request_id", c.Writer.Header().Get(headerRequestID)), zap.Error(err))
+}

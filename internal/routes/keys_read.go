@@ -1,0 +1,368 @@
+package routes
+
+import (
+	"bytes"
+	"encoding/json"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/keytail/keytail/internal/apikey"
+	"github.com/keytail/keytail/internal/lifecycle"
+)
+
+// The query parameters of the admin API.
+const (
+	paramOwner    = "user_id"
+	paramInactive = "include_inactive"
+	paramCursor   = "cursor"
+	paramLimit    = "limit"
+	paramKeyID    = "key_id"
+	paramWait     = "wait"
+	paramTimeout  = "timeout"
+)
+
+const (
+	waitInstance = "instance"
+	waitFleet    = "fleet"
+
+	// defaultLimit and maxLimit are for a page: one of 500 keys takes up to 10 MB
+	// of memory at the worst.
+	defaultLimit = 50
+	maxLimit     = 500
+
+	// maxKeyBody bounds the body of a write, in bytes.
+	maxKeyBody = 64 << 10
+)
+
+// adminQuery is what a call's query and token say.
+type adminQuery struct {
+	by            lifecycle.By
+	inactive      bool
+	cursor, keyID string
+	limit         int
+	wait          string // "": not asked for
+	timeout       time.Duration
+}
+
+// readAdminQuery reads the query in full or not at all: a user_id that is skipped
+// would widen a call.
+func readAdminQuery(c *gin.Context, allowed ...string) (*adminQuery, *callerError) {
+	query, err := url.ParseQuery(c.Request.URL.RawQuery)
+	if err != nil {
+		return nil, badRequest("the query cannot be read")
+	}
+	q := adminQuery{limit: defaultLimit}
+	q.by = lifecycle.By{Actor: c.GetString(keyActor), RequestID: c.Writer.Header().Get(headerRequestID)}
+	for name, values := range query {
+		if !slices.Contains(allowed, name) {
+			return nil, badRequest("the query may have " + strings.Join(allowed, ", ") + ", and has something else")
+		}
+		if len(values) != 1 {
+			return nil, badRequest("a parameter is given twice")
+		}
+		if problem := q.readParameter(name, values[0]); problem != nil {
+			return nil, problem
+		}
+	}
+	if q.wait == "" && query.Has(paramTimeout) {
+		return nil, badRequest("timeout is for a wait: wait=instance or wait=fleet")
+	}
+	if q.wait != "" && q.timeout == 0 {
+		q.timeout = defaultWait
+	}
+	return &q, nil
+}
+
+func (q *adminQuery) readParameter(name, value string) (problem *callerError) {
+	switch name {
+	case paramOwner:
+		q.by.Owner, problem = value, checkID(name, value)
+	case paramKeyID:
+		q.keyID, problem = value, checkID(name, value)
+	case paramInactive:
+		if q.inactive = value == "true"; !q.inactive && value != "false" {
+			problem = badRequest("include_inactive must be true or false")
+		}
+	case paramCursor:
+		if q.cursor = value; value == "" {
+			problem = badRequest("cursor must be the next_cursor of a page, or be left out")
+		}
+	case paramLimit:
+		var err error
+		if q.limit, err = strconv.Atoi(value); err != nil || q.limit < 1 || q.limit > maxLimit {
+			problem = badRequest("limit must be between 1 and 500")
+		}
+	case paramWait:
+		if q.wait = value; value != waitInstance && value != waitFleet {
+			problem = badRequest("wait must be instance or fleet")
+		}
+	case paramTimeout:
+		q.timeout, problem = readTimeout(value)
+	}
+	return problem
+}
+
+// readPathID is the id in the path, unescaped once. (Gin would take + for a space.)
+func readPathID(c *gin.Context) (string, *callerError) {
+	id, err := url.PathUnescape(c.Param("id"))
+	if err != nil {
+		return "", badRequest("the id in the path cannot be read")
+	}
+	return id, checkID("the id in the path", id)
+}
+
+// readIfMatch is nil for any. Weak tags match nothing (RFC 9110, section 13.1.1).
+func readIfMatch(header http.Header) ([]string, *callerError) {
+	values := header["If-Match"]
+	if len(values) == 0 {
+		return nil, nil
+	}
+	digests := []string{}
+	for _, value := range values {
+		for tag := range strings.SplitSeq(value, ",") {
+			tag = strings.Trim(tag, " \t")
+			if tag == "*" && len(values) == 1 && strings.Trim(value, " \t") == "*" {
+				return nil, nil
+			}
+			if strings.HasPrefix(tag, `W/"`) && strings.HasSuffix(tag, `"`) {
+				continue
+			}
+			digest, ok := strings.CutPrefix(tag, `"`)
+			digest, closed := strings.CutSuffix(digest, `"`)
+			if !ok || !closed || strings.Contains(digest, `"`) {
+				return nil, badRequest("If-Match must be an ETag as an answer has it, or *")
+			}
+			digests = append(digests, digest)
+		}
+	}
+	return digests, nil
+}
+
+// newKeyFields and changeFields are what the two bodies may have.
+var (
+	newKeyFields = []string{"user_id", "name", "scopes", "expires_at", "org_id", "project_id", "allowed_ips", "metadata"}
+	changeFields = []string{"name", "scopes", "expires_at", "allowed_ips", "metadata"}
+)
+
+// readFields reads what is said of a key. Null takes away what is there, which in
+// a new key is nothing.
+func readFields(c *gin.Context, allowed []string) (*lifecycle.Fields, error) {
+	body, problem := readJSON(c, maxKeyBody, "the body may have 64 KiB")
+	if problem != nil {
+		return nil, problem
+	}
+	var f lifecycle.Fields
+	problem = walkObject(body, func(name string, tokens *json.Decoder) *callerError {
+		if !slices.Contains(allowed, name) {
+			return badRequest("the body may have the fields " + strings.Join(allowed, ", ") + ", and has another")
+		}
+		return readKeyField(&f, name, tokens)
+	})
+	if problem != nil {
+		return nil, problem
+	}
+	return &f, nil
+}
+
+func readKeyField(f *lifecycle.Fields, name string, tokens *json.Decoder) (problem *callerError) {
+	var value json.RawMessage
+	// Valid JSON was asked for before, so there is a value.
+	_ = tokens.Decode(&value)
+	null := string(value) == "null"
+	switch name {
+	case "user_id":
+		f.UserID, problem = readText(name, value)
+	case "org_id":
+		f.OrgID, problem = readText(name, value)
+	case "project_id":
+		f.ProjectID, problem = readText(name, value)
+	case "name":
+		f.Name, problem = readText(name, value)
+	case "scopes":
+		if f.ClearScopes = null; !null {
+			f.Scopes, problem = readTexts(name, value)
+		}
+	case "allowed_ips":
+		f.AllowedIPs, problem = readNetworks(name, value)
+	case "expires_at":
+		f.ExpiresAt, problem = readInstant(name, value)
+	case "metadata":
+		f.Metadata, problem = readMetadata(name, value)
+	}
+	return problem
+}
+
+// readText reads a string, or null as an empty one.
+func readText(name string, value json.RawMessage) (*string, *callerError) {
+	var text *string
+	if value[0] != '"' && string(value) != "null" || json.Unmarshal(value, &text) != nil {
+		return nil, badRequest(name + " must be a string or null")
+	}
+	if text == nil {
+		text = new(string)
+	}
+	return text, checkEscapes(name, *text)
+}
+
+func readTexts(name string, value json.RawMessage) (*[]string, *callerError) {
+	var items []json.RawMessage
+	if value[0] != '[' || json.Unmarshal(value, &items) != nil {
+		return nil, badRequest(name + " must be an array of strings, or null")
+	}
+	texts := make([]string, 0, len(items))
+	for _, item := range items {
+		if item[0] != '"' {
+			return nil, badRequest(name + " must be an array of strings, or null")
+		}
+		text, problem := readText(name, item)
+		if problem != nil {
+			return nil, problem
+		}
+		texts = append(texts, *text)
+	}
+	return &texts, nil
+}
+
+func readNetworks(name string, value json.RawMessage) (*[]netip.Prefix, *callerError) {
+	networks := []netip.Prefix{}
+	if string(value) == "null" {
+		return &networks, nil
+	}
+	texts, problem := readTexts(name, value)
+	if problem != nil {
+		return nil, problem
+	}
+	for i, text := range *texts {
+		network, err := apikey.ParseNetwork(text)
+		if err != nil {
+			return nil, badRequest(name + "[" + strconv.Itoa(i) + "] cannot be taken: " + err.Error())
+		}
+		networks = append(networks, network)
+	}
+	return &networks, nil
+}
+
+// readInstant reads a time, to the millisecond, in which MongoDB keeps it; null is
+// the zero time.
+func readInstant(name string, value json.RawMessage) (*time.Time, *callerError) {
+	if string(value) == "null" {
+		return &time.Time{}, nil
+	}
+	text, problem := readText(name, value)
+	if problem != nil {
+		return nil, badRequest(name + " must be a time such as 2027-01-02T15:04:05Z, or null")
+	}
+	at, err := time.Parse(time.RFC3339, *text)
+	if err != nil {
+		return nil, badRequest(name + " must be a time such as 2027-01-02T15:04:05Z, or null")
+	}
+	if at = at.UTC().Truncate(time.Millisecond); at.IsZero() {
+		at = at.Add(time.Millisecond) // which is no less in the past
+	}
+	return &at, nil
+}
+
+// readMetadata reads an object, and refuses one that can be read in two ways.
+func readMetadata(name string, value json.RawMessage) (*json.RawMessage, *callerError) {
+	if string(value) == "null" {
+		return new(json.RawMessage), nil
+	}
+	if value[0] != '{' {
+		return nil, badRequest(name + " must be an object or null")
+	}
+	tokens := json.NewDecoder(bytes.NewReader(value))
+	tokens.UseNumber()
+	if problem := checkNested(name, tokens, maxNesting); problem != nil {
+		return nil, problem
+	}
+	return &value, nil
+}
+
+// maxNesting is far more than metadata needs, and far less than what MongoDB takes.
+const maxNesting = 32
+
+// checkNested walks one value of valid JSON.
+func checkNested(name string, tokens *json.Decoder, depth int) *callerError {
+	switch token := next(tokens).(type) {
+	case string:
+		return checkEscapes(name, token)
+	case json.Delim:
+		if depth == 0 {
+			return badRequest(name + " is nested too deep: 32 levels are enough")
+		}
+		return checkInside(name, tokens, token == '{', depth-1)
+	}
+	return nil
+}
+
+func checkInside(name string, tokens *json.Decoder, isObject bool, depth int) *callerError {
+	seen := map[string]bool{}
+	for tokens.More() {
+		if isObject {
+			field, _ := next(tokens).(string)
+			if seen[field] {
+				return badRequest(name + " has a field twice")
+			}
+			seen[field] = true
+			if problem := checkEscapes(name, field); problem != nil {
+				return problem
+			}
+		}
+		if problem := checkNested(name, tokens, depth); problem != nil {
+			return problem
+		}
+	}
+	next(tokens)
+	return nil
+}
+
+// readOverlap reads the body of a rotation. There is no default: each would be a
+// surprise to somebody.
+func readOverlap(c *gin.Context) (time.Duration, error) {
+	body, problem := readJSON(c, maxKeyBody, "the body may have 64 KiB")
+	if problem != nil {
+		return 0, problem
+	}
+	seconds, given := int64(0), false
+	problem = walkObject(body, func(name string, tokens *json.Decoder) *callerError {
+		if name != "overlap_seconds" {
+			return badRequest("the body may have the field overlap_seconds, and has another")
+		}
+		given = true
+		var value json.RawMessage
+		_ = tokens.Decode(&value)
+		var err error
+		if seconds, err = strconv.ParseInt(string(value), 10, 32); err != nil {
+			return badRequest("overlap_seconds must be a whole number of seconds")
+		}
+		return nil
+	})
+	switch {
+	case problem != nil:
+		return 0, problem
+	case !given:
+		return 0, badRequest("overlap_seconds is missing: for so long both keys are valid")
+	}
+	return time.Duration(seconds) * time.Second, nil
+}
+
+// readNothing refuses a body where none means anything, except for an empty
+// object, which some clients always send.
+func readNothing(c *gin.Context) error {
+	body, problem := readBody(c, maxKeyBody, "this call has no body")
+	if problem != nil {
+		return problem
+	}
+	if len(body) > 0 && (!utf8.Valid(body) || string(bytes.TrimSpace(body)) != "{}") {
+		return badRequest("this call has no body")
+	}
+	return nil
+}
