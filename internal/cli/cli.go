@@ -61,12 +61,21 @@ type Deps struct {
 	// it. The error wraps syscall.EADDRINUSE when the address is taken. Nil: --dev
 	// is refused.
 	NewDev func(addr string, logger *zap.Logger) (DevServer, error)
+	// Stdin is where verify reads a key. Nil: os.Stdin.
+	Stdin io.Reader
 }
 
 // grammar is the command line as kong reads it.
 type grammar struct {
 	Serve       serveCommand       `cmd:"" default:"withargs" help:"Answer for API keys (the default command)."`
 	Doctor      doctorCommand      `cmd:"" help:"Look whether keytail fits the collection and the replica set, and say what to do: exit code 0 or 1. Takes the settings of serve."`
+	Keys        keysCommands       `cmd:"" help:"Make, list, change and end keys, by the admin listener of a running keytail."`
+	Verify      verifyCommand      `cmd:"" help:"Ask a running keytail about a key, which is read from standard input: exit code 0 if it is valid, else 1."`
+	Sync        syncCommand        `cmd:"" help:"Wait until the fleet has taken a write in: exit code 0 or 1."`
+	Instances   instancesCommand   `cmd:"" help:"List the instances that live."`
+	Audit       auditCommand       `cmd:"" help:"List who has done what to which key, the newest first."`
+	Events      eventsCommand      `cmd:"" help:"Show what happens to keys, as it happens, until Ctrl-C."`
+	Completion  completionCommand  `cmd:"" help:"Print the script that teaches a shell to complete keytail's commands and flags."`
 	Version     versionCommand     `cmd:"" help:"Print the version."`
 	Healthcheck healthcheckCommand `cmd:"" help:"Ask a running keytail whether it lives: exit code 0 or 1. For HEALTHCHECK in a container."`
 }
@@ -117,6 +126,10 @@ func execute(ctx context.Context, args []string, stdout, stderr io.Writer, deps 
 	if err != nil {
 		return fail(stderr, exitFailure, err)
 	}
+	if config.Completing() {
+		parser.Complete()
+		return exitOK
+	}
 	parsed, given, err := parser.Parse(args)
 	if exited { // --help has been printed
 		return exitOK
@@ -125,15 +138,23 @@ func execute(ctx context.Context, args []string, stdout, stderr io.Writer, deps 
 		return usage(stderr, err)
 	}
 	switch parsed.Command() {
-	case "doctor":
-		return g.Doctor.run(ctx, process{stdout: stdout, stderr: stderr, deps: deps, given: given}, err)
 	case "version":
 		return g.Version.run(stdout, stderr, deps, err)
 	case "healthcheck":
 		return g.Healthcheck.run(ctx, stderr, err)
 	}
 	g.Serve.Policies = parser.Policies()
-	return g.Serve.run(ctx, process{stdout: stdout, stderr: stderr, deps: deps, given: given}, err)
+	var chosen command = &g.Serve
+	if c, ok := parsed.Selected().Target.Addr().Interface().(command); ok {
+		chosen = c
+	}
+	return chosen.run(ctx, process{stdout: stdout, stderr: stderr, deps: deps, given: given}, err)
+}
+
+// command is what most commands are. wrong is what the parser found; the exit code
+// comes back.
+type command interface {
+	run(ctx context.Context, p process, wrong error) int
 }
 
 // usage reports every mistake in a command line or configuration.

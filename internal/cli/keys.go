@@ -1,0 +1,277 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/keytail/keytail/internal/adminclient"
+	"github.com/keytail/keytail/internal/apikey"
+)
+
+// keysCommands is the life of keys, by the admin API.
+type keysCommands struct {
+	Create keysCreateCommand `cmd:"" help:"Make a key. It is shown this once, on stdout."`
+	List   keysListCommand   `cmd:"" help:"List keys, the newest first."`
+	Get    keysGetCommand    `cmd:"" help:"Show a key."`
+	Update keysUpdateCommand `cmd:"" help:"Rename or restrict a key: what is not given stays as it is."`
+	Revoke keysRevokeCommand `cmd:"" help:"Switch a key off. Its document stays."`
+	Rotate keysRotateCommand `cmd:"" help:"Make a key in place of another one, which ends after --overlap. It is shown this once, on stdout."`
+	Delete keysDeleteCommand `cmd:"" help:"Remove a key and its document. To keep the document, revoke it."`
+}
+
+// ownerFlag narrows a call to one user's keys.
+type ownerFlag struct {
+	UserID string `name:"user-id" env:"-" placeholder:"ID" help:"Only if the key is this user's; another one's does not exist."`
+}
+
+// keyArgument is the key that a command is about.
+type keyArgument struct {
+	ID string `arg:"" help:"The key's id. (Not the key.)"`
+}
+
+// check refuses what would send a secret to the server's logs.
+func (a *keyArgument) check() error {
+	if a.ID == "" {
+		return errors.New("the key's id is empty")
+	}
+	if looksLikeKey(a.ID) {
+		return errors.New("this is a key, and not the id of one; as it has been in a command line, others may have seen it: rotate it")
+	}
+	return nil
+}
+
+// looksLikeKey knows keys of keytail's own making by their checksum.
+func looksLikeKey(text string) bool {
+	const secret = 49 // characters after the prefix
+	cut := strings.LastIndexByte(text, '_')
+	if cut < 0 || len(text)-cut-1 != secret || apikey.ValidPrefix(text[:cut]) != nil {
+		return false
+	}
+	_, err := apikey.Parse(text[:cut], text)
+	return err == nil
+}
+
+// waitFlags ask for a receipt.
+type waitFlags struct {
+	Wait    string        `env:"-" enum:",instance,fleet" default:"" placeholder:"SCOPE" help:"Wait until the instance that is asked has taken the change in, or every live one: instance or fleet."`
+	Timeout time.Duration `env:"-" default:"5s" help:"How long to wait, at most 1m. Time that is up is no failure: the change is made all the same."`
+}
+
+func (f *waitFlags) check(p process) error {
+	if f.Wait == "" && p.given["timeout"] {
+		return errors.New("--timeout is for --wait instance or --wait fleet")
+	}
+	return checkWait(f.Timeout)
+}
+
+func checkWait(timeout time.Duration) error {
+	if timeout <= 0 || timeout > time.Minute {
+		return errors.New("--timeout must be more than 0 and at most 1m")
+	}
+	return nil
+}
+
+func (f *waitFlags) write(userID string) adminclient.Write {
+	w := adminclient.Write{UserID: userID, Wait: adminclient.Scope(f.Wait)}
+	if f.Wait != "" {
+		w.Timeout = f.Timeout
+	}
+	return w
+}
+
+// wrote prints a write's answer; done is what has happened, such as "revoked".
+func (s *session) wrote(done string, w *adminclient.Written, since time.Time) {
+	switch {
+	case s.json:
+		s.out.object(w.Raw)
+	default:
+		fields := keyFields(&w.Key)
+		if w.Secret != "" {
+			fields = append([][2]string{{"key", w.Secret}}, fields...)
+		}
+		s.out.record(append(fields, [2]string{"revision", w.Revision}, [2]string{"old key ends", instant(w.PreviousExpiresAt)})...)
+	}
+	if w.Secret != "" {
+		s.note("the key is shown this once: nobody can show it again")
+	}
+	if w.Synced != nil {
+		s.note("%s", receiptSentence(done, w, time.Since(since)))
+	}
+}
+
+// receiptSentence says who has heard of a write, so that nobody repeats one that
+// took long to be heard of.
+func receiptSentence(done string, w *adminclient.Written, d time.Duration) string {
+	if *w.Synced {
+		return fmt.Sprintf("%s on %s in %s", done, heard(&w.Receipt), took(d))
+	}
+	if len(w.Instances) == 0 {
+		return fmt.Sprintf("%s; which instances have heard of it could not be learned in %s. Do not repeat it. To ask again: keytail sync %s", done, took(d), w.Revision)
+	}
+	return fmt.Sprintf("%s; %s have heard of it in %s, not yet %s. Do not repeat it. To ask again: keytail sync %s",
+		done, heard(&w.Receipt), took(d), strings.Join(w.Missing, ", "), w.Revision)
+}
+
+// heard is "4 of 5 instances".
+func heard(r *adminclient.Receipt) string {
+	return fmt.Sprintf("%d of %d instances", max(len(r.Instances)-len(r.Missing), 0), len(r.Instances))
+}
+
+// keyFields are what a table shows of one key.
+func keyFields(k *adminclient.Key) [][2]string {
+	return [][2]string{
+		{"id", k.ID},
+		{"name", k.Name},
+		{"state", keyState(k, time.Now())},
+		{"user", k.UserID},
+		{"organisation", value(k.OrgID)},
+		{"project", value(k.ProjectID)},
+		{"scopes", strings.Join(k.Scopes, " ")},
+		{"allowed ips", strings.Join(k.AllowedIPs, " ")},
+		{"expires", instant(k.ExpiresAt)},
+		{"created", instant(k.CreatedAt)},
+		{"last used", instant(k.LastUsed)},
+		{"uses", value(k.UsageCount)},
+		{"begins with", value(k.KeyPrefix)},
+		{"rotated from", value(k.RotatedFrom)},
+		{"metadata", metadataText(k.Metadata)},
+		{"defect", value(k.Defect)},
+	}
+}
+
+func metadataText(m json.RawMessage) string {
+	if text := string(m); text != "{}" && text != "null" {
+		return text
+	}
+	return ""
+}
+
+// keyState is one word.
+func keyState(k *adminclient.Key, now time.Time) string {
+	switch {
+	case k.Defect != nil:
+		return "unreadable"
+	case !k.IsActive:
+		return "off"
+	case k.ExpiresAt != nil && !k.ExpiresAt.After(now):
+		return "expired"
+	}
+	return "valid"
+}
+
+// readExpiry reads the end of a key: a time, or how long from now. Nil: never.
+func readExpiry(text string, now time.Time) (*time.Time, error) {
+	if text == "never" {
+		return nil, nil //nolint:nilnil // never is a value
+	}
+	if at, err := time.Parse(time.RFC3339, text); err == nil {
+		return &at, nil
+	}
+	left, err := readWhile(text)
+	if err != nil || left <= 0 {
+		return nil, errors.New("--expires must be a time such as 2027-01-02T15:04:05Z, a while such as 90d or 12h, or never")
+	}
+	at := now.Add(left).UTC().Truncate(time.Second)
+	return &at, nil
+}
+
+// maxDays is what a time.Duration holds, nearly.
+const maxDays = 100_000
+
+// readWhile reads a duration, for which Go has no days.
+func readWhile(text string) (time.Duration, error) {
+	days, found := strings.CutSuffix(text, "d")
+	if !found {
+		return time.ParseDuration(text)
+	}
+	n, err := strconv.Atoi(days)
+	if err == nil && n > maxDays {
+		err = errors.New("too many days")
+	}
+	return time.Duration(n) * 24 * time.Hour, err
+}
+
+// readMetadata wants a JSON object, so that a mistake in quotes is not stored.
+func readMetadata(text string) (json.RawMessage, error) {
+	var object map[string]json.RawMessage
+	if json.Unmarshal([]byte(text), &object) != nil || object == nil {
+		return nil, errors.New(`--metadata must be a JSON object, such as '{"team":"billing"}'`)
+	}
+	return json.RawMessage(text), nil
+}
+
+// restrictions are the fields that a key can be made with and that can be changed.
+type restrictions struct {
+	Name       string   `env:"-" help:"What people call the key."`
+	Scopes     []string `env:"-" placeholder:"SCOPE" help:"What the key may be used for, separated by commas; * and prefix:* are wildcards."`
+	AllowedIPs []string `name:"allowed-ips" env:"-" placeholder:"CIDR" help:"Addresses and networks that may use the key, separated by commas."`
+	Expires    string   `env:"-" placeholder:"WHEN" help:"When the key ends: a time such as 2027-01-02T15:04:05Z, a while from now such as 90d or 12h, or never."`
+	Metadata   string   `env:"-" placeholder:"JSON" help:"A JSON object that verify passes on. Every caller sees it."`
+}
+
+// fields are those that were given; one that was given empty is emptied.
+func (r *restrictions) fields(p process) (adminclient.Fields, error) {
+	fields := adminclient.Fields{}
+	var expiry, metadata error
+	if p.given["name"] {
+		fields["name"] = r.Name
+	}
+	if p.given["scopes"] {
+		fields["scopes"] = texts(r.Scopes)
+	}
+	if p.given["allowed-ips"] {
+		fields["allowed_ips"] = texts(r.AllowedIPs)
+	}
+	if p.given["expires"] {
+		fields["expires_at"], expiry = readExpiry(r.Expires, time.Now())
+	}
+	if p.given["metadata"] {
+		fields["metadata"], metadata = readMetadata(r.Metadata)
+	}
+	return fields, errors.Join(expiry, metadata)
+}
+
+// texts is never nil, and has no empty one: --scopes= is an empty list.
+func texts(list []string) []string {
+	all := []string{}
+	for _, text := range list {
+		if text = strings.TrimSpace(text); text != "" {
+			all = append(all, text)
+		}
+	}
+	return all
+}
+
+// quietly prints a single word in place of a table. It reports whether it did.
+func (s *session) quietly(quiet bool, word string) bool {
+	if quiet && !s.json {
+		s.out.line("%s", plain(word))
+	}
+	return quiet && !s.json
+}
+
+type keysGetCommand struct {
+	adminFlags
+	ownerFlag
+	keyArgument
+}
+
+func (c *keysGetCommand) run(ctx context.Context, p process, wrong error) int {
+	return c.adminFlags.run(ctx, p, errors.Join(wrong, c.check()), func(ctx context.Context, s *session) error {
+		found, err := s.Get(ctx, c.ID, c.UserID)
+		if err != nil {
+			return err
+		}
+		if s.json {
+			s.out.object(found.Raw)
+			return nil
+		}
+		s.out.record(append(keyFields(&found.Key), [2]string{"etag", found.ETag})...)
+		return nil
+	})
+}

@@ -1,0 +1,16 @@
+package config
+
+import (
+	"os"
+
+	"github.com/willabides/kongplete"
+)
+
+// Completing reports whether a shell asks what could come next, in place of
+// running the program.
+func Completing() bool { return os.Getenv("COMP_LINE") != "" }
+
+// Complete answers the shell, on the standard output that kong was given.
+func (p *Parser) Complete() {
+	kongplete.Complete(p.kong, kongplete.WithExitFunc(func(int) {}))
+}
