@@ -58,8 +58,10 @@ func TestLayers(t *testing.T) {
 			module + "/internal/keycache", module + "/internal/keystore",
 		},
 		"internal/doctor": {module + "/internal/routes", module + "/internal/cli", module + "/internal/config", "github.com/gin-gonic/gin"},
-		"internal/cli":    {module + "/internal/devmongo", module + "/internal/mongotest"},
-		"":                {module + "/internal/devmongo", module + "/internal/cli", module + "/internal/config"},
+		// What an SDK could be made of.
+		"internal/adminclient": {module + "/internal", "go.mongodb.org/mongo-driver", "github.com/gin-gonic/gin"},
+		"internal/cli":         {module + "/internal/devmongo", module + "/internal/mongotest"},
+		"":                     {module + "/internal/devmongo", module + "/internal/cli", module + "/internal/config"},
 	} {
 		p := mustFind(t, packages, room)
 		for _, dep := range p.Deps {

@@ -23,7 +23,7 @@ const (
 	// longer is broken, whatever TCP says.
 	DefaultIdle = 45 * time.Second
 	// maxAnswer bounds what is read of an answer. A page of 500 keys is under it.
-	maxAnswer = 32 << 20
+	maxAnswer = 16 << 20
 )
 
 // Config of a Client.
@@ -108,7 +108,7 @@ func (c *Client) do(ctx context.Context, q *call, into any) (*Answer, error) {
 	response, err := c.send(ctx, q)
 	if err != nil {
 		if q.write() && connected {
-			return nil, &Unknown{Cause: c.away(err)}
+			return nil, &UnknownError{Cause: c.away(err)}
 		}
 		return nil, c.away(err)
 	}

@@ -2,7 +2,7 @@
 // and verify of its public one.
 //
 // A write is sent once. When its answer does not arrive, nobody here knows whether
-// it took effect, and the error (Unknown) says so: trying again is for people, who
+// it took effect, and the error (UnknownError) says so: trying again is for people, who
 // can look first. Reads are not repeated either; the one thing that goes on by
 // itself is the stream of events.
 //

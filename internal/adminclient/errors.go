@@ -29,14 +29,14 @@ type Error struct {
 
 func (e *Error) Error() string { return e.text }
 
-// Unknown is an error after which nobody knows whether a write took effect.
-type Unknown struct {
+// UnknownError is an error after which nobody knows whether a write took effect.
+type UnknownError struct {
 	// KeyID is the key to look at. Empty: not known either.
 	KeyID string
 	Cause error
 }
 
-func (u *Unknown) Error() string {
+func (u *UnknownError) Error() string {
 	look := "look at it by keytail keys list --all, or keytail audit, before you try again"
 	if u.KeyID != "" {
 		look = "look at it by keytail keys get " + plain(u.KeyID) + " before you try again"
@@ -44,7 +44,7 @@ func (u *Unknown) Error() string {
 	return fmt.Sprintf("it is not known whether the write took effect, %s: %v", look, u.Cause)
 }
 
-func (u *Unknown) Unwrap() error { return u.Cause }
+func (u *UnknownError) Unwrap() error { return u.Cause }
 
 // codeUnknown is the problem of a server that does not know itself.
 const codeUnknown = "OUTCOME_UNKNOWN"
@@ -56,7 +56,6 @@ func (c *Client) away(err error) error {
 		err = wrapped.Err // the rest is the URL, which is said below
 	}
 	where := c.base.Redacted()
-	var notTLS tls.RecordHeaderError
 	var certificate *tls.CertificateVerificationError
 	switch {
 	case errors.Is(err, context.Canceled):
@@ -65,7 +64,7 @@ func (c *Client) away(err error) error {
 		return fmt.Errorf("nobody listens at %s: is keytail running there, and the listener on (for the admin one: --admin-token-file)? (%w)", where, err)
 	case errors.Is(err, context.DeadlineExceeded):
 		return fmt.Errorf("%s did not answer in time: %w", where, err)
-	case errors.As(err, &notTLS):
+	case errors.Is(err, http.ErrSchemeMismatch):
 		return fmt.Errorf("%s does not speak TLS: write http:// if that is meant (%w)", where, err)
 	case errors.As(err, &certificate):
 		return fmt.Errorf("the certificate of %s is not to be trusted: give the authority that made it by --ca-file (%w)", where, err)
@@ -104,7 +103,7 @@ func (c *Client) refusal(q *call, response *http.Response, text []byte) error {
 	// A proxy that gave up says nothing about what is behind it.
 	lost := !known && response.StatusCode >= http.StatusInternalServerError
 	if q.write() && (lost || p.Code == codeUnknown) {
-		return &Unknown{KeyID: p.KeyID, Cause: e}
+		return &UnknownError{KeyID: p.KeyID, Cause: e}
 	}
 	return e
 }
@@ -113,7 +112,7 @@ func (c *Client) refusal(q *call, response *http.Response, text []byte) error {
 func (c *Client) unreadable(q *call, response *http.Response, err error) error {
 	err = fmt.Errorf("the answer of %s (%s) cannot be read, is it keytail? %w", c.base.Redacted(), c.quote(response.Status), err)
 	if q.write() {
-		return &Unknown{Cause: err}
+		return &UnknownError{Cause: err}
 	}
 	return err
 }

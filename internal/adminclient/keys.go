@@ -143,7 +143,7 @@ func (c *Client) write(ctx context.Context, method, path string, body Fields, w 
 	}
 	written.Answer = *answer
 	if written.ID == "" {
-		return nil, &Unknown{Cause: errors.New("the answer names no key, is it keytail's?")}
+		return nil, &UnknownError{Cause: errors.New("the answer names no key, is it keytail's?")}
 	}
 	return &written, nil
 }

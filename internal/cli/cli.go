@@ -84,7 +84,7 @@ const description = `keytail validates API keys from memory and is never wrong f
 
 To try it: keytail --dev. For all settings: keytail serve --help.
 
-Every flag has an environment variable and a key in the YAML file of --config. A flag wins over the environment, the environment over the file.
+Every setting of serve has an environment variable and a key in the YAML file of --config; the other commands read the variables that their help names. A flag wins over the environment, the environment over the file.
 
 Exit codes: 0 clean stop, 1 failure at run time, 2 wrong usage or configuration.`
 

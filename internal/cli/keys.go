@@ -84,18 +84,18 @@ func (f *waitFlags) write(userID string) adminclient.Write {
 	return w
 }
 
-// wrote prints a write's answer; done is what has happened, such as "revoked".
-func (s *session) wrote(done string, w *adminclient.Written, since time.Time) {
-	switch {
-	case s.json:
+// shown prints a write's answer.
+func (s *session) shown(w *adminclient.Written) {
+	if s.json {
 		s.out.object(w.Raw)
-	default:
-		fields := keyFields(&w.Key)
-		if w.Secret != "" {
-			fields = append([][2]string{{"key", w.Secret}}, fields...)
-		}
-		s.out.record(append(fields, [2]string{"revision", w.Revision}, [2]string{"old key ends", instant(w.PreviousExpiresAt)})...)
+		return
 	}
+	fields := append([][2]string{{"key", w.Secret}}, keyFields(&w.Key)...)
+	s.out.record(append(fields, [2]string{"revision", w.Revision}, [2]string{"old key ends", instant(w.PreviousExpiresAt)})...)
+}
+
+// told says what a write has done, such as "revoked", as far as it is news.
+func (s *session) told(done string, w *adminclient.Written, since time.Time) {
 	if w.Secret != "" {
 		s.note("the key is shown this once: nobody can show it again")
 	}
@@ -207,7 +207,7 @@ func readMetadata(text string) (json.RawMessage, error) {
 
 // restrictions are the fields that a key can be made with and that can be changed.
 type restrictions struct {
-	Name       string   `env:"-" help:"What people call the key."`
+	Name       string   `env:"-" placeholder:"NAME" help:"What people call the key."`
 	Scopes     []string `env:"-" placeholder:"SCOPE" help:"What the key may be used for, separated by commas; * and prefix:* are wildcards."`
 	AllowedIPs []string `name:"allowed-ips" env:"-" placeholder:"CIDR" help:"Addresses and networks that may use the key, separated by commas."`
 	Expires    string   `env:"-" placeholder:"WHEN" help:"When the key ends: a time such as 2027-01-02T15:04:05Z, a while from now such as 90d or 12h, or never."`

@@ -16,7 +16,7 @@ import (
 // pageFlags say which part of a list.
 type pageFlags struct {
 	Limit  int    `env:"-" placeholder:"N" help:"How many at a time, at most 500. Default: 50."`
-	Cursor string `env:"-" help:"Where to go on, as the page before has said."`
+	Cursor string `env:"-" placeholder:"CURSOR" help:"Where to go on, as the page before has said."`
 	All    bool   `env:"-" help:"All of them, page by page."`
 }
 

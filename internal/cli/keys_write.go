@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/keytail/keytail/internal/adminclient"
@@ -43,14 +44,13 @@ func (s *session) makes(done string, quiet bool, do func() (*adminclient.Written
 		return err
 	}
 	if err != nil || !s.quietly(quiet, written.Secret) {
-		s.wrote(done, written, began)
-		return err
+		s.shown(written)
 	}
-	s.note("the key is shown this once: nobody can show it again")
-	if written.Synced != nil {
-		s.note("%s", receiptSentence(done, written, time.Since(began)))
+	s.told(done, written, began)
+	if s.out.failed != nil {
+		return fmt.Errorf("the new key is lost: revoke %s, and make another one", plain(written.ID))
 	}
-	return nil
+	return err
 }
 
 type keysRotateCommand struct {
@@ -118,7 +118,8 @@ func (s *session) changes(done string, do func() (*adminclient.Written, error)) 
 	if err != nil {
 		return err
 	}
-	s.wrote(done, written, began)
+	s.shown(written)
+	s.told(done, written, began)
 	return nil
 }
 

@@ -192,12 +192,20 @@ func (m boolMapper) Decode(ctx *kong.DecodeContext, target reflect.Value) error 
 	return nil
 }
 
+// nameOf is how a flag is called in a sentence. Some have no environment variable.
+func nameOf(value *kong.Value) string {
+	if len(value.Tag.Envs) == 0 {
+		return "--" + value.Name
+	}
+	return fmt.Sprintf("--%s (%s)", value.Name, strings.Join(value.Tag.Envs, ", "))
+}
+
 // set writes what text means into target, or remembers that it means nothing and
 // writes the default.
 func (p *Parser) set(value *kong.Value, target reflect.Value, text string) {
 	parsed, err := parse(target.Type(), text)
 	if err != nil {
-		p.wrong[value] = fmt.Errorf("--%s (%s) %w", value.Name, strings.Join(value.Tag.Envs, ", "), err)
+		p.wrong[value] = fmt.Errorf("%s %w", nameOf(value), err)
 		parsed, err = parse(target.Type(), value.Default)
 	}
 	if err != nil {
