@@ -234,7 +234,7 @@ func (s *Service) handlers(public routes.PublicConfig) error {
 		Status:   s.health.status,
 		Syncer:   public.Syncer,
 		Events:   public.Events,
-		Instance: s.heart.Instance(),
+		Instance: s.heart.ID(),
 		Version:  s.version(),
 		Logger:   s.logger,
 	})
