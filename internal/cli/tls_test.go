@@ -338,7 +338,7 @@ func TestCertificatesAreReloaded(t *testing.T) {
 	look()
 	want("second")
 	if broken := logs.FilterMessageSnippet("cannot be used").All(); len(broken) == 0 || // more than one if a look met a half-written pair
-		 bytes.Contains([]byte(broken[0].ContextMap()["error"].(string)), content[30:60]) {
+		bytes.Contains([]byte(broken[0].ContextMap()["error"].(string)), content[30:60]) {
 		t.Errorf("the broken pair is logged as %v", broken)
 	}
 	writeFile(t, files.KeyFile, third)
