@@ -241,7 +241,7 @@ func (s *Service) handlers(public routes.PublicConfig) error {
 		Syncer:   public.Syncer,
 		Events:   public.Events,
 		Keys:     s.keys,
-		Instance: s.heart.Instance(),
+		Instance: s.heart.ID(),
 		Version:  s.version(),
 		Logger:   s.logger,
 	})

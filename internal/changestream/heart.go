@@ -211,8 +211,12 @@ func NewHeart(config HeartConfig) (*Heart, error) {
 	return h, nil
 }
 
-// Instance is the _id of this instance's heartbeat: its name and the boot id.
-func (h *Heart) Instance() string { return h.id }
+// ID is the _id of this instance's heartbeats: <name>/<boot id>.
+func (h *Heart) ID() string { return h.id }
+
+// Heartbeats is the collection that they are written to, with those of the other
+// instances.
+func (h *Heart) Heartbeats() *mongo.Collection { return h.beats }
 
 // Run sends heartbeats, one at a time, from the first open of the stream until
 // ctx ends. Then it deletes the document, so that nobody waits for an instance

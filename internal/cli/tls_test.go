@@ -337,7 +337,8 @@ func TestCertificatesAreReloaded(t *testing.T) {
 	look()
 	look()
 	want("second")
-	if broken := logs.FilterMessageSnippet("cannot be used").All(); len(broken) != 1 || bytes.Contains([]byte(broken[0].ContextMap()["error"].(string)), content[30:60]) {
+	if broken := logs.FilterMessageSnippet("cannot be used").All(); len(broken) == 0 || // more than one if a look met a half-written pair
+		bytes.Contains([]byte(broken[0].ContextMap()["error"].(string)), content[30:60]) {
 		t.Errorf("the broken pair is logged as %v", broken)
 	}
 	writeFile(t, files.KeyFile, third)

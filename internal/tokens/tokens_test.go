@@ -22,7 +22,17 @@ const (
 	tokenB = "bbbbbbbbbbbbbbbb-of-batch="
 )
 
+// write puts the file there at once: a look may be under way.
 func write(t *testing.T, path, content string, mode os.FileMode) {
+	t.Helper()
+	unfinished := path + ".unfinished"
+	inPlace(t, unfinished, content, mode)
+	if err := os.Rename(unfinished, path); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func inPlace(t *testing.T, path, content string, mode os.FileMode) {
 	t.Helper()
 	if err := os.WriteFile(path, []byte(content), mode); err != nil {
 		t.Fatal(err)
@@ -140,7 +150,7 @@ func TestChangesAreFelt(t *testing.T) {
 	write(t, path, "web="+tokenA, 0o600)
 	r := run(t, path)
 
-	write(t, path, "web="+tokenB, 0o600)
+	inPlace(t, path, "web="+tokenB, 0o600)
 	r.look()
 	r.want(t, "written in place", tokenA, "")
 	r.want(t, "written in place", tokenB, "web")
