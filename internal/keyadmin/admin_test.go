@@ -193,7 +193,7 @@ func TestWhatCannotBeTakenBackIsUnknown(t *testing.T) {
 		id := o.made("u").Key.Record.KeyID
 		o.fail("alwaysOn", commands("findAndModify", "delete"), code(13))
 		_, err := o.Rotate(o.ctx(), ann, id, time.Minute)
-		var unknown *lifecycle.Unknown
+		var unknown *lifecycle.UnknownError
 		if !errors.As(err, &unknown) || unknown.KeyID == id {
 			t.Fatalf("%v", err)
 		}
@@ -214,6 +214,9 @@ func TestWhatCannotBeTakenBackIsUnknown(t *testing.T) {
 
 func TestAnUnknownOutcomeNamesTheKey(t *testing.T) {
 	eachWay(t, func(t *testing.T, o *office) {
+		if o.server.Name == mongotest.NameSecantus && !o.alone {
+			t.Skip("a transaction that nobody ends holds up everybody there")
+		}
 		id := o.made("u").Key.Record.KeyID
 		// The line is inserted first where there is no transaction, so that only the
 		// key's own write may fail.
@@ -225,7 +228,7 @@ func TestAnUnknownOutcomeNamesTheKey(t *testing.T) {
 		if !o.alone {
 			never[0] = commands("commitTransaction")
 		}
-		var unknown *lifecycle.Unknown
+		var unknown *lifecycle.UnknownError
 		off := o.fail(mode, never...)
 		got, err := o.Create(o.ctx(), ann, lifecycle.Fields{UserID: ptr("u")})
 		if !errors.As(err, &unknown) || unknown.KeyID == "" || unknown.KeyID == id || got.Secret != "" || !strings.Contains(err.Error(), unknown.KeyID) {
@@ -346,7 +349,7 @@ func TestTheAuditGoesOnWhereItWas(t *testing.T) {
 			q := lifecycle.AuditQuery{Limit: limit}
 			for {
 				page, err := o.Audit(o.ctx(), lifecycle.By{}, q)
-				if err != nil || len(page.Entries) > limit {
+				if err != nil || len(page.Entries) > limit || len(got) > len(ids) {
 					t.Fatalf("%d entries, %v", len(page.Entries), err)
 				}
 				for _, e := range page.Entries {

@@ -101,7 +101,7 @@ func (k *tally) write(t *testing.T, o *office, r *rand.Rand) {
 	} else {
 		written, err = o.Revoke(t.Context(), ann, id)
 	}
-	var unknown *lifecycle.Unknown
+	var unknown *lifecycle.UnknownError
 	result := outcome{written.Key.Record.KeyID, false}
 	k.mutex.Lock()
 	defer k.mutex.Unlock()
