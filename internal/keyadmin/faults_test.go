@@ -15,7 +15,7 @@ import (
 	"github.com/keytail/keytail/internal/lifecycle"
 )
 
-var randomWrites = flag.Int("random.writes", 1000, "how many creates and revokes TestNothingIsLostDuringFaults does, each way and on each server")
+var randomWrites = flag.Int("random.writes", 300, "how many creates and revokes TestNothingIsLostDuringFaults does, each way and on each server")
 
 // faults are what goes wrong while keys are written. None of them lasts longer
 // than a call, so that most end well, and some are never known to.
@@ -53,7 +53,7 @@ type tally struct {
 	failed, changed int
 }
 
-// TestNothingIsLostDuringFaults: a thousand creates and revokes at random while
+// TestNothingIsLostDuringFaults: hundreds of creates (-random.writes=1000: a thousand) and revokes at random while
 // commands fail and connections are closed, and the database compared with what
 // callers were told: each key has exactly one line for its making, and one for its
 // end, if it has ended; what failed has neither; and what nobody knows has both or
