@@ -62,7 +62,7 @@ var calls = []struct {
 }
 
 // enough is an answer that every call can read.
-const enough = `{"id":"k","key":"kt_new","keys":[],"entries":[],"next_cursor":null,"valid":true,"code":"VALID","newer":[1]}`
+const enough = `{"id":"k","key":"kt_new","keys":[],"entries":[],"next_cursor":null,"synced":true,"instances":[],"missing":[],"valid":true,"code":"VALID","newer":[1]}`
 
 func TestCallsAreThoseOfTheContract(t *testing.T) {
 	for _, call := range calls {
@@ -177,6 +177,8 @@ func TestAWriteIsSentOnce(t *testing.T) {
 		},
 		"not JSON":   answers(http.StatusOK, "text/html", "<html>welcome</html>"),
 		"no object":  answers(http.StatusOK, "application/json", "[]"),
+		"null":       answers(http.StatusOK, "application/json", "null"),
+		"nothing":    answers(http.StatusOK, "application/json", "{}"),
 		"wrong type": answers(http.StatusOK, "application/json", `{"id":1,"keys":1,"entries":1,"synced":1,"instances":1,"valid":1}`),
 		"too long":   answers(http.StatusOK, "application/json", `{"id":"`+strings.Repeat("x", maxAnswer)),
 	} {
@@ -186,6 +188,9 @@ func TestAWriteIsSentOnce(t *testing.T) {
 				err := call.do(t.Context(), client(t, server.URL))
 				var unknown *UnknownError
 				if err == nil || errors.As(err, &unknown) != call.write {
+					t.Errorf("%v", err)
+				}
+				if name == "too long" && !strings.Contains(err.Error(), "it has more than 16 MiB") {
 					t.Errorf("%v", err)
 				}
 				if call.write && len(server.seen()) != 1 {

@@ -74,7 +74,8 @@ func (c *Client) Follow(ctx context.Context, lastID string, take func(Event) err
 	}
 }
 
-// stopped is an error of whoever takes the events.
+// stopped is an error that another connection would not mend: of whoever takes the
+// events, or of a server that is none of ours.
 type stopped struct{ err error }
 
 func (s *stopped) Error() string { return s.err.Error() }
@@ -134,7 +135,7 @@ func (c *Client) events(ctx context.Context, r io.Reader, take func(Event) error
 		case wrong != nil:
 			err = c.broken(ctx, wrong)
 		case !json.Valid([]byte(e.Data)):
-			err = errors.New("an event has no JSON in it, is it keytail's?")
+			err = &stopped{errors.New("an event has no JSON in it, is it keytail's?")}
 		default:
 			if wrong = take(Event{e.LastEventID, e.Type, json.RawMessage(e.Data)}); wrong != nil {
 				err = &stopped{wrong}

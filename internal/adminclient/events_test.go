@@ -119,6 +119,12 @@ func TestFollowEnds(t *testing.T) {
 		}
 		answers(http.StatusNotFound, "application/problem+json", `{"detail":"d","code":"NO_SUCH_PATH"}`)(w, r)
 	})
+	text := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "text/event-stream")
+		_, _ = io.WriteString(w, "id: 1\nevent: invalidation\ndata: k1\n\n")
+		_ = http.NewResponseController(w).Flush()
+		<-r.Context().Done()
+	})
 	page := serve(t, answers(http.StatusOK, "text/html", "<html>"))
 	for name, test := range map[string]struct {
 		url, text string
@@ -128,6 +134,7 @@ func TestFollowEnds(t *testing.T) {
 		"nobody there":     {"http://127.0.0.1:1", "nobody listens", 0},
 		"refused later":    {later.URL, "has no /v1/events", 1},
 		"not even a start": {page.URL, "answers 200 OK, and not as keytail does", 0},
+		"no JSON":          {text.URL, "an event has no JSON in it", 0},
 	} {
 		_, broken, err := follow(t, client(t, test.url), "", "none")
 		if err == nil || !strings.Contains(err.Error(), test.text) || len(broken) != test.broken {

@@ -91,6 +91,9 @@ type Receipt struct {
 // errNoSecret: the key is there, and nobody can use it.
 var errNoSecret = errors.New("the answer has no key in it, so the new key cannot be used: revoke it, and make another one")
 
+// errNoKey: it is an object, and says nothing.
+var errNoKey = errors.New("the answer names no key, is it keytail's?")
+
 // Create makes a key.
 func (c *Client) Create(ctx context.Context, fields Fields, w Write) (*Written, error) {
 	return c.newKey(ctx, pathKeys, fields, w)
@@ -143,7 +146,7 @@ func (c *Client) write(ctx context.Context, method, path string, body Fields, w 
 	}
 	written.Answer = *answer
 	if written.ID == "" {
-		return nil, &UnknownError{Cause: errors.New("the answer names no key, is it keytail's?")}
+		return nil, &UnknownError{Cause: errNoKey}
 	}
 	return &written, nil
 }
@@ -172,6 +175,9 @@ func (c *Client) Get(ctx context.Context, id, userID string) (*Found, error) {
 	answer, err := c.do(ctx, &call{method: http.MethodGet, path: keyPath(id), query: owner(userID)}, &found)
 	if err != nil {
 		return nil, err
+	}
+	if found.ID == "" {
+		return nil, errNoKey
 	}
 	found.Answer = *answer
 	return &found, nil

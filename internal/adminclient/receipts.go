@@ -2,6 +2,7 @@ package adminclient
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"net/url"
 	"time"
@@ -16,7 +17,7 @@ type InstanceInfo struct {
 	LastSeen    time.Time `json:"last_seen"`
 }
 
-// Synced is the answer of Sync.
+// Synced is the answer of Sync. It says yes or no.
 type Synced struct {
 	Receipt
 	Answer `json:"-"`
@@ -31,6 +32,9 @@ func (c *Client) Sync(ctx context.Context, revision string, scope Scope, timeout
 	answer, err := c.do(ctx, &call{method: http.MethodGet, path: pathSync, query: query, wait: wait}, &synced)
 	if err != nil {
 		return nil, err
+	}
+	if synced.Synced == nil {
+		return nil, errors.New("the answer does not say whether it is synced, is it keytail's?")
 	}
 	synced.Answer = *answer
 	return &synced, nil
@@ -48,6 +52,9 @@ func (c *Client) Instances(ctx context.Context) (*InstanceList, error) {
 	answer, err := c.do(ctx, &call{method: http.MethodGet, path: pathInstances}, &list)
 	if err != nil {
 		return nil, err
+	}
+	if list.Instances == nil {
+		return nil, errors.New("the answer is no list of instances, is it keytail's?")
 	}
 	list.Answer = *answer
 	return &list, nil

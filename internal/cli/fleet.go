@@ -32,9 +32,6 @@ func (c *syncCommand) run(ctx context.Context, p process, wrong error) int {
 		if err != nil {
 			return err
 		}
-		if answer.Synced == nil {
-			return errors.New("the answer does not say whether it is synced, is it keytail's?")
-		}
 		if s.json {
 			s.out.object(answer.Raw)
 		} else {

@@ -415,6 +415,15 @@ func TestRemoteMistakes(t *testing.T) {
 			t.Errorf("%s shows a secret:\n%s", name, stderr)
 		}
 	}
+	for _, text := range []string{"kt_one\nkt_two", strings.Repeat("x", maxKeyText+1)} {
+		if code, _, stderr := finish(t, keyed(text), "verify"); code != exitUsage || !strings.Contains(stderr, "must be one line with a key") || strings.Contains(stderr, "kt_") {
+			t.Errorf("exit code %d, %s", code, stderr)
+		}
+	}
+	t.Setenv(envCallerToken, callerToken)
+	if code, _, stderr := finish(t, keyed("kt_asked"), "verify", "--url=http://10.0.0.1:8080"); code != exitUsage || !strings.Contains(stderr, "cross the network in the clear") {
+		t.Errorf("exit code %d, %s", code, stderr)
+	}
 	if asked := f.asked(); len(asked) != 0 {
 		t.Errorf("asked %q", asked)
 	}
@@ -520,6 +529,15 @@ func TestTablesDoNothingToATerminal(t *testing.T) {
 	}
 }
 
+// TestAListThatTurnsInACircleEnds.
+func TestAListThatTurnsInACircleEnds(t *testing.T) {
+	f := newDaemonFake(t)
+	f.says["/v1/keys"] = answerFake{http.StatusOK, `{"keys":[],"next_cursor":"c"}`}
+	if code, _, stderr := finish(t, Deps{}, "keys", "list", "--all"); code != exitFailure || !strings.Contains(stderr, "goes on where it has begun") {
+		t.Errorf("exit code %d, %s", code, stderr)
+	}
+}
+
 // failing is a full disk.
 type failing struct{}
 
@@ -609,7 +627,7 @@ func TestReadExpiry(t *testing.T) {
 			t.Errorf("%s: %v, %v", text, at, err)
 		}
 	}
-	for _, text := range []string{"", "0s", "-1h", "soon", "2027-01-02", "d", "99999999999999999999d", "200000d", "1.5d"} {
+	for _, text := range []string{"", "0s", "-1h", "soon", "2027-01-02", "d", "99999999999999999999d", "200000d", "300000d", "1.5d"} {
 		if at, err := readExpiry(text, now); err == nil {
 			t.Errorf("%q: %v", text, at)
 		}

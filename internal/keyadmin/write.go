@@ -69,7 +69,7 @@ func (a *Admin) write(ctx context.Context, make func(ctx context.Context) (*plan
 	case errors.Is(err, keystore.ErrOutcomeUnknown) && len(p.steps) == 0:
 		return lifecycle.Written{}, lifecycle.ErrUnavailable // there was nothing to write
 	case errors.Is(err, keystore.ErrOutcomeUnknown):
-		return lifecycle.Written{}, &lifecycle.Unknown{KeyID: p.names, Cause: err}
+		return lifecycle.Written{}, &lifecycle.UnknownError{KeyID: p.names, Cause: err}
 	case err != nil:
 		return lifecycle.Written{}, inWords(err)
 	}

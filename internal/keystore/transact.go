@@ -127,7 +127,7 @@ func (s *Store) Alone(ctx context.Context, write func(ctx context.Context) error
 }
 
 // Look is Alone for a call that writes nothing, so that no outcome of it is
-// unknown. What it returns is not before what was read.
+// unknown. What it returns is not before what was read; zero: nothing was.
 func (s *Store) Look(ctx context.Context, read func(ctx context.Context) error) (clustertime.Time, error) {
 	return s.inSession(ctx, false, read)
 }
@@ -153,6 +153,8 @@ func outcome(at *bson.Timestamp, committing bool, err error) (clustertime.Time, 
 		return 0, &sentence{"it is not known whether the write took effect: look before you try again", ErrOutcomeUnknown, err}
 	case err != nil:
 		return 0, err
+	case at == nil && !committing:
+		return 0, nil
 	case at == nil:
 		return 0, &sentence{"the write took effect, and the server's acknowledgement has no operationTime, so there is no receipt for it", ErrOutcomeUnknown, nil}
 	}

@@ -29,25 +29,25 @@ var (
 	ErrRefused = errors.New("the database refuses this")
 )
 
-// Unknown is an error after which nobody knows whether a write took effect.
-type Unknown struct {
+// UnknownError is an error after which nobody knows whether a write took effect.
+type UnknownError struct {
 	// KeyID names the key whose document tells, once somebody looks at it. Of a
 	// rotation it is the new one.
 	KeyID string
 	Cause error
 }
 
-func (u *Unknown) Error() string {
+func (u *UnknownError) Error() string {
 	return "it is not known whether the write took effect: look at the key " + u.KeyID + " before you try again"
 }
 
-func (u *Unknown) Unwrap() error { return u.Cause }
+func (u *UnknownError) Unwrap() error { return u.Cause }
 
 // refusal is an ErrInput with a text of its own.
 type refusal struct{ text string }
 
 func (r *refusal) Error() string        { return r.text }
-func (r *refusal) Is(target error) bool { return target == ErrInput } //nolint:errorlint // this is what Is compares
+func (r *refusal) Is(target error) bool { return target == ErrInput }
 
 // Refuse makes an ErrInput of a sentence, which must not quote what was sent.
 func Refuse(text string) error { return &refusal{text} }

@@ -44,7 +44,7 @@ func TestGoldenRequests(t *testing.T) {
 	for key := range keys {
 		texts = append(texts, key)
 	}
-	for _, file := range []string{"verify.json", "auth.json", "paths.json", "operations.json", "listeners.json", "sync.json"} {
+	for _, file := range []string{"verify.json", "auth.json", "paths.json", "operations.json", "listeners.json", "admin.json", "sync.json"} {
 		var cases []goldenCase
 		loadGolden(t, file, &cases)
 		for _, c := range cases {

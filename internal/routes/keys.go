@@ -250,7 +250,7 @@ func (a *admin) writeKeyError(c *gin.Context, err error) {
 		writeProblem(c, mistake.code, mistake.detail)
 		return
 	}
-	var unknown *lifecycle.Unknown
+	var unknown *lifecycle.UnknownError
 	if errors.As(err, &unknown) {
 		a.logFailure(c, err)
 		writeUnknown(c, unknown)

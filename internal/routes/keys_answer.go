@@ -119,7 +119,7 @@ func keyDetail(err, kind error) string {
 
 // writeUnknown answers without Retry-After: whoever asks again by himself might
 // write twice.
-func writeUnknown(c *gin.Context, unknown *lifecycle.Unknown) {
+func writeUnknown(c *gin.Context, unknown *lifecycle.UnknownError) {
 	body := struct {
 		problem
 		KeyID string `json:"key_id"`

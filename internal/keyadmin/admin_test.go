@@ -1,0 +1,453 @@
+package keyadmin
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+
+	"github.com/keytail/keytail/internal/apikey"
+	"github.com/keytail/keytail/internal/keystore"
+	"github.com/keytail/keytail/internal/lifecycle"
+	"github.com/keytail/keytail/internal/mongotest"
+)
+
+// line is the newest of the audit, as it is stored.
+func (o *office) line() bson.M {
+	o.t.Helper()
+	page, err := o.Audit(o.ctx(), lifecycle.By{}, lifecycle.AuditQuery{Limit: 1})
+	if err != nil || len(page.Entries) != 1 {
+		o.t.Fatalf("%+v, %v", page, err)
+	}
+	var line bson.M
+	id, err := bson.ObjectIDFromHex(page.Entries[0].ID)
+	if err == nil {
+		err = o.lines.FindOne(o.ctx(), bson.D{{Key: "_id", Value: id}}).Decode(&line)
+	}
+	if err != nil {
+		o.t.Fatal(err)
+	}
+	return line
+}
+
+// TestALineTellsWhatChanged by role, and nothing of a secret.
+func TestALineTellsWhatChanged(t *testing.T) {
+	now := time.Date(2026, 11, 24, 10, 0, 0, 123e6, time.UTC)
+	eachWay(t, func(t *testing.T, o *office) {
+		tells := func(action, keyID, before, after string) {
+			t.Helper()
+			page, err := o.Audit(o.ctx(), lifecycle.By{}, lifecycle.AuditQuery{Limit: 1})
+			if err != nil {
+				t.Fatal(err)
+			}
+			e := page.Entries[0]
+			if e.Action != action || e.KeyID != keyID || string(e.Before) != before || string(e.After) != after ||
+				e.Actor != "ann" || e.RequestID != "request-1" || e.UserID != "u" || !e.At.Equal(now) {
+				t.Errorf("got %+v\nbefore %s\nafter %s\nwant %s, %s\nbefore %s\nafter %s", e, e.Before, e.After, action, keyID, before, after)
+			}
+			if e.ID == "" || len(e.NewKeyID) > 0 != (action == "rotate") {
+				t.Errorf("ids %q, %q", e.ID, e.NewKeyID)
+			}
+		}
+		made, err := o.Create(o.ctx(), ann, lifecycle.Fields{UserID: ptr("u"), Name: ptr("n"), Scopes: ptr([]string{"a"}), Metadata: ptr(json.RawMessage(`{"a":1}`))})
+		if err != nil {
+			t.Fatal(err)
+		}
+		id := made.Key.Record.KeyID
+		tells("create", id, "", `{"user_id":"u","name":"n","scopes":["a"],"metadata":{"a":1},"is_active":true}`)
+		if _, err := o.Update(o.ctx(), ann, id, lifecycle.Fields{Name: ptr(""), Scopes: ptr([]string{}), ExpiresAt: ptr(now.Add(time.Hour))}); err != nil {
+			t.Fatal(err)
+		}
+		tells("update", id, `{"name":"n","scopes":["a"],"expires_at":null}`, `{"name":null,"scopes":[],"expires_at":"2026-11-24T11:00:00.123Z"}`)
+		rotated, err := o.Rotate(o.ctx(), ann, id, time.Minute)
+		if err != nil {
+			t.Fatal(err)
+		}
+		tells("rotate", id, `{"expires_at":"2026-11-24T11:00:00.123Z"}`, `{"expires_at":"2026-11-24T10:01:00.123Z"}`)
+		if line := o.line(); line["new_key_id"] != rotated.Key.Record.KeyID {
+			t.Errorf("%v", line)
+		}
+		if _, err := o.Revoke(o.ctx(), ann, id); err != nil {
+			t.Fatal(err)
+		}
+		tells("revoke", id, `{"is_active":true}`, `{"is_active":false}`)
+		if _, err := o.Delete(o.ctx(), ann, id); err != nil {
+			t.Fatal(err)
+		}
+		tells("delete", id, `{"user_id":"u","scopes":[],"expires_at":"2026-11-24T10:01:00.123Z","metadata":{"a":1},"is_active":false}`, "")
+		o.has(1, 5)
+		cursor, err := o.lines.Find(o.ctx(), bson.D{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for cursor.Next(o.ctx()) {
+			for _, secret := range []string{made.Secret, rotated.Secret} {
+				if text := cursor.Current.String(); strings.Contains(text, secret[3:]) || strings.Contains(text, apikey.HashOf(secret).Hex()) || strings.Contains(text, secret[:11]) {
+					t.Errorf("a line tells the secret: %s", text)
+				}
+			}
+		}
+	}, func(c *Config) { c.Now = func() time.Time { return now } })
+}
+
+// TestNothingChangedIsNoLine: and the receipt is one all the same.
+func TestNothingChangedIsNoLine(t *testing.T) {
+	eachWay(t, func(t *testing.T, o *office) {
+		made := o.made("u")
+		id := made.Key.Record.KeyID
+		first, err := o.Revoke(o.ctx(), ann, id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		o.has(1, 2)
+		again, err := o.Revoke(o.ctx(), ann, id)
+		if err != nil || again.Revision < first.Revision || again.Key.Digest != first.Key.Digest {
+			t.Errorf("%+v, %v", again, err)
+		}
+		if same, err := o.Update(o.ctx(), ann, id, lifecycle.Fields{Scopes: ptr([]string{"read"})}); err != nil || same.Revision < first.Revision {
+			t.Errorf("%+v, %v", same, err)
+		}
+		o.has(1, 2)
+	})
+}
+
+func TestOnlyWhatIsValidIsRotated(t *testing.T) {
+	eachWay(t, func(t *testing.T, o *office) {
+		insert := func(id string, fields ...bson.E) {
+			t.Helper()
+			document := append(bson.D{{Key: "_id", Value: id}, {Key: "key_hash", Value: apikey.HashOf(id).Hex()}, {Key: "user_id", Value: "u"}}, fields...)
+			if _, err := o.keys.InsertOne(o.ctx(), document); err != nil {
+				t.Fatal(err)
+			}
+		}
+		on := bson.E{Key: "is_active", Value: true}
+		insert("off", bson.E{Key: "is_active", Value: false})
+		insert("expired", on, bson.E{Key: "expires_at", Value: time.Now().Add(-time.Second)})
+		insert("broken", on, bson.E{Key: "name", Value: 7})
+		for _, id := range []string{"off", "expired", "broken"} {
+			if _, err := o.Rotate(o.ctx(), ann, id, 0); !errors.Is(err, lifecycle.ErrNotRotatable) {
+				t.Errorf("%s: %v", id, err)
+			}
+		}
+		for _, overlap := range []time.Duration{-time.Second, lifecycle.MaxOverlap + time.Second} {
+			if _, err := o.Rotate(o.ctx(), ann, "off", overlap); !errors.Is(err, lifecycle.ErrInput) {
+				t.Errorf("%v: %v", overlap, err)
+			}
+		}
+		o.has(3, 0)
+		// A broken one can be switched off and deleted.
+		for _, id := range []string{"broken", "expired"} {
+			if got, err := o.Revoke(o.ctx(), ann, id); err != nil || got.Key.Record.Active {
+				t.Errorf("%s: %+v, %v", id, got, err)
+			}
+			if _, err := o.Delete(o.ctx(), ann, id); err != nil {
+				t.Errorf("%s: %v", id, err)
+			}
+		}
+		o.has(1, 4)
+	})
+}
+
+// TestARotationIsBothOrNeither, without a transaction too.
+func TestARotationIsBothOrNeither(t *testing.T) {
+	eachWay(t, func(t *testing.T, o *office) {
+		made := o.made("u")
+		id := made.Key.Record.KeyID
+		before, err := o.Get(o.ctx(), ann, id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, command := range []string{"insert", "findAndModify"} {
+			o.fail("alwaysOn", commands(command), code(13))
+			if got, err := o.Rotate(o.ctx(), ann, id, time.Minute); !errors.Is(err, lifecycle.ErrRefused) || got.Secret != "" {
+				t.Errorf("%s: %+v, %v", command, got, err)
+			}
+			o.has(1, 1, command, " fails")
+		}
+		// The key itself cannot be written, but its line could.
+		o.fail(skip(1), commands("insert"), code(13))
+		if _, err := o.Create(o.ctx(), ann, lifecycle.Fields{UserID: ptr("u")}); !errors.Is(err, lifecycle.ErrRefused) {
+			t.Errorf("%v", err)
+		}
+		o.has(1, 1, "the second insert fails")
+		if after, err := o.Get(o.ctx(), ann, id); err != nil || after.Digest != before.Digest {
+			t.Errorf("it was changed: %+v, %v", after, err)
+		}
+	})
+}
+
+// TestWhatCannotBeTakenBackIsUnknown: the second half of a rotation fails, and the
+// first half cannot be undone.
+func TestWhatCannotBeTakenBackIsUnknown(t *testing.T) {
+	eachWay(t, func(t *testing.T, o *office) {
+		if !o.alone {
+			t.Skip("a transaction takes back what it has to")
+		}
+		id := o.made("u").Key.Record.KeyID
+		o.fail("alwaysOn", commands("findAndModify", "delete"), code(13))
+		_, err := o.Rotate(o.ctx(), ann, id, time.Minute)
+		var unknown *lifecycle.UnknownError
+		if !errors.As(err, &unknown) || unknown.KeyID == id {
+			t.Fatalf("%v", err)
+		}
+		if _, err := o.Get(o.ctx(), ann, unknown.KeyID); err != nil {
+			t.Errorf("the new key %s: %v", unknown.KeyID, err)
+		}
+		o.has(2, 2)
+		// A line that cannot be taken back is in the log.
+		o.fail("alwaysOn", commands("findAndModify", "delete"), code(13))
+		if _, err := o.Revoke(o.ctx(), ann, id); !errors.Is(err, lifecycle.ErrRefused) {
+			t.Errorf("%v", err)
+		}
+		if o.logs.FilterMessageSnippet("cannot be taken back").Len() != 1 {
+			t.Errorf("%v", o.logs.All())
+		}
+	})
+}
+
+func TestAnUnknownOutcomeNamesTheKey(t *testing.T) {
+	eachWay(t, func(t *testing.T, o *office) {
+		if o.server.Name == mongotest.NameSecantus && !o.alone {
+			t.Skip("a transaction that nobody ends holds up everybody there")
+		}
+		id := o.made("u").Key.Record.KeyID
+		// The line is inserted first where there is no transaction, so that only the
+		// key's own write may fail.
+		mode := any("alwaysOn")
+		if o.alone {
+			mode = skip(1)
+		}
+		never := []bson.E{commands("commitTransaction", "insert"), closes}
+		if !o.alone {
+			never[0] = commands("commitTransaction")
+		}
+		var unknown *lifecycle.UnknownError
+		off := o.fail(mode, never...)
+		got, err := o.Create(o.ctx(), ann, lifecycle.Fields{UserID: ptr("u")})
+		if !errors.As(err, &unknown) || unknown.KeyID == "" || unknown.KeyID == id || got.Secret != "" || !strings.Contains(err.Error(), unknown.KeyID) {
+			t.Errorf("create: %+v, %v", got, err)
+		}
+		off()
+		made := unknown.KeyID
+		off = o.fail("alwaysOn", commands("commitTransaction", "findAndModify"), closes)
+		if !o.alone {
+			off()
+			off = o.fail("alwaysOn", commands("commitTransaction"), closes)
+		}
+		if _, err = o.Revoke(o.ctx(), ann, id); !errors.As(err, &unknown) || unknown.KeyID != id {
+			t.Errorf("revoke: %v", err)
+		}
+		off()
+		_, err = o.Get(o.ctx(), ann, made)
+		lines := o.count(o.lines, bson.D{{Key: "key_id", Value: made}})
+		if err != nil && lines != 0 && !o.alone || err == nil && lines != 1 {
+			t.Errorf("the key: %v, and %d lines", err, lines)
+		}
+	}, func(c *Config) { c.Timeout = 700 * time.Millisecond })
+}
+
+// TestAReadThatFailsIsNoUnknownOutcome: nothing was sent that could take effect.
+func TestAReadThatFailsIsNoUnknownOutcome(t *testing.T) {
+	eachWay(t, func(t *testing.T, o *office) {
+		id := o.made("u").Key.Record.KeyID
+		o.fail("alwaysOn", commands("find"), closes)
+		if _, err := o.Revoke(o.ctx(), ann, id); !errors.Is(err, lifecycle.ErrUnavailable) {
+			t.Errorf("%v", err)
+		}
+		o.fail("alwaysOn", commands("find"), bson.E{Key: "blockConnection", Value: true}, bson.E{Key: "blockTimeMS", Value: 1000})
+		if _, err := o.Revoke(o.ctx(), ann, id); !errors.Is(err, lifecycle.ErrUnavailable) {
+			t.Errorf("%v", err)
+		}
+	}, func(c *Config) { c.Timeout = 500 * time.Millisecond })
+}
+
+// TestWhoWasFasterIsSeen: a change by somebody else, between the look at a key and
+// the write, is neither lost nor undone.
+func TestWhoWasFasterIsSeen(t *testing.T) {
+	eachWay(t, func(t *testing.T, o *office) {
+		made := o.made("u")
+		id := made.Key.Record.KeyID
+		mine := ann
+		mine.IfMatch = []string{"another", made.Key.Digest}
+		renamed, err := o.Update(o.ctx(), mine, id, lifecycle.Fields{Name: ptr("mine")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := o.Update(o.ctx(), mine, id, lifecycle.Fields{Name: ptr("late")}); !errors.Is(err, lifecycle.ErrChanged) {
+			t.Errorf("%v", err)
+		}
+		if _, err := o.Delete(o.ctx(), mine, id); !errors.Is(err, lifecycle.ErrChanged) {
+			t.Errorf("%v", err)
+		}
+		none := lifecycle.By{IfMatch: []string{}}
+		if _, err := o.Revoke(o.ctx(), none, id); !errors.Is(err, lifecycle.ErrChanged) {
+			t.Errorf("%v", err)
+		}
+		tries := 0
+		written, err := o.change(o.ctx(), ann, "update", id, func(was keystore.Shown) (keystore.Fields, error) {
+			if tries++; tries == 1 {
+				if _, err := o.keys.UpdateMany(o.ctx(), bson.D{}, bson.D{{Key: "$set", Value: bson.D{{Key: "project_id", Value: "theirs"}}}}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			return keystore.Fields{Name: ptr(fmt.Sprint("after ", was.Record.Name))}, nil
+		})
+		if r := &written.Key.Record; err != nil || tries != 2 || r.ProjectID != "theirs" || r.Name != "after mine" {
+			t.Errorf("after %d tries: %+v, %v", tries, r, err)
+		}
+		o.has(1, 3, renamed.Key.Digest)
+	})
+}
+
+func TestAnOwnerSeesTheirOwn(t *testing.T) {
+	eachWay(t, func(t *testing.T, o *office) {
+		id := o.made("u").Key.Record.KeyID
+		theirs := lifecycle.By{Actor: "ann", Owner: "other"}
+		calls := map[string]func() error{
+			"get":    func() error { _, err := o.Get(o.ctx(), theirs, id); return err },
+			"update": func() error { _, err := o.Update(o.ctx(), theirs, id, lifecycle.Fields{}); return err },
+			"revoke": func() error { _, err := o.Revoke(o.ctx(), theirs, id); return err },
+			"rotate": func() error { _, err := o.Rotate(o.ctx(), theirs, id, 0); return err },
+			"delete": func() error { _, err := o.Delete(o.ctx(), theirs, id); return err },
+		}
+		for name, call := range calls {
+			if err := call(); !errors.Is(err, lifecycle.ErrNoSuchKey) {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+		if _, err := o.Create(o.ctx(), theirs, lifecycle.Fields{UserID: ptr("u")}); !errors.Is(err, lifecycle.ErrInput) {
+			t.Errorf("create: %v", err)
+		}
+		if page, err := o.List(o.ctx(), theirs, lifecycle.Query{Limit: 9, IncludeInactive: true}); err != nil || len(page.Keys) != 0 {
+			t.Errorf("%+v, %v", page, err)
+		}
+		if page, err := o.Audit(o.ctx(), theirs, lifecycle.AuditQuery{Limit: 9}); err != nil || len(page.Entries) != 0 {
+			t.Errorf("%+v, %v", page, err)
+		}
+		o.has(1, 1)
+	})
+}
+
+func TestTheAuditGoesOnWhereItWas(t *testing.T) {
+	var clock time.Time
+	eachWay(t, func(t *testing.T, o *office) {
+		var ids []string
+		for i := range 7 {
+			clock = time.Date(2026, 11, 24, 10, 0, i/3, 0, time.UTC) // three a second
+			ids = append(ids, o.made("u").Key.Record.KeyID)
+		}
+		slices.Reverse(ids)
+		for limit := 1; limit < 9; limit++ {
+			var got []string
+			q := lifecycle.AuditQuery{Limit: limit}
+			for {
+				page, err := o.Audit(o.ctx(), lifecycle.By{}, q)
+				if err != nil || len(page.Entries) > limit || len(got) > len(ids) {
+					t.Fatalf("%d entries, %v", len(page.Entries), err)
+				}
+				for _, e := range page.Entries {
+					got = append(got, e.KeyID)
+				}
+				if q.After = page.Next; q.After == "" {
+					break
+				}
+			}
+			if !slices.Equal(got, ids) {
+				t.Errorf("in pages of %d: %q, want %q", limit, got, ids)
+			}
+		}
+		page, err := o.Audit(o.ctx(), lifecycle.By{}, lifecycle.AuditQuery{Limit: 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		list, err := o.List(o.ctx(), lifecycle.By{}, lifecycle.Query{Limit: 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, q := range []lifecycle.AuditQuery{
+			{After: page.Next, KeyID: "k"},
+			{After: list.Next},
+			{After: page.Next + "x"},
+			{After: "x"},
+		} {
+			q.Limit = 1
+			if _, err := o.Audit(o.ctx(), lifecycle.By{}, q); !errors.Is(err, lifecycle.ErrInput) {
+				t.Errorf("%+v: %v", q, err)
+			}
+		}
+		if _, err := o.Audit(o.ctx(), lifecycle.By{Owner: "u"}, lifecycle.AuditQuery{Limit: 1, After: page.Next}); !errors.Is(err, lifecycle.ErrInput) {
+			t.Errorf("another one's cursor: %v", err)
+		}
+		if _, err := o.List(o.ctx(), lifecycle.By{}, lifecycle.Query{Limit: 1, After: page.Next}); !errors.Is(err, lifecycle.ErrInput) {
+			t.Errorf("a cursor of the audit for a list: %v", err)
+		}
+	}, func(c *Config) { c.Now = func() time.Time { return clock } })
+}
+
+func TestADuplicateIsSaidToBeOne(t *testing.T) {
+	random := bytes.Repeat([]byte{7}, 64)
+	eachWay(t, func(t *testing.T, o *office) {
+		o.config.Random = bytes.NewReader(random)
+		o.made("u")
+		if _, err := o.Create(o.ctx(), ann, lifecycle.Fields{UserID: ptr("u")}); !errors.Is(err, lifecycle.ErrDuplicate) || !strings.Contains(err.Error(), "another key has this hash") {
+			t.Errorf("%v", err)
+		}
+		o.has(1, 1)
+		if _, err := o.Create(o.ctx(), ann, lifecycle.Fields{UserID: ptr("u")}); err == nil {
+			t.Error("a key is made without randomness")
+		}
+	})
+}
+
+// TestANewKeyIsOfItsCollection: its text begins as the collection's keys do, and
+// its hash is of what follows.
+func TestANewKeyIsOfItsCollection(t *testing.T) {
+	t.Parallel()
+	for after, want := range map[string]string{"": "kt_", "kt_": "kt_", "sk_live_": "sk_live_kt_", "k": "kt_", "kt_kt_": "kt_kt_kt_"} {
+		a := &Admin{config: Config{Prefix: "kt"}, schema: keystore.Schema{HashAfter: after}}
+		text, hash, err := a.secret()
+		if err != nil || !strings.HasPrefix(text, want) || len(text) != len(want)+49 {
+			t.Errorf("after %q: %q, %v", after, text, err)
+		}
+		if hash != apikey.HashOf(strings.TrimPrefix(text, after)) {
+			t.Errorf("after %q the hash is of something else", after)
+		}
+	}
+}
+
+func TestAMissingPrivilegeIsNamedAtStart(t *testing.T) {
+	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
+		o := newOffice(t, s)
+		o.fail("alwaysOn", commands("createIndexes"), code(13))
+		err := o.Prepare(o.ctx())
+		for _, words := range []string{"find, insert, remove and createIndex", CollectionName, o.lines.Database().Name(), "--admin-token-file"} {
+			if !errors.Is(err, keystore.ErrUnauthorized) || !strings.Contains(err.Error(), words) {
+				t.Errorf("nothing of %q in: %v", words, err)
+			}
+		}
+		o.fail("alwaysOn", commands("find"), code(20))
+		if err := o.Prepare(o.ctx()); err != nil || !o.alone || o.logs.FilterMessageSnippet("has no transactions").Len() == 0 {
+			t.Errorf("without transactions: alone %v, %v", o.alone, err)
+		}
+		o.fail("alwaysOn", commands("find"), code(11601))
+		if err := o.Prepare(o.ctx()); err == nil {
+			t.Error("a server that does not answer is taken for one that has none")
+		}
+	})
+}
+
+func TestNewWantsItsParts(t *testing.T) {
+	t.Parallel()
+	for _, config := range []Config{{}, {Audit: &mongo.Collection{}}, {Store: &keystore.Store{}, Audit: &mongo.Collection{}, Prefix: "K_"}} {
+		if _, err := New(config); err == nil {
+			t.Errorf("%+v is taken", config)
+		}
+	}
+}
