@@ -148,19 +148,19 @@ func failpoints(t *testing.T, s *mongotest.Server) map[string]fault {
 	}
 }
 
-// refusals say that the stream cannot go on, each with another word for it, and
-// refuse a new one for as long.
+// refusals say that the streams cannot go on, each with another word for it, and
+// refuse new ones for as long. What is wrong then shows when they are heard of
+// again.
 func refusals(t *testing.T, s *mongotest.Server) map[string]fault {
 	admin := s.Client(t, "operator").Database("admin")
 	faults := map[string]fault{}
 	for _, code := range []int{136, 260, 280, 286, 10334, 8} { // 8: nobody knows that one
-		faults[fmt.Sprint("refused with ", code)] = func(victims []*instance) func() {
-			data := bson.D{{Key: "failCommands", Value: bson.A{"getMore", "aggregate"}}, {Key: "errorCode", Value: code}}
-			if len(victims) == 1 {
-				data = append(data, bson.E{Key: "appName", Value: victims[0].appName})
+		faults[fmt.Sprint("refused with ", code)] = func([]*instance) func() {
+			setFailpoint(t, admin, "alwaysOn", bson.D{{Key: "failCommands", Value: bson.A{"getMore", "aggregate"}}, {Key: "errorCode", Value: code}})
+			return func() {
+				setFailpoint(t, admin, "off", nil)
+				pause(scanLasts)
 			}
-			setFailpoint(t, admin, "alwaysOn", data)
-			return func() { setFailpoint(t, admin, "off", nil) }
 		}
 	}
 	return faults
@@ -215,8 +215,9 @@ func (a *arena) devmongoFaults(d *mongotest.Devmongo) map[string]fault {
 		"step-down":     func([]*instance) func() { d.Node.StepDown(0); return d.Node.StepUp },
 		"freeze":        func(v []*instance) func() { d.Node.Freeze(victim(v)); return d.Node.Heal },
 		"black hole":    func(v []*instance) func() { d.Node.BlackHole(victim(v)); return d.Node.Heal },
-		"late finds": func(v []*instance) func() {
-			d.Node.DelayReplies(victim(v), "find", findsLate)
+		"late finds": func([]*instance) func() {
+			d.Node.DelayReplies("", "find", findsLate)
+			pause(3 * scanLasts) // a heartbeat must come back in the meantime
 			return func() { d.Node.DelayReplies("", "", 0) }
 		},
 		"lagging reads":               func([]*instance) func() { d.Node.LagReads(); return d.Node.CatchUpReads },
@@ -258,7 +259,7 @@ const (
 	// scanLasts is enough to open a stream and scan, on a machine that is not busy.
 	scanLasts = 600 * time.Millisecond
 	// findsLate is more than one change of a hot key takes.
-	findsLate = 250 * time.Millisecond
+	findsLate = 200 * time.Millisecond
 )
 
 // pause is a part of a fault that takes time.

@@ -30,13 +30,13 @@ const (
 	writePace      = 150 * time.Millisecond
 	// nemesisHot of a writer's slots take a quarter of its writes.
 	nemesisHot     = 2
-	nemesisCallers = 4 // of each instance
-	callPace       = 8 * time.Millisecond
+	nemesisCallers = 8 // of each instance
+	callPace       = 16 * time.Millisecond
 	callTimeout    = 4 * time.Second
 	writeTimeout   = 2 * time.Second
 	// recentSubjects are those that were written last. Half of the questions are
 	// about them, so that several callers ask the same at once, while it changes.
-	recentSubjects = 24
+	recentSubjects = 40
 	// soon is how far ahead a key that expires by itself is set to, at most.
 	soon = 2 * time.Second
 )
@@ -142,9 +142,9 @@ func startAssault(t *testing.T, keys []*mongo.Collection, seed uint64, askers []
 	}
 	for i, instance := range askers {
 		for j := range nemesisCallers {
-			// One of them asks about quiet keys alone, so that it is not held up.
+			// Two of them ask about quiet keys alone, so that they are not held up.
 			random := rand.New(rand.NewPCG(seed, uint64(1000+100*i+j)))
-			a.callers.Go(func() { a.ask(calling, random, instanceName(i), instance, j == 0, forgetful(i)) })
+			a.callers.Go(func() { a.ask(calling, random, instanceName(i), instance, j < 2, forgetful(i)) })
 		}
 	}
 	return a
@@ -376,9 +376,8 @@ func (a *assault) remove(ctx context.Context, s *slot) {
 	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
 	defer cancel()
 	done := a.record(s, condition{state: apikey.NotFound}, s.current)
-	_, err := s.keys.DeleteOne(ctx, s.fence())
-	// If an earlier attempt has deleted it, it is deleted.
-	done(err == nil)
+	result, err := s.keys.DeleteOne(ctx, s.fence())
+	done(err == nil && result.DeletedCount == 1)
 }
 
 func (a *assault) update(ctx context.Context, s *slot, to condition, current int, replace bool) {
