@@ -33,7 +33,7 @@ func (h *History) delay(a Answer) {
 			// Later than the answer.
 		case w.State == apikey.Valid:
 			return
-		case takesAway(writes, i) && w.Acked.Before(a.Given):
+		case takesAway(writes, i):
 			of := delayOf{a.Key, i, a.By}
 			h.delays[of] = max(h.delays[of], a.Given.Sub(w.Acked))
 			return

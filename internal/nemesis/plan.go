@@ -38,7 +38,7 @@ func Leisurely(maxStale time.Duration) Pace {
 
 // Dense has each of some twenty kinds of faults within half a minute.
 func Dense() Pace {
-	return Pace{Pause: 100 * time.Millisecond, Short: time.Second, Long: 12}
+	return Pace{Pause: 100 * time.Millisecond, Short: 700 * time.Millisecond, Long: 12}
 }
 
 // Plan makes the faults of a run: the same ones for the same arguments. Each
