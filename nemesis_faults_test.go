@@ -69,6 +69,17 @@ func (p proxied) options(s *mongotest.Server, appName string) *options.ClientOpt
 		SetHeartbeatInterval(nemesisMaxStale / 6)
 }
 
+// impatient is a client that is not the instances', and that recovers as soon as
+// they do: what a black hole has swallowed is waited for no longer.
+func impatient(t *testing.T, s *mongotest.Server, appName string, change ...func(*options.ClientOptions)) *mongo.Client {
+	t.Helper()
+	o := s.Options(appName).SetConnectTimeout(*nemesisConnect).SetHeartbeatInterval(nemesisMaxStale / 6)
+	for _, f := range change {
+		f(o)
+	}
+	return s.Connect(t, o)
+}
+
 // poison adds a toxic; the function returned takes it away.
 func (p proxied) poison(t *testing.T, toxic string) (mend func()) {
 	t.Helper()
@@ -117,7 +128,7 @@ func each(victims []*instance, do func(*instance) func()) (mend func()) {
 
 // failpoints make commands of one instance fail, or of all of them.
 func failpoints(t *testing.T, s *mongotest.Server) map[string]fault {
-	admin := s.Client(t, "operator").Database("admin")
+	admin := impatient(t, s, "operator").Database("admin")
 	point := func(data bson.D) fault {
 		return func(victims []*instance) func() {
 			// There is one failpoint, for one name or for everybody, writers too.
@@ -152,7 +163,7 @@ func failpoints(t *testing.T, s *mongotest.Server) map[string]fault {
 // refuse new ones for as long. What is wrong then shows when they are heard of
 // again.
 func refusals(t *testing.T, s *mongotest.Server) map[string]fault {
-	admin := s.Client(t, "operator").Database("admin")
+	admin := impatient(t, s, "operator").Database("admin")
 	faults := map[string]fault{}
 	for _, code := range []int{136, 260, 280, 286, 10334, 8} { // 8: nobody knows that one
 		faults[fmt.Sprint("refused with ", code)] = func([]*instance) func() {
@@ -185,7 +196,7 @@ func setFailpoint(t *testing.T, admin *mongo.Database, mode any, data bson.D) {
 // devmongoFaults are those that only the embedded server can stage.
 func (a *arena) devmongoFaults(d *mongotest.Devmongo) map[string]fault {
 	t := a.t
-	admin := d.Client(t, "operator").Database("admin")
+	admin := impatient(t, &d.Server, "operator").Database("admin")
 	refuse := bson.D{{Key: "failCommands", Value: bson.A{"getMore", "aggregate"}}, {Key: "errorCode", Value: 286}}
 	// openInLag makes all streams end with a loss, and new ones open after writes
 	// that the majority has not got.

@@ -153,8 +153,9 @@ func newArena(t *testing.T, s *mongotest.Server) *arena {
 		maps.Copy(a.faults, failpoints(t, s))
 		maps.Copy(a.faults, refusals(t, s))
 	}
-	a.keys = mongotest.CreateAPIKeys(t, s.Client(t, "outsider").Database(database))
-	a.once = s.Connect(t, s.Options("outsider").SetRetryWrites(false)).Database(database).
+	a.keys = mongotest.CreateAPIKeys(t, impatient(t, s, "outsider").Database(database))
+	once := func(o *options.ClientOptions) { o.SetRetryWrites(false) }
+	a.once = impatient(t, s, "outsider", once).Database(database).
 		Collection(a.keys.Name(), options.Collection().SetWriteConcern(writeconcern.Majority()))
 	for i := range nemesisInstances {
 		a.instances = append(a.instances, startInstance(t, s, database, i))

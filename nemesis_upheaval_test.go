@@ -166,7 +166,7 @@ func (a *arena) fill(load *assault, into *mongo.Collection, random *rand.Rand, w
 		}
 	}
 	a.insist("filling "+into.Name(), func(ctx context.Context) error {
-		_, err := into.InsertMany(ctx, documents)
+		_, err := into.InsertMany(ctx, documents, options.InsertMany().SetOrdered(false))
 		if mongo.IsDuplicateKeyError(err) {
 			return nil // of an earlier try
 		}
@@ -262,7 +262,7 @@ func (a *arena) overfill([]*instance) func() {
 		documents = append(documents, append(k.document(), bson.E{Key: "metadata", Value: bson.D{{Key: "pad", Value: strings.Repeat("x", ballastBytes)}}}))
 	}
 	a.insist("loading ballast", func(ctx context.Context) error {
-		_, err := a.keys.InsertMany(ctx, documents)
+		_, err := a.keys.InsertMany(ctx, documents, options.InsertMany().SetOrdered(false))
 		if mongo.IsDuplicateKeyError(err) {
 			return nil
 		}
