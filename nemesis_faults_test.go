@@ -2,15 +2,18 @@ package keytail_test
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"net/url"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	toxiproxy "github.com/Shopify/toxiproxy/v2"
 	"github.com/rs/zerolog"
 	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 	"go.uber.org/goleak"
 
@@ -66,6 +69,17 @@ func (p proxied) options(s *mongotest.Server, appName string) *options.ClientOpt
 		SetHeartbeatInterval(nemesisMaxStale / 6)
 }
 
+// impatient is a client that is not the instances', and that recovers as soon as
+// they do: what a black hole has swallowed is waited for no longer.
+func impatient(t *testing.T, s *mongotest.Server, appName string, change ...func(*options.ClientOptions)) *mongo.Client {
+	t.Helper()
+	o := s.Options(appName).SetConnectTimeout(*nemesisConnect).SetHeartbeatInterval(nemesisMaxStale / 6)
+	for _, f := range change {
+		f(o)
+	}
+	return s.Connect(t, o)
+}
+
 // poison adds a toxic; the function returned takes it away.
 func (p proxied) poison(t *testing.T, toxic string) (mend func()) {
 	t.Helper()
@@ -114,19 +128,7 @@ func each(victims []*instance, do func(*instance) func()) (mend func()) {
 
 // failpoints make commands of one instance fail, or of all of them.
 func failpoints(t *testing.T, s *mongotest.Server) map[string]fault {
-	admin := s.Client(t, "operator").Database("admin")
-	// The connection may be one that the last fault has closed.
-	command := func(mode any, data bson.D) {
-		var err error
-		mongotest.Eventually(t, patience, func() bool {
-			ctx, cancel := context.WithTimeout(context.Background(), writeTimeout)
-			defer cancel()
-			err = admin.RunCommand(ctx, bson.D{
-				{Key: "configureFailPoint", Value: "failCommand"}, {Key: "mode", Value: mode}, {Key: "data", Value: data},
-			}).Err()
-			return err == nil
-		}, "setting a failpoint ", mode)
-	}
+	admin := impatient(t, s, "operator").Database("admin")
 	point := func(data bson.D) fault {
 		return func(victims []*instance) func() {
 			// There is one failpoint, for one name or for everybody, writers too.
@@ -134,8 +136,8 @@ func failpoints(t *testing.T, s *mongotest.Server) map[string]fault {
 			if len(victims) == 1 {
 				data = append(bson.D{{Key: "appName", Value: victims[0].appName}}, data...)
 			}
-			command("alwaysOn", data)
-			return func() { command("off", data) }
+			setFailpoint(t, admin, "alwaysOn", data)
+			return func() { setFailpoint(t, admin, "off", nil) }
 		}
 	}
 	return map[string]fault{
@@ -157,8 +159,61 @@ func failpoints(t *testing.T, s *mongotest.Server) map[string]fault {
 	}
 }
 
+// refusals say that the streams cannot go on, each with another word for it, and
+// refuse new ones for as long. What is wrong then shows when they are heard of
+// again.
+func refusals(t *testing.T, s *mongotest.Server) map[string]fault {
+	admin := impatient(t, s, "operator").Database("admin")
+	faults := map[string]fault{}
+	for _, code := range []int{136, 260, 280, 286, 10334, 8} { // 8: nobody knows that one
+		faults[fmt.Sprint("refused with ", code)] = func([]*instance) func() {
+			setFailpoint(t, admin, "alwaysOn", bson.D{{Key: "failCommands", Value: bson.A{"getMore", "aggregate"}}, {Key: "errorCode", Value: code}})
+			return func() {
+				setFailpoint(t, admin, "off", nil)
+				pause(scanLasts)
+			}
+		}
+	}
+	return faults
+}
+
+// setFailpoint insists: the connection may be one that the last fault has closed.
+func setFailpoint(t *testing.T, admin *mongo.Database, mode any, data bson.D) {
+	t.Helper()
+	command := bson.D{{Key: "configureFailPoint", Value: "failCommand"}, {Key: "mode", Value: mode}}
+	if data != nil {
+		command = append(command, bson.E{Key: "data", Value: data})
+	}
+	var err error
+	mongotest.Eventually(t, patience, func() bool {
+		ctx, cancel := context.WithTimeout(context.Background(), writeTimeout)
+		defer cancel()
+		err = admin.RunCommand(ctx, command).Err()
+		return err == nil
+	}, "setting a failpoint ", mode, ": ", lazily(func() any { return err }))
+}
+
 // devmongoFaults are those that only the embedded server can stage.
-func devmongoFaults(d *mongotest.Devmongo) map[string]fault {
+func (a *arena) devmongoFaults(d *mongotest.Devmongo) map[string]fault {
+	t := a.t
+	admin := impatient(t, &d.Server, "operator").Database("admin")
+	refuse := bson.D{{Key: "failCommands", Value: bson.A{"getMore", "aggregate"}}, {Key: "errorCode", Value: 286}}
+	// openInLag makes all streams end with a loss, and new ones open after writes
+	// that the majority has not got.
+	openInLag := func() {
+		setFailpoint(t, admin, "alwaysOn", refuse)
+		pause(lossLasts)
+		d.Node.HoldMajority()
+		pause(lossLasts)
+		setFailpoint(t, admin, "off", nil)
+		pause(openLasts)
+	}
+	a.forget = func() {
+		setFailpoint(t, admin, "alwaysOn", refuse)
+		pause(lossLasts)
+		setFailpoint(t, admin, "off", nil)
+		pause(scanLasts)
+	}
 	victim := func(victims []*instance) string {
 		if len(victims) == 1 {
 			return victims[0].appName
@@ -171,8 +226,55 @@ func devmongoFaults(d *mongotest.Devmongo) map[string]fault {
 		"step-down":     func([]*instance) func() { d.Node.StepDown(0); return d.Node.StepUp },
 		"freeze":        func(v []*instance) func() { d.Node.Freeze(victim(v)); return d.Node.Heal },
 		"black hole":    func(v []*instance) func() { d.Node.BlackHole(victim(v)); return d.Node.Heal },
+		"late finds": func([]*instance) func() {
+			d.Node.DelayReplies("", "find", findsLate)
+			pause(3 * scanLasts) // a heartbeat must come back in the meantime
+			return func() { d.Node.DelayReplies("", "", 0) }
+		},
+		"lagging reads":               func([]*instance) func() { d.Node.LagReads(); return d.Node.CatchUpReads },
+		"majority held, history lost": func([]*instance) func() { openInLag(); return d.Node.ReleaseMajority },
+		"majority held, history lost, rolled back": func([]*instance) func() {
+			openInLag()
+			// What is wrong then shows when the streams have been heard of again.
+			return func() { d.Node.Rollback(); pause(scanLasts) }
+		},
+		"new streams read late, log rolls": func([]*instance) func() {
+			setFailpoint(t, admin, "alwaysOn", refuse)
+			pause(lossLasts)
+			setFailpoint(t, admin, "alwaysOn", bson.D{
+				{Key: "failCommands", Value: bson.A{"getMore"}}, {Key: "blockConnection", Value: true}, {Key: "blockTimeMS", Value: 700},
+			})
+			ctx, cancel := context.WithCancel(context.Background())
+			var roller sync.WaitGroup
+			roller.Go(func() {
+				for ctx.Err() == nil {
+					d.Node.RollLog()
+					pause(50 * time.Millisecond)
+				}
+			})
+			return func() {
+				cancel()
+				roller.Wait()
+				setFailpoint(t, admin, "off", nil)
+			}
+		},
 	}
 }
+
+const (
+	// lossLasts is longer than the tail's first pause, so that all streams meet
+	// it, and shorter than a fault.
+	lossLasts = 150 * time.Millisecond
+	// openLasts is longer than the tail's next pauses.
+	openLasts = 400 * time.Millisecond
+	// scanLasts is enough to open a stream and scan, on a machine that is not busy.
+	scanLasts = 600 * time.Millisecond
+	// findsLate is more than one change of a hot key takes.
+	findsLate = 200 * time.Millisecond
+)
+
+// pause is a part of a fault that takes time.
+func pause(d time.Duration) { <-time.After(d) }
 
 // secantusFaults happen to its process.
 func secantusFaults(t *testing.T, s *mongotest.Secantus) map[string]fault {

@@ -61,7 +61,7 @@ func TestNemesisFindsALie(t *testing.T) {
 			for i, instance := range a.instances {
 				askers[i] = &liar{honest: instance, keep: c.keep, answers: map[string]kept{}}
 			}
-			load := startAssault(t, a.keys, 1, askers)
+			load := startAssault(t, a.writersKeys(), 1, askers)
 			began := time.Now()
 			var found []nemesis.Violation
 			mongotest.Eventually(t, patience, func() bool {

@@ -123,6 +123,9 @@ func (o *op) waitForRead() error {
 	o.view = o.s.applied
 	if o.read.level == levelMajority {
 		o.view = o.s.majority
+		if o.s.behind != nil && o.name == "find" && o.read.after <= o.s.behindAt {
+			o.view, o.operationTime = o.s.behind, o.s.behindAt
+		}
 	}
 	return nil
 }

@@ -91,6 +91,9 @@ func (c *conn) answer(ctx context.Context, req *request) error {
 	if errors.Is(err, errHangUp) {
 		return err
 	}
+	if len(req.body) > 0 {
+		c.lag(ctx, req.body[0].Key)
+	}
 	if req.silent || !c.reachable(ctx) {
 		return nil
 	}

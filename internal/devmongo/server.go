@@ -12,6 +12,8 @@ import (
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.uber.org/zap"
+
+	"github.com/keytail/keytail/internal/clustertime"
 )
 
 // The defaults of Config, and the name of the set.
@@ -79,6 +81,11 @@ type Server struct {
 	// netFault is what happens to the connections of clients named netVictim.
 	netFault  int
 	netVictim string
+	// late is which replies are held back.
+	late lateness
+	// behind is what majority reads see while they lag. Nil: they do not.
+	behind   *catalog
+	behindAt clustertime.Time
 }
 
 // New binds the address and refuses production and addresses that are not

@@ -1,9 +1,13 @@
 package devmongo
 
 import (
+	"context"
+	"slices"
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
+
+	"github.com/keytail/keytail/internal/clustertime"
 )
 
 // HoldMajority makes the majority stand still while writes go on: what is
@@ -149,4 +153,66 @@ func (s *Server) suffers(c *conn) int {
 		return netFine
 	}
 	return s.netFault
+}
+
+// lateness is which replies are held back, and for how long. Zero: none.
+type lateness struct {
+	appName, command string
+	by               time.Duration
+}
+
+// DelayReplies holds back each reply to a command of this name for some time:
+// the command has been executed by then, and the rest of the world goes on. An
+// empty appName means everybody, a time of zero ends it.
+func (s *Server) DelayReplies(appName, command string, by time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.late = lateness{appName, command, by}
+}
+
+// lag waits as DelayReplies says.
+func (c *conn) lag(ctx context.Context, command string) {
+	c.s.mu.Lock()
+	late := c.s.late
+	if late.command != command || (late.appName != "" && late.appName != c.appName) {
+		late.by = 0
+	}
+	c.s.mu.Unlock()
+	if late.by == 0 {
+		return
+	}
+	timer := time.NewTimer(late.by)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
+	}
+}
+
+// LagReads makes majority reads of documents see what there is now, whatever is
+// written later, unless they ask for a later cluster time: so reads a node whose
+// commit point lags behind that of the node which a change stream is on. It ends
+// with CatchUpReads.
+func (s *Server) LagReads() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.behind, s.behindAt = s.majority.clone(), s.oplog.majority
+}
+
+// CatchUpReads ends LagReads.
+func (s *Server) CatchUpReads() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.behind, s.behindAt = nil, clustertime.Time(0)
+}
+
+// RollLog makes the log forget what the majority has, but for the newest entry:
+// so does one that is full. Who has not read so far has lost his place.
+func (s *Server) RollLog() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	log := &s.oplog
+	first := slices.IndexFunc(log.entries, func(e *logEntry) bool { return e.at >= log.majority })
+	log.entries = slices.Clone(log.entries[max(first, 0):])
+	s.notify()
 }

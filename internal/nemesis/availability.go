@@ -169,8 +169,8 @@ func (h *History) remember(a Answer, maxStale time.Duration) (Violation, bool) {
 }
 
 func (h *History) lostSince(by string, from, to time.Time) bool {
-	for _, at := range h.losses[by] {
-		if !at.Before(from.Add(-lossMargin)) && !at.After(to.Add(lossMargin)) {
+	for _, loss := range h.losses[by] {
+		if at := loss.At; !at.Before(from.Add(-lossMargin)) && !at.After(to.Add(lossMargin)) {
 			return true
 		}
 	}

@@ -35,7 +35,7 @@ func TestWithheldAndAvailability(t *testing.T) {
 			})
 		}
 		if c.lost != 0 {
-			h.Lost("i", at(c.lost))
+			h.Lost("i", Loss{At: at(c.lost), Reason: "history_lost"})
 		}
 		h.Broke(Fault{Kind: "f", From: at(2000), To: at(4000)})
 		h.Answered(silence(c.asked))

@@ -20,6 +20,8 @@ type Write struct {
 	// Sent is before the write left, Acked after it was acknowledged by a
 	// majority. Zero Acked: the outcome is not known.
 	Sent, Acked time.Time
+	// Expires is when a Valid key becomes Expired by itself. Zero: never.
+	Expires time.Time
 }
 
 // Answer is one answer about a key.
@@ -53,8 +55,15 @@ type History struct {
 	writes  map[string][]Write
 	answers []Answer
 	faults  []Fault
-	// losses are the times at which an instance forgot everything.
-	losses map[string][]time.Time
+	// losses are the times at which an instance forgot everything, by its name.
+	losses map[string][]Loss
+	// missing are the spans in which there was no collection.
+	missing []Fault
+	// delays are how long after a write that took VALID away an instance has
+	// answered VALID. Not there: not once.
+	delays map[delayOf]time.Duration
+	// register is what is held against a register, besides the rules.
+	register registerLog
 	// counted are the answers of all time.
 	counted, unavailable int
 	// What Judge has found and dropped the answers of.
@@ -66,16 +75,21 @@ type History struct {
 
 // NewHistory is empty.
 func NewHistory() *History {
-	return &History{writes: map[string][]Write{}, losses: map[string][]time.Time{}, memories: map[string]*memory{}}
+	return &History{writes: map[string][]Write{}, losses: map[string][]Loss{}, memories: map[string]*memory{}, delays: map[delayOf]time.Duration{}}
 }
 
 // Wrote adds a write. Those of one key are added in their order, each before
 // the next is sent, but the record of one under way may be completed later by
 // the function returned: called with the time of the acknowledgement.
 func (h *History) Wrote(key string, state apikey.Code, sent time.Time) (acked func(time.Time)) {
+	return h.WroteExpiring(key, state, sent, time.Time{})
+}
+
+// WroteExpiring is Wrote for a key that expires by itself (zero: it does not).
+func (h *History) WroteExpiring(key string, state apikey.Code, sent, expires time.Time) (acked func(time.Time)) {
 	h.mutex.Lock()
 	defer h.mutex.Unlock()
-	h.writes[key] = append(h.writes[key], Write{Key: key, State: state, Sent: sent})
+	h.writes[key] = append(h.writes[key], Write{Key: key, State: state, Sent: sent, Expires: expires})
 	i := len(h.writes[key]) - 1
 	return func(at time.Time) {
 		h.mutex.Lock()
@@ -123,13 +137,33 @@ func (h *History) Breaks(kind string) (over func()) {
 	}
 }
 
-// Lost notes that the instance of that name forgot everything at that time. A
-// loss that is known already is ignored.
-func (h *History) Lost(by string, at time.Time) {
+// Missing begins a span in which there is no collection; the function returned
+// ends it, before anybody makes one again.
+func (h *History) Missing() (over func()) {
 	h.mutex.Lock()
 	defer h.mutex.Unlock()
-	if !slices.ContainsFunc(h.losses[by], at.Equal) {
-		h.losses[by] = append(h.losses[by], at)
+	h.missing = append(h.missing, Fault{From: time.Now()})
+	i := len(h.missing) - 1
+	return func() {
+		h.mutex.Lock()
+		defer h.mutex.Unlock()
+		h.missing[i].To = time.Now()
+	}
+}
+
+// Loss is when an instance forgot everything, and why, in its own words.
+type Loss struct {
+	At     time.Time
+	Reason string
+}
+
+// Lost notes that the instance of that name forgot everything. A loss that is
+// known already is ignored.
+func (h *History) Lost(by string, loss Loss) {
+	h.mutex.Lock()
+	defer h.mutex.Unlock()
+	if !slices.ContainsFunc(h.losses[by], func(l Loss) bool { return l.At.Equal(loss.At) }) {
+		h.losses[by] = append(h.losses[by], loss)
 	}
 }
 

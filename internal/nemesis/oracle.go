@@ -2,6 +2,7 @@ package nemesis
 
 import (
 	"fmt"
+	"slices"
 	"sort"
 	"time"
 
@@ -38,6 +39,9 @@ const (
 	TooOld = "too old"
 	// Withheld: a key that was in memory, and fresh enough, was not answered.
 	Withheld = "withheld"
+	// FalseNo: NOT_FOUND while there was no collection, from an instance that had
+	// lost its history by that. An outage is not a "no".
+	FalseNo = "false no"
 )
 
 // span is when a state may have been the truth: from when its write was sent to
@@ -45,21 +49,35 @@ const (
 type span struct {
 	state    apikey.Code
 	from, to time.Time // to is zero for "until now"
+	// begins and ends are for what the clock alone changes, and says for itself:
+	// they are held against when the answer was given, whatever its age. Zero: no
+	// such bound.
+	begins, ends time.Time
 }
+
+// window is what an answer is held against.
+type window struct{ asked, from, to time.Time }
 
 // spans of one key's writes, in their order. A write of unknown outcome may
 // have taken effect at any time until the next acknowledged one, or never, and
 // ends no other. Before its first write a key is NotFound.
 func spans(writes []Write) []span {
-	result := make([]span, len(writes)+1)
+	result := make([]span, 1, len(writes)+1)
 	var end time.Time
-	for i := len(writes) - 1; i >= 0; i-- {
-		result[i+1] = span{state: writes[i].State, from: writes[i].Sent, to: end}
-		if !writes[i].Acked.IsZero() {
-			end = writes[i].Acked
+	for _, w := range slices.Backward(writes) {
+		s := span{state: w.State, from: w.Sent, to: end}
+		if !w.Expires.IsZero() {
+			expired := s
+			s.ends, expired.begins, expired.state = w.Expires, w.Expires, apikey.Expired
+			result = append(result, expired)
+		}
+		result = append(result, s)
+		if !w.Acked.IsZero() {
+			end = w.Acked
 		}
 	}
 	result[0] = span{state: apikey.NotFound, to: end}
+	slices.Reverse(result[1:])
 	return result
 }
 
@@ -89,7 +107,12 @@ func (h *History) Judge(maxStale time.Duration, before time.Time) []Violation {
 		if v, wrong := h.remember(a, maxStale); wrong {
 			h.found = append(h.found, v)
 		}
+		if v, wrong := h.falseNo(a); wrong {
+			h.found = append(h.found, v)
+		}
 		h.count(a)
+		h.delay(a)
+		h.register.add(a, h.writes[a.Key])
 	}
 	h.answers = append([]Answer(nil), h.answers[n:]...)
 	return append([]Violation(nil), h.found...)
@@ -104,13 +127,13 @@ func check(a Answer, spans []span, maxStale time.Duration) (found []Violation) {
 	// The answer was made after it was asked for, so its age reaches that far back.
 	if age := a.Asked.Sub(a.AsOf); a.Staleness < age {
 		wrong(FalseAge, fmt.Sprintf("it was %v old when it was asked for", age))
-	} else if !possible(a.Code, spans, a.AsOf, a.Given) {
+	} else if w := (window{a.Asked, a.AsOf, a.Given}); !possible(a.Code, spans, w) {
 		// The stated age counts from some time before the answer was given to us.
-		wrong(FalseAge, history(spans, a.AsOf, a.Given))
+		wrong(FalseAge, history(spans, w))
 	}
 	// It is weaker than the age, and does not believe it.
-	if from := a.Asked.Add(-maxStale); a.Code == apikey.Valid && !possible(a.Code, spans, from, a.Given) {
-		wrong(LateAcceptance, history(spans, from, a.Given))
+	if w := (window{a.Asked, a.Asked.Add(-maxStale), a.Given}); a.Code == apikey.Valid && !possible(a.Code, spans, w) {
+		wrong(LateAcceptance, history(spans, w))
 	}
 	if a.Staleness > maxStale {
 		wrong(TooOld, fmt.Sprintf("max_stale is %v", maxStale))
@@ -118,26 +141,51 @@ func check(a Answer, spans []span, maxStale time.Duration) (found []Violation) {
 	return found
 }
 
+// byDrop are the reasons for a loss that is the end of the collection.
+var byDrop = []string{"drop", "drop_database", "rename", "invalidate"}
+
+// falseNo finds a NOT_FOUND of an instance that knew that there was no
+// collection. Before it learns of that, it may believe what it reads.
+func (h *History) falseNo(a Answer) (Violation, bool) {
+	if a.Code != apikey.NotFound {
+		return Violation{}, false
+	}
+	for _, gone := range h.missing {
+		if gone.From.After(a.Asked) || (!gone.To.IsZero() && gone.To.Before(a.Given)) {
+			continue
+		}
+		for _, loss := range h.losses[a.By] {
+			// It may have learned of it a little before who did it.
+			since := loss.At.Add(lossMargin)
+			if slices.Contains(byDrop, loss.Reason) && since.After(gone.From) && since.Before(a.Asked) {
+				return Violation{Answer: a, Rule: FalseNo, Why: "there was no collection, as it knew since " + clock(loss.At)}, true
+			}
+		}
+	}
+	return Violation{}, false
+}
+
 // possible reports whether the state may have been the truth at some time in
 // the window, ends included.
-func possible(state apikey.Code, spans []span, from, to time.Time) bool {
+func possible(state apikey.Code, spans []span, w window) bool {
 	// The last are the likeliest.
 	for i := len(spans) - 1; i >= 0; i-- {
-		if spans[i].state == state && overlaps(spans[i], from, to) {
+		if spans[i].state == state && spans[i].overlaps(w) {
 			return true
 		}
 	}
 	return false
 }
 
-func overlaps(s span, from, to time.Time) bool {
-	return !s.from.After(to) && (s.to.IsZero() || !s.to.Before(from))
+func (s span) overlaps(w window) bool {
+	return !s.from.After(w.to) && (s.to.IsZero() || !s.to.Before(w.from)) &&
+		!s.begins.After(w.to) && (s.ends.IsZero() || !s.ends.Before(w.asked))
 }
 
-func history(spans []span, from, to time.Time) string {
-	text := "between " + clock(from) + " and " + clock(to) + " it can have been"
+func history(spans []span, w window) string {
+	text := "between " + clock(w.from) + " and " + clock(w.to) + " it can have been"
 	for _, s := range spans {
-		if overlaps(s, from, to) {
+		if s.overlaps(w) {
 			text += " " + s.state.String()
 		}
 	}

@@ -15,16 +15,35 @@ type Step struct {
 	Victim int
 }
 
-// What is shorter than these shows nothing.
-const (
-	shortestPause = 500 * time.Millisecond
-	shortestFault = 200 * time.Millisecond
-)
+// A fault that is shorter shows nothing.
+const shortestFault = 200 * time.Millisecond
+
+// Pace says how close faults follow on each other. Every other number is a
+// chance of one in so many.
+type Pace struct {
+	// Pause is the shortest time without a fault, a third of the longest.
+	Pause time.Duration
+	// Short is the longest that a fault lasts whose traces memory outlives.
+	Short time.Duration
+	// Long faults outlast maxStale.
+	Long int
+	// Peace is a pause that outlasts Grace. Zero: there is none.
+	Peace int
+}
+
+// Leisurely leaves time to see that all is well again.
+func Leisurely(maxStale time.Duration) Pace {
+	return Pace{Pause: 500 * time.Millisecond, Short: maxStale / 2, Long: 5, Peace: 8}
+}
+
+// Dense has each of some twenty kinds of faults within half a minute.
+func Dense() Pace {
+	return Pace{Pause: 100 * time.Millisecond, Short: 700 * time.Millisecond, Long: 12}
+}
 
 // Plan makes the faults of a run: the same ones for the same arguments. Each
-// kind comes before any comes twice. Four of five last less than half of
-// maxStale, so that memory outlives them; the others last longer than maxStale.
-func Plan(seed uint64, total time.Duration, kinds []string, victims int, maxStale time.Duration) []Step {
+// kind comes before any comes twice.
+func Plan(seed uint64, total time.Duration, pace Pace, kinds []string, victims int, maxStale time.Duration) []Step {
 	random := rand.New(rand.NewPCG(seed, 0))
 	var steps []Step
 	var turn []string
@@ -34,21 +53,21 @@ func Plan(seed uint64, total time.Duration, kinds []string, victims int, maxStal
 			random.Shuffle(len(turn), func(i, j int) { turn[i], turn[j] = turn[j], turn[i] })
 		}
 		s := Step{
-			Pause:  between(random, shortestPause, 3*shortestPause),
+			Pause:  between(random, pace.Pause, 3*pace.Pause),
 			Kind:   turn[0],
-			For:    between(random, shortestFault, maxStale/2),
+			For:    between(random, shortestFault, pace.Short),
 			Victim: random.IntN(victims+1) - 1,
 		}
-		if random.IntN(5) == 0 {
+		if random.IntN(pace.Long) == 0 {
 			s.For = maxStale + between(random, 500*time.Millisecond, 2*time.Second)
 		}
-		if random.IntN(8) == 0 {
+		if pace.Peace > 0 && random.IntN(pace.Peace) == 0 {
 			// Now and then all traces of the last fault go away.
 			s.Pause += Grace
 		}
 		if rest := total - at; s.Pause+s.For > rest {
 			// The last one is what still fits.
-			s.Pause = min(s.Pause, shortestPause)
+			s.Pause = min(s.Pause, pace.Pause)
 			if s.For = min(s.For, rest-s.Pause); s.For < shortestFault {
 				return steps
 			}

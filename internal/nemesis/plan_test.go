@@ -9,8 +9,8 @@ import (
 func TestPlanIsTheSameForTheSameSeed(t *testing.T) {
 	kinds := []string{"a", "b", "c"}
 	for seed := range uint64(200) {
-		steps := Plan(seed, 20*time.Second, kinds, 3, 6*time.Second)
-		if !reflect.DeepEqual(steps, Plan(seed, 20*time.Second, kinds, 3, 6*time.Second)) {
+		steps := Plan(seed, 20*time.Second, Leisurely(6*time.Second), kinds, 3, 6*time.Second)
+		if !reflect.DeepEqual(steps, Plan(seed, 20*time.Second, Leisurely(6*time.Second), kinds, 3, 6*time.Second)) {
 			t.Fatalf("seed %d has two plans", seed)
 		}
 		var lasts time.Duration
@@ -31,7 +31,7 @@ func TestPlanIsTheSameForTheSameSeed(t *testing.T) {
 			t.Errorf("seed %d: a kind comes twice before all have come: %v", seed, steps)
 		}
 	}
-	if reflect.DeepEqual(Plan(1, time.Minute, kinds, 3, 6*time.Second), Plan(2, time.Minute, kinds, 3, 6*time.Second)) {
+	if reflect.DeepEqual(Plan(1, time.Minute, Dense(), kinds, 3, 6*time.Second), Plan(2, time.Minute, Dense(), kinds, 3, 6*time.Second)) {
 		t.Error("two seeds have one plan")
 	}
 }

@@ -1,0 +1,128 @@
+package devmongo
+
+import (
+	"testing"
+	"time"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+	"go.mongodb.org/mongo-driver/v2/mongo/readconcern"
+)
+
+// held is how long the tests hold something back: long against what a healthy
+// command takes.
+const held = 300 * time.Millisecond
+
+func named(t *testing.T, s *Server, appName string) *mongo.Collection {
+	t.Helper()
+	client := connect(t, s, func(o *options.ClientOptions) { o.SetAppName(appName) })
+	if err := client.Ping(testContext(t), nil); err != nil {
+		t.Fatal(err)
+	}
+	return client.Database("app").Collection("api_keys")
+}
+
+// takes is how long f takes.
+func takes(f func()) time.Duration {
+	began := time.Now()
+	f()
+	return time.Since(began)
+}
+
+func TestBlockConnectionHoldsTheCommandBackAndNobodyElse(t *testing.T) {
+	t.Parallel()
+	s, client, coll := keys(t)
+	must(coll.InsertOne(testContext(t), d("_id", 1, "v", "old")))(t)
+	victim, other := named(t, s, "victim"), named(t, s, "other")
+	setFailPoint(t, client, d("times", 1), d("failCommands", bson.A{"find"}, "appName", "victim",
+		"blockConnection", true, "blockTimeMS", held.Milliseconds()))
+	found := make(chan bson.D, 1)
+	began := time.Now()
+	go func() { found <- findOne(t, victim, d("_id", 1)) }()
+	must(0, s.until(testContext(t), func() bool { return s.fail.struck > 0 }))(t)
+	// Everybody else goes on, and the command has not been executed yet.
+	must(other.UpdateByID(testContext(t), 1, d("$set", d("v", "new"))))(t)
+	if took := time.Since(began); took >= held {
+		t.Skipf("this machine takes %v for an update: nothing can be said", took)
+	}
+	if got := <-found; field(got, "v") != "new" {
+		t.Errorf("it was executed before it was held back: %v", got)
+	}
+	if took := time.Since(began); took < held {
+		t.Errorf("it was held back for %v only", took)
+	}
+	if took := takes(func() { findOne(t, victim, d("_id", 1)) }); took >= held {
+		t.Errorf("times: 1 struck twice: %v", took)
+	}
+}
+
+func TestDelayedRepliesShowWhatWasWhenTheCommandCame(t *testing.T) {
+	t.Parallel()
+	s, _, coll := keys(t)
+	must(coll.InsertOne(testContext(t), d("_id", 1, "v", "old")))(t)
+	victim := named(t, s, "victim")
+	s.DelayReplies("victim", "find", held)
+	found := make(chan bson.D, 1)
+	began := time.Now()
+	go func() { found <- findOne(t, victim, d("_id", 1)) }()
+	if took := takes(func() { findOne(t, coll, d("_id", 1)) }); took >= held {
+		t.Errorf("another one waits too: %v", took)
+	}
+	if took := takes(func() { must(victim.UpdateByID(testContext(t), 2, d("$set", d("v", "new"))))(t) }); took >= held {
+		t.Errorf("another command waits too: %v", took)
+	}
+	if field(<-found, "v") != "old" || time.Since(began) < held {
+		t.Errorf("after %v", time.Since(began))
+	}
+	s.DelayReplies("", "", 0)
+	if took := takes(func() { findOne(t, victim, d("_id", 1)) }); took >= held {
+		t.Errorf("it does not end: %v", took)
+	}
+}
+
+func TestLaggingReadsAreAsOldAsTheyMayBe(t *testing.T) {
+	t.Parallel()
+	s, _, coll := keys(t)
+	must(coll.InsertOne(testContext(t), d("_id", 1, "v", "old")))(t)
+	majority := coll.Clone(options.Collection().SetReadConcern(readconcern.Majority()))
+	s.LagReads()
+	must(coll.UpdateByID(testContext(t), 1, d("$set", d("v", "new"))))(t)
+	after := applied(s)
+	if got := findOne(t, majority, d("_id", 1)); field(got, "v") != "old" {
+		t.Errorf("a majority read does not lag: %v", got)
+	}
+	if got := findOne(t, coll, d("_id", 1)); field(got, "v") != "new" {
+		t.Errorf("a local read lags: %v", got)
+	}
+	newest := s.direct(t, d("find", "api_keys", "filter", d("_id", 1), "readConcern", d("level", "majority", "afterClusterTime", after)))
+	if got := part(newest, "cursor.firstBatch").([]bson.Raw); got[0].Lookup("v").StringValue() != "new" {
+		t.Errorf("a read after the change does not have it: %v", got)
+	}
+	s.CatchUpReads()
+	if got := findOne(t, majority, d("_id", 1)); field(got, "v") != "new" {
+		t.Errorf("it does not end: %v", got)
+	}
+}
+
+func TestRolledLogForgetsWhoIsBehindAndNobodyElse(t *testing.T) {
+	t.Parallel()
+	s, client, coll := keys(t)
+	db := client.Database("app")
+	must(coll.InsertOne(testContext(t), d("_id", 0)))(t)
+	behind, abreast := watch(t, db, nil), watch(t, db, nil)
+	for i := range 3 {
+		must(coll.InsertOne(testContext(t), d("_id", i+1)))(t)
+	}
+	for range 3 {
+		next(t, abreast)
+	}
+	s.RollLog()
+	must(coll.InsertOne(testContext(t), d("_id", 4)))(t)
+	if ev := next(t, abreast); part(ev, "documentKey._id") != int32(4) {
+		t.Errorf("who had read all misses something: %v", ev)
+	}
+	if behind.Next(testContext(t)) || code(behind.Err()) != 136 {
+		t.Errorf("who was behind gets %v, %v", behind.Current, behind.Err())
+	}
+}
