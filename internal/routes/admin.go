@@ -49,6 +49,7 @@ func NewAdmin(config AdminConfig) (http.Handler, error) {
 	engine.UnescapePathValues = false
 	engine.Use(a.wantAdmin)
 	readable(engine, pathLive, live)
+	readable(engine, pathOpenAPI, document)
 	readable(engine, "/", a.page)
 	readable(engine, "/v1/status", a.status)
 	receipts(engine, config.Syncer, config.Events)

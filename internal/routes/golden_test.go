@@ -33,6 +33,9 @@ func (c goldenCase) raw() string {
 	return strings.Join(append(lines, "Connection: close"), "\r\n") + "\r\n\r\n" + body
 }
 
+// goldenFiles are the lists of cases in testdata/http.
+var goldenFiles = []string{"verify.json", "auth.json", "paths.json", "operations.json", "listeners.json", "admin.json", "sync.json"}
+
 func TestGoldenRequests(t *testing.T) {
 	t.Parallel()
 	servers := map[string]*httptest.Server{}
@@ -44,7 +47,7 @@ func TestGoldenRequests(t *testing.T) {
 	for key := range keys {
 		texts = append(texts, key)
 	}
-	for _, file := range []string{"verify.json", "auth.json", "paths.json", "operations.json", "listeners.json", "admin.json", "sync.json"} {
+	for _, file := range goldenFiles {
 		var cases []goldenCase
 		loadGolden(t, file, &cases)
 		for _, c := range cases {

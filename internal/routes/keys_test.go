@@ -122,7 +122,7 @@ func newDesk(t testing.TB, change ...func(*AdminConfig)) http.Handler {
 	t.Helper()
 	config := AdminConfig{
 		Tokens: fakeTokens{"admin-token-of-ann": "ann"}, Status: func() Status { return Status{} },
-		Keys: goldenDesk{}, Syncer: goldenSyncer{},
+		Keys: goldenDesk{}, Syncer: goldenSyncer{}, Events: slowFeed{},
 	}
 	for _, f := range change {
 		f(&config)

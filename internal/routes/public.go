@@ -10,6 +10,7 @@ import (
 	"github.com/gin-gonic/gin"
 	"go.uber.org/zap"
 
+	"github.com/keytail/keytail/api"
 	"github.com/keytail/keytail/internal/apikey"
 )
 
@@ -18,6 +19,8 @@ const (
 	pathVerify = "/v1/keys/verify"
 	pathAuth   = "/v1/auth"
 	pathLive   = "/livez"
+
+	pathOpenAPI = "/openapi.yaml"
 )
 
 // DefaultRealm is the realm in WWW-Authenticate when none is configured.
@@ -99,6 +102,7 @@ func NewPublic(config PublicConfig) (http.Handler, error) {
 	engine.Any(pathPolicy+"*any", p.authByPolicy)
 	engine.NoMethod(p.otherMethod)
 	readable(engine, pathLive, live)
+	readable(engine, pathOpenAPI, document)
 	if config.Callers != nil {
 		receipts(engine, config.Syncer, config.Events, p.wantCaller)
 	}
@@ -121,6 +125,9 @@ func (p *public) otherMethod(c *gin.Context) {
 		methodNotAllowed(c)
 	}
 }
+
+// document is what the listeners offer, for machines.
+func document(c *gin.Context) { c.Data(http.StatusOK, "application/yaml", api.OpenAPI) }
 
 // live says that the process answers, and nothing about MongoDB.
 func live(c *gin.Context) {
