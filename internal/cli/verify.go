@@ -45,7 +45,10 @@ func (c *verifyCommand) run(ctx context.Context, p process, wrong error) int {
 	}
 	var key string
 	if wrong == nil {
-		key, wrong = c.key(p)
+		key, wrong = c.key(ctx, p)
+		if stopped(ctx, wrong) {
+			return fail(p.stderr, exitFailure, errors.New("interrupted"))
+		}
 	}
 	return c.connection.run(ctx, p, wrong, server{"url", c.URL, token}, func(ctx context.Context, s *session) error {
 		v, err := s.Verify(ctx, adminclient.Question{
@@ -95,16 +98,14 @@ func (s *session) verdict(v *adminclient.Verdict, quiet bool) {
 }
 
 // key reads the one to ask about. Nothing of it is in an error.
-func (c *verifyCommand) key(p process) (string, error) {
+func (c *verifyCommand) key(ctx context.Context, p process) (string, error) {
 	var content []byte
 	var err error
 	switch stdin := p.stdin(); {
 	case c.KeyFile != "":
 		content, err = reload.ReadFile("key-file", c.KeyFile)
 	case isPrompt(stdin):
-		_, _ = fmt.Fprint(p.stderr, "key: ")
-		content, err = term.ReadPassword(int(stdin.(*os.File).Fd())) //nolint:forcetypeassert // isPrompt has seen it
-		_, _ = fmt.Fprintln(p.stderr)
+		content, err = askUnseen(ctx, p.stderr, int(stdin.(*os.File).Fd()))
 	default:
 		content, err = io.ReadAll(io.LimitReader(stdin, maxKeyText+1))
 	}
@@ -115,6 +116,33 @@ func (c *verifyCommand) key(p process) (string, error) {
 		return "", errors.New("what is to be verified must be one line with a key")
 	}
 	return string(content), nil
+}
+
+// askUnseen reads a line that the terminal does not show. Ctrl-C ends it, and the
+// terminal shows again what is typed.
+func askUnseen(ctx context.Context, stderr io.Writer, terminal int) ([]byte, error) {
+	before, err := term.GetState(terminal)
+	if err != nil {
+		return nil, err
+	}
+	type line struct {
+		content []byte
+		err     error
+	}
+	read := make(chan line, 1)
+	_, _ = fmt.Fprint(stderr, "key: ")
+	// What is read from a terminal cannot be cut off: the process ends first.
+	go func() {
+		content, err := term.ReadPassword(terminal)
+		read <- line{content, err}
+	}()
+	defer func() { _, _ = fmt.Fprintln(stderr) }()
+	select {
+	case got := <-read:
+		return got.content, got.err
+	case <-ctx.Done():
+		return nil, errors.Join(ctx.Err(), term.Restore(terminal, before))
+	}
 }
 
 // isPrompt reports whether somebody can be asked.

@@ -1,0 +1,97 @@
+package cli
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// openTerminal makes a pseudo-terminal: what is written to the first end is typed
+// at the second.
+func openTerminal(t *testing.T) (keyboard, terminal *os.File) {
+	t.Helper()
+	keyboard, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)
+	if err != nil {
+		t.Skip(err)
+	}
+	t.Cleanup(func() { _ = keyboard.Close() })
+	if err := unix.IoctlSetPointerInt(int(keyboard.Fd()), unix.TIOCSPTLCK, 0); err != nil {
+		t.Skip(err)
+	}
+	number, err := unix.IoctlGetInt(int(keyboard.Fd()), unix.TIOCGPTN)
+	if err != nil {
+		t.Skip(err)
+	}
+	terminal, err = os.OpenFile(fmt.Sprintf("/dev/pts/%d", number), os.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		t.Skip(err)
+	}
+	t.Cleanup(func() { _ = terminal.Close() })
+	return keyboard, terminal
+}
+
+// shows reports whether the terminal shows what is typed.
+func shows(t *testing.T, terminal *os.File) bool {
+	t.Helper()
+	state, err := unix.IoctlGetTermios(int(terminal.Fd()), unix.TCGETS)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return state.Lflag&unix.ECHO != 0
+}
+
+func awaitShowing(t *testing.T, terminal *os.File, want bool) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); shows(t, terminal) != want; runtime.Gosched() {
+		if time.Now().After(deadline) {
+			t.Fatalf("the terminal shows what is typed: still %v", !want)
+		}
+	}
+}
+
+// endReader gives a line to the reader that Ctrl-C has left behind, which a process
+// takes along with it, and waits until it has put the terminal back.
+func endReader(t *testing.T, keyboard, terminal *os.File) {
+	t.Helper()
+	state, err := unix.IoctlGetTermios(int(terminal.Fd()), unix.TCGETS)
+	if err != nil {
+		t.Fatal(err)
+	}
+	state.Lflag &^= unix.ECHO
+	if err := unix.IoctlSetTermios(int(terminal.Fd()), unix.TCSETS, state); err != nil {
+		t.Fatal(err)
+	}
+	_, _ = io.WriteString(keyboard, "\n")
+	awaitShowing(t, terminal, true)
+}
+
+// TestAKeyIsTypedUnseen, and Ctrl-C leaves a terminal that shows what is typed.
+func TestAKeyIsTypedUnseen(t *testing.T) {
+	f := newDaemonFake(t)
+	keyboard, terminal := openTerminal(t)
+	for _, typed := range []bool{true, false} {
+		r := start([]string{"verify", "-q"}, Deps{Stdin: terminal})
+		awaitShowing(t, terminal, false)
+		if !typed {
+			r.signal(t)
+			if code := r.wait(t); code != exitFailure || !strings.Contains(r.stderr.String(), "interrupted") || !shows(t, terminal) {
+				t.Errorf("exit code %d, shows %v, %s", code, shows(t, terminal), r.stderr)
+			}
+			endReader(t, keyboard, terminal)
+			continue
+		}
+		_, _ = io.WriteString(keyboard, "kt_typed\n")
+		if code := r.wait(t); code != exitOK || r.stdout.String() != "VALID\n" || !shows(t, terminal) {
+			t.Errorf("exit code %d, %s%s", code, r.stdout, r.stderr)
+		}
+	}
+	if asked := f.asked(); len(asked) != 1 || !strings.Contains(asked[0], "kt_typed") {
+		t.Errorf("%q", asked)
+	}
+}
