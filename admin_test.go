@@ -406,3 +406,30 @@ func addr(text string) (a netip.Addr) {
 	}
 	return a
 }
+
+// TestARevokeIsHeardByTheFleet of three: "revoked on 3 of 3 instances" is the
+// truth, at once and everywhere.
+func TestARevokeIsHeardByTheFleet(t *testing.T) {
+	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
+		r := startTrio(t, s, hasty, withAdmin(t))
+		o := &office{r.rig, r.db.Collection(keyadmin.CollectionName)}
+		made := o.wants(http.StatusCreated, "POST", "/v1/keys", `{"user_id":"u","scopes":["read"]}`)
+		everywhere := func(after reply, want apikey.Code, request apikey.Request) {
+			t.Helper()
+			for i, service := range r.all {
+				if v := service.Validate(t.Context(), made.str("key"), &request); v.Code != want || v.Revision < after.revision(t) {
+					t.Errorf("instance %d says %v as of %x, want %v", i, v.Code, v.Revision, want)
+				}
+			}
+		}
+		everywhere(made, apikey.Valid, apikey.Request{MinRevision: made.revision(t)})
+		began := time.Now()
+		revoked := o.wants(http.StatusOK, "POST", "/v1/keys/"+made.str("id")+"/revoke?wait=fleet&timeout=20s", "")
+		instances, _ := revoked.body["instances"].([]any)
+		if revoked.body["synced"] != true || len(instances) != 3 {
+			t.Fatalf("%s", revoked.text)
+		}
+		t.Logf("revoked on %d of %d instances in %v", len(instances), len(r.all), time.Since(began).Round(time.Millisecond))
+		everywhere(revoked, apikey.Disabled, apikey.Request{})
+	})
+}

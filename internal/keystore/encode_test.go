@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -347,4 +348,31 @@ func TestTheMappingLeavesKeytailsOwnFieldAlone(t *testing.T) {
 			t.Errorf("nothing of %s in: %v", words, err)
 		}
 	}
+}
+
+// FuzzMetadata: what is taken is read, as JSON of the same meaning, and written
+// again it is the same.
+func FuzzMetadata(f *testing.F) {
+	for _, text := range []string{`{}`, `{"a":{"$date":"2026-01-02T03:04:05Z"}}`, `{"a":[1,1e400,-0,12345678901234567890]}`, `{"a":{"$binary":"x"}}`, `{"$numberLong":"1"}`, `{"a":{"$ref":"b","$id":1}}`} {
+		f.Add(text)
+	}
+	s := DefaultSchema()
+	f.Fuzz(func(t *testing.T, text string) {
+		// What is not UTF-8, or half of a surrogate pair, nobody gets this far with.
+		if !json.Valid([]byte(text)) || !strings.HasPrefix(text, "{") || strings.ContainsRune(text, utf8.RuneError) || strings.Contains(strings.ToLower(text), `\ud`) || strings.Contains(strings.ToLower(text), `\ufffd`) {
+			t.Skip()
+		}
+		d, err := s.Draft(NewKey{Hash: testHash, Fields: Fields{UserID: ptr("u"), Metadata: ptr(json.RawMessage(text))}})
+		if err != nil {
+			if !errors.Is(err, ErrCannotHold) {
+				t.Errorf("%q: %v", text, err)
+			}
+			return
+		}
+		read := d.Shown.Record.Metadata
+		again, err := s.Edit(d.Shown, Fields{Metadata: &read}, made)
+		if err != nil || string(again.After.Record.Metadata) != string(read) {
+			t.Errorf("%q is read as %q, and that as %q: %v", text, read, again.After.Record.Metadata, err)
+		}
+	})
 }

@@ -72,6 +72,7 @@ const (
 	codeIllegalOperation     = 20  // what a server without transactions says
 	codeValidation           = 121 // of a collection's own validator
 	codeNamespaceExists      = 48
+	codeNoSuchTransaction    = 251
 	codeNotInTransaction     = 263
 	codeDuplicateKey         = 11000
 	// codeAtlas is what MongoDB Atlas answers to a wrong password.

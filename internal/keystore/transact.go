@@ -46,8 +46,7 @@ func (s *Store) Transact(ctx context.Context, write func(ctx context.Context) er
 	pauses := pauses()
 	for {
 		at, committing, err := s.attempt(ctx, write)
-		// Of a commit, this label says that it has not happened.
-		if err != nil && hasLabel(err, labelTransient) && sleepFor(ctx, pauses.NextBackOff()) {
+		if err != nil && hasLabel(err, labelTransient) && !(committing && mayHaveHappened(err)) && sleepFor(ctx, pauses.NextBackOff()) {
 			continue
 		}
 		return outcome(at, committing, err)
@@ -90,12 +89,14 @@ func end(ctx context.Context, session *mongo.Session) {
 }
 
 // commit asks until there is an answer, or ctx ends. A transaction can be
-// committed any number of times.
+// committed any number of times. That it has not happened is believed when the
+// server knows of no such transaction: any other error that wants the whole of it
+// anew may follow, within the driver, a first attempt of which nobody heard.
 func commit(ctx context.Context, session *mongo.Session) error {
 	pauses := pauses()
 	for {
 		err := session.CommitTransaction(ctx)
-		if err == nil || hasLabel(err, labelTransient) || !uncertain(err) || !sleepFor(ctx, pauses.NextBackOff()) {
+		if err == nil || !mayHaveHappened(err) || !sleepFor(ctx, pauses.NextBackOff()) {
 			return err
 		}
 	}
@@ -149,7 +150,7 @@ func (s *Store) inSession(ctx context.Context, writes bool, do func(ctx context.
 // sent that takes effect.
 func outcome(at *bson.Timestamp, committing bool, err error) (clustertime.Time, error) {
 	switch {
-	case err != nil && committing && uncertain(err):
+	case err != nil && committing && mayHaveHappened(err):
 		return 0, &sentence{"it is not known whether the write took effect: look before you try again", ErrOutcomeUnknown, err}
 	case err != nil:
 		return 0, err
@@ -159,6 +160,15 @@ func outcome(at *bson.Timestamp, committing bool, err error) (clustertime.Time, 
 		return 0, &sentence{"the write took effect, and the server's acknowledgement has no operationTime, so there is no receipt for it", ErrOutcomeUnknown, nil}
 	}
 	return clustertime.New(at.T, at.I), nil
+}
+
+// mayHaveHappened reports whether an error of a commit, or of a write alone,
+// leaves open what has become of it.
+func mayHaveHappened(err error) bool {
+	if hasCode(err, codeNoSuchTransaction) && hasLabel(err, labelTransient) {
+		return false
+	}
+	return uncertain(err) || hasLabel(err, labelTransient)
 }
 
 // uncertain reports whether an error leaves open what has become of a write. A

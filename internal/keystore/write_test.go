@@ -356,6 +356,8 @@ func TestWhatBecameOfACommit(t *testing.T) {
 		}{
 			"refused":               {once(1), []bson.E{commands("commitTransaction"), {Key: "errorCode", Value: 13}}, false, false, patience},
 			"transient":             {once(2), []bson.E{commands("commitTransaction"), {Key: "errorCode", Value: 112}, {Key: "errorLabels", Value: bson.A{labelTransient}}}, false, true, patience},
+			"transient for ever":    {"alwaysOn", []bson.E{commands("commitTransaction"), {Key: "errorCode", Value: 112}, {Key: "errorLabels", Value: bson.A{labelTransient}}}, true, false, 700 * time.Millisecond},
+			"gone once":             {once(1), []bson.E{commands("commitTransaction"), {Key: "errorCode", Value: 251}, {Key: "errorLabels", Value: bson.A{labelTransient}}}, false, true, patience},
 			"cut off twice":         {once(2), []bson.E{commands("commitTransaction"), {Key: "closeConnection", Value: true}}, false, true, patience},
 			"stepped down":          {once(3), []bson.E{commands("commitTransaction"), {Key: "errorCode", Value: 189}, {Key: "errorLabels", Value: bson.A{labelRetryable}}}, false, true, patience},
 			"cut off for ever":      {"alwaysOn", []bson.E{commands("commitTransaction"), {Key: "closeConnection", Value: true}}, true, false, 700 * time.Millisecond},
