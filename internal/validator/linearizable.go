@@ -47,12 +47,8 @@ func (v *Validator) runLinearizable(hash apikey.Hash) (seen, error) {
 		fresh.Processed = last.Processed
 	}
 	finding, err := v.within(context.Background(), kindLinearizable, func(ctx context.Context) (keystore.Document, bool, error) {
-		document, found, err := v.config.Store.FindLinearizable(ctx, hash)
-		if err == nil && !found {
-			// A stream that is not heard of does not tell of a drop either.
-			err = v.config.Store.Inspect(ctx)
-		}
-		return document, found, err
+		// A stream that is not heard of does not tell of a drop either.
+		return v.insist(ctx, true, func() (keystore.Document, bool, error) { return v.config.Store.FindLinearizable(ctx, hash) })
 	})
 	v.leave(pass, err)
 	return seen{fresh: fresh, finding: finding}, err

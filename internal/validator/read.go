@@ -129,13 +129,29 @@ func (v *Validator) runAlone(q question) (seen, error) {
 	}
 	ticket := v.config.Cache.Begin()
 	finding, err := v.within(context.Background(), kindAlone, func(ctx context.Context) (keystore.Document, bool, error) {
-		document, found, err := v.config.Store.FindByHash(ctx, q.hash, max(ticket.Floor(), q.needed))
-		if guard.InspectAtRead && err == nil && !found && !ticket.Trusted() {
-			err = v.config.Store.Inspect(ctx)
-		}
-		return document, found, err
+		return v.insist(ctx, guard.InspectAtRead && !ticket.Trusted(), func() (keystore.Document, bool, error) {
+			return v.config.Store.FindByHash(ctx, q.hash, max(ticket.Floor(), q.needed))
+		})
 	})
 	return seen{fresh: fresh, finding: finding}, err
+}
+
+// insist reads, and does not take nothing for an answer while no stream tells what
+// becomes of the collection: it must be there. It may have come back since the
+// read, as after a rename away and back, so that nothing is asked for once more.
+// (One that goes away and comes back twice within the one call is not noticed.)
+func (v *Validator) insist(ctx context.Context, suspicious bool, read func() (keystore.Document, bool, error)) (keystore.Document, bool, error) {
+	document, found, err := read()
+	if err != nil || found || !suspicious {
+		return document, found, err
+	}
+	if err := v.config.Store.Inspect(ctx); err != nil {
+		return keystore.Document{}, false, err
+	}
+	if document, found, err = read(); err == nil && !found {
+		err = v.config.Store.Inspect(ctx)
+	}
+	return document, found, err
 }
 
 // answer is what a read that is not stored says now, if it is not too old.

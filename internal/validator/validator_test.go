@@ -36,6 +36,8 @@ type fakeStore struct {
 	linear    int
 	linearErr error
 	inspected int
+	// onInspect happens while the collection is looked at. Nil: nothing.
+	onInspect func()
 	// began gets one value for each read that has begun, if it is not nil; the
 	// read then waits for leave.
 	began chan struct{}
@@ -101,6 +103,9 @@ func (s *fakeStore) FindByID(_ context.Context, id apikey.DocID, after clusterti
 }
 
 func (s *fakeStore) Inspect(context.Context) error {
+	if s.onInspect != nil {
+		s.onInspect()
+	}
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
 	s.inspected++
@@ -400,6 +405,22 @@ func TestACollectionThatVanishedIsNotANo(t *testing.T) {
 	mustBe(t, r.ask(), apikey.NotFound, apikey.SourceDirect)
 	r.store.missing = keystore.ErrCollectionMissing
 	mustBe(t, r.ask(), apikey.Unavailable, apikey.SourceNone)
+}
+
+// A collection that is renamed away and back is there when it is looked at.
+func TestACollectionThatCameBackIsReadAgain(t *testing.T) {
+	for name, begin := range map[string]func(*testing.T) *rig{
+		"history lost": func(t *testing.T) *rig { r := live(t); r.cache.Lose(); return r },
+		"stale":        stale,
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := begin(t)
+			r.store.onInspect = func() { r.store.put(hash, document("u1")) }
+			if v := r.ask(); v.Code != apikey.Valid {
+				t.Errorf("%v of a key that was never gone", v.Code)
+			}
+		})
+	}
 }
 
 func TestRefreshMakesAnUpdatedKeyAHit(t *testing.T) {
