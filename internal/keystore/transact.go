@@ -22,9 +22,8 @@ var ErrOutcomeUnknown = errors.New("it is not known whether the write took effec
 
 // The labels by which a server, or the driver, says what to do about an error.
 const (
-	labelTransient     = "TransientTransactionError"
-	labelCommitUnknown = "UnknownTransactionCommitResult"
-	labelRetryable     = "RetryableWriteError"
+	labelTransient = "TransientTransactionError"
+	labelRetryable = "RetryableWriteError"
 )
 
 // endTimeout bounds the abort of a transaction that has failed already.
@@ -46,10 +45,10 @@ func (s *Store) Transact(ctx context.Context, write func(ctx context.Context) er
 	pauses := pauses()
 	for {
 		at, committing, err := s.attempt(ctx, write)
-		if err != nil && hasLabel(err, labelTransient) && !(committing && mayHaveHappened(err)) && sleepFor(ctx, pauses.NextBackOff()) {
+		if err != nil && hasLabel(err, labelTransient) && !(committing && commitMayHaveHappened(err)) && sleepFor(ctx, pauses.NextBackOff()) {
 			continue
 		}
-		return outcome(at, committing, err)
+		return outcome(at, committing && commitMayHaveHappened(err), err)
 	}
 }
 
@@ -90,13 +89,13 @@ func end(ctx context.Context, session *mongo.Session) {
 
 // commit asks until there is an answer, or ctx ends. A transaction can be
 // committed any number of times. That it has not happened is believed when the
-// server knows of no such transaction: any other error that wants the whole of it
-// anew may follow, within the driver, a first attempt of which nobody heard.
+// server knows of no such transaction, or of none at all: any other error may
+// follow, within the driver, a first attempt of which nobody heard.
 func commit(ctx context.Context, session *mongo.Session) error {
 	pauses := pauses()
 	for {
 		err := session.CommitTransaction(ctx)
-		if err == nil || !mayHaveHappened(err) || !sleepFor(ctx, pauses.NextBackOff()) {
+		if err == nil || !commitMayHaveHappened(err) || !sleepFor(ctx, pauses.NextBackOff()) {
 			return err
 		}
 	}
@@ -143,32 +142,30 @@ func (s *Store) inSession(ctx context.Context, writes bool, do func(ctx context.
 	}
 	defer end(ctx, session)
 	err = do(mongo.NewSessionContext(ctx, session))
-	return outcome(session.OperationTime(), writes, err)
+	if err == nil && session.OperationTime() == nil && !writes {
+		return 0, nil
+	}
+	return outcome(session.OperationTime(), writes && uncertain(err), err)
 }
 
-// outcome is what is known after a write. committing tells whether anything was
-// sent that takes effect.
-func outcome(at *bson.Timestamp, committing bool, err error) (clustertime.Time, error) {
+// outcome is what is known after a write. open tells whether it may have taken
+// effect although there is an error.
+func outcome(at *bson.Timestamp, open bool, err error) (clustertime.Time, error) {
 	switch {
-	case err != nil && committing && mayHaveHappened(err):
+	case err != nil && open:
 		return 0, &sentence{"it is not known whether the write took effect: look before you try again", ErrOutcomeUnknown, err}
 	case err != nil:
 		return 0, err
-	case at == nil && !committing:
-		return 0, nil
 	case at == nil:
 		return 0, &sentence{"the write took effect, and the server's acknowledgement has no operationTime, so there is no receipt for it", ErrOutcomeUnknown, nil}
 	}
 	return clustertime.New(at.T, at.I), nil
 }
 
-// mayHaveHappened reports whether an error of a commit, or of a write alone,
-// leaves open what has become of it.
-func mayHaveHappened(err error) bool {
-	if hasCode(err, codeNoSuchTransaction) && hasLabel(err, labelTransient) {
-		return false
-	}
-	return uncertain(err) || hasLabel(err, labelTransient)
+// commitMayHaveHappened reports whether an error of a commit leaves open what has
+// become of it.
+func commitMayHaveHappened(err error) bool {
+	return err != nil && !hasCode(err, codeNoSuchTransaction, codeIllegalOperation, codeNotInTransaction)
 }
 
 // uncertain reports whether an error leaves open what has become of a write. A
@@ -176,7 +173,7 @@ func mayHaveHappened(err error) bool {
 // that the majority did not get it in time, or that somebody should ask again:
 // then the driver has asked twice, and the first time may have been one too many.
 func uncertain(err error) bool {
-	return hasLabel(err, labelCommitUnknown) || hasLabel(err, labelRetryable) || hasWriteConcernError(err) ||
+	return hasLabel(err, labelRetryable) || hasWriteConcernError(err) ||
 		mongo.IsNetworkError(err) || mongo.IsTimeout(err) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)
 }
 

@@ -354,7 +354,8 @@ func TestWhatBecameOfACommit(t *testing.T) {
 			fine    bool
 			limit   time.Duration
 		}{
-			"refused":               {once(1), []bson.E{commands("commitTransaction"), {Key: "errorCode", Value: 13}}, false, false, patience},
+			"refused once":          {once(1), []bson.E{commands("commitTransaction"), {Key: "errorCode", Value: 13}}, false, true, patience},
+			"refused for ever":      {"alwaysOn", []bson.E{commands("commitTransaction"), {Key: "errorCode", Value: 13}}, true, false, 700 * time.Millisecond},
 			"transient":             {once(2), []bson.E{commands("commitTransaction"), {Key: "errorCode", Value: 112}, {Key: "errorLabels", Value: bson.A{labelTransient}}}, false, true, patience},
 			"transient for ever":    {"alwaysOn", []bson.E{commands("commitTransaction"), {Key: "errorCode", Value: 112}, {Key: "errorLabels", Value: bson.A{labelTransient}}}, true, false, 700 * time.Millisecond},
 			"gone once":             {once(1), []bson.E{commands("commitTransaction"), {Key: "errorCode", Value: 251}, {Key: "errorLabels", Value: bson.A{labelTransient}}}, false, true, patience},
