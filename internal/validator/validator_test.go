@@ -411,7 +411,7 @@ func TestACollectionThatVanishedIsNotANo(t *testing.T) {
 func TestACollectionThatCameBackIsReadAgain(t *testing.T) {
 	for name, begin := range map[string]func(*testing.T) *rig{
 		"history lost": func(t *testing.T) *rig { r := live(t); r.cache.Lose(); return r },
-		"stale":        stale,
+		"stale":        func(t *testing.T) *rig { return stale(t) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := begin(t)
