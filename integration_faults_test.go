@@ -95,7 +95,7 @@ func TestIntegrationPausedNodeBySignal(t *testing.T) {
 	}
 	siege := set.besiege()
 	siege.during("a primary that is stopped", func() {
-		proceed := pause(t, pid)
+		proceed := pauseNode(t, pid)
 		if len(before.Hosts) > 1 {
 			mongotest.Eventually(t, electionPatience, func() bool { return set.hello().Primary != before.Primary }, "nobody else is elected")
 		} else {
@@ -108,7 +108,7 @@ func TestIntegrationPausedNodeBySignal(t *testing.T) {
 
 // pause stops a process until the function that it returns is called, or the test
 // ends.
-func pause(t *testing.T, pid int) (proceed func()) {
+func pauseNode(t *testing.T, pid int) (proceed func()) {
 	t.Helper()
 	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
