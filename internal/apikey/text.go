@@ -86,6 +86,15 @@ func ParseNetwork(text string) (netip.Prefix, error) {
 	return network.Masked(), nil
 }
 
+// NetworkText is an entry of an allow-list as people write it: the inverse of
+// ParseNetwork, which makes an address a network of its own.
+func NetworkText(network netip.Prefix) string {
+	if network.IsSingleIP() {
+		return network.Addr().String()
+	}
+	return network.String()
+}
+
 // mappedBits is the length of ::ffff:0:0/96, which holds the IPv4 addresses
 // (RFC 4291, section 2.5.5.2).
 const mappedBits = 96

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
+
+	"github.com/keytail/keytail/internal/apikey"
 )
 
 // ErrCannotHold says that the collection, by its mapping, has no place for what is to be
@@ -127,7 +129,7 @@ func (s Schema) encodeNetworks(e *edit, networks *[]netip.Prefix) error {
 	return role(e, s.AllowedIPs, "an allow-list", "map-allowed-ips", networks, networks != nil && len(*networks) == 0, func(list []netip.Prefix) any {
 		texts := make([]string, len(list))
 		for i, network := range list {
-			texts[i] = networkText(network)
+			texts[i] = apikey.NetworkText(network)
 		}
 		return texts
 	})
@@ -264,12 +266,4 @@ func uuidBytes(text string) ([]byte, error) {
 		err = errors.New("a UUID has 16 bytes")
 	}
 	return u, err
-}
-
-// networkText is an entry of an allow-list as people write it.
-func networkText(network netip.Prefix) string {
-	if network.IsSingleIP() {
-		return network.Addr().String()
-	}
-	return network.String()
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/gin-gonic/gin"
 
+	"github.com/keytail/keytail/internal/apikey"
 	"github.com/keytail/keytail/internal/lifecycle"
 )
 
@@ -44,11 +45,7 @@ func keyBodyOf(k *lifecycle.Key) keyBody {
 		CreatedAt: timeText(k.CreatedAt), LastUsed: timeText(k.LastUsed), RotatedFrom: orNull(k.RotatedFrom), Defect: orNull(r.Defect),
 	}
 	for _, network := range r.AllowedIPs {
-		text := network.String()
-		if network.IsSingleIP() {
-			text = network.Addr().String()
-		}
-		body.AllowedIPs = append(body.AllowedIPs, text)
+		body.AllowedIPs = append(body.AllowedIPs, apikey.NetworkText(network))
 	}
 	if k.UsageCount >= 0 {
 		body.UsageCount = &k.UsageCount
