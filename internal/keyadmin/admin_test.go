@@ -235,6 +235,7 @@ func TestAnUnknownOutcomeNamesTheKey(t *testing.T) {
 			t.Errorf("create: %+v, %v", got, err)
 		}
 		off()
+		o.reaches(id)
 		made := unknown.KeyID
 		off = o.fail("alwaysOn", commands("commitTransaction", "findAndModify"), closes)
 		if !o.alone {
@@ -245,6 +246,7 @@ func TestAnUnknownOutcomeNamesTheKey(t *testing.T) {
 			t.Errorf("revoke: %v", err)
 		}
 		off()
+		o.reaches(id)
 		_, err = o.Get(o.ctx(), ann, made)
 		lines := o.count(o.lines, bson.D{{Key: "key_id", Value: made}})
 		if err != nil && lines != 0 && !o.alone || err == nil && lines != 1 {

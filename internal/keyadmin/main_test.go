@@ -129,6 +129,16 @@ func (o *office) made(user string) lifecycle.Written {
 	return written
 }
 
+// reaches waits until the server is believed to be there again: a connection that
+// was closed makes the driver forget it, and look for it as long as 500 ms later.
+func (o *office) reaches(id string) {
+	o.t.Helper()
+	mongotest.Eventually(o.t, 10*time.Second, func() bool {
+		_, err := o.Get(o.ctx(), ann, id)
+		return err == nil
+	}, "no primary is found again")
+}
+
 func (o *office) count(c *mongo.Collection, filter bson.D) int64 {
 	o.t.Helper()
 	n, err := c.CountDocuments(o.ctx(), filter)
