@@ -118,7 +118,7 @@ func (o *office) wants(status int, method, path, body string, header ...string) 
 func (o *office) agrees(text string, after reply, want apikey.Code, request apikey.Request) *apikey.Record {
 	o.t.Helper()
 	request.MinRevision = after.revision(o.t)
-	v := o.Validate(o.t.Context(), text, &request)
+	v := o.Judge(o.t.Context(), text, &request)
 	if v.Code != want || v.Revision < request.MinRevision {
 		o.t.Fatalf("after %s the verdict is %v as of %x, want %v", after.text, v.Code, v.Revision, want)
 	}
@@ -212,7 +212,7 @@ func lifeOfAKey(t *testing.T, o *office, s shape) {
 	if revoked.body["synced"] != true || revoked.body["is_active"] != false {
 		t.Errorf("revoked: %s", revoked.text)
 	}
-	if v := o.Validate(t.Context(), nextText, &inside); v.Code != apikey.Disabled {
+	if v := o.Judge(t.Context(), nextText, &inside); v.Code != apikey.Disabled {
 		t.Errorf("after the fleet's receipt it is %v", v.Code)
 	}
 	again := o.wants(http.StatusOK, "POST", next+"/revoke", "")
@@ -417,7 +417,7 @@ func TestARevokeIsHeardByTheFleet(t *testing.T) {
 		everywhere := func(after reply, want apikey.Code, request apikey.Request) {
 			t.Helper()
 			for i, service := range r.all {
-				if v := service.Validate(t.Context(), made.str("key"), &request); v.Code != want || v.Revision < after.revision(t) {
+				if v := service.Judge(t.Context(), made.str("key"), &request); v.Code != want || v.Revision < after.revision(t) {
 					t.Errorf("instance %d says %v as of %x, want %v", i, v.Code, v.Revision, want)
 				}
 			}

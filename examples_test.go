@@ -72,7 +72,7 @@ func exampleReceipt(t *testing.T, s *mongotest.Server, command ...string) {
 		t.Fatalf("%v: %s", err, out)
 	}
 	for i, service := range r.all {
-		if v := service.Validate(t.Context(), k.text, &apikey.Request{}); v.Code != apikey.Disabled {
+		if v := service.Judge(t.Context(), k.text, &apikey.Request{}); v.Code != apikey.Disabled {
 			t.Errorf("instance %d says %v", i, v.Code)
 		}
 	}

@@ -3,8 +3,14 @@ package keytail
 import (
 	"context"
 
+	"github.com/keytail/keytail/internal/apikey"
 	"github.com/keytail/keytail/internal/routes"
 )
+
+// Judge is Validate in internal words.
+func (s *Service) Judge(ctx context.Context, text string, request *apikey.Request) apikey.Verdict {
+	return s.validator.Validate(ctx, text, request)
+}
 
 // FlushUsage writes down the use of keys now, so that tests need not wait for the
 // interval.

@@ -184,7 +184,7 @@ func (r *rig) set(k key, field string, value any) {
 }
 
 func (r *rig) ask(k key, scopes ...string) apikey.Verdict {
-	return r.Validate(context.Background(), k.text, &apikey.Request{Scopes: scopes})
+	return r.Judge(context.Background(), k.text, &apikey.Request{Scopes: scopes})
 }
 
 // becomes asks until the verdict is there.

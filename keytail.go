@@ -6,7 +6,7 @@
 //	service, err := keytail.New(ctx, keytail.Config{Client: client, Database: "app"})
 //	...
 //	go service.Run(ctx)
-//	verdict := service.Validate(ctx, text, &request)
+//	verdict, err := service.Validate(ctx, key, keytail.Request{Scopes: []string{"orders:read"}})
 package keytail
 
 import (
@@ -22,11 +22,12 @@ import (
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
 
-	"github.com/keytail/keytail/internal/apikey"
+	"github.com/keytail/keytail/auth"
 	"github.com/keytail/keytail/internal/changestream"
 	"github.com/keytail/keytail/internal/keyadmin"
 	"github.com/keytail/keytail/internal/keycache"
 	"github.com/keytail/keytail/internal/keystore"
+	"github.com/keytail/keytail/internal/outward"
 	"github.com/keytail/keytail/internal/preload"
 	"github.com/keytail/keytail/internal/routes"
 	"github.com/keytail/keytail/internal/tokens"
@@ -323,9 +324,12 @@ func (s *Service) track(ctx, failed context.Context) error {
 	return s.usage.Run(ctx)
 }
 
-// Validate answers whether the request may go ahead with the key of this text.
-func (s *Service) Validate(ctx context.Context, text string, request *apikey.Request) apikey.Verdict {
-	return s.validator.Validate(ctx, text, request)
+// Validate answers whether the request may go ahead with the key of this text, as
+// auth.Validator says. The verdict's key is shared: only read it.
+func (s *Service) Validate(ctx context.Context, key string, request auth.Request) (auth.Verdict, error) {
+	asked := outward.Request(&request)
+	verdict := s.validator.Validate(ctx, key, &asked)
+	return outward.Verdict(&verdict)
 }
 
 // Public is the handler of the public listener: verify and forward-auth.

@@ -27,7 +27,7 @@ type kept struct {
 	until   time.Time
 }
 
-func (l *liar) Validate(ctx context.Context, text string, request *apikey.Request) apikey.Verdict {
+func (l *liar) Judge(ctx context.Context, text string, request *apikey.Request) apikey.Verdict {
 	l.mutex.Lock()
 	k, found := l.answers[text]
 	l.mutex.Unlock()
@@ -35,7 +35,7 @@ func (l *liar) Validate(ctx context.Context, text string, request *apikey.Reques
 		k.verdict.AsOf, k.verdict.Staleness = now, time.Since(now)
 		return k.verdict
 	}
-	k = kept{l.honest.Validate(ctx, text, request), time.Now().Add(l.keep)}
+	k = kept{l.honest.Judge(ctx, text, request), time.Now().Add(l.keep)}
 	if k.verdict.Code != apikey.Unavailable {
 		l.mutex.Lock()
 		l.answers[text] = k

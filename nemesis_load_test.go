@@ -46,7 +46,7 @@ const garbageLabel = "nobody's"
 
 // asker answers for keys, as a Service does.
 type asker interface {
-	Validate(ctx context.Context, text string, request *apikey.Request) apikey.Verdict
+	Judge(ctx context.Context, text string, request *apikey.Request) apikey.Verdict
 }
 
 // subject is a key text that is asked about. Its label is its name in the
@@ -498,7 +498,7 @@ func question(ctx context.Context, name string, instance asker, s subject) nemes
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), callTimeout)
 	defer cancel()
 	asked := time.Now()
-	v := instance.Validate(ctx, s.text, &apikey.Request{Scopes: []string{"read"}})
+	v := instance.Judge(ctx, s.text, &apikey.Request{Scopes: []string{"read"}})
 	return nemesis.Answer{
 		Key: s.label, Code: v.Code, Asked: asked, Given: time.Now(), AsOf: v.AsOf, Staleness: v.Staleness,
 		By: name, Cached: v.Source == apikey.SourceCache, Quiet: s.quiet,

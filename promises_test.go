@@ -220,7 +220,7 @@ func TestPromiseAReceipt(t *testing.T) {
 					want = apikey.Valid
 				}
 				for name, service := range map[string]*keytail.Service{"this": r.Service, "other": other} {
-					v := service.Validate(t.Context(), k.text, &apikey.Request{MinRevision: uint64(revision)})
+					v := service.Judge(t.Context(), k.text, &apikey.Request{MinRevision: uint64(revision)})
 					if v.Code != want || v.Revision < uint64(revision) {
 						t.Fatalf("%s instance: %v at %v, want %v at %v", name, v.Code, clustertime.Time(v.Revision), want, revision)
 					}

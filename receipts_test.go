@@ -99,11 +99,11 @@ func TestAReceiptOfTheFleetIsTheTruth(t *testing.T) {
 			}
 			// Not eventually: at once, everywhere, and without min_revision.
 			for i, service := range r.all {
-				v := service.Validate(t.Context(), k.text, &apikey.Request{})
+				v := service.Judge(t.Context(), k.text, &apikey.Request{})
 				if v.Code != want || v.Revision < uint64(revision) {
 					t.Errorf("instance %d says %v as of %x, the receipt was for %v at %v", i, v.Code, v.Revision, want, revision)
 				}
-				if v = service.Validate(t.Context(), k.text, &apikey.Request{MinRevision: uint64(revision)}); v.Code != want {
+				if v = service.Judge(t.Context(), k.text, &apikey.Request{MinRevision: uint64(revision)}); v.Code != want {
 					t.Errorf("instance %d says %v with min_revision, want %v", i, v.Code, want)
 				}
 			}
@@ -153,7 +153,7 @@ func TestAStoppedInstanceIsMissingUntilItCannotAnswer(t *testing.T) {
 			t.Errorf("it was given up when it had been silent for %v", silent)
 		}
 		// By then it answers nothing from memory.
-		if v := r.all[2].Validate(t.Context(), k.text, &apikey.Request{}); v.Code != apikey.Disabled {
+		if v := r.all[2].Judge(t.Context(), k.text, &apikey.Request{}); v.Code != apikey.Disabled {
 			t.Errorf("the stopped one says %v", v.Code)
 		}
 	})

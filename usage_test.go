@@ -156,7 +156,7 @@ func TestUsesAreOffWithoutThePrivilege(t *testing.T) {
 	}
 	k := r.newKey()
 	mongotest.Eventually(t, patience, func() bool {
-		return second.Validate(t.Context(), k.text, &apikey.Request{}).Code == apikey.Valid
+		return second.Judge(t.Context(), k.text, &apikey.Request{}).Code == apikey.Valid
 	}, "the key is not valid without usage")
 }
 
@@ -183,7 +183,7 @@ func TestAUseAllocatesNothing(t *testing.T) {
 		least := math.Inf(1)
 		for range 10 {
 			// Heartbeats, which go on, allocate.
-			least = min(least, testing.AllocsPerRun(1000, func() { r.Validate(context.Background(), k.text, request) }))
+			least = min(least, testing.AllocsPerRun(1000, func() { r.Judge(context.Background(), k.text, request) }))
 		}
 		return least
 	}
