@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/keytail/keytail/internal/apikey"
+	"github.com/keytail/keytail/internal/forwardauth"
 	"github.com/keytail/keytail/internal/mongotest"
 	"github.com/keytail/keytail/internal/routes"
 )
@@ -52,7 +53,7 @@ func (s soleCaller) Name(token string) (string, bool) { return "caller", token =
 func exampleReceipt(t *testing.T, s *mongotest.Server, command ...string) {
 	r := startTrio(t, s, hasty)
 	handler, err := routes.NewPublic(routes.PublicConfig{
-		Validator: nobody{}, Syncer: r.all[1].Syncer(),
+		Config: forwardauth.Config{Validator: nobody{}}, Syncer: r.all[1].Syncer(),
 		Callers: soleCaller(callerToken),
 	})
 	if err != nil {

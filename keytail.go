@@ -24,6 +24,7 @@ import (
 
 	"github.com/keytail/keytail/auth"
 	"github.com/keytail/keytail/internal/changestream"
+	"github.com/keytail/keytail/internal/forwardauth"
 	"github.com/keytail/keytail/internal/keyadmin"
 	"github.com/keytail/keytail/internal/keycache"
 	"github.com/keytail/keytail/internal/keystore"
@@ -166,14 +167,14 @@ func New(ctx context.Context, config Config) (*Service, error) {
 	if s.keys, err = p.newKeys(ctx); err != nil {
 		return nil, err
 	}
-	if err := s.assemble(p.store, p.public); err != nil {
+	if err := s.assemble(p.store, p.forward); err != nil {
 		return nil, err
 	}
 	return s, nil
 }
 
 // assemble wires the rooms in the order of the data's way.
-func (s *Service) assemble(store *keystore.Store, public routes.PublicConfig) error {
+func (s *Service) assemble(store *keystore.Store, forward forwardauth.Config) error {
 	var err error
 	var toucher validator.Toucher
 	if s.usage != nil {
@@ -210,16 +211,15 @@ func (s *Service) assemble(store *keystore.Store, public routes.PublicConfig) er
 	if err := s.register(); err != nil {
 		return err
 	}
-	return s.handlers(public)
+	forward.Validator = s.validator
+	return s.handlers(forward)
 }
 
 // handlers makes those of the three listeners.
-func (s *Service) handlers(public routes.PublicConfig) error {
-	public.Validator, public.Logger = s.validator, s.logger
-	public.Syncer, public.Events = syncer{s.sink.fleet}, feed{s.sink.events}
-	public.Policies = make(map[string]routes.Policy, len(s.config.Policies))
-	for name, policy := range s.config.Policies {
-		public.Policies[name] = routes.Policy(policy)
+func (s *Service) handlers(forward forwardauth.Config) error {
+	public := routes.PublicConfig{
+		Config: forward, Logger: s.logger,
+		Syncer: syncer{s.sink.fleet}, Events: feed{s.sink.events},
 	}
 	if s.callers != nil {
 		public.Callers = s.callers

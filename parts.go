@@ -10,10 +10,10 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/keytail/keytail/internal/changestream"
+	"github.com/keytail/keytail/internal/forwardauth"
 	"github.com/keytail/keytail/internal/keycache"
 	"github.com/keytail/keytail/internal/keystore"
 	"github.com/keytail/keytail/internal/preload"
-	"github.com/keytail/keytail/internal/routes"
 	"github.com/keytail/keytail/internal/tokens"
 	"github.com/keytail/keytail/internal/usage"
 )
@@ -22,11 +22,12 @@ import (
 // it.
 type parts struct {
 	config Config
-	public routes.PublicConfig
-	cache  *keycache.Cache
-	store  *keystore.Store
-	heart  *changestream.Heart
-	tail   *changestream.Tail
+	// forward is what forward-auth needs, but for its validator.
+	forward forwardauth.Config
+	cache   *keycache.Cache
+	store   *keystore.Store
+	heart   *changestream.Heart
+	tail    *changestream.Tail
 	// sink is what the tail tells.
 	sink sink
 	// usage is nil where the use of keys is not written down.
@@ -46,8 +47,8 @@ func newParts(config Config) (*parts, error) {
 	if config.StateDatabase == "" {
 		config.StateDatabase = config.Database
 	}
-	sources, sourcesErr := routes.ParseKeySources(config.KeySources)
-	proxies, proxiesErr := routes.ParseTrustedProxies(config.TrustedProxies)
+	sources, sourcesErr := forwardauth.ParseKeySources(config.KeySources)
+	proxies, proxiesErr := forwardauth.ParseTrustedProxies(config.TrustedProxies)
 	cache, cacheErr := keycache.New(keycache.Config{
 		SizeMiB:  config.CacheSizeMiB,
 		MaxStale: config.MaxStale,
@@ -60,7 +61,7 @@ func newParts(config Config) (*parts, error) {
 		return nil, err
 	}
 	p := &parts{config: config, cache: cache, store: store, callers: callers, admins: admins}
-	p.public = routes.PublicConfig{KeySources: sources, TrustedProxies: proxies}
+	p.forward = forwardauth.Config{KeySources: sources, TrustedProxies: proxies, Policies: policies(config.Policies)}
 	return p, p.follow()
 }
 
@@ -92,9 +93,18 @@ func newTokens(config Config, path, flag, listener string) (*tokens.Set, error) 
 func policiesErr(policies map[string]Policy) error {
 	var mistakes []error
 	for _, name := range slices.Sorted(maps.Keys(policies)) {
-		mistakes = append(mistakes, routes.CheckPolicy(name, routes.Policy(policies[name])))
+		mistakes = append(mistakes, forwardauth.CheckPolicy(name, forwardauth.Policy(policies[name])))
 	}
 	return errors.Join(mistakes...)
+}
+
+// policies are those of the configuration in forward-auth's form.
+func policies(named map[string]Policy) map[string]forwardauth.Policy {
+	all := make(map[string]forwardauth.Policy, len(named))
+	for name, policy := range named {
+		all[name] = forwardauth.Policy(policy)
+	}
+	return all
 }
 
 func newHeart(config Config, collection string) (*changestream.Heart, error) {

@@ -17,6 +17,7 @@ import (
 	"github.com/keytail/keytail/internal/apikey"
 	"github.com/keytail/keytail/internal/clustertime"
 	"github.com/keytail/keytail/internal/events"
+	"github.com/keytail/keytail/internal/forwardauth"
 	"github.com/keytail/keytail/internal/mongotest"
 	"github.com/keytail/keytail/internal/routes"
 )
@@ -186,7 +187,7 @@ func TestEventsOfAService(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
 		r := start(t, s)
 		handler, err := routes.NewPublic(routes.PublicConfig{
-			Validator: nobody{}, Events: r.Events(), Callers: soleCaller(""),
+			Config: forwardauth.Config{Validator: nobody{}}, Events: r.Events(), Callers: soleCaller(""),
 		})
 		if err != nil {
 			t.Fatal(err)

@@ -13,7 +13,7 @@ import (
 
 	"github.com/keytail/keytail"
 	"github.com/keytail/keytail/internal/config"
-	"github.com/keytail/keytail/internal/routes"
+	"github.com/keytail/keytail/internal/forwardauth"
 	"github.com/keytail/keytail/internal/tokens"
 )
 
@@ -51,8 +51,8 @@ func (c *serveCommand) run(ctx context.Context, p process, wrong error) int {
 // check adds to the configuration's own checks those of the packages that know
 // better what a value means.
 func (c *serveCommand) check(p process) error {
-	_, sources := routes.ParseKeySources(c.KeySources)
-	_, proxies := routes.ParseTrustedProxies(c.TrustedProxies)
+	_, sources := forwardauth.ParseKeySources(c.KeySources)
+	_, proxies := forwardauth.ParseTrustedProxies(c.TrustedProxies)
 	mapping := keytail.Mapping(c.Map).Schema(c.Collection, c.DefaultScopes).CheckMapping()
 	mistakes := []error{c.Check(), sources, proxies, mapping}
 	if c.Dev && p.deps.NewDev == nil {

@@ -7,6 +7,8 @@ import (
 
 	"github.com/gin-gonic/gin"
 	"go.uber.org/zap"
+
+	"github.com/keytail/keytail/internal/forwardauth"
 )
 
 // keyActor is where a handler of the admin listener finds whose token it was.
@@ -44,7 +46,7 @@ func NewAdmin(config AdminConfig) (http.Handler, error) {
 	}
 	config.Logger = named(config.Logger)
 	a := &admin{config}
-	engine := newEngine(config.Logger, DefaultKeySources())
+	engine := newEngine(config.Logger, forwardauth.DefaultKeySources())
 	// Gin would take a + for a space: readPathID does it.
 	engine.UnescapePathValues = false
 	engine.Use(a.wantAdmin)
@@ -72,7 +74,7 @@ func (a *admin) wantAdmin(c *gin.Context) {
 	}
 	token, ok := adminToken(c.Request)
 	if token != "" {
-		hideKey(c.Writer.Header(), token)
+		forwardauth.HideKey(c.Writer.Header(), token)
 	}
 	if ok {
 		var name string
@@ -82,9 +84,9 @@ func (a *admin) wantAdmin(c *gin.Context) {
 		}
 	}
 	header := c.Writer.Header()
-	hideKey(header, "") // the token may be in a form that is not read here
+	forwardauth.HideKey(header, "") // the token may be in a form that is not read here
 	header.Del("Allow")
-	header.Add(headerChallenge, `Basic realm="keytail admin", charset="UTF-8"`)
+	header.Add(forwardauth.HeaderChallenge, `Basic realm="keytail admin", charset="UTF-8"`)
 	refuseToken(c, token, `Bearer realm="keytail admin"`, "this listener wants an admin token: Authorization: Bearer, or in a browser any user name with the token as password")
 }
 

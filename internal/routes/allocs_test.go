@@ -5,6 +5,8 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+
+	"github.com/keytail/keytail/internal/forwardauth"
 )
 
 // discard is a ResponseWriter that allocates nothing of its own.
@@ -17,7 +19,7 @@ func (d discard) WriteHeader(int)             {}
 // What a request costs is bounded, so that a slip shows. The bounds leave room
 // for other versions of Go and Gin.
 func TestAllocations(t *testing.T) {
-	handler := newPublic(t, PublicConfig{Validator: loadKeys(t), Policies: map[string]Policy{"open": {Scopes: []string{"read"}}}})
+	handler := newPublic(t, PublicConfig{Config: forwardauth.Config{Validator: loadKeys(t), Policies: map[string]forwardauth.Policy{"open": {Scopes: []string{"read"}}}}})
 	const body = `{"key":"key-of-root","scopes":["read"]}`
 	for _, test := range []struct {
 		name, method, target, key string

@@ -10,6 +10,8 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest/observer"
+
+	"github.com/keytail/keytail/internal/forwardauth"
 )
 
 // verifyRequest is the raw request of a body.
@@ -30,7 +32,7 @@ func problemCodeOf(t testing.TB, body string) string {
 
 func TestBadBodies(t *testing.T) {
 	t.Parallel()
-	server := serve(t, newPublic(t, PublicConfig{Validator: loadKeys(t)}))
+	server := serve(t, newPublic(t, PublicConfig{Config: forwardauth.Config{Validator: loadKeys(t)}}))
 	const key = "key-of-root"
 	scopes := func(n int) string { return "[" + strings.TrimSuffix(strings.Repeat(`"a",`, n), ",") + "]" }
 	tests := []struct {
@@ -102,7 +104,7 @@ func TestBadBodies(t *testing.T) {
 // not used again.
 func TestChunkedBodies(t *testing.T) {
 	t.Parallel()
-	server := serve(t, newPublic(t, PublicConfig{Validator: loadKeys(t)}))
+	server := serve(t, newPublic(t, PublicConfig{Config: forwardauth.Config{Validator: loadKeys(t)}}))
 	head := "POST /v1/keys/verify HTTP/1.1\r\nHost: keytail\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
 	chunk := func(text string) string { return fmt.Sprintf("%x\r\n%s\r\n", len(text), text) }
 	for name, test := range map[string]struct {
@@ -126,7 +128,7 @@ func TestChunkedBodies(t *testing.T) {
 
 func TestBadHeaders(t *testing.T) {
 	t.Parallel()
-	server := serve(t, newPublic(t, PublicConfig{Validator: loadKeys(t)}))
+	server := serve(t, newPublic(t, PublicConfig{Config: forwardauth.Config{Validator: loadKeys(t)}}))
 	long := strings.Repeat("k", 10<<10)
 	tests := []struct {
 		name, headers string
@@ -170,7 +172,7 @@ func TestBadHeaders(t *testing.T) {
 func TestLogHoldsNoKey(t *testing.T) {
 	t.Parallel()
 	core, logs := observer.New(zapcore.DebugLevel)
-	handler := newPublic(t, PublicConfig{Validator: loadKeys(t), Logger: zap.New(core)})
+	handler := newPublic(t, PublicConfig{Config: forwardauth.Config{Validator: loadKeys(t)}, Logger: zap.New(core)})
 	server := serve(t, handler)
 	const key = "key-of-root"
 	requests := []string{

@@ -4,6 +4,8 @@ import (
 	"slices"
 
 	"github.com/gin-gonic/gin"
+
+	"github.com/keytail/keytail/internal/forwardauth"
 )
 
 // Tokens knows who may call. Its method is called from many goroutines at once.
@@ -14,8 +16,8 @@ type Tokens interface {
 
 // withBearer are the places whose content must not come back as a request id: a
 // caller's token is one of them wherever keys are looked for.
-func withBearer(sources []KeySource) []KeySource {
-	bearer := KeySource{kind: fromBearer}
+func withBearer(sources []forwardauth.KeySource) []forwardauth.KeySource {
+	bearer := forwardauth.Bearer()
 	if slices.Contains(sources, bearer) {
 		return sources
 	}
@@ -35,8 +37,8 @@ func (p *public) wantCaller(c *gin.Context) {
 		return
 	}
 	// The body is not read: whoever has no token gets no work done.
-	hideKey(c.Writer.Header(), "")
-	refuseToken(c, token, p.challenge, "send Authorization: Bearer with a caller token, which is not the API key")
+	forwardauth.HideKey(c.Writer.Header(), "")
+	refuseToken(c, token, p.authority.Challenge(), "send Authorization: Bearer with a caller token, which is not the API key")
 }
 
 // soleToken is the bearer token of an Authorization header. Two headers are
@@ -46,17 +48,18 @@ func soleToken(values []string) (token string, ok bool) {
 	case 0:
 		return "", true // Name counts it
 	case 1:
-		return bearerToken(values[0]), true
+		return forwardauth.BearerToken(values[0]), true
 	}
 	return "", false
 }
 
 // refuseToken answers 401 as in RFC 6750, section 3: no error when no token was
 // sent.
-func refuseToken(c *gin.Context, token, challenge, detail string) {
+func refuseToken(c *gin.Context, token string, challenge forwardauth.Challenge, detail string) {
+	text := string(challenge)
 	if token != "" {
-		challenge += `, error="invalid_token"`
+		text = challenge.InvalidToken()
 	}
-	c.Writer.Header().Add(headerChallenge, challenge)
+	c.Writer.Header().Add(forwardauth.HeaderChallenge, text)
 	writeProblem(c, codeUnauthenticated, detail)
 }

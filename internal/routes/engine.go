@@ -9,6 +9,8 @@ import (
 
 	"github.com/gin-gonic/gin"
 	"go.uber.org/zap"
+
+	"github.com/keytail/keytail/internal/forwardauth"
 )
 
 // UseReleaseMode silences what Gin prints about itself at start. The mode is one
@@ -24,7 +26,7 @@ func UseReleaseMode() {
 // newEngine makes an engine that matches paths raw and answers everything with
 // our own headers and problems. sources are where a key may be, which must not
 // come back as a request id.
-func newEngine(logger *zap.Logger, sources []KeySource) *gin.Engine {
+func newEngine(logger *zap.Logger, sources []forwardauth.KeySource) *gin.Engine {
 	engine := gin.New()
 	// /v1/%61uth and /v1/auth/ are not /v1/auth: a proxy in front may have
 	// matched its own rules on the spelling it saw.
@@ -57,11 +59,11 @@ func methodNotAllowed(c *gin.Context) {
 
 // commonHeaders sets what every answer has. No answer may be stored by anyone:
 // the next one may differ.
-func commonHeaders(sources []KeySource) gin.HandlerFunc {
+func commonHeaders(sources []forwardauth.KeySource) gin.HandlerFunc {
 	return func(c *gin.Context) {
 		header := c.Writer.Header()
 		header.Set("Cache-Control", "no-store")
-		header.Set(headerRequestID, requestID(c.Request, sources))
+		header.Set(forwardauth.HeaderRequestID, forwardauth.RequestID(c.Request, sources))
 	}
 }
 
@@ -75,7 +77,7 @@ func accessLog(logger *zap.Logger) gin.HandlerFunc {
 			entry.Write(
 				zap.String("route", c.FullPath()),
 				zap.Int("status", c.Writer.Status()),
-				zap.String("request_id", c.Writer.Header().Get(headerRequestID)),
+				zap.String("request_id", c.Writer.Header().Get(forwardauth.HeaderRequestID)),
 			)
 		}
 	}

@@ -18,6 +18,7 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/keytail/keytail/internal/apikey"
+	"github.com/keytail/keytail/internal/forwardauth"
 )
 
 // answering is a Validator that gives one answer.
@@ -49,20 +50,20 @@ func TestPanicIsAnOutage(t *testing.T) {
 		"a text": "lost key-of-root", "an error": fmt.Errorf("lost key-of-root"), "a runtime error": nil,
 	} {
 		core, logs := observer.New(zapcore.DebugLevel)
-		handler := newPublic(t, PublicConfig{Logger: zap.New(core), Validator: answering(func(key string) apikey.Verdict {
+		handler := newPublic(t, PublicConfig{Config: forwardauth.Config{Validator: answering(func(key string) apikey.Verdict {
 			if value == nil {
 				return apikey.Verdict{Code: apikey.Code(key[len(key)])}
 			}
 			panic(value)
-		})})
+		})}, Logger: zap.New(core)})
 		for _, r := range []*http.Request{authRequest("key-of-root"), verifyOf(`{"key":"key-of-root"}`)} {
 			got := answerOf(handler, r)
 			checkAlways(t, got, "key-of-root")
 			if got.StatusCode != http.StatusInternalServerError || problemCodeOf(t, got.body) != "INTERNAL_ERROR" {
 				t.Errorf("%s: %d %s", name, got.StatusCode, got.body)
 			}
-			if r.URL.Path == pathAuth && got.Header.Get(headerResult) != "UNAVAILABLE" {
-				t.Errorf("%s: the result is %q", name, got.Header.Get(headerResult))
+			if r.URL.Path == pathAuth && got.Header.Get(forwardauth.HeaderResult) != "UNAVAILABLE" {
+				t.Errorf("%s: the result is %q", name, got.Header.Get(forwardauth.HeaderResult))
 			}
 		}
 		errors := logs.FilterLevelExact(zapcore.ErrorLevel).All()
@@ -111,7 +112,7 @@ func TestImpossibleVerdictsAreOutages(t *testing.T) {
 	for _, v := range []apikey.Verdict{
 		{}, {Code: apikey.Valid}, {Code: apikey.Code(apikey.CodeCount), Record: &apikey.Record{}}, {Code: 255},
 	} {
-		handler := newPublic(t, PublicConfig{Validator: answering(func(string) apikey.Verdict { return v })})
+		handler := newPublic(t, PublicConfig{Config: forwardauth.Config{Validator: answering(func(string) apikey.Verdict { return v })}})
 		for _, r := range []*http.Request{authRequest("key-of-root"), verifyOf(`{"key":"key-of-root"}`)} {
 			got := answerOf(handler, r)
 			if got.StatusCode != http.StatusServiceUnavailable || got.Header.Get("Retry-After") != "1" {
@@ -130,9 +131,9 @@ func TestEveryCodeHasItsStatuses(t *testing.T) {
 	}
 	record := &apikey.Record{KeyID: "k", UserID: "u"}
 	for code := range apikey.Code(apikey.CodeCount) {
-		handler := newPublic(t, PublicConfig{Validator: answering(func(string) apikey.Verdict {
+		handler := newPublic(t, PublicConfig{Config: forwardauth.Config{Validator: answering(func(string) apikey.Verdict {
 			return apikey.Verdict{Code: code, Record: record}
-		})})
+		})}})
 		verify := answerOf(handler, verifyOf(`{"key":"key-of-root"}`))
 		auth := answerOf(handler, authRequest("key-of-root"))
 		if got := [2]int{verify.StatusCode, auth.StatusCode}; got != want[code] {
@@ -152,14 +153,14 @@ func TestTimesAreNeverFresherThanTheTruth(t *testing.T) {
 	for age, want := range map[time.Duration]int64{
 		-1: 0, 0: 0, 1: 1, time.Millisecond: 1, time.Millisecond + 1: 2, 15 * time.Second: 15000,
 	} {
-		if got := stalenessMS(&apikey.Verdict{Staleness: age}); got != want {
+		if got := forwardauth.StalenessMS(age); got != want {
 			t.Errorf("%v: %d ms, want %d", age, got, want)
 		}
 	}
 	asOf := time.Date(2026, 1, 2, 3, 4, 5, 999_999_999, time.FixedZone("", 3600))
-	handler := newPublic(t, PublicConfig{Validator: answering(func(string) apikey.Verdict {
+	handler := newPublic(t, PublicConfig{Config: forwardauth.Config{Validator: answering(func(string) apikey.Verdict {
 		return apikey.Verdict{Code: apikey.NotFound, AsOf: asOf}
-	})})
+	})}})
 	got := answerOf(handler, verifyOf(`{"key":"key-of-root"}`))
 	if !strings.Contains(got.body, `"as_of":"2026-01-02T02:04:05.999Z"`) {
 		t.Error(got.body)
@@ -185,7 +186,7 @@ func TestConfigurationIsChecked(t *testing.T) {
 	if _, err := NewPublic(PublicConfig{}); err == nil {
 		t.Error("no validator, and no error")
 	}
-	if _, err := NewPublic(PublicConfig{Validator: goldenKeys{}, Realm: "a\nb"}); err == nil {
+	if _, err := NewPublic(PublicConfig{Config: forwardauth.Config{Validator: goldenKeys{}, Realm: "a\nb"}}); err == nil {
 		t.Error("a realm of two lines, and no error")
 	}
 	if _, err := NewOperations(OperationsConfig{Gatherer: prometheus.NewRegistry()}); err == nil {
@@ -194,7 +195,7 @@ func TestConfigurationIsChecked(t *testing.T) {
 	if _, err := NewOperations(OperationsConfig{Status: func() Status { return Status{} }}); err == nil {
 		t.Error("no gatherer, and no error")
 	}
-	handler := newPublic(t, PublicConfig{Validator: goldenKeys{}, Realm: `a "b" \c`})
+	handler := newPublic(t, PublicConfig{Config: forwardauth.Config{Validator: goldenKeys{}, Realm: `a "b" \c`}})
 	got := answerOf(handler, httptest.NewRequest(http.MethodGet, "/v1/auth", nil))
 	if challenge := got.Header.Get("WWW-Authenticate"); challenge != `Bearer realm="a \"b\" \\c"` {
 		t.Errorf("the challenge is %s", challenge)
@@ -248,7 +249,7 @@ func TestReachesNeitherMongoNorTheCache(t *testing.T) {
 			t.Errorf("%s imports %s", path, imports)
 		}
 		if room, ours := strings.CutPrefix(path, self+"internal/"); ours {
-			if room != "routes" && room != "apikey" && room != "clustertime" && room != "events" && room != "lifecycle" {
+			if room != "routes" && room != "apikey" && room != "forwardauth" && room != "clustertime" && room != "events" && room != "lifecycle" {
 				t.Errorf("reaches the room %s", room)
 			}
 		}

@@ -17,6 +17,7 @@ import (
 
 	"github.com/keytail/keytail/internal/apikey"
 	"github.com/keytail/keytail/internal/events"
+	"github.com/keytail/keytail/internal/forwardauth"
 )
 
 // hubFeed is a real hub.
@@ -46,7 +47,7 @@ func newFeed(t *testing.T, config events.Config) hubFeed {
 // hasty has limits that a stream of events is longer than.
 func hastyServer(t *testing.T, feed Events) *httptest.Server {
 	t.Helper()
-	server := httptest.NewUnstartedServer(newPublic(t, PublicConfig{Validator: loadKeys(t), Callers: fakeTokens{"caller": "web"}, Events: feed}))
+	server := httptest.NewUnstartedServer(newPublic(t, PublicConfig{Config: forwardauth.Config{Validator: loadKeys(t)}, Callers: fakeTokens{"caller": "web"}, Events: feed}))
 	server.Config.ReadTimeout, server.Config.WriteTimeout = 50*time.Millisecond, 50*time.Millisecond
 	server.Start()
 	t.Cleanup(server.Close)

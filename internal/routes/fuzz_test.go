@@ -5,6 +5,8 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+
+	"github.com/keytail/keytail/internal/forwardauth"
 )
 
 // checkFuzzed checks an answer to something made up.
@@ -28,7 +30,7 @@ func FuzzVerify(f *testing.F) {
 		}
 	}
 	f.Add("application/json; charset", `{"key":"key-of-root"}`)
-	handler := newPublic(f, PublicConfig{Validator: loadKeys(f)})
+	handler := newPublic(f, PublicConfig{Config: forwardauth.Config{Validator: loadKeys(f)}})
 	f.Fuzz(func(t *testing.T, contentType, body string) {
 		r := httptest.NewRequest(http.MethodPost, pathVerify, strings.NewReader(body))
 		r.Header.Set("Content-Type", contentType)
@@ -48,15 +50,15 @@ func FuzzAuth(f *testing.F) {
 	f.Add("GET", "scope=orders:refund&org_id=acme", "Bearer key-of-alice", "key-of-alice", "203.0.113.7, 10.0.0.1", "sid=key-of-root", "req-1")
 	f.Add("PURGE", "api_key=key-of-root", "", "", "", "", "key-of-root")
 	f.Add("OPTIONS", "scope=%zz", "Basic eA==", "key-unavailable-1", "unknown", "a", "\x00")
-	sources, err := ParseKeySources([]string{"bearer", "x-api-key", "query:api_key", "cookie:sid"})
+	sources, err := forwardauth.ParseKeySources([]string{"bearer", "x-api-key", "query:api_key", "cookie:sid"})
 	if err != nil {
 		f.Fatal(err)
 	}
-	proxies, err := ParseTrustedProxies([]string{"192.0.2.0/24", "10.0.0.0/8"})
+	proxies, err := forwardauth.ParseTrustedProxies([]string{"192.0.2.0/24", "10.0.0.0/8"})
 	if err != nil {
 		f.Fatal(err)
 	}
-	handler := newPublic(f, PublicConfig{Validator: loadKeys(f), KeySources: sources, TrustedProxies: proxies})
+	handler := newPublic(f, PublicConfig{Config: forwardauth.Config{Validator: loadKeys(f), KeySources: sources, TrustedProxies: proxies}})
 	f.Fuzz(func(t *testing.T, method, query, authorization, apiKey, forwarded, cookie, id string) {
 		r := httptest.NewRequest(http.MethodGet, pathAuth, nil)
 		r.Method, r.URL.RawQuery = method, query
@@ -66,11 +68,11 @@ func FuzzAuth(f *testing.F) {
 		}
 		got := answerOf(handler, r)
 		checkFuzzed(t, got)
-		if got.StatusCode == http.StatusOK && (got.body != "" || got.Header.Get(headerUserID) == "") {
-			t.Errorf("a yes with the body %q about %q", got.body, got.Header.Get(headerUserID))
+		if got.StatusCode == http.StatusOK && (got.body != "" || got.Header.Get(forwardauth.HeaderUserID) == "") {
+			t.Errorf("a yes with the body %q about %q", got.body, got.Header.Get(forwardauth.HeaderUserID))
 		}
-		if got.StatusCode != http.StatusOK && got.Header.Get(headerUserID) != "" {
-			t.Errorf("status %d about %q", got.StatusCode, got.Header.Get(headerUserID))
+		if got.StatusCode != http.StatusOK && got.Header.Get(forwardauth.HeaderUserID) != "" {
+			t.Errorf("status %d about %q", got.StatusCode, got.Header.Get(forwardauth.HeaderUserID))
 		}
 		// The same with a key that no answer holds by chance. (A scope that is
 		// asked for is answered, and is not the client's to choose.)

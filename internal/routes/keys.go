@@ -10,6 +10,7 @@ import (
 	"github.com/gin-gonic/gin"
 	"go.uber.org/zap"
 
+	"github.com/keytail/keytail/internal/forwardauth"
 	"github.com/keytail/keytail/internal/lifecycle"
 )
 
@@ -272,5 +273,5 @@ func (a *admin) writeKeyError(c *gin.Context, err error) {
 // logFailure is for errors whose text is not, or not only, for the caller.
 func (a *admin) logFailure(c *gin.Context, err error) {
 	a.Logger.Warn("a call of the admin API failed",
-		zap.String("route", c.FullPath()), zap.String("request_id", c.Writer.Header().Get(headerRequestID)), zap.Error(err))
+		zap.String("route", c.FullPath()), zap.String("request_id", c.Writer.Header().Get(forwardauth.HeaderRequestID)), zap.Error(err))
 }

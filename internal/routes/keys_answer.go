@@ -11,6 +11,7 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"github.com/keytail/keytail/internal/apikey"
+	"github.com/keytail/keytail/internal/forwardauth"
 	"github.com/keytail/keytail/internal/lifecycle"
 )
 
@@ -118,13 +119,13 @@ func keyDetail(err, kind error) string {
 // write twice.
 func writeUnknown(c *gin.Context, unknown *lifecycle.UnknownError) {
 	body := struct {
-		problem
+		forwardauth.Problem
 		KeyID string `json:"key_id"`
-	}{problem{"about:blank", http.StatusText(http.StatusServiceUnavailable), http.StatusServiceUnavailable, unknown.Error(), string(codeOutcomeUnknown)}, unknown.KeyID}
+	}{forwardauth.NewProblem(http.StatusServiceUnavailable, string(codeOutcomeUnknown), unknown.Error()), unknown.KeyID}
 	text, err := json.Marshal(&body)
 	if err != nil {
 		panic(err)
 	}
-	c.Data(http.StatusServiceUnavailable, "application/problem+json", text)
+	c.Data(http.StatusServiceUnavailable, forwardauth.ContentType, text)
 	c.Abort()
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"github.com/keytail/keytail/internal/apikey"
+	"github.com/keytail/keytail/internal/forwardauth"
 	"github.com/keytail/keytail/internal/lifecycle"
 )
 
@@ -60,7 +61,7 @@ func readAdminQuery(c *gin.Context, allowed ...string) (*adminQuery, *callerErro
 		return nil, badRequest("the query cannot be read")
 	}
 	q := adminQuery{limit: defaultLimit}
-	q.by = lifecycle.By{Actor: c.GetString(keyActor), RequestID: c.Writer.Header().Get(headerRequestID)}
+	q.by = lifecycle.By{Actor: c.GetString(keyActor), RequestID: c.Writer.Header().Get(forwardauth.HeaderRequestID)}
 	for name, values := range query {
 		if !slices.Contains(allowed, name) {
 			return nil, badRequest("the query may have " + strings.Join(allowed, ", ") + ", and has something else")

@@ -11,6 +11,7 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"github.com/keytail/keytail/internal/apikey"
+	"github.com/keytail/keytail/internal/forwardauth"
 )
 
 // asked is a Validator that remembers what was needed of the last key.
@@ -29,22 +30,22 @@ func (a *asked) Refuse(code apikey.Code) apikey.Verdict { return apikey.Verdict{
 func TestPoliciesAreChecked(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
-		policy Policy
+		policy forwardauth.Policy
 		want   string // empty: valid
 	}{
-		"a-b.c_d~9":             {Policy{Scopes: []string{"a", "b"}, OrgID: "o", ProjectID: "p"}, ""},
-		"":                      {Policy{}, "a name has 1 to 64"},
-		"a/b":                   {Policy{}, "a name has 1 to 64"},
-		"a b":                   {Policy{}, "a name has 1 to 64"},
-		"..":                    {Policy{}, "a name of dots alone"},
-		strings.Repeat("a", 65): {Policy{}, "a name has 1 to 64"},
-		"space":                 {Policy{Scopes: []string{"a b"}}, `policy "space": a scope has no white space`},
-		"twice":                 {Policy{Scopes: []string{"a", "a"}}, `policy "twice": the scope "a" stands there twice`},
-		"org":                   {Policy{OrgID: "a\n"}, `policy "org": org_id: `},
-		"many":                  {Policy{Scopes: make([]string, maxScopes+1)}, "at most 100 scopes"},
+		"a-b.c_d~9":             {forwardauth.Policy{Scopes: []string{"a", "b"}, OrgID: "o", ProjectID: "p"}, ""},
+		"":                      {forwardauth.Policy{}, "a name has 1 to 64"},
+		"a/b":                   {forwardauth.Policy{}, "a name has 1 to 64"},
+		"a b":                   {forwardauth.Policy{}, "a name has 1 to 64"},
+		"..":                    {forwardauth.Policy{}, "a name of dots alone"},
+		strings.Repeat("a", 65): {forwardauth.Policy{}, "a name has 1 to 64"},
+		"space":                 {forwardauth.Policy{Scopes: []string{"a b"}}, `policy "space": a scope has no white space`},
+		"twice":                 {forwardauth.Policy{Scopes: []string{"a", "a"}}, `policy "twice": the scope "a" stands there twice`},
+		"org":                   {forwardauth.Policy{OrgID: "a\n"}, `policy "org": org_id: `},
+		"many":                  {forwardauth.Policy{Scopes: make([]string, forwardauth.MaxScopes+1)}, "at most 100 scopes"},
 	} {
-		err := CheckPolicy(name, test.policy)
-		_, built := NewPublic(PublicConfig{Validator: goldenKeys{}, Policies: map[string]Policy{name: test.policy}})
+		err := forwardauth.CheckPolicy(name, test.policy)
+		_, built := NewPublic(PublicConfig{Config: forwardauth.Config{Validator: goldenKeys{}, Policies: map[string]forwardauth.Policy{name: test.policy}}})
 		if (err == nil) != (built == nil) {
 			t.Errorf("%q: CheckPolicy says %v, NewPublic %v", name, err, built)
 		}
@@ -64,9 +65,9 @@ func FuzzPolicyPath(f *testing.F) {
 		f.Add("GET", tail)
 	}
 	var v asked
-	handler := newPublic(f, PublicConfig{Validator: &v, Policies: map[string]Policy{
+	handler := newPublic(f, PublicConfig{Config: forwardauth.Config{Validator: &v, Policies: map[string]forwardauth.Policy{
 		"open": {}, "strict": {Scopes: []string{"nobody:has"}, OrgID: "acme"},
-	}})
+	}}})
 	f.Fuzz(func(t *testing.T, method, tail string) {
 		parsed, err := url.ParseRequestURI(pathPolicy + "strict" + tail)
 		if err != nil {
@@ -91,7 +92,7 @@ func FuzzPolicyPath(f *testing.F) {
 func TestCallersAreAskedBeforeTheBody(t *testing.T) {
 	t.Parallel()
 	var v asked
-	handler := newPublic(t, PublicConfig{Validator: &v, Callers: fakeTokens{"caller-token-of-web": "web"}})
+	handler := newPublic(t, PublicConfig{Config: forwardauth.Config{Validator: &v}, Callers: fakeTokens{"caller-token-of-web": "web"}})
 	r := verifyOf(`{"key":"key-of-root"}`)
 	r.Header.Set("X-Request-Id", "key-of-root")
 	got := answerOf(handler, r)
@@ -111,11 +112,11 @@ func TestCallersAreAskedBeforeTheBody(t *testing.T) {
 
 func TestCallerTokensAreNotRepeatedWhereKeysAreElsewhere(t *testing.T) {
 	t.Parallel()
-	sources, err := ParseKeySources([]string{"x-api-key"})
+	sources, err := forwardauth.ParseKeySources([]string{"x-api-key"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	handler := newPublic(t, PublicConfig{Validator: &asked{}, KeySources: sources, Callers: fakeTokens{"caller-token-of-web": "web"}})
+	handler := newPublic(t, PublicConfig{Config: forwardauth.Config{Validator: &asked{}, KeySources: sources}, Callers: fakeTokens{"caller-token-of-web": "web"}})
 	r := verifyOf(`{"key":"key-of-root"}`)
 	r.Header.Set("Authorization", "Bearer caller-token-of-web")
 	r.Header.Set("X-Request-Id", "caller-token-of-web")

@@ -20,6 +20,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/keytail/keytail/internal/apikey"
+	"github.com/keytail/keytail/internal/forwardauth"
 )
 
 func TestMain(m *testing.M) {
@@ -110,7 +111,7 @@ func loadKeys(t testing.TB) goldenKeys {
 			continue
 		}
 		r := entry.Record
-		networks, err := ParseTrustedProxies(r.AllowedIPs)
+		networks, err := forwardauth.ParseTrustedProxies(r.AllowedIPs)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -137,21 +138,21 @@ func newPublic(t testing.TB, config PublicConfig) http.Handler {
 func goldenServers(t testing.TB) map[string]http.Handler {
 	t.Helper()
 	keys := loadKeys(t)
-	sources, err := ParseKeySources([]string{"bearer", "x-api-key", "header:x-session", "query:api_key", "cookie:sid"})
+	sources, err := forwardauth.ParseKeySources([]string{"bearer", "x-api-key", "header:x-session", "query:api_key", "cookie:sid"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	proxies := []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("10.0.0.0/8")}
 	handlers := map[string]http.Handler{
-		"public":  newPublic(t, PublicConfig{Validator: keys}),
-		"proxied": newPublic(t, PublicConfig{Validator: keys, TrustedProxies: proxies}),
-		"sources": newPublic(t, PublicConfig{Validator: keys, KeySources: sources}),
-		"policies": newPublic(t, PublicConfig{Validator: keys, KeySources: sources, Policies: map[string]Policy{
+		"public":  newPublic(t, PublicConfig{Config: forwardauth.Config{Validator: keys}}),
+		"proxied": newPublic(t, PublicConfig{Config: forwardauth.Config{Validator: keys, TrustedProxies: proxies}}),
+		"sources": newPublic(t, PublicConfig{Config: forwardauth.Config{Validator: keys, KeySources: sources}}),
+		"policies": newPublic(t, PublicConfig{Config: forwardauth.Config{Validator: keys, KeySources: sources, Policies: map[string]forwardauth.Policy{
 			"open": {}, "strict": {Scopes: []string{"nobody:has"}},
-		}}),
-		"callers":  newPublic(t, PublicConfig{Validator: keys, Callers: fakeTokens{"caller-token-of-web": "web"}}),
+		}}}),
+		"callers":  newPublic(t, PublicConfig{Config: forwardauth.Config{Validator: keys}, Callers: fakeTokens{"caller-token-of-web": "web"}}),
 		"admin":    newDesk(t),
-		"receipts": newPublic(t, PublicConfig{Validator: keys, Callers: fakeTokens{"caller": "web"}, Syncer: goldenSyncer{}, Events: slowFeed{}}),
+		"receipts": newPublic(t, PublicConfig{Config: forwardauth.Config{Validator: keys}, Callers: fakeTokens{"caller": "web"}, Syncer: goldenSyncer{}, Events: slowFeed{}}),
 	}
 	for name, status := range goldenStates() {
 		handlers[name], err = NewOperations(OperationsConfig{
@@ -229,10 +230,10 @@ func checkAlways(t testing.TB, got reply, keys ...string) {
 	if got.Header.Get("Cache-Control") != "no-store" {
 		t.Errorf("Cache-Control is %q", got.Header.Get("Cache-Control"))
 	}
-	if ids := got.Header["X-Request-Id"]; len(ids) != 1 || !safeRequestID(ids[0]) {
+	if ids := got.Header["X-Request-Id"]; len(ids) != 1 || !forwardauth.SafeRequestID(ids[0]) {
 		t.Errorf("X-Request-Id is %q", ids)
 	}
-	result := got.Header.Get(headerResult)
+	result := got.Header.Get(forwardauth.HeaderResult)
 	if (got.StatusCode == http.StatusOK) != (result == "VALID") && result != "" {
 		t.Errorf("status %d with %s", got.StatusCode, result)
 	}

@@ -10,6 +10,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"go.uber.org/zap"
+
+	"github.com/keytail/keytail/internal/forwardauth"
 )
 
 // Status is how the instance is, as readyz shows it.
@@ -73,7 +75,7 @@ func NewOperations(config OperationsConfig) (http.Handler, error) {
 		// One collector in trouble must not hide all the others.
 		ErrorHandling: promhttp.ContinueOnError,
 	}))
-	engine := newEngine(logger, DefaultKeySources())
+	engine := newEngine(logger, forwardauth.DefaultKeySources())
 	readable(engine, pathLive, live)
 	readable(engine, "/readyz", ready(config.Status))
 	readable(engine, "/metrics", metrics)

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/keytail/keytail/internal/clustertime"
+	"github.com/keytail/keytail/internal/forwardauth"
 )
 
 // goldenSyncer is a fleet of two, of which one is a little behind.
@@ -54,9 +55,7 @@ func (everybody) Name(string) (string, bool) { return "somebody", true }
 // a client makes last.
 func TestAWaitMayTakeLongerThanTheServerLetsOthers(t *testing.T) {
 	t.Parallel()
-	server := httptest.NewUnstartedServer(newPublic(t, PublicConfig{
-		Validator: loadKeys(t), Callers: everybody{}, Syncer: slowSyncer{},
-	}))
+	server := httptest.NewUnstartedServer(newPublic(t, PublicConfig{Config: forwardauth.Config{Validator: loadKeys(t)}, Callers: everybody{}, Syncer: slowSyncer{}}))
 	server.Config.ReadTimeout, server.Config.WriteTimeout = 50*time.Millisecond, 50*time.Millisecond
 	server.Start()
 	t.Cleanup(server.Close)
@@ -84,7 +83,7 @@ func (slowSyncer) Wait(ctx context.Context, _ clustertime.Time, _ bool) (Receipt
 func TestInstances(t *testing.T) {
 	t.Parallel()
 	ask := func(syncer Syncer, query string) *httptest.ResponseRecorder {
-		engine := newEngine(named(nil), DefaultKeySources())
+		engine := newEngine(named(nil), forwardauth.DefaultKeySources())
 		engine.GET(pathInstances, instances(syncer))
 		w := httptest.NewRecorder()
 		engine.ServeHTTP(w, httptest.NewRequest(http.MethodGet, pathInstances+query, nil))

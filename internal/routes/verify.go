@@ -9,6 +9,7 @@ import (
 
 	"github.com/keytail/keytail/internal/apikey"
 	"github.com/keytail/keytail/internal/clustertime"
+	"github.com/keytail/keytail/internal/forwardauth"
 )
 
 // verify judges the key in the body. An Authorization header is the caller's
@@ -16,21 +17,34 @@ import (
 func (p *public) verify(c *gin.Context) {
 	ask, err := readQuestion(c)
 	if err != nil {
-		hideKey(c.Writer.Header(), "")
+		forwardauth.HideKey(c.Writer.Header(), "")
 		writeProblem(c, err.code, err.detail)
 		return
 	}
-	hideKey(c.Writer.Header(), ask.key)
-	verdict := trusted(p.validator.Validate(c.Request.Context(), ask.key, &ask.request))
+	forwardauth.HideKey(c.Writer.Header(), ask.key)
+	verdict := forwardauth.Trusted(p.validator.Validate(c.Request.Context(), ask.key, &ask.request))
 	if verdict.Problem == apikey.RevisionAhead {
 		writeProblem(c, codeBadRequest, "min_revision is ahead of the database, so no answer can have had it as its revision")
 		return
 	}
-	if status := outcomes[verdict.Code].verify; status != http.StatusOK {
+	if status := verifyStatus(verdict.Code); status != http.StatusOK {
 		writeVerdictProblem(c, status, verdict.Code)
 		return
 	}
 	writeAnswer(c, &verdict)
+}
+
+// verifyStatus is verify's status: a refusal is a whole answer, and no error
+// (HTTP.md, section 1).
+func verifyStatus(code apikey.Code) int {
+	switch code {
+	case apikey.Unavailable:
+		return http.StatusServiceUnavailable
+	case apikey.Missing:
+		return http.StatusBadRequest
+	case apikey.Malformed, apikey.NotFound, apikey.Disabled, apikey.Expired, apikey.Forbidden, apikey.InsufficientPermissions, apikey.Valid:
+	}
+	return http.StatusOK
 }
 
 // answer is the body of 200. Absent fields are not known or not the caller's to
@@ -71,7 +85,7 @@ func writeAnswer(c *gin.Context, v *apikey.Verdict) {
 		}
 	}
 	if !v.AsOf.IsZero() {
-		ms := stalenessMS(v)
+		ms := forwardauth.StalenessMS(v.Staleness)
 		a.AsOf, a.StalenessMS = v.AsOf.UTC().Format(millis), &ms
 	}
 	if v.Revision != 0 {
@@ -131,9 +145,4 @@ func expiryText(at time.Time) string {
 		at = lastInstant
 	}
 	return at.Format(time.RFC3339Nano)
-}
-
-// stalenessMS rounds up: an answer is never said to be fresher than it is.
-func stalenessMS(v *apikey.Verdict) int64 {
-	return int64((max(v.Staleness, 0) + time.Millisecond - 1) / time.Millisecond)
 }

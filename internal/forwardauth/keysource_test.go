@@ -1,4 +1,4 @@
-package routes
+package forwardauth
 
 import (
 	"slices"
@@ -73,7 +73,7 @@ func TestBearerToken(t *testing.T) {
 		"Bearer abc": "abc", "bearer abc": "abc", "BEARER    abc": "abc", "Bearer a b": "a b",
 		"Bearer": "", "Bearer ": "", "": "", "abc": "", "Basic abc": "", "Bearerabc": "", "Bearer\tabc": "", " Bearer abc": "",
 	} {
-		if got := bearerToken(value); got != want {
+		if got := BearerToken(value); got != want {
 			t.Errorf("%q: %q, want %q", value, got, want)
 		}
 	}

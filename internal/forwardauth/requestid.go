@@ -1,4 +1,4 @@
-package routes
+package forwardauth
 
 import (
 	"crypto/rand"
@@ -7,18 +7,18 @@ import (
 	"strings"
 )
 
-// headerRequestID ties a request to its answer and its log line.
-const headerRequestID = "X-Request-Id"
+// HeaderRequestID ties a request to its answer and its log line.
+const HeaderRequestID = "X-Request-Id"
 
 // maxRequestIDLen leaves room for trace ids of all makers.
 const maxRequestIDLen = 128
 
-// requestID is the client's id if there is exactly one, it is safe to repeat in
+// RequestID is the client's id if there is exactly one, it is safe to repeat in
 // a header and a log, and it contains no key that the request offers elsewhere;
 // else a new one of 128 random bits.
-func requestID(r *http.Request, sources []KeySource) string {
-	values := r.Header[headerRequestID]
-	if len(values) != 1 || !safeRequestID(values[0]) {
+func RequestID(r *http.Request, sources []KeySource) string {
+	values := r.Header[HeaderRequestID]
+	if len(values) != 1 || !SafeRequestID(values[0]) {
 		return rand.Text()
 	}
 	var query url.Values
@@ -34,9 +34,9 @@ func requestID(r *http.Request, sources []KeySource) string {
 	return values[0]
 }
 
-// safeRequestID accepts 1 to 128 letters, digits and a few signs that mean
+// SafeRequestID accepts 1 to 128 letters, digits and a few signs that mean
 // nothing to a shell, a log viewer or HTML.
-func safeRequestID(id string) bool {
+func SafeRequestID(id string) bool {
 	if id == "" || len(id) > maxRequestIDLen {
 		return false
 	}
@@ -50,10 +50,10 @@ func safeRequestID(id string) bool {
 	return true
 }
 
-// hideKey replaces a request id that contains the key of a body. While the key
+// HideKey replaces a request id that contains the key of a body. While the key
 // is not known ("") it may be any id.
-func hideKey(header http.Header, key string) {
-	if strings.Contains(header.Get(headerRequestID), key) {
-		header.Set(headerRequestID, rand.Text())
+func HideKey(header http.Header, key string) {
+	if strings.Contains(header.Get(HeaderRequestID), key) {
+		header.Set(HeaderRequestID, rand.Text())
 	}
 }

@@ -1,4 +1,4 @@
-package routes
+package forwardauth
 
 import (
 	"errors"
@@ -10,7 +10,7 @@ import (
 	"github.com/keytail/keytail/internal/apikey"
 )
 
-const headerForwardedFor = "X-Forwarded-For"
+const HeaderForwardedFor = "X-Forwarded-For"
 
 // ParseTrustedProxies reads addresses and networks in CIDR form. The error names
 // every text that cannot be read.
@@ -28,7 +28,7 @@ func ParseTrustedProxies(texts []string) ([]netip.Prefix, error) {
 	return networks, errors.Join(mistakes...)
 }
 
-// clientIP is the address of the client, or the zero Addr when it is not known.
+// ClientIP is the address of the client, or the zero Addr when it is not known.
 //
 // A peer that is not a trusted proxy is the client, whatever it says in
 // X-Forwarded-For. Behind a trusted proxy the client is the right-most hop of
@@ -40,12 +40,12 @@ func ParseTrustedProxies(texts []string) ([]netip.Prefix, error) {
 // hop is a trusted proxy, or when a trusted proxy names none. Then a key with an
 // allow-list is refused; falling back to the proxy's own address could match a
 // list that was meant for something else.
-func clientIP(r *http.Request, trusted []netip.Prefix) netip.Addr {
+func ClientIP(r *http.Request, trusted []netip.Prefix) netip.Addr {
 	peer := peerAddress(r.RemoteAddr)
 	if !contains(trusted, peer) {
 		return peer
 	}
-	headers := r.Header[headerForwardedFor]
+	headers := r.Header[HeaderForwardedFor]
 	for i := len(headers) - 1; i >= 0; i-- {
 		rest, more := headers[i], true
 		for more {

@@ -1,4 +1,4 @@
-package routes
+package forwardauth
 
 import (
 	"errors"
@@ -52,6 +52,9 @@ const headerAPIKey = "X-Api-Key"
 func DefaultKeySources() []KeySource {
 	return []KeySource{{kind: fromBearer}, {kind: fromHeader, name: headerAPIKey}}
 }
+
+// Bearer is "Authorization: Bearer".
+func Bearer() KeySource { return KeySource{kind: fromBearer} }
 
 // ParseKeySources reads the places where a key may be: bearer (the credentials
 // of "Authorization: Bearer"), x-api-key, header:NAME, query:NAME, cookie:NAME.
@@ -111,7 +114,7 @@ func headerSource(name string) (KeySource, error) {
 		return KeySource{}, errors.New(`the key is read from this header by "bearer"`)
 	case "Cookie":
 		return KeySource{}, errors.New(`the key is read from this header by "cookie:NAME"`)
-	case headerRequestID, headerForwardedFor, "Host", "Connection", "Content-Length", "Transfer-Encoding", "Trailer":
+	case HeaderRequestID, HeaderForwardedFor, "Host", "Connection", "Content-Length", "Transfer-Encoding", "Trailer":
 		return KeySource{}, errors.New("this header has another meaning")
 	}
 	return KeySource{kind: fromHeader, name: name}, nil
@@ -132,23 +135,17 @@ func isToken(name string) bool {
 	return true
 }
 
-// sentKey is what a request offers as its key. One key in two places, or twice
-// in one place, is one key.
-type sentKey struct {
-	text string // "": none
-	two  bool   // two different texts were offered
-}
-
-// findKey looks for a request's key in all sources.
-func findKey(sources []KeySource, r *http.Request, query url.Values) sentKey {
-	var key sentKey
-	for text := range offered(sources, r, query) {
-		if key.text == "" {
-			key.text = text
+// FindKey looks for a request's key in all sources: "" when there is none. One key
+// in two places, or twice in one place, is one key; two says that different ones
+// were offered.
+func FindKey(sources []KeySource, r *http.Request, query url.Values) (text string, two bool) {
+	for offer := range offered(sources, r, query) {
+		if text == "" {
+			text = offer
 		}
-		key.two = key.two || text != key.text
+		two = two || offer != text
 	}
-	return key
+	return text, two
 }
 
 // offered are all texts that the sources hold. An empty value is no key.
@@ -157,7 +154,7 @@ func offered(sources []KeySource, r *http.Request, query url.Values) iter.Seq[st
 		for _, source := range sources {
 			for _, text := range source.values(r, query) {
 				if source.kind == fromBearer {
-					text = bearerToken(text)
+					text = BearerToken(text)
 				}
 				if text != "" && !yield(text) {
 					return
@@ -186,9 +183,9 @@ func (s KeySource) values(r *http.Request, query url.Values) []string {
 	return nil
 }
 
-// bearerToken is what follows "Bearer " in any case (RFC 9110, section 11.1),
+// BearerToken is what follows "Bearer " in any case (RFC 9110, section 11.1),
 // "" for another scheme.
-func bearerToken(value string) string {
+func BearerToken(value string) string {
 	scheme, token, found := strings.Cut(value, " ")
 	if !found || !strings.EqualFold(scheme, "Bearer") {
 		return ""

@@ -1,4 +1,4 @@
-package routes
+package forwardauth
 
 import "strings"
 

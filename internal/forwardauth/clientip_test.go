@@ -1,4 +1,4 @@
-package routes
+package forwardauth
 
 import (
 	"net/http"
@@ -44,12 +44,12 @@ func TestHearsayNeverMatters(t *testing.T) {
 			slices.Concat(hearsay, []string{strings.Join(hops, ", ")}),
 			{strings.Join(slices.Concat(hearsay, hops[:cut+1]), " ,\t"), strings.Join(append(slices.Clone(hops[cut+1:]), "10.7.7.7"), ",")},
 		} {
-			r := &http.Request{RemoteAddr: "10.0.0.8:1234", Header: http.Header{headerForwardedFor: headers}}
-			if got := clientIP(r, trusted); got != want {
+			r := &http.Request{RemoteAddr: "10.0.0.8:1234", Header: http.Header{HeaderForwardedFor: headers}}
+			if got := ClientIP(r, trusted); got != want {
 				t.Fatalf("%q: %v, want %v", headers, got, want)
 			}
 			r.RemoteAddr = "198.51.100.1:1234"
-			if got := clientIP(r, trusted); got.String() != "198.51.100.1" {
+			if got := ClientIP(r, trusted); got.String() != "198.51.100.1" {
 				t.Fatalf("%q from an untrusted peer: %v", headers, got)
 			}
 		}
@@ -58,8 +58,8 @@ func TestHearsayNeverMatters(t *testing.T) {
 
 func TestUnixPeerIsNotKnown(t *testing.T) {
 	t.Parallel()
-	r := &http.Request{RemoteAddr: "@", Header: http.Header{headerForwardedFor: {"203.0.113.7"}}}
-	if got := clientIP(r, []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0")}); got.IsValid() {
+	r := &http.Request{RemoteAddr: "@", Header: http.Header{HeaderForwardedFor: {"203.0.113.7"}}}
+	if got := ClientIP(r, []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0")}); got.IsValid() {
 		t.Errorf("%v", got)
 	}
 }
@@ -69,8 +69,8 @@ func TestProxyThatNamesNobody(t *testing.T) {
 	t.Parallel()
 	trusted := []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}
 	for _, headers := range [][]string{nil, {""}, {"10.0.0.1"}, {"10.0.0.1, 10.0.0.2", "10.0.0.3"}, {","}} {
-		r := &http.Request{RemoteAddr: "10.0.0.8:1234", Header: http.Header{headerForwardedFor: headers}}
-		if got := clientIP(r, trusted); got.IsValid() {
+		r := &http.Request{RemoteAddr: "10.0.0.8:1234", Header: http.Header{HeaderForwardedFor: headers}}
+		if got := ClientIP(r, trusted); got.IsValid() {
 			t.Errorf("%q: %v", headers, got)
 		}
 	}

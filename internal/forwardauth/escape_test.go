@@ -1,4 +1,4 @@
-package routes
+package forwardauth
 
 import (
 	"net/url"
@@ -47,7 +47,7 @@ func TestSafeRequestID(t *testing.T) {
 		"": false, strings.Repeat("a", 129): false, "a b": false, "a\tb": false, "a\"b": false, "<b>": false, "é": false,
 		"a;b": false, "a%0a": false, "a\x7f": false, "${x}": false,
 	} {
-		if safeRequestID(id) != want {
+		if SafeRequestID(id) != want {
 			t.Errorf("%q: %v", id, !want)
 		}
 	}

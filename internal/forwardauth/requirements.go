@@ -1,4 +1,4 @@
-package routes
+package forwardauth
 
 import (
 	"net/url"
@@ -14,9 +14,9 @@ const (
 	paramProject = "project_id"
 )
 
-// maxScopes bounds the work for one request: each needed scope is compared with
+// MaxScopes bounds the work for one request: each needed scope is compared with
 // each that the key holds.
-const maxScopes = 100
+const MaxScopes = 100
 
 // reservedParameter reports whether a query parameter holds a requirement.
 func reservedParameter(name string) bool {
@@ -26,13 +26,13 @@ func reservedParameter(name string) bool {
 // parseRequirements reads forward-auth's query, which the proxy's own
 // configuration sets. It is read in full or not at all: a parameter that is
 // skipped would be a requirement that is not held.
-func parseRequirements(query url.Values, sources []KeySource) (apikey.Request, *callerError) {
+func parseRequirements(query url.Values, sources []KeySource) (apikey.Request, *QuestionError) {
 	var req apikey.Request
 	for name, values := range query {
-		var err *callerError
+		var err *QuestionError
 		switch name {
 		case paramScope:
-			req.Scopes, err = values, checkScopes(values)
+			req.Scopes, err = values, CheckScopes(values)
 		case paramOrg:
 			req.OrgID, err = single(name, values)
 		case paramProject:
@@ -49,17 +49,29 @@ func parseRequirements(query url.Values, sources []KeySource) (apikey.Request, *
 	return req, nil
 }
 
+// parseQuery is url.ParseQuery, whose errors quote the query.
+func parseQuery(raw string) (url.Values, *QuestionError) {
+	if raw == "" {
+		return nil, nil
+	}
+	query, err := url.ParseQuery(raw)
+	if err != nil {
+		return nil, badRequest("the query is not of the form name=value&name=value with %-escapes")
+	}
+	return query, nil
+}
+
 // single reads an id that may be given once.
-func single(name string, values []string) (string, *callerError) {
+func single(name string, values []string) (string, *QuestionError) {
 	if len(values) != 1 {
 		return "", badRequest(name + " may be given once")
 	}
-	return values[0], checkID(name, values[0])
+	return values[0], CheckID(name, values[0])
 }
 
-// checkScopes checks the scopes that a request needs.
-func checkScopes(scopes []string) *callerError {
-	if len(scopes) > maxScopes {
+// CheckScopes checks the scopes that a request needs.
+func CheckScopes(scopes []string) *QuestionError {
+	if len(scopes) > MaxScopes {
 		return badRequest("at most 100 scopes can be asked for at once")
 	}
 	for _, scope := range scopes {
@@ -70,8 +82,8 @@ func checkScopes(scopes []string) *callerError {
 	return nil
 }
 
-// checkID checks an id that a request names.
-func checkID(name, id string) *callerError {
+// CheckID checks an id that a request names.
+func CheckID(name, id string) *QuestionError {
 	if err := apikey.ValidID(id); err != nil {
 		return badRequest(name + " cannot be read: " + err.Error())
 	}

@@ -1,4 +1,4 @@
-package routes
+package forwardauth
 
 import (
 	"errors"
@@ -8,14 +8,8 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/gin-gonic/gin"
-
 	"github.com/keytail/keytail/internal/apikey"
 )
-
-// pathPolicy begins the paths of forward-auth whose requirements are keytail's
-// own configuration.
-const pathPolicy = pathAuth + "/policy/"
 
 // Policy is what requests need that are asked about by its name. The zero value
 // wants a valid key and no more.
@@ -44,8 +38,8 @@ func CheckPolicy(name string, policy Policy) error {
 	case strings.Trim(name, ".") == "":
 		wrong(errors.New("a name of dots alone is a step in a path, which proxies take out"))
 	}
-	if len(policy.Scopes) > maxScopes {
-		wrong(fmt.Errorf("at most %d scopes can be asked for", maxScopes))
+	if len(policy.Scopes) > MaxScopes {
+		wrong(fmt.Errorf("at most %d scopes can be asked for", MaxScopes))
 	}
 	for i, scope := range policy.Scopes {
 		wrong(apikey.ValidScope(scope))
@@ -72,36 +66,4 @@ func requirementsOf(policies map[string]Policy) (map[string]apikey.Request, erro
 		prepared[name] = apikey.Request{Scopes: slices.Clone(policy.Scopes), OrgID: policy.OrgID, ProjectID: policy.ProjectID}
 	}
 	return prepared, errors.Join(mistakes...)
-}
-
-// authByPolicy is auth with the requirements of a policy. The query is the
-// client's own and does not count in any way: it is not even read, so that no
-// query makes an answer another one, and a query:NAME among the key sources is no
-// source here.
-func (p *public) authByPolicy(c *gin.Context) {
-	unfinished(c.Writer.Header())
-	req, found := p.policies[namedPolicy(c)]
-	if !found {
-		refuseAuth(c, &callerError{codeNoSuchPolicy, "keytail's configuration has no policy of this name"})
-		return
-	}
-	p.answerAuth(c, &req, nil)
-}
-
-// namedPolicy is the segment after pathPolicy as it came, undecoded, "" if there
-// is none. What follows it is the client's own path and is not looked at, so no
-// ".." and no escape there changes the policy. RawPath comes first: EscapedPath
-// decodes and encodes anew when the path has a character that does not belong
-// there, which would turn %61 into a.
-func namedPolicy(c *gin.Context) string {
-	raw := c.Request.URL.RawPath
-	if raw == "" {
-		raw = c.Request.URL.EscapedPath()
-	}
-	rest, found := strings.CutPrefix(raw, pathPolicy)
-	if !found {
-		return ""
-	}
-	name, _, _ := strings.Cut(rest, "/")
-	return name
 }
