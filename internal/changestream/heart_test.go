@@ -250,7 +250,7 @@ func TestPrepareSaysWhichPrivilegeIsMissing(t *testing.T) {
 		}
 		r := newRig(t, s, true)
 		for _, command := range []string{"createIndexes", "update", "delete"} {
-			for _, code := range []int{codeUnauthorized, codeAtlas} {
+			for _, code := range []int{13, 8000} {
 				mend := r.failpoint("alwaysOn", bson.E{Key: "failCommands", Value: bson.A{command}}, bson.E{Key: "errorCode", Value: code})
 				err := r.Prepare(t.Context())
 				mend()

@@ -20,11 +20,8 @@ const deadAfter = 24 * time.Hour
 
 // Server error codes, from MongoDB's error_codes.yml.
 const (
-	codeUnauthorized          = 13
 	codeIndexOptionsConflict  = 85
 	codeIndexKeySpecsConflict = 86
-	// codeAtlas is what MongoDB Atlas answers to what a user may not do.
-	codeAtlas = 8000
 )
 
 // refusal is one sentence for people that is kind to errors.Is.
@@ -81,7 +78,7 @@ func (h *Heart) explain(err error) error {
 		return err
 	}
 	switch {
-	case isUnauthorized(err):
+	case keystore.NotAllowed(err):
 		return &refusal{fmt.Sprintf("writing heartbeats is not allowed, and they are what proves that answers from memory are fresh; there are two ways: grant the user of the connection string find, insert, update, remove and createIndex on collection %q of database %q, or name a database in which it has them on that collection by --stream-scope collection --state-database NAME",
 			HeartbeatCollection, h.beats.Database().Name()), keystore.ErrUnauthorized, err}
 	case server.HasErrorCode(codeIndexOptionsConflict), server.HasErrorCode(codeIndexKeySpecsConflict):

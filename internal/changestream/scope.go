@@ -183,7 +183,7 @@ func (t *Tail) Try(ctx context.Context) error {
 
 // explain makes a sentence of a privilege that is missing.
 func (t *Tail) explain(err error) error {
-	if !isUnauthorized(err) {
+	if !keystore.NotAllowed(err) {
 		return fmt.Errorf("opening the change stream: %w", err)
 	}
 	database, collection := t.db.Name(), t.config.Schema.Collection
@@ -192,9 +192,4 @@ func (t *Tail) explain(err error) error {
 		text = fmt.Sprintf("watching the database %q is not allowed: grant the user of the connection string find and changeStream on all of it (the role read has both), or on the collection %q alone and start with --stream-scope collection", database, collection)
 	}
 	return &refusal{text, keystore.ErrUnauthorized, err}
-}
-
-func isUnauthorized(err error) bool {
-	server, ok := errors.AsType[mongo.ServerError](err)
-	return ok && (server.HasErrorCode(codeUnauthorized) || server.HasErrorCode(codeAtlas))
 }

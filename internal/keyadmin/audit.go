@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"time"
 
@@ -88,17 +87,9 @@ func (a *Admin) prepareAudit(ctx context.Context) error {
 	return nil
 }
 
-// Server error codes, from MongoDB's error_codes.yml.
-const (
-	codeUnauthorized = 13
-	// codeAtlas is what MongoDB Atlas answers to what a user may not do.
-	codeAtlas = 8000
-)
-
 // explain says which privilege is missing, if one is.
 func (a *Admin) explain(doing string, err error) error {
-	var server mongo.ServerError
-	if errors.As(err, &server) && (server.HasErrorCode(codeUnauthorized) || server.HasErrorCode(codeAtlas)) {
+	if keystore.NotAllowed(err) {
 		return fmt.Errorf("%s is not allowed: grant the user of the connection string find, insert, remove and createIndex on collection %q of database %q, and find, insert, update and remove on that of the keys, or do without --admin-token-file: %w: %w",
 			doing, a.audit.Name(), a.audit.Database().Name(), keystore.ErrUnauthorized, err)
 	}

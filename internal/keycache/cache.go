@@ -171,3 +171,8 @@ type Finding struct {
 	// Record is nil for a negative. It is shared by readers: read only.
 	Record *apikey.Record
 }
+
+// Found is the finding of a document.
+func Found(id apikey.DocID, record *apikey.Record) Finding {
+	return Finding{Found: true, ID: id, Record: record}
+}

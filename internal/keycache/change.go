@@ -52,7 +52,7 @@ func (c *Cache) Apply(change *Change) {
 	}
 	if change.Record != nil && change.HasHash {
 		stamp := Ticket{epoch: c.epoch.Load(), seq: seq}
-		c.Store(stamp, change.Hash, Finding{Found: true, ID: change.ID, Record: change.Record})
+		c.Store(stamp, change.Hash, Found(change.ID, change.Record))
 	}
 	if change.Refresh {
 		c.requestRefresh(change.ID)

@@ -75,7 +75,8 @@ const (
 	codeNoSuchTransaction    = 251
 	codeNotInTransaction     = 263
 	codeDuplicateKey         = 11000
-	// codeAtlas is what MongoDB Atlas answers to a wrong password.
+	// codeAtlas is what MongoDB Atlas answers to a wrong password, and to what a user
+	// may not do.
 	codeAtlas = 8000
 )
 
@@ -91,6 +92,10 @@ func hasCode(err error, codes ...int) bool {
 	}
 	return false
 }
+
+// NotAllowed reports whether the server said that a credential may not do this,
+// among the errors of a command that it otherwise understood.
+func NotAllowed(err error) bool { return hasCode(err, codeUnauthorized, codeAtlas) }
 
 // explain turns the driver's error into a sentence that says what to do, when
 // it is one of those that an operator can do something about. doing says what

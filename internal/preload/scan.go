@@ -29,7 +29,7 @@ func (p *Preload) scan(ctx context.Context, kind keycache.ScanKind) error {
 	defer scan.Abandon()
 	err = p.config.Store.Scan(ctx, scan.Ticket().Floor(), func(document keystore.Document) error {
 		if document.HasHash {
-			scan.See(document.Hash, keycache.Finding{Found: true, ID: document.ID, Record: &document.Record})
+			scan.See(document.Hash, keycache.Found(document.ID, &document.Record))
 		}
 		if scan.Doomed() {
 			return errDoomed
@@ -118,7 +118,7 @@ func (p *Preload) auditOne(ctx context.Context, h apikey.Hash) error {
 	}
 	finding := keycache.Finding{}
 	if found {
-		finding = keycache.Finding{Found: true, ID: document.ID, Record: &document.Record}
+		finding = keycache.Found(document.ID, &document.Record)
 	}
 	if p.config.Cache.Audit(ticket, h, finding) {
 		p.logger.Error("AUDIT MISMATCH: a cached key differed from the database and no change explains it; it has been replaced; please report this",

@@ -153,7 +153,7 @@ func notApplied(err error) bool {
 // InvalidOptions, CommandNotSupportedOnView, ReauthenticationRequired, and what
 // Atlas has for all of them. Of others (a stepdown, a shutdown, a kill) some come
 // half-way.
-var refusals = [...]int{9, codeUnauthorized, 18, 20, 59, 72, 166, 391, codeAtlas}
+var refusals = [...]int{9, 13, 18, 20, 59, 72, 166, 391, 8000}
 
 // mergeBack puts back what was not applied.
 func (u *Usage) mergeBack(batch []pending) {

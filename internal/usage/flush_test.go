@@ -134,7 +134,7 @@ func TestAFailedFlushIsMergedBack(t *testing.T) {
 		id, other := r.insert("k"), r.insert("other")
 		r.Touch(id, day)
 		r.Touch(other, day)
-		mend := r.fails(bson.E{Key: "errorCode", Value: codeUnauthorized})
+		mend := r.fails(bson.E{Key: "errorCode", Value: 13})
 		if err := r.Flush(t.Context()); err == nil {
 			t.Fatal("no error")
 		}
@@ -216,7 +216,7 @@ func TestPrepareSaysWhatIsMissing(t *testing.T) {
 			t.Fatal(err)
 		}
 		r.has("k", nil, nil)
-		mend := r.fails(bson.E{Key: "errorCode", Value: codeUnauthorized})
+		mend := r.fails(bson.E{Key: "errorCode", Value: 13})
 		err := r.Prepare(t.Context())
 		if !errors.Is(err, keystore.ErrUnauthorized) || !strings.Contains(err.Error(), `grant the user of the connection string update on collection "api_keys"`) {
 			t.Errorf("got %v", err)

@@ -80,7 +80,7 @@ func TestAStopWithoutADatabaseSaysWhatIsLost(t *testing.T) {
 	each(t, func(t *testing.T, s *mongotest.Server) {
 		r := newRig(t, s, func(c *Config) { c.After = make(ticks).after })
 		r.Touch(docID(t, "k"), day)
-		r.fails(bson.E{Key: "errorCode", Value: codeUnauthorized})
+		r.fails(bson.E{Key: "errorCode", Value: 13})
 		r.run()()
 		lost := r.logs.FilterMessageSnippet("are lost").All()
 		if len(lost) != 1 || lost[0].ContextMap()["keys"] != int64(1) {
@@ -111,7 +111,7 @@ func TestAFailingDatabaseIsTriedAtTheInterval(t *testing.T) {
 	each(t, func(t *testing.T, s *mongotest.Server) {
 		clock := make(ticks)
 		r := newRig(t, s, func(c *Config) { c.Most, c.After = 2, clock.after })
-		mend := r.fails(bson.E{Key: "errorCode", Value: codeUnauthorized})
+		mend := r.fails(bson.E{Key: "errorCode", Value: 13})
 		r.run()
 		for i := range 3 {
 			r.Touch(docID(t, int32(i)), day)

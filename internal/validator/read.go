@@ -184,5 +184,5 @@ func findingOf(document keystore.Document, found bool) keycache.Finding {
 	if !found {
 		return keycache.Finding{}
 	}
-	return keycache.Finding{Found: true, ID: document.ID, Record: &document.Record}
+	return keycache.Found(document.ID, &document.Record)
 }
