@@ -73,15 +73,15 @@ func skipIfMissing(t testing.TB, name string, err error) {
 // requiredServers reads KEYTAIL_TEST_REQUIRE. An unknown name is an error: a
 // spelling mistake would turn the requirement off.
 func requiredServers() ([]string, error) {
+	known := []string{NameDevmongo, NameSecantus, NameExternal, NameNginx, NameCaddy, NameCaddyCurrent, NameEnvoy}
 	var names []string
 	for name := range strings.SplitSeq(os.Getenv(requireVariable), ",") {
 		name = strings.TrimSpace(name)
 		if name == "" {
 			continue
 		}
-		if !slices.Contains([]string{NameDevmongo, NameSecantus, NameExternal, NameNginx}, name) {
-			return nil, fmt.Errorf("%s names %q, which is no server: use %s, %s, %s and %s",
-				requireVariable, name, NameDevmongo, NameSecantus, NameExternal, NameNginx)
+		if !slices.Contains(known, name) {
+			return nil, fmt.Errorf("%s names %q, which is nothing that can be required: use %s", requireVariable, name, strings.Join(known, ", "))
 		}
 		names = append(names, name)
 	}
