@@ -1,0 +1,425 @@
+//go:build linux
+
+package examples_test
+
+import (
+	"cmp"
+	"fmt"
+	"net/http"
+	"net/url"
+	"path"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// want is what the client of a case should see, and whether the API should see
+// its request.
+type want struct {
+	// status is the one wanted; statuses are all that will do, where what a proxy
+	// says by itself is its own affair.
+	status   int
+	statuses []int
+	// code is keytail's, in X-Auth-Result and in the body's problem. Empty: neither
+	// is looked at.
+	code string
+	// challenge is WWW-Authenticate, "" for none.
+	challenge string
+	// reached: the API got the request. The zero value wants that it did not.
+	reached bool
+	// either: it may or may not get it, and check says what then.
+	either bool
+}
+
+// testCase is a request and what comes of it.
+type testCase struct {
+	// name is a line in the table of README.md.
+	name string
+	ask  ask
+	want want
+	// check looks closer, when the rest was right. got is what reached the API,
+	// nil if nothing did.
+	check func(t *testing.T, r *reply, got *received)
+}
+
+const (
+	challenge        = `Bearer realm="keytail"`
+	challengeInvalid = challenge + `, error="invalid_token"`
+	challengeScope   = challenge + `, error="insufficient_scope", scope="orders:read"`
+)
+
+func bearer(key string) field { return field{"Authorization", "Bearer " + key} }
+
+func refused(code string) want {
+	w := want{code: code, challenge: challengeInvalid, status: http.StatusUnauthorized}
+	switch code {
+	case "MISSING":
+		w.challenge = challenge
+	case "FORBIDDEN":
+		w.challenge, w.status = "", http.StatusForbidden
+	case "INSUFFICIENT_PERMISSIONS":
+		w.challenge, w.status = challengeScope, http.StatusForbidden
+	case "UNAVAILABLE":
+		w.challenge, w.status = "", http.StatusServiceUnavailable
+	}
+	return w
+}
+
+func allowed() want { return want{status: http.StatusOK, reached: true} }
+
+// byTheProxy is a refusal that the proxy, or keytail through it, may put as it
+// likes, as long as nothing gets through.
+func byTheProxy(statuses ...int) want { return want{statuses: statuses} }
+
+// cases are asked while keytail answers.
+func cases(keys map[string]string) []testCase {
+	all := [][]testCase{
+		refusals(keys), identities(keys), requirements(keys), shapes(keys), smuggled(keys), paths(keys), passed(keys),
+	}
+	return slices.Concat(all...)
+}
+
+// refusals are one of each code, and what the client sees of it.
+func refusals(keys map[string]string) []testCase {
+	orders := func(name string, w want, header ...field) testCase {
+		return testCase{name: name, ask: ask{target: "/orders/1", header: header}, want: w}
+	}
+	two := orders("two keys", refused("MALFORMED"), bearer(keys["valid"]), field{"X-API-Key", keys["operator"]})
+	return []testCase{
+		orders("no key", refused("MISSING")),
+		orders("not a key", refused("MALFORMED"), bearer("kt_1")),
+		two,
+		orders("the same header twice", want{statuses: []int{http.StatusUnauthorized, http.StatusBadRequest}}, bearer(keys["valid"]), bearer(keys["operator"])),
+		orders("a key that nobody has", refused("NOT_FOUND"), bearer(keys["unknown"])),
+		orders("a key that is off", refused("DISABLED"), bearer(keys["disabled"])),
+		orders("a key that has ended", refused("EXPIRED"), bearer(keys["expired"])),
+		orders("from an address that is not allowed", refused("FORBIDDEN"), bearer(keys["office"])),
+		{
+			name: "from another address than the client's own", want: refused("FORBIDDEN"),
+			ask: ask{target: "/orders/1", header: []field{bearer(keys["local"])}, from: "127.0.0.3"},
+		},
+		orders("a key of an organisation, where none is named", refused("FORBIDDEN"), bearer(keys["org"])),
+		{
+			name: "a key of another project", want: refused("FORBIDDEN"),
+			ask: ask{target: "/acme/1", header: []field{bearer(keys["elsewhere"])}},
+		},
+		orders("a scope is missing", refused("INSUFFICIENT_PERMISSIONS"), bearer(keys["scoped"])),
+		orders("a user id that would split a header", refused("DISABLED"), bearer(keys["splitting"])),
+		orders("a key in the query or a cookie", refused("MISSING"), field{"Cookie", "key=" + keys["valid"]}),
+	}
+}
+
+// identity are the headers that the API believes.
+var identity = []string{"X-Auth-Key-Id", "X-Auth-User-Id", "X-Auth-Org-Id", "X-Auth-Project-Id", "X-Auth-Scopes"}
+
+// forgeries are all X-Auth-* that keytail has, in spellings that some server
+// behind a proxy might take for them, and each twice.
+func forgeries() []field {
+	var forged []field
+	for _, name := range append([]string{"X-Auth-Result", "X-Auth-Staleness-Ms"}, identity...) {
+		low := strings.ToLower(name)
+		for _, spelling := range []string{
+			name, name, low, strings.ToUpper(name), "x-AUTH" + name[len("X-Auth"):],
+			strings.ReplaceAll(name, "-", "_"), strings.ReplaceAll(low, "-", "_"), strings.ToUpper(strings.ReplaceAll(name, "-", "_")),
+			"X_Auth-" + name[len("X-Auth-"):], "X-Auth_" + name[len("X-Auth-"):],
+		} {
+			forged = append(forged, field{spelling, "forged"})
+		}
+	}
+	return forged
+}
+
+// wantIdentity looks at what the API got under the names of identity, whatever
+// the spelling. An empty value and no header are the same to an API.
+func wantIdentity(values ...string) func(*testing.T, *reply, *received) {
+	return func(t *testing.T, _ *reply, got *received) {
+		t.Helper()
+		for i, name := range identity {
+			have := slices.DeleteFunc(got.values(name), func(value string) bool { return value == "" })
+			if strings.Join(have, "|") != values[i] {
+				t.Errorf("the API got %s: %q, want %q", name, have, values[i])
+			}
+		}
+		for _, f := range got.Header {
+			if strings.Contains(f.Value, "forged") {
+				t.Errorf("the API got the client's %s: %s", f.Name, f.Value)
+			}
+		}
+		wantNoKey(t, got)
+	}
+}
+
+// wantNoKey: credentials are hidden.
+func wantNoKey(t *testing.T, got *received) {
+	t.Helper()
+	for _, f := range got.Header {
+		if strings.Contains(f.Value, "kt_") {
+			t.Errorf("the API got a key: %s: %s", f.Name, f.Value)
+		}
+	}
+}
+
+const (
+	validID   = "63b28f00a5cdcafdda709172"
+	projectID = "63bdd1d0ad0645c2787a1a74"
+)
+
+// identities are what the API learns, and that it learns nothing from the client.
+func identities(keys map[string]string) []testCase {
+	plain := wantIdentity(validID, "user_00", "", "", "orders:read orders:write")
+	acme := wantIdentity(projectID, "user_05", "org_acme", "project_staging", "orders:read orders:write")
+	odd := func(t *testing.T, _ *reply, got *received) {
+		t.Helper()
+		user, scopes := got.values("X-Auth-User-Id"), got.values("X-Auth-Scopes")
+		if len(user) != 1 || len(scopes) != 1 {
+			t.Fatalf("the API got the user %q, the scopes %q", user, scopes)
+		}
+		plain, err := url.PathUnescape(user[0])
+		if err != nil || plain != `eve "é", x=1; %0d%0aX-Admin: yes` || scopes[0] != "orders:read a,b%22%250a" || len(got.values("X-Admin")) > 0 {
+			t.Errorf("the API got %+v", got.Header)
+		}
+	}
+	forged := forgeries()
+	return []testCase{
+		{name: "allowed", ask: ask{target: "/orders/1", header: []field{bearer(keys["valid"])}}, want: allowed(), check: plain},
+		{name: "allowed by X-API-Key", ask: ask{target: "/orders/1", header: []field{{"X-API-Key", keys["valid"]}}}, want: allowed(), check: plain},
+		{name: "allowed in its project", ask: ask{target: "/acme/1", header: []field{bearer(keys["project"])}}, want: allowed(), check: acme},
+		{name: "allowed from its address", ask: ask{target: "/orders/1", header: []field{bearer(keys["local"])}}, want: allowed()},
+		{name: "forged X-Auth-*", ask: ask{target: "/orders/1", header: slices.Concat(forged, []field{bearer(keys["valid"])})}, want: allowed(), check: plain},
+		{name: "forged X-Auth-*, with a project", ask: ask{target: "/acme/1", header: slices.Concat(forged, []field{bearer(keys["project"])})}, want: allowed(), check: acme},
+		{name: "forged X-Auth-*, by HTTP/2", ask: ask{target: "/orders/1", header: slices.Concat(forged, []field{bearer(keys["valid"])}), http2: true}, want: allowed(), check: plain},
+		{name: "forged X-Auth-*, where nobody asks", ask: ask{target: "/public/1", header: forged}, want: allowed(), check: wantIdentity("", "", "", "", "")},
+		{name: "forged X-Auth-* named in Connection", ask: ask{target: "/orders/1", header: []field{{"Connection", "close, X-Auth-User-Id, X-Auth-Org-Id, Authorization"}, {"X-Auth-Org-Id", "forged"}, bearer(keys["valid"])}}, want: want{either: true, statuses: []int{200, 400, 401}}, check: func(t *testing.T, r *reply, got *received) {
+			if r.status == http.StatusOK {
+				plain(t, r, got)
+			}
+		}},
+		{name: "texts that would split a header", ask: ask{target: "/orders/1", header: []field{bearer(keys["odd"])}}, want: allowed(), check: odd},
+	}
+}
+
+// requirements are those of the proxy's config, whatever the client says.
+func requirements(keys map[string]string) []testCase {
+	scoped := func(name, target string, header ...field) testCase {
+		return testCase{name: name, ask: ask{target: target, header: append(header, bearer(keys["scoped"]))}, want: refused("INSUFFICIENT_PERMISSIONS")}
+	}
+	acme := func(name, target string, header ...field) testCase {
+		return testCase{name: name, ask: ask{target: target, header: append(header, bearer(keys["elsewhere"]))}, want: refused("FORBIDDEN")}
+	}
+	local := func(name string, header ...field) testCase {
+		return testCase{name: name, ask: ask{target: "/orders/1", header: append(header, bearer(keys["office"]))}, want: refused("FORBIDDEN")}
+	}
+	const office = "203.0.113.7"
+	return []testCase{
+		scoped("?scope= of the client", "/orders/1?scope=reports:read"),
+		scoped("an empty ?scope= of the client", "/orders/1?scope=&scope"),
+		scoped("a query that cannot be read", "/orders/1?%zz&scope=%"),
+		scoped("a policy in the client's path", "/orders/v1/auth/policy/acme"),
+		scoped("a policy in the client's path, with dots", "/orders/x/../../orders/policy/acme/../orders"),
+		acme("?project_id= of the client", "/acme/1?org_id=org_acme&project_id=project_live"),
+		scoped("forged X-Forwarded-Method and -Uri", "/orders/1", field{"X-Forwarded-Method", "OPTIONS"}, field{"X-Forwarded-Uri", "/public/"}, field{"X-Original-Url", "/public/"}, field{"X-Rewrite-Url", "/public/"}, field{"X-Http-Method-Override", "OPTIONS"}),
+		local("forged X-Forwarded-For", field{"X-Forwarded-For", office}),
+		local("forged X-Forwarded-For, twice", field{"X-Forwarded-For", office}, field{"X-Forwarded-For", office + ", 127.0.0.1"}),
+		local("forged X_Forwarded_For and X-Real-IP", field{"X_Forwarded_For", office}, field{"X-Real-IP", office}, field{"Forwarded", "for=" + office}, field{"True-Client-IP", office}, field{"X-Envoy-External-Address", office}),
+		{
+			name: "forged X-Forwarded-For, allowed anyway",
+			ask:  ask{target: "/orders/1", header: []field{{"X-Forwarded-For", office}, bearer(keys["local"])}}, want: allowed(),
+		},
+		{
+			name: "keytail itself is not to be reached", want: byTheProxy(http.StatusNotFound),
+			ask: ask{target: "/v1/auth/policy/orders", header: []field{bearer(keys["valid"])}},
+		},
+		{
+			name: "nor the proxy's own question", want: byTheProxy(http.StatusNotFound),
+			ask: ask{target: "/keytail/orders", header: []field{bearer(keys["valid"])}},
+		},
+	}
+}
+
+// shapes are requests that are unlike a plain GET.
+func shapes(keys map[string]string) []testCase {
+	body := strings.Repeat("0123456789abcdef", 20_000) // more than proxies keep in memory
+	whole := func(t *testing.T, _ *reply, got *received) {
+		t.Helper()
+		if got.Method != http.MethodPost || got.Body != body || !slices.Equal(got.values("Content-Type"), []string{"text/plain"}) {
+			t.Errorf("the API got a %s with a body of %d bytes and the type %q; want all %d bytes of the POST", got.Method, len(got.Body), got.values("Content-Type"), len(body))
+		}
+	}
+	post := ask{method: http.MethodPost, target: "/orders/", body: body, header: []field{{"Content-Type", "text/plain"}, bearer(keys["valid"])}}
+	post2 := post
+	post2.http2 = true
+	method := func(method string, got *received) string { return cmp.Or(got.Method, method) }
+	preflight := []field{{"Origin", "https://elsewhere.example"}, {"Access-Control-Request-Method", "DELETE"}, {"Access-Control-Request-Headers", "authorization"}}
+	return []testCase{
+		{name: "a path below, with a query", ask: ask{target: "/orders/7/items?page=2&q=a%20b", header: []field{bearer(keys["valid"])}}, want: allowed(), check: wantTarget("/orders/7/items?page=2&q=a%20b")},
+		{name: "POST with a body", ask: post, want: allowed(), check: whole},
+		{name: "POST with a body, refused", ask: ask{method: http.MethodPost, target: "/orders/", body: body, header: []field{bearer(keys["expired"])}}, want: refused("EXPIRED")},
+		{name: "HTTP/2", ask: ask{target: "/orders/1", http2: true, header: []field{bearer(keys["valid"])}}, want: allowed()},
+		{name: "HTTP/2, refused", ask: ask{target: "/orders/1", http2: true}, want: refused("MISSING")},
+		{name: "POST by HTTP/2", ask: post2, want: allowed(), check: whole},
+		{name: "HEAD", ask: ask{method: http.MethodHead, target: "/orders/1", header: []field{bearer(keys["valid"])}}, want: allowed(), check: func(t *testing.T, _ *reply, got *received) {
+			if method(http.MethodHead, got) != http.MethodHead {
+				t.Errorf("the API got a %s", got.Method)
+			}
+		}},
+		{name: "HEAD, refused", ask: ask{method: http.MethodHead, target: "/orders/1"}, want: refused("MISSING")},
+		{name: "OPTIONS preflight, which has no key", ask: ask{method: http.MethodOptions, target: "/orders/1", header: preflight}, want: refused("MISSING")},
+		{name: "OPTIONS with a key", ask: ask{method: http.MethodOptions, target: "/orders/1", header: slices.Concat(preflight, []field{bearer(keys["valid"])})}, want: allowed()},
+		{name: "a method that nobody knows", ask: ask{method: "PURGE", target: "/orders/1"}, want: refused("MISSING")},
+		{name: "a request to upgrade, refused", ask: ask{target: "/orders/1", header: upgradeTo("websocket")}, want: refused("MISSING")},
+	}
+}
+
+func upgradeTo(protocol string) []field {
+	return []field{
+		{"Connection", "Upgrade"},
+		{"Upgrade", protocol},
+		{"Sec-WebSocket-Version", "13"},
+		{"Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="},
+	}
+}
+
+// smuggled are values that would end a header and begin another one, and headers
+// that are too much.
+func smuggled(keys map[string]string) []testCase {
+	valid := bearer(keys["valid"])
+	var bulk []field
+	for i := range 100 {
+		bulk = append(bulk, field{fmt.Sprintf("X-Bulk-%d", i), strings.Repeat("x", 1000)})
+	}
+	unsplit := func(t *testing.T, _ *reply, got *received) {
+		t.Helper()
+		if got == nil {
+			return
+		}
+		for _, name := range identity {
+			if slices.Contains(got.values(name), "forged") {
+				t.Errorf("the API got %s: forged", name)
+			}
+		}
+	}
+	split := func(name, value string) testCase {
+		return testCase{
+			name: name, ask: ask{target: "/orders/1", header: []field{{"X-Note", value}, valid}},
+			want: want{either: true, statuses: []int{http.StatusOK, http.StatusBadRequest, 0}}, check: unsplit,
+		}
+	}
+	tooLarge := byTheProxy(http.StatusBadRequest, http.StatusRequestHeaderFieldsTooLarge, http.StatusRequestURITooLong, http.StatusServiceUnavailable, 0)
+	return []testCase{
+		split("a line feed in a header's value", "a\nX-Auth-Org-Id: forged"),
+		split("a carriage return in a header's value", "a\rX-Auth-Org-Id: forged"),
+		split("a folded header", "a\r\n X-Auth-Org-Id: forged"),
+		split("a NUL in a header's value", "a\x00X-Auth-Org-Id: forged"),
+		{name: "a space before the colon", ask: ask{target: "/orders/1", header: []field{{"X-Auth-Org-Id ", "forged"}, valid}}, want: want{either: true, statuses: []int{http.StatusOK, http.StatusBadRequest, 0}}, check: unsplit},
+		{name: "100 KB in a header", ask: ask{target: "/orders/1", header: []field{{"X-Bulk", strings.Repeat("x", 100_000)}, valid}}, want: tooLarge},
+		{name: "100 KB in a hundred headers", ask: ask{target: "/orders/1", header: slices.Concat(bulk, []field{valid})}, want: tooLarge},
+		{name: "a key of 100 KB", ask: ask{target: "/orders/1", header: []field{bearer(strings.Repeat("k", 100_000))}}, want: byTheProxy(append([]int{http.StatusUnauthorized}, tooLarge.statuses...)...)},
+		{name: "100 KB in a hundred headers, by HTTP/2", ask: ask{target: "/orders/1", header: slices.Concat(bulk, []field{valid}), http2: true}, want: tooLarge},
+	}
+}
+
+// paths are spellings by which the proxy and the API might mean different places.
+// Without a key none of them may lead to what needs one; with a key, what the API
+// gets still means a place below /orders/.
+func paths(keys map[string]string) []testCase {
+	spellings := []string{
+		"/public/../orders/1", "/public/..%2forders/1", "/public/..%2Forders%2F1", "/public/%2e%2e/orders/1", "/public/.%2e/orders/1",
+		"//orders/1", "/public//../orders/1", "/public/x/../../orders/1", "/%6frders/1", "/orders%2f1", "/public%2f../orders/1",
+		"/public/..;/orders/1", "/public/%2e%2e%2forders/1", "/./orders/1", "/public/..//orders/1", "/public/..%5corders/1", "/orders/../orders/1",
+		"/public/%252e%252e/orders/1", "/orders/..%2f..%2fpublic/../orders/1",
+	}
+	var all []testCase
+	for _, target := range spellings {
+		all = append(all, testCase{
+			name: "without a key: " + target, ask: ask{target: target}, want: want{either: true, statuses: []int{200, 301, 307, 308, 400, 401, 404}},
+			check: func(t *testing.T, _ *reply, got *received) {
+				t.Helper()
+				if got != nil && couldMean(got.Target, "/orders", "/acme") {
+					t.Errorf("without a key the API got %q", got.Target)
+				}
+			},
+		})
+	}
+	for _, target := range []string{"/orders/../orders/1", "/orders//1", "/orders/a%2fb", "/orders/a/../1", "/orders/%2e/1"} {
+		all = append(all, testCase{
+			name: "with a key: " + target, ask: ask{target: target, header: []field{bearer(keys["valid"])}}, want: want{either: true, statuses: []int{200, 301, 307, 308, 400, 404}},
+			check: func(t *testing.T, r *reply, got *received) {
+				t.Helper()
+				if r.status == http.StatusOK && (got == nil || !couldMean(got.Target, "/orders")) {
+					t.Errorf("the API got %+v", got)
+				}
+			},
+		})
+	}
+	return all
+}
+
+// couldMean reports whether a server could take a target for a path below one of
+// the prefixes, by decoding it or not, and by resolving its steps or not.
+func couldMean(target string, prefixes ...string) bool {
+	raw, _, _ := strings.Cut(target, "?")
+	readings := []string{raw}
+	if decoded, err := url.PathUnescape(raw); err == nil {
+		readings = append(readings, decoded)
+	}
+	for _, reading := range readings {
+		clean := path.Clean("/" + reading)
+		for _, prefix := range prefixes {
+			if clean == prefix || strings.HasPrefix(clean, prefix+"/") {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// passed is what else has to get through, in both directions.
+func passed(keys map[string]string) []testCase {
+	valid := bearer(keys["valid"])
+	status := func(status int) testCase {
+		return testCase{
+			name: fmt.Sprintf("the API's own %d", status), want: want{status: status, reached: true},
+			ask: ask{target: "/orders/1", header: []field{{"X-Echo-Status", fmt.Sprint(status)}, valid}},
+			check: func(t *testing.T, r *reply, _ *received) {
+				t.Helper()
+				if r.header.Get("X-Api") == "" || r.echo() == nil {
+					t.Errorf("the client did not get the API's answer: %v %q", r.header, r.body)
+				}
+			},
+		}
+	}
+	return []testCase{
+		status(http.StatusUnauthorized), status(http.StatusForbidden), status(http.StatusInternalServerError), status(http.StatusServiceUnavailable),
+		{
+			name: "X-Request-Id of the client", ask: ask{target: "/orders/1", header: []field{{"X-Request-Id", "from-the-client"}, valid}}, want: allowed(),
+			check: func(t *testing.T, r *reply, got *received) {
+				t.Helper()
+				if have := got.values("X-Request-Id"); !slices.Equal(have, []string{"from-the-client"}) || r.header.Get("X-Request-Id") != "from-the-client" {
+					t.Errorf("the API got %q, the client %q", have, r.header.Get("X-Request-Id"))
+				}
+			},
+		},
+		{
+			name: "no X-Request-Id: one is made", ask: ask{target: "/orders/1", header: []field{valid}}, want: allowed(),
+			check: func(t *testing.T, r *reply, got *received) {
+				t.Helper()
+				if have := got.values("X-Request-Id"); len(have) != 1 || len(have[0]) < 16 || r.header.Get("X-Request-Id") != have[0] {
+					t.Errorf("the API got %q, the client %q", have, r.header.Get("X-Request-Id"))
+				}
+			},
+		},
+		{
+			name: "a key as X-Request-Id", ask: ask{target: "/orders/1", header: []field{{"X-Request-Id", keys["valid"]}, valid}}, want: allowed(),
+			check: func(t *testing.T, _ *reply, got *received) { t.Helper(); wantNoKey(t, got) },
+		},
+	}
+}
+
+func wantTarget(target string) func(*testing.T, *reply, *received) {
+	return func(t *testing.T, _ *reply, got *received) {
+		t.Helper()
+		if got.Target != target {
+			t.Errorf("the API got %q, want %q", got.Target, target)
+		}
+	}
+}

@@ -1,0 +1,134 @@
+//go:build linux
+
+package examples_test
+
+import (
+	"cmp"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// proxies are all examples of proxies, in the order of README.md.
+func proxies() []proxy {
+	return []proxy{nginx()}
+}
+
+// TestProxies asks every case of every proxy, and then takes keytail away.
+func TestProxies(t *testing.T) {
+	for _, p := range proxies() {
+		t.Run(p.name, func(t *testing.T) {
+			s := newStage(t, p)
+			for _, c := range cases(s.keys) {
+				t.Run(c.name, func(t *testing.T) { s.try(t, c) })
+			}
+			t.Run("websocket", func(t *testing.T) { s.tryUpgrade(t) })
+			s.tryOutages(t)
+		})
+	}
+}
+
+// try asks one case.
+func (s *stage) try(t *testing.T, c testCase) {
+	t.Helper()
+	w := c.want
+	if other, differs := s.proxy.differs[c.name]; differs {
+		w = other
+	}
+	before := s.upstream.count()
+	r := s.send(t, c.ask)
+	after := s.upstream.since(before)
+	note(t, s.proxy.name, c.name, r, len(after) > 0)
+	w.compare(t, c.ask, r, after)
+	if t.Failed() {
+		t.Logf("the client saw %d %v %.300q; the API got %d requests: %.3000v", r.status, r.header, r.body, len(after), after)
+		return
+	}
+	if c.check == nil {
+		return
+	}
+	var got *received
+	if len(after) > 0 {
+		got = &after[0]
+	}
+	c.check(t, r, got)
+}
+
+// compare holds what was seen against what was wanted.
+func (w want) compare(t *testing.T, a ask, r *reply, after []received) {
+	t.Helper()
+	if !slices.Contains(append(w.statuses, w.status), r.status) || (r.status == 0 && len(w.statuses) == 0) {
+		t.Errorf("the client saw %d, want %v", r.status, append(w.statuses, w.status))
+	}
+	if len(after) > 1 || !w.either && (len(after) == 1) != w.reached {
+		t.Errorf("the API got %d requests, wanted: %t", len(after), w.reached)
+	}
+	if w.code == "" {
+		return
+	}
+	if have := r.header.Values("X-Auth-Result"); !slices.Equal(have, []string{w.code}) {
+		t.Errorf("X-Auth-Result is %q, want %s", have, w.code)
+	}
+	if have := strings.Join(r.header.Values("WWW-Authenticate"), " | "); have != w.challenge {
+		t.Errorf("WWW-Authenticate is %q, want %q", have, w.challenge)
+	}
+	if code := r.code(); a.method != http.MethodHead && code != w.code {
+		t.Errorf("the body's problem is %q, want %s", code, w.code)
+	}
+	if r.header.Get("Cache-Control") != "no-store" || r.header.Get("X-Request-Id") == "" {
+		t.Errorf("Cache-Control is %q, X-Request-Id %q", r.header.Get("Cache-Control"), r.header.Get("X-Request-Id"))
+	}
+	if seconds, err := strconv.Atoi(cmp.Or(r.header.Get("Retry-After"), "0")); err != nil || (seconds >= 1) != (w.code == "UNAVAILABLE") {
+		t.Errorf("Retry-After is %q", r.header.Get("Retry-After"))
+	}
+}
+
+// tryUpgrade speaks through the proxy with the API, both ways.
+func (s *stage) tryUpgrade(t *testing.T) {
+	t.Helper()
+	before := s.upstream.count()
+	r, back := s.talk(t, ask{target: "/orders/socket", header: append(upgradeTo("websocket"), append(forgeries(), bearer(s.keys["valid"]))...)}, "hello")
+	after := s.upstream.since(before)
+	note(t, s.proxy.name, "a request to upgrade", r, len(after) > 0)
+	if r.status != http.StatusSwitchingProtocols || back != "hello" || len(after) != 1 {
+		t.Fatalf("the client saw %d %v %q and the line %q; the API got %d requests", r.status, r.header, r.body, back, len(after))
+	}
+	wantIdentity(validID, "user_00", "", "", "orders:read orders:write")(t, r, &after[0])
+}
+
+// tryOutages: whatever becomes of keytail, nothing is let through, and no outage
+// is a "no".
+func (s *stage) tryOutages(t *testing.T) {
+	t.Helper()
+	outage := testCase{ask: ask{target: "/orders/1", header: []field{bearer(s.keys["valid"])}}, want: refused("UNAVAILABLE")}
+	again := func(after string) {
+		t.Run(after+", and is back", func(t *testing.T) {
+			s.try(t, testCase{name: "allowed again", ask: outage.ask, want: allowed()})
+		})
+	}
+	t.Run("keytail does not know", func(t *testing.T) {
+		s.keytail.goBlind()
+		outage.name = "keytail does not know"
+		s.try(t, outage)
+		s.try(t, testCase{name: "a path that needs no key, meanwhile", ask: ask{target: "/public/1"}, want: allowed()})
+	})
+	s.keytail.see()
+	again("keytail does not know")
+	t.Run("keytail hangs", func(t *testing.T) {
+		s.keytail.hang()
+		defer s.keytail.goOn()
+		outage.name = "keytail hangs"
+		s.try(t, outage)
+	})
+	s.keytail.awaitStatus(http.StatusUnauthorized, "keytail answers again")
+	again("keytail hangs")
+	t.Run("keytail is gone", func(t *testing.T) {
+		s.keytail.goAway()
+		outage.name = "keytail is gone"
+		s.try(t, outage)
+	})
+	s.keytail.start()
+	again("keytail is gone")
+}

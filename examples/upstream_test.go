@@ -1,0 +1,200 @@
+//go:build linux
+
+package examples_test
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httputil"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+)
+
+// field is a header field with its name as it was written.
+type field struct{ Name, Value string }
+
+// received is a request as the API got it, byte by byte where that matters.
+type received struct {
+	Method, Target, Proto string
+	Header                []field
+	Body                  string
+}
+
+// values are those of a header, under any spelling of its name that a server
+// could take for it: letters of any case, and "_" for "-", as in CGI and WSGI.
+func (r *received) values(name string) []string {
+	var values []string
+	for _, f := range r.Header {
+		if strings.EqualFold(strings.ReplaceAll(f.Name, "_", "-"), name) {
+			values = append(values, f.Value)
+		}
+	}
+	return values
+}
+
+// upstream is the API behind the proxies. It answers with what it received, in
+// JSON, and does not use net/http's server, which rewrites names of headers.
+//
+// X-Echo-Status asks for a status. A request to upgrade is answered by 101, and
+// from then on by the same bytes that come in.
+type upstream struct {
+	mu    sync.Mutex
+	got   []received
+	conns map[net.Conn]struct{}
+}
+
+func startUpstream(t *testing.T) *upstream {
+	t.Helper()
+	listener, err := net.Listen("tcp", upstreamAddr)
+	if err != nil {
+		t.Fatalf("the API of the examples needs its address: %v", err)
+	}
+	u := &upstream{conns: map[net.Conn]struct{}{}}
+	var group sync.WaitGroup
+	group.Go(func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			u.mu.Lock()
+			u.conns[conn] = struct{}{}
+			u.mu.Unlock()
+			group.Go(func() { u.serve(conn) })
+		}
+	})
+	t.Cleanup(func() {
+		_ = listener.Close()
+		u.closeAll()
+		group.Wait()
+	})
+	return u
+}
+
+func (u *upstream) closeAll() {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	for conn := range u.conns {
+		_ = conn.Close()
+	}
+}
+
+// count is how many requests have come so far, and since is what came after that
+// many.
+func (u *upstream) count() int {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return len(u.got)
+}
+
+func (u *upstream) since(count int) []received {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return append([]received(nil), u.got[count:]...)
+}
+
+// serve answers the requests of one connection until it ends.
+func (u *upstream) serve(conn net.Conn) {
+	defer func() { _ = conn.Close() }()
+	reader := bufio.NewReaderSize(conn, 64<<10)
+	for {
+		r, err := readRequest(reader)
+		if err != nil {
+			return
+		}
+		u.mu.Lock()
+		u.got = append(u.got, *r)
+		u.mu.Unlock()
+		if len(r.values("Upgrade")) > 0 {
+			upgrade(conn, reader, r)
+			return
+		}
+		if err := answer(conn, r); err != nil {
+			return
+		}
+	}
+}
+
+// upgrade says yes and sends back what comes.
+func upgrade(conn net.Conn, reader io.Reader, r *received) {
+	_, err := fmt.Fprintf(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: %s\r\n\r\n", r.values("Upgrade")[0])
+	if err == nil {
+		_, _ = io.Copy(conn, reader)
+	}
+}
+
+func answer(conn io.Writer, r *received) error {
+	status := http.StatusOK
+	if values := r.values("X-Echo-Status"); len(values) > 0 {
+		status, _ = strconv.Atoi(values[0])
+	}
+	body, err := json.Marshal(r)
+	if err != nil {
+		return err
+	}
+	head := fmt.Sprintf("HTTP/1.1 %d %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\nX-Api: it was here\r\n\r\n", status, http.StatusText(status), len(body))
+	if r.Method == http.MethodHead {
+		body = nil
+	}
+	_, err = conn.Write(append([]byte(head), body...))
+	return err
+}
+
+// readRequest reads a request of HTTP/1 without judging it.
+func readRequest(reader *bufio.Reader) (*received, error) {
+	line, err := readLine(reader)
+	if err != nil {
+		return nil, err
+	}
+	r := &received{}
+	if n, _ := fmt.Sscan(line, &r.Method, &r.Target, &r.Proto); n != 3 {
+		return nil, errors.New("no request line")
+	}
+	for {
+		line, err := readLine(reader)
+		if err != nil {
+			return nil, err
+		}
+		if line == "" {
+			break
+		}
+		name, value, _ := strings.Cut(line, ":")
+		r.Header = append(r.Header, field{name, strings.TrimSpace(value)})
+	}
+	body, err := readBody(reader, r)
+	r.Body = string(body)
+	return r, err
+}
+
+func readBody(reader *bufio.Reader, r *received) ([]byte, error) {
+	if values := r.values("Transfer-Encoding"); len(values) > 0 {
+		body, err := io.ReadAll(httputil.NewChunkedReader(reader))
+		if err == nil {
+			_, err = readLine(reader) // the line after the last chunk
+		}
+		return body, err
+	}
+	values := r.values("Content-Length")
+	if len(values) == 0 {
+		return nil, nil
+	}
+	length, err := strconv.Atoi(values[0])
+	if err != nil {
+		return nil, err
+	}
+	body := make([]byte, length)
+	_, err = io.ReadFull(reader, body)
+	return body, err
+}
+
+func readLine(reader *bufio.Reader) (string, error) {
+	line, err := reader.ReadString('\n')
+	return strings.TrimRight(line, "\r\n"), err
+}
