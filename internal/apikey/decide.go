@@ -53,17 +53,17 @@ func addressAllowed(allowed []netip.Prefix, client netip.Addr) bool {
 // holdsAll reports whether each needed scope is held.
 func holdsAll(held, needed []string) bool {
 	for _, scope := range needed {
-		if !holds(held, scope) {
+		if !Holds(held, scope) {
 			return false
 		}
 	}
 	return true
 }
 
-// holds reports whether one of the held scopes grants scope: by being it, as
+// Holds reports whether one of the held scopes grants scope: by being it, as
 // "*", or as "prefix:*" when scope starts with "prefix:". Any other '*' is an
 // ordinary character, on either side.
-func holds(held []string, scope string) bool {
+func Holds(held []string, scope string) bool {
 	for _, h := range held {
 		if h == scope || h == "*" {
 			return true

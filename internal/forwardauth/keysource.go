@@ -192,3 +192,17 @@ func BearerToken(value string) string {
 	}
 	return strings.Trim(token, " ")
 }
+
+// ReadQuery reports whether a key may be in the query.
+func ReadQuery(sources []KeySource) bool { return len(QueryNames(sources)) > 0 }
+
+// QueryNames are the query parameters that may hold a key.
+func QueryNames(sources []KeySource) []string {
+	var names []string
+	for _, source := range sources {
+		if source.kind == fromQuery {
+			names = append(names, source.name)
+		}
+	}
+	return names
+}

@@ -1,0 +1,69 @@
+package auth
+
+import (
+	"net/http"
+
+	"github.com/gin-gonic/gin"
+)
+
+// Authenticate lets requests pass that have a valid key, and gives them a
+// Principal. All others are answered by it, and aborted. It panics at once if an
+// option is wrong, see Check. A route needs one of it.
+//
+// The request gets an X-Request-Id, the client's or a new one, which the answer
+// repeats. What a client sends as X-Auth-User-Id and in the other identity headers
+// of forward-auth is taken out of the request.
+func Authenticate(v Validator, opts ...Option) gin.HandlerFunc {
+	g := newGate("auth.Authenticate", v, opts)
+	return func(c *gin.Context) {
+		if g.org != nil || g.project != nil {
+			for _, param := range c.Params {
+				c.Request.SetPathValue(param.Key, param.Value)
+			}
+		}
+		s, refusal := g.admit(c.Writer.Header(), c.Request)
+		if refusal != nil {
+			g.refuseGin(c, refusal)
+			return
+		}
+		if g.cancel && !s.preflight {
+			s.serveGin(c)
+			return
+		}
+		defer s.release()
+		c.Request = s.attach(c.Request)
+		c.Next()
+	}
+}
+
+// refuseGin answers, and aborts the chain.
+func (g *gate) refuseGin(c *gin.Context, refusal *Refusal) {
+	if g.respondGin == nil {
+		g.refuse(c.Writer, c.Request, refusal)
+	} else {
+		refusal.announce(c.Writer.Header())
+		g.respondGin(c, *refusal)
+	}
+	c.Abort()
+}
+
+// Middleware is Authenticate for net/http. The handler finds the principal with
+// FromContext.
+func Middleware(v Validator, opts ...Option) func(http.Handler) http.Handler {
+	g := newGate("auth.Middleware", v, opts)
+	return func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			s, refusal := g.admit(w.Header(), r)
+			if refusal != nil {
+				g.refuse(w, r, refusal)
+				return
+			}
+			if g.cancel && !s.preflight {
+				s.serveHTTP(w, r, next)
+				return
+			}
+			defer s.release()
+			next.ServeHTTP(w, s.attach(r))
+		})
+	}
+}
