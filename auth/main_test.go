@@ -119,7 +119,7 @@ func (k *keys) lastRequest() auth.Request {
 type framework struct {
 	name string
 	// serve puts the middleware, then requirements, before a handler at /orgs/{org}
-	// and all else.
+	// and /.
 	serve func(v auth.Validator, handler http.HandlerFunc, need []string, opts ...auth.Option) http.Handler
 }
 
@@ -133,8 +133,7 @@ var frameworks = []framework{
 		// Gin's own writer must go on being one, so the handler gets it.
 		chain = append(chain, func(c *gin.Context) { handler(c.Writer, c.Request) })
 		engine.Any("/orgs/:org", chain...)
-		engine.NoRoute(chain...)
-		engine.Use()
+		engine.Any("/", chain...)
 		return engine
 	}},
 	{"net/http", func(v auth.Validator, handler http.HandlerFunc, need []string, opts ...auth.Option) http.Handler {
@@ -145,7 +144,7 @@ var frameworks = []framework{
 		h = auth.Middleware(v, opts...)(h)
 		mux := http.NewServeMux()
 		mux.Handle("/orgs/{org}", h)
-		mux.Handle("/", h)
+		mux.Handle("/{$}", h)
 		return mux
 	}},
 }
