@@ -60,8 +60,12 @@ func TestLayers(t *testing.T) {
 		"internal/doctor": {module + "/internal/routes", module + "/internal/cli", module + "/internal/config", "github.com/gin-gonic/gin"},
 		// What an SDK could be made of.
 		"internal/adminclient": {module + "/internal", "go.mongodb.org/mongo-driver", "github.com/gin-gonic/gin"},
-		"internal/cli":         {module + "/internal/devmongo", module + "/internal/mongotest"},
-		"":                     {module + "/internal/devmongo", module + "/internal/cli", module + "/internal/config"},
+		"keytailtest": {
+			"go.mongodb.org/mongo-driver/v2/mongo", "go.mongodb.org/mongo-driver/v2/x/mongo", "github.com/allegro/bigcache",
+			module + "/internal/keycache", module + "/internal/keystore", module + "/internal/validator",
+		},
+		"internal/cli": {module + "/internal/devmongo", module + "/internal/mongotest"},
+		"":             {module + "/internal/devmongo", module + "/internal/cli", module + "/internal/config"},
 	} {
 		p := mustFind(t, packages, room)
 		for _, dep := range p.Deps {
