@@ -73,7 +73,7 @@ func skipIfMissing(t testing.TB, name string, err error) {
 // requiredServers reads KEYTAIL_TEST_REQUIRE. An unknown name is an error: a
 // spelling mistake would turn the requirement off.
 func requiredServers() ([]string, error) {
-	known := []string{NameDevmongo, NameSecantus, NameExternal, NameNginx, NameCaddy, NameCaddyCurrent, NameEnvoy}
+	known := []string{NameDevmongo, NameSecantus, NameExternal, NameNginx, NameCaddy, NameCaddyCurrent, NameEnvoy, NameFastAPI}
 	var names []string
 	for name := range strings.SplitSeq(os.Getenv(requireVariable), ",") {
 		name = strings.TrimSpace(name)

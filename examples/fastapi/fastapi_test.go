@@ -1,0 +1,431 @@
+// Package fastapi_test runs the example: how long a revoked key lives on before
+// and after, and what the clients of after.py see.
+package fastapi_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/keytail/keytail"
+	"github.com/keytail/keytail/internal/apikey"
+	"github.com/keytail/keytail/internal/devmongo"
+	"github.com/keytail/keytail/internal/mongotest"
+	"github.com/keytail/keytail/internal/routes"
+)
+
+const (
+	// cacheTime is that of before.py here. Its default is 120 s.
+	cacheTime = 6 * time.Second
+	// bound is keytail's max_stale here, within which every worker must refuse. Its
+	// default is 15 s. It is well below cacheTime, also when Python starts slowly.
+	bound = 2 * time.Second
+	// patience is how long a test waits for what takes milliseconds.
+	patience = 30 * time.Second
+)
+
+func TestMain(m *testing.M) {
+	routes.UseReleaseMode()
+	os.Exit(m.Run())
+}
+
+// rig is a MongoDB with keys, and keytail.
+type rig struct {
+	t        *testing.T
+	python   string
+	uri      string
+	keys     *mongo.Collection
+	keytail  string
+	inserted atomic.Int64
+}
+
+func start(t *testing.T) *rig {
+	r := &rig{t: t, python: mongotest.FastAPI(t)}
+	d := mongotest.StartDevmongo(t, devmongo.Config{})
+	r.uri = d.URI
+	database := d.Client(t).Database(d.Database(t))
+	r.keys = mongotest.CreateAPIKeys(t, database)
+	service, err := keytail.New(t.Context(), keytail.Config{
+		Client: d.Client(t), Database: database.Name(), CacheSizeMiB: 8, MaxStale: bound,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- service.Run(ctx) }()
+	t.Cleanup(func() {
+		stop()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+	select {
+	case <-service.Live():
+	case <-time.After(patience):
+		t.Fatal("keytail does not become live")
+	}
+	server := httptest.NewServer(service.Public())
+	t.Cleanup(server.Close)
+	r.keytail = server.URL
+	return r
+}
+
+// key is one in the collection, with its secret.
+type key struct{ id, text string }
+
+// newKey inserts a key that may read orders; fields replace or add to those of its
+// document.
+func (r *rig) newKey(fields bson.M) key {
+	r.t.Helper()
+	text, err := apikey.Generate(apikey.DefaultPrefix, nil)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	k := key{fmt.Sprintf("key-%d", r.inserted.Add(1)), text}
+	document := bson.M{"_id": k.id, "key_hash": apikey.HashOf(text).Hex(), "is_active": true, "user_id": "ada", "scopes": bson.A{"orders:*"}}
+	for name, value := range fields {
+		document[name] = value
+	}
+	if _, err := r.keys.InsertOne(r.t.Context(), document); err != nil {
+		r.t.Fatal(err)
+	}
+	return k
+}
+
+// before and after start a worker of the service as it was, and as it is.
+func (r *rig) before() string {
+	return mongotest.Uvicorn(r.t, r.python, ".", "before:app",
+		"MONGODB_URI="+r.uri, "MONGODB_DATABASE="+r.keys.Database().Name(), "CACHE_SECONDS="+fmt.Sprint(cacheTime.Seconds()))
+}
+
+func (r *rig) after(keytail string) string {
+	return mongotest.Uvicorn(r.t, r.python, ".", "after:app", "KEYTAIL_URL="+keytail)
+}
+
+// revoke does so in a process of its own, with a MongoDB client that is not ours,
+// and returns when a majority had it.
+func (r *rig) revoke(ctx context.Context, k key) (time.Time, error) {
+	out, err := exec.CommandContext(ctx, r.python, "revoke.py", r.uri, r.keys.Database().Name(), k.id).CombinedOutput()
+	if err != nil {
+		return time.Time{}, fmt.Errorf("revoke.py: %w: %s", err, out)
+	}
+	seconds, err := strconv.ParseFloat(strings.TrimSpace(string(out)), 64)
+	return time.UnixMicro(int64(seconds * 1e6)), err
+}
+
+// send makes a request with a key to a worker.
+func send(ctx context.Context, method, url, authorization string) (*http.Response, []byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, method, url, nil)
+	if err != nil {
+		return nil, nil, err
+	}
+	if authorization != "" {
+		request.Header.Set("Authorization", authorization)
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer func() { _ = response.Body.Close() }()
+	body, err := io.ReadAll(response.Body)
+	return response, body, err
+}
+
+// refusedAt asks a worker until it refuses the key, and returns when it did.
+func refusedAt(ctx context.Context, worker string, k key) (time.Time, error) {
+	for {
+		response, body, err := send(ctx, http.MethodGet, worker+"/orders", "Bearer "+k.text)
+		switch {
+		case err != nil:
+			return time.Time{}, err
+		case response.StatusCode == http.StatusUnauthorized:
+			return time.Now(), nil
+		case response.StatusCode != http.StatusOK:
+			return time.Time{}, fmt.Errorf("%s: %s", response.Status, body)
+		}
+	}
+}
+
+// delays are how long two workers went on with a key after its revocation was
+// acknowledged. Below zero: the worker heard of it first.
+type delays [2]time.Duration
+
+// measure revokes a key and asks both workers for it, from before the revocation
+// on if eager.
+func measure(ctx context.Context, workers [2]string, k key, eager bool, revoke func() (time.Time, error)) (delays, error) {
+	var acknowledged time.Time
+	var refused [2]time.Time
+	var group errgroup.Group
+	asking := func() {
+		for i, worker := range workers {
+			group.Go(func() (err error) { refused[i], err = refusedAt(ctx, worker, k); return err })
+		}
+	}
+	if eager {
+		asking()
+	}
+	acknowledged, err := revoke()
+	if err != nil {
+		return delays{}, err
+	}
+	if !eager {
+		asking()
+	}
+	err = group.Wait()
+	return delays{refused[0].Sub(acknowledged), refused[1].Sub(acknowledged)}, err
+}
+
+// TestARevokedKeyLivesOnBeforeAndDiesAfter is why the example is there.
+func TestARevokedKeyLivesOnBeforeAndDiesAfter(t *testing.T) {
+	r := start(t)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
+	defer cancel()
+	old := [2]string{r.before(), r.before()}
+	renewed := [2]string{r.after(r.keytail), r.after(r.keytail)}
+	byWorker, byMongoDB, now := r.newKey(nil), r.newKey(nil), r.newKey(nil)
+	for worker, keys := range map[string][]key{
+		old[0]: {byWorker, byMongoDB}, old[1]: {byWorker, byMongoDB}, renewed[0]: {now}, renewed[1]: {now},
+	} {
+		for _, k := range keys {
+			if response, body, err := send(ctx, http.MethodGet, worker+"/orders", "Bearer "+k.text); err != nil || response.StatusCode != http.StatusOK {
+				t.Fatalf("a good key: %v %v %s", err, response, body)
+			}
+		}
+	}
+	// All three wait at the same time.
+	var ownDelay, mongoDelay, delay delays
+	var group errgroup.Group
+	group.Go(func() (err error) {
+		ownDelay, err = measure(ctx, old, byWorker, false, func() (time.Time, error) {
+			response, body, err := send(ctx, http.MethodPost, old[0]+"/revoke-me", "Bearer "+byWorker.text)
+			if err == nil && response.StatusCode != http.StatusOK {
+				err = fmt.Errorf("revoke-me: %s: %s", response.Status, body)
+			}
+			return time.Now(), err
+		})
+		return err
+	})
+	group.Go(func() (err error) {
+		mongoDelay, err = measure(ctx, old, byMongoDB, false, func() (time.Time, error) { return r.revoke(ctx, byMongoDB) })
+		return err
+	})
+	group.Go(func() (err error) {
+		delay, err = measure(ctx, renewed, now, true, func() (time.Time, error) { return r.revoke(ctx, now) })
+		return err
+	})
+	if err := group.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("how long a revoked key lives on (before: a cache of %v, its default is 120 s; after: max_stale %v):", cacheTime, bound)
+	for _, row := range []struct {
+		what string
+		d    delays
+	}{
+		{"before, revoked through worker 1", ownDelay},
+		{"before, revoked in MongoDB", mongoDelay},
+		{"after, revoked in MongoDB", delay},
+	} {
+		t.Logf("%-34s worker 1: %7.3f s   worker 2: %7.3f s", row.what, row.d[0].Seconds(), row.d[1].Seconds())
+	}
+	if ownDelay[0] > bound || ownDelay[1] <= bound || mongoDelay[0] <= bound || mongoDelay[1] <= bound {
+		t.Error("before.py does not show its flaw: a key that was revoked elsewhere should live on for the time of the cache")
+	}
+	if max(delay[0], delay[1]) > bound {
+		t.Errorf("after.py let a revoked key in for longer than %v", bound)
+	}
+}
+
+// problem is the body of a refusal.
+type problem struct {
+	Status int    `json:"status"`
+	Code   string `json:"code"`
+}
+
+// mustRefuse compares a refusal with what HTTP.md says of it.
+func mustRefuse(t *testing.T, response *http.Response, body []byte, status int, code, challenge string) {
+	t.Helper()
+	var p problem
+	if err := json.Unmarshal(body, &p); err != nil || response.StatusCode != status || p != (problem{status, code}) {
+		t.Errorf("%s: %s (%v), want %d %s", response.Status, body, err, status, code)
+	}
+	header := response.Header
+	if header.Get("WWW-Authenticate") != challenge || header.Get("Content-Type") != "application/problem+json" || header.Get("Cache-Control") != "no-store" {
+		t.Errorf("%s: %v, want the challenge %s", code, header, challenge)
+	}
+	if (header.Get("Retry-After") != "") != (status == http.StatusServiceUnavailable) {
+		t.Errorf("%s: Retry-After is %q", code, header.Get("Retry-After"))
+	}
+}
+
+const (
+	plainChallenge   = `Bearer realm="orders"`
+	invalidChallenge = plainChallenge + `, error="invalid_token"`
+	scopeChallenge   = plainChallenge + `, error="insufficient_scope", scope="orders:read"`
+)
+
+func TestEachCodeHasItsAnswer(t *testing.T) {
+	r := start(t)
+	url := r.after(r.keytail) + "/orders"
+	unknown, err := apikey.Generate(apikey.DefaultPrefix, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	bearer := func(fields bson.M) string { return "Bearer " + r.newKey(fields).text }
+	for name, test := range map[string]struct {
+		authorization string
+		status        int
+		code          string
+		challenge     string
+	}{
+		"good":              {bearer(nil), 200, "", ""},
+		"lower case":        {"bearer  " + r.newKey(nil).text + " ", 200, "", ""},
+		"from here":         {bearer(bson.M{"allowed_ips": bson.A{"127.0.0.1"}}), 200, "", ""},
+		"nothing":           {"", 401, "MISSING", plainChallenge},
+		"no key":            {"Bearer ", 401, "MISSING", plainChallenge},
+		"another scheme":    {"Basic YTpi", 401, "MISSING", plainChallenge},
+		"short":             {"Bearer x", 401, "MALFORMED", invalidChallenge},
+		"long":              {"Bearer " + strings.Repeat("x", 20_000), 401, "MALFORMED", invalidChallenge},
+		"not ASCII":         {"Bearer \xff\xfe" + unknown, 401, "MALFORMED", invalidChallenge},
+		"quotes":            {`Bearer ","valid":true,"code":"VALID`, 401, "NOT_FOUND", invalidChallenge},
+		"unknown":           {"Bearer " + unknown, 401, "NOT_FOUND", invalidChallenge},
+		"disabled":          {bearer(bson.M{"is_active": false}), 401, "DISABLED", invalidChallenge},
+		"expired":           {bearer(bson.M{"expires_at": time.Now().Add(-time.Second)}), 401, "EXPIRED", invalidChallenge},
+		"from elsewhere":    {bearer(bson.M{"allowed_ips": bson.A{"192.0.2.0/24"}}), 403, "FORBIDDEN", ""},
+		"bound to an org":   {bearer(bson.M{"org_id": "acme"}), 403, "FORBIDDEN", ""},
+		"without the scope": {bearer(bson.M{"scopes": bson.A{"invoices:read"}}), 403, "INSUFFICIENT_PERMISSIONS", scopeChallenge},
+	} {
+		t.Run(name, func(t *testing.T) {
+			response, body, err := send(t.Context(), http.MethodGet, url, test.authorization)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if test.status != http.StatusOK {
+				mustRefuse(t, response, body, test.status, test.code, test.challenge)
+			} else if response.StatusCode != http.StatusOK || !strings.Contains(string(body), `"user_id":"ada"`) {
+				t.Errorf("%s: %s", response.Status, body)
+			}
+		})
+	}
+}
+
+// oddKeytail is a server in place of keytail that answers what it is told.
+type oddKeytail struct {
+	*httptest.Server
+	mu          sync.Mutex
+	status      int
+	body        string
+	hang        chan struct{} // nil: it answers
+	connections atomic.Int64
+}
+
+func startOdd(t *testing.T) *oddKeytail {
+	o := &oddKeytail{}
+	o.Server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		o.mu.Lock()
+		status, body, hang := o.status, o.body, o.hang
+		o.mu.Unlock()
+		if hang != nil {
+			<-hang
+		}
+		w.Header().Set("Location", "/elsewhere") // for the redirect
+		w.WriteHeader(status)
+		_, _ = io.WriteString(w, body)
+	}))
+	o.Config.ConnState = func(_ net.Conn, state http.ConnState) {
+		if state == http.StateNew {
+			o.connections.Add(1)
+		}
+	}
+	o.Start()
+	t.Cleanup(o.Close)
+	return o
+}
+
+func (o *oddKeytail) say(status int, body string, hang chan struct{}) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.status, o.body, o.hang = status, body, hang
+}
+
+// TestWhatIsNoAnswerIsNoYes: whatever comes in place of a verdict is 503, and a
+// code that after.py does not know is a refusal.
+func TestWhatIsNoAnswerIsNoYes(t *testing.T) {
+	python := mongotest.FastAPI(t)
+	odd := startOdd(t)
+	url := (&rig{t: t, python: python}).after(odd.URL) + "/orders"
+	const good = `{"valid":true,"code":"VALID","user_id":"ada"}`
+	ask := func(t *testing.T) (*http.Response, []byte) {
+		t.Helper()
+		response, body, err := send(t.Context(), http.MethodGet, url, "Bearer a-key-of-somebody")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return response, body
+	}
+	odd.say(200, good, nil)
+	for range 20 {
+		if response, body := ask(t); response.StatusCode != http.StatusOK {
+			t.Fatalf("%s: %s", response.Status, body)
+		}
+	}
+	if n := odd.connections.Load(); n != 1 {
+		t.Errorf("%d connections for requests one after another, want one that is kept", n)
+	}
+	for name, answer := range map[string]struct {
+		status int
+		body   string
+		want   int
+		code   string
+	}{
+		"an outage":             {503, `{"code":"UNAVAILABLE","status":503}`, 503, "UNAVAILABLE"},
+		"a bug":                 {500, good, 503, "UNAVAILABLE"},
+		"a wrong token":         {401, good, 503, "UNAVAILABLE"},
+		"another path":          {404, good, 503, "UNAVAILABLE"},
+		"a redirect":            {302, good, 503, "UNAVAILABLE"},
+		"nothing":               {200, ``, 503, "UNAVAILABLE"},
+		"a page":                {200, `<html>hello</html>`, 503, "UNAVAILABLE"},
+		"a list":                {200, `[true]`, 503, "UNAVAILABLE"},
+		"no code":               {200, `{"valid":true}`, 503, "UNAVAILABLE"},
+		"cut off":               {200, good[:20], 503, "UNAVAILABLE"},
+		"a code of tomorrow":    {200, `{"valid":false,"code":"QUOTA_EXCEEDED"}`, 403, "QUOTA_EXCEEDED"},
+		"a yes of another kind": {200, `{"valid":true,"code":"MAYBE"}`, 403, "MAYBE"},
+		"no boolean":            {200, `{"valid":"false","code":"VALID"}`, 403, "VALID"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			odd.say(answer.status, answer.body, nil)
+			response, body := ask(t)
+			mustRefuse(t, response, body, answer.want, answer.code, "")
+		})
+	}
+	t.Run("no answer in time", func(t *testing.T) {
+		hang := make(chan struct{})
+		defer close(hang)
+		odd.say(200, good, hang)
+		response, body := ask(t)
+		mustRefuse(t, response, body, 503, "UNAVAILABLE", "")
+	})
+	t.Run("nobody", func(t *testing.T) {
+		odd.Close()
+		response, body := ask(t)
+		mustRefuse(t, response, body, 503, "UNAVAILABLE", "")
+	})
+}
