@@ -155,7 +155,7 @@ func TestTextsAreReadAsKeytailReadsThem(t *testing.T) {
 			"", "x", key, key + " ", " " + key, key[:len(key)-1], key + "0", strings.ToUpper(key), "xx" + key[2:], key[3:],
 			key[:10] + "é" + key[10:], strings.Repeat("k", 512), strings.Repeat("k", 513), "a key", "another-makers-key", keytailtest.UnknownKey(),
 		} {
-			sameAnswer(t, v, r, text, auth.Request{})
+			_, _ = sameAnswer(t, v, r, text, auth.Request{})
 		}
 	})
 }

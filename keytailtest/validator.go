@@ -3,9 +3,12 @@ package keytailtest
 import (
 	"context"
 	"errors"
+	"net/http"
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/gin-gonic/gin"
 
 	"github.com/keytail/keytail/auth"
 	"github.com/keytail/keytail/internal/apikey"
@@ -158,6 +161,16 @@ func (v *Validator) Asked() []Question {
 	v.mutex.Lock()
 	defer v.mutex.Unlock()
 	return slices.Clone(v.asked)
+}
+
+// Authenticate is auth.Authenticate over v, as a keytail.Service has it.
+func (v *Validator) Authenticate(options ...auth.Option) gin.HandlerFunc {
+	return auth.Authenticate(v, options...)
+}
+
+// Middleware is auth.Middleware over v.
+func (v *Validator) Middleware(options ...auth.Option) func(http.Handler) http.Handler {
+	return auth.Middleware(v, options...)
 }
 
 // Watches is for package auth: what tells a Principal that its key has changed.
