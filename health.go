@@ -68,6 +68,11 @@ func (s signs) state() state {
 	}
 }
 
+// lost reports whether the truth may be lost: nothing has been heard of the stream
+// for longer than max_stale. A service whose stream was never heard of has none to
+// lose until the database fails too.
+func (s signs) lost() bool { return !s.fresh && (s.began || s.down) }
+
 // health watches the service from outside.
 type health struct {
 	cache *keycache.Cache
@@ -75,8 +80,10 @@ type health struct {
 	look  func() signs
 	// changed is told of each change of state but the first.
 	changed func(from, to string)
-	logger  *zap.Logger
-	now     func() time.Time
+	// doubt is told at each look whether the truth may be lost.
+	doubt  func(lost bool)
+	logger *zap.Logger
+	now    func() time.Time
 	// note is what the promises become here, empty if they hold as written.
 	note string
 
@@ -93,6 +100,7 @@ func newHealth(s *Service, sharded bool, now func() time.Time) *health {
 		cache:     s.cache,
 		tail:      s.tail,
 		changed:   s.sink.events.StateChanged,
+		doubt:     s.sink.watches.Doubt,
 		logger:    s.logger.Named("health"),
 		now:       now,
 		firstLive: make(chan struct{}),
@@ -121,7 +129,9 @@ func (h *health) run(ctx context.Context) error {
 	var last state
 	seenLive := false
 	for {
-		now := h.state()
+		signs := h.look()
+		h.doubt(signs.lost())
+		now := signs.state()
 		if now != last {
 			h.logger.Info("state changed", zap.String("from", string(last)), zap.String("to", string(now)))
 			if last != "" {

@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+
+	"github.com/keytail/keytail/internal/watch"
 )
 
 // TestStates has what each state is made of; states_test.go has the transitions
@@ -33,8 +35,29 @@ func TestStates(t *testing.T) {
 	}
 }
 
+// TestTheTruthMayBeLost only when it was there before, or the database is away too.
+func TestTheTruthMayBeLost(t *testing.T) {
+	for _, c := range []struct {
+		signs signs
+		want  bool
+	}{
+		{signs{}, false},
+		{signs{trusted: true}, false},
+		{signs{trusted: true, began: true, fresh: true}, false},
+		{signs{began: true, fresh: true}, false},
+		{signs{began: true, fresh: true, down: true}, false},
+		{signs{trusted: true, began: true}, true},
+		{signs{began: true, down: true}, true},
+		{signs{down: true}, true},
+	} {
+		if got := c.signs.lost(); got != c.want {
+			t.Errorf("%+v: %v", c.signs, got)
+		}
+	}
+}
+
 func TestAShardedClusterIsSaid(t *testing.T) {
-	s := &Service{logger: zap.NewNop()}
+	s := &Service{logger: zap.NewNop(), sink: sink{watches: watch.New(watch.Config{})}}
 	if got := newHealth(s, true, time.Now).note; got != shardedNote {
 		t.Errorf("sharded: %q", got)
 	}

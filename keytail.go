@@ -6,7 +6,10 @@
 //	service, err := keytail.New(ctx, keytail.Config{Client: client, Database: "app"})
 //	...
 //	go service.Run(ctx)
-//	verdict, err := service.Validate(ctx, key, keytail.Request{Scopes: []string{"orders:read"}})
+//	router.Use(service.Authenticate())
+//	router.GET("/orders", keytail.RequireScope("orders:read"), func(c *gin.Context) {
+//		c.JSON(http.StatusOK, ordersOf(keytail.Principal(c).UserID))
+//	})
 package keytail
 
 import (
@@ -295,6 +298,7 @@ func (s *Service) Run(ctx context.Context) error {
 	group.Go(func() error { return s.preload.Run(tailing) })
 	group.Go(func() error { return s.health.run(tailing) })
 	group.Go(func() error { return s.sink.fleet.Run(tailing) })
+	group.Go(func() error { return s.sink.watches.Run(tailing) })
 	for _, set := range []*tokens.Set{s.callers, s.admins} {
 		if set != nil {
 			group.Go(func() error { return set.Run(tailing) })

@@ -12,20 +12,44 @@ import (
 	"github.com/keytail/keytail/internal/keycache"
 	"github.com/keytail/keytail/internal/keystore"
 	"github.com/keytail/keytail/internal/routes"
+	"github.com/keytail/keytail/internal/watch"
 )
 
 // sink hands what the stream says to the cache first, and then tells those who
-// want to know: whoever acts on what they hear is answered by the new truth.
+// want to know: whoever acts on what they hear is answered by the new truth. The
+// watches come last because they act at once, and a watch that ends may make its
+// handler look at the events.
 type sink struct {
 	changestream.Sink
-	events *events.Hub
-	fleet  *fleet.Fleet
+	events  *events.Hub
+	watches *watch.Set
+	fleet   *fleet.Fleet
 }
 
 func (s sink) Apply(change *keycache.Change) {
 	s.Sink.Apply(change)
 	s.events.Invalidated(change.ID, change.Time)
+	// No revision: the cache has the change, so any answer has seen it.
+	if !s.watches.Heard(0) {
+		return
+	}
+	// What has no text is no key's, and nobody can have been given it.
+	if id, ok := keystore.IDText(change.ID); ok {
+		s.watches.Tell(id, 0)
+	}
 }
+
+// Open tells all once more. Who asked between the loss and now was answered by the
+// database, and what changed between their answer and the place where the new
+// stream begins is in neither.
+func (s sink) Open(floor clustertime.Time) {
+	s.Sink.Open(floor)
+	s.events.Lost(reasonReopened)
+	s.watches.ChangedAll()
+}
+
+// reasonReopened is a loss's reason when the stream has begun anew.
+const reasonReopened = "reopened"
 
 func (s sink) Fresh(f keycache.Freshness) {
 	s.Sink.Fresh(f)
@@ -33,7 +57,10 @@ func (s sink) Fresh(f keycache.Freshness) {
 }
 
 // lost is told by the tail when the cache has forgotten everything.
-func (s sink) lost(reason changestream.Reason) { s.events.Lost(string(reason)) }
+func (s sink) lost(reason changestream.Reason) {
+	s.events.Lost(string(reason))
+	s.watches.ChangedAll()
+}
 
 // newSink makes the fleet and the hub, and what feeds them.
 func newSink(config Config, cache *keycache.Cache, heart *changestream.Heart, collection string) (sink, error) {
@@ -51,7 +78,7 @@ func newSink(config Config, cache *keycache.Cache, heart *changestream.Heart, co
 		},
 		Logger: config.Logger,
 	})
-	return sink{cache, hub, f}, errors.Join(hubErr, fleetErr)
+	return sink{cache, hub, watch.New(watch.Config{}), f}, errors.Join(hubErr, fleetErr)
 }
 
 // syncer is a fleet as routes ask it.
