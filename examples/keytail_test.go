@@ -181,6 +181,7 @@ func (d *daemon) goOn() {
 	if err := d.child.cmd.Process.Signal(syscall.SIGCONT); err != nil {
 		d.t.Fatal(err)
 	}
+	d.awaitStatus(http.StatusUnauthorized, "keytail goes on")
 }
 
 // goBlind takes the MongoDB away and returns when every answer is UNAVAILABLE.

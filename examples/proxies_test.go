@@ -13,7 +13,7 @@ import (
 
 // proxies are all examples of proxies, in the order of README.md.
 func proxies() []proxy {
-	return []proxy{nginx()}
+	return []proxy{nginx(), caddy(), caddyCurrent()}
 }
 
 // TestProxies asks every case of every proxy, and then takes keytail away.
@@ -99,36 +99,37 @@ func (s *stage) tryUpgrade(t *testing.T) {
 }
 
 // tryOutages: whatever becomes of keytail, nothing is let through, and no outage
-// is a "no".
+// is a "no". Afterwards all is as before.
 func (s *stage) tryOutages(t *testing.T) {
 	t.Helper()
-	outage := testCase{ask: ask{target: "/orders/1", header: []field{bearer(s.keys["valid"])}}, want: refused("UNAVAILABLE")}
-	again := func(after string) {
-		t.Run(after+", and is back", func(t *testing.T) {
-			s.try(t, testCase{name: "allowed again", ask: outage.ask, want: allowed()})
+	for _, outage := range []struct {
+		name       string
+		begin, end func()
+	}{
+		{"keytail does not know", s.keytail.goBlind, s.keytail.see},
+		{"keytail hangs", s.keytail.hang, s.keytail.goOn},
+		{"keytail is gone", s.keytail.goAway, s.keytail.start},
+	} {
+		t.Run(outage.name, func(t *testing.T) {
+			orders := ask{target: "/orders/1", header: []field{bearer(s.keys["valid"])}}
+			outage.begin()
+			s.try(t, testCase{name: outage.name, ask: orders, want: refused("UNAVAILABLE")})
+			s.try(t, testCase{name: outage.name + ", a path without a key", ask: ask{target: "/public/1"}, want: allowed()})
+			outage.end()
+			s.try(t, testCase{name: outage.name + ", and is back", ask: orders, want: allowed()})
 		})
 	}
-	t.Run("keytail does not know", func(t *testing.T) {
-		s.keytail.goBlind()
-		outage.name = "keytail does not know"
-		s.try(t, outage)
-		s.try(t, testCase{name: "a path that needs no key, meanwhile", ask: ask{target: "/public/1"}, want: allowed()})
+	t.Run("the API is gone", func(t *testing.T) {
+		s.upstream.close()
+		s.try(t, testCase{
+			name: "the API is gone", want: want{statuses: []int{http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout}},
+			ask: ask{target: "/orders/1", header: []field{bearer(s.keys["valid"])}},
+			check: func(t *testing.T, r *reply, _ *received) {
+				t.Helper()
+				if code := r.header.Get("X-Auth-Result"); code != "" && code != "VALID" {
+					t.Errorf("the API's outage is put down to keytail: %s", code)
+				}
+			},
+		})
 	})
-	s.keytail.see()
-	again("keytail does not know")
-	t.Run("keytail hangs", func(t *testing.T) {
-		s.keytail.hang()
-		defer s.keytail.goOn()
-		outage.name = "keytail hangs"
-		s.try(t, outage)
-	})
-	s.keytail.awaitStatus(http.StatusUnauthorized, "keytail answers again")
-	again("keytail hangs")
-	t.Run("keytail is gone", func(t *testing.T) {
-		s.keytail.goAway()
-		outage.name = "keytail is gone"
-		s.try(t, outage)
-	})
-	s.keytail.start()
-	again("keytail is gone")
 }

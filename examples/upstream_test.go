@@ -28,11 +28,12 @@ type received struct {
 }
 
 // values are those of a header, under any spelling of its name that a server
-// could take for it: letters of any case, and "_" for "-", as in CGI and WSGI.
+// could take for it: letters of any case, and "_" or "." for "-", as in CGI and
+// WSGI.
 func (r *received) values(name string) []string {
 	var values []string
 	for _, f := range r.Header {
-		if strings.EqualFold(strings.ReplaceAll(f.Name, "_", "-"), name) {
+		if strings.EqualFold(strings.NewReplacer("_", "-", ".", "-").Replace(f.Name), name) {
 			values = append(values, f.Value)
 		}
 	}
@@ -45,9 +46,13 @@ func (r *received) values(name string) []string {
 // X-Echo-Status asks for a status. A request to upgrade is answered by 101, and
 // from then on by the same bytes that come in.
 type upstream struct {
-	mu    sync.Mutex
-	got   []received
-	conns map[net.Conn]struct{}
+	listener net.Listener
+	group    sync.WaitGroup
+
+	mu     sync.Mutex
+	got    []received
+	conns  map[net.Conn]struct{}
+	closed bool
 }
 
 func startUpstream(t *testing.T) *upstream {
@@ -56,9 +61,8 @@ func startUpstream(t *testing.T) *upstream {
 	if err != nil {
 		t.Fatalf("the API of the examples needs its address: %v", err)
 	}
-	u := &upstream{conns: map[net.Conn]struct{}{}}
-	var group sync.WaitGroup
-	group.Go(func() {
+	u := &upstream{listener: listener, conns: map[net.Conn]struct{}{}}
+	u.group.Go(func() {
 		for {
 			conn, err := listener.Accept()
 			if err != nil {
@@ -66,24 +70,27 @@ func startUpstream(t *testing.T) *upstream {
 			}
 			u.mu.Lock()
 			u.conns[conn] = struct{}{}
+			if u.closed {
+				_ = conn.Close()
+			}
 			u.mu.Unlock()
-			group.Go(func() { u.serve(conn) })
+			u.group.Go(func() { u.serve(conn) })
 		}
 	})
-	t.Cleanup(func() {
-		_ = listener.Close()
-		u.closeAll()
-		group.Wait()
-	})
+	t.Cleanup(u.close)
 	return u
 }
 
-func (u *upstream) closeAll() {
+// close returns when all of it has ended. Twice is once.
+func (u *upstream) close() {
+	_ = u.listener.Close()
 	u.mu.Lock()
-	defer u.mu.Unlock()
+	u.closed = true
 	for conn := range u.conns {
 		_ = conn.Close()
 	}
+	u.mu.Unlock()
+	u.group.Wait()
 }
 
 // count is how many requests have come so far, and since is what came after that
