@@ -64,6 +64,11 @@ func TestLayers(t *testing.T) {
 			"go.mongodb.org/mongo-driver/v2/mongo", "go.mongodb.org/mongo-driver/v2/x/mongo", "github.com/allegro/bigcache",
 			module + "/internal/keycache", module + "/internal/keystore", module + "/internal/validator",
 		},
+		// What a service takes in that is no keytail itself.
+		"client": {
+			"go.mongodb.org/mongo-driver/v2/mongo", "go.mongodb.org/mongo-driver/v2/x/mongo", "github.com/allegro/bigcache", "go.uber.org/zap",
+			module + "/internal/routes", module + "/internal/keycache", module + "/internal/keystore", module + "/internal/config",
+		},
 		"internal/cli": {module + "/internal/devmongo", module + "/internal/mongotest"},
 		"":             {module + "/internal/devmongo", module + "/internal/cli", module + "/internal/config"},
 	} {

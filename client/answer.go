@@ -147,6 +147,9 @@ func (a *answer) verdict(r *auth.Request) (auth.Verdict, error) {
 	if err := a.age(&v, r); err != nil {
 		return auth.Verdict{}, err
 	}
+	if !isObject(a.metadata) {
+		return auth.Verdict{}, errWrongType
+	}
 	v.Key = a.key(v.Code)
 	if v.Code == auth.Valid {
 		if err := a.refuted(&v, r); err != nil {
@@ -208,6 +211,9 @@ func (a *answer) key(code auth.Code) *auth.Key {
 	}
 	return k
 }
+
+// isObject: of JSON.
+func isObject(raw json.RawMessage) bool { return len(raw) == 0 || raw[0] == '{' }
 
 func text(field *string) string {
 	if field == nil {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"sync/atomic"
 
 	"github.com/sony/gobreaker/v2"
 
@@ -30,6 +31,8 @@ type Client struct {
 	places chan struct{}
 	// refused is when it was last logged that the token is refused.
 	refused throttle
+	// last is the last failure that the circuit has counted.
+	last atomic.Pointer[failure]
 }
 
 var _ auth.Validator = (*Client)(nil)
@@ -46,7 +49,7 @@ func New(config Config) (*Client, error) {
 		return nil, err
 	}
 	c := &Client{
-		config: config, base: base, where: base.String(), verify: base.JoinPath(pathVerify), token: token,
+		config: config, base: base, where: base.String(), verify: below(base, pathVerify), token: token,
 		pool: config.Transport, fresh: config.Transport, places: make(chan struct{}, config.MaxInFlight),
 	}
 	if config.Transport == nil {
@@ -55,6 +58,13 @@ func New(config Config) (*Client, error) {
 	}
 	c.circuit = c.newCircuit()
 	return c, nil
+}
+
+// below is a path of the daemon's.
+func below(base *url.URL, path string) *url.URL {
+	joined := *base
+	joined.Path += path
+	return &joined
 }
 
 // Close gives the connections back that nobody uses. Validate goes on to work.

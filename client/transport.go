@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptrace"
 	"strconv"
+	"sync/atomic"
 
 	"github.com/keytail/keytail/auth"
 )
@@ -43,12 +44,12 @@ func (c *Client) ask(ctx context.Context, body []byte, r *auth.Request) (auth.Ve
 }
 
 func (c *Client) try(ctx context.Context, transport http.RoundTripper, body []byte, r *auth.Request) (auth.Verdict, *failure) {
-	answering := false // the answer has begun
-	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotFirstResponseByte: func() { answering = true }})
+	var answering atomic.Bool // the answer has begun
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotFirstResponseByte: func() { answering.Store(true) }})
 	// Not a Client: nothing is followed, kept or sent again by itself.
 	response, err := transport.RoundTrip(c.request(ctx, body))
 	if err != nil {
-		return auth.Verdict{}, c.lost(err, answering)
+		return auth.Verdict{}, c.lost(err, answering.Load())
 	}
 	defer func() { _ = response.Body.Close() }()
 	text, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer+1))
@@ -58,7 +59,7 @@ func (c *Client) try(ctx context.Context, transport http.RoundTripper, body []by
 	case len(text) > maxAnswer:
 		return auth.Verdict{}, c.strange("answers with more than 1 MiB")
 	case response.StatusCode != http.StatusOK:
-		return auth.Verdict{}, c.refusal(response, text)
+		return auth.Verdict{}, c.refusal(response, text, r)
 	case !isType(response.Header, "application/json"):
 		return auth.Verdict{}, c.strange("answers 200 with something else than JSON")
 	}
@@ -109,14 +110,12 @@ type problem struct {
 
 // The problems that mean something here.
 const (
-	codeUnauthenticated = "UNAUTHENTICATED"
-	codeBadRequest      = "BAD_REQUEST"
-	codeRevisionAhead   = "REVISION_AHEAD"
-	codeInternal        = "INTERNAL_ERROR"
+	codeBadRequest = "BAD_REQUEST"
+	codeInternal   = "INTERNAL_ERROR"
 )
 
 // refusal is an answer that has no verdict.
-func (c *Client) refusal(response *http.Response, text []byte) *failure {
+func (c *Client) refusal(response *http.Response, text []byte, r *auth.Request) *failure {
 	var p problem
 	if isType(response.Header, "application/problem+json") {
 		// What is no JSON has no code.
@@ -127,7 +126,8 @@ func (c *Client) refusal(response *http.Response, text []byte) *failure {
 		return unavailable("keytail does not know at the moment whether this key is valid")
 	case status == http.StatusUnauthorized:
 		return c.unauthenticated()
-	case status == http.StatusBadRequest && p.Code == codeRevisionAhead:
+	case status == http.StatusBadRequest && p.Code == codeBadRequest && r.MinRevision != 0:
+		// All else that a daemon refuses has been looked at before (questionOf).
 		return &failure{text: auth.ErrRevisionAhead.Error(), kinds: []error{auth.ErrRevisionAhead}}
 	case status == http.StatusBadRequest && p.Code == codeBadRequest:
 		return unavailable(c.where+" cannot read the request: is it older than this client?", ErrBadRequest)

@@ -62,6 +62,9 @@ func (c *Client) within(ctx context.Context, body []byte, r *auth.Request) (auth
 		left.away = failed.away && time.Since(began) >= c.config.Timeout/2
 		return none(left)
 	}
+	if failed.away {
+		c.last.Store(failed)
+	}
 	return none(failed)
 }
 
@@ -81,7 +84,7 @@ func (c *Client) newCircuit() *gobreaker.CircuitBreaker[auth.Verdict] {
 		OnStateChange: func(_ string, from, to gobreaker.State) {
 			switch {
 			case from == gobreaker.StateClosed:
-				c.config.Logger.Error("keytail is away: no key can be validated", "url", c.where)
+				c.config.Logger.Error("keytail is away: no key can be validated", "error", c.last.Load())
 			case to == gobreaker.StateClosed:
 				c.config.Logger.Info("keytail is back", "url", c.where)
 			}
@@ -102,5 +105,5 @@ const throttleInterval = time.Minute
 
 func (t *throttle) pass() bool {
 	now, last := time.Now().UnixNano(), t.last.Load()
-	return (last == 0 || now-last >= int64(throttleInterval)) && t.last.CompareAndSwap(last, now)
+	return (last == 0 || now < last || now-last >= int64(throttleInterval)) && t.last.CompareAndSwap(last, now)
 }

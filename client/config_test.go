@@ -1,0 +1,73 @@
+package client
+
+import (
+	"crypto/tls"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestBadConfigurationIsRefused(t *testing.T) {
+	file := func(content string, mode os.FileMode) string {
+		path := filepath.Join(t.TempDir(), "token")
+		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chmod(path, mode); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	for name, test := range map[string]struct {
+		change func(*Config)
+		want   string
+	}{
+		"no address":       {func(c *Config) { c.URL = "" }, "URL must be the address"},
+		"no scheme":        {func(c *Config) { c.URL = "hidden:8080" }, "URL must be the address"},
+		"no host":          {func(c *Config) { c.URL = "http://:80" }, "URL must be the address"},
+		"another scheme":   {func(c *Config) { c.URL = "ftp://hidden" }, "URL must be the address"},
+		"unreadable":       {func(c *Config) { c.URL = "http://hidden%zz" }, "URL must be the address"},
+		"a password":       {func(c *Config) { c.URL = "http://a:hidden@b" }, "user or password"},
+		"a query":          {func(c *Config) { c.URL = "http://b?key=hidden" }, "no query"},
+		"an empty query":   {func(c *Config) { c.URL = "http://b?" }, "no query"},
+		"a fragment":       {func(c *Config) { c.URL = "http://b#hidden" }, "no fragment"},
+		"TLS for http":     {func(c *Config) { c.TLS = &tls.Config{} }, "write https"},
+		"two TLS":          {func(c *Config) { c.URL = "https://b"; c.TLS = &tls.Config{}; c.Transport = http.DefaultTransport }, "its own TLS"},
+		"two tokens":       {func(c *Config) { c.Token, c.TokenFile = "hidden", file("hidden", 0o600) }, "give one"},
+		"no header value":  {func(c *Config) { c.Token = "hidden\r\nX: y" }, "printable ASCII"},
+		"a long token":     {func(c *Config) { c.Token = strings.Repeat("hidden", 100) }, "printable ASCII"},
+		"no file":          {func(c *Config) { c.TokenFile = "/nonexistent/file" }, "TokenFile: open"},
+		"an open file":     {func(c *Config) { c.TokenFile = file("hidden-token-of-web", 0o604) }, "chmod o-rwx"},
+		"two lines":        {func(c *Config) { c.TokenFile = file("hidden\nhidden2\n", 0o600) }, "must hold one token"},
+		"an empty file":    {func(c *Config) { c.TokenFile = file("# nothing\n\n", 0o600) }, "must hold one token"},
+		"words":            {func(c *Config) { c.TokenFile = file("hidden words", 0o600) }, "must hold one token"},
+		"a large file":     {func(c *Config) { c.TokenFile = file(strings.Repeat("hidden\n", 20000), 0o600) }, "more than 64 KiB"},
+		"negative time":    {func(c *Config) { c.Timeout = -1 }, "Timeout is negative"},
+		"negative stale":   {func(c *Config) { c.MaxStale = -1 }, "MaxStale is negative"},
+		"negative number":  {func(c *Config) { c.MaxInFlight = -1 }, "MaxInFlight is negative"},
+		"negative break":   {func(c *Config) { c.BreakAfter = -1 }, "BreakAfter is negative"},
+		"a longer part":    {func(c *Config) { c.Timeout, c.DialTimeout = time.Second, time.Minute }, "longer than all of it"},
+		"idle connections": {func(c *Config) { c.MaxInFlight, c.MaxConnections = 1, 2 }, "MaxInFlight is below"},
+		"two at once":      {func(c *Config) { c.URL = ""; c.MaxStale = -1 }, "MaxStale is negative\nclient: URL"},
+	} {
+		config := Config{URL: "http://127.0.0.1:1"}
+		test.change(&config)
+		c, err := New(config)
+		if err == nil || c != nil || !strings.Contains(err.Error(), test.want) || strings.Contains(err.Error(), "hidden") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestDefaultsFitTogether(t *testing.T) {
+	c := newClient(t, "http://127.0.0.1:1", func(c *Config) { c.Timeout = time.Second })
+	if got := c.config; got.DialTimeout != time.Second || got.HeaderTimeout != time.Second || got.MaxStale != DefaultMaxStale || got.MaxInFlight != DefaultMaxInFlight {
+		t.Errorf("%+v", got)
+	}
+	if c := newClient(t, "http://127.0.0.1:1", func(c *Config) { c.MaxConnections = 5000 }); c.config.MaxInFlight != 5000 {
+		t.Errorf("%d in flight", c.config.MaxInFlight)
+	}
+}

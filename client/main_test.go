@@ -1,0 +1,112 @@
+package client
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, leaksOfToxiproxy()...)
+}
+
+// leaksOfToxiproxy are goroutines that a link of toxiproxy 2.5.0 leaves when a
+// toxic closes it while the toxic before it has a chunk to pass on.
+func leaksOfToxiproxy() []goleak.Option {
+	return []goleak.Option{
+		goleak.IgnoreAnyFunction("github.com/Shopify/toxiproxy/v2/toxics.(*ToxicStub).Run"),
+		goleak.IgnoreAnyFunction("github.com/Shopify/toxiproxy/v2.(*ToxicLink).read"),
+	}
+}
+
+const (
+	// patience is how long a test waits for what should come at once.
+	patience = 20 * time.Second
+	// secret is a key, and callerToken a token, that must be nowhere.
+	secret      = "kt_secret-that-nobody-may-see"
+	callerToken = "0123456789abcdef-caller"
+)
+
+const yes = `{"valid":true,"code":"VALID","key_id":"k","user_id":"u","org_id":null,"project_id":null,"name":"n","scopes":["a","b:*"],
+	"expires_at":"2027-01-02T03:04:05.6Z","metadata":{"x":[1]},"source":"cache","as_of":"2026-11-23T20:00:00.120Z","staleness_ms":412,"revision":"6923a1c000000003"}`
+
+// asked is one request as the daemon saw it.
+type asked struct {
+	uri, body string
+	header    http.Header
+}
+
+// fake is a daemon that remembers what it was asked.
+type fake struct {
+	*httptest.Server
+	mu  sync.Mutex
+	all []asked
+}
+
+// serve answers everything by a handler, after it has been noted.
+func serve(t testing.TB, handle http.HandlerFunc) *fake {
+	t.Helper()
+	f := &fake{}
+	f.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		f.mu.Lock()
+		f.all = append(f.all, asked{r.Method + " " + r.RequestURI, string(body), r.Header.Clone()})
+		f.mu.Unlock()
+		handle(w, r)
+	}))
+	t.Cleanup(f.Close)
+	return f
+}
+
+func (f *fake) seen() []asked {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return append([]asked(nil), f.all...)
+}
+
+// says is a handler that always answers the same.
+func says(status int, contentType, body string) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", contentType)
+		w.WriteHeader(status)
+		_, _ = io.WriteString(w, body)
+	}
+}
+
+func json200(body string) http.HandlerFunc { return says(http.StatusOK, "application/json", body) }
+
+func newClient(t testing.TB, url string, change ...func(*Config)) *Client {
+	t.Helper()
+	config := Config{URL: url, Token: callerToken}
+	for _, f := range change {
+		f(&config)
+	}
+	c, err := New(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	return c
+}
+
+// eventually waits for what should come at once.
+func eventually(t testing.TB, what string, is func() bool) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	ticker := time.NewTicker(5 * time.Millisecond)
+	defer ticker.Stop()
+	for !is() {
+		select {
+		case <-ctx.Done():
+			t.Fatal("it never comes that ", what)
+		case <-ticker.C:
+		}
+	}
+}
