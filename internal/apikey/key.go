@@ -184,8 +184,8 @@ func checksumHolds(text string, start int) bool {
 	var value uint64
 	end := len(text) - checksumDigits
 	for i := start; i < len(text); i++ {
-		digit := base62Digit(text[i])
-		if digit < 0 {
+		digit := base62Digits[text[i]]
+		if digit == notDigit {
 			return false
 		}
 		if i >= end {
@@ -195,15 +195,8 @@ func checksumHolds(text string, start int) bool {
 	return value == uint64(checksum(text[:end]))
 }
 
-// checksum is the CRC-32 of text with the IEEE polynomial. It is spelled out
-// because crc32.ChecksumIEEE would make a copy of text on the heap.
-func checksum(text string) uint32 {
-	crc := ^uint32(0)
-	for i := range len(text) {
-		crc = crc32.IEEETable[byte(crc)^text[i]] ^ crc>>8
-	}
-	return ^crc
-}
+// checksum is the CRC-32 of text with the IEEE polynomial.
+func checksum(text string) uint32 { return crc32.ChecksumIEEE(view(text)) }
 
 // base62 writes n with at least width digits.
 func base62(n *big.Int, width int) string {
@@ -211,15 +204,16 @@ func base62(n *big.Int, width int) string {
 	return strings.Repeat("0", max(0, width-len(digits))) + digits
 }
 
-// base62Digit is the value of a digit as big.Int.Text writes it, or -1.
-func base62Digit(c byte) int {
-	switch {
-	case c >= '0' && c <= '9':
-		return int(c - '0')
-	case c >= 'a' && c <= 'z':
-		return int(c-'a') + 10
-	case c >= 'A' && c <= 'Z':
-		return int(c-'A') + 36
+// notDigit is what base62Digits has for a byte that is none.
+const notDigit = -1
+
+// base62Digits are the values of the digits as big.Int.Text writes them.
+var base62Digits = func() (values [256]int8) {
+	for i := range values {
+		values[i] = notDigit
 	}
-	return -1
-}
+	for value, digit := range []byte("0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ") {
+		values[digit] = int8(value)
+	}
+	return values
+}()

@@ -8,7 +8,6 @@ import (
 	"math/bits"
 	"sync/atomic"
 	"time"
-	"unsafe"
 
 	"github.com/allegro/bigcache/v3"
 
@@ -108,12 +107,12 @@ func (s *byteStore) len() int { return s.cache.Len() }
 
 func (s *byteStore) capacity() int { return s.cache.Capacity() }
 
-// storeKey views the first bytes of the hash as a string without a copy: the
-// byte store copies what it keeps, and nobody writes to a Hash. A key of zeros
+// storeKey is the first bytes of the hash. A view of them would be cheaper to make,
+// and would move every hash that is looked for to the heap. A key of zeros
 // becomes another one: bigcache v3.2.0 marks overwritten entries with the hash 0
 // and skips them when it evicts.
 func storeKey(h *apikey.Hash) string {
-	key := unsafe.String(&h[0], keyBytes)
+	key := string(h[:keyBytes])
 	if key == keyOfZeros {
 		return keyInstead
 	}

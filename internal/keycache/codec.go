@@ -70,9 +70,17 @@ func decodeFound(value []byte) (apikey.DocID, *apikey.Record) {
 	return id, d.record()
 }
 
+// scopesInline is how many scopes a decoded record has room for in the same block:
+// most keys have no more, and a hit then makes one object and not two.
+const scopesInline = 4
+
 // record reads what appendRecord wrote.
 func (d *decoder) record() *apikey.Record {
-	r := &apikey.Record{}
+	block := &struct {
+		apikey.Record
+		scopes [scopesInline]string
+	}{}
+	r := &block.Record
 	flags := d.byte()
 	r.Active = flags&flagActive != 0
 	if flags&flagExpires != 0 {
@@ -85,7 +93,10 @@ func (d *decoder) record() *apikey.Record {
 		r.Metadata = json.RawMessage(metadata)
 	}
 	if n := d.length(); n > 0 {
-		r.Scopes = make([]string, n)
+		r.Scopes = block.scopes[:min(n, scopesInline):min(n, scopesInline)]
+		if n > scopesInline {
+			r.Scopes = make([]string, n)
+		}
 		for i := range r.Scopes {
 			r.Scopes[i] = d.text()
 		}
@@ -118,6 +129,11 @@ func (d *decoder) varint() int64 {
 }
 
 func (d *decoder) length() int {
+	// Nearly all are below 128, which is one byte.
+	if short := d.rest[0]; short < 0x80 {
+		d.rest = d.rest[1:]
+		return int(short)
+	}
 	value, n := binary.Uvarint(d.rest)
 	d.rest = d.rest[n:]
 	return int(value)

@@ -57,6 +57,10 @@ func StartSecantus(t *testing.T, cfg SecantusConfig) *Secantus {
 	return s
 }
 
+// OpenSecantus is StartSecantus for programs that are no tests, with its storage in
+// dir. Whoever starts it ends it, by Kill9.
+func OpenSecantus(dir string, cfg SecantusConfig) (*Secantus, error) { return newSecantus(dir, cfg) }
+
 // Kill9 ends the process as a power cut would, and returns when it is gone.
 // Killing what is dead already does nothing.
 func (s *Secantus) Kill9() { s.process.kill() }

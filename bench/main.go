@@ -1,0 +1,118 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"github.com/alecthomas/kong"
+	"github.com/gin-gonic/gin"
+)
+
+// options are those of all commands.
+type options struct {
+	Quick bool   `help:"Tiny sizes: shows that it works, and nothing else. Results are not kept."`
+	URI   string `help:"A MongoDB replica set to measure with. Empty: a secantusd-py of its own."`
+	Docs  string `default:"docs" help:"Where BENCHMARKS.md and the results are."`
+}
+
+type command struct {
+	options
+	List listCommand `cmd:"" help:"Say what there is to measure."`
+	Run  runCommand  `cmd:"" help:"Measure rows, print them, and keep the results."`
+
+	Report reportCommand `cmd:"" help:"Write BENCHMARKS.md from the results kept; measure what has none."`
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	gin.SetMode(gin.ReleaseMode)
+	var c command
+	k := kong.Parse(&c, kong.Description("Measures keytail side by side with what it replaces and with what is possible."),
+		kong.BindTo(ctx, (*context.Context)(nil)), kong.Bind(&c.options))
+	k.FatalIfErrorf(k.Run())
+}
+
+type listCommand struct{}
+
+// Run prints a line a row.
+func (listCommand) Run() error {
+	for _, r := range rows {
+		fmt.Printf("%-12s %s\n", r.name, r.what)
+	}
+	return nil
+}
+
+type runCommand struct {
+	Names []string `arg:"" help:"Rows, as list shows them, or all."`
+}
+
+// Run measures the rows that are named.
+func (c *runCommand) Run(ctx context.Context, o *options) error {
+	chosen, err := choose(c.Names)
+	if err != nil {
+		return err
+	}
+	var failures []error
+	for _, r := range chosen {
+		result, err := measure(ctx, r, o)
+		if err != nil {
+			failures = append(failures, fmt.Errorf("%s: %w", r.name, err))
+			continue
+		}
+		if err := writeMarkdown(os.Stdout, result, ""); err != nil {
+			return err
+		}
+	}
+	return errors.Join(failures...)
+}
+
+// measure runs one row and keeps what it gives.
+func measure(ctx context.Context, r row, o *options) (*result, error) {
+	e, err := newEnv(o, r.name)
+	if err != nil {
+		return nil, err
+	}
+	defer e.close()
+	began := time.Now()
+	e.say("begins")
+	got := &result{Row: r.name, At: began.UTC().Truncate(time.Second), Machine: machine()}
+	if err := r.run(ctx, e, got); err != nil {
+		return nil, err
+	}
+	got.Took = time.Since(began).Round(time.Second)
+	e.say("took %v", got.Took)
+	if o.Quick {
+		return got, nil
+	}
+	return got, got.keep(filepath.Join(o.Docs, "bench"))
+}
+
+type reportCommand struct {
+	Fresh bool `help:"Measure every row again."`
+}
+
+// Run writes the report.
+func (c *reportCommand) Run(ctx context.Context, o *options) error {
+	if o.Quick {
+		return errors.New("a report of tiny sizes would mislead: leave --quick out")
+	}
+	var all []*result
+	for _, r := range rows {
+		got, err := load(filepath.Join(o.Docs, "bench"), r.name)
+		if c.Fresh || errors.Is(err, os.ErrNotExist) {
+			got, err = measure(ctx, r, o)
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %w", r.name, err)
+		}
+		all = append(all, got)
+	}
+	return report(o.Docs, all)
+}
