@@ -78,7 +78,7 @@ type health struct {
 	cache *keycache.Cache
 	tail  *changestream.Tail
 	look  func() signs
-	// changed is told of each change of state but the first.
+	// changed is told of each change of state, and of the first one, from nothing.
 	changed func(from, to string)
 	// doubt is told at each look whether the truth may be lost.
 	doubt  func(lost bool)
@@ -134,9 +134,7 @@ func (h *health) run(ctx context.Context) error {
 		now := signs.state()
 		if now != last {
 			h.logger.Info("state changed", zap.String("from", string(last)), zap.String("to", string(now)))
-			if last != "" {
-				h.changed(string(last), string(now))
-			}
+			h.changed(string(last), string(now))
 			last = now
 		}
 		if now == live && !seenLive {

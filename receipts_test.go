@@ -193,7 +193,7 @@ func TestEventsOfAService(t *testing.T) {
 			t.Fatal(err)
 		}
 		stream := follow(t, handler)
-		stream.expect("resync", `{"reason":"start"}`)
+		stream.expect("resync", `{"reason":"start","state":"live"}`)
 		k := r.newKey()
 		stream.expect("invalidation", `{"key_id":"`+k.id+`"`)
 		if v := r.ask(k); v.Code != apikey.Valid {

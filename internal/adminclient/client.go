@@ -21,7 +21,7 @@ const (
 	DefaultTimeout = 30 * time.Second
 	// DefaultIdle is three of the server's keep-alives: a stream that is silent for
 	// longer is broken, whatever TCP says.
-	DefaultIdle = 45 * time.Second
+	DefaultIdle = 15 * time.Second
 	// maxAnswer bounds what is read of an answer. A page of 500 keys is under it.
 	maxAnswer = 16 << 20
 )
@@ -35,6 +35,9 @@ type Config struct {
 	Token string
 	// TLS is for an https URL. Nil: the system's authorities, no certificate.
 	TLS *tls.Config
+	// Transport carries requests in place of the client's own. Nil: one that follows
+	// the environment's proxy, and has TLS.
+	Transport http.RoundTripper
 	// Timeout bounds a call without its wait. Zero: DefaultTimeout.
 	Timeout time.Duration
 	// Idle is how long a stream of events may be silent. Zero: DefaultIdle.
@@ -69,14 +72,16 @@ func New(config Config) (*Client, error) {
 	if config.Idle == 0 {
 		config.Idle = DefaultIdle
 	}
-	transport := &http.Transport{
-		Proxy:               http.ProxyFromEnvironment,
-		TLSClientConfig:     config.TLS,
-		ForceAttemptHTTP2:   true,
-		TLSHandshakeTimeout: 10 * time.Second,
+	if config.Transport == nil {
+		config.Transport = &http.Transport{
+			Proxy:               http.ProxyFromEnvironment,
+			TLSClientConfig:     config.TLS,
+			ForceAttemptHTTP2:   true,
+			TLSHandshakeTimeout: 10 * time.Second,
+		}
 	}
 	return &Client{config, base, &http.Client{
-		Transport: transport,
+		Transport: config.Transport,
 		// Whoever sends us elsewhere does not get the token, nor makes a GET of a write.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}, nil

@@ -74,6 +74,18 @@ func (c *Client) Follow(ctx context.Context, lastID string, take func(Event) err
 	}
 }
 
+// Listen hands the events of one connection to take, from the event lastID on, or
+// from now if that is empty. opened is called when the server has begun to send. It
+// returns when the connection ends, always with an error; one of take's ends it too.
+func (c *Client) Listen(ctx context.Context, lastID string, opened func(), take func(Event) error) error {
+	err := c.stream(ctx, lastID, opened, take)
+	var stop *stopped
+	if errors.As(err, &stop) {
+		return stop.err
+	}
+	return err
+}
+
 // stopped is an error that another connection would not mend: of whoever takes the
 // events, or of a server that is none of ours.
 type stopped struct{ err error }

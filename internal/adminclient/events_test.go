@@ -154,3 +154,37 @@ func TestFollowEndsWithItsContext(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+// TestListenIsOneConnection.
+func TestListenIsOneConnection(t *testing.T) {
+	var opened int
+	server := serve(t, func(w http.ResponseWriter, _ *http.Request) { tell(w, "1", "2") })
+	c := client(t, server.URL)
+	var ids []string
+	take := func(e Event) error {
+		ids = append(ids, e.ID)
+		return nil
+	}
+	err := c.Listen(t.Context(), "0", func() { opened++ }, take)
+	if !errors.Is(err, errEnded) || fmt.Sprint(ids) != "[1 2]" || opened != 1 || len(server.seen()) != 1 {
+		t.Errorf("%v, %v, opened %d times", ids, err, opened)
+	}
+	err = c.Listen(t.Context(), "0", func() {}, func(Event) error { return errEnough })
+	if !errors.Is(err, errEnough) {
+		t.Error(err)
+	}
+}
+
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+func TestAnotherTransport(t *testing.T) {
+	c, err := New(Config{URL: "http://127.0.0.1:1", Transport: roundTripper(func(*http.Request) (*http.Response, error) { return nil, errEnough })})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Get(t.Context(), "k", ""); !errors.Is(err, errEnough) {
+		t.Error(err)
+	}
+}

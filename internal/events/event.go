@@ -46,7 +46,8 @@ type Event struct {
 	Revision clustertime.Time
 	// Reason of a Loss or a Resync.
 	Reason string
-	// From and To are a State's.
+	// From and To are a State's. To is also a Resync's, the state that the instance is
+	// in at that event; empty: it has not said.
 	From, To string
 }
 

@@ -58,7 +58,9 @@ type Hub struct {
 	// ring has event n at n % len(ring), for the last len(ring) of them.
 	ring []record
 	// last is the number of the newest event; they count from 1.
-	last        uint64
+	last uint64
+	// state is the one that the instance is in. Empty: it has not said.
+	state       string
 	subscribers map[*Subscription]struct{}
 	closed      bool
 }
@@ -91,12 +93,24 @@ func (h *Hub) Invalidated(id apikey.DocID, revision clustertime.Time) {
 // Lost publishes that history was lost.
 func (h *Hub) Lost(reason string) { h.publish(record{kind: Loss, reason: reason}) }
 
-// StateChanged publishes that the state is another one.
-func (h *Hub) StateChanged(from, to string) { h.publish(record{kind: State, from: from, to: to}) }
+// StateChanged publishes that the state is another one. The first one, from nothing,
+// is no change: it is told to those who begin.
+func (h *Hub) StateChanged(from, to string) {
+	h.mutex.Lock()
+	defer h.mutex.Unlock()
+	h.state = to
+	if from != "" {
+		h.publishLocked(record{kind: State, from: from, to: to})
+	}
+}
 
 func (h *Hub) publish(r record) {
 	h.mutex.Lock()
 	defer h.mutex.Unlock()
+	h.publishLocked(r)
+}
+
+func (h *Hub) publishLocked(r record) {
 	h.last++
 	h.ring[h.last%uint64(len(h.ring))] = r
 	h.wakeLocked()
@@ -133,7 +147,7 @@ func (h *Hub) Subscribe(lastID string) (*Subscription, error) {
 	s := &Subscription{hub: h, news: make(chan struct{}, 1)}
 	s.seen, s.resync = h.placeLocked(lastID)
 	if s.resync != "" {
-		s.seen = h.last
+		s.seen, s.state = h.last, h.state
 	}
 	h.subscribers[s] = struct{}{}
 	return s, nil

@@ -265,3 +265,25 @@ func BenchmarkPublishWithNobodyListening(b *testing.B) {
 		h.Invalidated("k1", 7)
 	}
 }
+
+// TestABeginnerIsToldTheState: a change of it may have come before, and no other may
+// come for long.
+func TestABeginnerIsToldTheState(t *testing.T) {
+	h := newHub(t, func(c *Config) { c.History = 2 })
+	first := subscribe(t, h, "")
+	h.StateChanged("", "connecting")
+	begun := subscribe(t, h, "")
+	h.StateChanged("connecting", "live")
+	// What it is told is the state at its beginning, and changes follow.
+	expect(t, first, "0 resync start>", "1 state connecting>live")
+	expect(t, begun, "0 resync start>connecting", "1 state connecting>live")
+	h.StateChanged("live", "stale")
+	expect(t, subscribe(t, h, "x"), "2 resync malformed>stale")
+	h.Lost("a")
+	h.Lost("b")
+	h.Lost("c")
+	events, err := begun.Next(t.Context())
+	if !errors.Is(err, ErrSlow) || !slices.Equal(words(events), []string{"5 resync slow>stale"}) {
+		t.Errorf("got %q, %v", words(events), err)
+	}
+}

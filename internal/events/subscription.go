@@ -11,6 +11,8 @@ type Subscription struct {
 	seen uint64
 	// resync is why the subscriber must begin anew. Empty: it need not.
 	resync string
+	// state is the instance's at that event.
+	state string
 }
 
 // Next waits for events and returns those that are there, at least one. It returns
@@ -47,7 +49,7 @@ func (s *Subscription) take() ([]Event, error) {
 		h.mutex.Unlock()
 		return nil, ErrClosed
 	case h.overtakenLocked(s.seen):
-		s.seen, s.resync = h.last, ReasonSlow
+		s.seen, s.resync, s.state = h.last, ReasonSlow, h.state
 	}
 	first, records := s.seen+1, s.copyLocked()
 	s.seen += uint64(len(records))
@@ -70,7 +72,7 @@ func (s *Subscription) copyLocked() []record {
 }
 
 func (s *Subscription) beginAnew(at uint64, records []record) ([]Event, error) {
-	events := []Event{{ID: s.hub.id(at), Kind: Resync, Reason: s.resync}}
+	events := []Event{{ID: s.hub.id(at), Kind: Resync, Reason: s.resync, To: s.state}}
 	if s.resync == ReasonSlow {
 		return events, ErrSlow
 	}

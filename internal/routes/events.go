@@ -14,8 +14,10 @@ import (
 )
 
 const (
-	// keepAlive is below the 30 to 60 s after which proxies cut what is silent.
-	keepAlive = 15 * time.Second
+	// keepAlive is far below the 30 to 60 s after which proxies cut what is silent: a
+	// client takes three of them that do not come for a dead connection, and holds
+	// streams of revoked keys open until then.
+	keepAlive = 5 * time.Second
 	// eventTime is what one write may take: whoever does not read for so long is cut.
 	eventTime = 10 * time.Second
 )
@@ -51,7 +53,12 @@ func stream(source Events) gin.HandlerFunc {
 		header := c.Writer.Header()
 		header.Set("Content-Type", "text/event-stream")
 		header.Set("X-Accel-Buffering", "no") // nginx would hold events back
-		pump(c, subscription)
+		// A client that goes on may wait long for its next event, and wants to know now
+		// that it is listened to.
+		c.Writer.WriteHeaderNow()
+		if send(c, nil) == nil {
+			pump(c, subscription)
+		}
 	}
 }
 
@@ -119,7 +126,8 @@ func data(e *events.Event) []byte {
 	default:
 		text, _ = json.Marshal(struct {
 			Reason string `json:"reason"`
-		}{e.Reason})
+			State  string `json:"state,omitempty"`
+		}{e.Reason, e.To})
 	}
 	return text
 }

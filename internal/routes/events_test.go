@@ -121,7 +121,7 @@ func TestEventsOnTheWire(t *testing.T) {
 	if got := block(t, again); !strings.HasPrefix(got, "id: "+boot+"-3\nevent: state\n") {
 		t.Errorf("after the second event comes %q", got)
 	}
-	if got := block(t, bufio.NewReader(listen(t, server, "x-1").Body)); !strings.HasSuffix(got, "event: resync\ndata: {\"reason\":\"malformed\"}\n") {
+	if got := block(t, bufio.NewReader(listen(t, server, "x-1").Body)); !strings.HasSuffix(got, "event: resync\ndata: {\"reason\":\"malformed\",\"state\":\"stale\"}\n") {
 		t.Errorf("after an id that is none comes %q", got)
 	}
 	feed.Close()
@@ -242,4 +242,25 @@ func (f *quietFeed) Next(ctx context.Context) ([]events.Event, error) {
 		return nil, errQuiet
 	}
 	return nil, events.ErrClosed
+}
+
+// TestWhoGoesOnIsAnsweredAtOnce: there may be no event for long.
+func TestWhoGoesOnIsAnsweredAtOnce(t *testing.T) {
+	t.Parallel()
+	feed := newFeed(t, events.Config{})
+	server := hastyServer(t, feed)
+	first := block(t, bufio.NewReader(listen(t, server, "").Body))
+	began := time.Now()
+	response := listen(t, server, strings.TrimPrefix(first[:strings.IndexByte(first, '\n')], "id: "))
+	if took := time.Since(began); response.StatusCode != http.StatusOK || took >= keepAlive {
+		t.Errorf("status %d after %v", response.StatusCode, took)
+	}
+	// And then by a comment.
+	lines := bufio.NewReader(response.Body)
+	if got := block(t, lines); got != ": keep-alive\n" {
+		t.Errorf("got %q", got)
+	}
+	if took := time.Since(began); took < keepAlive || took > 2*keepAlive {
+		t.Errorf("a comment after %v", took)
+	}
 }
