@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"testing"
 	"time"
 )
@@ -45,6 +46,8 @@ func Uvicorn(t testing.TB, python, dir, app string, env ...string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
+	file, _, _ := strings.Cut(app, ":")
+	source(t, filepath.Join(dir, file+".py"))
 	// env becomes the program that it starts, so this is one process all the same.
 	args := append([]string{"PYTHONDONTWRITEBYTECODE=1"}, env...)
 	args = append(args, python, "-m", "uvicorn", app, "--app-dir", dir, "--host", "127.0.0.1", "--port", "0")
@@ -60,6 +63,26 @@ func Uvicorn(t testing.TB, python, dir, app string, env ...string) string {
 		t.Fatalf("%s: %v; its log ends in:\n%s", app, err, p.logTail())
 	}
 	return address
+}
+
+// PythonScript runs a file with its arguments, and returns what it prints.
+func PythonScript(ctx context.Context, t testing.TB, python, file string, args ...string) (string, error) {
+	t.Helper()
+	source(t, file)
+	out, err := exec.CommandContext(ctx, python, append([]string{file}, args...)...).CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("%s: %w: %s", file, err, out)
+	}
+	return string(out), nil
+}
+
+// source reads a file that another process will read, so that go test does not
+// answer from its cache after the file was changed.
+func source(t testing.TB, file string) {
+	t.Helper()
+	if _, err := os.ReadFile(file); err != nil {
+		t.Error(err)
+	}
 }
 
 // awaitLog returns what the expression's first group matches in the log.
