@@ -3,6 +3,7 @@ module github.com/keytail/keytail
 go 1.26.0
 
 require (
+	github.com/HdrHistogram/hdrhistogram-go v1.4.0
 	github.com/Shopify/toxiproxy/v2 v2.5.0
 	github.com/alecthomas/kong v1.17.0
 	github.com/allegro/bigcache/v3 v3.2.0

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"os"
 	"os/exec"
 	"runtime"
@@ -21,14 +22,14 @@ type machineFacts struct {
 }
 
 // machine looks at where this runs.
-func machine() machineFacts {
+func machine(ctx context.Context) machineFacts {
 	m := machineFacts{
 		CPU: cpu(), Cores: runtime.NumCPU(), OS: runtime.GOOS + "/" + runtime.GOARCH, Go: runtime.Version(),
 		Modules: map[string]string{},
 	}
-	if out, err := exec.Command("git", "rev-parse", "--short", "HEAD").Output(); err == nil {
+	if out, err := exec.CommandContext(ctx, "git", "rev-parse", "--short", "HEAD").Output(); err == nil {
 		m.Commit = strings.TrimSpace(string(out))
-		changes, err := exec.Command("git", "status", "--porcelain", "--", "*.go", "go.mod").Output()
+		changes, err := exec.CommandContext(ctx, "git", "status", "--porcelain", "--", "*.go", "go.mod").Output()
 		m.Changed = err != nil || len(changes) > 0
 	}
 	info, ok := debug.ReadBuildInfo()

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -66,9 +67,11 @@ func (c *runCommand) Run(ctx context.Context, o *options) error {
 			failures = append(failures, fmt.Errorf("%s: %w", r.name, err))
 			continue
 		}
-		if err := writeMarkdown(os.Stdout, result, ""); err != nil {
+		var text bytes.Buffer
+		if err := writeMarkdown(&text, result, ""); err != nil {
 			return err
 		}
+		fmt.Print(text.String())
 	}
 	return errors.Join(failures...)
 }
@@ -82,7 +85,7 @@ func measure(ctx context.Context, r row, o *options) (*result, error) {
 	defer e.close()
 	began := time.Now()
 	e.say("begins")
-	got := &result{Row: r.name, At: began.UTC().Truncate(time.Second), Machine: machine()}
+	got := &result{Row: r.name, At: began.UTC().Truncate(time.Second), Machine: machine(ctx)}
 	if err := r.run(ctx, e, got); err != nil {
 		return nil, err
 	}
@@ -105,7 +108,7 @@ func (c *reportCommand) Run(ctx context.Context, o *options) error {
 	}
 	var all []*result
 	for _, r := range rows {
-		got, err := load(filepath.Join(o.Docs, "bench"), r.name)
+		got, err := kept(filepath.Join(o.Docs, "bench"), r.name)
 		if c.Fresh || errors.Is(err, os.ErrNotExist) {
 			got, err = measure(ctx, r, o)
 		}

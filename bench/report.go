@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -27,7 +26,7 @@ func report(docs string, all []*result) error {
 }
 
 // summary is all goals in one table.
-func summary(w io.Writer, all []*result) {
+func summary(w *bytes.Buffer, all []*result) {
 	fmt.Fprintf(w, "| row | goal | reach | measured | |\n|---|---|---|---|---|\n")
 	for _, r := range all {
 		for i := range r.Goals {
@@ -63,7 +62,7 @@ func number(f float64) string {
 
 // writeMarkdown writes a row's section; plots are written below docs unless it is
 // empty.
-func writeMarkdown(w io.Writer, r *result, docs string) error {
+func writeMarkdown(w *bytes.Buffer, r *result, docs string) error {
 	i := slices.IndexFunc(rows, func(row row) bool { return row.name == r.Row })
 	if i < 0 {
 		return fmt.Errorf("there is no row %q any more: remove its result", r.Row)
@@ -110,7 +109,7 @@ func provenance(r *result) string {
 		r.Row, r.At.Format("2006-01-02 15:04 UTC"), r.Took, commit, m.CPU, m.Cores, m.OS, m.Go, strings.Join(modules, ", "))
 }
 
-func writeTable(w io.Writer, t table) {
+func writeTable(w *bytes.Buffer, t table) {
 	fmt.Fprintf(w, "\n%s\n\n| %s |\n|%s\n", t.Title, strings.Join(t.Head, " | "), strings.Repeat("---|", len(t.Head)))
 	for _, cells := range t.Rows {
 		fmt.Fprintf(w, "| %s |\n", strings.Join(cells, " | "))

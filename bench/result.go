@@ -79,8 +79,8 @@ func (r *result) keep(dir string) error {
 	return os.WriteFile(path(dir, r.Row), append(text, '\n'), 0o644)
 }
 
-// load reads a result's file.
-func load(dir, name string) (*result, error) {
+// kept reads a result's file.
+func kept(dir, name string) (*result, error) {
 	text, err := os.ReadFile(path(dir, name))
 	if err != nil {
 		return nil, err

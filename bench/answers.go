@@ -1,0 +1,198 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/gin-gonic/gin"
+	"go.uber.org/zap"
+
+	"github.com/keytail/keytail/internal/forwardauth"
+	"github.com/keytail/keytail/internal/routes"
+)
+
+var authRow = row{
+	name:    "auth",
+	what:    "GET /v1/auth with a key that is held, over keep-alive connections",
+	against: "an empty Gin handler",
+	reach:   ">= 0.93x requests a second, p99 <= 1.2x",
+	run: func(ctx context.Context, e *env, r *result) error {
+		empty := gin.New()
+		empty.GET("/v1/auth", func(c *gin.Context) { c.Status(http.StatusOK) })
+		return measureAnswers(ctx, e, r, answersOf{empty: empty, ask: askAuth, reach: 0.93})
+	},
+}
+
+var verifyRow = row{
+	name:    "verify",
+	what:    "POST /v1/keys/verify with a key that is held, over keep-alive connections",
+	against: "an empty Gin handler that reads JSON of that size and answers JSON of that size",
+	reach:   ">= 0.85x requests a second",
+	run: func(ctx context.Context, e *env, r *result) error {
+		empty := gin.New()
+		empty.POST("/v1/keys/verify", func(c *gin.Context) {
+			var question struct {
+				Key    string   `json:"key"`
+				Scopes []string `json:"scopes"`
+				OrgID  string   `json:"org_id"`
+			}
+			if err := c.ShouldBindJSON(&question); err != nil {
+				c.Status(http.StatusBadRequest)
+				return
+			}
+			c.JSON(http.StatusOK, plainAnswer)
+		})
+		return measureAnswers(ctx, e, r, answersOf{empty: empty, ask: askVerify, reach: 0.85})
+	},
+}
+
+// plainAnswer is as large as a real one, and filled in by nobody.
+var plainAnswer = struct {
+	Valid       bool            `json:"valid"`
+	Code        string          `json:"code"`
+	KeyID       string          `json:"key_id"`
+	UserID      string          `json:"user_id"`
+	OrgID       *string         `json:"org_id"`
+	ProjectID   *string         `json:"project_id"`
+	Name        string          `json:"name"`
+	Scopes      []string        `json:"scopes"`
+	ExpiresAt   *string         `json:"expires_at"`
+	Metadata    json.RawMessage `json:"metadata"`
+	Source      string          `json:"source"`
+	AsOf        string          `json:"as_of"`
+	StalenessMS int             `json:"staleness_ms"`
+	Revision    string          `json:"revision"`
+}{
+	true, "VALID", "000000000000000000000001", "user-0000001", new("acme"), nil, "continuous integration",
+	[]string{"orders:read", "orders:write"}, nil, json.RawMessage("{}"), "cache", "2026-11-23T20:00:00.120Z", 412, "6923a1c000000003",
+}
+
+// askAuth is a question about a key.
+func askAuth(address, key string) (*http.Request, error) {
+	r, err := http.NewRequest(http.MethodGet, "http://"+address+"/v1/auth?scope=orders:read&org_id=acme", nil) //nolint:noctx // it is only written down
+	if err != nil {
+		return nil, err
+	}
+	r.Header.Set("Authorization", "Bearer "+key)
+	return r, nil
+}
+
+func askVerify(address, key string) (*http.Request, error) {
+	body := fmt.Sprintf(`{"key":%q,"scopes":["orders:read"],"org_id":"acme"}`, key)
+	r, err := http.NewRequest(http.MethodPost, "http://"+address+"/v1/keys/verify", strings.NewReader(body)) //nolint:noctx // it is only written down
+	if err != nil {
+		return nil, err
+	}
+	r.Header.Set("Content-Type", "application/json")
+	return r, nil
+}
+
+// answersOf is a comparison of the public listener with a handler that does less.
+type answersOf struct {
+	empty http.Handler
+	ask   func(address, key string) (*http.Request, error)
+	reach float64
+}
+
+func measureAnswers(ctx context.Context, e *env, r *result, a answersOf) error {
+	const connections = 16
+	keys, err := texts(e.size(1000, 50))
+	if err != nil {
+		return err
+	}
+	v, err := held(keys, 64)
+	if err != nil {
+		return err
+	}
+	public, err := routes.NewPublic(routes.PublicConfig{Config: forwardauth.Config{Validator: v}, Logger: zap.NewNop()})
+	if err != nil {
+		return err
+	}
+	ours, stopOurs, err := a.side(ctx, public, keys, connections)
+	if err != nil {
+		return err
+	}
+	defer stopOurs()
+	theirs, stopTheirs, err := a.side(ctx, a.empty, keys, connections)
+	if err != nil {
+		return err
+	}
+	defer stopTheirs()
+	lasting := e.lasting(2 * time.Second)
+	var loads [2][]*load
+	side := func(i int, g *generator) func() (float64, error) {
+		return func() (float64, error) {
+			l, err := g.run(ctx, lasting)
+			if err != nil {
+				return 0, err
+			}
+			loads[i] = append(loads[i], l)
+			e.say("%s: %.0f a second, p99 %v", []string{"keytail", "empty"}[i], l.perSecond, l.quantile(99))
+			return l.perSecond, nil
+		}
+	}
+	rate, err := paired(ctx, e.size(9, 1), side(0, ours), side(1, theirs))
+	if err != nil {
+		return err
+	}
+	r.goal(rate.goal("requests a second, to those of the empty handler", ">=", a.reach))
+	var tails ratios
+	for i := range loads[0] {
+		tails = append(tails, float64(loads[0][i].quantile(99))/float64(loads[1][i].quantile(99)))
+	}
+	r.goal(tails.goal("p99 to that of the empty handler", "<=", 1.2))
+	r.table(loadTable(fmt.Sprintf("%d connections; medians of %d rounds of %v", connections, len(rate), lasting), []string{"keytail", "empty Gin handler"}, loads[:]))
+	return nil
+}
+
+// side serves a handler and asks about all keys in turn.
+func (a *answersOf) side(ctx context.Context, handler http.Handler, keys []string, connections int) (*generator, func(), error) {
+	address, stop, err := listen(ctx, handler)
+	if err != nil {
+		return nil, nil, err
+	}
+	g := &generator{address: address, connections: connections, status: http.StatusOK}
+	for _, key := range keys {
+		r, err := a.ask(address, key)
+		if err == nil {
+			var text []byte
+			if text, err = raw(r); err == nil {
+				g.requests = append(g.requests, text)
+			}
+		}
+		if err != nil {
+			stop()
+			return nil, nil, err
+		}
+	}
+	return g, stop, nil
+}
+
+func loadTable(title string, names []string, loads [][]*load) table {
+	t := table{Title: title, Head: []string{"", "requests a second", "p50", "p99", "p99.9"}}
+	for i, name := range names {
+		cells := []string{name}
+		for _, figure := range []func(*load) float64{
+			func(l *load) float64 { return l.perSecond },
+			func(l *load) float64 { return float64(l.quantile(50)) },
+			func(l *load) float64 { return float64(l.quantile(99)) },
+			func(l *load) float64 { return float64(l.quantile(99.9)) },
+		} {
+			var all []float64
+			for _, l := range loads[i] {
+				all = append(all, figure(l))
+			}
+			if len(cells) == 1 {
+				cells = append(cells, fmt.Sprintf("%.0f", median(all)))
+				continue
+			}
+			cells = append(cells, time.Duration(median(all)).Round(time.Microsecond).String())
+		}
+		t.Rows = append(t.Rows, cells)
+	}
+	return t
+}
