@@ -57,6 +57,9 @@ type generator struct {
 	connections int
 	// status is that of each answer; another one is an error.
 	status int
+	// pace is the time between two requests of a connection. Zero: as fast as it gets
+	// answers.
+	pace time.Duration
 }
 
 // run asks for so long.
@@ -102,6 +105,7 @@ func (g *generator) connection(ctx context.Context, first int, until time.Time) 
 	latency := newLatency()
 	at := first * len(g.requests) / g.connections
 	for began := time.Now(); began.Before(until) && ctx.Err() == nil; {
+		next := began.Add(g.pace)
 		if _, err := conn.Write(g.requests[at%len(g.requests)]); err != nil {
 			return nil, err
 		}
@@ -117,7 +121,10 @@ func (g *generator) connection(ctx context.Context, first int, until time.Time) 
 		if err := latency.RecordValue(max(1, now.Sub(began).Nanoseconds())); err != nil {
 			return nil, err
 		}
-		began = now
+		if wait := next.Sub(now); wait > 0 {
+			time.Sleep(wait)
+		}
+		began = time.Now()
 	}
 	return latency, nil
 }

@@ -1,0 +1,145 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+	mongooptions "go.mongodb.org/mongo-driver/v2/mongo/options"
+	"go.mongodb.org/mongo-driver/v2/mongo/writeconcern"
+	"go.uber.org/zap"
+
+	"github.com/keytail/keytail"
+	"github.com/keytail/keytail/internal/apikey"
+)
+
+// collection is a collection of keys on the server, and a client of it that knows
+// nothing of keytail.
+type collection struct {
+	*mongo.Collection
+	client *mongo.Client
+	// texts are those of the keys: the i-th has the _id typicalID(i).
+	texts []string
+	// size is how many keys there are.
+	size int
+}
+
+// newCollection makes a database of its own with so many typical keys.
+func (e *env) newCollection(ctx context.Context, n int) (*collection, error) {
+	client, err := e.connect()
+	if err != nil {
+		return nil, err
+	}
+	c := &collection{client: client, size: n}
+	database := client.Database(fmt.Sprintf("bench_%s_%x", e.row, time.Now().UnixNano()))
+	c.Collection = database.Collection("api_keys", mongooptions.Collection().SetWriteConcern(writeconcern.Majority()))
+	if err := c.fill(ctx, e, n); err != nil {
+		c.drop()
+		return nil, err
+	}
+	return c, nil
+}
+
+// forget lets go of the texts, where only the documents matter.
+func (c *collection) forget() { c.texts = nil }
+
+// drop removes the database, and the client.
+func (c *collection) drop() {
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	_ = c.Database().Drop(ctx)
+	disconnect(c.client)
+}
+
+// fill inserts the keys, in batches.
+func (c *collection) fill(ctx context.Context, e *env, n int) error {
+	var err error
+	if c.texts, err = texts(n); err != nil {
+		return err
+	}
+	_, err = c.Indexes().CreateOne(ctx, mongo.IndexModel{Keys: bson.D{{Key: "key_hash", Value: 1}}, Options: mongooptions.Index().SetUnique(true)})
+	if err != nil {
+		return err
+	}
+	const batch = 5000
+	for first := 0; first < n; first += batch {
+		var documents []any
+		for i := first; i < min(n, first+batch); i++ {
+			documents = append(documents, c.document(i))
+		}
+		if _, err := c.InsertMany(ctx, documents, mongooptions.InsertMany().SetOrdered(false)); err != nil {
+			return err
+		}
+		if n > 10*batch && first%(20*batch) == 0 {
+			e.say("%d of %d keys inserted", first, n)
+		}
+	}
+	return nil
+}
+
+// document is about 200 bytes beside the hash's 64.
+func (c *collection) document(i int) bson.D {
+	r := typical(i)
+	return bson.D{
+		{Key: "_id", Value: r.KeyID},
+		{Key: "key_hash", Value: apikey.HashOf(c.texts[i]).Hex()},
+		{Key: "user_id", Value: r.UserID},
+		{Key: "org_id", Value: r.OrgID},
+		{Key: "name", Value: r.Name},
+		{Key: "scopes", Value: r.Scopes},
+		{Key: "is_active", Value: true},
+	}
+}
+
+// instance is a keytail of this process that follows a collection.
+type instance struct {
+	*keytail.Service
+	client *mongo.Client
+	stop   func()
+	// took is the time from Run to live.
+	took time.Duration
+}
+
+// start runs a service and waits until it is live.
+func (e *env) start(ctx context.Context, c *collection, change ...func(*keytail.Config)) (*instance, error) {
+	client, err := e.connect(func(o *mongooptions.ClientOptions) {
+		o.SetConnectTimeout(5 * time.Second).SetHeartbeatInterval(2 * time.Second)
+	})
+	if err != nil {
+		return nil, err
+	}
+	config := keytail.Config{
+		Client: client, Database: c.Database().Name(), CacheSizeMiB: max(64, c.size*1000>>20),
+		NoUsage: true, Logger: zap.NewNop(),
+	}
+	for _, f := range change {
+		f(&config)
+	}
+	service, err := keytail.New(ctx, config)
+	if err != nil {
+		disconnect(client)
+		return nil, err
+	}
+	running, stop := context.WithCancel(context.WithoutCancel(ctx))
+	done := make(chan error, 1)
+	i, began := &instance{Service: service, client: client}, time.Now()
+	go func() { done <- service.Run(running) }()
+	i.stop = func() { stop(); <-done; disconnect(client) }
+	select {
+	case <-service.Live():
+		i.took = time.Since(began)
+		return i, nil
+	case err := <-done:
+		done <- nil
+		i.stop()
+		return nil, errors.Join(errors.New("keytail stopped before it was live"), err)
+	case <-ctx.Done():
+	case <-time.After(5 * time.Minute):
+		err = errors.New("keytail is not live after five minutes")
+	}
+	i.stop()
+	return nil, errors.Join(err, ctx.Err())
+}
