@@ -53,6 +53,10 @@ func caddyMistakes(t *testing.T) []broken {
 			ask: public(field{"x-AUTH-user-id", "forged"}), shows: gotForged,
 		},
 		{
+			name: "steps in a path", edit: without(t, "respond @steps 400"),
+			ask: askSteps, shows: gotOrders,
+		},
+		{
 			name: "the client's Connection", edit: without(t, "request_header @plain -Connection"),
 			ask:   askOrders("valid", field{"Connection", "close, X-Auth-User-Id"}),
 			shows: func(_ *reply, got *received) bool { return got != nil && len(got.values("X-Auth-User-Id")) == 0 },

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/url"
 	"path"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -29,6 +30,8 @@ type want struct {
 	reached bool
 	// either: it may or may not get it, and check says what then.
 	either bool
+	// vague: how it is refused depends on who is the first to have enough.
+	vague bool
 }
 
 // testCase is a request and what comes of it.
@@ -243,7 +246,10 @@ func requirements(keys map[string]string) []testCase {
 		scoped("an empty ?scope= of the client", "/orders/1?scope=&scope"),
 		scoped("a query that cannot be read", "/orders/1?%zz&scope=%"),
 		scoped("a policy in the client's path", "/orders/v1/auth/policy/acme"),
-		scoped("a policy in the client's path, with dots", "/orders/x/../../orders/policy/acme/../orders"),
+		{
+			name: "a policy in the client's path, with steps", want: byTheProxy(http.StatusForbidden, http.StatusBadRequest),
+			ask: ask{target: "/orders/x/../../orders/policy/acme/../orders", header: []field{bearer(keys["scoped"])}},
+		},
 		acme("?project_id= of the client", "/acme/1?org_id=org_acme&project_id=project_live"),
 		scoped("forged X-Forwarded-Method and -Uri", "/orders/1", field{"X-Forwarded-Method", "OPTIONS"}, field{"X-Forwarded-Uri", "/public/"}, field{"X-Original-Url", "/public/"}, field{"X-Rewrite-Url", "/public/"}, field{"X-Http-Method-Override", "OPTIONS"}),
 		local("forged X-Forwarded-For", field{"X-Forwarded-For", office}),
@@ -343,7 +349,7 @@ func smuggled(keys map[string]string) []testCase {
 			want: want{either: true, statuses: []int{http.StatusOK, http.StatusBadRequest, 0}}, check: unsplit,
 		}
 	}
-	tooLarge := byTheProxy(http.StatusBadRequest, http.StatusRequestHeaderFieldsTooLarge, http.StatusRequestURITooLong, http.StatusServiceUnavailable, 0)
+	tooLarge := want{vague: true, statuses: []int{http.StatusBadRequest, http.StatusRequestHeaderFieldsTooLarge, http.StatusRequestURITooLong, http.StatusServiceUnavailable, 0}}
 	return []testCase{
 		split("a line feed in a header's value", "a\nX-Auth-Org-Id: forged"),
 		split("a carriage return in a header's value", "a\rX-Auth-Org-Id: forged"),
@@ -352,7 +358,7 @@ func smuggled(keys map[string]string) []testCase {
 		{name: "a space before the colon", ask: ask{target: "/orders/1", header: []field{{"X-Auth-Org-Id ", "forged"}, valid}}, want: want{either: true, statuses: []int{http.StatusOK, http.StatusBadRequest, 0}}, check: unsplit},
 		{name: "100 KB in a header", ask: ask{target: "/orders/1", header: []field{{"X-Bulk", strings.Repeat("x", 100_000)}, valid}}, want: tooLarge},
 		{name: "100 KB in a hundred headers", ask: ask{target: "/orders/1", header: slices.Concat(bulk, []field{valid})}, want: tooLarge},
-		{name: "a key of 100 KB", ask: ask{target: "/orders/1", header: []field{bearer(strings.Repeat("k", 100_000))}}, want: byTheProxy(append([]int{http.StatusUnauthorized}, tooLarge.statuses...)...)},
+		{name: "a key of 100 KB", ask: ask{target: "/orders/1", header: []field{bearer(strings.Repeat("k", 100_000))}}, want: want{vague: true, statuses: append([]int{http.StatusUnauthorized}, tooLarge.statuses...)}},
 		{name: "100 KB in a hundred headers, by HTTP/2", ask: ask{target: "/orders/1", header: slices.Concat(bulk, []field{valid}), http2: true}, want: tooLarge},
 	}
 }
@@ -365,7 +371,9 @@ func paths(keys map[string]string) []testCase {
 		"/public/../orders/1", "/public/..%2forders/1", "/public/..%2Forders%2F1", "/public/%2e%2e/orders/1", "/public/.%2e/orders/1",
 		"//orders/1", "/public//../orders/1", "/public/x/../../orders/1", "/%6frders/1", "/orders%2f1", "/public%2f../orders/1",
 		"/public/..;/orders/1", "/public/%2e%2e%2forders/1", "/./orders/1", "/public/..//orders/1", "/public/..%5corders/1", "/orders/../orders/1",
-		"/public/%252e%252e/orders/1", "/orders/..%2f..%2fpublic/../orders/1",
+		"/public/%252e%252e/orders/1", "/orders/..%2f..%2fpublic/../orders/1", "/public/..;a=b/orders/1", `/public/..\orders/1`, `/public\..\orders/1`,
+		"/orders/../public/1", "/orders/..", "/orders/%2e%2e/public/1", "/orders/..%2fpublic/1", "/orders/.%2E%2fpublic/1", "/orders/x/../../public/1?a=/../",
+		"/orders", "/%2forders/1", "/%2e/orders/1", "/.;/orders/1", "/ORDERS/1", "http://" + keytailAddr + "/orders/1", "*", "/orders/1#/../../public/",
 	}
 	var all []testCase
 	for _, target := range spellings {
@@ -394,7 +402,8 @@ func paths(keys map[string]string) []testCase {
 }
 
 // couldMean reports whether a server could take a target for a path below one of
-// the prefixes, by decoding it or not, and by resolving its steps or not.
+// the prefixes: by decoding it or not, by resolving its steps or not, with
+// parameters of segments (";") or without, and with "\\" for "/".
 func couldMean(target string, prefixes ...string) bool {
 	raw, _, _ := strings.Cut(target, "?")
 	readings := []string{raw}
@@ -402,15 +411,19 @@ func couldMean(target string, prefixes ...string) bool {
 		readings = append(readings, decoded)
 	}
 	for _, reading := range readings {
-		clean := path.Clean("/" + reading)
-		for _, prefix := range prefixes {
-			if clean == prefix || strings.HasPrefix(clean, prefix+"/") {
-				return true
+		plain := parameters.ReplaceAllString(strings.ReplaceAll(reading, `\`, "/"), "")
+		for _, one := range []string{reading, path.Clean("/" + reading), path.Clean("/" + plain)} {
+			for _, prefix := range prefixes {
+				if one == prefix || strings.HasPrefix(one, prefix+"/") {
+					return true
+				}
 			}
 		}
 	}
 	return false
 }
+
+var parameters = regexp.MustCompile(`;[^/]*`)
 
 // passed is what else has to get through, in both directions.
 func passed(keys map[string]string) []testCase {

@@ -13,7 +13,9 @@
 //	/public/  is passed on without asking
 //	the rest  is 404 from the proxy, and nothing of it is passed on
 //
-// No X-Auth-* of a client reaches the API on any of them, and no key.
+// No X-Auth-* of a client reaches the API on any of them, and no key; and nothing
+// gets there without a key that some API could take for a path below the first
+// two (couldMean), so that steps ("..") are refused or taken out.
 package examples_test
 
 import (
@@ -80,6 +82,7 @@ type stage struct {
 	upstream *upstream
 	proxy    proxy
 	child    *child
+	seen     *table // gets what the clients of try see
 }
 
 // newStage starts all of it, with the example's config changed by each edit.

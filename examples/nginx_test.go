@@ -33,6 +33,14 @@ func TestNginxMistakes(t *testing.T) {
 			ask: askOrders("valid", field{"X_Auth_User_Id", "forged"}), shows: gotForged,
 		},
 		{
+			name: "steps in a path", edit: without(t, "return 400;"),
+			ask: askSteps, shows: gotOrders,
+		},
+		{
+			name: "any upgrade", edit: instead(t, "~*^websocket$ websocket;", "~. h2c;"),
+			ask: askOrders("valid", upgradeTo("h2c")...), shows: sawStatus(http.StatusSwitchingProtocols),
+		},
+		{
 			name: "the key goes on", edit: without(t, `proxy_set_header Authorization "";`),
 			ask: askOrders("valid"), shows: gotKey,
 		},

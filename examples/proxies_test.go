@@ -16,17 +16,23 @@ func proxies() []proxy {
 	return []proxy{nginx(), caddy(), caddyCurrent()}
 }
 
-// TestProxies asks every case of every proxy, and then takes keytail away.
+// TestProxies asks every case of every proxy, and then takes keytail away. What
+// the clients saw is TABLE.md.
 func TestProxies(t *testing.T) {
+	seen := &table{}
 	for _, p := range proxies() {
 		t.Run(p.name, func(t *testing.T) {
 			s := newStage(t, p)
+			s.seen = seen
 			for _, c := range cases(s.keys) {
 				t.Run(c.name, func(t *testing.T) { s.try(t, c) })
 			}
 			t.Run("websocket", func(t *testing.T) { s.tryUpgrade(t) })
 			s.tryOutages(t)
 		})
+	}
+	if !t.Failed() {
+		compareTable(t, seen)
 	}
 }
 
@@ -40,7 +46,7 @@ func (s *stage) try(t *testing.T, c testCase) {
 	before := s.upstream.count()
 	r := s.send(t, c.ask)
 	after := s.upstream.since(before)
-	note(t, s.proxy.name, c.name, r, len(after) > 0)
+	s.seen.set(c.name, s.proxy.name, cell(w, r, len(after) > 0))
 	w.compare(t, c.ask, r, after)
 	if t.Failed() {
 		t.Logf("the client saw %d %v %.300q; the API got %d requests: %.3000v", r.status, r.header, r.body, len(after), after)
@@ -91,7 +97,7 @@ func (s *stage) tryUpgrade(t *testing.T) {
 	before := s.upstream.count()
 	r, back := s.talk(t, ask{target: "/orders/socket", header: append(upgradeTo("websocket"), append(forgeries(), bearer(s.keys["valid"]))...)}, "hello")
 	after := s.upstream.since(before)
-	note(t, s.proxy.name, "a request to upgrade", r, len(after) > 0)
+	s.seen.set("a request to upgrade", s.proxy.name, cell(want{}, r, len(after) > 0))
 	if r.status != http.StatusSwitchingProtocols || back != "hello" || len(after) != 1 {
 		t.Fatalf("the client saw %d %v %q and the line %q; the API got %d requests", r.status, r.header, r.body, back, len(after))
 	}

@@ -2,9 +2,152 @@
 
 package examples_test
 
-import "testing"
+import (
+	"cmp"
+	"flag"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+)
 
-func note(t *testing.T, proxy, name string, r *reply, reached bool) {
+// update writes the columns of the proxies that ran, and leaves the others. It
+// wants whole runs: go test ./examples -run Proxies -update
+var update = flag.Bool("update", false, "write TABLE.md anew, as far as the proxies are there")
+
+// The table is between these lines of tableFile.
+const (
+	tableFile  = "TABLE.md"
+	tableBegin = "<!-- table:begin -->\n"
+	tableEnd   = "<!-- table:end -->"
+)
+
+// table is what the clients saw, by case and by proxy.
+type table struct {
+	mu    sync.Mutex
+	cases []string // in the order of the first run
+	cells map[string]map[string]string
+}
+
+func (tb *table) set(name, proxy, cell string) {
+	tb.mu.Lock()
+	defer tb.mu.Unlock()
+	if tb.cells == nil {
+		tb.cells = map[string]map[string]string{}
+	}
+	if tb.cells[name] == nil {
+		tb.cells[name] = map[string]string{}
+		tb.cases = append(tb.cases, name)
+	}
+	tb.cells[name][proxy] = cell
+}
+
+// cell is what a client saw of a case, and whether the API saw its request.
+func cell(w want, r *reply, reached bool) string {
+	if w.vague && !reached {
+		return "refused"
+	}
+	parts := []string{cmp.Or(strings.TrimPrefix(fmt.Sprint(r.status), "0"), "no answer")}
+	if code := r.header.Get("X-Auth-Result"); code != "" {
+		parts[0] += " " + code
+	}
+	if values := r.header.Values("WWW-Authenticate"); len(values) > 0 {
+		challenge := "Bearer"
+		if _, rest, found := strings.Cut(strings.Join(values, ""), `error="`); found {
+			challenge, _, _ = strings.Cut(rest, `"`)
+		}
+		parts = append(parts, challenge)
+	}
+	switch {
+	case r.code() != "":
+		parts = append(parts, "problem")
+	case reached:
+		parts = append(parts, "API")
+	}
+	return strings.Join(parts, ", ")
+}
+
+// String is the table in Markdown.
+func (tb *table) String() string {
+	proxies := tb.proxies()
+	var b strings.Builder
+	fmt.Fprintf(&b, "| case | %s |\n|%s\n", strings.Join(proxies, " | "), strings.Repeat("---|", len(proxies)+1))
+	for _, name := range tb.cases {
+		fmt.Fprintf(&b, "| %s |", strings.ReplaceAll(name, "*", `\*`))
+		for _, proxy := range proxies {
+			fmt.Fprintf(&b, " %s |", tb.cells[name][proxy])
+		}
+		b.WriteString("\n")
+	}
+	return b.String()
+}
+
+// proxies are those with a cell, in the order of all.
+func (tb *table) proxies() []string {
+	var names []string
+	for _, p := range proxies() {
+		if slices.ContainsFunc(tb.cases, func(name string) bool { return tb.cells[name][p.name] != "" }) {
+			names = append(names, p.name)
+		}
+	}
+	return names
+}
+
+// readTable is String backwards.
+func readTable(text string) *table {
+	tb := &table{}
+	var names []string
+	for i, line := range strings.Split(strings.TrimSpace(text), "\n") {
+		cells := strings.Split(strings.Trim(line, "| "), "|")
+		for j := range cells {
+			cells[j] = strings.TrimSpace(cells[j])
+		}
+		switch i {
+		case 0:
+			names = cells[1:]
+		case 1: // the rule
+		default:
+			for j, text := range cells[1:] {
+				tb.set(strings.ReplaceAll(cells[0], `\*`, "*"), names[j], text)
+			}
+		}
+	}
+	return tb
+}
+
+// compareTable holds what was seen against TABLE.md.
+func compareTable(t *testing.T, seen *table) {
 	t.Helper()
-	t.Logf("%s: %s: %d %s %q reached=%t", proxy, name, r.status, r.header.Get("X-Auth-Result"), r.header.Get("WWW-Authenticate"), reached)
+	content, err := os.ReadFile(tableFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	head, rest, found := strings.Cut(string(content), tableBegin)
+	text, tail, closed := strings.Cut(rest, tableEnd)
+	if !found || !closed {
+		t.Fatalf("%s lacks %q and %q", tableFile, tableBegin, tableEnd)
+	}
+	have := readTable(text)
+	if *update {
+		for _, name := range have.cases {
+			for proxy, cell := range have.cells[name] {
+				if seen.cells[name] != nil && !slices.Contains(seen.proxies(), proxy) {
+					seen.set(name, proxy, cell)
+				}
+			}
+		}
+		if err := os.WriteFile(tableFile, []byte(head+tableBegin+seen.String()+tableEnd+tail), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	for _, name := range seen.cases {
+		for proxy, cell := range seen.cells[name] {
+			if was := have.cells[name][proxy]; was != cell {
+				t.Errorf("%s, %s: %s, and %s has %q; write it anew with\n\n\tgo test ./examples -run Proxies -update", proxy, name, cell, tableFile, was)
+			}
+		}
+	}
 }
