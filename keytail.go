@@ -27,6 +27,7 @@ import (
 
 	"github.com/keytail/keytail/auth"
 	"github.com/keytail/keytail/internal/changestream"
+	"github.com/keytail/keytail/internal/extauthz"
 	"github.com/keytail/keytail/internal/forwardauth"
 	"github.com/keytail/keytail/internal/keyadmin"
 	"github.com/keytail/keytail/internal/keycache"
@@ -102,6 +103,9 @@ type Config struct {
 	// Policies are what forward-auth asks for under /v1/auth/policy/{name}, by
 	// name. Nil: none.
 	Policies map[string]Policy
+	// HideCredentials lets Envoy take the key out of a request that is allowed, by
+	// the answers of ExtAuthz. False: what the client sent goes on to the API.
+	HideCredentials bool
 	// CallerTokenFile says who may use verify, in lines of name=token; it is read
 	// again when it changes. Empty: whoever reaches the handler.
 	CallerTokenFile string
@@ -152,6 +156,7 @@ type Service struct {
 	public     http.Handler
 	operations http.Handler
 	admin      http.Handler // nil without admin tokens
+	extauthz   *extauthz.Server
 	running    atomic.Bool
 }
 
@@ -215,7 +220,22 @@ func (s *Service) assemble(store *keystore.Store, forward forwardauth.Config) er
 		return err
 	}
 	forward.Validator = s.validator
-	return s.handlers(forward)
+	return errors.Join(s.handlers(forward), s.newExtAuthz(forward))
+}
+
+// newExtAuthz makes what the gRPC listener serves.
+func (s *Service) newExtAuthz(forward forwardauth.Config) error {
+	authority, err := forwardauth.New(forward)
+	if err != nil {
+		return err
+	}
+	s.extauthz, err = extauthz.New(extauthz.Config{
+		Authority:       authority,
+		HideCredentials: s.config.HideCredentials,
+		Live:            s.Live(),
+		Logger:          s.logger,
+	})
+	return err
 }
 
 // handlers makes those of the three listeners.
@@ -346,15 +366,21 @@ func (s *Service) Operations() http.Handler { return s.operations }
 // AdminTokenFile.
 func (s *Service) Admin() http.Handler { return s.admin }
 
+// ExtAuthz answers Envoy's ext_authz filter over gRPC, with a health service that
+// says what readyz says: its Serve takes a listener, its Shutdown ends that. Nothing
+// listens until then.
+func (s *Service) ExtAuthz() *extauthz.Server { return s.extauthz }
+
 // Live is closed when the service is live for the first time.
 func (s *Service) Live() <-chan struct{} { return s.health.firstLive }
 
-// Drain makes readyz say 503 from now on, and ends what may last longer than a
+// Drain makes readyz say 503 from now on and the gRPC health NOT_SERVING, and ends what may last longer than a
 // shutdown: streams of events, whose clients go on from there at another
 // instance, and waits for a revision, as if their time were up. Everything else
 // goes on.
 func (s *Service) Drain() {
 	s.health.draining.Store(true)
+	s.extauthz.Drain()
 	s.sink.events.Close()
 	s.sink.fleet.Close()
 }

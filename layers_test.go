@@ -57,6 +57,10 @@ func TestLayers(t *testing.T) {
 			"go.mongodb.org/mongo-driver/v2/mongo", "go.mongodb.org/mongo-driver/v2/x/mongo", "github.com/allegro/bigcache",
 			module + "/internal/keycache", module + "/internal/keystore",
 		},
+		"internal/extauthz": {
+			"go.mongodb.org/mongo-driver", "github.com/allegro/bigcache", "github.com/gin-gonic/gin",
+			module + "/internal/keycache", module + "/internal/keystore", module + "/internal/routes",
+		},
 		"internal/doctor": {module + "/internal/routes", module + "/internal/cli", module + "/internal/config", "github.com/gin-gonic/gin"},
 		// What an SDK could be made of.
 		"internal/adminclient": {module + "/internal", "go.mongodb.org/mongo-driver", "github.com/gin-gonic/gin"},

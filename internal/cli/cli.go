@@ -19,6 +19,7 @@ import (
 
 	"github.com/keytail/keytail"
 	"github.com/keytail/keytail/internal/config"
+	"github.com/keytail/keytail/internal/extauthz"
 )
 
 // Exit codes of the binary (DESIGN.md section 8).
@@ -37,6 +38,8 @@ type Service interface {
 	Public() http.Handler
 	Operations() http.Handler
 	Admin() http.Handler
+	// ExtAuthz is the server of the gRPC listener.
+	ExtAuthz() *extauthz.Server
 	// Live is closed once keys can be answered.
 	Live() <-chan struct{}
 	// Drain makes readyz say no from now on.

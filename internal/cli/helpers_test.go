@@ -17,6 +17,9 @@ import (
 	"go.uber.org/zap/zaptest"
 
 	"github.com/keytail/keytail"
+	"github.com/keytail/keytail/internal/apikey"
+	"github.com/keytail/keytail/internal/extauthz"
+	"github.com/keytail/keytail/internal/forwardauth"
 )
 
 // asBinary makes the test's own binary be keytail with a fake service.
@@ -91,11 +94,29 @@ type fake struct {
 	// drained is closed by Drain.
 	drained chan struct{}
 	cfg     keytail.Config
+
+	extauthz *extauthz.Server
 }
+
+// unavailable is a validator without a truth.
+type unavailable struct{}
+
+func (unavailable) Validate(context.Context, string, *apikey.Request) apikey.Verdict {
+	return apikey.Verdict{}
+}
+
+func (unavailable) Refuse(code apikey.Code) apikey.Verdict { return apikey.Verdict{Code: code} }
 
 func newFake() *fake {
 	f := &fake{live: make(chan struct{}), drained: make(chan struct{})}
 	close(f.live)
+	authority, err := forwardauth.New(forwardauth.Config{Validator: unavailable{}})
+	if err != nil {
+		panic(err)
+	}
+	if f.extauthz, err = extauthz.New(extauthz.Config{Authority: authority, Live: f.live}); err != nil {
+		panic(err)
+	}
 	f.public = func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "public") }
 	return f
 }
@@ -131,10 +152,13 @@ func (f *fake) Admin() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "admin") })
 }
 
+func (f *fake) ExtAuthz() *extauthz.Server { return f.extauthz }
+
 func (f *fake) Live() <-chan struct{} { return f.live }
 
 func (f *fake) Drain() {
 	f.note("drain")
+	f.extauthz.Drain()
 	close(f.drained)
 }
 

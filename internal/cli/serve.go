@@ -139,6 +139,10 @@ func (d *daemon) announce() {
 		d.log.Warn("the public listener can be reached from other machines, and anyone who reaches it may ask about keys: give --caller-token-file, or let only your own services and proxies through",
 			zap.String("addr", d.cfg.Addr))
 	}
+	if d.cfg.GRPCAddr != "" && !config.Loopback(d.cfg.GRPCAddr) && d.cfg.GRPCTLS.ClientCAFile == "" {
+		d.log.Warn("the gRPC listener can be reached from other machines, and anyone who reaches it may ask about keys, from any client's address: give --grpc-tls-client-ca-file, or let only Envoy through",
+			zap.String("grpc_addr", d.cfg.GRPCAddr))
+	}
 }
 
 func (d *daemon) newService(ctx context.Context, client *mongo.Client, reads int64) (Service, error) {
@@ -174,6 +178,7 @@ func serviceConfig(cfg *config.Config, client *mongo.Client, reads int64, versio
 		KeySources:        cfg.KeySources,
 		TrustedProxies:    cfg.TrustedProxies,
 		Policies:          policies(cfg.Policies),
+		HideCredentials:   cfg.HideCredentials,
 		CallerTokenFile:   cfg.CallerTokenFile,
 		AdminTokenFile:    cfg.AdminTokenFile,
 		NoUsage:           !cfg.TrackUsage,
@@ -194,15 +199,14 @@ func policies(of map[string]config.Policy) map[string]keytail.Policy {
 // order of config.Listeners. With --dev an address that nobody asked for gives
 // way to a free port: a newcomer should not have to know what else is running.
 func (d *daemon) bind(ctx context.Context) (listeners, error) {
-	names := []string{"public", "operations", "admin"}
 	var all listeners
 	var mistakes []error
-	for i, l := range d.cfg.Listeners() {
+	for _, l := range d.cfg.Listeners() {
 		certificates, err := newCertificates(l, d.log.Named("tls"), nil)
 		mistakes = append(mistakes, err)
 		bound, err := listen(ctx, l.Flag, l.Addr, d.cfg.Dev && !d.given[l.Flag])
 		mistakes = append(mistakes, err)
-		all = append(all, listener{Listener: bound, name: names[i], certificates: certificates})
+		all = append(all, listener{Listener: bound, name: l.Name, flag: l.Flag, certificates: certificates})
 	}
 	if err := errors.Join(mistakes...); err != nil {
 		all.close()
@@ -217,9 +221,15 @@ func (d *daemon) listen(ctx context.Context, service Service) (listeners, error)
 	if err != nil {
 		return nil, err
 	}
-	handlers := []http.Handler{service.Public(), service.Operations(), service.Admin()}
+	handlers := map[string]http.Handler{
+		config.Public: service.Public(), config.Operations: service.Operations(), config.Admin: service.Admin(),
+	}
 	for i := range all {
-		all[i].handle(handlers[i], d.log)
+		if l := &all[i]; l.name == config.GRPC {
+			l.serveBy(service.ExtAuthz())
+		} else {
+			l.handle(handlers[l.name], d.log)
+		}
 	}
 	return all, nil
 }

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+
+	"github.com/keytail/keytail/internal/config"
 )
 
 const (
@@ -38,12 +40,24 @@ const (
 // listener is a bound address with what is to be served on it.
 type listener struct {
 	net.Listener
-	name   string
-	server *http.Server
+	// name and flag are those of config.Listener.
+	name, flag string
+	server     serving
 	// certificates is nil for plain HTTP.
 	certificates *certificates
-	// leaving is what the server's handler is wrapped with.
+	// leaving is what the server's handler is wrapped with. Nil for gRPC, whose
+	// shutdown asks clients to leave before it loses a request (GOAWAY).
 	leaving *leaving
+}
+
+// serving is an http.Server, or the one of gRPC.
+type serving interface {
+	// Serve answers until Shutdown.
+	Serve(l net.Listener) error
+	// Shutdown closes the listener and waits for requests in flight until ctx ends.
+	Shutdown(ctx context.Context) error
+	// Close cuts what is left.
+	Close() error
 }
 
 // leaving asks clients to close their connections, once it has begun. A proxy
@@ -106,7 +120,12 @@ func (l listener) url() string {
 // handle says what is served on a listener that has been bound.
 func (l *listener) handle(handler http.Handler, logger *zap.Logger) {
 	l.leaving = &leaving{next: handler}
-	l.server = newServer(l.leaving, logger.Named(l.name))
+	l.serveBy(newServer(l.leaving, logger.Named(l.name)))
+}
+
+// serveBy says what serves a listener that has been bound.
+func (l *listener) serveBy(s serving) {
+	l.server = s
 	if l.certificates != nil {
 		l.Listener = l.certificates.listener(l.Listener)
 	}
@@ -137,7 +156,7 @@ func newServer(handler http.Handler, logger *zap.Logger) *http.Server {
 
 // serve answers until shutdown. The end that shutdown causes is no error.
 func (l listener) serve() error {
-	if err := l.server.Serve(l.Listener); !errors.Is(err, http.ErrServerClosed) {
+	if err := l.server.Serve(l.Listener); err != nil && !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("the %s listener on %s failed: %w", l.name, l.Addr(), err)
 	}
 	return nil
@@ -153,24 +172,34 @@ func (l listener) shutdown(ctx context.Context) error {
 	return nil
 }
 
-// listeners are the public one, the operations one, and, if it is on, the admin
-// one, in this order.
+// listeners are those that are on, in the order of config.Listeners.
 type listeners []listener
 
 // fields are the bound addresses, for the log.
 func (all listeners) fields() []zap.Field {
-	names := []string{"addr", "ops_addr", "admin_addr"}
 	var fields []zap.Field
-	for i, l := range all {
-		fields = append(fields, zap.Stringer(names[i], l.Addr()))
+	for _, l := range all {
+		fields = append(fields, zap.Stringer(config.Key(l.flag), l.Addr()))
 	}
 	return fields
+}
+
+// url is how a person asks the listener of this name, "" if it is off.
+func (all listeners) url(name string) string {
+	for _, l := range all {
+		if l.name == name {
+			return l.url()
+		}
+	}
+	return ""
 }
 
 // leave asks the clients of all to close their connections.
 func (all listeners) leave() {
 	for _, l := range all {
-		l.leaving.begun.Store(true)
+		if l.leaving != nil {
+			l.leaving.begun.Store(true)
+		}
 	}
 }
 

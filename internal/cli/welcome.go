@@ -6,17 +6,18 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/keytail/keytail/internal/config"
 	"github.com/keytail/keytail/internal/seed"
 )
 
 // welcome prints what a newcomer needs. Each line works when pasted.
 func (d *daemon) welcome(p parts) error {
 	w := welcome{
-		mongoDB: p.dev.URI(), public: p.listeners[0].url(), operations: p.listeners[1].url(),
+		mongoDB: p.dev.URI(), public: p.listeners.url(config.Public), operations: p.listeners.url(config.Operations),
 		database: d.cfg.Database, collection: d.cfg.Collection,
 	}
-	if len(p.listeners) > 2 {
-		w.admin = fmt.Sprintf("  admin       %s  (a status page; the password is an admin token)\n", p.listeners[2].url())
+	if admin := p.listeners.url(config.Admin); admin != "" {
+		w.admin = fmt.Sprintf("  admin       %s  (a status page; the password is an admin token)\n", admin)
 	}
 	for name, example := range map[string]*seed.Example{seed.Valid: &w.valid, seed.Expired: &w.expired, seed.Scoped: &w.scoped} {
 		found, err := seed.Find(name)

@@ -43,11 +43,14 @@ type Config struct {
 	AdminAddr           string        `default:"127.0.0.1:9091" help:"Admin listener: status page, admin API. It is off without --admin-token-file, and refused on other than loopback addresses without TLS."`
 	AdminTokenFile      string        `placeholder:"FILE" help:"Who may use the admin listener: lines of name=token. Read again when the file changes."`
 	CallerTokenFile     string        `placeholder:"FILE" help:"Who may call verify, sync and events: lines of name=token. Read again when the file changes. Default: verify is open to who can reach it, the others are off."`
+	GRPCAddr            string        `name:"grpc-addr" placeholder:"ADDR" help:"gRPC listener: Envoy's ext_authz, health, reflection. Empty: off."`
+	HideCredentials     bool          `help:"Let Envoy take the key out of a request that is allowed, by ext_authz over gRPC. Other proxies do that by their own configuration, see examples."`
 	DefaultScopes       []string      `placeholder:"SCOPE" help:"The scopes of a key whose document has none (absent or null)."`
 	TrackUsage          bool          `default:"true" help:"Write down last_used and usage_count of keys that were VALID, in the background, every 10s. Needs the privilege update on the collection; off with --track-usage=false."`
 	TLS                 TLSFiles      `embed:"" prefix:"tls-"`
 	OpsTLS              TLSFiles      `embed:"" prefix:"ops-tls-"`
 	AdminTLS            TLSFiles      `embed:"" prefix:"admin-tls-"`
+	GRPCTLS             TLSFiles      `embed:"" prefix:"grpc-tls-"`
 	Map                 Mapping       `embed:"" prefix:"map-"`
 	// Policies are the requirements of forward-auth by name: the only setting that
 	// is no flag, since it is a mapping. Parser.Policies has those of the file.

@@ -8,23 +8,34 @@ import (
 	"github.com/keytail/keytail/internal/apikey"
 )
 
-// Listener is one of the three as the configuration has it.
+// Listener is one of the four as the configuration has it.
 type Listener struct {
+	// Name is public, grpc, operations or admin.
+	Name string
 	// Flag is the one of its address, Prefix that of its TLS flags.
 	Flag, Prefix string
 	Addr         string
 	TLS          TLSFiles
 }
 
-// Listeners are those that are on: public, operations, and with admin tokens
-// admin.
+// The names of the listeners.
+const (
+	Public     = "public"
+	GRPC       = "grpc"
+	Operations = "operations"
+	Admin      = "admin"
+)
+
+// Listeners are those that are on, in the order in which they are closed: public,
+// grpc if it has an address, operations, and with admin tokens admin.
 func (c *Config) Listeners() []Listener {
-	all := []Listener{
-		{Flag: "addr", Prefix: "tls-", Addr: c.Addr, TLS: c.TLS},
-		{Flag: "ops-addr", Prefix: "ops-tls-", Addr: c.OpsAddr, TLS: c.OpsTLS},
+	all := []Listener{{Name: Public, Flag: "addr", Prefix: "tls-", Addr: c.Addr, TLS: c.TLS}}
+	if c.GRPCAddr != "" {
+		all = append(all, Listener{Name: GRPC, Flag: "grpc-addr", Prefix: "grpc-tls-", Addr: c.GRPCAddr, TLS: c.GRPCTLS})
 	}
+	all = append(all, Listener{Name: Operations, Flag: "ops-addr", Prefix: "ops-tls-", Addr: c.OpsAddr, TLS: c.OpsTLS})
 	if c.AdminTokenFile != "" {
-		all = append(all, Listener{Flag: "admin-addr", Prefix: "admin-tls-", Addr: c.AdminAddr, TLS: c.AdminTLS})
+		all = append(all, Listener{Name: Admin, Flag: "admin-addr", Prefix: "admin-tls-", Addr: c.AdminAddr, TLS: c.AdminTLS})
 	}
 	return all
 }
@@ -40,6 +51,12 @@ func (c *Config) checkListeners() error {
 		}
 		seen[l.Addr] = l.Flag
 		mistakes = append(mistakes, l.checkTLS())
+	}
+	if c.GRPCAddr == "" && c.GRPCTLS != (TLSFiles{}) {
+		mistakes = append(mistakes, errors.New("the --grpc-tls flags are given, but the gRPC listener is off without --grpc-addr"))
+	}
+	if c.GRPCAddr == "" && c.HideCredentials {
+		mistakes = append(mistakes, errors.New("--hide-credentials is for the gRPC listener, which is off without --grpc-addr: over HTTP the proxy takes the key out, see examples"))
 	}
 	if c.AdminTokenFile == "" && c.AdminTLS != (TLSFiles{}) {
 		mistakes = append(mistakes, errors.New("the --admin-tls flags are given, but the admin listener is off without --admin-token-file"))

@@ -81,6 +81,13 @@ type Question struct {
 	query url.Values // where query:NAME looks; nil where the query is the client's
 }
 
+// In is the question with the client's own query as the place where query:NAME
+// looks, for whoever gets that apart from what is needed. What is needed stays.
+func (q Question) In(query url.Values) Question {
+	q.query = query
+	return q
+}
+
 // ByQuery reads what is needed from a query, which the proxy's own configuration
 // sets. It is read in full or not at all.
 func (a *Authority) ByQuery(raw string) (Question, *QuestionError) {

@@ -1,0 +1,238 @@
+package extauthz
+
+import (
+	"context"
+	"net"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
+	"go.uber.org/goleak"
+	"go.uber.org/zap"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+
+	"github.com/keytail/keytail/internal/apikey"
+	"github.com/keytail/keytail/internal/forwardauth"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// patience is for things that take milliseconds on a quiet machine.
+const patience = 20 * time.Second
+
+// now is the time at which fakeKeys judges.
+var now = time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
+
+// fakeKeys is a Validator that parses and decides as the real one does. A text that
+// maps to nil is unavailable.
+type fakeKeys map[string]*apikey.Record
+
+func (keys fakeKeys) Validate(_ context.Context, text string, req *apikey.Request) apikey.Verdict {
+	switch _, err := apikey.Parse(apikey.DefaultPrefix, text); {
+	case text == "":
+		return keys.Refuse(apikey.Missing)
+	case err != nil:
+		return keys.Refuse(apikey.Malformed)
+	}
+	record, found := keys[text]
+	switch {
+	case !found:
+		return keys.Refuse(apikey.NotFound)
+	case record == nil:
+		return keys.Refuse(apikey.Unavailable)
+	}
+	return apikey.Verdict{
+		Code: apikey.Decide(record, req, now), Record: record, AsOf: now, Staleness: 412 * time.Millisecond,
+	}
+}
+
+func (fakeKeys) Refuse(code apikey.Code) apikey.Verdict { return apikey.Verdict{Code: code} }
+
+// The texts of keys in tests; keyComma and keyHead are what two halves of it make.
+const (
+	keyRoot  = "key-of-root"
+	keyOther = "key-of-another"
+	keyComma = "key-of-root,key-of-another"
+	keyTail  = "key-of-root,"
+)
+
+func newKeys() fakeKeys {
+	good := func(change func(*apikey.Record)) *apikey.Record {
+		r := &apikey.Record{KeyID: "k1", UserID: "u1", Scopes: []string{"orders:read"}, Active: true}
+		change(r)
+		return r
+	}
+	plain := good(func(*apikey.Record) {})
+	return fakeKeys{
+		keyRoot: plain, keyOther: plain, keyComma: plain, keyTail: plain,
+		"key-that-is-off":  good(func(r *apikey.Record) { r.Active = false }),
+		"key-that-ended":   good(func(r *apikey.Record) { r.ExpiresAt = now }),
+		"key-of-an-office": good(func(r *apikey.Record) { r.AllowedIPs = []netip.Prefix{netip.MustParsePrefix("203.0.113.0/24")} }),
+		"key-of-acme":      good(func(r *apikey.Record) { r.OrgID, r.ProjectID = "acme", "p1" }),
+		"key-of-an-outage": nil,
+		"key-that-is-odd":  good(func(r *apikey.Record) { r.UserID, r.Scopes = "é\r\nX: y", []string{"a b", `c"`} }),
+	}
+}
+
+// options are what tests change of a server.
+type options struct {
+	validator forwardauth.Validator
+	sources   []string
+	proxies   []string
+	hides     bool
+	live      chan struct{} // nil: closed
+	logger    *zap.Logger
+}
+
+func newServer(t testing.TB, o options) *Server {
+	t.Helper()
+	if o.validator == nil {
+		o.validator = newKeys()
+	}
+	if o.live == nil {
+		o.live = make(chan struct{})
+		close(o.live)
+	}
+	sources, err := forwardauth.ParseKeySources(o.sources)
+	if err != nil {
+		t.Fatal(err)
+	}
+	proxies, err := forwardauth.ParseTrustedProxies(o.proxies)
+	if err != nil {
+		t.Fatal(err)
+	}
+	authority, err := forwardauth.New(forwardauth.Config{
+		Validator: o.validator, KeySources: sources, TrustedProxies: proxies,
+		Policies: map[string]forwardauth.Policy{
+			"open": {}, "orders": {Scopes: []string{"orders:read"}}, "strict": {Scopes: []string{"nobody:has"}},
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := New(Config{Authority: authority, HideCredentials: o.hides, Live: o.live, Logger: o.logger})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// serve starts a server on a free port, and returns a connection to it.
+func serve(t *testing.T, s *Server) *grpc.ClientConn {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	served := make(chan error, 1)
+	go func() { served <- s.Serve(l) }()
+	conn, err := grpc.NewClient(l.Addr().String(), grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = conn.Close()
+		_ = s.Close()
+		if err := <-served; err != nil {
+			t.Error(err)
+		}
+	})
+	return conn
+}
+
+// raw is a question with headers as encode_raw_headers has them: names and values
+// in turn.
+func raw(path string, headers ...string) *authv3.CheckRequest {
+	described := &authv3.AttributeContext_HttpRequest{Path: path, Method: "GET", HeaderMap: &corev3.HeaderMap{Headers: []*corev3.HeaderValue{
+		{Key: ":path", RawValue: []byte(path)},
+	}}}
+	for i := 0; i < len(headers); i += 2 {
+		described.HeaderMap.Headers = append(described.HeaderMap.Headers, &corev3.HeaderValue{Key: headers[i], RawValue: []byte(headers[i+1])})
+	}
+	return question("198.51.100.7", described)
+}
+
+// plain is one with headers as they are without encode_raw_headers.
+func plain(path string, headers map[string]string) *authv3.CheckRequest {
+	return question("198.51.100.7", &authv3.AttributeContext_HttpRequest{Path: path, Method: "GET", Headers: headers})
+}
+
+func question(peer string, described *authv3.AttributeContext_HttpRequest) *authv3.CheckRequest {
+	return &authv3.CheckRequest{Attributes: &authv3.AttributeContext{
+		Source:  &authv3.AttributeContext_Peer{Address: socket(peer)},
+		Request: &authv3.AttributeContext_Request{Http: described},
+	}}
+}
+
+func socket(address string) *corev3.Address {
+	return &corev3.Address{Address: &corev3.Address_SocketAddress{SocketAddress: &corev3.SocketAddress{
+		Address: address, PortSpecifier: &corev3.SocketAddress_PortValue{PortValue: 4711},
+	}}}
+}
+
+// needing adds context_extensions: names and values in turn.
+func needing(r *authv3.CheckRequest, extensions ...string) *authv3.CheckRequest {
+	r.Attributes.ContextExtensions = map[string]string{}
+	for i := 0; i < len(extensions); i += 2 {
+		r.Attributes.ContextExtensions[extensions[i]] = extensions[i+1]
+	}
+	return r
+}
+
+// from sets the address that Envoy names.
+func from(r *authv3.CheckRequest, address *corev3.Address) *authv3.CheckRequest {
+	r.Attributes.Source = &authv3.AttributeContext_Peer{Address: address}
+	return r
+}
+
+// check asks a server without a network, and wants an answer that Envoy cannot take
+// two ways.
+func check(t testing.TB, s *Server, r *authv3.CheckRequest) *authv3.CheckResponse {
+	t.Helper()
+	answer, err := s.Check(context.Background(), r)
+	if err != nil {
+		t.Fatalf("Check failed, which Envoy takes for an outage: %v", err)
+	}
+	wantConsistent(t, answer)
+	return answer
+}
+
+// wantConsistent wants exactly one of a yes and a no, and the code to agree.
+func wantConsistent(t testing.TB, answer *authv3.CheckResponse) {
+	t.Helper()
+	code, yes, no := answer.GetStatus().GetCode(), answer.GetOkResponse(), answer.GetDeniedResponse()
+	if answer.GetStatus() == nil || (code == 0) != (yes != nil) || (code == 0) != (no == nil) || answer.GetErrorResponse() != nil {
+		t.Fatalf("the answer says two things: %v", answer)
+	}
+	if no != nil && (no.GetStatus().GetCode() < 400 || no.GetBody() == "") {
+		t.Fatalf("the answer refuses with %v", no)
+	}
+	for _, h := range append(yes.GetHeaders(), no.GetHeaders()...) {
+		if h.GetAppendAction() != corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD {
+			t.Errorf("%s is appended: %v", h.GetHeader().GetKey(), h.GetAppendAction())
+		}
+	}
+}
+
+// header is a header of the answer; false if it is not there.
+func header(answer *authv3.CheckResponse, name string) (value string, found bool) {
+	for _, h := range append(answer.GetOkResponse().GetHeaders(), answer.GetDeniedResponse().GetHeaders()...) {
+		if strings.EqualFold(h.GetHeader().GetKey(), name) {
+			return h.GetHeader().GetValue(), true
+		}
+	}
+	return "", false
+}
+
+// result is VALID, or the code of the refusal.
+func result(answer *authv3.CheckResponse) string {
+	if answer.GetOkResponse() != nil {
+		return "VALID"
+	}
+	code, _ := header(answer, forwardauth.HeaderResult)
+	return code
+}

@@ -1,0 +1,144 @@
+package extauthz
+
+import (
+	"context"
+	"maps"
+	"net"
+	"net/http"
+	"net/textproto"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
+
+	"github.com/keytail/keytail/internal/forwardauth"
+)
+
+// clientRequest is the client's request as Envoy describes it: what forward-auth
+// reads, and nothing else. Whatever is absent is empty, and so offers no key.
+func clientRequest(ctx context.Context, attributes *authv3.AttributeContext) *http.Request {
+	described := attributes.GetRequest().GetHttp()
+	_, query, _ := strings.Cut(described.GetPath(), "?")
+	r := &http.Request{
+		Method:     described.GetMethod(),
+		URL:        &url.URL{RawQuery: query},
+		Header:     headers(described),
+		RemoteAddr: peer(attributes.GetSource().GetAddress()),
+	}
+	return r.WithContext(ctx)
+}
+
+// headers are the client's, in whichever of its two forms Envoy sends them. It
+// writes names in lower case, but a name has no case.
+func headers(described *authv3.AttributeContext_HttpRequest) http.Header {
+	all := make(http.Header, len(described.GetHeaders())+len(described.GetHeaderMap().GetHeaders()))
+	// The order of two spellings of one name must not change from call to call.
+	for _, name := range slices.Sorted(maps.Keys(described.GetHeaders())) {
+		add(all, name, described.GetHeaders()[name])
+	}
+	for _, header := range described.GetHeaderMap().GetHeaders() {
+		value := header.GetValue()
+		if raw := header.GetRawValue(); len(raw) > 0 {
+			value = string(raw)
+		}
+		add(all, header.GetKey(), value)
+	}
+	return all
+}
+
+// add leaves out pseudo-headers (":path"), and white space around a value, as
+// HTTP/1 does.
+func add(all http.Header, name, value string) {
+	if name == "" || name[0] == ':' {
+		return
+	}
+	name = textproto.CanonicalMIMEHeaderKey(name)
+	all[name] = append(all[name], textproto.TrimString(value))
+}
+
+// peer is the client's end of its connection to Envoy in the form of RemoteAddr. A
+// Unix socket and one of Envoy's internal listeners have no address.
+func peer(address *corev3.Address) string {
+	socket := address.GetSocketAddress()
+	if socket == nil {
+		return "@"
+	}
+	return net.JoinHostPort(socket.GetAddress(), strconv.FormatUint(uint64(socket.GetPortValue()), 10))
+}
+
+// unjoined makes sure that no key is read out of what Envoy has joined. Where a
+// header came more than once, Envoy puts a comma between its values: always into
+// Authorization, and into every header unless encode_raw_headers is set. A comma is
+// legal in a key, so "a" and "b" would be the key "a,b". With a space beside it no
+// text is a key. X-Forwarded-For is a list anyhow. all is not changed.
+func unjoined(all http.Header, described *authv3.AttributeContext_HttpRequest) http.Header {
+	everyHeader := len(described.GetHeaders()) > 0
+	changed, cloned := all, false
+	for name, values := range all {
+		if name == forwardauth.HeaderForwardedFor || name != headerAuthorization && !everyHeader || !slices.ContainsFunc(values, hasComma) {
+			continue
+		}
+		if !cloned {
+			changed, cloned = maps.Clone(all), true
+		}
+		changed[name] = make([]string, len(values))
+		for i, value := range values {
+			changed[name][i] = strings.ReplaceAll(value, ",", ", ,")
+		}
+	}
+	return changed
+}
+
+func hasComma(value string) bool { return strings.Contains(value, ",") }
+
+// The context_extensions that a route may have.
+const (
+	extensionPolicy  = "policy"
+	extensionScope   = "scope"
+	extensionOrg     = "org_id"
+	extensionProject = "project_id"
+)
+
+// question is what the route's context_extensions say is needed, which the client
+// cannot touch. They are read in full or not at all.
+func (s *Server) question(extensions map[string]string) (forwardauth.Question, *forwardauth.QuestionError) {
+	if policy, found := extensions[extensionPolicy]; found {
+		if len(extensions) > 1 {
+			return forwardauth.Question{}, misconfigured("context_extensions may have a policy or what is needed itself, and have both")
+		}
+		return s.authority.ByPolicy(policy)
+	}
+	needed := url.Values{}
+	for name, value := range extensions {
+		switch name {
+		case extensionScope:
+			// Not Fields: of nothing and of two spaces nobody knows what was meant.
+			needed[name] = strings.Split(value, " ")
+		case extensionOrg, extensionProject:
+			needed[name] = []string{value}
+		default:
+			return forwardauth.Question{}, misconfigured("context_extensions may have policy, or scope (separated by spaces), org_id and project_id, and have something else")
+		}
+	}
+	return s.authority.ByQuery(needed.Encode())
+}
+
+func misconfigured(detail string) *forwardauth.QuestionError {
+	return &forwardauth.QuestionError{Status: http.StatusBadRequest, Code: forwardauth.CodeBadRequest, Detail: detail}
+}
+
+// inQuery lets the key be looked for in the client's own query, where a query
+// parameter is among the key sources. What can be read two ways is refused then.
+func (s *Server) inQuery(q forwardauth.Question, raw string) (forwardauth.Question, *forwardauth.QuestionError) {
+	if !s.queries || raw == "" {
+		return q, nil
+	}
+	query, err := url.ParseQuery(raw)
+	if err != nil { // it quotes the query
+		return q, misconfigured("the query is not of the form name=value&name=value with %-escapes")
+	}
+	return q.In(query), nil
+}

@@ -1,0 +1,340 @@
+package extauthz
+
+import (
+	"context"
+	"errors"
+	"net"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/reflection/grpc_reflection_v1"
+	"google.golang.org/grpc/status"
+
+	"github.com/keytail/keytail/internal/apikey"
+	"github.com/keytail/keytail/internal/mongotest"
+)
+
+// askHealth asks for the status of a service, "" being the server.
+func askHealth(t *testing.T, conn *grpc.ClientConn, service string) (grpc_health_v1.HealthCheckResponse_ServingStatus, error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	answer, err := grpc_health_v1.NewHealthClient(conn).Check(ctx, &grpc_health_v1.HealthCheckRequest{Service: service})
+	return answer.GetStatus(), err
+}
+
+const (
+	serving    = grpc_health_v1.HealthCheckResponse_SERVING
+	notServing = grpc_health_v1.HealthCheckResponse_NOT_SERVING
+)
+
+// TestHealth: NOT_SERVING until live, and from the beginning of the drain; whoever
+// watches hears of it.
+func TestHealth(t *testing.T) {
+	t.Parallel()
+	live := make(chan struct{})
+	s := newServer(t, options{live: live})
+	conn := serve(t, s)
+	want := func(want grpc_health_v1.HealthCheckResponse_ServingStatus) {
+		t.Helper()
+		for _, service := range []string{"", "envoy.service.auth.v3.Authorization"} {
+			if got, err := askHealth(t, conn, service); err != nil || got != want {
+				t.Errorf("%q: %v, %v, want %v", service, got, err, want)
+			}
+		}
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	watch, err := grpc_health_v1.NewHealthClient(conn).Watch(ctx, &grpc_health_v1.HealthCheckRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	hear := func(want grpc_health_v1.HealthCheckResponse_ServingStatus) {
+		t.Helper()
+		if heard, err := watch.Recv(); err != nil || heard.GetStatus() != want {
+			t.Fatalf("heard %v, %v, want %v", heard, err, want)
+		}
+	}
+	hear(notServing)
+	want(notServing)
+	if _, err := askHealth(t, conn, "somebody.else"); status.Code(err) != codes.NotFound {
+		t.Errorf("an unknown service: %v", err)
+	}
+	close(live)
+	hear(serving)
+	want(serving)
+	s.Drain()
+	hear(notServing)
+	want(notServing)
+	if answer, err := authv3.NewAuthorizationClient(conn).Check(ctx, raw("/a", "x-api-key", keyRoot)); err != nil || result(answer) != "VALID" {
+		t.Errorf("during the drain: %v, %v", answer, err)
+	}
+}
+
+// TestDrainedIsFinal: an instance that is live only then does not serve.
+func TestDrainedIsFinal(t *testing.T) {
+	t.Parallel()
+	live := make(chan struct{})
+	s := newServer(t, options{live: live})
+	s.Drain()
+	s.say(serving) // what Serve does once live
+	if answer, err := s.health.Check(t.Context(), &grpc_health_v1.HealthCheckRequest{}); err != nil || answer.GetStatus() != notServing {
+		t.Errorf("%v, %v", answer, err)
+	}
+}
+
+func TestReflection(t *testing.T) {
+	t.Parallel()
+	conn := serve(t, newServer(t, options{}))
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	stream, err := grpc_reflection_v1.NewServerReflectionClient(conn).ServerReflectionInfo(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ask := func(r *grpc_reflection_v1.ServerReflectionRequest) *grpc_reflection_v1.ServerReflectionResponse {
+		t.Helper()
+		if err := stream.Send(r); err != nil {
+			t.Fatal(err)
+		}
+		answer, err := stream.Recv()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return answer
+	}
+	var names []string
+	for _, service := range ask(&grpc_reflection_v1.ServerReflectionRequest{MessageRequest: &grpc_reflection_v1.ServerReflectionRequest_ListServices{}}).GetListServicesResponse().GetService() {
+		names = append(names, service.GetName())
+	}
+	for _, name := range []string{"envoy.service.auth.v3.Authorization", "grpc.health.v1.Health"} {
+		if !slices.Contains(names, name) {
+			t.Errorf("%s is not among %q", name, names)
+		}
+	}
+	files := ask(&grpc_reflection_v1.ServerReflectionRequest{MessageRequest: &grpc_reflection_v1.ServerReflectionRequest_FileContainingSymbol{
+		FileContainingSymbol: "envoy.service.auth.v3.Authorization",
+	}}).GetFileDescriptorResponse().GetFileDescriptorProto()
+	if len(files) == 0 {
+		t.Error("no description of the service")
+	}
+}
+
+// slow is a Validator that waits until it may answer.
+type slow struct {
+	fakeKeys
+	asked chan struct{}
+	may   chan struct{}
+}
+
+func (s slow) Validate(ctx context.Context, text string, req *apikey.Request) apikey.Verdict {
+	close(s.asked)
+	select {
+	case <-s.may:
+	case <-ctx.Done():
+	}
+	return s.fakeKeys.Validate(ctx, text, req)
+}
+
+// stuck is a server with a question under way, a watch and a reflection open, which
+// never end by themselves.
+func stuck(t *testing.T) (s *Server, addr string, validator slow, answered, served <-chan error) {
+	t.Helper()
+	validator = slow{newKeys(), make(chan struct{}), make(chan struct{})}
+	s = newServer(t, options{validator: validator})
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	end := make(chan error, 1)
+	go func() { end <- s.Serve(l) }()
+	conn, err := grpc.NewClient(l.Addr().String(), grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	watch, err := grpc_health_v1.NewHealthClient(conn).Watch(t.Context(), &grpc_health_v1.HealthCheckRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := watch.Recv(); err != nil {
+		t.Fatal(err)
+	}
+	describe, err := grpc_reflection_v1.NewServerReflectionClient(conn).ServerReflectionInfo(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := describe.Send(&grpc_reflection_v1.ServerReflectionRequest{MessageRequest: &grpc_reflection_v1.ServerReflectionRequest_ListServices{}}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := describe.Recv(); err != nil {
+		t.Fatal(err)
+	}
+	answers := make(chan error, 1)
+	go func() {
+		answer, err := authv3.NewAuthorizationClient(conn).Check(t.Context(), raw("/a", "x-api-key", keyRoot))
+		if err == nil && result(answer) != "VALID" {
+			err = errors.New(answer.String())
+		}
+		answers <- err
+	}()
+	within(t, validator.asked)
+	return s, l.Addr().String(), validator, answers, end
+}
+
+// within waits for something.
+func within[T any](t *testing.T, c <-chan T) T {
+	t.Helper()
+	select {
+	case value := <-c:
+		return value
+	case <-time.After(patience):
+		t.Fatal("it takes too long")
+		panic("unreachable")
+	}
+}
+
+// TestShutdownLosesNoQuestion, and streams do not hold it up.
+func TestShutdownLosesNoQuestion(t *testing.T) {
+	t.Parallel()
+	s, addr, validator, answered, served := stuck(t)
+	ended := make(chan error, 1)
+	go func() {
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		ended <- s.Shutdown(ctx)
+	}()
+	// It has begun when nobody can connect any more.
+	mongotest.Eventually(t, patience, func() bool {
+		conn, err := net.Dial("tcp", addr)
+		if err == nil {
+			_ = conn.Close()
+		}
+		return err != nil
+	}, "the listener is closed")
+	select {
+	case err := <-ended:
+		t.Errorf("Shutdown did not wait for the answer: %v", err)
+	default:
+	}
+	close(validator.may)
+	if err := within(t, answered); err != nil {
+		t.Errorf("the question under way: %v", err)
+	}
+	if err := within(t, ended); err != nil {
+		t.Errorf("Shutdown: %v", err)
+	}
+	if err := within(t, served); err != nil {
+		t.Errorf("Serve: %v", err)
+	}
+	if err := s.Shutdown(t.Context()); err != nil {
+		t.Errorf("again: %v", err)
+	}
+	late, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Serve(late); err != nil {
+		t.Errorf("Serve after Shutdown: %v", err)
+	}
+}
+
+// TestShutdownEnds: when the time is up, what is left is cut.
+func TestShutdownEnds(t *testing.T) {
+	t.Parallel()
+	s, _, _, answered, served := stuck(t)
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if err := s.Shutdown(ctx); !errors.Is(err, context.Canceled) {
+		t.Errorf("Shutdown: %v", err)
+	}
+	if err := within(t, answered); err == nil {
+		t.Error("the question under way was answered")
+	}
+	if err := within(t, served); err != nil {
+		t.Errorf("Serve: %v", err)
+	}
+}
+
+// TestLimits: headers of 100 KB are judged, a question past the bound is an error,
+// and neither hurts the next one.
+func TestLimits(t *testing.T) {
+	t.Parallel()
+	client := authv3.NewAuthorizationClient(serve(t, newServer(t, options{})))
+	many := []string{"x-api-key", keyRoot}
+	for range 100 {
+		many = append(many, "x-bulk", strings.Repeat("x", 1000))
+	}
+	for name, test := range map[string]struct {
+		ask  *authv3.CheckRequest
+		want string
+	}{
+		"100 KB of headers":     {raw("/a", many...), "VALID"},
+		"a key of 100 KB":       {raw("/a", "x-api-key", strings.Repeat("k", 100_000)), "MALFORMED"},
+		"a cookie of 100 KB":    {raw("/a", "cookie", strings.Repeat("k=v;", 25_000)), "MISSING"},
+		"100 KB of commas":      {plain("/a", map[string]string{"x-api-key": strings.Repeat(",", 100_000)}), "MALFORMED"},
+		"100 KB of hops":        {raw("/a", "x-api-key", keyRoot, "x-forwarded-for", strings.Repeat("10.0.0.1,", 11_000)), "VALID"},
+		"a path of 100 KB":      {raw("/"+strings.Repeat("a", 100_000), "x-api-key", keyRoot), "VALID"},
+		"past the bound":        {raw("/a", "x-api-key", keyRoot, "x-bulk", strings.Repeat("x", maxMessage)), ""},
+		"and then a plain one":  {raw("/a", "x-api-key", keyRoot), "VALID"},
+		"10,000 headers, empty": {raw("/a", append(slices.Repeat([]string{"a", ""}, 10_000), "x-api-key", keyRoot)...), "VALID"},
+	} {
+		answer, err := client.Check(t.Context(), test.ask)
+		if test.want == "" {
+			if status.Code(err) != codes.ResourceExhausted {
+				t.Errorf("%s: %v, %v", name, answer, err)
+			}
+			continue
+		}
+		if err != nil || result(answer) != test.want {
+			t.Errorf("%s: %.300v, %v", name, answer, err)
+		}
+	}
+}
+
+// TestPanicsOfOtherServices end no process, and say nothing of what was panicked
+// with.
+func TestPanicsOfOtherServices(t *testing.T) {
+	t.Parallel()
+	core, logs := observer.New(zap.DebugLevel)
+	s := newServer(t, options{logger: zap.New(core)})
+	_, err := s.recoverUnary(t.Context(), nil, &grpc.UnaryServerInfo{FullMethod: "/a/b"}, func(context.Context, any) (any, error) { panic("a-secret") })
+	if status.Code(err) != codes.Unavailable {
+		t.Errorf("%v", err)
+	}
+	err = s.boundStream(nil, fakeStream{ctx: t.Context()}, &grpc.StreamServerInfo{FullMethod: "/a/b"}, func(any, grpc.ServerStream) error {
+		var none []string
+		_ = none[len(logs.All())]
+		return nil
+	})
+	if status.Code(err) != codes.Unavailable {
+		t.Errorf("%v", err)
+	}
+	all := logs.All()
+	if len(all) != 2 || all[0].ContextMap()["panic"] != "a value of type string" || !strings.Contains(all[1].ContextMap()["panic"].(string), "index out of range") {
+		t.Errorf("logged: %v", all)
+	}
+}
+
+type fakeStream struct {
+	grpc.ServerStream
+	ctx context.Context
+}
+
+func (f fakeStream) Context() context.Context { return f.ctx }
+
+func TestConfigIsChecked(t *testing.T) {
+	t.Parallel()
+	if _, err := New(Config{}); err == nil {
+		t.Error("a server without an authority")
+	}
+}
