@@ -35,7 +35,8 @@ func FuzzCheck(f *testing.F) {
 		sources: []string{"bearer", "x-api-key", "query:k", "cookie:sid"}, proxies: []string{"10.0.0.0/8"},
 	})
 	for _, seed := range []*authv3.CheckRequest{
-		{}, raw("/a", "x-api-key", keyRoot), raw("/a?k="+keyRoot+"&%6b=1", "cookie", "sid="+keyRoot+"; a=b", "x-request-id", keyRoot),
+		{},
+		raw("/a", "x-api-key", keyRoot), raw("/a?k="+keyRoot+"&%6b=1", "cookie", "sid="+keyRoot+"; a=b", "x-request-id", keyRoot),
 		raw("/a", "cookie", "sid="+keyRoot+"; a=\xff", "authorization", "Bearer "+keyRoot),
 		plain("/a?x", map[string]string{"authorization": "Bearer " + keyComma, "cookie": "a,b", "X-API-KEY": keyTail}),
 		needing(raw("/a", "authorization", "Bearer key-of-acme", "x-forwarded-for", "203.0.113.1, 10.0.0.2"), "scope", "orders:read x", "org_id", "acme"),

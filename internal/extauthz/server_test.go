@@ -312,7 +312,7 @@ func TestPanicsOfOtherServices(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 	err = s.boundStream(nil, fakeStream{ctx: t.Context()}, &grpc.StreamServerInfo{FullMethod: "/a/b"}, func(any, grpc.ServerStream) error {
-		var none []string
+		none := make([]string, 0)
 		_ = none[len(logs.All())]
 		return nil
 	})
