@@ -5,10 +5,12 @@ import (
 	"net/http"
 	"net/url"
 	"sync/atomic"
+	"time"
 
 	"github.com/sony/gobreaker/v2"
 
 	"github.com/keytail/keytail/auth"
+	"github.com/keytail/keytail/internal/watch"
 )
 
 // pathVerify is what is asked.
@@ -26,13 +28,19 @@ type Client struct {
 	// pool has the connections that stay open. fresh makes one for a second try,
 	// since what else is in the pool may be as dead as the first.
 	pool, fresh http.RoundTripper
-	circuit     *gobreaker.CircuitBreaker[auth.Verdict]
+	// stream makes one for each stream of events.
+	stream  http.RoundTripper
+	circuit *gobreaker.CircuitBreaker[auth.Verdict]
 	// places has room for each request that is under way.
 	places chan struct{}
 	// refused is when it was last logged that the token is refused.
 	refused throttle
 	// last is the last failure that the circuit has counted.
 	last atomic.Pointer[failure]
+	// known is when the truth about a key was last known. Nil: never.
+	known   atomic.Pointer[time.Time]
+	watches *watch.Set
+	running atomic.Bool
 }
 
 var _ auth.Validator = (*Client)(nil)
@@ -50,7 +58,7 @@ func New(config Config) (*Client, error) {
 	}
 	c := &Client{
 		config: config, base: base, where: base.String(), verify: below(base, pathVerify), token: token,
-		pool: config.Transport, fresh: config.Transport, places: make(chan struct{}, config.MaxInFlight),
+		pool: config.Transport, fresh: config.Transport, stream: newStream(&config), watches: watch.New(watch.Config{}), places: make(chan struct{}, config.MaxInFlight),
 	}
 	if config.Transport == nil {
 		c.pool, c.fresh = newTransport(&config), newTransport(&config)

@@ -80,8 +80,8 @@ type Config struct {
 	BreakAfter int
 	BreakFor   time.Duration
 	// MaxStale is the daemon's --max-stale, or more: an answer whose truth is older is
-	// ErrUnavailable, and after twice as long at most, and what README.md adds, the
-	// stream of a revoked key is cut. Zero: DefaultMaxStale.
+	// ErrUnavailable, and the bound for cutting a revoked key's streams is made of it
+	// (DESIGN.md). Zero: DefaultMaxStale.
 	MaxStale time.Duration
 	// Logger is told of a daemon that is away or refuses the token, and of its
 	// return. Nil: nobody is.

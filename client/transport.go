@@ -15,6 +15,9 @@ import (
 	"github.com/keytail/keytail/auth"
 )
 
+// userAgent says in logs of proxies who asks.
+const userAgent = "keytail-client"
+
 // newTransport makes connections with bounds. They speak HTTP/1.1: over HTTP/2 all
 // requests would share one connection, and its fate.
 func newTransport(config *Config) *http.Transport {
@@ -87,7 +90,7 @@ func (c *Client) request(ctx context.Context, body []byte) *http.Request {
 		Header: http.Header{
 			"Accept":       {"application/json, application/problem+json"},
 			"Content-Type": {"application/json"},
-			"User-Agent":   {"keytail-client"},
+			"User-Agent":   {userAgent},
 		},
 		Body: io.NopCloser(bytes.NewReader(body)), ContentLength: int64(len(body)),
 	}).WithContext(ctx)

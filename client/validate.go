@@ -54,6 +54,9 @@ func (c *Client) within(ctx context.Context, body []byte, r *auth.Request) (auth
 	case failed == nil && verdict.Staleness > c.config.MaxStale:
 		return none(unavailable(fmt.Sprintf("what %s knows is older than MaxStale: give this client the --max-stale of the daemon", c.where)))
 	case failed == nil:
+		if now := time.Now(); !verdict.AsOf.IsZero() {
+			c.known.Store(&now)
+		}
 		return verdict, nil
 	case ctx.Err() != nil:
 		// Whoever asked has gone. That says nothing about the daemon, unless it had

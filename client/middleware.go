@@ -1,0 +1,69 @@
+package client
+
+import (
+	"net/http"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/keytail/keytail/auth"
+	"github.com/keytail/keytail/internal/watch"
+)
+
+// The words of package auth, so that a program needs one import. The root package
+// has the same.
+type (
+	// Request is what is to be done with a key.
+	Request = auth.Request
+	// Verdict is the answer about one key for one request.
+	Verdict = auth.Verdict
+	// Key is what the database says about a key, as far as a daemon tells it.
+	Key = auth.Key
+	// Code says which check decided.
+	Code = auth.Code
+	// Option changes what Authenticate and Middleware do.
+	Option = auth.Option
+	// Refusal is why a request is refused, and with what.
+	Refusal = auth.Refusal
+	// RevokedError is the cause when a key has stopped being valid.
+	RevokedError = auth.RevokedError
+)
+
+// ErrTruthLost is the cause, with CutOnOutage, when the truth about a key could not
+// be known for longer than MaxStale.
+var ErrTruthLost = auth.ErrTruthLost
+
+// Authenticate is auth.Authenticate with this client: Gin middleware that lets
+// requests pass that have a valid key. It panics at once if an option is wrong.
+func (c *Client) Authenticate(opts ...Option) gin.HandlerFunc { return auth.Authenticate(c, opts...) }
+
+// Middleware is Authenticate for net/http.
+func (c *Client) Middleware(opts ...Option) func(http.Handler) http.Handler {
+	return auth.Middleware(c, opts...)
+}
+
+// Watches tell the middleware when a key stops being valid: while Run runs of every
+// change, without it of an expiry alone.
+func (c *Client) Watches() *watch.Set { return c.watches }
+
+// Principal is whom a Gin request speaks for, nil if nobody has authenticated.
+func Principal(c *gin.Context) *auth.Principal { return auth.PrincipalOf(c) }
+
+// RequireScope lets requests pass whose key holds all these scopes, behind
+// Authenticate.
+func RequireScope(scopes ...string) gin.HandlerFunc { return auth.RequireScope(scopes...) }
+
+// RequireAny lets requests pass whose key holds at least one of these scopes,
+// behind Authenticate.
+func RequireAny(scopes ...string) gin.HandlerFunc { return auth.RequireAny(scopes...) }
+
+// CutOnOutage makes lost truth an end of Principal.Done, with ErrTruthLost.
+func CutOnOutage() Option { return auth.CutOnOutage() }
+
+// WithRevocationCancel ends what a request does when its key stops being valid.
+func WithRevocationCancel() Option { return auth.WithRevocationCancel() }
+
+// AllowPreflight lets CORS preflights pass without a key.
+func AllowPreflight() Option { return auth.AllowPreflight() }
+
+// HideCredentials takes the key out of the request before the handler sees it.
+func HideCredentials() Option { return auth.HideCredentials() }
