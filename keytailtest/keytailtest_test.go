@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -89,6 +90,27 @@ func TestAKeySaysWhatItWasMadeWith(t *testing.T) {
 	}
 	if second := v.Key(); second == key || codeOf(t, v, second) != auth.Valid {
 		t.Error("a second key is none of its own")
+	}
+}
+
+// TestEachChangeHasARevision: an answer after a write can be told from one before.
+func TestEachChangeHasARevision(t *testing.T) {
+	v := keytailtest.New(t)
+	last := revisionOf(t, v)
+	var key string
+	for name, write := range []func(){
+		func() { key = v.Key() },
+		func() { v.SetScopes(key, "a") },
+		func() { v.Expire(key) },
+		func() { v.Revoke(key) },
+		func() { v.Delete(key) },
+	} {
+		write()
+		next := revisionOf(t, v)
+		if next <= last {
+			t.Errorf("write %d: %v after %v", name, next, last)
+		}
+		last = next
 	}
 }
 
@@ -221,6 +243,29 @@ func TestWatchersHearOfEverything(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestTheEndOfATestWaits for a question that is under way, so that none is asked in
+// the next test.
+func TestTheEndOfATestWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		end := startT()
+		v := keytailtest.New(end)
+		key := v.Key()
+		var over atomic.Bool
+		v.Watches().Add(watch.Entry{KeyID: "key-1", Recheck: func(ctx context.Context, _ uint64) (time.Time, error) {
+			<-ctx.Done()
+			time.Sleep(time.Second)
+			over.Store(true)
+			return time.Time{}, ctx.Err()
+		}})
+		v.Revoke(key)
+		synctest.Wait()
+		end.end()
+		if !over.Load() {
+			t.Error("the test has ended, and a question is under way")
+		}
+	})
 }
 
 // TestAllAtOnce is for the race detector.

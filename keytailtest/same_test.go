@@ -151,7 +151,10 @@ func TestTextsAreReadAsKeytailReadsThem(t *testing.T) {
 		key := v.Key("a:b")
 		r := newReal(t, revisionOf(t, v), 0)
 		r.hold(t, key, &auth.Key{KeyID: "key-1", UserID: keytailtest.DefaultUser, Scopes: []string{"a:b"}, Active: true})
+		mistyped := []byte(key)
+		mistyped[20] ^= 1
 		for _, text := range []string{
+			string(mistyped),
 			"", "x", key, key + " ", " " + key, key[:len(key)-1], key + "0", strings.ToUpper(key), "xx" + key[2:], key[3:],
 			key[:10] + "é" + key[10:], strings.Repeat("k", 512), strings.Repeat("k", 513), "a key", "another-makers-key", keytailtest.UnknownKey(),
 		} {
