@@ -5,7 +5,7 @@
 //	curl -i localhost:8000/orders -H 'Authorization: Bearer kt_…'
 //	curl -N localhost:8000/orders/events -H 'Authorization: Bearer kt_…'
 //
-// orders.go has the API, orders_test.go its unit tests by package keytailtest.
+// The API itself is package orders, whose unit tests need no MongoDB.
 package main
 
 import (
@@ -25,6 +25,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/keytail/keytail"
+	"github.com/keytail/keytail/examples/orders"
 )
 
 const (
@@ -73,12 +74,12 @@ func run(ctx context.Context, uri string, listener net.Listener, drain time.Dura
 
 // serve answers until ctx ends, and then lets the requests end that are under way.
 func serve(ctx context.Context, keys *keytail.Service, listener net.Listener, drain time.Duration) error {
-	router, orders := gin.New(), newBook()
+	router, book := gin.New(), orders.New()
 	router.Use(gin.Recovery())
 	router.GET("/readyz", gin.WrapH(keys.Operations()))
-	orders.addRoutes(router, keys)
+	book.AddRoutes(router, keys)
 	server := &http.Server{Handler: router, ReadHeaderTimeout: 5 * time.Second}
-	server.RegisterOnShutdown(orders.close)
+	server.RegisterOnShutdown(book.Close)
 	ended := make(chan error, 1)
 	go func() { ended <- server.Serve(listener) }()
 	select {
