@@ -121,11 +121,12 @@ func forgeries() []field {
 	var forged []field
 	for _, name := range append([]string{"X-Auth-Result", "X-Auth-Staleness-Ms"}, identity...) {
 		low := strings.ToLower(name)
-		for _, spelling := range []string{
-			name, name, low, strings.ToUpper(name), "x-AUTH" + name[len("X-Auth"):],
-			strings.ReplaceAll(name, "-", "_"), strings.ReplaceAll(low, "-", "_"), strings.ToUpper(strings.ReplaceAll(name, "-", "_")),
-			strings.ReplaceAll(name, "-", "."), "X_Auth-" + name[len("X-Auth-"):], "X-Auth_" + name[len("X-Auth-"):],
-		} {
+		spellings := []string{name, name, low, strings.ToUpper(name), "x-AUTH" + name[len("X-Auth"):], "X_Auth-" + name[len("X-Auth-"):], "X-Auth_" + name[len("X-Auth-"):]}
+		// All signs that a name may have (RFC 9110, 5.6.2).
+		for _, sign := range "_.!#$%&'*+^`|~" {
+			spellings = append(spellings, strings.ReplaceAll(name, "-", string(sign)), strings.ReplaceAll(low, "-", string(sign)))
+		}
+		for _, spelling := range spellings {
 			forged = append(forged, field{spelling, "forged"})
 		}
 	}

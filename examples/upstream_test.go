@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httputil"
+	"regexp"
 	"strconv"
 	"strings"
 	"sync"
@@ -28,17 +29,19 @@ type received struct {
 }
 
 // values are those of a header, under any spelling of its name that a server
-// could take for it: letters of any case, and "_" or "." for "-", as in CGI and
+// could take for it: letters of any case, and any sign for "-", as in CGI, PHP and
 // WSGI.
 func (r *received) values(name string) []string {
 	var values []string
 	for _, f := range r.Header {
-		if strings.EqualFold(strings.NewReplacer("_", "-", ".", "-").Replace(f.Name), name) {
+		if strings.EqualFold(signs.ReplaceAllString(f.Name, "-"), name) {
 			values = append(values, f.Value)
 		}
 	}
 	return values
 }
+
+var signs = regexp.MustCompile(`[^A-Za-z0-9]`)
 
 // upstream is the API behind the proxies. It answers with what it received, in
 // JSON, and does not use net/http's server, which rewrites names of headers.
