@@ -1,0 +1,369 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/HdrHistogram/hdrhistogram-go"
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/event"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+	mongooptions "go.mongodb.org/mongo-driver/v2/mongo/options"
+
+	"github.com/keytail/keytail"
+	"github.com/keytail/keytail/auth"
+	"github.com/keytail/keytail/client"
+	"github.com/keytail/keytail/internal/apikey"
+)
+
+var workloadRow = row{
+	name:    "workload",
+	what:    "100,000 requests of 1,000 keys on 16 goroutines, through an embedded keytail, a daemon over HTTP, and the client package",
+	against: "what teams have before: (a) a bare indexed find, (b) a find and an update of last_used, (c) the seed's cache of 120 s that every write clears, with one write a second, (d) a cache of 10 s in the process",
+	reach:   ">= 20x (b), >= 3x (c), embedded >= 0.9x (d)",
+	run:     measureWorkload,
+}
+
+const workloadWorkers = 16
+
+// way is one way to judge keys.
+type way struct {
+	name  string
+	judge func(ctx context.Context, key string) (bool, error)
+	// operations counts the database's commands.
+	operations *atomic.Int64
+	// close ends what was started for it.
+	close func()
+}
+
+func measureWorkload(ctx context.Context, e *env, r *result) error {
+	c, err := e.newCollection(ctx, e.size(1000, 50))
+	if err != nil {
+		return err
+	}
+	defer c.drop()
+	stopWriting := c.writeEachSecond(ctx)
+	defer stopWriting()
+	t := table{Title: fmt.Sprintf("%d requests each, %d goroutines; while another client writes to one of the keys each second", e.size(100_000, 200), workloadWorkers), Head: []string{"", "requests a second", "p50", "p99", "database commands"}}
+	rates := map[string]float64{}
+	for _, begin := range []func(context.Context, *env, *collection) (*way, error){
+		bareFind, findAndTouch, seedCache, ttlCache, embedded, daemon, remote,
+	} {
+		w, err := begin(ctx, e, c)
+		if err != nil {
+			return err
+		}
+		got, err := w.measure(ctx, c.texts, e.size(100_000, 200))
+		w.close()
+		if err != nil {
+			return fmt.Errorf("%s: %w", w.name, err)
+		}
+		e.say("%s: %.0f a second", w.name, got.perSecond)
+		rates[w.name] = got.perSecond
+		t.Rows = append(t.Rows, []string{w.name, fmt.Sprintf("%.0f", got.perSecond), got.quantile(50).String(), got.quantile(99).String(), fmt.Sprint(w.operations.Load())})
+	}
+	for _, ours := range []string{nameEmbedded, nameDaemon, nameClient} {
+		r.goal(goal{Name: ours + " to (b) find and update", Got: rates[ours] / rates[nameTouch], Sign: ">=", Want: 20, Rounds: 1})
+		r.goal(goal{Name: ours + " to (c) the seed's cache", Got: rates[ours] / rates[nameSeed], Sign: ">=", Want: 3, Rounds: 1})
+	}
+	r.goal(goal{Name: "embedded to (d) a cache of 10 s", Got: rates[nameEmbedded] / rates[nameTTL], Sign: ">=", Want: 0.9, Rounds: 1})
+	r.table(t)
+	return nil
+}
+
+// writeEachSecond changes a key's name once a second, as people do.
+func (c *collection) writeEachSecond(ctx context.Context) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		ticker := time.NewTicker(time.Second)
+		defer ticker.Stop()
+		for n := 0; ; n++ {
+			select {
+			case <-ctx.Done():
+				return
+			case <-ticker.C:
+				_, _ = c.UpdateByID(ctx, typical(n%c.size).KeyID, bson.D{{Key: "$set", Value: bson.D{{Key: "name", Value: fmt.Sprint("renamed ", n)}}}})
+			}
+		}
+	}()
+	return func() { cancel(); <-done }
+}
+
+// measure asks n times.
+func (w *way) measure(ctx context.Context, keys []string, n int) (*load, error) {
+	all := &load{latency: newLatency()}
+	var mutex sync.Mutex
+	var failure error
+	before := w.operations.Load()
+	began := time.Now()
+	var group sync.WaitGroup
+	for worker := range workloadWorkers {
+		group.Go(func() {
+			latency, err := w.work(ctx, keys, worker, n/workloadWorkers)
+			mutex.Lock()
+			defer mutex.Unlock()
+			failure = errors.Join(failure, err)
+			all.latency.Merge(latency)
+		})
+	}
+	group.Wait()
+	all.perSecond = float64(all.latency.TotalCount()) / time.Since(began).Seconds()
+	w.operations.Add(-before)
+	return all, failure
+}
+
+func (w *way) work(ctx context.Context, keys []string, worker, n int) (*hdrhistogram.Histogram, error) {
+	latency := newLatency()
+	at := worker * len(keys) / workloadWorkers
+	for range n {
+		began := time.Now()
+		valid, err := w.judge(ctx, keys[at%len(keys)])
+		if err != nil {
+			return latency, err
+		}
+		if !valid {
+			return latency, errors.New("a valid key is refused")
+		}
+		if err := latency.RecordValue(max(1, time.Since(began).Nanoseconds())); err != nil {
+			return latency, err
+		}
+		at++
+	}
+	return latency, nil
+}
+
+const (
+	nameFind     = "(a) find"
+	nameTouch    = "(b) find, and an update of last_used"
+	nameSeed     = "(c) cache of 120 s, cleared by every write"
+	nameTTL      = "(d) cache of 10 s"
+	nameEmbedded = "keytail, embedded"
+	nameDaemon   = "keytail, daemon: forward-auth over HTTP"
+	nameClient   = "keytail, client package"
+)
+
+// counted is a client that counts its commands.
+func (e *env) counted(operations *atomic.Int64) (*mongo.Client, error) {
+	return e.connect(func(o *mongooptions.ClientOptions) {
+		o.SetMonitor(&event.CommandMonitor{Started: func(context.Context, *event.CommandStartedEvent) { operations.Add(1) }})
+	})
+}
+
+// document is what the old ways read.
+type document struct {
+	ID     string   `bson:"_id"`
+	User   string   `bson:"user_id"`
+	Org    string   `bson:"org_id"`
+	Scopes []string `bson:"scopes"`
+	Active bool     `bson:"is_active"`
+}
+
+func (d *document) allows() bool {
+	record := apikey.Record{KeyID: d.ID, UserID: d.User, OrgID: d.Org, Scopes: d.Scopes, Active: d.Active}
+	return apikey.Decide(&record, request(), time.Now()) == apikey.Valid
+}
+
+// database is an old way's own client and collection.
+func database(ctx context.Context, e *env, c *collection, name string) (*way, func(hash apikey.Hash) (*document, error), *mongo.Collection, error) {
+	w := &way{name: name, operations: &atomic.Int64{}}
+	client, err := e.counted(w.operations)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	w.close = func() { disconnect(client) }
+	keys := client.Database(c.Database().Name()).Collection(c.Name())
+	return w, func(hash apikey.Hash) (*document, error) {
+		var d document
+		err := keys.FindOne(ctx, bson.D{{Key: "key_hash", Value: hash.Hex()}}).Decode(&d)
+		return &d, err
+	}, keys, nil
+}
+
+func bareFind(ctx context.Context, e *env, c *collection) (*way, error) {
+	w, find, _, err := database(ctx, e, c, nameFind)
+	if err != nil {
+		return nil, err
+	}
+	w.judge = func(_ context.Context, key string) (bool, error) {
+		d, err := find(apikey.HashOf(key))
+		return err == nil && d.allows(), err
+	}
+	return w, nil
+}
+
+func findAndTouch(ctx context.Context, e *env, c *collection) (*way, error) {
+	w, find, keys, err := database(ctx, e, c, nameTouch)
+	if err != nil {
+		return nil, err
+	}
+	w.judge = func(ctx context.Context, key string) (bool, error) {
+		d, err := find(apikey.HashOf(key))
+		if err != nil {
+			return false, err
+		}
+		_, err = keys.UpdateByID(ctx, d.ID, bson.D{{Key: "$currentDate", Value: bson.D{{Key: "last_used", Value: true}}}, {Key: "$inc", Value: bson.D{{Key: "usage_count", Value: 1}}}})
+		return err == nil && d.allows(), err
+	}
+	return w, nil
+}
+
+// cache is a map with a time to live, as services have it.
+type cache struct {
+	mutex   sync.RWMutex
+	entries map[apikey.Hash]cached
+	ttl     time.Duration
+}
+
+type cached struct {
+	document *document
+	until    time.Time
+}
+
+func (c *cache) get(hash apikey.Hash) *document {
+	c.mutex.RLock()
+	defer c.mutex.RUnlock()
+	entry, found := c.entries[hash]
+	if !found || time.Now().After(entry.until) {
+		return nil
+	}
+	return entry.document
+}
+
+func (c *cache) put(hash apikey.Hash, d *document) {
+	c.mutex.Lock()
+	defer c.mutex.Unlock()
+	c.entries[hash] = cached{d, time.Now().Add(c.ttl)}
+}
+
+func (c *cache) clear() {
+	c.mutex.Lock()
+	defer c.mutex.Unlock()
+	clear(c.entries)
+}
+
+func cachedWay(ctx context.Context, e *env, c *collection, name string, ttl time.Duration) (*way, *cache, error) {
+	w, find, _, err := database(ctx, e, c, name)
+	if err != nil {
+		return nil, nil, err
+	}
+	held := &cache{entries: map[apikey.Hash]cached{}, ttl: ttl}
+	w.judge = func(_ context.Context, key string) (bool, error) {
+		hash := apikey.HashOf(key)
+		d := held.get(hash)
+		if d == nil {
+			var err error
+			if d, err = find(hash); err != nil {
+				return false, err
+			}
+			held.put(hash, d)
+		}
+		return d.allows(), nil
+	}
+	return w, held, nil
+}
+
+// seedCache forgets everything whenever anything is written, which the seed's own
+// API knows since all writes go through it.
+func seedCache(ctx context.Context, e *env, c *collection) (*way, error) {
+	w, held, err := cachedWay(ctx, e, c, nameSeed, 120*time.Second)
+	if err != nil {
+		return nil, err
+	}
+	ticker := time.NewTicker(time.Second)
+	stopped := make(chan struct{})
+	go func() {
+		for {
+			select {
+			case <-ticker.C:
+				held.clear()
+			case <-stopped:
+				return
+			}
+		}
+	}()
+	end := w.close
+	w.close = func() { ticker.Stop(); close(stopped); end() }
+	return w, nil
+}
+
+func ttlCache(ctx context.Context, e *env, c *collection) (*way, error) {
+	w, _, err := cachedWay(ctx, e, c, nameTTL, 10*time.Second)
+	return w, err
+}
+
+// keytailWay starts a service whose commands are counted.
+func keytailWay(ctx context.Context, e *env, c *collection, name string) (*way, *instance, error) {
+	w := &way{name: name, operations: &atomic.Int64{}}
+	client, err := e.counted(w.operations)
+	if err != nil {
+		return nil, nil, err
+	}
+	i, err := e.start(ctx, c, func(k *keytail.Config) { k.Client = client })
+	if err != nil {
+		disconnect(client)
+		return nil, nil, err
+	}
+	w.close = func() { i.stop(); disconnect(client) }
+	return w, i, nil
+}
+
+func embedded(ctx context.Context, e *env, c *collection) (*way, error) {
+	w, i, err := keytailWay(ctx, e, c, nameEmbedded)
+	if err != nil {
+		return nil, err
+	}
+	w.judge = judgeBy(i.Service)
+	return w, nil
+}
+
+func judgeBy(v auth.Validator) func(context.Context, string) (bool, error) {
+	need := auth.Request{Scopes: []string{"orders:read"}, OrgID: "acme"}
+	return func(ctx context.Context, key string) (bool, error) {
+		verdict, err := v.Validate(ctx, key, need)
+		return verdict.Valid(), err
+	}
+}
+
+func daemon(ctx context.Context, e *env, c *collection) (*way, error) {
+	w, i, err := keytailWay(ctx, e, c, nameDaemon)
+	if err != nil {
+		return nil, err
+	}
+	address, stop, err := listen(ctx, i.Public())
+	if err != nil {
+		w.close()
+		return nil, err
+	}
+	end := w.close
+	w.close = func() { stop(); end() }
+	asking := newAsker(workloadWorkers)
+	w.judge = func(ctx context.Context, key string) (bool, error) { return asking.auth(ctx, address, key) }
+	return w, nil
+}
+
+func remote(ctx context.Context, e *env, c *collection) (*way, error) {
+	w, i, err := keytailWay(ctx, e, c, nameClient)
+	if err != nil {
+		return nil, err
+	}
+	address, stop, err := listen(ctx, i.Public())
+	if err != nil {
+		w.close()
+		return nil, err
+	}
+	end := w.close
+	w.close = func() { stop(); end() }
+	asking, err := client.New(client.Config{URL: "http://" + address})
+	if err != nil {
+		w.close()
+		return nil, err
+	}
+	w.judge = judgeBy(asking)
+	return w, nil
+}
