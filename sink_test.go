@@ -9,8 +9,8 @@ import (
 
 	"github.com/keytail/keytail/internal/apikey"
 	"github.com/keytail/keytail/internal/changestream"
-	"github.com/keytail/keytail/internal/events"
 	"github.com/keytail/keytail/internal/clustertime"
+	"github.com/keytail/keytail/internal/events"
 	"github.com/keytail/keytail/internal/keycache"
 	"github.com/keytail/keytail/internal/keystore"
 	"github.com/keytail/keytail/internal/watch"

@@ -161,8 +161,12 @@ func (p *parts) FindByHash(_ context.Context, h apikey.Hash, after clustertime.T
 	return p.read(after)
 }
 
-func (p *parts) FindByID(_ context.Context, _ apikey.DocID, after clustertime.Time) (keystore.Document, bool, error) {
-	return p.read(after)
+func (p *parts) FindByIDs(_ context.Context, _ []apikey.DocID, after clustertime.Time) ([]keystore.Document, error) {
+	document, found, err := p.read(after)
+	if !found {
+		return nil, err
+	}
+	return []keystore.Document{document}, err
 }
 
 func (p *parts) FindLinearizable(_ context.Context, _ apikey.Hash) (keystore.Document, bool, error) {

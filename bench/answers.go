@@ -68,7 +68,8 @@ var plainAnswer = struct {
 	Revision    string          `json:"revision"`
 }{
 	true, "VALID", "000000000000000000000001", "user-0000001", new("acme"), nil, "continuous integration",
-	[]string{"orders:read", "orders:write"}, nil, json.RawMessage("{}"), "cache", "2026-11-23T20:00:00.120Z", 412, "6923a1c000000003",
+	[]string{"orders:read", "orders:write"},
+	nil, json.RawMessage("{}"), "cache", "2026-11-23T20:00:00.120Z", 412, "6923a1c000000003",
 }
 
 // askAuth is a question about a key.

@@ -65,8 +65,8 @@ func (noDatabase) FindByHash(context.Context, apikey.Hash, clustertime.Time) (ke
 	return keystore.Document{}, false, errNoDatabase
 }
 
-func (noDatabase) FindByID(context.Context, apikey.DocID, clustertime.Time) (keystore.Document, bool, error) {
-	return keystore.Document{}, false, errNoDatabase
+func (noDatabase) FindByIDs(context.Context, []apikey.DocID, clustertime.Time) ([]keystore.Document, error) {
+	return nil, errNoDatabase
 }
 
 func (noDatabase) FindLinearizable(context.Context, apikey.Hash) (keystore.Document, bool, error) {

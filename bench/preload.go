@@ -38,7 +38,7 @@ func measurePreload(ctx context.Context, e *env, r *result) error {
 	times := sidesOfStart{name: "preload"}
 	var perKey, whileScanning []float64
 	var resting float64
-	all, err := times.measure(ctx, e, c, n, e.size(3, 1), func(i *instance, before, during uint64) error {
+	all, err := times.measure(ctx, e, c, n, e.size(3, 1), func(_ *instance, before, during uint64) error {
 		held := heap() - before
 		perKey = append(perKey, float64(held)/float64(n))
 		whileScanning = append(whileScanning, float64(during-before)/float64(n))

@@ -52,8 +52,8 @@ func (r *real) FindByHash(_ context.Context, h apikey.Hash, after clustertime.Ti
 	return keystore.DefaultSchema().Decode(raw), true, nil
 }
 
-func (r *real) FindByID(context.Context, apikey.DocID, clustertime.Time) (keystore.Document, bool, error) {
-	return keystore.Document{}, false, errDown
+func (r *real) FindByIDs(context.Context, []apikey.DocID, clustertime.Time) ([]keystore.Document, error) {
+	return nil, errDown
 }
 
 func (r *real) FindLinearizable(ctx context.Context, h apikey.Hash) (keystore.Document, bool, error) {

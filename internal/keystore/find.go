@@ -41,13 +41,57 @@ func (s *Store) FindByHash(ctx context.Context, hash apikey.Hash, after clustert
 	return s.ofHash(hash, doc, found, err)
 }
 
-// FindByID reads the document with this _id, by the rule of FindByHash.
-func (s *Store) FindByID(ctx context.Context, id apikey.DocID, after clustertime.Time) (Document, bool, error) {
-	value, err := idValue(id)
-	if err != nil {
-		return Document{}, false, err
+// FindByIDs reads those documents with one of these _ids that there are, each by the
+// rule of FindByHash, in one find. An id that no document can have is left out, and
+// an error if there is no other.
+func (s *Store) FindByIDs(ctx context.Context, ids []apikey.DocID, after clustertime.Time) ([]Document, error) {
+	if _, ok := ctx.Deadline(); !ok {
+		return nil, ErrNoDeadline
 	}
-	return s.find(ctx, bson.D{{Key: idField, Value: value}}, s.fillRule(after))
+	filter, err := byIDs(ids)
+	if err != nil {
+		return nil, err
+	}
+	session, err := s.sessionAfter(after)
+	if err != nil {
+		return nil, err
+	}
+	defer session.EndSession(ctx)
+	ctx = mongo.NewSessionContext(ctx, session)
+	var all []bson.Raw
+	_, err = untilKnown(ctx, func() (bson.Raw, error) {
+		cursor, err := s.keys.Find(ctx, filter, options.Find().SetBatchSize(int32(len(ids)+1)))
+		if err != nil {
+			return nil, err
+		}
+		return nil, cursor.All(ctx, &all)
+	})
+	if err != nil {
+		return nil, s.explain("reading keys", err)
+	}
+	documents := make([]Document, len(all))
+	for i, raw := range all {
+		documents[i] = s.schema.Decode(raw)
+		s.Report(documents[i])
+	}
+	return documents, nil
+}
+
+func byIDs(ids []apikey.DocID) (bson.D, error) {
+	values := make(bson.A, 0, len(ids))
+	var mistake error
+	for _, id := range ids {
+		value, err := idValue(id)
+		if err != nil {
+			mistake = err
+			continue
+		}
+		values = append(values, value)
+	}
+	if len(values) == 0 {
+		return nil, mistake
+	}
+	return bson.D{{Key: idField, Value: bson.D{{Key: "$in", Value: values}}}}, nil
 }
 
 // FindLinearizable reads the document with this hash with read concern
@@ -112,22 +156,30 @@ func (s *Store) readLinearizable(ctx context.Context, filter bson.D) (bson.Raw, 
 	return s.linearizable.FindOne(mongo.NewSessionContext(ctx, session), filter).Raw()
 }
 
-// readMajority does one find in a causally consistent session of its own, whose
-// time has been set to after: then the driver adds afterClusterTime to the read
-// concern of the collection. (It sends none in an implicit session.)
-func (s *Store) readMajority(ctx context.Context, filter bson.D, after clustertime.Time) (bson.Raw, error) {
+// sessionAfter is a causally consistent session whose time has been set to after:
+// then the driver adds afterClusterTime to the read concern of the collection. (It
+// sends none in an implicit session.)
+func (s *Store) sessionAfter(after clustertime.Time) (*mongo.Session, error) {
 	session, err := s.client.StartSession(options.Session().SetCausalConsistency(true))
+	if err != nil || !guard.AfterClusterTime || after == 0 {
+		return session, err
+	}
+	// The session keeps the pointer, so it is not one into anything shared
+	t := bson.Timestamp{T: after.Seconds(), I: after.Increment()}
+	if err := session.AdvanceOperationTime(&t); err != nil {
+		session.EndSession(context.Background())
+		return nil, err
+	}
+	return session, nil
+}
+
+// readMajority does one find that is not older than after.
+func (s *Store) readMajority(ctx context.Context, filter bson.D, after clustertime.Time) (bson.Raw, error) {
+	session, err := s.sessionAfter(after)
 	if err != nil {
 		return nil, err
 	}
 	defer session.EndSession(ctx)
-	if guard.AfterClusterTime && after != 0 {
-		// The session keeps the pointer, so it is not one into anything shared
-		t := bson.Timestamp{T: after.Seconds(), I: after.Increment()}
-		if err := session.AdvanceOperationTime(&t); err != nil {
-			return nil, err
-		}
-	}
 	ctx = mongo.NewSessionContext(ctx, session)
 	return untilKnown(ctx, func() (bson.Raw, error) { return s.keys.FindOne(ctx, filter).Raw() })
 }

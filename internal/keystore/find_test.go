@@ -22,7 +22,7 @@ func TestReadWithoutADeadlineIsRefused(t *testing.T) {
 	if !errors.Is(err, ErrNoDeadline) {
 		t.Errorf("by hash: got %v", err)
 	}
-	_, _, err = s.FindByID(t.Context(), DefaultSchema().ID(rawValue(t, "a")), 1)
+	_, _, err = findByID(t.Context(), s, DefaultSchema().ID(rawValue(t, "a")), 1)
 	if !errors.Is(err, ErrNoDeadline) {
 		t.Errorf("by id: got %v", err)
 	}
@@ -88,7 +88,7 @@ func TestIDThatNoDocumentHasIsAnError(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 	defer cancel()
 	for _, id := range []apikey.DocID{"", DefaultSchema().ID(rawValue(t, bson.Regex{Pattern: "."}))} {
-		if _, found, err := s.FindByID(ctx, id, 0); !errors.Is(err, errNoID) || found {
+		if _, found, err := findByID(ctx, s, id, 0); !errors.Is(err, errNoID) || found {
 			t.Errorf("%q: found %v, error %v", id, found, err)
 		}
 	}

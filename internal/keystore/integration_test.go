@@ -3,6 +3,8 @@ package keystore
 import (
 	"context"
 	"errors"
+	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -123,11 +125,11 @@ func TestFillRuleIsOnTheWire(t *testing.T) {
 			if _, found, err := f.FindByHash(testContext(t), testHash, after); err != nil || !found {
 				t.Fatalf("found %v, error %v", found, err)
 			}
-			checkFind(t, f.wire.lastFind(t), bson.D{{Key: "key_hash", Value: testHash.Hex()}}, after)
-			if _, found, err := f.FindByID(testContext(t), f.Schema().ID(rawValue(t, "key-1")), after); err != nil || !found {
+			checkFind(t, f.wire.lastFind(t), bson.D{{Key: "key_hash", Value: testHash.Hex()}}, after, 1)
+			if _, found, err := findByID(testContext(t), f, f.Schema().ID(rawValue(t, "key-1")), after); err != nil || !found {
 				t.Fatalf("found %v, error %v", found, err)
 			}
-			checkFind(t, f.wire.lastFind(t), bson.D{{Key: "_id", Value: "key-1"}}, after)
+			checkFind(t, f.wire.lastFind(t), bson.D{{Key: "_id", Value: bson.D{{Key: "$in", Value: bson.A{"key-1"}}}}}, after, 0)
 		}
 		if n := f.client.NumberSessionsInProgress(); n != 0 {
 			t.Errorf("%d sessions are still open", n)
@@ -135,8 +137,31 @@ func TestFillRuleIsOnTheWire(t *testing.T) {
 	})
 }
 
+// TestFindByIDsFindsThoseThatAreThere: ids of different types, one that no document
+// has, and one that none can have.
+func TestFindByIDsFindsThoseThatAreThere(t *testing.T) {
+	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
+		f := newFixture(t, s)
+		var ids []apikey.DocID
+		for i, id := range []any{"key-1", int32(7), bson.NewObjectID()} {
+			f.insert(t, document(t, bson.E{Key: "_id", Value: id}, bson.E{Key: "key_hash", Value: strings.Repeat(fmt.Sprint(i), 64)}))
+			ids = append(ids, f.Schema().ID(rawValue(t, id)))
+		}
+		ids = append(ids, f.Schema().ID(rawValue(t, "nobody")), "", ids[0])
+		documents, err := f.FindByIDs(testContext(t), ids, 0)
+		if err != nil || len(documents) != 3 {
+			t.Fatalf("%d documents, error %v", len(documents), err)
+		}
+		for _, d := range documents {
+			if !slices.Contains(ids, d.ID) || !d.HasHash {
+				t.Errorf("%+v", d)
+			}
+		}
+	})
+}
+
 // checkFind compares what was sent with the fill rule.
-func checkFind(t *testing.T, find bson.Raw, filter bson.D, after clustertime.Time) {
+func checkFind(t *testing.T, find bson.Raw, filter bson.D, after clustertime.Time, limit int) {
 	t.Helper()
 	var sent struct {
 		Filter      bson.D
@@ -162,7 +187,7 @@ func checkFind(t *testing.T, find bson.Raw, filter bson.D, after clustertime.Tim
 	if sent.Preference != nil {
 		t.Errorf("read preference %v", sent.Preference)
 	}
-	if sent.LSID == nil || sent.Limit != 1 {
+	if sent.LSID == nil || sent.Limit != limit {
 		t.Errorf("session %v, limit %d", sent.LSID, sent.Limit)
 	}
 }
@@ -180,7 +205,7 @@ func TestFindReadsTheDocument(t *testing.T) {
 			t.Errorf("by hash: found %v, error %v, %s", found, err, diff)
 		}
 		// By a number of another type, as MongoDB compares them
-		got, found, err = f.FindByID(testContext(t), f.Schema().ID(rawValue(t, 7.0)), at)
+		got, found, err = findByID(testContext(t), f, f.Schema().ID(rawValue(t, 7.0)), at)
 		if diff := cmp.Diff(want, got, compareRecords); err != nil || !found || diff != "" {
 			t.Errorf("by id: found %v, error %v, %s", found, err, diff)
 		}
@@ -199,7 +224,7 @@ func TestEveryTypeOfIDIsFoundByItsForm(t *testing.T) {
 			hash := apikey.HashOf(strings.Repeat("x", i+1))
 			at := f.insert(t, document(t, bson.E{Key: "_id", Value: id}, bson.E{Key: "key_hash", Value: hash.Hex()}))
 			form := f.Schema().ID(rawValue(t, id))
-			got, found, err := f.FindByID(testContext(t), form, at)
+			got, found, err := findByID(testContext(t), f, form, at)
 			if err != nil || !found || got.ID != form || got.Hash != hash {
 				t.Errorf("%v (%T): found %v, error %v, %+v", id, id, found, err, got)
 			}
@@ -214,7 +239,7 @@ func TestNothingFoundIsNoError(t *testing.T) {
 		if _, found, err := f.FindByHash(testContext(t), apikey.HashOf("another key"), at); found || err != nil {
 			t.Errorf("by hash: found %v, error %v", found, err)
 		}
-		if _, found, err := f.FindByID(testContext(t), f.Schema().ID(rawValue(t, "key-2")), at); found || err != nil {
+		if _, found, err := findByID(testContext(t), f, f.Schema().ID(rawValue(t, "key-2")), at); found || err != nil {
 			t.Errorf("by id: found %v, error %v", found, err)
 		}
 	})
@@ -228,7 +253,7 @@ func TestDefectiveDocumentIsFoundAndDisabled(t *testing.T) {
 		if err != nil || !found || got.Record.Defect == "" {
 			t.Errorf("found %v, error %v, defect %q", found, err, got.Record.Defect)
 		}
-		if _, _, err := f.FindByID(testContext(t), got.ID, at); err != nil {
+		if _, _, err := findByID(testContext(t), f, got.ID, at); err != nil {
 			t.Error(err)
 		}
 		if f.logs.FilterField(zap.String("key_id", "key-1")).Len() != 1 {

@@ -34,17 +34,11 @@ func (s *Store) Count(ctx context.Context) (int64, error) {
 // is not a snapshot, but it sees every document that is there, and under the
 // same _id, from its beginning to its end.
 func (s *Store) Scan(ctx context.Context, after clustertime.Time, see func(Document) error) error {
-	session, err := s.client.StartSession(options.Session().SetCausalConsistency(true))
+	session, err := s.sessionAfter(after)
 	if err != nil {
 		return s.explain("scanning the keys", err)
 	}
 	defer session.EndSession(context.WithoutCancel(ctx))
-	if after != 0 {
-		t := bson.Timestamp{T: after.Seconds(), I: after.Increment()}
-		if err := session.AdvanceOperationTime(&t); err != nil {
-			return s.explain("scanning the keys", err)
-		}
-	}
 	cursor, err := s.openScan(mongo.NewSessionContext(ctx, session))
 	if err != nil {
 		return s.explain("scanning the keys", err)

@@ -295,7 +295,7 @@ func TestARevisionIsNotBeforeItsWrite(t *testing.T) {
 				t.Fatalf("%s: %v, %v", name, at, err)
 			}
 			for _, shown := range []Shown{before, draft.Shown} {
-				if _, found, err := d.FindByID(ctx, shown.ID, at); err != nil || !found {
+				if _, found, err := findByID(ctx, d, shown.ID, at); err != nil || !found {
 					t.Errorf("%s: found %v, %v", name, found, err)
 				}
 			}

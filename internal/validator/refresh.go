@@ -2,38 +2,67 @@ package validator
 
 import (
 	"context"
+	"slices"
 
 	"go.uber.org/zap"
 
 	"github.com/keytail/keytail/internal/apikey"
 )
 
-// RunRefresh reads the documents that updates have touched, one at a time, so
-// that their keys are hits again before they are asked for. It returns nil when
-// ctx ends. A refresh that fails is dropped: the next request reads.
+// refreshBatch is how many documents are read at once: as many as a server finds in
+// about the time of a round trip.
+const refreshBatch = 100
+
+// RunRefresh reads the documents that updates have touched, one read at a time, so
+// that their keys are hits again before they are asked for. What has come up during
+// a read is in the next one, so that a flood of updates costs few reads. It returns
+// nil when ctx ends. A refresh that fails is dropped: the next request reads.
 func (v *Validator) RunRefresh(ctx context.Context) error {
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case id := <-v.config.Cache.Refreshes():
-			v.refresh(ctx, id)
+			v.refresh(ctx, v.batchFrom(id))
 		}
 	}
 }
 
-// refresh is a fill by _id: an update does not show the hash.
-func (v *Validator) refresh(ctx context.Context, id apikey.DocID) {
+// batchFrom is id and what else waits, each once.
+func (v *Validator) batchFrom(id apikey.DocID) []apikey.DocID {
+	ids := []apikey.DocID{id}
+	for len(ids) < refreshBatch {
+		select {
+		case id := <-v.config.Cache.Refreshes():
+			ids = append(ids, id)
+		default:
+			return once(ids)
+		}
+	}
+	return once(ids)
+}
+
+func once(ids []apikey.DocID) []apikey.DocID {
+	slices.Sort(ids)
+	return slices.Compact(ids)
+}
+
+// refresh is a fill by _id: an update does not show the hash. It is one fill for all
+// of the documents, as a scan is: the ticket is older than the read, and each
+// document is believed by its own stamps.
+func (v *Validator) refresh(ctx context.Context, ids []apikey.DocID) {
 	ctx, cancel := context.WithTimeout(ctx, v.config.ReadTimeout)
 	defer cancel()
 	ticket := v.config.Cache.Begin()
-	document, found, err := v.config.Store.FindByID(ctx, id, ticket.Floor())
-	v.metrics.fill(kindRefresh, found, err)
+	documents, err := v.config.Store.FindByIDs(ctx, ids, ticket.Floor())
+	v.metrics.fill(kindRefresh, len(documents) > 0, err)
 	if err != nil {
-		v.logger.Debug("refresh after an update failed, the key will be read when it is asked for", zap.Error(err))
+		v.logger.Debug("refresh after an update failed, the keys will be read when they are asked for", zap.Int("keys", len(ids)), zap.Error(err))
 		return
 	}
-	if found && document.HasHash {
-		v.config.Cache.Store(ticket, document.Hash, findingOf(document, found))
+	for _, document := range documents {
+		if document.HasHash {
+			v.config.Cache.Store(ticket, document.Hash, findingOf(document, true))
+		}
 	}
 }

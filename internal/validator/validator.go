@@ -32,7 +32,8 @@ const (
 // keystore.Store is one.
 type Store interface {
 	FindByHash(ctx context.Context, h apikey.Hash, after clustertime.Time) (keystore.Document, bool, error)
-	FindByID(ctx context.Context, id apikey.DocID, after clustertime.Time) (keystore.Document, bool, error)
+	// FindByIDs finds those that there are, each under the fill rule.
+	FindByIDs(ctx context.Context, ids []apikey.DocID, after clustertime.Time) ([]keystore.Document, error)
 	// FindLinearizable finds what contains every write that was acknowledged
 	// before it was called, or blocks until the deadline.
 	FindLinearizable(ctx context.Context, h apikey.Hash) (keystore.Document, bool, error)

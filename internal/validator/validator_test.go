@@ -3,6 +3,8 @@ package validator
 import (
 	"context"
 	"errors"
+	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -31,6 +33,8 @@ type fakeStore struct {
 	missing   error
 	reads     int
 	floors    []clustertime.Time
+	// batches are the ids of each read by _id.
+	batches [][]apikey.DocID
 	// linear counts the linearizable reads, linearErr is what they come back
 	// with.
 	linear    int
@@ -90,16 +94,18 @@ func (s *fakeStore) look(ctx context.Context, h apikey.Hash, err error) (keystor
 	return d, ok, err
 }
 
-func (s *fakeStore) FindByID(_ context.Context, id apikey.DocID, after clustertime.Time) (keystore.Document, bool, error) {
+func (s *fakeStore) FindByIDs(_ context.Context, ids []apikey.DocID, after clustertime.Time) ([]keystore.Document, error) {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
 	s.floors = append(s.floors, after)
+	s.batches = append(s.batches, ids)
+	var found []keystore.Document
 	for _, d := range s.documents {
-		if d.ID == id {
-			return d, true, s.err
+		if slices.Contains(ids, d.ID) {
+			found = append(found, d)
 		}
 	}
-	return keystore.Document{}, false, s.err
+	return found, s.err
 }
 
 func (s *fakeStore) Inspect(context.Context) error {
@@ -447,6 +453,39 @@ func TestRefreshMakesAnUpdatedKeyAHit(t *testing.T) {
 	}
 	if r.store.count() != 1 {
 		t.Fatalf("%d reads by hash, want the first alone", r.store.count())
+	}
+}
+
+// TestAFloodOfUpdatesIsFewReads: what waits is read at once, each document once.
+func TestAFloodOfUpdatesIsFewReads(t *testing.T) {
+	r := live(t)
+	for i := range 250 {
+		r.cache.Apply(&keycache.Change{ID: apikey.DocID(fmt.Sprintf("d%03d", i%60)), Time: 170, Refresh: true})
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	done := make(chan error)
+	go func() { done <- r.RunRefresh(ctx) }()
+	batches := func() [][]apikey.DocID {
+		r.store.mutex.Lock()
+		defer r.store.mutex.Unlock()
+		return slices.Clone(r.store.batches)
+	}
+	mongotest.Eventually(t, 10*time.Second, func() bool { return len(r.cache.Refreshes()) == 0 && len(batches()) == 3 }, "250 updates are not three reads")
+	stop()
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	read := map[apikey.DocID]bool{}
+	for _, batch := range batches() {
+		if len(batch) > 100 || len(slices.Compact(slices.Clone(batch))) != len(batch) {
+			t.Errorf("%d ids, or one twice: %v", len(batch), batch)
+		}
+		for _, id := range batch {
+			read[id] = true
+		}
+	}
+	if len(read) != 60 {
+		t.Errorf("%d of 60 documents read", len(read))
 	}
 }
 
