@@ -88,6 +88,12 @@ func (s *Set) Changed(keyID string, revision uint64) {
 // something to make: it reports whether Tell must be called with it.
 func (s *Set) Heard(revision uint64) bool {
 	// The order is the algorithm: whoever is not seen here sees the counter.
+	s.raise(revision)
+	return s.watched()
+}
+
+// raise counts a change. Who sees it counted sees its revision.
+func (s *Set) raise(revision uint64) {
 	for {
 		newest := s.newest.Load()
 		if revision <= newest || s.newest.CompareAndSwap(newest, revision) {
@@ -95,8 +101,10 @@ func (s *Set) Heard(revision uint64) bool {
 		}
 	}
 	s.changes.Add(1)
-	return s.there.Load() > 0
 }
+
+// watched reports whether there is any watch.
+func (s *Set) watched() bool { return s.there.Load() > 0 }
 
 // Tell is the second half of Changed.
 func (s *Set) Tell(keyID string, revision uint64) {
@@ -111,8 +119,8 @@ func (s *Set) Tell(keyID string, revision uint64) {
 // anew. All are rechecked, a few at a time, behind those whose key is known to have
 // changed.
 func (s *Set) ChangedAll() {
-	s.changes.Add(1)
-	if s.there.Load() == 0 {
+	s.raise(0)
+	if !s.watched() {
 		return
 	}
 	s.mutex.Lock()

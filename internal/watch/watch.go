@@ -89,15 +89,19 @@ type Watch struct {
 // Add begins to watch. If anything has changed since the mark, the key is asked
 // about at once. Stop must be called in the end.
 func (s *Set) Add(entry Entry) *Watch {
-	if entry.AtExpiry == nil {
-		entry.AtExpiry = ErrExpired
-	}
-	w := &Watch{set: s, entry: entry, done: make(chan struct{}), expires: entry.Expires}
+	w := newWatch(s, entry)
 	s.insert(w)
 	// The order is the algorithm: what came before the look at the counter is seen
 	// there, and what comes after finds the watch.
 	w.Again()
 	return w
+}
+
+func newWatch(s *Set, entry Entry) *Watch {
+	if entry.AtExpiry == nil {
+		entry.AtExpiry = ErrExpired
+	}
+	return &Watch{set: s, entry: entry, done: make(chan struct{}), expires: entry.Expires}
 }
 
 func (s *Set) insert(w *Watch) {
@@ -254,10 +258,7 @@ func (w *Watch) askLaterLocked(pause time.Duration) {
 // armLocked sets the timer for the expiry.
 func (w *Watch) armLocked() {
 	if w.expires.IsZero() {
-		if w.expiry != nil {
-			w.expiry.Stop()
-		}
-		return
+		return // a timer that is set already finds nothing to do
 	}
 	sleep := min(time.Until(w.expires), longestSleep)
 	if w.expiry != nil {

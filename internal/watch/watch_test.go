@@ -34,11 +34,11 @@ func (k *key) recheck(ctx context.Context, revision uint64) (time.Time, error) {
 	defer k.mutex.Unlock()
 	k.asked++
 	k.revision = revision
-	if k.takes > 0 {
+	if takes := k.takes; takes > 0 {
 		expires, err := k.expires, k.err
 		k.mutex.Unlock()
 		select {
-		case <-time.After(k.takes):
+		case <-time.After(takes):
 		case <-ctx.Done():
 			err = fmt.Errorf("%w: %w", ErrUnknown, ctx.Err())
 		}
@@ -227,7 +227,9 @@ func TestALossAsksAboutAll(t *testing.T) {
 	onSet(t, Config{Workers: 2}, func(t *testing.T, s *Set) {
 		var most, now atomic.Int64
 		var watches []*Watch
-		for i := range 20 {
+		k := &key{err: errRevoked}
+		urgent := s.Add(k.entry(s))
+		for i := range 200 {
 			watches = append(watches, s.Add(Entry{KeyID: fmt.Sprint(i % 7), Mark: s.Begin(), Recheck: func(context.Context, uint64) (time.Time, error) {
 				for n := now.Add(1); n > most.Load(); {
 					most.Store(n)
@@ -241,13 +243,10 @@ func TestALossAsksAboutAll(t *testing.T) {
 			}}))
 		}
 		s.ChangedAll()
-		k := &key{err: errRevoked}
-		urgent := s.Add(k.entry(s))
 		s.Changed("k1", 0)
 		time.Sleep(1500 * time.Millisecond)
 		ended(t, urgent, errRevoked)
-		goesOn(t, watches[13])
-		time.Sleep(20 * time.Second)
+		time.Sleep(200 * time.Second)
 		for i, w := range watches {
 			if i == 13 {
 				ended(t, w, errRevoked)
@@ -289,6 +288,25 @@ func TestARecheckThatDoesNotKnowIsMadeAgain(t *testing.T) {
 		}
 		k.becomes(errRevoked)
 		time.Sleep(2 * longestPause)
+		ended(t, w, errRevoked)
+	})
+}
+
+func TestAChangeDuringARecheckThatDoesNotKnowIsAskedAtOnce(t *testing.T) {
+	onSet(t, Config{}, func(t *testing.T, s *Set) {
+		k := &key{takes: time.Second, err: ErrUnknown}
+		w := s.Add(k.entry(s))
+		s.Changed("k1", 0)
+		time.Sleep(time.Minute)
+		for asked := k.count(); k.count() == asked; {
+			time.Sleep(100 * time.Millisecond)
+		}
+		k.mutex.Lock()
+		k.takes, k.err = 0, errRevoked
+		k.mutex.Unlock()
+		s.Changed("k1", 0)
+		goesOn(t, w)
+		time.Sleep(time.Second)
 		ended(t, w, errRevoked)
 	})
 }
@@ -412,6 +430,7 @@ func TestALostTruthCutsThoseWhoWantIt(t *testing.T) {
 		k.becomes(fmt.Errorf("%w: away", ErrUnknown))
 		time.Sleep(DefaultDoubtInterval)
 		ended(t, cut, ErrTruthLost)
+		s.Changed("k1", 0)
 		goesOn(t, keep)
 		late := s.Add(k.entry(s, cutOnOutage))
 		ended(t, late, ErrTruthLost)
