@@ -90,7 +90,9 @@ func TestNoChangeIsMissed(t *testing.T) {
 		r.round.Store(-1)
 		stop()
 		<-revoker
-		<-done
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
 	}()
 
 	found, round, begun := 0, int64(0), time.Now()
