@@ -13,7 +13,7 @@ import (
 
 // proxies are all examples of proxies, in the order of README.md.
 func proxies() []proxy {
-	return []proxy{nginx(), caddy(), caddyCurrent()}
+	return []proxy{nginx(), caddy(), caddyCurrent(), envoyHTTP(), envoyGRPC()}
 }
 
 // TestProxies asks every case of every proxy, and then takes keytail away. What
