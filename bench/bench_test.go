@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"github.com/gin-gonic/gin"
+
+	"github.com/keytail/keytail/internal/mongotest"
 )
 
 // TestEveryRowStillWorks measures each row with tiny sizes: whether the figures are
@@ -14,6 +16,9 @@ func TestEveryRowStillWorks(t *testing.T) {
 	gin.SetMode(gin.ReleaseMode)
 	for _, r := range rows {
 		t.Run(r.name, func(t *testing.T) {
+			if r.server {
+				mongotest.NeedSecantus(t)
+			}
 			got, err := measure(t.Context(), r, &options{Quick: true, Docs: t.TempDir()})
 			if err != nil {
 				t.Fatal(err)

@@ -23,6 +23,7 @@ var delayRow = row{
 	against: "a bare change stream of the driver in the same process: from the acknowledgement to the event's arrival, of the same writes; and caches with a time to live, by simulation",
 	reach:   "p99 <= 1.2x",
 	run:     measureDelay,
+	server:  true,
 }
 
 // idleName and busyName are the two ways to measure.

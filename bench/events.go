@@ -20,6 +20,7 @@ var eventsRow = row{
 	against: "the bare driver, which only decodes them",
 	reach:   ">= 0.9x",
 	run:     measureEvents,
+	server:  true,
 }
 
 func measureEvents(ctx context.Context, e *env, r *result) error {

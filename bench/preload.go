@@ -17,6 +17,7 @@ var preloadRow = row{
 	against: "a bare cursor that decodes raw documents",
 	reach:   "<= 1.3x time; memory <= 450 bytes a key; garbage collection < 2 % of CPU at rest",
 	run:     measurePreload,
+	server:  true,
 }
 
 var coldRow = row{
@@ -25,6 +26,7 @@ var coldRow = row{
 	against: "a bare cursor that decodes raw documents",
 	reach:   "<= 1.5x time",
 	run:     measureCold,
+	server:  true,
 }
 
 func measurePreload(ctx context.Context, e *env, r *result) error {

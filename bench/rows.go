@@ -13,6 +13,8 @@ type row struct {
 	// what is measured, against what, and what is to be reached, in words.
 	what, against, reach string
 	run                  func(ctx context.Context, e *env, r *result) error
+	// server: it measures with MongoDB, or what stands for it.
+	server bool
 }
 
 // rows are all, in the report's order.

@@ -127,8 +127,13 @@ func (e *env) start(ctx context.Context, c *collection, change ...func(*keytail.
 	done := make(chan error, 1)
 	i, began := &instance{Service: service, client: client}, time.Now()
 	go func() { done <- service.Run(running) }()
-	// What it has to say at its end is of no use to a measurement.
-	i.stop = func() { stop(); _ = <-done; disconnect(client) }
+	i.stop = func() {
+		stop()
+		if err := <-done; err != nil {
+			e.say("keytail: %v", err)
+		}
+		disconnect(client)
+	}
 	select {
 	case <-service.Live():
 		i.took = time.Since(began)

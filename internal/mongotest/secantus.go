@@ -57,6 +57,14 @@ func StartSecantus(t *testing.T, cfg SecantusConfig) *Secantus {
 	return s
 }
 
+// NeedSecantus skips t where secantusd-py is not installed, or fails it if that is
+// required.
+func NeedSecantus(t testing.TB) {
+	t.Helper()
+	_, err := findSecantus()
+	skipIfMissing(t, NameSecantus, err)
+}
+
 // OpenSecantus is StartSecantus for programs that are no tests, with its storage in
 // dir. Whoever starts it ends it, by Kill9.
 func OpenSecantus(dir string, cfg SecantusConfig) (*Secantus, error) { return newSecantus(dir, cfg) }
