@@ -53,11 +53,11 @@ func (g *gate) admit(header http.Header, r *http.Request) (*session, *Refusal) {
 	case two:
 		return nil, g.refusal(Malformed, nil)
 	}
-	s := &session{Context: r.Context(), gate: g, text: text, request: Request{Scopes: g.scopes}}
+	s := &session{Context: r.Context(), gate: g, text: func() string { return text }, request: Request{Scopes: g.scopes}}
 	if refusal := g.prepare(&s.request, r); refusal != nil {
 		return nil, refusal
 	}
-	return g.judge(s)
+	return g.judge(s, text)
 }
 
 // key is what the request offers as its key.
@@ -89,10 +89,10 @@ func (g *gate) prepare(request *Request, r *http.Request) *Refusal {
 }
 
 // judge asks the validator.
-func (g *gate) judge(s *session) (*session, *Refusal) {
+func (g *gate) judge(s *session, text string) (*session, *Refusal) {
 	// Before the verdict: what changes from here on is seen by a watch.
 	s.mark = g.watches.Begin()
-	verdict, err := g.validator.Validate(s.Context, s.text, s.request)
+	verdict, err := g.validator.Validate(s.Context, text, s.request)
 	code := codeOf(&verdict, err)
 	if code != Valid {
 		refusal := g.refusal(code, s.request.Scopes)

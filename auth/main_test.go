@@ -2,6 +2,7 @@ package auth_test
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -101,6 +102,11 @@ func (k *keys) delete(text string) {
 	delete(k.records, text)
 	k.mutex.Unlock()
 	k.watches.Changed(id, 0)
+}
+
+// refuse is a recheck that ends its watch.
+func (k *keys) refuse(context.Context, uint64) (time.Time, error) {
+	return time.Time{}, errors.New("refused")
 }
 
 func (k *keys) away(outage bool) {

@@ -1,26 +1,562 @@
 package auth_test
 
 import (
+	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"slices"
+	"strings"
 	"testing"
+	"time"
+
+	"github.com/gin-gonic/gin"
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/keytail/keytail/auth"
+	"github.com/keytail/keytail/internal/apikey"
 )
+
+// hello answers with who is there.
+func hello(w http.ResponseWriter, r *http.Request) {
+	if p := auth.FromContext(r.Context()); p != nil {
+		_, _ = fmt.Fprint(w, p)
+		return
+	}
+	_, _ = fmt.Fprint(w, "nobody")
+}
+
+func bodyOf(t *testing.T, answer *http.Response) string {
+	t.Helper()
+	defer answer.Body.Close()
+	body, err := io.ReadAll(answer.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(body)
+}
+
+// isRefused holds an answer against HTTP.md.
+func isRefused(t *testing.T, answer *http.Response, status int, code, challenge string) {
+	t.Helper()
+	body := bodyOf(t, answer)
+	var problem struct {
+		Type, Title, Detail, Code string
+		Status                    int
+	}
+	if err := json.Unmarshal([]byte(body), &problem); err != nil {
+		t.Fatalf("%d %q: %v", answer.StatusCode, body, err)
+	}
+	h := answer.Header
+	got := []string{
+		fmt.Sprint(answer.StatusCode), fmt.Sprint(problem.Status), problem.Code, problem.Type, problem.Title,
+		h.Get("Content-Type"), h.Get("WWW-Authenticate"), h.Get("Cache-Control"), h.Get("Retry-After"),
+	}
+	retry := ""
+	if code == "UNAVAILABLE" {
+		retry = "1"
+	}
+	want := []string{
+		fmt.Sprint(status), fmt.Sprint(status), code, "about:blank", http.StatusText(status),
+		"application/problem+json", challenge, "no-store", retry,
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	if problem.Detail == "" || h.Get("X-Request-Id") == "" && status != http.StatusInternalServerError {
+		t.Errorf("detail %q, request id %q", problem.Detail, h.Get("X-Request-Id"))
+	}
+}
 
 func TestAValidKeyHasAPrincipal(t *testing.T) {
 	inEach(t, func(t *testing.T, f framework) {
 		k := newKeys(t)
-		k.put("good")
-		h := f.serve(k, func(w http.ResponseWriter, r *http.Request) {
-			p := auth.FromContext(r.Context())
-			_, _ = fmt.Fprint(w, p, p.HasScope("read"), p.HasScope("admin:x"), p.HasScope("write"))
-		}, []string{"admin:y"})
+		ends := time.Now().Add(time.Hour).UTC()
+		k.put("good", func(r *apikey.Record) {
+			r.OrgID, r.ProjectID, r.ExpiresAt, r.Metadata = "o", "p", ends, json.RawMessage(`{"a":1}`)
+		})
+		var got auth.Principal
+		h := f.serve(k, func(_ http.ResponseWriter, r *http.Request) {
+			got = *auth.FromContext(r.Context())
+			if !got.HasScope("read") || !got.HasScope("admin:x") || got.HasScope("write") {
+				t.Error("scopes")
+			}
+		}, []string{"admin:y"}, auth.OrgID(func(*http.Request) string { return "o" }), auth.ProjectID(func(*http.Request) string { return "p" }))
 		answer := ask(h, "GET", "/", "Authorization", "Bearer good")
-		body, _ := io.ReadAll(answer.Body)
-		if answer.StatusCode != http.StatusOK || string(body) != "key id-good of user user-1 true true false" {
-			t.Errorf("%d %s", answer.StatusCode, body)
+		if answer.StatusCode != http.StatusOK || answer.Header.Get("X-Request-Id") == "" || answer.Header.Get("Cache-Control") != "" {
+			t.Errorf("%d %v", answer.StatusCode, answer.Header)
 		}
+		want := []any{"id-good", "user-1", "o", "p", "a key", []string{"read", "admin:*"}, `{"a":1}`, ends, false}
+		if diff := cmp.Diff(want, []any{got.KeyID, got.UserID, got.OrgID, got.ProjectID, got.Name, got.Scopes, string(got.Metadata), got.ExpiresAt, got.AsOf.IsZero()}); diff != "" {
+			t.Error(diff)
+		}
+	})
+}
+
+func TestEachCodeIsRefusedAsTheContractSays(t *testing.T) {
+	const realm = `Bearer realm="keytail"`
+	cases := []struct {
+		key       string
+		change    func(*apikey.Record)
+		status    int
+		code      string
+		challenge string
+	}{
+		{"", nil, 401, "MISSING", realm},
+		{"no key", nil, 401, "MALFORMED", realm + `, error="invalid_token"`},
+		{"unknown", nil, 401, "NOT_FOUND", realm + `, error="invalid_token"`},
+		{"k", revoked, 401, "DISABLED", realm + `, error="invalid_token"`},
+		{"k", func(r *apikey.Record) { r.ExpiresAt = time.Now() }, 401, "EXPIRED", realm + `, error="invalid_token"`},
+		{"k", func(r *apikey.Record) { r.OrgID = "o" }, 403, "FORBIDDEN", ""},
+		{"k", func(r *apikey.Record) { r.Scopes = nil }, 403, "INSUFFICIENT_PERMISSIONS", realm + `, error="insufficient_scope", scope="read a%22b"`},
+	}
+	inEach(t, func(t *testing.T, f framework) {
+		for _, c := range cases {
+			t.Run(c.code, func(t *testing.T) {
+				k := newKeys(t)
+				if c.change != nil {
+					k.put("k", c.change)
+				}
+				called := false
+				h := f.serve(k, func(http.ResponseWriter, *http.Request) { called = true }, nil, auth.Scopes("read", `a"b`))
+				headers := []string{}
+				if c.key != "" {
+					headers = []string{"X-Api-Key", c.key}
+				}
+				isRefused(t, ask(h, "GET", "/", headers...), c.status, c.code, c.challenge)
+				k.away(true)
+				isRefused(t, ask(h, "POST", "/", headers...), 503, "UNAVAILABLE", "")
+				if called {
+					t.Error("the handler was called")
+				}
+			})
+		}
+	})
+}
+
+// lie is a validator that gives no verdict, or one that it may not give.
+type lie struct {
+	verdict auth.Verdict
+	err     error
+}
+
+func (l lie) Validate(context.Context, string, auth.Request) (auth.Verdict, error) {
+	return l.verdict, l.err
+}
+
+func TestNoVerdictIsNoYes(t *testing.T) {
+	key := &auth.Key{KeyID: "k", UserID: "u", Active: true}
+	inEach(t, func(t *testing.T, f framework) {
+		for name, c := range map[string]struct {
+			lie    lie
+			status int
+			code   string
+		}{
+			"nothing":            {lie{}, 503, "UNAVAILABLE"},
+			"a yes about nobody": {lie{verdict: auth.Verdict{Code: auth.Valid}}, 503, "UNAVAILABLE"},
+			"a yes and an error": {lie{auth.Verdict{Code: auth.Valid, Key: key}, auth.ErrUnavailable}, 503, "UNAVAILABLE"},
+			"another error":      {lie{auth.Verdict{Code: auth.Valid, Key: key}, errors.New("x")}, 503, "UNAVAILABLE"},
+			"a code of tomorrow": {lie{verdict: auth.Verdict{Code: "RATE_LIMITED", Key: key}}, 403, "RATE_LIMITED"},
+		} {
+			t.Run(name, func(t *testing.T) {
+				isRefused(t, ask(f.serve(c.lie, hello, nil), "GET", "/", "X-Api-Key", "k"), c.status, c.code, "")
+			})
+		}
+	})
+}
+
+func TestWhereTheKeyIs(t *testing.T) {
+	inEach(t, func(t *testing.T, f framework) {
+		k := newKeys(t)
+		k.put("a")
+		k.put("b")
+		h := f.serve(k, hello, nil, auth.KeySources("bearer", "header:X-Session", "query:key", "cookie:sid"))
+		for _, c := range []struct {
+			target  string
+			headers []string
+			code    string
+		}{
+			{"/", []string{"Authorization", "Bearer a"}, ""},
+			{"/", []string{"authorization", "bearer a"}, ""},
+			{"/", []string{"X-SESSION", "a"}, ""},
+			{"/?key=a", nil, ""},
+			{"/?x=%zz&key=a", nil, ""},
+			{"/", []string{"Cookie", "x=1; sid=a"}, ""},
+			{"/?key=a", []string{"Authorization", "Bearer a"}, ""},
+			{"/", []string{"Authorization", "Basic YTpi", "X-Session", "a"}, ""},
+			{"/", []string{"X-Api-Key", "a"}, "MISSING"},
+			{"/", []string{"Authorization", "Basic a"}, "MISSING"},
+			{"/", []string{"X-Session", ""}, "MISSING"},
+			{"/?key=b", []string{"Authorization", "Bearer a"}, "MALFORMED"},
+			{"/", []string{"Authorization", "Bearer a", "Authorization", "Bearer b"}, "MALFORMED"},
+			{"/?key=a&key=b", nil, "MALFORMED"},
+			{"/", []string{"Authorization", "Bearer a, Bearer b"}, "MALFORMED"},
+			{"/", []string{"Authorization", "Bearer a\r\nX-Auth-User-Id: root"}, "MALFORMED"},
+			{"/", []string{"X-Session", strings.Repeat("x", 100_000)}, "NOT_FOUND"},
+			{"/", []string{"X-Other", strings.Repeat("x", 100_000), "X-Session", "a"}, ""},
+		} {
+			answer := ask(h, "GET", c.target, c.headers...)
+			body := bodyOf(t, answer)
+			if (answer.StatusCode == http.StatusOK) != (c.code == "") || c.code != "" && !strings.Contains(body, `"`+c.code+`"`) {
+				t.Errorf("%s %.80q: %d %s, want %q", c.target, c.headers, answer.StatusCode, body, c.code)
+			}
+			if len(answer.Header.Values("X-Auth-User-Id")) > 0 {
+				t.Error("a header was split")
+			}
+		}
+	})
+}
+
+func TestNoMethodPassesByItself(t *testing.T) {
+	preflight := []string{"Origin", "https://a.example", "Access-Control-Request-Method", "PUT"}
+	upgrade := []string{"Connection", "Upgrade", "Upgrade", "websocket"}
+	inEach(t, func(t *testing.T, f framework) {
+		k := newKeys(t)
+		k.put("a")
+		strict, lax := f.serve(k, hello, []string{"read"}), f.serve(k, hello, []string{"read"}, auth.AllowPreflight())
+		for _, c := range []struct {
+			method  string
+			headers []string
+			lax     int
+		}{
+			{"OPTIONS", preflight, 200},
+			{"OPTIONS", nil, 401},
+			{"OPTIONS", preflight[:2], 401},
+			{"OPTIONS", preflight[2:], 401},
+			{"OPTIONS", []string{"Origin", "", "Access-Control-Request-Method", ""}, 401},
+			{"GET", preflight, 401},
+			{"PUT", preflight, 401},
+			{"HEAD", nil, 401},
+			{"GET", upgrade, 401},
+			{"CONNECT", preflight, 401},
+		} {
+			if got := ask(strict, c.method, "/", c.headers...).StatusCode; got != http.StatusUnauthorized {
+				t.Errorf("%s %v: %d", c.method, c.headers, got)
+			}
+			answer := ask(lax, c.method, "/", c.headers...)
+			if answer.StatusCode != c.lax {
+				t.Errorf("with preflights, %s %v: %d", c.method, c.headers, answer.StatusCode)
+			}
+			if c.lax == 200 && bodyOf(t, answer) != "nobody" {
+				t.Error("a preflight has a principal")
+			}
+			if got := ask(strict, c.method, "/", append([]string{"X-Api-Key", "a"}, c.headers...)...).StatusCode; got != http.StatusOK {
+				t.Errorf("with a key, %s: %d", c.method, got)
+			}
+		}
+	})
+}
+
+// TestForgedIdentityMeansNothing in any spelling, and does not reach the handler,
+// whether the request has a key or not.
+func TestForgedIdentityMeansNothing(t *testing.T) {
+	forged := []string{
+		"X-Auth-User-Id", "x-auth-key-id", "X-AUTH-ORG-ID", "x-aUTH-pROJECT-iD", "X_Auth_Scopes", "x_auth-user_id", "X-Auth-Result",
+		"X-Auth-Staleness-Ms", "X_AUTH_USER_ID",
+	}
+	inEach(t, func(t *testing.T, f framework) {
+		k := newKeys(t)
+		k.put("a")
+		var seen http.Header
+		var who string
+		h := f.serve(k, func(w http.ResponseWriter, r *http.Request) {
+			seen = r.Header.Clone()
+			hello(w, r)
+		}, nil, auth.AllowPreflight())
+		for _, request := range [][]string{
+			{"GET", "X-Api-Key", "a"},
+			{"OPTIONS", "Origin", "https://a.example", "Access-Control-Request-Method", "PUT"},
+		} {
+			r := httptest.NewRequest(request[0], "/", nil)
+			for pair := range slices.Chunk(request[1:], 2) {
+				r.Header.Set(pair[0], pair[1])
+			}
+			for _, name := range forged {
+				r.Header[name] = []string{"root"} // as it came, whatever net/http does
+				r.Header.Add(name, "root")
+			}
+			r.Header.Set("X-Auth-Token", "another system's")
+			r.Header.Set("X-Author", "somebody")
+			recorder := httptest.NewRecorder()
+			h.ServeHTTP(recorder, r)
+			who += recorder.Body.String() + "; "
+			for name := range seen {
+				if strings.HasPrefix(strings.ToLower(strings.ReplaceAll(name, "_", "-")), "x-auth-") && name != "X-Auth-Token" {
+					t.Errorf("%s has come through", name)
+				}
+			}
+			if seen.Get("X-Auth-Token") == "" || seen.Get("X-Author") == "" {
+				t.Error("too much was taken away")
+			}
+		}
+		if who != "key id-a of user user-1; nobody; " {
+			t.Errorf("it is %s", who)
+		}
+		r := httptest.NewRequest("GET", "/", nil)
+		for _, name := range forged {
+			r.Header.Add(name, "user-1")
+		}
+		recorder := httptest.NewRecorder()
+		h.ServeHTTP(recorder, r)
+		if recorder.Code != http.StatusUnauthorized {
+			t.Errorf("forged headers alone: %d", recorder.Code)
+		}
+	})
+}
+
+func TestRequestID(t *testing.T) {
+	inEach(t, func(t *testing.T, f framework) {
+		k := newKeys(t)
+		k.put("kt_a")
+		inside := ""
+		h := f.serve(k, func(_ http.ResponseWriter, r *http.Request) {
+			inside = strings.Join(r.Header["X-Request-Id"], "|")
+		}, nil)
+		for sent, kept := range map[string]bool{
+			"trace-1": true, "": false, "a b": false, strings.Repeat("x", 129): false, "<script>": false, "id-kt_a": false,
+		} {
+			answer := ask(h, "GET", "/", "X-Api-Key", "kt_a", "X-Request-Id", sent)
+			id := answer.Header.Get("X-Request-Id")
+			if id == "" || (id == sent) != kept || id != inside {
+				t.Errorf("%q became %q, and %q for the handler", sent, id, inside)
+			}
+		}
+		if id := ask(h, "GET", "/", "X-Request-Id", "trace-1").Header.Get("X-Request-Id"); id != "trace-1" {
+			t.Errorf("a refusal has the id %q", id)
+		}
+		if id := ask(h, "GET", "/", "X-Api-Key", "kt_a", "X-Request-Id", "a", "X-Request-Id", "b").Header.Get("X-Request-Id"); id == "a" || id == "b" {
+			t.Errorf("one of two ids was taken: %q", id)
+		}
+	})
+}
+
+func TestHideCredentials(t *testing.T) {
+	inEach(t, func(t *testing.T, f framework) {
+		k := newKeys(t)
+		k.put("secret")
+		var seen *http.Request
+		handler := func(_ http.ResponseWriter, r *http.Request) { seen = r }
+		sources := auth.KeySources("bearer", "x-api-key", "query:key", "cookie:sid")
+		r := func(h http.Handler) string {
+			request := httptest.NewRequest("GET", "/?a=1&key=secret&b=2", nil)
+			request.Header = http.Header{"Authorization": {"Bearer secret", "Basic eDp5"}, "X-Api-Key": {"secret"}, "Cookie": {"x=1; sid=secret"}, "X-Keep": {"1"}}
+			_ = request.ParseForm()
+			h.ServeHTTP(httptest.NewRecorder(), request)
+			return fmt.Sprint(seen.Header, seen.URL, seen.RequestURI, seen.Form)
+		}
+		if text := r(f.serve(k, handler, nil, sources)); strings.Count(text, "secret") != 6 {
+			t.Errorf("without the option: %s", text)
+		}
+		text := r(f.serve(k, handler, nil, sources, auth.HideCredentials()))
+		if strings.Contains(text, "secret") {
+			t.Errorf("it is still there: %s", text)
+		}
+		want := "/?a=1&b=2"
+		if seen.RequestURI != want || seen.URL.String() != want || seen.Header.Get("Authorization") != "Basic eDp5" || seen.Header.Get("Cookie") != "x=1" || seen.Header.Get("X-Keep") != "1" {
+			t.Errorf("it is %s", text)
+		}
+		ask(f.serve(k, handler, nil, auth.KeySources("query:key"), auth.HideCredentials()), "GET", "/?key=secret")
+		if seen.RequestURI != "/" {
+			t.Errorf("it is %s", seen.RequestURI)
+		}
+	})
+}
+
+func TestOrgAndProjectOfTheRequest(t *testing.T) {
+	inEach(t, func(t *testing.T, f framework) {
+		k := newKeys(t)
+		k.put("bound", func(r *apikey.Record) { r.OrgID = "acme" })
+		k.put("free")
+		h := f.serve(k, hello, nil, auth.OrgID(auth.PathParam("org")))
+		for _, c := range []struct {
+			target, key string
+			status      int
+		}{
+			{"/orgs/acme", "bound", 200},
+			{"/orgs/other", "bound", 403},
+			{"/", "bound", 403},
+			{"/orgs/other", "free", 200},
+			{"/orgs/a%00b", "free", 400},
+			{"/orgs/" + strings.Repeat("x", 300), "free", 400},
+		} {
+			if answer := ask(h, "GET", c.target, "X-Api-Key", c.key); answer.StatusCode != c.status {
+				t.Errorf("%s with %s: %d %s", c.target, c.key, answer.StatusCode, bodyOf(t, answer))
+			}
+		}
+		isRefused(t, ask(h, "GET", "/orgs/a%00b", "X-Api-Key", "free"), 400, "BAD_REQUEST", "")
+		project := f.serve(k, hello, nil, auth.ProjectID(func(r *http.Request) string { return r.Header.Get("X-Project") }))
+		ask(project, "GET", "/", "X-Api-Key", "free", "X-Project", "p1")
+		if got := k.lastRequest(); got.ProjectID != "p1" || got.OrgID != "" {
+			t.Errorf("asked for %+v", got)
+		}
+	})
+}
+
+func TestClientIP(t *testing.T) {
+	inEach(t, func(t *testing.T, f framework) {
+		k := newKeys(t)
+		k.put("k", func(r *apikey.Record) { r.AllowedIPs = []netip.Prefix{netip.MustParsePrefix("203.0.113.0/24")} })
+		direct, behind := f.serve(k, hello, nil), f.serve(k, hello, nil, auth.TrustedProxies("192.0.2.0/24"))
+		forwarded := []string{"X-Api-Key", "k", "X-Forwarded-For", "198.51.100.1, 203.0.113.7"}
+		if got := ask(direct, "GET", "/", forwarded...).StatusCode; got != http.StatusForbidden {
+			t.Errorf("a client that says who it is: %d", got)
+		}
+		if got := ask(behind, "GET", "/", forwarded...).StatusCode; got != http.StatusOK {
+			t.Errorf("a proxy that says who it is: %d", got)
+		}
+		if got := ask(behind, "GET", "/", "X-Api-Key", "k", "X-Forwarded-For", "203.0.113.7, 198.51.100.1").StatusCode; got != http.StatusForbidden {
+			t.Errorf("hearsay: %d", got)
+		}
+	})
+}
+
+func TestRefusalsCanBeReplaced(t *testing.T) {
+	inEach(t, func(t *testing.T, f framework) {
+		k := newKeys(t)
+		k.put("k")
+		statuses := auth.Statuses(map[auth.Code]int{auth.NotFound: 418})
+		isRefused(t, ask(f.serve(k, hello, nil, statuses, auth.Realm(`a "b"`)), "GET", "/", "X-Api-Key", "x"), 418, "NOT_FOUND", `Bearer realm="a \"b\"", error="invalid_token"`)
+
+		var got auth.Refusal
+		h := f.serve(k, hello, []string{"write"}, auth.OnRefusal(func(w http.ResponseWriter, _ *http.Request, r auth.Refusal) {
+			got = r
+			w.WriteHeader(r.Status)
+			_, _ = io.WriteString(w, "mine")
+		}))
+		answer := ask(h, "GET", "/", "X-Api-Key", "k", "X-Request-Id", "t1")
+		if bodyOf(t, answer) != "mine" || answer.StatusCode != http.StatusForbidden || answer.Header.Get("WWW-Authenticate") != got.Challenge || answer.Header.Get("Cache-Control") != "no-store" {
+			t.Errorf("%d %v", answer.StatusCode, answer.Header)
+		}
+		want := auth.Refusal{Code: auth.InsufficientPermissions, Status: 403, Detail: got.Detail, Needed: []string{"write"}, RequestID: "t1", Challenge: `Bearer realm="keytail", error="insufficient_scope", scope="write"`}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Error(diff)
+		}
+		k.away(true)
+		ask(h, "GET", "/", "X-Api-Key", "k")
+		if got.RetryAfter != time.Second || !errors.Is(got.Err, auth.ErrUnavailable) {
+			t.Errorf("%+v", got)
+		}
+		k.away(false)
+		k.put("k", revoked)
+		ask(h, "GET", "/", "X-Api-Key", "k")
+		if got.Key == nil || got.Key.KeyID != "id-k" {
+			t.Errorf("whose key it was is not said: %+v", got)
+		}
+	})
+}
+
+func TestRefusalsInGinsWords(t *testing.T) {
+	k := newKeys(t)
+	engine := gin.New()
+	engine.Use(auth.Authenticate(k, auth.OnGinRefusal(func(c *gin.Context, r auth.Refusal) {
+		c.JSON(r.Status, gin.H{"error": r.Code})
+	})))
+	engine.GET("/", func(*gin.Context) { t.Error("called") })
+	answer := ask(engine, "GET", "/")
+	if body := bodyOf(t, answer); body != `{"error":"MISSING"}` || answer.StatusCode != 401 || answer.Header.Get("WWW-Authenticate") == "" {
+		t.Errorf("%d %s", answer.StatusCode, body)
+	}
+}
+
+func TestRequireAny(t *testing.T) {
+	k := newKeys(t)
+	k.put("k")
+	engine := gin.New()
+	engine.GET("/some", auth.Authenticate(k), auth.RequireAny("write", "admin:x"), func(c *gin.Context) { hello(c.Writer, c.Request) })
+	engine.GET("/none", auth.Authenticate(k), auth.RequireAny("write", "delete"), func(*gin.Context) { t.Error("called") })
+	mux := http.NewServeMux()
+	mux.Handle("/some", auth.Middleware(k)(auth.AnyScopeMiddleware("write", "admin:x")(http.HandlerFunc(hello))))
+	mux.Handle("/none", auth.Middleware(k)(auth.AnyScopeMiddleware("write", "delete")(nil)))
+	for _, h := range []http.Handler{engine, mux} {
+		if answer := ask(h, "GET", "/some", "X-Api-Key", "k"); answer.StatusCode != 200 {
+			t.Errorf("one of two: %d", answer.StatusCode)
+		}
+		isRefused(t, ask(h, "GET", "/none", "X-Api-Key", "k"), 403, "INSUFFICIENT_PERMISSIONS", `Bearer realm="keytail", error="insufficient_scope", scope="write delete"`)
+	}
+}
+
+// TestARequirementWithoutAuthenticationRefuses: a mistake in the program lets
+// nobody in.
+func TestARequirementWithoutAuthenticationRefuses(t *testing.T) {
+	engine := gin.New()
+	engine.GET("/", auth.RequireScope("read"), func(*gin.Context) { t.Error("called") })
+	for _, h := range []http.Handler{engine, auth.ScopeMiddleware("read")(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("called") }))} {
+		isRefused(t, ask(h, "GET", "/", "X-Api-Key", "k"), 500, "INTERNAL_ERROR", "")
+	}
+}
+
+func TestAMistakeInTheProgramIsSaidAtOnce(t *testing.T) {
+	k := newKeys(t)
+	for _, c := range []struct {
+		do   func()
+		says []string
+	}{
+		{func() { auth.Authenticate(nil) }, []string{"auth.Authenticate: a validator is needed"}},
+		{func() {
+			auth.Middleware(k, auth.KeySources("basic"), auth.TrustedProxies("x"), auth.Realm("ä"), auth.Scopes("a b"), auth.Statuses(map[auth.Code]int{auth.Missing: 200}))
+		}, []string{"auth.Middleware: ", `key source "basic"`, `trusted proxy "x"`, "realm", `scope "a b"`, "status 200"}},
+		{func() { auth.RequireScope() }, []string{"auth.RequireScope: 1 to 100 scopes"}},
+		{func() { auth.RequireAny("") }, []string{`auth.RequireAny: the scope ""`}},
+		{func() { auth.ScopeMiddleware(make([]string, 101)...) }, []string{"auth.ScopeMiddleware: 1 to 100 scopes"}},
+		{func() { auth.AnyScopeMiddleware("a\n") }, []string{"auth.AnyScopeMiddleware: "}},
+	} {
+		func() {
+			defer func() {
+				text := fmt.Sprint(recover())
+				for _, want := range c.says {
+					if !strings.Contains(text, want) {
+						t.Errorf("%q does not say %q", text, want)
+					}
+				}
+			}()
+			c.do()
+		}()
+	}
+	if err := auth.Check(auth.KeySources("basic")); err == nil {
+		t.Error("Check says nothing")
+	}
+	if err := auth.Check(auth.KeySources("bearer", "query:k"), auth.Scopes("a"), auth.Scopes("b")); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestPrincipalOfARequestWithoutOne(t *testing.T) {
+	if auth.PrincipalOf(&gin.Context{}) != nil || auth.FromContext(context.Background()) != nil {
+		t.Error("there is somebody")
+	}
+	p := &auth.Principal{}
+	if p.Done() != nil || p.Err() != nil {
+		t.Error("a principal of nothing ends")
+	}
+}
+
+// TestNothingPrintsTheKey, however it is printed.
+func TestNothingPrintsTheKey(t *testing.T) {
+	inEach(t, func(t *testing.T, f framework) {
+		k := newKeys(t)
+		k.put("tell-nobody", func(r *apikey.Record) { r.KeyID = "id" })
+		ask(f.serve(k, func(_ http.ResponseWriter, r *http.Request) {
+			p := auth.FromContext(r.Context())
+			p.Done()
+			derived := context.WithValue(r.Context(), t, t)
+			asJSON, err := json.Marshal(p)
+			if err != nil {
+				t.Error(err)
+			}
+			for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q"} {
+				for _, value := range []any{p, *p, r.Context(), derived, []any{p}, []any{*p}, struct{ p *auth.Principal }{p}} {
+					if text := fmt.Sprintf(verb, value); strings.Contains(text, "tell-nobody") {
+						t.Errorf("%s of a %T: %s", verb, value, text)
+					}
+				}
+			}
+			if strings.Contains(string(asJSON), "tell-nobody") {
+				t.Errorf("%s", asJSON)
+			}
+		}, nil, auth.HideCredentials()), "GET", "/", "X-Api-Key", "tell-nobody")
 	})
 }

@@ -113,8 +113,9 @@ type session struct {
 	context.Context
 	principal Principal
 	gate      *gate
-	// text is the key. It is here and not in the principal, which people print.
-	text     string
+	// text is the key. A function, since whatever prints a structure, by whatever verb,
+	// stops there.
+	text     func() string
 	request  Request
 	mark     uint64
 	revision Revision
@@ -195,7 +196,7 @@ func (s *session) recheck(ctx context.Context, revision uint64) (time.Time, erro
 	s.mutex.Unlock()
 	request := s.request
 	request.MinRevision = Revision(revision)
-	verdict, err := s.gate.validator.Validate(ctx, s.text, request)
+	verdict, err := s.gate.validator.Validate(ctx, s.text(), request)
 	code := codeOf(&verdict, err)
 	switch {
 	case code == Unavailable:
