@@ -110,6 +110,13 @@ func (u *upstream) since(count int) []received {
 	return append([]received(nil), u.got[count:]...)
 }
 
+// forget drops what was received, for tests that send much.
+func (u *upstream) forget() {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.got = nil
+}
+
 // serve answers the requests of one connection until it ends.
 func (u *upstream) serve(conn net.Conn) {
 	defer func() { _ = conn.Close() }()
