@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
-	"io"
 	"regexp"
 	"slices"
 	"time"
@@ -21,7 +20,7 @@ const maxAnswer = 1 << 20
 // Why an answer is none. None of them quotes it.
 var (
 	errNoJSON        = errors.New("answers what is not one JSON object")
-	errTwice         = errors.New("says one thing twice in its answer")
+	errTwice         = errors.New("says one thing twice in its answer, or too many")
 	errWrongType     = errors.New("answers with a field of a wrong type")
 	errTwoWords      = errors.New("says neither clearly yes nor no")
 	errNobody        = errors.New("says yes, and not to whom")
@@ -44,38 +43,70 @@ type answer struct {
 	metadata                       json.RawMessage
 }
 
-// field is where the value of a field goes, nil for one that is not known.
-func (a *answer) field(name string) any {
+// read takes the value of a field. One that is not known is left alone.
+func (a *answer) read(name string, value []byte) error {
+	if string(value) == "null" {
+		return nil
+	}
 	switch name {
 	case "valid":
-		return &a.valid
+		return decode(value, &a.valid)
 	case "code":
-		return &a.code
+		return decodeString(value, &a.code)
 	case "key_id":
-		return &a.keyID
+		return decodeString(value, &a.keyID)
 	case "user_id":
-		return &a.userID
+		return decodeString(value, &a.userID)
 	case "org_id":
-		return &a.orgID
+		return decodeString(value, &a.orgID)
 	case "project_id":
-		return &a.projectID
+		return decodeString(value, &a.projectID)
 	case "name":
-		return &a.name
+		return decodeString(value, &a.name)
 	case "source":
-		return &a.source
+		return decodeString(value, &a.source)
 	case "scopes":
-		return &a.scopes
+		return decode(value, &a.scopes)
 	case "expires_at":
-		return &a.expiresAt
+		return decodeTime(value, &a.expiresAt)
 	case "as_of":
-		return &a.asOf
+		return decodeTime(value, &a.asOf)
 	case "staleness_ms":
-		return &a.stalenessMS
+		return decode(value, &a.stalenessMS)
 	case "revision":
-		return &a.revision
+		return decodeString(value, &a.revision)
 	case "metadata":
-		return &a.metadata
+		if value[0] != '{' {
+			return errWrongType
+		}
+		a.metadata = value
 	}
+	return nil
+}
+
+func decode(value []byte, into any) error {
+	if json.Unmarshal(value, into) != nil {
+		return errWrongType
+	}
+	return nil
+}
+
+// decodeString spares the usual string, which has no escapes, the decoder.
+func decodeString(value []byte, into **string) error {
+	if value[0] != '"' || bytes.IndexByte(value, '\\') >= 0 {
+		return decode(value, into)
+	}
+	text := string(value[1 : len(value)-1])
+	*into = &text
+	return nil
+}
+
+func decodeTime(value []byte, into **time.Time) error {
+	at := new(time.Time)
+	if at.UnmarshalJSON(value) != nil {
+		return errWrongType
+	}
+	*into = at
 	return nil
 }
 
@@ -83,51 +114,92 @@ func (a *answer) field(name string) any {
 // written, and no field may be there twice: encoding/json would take "VALID" for
 // "valid", and the last of two, where whoever stands between may have taken the first.
 func parseAnswer(body []byte) (*answer, error) {
-	if !utf8.Valid(body) {
+	if !utf8.Valid(body) || !json.Valid(body) {
 		return nil, errNoJSON
 	}
-	decoder := json.NewDecoder(bytes.NewReader(body))
-	if start, err := decoder.Token(); err != nil || start != json.Delim('{') {
+	rest := scanner(body)
+	if rest.next() != '{' {
 		return nil, errNoJSON
 	}
 	var a answer
-	seen := make(map[string]bool, 16)
-	for decoder.More() {
-		token, err := decoder.Token()
-		name, ok := token.(string)
-		if err != nil || !ok {
-			return nil, errNoJSON
-		}
-		if seen[name] {
-			return nil, errTwice
-		}
-		seen[name] = true
-		if err := decodeField(decoder, a.field(name)); err != nil {
+	names := make([]string, 0, 16)
+	for rest.next() == '"' {
+		var name *string
+		if err := decodeString(rest.value(), &name); err != nil {
 			return nil, err
 		}
-	}
-	if _, err := decoder.Token(); err != nil {
-		return nil, errNoJSON
-	}
-	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
-		return nil, errNoJSON
+		if len(names) == maxFields || slices.Contains(names, *name) {
+			return nil, errTwice
+		}
+		names = append(names, *name)
+		if err := a.read(*name, rest.value()); err != nil {
+			return nil, err
+		}
 	}
 	return &a, nil
 }
 
-func decodeField(decoder *json.Decoder, into any) error {
-	if into == nil {
-		into = new(json.RawMessage) // newer than this program
+// maxFields bounds the work of comparing names; fourteen are known.
+const maxFields = 256
+
+// scanner walks over one object of valid JSON.
+type scanner []byte
+
+// next steps over an opening brace and what stands between fields, and returns the
+// next sign.
+func (s *scanner) next() byte {
+	for i, sign := range *s {
+		switch sign {
+		case ' ', '\t', '\r', '\n', ',', ':':
+			continue
+		case '{':
+			*s = (*s)[i+1:]
+			return sign
+		}
+		*s = (*s)[i:]
+		return sign
 	}
-	err := decoder.Decode(into)
-	var syntax *json.SyntaxError
-	switch {
-	case err == nil:
-		return nil
-	case errors.As(err, &syntax), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-		return errNoJSON
+	return 0
+}
+
+// value is the next string, or value of any kind, and steps over it.
+func (s *scanner) value() []byte {
+	for len(*s) > 0 && bytes.IndexByte([]byte(" \t\r\n:"), (*s)[0]) >= 0 {
+		*s = (*s)[1:]
 	}
-	return errWrongType
+	end := s.end()
+	value := (*s)[:end:end]
+	*s = (*s)[end:]
+	return value
+}
+
+// end is where the value ends that the rest begins with.
+func (s *scanner) end() int {
+	depth, quoted := 0, false
+	for i := 0; i < len(*s); i++ {
+		switch sign := (*s)[i]; {
+		case quoted && sign == '\\':
+			i++
+		case sign == '"':
+			quoted = !quoted
+			if !quoted && depth == 0 {
+				return i + 1
+			}
+		case quoted:
+		case sign == '{' || sign == '[':
+			depth++
+		case sign == '}' || sign == ']':
+			if depth == 0 {
+				return i // of the object itself
+			}
+			if depth--; depth == 0 {
+				return i + 1
+			}
+		case depth == 0 && (sign == ',' || sign <= ' '):
+			return i
+		}
+	}
+	return len(*s)
 }
 
 // verdict is what the answer means for this request. The error is why it means
@@ -146,9 +218,6 @@ func (a *answer) verdict(r *auth.Request) (auth.Verdict, error) {
 	}
 	if err := a.age(&v, r); err != nil {
 		return auth.Verdict{}, err
-	}
-	if !isObject(a.metadata) {
-		return auth.Verdict{}, errWrongType
 	}
 	v.Key = a.key(v.Code)
 	if v.Code == auth.Valid {
@@ -203,6 +272,9 @@ func (a *answer) key(code auth.Code) *auth.Key {
 		KeyID: *a.keyID, UserID: text(a.userID), OrgID: text(a.orgID), ProjectID: text(a.projectID), Name: text(a.name),
 		Metadata: a.metadata, Active: code != auth.Disabled,
 	}
+	if string(a.metadata) == "{}" {
+		k.Metadata = nil // as a Service has it
+	}
 	if a.scopes != nil {
 		k.Scopes = *a.scopes
 	}
@@ -211,9 +283,6 @@ func (a *answer) key(code auth.Code) *auth.Key {
 	}
 	return k
 }
-
-// isObject: of JSON.
-func isObject(raw json.RawMessage) bool { return len(raw) == 0 || raw[0] == '{' }
 
 func text(field *string) string {
 	if field == nil {

@@ -3,6 +3,7 @@ package client
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -46,6 +47,14 @@ func with(old, replacement string) string {
 	return strings.Replace(yes, old, replacement, 1)
 }
 
+func manyFields() string {
+	var all strings.Builder
+	for i := range maxFields {
+		fmt.Fprintf(&all, `"f%d":0,`, i)
+	}
+	return all.String()
+}
+
 // TestWhatIsNoYes: an answer that contradicts itself, or says less than it must.
 func TestWhatIsNoYes(t *testing.T) {
 	for name, test := range map[string]struct {
@@ -64,6 +73,8 @@ func TestWhatIsNoYes(t *testing.T) {
 		"noise behind":         {yes + `x`, auth.Request{}, errNoJSON},
 		"no UTF-8":             {with(`"n"`, "\"\xff\""), auth.Request{}, errNoJSON},
 		"no object":            {with(`"valid":true`, `"valid"`), auth.Request{}, errNoJSON},
+		"too many":             {with(`"valid"`, manyFields()+`"valid"`), auth.Request{}, errTwice},
+		"twice, escaped":       {with(`"valid":true`, `"valid":true,"\u0076alid":true`), auth.Request{}, errTwice},
 		"valid is false":       {with(`"valid":true`, `"valid":false`), auth.Request{}, errTwoWords},
 		"valid is null":        {with(`"valid":true`, `"valid":null`), auth.Request{}, errTwoWords},
 		"valid is absent":      {with(`"valid":true,`, ``), auth.Request{}, errTwoWords},
@@ -140,7 +151,7 @@ func TestRefusalsAndWhatIsNewer(t *testing.T) {
 // each of its words, and nothing of what comes is in an error.
 func FuzzAnswer(f *testing.F) {
 	for _, body := range []string{
-		yes, `{"valid":false,"code":"NOT_FOUND"}`, `{}`, `null`, `{"valid":true,"valid":false}`, `{"a":{"valid":true}}`, yes + yes,
+		yes, `{"valid":false,"code":"NOT_FOUND"}`, `{}`, ` { } `, `null`, `{"valid":true,"valid":false}`, `{"a":"\\\"}{","code":"NOT_FOUND" , "valid" : false }`, `{"a":{"valid":true}}`, yes + yes,
 		with(`"valid":true`, `"Valid":true,"valid":true`), with(`412`, `4e2`), with(`["a","b:*"]`, `["*"]`), `{"valid":false,"code":"UNKNOWN_ONE"}`,
 	} {
 		f.Add([]byte(body), "a", "", uint64(0))
@@ -169,6 +180,16 @@ func FuzzAnswer(f *testing.F) {
 		}
 		if v.Key.KeyID == "" || v.Key.UserID == "" || v.AsOf.IsZero() || v.Staleness < 0 || v.Revision < r.MinRevision {
 			t.Fatalf("%+v of %s", v, body)
+		}
+		for name, value := range map[string]any{"key_id": v.Key.KeyID, "user_id": v.Key.UserID, "scopes": v.Key.Scopes, "staleness_ms": v.Staleness.Milliseconds()} {
+			mine, _ := json.Marshal(value)
+			var theirs any
+			if json.Unmarshal(plain[name], &theirs) != nil {
+				t.Fatal(name)
+			}
+			if again, _ := json.Marshal(theirs); string(again) != string(mine) && name != "staleness_ms" {
+				t.Fatalf("%s is %s, and %s was read", name, again, mine)
+			}
 		}
 		if v.Key.OrgID != "" && v.Key.OrgID != org {
 			t.Fatalf("org %q for %q", v.Key.OrgID, org)

@@ -10,10 +10,14 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"github.com/keytail/keytail/internal/mongotest"
+	"github.com/keytail/keytail/internal/routes"
 )
 
 func TestMain(m *testing.M) {
-	goleak.VerifyTestMain(m, leaksOfToxiproxy()...)
+	routes.UseReleaseMode()
+	goleak.VerifyTestMain(mongotest.Main(m), leaksOfToxiproxy()...)
 }
 
 // leaksOfToxiproxy are goroutines that a link of toxiproxy 2.5.0 leaves when a
