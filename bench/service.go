@@ -25,6 +25,8 @@ type collection struct {
 	texts []string
 	// size is how many keys there are.
 	size int
+	// shared: the server is not this row's own.
+	shared bool
 }
 
 // newCollection makes a database of its own with so many typical keys.
@@ -33,7 +35,7 @@ func (e *env) newCollection(ctx context.Context, n int) (*collection, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &collection{client: client, size: n}
+	c := &collection{client: client, size: n, shared: e.URI != ""}
 	database := client.Database(fmt.Sprintf("bench_%s_%x", e.row, time.Now().UnixNano()))
 	c.Collection = database.Collection("api_keys", mongooptions.Collection().SetWriteConcern(writeconcern.Majority()))
 	if err := c.fill(ctx, e, n); err != nil {
@@ -46,11 +48,13 @@ func (e *env) newCollection(ctx context.Context, n int) (*collection, error) {
 // forget lets go of the texts, where only the documents matter.
 func (c *collection) forget() { c.texts = nil }
 
-// drop removes the database, and the client.
+// drop removes the client, and the database where others have theirs beside it.
 func (c *collection) drop() {
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
-	defer cancel()
-	_ = c.Database().Drop(ctx)
+	if c.shared {
+		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+		defer cancel()
+		_ = c.Database().Drop(ctx)
+	}
 	disconnect(c.client)
 }
 
