@@ -35,8 +35,8 @@ const workloadWorkers = 16
 type way struct {
 	name  string
 	judge func(ctx context.Context, key string) (bool, error)
-	// operations counts the database's commands.
-	operations *atomic.Int64
+	// operations counts the database's commands, finds those that read keys.
+	operations, finds *atomic.Int64
 	// close ends what was started for it.
 	close func()
 }
@@ -150,9 +150,15 @@ const (
 )
 
 // counted is a client that counts its commands.
-func (e *env) counted(operations *atomic.Int64) (*mongo.Client, error) {
+func (e *env) counted(w *way) (*mongo.Client, error) {
+	w.operations, w.finds = &atomic.Int64{}, &atomic.Int64{}
 	return e.connect(func(o *mongooptions.ClientOptions) {
-		o.SetMonitor(&event.CommandMonitor{Started: func(context.Context, *event.CommandStartedEvent) { operations.Add(1) }})
+		o.SetMonitor(&event.CommandMonitor{Started: func(_ context.Context, began *event.CommandStartedEvent) {
+			w.operations.Add(1)
+			if began.CommandName == "find" {
+				w.finds.Add(1)
+			}
+		}})
 	})
 }
 
@@ -172,8 +178,8 @@ func (d *document) allows() bool {
 
 // database is an old way's own client and collection.
 func database(ctx context.Context, e *env, c *collection, name string) (*way, func(hash apikey.Hash) (*document, error), *mongo.Collection, error) {
-	w := &way{name: name, operations: &atomic.Int64{}}
-	client, err := e.counted(w.operations)
+	w := &way{name: name}
+	client, err := e.counted(w)
 	if err != nil {
 		return nil, nil, nil, err
 	}
@@ -300,8 +306,8 @@ func ttlCache(ctx context.Context, e *env, c *collection) (*way, error) {
 
 // keytailWay starts a service whose commands are counted.
 func keytailWay(ctx context.Context, e *env, c *collection, name string) (*way, *instance, error) {
-	w := &way{name: name, operations: &atomic.Int64{}}
-	client, err := e.counted(w.operations)
+	w := &way{name: name}
+	client, err := e.counted(w)
 	if err != nil {
 		return nil, nil, err
 	}
