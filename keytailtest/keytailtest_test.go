@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"net/netip"
 	"strings"
 	"sync"
@@ -243,6 +245,27 @@ func TestWatchersHearOfEverything(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestTimeIsThatOfTheBubble: a handler is told of its key's end by sleeping.
+func TestTimeIsThatOfTheBubble(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := keytailtest.New(t)
+		key := v.Add(auth.Key{ExpiresAt: time.Now().Add(time.Hour)})
+		began := time.Now()
+		service := v.Middleware()(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			<-auth.FromContext(r.Context()).Done()
+		}))
+		request := httptest.NewRequest(http.MethodGet, "/", http.NoBody)
+		request.Header.Set("X-Api-Key", key)
+		service.ServeHTTP(httptest.NewRecorder(), request)
+		if lived := time.Since(began); lived != time.Hour {
+			t.Errorf("it ended after %v", lived)
+		}
+		if code := codeOf(t, v, key); code != auth.Expired {
+			t.Errorf("it is %s", code)
+		}
+	})
 }
 
 // TestTheEndOfATestWaits for a question that is under way, so that none is asked in
