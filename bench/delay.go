@@ -129,7 +129,7 @@ func revoke(ctx context.Context, c *collection, i *instance, bare *bareStream, f
 		id := typical(k).KeyID
 		arrived := bare.expect(id)
 		refused := make(chan time.Time, 1)
-		go func() { refused <- firstRefusal(ctx, i, c.texts[k], need) }()
+		go func() { refused <- firstRefusal(ctx, i, c.texts[k], need, 0) }()
 		_, err := c.UpdateByID(ctx, id, bson.D{{Key: "$set", Value: bson.D{{Key: "is_active", Value: false}}}})
 		acknowledged := time.Now()
 		if err != nil {
@@ -150,13 +150,18 @@ func revoke(ctx context.Context, c *collection, i *instance, bare *bareStream, f
 	return ours, theirs, nil
 }
 
-// firstRefusal asks until the key is refused; zero: it is not within a minute.
-func firstRefusal(ctx context.Context, i *instance, key string, need auth.Request) time.Time {
+// firstRefusal asks until the key is refused, with a pause between two questions;
+// zero: it is not within a minute.
+func firstRefusal(ctx context.Context, i *instance, key string, need auth.Request, pause time.Duration) time.Time {
 	for began := time.Now(); time.Since(began) < time.Minute && ctx.Err() == nil; {
 		if v, _ := i.Validate(ctx, key, need); !v.Valid() {
 			return time.Now()
 		}
-		runtime.Gosched()
+		if pause == 0 {
+			runtime.Gosched()
+		} else {
+			time.Sleep(pause)
+		}
 	}
 	return time.Time{}
 }

@@ -77,10 +77,15 @@ func (s *Secantus) Kill9() { s.process.kill() }
 // when it answers.
 func (s *Secantus) Restart(t testing.TB) {
 	t.Helper()
-	s.Kill9()
-	if err := s.start(); err != nil {
+	if err := s.Reopen(); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// Reopen is Restart for programs that are no tests.
+func (s *Secantus) Reopen() error {
+	s.Kill9()
+	return s.start()
 }
 
 func startSharedSecantus() (*Server, func() error, error) {
