@@ -343,6 +343,11 @@ func smuggled(keys map[string]string) []testCase {
 				t.Errorf("the API got %s: forged", name)
 			}
 		}
+		for _, f := range got.Header {
+			if strings.ContainsAny(f.Value, "\r\n\x00") {
+				t.Errorf("the API got a header that could be two: %q", f)
+			}
+		}
 	}
 	split := func(name, value string) testCase {
 		return testCase{
