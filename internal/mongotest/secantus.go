@@ -82,6 +82,9 @@ func (s *Secantus) Restart(t testing.TB) {
 	}
 }
 
+// Pid is the process' number.
+func (s *Secantus) Pid() int { return s.process.cmd.Process.Pid }
+
 // Reopen is Restart for programs that are no tests.
 func (s *Secantus) Reopen() error {
 	s.Kill9()
