@@ -18,7 +18,7 @@ type row struct {
 }
 
 // rows are all, in the report's order.
-var rows = []row{hitRow, authRow, verifyRow, workloadRow, delayRow, faultsRow, eventsRow, preloadRow, garbageRow, coldRow, fleetRow}
+var rows = []row{hitRow, authRow, verifyRow, workloadRow, delayRow, faultsRow, eventsRow, preloadRow, garbageRow, coldRow, fleetRow, proxiesRow}
 
 // choose finds rows by their names.
 func choose(names []string) ([]row, error) {
