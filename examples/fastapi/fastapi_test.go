@@ -23,6 +23,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/keytail/keytail"
+	"github.com/keytail/keytail/auth"
 	"github.com/keytail/keytail/internal/apikey"
 	"github.com/keytail/keytail/internal/devmongo"
 	"github.com/keytail/keytail/internal/mongotest"
@@ -50,7 +51,8 @@ type rig struct {
 	python   string
 	uri      string
 	keys     *mongo.Collection
-	keytail  string
+	service  *keytail.Service
+	keytail  string // its address
 	inserted atomic.Int64
 }
 
@@ -82,15 +84,15 @@ func start(t *testing.T) *rig {
 	}
 	server := httptest.NewServer(service.Public())
 	t.Cleanup(server.Close)
-	r.keytail = server.URL
+	r.service, r.keytail = service, server.URL
 	return r
 }
 
 // key is one in the collection, with its secret.
 type key struct{ id, text string }
 
-// newKey inserts a key that may read orders; fields replace or add to those of its
-// document.
+// newKey inserts a key that may read orders, and returns when keytail has heard of
+// it; fields replace or add to those of its document.
 func (r *rig) newKey(fields bson.M) key {
 	r.t.Helper()
 	text, err := apikey.Generate(apikey.DefaultPrefix, nil)
@@ -105,6 +107,10 @@ func (r *rig) newKey(fields bson.M) key {
 	if _, err := r.keys.InsertOne(r.t.Context(), document); err != nil {
 		r.t.Fatal(err)
 	}
+	mongotest.Eventually(r.t, patience, func() bool {
+		verdict, err := r.service.Validate(r.t.Context(), text, keytail.Request{})
+		return err == nil && verdict.Code != auth.NotFound
+	}, "keytail does not hear of a key")
 	return k
 }
 

@@ -2,13 +2,13 @@ package main
 
 import (
 	"context"
-	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -35,17 +35,25 @@ func TestMain(m *testing.M) {
 }
 
 // daemon is the public listener of a keytail, and the collection that it follows.
-func daemon(t *testing.T) (*httptest.Server, *mongo.Collection) {
+type daemon struct {
+	*httptest.Server
+	service *keytail.Service
+	keys    *mongo.Collection
+	// open is how many connections there are.
+	open atomic.Int64
+}
+
+func startDaemon(t *testing.T) *daemon {
 	t.Helper()
-	d := mongotest.StartDevmongo(t, devmongo.Config{})
-	database := d.Client(t).Database(d.Database(t))
-	keys := mongotest.CreateAPIKeys(t, database)
+	mongoDB := mongotest.StartDevmongo(t, devmongo.Config{})
+	database := mongoDB.Client(t).Database(mongoDB.Database(t))
+	d := &daemon{keys: mongotest.CreateAPIKeys(t, database)}
 	tokens := filepath.Join(t.TempDir(), "tokens")
 	if err := os.WriteFile(tokens, []byte("orders="+token+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	service, err := keytail.New(t.Context(), keytail.Config{
-		Client: d.Client(t), Database: database.Name(), CacheSizeMiB: 8, MaxStale: maxStale, CallerTokenFile: tokens,
+		Client: mongoDB.Client(t), Database: database.Name(), CacheSizeMiB: 8, MaxStale: maxStale, CallerTokenFile: tokens,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -53,10 +61,19 @@ func daemon(t *testing.T) (*httptest.Server, *mongo.Collection) {
 	ctx, stop := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- service.Run(ctx) }()
-	server := httptest.NewServer(service.Public())
+	d.service, d.Server = service, httptest.NewUnstartedServer(service.Public())
+	d.Config.ConnState = func(_ net.Conn, state http.ConnState) {
+		switch state {
+		case http.StateNew:
+			d.open.Add(1)
+		case http.StateClosed:
+			d.open.Add(-1)
+		case http.StateActive, http.StateIdle, http.StateHijacked:
+		}
+	}
+	d.Start()
 	t.Cleanup(func() {
-		server.CloseClientConnections()
-		server.Close()
+		d.goAway()
 		stop()
 		if err := <-ended; err != nil {
 			t.Error(err)
@@ -67,7 +84,23 @@ func daemon(t *testing.T) (*httptest.Server, *mongo.Collection) {
 	case <-time.After(smoke.Patience):
 		t.Fatal("keytail does not become live")
 	}
-	return server, keys
+	return d
+}
+
+func (d *daemon) goAway() {
+	d.CloseClientConnections()
+	d.Close()
+}
+
+// newKey inserts a key, and returns when the daemon has heard of it.
+func (d *daemon) newKey(t *testing.T, id string) string {
+	t.Helper()
+	key := smoke.Insert(t, d.keys, id)
+	mongotest.Eventually(t, smoke.Patience, func() bool {
+		verdict, err := d.service.Validate(t.Context(), key, keytail.Request{})
+		return err == nil && verdict.Valid()
+	}, "the daemon does not hear of a key")
+	return key
 }
 
 // start runs the API, and returns its address and what ends it.
@@ -104,31 +137,26 @@ func mustRefuse(t *testing.T, url, key string, status int, code string) {
 // TestSmoke runs the service against a daemon, revokes a key in MongoDB under an open
 // stream, and takes the daemon away under another.
 func TestSmoke(t *testing.T) {
-	server, keys := daemon(t)
-	lost, kept := smoke.Insert(t, keys, "lost"), smoke.Insert(t, keys, "kept")
-	url, stop := start(t, client.Config{URL: server.URL, Token: token, MaxStale: maxStale}, 0)
+	d := startDaemon(t)
+	lost, kept := d.newKey(t, "lost"), d.newKey(t, "kept")
+	url, stop := start(t, client.Config{URL: d.URL, Token: token, MaxStale: maxStale}, 0)
 	becomes(t, url, http.StatusOK)
 
 	if status, body := smoke.Answer(t, http.MethodPost, url+"/orders", lost, `{"item":"tea"}`); status != http.StatusCreated {
 		t.Fatalf("a good key: %d %s", status, body)
 	}
 	cut, uncut := smoke.Stream(t, url, lost), smoke.Stream(t, url, kept)
-	smoke.Revoke(t, keys, "lost")
+	smoke.Revoke(t, d.keys, "lost")
 	acknowledged := time.Now()
-	if rest, err := io.ReadAll(cut); err != nil {
-		t.Fatalf("the stream breaks after %q: %v", rest, err)
-	}
+	smoke.Rest(t, cut)
 	t.Logf("the stream of a revoked key ended %v after the revocation was acknowledged", time.Since(acknowledged))
 	mustRefuse(t, url, lost, http.StatusUnauthorized, "DISABLED")
 	mustRefuse(t, url, "", http.StatusUnauthorized, "MISSING")
 
-	server.CloseClientConnections()
-	server.Close()
+	d.goAway()
 	gone := time.Now()
 	mustRefuse(t, url, kept, http.StatusServiceUnavailable, "UNAVAILABLE")
-	if rest, err := io.ReadAll(uncut); err != nil {
-		t.Errorf("the other stream breaks after %q: %v", rest, err)
-	}
+	smoke.Rest(t, uncut)
 	t.Logf("without the daemon a stream went on for %v (max_stale %v)", time.Since(gone), maxStale)
 	becomes(t, url, http.StatusOK)
 	if err := stop(); err != nil {
@@ -138,9 +166,9 @@ func TestSmoke(t *testing.T) {
 
 // TestAStop: not ready, but still there, and then gone, whatever streams are open.
 func TestAStop(t *testing.T) {
-	server, keys := daemon(t)
-	key := smoke.Insert(t, keys, "kept")
-	url, stop := start(t, client.Config{URL: server.URL, Token: token}, 2*time.Second)
+	d := startDaemon(t)
+	key := d.newKey(t, "kept")
+	url, stop := start(t, client.Config{URL: d.URL, Token: token}, 2*time.Second)
 	becomes(t, url, http.StatusOK)
 	smoke.Answer(t, http.MethodPost, url+"/orders", key, `{"item":"tea"}`)
 	stream := smoke.Stream(t, url, key)
@@ -154,9 +182,10 @@ func TestAStop(t *testing.T) {
 	if err := <-ended; err != nil || time.Since(began) > lastRequests {
 		t.Errorf("it stopped after %v with %v", time.Since(began), err)
 	}
-	if rest, err := io.ReadAll(stream); err != nil || !strings.Contains(string(rest), "last order") {
-		t.Errorf("the stream ends with %q, %v", rest, err)
+	if rest := smoke.Rest(t, stream); !strings.Contains(rest, "last order") {
+		t.Errorf("the stream ends with %q", rest)
 	}
+	mongotest.Eventually(t, smoke.Patience, func() bool { return d.open.Load() == 0 }, "a connection to the daemon stays open")
 }
 
 // TestWhatIsWrongAtTheStart: settings that cannot be right end it, a token that the
@@ -165,10 +194,10 @@ func TestWhatIsWrongAtTheStart(t *testing.T) {
 	if err := run(t.Context(), client.Config{}, nil, 0); err == nil || !strings.Contains(err.Error(), "URL must be") {
 		t.Errorf("without a URL: %v", err)
 	}
-	server, keys := daemon(t)
-	url, stop := start(t, client.Config{URL: server.URL, Token: "not-" + token}, 0)
+	d := startDaemon(t)
+	url, stop := start(t, client.Config{URL: d.URL, Token: "not-" + token}, 0)
 	becomes(t, url, http.StatusServiceUnavailable)
-	mustRefuse(t, url, smoke.Insert(t, keys, "good"), http.StatusServiceUnavailable, "UNAVAILABLE")
+	mustRefuse(t, url, d.newKey(t, "good"), http.StatusServiceUnavailable, "UNAVAILABLE")
 	becomes(t, url, http.StatusServiceUnavailable)
 	if err := stop(); err != nil {
 		t.Error(err)

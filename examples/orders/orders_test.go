@@ -85,8 +85,8 @@ func TestAStreamEndsWithItsKey(t *testing.T) {
 			smoke.Answer(t, http.MethodPost, url+"/orders", key, `{"item":"tea"}`)
 			stream := smoke.Stream(t, url, key)
 			end(keys, key)
-			if rest, err := io.ReadAll(stream); err != nil || strings.TrimSpace(string(rest)) != `data:{"item":"tea"}` {
-				t.Errorf("the stream ends with %q, %v", rest, err)
+			if rest := strings.TrimSpace(smoke.Rest(t, stream)); rest != `data:{"item":"tea"}` {
+				t.Errorf("the stream ends with %q", rest)
 			}
 		})
 	}
@@ -104,5 +104,5 @@ func TestAStreamHasWhatComes(t *testing.T) {
 		t.Errorf("%q, %v", got, err)
 	}
 	keys.Revoke(key)
-	_, _ = io.ReadAll(stream)
+	smoke.Rest(t, stream)
 }

@@ -4,6 +4,7 @@ package smoke
 import (
 	"bufio"
 	"context"
+	"errors"
 	"io"
 	"net/http"
 	"strings"
@@ -83,4 +84,15 @@ func Stream(t testing.TB, url, key string) io.Reader {
 		t.Fatalf("the stream begins with %q: %v", line, err)
 	}
 	return events
+}
+
+// Rest is what a stream has until it ends. One that is cut in the middle of a write
+// ends without a goodbye.
+func Rest(t testing.TB, stream io.Reader) string {
+	t.Helper()
+	rest, err := io.ReadAll(stream)
+	if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Fatalf("the stream ends after %q with %v", rest, err)
+	}
+	return string(rest)
 }
