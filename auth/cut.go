@@ -11,6 +11,10 @@ import (
 	"github.com/gin-gonic/gin"
 )
 
+// lastWrite is how long a write may take that is under way when the key ends: enough
+// for a client that reads, so that what it gets ends as it should.
+const lastWrite = time.Second
+
 // cutter makes what a handler writes fail when its key has ended. It is what Gin's
 // and net/http's writers have in common.
 type cutter struct {
@@ -48,9 +52,9 @@ func (c *cutter) end(cause error) {
 	}
 	c.cause = cause
 	if c.writing > 0 && conn == nil {
-		// The client may not be reading: this ends a write that waits for it. A server
-		// that knows no deadlines ends it when the client is gone.
-		_ = http.NewResponseController(c.answer).SetWriteDeadline(time.Unix(1, 0))
+		// The client may not be reading. A server that knows no deadlines ends the write
+		// when the client is gone.
+		c.deadline(time.Now().Add(lastWrite))
 	}
 	c.mutex.Unlock()
 	c.cancel(cause)
@@ -76,6 +80,15 @@ func (c *cutter) leave() {
 	c.mutex.Lock()
 	defer c.mutex.Unlock()
 	c.writing--
+	if c.cause != nil && c.writing == 0 && c.conn == nil {
+		// The end of the answer is still to be written, and the connection may be used
+		// for the next one.
+		c.deadline(time.Time{})
+	}
+}
+
+func (c *cutter) deadline(at time.Time) {
+	_ = http.NewResponseController(c.answer).SetWriteDeadline(at)
 }
 
 // finish is called when the handler has returned, and returns the cause if the

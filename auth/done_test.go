@@ -51,7 +51,9 @@ func (k *keys) settled(t *testing.T) {
 	w := k.watches.Add(watch.Entry{KeyID: "id-the last", Mark: k.watches.Begin(), OnEnd: func(err error) { ended <- err }, Recheck: k.refuse})
 	defer w.Stop()
 	k.watches.Changed("id-the last", 0)
-	<-ended
+	if err := <-ended; err == nil {
+		t.Error("no cause")
+	}
 }
 
 func goesOn(t *testing.T, k *keys, p *auth.Principal) {

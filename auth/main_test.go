@@ -46,7 +46,9 @@ func newKeys(t testing.TB) *keys {
 	go func() { done <- k.watches.Run(ctx) }()
 	t.Cleanup(func() {
 		stop()
-		<-done
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
 		if n := k.watches.Watching(); n != 0 {
 			t.Errorf("%d watches are left", n)
 		}

@@ -296,7 +296,7 @@ func TestForgedIdentityMeansNothing(t *testing.T) {
 		if who != "key id-a of user user-1; nobody; " {
 			t.Errorf("it is %s", who)
 		}
-		r := httptest.NewRequest("GET", "/", nil)
+		r := httptest.NewRequest(http.MethodGet, "/", nil)
 		for _, name := range forged {
 			r.Header.Add(name, "user-1")
 		}
@@ -342,7 +342,7 @@ func TestHideCredentials(t *testing.T) {
 		handler := func(_ http.ResponseWriter, r *http.Request) { seen = r }
 		sources := auth.KeySources("bearer", "x-api-key", "query:key", "cookie:sid")
 		r := func(h http.Handler) string {
-			request := httptest.NewRequest("GET", "/?a=1&key=secret&b=2", nil)
+			request := httptest.NewRequest(http.MethodGet, "/?a=1&key=secret&b=2", nil)
 			request.Header = http.Header{"Authorization": {"Bearer secret", "Basic eDp5"}, "X-Api-Key": {"secret"}, "Cookie": {"x=1; sid=secret"}, "X-Keep": {"1"}}
 			_ = request.ParseForm()
 			h.ServeHTTP(httptest.NewRecorder(), request)
@@ -457,7 +457,7 @@ func TestRefusalsInGinsWords(t *testing.T) {
 	})))
 	engine.GET("/", func(*gin.Context) { t.Error("called") })
 	answer := ask(engine, "GET", "/")
-	if body := bodyOf(t, answer); body != `{"error":"MISSING"}` || answer.StatusCode != 401 || answer.Header.Get("WWW-Authenticate") == "" {
+	if body := bodyOf(t, answer); body != `{"error":"MISSING"}` || answer.StatusCode != http.StatusUnauthorized || answer.Header.Get("WWW-Authenticate") == "" {
 		t.Errorf("%d %s", answer.StatusCode, body)
 	}
 }
@@ -472,7 +472,7 @@ func TestRequireAny(t *testing.T) {
 	mux.Handle("/some", auth.Middleware(k)(auth.AnyScopeMiddleware("write", "admin:x")(http.HandlerFunc(hello))))
 	mux.Handle("/none", auth.Middleware(k)(auth.AnyScopeMiddleware("write", "delete")(nil)))
 	for _, h := range []http.Handler{engine, mux} {
-		if answer := ask(h, "GET", "/some", "X-Api-Key", "k"); answer.StatusCode != 200 {
+		if answer := ask(h, "GET", "/some", "X-Api-Key", "k"); answer.StatusCode != http.StatusOK {
 			t.Errorf("one of two: %d", answer.StatusCode)
 		}
 		isRefused(t, ask(h, "GET", "/none", "X-Api-Key", "k"), 403, "INSUFFICIENT_PERMISSIONS", `Bearer realm="keytail", error="insufficient_scope", scope="write delete"`)

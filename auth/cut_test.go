@@ -1,0 +1,473 @@
+package auth_test
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/coder/websocket"
+	"github.com/gin-gonic/gin"
+
+	"github.com/keytail/keytail/auth"
+	"github.com/keytail/keytail/internal/apikey"
+)
+
+// protocols are what a server may speak.
+var protocols = []string{"HTTP/1.1", "HTTP/1.1 over TLS", "HTTP/2"}
+
+// served is a handler behind the middleware on a real server.
+type served struct {
+	*httptest.Server
+	keys *keys
+}
+
+func serve(t *testing.T, f framework, protocol string, handler http.HandlerFunc, opts ...auth.Option) *served {
+	t.Helper()
+	k := newKeys(t)
+	k.put("k")
+	s := &served{httptest.NewUnstartedServer(f.serve(k, handler, []string{"read"}, append(opts, auth.WithRevocationCancel())...)), k}
+	s.EnableHTTP2 = protocol == "HTTP/2"
+	if protocol == "HTTP/1.1" {
+		s.Start()
+	} else {
+		s.StartTLS()
+	}
+	t.Cleanup(s.Close)
+	return s
+}
+
+func (s *served) get(t *testing.T) *http.Response {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.URL, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("X-Api-Key", "k")
+	answer, err := s.Client().Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { answer.Body.Close() })
+	return answer
+}
+
+func inEachProtocol(t *testing.T, test func(t *testing.T, f framework, protocol string)) {
+	t.Helper()
+	inEach(t, func(t *testing.T, f framework) {
+		for _, protocol := range protocols {
+			t.Run(protocol, func(t *testing.T) { test(t, f, protocol) })
+		}
+	})
+}
+
+func wait[T any](t *testing.T, from <-chan T, what string) T {
+	t.Helper()
+	select {
+	case value := <-from:
+		return value
+	case <-time.After(patience):
+		t.Fatal("not in time: ", what)
+		panic("unreachable")
+	}
+}
+
+// TestAStreamEndsWithItsKey: the context ends with the cause, and what is written
+// after that fails.
+func TestAStreamEndsWithItsKey(t *testing.T) {
+	inEachProtocol(t, func(t *testing.T, f framework, protocol string) {
+		causes := make(chan error, 2)
+		s := serve(t, f, protocol, func(w http.ResponseWriter, r *http.Request) {
+			w.(http.Flusher).Flush()
+			_, _ = io.WriteString(w, "data: 1\n\n")
+			if err := http.NewResponseController(w).Flush(); err != nil && r.Context().Err() == nil {
+				t.Error(err)
+			}
+			<-r.Context().Done()
+			causes <- context.Cause(r.Context())
+			_, err := io.WriteString(w, "data: 2\n\n")
+			causes <- err
+			w.WriteHeader(http.StatusTeapot)
+		})
+		answer := s.get(t)
+		line, err := bufio.NewReader(answer.Body).ReadString('\n')
+		if err != nil || line != "data: 1\n" {
+			t.Fatalf("%q, %v", line, err)
+		}
+		s.keys.put("k", revoked)
+		for range 2 {
+			var why *auth.RevokedError
+			if err := wait(t, causes, "the end"); !errors.As(err, &why) || why.Code != auth.Disabled {
+				t.Errorf("it has ended with %v", err)
+			}
+		}
+		if rest, err := io.ReadAll(answer.Body); err != nil || strings.Contains(string(rest), "2") {
+			t.Errorf("after the end came %q, %v", rest, err)
+		}
+	})
+}
+
+// TestAHandlerThatOnlyWrites learns of it by its writes.
+func TestAHandlerThatOnlyWrites(t *testing.T) {
+	inEachProtocol(t, func(t *testing.T, f framework, protocol string) {
+		done := make(chan error, 1)
+		s := serve(t, f, protocol, func(w http.ResponseWriter, _ *http.Request) {
+			for {
+				if _, err := io.Copy(w, strings.NewReader("data: 1\n\n")); err != nil {
+					done <- err
+					return
+				}
+				w.(http.Flusher).Flush()
+			}
+		})
+		answer := s.get(t)
+		go func() { _, _ = io.Copy(io.Discard, answer.Body) }()
+		s.keys.delete("k")
+		var why *auth.RevokedError
+		if err := wait(t, done, "the end"); !errors.As(err, &why) || why.Code != auth.NotFound {
+			t.Errorf("it has ended with %v", err)
+		}
+	})
+}
+
+// TestAWriteThatWaitsForTheClientEnds: the client reads nothing.
+func TestAWriteThatWaitsForTheClientEnds(t *testing.T) {
+	inEachProtocol(t, func(t *testing.T, f framework, protocol string) {
+		full, done := make(chan struct{}, 1), make(chan error, 1)
+		s := serve(t, f, protocol, func(w http.ResponseWriter, _ *http.Request) {
+			much := strings.Repeat("x", 1<<20)
+			for {
+				stuck := time.AfterFunc(300*time.Millisecond, func() {
+					select {
+					case full <- struct{}{}:
+					default:
+					}
+				})
+				_, err := io.WriteString(w, much)
+				stuck.Stop()
+				if err != nil {
+					done <- err
+					return
+				}
+			}
+		})
+		s.get(t)
+		wait(t, full, "a client that does not read")
+		s.keys.put("k", revoked)
+		if err := wait(t, done, "the end of the write"); err == nil {
+			t.Error("no error")
+		}
+	})
+}
+
+// TestWhoWasNotAnsweredYetIsRefused: an empty 200 would be a lie.
+func TestWhoWasNotAnsweredYetIsRefused(t *testing.T) {
+	inEachProtocol(t, func(t *testing.T, f framework, protocol string) {
+		ready := make(chan struct{})
+		s := serve(t, f, protocol, func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Length", "7")
+			close(ready)
+			<-r.Context().Done()
+			w.WriteHeader(http.StatusOK)
+			_, _ = io.WriteString(w, "secrets")
+		})
+		go func() {
+			<-ready
+			s.keys.put("k", revoked)
+		}()
+		isRefused(t, s.get(t), 401, "DISABLED", `Bearer realm="keytail", error="invalid_token"`)
+	})
+}
+
+func TestALostTruthIsAnsweredAsAnOutage(t *testing.T) {
+	inEach(t, func(t *testing.T, f framework) {
+		ready := make(chan struct{})
+		s := serve(t, f, "HTTP/1.1", func(_ http.ResponseWriter, r *http.Request) {
+			close(ready)
+			<-r.Context().Done()
+			if !errors.Is(context.Cause(r.Context()), auth.ErrTruthLost) {
+				t.Error(context.Cause(r.Context()))
+			}
+		}, auth.CutOnOutage())
+		go func() {
+			<-ready
+			s.keys.away(true)
+			s.keys.watches.Doubt(true)
+		}()
+		isRefused(t, s.get(t), 503, "UNAVAILABLE", "")
+	})
+}
+
+// TestAnOrdinaryRequestIsAsItWas: the option changes nothing as long as the key is
+// valid, and the connection is used again.
+func TestAnOrdinaryRequestIsAsItWas(t *testing.T) {
+	inEachProtocol(t, func(t *testing.T, f framework, protocol string) {
+		s := serve(t, f, protocol, func(w http.ResponseWriter, r *http.Request) {
+			control := http.NewResponseController(w)
+			if err := control.SetWriteDeadline(time.Now().Add(time.Minute)); err != nil {
+				t.Error(err)
+			}
+			w.Header().Set("X-Mine", "1")
+			w.WriteHeader(http.StatusEarlyHints)
+			w.WriteHeader(http.StatusAccepted)
+			_, _ = fmt.Fprint(w, auth.FromContext(r.Context()))
+		})
+		for range 3 {
+			answer := s.get(t)
+			if body := bodyOf(t, answer); answer.StatusCode != http.StatusAccepted || body != "key id-k of user user-1" || answer.Header.Get("X-Mine") != "1" {
+				t.Errorf("%d %s %v", answer.StatusCode, body, answer.Header)
+			}
+		}
+		if s.keys.watches.Watching() != 0 {
+			t.Error("somebody still watches")
+		}
+	})
+}
+
+// TestAPanicIsNotAnsweredFor by the middleware.
+func TestAPanicIsNotAnsweredFor(t *testing.T) {
+	inEach(t, func(t *testing.T, f framework) {
+		k := newKeys(t)
+		k.put("k")
+		h := f.serve(k, func(_ http.ResponseWriter, r *http.Request) {
+			k.put("k", revoked)
+			<-r.Context().Done()
+			panic(http.ErrAbortHandler)
+		}, nil, auth.WithRevocationCancel())
+		recorder := httptest.NewRecorder()
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Error("the panic is swallowed")
+				}
+			}()
+			r := httptest.NewRequest(http.MethodGet, "/", nil)
+			r.Header.Set("X-Api-Key", "k")
+			h.ServeHTTP(recorder, r)
+		}()
+		if recorder.Body.Len() != 0 {
+			t.Errorf("it has answered %s", recorder.Body)
+		}
+	})
+}
+
+// TestGinsStreamEnds, which looks at CloseNotify alone.
+func TestGinsStreamEnds(t *testing.T) {
+	k := newKeys(t)
+	k.put("k")
+	engine := gin.New()
+	done := make(chan bool, 1)
+	first := make(chan struct{}, 1)
+	engine.GET("/", auth.Authenticate(k, auth.WithRevocationCancel()), func(c *gin.Context) {
+		done <- c.Stream(func(io.Writer) bool {
+			c.SSEvent("message", "1")
+			select {
+			case first <- struct{}{}:
+			default:
+			}
+			time.Sleep(time.Millisecond)
+			return true
+		})
+	})
+	server := httptest.NewServer(engine)
+	defer server.Close()
+	s := &served{server, k}
+	answer := s.get(t)
+	wait(t, first, "the first event")
+	k.put("k", revoked)
+	if !wait(t, done, "the end of the stream") {
+		t.Error("it has ended by itself")
+	}
+	if body := bodyOf(t, answer); !strings.Contains(body, "event:message") {
+		t.Errorf("it has sent %q", body)
+	}
+}
+
+// dial opens a WebSocket.
+func (s *served) dial(t *testing.T) *websocket.Conn {
+	t.Helper()
+	conn, answer, err := websocket.Dial(t.Context(), strings.Replace(s.URL, "http", "ws", 1), &websocket.DialOptions{
+		HTTPClient: s.Client(), HTTPHeader: http.Header{"X-Api-Key": {"k"}},
+	})
+	if err != nil {
+		t.Fatalf("%v %v", answer, err)
+	}
+	t.Cleanup(func() { _ = conn.CloseNow() })
+	return conn
+}
+
+// echo is a WebSocket handler that looks at no context of the request's.
+func echo(ended chan<- error) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		conn, err := websocket.Accept(w, r, nil)
+		if err != nil {
+			ended <- err
+			return
+		}
+		defer func() { _ = conn.CloseNow() }()
+		for {
+			kind, data, err := conn.Read(context.Background())
+			if err == nil {
+				err = conn.Write(context.Background(), kind, data)
+			}
+			if err != nil {
+				ended <- err
+				return
+			}
+		}
+	}
+}
+
+func speak(t *testing.T, conn *websocket.Conn) {
+	t.Helper()
+	if err := conn.Write(t.Context(), websocket.MessageText, []byte("hello")); err != nil {
+		t.Fatal(err)
+	}
+	if _, data, err := conn.Read(t.Context()); err != nil || string(data) != "hello" {
+		t.Fatalf("%q, %v", data, err)
+	}
+}
+
+func TestAWebSocketEndsWithItsKey(t *testing.T) {
+	inEach(t, func(t *testing.T, f framework) {
+		for _, protocol := range protocols[:2] {
+			t.Run(protocol, func(t *testing.T) {
+				ended := make(chan error, 1)
+				s := serve(t, f, protocol, echo(ended))
+				conn := s.dial(t)
+				speak(t, conn)
+				s.keys.put("k", func(r *apikey.Record) { r.Name = "renamed" })
+				s.keys.settled(t)
+				speak(t, conn)
+				s.keys.put("k", revoked)
+				if _, _, err := conn.Read(t.Context()); err == nil {
+					t.Error("the client does not notice")
+				}
+				if err := wait(t, ended, "the end of the handler"); err == nil {
+					t.Error("no error")
+				}
+			})
+		}
+	})
+}
+
+// hold hijacks a connection, and returns while it stays open.
+func hold(t *testing.T, held chan<- net.Conn, how func(w http.ResponseWriter) (net.Conn, *bufio.ReadWriter, error)) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		conn, buffer, err := how(w)
+		if err != nil {
+			t.Error(err)
+			close(held)
+			return
+		}
+		_, _ = buffer.WriteString("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n")
+		_ = buffer.Flush()
+		held <- conn
+	}
+}
+
+// connect sends a request by hand, since http.Client would take the connection
+// back.
+func (s *served) connect(t *testing.T, protocol string) net.Conn {
+	t.Helper()
+	address := strings.TrimPrefix(strings.TrimPrefix(s.URL, "http://"), "https://")
+	conn, err := net.Dial("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if protocol != "HTTP/1.1" {
+		conn = tls.Client(conn, &tls.Config{InsecureSkipVerify: true})
+	}
+	t.Cleanup(func() { conn.Close() })
+	if _, err := io.WriteString(conn, "GET / HTTP/1.1\r\nHost: x\r\nX-Api-Key: k\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	if line, err := bufio.NewReader(conn).ReadString('\n'); err != nil || !strings.Contains(line, "101") {
+		t.Fatalf("%q, %v", line, err)
+	}
+	return conn
+}
+
+func TestAHijackedConnectionIsWatchedAfterItsHandler(t *testing.T) {
+	ways := map[string]func(w http.ResponseWriter) (net.Conn, *bufio.ReadWriter, error){
+		"Hijacker": func(w http.ResponseWriter) (net.Conn, *bufio.ReadWriter, error) { return w.(http.Hijacker).Hijack() },
+		"ResponseController": func(w http.ResponseWriter) (net.Conn, *bufio.ReadWriter, error) {
+			return http.NewResponseController(w).Hijack()
+		},
+	}
+	inEach(t, func(t *testing.T, f framework) {
+		for _, protocol := range protocols[:2] {
+			for name, how := range ways {
+				t.Run(protocol+" "+name, func(t *testing.T) {
+					held := make(chan net.Conn, 1)
+					s := serve(t, f, protocol, hold(t, held, how))
+					client := s.connect(t, protocol)
+					conn := wait(t, held, "the connection")
+					// The handler returns at some time after this, and the watch stays.
+					s.keys.put("k", func(r *apikey.Record) { r.Name = "renamed" })
+					s.keys.settled(t)
+					if s.keys.watches.Watching() != 1 {
+						t.Fatal("nobody watches")
+					}
+					s.keys.put("k", revoked)
+					_ = client.SetReadDeadline(time.Now().Add(patience))
+					var timeout net.Error
+					if _, err := io.Copy(io.Discard, client); errors.As(err, &timeout) && timeout.Timeout() {
+						t.Error("the client does not notice")
+					}
+					if _, err := conn.Write([]byte("x")); err == nil {
+						t.Error("it is still written to")
+					}
+					if s.keys.watches.Watching() != 0 {
+						t.Error("somebody still watches")
+					}
+					_ = conn.Close()
+				})
+			}
+		}
+	})
+}
+
+func TestAClosedConnectionIsNotWatched(t *testing.T) {
+	inEach(t, func(t *testing.T, f framework) {
+		held := make(chan net.Conn, 1)
+		s := serve(t, f, "HTTP/1.1", hold(t, held, func(w http.ResponseWriter) (net.Conn, *bufio.ReadWriter, error) { return w.(http.Hijacker).Hijack() }))
+		s.connect(t, "HTTP/1.1")
+		conn := wait(t, held, "the connection")
+		if under, ok := conn.(interface{ NetConn() net.Conn }); !ok || under.NetConn() == nil {
+			t.Error("the connection itself is not to be had")
+		}
+		if err := conn.Close(); err != nil {
+			t.Error(err)
+		}
+		if s.keys.watches.Watching() != 0 {
+			t.Error("somebody still watches")
+		}
+	})
+}
+
+// TestAKeyThatEndsBeforeTheHijack leaves no connection open.
+func TestAKeyThatEndsBeforeTheHijack(t *testing.T) {
+	inEach(t, func(t *testing.T, f framework) {
+		got := make(chan error, 1)
+		var s *served
+		s = serve(t, f, "HTTP/1.1", func(w http.ResponseWriter, r *http.Request) {
+			s.keys.put("k", revoked)
+			<-r.Context().Done()
+			_, _, err := w.(http.Hijacker).Hijack()
+			got <- err
+		})
+		isRefused(t, s.get(t), 401, "DISABLED", `Bearer realm="keytail", error="invalid_token"`)
+		if err := wait(t, got, "the answer"); err == nil {
+			t.Error("a connection was handed out")
+		}
+	})
+}
