@@ -297,6 +297,19 @@ func TestClientAddress(t *testing.T) {
 	}
 }
 
+// TestSpellingsHaveAnOrder: two spellings of X-Forwarded-For are read in the same
+// order each time.
+func TestSpellingsHaveAnOrder(t *testing.T) {
+	t.Parallel()
+	s := newServer(t, options{proxies: []string{"10.0.0.0/8"}})
+	for range 100 {
+		r := from(plain("/a", map[string]string{"x-api-key": "key-of-an-office", "X-Forwarded-For": "203.0.113.9", "x-forwarded-for": "198.51.100.7"}), socket("10.0.0.9"))
+		if got := result(check(t, s, r)); got != "FORBIDDEN" {
+			t.Fatalf("%s this time", got)
+		}
+	}
+}
+
 // TestHide: the key is taken out of where it may be, and nothing else is.
 func TestHide(t *testing.T) {
 	t.Parallel()

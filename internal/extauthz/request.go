@@ -49,12 +49,9 @@ func headers(described *authv3.AttributeContext_HttpRequest) http.Header {
 	return all
 }
 
-// add leaves out pseudo-headers (":path"), and white space around a value, as
-// HTTP/1 does.
+// add leaves out white space around a value, as HTTP/1 does. A pseudo-header
+// (":path") is added like any other: no key source has such a name.
 func add(all http.Header, name, value string) {
-	if name == "" || name[0] == ':' {
-		return
-	}
 	name = textproto.CanonicalMIMEHeaderKey(name)
 	all[name] = append(all[name], textproto.TrimString(value))
 }
