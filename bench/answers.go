@@ -174,7 +174,7 @@ func (a *answersOf) side(ctx context.Context, handler http.Handler, keys []strin
 }
 
 func loadTable(title string, names []string, loads [][]*load) table {
-	t := table{Title: title, Head: []string{"", "requests a second", "p50", "p99", "p99.9"}}
+	t := table{Title: title, Head: []string{"", "requests a second", "p50", "p99", "p99.9", "CPU of this process a request"}}
 	for i, name := range names {
 		cells := []string{name}
 		for _, figure := range []func(*load) float64{
@@ -182,6 +182,7 @@ func loadTable(title string, names []string, loads [][]*load) table {
 			func(l *load) float64 { return float64(l.quantile(50)) },
 			func(l *load) float64 { return float64(l.quantile(99)) },
 			func(l *load) float64 { return float64(l.quantile(99.9)) },
+			func(l *load) float64 { return float64(l.cpu) },
 		} {
 			var all []float64
 			for _, l := range loads[i] {
@@ -191,7 +192,7 @@ func loadTable(title string, names []string, loads [][]*load) table {
 				cells = append(cells, fmt.Sprintf("%.0f", median(all)))
 				continue
 			}
-			cells = append(cells, time.Duration(median(all)).Round(time.Microsecond).String())
+			cells = append(cells, time.Duration(median(all)).Round(100*time.Nanosecond).String())
 		}
 		t.Rows = append(t.Rows, cells)
 	}

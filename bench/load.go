@@ -34,6 +34,9 @@ func listen(ctx context.Context, handler http.Handler) (address string, stop fun
 // gets answers.
 type load struct {
 	perSecond float64
+	// cpu is what this process used for each: who asks, and who answers if that is in
+	// it too.
+	cpu time.Duration
 	// latency in nanoseconds, to three digits.
 	latency *hdrhistogram.Histogram
 }
@@ -69,7 +72,7 @@ func (g *generator) run(ctx context.Context, lasting time.Duration) (*load, erro
 	runtime.GC()
 	var mutex sync.Mutex
 	all := &load{latency: newLatency()}
-	began := time.Now()
+	began, before := time.Now(), cpuTime()
 	var group sync.WaitGroup
 	for c := range g.connections {
 		group.Go(func() {
@@ -88,6 +91,7 @@ func (g *generator) run(ctx context.Context, lasting time.Duration) (*load, erro
 		return nil, err
 	}
 	all.perSecond = float64(all.latency.TotalCount()) / time.Since(began).Seconds()
+	all.cpu = (cpuTime() - before) / time.Duration(max(1, all.latency.TotalCount()))
 	return all, nil
 }
 

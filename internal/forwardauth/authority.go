@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"strings"
 
 	"github.com/keytail/keytail/internal/apikey"
 )
@@ -47,6 +48,8 @@ type Authority struct {
 	proxies   []netip.Prefix
 	policies  map[string]apikey.Request // what each policy's requests need; only read
 	challenge Challenge
+	// known are questions that have been read before.
+	known questions
 }
 
 // New makes an Authority. The error says what is wrong in the configuration.
@@ -91,12 +94,24 @@ func (q Question) In(query url.Values) Question {
 // ByQuery reads what is needed from a query, which the proxy's own configuration
 // sets. It is read in full or not at all.
 func (a *Authority) ByQuery(raw string) (Question, *QuestionError) {
+	if known, ok := a.known.get(raw); ok {
+		return known, nil
+	}
+	// A clone, since what is remembered must not hold the whole request.
+	raw = strings.Clone(raw)
 	query, err := parseQuery(raw)
 	if err != nil {
 		return Question{}, err
 	}
 	need, err := parseRequirements(query, a.sources)
-	return Question{need, query}, err
+	if err != nil {
+		return Question{}, err
+	}
+	q := Question{need, query}
+	if !ReadQuery(a.sources) {
+		a.known.put(raw, q)
+	}
+	return q, nil
 }
 
 // ByPolicy is what the policy of this name needs. No query is a key source there.
@@ -110,21 +125,24 @@ func (a *Authority) ByPolicy(name string) (Question, *QuestionError) {
 
 // Unanswered sets what an answer says as long as nobody has finished it.
 func Unanswered(header http.Header) {
-	header.Set(HeaderResult, apikey.Unavailable.String())
-	header.Set(HeaderStaleness, "")
+	header[HeaderResult], header[HeaderStaleness] = unavailable, empty
 }
+
+// Nobody writes to these: of capacity one, an Add moves them away.
+var unavailable, empty = []string{apikey.Unavailable.String()}, []string{""}
 
 // Answer judges the key that r offers in its headers, or in the question's query,
 // and sets the answer's headers. Status 200 allows the request and has no body;
 // every other status refuses it. Of r its Header, RemoteAddr and context count.
 func (a *Authority) Answer(r *http.Request, q *Question, header http.Header) (status int, body []byte) {
 	verdict := a.judge(r, q)
-	header.Set(HeaderResult, verdict.Code.String())
+	values := &values{}
+	values.set(header, HeaderResult, verdict.Code.String())
 	if !verdict.AsOf.IsZero() {
-		header.Set(HeaderStaleness, stalenessText(verdict.Staleness))
+		values.set(header, HeaderStaleness, stalenessText(verdict.Staleness))
 	}
 	if verdict.Code == apikey.Valid {
-		setIdentity(header, verdict.Record)
+		values.setIdentity(header, verdict.Record)
 		return http.StatusOK, nil
 	}
 	return a.refuse(verdict.Code, q.need.Scopes, header)

@@ -23,7 +23,12 @@ func joinScopes(scopes []string) string {
 	if len(scopes) == 1 {
 		return escape(scopes[0])
 	}
+	length := len(scopes)
+	for _, scope := range scopes {
+		length += len(scope)
+	}
 	var b strings.Builder
+	b.Grow(length)
 	for i, scope := range scopes {
 		if i > 0 {
 			b.WriteByte(' ')

@@ -21,14 +21,28 @@ const (
 	HeaderScopes     = "X-Auth-Scopes"
 )
 
+// values are those of an answer's headers in one block: http.Header.Set would make
+// an object of each. The names must be canonical.
+type values struct {
+	block [7]string
+	used  int
+}
+
+func (v *values) set(header http.Header, name, value string) {
+	v.block[v.used] = value
+	// Of capacity one: an Add by somebody else moves it away.
+	header[name] = v.block[v.used : v.used+1 : v.used+1]
+	v.used++
+}
+
 // setIdentity says who the key speaks for. All five headers are always set, so
 // that whatever a client sent under these names is overwritten.
-func setIdentity(header http.Header, r *apikey.Record) {
-	header.Set(HeaderKeyID, escape(r.KeyID))
-	header.Set(HeaderUserID, escape(r.UserID))
-	header.Set(HeaderOrgID, escape(r.OrgID))
-	header.Set(HeaderProjectID, escape(r.ProjectID))
-	header.Set(HeaderScopes, joinScopes(r.Scopes))
+func (v *values) setIdentity(header http.Header, r *apikey.Record) {
+	v.set(header, HeaderKeyID, escape(r.KeyID))
+	v.set(header, HeaderUserID, escape(r.UserID))
+	v.set(header, HeaderOrgID, escape(r.OrgID))
+	v.set(header, HeaderProjectID, escape(r.ProjectID))
+	v.set(header, HeaderScopes, joinScopes(r.Scopes))
 }
 
 // stalenessText is a staleness in whole milliseconds.

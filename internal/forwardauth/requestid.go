@@ -1,7 +1,9 @@
 package forwardauth
 
 import (
-	"crypto/rand"
+	"encoding/base32"
+	"encoding/binary"
+	"math/rand/v2"
 	"net/http"
 	"net/url"
 	"strings"
@@ -19,7 +21,7 @@ const maxRequestIDLen = 128
 func RequestID(r *http.Request, sources []KeySource) string {
 	values := r.Header[HeaderRequestID]
 	if len(values) != 1 || !SafeRequestID(values[0]) {
-		return rand.Text()
+		return newID()
 	}
 	var query url.Values
 	if r.URL.RawQuery != "" {
@@ -28,10 +30,21 @@ func RequestID(r *http.Request, sources []KeySource) string {
 	}
 	for key := range offered(sources, r, query) {
 		if strings.Contains(values[0], key) {
-			return rand.Text()
+			return newID()
 		}
 	}
 	return values[0]
+}
+
+// newID is 128 random bits as 26 letters and digits, as crypto/rand.Text writes
+// them. They are no secret, so the runtime's own generator is good enough.
+func newID() string {
+	var bits [16]byte
+	binary.LittleEndian.PutUint64(bits[:8], rand.Uint64())
+	binary.LittleEndian.PutUint64(bits[8:], rand.Uint64())
+	var text [32]byte
+	base32.StdEncoding.Encode(text[:], bits[:])
+	return string(text[:26])
 }
 
 // SafeRequestID accepts 1 to 128 letters, digits and a few signs that mean
@@ -54,6 +67,6 @@ func SafeRequestID(id string) bool {
 // is not known ("") it may be any id.
 func HideKey(header http.Header, key string) {
 	if strings.Contains(header.Get(HeaderRequestID), key) {
-		header.Set(HeaderRequestID, rand.Text())
+		header.Set(HeaderRequestID, newID())
 	}
 }

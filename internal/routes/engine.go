@@ -57,13 +57,18 @@ func methodNotAllowed(c *gin.Context) {
 	writeProblem(c, codeMethodNotAllowed, "this path has other methods, see the Allow header")
 }
 
+// noStore is only read: of capacity one, an Add moves it away.
+var noStore = []string{"no-store"}
+
 // commonHeaders sets what every answer has. No answer may be stored by anyone:
 // the next one may differ.
 func commonHeaders(sources []forwardauth.KeySource) gin.HandlerFunc {
 	return func(c *gin.Context) {
 		header := c.Writer.Header()
-		header.Set("Cache-Control", "no-store")
-		header.Set(forwardauth.HeaderRequestID, forwardauth.RequestID(c.Request, sources))
+		// Written directly: Set would make an object of each, and this is on the way of
+		// every request.
+		header["Cache-Control"] = noStore
+		header[forwardauth.HeaderRequestID] = []string{forwardauth.RequestID(c.Request, sources)}
 	}
 }
 

@@ -1,0 +1,110 @@
+package forwardauth
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"testing"
+
+	"github.com/keytail/keytail/internal/apikey"
+)
+
+// everybody is a Validator that says yes.
+type everybody struct{}
+
+func (everybody) Validate(context.Context, string, *apikey.Request) apikey.Verdict {
+	return apikey.Verdict{Code: apikey.Valid, Record: &apikey.Record{KeyID: "k", UserID: "u", Scopes: []string{"a", "b"}}}
+}
+func (everybody) Refuse(code apikey.Code) apikey.Verdict { return apikey.Verdict{Code: code} }
+
+func newAuthority(t *testing.T, sources ...string) *Authority {
+	t.Helper()
+	parsed, err := ParseKeySources(sources)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, err := New(Config{Validator: everybody{}, KeySources: parsed})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a
+}
+
+func (k *questions) len() (n int) {
+	k.byQuery.Range(func(any, any) bool { n++; return true })
+	return n
+}
+
+func TestAQuestionIsReadOnceAndStaysTheSame(t *testing.T) {
+	a := newAuthority(t)
+	for range 2 {
+		q, mistake := a.ByQuery("scope=a&scope=b&org_id=acme")
+		if mistake != nil || len(q.need.Scopes) != 2 || q.need.OrgID != "acme" {
+			t.Errorf("%+v, %v", q, mistake)
+		}
+	}
+	if n := a.known.len(); n != 1 {
+		t.Errorf("%d are remembered", n)
+	}
+	if n := testing.AllocsPerRun(100, func() { _, _ = a.ByQuery("scope=a&scope=b&org_id=acme") }); n > 1 {
+		t.Errorf("%v allocations for one that is known", n)
+	}
+}
+
+// TestMemoryForQuestionsIsBounded: whoever sends others has them read each time.
+func TestMemoryForQuestionsIsBounded(t *testing.T) {
+	a := newAuthority(t)
+	for i := range 3 * mostKnown {
+		if q, mistake := a.ByQuery(fmt.Sprintf("scope=s%d", i)); mistake != nil || q.need.Scopes[0] != fmt.Sprintf("s%d", i) {
+			t.Fatalf("%+v, %v", q, mistake)
+		}
+	}
+	if n := a.known.len(); n != mostKnown {
+		t.Errorf("%d are remembered, %d may be", n, mostKnown)
+	}
+}
+
+// TestNoKeyIsRemembered: neither where a query may hold one, nor by mistake.
+func TestNoKeyIsRemembered(t *testing.T) {
+	a := newAuthority(t, "query:api_key")
+	if _, mistake := a.ByQuery("api_key=secret-secret&scope=a"); mistake != nil {
+		t.Fatal(mistake)
+	}
+	b := newAuthority(t)
+	if _, mistake := b.ByQuery("api_key=secret-secret"); mistake == nil {
+		t.Error("something that is no requirement is taken")
+	}
+	if a.known.len()+b.known.len() != 0 {
+		t.Error("a query with a key is remembered")
+	}
+}
+
+// TestSharedHeaderValuesStayAsTheyAre, whatever is added to an answer.
+func TestSharedHeaderValuesStayAsTheyAre(t *testing.T) {
+	a := newAuthority(t)
+	for range 2 {
+		header := http.Header{}
+		Unanswered(header)
+		if header.Get(HeaderResult) != "UNAVAILABLE" || header.Get(HeaderStaleness) != "" {
+			t.Errorf("%v", header)
+		}
+		header.Add(HeaderResult, "x")
+		header.Add(HeaderStaleness, "x")
+		status, _ := a.Answer(&http.Request{Header: http.Header{"X-Api-Key": {"some-key-text"}}, RemoteAddr: "192.0.2.1:1"}, &Question{}, header)
+		header.Add(HeaderKeyID, "x")
+		if status != http.StatusOK || header.Get(HeaderResult) != "VALID" || header.Get(HeaderUserID) != "u" || header.Get(HeaderScopes) != "a b" || len(header[HeaderUserID]) != 1 {
+			t.Errorf("%d %v", status, header)
+		}
+	}
+}
+
+func TestRequestIDsDiffer(t *testing.T) {
+	seen := map[string]bool{}
+	for range 1000 {
+		id := RequestID(&http.Request{Header: http.Header{}}, nil)
+		if len(id) != 26 || !SafeRequestID(id) || seen[id] {
+			t.Fatalf("%q", id)
+		}
+		seen[id] = true
+	}
+}
