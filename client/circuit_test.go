@@ -136,3 +136,29 @@ func TestAWrongTokenIsLoggedOnce(t *testing.T) {
 		t.Errorf("logged %s", text)
 	}
 }
+
+// TestWhoHasGoneProvesNothing: neither that the daemon is well, nor that it is not.
+func TestWhoHasGoneProvesNothing(t *testing.T) {
+	server, mood := moody(t)
+	c := newClient(t, server.URL, func(c *Config) { c.BreakAfter, c.BreakFor = 2, 50*time.Millisecond })
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	becomes(mood, says(502, "text/html", ""))
+	for _, ctx := range []context.Context{t.Context(), gone, t.Context()} {
+		_, _ = c.Validate(ctx, secret, auth.Request{})
+	}
+	if state := c.circuit.State(); state != gobreaker.StateOpen {
+		t.Fatalf("the circuit is %v after two failures", state)
+	}
+	eventually(t, "a trial may be made", func() bool { return c.circuit.State() == gobreaker.StateHalfOpen })
+	for range 3 {
+		_, _ = c.Validate(gone, secret, auth.Request{})
+	}
+	if state := c.circuit.State(); state != gobreaker.StateHalfOpen {
+		t.Fatalf("the circuit is %v, and nobody has answered", state)
+	}
+	becomes(mood, json200(yes))
+	if _, err := c.Validate(t.Context(), secret, auth.Request{}); err != nil || c.circuit.State() != gobreaker.StateClosed {
+		t.Errorf("%v, the circuit is %v", err, c.circuit.State())
+	}
+}

@@ -60,7 +60,7 @@ func (c *Client) strange(what string) *failure {
 func (c *Client) lost(err error, answering bool) *failure {
 	f := unavailable(c.explain(err))
 	f.away = true
-	f.again = !answering && broken(err) && !timedOut(err)
+	f.again = !answering && broken(err)
 	return f
 }
 

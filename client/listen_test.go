@@ -31,6 +31,8 @@ type fleet struct {
 	revokedAt time.Time
 	// noAnswer and noEvents: whoever asks for these is refused.
 	noAnswer, noEvents bool
+	// busy: whoever wants to listen is to come again after 7 s.
+	busy bool
 	// exact: a subscriber that goes on is told of no resync.
 	exact bool
 	// state is what a resync says.
@@ -86,6 +88,11 @@ func (f *fleet) listen(r *http.Request) (*http.Response, error) {
 	f.opened++
 	if f.noEvents {
 		return nil, syscall.ECONNREFUSED
+	}
+	if f.busy {
+		response := respond("application/problem+json", io.NopCloser(strings.NewReader(`{"code":"TOO_MANY_WAITING","detail":"too many"}`)))
+		response.StatusCode, response.Header["Retry-After"] = http.StatusServiceUnavailable, []string{"7"}
+		return response, nil
 	}
 	from := r.Header.Get("Last-Event-ID")
 	f.from = append(f.from, from)
@@ -143,12 +150,15 @@ type stage struct {
 }
 
 // onStage runs a test in a bubble in which time passes when all wait.
-func onStage(t *testing.T, test func(s *stage)) {
+func onStage(t *testing.T, test func(s *stage), change ...func(*Config)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		s := &stage{fleet: &fleet{state: "live"}, t: t}
 		s.client = newClient(t, "http://keytail", func(c *Config) {
 			c.Transport, c.Logger = s.fleet, slog.New(slog.NewTextHandler(&s.log, nil))
+			for _, f := range change {
+				f(c)
+			}
 		})
 		ctx, stop := context.WithCancel(t.Context())
 		done := make(chan error, 1)
@@ -317,7 +327,7 @@ func TestNoHole(t *testing.T) {
 		},
 		"after a loss, before the state is told": func(s *stage, revoke func()) {
 			s.says("id: i-1\nevent: loss\ndata: {\"reason\":\"drop\"}")
-			time.Sleep(50 * time.Millisecond)
+			time.Sleep(DefaultMaxStale/pollsPerBound - time.Second)
 			revoke()
 		},
 		"in a resync": func(s *stage, revoke func()) {
@@ -519,4 +529,76 @@ func TestRunCanBeRunAgain(t *testing.T) {
 			t.Errorf("%d connections", opened)
 		}
 	})
+}
+
+// TestAShortBoundIsKept between two tries to listen, whose pauses are longer.
+func TestAShortBoundIsKept(t *testing.T) {
+	const short = time.Second
+	for n := range 20 {
+		onStage(t, func(s *stage) {
+			s.set(func(f *fleet) { f.lag, f.noEvents = short, true })
+			s.breaks()
+			time.Sleep(5*time.Minute + time.Duration(n)*time.Second)
+			p, leave := s.stream()
+			defer leave()
+			s.goesOn(p, time.Minute)
+			s.revoke()
+			s.ends(p, nil, short+short/pollsPerBound+short/looksPerBound+time.Second/2)
+		}, func(c *Config) { c.MaxStale = short })
+	}
+}
+
+// TestEveryConnectionHasAllRechecked, also one that goes on exactly.
+func TestEveryConnectionHasAllRechecked(t *testing.T) {
+	onStage(t, func(s *stage) {
+		s.set(func(f *fleet) { f.exact = true })
+		p, leave := s.stream()
+		defer leave()
+		s.goesOn(p, time.Minute)
+		asked, _ := s.count()
+		s.breaks()
+		s.goesOn(p, time.Second)
+		if now, opened := s.count(); now-asked != 2 || opened != 2 {
+			t.Errorf("asked %d times, and %d connections", now-asked, opened)
+		}
+	})
+}
+
+// TestWhoIsToComeLaterDoes.
+func TestWhoIsToComeLaterDoes(t *testing.T) {
+	onStage(t, func(s *stage) {
+		s.set(func(f *fleet) { f.busy = true })
+		s.breaks()
+		time.Sleep(time.Second)
+		_, before := s.count()
+		time.Sleep(6 * time.Second)
+		if _, now := s.count(); now != before {
+			t.Errorf("%d tries before the time", now-before)
+		}
+		time.Sleep(time.Minute)
+		if _, now := s.count(); now == before {
+			t.Error("none after it")
+		}
+	})
+}
+
+// TestAStreamMayBeSilentForLongerThanAnAnswer, also in its beginning.
+func TestAStreamMayBeSilentForLongerThanAnAnswer(t *testing.T) {
+	heard := make(chan struct{})
+	server := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		timer := time.NewTimer(200 * time.Millisecond)
+		defer timer.Stop()
+		<-timer.C
+		w.Header().Set("Content-Type", "text/event-stream")
+		_, _ = io.WriteString(w, "id: i-0\nevent: resync\ndata: {\"state\":\"live\"}\n\n")
+		_ = http.NewResponseController(w).Flush()
+		close(heard)
+		<-r.Context().Done()
+	})
+	c := newClient(t, server.URL, func(c *Config) { c.HeaderTimeout = 50 * time.Millisecond })
+	runs(t, c)
+	<-heard
+	if n := len(server.seen()); n != 1 {
+		t.Errorf("%d connections", n)
+	}
 }
