@@ -77,7 +77,12 @@ func TestAWatchIsToldAfterTheCache(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- set.Run(ctx) }()
-	defer func() { stop(); <-done }()
+	defer func() {
+		stop()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}()
 	w := set.Add(watch.Entry{KeyID: "k1", Mark: set.Begin(), Recheck: func(context.Context, uint64) (time.Time, error) {
 		log <- "asked"
 		return time.Time{}, nil

@@ -1,8 +1,10 @@
 package auth_test
 
 import (
+	"context"
 	"errors"
 	"net/http"
+	"runtime"
 	"testing"
 	"time"
 
@@ -146,6 +148,52 @@ func TestAChangeBeforeAnybodyWantsToKnowIsNotMissed(t *testing.T) {
 			}
 			endsWith(t, p, auth.Disabled)
 		})
+	})
+}
+
+// late is a validator whose key is revoked when its verdict is on its way.
+type late struct{ *keys }
+
+func (l late) Validate(ctx context.Context, text string, request auth.Request) (auth.Verdict, error) {
+	verdict, err := l.keys.Validate(ctx, text, request)
+	if verdict.Code == auth.Valid {
+		l.put(text, revoked)
+	}
+	return verdict, err
+}
+
+func TestAChangeBehindTheVerdictIsNotMissed(t *testing.T) {
+	inEach(t, func(t *testing.T, f framework) {
+		k := newKeys(t)
+		k.put("k")
+		within(t, f, late{k}, "k", nil, func(p *auth.Principal) { endsWith(t, p, auth.Disabled) })
+	})
+}
+
+// TestARecheckAsksForTheRevisionOfTheChange, if there is one: another instance may
+// answer.
+func TestARecheckAsksForTheRevisionOfTheChange(t *testing.T) {
+	inEach(t, func(t *testing.T, f framework) {
+		k := newKeys(t)
+		k.put("k")
+		within(t, f, k, "k", nil, func(p *auth.Principal) {
+			p.Done()
+			k.watches.Changed("id-k", 7)
+			for begun := time.Now(); k.lastRequest().MinRevision != 7; runtime.Gosched() {
+				if time.Since(begun) > patience {
+					t.Fatal("not asked for the revision")
+				}
+			}
+			k.setRevision(7)
+		})
+		asked := k.count()
+		within(t, f, k, "k", nil, func(p *auth.Principal) {
+			p.Done()
+			goesOn(t, k, p)
+		})
+		if n := k.count() - asked; n != 1 {
+			t.Errorf("a verdict that has seen the change was asked for %d times", n)
+		}
 	})
 }
 

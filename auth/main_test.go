@@ -36,6 +36,8 @@ type keys struct {
 	records map[string]apikey.Record
 	outage  bool
 	asked   []auth.Request
+	// revision is that of all verdicts.
+	revision uint64
 }
 
 // newKeys runs until the test ends.
@@ -63,7 +65,7 @@ func (k *keys) Validate(_ context.Context, text string, request auth.Request) (a
 	defer k.mutex.Unlock()
 	k.asked = append(k.asked, request)
 	record, found := k.records[text]
-	v := apikey.Verdict{Source: apikey.SourceCache}
+	v := apikey.Verdict{Source: apikey.SourceCache, Revision: k.revision}
 	switch {
 	case k.outage:
 	case text == "":
@@ -115,6 +117,18 @@ func (k *keys) away(outage bool) {
 	k.mutex.Lock()
 	defer k.mutex.Unlock()
 	k.outage = outage
+}
+
+func (k *keys) setRevision(revision uint64) {
+	k.mutex.Lock()
+	defer k.mutex.Unlock()
+	k.revision = revision
+}
+
+func (k *keys) count() int {
+	k.mutex.Lock()
+	defer k.mutex.Unlock()
+	return len(k.asked)
 }
 
 func (k *keys) lastRequest() auth.Request {

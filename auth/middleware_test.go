@@ -346,6 +346,9 @@ func TestHideCredentials(t *testing.T) {
 			request.Header = http.Header{"Authorization": {"Bearer secret", "Basic eDp5"}, "X-Api-Key": {"secret"}, "Cookie": {"x=1; sid=secret"}, "X-Keep": {"1"}}
 			_ = request.ParseForm()
 			h.ServeHTTP(httptest.NewRecorder(), request)
+			if request.URL.RawQuery != "a=1&key=secret&b=2" {
+				t.Error("the URL of those who stand before it was changed")
+			}
 			return fmt.Sprint(seen.Header, seen.URL, seen.RequestURI, seen.Form)
 		}
 		if text := r(f.serve(k, handler, nil, sources)); strings.Count(text, "secret") != 6 {
