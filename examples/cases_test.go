@@ -259,6 +259,13 @@ func requirements(keys map[string]string) []testCase {
 		{
 			name: "forged X-Forwarded-For, allowed anyway",
 			ask:  ask{target: "/orders/1", header: []field{{"X-Forwarded-For", office}, bearer(keys["local"])}}, want: allowed(),
+			check: func(t *testing.T, _ *reply, got *received) {
+				t.Helper()
+				hops := strings.Split(strings.Join(got.values("X-Forwarded-For"), ","), ",")
+				if strings.TrimSpace(hops[len(hops)-1]) != clientAddr {
+					t.Errorf("the API got X-Forwarded-For %q, and the client is %s", hops, clientAddr)
+				}
+			},
 		},
 		{
 			name: "keytail itself is not to be reached", want: byTheProxy(http.StatusNotFound),
@@ -284,12 +291,30 @@ func shapes(keys map[string]string) []testCase {
 	post2 := post
 	post2.http2 = true
 	method := func(method string, got *received) string { return cmp.Or(got.Method, method) }
+	h2c := func(name string, header ...field) testCase {
+		return testCase{
+			// After it, requests would go by that nobody has asked about.
+			name: name, want: want{either: true, statuses: []int{http.StatusOK, http.StatusSwitchingProtocols, http.StatusBadRequest, http.StatusForbidden}},
+			ask: ask{target: "/orders/1", header: append(header, field{"HTTP2-Settings", "AAMAAABkAAQCAAAAAAIAAAAA"}, bearer(keys["valid"]))},
+			check: func(t *testing.T, _ *reply, got *received) {
+				t.Helper()
+				if got != nil && strings.Contains(strings.Join(got.values("Upgrade"), ","), "h2c") {
+					t.Errorf("the API got %+v", got.Header)
+				}
+			},
+		}
+	}
 	preflight := []field{{"Origin", "https://elsewhere.example"}, {"Access-Control-Request-Method", "DELETE"}, {"Access-Control-Request-Headers", "authorization"}}
 	return []testCase{
 		{name: "a path below, with a query", ask: ask{target: "/orders/7/items?page=2&q=a%20b", header: []field{bearer(keys["valid"])}}, want: allowed(), check: wantTarget("/orders/7/items?page=2&q=a%20b")},
 		{name: "POST with a body", ask: post, want: allowed(), check: whole},
 		{name: "POST with a body, refused", ask: ask{method: http.MethodPost, target: "/orders/", body: body, header: []field{bearer(keys["expired"])}}, want: refused("EXPIRED")},
-		{name: "HTTP/2", ask: ask{target: "/orders/1", http2: true, header: []field{bearer(keys["valid"])}}, want: allowed()},
+		{name: "HTTP/2", ask: ask{target: "/orders/1", http2: true, header: []field{bearer(keys["valid"])}}, want: allowed(), check: func(t *testing.T, _ *reply, got *received) {
+			t.Helper()
+			if host, proto := got.values("Host"), got.values("X-Forwarded-Proto"); len(host) != 1 || !strings.HasPrefix(host[0], "127.0.0.1:18") || host[0] == upstreamAddr || !slices.Equal(proto, []string{"https"}) {
+				t.Errorf("the API got the Host %q and X-Forwarded-Proto %q, which are not the client's", host, proto)
+			}
+		}},
 		{name: "HTTP/2, refused", ask: ask{target: "/orders/1", http2: true}, want: refused("MISSING")},
 		{name: "POST by HTTP/2", ask: post2, want: allowed(), check: whole},
 		{name: "HEAD", ask: ask{method: http.MethodHead, target: "/orders/1", header: []field{bearer(keys["valid"])}}, want: allowed(), check: func(t *testing.T, _ *reply, got *received) {
@@ -301,17 +326,10 @@ func shapes(keys map[string]string) []testCase {
 		{name: "OPTIONS preflight, which has no key", ask: ask{method: http.MethodOptions, target: "/orders/1", header: preflight}, want: refused("MISSING")},
 		{name: "OPTIONS with a key", ask: ask{method: http.MethodOptions, target: "/orders/1", header: slices.Concat(preflight, []field{bearer(keys["valid"])})}, want: allowed()},
 		{name: "a method that nobody knows", ask: ask{method: "PURGE", target: "/orders/1"}, want: refused("MISSING")},
-		{
-			// After it, requests would go by that nobody has asked about.
-			name: "a request to upgrade to h2c", want: want{either: true, statuses: []int{http.StatusOK, http.StatusBadRequest, http.StatusForbidden}},
-			ask: ask{target: "/orders/1", header: append(upgradeTo("h2c"), field{"HTTP2-Settings", "AAMAAABkAAQCAAAAAAIAAAAA"}, bearer(keys["valid"]))},
-			check: func(t *testing.T, _ *reply, got *received) {
-				t.Helper()
-				if got != nil && len(got.values("Upgrade")) > 0 {
-					t.Errorf("the API got %+v", got.Header)
-				}
-			},
-		},
+		h2c("a request to upgrade to h2c", upgradeTo("h2c")...),
+		h2c("a request to upgrade to h2c or WebSocket", upgradeTo("h2c, websocket")...),
+		h2c("a request to upgrade to h2c and WebSocket", append(upgradeTo("h2c"), field{"Upgrade", "websocket"})...),
+		h2c("a request to upgrade to WebSocket and h2c", append(upgradeTo("websocket"), field{"Upgrade", "h2c"})...),
 		{name: "a request to upgrade, refused", ask: ask{target: "/orders/1", header: upgradeTo("websocket")}, want: refused("MISSING")},
 	}
 }
@@ -446,6 +464,12 @@ func passed(keys map[string]string) []testCase {
 			},
 		}
 	}
+	made := func(t *testing.T, r *reply, got *received) {
+		t.Helper()
+		if have := got.values("X-Request-Id"); len(have) != 1 || len(have[0]) < 16 || r.header.Get("X-Request-Id") != have[0] {
+			t.Errorf("the API got %q, the client %q", have, r.header.Get("X-Request-Id"))
+		}
+	}
 	return []testCase{
 		status(http.StatusUnauthorized), status(http.StatusForbidden), status(http.StatusInternalServerError), status(http.StatusServiceUnavailable),
 		{
@@ -458,13 +482,12 @@ func passed(keys map[string]string) []testCase {
 			},
 		},
 		{
-			name: "no X-Request-Id: one is made", ask: ask{target: "/orders/1", header: []field{valid}}, want: allowed(),
-			check: func(t *testing.T, r *reply, got *received) {
-				t.Helper()
-				if have := got.values("X-Request-Id"); len(have) != 1 || len(have[0]) < 16 || r.header.Get("X-Request-Id") != have[0] {
-					t.Errorf("the API got %q, the client %q", have, r.header.Get("X-Request-Id"))
-				}
-			},
+			name: "no X-Request-Id: one is made", want: allowed(), check: made,
+			ask: ask{target: "/orders/1", header: []field{valid}},
+		},
+		{
+			name: "no X-Request-Id, where nobody asks", want: allowed(), check: made,
+			ask: ask{target: "/public/1"},
 		},
 		{
 			name: "a key as X-Request-Id", ask: ask{target: "/orders/1", header: []field{{"X-Request-Id", keys["valid"]}, valid}}, want: allowed(),

@@ -129,7 +129,7 @@ func (u *upstream) serve(conn net.Conn) {
 		u.mu.Lock()
 		u.got = append(u.got, *r)
 		u.mu.Unlock()
-		if len(r.values("Upgrade")) > 0 {
+		if r.upgrades() {
 			upgrade(conn, reader, r)
 			return
 		}
@@ -137,6 +137,12 @@ func (u *upstream) serve(conn net.Conn) {
 			return
 		}
 	}
+}
+
+// upgrades reports whether a server that follows RFC 9110, section 7.8, may change
+// the protocol.
+func (r *received) upgrades() bool {
+	return r.Proto == "HTTP/1.1" && len(r.values("Upgrade")) > 0 && strings.Contains(strings.ToLower(strings.Join(r.values("Connection"), ",")), "upgrade")
 }
 
 // upgrade says yes and sends back what comes.
