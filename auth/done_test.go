@@ -44,8 +44,8 @@ func endsWith(t *testing.T, p *auth.Principal, code auth.Code) {
 	}
 }
 
-// settled waits until all that a change brings about has been done: a key that is
-// changed after it has ended its watch.
+// settled waits until all that a change brings about has been done: the one worker
+// has come to a key that was changed after it.
 func (k *keys) settled(t *testing.T) {
 	t.Helper()
 	k.put("the last")

@@ -42,7 +42,7 @@ type keys struct {
 
 // newKeys runs until the test ends.
 func newKeys(t testing.TB) *keys {
-	k := &keys{watches: watch.New(watch.Config{DoubtInterval: 10 * time.Millisecond}), records: map[string]apikey.Record{}}
+	k := &keys{watches: watch.New(watch.Config{Workers: 1, DoubtInterval: 10 * time.Millisecond}), records: map[string]apikey.Record{}}
 	ctx, stop := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- k.watches.Run(ctx) }()

@@ -465,6 +465,14 @@ func TestRefusalsInGinsWords(t *testing.T) {
 	}
 }
 
+func TestAllScopesAreRequired(t *testing.T) {
+	inEach(t, func(t *testing.T, f framework) {
+		k := newKeys(t)
+		k.put("k")
+		isRefused(t, ask(f.serve(k, hello, []string{"read", "write"}), "GET", "/", "X-Api-Key", "k"), 403, "INSUFFICIENT_PERMISSIONS", `Bearer realm="keytail", error="insufficient_scope", scope="read write"`)
+	})
+}
+
 func TestRequireAny(t *testing.T) {
 	k := newKeys(t)
 	k.put("k")
