@@ -135,6 +135,24 @@ func TestDoneIsNotClosedByAChangeThatLeavesTheKeyValid(t *testing.T) {
 	})
 }
 
+// TestNobodyWatchesForAHandlerThatHasReturned, whoever asks.
+func TestNobodyWatchesForAHandlerThatHasReturned(t *testing.T) {
+	inEach(t, func(t *testing.T, f framework) {
+		k := newKeys(t)
+		k.put("k")
+		var kept *auth.Principal
+		within(t, f, k, "k", nil, func(p *auth.Principal) { kept = p })
+		select {
+		case <-kept.Done():
+			t.Error("it has ended")
+		default:
+		}
+		if k.watches.Watching() != 0 {
+			t.Error("somebody watches")
+		}
+	})
+}
+
 // TestAChangeBeforeAnybodyWantsToKnowIsNotMissed: Done is called for the first time
 // when the key is revoked already.
 func TestAChangeBeforeAnybodyWantsToKnowIsNotMissed(t *testing.T) {
@@ -238,6 +256,8 @@ func TestLostTruth(t *testing.T) {
 				if !errors.Is(p.Err(), auth.ErrTruthLost) {
 					t.Errorf("it has ended with %v", p.Err())
 				}
+				k.watches.Changed("id-k", 0)
+				goesOn(t, k, kept) // although nobody knows
 				k.away(false)
 				k.watches.Doubt(false)
 			}, auth.CutOnOutage())

@@ -1,0 +1,151 @@
+package auth_test
+
+import (
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/keytail/keytail/auth"
+	"github.com/keytail/keytail/keytailtest"
+)
+
+// exampleT is a test in an example, which has none.
+type exampleT struct{ cleanups []func() }
+
+func (*exampleT) Helper() {}
+
+func (*exampleT) Errorf(format string, args ...any) { fmt.Printf(format+"\n", args...) }
+
+func (t *exampleT) Cleanup(f func()) { t.cleanups = append(t.cleanups, f) }
+
+func (t *exampleT) end() {
+	for _, f := range t.cleanups {
+		f()
+	}
+}
+
+// show prints what a service answers to a key.
+func show(service http.Handler, target, key string) {
+	request := httptest.NewRequest(http.MethodGet, target, http.NoBody)
+	request.Header.Set("Authorization", "Bearer "+key)
+	answer := httptest.NewRecorder()
+	service.ServeHTTP(answer, request)
+	fmt.Println(answer.Code, answer.Body)
+}
+
+func Example() {
+	t := &exampleT{}
+	defer t.end()
+	keys := keytailtest.New(t) // in a service: a keytail.Service or a client.Client
+
+	router := gin.New()
+	router.Use(keys.Authenticate())
+	router.GET("/orders", auth.RequireScope("orders:read"), func(c *gin.Context) {
+		c.String(http.StatusOK, "orders of %s", auth.PrincipalOf(c).UserID)
+	})
+
+	show(router, "/orders", keys.Add(auth.Key{UserID: "ada", Scopes: []string{"orders:*"}}))
+	show(router, "/orders", keys.Add(auth.Key{UserID: "ada", Scopes: []string{"invoices:read"}}))
+	// Output:
+	// 200 orders of ada
+	// 403 {"type":"about:blank","title":"Forbidden","status":403,"detail":"this API key lacks a scope that is needed here","code":"INSUFFICIENT_PERMISSIONS"}
+}
+
+// Services without Gin.
+func ExampleMiddleware() {
+	t := &exampleT{}
+	defer t.end()
+	keys := keytailtest.New(t)
+
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /orders", func(w http.ResponseWriter, r *http.Request) {
+		_, _ = fmt.Fprintf(w, "orders of %s", auth.FromContext(r.Context()).UserID)
+	})
+	service := auth.Middleware(keys, auth.Scopes("orders:read"), auth.HideCredentials())(mux)
+
+	show(service, "/orders", keys.Key("orders:read"))
+	// Output:
+	// 200 orders of test-user
+}
+
+// Keys that are bound to an org are valid for its own routes alone.
+func ExamplePathParam() {
+	t := &exampleT{}
+	defer t.end()
+	keys := keytailtest.New(t)
+
+	router := gin.New()
+	router.GET("/orgs/:org/orders", keys.Authenticate(auth.OrgID(auth.PathParam("org"))), func(c *gin.Context) {
+		c.String(http.StatusOK, "orders of %s", c.Param("org"))
+	})
+
+	key := keys.Add(auth.Key{OrgID: "acme"})
+	show(router, "/orgs/acme/orders", key)
+	show(router, "/orgs/other/orders", key)
+	// Output:
+	// 200 orders of acme
+	// 403 {"type":"about:blank","title":"Forbidden","status":403,"detail":"this API key may not be used from this address or for this organisation or project","code":"FORBIDDEN"}
+}
+
+// A service with a form of errors of its own.
+func ExampleOnGinRefusal() {
+	t := &exampleT{}
+	defer t.end()
+	keys := keytailtest.New(t)
+
+	router := gin.New()
+	router.Use(keys.Authenticate(
+		auth.Statuses(map[auth.Code]int{auth.Malformed: http.StatusBadRequest}),
+		auth.OnGinRefusal(func(c *gin.Context, refusal auth.Refusal) {
+			c.JSON(refusal.Status, gin.H{"error": refusal.Code})
+		})))
+	router.GET("/orders", func(*gin.Context) {})
+
+	show(router, "/orders", "not a key")
+	// Output:
+	// 400 {"error":"MALFORMED"}
+}
+
+// A handler that goes on for long ends when its key does.
+func ExamplePrincipal_Done() {
+	t := &exampleT{}
+	defer t.end()
+	keys := keytailtest.New(t)
+	key := keys.Key()
+
+	router := gin.New()
+	router.GET("/events", keys.Authenticate(), func(c *gin.Context) {
+		principal := auth.PrincipalOf(c)
+		done := principal.Done()
+		keys.Revoke(key) // by somebody else, at some time
+		select {
+		case <-done:
+			c.String(http.StatusOK, "%v", principal.Err())
+		case <-c.Request.Context().Done():
+		}
+	})
+
+	show(router, "/events", key)
+	// Output:
+	// 200 the API key has stopped being valid: DISABLED
+}
+
+// With WithRevocationCancel it is enough to look at the request's context.
+func ExampleWithRevocationCancel() {
+	t := &exampleT{}
+	defer t.end()
+	keys := keytailtest.New(t)
+	key := keys.Key()
+
+	router := gin.New()
+	router.GET("/report", keys.Authenticate(auth.WithRevocationCancel()), func(c *gin.Context) {
+		keys.Revoke(key)
+		<-c.Request.Context().Done() // here a query of a database would be cancelled
+	})
+
+	show(router, "/report", key)
+	// Output:
+	// 401 {"type":"about:blank","title":"Unauthorized","status":401,"detail":"this API key is disabled","code":"DISABLED"}
+}
