@@ -356,25 +356,70 @@ func TestEnvoyKeepsRequestIDs(t *testing.T) {
 
 // TestEnvoyHearsOfADrain: its health check asks keytail's.
 func TestEnvoyHearsOfADrain(t *testing.T) {
-	const admin = "127.0.0.1:18483"
-	s := newEnvoy(t, envoyGRPC("--drain-delay=30s"),
-		instead(t, "static_resources:\n", "admin: {address: {socket_address: {address: 127.0.0.1, port_value: 18483}}}\nstatic_resources:\n"),
-		instead(t, "interval: 2s", "interval: 0.2s"), instead(t, "no_traffic_interval: 10s", "no_traffic_interval: 0.2s"))
-	flags := func(want string) {
-		t.Helper()
-		s.child.await(t, func() bool {
-			response, err := http.Get("http://" + admin + "/clusters")
-			if err != nil {
-				return false
-			}
-			defer func() { _ = response.Body.Close() }()
-			body, err := io.ReadAll(response.Body)
-			return err == nil && strings.Contains(string(body), "keytail::"+keytailGRPC+"::health_flags::"+want+"\n")
-		}, "Envoy has keytail as "+want)
-	}
-	flags("healthy")
+	s := newEnvoy(t, envoyGRPC("--drain-delay=30s"), watched(t))
+	s.envoyHas(t, keytailGRPC, "healthy")
 	if err := s.keytail.child.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
-	flags("/failed_active_hc")
+	s.envoyHas(t, keytailGRPC, "/failed_active_hc")
+}
+
+const envoyAdmin = "127.0.0.1:18483"
+
+// watched has Envoy look after keytail often, and say what it thinks of it.
+func watched(t *testing.T) func(string) string {
+	return all(
+		instead(t, "static_resources:\n", "admin: {address: {socket_address: {address: 127.0.0.1, port_value: 18483}}}\nstatic_resources:\n"),
+		instead(t, "interval: 2s", "interval: 0.2s"), instead(t, "no_traffic_interval: 10s", "no_traffic_interval: 0.2s"),
+	)
+}
+
+// envoyHas returns when Envoy has the keytail of this address as healthy, or not.
+func (s *stage) envoyHas(t *testing.T, addr, want string) {
+	t.Helper()
+	s.child.await(t, func() bool {
+		response, err := http.Get("http://" + envoyAdmin + "/clusters")
+		if err != nil {
+			return false
+		}
+		defer func() { _ = response.Body.Close() }()
+		body, err := io.ReadAll(response.Body)
+		return err == nil && strings.Contains(string(body), "keytail::"+addr+"::health_flags::"+want+"\n")
+	}, "Envoy has "+addr+" as "+want)
+}
+
+// TestEnvoyLosesNoRequestByARestart of one keytail of two: health says so in time,
+// and GOAWAY ends the connection without ending a question. Between two changes of a
+// host's health Envoy waits for a second (update_merge_window), so the drain is
+// longer.
+func TestEnvoyLosesNoRequestByARestart(t *testing.T) {
+	const second = "127.0.0.1:18485"
+	const endpoint = "- endpoint: {address: {socket_address: {address: 127.0.0.1, port_value: 18082}}}"
+	s := newEnvoy(t, envoyGRPC("--drain-delay=2s"), watched(t), instead(t, endpoint, endpoint+"\n              "+strings.Replace(endpoint, "18082", "18485", 1)))
+	another := startChild(t, syscall.SIGKILL, s.dir, s.keytail.program, append(slices.Clone(s.keytail.args), "--addr=127.0.0.1:18484", "--grpc-addr="+second)...)
+	another.awaitAddr(t, second)
+	s.envoyHas(t, second, "healthy")
+	key := bearer(s.keys["valid"])
+	asked := 0
+	askUntil := func(done <-chan struct{}) {
+		for open := true; open; asked++ {
+			select {
+			case <-done:
+				open = false // and once more
+			default:
+			}
+			if r := s.send(t, ask{target: "/orders/1", header: []field{key}}); r.status != http.StatusOK {
+				t.Fatalf("request %d saw %d %q", asked, r.status, r.body)
+			}
+		}
+	}
+	for range 2 {
+		if err := s.keytail.child.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+			t.Fatal(err)
+		}
+		askUntil(s.keytail.child.done)
+		s.keytail.start()
+		s.envoyHas(t, keytailGRPC, "healthy")
+	}
+	t.Logf("%d requests, and none was lost", asked)
 }

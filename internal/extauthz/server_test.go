@@ -3,7 +3,9 @@ package extauthz
 import (
 	"context"
 	"errors"
+	"io"
 	"net"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -16,6 +18,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/reflection/grpc_reflection_v1"
 	"google.golang.org/grpc/status"
 
@@ -298,6 +301,57 @@ func TestLimits(t *testing.T) {
 		if err != nil || result(answer) != test.want {
 			t.Errorf("%s: %.300v, %v", name, answer, err)
 		}
+	}
+}
+
+// TestMetadataIsBounded: what a call says about itself.
+func TestMetadataIsBounded(t *testing.T) {
+	t.Parallel()
+	client := authv3.NewAuthorizationClient(serve(t, newServer(t, options{})))
+	ask := func(size int) error {
+		_, err := client.Check(metadata.AppendToOutgoingContext(t.Context(), "x-bulk", strings.Repeat("x", size)), raw("/a"))
+		return err
+	}
+	// The first call may go out before the client has heard of the bound.
+	for _, size := range []int{100, maxMetadata / 2} {
+		if err := ask(size); err != nil {
+			t.Errorf("%d bytes: %v", size, err)
+		}
+	}
+	if err := ask(2 * maxMetadata); err == nil {
+		t.Error("past the bound it is answered")
+	}
+}
+
+// TestConnectionsAreBounded: who says nothing, or pings without end, is cut.
+func TestConnectionsAreBounded(t *testing.T) {
+	t.Parallel()
+	addr := serve(t, newServer(t, options{})).Target()
+	const (
+		preface  = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+		settings = "\x00\x00\x00\x04\x00\x00\x00\x00\x00"
+		ping     = "\x00\x00\x08\x06\x00\x00\x00\x00\x00eight by"
+	)
+	for name, test := range map[string]struct{ say, hear string }{
+		"silence": {"", ""},
+		"pings":   {preface + settings + strings.Repeat(ping, 10), "too_many_pings"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			conn, err := net.Dial("tcp", addr)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = conn.Close() }()
+			if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
+				t.Fatal(err)
+			}
+			_, _ = io.WriteString(conn, test.say) // it may be cut before the end
+			heard, err := io.ReadAll(conn)
+			if errors.Is(err, os.ErrDeadlineExceeded) || !strings.Contains(string(heard), test.hear) {
+				t.Errorf("it is not cut: heard %q, %v", heard, err)
+			}
+		})
 	}
 }
 
