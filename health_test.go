@@ -1,7 +1,10 @@
 package keytail
 
 import (
+	"context"
+	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"go.uber.org/zap"
@@ -54,6 +57,28 @@ func TestTheTruthMayBeLost(t *testing.T) {
 			t.Errorf("%+v: %v", c.signs, got)
 		}
 	}
+}
+
+// TestTheFirstStateIsToldToo: those who begin to listen are told the state.
+func TestTheFirstStateIsToldToo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var told []string
+		now := signs{}
+		h := &health{
+			look: func() signs { return now }, doubt: func(bool) {}, logger: zap.NewNop(), firstLive: make(chan struct{}),
+			changed: func(from, to string) { told = append(told, from+">"+to) },
+		}
+		ctx, stop := context.WithCancel(t.Context())
+		defer stop()
+		go func() { _ = h.run(ctx) }()
+		synctest.Wait()
+		now = signs{trusted: true, began: true, fresh: true}
+		<-h.firstLive
+		synctest.Wait()
+		if got := strings.Join(told, " "); got != ">connecting connecting>live" {
+			t.Errorf("told %s", got)
+		}
+	})
 }
 
 func TestAShardedClusterIsSaid(t *testing.T) {

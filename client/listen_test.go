@@ -584,15 +584,19 @@ func TestWhoIsToComeLaterDoes(t *testing.T) {
 
 // TestAStreamMayBeSilentForLongerThanAnAnswer, also in its beginning.
 func TestAStreamMayBeSilentForLongerThanAnAnswer(t *testing.T) {
-	heard := make(chan struct{})
+	heard := make(chan struct{}, 9)
 	server := serve(t, func(w http.ResponseWriter, r *http.Request) {
 		timer := time.NewTimer(200 * time.Millisecond)
 		defer timer.Stop()
-		<-timer.C
+		select {
+		case <-timer.C:
+		case <-r.Context().Done():
+			t.Error("it has not waited")
+		}
 		w.Header().Set("Content-Type", "text/event-stream")
 		_, _ = io.WriteString(w, "id: i-0\nevent: resync\ndata: {\"state\":\"live\"}\n\n")
 		_ = http.NewResponseController(w).Flush()
-		close(heard)
+		heard <- struct{}{}
 		<-r.Context().Done()
 	})
 	c := newClient(t, server.URL, func(c *Config) { c.HeaderTimeout = 50 * time.Millisecond })

@@ -222,7 +222,7 @@ func TestABrokenConnectionIsTriedOnceMore(t *testing.T) {
 		"closed twice":  {2, closes, 2, false},
 		"reset twice":   {2, resets, 2, false},
 		"begun":         {1, func(c net.Conn) { _, _ = io.WriteString(c, "HTTP/1.1 ") }, 1, false},
-		"half a header": {1, func(c net.Conn) { _, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Ty") }, 1, false},
+		"half a header": {1, func(c net.Conn) { _, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n") }, 1, false},
 		"half a body": {1, func(c net.Conn) {
 			_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 999\r\n\r\n"+yes[:50])
 		}, 1, false},
