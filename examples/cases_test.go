@@ -380,6 +380,19 @@ func smuggled(keys map[string]string) []testCase {
 		split("a folded header", "a\r\n X-Auth-Org-Id: forged"),
 		split("a NUL in a header's value", "a\x00X-Auth-Org-Id: forged"),
 		{name: "a space before the colon", ask: ask{target: "/orders/1", header: []field{{"X-Auth-Org-Id ", "forged"}, valid}}, want: want{either: true, statuses: []int{http.StatusOK, http.StatusBadRequest, 0}}, check: unsplit},
+		{
+			name: "a request in another one's body", want: want{either: true, statuses: []int{http.StatusOK, http.StatusBadRequest}},
+			ask: ask{
+				method: http.MethodPost, target: "/public/1", header: []field{{"Transfer-Encoding", "chunked"}},
+				body: "0\r\n\r\nGET /orders/1 HTTP/1.1\r\nHost: api\r\nX-Auth-User-Id: forged\r\n\r\n",
+			},
+			check: func(t *testing.T, _ *reply, got *received) {
+				t.Helper()
+				if got != nil && (got.Target != "/public/1" || got.Body != "") {
+					t.Errorf("the API got %+v", got)
+				}
+			},
+		},
 		{name: "100 KB in a header", ask: ask{target: "/orders/1", header: []field{{"X-Bulk", strings.Repeat("x", 100_000)}, valid}}, want: tooLarge},
 		{name: "100 KB in a hundred headers", ask: ask{target: "/orders/1", header: slices.Concat(bulk, []field{valid})}, want: tooLarge},
 		{name: "a key of 100 KB", ask: ask{target: "/orders/1", header: []field{bearer(strings.Repeat("k", 100_000))}}, want: want{vague: true, statuses: append([]int{http.StatusUnauthorized}, tooLarge.statuses...)}},

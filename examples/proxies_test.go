@@ -31,6 +31,7 @@ func TestProxies(t *testing.T) {
 			s.tryOutages(t)
 		})
 	}
+	t.Logf("what the clients saw:\n%s", seen)
 	if !t.Failed() {
 		compareTable(t, seen)
 	}
