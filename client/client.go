@@ -56,6 +56,7 @@ func New(config Config) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
+	config.Token = "" // what prints a Client prints its configuration, too
 	c := &Client{
 		config: config, base: base, where: base.String(), verify: below(base, pathVerify), token: token,
 		pool: config.Transport, fresh: config.Transport, stream: newStream(&config), watches: watch.New(watch.Config{}), places: make(chan struct{}, config.MaxInFlight),

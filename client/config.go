@@ -88,6 +88,22 @@ type Config struct {
 	Logger *slog.Logger
 }
 
+// Format prints a configuration with any verb, and not its token, nor a password that
+// somebody has put into the URL.
+func (c Config) Format(state fmt.State, verb rune) {
+	type plain Config
+	if c.Token != "" {
+		c.Token = "hidden"
+	}
+	if base, err := url.Parse(c.URL); err == nil {
+		c.URL = base.Redacted()
+	}
+	_, _ = fmt.Fprintf(state, fmt.FormatString(state, verb), plain(c))
+}
+
+// LogValue is Format, for package slog.
+func (c Config) LogValue() slog.Value { return slog.StringValue(fmt.Sprintf("%+v", c)) }
+
 // withDefaults fills in what is zero.
 func (c Config) withDefaults() Config {
 	orDefault(&c.Timeout, DefaultTimeout)

@@ -55,6 +55,10 @@ func (c *Client) try(ctx context.Context, transport http.RoundTripper, body []by
 		return auth.Verdict{}, c.lost(err, answering.Load())
 	}
 	defer func() { _ = response.Body.Close() }()
+	if response.StatusCode == http.StatusSwitchingProtocols {
+		// Its body is the connection, whose end no context brings.
+		return auth.Verdict{}, c.strange("answers 101")
+	}
 	text, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer+1))
 	switch {
 	case err != nil:

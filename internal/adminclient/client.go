@@ -174,5 +174,11 @@ func (c *Client) send(ctx context.Context, q *call) (*http.Response, error) {
 	if c.config.Token != "" {
 		request.Header.Set("Authorization", "Bearer "+c.config.Token)
 	}
-	return c.http.Do(request)
+	response, err := c.http.Do(request)
+	if err == nil && response.StatusCode == http.StatusSwitchingProtocols {
+		// Its body is the connection, whose end no context brings.
+		_ = response.Body.Close()
+		response.Body = http.NoBody
+	}
+	return response, err
 }
