@@ -20,6 +20,7 @@ import (
 	"github.com/keytail/keytail"
 	"github.com/keytail/keytail/auth"
 	"github.com/keytail/keytail/internal/apikey"
+	"github.com/keytail/keytail/internal/devmongo"
 	"github.com/keytail/keytail/internal/mongotest"
 )
 
@@ -301,6 +302,38 @@ func TestAnOutageCutsOnlyThoseWhoWantIt(t *testing.T) {
 		kept.comes(t, "a revoked key after the outage")
 		keptSocket.comes(t, "a revoked key after the outage")
 	})
+}
+
+// TestASilentServerCutsOnlyThoseWhoWantIt: no error says that the truth is lost.
+func TestASilentServerCutsOnlyThoseWhoWantIt(t *testing.T) {
+	for _, scope := range scopes {
+		for name, stage := range map[string]func(node *devmongo.Server, service string) (heal func()){
+			"frozen":      func(node *devmongo.Server, service string) func() { node.Freeze(service); return node.Heal },
+			"no majority": func(node *devmongo.Server, _ string) func() { node.HoldMajority(); return node.ReleaseMajority },
+		} {
+			t.Run(scope+" "+name, func(t *testing.T) {
+				d := mongotest.StartDevmongo(t, devmongo.Config{})
+				r := start(t, d.InScope(scope), hasty)
+				keep, lose := r.embed("net/http"), r.embed("gin", keytail.CutOnOutage())
+				k := r.newValid()
+				kept, lost := keep.openSocket(k), lose.openStream(k)
+				began := time.Now()
+				heal := stage(d.Node, r.appName)
+				at := lost.comes(t, "a stream whose truth is lost")
+				if cause := <-lose.causes; !errors.Is(cause, keytail.ErrTruthLost) {
+					t.Errorf("the cause is %v", cause)
+				}
+				t.Logf("cut %v after the silence began; max_stale is %v, and the last read was waited for", at.Sub(began), hastyMaxStale)
+				kept.hasNotCome(t, "a socket that an outage does not cut")
+				heal()
+				r.reaches("live")
+				r.felt()
+				kept.hasNotCome(t, "a socket after the outage")
+				r.set(k, "is_active", false)
+				kept.comes(t, "a revoked key after the outage")
+			})
+		}
+	}
 }
 
 // TestARevocationIsFeltWhileTheStreamIsAway, by those who want it: the database can
