@@ -3,6 +3,7 @@ package auth
 import (
 	"bufio"
 	"context"
+	"io"
 	"net"
 	"net/http"
 	"sync"
@@ -15,8 +16,8 @@ import (
 // for a client that reads, so that what it gets ends as it should.
 const lastWrite = time.Second
 
-// cutter makes what a handler writes fail when its key has ended. It is what Gin's
-// and net/http's writers have in common.
+// cutter makes what a handler reads of its request, and what it writes, fail when its
+// key has ended. It is what Gin's and net/http's writers have in common.
 type cutter struct {
 	session *session
 	cancel  context.CancelCauseFunc
@@ -26,8 +27,8 @@ type cutter struct {
 	mutex sync.Mutex
 	// cause is why the key has ended.
 	cause error
-	// writing is how many writes are under way.
-	writing int
+	// writing and reading are how many writes and reads are under way.
+	writing, reading int
 	// wrote: the client has got a status. finished: the handler has returned.
 	wrote, finished bool
 	// conn is set when the connection was hijacked.
@@ -55,6 +56,10 @@ func (c *cutter) end(cause error) {
 		// The client may not be reading. A server that knows no deadlines ends the write
 		// when the client is gone.
 		c.deadline(time.Now().Add(lastWrite))
+	}
+	if c.reading > 0 && conn == nil {
+		// What the client sends from here on is nobody's any more.
+		_ = http.NewResponseController(c.answer).SetReadDeadline(time.Now())
 	}
 	c.mutex.Unlock()
 	c.cancel(cause)
@@ -129,6 +134,42 @@ func (c *cutter) hijack() (net.Conn, *bufio.ReadWriter, error) {
 		cut.cut()
 	}
 	return cut, buffer, nil
+}
+
+// guard is the request with a body that ends with the key: whoever obeys what comes in
+// by it must not go on to.
+func (c *cutter) guard(r *http.Request) *http.Request {
+	if r.Body != nil && r.Body != http.NoBody {
+		r.Body = cutBody{r.Body, c}
+	}
+	return r
+}
+
+// cutBody is the body of a request.
+type cutBody struct {
+	io.ReadCloser
+	cutter *cutter
+}
+
+func (b cutBody) Read(data []byte) (int, error) {
+	if err := b.cutter.read(1); err != nil {
+		return 0, err
+	}
+	n, err := b.ReadCloser.Read(data)
+	if cause := b.cutter.read(-1); cause != nil {
+		return 0, cause // it may have come after the end
+	}
+	return n, err
+}
+
+// read counts reads, and returns the cause if the key has ended.
+func (c *cutter) read(more int) error {
+	c.mutex.Lock()
+	defer c.mutex.Unlock()
+	if c.cause == nil || more < 0 {
+		c.reading += more
+	}
+	return c.cause
 }
 
 // closeNotify is for those that have not heard of contexts, such as Gin's Stream.
@@ -212,7 +253,7 @@ func (s *session) serveHTTP(w http.ResponseWriter, r *http.Request, next http.Ha
 			s.gate.refuse(w, r, s.gate.ended(cause))
 		}
 	}()
-	next.ServeHTTP(httpWriter{c}, s.attach(r))
+	next.ServeHTTP(httpWriter{c}, c.guard(s.attach(r)))
 	returned = true
 }
 
@@ -274,7 +315,7 @@ func (s *session) serveGin(c *gin.Context) {
 		}
 	}()
 	c.Writer = ginWriter{writer, cut}
-	c.Request = s.attach(c.Request)
+	c.Request = cut.guard(s.attach(c.Request))
 	c.Next()
 	returned = true
 }

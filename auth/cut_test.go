@@ -115,6 +115,53 @@ func TestAStreamEndsWithItsKey(t *testing.T) {
 	})
 }
 
+// TestAnUploadEndsWithItsKey: what comes in after the end is not obeyed, and a handler
+// that waits for more learns of the end.
+func TestAnUploadEndsWithItsKey(t *testing.T) {
+	inEachProtocol(t, func(t *testing.T, f framework, protocol string) {
+		lines, ends := make(chan string, 8), make(chan error, 2)
+		s := serve(t, f, protocol, func(_ http.ResponseWriter, r *http.Request) {
+			scanner := bufio.NewScanner(r.Body)
+			for scanner.Scan() {
+				lines <- scanner.Text()
+			}
+			ends <- scanner.Err()
+			_, err := r.Body.Read(make([]byte, 1))
+			ends <- err
+		})
+		body, client := io.Pipe()
+		defer client.Close()
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.URL, body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("X-Api-Key", "k")
+		statuses := make(chan int, 1)
+		go func() {
+			answer, err := s.Client().Do(r)
+			if err != nil {
+				t.Error(err)
+				statuses <- 0
+				return
+			}
+			answer.Body.Close()
+			statuses <- answer.StatusCode
+		}()
+		_, _ = io.WriteString(client, "one\n")
+		wait(t, lines, "the first line")
+		s.keys.put("k", revoked)
+		for range 2 {
+			var why *auth.RevokedError
+			if err := wait(t, ends, "the end"); !errors.As(err, &why) || why.Code != auth.Disabled {
+				t.Errorf("it has ended with %v", err)
+			}
+		}
+		if status := wait(t, statuses, "the answer"); status != http.StatusUnauthorized {
+			t.Errorf("the client sees %d", status)
+		}
+	})
+}
+
 // TestAHandlerThatOnlyWrites learns of it by its writes.
 func TestAHandlerThatOnlyWrites(t *testing.T) {
 	inEachProtocol(t, func(t *testing.T, f framework, protocol string) {

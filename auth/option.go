@@ -169,8 +169,8 @@ func HideCredentials() Option { return func(s *settings) { s.hide = true } }
 func CutOnOutage() Option { return func(s *settings) { s.cutOnOutage = true } }
 
 // WithRevocationCancel ends what a request does when its key stops being valid: its
-// context is cancelled with the cause (context.Cause), what the handler writes from
-// then on fails, and a connection that was hijacked, as WebSockets are, is closed,
-// also when the handler has returned meanwhile. If nothing was written yet the
-// client is answered with a refusal.
+// context is cancelled with the cause (context.Cause), what the handler reads of the
+// body or writes from then on fails, and a connection that was hijacked, as
+// WebSockets are, is closed, also when the handler has returned meanwhile. If nothing
+// was written yet the client is answered with a refusal.
 func WithRevocationCancel() Option { return func(s *settings) { s.cancel = true } }
