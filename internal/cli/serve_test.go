@@ -1,16 +1,19 @@
 package cli
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"go.uber.org/zap"
 
 	"github.com/keytail/keytail"
 )
@@ -217,6 +220,31 @@ func TestServerLimits(t *testing.T) {
 	}
 	r.signal(t)
 	r.wait(t)
+}
+
+// TestTheServerAllowsNothingByItself: every request is the handler's to answer.
+func TestTheServerAllowsNothingByItself(t *testing.T) {
+	refuse := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusTeapot) })
+	server := httptest.NewUnstartedServer(nil)
+	server.Config = newServer(refuse, zap.NewNop())
+	server.Start()
+	defer server.Close()
+	for _, method := range []string{"OPTIONS", "HEAD", "GET", "POST"} {
+		conn, err := net.Dial("tcp", server.Listener.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _ = io.WriteString(conn, method+" * HTTP/1.1\r\nHost: keytail\r\n\r\n")
+		answer, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = answer.Body.Close()
+		if answer.StatusCode != http.StatusTeapot {
+			t.Errorf("%s *: %d", method, answer.StatusCode)
+		}
+		_ = conn.Close()
+	}
 }
 
 // listenAnywhere holds a port until the test ends.

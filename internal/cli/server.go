@@ -151,6 +151,8 @@ func newServer(handler http.Handler, logger *zap.Logger) *http.Server {
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
 		ErrorLog:          errorLog,
+		// net/http would answer "OPTIONS *" by itself, and with a 200, which is a yes.
+		DisableGeneralOptionsHandler: true,
 	}
 }
 
