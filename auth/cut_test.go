@@ -215,6 +215,85 @@ func TestAWriteThatWaitsForTheClientEnds(t *testing.T) {
 	})
 }
 
+// slow is an answer whose writes take their time.
+type slow struct {
+	*httptest.ResponseRecorder
+	writing, proceed chan struct{}
+	deadlines        chan time.Time
+}
+
+func (s *slow) Write(data []byte) (int, error) {
+	s.writing <- struct{}{}
+	<-s.proceed
+	return s.ResponseRecorder.Write(data)
+}
+
+func (s *slow) SetWriteDeadline(at time.Time) error {
+	s.deadlines <- at
+	return nil
+}
+
+// TestAWriteUnderWayMayEnd, within a second, and the connection is as it was then.
+func TestAWriteUnderWayMayEnd(t *testing.T) {
+	inEach(t, func(t *testing.T, f framework) {
+		k := newKeys(t)
+		k.put("k")
+		h := f.serve(k, func(w http.ResponseWriter, _ *http.Request) {
+			if n, err := w.Write([]byte("hello")); n != 5 || err != nil {
+				t.Errorf("%d, %v", n, err)
+			}
+		}, nil, auth.WithRevocationCancel())
+		answer := &slow{httptest.NewRecorder(), make(chan struct{}, 1), make(chan struct{}), make(chan time.Time, 5)}
+		go func() {
+			<-answer.writing
+			k.put("k", revoked)
+		}()
+		left := make(chan time.Duration, 1)
+		go func() {
+			left <- time.Until(<-answer.deadlines)
+			close(answer.proceed)
+		}()
+		r := httptest.NewRequest(http.MethodGet, "/", nil)
+		r.Header.Set("X-Api-Key", "k")
+		h.ServeHTTP(answer, r)
+		if d := wait(t, left, "a deadline"); d <= 0 || d > time.Second {
+			t.Errorf("it has %v left", d)
+		}
+		if at := wait(t, answer.deadlines, "the end of the deadline"); !at.IsZero() {
+			t.Errorf("the connection keeps a deadline: %v", at)
+		}
+		if answer.Body.String() != "hello" {
+			t.Errorf("it has sent %q", answer.Body)
+		}
+	})
+}
+
+func TestABodyIsReadAsItWas(t *testing.T) {
+	inEachProtocol(t, func(t *testing.T, f framework, protocol string) {
+		s := serve(t, f, protocol, func(w http.ResponseWriter, r *http.Request) {
+			data, err := io.ReadAll(r.Body)
+			if err != nil {
+				t.Error(err)
+			}
+			_, _ = w.Write(data)
+		})
+		for range 2 {
+			r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.URL, strings.NewReader(strings.Repeat("x", 100_000)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.Header.Set("X-Api-Key", "k")
+			answer, err := s.Client().Do(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if body := bodyOf(t, answer); len(body) != 100_000 {
+				t.Errorf("%d bytes came back", len(body))
+			}
+		}
+	})
+}
+
 // TestWhoWasNotAnsweredYetIsRefused: an empty 200 would be a lie.
 func TestWhoWasNotAnsweredYetIsRefused(t *testing.T) {
 	inEachProtocol(t, func(t *testing.T, f framework, protocol string) {
