@@ -215,6 +215,32 @@ func TestARecheckAsksForTheRevisionOfTheChange(t *testing.T) {
 	})
 }
 
+// restored is what validates after its database was replaced by one whose clock is
+// behind: no answer has seen the revisions of before.
+type restored struct{ *keys }
+
+func (r restored) Validate(ctx context.Context, text string, request auth.Request) (auth.Verdict, error) {
+	if request.MinRevision > 6 {
+		return auth.Verdict{Code: auth.Unavailable}, auth.ErrRevisionAhead
+	}
+	return r.keys.Validate(ctx, text, request)
+}
+
+// TestARevisionOfAnotherHistoryIsNotAskedFor for ever: the key would never end.
+func TestARevisionOfAnotherHistoryIsNotAskedFor(t *testing.T) {
+	inEach(t, func(t *testing.T, f framework) {
+		k := newKeys(t)
+		k.put("k")
+		k.watches.Changed("id-of another key", 7)
+		within(t, f, restored{k}, "k", nil, func(p *auth.Principal) {
+			p.Done()
+			goesOn(t, k, p)
+			k.put("k", revoked)
+			endsWith(t, p, auth.Disabled)
+		})
+	})
+}
+
 // TestAScopeThatIsGoneBeforeItIsRequired: the key is watched from the beginning,
 // loses the scope, and only then a requirement is added that the principal, which is
 // from before, still meets.

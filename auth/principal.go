@@ -3,6 +3,7 @@ package auth
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"sync"
@@ -197,6 +198,11 @@ func (s *session) recheck(ctx context.Context, revision uint64) (time.Time, erro
 	request := s.request
 	request.MinRevision = Revision(revision)
 	verdict, err := s.gate.validator.Validate(ctx, s.text(), request)
+	if errors.Is(err, ErrRevisionAhead) {
+		// It is of another history: of a database that was replaced since it was heard of.
+		request.MinRevision = 0
+		verdict, err = s.gate.validator.Validate(ctx, s.text(), request)
+	}
 	code := codeOf(&verdict, err)
 	switch {
 	case code == Unavailable:
