@@ -33,8 +33,9 @@ type Client struct {
 	circuit *gobreaker.CircuitBreaker[auth.Verdict]
 	// places has room for each request that is under way.
 	places chan struct{}
-	// refused is when it was last logged that the token is refused.
-	refused throttle
+	// refused is when it was last logged that the token is refused, deaf that keys are
+	// watched by nobody who hears.
+	refused, deaf throttle
 	// last is the last failure that the circuit has counted.
 	last atomic.Pointer[failure]
 	// known is when the truth about a key was last known. Nil: never.

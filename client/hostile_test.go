@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/keytail/keytail/auth"
+	"github.com/keytail/keytail/internal/watch"
 )
 
 // switching is a daemon that answers 101, and then nothing. asked has a token for
@@ -96,5 +97,31 @@ func TestNobodyPrintsTheToken(t *testing.T) {
 	}
 	if text := fmt.Sprintf("%+v", right); !strings.Contains(text, right.URL) {
 		t.Error(text)
+	}
+}
+
+// TestWhoForgetsRunIsTold: keys are watched, and nobody would hear of a revocation.
+func TestWhoForgetsRunIsTold(t *testing.T) {
+	for _, running := range []bool{false, true} {
+		var log strings.Builder
+		server := serve(t, json200(yes))
+		c := newClient(t, server.URL, func(c *Config) { c.Logger = slog.New(slog.NewTextHandler(&log, nil)) })
+		c.running.Store(running)
+		ask := func() {
+			if _, err := c.Validate(t.Context(), secret, auth.Request{}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		ask()
+		if log.Len() > 0 {
+			t.Errorf("nobody watches: %s", &log)
+		}
+		w := c.Watches().Add(watch.Entry{KeyID: "k"})
+		defer w.Stop()
+		ask()
+		ask()
+		if told := strings.Count(log.String(), "Run does not run"); running && told != 0 || !running && told != 1 {
+			t.Errorf("running is %v: told %d times", running, told)
+		}
 	}
 }

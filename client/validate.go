@@ -30,6 +30,9 @@ func (c *Client) Validate(ctx context.Context, key string, request auth.Request)
 		return none(unavailable(fmt.Sprintf("%d requests to %s are under way, which is as many as may be", c.config.MaxInFlight, c.where)))
 	}
 	verdict, err := c.circuit.Execute(func() (auth.Verdict, error) { return c.within(ctx, body, &request) })
+	if c.watches.Watching() > 0 && !c.running.Load() && c.deaf.pass() {
+		c.config.Logger.Error("streams of keys that are revoked go on: Run does not run, so that this client hears of no change")
+	}
 	switch {
 	case err == nil:
 		return verdict, nil
