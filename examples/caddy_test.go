@@ -74,6 +74,10 @@ func caddyMistakes(t *testing.T) []broken {
 			ask: askOrders("valid"), shows: gotKey,
 		},
 		{
+			name: "a policy that does not exist", edit: instead(t, "import keytail orders", "import keytail odors"),
+			ask: askOrders("valid"), shows: sawStatus(http.StatusNotFound),
+		},
+		{
 			name: "a question without a policy", edit: instead(t, "uri /v1/auth/policy/{args.0}", "uri /v1/auth"),
 			ask: func(keys map[string]string) ask {
 				return ask{target: "/orders/1?scope=reports:read", header: []field{bearer(keys["scoped"])}}

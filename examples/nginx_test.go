@@ -59,6 +59,12 @@ func TestNginxMistakes(t *testing.T) {
 			},
 		},
 		{
+			name: "a policy that does not exist", edit: instead(t, "policy/acme", "policy/acne"),
+			ask: func(keys map[string]string) ask {
+				return ask{target: "/acme/1", header: []field{bearer(keys["project"])}}
+			}, shows: sawStatus(http.StatusServiceUnavailable),
+		},
+		{
 			name: "an internal location that is not", edit: without(t, "internal;"),
 			ask: func(keys map[string]string) ask {
 				return ask{target: "/keytail/orders", header: []field{bearer(keys["valid"])}}

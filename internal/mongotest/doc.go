@@ -17,5 +17,6 @@
 // KEYTAIL_TEST_REQUIRE=devmongo,secantus it is a failure.
 //
 // Environment: KEYTAIL_TEST_SECANTUSD is the path of secantusd-py (default:
-// the one on PATH, else .ci/venv/bin/secantusd-py at the module's root).
+// the one on PATH, else .ci/venv/bin/secantusd-py at the module's root), of a
+// current Caddy KEYTAIL_TEST_CADDY, of Envoy KEYTAIL_TEST_ENVOY.
 package mongotest
