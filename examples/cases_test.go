@@ -194,6 +194,20 @@ func identities(keys map[string]string) []testCase {
 		{name: "forged X-Auth-*, by HTTP/2", ask: ask{target: "/orders/1", header: slices.Concat(forged, []field{bearer(keys["valid"])}), http2: true}, want: allowed(), check: plain},
 		{name: "forged X-Auth-*, where nobody asks", ask: ask{target: "/public/1", header: forged}, want: allowed(), check: wantIdentity("", "", "", "", "")},
 		{
+			// IIS and frameworks that have been behind it take the path from these, and
+			// would answer without a key.
+			name: "a path in X-Original-URL and X-Rewrite-URL, where nobody asks", want: allowed(),
+			ask: ask{target: "/public/1", header: []field{{"X-Original-URL", "/orders/1"}, {"X-Rewrite-URL", "/orders/1"}, {"X_Original_URL", "/orders/1"}, {"x_rewrite_url", "/orders/1"}}},
+			check: func(t *testing.T, _ *reply, got *received) {
+				t.Helper()
+				for _, f := range got.Header {
+					if f.Value == "/orders/1" {
+						t.Errorf("the API got %s: %s", f.Name, f.Value)
+					}
+				}
+			},
+		},
+		{
 			// A proxy takes headers out that Connection names (RFC 9110, 7.6.1). If it
 			// does so after keytail has answered, a client takes out what it wants, and
 			// an API that sees no organisation may think that there is none.
