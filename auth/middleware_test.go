@@ -369,6 +369,22 @@ func TestHideCredentials(t *testing.T) {
 	})
 }
 
+// TestGinsRecoveryShowsNoKeyThatIsHidden: httputil.ReverseProxy panics with this when
+// its client has gone, and Gin then shows all headers but Authorization.
+func TestGinsRecoveryShowsNoKeyThatIsHidden(t *testing.T) {
+	for hidden, opts := range map[bool][]auth.Option{false: nil, true: {auth.HideCredentials()}} {
+		k := newKeys(t)
+		k.put("secret-key")
+		var log strings.Builder
+		engine := gin.New()
+		engine.GET("/", gin.RecoveryWithWriter(&log), auth.Authenticate(k, opts...), func(*gin.Context) { panic(http.ErrAbortHandler) })
+		ask(engine, "GET", "/", "X-Api-Key", "secret-key")
+		if shown := strings.Contains(log.String(), "secret-key"); log.Len() == 0 || shown == hidden {
+			t.Errorf("hidden: %v, and the log has %s", hidden, &log)
+		}
+	}
+}
+
 func TestOrgAndProjectOfTheRequest(t *testing.T) {
 	inEach(t, func(t *testing.T, f framework) {
 		k := newKeys(t)

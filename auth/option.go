@@ -160,7 +160,9 @@ func AllowPreflight() Option { return func(s *settings) { s.preflight = true } }
 
 // HideCredentials takes the key out of the request before the handler sees it: the
 // bearer credentials, headers, query parameters and cookies that the key sources
-// name.
+// name. It is also taken out of what others log of the request after that: without it
+// Gin's Recovery shows an X-Api-Key when a handler panics, or a proxy's client has
+// gone.
 func HideCredentials() Option { return func(s *settings) { s.hide = true } }
 
 // CutOnOutage makes lost truth an end: when it could not be known for longer than

@@ -20,13 +20,15 @@ type Keys interface {
 
 // AddRoutes adds the API. Each route says which scope it needs.
 func (b *Book) AddRoutes(router gin.IRouter, keys Keys) {
-	orders := router.Group("/orders", keys.Authenticate())
+	// The handlers have no use for the key, and whoever logs a request would log it:
+	// Gin's Recovery shows the headers when a client has gone.
+	orders := router.Group("/orders", keys.Authenticate(auth.HideCredentials()))
 	orders.GET("", auth.RequireScope("orders:read"), b.list)
 	orders.POST("", auth.RequireScope("orders:write"), b.create)
 
 	// A stream lasts longer than the answer about its key, so it ends with the key:
 	// when that is revoked, and when nobody knows any more whether it was.
-	streams := router.Group("/orders", keys.Authenticate(auth.WithRevocationCancel(), auth.CutOnOutage()))
+	streams := router.Group("/orders", keys.Authenticate(auth.HideCredentials(), auth.WithRevocationCancel(), auth.CutOnOutage()))
 	streams.GET("/events", auth.RequireScope("orders:read"), b.events)
 }
 

@@ -1,6 +1,7 @@
 package orders_test
 
 import (
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -25,6 +26,12 @@ func TestMain(m *testing.M) {
 func api(t *testing.T) (url string, keys *keytailtest.Validator) {
 	keys = keytailtest.New(t)
 	router := gin.New()
+	router.Use(func(c *gin.Context) {
+		c.Next()
+		if c.Writer.Status() < http.StatusBadRequest && strings.Contains(fmt.Sprint(c.Request), "kt_") {
+			t.Errorf("the key is still in the request to %s", c.FullPath())
+		}
+	})
 	orders.New().AddRoutes(router, keys)
 	server := httptest.NewServer(router)
 	t.Cleanup(server.Close)
