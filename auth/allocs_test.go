@@ -1,6 +1,7 @@
 package auth_test
 
 import (
+	"math"
 	"net/http"
 	"net/http/httptest"
 	"testing"
@@ -67,7 +68,14 @@ func TestAHitAllocatesLittle(t *testing.T) {
 		"with WithRevocationCancel": {ginWith(auth.Authenticate(v, auth.WithRevocationCancel())), ginWith(), 12},
 	} {
 		r, w := request(), blank{http.Header{}}
-		count := func(h http.Handler) float64 { return testing.AllocsPerRun(200, func() { h.ServeHTTP(w, r) }) }
+		// The least of some: under the race detector pools forget at random.
+		count := func(h http.Handler) float64 {
+			least := math.Inf(1)
+			for range 20 {
+				least = min(least, testing.AllocsPerRun(10, func() { h.ServeHTTP(w, r) }))
+			}
+			return least
+		}
 		if n := count(c.with) - count(c.without); n > c.most {
 			t.Errorf("%s: %v allocations, expected at most %v", name, n, c.most)
 		}

@@ -27,8 +27,10 @@ type cutter struct {
 	mutex sync.Mutex
 	// cause is why the key has ended.
 	cause error
-	// writing and reading are how many writes and reads are under way.
-	writing, reading int
+	// writing is how many writes are under way.
+	writing int
+	// unread: the request has a body that has not been read to its end.
+	unread bool
 	// wrote: the client has got a status. finished: the handler has returned.
 	wrote, finished bool
 	// conn is set when the connection was hijacked.
@@ -57,9 +59,11 @@ func (c *cutter) end(cause error) {
 		// when the client is gone.
 		c.deadline(time.Now().Add(lastWrite))
 	}
-	if c.reading > 0 && conn == nil {
-		// What the client sends from here on is nobody's any more.
-		_ = http.NewResponseController(c.answer).SetReadDeadline(time.Now())
+	if c.unread && conn == nil {
+		// What the client sends from here on is nobody's any more: not the handler's, who
+		// may be waiting for it, and not the server's, which would wait for the rest of it
+		// before it answers.
+		c.readNoMore()
 	}
 	c.mutex.Unlock()
 	c.cancel(cause)
@@ -90,6 +94,11 @@ func (c *cutter) leave() {
 		// for the next one.
 		c.deadline(time.Time{})
 	}
+}
+
+// readNoMore ends the read of the body that is under way, and all that come.
+func (c *cutter) readNoMore() {
+	_ = http.NewResponseController(c.answer).SetReadDeadline(time.Now())
 }
 
 func (c *cutter) deadline(at time.Time) {
@@ -139,8 +148,14 @@ func (c *cutter) hijack() (net.Conn, *bufio.ReadWriter, error) {
 // guard is the request with a body that ends with the key: whoever obeys what comes in
 // by it must not go on to.
 func (c *cutter) guard(r *http.Request) *http.Request {
-	if r.Body != nil && r.Body != http.NoBody {
-		r.Body = cutBody{r.Body, c}
+	if r.Body == nil || r.Body == http.NoBody {
+		return r
+	}
+	r.Body = cutBody{r.Body, c}
+	c.mutex.Lock()
+	defer c.mutex.Unlock()
+	if c.unread = true; c.cause != nil {
+		c.readNoMore()
 	}
 	return r
 }
@@ -152,22 +167,26 @@ type cutBody struct {
 }
 
 func (b cutBody) Read(data []byte) (int, error) {
-	if err := b.cutter.read(1); err != nil {
-		return 0, err
+	if cause := b.cutter.ended(); cause != nil {
+		return 0, cause
 	}
 	n, err := b.ReadCloser.Read(data)
-	if cause := b.cutter.read(-1); cause != nil {
+	if cause := b.cutter.read(err); cause != nil {
 		return 0, cause // it may have come after the end
 	}
 	return n, err
 }
 
-// read counts reads, and returns the cause if the key has ended.
-func (c *cutter) read(more int) error {
+// ended is the cause, nil if the key has not ended.
+func (c *cutter) ended() error { return c.read(nil) }
+
+// read takes note of how a read of the body came out, and returns the cause if the
+// key has ended.
+func (c *cutter) read(err error) error {
 	c.mutex.Lock()
 	defer c.mutex.Unlock()
-	if c.cause == nil || more < 0 {
-		c.reading += more
+	if err == io.EOF { //nolint:errorlint // the io.Reader contract
+		c.unread = false
 	}
 	return c.cause
 }
