@@ -23,8 +23,8 @@ func (t *timed) SetReadDeadline(time.Time) error  { t.deadlines++; return nil }
 func TestAnEndAfterTheHandlerTouchesNothing(t *testing.T) {
 	answer := &timed{ResponseWriter: httptest.NewRecorder()}
 	ctx, cancel := context.WithCancelCause(t.Context())
-	c := &cutter{session: &session{Context: ctx}, cancel: cancel, answer: answer}
-	if err := errors.Join(c.enter(true), c.read(1)); err != nil {
+	c := &cutter{session: &session{Context: ctx}, cancel: cancel, answer: answer, unread: true}
+	if err := errors.Join(c.enter(true), c.ended()); err != nil {
 		t.Fatal(err)
 	}
 	if cause := c.finish(); cause != nil {
