@@ -304,6 +304,29 @@ func TestAnOutageCutsOnlyThoseWhoWantIt(t *testing.T) {
 	})
 }
 
+// TestAReadThatFailsCutsNothing while the stream is heard of: it is made again until it
+// succeeds.
+func TestAReadThatFailsCutsNothing(t *testing.T) {
+	mongotest.EachScope(t, func(t *testing.T, s *mongotest.Server) {
+		r := start(t, s)
+		e := r.embed("gin", keytail.CutOnOutage())
+		k, gone := r.newValid(), r.newValid()
+		kept, cut := e.openStream(k), e.openStream(gone)
+		failed := func() float64 { return r.metric("keytail_verdicts_total", "UNAVAILABLE") }
+		before := failed()
+		mend := r.cut("find")
+		r.set(k, "name", "renamed")
+		r.set(gone, "is_active", false)
+		mongotest.Eventually(t, patience, func() bool { return failed() > before+3 }, "nothing is read")
+		kept.hasNotCome(t, "a key that cannot be read at the moment")
+		cut.hasNotCome(t, "another one")
+		mend()
+		cut.comes(t, "a revoked key that can be read again")
+		r.felt()
+		kept.hasNotCome(t, "a renamed key")
+	})
+}
+
 // TestASilentServerCutsOnlyThoseWhoWantIt: no error says that the truth is lost.
 func TestASilentServerCutsOnlyThoseWhoWantIt(t *testing.T) {
 	for _, scope := range scopes {
