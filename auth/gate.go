@@ -34,6 +34,9 @@ func newGate(caller string, validator Validator, opts []Option) *gate {
 		g.watches = hearing.Watches()
 	}
 	if g.watches == nil {
+		if g.cancel || g.cutOnOutage {
+			panic(caller + ": WithRevocationCancel and CutOnOutage need a Validator that hears of changes, and this one has no method Watches() *auth.Watches: one that wraps another gives it that one's")
+		}
 		// Nobody tells it of changes, and nobody runs it: keys end by their expiry.
 		g.watches = watch.New(watch.Config{})
 	}

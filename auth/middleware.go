@@ -42,6 +42,7 @@ func (g *gate) refuseGin(c *gin.Context, refusal *Refusal) {
 		g.refuse(c.Writer, c.Request, refusal)
 	} else {
 		refusal.announce(c.Writer.Header())
+		hurry(c.Writer, c.Request)
 		g.respondGin(c, *refusal)
 	}
 	c.Abort()

@@ -118,7 +118,9 @@ func (g *gate) ended(cause error) *Refusal {
 // announce sets the headers of a refusal.
 func (r *Refusal) announce(header http.Header) {
 	// Of a handler that was cut, and had another answer in mind.
-	header.Del("Content-Length")
+	for _, name := range []string{"Content-Length", "Content-Encoding", "Content-Range", "Etag", "Last-Modified", "Location", "Set-Cookie"} {
+		delete(header, name)
+	}
 	header.Set("Cache-Control", "no-store")
 	if r.Challenge != "" {
 		header.Set(forwardauth.HeaderChallenge, r.Challenge)
@@ -129,9 +131,23 @@ func (r *Refusal) announce(header http.Header) {
 	r.RequestID = header.Get(forwardauth.HeaderRequestID)
 }
 
+// unreadBody is how long a client that is refused may take to send the rest of its
+// body: net/http reads up to 256 KiB of it before it answers, and would wait for ever
+// for one that never comes.
+const unreadBody = time.Second
+
+// hurry bounds the wait for the rest of a body. A server that knows no deadlines has
+// its own bounds.
+func hurry(w http.ResponseWriter, r *http.Request) {
+	if r.Body != nil && r.Body != http.NoBody {
+		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(unreadBody))
+	}
+}
+
 // refuse answers.
 func (g *gate) refuse(w http.ResponseWriter, r *http.Request, refusal *Refusal) {
 	refusal.announce(w.Header())
+	hurry(w, r)
 	if g.respond != nil {
 		g.respond(w, r, *refusal)
 		return

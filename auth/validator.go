@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/keytail/keytail/internal/clustertime"
+	"github.com/keytail/keytail/internal/watch"
 )
 
 // Validator judges API keys. It is safe for concurrent use.
@@ -19,6 +20,15 @@ type Validator interface {
 	// Unavailable then. A refusal is no error.
 	Validate(ctx context.Context, key string, request Request) (Verdict, error)
 }
+
+// Watches are those who want to know when a key stops being valid. A Validator that
+// hears of changes has a method that returns its own:
+//
+//	Watches() *auth.Watches
+//
+// One that wraps another hands that one's through, or Principal.Done is closed by
+// expiry alone, and WithRevocationCancel and CutOnOutage cannot be.
+type Watches = watch.Set
 
 var (
 	// ErrUnavailable says that the truth about a key cannot be known at the moment:

@@ -31,6 +31,7 @@ func (p *public) authByPolicy(c *gin.Context) {
 
 // answerAuth answers a question, or that it cannot be read.
 func (p *public) answerAuth(c *gin.Context, q *forwardauth.Question, mistake *forwardauth.QuestionError) {
+	p.warnOfProxy(c)
 	header := c.Writer.Header()
 	forwardauth.Unanswered(header)
 	var status int
@@ -47,6 +48,16 @@ func (p *public) answerAuth(c *gin.Context, q *forwardauth.Question, mistake *fo
 	}
 	_, _ = c.Writer.Write(body) // nobody is there who could be told
 	c.Abort()
+}
+
+// warnOfProxy says once that somebody speaks for others and is not believed: a key's
+// allow-list is then held against the proxy's address, whoever its client is. If it
+// is no proxy but a client that made this up, the warning is all that comes of it.
+func (p *public) warnOfProxy(c *gin.Context) {
+	if !p.alone || len(c.Request.Header[forwardauth.HeaderForwardedFor]) == 0 || p.warned.Swap(true) {
+		return
+	}
+	p.logger.Warn("forward-auth is asked with X-Forwarded-For, and no proxy is trusted, so the address that a key's allow-list is held against is that of who asks: if that is your proxy, name its address in --trusted-proxies, or every client of it has an address that is allowed")
 }
 
 // namedPolicy is the segment after pathPolicy as it came, undecoded, "" if there

@@ -6,6 +6,7 @@ import (
 	"math"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"os/exec"
 	"strings"
 	"testing"
@@ -199,6 +200,33 @@ func TestConfigurationIsChecked(t *testing.T) {
 	got := answerOf(handler, httptest.NewRequest(http.MethodGet, "/v1/auth", nil))
 	if challenge := got.Header.Get("WWW-Authenticate"); challenge != `Bearer realm="a \"b\" \\c"` {
 		t.Errorf("the challenge is %s", challenge)
+	}
+}
+
+// TestAProxyThatIsNotTrustedIsTold, once, and nobody's word is in the line.
+func TestAProxyThatIsNotTrustedIsTold(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name, forwarded string
+		trusted         []netip.Prefix
+		lines           int
+	}{
+		{"nobody is trusted", "203.0.113.9", nil, 1},
+		{"no proxy", "", nil, 0},
+		{"some are trusted", "203.0.113.9", []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}, 0},
+	} {
+		core, logs := observer.New(zapcore.WarnLevel)
+		handler := newPublic(t, PublicConfig{Config: forwardauth.Config{Validator: goldenKeys{}, TrustedProxies: test.trusted}, Logger: zap.New(core)})
+		for _, path := range []string{"/v1/auth", "/v1/auth/policy/none", "/v1/auth"} {
+			r := httptest.NewRequest(http.MethodGet, path, nil)
+			if test.forwarded != "" {
+				r.Header.Set("X-Forwarded-For", test.forwarded)
+			}
+			answerOf(handler, r)
+		}
+		if logs.Len() != test.lines || logs.FilterMessageSnippet("--trusted-proxies").Len() != test.lines || logs.FilterMessageSnippet("203.0").Len() != 0 {
+			t.Errorf("%s: %v", test.name, logs.All())
+		}
 	}
 }
 

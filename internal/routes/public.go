@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"sync/atomic"
 
 	"github.com/gin-gonic/gin"
 	"go.uber.org/zap"
@@ -43,6 +44,10 @@ type public struct {
 	validator Validator
 	authority *forwardauth.Authority
 	callers   Tokens
+	logger    *zap.Logger
+	// alone: no proxy is trusted. warned: that was said.
+	alone  bool
+	warned atomic.Bool
 }
 
 // NewPublic makes the handler of the public listener: verify, forward-auth, sync,
@@ -52,8 +57,8 @@ func NewPublic(config PublicConfig) (http.Handler, error) {
 	if err != nil {
 		return nil, fmt.Errorf("routes: the public listener: %w", err)
 	}
-	p := &public{validator: config.Validator, authority: authority, callers: config.Callers}
-	engine := newEngine(named(config.Logger), withBearer(authority.Sources()))
+	p := &public{validator: config.Validator, authority: authority, callers: config.Callers, logger: named(config.Logger), alone: len(config.TrustedProxies) == 0}
+	engine := newEngine(p.logger, withBearer(authority.Sources()))
 	engine.POST(pathVerify, p.wantCaller, p.verify)
 	engine.Any(pathAuth, p.auth)
 	engine.Any(pathPolicy+"*any", p.authByPolicy)
