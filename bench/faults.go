@@ -47,7 +47,7 @@ func measureFaults(ctx context.Context, e *env, r *result) error {
 	if err != nil {
 		return err
 	}
-	defer network.Stop()
+	defer network.close()
 	i, err := e.start(ctx, c, func(k *keytail.Config) { k.Client = network.client })
 	if err != nil {
 		return err
@@ -105,6 +105,12 @@ func openNetwork(e *env) (*network, error) {
 		return nil, err
 	}
 	return &network{Proxy: p, client: client}, nil
+}
+
+// close is for when keytail has stopped.
+func (n *network) close() {
+	disconnect(n.client)
+	n.Stop()
 }
 
 // breaks resets all connections, and kills the server, until ctx ends.

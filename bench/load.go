@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"runtime"
@@ -169,8 +168,6 @@ func readAnswer(r *bufio.Reader) (status int, err error) {
 func raw(r *http.Request) ([]byte, error) {
 	var text bytes.Buffer
 	r.Header.Set("User-Agent", "bench")
-	if err := r.Write(&text); err != nil {
-		return nil, err
-	}
-	return io.ReadAll(&text)
+	err := r.Write(&text)
+	return text.Bytes(), err
 }

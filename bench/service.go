@@ -101,42 +101,46 @@ func (c *collection) document(i int) bson.D {
 // instance is a keytail of this process that follows a collection.
 type instance struct {
 	*keytail.Service
-	client *mongo.Client
-	stop   func()
+	stop func()
 	// took is the time from Run to live.
 	took time.Duration
 }
 
-// start runs a service and waits until it is live.
+// start runs a service and waits until it is live. A client that change gives it is
+// disconnected by whoever made it.
 func (e *env) start(ctx context.Context, c *collection, change ...func(*keytail.Config)) (*instance, error) {
-	client, err := e.connect(func(o *mongooptions.ClientOptions) {
-		o.SetConnectTimeout(5 * time.Second).SetHeartbeatInterval(2 * time.Second)
-	})
-	if err != nil {
-		return nil, err
-	}
 	config := keytail.Config{
-		Client: client, Database: c.Database().Name(), CacheSizeMiB: max(64, c.size*1000>>20),
+		Database: c.Database().Name(), CacheSizeMiB: max(64, c.size*1000>>20),
 		NoUsage: true, Logger: zap.NewNop(),
 	}
 	for _, f := range change {
 		f(&config)
 	}
+	leave := func() {}
+	if config.Client == nil {
+		client, err := e.connect(func(o *mongooptions.ClientOptions) {
+			o.SetConnectTimeout(5 * time.Second).SetHeartbeatInterval(2 * time.Second)
+		})
+		if err != nil {
+			return nil, err
+		}
+		config.Client, leave = client, func() { disconnect(client) }
+	}
 	service, err := keytail.New(ctx, config)
 	if err != nil {
-		disconnect(client)
+		leave()
 		return nil, err
 	}
 	running, stop := context.WithCancel(context.WithoutCancel(ctx))
 	done := make(chan error, 1)
-	i, began := &instance{Service: service, client: client}, time.Now()
+	i, began := &instance{Service: service}, time.Now()
 	go func() { done <- service.Run(running) }()
 	i.stop = func() {
 		stop()
 		if err := <-done; err != nil {
 			e.say("keytail: %v", err)
 		}
-		disconnect(client)
+		leave()
 	}
 	select {
 	case <-service.Live():

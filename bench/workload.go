@@ -337,35 +337,37 @@ func judgeBy(v auth.Validator) func(context.Context, string) (bool, error) {
 	}
 }
 
-func daemon(ctx context.Context, e *env, c *collection) (*way, error) {
-	w, i, err := keytailWay(ctx, e, c, nameDaemon)
+// served is keytailWay behind a listener.
+func served(ctx context.Context, e *env, c *collection, name string) (w *way, address string, err error) {
+	w, i, err := keytailWay(ctx, e, c, name)
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	address, stop, err := listen(ctx, i.Public())
 	if err != nil {
 		w.close()
-		return nil, err
+		return nil, "", err
 	}
 	end := w.close
 	w.close = func() { stop(); end() }
+	return w, address, nil
+}
+
+func daemon(ctx context.Context, e *env, c *collection) (*way, error) {
+	w, address, err := served(ctx, e, c, nameDaemon)
+	if err != nil {
+		return nil, err
+	}
 	asking := newAsker(workloadWorkers)
 	w.judge = func(ctx context.Context, key string) (bool, error) { return asking.auth(ctx, address, key) }
 	return w, nil
 }
 
 func remote(ctx context.Context, e *env, c *collection) (*way, error) {
-	w, i, err := keytailWay(ctx, e, c, nameClient)
+	w, address, err := served(ctx, e, c, nameClient)
 	if err != nil {
 		return nil, err
 	}
-	address, stop, err := listen(ctx, i.Public())
-	if err != nil {
-		w.close()
-		return nil, err
-	}
-	end := w.close
-	w.close = func() { stop(); end() }
 	asking, err := client.New(client.Config{URL: "http://" + address})
 	if err != nil {
 		w.close()

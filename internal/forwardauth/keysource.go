@@ -194,7 +194,9 @@ func BearerToken(value string) string {
 }
 
 // ReadQuery reports whether a key may be in the query.
-func ReadQuery(sources []KeySource) bool { return len(QueryNames(sources)) > 0 }
+func ReadQuery(sources []KeySource) bool {
+	return slices.ContainsFunc(sources, func(s KeySource) bool { return s.kind == fromQuery })
+}
 
 // QueryNames are the query parameters that may hold a key.
 func QueryNames(sources []KeySource) []string {
