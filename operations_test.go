@@ -20,6 +20,7 @@ import (
 	"github.com/keytail/keytail/internal/apikey"
 	"github.com/keytail/keytail/internal/devmongo"
 	"github.com/keytail/keytail/internal/mongotest"
+	"github.com/keytail/keytail/internal/usage"
 )
 
 // wholeLoad makes the parts that ask the database all the time as long as the
@@ -84,6 +85,8 @@ type traffic struct {
 	*rig
 	keys1000 []key
 	counter  *operations
+	// took is how long ours verified.
+	took time.Duration
 }
 
 func newTraffic(t *testing.T) *traffic {
@@ -174,6 +177,7 @@ func (l *traffic) ours(writes bool, change ...func(*keytail.Config)) counted {
 	l.Service = l.run(l.registry, zap.NewNop(), append(change, func(c *keytail.Config) { c.Client = client })...)
 	before := l.usesWritten()
 	l.counter.begin()
+	began := time.Now()
 	var written, flushed func()
 	if writes {
 		n := 0.0
@@ -191,6 +195,7 @@ func (l *traffic) ours(writes bool, change ...func(*keytail.Config)) counted {
 			l.t.Fatalf("%s is %v", k.id, v.Code)
 		}
 	}, written, flushed)
+	l.took = time.Since(began)
 	c := l.counter.counted()
 	if got := l.usesWritten() - before; flushed != nil && got != loadVerifies {
 		l.t.Errorf("usage_count says %d verifies, want %d", got, loadVerifies)
@@ -231,6 +236,9 @@ func TestOperationsPer100kVerifies(t *testing.T) {
 	clearing := l.cleared(true)
 	row("a cache of 120 s, cleared by a write each second", clearing)
 	quiet := l.ours(false)
+	// A machine that is slower than the load flushes by the clock, too.
+	flushes := loadVerifies / loadFlush
+	atMost := flushes + int(l.took/(usage.DefaultInterval/2))
 	row("keytail, usage on, no other writes", quiet)
 	writing := l.ours(true)
 	row("keytail, usage on, a write each second", writing)
@@ -239,12 +247,13 @@ func TestOperationsPer100kVerifies(t *testing.T) {
 	if want := (counted{loadVerifies, loadVerifies, loadVerifies}); uncached != want {
 		t.Errorf("uncached: %+v, want %+v", uncached, want)
 	}
-	flushes := loadVerifies / loadFlush
-	if quiet.updates != flushes || quiet.statements > flushes*loadKeys || quiet.finds != 0 {
-		t.Errorf("keytail: %+v, want an update a flush, and no find", quiet)
+	if quiet.updates < flushes || quiet.updates > atMost || quiet.statements > quiet.updates*loadKeys || quiet.finds != 0 {
+		t.Errorf("keytail: %+v, want an update a flush (%d to %d), and no find", quiet, flushes, atMost)
 	}
-	// Each write costs the refresh of its key.
-	if writes := loadVerifies / loadWrite; writing.finds != writes || writing.finds > clearing.finds/10 {
+	// Each write costs the refresh of its key. Who asks for the key meanwhile reads it,
+	// too.
+	writes := loadVerifies / loadWrite
+	if writing.finds < writes || writing.finds > writes*11/10 || writing.finds > clearing.finds/10 {
 		t.Errorf("keytail: %+v, want a find a write", writing)
 	}
 }

@@ -55,7 +55,8 @@ func (v *Validator) refresh(ctx context.Context, ids []apikey.DocID) {
 	defer cancel()
 	ticket := v.config.Cache.Begin()
 	documents, err := v.config.Store.FindByIDs(ctx, ids, ticket.Floor())
-	v.metrics.fill(kindRefresh, len(documents) > 0, err)
+	// Counted when it is done: who sees it counted finds the keys in the cache.
+	defer func() { v.metrics.fill(kindRefresh, len(documents) > 0, err) }()
 	if err != nil {
 		v.logger.Debug("refresh after an update failed, the keys will be read when they are asked for", zap.Int("keys", len(ids)), zap.Error(err))
 		return
