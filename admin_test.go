@@ -370,8 +370,16 @@ func TestAWaitThatTimesOutIsASuccess(t *testing.T) {
 		if made.body["synced"] != true || len(made.body["missing"].([]any)) != 0 { //nolint:forcetypeassert // else the test fails as well
 			t.Errorf("%s", made.text)
 		}
-		late := o.wants(http.StatusCreated, "POST", "/v1/keys/"+made.str("id")+"/rotate?wait=fleet&timeout=1ms", `{"overlap_seconds":60}`)
-		if late.body["synced"] != false || late.str("key") == "" {
+		// An instance that says nothing more is waited for until it is given up.
+		_, err := o.db.Collection("keytail_heartbeats").InsertOne(t.Context(), bson.D{
+			{Key: "_id", Value: "mute/1"}, {Key: "ns", Value: o.db.Name() + "." + o.keys.Name()},
+			{Key: "at", Value: time.Now()}, {Key: "max_stale_ms", Value: time.Hour.Milliseconds()},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		late := o.wants(http.StatusCreated, "POST", "/v1/keys/"+made.str("id")+"/rotate?wait=fleet&timeout=200ms", `{"overlap_seconds":60}`)
+		if late.body["synced"] != false || late.str("key") == "" || !strings.Contains(late.text, `"mute/1"`) {
 			t.Errorf("%s", late.text)
 		}
 	})

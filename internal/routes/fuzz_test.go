@@ -1,10 +1,15 @@
 package routes
 
 import (
+	"encoding/json"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
+	"unicode/utf8"
+
+	"github.com/tidwall/gjson"
 
 	"github.com/keytail/keytail/internal/forwardauth"
 )
@@ -44,6 +49,59 @@ func FuzzVerify(f *testing.F) {
 			t.Errorf("content type %q was accepted", contentType)
 		}
 	})
+}
+
+// FuzzObjectsAreReadAsTheStandardLibraryDoes: the fields of a JSON object are those
+// that encoding/json finds, in their order, and their values mean the same.
+func FuzzObjectsAreReadAsTheStandardLibraryDoes(f *testing.F) {
+	for _, seed := range []string{
+		`{"a":"b","c":["d"],"e":null}`, ` { "k\u0065y" : "\ud83d\ude00\n" , "n" : -1.5e3 } `, `{}`, `[]`, `"{}"`,
+		`{"":{"":[{}]}}`, `{"a":"\ud800","b":1}`, `{"a":"\ud800\u0041"}`, `{"a":1,"\u0061":2}`, `{"a":"\"}","b":"{"}`,
+	} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, body string) {
+		if !json.Valid([]byte(body)) || !utf8.ValidString(body) {
+			t.Skip("is refused before")
+		}
+		want, twice, isObject := standardFields(body)
+		// Half of a surrogate pair is the replacement character to both, but not always
+		// with the same character after it; a name that has one is never known.
+		if strings.Contains(strings.Join(want, ""), "\ufffd") {
+			t.Skip("no name of ours")
+		}
+		var got []string
+		problem := walkObject([]byte(body), func(name string, value gjson.Result) *callerError {
+			if got = append(got, name, value.Raw); value.Type == gjson.String {
+				var text string
+				if err := json.Unmarshal([]byte(value.Raw), &text); err != nil || text != value.Str && !strings.Contains(text, "\ufffd") {
+					t.Errorf("%s is %q, want %q: %v", value.Raw, value.Str, text, err)
+				}
+			}
+			return nil
+		})
+		if (problem != nil) != (twice || !isObject) || problem == nil && !slices.Equal(got, want) {
+			t.Errorf("%s: %q and %v, want %q, twice %v, object %v", body, got, problem, want, twice, isObject)
+		}
+	})
+}
+
+// standardFields are the names and the raw values of an object, by encoding/json.
+func standardFields(body string) (fields []string, twice, isObject bool) {
+	tokens := json.NewDecoder(strings.NewReader(body))
+	if next(tokens) != json.Delim('{') {
+		return nil, false, false
+	}
+	seen := map[string]bool{}
+	for tokens.More() {
+		name, _ := next(tokens).(string)
+		var value json.RawMessage
+		_ = tokens.Decode(&value)
+		twice = twice || seen[name]
+		seen[name] = true
+		fields = append(fields, name, string(value))
+	}
+	return fields, twice, true
 }
 
 func FuzzAuth(f *testing.F) {

@@ -13,6 +13,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/gin-gonic/gin"
+	"github.com/tidwall/gjson"
 
 	"github.com/keytail/keytail/internal/apikey"
 	"github.com/keytail/keytail/internal/forwardauth"
@@ -161,11 +162,11 @@ func readFields(c *gin.Context, allowed []string) (*lifecycle.Fields, error) {
 		return nil, problem
 	}
 	var f lifecycle.Fields
-	problem = walkObject(body, func(name string, tokens *json.Decoder) *callerError {
+	problem = walkObject(body, func(name string, value gjson.Result) *callerError {
 		if !slices.Contains(allowed, name) {
 			return badRequest("the body may have the fields " + strings.Join(allowed, ", ") + ", and has another")
 		}
-		return readKeyField(&f, name, tokens)
+		return readKeyField(&f, name, json.RawMessage(value.Raw))
 	})
 	if problem != nil {
 		return nil, problem
@@ -173,10 +174,7 @@ func readFields(c *gin.Context, allowed []string) (*lifecycle.Fields, error) {
 	return &f, nil
 }
 
-func readKeyField(f *lifecycle.Fields, name string, tokens *json.Decoder) (problem *callerError) {
-	var value json.RawMessage
-	// Valid JSON was asked for before, so there is a value.
-	_ = tokens.Decode(&value)
+func readKeyField(f *lifecycle.Fields, name string, value json.RawMessage) (problem *callerError) {
 	null := string(value) == "null"
 	switch name {
 	case "user_id":
@@ -304,6 +302,12 @@ func checkNested(name string, tokens *json.Decoder, depth int) *callerError {
 	return nil
 }
 
+// next is the next token of valid JSON; there is one, so there is no error.
+func next(tokens *json.Decoder) json.Token {
+	token, _ := tokens.Token()
+	return token
+}
+
 func checkInside(name string, tokens *json.Decoder, isObject bool, depth int) *callerError {
 	seen := map[string]bool{}
 	for tokens.More() {
@@ -333,15 +337,13 @@ func readOverlap(c *gin.Context) (time.Duration, error) {
 		return 0, problem
 	}
 	seconds, given := int64(0), false
-	problem = walkObject(body, func(name string, tokens *json.Decoder) *callerError {
+	problem = walkObject(body, func(name string, value gjson.Result) *callerError {
 		if name != "overlap_seconds" {
 			return badRequest("the body may have the field overlap_seconds, and has another")
 		}
 		given = true
-		var value json.RawMessage
-		_ = tokens.Decode(&value)
 		var err error
-		if seconds, err = strconv.ParseInt(string(value), 10, 32); err != nil {
+		if seconds, err = strconv.ParseInt(value.Raw, 10, 32); err != nil {
 			return badRequest("overlap_seconds must be a whole number of seconds")
 		}
 		return nil

@@ -1,17 +1,18 @@
 package routes
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"io"
 	"mime"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
 	"github.com/gin-gonic/gin"
+	"github.com/tidwall/gjson"
 
 	"github.com/keytail/keytail/internal/apikey"
 	"github.com/keytail/keytail/internal/clustertime"
@@ -105,65 +106,58 @@ func parseQuestion(body []byte) (*question, *callerError) {
 	return &q, nil
 }
 
-// walkObject walks the tokens of valid JSON; read reads the value of one field.
-// Decoding into a struct would not do: it takes the last of two fields with one
-// name, ignores case, and takes null for anything.
-func walkObject(body []byte, read func(name string, tokens *json.Decoder) *callerError) *callerError {
-	tokens := json.NewDecoder(bytes.NewReader(body))
-	if next(tokens) != json.Delim('{') {
+// walkObject walks the fields of valid JSON; read gets each with its value. Decoding
+// into a struct would not do: it takes the last of two fields with one name, ignores
+// case, and takes null for anything.
+func walkObject(body []byte, read func(name string, value gjson.Result) *callerError) (problem *callerError) {
+	object := gjson.ParseBytes(body)
+	if !object.IsObject() {
 		return badRequest("the body must be a JSON object")
 	}
-	seen := make(map[string]bool, 6)
-	for tokens.More() {
-		name, _ := next(tokens).(string)
-		if seen[name] {
-			return badRequest("a field is given twice")
+	// Each name that is read is one of a few, so the list is short.
+	seen := make([]string, 0, 8)
+	object.ForEach(func(name, value gjson.Result) bool {
+		if slices.Contains(seen, name.Str) {
+			problem = badRequest("a field is given twice")
+			return false
 		}
-		seen[name] = true
-		if err := read(name, tokens); err != nil {
-			return err
-		}
-	}
-	return nil
+		seen = append(seen, name.Str)
+		problem = read(name.Str, value)
+		return problem == nil
+	})
+	return problem
 }
 
 // readField reads the value of one field.
-func (q *question) readField(name string, tokens *json.Decoder) (err *callerError) {
+func (q *question) readField(name string, value gjson.Result) (err *callerError) {
 	switch name {
 	case "key":
-		q.key, err = readString(name, tokens)
+		q.key, err = readString(name, value)
 	case "scopes":
-		q.request.Scopes, err = readScopes(tokens)
+		q.request.Scopes, err = readScopes(value)
 	case "org_id":
-		q.request.OrgID, err = readID(name, tokens)
+		q.request.OrgID, err = readID(name, value)
 	case "project_id":
-		q.request.ProjectID, err = readID(name, tokens)
+		q.request.ProjectID, err = readID(name, value)
 	case "ip":
-		q.request.IP, err = readIP(tokens)
+		q.request.IP, err = readIP(value)
 	case "min_revision":
-		q.request.MinRevision, err = readRevision(name, tokens)
+		q.request.MinRevision, err = readRevision(name, value)
 	default:
 		err = badRequest("the body may have the fields key, scopes, org_id, project_id, ip and min_revision, and has another")
 	}
 	return err
 }
 
-// next is the next token of valid JSON; there is one, so there is no error.
-func next(tokens *json.Decoder) json.Token {
-	token, _ := tokens.Token()
-	return token
-}
-
-func readString(name string, tokens *json.Decoder) (string, *callerError) {
-	text, ok := next(tokens).(string)
-	if !ok {
+func readString(name string, value gjson.Result) (string, *callerError) {
+	if value.Type != gjson.String {
 		return "", badRequest(name + " must be a string")
 	}
-	return text, nil
+	return value.Str, nil
 }
 
-func readID(name string, tokens *json.Decoder) (string, *callerError) {
-	id, err := readString(name, tokens)
+func readID(name string, value gjson.Result) (string, *callerError) {
+	id, err := readString(name, value)
 	if err == nil {
 		err = checkID(name, id)
 	}
@@ -173,28 +167,28 @@ func readID(name string, tokens *json.Decoder) (string, *callerError) {
 	return id, err
 }
 
-func readScopes(tokens *json.Decoder) ([]string, *callerError) {
+func readScopes(value gjson.Result) (scopes []string, problem *callerError) {
 	const mustBe = "scopes must be an array of strings"
-	if next(tokens) != json.Delim('[') {
+	if !value.IsArray() {
 		return nil, badRequest(mustBe)
 	}
-	var scopes []string
-	for tokens.More() {
-		scope, ok := next(tokens).(string)
-		if !ok {
-			return nil, badRequest(mustBe)
+	value.ForEach(func(_, scope gjson.Result) bool {
+		if scope.Type != gjson.String {
+			problem = badRequest(mustBe)
+			return false
 		}
-		if err := checkEscapes("a scope", scope); err != nil {
-			return nil, err
-		}
-		scopes = append(scopes, scope)
+		problem = checkEscapes("a scope", scope.Str)
+		scopes = append(scopes, scope.Str)
+		return problem == nil
+	})
+	if problem != nil {
+		return nil, problem
 	}
-	next(tokens)
 	return scopes, checkScopes(scopes)
 }
 
-func readIP(tokens *json.Decoder) (netip.Addr, *callerError) {
-	text, problem := readString("ip", tokens)
+func readIP(value gjson.Result) (netip.Addr, *callerError) {
+	text, problem := readString("ip", value)
 	if problem != nil {
 		return netip.Addr{}, problem
 	}
@@ -207,8 +201,8 @@ func readIP(tokens *json.Decoder) (netip.Addr, *callerError) {
 
 // readRevision reads what an earlier answer or receipt gave as its revision. The
 // error does not quote it: somebody may have put a key there.
-func readRevision(name string, tokens *json.Decoder) (uint64, *callerError) {
-	text, problem := readString(name, tokens)
+func readRevision(name string, value gjson.Result) (uint64, *callerError) {
+	text, problem := readString(name, value)
 	if problem != nil {
 		return 0, problem
 	}
@@ -220,7 +214,7 @@ func readRevision(name string, tokens *json.Decoder) (uint64, *callerError) {
 }
 
 // checkEscapes refuses half of a surrogate pair ("\ud800"), which encoding/json
-// turns into the replacement character. That character itself is refused with
+// turns into the replacement character, as gjson does. That character itself is refused with
 // it: no id or scope has it on purpose. (In a key it is malformed anyway.)
 func checkEscapes(name, text string) *callerError {
 	if strings.ContainsRune(text, utf8.RuneError) {
