@@ -15,7 +15,7 @@ import (
 	"github.com/keytail/keytail/internal/watch"
 )
 
-const patience = 10 * time.Second
+const patience = 20 * time.Second
 
 // within runs a handler on a request with a key, and gives it its principal.
 func within(t *testing.T, f framework, v auth.Validator, text string, need []string, do func(p *auth.Principal), opts ...auth.Option) {

@@ -18,7 +18,7 @@ const cleanupTimeout = 5 * time.Second
 
 // selectionTimeout is how long a test's client looks for a server: longer than
 // a restart of secantusd-py takes, shorter than a test's patience.
-const selectionTimeout = 10 * time.Second
+const selectionTimeout = 30 * time.Second
 
 // Server is a running server. The flags are facts found by asking the server,
 // for tests of what only some servers have; they are no excuse to skip what
