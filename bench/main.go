@@ -25,7 +25,7 @@ type options struct {
 type command struct {
 	options
 	List listCommand `cmd:"" help:"Say what there is to measure."`
-	Run  runCommand  `cmd:"" help:"Measure rows, print them, and keep the results."`
+	Run  runCommand  `cmd:"" default:"withargs" help:"Measure rows, print them, and keep the results."`
 
 	Report reportCommand `cmd:"" help:"Write BENCHMARKS.md from the results kept; measure what has none."`
 }
