@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"runtime"
 	"slices"
 	"sync"
 	"time"
@@ -129,7 +128,7 @@ func revoke(ctx context.Context, c *collection, i *instance, bare *bareStream, f
 		id := typical(k).KeyID
 		arrived := bare.expect(id)
 		refused := make(chan time.Time, 1)
-		go func() { refused <- firstRefusal(ctx, i, c.texts[k], need, 0) }()
+		go func() { refused <- firstRefusal(ctx, i, c.texts[k], need, 50*time.Microsecond) }()
 		_, err := c.UpdateByID(ctx, id, bson.D{{Key: "$set", Value: bson.D{{Key: "is_active", Value: false}}}})
 		acknowledged := time.Now()
 		if err != nil {
@@ -157,11 +156,7 @@ func firstRefusal(ctx context.Context, i *instance, key string, need auth.Reques
 		if v, _ := i.Validate(ctx, key, need); !v.Valid() {
 			return time.Now()
 		}
-		if pause == 0 {
-			runtime.Gosched()
-		} else {
-			time.Sleep(pause)
-		}
+		time.Sleep(pause)
 	}
 	return time.Time{}
 }

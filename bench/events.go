@@ -31,7 +31,7 @@ func measureEvents(ctx context.Context, e *env, r *result) error {
 	defer c.drop()
 	batches := e.size(200, 3)
 	var ours, theirs eventFigures
-	all, err := paired(ctx, e.size(5, 1), func() (float64, error) {
+	all, err := paired(ctx, e.size(3, 1), func() (float64, error) {
 		return ours.round(e, "keytail", func() (time.Duration, error) { return keytailApplies(ctx, e, c, batches) }, batches*c.size)
 	}, func() (float64, error) {
 		return theirs.round(e, "bare driver", func() (time.Duration, error) { return bareDecodes(ctx, e, c, batches) }, batches*c.size)

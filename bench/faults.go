@@ -37,7 +37,7 @@ const (
 )
 
 func measureFaults(ctx context.Context, e *env, r *result) error {
-	n := e.size(400, 5)
+	n := e.size(2000, 5)
 	c, err := e.newCollection(ctx, n)
 	if err != nil {
 		return err
@@ -150,7 +150,7 @@ func (n *network) reset(ctx context.Context) error {
 	return n.Toxics.RemoveToxic(context.WithoutCancel(ctx), toxic.Name)
 }
 
-// revokeDuring revokes each key once, about ten a second, and waits for all of them.
+// revokeDuring revokes each key once, about twenty a second, and waits for all of them.
 func revokeDuring(ctx context.Context, e *env, c *collection, i *instance, n int) ([]float64, error) {
 	var mutex sync.Mutex
 	var delays []float64
@@ -172,13 +172,13 @@ func revokeDuring(ctx context.Context, e *env, c *collection, i *instance, n int
 			}
 			delays = append(delays, milliseconds(at.Sub(acknowledged)))
 		})
-		if k%100 == 0 {
+		if k%500 == 0 {
 			e.say("%d of %d revoked", k, n)
 		}
 		select {
 		case <-ctx.Done():
 			return nil, context.Cause(ctx)
-		case <-time.After(100 * time.Millisecond):
+		case <-time.After(50 * time.Millisecond):
 		}
 	}
 	group.Wait()
