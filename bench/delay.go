@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"sync"
+	"syscall"
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -156,9 +157,16 @@ func firstRefusal(ctx context.Context, i *instance, key string, need auth.Reques
 		if v, _ := i.Validate(ctx, key, need); !v.Valid() {
 			return time.Now()
 		}
-		time.Sleep(pause)
+		nap(pause)
 	}
 	return time.Time{}
+}
+
+// nap sleeps for so long. In a process that does nothing else time.Sleep would take a
+// whole millisecond: that is the step in which the runtime waits for the network.
+func nap(pause time.Duration) {
+	wait := syscall.NsecToTimespec(pause.Nanoseconds())
+	_ = syscall.Nanosleep(&wait, nil) // a signal may end it early
 }
 
 // milliseconds of a delay, none of which is less than nothing.

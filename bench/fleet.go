@@ -140,36 +140,43 @@ func revokeEverywhere(ctx context.Context, c *collection, all []*instance, k int
 	return delays, nil
 }
 
-// writeBeside updates documents of another collection, as many a second as it may.
+// writeBeside updates documents of another collection, as many a second as it may: a
+// hundred at once, since one at a time is more than some servers can do.
 func writeBeside(ctx context.Context, e *env, c *collection) (written *atomic.Int64, stop func(), err error) {
+	const atOnce = 100
 	client, err := e.connect()
 	if err != nil {
 		return nil, nil, err
 	}
 	other := client.Database(c.Database().Name()).Collection("orders", mongooptions.Collection().SetWriteConcern(writeconcern.W1()))
-	const writers = 4
-	for w := range writers {
-		if _, err := other.UpdateByID(ctx, w, bson.D{{Key: "$set", Value: bson.D{{Key: "n", Value: 0}}}}, mongooptions.UpdateOne().SetUpsert(true)); err != nil {
-			disconnect(client)
-			return nil, nil, err
-		}
+	var orders []any
+	for i := range atOnce {
+		orders = append(orders, bson.D{{Key: "_id", Value: i}, {Key: "n", Value: 0}})
+	}
+	err = other.Drop(ctx)
+	if err == nil {
+		_, err = other.InsertMany(ctx, orders)
+	}
+	if err != nil {
+		disconnect(client)
+		return nil, nil, err
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	written = &atomic.Int64{}
-	var group sync.WaitGroup
-	for w := range writers {
-		group.Go(func() {
-			ticker := time.NewTicker(writers * time.Second / otherWrites)
-			defer ticker.Stop()
-			for ctx.Err() == nil {
-				<-ticker.C
-				if _, err := other.UpdateByID(ctx, w, bson.D{{Key: "$inc", Value: bson.D{{Key: "n", Value: 1}}}}); err == nil {
-					written.Add(1)
-				}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		ticker := time.NewTicker(atOnce * time.Second / otherWrites)
+		defer ticker.Stop()
+		for ctx.Err() == nil {
+			<-ticker.C
+			got, err := other.UpdateMany(ctx, bson.D{}, bson.D{{Key: "$inc", Value: bson.D{{Key: "n", Value: 1}}}})
+			if err == nil {
+				written.Add(got.ModifiedCount)
 			}
-		})
-	}
-	return written, func() { cancel(); group.Wait(); disconnect(client) }, nil
+		}
+	}()
+	return written, func() { cancel(); <-done; disconnect(client) }, nil
 }
 
 // serverCPU is what the row's own server has used, zero if that cannot be known.

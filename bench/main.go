@@ -62,6 +62,9 @@ func (c *runCommand) Run(ctx context.Context, o *options) error {
 	}
 	var failures []error
 	for _, r := range chosen {
+		if ctx.Err() != nil {
+			break
+		}
 		result, err := measure(ctx, r, o)
 		if err != nil {
 			failures = append(failures, fmt.Errorf("%s: %w", r.name, err))

@@ -6,9 +6,14 @@ import (
 	"fmt"
 	"runtime"
 	"runtime/metrics"
+	"sync"
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/event"
+	mongooptions "go.mongodb.org/mongo-driver/v2/mongo/options"
+
+	"github.com/keytail/keytail"
 )
 
 var preloadRow = row{
@@ -85,15 +90,72 @@ type sidesOfStart struct {
 	// withNew: New and its checks count too.
 	withNew      bool
 	ours, theirs []float64 // seconds
+	asked        askedOfServer
+}
+
+// askedOfServer is how long the server took for each kind of command about the keys,
+// over all rounds, in seconds.
+type askedOfServer struct {
+	mutex sync.Mutex
+	kinds map[int64]string // by request
+	took  map[string]float64
+}
+
+// The kinds, in the order in which a start has them.
+var startKinds = []string{"count", "samples for the mapping", "the scan's first batch", "the scan's other batches"}
+
+func (a *askedOfServer) monitor() *event.CommandMonitor {
+	a.kinds, a.took = map[int64]string{}, map[string]float64{}
+	return &event.CommandMonitor{
+		Started: func(_ context.Context, began *event.CommandStartedEvent) {
+			if kind := startKind(began); kind != "" {
+				a.mutex.Lock()
+				defer a.mutex.Unlock()
+				a.kinds[began.RequestID] = kind
+			}
+		},
+		Succeeded: func(_ context.Context, ended *event.CommandSucceededEvent) {
+			a.mutex.Lock()
+			defer a.mutex.Unlock()
+			if kind, ok := a.kinds[ended.RequestID]; ok {
+				a.took[kind] += ended.Duration.Seconds()
+				delete(a.kinds, ended.RequestID)
+			}
+		},
+	}
+}
+
+func startKind(began *event.CommandStartedEvent) string {
+	switch began.CommandName {
+	case "count":
+		return startKinds[0]
+	case "find":
+		if _, limited := began.Command.Lookup("limit").AsInt64OK(); limited {
+			return startKinds[1]
+		}
+		return startKinds[2]
+	case "getMore":
+		// A change stream of the database has no collection.
+		if name, _ := began.Command.Lookup("collection").StringValueOK(); name == "api_keys" {
+			return startKinds[3]
+		}
+	}
+	return ""
 }
 
 // measure starts a service in each round; live is called when it is, with the heap
 // before and at that moment.
 func (s *sidesOfStart) measure(ctx context.Context, e *env, c *collection, n, rounds int, live func(i *instance, before, during uint64) error) (ratios, error) {
+	monitor := s.asked.monitor()
+	client, err := e.connect(func(o *mongooptions.ClientOptions) { o.SetMonitor(monitor) })
+	if err != nil {
+		return nil, err
+	}
+	defer disconnect(client)
 	return paired(ctx, rounds, func() (float64, error) {
 		before := heap()
 		began := time.Now()
-		i, err := e.start(ctx, c)
+		i, err := e.start(ctx, c, func(k *keytail.Config) { k.Client = client })
 		if err != nil {
 			return 0, err
 		}
@@ -116,10 +178,14 @@ func (s *sidesOfStart) measure(ctx context.Context, e *env, c *collection, n, ro
 }
 
 func (s *sidesOfStart) table() table {
-	return table{
-		Title: "Seconds, medians", Head: []string{"keytail, " + s.name, "bare cursor"},
+	t := table{
+		Title: "Seconds: medians, and what of keytail's the server took for its commands (of the samples and the first count only a cold start's is in its time)", Head: append([]string{"keytail, " + s.name, "bare cursor"}, startKinds...),
 		Rows: [][]string{{fmt.Sprintf("%.2f", median(s.ours)), fmt.Sprintf("%.2f", median(s.theirs))}},
 	}
+	for _, kind := range startKinds {
+		t.Rows[0] = append(t.Rows[0], fmt.Sprintf("%.2f", s.asked.took[kind]/float64(len(s.ours))))
+	}
+	return t
 }
 
 // bareCursor reads the collection once, with a client that is connected already.

@@ -15,10 +15,12 @@ type row struct {
 	run                  func(ctx context.Context, e *env, r *result) error
 	// server: it measures with MongoDB, or what stands for it.
 	server bool
+	// history: it compares with older versions, so it needs git and takes minutes.
+	history bool
 }
 
 // rows are all, in the report's order.
-var rows = []row{hitRow, authRow, verifyRow, workloadRow, delayRow, faultsRow, eventsRow, preloadRow, garbageRow, coldRow, fleetRow, proxiesRow}
+var rows = []row{hitRow, authRow, verifyRow, workloadRow, delayRow, faultsRow, eventsRow, preloadRow, garbageRow, coldRow, fleetRow, proxiesRow, profileRow, optimisationsRow}
 
 // choose finds rows by their names.
 func choose(names []string) ([]row, error) {

@@ -1,6 +1,8 @@
 package devmongo
 
 import (
+	"reflect"
+
 	"go.mongodb.org/mongo-driver/v2/bson"
 )
 
@@ -75,9 +77,14 @@ func find(o *op) (bson.D, error) {
 	a := o.a
 	q := query{filter: a.document("filter"), sort: a.document("sort"), skip: a.integer("skip", 0), limit: a.integer("limit", 0)}
 	projection, batch, single := a.document("projection"), a.integer("batchSize", defaultBatch), a.boolean("singleBatch")
+	hint := a.value("hint")
 	a.accept("noCursorTimeout", "allowDiskUse", "allowPartialResults")
 	if err := a.finish(); err != nil {
 		return nil, err
+	}
+	// It is a hint: it changes nothing about what is found.
+	if !isMissing(hint) && !reflect.DeepEqual(hint, any(bson.D{{Key: "_id", Value: int32(1)}})) {
+		return nil, refuse(2, "devmongo takes the hint {_id: 1} and no other")
 	}
 	if q.skip < 0 || q.limit < 0 || batch < 0 {
 		return nil, refuse(51024, "BSON field 'skip', 'limit' or 'batchSize' value must be >= 0")

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
-	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
 	"github.com/keytail/keytail/internal/apikey"
 )
@@ -118,9 +117,7 @@ func (s *Store) SurveyEach(ctx context.Context, limit int, see func(Document)) (
 }
 
 func (s *Store) surveyHalf(ctx context.Context, order, limit int, see func(bson.Raw)) (int, error) {
-	cursor, err := s.keys.Find(ctx, bson.D{}, options.Find().
-		SetSort(bson.D{{Key: idField, Value: order}}).
-		SetLimit(int64(limit)))
+	cursor, err := s.keys.Find(ctx, bson.D{}, byID(order).SetLimit(int64(limit)))
 	if err != nil {
 		return 0, err
 	}

@@ -1,0 +1,124 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+)
+
+var optimisationsRow = row{
+	name:    "optimisations",
+	what:    "what optimisations have brought: a Go benchmark of today, run with the version before the commit and with the commit's own",
+	against: "each other, in turn, ten times each; compared by benchstat",
+	reach:   "stated",
+	run:     measureOptimisations,
+	history: true,
+}
+
+// optimisation is a commit that made something faster.
+type optimisation struct {
+	commit, what string
+	// room has the benchmark, in its speed_test.go.
+	room, benchmark string
+}
+
+var optimisations = []optimisation{
+	{"1066281", "A key's text is checked and hashed without a copy, and a record is decoded with its scopes in the same block.", "internal/validator", "BenchmarkHit"},
+	{"f8b0669", "A query that was read before is not read again, and the values of an answer's headers are one block.", "internal/routes", "BenchmarkForwardAuth"},
+	{"a5e3b22", "The fields of a body are found in it by gjson, not by decoding token after token.", "internal/routes", "BenchmarkVerify"},
+	{"d13d2cf", "What updates have touched is read a hundred documents at once. (The database of this benchmark answers at once; what counts is how often it is asked.)", "internal/validator", "BenchmarkRefresh"},
+}
+
+func measureOptimisations(ctx context.Context, e *env, r *result) error {
+	for _, o := range optimisations {
+		e.say("%s: %s", o.commit, o.benchmark)
+		text, err := o.compare(ctx, e)
+		if err != nil {
+			return fmt.Errorf("%s: %w", o.commit, err)
+		}
+		r.note(fmt.Sprintf("### %s, %s\n\n%s\n\n```text\n%s\n```", o.benchmark, o.commit, o.what, strings.TrimSpace(text)))
+	}
+	return nil
+}
+
+// compare runs the benchmark with both versions and returns what benchstat says.
+func (o *optimisation) compare(ctx context.Context, e *env) (string, error) {
+	names := []string{"before", "after"}
+	var programs, outputs []string
+	for i, commit := range []string{o.commit + "^", o.commit} {
+		program, err := o.build(ctx, filepath.Join(e.dir, o.commit, names[i]), commit)
+		if err != nil {
+			return "", err
+		}
+		programs = append(programs, program)
+		outputs = append(outputs, program+".txt")
+	}
+	for range 10 {
+		for i, program := range programs {
+			if err := o.once(ctx, program, outputs[i]); err != nil {
+				return "", err
+			}
+		}
+	}
+	return output(exec.CommandContext(ctx, "go", "tool", "-modfile=tools/go.mod", "benchstat", names[0]+"="+outputs[0], names[1]+"="+outputs[1]))
+}
+
+// build makes the test program of a version, with the benchmarks of this one.
+func (o *optimisation) build(ctx context.Context, dir, commit string) (string, error) {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return "", err
+	}
+	archive := filepath.Join(dir, "version.tar")
+	if _, err := output(exec.CommandContext(ctx, "git", "archive", "-o", archive, commit)); err != nil {
+		return "", err
+	}
+	if _, err := output(exec.CommandContext(ctx, "tar", "-xf", archive, "-C", dir)); err != nil {
+		return "", err
+	}
+	benchmarks, err := os.ReadFile(filepath.Join(o.room, "speed_test.go"))
+	if err != nil {
+		return "", fmt.Errorf("this row is measured in keytail's own directory: %w", err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, o.room, "speed_test.go"), benchmarks, 0o644); err != nil {
+		return "", err
+	}
+	program := filepath.Join(dir, "program.test")
+	build := exec.CommandContext(ctx, "go", "test", "-c", "-o", program, "./"+o.room)
+	build.Dir = dir
+	_, err = output(build)
+	return program, err
+}
+
+// once runs the benchmark and appends what it prints to a file.
+func (o *optimisation) once(ctx context.Context, program, file string) error {
+	run := exec.CommandContext(ctx, program, "-test.run=^$", "-test.bench=^"+o.benchmark+"$", "-test.benchtime=0.3s", "-test.benchmem")
+	text, err := output(run)
+	if err != nil {
+		return err
+	}
+	f, err := os.OpenFile(file, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
+	if err != nil {
+		return err
+	}
+	_, err = io.WriteString(f, text)
+	if closing := f.Close(); err == nil {
+		err = closing
+	}
+	return err
+}
+
+// output is what a command prints; its error has what the command said.
+func output(command *exec.Cmd) (string, error) {
+	var said bytes.Buffer
+	command.Stderr = &said
+	text, err := command.Output()
+	if err != nil {
+		return "", fmt.Errorf("%s: %w: %s", command.Args[0], err, strings.TrimSpace(said.String()))
+	}
+	return string(text), nil
+}
