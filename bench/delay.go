@@ -59,19 +59,21 @@ func measureDelay(ctx context.Context, e *env, r *result) error {
 				return err
 			}
 		}
-		ours, theirs, err := revoke(ctx, c, i, bare, turn*n, n)
+		got, err := revoke(ctx, c, i, bare, turn*n, n)
 		if err = errors.Join(err, calm()); err != nil {
 			return err
 		}
 		for _, side := range []struct {
 			name   string
 			delays []float64
-		}{{"keytail, " + name, ours}, {"bare change stream, " + name, theirs}} {
+		}{{"keytail, first refusal, " + name, got.answered}, {"keytail, last yes, " + name, got.asked}, {"bare change stream, " + name, got.bare}} {
 			slices.Sort(side.delays)
 			t.Rows = append(t.Rows, delayCells(side.name, side.delays))
 			picture.Series = append(picture.Series, distribution(side.name, side.delays))
 		}
-		r.goal(goal{Name: name + ": p99 to that of the bare change stream", Got: quantile(ours, 0.99) / max(quantile(theirs, 0.99), 0.01), Sign: "<=", Want: 1.2, Rounds: 1})
+		bareTail := max(quantile(got.bare, 0.99), 0.01)
+		r.goal(goal{Name: name + ": p99 of the first refusal to that of the bare change stream", Got: quantile(got.answered, 0.99) / bareTail, Sign: "<=", Want: 1.2, Rounds: 1})
+		r.goal(goal{Name: name + ": p99 of the last yes to that of the bare change stream", Got: quantile(got.asked, 0.99) / bareTail, Sign: "<=", Want: 1.2, Rounds: 1})
 	}
 	for _, ttl := range []time.Duration{10 * time.Second, 60 * time.Second, 120 * time.Second} {
 		name := fmt.Sprintf("cache with a time to live of %v (simulated)", ttl)
@@ -81,6 +83,7 @@ func measureDelay(ctx context.Context, e *env, r *result) error {
 	}
 	r.table(t)
 	r.plot(picture)
+	r.note("keytail's first refusal is that of a key whose event has come and whose document has been read again, since an event of an update does not say whose key it is; the last yes ends when the event has come. The questions come 50 µs and a little apart.")
 	r.note("The simulated caches hold every key, filled at a time that has nothing to do with the revocation, in one process: the time until the entry goes is evenly distributed over the time to live.")
 	return nil
 }
@@ -118,48 +121,62 @@ func simulateTTL(ttl time.Duration, n int) []float64 {
 	return all
 }
 
-// revoke switches off n keys, one after the other, and measures how long after each
-// acknowledgement both sides have it, in milliseconds.
-func revoke(ctx context.Context, c *collection, i *instance, bare *bareStream, first, n int) (ours, theirs []float64, err error) {
+// delays are times from the acknowledgement of each write, in milliseconds.
+type delays struct {
+	// answered is when the first refusal came, asked when the question was asked that
+	// it answers: every one before it had a yes, and none after it has.
+	answered, asked []float64
+	// bare is when the event came to the bare change stream.
+	bare []float64
+}
+
+// revoke switches off n keys, one after the other.
+func revoke(ctx context.Context, c *collection, i *instance, bare *bareStream, first, n int) (*delays, error) {
 	need := auth.Request{OrgID: "acme"}
+	var all delays
 	for k := first; k < first+n; k++ {
 		if v, err := i.Validate(ctx, c.texts[k], need); err != nil || !v.Valid() {
-			return nil, nil, fmt.Errorf("before it is revoked a key is %s: %w", v.Code, err)
+			return nil, fmt.Errorf("before it is revoked a key is %s: %w", v.Code, err)
 		}
 		id := typical(k).KeyID
 		arrived := bare.expect(id)
-		refused := make(chan time.Time, 1)
+		refused := make(chan refusal, 1)
 		go func() { refused <- firstRefusal(ctx, i, c.texts[k], need, 50*time.Microsecond) }()
 		_, err := c.UpdateByID(ctx, id, bson.D{{Key: "$set", Value: bson.D{{Key: "is_active", Value: false}}}})
 		acknowledged := time.Now()
 		if err != nil {
-			return nil, nil, err
+			return nil, err
 		}
-		at := <-refused
-		if at.IsZero() {
-			return nil, nil, errors.New("a revoked key is still valid after a minute")
+		ours := <-refused
+		if ours.answered.IsZero() {
+			return nil, errors.New("a revoked key is still valid after a minute")
 		}
-		ours = append(ours, milliseconds(at.Sub(acknowledged)))
+		all.answered = append(all.answered, milliseconds(ours.answered.Sub(acknowledged)))
+		all.asked = append(all.asked, milliseconds(ours.asked.Sub(acknowledged)))
 		select {
 		case at := <-arrived:
-			theirs = append(theirs, milliseconds(at.Sub(acknowledged)))
+			all.bare = append(all.bare, milliseconds(at.Sub(acknowledged)))
 		case <-ctx.Done():
-			return nil, nil, context.Cause(ctx)
+			return nil, context.Cause(ctx)
 		}
 	}
-	return ours, theirs, nil
+	return &all, nil
 }
+
+// refusal is the first one: when it was asked, and when it was answered.
+type refusal struct{ asked, answered time.Time }
 
 // firstRefusal asks until the key is refused, with a pause between two questions;
 // zero: it is not within a minute.
-func firstRefusal(ctx context.Context, i *instance, key string, need auth.Request, pause time.Duration) time.Time {
+func firstRefusal(ctx context.Context, i *instance, key string, need auth.Request, pause time.Duration) refusal {
 	for began := time.Now(); time.Since(began) < time.Minute && ctx.Err() == nil; {
+		asked := time.Now()
 		if v, _ := i.Validate(ctx, key, need); !v.Valid() {
-			return time.Now()
+			return refusal{asked, time.Now()}
 		}
 		nap(pause)
 	}
-	return time.Time{}
+	return refusal{}
 }
 
 // nap sleeps for so long. In a process that does nothing else time.Sleep would take a

@@ -6,6 +6,7 @@ import (
 	"os"
 	"time"
 
+	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	mongooptions "go.mongodb.org/mongo-driver/v2/mongo/options"
 
@@ -84,6 +85,25 @@ func (e *env) connect(change ...func(*mongooptions.ClientOptions)) (*mongo.Clien
 		f(opts)
 	}
 	return mongo.Connect(opts)
+}
+
+// serverName says what the row was measured with, for the report.
+func (e *env) serverName(ctx context.Context) string {
+	client, err := e.connect()
+	if err != nil {
+		return "a server that is not known"
+	}
+	defer disconnect(client)
+	var info struct {
+		Version string `bson:"version"`
+	}
+	if err := client.Database("admin").RunCommand(ctx, bson.D{{Key: "buildInfo", Value: 1}}).Decode(&info); err != nil {
+		return "a server of a version that is not known"
+	}
+	if e.URI == "" {
+		return "one secantusd-py, which answers as MongoDB " + info.Version
+	}
+	return "a replica set of version " + info.Version
 }
 
 // disconnect ends a client; what goes wrong then does not matter any more.

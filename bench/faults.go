@@ -163,7 +163,7 @@ func revokeDuring(ctx context.Context, e *env, c *collection, i *instance, n int
 		}
 		acknowledged := time.Now()
 		group.Go(func() {
-			at := firstRefusal(ctx, i, c.texts[k], need, time.Millisecond)
+			at := firstRefusal(ctx, i, c.texts[k], need, time.Millisecond).answered
 			mutex.Lock()
 			defer mutex.Unlock()
 			if at.IsZero() {

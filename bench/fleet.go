@@ -122,7 +122,7 @@ func revokeEverywhere(ctx context.Context, c *collection, all []*instance, k int
 	refused := make([]time.Time, len(all))
 	var group sync.WaitGroup
 	for n, i := range all {
-		group.Go(func() { refused[n] = firstRefusal(ctx, i, c.texts[k], need, 100*time.Microsecond) })
+		group.Go(func() { refused[n] = firstRefusal(ctx, i, c.texts[k], need, 100*time.Microsecond).answered })
 	}
 	_, err := c.UpdateByID(ctx, typical(k).KeyID, bson.D{{Key: "$set", Value: bson.D{{Key: "is_active", Value: false}}}})
 	acknowledged := time.Now()

@@ -19,6 +19,8 @@ type machineFacts struct {
 	// Changed says that the tree was not that of the commit.
 	Changed bool
 	Modules map[string]string
+	// Server is what stood for MongoDB, "" where nothing did.
+	Server string
 }
 
 // machine looks at where this runs.

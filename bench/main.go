@@ -92,6 +92,9 @@ func measure(ctx context.Context, r row, o *options) (*result, error) {
 	if err := r.run(ctx, e, got); err != nil {
 		return nil, err
 	}
+	if r.server {
+		got.Machine.Server = e.serverName(ctx)
+	}
 	got.Took = time.Since(began).Round(time.Second)
 	e.say("took %v", got.Took)
 	if o.Quick {

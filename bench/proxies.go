@@ -104,6 +104,7 @@ func measureProxies(ctx context.Context, e *env, r *result) error {
 		names, loads = append(names, side.name), append(loads, side.loads)
 	}
 	r.table(loadTable("16 connections; medians of the rounds", names, loads))
+	r.note("Versions: " + strings.Join(p.versions, ", ") + ".")
 	r.note("A proxy's own table knows a key and no more: no scopes, no expiry, no revocation without a reload. The proxies have one worker each, and share the cores with keytail, the API and whoever asks.")
 	return nil
 }
@@ -113,7 +114,19 @@ type proxies struct {
 	keys         []string
 	api, keytail string
 	sides        []*proxySide
+	versions     []string
 	stops        []func()
+}
+
+// version notes what a program says of itself, without its path.
+func (p *proxies) version(ctx context.Context, name, program, flag string) error {
+	text, err := exec.CommandContext(ctx, program, flag).CombinedOutput()
+	if err != nil {
+		return err
+	}
+	_, version, _ := strings.Cut(strings.TrimSpace(string(text)), "version: ")
+	p.versions = append(p.versions, name+" "+version)
+	return nil
 }
 
 func newProxies(ctx context.Context, e *env) (*proxies, error) {
@@ -198,6 +211,9 @@ func (p *proxies) nginx(ctx context.Context, e *env) error {
 	if err != nil {
 		return err
 	}
+	if err := p.version(ctx, "nginx", program, "-v"); err != nil {
+		return err
+	}
 	if err := p.process(ctx, e, ports[0], program, "-c", config, "-p", e.dir, "-e", filepath.Join(e.dir, "error.log")); err != nil {
 		return err
 	}
@@ -237,6 +253,9 @@ func (p *proxies) envoy(ctx context.Context, e *env) error {
 		"Listeners": listeners, "Keys": p.keys, "Keytail": p.keytail, "APIPort": apiPort, "KeytailPort": keytailPort,
 	})
 	if err != nil {
+		return err
+	}
+	if err := p.version(ctx, "Envoy", program, "--version"); err != nil {
 		return err
 	}
 	if err := p.process(ctx, e, ports[2], program, "-c", config, "--concurrency", "1", "--use-dynamic-base-id", "-l", "error"); err != nil {

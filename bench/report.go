@@ -105,7 +105,10 @@ func provenance(r *result) string {
 		modules = append(modules, filepath.Base(strings.TrimSuffix(strings.TrimSuffix(path, "/v3"), "/v2"))+" "+version)
 	}
 	slices.Sort(modules)
-	return fmt.Sprintf("<sub>`go run ./bench run %s`, %s, %v; commit %s; %s, %d cores, %s, %s; %s</sub>",
+	if m.Server != "" {
+		modules = append(modules, m.Server)
+	}
+	return fmt.Sprintf("<sub>`go run ./bench %s`, %s, %v; commit %s; %s, %d cores, %s, %s; %s</sub>",
 		r.Row, r.At.Format("2006-01-02 15:04 UTC"), r.Took, commit, m.CPU, m.Cores, m.OS, m.Go, strings.Join(modules, ", "))
 }
 
