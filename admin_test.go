@@ -372,8 +372,10 @@ func TestAWaitThatTimesOutIsASuccess(t *testing.T) {
 		}
 		// An instance that says nothing more is waited for until it is given up.
 		_, err := o.db.Collection("keytail_heartbeats").InsertOne(t.Context(), bson.D{
-			{Key: "_id", Value: "mute/1"}, {Key: "ns", Value: o.db.Name() + "." + o.keys.Name()},
-			{Key: "at", Value: time.Now()}, {Key: "max_stale_ms", Value: time.Hour.Milliseconds()},
+			{Key: "_id", Value: "mute/1"},
+			{Key: "ns", Value: o.db.Name() + "." + o.keys.Name()},
+			{Key: "at", Value: time.Now()},
+			{Key: "max_stale_ms", Value: time.Hour.Milliseconds()},
 		})
 		if err != nil {
 			t.Fatal(err)

@@ -20,18 +20,21 @@ var optimisationsRow = row{
 	history: true,
 }
 
+// speed has the benchmarks.
+const speed = "bench/speed/speed_test.go"
+
 // optimisation is a commit that made something faster.
 type optimisation struct {
 	commit, what string
-	// room has the benchmark, in its speed_test.go.
-	room, benchmark string
+	// benchmark is one of speed/.
+	benchmark string
 }
 
 var optimisations = []optimisation{
-	{"1066281", "A key's text is checked and hashed without a copy, and a record is decoded with its scopes in the same block.", "internal/validator", "BenchmarkHit"},
-	{"f8b0669", "A query that was read before is not read again, and the values of an answer's headers are one block.", "internal/routes", "BenchmarkForwardAuth"},
-	{"a5e3b22", "The fields of a body are found in it by gjson, not by decoding token after token.", "internal/routes", "BenchmarkVerify"},
-	{"d13d2cf", "What updates have touched is read a hundred documents at once. (The database of this benchmark answers at once; what counts is how often it is asked.)", "internal/validator", "BenchmarkRefresh"},
+	{"1066281", "A key's text is checked and hashed without a copy, and a record is decoded with its scopes in the same block.", "BenchmarkHit"},
+	{"f8b0669", "A query that was read before is not read again, and the values of an answer's headers are one block.", "BenchmarkForwardAuth"},
+	{"a5e3b22", "The fields of a body are found in it by gjson, not by decoding token after token.", "BenchmarkVerify"},
+	{"d13d2cf", "What updates have touched is read a hundred documents at once. (The database of this benchmark answers at once; what counts is how often it is asked.)", "BenchmarkRefresh"},
 }
 
 func measureOptimisations(ctx context.Context, e *env, r *result) error {
@@ -80,15 +83,18 @@ func (o *optimisation) build(ctx context.Context, dir, commit string) (string, e
 	if _, err := output(exec.CommandContext(ctx, "tar", "-xf", archive, "-C", dir)); err != nil {
 		return "", err
 	}
-	benchmarks, err := os.ReadFile(filepath.Join(o.room, "speed_test.go"))
+	benchmarks, err := os.ReadFile(speed)
 	if err != nil {
 		return "", fmt.Errorf("this row is measured in keytail's own directory: %w", err)
 	}
-	if err := os.WriteFile(filepath.Join(dir, o.room, "speed_test.go"), benchmarks, 0o644); err != nil {
+	if err := os.MkdirAll(filepath.Join(dir, filepath.Dir(speed)), 0o755); err != nil {
+		return "", err
+	}
+	if err := os.WriteFile(filepath.Join(dir, speed), benchmarks, 0o644); err != nil {
 		return "", err
 	}
 	program := filepath.Join(dir, "program.test")
-	build := exec.CommandContext(ctx, "go", "test", "-c", "-o", program, "./"+o.room)
+	build := exec.CommandContext(ctx, "go", "test", "-c", "-o", program, "./"+filepath.Dir(speed))
 	build.Dir = dir
 	_, err = output(build)
 	return program, err

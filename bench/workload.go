@@ -55,9 +55,13 @@ var ways = []struct {
 	begin func(context.Context, *env, *collection) (*way, error)
 	once  bool
 }{
-	{nameFind, bareFind, true}, {nameTouch, findAndTouch, true},
-	{nameSeed, seedCache, false}, {nameTTL, ttlCache, false},
-	{nameEmbedded, embedded, false}, {nameDaemon, daemon, false}, {nameClient, remote, false},
+	{nameFind, bareFind, true},
+	{nameTouch, findAndTouch, true},
+	{nameSeed, seedCache, false},
+	{nameTTL, ttlCache, false},
+	{nameEmbedded, embedded, false},
+	{nameDaemon, daemon, false},
+	{nameClient, remote, false},
 }
 
 // outcome is what a way measured, a figure a round.

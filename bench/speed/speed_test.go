@@ -1,24 +1,31 @@
-package validator_test
+// Package speed_test has the benchmarks by which bench/ shows what optimisations have
+// brought. They also run, as they are, in older versions of keytail, so they use
+// little of it.
+package speed_test
 
 import (
 	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"runtime"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"go.uber.org/zap"
+
 	"github.com/keytail/keytail/internal/apikey"
 	"github.com/keytail/keytail/internal/clustertime"
+	"github.com/keytail/keytail/internal/forwardauth"
 	"github.com/keytail/keytail/internal/keycache"
 	"github.com/keytail/keytail/internal/keystore"
+	"github.com/keytail/keytail/internal/routes"
 	"github.com/keytail/keytail/internal/validator"
 )
-
-// These benchmarks also run as they are in older versions of keytail, for what an
-// optimisation has brought: see bench/. So they use little of it.
 
 // empty is a database that holds nothing, and counts how often it is asked.
 type empty struct{ reads atomic.Int64 }
@@ -58,9 +65,9 @@ func over(b *testing.B, store validator.Store) (*validator.Validator, *keycache.
 	return v, cache
 }
 
-// BenchmarkHit judges keys that are held.
-func BenchmarkHit(b *testing.B) {
-	v, cache := over(b, &empty{})
+// hold puts typical keys into the cache and returns their texts.
+func hold(b *testing.B, cache *keycache.Cache) []string {
+	b.Helper()
 	keys := make([]string, 1000)
 	for i := range keys {
 		var err error
@@ -73,6 +80,13 @@ func BenchmarkHit(b *testing.B) {
 		}
 		cache.Store(cache.Begin(), apikey.HashOf(keys[i]), keycache.Found(apikey.DocID(record.KeyID), record))
 	}
+	return keys
+}
+
+// BenchmarkHit judges keys that are held.
+func BenchmarkHit(b *testing.B) {
+	v, cache := over(b, &empty{})
+	keys := hold(b, cache)
 	ctx, need := context.Background(), &apikey.Request{Scopes: []string{"orders:read"}, OrgID: "acme"}
 	b.ReportAllocs()
 	for i := 0; b.Loop(); i++ {
@@ -104,4 +118,63 @@ func BenchmarkRefresh(b *testing.B) {
 		}
 	}
 	b.ReportMetric(float64(store.reads.Load())/float64(rounds), "reads/op")
+}
+
+// public is the listener's handler, and a key that it knows.
+func public(b *testing.B) (http.Handler, string) {
+	b.Helper()
+	v, cache := over(b, &empty{})
+	keys := hold(b, cache)
+	handler, err := routes.NewPublic(routes.PublicConfig{Config: forwardauth.Config{Validator: v}, Logger: zap.NewNop()})
+	if err != nil {
+		b.Fatal(err)
+	}
+	return handler, keys[0]
+}
+
+// forgotten is an answer that nobody reads.
+type forgotten struct {
+	header http.Header
+	status int
+}
+
+func (f *forgotten) Header() http.Header            { return f.header }
+func (f *forgotten) Write(text []byte) (int, error) { return len(text), nil }
+func (f *forgotten) WriteHeader(status int)         { f.status = status }
+
+// BenchmarkForwardAuth is the handler of GET /v1/auth, without net/http's part.
+func BenchmarkForwardAuth(b *testing.B) {
+	handler, key := public(b)
+	r := httptest.NewRequest(http.MethodGet, "/v1/auth?scope=orders:read&org_id=acme", nil)
+	r.Header.Set("Authorization", "Bearer "+key)
+	b.ReportAllocs()
+	for b.Loop() {
+		answer := &forgotten{header: http.Header{}}
+		if handler.ServeHTTP(answer, r); answer.status != http.StatusOK {
+			b.Fatal("it is not allowed")
+		}
+	}
+}
+
+// again is a body that is read as often as it is asked for.
+type again struct{ strings.Reader }
+
+func (*again) Close() error { return nil }
+
+// BenchmarkVerify is the handler of POST /v1/keys/verify, without net/http's part.
+func BenchmarkVerify(b *testing.B) {
+	handler, key := public(b)
+	text := `{"key":"` + key + `","scopes":["orders:read"],"org_id":"acme"}`
+	body := &again{}
+	r := httptest.NewRequest(http.MethodPost, "/v1/keys/verify", nil)
+	r.Header.Set("Content-Type", "application/json")
+	r.Body, r.ContentLength = body, int64(len(text))
+	b.ReportAllocs()
+	for b.Loop() {
+		body.Reset(text)
+		answer := &forgotten{header: http.Header{}}
+		if handler.ServeHTTP(answer, r); answer.status != http.StatusOK {
+			b.Fatal("it is not answered")
+		}
+	}
 }
