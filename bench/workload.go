@@ -109,6 +109,7 @@ func measureWorkload(ctx context.Context, e *env, r *result) error {
 		})
 	}
 	r.table(t)
+	r.note("(c) and (d) are in the process of who asks, as embedded keytail is. A daemon is asked through the kernel, and here shares its cores with all who ask: it can be nearer to the database than to a map. Warm, a map's look-up gives a pointer, where keytail's gives a copy that has been held against the stream (see hit and profile), and notes the use of the key.")
 	r.note("A cache begins with a find for each key, which is most of its time; warm, nothing is left of the database but the find after a write. keytail writes last_used and usage_count behind, as it does by default; the caches write neither.")
 	return nil
 }

@@ -3,6 +3,8 @@ package keystore
 import (
 	"context"
 	"errors"
+
+	"go.uber.org/zap"
 )
 
 // Prepare checks, once at the start, what keytail's promises rest on: a replica
@@ -43,9 +45,16 @@ func (s *Store) announce(d Deployment) {
 	}
 }
 
-// checkDocuments looks at some documents by the Schema.
+// checkDocuments looks at some documents by the Schema. A server that does not show
+// them in time keeps nobody from starting.
 func (s *Store) checkDocuments(ctx context.Context) error {
-	found, err := s.Survey(ctx, startSurvey)
+	brief, cancel := context.WithTimeout(ctx, s.surveyWithin)
+	defer cancel()
+	found, err := s.lookAt(brief, startSurvey, func(Document) {})
+	if err != nil && ctx.Err() == nil && brief.Err() != nil {
+		s.logger.Warn("the server has not shown a few documents of "+s.namespace()+" in time, so it is not known yet whether the mapping fits them: what cannot be read as a key is logged when it is read, and keytail doctor says more", zap.Duration("waited", s.surveyWithin))
+		return nil
+	}
 	if err != nil {
 		return err
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"reflect"
 	"sync/atomic"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"go.mongodb.org/mongo-driver/v2/mongo"
@@ -49,6 +50,8 @@ type Store struct {
 	schema  Schema
 	logger  *zap.Logger
 	sharded atomic.Bool
+	// surveyWithin is startSurveyWithin, but for a test.
+	surveyWithin time.Duration
 	defects
 }
 
@@ -69,6 +72,8 @@ func New(cfg Config) (*Store, error) {
 		database: cfg.Client.Database(cfg.Database),
 		schema:   cfg.Schema,
 		logger:   cfg.Logger.Named("keystore"),
+
+		surveyWithin: startSurveyWithin,
 	}
 	s.keys = s.database.Collection(cfg.Schema.Collection, options.Collection().
 		SetReadConcern(readconcern.Majority()).

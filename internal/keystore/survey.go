@@ -20,6 +20,9 @@ const (
 	// startSurvey is how many Prepare looks at: one batch of the server's each
 	// way, enough to see that a mapping fits no document at all.
 	startSurvey = 100
+	// startSurveyWithin is how long Prepare waits for them: a start must not hang on
+	// what the first scan finds out anyway.
+	startSurveyWithin = 5 * time.Second
 	// surveyIDs is how many documents are named for each thing found.
 	surveyIDs = 10
 	// maxOthers is how many fields without a role are named.
@@ -96,6 +99,16 @@ func (s *Store) SurveyEach(ctx context.Context, limit int, see func(Document)) (
 	if err != nil {
 		return nil, err
 	}
+	found, err := s.lookAt(ctx, limit, see)
+	if err != nil {
+		return nil, err
+	}
+	found.Total = total
+	return found, nil
+}
+
+// lookAt is a Survey that does not know how many documents there are.
+func (s *Store) lookAt(ctx context.Context, limit int, see func(Document)) (*Survey, error) {
 	l := newLook(s.namespace(), s.schema, time.Now(), see)
 	// By _id both ways, which its index serves however large the collection is.
 	// $sample would give another answer each time, and reads all of a small one.
@@ -111,9 +124,7 @@ func (s *Store) SurveyEach(ctx context.Context, limit int, see func(Document)) (
 			break
 		}
 	}
-	found := l.survey()
-	found.Total = total
-	return found, nil
+	return l.survey(), nil
 }
 
 func (s *Store) surveyHalf(ctx context.Context, order, limit int, see func(bson.Raw)) (int, error) {

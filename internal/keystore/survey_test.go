@@ -1,7 +1,9 @@
 package keystore
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -334,6 +336,25 @@ func TestPrepareRefusesWhatNoLookUpCanFind(t *testing.T) {
 		indexes, err := p.indexes(testContext(t))
 		if err != nil || len(indexes) != 1 {
 			t.Errorf("it was given an index: %v, %v", indexes, err)
+		}
+	})
+}
+
+// TestPrepareDoesNotWaitForDocuments: what is refused when it is seen is not waited for.
+func TestPrepareDoesNotWaitForDocuments(t *testing.T) {
+	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
+		p, logs := storeOf(t, s, keyOf(t, "a", bson.E{Key: "key_hash", Value: "$2b$10$leak1"}))
+		p.surveyWithin = time.Nanosecond
+		if err := p.Prepare(testContext(t), true); err != nil {
+			t.Fatal(err)
+		}
+		if said := logs.FilterMessageSnippet("has not shown a few documents"); said.Len() != 1 {
+			t.Errorf("it was said %d times", said.Len())
+		}
+		ended, cancel := context.WithCancel(testContext(t))
+		cancel()
+		if err := p.checkDocuments(ended); !errors.Is(err, context.Canceled) {
+			t.Errorf("of a start that was given up: %v", err)
 		}
 	})
 }
