@@ -3,6 +3,7 @@ package validator
 import (
 	"context"
 	"slices"
+	"time"
 
 	"go.uber.org/zap"
 
@@ -13,18 +14,36 @@ import (
 // about the time of a round trip.
 const refreshBatch = 100
 
+// longestBreath bounds the pause between two reads in a flood.
+const longestBreath = 100 * time.Millisecond
+
 // RunRefresh reads the documents that updates have touched, one read at a time, so
 // that their keys are hits again before they are asked for. What has come up during
-// a read is in the next one, so that a flood of updates costs few reads. It returns
-// nil when ctx ends. A refresh that fails is dropped: the next request reads.
+// a read, or in the pause after it, is in the next one, so that a flood of updates
+// costs few reads. It returns nil when ctx ends. A refresh that fails is dropped: the next request reads.
 func (v *Validator) RunRefresh(ctx context.Context) error {
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case id := <-v.config.Cache.Refreshes():
+			began := v.config.Now()
 			v.refresh(ctx, v.batchFrom(id))
+			v.breathe(ctx, v.config.Now().Sub(began))
 		}
+	}
+}
+
+// breathe leaves the database alone for as long as the last read took, if more is
+// waiting: in a flood of updates, which is work enough for it, these reads take half
+// of the time of one connection, and what is touched again meanwhile is read once.
+func (v *Validator) breathe(ctx context.Context, took time.Duration) {
+	if len(v.config.Cache.Refreshes()) == 0 {
+		return
+	}
+	select {
+	case <-ctx.Done():
+	case <-v.config.After(min(took, longestBreath)):
 	}
 }
 

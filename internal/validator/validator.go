@@ -74,6 +74,8 @@ type Config struct {
 	MaxReads int64
 	// Now is the clock. Nil: time.Now.
 	Now func() time.Time
+	// After is how RunRefresh waits. Nil: time.After.
+	After func(time.Duration) <-chan time.Time
 	// Logger: nil is silent.
 	Logger *zap.Logger
 	// Registerer takes the metrics. Nil: none.
@@ -92,6 +94,9 @@ func (c *Config) setDefaults() {
 	}
 	if c.Now == nil {
 		c.Now = time.Now
+	}
+	if c.After == nil {
+		c.After = time.After
 	}
 	if c.Logger == nil {
 		c.Logger = zap.NewNop()

@@ -489,6 +489,45 @@ func TestAFloodOfUpdatesIsFewReads(t *testing.T) {
 	}
 }
 
+// TestAFloodOfUpdatesLeavesTheDatabaseTime: a pause as long as the read, while more is
+// waiting, and none after the last.
+func TestAFloodOfUpdatesLeavesTheDatabaseTime(t *testing.T) {
+	pauses, over := make(chan time.Duration), make(chan time.Time)
+	now := time.Now()
+	r := live(t, func(c *Config) {
+		// Each look at the clock, before and after a read, is 30 ms after the last one.
+		c.Now = func() time.Time {
+			now = now.Add(30 * time.Millisecond)
+			return now
+		}
+		c.After = func(d time.Duration) <-chan time.Time {
+			pauses <- d
+			return over
+		}
+	})
+	for i := range 150 {
+		r.cache.Apply(&keycache.Change{ID: apikey.DocID(fmt.Sprint("d", i)), Time: 170, Refresh: true})
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	done := make(chan error)
+	go func() { done <- r.RunRefresh(ctx) }()
+	select {
+	case got := <-pauses:
+		if got != 30*time.Millisecond {
+			t.Errorf("a pause of %v after a read of 30 ms", got)
+		}
+		over <- time.Time{}
+	case <-time.After(10 * time.Second):
+		t.Error("there is no pause")
+	}
+	// A second pause would be waited for here, and nobody would end it.
+	mongotest.Eventually(t, 10*time.Second, func() bool { return len(r.cache.Refreshes()) == 0 }, "the rest is not read")
+	stop()
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestVerdictsAreCountedByCodeAndSource(t *testing.T) {
 	registry := prometheus.NewPedanticRegistry()
 	r := live(t, func(c *Config) { c.Registerer = registry })
