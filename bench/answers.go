@@ -130,7 +130,7 @@ func measureAnswers(ctx context.Context, e *env, r *result, a answersOf) error {
 	if err != nil {
 		return err
 	}
-	public, err := publicOf(keys)
+	public, err := publicOf(keys, nil)
 	if err != nil {
 		return err
 	}
@@ -178,12 +178,12 @@ func measureAnswers(ctx context.Context, e *env, r *result, a answersOf) error {
 }
 
 // publicOf is keytail's public listener with these keys held.
-func publicOf(keys []string) (http.Handler, error) {
+func publicOf(keys []string, policies map[string]forwardauth.Policy) (http.Handler, error) {
 	v, err := held(keys, 64)
 	if err != nil {
 		return nil, err
 	}
-	return routes.NewPublic(routes.PublicConfig{Config: forwardauth.Config{Validator: v}, Logger: zap.NewNop()})
+	return routes.NewPublic(routes.PublicConfig{Config: forwardauth.Config{Validator: v, Policies: policies}, Logger: zap.NewNop()})
 }
 
 // tails are the p99 of loads.

@@ -153,13 +153,12 @@ func bareDecodes(ctx context.Context, e *env, c *collection, batches int, filter
 	}
 	defer disconnect(client)
 	database, wait := client.Database(c.Database().Name()), mongooptions.ChangeStream().SetMaxAwaitTime(time.Second)
-	watch := func() (*mongo.ChangeStream, error) {
-		return database.Collection(c.Name()).Watch(ctx, mongo.Pipeline{}, wait)
+	var stream *mongo.ChangeStream
+	if filter == nil {
+		stream, err = database.Collection(c.Name()).Watch(ctx, mongo.Pipeline{}, wait)
+	} else {
+		stream, err = database.Watch(ctx, filter, wait)
 	}
-	if filter != nil {
-		watch = func() (*mongo.ChangeStream, error) { return database.Watch(ctx, filter, wait) }
-	}
-	stream, err := watch()
 	if err != nil {
 		return 0, err
 	}

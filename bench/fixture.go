@@ -40,15 +40,24 @@ func request() *apikey.Request {
 	return &apikey.Request{Scopes: []string{"orders:read"}, OrgID: "acme"}
 }
 
-// held is a validator over a live cache that holds all keys, without a database:
-// for the cost of a hit alone.
-func held(keys []string, sizeMiB int) (*validator.Validator, error) {
+// liveCache is a cache that believes what it is given, and holds nothing yet.
+func liveCache(sizeMiB int) (*keycache.Cache, error) {
 	cache, err := keycache.New(keycache.Config{SizeMiB: sizeMiB, MaxStale: time.Hour})
 	if err != nil {
 		return nil, err
 	}
 	cache.Open(1)
 	cache.Fresh(keycache.Freshness{AsOf: time.Now(), Processed: 1})
+	return cache, nil
+}
+
+// held is a validator over a live cache that holds all keys, without a database:
+// for the cost of a hit alone.
+func held(keys []string, sizeMiB int) (*validator.Validator, error) {
+	cache, err := liveCache(sizeMiB)
+	if err != nil {
+		return nil, err
+	}
 	for i, key := range keys {
 		record := typical(i)
 		cache.Store(cache.Begin(), apikey.HashOf(key), keycache.Found(apikey.DocID(record.KeyID), record))

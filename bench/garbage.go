@@ -41,7 +41,7 @@ func measureGarbage(ctx context.Context, e *env, r *result) error {
 
 // garbageComplete asks about each unknown key once, and about known ones as often.
 func garbageComplete(ctx context.Context, e *env, c *collection, unknown []string, r *result) error {
-	w, i, err := keytailWay(ctx, e, c, "complete")
+	w, i, err := keytailWay(ctx, e, c)
 	if err != nil {
 		return err
 	}

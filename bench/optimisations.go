@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -52,23 +51,33 @@ func measureOptimisations(ctx context.Context, e *env, r *result) error {
 // compare runs the benchmark with both versions and returns what benchstat says.
 func (o *optimisation) compare(ctx context.Context, e *env) (string, error) {
 	names := []string{"before", "after"}
-	var programs, outputs []string
+	var programs []string
+	var outputs [2]strings.Builder
 	for i, commit := range []string{o.commit + "^", o.commit} {
 		program, err := o.build(ctx, filepath.Join(e.dir, o.commit, names[i]), commit)
 		if err != nil {
 			return "", err
 		}
 		programs = append(programs, program)
-		outputs = append(outputs, program+".txt")
 	}
 	for range 10 {
 		for i, program := range programs {
-			if err := o.once(ctx, program, outputs[i]); err != nil {
+			text, err := output(exec.CommandContext(ctx, program, "-test.run=^$", "-test.bench=^"+o.benchmark+"$", "-test.benchtime=0.3s", "-test.benchmem"))
+			if err != nil {
 				return "", err
 			}
+			outputs[i].WriteString(text)
 		}
 	}
-	return output(exec.CommandContext(ctx, "go", "tool", "-modfile=tools/go.mod", "benchstat", names[0]+"="+outputs[0], names[1]+"="+outputs[1]))
+	benchstat := exec.CommandContext(ctx, "go", "tool", "-modfile=tools/go.mod", "benchstat")
+	for i, name := range names {
+		file := programs[i] + ".txt"
+		if err := os.WriteFile(file, []byte(outputs[i].String()), 0o644); err != nil {
+			return "", err
+		}
+		benchstat.Args = append(benchstat.Args, name+"="+file)
+	}
+	return output(benchstat)
 }
 
 // build makes the test program of a version, with the benchmarks of this one.
@@ -98,24 +107,6 @@ func (o *optimisation) build(ctx context.Context, dir, commit string) (string, e
 	build.Dir = dir
 	_, err = output(build)
 	return program, err
-}
-
-// once runs the benchmark and appends what it prints to a file.
-func (o *optimisation) once(ctx context.Context, program, file string) error {
-	run := exec.CommandContext(ctx, program, "-test.run=^$", "-test.bench=^"+o.benchmark+"$", "-test.benchtime=0.3s", "-test.benchmem")
-	text, err := output(run)
-	if err != nil {
-		return err
-	}
-	f, err := os.OpenFile(file, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
-	if err != nil {
-		return err
-	}
-	_, err = io.WriteString(f, text)
-	if closing := f.Close(); err == nil {
-		err = closing
-	}
-	return err
 }
 
 // output is what a command prints; its error has what the command said.

@@ -46,7 +46,7 @@ func measurePreload(ctx context.Context, e *env, r *result) error {
 	n := e.size(1_000_000, 2000)
 	if e.URI == "" && n > mostOnSecantus {
 		n = mostOnSecantus
-		r.note(fmt.Sprintf("The time is that of %d keys: of a million, secantusd-py does not show the first few within the %v in which a start must be done. Memory and garbage collection are those of a million.", n, 15*time.Second))
+		r.note(fmt.Sprintf("The time is that of %d keys: of a million, secantusd-py does not show the first few within the 15s in which a start must be done. Memory and garbage collection are those of a million.", n))
 	}
 	c, err := e.newCollection(ctx, n)
 	if err != nil {
@@ -74,12 +74,10 @@ func measureMemory(ctx context.Context, e *env, r *result) error {
 	n := e.size(1_000_000, 2000)
 	e.say("%d keys in memory", n)
 	before := heap()
-	cache, err := keycache.New(keycache.Config{SizeMiB: max(64, n*1000>>20), MaxStale: time.Hour})
+	cache, err := liveCache(max(64, n*1000>>20))
 	if err != nil {
 		return err
 	}
-	cache.Open(1)
-	cache.Fresh(keycache.Freshness{AsOf: time.Now(), Processed: 1})
 	perKey := func(bytes uint64) float64 { return float64(int64(bytes)-int64(before)) / float64(n) }
 	if _, err := scanAll(cache, keycache.ScanAnew, n); err != nil {
 		return err

@@ -111,7 +111,7 @@ func profileHits(_ context.Context, e *env, keys []string) (int64, error) {
 
 // profileAuth asks forward-auth and returns how often.
 func profileAuth(ctx context.Context, e *env, keys []string) (int64, error) {
-	public, err := publicOf(keys)
+	public, err := publicOf(keys, nil)
 	if err != nil {
 		return 0, err
 	}

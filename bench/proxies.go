@@ -16,10 +16,7 @@ import (
 	"text/template"
 	"time"
 
-	"go.uber.org/zap"
-
 	"github.com/keytail/keytail/internal/forwardauth"
-	"github.com/keytail/keytail/internal/routes"
 )
 
 var proxiesRow = row{
@@ -135,14 +132,7 @@ func newProxies(ctx context.Context, e *env) (*proxies, error) {
 	if p.keys, err = texts(e.size(1000, 20)); err != nil {
 		return nil, err
 	}
-	v, err := held(p.keys, 64)
-	if err != nil {
-		return nil, err
-	}
-	public, err := routes.NewPublic(routes.PublicConfig{
-		Config: forwardauth.Config{Validator: v, Policies: map[string]forwardauth.Policy{"acme": {Scopes: []string{"orders:read"}, OrgID: "acme"}}},
-		Logger: zap.NewNop(),
-	})
+	public, err := publicOf(p.keys, map[string]forwardauth.Policy{"acme": {Scopes: []string{"orders:read"}, OrgID: "acme"}})
 	if err != nil {
 		return nil, err
 	}

@@ -33,7 +33,6 @@ const workloadWorkers = 16
 
 // way is one way to judge keys.
 type way struct {
-	name  string
 	judge func(ctx context.Context, key string) (bool, error)
 	// operations counts the database's commands, finds those that read keys.
 	operations, finds *atomic.Int64
@@ -91,7 +90,7 @@ func measureWorkload(ctx context.Context, e *env, r *result) error {
 			if all[way.name] == nil {
 				all[way.name] = &outcome{latency: newLatency()}
 			}
-			if err := all[way.name].round(ctx, e, c, way.begin); err != nil {
+			if err := all[way.name].round(ctx, e, c, way.name, way.begin); err != nil {
 				return fmt.Errorf("%s: %w", way.name, err)
 			}
 		}
@@ -118,7 +117,7 @@ func microseconds(h *hdrhistogram.Histogram, q float64) string {
 	return time.Duration(h.ValueAtQuantile(q)).Round(100 * time.Nanosecond).String()
 }
 
-func (o *outcome) round(ctx context.Context, e *env, c *collection, begin func(context.Context, *env, *collection) (*way, error)) error {
+func (o *outcome) round(ctx context.Context, e *env, c *collection, name string, begin func(context.Context, *env, *collection) (*way, error)) error {
 	w, err := begin(ctx, e, c)
 	if err != nil {
 		return err
@@ -137,7 +136,7 @@ func (o *outcome) round(ctx context.Context, e *env, c *collection, begin func(c
 	}
 	o.first, o.warm = append(o.first, first.perSecond), append(o.warm, warm.perSecond)
 	o.latency.Merge(first.latency)
-	e.say("%s: %.0f a second, warm %.0f", w.name, first.perSecond, warm.perSecond)
+	e.say("%s: %.0f a second, warm %.0f", name, first.perSecond, warm.perSecond)
 	return nil
 }
 
@@ -260,8 +259,8 @@ func (d *document) allows() bool {
 }
 
 // database is an old way's own client and collection.
-func database(ctx context.Context, e *env, c *collection, name string) (*way, func(hash apikey.Hash) (*document, error), *mongo.Collection, error) {
-	w := &way{name: name}
+func database(ctx context.Context, e *env, c *collection) (*way, func(hash apikey.Hash) (*document, error), *mongo.Collection, error) {
+	w := &way{}
 	client, err := e.counted(w)
 	if err != nil {
 		return nil, nil, nil, err
@@ -276,7 +275,7 @@ func database(ctx context.Context, e *env, c *collection, name string) (*way, fu
 }
 
 func bareFind(ctx context.Context, e *env, c *collection) (*way, error) {
-	w, find, _, err := database(ctx, e, c, nameFind)
+	w, find, _, err := database(ctx, e, c)
 	if err != nil {
 		return nil, err
 	}
@@ -288,7 +287,7 @@ func bareFind(ctx context.Context, e *env, c *collection) (*way, error) {
 }
 
 func findAndTouch(ctx context.Context, e *env, c *collection) (*way, error) {
-	w, find, keys, err := database(ctx, e, c, nameTouch)
+	w, find, keys, err := database(ctx, e, c)
 	if err != nil {
 		return nil, err
 	}
@@ -337,8 +336,8 @@ func (c *cache) clear() {
 	clear(c.entries)
 }
 
-func cachedWay(ctx context.Context, e *env, c *collection, name string, ttl time.Duration) (*way, *cache, error) {
-	w, find, _, err := database(ctx, e, c, name)
+func cachedWay(ctx context.Context, e *env, c *collection, ttl time.Duration) (*way, *cache, error) {
+	w, find, _, err := database(ctx, e, c)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -361,7 +360,7 @@ func cachedWay(ctx context.Context, e *env, c *collection, name string, ttl time
 // seedCache forgets everything whenever anything is written, which the seed's own
 // API knows since all writes go through it.
 func seedCache(ctx context.Context, e *env, c *collection) (*way, error) {
-	w, held, err := cachedWay(ctx, e, c, nameSeed, 120*time.Second)
+	w, held, err := cachedWay(ctx, e, c, 120*time.Second)
 	if err != nil {
 		return nil, err
 	}
@@ -383,13 +382,13 @@ func seedCache(ctx context.Context, e *env, c *collection) (*way, error) {
 }
 
 func ttlCache(ctx context.Context, e *env, c *collection) (*way, error) {
-	w, _, err := cachedWay(ctx, e, c, nameTTL, 10*time.Second)
+	w, _, err := cachedWay(ctx, e, c, 10*time.Second)
 	return w, err
 }
 
 // keytailWay starts a service whose commands are counted.
-func keytailWay(ctx context.Context, e *env, c *collection, name string) (*way, *instance, error) {
-	w := &way{name: name}
+func keytailWay(ctx context.Context, e *env, c *collection) (*way, *instance, error) {
+	w := &way{}
 	client, err := e.counted(w)
 	if err != nil {
 		return nil, nil, err
@@ -404,7 +403,7 @@ func keytailWay(ctx context.Context, e *env, c *collection, name string) (*way, 
 }
 
 func embedded(ctx context.Context, e *env, c *collection) (*way, error) {
-	w, i, err := keytailWay(ctx, e, c, nameEmbedded)
+	w, i, err := keytailWay(ctx, e, c)
 	if err != nil {
 		return nil, err
 	}
@@ -421,8 +420,8 @@ func judgeBy(v auth.Validator) func(context.Context, string) (bool, error) {
 }
 
 // served is keytailWay behind a listener.
-func served(ctx context.Context, e *env, c *collection, name string) (w *way, address string, err error) {
-	w, i, err := keytailWay(ctx, e, c, name)
+func served(ctx context.Context, e *env, c *collection) (w *way, address string, err error) {
+	w, i, err := keytailWay(ctx, e, c)
 	if err != nil {
 		return nil, "", err
 	}
@@ -437,7 +436,7 @@ func served(ctx context.Context, e *env, c *collection, name string) (w *way, ad
 }
 
 func daemon(ctx context.Context, e *env, c *collection) (*way, error) {
-	w, address, err := served(ctx, e, c, nameDaemon)
+	w, address, err := served(ctx, e, c)
 	if err != nil {
 		return nil, err
 	}
@@ -447,7 +446,7 @@ func daemon(ctx context.Context, e *env, c *collection) (*way, error) {
 }
 
 func remote(ctx context.Context, e *env, c *collection) (*way, error) {
-	w, address, err := served(ctx, e, c, nameClient)
+	w, address, err := served(ctx, e, c)
 	if err != nil {
 		return nil, err
 	}

@@ -83,7 +83,7 @@ func find(o *op) (bson.D, error) {
 		return nil, err
 	}
 	// It is a hint: it changes nothing about what is found.
-	if !isMissing(hint) && !reflect.DeepEqual(hint, any(bson.D{{Key: "_id", Value: int32(1)}})) {
+	if !isMissing(hint) && !reflect.DeepEqual(hint, bson.D{{Key: "_id", Value: int32(1)}}) {
 		return nil, refuse(2, "devmongo takes the hint {_id: 1} and no other")
 	}
 	if q.skip < 0 || q.limit < 0 || batch < 0 {

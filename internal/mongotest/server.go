@@ -17,7 +17,7 @@ import (
 const cleanupTimeout = 5 * time.Second
 
 // selectionTimeout is how long a test's client looks for a server: longer than
-// a restart of secantusd-py takes, shorter than a test's patience.
+// a restart of secantusd-py takes, also on a machine that is busy with other tests.
 const selectionTimeout = 30 * time.Second
 
 // Server is a running server. The flags are facts found by asking the server,
