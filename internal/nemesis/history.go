@@ -62,6 +62,11 @@ type History struct {
 	// delays are how long after a write that took VALID away an instance has
 	// answered VALID. Not there: not once.
 	delays map[delayOf]time.Duration
+	// receipts are sorted by their time; receipted counts all of them.
+	receipts  []receipt
+	receipted int
+	// loose are keys whose writes are not recorded, with their possible answers.
+	loose map[string][]apikey.Code
 	// register is what is held against a register, besides the rules.
 	register registerLog
 	// counted are the answers of all time.
@@ -75,7 +80,10 @@ type History struct {
 
 // NewHistory is empty.
 func NewHistory() *History {
-	return &History{writes: map[string][]Write{}, losses: map[string][]Loss{}, memories: map[string]*memory{}, delays: map[delayOf]time.Duration{}}
+	return &History{
+		writes: map[string][]Write{}, losses: map[string][]Loss{}, memories: map[string]*memory{},
+		delays: map[delayOf]time.Duration{}, loose: map[string][]apikey.Code{},
+	}
 }
 
 // Wrote adds a write. Those of one key are added in their order, each before
@@ -169,15 +177,15 @@ func (h *History) Lost(by string, loss Loss) {
 
 // Totals counts what happened.
 type Totals struct {
-	Writes, UnknownWrites, Answers, Unavailable, Losses int
-	Faults                                              map[string]int
+	Writes, UnknownWrites, Answers, Unavailable, Losses, Receipts int
+	Faults                                                        map[string]int
 }
 
 // Totals of the history so far.
 func (h *History) Totals() Totals {
 	h.mutex.Lock()
 	defer h.mutex.Unlock()
-	t := Totals{Answers: h.counted, Unavailable: h.unavailable, Faults: map[string]int{}}
+	t := Totals{Answers: h.counted, Unavailable: h.unavailable, Receipts: h.receipted, Faults: map[string]int{}}
 	for _, w := range slices.Concat(slices.Collect(maps.Values(h.writes))...) {
 		t.Writes++
 		if w.Acked.IsZero() {
