@@ -140,6 +140,7 @@ func startAssault(t *testing.T, keys []*mongo.Collection, seed uint64, askers []
 		mine := slices.Clone(a.slots[first : first+nemesisSlots/nemesisWriters])
 		a.writers.Go(func() { a.write(writing, uint64(i), mine) })
 	}
+	a.startClutter(writing)
 	for i, instance := range askers {
 		for j := range nemesisCallers {
 			// Two of them ask about quiet keys alone, so that they are not held up.

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
@@ -67,6 +68,7 @@ type instance struct {
 	*keytail.Service
 	name, appName string
 	proxy         proxied
+	registry      *prometheus.Registry
 }
 
 // arena is a server with a fleet of instances on it.
@@ -153,7 +155,9 @@ func newArena(t *testing.T, s *mongotest.Server) *arena {
 		maps.Copy(a.faults, failpoints(t, s))
 		maps.Copy(a.faults, refusals(t, s))
 	}
-	a.keys = mongotest.CreateAPIKeys(t, impatient(t, s, "outsider").Database(database))
+	a.keys = impatient(t, s, "outsider").Database(database).
+		Collection("api_keys", options.Collection().SetWriteConcern(writeconcern.Majority()))
+	a.make(a.keys)
 	once := func(o *options.ClientOptions) { o.SetRetryWrites(false) }
 	a.once = impatient(t, s, "outsider", once).Database(database).
 		Collection(a.keys.Name(), options.Collection().SetWriteConcern(writeconcern.Majority()))
@@ -172,7 +176,7 @@ func newArena(t *testing.T, s *mongotest.Server) *arena {
 
 func startInstance(t *testing.T, s *mongotest.Server, database string, number int) *instance {
 	t.Helper()
-	i := &instance{name: instanceName(number)}
+	i := &instance{name: instanceName(number), registry: prometheus.NewRegistry()}
 	i.appName = "keytail-" + i.name
 	i.proxy = startProxy(t, i.name, s)
 	logger := zap.NewNop()
@@ -188,6 +192,7 @@ func startInstance(t *testing.T, s *mongotest.Server, database string, number in
 		CacheSizeMiB:      cacheSizes[number%len(cacheSizes)],
 		StreamScope:       s.StreamScope,
 		NoUsage:           true, // the writers fence with that field
+		Registry:          i.registry,
 		Logger:            logger,
 	})
 	if err != nil {
@@ -214,7 +219,7 @@ func (a *arena) run(seed uint64, lasts time.Duration) {
 	defer stopWatching()
 	maps.Copy(a.faults, a.upheavals(load))
 	kinds := a.kinds()
-	a.after(health)
+	a.calm(health)
 	for _, step := range nemesis.Plan(seed, lasts, nemesis.Leisurely(nemesisMaxStale), kinds, len(a.instances), nemesisMaxStale) {
 		a.after(step.Pause)
 		a.strike(load, step)
@@ -429,10 +434,11 @@ func (a *arena) drop(load *assault) {
 	a.mustConverge(load, time.Now().Add(convergence))
 }
 
+// all are the keys whose documents are known.
 func (a *assault) all() []subject {
 	a.mutex.RLock()
 	defer a.mutex.RUnlock()
-	return slices.Concat(a.quiet, a.subjects)
+	return slices.DeleteFunc(slices.Concat(a.quiet, a.subjects), func(s subject) bool { return s.label == clutterLabel })
 }
 
 func (a *arena) report(history *nemesis.History, availability nemesis.Availability, outages []nemesis.Outage) {

@@ -114,7 +114,8 @@ func (a *arena) make(collection *mongo.Collection) {
 			return err
 		}
 		_, err = collection.Indexes().CreateOne(ctx, mongo.IndexModel{
-			Keys: bson.D{{Key: "key_hash", Value: 1}}, Options: options.Index().SetUnique(true),
+			// Sparse, for the documents that have no hash.
+			Keys: bson.D{{Key: "key_hash", Value: 1}}, Options: unique().SetSparse(true),
 		})
 		return err
 	})

@@ -71,6 +71,8 @@ type History struct {
 	register registerLog
 	// counted are the answers of all time.
 	counted, unavailable int
+	// quiet are those about quiet keys, quietCached those of them from memory.
+	quiet, quietCached int
 	// What Judge has found and dropped the answers of.
 	found        []Violation
 	availability Availability
@@ -121,6 +123,12 @@ func (h *History) Answered(a Answer) {
 	h.counted++
 	if a.Code == apikey.Unavailable {
 		h.unavailable++
+	}
+	if a.Quiet {
+		h.quiet++
+		if a.Cached {
+			h.quietCached++
+		}
 	}
 }
 
@@ -177,15 +185,15 @@ func (h *History) Lost(by string, loss Loss) {
 
 // Totals counts what happened.
 type Totals struct {
-	Writes, UnknownWrites, Answers, Unavailable, Losses, Receipts int
-	Faults                                                        map[string]int
+	Writes, UnknownWrites, Answers, Unavailable, Quiet, QuietCached, Losses, Receipts int
+	Faults                                                                            map[string]int
 }
 
 // Totals of the history so far.
 func (h *History) Totals() Totals {
 	h.mutex.Lock()
 	defer h.mutex.Unlock()
-	t := Totals{Answers: h.counted, Unavailable: h.unavailable, Receipts: h.receipted, Faults: map[string]int{}}
+	t := Totals{Answers: h.counted, Unavailable: h.unavailable, Quiet: h.quiet, QuietCached: h.quietCached, Receipts: h.receipted, Faults: map[string]int{}}
 	for _, w := range slices.Concat(slices.Collect(maps.Values(h.writes))...) {
 		t.Writes++
 		if w.Acked.IsZero() {
