@@ -219,7 +219,7 @@ func (a *arena) run(seed uint64, lasts time.Duration) {
 	defer stopWatching()
 	maps.Copy(a.faults, a.upheavals(load))
 	kinds := a.kinds()
-	a.calm(health)
+	a.calm(load, health)
 	for _, step := range nemesis.Plan(seed, lasts, nemesis.Leisurely(nemesisMaxStale), kinds, len(a.instances), nemesisMaxStale) {
 		a.after(step.Pause)
 		a.strike(load, step)

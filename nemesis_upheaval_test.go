@@ -30,6 +30,7 @@ func (a *arena) upheavals(load *assault) map[string]fault {
 		"drop database": a.upheaval(load, func() func() {
 			return a.vanishes(load, func(ctx context.Context) error { return database.Drop(ctx) }, func() { a.anew(load, random) })
 		}),
+		"unique index dropped, twins": a.upheaval(load, a.twins(load, random)),
 		"rename away and back": a.upheaval(load, func() func() {
 			move := func(from, to *mongo.Collection) func(context.Context) error {
 				return func(ctx context.Context) error { return rename(ctx, from, to, false) }
