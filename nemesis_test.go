@@ -218,6 +218,7 @@ func (a *arena) run(seed uint64, lasts time.Duration) {
 	stopWatching := a.watch(load.history)
 	defer stopWatching()
 	maps.Copy(a.faults, a.upheavals(load))
+	a.faults["forged heartbeats"] = a.forgeries(load)
 	kinds := a.kinds()
 	a.calm(load, health)
 	for _, step := range nemesis.Plan(seed, lasts, nemesis.Leisurely(nemesisMaxStale), kinds, len(a.instances), nemesisMaxStale) {
@@ -463,6 +464,7 @@ answers              %d
 writes               %d, of unknown outcome %d
 faults               %s
 losses               %d
+receipts             %d, false %d
 late acceptances     %d
 false ages           %d
 too old, withheld    %d, %d
@@ -474,6 +476,7 @@ revocation delay     %v
   within faults      %v
 as a register        %v`,
 		totals.Answers, totals.Writes, totals.UnknownWrites, strings.Join(faults, ", "), totals.Losses,
+		totals.Receipts, rules[nemesis.FalseReceipt],
 		rules[nemesis.LateAcceptance], rules[nemesis.FalseAge], rules[nemesis.TooOld], rules[nemesis.Withheld],
 		availability.Outside, nemesis.Grace, availability.After, availability.Inside, availability.Quiet,
 		outside, inside, register)
