@@ -83,6 +83,9 @@ type Server struct {
 	netVictim string
 	// late is which replies are held back.
 	late lateness
+	// slow is whose resumes take long, crawling how many are under way.
+	slow     slowness
+	crawling int
 	// behind is what majority reads see while they lag. Nil: they do not.
 	behind   *catalog
 	behindAt clustertime.Time
