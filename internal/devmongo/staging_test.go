@@ -171,14 +171,13 @@ func TestDelayedResumesEndWithWhoeverAsked(t *testing.T) {
 		end  func(s *Server, client context.CancelFunc)
 	}{
 		{"the client closes", func(_ *Server, client context.CancelFunc) { client() }},
-		{"the node steps down", func(s *Server, _ context.CancelFunc) { s.StepDown(time.Millisecond) }},
+		{"the node steps down", func(s *Server, _ context.CancelFunc) { s.StepDown(forEver) }},
 		{"the delay ends", func(s *Server, _ context.CancelFunc) { s.DelayResumes("", 0) }},
 		{"the server stops", nil}, // start's cleanup hangs otherwise
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			s := start(t)
-			victim := connect(t, s, func(o *options.ClientOptions) { o.SetRetryReads(false) }).Database("app").Collection("api_keys")
+			s, _, victim := keys(t)
 			token := resumeToken(t, victim)
 			s.DelayResumes("", forEver)
 			ctx, cancel := context.WithCancel(testContext(t))
@@ -198,6 +197,7 @@ func TestDelayedResumesEndWithWhoeverAsked(t *testing.T) {
 			}
 			c.end(s, cancel)
 			must(0, s.until(testContext(t), func() bool { return s.crawling == 0 }))(t)
+			cancel() // a driver that tries again
 			<-done
 		})
 	}
