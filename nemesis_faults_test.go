@@ -214,18 +214,12 @@ func (a *arena) devmongoFaults(d *mongotest.Devmongo) map[string]fault {
 		setFailpoint(t, admin, "off", nil)
 		pause(scanLasts)
 	}
-	victim := func(victims []*instance) string {
-		if len(victims) == 1 {
-			return victims[0].appName
-		}
-		return ""
-	}
 	return map[string]fault{
 		"majority held": func([]*instance) func() { d.Node.HoldMajority(); return d.Node.ReleaseMajority },
 		"rollback":      func([]*instance) func() { d.Node.HoldMajority(); return d.Node.Rollback },
 		"step-down":     func([]*instance) func() { d.Node.StepDown(0); return d.Node.StepUp },
-		"freeze":        func(v []*instance) func() { d.Node.Freeze(victim(v)); return d.Node.Heal },
-		"black hole":    func(v []*instance) func() { d.Node.BlackHole(victim(v)); return d.Node.Heal },
+		"freeze":        func(v []*instance) func() { d.Node.Freeze(soleVictim(v)); return d.Node.Heal },
+		"black hole":    func(v []*instance) func() { d.Node.BlackHole(soleVictim(v)); return d.Node.Heal },
 		"late finds": func([]*instance) func() {
 			d.Node.DelayReplies("", "find", findsLate)
 			pause(3 * scanLasts) // a heartbeat must come back in the meantime

@@ -83,6 +83,8 @@ type arena struct {
 	// forget makes all instances lose their history, and gives them time to scan.
 	// Nil: the server cannot be made to.
 	forget func()
+	// devmongo is the server, if it is that one.
+	devmongo *mongotest.Devmongo
 }
 
 // TestNemesis makes faults on each server in turn, while keys are written and
@@ -94,7 +96,7 @@ func TestNemesis(t *testing.T) {
 			// The log is short: who is away for ten seconds loses its place.
 			d := mongotest.StartDevmongo(t, devmongo.Config{OplogSize: 400})
 			a := newArena(t, &d.Server)
-			maps.Copy(a.faults, a.devmongoFaults(d))
+			a.devmongo = d
 			a.run(seed, *nemesisFor)
 		})
 	})
@@ -102,7 +104,7 @@ func TestNemesis(t *testing.T) {
 		leavesNothing(t, func(t *testing.T) {
 			d := mongotest.StartDevmongo(t, devmongo.Config{OplogSize: 400})
 			a := newArena(t, d.InScope(mongotest.ScopeCollection))
-			maps.Copy(a.faults, a.devmongoFaults(d))
+			a.devmongo = d
 			// Half as long: the gate must not grow with each scope.
 			a.run(seed, *nemesisFor/2)
 		})
@@ -219,6 +221,11 @@ func (a *arena) run(seed uint64, lasts time.Duration) {
 	defer stopWatching()
 	maps.Copy(a.faults, a.upheavals(load))
 	a.faults["forged heartbeats"] = a.forgeries(load)
+	if a.devmongo != nil {
+		maps.Copy(a.faults, a.devmongoFaults(a.devmongo))
+		maps.Copy(a.faults, a.restores(load, a.devmongo))
+		maps.Copy(a.faults, a.timeFaults(a.devmongo))
+	}
 	kinds := a.kinds()
 	a.calm(load, health)
 	for _, step := range nemesis.Plan(seed, lasts, nemesis.Leisurely(nemesisMaxStale), kinds, len(a.instances), nemesisMaxStale) {
