@@ -3,6 +3,7 @@ package keytail_test
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/url"
 	"strings"
@@ -175,6 +176,25 @@ func refusals(t *testing.T, s *mongotest.Server) map[string]fault {
 		}
 	}
 	return faults
+}
+
+// anyCode makes streams fail with one of the server's codes, while they are read,
+// opened or both.
+func (a *arena) anyCode(load *assault) fault {
+	admin := impatient(a.t, a.server, "operator").Database("admin")
+	random := rand.New(rand.NewPCG(load.seed, 19))
+	codes := codeCases()
+	return func(victims []*instance) func() {
+		commands := []bson.A{{"getMore"}, {"aggregate"}, {"getMore", "aggregate"}}[random.IntN(3)]
+		code := codes[random.IntN(len(codes))].code
+		data := bson.D{{Key: "failCommands", Value: commands}, {Key: "errorCode", Value: code}}
+		if name := soleVictim(victims); name != "" {
+			data = append(data, bson.E{Key: "appName", Value: name})
+		}
+		a.t.Logf("code %d at %v", code, commands)
+		setFailpoint(a.t, admin, "alwaysOn", data)
+		return func() { setFailpoint(a.t, admin, "off", nil) }
+	}
 }
 
 // setFailpoint insists: the connection may be one that the last fault has closed.

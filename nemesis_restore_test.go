@@ -1,6 +1,7 @@
 package keytail_test
 
 import (
+	"slices"
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -90,6 +91,15 @@ func (a *arena) timeFaults(d *mongotest.Devmongo) map[string]fault {
 			fail() // all streams end
 			return func() { d.Node.DelayResumes("", 0) }
 		},
+		"slow resumes until the loss": func(victims []*instance) func() {
+			began := time.Now()
+			d.Node.DelayResumes(soleVictim(victims), time.Hour)
+			fail()
+			return func() {
+				a.mustLose(victims, began)
+				d.Node.DelayResumes("", 0)
+			}
+		},
 		"clocks apart": func(victims []*instance) func() {
 			// One instance hears nothing of the new primary, whose clock is ahead by
 			// more than any instance may be silent.
@@ -103,6 +113,31 @@ func (a *arena) timeFaults(d *mongotest.Devmongo) map[string]fault {
 			}
 		},
 	}
+}
+
+// catchingUp bounds how long a stream may catch up: max_stale, until answers from
+// memory end, the least bound of internal/changestream/DESIGN.md (5s), and a margin
+// for a busy machine.
+const catchingUp = nemesisMaxStale + 5*time.Second + 4*time.Second
+
+// mustLose waits until each victim has given up its stream and begun a new one.
+func (a *arena) mustLose(victims []*instance, began time.Time) {
+	a.t.Helper()
+	behind := victims
+	for len(behind) > 0 {
+		behind = slices.DeleteFunc(slices.Clone(behind), func(i *instance) bool {
+			loss, ok := i.lastLoss()
+			return ok && loss.At.After(began)
+		})
+		if time.Since(began) > catchingUp {
+			for _, i := range behind {
+				a.t.Errorf("%s has been catching up for %v, and has not begun anew", i.name, time.Since(began).Round(time.Millisecond))
+			}
+			return
+		}
+		pause(20 * time.Millisecond)
+	}
+	a.t.Logf("%d instances have begun anew %v after a resume that does not end", len(victims), time.Since(began).Round(time.Millisecond))
 }
 
 // clocksApart is more than max_stale and the margin of a fleet's list (5s).

@@ -73,8 +73,9 @@ type instance struct {
 
 // arena is a server with a fleet of instances on it.
 type arena struct {
-	t    *testing.T
-	keys *mongo.Collection
+	t      *testing.T
+	server *mongotest.Server
+	keys   *mongo.Collection
 	// once is the same by a client that writes once: what a failure has done is
 	// not found out by another try.
 	once      *mongo.Collection
@@ -151,7 +152,7 @@ const openFilesOfTheRuntime = 3
 func newArena(t *testing.T, s *mongotest.Server) *arena {
 	t.Helper()
 	database := s.Database(t)
-	a := &arena{t: t, faults: toxics(t)}
+	a := &arena{t: t, server: s, faults: toxics(t)}
 	a.faults["ballast"] = a.overfill
 	if s.Failpoints {
 		maps.Copy(a.faults, failpoints(t, s))
@@ -221,6 +222,9 @@ func (a *arena) run(seed uint64, lasts time.Duration) {
 	defer stopWatching()
 	maps.Copy(a.faults, a.upheavals(load))
 	a.faults["forged heartbeats"] = a.forgeries(load)
+	if a.server.Failpoints {
+		a.faults["any code"] = a.anyCode(load)
+	}
 	if a.devmongo != nil {
 		maps.Copy(a.faults, a.devmongoFaults(a.devmongo))
 		maps.Copy(a.faults, a.restores(load, a.devmongo))
