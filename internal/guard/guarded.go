@@ -24,6 +24,9 @@ const (
 	AbsentEpoch     bool = true // an absence holds for the epoch of its scan
 	AbsentByHash    bool = true // a hash that appeared after the scan is not absent
 	AbsentEvictions bool = true // what may have been pushed out is not absent
+	AbsentUnread    bool = true // after an event that does not show all of its hashes nothing is absent
+	StampHashes     bool = true // a change stamps each hash within an array
+	MarkHashes      bool = true // a scan marks each hash within an array
 
 	// When the history is lost (changestream).
 	LossNoToken       bool = true // a stream that is opened without a token begins a new epoch

@@ -25,6 +25,9 @@ var (
 	AbsentEpoch     = true // an absence holds for the epoch of its scan
 	AbsentByHash    = true // a hash that appeared after the scan is not absent
 	AbsentEvictions = true // what may have been pushed out is not absent
+	AbsentUnread    = true // after an event that does not show all of its hashes nothing is absent
+	StampHashes     = true // a change stamps each hash within an array
+	MarkHashes      = true // a scan marks each hash within an array
 
 	// When the history is lost (changestream).
 	LossNoToken       = true // a stream that is opened without a token begins a new epoch
@@ -71,6 +74,9 @@ var Switches = map[string]*bool{
 	"AbsentEpoch":       &AbsentEpoch,
 	"AbsentByHash":      &AbsentByHash,
 	"AbsentEvictions":   &AbsentEvictions,
+	"AbsentUnread":      &AbsentUnread,
+	"StampHashes":       &StampHashes,
+	"MarkHashes":        &MarkHashes,
 	"LossNoToken":       &LossNoToken,
 	"LossHistory":       &LossHistory,
 	"LossPosition":      &LossPosition,

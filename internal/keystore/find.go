@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
@@ -114,7 +115,7 @@ func (s *Store) byHash(hash apikey.Hash) bson.D {
 
 // ofHash keeps another key's document from being taken for this one's.
 func (s *Store) ofHash(hash apikey.Hash, doc Document, found bool, err error) (Document, bool, error) {
-	if err == nil && found && doc.HasHash && doc.Hash != hash {
+	if err == nil && found && doc.HasHash && doc.Hash != hash && !slices.Contains(doc.Others, hash) {
 		return Document{}, false, refuse(ErrCollation, "looking for a hash in %s found the document of another one: the collection must not have a collation", s.namespace())
 	}
 	return doc, found, err
