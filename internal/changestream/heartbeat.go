@@ -18,13 +18,15 @@ import (
 const (
 	resultAcknowledged = "acknowledged"
 	resultFailed       = "failed"
+	resultRefused      = "refused"
 )
 
 // The fields of a heartbeat that are read again: by the tail, by the TTL index.
 const (
-	fieldID    = "_id"
-	fieldNonce = "n"
-	fieldAt    = "at"
+	fieldID     = "_id"
+	fieldNonce  = "n"
+	fieldAnchor = "anchor"
+	fieldAt     = "at"
 )
 
 // beat sends one heartbeat and tells those who waited for it.
@@ -33,10 +35,17 @@ func (h *Heart) beat(ctx context.Context) {
 	defer close(f.done)
 	ctx, cancel := h.untilLeft(ctx)
 	defer cancel()
-	n := h.memory.send(h.config.Now())
-	f.at, f.err = h.write(ctx, n)
-	if f.err == nil {
-		h.memory.acknowledge(n, f.at, h.config.Now())
+	b := h.memory.send(h.config.Now())
+	f.at, f.err = h.write(ctx, b)
+	switch {
+	case f.err == nil:
+		h.memory.acknowledge(b.nonce, f.at, h.config.Now())
+	case errors.Is(f.err, errRewound):
+		h.results.WithLabelValues(resultRefused).Inc()
+		if !h.memory.refused(b.nonce) {
+			h.hurry() // the next one is written whatever the document holds
+		}
+		return // the loss is what is logged
 	}
 	h.note(f.err)
 }
@@ -53,9 +62,10 @@ func (h *Heart) untilLeft(ctx context.Context) (context.Context, context.CancelF
 	}
 }
 
-// write upserts the document and returns the operationTime of the
-// acknowledgement. The session is fresh: a used one remembers later times.
-func (h *Heart) write(ctx context.Context, n int64) (clustertime.Time, error) {
+// write writes the document and returns the operationTime of the acknowledgement.
+// The session is fresh: a used one remembers later times. errRewound means that
+// the document did not hold what it must, and that nothing was written.
+func (h *Heart) write(ctx context.Context, b beat) (clustertime.Time, error) {
 	session, err := h.beats.Database().Client().StartSession(options.Session().SetCausalConsistency(false))
 	if err != nil {
 		return 0, err
@@ -63,14 +73,17 @@ func (h *Heart) write(ctx context.Context, n int64) (clustertime.Time, error) {
 	defer session.EndSession(context.Background())
 	// The nonce is another one each time, so the write is never a no-op, which
 	// would make no event.
-	result, err := h.beats.UpdateByID(mongo.NewSessionContext(ctx, session), h.id, bson.D{
-		{Key: "$set", Value: h.document(n)},
+	result, err := h.beats.UpdateOne(mongo.NewSessionContext(ctx, session), b.filter(h.id), bson.D{
+		{Key: "$set", Value: h.document(b)},
 		{Key: "$currentDate", Value: bson.D{{Key: fieldAt, Value: true}}},
-	}, options.UpdateOne().SetUpsert(true))
+	}, options.UpdateOne().SetUpsert(b.after == nil))
 	if err != nil {
 		return 0, err
 	}
-	if result.UpsertedCount > 0 && n > 1 {
+	if result.MatchedCount+result.UpsertedCount == 0 {
+		return 0, errRewound
+	}
+	if result.UpsertedCount > 0 && b.seq > 1 {
 		h.again(ctx)
 	}
 	at := session.OperationTime()
@@ -83,9 +96,10 @@ func (h *Heart) write(ctx context.Context, n int64) (clustertime.Time, error) {
 // document is what the instance says of itself. What it does not know yet is
 // left out. (A processed of zero would be worse than useless: MongoDB replaces
 // an empty timestamp with its own present one.)
-func (h *Heart) document(n int64) bson.D {
+func (h *Heart) document(b beat) bson.D {
 	d := bson.D{
-		{Key: fieldNonce, Value: n},
+		{Key: fieldNonce, Value: b.nonce},
+		{Key: fieldAnchor, Value: b.anchor},
 		{Key: "max_stale_ms", Value: h.config.MaxStale.Milliseconds()},
 		{Key: "ns", Value: h.config.Database.Name() + "." + h.config.Collection},
 		{Key: "version", Value: h.config.Version},
