@@ -56,6 +56,7 @@ const (
 	codeInterruptedByStepDown = 11602
 	codeUnknownVariable       = 17276
 	codeUnknownStage          = 40324
+	codeDuplicateField        = 40413
 	codeMissingField          = 40414
 	codeUnknownField          = 40415
 )

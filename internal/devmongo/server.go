@@ -48,6 +48,9 @@ type Config struct {
 	// NoopInterval is how often an idle log moves. Zero: 10 s, as MongoDB.
 	// Negative: never by itself, see Server.TickNoop.
 	NoopInterval time.Duration
+	// LegacyHello is a server of 4.4.1: it calls itself so, and of hello and isMaster
+	// it knows only the latter.
+	LegacyHello bool
 	// TTLInterval is how often expired documents are deleted. Zero: 60 s, as
 	// MongoDB. Negative: never by itself, see Server.DeleteExpired.
 	TTLInterval time.Duration

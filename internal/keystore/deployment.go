@@ -20,6 +20,9 @@ type Deployment struct {
 	Me                string   `bson:"me"`
 	Hosts             []string `bson:"hosts"`
 	IsWritablePrimary bool     `bson:"isWritablePrimary"`
+	// IsMaster is IsWritablePrimary in the answer to isMaster. CheckDeployment folds
+	// the two into one.
+	IsMaster bool `bson:"ismaster"`
 	// LocalTime is the server's clock while it answered, between Asked and Asked
 	// plus Took on ours.
 	LocalTime time.Time     `bson:"localTime"`
@@ -42,14 +45,23 @@ func (s *Store) CheckDeployment(ctx context.Context) (Deployment, error) {
 	d := Deployment{Asked: time.Now()}
 	// hello by itself needs no credentials, but a client that has some logs in
 	// first, so this is where wrong ones show
-	err := s.client.Database("admin").
-		RunCommand(ctx, bson.D{{Key: "hello", Value: 1}}, options.RunCmd().SetReadPreference(readpref.Primary())).
-		Decode(&d)
+	err := s.greet(ctx, "hello", &d)
+	if hasCode(err, codeCommandNotFound) { // 4.4.0 and 4.4.1
+		d = Deployment{Asked: time.Now()}
+		err = s.greet(ctx, "isMaster", &d)
+		d.IsWritablePrimary = d.IsMaster
+	}
 	if err != nil {
 		return d, s.explain("asking the server who it is", err)
 	}
 	d.Took = time.Since(d.Asked)
 	return d, s.judgeDeployment(d)
+}
+
+func (s *Store) greet(ctx context.Context, command string, d *Deployment) error {
+	return s.client.Database("admin").
+		RunCommand(ctx, bson.D{{Key: command, Value: 1}}, options.RunCmd().SetReadPreference(readpref.Primary())).
+		Decode(d)
 }
 
 func (s *Store) judgeDeployment(d Deployment) error {

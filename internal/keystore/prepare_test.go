@@ -13,6 +13,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
+	"github.com/keytail/keytail/internal/devmongo"
 	"github.com/keytail/keytail/internal/mongotest"
 )
 
@@ -282,6 +283,29 @@ func TestOnlyAPlainCollectionPasses(t *testing.T) {
 		if !errors.Is(err, want) {
 			t.Errorf("%q: got %v, want %v", kind, err, want)
 		}
+	}
+}
+
+// TestAServerWithoutHello, as 4.4.0 and 4.4.1 are, is asked by isMaster.
+func TestAServerWithoutHello(t *testing.T) {
+	t.Parallel()
+	node := mongotest.StartDevmongo(t, devmongo.Config{LegacyHello: true})
+	s, err := New(Config{Client: node.Client(t), Database: node.Database(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := s.CheckDeployment(testContext(t))
+	if err != nil || d.SetName == "" || !d.IsWritablePrimary || d.LocalTime.IsZero() {
+		t.Errorf("%+v, %v", d, err)
+	}
+	node.Node.StepDown(time.Minute)
+	defer node.Node.StepUp()
+	direct := node.Options("").SetDirect(true)
+	if s, err = New(Config{Client: node.Connect(t, direct), Database: "app"}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err = s.CheckDeployment(testContext(t)); !errors.Is(err, ErrNotPrimary) {
+		t.Errorf("of a secondary, asked directly: %v", err)
 	}
 }
 

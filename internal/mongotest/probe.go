@@ -59,13 +59,13 @@ func mongoDBTokens(ctx context.Context, client *mongo.Client) (bool, error) {
 // codeInvalidOptions is MongoDB's code for it.
 const codeInvalidOptions = 72
 
-// refusesFuture reads after a time that is a day away.
+// refusesFuture reads after a time that is a day away. It names no maxTimeMS: the
+// driver makes one of the context's deadline, and a server refuses a second.
 func refusesFuture(ctx context.Context, client *mongo.Client) (bool, error) {
 	future := bson.Timestamp{T: uint32(time.Now().Add(24 * time.Hour).Unix()), I: 1}
 	err := client.Database(databaseName("probe")).RunCommand(ctx, bson.D{
 		{Key: "find", Value: "nothing"},
 		{Key: "readConcern", Value: bson.D{{Key: "level", Value: "majority"}, {Key: "afterClusterTime", Value: future}}},
-		{Key: "maxTimeMS", Value: 1000},
 	}).Err()
 	if refusal, ok := errors.AsType[mongo.CommandError](err); ok && refusal.Code == codeInvalidOptions {
 		return true, nil
