@@ -103,7 +103,7 @@ func (a *arena) timeFaults(d *mongotest.Devmongo) map[string]fault {
 		"clocks apart": func(victims []*instance) func() {
 			// One instance hears nothing of the new primary, whose clock is ahead by
 			// more than any instance may be silent.
-			d.Node.SetWallClock(clocksApart)
+			d.Node.SetWallClock(clocksDiffer)
 			d.Node.BlackHole(victims[0].appName)
 			fail()
 			return func() {
@@ -140,8 +140,8 @@ func (a *arena) mustLose(victims []*instance, began time.Time) {
 	a.t.Logf("%d instances have begun anew %v after a resume that does not end", len(victims), time.Since(began).Round(time.Millisecond))
 }
 
-// clocksApart is more than max_stale and the margin of a fleet's list (5s).
-const clocksApart = nemesisMaxStale + 20*time.Second
+// clocksDiffer is more than max_stale and the margin of a fleet's list (5s).
+const clocksDiffer = nemesisMaxStale + 20*time.Second
 
 // soleVictim is the name that failpoints and the like are limited to. Empty:
 // everybody.
