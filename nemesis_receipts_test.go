@@ -18,32 +18,37 @@ const (
 	// waited for, receiptTimeout how long each is.
 	receiptPace    = 200 * time.Millisecond
 	receiptTimeout = 3 * time.Second
-	// receiptSlots are the keys that are written for them.
-	receiptSlots = 4
+	// receiptWaiters wait at once, each for writes of its share of receiptSlots.
+	receiptWaiters = 3
+	receiptSlots   = 2 * receiptWaiters
 )
 
 // startReceipts writes a key, waits until the fleet is said to have applied that
 // (wait=fleet), and asks every instance at once. From then on no answer about any
 // key may ignore a write that was acknowledged before.
 func (a *assault) startReceipts(ctx context.Context, instances []asker) {
-	slots := slices.Clone(a.slots[len(a.slots)-receiptSlots:])
-	random := rand.New(rand.NewPCG(a.seed, 13))
-	a.writers.Go(func() {
-		pace := time.NewTicker(receiptPace)
-		defer pace.Stop()
-		for ctx.Err() == nil {
-			a.peace.RLock()
-			s, sent, revision := a.revision(ctx, random, slots)
-			a.peace.RUnlock()
-			if syncer, ok := instances[random.IntN(len(instances))].(fleetSyncer); ok && revision != 0 {
-				a.receipt(ctx, syncer, s, sent, revision, instances)
-			}
-			select {
-			case <-ctx.Done():
-			case <-pace.C:
-			}
+	all := slices.Clone(a.slots[len(a.slots)-receiptSlots:])
+	for slots := range slices.Chunk(all, receiptSlots/receiptWaiters) {
+		random := rand.New(rand.NewPCG(a.seed, uint64(2000+slots[0].number)))
+		a.writers.Go(func() { a.awaitReceipts(ctx, random, slots, instances) })
+	}
+}
+
+func (a *assault) awaitReceipts(ctx context.Context, random *rand.Rand, slots []*slot, instances []asker) {
+	pace := time.NewTicker(receiptPace)
+	defer pace.Stop()
+	for ctx.Err() == nil {
+		a.peace.RLock()
+		s, sent, revision := a.revision(ctx, random, slots)
+		a.peace.RUnlock()
+		if syncer, ok := instances[random.IntN(len(instances))].(fleetSyncer); ok && revision != 0 {
+			a.receipt(ctx, syncer, s, sent, revision, instances)
 		}
-	})
+		select {
+		case <-ctx.Done():
+		case <-pace.C:
+		}
+	}
 }
 
 // fleetSyncer waits for a revision, as GET /v1/sync?wait=fleet does.
