@@ -117,6 +117,32 @@ func TestARestoreInPlaceIsALoss(t *testing.T) {
 	})
 }
 
+// What had been processed is of the history that is lost: the fleet is not told of it.
+func TestALossTakesWhatWasProcessedBack(t *testing.T) {
+	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
+		r := quiet(t, s)
+		r.beatsAndReturns()
+		processed := func() bool {
+			raw, err := r.heartbeats().FindOne(t.Context(), bson.D{{Key: "_id", Value: r.id}}).Raw()
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, err = raw.LookupErr(fieldProcessed)
+			return err == nil
+		}
+		if !processed() {
+			t.Fatal("processed is not there")
+		}
+		r.Heart.forget()
+		if _, err := r.Beat(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if processed() {
+			t.Error("processed is still there")
+		}
+	})
+}
+
 // The document of an upsert that returned what was there before would hide the
 // restore from the next heartbeat, if its reply is lost.
 func TestALostReplyDoesNotHideARestore(t *testing.T) {

@@ -196,7 +196,7 @@ func NewHeart(config HeartConfig) (*Heart, error) {
 		id:     config.InstanceName + "/" + rand.Text(),
 		logger: config.Logger.Named("heartbeat"),
 		results: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "keytail_heartbeats_total", Help: "Heartbeats written, by whether a majority acknowledged them in time.",
+			Name: "keytail_heartbeats_total", Help: "Heartbeats sent, by result: acknowledged by a majority in time, failed, or refused because the document did not hold the one before.",
 		}, []string{"result"}),
 		ready:   make(chan struct{}),
 		stopped: make(chan struct{}),

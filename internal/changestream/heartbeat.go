@@ -3,6 +3,7 @@ package changestream
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -21,12 +22,16 @@ const (
 	resultRefused      = "refused"
 )
 
-// The fields of a heartbeat that are read again: by the tail, by the TTL index.
+// The fields of a heartbeat that are read again: by the tail, by the next heartbeat,
+// by the TTL index, by the fleet.
 const (
 	fieldID     = "_id"
 	fieldNonce  = "n"
 	fieldAnchor = "anchor"
 	fieldAt     = "at"
+
+	fieldProcessed = "processed"
+	fieldStaleness = "staleness_ms"
 )
 
 // beat sends one heartbeat and tells those who waited for it.
@@ -73,10 +78,7 @@ func (h *Heart) write(ctx context.Context, b beat) (clustertime.Time, error) {
 	defer session.EndSession(context.Background())
 	// The nonce is another one each time, so the write is never a no-op, which
 	// would make no event.
-	result, err := h.beats.UpdateOne(mongo.NewSessionContext(ctx, session), b.filter(h.id), bson.D{
-		{Key: "$set", Value: h.document(b)},
-		{Key: "$currentDate", Value: bson.D{{Key: fieldAt, Value: true}}},
-	}, options.UpdateOne().SetUpsert(b.after == nil))
+	result, err := h.beats.UpdateOne(mongo.NewSessionContext(ctx, session), b.filter(h.id), h.update(b), options.UpdateOne().SetUpsert(b.after == nil))
 	if err != nil {
 		return 0, err
 	}
@@ -93,9 +95,23 @@ func (h *Heart) write(ctx context.Context, b beat) (clustertime.Time, error) {
 	return clustertime.New(at.T, at.I), nil
 }
 
-// document is what the instance says of itself. What it does not know yet is
-// left out. (A processed of zero would be worse than useless: MongoDB replaces
-// an empty timestamp with its own present one.)
+// update is what the instance says of itself. What it does not know, not yet or not
+// any more after a loss, is removed. (A processed of zero would be worse than
+// useless: MongoDB replaces an empty timestamp with its own present one.)
+func (h *Heart) update(b beat) bson.D {
+	known, unknown := h.document(b), bson.D{}
+	for _, name := range []string{fieldProcessed, fieldStaleness} {
+		if !slices.ContainsFunc(known, func(e bson.E) bool { return e.Key == name }) {
+			unknown = append(unknown, bson.E{Key: name, Value: ""})
+		}
+	}
+	update := bson.D{{Key: "$set", Value: known}, {Key: "$currentDate", Value: bson.D{{Key: fieldAt, Value: true}}}}
+	if len(unknown) > 0 {
+		update = append(update, bson.E{Key: "$unset", Value: unknown})
+	}
+	return update
+}
+
 func (h *Heart) document(b beat) bson.D {
 	d := bson.D{
 		{Key: fieldNonce, Value: b.nonce},
@@ -108,9 +124,9 @@ func (h *Heart) document(b beat) bson.D {
 	if f == nil {
 		return d
 	}
-	d = append(d, bson.E{Key: "staleness_ms", Value: keycache.Elapsed(f.AsOf, h.config.Now()).Milliseconds()})
+	d = append(d, bson.E{Key: fieldStaleness, Value: keycache.Elapsed(f.AsOf, h.config.Now()).Milliseconds()})
 	if f.Processed != 0 {
-		d = append(d, bson.E{Key: "processed", Value: bson.Timestamp{T: f.Processed.Seconds(), I: f.Processed.Increment()}})
+		d = append(d, bson.E{Key: fieldProcessed, Value: bson.Timestamp{T: f.Processed.Seconds(), I: f.Processed.Increment()}})
 	}
 	return d
 }
