@@ -159,7 +159,7 @@ func TestHashesWithinAnArrayAreMarked(t *testing.T) {
 			r.cache.Store(r.cache.Begin(), array.Others[0], keycache.Found(array.ID, &array.Record))
 		}
 		for _, next := range []func(){
-			r.voids, // in place
+			r.voids,   // in place
 			r.reopens, // anew
 			read,      // and in place once more
 		} {
