@@ -71,6 +71,6 @@
 // on the list, so its receipts time out meanwhile if there is a document of a dead
 // one. Documents that are gone from the list are forgotten.
 //
-// property_test.go holds this against clocks of primaries 10 s off, failovers,
+// property_test.go verifies this with clocks of primaries 10 s off, failovers,
 // and pauses of the asker at every step.
 package fleet

@@ -32,7 +32,7 @@ type storm struct {
 	// lists are the list as it was at each cluster time from firstTime on.
 	lists [][]heartbeat
 	nonce int
-	all     []*member
+	all   []*member
 	// asleep is for how long the asker's monotonic clock has stood still. It does
 	// since frozen, unless that is zero.
 	asleep time.Duration
@@ -42,10 +42,10 @@ type storm struct {
 	// sent is when each of the asker's heartbeats was really sent, by its own clock.
 	sent map[time.Time]time.Time
 	// judged is the last look that was checked.
-	judged   *look
-	synced   int
-	dropped  int
-	wrong    []string
+	judged  *look
+	synced  int
+	dropped int
+	wrong   []string
 }
 
 // member is an instance, and what it would answer from memory.
