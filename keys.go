@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/keytail/keytail/internal/keyadmin"
+	"github.com/keytail/keytail/internal/mongoclient"
 )
 
 // newKeys makes what looks after keys, or nil without admin tokens. A credential
@@ -14,7 +15,7 @@ func (p *parts) newKeys(ctx context.Context) (*keyadmin.Admin, error) {
 	}
 	keys, err := keyadmin.New(keyadmin.Config{
 		Store:  p.store,
-		Audit:  p.config.Client.Database(p.config.StateDatabase).Collection(keyadmin.CollectionName),
+		Audit:  mongoclient.Database(p.config.Client, p.config.StateDatabase).Collection(keyadmin.CollectionName),
 		Prefix: p.config.KeyPrefix,
 		Logger: p.config.Logger,
 	})

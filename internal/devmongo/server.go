@@ -48,6 +48,10 @@ type Config struct {
 	// NoopInterval is how often an idle log moves. Zero: 10 s, as MongoDB.
 	// Negative: never by itself, see Server.TickNoop.
 	NoopInterval time.Duration
+	// OtherMembers are addresses that hello names beside the server's own, as if it
+	// were the primary of a larger set. Nobody is there: clients need a direct
+	// connection.
+	OtherMembers []string
 	// LegacyHello is a server of 4.4.1: it calls itself so, and of hello and isMaster
 	// it knows only the latter.
 	LegacyHello bool
