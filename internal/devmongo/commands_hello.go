@@ -44,7 +44,7 @@ func hello(o *op) (bson.D, error) {
 		d = append(d, bson.E{Key: "ismaster", Value: primary})
 	}
 	d = append(d, bson.D{
-		{Key: "hosts", Value: bson.A{addr}},
+		{Key: "hosts", Value: append([]string{addr}, s.cfg.OtherMembers...)},
 		{Key: "setName", Value: setName},
 		{Key: "setVersion", Value: int32(1)},
 		{Key: "secondary", Value: !primary},

@@ -8,6 +8,7 @@ var (
 	// How the database is read (keystore).
 	AfterClusterTime = true // a fill is not older than the floor
 	Majority         = true // a fill sees only what cannot be rolled back
+	OwnConcerns      = true // a handle reads and writes by its own concerns, not by the client's
 
 	// When an entry is believed (keycache).
 	SeqBeforeRead   = true // an entry is stamped with the changes applied before its read
@@ -67,6 +68,7 @@ var (
 var Switches = map[string]*bool{
 	"AfterClusterTime":  &AfterClusterTime,
 	"Majority":          &Majority,
+	"OwnConcerns":       &OwnConcerns,
 	"SeqBeforeRead":     &SeqBeforeRead,
 	"TrustedStore":      &TrustedStore,
 	"EvenEpoch":         &EvenEpoch,

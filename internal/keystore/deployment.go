@@ -5,8 +5,8 @@ import (
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
-	"go.mongodb.org/mongo-driver/v2/mongo/options"
-	"go.mongodb.org/mongo-driver/v2/mongo/readpref"
+
+	"github.com/keytail/keytail/internal/mongoclient"
 )
 
 // Deployment is what the primary says of itself and its kind.
@@ -45,23 +45,16 @@ func (s *Store) CheckDeployment(ctx context.Context) (Deployment, error) {
 	d := Deployment{Asked: time.Now()}
 	// hello by itself needs no credentials, but a client that has some logs in
 	// first, so this is where wrong ones show
-	err := s.greet(ctx, "hello", &d)
-	if hasCode(err, codeCommandNotFound) { // 4.4.0 and 4.4.1
-		d = Deployment{Asked: time.Now()}
-		err = s.greet(ctx, "isMaster", &d)
-		d.IsWritablePrimary = d.IsMaster
+	reply, err := mongoclient.Hello(ctx, s.client)
+	d.Took = time.Since(d.Asked)
+	if err == nil {
+		err = bson.Unmarshal(reply, &d)
 	}
 	if err != nil {
 		return d, s.explain("asking the server who it is", err)
 	}
-	d.Took = time.Since(d.Asked)
+	d.IsWritablePrimary = d.IsWritablePrimary || d.IsMaster
 	return d, s.judgeDeployment(d)
-}
-
-func (s *Store) greet(ctx context.Context, command string, d *Deployment) error {
-	return s.client.Database("admin").
-		RunCommand(ctx, bson.D{{Key: command, Value: 1}}, options.RunCmd().SetReadPreference(readpref.Primary())).
-		Decode(d)
 }
 
 func (s *Store) judgeDeployment(d Deployment) error {
@@ -82,7 +75,7 @@ func (s *Store) Version(ctx context.Context) (string, error) {
 	var info struct {
 		Version string `bson:"version"`
 	}
-	err := s.client.Database("admin").RunCommand(ctx, bson.D{{Key: "buildInfo", Value: 1}}).Decode(&info)
+	err := mongoclient.Database(s.client, "admin").RunCommand(ctx, bson.D{{Key: "buildInfo", Value: 1}}).Decode(&info)
 	if err != nil {
 		return "", s.explain("asking the server for its version", err)
 	}

@@ -70,7 +70,6 @@ const (
 	codeUnauthorized         = 13
 	codeAuthenticationFailed = 18
 	codeIllegalOperation     = 20  // what a server without transactions says
-	codeCommandNotFound      = 59
 	codeValidation           = 121 // of a collection's own validator
 	codeNamespaceExists      = 48
 	codeNoSuchTransaction    = 251
