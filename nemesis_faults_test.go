@@ -183,7 +183,7 @@ func refusals(t *testing.T, s *mongotest.Server) map[string]fault {
 func (a *arena) anyCode(load *assault) fault {
 	admin := impatient(a.t, a.server, "operator").Database("admin")
 	random := rand.New(rand.NewPCG(load.seed, 19))
-	codes := codeCases()
+	codes := codeCases(a.t)
 	return func(victims []*instance) func() {
 		commands := []bson.A{{"getMore"}, {"aggregate"}, {"getMore", "aggregate"}}[random.IntN(3)]
 		code := codes[random.IntN(len(codes))].code
