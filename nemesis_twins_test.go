@@ -19,8 +19,8 @@ const (
 	twinPace             = 30 * time.Millisecond
 )
 
-// twin is a second document with the hash of a slot's.
-type twin struct {
+// sharedHash is a slot and a second document with the hash of a slot's.
+type sharedHash struct {
 	slot *slot
 	id   string
 	// active says which of the two documents are: the slot's own, the twin.
@@ -69,15 +69,15 @@ func (a *arena) twins(load *assault, random *rand.Rand) func() (mend func()) {
 
 // pairs are some slots whose key is VALID, or would be but for is_active, each
 // with a twin that is active.
-func (a *assault) pairs(random *rand.Rand) []*twin {
-	var pairs []*twin
+func (a *assault) pairs(random *rand.Rand) []*sharedHash {
+	var pairs []*sharedHash
 	for _, i := range random.Perm(len(a.slots)) {
 		s := a.slots[i]
 		if s.subjects[0].quiet || s.retired || !s.certain || !s.expires.IsZero() || (s.state != apikey.Valid && s.state != apikey.Disabled) {
 			continue
 		}
 		id := fmt.Sprint("twin of ", s.id(s.generation))
-		pairs = append(pairs, &twin{slot: s, id: id, active: [2]bool{s.state == apikey.Valid, random.IntN(2) == 0}})
+		pairs = append(pairs, &sharedHash{slot: s, id: id, active: [2]bool{s.state == apikey.Valid, random.IntN(2) == 0}})
 		if len(pairs) == twinPairs {
 			break
 		}
@@ -86,14 +86,14 @@ func (a *assault) pairs(random *rand.Rand) []*twin {
 }
 
 // state is what the two documents make of the key.
-func (p *twin) state() apikey.Code {
+func (p *sharedHash) state() apikey.Code {
 	if p.active[0] && p.active[1] {
 		return apikey.Valid
 	}
 	return apikey.Disabled
 }
 
-func (p *twin) insert(ctx context.Context, keys *mongo.Collection) error {
+func (p *sharedHash) insert(ctx context.Context, keys *mongo.Collection) error {
 	document := key{id: p.id, text: p.slot.subjects[p.slot.current].text}.document()
 	for i := range document {
 		if document[i].Key == "is_active" {
@@ -108,7 +108,7 @@ func (p *twin) insert(ctx context.Context, keys *mongo.Collection) error {
 }
 
 // set writes is_active of one of the two documents.
-func (p *twin) set(ctx context.Context, keys *mongo.Collection, which int) error {
+func (p *sharedHash) set(ctx context.Context, keys *mongo.Collection, which int) error {
 	id := []string{p.slot.id(p.slot.generation), p.id}[which]
 	_, err := keys.UpdateByID(ctx, id, bson.D{{Key: "$set", Value: bson.D{{Key: "is_active", Value: p.active[which]}}}})
 	return err
@@ -116,7 +116,7 @@ func (p *twin) set(ctx context.Context, keys *mongo.Collection, which int) error
 
 // twinWrite makes a write to one of two documents, and records what the key is
 // from then on.
-func (a *arena) twinWrite(load *assault, p *twin, write func(context.Context) error) {
+func (a *arena) twinWrite(load *assault, p *sharedHash, write func(context.Context) error) {
 	s := p.slot.subjects[p.slot.current]
 	acked := load.history.Wrote(s.label, p.state(), time.Now())
 	load.touch([]subject{s})
@@ -125,7 +125,7 @@ func (a *arena) twinWrite(load *assault, p *twin, write func(context.Context) er
 }
 
 // separate deletes the second document.
-func (a *arena) separate(load *assault, p *twin) {
+func (a *arena) separate(load *assault, p *sharedHash) {
 	p.active[1] = true // what is not there says nothing
 	p.slot.condition = condition{state: p.state()}
 	a.twinWrite(load, p, func(ctx context.Context) error {
