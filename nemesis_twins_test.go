@@ -28,8 +28,8 @@ type sharedHash struct {
 }
 
 // twins drops the unique index, and gives some keys a second document. Which of
-// the two is read must not matter: the key is VALID only if both say so. Then the
-// second documents go, and the index comes back. The writers pause meanwhile.
+// the two is read must not matter: whatever they say, the key is DISABLED (README.md).
+// Then the second documents go, and the index comes back. The writers pause meanwhile.
 func (a *arena) twins(load *assault, random *rand.Rand) func() (mend func()) {
 	return func() func() {
 		a.insist("dropping the unique index", func(ctx context.Context) error {
@@ -41,7 +41,7 @@ func (a *arena) twins(load *assault, random *rand.Rand) func() (mend func()) {
 		})
 		pairs := load.pairs(random)
 		for _, p := range pairs {
-			a.twinWrite(load, p, func(ctx context.Context) error {
+			a.twinWrite(load, p, apikey.Disabled, func(ctx context.Context) error {
 				return p.insert(ctx, a.keys)
 			})
 		}
@@ -55,7 +55,7 @@ func (a *arena) twins(load *assault, random *rand.Rand) func() (mend func()) {
 			p := pairs[random.IntN(len(pairs))]
 			which := random.IntN(2)
 			p.active[which] = !p.active[which]
-			a.twinWrite(load, p, func(ctx context.Context) error { return p.set(ctx, a.keys, which) })
+			a.twinWrite(load, p, apikey.Disabled, func(ctx context.Context) error { return p.set(ctx, a.keys, which) })
 			pause(twinPace)
 		}
 		return func() {
@@ -85,14 +85,6 @@ func (a *assault) pairs(random *rand.Rand) []*sharedHash {
 	return pairs
 }
 
-// state is what the two documents make of the key.
-func (p *sharedHash) state() apikey.Code {
-	if p.active[0] && p.active[1] {
-		return apikey.Valid
-	}
-	return apikey.Disabled
-}
-
 func (p *sharedHash) insert(ctx context.Context, keys *mongo.Collection) error {
 	document := key{id: p.id, text: p.slot.subjects[p.slot.current].text}.document()
 	for i := range document {
@@ -116,9 +108,9 @@ func (p *sharedHash) set(ctx context.Context, keys *mongo.Collection, which int)
 
 // twinWrite makes a write to one of two documents, and records what the key is
 // from then on.
-func (a *arena) twinWrite(load *assault, p *sharedHash, write func(context.Context) error) {
+func (a *arena) twinWrite(load *assault, p *sharedHash, to apikey.Code, write func(context.Context) error) {
 	s := p.slot.subjects[p.slot.current]
-	acked := load.history.Wrote(s.label, p.state(), time.Now())
+	acked := load.history.Wrote(s.label, to, time.Now())
 	load.touch([]subject{s})
 	a.insist("writing to a key with two documents", write)
 	acked(time.Now())
@@ -126,9 +118,11 @@ func (a *arena) twinWrite(load *assault, p *sharedHash, write func(context.Conte
 
 // separate deletes the second document.
 func (a *arena) separate(load *assault, p *sharedHash) {
-	p.active[1] = true // what is not there says nothing
-	p.slot.condition = condition{state: p.state()}
-	a.twinWrite(load, p, func(ctx context.Context) error {
+	p.slot.condition = condition{state: apikey.Disabled}
+	if p.active[0] {
+		p.slot.state = apikey.Valid
+	}
+	a.twinWrite(load, p, p.slot.state, func(ctx context.Context) error {
 		_, err := a.keys.DeleteOne(ctx, bson.D{{Key: "_id", Value: p.id}})
 		return err
 	})
