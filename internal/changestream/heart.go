@@ -196,7 +196,7 @@ func NewHeart(config HeartConfig) (*Heart, error) {
 		id:     config.InstanceName + "/" + rand.Text(),
 		logger: config.Logger.Named("heartbeat"),
 		results: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "keytail_heartbeats_total", Help: "Heartbeats written, by whether a majority acknowledged them in time.",
+			Name: "keytail_heartbeats_total", Help: "Heartbeats sent, by result: acknowledged by a majority in time, failed, or refused because the document did not hold the one before.",
 		}, []string{"result"}),
 		ready:   make(chan struct{}),
 		stopped: make(chan struct{}),
@@ -296,6 +296,13 @@ func (h *Heart) depart() *flight {
 	f := h.next
 	h.next = newFlight()
 	return f
+}
+
+// forget is told by the tail when the history is lost. What had been processed is of
+// that history, and its times may come again in the next one.
+func (h *Heart) forget() {
+	h.memory.forget()
+	h.landed.Store(nil)
 }
 
 // opened is told by the tail at each open of the stream. A heartbeat follows at

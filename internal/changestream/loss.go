@@ -28,6 +28,8 @@ const (
 	reasonUndecodable   Reason = "undecodable_event"
 	reasonUnknownType   Reason = "unknown_event_type"
 	reasonNoProgress    Reason = "no_progress"
+	reasonRewound       Reason = "history_rewound"
+	reasonUnverified    Reason = "history_unverified"
 )
 
 // lossError says that the stream cannot be resumed exactly where it was.

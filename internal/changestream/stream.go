@@ -62,8 +62,12 @@ func (t *Tail) open(ctx context.Context) (*stream, error) {
 // 0 the server fixes its place in the log only at the first getMore, and skips
 // in silence what the log has lost by then.
 func (t *Tail) watch(ctx context.Context) (*stream, error) {
-	ctx, cancel := watched(ctx, t.watchdog)
+	if loss := classify(t.config.Heart.memory.isRewound()); loss != nil {
+		t.lose(loss)
+	}
+	ctx, cancel := t.watched(ctx)
 	defer cancel()
+	t.firstCursor = t.token == nil
 	if t.token == nil {
 		// Without a token the stream begins anew, whatever brought us here: what
 		// lies between is lost.
@@ -187,9 +191,15 @@ func (t *Tail) step(ctx context.Context, s *stream) error {
 
 // read asks for the next event under the watchdog.
 func (t *Tail) read(ctx context.Context, s *stream) (bool, error) {
-	ctx, cancel := watched(ctx, t.watchdog)
+	ctx, cancel := t.watched(ctx)
 	defer cancel()
-	if s.changes.TryNext(ctx) {
+	got := s.changes.TryNext(ctx)
+	if err := t.config.Heart.memory.isRewound(); err != nil {
+		return false, err
+	}
+	// The driver resumes by itself, and says nothing of it.
+	t.firstCursor = t.firstCursor && s.changes.ID() == s.cursor
+	if got {
 		s.cursor = s.changes.ID()
 		return true, nil
 	}
@@ -229,8 +239,7 @@ func (t *Tail) apply(s *stream, raw bson.Raw) error {
 	t.observe(&e, m.nonce != 0)
 	t.moved(s, e.time)
 	s.events++
-	t.proven(&e, m.nonce)
-	return nil
+	return t.proven(&e, m.nonce)
 }
 
 // quiet takes in a batch without events.

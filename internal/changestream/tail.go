@@ -170,6 +170,9 @@ type Tail struct {
 	watchdog time.Duration
 	// fruitless counts the reopenings in a row that brought nothing.
 	fruitless int
+	// firstCursor is set while all events since the history began have come over the
+	// cursor that it began with.
+	firstCursor bool
 	// lastFailure is the text of the last failure that was logged.
 	lastFailure string
 }
@@ -211,10 +214,19 @@ func (t *Tail) Run(ctx context.Context) error {
 			pause.Reset()
 		}
 		t.ended(err)
-		if !wait(ctx, pause.NextBackOff()) {
+		if !t.rest(ctx, pause.NextBackOff()) {
 			return nil
 		}
 	}
+}
+
+// rest pauses, but not for longer than the history is known to be there. It reports
+// false when ctx ended.
+func (t *Tail) rest(ctx context.Context, pause time.Duration) bool {
+	until, cancel := t.config.Heart.memory.interruptible(ctx)
+	defer cancel()
+	wait(until, pause)
+	return ctx.Err() == nil
 }
 
 // wait reports false when ctx ended first.
@@ -271,6 +283,7 @@ func (t *Tail) ended(err error) {
 // lose throws the history away. A loss during a loss is not counted again.
 func (t *Tail) lose(loss *lossError) {
 	t.token, t.newest, t.fruitless = nil, 0, 0
+	t.config.Heart.forget()
 	if concealed(loss.reason) || !t.config.Sink.Lose() {
 		return
 	}

@@ -21,11 +21,25 @@ func watched(ctx context.Context, limit time.Duration) (context.Context, context
 	}
 }
 
+// watched is a context for one request: it ends when the watchdog bites, or when a
+// heartbeat shows that the history is lost.
+func (t *Tail) watched(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, release := t.config.Heart.memory.interruptible(ctx)
+	ctx, cancel := watched(ctx, t.watchdog)
+	return ctx, func() {
+		cancel()
+		release()
+	}
+}
+
 // bitten makes the next limit longer, up to a limit of its own, if the watchdog
 // ended ctx: a server that has much to scan would otherwise never get to its
 // first answer. It returns the error to report.
 func (t *Tail) bitten(ctx context.Context, err error) error {
-	if !errors.Is(context.Cause(ctx), errWatchdog) {
+	switch cause := context.Cause(ctx); {
+	case errors.Is(cause, errRewound):
+		return lost(reasonRewound, errRewound)
+	case !errors.Is(cause, errWatchdog):
 		return err
 	}
 	t.metrics.watchdog.Inc()

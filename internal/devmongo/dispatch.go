@@ -56,6 +56,9 @@ func (s *Server) execute(ctx context.Context, c *conn, req *request) (bson.D, er
 	defer s.mu.Unlock()
 	o := &op{s: s, c: c, ctx: ctx, name: req.body[0].Key, a: newArgs(req.body[0].Key, req.body), txnNumber: -1}
 	reply, err := o.run(req.legacy)
+	if c.dead {
+		return nil, errHangUp
+	}
 	if err == errHangUp { //nolint:errorlint // it is never wrapped
 		return nil, err
 	}
@@ -80,6 +83,9 @@ func (o *op) run(legacy bool) (bson.D, error) {
 	cmd, ok := commandNamed(o.name)
 	if !ok {
 		return nil, refuse(codeCommandNotFound, "no such command: '%s'", o.name)
+	}
+	if err := o.crashed(); err != nil {
+		return nil, err
 	}
 	o.flags = cmd.flags
 	if err := o.readGeneric(legacy); err != nil {
@@ -106,6 +112,9 @@ func (o *op) runConcerned(cmd *command) (bson.D, error) {
 		return nil, err
 	}
 	if err := o.waitForRead(); err != nil {
+		return nil, err
+	}
+	if err := o.crashed(); err != nil {
 		return nil, err
 	}
 	before := o.s.oplog.applied

@@ -43,6 +43,11 @@ const (
 	LossInvalidate    bool = true // the event
 	LossUndecodable   bool = true // an event that cannot be read
 	LossUnknownType   bool = true // an event of an unknown type
+	LossRewound       bool = true // a heartbeat whose predecessor is not in the database
+
+	// What a heartbeat proves (changestream).
+	RandomNonces    bool = true // nobody can write a nonce that has not been sent
+	VerifiedHistory bool = true // a stream is not resumed into a history that no heartbeat has verified
 
 	// How the stream is opened (changestream).
 	InspectAtOpen   bool = true // a collection that is missing is not opened

@@ -44,6 +44,11 @@ var (
 	LossInvalidate    = true // the event
 	LossUndecodable   = true // an event that cannot be read
 	LossUnknownType   = true // an event of an unknown type
+	LossRewound       = true // a heartbeat whose predecessor is not in the database
+
+	// What a heartbeat proves (changestream).
+	RandomNonces    = true // nobody can write a nonce that has not been sent
+	VerifiedHistory = true // a stream is not resumed into a history that no heartbeat has verified
 
 	// How the stream is opened (changestream).
 	InspectAtOpen   = true // a collection that is missing is not opened
@@ -91,6 +96,9 @@ var Switches = map[string]*bool{
 	"LossInvalidate":    &LossInvalidate,
 	"LossUndecodable":   &LossUndecodable,
 	"LossUnknownType":   &LossUnknownType,
+	"LossRewound":       &LossRewound,
+	"RandomNonces":      &RandomNonces,
+	"VerifiedHistory":   &VerifiedHistory,
 	"InspectAtOpen":     &InspectAtOpen,
 	"DefaultBatch":      &DefaultBatch,
 	"ToCollection":      &ToCollection,
