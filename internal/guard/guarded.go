@@ -57,4 +57,7 @@ const (
 
 	// How a key is answered (validator).
 	InspectAtRead bool = true // nothing found while the history is lost is not yet a no
+
+	// Who counts as an instance of the fleet (fleet).
+	FleetOwnClock bool = true // an instance is dropped by what this one has seen on its own clock
 )

@@ -58,6 +58,9 @@ var (
 
 	// How a key is answered (validator).
 	InspectAtRead = true // nothing found while the history is lost is not yet a no
+
+	// Who counts as an instance of the fleet (fleet).
+	FleetOwnClock = true // an instance is dropped by what this one has seen on its own clock
 )
 
 // Switches has every guard by its name.
@@ -104,4 +107,5 @@ var Switches = map[string]*bool{
 	"ToCollection":      &ToCollection,
 	"ProcessedBefore":   &ProcessedBefore,
 	"InspectAtRead":     &InspectAtRead,
+	"FleetOwnClock":     &FleetOwnClock,
 }
