@@ -31,6 +31,7 @@ func (a *arena) upheavals(load *assault) map[string]fault {
 			return a.vanishes(load, func(ctx context.Context) error { return database.Drop(ctx) }, func() { a.anew(load, random) })
 		}),
 		"unique index dropped, twins": a.upheaval(load, a.twins(load, random)),
+		"hashes in arrays":            a.upheaval(load, a.arrays(load, random)),
 		"rename away and back": a.upheaval(load, func() func() {
 			move := func(from, to *mongo.Collection) func(context.Context) error {
 				return func(ctx context.Context) error { return rename(ctx, from, to, false) }
