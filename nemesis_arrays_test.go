@@ -23,8 +23,9 @@ const (
 type hashValue struct {
 	// has reports for each of the two keys of the slot whether it is in it.
 	has [2]bool
-	// change makes it, given the two hashes.
-	change func(hashes [2]string) bson.D
+	// change makes it, given the two hashes, and a text that no other document has:
+	// the index is unique for each element.
+	change func(hashes [2]string, text string) bson.D
 }
 
 func setHash(field string, value any) bson.D {
@@ -32,11 +33,13 @@ func setHash(field string, value any) bson.D {
 }
 
 var hashValues = []hashValue{
-	{[2]bool{true, true}, func(h [2]string) bson.D { return setHash("key_hash", bson.A{h[0], h[1]}) }},
-	{[2]bool{true, false}, func(h [2]string) bson.D { return setHash("key_hash", bson.A{h[0]}) }},
-	{[2]bool{false, true}, func(h [2]string) bson.D { return setHash("key_hash", bson.A{h[1], "text", 7}) }},
-	{[2]bool{}, func([2]string) bson.D { return setHash("key_hash", bson.A{}) }},
-	{[2]bool{}, func([2]string) bson.D { return bson.D{{Key: "$unset", Value: bson.D{{Key: "key_hash", Value: ""}}}} }},
+	{[2]bool{true, true}, func(h [2]string, _ string) bson.D { return setHash("key_hash", bson.A{h[0], h[1]}) }},
+	{[2]bool{true, false}, func(h [2]string, _ string) bson.D { return setHash("key_hash", bson.A{h[0]}) }},
+	{[2]bool{false, true}, func(h [2]string, text string) bson.D { return setHash("key_hash", bson.A{h[1], text}) }},
+	{[2]bool{}, func(_ [2]string, text string) bson.D { return setHash("key_hash", bson.A{text}) }},
+	{[2]bool{}, func([2]string, string) bson.D {
+		return bson.D{{Key: "$unset", Value: bson.D{{Key: "key_hash", Value: ""}}}}
+	}},
 }
 
 // arrays makes arrays of some keys' hashes, with events that show all of the array
@@ -92,11 +95,12 @@ func (a *arena) arrayTurn(load *assault, s *slot, random *rand.Rand) {
 		}
 		return to
 	}
+	text := "text of " + s.id(s.generation)
 	v := hashValues[random.IntN(len(hashValues))]
-	a.writeHash(load, s, state(v.has), v.change(hashes))
+	a.writeHash(load, s, state(v.has), v.change(hashes, text))
 	if v.has == [2]bool{true, true} {
 		// The event shows an element and its place, and no other one.
-		a.writeHash(load, s, state([2]bool{true, false}), setHash("key_hash.1", "text"))
+		a.writeHash(load, s, state([2]bool{true, false}), setHash("key_hash.1", text))
 		a.writeHash(load, s, state([2]bool{false, true}), setHash("key_hash.0", hashes[1]))
 	}
 }

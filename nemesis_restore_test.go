@@ -28,9 +28,7 @@ func (a *arena) restores(load *assault, d *mongotest.Devmongo) map[string]fault 
 	admin := impatient(a.t, &d.Server, "operator").Database("admin")
 	restore := func(before func()) fault {
 		return func([]*instance) func() {
-			load.peace.Lock()
-			snapshot, slots := d.Node.Snapshot(), a.copySlots(load)
-			load.peace.Unlock()
+			snapshot, slots := a.snapshot(load, d.Node)
 			pause(restoredAfter)
 			return func() {
 				load.peace.Lock()
@@ -51,16 +49,17 @@ func (a *arena) restores(load *assault, d *mongotest.Devmongo) map[string]fault 
 	}
 }
 
-// copySlots settles all keys, and returns what they are. The caller holds the
-// writers back.
-func (a *arena) copySlots(load *assault) map[*slot]slot {
+// snapshot settles all keys, and returns what they are with a copy of the disk.
+func (a *arena) snapshot(load *assault, node *devmongo.Server) (*devmongo.Snapshot, map[*slot]slot) {
+	load.peace.Lock()
+	defer load.peace.Unlock()
 	a.insist("finding out what the keys are", load.settleAll)
 	load.forgetRetired()
 	slots := map[*slot]slot{}
 	for _, s := range load.slots {
 		slots[s] = *s
 	}
-	return slots
+	return node.Snapshot(), slots
 }
 
 // restore puts the snapshot back. Keys that were made after it have never been.

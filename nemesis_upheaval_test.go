@@ -58,13 +58,20 @@ func (a *arena) upheavals(load *assault) map[string]fault {
 func (a *arena) upheaval(load *assault, do func() (mend func())) fault {
 	return func([]*instance) func() {
 		load.peace.Lock()
+		done := false
+		defer func() {
+			if !done { // the test has failed, and its end waits for the writers
+				load.peace.Unlock()
+			}
+		}()
 		a.insist("asking the server", func(ctx context.Context) error { return a.keys.Database().Client().Ping(ctx, nil) })
 		a.insist("finding out what the keys are", load.settleAll)
 		load.forgetRetired()
 		mend := do()
+		done = true
 		return func() {
+			defer load.peace.Unlock()
 			mend()
-			load.peace.Unlock()
 		}
 	}
 }
