@@ -49,4 +49,6 @@ const (
 
 	// How a key is answered (validator).
 	InspectAtRead bool = true // nothing found while the history is lost is not yet a no
+	RevisionFirst bool = true // a heartbeat says whether a revision is ahead before it is read
+	RevisionSlots bool = true // reads after a revision that may be ahead take few of the places
 )

@@ -50,6 +50,8 @@ var (
 
 	// How a key is answered (validator).
 	InspectAtRead = true // nothing found while the history is lost is not yet a no
+	RevisionFirst = true // a heartbeat says whether a revision is ahead before it is read
+	RevisionSlots = true // reads after a revision that may be ahead take few of the places
 )
 
 // Switches has every guard by its name.
@@ -90,4 +92,6 @@ var Switches = map[string]*bool{
 	"ToCollection":      &ToCollection,
 	"ProcessedBefore":   &ProcessedBefore,
 	"InspectAtRead":     &InspectAtRead,
+	"RevisionFirst":     &RevisionFirst,
+	"RevisionSlots":     &RevisionSlots,
 }
