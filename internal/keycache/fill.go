@@ -60,6 +60,13 @@ func (c *Cache) Store(t Ticket, h apikey.Hash, f Finding) {
 	}
 }
 
+// StoreByID keeps what a read by _id found. Such a read cannot know whether
+// another document has the same hash, so it may only renew an entry of the same
+// document.
+func (c *Cache) StoreByID(t Ticket, h apikey.Hash, f Finding) {
+	c.Store(t, h, f)
+}
+
 // encode makes the entry of a finding.
 func (c *Cache) encode(t Ticket, h apikey.Hash, f Finding) (value []byte, kept bool) {
 	e := c.entryOf(t, h, f)
@@ -71,6 +78,9 @@ func (c *Cache) entryOf(t Ticket, h apikey.Hash, f Finding) entry {
 	e := entry{epoch: t.epoch, seq: t.seq, hash: h}
 	if f.Found {
 		e.kind, e.idSlot = found, c.byID.ofID(f.ID)
+	}
+	if f.Ambiguous {
+		e.kind = marker
 	}
 	return e
 }

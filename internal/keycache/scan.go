@@ -44,6 +44,8 @@ type Scan struct {
 	unreadable uint64
 	seen       map[uint64]struct{}
 	suspects   []apikey.Hash
+	unique     bool
+	duplicates int
 }
 
 // BeginScan takes the ticket of a scan. The read must start after it, not be
@@ -149,6 +151,16 @@ func (s *Scan) Finish() error {
 	s.into.complete.Store(&completeness{ticket: s.ticket, evictions: s.evictions, unreadable: s.unreadable})
 	return nil
 }
+
+// IndexIsUnique says that the unique index on the hash was seen after BeginScan and
+// before the first See, so that a document may be believed as soon as it has been
+// seen. Without it the documents of this scan are believed when the scan has ended
+// well: only then is it known that no other document has the same hash.
+func (s *Scan) IndexIsUnique() { s.unique = true }
+
+// Duplicates is the number of hashes that more than one document has, known
+// after Finish.
+func (s *Scan) Duplicates() int { return s.duplicates }
 
 // Abandon ends a scan that will not finish. Harmless after Finish.
 func (s *Scan) Abandon() {
