@@ -229,5 +229,7 @@ func findingOf(document keystore.Document, found bool) keycache.Finding {
 	if !found {
 		return keycache.Finding{}
 	}
-	return keycache.Found(document.ID, &document.Record)
+	finding := keycache.Found(document.ID, &document.Record)
+	finding.Ambiguous = document.Ambiguous
+	return finding
 }
