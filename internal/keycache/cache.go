@@ -19,7 +19,8 @@ const (
 	// replica set changes its primary without an outage here.
 	DefaultMaxStale = 15 * time.Second
 	// DefaultMaxAge bounds how long an entry lives in a lazy cache whatever the
-	// stream says: a safety net, not a promise.
+	// stream says: a safety net, not a promise. Each lives between half of it and
+	// all of it.
 	DefaultMaxAge = 10 * time.Minute
 	// DefaultSlots makes each table 8 MiB. With n changes since an entry was
 	// filled, about n in 2^20 unrelated keys cost one extra read.
@@ -38,7 +39,8 @@ type Config struct {
 	// MaxStale is the age past which no answer leaves the cache. Zero:
 	// DefaultMaxStale.
 	MaxStale time.Duration
-	// MaxAge is the time from an entry's fill to its end. Zero: DefaultMaxAge.
+	// MaxAge is the longest time from an entry's fill to its end, in a cache that no
+	// scan has completed in this epoch. Zero: DefaultMaxAge.
 	MaxAge time.Duration
 	// Slots is the size of each table, a power of two. Zero: DefaultSlots.
 	Slots int
