@@ -73,3 +73,25 @@ func missingIndexIsSaid(t *testing.T, r *rig, take func(*rig)) {
 		t.Errorf("the metric is %v", got)
 	}
 }
+
+// TestAKeyIsBackWhenOneDocumentIsLeft, in a cache of either kind.
+func TestAKeyIsBackWhenOneDocumentIsLeft(t *testing.T) {
+	mongotest.EachScope(t, func(t *testing.T, s *mongotest.Server) {
+		for _, preload := range []string{"off", "on"} {
+			r := start(t, s, staged, func(c *keytail.Config) { c.Preload = preload })
+			if err := r.keys.Indexes().DropOne(t.Context(), "key_hash_1"); err != nil {
+				t.Fatal(err)
+			}
+			k := r.newKey()
+			r.becomes(k, apikey.Valid)
+			other := key{id: "other", text: k.text}
+			if _, err := r.keys.InsertOne(t.Context(), other.document()); err != nil {
+				t.Fatal(err)
+			}
+			r.becomes(k, apikey.Disabled)
+			deleted(r, other)
+			r.becomes(k, apikey.Valid)
+			r.held(k)
+		}
+	})
+}

@@ -22,9 +22,17 @@ func indexAnomalies() []anomaly {
 	}
 }
 
-// twoDocuments has one key in two documents of which one says no, made in either
-// order, where the first one is held in memory and where it is not, in a lazy and in
-// a complete cache.
+// pair is one key in two documents of which one says no: made in either order, the
+// second by one kind of change, where the first one is held in memory and where not.
+type pair struct {
+	first, second key
+	validFirst    bool
+	held          bool
+	change        string
+}
+
+// twoDocuments asks for such keys whenever something has happened to them, in a lazy
+// and in a complete cache.
 func twoDocuments(t *testing.T, scope string) string {
 	var all []string
 	for _, preload := range []string{"off", "on"} {
@@ -32,79 +40,87 @@ func twoDocuments(t *testing.T, scope string) string {
 		if err := r.keys.Indexes().DropOne(t.Context(), "key_hash_1"); err != nil {
 			t.Fatal(err)
 		}
-		for _, validFirst := range []bool{true, false} {
-			for _, held := range []bool{true, false} {
-				for _, change := range []string{"insert", "update", "replace"} {
-					if w := r.twoDocuments(validFirst, held, change); w != "" {
-						all = append(all, fmt.Sprintf("preload %s, valid first %v, held %v, by %s: %s", preload, validFirst, held, change, w))
-					}
+		var pairs []pair
+		for i := range 12 {
+			pairs = append(pairs, r.firstOf(pair{validFirst: i%2 == 0, held: i%4 < 2, change: []string{"insert", "update", "replace"}[i/4]}))
+		}
+		for _, step := range []struct {
+			after string
+			do    func(p pair)
+		}{
+			{"the second document", r.secondOf},
+			// An update is read by _id, which does not see the other document.
+			{"an update of the first", func(p pair) { r.set(p.first, "name", "renamed") }},
+			{"an update of the second", func(p pair) { r.set(p.second, "name", "renamed") }},
+			{"a loss", nil},
+		} {
+			if step.do == nil {
+				loseHistory(r, func() {})
+			}
+			for _, p := range pairs {
+				if step.do != nil {
+					step.do(p)
 				}
 			}
+			all = append(all, r.neverValid(pairs, "preload "+preload+", after "+step.after)...)
 		}
 	}
 	return strings.Join(all, "; ")
 }
 
-// twoDocuments makes the second document of a key, and asks for the key until an
-// answer must know of both. Then the one that says no says it no more, which is
-// another reason to read it.
-func (r *rig) twoDocuments(validFirst, held bool, change string) string {
+// firstOf makes the first document.
+func (r *rig) firstOf(p pair) pair {
 	r.t.Helper()
-	first := r.newKey()
-	second := key{id: first.id + "-again", text: first.text}
-	document := second.inactive()
-	if !validFirst {
-		r.set(first, "is_active", false)
-		document = second.document()
+	p.first = r.newKey()
+	p.second = key{id: p.first.id + "-again", text: p.first.text}
+	if !p.validFirst {
+		r.set(p.first, "is_active", false)
 	}
-	if held {
-		r.held(first)
+	if p.held {
+		r.held(p.first)
 	}
-	r.bringsIn(second, document, change)
-	if w := r.never(first); w != "" {
-		return w
-	}
-	// An update of either is read by _id, which does not see the other.
-	r.set(first, "name", "renamed")
-	if w := r.never(first); w != "" {
-		return w
-	}
-	r.set(second, "name", "renamed")
-	return r.never(first)
+	return p
 }
 
-// bringsIn makes the document by one kind of change.
-func (r *rig) bringsIn(k key, document bson.D, change string) {
+// secondOf makes the second one, in one step or by a change that brings the hash in.
+func (r *rig) secondOf(p pair) {
 	r.t.Helper()
+	document := p.second.document()
+	if p.validFirst {
+		document = p.second.inactive()
+	}
+	byID := bson.D{{Key: "_id", Value: p.second.id}}
 	var err error
-	if change != "insert" {
-		other := key{id: k.id, text: "another-key-" + k.id}
+	if p.change != "insert" {
+		other := key{id: p.second.id, text: "another-key-" + p.second.id}
 		_, err = r.keys.InsertOne(r.t.Context(), other.document())
 	}
-	if err == nil {
-		switch change {
-		case "insert":
-			_, err = r.keys.InsertOne(r.t.Context(), document)
-		case "update":
-			_, err = r.keys.UpdateByID(r.t.Context(), k.id, bson.D{{Key: "$set", Value: document[1:]}})
-		default:
-			_, err = r.keys.ReplaceOne(r.t.Context(), bson.D{{Key: "_id", Value: k.id}}, document)
-		}
+	switch {
+	case err != nil:
+	case p.change == "insert":
+		_, err = r.keys.InsertOne(r.t.Context(), document)
+	case p.change == "update":
+		_, err = r.keys.UpdateOne(r.t.Context(), byID, bson.D{{Key: "$set", Value: document[1:]}})
+	default:
+		_, err = r.keys.ReplaceOne(r.t.Context(), byID, document)
 	}
 	if err != nil {
 		r.t.Fatal(err)
 	}
 }
 
-// never asks a few times, from the first answer on that must know of what has been
-// acknowledged.
-func (r *rig) never(k key) string {
+// neverValid asks for each key a few times, from the first answer on that must know
+// of what has been acknowledged.
+func (r *rig) neverValid(pairs []pair, when string) (all []string) {
 	r.t.Helper()
 	known := time.Now()
-	for range 3 {
-		if w := wrong(r.since(k, known), apikey.Disabled); w != "" {
-			return w
+	for _, p := range pairs {
+		for range 3 {
+			if w := wrong(r.since(p.first, known), apikey.Disabled); w != "" {
+				all = append(all, fmt.Sprintf("%s (valid first %v, held %v, by %s): %s", when, p.validFirst, p.held, p.change, w))
+				break
+			}
 		}
 	}
-	return ""
+	return all
 }
