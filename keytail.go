@@ -178,6 +178,7 @@ func New(ctx context.Context, config Config) (*Service, error) {
 	if err := s.assemble(p.store, p.forward); err != nil {
 		return nil, err
 	}
+	p.preload.Store(s.preload)
 	return s, nil
 }
 

@@ -37,6 +37,9 @@ func (h *Heart) beat(ctx context.Context) {
 	f.at, f.err = h.write(ctx, n)
 	if f.err == nil {
 		h.memory.acknowledge(n, f.at, h.config.Now())
+		if h.acknowledged != nil {
+			h.acknowledged(f.at)
+		}
 	}
 	h.note(f.err)
 }

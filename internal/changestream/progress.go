@@ -30,6 +30,7 @@ func (t *Tail) heartbeat(nonce int64) {
 	}
 	t.config.Heart.landed.Store(&f)
 	t.config.Sink.Fresh(f)
+	t.catchUp.fresh(asOf)
 }
 
 // overdue ends the stream when an acknowledged heartbeat has not come back for

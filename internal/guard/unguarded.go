@@ -41,12 +41,14 @@ var (
 	LossInvalidate    = true // the event
 	LossUndecodable   = true // an event that cannot be read
 	LossUnknownType   = true // an event of an unknown type
+	CatchUpBound      = true // a stream that stays behind although the database works
 
 	// How the stream is opened (changestream).
 	InspectAtOpen   = true // a collection that is missing is not opened
 	DefaultBatch    = true // the batch size is left alone
 	ToCollection    = true // renames onto the collection pass the filter
 	ProcessedBefore = true // a time is processed when a later one has been seen
+	FailureSaid     = true // a refusal during a loss is counted and logged, too
 
 	// How a key is answered (validator).
 	InspectAtRead = true // nothing found while the history is lost is not yet a no
@@ -85,9 +87,11 @@ var Switches = map[string]*bool{
 	"LossInvalidate":    &LossInvalidate,
 	"LossUndecodable":   &LossUndecodable,
 	"LossUnknownType":   &LossUnknownType,
+	"CatchUpBound":      &CatchUpBound,
 	"InspectAtOpen":     &InspectAtOpen,
 	"DefaultBatch":      &DefaultBatch,
 	"ToCollection":      &ToCollection,
 	"ProcessedBefore":   &ProcessedBefore,
+	"FailureSaid":       &FailureSaid,
 	"InspectAtRead":     &InspectAtRead,
 }

@@ -27,6 +27,7 @@ func (p *Preload) scan(ctx context.Context, kind keycache.ScanKind) error {
 		return err
 	}
 	defer scan.Abandon()
+	began := time.Now()
 	err = p.config.Store.Scan(ctx, scan.Ticket().Floor(), func(document keystore.Document) error {
 		if document.HasHash {
 			scan.See(document.Hash, keycache.Found(document.ID, &document.Record))
@@ -40,6 +41,7 @@ func (p *Preload) scan(ctx context.Context, kind keycache.ScanKind) error {
 		return err
 	}
 	if err == nil {
+		p.took.Store(int64(time.Since(began)))
 		if err := p.passedNow(ctx); err != nil {
 			return err
 		}
