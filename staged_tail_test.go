@@ -39,7 +39,7 @@ func tailAnomalies() []anomaly {
 			stage:   rolledPastTheStart,
 		},
 		{name: "slow resume", shows: []string{"CatchUpBound"}, stage: slowResume},
-		{name: "open refused while the history is lost", shows: []string{"FailureSaid"}, stage: refusedInSilence},
+		{name: "open refused while the history is lost", shows: []string{"FailureReported"}, stage: refusedInSilence},
 		{name: "heartbeat and change at one cluster time", shows: []string{"ProcessedBefore"}, stage: oneClusterTime, scopes: scopes[:1]},
 	}
 }

@@ -60,11 +60,11 @@ type catchUp struct {
 	running time.Time
 	pending time.Duration
 	// began is when catching up began. Zero: the stream is not behind. spent is
-	// what the clock says, bound when it is too much, said the last log line.
-	began, said  time.Time
-	spent, bound time.Duration
-	// inVain counts losses by this clock since the stream was last fresh.
-	inVain int
+	// what the clock says, bound when it is too much, loggedAt the last log line.
+	began, loggedAt time.Time
+	spent, bound    time.Duration
+	// futile counts losses by this clock since the stream was last fresh.
+	futile int
 	// tooSlow is set when the bound has passed, and giveUp then ends the request
 	// under way. Nil: there is none.
 	tooSlow bool
@@ -99,7 +99,7 @@ func (c *catchUp) lost(reason Reason) {
 	c.stop()
 	c.since, c.place = time.Time{}, 0
 	if reason == reasonCatchUp {
-		c.inVain++
+		c.futile++
 	}
 }
 
@@ -145,7 +145,7 @@ func (c *catchUp) fresh(asOf time.Time) {
 	if c.behind(c.now()) {
 		return
 	}
-	c.inVain = 0
+	c.futile = 0
 	if !c.began.IsZero() {
 		c.logger.Info("the change stream has caught up", zap.Duration("took", c.now().Sub(c.began)))
 	}
@@ -181,7 +181,7 @@ func (c *catchUp) acknowledged(at clustertime.Time) {
 
 // begin starts the clock.
 func (c *catchUp) begin(now time.Time) {
-	c.began, c.said, c.spent = now, now, 0
+	c.began, c.loggedAt, c.spent = now, now, 0
 	c.bound = c.longest()
 	c.logger.Warn("the change stream is behind and catches up; each key is read from the database meanwhile",
 		zap.Duration("behind", keycache.Elapsed(c.since, now)), zap.Duration("backlog", c.backlog()), zap.Duration("bound", c.bound))
@@ -196,8 +196,8 @@ func (c *catchUp) check(now time.Time) {
 		}
 		return
 	}
-	if now.Sub(c.said) >= progressEvery {
-		c.said = now
+	if now.Sub(c.loggedAt) >= progressEvery {
+		c.loggedAt = now
 		c.logger.Info("the change stream is still catching up",
 			zap.Duration("backlog", c.backlog()), zap.Duration("spent", c.spent), zap.Duration("bound", c.bound))
 	}
@@ -209,7 +209,7 @@ func (c *catchUp) longest() time.Duration {
 	if c.lastScan != nil {
 		bound = min(max(scansPerCatchUp*c.lastScan(), c.least), c.most)
 	}
-	for range c.inVain {
+	for range c.futile {
 		if bound >= longestCatchUp {
 			break
 		}

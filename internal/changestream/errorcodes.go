@@ -4,8 +4,7 @@ package changestream
 type class string
 
 const (
-	// classPasses: the server is busy with itself. The same token is good again
-	// when it is done.
+	// classPasses: a condition that ends by itself. The token is good.
 	classPasses class = "passes"
 	// classOutside: somebody has to mend it at the server: a privilege, a setting.
 	// It has nothing to do with the token, which is kept; a start is refused.

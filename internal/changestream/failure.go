@@ -127,37 +127,37 @@ func wordFor(err error) (string, bool) {
 // and all of it is logged, if not as a loss then here.
 func (t *Tail) failed(phase string, err error) {
 	loss := classify(err)
-	said := loss != nil && t.lose(loss)
+	logged := loss != nil && t.lose(loss)
 	f, request := describe(err)
-	if loss != nil && !said && !guard.FailureSaid {
+	if loss != nil && !logged && !guard.FailureReported {
 		return
 	}
 	if request {
 		t.metrics.failures.WithLabelValues(phase, f.code).Inc()
 	}
-	if !said {
-		t.say(phase, &f, err)
+	if !logged {
+		t.logFailure(phase, &f, err)
 	}
 }
 
-// saying is the last log line about one kind of failure.
-type saying struct {
+// failureLog is the last log line about one kind of failure.
+type failureLog struct {
 	at time.Time
 	// more is how often it has happened since.
 	more int
 }
 
-// say logs a failure, unless the same one was logged a moment ago.
-func (t *Tail) say(phase string, f *failure, err error) {
+// logFailure logs a failure, unless the same one was logged a moment ago.
+func (t *Tail) logFailure(phase string, f *failure, err error) {
 	now := t.config.Now()
 	key := phase + " " + f.code
-	last, ok := t.said[key]
+	last, ok := t.logged[key]
 	if ok && now.Sub(last.at) < failureEvery {
 		last.more++
-		t.said[key] = last
+		t.logged[key] = last
 		return
 	}
-	t.said[key] = saying{at: now}
+	t.logged[key] = failureLog{at: now}
 	level, message := zapcore.WarnLevel, map[string]string{
 		phaseOpen:    "the change stream cannot be opened, keytail tries again",
 		phaseResume:  "the change stream cannot be resumed, keytail tries again",

@@ -170,7 +170,7 @@ func (t *Tail) CheckAccess(ctx context.Context) error {
 		return err
 	}
 	t.metrics.failures.WithLabelValues(phaseOpen, f.code).Inc()
-	t.say(phaseOpen, &f, err)
+	t.logFailure(phaseOpen, &f, err)
 	return nil
 }
 

@@ -192,8 +192,8 @@ type Tail struct {
 	watchdog time.Duration
 	// fruitless counts the reopenings in a row that brought nothing.
 	fruitless int
-	// said maps a failure's phase and code to its last log line.
-	said map[string]saying
+	// logged maps a failure's phase and code to its last log line.
+	logged map[string]failureLog
 }
 
 // New makes a tail that has not begun.
@@ -216,7 +216,7 @@ func New(config Config) (*Tail, error) {
 		metrics:  m,
 		watchdog: config.Watchdog,
 		catchUp:  catchUp,
-		said:     map[string]saying{},
+		logged:   map[string]failureLog{},
 	}
 	t.status.Store(&Status{})
 	return t, nil

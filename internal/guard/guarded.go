@@ -47,7 +47,7 @@ const (
 	DefaultBatch    bool = true // the batch size is left alone
 	ToCollection    bool = true // renames onto the collection pass the filter
 	ProcessedBefore bool = true // a time is processed when a later one has been seen
-	FailureSaid     bool = true // a refusal during a loss is counted and logged, too
+	FailureReported bool = true // a refusal during a loss is counted and logged, too
 
 	// How a key is answered (validator).
 	InspectAtRead bool = true // nothing found while the history is lost is not yet a no

@@ -48,7 +48,7 @@ var (
 	DefaultBatch    = true // the batch size is left alone
 	ToCollection    = true // renames onto the collection pass the filter
 	ProcessedBefore = true // a time is processed when a later one has been seen
-	FailureSaid     = true // a refusal during a loss is counted and logged, too
+	FailureReported = true // a refusal during a loss is counted and logged, too
 
 	// How a key is answered (validator).
 	InspectAtRead = true // nothing found while the history is lost is not yet a no
@@ -92,6 +92,6 @@ var Switches = map[string]*bool{
 	"DefaultBatch":      &DefaultBatch,
 	"ToCollection":      &ToCollection,
 	"ProcessedBefore":   &ProcessedBefore,
-	"FailureSaid":       &FailureSaid,
+	"FailureReported":   &FailureReported,
 	"InspectAtRead":     &InspectAtRead,
 }
