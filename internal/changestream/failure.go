@@ -150,7 +150,7 @@ type failureLog struct {
 // logFailure logs a failure, unless the same one was logged a moment ago.
 func (t *Tail) logFailure(phase string, f *failure, err error) {
 	now := t.config.Now()
-	key := phase + " " + f.code
+	key := phase + " " + f.code + " " + f.name // codes that nobody knows share a label, but no line
 	last, ok := t.logged[key]
 	if ok && now.Sub(last.at) < failureEvery {
 		last.more++

@@ -110,6 +110,10 @@ func TestEveryFailureIsCountedAndSaid(t *testing.T) {
 			}
 		}
 	}
+	r.failed(phaseOpen, mongo.CommandError{Code: 99998})
+	if lines := logs.TakeAll(); len(lines) != 1 || lines[0].ContextMap()["code_name"] != "code 99998" {
+		t.Errorf("another code that nobody knows: %+v", lines)
+	}
 	*now = now.Add(failureEvery)
 	r.failed(phaseOpen, mongo.CommandError{Code: 13})
 	if lines := logs.TakeAll(); len(lines) != 1 || lines[0].ContextMap()["not_logged"] != int64(2) || lines[0].Level != zapcore.ErrorLevel {

@@ -192,7 +192,7 @@ type Tail struct {
 	watchdog time.Duration
 	// fruitless counts the reopenings in a row that brought nothing.
 	fruitless int
-	// logged maps a failure's phase and code to its last log line.
+	// logged maps a failure's phase, code and name to its last log line.
 	logged map[string]failureLog
 }
 
