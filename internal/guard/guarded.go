@@ -52,6 +52,7 @@ const (
 	LossInvalidate    bool = true // the event
 	LossUndecodable   bool = true // an event that cannot be read
 	LossUnknownType   bool = true // an event of an unknown type
+	CatchUpBound      bool = true // a stream that stays behind although the database works
 	LossRewound       bool = true // a heartbeat whose predecessor is not in the database
 
 	// What a heartbeat proves (changestream).
@@ -63,6 +64,7 @@ const (
 	DefaultBatch    bool = true // the batch size is left alone
 	ToCollection    bool = true // renames onto the collection pass the filter
 	ProcessedBefore bool = true // a time is processed when a later one has been seen
+	FailureReported bool = true // a refusal during a loss is counted and logged, too
 
 	// How a key is answered (validator).
 	InspectAtRead bool = true // nothing found while the history is lost is not yet a no

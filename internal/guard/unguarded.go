@@ -53,6 +53,7 @@ var (
 	LossInvalidate    = true // the event
 	LossUndecodable   = true // an event that cannot be read
 	LossUnknownType   = true // an event of an unknown type
+	CatchUpBound      = true // a stream that stays behind although the database works
 	LossRewound       = true // a heartbeat whose predecessor is not in the database
 
 	// What a heartbeat proves (changestream).
@@ -64,6 +65,7 @@ var (
 	DefaultBatch    = true // the batch size is left alone
 	ToCollection    = true // renames onto the collection pass the filter
 	ProcessedBefore = true // a time is processed when a later one has been seen
+	FailureReported = true // a refusal during a loss is counted and logged, too
 
 	// How a key is answered (validator).
 	InspectAtRead = true // nothing found while the history is lost is not yet a no
@@ -117,6 +119,7 @@ var Switches = map[string]*bool{
 	"LossInvalidate":    &LossInvalidate,
 	"LossUndecodable":   &LossUndecodable,
 	"LossUnknownType":   &LossUnknownType,
+	"CatchUpBound":      &CatchUpBound,
 	"LossRewound":       &LossRewound,
 	"RandomNonces":      &RandomNonces,
 	"VerifiedHistory":   &VerifiedHistory,
@@ -124,6 +127,7 @@ var Switches = map[string]*bool{
 	"DefaultBatch":      &DefaultBatch,
 	"ToCollection":      &ToCollection,
 	"ProcessedBefore":   &ProcessedBefore,
+	"FailureReported":   &FailureReported,
 	"InspectAtRead":     &InspectAtRead,
 	"RevisionFirst":     &RevisionFirst,
 	"RevisionSlots":     &RevisionSlots,
