@@ -145,6 +145,7 @@ type Service struct {
 	validator *validator.Validator
 	preload   *preload.Preload
 	health    *health
+	index     *keystore.IndexWatch
 	// sink is what the tail tells: the cache, and those who wait or listen.
 	sink sink
 	// usage is nil when the use of keys is not written down.
@@ -170,16 +171,23 @@ func New(ctx context.Context, config Config) (*Service, error) {
 	if err != nil {
 		return nil, err
 	}
+	return p.service(ctx)
+}
+
+// service checks the database, and puts the parts together.
+func (p *parts) service(ctx context.Context) (*Service, error) {
 	if err := p.prepare(ctx); err != nil {
 		return nil, err
 	}
-	s := &Service{config: p.config, logger: p.config.Logger, cache: p.cache, heart: p.heart, tail: p.tail, sink: p.sink, usage: p.usage, callers: p.callers, admins: p.admins}
+	s := &Service{config: p.config, logger: p.config.Logger, cache: p.cache, index: p.index, heart: p.heart, tail: p.tail, sink: p.sink, usage: p.usage, callers: p.callers, admins: p.admins}
+	var err error
 	if s.keys, err = p.newKeys(ctx); err != nil {
 		return nil, err
 	}
 	if err := s.assemble(p.store, p.forward); err != nil {
 		return nil, err
 	}
+	p.preload.Store(s.preload)
 	return s, nil
 }
 
@@ -208,6 +216,7 @@ func (s *Service) assemble(store *keystore.Store, forward forwardauth.Config) er
 		Cache:         s.cache,
 		Store:         store,
 		Pulse:         s.heart,
+		UniqueIndex:   s.index.Check,
 		Mode:          preload.Mode(s.config.Preload),
 		CacheBytes:    s.cache.GenerationBytes(),
 		AuditInterval: s.config.AuditInterval,
@@ -318,6 +327,7 @@ func (s *Service) Run(ctx context.Context) error {
 	group.Go(func() error { return s.tail.Run(tailing) })
 	group.Go(func() error { return s.validator.RunRefresh(tailing) })
 	group.Go(func() error { return s.preload.Run(tailing) })
+	group.Go(func() error { return s.index.Run(tailing) })
 	group.Go(func() error { return s.health.run(tailing) })
 	group.Go(func() error { return s.sink.fleet.Run(tailing) })
 	group.Go(func() error { return s.sink.watches.Run(tailing) })

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"maps"
 	"slices"
+	"sync/atomic"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
@@ -27,10 +29,14 @@ type parts struct {
 	forward forwardauth.Config
 	cache   *keycache.Cache
 	store   *keystore.Store
+	index   *keystore.IndexWatch
 	heart   *changestream.Heart
 	tail    *changestream.Tail
 	// sink is what the tail tells.
 	sink sink
+	// preload is nil until the Service is assembled. The tail asks it how long a scan
+	// takes.
+	preload atomic.Pointer[preload.Preload]
 	// usage is nil where the use of keys is not written down.
 	usage *usage.Usage
 	// callers and admins are nil without a file.
@@ -138,21 +144,47 @@ func (p *parts) follow() error {
 	if p.sink, err = newSink(p.config, p.cache, p.heart, p.store.Schema().Collection); err != nil {
 		return err
 	}
+	p.index, err = keystore.NewIndexWatch(keystore.IndexWatchConfig{Store: p.store, Logger: p.config.Logger, Registerer: p.config.Registry})
+	if err != nil {
+		return err
+	}
 	maxAwait, watchdog := changestream.Waits(p.config.MaxStale)
 	p.tail, err = changestream.New(changestream.Config{
 		Database:   mongoclient.Database(p.config.Client, p.config.Database),
 		Scope:      scope,
 		Schema:     p.store.Schema(),
 		Sink:       p.sink,
-		Collection: p.store,
+		Collection: watchedKeys{p.store, p.index},
 		Heart:      p.heart,
 		OnLoss:     p.sink.lost,
+		LastScan:   p.lastScan,
 		MaxAwait:   scope.MaxAwait(maxAwait, p.config.MaxStale),
 		Watchdog:   watchdog,
 		Logger:     p.config.Logger,
 		Registerer: p.config.Registry,
 	})
 	return err
+}
+
+// watchedKeys is the collection as the tail sees it. A stream that begins anew may be
+// on a collection that has lost its index, so that is looked at.
+type watchedKeys struct {
+	*keystore.Store
+	index *keystore.IndexWatch
+}
+
+func (k watchedKeys) Inspect(ctx context.Context) error {
+	err := k.Store.Inspect(ctx)
+	k.index.Hurry() // of the collection that was seen
+	return err
+}
+
+// lastScan is how long the last complete scan took, zero if there was none.
+func (p *parts) lastScan() time.Duration {
+	if scans := p.preload.Load(); scans != nil {
+		return scans.LastScan()
+	}
+	return 0
 }
 
 // prepare refuses a database on which keytail can keep no promise.

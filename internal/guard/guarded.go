@@ -8,6 +8,7 @@ const (
 	AfterClusterTime bool = true // a fill is not older than the floor
 	Majority         bool = true // a fill sees only what cannot be rolled back
 	OwnConcerns      bool = true // a handle reads and writes by its own concerns, not by the client's
+	TwoDocuments     bool = true // a read by hash sees that there is a second document
 
 	// When an entry is believed (keycache).
 	SeqBeforeRead   bool = true // an entry is stamped with the changes applied before its read
@@ -28,6 +29,14 @@ const (
 	AbsentUnread    bool = true // after an event that does not show all of its hashes nothing is absent
 	StampHashes     bool = true // a change stamps each hash within an array
 	MarkHashes      bool = true // a scan marks each hash within an array
+	CoveredStays    bool = true // an entry that a scan of this epoch has covered has no deadline, complete or not
+
+	// When two documents have one hash (keycache).
+	ChangeSole    bool = true // a document from a change is stored only if no other can have its hash
+	RenewSole     bool = true // a read by _id only renews an entry of the same document
+	AmbiguousMark bool = true // nothing is kept of a read that found two documents
+	SeenTwice     bool = true // what a scan sees in two documents is not believed from it
+	Provisional   bool = true // a scan's documents are believed at its end, or once the index was seen
 
 	// When the history is lost (changestream).
 	LossNoToken       bool = true // a stream that is opened without a token begins a new epoch
@@ -44,6 +53,7 @@ const (
 	LossInvalidate    bool = true // the event
 	LossUndecodable   bool = true // an event that cannot be read
 	LossUnknownType   bool = true // an event of an unknown type
+	CatchUpBound      bool = true // a stream that stays behind although the database works
 	LossRewound       bool = true // a heartbeat whose predecessor is not in the database
 
 	// What a heartbeat proves (changestream).
@@ -55,9 +65,12 @@ const (
 	DefaultBatch    bool = true // the batch size is left alone
 	ToCollection    bool = true // renames onto the collection pass the filter
 	ProcessedBefore bool = true // a time is processed when a later one has been seen
+	FailureReported bool = true // a refusal during a loss is counted and logged, too
 
 	// How a key is answered (validator).
 	InspectAtRead bool = true // nothing found while the history is lost is not yet a no
+	RevisionFirst bool = true // a heartbeat says whether a revision is ahead before it is read
+	RevisionSlots bool = true // reads after a revision that may be ahead take few of the places
 
 	// Who counts as an instance of the fleet (fleet).
 	FleetOwnClock bool = true // an instance is dropped by what this one has seen on its own clock

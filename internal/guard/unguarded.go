@@ -9,6 +9,7 @@ var (
 	AfterClusterTime = true // a fill is not older than the floor
 	Majority         = true // a fill sees only what cannot be rolled back
 	OwnConcerns      = true // a handle reads and writes by its own concerns, not by the client's
+	TwoDocuments     = true // a read by hash sees that there is a second document
 
 	// When an entry is believed (keycache).
 	SeqBeforeRead   = true // an entry is stamped with the changes applied before its read
@@ -29,6 +30,14 @@ var (
 	AbsentUnread    = true // after an event that does not show all of its hashes nothing is absent
 	StampHashes     = true // a change stamps each hash within an array
 	MarkHashes      = true // a scan marks each hash within an array
+	CoveredStays    = true // an entry that a scan of this epoch has covered has no deadline, complete or not
+
+	// When two documents have one hash (keycache).
+	ChangeSole    = true // a document from a change is stored only if no other can have its hash
+	RenewSole     = true // a read by _id only renews an entry of the same document
+	AmbiguousMark = true // nothing is kept of a read that found two documents
+	SeenTwice     = true // what a scan sees in two documents is not believed from it
+	Provisional   = true // a scan's documents are believed at its end, or once the index was seen
 
 	// When the history is lost (changestream).
 	LossNoToken       = true // a stream that is opened without a token begins a new epoch
@@ -45,6 +54,7 @@ var (
 	LossInvalidate    = true // the event
 	LossUndecodable   = true // an event that cannot be read
 	LossUnknownType   = true // an event of an unknown type
+	CatchUpBound      = true // a stream that stays behind although the database works
 	LossRewound       = true // a heartbeat whose predecessor is not in the database
 
 	// What a heartbeat proves (changestream).
@@ -56,9 +66,12 @@ var (
 	DefaultBatch    = true // the batch size is left alone
 	ToCollection    = true // renames onto the collection pass the filter
 	ProcessedBefore = true // a time is processed when a later one has been seen
+	FailureReported = true // a refusal during a loss is counted and logged, too
 
 	// How a key is answered (validator).
 	InspectAtRead = true // nothing found while the history is lost is not yet a no
+	RevisionFirst = true // a heartbeat says whether a revision is ahead before it is read
+	RevisionSlots = true // reads after a revision that may be ahead take few of the places
 
 	// Who counts as an instance of the fleet (fleet).
 	FleetOwnClock = true // an instance is dropped by what this one has seen on its own clock
@@ -69,6 +82,7 @@ var Switches = map[string]*bool{
 	"AfterClusterTime":  &AfterClusterTime,
 	"Majority":          &Majority,
 	"OwnConcerns":       &OwnConcerns,
+	"TwoDocuments":      &TwoDocuments,
 	"SeqBeforeRead":     &SeqBeforeRead,
 	"TrustedStore":      &TrustedStore,
 	"EvenEpoch":         &EvenEpoch,
@@ -87,6 +101,12 @@ var Switches = map[string]*bool{
 	"AbsentUnread":      &AbsentUnread,
 	"StampHashes":       &StampHashes,
 	"MarkHashes":        &MarkHashes,
+	"CoveredStays":      &CoveredStays,
+	"ChangeSole":        &ChangeSole,
+	"RenewSole":         &RenewSole,
+	"AmbiguousMark":     &AmbiguousMark,
+	"SeenTwice":         &SeenTwice,
+	"Provisional":       &Provisional,
 	"LossNoToken":       &LossNoToken,
 	"LossHistory":       &LossHistory,
 	"LossPosition":      &LossPosition,
@@ -101,6 +121,7 @@ var Switches = map[string]*bool{
 	"LossInvalidate":    &LossInvalidate,
 	"LossUndecodable":   &LossUndecodable,
 	"LossUnknownType":   &LossUnknownType,
+	"CatchUpBound":      &CatchUpBound,
 	"LossRewound":       &LossRewound,
 	"RandomNonces":      &RandomNonces,
 	"VerifiedHistory":   &VerifiedHistory,
@@ -108,6 +129,9 @@ var Switches = map[string]*bool{
 	"DefaultBatch":      &DefaultBatch,
 	"ToCollection":      &ToCollection,
 	"ProcessedBefore":   &ProcessedBefore,
+	"FailureReported":   &FailureReported,
 	"InspectAtRead":     &InspectAtRead,
+	"RevisionFirst":     &RevisionFirst,
+	"RevisionSlots":     &RevisionSlots,
 	"FleetOwnClock":     &FleetOwnClock,
 }

@@ -42,18 +42,22 @@ func (c *Cache) Apply(change *Change) {
 		c.raiseFloor(change.Time)
 	}
 	seq := c.seq.Add(1)
+	was := unknown
+	if change.HasHash {
+		// Before the stamp, which ends what is known about the hash.
+		was = c.standing(&change.Hash, change.ID)
+	}
 	// The stamps are the drop. Nothing is deleted from the byte store: an entry
 	// with a lower seq0 is a miss from here on, and a fill that began earlier
-	// stores what is a miss already. They come before any later Fresh, which is
-	// a matter of program order in the one goroutine that calls both.
+	// stores what is a miss already. They come before any Fresh that covers this
+	// change, by the contract of Fresh.
 	c.byID.stamp(c.byID.ofID(change.ID), seq)
 	c.stampHashes(change, seq)
 	if change.Unreadable {
 		c.unreadable.Add(1)
 	}
-	if change.Record != nil && change.HasHash {
-		stamp := Ticket{epoch: c.epoch.Load(), seq: seq}
-		c.Store(stamp, change.Hash, Found(change.ID, change.Record))
+	if change.HasHash {
+		c.storeChanged(change, was, seq)
 	}
 	if change.Refresh {
 		c.requestRefresh(change.ID)

@@ -12,7 +12,8 @@ import (
 // the same in each.
 type generation struct {
 	*byteStore
-	// complete is nil until a scan has ended.
+	// complete is that of the last scan that ended well, nil before the first. It
+	// stays when the completeness has ended.
 	complete atomic.Pointer[completeness]
 }
 
@@ -26,6 +27,11 @@ type completeness struct {
 	// unreadable is how many events had not shown all of their hashes: one more, and
 	// nobody can say which hash is absent.
 	unreadable uint64
+}
+
+// covers reports whether the scan belongs to the entry's epoch.
+func (c *completeness) covers(e *entry) bool {
+	return c != nil && c.ticket.epoch == e.epoch
 }
 
 func newGeneration(sizeMiB int) (*generation, error) {

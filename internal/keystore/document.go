@@ -22,6 +22,9 @@ type Document struct {
 	Opaque bool
 	// Record is what the document says.
 	Record apikey.Record
+	// Ambiguous: a read by hash found another document with the same hash. The
+	// record has a Defect then.
+	Ambiguous bool
 }
 
 // Unfindable reports whether no look-up can find the document.

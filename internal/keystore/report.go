@@ -23,8 +23,8 @@ const (
 
 // defects remembers which defective documents the log has seen.
 type defects struct {
-	// total is nil when nobody wanted the metric.
-	total prometheus.Counter
+	// total and shared are nil when nobody wanted the metrics.
+	total, shared prometheus.Counter
 
 	disabled, unfindable seenIDs
 }
@@ -48,8 +48,15 @@ func (d *defects) register(registerer prometheus.Registerer) error {
 		Name: "keytail_defective_documents_total",
 		Help: "Times that a document was read which cannot be read as a key. Each is logged once by its _id, up to a limit.",
 	})
+	d.shared = prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "keytail_ambiguous_reads_total",
+		Help: "Reads of a hash that more than one document has, so that the key is DISABLED. Documents are logged once by their _id.",
+	})
 	if err := registerer.Register(d.total); err != nil {
 		return fmt.Errorf("registering keytail_defective_documents_total: %w", err)
+	}
+	if err := registerer.Register(d.shared); err != nil {
+		return fmt.Errorf("registering keytail_ambiguous_reads_total: %w", err)
 	}
 	return nil
 }
@@ -72,14 +79,19 @@ func (s *Store) Report(d Document) {
 	}
 	switch first, last := seen.add(d.ID); {
 	case last:
-		s.logger.Warn("Too many documents cannot be read as keys: further ones are counted and not logged",
-			zap.Int("logged", seen.max), zap.Bool("without_hash", d.Unfindable()))
+		s.tooMany(seen.max, d.Unfindable())
 	case first:
 		s.logger.Warn(what,
 			zap.String("collection", s.namespace()),
 			zap.String("key_id", d.Record.KeyID),
 			zap.String("defect", d.Record.Defect))
 	}
+}
+
+// tooMany is said once, instead of a name.
+func (s *Store) tooMany(logged int, withoutHash bool) {
+	s.logger.Warn("Too many documents cannot be read as keys: further ones are counted and not logged",
+		zap.Int("logged", logged), zap.Bool("without_hash", withoutHash))
 }
 
 // add reports whether the id is to be logged, or, once, that no more fit.

@@ -74,6 +74,10 @@ type Config struct {
 	Store Store
 	// Pulse: nil waits for the heartbeat that comes by itself.
 	Pulse Pulse
+	// UniqueIndex looks whether the hash has a unique index, when a scan has begun:
+	// then no document is seen whose hash another one has, and each is believed as
+	// soon as it has been seen. Nil, or false: at the end of the scan.
+	UniqueIndex func(ctx context.Context) bool
 	// Mode: zero is Auto.
 	Mode Mode
 	// CacheBytes is what one generation of the cache holds; Auto compares the
@@ -131,13 +135,15 @@ func (c *Config) validate() error {
 	return errors.Join(errs...)
 }
 
-// Preload scans. Its state belongs to the goroutine in Run, but for attempted.
+// Preload scans. Its state belongs to the goroutine in Run, but for the atomics.
 type Preload struct {
 	config  Config
 	logger  *zap.Logger
 	metrics *metrics
 	// attempted is the epoch for which a first scan has ended, well or not.
 	attempted atomic.Uint64
+	// took is how long the last complete scan read the collection, in nanoseconds.
+	took atomic.Int64
 }
 
 // New makes a Preload that has not begun.
@@ -159,6 +165,10 @@ func (p *Preload) Loading() bool {
 	epoch := p.config.Cache.Epoch()
 	return p.config.Mode != Off && p.config.Cache.Trusted() && p.attempted.Load() != epoch
 }
+
+// LastScan is how long the last complete scan took to read the collection. Zero:
+// there was none.
+func (p *Preload) LastScan() time.Duration { return time.Duration(p.took.Load()) }
 
 // Run scans when it is time, until ctx ends, and returns nil. A scan that fails
 // is no failure of the service: keys are read on demand.
