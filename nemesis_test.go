@@ -232,7 +232,11 @@ func (a *arena) run(seed uint64, lasts time.Duration) {
 	}
 	kinds := a.kinds()
 	a.calm(load, health)
+	began := time.Now()
 	for _, step := range nemesis.Plan(seed, lasts, nemesis.Leisurely(nemesisMaxStale), kinds, len(a.instances), nemesisMaxStale) {
+		if time.Since(began) > lasts {
+			break // some faults take longer than planned
+		}
 		a.after(step.Pause)
 		a.strike(load, step)
 		if a.judge(load, time.Now().Add(-time.Second)) {
