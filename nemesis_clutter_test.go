@@ -35,7 +35,7 @@ var clutterShapes = []struct {
 	{"bcrypt", func(n int, _ string) any { return fmt.Sprintf("$2b$12$%053d", n) }},
 	{"upper case", func(_ int, text string) any { return strings.ToUpper(apikey.HashOf(text).Hex()) }},
 	{"object", func(n int, _ string) any { return bson.D{{Key: "sha512", Value: fmt.Sprint(n)}} }},
-	{"binary", func(n int, text string) any { h := apikey.HashOf(text); return bson.Binary{Data: h[:]} }},
+	{"binary", func(_ int, text string) any { h := apikey.HashOf(text); return bson.Binary{Data: h[:]} }},
 	{"array of a hash", func(_ int, text string) any { return bson.A{apikey.HashOf(text).Hex()} }},
 	{"array of others", func(n int, _ string) any { return bson.A{n, fmt.Sprint("text ", n)} }},
 }
