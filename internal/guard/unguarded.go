@@ -28,11 +28,12 @@ var (
 	CoveredStays    = true // an entry that a scan of this epoch has covered has no deadline, complete or not
 
 	// When two documents have one hash (keycache).
-	ChangeSole    = true // a document from a change is stored only if no other can have its hash
-	RenewSole     = true // a read by _id only renews an entry of the same document
-	AmbiguousMark = true // nothing is kept of a read that found two documents
-	SeenTwice     = true // what a scan sees in two documents is not believed from it
-	Provisional   = true // a scan's documents are believed at its end, or once the index was seen
+	ChangeSole     = true // a document from a change is stored only if no other can have its hash
+	RenewSole      = true // a read by _id only renews an entry of the same document
+	AmbiguousMark  = true // nothing is kept of a read that found two documents
+	AmbiguousVouch = true // a read that found two documents is vouched for only if nothing has changed
+	SeenTwice      = true // what a scan sees in two documents is not believed from it
+	Provisional    = true // a scan's documents are believed at its end, or once the index was seen
 
 	// When the history is lost (changestream).
 	LossNoToken       = true // a stream that is opened without a token begins a new epoch
@@ -83,6 +84,7 @@ var Switches = map[string]*bool{
 	"ChangeSole":        &ChangeSole,
 	"RenewSole":         &RenewSole,
 	"AmbiguousMark":     &AmbiguousMark,
+	"AmbiguousVouch":    &AmbiguousVouch,
 	"SeenTwice":         &SeenTwice,
 	"Provisional":       &Provisional,
 	"LossNoToken":       &LossNoToken,
