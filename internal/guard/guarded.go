@@ -7,6 +7,7 @@ const (
 	// How the database is read (keystore).
 	AfterClusterTime bool = true // a fill is not older than the floor
 	Majority         bool = true // a fill sees only what cannot be rolled back
+	TwoDocuments     bool = true // a read by hash sees that there is a second document
 
 	// When an entry is believed (keycache).
 	SeqBeforeRead   bool = true // an entry is stamped with the changes applied before its read
@@ -58,4 +59,6 @@ const (
 
 	// How a key is answered (validator).
 	InspectAtRead bool = true // nothing found while the history is lost is not yet a no
+	RevisionFirst bool = true // a heartbeat says whether a revision is ahead before it is read
+	RevisionSlots bool = true // reads after a revision that may be ahead take few of the places
 )

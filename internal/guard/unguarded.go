@@ -8,6 +8,7 @@ var (
 	// How the database is read (keystore).
 	AfterClusterTime = true // a fill is not older than the floor
 	Majority         = true // a fill sees only what cannot be rolled back
+	TwoDocuments     = true // a read by hash sees that there is a second document
 
 	// When an entry is believed (keycache).
 	SeqBeforeRead   = true // an entry is stamped with the changes applied before its read
@@ -59,12 +60,15 @@ var (
 
 	// How a key is answered (validator).
 	InspectAtRead = true // nothing found while the history is lost is not yet a no
+	RevisionFirst = true // a heartbeat says whether a revision is ahead before it is read
+	RevisionSlots = true // reads after a revision that may be ahead take few of the places
 )
 
 // Switches has every guard by its name.
 var Switches = map[string]*bool{
 	"AfterClusterTime":  &AfterClusterTime,
 	"Majority":          &Majority,
+	"TwoDocuments":      &TwoDocuments,
 	"SeqBeforeRead":     &SeqBeforeRead,
 	"TrustedStore":      &TrustedStore,
 	"EvenEpoch":         &EvenEpoch,
@@ -106,4 +110,6 @@ var Switches = map[string]*bool{
 	"ToCollection":      &ToCollection,
 	"ProcessedBefore":   &ProcessedBefore,
 	"InspectAtRead":     &InspectAtRead,
+	"RevisionFirst":     &RevisionFirst,
+	"RevisionSlots":     &RevisionSlots,
 }

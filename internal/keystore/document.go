@@ -17,6 +17,9 @@ type Document struct {
 	HasHash bool
 	// Record is what the document says.
 	Record apikey.Record
+	// Ambiguous: a read by hash found another document with the same hash. The
+	// record has a Defect then.
+	Ambiguous bool
 }
 
 // unknownID is the KeyID of a document without an _id, which no server stores.

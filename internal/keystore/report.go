@@ -17,8 +17,8 @@ const maxRemembered = 10_000
 
 // defects remembers which defective documents the log has seen.
 type defects struct {
-	// total is nil when nobody wanted the metric.
-	total prometheus.Counter
+	// total and shared are nil when nobody wanted the metrics.
+	total, shared prometheus.Counter
 
 	mu sync.Mutex
 	// logged has the SHA-256 of each id in the log: an _id can be long.
@@ -34,8 +34,15 @@ func (d *defects) register(registerer prometheus.Registerer) error {
 		Name: "keytail_defective_documents_total",
 		Help: "Times that a document was read which cannot be read as a key. Each is logged once by its _id.",
 	})
+	d.shared = prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "keytail_ambiguous_reads_total",
+		Help: "Reads of a hash that more than one document has, so that the key is DISABLED. Documents are logged once by their _id.",
+	})
 	if err := registerer.Register(d.total); err != nil {
 		return fmt.Errorf("registering keytail_defective_documents_total: %w", err)
+	}
+	if err := registerer.Register(d.shared); err != nil {
+		return fmt.Errorf("registering keytail_ambiguous_reads_total: %w", err)
 	}
 	return nil
 }
@@ -54,14 +61,19 @@ func (s *Store) Report(d Document) {
 	}
 	switch first, last := s.remember(d.ID); {
 	case last:
-		s.logger.Warn("Too many documents cannot be read as keys: further ones are counted and not logged",
-			zap.Int("logged", maxRemembered))
+		s.tooMany()
 	case first:
 		s.logger.Warn("A document cannot be read as a key: it is DISABLED",
 			zap.String("collection", s.namespace()),
 			zap.String("key_id", d.Record.KeyID),
 			zap.String("defect", d.Record.Defect))
 	}
+}
+
+// tooMany is said once, instead of a name.
+func (s *Store) tooMany() {
+	s.logger.Warn("Too many documents cannot be read as keys: further ones are counted and not logged",
+		zap.Int("logged", maxRemembered))
 }
 
 // remember reports whether the id is to be logged, or, once, that no more fit.

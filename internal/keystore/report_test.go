@@ -45,7 +45,7 @@ func TestDefectiveDocumentIsCountedEachTimeAndLoggedOnce(t *testing.T) {
 # TYPE keytail_defective_documents_total counter
 keytail_defective_documents_total 6
 `
-	if err := testutil.GatherAndCompare(registry, strings.NewReader(want)); err != nil {
+	if err := testutil.GatherAndCompare(registry, strings.NewReader(want), "keytail_defective_documents_total"); err != nil {
 		t.Error(err)
 	}
 	if logs.Len() != 2 {

@@ -74,6 +74,10 @@ type Config struct {
 	Store Store
 	// Pulse: nil waits for the heartbeat that comes by itself.
 	Pulse Pulse
+	// UniqueIndex looks whether the hash has a unique index, when a scan has begun:
+	// then no document is seen whose hash another one has, and each is believed as
+	// soon as it has been seen. Nil, or false: at the end of the scan.
+	UniqueIndex func(ctx context.Context) bool
 	// Mode: zero is Auto.
 	Mode Mode
 	// CacheBytes is what one generation of the cache holds; Auto compares the

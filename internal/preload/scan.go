@@ -27,6 +27,9 @@ func (p *Preload) scan(ctx context.Context, kind keycache.ScanKind) error {
 		return err
 	}
 	defer scan.Abandon()
+	if p.config.UniqueIndex != nil && p.config.UniqueIndex(ctx) {
+		scan.IndexIsUnique()
+	}
 	err = p.config.Store.Scan(ctx, scan.Ticket().Floor(), func(document keystore.Document) error {
 		if document.HasHash {
 			scan.See(document.Hash, keycache.Found(document.ID, &document.Record))
@@ -45,8 +48,18 @@ func (p *Preload) scan(ctx context.Context, kind keycache.ScanKind) error {
 		}
 	}
 	err = scan.Finish()
+	p.reportDuplicates(scan.Duplicates())
 	p.audit(ctx, scan.Suspects())
 	return err
+}
+
+// reportDuplicates tells how many hashes more than one document has. Their keys are
+// DISABLED; the documents are named in the log when such a key is asked for.
+func (p *Preload) reportDuplicates(hashes int) {
+	if hashes > 0 {
+		p.logger.Error("documents share a hash, so their keys are DISABLED: remove all but one document of each hash, and create the unique index again",
+			zap.Int("hashes", hashes))
+	}
 }
 
 // passedNow waits until the stream has passed this moment. A cursor is not one
@@ -119,6 +132,7 @@ func (p *Preload) auditOne(ctx context.Context, h apikey.Hash) error {
 	finding := keycache.Finding{}
 	if found {
 		finding = keycache.Found(document.ID, &document.Record)
+		finding.Ambiguous = document.Ambiguous
 	}
 	if p.config.Cache.Audit(ticket, h, finding) {
 		p.logger.Error("AUDIT MISMATCH: a cached key differed from the database and no change explains it; it has been replaced; please report this",
