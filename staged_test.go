@@ -138,7 +138,7 @@ func anomalies() []anomaly {
 			stage:   refusedWith(c.code),
 		})
 	}
-	return slices.Concat(all, tailAnomalies(), wireAnomalies(), partsAnomalies(), revisionAnomalies(), indexAnomalies())
+	return slices.Concat(all, tailAnomalies(), wireAnomalies(), partsAnomalies(), revisionAnomalies(), indexAnomalies(), hashAnomalies())
 }
 
 // stagedService runs a service on a devmongo of its own. Its cache is lazy, so

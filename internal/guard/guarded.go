@@ -26,6 +26,9 @@ const (
 	AbsentByHash    bool = true // a hash that appeared after the scan is not absent
 	AbsentEvictions bool = true // what may have been pushed out is not absent
 	CoveredStays    bool = true // an entry that a scan of this epoch has covered has no deadline, complete or not
+	AbsentUnread    bool = true // after an event that does not show all of its hashes nothing is absent
+	StampHashes     bool = true // a change stamps each hash within an array
+	MarkHashes      bool = true // a scan marks each hash within an array
 
 	// When two documents have one hash (keycache).
 	ChangeSole     bool = true // a document from a change is stored only if no other can have its hash

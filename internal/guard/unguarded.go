@@ -27,6 +27,9 @@ var (
 	AbsentByHash    = true // a hash that appeared after the scan is not absent
 	AbsentEvictions = true // what may have been pushed out is not absent
 	CoveredStays    = true // an entry that a scan of this epoch has covered has no deadline, complete or not
+	AbsentUnread    = true // after an event that does not show all of its hashes nothing is absent
+	StampHashes     = true // a change stamps each hash within an array
+	MarkHashes      = true // a scan marks each hash within an array
 
 	// When two documents have one hash (keycache).
 	ChangeSole     = true // a document from a change is stored only if no other can have its hash
@@ -91,6 +94,9 @@ var Switches = map[string]*bool{
 	"AmbiguousVouch":    &AmbiguousVouch,
 	"SeenTwice":         &SeenTwice,
 	"Provisional":       &Provisional,
+	"AbsentUnread":      &AbsentUnread,
+	"StampHashes":       &StampHashes,
+	"MarkHashes":        &MarkHashes,
 	"LossNoToken":       &LossNoToken,
 	"LossHistory":       &LossHistory,
 	"LossPosition":      &LossPosition,

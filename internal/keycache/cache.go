@@ -131,7 +131,7 @@ type Cache struct {
 	// moved counts the byHash slots that have passed the stamp of the current
 	// completeness: the share of absences that cost a read.
 	moved atomic.Int64
-	// unreadable counts the events whose hash could not be read.
+	// unreadable counts the events that did not show all of their hashes.
 	unreadable atomic.Uint64
 
 	generationMiB int

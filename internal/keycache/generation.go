@@ -26,8 +26,8 @@ type completeness struct {
 	scan      uint64
 	ticket    Ticket
 	evictions uint64
-	// unreadable is how many events had shown a hash that cannot be read: one
-	// more, and nobody can say which hash is absent.
+	// unreadable is how many events had not shown all of their hashes: one more, and
+	// nobody can say which hash is absent.
 	unreadable uint64
 }
 
@@ -55,7 +55,7 @@ func (c *Cache) absent(g *generation, complete *completeness, h *apikey.Hash) bo
 	if guard.AbsentByHash && c.byHash.load(c.byHash.ofHash(h)) > complete.ticket.seq {
 		return false
 	}
-	if complete.unreadable != c.unreadable.Load() {
+	if guard.AbsentUnread && complete.unreadable != c.unreadable.Load() {
 		return false
 	}
 	// Last, and after the generation was asked: whatever was pushed out before

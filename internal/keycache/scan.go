@@ -42,9 +42,9 @@ type Scan struct {
 	into       *generation
 	evictions  uint64
 	unreadable uint64
-	// seen are the hashes that were seen, as the byte store finds them, and the slot
-	// of the first document of each.
-	seen     map[uint64]uint32
+	// seen are the hashes that were seen, as the byte store finds them, and the sum of
+	// the id of the first document of each.
+	seen     map[uint64]uint64
 	suspects []apikey.Hash
 	// unique: see IndexIsUnique.
 	unique bool
@@ -58,7 +58,7 @@ type Scan struct {
 // One scan at a time. ErrScanLost when the stream has no history.
 func (c *Cache) BeginScan(kind ScanKind) (*Scan, error) {
 	s := &Scan{cache: c, number: c.scans.Add(1), kind: kind, into: c.current.Load()}
-	s.seen, s.twice = map[uint64]uint32{}, map[apikey.Hash][2]uint32{}
+	s.seen, s.twice = map[uint64]uint64{}, map[apikey.Hash][2]uint32{}
 	if kind != ScanInPlace {
 		fresh, err := newGeneration(c.generationMiB)
 		if err != nil {

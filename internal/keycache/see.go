@@ -39,14 +39,16 @@ func (s *Scan) again(h apikey.Hash, id apikey.DocID) bool {
 	if s.unique && s.kind != ScanInPlace {
 		return false
 	}
-	slot := s.cache.byID.ofID(id)
+	sum := s.cache.byID.sumOfID(id)
 	other, again := s.seen[head(&h)]
-	if again {
-		s.twice[h] = [2]uint32{other, slot}
-		return true
+	if !again {
+		s.seen[head(&h)] = sum
 	}
-	s.seen[head(&h)] = slot
-	return false
+	if !again || other == sum {
+		return false
+	}
+	s.twice[h] = [2]uint32{s.cache.byID.of(other), s.cache.byID.of(sum)}
+	return true
 }
 
 // encode makes the entry of a document that the scan has seen.

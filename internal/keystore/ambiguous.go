@@ -41,12 +41,12 @@ func (s *Store) reportShared(documents []Document) {
 	fresh, full := false, false
 	names := make([]string, len(documents))
 	for i, d := range documents {
-		first, last := s.remember(apikey.DocID(sharesHash) + d.ID)
+		first, last := s.disabled.add(apikey.DocID(sharesHash) + d.ID)
 		fresh, full = fresh || first, full || last
 		names[i] = d.Record.KeyID
 	}
 	if full {
-		s.tooMany()
+		s.tooMany(&s.disabled)
 		return
 	}
 	if fresh {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
@@ -124,7 +125,7 @@ func (s *Store) byHash(hash apikey.Hash) bson.D {
 
 // ofHash keeps another key's document from being taken for this one's.
 func (s *Store) ofHash(hash apikey.Hash, doc Document) error {
-	if doc.HasHash && doc.Hash != hash {
+	if doc.HasHash && doc.Hash != hash && !slices.Contains(doc.Others, hash) {
 		return refuse(ErrCollation, "looking for a hash in %s found the document of another one: the collection must not have a collation", s.namespace())
 	}
 	return nil

@@ -9,6 +9,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/keytail/keytail/internal/apikey"
+	"github.com/keytail/keytail/internal/guard"
 	"github.com/keytail/keytail/internal/keycache"
 	"github.com/keytail/keytail/internal/keystore"
 )
@@ -31,8 +32,8 @@ func (p *Preload) scan(ctx context.Context, kind keycache.ScanKind) error {
 		scan.IndexIsUnique()
 	}
 	err = p.config.Store.Scan(ctx, scan.Ticket().Floor(), func(document keystore.Document) error {
-		if document.HasHash {
-			scan.See(document.Hash, keycache.Found(document.ID, &document.Record))
+		if err := see(scan, &document); err != nil {
+			return err
 		}
 		if scan.Doomed() {
 			return errDoomed
@@ -60,6 +61,27 @@ func (p *Preload) reportDuplicates(hashes int) {
 		p.logger.Error("documents share a hash, so their keys are DISABLED: remove all but one document of each hash, and create the unique index again",
 			zap.Int("hashes", hashes))
 	}
+}
+
+// errOpaque: a look-up may find a document for more hashes than are known.
+var errOpaque = errors.New("the hash field of a document holds more hashes than keytail tracks")
+
+// see puts every hash for which a look-up may find the document into the cache. One
+// that no look-up can find is none of its business.
+func see(scan *keycache.Scan, document *keystore.Document) error {
+	if document.Opaque {
+		return fmt.Errorf("document %s: %w", document.Record.KeyID, errOpaque)
+	}
+	finding := keycache.Found(document.ID, &document.Record)
+	if document.HasHash {
+		scan.See(document.Hash, finding)
+	}
+	if guard.MarkHashes {
+		for _, h := range document.Others {
+			scan.Mark(h, finding)
+		}
+	}
+	return nil
 }
 
 // passedNow waits until the stream has passed this moment. A cursor is not one
