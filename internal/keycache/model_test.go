@@ -74,7 +74,7 @@ func models() []model {
 			{name: "one write, a loss", writes: 1, kinds: few, losses: 1, evictions: 1},
 			{name: "one write, time", writes: 1, kinds: few, evictions: 1, ticks: 1},
 			{name: "a swap, time", writes: 0, kinds: few, swaps: 1, evictions: 1, ticks: 2},
-			{name: "one write, a loss, a swap, time", full: true, writes: 1, kinds: few, losses: 1, swaps: 1, evictions: 1, ticks: 1},
+			{name: "one write, a loss, a swap, time", full: true, writes: 1, kinds: few, losses: 1, swaps: 1, ticks: 1},
 			{name: "one write, a swap", writes: 1, kinds: few, swaps: 1, evictions: 1},
 			{name: "two writes that come and go", writes: 2, kinds: []write{vanish, appear}, evictions: 1},
 			{name: "two writes", full: true, writes: 2, kinds: few, evictions: 1},
