@@ -20,15 +20,10 @@ func (s *Scan) Mark(h apikey.Hash, f Finding) {
 		s.into.set(&h, mark(s.ticket, h, ambiguous))
 		return
 	}
-	held := s.into.get(&h)
-	if held == nil {
+	switch {
+	case s.into.get(&h) == nil:
 		s.into.set(&h, mark(s.ticket, h, marker))
-		return
-	}
-	if s.kind != ScanInPlace {
-		return
-	}
-	if e, body, ok := s.cache.believed(held, &h); ok && e.answers(s.into.complete.Load()) && !sameDocument(&e, body, s.encode(h, f)) {
-		s.suspects = append(s.suspects, h)
+	case s.kind == ScanInPlace:
+		s.compare(s.into, &h, s.encode(h, f))
 	}
 }

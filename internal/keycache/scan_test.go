@@ -228,6 +228,27 @@ func TestTheAuditSeesACorruptedEntry(t *testing.T) {
 	}
 }
 
+// A cache that its collection has outgrown is audited as far as a scan aside gets.
+func TestAScanAsideThatFailsAuditsWhatIsInUse(t *testing.T) {
+	r := live(t, forScans)
+	r.complete(t, ScanAnew, map[apikey.Hash]Finding{hash1: finding("d1", "u1")})
+	bad, _ := r.encode(r.Begin(), hash1, finding("d1", "intruder"))
+	r.current.Load().set(&hash1, bad)
+	s := r.begin(t, ScanAside)
+	s.See(hash1, finding("d1", "u1"))
+	s.into.evictions.Add(1)
+	if err := s.Finish(); !errors.Is(err, ErrScanEvicted) {
+		t.Fatalf("got %v", err)
+	}
+	for _, h := range s.Suspects() {
+		r.Audit(r.Begin(), h, finding("d1", "u1"))
+	}
+	r.mustHit(t, hash1, "u1")
+	if n := r.Stats().Mismatches; n != 1 {
+		t.Errorf("%d mismatches, want 1", n)
+	}
+}
+
 func TestTheAuditSeesADeleteThatWasMissed(t *testing.T) {
 	r := live(t, forScans)
 	r.complete(t, ScanAnew, map[apikey.Hash]Finding{hash1: finding("d1", "u1"), hash2: finding("d2", "u2")})

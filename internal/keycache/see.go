@@ -22,13 +22,27 @@ func (s *Scan) See(h apikey.Hash, f Finding) {
 		return
 	}
 	value := s.encode(h, f)
-	if e, body, ok := s.cache.believed(s.into.get(&h), &h); ok && e.answers(s.into.complete.Load()) {
-		if !sameDocument(&e, body, value) {
-			s.suspects = append(s.suspects, h)
-		}
+	if s.compare(s.into, &h, value) {
 		return
 	}
+	if s.kind == ScanAside {
+		// If this scan fails, the generation in use goes on with what it has.
+		s.compare(s.cache.current.Load(), &h, value)
+	}
 	s.into.set(&h, value)
+}
+
+// compare reports whether the generation has an entry of the hash that is believed. One
+// that differs from what was read is a suspect.
+func (s *Scan) compare(g *generation, h *apikey.Hash, value []byte) bool {
+	e, body, ok := s.cache.believed(g.get(h), h)
+	if !ok || !e.answers(g.complete.Load()) {
+		return false
+	}
+	if !sameDocument(&e, body, value) {
+		s.suspects = append(s.suspects, *h)
+	}
+	return true
 }
 
 // again takes note that a document has the hash, and reports whether another one was
