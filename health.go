@@ -84,6 +84,8 @@ type health struct {
 	doubt  func(lost bool)
 	logger *zap.Logger
 	now    func() time.Time
+	// index says what is wrong with the unique index, empty if nothing is.
+	index func() string
 	// note is what the promises become here, empty if they hold as written.
 	note string
 
@@ -99,6 +101,7 @@ func newHealth(s *Service, sharded bool, now func() time.Time) *health {
 	h := &health{
 		cache:     s.cache,
 		tail:      s.tail,
+		index:     s.index.Problem,
 		changed:   s.sink.events.StateChanged,
 		doubt:     s.sink.watches.Doubt,
 		logger:    s.logger.Named("health"),
@@ -171,17 +174,19 @@ func (h *health) staleness() (time.Duration, bool) {
 
 func (h *health) status() routes.Status {
 	stats, tail, now := h.cache.Stats(), h.tail.Status(), h.state()
-	up := h.wasLive() && !h.draining.Load()
+	up, index := h.wasLive() && !h.draining.Load(), h.index()
 	status := routes.Status{
 		State:       string(now),
 		Ready:       up,
-		Strict:      up && now == live,
+		Strict:      up && now == live && index == "",
 		StalenessMS: -1,
 		Epoch:       stats.Epoch,
 		Complete:    stats.Complete,
 		Entries:     stats.Entries,
 		LagMS:       -1,
 		Note:        h.note,
+
+		IndexMissing: index,
 	}
 	if age, ok := h.staleness(); ok {
 		status.StalenessMS = age.Milliseconds()

@@ -143,6 +143,7 @@ type Service struct {
 	validator *validator.Validator
 	preload   *preload.Preload
 	health    *health
+	index     *keystore.IndexWatch
 	// sink is what the tail tells: the cache, and those who wait or listen.
 	sink sink
 	// usage is nil when the use of keys is not written down.
@@ -171,7 +172,7 @@ func New(ctx context.Context, config Config) (*Service, error) {
 	if err := p.prepare(ctx); err != nil {
 		return nil, err
 	}
-	s := &Service{config: p.config, logger: p.config.Logger, cache: p.cache, heart: p.heart, tail: p.tail, sink: p.sink, usage: p.usage, callers: p.callers, admins: p.admins}
+	s := &Service{config: p.config, logger: p.config.Logger, cache: p.cache, index: p.index, heart: p.heart, tail: p.tail, sink: p.sink, usage: p.usage, callers: p.callers, admins: p.admins}
 	if s.keys, err = p.newKeys(ctx); err != nil {
 		return nil, err
 	}
@@ -206,6 +207,7 @@ func (s *Service) assemble(store *keystore.Store, forward forwardauth.Config) er
 		Cache:         s.cache,
 		Store:         store,
 		Pulse:         s.heart,
+		UniqueIndex:   s.index.Check,
 		Mode:          preload.Mode(s.config.Preload),
 		CacheBytes:    s.cache.GenerationBytes(),
 		AuditInterval: s.config.AuditInterval,
@@ -316,6 +318,7 @@ func (s *Service) Run(ctx context.Context) error {
 	group.Go(func() error { return s.tail.Run(tailing) })
 	group.Go(func() error { return s.validator.RunRefresh(tailing) })
 	group.Go(func() error { return s.preload.Run(tailing) })
+	group.Go(func() error { return s.index.Run(tailing) })
 	group.Go(func() error { return s.health.run(tailing) })
 	group.Go(func() error { return s.sink.fleet.Run(tailing) })
 	group.Go(func() error { return s.sink.watches.Run(tailing) })

@@ -26,6 +26,7 @@ type parts struct {
 	forward forwardauth.Config
 	cache   *keycache.Cache
 	store   *keystore.Store
+	index   *keystore.IndexWatch
 	heart   *changestream.Heart
 	tail    *changestream.Tail
 	// sink is what the tail tells.
@@ -137,13 +138,17 @@ func (p *parts) follow() error {
 	if p.sink, err = newSink(p.config, p.cache, p.heart, p.store.Schema().Collection); err != nil {
 		return err
 	}
+	p.index, err = keystore.NewIndexWatch(keystore.IndexWatchConfig{Store: p.store, Logger: p.config.Logger, Registerer: p.config.Registry})
+	if err != nil {
+		return err
+	}
 	maxAwait, watchdog := changestream.Waits(p.config.MaxStale)
 	p.tail, err = changestream.New(changestream.Config{
 		Database:   p.config.Client.Database(p.config.Database),
 		Scope:      scope,
 		Schema:     p.store.Schema(),
 		Sink:       p.sink,
-		Collection: p.store,
+		Collection: watchedKeys{p.store, p.index},
 		Heart:      p.heart,
 		OnLoss:     p.sink.lost,
 		MaxAwait:   scope.MaxAwait(maxAwait, p.config.MaxStale),
@@ -151,6 +156,19 @@ func (p *parts) follow() error {
 		Logger:     p.config.Logger,
 		Registerer: p.config.Registry,
 	})
+	return err
+}
+
+// watchedKeys is the collection as the tail sees it. A stream that begins anew may be
+// on a collection that has lost its index, so that is looked at.
+type watchedKeys struct {
+	*keystore.Store
+	index *keystore.IndexWatch
+}
+
+func (k watchedKeys) Inspect(ctx context.Context) error {
+	err := k.Store.Inspect(ctx)
+	k.index.Hurry() // of the collection that was seen
 	return err
 }
 

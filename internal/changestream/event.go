@@ -10,6 +10,8 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 
 	"github.com/keytail/keytail/internal/clustertime"
+	"github.com/keytail/keytail/internal/keycache"
+	"github.com/keytail/keytail/internal/keystore"
 )
 
 // event is the part of a change event that keytail reads. Its raw parts are
@@ -128,15 +130,30 @@ func (e *event) touchesOnly(roots []string) (bool, error) {
 	return len(paths) > 0, nil
 }
 
-// sets reports whether an update set the field of this root, or anything in it.
-func (e *event) sets(field string) (bool, error) {
+// shownHashes notes every hash that an update put into the field of the hash. An
+// update shows each value that it sets, be it the whole field or ("key_hash.3") an
+// element of an array, so no hash appears that is not shown; values deeper in an
+// array match no look-up.
+func (e *event) shownHashes(schema *keystore.Schema, change *keycache.Change) error {
+	if e.updated == nil {
+		return nil
+	}
 	elements, err := e.updated.Elements()
 	if err != nil {
-		return false, errors.New("an update whose updatedFields cannot be read")
+		return errors.New("an update whose updatedFields cannot be read")
 	}
-	return slices.ContainsFunc(elements, func(element bson.RawElement) bool {
-		return root(element.Key()) == field
-	}), nil
+	for _, element := range elements {
+		if root(element.Key()) != schema.Hash {
+			continue
+		}
+		hashes, all := schema.HashesIn(element.Value())
+		change.Hashes = append(change.Hashes, hashes...)
+		if !all || len(change.Hashes) > keystore.MaxHashes {
+			change.Unreadable = true
+			return nil
+		}
+	}
+	return nil
 }
 
 // root is the first name of a dotted path. A field whose own name has a dot in

@@ -11,39 +11,57 @@ import (
 // pipeline is the server's part of the filter: it saves the network what
 // interpret would ignore. Of the collection's events, whatever it does not know
 // passes. It removes no field of an event: the server refuses to go on without
-// the token (code 280). The second filter is for keys alone: fields of a
-// heartbeat may have any name.
+// the token (code 280).
+//
+// The namespaces are a conjunct of their own that holds only what a server from 6.0
+// on can apply to its oplog (DESIGN.md, "The filter and the oplog"): other
+// collections cost no event. The second conjunct cannot be applied there, and is for
+// keys alone: fields of a heartbeat may have any name.
 func pipeline(schema *keystore.Schema, own string) mongo.Pipeline {
-	keys := bson.D{{Key: "$and", Value: bson.A{ours(schema.Collection), counts(schema.Ignorable())}}}
-	return mongo.Pipeline{{{Key: "$match", Value: bson.D{{Key: "$or", Value: bson.A{keys, heartbeats(own)}}}}}}
+	return match(bson.D{{Key: "$and", Value: bson.A{
+		relevant(schema.Collection, own),
+		counts(schema.Ignorable(), bson.D{{Key: "ns.coll", Value: HeartbeatCollection}}),
+	}}})
 }
 
-// heartbeats passes those of this instance, and nothing else that happens to
-// their collection: a fleet of a thousand would drown each of its members.
-func heartbeats(own string) bson.D {
-	return bson.D{{Key: "ns.coll", Value: HeartbeatCollection}, {Key: "documentKey._id", Value: own}}
+// collectionPipeline is that of a stream of the keys' collection alone. It needs no
+// namespaces: what ends the stream's history is always in it, and nothing of others.
+func collectionPipeline(schema *keystore.Schema) mongo.Pipeline {
+	return match(counts(schema.Ignorable()))
 }
 
-// ours passes the collection's events, those that are about no collection
-// (dropDatabase and invalidate have no ns.coll), and renames onto it: $out and
-// convertToCapped arrive as a rename of a temporary collection.
-func ours(collection string) bson.D {
-	if !guard.ToCollection {
-		return bson.D{{Key: "ns.coll", Value: bson.D{{Key: "$in", Value: bson.A{collection, nil}}}}}
-	}
-	return bson.D{{Key: "$or", Value: bson.A{
+func match(filter bson.D) mongo.Pipeline { return mongo.Pipeline{{{Key: "$match", Value: filter}}} }
+
+// relevant passes the collection's events and renames onto it ($out and
+// convertToCapped arrive as a rename of a temporary collection), heartbeats of this
+// instance (a fleet of a thousand would drown each of its members), and every type
+// that is not one of always a collection's: dropDatabase, invalidate, and whatever a
+// later server may send about no collection. Of that, interpret ignores what is of
+// other collections.
+func relevant(collection, own string) bson.D {
+	either := bson.A{
 		bson.D{{Key: "ns.coll", Value: collection}},
-		bson.D{{Key: "ns.coll", Value: bson.D{{Key: "$exists", Value: false}}}},
-		bson.D{{Key: "to.coll", Value: collection}},
-	}}}
+		bson.D{{Key: "ns.coll", Value: HeartbeatCollection}, {Key: "documentKey._id", Value: own}},
+		bson.D{{Key: "operationType", Value: bson.D{{Key: "$nin", Value: ofCollections}}}},
+	}
+	if guard.ToCollection {
+		either = append(either, bson.D{{Key: "to.coll", Value: collection}})
+	}
+	return bson.D{{Key: "$or", Value: either}}
 }
+
+// ofCollections are the types of events that always have an ns.coll, and arrive
+// without showExpandedEvents. Every server that applies filters to its oplog knows
+// all of them; one that it does not know could keep it from doing so.
+var ofCollections = bson.A{kindInsert, kindUpdate, kindReplace, kindDelete, kindDrop, kindRename}
 
 // counts drops an update iff it touched fields and all of their roots are
 // ignorable: our own last_used writes, mostly. Updates of nested fields and of
 // array elements appear under literal dotted names, so roots are compared, over
 // all three parts of the description. $ifNull stands wherever a part may be
-// absent, since an error inside $expr ends the stream.
-func counts(ignorable []string) bson.D {
+// absent, since an error inside $expr ends the stream. What is one of exempt passes
+// in any case.
+func counts(ignorable []string, exempt ...bson.D) bson.D {
 	paths := func(part, path string) bson.D {
 		return bson.D{{Key: "$map", Value: bson.D{
 			{Key: "input", Value: partOf(part)},
@@ -62,13 +80,14 @@ func counts(ignorable []string) bson.D {
 		bson.D{{Key: "$gt", Value: bson.A{bson.D{{Key: "$size", Value: "$$roots"}}, 0}}},
 		bson.D{{Key: "$setIsSubset", Value: bson.A{"$$roots", ignorable}}},
 	}}}
-	return bson.D{{Key: "$or", Value: bson.A{
-		bson.D{{Key: "operationType", Value: bson.D{{Key: "$ne", Value: kindUpdate}}}},
-		bson.D{{Key: "$expr", Value: bson.D{{Key: "$let", Value: bson.D{
-			{Key: "vars", Value: bson.D{{Key: "roots", Value: roots}}},
-			{Key: "in", Value: bson.D{{Key: "$not", Value: bson.A{onlyIgnorable}}}},
-		}}}}},
-	}}}
+	either := bson.A{bson.D{{Key: "operationType", Value: bson.D{{Key: "$ne", Value: kindUpdate}}}}}
+	for _, filter := range exempt {
+		either = append(either, filter)
+	}
+	return bson.D{{Key: "$or", Value: append(either, bson.D{{Key: "$expr", Value: bson.D{{Key: "$let", Value: bson.D{
+		{Key: "vars", Value: bson.D{{Key: "roots", Value: roots}}},
+		{Key: "in", Value: bson.D{{Key: "$not", Value: bson.A{onlyIgnorable}}}},
+	}}}}})}}
 }
 
 // partOf is a part of the update's description as an array, empty when absent.

@@ -3,8 +3,6 @@ package changestream
 import (
 	"fmt"
 
-	"go.mongodb.org/mongo-driver/v2/bson"
-
 	"github.com/keytail/keytail/internal/keycache"
 	"github.com/keytail/keytail/internal/keystore"
 )
@@ -85,8 +83,10 @@ func whole(schema *keystore.Schema, e *event) (meaning, error) {
 		return meaning{}, fmt.Errorf("an event of type %q without a fullDocument", e.kind)
 	}
 	document := schema.Decode(e.document)
-	change.Hash, change.HasHash = document.Hash, document.HasHash
-	change.Unreadable = !document.HasHash
+	// A document that no look-up can find has neither a hash nor others: it may have
+	// had one before, so it is stamped by its _id, and nothing else happens.
+	change.Hash, change.HasHash, change.Hashes = document.Hash, document.HasHash, document.Others
+	change.Unreadable = document.Opaque
 	if document.HasHash {
 		change.Record = &document.Record
 	}
@@ -104,15 +104,7 @@ func update(schema *keystore.Schema, e *event) (meaning, error) {
 		return meaning{}, err
 	}
 	change.Refresh = true
-	if e.updated == nil {
-		return meaning{change: change}, nil
-	}
-	if value := e.updated.Lookup(schema.Hash); value.Type != bson.Type(0) {
-		change.Hash, change.HasHash = schema.HashValue(value)
-	}
-	touched, err := e.sets(schema.Hash)
-	change.Unreadable = touched && !change.HasHash
-	return meaning{change: change}, err
+	return meaning{change: change}, e.shownHashes(schema, change)
 }
 
 // nonceOf reads the nonce of a heartbeat of our own, which arrives as an insert

@@ -1,6 +1,8 @@
 package changestream
 
 import (
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -79,24 +81,57 @@ func mean(t *testing.T, b bson.Raw) (meaning, error) {
 func TestChangesOfADocument(t *testing.T) {
 	hash := apikey.HashOf("some key text")
 	id := schema.ID(bson.RawValue{Type: bson.TypeString, Value: append([]byte{3, 0, 0, 0}, "d1\x00"...)})
-	none := bson.A{}
+	none, second := bson.A{}, apikey.HashOf("another key text")
+	inserted := func(value any) bson.Raw {
+		d := keyDocument(hash)
+		return raw(t, "insert", bson.E{Key: "fullDocument", Value: set(d, bson.E{Key: "key_hash", Value: value})})
+	}
+	insertedTwice := raw(t, "insert", bson.E{Key: "fullDocument", Value: append(keyDocument(hash), bson.E{Key: "key_hash", Value: second.Hex()})})
+	updated := func(path string, value any) bson.Raw {
+		return raw(t, "update", described(bson.D{{Key: path, Value: value}}, none, nil))
+	}
+	many, manyHashes := bson.A{}, []apikey.Hash{}
+	for i := range keystore.MaxHashes + 1 {
+		h := apikey.HashOf(strconv.Itoa(i))
+		many, manyHashes = append(many, h.Hex()), append(manyHashes, h)
+	}
+	manyHashes = manyHashes[:keystore.MaxHashes]
 	cases := []struct {
 		name    string
 		event   bson.Raw
 		ignored bool
 		hash    bool
+		hashes  []apikey.Hash
 		record  bool
 		refresh bool
 		broken  bool
 	}{
 		{name: "insert", event: raw(t, "insert", bson.E{Key: "fullDocument", Value: keyDocument(hash)}), hash: true, record: true},
 		{name: "replace", event: raw(t, "replace", bson.E{Key: "fullDocument", Value: keyDocument(hash)}), hash: true, record: true},
-		{name: "insert of no key", event: raw(t, "insert", bson.E{Key: "fullDocument", Value: bson.D{{Key: "_id", Value: "d1"}}}), broken: true},
+		{name: "insert of no key", event: inserted(nil)},
+		{name: "insert with a null hash", event: inserted(bson.Null{})},
+		{name: "insert with a number for a hash", event: inserted(7)},
+		{name: "insert with a document for a hash", event: inserted(bson.D{{Key: "0", Value: hash.Hex()}})},
+		{name: "insert with a bcrypt hash", event: inserted("$2b$12$" + strings.Repeat("x", 53))},
+		{name: "insert with a hash in another encoding", event: inserted(strings.ToUpper(hash.Hex()))},
+		{name: "insert with the bytes of a hash", event: inserted(hash[:])},
+		{name: "insert with hashes in an array", event: inserted(bson.A{hash.Hex(), 7, bson.A{second.Hex()}, second.Hex()}), hashes: []apikey.Hash{hash, second}},
+		{name: "insert with a symbol", event: inserted(bson.Symbol(hash.Hex())), hashes: []apikey.Hash{hash}},
+		{name: "insert with two hash fields", event: insertedTwice, hash: true, record: true, hashes: []apikey.Hash{second}},
+		{name: "insert with too many hashes", event: inserted(many), hashes: manyHashes, broken: true},
+		{name: "insert with a million other elements", event: inserted(slices.Repeat(bson.A{7}, 1_000_000))},
 		{name: "delete", event: raw(t, "delete")},
 		{name: "update", event: raw(t, "update", described(bson.D{{Key: "is_active", Value: false}}, none, nil)), refresh: true},
-		{name: "update that sets the hash", event: raw(t, "update", described(bson.D{{Key: "key_hash", Value: hash.Hex()}}, none, nil)), refresh: true, hash: true},
-		{name: "update that breaks the hash", event: raw(t, "update", described(bson.D{{Key: "key_hash", Value: 7}}, none, nil)), refresh: true, broken: true},
-		{name: "update inside the hash", event: raw(t, "update", described(bson.D{{Key: "key_hash.x", Value: 7}}, none, nil)), refresh: true, broken: true},
+		{name: "update that sets the hash", event: updated("key_hash", hash.Hex()), refresh: true, hashes: []apikey.Hash{hash}},
+		{name: "update that sets a foreign hash", event: updated("key_hash", "$2b$12$x"), refresh: true},
+		{name: "update that sets a number for a hash", event: updated("key_hash", 7), refresh: true},
+		{name: "update that sets an array", event: updated("key_hash", bson.A{hash.Hex(), second.Hex()}), refresh: true, hashes: []apikey.Hash{hash, second}},
+		{name: "update that sets an element", event: updated("key_hash.0", hash.Hex()), refresh: true, hashes: []apikey.Hash{hash}},
+		{name: "update that sets an element to a symbol", event: updated("key_hash.0", bson.Symbol(hash.Hex())), refresh: true, hashes: []apikey.Hash{hash}},
+		{name: "update inside the hash", event: updated("key_hash.x", 7), refresh: true},
+		{name: "update that shortens the hash", event: raw(t, "update", described(bson.D{}, none, bson.A{bson.D{{Key: "field", Value: "key_hash"}, {Key: "newSize", Value: 1}}})), refresh: true},
+		{name: "update that sets too many hashes", event: updated("key_hash", many), refresh: true, hashes: manyHashes, broken: true},
+		{name: "update of another field that begins like it", event: updated("key_hash_old", hash.Hex()), refresh: true},
 		{name: "update that unsets", event: raw(t, "update", described(bson.D{}, bson.A{"expires_at"}, nil)), refresh: true},
 		{name: "update of nothing", event: raw(t, "update", described(bson.D{}, none, nil)), refresh: true},
 		{name: "update inside an array", event: raw(t, "update", described(bson.D{{Key: "scopes.1", Value: "a"}}, none, nil)), refresh: true},
@@ -127,6 +162,9 @@ func TestChangesOfADocument(t *testing.T) {
 			}
 			if m.change.HasHash != c.hash || (c.hash && m.change.Hash != hash) {
 				t.Errorf("hash: got %v", m.change.HasHash)
+			}
+			if !slices.Equal(m.change.Hashes, c.hashes) {
+				t.Errorf("got %d further hashes, want %d", len(m.change.Hashes), len(c.hashes))
 			}
 			if m.change.Unreadable != c.broken {
 				t.Errorf("unreadable: got %v", m.change.Unreadable)

@@ -92,11 +92,10 @@ func (c *Config) own() string {
 	return c.Heart.id
 }
 
-// pipeline is the server's part of the filter. A collection's stream needs no
-// namespaces in it: what ends its history is always in it.
+// pipeline is the server's part of the filter.
 func (c *Config) pipeline() mongo.Pipeline {
 	if c.Scope == ScopeCollection {
-		return mongo.Pipeline{{{Key: "$match", Value: counts(c.Schema.Ignorable())}}}
+		return collectionPipeline(&c.Schema)
 	}
 	return pipeline(&c.Schema, c.Heart.id)
 }

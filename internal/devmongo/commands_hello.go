@@ -41,7 +41,7 @@ func (s *Server) limits(c *conn) bson.D {
 		{Key: "maxBsonObjectSize", Value: int32(maxDocument)},
 		{Key: "maxMessageSizeBytes", Value: int32(maxMessage)},
 		{Key: "maxWriteBatchSize", Value: int32(100_000)},
-		{Key: "localTime", Value: bson.NewDateTimeFromTime(s.cfg.Now())},
+		{Key: "localTime", Value: bson.NewDateTimeFromTime(s.wallNow())},
 		{Key: "logicalSessionTimeoutMinutes", Value: int32(30)},
 		{Key: "connectionId", Value: c.id},
 		{Key: "minWireVersion", Value: int32(0)},

@@ -63,7 +63,7 @@ func readUpdate(d bson.D) (updateSpec, error) {
 	return u, a.finish()
 }
 
-func (o *op) now() bson.DateTime { return bson.NewDateTimeFromTime(o.s.cfg.Now()) }
+func (o *op) now() bson.DateTime { return bson.NewDateTimeFromTime(o.s.wallNow()) }
 
 // update changes what the query finds, or inserts when it finds nothing and may.
 func (o *op) update(ns namespace, u updateSpec) (*updated, error) {

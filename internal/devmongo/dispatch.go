@@ -174,7 +174,7 @@ func (o *op) advanceClock() error {
 	}
 	at := clustertime.New(ts.T, ts.I)
 	const maxDrift = 365 * 24 * 3600 // maxAcceptableLogicalClockDriftSecs, one year
-	if int64(ts.T) > o.s.cfg.Now().Unix()+maxDrift {
+	if int64(ts.T) > o.s.wallNow().Unix()+maxDrift {
 		return refuse(codeRateLimiter, "New cluster time, %d, is too far from this node's wall clock time", ts.T)
 	}
 	o.s.oplog.clock = max(o.s.oplog.clock, at)
@@ -214,7 +214,7 @@ func timestamp(t clustertime.Time) bson.Timestamp {
 
 // record appends entries to the log and wakes who waits for them.
 func (s *Server) record(entries ...*logEntry) clustertime.Time {
-	at := s.oplog.add(s.cfg.Now(), entries...)
+	at := s.oplog.add(s.wallNow(), entries...)
 	s.notify()
 	return at
 }

@@ -83,6 +83,8 @@ type Server struct {
 	netVictim string
 	// late is which replies are held back.
 	late lateness
+	// clockOffset is how far the wall clock is ahead of Config.Now.
+	clockOffset time.Duration
 	// behind is what majority reads see while they lag. Nil: they do not.
 	behind   *catalog
 	behindAt clustertime.Time

@@ -7,6 +7,7 @@ const (
 	// How the database is read (keystore).
 	AfterClusterTime bool = true // a fill is not older than the floor
 	Majority         bool = true // a fill sees only what cannot be rolled back
+	TwoDocuments     bool = true // a read by hash sees that there is a second document
 
 	// When an entry is believed (keycache).
 	SeqBeforeRead   bool = true // an entry is stamped with the changes applied before its read
@@ -24,6 +25,17 @@ const (
 	AbsentEpoch     bool = true // an absence holds for the epoch of its scan
 	AbsentByHash    bool = true // a hash that appeared after the scan is not absent
 	AbsentEvictions bool = true // what may have been pushed out is not absent
+	AbsentUnread    bool = true // after an event that does not show all of its hashes nothing is absent
+	StampHashes     bool = true // a change stamps each hash within an array
+	MarkHashes      bool = true // a scan marks each hash within an array
+	CoveredStays    bool = true // an entry that a scan of this epoch has covered has no deadline, complete or not
+
+	// When two documents have one hash (keycache).
+	ChangeSole    bool = true // a document from a change is stored only if no other can have its hash
+	RenewSole     bool = true // a read by _id only renews an entry of the same document
+	AmbiguousMark bool = true // nothing is kept of a read that found two documents
+	SeenTwice     bool = true // what a scan sees in two documents is not believed from it
+	Provisional   bool = true // a scan's documents are believed at its end, or once the index was seen
 
 	// When the history is lost (changestream).
 	LossNoToken       bool = true // a stream that is opened without a token begins a new epoch
@@ -54,4 +66,9 @@ const (
 
 	// How a key is answered (validator).
 	InspectAtRead bool = true // nothing found while the history is lost is not yet a no
+	RevisionFirst bool = true // a heartbeat says whether a revision is ahead before it is read
+	RevisionSlots bool = true // reads after a revision that may be ahead take few of the places
+
+	// Who counts as an instance of the fleet (fleet).
+	FleetOwnClock bool = true // an instance is dropped by what this one has seen on its own clock
 )

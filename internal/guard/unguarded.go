@@ -8,6 +8,7 @@ var (
 	// How the database is read (keystore).
 	AfterClusterTime = true // a fill is not older than the floor
 	Majority         = true // a fill sees only what cannot be rolled back
+	TwoDocuments     = true // a read by hash sees that there is a second document
 
 	// When an entry is believed (keycache).
 	SeqBeforeRead   = true // an entry is stamped with the changes applied before its read
@@ -25,6 +26,17 @@ var (
 	AbsentEpoch     = true // an absence holds for the epoch of its scan
 	AbsentByHash    = true // a hash that appeared after the scan is not absent
 	AbsentEvictions = true // what may have been pushed out is not absent
+	AbsentUnread    = true // after an event that does not show all of its hashes nothing is absent
+	StampHashes     = true // a change stamps each hash within an array
+	MarkHashes      = true // a scan marks each hash within an array
+	CoveredStays    = true // an entry that a scan of this epoch has covered has no deadline, complete or not
+
+	// When two documents have one hash (keycache).
+	ChangeSole    = true // a document from a change is stored only if no other can have its hash
+	RenewSole     = true // a read by _id only renews an entry of the same document
+	AmbiguousMark = true // nothing is kept of a read that found two documents
+	SeenTwice     = true // what a scan sees in two documents is not believed from it
+	Provisional   = true // a scan's documents are believed at its end, or once the index was seen
 
 	// When the history is lost (changestream).
 	LossNoToken       = true // a stream that is opened without a token begins a new epoch
@@ -55,12 +67,18 @@ var (
 
 	// How a key is answered (validator).
 	InspectAtRead = true // nothing found while the history is lost is not yet a no
+	RevisionFirst = true // a heartbeat says whether a revision is ahead before it is read
+	RevisionSlots = true // reads after a revision that may be ahead take few of the places
+
+	// Who counts as an instance of the fleet (fleet).
+	FleetOwnClock = true // an instance is dropped by what this one has seen on its own clock
 )
 
 // Switches has every guard by its name.
 var Switches = map[string]*bool{
 	"AfterClusterTime":  &AfterClusterTime,
 	"Majority":          &Majority,
+	"TwoDocuments":      &TwoDocuments,
 	"SeqBeforeRead":     &SeqBeforeRead,
 	"TrustedStore":      &TrustedStore,
 	"EvenEpoch":         &EvenEpoch,
@@ -76,6 +94,15 @@ var Switches = map[string]*bool{
 	"AbsentEpoch":       &AbsentEpoch,
 	"AbsentByHash":      &AbsentByHash,
 	"AbsentEvictions":   &AbsentEvictions,
+	"AbsentUnread":      &AbsentUnread,
+	"StampHashes":       &StampHashes,
+	"MarkHashes":        &MarkHashes,
+	"CoveredStays":      &CoveredStays,
+	"ChangeSole":        &ChangeSole,
+	"RenewSole":         &RenewSole,
+	"AmbiguousMark":     &AmbiguousMark,
+	"SeenTwice":         &SeenTwice,
+	"Provisional":       &Provisional,
 	"LossNoToken":       &LossNoToken,
 	"LossHistory":       &LossHistory,
 	"LossPosition":      &LossPosition,
@@ -98,4 +125,7 @@ var Switches = map[string]*bool{
 	"ToCollection":      &ToCollection,
 	"ProcessedBefore":   &ProcessedBefore,
 	"InspectAtRead":     &InspectAtRead,
+	"RevisionFirst":     &RevisionFirst,
+	"RevisionSlots":     &RevisionSlots,
+	"FleetOwnClock":     &FleetOwnClock,
 }

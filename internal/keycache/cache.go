@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/maphash"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -18,7 +19,8 @@ const (
 	// replica set changes its primary without an outage here.
 	DefaultMaxStale = 15 * time.Second
 	// DefaultMaxAge bounds how long an entry lives in a lazy cache whatever the
-	// stream says: a safety net, not a promise.
+	// stream says: a safety net, not a promise. Each lives between half of it and
+	// all of it.
 	DefaultMaxAge = 10 * time.Minute
 	// DefaultSlots makes each table 8 MiB. With n changes since an entry was
 	// filled, about n in 2^20 unrelated keys cost one extra read.
@@ -37,7 +39,8 @@ type Config struct {
 	// MaxStale is the age past which no answer leaves the cache. Zero:
 	// DefaultMaxStale.
 	MaxStale time.Duration
-	// MaxAge is the time from an entry's fill to its end. Zero: DefaultMaxAge.
+	// MaxAge is the longest time from an entry's fill to its end, in a cache that no
+	// scan has completed in this epoch. Zero: DefaultMaxAge.
 	MaxAge time.Duration
 	// Slots is the size of each table, a power of two. Zero: DefaultSlots.
 	Slots int
@@ -94,8 +97,8 @@ func (c *Config) validate() error {
 }
 
 // Cache holds answers and the state that says which of them still hold. Its
-// methods are safe for concurrent use, but Lose, Open, Apply and Fresh must be
-// called by one goroutine, the owner of the change stream.
+// methods are safe for concurrent use, but Lose, Open and Apply must be called by
+// one goroutine, the owner of the change stream. Fresh may be called by several.
 type Cache struct {
 	config Config
 	// origin is the zero of the entries' deadlines: they are kept as a distance
@@ -114,8 +117,10 @@ type Cache struct {
 	// hash, that shares the slot.
 	byID   slots
 	byHash slots
-	// fresh says up to when all changes have been applied. Nil: never.
-	fresh atomic.Pointer[Freshness]
+	// fresh says up to when all changes have been applied. Nil: never. freshMutex
+	// is held by who moves it, never by who reads it.
+	fresh      atomic.Pointer[Freshness]
+	freshMutex sync.Mutex
 
 	// current answers. aside, when not nil, is being filled to take its place.
 	current   atomic.Pointer[generation]
@@ -124,7 +129,7 @@ type Cache struct {
 	// moved counts the byHash slots that have passed the stamp of the current
 	// completeness: the share of absences that cost a read.
 	moved atomic.Int64
-	// unreadable counts the events whose hash could not be read.
+	// unreadable counts the events that did not show all of their hashes.
 	unreadable atomic.Uint64
 
 	generationMiB int
@@ -170,6 +175,10 @@ type Finding struct {
 	ID apikey.DocID
 	// Record is nil for a negative. It is shared by readers: read only.
 	Record *apikey.Record
+	// Ambiguous: more than one document has the hash. The Finding is then of the
+	// one that refuses, which the reader has chosen. It answers its own callers
+	// (Vouch); nothing of it is kept, so that each request reads.
+	Ambiguous bool
 }
 
 // Found is the finding of a document.

@@ -146,12 +146,36 @@ func TestInsertEndsANegative(t *testing.T) {
 	r.mustMiss(t, hash1)
 }
 
-func TestInsertStoresTheWholeRecord(t *testing.T) {
-	r := live(t)
+func TestInsertStoresTheWholeRecordWhenTheHashWasUnused(t *testing.T) {
+	r := live(t, forScans)
 	f := finding("d1", "u1")
-	r.Apply(&Change{ID: "d1", Time: 170, Hash: hash1, HasHash: true, Record: f.Record})
+	insert := func(at clustertime.Time) {
+		r.Apply(&Change{ID: "d1", Time: at, Hash: hash1, HasHash: true, Record: f.Record})
+	}
+	insert(169)
+	// Another document may have had the hash all along.
+	r.mustMiss(t, hash1)
+	r.complete(t, ScanAnew, nil)
+	insert(170)
 	r.mustHit(t, hash1, "u1")
 	r.Apply(&Change{ID: "d1", Time: 171})
+	r.mustMiss(t, hash1)
+	insert(172)
+	r.mustHit(t, hash1, "u1")
+}
+
+func TestReplaceStoresTheWholeRecordOverItsOwn(t *testing.T) {
+	r := live(t)
+	r.fill(hash1, finding("d1", "u1"))
+	replace := func(id, user string, at clustertime.Time) {
+		f := finding(id, user)
+		r.Apply(&Change{ID: f.ID, Time: at, Hash: hash1, HasHash: true, Record: f.Record})
+	}
+	replace("d1", "u2", 170)
+	r.mustHit(t, hash1, "u2")
+	replace("d2", "u3", 171)
+	r.mustMiss(t, hash1)
+	replace("d1", "u4", 172)
 	r.mustMiss(t, hash1)
 }
 

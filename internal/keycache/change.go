@@ -17,11 +17,14 @@ type Change struct {
 	// replace, or of an update that sets it. A delete shows none.
 	Hash    apikey.Hash
 	HasHash bool
+	// Hashes are further ones that the event shows and a look-up may match: those in
+	// an array. No record is kept for them.
+	Hashes []apikey.Hash
 	// Record is the whole record when the event carries the document (insert,
 	// replace), else nil.
 	Record *apikey.Record
-	// Unreadable says that the event shows a hash that cannot be read: a document
-	// is under some hash, and nobody can say which.
+	// Unreadable says that the event does not show all the hashes under which a
+	// look-up may now find the document: any hash could be one of them.
 	Unreadable bool
 	// Refresh asks for the document to be read again soon (an update).
 	Refresh bool
@@ -39,23 +42,37 @@ func (c *Cache) Apply(change *Change) {
 		c.raiseFloor(change.Time)
 	}
 	seq := c.seq.Add(1)
+	was := unknown
+	if change.HasHash {
+		// Before the stamp, which ends what is known about the hash.
+		was = c.standing(&change.Hash, change.ID)
+	}
 	// The stamps are the drop. Nothing is deleted from the byte store: an entry
 	// with a lower seq0 is a miss from here on, and a fill that began earlier
-	// stores what is a miss already. They come before any later Fresh, which is
-	// a matter of program order in the one goroutine that calls both.
+	// stores what is a miss already. They come before any Fresh that covers this
+	// change, by the contract of Fresh.
 	c.byID.stamp(c.byID.ofID(change.ID), seq)
-	if change.HasHash {
-		c.stampHash(&change.Hash, seq)
-	}
+	c.stampHashes(change, seq)
 	if change.Unreadable {
 		c.unreadable.Add(1)
 	}
-	if change.Record != nil && change.HasHash {
-		stamp := Ticket{epoch: c.epoch.Load(), seq: seq}
-		c.Store(stamp, change.Hash, Found(change.ID, change.Record))
+	if change.HasHash {
+		c.storeChanged(change, was, seq)
 	}
 	if change.Refresh {
 		c.requestRefresh(change.ID)
+	}
+}
+
+// stampHashes stamps every hash that the event shows.
+func (c *Cache) stampHashes(change *Change, seq uint64) {
+	if change.HasHash {
+		c.stampHash(&change.Hash, seq)
+	}
+	if guard.StampHashes {
+		for i := range change.Hashes {
+			c.stampHash(&change.Hashes[i], seq)
+		}
 	}
 }
 

@@ -24,6 +24,7 @@
 // The order of the atomic loads and stores in epoch.go, change.go, fill.go and
 // hit.go is the algorithm; DESIGN.md beside this file has the argument for it.
 //
-// keycache imports neither a MongoDB driver nor the room that tails the change
-// stream: it is fed by Lose, Open, Apply and Fresh, all from one goroutine.
+// keycache imports neither a MongoDB driver nor the package that tails the change
+// stream. It is fed by Lose, Open and Apply, all from one goroutine, the owner of
+// the stream, and by Fresh, which may be called from several.
 package keycache

@@ -31,10 +31,26 @@ const (
 	negative entryKind = iota
 	// found: a record follows.
 	found
-	// marker: there is a document, but nothing of it is kept. It answers
-	// nothing, and keeps a complete cache from taking the hash as absent.
+	// marker: there is a document, but nothing of it is kept but its identity, if
+	// that is known. It answers nothing, and keeps a complete cache from taking the
+	// hash as absent.
 	marker
+	// provisional: a record follows, which a scan has seen. Another document may
+	// have the same hash as long as the scan has not ended: see answers.
+	provisional
+	// ambiguous: more than one document has been found to have the hash. Otherwise as
+	// a marker.
+	ambiguous
 )
+
+// answers reports whether an entry that is believed may be an answer. complete is
+// that of its generation.
+func (e *entry) answers(complete *completeness) bool {
+	return e.kind == found || (e.kind == provisional && complete.covers(e) && e.seq <= complete.ticket.seq)
+}
+
+// since reports whether an entry's stamps are of the ticket or newer.
+func (e *entry) since(t Ticket) bool { return e.epoch == t.epoch && e.seq >= t.seq }
 
 // The layout of the head, in bytes. Values live and die with the process, so
 // there is no version.
@@ -52,9 +68,9 @@ const (
 // record. One over MaxRecordBytes leaves a marker, and false is reported.
 func (e *entry) encode(id apikey.DocID, record *apikey.Record) (value []byte, kept bool) {
 	size, kept := headBytes, true
-	if e.kind == found {
+	if e.kind == found || e.kind == provisional {
 		if size += varintRoom + len(id) + recordSize(record); size > headBytes+MaxRecordBytes {
-			e.kind, size, kept = marker, headBytes, false
+			e.kind, size, kept = marker, headBytes+varintRoom+len(id), false
 		}
 	}
 	value = make([]byte, headBytes, size)
@@ -64,8 +80,12 @@ func (e *entry) encode(id apikey.DocID, record *apikey.Record) (value []byte, ke
 	binary.LittleEndian.PutUint32(value[atIDSlot:], e.idSlot)
 	value[atKind] = byte(e.kind)
 	copy(value[atHash:], e.hash[:])
-	if e.kind == found {
+	switch e.kind {
+	case found, provisional:
 		value = appendRecord(appendText(value, string(id)), record)
+	case marker, ambiguous:
+		value = appendText(value, string(id))
+	case negative:
 	}
 	return value, kept
 }
@@ -85,6 +105,13 @@ func decodeEntry(value []byte) (entry, []byte, bool) {
 	}
 	copy(e.hash[:], value[atHash:headBytes])
 	return e, value[headBytes:], true
+}
+
+// ownerOf is the document of an entry that is not a negative, from the bytes that
+// follow its head. Empty: not known. The answer is a view of body.
+func ownerOf(body []byte) apikey.DocID {
+	d := decoder{rest: body}
+	return apikey.DocID(d.text())
 }
 
 // storeOverhead is what the byte store keeps beside a value: the time, the hash,

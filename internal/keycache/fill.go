@@ -1,6 +1,9 @@
 package keycache
 
 import (
+	"encoding/binary"
+	"time"
+
 	"github.com/keytail/keytail/internal/apikey"
 	"github.com/keytail/keytail/internal/clustertime"
 	"github.com/keytail/keytail/internal/guard"
@@ -39,15 +42,25 @@ func (c *Cache) Begin() Ticket {
 	return t
 }
 
-// Store keeps what a read found. Nothing is kept for a ticket that is not
+// Store keeps what a read by the hash found. Nothing is kept for a ticket that is not
 // Trusted. Of a record over MaxRecordBytes only the fact that it is there is
-// kept: it is read again when it is asked for.
+// kept: it is read again when it is asked for. The same goes for a finding that is
+// Ambiguous.
 func (c *Cache) Store(t Ticket, h apikey.Hash, f Finding) {
 	if guard.TrustedStore && !t.Trusted() {
 		return
 	}
 	if !guard.SeqBeforeRead {
 		t.seq = c.seq.Load()
+	}
+	if guard.AmbiguousMark && f.Ambiguous {
+		c.storeAmbiguous(t, h)
+		return
+	}
+	if e := c.entryOf(t, h, f); !c.holds(&e, &h) {
+		// It changed meanwhile, and nobody will ever believe this entry. It must not
+		// take the place of a newer one.
+		return
 	}
 	value, kept := c.encode(t, h, f)
 	if !kept {
@@ -63,8 +76,21 @@ func (c *Cache) Store(t Ticket, h apikey.Hash, f Finding) {
 // encode makes the entry of a finding.
 func (c *Cache) encode(t Ticket, h apikey.Hash, f Finding) (value []byte, kept bool) {
 	e := c.entryOf(t, h, f)
-	e.deadline = c.config.Now().Sub(c.origin) + c.config.MaxAge
+	e.deadline = c.deadline(&h)
 	return e.encode(f.ID, f.Record)
+}
+
+// deadline of an entry that is made now.
+func (c *Cache) deadline(h *apikey.Hash) time.Duration {
+	return c.config.Now().Sub(c.origin) + life(c.config.MaxAge, h)
+}
+
+// life is between half of maxAge and all of it, by the hash: entries that are stored
+// together, as by a scan, do not end together. The bytes of the hash are not those
+// that the byte store finds it by, and are as good as random.
+func life(maxAge time.Duration, h *apikey.Hash) time.Duration {
+	share := float64(binary.BigEndian.Uint32(h[keyBytes:])) / (1 << 32)
+	return maxAge - time.Duration(share*float64(maxAge/2))
 }
 
 func (c *Cache) entryOf(t Ticket, h apikey.Hash, f Finding) entry {

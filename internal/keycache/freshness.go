@@ -14,13 +14,26 @@ type Freshness struct {
 	// Processed is the cluster time up to which all changes have been applied.
 	// Zero: not known.
 	Processed clustertime.Time
+	// epoch in which it was set: cluster times of two epochs are not compared.
+	epoch uint64
 }
 
-// Fresh moves the freshness up; an older one than the last is ignored. The
-// caller has applied every change that f covers.
+// Fresh moves the freshness up. It may be called from several goroutines, and
+// nothing moves back: an AsOf before the last is ignored, and within an epoch
+// Processed only rises. Every change that f covers has been applied before the
+// call: a caller that is not the stream's owner has to know that from the owner,
+// by a channel, a lock or an atomic.
 func (c *Cache) Fresh(f Freshness) {
-	if last := c.fresh.Load(); last != nil && f.AsOf.Before(last.AsOf) {
-		return
+	c.freshMutex.Lock()
+	defer c.freshMutex.Unlock()
+	f.epoch = c.epoch.Load()
+	if last := c.fresh.Load(); last != nil {
+		if f.AsOf.Before(last.AsOf) {
+			return
+		}
+		if f.epoch == last.epoch {
+			f.Processed = max(f.Processed, last.Processed)
+		}
 	}
 	c.fresh.Store(&f)
 }

@@ -12,7 +12,8 @@ import (
 // the same in each.
 type generation struct {
 	*byteStore
-	// complete is nil until a scan has ended.
+	// complete is that of the last scan that ended well, nil before the first. It
+	// stays when the completeness has ended.
 	complete atomic.Pointer[completeness]
 }
 
@@ -23,9 +24,14 @@ type generation struct {
 type completeness struct {
 	ticket    Ticket
 	evictions uint64
-	// unreadable is how many events had shown a hash that cannot be read: one
-	// more, and nobody can say which hash is absent.
+	// unreadable is how many events had not shown all of their hashes: one more, and
+	// nobody can say which hash is absent.
 	unreadable uint64
+}
+
+// covers reports whether the scan belongs to the entry's epoch.
+func (c *completeness) covers(e *entry) bool {
+	return c != nil && c.ticket.epoch == e.epoch
 }
 
 func newGeneration(sizeMiB int) (*generation, error) {
@@ -47,7 +53,7 @@ func (c *Cache) absent(g *generation, complete *completeness, h *apikey.Hash) bo
 	if guard.AbsentByHash && c.byHash.load(c.byHash.ofHash(h)) > complete.ticket.seq {
 		return false
 	}
-	if complete.unreadable != c.unreadable.Load() {
+	if guard.AbsentUnread && complete.unreadable != c.unreadable.Load() {
 		return false
 	}
 	// Last, and after the generation was asked: whatever was pushed out before

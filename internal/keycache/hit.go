@@ -42,10 +42,10 @@ func (c *Cache) Get(h apikey.Hash) (Answer, bool) {
 		}
 		return c.getNegative(fresh, &h)
 	}
-	if e, body, ok := c.believed(value, &h); ok && e.kind == found {
+	if e, body, ok := c.believed(value, &h); ok && e.answers(complete) {
 		// now is loaded last, in answer: the age given is never too small.
 		a, ok := c.answer(fresh)
-		if !ok || c.past(&e, g, a.Now) {
+		if !ok || c.past(&e, g, complete, a.Now) {
 			return Answer{}, false
 		}
 		a.Found = true
@@ -62,7 +62,7 @@ func (c *Cache) getNegative(fresh *Freshness, h *apikey.Hash) (Answer, bool) {
 		return Answer{}, false
 	}
 	a, ok := c.answer(fresh)
-	if !ok || c.past(&e, nil, a.Now) {
+	if !ok || c.past(&e, nil, nil, a.Now) {
 		return Answer{}, false
 	}
 	return a, true
@@ -109,13 +109,18 @@ func (c *Cache) holds(e *entry, h *apikey.Hash) bool {
 	return !guard.ByHash || c.byHash.load(c.byHash.ofHash(h)) <= e.seq
 }
 
-// past reports whether an entry has reached its deadline. In a complete
-// generation there is none: the audit is its safety net.
-func (c *Cache) past(e *entry, g *generation, now time.Time) bool {
+// past reports whether an entry has reached its deadline. There is none in a
+// generation that a scan of this epoch has completed, complete still or not: with
+// deadlines that were ignored until then, one eviction would make a miss of every
+// entry that is older than MaxAge.
+func (c *Cache) past(e *entry, g *generation, complete *completeness, now time.Time) bool {
 	if now.Sub(c.origin) < e.deadline {
 		return false
 	}
-	return g == nil || !c.whole(g)
+	if !guard.CoveredStays {
+		return g == nil || !c.whole(g)
+	}
+	return !complete.covers(e)
 }
 
 // answer is the gate that every hit passes: young enough.

@@ -11,6 +11,7 @@ type counters struct {
 	refreshDropped atomic.Uint64
 	oversize       atomic.Uint64
 	mismatch       atomic.Uint64
+	duplicates     atomic.Uint64
 }
 
 // Stats is a look at the cache for people and gauges; its parts are read one
@@ -32,6 +33,9 @@ type Stats struct {
 	CapacityBytes int
 	// Mismatches are the entries that an audit found wrong. Must be zero.
 	Mismatches uint64
+	// Duplicates is how often a read or a scan has found a hash that more than one
+	// document has. Zero, as long as the unique index is there.
+	Duplicates uint64
 	// Changes is the number of changes applied.
 	Changes uint64
 }
@@ -52,6 +56,7 @@ func (c *Cache) Stats() Stats {
 		Negatives:     c.negatives.len(),
 		CapacityBytes: c.capacity(),
 		Mismatches:    c.counters.mismatch.Load(),
+		Duplicates:    c.counters.duplicates.Load(),
 		Changes:       c.seq.Load(),
 	}
 }
@@ -100,6 +105,8 @@ func (c *Cache) Collectors() []prometheus.Collector {
 			func() float64 { return float64(c.current.Load().evictions.Load()) }),
 		counter("keytail_audit_mismatch_total", "Entries that differed from the database and should not have. Must stay zero.",
 			&c.counters.mismatch),
+		counter("keytail_duplicate_hashes_total", "Times that a read or a scan found a hash that more than one document has. Must stay zero: create the unique index on the hash.",
+			&c.counters.duplicates),
 		counter("keytail_changes_total", "Changes of documents applied.", &c.seq),
 		counter("keytail_refresh_dropped_total", "Refreshes dropped because their queue was full.",
 			&c.counters.refreshDropped),

@@ -18,7 +18,9 @@ func TestTheCodeHasTheModelsOrder(t *testing.T) {
 		order          []string
 	}{
 		{"epoch.go", "Open", []string{"c.raiseFloor", "epoch.Store"}},
-		{"change.go", "Apply", []string{"c.raiseFloor", "seq.Add", "byID.stamp", "c.stampHash", "c.Store"}},
+		{"change.go", "Apply", []string{"c.raiseFloor", "seq.Add", "c.standing", "byID.stamp", "c.stampHashes", "c.storeChanged"}},
+		{"standing.go", "standing", []string{"current.Load", "complete.Load", "g.get", "c.absent"}},
+		{"scan.go", "Finish", []string{"s.failure", "complete.Store", "current.Store"}},
 		{"fill.go", "Begin", []string{"epoch.Load", "seq.Load", "floor.Load"}},
 		{"hit.go", "Get", []string{"fresh.Load", "current.Load", "complete.Load", "g.get", "c.absent"}},
 		{"hit.go", "holds", []string{"epoch.Load", "byID.load", "byHash.load"}},

@@ -1,7 +1,6 @@
 package keycache
 
 import (
-	"bytes"
 	"errors"
 
 	"github.com/keytail/keytail/internal/apikey"
@@ -44,6 +43,11 @@ type Scan struct {
 	unreadable uint64
 	seen       map[uint64]struct{}
 	suspects   []apikey.Hash
+	// unique: see IndexIsUnique.
+	unique bool
+	// twice are the hashes that were seen in two documents.
+	twice      []twice
+	duplicates int
 }
 
 // BeginScan takes the ticket of a scan. The read must start after it, not be
@@ -79,34 +83,6 @@ func (c *Cache) BeginScan(kind ScanKind) (*Scan, error) {
 // Ticket has the floor of the scan's read.
 func (s *Scan) Ticket() Ticket { return s.ticket }
 
-// See takes in one document. In place, one that is held and believed is compared
-// and left alone: it may be newer than the scan.
-func (s *Scan) See(h apikey.Hash, f Finding) {
-	c := s.cache
-	if s.kind == ScanInPlace {
-		s.seen[head(&h)] = struct{}{}
-	}
-	value, _ := c.encode(s.ticket, h, f)
-	if held := s.into.get(&h); held != nil {
-		if e, record, ok := c.believed(held, &h); ok && e.kind == found {
-			if !sameDocument(&e, record, value) {
-				s.suspects = append(s.suspects, h)
-			}
-			return
-		}
-	}
-	s.into.set(&h, value)
-}
-
-// head is what the byte store finds a hash by.
-func head(h *apikey.Hash) uint64 { return identity{}.Sum64(storeKey(h)) }
-
-// sameDocument compares a held entry with the encoding of what was read.
-func sameDocument(e *entry, body, value []byte) bool {
-	other, otherBody, ok := decodeEntry(value)
-	return ok && e.idSlot == other.idSlot && e.kind == other.kind && bytes.Equal(body, otherBody)
-}
-
 // Doomed reports whether Finish can only fail, so that there is no use in going
 // on.
 func (s *Scan) Doomed() bool { return s.failure() != nil }
@@ -140,13 +116,16 @@ func (s *Scan) Finish() error {
 	if err := s.failure(); err != nil {
 		return err
 	}
+	s.countDuplicates()
+	// A loss, an eviction or an unreadable hash from here on is seen by whoever
+	// uses the completeness: it carries the epoch and the counters. It comes before
+	// the swap: the entries of a scan that took longer than MaxAge are past their
+	// deadlines, and there must be no moment at which they are in use and uncovered.
+	s.into.complete.Store(&completeness{ticket: s.ticket, evictions: s.evictions, unreadable: s.unreadable})
 	if s.kind == ScanAside {
 		c.current.Store(s.into)
 	}
 	c.moved.Store(c.byHash.movedPast(s.ticket.seq))
-	// A loss, an eviction or an unreadable hash from here on is seen by whoever
-	// uses the completeness: it carries the epoch and the counters.
-	s.into.complete.Store(&completeness{ticket: s.ticket, evictions: s.evictions, unreadable: s.unreadable})
 	return nil
 }
 
@@ -172,7 +151,7 @@ func (s *Scan) suspectUnseen() {
 			continue
 		}
 		e, _, ok := decodeEntry(info.Value())
-		if !ok || e.kind != found || e.seq > s.ticket.seq {
+		if !ok || (e.kind != found && e.kind != provisional) || e.seq > s.ticket.seq {
 			continue
 		}
 		if _, ok := s.seen[head(&e.hash)]; !ok && s.cache.holds(&e, &e.hash) {
@@ -184,16 +163,21 @@ func (s *Scan) suspectUnseen() {
 // Audit compares the entry that would be served with a read of its own, made
 // with this ticket, after the stream has passed the time of that read. A
 // difference is one that no change explains: it is counted, the entry is
-// replaced, and true is reported.
+// replaced, and true is reported. A read that is Ambiguous is no difference: it ends
+// the entry, and is counted for what it is.
 func (c *Cache) Audit(t Ticket, h apikey.Hash, f Finding) bool {
 	g := c.current.Load()
 	e, record, ok := c.believed(g.get(&h), &h)
-	if !ok || e.kind != found {
+	if !ok || !e.answers(g.complete.Load()) {
 		return false
 	}
 	read := c.entryOf(t, h, f)
 	if !c.holds(&read, &h) {
 		// It changed while it was read: nothing can be said.
+		return false
+	}
+	if f.Ambiguous {
+		c.storeAmbiguous(t, h)
 		return false
 	}
 	value, _ := c.encode(t, h, f)
@@ -204,8 +188,7 @@ func (c *Cache) Audit(t Ticket, h apikey.Hash, f Finding) bool {
 	if !f.Found {
 		// Nothing may be believed about it in the generation any more. An entry of
 		// epoch 0 never is.
-		gone := entry{hash: h, kind: marker}
-		value, _ = gone.encode("", nil)
+		value = mark(Ticket{}, h, marker)
 	}
 	c.put(&h, value)
 	return true

@@ -150,6 +150,7 @@ func TestOverwritesOfOneKeyArePushedOutByAScanAside(t *testing.T) {
 	}
 	// What happens meanwhile is in both generations.
 	other := apikey.HashOf("other")
+	r.fill(other, finding("d3", "u2"))
 	r.Apply(&Change{ID: "d3", Time: 170, Hash: other, HasHash: true, Record: finding("d3", "u3").Record})
 	r.mustHit(t, other, "u3")
 	if err := s.Finish(); err != nil {
@@ -193,7 +194,15 @@ func TestEntriesOfACompleteCacheHaveNoDeadline(t *testing.T) {
 	r.now = r.now.Add(time.Hour)
 	r.Fresh(Freshness{AsOf: r.now})
 	r.mustHit(t, hash1, "u1")
+	// Nor when the completeness ends: a scan of this epoch has covered them.
 	r.Apply(&Change{ID: "d9", Time: 170, Unreadable: true})
+	r.mustHit(t, hash1, "u1")
+	r.Lose()
+	r.Open(200)
+	r.fill(hash1, finding("d1", "u1"))
+	r.mustHit(t, hash1, "u1")
+	r.now = r.now.Add(time.Minute)
+	r.Fresh(Freshness{AsOf: r.now})
 	r.mustMiss(t, hash1)
 }
 

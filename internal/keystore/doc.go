@@ -20,4 +20,8 @@
 // collection with the simple collation, some of its documents can be looked up,
 // and a unique index on the hash makes "the document with this hash" a name of
 // one document.
+//
+// The index may be dropped later. Nothing tells of that, so every read by hash asks
+// for two documents, and two are DISABLED whatever they say; an IndexWatch tells
+// people. validator/DESIGN.md argues both.
 package keystore

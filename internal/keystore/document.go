@@ -15,9 +15,20 @@ type Document struct {
 	// Hash is the key's hash, if HasHash. Without one the record has a Defect.
 	Hash    apikey.Hash
 	HasHash bool
+	// Others are the hashes, beside Hash, for which a look-up may find the document
+	// all the same: in an array, say. At most MaxHashes.
+	Others []apikey.Hash
+	// Opaque: a look-up may find the document for hashes that are not listed here.
+	Opaque bool
 	// Record is what the document says.
 	Record apikey.Record
+	// Ambiguous: a read by hash found another document with the same hash. The
+	// record has a Defect then.
+	Ambiguous bool
 }
+
+// Unfindable reports whether no look-up can find the document.
+func (d *Document) Unfindable() bool { return !d.HasHash && d.Others == nil && !d.Opaque }
 
 // unknownID is the KeyID of a document without an _id, which no server stores.
 const unknownID = "unknown"
@@ -37,6 +48,7 @@ func (s Schema) Decode(doc bson.Raw) Document {
 	elements, err := elements(doc)
 	if err != nil {
 		d.defect("the document is not valid BSON")
+		d.doc.Opaque = true
 	}
 	for _, e := range elements {
 		d.element(e.Key(), e.Value())
@@ -83,6 +95,9 @@ func (d *decoder) element(name string, v bson.RawValue) {
 	}
 	if *place {
 		d.defect(name, "occurs twice")
+		if name == d.schema.Hash {
+			d.others(v)
+		}
 		return
 	}
 	*place = true
@@ -140,9 +155,19 @@ func (d *decoder) identity(v bson.RawValue) string {
 func (d *decoder) hash(v bson.RawValue) string {
 	d.doc.Hash, d.doc.HasHash = d.schema.HashValue(v)
 	if !d.doc.HasHash {
+		d.others(v)
 		return "is no SHA-256 hash " + d.schema.HashEncoding.words()
 	}
 	return ""
+}
+
+// others notes for which hashes a look-up may find a value that is no hash.
+func (d *decoder) others(v bson.RawValue) {
+	hashes, all := d.schema.HashesIn(v)
+	d.doc.Others = append(d.doc.Others, hashes...)
+	if !all || len(d.doc.Others) > MaxHashes {
+		d.doc.Opaque = true
+	}
 }
 
 // active overrides what assume said, and so does a value that cannot be read.

@@ -4,12 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
+	"slices"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
+	"go.mongodb.org/mongo-driver/v2/x/mongo/driver/xoptions"
 
 	"github.com/keytail/keytail/internal/apikey"
 	"github.com/keytail/keytail/internal/clustertime"
@@ -33,12 +36,16 @@ var ErrAhead = errors.New("the cluster time is ahead of the server's")
 // known, never that there is no document. A defective document is found like
 // any other, and reported.
 //
-// One document is read: the unique index, which Prepare demands, is what makes
-// it the only one. It may have no readable hash of its own when the field is an
+// The unique index, which Prepare demands, is what makes it the only one. The index
+// may be dropped later, so two documents are asked for: if there are two, the
+// Document is Ambiguous and DISABLED (ambiguous.go).
+//
+// The document may have no readable hash of its own when the field is an
 // array that holds this one, which MongoDB finds too; it has a defect then.
 func (s *Store) FindByHash(ctx context.Context, hash apikey.Hash, after clustertime.Time) (Document, bool, error) {
-	doc, found, err := s.find(ctx, s.byHash(hash), s.fillRule(after))
-	return s.ofHash(hash, doc, found, err)
+	return s.findByHash(ctx, hash, func(ctx context.Context, filter bson.D) ([]bson.Raw, error) {
+		return s.readMajority(ctx, filter, after)
+	})
 }
 
 // FindByIDs reads those documents with one of these _ids that there are, each by the
@@ -100,12 +107,16 @@ func byIDs(ids []apikey.DocID) (bson.D, error) {
 // itself. Without a majority it blocks, which is the truth, until its deadline.
 // Otherwise it is like FindByHash.
 //
-// The promise holds only for a filter that names one document, hence the unique
+// MongoDB promises this only for a filter that names one document, hence the unique
 // index, and only outside a causally consistent session: a server refuses
-// linearizable with afterClusterTime.
+// linearizable with afterClusterTime. Without the unique index the read is no
+// snapshot of several documents together, but every document that had the hash
+// from before the read until its end is found, and the server answers only when a
+// majority has acknowledged all that was found. So a second document that says no
+// is not overlooked, and two that are found are DISABLED whatever each of them says
+// (ambiguous.go).
 func (s *Store) FindLinearizable(ctx context.Context, hash apikey.Hash) (Document, bool, error) {
-	doc, found, err := s.find(ctx, s.byHash(hash), s.readLinearizable)
-	return s.ofHash(hash, doc, found, err)
+	return s.findByHash(ctx, hash, s.readLinearizable)
 }
 
 func (s *Store) byHash(hash apikey.Hash) bson.D {
@@ -113,47 +124,92 @@ func (s *Store) byHash(hash apikey.Hash) bson.D {
 }
 
 // ofHash keeps another key's document from being taken for this one's.
-func (s *Store) ofHash(hash apikey.Hash, doc Document, found bool, err error) (Document, bool, error) {
-	if err == nil && found && doc.HasHash && doc.Hash != hash {
-		return Document{}, false, refuse(ErrCollation, "looking for a hash in %s found the document of another one: the collection must not have a collation", s.namespace())
+func (s *Store) ofHash(hash apikey.Hash, doc Document) error {
+	if doc.HasHash && doc.Hash != hash && !slices.Contains(doc.Others, hash) {
+		return refuse(ErrCollation, "looking for a hash in %s found the document of another one: the collection must not have a collation", s.namespace())
 	}
-	return doc, found, err
+	return nil
 }
 
-// readRule does one find, by its own rule.
-type readRule func(ctx context.Context, filter bson.D) (bson.Raw, error)
+// readRule does one find of at most two documents, by its own rule.
+type readRule func(ctx context.Context, filter bson.D) ([]bson.Raw, error)
 
-func (s *Store) find(ctx context.Context, filter bson.D, read readRule) (Document, bool, error) {
+func (s *Store) findByHash(ctx context.Context, hash apikey.Hash, read readRule) (Document, bool, error) {
 	if _, ok := ctx.Deadline(); !ok {
 		return Document{}, false, ErrNoDeadline
 	}
-	raw, err := read(ctx, filter)
-	if errors.Is(err, mongo.ErrNoDocuments) {
-		return Document{}, false, nil
-	}
+	found, err := read(ctx, s.byHash(hash))
 	if err != nil {
 		return Document{}, false, s.explain("reading a key", err)
 	}
-	doc := s.schema.Decode(raw)
-	s.Report(doc)
-	return doc, true, nil
+	documents := make([]Document, len(found))
+	for i, raw := range found {
+		documents[i] = s.schema.Decode(raw)
+		if err := s.ofHash(hash, documents[i]); err != nil {
+			return Document{}, false, err
+		}
+		s.Report(documents[i])
+	}
+	switch len(documents) {
+	case 0:
+		return Document{}, false, nil
+	case 1:
+		return documents[0], true, nil
+	default:
+		return s.ambiguous(documents), true, nil
+	}
 }
 
-// fillRule reads with read concern majority that is not older than after.
-func (s *Store) fillRule(after clustertime.Time) readRule {
-	return func(ctx context.Context, filter bson.D) (bson.Raw, error) { return s.readMajority(ctx, filter, after) }
+// atMost is how many documents a read by hash asks for: a second one shows that
+// there is one, and more than two change nothing.
+const atMost = 2
+
+// findFew is Find with a limit. Its documents are those of the server's first
+// answer: a find that has reached its limit, or the end of the index, leaves no
+// cursor behind. (Documents of more than 16 MB together take another one.)
+func findFew(ctx context.Context, keys *mongo.Collection, filter bson.D) ([]bson.Raw, error) {
+	limit := int64(atMost)
+	if !guard.TwoDocuments {
+		limit = 1
+	}
+	find := options.Find().SetLimit(limit)
+	if err := withMaxTime(ctx, find); err != nil {
+		return nil, err
+	}
+	cursor, err := keys.Find(ctx, filter, find)
+	if err != nil {
+		return nil, err
+	}
+	var found []bson.Raw
+	err = cursor.All(ctx, &found)
+	return found, err
+}
+
+// withMaxTime tells the server the deadline, as FindOne does and Find does not (the
+// driver leaves it out of what returns a cursor): what nobody waits for any more must
+// not wait for a majority there.
+func withMaxTime(ctx context.Context, find *options.FindOptionsBuilder) error {
+	deadline, ok := ctx.Deadline()
+	if !ok {
+		return ErrNoDeadline
+	}
+	left := (time.Until(deadline) + time.Millisecond - 1) / time.Millisecond
+	if left <= 0 {
+		return context.DeadlineExceeded
+	}
+	return xoptions.SetInternalFindOptions(find, "addCommandFields", bson.D{{Key: "maxTimeMS", Value: min(int64(left), math.MaxInt32)}})
 }
 
 // readLinearizable does one find in a plain session of its own: one that ctx
 // may carry (of a program that embeds keytail) could be a causally consistent
 // one, or a transaction.
-func (s *Store) readLinearizable(ctx context.Context, filter bson.D) (bson.Raw, error) {
+func (s *Store) readLinearizable(ctx context.Context, filter bson.D) ([]bson.Raw, error) {
 	session, err := s.client.StartSession(options.Session().SetCausalConsistency(false))
 	if err != nil {
 		return nil, err
 	}
 	defer session.EndSession(ctx)
-	return s.linearizable.FindOne(mongo.NewSessionContext(ctx, session), filter).Raw()
+	return findFew(mongo.NewSessionContext(ctx, session), s.linearizable, filter)
 }
 
 // sessionAfter is a causally consistent session whose time has been set to after:
@@ -174,14 +230,19 @@ func (s *Store) sessionAfter(after clustertime.Time) (*mongo.Session, error) {
 }
 
 // readMajority does one find that is not older than after.
-func (s *Store) readMajority(ctx context.Context, filter bson.D, after clustertime.Time) (bson.Raw, error) {
+func (s *Store) readMajority(ctx context.Context, filter bson.D, after clustertime.Time) ([]bson.Raw, error) {
 	session, err := s.sessionAfter(after)
 	if err != nil {
 		return nil, err
 	}
 	defer session.EndSession(ctx)
 	ctx = mongo.NewSessionContext(ctx, session)
-	return untilKnown(ctx, func() (bson.Raw, error) { return s.keys.FindOne(ctx, filter).Raw() })
+	var found []bson.Raw
+	_, err = untilKnown(ctx, func() (_ bson.Raw, err error) {
+		found, err = findFew(ctx, s.keys, filter)
+		return nil, err
+	})
+	return found, err
 }
 
 // codeInvalidOptions is how a server refuses to wait for a cluster time that is

@@ -2,6 +2,7 @@ package keystore
 
 import (
 	"context"
+	"fmt"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
@@ -35,8 +36,12 @@ type index struct {
 func (s *Store) checkIndexes(ctx context.Context) (some bool, err error) {
 	indexes, err := s.indexes(ctx)
 	if err != nil {
-		return false, s.explain("listing the indexes of "+s.namespace(), err)
+		return false, err
 	}
+	return s.judgeIndexes(indexes)
+}
+
+func (s *Store) judgeIndexes(indexes []index) (some bool, err error) {
 	if err := s.checkCollation(indexes); err != nil {
 		return false, err
 	}
@@ -52,8 +57,13 @@ func (s *Store) checkIndexes(ctx context.Context) (some bool, err error) {
 	if some {
 		return true, err
 	}
-	return false, refuse(ErrNoUniqueIndex, "%s has no unique index on %s: create it, by db.getCollection(%q).createIndex({%q: 1}, {unique: true}) or by --ensure-schema",
-		s.namespace(), s.schema.Hash, s.schema.Collection, s.schema.Hash)
+	return false, refuse(ErrNoUniqueIndex, "%s has no unique index on %s: create it, by %s or by --ensure-schema",
+		s.namespace(), s.schema.Hash, s.createCommand())
+}
+
+// createCommand makes the unique index in mongosh.
+func (s *Store) createCommand() string {
+	return fmt.Sprintf("db.getCollection(%q).createIndex({%q: 1}, {unique: true})", s.schema.Collection, s.schema.Hash)
 }
 
 // checkCollation looks at the index on _id, which has the collation of the
@@ -68,14 +78,18 @@ func (s *Store) checkCollation(indexes []index) error {
 	return nil
 }
 
+// indexes lists those of the collection. A collection has one at least, on _id: none
+// means that it does not exist.
 func (s *Store) indexes(ctx context.Context) ([]index, error) {
-	cursor, err := s.database.Collection(s.schema.Collection).Indexes().List(ctx)
-	if err != nil {
-		return nil, err
-	}
 	var indexes []index
-	err = cursor.All(ctx, &indexes)
-	return indexes, err
+	cursor, err := s.database.Collection(s.schema.Collection).Indexes().List(ctx)
+	if err == nil {
+		err = cursor.All(ctx, &indexes)
+	}
+	if err != nil {
+		return nil, s.explain("listing the indexes of "+s.namespace(), err)
+	}
+	return indexes, nil
 }
 
 // unfit says why an index on the hash will not do, or nil.

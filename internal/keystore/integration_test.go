@@ -38,6 +38,7 @@ func testContext(t *testing.T) context.Context {
 // wire records what the client sends and what it is refused.
 type wire struct {
 	mu       sync.Mutex
+	commands []string
 	finds    []bson.Raw
 	refusals []error
 }
@@ -47,6 +48,7 @@ func (w *wire) monitor() *event.CommandMonitor {
 		Started: func(_ context.Context, e *event.CommandStartedEvent) {
 			w.mu.Lock()
 			defer w.mu.Unlock()
+			w.commands = append(w.commands, e.CommandName)
 			if e.CommandName == "find" {
 				w.finds = append(w.finds, append(bson.Raw(nil), e.Command...))
 			}
@@ -125,7 +127,7 @@ func TestFillRuleIsOnTheWire(t *testing.T) {
 			if _, found, err := f.FindByHash(testContext(t), testHash, after); err != nil || !found {
 				t.Fatalf("found %v, error %v", found, err)
 			}
-			checkFind(t, f.wire.lastFind(t), bson.D{{Key: "key_hash", Value: testHash.Hex()}}, after, 1)
+			checkFind(t, f.wire.lastFind(t), bson.D{{Key: "key_hash", Value: testHash.Hex()}}, after, 2)
 			if _, found, err := findByID(testContext(t), f, f.Schema().ID(rawValue(t, "key-1")), after); err != nil || !found {
 				t.Fatalf("found %v, error %v", found, err)
 			}

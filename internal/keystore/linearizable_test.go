@@ -59,7 +59,7 @@ func TestLinearizableIsOnTheWire(t *testing.T) {
 				t.Errorf("%s: filter: %s", name, diff)
 			}
 			// The driver does not send the mode when it is primary
-			if sent.Preference != nil || sent.LSID == nil || sent.Limit != 1 {
+			if sent.Preference != nil || sent.LSID == nil || sent.Limit != 2 {
 				t.Errorf("%s: preference %v, session %v, limit %d", name, sent.Preference, sent.LSID, sent.Limit)
 			}
 			// The server knows the deadline too, so that what nobody waits for

@@ -11,14 +11,28 @@ import (
 	"github.com/keytail/keytail/internal/apikey"
 )
 
-// maxRemembered bounds the ids of defective documents that have been logged:
-// 320 KB. A collection with more of them has one problem, not ten thousand.
-const maxRemembered = 10_000
+const (
+	// maxRemembered bounds the ids of defective documents that have been logged:
+	// 320 KB. A collection with more of them has one problem, not ten thousand.
+	maxRemembered = 10_000
+	// maxUnfindable bounds those without a hash that a look-up could ask for. They
+	// are no keys, and a collection may hold any number of them on purpose: a few
+	// are named so that a mistake is seen.
+	maxUnfindable = 10
+)
 
 // defects remembers which defective documents the log has seen.
 type defects struct {
-	// total is nil when nobody wanted the metric.
-	total prometheus.Counter
+	// total and shared are nil when nobody wanted the metrics.
+	total, shared prometheus.Counter
+
+	disabled, unfindable seenIDs
+}
+
+// seenIDs are at most max ids that have been logged, and one more for the line
+// that says so.
+type seenIDs struct {
+	max int
 
 	mu sync.Mutex
 	// logged has the SHA-256 of each id in the log: an _id can be long.
@@ -26,16 +40,23 @@ type defects struct {
 }
 
 func (d *defects) register(registerer prometheus.Registerer) error {
-	d.logged = make(map[[sha256.Size]byte]struct{})
+	d.disabled.max, d.unfindable.max = maxRemembered, maxUnfindable
 	if registerer == nil {
 		return nil
 	}
 	d.total = prometheus.NewCounter(prometheus.CounterOpts{
 		Name: "keytail_defective_documents_total",
-		Help: "Times that a document was read which cannot be read as a key. Each is logged once by its _id.",
+		Help: "Times that a document was read which cannot be read as a key. Each is logged once by its _id, up to a limit.",
+	})
+	d.shared = prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "keytail_ambiguous_reads_total",
+		Help: "Reads of a hash that more than one document has, so that the key is DISABLED. Documents are logged once by their _id.",
 	})
 	if err := registerer.Register(d.total); err != nil {
 		return fmt.Errorf("registering keytail_defective_documents_total: %w", err)
+	}
+	if err := registerer.Register(d.shared); err != nil {
+		return fmt.Errorf("registering keytail_ambiguous_reads_total: %w", err)
 	}
 	return nil
 }
@@ -43,8 +64,8 @@ func (d *defects) register(registerer prometheus.Registerer) error {
 // Report counts a document with a defect, and logs it the first time that it is
 // seen. Whoever decodes a document that a find of this Store did not return
 // (from a change event, say) reports it. A document without a defect is none of
-// its business. Past 10,000 different ones the log says so, once, and later
-// ones are only counted.
+// its business. Past 10,000 different ones (10, of those that no look-up can find)
+// the log says so, once, and later ones are only counted.
 func (s *Store) Report(d Document) {
 	if d.Record.Defect == "" {
 		return
@@ -52,26 +73,38 @@ func (s *Store) Report(d Document) {
 	if s.total != nil {
 		s.total.Inc()
 	}
-	switch first, last := s.remember(d.ID); {
+	seen, what := &s.disabled, "A document cannot be read as a key: it is DISABLED"
+	if d.Unfindable() {
+		seen, what = &s.unfindable, "A document has no hash that a look-up could ask for: no key finds it"
+	}
+	switch first, last := seen.add(d.ID); {
 	case last:
-		s.logger.Warn("Too many documents cannot be read as keys: further ones are counted and not logged",
-			zap.Int("logged", maxRemembered))
+		s.tooMany(seen.max, d.Unfindable())
 	case first:
-		s.logger.Warn("A document cannot be read as a key: it is DISABLED",
+		s.logger.Warn(what,
 			zap.String("collection", s.namespace()),
 			zap.String("key_id", d.Record.KeyID),
 			zap.String("defect", d.Record.Defect))
 	}
 }
 
-// remember reports whether the id is to be logged, or, once, that no more fit.
-func (d *defects) remember(id apikey.DocID) (first, last bool) {
+// tooMany is said once, instead of a name.
+func (s *Store) tooMany(logged int, withoutHash bool) {
+	s.logger.Warn("Too many documents cannot be read as keys: further ones are counted and not logged",
+		zap.Int("logged", logged), zap.Bool("without_hash", withoutHash))
+}
+
+// add reports whether the id is to be logged, or, once, that no more fit.
+func (s *seenIDs) add(id apikey.DocID) (first, last bool) {
 	sum := sha256.Sum256([]byte(id))
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if _, known := d.logged[sum]; known || len(d.logged) > maxRemembered {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.logged == nil {
+		s.logged = make(map[[sha256.Size]byte]struct{})
+	}
+	if _, known := s.logged[sum]; known || len(s.logged) > s.max {
 		return false, false
 	}
-	d.logged[sum] = struct{}{}
-	return true, len(d.logged) > maxRemembered
+	s.logged[sum] = struct{}{}
+	return true, len(s.logged) > s.max
 }

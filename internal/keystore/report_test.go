@@ -29,7 +29,7 @@ func observed(t *testing.T) (*Store, *observer.ObservedLogs, *prometheus.Registr
 }
 
 func defective(id string) Document {
-	return Document{ID: apikey.DocID(id), Record: apikey.Record{KeyID: id, Defect: "user_id is missing"}}
+	return Document{ID: apikey.DocID(id), HasHash: true, Record: apikey.Record{KeyID: id, Defect: "user_id is missing"}}
 }
 
 func TestDefectiveDocumentIsCountedEachTimeAndLoggedOnce(t *testing.T) {
@@ -41,11 +41,11 @@ func TestDefectiveDocumentIsCountedEachTimeAndLoggedOnce(t *testing.T) {
 		s.Report(defective("b"))
 	}
 	want := `
-# HELP keytail_defective_documents_total Times that a document was read which cannot be read as a key. Each is logged once by its _id.
+# HELP keytail_defective_documents_total Times that a document was read which cannot be read as a key. Each is logged once by its _id, up to a limit.
 # TYPE keytail_defective_documents_total counter
 keytail_defective_documents_total 6
 `
-	if err := testutil.GatherAndCompare(registry, strings.NewReader(want)); err != nil {
+	if err := testutil.GatherAndCompare(registry, strings.NewReader(want), "keytail_defective_documents_total"); err != nil {
 		t.Error(err)
 	}
 	if logs.Len() != 2 {
@@ -69,7 +69,7 @@ func TestMemoryOfDefectsIsBounded(t *testing.T) {
 		})
 	}
 	all.Wait()
-	if n := len(s.logged); n != maxRemembered+1 {
+	if n := len(s.disabled.logged); n != maxRemembered+1 {
 		t.Errorf("%d ids are remembered", n)
 	}
 	if got := logs.FilterMessageSnippet("Too many").Len(); got != 1 {
@@ -77,6 +77,25 @@ func TestMemoryOfDefectsIsBounded(t *testing.T) {
 	}
 	if logs.Len() != maxRemembered+1 {
 		t.Errorf("got %d lines, want %d and the last", logs.Len(), maxRemembered)
+	}
+}
+
+// A migration that mixes hashes has any number of documents that no look-up finds.
+func TestFewDocumentsWithoutAHashAreLogged(t *testing.T) {
+	t.Parallel()
+	s, logs, _ := observed(t)
+	for i := range 1000 {
+		s.Report(Document{ID: apikey.DocID(fmt.Sprint(i)), Record: apikey.Record{KeyID: fmt.Sprint(i), Defect: "key_hash is missing"}})
+	}
+	if got := logs.FilterMessageSnippet("no key finds it").Len(); got != maxUnfindable {
+		t.Errorf("%d documents were named, want %d", got, maxUnfindable)
+	}
+	if logs.Len() != maxUnfindable+1 || len(s.unfindable.logged) != maxUnfindable+1 {
+		t.Errorf("got %d lines and remembered %d", logs.Len(), len(s.unfindable.logged))
+	}
+	s.Report(defective("a key"))
+	if got := logs.FilterMessageSnippet("it is DISABLED").Len(); got != 1 {
+		t.Error("a defective key is not logged any more")
 	}
 }
 

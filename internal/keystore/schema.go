@@ -106,7 +106,8 @@ func (s Schema) Ignorable() []string {
 }
 
 // HashValue reads a value of the hash field. False: it is not what HashStored
-// makes of any hash, and no look-up will ever find its document.
+// makes of any hash. HashesIn says for which hashes a look-up may find its document
+// even so.
 func (s Schema) HashValue(v bson.RawValue) (apikey.Hash, bool) { return s.HashEncoding.read(v) }
 
 // HashStored is the value that the hash field has in the document of this hash.

@@ -30,7 +30,7 @@ type Config struct {
 	Schema Schema
 	// Logger is told of defective documents, by _id. Nil: nobody is.
 	Logger *zap.Logger
-	// Registerer gets keytail_defective_documents_total. Nil: no metric.
+	// Registerer gets the metrics of defective and ambiguous documents. Nil: none.
 	Registerer prometheus.Registerer
 }
 

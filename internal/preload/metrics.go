@@ -9,17 +9,35 @@ import (
 )
 
 type metrics struct {
-	scans *prometheus.CounterVec
+	scans    *prometheus.CounterVec
+	requests *prometheus.CounterVec
+	pause    prometheus.Gauge
 }
 
 func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
-	m := &metrics{scans: prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "keytail_scans_total", Help: "Scans of the whole collection, by how they ended.",
-	}, []string{"result"})}
+	m := &metrics{
+		scans: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "keytail_scans_total", Help: "Scans of the whole collection, by how they ended.",
+		}, []string{"result"}),
+		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "keytail_scan_requests_total", Help: "Scans of the whole collection that were asked for, by reason.",
+		}, []string{"reason"}),
+		pause: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "keytail_scan_pause_seconds", Help: "How long the scan that is asked for now is still put off. 0: it is not, or none is asked for.",
+		}),
+	}
+	for _, why := range reasons() {
+		m.requests.WithLabelValues(string(why))
+	}
 	if registerer == nil {
 		return m, nil
 	}
-	return m, registerer.Register(m.scans)
+	for _, collector := range []prometheus.Collector{m.scans, m.requests, m.pause} {
+		if err := registerer.Register(collector); err != nil {
+			return nil, err
+		}
+	}
+	return m, nil
 }
 
 func resultOf(err error) string {
@@ -30,7 +48,7 @@ func resultOf(err error) string {
 		return "does_not_fit"
 	case errors.Is(err, keycache.ErrScanLost):
 		return "history_lost"
-	case errors.Is(err, keycache.ErrScanVoid):
+	case errors.Is(err, keycache.ErrScanVoid), errors.Is(err, errOpaque):
 		return "unreadable_hash"
 	default:
 		return "failed"

@@ -74,6 +74,10 @@ type Config struct {
 	Store Store
 	// Pulse: nil waits for the heartbeat that comes by itself.
 	Pulse Pulse
+	// UniqueIndex looks whether the hash has a unique index, when a scan has begun:
+	// then no document is seen whose hash another one has, and each is believed as
+	// soon as it has been seen. Nil, or false: at the end of the scan.
+	UniqueIndex func(ctx context.Context) bool
 	// Mode: zero is Auto.
 	Mode Mode
 	// CacheBytes is what one generation of the cache holds; Auto compares the
@@ -82,8 +86,8 @@ type Config struct {
 	// AuditInterval is the time between two scans when all is well, with a jitter
 	// of a tenth. Zero: DefaultAuditInterval.
 	AuditInterval time.Duration
-	// RebuildPause is the least time between two scans aside. Zero:
-	// DefaultRebuildPause.
+	// RebuildPause is the least time between two scans aside, and the longest pause
+	// before any scan that repairs the completeness. Zero: DefaultRebuildPause.
 	RebuildPause time.Duration
 	// RetryPause follows a scan whose cursor died. Zero: DefaultRetryPause.
 	RetryPause time.Duration
@@ -167,7 +171,7 @@ func (p *Preload) Run(ctx context.Context) error {
 		<-ctx.Done()
 		return nil
 	}
-	plan := &plan{config: &p.config}
+	plan := &plan{config: &p.config, logger: p.logger, metrics: p.metrics, pace: pace{longest: p.config.RebuildPause}}
 	for {
 		kind, ok := plan.next(ctx)
 		if !ok {
@@ -190,6 +194,9 @@ func (p *Preload) report(kind keycache.ScanKind, err error, lazy bool) {
 	case err == nil:
 		stats := p.config.Cache.Stats()
 		p.logger.Info("the cache is complete", zap.Int("entries", stats.Entries), zap.Bool("audit", kind == keycache.ScanInPlace))
+	case errors.Is(err, errOpaque):
+		p.logger.Warn("the cache cannot hold all hashes, keys are read on demand: store one hash in each document",
+			zap.Int("max_hashes", keystore.MaxHashes), zap.Error(err))
 	case lazy:
 		p.logger.Warn("the collection does not fit, keys are read on demand: raise --cache-size to hold all of them", zap.Error(err))
 	default:

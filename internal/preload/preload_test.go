@@ -110,7 +110,10 @@ func newRig(t *testing.T, sizeMiB int, change ...func(*Config)) *rig {
 		t.Fatal(err)
 	}
 	r := &rig{t: t, cache: cache, store: &fakeStore{documents: map[apikey.Hash]keystore.Document{}}, at: 100}
-	config := Config{Cache: cache, Store: r.store, RetryPause: time.Millisecond, RebuildPause: time.Millisecond}
+	config := Config{
+		Cache: cache, Store: r.store, RetryPause: time.Millisecond, RebuildPause: time.Millisecond,
+		UniqueIndex: func(context.Context) bool { return true },
+	}
 	for _, f := range change {
 		f(&config)
 	}
@@ -363,8 +366,10 @@ func TestAHashThatMovesBehindTheCursorIsNotAbsent(t *testing.T) {
 	r.held = false
 	r.tail.Unlock()
 	r.becomesComplete()
-	if a, ok := r.cache.Get(from.Hash); !ok || !a.Found || a.Record.KeyID != "to" {
-		t.Fatalf("got %+v, %v", a, ok)
+	// The event of "from" has not been delivered, so a read has to tell which of
+	// the two has the hash now.
+	if a, ok := r.cache.Get(from.Hash); ok {
+		t.Fatalf("got %+v, although two documents showed the hash", a)
 	}
 }
 

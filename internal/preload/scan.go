@@ -9,6 +9,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/keytail/keytail/internal/apikey"
+	"github.com/keytail/keytail/internal/guard"
 	"github.com/keytail/keytail/internal/keycache"
 	"github.com/keytail/keytail/internal/keystore"
 )
@@ -27,9 +28,12 @@ func (p *Preload) scan(ctx context.Context, kind keycache.ScanKind) error {
 		return err
 	}
 	defer scan.Abandon()
+	if p.config.UniqueIndex != nil && p.config.UniqueIndex(ctx) {
+		scan.IndexIsUnique()
+	}
 	err = p.config.Store.Scan(ctx, scan.Ticket().Floor(), func(document keystore.Document) error {
-		if document.HasHash {
-			scan.See(document.Hash, keycache.Found(document.ID, &document.Record))
+		if err := see(scan, &document); err != nil {
+			return err
 		}
 		if scan.Doomed() {
 			return errDoomed
@@ -45,8 +49,39 @@ func (p *Preload) scan(ctx context.Context, kind keycache.ScanKind) error {
 		}
 	}
 	err = scan.Finish()
+	p.reportDuplicates(scan.Duplicates())
 	p.audit(ctx, scan.Suspects())
 	return err
+}
+
+// errOpaque: a look-up may find a document for more hashes than are known.
+var errOpaque = errors.New("the hash field of a document holds more hashes than keytail tracks")
+
+// see puts every hash for which a look-up may find the document into the cache. One
+// that no look-up can find is none of its business.
+func see(scan *keycache.Scan, document *keystore.Document) error {
+	if document.Opaque {
+		return fmt.Errorf("document %s: %w", document.Record.KeyID, errOpaque)
+	}
+	finding := keycache.Found(document.ID, &document.Record)
+	if document.HasHash {
+		scan.See(document.Hash, finding)
+	}
+	if guard.MarkHashes {
+		for _, h := range document.Others {
+			scan.Mark(h, finding)
+		}
+	}
+	return nil
+}
+
+// reportDuplicates tells how many hashes more than one document has. Their keys are
+// DISABLED; the documents are named in the log when such a key is asked for.
+func (p *Preload) reportDuplicates(hashes int) {
+	if hashes > 0 {
+		p.logger.Error("documents share a hash, so their keys are DISABLED: remove all but one document of each hash, and create the unique index again",
+			zap.Int("hashes", hashes))
+	}
 }
 
 // passedNow waits until the stream has passed this moment. A cursor is not one
@@ -119,6 +154,7 @@ func (p *Preload) auditOne(ctx context.Context, h apikey.Hash) error {
 	finding := keycache.Finding{}
 	if found {
 		finding = keycache.Found(document.ID, &document.Record)
+		finding.Ambiguous = document.Ambiguous
 	}
 	if p.config.Cache.Audit(ticket, h, finding) {
 		p.logger.Error("AUDIT MISMATCH: a cached key differed from the database and no change explains it; it has been replaced; please report this",

@@ -20,7 +20,8 @@ type Status struct {
 	State string
 	// Ready: from the first time live until shutdown begins.
 	Ready bool
-	// Strict: live now, and no shutdown has begun.
+	// Strict: live now, nothing is wrong that the other fields name, and no shutdown
+	// has begun.
 	Strict bool
 	// StalenessMS is the age of the truth in milliseconds. Negative: not known.
 	StalenessMS int64
@@ -36,6 +37,9 @@ type Status struct {
 	// Note is a sentence about what the promises become here, as on a sharded
 	// cluster. Empty: they hold as written.
 	Note string
+	// IndexMissing says, with what to do, that the hash has no unique index any more.
+	// Empty: it has.
+	IndexMissing string
 	// LastLoss is the last time that history was lost. Nil: never.
 	LastLoss *Loss
 }
@@ -92,6 +96,8 @@ type readiness struct {
 	LagMS       *int64    `json:"lag_ms"`
 	LastLoss    *lastLoss `json:"last_loss"`
 	Note        string    `json:"note,omitempty"`
+	// IndexMissing is a reason for a strict 503 while the state is live.
+	IndexMissing string `json:"index_missing,omitempty"`
 }
 
 type lastLoss struct {
@@ -129,7 +135,7 @@ func wantsStrict(query string) (strict, ok bool) {
 func readinessOf(s *Status) *readiness {
 	r := &readiness{
 		State: s.State, StalenessMS: knownMS(s.StalenessMS), Epoch: s.Epoch, Complete: s.Complete,
-		Entries: s.Entries, LagMS: knownMS(s.LagMS), Note: s.Note,
+		Entries: s.Entries, LagMS: knownMS(s.LagMS), Note: s.Note, IndexMissing: s.IndexMissing,
 	}
 	if s.LastLoss != nil {
 		r.LastLoss = &lastLoss{At: s.LastLoss.At.UTC().Format(millis), Reason: s.LastLoss.Reason}

@@ -21,13 +21,19 @@ func (v *Validator) readLinearizable(ctx context.Context, hash apikey.Hash, need
 		// Nor does anybody wait for its turn.
 		return keycache.Answer{}, apikey.SourceNone, errBreaker
 	}
+	// Not known(): what a stream begins with may still be rolled back.
+	asked, err := v.rejectAhead(ctx, needed, v.processed())
+	if err != nil {
+		return keycache.Answer{}, apikey.SourceNone, err
+	}
 	s, err := v.linearizable.do(ctx, hash)
 	if err != nil {
 		return keycache.Answer{}, apikey.SourceNone, err
 	}
-	// A revision that somebody was given is of a change that a majority had
-	// acknowledged before this request, so the read contains it.
-	if s.fresh.Processed < needed && v.isAhead(ctx, needed) {
+	// Heartbeats had failed, but one may tell now. A revision that somebody was given
+	// is of a change that a majority had acknowledged before this request, so the
+	// read contains it.
+	if !asked && s.fresh.Processed < needed && v.isAhead(ctx, needed) {
 		return keycache.Answer{}, apikey.SourceNone, errAhead
 	}
 	answer, err := v.answer(s)
@@ -42,10 +48,7 @@ func (v *Validator) runLinearizable(hash apikey.Hash) (seen, error) {
 	if !ok {
 		return seen{}, errBreaker
 	}
-	fresh := &keycache.Freshness{AsOf: v.config.Now()}
-	if last := v.config.Cache.Freshness(); last != nil {
-		fresh.Processed = last.Processed
-	}
+	fresh := &keycache.Freshness{AsOf: v.config.Now(), Processed: v.processed()}
 	finding, err := v.within(context.Background(), kindLinearizable, func(ctx context.Context) (keystore.Document, bool, error) {
 		// A stream that is not heard of does not tell of a drop either.
 		return v.insist(ctx, true, func() (keystore.Document, bool, error) { return v.config.Store.FindLinearizable(ctx, hash) })

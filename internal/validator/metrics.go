@@ -18,6 +18,9 @@ const (
 	kindAlone        readKind = "alone"
 	kindLinearizable readKind = "linearizable"
 	kindRefresh      readKind = "refresh"
+	// kindUnreached is kindAlone after a revision that nothing here knows the cluster
+	// to have been at. If it has not, the read lasts until its deadline.
+	kindUnreached readKind = "unreached"
 )
 
 // metrics are the validator's counters. Those of the verdicts are resolved when
@@ -26,6 +29,7 @@ type metrics struct {
 	verdicts [apikey.CodeCount][apikey.SourceCount]prometheus.Counter
 	fills    *prometheus.CounterVec
 	outages  *prometheus.CounterVec
+	ahead    prometheus.Counter
 }
 
 func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
@@ -39,6 +43,9 @@ func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
 		outages: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "keytail_unavailable_total", Help: "Answers that had to be UNAVAILABLE, by reason.",
 		}, []string{"reason"}),
+		ahead: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "keytail_revisions_ahead_total", Help: "Requests rejected (400) because the cluster has never been at their min_revision.",
+		}),
 	}
 	for code := range apikey.CodeCount {
 		for source := range apikey.SourceCount {
@@ -48,7 +55,7 @@ func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
 	if registerer == nil {
 		return m, nil
 	}
-	for _, collector := range []prometheus.Collector{verdicts, m.fills, m.outages} {
+	for _, collector := range []prometheus.Collector{verdicts, m.fills, m.outages, m.ahead} {
 		if err := registerer.Register(collector); err != nil {
 			return nil, err
 		}
@@ -76,6 +83,8 @@ func (m *metrics) unavailable(err error) {
 	switch {
 	case errors.Is(err, errBusy):
 		reason = "busy"
+	case errors.Is(err, errUnreached):
+		reason = "busy_revision"
 	case errors.Is(err, errBreaker):
 		reason = "breaker"
 	case errors.Is(err, errStale):

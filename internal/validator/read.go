@@ -14,9 +14,10 @@ import (
 // Why a truth is not to be had. The caller's answer is Unavailable; the reason
 // is for the metrics.
 var (
-	errBusy    = errors.New("too many reads of the database are under way")
-	errBreaker = errors.New("the last linearizable read failed, and another one is finding out whether the next would")
-	errStale   = errors.New("what could be known is older than max_stale")
+	errBusy      = errors.New("too many reads of the database are under way")
+	errUnreached = errors.New("too many reads are under way after revisions that nobody knows the cluster to have been at")
+	errBreaker   = errors.New("the last linearizable read failed, and another one is finding out whether the next would")
+	errStale     = errors.New("what could be known is older than max_stale")
 )
 
 // errAhead is the caller's own mistake: apikey.RevisionAhead.
@@ -100,6 +101,9 @@ type seen struct {
 // readAlone answers with a read that began after this caller arrived, and that
 // is no older than needed. Nothing is stored.
 func (v *Validator) readAlone(ctx context.Context, hash apikey.Hash, needed clustertime.Time) (keycache.Answer, apikey.Source, error) {
+	if _, err := v.rejectAhead(ctx, needed, v.known()); err != nil {
+		return keycache.Answer{}, apikey.SourceNone, err
+	}
 	s, err := v.alone.do(ctx, question{hash, needed})
 	if err == nil {
 		var answer keycache.Answer
@@ -128,12 +132,31 @@ func (v *Validator) runAlone(q question) (seen, error) {
 		return seen{}, errStale // it would be before it began
 	}
 	ticket := v.config.Cache.Begin()
-	finding, err := v.within(context.Background(), kindAlone, func(ctx context.Context) (keystore.Document, bool, error) {
+	kind := kindAlone
+	if guard.RevisionSlots && q.needed > max(fresh.Processed, ticket.Floor(), v.acknowledgedAt()) {
+		kind = kindUnreached
+	}
+	finding, err := v.within(context.Background(), kind, func(ctx context.Context) (keystore.Document, bool, error) {
 		return v.insist(ctx, guard.InspectAtRead && !ticket.Trusted(), func() (keystore.Document, bool, error) {
 			return v.config.Store.FindByHash(ctx, q.hash, max(ticket.Floor(), q.needed))
 		})
 	})
 	return seen{fresh: fresh, finding: finding}, err
+}
+
+// known is a cluster time that the server has been at: of a change that the stream
+// has delivered, or of its beginning. A read after it is as quick as a fill.
+func (v *Validator) known() clustertime.Time {
+	return max(v.config.Cache.Begin().Floor(), v.processed())
+}
+
+// processed is the time up to which the stream has delivered all changes. Zero:
+// not known.
+func (v *Validator) processed() clustertime.Time {
+	if fresh := v.config.Cache.Freshness(); fresh != nil {
+		return fresh.Processed
+	}
+	return 0
 }
 
 // insist reads, and does not take nothing for an answer while no stream tells what
@@ -166,10 +189,10 @@ func (v *Validator) answer(s seen) (keycache.Answer, error) {
 
 // within does one read within the cap and the deadline.
 func (v *Validator) within(ctx context.Context, kind readKind, read func(context.Context) (keystore.Document, bool, error)) (keycache.Finding, error) {
-	if !v.reads.TryAcquire(1) {
-		return keycache.Finding{}, errBusy
+	if err := v.acquire(kind); err != nil {
+		return keycache.Finding{}, err
 	}
-	defer v.reads.Release(1)
+	defer v.release(kind)
 	ctx, cancel := context.WithTimeout(ctx, v.config.ReadTimeout)
 	defer cancel()
 	document, found, err := read(ctx)
@@ -180,9 +203,33 @@ func (v *Validator) within(ctx context.Context, kind readKind, read func(context
 	return findingOf(document, found), nil
 }
 
+// acquire takes the place of a read, or says that there is none. Nobody waits for
+// one.
+func (v *Validator) acquire(kind readKind) error {
+	if kind == kindUnreached && !v.unreached.TryAcquire(1) {
+		return errUnreached
+	}
+	if v.reads.TryAcquire(1) {
+		return nil
+	}
+	if kind == kindUnreached {
+		v.unreached.Release(1)
+	}
+	return errBusy
+}
+
+func (v *Validator) release(kind readKind) {
+	v.reads.Release(1)
+	if kind == kindUnreached {
+		v.unreached.Release(1)
+	}
+}
+
 func findingOf(document keystore.Document, found bool) keycache.Finding {
 	if !found {
 		return keycache.Finding{}
 	}
-	return keycache.Found(document.ID, &document.Record)
+	finding := keycache.Found(document.ID, &document.Record)
+	finding.Ambiguous = document.Ambiguous
+	return finding
 }

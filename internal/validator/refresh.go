@@ -82,7 +82,8 @@ func (v *Validator) refresh(ctx context.Context, ids []apikey.DocID) {
 	}
 	for _, document := range documents {
 		if document.HasHash {
-			v.config.Cache.Store(ticket, document.Hash, findingOf(document, true))
+			// Another document may have the same hash, which a read by _id does not see.
+			v.config.Cache.StoreByID(ticket, document.Hash, findingOf(document, true))
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -25,6 +26,11 @@ const (
 	// DefaultMaxReads is the driver's default pool size (100) less four, which
 	// are left for the stream, the start checks and the refresh.
 	DefaultMaxReads = 96
+
+	// unreachedShare divides MaxReads: an eighth may be reads of kindUnreached, each
+	// of which can last until its deadline. That is few enough for others not to
+	// notice, and enough for those who have just written while heartbeats fail.
+	unreachedShare = 8
 )
 
 // Store reads the keys' collection on the primary, under the fill rule (majority,
@@ -132,8 +138,13 @@ type Validator struct {
 	alone        *group[question, seen]
 	linearizable *group[apikey.Hash, seen]
 	beats        *group[struct{}, clustertime.Time]
-	// reads counts those under way, of either kind.
-	reads *semaphore.Weighted
+	// reads counts those under way, of any kind. unreached counts those among them
+	// that are of kindUnreached.
+	reads, unreached *semaphore.Weighted
+	// acknowledged is the time of the newest heartbeat that somebody has waited for,
+	// beatFailed whether the last one failed. The flights of beats write them.
+	acknowledged atomic.Uint64
+	beatFailed   atomic.Bool
 	// breaker stands before linearizable reads.
 	breaker breaker
 	metrics *metrics
@@ -151,10 +162,11 @@ func New(config Config) (*Validator, error) {
 		return nil, fmt.Errorf("validator: %w", err)
 	}
 	v := &Validator{
-		config:  config,
-		reads:   semaphore.NewWeighted(config.MaxReads),
-		metrics: m,
-		logger:  config.Logger.Named("validator"),
+		config:    config,
+		reads:     semaphore.NewWeighted(config.MaxReads),
+		unreached: semaphore.NewWeighted(max(1, config.MaxReads/unreachedShare)),
+		metrics:   m,
+		logger:    config.Logger.Named("validator"),
 	}
 	v.alone = newGroup(v.runAlone)
 	v.linearizable = newGroup(v.runLinearizable)
@@ -195,6 +207,7 @@ func (v *Validator) validate(ctx context.Context, text string, request *apikey.R
 	}
 	answer, source, err := v.read(ctx, hash, needed)
 	if errors.Is(err, errAhead) {
+		v.metrics.ahead.Inc()
 		return apikey.Verdict{Code: apikey.Unavailable, Problem: apikey.RevisionAhead}
 	}
 	if err != nil {

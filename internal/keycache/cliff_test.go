@@ -1,0 +1,82 @@
+package keycache
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/keytail/keytail/internal/apikey"
+)
+
+// TestNoCliffWhenTheCompletenessEnds ends the completeness of a cache whose entries
+// are older than MaxAge, in each way in which it can end within an epoch: what was
+// not evicted is still answered.
+func TestNoCliffWhenTheCompletenessEnds(t *testing.T) {
+	const keys = 1000
+	for _, c := range []struct {
+		name string
+		end  func(t *testing.T, r *rig, other apikey.DocID)
+	}{
+		{"an unreadable hash", func(_ *testing.T, r *rig, other apikey.DocID) {
+			r.Apply(&Change{ID: other, Time: 170, Unreadable: true})
+		}},
+		{"an eviction", func(_ *testing.T, r *rig, _ apikey.DocID) { r.current.Load().evictions.Add(1) }},
+		{"a scan in place that fails", func(t *testing.T, r *rig, other apikey.DocID) {
+			s := r.begin(t, ScanInPlace)
+			r.Apply(&Change{ID: other, Time: 170, Unreadable: true})
+			if err := s.Finish(); !errors.Is(err, ErrScanVoid) {
+				t.Fatal(err)
+			}
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := live(t, forScans)
+			documents := map[apikey.Hash]Finding{}
+			for i := range keys {
+				user := fmt.Sprint("u", i)
+				documents[apikey.HashOf(user)] = finding(user, user)
+			}
+			r.complete(t, ScanAnew, documents)
+			r.later(2 * DefaultMaxAge)
+			before := r.answered(documents)
+			c.end(t, r, r.another(documents))
+			if r.Stats().Complete {
+				t.Fatal("still complete: the test shows nothing")
+			}
+			at := r.answered(documents)
+			r.later(2 * DefaultMaxAge)
+			if after := r.answered(documents); before != keys || at != before || after != before {
+				t.Errorf("of %d keys %d were answered before, %d when the completeness had ended, %d later", keys, before, at, after)
+			}
+		})
+	}
+}
+
+// later moves the clock, and the freshness with it.
+func (r *rig) later(d time.Duration) {
+	r.now = r.now.Add(d)
+	r.Fresh(Freshness{AsOf: r.now, Processed: 100})
+}
+
+func (r *rig) answered(documents map[apikey.Hash]Finding) (n int) {
+	for h := range documents {
+		if a, ok := r.Get(h); ok && a.Found {
+			n++
+		}
+	}
+	return n
+}
+
+// another is the id of a document that shares its slot with none of these.
+func (r *rig) another(documents map[apikey.Hash]Finding) apikey.DocID {
+	slots := map[uint32]bool{}
+	for _, f := range documents {
+		slots[r.byID.ofID(f.ID)] = true
+	}
+	for i := 0; ; i++ {
+		if id := apikey.DocID(fmt.Sprint("another-", i)); !slots[r.byID.ofID(id)] {
+			return id
+		}
+	}
+}

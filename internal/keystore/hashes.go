@@ -1,0 +1,72 @@
+package keystore
+
+import (
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/x/bsonx/bsoncore"
+
+	"github.com/keytail/keytail/internal/apikey"
+)
+
+// MaxHashes is the largest number of hashes that keytail tracks for one document.
+// A key has one; an array with more is a mistake, and tracking all of them would
+// let one document take the cache.
+const MaxHashes = 1000
+
+// A look-up is an equality match on the hash field (Store.byHash). MongoDB's
+// equality never matches across BSON types, but it is wider than HashValue in
+// three ways ("Query an Array" and "Comparison/Sort Order" in MongoDB's manual):
+//
+//   - an array matches if one of its elements does; arrays within it do not
+//   - a symbol equals the string with the same text
+//   - of a field that occurs twice, MongoDB does not say which value counts
+//
+// Such a document is defective, so a key that finds it is DISABLED and not
+// NOT_FOUND. HashesIn and HashWithin list a superset of the hashes whose look-up
+// finds a value, so that a cache does not call one of them absent.
+
+// HashesIn lists the hashes for which a look-up may find a document with this
+// value in its hash field. all is false if there are more than MaxHashes: the
+// list is then not whole.
+func (s Schema) HashesIn(v bson.RawValue) (hashes []apikey.Hash, all bool) {
+	if v.Type != bson.TypeArray {
+		if hash, ok := s.HashWithin(v); ok {
+			return []apikey.Hash{hash}, true
+		}
+		return nil, true
+	}
+	array, ok := v.ArrayOK()
+	if !ok {
+		return nil, false
+	}
+	return s.hashesOfArray(array)
+}
+
+// hashesOfArray walks the array in place: it may have a million elements.
+func (s Schema) hashesOfArray(array bson.RawArray) (hashes []apikey.Hash, all bool) {
+	_, rest, ok := bsoncore.ReadLength(array)
+	for ok && len(rest) > 1 {
+		var element bsoncore.Element
+		if element, rest, ok = bsoncore.ReadElement(rest); !ok {
+			break
+		}
+		value := element.Value()
+		hash, is := s.HashWithin(bson.RawValue{Type: bson.Type(value.Type), Value: value.Data})
+		if !is {
+			continue
+		}
+		if len(hashes) == MaxHashes {
+			return hashes, false
+		}
+		hashes = append(hashes, hash)
+	}
+	return hashes, ok
+}
+
+// HashWithin reads a single value, such as an element of an array in the hash
+// field. False: no look-up matches it.
+func (s Schema) HashWithin(v bson.RawValue) (apikey.Hash, bool) {
+	if v.Type == bson.TypeSymbol && v.Validate() == nil && s.HashEncoding.or() != HashBinary {
+		return s.HashEncoding.parse(v.Symbol())
+	}
+	return s.HashEncoding.read(v)
+}

@@ -1,0 +1,189 @@
+package preload
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"github.com/keytail/keytail/internal/apikey"
+	"github.com/keytail/keytail/internal/keycache"
+	"github.com/keytail/keytail/internal/keystore"
+)
+
+// paced runs f on a clock of its own, with the default pauses.
+func paced(t *testing.T, f func(r *rig)) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, 4, func(c *Config) { c.RebuildPause, c.RetryPause = 0, 0 })
+		r.store.fill("key-", 10, 0)
+		r.run()
+		r.becomesComplete()
+		f(r)
+	})
+}
+
+// voids applies a change that does not show all of its hashes.
+func (r *rig) voids() {
+	r.tail.Lock()
+	defer r.tail.Unlock()
+	r.at++
+	r.cache.Apply(&keycache.Change{ID: apikey.DocID("odd"), Time: r.at, Unreadable: true})
+}
+
+// reopens loses the history and opens a new stream.
+func (r *rig) reopens() {
+	r.tail.Lock()
+	defer r.tail.Unlock()
+	r.cache.Lose()
+	r.at++
+	r.cache.Open(r.at)
+}
+
+// storm voids the completeness ten times a second for d.
+func (r *rig) storm(d time.Duration) {
+	for end := time.Now().Add(d); time.Now().Before(end); {
+		r.voids()
+		time.Sleep(100 * time.Millisecond)
+	}
+}
+
+func (r *rig) scanned() int {
+	r.store.mutex.Lock()
+	defer r.store.mutex.Unlock()
+	return r.store.scans
+}
+
+// The first scan is made at once, the next ones after 1 s, 2 s, 4 s ... up to a
+// minute.
+func TestScansThatAreAskedForAgainAndAgainArePaced(t *testing.T) {
+	paced(t, func(r *rig) {
+		r.storm(500 * time.Millisecond)
+		if n := r.scanned(); n != 2 {
+			r.t.Errorf("%d scans in half a second, want the first one and one more at once", n)
+		}
+		r.storm(10 * time.Minute)
+		// 1+2+4+8+16+32 s, and then one a minute.
+		n := r.scanned()
+		if n < 14 || n > 20 {
+			r.t.Errorf("%d scans in ten minutes of voids, want 14 to 20", n)
+		}
+		// One is waiting now.
+		if got := counter(r.metrics.requests.WithLabelValues("incomplete")); got != float64(n) {
+			r.t.Errorf("%v scans were asked for after the first, want %d", got, n)
+		}
+		if pause := testutil.ToFloat64(r.metrics.pause); pause <= 0 || pause > 70 {
+			r.t.Errorf("the pause is %v s", pause)
+		}
+	})
+}
+
+func TestAScanThatWaitsIsMade(t *testing.T) {
+	paced(t, func(r *rig) {
+		r.storm(3 * time.Minute)
+		if r.cache.Stats().Complete {
+			r.t.Fatal("the storm does not void: the test shows nothing")
+		}
+		before := r.scanned()
+		time.Sleep(DefaultRebuildPause * 6 / 5)
+		if pause := testutil.ToFloat64(r.metrics.pause); pause != 0 {
+			r.t.Errorf("the pause is %v s although nothing is asked for", pause)
+		}
+		if !r.cache.Stats().Complete || r.scanned() != before+1 {
+			r.t.Errorf("complete is %v after %d more scans", r.cache.Stats().Complete, r.scanned()-before)
+		}
+	})
+}
+
+func TestAQuietPeriodEndsThePause(t *testing.T) {
+	paced(t, func(r *rig) {
+		r.storm(3 * time.Minute)
+		time.Sleep(3 * DefaultRebuildPause)
+		before := r.scanned()
+		r.voids()
+		time.Sleep(200 * time.Millisecond)
+		if !r.cache.Stats().Complete || r.scanned() != before+1 {
+			r.t.Error("the first scan after a quiet period was not made at once")
+		}
+	})
+}
+
+func TestTheFirstScanOfAnEpochIsNotDelayed(t *testing.T) {
+	paced(t, func(r *rig) {
+		r.storm(3 * time.Minute)
+		for range 5 {
+			before := r.scanned()
+			r.reopens()
+			time.Sleep(200 * time.Millisecond)
+			if !r.cache.Stats().Complete || r.scanned() != before+1 {
+				r.t.Fatal("the first scan of an epoch waited")
+			}
+		}
+	})
+}
+
+// A document with more hashes than are tracked is there until somebody removes it:
+// trying again at once would not help.
+func TestADocumentWithTooManyHashesIsTriedAgainAtTheNextAudit(t *testing.T) {
+	paced(t, func(r *rig) {
+		r.store.mutex.Lock()
+		h := apikey.HashOf("opaque")
+		r.store.documents[h] = keystore.Document{ID: "opaque", Opaque: true, Record: apikey.Record{KeyID: "opaque"}}
+		r.store.mutex.Unlock()
+		r.voids()
+		time.Sleep(30 * time.Minute)
+		if r.scanned() != 2 || r.cache.Stats().Complete || r.absent("nobody") {
+			r.t.Errorf("%d scans, want 2; complete is %v", r.scanned(), r.cache.Stats().Complete)
+		}
+		r.store.mutex.Lock()
+		delete(r.store.documents, h)
+		r.store.mutex.Unlock()
+		time.Sleep(DefaultAuditInterval)
+		if !r.cache.Stats().Complete {
+			r.t.Error("it is not complete after the next audit")
+		}
+	})
+}
+
+// A hash within an array is marked by every kind of scan: it is neither absent nor
+// answered from memory, and what was read for it is kept.
+func TestHashesWithinAnArrayAreMarked(t *testing.T) {
+	paced(t, func(r *rig) {
+		array := keystore.Document{ID: "array", Others: []apikey.Hash{apikey.HashOf("a"), apikey.HashOf("b")}, Record: apikey.Record{KeyID: "array", Defect: "key_hash is no hash"}}
+		r.store.mutex.Lock()
+		for _, h := range array.Others {
+			r.store.documents[h] = array
+		}
+		r.store.mutex.Unlock()
+		read := func() {
+			r.cache.Store(r.cache.Begin(), array.Others[0], keycache.Found(array.ID, &array.Record))
+		}
+		for _, next := range []func(){
+			r.voids,   // in place
+			r.reopens, // anew
+			read,      // and in place once more
+		} {
+			next()
+			r.voids()
+			time.Sleep(10 * time.Minute)
+			if !r.cache.Stats().Complete || r.absent("a") || r.absent("b") || !r.absent("nobody") {
+				r.t.Fatal("a hash within an array is absent, or all is unknown")
+			}
+		}
+		if a, ok := r.cache.Get(array.Others[0]); !ok || !a.Found || a.Record.KeyID != "array" {
+			r.t.Error("what was read for a hash within an array is not kept")
+		}
+		// The database moves on and no event says so: the next audit finds it.
+		changed := array
+		changed.Record.Name = "another"
+		r.store.mutex.Lock()
+		for _, h := range array.Others {
+			r.store.documents[h] = changed
+		}
+		r.store.mutex.Unlock()
+		time.Sleep(2 * DefaultAuditInterval)
+		if n := r.cache.Stats().Mismatches; n != 1 {
+			r.t.Errorf("%d mismatches, want 1", n)
+		}
+	})
+}

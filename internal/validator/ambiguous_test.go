@@ -1,0 +1,57 @@
+package validator
+
+import (
+	"context"
+	"testing"
+
+	"github.com/keytail/keytail/internal/apikey"
+	"github.com/keytail/keytail/internal/clustertime"
+	"github.com/keytail/keytail/internal/keycache"
+	"github.com/keytail/keytail/internal/keystore"
+)
+
+// twins is a collection in which a second document has the hash of a good one: a
+// read by the hash sees both, a read by _id sees one.
+type twins struct{ *fakeStore }
+
+func (s twins) FindByHash(ctx context.Context, h apikey.Hash, after clustertime.Time) (keystore.Document, bool, error) {
+	d, found, err := s.fakeStore.FindByHash(ctx, h, after)
+	return disabled(d), found, err
+}
+
+func (s twins) FindLinearizable(ctx context.Context, h apikey.Hash) (keystore.Document, bool, error) {
+	d, found, err := s.fakeStore.FindLinearizable(ctx, h)
+	return disabled(d), found, err
+}
+
+// disabled is what a keystore.Store makes of two documents.
+func disabled(d keystore.Document) keystore.Document {
+	d.Ambiguous, d.Record.Active, d.Record.Defect = true, false, "shares its hash with another document"
+	return d
+}
+
+// TestAKeyWithTwoDocumentsIsReadEachTime, and a refresh of one of them, which does not
+// see the other, does not make it a hit.
+func TestAKeyWithTwoDocumentsIsReadEachTime(t *testing.T) {
+	r := live(t, func(c *Config) { c.Store = twins{c.Store.(*fakeStore)} })
+	r.store.put(hash, document("u1"))
+	reads := 0
+	mustRead := func(when string) {
+		t.Helper()
+		for range 2 {
+			mustBe(t, r.ask(), apikey.Disabled, apikey.SourceFill)
+			if reads++; r.store.count() != reads {
+				t.Fatalf("%s: %d reads, want %d", when, r.store.count(), reads)
+			}
+		}
+	}
+	mustRead("at first")
+	r.cache.Apply(&keycache.Change{ID: "d1", Time: 110, Refresh: true})
+	r.refresh(t.Context(), r.batchFrom(<-r.cache.Refreshes()))
+	if len(r.store.batches) != 1 {
+		t.Fatal("no refresh")
+	}
+	mustRead("after a refresh")
+	r.clock.advance(keycache.DefaultMaxStale + 1)
+	mustBe(t, r.ask(), apikey.Disabled, apikey.SourceLinearizable)
+}

@@ -1,0 +1,147 @@
+package validator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/keytail/keytail/internal/apikey"
+	"github.com/keytail/keytail/internal/clustertime"
+	"github.com/keytail/keytail/internal/keycache"
+	"github.com/keytail/keytail/internal/keystore"
+)
+
+// realStore behaves as a server does: a read after a cluster time that the server
+// has not reached is tried again until its deadline, all others take a moment.
+type realStore struct {
+	*fakeStore
+	now clustertime.Time
+}
+
+// readTakes is how long a read takes that the server answers.
+const readTakes = 5 * time.Millisecond
+
+func (s *realStore) FindByHash(ctx context.Context, h apikey.Hash, after clustertime.Time) (keystore.Document, bool, error) {
+	if after > s.now {
+		<-ctx.Done()
+		return keystore.Document{}, false, fmt.Errorf("reading a key: %w: %w", keystore.ErrAhead, ctx.Err())
+	}
+	time.Sleep(readTakes)
+	return s.fakeStore.FindByHash(ctx, h, after)
+}
+
+func (s *realStore) FindLinearizable(ctx context.Context, h apikey.Hash) (keystore.Document, bool, error) {
+	time.Sleep(readTakes)
+	return s.fakeStore.FindLinearizable(ctx, h)
+}
+
+// flood is what became of the requests of TestFutureRevisionsDoNotStarveOthers.
+type flood struct {
+	mutex   sync.Mutex
+	ahead   int
+	refused int
+	// slowest is the longest that a request with a revision in the future took.
+	slowest time.Duration
+}
+
+// floodRate is in requests a second. Each one that is tried until the deadline of
+// 2 s takes a place for as long, so about 48 a second are enough to take all 96.
+const floodRate = 60
+
+// requests sends requests, each with a revision that the cluster has not reached
+// and a key of its own.
+func (f *flood) requests(ctx context.Context, v *Validator, group *sync.WaitGroup) {
+	ticker := time.NewTicker(time.Second / floodRate)
+	defer ticker.Stop()
+	for i := 0; ctx.Err() == nil; i++ {
+		group.Go(func() {
+			began := time.Now()
+			verdict := v.Validate(context.Background(), fmt.Sprintf("garbage-key-%d", i), &apikey.Request{MinRevision: uint64(1e9 + i)})
+			f.mutex.Lock()
+			defer f.mutex.Unlock()
+			f.slowest = max(f.slowest, time.Since(began))
+			if verdict.Problem == apikey.RevisionAhead {
+				f.ahead++
+			} else {
+				f.refused++
+			}
+		})
+		select {
+		case <-ctx.Done():
+		case <-ticker.C:
+		}
+	}
+}
+
+// underFlood asks for keys that are not held, ten a second, beside the flood, and
+// counts those that are UNAVAILABLE. The cache is lazy.
+func underFlood(t *testing.T, memoryIsStale bool, pulse *fakePulse) (unavailable int, f *flood) {
+	t.Helper()
+	f = &flood{}
+	synctest.Test(t, func(t *testing.T) {
+		store := &realStore{fakeStore: &fakeStore{documents: map[apikey.Hash]keystore.Document{}}, now: 200}
+		r := newRig(t, func(c *Config) { c.Store, c.Pulse = store, pulse })
+		r.clock.follow()
+		r.cache.Open(100)
+		ctx, stop := context.WithTimeout(t.Context(), 10*time.Second)
+		defer stop()
+		var group sync.WaitGroup
+		if !memoryIsStale {
+			group.Go(func() { beFresh(ctx, r) })
+		}
+		group.Go(func() { f.requests(ctx, r.Validator, &group) })
+		time.Sleep(3 * time.Second)
+		for i := range 50 {
+			text := fmt.Sprintf("a-real-key-%d", i)
+			store.put(apikey.HashOf(text), document("u1"))
+			if v := r.Validate(ctx, text, &apikey.Request{}); v.Code != apikey.Valid {
+				unavailable++
+			}
+			time.Sleep(100 * time.Millisecond)
+		}
+		stop()
+		group.Wait()
+	})
+	return unavailable, f
+}
+
+func beFresh(ctx context.Context, r *rig) {
+	for ctx.Err() == nil {
+		r.cache.Fresh(keycache.Freshness{AsOf: r.clock.Now(), Processed: 100})
+		time.Sleep(time.Second)
+	}
+}
+
+// TestFutureRevisionsDoNotStarveOthers: requests with a revision that the cluster
+// has never reached, each for another key, take no place of those who ask for
+// keys that are not held.
+func TestFutureRevisionsDoNotStarveOthers(t *testing.T) {
+	for name, memoryIsStale := range map[string]bool{"live": false, "stale": true} {
+		pulse := &fakePulse{now: 200, takes: 10 * time.Millisecond}
+		unavailable, f := underFlood(t, memoryIsStale, pulse)
+		if unavailable > 0 || f.refused > 0 || f.ahead < 400 {
+			t.Errorf("%s: %d of 50 keys are UNAVAILABLE; of the revisions in the future %d were told so, %d not",
+				name, unavailable, f.ahead, f.refused)
+		}
+		if f.slowest > 100*time.Millisecond {
+			t.Errorf("%s: a revision in the future was told so after %v", name, f.slowest)
+		}
+	}
+}
+
+// TestFutureRevisionsDoNotStarveOthersWithoutHeartbeats: nobody can tell whether a
+// revision is ahead, so they are read, by an eighth of the reads at most.
+func TestFutureRevisionsDoNotStarveOthersWithoutHeartbeats(t *testing.T) {
+	for name, pulse := range map[string]*fakePulse{
+		"they fail":     {err: errors.New("no privilege")},
+		"they are slow": {err: context.DeadlineExceeded, takes: DefaultReadTimeout},
+	} {
+		if unavailable, f := underFlood(t, false, pulse); unavailable > 0 || f.ahead > 0 {
+			t.Errorf("%s: %d of 50 keys are UNAVAILABLE, %d revisions are said to be ahead", name, unavailable, f.ahead)
+		}
+	}
+}
