@@ -87,7 +87,7 @@ func TestCollectionScopeIsFreshWithoutAnyChange(t *testing.T) {
 func TestCollectionScopeIsFreshAfterTheChangesItCovers(t *testing.T) {
 	eachComparable(t, func(t *testing.T, s *mongotest.Server) {
 		r := collectionRig(t, s, func(h *HeartConfig) { h.Interval = MinHeartbeatInterval })
-		r.runOpen()
+		r.runFresh()
 		var written []clustertime.Time
 		var acknowledged []time.Time
 		for i := range 200 {
