@@ -289,7 +289,7 @@ func TestOnlyAPlainCollectionPasses(t *testing.T) {
 // TestAServerWithoutHello, as 4.4.0 and 4.4.1 are, is asked by isMaster.
 func TestAServerWithoutHello(t *testing.T) {
 	t.Parallel()
-	node := mongotest.StartDevmongo(t, devmongo.Config{LegacyHello: true})
+	node := mongotest.StartDevmongo(t, devmongo.Config{Release44: true})
 	s, err := New(Config{Client: node.Client(t), Database: node.Database(t)})
 	if err != nil {
 		t.Fatal(err)

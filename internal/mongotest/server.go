@@ -10,6 +10,7 @@ import (
 
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
+	"go.mongodb.org/mongo-driver/v2/mongo/writeconcern"
 )
 
 // cleanupTimeout bounds what a test does to a server after its end. A server
@@ -46,8 +47,13 @@ type Server struct {
 // Options are those of a client of this server, for tests that add to them
 // (a command monitor, a pool size) before they call Connect. appName may be
 // empty; failCommand can be limited to a name.
+//
+// Its writes wait for a majority, as keytail's own reads do: what a test has written
+// is then there for them. (4.4 acknowledges by one node unless it is told.)
 func (s *Server) Options(appName string) *options.ClientOptions {
-	opts := options.Client().ApplyURI(s.URI).SetServerSelectionTimeout(selectionTimeout)
+	opts := options.Client().ApplyURI(s.URI).
+		SetServerSelectionTimeout(selectionTimeout).
+		SetWriteConcern(writeconcern.Majority())
 	if appName != "" {
 		opts.SetAppName(appName)
 	}
