@@ -25,8 +25,11 @@ const selectionTimeout = 30 * time.Second
 // for tests of what only some servers have; they are no excuse to skip what
 // every server should do.
 type Server struct {
-	// Name is the server's kind: one of the Name constants.
+	// Name is how the suite came by it: one of the Name constants.
 	Name string
+	// Kind is what it is by its own word: NameDevmongo, NameSecantus, or KindMongoDB.
+	// One that is external may be any.
+	Kind string
 	// URI connects to it.
 	URI string
 	// Version is what buildInfo says.
@@ -39,6 +42,8 @@ type Server struct {
 	// RefusesFuture: a read with an afterClusterTime ahead of the server's own
 	// time is refused with InvalidOptions, as by MongoDB, and not answered.
 	RefusesFuture bool
+	// Views: a view can be created.
+	Views bool
 	// StreamScope is what the change streams of the test watch, as in
 	// keytail.Config. It is no fact of the server: EachScope sets it in a copy.
 	StreamScope string
