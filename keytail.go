@@ -46,11 +46,13 @@ const startTimeout = 15 * time.Second
 // Config of a Service. Client and Database are required; the zero value of every
 // other field is a default.
 type Config struct {
-	// Client reaches the replica set that holds the keys. It must have no
-	// timeout of its own (SetTimeout), which would end an idle change stream, and
-	// should have a connect timeout and a heartbeat interval of a few seconds
-	// (SetConnectTimeout, SetHeartbeatInterval): with the driver's 30 s and 10 s, a
-	// network that failed for a moment keeps reads waiting for as long. The Service
+	// Client reaches the replica set that holds the keys. Its read concern, write
+	// concern and read preference are not used: the Service sets its own. It must
+	// have no timeout of its own (SetTimeout), which would end an idle change stream,
+	// and no direct connection to a set of several members. It should have a connect
+	// timeout and a heartbeat interval of a few seconds (SetConnectTimeout,
+	// SetHeartbeatInterval): with the driver's 30 s and 10 s, a network that failed
+	// for a moment keeps reads waiting for as long (docs/mongodb-uri.md). The Service
 	// does not disconnect it.
 	Client *mongo.Client
 	// Database and Collection hold the keys. Collection's zero: "api_keys".

@@ -15,6 +15,7 @@ import (
 	"github.com/keytail/keytail/internal/forwardauth"
 	"github.com/keytail/keytail/internal/keycache"
 	"github.com/keytail/keytail/internal/keystore"
+	"github.com/keytail/keytail/internal/mongoclient"
 	"github.com/keytail/keytail/internal/preload"
 	"github.com/keytail/keytail/internal/tokens"
 	"github.com/keytail/keytail/internal/usage"
@@ -115,8 +116,8 @@ func policies(named map[string]Policy) map[string]forwardauth.Policy {
 
 func newHeart(config Config, collection string) (*changestream.Heart, error) {
 	return changestream.NewHeart(changestream.HeartConfig{
-		Database:     config.Client.Database(config.Database),
-		State:        config.Client.Database(config.StateDatabase),
+		Database:     mongoclient.Database(config.Client, config.Database),
+		State:        mongoclient.Database(config.Client, config.StateDatabase),
 		Collection:   collection,
 		InstanceName: config.InstanceName,
 		Interval:     config.HeartbeatInterval,
@@ -149,7 +150,7 @@ func (p *parts) follow() error {
 	}
 	maxAwait, watchdog := changestream.Waits(p.config.MaxStale)
 	p.tail, err = changestream.New(changestream.Config{
-		Database:   p.config.Client.Database(p.config.Database),
+		Database:   mongoclient.Database(p.config.Client, p.config.Database),
 		Scope:      scope,
 		Schema:     p.store.Schema(),
 		Sink:       p.sink,
@@ -210,7 +211,7 @@ func newUsage(config Config, schema keystore.Schema) (*usage.Usage, error) {
 		return nil, nil //nolint:nilnil // nothing is wanted, and nothing wrong
 	}
 	return usage.New(usage.Config{
-		Keys:       config.Client.Database(config.Database).Collection(schema.Collection),
+		Keys:       mongoclient.Database(config.Client, config.Database).Collection(schema.Collection),
 		LastUsed:   schema.LastUsed,
 		UsageCount: schema.UsageCount,
 		IDValue:    schema.IDValue,

@@ -13,12 +13,11 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"go.mongodb.org/mongo-driver/v2/mongo"
-	"go.mongodb.org/mongo-driver/v2/mongo/options"
-	"go.mongodb.org/mongo-driver/v2/mongo/writeconcern"
 	"go.uber.org/zap"
 
 	"github.com/keytail/keytail/internal/clustertime"
 	"github.com/keytail/keytail/internal/keycache"
+	"github.com/keytail/keytail/internal/mongoclient"
 )
 
 // HeartbeatCollection holds one small document of each instance, in the database
@@ -195,7 +194,7 @@ func NewHeart(config HeartConfig) (*Heart, error) {
 	}
 	h := &Heart{
 		config: config,
-		beats:  config.State.Collection(HeartbeatCollection, options.Collection().SetWriteConcern(writeconcern.Majority())),
+		beats:  mongoclient.Database(config.State.Client(), config.State.Name()).Collection(HeartbeatCollection),
 		id:     config.InstanceName + "/" + rand.Text(),
 		logger: config.Logger.Named("heartbeat"),
 		results: prometheus.NewCounterVec(prometheus.CounterOpts{

@@ -11,14 +11,12 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
-	"go.mongodb.org/mongo-driver/v2/mongo/options"
-	"go.mongodb.org/mongo-driver/v2/mongo/readconcern"
-	"go.mongodb.org/mongo-driver/v2/mongo/readpref"
 	"go.uber.org/zap"
 
 	"github.com/keytail/keytail/internal/clustertime"
 	"github.com/keytail/keytail/internal/keycache"
 	"github.com/keytail/keytail/internal/keystore"
+	"github.com/keytail/keytail/internal/mongoclient"
 )
 
 // Defaults of Config, each with its reason.
@@ -214,7 +212,7 @@ func New(config Config) (*Tail, error) {
 	t := &Tail{
 		config:   config,
 		pipeline: config.pipeline(),
-		db:       config.Database.Client().Database(config.Database.Name(), options.Database().SetReadPreference(readpref.Primary()).SetReadConcern(readconcern.Majority())),
+		db:       mongoclient.Database(config.Database.Client(), config.Database.Name()),
 		logger:   config.Logger.Named("changestream"),
 		metrics:  m,
 		watchdog: config.Watchdog,

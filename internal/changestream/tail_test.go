@@ -326,9 +326,7 @@ func TestFreshnessComesAfterTheChangesItCovers(t *testing.T) {
 
 func TestWatchdogGivesUpASilentServer(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
-		if !s.Failpoints {
-			t.Skip("the server takes no failpoints")
-		}
+		s.Needs(t, mongotest.Failpoints)
 		r := newRig(t, s, true, func(c *Config) { c.MaxAwait, c.Watchdog = 50*time.Millisecond, 500*time.Millisecond })
 		r.runFresh()
 		mend := r.failpoint("alwaysOn",
@@ -360,9 +358,7 @@ func TestAMissingCollectionIsNotOpened(t *testing.T) {
 
 func TestStopEndsEvenWhileTheServerIsAway(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
-		if !s.Failpoints {
-			t.Skip("the server takes no failpoints")
-		}
+		s.Needs(t, mongotest.Failpoints)
 		r := newRig(t, s, true)
 		r.failpoint("alwaysOn", bson.E{Key: "failCommands", Value: bson.A{"aggregate"}}, bson.E{Key: "errorCode", Value: 91})
 		r.run()

@@ -8,6 +8,7 @@ const (
 	AfterClusterTime bool = true // a fill is not older than the floor
 	Majority         bool = true // a fill sees only what cannot be rolled back
 	TwoDocuments     bool = true // a read by hash sees that there is a second document
+	OwnConcerns      bool = true // a handle reads and writes by its own concerns, not by the client's
 
 	// When an entry is believed (keycache).
 	SeqBeforeRead   bool = true // an entry is stamped with the changes applied before its read

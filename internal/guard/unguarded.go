@@ -9,6 +9,7 @@ var (
 	AfterClusterTime = true // a fill is not older than the floor
 	Majority         = true // a fill sees only what cannot be rolled back
 	TwoDocuments     = true // a read by hash sees that there is a second document
+	OwnConcerns      = true // a handle reads and writes by its own concerns, not by the client's
 
 	// When an entry is believed (keycache).
 	SeqBeforeRead   = true // an entry is stamped with the changes applied before its read
@@ -82,6 +83,7 @@ var Switches = map[string]*bool{
 	"AfterClusterTime":  &AfterClusterTime,
 	"Majority":          &Majority,
 	"TwoDocuments":      &TwoDocuments,
+	"OwnConcerns":       &OwnConcerns,
 	"SeqBeforeRead":     &SeqBeforeRead,
 	"TrustedStore":      &TrustedStore,
 	"EvenEpoch":         &EvenEpoch,
