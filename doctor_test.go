@@ -108,7 +108,7 @@ func TestDoctorFitsEveryShape(t *testing.T) {
 				}
 				is(t, checks["documents"], checks["documents"].Status, "20 keys of 20 looked at, 20 in all: 20 can be used now")
 				is(t, checks["memory"], doctor.OK, "20 keys of about")
-				if token := s.Name != mongotest.NameSecantus; token {
+				if s.MongoDBTokens {
 					p.config.StreamScope = "collection"
 					checks, _ = p.examined(t)
 					is(t, checks["stream"], doctor.OK)
@@ -180,9 +180,7 @@ func TestDoctorRecommendsAnIndexForLists(t *testing.T) {
 // TestDoctorSaysWhatIsMissing takes privileges away, one at a time.
 func TestDoctorSaysWhatIsMissing(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
-		if !s.Failpoints {
-			t.Skip("the server takes no failpoints")
-		}
+		s.Needs(t, mongotest.Failpoints)
 		p := newPatient(t, s, keytail.Mapping{})
 		p.insert(t, shapes()["default"].document(key{id: "k", text: "kt_some key text"}))
 		p.index(t, "key_hash", unique())

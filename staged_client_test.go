@@ -47,7 +47,12 @@ func clientConcerns(t *testing.T, scope string) string {
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- service.Run(ctx) }()
-	defer func() { stop(); <-ended }()
+	defer func() {
+		stop()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	}()
 	select {
 	case <-service.Live():
 	case <-time.After(unfitPatience):

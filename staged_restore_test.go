@@ -52,7 +52,7 @@ func restoredInPlace(t *testing.T, scope string) string {
 	r.receipt(revision, false, patience) // takes a heartbeat, which is not in the snapshot
 	d.Node.TickNoop()
 	requests := holding(r, time.Millisecond, "getMore")
-	for n := 0; n < 3; n++ {
+	for range 3 {
 		requests.wait()
 	}
 	d.Node.Restore(snapshot)

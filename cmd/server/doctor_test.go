@@ -106,3 +106,14 @@ func TestConnectionStrings(t *testing.T) {
 		t.Errorf("a direct connection: %+v", got)
 	}
 }
+
+// TestDoctorOfMongoDB44: 4.4.0 and 4.4.1 have no hello.
+func TestDoctorOfMongoDB44(t *testing.T) {
+	d := mongotest.StartDevmongo(t, devmongo.Config{Release44: true})
+	database := d.Database(t)
+	mongotest.CreateAPIKeys(t, d.Client(t).Database(database))
+	uri := strings.Replace(d.URI, "/?", "/"+database+"?", 1)
+	if got := run(t, "doctor", "--mongodb-uri="+uri); got.code != 0 || !strings.Contains(got.stdout, "MongoDB 4.4.1") {
+		t.Errorf("%+v", got)
+	}
+}

@@ -272,9 +272,7 @@ func TestAStreamIsNotResumedBeforeAHeartbeatCameBack(t *testing.T) {
 			_, _ = r.Beat(t.Context())
 			return r.look(func() bool { return r.losses > 0 })
 		}, "the history is believed to be the same")
-		if got := r.Status().LastLoss.Reason; got != reasonUnverified {
-			t.Errorf("lost as %s", got)
-		}
+		r.loses(reasonUnverified)
 		r.freshensByBeats(1)
 	})
 }

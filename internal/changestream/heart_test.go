@@ -83,9 +83,7 @@ func quiet(t *testing.T, s *mongotest.Server, change ...func(*Config)) *rig {
 
 func TestFreshnessStandsStillWhileHeartbeatsFail(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
-		if !s.Failpoints {
-			t.Skip("the server takes no failpoints")
-		}
+		s.Needs(t, mongotest.Failpoints)
 		r := newRig(t, s, true)
 		r.runOpen()
 		r.freshens(1)
@@ -247,9 +245,7 @@ func (r *rig) ttl() int64 {
 
 func TestPrepareSaysWhichPrivilegeIsMissing(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
-		if !s.Failpoints {
-			t.Skip("the server takes no failpoints")
-		}
+		s.Needs(t, mongotest.Failpoints)
 		r := newRig(t, s, true)
 		for _, command := range []string{"createIndexes", "update", "delete"} {
 			for _, code := range []int{13, 8000} {
@@ -659,9 +655,7 @@ func TestBeatIsNotHeldUpForEver(t *testing.T) {
 // A heartbeat that is in flight at the stop must not come after the deletion.
 func TestAStopWaitsForTheHeartbeatInFlight(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
-		if !s.Failpoints {
-			t.Skip("the server takes no failpoints")
-		}
+		s.Needs(t, mongotest.Failpoints)
 		r := newRig(t, s, true)
 		r.runOpen()
 		r.freshens(1)

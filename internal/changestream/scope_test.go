@@ -87,7 +87,7 @@ func TestCollectionScopeIsFreshWithoutAnyChange(t *testing.T) {
 func TestCollectionScopeIsFreshAfterTheChangesItCovers(t *testing.T) {
 	eachComparable(t, func(t *testing.T, s *mongotest.Server) {
 		r := collectionRig(t, s, func(h *HeartConfig) { h.Interval = MinHeartbeatInterval })
-		r.runOpen()
+		r.runFresh()
 		var written []clustertime.Time
 		var acknowledged []time.Time
 		for i := range 200 {
@@ -290,9 +290,7 @@ func TestCollectionScopeATokenAheadOfTheLogIsALoss(t *testing.T) {
 // makes the cache fresh.
 func TestCollectionScopeIsNotFreshWhileTheStreamIsBlocked(t *testing.T) {
 	eachComparable(t, func(t *testing.T, s *mongotest.Server) {
-		if !s.Failpoints {
-			t.Skip("the server takes no failpoints")
-		}
+		s.Needs(t, mongotest.Failpoints)
 		r := collectionRig(t, s)
 		r.runOpen()
 		r.freshens(1)

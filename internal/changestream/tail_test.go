@@ -183,6 +183,14 @@ func (r *rig) runOpen() {
 	mongotest.Eventually(r.t, patience, func() bool { return r.look(func() bool { return r.isOpen }) }, "the stream does not open")
 }
 
+// runFresh also waits for the first heartbeat. Before that, a stream that is
+// interrupted is a loss.
+func (r *rig) runFresh() {
+	r.t.Helper()
+	r.runOpen()
+	r.isFresh()
+}
+
 // insert adds a key and returns the operationTime of its acknowledgement: that of
 // the write or, when others write at the same time, a little later.
 func (r *rig) insert(id string) clustertime.Time {
@@ -242,7 +250,7 @@ func TestTheFloorLeavesNoHole(t *testing.T) {
 func TestEveryChangeOnceAndInOrder(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
 		r := newRig(t, s, true)
-		r.runOpen()
+		r.runFresh()
 		const changes = 200
 		for i := range changes {
 			if i%50 == 25 && s.Failpoints {
@@ -318,11 +326,9 @@ func TestFreshnessComesAfterTheChangesItCovers(t *testing.T) {
 
 func TestWatchdogGivesUpASilentServer(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
-		if !s.Failpoints {
-			t.Skip("the server takes no failpoints")
-		}
+		s.Needs(t, mongotest.Failpoints)
 		r := newRig(t, s, true, func(c *Config) { c.MaxAwait, c.Watchdog = 50*time.Millisecond, 500*time.Millisecond })
-		r.runOpen()
+		r.runFresh()
 		mend := r.failpoint("alwaysOn",
 			bson.E{Key: "failCommands", Value: bson.A{"getMore"}},
 			bson.E{Key: "blockConnection", Value: true}, bson.E{Key: "blockTimeMS", Value: 3000})
@@ -352,9 +358,7 @@ func TestAMissingCollectionIsNotOpened(t *testing.T) {
 
 func TestStopEndsEvenWhileTheServerIsAway(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
-		if !s.Failpoints {
-			t.Skip("the server takes no failpoints")
-		}
+		s.Needs(t, mongotest.Failpoints)
 		r := newRig(t, s, true)
 		r.failpoint("alwaysOn", bson.E{Key: "failCommands", Value: bson.A{"aggregate"}}, bson.E{Key: "errorCode", Value: 91})
 		r.run()

@@ -17,14 +17,14 @@ var (
 )
 
 func (s *Server) claims() release {
-	if s.cfg.LegacyHello {
+	if s.cfg.Release44 {
 		return release44
 	}
 	return release70
 }
 
 func hello(o *op) (bson.D, error) {
-	legacy := o.s.cfg.LegacyHello
+	legacy := o.s.cfg.Release44
 	if legacy && o.name == "hello" {
 		return nil, refuse(codeCommandNotFound, "no such command: 'hello'")
 	}

@@ -53,9 +53,10 @@ type Config struct {
 	// were the primary of a larger set. Nobody is there: clients need a direct
 	// connection.
 	OtherMembers []string
-	// LegacyHello is a server of 4.4.1: it calls itself so, and of hello and isMaster
-	// it knows only the latter.
-	LegacyHello bool
+	// Release44 is a server of 4.4.1: it calls itself so, of hello and isMaster it
+	// knows only the latter, and a write without a write concern is acknowledged by
+	// one node (from 5.0 on: by a majority).
+	Release44 bool
 	// SortMemory is how many bytes of documents may be sorted without an index and
 	// without allowDiskUse. Zero: 100 MiB, as MongoDB 4.4 and 5.0, where it is always
 	// an error (from 6.0 on the default is to spill to disk).

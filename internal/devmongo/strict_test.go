@@ -75,3 +75,16 @@ func TestASortHasALimit(t *testing.T) {
 		}
 	}
 }
+
+// TestTheDefaultWriteConcern is one node on 4.4, and a majority from 5.0 on.
+func TestTheDefaultWriteConcern(t *testing.T) {
+	t.Parallel()
+	for _, old := range []bool{false, true} {
+		s := start(t, func(c *Config) { c.Release44 = old })
+		s.HoldMajority()
+		reply := s.direct(t, d("insert", "api_keys", "documents", bson.A{d("_id", 1)}, "maxTimeMS", 20))
+		if waits := !isMissing(field(reply, "writeConcernError")); waits == old {
+			t.Errorf("4.4 %v: %v", old, reply)
+		}
+	}
+}

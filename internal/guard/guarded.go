@@ -7,8 +7,8 @@ const (
 	// How the database is read (keystore).
 	AfterClusterTime bool = true // a fill is not older than the floor
 	Majority         bool = true // a fill sees only what cannot be rolled back
-	OwnConcerns      bool = true // a handle reads and writes by its own concerns, not by the client's
 	TwoDocuments     bool = true // a read by hash sees that there is a second document
+	OwnConcerns      bool = true // a handle reads and writes by its own concerns, not by the client's
 
 	// When an entry is believed (keycache).
 	SeqBeforeRead   bool = true // an entry is stamped with the changes applied before its read
@@ -26,17 +26,18 @@ const (
 	AbsentEpoch     bool = true // an absence holds for the epoch of its scan
 	AbsentByHash    bool = true // a hash that appeared after the scan is not absent
 	AbsentEvictions bool = true // what may have been pushed out is not absent
+	CoveredStays    bool = true // an entry that a scan of this epoch has covered has no deadline, complete or not
 	AbsentUnread    bool = true // after an event that does not show all of its hashes nothing is absent
 	StampHashes     bool = true // a change stamps each hash within an array
 	MarkHashes      bool = true // a scan marks each hash within an array
-	CoveredStays    bool = true // an entry that a scan of this epoch has covered has no deadline, complete or not
 
 	// When two documents have one hash (keycache).
-	ChangeSole    bool = true // a document from a change is stored only if no other can have its hash
-	RenewSole     bool = true // a read by _id only renews an entry of the same document
-	AmbiguousMark bool = true // nothing is kept of a read that found two documents
-	SeenTwice     bool = true // what a scan sees in two documents is not believed from it
-	Provisional   bool = true // a scan's documents are believed at its end, or once the index was seen
+	ChangeSole     bool = true // a document from a change is stored only if no other can have its hash
+	RenewSole      bool = true // a read by _id only renews an entry of the same document
+	AmbiguousMark  bool = true // nothing is kept of a read that found two documents
+	AmbiguousVouch bool = true // a read that found two documents is vouched for only if nothing has changed
+	SeenTwice      bool = true // what a scan sees in two documents is not believed from it
+	Provisional    bool = true // a scan's documents are believed at its end, or once the index was seen
 
 	// When the history is lost (changestream).
 	LossNoToken       bool = true // a stream that is opened without a token begins a new epoch

@@ -8,8 +8,8 @@ var (
 	// How the database is read (keystore).
 	AfterClusterTime = true // a fill is not older than the floor
 	Majority         = true // a fill sees only what cannot be rolled back
-	OwnConcerns      = true // a handle reads and writes by its own concerns, not by the client's
 	TwoDocuments     = true // a read by hash sees that there is a second document
+	OwnConcerns      = true // a handle reads and writes by its own concerns, not by the client's
 
 	// When an entry is believed (keycache).
 	SeqBeforeRead   = true // an entry is stamped with the changes applied before its read
@@ -27,17 +27,18 @@ var (
 	AbsentEpoch     = true // an absence holds for the epoch of its scan
 	AbsentByHash    = true // a hash that appeared after the scan is not absent
 	AbsentEvictions = true // what may have been pushed out is not absent
+	CoveredStays    = true // an entry that a scan of this epoch has covered has no deadline, complete or not
 	AbsentUnread    = true // after an event that does not show all of its hashes nothing is absent
 	StampHashes     = true // a change stamps each hash within an array
 	MarkHashes      = true // a scan marks each hash within an array
-	CoveredStays    = true // an entry that a scan of this epoch has covered has no deadline, complete or not
 
 	// When two documents have one hash (keycache).
-	ChangeSole    = true // a document from a change is stored only if no other can have its hash
-	RenewSole     = true // a read by _id only renews an entry of the same document
-	AmbiguousMark = true // nothing is kept of a read that found two documents
-	SeenTwice     = true // what a scan sees in two documents is not believed from it
-	Provisional   = true // a scan's documents are believed at its end, or once the index was seen
+	ChangeSole     = true // a document from a change is stored only if no other can have its hash
+	RenewSole      = true // a read by _id only renews an entry of the same document
+	AmbiguousMark  = true // nothing is kept of a read that found two documents
+	AmbiguousVouch = true // a read that found two documents is vouched for only if nothing has changed
+	SeenTwice      = true // what a scan sees in two documents is not believed from it
+	Provisional    = true // a scan's documents are believed at its end, or once the index was seen
 
 	// When the history is lost (changestream).
 	LossNoToken       = true // a stream that is opened without a token begins a new epoch
@@ -81,8 +82,8 @@ var (
 var Switches = map[string]*bool{
 	"AfterClusterTime":  &AfterClusterTime,
 	"Majority":          &Majority,
-	"OwnConcerns":       &OwnConcerns,
 	"TwoDocuments":      &TwoDocuments,
+	"OwnConcerns":       &OwnConcerns,
 	"SeqBeforeRead":     &SeqBeforeRead,
 	"TrustedStore":      &TrustedStore,
 	"EvenEpoch":         &EvenEpoch,
@@ -98,15 +99,16 @@ var Switches = map[string]*bool{
 	"AbsentEpoch":       &AbsentEpoch,
 	"AbsentByHash":      &AbsentByHash,
 	"AbsentEvictions":   &AbsentEvictions,
-	"AbsentUnread":      &AbsentUnread,
-	"StampHashes":       &StampHashes,
-	"MarkHashes":        &MarkHashes,
 	"CoveredStays":      &CoveredStays,
 	"ChangeSole":        &ChangeSole,
 	"RenewSole":         &RenewSole,
 	"AmbiguousMark":     &AmbiguousMark,
+	"AmbiguousVouch":    &AmbiguousVouch,
 	"SeenTwice":         &SeenTwice,
 	"Provisional":       &Provisional,
+	"AbsentUnread":      &AbsentUnread,
+	"StampHashes":       &StampHashes,
+	"MarkHashes":        &MarkHashes,
 	"LossNoToken":       &LossNoToken,
 	"LossHistory":       &LossHistory,
 	"LossPosition":      &LossPosition,

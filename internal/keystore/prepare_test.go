@@ -121,13 +121,10 @@ func TestOthersNamesTen(t *testing.T) {
 
 func TestPrepareRefusesAView(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
+		s.Needs(t, mongotest.Views)
 		p := newPlace(t, s)
 		p.create(t, "people")
-		err := p.db.CreateView(testContext(t), "api_keys", "people", mongo.Pipeline{})
-		if _, refused := errors.AsType[mongo.CommandError](err); refused && s.Name == mongotest.NameDevmongo {
-			t.Skipf("devmongo makes no views: %v", err)
-		}
-		if err != nil {
+		if err := p.db.CreateView(testContext(t), "api_keys", "people", mongo.Pipeline{}); err != nil {
 			t.Fatal(err)
 		}
 		for _, ensure := range []bool{false, true} {
@@ -289,7 +286,7 @@ func TestOnlyAPlainCollectionPasses(t *testing.T) {
 // TestAServerWithoutHello, as 4.4.0 and 4.4.1 are, is asked by isMaster.
 func TestAServerWithoutHello(t *testing.T) {
 	t.Parallel()
-	node := mongotest.StartDevmongo(t, devmongo.Config{LegacyHello: true})
+	node := mongotest.StartDevmongo(t, devmongo.Config{Release44: true})
 	s, err := New(Config{Client: node.Client(t), Database: node.Database(t)})
 	if err != nil {
 		t.Fatal(err)
@@ -413,9 +410,7 @@ func TestPrepareRefusesAnAnonymousUserOfAServerThatWantsLogins(t *testing.T) {
 
 func TestAMissingPrivilegeIsSaid(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
-		if !s.Failpoints {
-			t.Skip("the server has no failpoints")
-		}
+		s.Needs(t, mongotest.Failpoints)
 		client := s.Client(t, t.Name())
 		db := client.Database(s.Database(t))
 		mongotest.CreateAPIKeys(t, db)

@@ -75,7 +75,7 @@ func TestAWrongSetName(t *testing.T) {
 func TestADirectConnection(t *testing.T) {
 	t.Parallel()
 	one := mongotest.StartDevmongo(t, devmongo.Config{})
-	three := mongotest.StartDevmongo(t, devmongo.Config{OtherMembers: []string{"db2:27017", "db3:27017"}, LegacyHello: true})
+	three := mongotest.StartDevmongo(t, devmongo.Config{OtherMembers: []string{"db2:27017", "db3:27017"}, Release44: true})
 	for _, c := range []struct {
 		uri     string
 		refused bool
