@@ -28,8 +28,10 @@ const (
 type forger struct {
 	beats  *mongo.Collection
 	random *rand.Rand
-	// seen are the nonces of each instance, the newest last.
-	seen map[string][]any
+	// seen are the nonces of each instance, the newest last, forged those that it
+	// has not written itself.
+	seen   map[string][]int64
+	forged map[int64]bool
 }
 
 // forgeries writes heartbeats in the instances' names: counters that are still to
@@ -40,7 +42,7 @@ func (a *arena) forgeries(load *assault) fault {
 	return func(victims []*instance) func() {
 		f := &forger{
 			beats:  a.keys.Database().Collection(changestream.HeartbeatCollection),
-			random: rand.New(rand.NewPCG(load.seed, 17)), seen: map[string][]any{},
+			random: rand.New(rand.NewPCG(load.seed, 17)), seen: map[string][]int64{}, forged: map[int64]bool{},
 		}
 		load.forgedUntil.Store(math.MaxInt64)
 		mend := each(victims, func(i *instance) func() { return i.proxy.poison(a.t, forgedLatency) })
@@ -63,7 +65,7 @@ func (a *arena) forgeries(load *assault) fault {
 	}
 }
 
-// round forges each document once.
+// round forges each document that its instance has written anew.
 func (f *forger) round(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
 	defer cancel()
@@ -85,6 +87,9 @@ func (f *forger) round(ctx context.Context) error {
 func (f *forger) forge(ctx context.Context, raw bson.Raw) error {
 	id, _ := raw.Lookup("_id").StringValueOK()
 	n, _ := raw.Lookup("n").AsInt64OK()
+	if f.forged[n] {
+		return nil // the instance has not written since
+	}
 	f.seen[id] = append(f.seen[id], n)
 	set := func(field string, value any) error {
 		_, err := f.beats.UpdateByID(ctx, id, bson.D{{Key: "$set", Value: bson.D{{Key: field, Value: value}}}})
@@ -103,8 +108,9 @@ func (f *forger) forge(ctx context.Context, raw bson.Raw) error {
 		return err
 	default:
 		var errs []error
-		for i := range forgedCounters {
-			errs = append(errs, set("n", n+1+int64(i)))
+		for i := range int64(forgedCounters) {
+			f.forged[n+1+i] = true
+			errs = append(errs, set("n", n+1+i))
 		}
 		return errors.Join(errs...)
 	}
