@@ -23,6 +23,8 @@ const (
 type hashValue struct {
 	// has reports for each of the two keys of the slot whether it is in it.
 	has [2]bool
+	// array reports whether there is one.
+	array bool
 	// change makes it, given the two hashes, and a text that no other document has:
 	// the index is unique for each element.
 	change func(hashes [2]string, text string) bson.D
@@ -33,11 +35,11 @@ func setHash(field string, value any) bson.D {
 }
 
 var hashValues = []hashValue{
-	{[2]bool{true, true}, func(h [2]string, _ string) bson.D { return setHash("key_hash", bson.A{h[0], h[1]}) }},
-	{[2]bool{true, false}, func(h [2]string, _ string) bson.D { return setHash("key_hash", bson.A{h[0]}) }},
-	{[2]bool{false, true}, func(h [2]string, text string) bson.D { return setHash("key_hash", bson.A{h[1], text}) }},
-	{[2]bool{}, func(_ [2]string, text string) bson.D { return setHash("key_hash", bson.A{text}) }},
-	{[2]bool{}, func([2]string, string) bson.D {
+	{[2]bool{true, true}, true, func(h [2]string, _ string) bson.D { return setHash("key_hash", bson.A{h[0], h[1]}) }},
+	{[2]bool{true, false}, true, func(h [2]string, _ string) bson.D { return setHash("key_hash", bson.A{h[0]}) }},
+	{[2]bool{false, true}, true, func(h [2]string, text string) bson.D { return setHash("key_hash", bson.A{h[1], text}) }},
+	{[2]bool{}, true, func(_ [2]string, text string) bson.D { return setHash("key_hash", bson.A{text}) }},
+	{[2]bool{}, false, func([2]string, string) bson.D {
 		return bson.D{{Key: "$unset", Value: bson.D{{Key: "key_hash", Value: ""}}}}
 	}},
 }
@@ -102,6 +104,14 @@ func (a *arena) arrayTurn(load *assault, s *slot, random *rand.Rand) {
 		// The event shows an element and its place, and no other one.
 		a.writeHash(load, s, state([2]bool{true, false}), setHash("key_hash.1", text))
 		a.writeHash(load, s, state([2]bool{false, true}), setHash("key_hash.0", hashes[1]))
+		return
+	}
+	if v.has == [2]bool{} && v.array {
+		// A hash that no event has shown for a while.
+		has := [2]bool{}
+		i := random.IntN(2)
+		has[i] = true
+		a.writeHash(load, s, state(has), setHash("key_hash.0", hashes[i]))
 	}
 }
 
