@@ -38,6 +38,19 @@ type Status struct {
 	Note string
 	// LastLoss is the last time that history was lost. Nil: never.
 	LastLoss *Loss
+	// Usage is how the writing of last_used and usage_count goes. Nil: they are not
+	// written. Answers do not depend on it, so neither Ready nor Strict does.
+	Usage *Usage
+}
+
+// Usage is how the writing of last_used and usage_count goes.
+type Usage struct {
+	// PendingKeys have a use that is not written yet, and BatchSize go into one
+	// command.
+	PendingKeys int64
+	BatchSize   int
+	// FailingMS is for how many milliseconds it has failed. Negative: it does not.
+	FailingMS int64
 }
 
 // Loss is a gap in the change stream.
@@ -92,6 +105,13 @@ type readiness struct {
 	LagMS       *int64    `json:"lag_ms"`
 	LastLoss    *lastLoss `json:"last_loss"`
 	Note        string    `json:"note,omitempty"`
+	Usage       *usage    `json:"usage,omitempty"`
+}
+
+type usage struct {
+	PendingKeys int64  `json:"pending_keys"`
+	BatchSize   int    `json:"batch_size"`
+	FailingMS   *int64 `json:"failing_ms"`
 }
 
 type lastLoss struct {
@@ -133,6 +153,9 @@ func readinessOf(s *Status) *readiness {
 	}
 	if s.LastLoss != nil {
 		r.LastLoss = &lastLoss{At: s.LastLoss.At.UTC().Format(millis), Reason: s.LastLoss.Reason}
+	}
+	if u := s.Usage; u != nil {
+		r.Usage = &usage{PendingKeys: u.PendingKeys, BatchSize: u.BatchSize, FailingMS: knownMS(u.FailingMS)}
 	}
 	return r
 }
