@@ -21,8 +21,9 @@
 // flush.go). The next command is half as large, down to one key, and the size
 // grows again by a quarter whenever a whole batch took three quarters of its limit
 // or less. If the time of a command is proportional to its size, the larger one
-// still fits (1.25 * 0.75 < 1), so a growing batch does not cause time-outs. On the way
-// down from a thousand keys the counts of at most two thousand are given up.
+// still fits (1.25 * 0.75 < 1), so a growing batch does not cause time-outs; below
+// four keys it grows by one, and may. On the way down from a thousand keys the
+// counts of at most two thousand are given up.
 //
 // The last flush has 5 s, and its commands 1 s: a third of the size that is known
 // to work is sent, and several attempts fit if nothing is known yet.
