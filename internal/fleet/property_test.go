@@ -353,7 +353,7 @@ func rage(t *testing.T, seed uint64, pauses bool) (result *storm) {
 }
 
 // seeds is how many storms of each kind are run.
-const seeds = 60
+const seeds = 24
 
 // TestReceiptsHoldWhateverTheClocksSay: no receipt says synced while an instance
 // may still answer from before its revision; and without pauses of the asker a

@@ -219,8 +219,10 @@ func TestAFailureIsLoggedForAsLongAsItLasts(t *testing.T) {
 
 		s.becomes(0, time.Millisecond)
 		time.Sleep(time.Minute)
-		if end := s.lines()[len(lines):]; len(end) != 1 || !strings.Contains(end[0], "info last_used and usage_count are written again") || !strings.Contains(end[0], "failed_for:5m") {
-			t.Errorf("at the end: %q", end)
+		// The command that was in flight may have been worth a last reminder.
+		all := s.lines()
+		if end := all[len(all)-1]; len(all) > len(lines)+2 || !strings.Contains(end, "info last_used and usage_count are written again") || !strings.Contains(end, "failed_for:5m") {
+			t.Errorf("at the end: %q", all[len(lines):])
 		}
 		if status := s.Status(); status.Pending != 0 || !status.FailingSince.IsZero() {
 			t.Errorf("at the end the status is %+v", status)
@@ -265,8 +267,8 @@ func TestABatchGrowsAgain(t *testing.T) {
 				}
 				s.becomes(faster[0], faster[1])
 				timeouts := s.timeouts
-				for range 60 {
-					s.use(2000)
+				for range 20 {
+					s.use(1200)
 					time.Sleep(10 * time.Second)
 				}
 				want := batchSize
@@ -274,7 +276,7 @@ func TestABatchGrowsAgain(t *testing.T) {
 					want = 400
 				}
 				if n := s.Status().Batch; n < want {
-					t.Errorf("a batch has %d keys after ten minutes, it had %d: want %d", n, small, want)
+					t.Errorf("a batch has %d keys after three minutes, it had %d: want %d", n, small, want)
 				}
 				if s.timeouts > timeouts {
 					t.Errorf("%d commands timed out on the way: %v", s.timeouts-timeouts, s.sizes)
