@@ -20,6 +20,7 @@ func Examine(ctx context.Context, config Config, see func(doctor.Check)) (doctor
 		Heartbeats:   p.heart,
 		Stream:       p.tail,
 		EnsureSchema: config.EnsureSchema,
+		Lists:        p.admins != nil,
 		CacheSizeMiB: config.CacheSizeMiB,
 		Preload:      preload.Mode(config.Preload),
 		Version:      config.Version,

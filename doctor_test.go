@@ -108,7 +108,7 @@ func TestDoctorFitsEveryShape(t *testing.T) {
 				}
 				is(t, checks["documents"], checks["documents"].Status, "20 keys of 20 looked at, 20 in all: 20 can be used now")
 				is(t, checks["memory"], doctor.OK, "20 keys of about")
-				if token := s.Name != mongotest.NameSecantus; token {
+				if s.MongoDBTokens {
 					p.config.StreamScope = "collection"
 					checks, _ = p.examined(t)
 					is(t, checks["stream"], doctor.OK)
@@ -160,12 +160,27 @@ func TestDoctorFindsWhatIsBroken(t *testing.T) {
 	})
 }
 
+// TestDoctorRecommendsAnIndexForLists where the admin API is on.
+func TestDoctorRecommendsAnIndexForLists(t *testing.T) {
+	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
+		p := newPatient(t, s, keytail.Mapping{})
+		p.insert(t, shapes()["default"].document(key{id: "k", text: "kt_some key text"}))
+		p.index(t, "key_hash", unique())
+		if checks, _ := p.examined(t); len(checks["index"].More) != 0 {
+			t.Errorf("without the admin API: %+v", checks["index"])
+		}
+		withAdmin(t)(&p.config)
+		checks, report := p.examined(t)
+		if more := fmt.Sprint(checks["index"].More); !report.OK || !strings.Contains(more, "recommended: ") || !strings.Contains(more, `"created_at": -1, _id: -1`) {
+			t.Errorf("with it: %+v", checks["index"])
+		}
+	})
+}
+
 // TestDoctorSaysWhatIsMissing takes privileges away, one at a time.
 func TestDoctorSaysWhatIsMissing(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
-		if !s.Failpoints {
-			t.Skip("the server takes no failpoints")
-		}
+		s.Needs(t, mongotest.Failpoints)
 		p := newPatient(t, s, keytail.Mapping{})
 		p.insert(t, shapes()["default"].document(key{id: "k", text: "kt_some key text"}))
 		p.index(t, "key_hash", unique())

@@ -389,9 +389,7 @@ func TestWhatChangesWhileHistoryIsLostIsFelt(t *testing.T) {
 		e := r.embed("gin")
 		k, other := r.newValid(), r.newValid()
 		cut, kept := e.openSocket(k), e.openSocket(other)
-		if !s.Failpoints {
-			t.Skip("the server takes no failpoints")
-		}
+		s.Needs(t, mongotest.Failpoints)
 		losses := r.metric("keytail_losses_total")
 		mend := r.failpoint("alwaysOn", bson.D{
 			{Key: "failCommands", Value: bson.A{"getMore", "aggregate"}},

@@ -122,9 +122,7 @@ func (r *rig) reaches(state string) {
 // called.
 func (r *rig) cut(commands ...any) func() {
 	r.t.Helper()
-	if !r.server.Failpoints {
-		r.t.Skip("the server takes no failpoints")
-	}
+	r.server.Needs(r.t, mongotest.Failpoints)
 	return r.failpoint("alwaysOn", bson.D{
 		{Key: "failCommands", Value: bson.A(commands)},
 		// Interrupted: an error that neither the driver nor its view of the

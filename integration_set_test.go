@@ -72,11 +72,14 @@ func setOf(t *testing.T, members int) *replicaSet {
 	return s
 }
 
+// greetingCommand is known to every version: 4.4.0 and 4.4.1 have no hello.
+const greetingCommand = "isMaster"
+
 // greeting is what a node says of itself and the set.
 type greeting struct {
 	Hosts             []string `bson:"hosts"`
 	Primary           string   `bson:"primary"`
-	IsWritablePrimary bool     `bson:"isWritablePrimary"`
+	IsWritablePrimary bool     `bson:"ismaster"`
 	Secondary         bool     `bson:"secondary"`
 	// TopologyVersion is another one after a restart, by its ProcessID.
 	TopologyVersion struct {
@@ -91,7 +94,7 @@ func (s *replicaSet) hello() greeting {
 	mongotest.Eventually(s.t, electionPatience, func() bool {
 		ctx, cancel := context.WithTimeout(context.Background(), nodeTimeout)
 		defer cancel()
-		err := s.admin.RunCommand(ctx, bson.D{{Key: "hello", Value: 1}}).Decode(&g)
+		err := s.admin.RunCommand(ctx, bson.D{{Key: greetingCommand, Value: 1}}).Decode(&g)
 		return err == nil && g.IsWritablePrimary
 	}, "the set has no primary")
 	return g
@@ -109,7 +112,7 @@ func greets(node *mongo.Database) (greeting, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), nodeTimeout)
 	defer cancel()
 	var g greeting
-	err := node.RunCommand(ctx, bson.D{{Key: "hello", Value: 1}}).Decode(&g)
+	err := node.RunCommand(ctx, bson.D{{Key: greetingCommand, Value: 1}}).Decode(&g)
 	return g, err
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/keytail/keytail/internal/keyadmin"
+	"github.com/keytail/keytail/internal/mongoclient"
 )
 
 // newKeys makes what looks after keys, or nil without admin tokens. A credential
@@ -13,10 +14,11 @@ func (p *parts) newKeys(ctx context.Context) (*keyadmin.Admin, error) {
 		return nil, nil //nolint:nilnil // off, and nothing wrong
 	}
 	keys, err := keyadmin.New(keyadmin.Config{
-		Store:  p.store,
-		Audit:  p.config.Client.Database(p.config.StateDatabase).Collection(keyadmin.CollectionName),
-		Prefix: p.config.KeyPrefix,
-		Logger: p.config.Logger,
+		Store:        p.store,
+		Audit:        mongoclient.Database(p.config.Client, p.config.StateDatabase).Collection(keyadmin.CollectionName),
+		Prefix:       p.config.KeyPrefix,
+		EnsureSchema: p.config.EnsureSchema,
+		Logger:       p.config.Logger,
 	})
 	if err != nil {
 		return nil, err

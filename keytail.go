@@ -46,11 +46,13 @@ const startTimeout = 15 * time.Second
 // Config of a Service. Client and Database are required; the zero value of every
 // other field is a default.
 type Config struct {
-	// Client reaches the replica set that holds the keys. It must have no
-	// timeout of its own (SetTimeout), which would end an idle change stream, and
-	// should have a connect timeout and a heartbeat interval of a few seconds
-	// (SetConnectTimeout, SetHeartbeatInterval): with the driver's 30 s and 10 s, a
-	// network that failed for a moment keeps reads waiting for as long. The Service
+	// Client reaches the replica set that holds the keys. Its read concern, write
+	// concern and read preference are not used: the Service sets its own. It must
+	// have no timeout of its own (SetTimeout), which would end an idle change stream,
+	// and no direct connection to a set of several members. It should have a connect
+	// timeout and a heartbeat interval of a few seconds (SetConnectTimeout,
+	// SetHeartbeatInterval): with the driver's 30 s and 10 s, a network that failed
+	// for a moment keeps reads waiting for as long (docs/mongodb-uri.md). The Service
 	// does not disconnect it.
 	Client *mongo.Client
 	// Database and Collection hold the keys. Collection's zero: "api_keys".
@@ -169,16 +171,23 @@ func New(ctx context.Context, config Config) (*Service, error) {
 	if err != nil {
 		return nil, err
 	}
+	return p.service(ctx)
+}
+
+// service checks the database, and puts the parts together.
+func (p *parts) service(ctx context.Context) (*Service, error) {
 	if err := p.prepare(ctx); err != nil {
 		return nil, err
 	}
 	s := &Service{config: p.config, logger: p.config.Logger, cache: p.cache, index: p.index, heart: p.heart, tail: p.tail, sink: p.sink, usage: p.usage, callers: p.callers, admins: p.admins}
+	var err error
 	if s.keys, err = p.newKeys(ctx); err != nil {
 		return nil, err
 	}
 	if err := s.assemble(p.store, p.forward); err != nil {
 		return nil, err
 	}
+	p.preload.Store(s.preload)
 	return s, nil
 }
 

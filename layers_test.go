@@ -107,7 +107,7 @@ func TestPureRoomsUseTheStandardLibraryOnly(t *testing.T) {
 
 // TestOnlyMainAndTestsUseDevmongo: no daemon falls back to memory by itself.
 func TestOnlyMainAndTestsUseDevmongo(t *testing.T) {
-	may := []string{module + "/cmd/server", module + "/internal/mongotest"}
+	may := []string{module + "/cmd/server", module + "/internal/mongotest", module + "/internal/devmongo/devmongod"}
 	users := 0
 	for _, p := range listPackages(t) {
 		if !slices.Contains(p.Imports, module+"/internal/devmongo") {

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"maps"
 	"slices"
+	"sync/atomic"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
@@ -13,6 +15,7 @@ import (
 	"github.com/keytail/keytail/internal/forwardauth"
 	"github.com/keytail/keytail/internal/keycache"
 	"github.com/keytail/keytail/internal/keystore"
+	"github.com/keytail/keytail/internal/mongoclient"
 	"github.com/keytail/keytail/internal/preload"
 	"github.com/keytail/keytail/internal/tokens"
 	"github.com/keytail/keytail/internal/usage"
@@ -31,6 +34,9 @@ type parts struct {
 	tail    *changestream.Tail
 	// sink is what the tail tells.
 	sink sink
+	// preload is nil until the Service is assembled. The tail asks it how long a scan
+	// takes.
+	preload atomic.Pointer[preload.Preload]
 	// usage is nil where the use of keys is not written down.
 	usage *usage.Usage
 	// callers and admins are nil without a file.
@@ -110,8 +116,8 @@ func policies(named map[string]Policy) map[string]forwardauth.Policy {
 
 func newHeart(config Config, collection string) (*changestream.Heart, error) {
 	return changestream.NewHeart(changestream.HeartConfig{
-		Database:     config.Client.Database(config.Database),
-		State:        config.Client.Database(config.StateDatabase),
+		Database:     mongoclient.Database(config.Client, config.Database),
+		State:        mongoclient.Database(config.Client, config.StateDatabase),
 		Collection:   collection,
 		InstanceName: config.InstanceName,
 		Interval:     config.HeartbeatInterval,
@@ -144,13 +150,14 @@ func (p *parts) follow() error {
 	}
 	maxAwait, watchdog := changestream.Waits(p.config.MaxStale)
 	p.tail, err = changestream.New(changestream.Config{
-		Database:   p.config.Client.Database(p.config.Database),
+		Database:   mongoclient.Database(p.config.Client, p.config.Database),
 		Scope:      scope,
 		Schema:     p.store.Schema(),
 		Sink:       p.sink,
 		Collection: watchedKeys{p.store, p.index},
 		Heart:      p.heart,
 		OnLoss:     p.sink.lost,
+		LastScan:   p.lastScan,
 		MaxAwait:   scope.MaxAwait(maxAwait, p.config.MaxStale),
 		Watchdog:   watchdog,
 		Logger:     p.config.Logger,
@@ -170,6 +177,14 @@ func (k watchedKeys) Inspect(ctx context.Context) error {
 	err := k.Store.Inspect(ctx)
 	k.index.Hurry() // of the collection that was seen
 	return err
+}
+
+// lastScan is how long the last complete scan took, zero if there was none.
+func (p *parts) lastScan() time.Duration {
+	if scans := p.preload.Load(); scans != nil {
+		return scans.LastScan()
+	}
+	return 0
 }
 
 // prepare refuses a database on which keytail can keep no promise.
@@ -196,7 +211,7 @@ func newUsage(config Config, schema keystore.Schema) (*usage.Usage, error) {
 		return nil, nil //nolint:nilnil // nothing is wanted, and nothing wrong
 	}
 	return usage.New(usage.Config{
-		Keys:       config.Client.Database(config.Database).Collection(schema.Collection),
+		Keys:       mongoclient.Database(config.Client, config.Database).Collection(schema.Collection),
 		LastUsed:   schema.LastUsed,
 		UsageCount: schema.UsageCount,
 		IDValue:    schema.IDValue,

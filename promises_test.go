@@ -93,9 +93,7 @@ func TestPromiseAGapIsNeverSilent(t *testing.T) {
 			k := r.newKey()
 			r.becomes(k, apikey.Valid)
 			r.held(k)
-			if !s.Failpoints {
-				t.Skip("the server takes no failpoints")
-			}
+			s.Needs(t, mongotest.Failpoints)
 			failures := r.metric("keytail_stream_failures_total") + r.metric("keytail_losses_total")
 			mend := r.failpoint("alwaysOn", bson.D{
 				{Key: "failCommands", Value: bson.A{"getMore", "aggregate"}},

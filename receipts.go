@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/keytail/keytail/internal/changestream"
 	"github.com/keytail/keytail/internal/clustertime"
@@ -70,13 +71,14 @@ func newSink(config Config, cache *keycache.Cache, heart *changestream.Heart, co
 		Namespace:  config.Database + "." + collection,
 		Self:       heart.ID(),
 		Pulse:      heart,
-		Processed: func() clustertime.Time {
+		Fresh: func() (time.Time, clustertime.Time) {
 			if fresh := cache.Freshness(); fresh != nil {
-				return fresh.Processed
+				return fresh.AsOf, fresh.Processed
 			}
-			return 0
+			return time.Time{}, 0
 		},
-		Logger: config.Logger,
+		Logger:     config.Logger,
+		Registerer: config.Registry,
 	})
 	return sink{cache, hub, watch.New(watch.Config{}), f}, errors.Join(hubErr, fleetErr)
 }

@@ -124,9 +124,7 @@ func TestAReceiptOfTheFleetIsTheTruth(t *testing.T) {
 
 func TestAStoppedInstanceIsMissingUntilItCannotAnswer(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
-		if !s.Failpoints {
-			t.Skip("the server takes no failpoints")
-		}
+		s.Needs(t, mongotest.Failpoints)
 		r := startTrio(t, s, hasty)
 		k := r.newKey()
 		r.receipt(r.sets(k, true), true, patience)

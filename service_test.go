@@ -213,9 +213,7 @@ func TestDroppedDatabaseIsAnOutage(t *testing.T) {
 
 func TestRevokedKeyIsRefusedAfterResume(t *testing.T) {
 	mongotest.EachScope(t, func(t *testing.T, s *mongotest.Server) {
-		if !s.Failpoints {
-			t.Skip("the server takes no failpoints")
-		}
+		s.Needs(t, mongotest.Failpoints)
 		r := start(t, s)
 		k := r.newKey()
 		r.becomes(k, apikey.Valid)
@@ -256,9 +254,7 @@ func TestRevokedKeyIsRefusedAfterResume(t *testing.T) {
 
 func TestHistoryLostIsReadAnew(t *testing.T) {
 	mongotest.EachScope(t, func(t *testing.T, s *mongotest.Server) {
-		if !s.Failpoints {
-			t.Skip("the server takes no failpoints")
-		}
+		s.Needs(t, mongotest.Failpoints)
 		r := start(t, s)
 		k := r.newKey()
 		r.becomes(k, apikey.Valid)

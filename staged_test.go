@@ -138,7 +138,7 @@ func anomalies() []anomaly {
 			stage:   refusedWith(c.code),
 		})
 	}
-	return slices.Concat(all, tailAnomalies(), wireAnomalies(), partsAnomalies(), revisionAnomalies(), indexAnomalies(), hashAnomalies())
+	return slices.Concat(all, tailAnomalies(), restoreAnomalies(), wireAnomalies(), partsAnomalies(), hashAnomalies(), fleetAnomalies(), revisionAnomalies(), indexAnomalies(), clientAnomalies())
 }
 
 // stagedService runs a service on a devmongo of its own. Its cache is lazy, so

@@ -203,6 +203,19 @@ func failing(r *rig, code int, commands ...any) *failure {
 	return f
 }
 
+// holding makes commands of the service wait for a time.
+func holding(r *rig, by time.Duration, commands ...any) *failure {
+	r.t.Helper()
+	f := &failure{r: r, data: bson.D{
+		{Key: "failCommands", Value: bson.A(commands)},
+		{Key: "blockConnection", Value: true},
+		{Key: "blockTimeMS", Value: by.Milliseconds()},
+		{Key: "appName", Value: r.appName},
+	}}
+	f.arm("alwaysOn")
+	return f
+}
+
 // failure is a failpoint that is on.
 type failure struct {
 	r    *rig

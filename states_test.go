@@ -74,9 +74,7 @@ func TestALossGoesThroughConnectingAndPreloadingToLive(t *testing.T) {
 		r := start(t, s)
 		k := r.newKey()
 		r.becomes(k, apikey.Valid)
-		if !s.Failpoints {
-			t.Skip("the server takes no failpoints")
-		}
+		s.Needs(t, mongotest.Failpoints)
 		// The scan that follows the next opening is held up.
 		mend := r.failpoint("alwaysOn", bson.D{
 			{Key: "failCommands", Value: bson.A{"find"}},

@@ -150,9 +150,7 @@ func (d *daemon) revoke(id string) auth.Revision {
 // cut makes the daemon's commands fail until the test ends.
 func (d *daemon) cut(commands ...any) {
 	d.t.Helper()
-	if !d.server.Failpoints {
-		d.t.Skip("the server takes no failpoints")
-	}
+	d.server.Needs(d.t, mongotest.Failpoints)
 	admin := d.server.Client(d.t, "operator").Database("admin")
 	set := func(mode string) error {
 		return admin.RunCommand(context.Background(), bson.D{

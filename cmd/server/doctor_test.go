@@ -76,3 +76,44 @@ func TestDoctorCommand(t *testing.T) {
 		}
 	}
 }
+
+// TestConnectionStrings: what becomes of options that would break promises, as the
+// binary says it. Each option has its test in internal/mongoclient.
+func TestConnectionStrings(t *testing.T) {
+	d := mongotest.StartDevmongo(t, devmongo.Config{})
+	database := d.Database(t)
+	mongotest.CreateAPIKeys(t, d.Client(t).Database(database))
+	with := func(query string) string {
+		uri, _, _ := strings.Cut(d.URI, "?")
+		return "--mongodb-uri=" + uri + database + "?" + query
+	}
+	const weak = "replicaSet=devmongo&readConcernLevel=local&w=1&readPreference=secondary&retryWrites=false"
+	if got := run(t, "doctor", with(weak)); got.code != 0 || strings.Count(got.stdout, "warning    uri ") != 4 {
+		t.Errorf("overridden: %+v", got)
+	}
+	for _, command := range []string{"doctor", "serve"} {
+		got := run(t, command, with("replicaSet=rs7"), "--addr=127.0.0.1:0", "--ops-addr=127.0.0.1:0")
+		if out := got.stdout + got.stderr; got.code != 1 || !strings.Contains(out, `is called "devmongo"`) && !strings.Contains(out, `is called \"devmongo\"`) {
+			t.Errorf("%s, another set: %+v", command, got)
+		}
+		if got := run(t, command, with("timeoutMS=500&loadBalanced=true")); got.code != 2 || !strings.Contains(got.stderr, "timeoutMS") || !strings.Contains(got.stderr, "loadBalanced") {
+			t.Errorf("%s, refused: %+v", command, got)
+		}
+	}
+	large := mongotest.StartDevmongo(t, devmongo.Config{OtherMembers: []string{"db2:27017", "db3:27017"}})
+	uri, _, _ := strings.Cut(large.URI, "?")
+	if got := run(t, "serve", "--mongodb-uri="+uri+"keys?directConnection=true"); got.code != 1 || !strings.Contains(got.stderr, "has 3 members") {
+		t.Errorf("a direct connection: %+v", got)
+	}
+}
+
+// TestDoctorOfMongoDB44: 4.4.0 and 4.4.1 have no hello.
+func TestDoctorOfMongoDB44(t *testing.T) {
+	d := mongotest.StartDevmongo(t, devmongo.Config{Release44: true})
+	database := d.Database(t)
+	mongotest.CreateAPIKeys(t, d.Client(t).Database(database))
+	uri := strings.Replace(d.URI, "/?", "/"+database+"?", 1)
+	if got := run(t, "doctor", "--mongodb-uri="+uri); got.code != 0 || !strings.Contains(got.stdout, "MongoDB 4.4.1") {
+		t.Errorf("%+v", got)
+	}
+}

@@ -23,6 +23,9 @@ function until(what, condition) {
   }
 }
 
+// hello is missing in 4.4.0 and 4.4.1; isMaster is in every version.
+const isPrimary = (database) => database.runCommand({isMaster: 1}).ismaster;
+
 function unless(codes, action) {
   try {
     action();
@@ -49,13 +52,13 @@ if (!signedIn()) {
     {_id: 1, host: "mongo2:27017"},
     {_id: 2, host: "mongo3:27017"},
   ]}}));
-  until("mongo1 is the primary", () => admin.hello().isWritablePrimary);
+  until("mongo1 is the primary", () => isPrimary(admin));
   admin.createUser({user: "root", pwd: rootPassword, roles: ["root"]}, majority);
 }
 
 // 2. The rest, on whatever node is the primary.
 const set = new Mongo(`mongodb://root:${rootPassword}@mongo1,mongo2,mongo3/?replicaSet=rs0&authSource=admin`);
-until("the set has a primary", () => set.getDB("admin").hello().isWritablePrimary);
+until("the set has a primary", () => isPrimary(set.getDB("admin")));
 const keys = set.getDB("keytail");
 
 unless(NamespaceExists, () => keys.createCollection("api_keys"));

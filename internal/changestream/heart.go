@@ -13,12 +13,11 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"go.mongodb.org/mongo-driver/v2/mongo"
-	"go.mongodb.org/mongo-driver/v2/mongo/options"
-	"go.mongodb.org/mongo-driver/v2/mongo/writeconcern"
 	"go.uber.org/zap"
 
 	"github.com/keytail/keytail/internal/clustertime"
 	"github.com/keytail/keytail/internal/keycache"
+	"github.com/keytail/keytail/internal/mongoclient"
 )
 
 // HeartbeatCollection holds one small document of each instance, in the database
@@ -155,6 +154,9 @@ type Heart struct {
 	memory  nonces
 	// landed is the freshness of the last heartbeat that came back.
 	landed atomic.Pointer[keycache.Freshness]
+	// acknowledged is told of each acknowledgement. The tail sets it before Run;
+	// nil: there is no tail.
+	acknowledged func(at clustertime.Time)
 
 	// ready is closed at the first open of the stream, stopped when no heartbeat
 	// will be sent any more.
@@ -192,11 +194,11 @@ func NewHeart(config HeartConfig) (*Heart, error) {
 	}
 	h := &Heart{
 		config: config,
-		beats:  config.State.Collection(HeartbeatCollection, options.Collection().SetWriteConcern(writeconcern.Majority())),
+		beats:  mongoclient.Database(config.State.Client(), config.State.Name()).Collection(HeartbeatCollection),
 		id:     config.InstanceName + "/" + rand.Text(),
 		logger: config.Logger.Named("heartbeat"),
 		results: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "keytail_heartbeats_total", Help: "Heartbeats written, by whether a majority acknowledged them in time.",
+			Name: "keytail_heartbeats_total", Help: "Heartbeats sent, by result: acknowledged by a majority in time, failed, or refused because the document did not hold the one before.",
 		}, []string{"result"}),
 		ready:   make(chan struct{}),
 		stopped: make(chan struct{}),
@@ -296,6 +298,13 @@ func (h *Heart) depart() *flight {
 	f := h.next
 	h.next = newFlight()
 	return f
+}
+
+// forget is told by the tail when the history is lost. What had been processed is of
+// that history, and its times may come again in the next one.
+func (h *Heart) forget() {
+	h.memory.forget()
+	h.landed.Store(nil)
 }
 
 // opened is told by the tail at each open of the stream. A heartbeat follows at

@@ -3,6 +3,7 @@ package changestream
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -18,13 +19,19 @@ import (
 const (
 	resultAcknowledged = "acknowledged"
 	resultFailed       = "failed"
+	resultRefused      = "refused"
 )
 
-// The fields of a heartbeat that are read again: by the tail, by the TTL index.
+// The fields of a heartbeat that are read again: by the tail, by the next heartbeat,
+// by the TTL index, by the fleet.
 const (
-	fieldID    = "_id"
-	fieldNonce = "n"
-	fieldAt    = "at"
+	fieldID     = "_id"
+	fieldNonce  = "n"
+	fieldAnchor = "anchor"
+	fieldAt     = "at"
+
+	fieldProcessed = "processed"
+	fieldStaleness = "staleness_ms"
 )
 
 // beat sends one heartbeat and tells those who waited for it.
@@ -33,10 +40,20 @@ func (h *Heart) beat(ctx context.Context) {
 	defer close(f.done)
 	ctx, cancel := h.untilLeft(ctx)
 	defer cancel()
-	n := h.memory.send(h.config.Now())
-	f.at, f.err = h.write(ctx, n)
-	if f.err == nil {
-		h.memory.acknowledge(n, f.at, h.config.Now())
+	b := h.memory.send(h.config.Now())
+	f.at, f.err = h.write(ctx, b)
+	switch {
+	case f.err == nil:
+		h.memory.acknowledge(b.nonce, f.at, h.config.Now())
+		if h.acknowledged != nil {
+			h.acknowledged(f.at)
+		}
+	case errors.Is(f.err, errRewound):
+		h.results.WithLabelValues(resultRefused).Inc()
+		if !h.memory.refused(b.nonce) {
+			h.hurry() // the next one is written whatever the document holds
+		}
+		return // the loss is what is logged
 	}
 	h.note(f.err)
 }
@@ -53,9 +70,10 @@ func (h *Heart) untilLeft(ctx context.Context) (context.Context, context.CancelF
 	}
 }
 
-// write upserts the document and returns the operationTime of the
-// acknowledgement. The session is fresh: a used one remembers later times.
-func (h *Heart) write(ctx context.Context, n int64) (clustertime.Time, error) {
+// write writes the document and returns the operationTime of the acknowledgement.
+// The session is fresh: a used one remembers later times. errRewound means that
+// the document did not hold what it must, and that nothing was written.
+func (h *Heart) write(ctx context.Context, b beat) (clustertime.Time, error) {
 	session, err := h.beats.Database().Client().StartSession(options.Session().SetCausalConsistency(false))
 	if err != nil {
 		return 0, err
@@ -63,14 +81,14 @@ func (h *Heart) write(ctx context.Context, n int64) (clustertime.Time, error) {
 	defer session.EndSession(context.Background())
 	// The nonce is another one each time, so the write is never a no-op, which
 	// would make no event.
-	result, err := h.beats.UpdateByID(mongo.NewSessionContext(ctx, session), h.id, bson.D{
-		{Key: "$set", Value: h.document(n)},
-		{Key: "$currentDate", Value: bson.D{{Key: fieldAt, Value: true}}},
-	}, options.UpdateOne().SetUpsert(true))
+	result, err := h.beats.UpdateOne(mongo.NewSessionContext(ctx, session), b.filter(h.id), h.update(b), options.UpdateOne().SetUpsert(b.after == nil))
 	if err != nil {
 		return 0, err
 	}
-	if result.UpsertedCount > 0 && n > 1 {
+	if result.MatchedCount+result.UpsertedCount == 0 {
+		return 0, errRewound
+	}
+	if result.UpsertedCount > 0 && b.seq > 1 {
 		h.again(ctx)
 	}
 	at := session.OperationTime()
@@ -80,12 +98,27 @@ func (h *Heart) write(ctx context.Context, n int64) (clustertime.Time, error) {
 	return clustertime.New(at.T, at.I), nil
 }
 
-// document is what the instance says of itself. What it does not know yet is
-// left out. (A processed of zero would be worse than useless: MongoDB replaces
-// an empty timestamp with its own present one.)
-func (h *Heart) document(n int64) bson.D {
+// update is what the instance says of itself. What it does not know, not yet or not
+// any more after a loss, is removed. (A processed of zero would be worse than
+// useless: MongoDB replaces an empty timestamp with its own present one.)
+func (h *Heart) update(b beat) bson.D {
+	known, unknown := h.document(b), bson.D{}
+	for _, name := range []string{fieldProcessed, fieldStaleness} {
+		if !slices.ContainsFunc(known, func(e bson.E) bool { return e.Key == name }) {
+			unknown = append(unknown, bson.E{Key: name, Value: ""})
+		}
+	}
+	update := bson.D{{Key: "$set", Value: known}, {Key: "$currentDate", Value: bson.D{{Key: fieldAt, Value: true}}}}
+	if len(unknown) > 0 {
+		update = append(update, bson.E{Key: "$unset", Value: unknown})
+	}
+	return update
+}
+
+func (h *Heart) document(b beat) bson.D {
 	d := bson.D{
-		{Key: fieldNonce, Value: n},
+		{Key: fieldNonce, Value: b.nonce},
+		{Key: fieldAnchor, Value: b.anchor},
 		{Key: "max_stale_ms", Value: h.config.MaxStale.Milliseconds()},
 		{Key: "ns", Value: h.config.Database.Name() + "." + h.config.Collection},
 		{Key: "version", Value: h.config.Version},
@@ -94,9 +127,9 @@ func (h *Heart) document(n int64) bson.D {
 	if f == nil {
 		return d
 	}
-	d = append(d, bson.E{Key: "staleness_ms", Value: keycache.Elapsed(f.AsOf, h.config.Now()).Milliseconds()})
+	d = append(d, bson.E{Key: fieldStaleness, Value: keycache.Elapsed(f.AsOf, h.config.Now()).Milliseconds()})
 	if f.Processed != 0 {
-		d = append(d, bson.E{Key: "processed", Value: bson.Timestamp{T: f.Processed.Seconds(), I: f.Processed.Increment()}})
+		d = append(d, bson.E{Key: fieldProcessed, Value: bson.Timestamp{T: f.Processed.Seconds(), I: f.Processed.Increment()}})
 	}
 	return d
 }

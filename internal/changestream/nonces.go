@@ -1,10 +1,14 @@
 package changestream
 
 import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
 	"sync"
 	"time"
 
 	"github.com/keytail/keytail/internal/clustertime"
+	"github.com/keytail/keytail/internal/guard"
 )
 
 // remembered is how many heartbeats' times are kept: an older one than that
@@ -13,78 +17,129 @@ import (
 const remembered = 64
 
 // nonces remembers which heartbeats have been sent, acknowledged, and come back.
-// Numbers count from 1; they mean nothing without the boot id in the document's
-// _id. The zero value is ready to use.
+// A nonce is random, so nobody can write down one that has not been sent yet; the
+// order of sending is a sequence number that never leaves the process. The zero
+// value is ready to use.
 type nonces struct {
 	mutex sync.Mutex
-	// sent has the times of the last heartbeats, heartbeat n at n % remembered.
+	// sent has the last heartbeats, the one with sequence number s at s % remembered.
 	sent [remembered]sending
 	last int64
 	// place is how far in the log the stream is known to have got, in collection
 	// scope.
 	place clustertime.Time
-	// returned is the newest heartbeat that came back.
+	// returned is the sequence number of the newest heartbeat that came back.
 	returned int64
 	// acknowledged is the newest that was acknowledged.
 	acknowledged sending
 	// waitingSince is when a heartbeat was acknowledged that has not come back,
 	// nor any after it. Zero: there is none.
 	waitingSince time.Time
+	// chain says which heartbeats the document may hold (chain.go).
+	chain chain
+	// rewound is set when it holds another one, until the loss is declared.
+	rewound bool
+	// interrupt ends what the tail is waiting for. Nil: it waits for nothing.
+	interrupt context.CancelCauseFunc
 }
 
-// sending is a heartbeat: its number, and the time before it was sent.
+// sending is a heartbeat: its nonce, its sequence number, and the time before it
+// was sent.
 type sending struct {
-	n  int64
-	at time.Time
+	nonce, seq int64
+	at         time.Time
 	// place is that of the stream when it was sent. acked is the operationTime of
 	// the acknowledgement; zero: there was none that can be compared with a place.
 	place, acked clustertime.Time
+	// anchor is that of the chain when it was sent.
+	anchor int64
+	// back is set when it has come back: each counts once.
+	back bool
 }
 
-// send numbers a heartbeat that is about to be sent at now.
-func (m *nonces) send(now time.Time) int64 {
+// newNonce draws 63 bits, and never zero: a heartbeat without a nonce reads as zero.
+func newNonce(seq int64) int64 {
+	if !guard.RandomNonces {
+		return seq
+	}
+	for {
+		var b [8]byte
+		_, _ = rand.Read(b[:]) // never fails
+		if n := int64(binary.LittleEndian.Uint64(b[:]) >> 1); n != 0 {
+			return n
+		}
+	}
+}
+
+// send takes note of a heartbeat that is about to be sent at now.
+func (m *nonces) send(now time.Time) beat {
 	m.mutex.Lock()
 	defer m.mutex.Unlock()
 	m.last++
-	m.sent[m.last%remembered] = sending{n: m.last, at: now, place: m.place}
-	return m.last
+	s := sending{nonce: newNonce(m.last), seq: m.last, at: now, place: m.place}
+	b := m.link(&s)
+	m.sent[s.seq%remembered] = s
+	return b
 }
 
-// acknowledge takes note that a majority has heartbeat n, as of operationTime at.
-// A time before the place that the stream had when the heartbeat was sent means
-// that the server's time has gone back, as after a restore from a backup: then
-// the place proves nothing.
-func (m *nonces) acknowledge(n int64, at clustertime.Time, now time.Time) {
+// find is nil for a nonce that is not remembered.
+func (m *nonces) find(nonce int64) *sending {
+	for i := range m.sent {
+		if s := &m.sent[i]; s.seq != 0 && s.nonce == nonce {
+			return s
+		}
+	}
+	return nil
+}
+
+// acknowledge takes note that a majority has this heartbeat, as of operationTime
+// at. A time before the place that the stream had when the heartbeat was sent
+// means that the server's time has gone back, as after a restore from a backup:
+// then the place proves nothing.
+func (m *nonces) acknowledge(nonce int64, at clustertime.Time, now time.Time) {
 	m.mutex.Lock()
 	defer m.mutex.Unlock()
-	if s := &m.sent[n%remembered]; s.n == n && at >= s.place {
+	s := m.find(nonce)
+	if s == nil {
+		return
+	}
+	if at >= s.place {
 		s.acked = at
 	}
-	if m.acknowledged.n < n {
-		m.acknowledged = m.sent[n%remembered]
+	if m.acknowledged.seq < s.seq {
+		m.acknowledged = *s
 	}
-	if n > m.returned && m.waitingSince.IsZero() {
+	if s.seq > m.returned && m.waitingSince.IsZero() {
 		m.waitingSince = now
 	}
+	m.landed(s)
 }
 
-// comeBack is called when heartbeat n arrives in the stream. It returns the time
-// before it was sent; false when no such heartbeat is remembered.
-func (m *nonces) comeBack(n int64) (time.Time, bool) {
+// comeBack is called when this heartbeat arrives in the stream. It returns the
+// time before it was sent; false when no such heartbeat is expected. firstCursor
+// says whether the stream has had one cursor since the history began; without that
+// a heartbeat may be one of another history, and comeBack a loss.
+func (m *nonces) comeBack(nonce int64, firstCursor bool) (time.Time, bool, error) {
 	m.mutex.Lock()
 	defer m.mutex.Unlock()
-	if n <= 0 || m.sent[n%remembered].n != n {
-		return time.Time{}, false
+	s := m.find(nonce)
+	if s == nil || s.back || m.rewound {
+		return time.Time{}, false, nil
 	}
-	m.returned = max(m.returned, n)
-	if m.returned >= m.acknowledged.n {
+	if err := m.verify(s, firstCursor); err != nil {
+		return time.Time{}, false, err
+	}
+	s.back = true
+	m.returned = max(m.returned, s.seq)
+	if m.returned >= m.acknowledged.seq {
 		m.waitingSince = time.Time{}
-	} else if n == m.returned {
+	} else if s.seq == m.returned {
 		// Others are on their way. They were acknowledged before now: the wait for
 		// them is understated, which delays a reopening a little.
 		m.waitingSince = m.acknowledged.at
 	}
-	return m.sent[n%remembered].at, true
+	m.landed(s)
+	return s.at, true, nil
 }
 
 // begin notes the place from which a stream is opened, zero for a new one.
@@ -100,9 +155,9 @@ func (m *nonces) reach(place clustertime.Time) int64 {
 	m.mutex.Lock()
 	defer m.mutex.Unlock()
 	m.place = max(m.place, place)
-	for n := m.last; n > m.returned && n > m.last-remembered; n-- {
-		if acked := m.sent[n%remembered].acked; acked != 0 && acked <= place {
-			return n
+	for seq := m.last; seq > m.returned && seq > m.last-remembered; seq-- {
+		if s := &m.sent[seq%remembered]; s.acked != 0 && s.acked <= place {
+			return s.nonce
 		}
 	}
 	return 0
@@ -135,5 +190,5 @@ func (m *nonces) overdue(opened, now time.Time, limit time.Duration) bool {
 func (m *nonces) keptBack(opened time.Time) bool {
 	m.mutex.Lock()
 	defer m.mutex.Unlock()
-	return m.acknowledged.n > m.returned && m.acknowledged.at.After(opened)
+	return m.acknowledged.seq > m.returned && m.acknowledged.at.After(opened)
 }

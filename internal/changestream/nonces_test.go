@@ -1,6 +1,8 @@
 package changestream
 
 import (
+	"math"
+	"slices"
 	"testing"
 	"time"
 
@@ -16,18 +18,25 @@ func after(seconds float64) time.Time {
 
 func TestANonceProvesTheTimeBeforeItWasSent(t *testing.T) {
 	var m nonces
-	for i := range 100 {
-		if n := m.send(after(float64(i))); n != int64(i+1) {
-			t.Fatalf("heartbeat %d has number %d", i, n)
+	sent := make([]int64, 100)
+	for i := range sent {
+		sent[i] = m.send(after(float64(i))).nonce
+		if sent[i] <= 0 || slices.Contains(sent[:i], sent[i]) {
+			t.Fatalf("heartbeat %d has the nonce %d: %d", i, sent[i], sent[:i])
 		}
 	}
-	for n, want := range map[int64]bool{
-		100: true, 37: true, 36: false, // the last 64
-		101: false, 0: false, -1: false, -28: false, 1 << 40: false, 100 + remembered: false,
-	} {
-		at, ok := m.comeBack(n)
-		if ok != want || (ok && !at.Equal(after(float64(n-1)))) {
-			t.Errorf("heartbeat %d: got %v, %v", n, at.Sub(start), ok)
+	for _, n := range []int64{0, -1, 1, 2, 100, 101, 1 << 40, math.MaxInt64} {
+		if _, ok, err := m.comeBack(n, true); ok || err != nil {
+			t.Errorf("nobody sent %d: %v, %v", n, ok, err)
+		}
+	}
+	for i, n := range sent {
+		at, ok, err := m.comeBack(n, true)
+		if want := i >= len(sent)-remembered; err != nil || ok != want || (ok && !at.Equal(after(float64(i)))) {
+			t.Errorf("heartbeat %d: got %v, %v, %v", i, at.Sub(start), ok, err)
+		}
+		if _, again, _ := m.comeBack(n, true); again {
+			t.Errorf("heartbeat %d comes back twice", i)
 		}
 	}
 }
@@ -36,31 +45,33 @@ func TestWhenAHeartbeatIsOverdue(t *testing.T) {
 	const limit = 5 * time.Second
 	var m nonces
 	late := func(opened, now float64) bool { return m.overdue(after(opened), after(now), limit) }
-	if m.send(after(0)); late(0, 100) {
+	comeBack := func(n int64) { _, _, _ = m.comeBack(n, true) }
+	first := m.send(after(0)).nonce
+	if late(0, 100) {
 		t.Error("one that nobody acknowledged is missed")
 	}
-	m.acknowledge(1, 1, after(1))
+	m.acknowledge(first, 1, after(1))
 	if late(0, 6) || !late(0, 6.1) {
 		t.Error("the wait does not begin with the acknowledgement")
 	}
 	if late(4, 9) || !late(4, 9.1) {
 		t.Error("a stream that was opened later is not given its time")
 	}
-	m.send(after(2))
-	m.acknowledge(2, 1, after(3))
-	m.comeBack(1)
+	second := m.send(after(2)).nonce
+	m.acknowledge(second, 1, after(3))
+	comeBack(first)
 	if late(0, 7) || !late(0, 7.1) {
 		t.Error("the one that is still out is not waited for")
 	}
-	if m.comeBack(1); !late(0, 7.1) {
+	if comeBack(first); !late(0, 7.1) {
 		t.Error("one that comes back twice stands for another")
 	}
-	if m.comeBack(2); late(0, 100) {
+	if comeBack(second); late(0, 100) {
 		t.Error("one that came back is missed")
 	}
-	m.send(after(8))
-	m.comeBack(3)
-	if m.acknowledge(3, 1, after(9)); late(0, 100) {
+	third := m.send(after(8)).nonce
+	comeBack(third)
+	if m.acknowledge(third, 1, after(9)); late(0, 100) {
 		t.Error("one that came back before its acknowledgement is missed")
 	}
 }
@@ -68,14 +79,14 @@ func TestWhenAHeartbeatIsOverdue(t *testing.T) {
 func TestWhichStreamsKeptAHeartbeatBack(t *testing.T) {
 	var m nonces
 	kept := func(opened float64) bool { return m.keptBack(after(opened)) }
-	m.send(after(2))
+	n := m.send(after(2)).nonce
 	if kept(1) {
 		t.Error("nobody acknowledged it")
 	}
-	if m.acknowledge(1, 1, after(4)); !kept(1) || kept(3) {
+	if m.acknowledge(n, 1, after(4)); !kept(1) || kept(3) {
 		t.Error("it counts against the streams that were open when it was sent, and no others")
 	}
-	if m.comeBack(1); kept(1) {
+	if _, _, _ = m.comeBack(n, true); kept(1) {
 		t.Error("it came back")
 	}
 }

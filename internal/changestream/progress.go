@@ -19,10 +19,10 @@ const fruitlessReopenings = 2
 
 // heartbeat takes in one of our own: everything acknowledged before it was sent
 // comes before it in the log, and has been applied.
-func (t *Tail) heartbeat(nonce int64) {
-	asOf, ok := t.config.Heart.memory.comeBack(nonce)
+func (t *Tail) heartbeat(nonce int64) error {
+	asOf, ok, err := t.config.Heart.memory.comeBack(nonce, t.firstCursor)
 	if !ok {
-		return
+		return err
 	}
 	f := keycache.Freshness{AsOf: asOf, Processed: t.newest.Before()}
 	if !guard.ProcessedBefore {
@@ -30,6 +30,8 @@ func (t *Tail) heartbeat(nonce int64) {
 	}
 	t.config.Heart.landed.Store(&f)
 	t.config.Sink.Fresh(f)
+	t.catchUp.fresh(asOf)
+	return nil
 }
 
 // overdue ends the stream when an acknowledged heartbeat has not come back for

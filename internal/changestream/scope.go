@@ -117,12 +117,14 @@ func (c *Config) validateScope() error {
 
 // proven takes in what an applied event proves. In collection scope that is all
 // before its time: others of the same time may follow.
-func (t *Tail) proven(e *event, nonce int64) {
+func (t *Tail) proven(e *event, nonce int64) error {
 	if t.config.Scope == ScopeCollection {
-		t.reached(e.time.Before())
-	} else if nonce != 0 {
-		t.heartbeat(nonce)
+		return t.reached(e.time.Before())
 	}
+	if nonce != 0 {
+		return t.heartbeat(nonce)
+	}
+	return nil
 }
 
 // scanned takes in what the token of an empty batch proves: the log has been read
@@ -135,8 +137,7 @@ func (t *Tail) scanned(token bson.Raw) error {
 		return err
 	}
 	place, _ := tokenTime(token)
-	t.reached(place)
-	return nil
+	return t.reached(place)
 }
 
 // comparable refuses a token that shows no time, where it must show one.
@@ -149,20 +150,28 @@ func (t *Tail) comparable(token bson.Raw) error {
 
 // reached counts the newest heartbeat acknowledged at or before place as come
 // back: everything up to place has been applied.
-func (t *Tail) reached(place clustertime.Time) {
+func (t *Tail) reached(place clustertime.Time) error {
 	if n := t.config.Heart.memory.reach(place); n != 0 {
-		t.heartbeat(n)
+		return t.heartbeat(n)
 	}
+	return nil
 }
 
-// CheckAccess is Try at the start. It refuses what no later attempt would mend: a
-// credential that may not watch (keystore.ErrUnauthorized), or a server that
-// cannot serve the scope. Other failures are Run's, which tries again.
+// CheckAccess is Try at the start. It refuses what somebody has to mend first: a
+// credential that may not watch (keystore.ErrUnauthorized), or a server that does
+// not serve such a stream. What passes, and a code that nobody knows, is counted
+// and logged: Run tries again.
 func (t *Tail) CheckAccess(ctx context.Context) error {
 	err := t.Try(ctx)
-	if errors.Is(err, keystore.ErrUnauthorized) || errors.Is(err, errTokenLayout) {
+	if err == nil {
+		return nil
+	}
+	f, _ := describe(err)
+	if f.outside || errors.Is(err, errTokenLayout) {
 		return err
 	}
+	t.metrics.failures.WithLabelValues(phaseOpen, f.code).Inc()
+	t.logFailure(phaseOpen, &f, err)
 	return nil
 }
 
@@ -182,7 +191,10 @@ func (t *Tail) Try(ctx context.Context) error {
 
 // explain makes a sentence of a privilege that is missing.
 func (t *Tail) explain(err error) error {
-	if !keystore.NotAllowed(err) {
+	if f, _ := describe(err); !keystore.NotAllowed(err) {
+		if f.outside {
+			return fmt.Errorf("the server refuses to open the change stream (%s): %s: %w", f.name, f.advice, err)
+		}
 		return fmt.Errorf("opening the change stream: %w", err)
 	}
 	database, collection := t.db.Name(), t.config.Schema.Collection

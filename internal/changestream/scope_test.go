@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -55,7 +56,7 @@ func TestCollectionScopeIsNotOpenedOnTokensOfAnotherLayout(t *testing.T) {
 		}
 		r := collectionRig(t, s)
 		r.run()
-		mongotest.Eventually(t, patience, func() bool { return testutil.ToFloat64(r.Tail.metrics.failures) >= 2 }, "it is not refused")
+		mongotest.Eventually(t, patience, func() bool { return r.failures() >= 2 }, "it is not refused")
 		r.stop()
 		if len(r.floors) != 0 || len(r.fresh) != 0 {
 			t.Errorf("opened %d times, fresh %d times", len(r.floors), len(r.fresh))
@@ -86,7 +87,7 @@ func TestCollectionScopeIsFreshWithoutAnyChange(t *testing.T) {
 func TestCollectionScopeIsFreshAfterTheChangesItCovers(t *testing.T) {
 	eachComparable(t, func(t *testing.T, s *mongotest.Server) {
 		r := collectionRig(t, s, func(h *HeartConfig) { h.Interval = MinHeartbeatInterval })
-		r.runOpen()
+		r.runFresh()
 		var written []clustertime.Time
 		var acknowledged []time.Time
 		for i := range 200 {
@@ -146,7 +147,7 @@ func TestWhatAPlaceProves(t *testing.T) {
 		return func(t *Tail) error { return t.scanned(token(fmt.Sprintf("82%016X2B0429", uint64(at)))) }
 	}
 	one := func(at clustertime.Time) step {
-		return func(t *Tail) error { t.proven(&event{time: at}, 0); return nil }
+		return func(t *Tail) error { return t.proven(&event{time: at}, 0) }
 	}
 	for _, c := range []struct {
 		name string
@@ -161,9 +162,9 @@ func TestWhatAPlaceProves(t *testing.T) {
 		{"an event past it", one(acked + 1), true},
 	} {
 		sink := &recorder{}
-		tail := &Tail{config: Config{Scope: ScopeCollection, Heart: &Heart{}, Sink: sink}}
+		tail := &Tail{config: Config{Scope: ScopeCollection, Heart: &Heart{}, Sink: sink}, firstCursor: true, catchUp: &catchUp{now: time.Now}}
 		memory := &tail.config.Heart.memory
-		memory.acknowledge(memory.send(after(1)), acked, after(2))
+		memory.acknowledge(memory.send(after(1)).nonce, acked, after(2))
 		for range 2 { // the second time proves nothing new
 			if err := c.step(tail); err != nil {
 				t.Fatal(err)
@@ -179,21 +180,22 @@ func TestWhatAPlaceProves(t *testing.T) {
 
 func TestTheNewestHeartbeatThatAPlaceCovers(t *testing.T) {
 	var m nonces
+	sent := []int64{0}
 	for n := range clustertime.Time(10) {
-		m.send(after(float64(n)))
+		sent = append(sent, m.send(after(float64(n))).nonce)
 		if n != 6 { // the seventh was not acknowledged
-			m.acknowledge(int64(n)+1, 10*(n+1), after(float64(n)))
+			m.acknowledge(sent[n+1], 10*(n+1), after(float64(n)))
 		}
 	}
 	for _, c := range []struct {
 		place clustertime.Time
-		want  int64
+		want  int
 	}{{9, 0}, {10, 1}, {59, 5}, {70, 6}, {65, 6}, {1000, 10}} {
-		if got := m.reach(c.place); got != c.want {
+		if got := slices.Index(sent, m.reach(c.place)); got != c.want {
 			t.Errorf("place %v covers heartbeat %d, want %d", c.place, got, c.want)
 		}
 	}
-	if m.comeBack(6); m.reach(65) != 0 {
+	if _, _, _ = m.comeBack(sent[6], true); m.reach(65) != 0 {
 		t.Error("one that came back comes back again")
 	}
 }
@@ -202,7 +204,7 @@ func TestTheNewestHeartbeatThatAPlaceCovers(t *testing.T) {
 func TestAPlaceFromBeforeTheTimeWentBackProvesNothing(t *testing.T) {
 	var m nonces
 	m.begin(1000)
-	m.acknowledge(m.send(after(0)), 500, after(1))
+	m.acknowledge(m.send(after(0)).nonce, 500, after(1))
 	if n := m.reach(1000); n != 0 {
 		t.Errorf("covers heartbeat %d", n)
 	}
@@ -210,9 +212,10 @@ func TestAPlaceFromBeforeTheTimeWentBackProvesNothing(t *testing.T) {
 		t.Error("and is not waited for")
 	}
 	m.begin(0) // a new stream
-	m.acknowledge(m.send(after(2)), 501, after(3))
-	if n := m.reach(501); n != 2 {
-		t.Errorf("after a new start: %d", n)
+	second := m.send(after(2)).nonce
+	m.acknowledge(second, 501, after(3))
+	if n := m.reach(501); n != second {
+		t.Errorf("after a new start: %d, want %d", n, second)
 	}
 }
 
@@ -287,14 +290,12 @@ func TestCollectionScopeATokenAheadOfTheLogIsALoss(t *testing.T) {
 // makes the cache fresh.
 func TestCollectionScopeIsNotFreshWhileTheStreamIsBlocked(t *testing.T) {
 	eachComparable(t, func(t *testing.T, s *mongotest.Server) {
-		if !s.Failpoints {
-			t.Skip("the server takes no failpoints")
-		}
+		s.Needs(t, mongotest.Failpoints)
 		r := collectionRig(t, s)
 		r.runOpen()
 		r.freshens(1)
 		mend := r.failpoint("alwaysOn", bson.E{Key: "failCommands", Value: bson.A{"getMore", "aggregate"}}, bson.E{Key: "errorCode", Value: 216})
-		mongotest.Eventually(t, patience, func() bool { return testutil.ToFloat64(r.Tail.metrics.failures) > 0 }, "the stream does not break")
+		mongotest.Eventually(t, patience, func() bool { return r.failures() > 0 }, "the stream does not break")
 		before, acknowledged := r.freshened(), r.beats(resultAcknowledged)
 		mongotest.Eventually(t, patience, func() bool { return r.beats(resultAcknowledged) >= acknowledged+5 }, "heartbeats fail")
 		if got := r.freshened(); got != before {

@@ -62,8 +62,13 @@ func (t *Tail) open(ctx context.Context) (*stream, error) {
 // 0 the server fixes its place in the log only at the first getMore, and skips
 // in silence what the log has lost by then.
 func (t *Tail) watch(ctx context.Context) (*stream, error) {
-	ctx, cancel := watched(ctx, t.watchdog)
+	if loss := classify(t.config.Heart.memory.isRewound()); loss != nil {
+		t.lose(loss)
+	}
+	ctx, cancel := t.watched(ctx)
 	defer cancel()
+	t.firstCursor = t.token == nil
+	t.catchUp.attempt()
 	if t.token == nil {
 		// Without a token the stream begins anew, whatever brought us here: what
 		// lies between is lost.
@@ -123,7 +128,9 @@ func (t *Tail) begin(ctx context.Context, s *stream) error {
 		return err
 	}
 	t.token = s.changes.ResumeToken()
+	t.catchUp.reached(floor)
 	t.config.Sink.Open(floor)
+	t.catchUp.opened()
 	return nil
 }
 
@@ -139,6 +146,7 @@ func (t *Tail) beginWithEvent(ctx context.Context, s *stream) error {
 		return lost(reasonUndecodable, err)
 	}
 	t.config.Sink.Open(e.time.Before())
+	t.catchUp.opened()
 	return t.apply(s, s.changes.Current)
 }
 
@@ -165,6 +173,9 @@ func sessionClusterTime(session *mongo.Session) (clustertime.Time, bool) {
 
 // step reads once and applies what came.
 func (t *Tail) step(ctx context.Context, s *stream) error {
+	if err := t.catchUp.verdict(); err != nil {
+		return err
+	}
 	request := s.looked && s.changes.RemainingBatchLength() == 0
 	got, err := t.read(ctx, s)
 	if err != nil {
@@ -187,9 +198,15 @@ func (t *Tail) step(ctx context.Context, s *stream) error {
 
 // read asks for the next event under the watchdog.
 func (t *Tail) read(ctx context.Context, s *stream) (bool, error) {
-	ctx, cancel := watched(ctx, t.watchdog)
+	ctx, cancel := t.watched(ctx)
 	defer cancel()
-	if s.changes.TryNext(ctx) {
+	got := s.changes.TryNext(ctx)
+	if err := t.config.Heart.memory.isRewound(); err != nil {
+		return false, err
+	}
+	// The driver resumes by itself, and says nothing of it.
+	t.firstCursor = t.firstCursor && s.changes.ID() == s.cursor
+	if got {
 		s.cursor = s.changes.ID()
 		return true, nil
 	}
@@ -229,8 +246,7 @@ func (t *Tail) apply(s *stream, raw bson.Raw) error {
 	t.observe(&e, m.nonce != 0)
 	t.moved(s, e.time)
 	s.events++
-	t.proven(&e, m.nonce)
-	return nil
+	return t.proven(&e, m.nonce)
 }
 
 // quiet takes in a batch without events.
@@ -248,6 +264,7 @@ func (t *Tail) quiet(s *stream) error {
 func (t *Tail) moved(s *stream, seen clustertime.Time) {
 	t.token = s.changes.ResumeToken()
 	t.newest = max(t.newest, seen)
+	t.catchUp.reached(t.newest)
 }
 
 // close gives the cursor back to the server, best effort, and ends the session.

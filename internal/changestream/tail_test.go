@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
@@ -152,10 +154,41 @@ func (r *rig) run() {
 	r.t.Cleanup(r.stop)
 }
 
+// failures counts what failed, in all phases and by all codes unless some are named.
+func (r *rig) failures(labels ...string) float64 {
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(r.Tail.metrics.failures)
+	families, err := registry.Gather()
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	sum := 0.0
+	for _, family := range families {
+		for _, m := range family.GetMetric() {
+			has := map[string]bool{}
+			for _, l := range m.GetLabel() {
+				has[l.GetValue()] = true
+			}
+			if !slices.ContainsFunc(labels, func(l string) bool { return !has[l] }) {
+				sum += m.GetCounter().GetValue()
+			}
+		}
+	}
+	return sum
+}
+
 func (r *rig) runOpen() {
 	r.t.Helper()
 	r.run()
 	mongotest.Eventually(r.t, patience, func() bool { return r.look(func() bool { return r.isOpen }) }, "the stream does not open")
+}
+
+// runFresh also waits for the first heartbeat. Before that, a stream that is
+// interrupted is a loss.
+func (r *rig) runFresh() {
+	r.t.Helper()
+	r.runOpen()
+	r.isFresh()
 }
 
 // insert adds a key and returns the operationTime of its acknowledgement: that of
@@ -217,7 +250,7 @@ func TestTheFloorLeavesNoHole(t *testing.T) {
 func TestEveryChangeOnceAndInOrder(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
 		r := newRig(t, s, true)
-		r.runOpen()
+		r.runFresh()
 		const changes = 200
 		for i := range changes {
 			if i%50 == 25 && s.Failpoints {
@@ -293,11 +326,9 @@ func TestFreshnessComesAfterTheChangesItCovers(t *testing.T) {
 
 func TestWatchdogGivesUpASilentServer(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
-		if !s.Failpoints {
-			t.Skip("the server takes no failpoints")
-		}
+		s.Needs(t, mongotest.Failpoints)
 		r := newRig(t, s, true, func(c *Config) { c.MaxAwait, c.Watchdog = 50*time.Millisecond, 500*time.Millisecond })
-		r.runOpen()
+		r.runFresh()
 		mend := r.failpoint("alwaysOn",
 			bson.E{Key: "failCommands", Value: bson.A{"getMore"}},
 			bson.E{Key: "blockConnection", Value: true}, bson.E{Key: "blockTimeMS", Value: 3000})
@@ -316,7 +347,7 @@ func TestAMissingCollectionIsNotOpened(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
 		r := newRig(t, s, false)
 		r.run()
-		mongotest.Eventually(t, patience, func() bool { return testutil.ToFloat64(r.Tail.metrics.failures) >= 2 }, "nothing is tried")
+		mongotest.Eventually(t, patience, func() bool { return r.failures() >= 2 }, "nothing is tried")
 		if r.look(func() bool { return r.isOpen }) {
 			t.Fatal("a stream over a missing collection is believed")
 		}
@@ -327,13 +358,11 @@ func TestAMissingCollectionIsNotOpened(t *testing.T) {
 
 func TestStopEndsEvenWhileTheServerIsAway(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
-		if !s.Failpoints {
-			t.Skip("the server takes no failpoints")
-		}
+		s.Needs(t, mongotest.Failpoints)
 		r := newRig(t, s, true)
 		r.failpoint("alwaysOn", bson.E{Key: "failCommands", Value: bson.A{"aggregate"}}, bson.E{Key: "errorCode", Value: 91})
 		r.run()
-		mongotest.Eventually(t, patience, func() bool { return testutil.ToFloat64(r.Tail.metrics.failures) >= 1 }, "nothing fails")
+		mongotest.Eventually(t, patience, func() bool { return r.failures() >= 1 }, "nothing fails")
 		r.stop()
 	})
 }

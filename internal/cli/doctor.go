@@ -45,19 +45,19 @@ func (c *doctorCommand) run(ctx context.Context, p process, wrong error) int {
 	if err != nil {
 		return usage(p.stderr, err)
 	}
-	client, reads, err := connect(uri)
+	ctx, cancel := context.WithTimeout(ctx, doctorTimeout)
+	defer cancel()
+	to, err := connect(ctx, uri, zap.NewNop())
 	if err != nil {
 		return fail(p.stderr, exitFailure, err)
 	}
-	defer disconnect(client, zap.NewNop())
-	ctx, cancel := context.WithTimeout(ctx, doctorTimeout)
-	defer cancel()
+	defer disconnect(to.client, zap.NewNop())
 	out := printer{p.stdout, isTerminal(p.stdout)}
 	see := out.check
 	if c.Output == outputJSON {
-		see = nil
+		see = func(doctor.Check) {}
 	}
-	report, err := keytail.Examine(ctx, serviceConfig(&c.Config, client, reads, serviceVersion(p.deps)), see)
+	report, err := c.examine(ctx, p, to, see)
 	if err != nil {
 		return usage(p.stderr, err)
 	}
@@ -70,6 +70,24 @@ func (c *doctorCommand) run(ctx context.Context, p process, wrong error) int {
 		return exitFailure
 	}
 	return exitOK
+}
+
+// examine adds to the examination what only the connection string shows.
+func (c *doctorCommand) examine(ctx context.Context, p process, to database, see func(doctor.Check)) (doctor.Report, error) {
+	var checks []doctor.Check
+	collect := func(check doctor.Check) {
+		if check.Name == "deployment" && check.Status == doctor.ToDo {
+			check.Detail = to.Explain(errors.New(check.Detail)).Error()
+		}
+		checks = append(checks, check)
+		see(check)
+	}
+	for _, note := range to.Notes {
+		collect(doctor.Check{Name: "uri", Status: doctor.Warning, Detail: note})
+	}
+	report, err := keytail.Examine(ctx, serviceConfig(&c.Config, to, serviceVersion(p.deps)), collect)
+	report.Checks = checks
+	return report, err
 }
 
 // printer writes for a person, or for a script.

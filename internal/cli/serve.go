@@ -8,12 +8,12 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
-	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.uber.org/zap"
 
 	"github.com/keytail/keytail"
 	"github.com/keytail/keytail/internal/config"
 	"github.com/keytail/keytail/internal/forwardauth"
+	"github.com/keytail/keytail/internal/mongoclient"
 	"github.com/keytail/keytail/internal/tokens"
 )
 
@@ -58,9 +58,8 @@ func (c *serveCommand) check(p process) error {
 	if c.Dev && p.deps.NewDev == nil {
 		mistakes = append(mistakes, errors.New("this binary was built without the in-memory MongoDB of --dev"))
 	}
-	if mistakes[0] == nil && !c.Dev && !isSRV(c.MongoDBURI) {
-		_, err := clientOptions(c.MongoDBURI)
-		mistakes = append(mistakes, err)
+	if mistakes[0] == nil && !c.Dev {
+		mistakes = append(mistakes, checkURI(c.MongoDBURI))
 	}
 	if mistakes[0] == nil {
 		mistakes = append(mistakes, checkFiles(&c.Config))
@@ -109,17 +108,17 @@ func (d *daemon) run(ctx context.Context) error {
 		defer dev.stop()
 		uri = dev.URI()
 	}
-	client, reads, err := connect(uri)
+	to, err := connect(ctx, uri, d.log)
 	if err != nil {
 		return err
 	}
-	defer disconnect(client, d.log)
-	service, err := d.newService(ctx, client, reads)
+	defer disconnect(to.client, d.log)
+	service, err := d.newService(ctx, to)
 	if err != nil {
-		return err
+		return to.Explain(err)
 	}
 	if dev != nil {
-		if err := loadSamples(ctx, client.Database(d.cfg.Database).Collection(d.cfg.Collection)); err != nil {
+		if err := loadSamples(ctx, mongoclient.Database(to.client, d.cfg.Database).Collection(d.cfg.Collection)); err != nil {
 			return err
 		}
 	}
@@ -145,22 +144,22 @@ func (d *daemon) announce() {
 	}
 }
 
-func (d *daemon) newService(ctx context.Context, client *mongo.Client, reads int64) (Service, error) {
+func (d *daemon) newService(ctx context.Context, to database) (Service, error) {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	build := d.deps.NewService
 	if build == nil {
 		build = func(ctx context.Context, cfg keytail.Config) (Service, error) { return keytail.New(ctx, cfg) }
 	}
-	cfg := serviceConfig(d.cfg, client, reads, serviceVersion(d.deps))
+	cfg := serviceConfig(d.cfg, to, serviceVersion(d.deps))
 	cfg.Logger, cfg.Registry = d.log, registry
 	return build(ctx, cfg)
 }
 
 // serviceConfig is the daemon's configuration in the words of the service.
-func serviceConfig(cfg *config.Config, client *mongo.Client, reads int64, version string) keytail.Config {
+func serviceConfig(cfg *config.Config, to database, version string) keytail.Config {
 	return keytail.Config{
-		Client:            client,
+		Client:            to.client,
 		Database:          cfg.Database,
 		Collection:        cfg.Collection,
 		Mapping:           keytail.Mapping(cfg.Map),
@@ -170,7 +169,7 @@ func serviceConfig(cfg *config.Config, client *mongo.Client, reads int64, versio
 		StateDatabase:     cfg.StateDatabase,
 		MaxStale:          cfg.MaxStale,
 		HeartbeatInterval: cfg.HeartbeatInterval,
-		MaxReads:          reads,
+		MaxReads:          to.MaxReads,
 		CacheSizeMiB:      cfg.CacheSize,
 		Preload:           cfg.Preload,
 		AuditInterval:     cfg.AuditInterval,

@@ -24,6 +24,7 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/keytail/keytail/internal/config"
+	"github.com/keytail/keytail/internal/mongoclient"
 )
 
 // authority signs certificates for a test.
@@ -254,10 +255,11 @@ func TestPasswordOfTheFileReachesTheDriver(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		opts, err := clientOptions(full)
+		settings, err := mongoclient.ForURI(full)
 		if err != nil {
 			t.Fatal(err)
 		}
+		opts := settings.Options
 		if opts.Auth.Username != "keytail" || opts.Auth.Password != "p@ss:word/%" {
 			t.Errorf("%s: the driver has %q", uri, opts.Auth.Password)
 		}

@@ -21,7 +21,7 @@ type Config struct {
 	MongoDBURI          string        `name:"mongodb-uri" placeholder:"URI" help:"The replica set that holds the keys. Required, except with --dev."`
 	Database            string        `placeholder:"NAME" help:"The database that holds the keys. Default: the one in the URI's path."`
 	Collection          string        `default:"api_keys" help:"The collection that holds the keys."`
-	EnsureSchema        bool          `help:"Create the collection and its unique index at start if they are missing, instead of saying what is missing."`
+	EnsureSchema        bool          `help:"Create the collection and its unique index at start if they are missing, and with the admin API an index for its lists, instead of saying what is missing."`
 	Addr                string        `default:"127.0.0.1:8080" help:"Public listener: verify, forward-auth, livez."`
 	OpsAddr             string        `default:"127.0.0.1:9090" help:"Operations listener: livez, readyz, metrics."`
 	MaxStale            time.Duration `default:"15s" help:"No answer from the cache is older than this. From 30ms to 1h."`

@@ -16,7 +16,20 @@ type args struct {
 	err  error
 }
 
-func newArgs(name string, doc bson.D) *args { return &args{name: name, doc: doc} }
+// newArgs refuses a field that is given twice, as MongoDB does: of two maxTimeMS,
+// one of the client and one of its driver, nobody could say which one counts.
+func newArgs(name string, doc bson.D) *args {
+	a := &args{name: name, doc: doc}
+	seen := make(map[string]struct{}, len(doc))
+	for _, e := range doc {
+		if _, twice := seen[e.Key]; twice {
+			a.err = refuse(codeDuplicateField, "BSON field '%s.%s' is a duplicate field", name, e.Key)
+			break
+		}
+		seen[e.Key] = struct{}{}
+	}
+	return a
+}
 
 // value is the field as it is, or missing.
 func (a *args) value(key string) any {

@@ -2,6 +2,7 @@ package devmongo
 
 import (
 	"encoding/hex"
+	"slices"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 )
@@ -15,7 +16,8 @@ func aggregate(o *op) (bson.D, error) {
 	if err != nil {
 		return nil, err
 	}
-	o.a.accept("allowDiskUse", "bypassDocumentValidation")
+	room := o.sortRoom()
+	o.a.accept("bypassDocumentValidation")
 	ns, whole := namespace{o.db, "$cmd.aggregate"}, true
 	if _, isName := o.a.value(o.name).(string); isName {
 		if ns, err = o.target(); err != nil {
@@ -34,10 +36,10 @@ func aggregate(o *op) (bson.D, error) {
 	if whole {
 		return nil, refuse(codeInvalidNamespace, "{aggregate: 1} is not valid without $changeStream; a collection is required.")
 	}
-	return o.aggregate(ns, pipeline, batch)
+	return o.aggregate(ns, pipeline, batch, room)
 }
 
-func (o *op) aggregate(ns namespace, pipeline bson.A, batch int64) (bson.D, error) {
+func (o *op) aggregate(ns namespace, pipeline bson.A, batch int64, room sortRoom) (bson.D, error) {
 	out, pipeline, err := cutOut(ns, pipeline)
 	if err != nil {
 		return nil, err
@@ -58,6 +60,11 @@ func (o *op) aggregate(ns namespace, pipeline bson.A, batch int64) (bson.D, erro
 	if err != nil {
 		return nil, err
 	}
+	if sorts(rest) {
+		if err := room.check(rows); err != nil {
+			return nil, err
+		}
+	}
 	docs := make([]bson.D, len(rows))
 	for i, r := range rows {
 		docs[i] = r.decoded()
@@ -75,6 +82,14 @@ func (o *op) aggregate(ns namespace, pipeline bson.A, batch int64) (bson.D, erro
 		}
 	}
 	return o.openCursor(ns, raws, batch, false), nil
+}
+
+// sorts reports whether a pipeline has a $sort, for which no index is used here.
+func sorts(pipeline bson.A) bool {
+	return slices.ContainsFunc(pipeline, func(stage any) bool {
+		d, _ := stage.(bson.D)
+		return len(d) > 0 && d[0].Key == "$sort"
+	})
 }
 
 // cutOut takes a last $out off the pipeline.

@@ -26,6 +26,8 @@ type query struct {
 	filter      bson.D
 	sort        bson.D
 	skip, limit int64
+	// room is for the sort, if there is one.
+	room sortRoom
 }
 
 // run selects from a collection, which may be nil.
@@ -56,6 +58,11 @@ func (q query) run(c *collection, names names) ([]*row, error) {
 		}
 		rows = append(rows, r)
 	}
+	if len(q.sort) > 0 && !c.serves(q.sort) {
+		if err := q.room.check(rows); err != nil {
+			return nil, err
+		}
+	}
 	order(rows)
 	return window(rows, q.skip, q.limit), nil
 }
@@ -75,10 +82,10 @@ func find(o *op) (bson.D, error) {
 		return nil, err
 	}
 	a := o.a
-	q := query{filter: a.document("filter"), sort: a.document("sort"), skip: a.integer("skip", 0), limit: a.integer("limit", 0)}
+	q := query{filter: a.document("filter"), sort: a.document("sort"), skip: a.integer("skip", 0), limit: a.integer("limit", 0), room: o.sortRoom()}
 	projection, batch, single := a.document("projection"), a.integer("batchSize", defaultBatch), a.boolean("singleBatch")
 	hint := a.value("hint")
-	a.accept("noCursorTimeout", "allowDiskUse", "allowPartialResults")
+	a.accept("noCursorTimeout", "allowPartialResults")
 	if err := a.finish(); err != nil {
 		return nil, err
 	}

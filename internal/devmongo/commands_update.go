@@ -63,7 +63,7 @@ func readUpdate(d bson.D) (updateSpec, error) {
 	return u, a.finish()
 }
 
-func (o *op) now() bson.DateTime { return bson.NewDateTimeFromTime(o.s.cfg.Now()) }
+func (o *op) now() bson.DateTime { return bson.NewDateTimeFromTime(o.s.wallNow()) }
 
 // update changes what the query finds, or inserts when it finds nothing and may.
 func (o *op) update(ns namespace, u updateSpec) (*updated, error) {
@@ -212,7 +212,7 @@ func findAndModify(o *op) (bson.D, error) {
 		return nil, err
 	}
 	a := o.a
-	u := updateSpec{query: query{filter: a.document("query"), sort: a.document("sort"), limit: 1}, change: a.value("update"), upsert: a.boolean("upsert")}
+	u := updateSpec{query: query{filter: a.document("query"), sort: a.document("sort"), limit: 1, room: sortRoom(o.s.cfg.SortMemory)}, change: a.value("update"), upsert: a.boolean("upsert")}
 	removes, wantNew := a.boolean("remove"), a.boolean("new")
 	project, err := compileProjection(a.document("fields"))
 	if err != nil {

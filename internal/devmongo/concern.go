@@ -23,8 +23,8 @@ type readConcern struct {
 	after clustertime.Time // zero: none
 }
 
-// writeConcern says how long a write is waited for. Zero is MongoDB's default, a
-// majority for ever.
+// writeConcern says how long a write is waited for. MongoDB's default is a majority,
+// for ever.
 type writeConcern struct {
 	majority bool
 	unknown  bool // a named mode that does not exist
@@ -80,6 +80,7 @@ func (o *op) readWriteConcern() error {
 	given := o.a.document("writeConcern")
 	o.write = writeConcern{majority: true, nodes: 1, given: given}
 	if given == nil {
+		o.write.majority = !o.s.cfg.Release44
 		return nil
 	}
 	if o.flags&writes == 0 {

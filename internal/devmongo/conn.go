@@ -25,6 +25,9 @@ type conn struct {
 	id int32
 	// appName comes with the first hello and is guarded by the server's lock.
 	appName string
+	// dead is set when the process that the connection was with is no more
+	// (Restore). It is guarded by the server's lock.
+	dead bool
 }
 
 func (s *Server) addConn(nc net.Conn) *conn {

@@ -56,6 +56,9 @@ func (s *Server) execute(ctx context.Context, c *conn, req *request) (bson.D, er
 	defer s.mu.Unlock()
 	o := &op{s: s, c: c, ctx: ctx, name: req.body[0].Key, a: newArgs(req.body[0].Key, req.body), txnNumber: -1}
 	reply, err := o.run(req.legacy)
+	if c.dead {
+		return nil, errHangUp
+	}
 	if err == errHangUp { //nolint:errorlint // it is never wrapped
 		return nil, err
 	}
@@ -80,6 +83,9 @@ func (o *op) run(legacy bool) (bson.D, error) {
 	cmd, ok := commandNamed(o.name)
 	if !ok {
 		return nil, refuse(codeCommandNotFound, "no such command: '%s'", o.name)
+	}
+	if err := o.crashed(); err != nil {
+		return nil, err
 	}
 	o.flags = cmd.flags
 	if err := o.readGeneric(legacy); err != nil {
@@ -106,6 +112,9 @@ func (o *op) runConcerned(cmd *command) (bson.D, error) {
 		return nil, err
 	}
 	if err := o.waitForRead(); err != nil {
+		return nil, err
+	}
+	if err := o.crashed(); err != nil {
 		return nil, err
 	}
 	before := o.s.oplog.applied
@@ -165,7 +174,7 @@ func (o *op) advanceClock() error {
 	}
 	at := clustertime.New(ts.T, ts.I)
 	const maxDrift = 365 * 24 * 3600 // maxAcceptableLogicalClockDriftSecs, one year
-	if int64(ts.T) > o.s.cfg.Now().Unix()+maxDrift {
+	if int64(ts.T) > o.s.wallNow().Unix()+maxDrift {
 		return refuse(codeRateLimiter, "New cluster time, %d, is too far from this node's wall clock time", ts.T)
 	}
 	o.s.oplog.clock = max(o.s.oplog.clock, at)
@@ -205,7 +214,7 @@ func timestamp(t clustertime.Time) bson.Timestamp {
 
 // record appends entries to the log and wakes who waits for them.
 func (s *Server) record(entries ...*logEntry) clustertime.Time {
-	at := s.oplog.add(s.cfg.Now(), entries...)
+	at := s.oplog.add(s.wallNow(), entries...)
 	s.notify()
 	return at
 }

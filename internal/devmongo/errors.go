@@ -49,6 +49,7 @@ const (
 	codeTxnNotSupported       = 263
 	codeFatalStream           = 280
 	codeHistoryLost           = 286
+	codeSortMemory            = 292
 	codeNotWritablePrimary    = 10107
 	codeObjectTooLarge        = 10334
 	codeDuplicateKey          = 11000
@@ -56,6 +57,7 @@ const (
 	codeInterruptedByStepDown = 11602
 	codeUnknownVariable       = 17276
 	codeUnknownStage          = 40324
+	codeDuplicateField        = 40413
 	codeMissingField          = 40414
 	codeUnknownField          = 40415
 )
@@ -72,7 +74,7 @@ var codeNames = map[int32]string{
 	112: "WriteConflict", 136: "CappedPositionLost", 168: "InvalidPipelineOperator", 171: "CannotIndexParallelArrays",
 	189: "PrimarySteppedDown", 209: "ClusterTimeFailsRateLimiter", 225: "TransactionTooOld", 238: "NotImplemented",
 	251: "NoSuchTransaction", 256: "TransactionCommitted", 260: "InvalidResumeToken",
-	263: "OperationNotSupportedInTransaction", 280: "ChangeStreamFatalError", 286: "ChangeStreamHistoryLost",
+	263: "OperationNotSupportedInTransaction", 280: "ChangeStreamFatalError", 286: "ChangeStreamHistoryLost", 292: "QueryExceededMemoryLimitNoDiskUseAllowed",
 	10107: "NotWritablePrimary", 10334: "BSONObjectTooLarge", 11000: "DuplicateKey", 11600: "InterruptedAtShutdown",
 	11602: "InterruptedDueToReplStateChange", 13435: "NotPrimaryNoSecondaryOk",
 }

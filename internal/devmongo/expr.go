@@ -54,7 +54,7 @@ func (n names) with(name string) names {
 
 // variables are those that exist without being bound.
 func (s *Server) variables() names {
-	return names{"ROOT": nil, "CURRENT": nil, "REMOVE": nil, "NOW": bson.NewDateTimeFromTime(s.cfg.Now()), "CLUSTER_TIME": timestamp(s.oplog.clock)}
+	return names{"ROOT": nil, "CURRENT": nil, "REMOVE": nil, "NOW": bson.NewDateTimeFromTime(s.wallNow()), "CLUSTER_TIME": timestamp(s.oplog.clock)}
 }
 
 // compileExpr reads an expression.

@@ -20,6 +20,7 @@ import (
 const (
 	defaultAddr      = "127.0.0.1:0"
 	defaultOplogSize = 100_000
+	defaultSort      = 100 << 20        // MongoDB's internalQueryMaxBlockingSortMemoryUsageBytes
 	defaultNoop      = 10 * time.Second // MongoDB's periodicNoopIntervalSecs
 	defaultTTL       = 60 * time.Second // MongoDB's ttlMonitorSleepSecs
 	setName          = "devmongo"
@@ -48,6 +49,18 @@ type Config struct {
 	// NoopInterval is how often an idle log moves. Zero: 10 s, as MongoDB.
 	// Negative: never by itself, see Server.TickNoop.
 	NoopInterval time.Duration
+	// OtherMembers are addresses that hello names beside the server's own, as if it
+	// were the primary of a larger set. Nobody is there: clients need a direct
+	// connection.
+	OtherMembers []string
+	// Release44 is a server of 4.4.1: it calls itself so, of hello and isMaster it
+	// knows only the latter, and a write without a write concern is acknowledged by
+	// one node (from 5.0 on: by a majority).
+	Release44 bool
+	// SortMemory is how many bytes of documents may be sorted without an index and
+	// without allowDiskUse. Zero: 100 MiB, as MongoDB 4.4 and 5.0, where it is always
+	// an error (from 6.0 on the default is to spill to disk).
+	SortMemory int64
 	// TTLInterval is how often expired documents are deleted. Zero: 60 s, as
 	// MongoDB. Negative: never by itself, see Server.DeleteExpired.
 	TTLInterval time.Duration
@@ -83,6 +96,11 @@ type Server struct {
 	netVictim string
 	// late is which replies are held back.
 	late lateness
+	// clockOffset is how far the wall clock is ahead of Config.Now.
+	clockOffset time.Duration
+	// slow is whose resumes take long, crawling how many are under way.
+	slow     slowness
+	crawling int
 	// behind is what majority reads see while they lag. Nil: they do not.
 	behind   *catalog
 	behindAt clustertime.Time
@@ -126,6 +144,9 @@ func withDefaults(cfg Config) Config {
 	}
 	if cfg.OplogSize <= 0 {
 		cfg.OplogSize = defaultOplogSize
+	}
+	if cfg.SortMemory <= 0 {
+		cfg.SortMemory = defaultSort
 	}
 	if cfg.NoopInterval == 0 {
 		cfg.NoopInterval = defaultNoop

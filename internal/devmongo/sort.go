@@ -59,3 +59,55 @@ func sortKey(d bson.D, spec bson.D) []any {
 	}
 	return key
 }
+
+// sortRoom is how much may be sorted in memory. A negative one is no limit: that of
+// a sort that may use the disk.
+type sortRoom int64
+
+// sortRoom takes the command's allowDiskUse.
+func (o *op) sortRoom() sortRoom {
+	if o.a.boolean("allowDiskUse") {
+		return -1
+	}
+	return sortRoom(o.s.cfg.SortMemory)
+}
+
+// check refuses to sort more. With a limit, MongoDB holds no more than so many
+// documents; here all count, which is stricter: what passes here passes there.
+func (room sortRoom) check(rows []*row) error {
+	if room < 0 {
+		return nil
+	}
+	total := sortRoom(0)
+	for _, r := range rows {
+		if total += sortRoom(len(r.raw)); total > room {
+			return refuse(codeSortMemory, "Executor error during find command :: caused by :: Sort exceeded memory limit of %d bytes, but did not opt in to external sorting.", room)
+		}
+	}
+	return nil
+}
+
+// serves reports whether an index has the documents in this order, in one
+// direction or the other, so that nothing has to be sorted.
+func (c *collection) serves(sort bson.D) bool {
+	if c == nil || sort[0].Key == "_id" {
+		return true
+	}
+	for _, x := range c.indexes {
+		if x.filter == nil && !x.sparse && len(x.key) >= len(sort) && sameOrder(x.key, sort) {
+			return true
+		}
+	}
+	return false
+}
+
+func sameOrder(key, sort bson.D) bool {
+	forward, backward := true, true
+	for i, e := range sort {
+		a, ok := number(key[i].Value)
+		b, _ := number(e.Value)
+		forward = forward && ok && key[i].Key == e.Key && a == b
+		backward = backward && ok && key[i].Key == e.Key && a == -b
+	}
+	return forward || backward
+}

@@ -29,6 +29,8 @@ type stream struct {
 	// token is what the client is told, which never goes back.
 	done, token position
 	tokenOf     [16]byte
+	// given is the token that the client resumes after.
+	given bson.D
 	// scanned is the time of the last entry that the cursor has read, the place
 	// in the log that must not be lost. Zero: it has no place yet.
 	scanned clustertime.Time
@@ -53,6 +55,11 @@ func (o *op) openStream(ns namespace, v any, pipeline bson.A, batch int64) (bson
 	}
 	if st.stages, err = compileStages(pipeline, o.s.variables(), allowInStream); err != nil {
 		return nil, err
+	}
+	if st.resumed {
+		if err := o.crawl(); err != nil {
+			return nil, err
+		}
 	}
 	c := &cursor{ns: ns, stream: st}
 	var docs []bson.Raw
@@ -133,7 +140,7 @@ func (o *op) startOf(st *stream, spec *args) error {
 		if p.invalidate && resume != nil {
 			return refuse(codeInvalidResumeToken, "Attempting to resume a change stream using 'resumeAfter' is not allowed from an invalidate notification")
 		}
-		st.done = p
+		st.done, st.given = p, token
 	case st.resumed:
 		ts, ok := at.(bson.Timestamp)
 		if !ok {
@@ -159,13 +166,29 @@ func (s *Server) place(st *stream) error {
 		return refuse(codeHistoryLost, "Resume of change stream was not possible, as the resume point may no longer be in the oplog.")
 	}
 	if st.resumed && st.done.event && st.done.at <= log.majority {
-		found := log.after(position{at: st.done.at})
-		if len(found) == 0 || found[0].at != st.done.at {
-			return refuse(codeFatalStream, "cannot resume stream; the resume token was not found. %v", st.token.token(st.tokenOf))
+		if err := st.find(log); err != nil {
+			return err
 		}
 	}
 	st.scanned = max(log.oldest(), min(st.done.at, log.majority))
 	return nil
+}
+
+// find looks for the event that the client's token names, and not just for one of
+// its time: a log that was restored may have another entry there.
+func (st *stream) find(log *oplog) error {
+	for _, e := range log.after(position{at: st.done.at}) {
+		if e.at != st.done.at {
+			break
+		}
+		p := positionOf(e)
+		p.invalidate = st.done.invalidate
+		if p == st.done && e.kind != kindNoop && identical(p.token(e.uuid), st.given) {
+			st.tokenOf = e.uuid
+			return nil
+		}
+	}
+	return refuse(codeFatalStream, "cannot resume stream; the resume token was not found. %v", st.given)
 }
 
 // nextEvents is a getMore on a stream: it waits for an event, but not longer

@@ -21,7 +21,7 @@ func (s *Server) DeleteExpired() int {
 			if x.expireAfter < 0 {
 				continue
 			}
-			before := bson.NewDateTimeFromTime(s.cfg.Now().Add(-time.Duration(x.expireAfter) * time.Second))
+			before := bson.NewDateTimeFromTime(s.wallNow().Add(-time.Duration(x.expireAfter) * time.Second))
 			q := query{filter: bson.D{{Key: x.key[0].Key, Value: bson.D{{Key: "$lte", Value: before}}}}}
 			rows, err := o.delete(c.ns, q)
 			if n += len(rows); err != nil {

@@ -49,6 +49,8 @@ type Config struct {
 	// EnsureSchema: serve will create what is missing, so that it is no more than
 	// a warning.
 	EnsureSchema bool
+	// Lists: the admin API is on, so that an index for its lists is recommended.
+	Lists bool
 	// CacheSizeMiB and Preload are serve's. Zero: its defaults.
 	CacheSizeMiB int
 	Preload      preload.Mode
@@ -232,8 +234,19 @@ func (e *examination) index(ctx context.Context) {
 	case err != nil:
 		e.add("index", ToDo, err.Error())
 	default:
-		e.add("index", OK, fmt.Sprintf("%s has a unique index that a look-up can use", hash))
+		e.add("index", OK, fmt.Sprintf("%s has a unique index that a look-up can use", hash), e.listIndex(ctx)...)
 	}
+}
+
+// listIndex recommends one where it is missing and of use.
+func (e *examination) listIndex(ctx context.Context) []string {
+	if !e.Lists {
+		return nil
+	}
+	if err := e.Store.PrepareListIndex(ctx, false); err != nil {
+		return []string{"recommended: " + err.Error()}
+	}
+	return nil
 }
 
 // documents tries the mapping.

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.uber.org/zap"
 
@@ -15,8 +16,8 @@ import (
 )
 
 const (
-	// Margin is what an instance's clock may be slower by than the server's during
-	// its max_stale, and then some (DESIGN.md section 4).
+	// Margin is what another instance's clock may be slower by than this one's
+	// during its max_stale, and then some (DESIGN.md section 4).
 	Margin = 5 * time.Second
 	// DefaultMaxWaits is how many may wait at once: each holds a connection and a
 	// few KiB, none of them a place in the pool of database connections.
@@ -32,6 +33,17 @@ const (
 	longestPause = time.Second
 	// leastPause is kept when callers come all the time: 50 looks a second at most.
 	leastPause = 20 * time.Millisecond
+	// DefaultPace is between two looks that nobody has asked for. It is how much
+	// later than need be a dead instance is dropped.
+	DefaultPace = 5 * time.Second
+	// paceOfOne is what each instance adds to the pace once that is more than
+	// DefaultPace: N instances then read 33 N short documents a second together,
+	// which is little beside the N heartbeats a second that they write. A thousand
+	// look every 30 s: 33 reads of 1,000 documents, some 2.5 MB a second.
+	paceOfOne = 30 * time.Millisecond
+	// paceJitter is the share of the pace by which the looks of instances that were
+	// started at once drift apart.
+	paceJitter = 0.1
 	// beatPause is between two heartbeats that failed, and rebeat how long one
 	// that was acknowledged may take to come back before another one is sent.
 	beatPause = 100 * time.Millisecond
@@ -80,7 +92,8 @@ type Instance struct {
 	// has not said.
 	Staleness time.Duration
 	// LastSeen is when the heartbeat was written, by the server's clock; now, by
-	// this machine's, in the outcome of a wait for Self.
+	// this machine's, in the outcome of a wait for Self. It is for people: nothing
+	// is concluded from it, since each member of a replica set has its own clock.
 	LastSeen time.Time
 }
 
@@ -97,7 +110,7 @@ type Outcome struct {
 	Took time.Duration
 }
 
-// Config of a Fleet. Everything up to Processed is required.
+// Config of a Fleet. Everything up to Fresh is required.
 type Config struct {
 	// Heartbeats holds the documents, of a client that has no timeout of its own.
 	// It must be the client that Pulse writes with: it tells the server about the
@@ -110,20 +123,30 @@ type Config struct {
 	Self string
 	// Pulse sends them.
 	Pulse Pulse
-	// Processed is up to where this instance has processed all changes; zero
-	// before that is known. After each change of it somebody calls Moved.
-	Processed func() clustertime.Time
+	// Fresh is the freshness of this instance: every change that was acknowledged
+	// to anybody before asOf has a cluster time of processed or less, and has been
+	// applied, up to and including processed. Both are zero before that is known.
+	// asOf has its monotonic reading. After each change somebody calls Moved.
+	Fresh func() (asOf time.Time, processed clustertime.Time)
+	// Pace is the time between two looks at the list that nobody has asked for. It
+	// is longer in a large fleet. Zero: DefaultPace.
+	Pace time.Duration
 	// MaxWaits is how many may wait at once. Zero: DefaultMaxWaits.
 	MaxWaits int
-	// Now is the clock of Outcome.Took. Nil: time.Now.
+	// Now is this machine's clock, with its monotonic reading. Nil: time.Now.
 	Now func() time.Time
 	// Logger: nil is silent.
 	Logger *zap.Logger
+	// Registerer takes the metrics. Nil: none.
+	Registerer prometheus.Registerer
 }
 
 func (c *Config) setDefaults() {
 	if c.MaxWaits == 0 {
 		c.MaxWaits = DefaultMaxWaits
+	}
+	if c.Pace == 0 {
+		c.Pace = DefaultPace
 	}
 	if c.Now == nil {
 		c.Now = time.Now
@@ -141,11 +164,14 @@ func (c *Config) validate() error {
 	if c.Namespace == "" || c.Self == "" {
 		errs = append(errs, errors.New("the keys' namespace and the id of this instance are needed"))
 	}
-	if c.Pulse == nil || c.Processed == nil {
-		errs = append(errs, errors.New("a pulse and what has been processed are needed"))
+	if c.Pulse == nil || c.Fresh == nil {
+		errs = append(errs, errors.New("a pulse and the freshness are needed"))
 	}
 	if c.MaxWaits < 0 {
 		errs = append(errs, fmt.Errorf("the number of waits cannot be %d", c.MaxWaits))
+	}
+	if c.Pace < 0 {
+		errs = append(errs, fmt.Errorf("the time between two looks at the list cannot be %v", c.Pace))
 	}
 	return errors.Join(errs...)
 }
@@ -153,9 +179,11 @@ func (c *Config) validate() error {
 // Fleet is safe for concurrent use.
 type Fleet struct {
 	config Config
-	logger *zap.Logger
 	// read looks at the list once. A test may put another one here.
-	read func(ctx context.Context, after clustertime.Time) ([]heartbeat, error)
+	read func(ctx context.Context, after clustertime.Time, brief bool) ([]heartbeat, error)
+	// memory and reads belong to Run's goroutine.
+	memory memory
+	reads  *reads
 	// waits is how many are under way.
 	waits atomic.Int64
 	// moved tells waits that this instance has got further.
@@ -173,7 +201,11 @@ func New(config Config) (*Fleet, error) {
 	if err := config.validate(); err != nil {
 		return nil, fmt.Errorf("fleet: %w", err)
 	}
-	f := &Fleet{config: config, logger: config.Logger.Named("fleet")}
+	reads, err := newReads(config.Registerer, config.Logger.Named("fleet"))
+	if err != nil {
+		return nil, fmt.Errorf("fleet: %w", err)
+	}
+	f := &Fleet{config: config, reads: reads}
 	f.open, f.close = context.WithCancel(context.Background())
 	f.read = newList(config.Heartbeats, config.Namespace).read
 	f.poll.init()
@@ -181,7 +213,13 @@ func New(config Config) (*Fleet, error) {
 	return f, nil
 }
 
-// Moved is to be called after each change of Processed, by whoever made it. It
+// processed is up to where this instance has processed all changes.
+func (f *Fleet) processed() clustertime.Time {
+	_, processed := f.config.Fresh()
+	return processed
+}
+
+// Moved is to be called after each change of Fresh, by whoever made it. It
 // does not wait, and costs one atomic load when nobody waits for a revision.
 func (f *Fleet) Moved() {
 	if f.waits.Load() > 0 {

@@ -3,14 +3,20 @@ package fleet
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/keytail/keytail/internal/clustertime"
 )
@@ -33,8 +39,12 @@ type world struct {
 	all   map[string]heartbeat
 	away  error
 	beats int
-	// reads are the times after which the list was read.
-	reads []clustertime.Time
+	// nonce is that of the last heartbeat of anybody.
+	nonce int
+	// reads are the times after which the list was read, and glances how often it
+	// was read in brief.
+	reads   []clustertime.Time
+	glances int
 }
 
 // newWorld is for use within a synctest bubble; its poller runs until the test
@@ -44,7 +54,7 @@ func newWorld(t *testing.T, change ...func(*Config)) *world {
 	w := &world{t: t, now: 100, all: map[string]heartbeat{}}
 	config := Config{
 		Heartbeats: (&mongo.Client{}).Database("db").Collection("beats"), Namespace: "db.keys", Self: self,
-		Pulse: w, Processed: func() clustertime.Time { return clustertime.Time(w.processed.Load()) },
+		Pulse: w, Fresh: func() (time.Time, clustertime.Time) { return time.Now(), clustertime.Time(w.processed.Load()) },
 	}
 	for _, f := range change {
 		f(&config)
@@ -79,10 +89,14 @@ func (w *world) Beat(context.Context) (clustertime.Time, error) {
 	return w.now, nil
 }
 
-func (w *world) read(_ context.Context, after clustertime.Time) ([]heartbeat, error) {
+func (w *world) read(_ context.Context, after clustertime.Time, brief bool) ([]heartbeat, error) {
 	w.mutex.Lock()
 	defer w.mutex.Unlock()
-	w.reads = append(w.reads, after)
+	if brief {
+		w.glances++
+	} else {
+		w.reads = append(w.reads, after)
+	}
 	var all []heartbeat
 	for _, h := range w.all {
 		all = append(all, h)
@@ -90,11 +104,16 @@ func (w *world) read(_ context.Context, after clustertime.Time) ([]heartbeat, er
 	return all, w.away
 }
 
-// says is a heartbeat of an instance, so long after began.
+// says is a heartbeat of an instance, so long after began by the clock of the
+// primary.
 func (w *world) says(id string, processed clustertime.Time, at time.Duration) {
 	w.mutex.Lock()
 	defer w.mutex.Unlock()
-	w.all[id] = heartbeat{maxStale: 15 * time.Second, Instance: Instance{ID: id, Revision: processed, LastSeen: began.Add(at)}}
+	w.nonce++
+	w.all[id] = heartbeat{
+		maxStale: 15 * time.Second, key: id, version: fmt.Sprint(w.nonce),
+		Instance: Instance{ID: id, Revision: processed, LastSeen: began.Add(at)},
+	}
 }
 
 func (w *world) leaves(id string) {
@@ -283,13 +302,105 @@ func TestADeadInstanceCountsForMaxStaleAndTheMargin(t *testing.T) {
 		w := newWorld(t)
 		w.processes(100)
 		w.says("dead/1", 99, 0)
-		w.says(self, 0, 20*time.Second)
 		(<-w.wait(100, All, time.Second)).must(t, false, "dead/1")
-		w.says(self, 0, 20*time.Second+time.Millisecond)
+		time.Sleep(15*time.Second + Margin - 2*time.Second)
+		// Seen for the first time at 0: at 20 s it still counts.
+		(<-w.wait(100, All, time.Second)).must(t, false, "dead/1")
+		time.Sleep(time.Millisecond)
 		r := <-w.wait(100, All, time.Second)
 		r.must(t, true)
-		if len(r.Instances) != 1 {
-			t.Errorf("instances are %+v", r.Instances)
+		if len(r.Instances) != 1 || r.Took != 0 {
+			t.Errorf("instances are %+v after %v", r.Instances, r.Took)
+		}
+	})
+}
+
+// TestClocksOfPrimariesDropNobody: an instance whose heartbeats are dated an hour
+// before ours writes them as well as we do.
+func TestClocksOfPrimariesDropNobody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.processes(100)
+		w.says("slow/1", 99, 0)
+		w.says(self, 0, time.Hour)
+		(<-w.wait(100, All, 5*time.Second)).must(t, false, "slow/1")
+		for i := range 10 {
+			w.says("slow/1", 99, -time.Duration(i)*time.Second)
+			time.Sleep(4 * time.Second)
+		}
+		(<-w.wait(100, All, 5*time.Second)).must(t, false, "slow/1")
+		// It writes the same time again, and the same place: it is another heartbeat.
+		time.Sleep(14 * time.Second)
+		w.says("slow/1", 99, 0)
+		time.Sleep(14 * time.Second)
+		w.says("slow/1", 99, 0)
+		(<-w.wait(100, All, 5*time.Second)).must(t, false, "slow/1")
+	})
+}
+
+// TestADeadInstanceIsKnownBeforeAnybodyAsks: the first caller does not pay for it.
+func TestADeadInstanceIsKnownBeforeAnybodyAsks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.processes(100)
+		time.Sleep(time.Hour)
+		w.says("dead/1", 99, 0)
+		time.Sleep(15*time.Second + Margin + DefaultPace + DefaultPace/10 + time.Millisecond)
+		r := <-w.wait(100, All, 5*time.Second)
+		r.must(t, true)
+		if r.Took != 0 {
+			t.Errorf("it took %v", r.Took)
+		}
+		// One that was off the list meanwhile is another one.
+		w.leaves("dead/1")
+		time.Sleep(2 * DefaultPace)
+		w.says("dead/1", 99, 0)
+		(<-w.wait(100, All, 5*time.Second)).must(t, false, "dead/1")
+	})
+}
+
+// TestNobodyIsDroppedWithoutAFreshness: our own heartbeats do not come back, so
+// nothing says from when on the list is complete.
+func TestNobodyIsDroppedWithoutAFreshness(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		asOf := time.Now()
+		w := newWorld(t, func(c *Config) {
+			c.Fresh = func() (time.Time, clustertime.Time) { return asOf, 100 }
+		})
+		w.says("silent/1", 99, 0)
+		time.Sleep(time.Hour)
+		(<-w.wait(100, All, 5*time.Second)).must(t, false, "silent/1")
+		asOf = time.Now()
+		(<-w.wait(100, All, 5*time.Second)).must(t, true)
+	})
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t) // nothing has been processed: the time means nothing
+		w.says("silent/1", 100, 0)
+		time.Sleep(time.Hour)
+		(<-w.wait(100, All, 5*time.Second)).must(t, false, self)
+		if all, err := w.Instances(t.Context(), 0); err != nil || len(all) != 2 {
+			t.Errorf("instances are %+v, %v", all, err)
+		}
+	})
+}
+
+func TestAListThatCannotBeReadIsLoggedOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		core, logs := observer.New(zap.InfoLevel)
+		w := newWorld(t, func(c *Config) { c.Logger, c.Registerer = zap.New(core), prometheus.NewRegistry() })
+		w.goesAway(errors.New("away"))
+		time.Sleep(59 * time.Second)
+		w.goesAway(nil)
+		time.Sleep(DefaultPace * 2)
+		var lines []string
+		for _, l := range logs.All() {
+			lines = append(lines, l.Level.String()+" "+l.Message)
+		}
+		if len(lines) != 2 || !strings.HasPrefix(lines[0], "warn the list of instances cannot be read") || !strings.HasPrefix(lines[1], "info the list") {
+			t.Errorf("logged %q", lines)
+		}
+		if n := testutil.ToFloat64(w.Fleet.reads.failed); n < 9 || n > 14 {
+			t.Errorf("%v failed reads in 59 s", n)
 		}
 	})
 }
@@ -371,6 +482,24 @@ func TestWaitsShareTheirLooks(t *testing.T) {
 		if n := len(w.reads); n > looks+1 {
 			t.Errorf("%d reads of the list although nobody waits", n-looks)
 		}
+		if n := time.Duration(w.glances); n < time.Hour/DefaultPace*9/11 || n > time.Hour/DefaultPace*10/9+2 {
+			t.Errorf("%d reads in brief in an hour", n)
+		}
+	})
+}
+
+// TestALargeFleetLooksLessOften: all instances together read as many documents a
+// second for each instance as in a small one.
+func TestALargeFleetLooksLessOften(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		for i := range 1000 {
+			w.says(fmt.Sprint("i/", i), 100, 0)
+		}
+		time.Sleep(time.Hour)
+		if w.glances < 100 || w.glances > 140 {
+			t.Errorf("%d reads of 1000 documents in an hour", w.glances)
+		}
 	})
 }
 
@@ -422,9 +551,9 @@ func TestACallerWhoGoesAwayIsAnError(t *testing.T) {
 }
 
 func TestConfigNamesEveryMistake(t *testing.T) {
-	_, err := New(Config{MaxWaits: -1})
+	_, err := New(Config{MaxWaits: -1, Pace: -1})
 	var joined interface{ Unwrap() []error }
-	if !errors.As(err, &joined) || len(joined.Unwrap()) != 4 {
-		t.Errorf("want four mistakes, got: %v", err)
+	if !errors.As(err, &joined) || len(joined.Unwrap()) != 5 {
+		t.Errorf("want five mistakes, got: %v", err)
 	}
 }

@@ -13,27 +13,44 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/readpref"
 
 	"github.com/keytail/keytail/internal/clustertime"
+	"github.com/keytail/keytail/internal/guard"
 )
 
 // longestMaxStale is the most that an instance can be configured to: what one
 // has that does not say so in a way that can be read.
 const longestMaxStale = time.Hour
 
+// The fields of a heartbeat that keep one from being taken for another.
+const (
+	fieldID    = "_id"
+	fieldNonce = "n"
+	fieldAt    = "at"
+)
+
 // heartbeat is one document of the list.
 type heartbeat struct {
 	Instance
 	maxStale time.Duration
+	// key is the _id, of whatever type. version is what each heartbeat of an
+	// instance writes anew: two that are equal are the same heartbeat.
+	key, version string
+	// since is when the version was seen for the first time: it was committed
+	// before that. By this machine's clock, see memory.
+	since time.Time
 }
 
 // decode never fails: whatever a document leaves open is taken for what makes a
 // receipt later, not sooner. Only one without a time is no heartbeat.
 func decode(raw bson.Raw) (heartbeat, bool) {
-	at, ok := raw.Lookup("at").TimeOK()
+	at, ok := raw.Lookup(fieldAt).TimeOK()
 	if !ok {
 		return heartbeat{}, false
 	}
-	h := heartbeat{maxStale: longestMaxStale, Instance: Instance{LastSeen: at, Staleness: -1}}
-	h.ID, _ = raw.Lookup("_id").StringValueOK()
+	h := heartbeat{
+		maxStale: longestMaxStale, Instance: Instance{LastSeen: at, Staleness: -1},
+		key: bytesOf(raw, fieldID), version: bytesOf(raw, fieldNonce) + bytesOf(raw, fieldAt),
+	}
+	h.ID, _ = raw.Lookup(fieldID).StringValueOK()
 	h.Version, _ = raw.Lookup("version").StringValueOK()
 	if seconds, increment, ok := raw.Lookup("processed").TimestampOK(); ok {
 		h.Revision = clustertime.New(seconds, increment)
@@ -47,22 +64,27 @@ func decode(raw bson.Raw) (heartbeat, bool) {
 	return h, true
 }
 
-// alive reports whether an instance may still answer from memory when our own
-// newest heartbeat was written at now. Both times are the server's.
-func (h *heartbeat) alive(now time.Time) bool {
-	return now.Sub(h.LastSeen) <= h.maxStale+Margin
+// bytesOf is a field's type and value.
+func bytesOf(raw bson.Raw, field string) string {
+	v := raw.Lookup(field)
+	return string(v.Type) + string(v.Value)
 }
 
 // living are the instances that count, sorted by id; false when our own is not on
-// the list, so that nobody can say what time it is.
-func living(all []heartbeat, self string) ([]Instance, bool) {
-	i := slices.IndexFunc(all, func(h heartbeat) bool { return h.ID == self })
-	if i < 0 {
+// the list, so that it cannot be the list that we write to.
+func (l *look) living(self string) ([]Instance, bool) {
+	own := slices.IndexFunc(l.all, func(h heartbeat) bool { return h.ID == self })
+	if own < 0 {
 		return nil, false
 	}
 	var instances []Instance
-	for _, h := range all {
-		if h.alive(all[i].LastSeen) {
+	for i := range l.all {
+		h := &l.all[i]
+		silent := l.until.Sub(h.since)
+		if !guard.FleetOwnClock {
+			silent = l.all[own].LastSeen.Sub(h.LastSeen)
+		}
+		if h.ID == self || silent <= h.maxStale+Margin {
 			instances = append(instances, h.Instance)
 		}
 	}
@@ -86,10 +108,14 @@ func newList(heartbeats *mongo.Collection, namespace string) *list {
 	}
 }
 
+// signs are the fields by which heartbeats are told apart.
+var signs = bson.D{{Key: fieldNonce, Value: 1}, {Key: fieldAt, Value: 1}}
+
 // read reads the list from a majority-committed snapshot that is not older than
-// after. The driver sends afterClusterTime only in a causally consistent session
-// that has been told of the time.
-func (l *list) read(ctx context.Context, after clustertime.Time) ([]heartbeat, error) {
+// after (zero: any): whole documents, or in brief only what a memory needs. The
+// driver sends afterClusterTime only in a causally consistent session that has
+// been told of the time.
+func (l *list) read(ctx context.Context, after clustertime.Time, brief bool) ([]heartbeat, error) {
 	session, err := l.heartbeats.Database().Client().StartSession(options.Session().SetCausalConsistency(true))
 	if err != nil {
 		return nil, err
@@ -102,7 +128,11 @@ func (l *list) read(ctx context.Context, after clustertime.Time) ([]heartbeat, e
 		}
 	}
 	ctx = mongo.NewSessionContext(ctx, session)
-	cursor, err := l.heartbeats.Find(ctx, bson.D{{Key: "ns", Value: l.namespace}})
+	find := options.Find()
+	if brief {
+		find.SetProjection(signs)
+	}
+	cursor, err := l.heartbeats.Find(ctx, bson.D{{Key: "ns", Value: l.namespace}}, find)
 	if err != nil {
 		return nil, err
 	}

@@ -67,8 +67,37 @@ func TestAHeartbeatIsReadToTheSafeSide(t *testing.T) {
 		if ok == c.none {
 			t.Errorf("%s: a heartbeat: %v", name, ok)
 		}
+		got.key, got.version = "", "" // TestHeartbeatsAreToldApart
 		if diff := cmp.Diff(c.want, got, cmp.AllowUnexported(heartbeat{})); diff != "" {
 			t.Errorf("%s, want - and got +:\n%s", name, diff)
+		}
+	}
+}
+
+// TestHeartbeatsAreToldApart by whatever an instance writes anew each time, and
+// documents by an _id of any type.
+func TestHeartbeatsAreToldApart(t *testing.T) {
+	at := time.Date(2026, 11, 23, 20, 0, 0, 0, time.UTC)
+	of := func(id, n any, at time.Time) heartbeat {
+		raw, err := bson.Marshal(bson.D{{Key: "_id", Value: id}, {Key: "n", Value: n}, {Key: "at", Value: at}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		h, _ := decode(raw)
+		return h
+	}
+	one := of("a/1", int64(1), at)
+	if again := of("a/1", int64(1), at); again != one {
+		t.Errorf("%+v is not %+v", again, one)
+	}
+	for _, other := range []heartbeat{of("a/1", int64(2), at), of("a/1", "1", at), of("a/1", int64(1), at.Add(-time.Millisecond))} {
+		if other.version == one.version || other.key != one.key {
+			t.Errorf("%+v is the heartbeat %+v", other, one)
+		}
+	}
+	for _, other := range []heartbeat{of("a/2", int64(1), at), of(int64(7), int64(1), at), of(int32(7), int64(1), at)} {
+		if other.key == one.key {
+			t.Errorf("%+v is the document %+v", other, one)
 		}
 	}
 }
@@ -91,9 +120,18 @@ func TestTheListIsReadAfterAClusterTime(t *testing.T) {
 				t.Fatal(err)
 			}
 			at := session.OperationTime()
-			all, err := l.read(t.Context(), clustertime.New(at.T, at.I))
+			all, err := l.read(t.Context(), clustertime.New(at.T, at.I), false)
 			if want := 1 + i/2; err != nil || len(all) != want {
 				t.Fatalf("%d on the list, want %d: %+v, %v", len(all), want, all, err)
+			}
+			brief, err := l.read(t.Context(), clustertime.New(at.T, at.I), true)
+			if err != nil || len(brief) != len(all) {
+				t.Fatalf("%d on the list in brief, want %d: %v", len(brief), len(all), err)
+			}
+			for j := range brief {
+				if brief[j].key != all[j].key || brief[j].version != all[j].version || brief[j].version == "" {
+					t.Errorf("in brief %+v, whole %+v", brief[j], all[j])
+				}
 			}
 		}
 	})

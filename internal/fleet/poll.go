@@ -2,10 +2,9 @@ package fleet
 
 import (
 	"context"
+	"math/rand/v2"
 	"sync"
 	"time"
-
-	"go.uber.org/zap"
 
 	"github.com/keytail/keytail/internal/clustertime"
 )
@@ -15,6 +14,9 @@ type look struct {
 	// begun is its number: whoever was told an earlier one by join came before it.
 	begun uint64
 	all   []heartbeat
+	// until is a time before which everything that was acknowledged to anybody is
+	// on the list. Zero: not known, so nobody is taken for dead.
+	until time.Time
 	err   error
 }
 
@@ -90,23 +92,38 @@ func (p *poll) end(l *look) {
 	p.looked.raise()
 }
 
-// Run looks at the list as long as anybody waits for it, until ctx ends, and
-// returns nil. Nobody else reads it, so a thousand waits cost what one does.
+// Run looks at the list as long as anybody waits for it, and now and then when
+// nobody does, until ctx ends. It returns nil. Nobody else reads the list, so a
+// thousand waits cost what one does.
 func (f *Fleet) Run(ctx context.Context) error {
 	defer f.Close()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-f.poll.wanted:
-			f.watch(ctx)
+			f.follow(ctx)
+		case <-timer.C:
+			// Any majority-committed snapshot will do to learn what has been written.
+			_, _ = f.see(ctx, 0, true)
 		}
+		timer.Reset(f.pace())
 	}
 }
 
-// watch looks until nobody waits any more. Who comes meanwhile is looked for at
+// pace is how long to wait before the next look that nobody has asked for. It
+// grows with the fleet, so that a thousand instances do not read a million
+// documents each time.
+func (f *Fleet) pace() time.Duration {
+	pause := max(f.config.Pace, time.Duration(len(f.memory.seen))*paceOfOne)
+	return time.Duration(float64(pause) * (1 - paceJitter + 2*paceJitter*rand.Float64()))
+}
+
+// follow looks until nobody waits any more. Who comes meanwhile is looked for at
 // once, or nearly.
-func (f *Fleet) watch(ctx context.Context) {
+func (f *Fleet) follow(ctx context.Context) {
 	pause := firstPause
 	for {
 		number, after, ok := f.poll.begin()
@@ -129,14 +146,34 @@ func (f *Fleet) watch(ctx context.Context) {
 	}
 }
 
+// look looks at the list for those who wait. It is read from a snapshot that
+// shows all that was acknowledged before the freshness: the freshness is loaded
+// before the read, and bounds it.
 func (f *Fleet) look(ctx context.Context, number uint64, after clustertime.Time) *look {
+	asOf, processed := f.config.Fresh()
+	l := &look{begun: number}
+	if processed != 0 {
+		l.until = asOf
+	}
+	l.all, l.err = f.see(ctx, max(after, processed), false)
+	return l
+}
+
+// see reads the list and remembers what it has seen.
+func (f *Fleet) see(ctx context.Context, after clustertime.Time, brief bool) ([]heartbeat, error) {
 	limited, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
-	all, err := f.read(limited, after)
-	if err != nil && ctx.Err() == nil {
-		f.logger.Debug("the list of instances could not be read, it is tried again", zap.Error(err))
+	all, err := f.read(limited, after, brief)
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
 	}
-	return &look{begun: number, all: all, err: err}
+	now := f.config.Now()
+	f.reads.note(err, now)
+	if err != nil {
+		return nil, err
+	}
+	f.memory.see(all, now)
+	return all, nil
 }
 
 // sleep reports false when ctx ended first.

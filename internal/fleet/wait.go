@@ -99,7 +99,7 @@ func (f *Fleet) now(ctx context.Context, revision clustertime.Time) (clustertime
 
 // waitSelf waits for this instance, without a look at the list.
 func (f *Fleet) waitSelf(ctx context.Context, revision clustertime.Time) (Outcome, error) {
-	for ctx.Err() == nil && f.config.Processed() < revision {
+	for ctx.Err() == nil && f.processed() < revision {
 		if _, err := f.now(ctx, revision); err != nil {
 			if ctx.Err() != nil {
 				break
@@ -108,7 +108,7 @@ func (f *Fleet) waitSelf(ctx context.Context, revision clustertime.Time) (Outcom
 		}
 		f.waitMoved(ctx, revision)
 	}
-	self := Instance{ID: f.config.Self, Revision: f.config.Processed(), Staleness: -1, LastSeen: f.config.Now()}
+	self := Instance{ID: f.config.Self, Revision: f.processed(), Staleness: -1, LastSeen: f.config.Now()}
 	return judge([]Instance{self}, revision), nil
 }
 
@@ -119,7 +119,7 @@ func (f *Fleet) waitMoved(ctx context.Context, revision clustertime.Time) {
 	defer timer.Stop()
 	for {
 		moved := f.moved.wait()
-		if f.config.Processed() >= revision {
+		if f.processed() >= revision {
 			return
 		}
 		select {
@@ -207,10 +207,10 @@ func (w *watcher) next(ctx context.Context) bool {
 		w.known = false
 		return true
 	}
-	w.instances, w.known = living(w.last.all, w.f.config.Self)
+	w.instances, w.known = w.last.living(w.f.config.Self)
 	for i := range w.instances {
 		if w.instances[i].ID == w.f.config.Self {
-			w.instances[i].Revision = max(w.instances[i].Revision, w.f.config.Processed())
+			w.instances[i].Revision = max(w.instances[i].Revision, w.f.processed())
 		}
 	}
 	return true

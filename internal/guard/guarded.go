@@ -8,6 +8,7 @@ const (
 	AfterClusterTime bool = true // a fill is not older than the floor
 	Majority         bool = true // a fill sees only what cannot be rolled back
 	TwoDocuments     bool = true // a read by hash sees that there is a second document
+	OwnConcerns      bool = true // a handle reads and writes by its own concerns, not by the client's
 
 	// When an entry is believed (keycache).
 	SeqBeforeRead   bool = true // an entry is stamped with the changes applied before its read
@@ -53,15 +54,25 @@ const (
 	LossInvalidate    bool = true // the event
 	LossUndecodable   bool = true // an event that cannot be read
 	LossUnknownType   bool = true // an event of an unknown type
+	CatchUpBound      bool = true // a stream that stays behind although the database works
+	LossRewound       bool = true // a heartbeat whose predecessor is not in the database
+
+	// What a heartbeat proves (changestream).
+	RandomNonces    bool = true // nobody can write a nonce that has not been sent
+	VerifiedHistory bool = true // a stream is not resumed into a history that no heartbeat has verified
 
 	// How the stream is opened (changestream).
 	InspectAtOpen   bool = true // a collection that is missing is not opened
 	DefaultBatch    bool = true // the batch size is left alone
 	ToCollection    bool = true // renames onto the collection pass the filter
 	ProcessedBefore bool = true // a time is processed when a later one has been seen
+	FailureReported bool = true // a refusal during a loss is counted and logged, too
 
 	// How a key is answered (validator).
 	InspectAtRead bool = true // nothing found while the history is lost is not yet a no
 	RevisionFirst bool = true // a heartbeat says whether a revision is ahead before it is read
 	RevisionSlots bool = true // reads after a revision that may be ahead take few of the places
+
+	// Who counts as an instance of the fleet (fleet).
+	FleetOwnClock bool = true // an instance is dropped by what this one has seen on its own clock
 )

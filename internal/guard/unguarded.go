@@ -9,6 +9,7 @@ var (
 	AfterClusterTime = true // a fill is not older than the floor
 	Majority         = true // a fill sees only what cannot be rolled back
 	TwoDocuments     = true // a read by hash sees that there is a second document
+	OwnConcerns      = true // a handle reads and writes by its own concerns, not by the client's
 
 	// When an entry is believed (keycache).
 	SeqBeforeRead   = true // an entry is stamped with the changes applied before its read
@@ -54,17 +55,27 @@ var (
 	LossInvalidate    = true // the event
 	LossUndecodable   = true // an event that cannot be read
 	LossUnknownType   = true // an event of an unknown type
+	CatchUpBound      = true // a stream that stays behind although the database works
+	LossRewound       = true // a heartbeat whose predecessor is not in the database
+
+	// What a heartbeat proves (changestream).
+	RandomNonces    = true // nobody can write a nonce that has not been sent
+	VerifiedHistory = true // a stream is not resumed into a history that no heartbeat has verified
 
 	// How the stream is opened (changestream).
 	InspectAtOpen   = true // a collection that is missing is not opened
 	DefaultBatch    = true // the batch size is left alone
 	ToCollection    = true // renames onto the collection pass the filter
 	ProcessedBefore = true // a time is processed when a later one has been seen
+	FailureReported = true // a refusal during a loss is counted and logged, too
 
 	// How a key is answered (validator).
 	InspectAtRead = true // nothing found while the history is lost is not yet a no
 	RevisionFirst = true // a heartbeat says whether a revision is ahead before it is read
 	RevisionSlots = true // reads after a revision that may be ahead take few of the places
+
+	// Who counts as an instance of the fleet (fleet).
+	FleetOwnClock = true // an instance is dropped by what this one has seen on its own clock
 )
 
 // Switches has every guard by its name.
@@ -72,6 +83,7 @@ var Switches = map[string]*bool{
 	"AfterClusterTime":  &AfterClusterTime,
 	"Majority":          &Majority,
 	"TwoDocuments":      &TwoDocuments,
+	"OwnConcerns":       &OwnConcerns,
 	"SeqBeforeRead":     &SeqBeforeRead,
 	"TrustedStore":      &TrustedStore,
 	"EvenEpoch":         &EvenEpoch,
@@ -111,11 +123,17 @@ var Switches = map[string]*bool{
 	"LossInvalidate":    &LossInvalidate,
 	"LossUndecodable":   &LossUndecodable,
 	"LossUnknownType":   &LossUnknownType,
+	"CatchUpBound":      &CatchUpBound,
+	"LossRewound":       &LossRewound,
+	"RandomNonces":      &RandomNonces,
+	"VerifiedHistory":   &VerifiedHistory,
 	"InspectAtOpen":     &InspectAtOpen,
 	"DefaultBatch":      &DefaultBatch,
 	"ToCollection":      &ToCollection,
 	"ProcessedBefore":   &ProcessedBefore,
+	"FailureReported":   &FailureReported,
 	"InspectAtRead":     &InspectAtRead,
 	"RevisionFirst":     &RevisionFirst,
 	"RevisionSlots":     &RevisionSlots,
+	"FleetOwnClock":     &FleetOwnClock,
 }

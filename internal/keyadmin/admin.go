@@ -46,6 +46,9 @@ type Config struct {
 	Now func() time.Time
 	// Random makes secrets. Nil: crypto/rand.
 	Random io.Reader
+	// EnsureSchema makes the index for lists of keys where it is missing. False: the
+	// log recommends it.
+	EnsureSchema bool
 	// Logger: nil is silent.
 	Logger *zap.Logger
 }
@@ -96,6 +99,9 @@ func (a *Admin) Prepare(ctx context.Context) error {
 	}
 	if err := a.prepareAudit(ctx); err != nil {
 		return err
+	}
+	if err := a.store.PrepareListIndex(ctx, a.config.EnsureSchema); err != nil {
+		a.logger.Warn("lists of keys are slower than they could be", zap.Error(err))
 	}
 	has, err := a.store.HasTransactions(ctx)
 	if err != nil {

@@ -214,7 +214,7 @@ func TestWhatCannotBeTakenBackIsUnknown(t *testing.T) {
 
 func TestAnUnknownOutcomeNamesTheKey(t *testing.T) {
 	eachWay(t, func(t *testing.T, o *office) {
-		if o.server.Name == mongotest.NameSecantus && !o.alone {
+		if o.server.Kind == mongotest.NameSecantus && !o.alone {
 			t.Skip("a transaction that nobody ends holds up everybody there")
 		}
 		id := o.made("u").Key.Record.KeyID

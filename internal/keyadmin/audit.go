@@ -107,7 +107,8 @@ func (a *Admin) Audit(ctx context.Context, by lifecycle.By, q lifecycle.AuditQue
 	}
 	cursor, err := a.audit.Find(ctx, filter, options.Find().
 		SetSort(bson.D{{Key: fieldAt, Value: -1}, {Key: fieldID, Value: -1}}).
-		SetLimit(int64(q.Limit)+1))
+		SetLimit(int64(q.Limit)+1).
+		SetAllowDiskUse(true)) // the server may prefer the index on the key, and sort
 	if err != nil {
 		return lifecycle.AuditPage{}, inWords(a.explain("reading the audit", err))
 	}

@@ -85,9 +85,7 @@ func eachWay(t *testing.T, f func(t *testing.T, o *office), change ...func(*Conf
 // returns is called, or the test ends.
 func (o *office) fail(mode any, data ...bson.E) func() {
 	o.t.Helper()
-	if !o.server.Failpoints {
-		o.t.Skip("the server takes no failpoints")
-	}
+	o.server.Needs(o.t, mongotest.Failpoints)
 	admin := o.lines.Database().Client().Database("admin")
 	set := func(mode any, data bson.D) error {
 		return admin.RunCommand(context.Background(), bson.D{{Key: "configureFailPoint", Value: "failCommand"}, {Key: "mode", Value: mode}, {Key: "data", Value: data}}).Err()

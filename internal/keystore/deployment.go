@@ -5,8 +5,8 @@ import (
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
-	"go.mongodb.org/mongo-driver/v2/mongo/options"
-	"go.mongodb.org/mongo-driver/v2/mongo/readpref"
+
+	"github.com/keytail/keytail/internal/mongoclient"
 )
 
 // Deployment is what the primary says of itself and its kind.
@@ -20,6 +20,9 @@ type Deployment struct {
 	Me                string   `bson:"me"`
 	Hosts             []string `bson:"hosts"`
 	IsWritablePrimary bool     `bson:"isWritablePrimary"`
+	// IsMaster is IsWritablePrimary in the answer to isMaster. CheckDeployment folds
+	// the two into one.
+	IsMaster bool `bson:"ismaster"`
 	// LocalTime is the server's clock while it answered, between Asked and Asked
 	// plus Took on ours.
 	LocalTime time.Time     `bson:"localTime"`
@@ -42,13 +45,15 @@ func (s *Store) CheckDeployment(ctx context.Context) (Deployment, error) {
 	d := Deployment{Asked: time.Now()}
 	// hello by itself needs no credentials, but a client that has some logs in
 	// first, so this is where wrong ones show
-	err := s.client.Database("admin").
-		RunCommand(ctx, bson.D{{Key: "hello", Value: 1}}, options.RunCmd().SetReadPreference(readpref.Primary())).
-		Decode(&d)
+	reply, err := mongoclient.Hello(ctx, s.client)
+	d.Took = time.Since(d.Asked)
+	if err == nil {
+		err = bson.Unmarshal(reply, &d)
+	}
 	if err != nil {
 		return d, s.explain("asking the server who it is", err)
 	}
-	d.Took = time.Since(d.Asked)
+	d.IsWritablePrimary = d.IsWritablePrimary || d.IsMaster
 	return d, s.judgeDeployment(d)
 }
 
@@ -70,7 +75,7 @@ func (s *Store) Version(ctx context.Context) (string, error) {
 	var info struct {
 		Version string `bson:"version"`
 	}
-	err := s.client.Database("admin").RunCommand(ctx, bson.D{{Key: "buildInfo", Value: 1}}).Decode(&info)
+	err := mongoclient.Database(s.client, "admin").RunCommand(ctx, bson.D{{Key: "buildInfo", Value: 1}}).Decode(&info)
 	if err != nil {
 		return "", s.explain("asking the server for its version", err)
 	}

@@ -69,7 +69,7 @@ func TestEveryHashThatALookUpMatchesIsListed(t *testing.T) {
 func (f fixture) looksUp(t *testing.T, document bson.D, h apikey.Hash) (found, listed bool) {
 	t.Helper()
 	one := bson.D{{Key: "_id", Value: "d"}}
-	if _, err := f.written.ReplaceOne(testContext(t), one, document, options.Replace().SetUpsert(true)); err != nil {
+	if _, err := f.keys.ReplaceOne(testContext(t), one, document, options.Replace().SetUpsert(true)); err != nil {
 		t.Fatal(err)
 	}
 	_, found, err := f.FindLinearizable(testContext(t), h)

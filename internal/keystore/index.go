@@ -15,6 +15,7 @@ type index struct {
 	Key  bson.Raw
 	// Unique is true, or 1 in indexes made long ago.
 	Unique    bson.RawValue
+	Sparse    bson.RawValue
 	Hidden    bool
 	Partial   bson.Raw `bson:"partialFilterExpression"`
 	Collation struct{ Locale string }

@@ -337,9 +337,7 @@ func TestReadOneTickAheadIsTriedAgain(t *testing.T) {
 
 func TestReadFarAheadEndsWithItsDeadline(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
-		if !s.RefusesFuture {
-			t.Skip("the server answers reads of the future, so they do not end like this")
-		}
+		s.Needs(t, mongotest.RefusesFuture)
 		f := newFixture(t, s)
 		at := f.insert(t, document(t))
 		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)

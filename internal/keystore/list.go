@@ -37,7 +37,8 @@ type Page struct {
 // mapping has one, and by _id. The order is that of MongoDB over all types, so a
 // list is whole whatever the fields hold, except for a creation time that is an
 // array, which is sorted by one thing and compared by another. Without an index on
-// the two, the server sorts the collection for each page.
+// the two (PrepareListIndex), the server sorts the collection for each page, on its
+// disk where it does not fit into memory: up to 5.0, that has to be asked for.
 func (s *Store) List(ctx context.Context, q Query) (Page, error) {
 	filter := s.schema.filterOf(q)
 	if q.After != "" {
@@ -48,7 +49,10 @@ func (s *Store) List(ctx context.Context, q Query) (Page, error) {
 		filter = append(filter, s.schema.older(at))
 	}
 	// One more than a page has shows whether there is another page.
-	cursor, err := s.keys.Find(ctx, filter, options.Find().SetSort(s.schema.newestFirst()).SetLimit(int64(q.Limit)+1))
+	cursor, err := s.keys.Find(ctx, filter, options.Find().
+		SetSort(s.schema.newestFirst()).
+		SetLimit(int64(q.Limit)+1).
+		SetAllowDiskUse(true))
 	if err != nil {
 		return Page{}, s.explain("listing the keys", err)
 	}

@@ -12,6 +12,7 @@ import (
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 
+	"github.com/keytail/keytail/internal/devmongo"
 	"github.com/keytail/keytail/internal/mongotest"
 )
 
@@ -83,6 +84,79 @@ func TestAListIsWhole(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestAListOfLargeKeys is whole without an index, however much the server has to
+// sort for it: more than 100 MB in memory are an error on MongoDB 4.4 and 5.0.
+func TestAListOfLargeKeys(t *testing.T) {
+	t.Parallel()
+	node := mongotest.StartDevmongo(t, devmongo.Config{SortMemory: 4 << 10})
+	d := newDesk(t, &node.Server)
+	for i := range 20 {
+		at := bson.E{Key: "created_at", Value: made.Add(time.Duration(i) * time.Second)}
+		name := bson.E{Key: "name", Value: strings.Repeat("x", 500)}
+		if _, err := d.keys.InsertOne(testContext(t), document(t, bson.E{Key: "_id", Value: i}, bson.E{Key: "key_hash", Value: fmt.Sprint(i)}, at, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, createdAt := range []string{"created_at", ""} {
+		d.schema.CreatedAt = createdAt
+		if got := d.all(t, Query{Limit: 7, IncludeInactive: true}); len(got) != 20 {
+			t.Errorf("by %q: %d of 20 keys", createdAt, len(got))
+		}
+	}
+}
+
+// TestTheIndexForLists is recommended, made on demand, and recognised by its order.
+func TestTheIndexForLists(t *testing.T) {
+	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
+		d := newDesk(t, s)
+		err := d.PrepareListIndex(testContext(t), false)
+		wantSentence(t, err, ErrNoListIndex, "createIndex({\"created_at\": -1, _id: -1})", "--ensure-schema")
+		for _, ensure := range []bool{true, false, true} {
+			if err := d.PrepareListIndex(testContext(t), ensure); err != nil {
+				t.Errorf("ensure %v: %v", ensure, err)
+			}
+		}
+		d.schema.CreatedAt = "made"
+		if err := d.PrepareListIndex(testContext(t), false); !errors.Is(err, ErrNoListIndex) {
+			t.Errorf("of another field: %v", err)
+		}
+		d.schema.CreatedAt = ""
+		if err := d.PrepareListIndex(testContext(t), false); err != nil {
+			t.Errorf("by _id alone: %v", err)
+		}
+	})
+}
+
+func TestOrdersOfIndexes(t *testing.T) {
+	t.Parallel()
+	want := bson.D{{Key: "a", Value: -1}, {Key: "_id", Value: -1}}
+	key := func(pairs ...bson.E) bson.Raw {
+		raw, err := bson.Marshal(append(bson.D{}, pairs...))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return raw
+	}
+	for name, c := range map[string]struct {
+		index index
+		fits  bool
+	}{
+		"down":        {index{Key: key(bson.E{Key: "a", Value: -1}, bson.E{Key: "_id", Value: -1})}, true},
+		"up":          {index{Key: key(bson.E{Key: "a", Value: 1.0}, bson.E{Key: "_id", Value: int64(1)})}, true},
+		"longer":      {index{Key: key(bson.E{Key: "a", Value: -1}, bson.E{Key: "_id", Value: -1}, bson.E{Key: "b", Value: 1})}, true},
+		"mixed":       {index{Key: key(bson.E{Key: "a", Value: -1}, bson.E{Key: "_id", Value: 1})}, false},
+		"short":       {index{Key: key(bson.E{Key: "a", Value: -1})}, false},
+		"other order": {index{Key: key(bson.E{Key: "_id", Value: -1}, bson.E{Key: "a", Value: -1})}, false},
+		"hashed":      {index{Key: key(bson.E{Key: "a", Value: "hashed"}, bson.E{Key: "_id", Value: -1})}, false},
+		"hidden":      {index{Key: key(bson.E{Key: "a", Value: -1}, bson.E{Key: "_id", Value: -1}), Hidden: true}, false},
+		"partial":     {index{Key: key(bson.E{Key: "a", Value: -1}, bson.E{Key: "_id", Value: -1}), Partial: key()}, false},
+	} {
+		if got := c.index.hasOrder(want); got != c.fits {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
 }
 
 func TestAListIsNewestFirst(t *testing.T) {

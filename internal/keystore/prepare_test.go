@@ -13,6 +13,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
+	"github.com/keytail/keytail/internal/devmongo"
 	"github.com/keytail/keytail/internal/mongotest"
 )
 
@@ -120,13 +121,10 @@ func TestOthersNamesTen(t *testing.T) {
 
 func TestPrepareRefusesAView(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
+		s.Needs(t, mongotest.Views)
 		p := newPlace(t, s)
 		p.create(t, "people")
-		err := p.db.CreateView(testContext(t), "api_keys", "people", mongo.Pipeline{})
-		if _, refused := errors.AsType[mongo.CommandError](err); refused && s.Name == mongotest.NameDevmongo {
-			t.Skipf("devmongo makes no views: %v", err)
-		}
-		if err != nil {
+		if err := p.db.CreateView(testContext(t), "api_keys", "people", mongo.Pipeline{}); err != nil {
 			t.Fatal(err)
 		}
 		for _, ensure := range []bool{false, true} {
@@ -285,6 +283,29 @@ func TestOnlyAPlainCollectionPasses(t *testing.T) {
 	}
 }
 
+// TestAServerWithoutHello, as 4.4.0 and 4.4.1 are, is asked by isMaster.
+func TestAServerWithoutHello(t *testing.T) {
+	t.Parallel()
+	node := mongotest.StartDevmongo(t, devmongo.Config{Release44: true})
+	s, err := New(Config{Client: node.Client(t), Database: node.Database(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := s.CheckDeployment(testContext(t))
+	if err != nil || d.SetName == "" || !d.IsWritablePrimary || d.LocalTime.IsZero() {
+		t.Errorf("%+v, %v", d, err)
+	}
+	node.Node.StepDown(time.Minute)
+	defer node.Node.StepUp()
+	direct := node.Options("").SetDirect(true)
+	if s, err = New(Config{Client: node.Connect(t, direct), Database: "app"}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err = s.CheckDeployment(testContext(t)); !errors.Is(err, ErrNotPrimary) {
+		t.Errorf("of a secondary, asked directly: %v", err)
+	}
+}
+
 func TestDeploymentJudgement(t *testing.T) {
 	t.Parallel()
 	s, logs, _ := observed(t)
@@ -389,9 +410,7 @@ func TestPrepareRefusesAnAnonymousUserOfAServerThatWantsLogins(t *testing.T) {
 
 func TestAMissingPrivilegeIsSaid(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
-		if !s.Failpoints {
-			t.Skip("the server has no failpoints")
-		}
+		s.Needs(t, mongotest.Failpoints)
 		client := s.Client(t, t.Name())
 		db := client.Database(s.Database(t))
 		mongotest.CreateAPIKeys(t, db)

@@ -10,11 +10,10 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 	"go.mongodb.org/mongo-driver/v2/mongo/readconcern"
-	"go.mongodb.org/mongo-driver/v2/mongo/readpref"
-	"go.mongodb.org/mongo-driver/v2/mongo/writeconcern"
 	"go.uber.org/zap"
 
 	"github.com/keytail/keytail/internal/guard"
+	"github.com/keytail/keytail/internal/mongoclient"
 )
 
 // Config says where the keys are. Client and Database are needed.
@@ -39,13 +38,11 @@ type Config struct {
 type Store struct {
 	client   *mongo.Client
 	database *mongo.Database
-	// keys is the collection as the fill rule reads it.
+	// keys is the collection as the fill rule reads it, and as it is written: what is
+	// acknowledged has been taken by a majority.
 	keys *mongo.Collection
 	// linearizable is the collection as it is read when memory is too old.
 	linearizable *mongo.Collection
-	// written is the collection as it is written: what is acknowledged has been
-	// taken by a majority.
-	written *mongo.Collection
 
 	schema  Schema
 	logger  *zap.Logger
@@ -69,20 +66,17 @@ func New(cfg Config) (*Store, error) {
 	}
 	s := &Store{
 		client:   cfg.Client,
-		database: cfg.Client.Database(cfg.Database),
+		database: mongoclient.Database(cfg.Client, cfg.Database),
 		schema:   cfg.Schema,
 		logger:   cfg.Logger.Named("keystore"),
 
 		surveyWithin: startSurveyWithin,
 	}
-	s.keys = s.database.Collection(cfg.Schema.Collection, options.Collection().
-		SetReadConcern(readconcern.Majority()).
-		SetReadPreference(readpref.Primary()))
+	s.keys = s.database.Collection(cfg.Schema.Collection)
 	if !guard.Majority {
 		s.keys = s.keys.Clone(options.Collection().SetReadConcern(readconcern.Local()))
 	}
 	s.linearizable = s.keys.Clone(options.Collection().SetReadConcern(readconcern.Linearizable()))
-	s.written = s.keys.Clone(options.Collection().SetWriteConcern(writeconcern.Majority()))
 	return s, s.defects.register(cfg.Registerer)
 }
 

@@ -104,7 +104,7 @@ func (s Schema) drafted(document bson.D) (Draft, error) {
 // Insert stores a new document in the session of ctx. ErrDuplicate is one of its
 // errors.
 func (s *Store) Insert(ctx context.Context, d Draft) error {
-	if _, err := s.written.InsertOne(ctx, d.Shown.raw); err != nil {
+	if _, err := s.keys.InsertOne(ctx, d.Shown.raw); err != nil {
 		return s.explainWrite("writing a key", err)
 	}
 	return nil
@@ -275,7 +275,7 @@ func (s *Store) Change(ctx context.Context, e Edit) (Shown, error) {
 	if err != nil {
 		return Shown{}, err
 	}
-	raw, err := s.written.FindOneAndUpdate(ctx, filter, e.edit.update(), options.FindOneAndUpdate().SetReturnDocument(options.After)).Raw()
+	raw, err := s.keys.FindOneAndUpdate(ctx, filter, e.edit.update(), options.FindOneAndUpdate().SetReturnDocument(options.After)).Raw()
 	if errors.Is(err, mongo.ErrNoDocuments) {
 		return Shown{}, ErrChanged
 	}
@@ -291,7 +291,7 @@ func (s *Store) Delete(ctx context.Context, was Shown) error {
 	if err != nil {
 		return err
 	}
-	result, err := s.written.DeleteOne(ctx, filter)
+	result, err := s.keys.DeleteOne(ctx, filter)
 	switch {
 	case err != nil:
 		return s.explainWrite("deleting a key", err)

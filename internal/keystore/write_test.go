@@ -43,9 +43,7 @@ func newDesk(t *testing.T, s *mongotest.Server) *desk {
 // fail makes commands of the store's client fail. It is undone when t ends.
 func (d *desk) fail(t *testing.T, mode any, data ...bson.E) {
 	t.Helper()
-	if !d.server.Failpoints {
-		t.Skip("the server takes no failpoints")
-	}
+	d.server.Needs(t, mongotest.Failpoints)
 	admin := d.server.Client(t).Database("admin")
 	set := func(mode any, data bson.D) error {
 		return admin.RunCommand(context.Background(), bson.D{{Key: "configureFailPoint", Value: "failCommand"}, {Key: "mode", Value: mode}, {Key: "data", Value: data}}).Err()
@@ -237,7 +235,7 @@ func TestADuplicateSaysWhatIsNotUnique(t *testing.T) {
 			t.Fatal(err)
 		}
 		words := "the same value in user_id"
-		if s.Name == mongotest.NameSecantus {
+		if s.Kind == mongotest.NameSecantus {
 			words = "" // it does not say which index
 		}
 		insert(next, words)
@@ -265,7 +263,7 @@ func TestHasTransactionsAsksTheServer(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
 		d := newDesk(t, s)
 		has, err := d.HasTransactions(testContext(t))
-		if err != nil || s.Name != mongotest.NameSecantus && !has {
+		if err != nil || s.Kind != mongotest.NameSecantus && !has {
 			t.Errorf("%s: %v, %v", s.Name, has, err)
 		}
 		t.Logf("%s has transactions: %v", s.Name, has)
@@ -370,7 +368,7 @@ func TestWhatBecameOfACommit(t *testing.T) {
 			"the insert hangs":      {"alwaysOn", []bson.E{commands("insert"), {Key: "blockConnection", Value: true}, {Key: "blockTimeMS", Value: 1500}}, false, false, 500 * time.Millisecond},
 		} {
 			t.Run(name, func(t *testing.T) {
-				if name == "stepped down" && s.Name == mongotest.NameSecantus {
+				if name == "stepped down" && s.Kind == mongotest.NameSecantus {
 					t.Skip("its clients look for a new primary for 10 s each time")
 				}
 				d := newDesk(t, s)
@@ -416,7 +414,7 @@ func TestWhatBecameOfAWriteAlone(t *testing.T) {
 			"no answer":    {"alwaysOn", []bson.E{{Key: "blockConnection", Value: true}, {Key: "blockTimeMS", Value: 1500}}, true, false, 500 * time.Millisecond},
 		} {
 			t.Run(name, func(t *testing.T) {
-				if name == "stepped down" && s.Name == mongotest.NameSecantus {
+				if name == "stepped down" && s.Kind == mongotest.NameSecantus {
 					t.Skip("its clients look for a new primary for 10 s each time")
 				}
 				d := newDesk(t, s)
@@ -457,7 +455,7 @@ func TestAMissingPrivilegeIsNamed(t *testing.T) {
 		d.fail(t, once(1), commands("insert"), bson.E{Key: "errorCode", Value: codeUnauthorized})
 		_, err := d.Alone(testContext(t), func(ctx context.Context) error { return d.Insert(ctx, draft) })
 		wantSentence(t, err, ErrUnauthorized, "find, insert, update and remove", "api_keys")
-		if s.Name == mongotest.NameSecantus {
+		if s.Kind == mongotest.NameSecantus {
 			return // it makes up no refusals of a validator
 		}
 		d.fail(t, once(1), commands("insert"), bson.E{Key: "errorCode", Value: codeValidation})

@@ -16,6 +16,9 @@
 // A server that is not there is a skip that says so; with
 // KEYTAIL_TEST_REQUIRE=devmongo,secantus it is a failure.
 //
+// A test that needs what not every server has says so (Server.Needs), and is skipped
+// without it. docs/testing.md is for those who run the suite on their own set.
+//
 // Environment: KEYTAIL_TEST_SECANTUSD is the path of secantusd-py (default:
 // the one on PATH, else .ci/venv/bin/secantusd-py at the module's root), of a
 // current Caddy KEYTAIL_TEST_CADDY, of Envoy KEYTAIL_TEST_ENVOY.

@@ -74,6 +74,9 @@ func skipIfMissing(t testing.TB, name string, err error) {
 // spelling mistake would turn the requirement off.
 func requiredServers() ([]string, error) {
 	known := []string{NameDevmongo, NameSecantus, NameExternal, NameNginx, NameCaddy, NameCaddyCurrent, NameEnvoy, NameFastAPI}
+	for n := range needs() {
+		known = append(known, string(n))
+	}
 	var names []string
 	for name := range strings.SplitSeq(os.Getenv(requireVariable), ",") {
 		name = strings.TrimSpace(name)

@@ -27,7 +27,7 @@ func (s *Server) probe() error {
 		return err
 	}
 	defer disconnect(client)
-	if s.Version, err = version(ctx, client); err != nil {
+	if s.Version, s.Kind, err = identity(ctx, client); err != nil {
 		return fmt.Errorf("buildInfo: %w", err)
 	}
 	if s.MongoDBTokens, err = mongoDBTokens(ctx, client); err != nil {
@@ -36,14 +36,45 @@ func (s *Server) probe() error {
 	if s.RefusesFuture, err = refusesFuture(ctx, client); err != nil {
 		return fmt.Errorf("a read of the future: %w", err)
 	}
+	if s.Views, err = views(ctx, client); err != nil {
+		return fmt.Errorf("creating a view: %w", err)
+	}
 	s.Failpoints, err = failpoints(ctx, client)
 	return err
 }
 
-func version(ctx context.Context, client *mongo.Client) (string, error) {
-	var reply struct{ Version string }
-	err := client.Database("admin").RunCommand(ctx, bson.D{{Key: "buildInfo", Value: 1}}).Decode(&reply)
-	return reply.Version, err
+// KindMongoDB is Server.Kind of what does not say that it is anything else.
+const KindMongoDB = "mongodb"
+
+// identity is the version and the kind.
+func identity(ctx context.Context, client *mongo.Client) (version, kind string, err error) {
+	var reply struct {
+		Version         string `bson:"version"`
+		GitVersion      string `bson:"gitVersion"`
+		SecantusVersion string `bson:"secantusVersion"`
+	}
+	err = client.Database("admin").RunCommand(ctx, bson.D{{Key: "buildInfo", Value: 1}}).Decode(&reply)
+	switch {
+	case reply.SecantusVersion != "":
+		kind = NameSecantus
+	case reply.GitVersion == NameDevmongo:
+		kind = NameDevmongo
+	default:
+		kind = KindMongoDB
+	}
+	return reply.Version, kind, err
+}
+
+// views creates one in a database of its own. A command error says that this is not
+// possible here, or not allowed.
+func views(ctx context.Context, client *mongo.Client) (bool, error) {
+	db := client.Database(databaseName("probe"))
+	defer func() { _ = db.Drop(ctx) }()
+	err := db.CreateView(ctx, "view", "collection", mongo.Pipeline{})
+	if _, refused := errors.AsType[mongo.CommandError](err); refused {
+		return false, nil
+	}
+	return err == nil, err
 }
 
 func mongoDBTokens(ctx context.Context, client *mongo.Client) (bool, error) {
@@ -59,13 +90,13 @@ func mongoDBTokens(ctx context.Context, client *mongo.Client) (bool, error) {
 // codeInvalidOptions is MongoDB's code for it.
 const codeInvalidOptions = 72
 
-// refusesFuture reads after a time that is a day away.
+// refusesFuture reads after a time that is a day away. It names no maxTimeMS: the
+// driver makes one of the context's deadline, and a server refuses a second.
 func refusesFuture(ctx context.Context, client *mongo.Client) (bool, error) {
 	future := bson.Timestamp{T: uint32(time.Now().Add(24 * time.Hour).Unix()), I: 1}
 	err := client.Database(databaseName("probe")).RunCommand(ctx, bson.D{
 		{Key: "find", Value: "nothing"},
 		{Key: "readConcern", Value: bson.D{{Key: "level", Value: "majority"}, {Key: "afterClusterTime", Value: future}}},
-		{Key: "maxTimeMS", Value: 1000},
 	}).Err()
 	if refusal, ok := errors.AsType[mongo.CommandError](err); ok && refusal.Code == codeInvalidOptions {
 		return true, nil

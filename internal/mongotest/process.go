@@ -63,8 +63,8 @@ func (p *process) kill() {
 	<-p.done
 }
 
-// awaitHello returns when the server answers hello, which needs no credentials.
-func (p *process) awaitHello(ctx context.Context, s *Server, port int) error {
+// awaitPing returns when the server answers ping, which needs no privileges.
+func (p *process) awaitPing(ctx context.Context, s *Server, port int) error {
 	if err := p.awaitPort(ctx, port); err != nil {
 		return err
 	}
@@ -73,7 +73,7 @@ func (p *process) awaitHello(ctx context.Context, s *Server, port int) error {
 		return err
 	}
 	defer disconnect(client)
-	return client.Database("admin").RunCommand(ctx, bson.D{{Key: "hello", Value: 1}}).Err()
+	return client.Database("admin").RunCommand(ctx, bson.D{{Key: "ping", Value: 1}}).Err()
 }
 
 // awaitPort returns when somebody listens there. The driver would find out too,

@@ -20,7 +20,7 @@ const secantusVariable = "KEYTAIL_TEST_SECANTUSD"
 // secantusProgram is the name of the program on PATH and in the CI's venv.
 const secantusProgram = "secantusd-py"
 
-// startTimeout is how long secantusd-py may take until it answers hello. A
+// startTimeout is how long secantusd-py may take until it answers. A
 // quiet machine needs a second.
 const startTimeout = 60 * time.Second
 
@@ -146,7 +146,7 @@ func (s *Secantus) start() error {
 	s.process = p
 	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
 	defer cancel()
-	if err := p.awaitHello(ctx, &s.Server, s.port); err != nil {
+	if err := p.awaitPing(ctx, &s.Server, s.port); err != nil {
 		p.kill()
 		return fmt.Errorf("%s: %w; its log ends in:\n%s", secantusProgram, err, p.logTail())
 	}

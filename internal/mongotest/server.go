@@ -10,6 +10,7 @@ import (
 
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
+	"go.mongodb.org/mongo-driver/v2/mongo/writeconcern"
 )
 
 // cleanupTimeout bounds what a test does to a server after its end. A server
@@ -24,8 +25,11 @@ const selectionTimeout = 30 * time.Second
 // for tests of what only some servers have; they are no excuse to skip what
 // every server should do.
 type Server struct {
-	// Name is the server's kind: one of the Name constants.
+	// Name is how the suite came by it: one of the Name constants.
 	Name string
+	// Kind is what it is by its own word: NameDevmongo, NameSecantus, or KindMongoDB.
+	// One that is external may be any.
+	Kind string
 	// URI connects to it.
 	URI string
 	// Version is what buildInfo says.
@@ -38,6 +42,8 @@ type Server struct {
 	// RefusesFuture: a read with an afterClusterTime ahead of the server's own
 	// time is refused with InvalidOptions, as by MongoDB, and not answered.
 	RefusesFuture bool
+	// Views: a view can be created.
+	Views bool
 	// StreamScope is what the change streams of the test watch, as in
 	// keytail.Config. It is no fact of the server: EachScope sets it in a copy.
 	StreamScope string
@@ -46,8 +52,13 @@ type Server struct {
 // Options are those of a client of this server, for tests that add to them
 // (a command monitor, a pool size) before they call Connect. appName may be
 // empty; failCommand can be limited to a name.
+//
+// Its writes wait for a majority, as keytail's own reads do: what a test has written
+// is then there for them. (4.4 acknowledges by one node unless it is told.)
 func (s *Server) Options(appName string) *options.ClientOptions {
-	opts := options.Client().ApplyURI(s.URI).SetServerSelectionTimeout(selectionTimeout)
+	opts := options.Client().ApplyURI(s.URI).
+		SetServerSelectionTimeout(selectionTimeout).
+		SetWriteConcern(writeconcern.Majority())
 	if appName != "" {
 		opts.SetAppName(appName)
 	}

@@ -110,8 +110,10 @@ func newRig(t *testing.T, sizeMiB int, change ...func(*Config)) *rig {
 		t.Fatal(err)
 	}
 	r := &rig{t: t, cache: cache, store: &fakeStore{documents: map[apikey.Hash]keystore.Document{}}, at: 100}
-	config := Config{Cache: cache, Store: r.store, RetryPause: time.Millisecond, RebuildPause: time.Millisecond,
-		UniqueIndex: func(context.Context) bool { return true }}
+	config := Config{
+		Cache: cache, Store: r.store, RetryPause: time.Millisecond, RebuildPause: time.Millisecond,
+		UniqueIndex: func(context.Context) bool { return true },
+	}
 	for _, f := range change {
 		f(&config)
 	}
@@ -408,3 +410,18 @@ func TestConfigNamesEveryMistake(t *testing.T) {
 }
 
 func counter(c prometheus.Counter) float64 { return testutil.ToFloat64(c) }
+
+func TestTheLastScanSaysHowLongItTook(t *testing.T) {
+	r := newRig(t, 8)
+	r.store.fill("k", 1000, 0)
+	r.store.dies = 1
+	if r.LastScan() != 0 {
+		t.Error("known before there was one")
+	}
+	before := time.Now()
+	r.run()
+	r.becomesComplete()
+	if took := r.LastScan(); took <= 0 || took > time.Since(before) {
+		t.Errorf("it took %v", took)
+	}
+}

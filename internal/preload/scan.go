@@ -31,6 +31,7 @@ func (p *Preload) scan(ctx context.Context, kind keycache.ScanKind) error {
 	if p.config.UniqueIndex != nil && p.config.UniqueIndex(ctx) {
 		scan.IndexIsUnique()
 	}
+	began := time.Now()
 	err = p.config.Store.Scan(ctx, scan.Ticket().Floor(), func(document keystore.Document) error {
 		if err := see(scan, &document); err != nil {
 			return err
@@ -44,6 +45,7 @@ func (p *Preload) scan(ctx context.Context, kind keycache.ScanKind) error {
 		return err
 	}
 	if err == nil {
+		p.took.Store(int64(time.Since(began)))
 		if err := p.passedNow(ctx); err != nil {
 			return err
 		}
@@ -52,15 +54,6 @@ func (p *Preload) scan(ctx context.Context, kind keycache.ScanKind) error {
 	p.reportDuplicates(scan.Duplicates())
 	p.audit(ctx, scan.Suspects())
 	return err
-}
-
-// reportDuplicates tells how many hashes more than one document has. Their keys are
-// DISABLED; the documents are named in the log when such a key is asked for.
-func (p *Preload) reportDuplicates(hashes int) {
-	if hashes > 0 {
-		p.logger.Error("documents share a hash, so their keys are DISABLED: remove all but one document of each hash, and create the unique index again",
-			zap.Int("hashes", hashes))
-	}
 }
 
 // errOpaque: a look-up may find a document for more hashes than are known.
@@ -82,6 +75,15 @@ func see(scan *keycache.Scan, document *keystore.Document) error {
 		}
 	}
 	return nil
+}
+
+// reportDuplicates tells how many hashes more than one document has. Their keys are
+// DISABLED; the documents are named in the log when such a key is asked for.
+func (p *Preload) reportDuplicates(hashes int) {
+	if hashes > 0 {
+		p.logger.Error("documents share a hash, so their keys are DISABLED: remove all but one document of each hash, and create the unique index again",
+			zap.Int("hashes", hashes))
+	}
 }
 
 // passedNow waits until the stream has passed this moment. A cursor is not one

@@ -1,11 +1,13 @@
 package usage
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
@@ -19,16 +21,22 @@ import (
 const (
 	// idField is the name that MongoDB gives a document's identity.
 	idField = "_id"
-	// batchSize is one command: some 200 KB, and a few tens of milliseconds.
-	batchSize = 1000
 	// maxRefused bounds the documents that are remembered as logged.
 	maxRefused = 1000
 )
 
+// bulkWriter is what a flush needs of a collection.
+type bulkWriter interface {
+	BulkWrite(context.Context, []mongo.WriteModel, ...options.Lister[options.BulkWriteOptions]) (*mongo.BulkWriteResult, error)
+}
+
 // Flush writes all that waits. An error says that the database did not take all of
 // it: the rest waits for the next flush. A document that does not take its own
 // update is no error.
-func (u *Usage) Flush(ctx context.Context) error {
+func (u *Usage) Flush(ctx context.Context) error { return u.flush(ctx, batchTimeout) }
+
+// flush gives each command so much time.
+func (u *Usage) flush(ctx context.Context, limit time.Duration) error {
 	u.flushing.Lock()
 	defer u.flushing.Unlock()
 	taken := u.collect()
@@ -36,36 +44,56 @@ func (u *Usage) Flush(ctx context.Context) error {
 		return nil
 	}
 	defer func(began time.Time) { u.metrics.duration.Observe(time.Since(began).Seconds()) }(time.Now())
-	var err error
-	for batch := range slices.Chunk(taken, batchSize) {
-		if err == nil {
-			err = ctx.Err()
-		}
-		if err != nil {
-			u.mergeBack(batch)
-			continue
-		}
-		err = u.write(ctx, batch)
-	}
+	rest, err := u.writeAll(ctx, taken, limit)
+	u.mergeBack(rest)
+	u.taken.Store(0)
 	u.settle(taken)
 	u.report(err)
 	return err
 }
 
+// writeAll sends commands until all is written, and returns what it did not try to
+// send. A command that times out is followed by smaller ones, for an interval: by
+// then the next flush begins, and shows whether they are small enough. Any other
+// error ends the flush at once.
+func (u *Usage) writeAll(ctx context.Context, rest []pending, limit time.Duration) ([]pending, error) {
+	began := time.Now()
+	var failure error
+	for len(rest) > 0 {
+		if ctx.Err() != nil {
+			return rest, cmp.Or(failure, ctx.Err())
+		}
+		n := min(u.batch.within(limit), len(rest))
+		sent := time.Now()
+		err := u.write(ctx, rest[:n], limit)
+		rest = rest[n:]
+		u.taken.Store(int64(len(rest)))
+		if err == nil {
+			u.batch.wrote(n, time.Since(sent), limit)
+			continue
+		}
+		failure = err
+		if !tooSlow(err) || !u.batch.halve(n, limit) || time.Since(began) > u.config.Interval {
+			break
+		}
+	}
+	return rest, failure
+}
+
 // write sends one command. It is never cut off by a stop, which would leave its
 // outcome unknown; the deadline of a stop holds for it, though.
-func (u *Usage) write(ctx context.Context, batch []pending) error {
-	limit := time.Now().Add(batchTimeout)
-	if deadline, ok := ctx.Deadline(); ok && deadline.Before(limit) {
-		limit = deadline
+func (u *Usage) write(ctx context.Context, batch []pending, limit time.Duration) error {
+	end := time.Now().Add(limit)
+	if deadline, ok := ctx.Deadline(); ok && deadline.Before(end) {
+		end = deadline
 	}
-	ctx, cancel := context.WithDeadline(context.WithoutCancel(ctx), limit)
+	ctx, cancel := context.WithDeadline(context.WithoutCancel(ctx), end)
 	defer cancel()
 	batch, models := u.models(batch)
 	if len(models) == 0 {
 		return nil
 	}
-	result, err := u.keys.BulkWrite(ctx, models, options.BulkWrite().SetOrdered(false))
+	result, err := u.writer.BulkWrite(ctx, models, options.BulkWrite().SetOrdered(false))
 	var bulk mongo.BulkWriteException
 	switch {
 	case err == nil || errors.As(err, &bulk):
@@ -166,10 +194,17 @@ func (u *Usage) mergeBack(batch []pending) {
 // put back: to write them twice changes nothing.
 func (u *Usage) forget(batch []pending) {
 	for _, p := range batch {
-		u.metrics.unknown.Add(float64(p.count))
+		u.countDropped(u.metrics.unknown, p.count)
 		if u.config.LastUsed != "" {
 			u.note(p.id, 0, p.last)
 		}
+	}
+}
+
+// countDropped counts uses that will not be in usage_count, if there is one.
+func (u *Usage) countDropped(why prometheus.Counter, uses int64) {
+	if u.config.UsageCount != "" {
+		why.Add(float64(uses))
 	}
 }
 
@@ -188,7 +223,7 @@ func (u *Usage) refuse(batch []pending, errs []mongo.BulkWriteError) {
 			continue
 		}
 		u.metrics.refused.Inc()
-		u.metrics.unwilling.Add(float64(p.count))
+		u.countDropped(u.metrics.unwilling, p.count)
 		if u.remember(p.id) {
 			u.logger.Warn("a key's document does not take the count and time of its use: see that they are a number and a date",
 				zap.String("key_id", u.inWords(p.id)), zap.Int("code", e.Code),
@@ -227,24 +262,6 @@ func (u *Usage) matched(updates int, result *mongo.BulkWriteResult) {
 		u.unmatched = true
 		u.logger.Info("keys that were used are not updated: they are gone meanwhile, or their last_used is no date",
 			zap.Int("keys", missing), zap.String("last_used", u.config.LastUsed))
-	}
-}
-
-// report counts a failure, and logs when things have changed.
-func (u *Usage) report(err error) {
-	if errors.Is(err, context.Canceled) {
-		return // a stop, whose own flush goes on with the rest
-	}
-	if err != nil {
-		u.metrics.failures.Inc()
-	}
-	if failing := err != nil; failing != u.failing {
-		u.failing = failing
-		if failing {
-			u.logger.Warn("the use of keys could not be written down, and waits for the next time", zap.Error(err))
-		} else {
-			u.logger.Info("the use of keys is written down again")
-		}
 	}
 }
 

@@ -120,9 +120,7 @@ func (r *rig) counts(c prometheus.Counter, want float64, what string) {
 // returns is called.
 func (r *rig) fails(how ...bson.E) func() {
 	r.t.Helper()
-	if !r.server.Failpoints {
-		r.t.Skip("the server takes no failpoints")
-	}
+	r.server.Needs(r.t, mongotest.Failpoints)
 	admin := r.server.Client(r.t, "operator").Database("admin")
 	set := func(mode string) {
 		data := append(bson.D{{Key: "failCommands", Value: bson.A{"update"}}, {Key: "appName", Value: r.appName}}, how...)

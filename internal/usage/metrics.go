@@ -21,7 +21,7 @@ func newMetrics(registerer prometheus.Registerer, u *Usage) (*metrics, error) {
 	}, []string{"result"})
 	dropped := prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "keytail_usage_dropped_total",
-		Help: "Uses of keys that will not be in usage_count, by why: full (too many keys wait), unknown (the outcome of the write is not known), refused (by the document).",
+		Help: "Uses of keys that are not written: full (too many keys wait). And, where usage_count is mapped, that are not in it: unknown (the outcome of the write is not known), refused (by the document).",
 	}, []string{"reason"})
 	m := &metrics{
 		written:   keys.WithLabelValues("written"),
@@ -42,8 +42,14 @@ func newMetrics(registerer prometheus.Registerer, u *Usage) (*metrics, error) {
 	}
 	waiting := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "keytail_usage_pending_keys", Help: "Keys whose use is not written yet.",
-	}, func() float64 { return float64(u.waiting.Load()) })
-	for _, collector := range []prometheus.Collector{keys, dropped, m.failures, m.duration, waiting} {
+	}, func() float64 { return float64(u.pending()) })
+	size := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "keytail_usage_batch_size", Help: "Keys in one command. It is halved when a command times out, and grows again.",
+	}, func() float64 { return float64(u.batch.size.Load()) })
+	failing := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "keytail_usage_failing_seconds", Help: "How long flushes have failed in a row; 0 when the last one did not fail.",
+	}, func() float64 { return u.failingFor().Seconds() })
+	for _, collector := range []prometheus.Collector{keys, dropped, m.failures, m.duration, waiting, size, failing} {
 		if err := registerer.Register(collector); err != nil {
 			return nil, err
 		}

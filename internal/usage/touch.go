@@ -51,6 +51,7 @@ func (u *Usage) note(id apikey.DocID, count, last int64) {
 		if e = u.admit(s, id); e == nil {
 			s.mutex.Unlock()
 			u.metrics.full.Add(float64(count))
+			u.dropped.Add(count)
 			return
 		}
 	}

@@ -33,11 +33,6 @@ const (
 	// jitter is the share of the interval by which flushes of a fleet that was
 	// started at once drift apart.
 	jitter = 0.1
-	// batchTimeout is for a command of a thousand small updates.
-	batchTimeout = 3 * time.Second
-	// stopTimeout is for the last flush. With the command in flight, and with what
-	// HTTP has been given before, it stays near the 30 s that orchestrators allow.
-	stopTimeout = 5 * time.Second
 )
 
 // Config of a Usage. Keys, IDValue, and one of the two fields are required.
@@ -102,12 +97,23 @@ func (c *Config) validate() error {
 type Usage struct {
 	config Config
 	keys   *mongo.Collection
+	// writer is keys. A test may put another one here.
+	writer bulkWriter
 	seed   maphash.Seed
 	shards [shardCount]shard
 	// held counts the entries of all shards, waiting those that have something to
 	// be written. They move when a key comes or goes, not with each use of it.
 	held    atomic.Int64
 	waiting atomic.Int64
+	// taken is how many keys a flush under way has still to write.
+	taken atomic.Int64
+	// dropped are uses that had no place, since it was last logged.
+	dropped atomic.Int64
+	// batch is how many keys go into one command.
+	batch batch
+	// failing is when the first of the flushes failed that have failed in a row. Nil:
+	// the last one did not fail.
+	failing atomic.Pointer[time.Time]
 	// full has a token when a flush is wanted early.
 	full    chan struct{}
 	metrics *metrics
@@ -115,8 +121,8 @@ type Usage struct {
 
 	// flushing is held during a flush, and guards what follows.
 	flushing sync.Mutex
-	// failing: the last flush was not written to its end.
-	failing bool
+	// reminded is when a failure was last logged, saidFull when dropped was.
+	reminded, saidFull time.Time
 	// refused are documents that were logged because they do not take the update.
 	refused map[apikey.DocID]struct{}
 	// unmatched: it was logged that there are such documents.
@@ -142,6 +148,8 @@ func New(config Config) (*Usage, error) {
 	for i := range u.shards {
 		u.shards[i].uses = map[apikey.DocID]*use{}
 	}
+	u.writer = u.keys
+	u.batch.init()
 	var err error
 	if u.metrics, err = newMetrics(config.Registerer, u); err != nil {
 		return nil, fmt.Errorf("usage: %w", err)
@@ -176,11 +184,17 @@ func (u *Usage) pause() time.Duration {
 	return time.Duration(float64(u.config.Interval) * (1 - jitter + 2*jitter*rand.Float64()))
 }
 
+// stop writes what it can in its time. What timed out is tried again in smaller
+// commands, which may still write last_used.
 func (u *Usage) stop(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
 	defer cancel()
-	if err := u.Flush(ctx); err != nil {
-		lost := u.waiting.Load()
-		u.logger.Warn("the last uses of keys could not be written, and are lost", zap.Int64("keys", lost), zap.Error(err))
+	err := u.flush(ctx, stopBatchTimeout)
+	for tooSlow(err) && ctx.Err() == nil {
+		err = u.flush(ctx, stopBatchTimeout)
+	}
+	if err != nil {
+		u.logger.Warn("the last uses of keys could not be written, and are lost",
+			zap.Int64("keys", u.waiting.Load()), zap.Duration("failing_for", u.failingFor()), zap.Error(err))
 	}
 }

@@ -1,0 +1,471 @@
+package changestream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
+
+	"github.com/keytail/keytail/internal/devmongo"
+	"github.com/keytail/keytail/internal/mongotest"
+)
+
+// loses waits until the history is lost for this reason.
+func (r *rig) loses(reason Reason) {
+	r.t.Helper()
+	mongotest.Eventually(r.t, patience, func() bool {
+		last := r.Status().LastLoss
+		return last != nil && last.Reason == reason
+	}, "the history is not lost as ", string(reason))
+}
+
+// isFresh waits until the first heartbeat has come back.
+func (r *rig) isFresh() {
+	r.t.Helper()
+	mongotest.Eventually(r.t, patience, func() bool { return r.freshened() > 0 }, "the first heartbeat does not come back")
+}
+
+// eachScope runs f in both scopes on a devmongo of its own. Nothing comes from a
+// heart that does not need to beat: its interval is an hour.
+func eachScope(t *testing.T, f func(t *testing.T, r *rig, node *devmongo.Server)) {
+	for _, scope := range []Scope{ScopeDatabase, ScopeCollection} {
+		t.Run(string(scope), func(t *testing.T) {
+			s := mongotest.StartDevmongo(t, devmongo.Config{})
+			f(t, newRig(t, &s.Server, true, func(c *Config) {
+				c.Scope, c.MaxAwait = scope, 20*time.Millisecond
+				c.Heart = newHeart(t, c.Database, func(h *HeartConfig) { h.Interval, h.MaxStale = time.Hour, 3*time.Hour })
+			}), s.Node)
+		})
+	}
+}
+
+// beatsAndReturns sends a heartbeat and waits until it has come back.
+func (r *rig) beatsAndReturns() {
+	r.t.Helper()
+	n := r.freshened()
+	if _, err := r.Beat(r.t.Context()); err != nil {
+		r.t.Fatal(err)
+	}
+	mongotest.Eventually(r.t, patience, func() bool { return r.freshened() > n }, "the heartbeat does not come back")
+}
+
+// idles returns when the stream's token is that of an empty batch, which names no
+// event: two requests have been answered since the log moved.
+func (r *rig) idles(node *devmongo.Server) {
+	r.t.Helper()
+	node.TickNoop()
+	r.asks(3, time.Millisecond)
+}
+
+// asks returns when the tail has sent n requests, each of which is held for a time.
+// The failpoint stays on.
+func (r *rig) asks(n int, held time.Duration) {
+	r.t.Helper()
+	admin := r.server.Client(r.t, "operator").Database("admin")
+	asked := func() int {
+		var reply struct{ Count int }
+		if err := admin.RunCommand(r.t.Context(), bson.D{
+			{Key: "configureFailPoint", Value: "failCommand"},
+			{Key: "mode", Value: "alwaysOn"},
+			{Key: "data", Value: bson.D{
+				{Key: "appName", Value: r.appName},
+				{Key: "failCommands", Value: bson.A{"getMore"}},
+				{Key: "blockConnection", Value: true},
+				{Key: "blockTimeMS", Value: held.Milliseconds()},
+			}},
+		}).Decode(&reply); err != nil {
+			r.t.Fatal(err)
+		}
+		return reply.Count
+	}
+	asked()
+	got := 0
+	mongotest.Eventually(r.t, patience, func() bool { got += asked(); return got >= n }, "the tail does not ask")
+}
+
+func TestARestoreInPlaceIsALoss(t *testing.T) {
+	eachScope(t, func(t *testing.T, r *rig, node *devmongo.Server) {
+		r.runOpen()
+		r.isFresh()
+		snapshot := node.Snapshot()
+		r.insert("undone")
+		r.beatsAndReturns()
+		r.idles(node)
+		before := r.freshened()
+		node.Restore(snapshot)
+		mongotest.Eventually(t, patience, func() bool {
+			_, err := r.Beat(t.Context())
+			if r.look(func() bool { return len(r.fresh) > before && len(r.floors) == 1 }) {
+				t.Fatal("a heartbeat came back after the restore, and the history is not lost")
+			}
+			return err == nil && r.look(func() bool { return len(r.fresh) > before })
+		}, "the freshness does not move")
+		r.loses(reasonRewound)
+		r.stop()
+		if r.losses != 1 || len(r.floors) != 2 {
+			t.Errorf("%d losses, %d opens", r.losses, len(r.floors))
+		}
+	})
+}
+
+// What had been processed is of the history that is lost: the fleet is not told of it.
+func TestALossTakesWhatWasProcessedBack(t *testing.T) {
+	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
+		r := quiet(t, s)
+		r.beatsAndReturns()
+		processed := func() bool {
+			raw, err := r.heartbeats().FindOne(t.Context(), bson.D{{Key: "_id", Value: r.id}}).Raw()
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, err = raw.LookupErr(fieldProcessed)
+			return err == nil
+		}
+		if !processed() {
+			t.Fatal("processed is not there")
+		}
+		r.Heart.forget()
+		if _, err := r.Beat(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if processed() {
+			t.Error("processed is still there")
+		}
+	})
+}
+
+// The document of an upsert that returned what was there before would hide the
+// restore from the next heartbeat, if its reply is lost.
+func TestALostReplyDoesNotHideARestore(t *testing.T) {
+	for _, scope := range []Scope{ScopeDatabase, ScopeCollection} {
+		t.Run(string(scope), func(t *testing.T) {
+			s := mongotest.StartDevmongo(t, devmongo.Config{})
+			r := newRig(t, &s.Server, true, func(c *Config) {
+				c.Scope, c.MaxAwait = scope, 20*time.Millisecond
+				c.Heart = newHeart(t, c.Database, func(h *HeartConfig) { h.Interval, h.MaxStale = 200*time.Millisecond, 600*time.Millisecond })
+			})
+			r.runOpen()
+			snapshot := s.Node.Snapshot()
+			r.freshens(2)
+			r.idles(s.Node)
+			s.Node.DelayReplies(r.appName, "update", time.Minute)
+			failed := r.beats(resultFailed)
+			s.Node.Restore(snapshot)
+			mongotest.Eventually(t, patience, func() bool { return r.beats(resultFailed) >= failed+3 }, "no reply is lost")
+			s.Node.DelayReplies("", "", 0)
+			mongotest.Eventually(t, patience, func() bool { return r.look(func() bool { return r.losses > 0 }) }, "the restore is not seen")
+			r.freshens(1)
+		})
+	}
+}
+
+func TestHeartbeatsWithoutAReplyKeepTheHistory(t *testing.T) {
+	s := mongotest.StartDevmongo(t, devmongo.Config{})
+	r := newRig(t, &s.Server, true, func(c *Config) {
+		c.Heart = newHeart(t, c.Database, func(h *HeartConfig) { h.MaxStale = 300 * time.Millisecond })
+	})
+	r.runOpen()
+	r.freshens(1)
+	s.Node.DelayReplies(r.appName, "update", time.Minute)
+	r.freshens(3) // they are in the log, whatever becomes of the replies
+	failed := r.beats(resultFailed)
+	mongotest.Eventually(t, patience, func() bool { return r.beats(resultFailed) >= failed+3 }, "no reply is lost")
+	s.Node.DelayReplies("", "", 0)
+	acknowledged := r.beats(resultAcknowledged)
+	mongotest.Eventually(t, patience, func() bool { return r.beats(resultAcknowledged) >= acknowledged+3 }, "no heartbeat is acknowledged")
+	r.stop()
+	if r.losses != 0 || r.beats(resultRefused) != 0 {
+		t.Errorf("%d losses, %v heartbeats refused", r.losses, r.beats(resultRefused))
+	}
+}
+
+func TestARolledBackHeartbeatKeepsTheHistory(t *testing.T) {
+	s := mongotest.StartDevmongo(t, devmongo.Config{})
+	r := newRig(t, &s.Server, true, func(c *Config) {
+		c.Heart = newHeart(t, c.Database, func(h *HeartConfig) { h.MaxStale = 600 * time.Millisecond })
+	})
+	r.runOpen()
+	r.freshens(2)
+	s.Node.HoldMajority()
+	failed := r.beats(resultFailed)
+	mongotest.Eventually(t, patience, func() bool { return r.beats(resultFailed) >= failed+2 }, "no heartbeat waits for the majority")
+	s.Node.Rollback()
+	r.freshens(3)
+	r.stop()
+	if r.losses != 0 {
+		t.Errorf("%d losses: %+v", r.losses, r.Status().LastLoss)
+	}
+}
+
+// The tail waits for an hour at the server: what ends its wait is the heartbeat.
+func TestALossByAHeartbeatIsDeclaredAtOnce(t *testing.T) {
+	s := mongotest.StartDevmongo(t, devmongo.Config{})
+	core, logs := observer.New(zap.WarnLevel)
+	r := newRig(t, &s.Server, true, func(c *Config) {
+		c.Scope, c.MaxAwait, c.Watchdog, c.Logger = ScopeCollection, 250*time.Millisecond, 3*time.Hour, zap.New(core)
+		c.Heart = newHeart(t, c.Database, func(h *HeartConfig) { h.Interval, h.MaxStale = time.Hour, 3*time.Hour })
+	})
+	r.runOpen()
+	r.isFresh()
+	if _, err := r.heartbeats().DeleteOne(t.Context(), bson.D{{Key: "_id", Value: r.id}}); err != nil {
+		t.Fatal(err)
+	}
+	off := r.failpoint("off")
+	r.asks(1, time.Hour)
+	if _, err := r.Beat(t.Context()); !errors.Is(err, errRewound) {
+		t.Errorf("the heartbeat: %v", err)
+	}
+	r.loses(reasonRewound)
+	off()
+	r.freshensByBeats(1)
+	r.stop()
+	lines := logs.FilterMessageSnippet("lost its history").All()
+	if len(lines) != 1 || !strings.Contains(lines[0].ContextMap()["error"].(string), "restored from a snapshot") {
+		t.Errorf("logged: %v", logs.All())
+	}
+	if got := testutil.ToFloat64(r.Tail.metrics.losses.WithLabelValues(string(reasonRewound))); got != 1 || r.beats(resultRefused) != 1 {
+		t.Errorf("counted %v losses, %v heartbeats refused", got, r.beats(resultRefused))
+	}
+}
+
+func TestAPauseEndsWithTheHistory(t *testing.T) {
+	tail := &Tail{config: Config{Heart: &Heart{}}}
+	m := &tail.config.Heart.memory
+	m.comeBackVerified(m.send(after(0)).nonce)
+	n := m.send(after(1)).nonce
+	done := make(chan bool)
+	go func() { done <- tail.rest(t.Context(), time.Hour) }()
+	if !m.refused(n) {
+		t.Fatal("the history is not lost")
+	}
+	if !<-done {
+		t.Error("taken for the end of Run")
+	}
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	if tail.rest(ended, time.Hour) {
+		t.Error("goes on after the end of Run")
+	}
+}
+
+func (m *nonces) comeBackVerified(n int64) { _, _, _ = m.comeBack(n, true) }
+
+// A node that is restored before any heartbeat has come back has nothing to compare
+// the document with.
+func TestAStreamIsNotResumedBeforeAHeartbeatCameBack(t *testing.T) {
+	eachScope(t, func(t *testing.T, r *rig, node *devmongo.Server) {
+		snapshot := node.Snapshot()
+		r.failpoint("alwaysOn", bson.E{Key: "failCommands", Value: bson.A{"update"}}, bson.E{Key: "errorCode", Value: 2})
+		r.runOpen()
+		mongotest.Eventually(t, patience, func() bool { return r.beats(resultFailed) > 0 }, "no heartbeat fails")
+		node.Restore(snapshot) // the failpoint is gone, too
+		mongotest.Eventually(t, patience, func() bool {
+			_, _ = r.Beat(t.Context())
+			return r.look(func() bool { return r.losses > 0 })
+		}, "the history is believed to be the same")
+		r.loses(reasonUnverified)
+		r.freshensByBeats(1)
+	})
+}
+
+// freshensByBeats waits as freshens does, and sends the heartbeats for it.
+func (r *rig) freshensByBeats(n int) {
+	r.t.Helper()
+	want := r.freshened() + n
+	mongotest.Eventually(r.t, patience, func() bool { _, _ = r.Beat(r.t.Context()); return r.freshened() >= want }, "the freshness does not move")
+}
+
+// A forger writes nonces that he has seen, and others, into the document.
+func TestAForgerMovesNoFreshness(t *testing.T) {
+	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
+		r := quiet(t, s)
+		var own struct {
+			N int64 `bson:"n"`
+		}
+		if err := r.heartbeats().FindOne(t.Context(), bson.D{{Key: "_id", Value: r.id}}).Decode(&own); err != nil {
+			t.Fatal(err)
+		}
+		for n := range int64(100) { // those of a counter, among others
+			r.writeNonce(r.id, n)
+			r.writeNonce(r.id, own.N+n)
+		}
+		r.writeNonce(r.id, own.N) // and leaves it as it was
+		r.passes("marker")
+		if got := r.freshened(); got != 1 {
+			t.Errorf("the freshness moved %d times, want once", got)
+		}
+		r.beatsAndReturns()
+		// Whoever leaves another nonce costs a loss, and proves nothing either.
+		r.writeNonce(r.id, 7)
+		if _, err := r.Beat(t.Context()); !errors.Is(err, errRewound) {
+			t.Errorf("the next heartbeat: %v", err)
+		}
+		r.loses(reasonRewound)
+		r.freshens(1)
+	})
+}
+
+// TestChain plays many histories of a server that loses requests and replies, ends
+// cursors and is restored, and compares what the chain says with what is so.
+func TestChain(t *testing.T) {
+	all := play(20_000)
+	if len(all.wrong) > 0 {
+		t.Errorf("%d times wrong, first: %s", len(all.wrong), all.wrong[0])
+	}
+	t.Logf("%d restores that undid something known, %d losses, %d heartbeats honoured", all.restored, all.losses, all.honoured)
+	if all.restored == 0 || all.losses == 0 || all.honoured == 0 {
+		t.Error("the games show nothing")
+	}
+}
+
+// played is what came of games.
+type played struct {
+	restored, losses, honoured int
+	wrong                      []string
+}
+
+func play(games uint64) *played {
+	all := &played{}
+	for seed := range games {
+		g := &game{Rand: rand.New(rand.NewPCG(seed, 0)), seed: seed, played: all}
+		g.open()
+		for range 60 {
+			g.step()
+		}
+	}
+	return all
+}
+
+func (g *game) isWrong(what string) {
+	g.wrong = append(g.wrong, fmt.Sprintf("seed %d: %s", g.seed, what))
+}
+
+// written is a heartbeat in the log of the game's server: by which of its processes.
+type written struct {
+	nonce, anchor int64
+	process       int
+}
+
+type game struct {
+	*rand.Rand
+	*played
+	seed uint64
+	m    nonces
+
+	// log is the server's, and its last entry what the document holds. It begins
+	// with the heartbeat of somebody else.
+	log       []written
+	snapshots [][]written
+	// unread are the places of the entries that the stream has not delivered.
+	unread      int
+	firstCursor bool
+	// known is the part of the log that is known to be there in this history: up to
+	// its beginning, or the newest heartbeat that was acknowledged or came back.
+	known []written
+	// process counts the restores.
+	process int
+	// undone: something that is known has been undone, and nobody has noticed.
+	// interrupted: the cursor has ended since the history began. verified: a
+	// heartbeat has come back in it.
+	undone, interrupted, verified bool
+}
+
+func (g *game) open() {
+	g.m.forget()
+	g.unread, g.known = len(g.log), slices.Clone(g.log)
+	g.firstCursor, g.undone, g.interrupted, g.verified = true, false, false, false
+}
+
+func (g *game) step() {
+	switch p := g.IntN(100); {
+	case p < 50:
+		g.beat()
+	case p < 85:
+		g.deliver()
+	case p < 92: // the cursor ends, and the stream is resumed
+		g.firstCursor, g.interrupted = false, true
+	case p < 96:
+		g.snapshots = append(g.snapshots, slices.Clone(g.log))
+	case len(g.snapshots) > 0:
+		g.restore(g.snapshots[g.IntN(len(g.snapshots))])
+	}
+}
+
+func (g *game) beat() {
+	b := g.m.send(time.Now())
+	if g.IntN(4) == 0 {
+		return // it does not get there
+	}
+	accepted := b.after == nil
+	if n := len(g.log); n > 0 && !accepted {
+		last := g.log[n-1]
+		accepted = slices.Contains(b.after, last.nonce) || last.anchor == b.anchor
+	}
+	if accepted {
+		g.log = append(g.log, written{b.nonce, b.anchor, g.process})
+	}
+	if g.IntN(4) == 0 {
+		return // the reply does not come back
+	}
+	if accepted {
+		g.m.acknowledge(b.nonce, 1, time.Now())
+		g.known = slices.Clone(g.log)
+		return
+	}
+	if g.m.refused(b.nonce) {
+		if !g.undone {
+			g.isWrong("a loss although nothing was undone")
+		}
+		g.losses++
+		g.open()
+	}
+}
+
+func (g *game) deliver() {
+	if g.unread >= len(g.log) {
+		return
+	}
+	w := g.log[g.unread]
+	g.unread++
+	_, ok, err := g.m.comeBack(w.nonce, g.firstCursor)
+	switch {
+	case err != nil:
+		if !g.interrupted || g.verified {
+			g.isWrong("a loss although the history was verified, or its cursor is the first")
+		}
+		g.losses++
+		g.open()
+	case ok:
+		// One that was written before the restore proves what it always did.
+		if g.undone && w.process == g.process {
+			g.isWrong("a heartbeat is honoured after a restore")
+		}
+		g.honoured++
+		g.verified = true
+		if g.unread > len(g.known) {
+			g.known = slices.Clone(g.log[:g.unread])
+		}
+	}
+}
+
+// restore takes the log back. The stream is resumed where it was.
+func (g *game) restore(snapshot []written) {
+	whole := len(snapshot) >= len(g.known) && slices.Equal(snapshot[:len(g.known)], g.known)
+	// Until a heartbeat has come back, anything may have been read from what is gone.
+	if g.undone = !whole || !g.verified; g.undone {
+		g.restored++
+	}
+	g.process++
+	g.log = slices.Clone(snapshot)
+	g.unread = min(g.unread, len(g.log))
+	g.firstCursor, g.interrupted = false, true
+}

@@ -1,0 +1,71 @@
+// Command devmongod serves the embedded MongoDB by itself, for runs of the suite
+// against a server of another process (docs/testing.md):
+//
+//	go run ./internal/devmongo/devmongod -addr 127.0.0.1:27128 -release 4.4 -lag 20ms
+//	KEYTAIL_TEST_MONGODB_URI='mongodb://127.0.0.1:27128/?replicaSet=devmongo' go test ./...
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/keytail/keytail/internal/devmongo"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, os.Args[1:]); err != nil {
+		fmt.Fprintln(os.Stderr, "devmongod:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, args []string) error {
+	flags := flag.NewFlagSet("devmongod", flag.ContinueOnError)
+	addr := flags.String("addr", "127.0.0.1:0", "host:port to listen on")
+	release := flags.String("release", "7.0", "the version to behave like: 4.4 or 7.0")
+	lag := flags.Duration("lag", 0, "how long a majority is behind, again and again; 0: never")
+	switch err := flags.Parse(args); {
+	case err != nil:
+		return err
+	case *release != "4.4" && *release != "7.0":
+		return errors.New("-release must be 4.4 or 7.0")
+	}
+	server, err := devmongo.New(devmongo.Config{Addr: *addr, Release44: *release == "4.4"})
+	if err != nil {
+		return err
+	}
+	fmt.Println(server.URI())
+	if *lag > 0 {
+		go behind(ctx, server, *lag)
+	}
+	return server.Run(ctx)
+}
+
+// behind holds the majority back for most of the time, so that what is written
+// without waiting for it is not there for majority reads at once.
+func behind(ctx context.Context, server *devmongo.Server, lag time.Duration) {
+	const parts = 5 // of a lag, for catching up
+	for ctx.Err() == nil {
+		server.HoldMajority()
+		pause(ctx, lag)
+		server.ReleaseMajority()
+		pause(ctx, lag/parts)
+	}
+}
+
+func pause(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
+	}
+}

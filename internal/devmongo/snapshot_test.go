@@ -1,0 +1,151 @@
+package devmongo
+
+import (
+	"testing"
+	"time"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+)
+
+func TestRestoreTakesDataAndOplogBack(t *testing.T) {
+	t.Parallel()
+	s, client, coll := keys(t)
+	must(coll.InsertOne(testContext(t), d("_id", 1, "v", "snapshot")))(t)
+	snapshot := s.Snapshot()
+	must(coll.UpdateByID(testContext(t), 1, d("$set", d("v", "later"))))(t)
+	must(coll.InsertOne(testContext(t), d("_id", 2)))(t)
+	must(client.Database("other").Collection("c").InsertOne(testContext(t), d("_id", 1)))(t)
+	began := s.term
+	for range 2 { // the snapshot is not changed by what is written after it was restored
+		s.Restore(snapshot)
+		if got := findOne(t, coll, d("_id", 1)); field(got, "v") != "snapshot" {
+			t.Errorf("after the restore: %v", got)
+		}
+		if n := must(coll.CountDocuments(testContext(t), d()))(t); n != 1 {
+			t.Errorf("%d documents, want 1", n)
+		}
+		if names := must(client.ListDatabaseNames(testContext(t), d()))(t); len(names) != 1 {
+			t.Errorf("databases: %v", names)
+		}
+		must(coll.UpdateByID(testContext(t), 1, d("$set", d("v", "after the restore"))))(t)
+	}
+	if s.term != began+2 {
+		t.Errorf("term %d after two restores, it was %d", s.term, began)
+	}
+}
+
+// A token of a batch names a place and no entry: the server takes one that is newer
+// than its log, and one of an event it takes only if it has the event.
+func TestAResumedStreamAfterARestore(t *testing.T) {
+	t.Parallel()
+	s, client, coll := keys(t)
+	db := client.Database("app")
+	cs := watch(t, db, nil)
+	must(coll.InsertOne(testContext(t), d("_id", 1)))(t)
+	next(t, cs)
+	snapshot := s.Snapshot()
+	must(coll.InsertOne(testContext(t), d("_id", 2)))(t)
+	lost := field(next(t, cs), "_id")
+	s.TickNoop() // moves the token past the event
+	nothing(t, cs)
+	mark := cs.ResumeToken()
+	s.Restore(snapshot)
+	// The driver resumes by itself, with the token of the last batch.
+	must(coll.InsertOne(testContext(t), d("_id", 3)))(t)
+	if ev := next(t, cs); part(ev, "documentKey._id") != int32(3) {
+		t.Errorf("got %v", ev)
+	}
+	after := watch(t, db, nil, func(o *options.ChangeStreamOptionsBuilder) { o.SetResumeAfter(mark) })
+	if ev := next(t, after); part(ev, "documentKey._id") != int32(3) {
+		t.Errorf("got %v", ev)
+	}
+	_, err := db.Watch(testContext(t), mongo.Pipeline{}, options.ChangeStream().SetResumeAfter(lost))
+	if code(err) != 280 {
+		t.Errorf("resumed after an event that is no more: %v", err)
+	}
+}
+
+func TestTheClusterTimeContinuesFromWhatClientsHaveSeen(t *testing.T) {
+	t.Parallel()
+	now := time.Unix(1_000_000, 0)
+	s := start(t, func(c *Config) { c.Now = func() time.Time { return now } })
+	client := connect(t, s)
+	coll := client.Database("app").Collection("api_keys")
+	must(coll.InsertOne(testContext(t), d("_id", 1)))(t)
+	snapshot := s.Snapshot()
+	for i := range 10 {
+		must(coll.InsertOne(testContext(t), d("_id", i+2)))(t)
+	}
+	seen := applied(s)
+	s.Restore(snapshot)
+	if at := applied(s); !at.Before(seen) {
+		t.Errorf("the log is at %v although nobody has told the node of %v", at, seen)
+	}
+	must(coll.InsertOne(testContext(t), d("_id", 2)))(t)
+	if at := applied(s); !at.After(seen) {
+		t.Errorf("the next entry is at %v, the client has seen %v", at, seen)
+	}
+	// A read after the lost time waits for nothing: the log has moved past it.
+	s.direct(t, d("find", "api_keys", "readConcern", d("level", "majority", "afterClusterTime", seen)))
+}
+
+func TestARestoredNodeRemembersTheRetryableWritesOfItsSnapshot(t *testing.T) {
+	t.Parallel()
+	s, _, coll := keys(t)
+	must(coll.InsertOne(testContext(t), d("_id", 1, "n", 0)))(t)
+	add := func(number int64) {
+		s.direct(t, d("update", "api_keys", "updates", bson.A{d("q", d("_id", 1), "u", d("$inc", d("n", 1)))},
+			"lsid", d("id", bson.Binary{Subtype: 4, Data: make([]byte, 16)}), "txnNumber", number))
+	}
+	add(1)
+	snapshot := s.Snapshot()
+	add(2)
+	s.Restore(snapshot)
+	add(1) // a repetition: done in the snapshot
+	add(2) // done after it, so it has never happened
+	if got := findOne(t, coll, d("_id", 1)); field(got, "n") != int32(2) {
+		t.Errorf("got %v, want n: 2", got)
+	}
+}
+
+// A command that waits when the process ends is not executed by the next one.
+func TestACommandDiesWithTheProcess(t *testing.T) {
+	t.Parallel()
+	s, client, coll := keys(t)
+	must(coll.InsertOne(testContext(t), d("_id", 1)))(t)
+	snapshot := s.Snapshot()
+	setFailPoint(t, client, "alwaysOn", d("failCommands", bson.A{"update"}, "blockConnection", true, "blockTimeMS", 60_000, "appName", "victim"))
+	victim := connect(t, s, func(o *options.ClientOptions) { o.SetAppName("victim").SetRetryWrites(false) }).Database("app").Collection("api_keys")
+	sent := make(chan error, 1)
+	go func() {
+		_, err := victim.UpdateByID(testContext(t), 1, d("$set", d("v", "ghost")))
+		sent <- err
+	}()
+	must(0, s.until(testContext(t), func() bool { return s.fail.struck > 0 }))(t)
+	s.Restore(snapshot)
+	if err := <-sent; !mongo.IsNetworkError(err) {
+		t.Errorf("got %v, want a network error", err)
+	}
+	if got := findOne(t, coll, d("_id", 1)); len(got) != 1 {
+		t.Errorf("it was executed after the restore: %v", got)
+	}
+	// The failpoint is gone with the process.
+	must(victim.UpdateByID(testContext(t), 1, d("$set", d("v", "new"))))(t)
+}
+
+func TestRestoreEndsWhatWasHeldBack(t *testing.T) {
+	t.Parallel()
+	s, _, coll := keys(t)
+	must(coll.InsertOne(testContext(t), d("_id", 1)))(t)
+	snapshot := s.Snapshot()
+	s.HoldMajority()
+	s.LagReads()
+	s.StepDown(0)
+	s.Restore(snapshot)
+	must(coll.InsertOne(testContext(t), d("_id", 2)))(t) // w: majority
+	if n := must(majorityReads(coll).CountDocuments(testContext(t), d()))(t); n != 2 {
+		t.Errorf("a majority read finds %d documents, want 2", n)
+	}
+}

@@ -1,0 +1,44 @@
+package fleet
+
+import (
+	"fmt"
+	"testing"
+	"time"
+	"unsafe"
+)
+
+// moved is a reading of both clocks some time after base: of the monotonic one by
+// one duration, of the wall clock by another (see clocks_test.go of keycache).
+func moved(base time.Time, monotonic, wall time.Duration) time.Time {
+	t := base.Add(wall)
+	(*[2]int64)(unsafe.Pointer(&t))[1] += int64(monotonic - wall)
+	return t
+}
+
+// TestOwnWallClockDropsNobody: one that is set forward does not make an instance
+// look dead, one that is set back does not keep a dead one.
+func TestOwnWallClockDropsNobody(t *testing.T) {
+	base := time.Now()
+	for _, c := range []struct {
+		monotonic, wall time.Duration
+		counts          bool
+	}{
+		{10 * time.Second, 10 * time.Second, true},
+		{10 * time.Second, time.Hour, true}, // set forward, or suspended for an hour
+		{10 * time.Second, -time.Hour, true},
+		{21 * time.Second, 21 * time.Second, false},
+		{21 * time.Second, -time.Hour, false},
+	} {
+		t.Run(fmt.Sprint(c.monotonic, c.wall), func(t *testing.T) {
+			list := []heartbeat{{key: self, Instance: Instance{ID: self}}, {key: "b/1", maxStale: 15 * time.Second, Instance: Instance{ID: "b/1"}}}
+			var m memory
+			m.see(list, base)
+			now := moved(base, c.monotonic, c.wall)
+			m.see(list, now)
+			instances, known := (&look{all: list, until: now}).living(self)
+			if !known || (len(instances) == 2) != c.counts {
+				t.Errorf("instances are %+v, %v", instances, known)
+			}
+		})
+	}
+}

@@ -1,0 +1,23 @@
+//go:build unguarded
+
+package fleet
+
+import (
+	"testing"
+
+	"github.com/keytail/keytail/internal/guard"
+)
+
+// TestWithoutTheGuardTheClocksDecide: by the dates of heartbeats an instance that
+// answers is dropped.
+func TestWithoutTheGuardTheClocksDecide(t *testing.T) {
+	guard.FleetOwnClock = false
+	defer func() { guard.FleetOwnClock = true }()
+	for seed := range uint64(seeds) {
+		if s := rage(t, seed, false); len(s.wrong) > 0 {
+			t.Logf("wrong, as it must be, with seed %d: %s", seed, s.wrong[0])
+			return
+		}
+	}
+	t.Error("all receipts are right without the guard: the storm proves nothing")
+}

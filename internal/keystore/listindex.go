@@ -1,0 +1,69 @@
+package keystore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+)
+
+// ErrNoListIndex says that no index has the keys in the order of List, so that the
+// server sorts the collection for each page. It is a recommendation: a list is
+// whole without it.
+var ErrNoListIndex = errors.New("there is no index for lists of keys")
+
+// PrepareListIndex looks for an index that has the keys in the order of List and,
+// with ensure, makes it where there is none. Its error is a sentence, of a program
+// that goes on without.
+func (s *Store) PrepareListIndex(ctx context.Context, ensure bool) error {
+	if s.schema.CreatedAt == "" {
+		return nil // every collection has an index on _id
+	}
+	indexes, err := s.indexes(ctx)
+	if err != nil {
+		return s.explain("listing the indexes of "+s.namespace(), err)
+	}
+	for _, i := range indexes {
+		if i.hasOrder(s.schema.newestFirst()) {
+			return nil
+		}
+	}
+	if !ensure {
+		return refuse(ErrNoListIndex, "%s has no index in the order of the admin API's lists, so the server sorts the collection for each page: create it, by db.getCollection(%q).createIndex({%q: -1, _id: -1}) or by --ensure-schema",
+			s.namespace(), s.schema.Collection, s.schema.CreatedAt)
+	}
+	_, err = s.database.Collection(s.schema.Collection).Indexes().CreateOne(ctx, mongo.IndexModel{Keys: s.schema.newestFirst()})
+	if err != nil {
+		return s.explain(fmt.Sprintf("creating the index for lists of keys on %s of %s", s.schema.CreatedAt, s.namespace()), err)
+	}
+	return nil
+}
+
+// hasOrder reports whether the index has all documents in an order in which each
+// field descends, or in the reverse one.
+func (i index) hasOrder(descending bson.D) bool {
+	elements, err := i.Key.Elements()
+	if err != nil || len(elements) < len(descending) || i.Hidden || i.Partial != nil || i.collated() || i.sparse() {
+		return false
+	}
+	var up, down int
+	for n, want := range descending {
+		direction, ok := elements[n].Value().AsFloat64OK()
+		if !ok || elements[n].Key() != want.Key {
+			return false
+		}
+		if direction < 0 {
+			down++
+		} else {
+			up++
+		}
+	}
+	return up == 0 || down == 0
+}
+
+func (i index) sparse() bool {
+	yes, ok := i.Sparse.BooleanOK()
+	return ok && yes
+}

@@ -1,0 +1,225 @@
+package mongoclient
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"go.mongodb.org/mongo-driver/v2/mongo/readpref"
+)
+
+func settings(t *testing.T, uri string) *Settings {
+	t.Helper()
+	s, err := ForURI(uri)
+	if err != nil {
+		t.Fatalf("%s: %v", uri, err)
+	}
+	return s
+}
+
+// noted reports whether there is a note about the option.
+func (s *Settings) noted(option string) bool {
+	return slices.ContainsFunc(s.Notes, func(note string) bool { return strings.Contains(note, option) })
+}
+
+// TestEveryOptionOfTheDriverHasARow, and each row an option that the driver knows:
+// a new version of the driver may bring options that break promises.
+func TestEveryOptionOfTheDriverHasARow(t *testing.T) {
+	dir, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "go.mongodb.org/mongo-driver/v2").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	source, err := os.ReadFile(filepath.Join(strings.TrimSpace(string(dir)), "x/mongo/driver/connstring/connstring.go"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, parser, found := strings.Cut(string(source), "switch lowerKey {\n")
+	if !found {
+		t.Fatal("the driver's parser of options is not where it was")
+	}
+	parser, _, _ = strings.Cut(parser, "\n\t\tdefault:\n")
+	known := map[string]bool{}
+	for _, line := range regexp.MustCompile(`(?m)^\t\tcase (".*"):$`).FindAllStringSubmatch(parser, -1) {
+		for name := range strings.SplitSeq(line[1], ", ") {
+			known[strings.Trim(name, `"`)] = true
+		}
+	}
+	if len(known) < 40 {
+		t.Fatalf("only %d options were found", len(known))
+	}
+	table := Table()
+	for name := range known {
+		if _, found := find(table, name); !found {
+			t.Errorf("the driver's option %q has no row", name)
+		}
+	}
+	for _, o := range table {
+		for _, name := range append([]string{o.Name}, o.Aliases...) {
+			if !known[strings.ToLower(name)] {
+				t.Errorf("the driver does not know %q", name)
+			}
+		}
+	}
+}
+
+// TestEachOption has a case for each row of the table.
+func TestEachOption(t *testing.T) {
+	cases := map[string]struct {
+		// query holds the option with a value that matters.
+		query string
+		// is checks what comes of it, of an option that is not refused.
+		is func(s *Settings) bool
+		// noted: the log says so.
+		noted bool
+		// refusal is part of the sentence.
+		refusal string
+	}{
+		"journal":             {"journal=false", func(s *Settings) bool { return s.Options.WriteConcern.Journal == nil }, true, ""},
+		"w":                   {"w=1", func(s *Settings) bool { return s.Options.WriteConcern.W == "majority" }, true, ""},
+		"readConcernLevel":    {"readConcernLevel=local", func(s *Settings) bool { return s.Options.ReadConcern.Level == "majority" }, true, ""},
+		"readPreference":      {"readPreference=secondaryPreferred", ofPrimary, true, ""},
+		"readPreferenceTags":  {"readPreference=nearest&readPreferenceTags=dc:east", ofPrimary, true, ""},
+		"maxStalenessSeconds": {"readPreference=secondary&maxStalenessSeconds=120", ofPrimary, true, ""},
+		"retryReads":          {"retryReads=false", func(s *Settings) bool { return *s.Options.RetryReads }, true, ""},
+		"retryWrites":         {"retryWrites=false", func(s *Settings) bool { return *s.Options.RetryWrites }, true, ""},
+
+		"maxPoolSize":   {"maxPoolSize=4", nil, false, "at least 5 connections"},
+		"minPoolSize":   {"minPoolSize=7", func(s *Settings) bool { return *s.Options.MinPoolSize == 7 }, false, ""},
+		"maxConnecting": {"maxConnecting=7", func(s *Settings) bool { return *s.Options.MaxConnecting == 7 }, false, ""},
+		"maxIdleTimeMS": {"maxIdleTimeMS=7000", func(s *Settings) bool { return *s.Options.MaxConnIdleTime == 7*time.Second }, false, ""},
+
+		"connect":                  {"connect=direct", func(s *Settings) bool { return *s.Options.Direct }, false, ""},        // TestADirectConnection
+		"directConnection":         {"directConnection=true", func(s *Settings) bool { return *s.Options.Direct }, false, ""}, // TestADirectConnection
+		"loadBalanced":             {"loadBalanced=true", nil, false, "nobody can tell which server is the primary"},
+		"replicaSet":               {"replicaSet=rs7", func(s *Settings) bool { return *s.Options.ReplicaSet == "rs7" }, false, ""}, // TestAWrongSetName
+		"timeoutMS":                {"timeoutMS=500", nil, false, "would end the change stream"},
+		"connectTimeoutMS":         {"connectTimeoutMS=0", func(s *Settings) bool { return *s.Options.ConnectTimeout == 3*time.Second }, true, ""},
+		"heartbeatFrequencyMS":     {"heartbeatFrequencyMS=60000", func(s *Settings) bool { return *s.Options.HeartbeatInterval == 2*time.Second }, true, ""},
+		"serverSelectionTimeoutMS": {"serverSelectionTimeoutMS=1", func(s *Settings) bool { return *s.Options.ServerSelectionTimeout == 5*time.Second }, true, ""},
+		"serverMonitoringMode":     {"serverMonitoringMode=poll", func(*Settings) bool { return true }, false, ""},
+		"socketTimeoutMS":          {"socketTimeoutMS=1", func(*Settings) bool { return true }, true, ""},
+
+		"appName":                   {"appName=x", func(s *Settings) bool { return *s.Options.AppName == "x" }, false, ""},
+		"authMechanism":             {"authMechanism=SCRAM-SHA-256", func(s *Settings) bool { return s.Options.Auth.AuthMechanism == "SCRAM-SHA-256" }, false, ""},
+		"authMechanismProperties":   {"authMechanism=GSSAPI&authSource=$external&authMechanismProperties=SERVICE_NAME:x", func(s *Settings) bool { return s.Options.Auth.AuthMechanismProperties["SERVICE_NAME"] == "x" }, false, ""},
+		"authSource":                {"authSource=admin", func(s *Settings) bool { return s.Options.Auth.AuthSource == "admin" }, false, ""},
+		"compressors":               {"compressors=snappy", func(s *Settings) bool { return slices.Equal(s.Options.Compressors, []string{"snappy"}) }, false, ""},
+		"zlibCompressionLevel":      {"compressors=zlib&zlibCompressionLevel=3", func(s *Settings) bool { return *s.Options.ZlibLevel == 3 }, false, ""},
+		"zstdCompressionLevel":      {"compressors=zstd&zstdCompressionLevel=3", func(s *Settings) bool { return *s.Options.ZstdLevel == 3 }, false, ""},
+		"localThresholdMS":          {"localThresholdMS=1", func(s *Settings) bool { return *s.Options.LocalThreshold == time.Millisecond }, true, ""},
+		"maxAdaptiveRetries":        {"maxAdaptiveRetries=1", func(s *Settings) bool { return *s.Options.MaxAdaptiveRetries == 1 }, false, ""},
+		"enableOverloadRetargeting": {"enableOverloadRetargeting=true", func(s *Settings) bool { return *s.Options.EnableOverloadRetargeting }, false, ""},
+
+		"tls":                                  {"tls=true", func(s *Settings) bool { return s.Options.TLSConfig != nil }, false, ""},
+		"tlsInsecure":                          {"tls=true&tlsInsecure=true", func(s *Settings) bool { return s.Options.TLSConfig.InsecureSkipVerify }, true, ""},
+		"tlsDisableCertificateRevocationCheck": {"tls=true&tlsDisableCertificateRevocationCheck=true", func(s *Settings) bool { return *s.Options.DisableCertificateRevocationCheck }, false, ""},
+		"tlsDisableOCSPEndpointCheck":          {"tls=true&tlsDisableOCSPEndpointCheck=true", func(s *Settings) bool { return *s.Options.DisableOCSPEndpointCheck }, false, ""},
+		// Those that name files or records are kept: the driver's own errors tell that
+		// it has read them.
+		"tlsCAFile":                     {"tls=true&tlsCAFile=/none", nil, false, "cannot be used"},
+		"tlsCertificateFile":            {"tls=true&tlsCertificateFile=/none&tlsPrivateKeyFile=/none", nil, false, "cannot be used"},
+		"tlsPrivateKeyFile":             {"tls=true&tlsCertificateFile=/none&tlsPrivateKeyFile=/none", nil, false, "cannot be used"},
+		"tlsCertificateKeyFile":         {"tls=true&tlsCertificateKeyFile=/none", nil, false, "cannot be used"},
+		"tlsCertificateKeyFilePassword": {"tls=true&tlsCertificateKeyFile=/none&tlsCertificateKeyFilePassword=x", nil, false, "cannot be used"},
+		"srvMaxHosts":                   {"srvMaxHosts=1", nil, false, "cannot be used"},
+		"srvServiceName":                {"srvServiceName=x", nil, false, "cannot be used"},
+	}
+	for _, o := range Table() {
+		c, found := cases[o.Name]
+		if !found {
+			t.Errorf("%s has no case", o.Name)
+			continue
+		}
+		t.Run(o.Name, func(t *testing.T) {
+			s, err := ForURI("mongodb://user:hunter2@127.0.0.1/keys?" + c.query)
+			if c.refusal != "" {
+				if err == nil || !strings.Contains(err.Error(), c.refusal) || strings.Contains(err.Error(), "hunter2") {
+					t.Errorf("%v, want a refusal with %q", err, c.refusal)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !c.is(s) {
+				t.Errorf("%s: it has come to something else: %+v", c.query, s.Options)
+			}
+			if s.noted(o.Name) != c.noted {
+				t.Errorf("notes: %q", s.Notes)
+			}
+		})
+	}
+}
+
+func ofPrimary(s *Settings) bool { return s.Options.ReadPreference.Mode() == readpref.PrimaryMode }
+
+// TestWhatEverybodyWritesIsNotNoted: the string that Atlas shows, and values that
+// are keytail's own.
+func TestWhatEverybodyWritesIsNotNoted(t *testing.T) {
+	t.Parallel()
+	for _, uri := range []string{
+		"mongodb://127.0.0.1/keys",
+		"mongodb://127.0.0.1/keys?retryWrites=true&w=majority&appName=Cluster0",
+		"mongodb://127.0.0.1/keys?RETRYREADS=true&readPreference=primary&readConcernLevel=majority&journal=true",
+		"mongodb://127.0.0.1/keys?connectTimeoutMS=10000&serverSelectionTimeoutMS=30000&heartbeatFrequencyMS=500&maxPoolSize=20",
+	} {
+		if s := settings(t, uri); len(s.Notes) > 0 {
+			t.Errorf("%s: %q", uri, s.Notes)
+		}
+	}
+	if s := settings(t, "mongodb://127.0.0.1/keys?readPrefrence=hunter2"); !s.noted(`"readPrefrence"`) || s.noted("hunter2") {
+		t.Errorf("a misspelt option: %q", s.Notes)
+	}
+}
+
+func TestBoundsAreKept(t *testing.T) {
+	t.Parallel()
+	for query, want := range map[string]time.Duration{
+		"": 5 * time.Second, "?serverSelectionTimeoutMS=0": 5 * time.Second, "?serverSelectionTimeoutMS=999": 5 * time.Second,
+		"?serverSelectionTimeoutMS=1000": time.Second, "?serverSelectionTimeoutMS=30000": 30 * time.Second, "?serverSelectionTimeoutMS=30001": 5 * time.Second,
+	} {
+		if got := *settings(t, "mongodb://127.0.0.1/"+query).Options.ServerSelectionTimeout; got != want {
+			t.Errorf("%s: %v, want %v", query, got, want)
+		}
+	}
+}
+
+func TestReadsAreCappedBelowThePool(t *testing.T) {
+	t.Parallel()
+	for query, want := range map[string]struct {
+		reads int64
+		noted bool
+	}{
+		"":                  {96, false},
+		"?maxPoolSize=5":    {1, true},
+		"?maxPoolSize=10":   {6, true},
+		"?maxPoolSize=19":   {15, true},
+		"?maxPoolSize=20":   {16, false},
+		"?maxPoolSize=0":    {96, false},
+		"?maxPoolSize=5000": {4996, false},
+	} {
+		s := settings(t, "mongodb://h/"+query)
+		if s.MaxReads != want.reads || s.noted("maxPoolSize") != want.noted {
+			t.Errorf("%s: %d reads, %q", query, s.MaxReads, s.Notes)
+		}
+	}
+}
+
+// TestSRVIsCheckedWithoutTheNetwork, as far as that goes.
+func TestSRVIsCheckedWithoutTheNetwork(t *testing.T) {
+	t.Parallel()
+	err := CheckURI("mongodb+srv://db.example.org/keys?timeoutMS=1&LoadBalanced=true&maxPoolSize=%32")
+	if err == nil {
+		t.Fatal("nothing is refused")
+	}
+	for _, words := range []string{"timeoutMS", "loadBalanced", "at least 5 connections"} {
+		if !strings.Contains(err.Error(), words) {
+			t.Errorf("%q is not in %v", words, err)
+		}
+	}
+}
