@@ -169,16 +169,23 @@ func New(ctx context.Context, config Config) (*Service, error) {
 	if err != nil {
 		return nil, err
 	}
+	return p.service(ctx)
+}
+
+// service checks the database, and puts the parts together.
+func (p *parts) service(ctx context.Context) (*Service, error) {
 	if err := p.prepare(ctx); err != nil {
 		return nil, err
 	}
 	s := &Service{config: p.config, logger: p.config.Logger, cache: p.cache, index: p.index, heart: p.heart, tail: p.tail, sink: p.sink, usage: p.usage, callers: p.callers, admins: p.admins}
+	var err error
 	if s.keys, err = p.newKeys(ctx); err != nil {
 		return nil, err
 	}
 	if err := s.assemble(p.store, p.forward); err != nil {
 		return nil, err
 	}
+	p.preload.Store(s.preload)
 	return s, nil
 }
 

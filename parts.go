@@ -5,6 +5,8 @@ import (
 	"errors"
 	"maps"
 	"slices"
+	"sync/atomic"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
@@ -31,6 +33,9 @@ type parts struct {
 	tail    *changestream.Tail
 	// sink is what the tail tells.
 	sink sink
+	// preload is nil until the Service is assembled. The tail asks it how long a scan
+	// takes.
+	preload atomic.Pointer[preload.Preload]
 	// usage is nil where the use of keys is not written down.
 	usage *usage.Usage
 	// callers and admins are nil without a file.
@@ -151,6 +156,7 @@ func (p *parts) follow() error {
 		Collection: watchedKeys{p.store, p.index},
 		Heart:      p.heart,
 		OnLoss:     p.sink.lost,
+		LastScan:   p.lastScan,
 		MaxAwait:   scope.MaxAwait(maxAwait, p.config.MaxStale),
 		Watchdog:   watchdog,
 		Logger:     p.config.Logger,
@@ -170,6 +176,14 @@ func (k watchedKeys) Inspect(ctx context.Context) error {
 	err := k.Store.Inspect(ctx)
 	k.index.Hurry() // of the collection that was seen
 	return err
+}
+
+// lastScan is how long the last complete scan took, zero if there was none.
+func (p *parts) lastScan() time.Duration {
+	if scans := p.preload.Load(); scans != nil {
+		return scans.LastScan()
+	}
+	return 0
 }
 
 // prepare refuses a database on which keytail can keep no promise.

@@ -21,7 +21,7 @@ import (
 // They are staged on the cache and the validator, over a collection in memory and
 // on a clock that stands still while anything runs.
 func partsAnomalies() []anomaly {
-	return []anomaly{
+	return append(twinAnomalies(), []anomaly{
 		{name: "stale set", shows: []string{"SeqBeforeRead"}, covered: []string{"ChangeFloor"}, stage: onParts(staleSet), scopes: noStream},
 		{name: "late stale read", shows: []string{"ChangeFloor"}, covered: []string{"SeqBeforeRead"}, stage: onParts(lateStaleRead), scopes: noStream},
 		{name: "waiter that joins late", shows: []string{"Vouch"}, stage: onParts(lateWaiter), scopes: noStream},
@@ -36,7 +36,7 @@ func partsAnomalies() []anomaly {
 		{name: "absence from before a loss", shows: []string{"AbsentEpoch"}, covered: []string{"SameEpoch"}, stage: onParts(absentBeforeLoss), scopes: noStream},
 		{name: "pushed out and taken as absent", shows: []string{"AbsentEvictions"}, stage: onParts(pushedOut), scopes: noStream},
 		{name: "older than max stale", shows: []string{"MaxStale"}, stage: onParts(tooOld), scopes: noStream},
-	}
+	}...)
 }
 
 // noStream: these have no stream, so one scope is as good as the other.

@@ -2,6 +2,7 @@ package keytail_test
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"testing"
 	"time"
@@ -10,6 +11,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.uber.org/zap/zaptest"
 
+	"github.com/keytail/keytail"
 	"github.com/keytail/keytail/internal/apikey"
 	"github.com/keytail/keytail/internal/changestream"
 	"github.com/keytail/keytail/internal/clustertime"
@@ -36,6 +38,8 @@ func tailAnomalies() []anomaly {
 			covered: []string{"LossPosition"},
 			stage:   rolledPastTheStart,
 		},
+		{name: "slow resume", shows: []string{"CatchUpBound"}, stage: slowResume},
+		{name: "open refused while the history is lost", shows: []string{"FailureReported"}, stage: refusedInSilence},
 		{name: "heartbeat and change at one cluster time", shows: []string{"ProcessedBefore"}, stage: oneClusterTime, scopes: scopes[:1]},
 	}
 }
@@ -234,4 +238,51 @@ func oneClusterTime(t *testing.T, scope string) string {
 	at := g.gate.last
 	g.gate.mutex.Unlock()
 	return wrong(g.validator.Validate(t.Context(), k.text, &apikey.Request{MinRevision: uint64(at)}), apikey.Disabled)
+}
+
+// slowResume: the stream breaks, and the server takes very long to resume it,
+// while it answers everything else. No key is answered from memory meanwhile.
+func slowResume(t *testing.T, scope string) string {
+	const bearable = 15 * time.Second
+	d := mongotest.StartDevmongo(t, devmongo.Config{})
+	r := start(t, d.InScope(scope), staged, func(c *keytail.Config) { c.MaxStale = time.Second })
+	k := r.newKey()
+	r.held(k)
+	d.Node.DelayResumes(r.appName, time.Hour)
+	stream := failing(r, 11600, "getMore")
+	stream.wait()
+	stream.mend()
+	began := time.Now()
+	mongotest.Eventually(t, patience, func() bool { return r.ask(k).Source != apikey.SourceCache }, "the cache does not become stale")
+	ticker := time.NewTicker(50 * time.Millisecond)
+	defer ticker.Stop()
+	for time.Since(began) < bearable {
+		if v := r.ask(k); v.Code == apikey.Valid && v.Source == apikey.SourceCache {
+			t.Log("from memory again after ", time.Since(began))
+			return ""
+		}
+		<-ticker.C
+	}
+	return fmt.Sprintf("no answer comes from memory for %v, although the database works; losses: %v", time.Since(began), r.metric("keytail_losses_total"))
+}
+
+// refusedInSilence: the server refuses to open the stream with a code that nobody
+// knows, which says nothing new about the history: it is lost already.
+func refusedInSilence(t *testing.T, scope string) string {
+	const bearable = 5 * time.Second
+	r, _ := stagedService(t, scope, devmongo.Config{})
+	stream := failing(r, 99, "getMore", "aggregate")
+	defer stream.mend()
+	mongotest.Eventually(t, patience, func() bool { return r.metric("keytail_losses_total") > 0 }, "the history is not lost")
+	before, began := r.metric("keytail_stream_failures_total"), time.Now()
+	ticker := time.NewTicker(50 * time.Millisecond)
+	defer ticker.Stop()
+	for time.Since(began) < bearable {
+		// The first one may be that of the loss itself.
+		if r.metric("keytail_stream_failures_total") >= before+2 {
+			return ""
+		}
+		<-ticker.C
+	}
+	return fmt.Sprintf("the stream could not be opened for %v, and no metric says so: %v failures", bearable, r.metric("keytail_stream_failures_total")-before)
 }

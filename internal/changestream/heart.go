@@ -155,6 +155,9 @@ type Heart struct {
 	memory  nonces
 	// landed is the freshness of the last heartbeat that came back.
 	landed atomic.Pointer[keycache.Freshness]
+	// acknowledged is told of each acknowledgement. The tail sets it before Run;
+	// nil: there is no tail.
+	acknowledged func(at clustertime.Time)
 
 	// ready is closed at the first open of the stream, stopped when no heartbeat
 	// will be sent any more.

@@ -45,6 +45,9 @@ func (h *Heart) beat(ctx context.Context) {
 	switch {
 	case f.err == nil:
 		h.memory.acknowledge(b.nonce, f.at, h.config.Now())
+		if h.acknowledged != nil {
+			h.acknowledged(f.at)
+		}
 	case errors.Is(f.err, errRewound):
 		h.results.WithLabelValues(resultRefused).Inc()
 		if !h.memory.refused(b.nonce) {

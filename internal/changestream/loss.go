@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.uber.org/zap"
 )
 
 // Reason says why the stream's history was lost. It is a metric's label.
@@ -30,6 +32,7 @@ const (
 	reasonNoProgress    Reason = "no_progress"
 	reasonRewound       Reason = "history_rewound"
 	reasonUnverified    Reason = "history_unverified"
+	reasonCatchUp       Reason = "catch_up_too_slow"
 )
 
 // lossError says that the stream cannot be resumed exactly where it was.
@@ -49,56 +52,15 @@ func (e *lossError) Error() string {
 
 func (e *lossError) Unwrap() error { return e.cause }
 
-// lossCodes are the server's own words for a history that is gone (error_codes.yml
-// of the server): a token that cannot be resumed from now will not be later.
-var lossCodes = map[int]Reason{
-	136:   reasonPositionLost,  // CappedPositionLost: the oplog rolled past an open cursor
-	286:   reasonHistoryLost,   // ChangeStreamHistoryLost: ... past the token
-	260:   reasonTokenRefused,  // InvalidResumeToken
-	280:   reasonTokenRemoved,  // ChangeStreamFatalError, mostly: the pipeline lost _id
-	10334: reasonEventTooLarge, // BSONObjectTooLarge: an event over 16 MiB
-}
-
-// passingCodes are errors of a server that is busy with itself; the same token
-// will be good when it is done. They are the driver's list of retryable and
-// state-change errors, and those of credentials and deadlines, which somebody
-// mends outside.
-var passingCodes = map[int]bool{
-	6:     true, // HostUnreachable
-	7:     true, // HostNotFound
-	13:    true, // Unauthorized
-	18:    true, // AuthenticationFailed
-	43:    true, // CursorNotFound
-	50:    true, // MaxTimeMSExpired
-	63:    true, // StaleShardVersion
-	89:    true, // NetworkTimeout
-	91:    true, // ShutdownInProgress
-	133:   true, // FailedToSatisfyReadPreference
-	134:   true, // ReadConcernMajorityNotAvailableYet
-	150:   true, // StaleEpoch
-	175:   true, // QueryPlanKilled
-	189:   true, // PrimarySteppedDown
-	202:   true, // NetworkInterfaceExceededTimeLimit
-	216:   true, // ElectionInProgress
-	234:   true, // RetryChangeStream
-	237:   true, // CursorKilled
-	262:   true, // ExceededTimeLimit
-	317:   true, // ConnectionPoolExpired
-	391:   true, // ReauthenticationRequired
-	462:   true, // IngressRequestRateLimitExceeded
-	9001:  true, // SocketException
-	10107: true, // NotWritablePrimary
-	11600: true, // InterruptedAtShutdown
-	11601: true, // Interrupted
-	11602: true, // InterruptedDueToReplStateChange
-	13388: true, // StaleConfig
-	13435: true, // NotPrimaryNoSecondaryOk
-	13436: true, // NotPrimaryOrSecondary
-}
+// passingLabels are the server's own words for an error after which the same
+// request is good again. They cover codes that are younger than the table.
+var passingLabels = []string{"ResumableChangeStreamError", "RetryableError", "SystemOverloadedError"}
 
 // classify says whether an error of the stream is a loss. Nil: it may pass, and
-// the stream is to be resumed from its token. Anything that neither list knows
-// is a loss: better to read all anew than to hold on to a token for ever.
+// the stream is to be resumed from its token. A code that the table does not know
+// is a loss, if no label says that it passes: better to read all anew, once, than
+// to hold on to a token for ever. A code of classRequest is one, too: the token is
+// part of the request.
 func classify(err error) *lossError {
 	var loss *lossError
 	if errors.As(err, &loss) {
@@ -116,13 +78,39 @@ func classify(err error) *lossError {
 	// about the token.
 	passing := true
 	for _, code := range server.ErrorCodes() {
-		if reason, ok := lossCodes[code]; ok {
-			return lost(reason, err)
+		known := errorCodes[code]
+		switch {
+		case known.class == classLoss && known.reason != "":
+			return lost(known.reason, err)
+		case code != 0 && known.class != classPasses && known.class != classOutside:
+			passing = false
 		}
-		passing = passing && (code == 0 || passingCodes[code])
 	}
-	if passing || server.HasErrorLabel("ResumableChangeStreamError") {
+	if passing || slices.ContainsFunc(passingLabels, server.HasErrorLabel) {
 		return nil
 	}
 	return lost(reasonResumeRefused, err)
+}
+
+// lose throws the history away. A loss during a loss is not counted again, and
+// false is returned: nothing has been logged.
+func (t *Tail) lose(loss *lossError) bool {
+	t.token, t.newest, t.fruitless = nil, 0, 0
+	t.catchUp.lost(loss.reason)
+	t.config.Heart.forget()
+	if concealed(loss.reason) || !t.config.Sink.Lose() {
+		return false
+	}
+	t.metrics.losses.WithLabelValues(string(loss.reason)).Inc()
+	status := *t.status.Load()
+	status.Losses++
+	status.LastLoss = &Loss{At: t.config.Now(), Reason: loss.reason}
+	t.status.Store(&status)
+	if t.config.OnLoss != nil {
+		t.config.OnLoss(loss.reason)
+	}
+	f, _ := describe(loss)
+	t.logger.Warn("change stream lost its history, all keys will be read anew",
+		zap.String("reason", string(loss.reason)), zap.String("advice", f.advice), zap.Error(loss.cause))
+	return true
 }

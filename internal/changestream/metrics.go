@@ -35,13 +35,13 @@ type metrics struct {
 	events   *prometheus.CounterVec
 	losses   *prometheus.CounterVec
 	opens    *prometheus.CounterVec
-	failures prometheus.Counter
+	failures *prometheus.CounterVec
 	watchdog prometheus.Counter
 	misses   prometheus.Counter
 	lag      prometheus.Histogram
 }
 
-func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
+func newMetrics(registerer prometheus.Registerer, catchUp *catchUp) (*metrics, error) {
 	m := &metrics{
 		events: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "keytail_stream_events_total", Help: "Change events applied, by operation type.",
@@ -52,9 +52,9 @@ func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
 		opens: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "keytail_stream_opens_total", Help: "Change streams opened, new or resumed.",
 		}, []string{"kind"}),
-		failures: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "keytail_stream_failures_total", Help: "Streams that ended, or could not be opened, without a loss.",
-		}),
+		failures: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "keytail_stream_failures_total", Help: "Opens, resumes and getMores of the change stream that failed, by the server's error code or a word for what has none.",
+		}, []string{"phase", "code"}),
 		watchdog: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "keytail_stream_watchdog_total", Help: "Requests that were given up because no answer came in time.",
 		}),
@@ -70,12 +70,27 @@ func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
 	if registerer == nil {
 		return m, nil
 	}
-	for _, collector := range []prometheus.Collector{m.events, m.losses, m.opens, m.failures, m.watchdog, m.misses, m.lag} {
+	all := []prometheus.Collector{m.events, m.losses, m.opens, m.failures, m.watchdog, m.misses, m.lag}
+	for _, collector := range append(all, catchUpGauges(catchUp)...) {
 		if err := registerer.Register(collector); err != nil {
 			return nil, err
 		}
 	}
 	return m, nil
+}
+
+// catchUpGauges show how far behind the stream is.
+func catchUpGauges(c *catchUp) []prometheus.Collector {
+	return []prometheus.Collector{
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "keytail_stream_backlog_seconds",
+			Help: "While the stream catches up: from its place in the oplog to the last acknowledged heartbeat, in cluster time; else 0.",
+		}, func() float64 { backlog, _ := c.progress(); return backlog.Seconds() }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "keytail_stream_catching_up_seconds",
+			Help: "How long the stream has been catching up, although the database works; 0 if it is not behind.",
+		}, func() float64 { _, took := c.progress(); return took.Seconds() }),
+	}
 }
 
 // observe counts one event and takes note of its lag. Heartbeats are counted by

@@ -30,6 +30,7 @@ func (t *Tail) heartbeat(nonce int64) error {
 	}
 	t.config.Heart.landed.Store(&f)
 	t.config.Sink.Fresh(f)
+	t.catchUp.fresh(asOf)
 	return nil
 }
 

@@ -157,14 +157,21 @@ func (t *Tail) reached(place clustertime.Time) error {
 	return nil
 }
 
-// CheckAccess is Try at the start. It refuses what no later attempt would mend: a
-// credential that may not watch (keystore.ErrUnauthorized), or a server that
-// cannot serve the scope. Other failures are Run's, which tries again.
+// CheckAccess is Try at the start. It refuses what somebody has to mend first: a
+// credential that may not watch (keystore.ErrUnauthorized), or a server that does
+// not serve such a stream. What passes, and a code that nobody knows, is counted
+// and logged: Run tries again.
 func (t *Tail) CheckAccess(ctx context.Context) error {
 	err := t.Try(ctx)
-	if errors.Is(err, keystore.ErrUnauthorized) || errors.Is(err, errTokenLayout) {
+	if err == nil {
+		return nil
+	}
+	f, _ := describe(err)
+	if f.outside || errors.Is(err, errTokenLayout) {
 		return err
 	}
+	t.metrics.failures.WithLabelValues(phaseOpen, f.code).Inc()
+	t.logFailure(phaseOpen, &f, err)
 	return nil
 }
 
@@ -184,7 +191,10 @@ func (t *Tail) Try(ctx context.Context) error {
 
 // explain makes a sentence of a privilege that is missing.
 func (t *Tail) explain(err error) error {
-	if !keystore.NotAllowed(err) {
+	if f, _ := describe(err); !keystore.NotAllowed(err) {
+		if f.outside {
+			return fmt.Errorf("the server refuses to open the change stream (%s): %s: %w", f.name, f.advice, err)
+		}
 		return fmt.Errorf("opening the change stream: %w", err)
 	}
 	database, collection := t.db.Name(), t.config.Schema.Collection

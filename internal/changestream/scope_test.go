@@ -56,7 +56,7 @@ func TestCollectionScopeIsNotOpenedOnTokensOfAnotherLayout(t *testing.T) {
 		}
 		r := collectionRig(t, s)
 		r.run()
-		mongotest.Eventually(t, patience, func() bool { return testutil.ToFloat64(r.Tail.metrics.failures) >= 2 }, "it is not refused")
+		mongotest.Eventually(t, patience, func() bool { return r.failures() >= 2 }, "it is not refused")
 		r.stop()
 		if len(r.floors) != 0 || len(r.fresh) != 0 {
 			t.Errorf("opened %d times, fresh %d times", len(r.floors), len(r.fresh))
@@ -162,7 +162,7 @@ func TestWhatAPlaceProves(t *testing.T) {
 		{"an event past it", one(acked + 1), true},
 	} {
 		sink := &recorder{}
-		tail := &Tail{config: Config{Scope: ScopeCollection, Heart: &Heart{}, Sink: sink}, firstCursor: true}
+		tail := &Tail{config: Config{Scope: ScopeCollection, Heart: &Heart{}, Sink: sink}, firstCursor: true, catchUp: &catchUp{now: time.Now}}
 		memory := &tail.config.Heart.memory
 		memory.acknowledge(memory.send(after(1)).nonce, acked, after(2))
 		for range 2 { // the second time proves nothing new
@@ -297,7 +297,7 @@ func TestCollectionScopeIsNotFreshWhileTheStreamIsBlocked(t *testing.T) {
 		r.runOpen()
 		r.freshens(1)
 		mend := r.failpoint("alwaysOn", bson.E{Key: "failCommands", Value: bson.A{"getMore", "aggregate"}}, bson.E{Key: "errorCode", Value: 216})
-		mongotest.Eventually(t, patience, func() bool { return testutil.ToFloat64(r.Tail.metrics.failures) > 0 }, "the stream does not break")
+		mongotest.Eventually(t, patience, func() bool { return r.failures() > 0 }, "the stream does not break")
 		before, acknowledged := r.freshened(), r.beats(resultAcknowledged)
 		mongotest.Eventually(t, patience, func() bool { return r.beats(resultAcknowledged) >= acknowledged+5 }, "heartbeats fail")
 		if got := r.freshened(); got != before {

@@ -68,6 +68,7 @@ func (t *Tail) watch(ctx context.Context) (*stream, error) {
 	ctx, cancel := t.watched(ctx)
 	defer cancel()
 	t.firstCursor = t.token == nil
+	t.catchUp.attempt()
 	if t.token == nil {
 		// Without a token the stream begins anew, whatever brought us here: what
 		// lies between is lost.
@@ -127,7 +128,9 @@ func (t *Tail) begin(ctx context.Context, s *stream) error {
 		return err
 	}
 	t.token = s.changes.ResumeToken()
+	t.catchUp.reached(floor)
 	t.config.Sink.Open(floor)
+	t.catchUp.opened()
 	return nil
 }
 
@@ -143,6 +146,7 @@ func (t *Tail) beginWithEvent(ctx context.Context, s *stream) error {
 		return lost(reasonUndecodable, err)
 	}
 	t.config.Sink.Open(e.time.Before())
+	t.catchUp.opened()
 	return t.apply(s, s.changes.Current)
 }
 
@@ -169,6 +173,9 @@ func sessionClusterTime(session *mongo.Session) (clustertime.Time, bool) {
 
 // step reads once and applies what came.
 func (t *Tail) step(ctx context.Context, s *stream) error {
+	if err := t.catchUp.verdict(); err != nil {
+		return err
+	}
 	request := s.looked && s.changes.RemainingBatchLength() == 0
 	got, err := t.read(ctx, s)
 	if err != nil {
@@ -257,6 +264,7 @@ func (t *Tail) quiet(s *stream) error {
 func (t *Tail) moved(s *stream, seen clustertime.Time) {
 	t.token = s.changes.ResumeToken()
 	t.newest = max(t.newest, seen)
+	t.catchUp.reached(t.newest)
 }
 
 // close gives the cursor back to the server, best effort, and ends the session.

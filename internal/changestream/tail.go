@@ -12,6 +12,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
+	"go.mongodb.org/mongo-driver/v2/mongo/readconcern"
 	"go.mongodb.org/mongo-driver/v2/mongo/readpref"
 	"go.uber.org/zap"
 
@@ -102,6 +103,15 @@ type Config struct {
 	// Watchdog is the deadline of one request. It must be longer than MaxAwait.
 	// Zero: DefaultWatchdog.
 	Watchdog time.Duration
+	// LastScan is how long the last complete scan of the collection took, zero if
+	// it is not known. Catching up may take twice as long, within the next two.
+	// Nil: it is never known.
+	LastScan func() time.Duration
+	// LeastCatchUp and MostCatchUp are the least and the most that catching up may
+	// take, once the cache is older than max_stale although the database
+	// acknowledges heartbeats. Past it the history is given up, and all is read
+	// anew. Zero: DefaultLeastCatchUp, DefaultMostCatchUp.
+	LeastCatchUp, MostCatchUp time.Duration
 	// Now is the clock that freshness is measured on. Nil: time.Now.
 	Now func() time.Time
 	// Logger: nil is silent.
@@ -119,6 +129,12 @@ func (c *Config) setDefaults() {
 	}
 	if c.Watchdog == 0 {
 		c.Watchdog = DefaultWatchdog
+	}
+	if c.LeastCatchUp == 0 {
+		c.LeastCatchUp = DefaultLeastCatchUp
+	}
+	if c.MostCatchUp == 0 {
+		c.MostCatchUp = max(DefaultMostCatchUp, c.LeastCatchUp)
 	}
 	if c.Now == nil {
 		c.Now = time.Now
@@ -145,6 +161,9 @@ func (c *Config) validate() error {
 	if c.MaxAwait < 0 || c.Watchdog <= c.MaxAwait {
 		errs = append(errs, fmt.Errorf("the watchdog (%v) must be longer than the wait at the server (%v)", c.Watchdog, c.MaxAwait))
 	}
+	if c.LeastCatchUp < 0 || c.MostCatchUp < c.LeastCatchUp {
+		errs = append(errs, fmt.Errorf("the most that catching up may take (%v) must not be below the least (%v)", c.MostCatchUp, c.LeastCatchUp))
+	}
 	return errors.Join(append(errs, c.validateScope())...)
 }
 
@@ -153,11 +172,14 @@ type Tail struct {
 	config   Config
 	pipeline mongo.Pipeline
 	// db reads from the primary, whatever the client does: a stream that is opened
-	// again is then on the new one.
+	// again is then on the new one. Its read concern is the only one that a change
+	// stream can have, whatever the connection string says.
 	db      *mongo.Database
 	logger  *zap.Logger
 	metrics *metrics
 	status  atomic.Pointer[Status]
+	// catchUp bounds how long the stream may be behind.
+	catchUp *catchUp
 
 	// token is that of the last change applied, or of the last empty batch.
 	// Nil: there is no history to resume.
@@ -173,8 +195,8 @@ type Tail struct {
 	// firstCursor is set while all events since the history began have come over the
 	// cursor that it began with.
 	firstCursor bool
-	// lastFailure is the text of the last failure that was logged.
-	lastFailure string
+	// logged maps a failure's phase, code and name to its last log line.
+	logged map[string]failureLog
 }
 
 // New makes a tail that has not begun.
@@ -183,17 +205,21 @@ func New(config Config) (*Tail, error) {
 	if err := config.validate(); err != nil {
 		return nil, fmt.Errorf("change stream: %w", err)
 	}
-	m, err := newMetrics(config.Registerer)
+	catchUp := newCatchUp(&config)
+	config.Heart.acknowledged = catchUp.acknowledged
+	m, err := newMetrics(config.Registerer, catchUp)
 	if err != nil {
 		return nil, fmt.Errorf("change stream: %w", err)
 	}
 	t := &Tail{
 		config:   config,
 		pipeline: config.pipeline(),
-		db:       config.Database.Client().Database(config.Database.Name(), options.Database().SetReadPreference(readpref.Primary())),
+		db:       config.Database.Client().Database(config.Database.Name(), options.Database().SetReadPreference(readpref.Primary()).SetReadConcern(readconcern.Majority())),
 		logger:   config.Logger.Named("changestream"),
 		metrics:  m,
 		watchdog: config.Watchdog,
+		catchUp:  catchUp,
+		logged:   map[string]failureLog{},
 	}
 	t.status.Store(&Status{})
 	return t, nil
@@ -206,14 +232,9 @@ func (t *Tail) Run(ctx context.Context) error {
 	pause.InitialInterval = firstPause
 	pause.MaxInterval = longestPause
 	for {
-		moved, err := t.follow(ctx)
-		if ctx.Err() != nil {
-			return nil
-		}
-		if moved {
+		if moved := t.follow(ctx); moved {
 			pause.Reset()
 		}
-		t.ended(err)
 		if !t.rest(ctx, pause.NextBackOff()) {
 			return nil
 		}
@@ -243,57 +264,36 @@ func wait(ctx context.Context, pause time.Duration) bool {
 
 // follow opens the stream, new or where it was, and applies what it delivers
 // until it ends. It reports whether the server answered on the open stream.
-func (t *Tail) follow(ctx context.Context) (moved bool, err error) {
+func (t *Tail) follow(ctx context.Context) (moved bool) {
+	phase := phaseOpen
+	if t.token != nil {
+		phase = phaseResume
+	}
 	s, err := t.open(ctx)
 	if err != nil {
-		return false, err
+		if ctx.Err() == nil {
+			t.notOpened(phase, err)
+		}
+		return false
 	}
 	defer s.close()
 	t.logger.Info("change stream is open", zap.Bool("resumed", s.resumed))
-	t.lastFailure = ""
 	for {
 		if err := t.step(ctx, s); err != nil {
-			if ctx.Err() != nil {
-				return false, err
+			if ctx.Err() == nil {
+				// Before the stream is closed, which takes time.
+				t.failed(phaseGetMore, t.judge(s, err))
 			}
-			err = t.judge(s, err)
-			// A loss is declared before anything else is done: closing the
-			// stream takes time.
-			if loss := classify(err); loss != nil {
-				t.lose(loss)
-			}
-			return s.replies > 0, err
+			return s.replies > 0
 		}
 	}
 }
 
-// ended takes note of why a stream ended or could not be opened.
-func (t *Tail) ended(err error) {
-	if loss := classify(err); loss != nil {
-		t.lose(loss)
-		return
+// notOpened takes note of a stream that could not be opened. While the server
+// refuses it nothing is caught up, and a new stream would be refused as well.
+func (t *Tail) notOpened(phase string, err error) {
+	if !errors.Is(err, errWatchdog) {
+		t.catchUp.refused()
 	}
-	t.metrics.failures.Inc()
-	if text := err.Error(); text != t.lastFailure {
-		t.lastFailure = text
-		t.logger.Warn("change stream ended, it will be resumed", zap.Bool("has_token", t.token != nil), zap.Error(err))
-	}
-}
-
-// lose throws the history away. A loss during a loss is not counted again.
-func (t *Tail) lose(loss *lossError) {
-	t.token, t.newest, t.fruitless = nil, 0, 0
-	t.config.Heart.forget()
-	if concealed(loss.reason) || !t.config.Sink.Lose() {
-		return
-	}
-	t.metrics.losses.WithLabelValues(string(loss.reason)).Inc()
-	status := *t.status.Load()
-	status.Losses++
-	status.LastLoss = &Loss{At: t.config.Now(), Reason: loss.reason}
-	t.status.Store(&status)
-	if t.config.OnLoss != nil {
-		t.config.OnLoss(loss.reason)
-	}
-	t.logger.Warn("change stream lost its history, all keys will be read anew", zap.String("reason", string(loss.reason)), zap.Error(loss.cause))
+	t.failed(phase, err)
 }

@@ -56,6 +56,11 @@ func (o *op) openStream(ns namespace, v any, pipeline bson.A, batch int64) (bson
 	if st.stages, err = compileStages(pipeline, o.s.variables(), allowInStream); err != nil {
 		return nil, err
 	}
+	if st.resumed {
+		if err := o.crawl(); err != nil {
+			return nil, err
+		}
+	}
 	c := &cursor{ns: ns, stream: st}
 	var docs []bson.Raw
 	if batch > 0 {

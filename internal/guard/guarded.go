@@ -25,17 +25,18 @@ const (
 	AbsentEpoch     bool = true // an absence holds for the epoch of its scan
 	AbsentByHash    bool = true // a hash that appeared after the scan is not absent
 	AbsentEvictions bool = true // what may have been pushed out is not absent
+	CoveredStays    bool = true // an entry that a scan of this epoch has covered has no deadline, complete or not
 	AbsentUnread    bool = true // after an event that does not show all of its hashes nothing is absent
 	StampHashes     bool = true // a change stamps each hash within an array
 	MarkHashes      bool = true // a scan marks each hash within an array
-	CoveredStays    bool = true // an entry that a scan of this epoch has covered has no deadline, complete or not
 
 	// When two documents have one hash (keycache).
-	ChangeSole    bool = true // a document from a change is stored only if no other can have its hash
-	RenewSole     bool = true // a read by _id only renews an entry of the same document
-	AmbiguousMark bool = true // nothing is kept of a read that found two documents
-	SeenTwice     bool = true // what a scan sees in two documents is not believed from it
-	Provisional   bool = true // a scan's documents are believed at its end, or once the index was seen
+	ChangeSole     bool = true // a document from a change is stored only if no other can have its hash
+	RenewSole      bool = true // a read by _id only renews an entry of the same document
+	AmbiguousMark  bool = true // nothing is kept of a read that found two documents
+	AmbiguousVouch bool = true // a read that found two documents is vouched for only if nothing has changed
+	SeenTwice      bool = true // what a scan sees in two documents is not believed from it
+	Provisional    bool = true // a scan's documents are believed at its end, or once the index was seen
 
 	// When the history is lost (changestream).
 	LossNoToken       bool = true // a stream that is opened without a token begins a new epoch
@@ -52,6 +53,7 @@ const (
 	LossInvalidate    bool = true // the event
 	LossUndecodable   bool = true // an event that cannot be read
 	LossUnknownType   bool = true // an event of an unknown type
+	CatchUpBound      bool = true // a stream that stays behind although the database works
 	LossRewound       bool = true // a heartbeat whose predecessor is not in the database
 
 	// What a heartbeat proves (changestream).
@@ -63,6 +65,7 @@ const (
 	DefaultBatch    bool = true // the batch size is left alone
 	ToCollection    bool = true // renames onto the collection pass the filter
 	ProcessedBefore bool = true // a time is processed when a later one has been seen
+	FailureReported bool = true // a refusal during a loss is counted and logged, too
 
 	// How a key is answered (validator).
 	InspectAtRead bool = true // nothing found while the history is lost is not yet a no

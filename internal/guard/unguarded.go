@@ -26,17 +26,18 @@ var (
 	AbsentEpoch     = true // an absence holds for the epoch of its scan
 	AbsentByHash    = true // a hash that appeared after the scan is not absent
 	AbsentEvictions = true // what may have been pushed out is not absent
+	CoveredStays    = true // an entry that a scan of this epoch has covered has no deadline, complete or not
 	AbsentUnread    = true // after an event that does not show all of its hashes nothing is absent
 	StampHashes     = true // a change stamps each hash within an array
 	MarkHashes      = true // a scan marks each hash within an array
-	CoveredStays    = true // an entry that a scan of this epoch has covered has no deadline, complete or not
 
 	// When two documents have one hash (keycache).
-	ChangeSole    = true // a document from a change is stored only if no other can have its hash
-	RenewSole     = true // a read by _id only renews an entry of the same document
-	AmbiguousMark = true // nothing is kept of a read that found two documents
-	SeenTwice     = true // what a scan sees in two documents is not believed from it
-	Provisional   = true // a scan's documents are believed at its end, or once the index was seen
+	ChangeSole     = true // a document from a change is stored only if no other can have its hash
+	RenewSole      = true // a read by _id only renews an entry of the same document
+	AmbiguousMark  = true // nothing is kept of a read that found two documents
+	AmbiguousVouch = true // a read that found two documents is vouched for only if nothing has changed
+	SeenTwice      = true // what a scan sees in two documents is not believed from it
+	Provisional    = true // a scan's documents are believed at its end, or once the index was seen
 
 	// When the history is lost (changestream).
 	LossNoToken       = true // a stream that is opened without a token begins a new epoch
@@ -53,6 +54,7 @@ var (
 	LossInvalidate    = true // the event
 	LossUndecodable   = true // an event that cannot be read
 	LossUnknownType   = true // an event of an unknown type
+	CatchUpBound      = true // a stream that stays behind although the database works
 	LossRewound       = true // a heartbeat whose predecessor is not in the database
 
 	// What a heartbeat proves (changestream).
@@ -64,6 +66,7 @@ var (
 	DefaultBatch    = true // the batch size is left alone
 	ToCollection    = true // renames onto the collection pass the filter
 	ProcessedBefore = true // a time is processed when a later one has been seen
+	FailureReported = true // a refusal during a loss is counted and logged, too
 
 	// How a key is answered (validator).
 	InspectAtRead = true // nothing found while the history is lost is not yet a no
@@ -94,15 +97,16 @@ var Switches = map[string]*bool{
 	"AbsentEpoch":       &AbsentEpoch,
 	"AbsentByHash":      &AbsentByHash,
 	"AbsentEvictions":   &AbsentEvictions,
-	"AbsentUnread":      &AbsentUnread,
-	"StampHashes":       &StampHashes,
-	"MarkHashes":        &MarkHashes,
 	"CoveredStays":      &CoveredStays,
 	"ChangeSole":        &ChangeSole,
 	"RenewSole":         &RenewSole,
 	"AmbiguousMark":     &AmbiguousMark,
+	"AmbiguousVouch":    &AmbiguousVouch,
 	"SeenTwice":         &SeenTwice,
 	"Provisional":       &Provisional,
+	"AbsentUnread":      &AbsentUnread,
+	"StampHashes":       &StampHashes,
+	"MarkHashes":        &MarkHashes,
 	"LossNoToken":       &LossNoToken,
 	"LossHistory":       &LossHistory,
 	"LossPosition":      &LossPosition,
@@ -117,6 +121,7 @@ var Switches = map[string]*bool{
 	"LossInvalidate":    &LossInvalidate,
 	"LossUndecodable":   &LossUndecodable,
 	"LossUnknownType":   &LossUnknownType,
+	"CatchUpBound":      &CatchUpBound,
 	"LossRewound":       &LossRewound,
 	"RandomNonces":      &RandomNonces,
 	"VerifiedHistory":   &VerifiedHistory,
@@ -124,6 +129,7 @@ var Switches = map[string]*bool{
 	"DefaultBatch":      &DefaultBatch,
 	"ToCollection":      &ToCollection,
 	"ProcessedBefore":   &ProcessedBefore,
+	"FailureReported":   &FailureReported,
 	"InspectAtRead":     &InspectAtRead,
 	"RevisionFirst":     &RevisionFirst,
 	"RevisionSlots":     &RevisionSlots,

@@ -126,6 +126,8 @@ type Cache struct {
 	current   atomic.Pointer[generation]
 	aside     atomic.Pointer[generation]
 	negatives *byteStore
+	// scans numbers the scans that have begun.
+	scans atomic.Uint64
 	// moved counts the byHash slots that have passed the stamp of the current
 	// completeness: the share of absences that cost a read.
 	moved atomic.Int64

@@ -51,6 +51,11 @@ func newHistory(t *rapid.T) *randomHistory {
 		h.documents[hash] = finding(fmt.Sprint("d", i), "first")
 	}
 	h.open()
+	// Mostly the scan is the first thing that happens, so that histories begin complete.
+	if rapid.IntRange(0, 3).Draw(t, "scanned first") > 0 {
+		h.scanSees(len(h.unseen))
+		h.scanStep("finish")
+	}
 	return h
 }
 
@@ -153,16 +158,20 @@ func (h *randomHistory) scanStep(name string) {
 	case name == "scan" && h.scan == nil:
 		h.begin(rapid.SampledFrom([]ScanKind{ScanInPlace, ScanAside}).Draw(h.t, "kind"))
 	case name == "see" && h.scan != nil && len(h.unseen) > 0:
-		for range rapid.IntRange(1, len(h.unseen)).Draw(h.t, "documents") {
-			if f := h.documents[h.unseen[0]]; f.Found {
-				h.scan.See(h.unseen[0], f)
-			}
-			h.unseen = h.unseen[1:]
-		}
+		h.scanSees(rapid.IntRange(1, len(h.unseen)).Draw(h.t, "documents"))
 	case name == "finish" && h.scan != nil && (len(h.unseen) == 0 || h.scan.Doomed()):
 		_ = h.scan.Finish()
 		h.scan = nil
 	}
+}
+
+func (h *randomHistory) scanSees(documents int) {
+	for _, hash := range h.unseen[:documents] {
+		if f := h.documents[hash]; f.Found {
+			h.scan.See(hash, f)
+		}
+	}
+	h.unseen = h.unseen[documents:]
 }
 
 // known is what must not change for an entry to stay believed.
@@ -224,8 +233,8 @@ func TestBelievedEntriesFallOnlyByEvictionsAndStamps(t *testing.T) {
 			}
 		}
 	})
-	if ended.Load() == 0 {
-		t.Error("the completeness never ended with entries held: the test shows nothing")
+	if n := ended.Load(); n < 10 {
+		t.Errorf("the completeness ended %d times with entries held: the test shows little", n)
 	}
 }
 

@@ -15,7 +15,8 @@ const MaxRecordBytes = 16 << 10
 type entry struct {
 	epoch uint64
 	seq   uint64
-	// deadline is a distance from the cache's origin on the monotonic clock.
+	// deadline is a distance from the cache's origin on the monotonic clock. Of a
+	// provisional entry: see scan.
 	deadline time.Duration
 	// idSlot is where byID is looked at; of no meaning for a negative.
 	idSlot uint32
@@ -31,9 +32,8 @@ const (
 	negative entryKind = iota
 	// found: a record follows.
 	found
-	// marker: there is a document, but nothing of it is kept but its identity, if
-	// that is known. It answers nothing, and keeps a complete cache from taking the
-	// hash as absent.
+	// marker: there is a document, but nothing of it is kept. It answers
+	// nothing, and keeps a complete cache from taking the hash as absent.
 	marker
 	// provisional: a record follows, which a scan has seen. Another document may
 	// have the same hash as long as the scan has not ended: see answers.
@@ -46,11 +46,12 @@ const (
 // answers reports whether an entry that is believed may be an answer. complete is
 // that of its generation.
 func (e *entry) answers(complete *completeness) bool {
-	return e.kind == found || (e.kind == provisional && complete.covers(e) && e.seq <= complete.ticket.seq)
+	return e.kind == found || (e.kind == provisional && complete.covers(e) && e.scan() <= complete.scan)
 }
 
-// since reports whether an entry's stamps are of the ticket or newer.
-func (e *entry) since(t Ticket) bool { return e.epoch == t.epoch && e.seq >= t.seq }
+// scan is the number of the scan that made a provisional entry. It has the place of
+// the deadline, since once the scan has ended well there is none.
+func (e *entry) scan() uint64 { return uint64(e.deadline) }
 
 // The layout of the head, in bytes. Values live and die with the process, so
 // there is no version.
@@ -70,7 +71,7 @@ func (e *entry) encode(id apikey.DocID, record *apikey.Record) (value []byte, ke
 	size, kept := headBytes, true
 	if e.kind == found || e.kind == provisional {
 		if size += varintRoom + len(id) + recordSize(record); size > headBytes+MaxRecordBytes {
-			e.kind, size, kept = marker, headBytes+varintRoom+len(id), false
+			e.kind, size, kept = marker, headBytes, false
 		}
 	}
 	value = make([]byte, headBytes, size)
@@ -80,12 +81,8 @@ func (e *entry) encode(id apikey.DocID, record *apikey.Record) (value []byte, ke
 	binary.LittleEndian.PutUint32(value[atIDSlot:], e.idSlot)
 	value[atKind] = byte(e.kind)
 	copy(value[atHash:], e.hash[:])
-	switch e.kind {
-	case found, provisional:
+	if e.kind == found || e.kind == provisional {
 		value = appendRecord(appendText(value, string(id)), record)
-	case marker, ambiguous:
-		value = appendText(value, string(id))
-	case negative:
 	}
 	return value, kept
 }
@@ -107,8 +104,8 @@ func decodeEntry(value []byte) (entry, []byte, bool) {
 	return e, value[headBytes:], true
 }
 
-// ownerOf is the document of an entry that is not a negative, from the bytes that
-// follow its head. Empty: not known. The answer is a view of body.
+// ownerOf is the document of an entry with a record, from the bytes that follow its
+// head. The answer is a view of body.
 func ownerOf(body []byte) apikey.DocID {
 	d := decoder{rest: body}
 	return apikey.DocID(d.text())

@@ -53,13 +53,13 @@ func (c *Cache) Store(t Ticket, h apikey.Hash, f Finding) {
 	if !guard.SeqBeforeRead {
 		t.seq = c.seq.Load()
 	}
-	if guard.AmbiguousMark && f.Ambiguous {
-		c.storeAmbiguous(t, h)
-		return
-	}
 	if e := c.entryOf(t, h, f); !c.holds(&e, &h) {
 		// It changed meanwhile, and nobody will ever believe this entry. It must not
 		// take the place of a newer one.
+		return
+	}
+	if guard.AmbiguousMark && f.Ambiguous {
+		c.storeAmbiguous(t, h)
 		return
 	}
 	value, kept := c.encode(t, h, f)

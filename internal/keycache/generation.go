@@ -22,6 +22,8 @@ type generation struct {
 // where they are said to. From then on a hash that the generation does not hold
 // is not in the database, unless a change has shown it since.
 type completeness struct {
+	// scan is the number of the scan that has published it.
+	scan      uint64
 	ticket    Ticket
 	evictions uint64
 	// unreadable is how many events had not shown all of their hashes: one more, and

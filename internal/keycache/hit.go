@@ -77,6 +77,10 @@ func (c *Cache) Vouch(t Ticket, h apikey.Hash, f Finding) (Answer, bool) {
 	if guard.Vouch && !c.holds(&e, &h) {
 		return Answer{}, false
 	}
+	// A change of one of the documents that the Finding does not name may be a refusal.
+	if guard.AmbiguousVouch && f.Ambiguous && c.seq.Load() != t.seq {
+		return Answer{}, false
+	}
 	a, ok := c.answer(fresh)
 	a.Found, a.ID, a.Record = f.Found, f.ID, f.Record
 	return a, ok

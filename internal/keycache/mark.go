@@ -1,31 +1,29 @@
 package keycache
 
-import "github.com/keytail/keytail/internal/apikey"
+import (
+	"github.com/keytail/keytail/internal/apikey"
+	"github.com/keytail/keytail/internal/guard"
+)
 
 // Mark takes in a hash under which a look-up may find a document although it is not
 // the document's own, such as one in an array. It leaves a marker: the hash is not
-// absent, and a request for it reads the database. So only a superset of what
+// absent, and whoever asks for it is answered by a read. So only a superset of what
 // the database would find is needed, and a document with a thousand hashes takes a
 // thousand markers and not a thousand copies of its record.
 //
-// An entry from before the scan that is believed came from such a read, and is
-// compared with f as See does. Whatever else is held gives way to the marker: it
-// may be another document that the scan has seen under this hash.
+// What is held already stays, unless this scan has put it there for another document:
+// then more than one has the hash. If it is believed it came from such a read, and is
+// compared with f as See does. If it is not believed it never will be again, which
+// is as good as a marker.
 func (s *Scan) Mark(h apikey.Hash, f Finding) {
-	if s.kind == ScanInPlace {
-		s.seen[head(&h)] = struct{}{}
+	if s.again(h, f.ID) && guard.SeenTwice {
+		s.into.set(&h, mark(s.ticket, h, ambiguous))
+		return
 	}
-	e, body, ok := decodeEntry(s.into.get(&h))
-	if ok && e.hash == h {
-		if e.kind == marker || e.kind == ambiguous {
-			return
-		}
-		if !e.since(s.ticket) && e.answers(s.into.complete.Load()) && s.cache.holds(&e, &h) {
-			if !sameDocument(&e, body, s.encode(h, f)) {
-				s.suspects = append(s.suspects, h)
-			}
-			return
-		}
+	switch {
+	case s.into.get(&h) == nil:
+		s.into.set(&h, mark(s.ticket, h, marker))
+	case s.kind == ScanInPlace:
+		s.compare(s.into, &h, s.encode(h, f))
 	}
-	s.into.set(&h, mark(s.ticket, h, marker))
 }

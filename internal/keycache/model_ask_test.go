@@ -42,10 +42,14 @@ func (r *rules) askSteps(s *scanned, out *steps[scanned]) {
 func (r *rules) askGets(s *scanned, out *steps[scanned]) {
 	to := *s
 	c := &to.call
-	c.entry = s.generations[c.generation].entry
+	c.entry, c.old = s.generations[c.generation].entry, s.generations[c.generation].old
 	switch {
 	case c.entry.epoch != 0:
-		c.at, c.complete = askHeld, completeState{}
+		// Of the completeness only its epoch matters, and only to a deadline.
+		c.at, c.complete = askHeld, completeState{epoch: c.complete.epoch}
+		if r.ticks == 0 {
+			c.complete = completeState{}
+		}
 		out.add(to, "hit: loads the entry of epoch %d and seq %d", c.entry.epoch, c.entry.seq)
 	case r.has(completeBeforeGet):
 		c.at = askAbsentComplete
@@ -80,7 +84,9 @@ func (r *rules) askHeld(s *scanned, out *steps[scanned]) {
 		at := w.byID[r.history.nodes[e.value].holder-docA]
 		r.askOrMiss(&to, at <= e.seq || !r.has(byIDChecked), out, "hit: byID is %d", at)
 	case askHeldID:
-		r.askLast(s, w.byHash <= e.seq || !r.has(byHashChecked), out, "hit: byHash is %d", w.byHash)
+		// The deadline is looked at with the answer: now is loaded last.
+		young := !s.call.old || r.noDeadline(s, s.call.generation, s.call.complete.epoch, e.epoch)
+		r.askLast(s, (w.byHash <= e.seq || !r.has(byHashChecked)) && young, out, "hit: byHash is %d", w.byHash)
 	}
 }
 

@@ -34,6 +34,8 @@ const (
 	counterWithEviction
 	counterBeforeScan
 	streamPastScan
+	coveredStays
+	completeBeforeSwap
 	guards
 )
 
@@ -68,6 +70,8 @@ func (g guard) String() string {
 		counterWithEviction: "complete: the counter moves before the entry is gone",
 		counterBeforeScan:   "complete: the counter loaded before the scan's first store",
 		streamPastScan:      "complete: published once the stream has passed the scan's last read",
+		coveredStays:        "an entry that a scan has covered has no deadline",
+		completeBeforeSwap:  "complete: published before the swap",
 	}[g]
 }
 
@@ -80,6 +84,8 @@ type rules struct {
 	losses uint8
 	// evictions and swaps bound the scan's model, rollbacks the coarse one.
 	evictions, swaps, rollbacks uint8
+	// ticks is how often MaxAge passes.
+	ticks uint8
 }
 
 func (r *rules) has(g guard) bool { return r.without != g }

@@ -5,9 +5,11 @@ package keycache_test
 // own (a cursor is not one snapshot), and ends in completeness: of the
 // generation in use, or of a fresh one that takes its place.
 
-// generationState is a generation: the entry of the hash, the eviction counter, and
-// the completeness, which has epoch 0 if there is none.
+// generationState is a generation: the entry of the hash, whether it is past its
+// deadline, the eviction counter, and the completeness, which has epoch 0 if there is
+// none.
 type generationState struct {
+	old       bool
 	entry     stored
 	evictions uint8
 	complete  completeState
@@ -26,6 +28,8 @@ type scanned struct {
 	scan        scanState
 	call        scanCaller
 	evicted     uint8
+	// ticks is how often MaxAge has passed.
+	ticks uint8
 }
 
 type scanState struct {
@@ -55,6 +59,7 @@ type scanCaller struct {
 	arrival
 	fresh, generation uint8
 	entry             stored
+	old               bool
 	complete          completeState
 }
 
@@ -89,7 +94,7 @@ func (r *rules) scanned(s *scanned, out *steps[scanned]) {
 			entry := &to.generations[s.current].entry
 			doc := r.at(&s.world, s.pos+1).events[s.sub].doc
 			if entry.epoch != 0 && r.history.nodes[entry.value].holder == doc {
-				*entry = stored{}
+				*entry, to.generations[s.current].old = stored{}, false
 				words, args = "tail: deletes the entry of %c", []uint8{letter(doc)}
 			}
 		}
@@ -107,6 +112,12 @@ func (r *rules) scanned(s *scanned, out *steps[scanned]) {
 	}
 	r.scanSteps(s, out)
 	r.askSteps(s, out)
+	r.time(s, out)
+	for i := range out.list {
+		if e := &out.list[i]; e.wrong == "" && r.cliff(s, &e.to) {
+			e.wrong = "an entry ends by its deadline, although a scan of the epoch has covered it"
+		}
+	}
 }
 
 // generationSteps: the tail may store into either generation, the one in use
@@ -115,7 +126,7 @@ func (r *rules) scanned(s *scanned, out *steps[scanned]) {
 func (r *rules) generationSteps(s *scanned, g uint8, out *steps[scanned]) {
 	if s.tail == tailMayStore {
 		to := *s
-		to.generations[g].entry = stored{r.at(&s.world, s.pos).value, s.epoch, s.seq}
+		to.generations[g].entry, to.generations[g].old = stored{r.at(&s.world, s.pos).value, s.epoch, s.seq}, false
 		out.add(to, "tail: stores the document of %d in generation %d", s.pos, g)
 	}
 	owed := s.generations[g].evictions&owes != 0
@@ -124,10 +135,19 @@ func (r *rules) generationSteps(s *scanned, g uint8, out *steps[scanned]) {
 		to.generations[g].evictions = s.generations[g].evictions&^owes + 1
 		out.add(to, "cache: the eviction counter moves")
 	}
-	if s.generations[g].entry.epoch != 0 && s.evicted < r.evictions && !owed {
+	if s.evicted == r.evictions || owed {
+		return
+	}
+	if r.ticks > 0 {
 		to := *s
 		to.evicted++
-		to.generations[g].entry = stored{}
+		to.generations[g].evictions++
+		out.add(to, "cache: another key's entry is pushed out of generation %d, the counter moves to %d", g, to.generations[g].evictions)
+	}
+	if s.generations[g].entry.epoch != 0 {
+		to := *s
+		to.evicted++
+		to.generations[g].entry, to.generations[g].old = stored{}, false
 		if !r.has(counterWithEviction) {
 			to.generations[g].evictions |= owes
 			out.add(to, "cache: the entry is pushed out of generation %d, the counter will move", g)
@@ -232,7 +252,7 @@ func (r *rules) scanStores(s *scanned, out *steps[scanned]) {
 	if to.generations[s.scan.into].entry.epoch != 0 {
 		out.add(to, "scan: leaves alone what is held")
 	}
-	to.generations[s.scan.into].entry = e
+	to.generations[s.scan.into].entry, to.generations[s.scan.into].old = e, false
 	out.add(to, "scan: stores it with epoch %d and seq %d", e.epoch, e.seq)
 }
 
@@ -259,14 +279,20 @@ func (r *rules) scanChecks(s *scanned, out *steps[scanned]) {
 	out.add(to, "scan: has seen all, with seq %d and eviction counter %d", to.scan.seq, to.scan.evictions)
 }
 
+// scanFinishes publishes the completeness, and then puts a generation aside into use.
 func (r *rules) scanFinishes(s *scanned, out *steps[scanned]) {
 	to := *s
-	if s.scan.at == scanMayFinish && s.scan.into != s.current {
+	first, aside := s.scan.at == scanMayFinish, s.scan.into != s.current
+	if first && aside {
+		to = advance(to)
+	} else {
+		to.scan = scanState{}
+	}
+	if aside && first != r.has(completeBeforeSwap) {
 		to.current = s.scan.into
-		out.add(advance(to), "scan: generation %d is in use", to.current)
+		out.add(to, "scan: generation %d is in use", to.current)
 		return
 	}
 	to.generations[s.scan.into].complete = completeState{s.scan.epoch, s.scan.seq, s.scan.evictions}
-	to.scan = scanState{}
 	out.add(to, "scan: complete := epoch %d, seq %d, eviction counter %d", s.scan.epoch, s.scan.seq, s.scan.evictions)
 }

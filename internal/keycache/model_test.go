@@ -25,12 +25,14 @@ type bounds struct {
 	writes                              int
 	kinds                               []write
 	losses, evictions, swaps, rollbacks uint8
+	ticks                               uint8
 }
 
 func (b *bounds) rules(without guard) *rules {
 	return &rules{
 		without: without, history: newHistory(b.writes, b.kinds...),
 		losses: b.losses, evictions: b.evictions, swaps: b.swaps, rollbacks: b.rollbacks,
+		ticks: b.ticks,
 	}
 }
 
@@ -70,6 +72,9 @@ func models() []model {
 		search: func(t *testing.T, r *rules) outcome { return search(t, scanModel(r)) },
 		bounds: []bounds{
 			{name: "one write, a loss", writes: 1, kinds: few, losses: 1, evictions: 1},
+			{name: "one write, time", writes: 1, kinds: few, evictions: 1, ticks: 1},
+			{name: "a swap, time", writes: 0, kinds: few, swaps: 1, evictions: 1, ticks: 2},
+			{name: "one write, a loss, a swap, time", full: true, writes: 1, kinds: few, losses: 1, swaps: 1, ticks: 1},
 			{name: "one write, a swap", writes: 1, kinds: few, swaps: 1, evictions: 1},
 			{name: "two writes that come and go", writes: 2, kinds: []write{vanish, appear}, evictions: 1},
 			{name: "two writes", full: true, writes: 2, kinds: few, evictions: 1},
@@ -79,13 +84,14 @@ func models() []model {
 		tries: []bounds{
 			{writes: 1, kinds: few, losses: 1, evictions: 1},
 			{writes: 2, kinds: few, evictions: 1},
+			{writes: 0, kinds: few, swaps: 1, evictions: 1, ticks: 1},
 		},
 		answers: []kindOfAnswer{answerHit, answerAbsence},
 		guards: []guard{
 			afterClusterTime, majority, epochAtLoss, epochAtOpen, floorAtOpen, floorBeforeEpoch, floorLoadedLast,
 			floorBeforeSeq, stampsBeforeFresh, freshFirst, byIDChecked, completeStamp, completeByHash,
 			evictionCounter, comparedAfterGet, dropsAreStamps, completeBeforeGet, completeEpoch,
-			counterWithEviction, counterBeforeScan, streamPastScan,
+			counterWithEviction, counterBeforeScan, streamPastScan, coveredStays, completeBeforeSwap,
 		},
 	}, {
 		name:   "coarse",
@@ -150,9 +156,13 @@ func TestModelNeedsEachGuard(t *testing.T) {
 				}
 				t.Parallel()
 				tries := m.tries
-				if g == streamPastScan {
+				switch g {
+				case streamPastScan:
 					// A hash that comes back to an earlier document takes two.
 					tries = tries[1:]
+				case coveredStays, completeBeforeSwap:
+					tries = tries[2:]
+				default:
 				}
 				for _, b := range tries {
 					if f := m.search(t, b.rules(g)); f.wrong != "" {

@@ -37,16 +37,19 @@ const (
 type Scan struct {
 	cache      *Cache
 	kind       ScanKind
+	number     uint64
 	ticket     Ticket
 	into       *generation
 	evictions  uint64
 	unreadable uint64
-	seen       map[uint64]struct{}
-	suspects   []apikey.Hash
+	// seen are the hashes that were seen, as the byte store finds them, and the sum of
+	// the id of the first document of each.
+	seen     map[uint64]uint64
+	suspects []apikey.Hash
 	// unique: see IndexIsUnique.
 	unique bool
-	// twice are the hashes that were seen in two documents.
-	twice      []twice
+	// twice are the hashes that were seen in two documents, and the documents' slots.
+	twice      map[apikey.Hash][2]uint32
 	duplicates int
 }
 
@@ -54,10 +57,9 @@ type Scan struct {
 // older than the ticket's floor, and see every document once (sorted by _id).
 // One scan at a time. ErrScanLost when the stream has no history.
 func (c *Cache) BeginScan(kind ScanKind) (*Scan, error) {
-	s := &Scan{cache: c, kind: kind, into: c.current.Load()}
-	if kind == ScanInPlace {
-		s.seen = map[uint64]struct{}{}
-	} else {
+	s := &Scan{cache: c, number: c.scans.Add(1), kind: kind, into: c.current.Load()}
+	s.seen, s.twice = map[uint64]uint64{}, map[apikey.Hash][2]uint32{}
+	if kind != ScanInPlace {
 		fresh, err := newGeneration(c.generationMiB)
 		if err != nil {
 			return nil, err
@@ -121,7 +123,7 @@ func (s *Scan) Finish() error {
 	// uses the completeness: it carries the epoch and the counters. It comes before
 	// the swap: the entries of a scan that took longer than MaxAge are past their
 	// deadlines, and there must be no moment at which they are in use and uncovered.
-	s.into.complete.Store(&completeness{ticket: s.ticket, evictions: s.evictions, unreadable: s.unreadable})
+	s.into.complete.Store(&completeness{scan: s.number, ticket: s.ticket, evictions: s.evictions, unreadable: s.unreadable})
 	if s.kind == ScanAside {
 		c.current.Store(s.into)
 	}

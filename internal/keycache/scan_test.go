@@ -228,6 +228,27 @@ func TestTheAuditSeesACorruptedEntry(t *testing.T) {
 	}
 }
 
+// A cache that its collection has outgrown is audited as far as a scan aside gets.
+func TestAScanAsideThatFailsAuditsWhatIsInUse(t *testing.T) {
+	r := live(t, forScans)
+	r.complete(t, ScanAnew, map[apikey.Hash]Finding{hash1: finding("d1", "u1")})
+	bad, _ := r.encode(r.Begin(), hash1, finding("d1", "intruder"))
+	r.current.Load().set(&hash1, bad)
+	s := r.begin(t, ScanAside)
+	s.See(hash1, finding("d1", "u1"))
+	s.into.evictions.Add(1)
+	if err := s.Finish(); !errors.Is(err, ErrScanEvicted) {
+		t.Fatalf("got %v", err)
+	}
+	for _, h := range s.Suspects() {
+		r.Audit(r.Begin(), h, finding("d1", "u1"))
+	}
+	r.mustHit(t, hash1, "u1")
+	if n := r.Stats().Mismatches; n != 1 {
+		t.Errorf("%d mismatches, want 1", n)
+	}
+}
+
 func TestTheAuditSeesADeleteThatWasMissed(t *testing.T) {
 	r := live(t, forScans)
 	r.complete(t, ScanAnew, map[apikey.Hash]Finding{hash1: finding("d1", "u1"), hash2: finding("d2", "u2")})
@@ -272,5 +293,80 @@ func TestTheShareOfMovedSlotsIsSaid(t *testing.T) {
 	r.complete(t, ScanInPlace, nil)
 	if got := r.Stats().MovedShare; got != 0 {
 		t.Fatalf("got %v after a scan", got)
+	}
+}
+
+// Documents that share a hash, each in one of the ways in which a scan can see it.
+func TestAHashThatAScanSeesTwiceIsNoAnswer(t *testing.T) {
+	see := func(s *Scan, id string) { s.See(hash1, finding(id, id)) }
+	mark := func(s *Scan, id string) { s.Mark(hash1, finding(id, id)) }
+	for _, ways := range [][2]func(*Scan, string){{see, see}, {see, mark}, {mark, see}, {mark, mark}} {
+		for kind := range ScanAside + 1 {
+			r := live(t, forScans)
+			r.complete(t, ScanAnew, nil)
+			s := r.begin(t, kind)
+			ways[0](s, "d1")
+			ways[1](s, "d2")
+			if err := s.Finish(); err != nil {
+				t.Fatal(err)
+			}
+			r.mustMiss(t, hash1)
+			if s.Duplicates() != 1 || r.Stats().Duplicates != 1 {
+				t.Errorf("%d duplicates of the scan, %d in all, want 1", s.Duplicates(), r.Stats().Duplicates)
+			}
+		}
+	}
+}
+
+func TestAHashThatMovesDuringAScanIsNoDuplicate(t *testing.T) {
+	r := live(t, forScans)
+	s := r.begin(t, ScanAnew)
+	s.See(hash1, finding("d1", "u1"))
+	r.Apply(&Change{ID: "d1", Time: 170})
+	r.Apply(&Change{ID: "d2", Time: 171, Hash: hash1, HasHash: true})
+	s.See(hash1, finding("d2", "u2"))
+	if err := s.Finish(); err != nil {
+		t.Fatal(err)
+	}
+	r.mustMiss(t, hash1)
+	if s.Duplicates() != 0 {
+		t.Error("a hash that has moved is counted as a duplicate")
+	}
+}
+
+func TestAScanIsBelievedAtItsEndOrOnceTheIndexWasSeen(t *testing.T) {
+	r := live(t, forScans)
+	s := r.begin(t, ScanAnew)
+	s.See(hash1, finding("d1", "u1"))
+	r.mustMiss(t, hash1)
+	s.IndexIsUnique()
+	s.See(hash2, finding("d2", "u2"))
+	r.mustHit(t, hash2, "u2")
+	if err := s.Finish(); err != nil {
+		t.Fatal(err)
+	}
+	r.mustHit(t, hash1, "u1")
+}
+
+func TestAnAmbiguousReadIsCountedOnceAndKeptByNobody(t *testing.T) {
+	r := live(t, forScans)
+	r.complete(t, ScanAnew, map[apikey.Hash]Finding{hash1: finding("d1", "u1")})
+	both := finding("d2", "u2")
+	both.Ambiguous = true
+	for range 3 {
+		ticket := r.Begin()
+		r.Store(ticket, hash1, both)
+		r.mustMiss(t, hash1)
+		if a, ok := r.Vouch(ticket, hash1, both); !ok || a.Record.UserID != "u2" {
+			t.Fatalf("its own caller gets %+v, %v", a, ok)
+		}
+	}
+	r.complete(t, ScanAnew, map[apikey.Hash]Finding{hash1: finding("d1", "u1")})
+	if r.Audit(r.Begin(), hash1, both) || r.Stats().Mismatches != 0 {
+		t.Error("two documents are counted as a mismatch")
+	}
+	r.mustMiss(t, hash1)
+	if n := r.Stats().Duplicates; n != 2 {
+		t.Errorf("%d duplicates, want one of the reads and one of the audit", n)
 	}
 }

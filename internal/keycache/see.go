@@ -2,6 +2,7 @@ package keycache
 
 import (
 	"bytes"
+	"time"
 
 	"github.com/keytail/keytail/internal/apikey"
 	"github.com/keytail/keytail/internal/guard"
@@ -13,65 +14,74 @@ import (
 // well: only then is it known that no other document has the same hash.
 func (s *Scan) IndexIsUnique() { s.unique = true }
 
-// See takes in one document. What is held is left alone when it may be newer than the
-// scan, and one that is believed is compared with it.
+// See takes in one document. What is held and believed is compared with it and left
+// alone: it may be newer than the scan.
 func (s *Scan) See(h apikey.Hash, f Finding) {
-	if s.kind == ScanInPlace {
-		s.seen[head(&h)] = struct{}{}
+	if s.again(h, f.ID) && guard.SeenTwice {
+		s.into.set(&h, mark(s.ticket, h, ambiguous))
+		return
 	}
 	value := s.encode(h, f)
-	if e, body, ok := decodeEntry(s.into.get(&h)); ok {
-		if guard.SeenTwice && e.since(s.ticket) && (e.hash != h || ownerOf(body) != f.ID) {
-			s.seeAgain(&e, body, h, f)
-			return
-		}
-		if e.answers(s.into.complete.Load()) && s.cache.holds(&e, &h) {
-			if !sameDocument(&e, body, value) {
-				s.suspects = append(s.suspects, h)
-			}
-			return
-		}
+	if s.compare(s.into, &h, value) {
+		return
+	}
+	if s.kind == ScanAside {
+		// If this scan fails, the generation in use goes on with what it has.
+		s.compare(s.cache.current.Load(), &h, value)
 	}
 	s.into.set(&h, value)
+}
+
+// compare reports whether the generation has an entry of the hash that is believed. One
+// that differs from what was read is a suspect.
+func (s *Scan) compare(g *generation, h *apikey.Hash, value []byte) bool {
+	e, body, ok := s.cache.believed(g.get(h), h)
+	if !ok || !e.answers(g.complete.Load()) {
+		return false
+	}
+	if !sameDocument(&e, body, value) {
+		s.suspects = append(s.suspects, *h)
+	}
+	return true
+}
+
+// again takes note that a document has the hash, and reports whether another one was
+// seen with it before. It does not look at what is held: that may have been
+// overwritten meanwhile, by a read that is older than the scan. A scan that
+// need not know, since the index is unique, keeps no list.
+func (s *Scan) again(h apikey.Hash, id apikey.DocID) bool {
+	if s.unique && s.kind != ScanInPlace {
+		return false
+	}
+	sum := s.cache.byID.sumOfID(id)
+	other, again := s.seen[head(&h)]
+	if !again {
+		s.seen[head(&h)] = sum
+	}
+	if !again || other == sum {
+		return false
+	}
+	s.twice[h] = [2]uint32{s.cache.byID.of(other), s.cache.byID.of(sum)}
+	return true
 }
 
 // encode makes the entry of a document that the scan has seen.
 func (s *Scan) encode(h apikey.Hash, f Finding) []byte {
 	e := s.cache.entryOf(s.ticket, h, f)
-	if e.kind == found && !s.unique && guard.Provisional {
-		e.kind = provisional
-	}
 	e.deadline = s.cache.deadline(&h)
+	if !s.unique && guard.Provisional {
+		e.kind, e.deadline = provisional, time.Duration(s.number)
+	}
 	value, _ := e.encode(f.ID, f.Record)
 	return value
-}
-
-// seeAgain meets, in the place of a document, what has been put there since the scan
-// began and is not of this document: mostly another document with the same hash. None
-// of them is an answer before the hash has been read.
-func (s *Scan) seeAgain(e *entry, body []byte, h apikey.Hash, f Finding) {
-	if e.kind == ambiguous && e.hash == h {
-		return
-	}
-	s.into.set(&h, mark(s.ticket, h, ambiguous))
-	if other := ownerOf(body); e.hash == h && other != "" {
-		s.twice = append(s.twice, twice{hash: h, slots: [2]uint32{s.cache.byID.ofID(other), s.cache.byID.ofID(f.ID)}})
-	}
-}
-
-// twice is a hash that a scan has seen in two documents.
-type twice struct {
-	hash  apikey.Hash
-	slots [2]uint32
 }
 
 // countDuplicates leaves out what moved from one document to the other while the scan
 // was under way: the stream has passed its end, so the stamps tell.
 func (s *Scan) countDuplicates() {
 	c := s.cache
-	for i := range s.twice {
-		t := &s.twice[i]
-		if max(c.byID.load(t.slots[0]), c.byID.load(t.slots[1]), c.byHash.load(c.byHash.ofHash(&t.hash))) <= s.ticket.seq {
+	for h, slots := range s.twice {
+		if max(c.byID.load(slots[0]), c.byID.load(slots[1]), c.byHash.load(c.byHash.ofHash(&h))) <= s.ticket.seq {
 			s.duplicates++
 		}
 	}

@@ -25,8 +25,13 @@ func (s *slots) ofHash(h *apikey.Hash) uint32 {
 }
 
 func (s *slots) ofID(id apikey.DocID) uint32 {
-	return uint32(maphash.String(s.seed, string(id)) & s.mask)
+	return s.of(s.sumOfID(id))
 }
+
+// sumOfID is all of the hash of which a slot is a part.
+func (s *slots) sumOfID(id apikey.DocID) uint64 { return maphash.String(s.seed, string(id)) }
+
+func (s *slots) of(sum uint64) uint32 { return uint32(sum & s.mask) }
 
 func (s *slots) load(slot uint32) uint64 { return s.table[slot].Load() }
 

@@ -46,7 +46,7 @@ func (s *Store) reportShared(documents []Document) {
 		names[i] = d.Record.KeyID
 	}
 	if full {
-		s.tooMany(s.disabled.max, false)
+		s.tooMany(&s.disabled)
 		return
 	}
 	if fresh {

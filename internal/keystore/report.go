@@ -79,7 +79,7 @@ func (s *Store) Report(d Document) {
 	}
 	switch first, last := seen.add(d.ID); {
 	case last:
-		s.tooMany(seen.max, d.Unfindable())
+		s.tooMany(seen)
 	case first:
 		s.logger.Warn(what,
 			zap.String("collection", s.namespace()),
@@ -89,9 +89,9 @@ func (s *Store) Report(d Document) {
 }
 
 // tooMany is said once, instead of a name.
-func (s *Store) tooMany(logged int, withoutHash bool) {
+func (s *Store) tooMany(seen *seenIDs) {
 	s.logger.Warn("Too many documents cannot be read as keys: further ones are counted and not logged",
-		zap.Int("logged", logged), zap.Bool("without_hash", withoutHash))
+		zap.Int("logged", seen.max), zap.Bool("without_hash", seen == &s.unfindable))
 }
 
 // add reports whether the id is to be logged, or, once, that no more fit.

@@ -135,13 +135,15 @@ func (c *Config) validate() error {
 	return errors.Join(errs...)
 }
 
-// Preload scans. Its state belongs to the goroutine in Run, but for attempted.
+// Preload scans. Its state belongs to the goroutine in Run, but for the atomics.
 type Preload struct {
 	config  Config
 	logger  *zap.Logger
 	metrics *metrics
 	// attempted is the epoch for which a first scan has ended, well or not.
 	attempted atomic.Uint64
+	// took is how long the last complete scan read the collection, in nanoseconds.
+	took atomic.Int64
 }
 
 // New makes a Preload that has not begun.
@@ -163,6 +165,10 @@ func (p *Preload) Loading() bool {
 	epoch := p.config.Cache.Epoch()
 	return p.config.Mode != Off && p.config.Cache.Trusted() && p.attempted.Load() != epoch
 }
+
+// LastScan is how long the last complete scan took to read the collection. Zero:
+// there was none.
+func (p *Preload) LastScan() time.Duration { return time.Duration(p.took.Load()) }
 
 // Run scans when it is time, until ctx ends, and returns nil. A scan that fails
 // is no failure of the service: keys are read on demand.

@@ -31,6 +31,7 @@ func (p *Preload) scan(ctx context.Context, kind keycache.ScanKind) error {
 	if p.config.UniqueIndex != nil && p.config.UniqueIndex(ctx) {
 		scan.IndexIsUnique()
 	}
+	began := time.Now()
 	err = p.config.Store.Scan(ctx, scan.Ticket().Floor(), func(document keystore.Document) error {
 		if err := see(scan, &document); err != nil {
 			return err
@@ -44,6 +45,7 @@ func (p *Preload) scan(ctx context.Context, kind keycache.ScanKind) error {
 		return err
 	}
 	if err == nil {
+		p.took.Store(int64(time.Since(began)))
 		if err := p.passedNow(ctx); err != nil {
 			return err
 		}

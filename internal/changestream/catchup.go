@@ -1,0 +1,273 @@
+package changestream
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/keytail/keytail/internal/clustertime"
+	"github.com/keytail/keytail/internal/guard"
+	"github.com/keytail/keytail/internal/keycache"
+)
+
+// The bounds of catching up, each with its reason.
+const (
+	// DefaultLeastCatchUp is dearer than reading a small collection anew (below
+	// a second for 100,000 keys), and long enough for a failover's backlog.
+	DefaultLeastCatchUp = 5 * time.Second
+	// DefaultMostCatchUp is the longest that every key is read from the database
+	// although it works: past it, a scan of any length serves callers better.
+	DefaultMostCatchUp = time.Minute
+	// scansPerCatchUp: catching up may take as long as this many scans.
+	scansPerCatchUp = 2
+	// longestCatchUp ends the doubling of the bound after losses that helped
+	// nothing: a scan every ten minutes is no load.
+	longestCatchUp = 10 * time.Minute
+	// progressEvery is the least time between two log lines about progress.
+	progressEvery = 5 * time.Second
+)
+
+// errTooSlow is why a request was given up when the bound had passed.
+var errTooSlow = errors.New("catching up takes longer than its bound")
+
+// catchUp is the clock that bounds how long the stream may stay behind although
+// the database works (DESIGN.md, "Catching up"). It runs while the cache is older
+// than max_stale, in steps from one acknowledged heartbeat to the next: an outage
+// of the database does not count. The tail and the heart both move it.
+type catchUp struct {
+	// least, most and lastScan make the bound, see Config.
+	least, most time.Duration
+	lastScan    func() time.Duration
+	// maxStale is the age past which the stream is behind, step the most that one
+	// acknowledgement adds to the clock.
+	maxStale, step time.Duration
+	now            func() time.Time
+	logger         *zap.Logger
+
+	mutex sync.Mutex
+	// since is the freshness of the cache: of a new stream, the time when it was
+	// opened. Zero: the history is lost already, and there is nothing to catch up.
+	since time.Time
+	// place is how far in the log the stream is, acked the operationTime of the
+	// last acknowledged heartbeat.
+	place, acked clustertime.Time
+	// running is since when the stream is open, or being opened. Zero: it is not,
+	// since the server refused to open it. pending is how long it was before, since
+	// the last acknowledgement.
+	running time.Time
+	pending time.Duration
+	// began is when catching up began. Zero: the stream is not behind. spent is
+	// what the clock says, bound when it is too much, loggedAt the last log line.
+	began, loggedAt time.Time
+	spent, bound    time.Duration
+	// futile counts losses by this clock since the stream was last fresh.
+	futile int
+	// tooSlow is set when the bound has passed, and giveUp then ends the request
+	// under way. Nil: there is none.
+	tooSlow bool
+	giveUp  func()
+}
+
+func newCatchUp(c *Config) *catchUp {
+	heart := &c.Heart.config
+	return &catchUp{
+		least: c.LeastCatchUp, most: c.MostCatchUp, lastScan: c.LastScan,
+		maxStale: heart.MaxStale,
+		step:     heart.Interval + heart.MaxStale/MaxStaleParts,
+		now:      c.Now,
+		logger:   c.Logger.Named("changestream"),
+	}
+}
+
+// opened: a new stream delivers everything from now on.
+func (c *catchUp) opened() {
+	c.mutex.Lock()
+	defer c.mutex.Unlock()
+	c.stop()
+	c.since = c.now()
+}
+
+// lost: the history is lost. There is nothing to catch up until a new stream is
+// opened. A loss that this clock has caused, and another one of its kind without
+// any freshness in between, make the next bound longer: scans do not help then.
+func (c *catchUp) lost(reason Reason) {
+	c.mutex.Lock()
+	defer c.mutex.Unlock()
+	c.stop()
+	c.since, c.place = time.Time{}, 0
+	if reason == reasonCatchUp {
+		c.futile++
+	}
+}
+
+// stop ends catching up. The caller holds the mutex.
+func (c *catchUp) stop() {
+	c.began, c.spent, c.tooSlow = time.Time{}, 0, false
+}
+
+// attempt: the stream is being opened, or resumed.
+func (c *catchUp) attempt() {
+	c.mutex.Lock()
+	defer c.mutex.Unlock()
+	if c.running.IsZero() {
+		c.running = c.now()
+	}
+}
+
+// refused: the server has refused to open the stream. The pause until the next
+// attempt does not count: a new stream would be refused, too.
+func (c *catchUp) refused() {
+	c.mutex.Lock()
+	defer c.mutex.Unlock()
+	if !c.running.IsZero() {
+		c.pending += c.now().Sub(c.running)
+		c.running = time.Time{}
+	}
+}
+
+// reached: all up to this place in the log has been applied.
+func (c *catchUp) reached(place clustertime.Time) {
+	c.mutex.Lock()
+	defer c.mutex.Unlock()
+	c.place = max(c.place, place)
+}
+
+// fresh: the cache is as of this time.
+func (c *catchUp) fresh(asOf time.Time) {
+	c.mutex.Lock()
+	defer c.mutex.Unlock()
+	if asOf.After(c.since) {
+		c.since = asOf
+	}
+	if c.behind(c.now()) {
+		return
+	}
+	c.futile = 0
+	if !c.began.IsZero() {
+		c.logger.Info("the change stream has caught up", zap.Duration("took", c.now().Sub(c.began)))
+	}
+	c.stop()
+}
+
+func (c *catchUp) behind(now time.Time) bool { return keycache.Elapsed(c.since, now) > c.maxStale }
+
+// acknowledged: a majority has taken a heartbeat, as of this operationTime. It
+// moves the clock.
+func (c *catchUp) acknowledged(at clustertime.Time) {
+	c.mutex.Lock()
+	defer c.mutex.Unlock()
+	c.acked = max(c.acked, at)
+	now := c.now()
+	active := c.pending
+	c.pending = 0
+	if !c.running.IsZero() {
+		active += now.Sub(c.running)
+		c.running = now
+	}
+	switch {
+	case c.since.IsZero() || c.tooSlow || !c.behind(now):
+	case c.began.IsZero():
+		if !c.running.IsZero() {
+			c.begin(now)
+		}
+	default:
+		c.spent += min(active, c.step)
+		c.check(now)
+	}
+}
+
+// begin starts the clock.
+func (c *catchUp) begin(now time.Time) {
+	c.began, c.loggedAt, c.spent = now, now, 0
+	c.bound = c.longest()
+	c.logger.Warn("the change stream is behind and catches up; each key is read from the database meanwhile",
+		zap.Duration("behind", keycache.Elapsed(c.since, now)), zap.Duration("backlog", c.backlog()), zap.Duration("bound", c.bound))
+}
+
+// check gives the stream up when the bound has passed, and says how it gets on.
+func (c *catchUp) check(now time.Time) {
+	if c.spent > c.bound && guard.CatchUpBound {
+		c.tooSlow = true
+		if c.giveUp != nil {
+			c.giveUp()
+		}
+		return
+	}
+	if now.Sub(c.loggedAt) >= progressEvery {
+		c.loggedAt = now
+		c.logger.Info("the change stream is still catching up",
+			zap.Duration("backlog", c.backlog()), zap.Duration("spent", c.spent), zap.Duration("bound", c.bound))
+	}
+}
+
+// longest is how long catching up may take now.
+func (c *catchUp) longest() time.Duration {
+	bound := c.least
+	if c.lastScan != nil {
+		bound = min(max(scansPerCatchUp*c.lastScan(), c.least), c.most)
+	}
+	for range c.futile {
+		if bound >= longestCatchUp {
+			break
+		}
+		bound = min(2*bound, longestCatchUp)
+	}
+	return bound
+}
+
+// backlog is how far in the log the stream is behind the last acknowledged
+// heartbeat, to the second. The caller holds the mutex.
+func (c *catchUp) backlog() time.Duration {
+	if c.acked <= c.place || c.place == 0 {
+		return 0
+	}
+	return time.Duration(c.acked.Seconds()-c.place.Seconds()) * time.Second
+}
+
+// arm has giveUp called when the bound passes, at once if it has passed already.
+// disarm must be called before the next arm.
+func (c *catchUp) arm(giveUp func()) (disarm func()) {
+	c.mutex.Lock()
+	defer c.mutex.Unlock()
+	c.giveUp = giveUp
+	if c.tooSlow {
+		giveUp()
+	}
+	return func() {
+		c.mutex.Lock()
+		defer c.mutex.Unlock()
+		c.giveUp = nil
+	}
+}
+
+// verdict is a loss when the bound has passed.
+func (c *catchUp) verdict() error {
+	c.mutex.Lock()
+	slow := c.tooSlow
+	c.mutex.Unlock()
+	if !slow {
+		return nil
+	}
+	return c.tooLong()
+}
+
+// tooLong is the loss of a stream that was given up since the bound has passed.
+func (c *catchUp) tooLong() error {
+	c.mutex.Lock()
+	defer c.mutex.Unlock()
+	return lost(reasonCatchUp, fmt.Errorf("%w: %v, while heartbeats are acknowledged; the backlog is %v", errTooSlow, c.bound, c.backlog()))
+}
+
+// progress is for the metrics: the backlog, and how long catching up has taken.
+// Both are zero when the stream is not behind.
+func (c *catchUp) progress() (backlog, took time.Duration) {
+	c.mutex.Lock()
+	defer c.mutex.Unlock()
+	if c.began.IsZero() {
+		return 0, 0
+	}
+	return c.backlog(), c.now().Sub(c.began)
+}

@@ -1,0 +1,171 @@
+package changestream
+
+import (
+	"context"
+	"errors"
+	"strconv"
+	"time"
+
+	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/x/mongo/driver/topology"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+
+	"github.com/keytail/keytail/internal/guard"
+	"github.com/keytail/keytail/internal/keystore"
+)
+
+// The phases in which a stream fails, as labels of a metric.
+const (
+	phaseOpen    = "open"
+	phaseResume  = "resume"
+	phaseGetMore = "get_more"
+)
+
+// failureEvery is the least time between two log lines about the same failure.
+// Attempts that fail are at most 5 s apart.
+const failureEvery = 10 * time.Second
+
+// What stands for the code of a failure that has none of the server's, or one
+// that the table does not know.
+const (
+	failedOther      = "other"
+	failedNetwork    = "network"
+	failedTimeout    = "timeout"
+	failedWatchdog   = "watchdog"
+	failedMiss       = "freshness_miss"
+	failedCollection = "collection"
+	failedTokens     = "token_layout"
+)
+
+// failureAdvice says what to do about those.
+var failureAdvice = map[string]string{
+	failedOther:                "look up the error, and report it if it lasts",
+	failedNetwork:              "check that the hosts of the connection string can be reached",
+	failedTimeout:              "check that the replica set has a primary, and that it can be reached",
+	failedWatchdog:             "nothing to do unless it lasts: then check the connection, and whether the server has much oplog to scan",
+	failedMiss:                 "nothing to do unless it lasts: then check that the server's change stream is on the replica set that takes the heartbeats",
+	failedCollection:           "check the name of the collection of the keys, and that it is there",
+	failedTokens:               "start with --stream-scope database",
+	string(reasonCatchUp):      "if it happens again look for what keeps keytail from reading the oplog, and for many writes to other collections",
+	string(reasonNoToken):      doNothing,
+	string(reasonCursorEnded):  doNothing,
+	string(reasonTokenRemoved): doReport,
+}
+
+// failure is what is known of a request that failed.
+type failure struct {
+	// code is the metric's label: the server's code if the table has it, or a word.
+	code string
+	// name of the server's code, empty if it has none.
+	name, advice string
+	// outside is set when somebody has to mend it.
+	outside bool
+}
+
+// describe finds the words for an error; false if no request has failed, but an
+// event of the stream ended the history.
+func describe(err error) (failure, bool) {
+	if code, ok := serverCode(err); ok {
+		known, ok := errorCodes[code]
+		if !ok {
+			return failure{code: failedOther, name: "code " + strconv.Itoa(code), advice: failureAdvice[failedOther]}, true
+		}
+		return failure{code: strconv.Itoa(code), name: known.name, advice: known.advice, outside: known.class == classOutside || known.class == classRequest}, true
+	}
+	word, ok := wordFor(err)
+	return failure{code: word, advice: failureAdvice[word]}, ok
+}
+
+// serverCode is the first of the server's codes that the table has, or else any.
+func serverCode(err error) (code int, ok bool) {
+	var server mongo.ServerError
+	if !errors.As(err, &server) {
+		return 0, false
+	}
+	for _, c := range server.ErrorCodes() {
+		if c == 0 {
+			continue
+		}
+		code = c
+		if _, known := errorCodes[c]; known {
+			break
+		}
+	}
+	return code, code != 0
+}
+
+// wordFor names a failure without a server's code.
+func wordFor(err error) (string, bool) {
+	var loss *lossError
+	var selection topology.ServerSelectionError
+	switch {
+	case errors.Is(err, errWatchdog):
+		return failedWatchdog, true
+	case errors.Is(err, errFreshnessMiss):
+		return failedMiss, true
+	case errors.Is(err, errTokenLayout):
+		return failedTokens, true
+	case errors.Is(err, keystore.ErrCollectionMissing), errors.Is(err, keystore.ErrIsView), errors.Is(err, keystore.ErrIsTimeseries):
+		return failedCollection, true
+	case errors.As(err, &loss):
+		_, ok := failureAdvice[string(loss.reason)]
+		return string(loss.reason), ok
+	case errors.Is(err, mongo.ErrMissingResumeToken):
+		return string(reasonTokenRemoved), true
+	case errors.As(err, &selection), errors.Is(err, context.DeadlineExceeded), mongo.IsTimeout(err):
+		return failedTimeout, true
+	case mongo.IsNetworkError(err):
+		return failedNetwork, true
+	default:
+		return failedOther, true
+	}
+}
+
+// failed takes note of why the stream ended or could not be opened: a loss is
+// declared before anything else is done, every request that failed is counted,
+// and all of it is logged, if not as a loss then here.
+func (t *Tail) failed(phase string, err error) {
+	loss := classify(err)
+	logged := loss != nil && t.lose(loss)
+	f, request := describe(err)
+	if loss != nil && !logged && !guard.FailureReported {
+		return
+	}
+	if request {
+		t.metrics.failures.WithLabelValues(phase, f.code).Inc()
+	}
+	if !logged {
+		t.logFailure(phase, &f, err)
+	}
+}
+
+// failureLog is the last log line about one kind of failure.
+type failureLog struct {
+	at time.Time
+	// more is how often it has happened since.
+	more int
+}
+
+// logFailure logs a failure, unless the same one was logged a moment ago.
+func (t *Tail) logFailure(phase string, f *failure, err error) {
+	now := t.config.Now()
+	key := phase + " " + f.code + " " + f.name // codes that nobody knows share a label, but no line
+	last, ok := t.logged[key]
+	if ok && now.Sub(last.at) < failureEvery {
+		last.more++
+		t.logged[key] = last
+		return
+	}
+	t.logged[key] = failureLog{at: now}
+	level, message := zapcore.WarnLevel, map[string]string{
+		phaseOpen:    "the change stream cannot be opened, keytail tries again",
+		phaseResume:  "the change stream cannot be resumed, keytail tries again",
+		phaseGetMore: "the change stream ended, keytail resumes it",
+	}[phase]
+	if f.outside {
+		level = zapcore.ErrorLevel
+	}
+	t.logger.Log(level, message, zap.String("code", f.code), zap.String("code_name", f.name), zap.String("advice", f.advice),
+		zap.Int("not_logged", last.more), zap.Error(err))
+}
