@@ -199,13 +199,19 @@ func (r *rig) held(k key) {
 		k.id, " is not held")
 }
 
-// metric sums a metric's values over those of its series that have the label
-// values.
+// metric is metricOf the rig's own service.
 func (r *rig) metric(name string, labels ...string) float64 {
 	r.t.Helper()
-	families, err := r.registry.Gather()
+	return metricOf(r.t, r.registry, name, labels...)
+}
+
+// metricOf sums a metric's values over those of its series that have the label
+// values.
+func metricOf(t *testing.T, registry *prometheus.Registry, name string, labels ...string) float64 {
+	t.Helper()
+	families, err := registry.Gather()
 	if err != nil {
-		r.t.Fatal(err)
+		t.Fatal(err)
 	}
 	sum := 0.0
 	for _, family := range families {

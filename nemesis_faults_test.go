@@ -3,6 +3,7 @@ package keytail_test
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/url"
 	"strings"
@@ -177,6 +178,25 @@ func refusals(t *testing.T, s *mongotest.Server) map[string]fault {
 	return faults
 }
 
+// anyCode makes streams fail with one of the server's codes, while they are read,
+// opened or both.
+func (a *arena) anyCode(load *assault) fault {
+	admin := impatient(a.t, a.server, "operator").Database("admin")
+	random := rand.New(rand.NewPCG(load.seed, 19))
+	codes := codeCases(a.t)
+	return func(victims []*instance) func() {
+		commands := []bson.A{{"getMore"}, {"aggregate"}, {"getMore", "aggregate"}}[random.IntN(3)]
+		code := codes[random.IntN(len(codes))].code
+		data := bson.D{{Key: "failCommands", Value: commands}, {Key: "errorCode", Value: code}}
+		if name := soleVictim(victims); name != "" {
+			data = append(data, bson.E{Key: "appName", Value: name})
+		}
+		a.t.Logf("code %d at %v", code, commands)
+		setFailpoint(a.t, admin, "alwaysOn", data)
+		return func() { setFailpoint(a.t, admin, "off", nil) }
+	}
+}
+
 // setFailpoint insists: the connection may be one that the last fault has closed.
 func setFailpoint(t *testing.T, admin *mongo.Database, mode any, data bson.D) {
 	t.Helper()
@@ -214,18 +234,12 @@ func (a *arena) devmongoFaults(d *mongotest.Devmongo) map[string]fault {
 		setFailpoint(t, admin, "off", nil)
 		pause(scanLasts)
 	}
-	victim := func(victims []*instance) string {
-		if len(victims) == 1 {
-			return victims[0].appName
-		}
-		return ""
-	}
 	return map[string]fault{
 		"majority held": func([]*instance) func() { d.Node.HoldMajority(); return d.Node.ReleaseMajority },
 		"rollback":      func([]*instance) func() { d.Node.HoldMajority(); return d.Node.Rollback },
 		"step-down":     func([]*instance) func() { d.Node.StepDown(0); return d.Node.StepUp },
-		"freeze":        func(v []*instance) func() { d.Node.Freeze(victim(v)); return d.Node.Heal },
-		"black hole":    func(v []*instance) func() { d.Node.BlackHole(victim(v)); return d.Node.Heal },
+		"freeze":        func(v []*instance) func() { d.Node.Freeze(soleVictim(v)); return d.Node.Heal },
+		"black hole":    func(v []*instance) func() { d.Node.BlackHole(soleVictim(v)); return d.Node.Heal },
 		"late finds": func([]*instance) func() {
 			d.Node.DelayReplies("", "find", findsLate)
 			pause(3 * scanLasts) // a heartbeat must come back in the meantime

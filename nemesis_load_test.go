@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -110,6 +111,9 @@ type assault struct {
 	quiet    []subject
 	recent   []subject
 	numbers  int
+	// forgedUntil is when receipts of the fleet can be relied on again (in Unix
+	// nanoseconds), since nobody forges heartbeats any more.
+	forgedUntil atomic.Int64
 
 	writers, callers sync.WaitGroup
 	endWriters       context.CancelFunc
@@ -127,7 +131,7 @@ func startAssault(t *testing.T, keys []*mongo.Collection, seed uint64, askers []
 	for range nemesisGarbage {
 		a.subjects = append(a.subjects, newSubject(garbageLabel, false))
 	}
-	for i := range nemesisQuiet + nemesisSlots {
+	for i := range nemesisQuiet + nemesisSlots + receiptSlots {
 		a.slots = append(a.slots, a.newSlot(i < nemesisQuiet))
 	}
 	for _, s := range a.slots {
@@ -135,6 +139,8 @@ func startAssault(t *testing.T, keys []*mongo.Collection, seed uint64, askers []
 			t.Fatal("a key cannot be created")
 		}
 	}
+	a.startClutter(writing)
+	a.startReceipts(writing, askers)
 	for i := range nemesisWriters {
 		first := nemesisQuiet + i*nemesisSlots/nemesisWriters
 		mine := slices.Clone(a.slots[first : first+nemesisSlots/nemesisWriters])

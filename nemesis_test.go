@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
@@ -67,12 +68,14 @@ type instance struct {
 	*keytail.Service
 	name, appName string
 	proxy         proxied
+	registry      *prometheus.Registry
 }
 
 // arena is a server with a fleet of instances on it.
 type arena struct {
-	t    *testing.T
-	keys *mongo.Collection
+	t      *testing.T
+	server *mongotest.Server
+	keys   *mongo.Collection
 	// once is the same by a client that writes once: what a failure has done is
 	// not found out by another try.
 	once      *mongo.Collection
@@ -81,6 +84,8 @@ type arena struct {
 	// forget makes all instances lose their history, and gives them time to scan.
 	// Nil: the server cannot be made to.
 	forget func()
+	// devmongo is the server, if it is that one.
+	devmongo *mongotest.Devmongo
 }
 
 // TestNemesis makes faults on each server in turn, while keys are written and
@@ -92,7 +97,7 @@ func TestNemesis(t *testing.T) {
 			// The log is short: who is away for ten seconds loses its place.
 			d := mongotest.StartDevmongo(t, devmongo.Config{OplogSize: 400})
 			a := newArena(t, &d.Server)
-			maps.Copy(a.faults, a.devmongoFaults(d))
+			a.devmongo = d
 			a.run(seed, *nemesisFor)
 		})
 	})
@@ -100,7 +105,7 @@ func TestNemesis(t *testing.T) {
 		leavesNothing(t, func(t *testing.T) {
 			d := mongotest.StartDevmongo(t, devmongo.Config{OplogSize: 400})
 			a := newArena(t, d.InScope(mongotest.ScopeCollection))
-			maps.Copy(a.faults, a.devmongoFaults(d))
+			a.devmongo = d
 			// Half as long: the gate must not grow with each scope.
 			a.run(seed, *nemesisFor/2)
 		})
@@ -147,13 +152,15 @@ const openFilesOfTheRuntime = 3
 func newArena(t *testing.T, s *mongotest.Server) *arena {
 	t.Helper()
 	database := s.Database(t)
-	a := &arena{t: t, faults: toxics(t)}
+	a := &arena{t: t, server: s, faults: toxics(t)}
 	a.faults["ballast"] = a.overfill
 	if s.Failpoints {
 		maps.Copy(a.faults, failpoints(t, s))
 		maps.Copy(a.faults, refusals(t, s))
 	}
-	a.keys = mongotest.CreateAPIKeys(t, impatient(t, s, "outsider").Database(database))
+	a.keys = impatient(t, s, "outsider").Database(database).
+		Collection("api_keys", options.Collection().SetWriteConcern(writeconcern.Majority()))
+	a.make(a.keys)
 	once := func(o *options.ClientOptions) { o.SetRetryWrites(false) }
 	a.once = impatient(t, s, "outsider", once).Database(database).
 		Collection(a.keys.Name(), options.Collection().SetWriteConcern(writeconcern.Majority()))
@@ -172,7 +179,7 @@ func newArena(t *testing.T, s *mongotest.Server) *arena {
 
 func startInstance(t *testing.T, s *mongotest.Server, database string, number int) *instance {
 	t.Helper()
-	i := &instance{name: instanceName(number)}
+	i := &instance{name: instanceName(number), registry: prometheus.NewRegistry()}
 	i.appName = "keytail-" + i.name
 	i.proxy = startProxy(t, i.name, s)
 	logger := zap.NewNop()
@@ -188,6 +195,7 @@ func startInstance(t *testing.T, s *mongotest.Server, database string, number in
 		CacheSizeMiB:      cacheSizes[number%len(cacheSizes)],
 		StreamScope:       s.StreamScope,
 		NoUsage:           true, // the writers fence with that field
+		Registry:          i.registry,
 		Logger:            logger,
 	})
 	if err != nil {
@@ -213,9 +221,22 @@ func (a *arena) run(seed uint64, lasts time.Duration) {
 	stopWatching := a.watch(load.history)
 	defer stopWatching()
 	maps.Copy(a.faults, a.upheavals(load))
+	a.faults["forged heartbeats"] = a.forgeries(load)
+	if a.server.Failpoints {
+		a.faults["any code"] = a.anyCode(load)
+	}
+	if a.devmongo != nil {
+		maps.Copy(a.faults, a.devmongoFaults(a.devmongo))
+		maps.Copy(a.faults, a.restores(load, a.devmongo))
+		maps.Copy(a.faults, a.timeFaults(a.devmongo))
+	}
 	kinds := a.kinds()
-	a.after(health)
+	a.calm(load, health)
+	began := time.Now()
 	for _, step := range nemesis.Plan(seed, lasts, nemesis.Leisurely(nemesisMaxStale), kinds, len(a.instances), nemesisMaxStale) {
+		if time.Since(began) > lasts {
+			break // some faults take longer than planned
+		}
 		a.after(step.Pause)
 		a.strike(load, step)
 		if a.judge(load, time.Now().Add(-time.Second)) {
@@ -429,10 +450,11 @@ func (a *arena) drop(load *assault) {
 	a.mustConverge(load, time.Now().Add(convergence))
 }
 
+// all are the keys whose documents are known.
 func (a *assault) all() []subject {
 	a.mutex.RLock()
 	defer a.mutex.RUnlock()
-	return slices.Concat(a.quiet, a.subjects)
+	return slices.DeleteFunc(slices.Concat(a.quiet, a.subjects), func(s subject) bool { return s.label == clutterLabel })
 }
 
 func (a *arena) report(history *nemesis.History, availability nemesis.Availability, outages []nemesis.Outage) {
@@ -457,6 +479,7 @@ answers              %d
 writes               %d, of unknown outcome %d
 faults               %s
 losses               %d
+receipts             %d, false %d
 late acceptances     %d
 false ages           %d
 too old, withheld    %d, %d
@@ -468,6 +491,7 @@ revocation delay     %v
   within faults      %v
 as a register        %v`,
 		totals.Answers, totals.Writes, totals.UnknownWrites, strings.Join(faults, ", "), totals.Losses,
+		totals.Receipts, rules[nemesis.FalseReceipt],
 		rules[nemesis.LateAcceptance], rules[nemesis.FalseAge], rules[nemesis.TooOld], rules[nemesis.Withheld],
 		availability.Outside, nemesis.Grace, availability.After, availability.Inside, availability.Quiet,
 		outside, inside, register)

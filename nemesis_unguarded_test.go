@@ -57,6 +57,11 @@ func hunt(t *testing.T, seed uint64) {
 	a.faults = a.devmongoFaults(d)
 	maps.Copy(a.faults, refusals(t, &d.Server))
 	maps.Copy(a.faults, a.upheavals(load))
+	maps.Copy(a.faults, a.restores(load, d))
+	maps.Copy(a.faults, a.timeFaults(d))
+	// It shows no wrong answer, and takes long.
+	delete(a.faults, "slow resumes until the loss")
+	a.faults["forged heartbeats"] = a.forgeries(load)
 	a.faults["ballast"] = a.overfill
 	began := time.Now()
 	kinds := a.kinds()

@@ -30,6 +30,8 @@ func (a *arena) upheavals(load *assault) map[string]fault {
 		"drop database": a.upheaval(load, func() func() {
 			return a.vanishes(load, func(ctx context.Context) error { return database.Drop(ctx) }, func() { a.anew(load, random) })
 		}),
+		"unique index dropped, twins": a.upheaval(load, a.twins(load, random)),
+		"hashes in arrays":            a.upheaval(load, a.arrays(load, random)),
 		"rename away and back": a.upheaval(load, func() func() {
 			move := func(from, to *mongo.Collection) func(context.Context) error {
 				return func(ctx context.Context) error { return rename(ctx, from, to, false) }
@@ -56,13 +58,20 @@ func (a *arena) upheavals(load *assault) map[string]fault {
 func (a *arena) upheaval(load *assault, do func() (mend func())) fault {
 	return func([]*instance) func() {
 		load.peace.Lock()
+		done := false
+		defer func() {
+			if !done { // the test has failed, and its end waits for the writers
+				load.peace.Unlock()
+			}
+		}()
 		a.insist("asking the server", func(ctx context.Context) error { return a.keys.Database().Client().Ping(ctx, nil) })
 		a.insist("finding out what the keys are", load.settleAll)
 		load.forgetRetired()
 		mend := do()
+		done = true
 		return func() {
+			defer load.peace.Unlock()
 			mend()
-			load.peace.Unlock()
 		}
 	}
 }
@@ -114,7 +123,8 @@ func (a *arena) make(collection *mongo.Collection) {
 			return err
 		}
 		_, err = collection.Indexes().CreateOne(ctx, mongo.IndexModel{
-			Keys: bson.D{{Key: "key_hash", Value: 1}}, Options: options.Index().SetUnique(true),
+			// Sparse, for the documents that have no hash.
+			Keys: bson.D{{Key: "key_hash", Value: 1}}, Options: unique().SetSparse(true),
 		})
 		return err
 	})

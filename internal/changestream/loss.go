@@ -111,6 +111,6 @@ func (t *Tail) lose(loss *lossError) bool {
 	}
 	f, _ := describe(loss)
 	t.logger.Warn("change stream lost its history, all keys will be read anew",
-		zap.String("reason", string(loss.reason)), zap.String("advice", f.advice), zap.Error(loss.cause))
+		zap.String("reason", string(loss.reason)), zap.String("code", f.code), zap.String("advice", f.advice), zap.Error(loss.cause))
 	return true
 }

@@ -62,10 +62,17 @@ type History struct {
 	// delays are how long after a write that took VALID away an instance has
 	// answered VALID. Not there: not once.
 	delays map[delayOf]time.Duration
+	// receipts are sorted by their time; receipted counts all of them.
+	receipts  []receipt
+	receipted int
+	// loose are keys whose writes are not recorded, with their possible answers.
+	loose map[string][]apikey.Code
 	// register is what is held against a register, besides the rules.
 	register registerLog
 	// counted are the answers of all time.
 	counted, unavailable int
+	// quiet are those about quiet keys, quietCached those of them from memory.
+	quiet, quietCached int
 	// What Judge has found and dropped the answers of.
 	found        []Violation
 	availability Availability
@@ -75,7 +82,10 @@ type History struct {
 
 // NewHistory is empty.
 func NewHistory() *History {
-	return &History{writes: map[string][]Write{}, losses: map[string][]Loss{}, memories: map[string]*memory{}, delays: map[delayOf]time.Duration{}}
+	return &History{
+		writes: map[string][]Write{}, losses: map[string][]Loss{}, memories: map[string]*memory{},
+		delays: map[delayOf]time.Duration{}, loose: map[string][]apikey.Code{},
+	}
 }
 
 // Wrote adds a write. Those of one key are added in their order, each before
@@ -113,6 +123,12 @@ func (h *History) Answered(a Answer) {
 	h.counted++
 	if a.Code == apikey.Unavailable {
 		h.unavailable++
+	}
+	if a.Quiet {
+		h.quiet++
+		if a.Cached {
+			h.quietCached++
+		}
 	}
 }
 
@@ -169,15 +185,15 @@ func (h *History) Lost(by string, loss Loss) {
 
 // Totals counts what happened.
 type Totals struct {
-	Writes, UnknownWrites, Answers, Unavailable, Losses int
-	Faults                                              map[string]int
+	Writes, UnknownWrites, Answers, Unavailable, Quiet, QuietCached, Losses, Receipts int
+	Faults                                                                            map[string]int
 }
 
 // Totals of the history so far.
 func (h *History) Totals() Totals {
 	h.mutex.Lock()
 	defer h.mutex.Unlock()
-	t := Totals{Answers: h.counted, Unavailable: h.unavailable, Faults: map[string]int{}}
+	t := Totals{Answers: h.counted, Unavailable: h.unavailable, Quiet: h.quiet, QuietCached: h.quietCached, Receipts: h.receipted, Faults: map[string]int{}}
 	for _, w := range slices.Concat(slices.Collect(maps.Values(h.writes))...) {
 		t.Writes++
 		if w.Acked.IsZero() {

@@ -103,7 +103,15 @@ func (h *History) Judge(maxStale time.Duration, before time.Time) []Violation {
 		if _, known := byKey[a.Key]; !known {
 			byKey[a.Key] = spans(h.writes[a.Key])
 		}
+		if found, loose := h.checkLoose(a); loose {
+			h.found = append(h.found, found...)
+			h.count(a)
+			continue
+		}
 		h.found = append(h.found, check(a, byKey[a.Key], maxStale)...)
+		if v, wrong := h.falseReceipt(a, byKey[a.Key]); wrong {
+			h.found = append(h.found, v)
+		}
 		if v, wrong := h.remember(a, maxStale); wrong {
 			h.found = append(h.found, v)
 		}
