@@ -11,6 +11,7 @@ import (
 	"github.com/keytail/keytail/internal/changestream"
 	"github.com/keytail/keytail/internal/keycache"
 	"github.com/keytail/keytail/internal/routes"
+	"github.com/keytail/keytail/internal/usage"
 )
 
 // state is how much of the truth the service has. It is a metric's label.
@@ -77,6 +78,8 @@ func (s signs) lost() bool { return !s.fresh && (s.began || s.down) }
 type health struct {
 	cache *keycache.Cache
 	tail  *changestream.Tail
+	// usage is nil where the use of keys is not written down.
+	usage *usage.Usage
 	look  func() signs
 	// changed is told of each change of state, and of the first one, from nothing.
 	changed func(from, to string)
@@ -102,6 +105,7 @@ func newHealth(s *Service, sharded bool, now func() time.Time) *health {
 		cache:     s.cache,
 		tail:      s.tail,
 		index:     s.index.Problem,
+		usage:     s.usage,
 		changed:   s.sink.events.StateChanged,
 		doubt:     s.sink.watches.Doubt,
 		logger:    s.logger.Named("health"),
@@ -196,6 +200,20 @@ func (h *health) status() routes.Status {
 	}
 	if tail.LastLoss != nil {
 		status.LastLoss = &routes.Loss{At: tail.LastLoss.At, Reason: string(tail.LastLoss.Reason)}
+	}
+	status.Usage = h.usageStatus()
+	return status
+}
+
+// usageStatus is nil where the use of keys is not written down.
+func (h *health) usageStatus() *routes.Usage {
+	if h.usage == nil {
+		return nil
+	}
+	s := h.usage.Status()
+	status := &routes.Usage{PendingKeys: s.Pending, BatchSize: s.Batch, FailingMS: -1}
+	if !s.FailingSince.IsZero() {
+		status.FailingMS = h.now().Sub(s.FailingSince).Milliseconds()
 	}
 	return status
 }

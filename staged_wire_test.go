@@ -164,7 +164,11 @@ func garbled(from, to string) stage {
 		r.becomes(k, apikey.Valid)
 		r.held(k)
 		opens := r.metric("keytail_stream_opens_total")
-		s.once(func(message []byte) { copy(message[bytes.Index(message, []byte(from)):], to) }, "nextBatch", k.id, from)
+		s.once(func(message []byte) {
+			// In the event of the key: a heartbeat's may be in the same batch.
+			event := bytes.LastIndex(message[:bytes.Index(message, []byte(k.id))], []byte("\x02operationType\x00"))
+			copy(message[event+bytes.Index(message[event:], []byte(from)):], to)
+		}, "nextBatch", k.id, from)
 		r.set(k, "is_active", false)
 		mongotest.Eventually(t, patience, func() bool { return r.metric("keytail_stream_opens_total") > opens }, "the event is not felt")
 		return wrong(r.since(k, time.Now()), apikey.Disabled)

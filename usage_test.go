@@ -2,7 +2,11 @@ package keytail_test
 
 import (
 	"context"
+	"encoding/json"
 	"math"
+	"net/http"
+	"net/http/httptest"
+	"regexp"
 	"sync"
 	"testing"
 	"time"
@@ -75,6 +79,50 @@ func TestWritingDownUsesDropsNothing(t *testing.T) {
 			t.Errorf("the key was used %d times, with a time: %v; want %d", count, timed, before+5)
 		}
 	})
+}
+
+// TestReadyzSaysThatUsesAreNotWritten, and is ready all the same: no answer
+// depends on it.
+func TestReadyzSaysThatUsesAreNotWritten(t *testing.T) {
+	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
+		r := start(t, s)
+		k := r.newKey()
+		// The service flushes by itself, too, so each look may be one too late.
+		eventually := func(what string, ask bool, flush bool) {
+			t.Helper()
+			pattern := regexp.MustCompile(what)
+			mongotest.Eventually(t, patience, func() bool {
+				if ask {
+					r.becomes(k, apikey.Valid)
+				}
+				if flush {
+					_ = r.FlushUsage(t.Context())
+				}
+				return pattern.MatchString(r.usageInReadyz())
+			}, "readyz does not say ", what)
+		}
+		eventually(`^{"pending_keys":1,"batch_size":1000,"failing_ms":null}$`, true, false)
+		mend := r.failpoint("alwaysOn", bson.D{
+			{Key: "failCommands", Value: bson.A{"update"}}, {Key: "errorCode", Value: 13}, {Key: "appName", Value: r.appName},
+		})
+		eventually(`^{"pending_keys":1,"batch_size":1000,"failing_ms":\d+}$`, true, true)
+		mend()
+		eventually(`^{"pending_keys":0,"batch_size":1000,"failing_ms":null}$`, false, true)
+	})
+}
+
+func (r *rig) usageInReadyz() string {
+	r.t.Helper()
+	if !r.server.Failpoints {
+		r.t.Skip("the server takes no failpoints")
+	}
+	recorder := httptest.NewRecorder()
+	r.Operations().ServeHTTP(recorder, httptest.NewRequestWithContext(r.t.Context(), http.MethodGet, "/readyz?strict=1", nil))
+	var body struct{ Usage json.RawMessage }
+	if err := json.Unmarshal(recorder.Body.Bytes(), &body); err != nil || recorder.Code != http.StatusOK {
+		r.t.Fatalf("readyz is %d %s, %v", recorder.Code, recorder.Body, err)
+	}
+	return string(body.Usage)
 }
 
 // TestUsesAreWrittenDownBeforeTheTailStops: a change that is made while the last

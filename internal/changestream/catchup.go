@@ -97,7 +97,7 @@ func (c *catchUp) lost(reason Reason) {
 	c.mutex.Lock()
 	defer c.mutex.Unlock()
 	c.stop()
-	c.since, c.place = time.Time{}, 0
+	c.since, c.place, c.acked = time.Time{}, 0, 0 // the next history may have earlier times
 	if reason == reasonCatchUp {
 		c.futile++
 	}

@@ -179,6 +179,21 @@ func TestNothingIsCaughtUpWithoutAHistory(t *testing.T) {
 	c.givenUpAfter(6, "the new stream is bounded, too, and a drop does not count")
 }
 
+// After a restore the times of the log are earlier.
+func TestTheBacklogIsOfOneHistory(t *testing.T) {
+	c := newClock(t)
+	c.scan = time.Minute
+	c.acknowledged(clustertime.New(uint32(c.at.Unix())+3600, 1))
+	c.catchUp.lost(reasonRewound)
+	c.opened()
+	c.reached(clustertime.New(uint32(c.at.Unix()), 1))
+	c.toBehind()
+	c.holds(4, "within the bound")
+	if backlog, _ := c.progress(); backlog != 20*time.Second {
+		t.Errorf("a backlog of %v", backlog)
+	}
+}
+
 func TestProgressIsShown(t *testing.T) {
 	c := newClock(t)
 	c.scan = time.Minute

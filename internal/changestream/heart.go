@@ -300,13 +300,6 @@ func (h *Heart) depart() *flight {
 	return f
 }
 
-// forget is told by the tail when the history is lost. What had been processed is of
-// that history, and its times may come again in the next one.
-func (h *Heart) forget() {
-	h.memory.forget()
-	h.landed.Store(nil)
-}
-
 // opened is told by the tail at each open of the stream. A heartbeat follows at
 // once: it is the first, or makes the time without freshness short.
 func (h *Heart) opened() {

@@ -143,6 +143,13 @@ func (h *Heart) again(ctx context.Context) {
 	}
 }
 
+// forget is told by the tail when the history is lost. What had been processed is of
+// that history, and its times may come again in the next one.
+func (h *Heart) forget() {
+	h.memory.forget()
+	h.landed.Store(nil)
+}
+
 // note counts a heartbeat, and logs when things have changed.
 func (h *Heart) note(err error) {
 	result := resultAcknowledged

@@ -104,6 +104,13 @@ func (w *world) read(_ context.Context, after clustertime.Time, brief bool) ([]h
 	return all, w.away
 }
 
+// looks are how often the list was read, whole and in brief.
+func (w *world) looks() (whole, brief int) {
+	w.mutex.Lock()
+	defer w.mutex.Unlock()
+	return len(w.reads), w.glances
+}
+
 // says is a heartbeat of an instance, so long after began by the clock of the
 // primary.
 func (w *world) says(id string, processed clustertime.Time, at time.Duration) {
@@ -363,14 +370,17 @@ func TestADeadInstanceIsKnownBeforeAnybodyAsks(t *testing.T) {
 // nothing says from when on the list is complete.
 func TestNobodyIsDroppedWithoutAFreshness(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		asOf := time.Now()
+		var asOf atomic.Pointer[time.Time]
+		now := time.Now()
+		asOf.Store(&now)
 		w := newWorld(t, func(c *Config) {
-			c.Fresh = func() (time.Time, clustertime.Time) { return asOf, 100 }
+			c.Fresh = func() (time.Time, clustertime.Time) { return *asOf.Load(), 100 }
 		})
 		w.says("silent/1", 99, 0)
 		time.Sleep(time.Hour)
 		(<-w.wait(100, All, 5*time.Second)).must(t, false, "silent/1")
-		asOf = time.Now()
+		later := time.Now()
+		asOf.Store(&later)
 		(<-w.wait(100, All, 5*time.Second)).must(t, true)
 	})
 	synctest.Test(t, func(t *testing.T) {
@@ -474,15 +484,16 @@ func TestWaitsShareTheirLooks(t *testing.T) {
 		for _, d := range done {
 			(<-d).must(t, true)
 		}
-		if n := len(w.reads); n > 40 {
-			t.Errorf("the list was read %d times for %d waits", n, waits)
+		looks, _ := w.looks()
+		if looks > 40 {
+			t.Errorf("the list was read %d times for %d waits", looks, waits)
 		}
-		looks := len(w.reads)
 		time.Sleep(time.Hour)
-		if n := len(w.reads); n > looks+1 {
-			t.Errorf("%d reads of the list although nobody waits", n-looks)
+		whole, brief := w.looks()
+		if whole > looks+1 {
+			t.Errorf("%d reads of the list although nobody waits", whole-looks)
 		}
-		if n := time.Duration(w.glances); n < time.Hour/DefaultPace*9/11 || n > time.Hour/DefaultPace*10/9+2 {
+		if n := time.Duration(brief); n < time.Hour/DefaultPace*9/11 || n > time.Hour/DefaultPace*10/9+2 {
 			t.Errorf("%d reads in brief in an hour", n)
 		}
 	})
@@ -497,8 +508,8 @@ func TestALargeFleetLooksLessOften(t *testing.T) {
 			w.says(fmt.Sprint("i/", i), 100, 0)
 		}
 		time.Sleep(time.Hour)
-		if w.glances < 100 || w.glances > 140 {
-			t.Errorf("%d reads of 1000 documents in an hour", w.glances)
+		if _, n := w.looks(); n < 100 || n > 140 {
+			t.Errorf("%d reads of 1000 documents in an hour", n)
 		}
 	})
 }

@@ -9,7 +9,11 @@
 //     when Get was called.
 //   - No interleaving of a database read with a change leaves an old value that
 //     Get would return.
+//   - An answer is not that of one document when another one with the same hash
+//     refused before the answer's AsOf, even if the unique index is gone.
 //   - Lose makes all that was cached before it unbelievable, in O(1).
+//   - Within an epoch, what a scan has covered stays believed until it is changed or
+//     pushed out, whether the cache is complete or not.
 //   - Get takes no lock that all callers share, and does no I/O.
 //
 // # Non-promises

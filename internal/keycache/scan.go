@@ -14,8 +14,8 @@ var (
 	// ErrScanEvicted: entries were pushed out meanwhile. Scan aside, with a fresh
 	// generation; if that fails too, the collection does not fit.
 	ErrScanEvicted = errors.New("entries were pushed out of the cache during the scan")
-	// ErrScanVoid: an event showed a hash that cannot be read. Scan again.
-	ErrScanVoid = errors.New("a document with an unreadable hash appeared during the scan")
+	// ErrScanVoid: an event did not show all of its hashes. Scan again.
+	ErrScanVoid = errors.New("a document with more hashes than are tracked appeared during the scan")
 )
 
 // ScanKind says where a scan puts what it sees.

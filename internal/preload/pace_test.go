@@ -12,16 +12,23 @@ import (
 	"github.com/keytail/keytail/internal/keystore"
 )
 
+// auditEvery is the audit interval where a test waits for an audit.
+const auditEvery = 10 * time.Minute
+
 // paced runs f on a clock of its own, with the default pauses.
-func paced(t *testing.T, f func(r *rig)) {
+func paced(t *testing.T, f func(r *rig), change ...func(*Config)) {
 	synctest.Test(t, func(t *testing.T) {
-		r := newRig(t, 4, func(c *Config) { c.RebuildPause, c.RetryPause = 0, 0 })
+		change = append([]func(*Config){func(c *Config) { c.RebuildPause, c.RetryPause = 0, 0 }}, change...)
+		r := newRig(t, 4, change...)
+		r.beat = 20 * time.Millisecond
 		r.store.fill("key-", 10, 0)
 		r.run()
 		r.becomesComplete()
 		f(r)
 	})
 }
+
+func audits(c *Config) { c.AuditInterval = auditEvery }
 
 // voids applies a change that does not show all of its hashes.
 func (r *rig) voids() {
@@ -131,18 +138,18 @@ func TestADocumentWithTooManyHashesIsTriedAgainAtTheNextAudit(t *testing.T) {
 		r.store.documents[h] = keystore.Document{ID: "opaque", Opaque: true, Record: apikey.Record{KeyID: "opaque"}}
 		r.store.mutex.Unlock()
 		r.voids()
-		time.Sleep(30 * time.Minute)
+		time.Sleep(auditEvery / 2)
 		if r.scanned() != 2 || r.cache.Stats().Complete || r.absent("nobody") {
 			r.t.Errorf("%d scans, want 2; complete is %v", r.scanned(), r.cache.Stats().Complete)
 		}
 		r.store.mutex.Lock()
 		delete(r.store.documents, h)
 		r.store.mutex.Unlock()
-		time.Sleep(DefaultAuditInterval)
+		time.Sleep(auditEvery)
 		if !r.cache.Stats().Complete {
 			r.t.Error("it is not complete after the next audit")
 		}
-	})
+	}, audits)
 }
 
 // A hash within an array is marked by every kind of scan: it is neither absent nor
@@ -165,7 +172,7 @@ func TestHashesWithinAnArrayAreMarked(t *testing.T) {
 		} {
 			next()
 			r.voids()
-			time.Sleep(10 * time.Minute)
+			time.Sleep(2 * time.Minute)
 			if !r.cache.Stats().Complete || r.absent("a") || r.absent("b") || !r.absent("nobody") {
 				r.t.Fatal("a hash within an array is absent, or all is unknown")
 			}
@@ -181,9 +188,9 @@ func TestHashesWithinAnArrayAreMarked(t *testing.T) {
 			r.store.documents[h] = changed
 		}
 		r.store.mutex.Unlock()
-		time.Sleep(2 * DefaultAuditInterval)
+		time.Sleep(2 * auditEvery)
 		if n := r.cache.Stats().Mismatches; n != 1 {
 			r.t.Errorf("%d mismatches, want 1", n)
 		}
-	})
+	}, audits)
 }

@@ -99,8 +99,9 @@ type rig struct {
 	// tail serializes what a tail would do.
 	tail sync.Mutex
 	at   clustertime.Time
-	// held keeps the freshness where it is.
+	// held keeps the freshness where it is. Otherwise it moves every beat.
 	held bool
+	beat time.Duration
 }
 
 func newRig(t *testing.T, sizeMiB int, change ...func(*Config)) *rig {
@@ -109,7 +110,7 @@ func newRig(t *testing.T, sizeMiB int, change ...func(*Config)) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &rig{t: t, cache: cache, store: &fakeStore{documents: map[apikey.Hash]keystore.Document{}}, at: 100}
+	r := &rig{t: t, cache: cache, store: &fakeStore{documents: map[apikey.Hash]keystore.Document{}}, at: 100, beat: 5 * time.Millisecond}
 	config := Config{
 		Cache: cache, Store: r.store, RetryPause: time.Millisecond, RebuildPause: time.Millisecond,
 		UniqueIndex: func(context.Context) bool { return true },
@@ -140,7 +141,7 @@ func (r *rig) run() {
 		}
 	})
 	group.Go(func() {
-		ticker := time.NewTicker(5 * time.Millisecond)
+		ticker := time.NewTicker(r.beat)
 		defer ticker.Stop()
 		for ctx.Err() == nil {
 			r.tail.Lock()

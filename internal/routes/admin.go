@@ -145,6 +145,7 @@ th{text-align:left;font-weight:normal;padding-right:2rem;vertical-align:top}h1{f
 <tr><th>entries<td>{{.Entries}}
 <tr><th>last loss of history<td>{{with .LastLoss}}{{.At}}: {{.Reason}}{{else}}never{{end}}
 <tr><th>unique index on the hash<td>{{with .IndexMissing}}MISSING: {{.}}{{else}}yes{{end}}
-{{with .Note}}<tr><th>note<td>{{.}}
+{{with .Usage}}<tr><th>uses of keys to be written<td>{{.PendingKeys}} keys{{with .FailingMS}}, not written for {{.}} ms{{end}}
+{{end}}{{with .Note}}<tr><th>note<td>{{.}}
 {{end}}</table></body></html>
 `))

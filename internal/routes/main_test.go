@@ -175,13 +175,19 @@ func (f fakeTokens) Name(token string) (string, bool) {
 
 func goldenStates() map[string]Status {
 	return map[string]Status{
-		"ready": {State: "live", Ready: true, Strict: true, StalenessMS: 412, Epoch: 2, Entries: 190, LagMS: 7},
+		"ready": {
+			State: "live", Ready: true, Strict: true, StalenessMS: 412, Epoch: 2, Entries: 190, LagMS: 7,
+			Usage: &Usage{PendingKeys: 116, BatchSize: 62, FailingMS: 61000},
+		},
 		"stale": {
 			State: "stale", Ready: true, StalenessMS: 16000, Epoch: 4, Entries: 190, LagMS: -1,
 			Note:     "a sentence about a sharded cluster",
 			LastLoss: &Loss{At: time.Date(2026, 11, 23, 19, 59, 0, 0, time.UTC), Reason: "the collection was dropped"},
 		},
-		"drained": {State: "live", StalenessMS: -1, Epoch: 2, Entries: 190, LagMS: 7},
+		"drained": {
+			State: "live", StalenessMS: -1, Epoch: 2, Entries: 190, LagMS: 7,
+			Usage: &Usage{PendingKeys: 3, BatchSize: 1000, FailingMS: -1},
+		},
 	}
 }
 

@@ -42,6 +42,19 @@ type Status struct {
 	IndexMissing string
 	// LastLoss is the last time that history was lost. Nil: never.
 	LastLoss *Loss
+	// Usage is how the writing of last_used and usage_count goes. Nil: they are not
+	// written. Answers do not depend on it, so neither Ready nor Strict does.
+	Usage *Usage
+}
+
+// Usage is how the writing of last_used and usage_count goes.
+type Usage struct {
+	// PendingKeys have a use that is not written yet, and BatchSize go into one
+	// command.
+	PendingKeys int64
+	BatchSize   int
+	// FailingMS is for how many milliseconds it has failed. Negative: it does not.
+	FailingMS int64
 }
 
 // Loss is a gap in the change stream.
@@ -98,6 +111,13 @@ type readiness struct {
 	Note        string    `json:"note,omitempty"`
 	// IndexMissing is a reason for a strict 503 while the state is live.
 	IndexMissing string `json:"index_missing,omitempty"`
+	Usage        *usage `json:"usage,omitempty"`
+}
+
+type usage struct {
+	PendingKeys int64  `json:"pending_keys"`
+	BatchSize   int    `json:"batch_size"`
+	FailingMS   *int64 `json:"failing_ms"`
 }
 
 type lastLoss struct {
@@ -139,6 +159,9 @@ func readinessOf(s *Status) *readiness {
 	}
 	if s.LastLoss != nil {
 		r.LastLoss = &lastLoss{At: s.LastLoss.At.UTC().Format(millis), Reason: s.LastLoss.Reason}
+	}
+	if u := s.Usage; u != nil {
+		r.Usage = &usage{PendingKeys: u.PendingKeys, BatchSize: u.BatchSize, FailingMS: knownMS(u.FailingMS)}
 	}
 	return r
 }

@@ -43,7 +43,7 @@ func (b *batch) wrote(n int, took, limit time.Duration) {
 		return // the end of a flush says little about a whole batch
 	}
 	size := b.size.Load()
-	b.size.Store(min(size+size/4+1, batchSize))
+	b.size.Store(min(size+max(1, size/4), batchSize))
 }
 
 // halve takes note that n keys took longer than limit. It reports whether there is

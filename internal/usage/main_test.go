@@ -133,7 +133,14 @@ func (r *rig) fails(how ...bson.E) func() {
 	}
 	set("alwaysOn")
 	r.t.Cleanup(func() { set("off") })
-	return func() { set("off") }
+	return func() {
+		set("off")
+		// A client whose connection was closed looks for the server again, which takes
+		// longer than a flush may on a busy machine (TLS, a login).
+		if err := r.config.Keys.Database().RunCommand(r.t.Context(), bson.D{{Key: "ping", Value: 1}}).Err(); err != nil {
+			r.t.Error(err)
+		}
+	}
 }
 
 func each(t *testing.T, f func(t *testing.T, s *mongotest.Server)) {

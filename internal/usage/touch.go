@@ -107,6 +107,7 @@ func (u *Usage) collect() []pending {
 			if e.waiting {
 				taken = append(taken, pending{id, e.count, e.last})
 				*e = use{}
+				u.taken.Add(1)
 				u.waiting.Add(-1)
 			}
 		}
