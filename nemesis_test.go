@@ -86,6 +86,16 @@ type arena struct {
 	forget func()
 	// devmongo is the server, if it is that one.
 	devmongo *mongotest.Devmongo
+	// only are the kinds of faults to make, at this pace. Nil: all.
+	only []string
+	pace nemesis.Pace
+}
+
+// histories are the faults of which twenty seconds of all kinds show too few.
+// Twenty seconds of these have each of them once.
+var histories = []string{
+	"restored in place", "restored in place, quiet", "slow resumes", "clocks apart", "forged heartbeats",
+	"unique index dropped, twins", "hashes in arrays",
 }
 
 // TestNemesis makes faults on each server in turn, while keys are written and
@@ -108,6 +118,17 @@ func TestNemesis(t *testing.T) {
 			a.devmongo = d
 			// Half as long: the gate must not grow with each scope.
 			a.run(seed, *nemesisFor/2)
+		})
+	})
+	t.Run(mongotest.NameDevmongo+", histories", func(t *testing.T) {
+		if *nemesisFaults != "" {
+			t.Skip("the faults are chosen by -nemesis.faults")
+		}
+		leavesNothing(t, func(t *testing.T) {
+			d := mongotest.StartDevmongo(t, devmongo.Config{OplogSize: 400})
+			a := newArena(t, d.InScope(scopes[seed%2]))
+			a.devmongo, a.only, a.pace = d, histories, nemesis.Dense()
+			a.run(seed, *nemesisFor)
 		})
 	})
 	t.Run(mongotest.NameSecantus, func(t *testing.T) {
@@ -152,7 +173,7 @@ const openFilesOfTheRuntime = 3
 func newArena(t *testing.T, s *mongotest.Server) *arena {
 	t.Helper()
 	database := s.Database(t)
-	a := &arena{t: t, server: s, faults: toxics(t)}
+	a := &arena{t: t, server: s, pace: nemesis.Leisurely(nemesisMaxStale), faults: toxics(t)}
 	a.faults["ballast"] = a.overfill
 	if s.Failpoints {
 		maps.Copy(a.faults, failpoints(t, s))
@@ -233,7 +254,7 @@ func (a *arena) run(seed uint64, lasts time.Duration) {
 	kinds := a.kinds()
 	a.calm(load, health)
 	began := time.Now()
-	for _, step := range nemesis.Plan(seed, lasts, nemesis.Leisurely(nemesisMaxStale), kinds, len(a.instances), nemesisMaxStale) {
+	for _, step := range nemesis.Plan(seed, lasts, a.pace, kinds, len(a.instances), nemesisMaxStale) {
 		if time.Since(began) > lasts {
 			break // some faults take longer than planned
 		}
@@ -268,7 +289,10 @@ func (a *arena) askers() []asker {
 
 // kinds of faults to make, of those that there are.
 func (a *arena) kinds() []string {
-	if *nemesisFaults == "" {
+	switch {
+	case a.only != nil:
+		return a.only
+	case *nemesisFaults == "":
 		return slices.Sorted(maps.Keys(a.faults))
 	}
 	kinds := strings.Split(*nemesisFaults, "|")
