@@ -224,12 +224,11 @@ func fillDuringLoss(p *parts) string {
 	p.open()
 	p.cache.Apply(&keycache.Change{ID: partsID, Time: at, Refresh: true})
 	p.cache.Lose()
-	ctx, stop := context.WithCancel(context.Background())
-	go func() { _ = p.RunRefresh(ctx) }()
-	synctest.Wait()
+	ticket := p.cache.Begin()
+	document, _, _ := p.read(ticket.Floor())
+	p.cache.Store(ticket, document.Hash, keycache.Found(document.ID, &document.Record))
 	p.write(false)
 	p.open()
-	stop()
 	return wrong(p.ask(), apikey.Disabled)
 }
 

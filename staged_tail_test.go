@@ -4,11 +4,13 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/event"
 	"go.uber.org/zap/zaptest"
 
 	"github.com/keytail/keytail"
@@ -97,6 +99,8 @@ type gated struct {
 	*rig
 	gate      *gate
 	validator *validator.Validator
+	// sentNonce is that of the last heartbeat that was sent.
+	sentNonce atomic.Int64
 }
 
 func startGated(t *testing.T, scope string, config devmongo.Config) *gated {
@@ -106,7 +110,8 @@ func startGated(t *testing.T, scope string, config devmongo.Config) *gated {
 	r := &rig{t: t, server: &d.Server, registry: prometheus.NewRegistry(), appName: "keytail-" + database}
 	r.db = d.Client(t, "outsider").Database(database)
 	r.keys = mongotest.CreateAPIKeys(t, r.db)
-	client := d.Client(t, r.appName)
+	g := &gated{rig: r}
+	client := d.Connect(t, d.Options(r.appName).SetMonitor(g.monitor()))
 	must := func(err error) {
 		t.Helper()
 		if err != nil {
@@ -115,7 +120,7 @@ func startGated(t *testing.T, scope string, config devmongo.Config) *gated {
 	}
 	cache, err := keycache.New(keycache.Config{SizeMiB: 8})
 	must(err)
-	g := &gated{rig: r, gate: &gate{Cache: cache}}
+	g.gate = &gate{Cache: cache}
 	store, err := keystore.New(keystore.Config{Client: client, Database: database})
 	must(err)
 	heart, err := changestream.NewHeart(changestream.HeartConfig{
@@ -141,6 +146,15 @@ func startGated(t *testing.T, scope string, config devmongo.Config) *gated {
 	})
 	mongotest.Eventually(t, patience, func() bool { return cache.Trusted() && cache.Freshness() != nil }, "the stream is not opened")
 	return g
+}
+
+// monitor notes the nonce of each heartbeat that is sent.
+func (g *gated) monitor() *event.CommandMonitor {
+	return &event.CommandMonitor{Started: func(_ context.Context, e *event.CommandStartedEvent) {
+		if n, ok := e.Command.Lookup("updates", "0", "u", "$set", "n").Int64OK(); ok {
+			g.sentNonce.Store(n)
+		}
+	}}
 }
 
 func (g *gated) ask(k key) apikey.Verdict {
@@ -215,19 +229,13 @@ func oneClusterTime(t *testing.T, scope string) string {
 	k := g.newKey()
 	g.held(k)
 	mongotest.Eventually(t, patience, func() bool { return g.gate.Stats().Changes == 1 }, "the insert is not applied")
+	// Heartbeats are sent and refused, so that the test can write one of them.
+	failing(g.rig, 20, "update").wait()
 	there, letGo := g.gate.hold(&g.gate.applying)
 	defer letGo()
 	beats := g.db.Collection(changestream.HeartbeatCollection)
 	g.inTransaction(func(ctx context.Context) error {
-		var beat struct {
-			ID string `bson:"_id"`
-			N  int64
-		}
-		if err := beats.FindOne(ctx, bson.D{}).Decode(&beat); err != nil {
-			return err
-		}
-		// The same number in another type, or nothing would be written.
-		if _, err := beats.UpdateByID(ctx, beat.ID, bson.D{{Key: "$set", Value: bson.D{{Key: "n", Value: float64(beat.N)}}}}); err != nil {
+		if _, err := beats.UpdateMany(ctx, bson.D{}, bson.D{{Key: "$set", Value: bson.D{{Key: "n", Value: g.sentNonce.Load()}}}}); err != nil {
 			return err
 		}
 		_, err := g.keys.UpdateByID(ctx, k.id, bson.D{{Key: "$set", Value: bson.D{{Key: "is_active", Value: false}}}})

@@ -325,12 +325,12 @@ func holeAtOpen(t *testing.T, scope string) string {
 // rolledBackWrite is a write that a local read shows, and that never happened.
 func rolledBackWrite(t *testing.T, scope string) string {
 	r, node := stagedService(t, scope, devmongo.Config{})
-	k := r.newKey()
+	// The key is not asked for before, so that the cache does not have it.
+	k, other := r.newKey(), r.newKey()
 	r.set(k, "is_active", false)
-	r.becomes(k, apikey.Disabled)
+	r.since(other, time.Now())
 	node.HoldMajority()
 	applied(r, k, true)
-	loseHistory(r, func() {})
 	r.ask(k)
 	node.Rollback()
 	return wrong(r.since(k, time.Now()), apikey.Disabled)

@@ -1,6 +1,7 @@
 package changestream
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"strconv"
@@ -53,6 +54,12 @@ var failureAdvice = map[string]string{
 	string(reasonTokenRemoved): doReport,
 }
 
+// lossAdvice is for losses that no request of the stream has failed for.
+var lossAdvice = map[string]string{
+	string(reasonRewound):    "nothing to do after a restore; otherwise check who may write the heartbeats (docs/security.md)",
+	string(reasonUnverified): "nothing to do unless it lasts: then check what interrupts the connection",
+}
+
 // failure is what is known of a request that failed.
 type failure struct {
 	// code is the metric's label: the server's code if the table has it, or a word.
@@ -74,7 +81,7 @@ func describe(err error) (failure, bool) {
 		return failure{code: strconv.Itoa(code), name: known.name, advice: known.advice, outside: known.class == classOutside || known.class == classRequest}, true
 	}
 	word, ok := wordFor(err)
-	return failure{code: word, advice: failureAdvice[word]}, ok
+	return failure{code: word, advice: cmp.Or(failureAdvice[word], lossAdvice[word])}, ok
 }
 
 // serverCode is the first of the server's codes that the table has, or else any.
