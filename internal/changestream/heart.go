@@ -205,6 +205,9 @@ func NewHeart(config HeartConfig) (*Heart, error) {
 		kick:    make(chan struct{}, 1),
 		next:    newFlight(),
 	}
+	for _, result := range []string{resultAcknowledged, resultFailed, resultRefused} {
+		h.results.WithLabelValues(result)
+	}
 	if config.Registerer != nil {
 		if err := config.Registerer.Register(h.results); err != nil {
 			return nil, fmt.Errorf("heartbeat: %w", err)
