@@ -191,7 +191,7 @@ func (w *IndexWatch) failedLocked(err error) {
 	w.checks.WithLabelValues(resultFailed).Inc()
 	if !w.failing {
 		w.failing = true
-		w.logger.Warn("it is not known whether the hash still has its unique index: keytail looks again every minute", zap.Error(err))
+		w.logger.Warn("it is not known whether the hash still has its unique index: see that the database answers, and that the user of the connection string may list the indexes; keytail looks again by itself", zap.Error(err))
 	}
 }
 
