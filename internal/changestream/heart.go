@@ -174,6 +174,8 @@ type Heart struct {
 
 	// health is what became of the last heartbeat; empty before the first.
 	health string
+	// said is when the log was last told of it.
+	said time.Time
 }
 
 // flight is one heartbeat and those who wait for it. at and err are written

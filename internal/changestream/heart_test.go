@@ -693,6 +693,38 @@ func TestAFailureOfTheHeartIsLoggedWhenItChanges(t *testing.T) {
 	}
 }
 
+// TestAFailureOfTheHeartSaysWhatToDo, and says so again while it lasts.
+func TestAFailureOfTheHeartSaysWhatToDo(t *testing.T) {
+	for _, c := range []struct {
+		err    error
+		advice string
+	}{
+		{mongo.CommandError{Code: 13}, "insert and update"},
+		{context.DeadlineExceeded, "has a primary"},
+		{mongo.CommandError{Code: 14031}, "disk"},
+		{errors.New("another"), "look up"},
+	} {
+		core, logs := observer.New(zap.InfoLevel)
+		now := time.Now()
+		h := newHeart(t, (&mongo.Client{}).Database("db"), func(c *HeartConfig) {
+			c.Logger, c.Now = zap.New(core), func() time.Time { return now }
+		})
+		for range 121 {
+			h.note(c.err)
+			now = now.Add(time.Second)
+		}
+		lines := logs.FilterMessageSnippet("not acknowledged").All()
+		if len(lines) != 3 {
+			t.Errorf("%v: %d lines in two minutes", c.err, len(lines))
+		}
+		for _, line := range lines {
+			if advice, _ := line.ContextMap()["advice"].(string); !strings.Contains(advice, c.advice) {
+				t.Errorf("%v: the advice is %q", c.err, advice)
+			}
+		}
+	}
+}
+
 func TestHeartConfigNamesEveryMistake(t *testing.T) {
 	for name, c := range map[string]struct {
 		config   HeartConfig
