@@ -675,6 +675,21 @@ func TestAStopWaitsForTheHeartbeatInFlight(t *testing.T) {
 	})
 }
 
+// A heartbeat that a stop cuts off is no failure.
+func TestAStopIsNoFailureOfTheHeart(t *testing.T) {
+	s := mongotest.StartDevmongo(t, devmongo.Config{})
+	core, logs := observer.New(zap.WarnLevel)
+	h := newHeart(t, s.Client(t, "heart").Database(s.Database(t)), func(c *HeartConfig) { c.Logger, c.MaxStale = zap.New(core), 30*time.Second })
+	s.Node.HoldMajority()
+	defer s.Node.ReleaseMajority()
+	ctx, stop := context.WithCancel(t.Context())
+	stop()
+	h.beat(ctx)
+	if logs.Len() != 0 || testutil.ToFloat64(h.results.WithLabelValues(resultFailed)) != 0 {
+		t.Errorf("logged %v", logs.All())
+	}
+}
+
 func TestAFailureOfTheHeartIsLoggedWhenItChanges(t *testing.T) {
 	core, logs := observer.New(zap.InfoLevel)
 	h := newHeart(t, (&mongo.Client{}).Database("db"), func(c *HeartConfig) { c.Logger = zap.New(core) })

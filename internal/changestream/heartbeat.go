@@ -55,6 +55,8 @@ func (h *Heart) beat(ctx context.Context) {
 			h.hurry() // the next one is written whatever the document holds
 		}
 		return // the loss is what is logged
+	case errors.Is(ctx.Err(), context.Canceled):
+		return // a stop has cut it off: nothing has failed
 	}
 	h.note(f.err)
 }
