@@ -113,9 +113,7 @@ func TestReadyzSaysThatUsesAreNotWritten(t *testing.T) {
 
 func (r *rig) usageInReadyz() string {
 	r.t.Helper()
-	if !r.server.Failpoints {
-		r.t.Skip("the server takes no failpoints")
-	}
+	r.server.Needs(r.t, mongotest.Failpoints)
 	recorder := httptest.NewRecorder()
 	r.Operations().ServeHTTP(recorder, httptest.NewRequestWithContext(r.t.Context(), http.MethodGet, "/readyz?strict=1", nil))
 	var body struct{ Usage json.RawMessage }

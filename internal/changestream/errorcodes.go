@@ -40,6 +40,7 @@ const (
 	doStableAPI = "do not set a server API version with strict on the client"
 	doServer    = "this is not a MongoDB server that keytail supports: use a replica set of MongoDB 4.4 or later"
 	doReport    = "keytail's request is not understood: check the server's version, and report this"
+	doUpgrade   = "the server is newer than keytail: upgrade keytail, or report this"
 	doOplog     = "if it happens again make the oplog larger, or look for what keeps keytail from reading it"
 	doServerLog = "look into the server's log for the cause"
 	doData      = "check the collection for damaged documents (validate)"

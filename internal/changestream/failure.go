@@ -58,6 +58,14 @@ var failureAdvice = map[string]string{
 var lossAdvice = map[string]string{
 	string(reasonRewound):    "nothing to do after a restore; otherwise check who may write the heartbeats (docs/security.md)",
 	string(reasonUnverified): "nothing to do unless it lasts: then check what interrupts the connection",
+
+	string(reasonDrop):         "if it was not meant create the collection of the keys again, with its unique index",
+	string(reasonDropDatabase): "if it was not meant create the collection of the keys again, with its unique index",
+	string(reasonRename):       "if the collection of the keys was renamed away create it again, with its unique index",
+	string(reasonInvalidate):   "look for who has dropped or renamed the collection of the keys",
+	string(reasonUndecodable):  "an event of the stream cannot be read: check the server's version, and report this",
+	string(reasonUnknownType):  doUpgrade,
+	string(reasonNoProgress):   "if it happens again look into the server's log for why it ends the stream",
 }
 
 // failure is what is known of a request that failed.

@@ -174,6 +174,8 @@ type Heart struct {
 
 	// health is what became of the last heartbeat; empty before the first.
 	health string
+	// said is when the log was last told of it.
+	said time.Time
 }
 
 // flight is one heartbeat and those who wait for it. at and err are written
@@ -204,6 +206,9 @@ func NewHeart(config HeartConfig) (*Heart, error) {
 		stopped: make(chan struct{}),
 		kick:    make(chan struct{}, 1),
 		next:    newFlight(),
+	}
+	for _, result := range []string{resultAcknowledged, resultFailed, resultRefused} {
+		h.results.WithLabelValues(result)
 	}
 	if config.Registerer != nil {
 		if err := config.Registerer.Register(h.results); err != nil {

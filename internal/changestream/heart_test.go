@@ -675,6 +675,21 @@ func TestAStopWaitsForTheHeartbeatInFlight(t *testing.T) {
 	})
 }
 
+// A heartbeat that a stop cuts off is no failure.
+func TestAStopIsNoFailureOfTheHeart(t *testing.T) {
+	s := mongotest.StartDevmongo(t, devmongo.Config{})
+	core, logs := observer.New(zap.WarnLevel)
+	h := newHeart(t, s.Client(t, "heart").Database(s.Database(t)), func(c *HeartConfig) { c.Logger, c.MaxStale = zap.New(core), 30*time.Second })
+	s.Node.HoldMajority()
+	defer s.Node.ReleaseMajority()
+	ctx, stop := context.WithCancel(t.Context())
+	stop()
+	h.beat(ctx)
+	if logs.Len() != 0 || testutil.ToFloat64(h.results.WithLabelValues(resultFailed)) != 0 {
+		t.Errorf("logged %v", logs.All())
+	}
+}
+
 func TestAFailureOfTheHeartIsLoggedWhenItChanges(t *testing.T) {
 	core, logs := observer.New(zap.InfoLevel)
 	h := newHeart(t, (&mongo.Client{}).Database("db"), func(c *HeartConfig) { c.Logger = zap.New(core) })
@@ -690,6 +705,38 @@ func TestAFailureOfTheHeartIsLoggedWhenItChanges(t *testing.T) {
 	}
 	if ok, failed := testutil.ToFloat64(h.results.WithLabelValues(resultAcknowledged)), testutil.ToFloat64(h.results.WithLabelValues(resultFailed)); ok != 4 || failed != 3 {
 		t.Errorf("counted %v acknowledged and %v failed", ok, failed)
+	}
+}
+
+// TestAFailureOfTheHeartSaysWhatToDo, and says so again while it lasts.
+func TestAFailureOfTheHeartSaysWhatToDo(t *testing.T) {
+	for _, c := range []struct {
+		err    error
+		advice string
+	}{
+		{mongo.CommandError{Code: 13}, "insert and update"},
+		{context.DeadlineExceeded, "has a primary"},
+		{mongo.CommandError{Code: 14031}, "disk"},
+		{errors.New("another"), "look up"},
+	} {
+		core, logs := observer.New(zap.InfoLevel)
+		now := time.Now()
+		h := newHeart(t, (&mongo.Client{}).Database("db"), func(c *HeartConfig) {
+			c.Logger, c.Now = zap.New(core), func() time.Time { return now }
+		})
+		for range 121 {
+			h.note(c.err)
+			now = now.Add(time.Second)
+		}
+		lines := logs.FilterMessageSnippet("not acknowledged").All()
+		if len(lines) != 3 {
+			t.Errorf("%v: %d lines in two minutes", c.err, len(lines))
+		}
+		for _, line := range lines {
+			if advice, _ := line.ContextMap()["advice"].(string); !strings.Contains(advice, c.advice) {
+				t.Errorf("%v: the advice is %q", c.err, advice)
+			}
+		}
 	}
 }
 

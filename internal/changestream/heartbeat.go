@@ -13,6 +13,7 @@ import (
 
 	"github.com/keytail/keytail/internal/clustertime"
 	"github.com/keytail/keytail/internal/keycache"
+	"github.com/keytail/keytail/internal/keystore"
 )
 
 // The results of a heartbeat, as labels of a metric.
@@ -54,6 +55,8 @@ func (h *Heart) beat(ctx context.Context) {
 			h.hurry() // the next one is written whatever the document holds
 		}
 		return // the loss is what is logged
+	case errors.Is(ctx.Err(), context.Canceled):
+		return // a stop has cut it off: nothing has failed
 	}
 	h.note(f.err)
 }
@@ -150,22 +153,36 @@ func (h *Heart) forget() {
 	h.landed.Store(nil)
 }
 
-// note counts a heartbeat, and logs when things have changed.
+// remindEvery is the time between two log lines about heartbeats that fail.
+const remindEvery = time.Minute
+
+// note counts a heartbeat, and logs when things have changed, and each minute while
+// heartbeats fail.
 func (h *Heart) note(err error) {
 	result := resultAcknowledged
 	if err != nil {
 		result = resultFailed
 	}
 	h.results.WithLabelValues(result).Inc()
-	if result == h.health {
+	now, changed := h.config.Now(), result != h.health
+	if !changed && (err == nil || keycache.Elapsed(h.said, now) < remindEvery) {
 		return
 	}
-	h.health = result
+	h.health, h.said = result, now
 	if err != nil {
-		h.logger.Warn("heartbeats are not acknowledged, so answers from memory end when they are max_stale old", zap.Error(err))
+		h.logger.Warn("heartbeats are not acknowledged, so answers from memory end when they are max_stale old", zap.String("advice", heartAdvice(err)), zap.Error(err))
 		return
 	}
 	h.logger.Info("heartbeats are acknowledged", zap.String("instance", h.id))
+}
+
+// heartAdvice says what to do about a heartbeat that failed.
+func heartAdvice(err error) string {
+	if keystore.NotAllowed(err) {
+		return "grant the user insert and update on the collection of the heartbeats (README.md, Privileges)"
+	}
+	f, _ := describe(err)
+	return f.advice
 }
 
 // leave deletes the document, so that the fleet does not wait for this instance.

@@ -35,6 +35,13 @@ const (
 	reasonCatchUp       Reason = "catch_up_too_slow"
 )
 
+// reasons are all there are.
+var reasons = []Reason{
+	reasonHistoryLost, reasonPositionLost, reasonTokenRefused, reasonTokenRemoved, reasonNoToken, reasonEventTooLarge,
+	reasonResumeRefused, reasonCursorEnded, reasonDrop, reasonRename, reasonDropDatabase, reasonInvalidate,
+	reasonUndecodable, reasonUnknownType, reasonNoProgress, reasonRewound, reasonUnverified, reasonCatchUp,
+}
+
 // lossError says that the stream cannot be resumed exactly where it was.
 type lossError struct {
 	reason Reason

@@ -31,6 +31,12 @@ func (t *Tail) Status() Status { return *t.status.Load() }
 // lagBuckets run from a local event to max_stale, in seconds.
 var lagBuckets = []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 15, 30}
 
+// The kinds of opens, as labels of a metric.
+const (
+	openedNew     = "new"
+	openedResumed = "resumed"
+)
+
 type metrics struct {
 	events   *prometheus.CounterVec
 	losses   *prometheus.CounterVec
@@ -66,6 +72,14 @@ func newMetrics(registerer prometheus.Registerer, catchUp *catchUp) (*metrics, e
 			Help:    "Age of events when applied, by the server's wall clock and ours.",
 			Buckets: lagBuckets,
 		}),
+	}
+	// Those with few values are there from the start: an alert on a rise misses the
+	// first of a series that begins at 1.
+	for _, reason := range reasons {
+		m.losses.WithLabelValues(string(reason))
+	}
+	for _, kind := range []string{openedNew, openedResumed} {
+		m.opens.WithLabelValues(kind)
 	}
 	if registerer == nil {
 		return m, nil

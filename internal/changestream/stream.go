@@ -45,9 +45,9 @@ func (t *Tail) open(ctx context.Context) (*stream, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the change stream: %w", err)
 	}
-	kind := "resumed"
+	kind := openedResumed
 	if !s.resumed {
-		kind = "new"
+		kind = openedNew
 		if err := t.begin(ctx, s); err != nil {
 			s.close()
 			return nil, err

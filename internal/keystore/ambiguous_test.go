@@ -160,6 +160,9 @@ func newWatch(t *testing.T, f fixture) (*IndexWatch, *prometheus.Registry) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if got := testutil.CollectAndCount(w.checks); got != 4 {
+		t.Errorf("%d results of a look are there from the start, want all 4", got)
+	}
 	return w, registry
 }
 

@@ -31,6 +31,14 @@ const (
 	indexJitter = 0.1
 )
 
+// The results of a look, as labels of a metric.
+const (
+	resultPresent      = "present"
+	resultMissing      = "missing"
+	resultFailed       = "failed"
+	resultNoCollection = "no_collection"
+)
+
 // IndexWatchConfig of an IndexWatch. Store is required.
 type IndexWatchConfig struct {
 	Store *Store
@@ -46,9 +54,9 @@ type IndexWatchConfig struct {
 // stream tells of an index that is dropped. The service goes on without it, because
 // reads and the cache handle two documents with one hash; but somebody should know.
 //
-// It looks every minute, or 5 s while the index is missing, when somebody asks (Hurry: the stream has been opened anew),
-// and when somebody waits for it (Check: a scan begins). It is safe for concurrent
-// use.
+// It looks every minute, or every 5 s while the index is missing, when somebody asks
+// (Hurry: the stream has been opened anew), and when somebody waits for it (Check: a
+// scan begins). It is safe for concurrent use.
 type IndexWatch struct {
 	store    *Store
 	interval time.Duration
@@ -95,6 +103,9 @@ func NewIndexWatch(config IndexWatchConfig) (*IndexWatch, error) {
 		kick: make(chan struct{}, 1),
 	}
 	w.present.Set(1)
+	for _, result := range []string{resultPresent, resultMissing, resultFailed, resultNoCollection} {
+		w.checks.WithLabelValues(result)
+	}
 	if config.Registerer == nil {
 		return w, nil
 	}
@@ -163,7 +174,7 @@ func (w *IndexWatch) Check(ctx context.Context) bool {
 		return false
 	case len(indexes) == 0:
 		// The stream tells of a collection that has gone. Its index is not missing yet.
-		w.checks.WithLabelValues("no_collection").Inc()
+		w.checks.WithLabelValues(resultNoCollection).Inc()
 		return false
 	}
 	w.failing = false
@@ -177,15 +188,15 @@ func (w *IndexWatch) Check(ctx context.Context) bool {
 
 // failedLocked: nothing is known that was not known before.
 func (w *IndexWatch) failedLocked(err error) {
-	w.checks.WithLabelValues("failed").Inc()
+	w.checks.WithLabelValues(resultFailed).Inc()
 	if !w.failing {
 		w.failing = true
-		w.logger.Warn("it is not known whether the hash still has its unique index: keytail looks again every minute", zap.Error(err))
+		w.logger.Warn("it is not known whether the hash still has its unique index: see that the database answers, and that the user of the connection string may list the indexes; keytail looks again by itself", zap.Error(err))
 	}
 }
 
 func (w *IndexWatch) missingLocked(problem error) {
-	w.checks.WithLabelValues("missing").Inc()
+	w.checks.WithLabelValues(resultMissing).Inc()
 	w.present.Set(0)
 	text := problem.Error()
 	first := w.problem.Swap(&text) == nil
@@ -200,7 +211,7 @@ func (w *IndexWatch) missingLocked(problem error) {
 }
 
 func (w *IndexWatch) presentLocked() {
-	w.checks.WithLabelValues("present").Inc()
+	w.checks.WithLabelValues(resultPresent).Inc()
 	w.present.Set(1)
 	if w.problem.Swap(nil) != nil {
 		w.logger.Info("the hash has its unique index again", zap.String("collection", w.store.namespace()))

@@ -2,6 +2,7 @@ package mongoclient
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"sync"
 	"testing"
@@ -10,6 +11,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/event"
 	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/address"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 	"go.mongodb.org/mongo-driver/v2/mongo/readconcern"
 	"go.mongodb.org/mongo-driver/v2/mongo/readpref"
@@ -67,6 +69,27 @@ func TestAWrongSetName(t *testing.T) {
 	}
 	if err := right.Explain(context.Canceled); err != context.Canceled { //nolint:errorlint // nothing may be added
 		t.Errorf("with the right name: %v", err)
+	}
+}
+
+// TestOneHostOfAnotherSet is not why something fails while the set that is asked for
+// is there: nobody may be told to write the other set's name.
+func TestOneHostOfAnotherSet(t *testing.T) {
+	t.Parallel()
+	s := settings(t, "mongodb://db1,db2/keys?replicaSet=rs0")
+	hear := func(host, set string) {
+		s.Options.ServerMonitor.ServerHeartbeatSucceeded(&event.ServerHeartbeatSucceededEvent{
+			Reply: event.ServerDescription{Addr: address.Address(host), SetName: set},
+		})
+	}
+	failure := errors.New("there is no unique index")
+	hear("db2:27017", "rs1")
+	if got := s.Explain(failure).Error(); !strings.Contains(got, `is called "rs1"`) {
+		t.Errorf("nobody of the set has answered: %s", got)
+	}
+	hear("db1:27017", "rs0")
+	if got := s.Explain(failure); got != failure { //nolint:errorlint // nothing may be added
+		t.Errorf("the set has answered: %v", got)
 	}
 }
 

@@ -17,6 +17,8 @@ import (
 type setNames struct {
 	wanted string
 	mutex  sync.Mutex
+	// present: a server of the wanted set has answered, so the name is right.
+	present bool
 	// found maps addresses to the names that servers there have said, empty for a
 	// server that is in no set.
 	found map[string]string
@@ -32,6 +34,7 @@ func newSetNames(opts *options.ClientOptions) *setNames {
 		n.mutex.Lock()
 		defer n.mutex.Unlock()
 		if e.Reply.SetName == n.wanted {
+			n.present = true
 			delete(n.found, e.Reply.Addr.String())
 			return
 		}
@@ -41,13 +44,16 @@ func newSetNames(opts *options.ClientOptions) *setNames {
 }
 
 // Explain adds to an error of a client that finds no primary what the servers have
-// said about the name of their set, if that is why.
+// said about the name of their set, if none of the wanted set has answered.
 func (s *Settings) Explain(err error) error {
 	if err == nil || s.names == nil {
 		return err
 	}
 	s.names.mutex.Lock()
 	defer s.names.mutex.Unlock()
+	if s.names.present {
+		return err
+	}
 	for address, name := range s.names.found {
 		if name == "" {
 			return fmt.Errorf("--mongodb-uri asks for the replica set %q, and %s belongs to none: start it with --replSet %s and run rs.initiate(), or name other hosts: %w", s.names.wanted, address, s.names.wanted, err)

@@ -43,7 +43,7 @@ var (
 	// long the server may keep its question. With the driver's 10 s, an error that
 	// names no topologyVersion, or a monitor's connection that has gone silent,
 	// makes the server unknown to all reads and heartbeats for as long: most of a
-	// max-stale. (The driver refuses less than 500 ms.)
+	// max-stale. (The driver refuses less than 500 ms; we do not.)
 	serverChecks = bounds{500 * time.Millisecond, 10 * time.Second, 2 * time.Second}
 )
 
@@ -77,6 +77,8 @@ func ForURI(uri string) (*Settings, error) {
 			ApplyURI(uri),
 		Notes: notes(uri),
 	}
+	// Before the driver sees them: it refuses a heartbeatFrequencyMS below 500
+	s.limit()
 	if err := s.Options.Validate(); err != nil {
 		return nil, fmt.Errorf("--mongodb-uri cannot be used: %s", withoutSecrets(err.Error(), uri))
 	}
@@ -85,7 +87,6 @@ func ForURI(uri string) (*Settings, error) {
 		return nil, errors.New(loadBalanced("true"))
 	}
 	s.override()
-	s.limit()
 	s.MaxReads = s.maxReads()
 	s.names = newSetNames(s.Options)
 	return s, nil

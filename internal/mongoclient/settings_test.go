@@ -1,6 +1,7 @@
 package mongoclient
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -220,6 +221,35 @@ func TestSRVIsCheckedWithoutTheNetwork(t *testing.T) {
 	for _, words := range []string{"timeoutMS", "loadBalanced", "at least 5 connections"} {
 		if !strings.Contains(err.Error(), words) {
 			t.Errorf("%q is not in %v", words, err)
+		}
+	}
+}
+
+// TestTimesOutOfBoundsAreReplaced, on both sides, also where the driver would refuse
+// them.
+func TestTimesOutOfBoundsAreReplaced(t *testing.T) {
+	t.Parallel()
+	for name, b := range map[string]bounds{
+		"connectTimeoutMS": connectTimeouts, "heartbeatFrequencyMS": serverChecks, "heartbeatIntervalMS": serverChecks,
+		"serverSelectionTimeoutMS": selections,
+	} {
+		for _, value := range []time.Duration{0, b.least - time.Millisecond, b.least, b.most, b.most + time.Millisecond} {
+			want := value
+			if value < b.least || value > b.most {
+				want = b.otherwise
+			}
+			s, err := ForURI(fmt.Sprintf("mongodb://127.0.0.1/keys?%s=%d", name, value.Milliseconds()))
+			if err != nil {
+				t.Errorf("%s of %v: %v", name, value, err)
+				continue
+			}
+			got := map[string]*time.Duration{
+				"connectTimeoutMS": s.Options.ConnectTimeout, "serverSelectionTimeoutMS": s.Options.ServerSelectionTimeout,
+				"heartbeatFrequencyMS": s.Options.HeartbeatInterval, "heartbeatIntervalMS": s.Options.HeartbeatInterval,
+			}[name]
+			if *got != want || (len(s.Notes) > 0) != (want != value) {
+				t.Errorf("%s of %v has become %v, notes %q", name, value, *got, s.Notes)
+			}
 		}
 	}
 }

@@ -55,7 +55,7 @@ func concernOptions() []Option {
 		},
 		{
 			Name: "maxStalenessSeconds", Aliases: []string{"maxStaleness"}, Effect: Overridden,
-			Why: "Only the primary is read.",
+			Why: "Only the primary is read. The driver refuses it without `readPreference`, and beside `primary`.",
 		},
 		{
 			Name: "readConcernLevel", Effect: Overridden, same: []string{"majority"},
@@ -67,7 +67,7 @@ func concernOptions() []Option {
 		},
 		{
 			Name: "readPreferenceTags", Effect: Overridden,
-			Why: "Only the primary is read.",
+			Why: "Only the primary is read. The driver refuses it without `readPreference`, and beside `primary`.",
 		},
 		{
 			Name: "retryReads", Effect: Overridden, same: []string{"true"},

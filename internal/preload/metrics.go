@@ -8,6 +8,15 @@ import (
 	"github.com/keytail/keytail/internal/keycache"
 )
 
+// How a scan ends, as labels of a metric.
+const (
+	resultComplete   = "complete"
+	resultTooLarge   = "does_not_fit"
+	resultLost       = "history_lost"
+	resultUnreadable = "unreadable_hash"
+	resultFailed     = "failed"
+)
+
 type metrics struct {
 	scans    *prometheus.CounterVec
 	requests *prometheus.CounterVec
@@ -26,6 +35,9 @@ func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
 			Name: "keytail_scan_pause_seconds", Help: "How long the scan that is asked for now is still put off. 0: it is not, or none is asked for.",
 		}),
 	}
+	for _, result := range []string{resultComplete, resultTooLarge, resultLost, resultUnreadable, resultFailed} {
+		m.scans.WithLabelValues(result)
+	}
 	for _, why := range reasons() {
 		m.requests.WithLabelValues(string(why))
 	}
@@ -43,14 +55,14 @@ func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
 func resultOf(err error) string {
 	switch {
 	case err == nil:
-		return "complete"
+		return resultComplete
 	case errors.Is(err, keycache.ErrScanEvicted), errors.Is(err, errTooLarge):
-		return "does_not_fit"
+		return resultTooLarge
 	case errors.Is(err, keycache.ErrScanLost):
-		return "history_lost"
+		return resultLost
 	case errors.Is(err, keycache.ErrScanVoid), errors.Is(err, errOpaque):
-		return "unreadable_hash"
+		return resultUnreadable
 	default:
-		return "failed"
+		return resultFailed
 	}
 }

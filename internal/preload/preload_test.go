@@ -121,6 +121,9 @@ func newRig(t *testing.T, sizeMiB int, change ...func(*Config)) *rig {
 	if r.Preload, err = New(config); err != nil {
 		t.Fatal(err)
 	}
+	if got := testutil.CollectAndCount(r.metrics.scans); got != 5 {
+		t.Errorf("%d ends of a scan are there from the start, want all 5", got)
+	}
 	return r
 }
 

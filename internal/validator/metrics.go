@@ -47,6 +47,9 @@ func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
 			Name: "keytail_revisions_ahead_total", Help: "Requests rejected (400) because the cluster has never been at their min_revision.",
 		}),
 	}
+	for _, reason := range outageReasons {
+		m.outages.WithLabelValues(reason)
+	}
 	for code := range apikey.CodeCount {
 		for source := range apikey.SourceCount {
 			m.verdicts[code][source] = verdicts.WithLabelValues(apikey.Code(code).String(), apikey.Source(source).String())
@@ -77,6 +80,9 @@ func (m *metrics) fill(kind readKind, found bool, err error) {
 	}
 	m.fills.WithLabelValues(string(kind), result).Inc()
 }
+
+// outageReasons are those of unavailable.
+var outageReasons = []string{"database", "busy", "busy_revision", "breaker", "stale", "no_collection", "server_behind", "caller_left", "timeout"}
 
 func (m *metrics) unavailable(err error) {
 	reason := "database"
