@@ -36,6 +36,8 @@ const (
 	longestWatchdog = 8
 	// closeTimeout bounds the best-effort killCursors of a stream given up.
 	closeTimeout = time.Second
+	// mostByDriver is how often in a row the driver may resume a stream by itself.
+	mostByDriver = 3
 	// firstPause and longestPause are the jittered exponential backoff between
 	// two attempts to open: short enough for a blip, slow enough for a fleet.
 	firstPause   = 100 * time.Millisecond
