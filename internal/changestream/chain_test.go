@@ -257,7 +257,7 @@ func TestALossByAHeartbeatIsDeclaredAtOnce(t *testing.T) {
 }
 
 func TestAPauseEndsWithTheHistory(t *testing.T) {
-	tail := &Tail{config: Config{Heart: &Heart{}}}
+	tail := &Tail{config: Config{Heart: &Heart{}}, catchUp: &catchUp{}}
 	m := &tail.config.Heart.memory
 	m.comeBackVerified(m.send(after(0)).nonce)
 	n := m.send(after(1)).nonce
@@ -274,6 +274,25 @@ func TestAPauseEndsWithTheHistory(t *testing.T) {
 	if tail.rest(ended, time.Hour) {
 		t.Error("goes on after the end of Run")
 	}
+}
+
+func TestAPauseEndsWithAnOutage(t *testing.T) {
+	c := newClock(t)
+	tail := &Tail{config: Config{Heart: &Heart{}}, catchUp: c.catchUp}
+	done := make(chan bool)
+	go func() { done <- tail.rest(t.Context(), time.Hour) }()
+	mongotest.Eventually(t, patience, func() bool {
+		c.mutex.Lock()
+		c.at = c.at.Add(time.Minute)
+		c.mutex.Unlock()
+		c.acknowledged(1)
+		select {
+		case goesOn := <-done:
+			return goesOn
+		default:
+			return false
+		}
+	}, "the pause goes on")
 }
 
 func (m *nonces) comeBackVerified(n int64) { _, _, _ = m.comeBack(n, true) }

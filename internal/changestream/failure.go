@@ -36,6 +36,7 @@ const (
 	failedWatchdog   = "watchdog"
 	failedMiss       = "freshness_miss"
 	failedResumed    = "resumed_by_driver"
+	failedAgain      = "outage_over"
 	failedCollection = "collection"
 	failedTokens     = "token_layout"
 )
@@ -48,6 +49,7 @@ var failureAdvice = map[string]string{
 	failedWatchdog:             "nothing to do unless it lasts: then check the connection, and whether the server has much oplog to scan",
 	failedMiss:                 "nothing to do unless it lasts: then check that the server's change stream is on the replica set that takes the heartbeats",
 	failedResumed:              "nothing to do unless it lasts: then look for what ends connections or cursors, such as a load balancer before several mongos",
+	failedAgain:                doNothing,
 	failedCollection:           "check the name of the collection of the keys, and that it is there",
 	failedTokens:               "start with --stream-scope database",
 	string(reasonCatchUp):      "if it happens again look for what keeps keytail from reading the oplog, and for many writes to other collections",
@@ -115,6 +117,8 @@ func wordFor(err error) (string, bool) {
 		return failedMiss, true
 	case errors.Is(err, errDriverResumed):
 		return failedResumed, true
+	case errors.Is(err, errAgain):
+		return failedAgain, true
 	case errors.Is(err, errTokenLayout):
 		return failedTokens, true
 	case errors.Is(err, keystore.ErrCollectionMissing), errors.Is(err, keystore.ErrIsView), errors.Is(err, keystore.ErrIsTimeseries):

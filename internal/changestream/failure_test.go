@@ -127,6 +127,7 @@ func TestFailuresWithoutACodeHaveAWord(t *testing.T) {
 		failedMiss:                lost(reasonNoProgress, errFreshnessMiss),
 		failedTokens:              errTokenLayout,
 		failedResumed:             errDriverResumed,
+		failedAgain:               errAgain,
 		failedCollection:          fmt.Errorf("wrapped: %w", keystore.ErrCollectionMissing),
 		failedNetwork:             mongo.CommandError{Labels: []string{"NetworkError"}},
 		failedTimeout:             mongo.CommandError{Labels: []string{"NetworkTimeoutError"}},

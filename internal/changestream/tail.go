@@ -241,11 +241,14 @@ func (t *Tail) Run(ctx context.Context) error {
 	}
 }
 
-// rest pauses, but not for longer than the history is known to be there. It reports
-// false when ctx ended.
+// rest pauses, but not for longer than the history is known to be there, nor than
+// an outage. It reports false when ctx ended.
 func (t *Tail) rest(ctx context.Context, pause time.Duration) bool {
-	until, cancel := t.config.Heart.memory.interruptible(ctx)
-	defer cancel()
+	until, release := t.config.Heart.memory.interruptible(ctx)
+	defer release()
+	until, cancel := context.WithCancelCause(until)
+	defer cancel(nil)
+	defer t.catchUp.arm(cancel)()
 	wait(until, pause)
 	return ctx.Err() == nil
 }
@@ -263,7 +266,8 @@ func wait(ctx context.Context, pause time.Duration) bool {
 }
 
 // follow opens the stream, new or where it was, and applies what it delivers
-// until it ends. It reports whether the server answered on the open stream.
+// until it ends. It reports whether the server answered on the open stream, or is
+// known to answer again.
 func (t *Tail) follow(ctx context.Context) (moved bool) {
 	phase := phaseOpen
 	if t.token != nil {
@@ -274,7 +278,7 @@ func (t *Tail) follow(ctx context.Context) (moved bool) {
 		if ctx.Err() == nil {
 			t.notOpened(phase, err)
 		}
-		return false
+		return errors.Is(err, errAgain)
 	}
 	defer s.close()
 	t.logger.Info("change stream is open", zap.Bool("resumed", s.resumed))
@@ -284,7 +288,7 @@ func (t *Tail) follow(ctx context.Context) (moved bool) {
 				// Before the stream is closed, which takes time.
 				t.failed(phaseGetMore, t.judge(s, err))
 			}
-			return s.replies > 0
+			return s.replies > 0 || errors.Is(err, errAgain)
 		}
 	}
 }
@@ -292,7 +296,7 @@ func (t *Tail) follow(ctx context.Context) (moved bool) {
 // notOpened takes note of a stream that could not be opened. While the server
 // refuses it nothing is caught up, and a new stream would be refused as well.
 func (t *Tail) notOpened(phase string, err error) {
-	if !errors.Is(err, errWatchdog) {
+	if !errors.Is(err, errWatchdog) && !errors.Is(err, errAgain) {
 		t.catchUp.refused()
 	}
 	t.failed(phase, err)
