@@ -161,7 +161,8 @@ func (c *catchUp) behind(now time.Time) bool { return keycache.Elapsed(c.since, 
 
 // acknowledged: a majority has taken a heartbeat, as of this operationTime. It
 // moves the clock. The first after an outage gives up what is under way: a dead
-// connection would else be waited for until the bound has passed.
+// connection would else be waited for until the bound has passed. Only the one with
+// which catching up begins: where heartbeats are rare, no resume would end otherwise.
 func (c *catchUp) acknowledged(at clustertime.Time) {
 	c.mutex.Lock()
 	defer c.mutex.Unlock()
@@ -178,7 +179,7 @@ func (c *catchUp) acknowledged(at clustertime.Time) {
 	if c.since.IsZero() || c.tooSlow || !c.behind(now) {
 		return
 	}
-	if away && c.giveUp != nil {
+	if away && c.began.IsZero() && c.giveUp != nil {
 		c.giveUp(errAgain)
 	}
 	switch {
