@@ -33,6 +33,9 @@ const (
 // errTooSlow is why a request was given up when the bound had passed.
 var errTooSlow = errors.New("catching up takes longer than its bound")
 
+// errAgain is why a request was given up that an outage may have left hanging.
+var errAgain = errors.New("the database takes heartbeats again, so the request that was under way is sent anew")
+
 // catchUp is the clock that bounds how long the stream may stay behind although
 // the database works (DESIGN.md, "Catching up"). It runs while the cache is older
 // than max_stale, in steps from one acknowledged heartbeat to the next: an outage
@@ -65,10 +68,12 @@ type catchUp struct {
 	spent, bound    time.Duration
 	// futile counts losses by this clock since the stream was last fresh.
 	futile int
-	// tooSlow is set when the bound has passed, and giveUp then ends the request
-	// under way. Nil: there is none.
+	// answered is when a heartbeat was last acknowledged.
+	answered time.Time
+	// tooSlow is set when the bound has passed. giveUp ends the request, or the pause,
+	// under way, by errTooSlow or errAgain. Nil: there is none.
 	tooSlow bool
-	giveUp  func()
+	giveUp  func(why error)
 }
 
 func newCatchUp(c *Config) *catchUp {
@@ -155,20 +160,29 @@ func (c *catchUp) fresh(asOf time.Time) {
 func (c *catchUp) behind(now time.Time) bool { return keycache.Elapsed(c.since, now) > c.maxStale }
 
 // acknowledged: a majority has taken a heartbeat, as of this operationTime. It
-// moves the clock.
+// moves the clock. The first after an outage gives up what is under way: a dead
+// connection would else be waited for until the bound has passed. Only the one with
+// which catching up begins: where heartbeats are rare, no resume would end otherwise.
 func (c *catchUp) acknowledged(at clustertime.Time) {
 	c.mutex.Lock()
 	defer c.mutex.Unlock()
 	c.acked = max(c.acked, at)
 	now := c.now()
+	away := now.Sub(c.answered) > c.step
+	c.answered = now
 	active := c.pending
 	c.pending = 0
 	if !c.running.IsZero() {
 		active += now.Sub(c.running)
 		c.running = now
 	}
+	if c.since.IsZero() || c.tooSlow || !c.behind(now) {
+		return
+	}
+	if away && c.began.IsZero() && c.giveUp != nil {
+		c.giveUp(errAgain)
+	}
 	switch {
-	case c.since.IsZero() || c.tooSlow || !c.behind(now):
 	case c.began.IsZero():
 		if !c.running.IsZero() {
 			c.begin(now)
@@ -192,7 +206,7 @@ func (c *catchUp) check(now time.Time) {
 	if c.spent > c.bound && guard.CatchUpBound {
 		c.tooSlow = true
 		if c.giveUp != nil {
-			c.giveUp()
+			c.giveUp(errTooSlow)
 		}
 		return
 	}
@@ -227,14 +241,14 @@ func (c *catchUp) backlog() time.Duration {
 	return time.Duration(c.acked.Seconds()-c.place.Seconds()) * time.Second
 }
 
-// arm has giveUp called when the bound passes, at once if it has passed already.
-// disarm must be called before the next arm.
-func (c *catchUp) arm(giveUp func()) (disarm func()) {
+// arm has giveUp called when the bound passes, at once if it has passed already, or
+// when an outage is over. disarm must be called before the next arm.
+func (c *catchUp) arm(giveUp func(why error)) (disarm func()) {
 	c.mutex.Lock()
 	defer c.mutex.Unlock()
 	c.giveUp = giveUp
 	if c.tooSlow {
-		giveUp()
+		giveUp(errTooSlow)
 	}
 	return func() {
 		c.mutex.Lock()

@@ -26,6 +26,8 @@ type clock struct {
 	scan time.Duration
 	logs *observer.ObservedLogs
 	lost Reason
+	// again counts what was given up since an outage was over.
+	again int
 }
 
 func newClock(t *testing.T) *clock {
@@ -39,7 +41,12 @@ func newClock(t *testing.T) *clock {
 	}
 	c.attempt()
 	c.opened()
-	c.arm(func() { c.lost = reasonCatchUp })
+	c.arm(func(why error) {
+		if c.again++; errors.Is(why, errTooSlow) {
+			c.lost, c.again = reasonCatchUp, c.again-1
+		}
+	})
+	c.acknowledged(0)
 	return c
 }
 
@@ -104,6 +111,9 @@ func TestAnOutageOfTheDatabaseDoesNotCount(t *testing.T) {
 	c := newClock(t)
 	c.at = c.at.Add(10 * time.Minute)
 	c.holds(1, "the first heartbeat after the outage")
+	if c.again != 1 {
+		t.Errorf("%d requests were given up after an outage", c.again)
+	}
 	c.givenUpAfter(6, "from the first heartbeat after the outage on")
 
 	c = newClock(t)
@@ -112,6 +122,9 @@ func TestAnOutageOfTheDatabaseDoesNotCount(t *testing.T) {
 	c.holds(2, "before the outage")
 	c.at = c.at.Add(10 * time.Minute)
 	c.holds(2, "an outage while it catches up counts as one step")
+	if c.again != 0 {
+		t.Error("a request was given up that was sent after heartbeats had been acknowledged")
+	}
 	c.givenUpAfter(2, "after the outage")
 }
 
@@ -222,12 +235,12 @@ func TestProgressIsShown(t *testing.T) {
 
 func TestARequestThatBeginsTooLateIsGivenUpAtOnce(t *testing.T) {
 	c := newClock(t)
-	disarm := c.arm(func() { t.Error("called after it was disarmed") })
+	disarm := c.arm(func(error) { t.Error("called after it was disarmed") })
 	disarm()
 	c.toBehind()
 	c.beats(10)
 	given := false
-	c.arm(func() { given = true })
+	c.arm(func(error) { given = true })
 	if !given {
 		t.Error("the request goes on")
 	}
@@ -313,6 +326,28 @@ func TestASlowResumeIsNoLossWhileTheDatabaseIsAway(t *testing.T) {
 		r.freshens(r.freshened() + 2)
 		if r.look(func() bool { return r.losses != 0 }) {
 			t.Errorf("lost: %+v", r.Status().LastLoss)
+		}
+	})
+}
+
+// The connection of the resume under way is dead, others are not.
+func TestARequestThatAnOutageLeftHangingIsNoLoss(t *testing.T) {
+	inBothScopes(t, func(t *testing.T, r *rig, node *devmongo.Server, _ *observer.ObservedLogs) {
+		r.runOpen()
+		r.freshens(1)
+		r.failpoint(bson.D{{Key: "times", Value: 1}}, bson.E{Key: "failCommands", Value: bson.A{"aggregate"}},
+			bson.E{Key: "blockConnection", Value: true}, bson.E{Key: "blockTimeMS", Value: time.Hour.Milliseconds()})
+		node.HoldMajority()
+		node.StepDown(50 * time.Millisecond)
+		r.becomesVeryOld()
+		node.ReleaseMajority()
+		r.freshens(2)
+		r.stop()
+		if r.losses != 0 {
+			t.Errorf("lost: %+v", r.Status().LastLoss)
+		}
+		if n := r.failures(phaseGetMore, failedAgain) + r.failures(phaseResume, failedAgain); n != 1 {
+			t.Errorf("%v requests were given up", n)
 		}
 	})
 }

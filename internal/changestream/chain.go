@@ -65,13 +65,15 @@ func (m *nonces) link(s *sending) beat {
 	return b
 }
 
-// filter finds the document if it holds what the heartbeat comes after.
+// filter finds the document if it holds what the heartbeat comes after, and nothing
+// that was sent later: a request that was held up, and is executed after the next
+// one, would look like a restore to the one after that.
 func (b beat) filter(id string) bson.D {
 	own := bson.D{{Key: fieldID, Value: id}}
 	if b.after == nil {
 		return own
 	}
-	return append(own, bson.E{Key: "$or", Value: bson.A{
+	return append(own, bson.E{Key: fieldSeq, Value: bson.D{{Key: "$lt", Value: b.seq}}}, bson.E{Key: "$or", Value: bson.A{
 		bson.D{{Key: fieldNonce, Value: bson.D{{Key: "$in", Value: b.after}}}},
 		bson.D{{Key: fieldAnchor, Value: b.anchor}},
 	}})

@@ -168,6 +168,25 @@ func TestALostReplyDoesNotHideARestore(t *testing.T) {
 	}
 }
 
+// A server that was stopped for longer than a heartbeat's deadline finds several of
+// them in its sockets, and executes them in any order.
+func TestAHeartbeatThatIsOvertakenKeepsTheHistory(t *testing.T) {
+	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
+		r := quiet(t, s)
+		r.beatsAndReturns()
+		late := r.Heart.memory.send(time.Now())
+		r.beatsAndReturns()
+		if _, err := r.Heart.write(t.Context(), late); !errors.Is(err, errRewound) {
+			t.Errorf("the overtaken one: %v", err) // nobody waits for this any more
+		}
+		r.beatsAndReturns()
+		r.stop()
+		if r.losses != 0 || r.beats(resultRefused) != 0 {
+			t.Errorf("%d losses, %v heartbeats refused", r.losses, r.beats(resultRefused))
+		}
+	})
+}
+
 func TestHeartbeatsWithoutAReplyKeepTheHistory(t *testing.T) {
 	s := mongotest.StartDevmongo(t, devmongo.Config{})
 	r := newRig(t, &s.Server, true, func(c *Config) {
@@ -238,7 +257,7 @@ func TestALossByAHeartbeatIsDeclaredAtOnce(t *testing.T) {
 }
 
 func TestAPauseEndsWithTheHistory(t *testing.T) {
-	tail := &Tail{config: Config{Heart: &Heart{}}}
+	tail := &Tail{config: Config{Heart: &Heart{}}, catchUp: &catchUp{}}
 	m := &tail.config.Heart.memory
 	m.comeBackVerified(m.send(after(0)).nonce)
 	n := m.send(after(1)).nonce
@@ -255,6 +274,25 @@ func TestAPauseEndsWithTheHistory(t *testing.T) {
 	if tail.rest(ended, time.Hour) {
 		t.Error("goes on after the end of Run")
 	}
+}
+
+func TestAPauseEndsWithAnOutage(t *testing.T) {
+	c := newClock(t)
+	tail := &Tail{config: Config{Heart: &Heart{}}, catchUp: c.catchUp}
+	done := make(chan bool)
+	go func() { done <- tail.rest(t.Context(), time.Hour) }()
+	mongotest.Eventually(t, patience, func() bool {
+		c.mutex.Lock()
+		c.at = c.at.Add(time.Minute)
+		c.mutex.Unlock()
+		c.acknowledged(1)
+		select {
+		case goesOn := <-done:
+			return goesOn
+		default:
+			return false
+		}
+	}, "the pause goes on")
 }
 
 func (m *nonces) comeBackVerified(n int64) { _, _, _ = m.comeBack(n, true) }
@@ -314,8 +352,8 @@ func TestAForgerMovesNoFreshness(t *testing.T) {
 	})
 }
 
-// TestChain plays many histories of a server that loses requests and replies, ends
-// cursors and is restored, and compares what the chain says with what is so.
+// TestChain plays many histories of a server that loses requests and replies, holds
+// requests up, ends cursors and is restored, and compares what the chain says with what is so.
 func TestChain(t *testing.T) {
 	all := play(20_000)
 	if len(all.wrong) > 0 {
@@ -351,8 +389,8 @@ func (g *game) isWrong(what string) {
 
 // written is a heartbeat in the log of the game's server: by which of its processes.
 type written struct {
-	nonce, anchor int64
-	process       int
+	nonce, anchor, seq int64
+	process            int
 }
 
 type game struct {
@@ -365,6 +403,8 @@ type game struct {
 	// with the heartbeat of somebody else.
 	log       []written
 	snapshots [][]written
+	// late are the heartbeats that are held up on their way to the server.
+	late []beat
 	// unread are the places of the entries that the stream has not delivered.
 	unread      int
 	firstCursor bool
@@ -389,8 +429,12 @@ func (g *game) step() {
 	switch p := g.IntN(100); {
 	case p < 50:
 		g.beat()
-	case p < 85:
+	case p < 82:
 		g.deliver()
+	case p < 85 && len(g.late) > 0: // in any order, and nobody waits for the reply
+		i := g.IntN(len(g.late))
+		g.write(g.late[i])
+		g.late = slices.Delete(g.late, i, i+1)
 	case p < 92: // the cursor ends, and the stream is resumed
 		g.firstCursor, g.interrupted = false, true
 	case p < 96:
@@ -402,17 +446,13 @@ func (g *game) step() {
 
 func (g *game) beat() {
 	b := g.m.send(time.Now())
-	if g.IntN(4) == 0 {
-		return // it does not get there
+	if p := g.IntN(8); p < 2 { // it does not get there, or not yet
+		if p == 0 && b.after != nil {
+			g.late = append(g.late, b)
+		}
+		return
 	}
-	accepted := b.after == nil
-	if n := len(g.log); n > 0 && !accepted {
-		last := g.log[n-1]
-		accepted = slices.Contains(b.after, last.nonce) || last.anchor == b.anchor
-	}
-	if accepted {
-		g.log = append(g.log, written{b.nonce, b.anchor, g.process})
-	}
+	accepted := g.write(b)
 	if g.IntN(4) == 0 {
 		return // the reply does not come back
 	}
@@ -428,6 +468,19 @@ func (g *game) beat() {
 		g.losses++
 		g.open()
 	}
+}
+
+// write is what the server does with a heartbeat.
+func (g *game) write(b beat) (accepted bool) {
+	accepted = b.after == nil
+	if n := len(g.log); n > 0 && !accepted {
+		last := g.log[n-1]
+		accepted = last.seq < b.seq && (slices.Contains(b.after, last.nonce) || last.anchor == b.anchor)
+	}
+	if accepted {
+		g.log = append(g.log, written{b.nonce, b.anchor, b.seq, g.process})
+	}
+	return accepted
 }
 
 func (g *game) deliver() {
@@ -465,7 +518,7 @@ func (g *game) restore(snapshot []written) {
 		g.restored++
 	}
 	g.process++
-	g.log = slices.Clone(snapshot)
+	g.log, g.late = slices.Clone(snapshot), nil // its connections are gone
 	g.unread = min(g.unread, len(g.log))
 	g.firstCursor, g.interrupted = false, true
 }

@@ -35,6 +35,8 @@ const (
 	failedTimeout    = "timeout"
 	failedWatchdog   = "watchdog"
 	failedMiss       = "freshness_miss"
+	failedResumed    = "resumed_by_driver"
+	failedAgain      = "outage_over"
 	failedCollection = "collection"
 	failedTokens     = "token_layout"
 )
@@ -46,6 +48,8 @@ var failureAdvice = map[string]string{
 	failedTimeout:              "check that the replica set has a primary, and that it can be reached",
 	failedWatchdog:             "nothing to do unless it lasts: then check the connection, and whether the server has much oplog to scan",
 	failedMiss:                 "nothing to do unless it lasts: then check that the server's change stream is on the replica set that takes the heartbeats",
+	failedResumed:              "nothing to do unless it lasts: then look for what ends connections or cursors, such as a load balancer before several mongos",
+	failedAgain:                doNothing,
 	failedCollection:           "check the name of the collection of the keys, and that it is there",
 	failedTokens:               "start with --stream-scope database",
 	string(reasonCatchUp):      "if it happens again look for what keeps keytail from reading the oplog, and for many writes to other collections",
@@ -119,6 +123,10 @@ func wordFor(err error) (string, bool) {
 		return failedWatchdog, true
 	case errors.Is(err, errFreshnessMiss):
 		return failedMiss, true
+	case errors.Is(err, errDriverResumed):
+		return failedResumed, true
+	case errors.Is(err, errAgain):
+		return failedAgain, true
 	case errors.Is(err, errTokenLayout):
 		return failedTokens, true
 	case errors.Is(err, keystore.ErrCollectionMissing), errors.Is(err, keystore.ErrIsView), errors.Is(err, keystore.ErrIsTimeseries):

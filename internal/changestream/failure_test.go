@@ -126,6 +126,8 @@ func TestFailuresWithoutACodeHaveAWord(t *testing.T) {
 		failedWatchdog:            errWatchdog,
 		failedMiss:                lost(reasonNoProgress, errFreshnessMiss),
 		failedTokens:              errTokenLayout,
+		failedResumed:             errDriverResumed,
+		failedAgain:               errAgain,
 		failedCollection:          fmt.Errorf("wrapped: %w", keystore.ErrCollectionMissing),
 		failedNetwork:             mongo.CommandError{Labels: []string{"NetworkError"}},
 		failedTimeout:             mongo.CommandError{Labels: []string{"NetworkTimeoutError"}},
@@ -141,6 +143,30 @@ func TestFailuresWithoutACodeHaveAWord(t *testing.T) {
 	if f, ok := describe(lost(reasonDrop, nil)); ok {
 		t.Errorf("an event is a failed request: %+v", f)
 	}
+}
+
+// A load balancer that sends each getMore to another server than its aggregate. The
+// driver resumes at once after each, and says nothing.
+func TestWhatTheDriverMendsIsCountedAndPaced(t *testing.T) {
+	inBothScopes(t, func(t *testing.T, r *rig, _ *devmongo.Server, logs *observer.ObservedLogs) {
+		r.runOpen()
+		r.freshens(1)
+		began := time.Now()
+		mend := r.failpoint("alwaysOn", bson.E{Key: "failCommands", Value: bson.A{"getMore"}}, bson.E{Key: "errorCode", Value: 43})
+		r.freshens(3) // the aggregates bring heartbeats
+		mongotest.Eventually(t, patience, func() bool { return r.failures(phaseGetMore, failedResumed) >= 8 }, "it is not counted")
+		mend()
+		r.insert("after")
+		mongotest.Eventually(t, patience, r.applied(1), "the change is not delivered")
+		r.stop()
+		// Four after each pause, of 50 ms at least.
+		if n := r.failures(phaseGetMore, failedResumed); n > 8+4*float64(time.Since(began)/(50*time.Millisecond)) {
+			t.Errorf("%v failures in %v: there is no pause", n, time.Since(began))
+		}
+		if n := logs.FilterMessageSnippet("keytail resumes it").Len(); n != 1 || r.losses != 0 {
+			t.Errorf("%d lines, %d losses", n, r.losses)
+		}
+	})
 }
 
 func TestALossIsOneLineNotTwo(t *testing.T) {

@@ -29,6 +29,7 @@ const (
 	fieldID     = "_id"
 	fieldNonce  = "n"
 	fieldAnchor = "anchor"
+	fieldSeq    = "seq"
 	fieldAt     = "at"
 
 	fieldProcessed = "processed"
@@ -122,6 +123,7 @@ func (h *Heart) document(b beat) bson.D {
 	d := bson.D{
 		{Key: fieldNonce, Value: b.nonce},
 		{Key: fieldAnchor, Value: b.anchor},
+		{Key: fieldSeq, Value: b.seq},
 		{Key: "max_stale_ms", Value: h.config.MaxStale.Milliseconds()},
 		{Key: "ns", Value: h.config.Database.Name() + "." + h.config.Collection},
 		{Key: "version", Value: h.config.Version},

@@ -109,8 +109,8 @@ func update(schema *keystore.Schema, e *event) (meaning, error) {
 
 // nonceOf reads the nonce of a heartbeat of our own, which arrives as an insert
 // the first time and later as an update or a replace, by how a server writes an
-// update down. Zero: it is another instance's, or says nothing. Nothing that
-// happens to the collection of the heartbeats takes history away.
+// update down. Zero: it is another instance's, or says nothing. No event of
+// the heartbeats' collection takes history away; a heartbeat that is refused does.
 func nonceOf(own string, e *event) int64 {
 	if id, ok := e.id.StringValueOK(); !ok || id != own {
 		return 0

@@ -18,8 +18,8 @@ const remembered = 64
 
 // nonces remembers which heartbeats have been sent, acknowledged, and come back.
 // A nonce is random, so nobody can write down one that has not been sent yet; the
-// order of sending is a sequence number that never leaves the process. The zero
-// value is ready to use.
+// order of sending is a sequence number, which proves nothing. The zero value is
+// ready to use.
 type nonces struct {
 	mutex sync.Mutex
 	// sent has the last heartbeats, the one with sequence number s at s % remembered.

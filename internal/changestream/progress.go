@@ -55,7 +55,7 @@ func (t *Tail) overdue(s *stream) error {
 // nothing, either way.
 func (t *Tail) judge(s *stream, err error) error {
 	switch {
-	case classify(err) != nil:
+	case classify(err) != nil || errors.Is(err, errAgain):
 		return err
 	case t.progressed(s):
 		t.fruitless = 0

@@ -34,6 +34,9 @@ type stream struct {
 	looked bool
 	// replies counts the answered requests, events what was applied.
 	replies, events int
+	// byDriver counts the requests in a row that failed, and after which the driver
+	// resumed the stream by itself.
+	byDriver int
 	// opened is when the stream was, openedAfter the token that it resumes.
 	opened      time.Time
 	openedAfter bson.Raw
@@ -177,12 +180,14 @@ func (t *Tail) step(ctx context.Context, s *stream) error {
 		return err
 	}
 	request := s.looked && s.changes.RemainingBatchLength() == 0
+	byDriver := s.byDriver
 	got, err := t.read(ctx, s)
 	if err != nil {
 		return err
 	}
 	s.looked = true
-	if request {
+	if request && s.byDriver == byDriver {
+		s.byDriver = 0
 		s.replies++
 		t.watchdog = t.config.Watchdog
 	}
@@ -204,8 +209,13 @@ func (t *Tail) read(ctx context.Context, s *stream) (bool, error) {
 	if err := t.config.Heart.memory.isRewound(); err != nil {
 		return false, err
 	}
-	// The driver resumes by itself, and says nothing of it.
-	t.firstCursor = t.firstCursor && s.changes.ID() == s.cursor
+	id := s.changes.ID()
+	t.firstCursor = t.firstCursor && id == s.cursor
+	if id != s.cursor && id != 0 {
+		if err := t.resumedByDriver(s, id); err != nil {
+			return false, err
+		}
+	}
 	if got {
 		s.cursor = s.changes.ID()
 		return true, nil
@@ -222,6 +232,23 @@ func (t *Tail) read(ctx context.Context, s *stream) (bool, error) {
 	}
 	s.cursor = s.changes.ID()
 	return false, nil
+}
+
+// errDriverResumed is why a getMore failed, as far as the driver tells.
+var errDriverResumed = errors.New("a getMore failed, and the driver resumed the stream by itself")
+
+// resumedByDriver takes note of a cursor that the driver has opened. It says nothing
+// of it, makes no pause, and would go on for ever where each getMore fails at once
+// and each aggregate works: so the stream is given up after a few in a row. What was
+// read from the last one comes again.
+func (t *Tail) resumedByDriver(s *stream, cursor int64) error {
+	s.cursor = cursor
+	s.byDriver++
+	if s.byDriver > mostByDriver {
+		return errDriverResumed
+	}
+	t.failed(phaseGetMore, errDriverResumed)
+	return nil
 }
 
 // apply takes in one event. The token moves only after it.

@@ -36,6 +36,8 @@ const (
 	longestWatchdog = 8
 	// closeTimeout bounds the best-effort killCursors of a stream given up.
 	closeTimeout = time.Second
+	// mostByDriver is how often in a row the driver may resume a stream by itself.
+	mostByDriver = 3
 	// firstPause and longestPause are the jittered exponential backoff between
 	// two attempts to open: short enough for a blip, slow enough for a fleet.
 	firstPause   = 100 * time.Millisecond
@@ -239,11 +241,14 @@ func (t *Tail) Run(ctx context.Context) error {
 	}
 }
 
-// rest pauses, but not for longer than the history is known to be there. It reports
-// false when ctx ended.
+// rest pauses, but not for longer than the history is known to be there, nor than
+// an outage. It reports false when ctx ended.
 func (t *Tail) rest(ctx context.Context, pause time.Duration) bool {
-	until, cancel := t.config.Heart.memory.interruptible(ctx)
-	defer cancel()
+	until, release := t.config.Heart.memory.interruptible(ctx)
+	defer release()
+	until, cancel := context.WithCancelCause(until)
+	defer cancel(nil)
+	defer t.catchUp.arm(cancel)()
 	wait(until, pause)
 	return ctx.Err() == nil
 }
@@ -261,7 +266,8 @@ func wait(ctx context.Context, pause time.Duration) bool {
 }
 
 // follow opens the stream, new or where it was, and applies what it delivers
-// until it ends. It reports whether the server answered on the open stream.
+// until it ends. It reports whether the server answered on the open stream, or is
+// known to answer again.
 func (t *Tail) follow(ctx context.Context) (moved bool) {
 	phase := phaseOpen
 	if t.token != nil {
@@ -272,7 +278,7 @@ func (t *Tail) follow(ctx context.Context) (moved bool) {
 		if ctx.Err() == nil {
 			t.notOpened(phase, err)
 		}
-		return false
+		return errors.Is(err, errAgain)
 	}
 	defer s.close()
 	t.logger.Info("change stream is open", zap.Bool("resumed", s.resumed))
@@ -282,7 +288,7 @@ func (t *Tail) follow(ctx context.Context) (moved bool) {
 				// Before the stream is closed, which takes time.
 				t.failed(phaseGetMore, t.judge(s, err))
 			}
-			return s.replies > 0
+			return s.replies > 0 || errors.Is(err, errAgain)
 		}
 	}
 }
@@ -290,7 +296,7 @@ func (t *Tail) follow(ctx context.Context) (moved bool) {
 // notOpened takes note of a stream that could not be opened. While the server
 // refuses it nothing is caught up, and a new stream would be refused as well.
 func (t *Tail) notOpened(phase string, err error) {
-	if !errors.Is(err, errWatchdog) {
+	if !errors.Is(err, errWatchdog) && !errors.Is(err, errAgain) {
 		t.catchUp.refused()
 	}
 	t.failed(phase, err)

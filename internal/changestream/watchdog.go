@@ -10,15 +10,15 @@ import (
 var errWatchdog = errors.New("no answer came in time, so the stream was given up")
 
 // watched is a context for one request. It ends when no answer has come within the
-// watchdog's limit, when catching up has taken too long, or when a heartbeat shows
-// that the history is lost. It has no deadline that the driver could see: of one it
+// watchdog's limit, when catching up has taken too long, when an outage is over, or
+// when a heartbeat shows that the history is lost. It has no deadline that the driver could see: of one it
 // makes a maxTimeMS for the aggregate, and a server may go on to hold that against
 // the cursor.
 func (t *Tail) watched(ctx context.Context) (context.Context, context.CancelFunc) {
 	ctx, release := t.config.Heart.memory.interruptible(ctx)
 	ctx, cancel := context.WithCancelCause(ctx)
 	timer := time.AfterFunc(t.watchdog, func() { cancel(errWatchdog) })
-	disarm := t.catchUp.arm(func() { cancel(errTooSlow) })
+	disarm := t.catchUp.arm(cancel)
 	return ctx, func() {
 		disarm()
 		timer.Stop()
@@ -36,6 +36,9 @@ func (t *Tail) bitten(ctx context.Context, err error) error {
 		return lost(reasonRewound, errRewound)
 	case errors.Is(cause, errTooSlow):
 		return t.catchUp.tooLong()
+	case errors.Is(cause, errAgain):
+		t.watchdog = t.config.Watchdog
+		return errAgain
 	case errors.Is(cause, errWatchdog):
 		t.metrics.watchdog.Inc()
 		t.watchdog = min(2*t.watchdog, longestWatchdog*t.config.Watchdog)
