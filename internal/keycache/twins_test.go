@@ -323,3 +323,23 @@ func TestTwoDocumentsWithOneHash(t *testing.T) {
 		}
 	}
 }
+
+// An index that is still being built is listed like one that is finished, so a scan may
+// see documents that share a hash: the second one must end what was kept of the first,
+// and a third one must not bring it back.
+func TestAScanThatWasToldOfAnIndexEndsWhatASecondDocumentContradicts(t *testing.T) {
+	for _, kind := range []ScanKind{ScanAnew, ScanInPlace, ScanAside} {
+		r := live(t, forScans)
+		s := r.begin(t, kind)
+		s.IndexIsUnique()
+		s.See(hash1, finding("d1", "u1"))
+		s.See(hash1, finding("d2", "u2"))
+		s.See(hash1, finding("d3", "u3"))
+		if err := s.Finish(); err != nil {
+			t.Fatal(err)
+		}
+		if a, ok := r.Get(hash1); ok {
+			t.Errorf("scan of kind %v: three documents have the hash, and one of them is the answer: %+v", kind, a)
+		}
+	}
+}
