@@ -164,6 +164,14 @@ func (s *Scan) suspectUnseen() {
 	}
 }
 
+// Disputed reports whether there is still something to audit: an entry of the hash
+// that is believed. Most suspects have been stamped by the time that it is their turn.
+func (c *Cache) Disputed(h apikey.Hash) bool {
+	g := c.current.Load()
+	e, _, ok := c.believed(g.get(&h), &h)
+	return ok && e.answers(g.complete.Load())
+}
+
 // Audit compares the entry that would be served with a read of its own, made
 // with this ticket, after the stream has passed the time of that read. A
 // difference is one that no change explains: it is counted, the entry is

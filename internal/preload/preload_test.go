@@ -32,6 +32,7 @@ type fakeStore struct {
 	// dies is how many scans die half-way.
 	dies  int
 	scans int
+	reads int
 }
 
 func (s *fakeStore) put(name string, record apikey.Record) keystore.Document {
@@ -85,6 +86,7 @@ func (s *fakeStore) Scan(_ context.Context, _ clustertime.Time, see func(keystor
 func (s *fakeStore) FindByHash(_ context.Context, h apikey.Hash, _ clustertime.Time) (keystore.Document, bool, error) {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
+	s.reads++
 	d, ok := s.documents[h]
 	return d, ok, nil
 }
@@ -425,4 +427,29 @@ func TestTheLastScanSaysHowLongItTook(t *testing.T) {
 	if took := r.LastScan(); took <= 0 || took > time.Since(before) {
 		t.Errorf("it took %v", took)
 	}
+}
+
+// Suspects that changes explain by now need no read, and no wait for the stream.
+func TestAnAuditReadsOnlyWhatIsStillBelieved(t *testing.T) {
+	const keys = 100
+	paced(t, func(r *rig) {
+		var suspects []apikey.Hash
+		for i := range keys {
+			name := fmt.Sprint("flood-", i)
+			d := r.store.put(name, apikey.Record{})
+			r.tail.Lock()
+			r.at++
+			r.cache.Apply(&keycache.Change{ID: d.ID, Time: r.at, Hash: d.Hash, HasHash: true, Record: &d.Record})
+			if i > 0 {
+				r.cache.Apply(&keycache.Change{ID: d.ID, Time: r.at})
+			}
+			r.tail.Unlock()
+			suspects = append(suspects, d.Hash)
+		}
+		before := r.store.reads
+		r.audit(r.t.Context(), suspects)
+		if n := r.store.reads - before; n != 1 {
+			r.t.Errorf("%d of %d suspects are read, one is still believed", n, keys)
+		}
+	})
 }

@@ -126,12 +126,17 @@ func (p *Preload) fits(ctx context.Context) error {
 	return nil
 }
 
-// audit reads each suspect once more. Most have changed since they were held,
-// and say nothing.
+// audit reads each suspect once more that is still believed. Most have changed since
+// they were held, and say nothing: in a flood of changes those are as many as the stream
+// was behind the scan, and to read each of them, and to wait for the stream, would hold
+// up the next scan.
 func (p *Preload) audit(ctx context.Context, suspects []apikey.Hash) {
 	for _, h := range suspects {
 		if ctx.Err() != nil {
 			return
+		}
+		if !p.config.Cache.Disputed(h) {
+			continue
 		}
 		if err := p.auditOne(ctx, h); err != nil {
 			p.logger.Debug("a suspect could not be audited, the next scan will see it again", zap.Error(err))
