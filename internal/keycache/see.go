@@ -9,7 +9,7 @@ import (
 )
 
 // IndexIsUnique says that the unique index on the hash was seen after BeginScan and
-// before the first See, so that a document may be believed as soon as it has been
+// before the first See, and that what is seen is not from before that, so that a document may be believed as soon as it has been
 // seen. Without it the documents of this scan are believed when the scan has ended
 // well: only then is it known that no other document has the same hash.
 func (s *Scan) IndexIsUnique() { s.unique = true }

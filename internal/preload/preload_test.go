@@ -33,6 +33,8 @@ type fakeStore struct {
 	dies  int
 	scans int
 	reads int
+	// after is the oldest snapshot that the last scan might read.
+	after clustertime.Time
 }
 
 func (s *fakeStore) put(name string, record apikey.Record) keystore.Document {
@@ -56,9 +58,10 @@ func (s *fakeStore) Count(context.Context) (int64, error) {
 	return int64(len(s.documents)), nil
 }
 
-func (s *fakeStore) Scan(_ context.Context, _ clustertime.Time, see func(keystore.Document) error) error {
+func (s *fakeStore) Scan(_ context.Context, after clustertime.Time, see func(keystore.Document) error) error {
 	s.mutex.Lock()
 	s.scans++
+	s.after = after
 	all := make([]keystore.Document, 0, len(s.documents))
 	for _, d := range s.documents {
 		all = append(all, d)
@@ -452,4 +455,18 @@ func TestAnAuditReadsOnlyWhatIsStillBelieved(t *testing.T) {
 			r.t.Errorf("%d of %d suspects are read, one is still believed", n, keys)
 		}
 	})
+}
+
+// pulseAt is a server whose time is later than what the stream has shown.
+type pulseAt clustertime.Time
+
+func (p pulseAt) Beat(context.Context) (clustertime.Time, error) { return clustertime.Time(p), nil }
+
+// What the scan reads must not be older than the index that it relies on.
+func TestAScanReadsNothingFromBeforeTheLookAtTheIndex(t *testing.T) {
+	paced(t, func(r *rig) {
+		if r.store.after != 7000 {
+			r.t.Errorf("the scan reads after %v, and the index was seen at 7000", r.store.after)
+		}
+	}, func(c *Config) { c.Pulse = pulseAt(7000) })
 }
