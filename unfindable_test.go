@@ -13,6 +13,7 @@ import (
 
 	"github.com/keytail/keytail"
 	"github.com/keytail/keytail/internal/apikey"
+	"github.com/keytail/keytail/internal/keystore"
 	"github.com/keytail/keytail/internal/mongotest"
 )
 
@@ -167,6 +168,25 @@ func TestAHashWithinAnArrayIsNotAbsent(t *testing.T) {
 		}
 		if scans, complete := r.metric("keytail_scans_total"), r.metric("keytail_complete"); scans != 1 || complete != 1 {
 			t.Errorf("%v scans, want 1; complete is %v, want 1", scans, complete)
+		}
+	})
+}
+
+// A document with more hashes than are tracked may share one with a key that is held,
+// when the unique index is gone. No scan gets past it, so its event must end the entry.
+func TestAKeyIsNotBelievedBesideADocumentWithTooManyHashes(t *testing.T) {
+	mongotest.EachScope(t, func(t *testing.T, s *mongotest.Server) {
+		for _, preload := range []string{"on", "off"} {
+			r := start(t, s, quick, func(c *keytail.Config) { c.Preload = preload })
+			if err := r.keys.Indexes().DropOne(t.Context(), "key_hash_1"); err != nil {
+				t.Fatal(err)
+			}
+			k := r.newKey()
+			r.held(k)
+			r.insertArray(k, keystore.MaxHashes+2)
+			if w := wrong(r.since(k, time.Now()), apikey.Disabled); w != "" {
+				t.Errorf("preload %s: %s", preload, w)
+			}
 		}
 	})
 }

@@ -150,7 +150,6 @@ func (e *event) shownHashes(schema *keystore.Schema, change *keycache.Change) er
 		change.Hashes = append(change.Hashes, hashes...)
 		if !all || len(change.Hashes) > keystore.MaxHashes {
 			change.Unreadable = true
-			return nil
 		}
 	}
 	return nil

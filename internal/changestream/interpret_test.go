@@ -95,7 +95,6 @@ func TestChangesOfADocument(t *testing.T) {
 		h := apikey.HashOf(strconv.Itoa(i))
 		many, manyHashes = append(many, h.Hex()), append(manyHashes, h)
 	}
-	manyHashes = manyHashes[:keystore.MaxHashes]
 	cases := []struct {
 		name    string
 		event   bson.Raw

@@ -103,7 +103,7 @@ func (s *Scan) failure() error {
 }
 
 // Finish publishes the completeness, or says why there is none. In place it also
-// adds to the suspects what is believed and was not seen.
+// adds to the suspects what is believed and was not seen, if it has seen all.
 //
 // It must not be called before the stream has passed the end of the scan's read:
 // a cursor is not one snapshot, and a hash that moves, at one cluster time, from
@@ -112,11 +112,13 @@ func (s *Scan) failure() error {
 func (s *Scan) Finish() error {
 	defer s.Abandon()
 	c := s.cache
+	if err := s.failure(); err != nil {
+		// It may have been given up half way. What it has not reached is not suspect: a
+		// read for each of those entries would hold up the scan that repairs this.
+		return err
+	}
 	if s.kind == ScanInPlace {
 		s.suspectUnseen()
-	}
-	if err := s.failure(); err != nil {
-		return err
 	}
 	s.countDuplicates()
 	// A loss, an eviction or an unreadable hash from here on is seen by whoever
@@ -160,6 +162,14 @@ func (s *Scan) suspectUnseen() {
 			s.suspects = append(s.suspects, e.hash)
 		}
 	}
+}
+
+// Disputed reports whether there is still something to audit: an entry of the hash
+// that is believed. Most suspects have been stamped by the time that it is their turn.
+func (c *Cache) Disputed(h apikey.Hash) bool {
+	g := c.current.Load()
+	e, _, ok := c.believed(g.get(&h), &h)
+	return ok && e.answers(g.complete.Load())
 }
 
 // Audit compares the entry that would be served with a read of its own, made

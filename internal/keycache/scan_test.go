@@ -370,3 +370,28 @@ func TestAnAmbiguousReadIsCountedOnceAndKeptByNobody(t *testing.T) {
 		t.Errorf("%d duplicates, want one of the reads and one of the audit", n)
 	}
 }
+
+// A scan in place that is given up half way has not seen the rest, which says nothing
+// about it: to read each of those entries once more would hold up the repair.
+func TestAScanThatIsGivenUpSuspectsNothingThatItHasNotReached(t *testing.T) {
+	const keys = 1000
+	r := live(t, forScans)
+	documents := map[apikey.Hash]Finding{}
+	for i := range keys {
+		user := fmt.Sprint("u", i)
+		documents[apikey.HashOf(user)] = finding(user, user)
+	}
+	r.complete(t, ScanAnew, documents)
+	s := r.begin(t, ScanInPlace)
+	s.See(apikey.HashOf("u0"), documents[apikey.HashOf("u0")])
+	r.current.Load().evictions.Add(1)
+	if !s.Doomed() {
+		t.Fatal("the scan is not doomed: the test shows nothing")
+	}
+	if err := s.Finish(); !errors.Is(err, ErrScanEvicted) {
+		t.Fatal(err)
+	}
+	if n := len(s.Suspects()); n != 0 {
+		t.Errorf("%d of %d entries are suspects, want none", n, keys)
+	}
+}

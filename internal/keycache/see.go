@@ -9,7 +9,7 @@ import (
 )
 
 // IndexIsUnique says that the unique index on the hash was seen after BeginScan and
-// before the first See, so that a document may be believed as soon as it has been
+// before the first See, and that what is seen is not from before that, so that a document may be believed as soon as it has been
 // seen. Without it the documents of this scan are believed when the scan has ended
 // well: only then is it known that no other document has the same hash.
 func (s *Scan) IndexIsUnique() { s.unique = true }
@@ -22,6 +22,10 @@ func (s *Scan) See(h apikey.Hash, f Finding) {
 		return
 	}
 	value := s.encode(h, f)
+	if s.contradicts(&h, f.ID) {
+		s.into.set(&h, mark(s.ticket, h, marker))
+		return
+	}
 	if s.compare(s.into, &h, value) {
 		return
 	}
@@ -45,12 +49,31 @@ func (s *Scan) compare(g *generation, h *apikey.Hash, value []byte) bool {
 	return true
 }
 
+// contradicts reports whether a scan that keeps no list has come to a document whose
+// hash another one has that is held and believed. The other one is most likely newer
+// than the scan, and the hash its own by now. Or there is no unique index after all:
+// one that is still being built is listed like one that is finished. A read will tell,
+// as it does where there is a marker already.
+func (s *Scan) contradicts(h *apikey.Hash, id apikey.DocID) bool {
+	if !s.keepsNoList() || !guard.SeenTwice {
+		return false
+	}
+	e, body, ok := decodeEntry(s.into.get(h))
+	if !ok || e.hash != *h {
+		return false
+	}
+	return e.kind == marker || e.kind == ambiguous || (s.cache.holds(&e, h) && ownerOf(body) != id)
+}
+
+// keepsNoList: with a unique index it need not, and an audit needs one in any case.
+func (s *Scan) keepsNoList() bool { return s.unique && s.kind != ScanInPlace }
+
 // again takes note that a document has the hash, and reports whether another one was
 // seen with it before. It does not look at what is held: that may have been
 // overwritten meanwhile, by a read that is older than the scan. A scan that
 // need not know, since the index is unique, keeps no list.
 func (s *Scan) again(h apikey.Hash, id apikey.DocID) bool {
-	if s.unique && s.kind != ScanInPlace {
+	if s.keepsNoList() {
 		return false
 	}
 	sum := s.cache.byID.sumOfID(id)

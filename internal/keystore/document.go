@@ -16,9 +16,10 @@ type Document struct {
 	Hash    apikey.Hash
 	HasHash bool
 	// Others are the hashes, beside Hash, for which a look-up may find the document
-	// all the same: in an array, say. At most MaxHashes.
+	// all the same: in an array, say.
 	Others []apikey.Hash
-	// Opaque: a look-up may find the document for hashes that are not listed here.
+	// Opaque: there are more than MaxHashes, or a look-up may find the document for
+	// hashes that are not listed here.
 	Opaque bool
 	// Record is what the document says.
 	Record apikey.Record

@@ -8,8 +8,9 @@ import (
 )
 
 // MaxHashes is the largest number of hashes that keytail tracks for one document.
-// A key has one; an array with more is a mistake, and tracking all of them would
-// let one document take the cache.
+// A key has one; an array with more is a mistake, and keeping all of them would
+// let one document take the cache. An event of such a document still lists them all,
+// so that what is believed about any of them ends.
 const MaxHashes = 1000
 
 // A look-up is an equality match on the hash field (Store.byHash). MongoDB's
@@ -25,8 +26,8 @@ const MaxHashes = 1000
 // finds a value, so that a cache does not call one of them absent.
 
 // HashesIn lists the hashes for which a look-up may find a document with this
-// value in its hash field. all is false if there are more than MaxHashes: the
-// list is then not whole.
+// value in its hash field. all is false if the value is an array that cannot be read:
+// the list is then not whole.
 func (s Schema) HashesIn(v bson.RawValue) (hashes []apikey.Hash, all bool) {
 	if v.Type != bson.TypeArray {
 		if hash, ok := s.HashWithin(v); ok {
@@ -53,9 +54,6 @@ func (s Schema) hashesOfArray(array bson.RawArray) (hashes []apikey.Hash, all bo
 		hash, is := s.HashWithin(bson.RawValue{Type: bson.Type(value.Type), Value: value.Data})
 		if !is {
 			continue
-		}
-		if len(hashes) == MaxHashes {
-			return hashes, false
 		}
 		hashes = append(hashes, hash)
 	}

@@ -107,7 +107,7 @@ func TestHashesOfADocument(t *testing.T) {
 		{name: "twice", fields: bson.D{{Key: "key_hash", Value: a.Hex()}, {Key: "key_hash", Value: b.Hex()}}, has: true, others: []apikey.Hash{b}},
 		{name: "twice, first foreign", fields: bson.D{{Key: "key_hash", Value: "x"}, {Key: "key_hash", Value: b.Hex()}}, others: []apikey.Hash{b}},
 		{name: "as many as are tracked", fields: bson.D{{Key: "key_hash", Value: many[1:]}}, others: make([]apikey.Hash, MaxHashes)},
-		{name: "too many", fields: bson.D{{Key: "key_hash", Value: many}}, others: make([]apikey.Hash, MaxHashes), opaque: true},
+		{name: "too many", fields: bson.D{{Key: "key_hash", Value: many}}, others: make([]apikey.Hash, MaxHashes+1), opaque: true},
 	} {
 		raw, err := bson.Marshal(c.fields)
 		if err != nil {

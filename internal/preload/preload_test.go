@@ -32,6 +32,9 @@ type fakeStore struct {
 	// dies is how many scans die half-way.
 	dies  int
 	scans int
+	reads int
+	// after is the oldest snapshot that the last scan might read.
+	after clustertime.Time
 }
 
 func (s *fakeStore) put(name string, record apikey.Record) keystore.Document {
@@ -55,9 +58,10 @@ func (s *fakeStore) Count(context.Context) (int64, error) {
 	return int64(len(s.documents)), nil
 }
 
-func (s *fakeStore) Scan(_ context.Context, _ clustertime.Time, see func(keystore.Document) error) error {
+func (s *fakeStore) Scan(_ context.Context, after clustertime.Time, see func(keystore.Document) error) error {
 	s.mutex.Lock()
 	s.scans++
+	s.after = after
 	all := make([]keystore.Document, 0, len(s.documents))
 	for _, d := range s.documents {
 		all = append(all, d)
@@ -85,6 +89,7 @@ func (s *fakeStore) Scan(_ context.Context, _ clustertime.Time, see func(keystor
 func (s *fakeStore) FindByHash(_ context.Context, h apikey.Hash, _ clustertime.Time) (keystore.Document, bool, error) {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
+	s.reads++
 	d, ok := s.documents[h]
 	return d, ok, nil
 }
@@ -428,4 +433,43 @@ func TestTheLastScanSaysHowLongItTook(t *testing.T) {
 	if took := r.LastScan(); took <= 0 || took > time.Since(before) {
 		t.Errorf("it took %v", took)
 	}
+}
+
+// Suspects that changes explain by now need no read, and no wait for the stream.
+func TestAnAuditReadsOnlyWhatIsStillBelieved(t *testing.T) {
+	const keys = 100
+	paced(t, func(r *rig) {
+		var suspects []apikey.Hash
+		for i := range keys {
+			name := fmt.Sprint("flood-", i)
+			d := r.store.put(name, apikey.Record{})
+			r.tail.Lock()
+			r.at++
+			r.cache.Apply(&keycache.Change{ID: d.ID, Time: r.at, Hash: d.Hash, HasHash: true, Record: &d.Record})
+			if i > 0 {
+				r.cache.Apply(&keycache.Change{ID: d.ID, Time: r.at})
+			}
+			r.tail.Unlock()
+			suspects = append(suspects, d.Hash)
+		}
+		before := r.store.reads
+		r.audit(r.t.Context(), suspects)
+		if n := r.store.reads - before; n != 1 {
+			r.t.Errorf("%d of %d suspects are read, one is still believed", n, keys)
+		}
+	})
+}
+
+// pulseAt is a server whose time is later than what the stream has shown.
+type pulseAt clustertime.Time
+
+func (p pulseAt) Beat(context.Context) (clustertime.Time, error) { return clustertime.Time(p), nil }
+
+// What the scan reads must not be older than the index that it relies on.
+func TestAScanReadsNothingFromBeforeTheLookAtTheIndex(t *testing.T) {
+	paced(t, func(r *rig) {
+		if r.store.after != 7000 {
+			r.t.Errorf("the scan reads after %v, and the index was seen at 7000", r.store.after)
+		}
+	}, func(c *Config) { c.Pulse = pulseAt(7000) })
 }

@@ -9,6 +9,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/keytail/keytail/internal/apikey"
+	"github.com/keytail/keytail/internal/clustertime"
 	"github.com/keytail/keytail/internal/guard"
 	"github.com/keytail/keytail/internal/keycache"
 	"github.com/keytail/keytail/internal/keystore"
@@ -28,11 +29,15 @@ func (p *Preload) scan(ctx context.Context, kind keycache.ScanKind) error {
 		return err
 	}
 	defer scan.Abandon()
+	after := scan.Ticket().Floor()
 	if p.config.UniqueIndex != nil && p.config.UniqueIndex(ctx) {
-		scan.IndexIsUnique()
+		if now, err := p.now(ctx); err == nil {
+			after = max(after, now)
+			scan.IndexIsUnique()
+		}
 	}
 	began := time.Now()
-	err = p.config.Store.Scan(ctx, scan.Ticket().Floor(), func(document keystore.Document) error {
+	err = p.config.Store.Scan(ctx, after, func(document keystore.Document) error {
 		if err := see(scan, &document); err != nil {
 			return err
 		}
@@ -54,6 +59,18 @@ func (p *Preload) scan(ctx context.Context, kind keycache.ScanKind) error {
 	p.reportDuplicates(scan.Duplicates())
 	p.audit(ctx, scan.Suspects())
 	return err
+}
+
+// now is a cluster time that is not before anything that the server has shown. An index
+// that has just been made is listed at once, and a majority read may still return a
+// snapshot from before, in which two documents share a hash. Zero: without a Pulse.
+func (p *Preload) now(ctx context.Context) (clustertime.Time, error) {
+	if p.config.Pulse == nil {
+		return 0, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, auditRead)
+	defer cancel()
+	return p.config.Pulse.Beat(ctx)
 }
 
 // errOpaque: a look-up may find a document for more hashes than are known.
@@ -126,12 +143,17 @@ func (p *Preload) fits(ctx context.Context) error {
 	return nil
 }
 
-// audit reads each suspect once more. Most have changed since they were held,
-// and say nothing.
+// audit reads each suspect once more that is still believed. Most have changed since
+// they were held, and say nothing: in a flood of changes those are as many as the stream
+// was behind the scan, and to read each of them, and to wait for the stream, would hold
+// up the next scan.
 func (p *Preload) audit(ctx context.Context, suspects []apikey.Hash) {
 	for _, h := range suspects {
 		if ctx.Err() != nil {
 			return
+		}
+		if !p.config.Cache.Disputed(h) {
+			continue
 		}
 		if err := p.auditOne(ctx, h); err != nil {
 			p.logger.Debug("a suspect could not be audited, the next scan will see it again", zap.Error(err))
