@@ -18,6 +18,7 @@ import (
 	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest/observer"
 
+	"github.com/keytail/keytail"
 	"github.com/keytail/keytail/internal/apikey"
 	"github.com/keytail/keytail/internal/devmongo"
 	"github.com/keytail/keytail/internal/mongotest"
@@ -116,7 +117,8 @@ func startFailing(t *testing.T, n int) *brittle {
 	r.db = server.Client(t, "outsider").Database(server.Database(t))
 	r.keys = mongotest.CreateAPIKeys(t, r.db)
 	admin := server.Client(t, "operator").Database("admin")
-	r.Service = r.run(r.registry, zap.New(core), hasty)
+	// Many losses in a row would put off scans, and with them the state live.
+	r.Service = r.run(r.registry, zap.New(core), hasty, func(c *keytail.Config) { c.Preload = "off" })
 	f := &brittle{rig: r, node: d.Node, logs: logs, known: r.newKey(), admin: admin}
 	r.becomes(f.known, apikey.Valid)
 	return f

@@ -35,3 +35,36 @@ func (p *pace) scanned(now time.Time, repair bool) {
 	}
 	p.next = now.Add(spread(p.pause))
 }
+
+// The first scans of epochs are not paced like repairs: until then nothing is held.
+// But each loss asks for one, and whoever can cause losses (docs/security.md) must
+// not be able to make every instance read the collection all the time.
+const (
+	// firstScans within firstScansWindow begin at once: more than elections and
+	// restarts of a database cause.
+	firstScans       = 10
+	firstScansWindow = time.Minute
+	// firstScanPause is between those that follow: keys are read on demand meanwhile.
+	firstScanPause = 5 * time.Second
+)
+
+// firsts remembers when the last first scans of epochs ended, the oldest at next.
+type firsts struct {
+	ended [firstScans]time.Time
+	next  int
+}
+
+// earliest is when a first scan may begin that was asked for at this time. Zero: at
+// once.
+func (f *firsts) earliest(asked time.Time) time.Time {
+	if oldest := f.ended[f.next]; oldest.IsZero() || asked.Sub(oldest) >= firstScansWindow {
+		return time.Time{}
+	}
+	newest := f.ended[(f.next+firstScans-1)%firstScans]
+	return newest.Add(firstScanPause)
+}
+
+func (f *firsts) scanned(now time.Time) {
+	f.ended[f.next] = now
+	f.next = (f.next + 1) % firstScans
+}

@@ -115,6 +115,24 @@ func TestAQuietPeriodEndsThePause(t *testing.T) {
 	})
 }
 
+// Whoever can cause losses cannot make the collection be read all the time.
+func TestManyLossesDoNotMakeAsManyScans(t *testing.T) {
+	paced(t, func(r *rig) {
+		before := r.scanned()
+		for range 600 { // ten minutes
+			r.reopens()
+			time.Sleep(time.Second)
+		}
+		if n := r.scanned() - before; n < 60 || n > firstScans+600/5+5 {
+			r.t.Errorf("%d scans in ten minutes of losses, want about one in %v", n, firstScanPause)
+		}
+		time.Sleep(2 * firstScanPause)
+		if !r.cache.Stats().Complete {
+			r.t.Error("the cache is not complete after the losses")
+		}
+	})
+}
+
 func TestTheFirstScanOfAnEpochIsNotDelayed(t *testing.T) {
 	paced(t, func(r *rig) {
 		r.storm(3 * time.Minute)

@@ -63,6 +63,7 @@ type plan struct {
 	// failed: the last scan did not get to its end, for a reason of its own.
 	failed bool
 	pace   pace
+	firsts firsts
 	// asked is the scan that is asked for now. Zero: none is.
 	asked request
 	// said: the log has been told that asked must wait.
@@ -105,8 +106,11 @@ func (p *plan) now(now time.Time) (keycache.ScanKind, bool) {
 
 // earliest is when the scan that is asked for may begin. Zero: at once.
 func (p *plan) earliest(why reason) time.Time {
-	if why == "" || why == reasonNewEpoch {
+	switch why {
+	case "":
 		return time.Time{}
+	case reasonNewEpoch:
+		return p.firsts.earliest(p.asked.since)
 	}
 	if next := p.pace.earliest(p.asked.since); why.repairs() && next.After(p.notBefore) {
 		return next
@@ -154,6 +158,9 @@ func (p *plan) ended(epoch uint64, kind keycache.ScanKind, err error) {
 	p.due = now.Add(spread(p.config.AuditInterval))
 	p.notBefore, p.failed = now, false
 	p.pace.scanned(now, p.asked.why.repairs())
+	if p.asked.why == reasonNewEpoch {
+		p.firsts.scanned(now)
+	}
 	p.asked = request{}
 	switch {
 	case err == nil:
