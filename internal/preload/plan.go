@@ -106,10 +106,10 @@ func (p *plan) now(now time.Time) (keycache.ScanKind, bool) {
 
 // earliest is when the scan that is asked for may begin. Zero: at once.
 func (p *plan) earliest(why reason) time.Time {
-	switch why {
-	case "":
+	if why == "" {
 		return time.Time{}
-	case reasonNewEpoch:
+	}
+	if why == reasonNewEpoch {
 		return p.firsts.earliest(p.asked.since)
 	}
 	if next := p.pace.earliest(p.asked.since); why.repairs() && next.After(p.notBefore) {
