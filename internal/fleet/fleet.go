@@ -17,7 +17,7 @@ import (
 
 const (
 	// Margin is what another instance's clock may be slower by than this one's
-	// during its max_stale, and then some (DESIGN.md section 4).
+	// during its max_stale, and then some (doc.go).
 	Margin = 5 * time.Second
 	// DefaultMaxWaits is how many may wait at once: each holds a connection and a
 	// few KiB, none of them a place in the pool of database connections.

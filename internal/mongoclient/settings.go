@@ -16,7 +16,7 @@ const (
 	// appName is how MongoDB's logs and currentOp name our connections.
 	appName = "keytail"
 	// maxPoolSize is the driver's default, written down because fills and direct
-	// reads are capped below it (DESIGN.md section 3).
+	// reads are capped below it (Settings.MaxReads).
 	maxPoolSize = 100
 	// connectionsBesides are held by the stream, the heartbeat, the refresh and
 	// the scan.

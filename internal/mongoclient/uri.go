@@ -49,13 +49,23 @@ func plain(markdown string) string {
 	return strings.TrimSuffix(strings.ReplaceAll(markdown, "`", ""), ".")
 }
 
-// given are the options of a connection string as they are written there, decoded
-// as the driver does.
+// written are the options of a connection string's query, as they are written there.
+func written(query string) iter.Seq2[string, string] {
+	return func(yield func(name, value string) bool) {
+		for option := range strings.FieldsFuncSeq(query, func(r rune) bool { return r == '&' || r == ';' }) {
+			name, value, _ := strings.Cut(option, "=")
+			if !yield(name, value) {
+				return
+			}
+		}
+	}
+}
+
+// given are the options of a connection string, decoded as the driver does.
 func given(uri string) iter.Seq2[string, string] {
 	return func(yield func(name, value string) bool) {
 		_, query, _ := strings.Cut(uri, "?")
-		for option := range strings.FieldsFuncSeq(query, func(r rune) bool { return r == '&' || r == ';' }) {
-			name, value, _ := strings.Cut(option, "=")
+		for name, value := range written(query) {
 			if decoded, err := url.QueryUnescape(value); err == nil {
 				value = decoded
 			}
@@ -76,8 +86,7 @@ func withoutSecrets(text, uri string) string {
 		user, password, _ := strings.Cut(userInfo, ":")
 		secrets = append(secrets, password, user)
 	}
-	for option := range strings.FieldsFuncSeq(query, func(r rune) bool { return r == '&' || r == ';' }) {
-		_, value, _ := strings.Cut(option, "=")
+	for _, value := range written(query) {
 		secrets = append(secrets, value)
 	}
 	for _, secret := range secrets {
