@@ -223,7 +223,13 @@ func (r *rig) failpoint(mode any, data ...bson.E) func() {
 		r.t.Fatal(err)
 	}
 	off := sync.OnceFunc(func() {
-		if err := command("off"); err != nil {
+		// The driver does not retry this command, and what a test has done to the server
+		// (a stepdown) may have closed the pooled connections. Each failure closes one.
+		err := command("off")
+		for deadline := time.Now().Add(patience); mongo.IsNetworkError(err) && time.Now().Before(deadline); {
+			err = command("off")
+		}
+		if err != nil {
 			r.t.Errorf("the failpoint stays on: %v", err)
 		}
 	})
