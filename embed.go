@@ -6,7 +6,7 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"github.com/keytail/keytail/auth"
-	"github.com/keytail/keytail/internal/watch"
+	"github.com/keytail/keytail/internal/revocation"
 )
 
 // The words of package auth, so that a program that embeds a Service needs one
@@ -33,9 +33,9 @@ var (
 	ErrUnavailable = auth.ErrUnavailable
 	// ErrRevisionAhead says that a MinRevision lies ahead of the whole cluster.
 	ErrRevisionAhead = auth.ErrRevisionAhead
-	// ErrTruthLost is the cause, with CutOnOutage, when the truth about a key could
+	// ErrStalenessExceeded is the cause, with CancelOnOutage, when the truth about a key could
 	// not be known for longer than MaxStale.
-	ErrTruthLost = auth.ErrTruthLost
+	ErrStalenessExceeded = auth.ErrStalenessExceeded
 )
 
 var _ auth.Validator = (*Service)(nil)
@@ -50,7 +50,7 @@ func (s *Service) Middleware(opts ...Option) func(http.Handler) http.Handler {
 }
 
 // Watches tell the middleware when a key stops being valid.
-func (s *Service) Watches() *watch.Set { return s.sink.watches }
+func (s *Service) Watches() *revocation.Watches { return s.sink.watches }
 
 // Principal is whom a Gin request speaks for, nil if nobody has authenticated.
 func Principal(c *gin.Context) *auth.Principal { return auth.PrincipalOf(c) }
@@ -63,8 +63,8 @@ func RequireScope(scopes ...string) gin.HandlerFunc { return auth.RequireScope(s
 // behind Authenticate.
 func RequireAny(scopes ...string) gin.HandlerFunc { return auth.RequireAny(scopes...) }
 
-// CutOnOutage makes lost truth an end of Principal.Done, with ErrTruthLost.
-func CutOnOutage() Option { return auth.CutOnOutage() }
+// CancelOnOutage makes lost truth an end of Principal.Done, with ErrStalenessExceeded.
+func CancelOnOutage() Option { return auth.CancelOnOutage() }
 
 // WithRevocationCancel ends what a request does when its key stops being valid.
 func WithRevocationCancel() Option { return auth.WithRevocationCancel() }

@@ -272,14 +272,14 @@ func TestHowLongWhatIsOpenOutlivesItsKey(t *testing.T) {
 func TestAnOutageCutsOnlyThoseWhoWantIt(t *testing.T) {
 	mongotest.EachScope(t, func(t *testing.T, s *mongotest.Server) {
 		r := start(t, s, hasty)
-		keep, lose := r.embed("gin"), r.embed("net/http", keytail.CutOnOutage())
+		keep, lose := r.embed("gin"), r.embed("net/http", keytail.CancelOnOutage())
 		k := r.newValid()
 		kept, keptSocket, lost, lostSocket := keep.openStream(k), keep.openSocket(k), lose.openStream(k), lose.openSocket(k)
 		mend := r.cut("getMore", "aggregate", "find", "update", "findAndModify")
 		began := time.Now()
 		at := lost.comes(t, "a stream whose truth is lost")
 		lostSocket.comes(t, "a socket whose truth is lost")
-		if cause := <-lose.causes; !errors.Is(cause, keytail.ErrTruthLost) {
+		if cause := <-lose.causes; !errors.Is(cause, keytail.ErrStalenessExceeded) {
 			t.Errorf("the cause is %v", cause)
 		}
 		// The last freshness may be a heartbeat older than the outage.
@@ -309,7 +309,7 @@ func TestAnOutageCutsOnlyThoseWhoWantIt(t *testing.T) {
 func TestAReadThatFailsCutsNothing(t *testing.T) {
 	mongotest.EachScope(t, func(t *testing.T, s *mongotest.Server) {
 		r := start(t, s)
-		e := r.embed("gin", keytail.CutOnOutage())
+		e := r.embed("gin", keytail.CancelOnOutage())
 		k, gone := r.newValid(), r.newValid()
 		kept, cut := e.openStream(k), e.openStream(gone)
 		failed := func() float64 { return r.metric("keytail_verdicts_total", "UNAVAILABLE") }
@@ -337,13 +337,13 @@ func TestASilentServerCutsOnlyThoseWhoWantIt(t *testing.T) {
 			t.Run(scope+" "+name, func(t *testing.T) {
 				d := mongotest.StartDevmongo(t, devmongo.Config{})
 				r := start(t, d.InScope(scope), hasty)
-				keep, lose := r.embed("net/http"), r.embed("gin", keytail.CutOnOutage())
+				keep, lose := r.embed("net/http"), r.embed("gin", keytail.CancelOnOutage())
 				k := r.newValid()
 				kept, lost := keep.openSocket(k), lose.openStream(k)
 				began := time.Now()
 				heal := stage(d.Node, r.appName)
 				at := lost.comes(t, "a stream whose truth is lost")
-				if cause := <-lose.causes; !errors.Is(cause, keytail.ErrTruthLost) {
+				if cause := <-lose.causes; !errors.Is(cause, keytail.ErrStalenessExceeded) {
 					t.Errorf("the cause is %v", cause)
 				}
 				t.Logf("cut %v after the silence began; max_stale is %v, and the last read was waited for", at.Sub(began), hastyMaxStale)
@@ -364,7 +364,7 @@ func TestASilentServerCutsOnlyThoseWhoWantIt(t *testing.T) {
 func TestARevocationIsFeltWhileTheStreamIsAway(t *testing.T) {
 	mongotest.EachScope(t, func(t *testing.T, s *mongotest.Server) {
 		r := start(t, s, hasty)
-		e := r.embed("gin", keytail.CutOnOutage())
+		e := r.embed("gin", keytail.CancelOnOutage())
 		k, other := r.newValid(), r.newValid()
 		cut, kept := e.openStream(k), e.openStream(other)
 		defer r.cut("getMore", "aggregate", "update", "findAndModify")()

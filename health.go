@@ -79,7 +79,7 @@ type health struct {
 	cache *keycache.Cache
 	tail  *changestream.Tail
 	// usage is nil where the use of keys is not written down.
-	usage *usage.Usage
+	usage *usage.Recorder
 	look  func() signs
 	// changed is told of each change of state, and of the first one, from nothing.
 	changed func(from, to string)

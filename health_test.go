@@ -9,7 +9,7 @@ import (
 
 	"go.uber.org/zap"
 
-	"github.com/keytail/keytail/internal/watch"
+	"github.com/keytail/keytail/internal/revocation"
 )
 
 // TestStates has what each state is made of; states_test.go has the transitions
@@ -84,7 +84,7 @@ func TestTheFirstStateIsToldToo(t *testing.T) {
 }
 
 func TestAShardedClusterIsSaid(t *testing.T) {
-	s := &Service{logger: zap.NewNop(), sink: sink{watches: watch.New(watch.Config{})}}
+	s := &Service{logger: zap.NewNop(), sink: sink{watches: revocation.New(revocation.Config{})}}
 	if got := newHealth(s, true, time.Now).note; got != shardedNote {
 		t.Errorf("sharded: %q", got)
 	}

@@ -140,16 +140,16 @@ type Service struct {
 	config    Config
 	logger    *zap.Logger
 	cache     *keycache.Cache
-	heart     *changestream.Heart
+	heart     *changestream.Heartbeater
 	tail      *changestream.Tail
 	validator *validator.Validator
-	preload   *preload.Preload
+	preload   *preload.Loader
 	health    *health
 	index     *keystore.IndexWatch
 	// sink is what the tail tells: the cache, and those who wait or listen.
 	sink sink
 	// usage is nil when the use of keys is not written down.
-	usage *usage.Usage
+	usage *usage.Recorder
 	// keys is nil without admin tokens.
 	keys *keyadmin.Admin
 
@@ -194,7 +194,7 @@ func (p *parts) service(ctx context.Context) (*Service, error) {
 // assemble wires the rooms in the order of the data's way.
 func (s *Service) assemble(store *keystore.Store, forward forwardauth.Config) error {
 	var err error
-	var toucher validator.Toucher
+	var toucher validator.UsageRecorder
 	if s.usage != nil {
 		toucher = s.usage
 	}

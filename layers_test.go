@@ -72,7 +72,7 @@ func TestLayers(t *testing.T) {
 			"go.mongodb.org/mongo-driver/v2/mongo", "go.mongodb.org/mongo-driver/v2/x/mongo", "github.com/allegro/bigcache", "go.uber.org/zap",
 			module + "/internal/routes", module + "/internal/keycache", module + "/internal/keystore", module + "/internal/changestream",
 		},
-		"internal/watch": {module + "/internal", module + "/auth", "github.com/gin-gonic/gin", "go.mongodb.org/mongo-driver"},
+		"internal/revocation": {module + "/internal", module + "/auth", "github.com/gin-gonic/gin", "go.mongodb.org/mongo-driver"},
 		// What a service takes in that is no keytail itself.
 		"client": {
 			"go.mongodb.org/mongo-driver/v2/mongo", "go.mongodb.org/mongo-driver/v2/x/mongo", "github.com/allegro/bigcache", "go.uber.org/zap",

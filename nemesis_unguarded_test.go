@@ -19,7 +19,7 @@ import (
 // out together: LossNoToken stands behind each other loss.
 var foundGuards = []string{
 	"AfterClusterTime", "Majority",
-	"SeqBeforeRead", "TrustedStore+EvenEpoch+SameEpoch", "SameEpoch", "ByID", "ByHash", "Vouch", "ChangeFloor", "OpenFloor",
+	"SeqBeforeRead", "TrustedStore+EvenEpoch+SameEpoch", "SameEpoch", "ByID", "ByHash", "Revalidate", "ChangeFloor", "OpenFloor",
 	"EpochAtLoss", "EpochAtOpen", "MaxStale", "AbsentEpoch", "AbsentByHash", "AbsentEvictions",
 	"LossHistory+LossNoToken", "LossPosition+LossNoToken", "LossTokenRefused+LossNoToken", "LossTokenRemoved+LossNoToken",
 	"LossEventTooLarge+LossNoToken", "LossUnknownCode+LossNoToken",

@@ -30,15 +30,15 @@ type parts struct {
 	cache   *keycache.Cache
 	store   *keystore.Store
 	index   *keystore.IndexWatch
-	heart   *changestream.Heart
+	heart   *changestream.Heartbeater
 	tail    *changestream.Tail
 	// sink is what the tail tells.
 	sink sink
 	// preload is nil until the Service is assembled. The tail asks it how long a scan
 	// takes.
-	preload atomic.Pointer[preload.Preload]
+	preload atomic.Pointer[preload.Loader]
 	// usage is nil where the use of keys is not written down.
-	usage *usage.Usage
+	usage *usage.Recorder
 	// callers and admins are nil without a file.
 	callers, admins *tokens.Set
 }
@@ -114,8 +114,8 @@ func policies(named map[string]Policy) map[string]forwardauth.Policy {
 	return all
 }
 
-func newHeart(config Config, collection string) (*changestream.Heart, error) {
-	return changestream.NewHeart(changestream.HeartConfig{
+func newHeart(config Config, collection string) (*changestream.Heartbeater, error) {
+	return changestream.NewHeartbeater(changestream.HeartbeaterConfig{
 		Database:     mongoclient.Database(config.Client, config.Database),
 		State:        mongoclient.Database(config.Client, config.StateDatabase),
 		Collection:   collection,
@@ -206,7 +206,7 @@ func (p *parts) prepare(ctx context.Context) error {
 
 // newUsage makes what writes down the use of keys, or nil where the collection has
 // no field for it.
-func newUsage(config Config, schema keystore.Schema) (*usage.Usage, error) {
+func newUsage(config Config, schema keystore.Schema) (*usage.Recorder, error) {
 	if config.NoUsage || schema.LastUsed == "" && schema.UsageCount == "" {
 		return nil, nil //nolint:nilnil // nothing is wanted, and nothing wrong
 	}

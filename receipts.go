@@ -12,8 +12,8 @@ import (
 	"github.com/keytail/keytail/internal/fleet"
 	"github.com/keytail/keytail/internal/keycache"
 	"github.com/keytail/keytail/internal/keystore"
+	"github.com/keytail/keytail/internal/revocation"
 	"github.com/keytail/keytail/internal/routes"
-	"github.com/keytail/keytail/internal/watch"
 )
 
 // sink hands what the stream says to the cache first, and then tells those who
@@ -23,7 +23,7 @@ import (
 type sink struct {
 	changestream.Sink
 	events  *events.Hub
-	watches *watch.Set
+	watches *revocation.Watches
 	fleet   *fleet.Fleet
 }
 
@@ -64,7 +64,7 @@ func (s sink) lost(reason changestream.Reason) {
 }
 
 // newSink makes the fleet and the hub, and what feeds them.
-func newSink(config Config, cache *keycache.Cache, heart *changestream.Heart, collection string) (sink, error) {
+func newSink(config Config, cache *keycache.Cache, heart *changestream.Heartbeater, collection string) (sink, error) {
 	hub, hubErr := events.New(events.Config{Text: keystore.IDText})
 	f, fleetErr := fleet.New(fleet.Config{
 		Heartbeats: heart.Heartbeats(),
@@ -80,16 +80,16 @@ func newSink(config Config, cache *keycache.Cache, heart *changestream.Heart, co
 		Logger:     config.Logger,
 		Registerer: config.Registry,
 	})
-	return sink{cache, hub, watch.New(watch.Config{}), f}, errors.Join(hubErr, fleetErr)
+	return sink{cache, hub, revocation.New(revocation.Config{}), f}, errors.Join(hubErr, fleetErr)
 }
 
 // syncer is a fleet as routes ask it.
 type syncer struct{ fleet *fleet.Fleet }
 
 func (s syncer) Wait(ctx context.Context, revision clustertime.Time, all bool) (routes.Receipt, error) {
-	scope := fleet.Self
+	scope := fleet.ScopeInstance
 	if all {
-		scope = fleet.All
+		scope = fleet.ScopeFleet
 	}
 	outcome, err := s.fleet.Wait(ctx, revision, scope)
 	return routes.Receipt{
@@ -124,7 +124,7 @@ func (f feed) Subscribe(lastID string) (routes.Subscription, error) {
 // inWordsOfRoutes keeps err, and adds what routes know it by.
 func inWordsOfRoutes(err error) error {
 	for _, pair := range []struct{ have, want error }{
-		{fleet.ErrAhead, routes.ErrRevisionAhead},
+		{fleet.ErrRevisionAhead, routes.ErrRevisionAhead},
 		{fleet.ErrBusy, routes.ErrTooManyWaiting},
 		{events.ErrBusy, routes.ErrTooManyWaiting},
 		{fleet.ErrUnavailable, routes.ErrDatabaseAway},

@@ -13,7 +13,7 @@ import (
 	"github.com/keytail/keytail/internal/events"
 	"github.com/keytail/keytail/internal/keycache"
 	"github.com/keytail/keytail/internal/keystore"
-	"github.com/keytail/keytail/internal/watch"
+	"github.com/keytail/keytail/internal/revocation"
 )
 
 // lookingSink is a cache that looks, while it takes in a change, whether others
@@ -48,7 +48,7 @@ func TestTheCacheHasAChangeBeforeItsEvent(t *testing.T) {
 		t.Fatal(err)
 	}
 	cache := &lookingSink{t: t, subscription: subscription}
-	sink{Sink: cache, events: hub, watches: watch.New(watch.Config{})}.Apply(&keycache.Change{ID: "k1", Time: 7})
+	sink{Sink: cache, events: hub, watches: revocation.New(revocation.Config{})}.Apply(&keycache.Change{ID: "k1", Time: 7})
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 	defer cancel()
 	told, err := subscription.Next(ctx)
@@ -73,7 +73,7 @@ func TestAWatchIsToldAfterTheCache(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	set, log := watch.New(watch.Config{}), make(chan string, 10)
+	set, log := revocation.New(revocation.Config{}), make(chan string, 10)
 	ctx, stop := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- set.Run(ctx) }()
@@ -83,7 +83,7 @@ func TestAWatchIsToldAfterTheCache(t *testing.T) {
 			t.Error(err)
 		}
 	}()
-	w := set.Add(watch.Entry{KeyID: "k1", Mark: set.Begin(), Recheck: func(context.Context, uint64) (time.Time, error) {
+	w := set.Add(revocation.Entry{KeyID: "k1", Mark: set.Begin(), Recheck: func(context.Context, uint64) (time.Time, error) {
 		log <- "asked"
 		return time.Time{}, nil
 	}})
@@ -129,7 +129,7 @@ func TestWhoListensIsToldWhenTheStreamBeginsAnew(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer subscription.Close()
-	tail := sink{Sink: recordingSink{nil, make(chan string, 1)}, events: hub, watches: watch.New(watch.Config{})}
+	tail := sink{Sink: recordingSink{nil, make(chan string, 1)}, events: hub, watches: revocation.New(revocation.Config{})}
 	tail.Open(7)
 	told, err := subscription.Next(t.Context())
 	if err != nil || len(told) != 2 || told[1].Kind != events.Loss || told[1].Reason != reasonReopened {

@@ -24,7 +24,7 @@ func partsAnomalies() []anomaly {
 	return append(twinAnomalies(), []anomaly{
 		{name: "stale set", shows: []string{"SeqBeforeRead"}, covered: []string{"ChangeFloor"}, stage: onParts(staleSet), scopes: noStream},
 		{name: "late stale read", shows: []string{"ChangeFloor"}, covered: []string{"SeqBeforeRead"}, stage: onParts(lateStaleRead), scopes: noStream},
-		{name: "waiter that joins late", shows: []string{"Vouch"}, stage: onParts(lateWaiter), scopes: noStream},
+		{name: "waiter that joins late", shows: []string{"Revalidate"}, stage: onParts(lateWaiter), scopes: noStream},
 		{
 			name:    "fill while the history is lost",
 			shows:   []string{"EpochAtOpen", "TrustedStore+EvenEpoch+SameEpoch"},

@@ -47,7 +47,7 @@ type flooded struct {
 func (f *flooded) FindByHash(ctx context.Context, h apikey.Hash, after clustertime.Time) (keystore.Document, bool, error) {
 	if after > f.now {
 		<-ctx.Done()
-		return keystore.Document{}, false, fmt.Errorf("%w: %w", keystore.ErrAhead, ctx.Err())
+		return keystore.Document{}, false, fmt.Errorf("%w: %w", keystore.ErrRevisionAhead, ctx.Err())
 	}
 	return keystore.Document{ID: apikey.DocID(h[:]), Hash: h, HasHash: true, Record: apikey.Record{KeyID: "k", UserID: "user-1", Active: true}}, true, nil
 }

@@ -123,7 +123,7 @@ func startGated(t *testing.T, scope string, config devmongo.Config) *gated {
 	g.gate = &gate{Cache: cache}
 	store, err := keystore.New(keystore.Config{Client: client, Database: database})
 	must(err)
-	heart, err := changestream.NewHeart(changestream.HeartConfig{
+	heart, err := changestream.NewHeartbeater(changestream.HeartbeaterConfig{
 		Database: client.Database(database), Collection: r.keys.Name(), Interval: 50 * time.Millisecond,
 	})
 	must(err)

@@ -15,7 +15,7 @@ func twinAnomalies() []anomaly {
 		{name: "twin in a change", shows: []string{"ChangeSole"}, stage: onParts(twinInChange), scopes: noStream},
 		{name: "twin in a read by id", shows: []string{"RenewSole"}, stage: onParts(twinInRefresh), scopes: noStream},
 		{name: "twin that is changed after a read of both", shows: []string{"AmbiguousMark"}, stage: onParts(twinAfterRead), scopes: noStream},
-		{name: "twin that is changed during a read of both", shows: []string{"AmbiguousVouch"}, stage: onParts(twinDuringRead), scopes: noStream},
+		{name: "twin that is changed during a read of both", shows: []string{"AmbiguousRevalidate"}, stage: onParts(twinDuringRead), scopes: noStream},
 		{name: "twin that a scan has passed", shows: []string{"SeenTwice"}, stage: onParts(twinPassed), scopes: noStream},
 		{name: "twin that a scan has not reached", shows: []string{"Provisional"}, stage: onParts(twinNotReached), scopes: noStream},
 		{name: "completeness that ends", shows: []string{"CoveredStays"}, stage: onParts(completenessEnds), scopes: noStream},
@@ -75,7 +75,7 @@ func twinDuringRead(p *parts) string {
 	p.open()
 	ticket := p.cache.Begin()
 	p.told(p.write(false))
-	if a, ok := p.cache.Vouch(ticket, p.hash, both(twin(twinID, true))); ok && a.Record.Active {
+	if a, ok := p.cache.Revalidate(ticket, p.hash, both(twin(twinID, true))); ok && a.Record.Active {
 		return "the key is vouched for as active, and one of its documents is disabled"
 	}
 	return ""

@@ -9,20 +9,20 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"github.com/keytail/keytail/auth"
-	"github.com/keytail/keytail/internal/watch"
+	"github.com/keytail/keytail/internal/revocation"
 )
 
 // known is a validator that costs nothing.
 type known struct {
 	lie
-	watches *watch.Set
+	watches *revocation.Watches
 }
 
-func (k known) Watches() *watch.Set { return k.watches }
+func (k known) Watches() *revocation.Watches { return k.watches }
 
 func always() known {
 	key := &auth.Key{KeyID: "k", UserID: "u", Active: true, Scopes: []string{"read"}}
-	return known{lie{verdict: auth.Verdict{Code: auth.Valid, Key: key}}, watch.New(watch.Config{})}
+	return known{lie{verdict: auth.Verdict{Code: auth.Valid, Key: key}}, revocation.New(revocation.Config{})}
 }
 
 // blank is an answer that is thrown away. Its header is kept, as net/http keeps none

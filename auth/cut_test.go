@@ -323,10 +323,10 @@ func TestALostTruthIsAnsweredAsAnOutage(t *testing.T) {
 		s := serve(t, f, "HTTP/1.1", func(_ http.ResponseWriter, r *http.Request) {
 			close(ready)
 			<-r.Context().Done()
-			if !errors.Is(context.Cause(r.Context()), auth.ErrTruthLost) {
+			if !errors.Is(context.Cause(r.Context()), auth.ErrStalenessExceeded) {
 				t.Error(context.Cause(r.Context()))
 			}
-		}, auth.CutOnOutage())
+		}, auth.CancelOnOutage())
 		go func() {
 			<-ready
 			s.keys.away(true)

@@ -12,7 +12,7 @@ import (
 
 	"github.com/keytail/keytail/auth"
 	"github.com/keytail/keytail/internal/apikey"
-	"github.com/keytail/keytail/internal/watch"
+	"github.com/keytail/keytail/internal/revocation"
 )
 
 const patience = 20 * time.Second
@@ -50,7 +50,7 @@ func (k *keys) settled(t *testing.T) {
 	t.Helper()
 	k.put("the last")
 	ended := make(chan error, 1)
-	w := k.watches.Add(watch.Entry{KeyID: "id-the last", Mark: k.watches.Begin(), OnEnd: func(err error) { ended <- err }, Recheck: k.refuse})
+	w := k.watches.Add(revocation.Entry{KeyID: "id-the last", Mark: k.watches.Begin(), OnEnd: func(err error) { ended <- err }, Recheck: k.refuse})
 	defer w.Stop()
 	k.watches.Changed("id-the last", 0)
 	if err := <-ended; err == nil {
@@ -279,14 +279,14 @@ func TestLostTruth(t *testing.T) {
 				case <-time.After(patience):
 					t.Fatal("it goes on")
 				}
-				if !errors.Is(p.Err(), auth.ErrTruthLost) {
+				if !errors.Is(p.Err(), auth.ErrStalenessExceeded) {
 					t.Errorf("it has ended with %v", p.Err())
 				}
 				k.watches.Changed("id-k", 0)
 				goesOn(t, k, kept) // although nobody knows
 				k.away(false)
 				k.watches.Doubt(false)
-			}, auth.CutOnOutage())
+			}, auth.CancelOnOutage())
 			goesOn(t, k, kept)
 			k.put("k", revoked)
 			endsWith(t, kept, auth.Disabled)

@@ -9,7 +9,7 @@ import (
 
 	"github.com/keytail/keytail/internal/apikey"
 	"github.com/keytail/keytail/internal/forwardauth"
-	"github.com/keytail/keytail/internal/watch"
+	"github.com/keytail/keytail/internal/revocation"
 )
 
 // gate is what Gin's and net/http's middleware have in common. Nothing of it
@@ -17,7 +17,7 @@ import (
 type gate struct {
 	settings
 	validator Validator
-	watches   *watch.Set
+	watches   *revocation.Watches
 }
 
 // newGate panics with what is wrong in the program.
@@ -30,15 +30,15 @@ func newGate(caller string, validator Validator, opts []Option) *gate {
 		panic(fmt.Sprintf("%s: %v", caller, err))
 	}
 	g := &gate{settings: settings, validator: validator}
-	if hearing, ok := validator.(interface{ Watches() *watch.Set }); ok {
+	if hearing, ok := validator.(interface{ Watches() *revocation.Watches }); ok {
 		g.watches = hearing.Watches()
 	}
 	if g.watches == nil {
 		if g.cancel || g.cutOnOutage {
-			panic(caller + ": WithRevocationCancel and CutOnOutage need a Validator that hears of changes, and this one has no method Watches() *auth.Watches: one that wraps another gives it that one's")
+			panic(caller + ": WithRevocationCancel and CancelOnOutage need a Validator that hears of changes, and this one has no method Watches() *auth.Watches: one that wraps another gives it that one's")
 		}
 		// Nobody tells it of changes, and nobody runs it: keys end by their expiry.
-		g.watches = watch.New(watch.Config{})
+		g.watches = revocation.New(revocation.Config{})
 	}
 	return g
 }

@@ -18,7 +18,7 @@ import (
 	"github.com/keytail/keytail/auth"
 	"github.com/keytail/keytail/internal/apikey"
 	"github.com/keytail/keytail/internal/outward"
-	"github.com/keytail/keytail/internal/watch"
+	"github.com/keytail/keytail/internal/revocation"
 )
 
 func TestMain(m *testing.M) {
@@ -30,7 +30,7 @@ func TestMain(m *testing.M) {
 
 // keys is a validator that holds keys by their text, and tells of changes.
 type keys struct {
-	watches *watch.Set
+	watches *revocation.Watches
 
 	mutex   sync.Mutex
 	records map[string]apikey.Record
@@ -42,7 +42,7 @@ type keys struct {
 
 // newKeys runs until the test ends.
 func newKeys(t testing.TB) *keys {
-	k := &keys{watches: watch.New(watch.Config{Workers: 1, DoubtInterval: 10 * time.Millisecond}), records: map[string]apikey.Record{}}
+	k := &keys{watches: revocation.New(revocation.Config{Workers: 1, DoubtInterval: 10 * time.Millisecond}), records: map[string]apikey.Record{}}
 	ctx, stop := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- k.watches.Run(ctx) }()
@@ -58,7 +58,7 @@ func newKeys(t testing.TB) *keys {
 	return k
 }
 
-func (k *keys) Watches() *watch.Set { return k.watches }
+func (k *keys) Watches() *revocation.Watches { return k.watches }
 
 func (k *keys) Validate(_ context.Context, text string, request auth.Request) (auth.Verdict, error) {
 	k.mutex.Lock()

@@ -165,10 +165,10 @@ func AllowPreflight() Option { return func(s *settings) { s.preflight = true } }
 // gone.
 func HideCredentials() Option { return func(s *settings) { s.hide = true } }
 
-// CutOnOutage makes lost truth an end: when it could not be known for longer than
+// CancelOnOutage makes lost truth an end: when it could not be known for longer than
 // the validator's bound (max_stale) whether the key is valid, Principal.Done is
-// closed with ErrTruthLost. Without it an outage ends nothing.
-func CutOnOutage() Option { return func(s *settings) { s.cutOnOutage = true } }
+// closed with ErrStalenessExceeded. Without it an outage ends nothing.
+func CancelOnOutage() Option { return func(s *settings) { s.cutOnOutage = true } }
 
 // WithRevocationCancel ends what a request does when its key stops being valid: its
 // context is cancelled with the cause (context.Cause), what the handler reads of the

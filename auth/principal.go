@@ -12,7 +12,7 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"github.com/keytail/keytail/internal/apikey"
-	"github.com/keytail/keytail/internal/watch"
+	"github.com/keytail/keytail/internal/revocation"
 )
 
 // Principal is whom a request speaks for: its key, as it was when the request was
@@ -57,7 +57,7 @@ func (p *Principal) HasScope(scope string) bool { return apikey.Holds(p.Scopes, 
 
 // Done is closed when the key stops being valid for this request: when it is
 // revoked, deleted, expired, given to somebody else, or loses a scope that the
-// request was let in by; with CutOnOutage also when the truth is lost. It is not
+// request was let in by; with CancelOnOutage also when the truth is lost. It is not
 // closed when a key is changed and stays valid.
 //
 // It is watched from the first call on until the handler returns, and costs nothing
@@ -70,7 +70,7 @@ func (p *Principal) Done() <-chan struct{} {
 	return p.session.watched(nil).Done()
 }
 
-// Err is why Done is closed: a *RevokedError, or ErrTruthLost. Nil before, and
+// Err is why Done is closed: a *RevokedError, or ErrStalenessExceeded. Nil before, and
 // if nobody has called Done.
 func (p *Principal) Err() error {
 	if p.session == nil {
@@ -128,7 +128,7 @@ type session struct {
 	needs []*requirement
 	place [2]*requirement
 	// watch is nil until somebody wants to know. released: the handler has returned.
-	watch    *watch.Watch
+	watch    *revocation.Watch
 	released bool
 }
 
@@ -164,13 +164,13 @@ func (s *session) attach(r *http.Request) *http.Request {
 }
 
 // watched begins to watch, if nobody has before. onEnd may be nil.
-func (s *session) watched(onEnd func(error)) *watch.Watch {
+func (s *session) watched(onEnd func(error)) *revocation.Watch {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
 	if s.watch == nil {
-		s.watch = s.gate.watches.Add(watch.Entry{
+		s.watch = s.gate.watches.Add(revocation.Entry{
 			KeyID: s.principal.KeyID, Mark: s.mark, Revision: uint64(s.revision),
-			Expires: s.principal.ExpiresAt, AtExpiry: errExpired, CutOnOutage: s.gate.cutOnOutage,
+			Expires: s.principal.ExpiresAt, AtExpiry: errExpired, CancelOnOutage: s.gate.cutOnOutage,
 			Recheck: s.recheck, OnEnd: onEnd,
 		})
 		if s.released {
@@ -190,7 +190,7 @@ func (s *session) release() {
 	}
 }
 
-// recheck asks whether the request would be let in now, as watch.Entry.Recheck.
+// recheck asks whether the request would be let in now, as revocation.Entry.Recheck.
 func (s *session) recheck(ctx context.Context, revision uint64) (time.Time, error) {
 	s.mutex.Lock()
 	needs := s.needs

@@ -10,7 +10,7 @@ import (
 
 	"github.com/keytail/keytail/internal/apikey"
 	"github.com/keytail/keytail/internal/forwardauth"
-	"github.com/keytail/keytail/internal/watch"
+	"github.com/keytail/keytail/internal/revocation"
 )
 
 // Codes of refusals that are no verdicts.
@@ -22,9 +22,9 @@ const (
 	Misconfigured Code = "INTERNAL_ERROR"
 )
 
-// ErrTruthLost is the cause with CutOnOutage, when it could not be known for too long
+// ErrStalenessExceeded is the cause with CancelOnOutage, when it could not be known for too long
 // whether the key is still valid.
-var ErrTruthLost = watch.ErrTruthLost
+var ErrStalenessExceeded = revocation.ErrStalenessExceeded
 
 // RevokedError is the cause when a key has stopped being valid for the request.
 type RevokedError struct {
@@ -158,4 +158,4 @@ func (g *gate) refuse(w http.ResponseWriter, r *http.Request, refusal *Refusal) 
 	_, _ = w.Write(refusal.Body())
 }
 
-func unknown(err error) error { return fmt.Errorf("%w: %w", watch.ErrUnknown, err) }
+func unknown(err error) error { return fmt.Errorf("%w: %w", revocation.ErrUnknown, err) }

@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/keytail/keytail/internal/clustertime"
-	"github.com/keytail/keytail/internal/watch"
+	"github.com/keytail/keytail/internal/revocation"
 )
 
 // Validator judges API keys. It is safe for concurrent use.
@@ -27,8 +27,8 @@ type Validator interface {
 //	Watches() *auth.Watches
 //
 // One that wraps another hands that one's through, or Principal.Done is closed by
-// expiry alone, and WithRevocationCancel and CutOnOutage cannot be.
-type Watches = watch.Set
+// expiry alone, and WithRevocationCancel and CancelOnOutage cannot be.
+type Watches = revocation.Watches
 
 var (
 	// ErrUnavailable says that the truth about a key cannot be known at the moment:

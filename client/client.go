@@ -10,7 +10,7 @@ import (
 	"github.com/sony/gobreaker/v2"
 
 	"github.com/keytail/keytail/auth"
-	"github.com/keytail/keytail/internal/watch"
+	"github.com/keytail/keytail/internal/revocation"
 )
 
 // pathVerify is what is asked.
@@ -40,7 +40,7 @@ type Client struct {
 	last atomic.Pointer[failure]
 	// known is when the truth about a key was last known. Nil: never.
 	known   atomic.Pointer[time.Time]
-	watches *watch.Set
+	watches *revocation.Watches
 	running atomic.Bool
 }
 
@@ -60,7 +60,7 @@ func New(config Config) (*Client, error) {
 	config.Token = "" // what prints a Client prints its configuration, too
 	c := &Client{
 		config: config, base: base, where: base.String(), verify: below(base, pathVerify), token: token,
-		pool: config.Transport, fresh: config.Transport, stream: newStream(&config), watches: watch.New(watch.Config{}), places: make(chan struct{}, config.MaxInFlight),
+		pool: config.Transport, fresh: config.Transport, stream: newStream(&config), watches: revocation.New(revocation.Config{}), places: make(chan struct{}, config.MaxInFlight),
 	}
 	if config.Transport == nil {
 		c.pool, c.fresh = newTransport(&config), newTransport(&config)

@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"github.com/keytail/keytail/auth"
-	"github.com/keytail/keytail/internal/watch"
+	"github.com/keytail/keytail/internal/revocation"
 )
 
 // switching is a daemon that answers 101, and then nothing. asked has a token for
@@ -116,7 +116,7 @@ func TestWhoForgetsRunIsTold(t *testing.T) {
 		if log.Len() > 0 {
 			t.Errorf("nobody watches: %s", &log)
 		}
-		w := c.Watches().Add(watch.Entry{KeyID: "k"})
+		w := c.Watches().Add(revocation.Entry{KeyID: "k"})
 		defer w.Stop()
 		ask()
 		ask()

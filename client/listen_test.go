@@ -476,7 +476,7 @@ func TestAConnectionThatIsClosedAtOnceIsNoGoodOne(t *testing.T) {
 func TestAnOutageCutsThoseWhoWantIt(t *testing.T) {
 	onStage(t, func(s *stage) {
 		time.Sleep(time.Minute)
-		cut, leave := s.stream(auth.CutOnOutage())
+		cut, leave := s.stream(auth.CancelOnOutage())
 		defer leave()
 		keep, leave2 := s.stream()
 		defer leave2()
@@ -488,7 +488,7 @@ func TestAnOutageCutsThoseWhoWantIt(t *testing.T) {
 		s.goesOn(cut, 10*time.Minute)
 
 		s.set(func(f *fleet) { f.noAnswer = true })
-		took := s.ends(cut, auth.ErrTruthLost, 2*bound)
+		took := s.ends(cut, auth.ErrStalenessExceeded, 2*bound)
 		if took < DefaultMaxStale {
 			t.Errorf("cut after %v", took)
 		}
@@ -499,7 +499,7 @@ func TestAnOutageCutsThoseWhoWantIt(t *testing.T) {
 		s.set(func(f *fleet) { f.noAnswer = false })
 		s.ends(keep, nil, bound)
 		s.set(func(f *fleet) { f.revokedAt = time.Time{} })
-		again, leave3 := s.stream(auth.CutOnOutage())
+		again, leave3 := s.stream(auth.CancelOnOutage())
 		defer leave3()
 		s.goesOn(again, 10*time.Minute)
 	})

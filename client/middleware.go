@@ -6,7 +6,7 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"github.com/keytail/keytail/auth"
-	"github.com/keytail/keytail/internal/watch"
+	"github.com/keytail/keytail/internal/revocation"
 )
 
 // The words of package auth, so that a program needs one import. The root package
@@ -28,9 +28,9 @@ type (
 	RevokedError = auth.RevokedError
 )
 
-// ErrTruthLost is the cause, with CutOnOutage, when the truth about a key could not
+// ErrStalenessExceeded is the cause, with CancelOnOutage, when the truth about a key could not
 // be known for longer than MaxStale.
-var ErrTruthLost = auth.ErrTruthLost
+var ErrStalenessExceeded = auth.ErrStalenessExceeded
 
 // Authenticate is auth.Authenticate with this client: Gin middleware that lets
 // requests pass that have a valid key. It panics at once if an option is wrong.
@@ -43,7 +43,7 @@ func (c *Client) Middleware(opts ...Option) func(http.Handler) http.Handler {
 
 // Watches tell the middleware when a key stops being valid: while Run runs of every
 // change, without it of an expiry alone.
-func (c *Client) Watches() *watch.Set { return c.watches }
+func (c *Client) Watches() *revocation.Watches { return c.watches }
 
 // Principal is whom a Gin request speaks for, nil if nobody has authenticated.
 func Principal(c *gin.Context) *auth.Principal { return auth.PrincipalOf(c) }
@@ -56,8 +56,8 @@ func RequireScope(scopes ...string) gin.HandlerFunc { return auth.RequireScope(s
 // behind Authenticate.
 func RequireAny(scopes ...string) gin.HandlerFunc { return auth.RequireAny(scopes...) }
 
-// CutOnOutage makes lost truth an end of Principal.Done, with ErrTruthLost.
-func CutOnOutage() Option { return auth.CutOnOutage() }
+// CancelOnOutage makes lost truth an end of Principal.Done, with ErrStalenessExceeded.
+func CancelOnOutage() Option { return auth.CancelOnOutage() }
 
 // WithRevocationCancel ends what a request does when its key stops being valid.
 func WithRevocationCancel() Option { return auth.WithRevocationCancel() }

@@ -20,7 +20,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/keytail/keytail/auth"
-	"github.com/keytail/keytail/internal/watch"
+	"github.com/keytail/keytail/internal/revocation"
 	"github.com/keytail/keytail/keytailtest"
 )
 
@@ -207,21 +207,21 @@ func TestWatchersHearOfEverything(t *testing.T) {
 		"with more":          {func(v *keytailtest.Validator, key string) { v.SetScopes(key, "*") }, false, nil},
 		"another":            {func(v *keytailtest.Validator, _ string) { v.Revoke(v.Key()) }, false, nil},
 		"an outage":          {func(v *keytailtest.Validator, _ string) { v.Outage() }, false, nil},
-		"an outage, cut":     {func(v *keytailtest.Validator, _ string) { v.Outage() }, true, watch.ErrTruthLost},
+		"an outage, cut":     {func(v *keytailtest.Validator, _ string) { v.Outage() }, true, revocation.ErrStalenessExceeded},
 		"old, cut":           {func(v *keytailtest.Validator, _ string) { v.Age(keytailtest.MaxStale) }, true, nil},
-		"too old, cut":       {func(v *keytailtest.Validator, _ string) { v.Age(keytailtest.MaxStale + 1) }, true, watch.ErrTruthLost},
+		"too old, cut":       {func(v *keytailtest.Validator, _ string) { v.Age(keytailtest.MaxStale + 1) }, true, revocation.ErrStalenessExceeded},
 		"revoked in between": {func(v *keytailtest.Validator, key string) { v.Outage(); v.Revoke(key); v.Recover() }, false, errOver},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				v := keytailtest.New(t)
 				key := v.Key("a")
-				w := v.Watches().Add(watch.Entry{
-					KeyID: "key-1", Mark: v.Watches().Begin(), CutOnOutage: test.cut,
+				w := v.Watches().Add(revocation.Entry{
+					KeyID: "key-1", Mark: v.Watches().Begin(), CancelOnOutage: test.cut,
 					Recheck: func(ctx context.Context, revision uint64) (time.Time, error) {
 						verdict, err := v.Validate(ctx, key, auth.Request{Scopes: []string{"a"}, MinRevision: auth.Revision(revision)})
 						if errors.Is(err, auth.ErrUnavailable) {
-							return time.Time{}, watch.ErrUnknown
+							return time.Time{}, revocation.ErrUnknown
 						}
 						if err != nil {
 							t.Error(err)
@@ -276,7 +276,7 @@ func TestTheEndOfATestWaits(t *testing.T) {
 		v := keytailtest.New(end)
 		key := v.Key()
 		var over atomic.Bool
-		v.Watches().Add(watch.Entry{KeyID: "key-1", Recheck: func(ctx context.Context, _ uint64) (time.Time, error) {
+		v.Watches().Add(revocation.Entry{KeyID: "key-1", Recheck: func(ctx context.Context, _ uint64) (time.Time, error) {
 			<-ctx.Done()
 			time.Sleep(time.Second)
 			over.Store(true)
@@ -299,7 +299,7 @@ func TestAllAtOnce(t *testing.T) {
 		group.Go(func() {
 			for range 50 {
 				key := v.Key("a")
-				w := v.Watches().Add(watch.Entry{KeyID: "key-1", Recheck: func(ctx context.Context, _ uint64) (time.Time, error) {
+				w := v.Watches().Add(revocation.Entry{KeyID: "key-1", Recheck: func(ctx context.Context, _ uint64) (time.Time, error) {
 					_, err := v.Validate(ctx, key, auth.Request{})
 					return time.Time{}, err
 				}})

@@ -43,7 +43,7 @@ func (r *real) FindByHash(_ context.Context, h apikey.Hash, after clustertime.Ti
 	case r.down:
 		return keystore.Document{}, false, errDown
 	case after > r.now:
-		return keystore.Document{}, false, keystore.ErrAhead
+		return keystore.Document{}, false, keystore.ErrRevisionAhead
 	}
 	raw, found := r.documents[h]
 	if !found {

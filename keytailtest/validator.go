@@ -14,7 +14,7 @@ import (
 	"github.com/keytail/keytail/internal/apikey"
 	"github.com/keytail/keytail/internal/clustertime"
 	"github.com/keytail/keytail/internal/outward"
-	"github.com/keytail/keytail/internal/watch"
+	"github.com/keytail/keytail/internal/revocation"
 )
 
 // MaxStale is the age past which nothing is answered, keytail's default.
@@ -31,7 +31,7 @@ type T interface {
 // Validator is an auth.Validator that holds its keys in memory.
 type Validator struct {
 	t       T
-	watches *watch.Set
+	watches *revocation.Watches
 
 	mutex sync.Mutex
 	// keys maps the hash of a text to its record. A record is never changed, since
@@ -63,7 +63,7 @@ type Question struct {
 func New(t T) *Validator {
 	v := &Validator{
 		t:       t,
-		watches: watch.New(watch.Config{}),
+		watches: revocation.New(revocation.Config{}),
 		keys:    map[apikey.Hash]*apikey.Record{},
 		// The cluster time of now, as a database would give it.
 		revision: clustertime.New(uint32(time.Now().Unix()), 1),
@@ -134,7 +134,7 @@ func (v *Validator) lostLocked() bool { return v.outage || v.age > MaxStale }
 
 // Outage makes the truth unknown, as when the database cannot be reached for
 // longer than MaxStale: every key that could be one is auth.Unavailable, and
-// Principals with CutOnOutage are done with ErrTruthLost.
+// Principals with CancelOnOutage are done with ErrStalenessExceeded.
 func (v *Validator) Outage() { v.set(func() { v.outage = true }) }
 
 // Recover ends an Outage, and what Age has set.
@@ -174,4 +174,4 @@ func (v *Validator) Middleware(options ...auth.Option) func(http.Handler) http.H
 }
 
 // Watches is for package auth: what tells a Principal that its key has changed.
-func (v *Validator) Watches() *watch.Set { return v.watches }
+func (v *Validator) Watches() *revocation.Watches { return v.watches }

@@ -28,7 +28,7 @@ func (b *Book) AddRoutes(router gin.IRouter, keys Keys) {
 
 	// A stream lasts longer than the answer about its key, so it ends with the key:
 	// when that is revoked, and when nobody knows any more whether it was.
-	streams := router.Group("/orders", keys.Authenticate(auth.HideCredentials(), auth.WithRevocationCancel(), auth.CutOnOutage()))
+	streams := router.Group("/orders", keys.Authenticate(auth.HideCredentials(), auth.WithRevocationCancel(), auth.CancelOnOutage()))
 	streams.GET("/events", auth.RequireScope("orders:read"), b.events)
 }
 

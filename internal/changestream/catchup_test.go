@@ -257,7 +257,7 @@ func inBothScopes(t *testing.T, f func(t *testing.T, r *rig, node *devmongo.Serv
 			r := newRig(t, &s.Server, true, func(c *Config) {
 				c.Scope, c.MaxAwait, c.Logger = scope, 20*time.Millisecond, zap.New(core)
 				c.LeastCatchUp = 500 * time.Millisecond
-				c.Heart = newHeart(t, c.Database, func(h *HeartConfig) { h.MaxStale = 600 * time.Millisecond })
+				c.Heart = newHeart(t, c.Database, func(h *HeartbeaterConfig) { h.MaxStale = 600 * time.Millisecond })
 			})
 			f(t, r, s.Node, logs)
 		})
@@ -359,9 +359,9 @@ func TestHeartbeatsThatNeverComeBackAreALossNowAndThen(t *testing.T) {
 	elsewhere := s.Client(t).Database(s.Database(t))
 	r := newRig(t, &s.Server, true, func(c *Config) {
 		c.MaxAwait, c.LeastCatchUp = 20*time.Millisecond, 100*time.Millisecond
-		c.Heart = newHeart(t, c.Database, func(h *HeartConfig) { h.MaxStale = 300 * time.Millisecond })
+		c.Heart = newHeart(t, c.Database, func(h *HeartbeaterConfig) { h.MaxStale = 300 * time.Millisecond })
 	})
-	r.Heart.beats = elsewhere.Collection(HeartbeatCollection)
+	r.Heartbeater.beats = elsewhere.Collection(HeartbeatCollection)
 	r.runOpen()
 	var at []time.Time
 	for n := range 3 {

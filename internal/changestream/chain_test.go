@@ -42,7 +42,7 @@ func eachScope(t *testing.T, f func(t *testing.T, r *rig, node *devmongo.Server)
 			s := mongotest.StartDevmongo(t, devmongo.Config{})
 			f(t, newRig(t, &s.Server, true, func(c *Config) {
 				c.Scope, c.MaxAwait = scope, 20*time.Millisecond
-				c.Heart = newHeart(t, c.Database, func(h *HeartConfig) { h.Interval, h.MaxStale = time.Hour, 3*time.Hour })
+				c.Heart = newHeart(t, c.Database, func(h *HeartbeaterConfig) { h.Interval, h.MaxStale = time.Hour, 3*time.Hour })
 			}), s.Node)
 		})
 	}
@@ -133,7 +133,7 @@ func TestALossTakesWhatWasProcessedBack(t *testing.T) {
 		if !processed() {
 			t.Fatal("processed is not there")
 		}
-		r.Heart.forget()
+		r.Heartbeater.forget()
 		if _, err := r.Beat(t.Context()); err != nil {
 			t.Fatal(err)
 		}
@@ -151,7 +151,7 @@ func TestALostReplyDoesNotHideARestore(t *testing.T) {
 			s := mongotest.StartDevmongo(t, devmongo.Config{})
 			r := newRig(t, &s.Server, true, func(c *Config) {
 				c.Scope, c.MaxAwait = scope, 20*time.Millisecond
-				c.Heart = newHeart(t, c.Database, func(h *HeartConfig) { h.Interval, h.MaxStale = 200*time.Millisecond, 600*time.Millisecond })
+				c.Heart = newHeart(t, c.Database, func(h *HeartbeaterConfig) { h.Interval, h.MaxStale = 200*time.Millisecond, 600*time.Millisecond })
 			})
 			r.runOpen()
 			snapshot := s.Node.Snapshot()
@@ -174,9 +174,9 @@ func TestAHeartbeatThatIsOvertakenKeepsTheHistory(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
 		r := quiet(t, s)
 		r.beatsAndReturns()
-		late := r.Heart.memory.send(time.Now())
+		late := r.Heartbeater.memory.send(time.Now())
 		r.beatsAndReturns()
-		if _, err := r.Heart.write(t.Context(), late); !errors.Is(err, errRewound) {
+		if _, err := r.Heartbeater.write(t.Context(), late); !errors.Is(err, errRewound) {
 			t.Errorf("the overtaken one: %v", err) // nobody waits for this any more
 		}
 		r.beatsAndReturns()
@@ -190,7 +190,7 @@ func TestAHeartbeatThatIsOvertakenKeepsTheHistory(t *testing.T) {
 func TestHeartbeatsWithoutAReplyKeepTheHistory(t *testing.T) {
 	s := mongotest.StartDevmongo(t, devmongo.Config{})
 	r := newRig(t, &s.Server, true, func(c *Config) {
-		c.Heart = newHeart(t, c.Database, func(h *HeartConfig) { h.MaxStale = 300 * time.Millisecond })
+		c.Heart = newHeart(t, c.Database, func(h *HeartbeaterConfig) { h.MaxStale = 300 * time.Millisecond })
 	})
 	r.runOpen()
 	r.freshens(1)
@@ -210,7 +210,7 @@ func TestHeartbeatsWithoutAReplyKeepTheHistory(t *testing.T) {
 func TestARolledBackHeartbeatKeepsTheHistory(t *testing.T) {
 	s := mongotest.StartDevmongo(t, devmongo.Config{})
 	r := newRig(t, &s.Server, true, func(c *Config) {
-		c.Heart = newHeart(t, c.Database, func(h *HeartConfig) { h.MaxStale = 600 * time.Millisecond })
+		c.Heart = newHeart(t, c.Database, func(h *HeartbeaterConfig) { h.MaxStale = 600 * time.Millisecond })
 	})
 	r.runOpen()
 	r.freshens(2)
@@ -231,7 +231,7 @@ func TestALossByAHeartbeatIsDeclaredAtOnce(t *testing.T) {
 	core, logs := observer.New(zap.WarnLevel)
 	r := newRig(t, &s.Server, true, func(c *Config) {
 		c.Scope, c.MaxAwait, c.Watchdog, c.Logger = ScopeCollection, 250*time.Millisecond, 3*time.Hour, zap.New(core)
-		c.Heart = newHeart(t, c.Database, func(h *HeartConfig) { h.Interval, h.MaxStale = time.Hour, 3*time.Hour })
+		c.Heart = newHeart(t, c.Database, func(h *HeartbeaterConfig) { h.Interval, h.MaxStale = time.Hour, 3*time.Hour })
 	})
 	r.runOpen()
 	r.isFresh()
@@ -257,7 +257,7 @@ func TestALossByAHeartbeatIsDeclaredAtOnce(t *testing.T) {
 }
 
 func TestAPauseEndsWithTheHistory(t *testing.T) {
-	tail := &Tail{config: Config{Heart: &Heart{}}, catchUp: &catchUp{}}
+	tail := &Tail{config: Config{Heart: &Heartbeater{}}, catchUp: &catchUp{}}
 	m := &tail.config.Heart.memory
 	m.comeBackVerified(m.send(after(0)).nonce)
 	n := m.send(after(1)).nonce
@@ -278,7 +278,7 @@ func TestAPauseEndsWithTheHistory(t *testing.T) {
 
 func TestAPauseEndsWithAnOutage(t *testing.T) {
 	c := newClock(t)
-	tail := &Tail{config: Config{Heart: &Heart{}}, catchUp: c.catchUp}
+	tail := &Tail{config: Config{Heart: &Heartbeater{}}, catchUp: c.catchUp}
 	done := make(chan bool)
 	go func() { done <- tail.rest(t.Context(), time.Hour) }()
 	mongotest.Eventually(t, patience, func() bool {

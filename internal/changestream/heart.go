@@ -21,7 +21,7 @@ import (
 )
 
 // HeartbeatCollection holds one small document of each instance, in the database
-// of the keys unless HeartConfig.State is another one.
+// of the keys unless HeartbeaterConfig.State is another one.
 const HeartbeatCollection = "keytail_heartbeats"
 
 // The heart's times, each with its reason.
@@ -47,11 +47,11 @@ const (
 	maxInstanceName = 256
 )
 
-// ErrHeartStopped says that no heartbeat will be sent any more.
-var ErrHeartStopped = errors.New("the heartbeat has stopped")
+// ErrHeartbeatStopped says that no heartbeat will be sent any more.
+var ErrHeartbeatStopped = errors.New("the heartbeat has stopped")
 
-// HeartConfig of a Heart.
-type HeartConfig struct {
+// HeartbeaterConfig of a Heart.
+type HeartbeaterConfig struct {
 	// Database holds the keys. Required. It is of the client that the tail uses.
 	Database *mongo.Database
 	// State holds the heartbeats. Another database than the keys' is for
@@ -79,7 +79,7 @@ type HeartConfig struct {
 	Registerer prometheus.Registerer
 }
 
-func (c *HeartConfig) setDefaults() {
+func (c *HeartbeaterConfig) setDefaults() {
 	if c.State == nil {
 		c.State = c.Database
 	}
@@ -111,7 +111,7 @@ func hostName() string {
 	return "unknown"
 }
 
-func (c *HeartConfig) validate() error {
+func (c *HeartbeaterConfig) validate() error {
 	var errs []error
 	if c.Database == nil {
 		errs = append(errs, errors.New("a database is needed"))
@@ -137,15 +137,15 @@ func (c *HeartConfig) validate() error {
 // serverDatabases are no place for data of users.
 var serverDatabases = []string{"admin", "config", "local"}
 
-func (c *HeartConfig) sameDatabase() bool {
+func (c *HeartbeaterConfig) sameDatabase() bool {
 	return c.State == nil || c.Database == nil || c.State.Name() == c.Database.Name()
 }
 
-// Heart writes this instance's heartbeat into the database. Its way back through
+// Heartbeater writes this instance's heartbeat into the database. Its way back through
 // the change stream is what moves the freshness (DESIGN.md beside this file).
 // The methods are safe for concurrent use.
-type Heart struct {
-	config HeartConfig
+type Heartbeater struct {
+	config HeartbeaterConfig
 	beats  *mongo.Collection
 	// id is <name>/<boot id>: an instance that starts again is another one.
 	id      string
@@ -188,13 +188,13 @@ type flight struct {
 
 func newFlight() *flight { return &flight{done: make(chan struct{})} }
 
-// NewHeart makes a heart that does not beat yet.
-func NewHeart(config HeartConfig) (*Heart, error) {
+// NewHeartbeater makes a heart that does not beat yet.
+func NewHeartbeater(config HeartbeaterConfig) (*Heartbeater, error) {
 	config.setDefaults()
 	if err := config.validate(); err != nil {
 		return nil, fmt.Errorf("heartbeat: %w", err)
 	}
-	h := &Heart{
+	h := &Heartbeater{
 		config: config,
 		beats:  mongoclient.Database(config.State.Client(), config.State.Name()).Collection(HeartbeatCollection),
 		id:     config.InstanceName + "/" + rand.Text(),
@@ -219,17 +219,17 @@ func NewHeart(config HeartConfig) (*Heart, error) {
 }
 
 // ID is the _id of this instance's heartbeats: <name>/<boot id>.
-func (h *Heart) ID() string { return h.id }
+func (h *Heartbeater) ID() string { return h.id }
 
 // Heartbeats is the collection that they are written to, with those of the other
 // instances.
-func (h *Heart) Heartbeats() *mongo.Collection { return h.beats }
+func (h *Heartbeater) Heartbeats() *mongo.Collection { return h.beats }
 
 // Run sends heartbeats, one at a time, from the first open of the stream until
 // ctx ends. Then it deletes the document, so that nobody waits for an instance
 // that is gone, and returns nil. A heartbeat that fails is followed by the next
 // one at the interval. Run can be called once.
-func (h *Heart) Run(ctx context.Context) error {
+func (h *Heartbeater) Run(ctx context.Context) error {
 	defer h.leave(ctx)
 	defer close(h.stopped)
 	select {
@@ -265,9 +265,9 @@ func (h *Heart) Run(ctx context.Context) error {
 //
 // The operationTime may be later than the heartbeat's own cluster time, by what
 // others wrote meanwhile. An error means that this heartbeat is not known to
-// have been written, ErrHeartStopped that none will be. Before the first open of
+// have been written, ErrHeartbeatStopped that none will be. Before the first open of
 // the stream Beat waits for it, until ctx ends.
-func (h *Heart) Beat(ctx context.Context) (clustertime.Time, error) {
+func (h *Heartbeater) Beat(ctx context.Context) (clustertime.Time, error) {
 	h.mutex.Lock()
 	f := h.next
 	h.mutex.Unlock()
@@ -278,12 +278,12 @@ func (h *Heart) Beat(ctx context.Context) (clustertime.Time, error) {
 	case <-ctx.Done():
 		return 0, context.Cause(ctx)
 	case <-h.stopped:
-		return 0, ErrHeartStopped
+		return 0, ErrHeartbeatStopped
 	}
 }
 
 // hurry asks for a heartbeat now.
-func (h *Heart) hurry() {
+func (h *Heartbeater) hurry() {
 	select {
 	case h.kick <- struct{}{}:
 	default: // somebody has asked already
@@ -293,7 +293,7 @@ func (h *Heart) hurry() {
 // depart takes the next heartbeat's callers: whoever calls Beat from now on gets
 // the one after it. The kick is taken back first, since those who gave it are
 // on board; the other way round a call in between would wait for the interval.
-func (h *Heart) depart() *flight {
+func (h *Heartbeater) depart() *flight {
 	select {
 	case <-h.kick:
 	default:
@@ -307,7 +307,7 @@ func (h *Heart) depart() *flight {
 
 // opened is told by the tail at each open of the stream. A heartbeat follows at
 // once: it is the first, or makes the time without freshness short.
-func (h *Heart) opened() {
+func (h *Heartbeater) opened() {
 	h.hurry()
 	h.isReady.Do(func() { close(h.ready) })
 }

@@ -74,7 +74,7 @@ func (r *rig) passes(id string) {
 func quiet(t *testing.T, s *mongotest.Server, change ...func(*Config)) *rig {
 	t.Helper()
 	r := newRig(t, s, true, append(change, func(c *Config) {
-		c.Heart = newHeart(t, c.Database, func(h *HeartConfig) { h.Interval, h.MaxStale = time.Hour, 3*time.Hour })
+		c.Heart = newHeart(t, c.Database, func(h *HeartbeaterConfig) { h.Interval, h.MaxStale = time.Hour, 3*time.Hour })
 	})...)
 	r.runOpen()
 	mongotest.Eventually(t, patience, func() bool { return r.freshened() == 1 }, "the first heartbeat does not come back")
@@ -101,7 +101,7 @@ func TestFreshnessStandsStillWhileHeartbeatsFail(t *testing.T) {
 func TestFreshnessStandsStillWithoutAMajority(t *testing.T) {
 	s := mongotest.StartDevmongo(t, devmongo.Config{})
 	r := newRig(t, &s.Server, true, func(c *Config) {
-		c.Heart = newHeart(t, c.Database, func(h *HeartConfig) { h.MaxStale = 600 * time.Millisecond })
+		c.Heart = newHeart(t, c.Database, func(h *HeartbeaterConfig) { h.MaxStale = 600 * time.Millisecond })
 	})
 	r.runOpen()
 	r.freshens(1)
@@ -417,9 +417,9 @@ func TestAFreshnessMissOpensTheStreamAgain(t *testing.T) {
 		elsewhere := s.Client(t).Database(s.Database(t))
 		r := newRig(t, s, true, func(c *Config) {
 			c.MaxAwait = 20 * time.Millisecond
-			c.Heart = newHeart(t, c.Database, func(h *HeartConfig) { h.MaxStale = 600 * time.Millisecond })
+			c.Heart = newHeart(t, c.Database, func(h *HeartbeaterConfig) { h.MaxStale = 600 * time.Millisecond })
 		})
-		r.Heart.beats = elsewhere.Collection(HeartbeatCollection)
+		r.Heartbeater.beats = elsewhere.Collection(HeartbeatCollection)
 		opened := time.Now()
 		r.runOpen()
 		resumed := func(n float64) func() bool {
@@ -455,7 +455,7 @@ func stuckIn(t *testing.T, s *mongotest.Devmongo, scope Scope) *rig {
 	r := newRig(t, &s.Server, true, func(c *Config) {
 		c.Scope = scope
 		c.MaxAwait = 20 * time.Millisecond
-		c.Heart = newHeart(t, c.Database, func(h *HeartConfig) { h.MaxStale = 600 * time.Millisecond })
+		c.Heart = newHeart(t, c.Database, func(h *HeartbeaterConfig) { h.MaxStale = 600 * time.Millisecond })
 	})
 	probe, err := r.db.Watch(t.Context(), mongo.Pipeline{})
 	if err != nil {
@@ -517,7 +517,7 @@ func TestWhatMakesAReopeningFruitless(t *testing.T) {
 		{name: "the token moved", resumed: true, acked: true, moves: true, want: []Reason{"", "", ""}},
 		{name: "lost anyway", resumed: true, acked: true, cause: lost(reasonDrop, nil), want: []Reason{reasonDrop, reasonDrop, reasonDrop}},
 	} {
-		h := &Heart{}
+		h := &Heartbeater{}
 		tail := &Tail{config: Config{Heart: h}}
 		for i, want := range c.want {
 			tail.token = token("8200000007000000012B04")
@@ -646,7 +646,7 @@ func TestBeatIsNotHeldUpForEver(t *testing.T) {
 			mend()
 		}
 		r.stop()
-		if _, err := r.Beat(t.Context()); !errors.Is(err, ErrHeartStopped) {
+		if _, err := r.Beat(t.Context()); !errors.Is(err, ErrHeartbeatStopped) {
 			t.Errorf("after the stop: %v", err)
 		}
 	})
@@ -679,7 +679,7 @@ func TestAStopWaitsForTheHeartbeatInFlight(t *testing.T) {
 func TestAStopIsNoFailureOfTheHeart(t *testing.T) {
 	s := mongotest.StartDevmongo(t, devmongo.Config{})
 	core, logs := observer.New(zap.WarnLevel)
-	h := newHeart(t, s.Client(t, "heart").Database(s.Database(t)), func(c *HeartConfig) { c.Logger, c.MaxStale = zap.New(core), 30*time.Second })
+	h := newHeart(t, s.Client(t, "heart").Database(s.Database(t)), func(c *HeartbeaterConfig) { c.Logger, c.MaxStale = zap.New(core), 30*time.Second })
 	s.Node.HoldMajority()
 	defer s.Node.ReleaseMajority()
 	ctx, stop := context.WithCancel(t.Context())
@@ -692,7 +692,7 @@ func TestAStopIsNoFailureOfTheHeart(t *testing.T) {
 
 func TestAFailureOfTheHeartIsLoggedWhenItChanges(t *testing.T) {
 	core, logs := observer.New(zap.InfoLevel)
-	h := newHeart(t, (&mongo.Client{}).Database("db"), func(c *HeartConfig) { c.Logger = zap.New(core) })
+	h := newHeart(t, (&mongo.Client{}).Database("db"), func(c *HeartbeaterConfig) { c.Logger = zap.New(core) })
 	for _, err := range []error{nil, nil, errors.New("a"), errors.New("b"), errors.New("c"), nil, nil} {
 		h.note(err)
 	}
@@ -721,7 +721,7 @@ func TestAFailureOfTheHeartSaysWhatToDo(t *testing.T) {
 	} {
 		core, logs := observer.New(zap.InfoLevel)
 		now := time.Now()
-		h := newHeart(t, (&mongo.Client{}).Database("db"), func(c *HeartConfig) {
+		h := newHeart(t, (&mongo.Client{}).Database("db"), func(c *HeartbeaterConfig) {
 			c.Logger, c.Now = zap.New(core), func() time.Time { return now }
 		})
 		for range 121 {
@@ -742,23 +742,23 @@ func TestAFailureOfTheHeartSaysWhatToDo(t *testing.T) {
 
 func TestHeartConfigNamesEveryMistake(t *testing.T) {
 	for name, c := range map[string]struct {
-		config   HeartConfig
+		config   HeartbeaterConfig
 		mistakes int
 	}{
-		"nothing":           {HeartConfig{}, 2},
-		"keys in the way":   {HeartConfig{Collection: HeartbeatCollection}, 2},
-		"too seldom":        {HeartConfig{Collection: "c", Interval: 6 * time.Second}, 2},
-		"too often":         {HeartConfig{Collection: "c", Interval: time.Millisecond}, 2},
-		"max_stale too low": {HeartConfig{Collection: "c", MaxStale: 29 * time.Millisecond}, 2},
-		"a long name":       {HeartConfig{Collection: "c", InstanceName: strings.Repeat("x", 257)}, 2},
+		"nothing":           {HeartbeaterConfig{}, 2},
+		"keys in the way":   {HeartbeaterConfig{Collection: HeartbeatCollection}, 2},
+		"too seldom":        {HeartbeaterConfig{Collection: "c", Interval: 6 * time.Second}, 2},
+		"too often":         {HeartbeaterConfig{Collection: "c", Interval: time.Millisecond}, 2},
+		"max_stale too low": {HeartbeaterConfig{Collection: "c", MaxStale: 29 * time.Millisecond}, 2},
+		"a long name":       {HeartbeaterConfig{Collection: "c", InstanceName: strings.Repeat("x", 257)}, 2},
 	} {
-		_, err := NewHeart(c.config)
+		_, err := NewHeartbeater(c.config)
 		var joined interface{ Unwrap() []error }
 		if !errors.As(err, &joined) || len(joined.Unwrap()) != c.mistakes {
 			t.Errorf("%s: want %d mistakes, got: %v", name, c.mistakes, err)
 		}
 	}
-	h := newHeart(t, (&mongo.Client{}).Database("db"), func(c *HeartConfig) { *c = HeartConfig{Database: c.Database, Collection: "c"} })
+	h := newHeart(t, (&mongo.Client{}).Database("db"), func(c *HeartbeaterConfig) { *c = HeartbeaterConfig{Database: c.Database, Collection: "c"} })
 	if h.config.Interval != time.Second || h.config.MaxStale != 15*time.Second || !strings.HasPrefix(h.id, hostName()+"/") {
 		t.Errorf("the defaults are %+v, id %q", h.config, h.id)
 	}

@@ -37,7 +37,7 @@ const (
 )
 
 // beat sends one heartbeat and tells those who waited for it.
-func (h *Heart) beat(ctx context.Context) {
+func (h *Heartbeater) beat(ctx context.Context) {
 	f := h.depart()
 	defer close(f.done)
 	ctx, cancel := h.untilLeft(ctx)
@@ -65,7 +65,7 @@ func (h *Heart) beat(ctx context.Context) {
 // untilLeft is the context of one heartbeat. It outlives a stop for a while: a
 // write that was cut off might reach the server after the document's deletion,
 // and bring it back.
-func (h *Heart) untilLeft(ctx context.Context) (context.Context, context.CancelFunc) {
+func (h *Heartbeater) untilLeft(ctx context.Context) (context.Context, context.CancelFunc) {
 	limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), h.config.MaxStale/MaxStaleParts)
 	stop := context.AfterFunc(ctx, func() { time.AfterFunc(leaveTimeout, cancel) })
 	return limited, func() {
@@ -77,7 +77,7 @@ func (h *Heart) untilLeft(ctx context.Context) (context.Context, context.CancelF
 // write writes the document and returns the operationTime of the acknowledgement.
 // The session is fresh: a used one remembers later times. errRewound means that
 // the document did not hold what it must, and that nothing was written.
-func (h *Heart) write(ctx context.Context, b beat) (clustertime.Time, error) {
+func (h *Heartbeater) write(ctx context.Context, b beat) (clustertime.Time, error) {
 	session, err := h.beats.Database().Client().StartSession(options.Session().SetCausalConsistency(false))
 	if err != nil {
 		return 0, err
@@ -105,7 +105,7 @@ func (h *Heart) write(ctx context.Context, b beat) (clustertime.Time, error) {
 // update is what the instance says of itself. What it does not know, not yet or not
 // any more after a loss, is removed. (A processed of zero would be worse than
 // useless: MongoDB replaces an empty timestamp with its own present one.)
-func (h *Heart) update(b beat) bson.D {
+func (h *Heartbeater) update(b beat) bson.D {
 	known, unknown := h.document(b), bson.D{}
 	for _, name := range []string{fieldProcessed, fieldStaleness} {
 		if !slices.ContainsFunc(known, func(e bson.E) bool { return e.Key == name }) {
@@ -119,7 +119,7 @@ func (h *Heart) update(b beat) bson.D {
 	return update
 }
 
-func (h *Heart) document(b beat) bson.D {
+func (h *Heartbeater) document(b beat) bson.D {
 	d := bson.D{
 		{Key: fieldNonce, Value: b.nonce},
 		{Key: fieldAnchor, Value: b.anchor},
@@ -141,7 +141,7 @@ func (h *Heart) document(b beat) bson.D {
 
 // again puts the index back after somebody dropped the collection, or deleted
 // the document, which looks the same.
-func (h *Heart) again(ctx context.Context) {
+func (h *Heartbeater) again(ctx context.Context) {
 	h.logger.Warn("the heartbeat's document was gone and has been written anew")
 	if err := h.createIndex(ctx); err != nil {
 		h.logger.Warn("the index that removes dead instances could not be created again", zap.Error(err))
@@ -150,7 +150,7 @@ func (h *Heart) again(ctx context.Context) {
 
 // forget is told by the tail when the history is lost. What had been processed is of
 // that history, and its times may come again in the next one.
-func (h *Heart) forget() {
+func (h *Heartbeater) forget() {
 	h.memory.forget()
 	h.landed.Store(nil)
 }
@@ -160,7 +160,7 @@ const remindEvery = time.Minute
 
 // note counts a heartbeat, and logs when things have changed, and each minute while
 // heartbeats fail.
-func (h *Heart) note(err error) {
+func (h *Heartbeater) note(err error) {
 	result := resultAcknowledged
 	if err != nil {
 		result = resultFailed
@@ -189,7 +189,7 @@ func heartAdvice(err error) string {
 
 // leave deletes the document, so that the fleet does not wait for this instance.
 // If that fails the document ages, and the TTL index takes it.
-func (h *Heart) leave(ctx context.Context) {
+func (h *Heartbeater) leave(ctx context.Context) {
 	if !h.memory.any() {
 		return
 	}

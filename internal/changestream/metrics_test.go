@@ -26,7 +26,7 @@ func TestSeriesAreThereFromTheStart(t *testing.T) {
 		t.Fatal(err)
 	}
 	node := mongotest.StartDevmongo(t, devmongo.Config{})
-	_, err = NewHeart(HeartConfig{Database: node.Connect(t, node.Options("")).Database("keys"), Collection: "api_keys", Registerer: registry})
+	_, err = NewHeartbeater(HeartbeaterConfig{Database: node.Connect(t, node.Options("")).Database("keys"), Collection: "api_keys", Registerer: registry})
 	if err != nil {
 		t.Fatal(err)
 	}

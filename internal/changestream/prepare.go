@@ -37,7 +37,7 @@ func (r *refusal) Unwrap() []error { return []error{r.kind, r.cause} }
 // makes the index that removes dead instances. An error that a privilege is
 // missing is keystore.ErrUnauthorized, and says which one. Prepare needs no
 // majority: an instance may start while there is none, and waits for it.
-func (h *Heart) Prepare(ctx context.Context) error {
+func (h *Heartbeater) Prepare(ctx context.Context) error {
 	if err := h.createIndex(ctx); err != nil {
 		return h.explain(err)
 	}
@@ -46,7 +46,7 @@ func (h *Heart) Prepare(ctx context.Context) error {
 
 // rehearse writes and deletes a document that belongs to no fleet (it has no ns)
 // and that no tail listens to. An upsert needs the privileges insert and update.
-func (h *Heart) rehearse(ctx context.Context) error {
+func (h *Heartbeater) rehearse(ctx context.Context) error {
 	beats := h.beats.Clone(options.Collection().SetWriteConcern(writeconcern.W1()))
 	id := h.id + "/check"
 	_, err := beats.UpdateByID(ctx, id, bson.D{{Key: "$currentDate", Value: bson.D{{Key: fieldAt, Value: true}}}},
@@ -60,7 +60,7 @@ func (h *Heart) rehearse(ctx context.Context) error {
 
 // createIndex makes the TTL index, and the collection with it. Where they are,
 // nothing happens.
-func (h *Heart) createIndex(ctx context.Context) error {
+func (h *Heartbeater) createIndex(ctx context.Context) error {
 	_, err := h.beats.Indexes().CreateOne(ctx, mongo.IndexModel{
 		Keys:    bson.D{{Key: fieldAt, Value: 1}},
 		Options: options.Index().SetExpireAfterSeconds(int32(deadAfter / time.Second)),
@@ -69,7 +69,7 @@ func (h *Heart) createIndex(ctx context.Context) error {
 }
 
 // explain turns the driver's error into a sentence that says what to do.
-func (h *Heart) explain(err error) error {
+func (h *Heartbeater) explain(err error) error {
 	var server mongo.ServerError
 	if !errors.As(err, &server) {
 		if err != nil {
@@ -88,4 +88,6 @@ func (h *Heart) explain(err error) error {
 	return fmt.Errorf("writing a heartbeat to %s: %w", h.namespace(), err)
 }
 
-func (h *Heart) namespace() string { return h.beats.Database().Name() + "." + HeartbeatCollection }
+func (h *Heartbeater) namespace() string {
+	return h.beats.Database().Name() + "." + HeartbeatCollection
+}

@@ -22,12 +22,12 @@ import (
 )
 
 // collectionRig watches the keys alone. Its heartbeats are in another database.
-func collectionRig(t *testing.T, s *mongotest.Server, change ...func(*HeartConfig)) *rig {
+func collectionRig(t *testing.T, s *mongotest.Server, change ...func(*HeartbeaterConfig)) *rig {
 	t.Helper()
 	state := s.Database(t)
 	return newRig(t, s, true, func(c *Config) {
 		c.Scope, c.MaxAwait = ScopeCollection, 50*time.Millisecond
-		c.Heart = newHeart(t, c.Database, append([]func(*HeartConfig){func(h *HeartConfig) {
+		c.Heart = newHeart(t, c.Database, append([]func(*HeartbeaterConfig){func(h *HeartbeaterConfig) {
 			h.State = h.Database.Client().Database(state)
 		}}, change...)...)
 	})
@@ -86,7 +86,7 @@ func TestCollectionScopeIsFreshWithoutAnyChange(t *testing.T) {
 // broken now and then.
 func TestCollectionScopeIsFreshAfterTheChangesItCovers(t *testing.T) {
 	eachComparable(t, func(t *testing.T, s *mongotest.Server) {
-		r := collectionRig(t, s, func(h *HeartConfig) { h.Interval = MinHeartbeatInterval })
+		r := collectionRig(t, s, func(h *HeartbeaterConfig) { h.Interval = MinHeartbeatInterval })
 		r.runFresh()
 		var written []clustertime.Time
 		var acknowledged []time.Time
@@ -124,7 +124,7 @@ func TestCollectionScopeIsFreshAfterTheChangesItCovers(t *testing.T) {
 
 func TestCollectionScopeAnswersABeatWithinOneWait(t *testing.T) {
 	eachComparable(t, func(t *testing.T, s *mongotest.Server) {
-		r := collectionRig(t, s, func(h *HeartConfig) { h.Interval, h.MaxStale = time.Hour, 3*time.Hour })
+		r := collectionRig(t, s, func(h *HeartbeaterConfig) { h.Interval, h.MaxStale = time.Hour, 3*time.Hour })
 		r.runOpen()
 		r.freshens(1)
 		for i := range 5 {
@@ -162,7 +162,7 @@ func TestWhatAPlaceProves(t *testing.T) {
 		{"an event past it", one(acked + 1), true},
 	} {
 		sink := &recorder{}
-		tail := &Tail{config: Config{Scope: ScopeCollection, Heart: &Heart{}, Sink: sink}, firstCursor: true, catchUp: &catchUp{now: time.Now}}
+		tail := &Tail{config: Config{Scope: ScopeCollection, Heart: &Heartbeater{}, Sink: sink}, firstCursor: true, catchUp: &catchUp{now: time.Now}}
 		memory := &tail.config.Heart.memory
 		memory.acknowledge(memory.send(after(1)).nonce, acked, after(2))
 		for range 2 { // the second time proves nothing new
@@ -221,7 +221,7 @@ func TestAPlaceFromBeforeTheTimeWentBackProvesNothing(t *testing.T) {
 
 func TestCollectionScopeStandsStillWithoutAMajority(t *testing.T) {
 	s := mongotest.StartDevmongo(t, devmongo.Config{})
-	r := collectionRig(t, &s.Server, func(h *HeartConfig) { h.MaxStale = 600 * time.Millisecond })
+	r := collectionRig(t, &s.Server, func(h *HeartbeaterConfig) { h.MaxStale = 600 * time.Millisecond })
 	r.runOpen()
 	r.freshens(1)
 	s.Node.HoldMajority()
@@ -241,7 +241,7 @@ func TestCollectionScopeATokenThatStandsStillIsAMiss(t *testing.T) {
 	// The newest time of the silent one is now behind that of the other.
 	r := newRig(t, &silent.Server, true, func(c *Config) {
 		c.Scope, c.MaxAwait = ScopeCollection, 20*time.Millisecond
-		c.Heart = newHeart(t, c.Database, func(h *HeartConfig) {
+		c.Heart = newHeart(t, c.Database, func(h *HeartbeaterConfig) {
 			h.MaxStale, h.State = 600*time.Millisecond, successor.Client(t).Database("state")
 		})
 	})
@@ -380,8 +380,8 @@ func TestCheckAccessSaysWhichPrivilegeIsMissing(t *testing.T) {
 func TestScopesThatAreRefused(t *testing.T) {
 	client := &mongo.Client{}
 	db := client.Database("db")
-	heart := func(state string) *Heart {
-		return newHeart(t, db, func(h *HeartConfig) { h.State = client.Database(state) })
+	heart := func(state string) *Heartbeater {
+		return newHeart(t, db, func(h *HeartbeaterConfig) { h.State = client.Database(state) })
 	}
 	for _, c := range []struct {
 		scope Scope
@@ -401,12 +401,12 @@ func TestScopesThatAreRefused(t *testing.T) {
 		}
 	}
 	for _, state := range []string{"admin", "config", "local"} {
-		_, err := NewHeart(HeartConfig{Database: db, State: client.Database(state), Collection: "c"})
+		_, err := NewHeartbeater(HeartbeaterConfig{Database: db, State: client.Database(state), Collection: "c"})
 		if err == nil || !strings.Contains(err.Error(), "--state-database") {
 			t.Errorf("state in %s: %v", state, err)
 		}
 	}
-	if _, err := NewHeart(HeartConfig{Database: db, State: client.Database("other"), Collection: HeartbeatCollection}); err != nil {
+	if _, err := NewHeartbeater(HeartbeaterConfig{Database: db, State: client.Database("other"), Collection: HeartbeatCollection}); err != nil {
 		t.Errorf("keys in a collection of that name elsewhere: %v", err)
 	}
 }
@@ -436,7 +436,7 @@ func TestKeysInACollectionOfTheHeartbeatsName(t *testing.T) {
 	}
 	keys := schema
 	keys.Collection = HeartbeatCollection
-	config := Config{Scope: ScopeCollection, Schema: keys, Heart: &Heart{id: "the key"}}
+	config := Config{Scope: ScopeCollection, Schema: keys, Heart: &Heartbeater{id: "the key"}}
 	e := event{kind: kindDelete, collection: HeartbeatCollection, id: bson.RawValue{Type: kind, Value: value}, time: 7}
 	m, err := interpret(&config.Schema, config.own(), &e)
 	if err != nil || m.change == nil || m.nonce != 0 {

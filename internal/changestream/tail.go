@@ -93,7 +93,7 @@ type Config struct {
 	// Heart writes the heartbeats whose way back through the stream moves the
 	// freshness. Required; in ScopeDatabase it writes into the same Database.
 	// The tail tells it when the stream is open; somebody else calls its Run.
-	Heart *Heart
+	Heart *Heartbeater
 	// OnLoss is told why history was lost, after Sink.Lose, by the same goroutine.
 	// Nil: nobody is.
 	OnLoss func(Reason)

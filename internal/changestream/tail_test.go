@@ -81,7 +81,7 @@ func (r *recorder) applied(n int) func() bool {
 // rig is a tail on a server, with a client that knows nothing of it.
 type rig struct {
 	*Tail
-	*Heart
+	*Heartbeater
 	*recorder
 	t       *testing.T
 	server  *mongotest.Server
@@ -115,7 +115,7 @@ func newRig(t *testing.T, s *mongotest.Server, create bool, change ...func(*Conf
 	if config.Heart == nil {
 		config.Heart = newHeart(t, client.Database(name))
 	}
-	r.Heart = config.Heart
+	r.Heartbeater = config.Heart
 	if r.Tail, err = New(config); err != nil {
 		t.Fatal(err)
 	}
@@ -123,16 +123,16 @@ func newRig(t *testing.T, s *mongotest.Server, create bool, change ...func(*Conf
 }
 
 // newHeart makes a heart that beats twenty times a second.
-func newHeart(t *testing.T, db *mongo.Database, change ...func(*HeartConfig)) *Heart {
+func newHeart(t *testing.T, db *mongo.Database, change ...func(*HeartbeaterConfig)) *Heartbeater {
 	t.Helper()
-	config := HeartConfig{
+	config := HeartbeaterConfig{
 		Database: db, Collection: schema.Collection, InstanceName: "host", Version: "test",
 		Interval: 50 * time.Millisecond, Logger: zaptest.NewLogger(t),
 	}
 	for _, f := range change {
 		f(&config)
 	}
-	h, err := NewHeart(config)
+	h, err := NewHeartbeater(config)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -144,7 +144,7 @@ func (r *rig) run() {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 2)
 	go func() { done <- r.Tail.Run(ctx) }()
-	go func() { done <- r.Heart.Run(ctx) }()
+	go func() { done <- r.Heartbeater.Run(ctx) }()
 	r.stop = sync.OnceFunc(func() {
 		cancel()
 		if err := errors.Join(<-done, <-done); err != nil {
@@ -302,7 +302,7 @@ func TestFreshnessMovesWithoutAnyChange(t *testing.T) {
 func TestFreshnessComesAfterTheChangesItCovers(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
 		r := newRig(t, s, true, func(c *Config) {
-			c.Heart = newHeart(t, c.Database, func(h *HeartConfig) { h.Interval = MinHeartbeatInterval })
+			c.Heart = newHeart(t, c.Database, func(h *HeartbeaterConfig) { h.Interval = MinHeartbeatInterval })
 		})
 		r.runOpen()
 		acknowledged := []time.Time{}

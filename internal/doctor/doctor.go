@@ -21,7 +21,7 @@ const (
 	surveyTimeout = 15 * time.Second
 )
 
-// Heartbeats are where an instance writes its own. A changestream.Heart is one.
+// Heartbeats are where an instance writes its own. A changestream.Heartbeater is one.
 type Heartbeats interface {
 	// Prepare makes the collection and its index, and writes one document.
 	Prepare(ctx context.Context) error

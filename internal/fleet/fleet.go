@@ -52,9 +52,9 @@ const (
 
 // What keeps a wait from being one.
 var (
-	// ErrAhead says that the cluster has not been at the revision yet, so nobody
+	// ErrRevisionAhead says that the cluster has not been at the revision yet, so nobody
 	// can have been given it: the caller's mistake.
-	ErrAhead = errors.New("the revision is ahead of the database")
+	ErrRevisionAhead = errors.New("the revision is ahead of the database")
 	// ErrBusy says that too many are waiting already.
 	ErrBusy = errors.New("too many are waiting for a revision already")
 	// ErrUnavailable says that the database did not say who is in the fleet.
@@ -66,14 +66,14 @@ type Scope int
 
 // The scopes.
 const (
-	// Self is this instance.
-	Self Scope = iota
-	// All is every live instance that follows the same keys.
-	All
+	// ScopeInstance is this instance.
+	ScopeInstance Scope = iota
+	// ScopeFleet is every live instance that follows the same keys.
+	ScopeFleet
 )
 
-// Pulse writes a heartbeat. A changestream.Heart is one.
-type Pulse interface {
+// Heartbeater writes a heartbeat. A changestream.Heartbeater is one.
+type Heartbeater interface {
 	// Beat sends a heartbeat now and returns the cluster time of its
 	// acknowledgement. What was acknowledged to anybody before the call is at or
 	// before that time.
@@ -97,8 +97,8 @@ type Instance struct {
 	LastSeen time.Time
 }
 
-// Outcome of a wait.
-type Outcome struct {
+// SyncResult of a wait.
+type SyncResult struct {
 	// Synced: everybody who was waited for has got there.
 	Synced bool
 	// Instances are those that were waited for, sorted by id.
@@ -122,7 +122,7 @@ type Config struct {
 	// Self is the _id of this instance's own heartbeats.
 	Self string
 	// Pulse sends them.
-	Pulse Pulse
+	Pulse Heartbeater
 	// Fresh is the freshness of this instance: every change that was acknowledged
 	// to anybody before asOf has a cluster time of processed or less, and has been
 	// applied, up to and including processed. Both are zero before that is known.

@@ -143,7 +143,7 @@ func (w *world) processes(to clustertime.Time) {
 
 // result of a wait in the background.
 type result struct {
-	Outcome
+	SyncResult
 	err error
 }
 
@@ -179,7 +179,7 @@ func (r result) must(t *testing.T, synced bool, missing ...string) {
 func TestAWaitForItselfEndsWhenTheHeartbeatIsBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
-		done := w.wait(100, Self, time.Minute)
+		done := w.wait(100, ScopeInstance, time.Minute)
 		w.waits(done)
 		w.processes(99)
 		w.waits(done)
@@ -199,7 +199,7 @@ func TestAWaitForWhatIsThereAsksNobody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		w.processes(100)
-		r := <-w.wait(50, Self, time.Minute)
+		r := <-w.wait(50, ScopeInstance, time.Minute)
 		r.must(t, true)
 		if w.beats != 0 {
 			t.Errorf("%d heartbeats", w.beats)
@@ -211,7 +211,7 @@ func TestAWaitForItselfBeatsAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		w.goesAway(errors.New("away"))
-		done := w.wait(100, Self, time.Minute)
+		done := w.wait(100, ScopeInstance, time.Minute)
 		time.Sleep(time.Second)
 		w.waits(done)
 		w.goesAway(nil)
@@ -228,29 +228,29 @@ func TestAWaitForItselfBeatsAgain(t *testing.T) {
 func TestATimeThatIsUpIsNoError(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
-		r := <-w.wait(100, Self, 5*time.Second)
+		r := <-w.wait(100, ScopeInstance, 5*time.Second)
 		r.must(t, false, self)
 		if r.Took != 5*time.Second {
 			t.Errorf("took %v", r.Took)
 		}
 		w.goesAway(errors.New("away"))
-		(<-w.wait(100, Self, 5*time.Second)).must(t, false, self)
+		(<-w.wait(100, ScopeInstance, 5*time.Second)).must(t, false, self)
 		w.goesAway(nil)
 		w.processes(100)
 		w.says("other/1", 99, 0)
-		(<-w.wait(100, All, 5*time.Second)).must(t, false, "other/1")
+		(<-w.wait(100, ScopeFleet, 5*time.Second)).must(t, false, "other/1")
 	})
 }
 
 func TestARevisionAheadIsTheCallersError(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
-		for _, scope := range []Scope{Self, All} {
-			if r := <-w.wait(101, scope, time.Minute); !errors.Is(r.err, ErrAhead) || r.Took != 0 {
+		for _, scope := range []Scope{ScopeInstance, ScopeFleet} {
+			if r := <-w.wait(101, scope, time.Minute); !errors.Is(r.err, ErrRevisionAhead) || r.Took != 0 {
 				t.Errorf("scope %v: %+v", scope, r)
 			}
 		}
-		if _, err := w.Instances(t.Context(), 101); !errors.Is(err, ErrAhead) {
+		if _, err := w.Instances(t.Context(), 101); !errors.Is(err, ErrRevisionAhead) {
 			t.Errorf("instances: %v", err)
 		}
 	})
@@ -261,7 +261,7 @@ func TestTheFleetIsSyncedWhenItsLastInstanceIs(t *testing.T) {
 		w := newWorld(t)
 		w.says("a/1", 100, 0)
 		w.says("b/1", 99, 0)
-		done := w.wait(100, All, time.Minute)
+		done := w.wait(100, ScopeFleet, time.Minute)
 		w.waits(done)
 		w.processes(100) // the list says zero of this one still
 		w.waits(done)
@@ -288,7 +288,7 @@ func TestAnInstanceWithoutARevisionIsWaitedFor(t *testing.T) {
 		w := newWorld(t)
 		w.processes(100)
 		w.says("new/1", 0, 0)
-		(<-w.wait(100, All, time.Second)).must(t, false, "new/1")
+		(<-w.wait(100, ScopeFleet, time.Second)).must(t, false, "new/1")
 	})
 }
 
@@ -297,7 +297,7 @@ func TestAnInstanceThatLeavesIsNotWaitedFor(t *testing.T) {
 		w := newWorld(t)
 		w.processes(100)
 		w.says("a/1", 99, 0)
-		done := w.wait(100, All, time.Minute)
+		done := w.wait(100, ScopeFleet, time.Minute)
 		w.waits(done)
 		w.leaves("a/1")
 		(<-done).must(t, true)
@@ -309,12 +309,12 @@ func TestADeadInstanceCountsForMaxStaleAndTheMargin(t *testing.T) {
 		w := newWorld(t)
 		w.processes(100)
 		w.says("dead/1", 99, 0)
-		(<-w.wait(100, All, time.Second)).must(t, false, "dead/1")
+		(<-w.wait(100, ScopeFleet, time.Second)).must(t, false, "dead/1")
 		time.Sleep(15*time.Second + Margin - 2*time.Second)
 		// Seen for the first time at 0: at 20 s it still counts.
-		(<-w.wait(100, All, time.Second)).must(t, false, "dead/1")
+		(<-w.wait(100, ScopeFleet, time.Second)).must(t, false, "dead/1")
 		time.Sleep(time.Millisecond)
-		r := <-w.wait(100, All, time.Second)
+		r := <-w.wait(100, ScopeFleet, time.Second)
 		r.must(t, true)
 		if len(r.Instances) != 1 || r.Took != 0 {
 			t.Errorf("instances are %+v after %v", r.Instances, r.Took)
@@ -330,18 +330,18 @@ func TestClocksOfPrimariesDropNobody(t *testing.T) {
 		w.processes(100)
 		w.says("slow/1", 99, 0)
 		w.says(self, 0, time.Hour)
-		(<-w.wait(100, All, 5*time.Second)).must(t, false, "slow/1")
+		(<-w.wait(100, ScopeFleet, 5*time.Second)).must(t, false, "slow/1")
 		for i := range 10 {
 			w.says("slow/1", 99, -time.Duration(i)*time.Second)
 			time.Sleep(4 * time.Second)
 		}
-		(<-w.wait(100, All, 5*time.Second)).must(t, false, "slow/1")
+		(<-w.wait(100, ScopeFleet, 5*time.Second)).must(t, false, "slow/1")
 		// It writes the same time again, and the same place: it is another heartbeat.
 		time.Sleep(14 * time.Second)
 		w.says("slow/1", 99, 0)
 		time.Sleep(14 * time.Second)
 		w.says("slow/1", 99, 0)
-		(<-w.wait(100, All, 5*time.Second)).must(t, false, "slow/1")
+		(<-w.wait(100, ScopeFleet, 5*time.Second)).must(t, false, "slow/1")
 	})
 }
 
@@ -353,7 +353,7 @@ func TestADeadInstanceIsKnownBeforeAnybodyAsks(t *testing.T) {
 		time.Sleep(time.Hour)
 		w.says("dead/1", 99, 0)
 		time.Sleep(15*time.Second + Margin + DefaultPace + DefaultPace/10 + time.Millisecond)
-		r := <-w.wait(100, All, 5*time.Second)
+		r := <-w.wait(100, ScopeFleet, 5*time.Second)
 		r.must(t, true)
 		if r.Took != 0 {
 			t.Errorf("it took %v", r.Took)
@@ -362,7 +362,7 @@ func TestADeadInstanceIsKnownBeforeAnybodyAsks(t *testing.T) {
 		w.leaves("dead/1")
 		time.Sleep(2 * DefaultPace)
 		w.says("dead/1", 99, 0)
-		(<-w.wait(100, All, 5*time.Second)).must(t, false, "dead/1")
+		(<-w.wait(100, ScopeFleet, 5*time.Second)).must(t, false, "dead/1")
 	})
 }
 
@@ -378,16 +378,16 @@ func TestNobodyIsDroppedWithoutAFreshness(t *testing.T) {
 		})
 		w.says("silent/1", 99, 0)
 		time.Sleep(time.Hour)
-		(<-w.wait(100, All, 5*time.Second)).must(t, false, "silent/1")
+		(<-w.wait(100, ScopeFleet, 5*time.Second)).must(t, false, "silent/1")
 		later := time.Now()
 		asOf.Store(&later)
-		(<-w.wait(100, All, 5*time.Second)).must(t, true)
+		(<-w.wait(100, ScopeFleet, 5*time.Second)).must(t, true)
 	})
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t) // nothing has been processed: the time means nothing
 		w.says("silent/1", 100, 0)
 		time.Sleep(time.Hour)
-		(<-w.wait(100, All, 5*time.Second)).must(t, false, self)
+		(<-w.wait(100, ScopeFleet, 5*time.Second)).must(t, false, self)
 		if all, err := w.Instances(t.Context(), 0); err != nil || len(all) != 2 {
 			t.Errorf("instances are %+v, %v", all, err)
 		}
@@ -420,10 +420,10 @@ func TestWithoutItsOwnHeartbeatNobodyIsJudged(t *testing.T) {
 		w := newWorld(t)
 		w.processes(100)
 		w.leaves(self)
-		if r := <-w.wait(100, All, time.Second); !errors.Is(r.err, ErrUnavailable) {
+		if r := <-w.wait(100, ScopeFleet, time.Second); !errors.Is(r.err, ErrUnavailable) {
 			t.Errorf("got %+v", r)
 		}
-		done := w.wait(100, All, time.Minute)
+		done := w.wait(100, ScopeFleet, time.Minute)
 		w.waits(done)
 		w.says(self, 0, 0)
 		(<-done).must(t, true)
@@ -436,7 +436,7 @@ func TestADatabaseThatIsAwayIsAnErrorForTheFleet(t *testing.T) {
 		w.processes(100)
 		away := errors.New("away")
 		w.goesAway(away)
-		if r := <-w.wait(100, All, time.Second); !errors.Is(r.err, ErrUnavailable) || !errors.Is(r.err, away) {
+		if r := <-w.wait(100, ScopeFleet, time.Second); !errors.Is(r.err, ErrUnavailable) || !errors.Is(r.err, away) {
 			t.Errorf("got %+v", r)
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
@@ -447,7 +447,7 @@ func TestADatabaseThatIsAwayIsAnErrorForTheFleet(t *testing.T) {
 		// One that was there before is known, and what is missing can be said.
 		w.goesAway(nil)
 		w.says("a/1", 99, 0)
-		done := w.wait(100, All, 5*time.Second)
+		done := w.wait(100, ScopeFleet, 5*time.Second)
 		w.waits(done)
 		w.goesAway(away)
 		(<-done).must(t, false, "a/1")
@@ -477,7 +477,7 @@ func TestWaitsShareTheirLooks(t *testing.T) {
 		const waits = 1000
 		done := make([]<-chan result, waits)
 		for i := range done {
-			done[i] = w.wait(100, All, 10*time.Second)
+			done[i] = w.wait(100, ScopeFleet, 10*time.Second)
 		}
 		time.Sleep(9 * time.Second)
 		w.says("a/1", 100, 0)
@@ -517,15 +517,15 @@ func TestALargeFleetLooksLessOften(t *testing.T) {
 func TestTooManyWaitsAreRefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, func(c *Config) { c.MaxWaits = 2 })
-		first, second := w.wait(100, Self, time.Minute), w.wait(100, All, time.Minute)
+		first, second := w.wait(100, ScopeInstance, time.Minute), w.wait(100, ScopeFleet, time.Minute)
 		w.waits(first)
-		if r := <-w.wait(100, Self, time.Minute); !errors.Is(r.err, ErrBusy) {
+		if r := <-w.wait(100, ScopeInstance, time.Minute); !errors.Is(r.err, ErrBusy) {
 			t.Errorf("got %+v", r)
 		}
 		w.processes(100)
 		(<-first).must(t, true)
 		(<-second).must(t, true)
-		(<-w.wait(100, All, time.Minute)).must(t, true)
+		(<-w.wait(100, ScopeFleet, time.Minute)).must(t, true)
 	})
 }
 
@@ -533,7 +533,7 @@ func TestAShutdownEndsWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		w.says("a/1", 0, 0)
-		own, all := w.wait(100, Self, time.Minute), w.wait(100, All, time.Minute)
+		own, all := w.wait(100, ScopeInstance, time.Minute), w.wait(100, ScopeFleet, time.Minute)
 		time.Sleep(time.Second)
 		w.waits(own)
 		w.Close()
@@ -543,7 +543,7 @@ func TestAShutdownEndsWaits(t *testing.T) {
 			t.Errorf("took %v", r.Took)
 		}
 		(<-all).must(t, false, "a/1", self)
-		(<-w.wait(100, Self, time.Minute)).must(t, false, self)
+		(<-w.wait(100, ScopeInstance, time.Minute)).must(t, false, self)
 	})
 }
 
@@ -552,7 +552,7 @@ func TestACallerWhoGoesAwayIsAnError(t *testing.T) {
 		w := newWorld(t)
 		ctx, cancel := context.WithCancel(context.Background())
 		done := make(chan error, 1)
-		go func() { _, err := w.Wait(ctx, 100, Self); done <- err }()
+		go func() { _, err := w.Wait(ctx, 100, ScopeInstance); done <- err }()
 		synctest.Wait()
 		cancel()
 		if err := <-done; !errors.Is(err, context.Canceled) {

@@ -236,7 +236,7 @@ func (s *storm) ask(ctx context.Context) {
 		s.mutex.Unlock()
 		limited, cancel := context.WithTimeout(ctx, s.between(time.Second, 40*time.Second))
 		began := time.Now()
-		outcome, err := s.Wait(limited, revision, All)
+		outcome, err := s.Wait(limited, revision, ScopeFleet)
 		cancel()
 		s.mutex.Lock()
 		if err == nil && outcome.Synced {

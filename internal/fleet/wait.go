@@ -15,15 +15,15 @@ import (
 // cancelled.
 //
 // It sends a heartbeat at once, and again until one has been acknowledged.
-func (f *Fleet) Wait(ctx context.Context, revision clustertime.Time, scope Scope) (Outcome, error) {
+func (f *Fleet) Wait(ctx context.Context, revision clustertime.Time, scope Scope) (SyncResult, error) {
 	began := f.config.Now()
 	ctx, done, err := f.enter(ctx)
 	if err != nil {
-		return Outcome{}, err
+		return SyncResult{}, err
 	}
 	defer done()
 	wait := f.waitSelf
-	if scope == All {
+	if scope == ScopeFleet {
 		wait = f.waitAll
 	}
 	outcome, err := wait(ctx, revision)
@@ -88,7 +88,7 @@ func (f *Fleet) now(ctx context.Context, revision clustertime.Time) (clustertime
 		at, err := f.config.Pulse.Beat(ctx)
 		switch {
 		case err == nil && at < revision:
-			return 0, ErrAhead
+			return 0, ErrRevisionAhead
 		case err == nil:
 			return at, nil
 		case !sleep(ctx, beatPause):
@@ -98,13 +98,13 @@ func (f *Fleet) now(ctx context.Context, revision clustertime.Time) (clustertime
 }
 
 // waitSelf waits for this instance, without a look at the list.
-func (f *Fleet) waitSelf(ctx context.Context, revision clustertime.Time) (Outcome, error) {
+func (f *Fleet) waitSelf(ctx context.Context, revision clustertime.Time) (SyncResult, error) {
 	for ctx.Err() == nil && f.processed() < revision {
 		if _, err := f.now(ctx, revision); err != nil {
 			if ctx.Err() != nil {
 				break
 			}
-			return Outcome{}, err
+			return SyncResult{}, err
 		}
 		f.waitMoved(ctx, revision)
 	}
@@ -134,14 +134,14 @@ func (f *Fleet) waitMoved(ctx context.Context, revision clustertime.Time) {
 
 // waitAll waits for every instance on the list. It is read after a heartbeat of
 // our own, so our own is on it.
-func (f *Fleet) waitAll(ctx context.Context, revision clustertime.Time) (Outcome, error) {
+func (f *Fleet) waitAll(ctx context.Context, revision clustertime.Time) (SyncResult, error) {
 	now, err := f.now(ctx, revision)
 	if err != nil {
-		return Outcome{}, err
+		return SyncResult{}, err
 	}
 	w := f.watcher(now)
 	defer w.leave()
-	var outcome Outcome
+	var outcome SyncResult
 	seen := false
 	for w.next(ctx) {
 		if !w.known {
@@ -153,14 +153,14 @@ func (f *Fleet) waitAll(ctx context.Context, revision clustertime.Time) (Outcome
 		}
 	}
 	if !seen {
-		return Outcome{}, w.unknown()
+		return SyncResult{}, w.unknown()
 	}
 	return outcome, nil
 }
 
 // judge says who has got to a revision.
-func judge(instances []Instance, revision clustertime.Time) Outcome {
-	outcome := Outcome{Synced: true, Instances: instances, Missing: []string{}}
+func judge(instances []Instance, revision clustertime.Time) SyncResult {
+	outcome := SyncResult{Synced: true, Instances: instances, Missing: []string{}}
 	for _, i := range instances {
 		if i.Revision < revision {
 			outcome.Synced = false

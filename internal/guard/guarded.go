@@ -17,7 +17,7 @@ const (
 	SameEpoch       bool = true // an entry of another epoch is not believed
 	ByID            bool = true // an entry is not believed after a change of its document
 	ByHash          bool = true // an entry is not believed after its hash appeared elsewhere
-	Vouch           bool = true // a shared read is checked for each of its callers
+	Revalidate      bool = true // a shared read is checked for each of its callers
 	ChangeFloor     bool = true // a change raises the floor
 	OpenFloor       bool = true // a new stream raises the floor
 	EpochAtLoss     bool = true // a loss ends the epoch
@@ -32,12 +32,12 @@ const (
 	MarkHashes      bool = true // a scan marks each hash within an array
 
 	// When two documents have one hash (keycache).
-	ChangeSole     bool = true // a document from a change is stored only if no other can have its hash
-	RenewSole      bool = true // a read by _id only renews an entry of the same document
-	AmbiguousMark  bool = true // nothing is kept of a read that found two documents
-	AmbiguousVouch bool = true // a read that found two documents is vouched for only if nothing has changed
-	SeenTwice      bool = true // what a scan sees in two documents is not believed from it
-	Provisional    bool = true // a scan's documents are believed at its end, or once the index was seen
+	ChangeSole          bool = true // a document from a change is stored only if no other can have its hash
+	RenewSole           bool = true // a read by _id only renews an entry of the same document
+	AmbiguousMark       bool = true // nothing is kept of a read that found two documents
+	AmbiguousRevalidate bool = true // a read that found two documents is vouched for only if nothing has changed
+	SeenTwice           bool = true // what a scan sees in two documents is not believed from it
+	Provisional         bool = true // a scan's documents are believed at its end, or once the index was seen
 
 	// When the history is lost (changestream).
 	LossNoToken       bool = true // a stream that is opened without a token begins a new epoch

@@ -18,7 +18,7 @@ var (
 	SameEpoch       = true // an entry of another epoch is not believed
 	ByID            = true // an entry is not believed after a change of its document
 	ByHash          = true // an entry is not believed after its hash appeared elsewhere
-	Vouch           = true // a shared read is checked for each of its callers
+	Revalidate      = true // a shared read is checked for each of its callers
 	ChangeFloor     = true // a change raises the floor
 	OpenFloor       = true // a new stream raises the floor
 	EpochAtLoss     = true // a loss ends the epoch
@@ -33,12 +33,12 @@ var (
 	MarkHashes      = true // a scan marks each hash within an array
 
 	// When two documents have one hash (keycache).
-	ChangeSole     = true // a document from a change is stored only if no other can have its hash
-	RenewSole      = true // a read by _id only renews an entry of the same document
-	AmbiguousMark  = true // nothing is kept of a read that found two documents
-	AmbiguousVouch = true // a read that found two documents is vouched for only if nothing has changed
-	SeenTwice      = true // what a scan sees in two documents is not believed from it
-	Provisional    = true // a scan's documents are believed at its end, or once the index was seen
+	ChangeSole          = true // a document from a change is stored only if no other can have its hash
+	RenewSole           = true // a read by _id only renews an entry of the same document
+	AmbiguousMark       = true // nothing is kept of a read that found two documents
+	AmbiguousRevalidate = true // a read that found two documents is vouched for only if nothing has changed
+	SeenTwice           = true // what a scan sees in two documents is not believed from it
+	Provisional         = true // a scan's documents are believed at its end, or once the index was seen
 
 	// When the history is lost (changestream).
 	LossNoToken       = true // a stream that is opened without a token begins a new epoch
@@ -80,60 +80,60 @@ var (
 
 // Switches has every guard by its name.
 var Switches = map[string]*bool{
-	"AfterClusterTime":  &AfterClusterTime,
-	"Majority":          &Majority,
-	"TwoDocuments":      &TwoDocuments,
-	"OwnConcerns":       &OwnConcerns,
-	"SeqBeforeRead":     &SeqBeforeRead,
-	"TrustedStore":      &TrustedStore,
-	"EvenEpoch":         &EvenEpoch,
-	"SameEpoch":         &SameEpoch,
-	"ByID":              &ByID,
-	"ByHash":            &ByHash,
-	"Vouch":             &Vouch,
-	"ChangeFloor":       &ChangeFloor,
-	"OpenFloor":         &OpenFloor,
-	"EpochAtLoss":       &EpochAtLoss,
-	"EpochAtOpen":       &EpochAtOpen,
-	"MaxStale":          &MaxStale,
-	"AbsentEpoch":       &AbsentEpoch,
-	"AbsentByHash":      &AbsentByHash,
-	"AbsentEvictions":   &AbsentEvictions,
-	"CoveredStays":      &CoveredStays,
-	"ChangeSole":        &ChangeSole,
-	"RenewSole":         &RenewSole,
-	"AmbiguousMark":     &AmbiguousMark,
-	"AmbiguousVouch":    &AmbiguousVouch,
-	"SeenTwice":         &SeenTwice,
-	"Provisional":       &Provisional,
-	"AbsentUnread":      &AbsentUnread,
-	"StampHashes":       &StampHashes,
-	"MarkHashes":        &MarkHashes,
-	"LossNoToken":       &LossNoToken,
-	"LossHistory":       &LossHistory,
-	"LossPosition":      &LossPosition,
-	"LossTokenRefused":  &LossTokenRefused,
-	"LossTokenRemoved":  &LossTokenRemoved,
-	"LossEventTooLarge": &LossEventTooLarge,
-	"LossUnknownCode":   &LossUnknownCode,
-	"LossCursorEnded":   &LossCursorEnded,
-	"LossDrop":          &LossDrop,
-	"LossRename":        &LossRename,
-	"LossDropDatabase":  &LossDropDatabase,
-	"LossInvalidate":    &LossInvalidate,
-	"LossUndecodable":   &LossUndecodable,
-	"LossUnknownType":   &LossUnknownType,
-	"CatchUpBound":      &CatchUpBound,
-	"LossRewound":       &LossRewound,
-	"RandomNonces":      &RandomNonces,
-	"VerifiedHistory":   &VerifiedHistory,
-	"InspectAtOpen":     &InspectAtOpen,
-	"DefaultBatch":      &DefaultBatch,
-	"ToCollection":      &ToCollection,
-	"ProcessedBefore":   &ProcessedBefore,
-	"FailureReported":   &FailureReported,
-	"InspectAtRead":     &InspectAtRead,
-	"RevisionFirst":     &RevisionFirst,
-	"RevisionSlots":     &RevisionSlots,
-	"FleetOwnClock":     &FleetOwnClock,
+	"AfterClusterTime":    &AfterClusterTime,
+	"Majority":            &Majority,
+	"TwoDocuments":        &TwoDocuments,
+	"OwnConcerns":         &OwnConcerns,
+	"SeqBeforeRead":       &SeqBeforeRead,
+	"TrustedStore":        &TrustedStore,
+	"EvenEpoch":           &EvenEpoch,
+	"SameEpoch":           &SameEpoch,
+	"ByID":                &ByID,
+	"ByHash":              &ByHash,
+	"Revalidate":          &Revalidate,
+	"ChangeFloor":         &ChangeFloor,
+	"OpenFloor":           &OpenFloor,
+	"EpochAtLoss":         &EpochAtLoss,
+	"EpochAtOpen":         &EpochAtOpen,
+	"MaxStale":            &MaxStale,
+	"AbsentEpoch":         &AbsentEpoch,
+	"AbsentByHash":        &AbsentByHash,
+	"AbsentEvictions":     &AbsentEvictions,
+	"CoveredStays":        &CoveredStays,
+	"ChangeSole":          &ChangeSole,
+	"RenewSole":           &RenewSole,
+	"AmbiguousMark":       &AmbiguousMark,
+	"AmbiguousRevalidate": &AmbiguousRevalidate,
+	"SeenTwice":           &SeenTwice,
+	"Provisional":         &Provisional,
+	"AbsentUnread":        &AbsentUnread,
+	"StampHashes":         &StampHashes,
+	"MarkHashes":          &MarkHashes,
+	"LossNoToken":         &LossNoToken,
+	"LossHistory":         &LossHistory,
+	"LossPosition":        &LossPosition,
+	"LossTokenRefused":    &LossTokenRefused,
+	"LossTokenRemoved":    &LossTokenRemoved,
+	"LossEventTooLarge":   &LossEventTooLarge,
+	"LossUnknownCode":     &LossUnknownCode,
+	"LossCursorEnded":     &LossCursorEnded,
+	"LossDrop":            &LossDrop,
+	"LossRename":          &LossRename,
+	"LossDropDatabase":    &LossDropDatabase,
+	"LossInvalidate":      &LossInvalidate,
+	"LossUndecodable":     &LossUndecodable,
+	"LossUnknownType":     &LossUnknownType,
+	"CatchUpBound":        &CatchUpBound,
+	"LossRewound":         &LossRewound,
+	"RandomNonces":        &RandomNonces,
+	"VerifiedHistory":     &VerifiedHistory,
+	"InspectAtOpen":       &InspectAtOpen,
+	"DefaultBatch":        &DefaultBatch,
+	"ToCollection":        &ToCollection,
+	"ProcessedBefore":     &ProcessedBefore,
+	"FailureReported":     &FailureReported,
+	"InspectAtRead":       &InspectAtRead,
+	"RevisionFirst":       &RevisionFirst,
+	"RevisionSlots":       &RevisionSlots,
+	"FleetOwnClock":       &FleetOwnClock,
 }

@@ -179,7 +179,7 @@ type Finding struct {
 	Record *apikey.Record
 	// Ambiguous: more than one document has the hash. The Finding is then of the
 	// one that refuses, which the reader has chosen. It answers its own callers
-	// (Vouch); nothing of it is kept, so that each request reads.
+	// (Revalidate); nothing of it is kept, so that each request reads.
 	Ambiguous bool
 }
 

@@ -120,7 +120,7 @@ func TestChangeDuringAFillLeavesNoOldValue(t *testing.T) {
 	r.Apply(&Change{ID: "d1", Time: 170})
 	r.Store(ticket, hash1, finding("d1", "old"))
 	r.mustMiss(t, hash1)
-	if _, ok := r.Vouch(ticket, hash1, finding("d1", "old")); ok {
+	if _, ok := r.Revalidate(ticket, hash1, finding("d1", "old")); ok {
 		t.Fatal("what was read before the change is vouched for after it")
 	}
 }
@@ -214,7 +214,7 @@ func TestLossForgetsEverythingAtOnce(t *testing.T) {
 	if lost.Trusted() {
 		t.Fatal("a ticket taken during a loss is trusted")
 	}
-	if _, ok := r.Vouch(lost, hash1, finding("d1", "u1")); ok {
+	if _, ok := r.Revalidate(lost, hash1, finding("d1", "u1")); ok {
 		t.Fatal("a read is vouched for during a loss")
 	}
 	held := r.Stats().Entries
@@ -228,7 +228,7 @@ func TestLossForgetsEverythingAtOnce(t *testing.T) {
 	r.mustMiss(t, hash1)
 	r.mustMiss(t, hash2)
 	for _, ticket := range []Ticket{during, lost} {
-		if _, ok := r.Vouch(ticket, hash1, finding("d1", "old")); ok {
+		if _, ok := r.Revalidate(ticket, hash1, finding("d1", "old")); ok {
 			t.Fatal("a ticket of an epoch that is over is vouched for")
 		}
 	}
@@ -253,7 +253,7 @@ func TestStaleIsAMiss(t *testing.T) {
 	r.mustHit(t, hash1, "u1")
 	r.now = r.now.Add(time.Nanosecond)
 	r.mustMiss(t, hash1)
-	if _, ok := r.Vouch(ticket, hash1, finding("d1", "u1")); ok {
+	if _, ok := r.Revalidate(ticket, hash1, finding("d1", "u1")); ok {
 		t.Fatal("a stale cache vouches for a read")
 	}
 	r.Fresh(Freshness{AsOf: r.now, Processed: 101})
@@ -280,15 +280,15 @@ func TestEntryEndsAtItsDeadline(t *testing.T) {
 func TestVouchAnswersAsAHitWould(t *testing.T) {
 	r := live(t)
 	ticket := r.Begin()
-	a, ok := r.Vouch(ticket, hash1, finding("d1", "u1"))
+	a, ok := r.Revalidate(ticket, hash1, finding("d1", "u1"))
 	if !ok || !a.Found || a.Record.UserID != "u1" {
 		t.Fatalf("got %+v, %v", a, ok)
 	}
-	if a, ok = r.Vouch(ticket, hash1, Finding{}); !ok || a.Found {
+	if a, ok = r.Revalidate(ticket, hash1, Finding{}); !ok || a.Found {
 		t.Fatalf("negative: got %+v, %v", a, ok)
 	}
 	r.Apply(&Change{ID: "d9", Time: 170, Hash: hash1, HasHash: true})
-	if _, ok = r.Vouch(ticket, hash1, Finding{}); ok {
+	if _, ok = r.Revalidate(ticket, hash1, Finding{}); ok {
 		t.Fatal("a negative is vouched for after its hash appeared")
 	}
 }

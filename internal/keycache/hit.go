@@ -68,17 +68,17 @@ func (c *Cache) getNegative(fresh *Freshness, h *apikey.Hash) (Answer, bool) {
 	return a, true
 }
 
-// Vouch answers with what a read has just found, as Get would if it were
+// Revalidate answers with what a read has just found, as Get would if it were
 // stored: so a caller that joined a read late never gets what is older than its
 // own arrival. False: read once more, alone.
-func (c *Cache) Vouch(t Ticket, h apikey.Hash, f Finding) (Answer, bool) {
+func (c *Cache) Revalidate(t Ticket, h apikey.Hash, f Finding) (Answer, bool) {
 	fresh := c.fresh.Load()
 	e := c.entryOf(t, h, f)
-	if guard.Vouch && !c.holds(&e, &h) {
+	if guard.Revalidate && !c.holds(&e, &h) {
 		return Answer{}, false
 	}
 	// A change of one of the documents that the Finding does not name may be a refusal.
-	if guard.AmbiguousVouch && f.Ambiguous && c.seq.Load() != t.seq {
+	if guard.AmbiguousRevalidate && f.Ambiguous && c.seq.Load() != t.seq {
 		return Answer{}, false
 	}
 	a, ok := c.answer(fresh)

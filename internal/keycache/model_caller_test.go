@@ -115,7 +115,7 @@ func (r *rules) hitAnswers(s *fine, fresh uint8, out *steps[fine]) {
 	out.answer(kind, to, r.lie(&s.world, s.call.entry.value, fresh, s.call.arrival, s.com), words, fresh)
 }
 
-// vouch follows Vouch in hit.go.
+// vouch follows Revalidate in hit.go.
 func (r *rules) vouch(s *fine, out *steps[fine]) {
 	to := *s
 	c := &to.call

@@ -24,7 +24,7 @@ func TestTheCodeHasTheModelsOrder(t *testing.T) {
 		{"fill.go", "Begin", []string{"epoch.Load", "seq.Load", "floor.Load"}},
 		{"hit.go", "Get", []string{"fresh.Load", "current.Load", "complete.Load", "g.get", "c.absent"}},
 		{"hit.go", "holds", []string{"epoch.Load", "byID.load", "byHash.load"}},
-		{"hit.go", "Vouch", []string{"fresh.Load", "c.holds", "c.answer"}},
+		{"hit.go", "Revalidate", []string{"fresh.Load", "c.holds", "c.answer"}},
 		{"generation.go", "absent", []string{"epoch.Load", "byHash.load", "evictions.Load"}},
 		{"scan.go", "BeginScan", []string{"evictions.Load", "c.Begin"}},
 		{"../validator/read.go", "fill", []string{"Cache.Begin", "v.within", "Cache.Store"}},

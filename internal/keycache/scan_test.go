@@ -357,7 +357,7 @@ func TestAnAmbiguousReadIsCountedOnceAndKeptByNobody(t *testing.T) {
 		ticket := r.Begin()
 		r.Store(ticket, hash1, both)
 		r.mustMiss(t, hash1)
-		if a, ok := r.Vouch(ticket, hash1, both); !ok || a.Record.UserID != "u2" {
+		if a, ok := r.Revalidate(ticket, hash1, both); !ok || a.Record.UserID != "u2" {
 			t.Fatalf("its own caller gets %+v, %v", a, ok)
 		}
 	}

@@ -201,7 +201,7 @@ func (w *twins) fillStep() string {
 	f := s.byHash()
 	w.say("read by hash of %d: %+v", at, f)
 	w.Store(w.fill.ticket, hash1, f)
-	a, ok := w.Vouch(w.fill.ticket, hash1, f)
+	a, ok := w.Revalidate(w.fill.ticket, hash1, f)
 	w.fill = nil
 	return w.wrong(a, ok)
 }

@@ -23,10 +23,10 @@ import (
 // lost its majority would hold it for ever.
 var ErrNoDeadline = errors.New("a read of a key needs a deadline")
 
-// ErrAhead says that until its deadline the server refused to read after a cluster time
+// ErrRevisionAhead says that until its deadline the server refused to read after a cluster time
 // because its own clock had not got there. Either it is idle, or nobody has ever
 // been given that time.
-var ErrAhead = errors.New("the cluster time is ahead of the server's")
+var ErrRevisionAhead = errors.New("the cluster time is ahead of the server's")
 
 // FindByHash reads the document with this hash, from a majority-committed
 // snapshot of the primary that is no older than after (zero: of any age). That
@@ -276,7 +276,7 @@ func untilKnown(ctx context.Context, read func() (bson.Raw, error)) (bson.Raw, e
 		return nil, err
 	}, backoff.WithBackOff(pauses), backoff.WithMaxElapsedTime(0))
 	if err != nil && refusal != nil && !errors.Is(err, refusal) && ctx.Err() != nil {
-		return nil, fmt.Errorf("%w: %w; until then the server had said: %w", ErrAhead, err, refusal)
+		return nil, fmt.Errorf("%w: %w; until then the server had said: %w", ErrRevisionAhead, err, refusal)
 	}
 	return raw, err
 }

@@ -62,7 +62,7 @@ func TestReadThatStaysAheadEndsWithTheDeadlineAndSaysWhy(t *testing.T) {
 		defer cancel()
 		begin := time.Now()
 		_, err := untilKnown(ctx, func() (bson.Raw, error) { return nil, errAhead })
-		if !errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, ErrAhead) || !hasCode(err, codeInvalidOptions) {
+		if !errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, ErrRevisionAhead) || !hasCode(err, codeInvalidOptions) {
 			t.Errorf("got %v", err)
 		}
 		if waited := time.Since(begin); waited != time.Second {

@@ -62,9 +62,9 @@ type Store interface {
 	FindByHash(ctx context.Context, h apikey.Hash, after clustertime.Time) (keystore.Document, bool, error)
 }
 
-// Pulse writes a heartbeat at once, so that what waits for the stream need not
-// wait for the next one. A changestream.Heart is one.
-type Pulse interface {
+// Heartbeater writes a heartbeat at once, so that what waits for the stream need not
+// wait for the next one. A changestream.Heartbeater is one.
+type Heartbeater interface {
 	Beat(ctx context.Context) (clustertime.Time, error)
 }
 
@@ -73,7 +73,7 @@ type Config struct {
 	Cache *keycache.Cache
 	Store Store
 	// Pulse: nil waits for the heartbeat that comes by itself.
-	Pulse Pulse
+	Pulse Heartbeater
 	// UniqueIndex looks whether the hash has a unique index, when a scan has begun:
 	// then no document is seen whose hash another one has, and each is believed as
 	// soon as it has been seen. Nil, or false: at the end of the scan.
@@ -135,8 +135,8 @@ func (c *Config) validate() error {
 	return errors.Join(errs...)
 }
 
-// Preload scans. Its state belongs to the goroutine in Run, but for the atomics.
-type Preload struct {
+// Loader scans. Its state belongs to the goroutine in Run, but for the atomics.
+type Loader struct {
 	config  Config
 	logger  *zap.Logger
 	metrics *metrics
@@ -147,7 +147,7 @@ type Preload struct {
 }
 
 // New makes a Preload that has not begun.
-func New(config Config) (*Preload, error) {
+func New(config Config) (*Loader, error) {
 	config.setDefaults()
 	if err := config.validate(); err != nil {
 		return nil, fmt.Errorf("preload: %w", err)
@@ -156,23 +156,23 @@ func New(config Config) (*Preload, error) {
 	if err != nil {
 		return nil, fmt.Errorf("preload: %w", err)
 	}
-	return &Preload{config: config, logger: config.Logger.Named("preload"), metrics: m}, nil
+	return &Loader{config: config, logger: config.Logger.Named("preload"), metrics: m}, nil
 }
 
 // Loading reports whether the first scan since the stream was opened is still to
 // end.
-func (p *Preload) Loading() bool {
+func (p *Loader) Loading() bool {
 	epoch := p.config.Cache.Epoch()
 	return p.config.Mode != Off && p.config.Cache.Trusted() && p.attempted.Load() != epoch
 }
 
 // LastScan is how long the last complete scan took to read the collection. Zero:
 // there was none.
-func (p *Preload) LastScan() time.Duration { return time.Duration(p.took.Load()) }
+func (p *Loader) LastScan() time.Duration { return time.Duration(p.took.Load()) }
 
 // Run scans when it is time, until ctx ends, and returns nil. A scan that fails
 // is no failure of the service: keys are read on demand.
-func (p *Preload) Run(ctx context.Context) error {
+func (p *Loader) Run(ctx context.Context) error {
 	if p.config.Mode == Off {
 		<-ctx.Done()
 		return nil
@@ -194,7 +194,7 @@ func (p *Preload) Run(ctx context.Context) error {
 	}
 }
 
-func (p *Preload) report(kind keycache.ScanKind, err error, lazy bool) {
+func (p *Loader) report(kind keycache.ScanKind, err error, lazy bool) {
 	p.metrics.scans.WithLabelValues(resultOf(err)).Inc()
 	switch {
 	case err == nil:

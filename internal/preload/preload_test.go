@@ -97,7 +97,7 @@ func (s *fakeStore) FindByHash(_ context.Context, h apikey.Hash, _ clustertime.T
 // rig runs a Preload over a live cache. The test's goroutine is the tail, but
 // for the freshness, which moves by itself.
 type rig struct {
-	*Preload
+	*Loader
 	t     *testing.T
 	cache *keycache.Cache
 	store *fakeStore
@@ -123,7 +123,7 @@ func newRig(t *testing.T, sizeMiB int, change ...func(*Config)) *rig {
 	for _, f := range change {
 		f(&config)
 	}
-	if r.Preload, err = New(config); err != nil {
+	if r.Loader, err = New(config); err != nil {
 		t.Fatal(err)
 	}
 	if got := testutil.CollectAndCount(r.metrics.scans); got != 5 {

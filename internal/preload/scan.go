@@ -20,7 +20,7 @@ import (
 const auditRead = 10 * time.Second
 
 // scan makes one scan, and audits what it found suspect.
-func (p *Preload) scan(ctx context.Context, kind keycache.ScanKind) error {
+func (p *Loader) scan(ctx context.Context, kind keycache.ScanKind) error {
 	if err := p.fits(ctx); err != nil {
 		return err
 	}
@@ -64,7 +64,7 @@ func (p *Preload) scan(ctx context.Context, kind keycache.ScanKind) error {
 // now is a cluster time that is not before anything that the server has shown. An index
 // that has just been made is listed at once, and a majority read may still return a
 // snapshot from before, in which two documents share a hash. Zero: without a Pulse.
-func (p *Preload) now(ctx context.Context) (clustertime.Time, error) {
+func (p *Loader) now(ctx context.Context) (clustertime.Time, error) {
 	if p.config.Pulse == nil {
 		return 0, nil
 	}
@@ -96,7 +96,7 @@ func see(scan *keycache.Scan, document *keystore.Document) error {
 
 // reportDuplicates tells how many hashes more than one document has. Their keys are
 // DISABLED; the documents are named in the log when such a key is asked for.
-func (p *Preload) reportDuplicates(hashes int) {
+func (p *Loader) reportDuplicates(hashes int) {
 	if hashes > 0 {
 		p.logger.Error("documents share a hash, so their keys are DISABLED: remove all but one document of each hash, and create the unique index again",
 			zap.Int("hashes", hashes))
@@ -108,7 +108,7 @@ func (p *Preload) reportDuplicates(hashes int) {
 // it has passed, at one cluster time, is seen at neither, although it was never
 // absent. Once the event of every such move has been applied, its stamp says so.
 // (Found by the model: keycache/MODEL.md, "streamPastScan".)
-func (p *Preload) passedNow(ctx context.Context) error {
+func (p *Loader) passedNow(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, auditRead)
 	defer cancel()
 	now := time.Now()
@@ -127,7 +127,7 @@ var errDoomed = errors.New("the scan can only fail")
 
 // fits refuses what cannot fit whatever the keys look like. What might not fit
 // is tried: entries that are pushed out show.
-func (p *Preload) fits(ctx context.Context) error {
+func (p *Loader) fits(ctx context.Context) error {
 	if p.config.Mode != Auto || p.config.CacheBytes == 0 {
 		return nil
 	}
@@ -147,7 +147,7 @@ func (p *Preload) fits(ctx context.Context) error {
 // they were held, and say nothing: in a flood of changes those are as many as the stream
 // was behind the scan, and to read each of them, and to wait for the stream, would hold
 // up the next scan.
-func (p *Preload) audit(ctx context.Context, suspects []apikey.Hash) {
+func (p *Loader) audit(ctx context.Context, suspects []apikey.Hash) {
 	for _, h := range suspects {
 		if ctx.Err() != nil {
 			return
@@ -164,7 +164,7 @@ func (p *Preload) audit(ctx context.Context, suspects []apikey.Hash) {
 // auditOne compares after the stream has passed the time of the read: a
 // freshness of later than its end covers a heartbeat that was written after what
 // the read saw. Whatever differs then is not explained by a change on its way.
-func (p *Preload) auditOne(ctx context.Context, h apikey.Hash) error {
+func (p *Loader) auditOne(ctx context.Context, h apikey.Hash) error {
 	ctx, cancel := context.WithTimeout(ctx, auditRead)
 	defer cancel()
 	ticket := p.config.Cache.Begin()
@@ -188,7 +188,7 @@ func (p *Preload) auditOne(ctx context.Context, h apikey.Hash) error {
 }
 
 // passed waits until the stream's freshness is later than t.
-func (p *Preload) passed(ctx context.Context, t time.Time) error {
+func (p *Loader) passed(ctx context.Context, t time.Time) error {
 	ticker := time.NewTicker(poll)
 	defer ticker.Stop()
 	for {

@@ -33,10 +33,10 @@ type bulkWriter interface {
 // Flush writes all that waits. An error says that the database did not take all of
 // it: the rest waits for the next flush. A document that does not take its own
 // update is no error.
-func (u *Usage) Flush(ctx context.Context) error { return u.flush(ctx, batchTimeout) }
+func (u *Recorder) Flush(ctx context.Context) error { return u.flush(ctx, batchTimeout) }
 
 // flush gives each command so much time.
-func (u *Usage) flush(ctx context.Context, limit time.Duration) error {
+func (u *Recorder) flush(ctx context.Context, limit time.Duration) error {
 	u.flushing.Lock()
 	defer u.flushing.Unlock()
 	taken := u.collect()
@@ -56,7 +56,7 @@ func (u *Usage) flush(ctx context.Context, limit time.Duration) error {
 // send. A command that times out is followed by smaller ones, for an interval: by
 // then the next flush begins, and shows whether they are small enough. Any other
 // error ends the flush at once.
-func (u *Usage) writeAll(ctx context.Context, rest []pending, limit time.Duration) ([]pending, error) {
+func (u *Recorder) writeAll(ctx context.Context, rest []pending, limit time.Duration) ([]pending, error) {
 	began := time.Now()
 	var failure error
 	for len(rest) > 0 {
@@ -82,7 +82,7 @@ func (u *Usage) writeAll(ctx context.Context, rest []pending, limit time.Duratio
 
 // write sends one command. It is never cut off by a stop, which would leave its
 // outcome unknown; the deadline of a stop holds for it, though.
-func (u *Usage) write(ctx context.Context, batch []pending, limit time.Duration) error {
+func (u *Recorder) write(ctx context.Context, batch []pending, limit time.Duration) error {
 	end := time.Now().Add(limit)
 	if deadline, ok := ctx.Deadline(); ok && deadline.Before(end) {
 		end = deadline
@@ -112,7 +112,7 @@ func (u *Usage) write(ctx context.Context, batch []pending, limit time.Duration)
 
 // models are the updates of a batch. A document whose _id cannot be asked for is
 // left out; no stored document has such an _id.
-func (u *Usage) models(batch []pending) ([]pending, []mongo.WriteModel) {
+func (u *Recorder) models(batch []pending) ([]pending, []mongo.WriteModel) {
 	kept, models := make([]pending, 0, len(batch)), make([]mongo.WriteModel, 0, len(batch))
 	for _, p := range batch {
 		id, err := u.config.IDValue(p.id)
@@ -128,7 +128,7 @@ func (u *Usage) models(batch []pending) ([]pending, []mongo.WriteModel) {
 // filter finds the document, unless its last_used is something else than a date:
 // $max would put a date in the place of a number or a text, since it compares
 // values of any types. ($inc refuses what is no number by itself.)
-func (u *Usage) filter(id bson.RawValue) bson.D {
+func (u *Recorder) filter(id bson.RawValue) bson.D {
 	f := bson.D{{Key: idField, Value: id}}
 	if u.config.LastUsed == "" {
 		return f
@@ -139,7 +139,7 @@ func (u *Usage) filter(id bson.RawValue) bson.D {
 	}})
 }
 
-func (u *Usage) update(p pending) bson.D {
+func (u *Recorder) update(p pending) bson.D {
 	var d bson.D
 	if u.config.LastUsed != "" {
 		d = append(d, bson.E{Key: "$max", Value: bson.D{{Key: u.config.LastUsed, Value: bson.DateTime(p.last)}}})
@@ -184,7 +184,7 @@ func notApplied(err error) bool {
 var refusals = [...]int{9, 13, 18, 20, 59, 72, 166, 391, 8000}
 
 // mergeBack puts back what was not applied.
-func (u *Usage) mergeBack(batch []pending) {
+func (u *Recorder) mergeBack(batch []pending) {
 	for _, p := range batch {
 		u.note(p.id, p.count, p.last)
 	}
@@ -192,7 +192,7 @@ func (u *Usage) mergeBack(batch []pending) {
 
 // forget gives up the counts of a batch that may have been applied. The times are
 // put back: to write them twice changes nothing.
-func (u *Usage) forget(batch []pending) {
+func (u *Recorder) forget(batch []pending) {
 	for _, p := range batch {
 		u.countDropped(u.metrics.unknown, p.count)
 		if u.config.LastUsed != "" {
@@ -202,7 +202,7 @@ func (u *Usage) forget(batch []pending) {
 }
 
 // countDropped counts uses that will not be in usage_count, if there is one.
-func (u *Usage) countDropped(why prometheus.Counter, uses int64) {
+func (u *Recorder) countDropped(why prometheus.Counter, uses int64) {
 	if u.config.UsageCount != "" {
 		why.Add(float64(uses))
 	}
@@ -212,7 +212,7 @@ func (u *Usage) countDropped(why prometheus.Counter, uses int64) {
 // usage_count is no number there (TypeMismatch, 14). All others of the command were
 // updated. It would not be otherwise the next time, so nothing is put back, save
 // when the server had no time for it; a document that is used again is asked again.
-func (u *Usage) refuse(batch []pending, errs []mongo.BulkWriteError) {
+func (u *Recorder) refuse(batch []pending, errs []mongo.BulkWriteError) {
 	for _, e := range errs {
 		if e.Index < 0 || e.Index >= len(batch) {
 			continue
@@ -238,7 +238,7 @@ func (u *Usage) refuse(batch []pending, errs []mongo.BulkWriteError) {
 var passing = [...]int{24, 50, 91, 112, 189, 10107, 11600, 11601, 11602}
 
 // remember reports whether a document is to be logged.
-func (u *Usage) remember(id apikey.DocID) bool {
+func (u *Recorder) remember(id apikey.DocID) bool {
 	if _, known := u.refused[id]; known || len(u.refused) >= maxRefused {
 		return false
 	}
@@ -247,7 +247,7 @@ func (u *Usage) remember(id apikey.DocID) bool {
 }
 
 // matched counts what was written, of so many updates that nothing refused.
-func (u *Usage) matched(updates int, result *mongo.BulkWriteResult) {
+func (u *Recorder) matched(updates int, result *mongo.BulkWriteResult) {
 	found := updates
 	if result != nil {
 		found = int(result.MatchedCount)
@@ -269,7 +269,7 @@ func (u *Usage) matched(updates int, result *mongo.BulkWriteResult) {
 const maxWords = 128
 
 // inWords is a document's _id for people, as Extended JSON.
-func (u *Usage) inWords(id apikey.DocID) string {
+func (u *Recorder) inWords(id apikey.DocID) string {
 	v, err := u.config.IDValue(id)
 	if err != nil {
 		return "unknown"

@@ -26,7 +26,7 @@ var day = time.Date(2026, 11, 24, 9, 0, 0, 0, time.UTC)
 
 // rig is a Usage on a collection of its own.
 type rig struct {
-	*Usage
+	*Recorder
 	t       *testing.T
 	server  *mongotest.Server
 	appName string
@@ -56,7 +56,7 @@ func newRig(t *testing.T, s *mongotest.Server, change ...func(*Config)) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.Usage = u
+	r.Recorder = u
 	return r
 }
 

@@ -14,7 +14,7 @@ type metrics struct {
 	duration  prometheus.Histogram
 }
 
-func newMetrics(registerer prometheus.Registerer, u *Usage) (*metrics, error) {
+func newMetrics(registerer prometheus.Registerer, u *Recorder) (*metrics, error) {
 	keys := prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "keytail_usage_keys_total",
 		Help: "Keys whose use was written (once a flush), by what came of it: written, unmatched (the document is gone, or its last_used is no date), refused (by the document).",

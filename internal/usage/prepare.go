@@ -12,7 +12,7 @@ import (
 // Prepare asks whether the credential may write at all, with an update that
 // matches no document. An error that it may not is keystore.ErrUnauthorized, in a
 // sentence that says what to do; any other one says nothing about later writes.
-func (u *Usage) Prepare(ctx context.Context) error {
+func (u *Recorder) Prepare(ctx context.Context) error {
 	nothing := bson.D{{Key: idField, Value: bson.D{{Key: "$in", Value: bson.A{}}}}}
 	_, err := u.keys.UpdateOne(ctx, nothing, u.update(pending{count: 1, last: 1}))
 	if keystore.NotAllowed(err) {

@@ -27,7 +27,7 @@ import (
 // slow is a database that takes its time for each key. It is for use within a
 // synctest bubble.
 type slow struct {
-	*Usage
+	*Recorder
 	t        *testing.T
 	logs     *observer.ObservedLogs
 	registry *prometheus.Registry
@@ -59,7 +59,7 @@ func newSlow(t *testing.T, perKey time.Duration, change ...func(*Config)) *slow 
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &slow{Usage: u, t: t, logs: logs, registry: registry, perKey: perKey}
+	s := &slow{Recorder: u, t: t, logs: logs, registry: registry, perKey: perKey}
 	u.writer = s
 	return s
 }
@@ -358,7 +358,7 @@ func TestTheDriversTimeoutIsOne(t *testing.T) {
 		}
 		const limit = 200 * time.Millisecond
 		mend := r.fails(bson.E{Key: "blockConnection", Value: true}, bson.E{Key: "blockTimeMS", Value: 2 * limit.Milliseconds()})
-		err := r.Usage.flush(t.Context(), limit)
+		err := r.Recorder.flush(t.Context(), limit)
 		if !tooSlow(err) {
 			t.Errorf("got %v, want a time-out", err)
 		}

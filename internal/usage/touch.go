@@ -33,17 +33,17 @@ type use struct {
 	waiting bool
 }
 
-func (u *Usage) shardOf(id apikey.DocID) *shard {
+func (u *Recorder) shardOf(id apikey.DocID) *shard {
 	return &u.shards[maphash.String(u.seed, string(id))&(shardCount-1)]
 }
 
 // Touch notes that the key of this document was used.
-func (u *Usage) Touch(id apikey.DocID, at time.Time) {
+func (u *Recorder) Touch(id apikey.DocID, at time.Time) {
 	u.note(id, 1, at.UnixMilli())
 }
 
 // note adds to what is to be written for a document.
-func (u *Usage) note(id apikey.DocID, count, last int64) {
+func (u *Recorder) note(id apikey.DocID, count, last int64) {
 	s := u.shardOf(id)
 	s.mutex.Lock()
 	e := s.uses[id]
@@ -68,7 +68,7 @@ func (u *Usage) note(id apikey.DocID, count, last int64) {
 
 // admit makes an entry, or none when there are too many. The caller holds the
 // shard's lock.
-func (u *Usage) admit(s *shard, id apikey.DocID) *use {
+func (u *Recorder) admit(s *shard, id apikey.DocID) *use {
 	if u.held.Add(1) > 2*int64(u.config.Most) {
 		u.held.Add(-1)
 		return nil
@@ -79,7 +79,7 @@ func (u *Usage) admit(s *shard, id apikey.DocID) *use {
 	return e
 }
 
-func (u *Usage) hurry() {
+func (u *Recorder) hurry() {
 	select {
 	case u.full <- struct{}{}:
 	default: // somebody has asked already
@@ -94,7 +94,7 @@ type pending struct {
 
 // collect takes out all that waits. The entries stay, without content, so that
 // what is merged back always has its place.
-func (u *Usage) collect() []pending {
+func (u *Recorder) collect() []pending {
 	select {
 	case <-u.full:
 	default:
@@ -118,7 +118,7 @@ func (u *Usage) collect() []pending {
 
 // settle forgets entries that need no place any more: nothing has come since they
 // were collected.
-func (u *Usage) settle(done []pending) {
+func (u *Recorder) settle(done []pending) {
 	for i := range done {
 		s := u.shardOf(done[i].id)
 		s.mutex.Lock()

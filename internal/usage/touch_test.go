@@ -221,7 +221,7 @@ func TestNewSaysEverythingThatIsWrong(t *testing.T) {
 }
 
 // unconnected is a Usage whose database is never asked.
-func unconnected(t testing.TB) *Usage {
+func unconnected(t testing.TB) *Recorder {
 	t.Helper()
 	client, err := mongo.Connect(options.Client().ApplyURI("mongodb://127.0.0.1:1"))
 	if err != nil {

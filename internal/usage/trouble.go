@@ -23,7 +23,7 @@ type Status struct {
 }
 
 // Status may be called at any time.
-func (u *Usage) Status() Status {
+func (u *Recorder) Status() Status {
 	s := Status{Pending: u.pending(), Batch: int(u.batch.size.Load())}
 	if since := u.failing.Load(); since != nil {
 		s.FailingSince = *since
@@ -32,10 +32,10 @@ func (u *Usage) Status() Status {
 }
 
 // pending is how many keys wait, those of a flush under way included.
-func (u *Usage) pending() int64 { return u.waiting.Load() + u.taken.Load() }
+func (u *Recorder) pending() int64 { return u.waiting.Load() + u.taken.Load() }
 
 // failingFor is how long the writing has failed.
-func (u *Usage) failingFor() time.Duration {
+func (u *Recorder) failingFor() time.Duration {
 	if since := u.failing.Load(); since != nil {
 		return time.Since(*since)
 	}
@@ -44,7 +44,7 @@ func (u *Usage) failingFor() time.Duration {
 
 // report counts a failed flush, and logs the first one, a reminder each minute, and
 // the end. The caller holds the flushing lock.
-func (u *Usage) report(err error) {
+func (u *Recorder) report(err error) {
 	u.reportFull()
 	if errors.Is(err, context.Canceled) {
 		return // a stop, whose own flush goes on with the rest
@@ -72,7 +72,7 @@ func (u *Usage) report(err error) {
 }
 
 // reportFull says that uses were dropped because too many keys wait, once a minute.
-func (u *Usage) reportFull() {
+func (u *Recorder) reportFull() {
 	if u.dropped.Load() == 0 || time.Since(u.saidFull) < remindEvery {
 		return
 	}

@@ -92,9 +92,9 @@ func (c *Config) validate() error {
 	return errors.Join(errs...)
 }
 
-// Usage notes uses of keys and writes them behind. Its methods are safe for
+// Recorder notes uses of keys and writes them behind. Its methods are safe for
 // concurrent use.
-type Usage struct {
+type Recorder struct {
 	config Config
 	keys   *mongo.Collection
 	// writer is keys. A test may put another one here.
@@ -131,12 +131,12 @@ type Usage struct {
 
 // New makes a Usage. It starts nothing, and does not ask the database: Prepare
 // does.
-func New(config Config) (*Usage, error) {
+func New(config Config) (*Recorder, error) {
 	config.setDefaults()
 	if err := config.validate(); err != nil {
 		return nil, fmt.Errorf("usage: %w", err)
 	}
-	u := &Usage{
+	u := &Recorder{
 		config: config,
 		// One node's word is enough: see the package's non-promises.
 		keys:    config.Keys.Clone(options.Collection().SetWriteConcern(writeconcern.W1())),
@@ -160,7 +160,7 @@ func New(config Config) (*Usage, error) {
 // Run flushes at each interval, early when many keys wait, and once more when ctx
 // ends. It returns nil when all has stopped, a few seconds after the end of ctx at
 // the latest. What could not be written by then is lost, and the log says so.
-func (u *Usage) Run(ctx context.Context) error {
+func (u *Recorder) Run(ctx context.Context) error {
 	early := u.full
 	for {
 		select {
@@ -180,13 +180,13 @@ func (u *Usage) Run(ctx context.Context) error {
 }
 
 // pause is the interval with its jitter.
-func (u *Usage) pause() time.Duration {
+func (u *Recorder) pause() time.Duration {
 	return time.Duration(float64(u.config.Interval) * (1 - jitter + 2*jitter*rand.Float64()))
 }
 
 // stop writes what it can in its time. What timed out is tried again in smaller
 // commands, which may still write last_used.
-func (u *Usage) stop(ctx context.Context) {
+func (u *Recorder) stop(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
 	defer cancel()
 	err := u.flush(ctx, stopBatchTimeout)

@@ -97,7 +97,7 @@ func (m *metrics) unavailable(err error) {
 		reason = "stale"
 	case errors.Is(err, keystore.ErrCollectionMissing):
 		reason = "no_collection"
-	case errors.Is(err, keystore.ErrAhead):
+	case errors.Is(err, keystore.ErrRevisionAhead):
 		reason = "server_behind"
 	case errors.Is(err, context.Canceled):
 		reason = "caller_left"

@@ -20,7 +20,7 @@ func TestReasonsAreThereFromTheStart(t *testing.T) {
 	}
 	before := testutil.CollectAndCount(m.outages)
 	for _, err := range []error{
-		errBusy, errUnreached, errBreaker, errStale, keystore.ErrCollectionMissing, keystore.ErrAhead,
+		errBusy, errUnreached, errBreaker, errStale, keystore.ErrCollectionMissing, keystore.ErrRevisionAhead,
 		context.Canceled, context.DeadlineExceeded, errors.New("another"),
 	} {
 		m.unavailable(err)

@@ -44,7 +44,7 @@ func (v *Validator) read(ctx context.Context, hash apikey.Hash, needed clusterti
 		if err != nil {
 			return keycache.Answer{}, apikey.SourceNone, err
 		}
-		answer, ok := v.config.Cache.Vouch(shared.ticket, hash, shared.finding)
+		answer, ok := v.config.Cache.Revalidate(shared.ticket, hash, shared.finding)
 		if ok && answer.Revision >= needed {
 			return answer, apikey.SourceFill, nil
 		}
@@ -117,7 +117,7 @@ func (v *Validator) readAlone(ctx context.Context, hash apikey.Hash, needed clus
 	switch {
 	case errors.Is(err, errStale):
 		return v.readLinearizable(ctx, hash, needed)
-	case errors.Is(err, keystore.ErrAhead) && v.isAhead(ctx, needed):
+	case errors.Is(err, keystore.ErrRevisionAhead) && v.isAhead(ctx, needed):
 		err = errAhead
 	}
 	return keycache.Answer{}, apikey.SourceNone, err

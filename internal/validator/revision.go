@@ -7,9 +7,9 @@ import (
 	"github.com/keytail/keytail/internal/guard"
 )
 
-// Pulse writes to the database at once, to learn what time it is there. A
-// changestream.Heart is one.
-type Pulse interface {
+// Heartbeater writes to the database at once, to learn what time it is there. A
+// changestream.Heartbeater is one.
+type Heartbeater interface {
 	// Beat writes with write concern majority and returns the cluster time
 	// (operationTime) of the acknowledgement.
 	Beat(ctx context.Context) (clustertime.Time, error)

@@ -172,7 +172,7 @@ func TestWhileHeartbeatsFailTheReadGoesFirst(t *testing.T) {
 		t.Fatalf("%d heartbeats", p.beats)
 	}
 	p.err, p.now = nil, 200
-	r.store.err = fmt.Errorf("reading a key: %w: %w", keystore.ErrAhead, context.DeadlineExceeded)
+	r.store.err = fmt.Errorf("reading a key: %w: %w", keystore.ErrRevisionAhead, context.DeadlineExceeded)
 	if v := r.askFor(201); v.Problem != apikey.RevisionAhead || r.store.count() != 4 {
 		t.Fatalf("%d reads, got %+v", r.store.count(), v)
 	}
@@ -204,7 +204,7 @@ func TestACallerThatLeavesDuringTheHeartbeatCausesNoRead(t *testing.T) {
 }
 
 func TestARevisionAheadIsTheCallersMistake(t *testing.T) {
-	ahead := fmt.Errorf("reading a key: %w: %w", keystore.ErrAhead, context.DeadlineExceeded)
+	ahead := fmt.Errorf("reading a key: %w: %w", keystore.ErrRevisionAhead, context.DeadlineExceeded)
 	p := &fakePulse{now: 200}
 	for name, begin := range map[string]func(*testing.T, ...func(*Config)) *rig{"live": live, "stale": stale} {
 		r := begin(t, pulsed(p))
@@ -224,10 +224,10 @@ func TestARevisionAheadIsTheCallersMistake(t *testing.T) {
 
 // Whatever cannot be shown to be ahead is an outage and may be asked again.
 func TestARevisionThatMayComeIsAnOutage(t *testing.T) {
-	ahead := fmt.Errorf("reading a key: %w: %w", keystore.ErrAhead, context.DeadlineExceeded)
+	ahead := fmt.Errorf("reading a key: %w: %w", keystore.ErrRevisionAhead, context.DeadlineExceeded)
 	for name, c := range map[string]struct {
 		err   error
-		pulse Pulse
+		pulse Heartbeater
 		beats int
 	}{
 		"the cluster has been there":   {ahead, &fakePulse{now: 201}, 1},

@@ -28,7 +28,7 @@ const readTakes = 5 * time.Millisecond
 func (s *realStore) FindByHash(ctx context.Context, h apikey.Hash, after clustertime.Time) (keystore.Document, bool, error) {
 	if after > s.now {
 		<-ctx.Done()
-		return keystore.Document{}, false, fmt.Errorf("reading a key: %w: %w", keystore.ErrAhead, ctx.Err())
+		return keystore.Document{}, false, fmt.Errorf("reading a key: %w: %w", keystore.ErrRevisionAhead, ctx.Err())
 	}
 	time.Sleep(readTakes)
 	return s.fakeStore.FindByHash(ctx, h, after)

@@ -47,8 +47,8 @@ type Store interface {
 	Inspect(ctx context.Context) error
 }
 
-// Toucher takes note of the use of keys. A usage.Usage is one.
-type Toucher interface {
+// UsageRecorder takes note of the use of keys. A usage.Usage is one.
+type UsageRecorder interface {
 	// Touch is on the way of every request: it does no I/O and waits for nobody. The
 	// id may be part of a larger block of memory, so who keeps it clones it.
 	Touch(id apikey.DocID, at time.Time)
@@ -68,9 +68,9 @@ type Config struct {
 	// Pulse tells a min_revision that is ahead of the cluster from one that only
 	// this instance has not got to. Nil: it is not told, and such a request is
 	// UNAVAILABLE, or answered when memory is stale.
-	Pulse Pulse
+	Pulse Heartbeater
 	// Toucher is told of each VALID answer. Nil: nobody is.
-	Toucher Toucher
+	Toucher UsageRecorder
 	// ReadTimeout is the deadline of one read of either kind, and of a heartbeat
 	// that a request has to wait for. Zero: DefaultReadTimeout.
 	ReadTimeout time.Duration

@@ -1,4 +1,4 @@
-package watch
+package revocation
 
 import (
 	"context"
@@ -11,7 +11,7 @@ import (
 
 // race is a key in each round: good when the round begins, and revoked in it.
 type race struct {
-	set *Set
+	set *Watches
 	// revoked is the last round whose key is revoked.
 	revoked atomic.Int64
 	// round is the one under way. Negative: there is none any more.

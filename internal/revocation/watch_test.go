@@ -1,4 +1,4 @@
-package watch
+package revocation
 
 import (
 	"context"
@@ -66,7 +66,7 @@ func (k *key) count() int {
 	return k.asked
 }
 
-func (k *key) entry(s *Set, change ...func(*Entry)) Entry {
+func (k *key) entry(s *Watches, change ...func(*Entry)) Entry {
 	e := Entry{KeyID: "k1", Mark: s.Begin(), Expires: k.expires, Recheck: k.recheck}
 	for _, f := range change {
 		f(&e)
@@ -74,10 +74,10 @@ func (k *key) entry(s *Set, change ...func(*Entry)) Entry {
 	return e
 }
 
-func cutOnOutage(e *Entry) { e.CutOnOutage = true }
+func cutOnOutage(e *Entry) { e.CancelOnOutage = true }
 
 // onSet runs a test with a set that runs, in a bubble.
-func onSet(t *testing.T, config Config, test func(t *testing.T, s *Set)) {
+func onSet(t *testing.T, config Config, test func(t *testing.T, s *Watches)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		s := New(config)
@@ -119,7 +119,7 @@ func ended(t *testing.T, w *Watch, want error) {
 }
 
 func TestARevokedKeyEndsItsWatchesAndNoOthers(t *testing.T) {
-	onSet(t, Config{}, func(t *testing.T, s *Set) {
+	onSet(t, Config{}, func(t *testing.T, s *Watches) {
 		k1, k2 := &key{}, &key{}
 		var causes []error
 		a := s.Add(k1.entry(s, func(e *Entry) { e.OnEnd = func(cause error) { causes = append(causes, cause) } }))
@@ -145,7 +145,7 @@ func TestARevokedKeyEndsItsWatchesAndNoOthers(t *testing.T) {
 }
 
 func TestAChangeThatLeavesTheKeyValidEndsNothing(t *testing.T) {
-	onSet(t, Config{}, func(t *testing.T, s *Set) {
+	onSet(t, Config{}, func(t *testing.T, s *Watches) {
 		k := &key{}
 		w := s.Add(k.entry(s))
 		for range 3 {
@@ -168,7 +168,7 @@ func TestAChangeThatLeavesTheKeyValidEndsNothing(t *testing.T) {
 // TestAChangeBetweenTheVerdictAndAddIsSeen: the key is revoked after its verdict,
 // while nobody watches.
 func TestAChangeBetweenTheVerdictAndAddIsSeen(t *testing.T) {
-	onSet(t, Config{}, func(t *testing.T, s *Set) {
+	onSet(t, Config{}, func(t *testing.T, s *Watches) {
 		k := &key{}
 		e := k.entry(s)
 		k.becomes(errRevoked)
@@ -180,7 +180,7 @@ func TestAChangeBetweenTheVerdictAndAddIsSeen(t *testing.T) {
 }
 
 func TestALossBetweenTheVerdictAndAddIsSeen(t *testing.T) {
-	onSet(t, Config{}, func(t *testing.T, s *Set) {
+	onSet(t, Config{}, func(t *testing.T, s *Watches) {
 		k := &key{}
 		e := k.entry(s)
 		k.becomes(errRevoked)
@@ -192,7 +192,7 @@ func TestALossBetweenTheVerdictAndAddIsSeen(t *testing.T) {
 // TestAVerdictThatIsOlderThanAChangeIsAskedAgain: the change was heard of before
 // the mark, but whoever gave the verdict had not seen it.
 func TestAVerdictThatIsOlderThanAChangeIsAskedAgain(t *testing.T) {
-	onSet(t, Config{}, func(t *testing.T, s *Set) {
+	onSet(t, Config{}, func(t *testing.T, s *Watches) {
 		s.Changed("k1", 7)
 		k := &key{err: errRevoked}
 		seen := s.Add(k.entry(s, func(e *Entry) { e.Revision = 7 }))
@@ -211,7 +211,7 @@ func TestAVerdictThatIsOlderThanAChangeIsAskedAgain(t *testing.T) {
 }
 
 func TestARecheckAsksForTheRevisionOfTheChange(t *testing.T) {
-	onSet(t, Config{}, func(t *testing.T, s *Set) {
+	onSet(t, Config{}, func(t *testing.T, s *Watches) {
 		k := &key{}
 		w := s.Add(k.entry(s))
 		s.Changed("k1", 9)
@@ -224,7 +224,7 @@ func TestARecheckAsksForTheRevisionOfTheChange(t *testing.T) {
 }
 
 func TestALossAsksAboutAll(t *testing.T) {
-	onSet(t, Config{Workers: 2}, func(t *testing.T, s *Set) {
+	onSet(t, Config{Workers: 2}, func(t *testing.T, s *Watches) {
 		var most, now atomic.Int64
 		var watches []*Watch
 		k := &key{err: errRevoked}
@@ -262,7 +262,7 @@ func TestALossAsksAboutAll(t *testing.T) {
 }
 
 func TestAChangeDuringARecheckIsAskedAgain(t *testing.T) {
-	onSet(t, Config{}, func(t *testing.T, s *Set) {
+	onSet(t, Config{}, func(t *testing.T, s *Watches) {
 		k := &key{takes: time.Second}
 		w := s.Add(k.entry(s))
 		s.Changed("k1", 0)
@@ -277,7 +277,7 @@ func TestAChangeDuringARecheckIsAskedAgain(t *testing.T) {
 }
 
 func TestARecheckThatDoesNotKnowIsMadeAgain(t *testing.T) {
-	onSet(t, Config{}, func(t *testing.T, s *Set) {
+	onSet(t, Config{}, func(t *testing.T, s *Watches) {
 		k := &key{err: fmt.Errorf("%w: away", ErrUnknown)}
 		w := s.Add(k.entry(s, cutOnOutage))
 		s.Changed("k1", 0)
@@ -293,7 +293,7 @@ func TestARecheckThatDoesNotKnowIsMadeAgain(t *testing.T) {
 }
 
 func TestAChangeDuringARecheckThatDoesNotKnowIsAskedAtOnce(t *testing.T) {
-	onSet(t, Config{}, func(t *testing.T, s *Set) {
+	onSet(t, Config{}, func(t *testing.T, s *Watches) {
 		k := &key{takes: time.Second, err: ErrUnknown}
 		w := s.Add(k.entry(s))
 		s.Changed("k1", 0)
@@ -312,7 +312,7 @@ func TestAChangeDuringARecheckThatDoesNotKnowIsAskedAtOnce(t *testing.T) {
 }
 
 func TestARecheckThatHangsIsGivenUp(t *testing.T) {
-	onSet(t, Config{Workers: 1}, func(t *testing.T, s *Set) {
+	onSet(t, Config{Workers: 1}, func(t *testing.T, s *Watches) {
 		k := &key{takes: time.Hour}
 		w := s.Add(k.entry(s))
 		s.Changed("k1", 0)
@@ -327,7 +327,7 @@ func TestARecheckThatHangsIsGivenUp(t *testing.T) {
 
 func TestExpiryIsExact(t *testing.T) {
 	for _, in := range []time.Duration{0, time.Nanosecond, time.Second, 90 * time.Second, 3*time.Hour + 7} {
-		onSet(t, Config{}, func(t *testing.T, s *Set) {
+		onSet(t, Config{}, func(t *testing.T, s *Watches) {
 			k := &key{expires: time.Now().Add(in)}
 			w := s.Add(k.entry(s))
 			if in > 0 {
@@ -356,7 +356,7 @@ func TestExpiryNeedsNoRun(t *testing.T) {
 }
 
 func TestARenewedKeyEndsLater(t *testing.T) {
-	onSet(t, Config{}, func(t *testing.T, s *Set) {
+	onSet(t, Config{}, func(t *testing.T, s *Watches) {
 		k := &key{expires: time.Now().Add(time.Hour)}
 		w := s.Add(k.entry(s))
 		for _, now := range []time.Duration{2 * time.Hour, time.Minute} {
@@ -392,7 +392,7 @@ func TestARenewalOnItsWayDecides(t *testing.T) {
 		"the same": {0, nil, ErrExpired},
 	} {
 		t.Run(name, func(t *testing.T) {
-			onSet(t, Config{}, func(t *testing.T, s *Set) {
+			onSet(t, Config{}, func(t *testing.T, s *Watches) {
 				k := &key{expires: time.Now().Add(time.Second), takes: 2 * time.Second, err: c.err}
 				w := s.Add(k.entry(s))
 				k.renewed(k.expires.Add(c.to))
@@ -416,7 +416,7 @@ func TestARenewalOnItsWayDecides(t *testing.T) {
 }
 
 func TestALostTruthCutsThoseWhoWantIt(t *testing.T) {
-	onSet(t, Config{}, func(t *testing.T, s *Set) {
+	onSet(t, Config{}, func(t *testing.T, s *Watches) {
 		k := &key{}
 		cut, keep := s.Add(k.entry(s, cutOnOutage)), s.Add(k.entry(s))
 		s.Doubt(true)
@@ -429,11 +429,11 @@ func TestALostTruthCutsThoseWhoWantIt(t *testing.T) {
 		s.Doubt(true)
 		k.becomes(fmt.Errorf("%w: away", ErrUnknown))
 		time.Sleep(DefaultDoubtInterval)
-		ended(t, cut, ErrTruthLost)
+		ended(t, cut, ErrStalenessExceeded)
 		s.Changed("k1", 0)
 		goesOn(t, keep)
 		late := s.Add(k.entry(s, cutOnOutage))
-		ended(t, late, ErrTruthLost)
+		ended(t, late, ErrStalenessExceeded)
 
 		k.becomes(nil)
 		s.Doubt(false)
@@ -454,7 +454,7 @@ func TestALostTruthCutsThoseWhoWantIt(t *testing.T) {
 }
 
 func TestARevocationIsNoticedWhileTheStreamIsSilent(t *testing.T) {
-	onSet(t, Config{}, func(t *testing.T, s *Set) {
+	onSet(t, Config{}, func(t *testing.T, s *Watches) {
 		k := &key{}
 		w := s.Add(k.entry(s, cutOnOutage))
 		s.Doubt(true)
@@ -468,7 +468,7 @@ func TestARevocationIsNoticedWhileTheStreamIsSilent(t *testing.T) {
 // TestAnAnswerFromBeforeTheDoubtDoesNotCut: nor does one that comes when the doubt
 // is over.
 func TestAnAnswerFromBeforeTheDoubtDoesNotCut(t *testing.T) {
-	onSet(t, Config{}, func(t *testing.T, s *Set) {
+	onSet(t, Config{}, func(t *testing.T, s *Watches) {
 		k := &key{err: ErrUnknown, takes: time.Second}
 		w := s.Add(k.entry(s, cutOnOutage))
 		s.Changed("k1", 0)
@@ -493,7 +493,7 @@ func TestAnAnswerFromBeforeTheDoubtDoesNotCut(t *testing.T) {
 }
 
 func TestAgainAsksOnlyIfSomethingHasChanged(t *testing.T) {
-	onSet(t, Config{}, func(t *testing.T, s *Set) {
+	onSet(t, Config{}, func(t *testing.T, s *Watches) {
 		k := &key{}
 		w := s.Add(k.entry(s))
 		w.Again()
@@ -509,8 +509,8 @@ func TestAgainAsksOnlyIfSomethingHasChanged(t *testing.T) {
 }
 
 func TestWithoutARecheckOnlyTheExpiryEnds(t *testing.T) {
-	onSet(t, Config{}, func(t *testing.T, s *Set) {
-		w := s.Add(Entry{KeyID: "k1", Mark: s.Begin(), Expires: time.Now().Add(time.Hour), CutOnOutage: true})
+	onSet(t, Config{}, func(t *testing.T, s *Watches) {
+		w := s.Add(Entry{KeyID: "k1", Mark: s.Begin(), Expires: time.Now().Add(time.Hour), CancelOnOutage: true})
 		s.Changed("k1", 0)
 		s.ChangedAll()
 		s.Doubt(true)

@@ -1,4 +1,4 @@
-// Package watch tells those who act for a key for longer than one answer, such as
+// Package revocation tells those who act for a key for longer than one answer, such as
 // an open stream, when the key stops being valid. It knows no key, no HTTP and no
 // database: a Watch is the id of a key, and a function that asks about it again.
 //
@@ -10,4 +10,4 @@
 // Non-promises. Changes that follow each other quickly are one recheck: a key that
 // is switched off and on again in between stays. Nothing is said about a key that
 // changes while nobody watches it.
-package watch
+package revocation

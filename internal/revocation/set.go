@@ -1,4 +1,4 @@
-package watch
+package revocation
 
 import (
 	"context"
@@ -25,16 +25,16 @@ const (
 type Config struct {
 	// Workers is how many rechecks are made at once. Zero: DefaultWorkers.
 	Workers int
-	// DoubtInterval is the pause between two rechecks of a watch with CutOnOutage
+	// DoubtInterval is the pause between two rechecks of a watch with CancelOnOutage
 	// while the truth may be lost. Zero: DefaultDoubtInterval.
 	DoubtInterval time.Duration
 	// RecheckTimeout ends a recheck that takes longer. Zero: DefaultRecheckTimeout.
 	RecheckTimeout time.Duration
 }
 
-// Set is all watches, and those that wait for a recheck. It is safe for concurrent
+// Watches is all watches, and those that wait for a recheck. It is safe for concurrent
 // use.
-type Set struct {
+type Watches struct {
 	config Config
 	// changes counts what the set was told of. there is the number of watches.
 	// The order in which both are written and read is what leaves no hole.
@@ -58,7 +58,7 @@ type Set struct {
 }
 
 // New makes a set with no watches.
-func New(config Config) *Set {
+func New(config Config) *Watches {
 	if config.Workers <= 0 {
 		config.Workers = DefaultWorkers
 	}
@@ -68,17 +68,17 @@ func New(config Config) *Set {
 	if config.RecheckTimeout <= 0 {
 		config.RecheckTimeout = DefaultRecheckTimeout
 	}
-	return &Set{config: config, wake: make(chan struct{}, 1), byKey: map[string]*Watch{}}
+	return &Watches{config: config, wake: make(chan struct{}, 1), byKey: map[string]*Watch{}}
 }
 
 // Begin is a mark for Entry.Mark. It must be taken before the verdict is asked for.
-func (s *Set) Begin() uint64 { return s.changes.Load() }
+func (s *Watches) Begin() uint64 { return s.changes.Load() }
 
 // Changed tells that a key has changed, and that whoever asks from now on gets an
 // answer that has seen the change: by itself, or if it asks for this revision.
 // Zero: by itself. It does not wait for rechecks, and costs next to nothing while
 // nobody watches.
-func (s *Set) Changed(keyID string, revision uint64) {
+func (s *Watches) Changed(keyID string, revision uint64) {
 	if s.Heard(revision) {
 		s.Tell(keyID, revision)
 	}
@@ -86,14 +86,14 @@ func (s *Set) Changed(keyID string, revision uint64) {
 
 // Heard is the first half of Changed, for those to whom the key's id costs
 // something to make: it reports whether Tell must be called with it.
-func (s *Set) Heard(revision uint64) bool {
+func (s *Watches) Heard(revision uint64) bool {
 	// The order is the algorithm: whoever is not seen here sees the counter.
 	s.raise(revision)
 	return s.watched()
 }
 
 // raise counts a change. Who sees it counted sees its revision.
-func (s *Set) raise(revision uint64) {
+func (s *Watches) raise(revision uint64) {
 	for {
 		newest := s.newest.Load()
 		if revision <= newest || s.newest.CompareAndSwap(newest, revision) {
@@ -104,10 +104,10 @@ func (s *Set) raise(revision uint64) {
 }
 
 // watched reports whether there is any watch.
-func (s *Set) watched() bool { return s.there.Load() > 0 }
+func (s *Watches) watched() bool { return s.there.Load() > 0 }
 
 // Tell is the second half of Changed.
-func (s *Set) Tell(keyID string, revision uint64) {
+func (s *Watches) Tell(keyID string, revision uint64) {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
 	for w := s.byKey[keyID]; w != nil; w = w.next {
@@ -118,7 +118,7 @@ func (s *Set) Tell(keyID string, revision uint64) {
 // ChangedAll tells that any key may have changed: history was lost, or begins
 // anew. All are rechecked, a few at a time, behind those whose key is known to have
 // changed.
-func (s *Set) ChangedAll() {
+func (s *Watches) ChangedAll() {
 	s.raise(0)
 	if !s.watched() {
 		return
@@ -133,10 +133,10 @@ func (s *Set) ChangedAll() {
 }
 
 // Doubt tells whether the truth may be lost: whether changes have not been heard
-// of for longer than is promised. As long as it may, watches with CutOnOutage are
-// asked about again and again, and end with ErrTruthLost when nobody knows. The
+// of for longer than is promised. As long as it may, watches with CancelOnOutage are
+// asked about again and again, and end with ErrStalenessExceeded when nobody knows. The
 // others are left alone.
-func (s *Set) Doubt(lost bool) {
+func (s *Watches) Doubt(lost bool) {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
 	if lost == odd(s.doubts) {
@@ -148,7 +148,7 @@ func (s *Set) Doubt(lost bool) {
 	}
 	for _, w := range s.byKey {
 		for ; w != nil; w = w.next {
-			if w.entry.CutOnOutage {
+			if w.entry.CancelOnOutage {
 				s.askLocked(w, 0, &s.patient)
 			}
 		}
@@ -158,12 +158,12 @@ func (s *Set) Doubt(lost bool) {
 func odd(n uint64) bool { return n%2 == 1 }
 
 // Watching is the number of watches.
-func (s *Set) Watching() int { return int(s.there.Load()) }
+func (s *Watches) Watching() int { return int(s.there.Load()) }
 
 // Run makes rechecks until ctx ends, and returns nil when none is under way any
 // more. What was to be asked by then is asked by the next Run. Without one, watches
 // end by their expiry alone.
-func (s *Set) Run(ctx context.Context) error {
+func (s *Watches) Run(ctx context.Context) error {
 	s.runs(1)
 	defer s.runs(-1)
 	var group errgroup.Group
@@ -185,7 +185,7 @@ func (s *Set) Run(ctx context.Context) error {
 	return group.Wait()
 }
 
-func (s *Set) runs(n int) {
+func (s *Watches) runs(n int) {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
 	s.running += n
@@ -196,7 +196,7 @@ type queue []*Watch
 
 // askLocked puts a watch into a queue, unless it waits already where it is asked
 // as soon.
-func (s *Set) askLocked(w *Watch, revision uint64, q *queue) {
+func (s *Watches) askLocked(w *Watch, revision uint64, q *queue) {
 	w.revision = max(w.revision, revision)
 	switch {
 	case w.over || w.entry.Recheck == nil:
@@ -221,7 +221,7 @@ type question struct {
 }
 
 // take is the next watch to ask about, nil if there is none.
-func (s *Set) take() (*Watch, question) {
+func (s *Watches) take() (*Watch, question) {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
 	for _, q := range []*queue{&s.urgent, &s.patient} {
@@ -240,7 +240,7 @@ func (s *Set) take() (*Watch, question) {
 	return nil, question{}
 }
 
-func (s *Set) recheck(ctx context.Context, w *Watch, q question) {
+func (s *Watches) recheck(ctx context.Context, w *Watch, q question) {
 	ctx, cancel := context.WithTimeout(ctx, s.config.RecheckTimeout)
 	defer cancel()
 	expires, err := w.entry.Recheck(ctx, q.revision)

@@ -1,4 +1,4 @@
-package watch
+package revocation
 
 import (
 	"context"
@@ -12,9 +12,9 @@ var (
 	// ErrUnknown is what a Recheck returns, wrapped or not, when it cannot be known
 	// whether the key is valid.
 	ErrUnknown = errors.New("it cannot be known at the moment whether the key is valid")
-	// ErrTruthLost ends a watch with CutOnOutage when it could not be known for
+	// ErrStalenessExceeded ends a watch with CancelOnOutage when it could not be known for
 	// longer than is promised whether the key is valid.
-	ErrTruthLost = errors.New("whether this API key is still valid could not be known for too long")
+	ErrStalenessExceeded = errors.New("whether this API key is still valid could not be known for too long")
 	// ErrExpired ends a watch whose Entry has no AtExpiry.
 	ErrExpired = errors.New("the key has expired")
 )
@@ -45,8 +45,8 @@ type Entry struct {
 	Expires time.Time
 	// AtExpiry is the cause when that instant comes. Nil: ErrExpired.
 	AtExpiry error
-	// CutOnOutage ends the watch when the truth is lost.
-	CutOnOutage bool
+	// CancelOnOutage ends the watch when the truth is lost.
+	CancelOnOutage bool
 	// Recheck asks about the key again, for an answer that has seen this revision
 	// (zero: any). It returns when the key expires now; ErrUnknown; or another error,
 	// which ends the watch as its cause. It is called by one goroutine at a time, and
@@ -61,7 +61,7 @@ type Entry struct {
 
 // Watch is one who wants to know. Its methods are safe for concurrent use.
 type Watch struct {
-	set   *Set
+	set   *Watches
 	entry Entry
 	done  chan struct{}
 	// cause is set before done is closed, and read after it.
@@ -88,7 +88,7 @@ type Watch struct {
 
 // Add begins to watch. If anything has changed since the mark, the key is asked
 // about at once. Stop must be called in the end.
-func (s *Set) Add(entry Entry) *Watch {
+func (s *Watches) Add(entry Entry) *Watch {
 	w := newWatch(s, entry)
 	s.insert(w)
 	// The order is the algorithm: what came before the look at the counter is seen
@@ -97,14 +97,14 @@ func (s *Set) Add(entry Entry) *Watch {
 	return w
 }
 
-func newWatch(s *Set, entry Entry) *Watch {
+func newWatch(s *Watches, entry Entry) *Watch {
 	if entry.AtExpiry == nil {
 		entry.AtExpiry = ErrExpired
 	}
 	return &Watch{set: s, entry: entry, done: make(chan struct{}), expires: entry.Expires}
 }
 
-func (s *Set) insert(w *Watch) {
+func (s *Watches) insert(w *Watch) {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
 	w.next = s.byKey[w.entry.KeyID]
@@ -114,7 +114,7 @@ func (s *Set) insert(w *Watch) {
 	s.byKey[w.entry.KeyID] = w
 	s.there.Add(1)
 	w.armLocked()
-	if w.entry.CutOnOutage && odd(s.doubts) {
+	if w.entry.CancelOnOutage && odd(s.doubts) {
 		s.askLocked(w, 0, &s.patient)
 	}
 }
@@ -131,7 +131,7 @@ func (w *Watch) Again() {
 	s.askLocked(w, s.newest.Load(), &s.urgent)
 }
 
-// Done is closed when the key has stopped being valid, or with CutOnOutage when the
+// Done is closed when the key has stopped being valid, or with CancelOnOutage when the
 // truth is lost. Stop does not close it.
 func (w *Watch) Done() <-chan struct{} { return w.done }
 
@@ -196,7 +196,7 @@ func (w *Watch) end(cause error) {
 }
 
 // conclude is why the watch ends after a recheck, nil if it goes on.
-func (s *Set) conclude(w *Watch, q question, expires time.Time, err error) error {
+func (s *Watches) conclude(w *Watch, q question, expires time.Time, err error) error {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
 	w.running = false
@@ -214,8 +214,8 @@ func (s *Set) conclude(w *Watch, q question, expires time.Time, err error) error
 		}
 	case !errors.Is(err, ErrUnknown):
 		return err
-	case w.entry.CutOnOutage && odd(q.doubts) && q.doubts == s.doubts:
-		return ErrTruthLost
+	case w.entry.CancelOnOutage && odd(q.doubts) && q.doubts == s.doubts:
+		return ErrStalenessExceeded
 	case w.expiredLocked():
 		// What was known last is that it ends now, and nobody knows better.
 		return w.entry.AtExpiry
@@ -228,7 +228,7 @@ func (s *Set) conclude(w *Watch, q question, expires time.Time, err error) error
 	case w.expiredLocked():
 		// It was renewed, and has ended again.
 		return w.entry.AtExpiry
-	case w.entry.CutOnOutage && odd(s.doubts):
+	case w.entry.CancelOnOutage && odd(s.doubts):
 		w.askLaterLocked(s.config.DoubtInterval)
 	}
 	return nil
