@@ -1,13 +1,15 @@
-// Bench measures keytail side by side with what it replaces and with what is
-// possible, in pairs within one run: on a machine that is shared with others only
-// ratios mean anything.
+// Bench measures keytail beside what it replaces and beside the best that is
+// possible, in pairs within one run: on a machine that other programs share, only
+// ratios are meaningful.
 //
-//	go run ./bench list       what there is to measure
-//	go run ./bench hit auth   measures these, prints them, and keeps the results in docs/bench
-//	go run ./bench report     writes docs/BENCHMARKS.md and its plots from the results kept;
-//	                          what has none is measured first
+//	go -C bench run . list       lists the rows
+//	go -C bench run . hit auth   measures these rows, prints the results, and keeps them in docs/bench
+//	go -C bench run . report     writes docs/performance.md and its plots from the kept results;
+//	                             measures rows that have none
 //
-// A row is a line of the report's first table: a function that measures, and its
-// goals. --quick does each with tiny sizes, so that tests can
-// show that nothing has rotted; such figures are never kept.
+// A row is a function that measures, with its goals. --quick runs each row with tiny
+// sizes, so that a test can run them all; such results are never kept.
+//
+// bench is a module of its own: its plots, histograms and profiles are no dependency
+// of programs that use keytail.
 package main

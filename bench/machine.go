@@ -23,15 +23,25 @@ type machineFacts struct {
 	Server string
 }
 
-// machine looks at where this runs.
+// repository is keytail's root directory, from bench/, where this program runs.
+const repository = ".."
+
+// inRepository makes a command run in the root directory: git looks at the working
+// directory and below.
+func inRepository(command *exec.Cmd) *exec.Cmd {
+	command.Dir = repository
+	return command
+}
+
+// machine describes the machine and the code that were measured.
 func machine(ctx context.Context) machineFacts {
 	m := machineFacts{
 		CPU: cpu(), Cores: runtime.NumCPU(), OS: runtime.GOOS + "/" + runtime.GOARCH, Go: runtime.Version(),
 		Modules: map[string]string{},
 	}
-	if out, err := exec.CommandContext(ctx, "git", "rev-parse", "--short", "HEAD").Output(); err == nil {
+	if out, err := inRepository(exec.CommandContext(ctx, "git", "rev-parse", "--short", "HEAD")).Output(); err == nil {
 		m.Commit = strings.TrimSpace(string(out))
-		changes, err := exec.CommandContext(ctx, "git", "status", "--porcelain", "--", "*.go", "go.mod").Output()
+		changes, err := inRepository(exec.CommandContext(ctx, "git", "status", "--porcelain", "--", "*.go", "go.mod")).Output()
 		m.Changed = err != nil || len(changes) > 0
 	}
 	info, ok := debug.ReadBuildInfo()

@@ -17,17 +17,17 @@ import (
 
 // options are those of all commands.
 type options struct {
-	Quick bool   `help:"Tiny sizes: shows that it works, and nothing else. Results are not kept."`
-	URI   string `help:"A MongoDB replica set to measure with. Empty: a secantusd-py of its own."`
-	Docs  string `default:"docs" help:"Where BENCHMARKS.md and the results are."`
+	Quick bool   `help:"Tiny sizes, to check that each row still runs. Results are not kept."`
+	URI   string `help:"Connection string of a MongoDB replica set to measure with. Empty: start a secantusd-py."`
+	Docs  string `default:"../docs" help:"The directory of performance.md and of the results (bench/*.json)."`
 }
 
 type command struct {
 	options
-	List listCommand `cmd:"" help:"Say what there is to measure."`
-	Run  runCommand  `cmd:"" default:"withargs" help:"Measure rows, print them, and keep the results."`
+	List listCommand `cmd:"" help:"List the rows."`
+	Run  runCommand  `cmd:"" default:"withargs" help:"Measure rows, print the results, and keep them."`
 
-	Report reportCommand `cmd:"" help:"Write BENCHMARKS.md from the results kept; measure what has none."`
+	Report reportCommand `cmd:"" help:"Write performance.md from the kept results; measure rows that have none."`
 }
 
 func main() {

@@ -9,20 +9,43 @@ import (
 	"strings"
 )
 
-// report writes BENCHMARKS.md and its plots.
+const introduction = `# Performance
+
+For engineers who want to know what keytail costs and saves, and how that was measured.
+
+This page is generated: ` + "`go -C bench run . report`" + ` writes it from the kept results in [bench/](bench). Do not edit it.
+
+How to read it:
+
+- Each row measures two programs alternately within one run and compares them: keytail, and what it replaces or could at
+  best be. A ratio is the median of several rounds, with the smallest and the largest round in brackets.
+- Absolute times depend on the machine (a small virtual machine that other programs share) and are of no use elsewhere.
+- Rows that miss their goal stay in the table.
+
+To measure on your machine:
+
+` + "```sh" + `
+go -C bench run . list                         # the rows
+go -C bench run . hit auth                     # measures these two and prints the results
+go -C bench run . report --uri 'mongodb://...' # measures rows without a result on your replica set, writes this page
+` + "```" + `
+
+`
+
+// report writes performance.md and its plots.
 func report(docs string, all []*result) error {
 	if err := os.MkdirAll(filepath.Join(docs, "bench"), 0o755); err != nil {
 		return err
 	}
 	var text bytes.Buffer
-	fmt.Fprintf(&text, "# Benchmarks\n\nWritten by `go run ./bench report`, never by hand. Ratios are medians of rounds in which both sides were measured in\nturn within one run, with the smallest and the largest round in brackets; absolute times depend on a machine that is\nshared with others and mean nothing elsewhere. What each row measures is in `bench/`, its raw figures in `docs/bench/`.\n\n")
+	text.WriteString(introduction)
 	summary(&text, all)
 	for _, r := range all {
 		if err := writeMarkdown(&text, r, docs); err != nil {
 			return err
 		}
 	}
-	return os.WriteFile(filepath.Join(docs, "BENCHMARKS.md"), text.Bytes(), 0o644)
+	return os.WriteFile(filepath.Join(docs, "performance.md"), text.Bytes(), 0o644)
 }
 
 // summary is all goals in one table.
@@ -108,7 +131,7 @@ func provenance(r *result) string {
 	if m.Server != "" {
 		modules = append(modules, m.Server)
 	}
-	return fmt.Sprintf("<sub>`go run ./bench %s`, %s, %v; commit %s; %s, %d cores, %s, %s; %s</sub>",
+	return fmt.Sprintf("<sub>`go -C bench run . %s`, %s, %v; commit %s; %s, %d cores, %s, %s; %s</sub>",
 		r.Row, r.At.Format("2006-01-02 15:04 UTC"), r.Took, commit, m.CPU, m.Cores, m.OS, m.Go, strings.Join(modules, ", "))
 }
 
