@@ -700,11 +700,13 @@ func TestCompletionScripts(t *testing.T) {
 // TestCompletion is what a shell asks, and gets.
 func TestCompletion(t *testing.T) {
 	for line, want := range map[string][]string{
-		"keytail keys r":               {"revoke", "rotate"},
-		"keytail keys list --output ":  {"json", "table"},
-		"keytail keys revoke --wait=f": {"fleet"},
-		"keytail completion ":          {"bash", "fish", "zsh"},
-		"keytail keys create --user":   {"--user-id"},
+		"keytail keys r":                {"revoke", "rotate"},
+		"keytail keys list --output ":   {"json", "table"},
+		"keytail keys revoke --wait=f":  {"fleet"},
+		"keytail completion ":           {"bash", "fish", "zsh"},
+		"keytail keys create --user":    {"--user-id"},
+		"keytail key":                   {"keys"},
+		"keytail keys list --nonsense=": nil,
 	} {
 		t.Setenv("COMP_LINE", line)
 		t.Setenv("COMP_POINT", fmt.Sprint(len(line)))
