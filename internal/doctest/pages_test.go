@@ -1,0 +1,70 @@
+package doctest
+
+import (
+	"path"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// languages are those that a fenced block may have: what is shown has to be said,
+// so that no command hides in a block without a language.
+var languages = []string{"sh", "console", "text", "go", "yaml", "json", "js", "nginx"}
+
+// userPages are README.md and the pages of docs/.
+func userPages(all *tree) []*page {
+	pages := []*page{parsePage("README.md", all.text["README.md"]), parsePage("CONTRIBUTING.md", all.text["CONTRIBUTING.md"])}
+	for _, name := range all.files(".md") {
+		if path.Dir(name) == "docs" {
+			pages = append(pages, parsePage(name, all.text[name]))
+		}
+	}
+	return pages
+}
+
+// TestREADMEIsShort: what does not fit belongs into docs/.
+func TestREADMEIsShort(t *testing.T) {
+	if n := strings.Count(mustLoadTree(t).text["README.md"], "\n"); n > 150 {
+		t.Errorf("README.md has %d lines, 150 at most", n)
+	}
+}
+
+// TestPagesNameTheirReader in the first line after the title.
+func TestPagesNameTheirReader(t *testing.T) {
+	all := mustLoadTree(t)
+	for _, p := range userPages(all) {
+		if path.Dir(p.name) != "docs" {
+			continue
+		}
+		lines := strings.SplitN(all.text[p.name], "\n", 4)
+		if len(lines) < 3 || !strings.HasPrefix(lines[2], "*For ") {
+			t.Errorf("%s: the first line after the title has to name the reader: *For …*", p.name)
+		}
+	}
+}
+
+// TestIndexListsAllPages of docs/.
+func TestIndexListsAllPages(t *testing.T) {
+	all := mustLoadTree(t)
+	for _, p := range userPages(all) {
+		if base := path.Base(p.name); path.Dir(p.name) == "docs" && base != "README.md" && !strings.Contains(all.text["docs/README.md"], "]("+base+")") {
+			t.Errorf("docs/README.md does not list %s", base)
+		}
+	}
+}
+
+// TestBlocksHaveALanguage, and no page has code by indentation alone.
+func TestBlocksHaveALanguage(t *testing.T) {
+	for _, p := range userPages(mustLoadTree(t)) {
+		for _, b := range p.blocks {
+			if !slices.Contains(languages, b.language) {
+				t.Errorf("%s:%d: the block has the language %q, want one of %v", p.name, b.line, b.language, languages)
+			}
+		}
+		for i, l := range p.lines {
+			if strings.HasPrefix(l.text, "    ") && i > 0 && p.lines[i-1].text == "" {
+				t.Errorf("%s:%d: put the code into a fenced block with a language", p.name, l.number)
+			}
+		}
+	}
+}
