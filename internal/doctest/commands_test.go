@@ -253,13 +253,15 @@ func (s *session) start(b *block) {
 	s.learn(p.output.String())
 }
 
-var address = regexp.MustCompile(`(?m)^  (public|operations|admin) +(http://[^ ]+)`)
+var address = regexp.MustCompile(`(?m)^  (MongoDB|public|operations|admin) +([^ \n]+)`)
 
 // learn takes the addresses that a process has printed for those of the page.
 func (s *session) learn(printed string) {
 	var pairs []string
 	for _, m := range address.FindAllStringSubmatch(printed, -1) {
 		switch m[1] {
+		case "MongoDB":
+			pairs = append(pairs, "mongodb://127.0.0.1:27127/?replicaSet=devmongo", m[2])
 		case "public":
 			pairs = append(pairs, "http://127.0.0.1:8080", m[2])
 			s.variables = append(s.variables, "KEYTAIL_URL="+m[2])
