@@ -5,9 +5,9 @@ GO ?= go
 # Tools of the gate (.ci/run builds them); a linter on the PATH will do.
 export PATH := $(CURDIR)/.ci/venv/bin:$(PATH)
 
-# Packages whose tests take longer than the check may: whole services, outages,
-# proxies, and servers of other makers. `make test` and the gate run them.
-LONG := /internal/integration$$|/examples(/|$$)|/bench(/|$$)|/cmd/server$$|/internal/changestream$$
+# Packages whose tests take too long for the check: whole services, outages, many
+# servers, real proxies. `make test` and the gate run them.
+LONG := /internal/integration$$|/examples(/|$$)|/bench(/|$$)|/cmd/server$$|/internal/(changestream|keystore|keyadmin)$$
 
 .PHONY: check vet lint unit test docs gate
 

@@ -200,7 +200,9 @@ func pattern(lines []string) *regexp.Regexp {
 type process struct {
 	cmd    *exec.Cmd
 	output *output
-	exited chan error
+	// exited is closed at the end, and err is valid from then on.
+	exited chan struct{}
+	err    error
 }
 
 // output collects what a process prints, and tells when it is ready.
@@ -232,21 +234,23 @@ func (s *session) start(b *block) {
 	s.t.Helper()
 	cmd := s.shell(context.WithoutCancel(s.t.Context()), b.text())
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // go run starts another process
-	p := &process{cmd: cmd, output: &output{ready: make(chan struct{})}, exited: make(chan error, 1)}
+	p := &process{cmd: cmd, output: &output{ready: make(chan struct{})}, exited: make(chan struct{})}
 	var wrong bytes.Buffer
 	cmd.Stdout, cmd.Stderr = p.output, io.Writer(&wrong)
 	if err := cmd.Start(); err != nil {
 		s.t.Fatal(err)
 	}
 	s.started = append(s.started, p)
-	go func() { p.exited <- cmd.Wait() }()
+	go func() {
+		defer close(p.exited)
+		p.err = cmd.Wait()
+	}()
 	timeout := time.NewTimer(startTime)
 	defer timeout.Stop()
 	select {
 	case <-p.output.ready:
-	case err := <-p.exited:
-		p.exited <- err
-		s.t.Fatalf("%s:%d: %s ended: %v\n%s\n%s", s.page, b.line, b.text(), err, p.output, &wrong)
+	case <-p.exited:
+		s.t.Fatalf("%s:%d: %s ended: %v\n%s\n%s", s.page, b.line, b.text(), p.err, p.output, &wrong)
 	case <-timeout.C:
 		s.t.Fatalf("%s:%d: %s does not print %q", s.page, b.line, b.text(), ready)
 	}

@@ -68,3 +68,27 @@ func TestBlocksHaveALanguage(t *testing.T) {
 		}
 	}
 }
+
+// leaving are packages that another change is about to remove.
+var leaving = map[string]bool{"internal/outward": true, "internal/watch": true, "internal/adminclient": true, "bench/speed": true}
+
+// TestArchitectureNamesAllPackages: a new package gets a line in ARCHITECTURE.md.
+func TestArchitectureNamesAllPackages(t *testing.T) {
+	all := mustLoadTree(t)
+	packages := map[string]bool{}
+	for _, name := range all.files(".go") {
+		if dir := path.Dir(name); dir != "." && !strings.HasPrefix(dir, "examples/") && !strings.HasPrefix(dir, "tools") {
+			packages[dir] = true
+		}
+	}
+	for dir := range packages {
+		if !strings.Contains(all.text["ARCHITECTURE.md"], "`"+dir+"`") && !leaving[dir] {
+			t.Errorf("ARCHITECTURE.md does not name %s", dir)
+		}
+	}
+	for dir := range leaving {
+		if !packages[dir] {
+			t.Errorf("%s is gone: remove it from leaving", dir)
+		}
+	}
+}
