@@ -11,9 +11,12 @@ import (
 // so that no command hides in a block without a language.
 var languages = []string{"sh", "console", "text", "go", "yaml", "json", "js", "nginx"}
 
-// userPages are README.md and the pages of docs/.
+// userPages are README.md, the pages of docs/, and others with commands.
 func userPages(all *tree) []*page {
-	pages := []*page{parsePage("README.md", all.text["README.md"]), parsePage("CONTRIBUTING.md", all.text["CONTRIBUTING.md"])}
+	var pages []*page
+	for _, name := range []string{"README.md", "CONTRIBUTING.md", "examples/README.md"} {
+		pages = append(pages, parsePage(name, all.text[name]))
+	}
 	for _, name := range all.files(".md") {
 		if path.Dir(name) == "docs" && name != "docs/BENCHMARKS.md" { // which is about to go
 			pages = append(pages, parsePage(name, all.text[name]))
