@@ -92,6 +92,7 @@ var (
 	quoted    = regexp.MustCompile(`^(?:,| \(|,? under) ?"([^"]+)"`)
 	bare      = regexp.MustCompile(`^, ([A-Z][\w ]+)\)`)
 	section   = regexp.MustCompile(`^,? sections? \d`)
+	makeRule  = regexp.MustCompile(`(?m)^\s*make ([a-z]+)\b`)
 )
 
 // TestReferences: what documents, comments, messages and configurations name exists.
@@ -126,6 +127,7 @@ func markdownReferences(r *report, all *tree) {
 		}
 		for _, b := range p.blocks {
 			checkRunFlags(r, p.name, b.line, b.text(), tests)
+			checkMake(r, all, p.name, b.line, b.text())
 		}
 	}
 }
@@ -158,6 +160,16 @@ func checkSpan(r *report, all *tree, from string, line int, span string, tests [
 		checkPattern(r, from, line, "^"+span+"$", tests)
 	default:
 		checkRunFlags(r, from, line, span, tests)
+		checkMake(r, all, from, line, span)
+	}
+}
+
+// checkMake looks for the rules that commands of make name.
+func checkMake(r *report, all *tree, from string, line int, commands string) {
+	for _, m := range makeRule.FindAllStringSubmatch(commands, -1) {
+		if !strings.Contains(all.text["Makefile"], "\n"+m[1]+":") {
+			r.dangling(from, line, "rule of make", m[1])
+		}
 	}
 }
 
