@@ -152,7 +152,7 @@ func (s *session) shell(ctx context.Context, script string) *exec.Cmd {
 	return cmd
 }
 
-var usesGo = regexp.MustCompile(`(?m)^\s*go (run|build|test|vet) `)
+var usesGo = regexp.MustCompile(`(?m)^\s*go (-C \S+ )?(run|build|test|vet) `)
 
 // console runs the commands of a block and compares what they print.
 func (s *session) console(b *block) {
