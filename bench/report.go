@@ -11,7 +11,7 @@ import (
 
 const introduction = `# Performance
 
-For engineers who want to know what keytail costs and saves, and how that was measured.
+*For engineers who want to know what keytail costs and saves, and how that was measured.*
 
 This page is generated: ` + "`go -C bench run . report`" + ` writes it from the kept results in [bench/](bench). Do not edit it.
 
@@ -24,6 +24,7 @@ How to read it:
 
 To measure on your machine:
 
+<!-- needs: some minutes -->
 ` + "```sh" + `
 go -C bench run . list                         # the rows
 go -C bench run . hit auth                     # measures these two and prints the results

@@ -15,7 +15,7 @@ import (
 
 const (
 	// maxMaxStale: instances that are gone are forgotten after 24 h, so the bound
-	// must be far below that (DESIGN.md section 4).
+	// must be far below that (docs/design.md, "Decisions").
 	maxMaxStale = time.Hour
 	// minHeartbeat and heartbeatParts bound the heartbeat: often enough that two
 	// can fail before answers from the cache stop, and no load. changestream has

@@ -16,7 +16,7 @@ import (
 const EnvPrefix = "KEYTAIL"
 
 // Config is everything that can be set. The tags are kong's; the defaults stand
-// there and nowhere else, and README.md's table is made from them (Table).
+// there and nowhere else, and docs/configuration.md is made from them (Markdown).
 type Config struct {
 	MongoDBURI          string        `name:"mongodb-uri" placeholder:"URI" help:"The replica set that holds the keys. Required, except with --dev."`
 	Database            string        `placeholder:"NAME" help:"The database that holds the keys. Default: the one in the URI's path."`

@@ -1,0 +1,72 @@
+package doctest
+
+// metricSections say what to do about each metric, in the order of docs/metrics.md.
+// The other columns come from the daemon itself.
+var metricSections = []struct {
+	title string
+	rows  []metricRow
+}{
+	{"State and freshness", []metricRow{
+		{"keytail_state", "Alert when no instance is `live` for some minutes. See [states](http.md#states)."},
+		{"keytail_staleness_seconds", "Alert when it is near `--max-stale` for longer than an election takes."},
+		{"keytail_heartbeats_total", "`failed` while MongoDB has a primary: check the privileges on `keytail_heartbeats`. `refused` without a restore: check who writes that collection ([security](security.md))."},
+		{"keytail_build_info", "Nothing. Join it with other metrics to see versions."},
+	}},
+	{"Answers", []metricRow{
+		{"keytail_verdicts_total", "Alert on the rate of `UNAVAILABLE`. A rise of `NOT_FOUND` is somebody guessing keys, or a wrong mapping."},
+		{"keytail_unavailable_total", "`busy`: raise `maxPoolSize` in the URI. `database`, `timeout`, `breaker`: look at MongoDB. `no_collection`: the collection is gone. `stale`, `server_behind`: the primary is slow or cut off."},
+		{"keytail_fills_total", "A high rate in a complete cache means many updates. In a lazy one raise `--cache-size`. Errors: look at MongoDB."},
+		{"keytail_revisions_ahead_total", "A client sends a `min_revision` of another deployment: find it in its log."},
+		{"keytail_callers_refused_total", "A caller has no token, or an old one. Somebody may also be trying tokens."},
+	}},
+	{"Change stream", []metricRow{
+		{"keytail_losses_total", "One now and then needs nothing: keytail reads all keys again. If a reason repeats, see the [table of losses](../internal/changestream/DESIGN.md#resume-or-loss); `history_lost` asks for a larger oplog."},
+		{"keytail_stream_failures_total", "The log says what to do for each code; the [table of codes](../internal/changestream/DESIGN.md#error-codes) has all of them."},
+		{"keytail_stream_opens_total", "Nothing by itself. Many `resumed` an hour: something ends connections."},
+		{"keytail_stream_events_total", "Nothing. It shows the load: events of heartbeats and of keys."},
+		{"keytail_event_lag_seconds", "Alert on a high quantile. It depends on both clocks: check time synchronisation first."},
+		{"keytail_stream_backlog_seconds", "If it does not fall, look for many writes to other collections and a slow network."},
+		{"keytail_stream_catching_up_seconds", "Nothing for some seconds. Past the bound keytail reads all keys again (`catch_up_too_slow`)."},
+		{"keytail_stream_watchdog_total", "If it rises steadily, check the connection, and whether the server has much oplog to scan."},
+		{"keytail_stream_freshness_misses_total", "If it rises steadily, check that the change stream is on the replica set that takes the heartbeats."},
+		{"keytail_epoch", "Odd for long: the stream cannot be opened; the log says why."},
+		{"keytail_changes_total", "Nothing. It shows how often key documents change."},
+	}},
+	{"Cache", []metricRow{
+		{"keytail_complete", "0 for long with `--preload auto`: the collection does not fit; raise `--cache-size`."},
+		{"keytail_cache_entries", "Nothing. Compare it with the number of documents."},
+		{"keytail_cache_negatives", "Nothing. It shows unknown keys of a cache that is not complete."},
+		{"keytail_cache_bytes", "Nothing. It stays within `--cache-size`."},
+		{"keytail_cache_evictions", "If it rises again and again, raise `--cache-size`."},
+		{"keytail_cache_oversize_total", "Documents over 16 KiB are read for each request: make them smaller, such as their metadata."},
+		{"keytail_refresh_dropped_total", "Nothing for a burst of updates: such a key is read when it is next asked for."},
+		{"keytail_audit_mismatch_total", "**Must stay 0.** Restart keytail, and report a bug with the log."},
+	}},
+	{"Scans", []metricRow{
+		{"keytail_scans_total", "`does_not_fit`: raise `--cache-size`. `failed`: look at MongoDB. `unreadable_hash`: the log names the document."},
+		{"keytail_scan_requests_total", "Many `evicted`: raise `--cache-size`. Many `new_epoch`: see `keytail_losses_total`."},
+		{"keytail_scan_pause_seconds", "Nothing. keytail delays scans when something asks for many."},
+	}},
+	{"Documents", []metricRow{
+		{"keytail_unique_index", "**0: create the index now.** The log has the command."},
+		{"keytail_unique_index_checks_total", "`failed`: check the privilege `listIndexes`."},
+		{"keytail_duplicate_hashes_total", "**Alert when it rises.** Create the unique index, and remove one of the two documents."},
+		{"keytail_ambiguous_reads_total", "The same. The log names the documents."},
+		{"keytail_defective_documents_total", "Look up the `_id`s in the log and repair the documents; run `keytail doctor`."},
+	}},
+	{"Usage", []metricRow{
+		{"keytail_usage_keys_total", "`refused`: `last_used` or `usage_count` of these documents has the wrong type."},
+		{"keytail_usage_dropped_total", "`full`: the database could not be written to for long. `unknown` needs nothing: `usage_count` is a little low."},
+		{"keytail_usage_pending_keys", "If it grows for minutes, look at MongoDB."},
+		{"keytail_usage_batch_size", "A small value means that writes are slow: look at MongoDB."},
+		{"keytail_usage_failing_seconds", "Alert when it is more than some minutes: check the privilege `update`."},
+		{"keytail_usage_flush_failures_total", "The same. What was not written is tried again."},
+		{"keytail_usage_flush_seconds", "Nothing. It shows how long writes take."},
+	}},
+	{"Fleet", []metricRow{
+		{"keytail_fleet_list_reads_total", "`failed`: waits for the fleet time out. Check the privilege `find` on `keytail_heartbeats`."},
+	}},
+}
+
+// metricRow is one metric's own line.
+type metricRow struct{ name, action string }

@@ -1,0 +1,292 @@
+package doctest
+
+import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"path"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// elsewhere are names of files that documents mention and that are not in the
+// repository: those of readers, and of other programs.
+var elsewhere = map[string]bool{
+	"error_codes.yml": true, // mongod's
+}
+
+// pending are references that another change is about to mend. It only ever
+// shrinks: an entry that is no longer needed is a failure, too.
+var pending = map[string]bool{
+	".golangci.yml: DESIGN.md":                                             true,
+	"ARCHITECTURE.md: internal/daemon":                                     true,
+	"ARCHITECTURE.md: internal/integration":                                true,
+	"ARCHITECTURE.md: internal/proxytest":                                  true,
+	"ARCHITECTURE.md: internal/service":                                    true,
+	"auth/middleware_test.go: HTTP.md":                                     true,
+	"bench/answers.go: HTTP.md":                                            true,
+	"examples/fastapi/fastapi_test.go: HTTP.md":                            true,
+	"internal/adminclient/client_test.go: HTTP.md":                         true,
+	"internal/adminclient/verify.go: HTTP.md":                              true,
+	"internal/apikey/codes.go: HTTP.md":                                    true,
+	"internal/apikey/codes_test.go: DESIGN.md":                             true,
+	"internal/changestream/errorcodes.go: README.md, Privileges":           true,
+	"internal/changestream/heartbeat.go: README.md, Privileges":            true,
+	"internal/cli/cli.go: DESIGN.md":                                       true,
+	"internal/cli/serve.go: DESIGN.md":                                     true,
+	"internal/devmongo/stream_test.go: MONGODB.md":                         true,
+	"internal/doctor/doctor.go: MONGODB.md":                                true,
+	"internal/forwardauth/doc.go: HTTP.md":                                 true,
+	"internal/forwardauth/problem.go: HTTP.md":                             true,
+	"internal/keycache/model_guards_test.go: DESIGN.md section 3":          true,
+	"internal/keystore/find.go: DESIGN.md":                                 true,
+	"internal/keystore/verdict.go: README.md, Your collection":             true,
+	"internal/lifecycle/fields.go: DESIGN.md":                              true,
+	"internal/preload/scan.go: internal/keycache/MODEL.md, streamPastScan": true,
+	"internal/routes/doc.go: HTTP.md":                                      true,
+	"internal/routes/engine_test.go: DESIGN.md":                            true,
+	"internal/routes/engine_test.go: HTTP.md":                              true,
+	"internal/routes/question.go: HTTP.md":                                 true,
+	"internal/routes/verify.go: HTTP.md":                                   true,
+	"keytail.go: README.md, Privileges":                                    true,
+	"layers_test.go: DESIGN.md":                                            true,
+	"mapping.go: README.md, Your collection":                               true,
+}
+
+// report collects dangling references, without those that are pending.
+type report struct {
+	t    *testing.T
+	used map[string]bool
+}
+
+func newReport(t *testing.T) *report { return &report{t, map[string]bool{}} }
+
+// dangling reports that a file names something that does not exist.
+func (r *report) dangling(file string, line int, kind, name string) {
+	r.t.Helper()
+	key := file + ": " + name
+	if pending[key] {
+		r.used[key] = true
+		return
+	}
+	r.t.Errorf("%s:%d: there is no %s %q", file, line, kind, name)
+}
+
+var (
+	link      = regexp.MustCompile(`\]\(([^()\s]+)\)`)
+	codeSpan  = regexp.MustCompile("`([^`]+)`")
+	fileName  = regexp.MustCompile(`^\.?[\w][\w./-]*\.(md|go|ya?ml|json|js|conf|sh|py|svg|txt)$`)
+	directory = regexp.MustCompile(`^(internal|cmd|docs|examples|deploy|bench|client|auth|api|tools|testdata|keytailtest)(/[\w.-]+)+/?$`)
+	testName  = regexp.MustCompile(`^(Test|Fuzz|Benchmark)[A-Z]\w+$`)
+	runFlag   = regexp.MustCompile(`-(?:run|bench) '?([\w|.^$]+)`)
+	testFunc  = regexp.MustCompile(`(?m)^func ((?:Test|Fuzz|Benchmark)\w+)\(`)
+	mdMention = regexp.MustCompile(`[\w./-]*\w\.md\b`)
+	quoted    = regexp.MustCompile(`^(?:,| \(|,? under) ?"([^"]+)"`)
+	bare      = regexp.MustCompile(`^, ([A-Z][\w ]+)\)`)
+	section   = regexp.MustCompile(`^,? sections? \d`)
+	makeRule  = regexp.MustCompile(`(?m)^\s*make ([a-z]+)\b`)
+)
+
+// TestReferences: what documents, comments, messages and configurations name exists.
+func TestReferences(t *testing.T) {
+	used := map[string]bool{}
+	for name, test := range map[string]func(*report, *tree){"Markdown": markdownReferences, "Go": goReferences, "other files": otherReferences} {
+		t.Run(name, func(t *testing.T) { test(&report{t, used}, mustLoadTree(t)) })
+	}
+	for key := range pending {
+		if !used[key] {
+			t.Errorf("%q is mended: remove it from pending", key)
+		}
+	}
+}
+
+// markdownReferences looks at links, and at headings, files, directories and tests
+// that a Markdown document names.
+func markdownReferences(r *report, all *tree) {
+	pages := map[string]*page{}
+	for _, name := range all.files(".md") {
+		pages[name] = parsePage(name, all.text[name])
+	}
+	tests := allTests(all)
+	for _, p := range pages {
+		for _, l := range p.lines {
+			for _, m := range link.FindAllStringSubmatch(l.text, -1) {
+				checkLink(r, all, pages, p, l.number, m[1])
+			}
+			for _, m := range codeSpan.FindAllStringSubmatch(l.text, -1) {
+				checkSpan(r, all, p.name, l.number, m[1], tests)
+			}
+		}
+		for _, b := range p.blocks {
+			checkRunFlags(r, p.name, b.line, b.text(), tests)
+			checkMake(r, all, p.name, b.line, b.text())
+		}
+	}
+}
+
+func checkLink(r *report, all *tree, pages map[string]*page, p *page, line int, target string) {
+	if strings.Contains(target, "://") || strings.HasPrefix(target, "mailto:") {
+		return
+	}
+	file, anchor, _ := strings.Cut(target, "#")
+	to := p.name
+	if file != "" {
+		to = path.Join(path.Dir(p.name), file)
+	}
+	switch {
+	case !all.exists(to):
+		r.dangling(p.name, line, "file", target)
+	case anchor != "" && pages[to] != nil && !pages[to].anchors[anchor]:
+		r.dangling(p.name, line, "heading", target)
+	}
+}
+
+func checkSpan(r *report, all *tree, from string, line int, span string, tests []string) {
+	switch {
+	case elsewhere[span]:
+	case fileName.MatchString(span), directory.MatchString(span):
+		if _, found := all.find(from, strings.TrimSuffix(span, "/")); !found {
+			r.dangling(from, line, "file", span)
+		}
+	case testName.MatchString(span):
+		checkPattern(r, from, line, "^"+span+"$", tests)
+	default:
+		checkRunFlags(r, from, line, span, tests)
+		checkMake(r, all, from, line, span)
+	}
+}
+
+// checkMake looks for the rules that commands of make name.
+func checkMake(r *report, all *tree, from string, line int, commands string) {
+	for _, m := range makeRule.FindAllStringSubmatch(commands, -1) {
+		if !strings.Contains(all.text["Makefile"], "\n"+m[1]+":") {
+			r.dangling(from, line, "rule of make", m[1])
+		}
+	}
+}
+
+// checkRunFlags looks at the patterns of go test -run and -bench in commands.
+func checkRunFlags(r *report, from string, line int, commands string, tests []string) {
+	if !strings.Contains(commands, "go test") {
+		return
+	}
+	for _, m := range runFlag.FindAllStringSubmatch(commands, -1) {
+		for pattern := range strings.SplitSeq(m[1], "|") {
+			checkPattern(r, from, line, pattern, tests)
+		}
+	}
+}
+
+func checkPattern(r *report, from string, line int, pattern string, tests []string) {
+	if pattern == "^$" || pattern == "." {
+		return
+	}
+	matches, err := regexp.Compile(pattern)
+	if err != nil {
+		r.dangling(from, line, "pattern", pattern)
+		return
+	}
+	for _, test := range tests {
+		if matches.MatchString(test) {
+			return
+		}
+	}
+	r.dangling(from, line, "test", pattern)
+}
+
+func allTests(all *tree) []string {
+	var names []string
+	for _, file := range all.files(".go") {
+		if strings.HasSuffix(file, "_test.go") {
+			for _, m := range testFunc.FindAllStringSubmatch(all.text[file], -1) {
+				names = append(names, m[1])
+			}
+		}
+	}
+	return names
+}
+
+// goReferences looks at documents, and headings in them, that a comment or a string
+// of the code names.
+func goReferences(r *report, all *tree) {
+	for _, name := range all.files(".go") {
+		files := token.NewFileSet()
+		file, err := parser.ParseFile(files, name, all.text[name], parser.ParseComments)
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		for _, group := range file.Comments {
+			checkProse(r, all, name, files.Position(group.Pos()).Line, strings.Join(strings.Fields(group.Text()), " "))
+		}
+		if strings.HasSuffix(name, "_test.go") {
+			continue
+		}
+		ast.Inspect(file, func(node ast.Node) bool {
+			if literal, ok := node.(*ast.BasicLit); ok && literal.Kind == token.STRING {
+				text, err := strconv.Unquote(literal.Value)
+				if err != nil {
+					r.t.Fatal(err)
+				}
+				checkProse(r, all, name, files.Position(literal.Pos()).Line, text)
+			}
+			return true
+		})
+	}
+}
+
+// otherReferences looks at the same in configurations and scripts.
+func otherReferences(r *report, all *tree) {
+	names := all.files(".yml", ".yaml", ".conf", ".js", ".sh", ".py")
+	for name := range all.text {
+		if path.Ext(name) == "" && (path.Dir(name) == ".ci" || path.Base(name) == "Dockerfile" || path.Base(name) == "Caddyfile" || name == "Makefile") {
+			names = append(names, name)
+		}
+	}
+	for _, name := range names {
+		for i, line := range strings.Split(all.text[name], "\n") {
+			checkProse(r, all, name, i+1, line)
+		}
+	}
+}
+
+// checkProse looks at the documents that a text names.
+func checkProse(r *report, all *tree, from string, line int, text string) {
+	if strings.Contains(text, "project's design") {
+		r.dangling(from, line, "document", "the project's design")
+	}
+	for _, at := range mdMention.FindAllStringIndex(text, -1) {
+		name, rest := text[at[0]:at[1]], text[at[1]:]
+		to, found := all.find(from, strings.TrimPrefix(name, "/"))
+		switch {
+		case strings.Contains(lastField(text[:at[0]]), "://"): // another site's
+		case !found:
+			r.dangling(from, line, "file", name)
+		case section.MatchString(rest):
+			r.dangling(from, line, "heading", name+section.FindString(rest))
+		default:
+			checkHeading(r, all, from, line, to, rest)
+		}
+	}
+}
+
+func lastField(text string) string {
+	fields := strings.Fields(text)
+	if len(fields) == 0 || strings.HasSuffix(text, " ") {
+		return ""
+	}
+	return fields[len(fields)-1]
+}
+
+// checkHeading looks for the heading, or another text, that is quoted after a
+// document's name.
+func checkHeading(r *report, all *tree, from string, line int, to, rest string) {
+	m := quoted.FindStringSubmatch(rest)
+	if m == nil {
+		m = bare.FindStringSubmatch(rest)
+	}
+	if m != nil && !parsePage(to, all.text[to]).hasHeading(m[1]) && !strings.Contains(all.text[to], m[1]) {
+		r.dangling(from, line, "heading", to+", "+m[1])
+	}
+}
