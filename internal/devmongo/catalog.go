@@ -5,10 +5,10 @@ import (
 	"slices"
 )
 
-// namespace names a collection; coll is empty for a database as a whole.
+// namespace is the name of a collection, or of a database when coll is empty.
 type namespace struct{ db, coll string }
 
-// String is the form in messages and cursors.
+// String is the form in messages and cursors: db.coll.
 func (n namespace) String() string { return n.db + "." + n.coll }
 
 // catalog is one view of all collections.
@@ -24,17 +24,7 @@ func (c *catalog) clone() *catalog {
 	return n
 }
 
-// databases lists the databases that have a collection, sorted.
-func (c *catalog) databases() []string {
-	var names []string
-	for ns := range c.collections {
-		names = append(names, ns.db)
-	}
-	slices.Sort(names)
-	return slices.Compact(names)
-}
-
-// of lists the collections of a database, sorted by name.
+// of returns the collections of a database, sorted by name.
 func (c *catalog) of(db string) []*collection {
 	var out []*collection
 	for ns, coll := range c.collections {

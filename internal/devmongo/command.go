@@ -9,24 +9,24 @@ import (
 	"github.com/keytail/keytail/internal/clustertime"
 )
 
-// What a command may carry and needs.
+// The properties of a command.
 const (
-	reads      = 1 << iota // takes a readConcern
-	writes                 // takes a writeConcern, needs a primary
-	retryable              // takes a txnNumber outside transactions
+	reads      = 1 << iota // accepts a readConcern
+	writes                 // accepts a writeConcern and needs a primary
+	retryable              // accepts a txnNumber outside transactions
 	inTxn                  // may run in a transaction
-	adminOnly              // runs against the database admin only
-	handshake              // runs without session, concern and failpoint of its own
-	ownMaxTime             // reads maxTimeMS itself
+	adminOnly              // runs only in the database admin
+	handshake              // runs without a session and without concerns
+	ownMaxTime             // its handler reads maxTimeMS
 )
 
-// command is one entry of the table in commands.go.
+// command is one entry of the table in command_table.go.
 type command struct {
 	flags int
 	run   func(*op) (bson.D, error)
 }
 
-// op is one command in execution. Its handler runs with the server's lock held.
+// op is one running command. Its handler runs with the server's lock held.
 type op struct {
 	s       *Server
 	c       *conn
@@ -41,16 +41,16 @@ type op struct {
 	txn     *txn     // nil outside transactions
 	// txnNumber is the number of a retryable write, negative for none.
 	txnNumber int64
-	// view is what reads see; operationTime goes into the reply.
+	// view is the data that reads see; operationTime is returned with the reply.
 	view          *catalog
 	operationTime clustertime.Time
-	concernError  bson.D // a writeConcernError that a failpoint asks for
-	streaming     bool   // the error is one of a change stream
-	unlabelled    bool   // a failpoint has said which labels its error has
+	concernError  bson.D // a writeConcernError that a failpoint injects
+	streaming     bool   // the error ends a change stream
+	unlabelled    bool   // a failpoint has set the labels of its error
 }
 
-// execute runs a command and makes its reply. An error means that the
-// connection is to be closed.
+// execute runs a command and returns its reply. After an error the connection must be
+// closed.
 func (s *Server) execute(ctx context.Context, c *conn, req *request) (bson.D, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -68,7 +68,7 @@ func (s *Server) execute(ctx context.Context, c *conn, req *request) (bson.D, er
 	return o.gossip(reply), nil
 }
 
-// fail is the reply to a command that has failed.
+// fail returns the reply to a command that failed.
 func (o *op) fail(err error) bson.D {
 	if o.txn != nil {
 		o.txn.abortOn(err)
@@ -82,7 +82,7 @@ func (o *op) fail(err error) bson.D {
 func (o *op) run(legacy bool) (bson.D, error) {
 	cmd, ok := commandNamed(o.name)
 	if !ok {
-		return nil, refuse(codeCommandNotFound, "no such command: '%s'", o.name)
+		return nil, unsupported(codeCommandNotFound, "no such command: '%s'", o.name)
 	}
 	if err := o.crashed(); err != nil {
 		return nil, err
@@ -117,7 +117,6 @@ func (o *op) runConcerned(cmd *command) (bson.D, error) {
 	if err := o.crashed(); err != nil {
 		return nil, err
 	}
-	before := o.s.oplog.applied
 	reply, err := cmd.run(o)
 	if err != nil {
 		return nil, err
@@ -131,24 +130,18 @@ func (o *op) runConcerned(cmd *command) (bson.D, error) {
 	if err := o.waitForLinear(); err != nil {
 		return nil, err
 	}
-	return o.waitForWrite(reply, before)
+	return o.waitForWrite(reply)
 }
 
-// readGeneric takes the fields that every command may have.
+// readGeneric reads the fields that every command may have.
 func (o *op) readGeneric(legacy bool) error {
-	o.a.accept(o.name, "lsid", "txnNumber", "autocommit", "startTransaction", "$clusterTime", "$readPreference", "comment")
+	o.a.accept(o.name, "lsid", "txnNumber", "autocommit", "startTransaction", "$clusterTime", "$readPreference")
 	o.db = o.a.str("$db")
 	if legacy {
 		o.db = "admin"
 	}
 	if o.db == "" && o.a.err == nil {
 		return refuse(40571, "OP_MSG requests require a $db argument")
-	}
-	if v := o.a.str("apiVersion"); v != "" && v != "1" {
-		return refuse(322, "API version must be \"1\"")
-	}
-	if o.a.boolean("apiStrict") || o.a.boolean("apiDeprecationErrors") {
-		return refuse(codeNotImplemented, "devmongo has no strict API")
 	}
 	if o.flags&adminOnly != 0 && o.db != "admin" {
 		return refuse(13, "%s may only be run against the admin database.", o.name)
@@ -162,7 +155,8 @@ func (o *op) readGeneric(legacy bool) error {
 	return o.a.err
 }
 
-// advanceClock takes the client's cluster time, as a node does from its peers.
+// advanceClock advances the cluster time to the one that the client sends, as MongoDB
+// does.
 func (o *op) advanceClock() error {
 	gossip, ok := field(o.a.doc, "$clusterTime").(bson.D)
 	if !ok {
@@ -181,7 +175,7 @@ func (o *op) advanceClock() error {
 	return nil
 }
 
-// deadline makes maxTimeMS the end of the command's context.
+// deadline returns the command's context with maxTimeMS as a timeout.
 func (o *op) deadline() (context.Context, context.CancelFunc, error) {
 	if o.flags&ownMaxTime != 0 {
 		return o.ctx, func() {}, nil
@@ -197,7 +191,7 @@ func (o *op) deadline() (context.Context, context.CancelFunc, error) {
 	return ctx, cancel, o.a.err
 }
 
-// gossip adds the times that every reply carries.
+// gossip adds the cluster time and the operation time to a reply.
 func (o *op) gossip(reply bson.D) bson.D {
 	if o.operationTime == 0 {
 		o.operationTime = o.s.oplog.applied
@@ -212,14 +206,14 @@ func timestamp(t clustertime.Time) bson.Timestamp {
 	return bson.Timestamp{T: t.Seconds(), I: t.Increment()}
 }
 
-// record appends entries to the log and wakes who waits for them.
+// record appends entries to the log and wakes all waiters.
 func (s *Server) record(entries ...*logEntry) clustertime.Time {
 	at := s.oplog.add(s.wallNow(), entries...)
 	s.notify()
 	return at
 }
 
-// target is the namespace that the command's first field names.
+// target returns the collection that the command's first field names.
 func (o *op) target() (namespace, error) {
 	name, ok := o.a.value(o.name).(string)
 	if !ok {

@@ -6,9 +6,8 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 )
 
-// args reads the fields of a command or of a part of one. It remembers the first
-// wrong type and, at finish, refuses a field that nobody asked for: that is what
-// makes every command strict.
+// args reads the fields of a command or of an embedded document. It records the first
+// error. finish rejects every field that was not read, so every command is strict.
 type args struct {
 	name string
 	doc  bson.D
@@ -16,8 +15,8 @@ type args struct {
 	err  error
 }
 
-// newArgs refuses a field that is given twice, as MongoDB does: of two maxTimeMS,
-// one of the client and one of its driver, nobody could say which one counts.
+// newArgs rejects duplicate fields, as MongoDB does. (With two maxTimeMS, one of the
+// application and one of its driver, it would be undefined which one applies.)
 func newArgs(name string, doc bson.D) *args {
 	a := &args{name: name, doc: doc}
 	seen := make(map[string]struct{}, len(doc))
@@ -31,13 +30,13 @@ func newArgs(name string, doc bson.D) *args {
 	return a
 }
 
-// value is the field as it is, or missing.
+// value returns the field, or missing.
 func (a *args) value(key string) any {
 	a.used = append(a.used, key)
 	return field(a.doc, key)
 }
 
-// accept takes fields that need no reading.
+// accept permits fields without reading them.
 func (a *args) accept(keys ...string) { a.used = append(a.used, keys...) }
 
 func (a *args) wrongType(key string, v any, want string) {
@@ -46,7 +45,7 @@ func (a *args) wrongType(key string, v any, want string) {
 	}
 }
 
-// str is a string field, empty when it is not there.
+// str returns a string field, or "" if it is missing.
 func (a *args) str(key string) string {
 	v := a.value(key)
 	s, ok := v.(string)
@@ -56,7 +55,7 @@ func (a *args) str(key string) string {
 	return s
 }
 
-// integer is a whole number of any numeric type, or def.
+// integer returns a whole number of any numeric type, or def if it is missing.
 func (a *args) integer(key string, def int64) int64 {
 	v := a.value(key)
 	if isMissing(v) || v == nil {
@@ -69,7 +68,7 @@ func (a *args) integer(key string, def int64) int64 {
 	return n
 }
 
-// boolean is a bool, or a number that is one when it is not zero.
+// boolean returns a bool. A number other than zero counts as true.
 func (a *args) boolean(key string) bool {
 	v := a.value(key)
 	switch v.(type) {
@@ -80,7 +79,7 @@ func (a *args) boolean(key string) bool {
 	return false
 }
 
-// document is an embedded document, nil when it is not there.
+// document returns an embedded document, or nil if it is missing.
 func (a *args) document(key string) bson.D {
 	v := a.value(key)
 	d, ok := v.(bson.D)
@@ -90,7 +89,7 @@ func (a *args) document(key string) bson.D {
 	return d
 }
 
-// required is a document that must be there.
+// required returns an embedded document that must not be missing.
 func (a *args) required(key string) bson.D {
 	d := a.document(key)
 	if d == nil && a.err == nil {
@@ -99,7 +98,7 @@ func (a *args) required(key string) bson.D {
 	return d
 }
 
-// array is an array, nil when it is not there.
+// array returns an array, or nil if it is missing.
 func (a *args) array(key string) bson.A {
 	v := a.value(key)
 	x, ok := v.(bson.A)
@@ -109,7 +108,7 @@ func (a *args) array(key string) bson.A {
 	return x
 }
 
-// documents is an array of documents.
+// documents returns an array of documents.
 func (a *args) documents(key string) []bson.D {
 	list := a.array(key)
 	out := make([]bson.D, 0, len(list))
@@ -124,14 +123,14 @@ func (a *args) documents(key string) []bson.D {
 	return out
 }
 
-// finish is the first error, or the refusal of a field that was not asked for.
+// finish returns the first error, or an error for a field that was not read.
 func (a *args) finish() error {
 	if a.err != nil {
 		return a.err
 	}
 	for _, e := range a.doc {
 		if !slices.Contains(a.used, e.Key) {
-			return refuse(codeUnknownField, "BSON field '%s.%s' is an unknown field.", a.name, e.Key)
+			return unsupported(codeUnknownField, "BSON field '%s.%s' is an unknown field", a.name, e.Key)
 		}
 	}
 	return nil

@@ -8,10 +8,10 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 )
 
-// makeCollection adds an empty collection. That moves the log, without an event:
-// streams see creations only with showExpandedEvents, which is refused.
-func (s *Server) makeCollection(ns namespace, options bson.D) *collection {
-	c := newCollection(ns, newUUID(), options)
+// makeCollection adds an empty collection. This moves the log without an event, because
+// streams report creations only with showExpandedEvents, which is not supported.
+func (s *Server) makeCollection(ns namespace) *collection {
+	c := newCollection(ns, newUUID())
 	s.applied.collections[ns] = c
 	s.record(&logEntry{kind: kindNoop})
 	return c
@@ -22,7 +22,7 @@ func listCollections(o *op) (bson.D, error) {
 	if err != nil {
 		return nil, err
 	}
-	match, err := compileFilter(filter, o.s.variables())
+	match, err := compileFilter(filter)
 	if err != nil {
 		return nil, err
 	}
@@ -69,15 +69,11 @@ func (o *op) cursorOption() (int64, error) {
 }
 
 func (c *collection) describe() bson.D {
-	options := c.options
-	if options == nil {
-		options = bson.D{}
-	}
 	uuid := bson.Binary{Subtype: 4, Data: slices.Clone(c.uuid[:])}
 	return bson.D{
 		{Key: "name", Value: c.ns.coll},
 		{Key: "type", Value: "collection"},
-		{Key: "options", Value: options},
+		{Key: "options", Value: bson.D{}},
 		{Key: "info", Value: bson.D{{Key: "readOnly", Value: false}, {Key: "uuid", Value: uuid}}},
 		{Key: "idIndex", Value: idIndexSpec()},
 	}
@@ -92,7 +88,7 @@ func create(o *op) (bson.D, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := o.a.finish(); err != nil { // options such as capped, views and validators are not known here
+	if err := o.a.finish(); err != nil { // options such as capped, viewOn and validator are not supported
 		return nil, err
 	}
 	if err := o.mayWrite(ns); err != nil {
@@ -101,7 +97,7 @@ func create(o *op) (bson.D, error) {
 	if o.s.applied.collections[ns] != nil {
 		return nil, refuse(codeNamespaceExists, "Collection %s already exists.", ns)
 	}
-	o.s.makeCollection(ns, nil)
+	o.s.makeCollection(ns)
 	return okReply(), nil
 }
 
@@ -118,7 +114,7 @@ func drop(o *op) (bson.D, error) {
 	}
 	c := o.s.applied.collections[ns]
 	if c == nil {
-		return okReply(), nil // since MongoDB 7.0 not an error
+		return okReply(), nil // not an error since MongoDB 7.0
 	}
 	o.s.dropCollection(c)
 	return bson.D{{Key: "nIndexesWas", Value: int32(len(c.indexes) + 1)}, {Key: "ns", Value: ns.String()}, {Key: "ok", Value: 1.0}}, nil
@@ -130,8 +126,8 @@ func (s *Server) dropCollection(c *collection) {
 	s.record(&logEntry{kind: kindDrop, ns: c.ns, uuid: c.uuid})
 }
 
-// closeCursors ends the open results of a collection that has gone; streams end
-// by their own events.
+// closeCursors closes the cursors of a dropped or renamed collection. Change streams
+// end with their own events.
 func (s *Server) closeCursors(ns namespace) {
 	for id, c := range s.cursors {
 		if c.ns == ns && c.stream == nil {
@@ -157,7 +153,7 @@ func renameCollection(o *op) (bson.D, error) {
 		return nil, err
 	}
 	if from.db != to.db {
-		return nil, refuse(codeNotImplemented, "devmongo renames within one database only")
+		return nil, unsupported(codeNotImplemented, "renaming to another database")
 	}
 	return okReply(), o.s.rename(from, to, dropTarget)
 }

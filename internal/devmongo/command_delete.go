@@ -45,7 +45,7 @@ func (o *op) delete(ns namespace, q query) ([]*row, error) {
 		return nil, err
 	}
 	c := o.lookup(ns)
-	rows, err := q.run(c, o.s.variables())
+	rows, err := q.run(c)
 	if err != nil {
 		return nil, err
 	}

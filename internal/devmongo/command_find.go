@@ -12,25 +12,24 @@ func find(o *op) (bson.D, error) {
 		return nil, err
 	}
 	a := o.a
-	q := query{filter: a.document("filter"), sort: a.document("sort"), skip: a.integer("skip", 0), limit: a.integer("limit", 0), room: o.sortRoom()}
+	q := query{filter: a.document("filter"), sort: a.document("sort"), limit: a.integer("limit", 0), memory: o.sortMemory()}
 	projection, batch, single := a.document("projection"), a.integer("batchSize", defaultBatch), a.boolean("singleBatch")
 	hint := a.value("hint")
-	a.accept("noCursorTimeout", "allowPartialResults")
 	if err := a.finish(); err != nil {
 		return nil, err
 	}
-	// It is a hint: it changes nothing about what is found.
+	// A hint does not change the result.
 	if !isMissing(hint) && !reflect.DeepEqual(hint, bson.D{{Key: "_id", Value: int32(1)}}) {
-		return nil, refuse(2, "devmongo takes the hint {_id: 1} and no other")
+		return nil, unsupported(codeBadValue, "a hint other than {_id: 1}")
 	}
-	if q.skip < 0 || q.limit < 0 || batch < 0 {
-		return nil, refuse(51024, "BSON field 'skip', 'limit' or 'batchSize' value must be >= 0")
+	if q.limit < 0 || batch < 0 {
+		return nil, refuse(51024, "BSON field 'limit' or 'batchSize' value must be >= 0")
 	}
 	project, err := compileProjection(projection)
 	if err != nil {
 		return nil, err
 	}
-	rows, err := q.run(o.lookup(ns), o.s.variables())
+	rows, err := q.run(o.lookup(ns))
 	if err != nil {
 		return nil, err
 	}

@@ -4,7 +4,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 )
 
-// release is a version that this server can claim.
+// release is a version that this server can report.
 type release struct {
 	text        string
 	array       bson.A
@@ -83,10 +83,4 @@ func buildInfo(o *op) (bson.D, error) {
 		{Key: "storageEngines", Value: bson.A{"devmongo"}},
 		{Key: "ok", Value: 1.0},
 	}, o.a.finish()
-}
-
-func connectionStatus(o *op) (bson.D, error) {
-	o.a.accept("showPrivileges")
-	info := bson.D{{Key: "authenticatedUsers", Value: bson.A{}}, {Key: "authenticatedUserRoles", Value: bson.A{}}}
-	return bson.D{{Key: "authInfo", Value: info}, {Key: "ok", Value: 1.0}}, o.a.finish()
 }

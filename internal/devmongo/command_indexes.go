@@ -42,7 +42,6 @@ func createIndexes(o *op) (bson.D, error) {
 		return nil, err
 	}
 	specs := o.a.documents("indexes")
-	o.a.accept("commitQuorum")
 	if err := o.a.finish(); err != nil {
 		return nil, err
 	}
@@ -80,7 +79,7 @@ func createIndexes(o *op) (bson.D, error) {
 	}, nil
 }
 
-// createIndex adds an index, or does nothing when the same one is there.
+// createIndex adds an index, or does nothing if it exists.
 func (c *collection) createIndex(x *index) error {
 	if compare(x.key, bson.D{{Key: "_id", Value: int32(1)}}) == 0 {
 		return nil
@@ -98,12 +97,13 @@ func (c *collection) createIndex(x *index) error {
 	return c.addIndex(x)
 }
 
+// dropIndexes drops one index by its name.
 func dropIndexes(o *op) (bson.D, error) {
 	ns, err := o.target()
 	if err != nil {
 		return nil, err
 	}
-	which := o.a.value("index")
+	name := o.a.str("index")
 	if err := o.a.finish(); err != nil {
 		return nil, err
 	}
@@ -111,19 +111,18 @@ func dropIndexes(o *op) (bson.D, error) {
 		return nil, err
 	}
 	c := o.s.applied.collections[ns]
-	if c == nil {
+	switch {
+	case c == nil:
 		return nil, refuse(codeNamespaceNotFound, "ns not found %s", ns)
-	}
-	was, all := len(c.indexes), compare(which, "*") == 0
-	if compare(which, "_id_") == 0 {
+	case name == "*":
+		return nil, unsupported(codeNotImplemented, "dropping all indexes")
+	case name == "_id_":
 		return nil, refuse(codeInvalidOptions, "cannot drop _id index")
 	}
-	names, _ := which.(bson.A)
-	c.indexes = slices.DeleteFunc(slices.Clone(c.indexes), func(x *index) bool {
-		return all || compare(which, x.name) == 0 || compare(which, x.key) == 0 || contains(names, x.name)
-	})
-	if !all && len(c.indexes) == was {
-		return nil, refuse(codeIndexNotFound, "index not found with name [%v]", which)
+	was := len(c.indexes)
+	c.indexes = slices.DeleteFunc(slices.Clone(c.indexes), func(x *index) bool { return x.name == name })
+	if len(c.indexes) == was {
+		return nil, refuse(codeIndexNotFound, "index not found with name [%s]", name)
 	}
 	o.s.record(&logEntry{kind: kindNoop})
 	return bson.D{{Key: "nIndexesWas", Value: int32(was + 1)}, {Key: "ok", Value: 1.0}}, nil

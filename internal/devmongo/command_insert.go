@@ -28,7 +28,7 @@ func insert(o *op) (bson.D, error) {
 	return t.reply(), nil
 }
 
-// insertOne stores a new document, its _id first.
+// insertOne stores a new document with its _id as the first field.
 func (o *op) insertOne(c *collection, d bson.D) error {
 	d, err := withID(d)
 	if err != nil {
@@ -45,7 +45,7 @@ func (o *op) insertOne(c *collection, d bson.D) error {
 	return o.store(c, d, raw, &logEntry{kind: kindInsert})
 }
 
-// withID makes an _id where there is none, and moves it to the front.
+// withID adds an _id if there is none, and moves it to the front.
 func withID(d bson.D) (bson.D, error) {
 	i := slices.IndexFunc(d, func(e bson.E) bool { return e.Key == "_id" })
 	switch {

@@ -6,7 +6,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 )
 
-// commandNamed is the table of all that this server can do.
+// commandNamed finds a command in the table of all commands.
 func commandNamed(name string) (*command, bool) {
 	for _, find := range []func(string) *command{handshakeCommand, dataCommand, catalogCommand, sessionCommand} {
 		if cmd := find(name); cmd != nil {
@@ -24,10 +24,8 @@ func handshakeCommand(name string) *command {
 		return &command{handshake, hello}
 	case name == "ping":
 		return &command{0, func(o *op) (bson.D, error) { return okReply(), o.a.finish() }}
-	case name == "buildInfo" || name == "buildinfo":
+	case name == "buildInfo":
 		return &command{0, buildInfo}
-	case name == "connectionStatus":
-		return &command{0, connectionStatus}
 	case name == "configureFailPoint":
 		return &command{adminOnly, configureFailPoint}
 	case name == "replSetStepDown":
@@ -54,7 +52,7 @@ func dataCommand(name string) *command {
 		return &command{writes | retryable | inTxn, update}
 	case "delete":
 		return &command{writes | retryable | inTxn, remove}
-	case "findAndModify", "findandmodify":
+	case "findAndModify":
 		return &command{writes | retryable | inTxn, findAndModify}
 	}
 	return nil
@@ -62,8 +60,6 @@ func dataCommand(name string) *command {
 
 func catalogCommand(name string) *command {
 	switch name {
-	case "listDatabases":
-		return &command{adminOnly, listDatabases}
 	case "listCollections":
 		return &command{0, listCollections}
 	case "listIndexes":
@@ -86,7 +82,7 @@ func catalogCommand(name string) *command {
 
 func sessionCommand(name string) *command {
 	switch name {
-	case "endSessions", "refreshSessions":
+	case "endSessions":
 		return &command{0, endSessions}
 	case "commitTransaction":
 		return &command{adminOnly | writes | inTxn, commitTransaction}
@@ -98,7 +94,7 @@ func sessionCommand(name string) *command {
 
 func okReply() bson.D { return bson.D{{Key: "ok", Value: 1.0}} }
 
-// checkNamespace refuses the names that MongoDB refuses.
+// checkNamespace rejects the names that MongoDB rejects.
 func checkNamespace(db, coll string) (namespace, error) {
 	ns := namespace{db: db, coll: coll}
 	if db == "" || len(db) > 63 || strings.ContainsAny(db, "/\\. \"$\x00") {

@@ -4,7 +4,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 )
 
-// updated is what one update statement did.
+// updated is the result of one update statement.
 type updated struct {
 	n, modified int32
 	upserted    any // the new _id, or missing
@@ -12,7 +12,7 @@ type updated struct {
 	after       bson.D
 }
 
-// updateSpec is one update, from update or findAndModify.
+// updateSpec is one update statement of update or findAndModify.
 type updateSpec struct {
 	query
 	change any
@@ -65,12 +65,13 @@ func readUpdate(d bson.D) (updateSpec, error) {
 
 func (o *op) now() bson.DateTime { return bson.NewDateTimeFromTime(o.s.wallNow()) }
 
-// update changes what the query finds, or inserts when it finds nothing and may.
+// update changes the documents that the query finds. With upsert it inserts one if
+// there are none.
 func (o *op) update(ns namespace, u updateSpec) (*updated, error) {
 	if err := o.mayWrite(ns); err != nil {
 		return nil, err
 	}
-	apply, replaces, err := compileUpdate(u.change, o.now(), o.s.variables())
+	apply, replaces, err := compileUpdate(u.change, o.now())
 	if err != nil {
 		return nil, err
 	}
@@ -78,7 +79,7 @@ func (o *op) update(ns namespace, u updateSpec) (*updated, error) {
 		return nil, refuse(codeFailedToParse, "multi update is not supported for replacement-style update")
 	}
 	c := o.lookup(ns)
-	rows, err := u.run(c, o.s.variables())
+	rows, err := u.run(c)
 	if err != nil {
 		return nil, err
 	}
@@ -98,7 +99,7 @@ func (o *op) update(ns namespace, u updateSpec) (*updated, error) {
 
 func (o *op) change(c *collection, row *row, apply updater, r *updated) (bson.D, error) {
 	before := row.decoded()
-	after, diff, err := apply(before, false)
+	after, diff, err := apply(before)
 	if err != nil {
 		return nil, err
 	}
@@ -123,18 +124,18 @@ func (o *op) change(c *collection, row *row, apply updater, r *updated) (bson.D,
 	return after, o.store(c, after, raw, e)
 }
 
-// upsert inserts a document made of the equalities in the filter and the update.
+// upsert inserts a document with the equalities of the filter, changed by the update.
 func (o *op) upsert(ns namespace, filter bson.D, apply updater, replaces bool, r *updated) error {
 	seed := &editor{doc: bson.D{}}
 	for _, e := range equalities(filter) {
 		if len(e.values) == 1 && (!replaces || e.path == "_id") {
-			err := seed.edit(splitPath(e.path), true, false, func(any) (any, error) { return e.values[0], nil })
+			err := seed.edit(splitPath(e.path), true, func(any) (any, error) { return e.values[0], nil })
 			if err != nil {
 				return err
 			}
 		}
 	}
-	after, _, err := apply(seed.doc, true)
+	after, _, err := apply(seed.doc)
 	if err != nil {
 		return err
 	}

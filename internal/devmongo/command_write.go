@@ -7,15 +7,15 @@ import (
 // maxStatements is MongoDB's maxWriteBatchSize.
 const maxStatements = 100_000
 
-// tally adds up what the statements of one command did.
+// tally sums up the results of the statements of one command.
 type tally struct {
 	n, modified int32
 	upserted    bson.A
 	failed      bson.A
 }
 
-// each runs the statements in order; an ordered command stops at the first that
-// fails.
+// each runs the statements in order. An ordered command stops at the first statement
+// that fails.
 func (o *op) each(count int, ordered bool, run func(i int) (any, error), add func(i int, result any)) (*tally, error) {
 	t := &tally{}
 	if count == 0 || count > maxStatements {
@@ -29,7 +29,7 @@ func (o *op) each(count int, ordered bool, run func(i int) (any, error), add fun
 		}
 		e := asError(err)
 		if e.Code == codeNotWritablePrimary || o.txn != nil {
-			return nil, e // of the whole command, not of one statement
+			return nil, e // an error of the command, not of one statement
 		}
 		failed := bson.D{{Key: "index", Value: int32(i)}, {Key: "code", Value: e.Code}}
 		failed = append(append(failed, e.Extra...), bson.E{Key: "errmsg", Value: e.Message})
@@ -40,9 +40,8 @@ func (o *op) each(count int, ordered bool, run func(i int) (any, error), add fun
 	return t, nil
 }
 
-// ordered reads what all write commands share.
+// ordered reads the option of insert, update and delete. The default is true.
 func (o *op) ordered() bool {
-	o.a.accept("bypassDocumentValidation", "stmtId", "stmtIds")
 	v := o.a.value("ordered")
 	return isMissing(v) || truthy(v)
 }

@@ -6,10 +6,9 @@ import (
 	"github.com/keytail/keytail/internal/clustertime"
 )
 
-// The levels of a read concern. "available" is local here, as on any replica set.
+// The levels of a read concern.
 const (
 	levelLocal        = "local"
-	levelAvailable    = "available"
 	levelMajority     = "majority"
 	levelLinearizable = "linearizable"
 	levelSnapshot     = "snapshot"
@@ -20,20 +19,20 @@ type readConcern struct {
 	after clustertime.Time // zero: none
 }
 
-// readConcerns takes both concerns and refuses them where they do not belong.
+// readConcerns reads both concerns, and rejects them on commands that do not accept
+// them.
 func (o *op) readConcerns() error {
-	given := o.a.document("readConcern")
-	if given != nil && o.flags&reads == 0 && isMissing(field(o.a.doc, "startTransaction")) && len(given) > 0 {
-		return refuse(codeInvalidOptions, "Command %s does not support { readConcern }", o.name)
-	}
-	a := newArgs("readConcern", given)
+	a := newArgs("readConcern", o.a.document("readConcern"))
 	o.read.level = a.str("level")
+	// Writes of a causally consistent session have a read concern without a level.
+	if o.read.level != "" && o.read.level != levelLocal && o.flags&reads == 0 && isMissing(field(o.a.doc, "startTransaction")) {
+		return refuse(codeInvalidOptions, "Command %s does not support { readConcern: { level: '%s' } }", o.name, o.read.level)
+	}
 	if ts, ok := a.value("afterClusterTime").(bson.Timestamp); ok {
 		o.read.after = clustertime.New(ts.T, ts.I)
 	} else if !isMissing(a.value("afterClusterTime")) {
 		return refuse(codeTypeMismatch, "readConcern.afterClusterTime must be a timestamp")
 	}
-	a.accept("provenance")
 	if err := a.finish(); err != nil {
 		return err
 	}
@@ -45,7 +44,7 @@ func (o *op) readConcerns() error {
 
 func (o *op) checkLevel() error {
 	switch o.read.level {
-	case "", levelAvailable:
+	case "":
 		o.read.level = levelLocal
 	case levelLocal, levelMajority:
 	case levelLinearizable:
@@ -54,24 +53,24 @@ func (o *op) checkLevel() error {
 		}
 	case levelSnapshot:
 		if isMissing(field(o.a.doc, "startTransaction")) {
-			return refuse(codeInvalidOptions, "devmongo has no readConcern level snapshot outside transactions")
+			return unsupported(codeInvalidOptions, "readConcern level snapshot outside transactions")
 		}
 		o.read.level = levelMajority
 	default:
-		return refuse(codeFailedToParse, "readConcern.level must be either 'local', 'majority', 'linearizable', 'available', or 'snapshot'")
+		return unsupported(codeFailedToParse, "readConcern.level '%s'", o.read.level)
 	}
 	return nil
 }
 
-// waitForRead waits until the node has what the client has seen, and picks the
-// view that the read concern asks for.
+// waitForRead waits until the node has reached afterClusterTime, and selects the view
+// for the read concern.
 func (o *op) waitForRead() error {
 	log := &o.s.oplog
 	if o.read.after > log.clock {
 		return refuse(codeInvalidOptions, "readConcern afterClusterTime value must not be greater than the current clusterTime. Requested clusterTime: %s; current clusterTime: %s", o.read.after, log.clock)
 	}
 	if o.read.after > log.applied && o.s.steppedDown == nil {
-		o.s.record(&logEntry{kind: kindNoop}) // a primary moves its own log instead of waiting for a write
+		o.s.record(&logEntry{kind: kindNoop}) // a primary advances its log instead of waiting for a write
 	}
 	err := o.s.await(o.ctx, func() bool {
 		return log.applied >= o.read.after && (o.read.level != levelMajority || log.majority >= o.read.after)
@@ -89,8 +88,8 @@ func (o *op) waitForRead() error {
 	return nil
 }
 
-// waitForLinear proves, as MongoDB does, that the node was still primary after
-// the read: by a no-op that a majority must have.
+// waitForLinear verifies, as MongoDB does, that the node was still primary after the
+// read: it waits until a majority has a no-op.
 func (o *op) waitForLinear() error {
 	if o.read.level != levelLinearizable {
 		return nil

@@ -11,11 +11,6 @@ func compileIndex(spec bson.D) (*index, error) {
 	a := newArgs("createIndexes.indexes", spec)
 	x := &index{name: a.str("name"), key: a.document("key"), unique: a.boolean("unique"), sparse: a.boolean("sparse")}
 	x.expireAfter = a.integer("expireAfterSeconds", -1)
-	filter := a.document("partialFilterExpression")
-	a.boolean("background")
-	if v := a.integer("v", 2); v != 2 {
-		return nil, refuse(codeCannotCreateIndex, "Invalid index version v: %d", v)
-	}
 	if err := a.finish(); err != nil {
 		e := *asError(err)
 		if e.Code == codeUnknownField {
@@ -26,14 +21,7 @@ func compileIndex(spec bson.D) (*index, error) {
 	if err := x.checkKey(); err != nil {
 		return nil, err
 	}
-	if filter != nil {
-		p, err := compileFilter(filter, nil)
-		if err != nil {
-			return nil, err
-		}
-		x.filter = p
-	}
-	x.spec = x.describe(filter)
+	x.spec = x.describe()
 	return x, nil
 }
 
@@ -45,7 +33,7 @@ func (x *index) checkKey() error {
 	for _, e := range x.key {
 		n, ok := number(e.Value)
 		if !ok || n == 0 || strings.Contains(e.Key, "$") || e.Key == "" {
-			return refuse(codeCannotCreateIndex, "devmongo has ascending and descending indexes only, not '%s: %v'", e.Key, e.Value)
+			return unsupported(codeCannotCreateIndex, "index type '%s: %v'", e.Key, e.Value)
 		}
 		name = append(name, fmt.Sprintf("%s_%d", e.Key, n))
 	}
@@ -58,8 +46,8 @@ func (x *index) checkKey() error {
 	return nil
 }
 
-// describe is the index as listIndexes shows it.
-func (x *index) describe(filter bson.D) bson.D {
+// describe returns the index as listIndexes shows it.
+func (x *index) describe() bson.D {
 	d := bson.D{{Key: "v", Value: int32(2)}, {Key: "key", Value: x.key}, {Key: "name", Value: x.name}}
 	if x.unique {
 		d = append(d, bson.E{Key: "unique", Value: true})
@@ -69,9 +57,6 @@ func (x *index) describe(filter bson.D) bson.D {
 	}
 	if x.expireAfter >= 0 {
 		d = append(d, bson.E{Key: "expireAfterSeconds", Value: int32(min(x.expireAfter, 1<<31-1))})
-	}
-	if filter != nil {
-		d = append(d, bson.E{Key: "partialFilterExpression", Value: filter})
 	}
 	return d
 }

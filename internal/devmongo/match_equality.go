@@ -6,14 +6,14 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 )
 
-// equality is a path and the values that it must have one of.
+// equality is a path and the values of which it must have one.
 type equality struct {
 	path   string
 	values []any
 }
 
-// equalities finds the conditions that an index can answer: equality with
-// values that an index holds whole.
+// equalities returns the conditions that an index can answer: equality with values
+// that have an index key.
 func equalities(filter bson.D) []equality {
 	var out []equality
 	for _, e := range filter {
@@ -35,20 +35,21 @@ func equalities(filter bson.D) []equality {
 func equalValues(v any) ([]any, bool) {
 	if ops, ok := isOperators(v); ok {
 		if eq := field(ops, "$eq"); !isMissing(eq) {
-			return wholeValues(eq)
+			return indexable(eq)
 		}
 		if in, ok := field(ops, "$in").(bson.A); ok {
-			return wholeValues(in...)
+			return indexable(in...)
 		}
 		return nil, false
 	}
-	return wholeValues(v)
+	return indexable(v)
 }
 
-func wholeValues(values ...any) ([]any, bool) {
+// indexable returns the values, unless an index does not have one of them as a whole.
+func indexable(values ...any) ([]any, bool) {
 	for _, v := range values {
 		switch v.(type) {
-		case bson.A, bson.Regex, bson.Undefined, bson.MinKey, bson.MaxKey:
+		case bson.A, bson.Undefined:
 			return nil, false
 		}
 	}

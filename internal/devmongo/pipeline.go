@@ -4,12 +4,12 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 )
 
-// stage is one compiled step of an aggregation pipeline.
+// stage is one compiled stage of an aggregation pipeline.
 type stage func([]bson.D) ([]bson.D, error)
 
-// compileStages reads a pipeline; allow refuses the stages that have no place in
-// it.
-func compileStages(list bson.A, names names, allow func(name string) error) ([]stage, error) {
+// compileStages compiles a pipeline. allow returns an error for a stage that is not
+// permitted in it.
+func compileStages(list bson.A, allow func(name string) error) ([]stage, error) {
 	var stages []stage
 	for _, v := range list {
 		d, ok := v.(bson.D)
@@ -19,7 +19,7 @@ func compileStages(list bson.A, names names, allow func(name string) error) ([]s
 		if len(d) != 1 {
 			return nil, refuse(40323, "A pipeline stage specification object must contain exactly one field.")
 		}
-		st, err := compileStage(d[0], names)
+		st, err := compileStage(d[0])
 		if err != nil {
 			return nil, err
 		}
@@ -41,42 +41,27 @@ func runStages(stages []stage, docs []bson.D) ([]bson.D, error) {
 	return docs, nil
 }
 
-func compileStage(e bson.E, names names) (stage, error) {
-	d, isDoc := e.Value.(bson.D)
-	switch e.Key {
-	case "$match", "$sort", "$project", "$addFields", "$set", "$group":
-		if !isDoc {
-			return nil, refuse(15959, "the %s specification must be an object, not %s", e.Key, typeName(e.Value))
-		}
-	}
+func compileStage(e bson.E) (stage, error) {
+	var compile func(bson.D) (stage, error)
 	switch e.Key {
 	case "$match":
-		p, err := compileFilter(d, names)
-		return matchStage(p), err
-	case "$sort":
-		return compileSortStage(d)
-	case "$limit", "$skip":
-		return compileWindow(e)
+		compile = compileMatch
 	case "$project":
-		if len(d) == 0 {
-			return nil, refuse(51272, "Invalid $project :: caused by :: projection specification must have at least one field")
-		}
-		p, err := compileProjection(d)
-		return eachDocument(func(d bson.D) (bson.D, error) { return p(d), nil }), err
-	case "$addFields", "$set":
-		return compileAddFields(d, names)
-	case "$unset":
-		return compileUnset(e.Value)
-	case "$count":
-		return compileCount(e.Value)
+		compile = compileProject
+	case "$set":
+		compile = compileSet
 	case "$group":
-		return compileGroup(d, names)
+		compile = compileGroup
 	case "$changeStream":
 		return nil, refuse(40602, "$changeStream is only valid as the first stage in the pipeline")
-	case "$out":
-		return nil, refuse(40601, "$out can only be the final stage in the pipeline")
+	default:
+		return nil, unsupported(codeUnknownStage, "Unrecognized pipeline stage name: '%s'", e.Key)
 	}
-	return nil, refuse(codeUnknownStage, "Unrecognized pipeline stage name: '%s'", e.Key)
+	spec, ok := e.Value.(bson.D)
+	if !ok {
+		return nil, refuse(15959, "the %s specification must be an object, not %s", e.Key, typeName(e.Value))
+	}
+	return compile(spec)
 }
 
 func eachDocument(f func(bson.D) (bson.D, error)) stage {
@@ -93,7 +78,8 @@ func eachDocument(f func(bson.D) (bson.D, error)) stage {
 	}
 }
 
-func matchStage(p predicate) stage {
+func compileMatch(filter bson.D) (stage, error) {
+	p, err := compileFilter(filter)
 	return func(docs []bson.D) ([]bson.D, error) {
 		var out []bson.D
 		for _, d := range docs {
@@ -106,38 +92,13 @@ func matchStage(p predicate) stage {
 			}
 		}
 		return out, nil
-	}
-}
-
-func compileSortStage(spec bson.D) (stage, error) {
-	if len(spec) == 0 {
-		return nil, refuse(15976, "$sort stage must have at least one sort key")
-	}
-	order, err := compileSort(spec)
-	return func(docs []bson.D) ([]bson.D, error) {
-		rows := make([]*row, len(docs))
-		for i, d := range docs {
-			rows[i] = &row{d: d}
-		}
-		order(rows)
-		for i, r := range rows {
-			docs[i] = r.d
-		}
-		return docs, nil
 	}, err
 }
 
-func compileWindow(e bson.E) (stage, error) {
-	n, ok := number(e.Value)
-	if !ok || n < 0 || (n == 0 && e.Key == "$limit") {
-		code := int32(15956)
-		if e.Key == "$limit" {
-			code = 15958
-		}
-		return nil, refuse(code, "the argument of %s must be a positive number", e.Key)
+func compileProject(spec bson.D) (stage, error) {
+	if len(spec) == 0 {
+		return nil, refuse(51272, "Invalid $project :: caused by :: projection specification must have at least one field")
 	}
-	if e.Key == "$skip" {
-		return func(docs []bson.D) ([]bson.D, error) { return window(docs, n, 0), nil }, nil
-	}
-	return func(docs []bson.D) ([]bson.D, error) { return window(docs, 0, n), nil }, nil
+	p, err := compileProjection(spec)
+	return eachDocument(func(d bson.D) (bson.D, error) { return p(d), nil }), err
 }

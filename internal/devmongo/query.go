@@ -4,8 +4,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 )
 
-// row is a document that a query has found; d is nil while nobody had to look
-// inside.
+// row is a document that a query has found. d is nil until it is decoded.
 type row struct {
 	doc *document
 	raw bson.Raw
@@ -19,18 +18,18 @@ func (r *row) decoded() bson.D {
 	return r.d
 }
 
-// query is what find, count, update, delete and findAndModify select by.
+// query selects documents for find, aggregate, update, delete and findAndModify.
 type query struct {
-	filter      bson.D
-	sort        bson.D
-	skip, limit int64
-	// room is for the sort, if there is one.
-	room sortRoom
+	filter bson.D
+	sort   bson.D
+	limit  int64 // zero: none
+	// memory is how much a sort may use.
+	memory sortMemory
 }
 
 // run selects from a collection, which may be nil.
-func (q query) run(c *collection, names names) ([]*row, error) {
-	match, err := compileFilter(q.filter, names)
+func (q query) run(c *collection) ([]*row, error) {
+	match, err := compileFilter(q.filter)
 	if err != nil {
 		return nil, err
 	}
@@ -43,7 +42,7 @@ func (q query) run(c *collection, names names) ([]*row, error) {
 		if doc.dead {
 			continue
 		}
-		if q.limit > 0 && len(q.sort) == 0 && int64(len(rows)) >= q.skip+q.limit {
+		if q.limit > 0 && len(q.sort) == 0 && int64(len(rows)) >= q.limit {
 			break
 		}
 		r := &row{doc: doc, raw: doc.raw}
@@ -57,19 +56,13 @@ func (q query) run(c *collection, names names) ([]*row, error) {
 		rows = append(rows, r)
 	}
 	if len(q.sort) > 0 && !c.serves(q.sort) {
-		if err := q.room.check(rows); err != nil {
+		if err := q.memory.check(rows); err != nil {
 			return nil, err
 		}
 	}
 	order(rows)
-	return window(rows, q.skip, q.limit), nil
-}
-
-// window cuts skip and limit; a limit of zero is none.
-func window[T any](list []T, skip, limit int64) []T {
-	list = list[min(skip, int64(len(list))):]
-	if limit > 0 {
-		list = list[:min(limit, int64(len(list)))]
+	if q.limit > 0 {
+		rows = rows[:min(q.limit, int64(len(rows)))]
 	}
-	return list
+	return rows, nil
 }

@@ -98,9 +98,9 @@ type Server struct {
 	late lateness
 	// clockOffset is how far the wall clock is ahead of Config.Now.
 	clockOffset time.Duration
-	// slow is whose resumes take long, crawling how many are under way.
-	slow     slowness
-	crawling int
+	// slow is which resumes are delayed, slowResumes how many of them are running.
+	slow        slowness
+	slowResumes int
 	// behind is what majority reads see while they lag. Nil: they do not.
 	behind   *catalog
 	behindAt clustertime.Time

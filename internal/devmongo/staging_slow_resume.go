@@ -5,16 +5,15 @@ import (
 	"time"
 )
 
-// slowness is whose resumes take long, and how long. Zero: nobody's.
+// slowness is which clients resume slowly, and how slowly. Zero: none.
 type slowness struct {
 	appName string
 	by      time.Duration
 }
 
-// DelayResumes makes each aggregate that resumes a change stream take some time
-// before it is executed, as on a server with much log to scan from the token
-// on; a new stream is opened at once. An empty appName means everybody. A time
-// of zero ends it, also for those who wait.
+// DelayResumes delays each aggregate that resumes a change stream, like a server that
+// has to scan a long log after the token. A new stream is not delayed. An empty appName
+// means all clients. A duration of zero ends the delay, also of waiting commands.
 func (s *Server) DelayResumes(appName string, by time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -22,18 +21,18 @@ func (s *Server) DelayResumes(appName string, by time.Duration) {
 	s.notify()
 }
 
-// crawl waits as DelayResumes says, but no longer than the client or the server
-// is there.
-func (o *op) crawl() error {
+// resumeSlowly waits as DelayResumes specifies, or until the client or the server is
+// gone.
+func (o *op) resumeSlowly() error {
 	slow := o.s.slow
 	if slow.by == 0 || (slow.appName != "" && slow.appName != o.c.appName) {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(o.ctx, slow.by)
 	defer cancel()
-	o.s.crawling++
+	o.s.slowResumes++
 	_ = o.s.await(ctx, func() bool { return o.s.slow != slow })
-	o.s.crawling--
+	o.s.slowResumes--
 	if o.ctx.Err() != nil {
 		return context.Cause(o.ctx)
 	}

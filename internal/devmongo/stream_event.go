@@ -6,20 +6,20 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 )
 
-// event is a change as a stream tells it.
+// event is a change as a stream reports it.
 type event struct {
 	at  position
 	doc bson.D
 }
 
-// events makes what a log entry is in this stream: nothing, one event, or an
-// event and the invalidate that follows it.
-func (st *stream) events(s *Server, e *logEntry) []event {
+// events returns the events of a log entry in this stream: none, one, or one followed
+// by an invalidate.
+func (st *stream) events(e *logEntry) []event {
 	if !st.covers(e) {
 		return nil
 	}
 	at := positionOf(e)
-	out := []event{{at, st.describe(s, e, at)}}
+	out := []event{{at, describe(e, at)}}
 	if st.invalidatedBy(e) {
 		at.invalidate = true
 		doc := bson.D{
@@ -33,7 +33,7 @@ func (st *stream) events(s *Server, e *logEntry) []event {
 	return out
 }
 
-// covers tells whether the stream's scope has the entry in it.
+// covers reports whether the entry is in the scope of the stream.
 func (st *stream) covers(e *logEntry) bool {
 	switch {
 	case e.kind == kindNoop || strings.HasPrefix(e.ns.coll, "system."):
@@ -48,8 +48,8 @@ func (st *stream) invalidatedBy(e *logEntry) bool {
 	return e.kind == kindDropDatabase || (st.scope == scopeCollection && (e.kind == kindDrop || e.kind == kindRename))
 }
 
-// describe is the event, its fields in MongoDB's order.
-func (st *stream) describe(s *Server, e *logEntry, at position) bson.D {
+// describe returns the event with its fields in MongoDB's order.
+func describe(e *logEntry, at position) bson.D {
 	d := bson.D{
 		{Key: "_id", Value: at.token(e.uuid)},
 		{Key: "operationType", Value: e.kind},
@@ -59,7 +59,8 @@ func (st *stream) describe(s *Server, e *logEntry, at position) bson.D {
 	if e.txn != nil {
 		d = append(d, bson.E{Key: "txnNumber", Value: e.txn.number}, bson.E{Key: "lsid", Value: e.txn.lsid})
 	}
-	if full, ok := st.fullDocument(s, e); ok {
+	if e.kind == kindInsert || e.kind == kindReplace {
+		full, _ := decode(e.after)
 		d = append(d, bson.E{Key: "fullDocument", Value: full})
 	}
 	d = append(d, bson.E{Key: "ns", Value: e.ns.document()})
@@ -81,22 +82,4 @@ func (n namespace) document() bson.D {
 		d = append(d, bson.E{Key: "coll", Value: n.coll})
 	}
 	return d
-}
-
-// fullDocument is what was inserted, or what is there now when the client asked
-// to look it up, which may be newer than the change or null.
-func (st *stream) fullDocument(s *Server, e *logEntry) (any, bool) {
-	switch {
-	case e.kind == kindInsert || e.kind == kindReplace:
-		d, _ := decode(e.after)
-		return d, true
-	case e.kind != kindUpdate || !st.lookup:
-		return nil, false
-	}
-	if c := s.majority.collections[e.ns]; c != nil && c.uuid == e.uuid {
-		if doc := c.byID[canonical(e.id)]; doc != nil {
-			return doc.decode(), true
-		}
-	}
-	return nil, true
 }

@@ -12,8 +12,8 @@ import (
 	"github.com/keytail/keytail/internal/clustertime"
 )
 
-// position is a place between events: after everything at or before it. A
-// high-water mark (event false) stands before all events of its time.
+// position is a place in the order of events: after everything at or before it. A
+// high-water mark (event false) is before all events of its time.
 type position struct {
 	at         clustertime.Time
 	event      bool
@@ -23,16 +23,16 @@ type position struct {
 
 func positionOf(e *logEntry) position { return position{at: e.at, event: true, index: e.index} }
 
-// before tells whether p is strictly earlier than q.
+// before reports whether p is strictly earlier than q.
 func (p position) before(q position) bool {
 	return cmp.Or(cmp.Compare(p.at, q.at), compareBools(p.event, q.event), cmp.Compare(p.index, q.index), compareBools(p.invalidate, q.invalidate)) < 0
 }
 
-// The bytes of a resume token. It is a key in the server's sortable encoding:
-// 0x82 and 8 bytes of timestamp, the version, the token's type (0 for a
-// high-water mark, 128 for an event), the index within a transaction, whether it
-// comes from an invalidate, and the collection's UUID. Clients may rely on the
-// first nine bytes only; the rest makes tokens unique and keeps their order.
+// The bytes of a resume token, in the server's sortable encoding of keys: 0x82 and 8
+// bytes of timestamp, the version, the type of the token (0 for a high-water mark, 128
+// for an event), the index within a transaction, whether it is of an invalidate event,
+// and the UUID of the collection. Clients may rely on the first nine bytes only; the
+// rest makes tokens unique and keeps their order.
 const (
 	tokenTimestamp = 0x82
 	tokenZero      = 0x29
@@ -46,7 +46,7 @@ const (
 	tokenEnd       = 0x04
 )
 
-// token is the position as a resume token document.
+// token returns the resume token of a position.
 func (p position) token(uuid [16]byte) bson.D {
 	b := binary.BigEndian.AppendUint64([]byte{tokenTimestamp}, uint64(p.at))
 	b = append(b, tokenOneByte, 2<<1)
@@ -80,7 +80,7 @@ func appendTokenInt(b []byte, n int) []byte {
 	return binary.BigEndian.AppendUint32(append(b, tokenFourBytes), uint32(n<<1))
 }
 
-// parseToken reads a token that token made.
+// parseToken is the inverse of token.
 func parseToken(d bson.D) (position, error) {
 	data, _ := field(d, "_data").(string)
 	b, err := hex.DecodeString(data)
@@ -120,5 +120,5 @@ func readTokenInt(b []byte) (rest []byte, n int) {
 }
 
 func errToken(data string) error {
-	return refuse(codeFailedToParse, "Resume token '%s' is not in the form that this server makes", data)
+	return refuse(codeFailedToParse, "Resume token '%s' was not created by devmongo", data)
 }

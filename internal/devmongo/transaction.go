@@ -16,14 +16,14 @@ const (
 	txnAborted
 )
 
-// txn is a transaction: copies of the collections that it has touched, and the
-// changes that its commit will make all at once. A conflicting write elsewhere
-// is not held up; it makes this transaction fail.
+// txn is a transaction: copies of the collections that it has used, and the changes
+// that its commit will make at once. A conflicting write outside the transaction does
+// not wait; it makes the transaction fail.
 type txn struct {
 	id      *txnID
 	state   int
 	view    *catalog
-	base    map[docKey]uint64 // what was touched, and its version before
+	base    map[docKey]uint64 // the documents it has written, with their versions before
 	entries []*logEntry
 	at      clustertime.Time // of the commit
 }
@@ -43,7 +43,7 @@ func newUUID() (u [16]byte) {
 // enterTxn starts, continues or ends a transaction.
 func (o *op) enterTxn(number int64) error {
 	if truthy(o.a.value("autocommit")) {
-		return refuse(codeInvalidOptions, "autocommit must be false if it is given")
+		return refuse(codeInvalidOptions, "autocommit must be false if it is specified")
 	}
 	if o.flags&inTxn == 0 {
 		return refuse(codeTxnNotSupported, "Cannot run '%s' in a multi-document transaction.", o.name)
@@ -60,7 +60,7 @@ func (o *op) enterTxn(number int64) error {
 	}
 	o.txn = o.session.txn
 	if o.txn == nil || number != o.session.number {
-		o.txn = &txn{} // so that the refusal is labelled
+		o.txn = &txn{} // so that the error gets its label
 		return refuse(codeNoSuchTransaction, "Given transaction number %d does not match any in-progress transactions.", number)
 	}
 	return o.checkTxnState()
@@ -83,8 +83,8 @@ func (t *txn) abortOn(err error) {
 	}
 }
 
-// lookup finds a collection in the view that the command reads, or nil. In a
-// transaction the first touch makes the copy that it goes on with.
+// lookup finds a collection in the view that the command reads, or returns nil. A
+// transaction copies a collection when it uses it for the first time.
 func (o *op) lookup(ns namespace) *collection {
 	if o.txn == nil {
 		return o.view.collections[ns]
@@ -97,8 +97,7 @@ func (o *op) lookup(ns namespace) *collection {
 	return c
 }
 
-// writable finds the collection that the command writes to and makes it when it
-// is not there.
+// writable finds the collection that the command writes to, or creates it.
 func (o *op) writable(ns namespace) (*collection, error) {
 	if err := o.mayWrite(ns); err != nil {
 		return nil, err
@@ -107,13 +106,13 @@ func (o *op) writable(ns namespace) (*collection, error) {
 		if c := o.lookup(ns); c != nil {
 			return c, nil
 		}
-		o.s.makeCollection(ns, nil)
+		o.s.makeCollection(ns)
 		return o.lookup(ns), nil
 	}
 	if c := o.s.applied.collections[ns]; c != nil {
 		return c, nil
 	}
-	return o.s.makeCollection(ns, nil), nil
+	return o.s.makeCollection(ns), nil
 }
 
 func (o *op) mayWrite(ns namespace) error {
@@ -128,8 +127,8 @@ func (o *op) mayWrite(ns namespace) error {
 
 func errNotPrimary() *Error { return refuse(codeNotWritablePrimary, "not primary") }
 
-// store puts a document into the collection that the command writes to, and into
-// the log. raw is the document's encoding.
+// store stores a document in the collection and adds the change to the log. raw is the
+// encoded document.
 func (o *op) store(c *collection, d bson.D, raw bson.Raw, e *logEntry) error {
 	id := field(d, "_id")
 	if err := o.touch(c, canonical(id)); err != nil {
@@ -172,8 +171,8 @@ func versionIn(c *collection, key string) uint64 {
 	return c.byID[key].version
 }
 
-// touch notes a document that a transaction writes, or refuses when somebody
-// else has written it since the transaction's copy was made.
+// touch records a document that a transaction writes. It returns a conflict when the
+// document was written outside the transaction since the collection was copied.
 func (o *op) touch(c *collection, key string) error {
 	if o.txn == nil {
 		return nil
@@ -195,7 +194,6 @@ func errWriteConflict() *Error {
 }
 
 func commitTransaction(o *op) (bson.D, error) {
-	o.a.accept("recoveryToken")
 	if err := o.endsTxn(); err != nil {
 		return nil, err
 	}
@@ -207,9 +205,7 @@ func commitTransaction(o *op) (bson.D, error) {
 	if o.operationTime = o.txn.at; o.operationTime == 0 {
 		o.operationTime = o.s.oplog.applied
 	}
-	number := o.txn
-	o.txn = nil // so that the write concern is waited for
-	_ = number
+	o.txn = nil // so that waitForWrite waits
 	return okReply(), nil
 }
 
@@ -220,8 +216,8 @@ func (o *op) endsTxn() error {
 	return o.a.finish()
 }
 
-// commit replays the transaction on copies of what is there now, and takes the
-// copies when all of it fits.
+// commit applies the changes to copies of the current collections, and installs the
+// copies if there is no conflict.
 func (o *op) commit() error {
 	for k, version := range o.txn.base {
 		if versionIn(o.s.applied.collections[k.ns], k.key) != version {
@@ -264,13 +260,12 @@ func (s *Server) replay(fresh map[namespace]*collection, e *logEntry) error {
 	}
 	s.version++
 	if c.put(d, e.after, s.version) != nil {
-		return errWriteConflict() // another document holds the key by now
+		return errWriteConflict() // another document has the key now
 	}
 	return nil
 }
 
 func abortTransaction(o *op) (bson.D, error) {
-	o.a.accept("recoveryToken")
 	if err := o.endsTxn(); err != nil {
 		return nil, err
 	}

@@ -6,8 +6,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 )
 
-// description is how an update changed a document, as its event tells it: by
-// dotted paths.
+// description is the change of an update as its event reports it, by dotted paths.
 type description struct {
 	updated   bson.D
 	removed   bson.A
@@ -16,7 +15,7 @@ type description struct {
 
 func (x *description) empty() bool { return len(x.updated)+len(x.removed)+len(x.truncated) == 0 }
 
-// document is the event's updateDescription.
+// document is the updateDescription of the event.
 func (x *description) document() bson.D {
 	updated, removed, truncated := x.updated, x.removed, x.truncated
 	if updated == nil {
@@ -31,18 +30,17 @@ func (x *description) document() bson.D {
 	return bson.D{{Key: "updatedFields", Value: updated}, {Key: "removedFields", Value: removed}, {Key: "truncatedArrays", Value: truncated}}
 }
 
-// compilePipelineUpdate reads an update that is an aggregation pipeline. How the
-// document changed is found by comparing; a change that is larger to tell than
-// the document is a replacement, as in MongoDB.
-func compilePipelineUpdate(list bson.A, names names) (updater, error) {
-	stages, err := compileStages(list, names, func(name string) error {
-		switch name {
-		case "$set", "$addFields", "$unset":
+// compilePipelineUpdate compiles an update that is an aggregation pipeline. The
+// description is found by comparing the documents; a description that is larger than
+// the new document becomes a replacement, as in MongoDB.
+func compilePipelineUpdate(list bson.A) (updater, error) {
+	stages, err := compileStages(list, func(name string) error {
+		if name == "$set" {
 			return nil
 		}
-		return refuse(codeInvalidOptions, "%s is not allowed to be used within an update", name)
+		return unsupported(codeInvalidOptions, "%s in an update", name)
 	})
-	return func(d bson.D, _ bool) (bson.D, *description, error) {
+	return func(d bson.D) (bson.D, *description, error) {
 		out, err := runStages(stages, []bson.D{d})
 		if err != nil {
 			return nil, nil, err
@@ -53,9 +51,9 @@ func compilePipelineUpdate(list bson.A, names names) (updater, error) {
 		}
 		diff := &description{}
 		diff.documents("", d, next)
-		told, _ := bson.Marshal(bson.D{{Key: "u", Value: diff.updated}, {Key: "d", Value: diff.removed}})
+		described, _ := bson.Marshal(bson.D{{Key: "u", Value: diff.updated}, {Key: "d", Value: diff.removed}})
 		whole, _ := bson.Marshal(next)
-		if len(told) > len(whole) {
+		if len(described) > len(whole) {
 			diff = nil
 		}
 		return next, diff, nil

@@ -1,32 +1,21 @@
 package devmongo
 
-import (
-	"math"
+import "math"
 
-	"go.mongodb.org/mongo-driver/v2/bson"
-)
-
-// addNumbers adds as MongoDB does: the wider type wins, and a sum that does not
-// fit 32 bits becomes 64. A date plus milliseconds is a date. Decimals are not
-// added here.
+// addNumbers adds as $inc does: the result has the wider type, and a sum that does not
+// fit into 32 bits becomes a 64-bit integer. It does not add decimals.
 func addNumbers(a, b any) (any, error) {
-	if _, ok := a.(bson.DateTime); ok {
-		a, b = b, a
-	}
-	x, okX := number(a)
-	y, okY := number(b)
-	if t, ok := b.(bson.DateTime); ok && okX {
-		return t + bson.DateTime(x), nil
-	}
-	if !isNumber(a) || !isNumber(b) || typeName(a) == "decimal" || typeName(b) == "decimal" {
-		return nil, refuse(codeTypeMismatch, "devmongo cannot add a value of type %s to one of type %s", typeName(b), typeName(a))
+	if typeName(a) == "decimal" || typeName(b) == "decimal" {
+		return nil, unsupported(codeNotImplemented, "$inc of a decimal")
 	}
 	if typeName(a) == "double" || typeName(b) == "double" {
 		return float(a) + float(b), nil
 	}
+	x, _ := number(a)
+	y, _ := number(b)
 	sum := x + y
-	if !okX || !okY || (sum > x) != (y > 0) {
-		return nil, refuse(codeBadValue, "the sum of %d and %d does not fit 64 bits", x, y)
+	if (sum > x) != (y > 0) {
+		return nil, refuse(codeBadValue, "the sum of %d and %d does not fit into 64 bits", x, y)
 	}
 	if typeName(a) == "int" && typeName(b) == "int" && sum >= math.MinInt32 && sum <= math.MaxInt32 {
 		return int32(sum), nil

@@ -7,10 +7,10 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 )
 
-// visit calls yield for each value that a query means by a dotted path, and
-// stops when yield returns true, which it then returns. Arrays on the way are
-// entered by number and element by element; a field that is not there yields
-// missing. The array at the path's own end is yielded whole.
+// visit calls yield for each value that a dotted path addresses in a query. It stops
+// and returns true when yield returns true. An array on the way is entered by index and
+// element by element. A missing field yields missing. An array at the end of the path
+// is yielded as one value.
 func visit(v any, path []string, yield func(any) bool) bool {
 	if len(path) == 0 {
 		return yield(v)
@@ -36,8 +36,8 @@ func visit(v any, path []string, yield func(any) bool) bool {
 	return yield(missing{})
 }
 
-// lookup is the value at a path of documents and array indexes, without the
-// fan-out of visit: how updates address fields.
+// lookup returns the value at a path of field names and array indexes. Unlike visit it
+// finds one value, as updates need it.
 func lookup(v any, path []string) any {
 	for _, name := range path {
 		switch x := v.(type) {
@@ -56,13 +56,13 @@ func lookup(v any, path []string) any {
 	return v
 }
 
-// arrayIndex reads a path element that can address an array element.
+// arrayIndex parses a path element that can be an array index.
 func arrayIndex(name string) (int, bool) {
 	i, err := strconv.Atoi(name)
 	return i, err == nil && i >= 0 && i < 1<<20 && strconv.Itoa(i) == name
 }
 
-// splitUpdatePath refuses what an update may not address.
+// splitUpdatePath splits a path, and rejects those that an update must not use.
 func splitUpdatePath(path string) ([]string, error) {
 	if path == "" {
 		return nil, refuse(codeEmptyFieldName, "An empty update path is not valid.")
@@ -74,7 +74,7 @@ func splitUpdatePath(path string) ([]string, error) {
 		}
 		if strings.HasPrefix(p, "$") {
 			if p == "$" || strings.HasPrefix(p, "$[") {
-				return nil, refuse(codeNotImplemented, "devmongo has no positional operators, in '%s'", path)
+				return nil, unsupported(codeNotImplemented, "the positional operator in '%s'", path)
 			}
 			return nil, refuse(codeDollarPrefixed, "The dollar ($) prefixed field '%s' in '%s' is not allowed in the context of an update's replacement document.", p, path)
 		}

@@ -12,9 +12,9 @@ type assignment struct {
 	value expression
 }
 
-// compileAssignments reads computed fields; a nested document that is not an
-// expression is a path.
-func compileAssignments(prefix []string, d bson.D, names names) ([]assignment, error) {
+// compileAssignments compiles computed fields. A nested document that is not an
+// expression continues the path.
+func compileAssignments(prefix []string, d bson.D) ([]assignment, error) {
 	var out []assignment
 	for _, e := range d {
 		parts, err := splitUpdatePath(e.Key)
@@ -23,14 +23,14 @@ func compileAssignments(prefix []string, d bson.D, names names) ([]assignment, e
 		}
 		path := append(append([]string(nil), prefix...), parts...)
 		if nested, ok := e.Value.(bson.D); ok && len(nested) > 0 && !strings.HasPrefix(nested[0].Key, "$") {
-			inner, err := compileAssignments(path, nested, names)
+			inner, err := compileAssignments(path, nested)
 			if err != nil {
 				return nil, err
 			}
 			out = append(out, inner...)
 			continue
 		}
-		x, err := compileExpr(e.Value, names)
+		x, err := compileExpr(e.Value, nil)
 		if err != nil {
 			return nil, err
 		}
@@ -39,8 +39,8 @@ func compileAssignments(prefix []string, d bson.D, names names) ([]assignment, e
 	return out, nil
 }
 
-func compileAddFields(d bson.D, names names) (stage, error) {
-	list, err := compileAssignments(nil, d, names)
+func compileSet(spec bson.D) (stage, error) {
+	list, err := compileAssignments(nil, spec)
 	return eachDocument(func(doc bson.D) (bson.D, error) {
 		out := doc
 		for _, a := range list {
@@ -54,8 +54,8 @@ func compileAddFields(d bson.D, names names) (stage, error) {
 	}), err
 }
 
-// assign sets a path as $addFields does: in every element of an array on the
-// way, and in place of whatever is not a document.
+// assign sets a path as $set does in a pipeline: in every element of an array on the
+// way, and replacing a value on the way that is not a document.
 func assign(at any, path []string, v any) any {
 	if len(path) == 0 {
 		return v
@@ -83,27 +83,4 @@ func assign(at any, path []string, v any) any {
 		out = append(out, bson.E{Key: path[0], Value: next})
 	}
 	return out
-}
-
-func compileUnset(v any) (stage, error) {
-	list, ok := v.(bson.A)
-	if !ok {
-		list = bson.A{v}
-	}
-	if len(list) == 0 {
-		return nil, refuse(31119, "$unset specification must be a string or an array with at least one field")
-	}
-	spec := bson.D{}
-	for _, f := range list {
-		name, ok := f.(string)
-		if !ok || name == "" {
-			return nil, refuse(31002, "$unset specification must be a string or an array containing only string values")
-		}
-		spec = append(spec, bson.E{Key: name, Value: false})
-	}
-	p, err := compileProjection(spec)
-	if err != nil {
-		return nil, err
-	}
-	return eachDocument(func(d bson.D) (bson.D, error) { return p(d), nil }), nil
 }

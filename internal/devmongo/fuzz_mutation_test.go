@@ -10,7 +10,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 )
 
-// pool are values that a careless handler would stumble over.
+// pool are values that are likely to break a handler.
 func pool() []any {
 	return []any{
 		nil, true, int32(0), int32(-1), int64(math.MinInt64), int64(math.MaxInt64), 1.5, math.NaN(), math.Inf(-1), "", "$", "$$", "$a", "$$ROOT.a", "$$frob", "a.b", ".", "a..b", "a.-1", "a.999999999",
@@ -39,13 +39,16 @@ func pool() []any {
 	}
 }
 
+// operators are supported and unsupported ones, and field names.
 var operators = []string{
-	"$eq", "$gt", "$in", "$nin", "$not", "$exists", "$type", "$size", "$all", "$elemMatch", "$regex", "$options", "$and", "$or", "$nor", "$expr", "$set", "$unset", "$inc", "$mul", "$min", "$max", "$push", "$pull", "$pullAll", "$pop",
-	"$addToSet", "$rename", "$currentDate", "$setOnInsert", "$each", "$slice", "$position", "$match", "$group", "$sort", "$limit", "$skip", "$project", "$addFields", "$replaceRoot", "$replaceWith", "$count", "$out", "$let", "$map", "$filter",
-	"$cond", "$literal", "$ifNull", "$arrayElemAt", "$objectToArray", "$split", "$setUnion", "$setIsSubset", "$add", "$subtract", "$multiply", "$concat", "$cmp", "$sum", "$first", "$changeStream", "", "a.b", "_id", "a",
+	"$eq", "$lt", "$lte", "$ne", "$in", "$nin", "$exists", "$type", "$regex", "$and", "$or", "$expr", "$gt", "$not", "$elemMatch",
+	"$set", "$unset", "$inc", "$max", "$pull", "$currentDate", "$push",
+	"$match", "$group", "$project", "$changeStream", "$out",
+	"$let", "$map", "$literal", "$ifNull", "$arrayElemAt", "$objectToArray", "$split", "$setUnion", "$setIsSubset", "$size", "$sum", "$cond",
+	"", "a.b", "_id", "a",
 }
 
-// mutate changes about one thing in a value.
+// mutate changes one part of a value.
 func mutate(r *rand.Rand, v any) any {
 	switch x := v.(type) {
 	case bson.D:
@@ -75,7 +78,7 @@ func mutate(r *rand.Rand, v any) any {
 	return pool()[r.IntN(len(pool()))]
 }
 
-func TestMutatedCommandsNeverPanicAndAreAlwaysAnswered(t *testing.T) {
+func TestMutatedCommandsNeverPanic(t *testing.T) {
 	t.Parallel()
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
@@ -92,7 +95,7 @@ func TestMutatedCommandsNeverPanicAndAreAlwaysAnswered(t *testing.T) {
 	}
 	for i := range 8_000 {
 		if i%20 == 0 {
-			s.sessions = map[string]*session{} // an extreme number would outlaw all that follow
+			s.sessions = map[string]*session{} // a very large transaction number would reject all later ones
 			s.answerBriefly(t, fill)
 		}
 		cmd := list[1+r.IntN(len(list)-1)]
@@ -126,7 +129,7 @@ func TestMutatedCommandsNeverPanicAndAreAlwaysAnswered(t *testing.T) {
 	}
 }
 
-// answerBriefly executes a command that may have to wait for ever.
+// answerBriefly executes a command that may wait without end.
 func (s *Server) answerBriefly(t *testing.T, body bson.D) {
 	t.Helper()
 	ctx, cancel := context.WithTimeoutCause(context.Background(), time.Millisecond, errTimeout)
@@ -141,6 +144,6 @@ func (s *Server) answerBriefly(t *testing.T, body bson.D) {
 		t.Fatalf("%v: %v", body, err)
 	}
 	if _, err := bson.Marshal(reply); err != nil {
-		t.Fatalf("%v: the reply cannot be sent: %v", body, err)
+		t.Fatalf("%v: the reply cannot be encoded: %v", body, err)
 	}
 }
