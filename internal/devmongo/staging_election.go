@@ -6,8 +6,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 )
 
-// elect begins a new term: transactions of the old one are over, and so are the
-// connections.
+// elect begins a new term: open transactions and connections end.
 func (s *Server) elect() {
 	s.term++
 	s.electionID = bson.NewObjectID()
@@ -22,9 +21,9 @@ func (s *Server) elect() {
 	s.notify()
 }
 
-// StepDown makes the node a secondary for a while, or until StepUp: it closes
-// the connections, answers NotWritablePrimary, and is then elected again with a
-// new election id. Zero or less: until StepUp.
+// StepDown makes the node a secondary for some time: it closes the connections and
+// answers NotWritablePrimary, and is then elected again with a new election ID. Zero or
+// less: until StepUp.
 func (s *Server) StepDown(d time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -42,7 +41,7 @@ func (s *Server) stepDown(d time.Duration) {
 	s.elect()
 }
 
-// StepUp ends a step-down. It does nothing when there is none.
+// StepUp ends StepDown. It does nothing on a primary.
 func (s *Server) StepUp() {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -8,19 +8,18 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 )
 
-// failPoint is the state of `configureFailPoint: failCommand`. The zero value is
-// off.
+// failPoint is the state of `configureFailPoint: failCommand`. The zero value is off.
 type failPoint struct {
 	on         bool
-	times      int64 // how often it still strikes; negative: for ever
-	skip       int64 // how many commands it still lets pass
-	struck     int64
+	times      int64 // how often it still applies; negative: always
+	skip       int64 // how many matching commands it still skips
+	applied    int64
 	commands   []string
 	namespace  string
 	appName    string
 	code       int64
 	labels     []string
-	labelled   bool // errorLabels were given, perhaps none
+	labelled   bool // errorLabels were specified, possibly empty
 	closes     bool
 	block      time.Duration
 	concernErr bson.D
@@ -42,9 +41,9 @@ func configureFailPoint(o *op) (bson.D, error) {
 	if err := o.a.finish(); err != nil {
 		return nil, err
 	}
-	struck := o.s.fail.struck
+	applied := o.s.fail.applied
 	o.s.fail = f
-	return bson.D{{Key: "count", Value: struck}, {Key: "ok", Value: 1.0}}, nil
+	return bson.D{{Key: "count", Value: applied}, {Key: "ok", Value: 1.0}}, nil
 }
 
 func (f *failPoint) setMode(mode any) error {
@@ -63,7 +62,7 @@ func (f *failPoint) setMode(mode any) error {
 		f.times, f.skip = a.integer("times", -1), a.integer("skip", 0)
 		return a.finish()
 	}
-	return refuse(codeBadValue, "a failpoint's mode is 'off', 'alwaysOn', {times: n} or {skip: n}")
+	return refuse(codeBadValue, "the mode of a failpoint must be 'off', 'alwaysOn', {times: n} or {skip: n}")
 }
 
 func (f *failPoint) setData(data bson.D) error {
@@ -93,7 +92,7 @@ func stringsOf(a bson.A) []string {
 	return out
 }
 
-// failPoint lets the fail point strike the command, if it is meant.
+// failPoint applies the failpoint to the command if it matches.
 func (o *op) failPoint() error {
 	f := &o.s.fail
 	if !f.on || o.name == "configureFailPoint" || !slices.Contains(f.commands, o.name) || (f.appName != "" && f.appName != o.c.appName) {
@@ -110,11 +109,12 @@ func (o *op) failPoint() error {
 		return nil
 	}
 	f.times--
-	f.struck++
-	return o.strike(*f)
+	f.applied++
+	return o.fault(*f)
 }
 
-func (o *op) strike(f failPoint) error {
+// fault makes the command wait, fail, or lose its connection.
+func (o *op) fault(f failPoint) error {
 	if f.block > 0 {
 		if err := o.pause(f.block); err != nil {
 			return err
@@ -137,7 +137,7 @@ func (o *op) strike(f failPoint) error {
 	return nil
 }
 
-// pause gives the lock up for a time.
+// pause releases the lock for some time.
 func (o *op) pause(d time.Duration) error {
 	ctx, cancel := context.WithTimeout(o.ctx, d)
 	defer cancel()

@@ -17,7 +17,7 @@ func TestBlockConnectionHoldsTheCommandBackAndNobodyElse(t *testing.T) {
 	found := make(chan bson.D, 1)
 	began := time.Now()
 	go func() { found <- findOne(t, victim, d("_id", 1)) }()
-	must(0, s.until(testContext(t), func() bool { return s.fail.struck > 0 }))(t)
+	must(0, s.until(testContext(t), func() bool { return s.fail.applied > 0 }))(t)
 	// Everybody else goes on, and the command has not been executed yet.
 	must(other.UpdateByID(testContext(t), 1, d("$set", d("v", "new"))))(t)
 	if took := time.Since(began); took >= held {

@@ -4,10 +4,9 @@ import (
 	"github.com/keytail/keytail/internal/clustertime"
 )
 
-// LagReads makes majority reads of documents see what there is now, whatever is
-// written later, unless they ask for a later cluster time: so reads a node whose
-// commit point lags behind that of the node which a change stream is on. It ends
-// with CatchUpReads.
+// LagReads makes majority reads of documents return the current data whatever is
+// written later, unless they ask for a later cluster time. So reads a node whose commit
+// point is behind that of the node that serves a change stream. CatchUpReads ends it.
 func (s *Server) LagReads() {
 	s.mu.Lock()
 	defer s.mu.Unlock()

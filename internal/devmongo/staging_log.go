@@ -4,8 +4,8 @@ import (
 	"slices"
 )
 
-// RollLog makes the log forget what the majority has, but for the newest entry:
-// so does one that is full. Who has not read so far has lost his place.
+// RollLog removes the log entries that the majority has, except the newest one, as in
+// an oplog that is full. A stream that has not read them loses its position.
 func (s *Server) RollLog() {
 	s.mu.Lock()
 	defer s.mu.Unlock()

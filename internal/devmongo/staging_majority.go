@@ -1,8 +1,7 @@
 package devmongo
 
-// HoldMajority makes the majority stand still while writes go on: what is
-// written from now on is seen by local reads only, and writes that want a
-// majority wait.
+// HoldMajority stops replication to the majority. Only local reads see later writes,
+// and writes with w: majority wait.
 func (s *Server) HoldMajority() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -11,7 +10,7 @@ func (s *Server) HoldMajority() {
 	}
 }
 
-// ReleaseMajority lets the majority catch up with all that has been written.
+// ReleaseMajority lets the majority catch up with all writes.
 func (s *Server) ReleaseMajority() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -23,9 +22,9 @@ func (s *Server) release() {
 	s.notify()
 }
 
-// Rollback is what happens to writes of a primary that the majority never got: a
-// new primary is elected without them. Everything since HoldMajority is undone,
-// open transactions and results end, and all connections are closed.
+// Rollback elects a new primary without the writes that the majority does not have.
+// All writes since HoldMajority are undone, open transactions and cursors end, and all
+// connections are closed.
 func (s *Server) Rollback() {
 	s.mu.Lock()
 	defer s.mu.Unlock()

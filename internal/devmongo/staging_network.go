@@ -5,23 +5,23 @@ import (
 	"time"
 )
 
-// The faults of the network to a client.
+// The network faults of a client.
 const (
 	netFine = iota
 	netFrozen
 	netBlackHole
 )
 
-// Freeze holds back every answer to clients of that name until Heal, as a
-// stopped process or a full network would; commands that have been sent are
-// executed first. An empty name means everybody.
+// Freeze delays every reply to clients with that application name until Heal, like a
+// stopped process or a full network. Commands that have arrived are executed. An empty
+// name means all clients.
 func (s *Server) Freeze(appName string) { s.disturb(netFrozen, appName) }
 
-// BlackHole swallows what clients of that name send and what they would be
-// answered, for ever, as a cut cable does. An empty name means everybody.
+// BlackHole drops what clients with that application name send, and the replies to
+// them, like a cut cable. An empty name means all clients.
 func (s *Server) BlackHole(appName string) { s.disturb(netBlackHole, appName) }
 
-// Heal ends Freeze and BlackHole. What was swallowed stays lost.
+// Heal ends Freeze and BlackHole. What was dropped stays lost.
 func (s *Server) Heal() { s.disturb(netFine, "") }
 
 func (s *Server) disturb(fault int, appName string) {
@@ -31,7 +31,7 @@ func (s *Server) disturb(fault int, appName string) {
 	s.notify()
 }
 
-// suffers is the fault that a connection has now. The caller holds the lock.
+// suffers returns the current fault of a connection. The caller holds the lock.
 func (s *Server) suffers(c *conn) int {
 	if s.netVictim != "" && s.netVictim != c.appName {
 		return netFine
@@ -39,33 +39,33 @@ func (s *Server) suffers(c *conn) int {
 	return s.netFault
 }
 
-// lateness is which replies are held back, and for how long. Zero: none.
-type lateness struct {
+// replyDelay is which replies are delayed, and for how long. Zero: none.
+type replyDelay struct {
 	appName, command string
 	by               time.Duration
 }
 
-// DelayReplies holds back each reply to a command of this name for some time:
-// the command has been executed by then, and the rest of the world goes on. An
-// empty appName means everybody, a time of zero ends it.
+// DelayReplies delays each reply to a command of this name. The command is executed
+// before the delay, and other commands are not delayed. An empty appName means all
+// clients. A duration of zero ends the delay.
 func (s *Server) DelayReplies(appName, command string, by time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.late = lateness{appName, command, by}
+	s.delayed = replyDelay{appName, command, by}
 }
 
-// lag waits as DelayReplies says.
+// lag waits as DelayReplies specifies.
 func (c *conn) lag(ctx context.Context, command string) {
 	c.s.mu.Lock()
-	late := c.s.late
-	if late.command != command || (late.appName != "" && late.appName != c.appName) {
-		late.by = 0
+	delay := c.s.delayed
+	if delay.command != command || (delay.appName != "" && delay.appName != c.appName) {
+		delay.by = 0
 	}
 	c.s.mu.Unlock()
-	if late.by == 0 {
+	if delay.by == 0 {
 		return
 	}
-	timer := time.NewTimer(late.by)
+	timer := time.NewTimer(delay.by)
 	defer timer.Stop()
 	select {
 	case <-ctx.Done():

@@ -5,17 +5,16 @@ import (
 	"slices"
 )
 
-// Snapshot is what a copy of the node's disk holds: the documents, the oplog, and
-// what sessions have written with retryable writes and committed transactions.
-// It can be restored any number of times.
+// Snapshot is a copy of the node's disk: the documents, the oplog, and what sessions
+// have written with retryable writes and committed transactions. It can be restored
+// any number of times.
 type Snapshot struct {
 	applied  *catalog
 	oplog    oplog
 	sessions map[string]*session
 }
 
-// Snapshot copies the disk. Writes that the majority does not have yet are in the
-// copy, too.
+// Snapshot copies the disk, including writes that the majority does not have yet.
 func (s *Server) Snapshot() *Snapshot {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -24,13 +23,12 @@ func (s *Server) Snapshot() *Snapshot {
 	return &Snapshot{applied: s.applied.clone(), oplog: log, sessions: durable(s.sessions)}
 }
 
-// Restore replaces the disk with the snapshot and starts the node again, as an
-// operator does with a disk or Atlas snapshot. Connections, cursors, open
-// transactions and failpoints are gone, and the node is elected in a new term. The
-// cluster time continues from the snapshot's, or from a later one that a client
-// sends ($clusterTime). A command that was sent to the old process is not executed
-// by the new one. Whatever was held back (HoldMajority, LagReads, StepDown) no
-// longer is; the faults of the network remain.
+// Restore replaces the disk with the snapshot and restarts the node, as an operator
+// does with a disk or Atlas snapshot. Connections, cursors, open transactions and
+// failpoints are gone, and the node is elected in a new term. The cluster time continues
+// from the snapshot's, or from a later one that a client sends ($clusterTime). The new
+// process does not execute commands that were sent to the old one. Restore ends
+// HoldMajority, LagReads and StepDown; network faults remain.
 func (s *Server) Restore(snapshot *Snapshot) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -54,8 +52,8 @@ func (s *Server) Restore(snapshot *Snapshot) {
 	s.record(&logEntry{kind: kindNoop}) // the first entry of the new term
 }
 
-// durable copies what a server keeps of its sessions in a collection of its own:
-// not the transactions that are open.
+// durable copies what a server stores on disk about its sessions. Open transactions are
+// not among it.
 func durable(sessions map[string]*session) map[string]*session {
 	out := make(map[string]*session, len(sessions))
 	for key, live := range sessions {
@@ -65,7 +63,7 @@ func durable(sessions map[string]*session) map[string]*session {
 		case live.txn.state == txnCommitted:
 			committed := *live.txn
 			copied.txn = &committed
-		default: // aborted, if it is not yet
+		default: // an open transaction is aborted
 			copied.txn = &txn{id: live.txn.id, state: txnAborted}
 		}
 		out[key] = copied
@@ -73,7 +71,7 @@ func durable(sessions map[string]*session) map[string]*session {
 	return out
 }
 
-// crashed ends a command whose process is no more.
+// crashed ends a command of a process that Restore has replaced.
 func (o *op) crashed() error {
 	if o.c.dead {
 		return errHangUp

@@ -123,7 +123,7 @@ func TestACommandDiesWithTheProcess(t *testing.T) {
 		_, err := victim.UpdateByID(testContext(t), 1, d("$set", d("v", "ghost")))
 		sent <- err
 	}()
-	must(0, s.until(testContext(t), func() bool { return s.fail.struck > 0 }))(t)
+	must(0, s.until(testContext(t), func() bool { return s.fail.applied > 0 }))(t)
 	s.Restore(snapshot)
 	if err := <-sent; !mongo.IsNetworkError(err) {
 		t.Errorf("got %v, want a network error", err)

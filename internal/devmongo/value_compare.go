@@ -11,8 +11,8 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 )
 
-// compare orders any two values as MongoDB sorts them; numbers of different
-// types compare by what they are worth.
+// compare orders two values as MongoDB sorts them. Numbers of different types compare
+// by their value.
 func compare(a, b any) int {
 	if c := cmp.Compare(rank(a), rank(b)); c != 0 {
 		return c
@@ -90,7 +90,7 @@ func compareNumbers(a, b any) int {
 	}
 	f, g := float(a), float(b)
 	if math.IsNaN(f) || math.IsNaN(g) || math.IsInf(f, 0) || math.IsInf(g, 0) {
-		return cmp.Compare(f, g) // NaN is the least number, here as in MongoDB
+		return cmp.Compare(f, g) // NaN is the least number, as in MongoDB
 	}
 	return rational(a).Cmp(rational(b))
 }
@@ -136,8 +136,8 @@ func rational(v any) *big.Rat {
 	return new(big.Rat).SetInt64(i)
 }
 
-// canonical is a string that two values share exactly when they compare equal:
-// the key of every index.
+// canonical returns a string that is the same for two values exactly if they compare
+// equal. It is the key of every index.
 func canonical(v any) string { return string(appendCanonical(nil, v)) }
 
 func appendCanonical(dst []byte, v any) []byte {
@@ -192,7 +192,7 @@ func appendSized(dst []byte, s string) []byte {
 	return append(binary.BigEndian.AppendUint32(dst, uint32(len(s))), s...)
 }
 
-// identical is stricter than equal: same types, same field order, same bytes.
+// identical is stricter than compare: the BSON of both values is the same.
 func identical(a, b any) bool {
 	x, errX := bson.Marshal(bson.D{{Key: "v", Value: a}})
 	y, errY := bson.Marshal(bson.D{{Key: "v", Value: b}})

@@ -2,16 +2,15 @@ package devmongo
 
 import "go.mongodb.org/mongo-driver/v2/bson"
 
-// kind is what MongoDB calls a type: its alias, its number, and its place in the
-// order of all values. Sources: the pages "BSON Types" and "Comparison/Sort
-// Order" of MongoDB's manual.
+// kind is a BSON type: its alias, its number, and its rank in the order of all values.
+// Sources: the pages "BSON Types" and "Comparison/Sort Order" of MongoDB's manual.
 type kind struct {
 	name string
 	code int32
 	rank int
 }
 
-// kinds is every kind, by the value of kindOf.
+// kinds are all kinds, indexed by kindOf.
 var kinds = [...]kind{
 	{"missing", 0, 0},
 	{"double", 1, 10},
@@ -37,8 +36,8 @@ var kinds = [...]kind{
 	{"maxKey", 127, 127},
 }
 
-// kindOf is the index of a value's kind. It panics on what is not a value of
-// this package, which only a mistake in it can bring about.
+// kindOf returns the index of a value's kind. It panics for a Go value that decode does
+// not produce, which is a bug in this package.
 func kindOf(v any) int {
 	switch v.(type) {
 	case missing:
@@ -97,7 +96,7 @@ func rareKindOf(v any) int {
 
 func rank(v any) int { return kinds[kindOf(v)].rank }
 
-// typeName is the alias of a value's type, or "missing".
+// typeName returns the alias of a value's type, or "missing".
 func typeName(v any) string { return kinds[kindOf(v)].name }
 
 func isNumber(v any) bool { return rank(v) == kinds[1].rank }

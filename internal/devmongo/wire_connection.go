@@ -15,7 +15,7 @@ import (
 var (
 	errShutdown = refuse(codeInterruptedAtShutdown, "interrupted at shutdown")
 	errTimeout  = refuse(codeMaxTimeMSExpired, "operation exceeded time limit")
-	errGone     = refuse(279, "the client has closed the connection")
+	errGone     = refuse(279, "the client closed the connection")
 )
 
 // conn is one client connection. Its commands run one after the other.
@@ -25,8 +25,8 @@ type conn struct {
 	id int32
 	// appName comes with the first hello and is guarded by the server's lock.
 	appName string
-	// dead is set when the process that the connection was with is no more
-	// (Restore). It is guarded by the server's lock.
+	// dead is set when Restore replaces the process that served the connection. It is
+	// guarded by the server's lock.
 	dead bool
 }
 
@@ -39,8 +39,8 @@ func (s *Server) addConn(nc net.Conn) *conn {
 	return c
 }
 
-// serve answers until either side closes. A second goroutine reads ahead, so
-// that a command which waits learns that its client has gone.
+// serve answers until either side closes the connection. A second goroutine reads
+// ahead, so that a waiting command learns that its client has disconnected.
 func (c *conn) serve(ctx context.Context) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	stop := context.AfterFunc(ctx, func() { _ = c.nc.Close() })
@@ -108,7 +108,7 @@ func (c *conn) answer(ctx context.Context, req *request) error {
 	return err
 }
 
-// reachable waits while the connection is frozen, and is false when it is cut.
+// reachable waits while the connection is frozen. It is false in a black hole.
 func (c *conn) reachable(ctx context.Context) bool {
 	c.s.mu.Lock()
 	defer c.s.mu.Unlock()

@@ -13,19 +13,17 @@ import (
 // maxMessage is MongoDB's limit on a message, in bytes.
 const maxMessage = 48_000_000
 
-// request is one command as it came over the wire, its document sequences folded
-// into the body as arrays.
+// request is one command. Its document sequences have become arrays in the body.
 type request struct {
 	id     int32
-	legacy bool // OP_QUERY, which is answered with OP_REPLY
-	silent bool // moreToCome: the client waits for no answer
+	legacy bool // OP_QUERY, which needs an OP_REPLY
+	silent bool // moreToCome: the client expects no reply
 	body   bson.D
-	// err is a well-framed message whose content cannot be read.
+	// err is set when the message is complete but its content is invalid.
 	err error
 }
 
-// readMessage reads one message. Any error means that the connection is of no
-// further use.
+// readMessage reads one message. After an error the connection must be closed.
 func readMessage(r io.Reader) (*request, error) {
 	var head [16]byte
 	if _, err := io.ReadFull(r, head[:]); err != nil {
@@ -33,9 +31,9 @@ func readMessage(r io.Reader) (*request, error) {
 	}
 	length := int64(int32(binary.LittleEndian.Uint32(head[:4])))
 	if length < 16 || length > maxMessage {
-		return nil, fmt.Errorf("a message of %d bytes is refused: the limit is %d", length, maxMessage)
+		return nil, fmt.Errorf("invalid message length %d: the limit is %d", length, maxMessage)
 	}
-	var body bytes.Buffer // grows with what arrives, not with what was announced
+	var body bytes.Buffer // grows with the data that arrives, not by the announced length
 	if _, err := io.CopyN(&body, r, length-16); err != nil {
 		return nil, err
 	}
@@ -46,7 +44,7 @@ func readMessage(r io.Reader) (*request, error) {
 	case wiremessage.OpQuery:
 		return parseQuery(id, body.Bytes())
 	}
-	return nil, fmt.Errorf("opcode %d is not served", opcode)
+	return nil, fmt.Errorf("opcode %d is not supported", opcode)
 }
 
 func parseMsg(id int32, src []byte) (*request, error) {
@@ -104,7 +102,7 @@ func parseSections(src []byte) (bson.D, error) {
 }
 
 func parseSequence(src []byte) (bson.E, []byte, error) {
-	size, _, ok := wiremessage.ReadMsgChecksum(src) // a length is read like any 32 bits
+	size, _, ok := wiremessage.ReadMsgChecksum(src) // reads 32 bits, here a length
 	if !ok || size < 5 || int64(size) > int64(len(src)) {
 		return bson.E{}, nil, errBadBSON()
 	}
@@ -123,7 +121,7 @@ func parseSequence(src []byte) (bson.E, []byte, error) {
 	return bson.E{Key: name, Value: list}, rest, nil
 }
 
-// parseQuery reads the one use that is left of OP_QUERY: the first hello of a
+// parseQuery parses the only supported use of OP_QUERY: the first hello of a
 // connection.
 func parseQuery(id int32, src []byte) (*request, error) {
 	_, src, ok := wiremessage.ReadQueryFlags(src)
@@ -140,16 +138,13 @@ func parseQuery(id int32, src []byte) (*request, error) {
 	}
 	req := &request{id: id, legacy: true}
 	req.body, req.err = decode(raw)
-	if inner, ok := field(req.body, "$query").(bson.D); ok {
-		req.body = inner
-	}
 	if req.err == nil && (ns != "admin.$cmd" || len(req.body) == 0 || !isHello(req.body[0].Key)) {
 		req.err = refuse(352, "Unsupported OP_QUERY command. The client driver may require an upgrade")
 	}
 	return req, nil
 }
 
-// compose is a reply on the wire.
+// compose encodes a reply.
 func compose(req *request, reply bson.D) ([]byte, error) {
 	raw, err := bson.Marshal(reply)
 	if err != nil {
