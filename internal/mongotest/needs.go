@@ -54,13 +54,12 @@ func (s *Server) has(n Need) bool {
 func (s *Server) Needs(t testing.TB, all ...Need) {
 	t.Helper()
 	for _, n := range all {
-		if s.has(n) {
-			continue
-		}
-		if s.Name == NameExternal && testprogram.IsRequired(t, string(n)) {
+		switch {
+		case s.has(n):
+		case s.Name == NameExternal && testprogram.IsRequired(t, string(n)):
 			t.Fatalf("%s (%s) %s; %s requires it", s.Name, s.Version, needs()[n], testprogram.RequireVariable)
-			continue
+		default:
+			t.Skipf("%s (%s) %s", s.Name, s.Version, needs()[n])
 		}
-		t.Skipf("%s (%s) %s", s.Name, s.Version, needs()[n])
 	}
 }

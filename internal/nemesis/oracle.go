@@ -82,16 +82,15 @@ func spans(writes []Write) []span {
 	return result
 }
 
-// Check holds every answer against the writes, and returns what this and all
-// calls of Judge have found. Unavailable is no wrong answer, but may have been
-// Withheld.
+// Check checks all answers, and returns the violations that this and all calls of
+// CheckUntil have found. UNAVAILABLE is never a wrong answer, but may be Withheld.
 func (h *History) Check(maxStale time.Duration) []Violation {
 	return h.CheckUntil(maxStale, time.Time{})
 }
 
-// Judge is Check for the answers that were given before that time (zero: all),
-// which it then forgets. An acknowledgement must be recorded by the time that
-// the answers after it are judged: leave it a second.
+// CheckUntil is Check for the answers that were given before a time (zero: all), and
+// drops them. Acknowledgements must have been recorded before the answers that follow
+// them are checked: pass a time that is a second ago.
 func (h *History) CheckUntil(maxStale time.Duration, before time.Time) []Violation {
 	h.mutex.Lock()
 	defer h.mutex.Unlock()
