@@ -6,9 +6,9 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 )
 
-// TestAFieldIsGivenOnce, in a command and in the parts of one that the server reads
-// field by field: MongoDB refuses a duplicate, whatever the two hold.
-func TestAFieldIsGivenOnce(t *testing.T) {
+// Duplicate fields are rejected in a command and in its embedded documents, whatever
+// their values, as in MongoDB.
+func TestDuplicateFieldsAreRejected(t *testing.T) {
 	t.Parallel()
 	s := start(t)
 	for name, command := range map[string]bson.D{

@@ -70,7 +70,7 @@ func TestCausalReadWaitsForTheMajority(t *testing.T) {
 	}
 }
 
-func TestReadAheadOfTheClusterTimeIs72(t *testing.T) {
+func TestReadAheadOfTheClusterTimeIsRejected(t *testing.T) {
 	t.Parallel()
 	s, _, _ := keys(t)
 	at := applied(s)
@@ -80,12 +80,12 @@ func TestReadAheadOfTheClusterTimeIs72(t *testing.T) {
 	if reply := find(bson.Timestamp{T: at.T + 100}); field(reply, "code") != int32(72) {
 		t.Errorf("ahead: %v", reply)
 	}
-	// gossip moves the cluster time, and a primary then moves its own log
+	// A client advances the cluster time, and the primary then advances its log.
 	ahead := bson.Timestamp{T: at.T + 100, I: 1}
 	s.direct(t, d("ping", 1, "$clusterTime", d("clusterTime", ahead)))
 	reply := find(ahead)
 	if field(reply, "ok") != 1.0 || compare(field(reply, "operationTime"), ahead) < 0 {
-		t.Errorf("after gossip: %v", reply)
+		t.Errorf("after the client's cluster time: %v", reply)
 	}
 	far := bson.Timestamp{T: at.T + 2*365*24*3600}
 	if reply := s.direct(t, d("ping", 1, "$clusterTime", d("clusterTime", far))); field(reply, "code") != int32(209) {
@@ -93,14 +93,14 @@ func TestReadAheadOfTheClusterTimeIs72(t *testing.T) {
 	}
 }
 
-func TestLinearizableReadAndMajorityWriteBlockWithoutAMajority(t *testing.T) {
+func TestLinearizableReadAndMajorityWriteWaitForTheMajority(t *testing.T) {
 	t.Parallel()
 	s, _, coll := keys(t)
 	ctx := testContext(t)
 	must(coll.InsertOne(ctx, d("_id", 1)))(t)
 	linear := d("find", "api_keys", "filter", d("_id", 1), "readConcern", d("level", "linearizable"), "maxTimeMS", 50)
 	if reply := s.direct(t, linear); field(reply, "ok") != 1.0 {
-		t.Errorf("in health: %v", reply)
+		t.Errorf("with a majority: %v", reply)
 	}
 	s.HoldMajority()
 	if reply := s.direct(t, linear); field(reply, "code") != int32(50) {
@@ -117,8 +117,8 @@ func TestLinearizableReadAndMajorityWriteBlockWithoutAMajority(t *testing.T) {
 	}
 }
 
-// TestTheDefaultWriteConcern is one node on 4.4, and a majority from 5.0 on.
-func TestTheDefaultWriteConcern(t *testing.T) {
+// The default write concern is one node on 4.4, and a majority from 5.0 on.
+func TestDefaultWriteConcern(t *testing.T) {
 	t.Parallel()
 	for _, old := range []bool{false, true} {
 		s := start(t, func(c *Config) { c.Release44 = old })

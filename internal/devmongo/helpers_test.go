@@ -15,7 +15,7 @@ import (
 	"github.com/keytail/keytail/internal/clustertime"
 )
 
-// code is the server's error code, or zero.
+// code returns the server's error code, or zero.
 func code(err error) int {
 	if we, ok := errors.AsType[mongo.WriteException](err); ok && len(we.WriteErrors) > 0 {
 		return we.WriteErrors[0].Code
@@ -42,7 +42,7 @@ func findOne(t *testing.T, coll *mongo.Collection, filter any) bson.D {
 	return got
 }
 
-// direct executes a command as a connection would, without a driver between.
+// direct executes a command without a driver.
 func (s *Server) direct(t *testing.T, cmd bson.D) bson.D {
 	t.Helper()
 	raw, err := bson.Marshal(append(cmd, bson.E{Key: "$db", Value: "app"}))
@@ -68,8 +68,8 @@ func setFailPoint(t *testing.T, client *mongo.Client, mode any, data bson.D) {
 	}
 }
 
-// until polls a condition under the server's lock, for tests that wait until
-// somebody else waits.
+// until polls a condition under the server's lock, for tests that wait until a command
+// waits.
 func (s *Server) until(ctx context.Context, cond func() bool) error {
 	for {
 		s.mu.Lock()
@@ -82,7 +82,7 @@ func (s *Server) until(ctx context.Context, cond func() bool) error {
 	}
 }
 
-// watcher is what a collection, a database and a client have in common.
+// watcher is a collection or a database.
 type watcher interface {
 	Watch(context.Context, any, ...options.Lister[options.ChangeStreamOptions]) (*mongo.ChangeStream, error)
 }
@@ -104,7 +104,7 @@ func watch(t *testing.T, w watcher, pipeline any, change ...func(*options.Change
 	return cs
 }
 
-// next returns the next event, or fails.
+// next returns the next event.
 func next(t *testing.T, cs *mongo.ChangeStream) bson.D {
 	t.Helper()
 	if !cs.Next(testContext(t)) {
@@ -117,10 +117,10 @@ func next(t *testing.T, cs *mongo.ChangeStream) bson.D {
 	return ev
 }
 
-// nothing asserts that no event comes in one wait.
-func nothing(t *testing.T, cs *mongo.ChangeStream) {
+// noEvent fails t if an event arrives within one wait.
+func noEvent(t *testing.T, cs *mongo.ChangeStream) {
 	t.Helper()
-	for range 2 { // the first looks at the first batch only
+	for range 2 { // the first call reads only the first batch
 		if cs.TryNext(testContext(t)) {
 			t.Fatalf("unexpected event %v", cs.Current)
 		}
@@ -147,8 +147,7 @@ func tokenAt(t *testing.T, raw bson.Raw) clustertime.Time {
 	return p.at
 }
 
-// held is how long the tests hold something back: long against what a healthy
-// command takes.
+// held is the delay that tests inject. It is long compared to a command.
 const held = 300 * time.Millisecond
 
 func named(t *testing.T, s *Server, appName string) *mongo.Collection {
@@ -160,7 +159,7 @@ func named(t *testing.T, s *Server, appName string) *mongo.Collection {
 	return client.Database("app").Collection("api_keys")
 }
 
-// takes is how long f takes.
+// takes returns how long f takes.
 func takes(f func()) time.Duration {
 	began := time.Now()
 	f()

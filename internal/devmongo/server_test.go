@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-func TestNewRefusesProductionAndForeignAddresses(t *testing.T) {
+func TestNewRejectsProductionAndPublicAddresses(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{"KEYTAIL_ENV", "ENVIRONMENT"} {
 		_, err := New(Config{Getenv: func(asked string) string {
@@ -24,6 +24,6 @@ func TestNewRefusesProductionAndForeignAddresses(t *testing.T) {
 		}
 	}
 	if _, err := New(Config{Getenv: noEnv, Addr: "nonsense"}); err == nil {
-		t.Error("an address without a port was taken")
+		t.Error("an address without a port was accepted")
 	}
 }

@@ -17,7 +17,7 @@ func TestRepeatedStatementReturnsItsRecordedResult(t *testing.T) {
 	must(coll.InsertOne(ctx, d("_id", 1, "n", 0)))(t)
 	run := func(number int64) bson.D {
 		t.Helper()
-		return s.direct(t, cmd(number)) // the driver would add a session of its own
+		return s.direct(t, cmd(number)) // the driver would add its own session
 	}
 	first, again := run(1), run(1)
 	if compare(field(first, "nModified"), int32(1)) != 0 || compare(field(again, "nModified"), int32(1)) != 0 {
@@ -31,11 +31,11 @@ func TestRepeatedStatementReturnsItsRecordedResult(t *testing.T) {
 		t.Errorf("n is %v after a new statement, want 2", n)
 	}
 	if old := run(1); field(old, "code") != int32(225) {
-		t.Errorf("an old transaction number was answered %v", old)
+		t.Errorf("an old transaction number: %v", old)
 	}
 }
 
-func TestEndedSessionTakesItsCursorsAlong(t *testing.T) {
+func TestEndedSessionClosesItsCursors(t *testing.T) {
 	t.Parallel()
 	s := start(t)
 	lsid := d("id", bson.Binary{Subtype: 4, Data: make([]byte, 16)})

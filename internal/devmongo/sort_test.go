@@ -7,8 +7,8 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 )
 
-// TestASortHasALimit, unless an index has the order or the disk may be used.
-func TestASortHasALimit(t *testing.T) {
+// A sort has no limit if an index has the order, or if it may use the disk.
+func TestSortHasAMemoryLimit(t *testing.T) {
 	t.Parallel()
 	s := start(t, func(c *Config) { c.SortMemory = 1000 })
 	documents := bson.A{}

@@ -9,8 +9,8 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 )
 
-// TestAWallClockCanDiffer: dates follow it, the cluster time never goes back.
-func TestAWallClockCanDiffer(t *testing.T) {
+// Dates follow the wall clock. The cluster time never goes back.
+func TestWallClockCanDiffer(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC)
 	s := start(t, func(c *Config) { c.Now = func() time.Time { return now } })
@@ -39,6 +39,6 @@ func TestAWallClockCanDiffer(t *testing.T) {
 	}
 	s.SetWallClock(time.Hour)
 	if n := s.DeleteExpired(); n != 1 {
-		t.Errorf("%d documents have expired for a clock that is an hour ahead, want 1", n)
+		t.Errorf("%d documents have expired with a clock that is an hour ahead, want 1", n)
 	}
 }

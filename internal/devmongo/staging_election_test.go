@@ -6,7 +6,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 )
 
-func TestStepDownRefusesWritesUntilTheNextElection(t *testing.T) {
+func TestSecondaryRejectsWrites(t *testing.T) {
 	t.Parallel()
 	s, client, coll := keys(t)
 	ctx := testContext(t)
@@ -31,7 +31,7 @@ func TestStepDownRefusesWritesUntilTheNextElection(t *testing.T) {
 	}
 }
 
-func TestStepDownCommandClosesConnectionsAndComesBack(t *testing.T) {
+func TestStepDownCommandClosesConnections(t *testing.T) {
 	t.Parallel()
 	s, client, coll := keys(t)
 	ctx := testContext(t)

@@ -7,7 +7,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 )
 
-func TestBlockConnectionHoldsTheCommandBackAndNobodyElse(t *testing.T) {
+func TestBlockConnectionDelaysOneClient(t *testing.T) {
 	t.Parallel()
 	s, client, coll := keys(t)
 	must(coll.InsertOne(testContext(t), d("_id", 1, "v", "old")))(t)
@@ -18,18 +18,18 @@ func TestBlockConnectionHoldsTheCommandBackAndNobodyElse(t *testing.T) {
 	began := time.Now()
 	go func() { found <- findOne(t, victim, d("_id", 1)) }()
 	must(0, s.until(testContext(t), func() bool { return s.fail.applied > 0 }))(t)
-	// Everybody else goes on, and the command has not been executed yet.
+	// Other clients are not delayed, and the command has not been executed yet.
 	must(other.UpdateByID(testContext(t), 1, d("$set", d("v", "new"))))(t)
 	if took := time.Since(began); took >= held {
-		t.Skipf("this machine takes %v for an update: nothing can be said", took)
+		t.Skipf("an update takes %v on this machine: the test cannot distinguish a delay", took)
 	}
 	if got := <-found; field(got, "v") != "new" {
-		t.Errorf("it was executed before it was held back: %v", got)
+		t.Errorf("it was executed before the delay: %v", got)
 	}
 	if took := time.Since(began); took < held {
-		t.Errorf("it was held back for %v only", took)
+		t.Errorf("the delay was only %v", took)
 	}
 	if took := takes(func() { findOne(t, victim, d("_id", 1)) }); took >= held {
-		t.Errorf("times: 1 struck twice: %v", took)
+		t.Errorf("times: 1 applied twice: %v", took)
 	}
 }

@@ -8,7 +8,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/readconcern"
 )
 
-func TestLaggingReadsAreAsOldAsTheyMayBe(t *testing.T) {
+func TestLaggingReadsReturnOldData(t *testing.T) {
 	t.Parallel()
 	s, _, coll := keys(t)
 	must(coll.InsertOne(testContext(t), d("_id", 1, "v", "old")))(t)
@@ -24,7 +24,7 @@ func TestLaggingReadsAreAsOldAsTheyMayBe(t *testing.T) {
 	}
 	newest := s.direct(t, d("find", "api_keys", "filter", d("_id", 1), "readConcern", d("level", "majority", "afterClusterTime", after)))
 	if got := part(newest, "cursor.firstBatch").([]bson.Raw); got[0].Lookup("v").StringValue() != "new" {
-		t.Errorf("a read after the change does not have it: %v", got)
+		t.Errorf("a read after the cluster time of the change does not see it: %v", got)
 	}
 	s.CatchUpReads()
 	if got := findOne(t, majority, d("_id", 1)); field(got, "v") != "new" {

@@ -4,7 +4,7 @@ import (
 	"testing"
 )
 
-func TestRolledLogForgetsWhoIsBehindAndNobodyElse(t *testing.T) {
+func TestRolledLogEndsStreamsThatAreBehind(t *testing.T) {
 	t.Parallel()
 	s, client, coll := keys(t)
 	db := client.Database("app")
@@ -19,9 +19,9 @@ func TestRolledLogForgetsWhoIsBehindAndNobodyElse(t *testing.T) {
 	s.RollLog()
 	must(coll.InsertOne(testContext(t), d("_id", 4)))(t)
 	if ev := next(t, abreast); part(ev, "documentKey._id") != int32(4) {
-		t.Errorf("who had read all misses something: %v", ev)
+		t.Errorf("a stream that had read all events missed one: %v", ev)
 	}
 	if behind.Next(testContext(t)) || code(behind.Err()) != 136 {
-		t.Errorf("who was behind gets %v, %v", behind.Current, behind.Err())
+		t.Errorf("a stream that was behind got %v, %v", behind.Current, behind.Err())
 	}
 }

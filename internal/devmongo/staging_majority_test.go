@@ -17,13 +17,13 @@ func TestStreamDeliversOnlyWhatTheMajorityHas(t *testing.T) {
 	must(coll.InsertOne(ctx, d("_id", 0)))(t)
 	s.HoldMajority()
 	must(localWrites(coll).InsertOne(ctx, d("_id", "before")))(t)
-	cs := watch(t, client.Database("app"), nil) // starts after the applied write: the hole at open
+	cs := watch(t, client.Database("app"), nil) // starts after the applied write, which it never delivers
 	must(localWrites(coll).InsertOne(ctx, d("_id", "after")))(t)
-	nothing(t, cs)
+	noEvent(t, cs)
 	token := cs.ResumeToken().String()
-	nothing(t, cs)
+	noEvent(t, cs)
 	if cs.ResumeToken().String() != token {
-		t.Error("the token moved without a majority")
+		t.Error("the token advanced without a majority")
 	}
 	s.ReleaseMajority()
 	if ev := next(t, cs); part(ev, "documentKey._id") != "after" {
@@ -31,7 +31,7 @@ func TestStreamDeliversOnlyWhatTheMajorityHas(t *testing.T) {
 	}
 }
 
-func TestRollbackUndoesWhatTheMajorityNeverHad(t *testing.T) {
+func TestRollbackUndoesWritesWithoutAMajority(t *testing.T) {
 	t.Parallel()
 	s, client, coll := keys(t)
 	ctx := testContext(t)
@@ -57,16 +57,15 @@ func TestRollbackUndoesWhatTheMajorityNeverHad(t *testing.T) {
 	}
 }
 
-// The token of an empty batch shows how far the committed log has been read: it
-// follows writes that the stream does not show, and nothing that is not
-// committed.
+// The token of an empty batch shows how far the stream has read the log. It advances
+// with writes that the stream does not deliver, but never beyond what the majority has.
 func TestCollectionStreamsTokenFollowsTheMajority(t *testing.T) {
 	t.Parallel()
 	s, client, coll := keys(t)
 	ctx := testContext(t)
 	elsewhere := client.Database("other").Collection("heartbeats", options.Collection().SetWriteConcern(writeconcern.W1()))
 	cs := watch(t, coll, nil)
-	nothing(t, cs)
+	noEvent(t, cs)
 	place := func() uint64 {
 		t.Helper()
 		if cs.TryNext(ctx) || cs.Err() != nil {
@@ -84,17 +83,17 @@ func TestCollectionStreamsTokenFollowsTheMajority(t *testing.T) {
 	}
 	at := write()
 	if got := place(); got < at {
-		t.Errorf("the token is at %x after a wait, a write was acknowledged at %x before it", got, at)
+		t.Errorf("the token is at %x, but a write at %x was acknowledged before the getMore", got, at)
 	}
 	s.HoldMajority()
 	at = write()
 	for range 3 {
 		if got := place(); got >= at {
-			t.Errorf("the token is at %x, but what is at %x is not committed", got, at)
+			t.Errorf("the token is at %x, but the majority does not have the write at %x", got, at)
 		}
 	}
 	s.ReleaseMajority()
 	if place(); place() < at {
-		t.Error("the token does not follow when it is")
+		t.Error("the token does not advance with the majority")
 	}
 }

@@ -25,11 +25,11 @@ func TestFrozenAndBlackHoledClientsWait(t *testing.T) {
 		stop("victim")
 		short, cancel := context.WithTimeout(ctx, 50*time.Millisecond)
 		if err := read(short); err == nil {
-			t.Errorf("%s: the victim was answered", name)
+			t.Errorf("%s: the client got a reply", name)
 		}
 		cancel()
 		if err := admin.Ping(ctx, nil); err != nil {
-			t.Errorf("%s: another client was not answered: %v", name, err)
+			t.Errorf("%s: another client got no reply: %v", name, err)
 		}
 		s.Heal()
 		if err := read(ctx); err != nil {
@@ -38,7 +38,7 @@ func TestFrozenAndBlackHoledClientsWait(t *testing.T) {
 	}
 }
 
-func TestDelayedRepliesShowWhatWasWhenTheCommandCame(t *testing.T) {
+func TestDelayedReplyHasTheDataOfItsExecution(t *testing.T) {
 	t.Parallel()
 	s, _, coll := keys(t)
 	must(coll.InsertOne(testContext(t), d("_id", 1, "v", "old")))(t)
@@ -48,10 +48,10 @@ func TestDelayedRepliesShowWhatWasWhenTheCommandCame(t *testing.T) {
 	began := time.Now()
 	go func() { found <- findOne(t, victim, d("_id", 1)) }()
 	if took := takes(func() { findOne(t, coll, d("_id", 1)) }); took >= held {
-		t.Errorf("another one waits too: %v", took)
+		t.Errorf("another client was delayed, too: %v", took)
 	}
 	if took := takes(func() { must(victim.UpdateByID(testContext(t), 2, d("$set", d("v", "new"))))(t) }); took >= held {
-		t.Errorf("another command waits too: %v", took)
+		t.Errorf("another command was delayed, too: %v", took)
 	}
 	if field(<-found, "v") != "old" || time.Since(began) < held {
 		t.Errorf("after %v", time.Since(began))

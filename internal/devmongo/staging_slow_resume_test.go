@@ -10,7 +10,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 )
 
-// resumeToken is the token of a stream of the collection's database, now.
+// resumeToken returns the current token of a stream of the collection's database.
 func resumeToken(t *testing.T, coll *mongo.Collection) bson.Raw {
 	t.Helper()
 	changes := must(coll.Database().Watch(testContext(t), mongo.Pipeline{}))(t)
@@ -18,7 +18,7 @@ func resumeToken(t *testing.T, coll *mongo.Collection) bson.Raw {
 	return changes.ResumeToken()
 }
 
-func TestDelayedResumesHoldBackOnlyAggregatesWithAToken(t *testing.T) {
+func TestDelayResumesAffectsOnlyResumes(t *testing.T) {
 	t.Parallel()
 	s, _, coll := keys(t)
 	victim := named(t, s, "victim")
@@ -31,13 +31,13 @@ func TestDelayedResumesHoldBackOnlyAggregatesWithAToken(t *testing.T) {
 	}
 	s.DelayResumes("victim", held)
 	if took := resume(victim); took < held {
-		t.Errorf("a resume takes %v only", took)
+		t.Errorf("a resume took only %v", took)
 	}
 	if took := takes(func() { resumeToken(t, victim) }); took >= held {
-		t.Errorf("a new stream takes long too: %v", took)
+		t.Errorf("a new stream was delayed, too: %v", took)
 	}
 	if took := resume(coll); took >= held {
-		t.Errorf("another client waits too: %v", took)
+		t.Errorf("another client was delayed, too: %v", took)
 	}
 	s.DelayResumes("", 0)
 	if took := resume(victim); took >= held {
@@ -45,7 +45,7 @@ func TestDelayedResumesHoldBackOnlyAggregatesWithAToken(t *testing.T) {
 	}
 }
 
-func TestDelayedResumesEndWithWhoeverAsked(t *testing.T) {
+func TestDelayedResumeEndsWithItsClient(t *testing.T) {
 	t.Parallel()
 	const forEver = time.Hour
 	for _, c := range []struct {
@@ -55,7 +55,7 @@ func TestDelayedResumesEndWithWhoeverAsked(t *testing.T) {
 		{"the client closes", func(_ *Server, client context.CancelFunc) { client() }},
 		{"the node steps down", func(s *Server, _ context.CancelFunc) { s.StepDown(forEver) }},
 		{"the delay ends", func(s *Server, _ context.CancelFunc) { s.DelayResumes("", 0) }},
-		{"the server stops", nil}, // start's cleanup hangs otherwise
+		{"the server stops", nil}, // otherwise the cleanup of start hangs
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -79,7 +79,7 @@ func TestDelayedResumesEndWithWhoeverAsked(t *testing.T) {
 			}
 			c.end(s, cancel)
 			must(0, s.until(testContext(t), func() bool { return s.slowResumes == 0 }))(t)
-			cancel() // a driver that tries again
+			cancel() // the driver would retry
 			<-done
 		})
 	}

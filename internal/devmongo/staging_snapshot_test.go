@@ -9,7 +9,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 )
 
-func TestRestoreTakesDataAndOplogBack(t *testing.T) {
+func TestRestoreRevertsDataAndOplog(t *testing.T) {
 	t.Parallel()
 	s, client, coll := keys(t)
 	must(coll.InsertOne(testContext(t), d("_id", 1, "v", "snapshot")))(t)
@@ -36,9 +36,9 @@ func TestRestoreTakesDataAndOplogBack(t *testing.T) {
 	}
 }
 
-// A token of a batch names a place and no entry: the server takes one that is newer
-// than its log, and one of an event it takes only if it has the event.
-func TestAResumedStreamAfterARestore(t *testing.T) {
+// The token of an empty batch is a position, which may be later than the log. The token
+// of an event is valid only if the log has the event.
+func TestStreamResumesAfterARestore(t *testing.T) {
 	t.Parallel()
 	s, client, coll := keys(t)
 	db := client.Database("app")
@@ -48,11 +48,11 @@ func TestAResumedStreamAfterARestore(t *testing.T) {
 	snapshot := s.Snapshot()
 	must(coll.InsertOne(testContext(t), d("_id", 2)))(t)
 	lost := field(next(t, cs), "_id")
-	s.TickNoop() // moves the token past the event
-	nothing(t, cs)
+	s.TickNoop() // advances the token beyond the event
+	noEvent(t, cs)
 	mark := cs.ResumeToken()
 	s.Restore(snapshot)
-	// The driver resumes by itself, with the token of the last batch.
+	// The driver resumes with the token of the last batch.
 	must(coll.InsertOne(testContext(t), d("_id", 3)))(t)
 	if ev := next(t, cs); part(ev, "documentKey._id") != int32(3) {
 		t.Errorf("got %v", ev)
@@ -63,11 +63,11 @@ func TestAResumedStreamAfterARestore(t *testing.T) {
 	}
 	_, err := db.Watch(testContext(t), mongo.Pipeline{}, options.ChangeStream().SetResumeAfter(lost))
 	if code(err) != 280 {
-		t.Errorf("resumed after an event that is no more: %v", err)
+		t.Errorf("resumed after an event that the log does not have: %v", err)
 	}
 }
 
-func TestTheClusterTimeContinuesFromWhatClientsHaveSeen(t *testing.T) {
+func TestClusterTimeContinuesFromTheClients(t *testing.T) {
 	t.Parallel()
 	now := time.Unix(1_000_000, 0)
 	s := start(t, func(c *Config) { c.Now = func() time.Time { return now } })
@@ -81,17 +81,17 @@ func TestTheClusterTimeContinuesFromWhatClientsHaveSeen(t *testing.T) {
 	seen := applied(s)
 	s.Restore(snapshot)
 	if at := applied(s); !at.Before(seen) {
-		t.Errorf("the log is at %v although nobody has told the node of %v", at, seen)
+		t.Errorf("the log is at %v although no client has sent %v", at, seen)
 	}
 	must(coll.InsertOne(testContext(t), d("_id", 2)))(t)
 	if at := applied(s); !at.After(seen) {
 		t.Errorf("the next entry is at %v, the client has seen %v", at, seen)
 	}
-	// A read after the lost time waits for nothing: the log has moved past it.
+	// A read after the lost time does not wait: the log is beyond it.
 	s.direct(t, d("find", "api_keys", "readConcern", d("level", "majority", "afterClusterTime", seen)))
 }
 
-func TestARestoredNodeRemembersTheRetryableWritesOfItsSnapshot(t *testing.T) {
+func TestSnapshotIncludesRetryableWrites(t *testing.T) {
 	t.Parallel()
 	s, _, coll := keys(t)
 	must(coll.InsertOne(testContext(t), d("_id", 1, "n", 0)))(t)
@@ -103,15 +103,15 @@ func TestARestoredNodeRemembersTheRetryableWritesOfItsSnapshot(t *testing.T) {
 	snapshot := s.Snapshot()
 	add(2)
 	s.Restore(snapshot)
-	add(1) // a repetition: done in the snapshot
-	add(2) // done after it, so it has never happened
+	add(1) // a retry: the snapshot has its result
+	add(2) // it was done after the snapshot, so it is done again
 	if got := findOne(t, coll, d("_id", 1)); field(got, "n") != int32(2) {
 		t.Errorf("got %v, want n: 2", got)
 	}
 }
 
-// A command that waits when the process ends is not executed by the next one.
-func TestACommandDiesWithTheProcess(t *testing.T) {
+// A command that waits when the process ends is not executed by the new process.
+func TestCommandOfTheOldProcessIsNotExecuted(t *testing.T) {
 	t.Parallel()
 	s, client, coll := keys(t)
 	must(coll.InsertOne(testContext(t), d("_id", 1)))(t)
@@ -131,11 +131,11 @@ func TestACommandDiesWithTheProcess(t *testing.T) {
 	if got := findOne(t, coll, d("_id", 1)); len(got) != 1 {
 		t.Errorf("it was executed after the restore: %v", got)
 	}
-	// The failpoint is gone with the process.
+	// The failpoint ended with the process.
 	must(victim.UpdateByID(testContext(t), 1, d("$set", d("v", "new"))))(t)
 }
 
-func TestRestoreEndsWhatWasHeldBack(t *testing.T) {
+func TestRestoreEndsStaging(t *testing.T) {
 	t.Parallel()
 	s, _, coll := keys(t)
 	must(coll.InsertOne(testContext(t), d("_id", 1)))(t)

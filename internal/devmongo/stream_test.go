@@ -10,7 +10,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 )
 
-func TestTokensAreOrderedAndInTheServersLayout(t *testing.T) {
+func TestTokensHaveMongoDBsLayout(t *testing.T) {
 	t.Parallel()
 	s, client, coll := keys(t)
 	ctx := testContext(t)
@@ -29,7 +29,7 @@ func TestTokensAreOrderedAndInTheServersLayout(t *testing.T) {
 		t.Errorf("token %s after %s: %+v, %v", token, first, p, err)
 	}
 	s.TickNoop()
-	nothing(t, cs)
+	noEvent(t, cs)
 	if idle := cs.ResumeToken().Lookup("_data").StringValue(); idle <= token {
 		t.Errorf("an idle stream's token %s did not pass %s", idle, token)
 	}
@@ -47,10 +47,10 @@ func TestNewStreamStartsAfterTheLastAppliedWrite(t *testing.T) {
 	if err != nil || p.at != applied+1 {
 		t.Errorf("first token at %v, the last write at %v: %v", p.at, applied, err)
 	}
-	nothing(t, cs)
+	noEvent(t, cs)
 }
 
-func TestHistoryLostOnResumeAndPositionLostOnAnOpenCursor(t *testing.T) {
+func TestLostHistoryEndsStreams(t *testing.T) {
 	t.Parallel()
 	s := start(t, func(c *Config) { c.OplogSize = 10 })
 	client := connect(t, s)
@@ -71,7 +71,7 @@ func TestHistoryLostOnResumeAndPositionLostOnAnOpenCursor(t *testing.T) {
 	wantCode(t, err, 286)
 }
 
-func TestNewStreamWithBatchSizeZeroSkipsWhatIsLostInSilence(t *testing.T) {
+func TestNewStreamWithBatchSizeZeroSkipsLostEvents(t *testing.T) {
 	t.Parallel()
 	s := start(t, func(c *Config) { c.OplogSize = 10 })
 	client := connect(t, s)
@@ -132,6 +132,6 @@ func TestKilledCursorEndsItsWait(t *testing.T) {
 		t.Errorf("killCursors: %v", reply)
 	}
 	if got := <-waited; field(got, "code") != int32(237) {
-		t.Errorf("the waiting getMore said %v", got)
+		t.Errorf("the waiting getMore returned %v", got)
 	}
 }

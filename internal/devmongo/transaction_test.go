@@ -33,7 +33,7 @@ func TestConflictingTransactionIsTransient(t *testing.T) {
 		err := s.CommitTransaction(tx)
 		wantCode(t, err, 112)
 		if se, ok := errors.AsType[mongo.ServerError](err); !ok || !se.HasErrorLabel("TransientTransactionError") {
-			t.Errorf("label is missing: %v", err)
+			t.Errorf("the label is missing: %v", err)
 		}
 	})
 	inTransaction(t, client, func(tx context.Context, _ *mongo.Session) {
@@ -51,7 +51,7 @@ func TestConflictingTransactionIsTransient(t *testing.T) {
 	}
 }
 
-func TestTransactionOptionsAreRefusedOutsideOne(t *testing.T) {
+func TestTransactionOptionsAreRejectedOutsideATransaction(t *testing.T) {
 	t.Parallel()
 	s := start(t)
 	id := bson.Binary{Subtype: 4, Data: make([]byte, 16)}
