@@ -130,8 +130,8 @@ func TestRetriedWriteTakesEffectOnce(t *testing.T) {
 				app := r.server.Client(t, r.db.Name()).Database(r.db.Name()).Collection("api_keys")
 				r.failCommand(t, d("times", 1), append(d("failCommands", bson.A{"update"}, "appName", r.db.Name()), data...))
 				_, err := app.UpdateByID(r.ctx, 1, d("$inc", d("n", 1)))
-				if n := part(r.find(t, d("_id", 1)), "n"); n != int32(1) {
-					t.Errorf("n is %v, want 1 (%v)", n, err)
+				if n := part(r.find(t, d("_id", 1)), "n"); n != int32(1) || err != nil {
+					t.Errorf("n is %v, want 1; error %v", n, err)
 				}
 			})
 		}
