@@ -84,7 +84,7 @@ func (o *op) run(legacy bool) (bson.D, error) {
 	if !ok {
 		return nil, unsupported(codeCommandNotFound, "no such command: '%s'", o.name)
 	}
-	if err := o.crashed(); err != nil {
+	if err := o.checkProcess(); err != nil {
 		return nil, err
 	}
 	o.flags = cmd.flags
@@ -114,7 +114,7 @@ func (o *op) runConcerned(cmd *command) (bson.D, error) {
 	if err := o.waitForRead(); err != nil {
 		return nil, err
 	}
-	if err := o.crashed(); err != nil {
+	if err := o.checkProcess(); err != nil {
 		return nil, err
 	}
 	reply, err := cmd.run(o)

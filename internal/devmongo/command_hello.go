@@ -16,7 +16,7 @@ var (
 	release44 = release{"4.4.1", bson.A{int32(4), int32(4), int32(1), int32(0)}, 9}
 )
 
-func (s *Server) claims() release {
+func (s *Server) reportedRelease() release {
 	if s.cfg.Release44 {
 		return release44
 	}
@@ -65,7 +65,7 @@ func (s *Server) limits(c *conn) bson.D {
 		{Key: "logicalSessionTimeoutMinutes", Value: int32(30)},
 		{Key: "connectionId", Value: c.id},
 		{Key: "minWireVersion", Value: int32(0)},
-		{Key: "maxWireVersion", Value: s.claims().wireVersion},
+		{Key: "maxWireVersion", Value: s.reportedRelease().wireVersion},
 		{Key: "readOnly", Value: false},
 		{Key: "ok", Value: 1.0},
 	}
@@ -73,8 +73,8 @@ func (s *Server) limits(c *conn) bson.D {
 
 func buildInfo(o *op) (bson.D, error) {
 	return bson.D{
-		{Key: "version", Value: o.s.claims().text},
-		{Key: "versionArray", Value: o.s.claims().array},
+		{Key: "version", Value: o.s.reportedRelease().text},
+		{Key: "versionArray", Value: o.s.reportedRelease().array},
 		{Key: "gitVersion", Value: "devmongo"},
 		{Key: "modules", Value: bson.A{}},
 		{Key: "bits", Value: int32(64)},

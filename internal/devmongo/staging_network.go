@@ -7,7 +7,7 @@ import (
 
 // The network faults of a client.
 const (
-	netFine = iota
+	netHealthy = iota
 	netFrozen
 	netBlackHole
 )
@@ -22,7 +22,7 @@ func (s *Server) Freeze(appName string) { s.disturb(netFrozen, appName) }
 func (s *Server) BlackHole(appName string) { s.disturb(netBlackHole, appName) }
 
 // Heal ends Freeze and BlackHole. What was dropped stays lost.
-func (s *Server) Heal() { s.disturb(netFine, "") }
+func (s *Server) Heal() { s.disturb(netHealthy, "") }
 
 func (s *Server) disturb(fault int, appName string) {
 	s.mu.Lock()
@@ -31,10 +31,10 @@ func (s *Server) disturb(fault int, appName string) {
 	s.notify()
 }
 
-// suffers returns the current fault of a connection. The caller holds the lock.
-func (s *Server) suffers(c *conn) int {
+// networkFault returns the current fault of a connection. The caller holds the lock.
+func (s *Server) networkFault(c *conn) int {
 	if s.netVictim != "" && s.netVictim != c.appName {
-		return netFine
+		return netHealthy
 	}
 	return s.netFault
 }
@@ -54,8 +54,8 @@ func (s *Server) DelayReplies(appName, command string, by time.Duration) {
 	s.delayed = replyDelay{appName, command, by}
 }
 
-// lag waits as DelayReplies specifies.
-func (c *conn) lag(ctx context.Context, command string) {
+// delayReply waits as DelayReplies specifies.
+func (c *conn) delayReply(ctx context.Context, command string) {
 	c.s.mu.Lock()
 	delay := c.s.delayed
 	if delay.command != command || (delay.appName != "" && delay.appName != c.appName) {

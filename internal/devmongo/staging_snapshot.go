@@ -71,8 +71,8 @@ func durable(sessions map[string]*session) map[string]*session {
 	return out
 }
 
-// crashed ends a command of a process that Restore has replaced.
-func (o *op) crashed() error {
+// checkProcess ends a command of a process that Restore has replaced.
+func (o *op) checkProcess() error {
 	if o.c.dead {
 		return errHangUp
 	}

@@ -13,9 +13,9 @@ import (
 )
 
 var (
-	errShutdown = refuse(codeInterruptedAtShutdown, "interrupted at shutdown")
-	errTimeout  = refuse(codeMaxTimeMSExpired, "operation exceeded time limit")
-	errGone     = refuse(279, "the client closed the connection")
+	errShutdown     = refuse(codeInterruptedAtShutdown, "interrupted at shutdown")
+	errTimeout      = refuse(codeMaxTimeMSExpired, "operation exceeded time limit")
+	errDisconnected = refuse(279, "the client closed the connection")
 )
 
 // conn is one client connection. Its commands run one after the other.
@@ -50,14 +50,14 @@ func (c *conn) serve(ctx context.Context) {
 	reader.Go(func() {
 		defer close(requests)
 		c.read(ctx, requests)
-		cancel(errGone)
+		cancel(errDisconnected)
 	})
 	for req := range requests {
 		if err := c.answer(ctx, req); err != nil {
 			break
 		}
 	}
-	cancel(errGone)
+	cancel(errDisconnected)
 	_ = c.nc.Close() // ends the reader
 	reader.Wait()
 	c.s.mu.Lock()
@@ -95,7 +95,7 @@ func (c *conn) answer(ctx context.Context, req *request) error {
 		return err
 	}
 	if len(req.body) > 0 {
-		c.lag(ctx, req.body[0].Key)
+		c.delayReply(ctx, req.body[0].Key)
 	}
 	if req.silent || !c.reachable(ctx) {
 		return nil
@@ -112,8 +112,8 @@ func (c *conn) answer(ctx context.Context, req *request) error {
 func (c *conn) reachable(ctx context.Context) bool {
 	c.s.mu.Lock()
 	defer c.s.mu.Unlock()
-	_ = c.s.await(ctx, func() bool { return c.s.suffers(c) != netFrozen })
-	return c.s.suffers(c) == netFine
+	_ = c.s.await(ctx, func() bool { return c.s.networkFault(c) != netFrozen })
+	return c.s.networkFault(c) == netHealthy
 }
 
 func (c *conn) execute(ctx context.Context, req *request) (bson.D, error) {
