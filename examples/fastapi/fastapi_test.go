@@ -57,7 +57,7 @@ type rig struct {
 }
 
 func start(t *testing.T) *rig {
-	r := &rig{t: t, python: mongotest.FastAPI(t)}
+	r := &rig{t: t, python: findPython(t)}
 	d := mongotest.StartDevmongo(t, devmongo.Config{})
 	r.uri = d.URI
 	database := d.Client(t).Database(d.Database(t))
@@ -116,18 +116,18 @@ func (r *rig) newKey(fields bson.M) key {
 
 // before and after start a worker of the service as it was, and as it is.
 func (r *rig) before() string {
-	return mongotest.Uvicorn(r.t, r.python, ".", "before:app",
+	return startUvicorn(r.t, r.python, ".", "before:app",
 		"MONGODB_URI="+r.uri, "MONGODB_DATABASE="+r.keys.Database().Name(), "CACHE_SECONDS="+fmt.Sprint(cacheTime.Seconds()))
 }
 
 func (r *rig) after(keytail string) string {
-	return mongotest.Uvicorn(r.t, r.python, ".", "after:app", "KEYTAIL_URL="+keytail)
+	return startUvicorn(r.t, r.python, ".", "after:app", "KEYTAIL_URL="+keytail)
 }
 
 // revoke does so in a process of its own, with a MongoDB client that is not ours,
 // and returns when a majority had it.
 func (r *rig) revoke(ctx context.Context, k key) (time.Time, error) {
-	out, err := mongotest.PythonScript(ctx, r.t, r.python, "revoke.py", r.uri, r.keys.Database().Name(), k.id)
+	out, err := runScript(ctx, r.t, r.python, "revoke.py", r.uri, r.keys.Database().Name(), k.id)
 	if err != nil {
 		return time.Time{}, err
 	}
@@ -391,7 +391,7 @@ func (o *oddKeytail) say(status int, body string, hang chan struct{}) {
 // TestWhatIsNoAnswerIsNoYes: whatever comes in place of a verdict is 503, and a
 // code that after.py does not know is a refusal.
 func TestWhatIsNoAnswerIsNoYes(t *testing.T) {
-	python := mongotest.FastAPI(t)
+	python := findPython(t)
 	odd := startOdd(t)
 	url := (&rig{t: t, python: python}).after(odd.URL) + "/orders"
 	const good = `{"valid":true,"code":"VALID","user_id":"ada"}`
