@@ -53,7 +53,7 @@ func fillForBenchmark(b *testing.B, cache *Cache, keys int, complete bool) {
 	var scan *Scan
 	if complete {
 		var err error
-		if scan, err = cache.BeginScan(ScanAnew); err != nil {
+		if scan, err = cache.BeginScan(ScanIntoEmpty); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -64,7 +64,7 @@ func fillForBenchmark(b *testing.B, cache *Cache, keys int, complete bool) {
 			cache.Store(cache.Begin(), apikey.HashOf(name), Found(apikey.DocID(name), record))
 			continue
 		}
-		scan.See(apikey.HashOf(name), Found(apikey.DocID(name), record))
+		scan.Add(apikey.HashOf(name), Found(apikey.DocID(name), record))
 	}
 	if complete {
 		if err := scan.Finish(); err != nil {

@@ -33,7 +33,7 @@ const (
 // split shares a size in MiB between a generation of entries found and the
 // negatives. While a generation is rebuilt aside there are two, so each may take
 // half; a cache that is never complete never rebuilds.
-func split(sizeMiB int, complete bool) (found, negative int) {
+func splitSize(sizeMiB int, complete bool) (found, negative int) {
 	negative = max(1, sizeMiB/negativeShare)
 	found = sizeMiB - negative
 	if complete {
@@ -114,14 +114,14 @@ func (s *byteStore) capacity() int { return s.cache.Capacity() }
 func storeKey(h *apikey.Hash) string {
 	key := string(h[:keyBytes])
 	if key == keyOfZeros {
-		return keyInstead
+		return keyForZeros
 	}
 	return key
 }
 
 const (
-	keyOfZeros = "\x00\x00\x00\x00\x00\x00\x00\x00"
-	keyInstead = "\x00\x00\x00\x00\x00\x00\x00\x01"
+	keyOfZeros  = "\x00\x00\x00\x00\x00\x00\x00\x00"
+	keyForZeros = "\x00\x00\x00\x00\x00\x00\x00\x01"
 )
 
 // identity makes the store's 64-bit hash the key itself, so that two keys that

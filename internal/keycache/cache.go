@@ -130,7 +130,7 @@ type Cache struct {
 	scans atomic.Uint64
 	// moved counts the byHash slots that have passed the stamp of the current
 	// completeness: the share of absences that cost a read.
-	moved atomic.Int64
+	stampedSinceScan atomic.Int64
 	// unreadable counts the events that did not show all of their hashes.
 	unreadable atomic.Uint64
 
@@ -145,7 +145,7 @@ func New(config Config) (*Cache, error) {
 	if err := config.validate(); err != nil {
 		return nil, fmt.Errorf("key cache: %w", err)
 	}
-	generationMiB, negativeMiB := split(config.SizeMiB, config.Complete)
+	generationMiB, negativeMiB := splitSize(config.SizeMiB, config.Complete)
 	first, err := newGeneration(generationMiB)
 	if err != nil {
 		return nil, fmt.Errorf("key cache: %w", err)

@@ -155,7 +155,7 @@ func TestInsertStoresTheWholeRecordWhenTheHashWasUnused(t *testing.T) {
 	insert(169)
 	// Another document may have had the hash all along.
 	r.mustMiss(t, hash1)
-	r.complete(t, ScanAnew, nil)
+	r.complete(t, ScanIntoEmpty, nil)
 	insert(170)
 	r.mustHit(t, hash1, "u1")
 	r.Apply(&Change{ID: "d1", Time: 171})

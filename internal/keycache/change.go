@@ -42,10 +42,10 @@ func (c *Cache) Apply(change *Change) {
 		c.raiseFloor(change.Time)
 	}
 	seq := c.seq.Add(1)
-	was := unknown
+	owner := ownerUnknown
 	if change.HasHash {
 		// Before the stamp, which ends what is known about the hash.
-		was = c.standing(&change.Hash, change.ID)
+		owner = c.ownership(&change.Hash, change.ID)
 	}
 	// The stamps are the drop. Nothing is deleted from the byte store: an entry
 	// with a lower seq0 is a miss from here on, and a fill that began earlier
@@ -57,7 +57,7 @@ func (c *Cache) Apply(change *Change) {
 		c.unreadable.Add(1)
 	}
 	if change.HasHash {
-		c.storeChanged(change, was, seq)
+		c.storeChanged(change, owner, seq)
 	}
 	if change.Refresh {
 		c.requestRefresh(change.ID)
@@ -80,7 +80,7 @@ func (c *Cache) stampHashes(change *Change, seq uint64) {
 func (c *Cache) stampHash(h *apikey.Hash, seq uint64) {
 	slot := c.byHash.ofHash(h)
 	if complete := c.current.Load().complete.Load(); complete != nil && c.byHash.load(slot) <= complete.ticket.seq {
-		c.moved.Add(1)
+		c.stampedSinceScan.Add(1)
 	}
 	c.byHash.stamp(slot, seq)
 }

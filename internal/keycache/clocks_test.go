@@ -42,7 +42,7 @@ func clockCache(t *testing.T, base time.Time) *Cache {
 
 // age asks how old the truth is, and whether it may be told.
 func age(c *Cache, now time.Time) (time.Duration, bool) {
-	answer, ok := c.Age(c.Freshness(), now)
+	answer, ok := c.AnswerAsOf(c.Freshness(), now)
 	return answer.Staleness, ok
 }
 

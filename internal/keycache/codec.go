@@ -17,14 +17,14 @@ const (
 )
 
 // varintRoom is the most that one length or time takes.
-const varintRoom = binary.MaxVarintLen64
+const maxVarintBytes = binary.MaxVarintLen64
 
 // recordSize is an upper bound of what appendRecord writes.
 func recordSize(r *apikey.Record) int {
-	size := 1 + 9*varintRoom +
+	size := 1 + 9*maxVarintBytes +
 		len(r.KeyID) + len(r.UserID) + len(r.OrgID) + len(r.ProjectID) + len(r.Name) + len(r.Defect) + len(r.Metadata)
 	for _, scope := range r.Scopes {
-		size += varintRoom + len(scope)
+		size += maxVarintBytes + len(scope)
 	}
 	return size + len(r.AllowedIPs)*(2+len(netip.IPv6Unspecified().As16()))
 }
@@ -117,9 +117,9 @@ type decoder struct{ rest []byte }
 func (d *decoder) byte() byte { return d.bytes(1)[0] }
 
 func (d *decoder) bytes(n int) []byte {
-	taken := d.rest[:n:n]
+	front := d.rest[:n:n]
 	d.rest = d.rest[n:]
-	return taken
+	return front
 }
 
 func (d *decoder) varint() int64 {

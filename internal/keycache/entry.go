@@ -45,7 +45,7 @@ const (
 
 // answers reports whether an entry that is believed may be an answer. complete is
 // that of its generation.
-func (e *entry) answers(complete *completeness) bool {
+func (e *entry) canAnswer(complete *completeness) bool {
 	return e.kind == found || (e.kind == provisional && complete.covers(e) && e.scan() <= complete.scan)
 }
 
@@ -70,7 +70,7 @@ const (
 func (e *entry) encode(id apikey.DocID, record *apikey.Record) (value []byte, kept bool) {
 	size, kept := headBytes, true
 	if e.kind == found || e.kind == provisional {
-		if size += varintRoom + len(id) + recordSize(record); size > headBytes+MaxRecordBytes {
+		if size += maxVarintBytes + len(id) + recordSize(record); size > headBytes+MaxRecordBytes {
 			e.kind, size, kept = marker, headBytes, false
 		}
 	}
@@ -113,7 +113,7 @@ func ownerOf(body []byte) apikey.DocID {
 
 // storeOverhead is what the byte store keeps beside a value: the time, the hash,
 // the length and the text of its key, and the entry's own length.
-const storeOverhead = 8 + 8 + 2 + keyBytes + varintRoom
+const storeOverhead = 8 + 8 + 2 + keyBytes + maxVarintBytes
 
 // EntryBytes is how much of the cache's size a record takes, in bytes: an upper
 // bound, for estimates. A record over MaxRecordBytes leaves only a marker.
@@ -132,6 +132,6 @@ func GenerationBytes(sizeMiB int, complete bool) int64 {
 	if sizeMiB == 0 {
 		sizeMiB = DefaultSizeMiB
 	}
-	found, _ := split(sizeMiB, complete)
+	found, _ := splitSize(sizeMiB, complete)
 	return int64(found) << 20
 }

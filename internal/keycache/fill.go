@@ -53,7 +53,7 @@ func (c *Cache) Store(t Ticket, h apikey.Hash, f Finding) {
 	if !guard.SeqBeforeRead {
 		t.seq = c.seq.Load()
 	}
-	if e := c.entryOf(t, h, f); !c.holds(&e, &h) {
+	if e := c.entryOf(t, h, f); !c.isValid(&e, &h) {
 		// It changed meanwhile, and nobody will ever believe this entry. It must not
 		// take the place of a newer one.
 		return
@@ -82,13 +82,13 @@ func (c *Cache) encode(t Ticket, h apikey.Hash, f Finding) (value []byte, kept b
 
 // deadline of an entry that is made now.
 func (c *Cache) deadline(h *apikey.Hash) time.Duration {
-	return c.config.Now().Sub(c.origin) + life(c.config.MaxAge, h)
+	return c.config.Now().Sub(c.origin) + lifetime(c.config.MaxAge, h)
 }
 
 // life is between half of maxAge and all of it, by the hash: entries that are stored
 // together, as by a scan, do not end together. The bytes of the hash are not those
 // that the byte store finds it by, and are as good as random.
-func life(maxAge time.Duration, h *apikey.Hash) time.Duration {
+func lifetime(maxAge time.Duration, h *apikey.Hash) time.Duration {
 	share := float64(binary.BigEndian.Uint32(h[keyBytes:])) / (1 << 32)
 	return maxAge - time.Duration(share*float64(maxAge/2))
 }

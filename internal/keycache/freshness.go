@@ -44,7 +44,7 @@ func (c *Cache) Freshness() *Freshness { return c.fresh.Load() }
 
 // Age makes the frame of an answer that is as old as fresh, and reports whether
 // it is young enough to be given.
-func (c *Cache) Age(fresh *Freshness, now time.Time) (Answer, bool) {
+func (c *Cache) AnswerAsOf(fresh *Freshness, now time.Time) (Answer, bool) {
 	if fresh == nil {
 		return Answer{}, false
 	}

@@ -47,7 +47,7 @@ func newGeneration(sizeMiB int) (*generation, error) {
 // absent reports whether a hash that the generation did not hold is thereby
 // known to be absent. complete was loaded before the generation was asked: a
 // scan that ended in between may have put the hash there.
-func (c *Cache) absent(g *generation, complete *completeness, h *apikey.Hash) bool {
+func (c *Cache) isAbsent(g *generation, complete *completeness, h *apikey.Hash) bool {
 	if complete == nil || (guard.AbsentEpoch && complete.ticket.epoch != c.epoch.Load()) {
 		return false
 	}
@@ -64,7 +64,7 @@ func (c *Cache) absent(g *generation, complete *completeness, h *apikey.Hash) bo
 }
 
 // whole reports whether the generation is complete now.
-func (c *Cache) whole(g *generation) bool {
+func (c *Cache) isComplete(g *generation) bool {
 	complete := g.complete.Load()
 	return complete != nil && complete.ticket.epoch == c.epoch.Load() &&
 		complete.unreadable == c.unreadable.Load() && complete.evictions == g.evictions.Load()

@@ -48,9 +48,9 @@ func (s Stats) Trusted() bool { return !odd(s.Epoch) }
 func (c *Cache) Stats() Stats {
 	g := c.current.Load()
 	return Stats{
-		Complete:      c.whole(g),
+		Complete:      c.isComplete(g),
 		Evictions:     g.evictions.Load(),
-		MovedShare:    float64(c.moved.Load()) / float64(len(c.byHash.table)),
+		MovedShare:    float64(c.stampedSinceScan.Load()) / float64(len(c.byHash.table)),
 		Epoch:         c.epoch.Load(),
 		Entries:       g.len(),
 		Negatives:     c.negatives.len(),
@@ -96,7 +96,7 @@ func (c *Cache) Collectors() []prometheus.Collector {
 			func() float64 { return float64(c.capacity()) }),
 		gauge("keytail_complete", "1 while the cache holds every key, so that an unknown one needs no read.",
 			func() float64 {
-				if c.whole(c.current.Load()) {
+				if c.isComplete(c.current.Load()) {
 					return 1
 				}
 				return 0

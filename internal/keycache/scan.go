@@ -15,7 +15,7 @@ var (
 	// generation; if that fails too, the collection does not fit.
 	ErrScanEvicted = errors.New("entries were pushed out of the cache during the scan")
 	// ErrScanVoid: an event did not show all of its hashes. Scan again.
-	ErrScanVoid = errors.New("a document with more hashes than are tracked appeared during the scan")
+	ErrScanUnreadable = errors.New("a document with more hashes than are tracked appeared during the scan")
 )
 
 // ScanKind says where a scan puts what it sees.
@@ -24,7 +24,7 @@ type ScanKind uint8
 const (
 	// ScanAnew starts with an empty generation in use at once: for the first
 	// scan of an epoch, when nothing that is held is believed anyway.
-	ScanAnew ScanKind = iota
+	ScanIntoEmpty ScanKind = iota
 	// ScanInPlace goes over the generation in use: it audits what is held, puts
 	// in what is missing, and moves the completeness forward.
 	ScanInPlace
@@ -49,7 +49,7 @@ type Scan struct {
 	// unique: see IndexIsUnique.
 	unique bool
 	// twice are the hashes that were seen in two documents, and the documents' slots.
-	twice      map[apikey.Hash][2]uint32
+	duplicated map[apikey.Hash][2]uint32
 	duplicates int
 }
 
@@ -58,14 +58,14 @@ type Scan struct {
 // One scan at a time. ErrScanLost when the stream has no history.
 func (c *Cache) BeginScan(kind ScanKind) (*Scan, error) {
 	s := &Scan{cache: c, number: c.scans.Add(1), kind: kind, into: c.current.Load()}
-	s.seen, s.twice = map[uint64]uint64{}, map[apikey.Hash][2]uint32{}
+	s.seen, s.duplicated = map[uint64]uint64{}, map[apikey.Hash][2]uint32{}
 	if kind != ScanInPlace {
 		fresh, err := newGeneration(c.generationMiB)
 		if err != nil {
 			return nil, err
 		}
 		s.into = fresh
-		if kind == ScanAnew {
+		if kind == ScanIntoEmpty {
 			c.current.Store(fresh)
 		} else {
 			c.aside.Store(fresh)
@@ -87,14 +87,14 @@ func (s *Scan) Ticket() Ticket { return s.ticket }
 
 // Doomed reports whether Finish can only fail, so that there is no use in going
 // on.
-func (s *Scan) Doomed() bool { return s.failure() != nil }
+func (s *Scan) WillFail() bool { return s.failure() != nil }
 
 func (s *Scan) failure() error {
 	switch c := s.cache; {
 	case c.epoch.Load() != s.ticket.epoch:
 		return ErrScanLost
 	case c.unreadable.Load() != s.unreadable:
-		return ErrScanVoid
+		return ErrScanUnreadable
 	case s.into.evictions.Load() != s.evictions:
 		return ErrScanEvicted
 	default:
@@ -129,7 +129,7 @@ func (s *Scan) Finish() error {
 	if s.kind == ScanAside {
 		c.current.Store(s.into)
 	}
-	c.moved.Store(c.byHash.movedPast(s.ticket.seq))
+	c.stampedSinceScan.Store(c.byHash.countAfter(s.ticket.seq))
 	return nil
 }
 
@@ -158,7 +158,7 @@ func (s *Scan) suspectUnseen() {
 		if !ok || (e.kind != found && e.kind != provisional) || e.seq > s.ticket.seq {
 			continue
 		}
-		if _, ok := s.seen[head(&e.hash)]; !ok && s.cache.holds(&e, &e.hash) {
+		if _, ok := s.seen[storeSum(&e.hash)]; !ok && s.cache.isValid(&e, &e.hash) {
 			s.suspects = append(s.suspects, e.hash)
 		}
 	}
@@ -166,10 +166,10 @@ func (s *Scan) suspectUnseen() {
 
 // Disputed reports whether there is still something to audit: an entry of the hash
 // that is believed. Most suspects have been stamped by the time that it is their turn.
-func (c *Cache) Disputed(h apikey.Hash) bool {
+func (c *Cache) NeedsAudit(h apikey.Hash) bool {
 	g := c.current.Load()
-	e, _, ok := c.believed(g.get(&h), &h)
-	return ok && e.answers(g.complete.Load())
+	e, _, ok := c.decodeValid(g.get(&h), &h)
+	return ok && e.canAnswer(g.complete.Load())
 }
 
 // Audit compares the entry that would be served with a read of its own, made
@@ -179,12 +179,12 @@ func (c *Cache) Disputed(h apikey.Hash) bool {
 // the entry, and is counted for what it is.
 func (c *Cache) Audit(t Ticket, h apikey.Hash, f Finding) bool {
 	g := c.current.Load()
-	e, record, ok := c.believed(g.get(&h), &h)
-	if !ok || !e.answers(g.complete.Load()) {
+	e, record, ok := c.decodeValid(g.get(&h), &h)
+	if !ok || !e.canAnswer(g.complete.Load()) {
 		return false
 	}
 	read := c.entryOf(t, h, f)
-	if !c.holds(&read, &h) {
+	if !c.isValid(&read, &h) {
 		// It changed while it was read: nothing can be said.
 		return false
 	}
@@ -200,7 +200,7 @@ func (c *Cache) Audit(t Ticket, h apikey.Hash, f Finding) bool {
 	if !f.Found {
 		// Nothing may be believed about it in the generation any more. An entry of
 		// epoch 0 never is.
-		value = mark(Ticket{}, h, marker)
+		value = newMarker(Ticket{}, h, marker)
 	}
 	c.put(&h, value)
 	return true

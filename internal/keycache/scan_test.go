@@ -27,7 +27,7 @@ func (r *rig) complete(t *testing.T, kind ScanKind, documents map[apikey.Hash]Fi
 	t.Helper()
 	s := r.begin(t, kind)
 	for h, f := range documents {
-		s.See(h, f)
+		s.Add(h, f)
 	}
 	if err := s.Finish(); err != nil {
 		t.Fatal(err)
@@ -45,7 +45,7 @@ func (r *rig) mustBeAbsent(t *testing.T, h apikey.Hash) {
 func TestACompleteCacheKnowsWhatIsAbsent(t *testing.T) {
 	r := live(t, forScans)
 	r.mustMiss(t, hash2)
-	r.complete(t, ScanAnew, map[apikey.Hash]Finding{hash1: finding("d1", "u1")})
+	r.complete(t, ScanIntoEmpty, map[apikey.Hash]Finding{hash1: finding("d1", "u1")})
 	r.mustHit(t, hash1, "u1")
 	r.mustBeAbsent(t, hash2)
 	if !r.Stats().Complete {
@@ -57,7 +57,7 @@ func TestACompleteCacheKnowsWhatIsAbsent(t *testing.T) {
 
 func TestAnAbsenceEndsWhenItsHashAppears(t *testing.T) {
 	r := live(t, forScans)
-	r.complete(t, ScanAnew, nil)
+	r.complete(t, ScanIntoEmpty, nil)
 	r.Apply(&Change{ID: "d1", Time: 170, Hash: hash1, HasHash: true})
 	r.mustMiss(t, hash1)
 	r.mustBeAbsent(t, hash2)
@@ -65,7 +65,7 @@ func TestAnAbsenceEndsWhenItsHashAppears(t *testing.T) {
 
 func TestAHashThatAppearsDuringAScanIsNotAbsentAfterIt(t *testing.T) {
 	r := live(t, forScans)
-	s := r.begin(t, ScanAnew)
+	s := r.begin(t, ScanIntoEmpty)
 	r.Apply(&Change{ID: "d1", Time: 170, Hash: hash1, HasHash: true})
 	if err := s.Finish(); err != nil {
 		t.Fatal(err)
@@ -75,9 +75,9 @@ func TestAHashThatAppearsDuringAScanIsNotAbsentAfterIt(t *testing.T) {
 
 func TestWhatChangedDuringAScanIsNotBelievedFromIt(t *testing.T) {
 	r := live(t, forScans)
-	s := r.begin(t, ScanAnew)
+	s := r.begin(t, ScanIntoEmpty)
 	r.Apply(&Change{ID: "d1", Time: 170})
-	s.See(hash1, finding("d1", "old"))
+	s.Add(hash1, finding("d1", "old"))
 	if err := s.Finish(); err != nil {
 		t.Fatal(err)
 	}
@@ -86,12 +86,12 @@ func TestWhatChangedDuringAScanIsNotBelievedFromIt(t *testing.T) {
 
 func TestALossEndsTheCompleteness(t *testing.T) {
 	r := live(t, forScans)
-	r.complete(t, ScanAnew, map[apikey.Hash]Finding{hash1: finding("d1", "u1")})
+	r.complete(t, ScanIntoEmpty, map[apikey.Hash]Finding{hash1: finding("d1", "u1")})
 	s := r.begin(t, ScanInPlace)
 	r.Lose()
 	r.mustMiss(t, hash1)
 	r.mustMiss(t, hash2)
-	if _, err := r.BeginScan(ScanAnew); !errors.Is(err, ErrScanLost) {
+	if _, err := r.BeginScan(ScanIntoEmpty); !errors.Is(err, ErrScanLost) {
 		t.Fatalf("a scan begins during a loss: %v", err)
 	}
 	r.Open(200)
@@ -99,15 +99,15 @@ func TestALossEndsTheCompleteness(t *testing.T) {
 	if err := s.Finish(); !errors.Is(err, ErrScanLost) {
 		t.Fatalf("a scan of an epoch that is over ends with %v", err)
 	}
-	r.complete(t, ScanAnew, nil)
+	r.complete(t, ScanIntoEmpty, nil)
 	r.mustBeAbsent(t, hash1)
 }
 
 func TestAnEvictionEndsTheCompleteness(t *testing.T) {
 	r := live(t, forScans)
-	s := r.begin(t, ScanAnew)
+	s := r.begin(t, ScanIntoEmpty)
 	r.overfill(t)
-	if !s.Doomed() {
+	if !s.WillFail() {
 		t.Fatal("the scan is not doomed")
 	}
 	if err := s.Finish(); !errors.Is(err, ErrScanEvicted) {
@@ -115,7 +115,7 @@ func TestAnEvictionEndsTheCompleteness(t *testing.T) {
 	}
 	r.mustMiss(t, hash2)
 
-	r.complete(t, ScanAnew, nil)
+	r.complete(t, ScanIntoEmpty, nil)
 	r.mustBeAbsent(t, hash2)
 	r.overfill(t)
 	r.mustMiss(t, hash2)
@@ -137,7 +137,7 @@ func (r *rig) overfill(t *testing.T) {
 func TestOverwritesOfOneKeyArePushedOutByAScanAside(t *testing.T) {
 	r := live(t, forScans)
 	documents := map[apikey.Hash]Finding{hash1: finding("d1", "u1"), hash2: finding("d2", "u2")}
-	r.complete(t, ScanAnew, documents)
+	r.complete(t, ScanIntoEmpty, documents)
 	for range 100_000 {
 		r.fill(hash1, documents[hash1])
 	}
@@ -146,7 +146,7 @@ func TestOverwritesOfOneKeyArePushedOutByAScanAside(t *testing.T) {
 	}
 	s := r.begin(t, ScanAside)
 	for h, f := range documents {
-		s.See(h, f)
+		s.Add(h, f)
 	}
 	// What happens meanwhile is in both generations.
 	other := apikey.HashOf("other")
@@ -166,11 +166,11 @@ func TestOverwritesOfOneKeyArePushedOutByAScanAside(t *testing.T) {
 
 func TestAnUnreadableHashEndsTheCompleteness(t *testing.T) {
 	r := live(t, forScans)
-	r.complete(t, ScanAnew, nil)
+	r.complete(t, ScanIntoEmpty, nil)
 	s := r.begin(t, ScanInPlace)
 	r.Apply(&Change{ID: "d1", Time: 170, Unreadable: true})
 	r.mustMiss(t, hash2)
-	if err := s.Finish(); !errors.Is(err, ErrScanVoid) {
+	if err := s.Finish(); !errors.Is(err, ErrScanUnreadable) {
 		t.Fatalf("got %v", err)
 	}
 	r.mustMiss(t, hash2)
@@ -180,7 +180,7 @@ func TestARecordOverTheLimitIsNeverAbsent(t *testing.T) {
 	r := live(t, forScans)
 	large := finding("d1", "u1")
 	large.Record.Name = strings.Repeat("x", 1<<20)
-	r.complete(t, ScanAnew, map[apikey.Hash]Finding{hash1: large})
+	r.complete(t, ScanIntoEmpty, map[apikey.Hash]Finding{hash1: large})
 	r.mustMiss(t, hash1)
 	r.mustBeAbsent(t, hash2)
 	if got := r.Stats().CapacityBytes; got > 3<<20 {
@@ -190,7 +190,7 @@ func TestARecordOverTheLimitIsNeverAbsent(t *testing.T) {
 
 func TestEntriesOfACompleteCacheHaveNoDeadline(t *testing.T) {
 	r := live(t, forScans, func(c *Config) { c.MaxAge = time.Minute })
-	r.complete(t, ScanAnew, map[apikey.Hash]Finding{hash1: finding("d1", "u1")})
+	r.complete(t, ScanIntoEmpty, map[apikey.Hash]Finding{hash1: finding("d1", "u1")})
 	r.now = r.now.Add(time.Hour)
 	r.Fresh(Freshness{AsOf: r.now})
 	r.mustHit(t, hash1, "u1")
@@ -209,7 +209,7 @@ func TestEntriesOfACompleteCacheHaveNoDeadline(t *testing.T) {
 func TestTheAuditSeesACorruptedEntry(t *testing.T) {
 	r := live(t, forScans)
 	documents := map[apikey.Hash]Finding{hash1: finding("d1", "u1"), hash2: finding("d2", "u2")}
-	r.complete(t, ScanAnew, documents)
+	r.complete(t, ScanIntoEmpty, documents)
 	// Somebody else's record under hash1, with stamps that are believed.
 	bad, _ := r.encode(r.Begin(), hash1, finding("d1", "intruder"))
 	r.current.Load().set(&hash1, bad)
@@ -231,11 +231,11 @@ func TestTheAuditSeesACorruptedEntry(t *testing.T) {
 // A cache that its collection has outgrown is audited as far as a scan aside gets.
 func TestAScanAsideThatFailsAuditsWhatIsInUse(t *testing.T) {
 	r := live(t, forScans)
-	r.complete(t, ScanAnew, map[apikey.Hash]Finding{hash1: finding("d1", "u1")})
+	r.complete(t, ScanIntoEmpty, map[apikey.Hash]Finding{hash1: finding("d1", "u1")})
 	bad, _ := r.encode(r.Begin(), hash1, finding("d1", "intruder"))
 	r.current.Load().set(&hash1, bad)
 	s := r.begin(t, ScanAside)
-	s.See(hash1, finding("d1", "u1"))
+	s.Add(hash1, finding("d1", "u1"))
 	s.into.evictions.Add(1)
 	if err := s.Finish(); !errors.Is(err, ErrScanEvicted) {
 		t.Fatalf("got %v", err)
@@ -251,7 +251,7 @@ func TestAScanAsideThatFailsAuditsWhatIsInUse(t *testing.T) {
 
 func TestTheAuditSeesADeleteThatWasMissed(t *testing.T) {
 	r := live(t, forScans)
-	r.complete(t, ScanAnew, map[apikey.Hash]Finding{hash1: finding("d1", "u1"), hash2: finding("d2", "u2")})
+	r.complete(t, ScanIntoEmpty, map[apikey.Hash]Finding{hash1: finding("d1", "u1"), hash2: finding("d2", "u2")})
 	s := r.complete(t, ScanInPlace, map[apikey.Hash]Finding{hash2: finding("d2", "u2")})
 	if got := s.Suspects(); len(got) != 1 || got[0] != hash1 {
 		t.Fatalf("suspects: %v", got)
@@ -266,10 +266,10 @@ func TestTheAuditSeesADeleteThatWasMissed(t *testing.T) {
 
 func TestTheAuditDoesNotCountWhatHasChanged(t *testing.T) {
 	r := live(t, forScans)
-	r.complete(t, ScanAnew, map[apikey.Hash]Finding{hash1: finding("d1", "u1")})
+	r.complete(t, ScanIntoEmpty, map[apikey.Hash]Finding{hash1: finding("d1", "u1")})
 	s := r.begin(t, ScanInPlace)
 	// The scan has read what the stream has not delivered yet.
-	s.See(hash1, finding("d1", "newer"))
+	s.Add(hash1, finding("d1", "newer"))
 	if err := s.Finish(); err != nil || len(s.Suspects()) != 1 {
 		t.Fatalf("got %v, suspects %v", err, s.Suspects())
 	}
@@ -282,7 +282,7 @@ func TestTheAuditDoesNotCountWhatHasChanged(t *testing.T) {
 
 func TestTheShareOfMovedSlotsIsSaid(t *testing.T) {
 	r := live(t, forScans)
-	r.complete(t, ScanAnew, nil)
+	r.complete(t, ScanIntoEmpty, nil)
 	for i := range 410 { // a tenth of the rig's 4,096 slots
 		h := apikey.HashOf(fmt.Sprint(i))
 		r.Apply(&Change{ID: "d", Time: clustertime.Time(200 + i), Hash: h, HasHash: true})
@@ -298,12 +298,12 @@ func TestTheShareOfMovedSlotsIsSaid(t *testing.T) {
 
 // Documents that share a hash, each in one of the ways in which a scan can see it.
 func TestAHashThatAScanSeesTwiceIsNoAnswer(t *testing.T) {
-	see := func(s *Scan, id string) { s.See(hash1, finding(id, id)) }
-	mark := func(s *Scan, id string) { s.Mark(hash1, finding(id, id)) }
+	see := func(s *Scan, id string) { s.Add(hash1, finding(id, id)) }
+	mark := func(s *Scan, id string) { s.AddMarker(hash1, finding(id, id)) }
 	for _, ways := range [][2]func(*Scan, string){{see, see}, {see, mark}, {mark, see}, {mark, mark}} {
 		for kind := range ScanAside + 1 {
 			r := live(t, forScans)
-			r.complete(t, ScanAnew, nil)
+			r.complete(t, ScanIntoEmpty, nil)
 			s := r.begin(t, kind)
 			ways[0](s, "d1")
 			ways[1](s, "d2")
@@ -320,11 +320,11 @@ func TestAHashThatAScanSeesTwiceIsNoAnswer(t *testing.T) {
 
 func TestAHashThatMovesDuringAScanIsNoDuplicate(t *testing.T) {
 	r := live(t, forScans)
-	s := r.begin(t, ScanAnew)
-	s.See(hash1, finding("d1", "u1"))
+	s := r.begin(t, ScanIntoEmpty)
+	s.Add(hash1, finding("d1", "u1"))
 	r.Apply(&Change{ID: "d1", Time: 170})
 	r.Apply(&Change{ID: "d2", Time: 171, Hash: hash1, HasHash: true})
-	s.See(hash1, finding("d2", "u2"))
+	s.Add(hash1, finding("d2", "u2"))
 	if err := s.Finish(); err != nil {
 		t.Fatal(err)
 	}
@@ -336,11 +336,11 @@ func TestAHashThatMovesDuringAScanIsNoDuplicate(t *testing.T) {
 
 func TestAScanIsBelievedAtItsEndOrOnceTheIndexWasSeen(t *testing.T) {
 	r := live(t, forScans)
-	s := r.begin(t, ScanAnew)
-	s.See(hash1, finding("d1", "u1"))
+	s := r.begin(t, ScanIntoEmpty)
+	s.Add(hash1, finding("d1", "u1"))
 	r.mustMiss(t, hash1)
 	s.IndexIsUnique()
-	s.See(hash2, finding("d2", "u2"))
+	s.Add(hash2, finding("d2", "u2"))
 	r.mustHit(t, hash2, "u2")
 	if err := s.Finish(); err != nil {
 		t.Fatal(err)
@@ -350,7 +350,7 @@ func TestAScanIsBelievedAtItsEndOrOnceTheIndexWasSeen(t *testing.T) {
 
 func TestAnAmbiguousReadIsCountedOnceAndKeptByNobody(t *testing.T) {
 	r := live(t, forScans)
-	r.complete(t, ScanAnew, map[apikey.Hash]Finding{hash1: finding("d1", "u1")})
+	r.complete(t, ScanIntoEmpty, map[apikey.Hash]Finding{hash1: finding("d1", "u1")})
 	both := finding("d2", "u2")
 	both.Ambiguous = true
 	for range 3 {
@@ -361,7 +361,7 @@ func TestAnAmbiguousReadIsCountedOnceAndKeptByNobody(t *testing.T) {
 			t.Fatalf("its own caller gets %+v, %v", a, ok)
 		}
 	}
-	r.complete(t, ScanAnew, map[apikey.Hash]Finding{hash1: finding("d1", "u1")})
+	r.complete(t, ScanIntoEmpty, map[apikey.Hash]Finding{hash1: finding("d1", "u1")})
 	if r.Audit(r.Begin(), hash1, both) || r.Stats().Mismatches != 0 {
 		t.Error("two documents are counted as a mismatch")
 	}
@@ -381,11 +381,11 @@ func TestAScanThatIsGivenUpSuspectsNothingThatItHasNotReached(t *testing.T) {
 		user := fmt.Sprint("u", i)
 		documents[apikey.HashOf(user)] = finding(user, user)
 	}
-	r.complete(t, ScanAnew, documents)
+	r.complete(t, ScanIntoEmpty, documents)
 	s := r.begin(t, ScanInPlace)
-	s.See(apikey.HashOf("u0"), documents[apikey.HashOf("u0")])
+	s.Add(apikey.HashOf("u0"), documents[apikey.HashOf("u0")])
 	r.current.Load().evictions.Add(1)
-	if !s.Doomed() {
+	if !s.WillFail() {
 		t.Fatal("the scan is not doomed: the test shows nothing")
 	}
 	if err := s.Finish(); !errors.Is(err, ErrScanEvicted) {

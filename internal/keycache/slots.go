@@ -38,7 +38,7 @@ func (s *slots) load(slot uint32) uint64 { return s.table[slot].Load() }
 func (s *slots) stamp(slot uint32, seq uint64) { s.table[slot].Store(seq) }
 
 // movedPast counts the slots that have been stamped after seq.
-func (s *slots) movedPast(seq uint64) int64 {
+func (s *slots) countAfter(seq uint64) int64 {
 	n := int64(0)
 	for i := range s.table {
 		if s.table[i].Load() > seq {

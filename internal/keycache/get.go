@@ -37,15 +37,15 @@ func (c *Cache) Get(h apikey.Hash) (Answer, bool) {
 	complete := g.complete.Load()
 	value := g.get(&h)
 	if value == nil {
-		if c.absent(g, complete, &h) {
-			return c.answer(fresh)
+		if c.isAbsent(g, complete, &h) {
+			return c.answerNow(fresh)
 		}
 		return c.getNegative(fresh, &h)
 	}
-	if e, body, ok := c.believed(value, &h); ok && e.answers(complete) {
+	if e, body, ok := c.decodeValid(value, &h); ok && e.canAnswer(complete) {
 		// now is loaded last, in answer: the age given is never too small.
-		a, ok := c.answer(fresh)
-		if !ok || c.past(&e, g, complete, a.Now) {
+		a, ok := c.answerNow(fresh)
+		if !ok || c.expired(&e, g, complete, a.Now) {
 			return Answer{}, false
 		}
 		a.Found = true
@@ -57,12 +57,12 @@ func (c *Cache) Get(h apikey.Hash) (Answer, bool) {
 }
 
 func (c *Cache) getNegative(fresh *Freshness, h *apikey.Hash) (Answer, bool) {
-	e, _, ok := c.believed(c.negatives.get(h), h)
+	e, _, ok := c.decodeValid(c.negatives.get(h), h)
 	if !ok || e.kind != negative {
 		return Answer{}, false
 	}
-	a, ok := c.answer(fresh)
-	if !ok || c.past(&e, nil, nil, a.Now) {
+	a, ok := c.answerNow(fresh)
+	if !ok || c.expired(&e, nil, nil, a.Now) {
 		return Answer{}, false
 	}
 	return a, true
@@ -74,22 +74,22 @@ func (c *Cache) getNegative(fresh *Freshness, h *apikey.Hash) (Answer, bool) {
 func (c *Cache) Revalidate(t Ticket, h apikey.Hash, f Finding) (Answer, bool) {
 	fresh := c.fresh.Load()
 	e := c.entryOf(t, h, f)
-	if guard.Revalidate && !c.holds(&e, &h) {
+	if guard.Revalidate && !c.isValid(&e, &h) {
 		return Answer{}, false
 	}
 	// A change of one of the documents that the Finding does not name may be a refusal.
 	if guard.AmbiguousRevalidate && f.Ambiguous && c.seq.Load() != t.seq {
 		return Answer{}, false
 	}
-	a, ok := c.answer(fresh)
+	a, ok := c.answerNow(fresh)
 	a.Found, a.ID, a.Record = f.Found, f.ID, f.Record
 	return a, ok
 }
 
 // believed decodes a stored value and checks it against the stamps.
-func (c *Cache) believed(value []byte, h *apikey.Hash) (entry, []byte, bool) {
+func (c *Cache) decodeValid(value []byte, h *apikey.Hash) (entry, []byte, bool) {
 	e, body, ok := decodeEntry(value)
-	if !ok || !c.holds(&e, h) {
+	if !ok || !c.isValid(&e, h) {
 		return entry{}, nil, false
 	}
 	return e, body, true
@@ -97,7 +97,7 @@ func (c *Cache) believed(value []byte, h *apikey.Hash) (entry, []byte, bool) {
 
 // holds compares an entry with the stream's state. The loads here come after
 // the entry's own, and before now.
-func (c *Cache) holds(e *entry, h *apikey.Hash) bool {
+func (c *Cache) isValid(e *entry, h *apikey.Hash) bool {
 	// The byte store finds by 64 bits; another key's entry is a miss.
 	if e.hash != *h {
 		return false
@@ -117,17 +117,17 @@ func (c *Cache) holds(e *entry, h *apikey.Hash) bool {
 // generation that a scan of this epoch has completed, complete still or not: with
 // deadlines that were ignored until then, one eviction would make a miss of every
 // entry that is older than MaxAge.
-func (c *Cache) past(e *entry, g *generation, complete *completeness, now time.Time) bool {
+func (c *Cache) expired(e *entry, g *generation, complete *completeness, now time.Time) bool {
 	if now.Sub(c.origin) < e.deadline {
 		return false
 	}
 	if !guard.CoveredStays {
-		return g == nil || !c.whole(g)
+		return g == nil || !c.isComplete(g)
 	}
 	return !complete.covers(e)
 }
 
 // answer is the gate that every hit passes: young enough.
-func (c *Cache) answer(fresh *Freshness) (Answer, bool) {
-	return c.Age(fresh, c.config.Now())
+func (c *Cache) answerNow(fresh *Freshness) (Answer, bool) {
+	return c.AnswerAsOf(fresh, c.config.Now())
 }

@@ -238,11 +238,11 @@ func (w *twins) scanStep() {
 		at, s := w.read(w.snapshot)
 		w.snapshot = at
 		if v := s.version[w.next]; v != 0 {
-			w.scan.See(hash1, twinsFinding(w.next, v))
+			w.scan.Add(hash1, twinsFinding(w.next, v))
 		}
 		w.say("scan sees %s at %d", twinsID[w.next], at)
 		w.next++
-	case w.applied >= w.snapshot || w.scan.Doomed():
+	case w.applied >= w.snapshot || w.scan.WillFail():
 		w.say("scan ends: %v", w.scan.Finish())
 		for _, h := range w.scan.Suspects() {
 			// The preload waits for the stream after this read. Here it has nothing to wait for.
@@ -343,13 +343,13 @@ func TestTwoDocumentsWithOneHash(t *testing.T) {
 // see documents that share a hash: the second one must end what was kept of the first,
 // and a third one must not bring it back.
 func TestAScanThatWasToldOfAnIndexEndsWhatASecondDocumentContradicts(t *testing.T) {
-	for _, kind := range []ScanKind{ScanAnew, ScanInPlace, ScanAside} {
+	for _, kind := range []ScanKind{ScanIntoEmpty, ScanInPlace, ScanAside} {
 		r := live(t, forScans)
 		s := r.begin(t, kind)
 		s.IndexIsUnique()
-		s.See(hash1, finding("d1", "u1"))
-		s.See(hash1, finding("d2", "u2"))
-		s.See(hash1, finding("d3", "u3"))
+		s.Add(hash1, finding("d1", "u1"))
+		s.Add(hash1, finding("d2", "u2"))
+		s.Add(hash1, finding("d3", "u3"))
 		if err := s.Finish(); err != nil {
 			t.Fatal(err)
 		}

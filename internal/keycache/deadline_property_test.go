@@ -64,7 +64,7 @@ func (h *randomHistory) open() {
 	h.time++
 	h.Open(h.time)
 	h.later(0)
-	h.begin(ScanAnew)
+	h.begin(ScanIntoEmpty)
 }
 
 func (h *randomHistory) later(d time.Duration) {
@@ -159,7 +159,7 @@ func (h *randomHistory) scanStep(name string) {
 		h.begin(rapid.SampledFrom([]ScanKind{ScanInPlace, ScanAside}).Draw(h.t, "kind"))
 	case name == "see" && h.scan != nil && len(h.unseen) > 0:
 		h.scanSees(rapid.IntRange(1, len(h.unseen)).Draw(h.t, "documents"))
-	case name == "finish" && h.scan != nil && (len(h.unseen) == 0 || h.scan.Doomed()):
+	case name == "finish" && h.scan != nil && (len(h.unseen) == 0 || h.scan.WillFail()):
 		_ = h.scan.Finish()
 		h.scan = nil
 	}
@@ -168,7 +168,7 @@ func (h *randomHistory) scanStep(name string) {
 func (h *randomHistory) scanSees(documents int) {
 	for _, hash := range h.unseen[:documents] {
 		if f := h.documents[hash]; f.Found {
-			h.scan.See(hash, f)
+			h.scan.Add(hash, f)
 		}
 	}
 	h.unseen = h.unseen[documents:]

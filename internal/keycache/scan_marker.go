@@ -15,14 +15,14 @@ import (
 // then more than one has the hash. If it is believed it came from such a read, and is
 // compared with f as See does. If it is not believed it never will be again, which
 // is as good as a marker.
-func (s *Scan) Mark(h apikey.Hash, f Finding) {
-	if s.again(h, f.ID) && guard.SeenTwice {
-		s.into.set(&h, mark(s.ticket, h, ambiguous))
+func (s *Scan) AddMarker(h apikey.Hash, f Finding) {
+	if s.seenBefore(h, f.ID) && guard.SeenTwice {
+		s.into.set(&h, newMarker(s.ticket, h, ambiguous))
 		return
 	}
 	switch {
 	case s.into.get(&h) == nil:
-		s.into.set(&h, mark(s.ticket, h, marker))
+		s.into.set(&h, newMarker(s.ticket, h, marker))
 	case s.kind == ScanInPlace:
 		s.compare(s.into, &h, s.encode(h, f))
 	}

@@ -9,50 +9,50 @@ import (
 // place that the stream has reached. The unique index may be gone, so that a
 // document that is seen by itself, in an event or in a read by _id, says nothing
 // about the others.
-type standing uint8
+type ownership uint8
 
 const (
 	// unknown: another document may have the hash.
-	unknown standing = iota
+	ownerUnknown ownership = iota
 	// unused: no document has it.
-	unused
+	ownerNone
 	// owned: the document that was asked about has it, and no other.
-	owned
+	ownerSame
 	// taken: another document has it, or had it until a change that the stream has
 	// still to deliver.
-	taken
+	ownerOther
 )
 
 // standing looks a hash up for a document. The loads have the order of Get.
-func (c *Cache) standing(h *apikey.Hash, id apikey.DocID) standing {
+func (c *Cache) ownership(h *apikey.Hash, id apikey.DocID) ownership {
 	g := c.current.Load()
 	complete := g.complete.Load()
 	value := g.get(h)
 	if value == nil {
-		if c.absent(g, complete, h) {
-			return unused
+		if c.isAbsent(g, complete, h) {
+			return ownerNone
 		}
-		return unknown
+		return ownerUnknown
 	}
 	e, body, ok := decodeEntry(value)
-	if !ok || e.hash != *h || !e.answers(complete) {
-		return unknown
+	if !ok || e.hash != *h || !e.canAnswer(complete) {
+		return ownerUnknown
 	}
 	switch {
 	case ownerOf(body) != id:
-		if c.holds(&e, h) {
-			return taken
+		if c.isValid(&e, h) {
+			return ownerOther
 		}
-	case c.sole(&e):
-		return owned
+	case c.isOnlyOwner(&e):
+		return ownerSame
 	}
-	return unknown
+	return ownerUnknown
 }
 
 // sole reports whether no other document than the entry's has its hash. It had it
 // alone when the entry was made (DESIGN.md, "Two documents with one hash"), and one
 // that came to it later has shown it. Changes of the document itself do not matter.
-func (c *Cache) sole(e *entry) bool {
+func (c *Cache) isOnlyOwner(e *entry) bool {
 	return !odd(e.epoch) && e.epoch == c.epoch.Load() && c.byHash.load(c.byHash.ofHash(&e.hash)) <= e.seq
 }
 
@@ -61,7 +61,7 @@ func (c *Cache) sole(e *entry) bool {
 // the same document, of which it is known that it has the hash alone. What it does
 // not keep is read by its hash when it is asked for.
 func (c *Cache) StoreByID(t Ticket, h apikey.Hash, f Finding) {
-	if guard.RenewSole && c.standing(&h, f.ID) != owned {
+	if guard.RenewSole && c.ownership(&h, f.ID) != ownerSame {
 		return
 	}
 	c.Store(t, h, f)
@@ -69,20 +69,20 @@ func (c *Cache) StoreByID(t Ticket, h apikey.Hash, f Finding) {
 
 // storeChanged keeps the document that a change carries, as of its number, if the
 // hash is known to have no other. was is the standing before the change's own stamp.
-func (c *Cache) storeChanged(change *Change, was standing, seq uint64) {
+func (c *Cache) storeChanged(change *Change, owner ownership, seq uint64) {
 	t := Ticket{epoch: c.epoch.Load(), seq: seq}
 	switch {
-	case change.Record != nil && (was == unused || was == owned || !guard.ChangeSole):
+	case change.Record != nil && (owner == ownerNone || owner == ownerSame || !guard.ChangeSole):
 		c.Store(t, change.Hash, Found(change.ID, change.Record))
-	case was == taken:
+	case owner == ownerOther:
 		// Most likely two documents have it. A read by the hash will tell: until then
 		// neither of them is an answer.
-		c.put(&change.Hash, mark(t, change.Hash, marker))
+		c.put(&change.Hash, newMarker(t, change.Hash, marker))
 	}
 }
 
 // mark is an entry that says that there is some document.
-func mark(t Ticket, h apikey.Hash, kind entryKind) []byte {
+func newMarker(t Ticket, h apikey.Hash, kind entryKind) []byte {
 	e := entry{epoch: t.epoch, seq: t.seq, hash: h, kind: kind}
 	value, _ := e.encode("", nil)
 	return value
@@ -95,5 +95,5 @@ func (c *Cache) storeAmbiguous(t Ticket, h apikey.Hash) {
 	if !ok || held.hash != h || held.kind != ambiguous {
 		c.counters.duplicates.Add(1)
 	}
-	c.put(&h, mark(t, h, ambiguous))
+	c.put(&h, newMarker(t, h, ambiguous))
 }

@@ -25,7 +25,7 @@ func TestNoCliffWhenTheCompletenessEnds(t *testing.T) {
 		{"a scan in place that fails", func(t *testing.T, r *rig, other apikey.DocID) {
 			s := r.begin(t, ScanInPlace)
 			r.Apply(&Change{ID: other, Time: 170, Unreadable: true})
-			if err := s.Finish(); !errors.Is(err, ErrScanVoid) {
+			if err := s.Finish(); !errors.Is(err, ErrScanUnreadable) {
 				t.Fatal(err)
 			}
 		}},
@@ -37,7 +37,7 @@ func TestNoCliffWhenTheCompletenessEnds(t *testing.T) {
 				user := fmt.Sprint("u", i)
 				documents[apikey.HashOf(user)] = finding(user, user)
 			}
-			r.complete(t, ScanAnew, documents)
+			r.complete(t, ScanIntoEmpty, documents)
 			r.later(2 * DefaultMaxAge)
 			before := r.answered(documents)
 			c.end(t, r, r.another(documents))

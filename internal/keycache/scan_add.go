@@ -16,14 +16,14 @@ func (s *Scan) IndexIsUnique() { s.unique = true }
 
 // See takes in one document. What is held and believed is compared with it and left
 // alone: it may be newer than the scan.
-func (s *Scan) See(h apikey.Hash, f Finding) {
-	if s.again(h, f.ID) && guard.SeenTwice {
-		s.into.set(&h, mark(s.ticket, h, ambiguous))
+func (s *Scan) Add(h apikey.Hash, f Finding) {
+	if s.seenBefore(h, f.ID) && guard.SeenTwice {
+		s.into.set(&h, newMarker(s.ticket, h, ambiguous))
 		return
 	}
 	value := s.encode(h, f)
-	if s.contradicts(&h, f.ID) {
-		s.into.set(&h, mark(s.ticket, h, marker))
+	if s.conflictsWithCache(&h, f.ID) {
+		s.into.set(&h, newMarker(s.ticket, h, marker))
 		return
 	}
 	if s.compare(s.into, &h, value) {
@@ -39,8 +39,8 @@ func (s *Scan) See(h apikey.Hash, f Finding) {
 // compare reports whether the generation has an entry of the hash that is believed. One
 // that differs from what was read is a suspect.
 func (s *Scan) compare(g *generation, h *apikey.Hash, value []byte) bool {
-	e, body, ok := s.cache.believed(g.get(h), h)
-	if !ok || !e.answers(g.complete.Load()) {
+	e, body, ok := s.cache.decodeValid(g.get(h), h)
+	if !ok || !e.canAnswer(g.complete.Load()) {
 		return false
 	}
 	if !sameDocument(&e, body, value) {
@@ -54,37 +54,37 @@ func (s *Scan) compare(g *generation, h *apikey.Hash, value []byte) bool {
 // than the scan, and the hash its own by now. Or there is no unique index after all:
 // one that is still being built is listed like one that is finished. A read will tell,
 // as it does where there is a marker already.
-func (s *Scan) contradicts(h *apikey.Hash, id apikey.DocID) bool {
-	if !s.keepsNoList() || !guard.SeenTwice {
+func (s *Scan) conflictsWithCache(h *apikey.Hash, id apikey.DocID) bool {
+	if !s.needsNoSeenList() || !guard.SeenTwice {
 		return false
 	}
 	e, body, ok := decodeEntry(s.into.get(h))
 	if !ok || e.hash != *h {
 		return false
 	}
-	return e.kind == marker || e.kind == ambiguous || (s.cache.holds(&e, h) && ownerOf(body) != id)
+	return e.kind == marker || e.kind == ambiguous || (s.cache.isValid(&e, h) && ownerOf(body) != id)
 }
 
 // keepsNoList: with a unique index it need not, and an audit needs one in any case.
-func (s *Scan) keepsNoList() bool { return s.unique && s.kind != ScanInPlace }
+func (s *Scan) needsNoSeenList() bool { return s.unique && s.kind != ScanInPlace }
 
 // again takes note that a document has the hash, and reports whether another one was
 // seen with it before. It does not look at what is held: that may have been
 // overwritten meanwhile, by a read that is older than the scan. A scan that
 // need not know, since the index is unique, keeps no list.
-func (s *Scan) again(h apikey.Hash, id apikey.DocID) bool {
-	if s.keepsNoList() {
+func (s *Scan) seenBefore(h apikey.Hash, id apikey.DocID) bool {
+	if s.needsNoSeenList() {
 		return false
 	}
 	sum := s.cache.byID.sumOfID(id)
-	other, again := s.seen[head(&h)]
-	if !again {
-		s.seen[head(&h)] = sum
+	other, known := s.seen[storeSum(&h)]
+	if !known {
+		s.seen[storeSum(&h)] = sum
 	}
-	if !again || other == sum {
+	if !known || other == sum {
 		return false
 	}
-	s.twice[h] = [2]uint32{s.cache.byID.of(other), s.cache.byID.of(sum)}
+	s.duplicated[h] = [2]uint32{s.cache.byID.of(other), s.cache.byID.of(sum)}
 	return true
 }
 
@@ -103,7 +103,7 @@ func (s *Scan) encode(h apikey.Hash, f Finding) []byte {
 // was under way: the stream has passed its end, so the stamps tell.
 func (s *Scan) countDuplicates() {
 	c := s.cache
-	for h, slots := range s.twice {
+	for h, slots := range s.duplicated {
 		if max(c.byID.load(slots[0]), c.byID.load(slots[1]), c.byHash.load(c.byHash.ofHash(&h))) <= s.ticket.seq {
 			s.duplicates++
 		}
@@ -116,7 +116,7 @@ func (s *Scan) countDuplicates() {
 func (s *Scan) Duplicates() int { return s.duplicates }
 
 // head is what the byte store finds a hash by.
-func head(h *apikey.Hash) uint64 { return identity{}.Sum64(storeKey(h)) }
+func storeSum(h *apikey.Hash) uint64 { return identity{}.Sum64(storeKey(h)) }
 
 // sameDocument compares a held entry with the encoding of what was read.
 func sameDocument(e *entry, body, value []byte) bool {
