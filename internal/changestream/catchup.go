@@ -17,24 +17,24 @@ import (
 const (
 	// DefaultLeastCatchUp is dearer than reading a small collection anew (below
 	// a second for 100,000 keys), and long enough for a failover's backlog.
-	DefaultLeastCatchUp = 5 * time.Second
+	DefaultMinCatchUp = 5 * time.Second
 	// DefaultMostCatchUp is the longest that every key is read from the database
 	// although it works: past it, a scan of any length serves callers better.
-	DefaultMostCatchUp = time.Minute
+	DefaultMaxCatchUp = time.Minute
 	// scansPerCatchUp: catching up may take as long as this many scans.
 	scansPerCatchUp = 2
 	// longestCatchUp ends the doubling of the bound after losses that helped
 	// nothing: a scan every ten minutes is no load.
-	longestCatchUp = 10 * time.Minute
+	maxRepeatedBound = 10 * time.Minute
 	// progressEvery is the least time between two log lines about progress.
-	progressEvery = 5 * time.Second
+	progressLogInterval = 5 * time.Second
 )
 
 // errTooSlow is why a request was given up when the bound had passed.
-var errTooSlow = errors.New("catching up takes longer than its bound")
+var errCatchUpTooSlow = errors.New("catching up takes longer than its bound")
 
 // errAgain is why a request was given up that an outage may have left hanging.
-var errAgain = errors.New("the database takes heartbeats again, so the request that was under way is sent anew")
+var errOutageOver = errors.New("the database takes heartbeats again, so the request that was under way is sent anew")
 
 // catchUp is the clock that bounds how long the stream may stay behind although
 // the database works (DESIGN.md, "Catching up"). It runs while the cache is older
@@ -42,8 +42,8 @@ var errAgain = errors.New("the database takes heartbeats again, so the request t
 // of the database does not count. The tail and the heart both move it.
 type catchUp struct {
 	// least, most and lastScan make the bound, see Config.
-	least, most time.Duration
-	lastScan    func() time.Duration
+	minBound, maxBound time.Duration
+	lastScan           func() time.Duration
 	// maxStale is the age past which the stream is behind, step the most that one
 	// acknowledgement adds to the clock.
 	maxStale, step time.Duration
@@ -56,20 +56,20 @@ type catchUp struct {
 	since time.Time
 	// place is how far in the log the stream is, acked the operationTime of the
 	// last acknowledged heartbeat.
-	place, acked clustertime.Time
+	position, acknowledgedTime clustertime.Time
 	// running is since when the stream is open, or being opened. Zero: it is not,
 	// since the server refused to open it. pending is how long it was before, since
 	// the last acknowledgement.
-	running time.Time
-	pending time.Duration
+	attemptSince    time.Time
+	earlierAttempts time.Duration
 	// began is when catching up began. Zero: the stream is not behind. spent is
 	// what the clock says, bound when it is too much, loggedAt the last log line.
-	began, loggedAt time.Time
-	spent, bound    time.Duration
+	startedAt, loggedAt time.Time
+	spent, bound        time.Duration
 	// futile counts losses by this clock since the stream was last fresh.
-	futile int
+	repeatedLosses int
 	// answered is when a heartbeat was last acknowledged.
-	answered time.Time
+	lastAcknowledged time.Time
 	// tooSlow is set when the bound has passed. giveUp ends the request, or the pause,
 	// under way, by errTooSlow or errAgain. Nil: there is none.
 	tooSlow bool
@@ -77,9 +77,9 @@ type catchUp struct {
 }
 
 func newCatchUp(c *Config) *catchUp {
-	heart := &c.Heart.config
+	heart := &c.Heartbeater.config
 	return &catchUp{
-		least: c.LeastCatchUp, most: c.MostCatchUp, lastScan: c.LastScan,
+		minBound: c.MinCatchUp, maxBound: c.MaxCatchUp, lastScan: c.LastScan,
 		maxStale: heart.MaxStale,
 		step:     heart.Interval + heart.MaxStale/MaxStaleParts,
 		now:      c.Now,
@@ -102,42 +102,42 @@ func (c *catchUp) lost(reason Reason) {
 	c.mutex.Lock()
 	defer c.mutex.Unlock()
 	c.stop()
-	c.since, c.place, c.acked = time.Time{}, 0, 0 // the next history may have earlier times
+	c.since, c.position, c.acknowledgedTime = time.Time{}, 0, 0 // the next history may have earlier times
 	if reason == reasonCatchUp {
-		c.futile++
+		c.repeatedLosses++
 	}
 }
 
 // stop ends catching up. The caller holds the mutex.
 func (c *catchUp) stop() {
-	c.began, c.spent, c.tooSlow = time.Time{}, 0, false
+	c.startedAt, c.spent, c.tooSlow = time.Time{}, 0, false
 }
 
 // attempt: the stream is being opened, or resumed.
-func (c *catchUp) attempt() {
+func (c *catchUp) attemptStarted() {
 	c.mutex.Lock()
 	defer c.mutex.Unlock()
-	if c.running.IsZero() {
-		c.running = c.now()
+	if c.attemptSince.IsZero() {
+		c.attemptSince = c.now()
 	}
 }
 
 // refused: the server has refused to open the stream. The pause until the next
 // attempt does not count: a new stream would be refused, too.
-func (c *catchUp) refused() {
+func (c *catchUp) openRefused() {
 	c.mutex.Lock()
 	defer c.mutex.Unlock()
-	if !c.running.IsZero() {
-		c.pending += c.now().Sub(c.running)
-		c.running = time.Time{}
+	if !c.attemptSince.IsZero() {
+		c.earlierAttempts += c.now().Sub(c.attemptSince)
+		c.attemptSince = time.Time{}
 	}
 }
 
 // reached: all up to this place in the log has been applied.
-func (c *catchUp) reached(place clustertime.Time) {
+func (c *catchUp) positionReached(position clustertime.Time) {
 	c.mutex.Lock()
 	defer c.mutex.Unlock()
-	c.place = max(c.place, place)
+	c.position = max(c.position, position)
 }
 
 // fresh: the cache is as of this time.
@@ -150,9 +150,9 @@ func (c *catchUp) fresh(asOf time.Time) {
 	if c.behind(c.now()) {
 		return
 	}
-	c.futile = 0
-	if !c.began.IsZero() {
-		c.logger.Info("the change stream has caught up", zap.Duration("took", c.now().Sub(c.began)))
+	c.repeatedLosses = 0
+	if !c.startedAt.IsZero() {
+		c.logger.Info("the change stream has caught up", zap.Duration("took", c.now().Sub(c.startedAt)))
 	}
 	c.stop()
 }
@@ -166,51 +166,51 @@ func (c *catchUp) behind(now time.Time) bool { return keycache.Elapsed(c.since, 
 func (c *catchUp) acknowledged(at clustertime.Time) {
 	c.mutex.Lock()
 	defer c.mutex.Unlock()
-	c.acked = max(c.acked, at)
+	c.acknowledgedTime = max(c.acknowledgedTime, at)
 	now := c.now()
-	away := now.Sub(c.answered) > c.step
-	c.answered = now
-	active := c.pending
-	c.pending = 0
-	if !c.running.IsZero() {
-		active += now.Sub(c.running)
-		c.running = now
+	wasDown := now.Sub(c.lastAcknowledged) > c.step
+	c.lastAcknowledged = now
+	active := c.earlierAttempts
+	c.earlierAttempts = 0
+	if !c.attemptSince.IsZero() {
+		active += now.Sub(c.attemptSince)
+		c.attemptSince = now
 	}
 	if c.since.IsZero() || c.tooSlow || !c.behind(now) {
 		return
 	}
-	if away && c.began.IsZero() && c.giveUp != nil {
-		c.giveUp(errAgain)
+	if wasDown && c.startedAt.IsZero() && c.giveUp != nil {
+		c.giveUp(errOutageOver)
 	}
 	switch {
-	case c.began.IsZero():
-		if !c.running.IsZero() {
-			c.begin(now)
+	case c.startedAt.IsZero():
+		if !c.attemptSince.IsZero() {
+			c.start(now)
 		}
 	default:
 		c.spent += min(active, c.step)
-		c.check(now)
+		c.checkBound(now)
 	}
 }
 
 // begin starts the clock.
-func (c *catchUp) begin(now time.Time) {
-	c.began, c.loggedAt, c.spent = now, now, 0
-	c.bound = c.longest()
+func (c *catchUp) start(now time.Time) {
+	c.startedAt, c.loggedAt, c.spent = now, now, 0
+	c.bound = c.currentBound()
 	c.logger.Warn("the change stream is behind and catches up; each key is read from the database meanwhile",
 		zap.Duration("behind", keycache.Elapsed(c.since, now)), zap.Duration("backlog", c.backlog()), zap.Duration("bound", c.bound))
 }
 
 // check gives the stream up when the bound has passed, and says how it gets on.
-func (c *catchUp) check(now time.Time) {
+func (c *catchUp) checkBound(now time.Time) {
 	if c.spent > c.bound && guard.CatchUpBound {
 		c.tooSlow = true
 		if c.giveUp != nil {
-			c.giveUp(errTooSlow)
+			c.giveUp(errCatchUpTooSlow)
 		}
 		return
 	}
-	if now.Sub(c.loggedAt) >= progressEvery {
+	if now.Sub(c.loggedAt) >= progressLogInterval {
 		c.loggedAt = now
 		c.logger.Info("the change stream is still catching up",
 			zap.Duration("backlog", c.backlog()), zap.Duration("spent", c.spent), zap.Duration("bound", c.bound))
@@ -218,16 +218,16 @@ func (c *catchUp) check(now time.Time) {
 }
 
 // longest is how long catching up may take now.
-func (c *catchUp) longest() time.Duration {
-	bound := c.least
+func (c *catchUp) currentBound() time.Duration {
+	bound := c.minBound
 	if c.lastScan != nil {
-		bound = min(max(scansPerCatchUp*c.lastScan(), c.least), c.most)
+		bound = min(max(scansPerCatchUp*c.lastScan(), c.minBound), c.maxBound)
 	}
-	for range c.futile {
-		if bound >= longestCatchUp {
+	for range c.repeatedLosses {
+		if bound >= maxRepeatedBound {
 			break
 		}
-		bound = min(2*bound, longestCatchUp)
+		bound = min(2*bound, maxRepeatedBound)
 	}
 	return bound
 }
@@ -235,10 +235,10 @@ func (c *catchUp) longest() time.Duration {
 // backlog is how far in the log the stream is behind the last acknowledged
 // heartbeat, to the second. The caller holds the mutex.
 func (c *catchUp) backlog() time.Duration {
-	if c.acked <= c.place || c.place == 0 {
+	if c.acknowledgedTime <= c.position || c.position == 0 {
 		return 0
 	}
-	return time.Duration(c.acked.Seconds()-c.place.Seconds()) * time.Second
+	return time.Duration(c.acknowledgedTime.Seconds()-c.position.Seconds()) * time.Second
 }
 
 // arm has giveUp called when the bound passes, at once if it has passed already, or
@@ -248,7 +248,7 @@ func (c *catchUp) arm(giveUp func(why error)) (disarm func()) {
 	defer c.mutex.Unlock()
 	c.giveUp = giveUp
 	if c.tooSlow {
-		giveUp(errTooSlow)
+		giveUp(errCatchUpTooSlow)
 	}
 	return func() {
 		c.mutex.Lock()
@@ -258,21 +258,21 @@ func (c *catchUp) arm(giveUp func(why error)) (disarm func()) {
 }
 
 // verdict is a loss when the bound has passed.
-func (c *catchUp) verdict() error {
+func (c *catchUp) exceededErr() error {
 	c.mutex.Lock()
 	slow := c.tooSlow
 	c.mutex.Unlock()
 	if !slow {
 		return nil
 	}
-	return c.tooLong()
+	return c.tooSlowLoss()
 }
 
 // tooLong is the loss of a stream that was given up since the bound has passed.
-func (c *catchUp) tooLong() error {
+func (c *catchUp) tooSlowLoss() error {
 	c.mutex.Lock()
 	defer c.mutex.Unlock()
-	return lost(reasonCatchUp, fmt.Errorf("%w: %v, while heartbeats are acknowledged; the backlog is %v", errTooSlow, c.bound, c.backlog()))
+	return lost(reasonCatchUp, fmt.Errorf("%w: %v, while heartbeats are acknowledged; the backlog is %v", errCatchUpTooSlow, c.bound, c.backlog()))
 }
 
 // progress is for the metrics: the backlog, and how long catching up has taken.
@@ -280,8 +280,8 @@ func (c *catchUp) tooLong() error {
 func (c *catchUp) progress() (backlog, took time.Duration) {
 	c.mutex.Lock()
 	defer c.mutex.Unlock()
-	if c.began.IsZero() {
+	if c.startedAt.IsZero() {
 		return 0, 0
 	}
-	return c.backlog(), c.now().Sub(c.began)
+	return c.backlog(), c.now().Sub(c.startedAt)
 }

@@ -35,14 +35,14 @@ func newClock(t *testing.T) *clock {
 	core, logs := observer.New(zap.InfoLevel)
 	c := &clock{t: t, at: time.Unix(1_000_000, 0), logs: logs}
 	c.catchUp = &catchUp{
-		least: DefaultLeastCatchUp, most: DefaultMostCatchUp, lastScan: func() time.Duration { return c.scan },
+		minBound: DefaultMinCatchUp, maxBound: DefaultMaxCatchUp, lastScan: func() time.Duration { return c.scan },
 		maxStale: 15 * time.Second, step: 6 * time.Second,
 		now: func() time.Time { return c.at }, logger: zap.New(core),
 	}
-	c.attempt()
+	c.attemptStarted()
 	c.opened()
 	c.arm(func(why error) {
-		if c.again++; errors.Is(why, errTooSlow) {
+		if c.again++; errors.Is(why, errCatchUpTooSlow) {
 			c.lost, c.again = reasonCatchUp, c.again-1
 		}
 	})
@@ -87,7 +87,7 @@ func TestCatchingUpEndsAtItsBound(t *testing.T) {
 	c := newClock(t)
 	c.toBehind()
 	c.givenUpAfter(6, "5 s, and the heartbeat after them")
-	if err := c.verdict(); reasonOf(classify(err)) != reasonCatchUp || !errors.Is(err, errTooSlow) {
+	if err := c.exceededErr(); reasonOf(classify(err)) != reasonCatchUp || !errors.Is(err, errCatchUpTooSlow) {
 		t.Errorf("got %v", err)
 	}
 }
@@ -101,7 +101,7 @@ func TestTheBoundFollowsTheLastScan(t *testing.T) {
 	} {
 		c := newClock(t)
 		c.scan = scan
-		if got := c.longest(); got != want {
+		if got := c.currentBound(); got != want {
 			t.Errorf("a scan of %v: %v, want %v", scan, got, want)
 		}
 	}
@@ -130,13 +130,13 @@ func TestAnOutageOfTheDatabaseDoesNotCount(t *testing.T) {
 
 func TestTheTimeWhileTheServerRefusesDoesNotCount(t *testing.T) {
 	c := newClock(t)
-	c.refused()
+	c.openRefused()
 	c.holds(600, "the server refuses to open the stream")
-	c.attempt()
+	c.attemptStarted()
 	c.holds(6, "the first that is not refused")
-	c.refused()
+	c.openRefused()
 	c.holds(600, "refused again")
-	c.attempt()
+	c.attemptStarted()
 	if got := c.beats(3); got == 0 {
 		t.Error("what was spent before is forgotten")
 	}
@@ -199,7 +199,7 @@ func TestTheBacklogIsOfOneHistory(t *testing.T) {
 	c.acknowledged(clustertime.New(uint32(c.at.Unix())+3600, 1))
 	c.catchUp.lost(reasonRewound)
 	c.opened()
-	c.reached(clustertime.New(uint32(c.at.Unix()), 1))
+	c.positionReached(clustertime.New(uint32(c.at.Unix()), 1))
 	c.toBehind()
 	c.holds(4, "within the bound")
 	if backlog, _ := c.progress(); backlog != 20*time.Second {
@@ -210,7 +210,7 @@ func TestTheBacklogIsOfOneHistory(t *testing.T) {
 func TestProgressIsShown(t *testing.T) {
 	c := newClock(t)
 	c.scan = time.Minute
-	c.reached(clustertime.New(uint32(c.at.Unix()), 1))
+	c.positionReached(clustertime.New(uint32(c.at.Unix()), 1))
 	if backlog, took := c.progress(); backlog != 0 || took != 0 {
 		t.Errorf("a backlog of %v for %v in health", backlog, took)
 	}
@@ -256,8 +256,8 @@ func inBothScopes(t *testing.T, f func(t *testing.T, r *rig, node *devmongo.Serv
 			core, logs := observer.New(zap.InfoLevel)
 			r := newRig(t, &s.Server, true, func(c *Config) {
 				c.Scope, c.MaxAwait, c.Logger = scope, 20*time.Millisecond, zap.New(core)
-				c.LeastCatchUp = 500 * time.Millisecond
-				c.Heart = newHeart(t, c.Database, func(h *HeartbeaterConfig) { h.MaxStale = 600 * time.Millisecond })
+				c.MinCatchUp = 500 * time.Millisecond
+				c.Heartbeater = newHeart(t, c.Database, func(h *HeartbeaterConfig) { h.MaxStale = 600 * time.Millisecond })
 			})
 			f(t, r, s.Node, logs)
 		})
@@ -346,7 +346,7 @@ func TestARequestThatAnOutageLeftHangingIsNoLoss(t *testing.T) {
 		if r.losses != 0 {
 			t.Errorf("lost: %+v", r.Status().LastLoss)
 		}
-		if n := r.failures(phaseGetMore, failedAgain) + r.failures(phaseResume, failedAgain); n != 1 {
+		if n := r.failures(phaseGetMore, failedOutageOver) + r.failures(phaseResume, failedOutageOver); n != 1 {
 			t.Errorf("%v requests were given up", n)
 		}
 	})
@@ -358,8 +358,8 @@ func TestHeartbeatsThatNeverComeBackAreALossNowAndThen(t *testing.T) {
 	s := mongotest.StartDevmongo(t, devmongo.Config{})
 	elsewhere := s.Client(t).Database(s.Database(t))
 	r := newRig(t, &s.Server, true, func(c *Config) {
-		c.MaxAwait, c.LeastCatchUp = 20*time.Millisecond, 100*time.Millisecond
-		c.Heart = newHeart(t, c.Database, func(h *HeartbeaterConfig) { h.MaxStale = 300 * time.Millisecond })
+		c.MaxAwait, c.MinCatchUp = 20*time.Millisecond, 100*time.Millisecond
+		c.Heartbeater = newHeart(t, c.Database, func(h *HeartbeaterConfig) { h.MaxStale = 300 * time.Millisecond })
 	})
 	r.Heartbeater.beats = elsewhere.Collection(HeartbeatCollection)
 	r.runOpen()

@@ -26,14 +26,14 @@ type chain struct {
 	// begins a chain.
 	start int64
 	// anchor is the newest that the server is known to have written, or the first.
-	anchor sending
+	anchor sentHeartbeat
 	// verified is set when one of the chain came back over the cursor that the
 	// history began with: then the chain is of that history.
 	verified bool
 }
 
 // beat is a heartbeat to send.
-type beat struct {
+type heartbeatWrite struct {
 	nonce, seq int64
 	// anchor is written beside the nonce. Zero for the first of a chain.
 	anchor int64
@@ -46,17 +46,17 @@ type beat struct {
 // may hold the anchor, or what was sent after it and may have been written:
 // that shows the same anchor or, if it was sent before the anchor was known to be
 // written, is on the list.
-func (m *nonces) link(s *sending) beat {
+func (m *heartbeatTracker) addToChain(s *sentHeartbeat) heartbeatWrite {
 	if m.chain.start == 0 {
 		m.chain.start, m.chain.anchor = s.seq, *s
-		return beat{nonce: s.nonce, seq: s.seq}
+		return heartbeatWrite{nonce: s.nonce, seq: s.seq}
 	}
 	if !guard.LossRewound {
-		return beat{nonce: s.nonce, seq: s.seq}
+		return heartbeatWrite{nonce: s.nonce, seq: s.seq}
 	}
 	a := m.chain.anchor
 	s.anchor = a.nonce
-	b := beat{nonce: s.nonce, seq: s.seq, anchor: a.nonce, after: []int64{a.nonce}}
+	b := heartbeatWrite{nonce: s.nonce, seq: s.seq, anchor: a.nonce, after: []int64{a.nonce}}
 	for i := range m.sent {
 		if other := &m.sent[i]; other.seq > a.seq && other.anchor != a.nonce {
 			b.after = append(b.after, other.nonce)
@@ -68,7 +68,7 @@ func (m *nonces) link(s *sending) beat {
 // filter finds the document if it holds what the heartbeat comes after, and nothing
 // that was sent later: a request that was held up, and is executed after the next
 // one, would look like a restore to the one after that.
-func (b beat) filter(id string) bson.D {
+func (b heartbeatWrite) filter(id string) bson.D {
 	own := bson.D{{Key: fieldID, Value: id}}
 	if b.after == nil {
 		return own
@@ -80,14 +80,14 @@ func (b beat) filter(id string) bson.D {
 }
 
 // landed takes note that the server has written s.
-func (m *nonces) landed(s *sending) {
+func (m *heartbeatTracker) advanceAnchor(s *sentHeartbeat) {
 	if m.chain.start != 0 && s.seq > m.chain.anchor.seq {
 		m.chain.anchor = *s
 	}
 }
 
 // verify takes note that s came back in the stream, or returns a loss.
-func (m *nonces) verify(s *sending, firstCursor bool) error {
+func (m *heartbeatTracker) verify(s *sentHeartbeat, firstCursor bool) error {
 	if m.chain.verified {
 		return nil
 	}
@@ -103,10 +103,10 @@ func (m *nonces) verify(s *sending, firstCursor bool) error {
 // proves anything until the tail has declared the loss, for which it is woken. If
 // the chain is not verified, its first heartbeat may never have been written, and
 // the next heartbeat begins another one.
-func (m *nonces) refused(nonce int64) bool {
+func (m *heartbeatTracker) noteRefused(nonce int64) bool {
 	m.mutex.Lock()
 	defer m.mutex.Unlock()
-	if m.find(nonce) == nil { // of a history that has been lost since
+	if m.lookup(nonce) == nil { // of a history that has been lost since
 		return false
 	}
 	if !m.chain.verified {
@@ -121,7 +121,7 @@ func (m *nonces) refused(nonce int64) bool {
 }
 
 // isRewound is a loss when the document does not hold what it must.
-func (m *nonces) isRewound() error {
+func (m *heartbeatTracker) rewoundErr() error {
 	m.mutex.Lock()
 	defer m.mutex.Unlock()
 	if m.rewound {
@@ -132,7 +132,7 @@ func (m *nonces) isRewound() error {
 
 // interruptible is a context that ends when a heartbeat was refused. One at a time:
 // it is the tail's.
-func (m *nonces) interruptible(ctx context.Context) (context.Context, context.CancelFunc) {
+func (m *heartbeatTracker) interruptible(ctx context.Context) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	m.mutex.Lock()
 	defer m.mutex.Unlock()
@@ -150,10 +150,10 @@ func (m *nonces) interruptible(ctx context.Context) (context.Context, context.Ca
 
 // forget is called when the history is lost: what was sent before proves nothing
 // about the next one, and the next heartbeat begins a chain.
-func (m *nonces) forget() {
+func (m *heartbeatTracker) forget() {
 	m.mutex.Lock()
 	defer m.mutex.Unlock()
 	clear(m.sent[:])
-	m.returned, m.acknowledged, m.waitingSince = m.last, sending{}, time.Time{}
-	m.place, m.chain, m.rewound = 0, chain{}, false
+	m.newestDelivered, m.acknowledged, m.waitingSince = m.last, sentHeartbeat{}, time.Time{}
+	m.position, m.chain, m.rewound = 0, chain{}, false
 }

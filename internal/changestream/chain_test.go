@@ -42,7 +42,7 @@ func eachScope(t *testing.T, f func(t *testing.T, r *rig, node *devmongo.Server)
 			s := mongotest.StartDevmongo(t, devmongo.Config{})
 			f(t, newRig(t, &s.Server, true, func(c *Config) {
 				c.Scope, c.MaxAwait = scope, 20*time.Millisecond
-				c.Heart = newHeart(t, c.Database, func(h *HeartbeaterConfig) { h.Interval, h.MaxStale = time.Hour, 3*time.Hour })
+				c.Heartbeater = newHeart(t, c.Database, func(h *HeartbeaterConfig) { h.Interval, h.MaxStale = time.Hour, 3*time.Hour })
 			}), s.Node)
 		})
 	}
@@ -151,7 +151,7 @@ func TestALostReplyDoesNotHideARestore(t *testing.T) {
 			s := mongotest.StartDevmongo(t, devmongo.Config{})
 			r := newRig(t, &s.Server, true, func(c *Config) {
 				c.Scope, c.MaxAwait = scope, 20*time.Millisecond
-				c.Heart = newHeart(t, c.Database, func(h *HeartbeaterConfig) { h.Interval, h.MaxStale = 200*time.Millisecond, 600*time.Millisecond })
+				c.Heartbeater = newHeart(t, c.Database, func(h *HeartbeaterConfig) { h.Interval, h.MaxStale = 200*time.Millisecond, 600*time.Millisecond })
 			})
 			r.runOpen()
 			snapshot := s.Node.Snapshot()
@@ -174,7 +174,7 @@ func TestAHeartbeatThatIsOvertakenKeepsTheHistory(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
 		r := quiet(t, s)
 		r.beatsAndReturns()
-		late := r.Heartbeater.memory.send(time.Now())
+		late := r.Heartbeater.tracker.send(time.Now())
 		r.beatsAndReturns()
 		if _, err := r.Heartbeater.write(t.Context(), late); !errors.Is(err, errRewound) {
 			t.Errorf("the overtaken one: %v", err) // nobody waits for this any more
@@ -190,7 +190,7 @@ func TestAHeartbeatThatIsOvertakenKeepsTheHistory(t *testing.T) {
 func TestHeartbeatsWithoutAReplyKeepTheHistory(t *testing.T) {
 	s := mongotest.StartDevmongo(t, devmongo.Config{})
 	r := newRig(t, &s.Server, true, func(c *Config) {
-		c.Heart = newHeart(t, c.Database, func(h *HeartbeaterConfig) { h.MaxStale = 300 * time.Millisecond })
+		c.Heartbeater = newHeart(t, c.Database, func(h *HeartbeaterConfig) { h.MaxStale = 300 * time.Millisecond })
 	})
 	r.runOpen()
 	r.freshens(1)
@@ -210,7 +210,7 @@ func TestHeartbeatsWithoutAReplyKeepTheHistory(t *testing.T) {
 func TestARolledBackHeartbeatKeepsTheHistory(t *testing.T) {
 	s := mongotest.StartDevmongo(t, devmongo.Config{})
 	r := newRig(t, &s.Server, true, func(c *Config) {
-		c.Heart = newHeart(t, c.Database, func(h *HeartbeaterConfig) { h.MaxStale = 600 * time.Millisecond })
+		c.Heartbeater = newHeart(t, c.Database, func(h *HeartbeaterConfig) { h.MaxStale = 600 * time.Millisecond })
 	})
 	r.runOpen()
 	r.freshens(2)
@@ -231,7 +231,7 @@ func TestALossByAHeartbeatIsDeclaredAtOnce(t *testing.T) {
 	core, logs := observer.New(zap.WarnLevel)
 	r := newRig(t, &s.Server, true, func(c *Config) {
 		c.Scope, c.MaxAwait, c.Watchdog, c.Logger = ScopeCollection, 250*time.Millisecond, 3*time.Hour, zap.New(core)
-		c.Heart = newHeart(t, c.Database, func(h *HeartbeaterConfig) { h.Interval, h.MaxStale = time.Hour, 3*time.Hour })
+		c.Heartbeater = newHeart(t, c.Database, func(h *HeartbeaterConfig) { h.Interval, h.MaxStale = time.Hour, 3*time.Hour })
 	})
 	r.runOpen()
 	r.isFresh()
@@ -257,13 +257,13 @@ func TestALossByAHeartbeatIsDeclaredAtOnce(t *testing.T) {
 }
 
 func TestAPauseEndsWithTheHistory(t *testing.T) {
-	tail := &Tail{config: Config{Heart: &Heartbeater{}}, catchUp: &catchUp{}}
-	m := &tail.config.Heart.memory
+	tail := &Tail{config: Config{Heartbeater: &Heartbeater{}}, catchUp: &catchUp{}}
+	m := &tail.config.Heartbeater.tracker
 	m.comeBackVerified(m.send(after(0)).nonce)
 	n := m.send(after(1)).nonce
 	done := make(chan bool)
-	go func() { done <- tail.rest(t.Context(), time.Hour) }()
-	if !m.refused(n) {
+	go func() { done <- tail.waitToRetry(t.Context(), time.Hour) }()
+	if !m.noteRefused(n) {
 		t.Fatal("the history is not lost")
 	}
 	if !<-done {
@@ -271,16 +271,16 @@ func TestAPauseEndsWithTheHistory(t *testing.T) {
 	}
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
-	if tail.rest(ended, time.Hour) {
+	if tail.waitToRetry(ended, time.Hour) {
 		t.Error("goes on after the end of Run")
 	}
 }
 
 func TestAPauseEndsWithAnOutage(t *testing.T) {
 	c := newClock(t)
-	tail := &Tail{config: Config{Heart: &Heartbeater{}}, catchUp: c.catchUp}
+	tail := &Tail{config: Config{Heartbeater: &Heartbeater{}}, catchUp: c.catchUp}
 	done := make(chan bool)
-	go func() { done <- tail.rest(t.Context(), time.Hour) }()
+	go func() { done <- tail.waitToRetry(t.Context(), time.Hour) }()
 	mongotest.Eventually(t, patience, func() bool {
 		c.mutex.Lock()
 		c.at = c.at.Add(time.Minute)
@@ -295,7 +295,7 @@ func TestAPauseEndsWithAnOutage(t *testing.T) {
 	}, "the pause goes on")
 }
 
-func (m *nonces) comeBackVerified(n int64) { _, _, _ = m.comeBack(n, true) }
+func (m *heartbeatTracker) comeBackVerified(n int64) { _, _, _ = m.receive(n, true) }
 
 // A node that is restored before any heartbeat has come back has nothing to compare
 // the document with.
@@ -397,14 +397,14 @@ type game struct {
 	*rand.Rand
 	*played
 	seed uint64
-	m    nonces
+	m    heartbeatTracker
 
 	// log is the server's, and its last entry what the document holds. It begins
 	// with the heartbeat of somebody else.
 	log       []written
 	snapshots [][]written
 	// late are the heartbeats that are held up on their way to the server.
-	late []beat
+	late []heartbeatWrite
 	// unread are the places of the entries that the stream has not delivered.
 	unread      int
 	firstCursor bool
@@ -428,7 +428,7 @@ func (g *game) open() {
 func (g *game) step() {
 	switch p := g.IntN(100); {
 	case p < 50:
-		g.beat()
+		g.sendHeartbeat()
 	case p < 82:
 		g.deliver()
 	case p < 85 && len(g.late) > 0: // in any order, and nobody waits for the reply
@@ -444,7 +444,7 @@ func (g *game) step() {
 	}
 }
 
-func (g *game) beat() {
+func (g *game) sendHeartbeat() {
 	b := g.m.send(time.Now())
 	if p := g.IntN(8); p < 2 { // it does not get there, or not yet
 		if p == 0 && b.after != nil {
@@ -461,7 +461,7 @@ func (g *game) beat() {
 		g.known = slices.Clone(g.log)
 		return
 	}
-	if g.m.refused(b.nonce) {
+	if g.m.noteRefused(b.nonce) {
 		if !g.undone {
 			g.isWrong("a loss although nothing was undone")
 		}
@@ -471,7 +471,7 @@ func (g *game) beat() {
 }
 
 // write is what the server does with a heartbeat.
-func (g *game) write(b beat) (accepted bool) {
+func (g *game) write(b heartbeatWrite) (accepted bool) {
 	accepted = b.after == nil
 	if n := len(g.log); n > 0 && !accepted {
 		last := g.log[n-1]
@@ -489,7 +489,7 @@ func (g *game) deliver() {
 	}
 	w := g.log[g.unread]
 	g.unread++
-	_, ok, err := g.m.comeBack(w.nonce, g.firstCursor)
+	_, ok, err := g.m.receive(w.nonce, g.firstCursor)
 	switch {
 	case err != nil:
 		if !g.interrupted || g.verified {
@@ -512,9 +512,9 @@ func (g *game) deliver() {
 
 // restore takes the log back. The stream is resumed where it was.
 func (g *game) restore(snapshot []written) {
-	whole := len(snapshot) >= len(g.known) && slices.Equal(snapshot[:len(g.known)], g.known)
+	keepsKnown := len(snapshot) >= len(g.known) && slices.Equal(snapshot[:len(g.known)], g.known)
 	// Until a heartbeat has come back, anything may have been read from what is gone.
-	if g.undone = !whole || !g.verified; g.undone {
+	if g.undone = !keepsKnown || !g.verified; g.undone {
 		g.restored++
 	}
 	g.process++

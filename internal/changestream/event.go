@@ -134,7 +134,7 @@ func (e *event) touchesOnly(roots []string) (bool, error) {
 // update shows each value that it sets, be it the whole field or ("key_hash.3") an
 // element of an array, so no hash appears that is not shown; values deeper in an
 // array match no look-up.
-func (e *event) shownHashes(schema *keystore.Schema, change *keycache.Change) error {
+func (e *event) addShownHashes(schema *keystore.Schema, change *keycache.Change) error {
 	if e.updated == nil {
 		return nil
 	}

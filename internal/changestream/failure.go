@@ -25,20 +25,20 @@ const (
 
 // failureEvery is the least time between two log lines about the same failure.
 // Attempts that fail are at most 5 s apart.
-const failureEvery = 10 * time.Second
+const failureLogInterval = 10 * time.Second
 
 // What stands for the code of a failure that has none of the server's, or one
 // that the table does not know.
 const (
-	failedOther      = "other"
-	failedNetwork    = "network"
-	failedTimeout    = "timeout"
-	failedWatchdog   = "watchdog"
-	failedMiss       = "freshness_miss"
-	failedResumed    = "resumed_by_driver"
-	failedAgain      = "outage_over"
-	failedCollection = "collection"
-	failedTokens     = "token_layout"
+	failedOther         = "other"
+	failedNetwork       = "network"
+	failedTimeout       = "timeout"
+	failedWatchdog      = "watchdog"
+	failedFreshnessMiss = "freshness_miss"
+	failedDriverResumed = "resumed_by_driver"
+	failedOutageOver    = "outage_over"
+	failedCollection    = "collection"
+	failedTokens        = "token_layout"
 )
 
 // failureAdvice says what to do about those.
@@ -47,15 +47,15 @@ var failureAdvice = map[string]string{
 	failedNetwork:              "check that the hosts of the connection string can be reached",
 	failedTimeout:              "check that the replica set has a primary, and that it can be reached",
 	failedWatchdog:             "nothing to do unless it lasts: then check the connection, and whether the server has much oplog to scan",
-	failedMiss:                 "nothing to do unless it lasts: then check that the server's change stream is on the replica set that takes the heartbeats",
-	failedResumed:              "nothing to do unless it lasts: then look for what ends connections or cursors, such as a load balancer before several mongos",
-	failedAgain:                doNothing,
+	failedFreshnessMiss:        "nothing to do unless it lasts: then check that the server's change stream is on the replica set that takes the heartbeats",
+	failedDriverResumed:        "nothing to do unless it lasts: then look for what ends connections or cursors, such as a load balancer before several mongos",
+	failedOutageOver:           adviceNothing,
 	failedCollection:           "check the name of the collection of the keys, and that it is there",
 	failedTokens:               "start with --stream-scope database",
 	string(reasonCatchUp):      "if it happens again look for what keeps keytail from reading the oplog, and for many writes to other collections",
-	string(reasonNoToken):      doNothing,
-	string(reasonCursorEnded):  doNothing,
-	string(reasonTokenRemoved): doReport,
+	string(reasonNoToken):      adviceNothing,
+	string(reasonCursorEnded):  adviceNothing,
+	string(reasonTokenRemoved): adviceReport,
 }
 
 // lossAdvice is for losses that no request of the stream has failed for.
@@ -68,7 +68,7 @@ var lossAdvice = map[string]string{
 	string(reasonRename):       "if the collection of the keys was renamed away create it again, with its unique index",
 	string(reasonInvalidate):   "look for who has dropped or renamed the collection of the keys",
 	string(reasonUndecodable):  "an event of the stream cannot be read: check the server's version, and report this",
-	string(reasonUnknownType):  doUpgrade,
+	string(reasonUnknownType):  adviceUpgrade,
 	string(reasonNoProgress):   "if it happens again look into the server's log for why it ends the stream",
 }
 
@@ -92,7 +92,7 @@ func describe(err error) (failure, bool) {
 		}
 		return failure{code: strconv.Itoa(code), name: known.name, advice: known.advice, outside: known.class == classOutside || known.class == classRequest}, true
 	}
-	word, ok := wordFor(err)
+	word, ok := codeWord(err)
 	return failure{code: word, advice: cmp.Or(failureAdvice[word], lossAdvice[word])}, ok
 }
 
@@ -115,18 +115,18 @@ func serverCode(err error) (code int, ok bool) {
 }
 
 // wordFor names a failure without a server's code.
-func wordFor(err error) (string, bool) {
+func codeWord(err error) (string, bool) {
 	var loss *lossError
 	var selection topology.ServerSelectionError
 	switch {
 	case errors.Is(err, errWatchdog):
 		return failedWatchdog, true
 	case errors.Is(err, errFreshnessMiss):
-		return failedMiss, true
+		return failedFreshnessMiss, true
 	case errors.Is(err, errDriverResumed):
-		return failedResumed, true
-	case errors.Is(err, errAgain):
-		return failedAgain, true
+		return failedDriverResumed, true
+	case errors.Is(err, errOutageOver):
+		return failedOutageOver, true
 	case errors.Is(err, errTokenLayout):
 		return failedTokens, true
 	case errors.Is(err, keystore.ErrCollectionMissing), errors.Is(err, keystore.ErrIsView), errors.Is(err, keystore.ErrIsTimeseries):
@@ -148,7 +148,7 @@ func wordFor(err error) (string, bool) {
 // failed takes note of why the stream ended or could not be opened: a loss is
 // declared before anything else is done, every request that failed is counted,
 // and all of it is logged, if not as a loss then here.
-func (t *Tail) failed(phase string, err error) {
+func (t *Tail) handleFailure(phase string, err error) {
 	loss := classify(err)
 	logged := loss != nil && t.lose(loss)
 	f, request := describe(err)
@@ -175,7 +175,7 @@ func (t *Tail) logFailure(phase string, f *failure, err error) {
 	now := t.config.Now()
 	key := phase + " " + f.code + " " + f.name // codes that nobody knows share a label, but no line
 	last, ok := t.logged[key]
-	if ok && now.Sub(last.at) < failureEvery {
+	if ok && now.Sub(last.at) < failureLogInterval {
 		last.more++
 		t.logged[key] = last
 		return

@@ -95,7 +95,7 @@ func TestEveryFailureIsCountedAndSaid(t *testing.T) {
 				label = failedOther
 			}
 			for range 3 {
-				r.failed(phase, fmt.Errorf("wrapped: %w", mongo.CommandError{Code: int32(code), Message: "refused"}))
+				r.handleFailure(phase, fmt.Errorf("wrapped: %w", mongo.CommandError{Code: int32(code), Message: "refused"}))
 			}
 			if got := r.failures(phase, label); got != 3 {
 				t.Errorf("%s, %d: counted %v times", phase, code, got)
@@ -110,12 +110,12 @@ func TestEveryFailureIsCountedAndSaid(t *testing.T) {
 			}
 		}
 	}
-	r.failed(phaseOpen, mongo.CommandError{Code: 99998})
+	r.handleFailure(phaseOpen, mongo.CommandError{Code: 99998})
 	if lines := logs.TakeAll(); len(lines) != 1 || lines[0].ContextMap()["code_name"] != "code 99998" {
 		t.Errorf("another code that nobody knows: %+v", lines)
 	}
-	*now = now.Add(failureEvery)
-	r.failed(phaseOpen, mongo.CommandError{Code: 13})
+	*now = now.Add(failureLogInterval)
+	r.handleFailure(phaseOpen, mongo.CommandError{Code: 13})
 	if lines := logs.TakeAll(); len(lines) != 1 || lines[0].ContextMap()["not_logged"] != int64(2) || lines[0].Level != zapcore.ErrorLevel {
 		t.Errorf("after a while: %+v", lines)
 	}
@@ -124,15 +124,15 @@ func TestEveryFailureIsCountedAndSaid(t *testing.T) {
 func TestFailuresWithoutACodeHaveAWord(t *testing.T) {
 	for want, err := range map[string]error{
 		failedWatchdog:            errWatchdog,
-		failedMiss:                lost(reasonNoProgress, errFreshnessMiss),
+		failedFreshnessMiss:       lost(reasonNoProgress, errFreshnessMiss),
 		failedTokens:              errTokenLayout,
-		failedResumed:             errDriverResumed,
-		failedAgain:               errAgain,
+		failedDriverResumed:       errDriverResumed,
+		failedOutageOver:          errOutageOver,
 		failedCollection:          fmt.Errorf("wrapped: %w", keystore.ErrCollectionMissing),
 		failedNetwork:             mongo.CommandError{Labels: []string{"NetworkError"}},
 		failedTimeout:             mongo.CommandError{Labels: []string{"NetworkTimeoutError"}},
 		failedOther:               errors.New("x"),
-		string(reasonCatchUp):     lost(reasonCatchUp, errTooSlow),
+		string(reasonCatchUp):     lost(reasonCatchUp, errCatchUpTooSlow),
 		string(reasonCursorEnded): lost(reasonCursorEnded, nil),
 		"286":                     lost(reasonHistoryLost, mongo.CommandError{Code: 286}),
 	} {
@@ -151,17 +151,17 @@ func TestWhatTheDriverMendsIsCountedAndPaced(t *testing.T) {
 	inBothScopes(t, func(t *testing.T, r *rig, _ *devmongo.Server, logs *observer.ObservedLogs) {
 		r.runOpen()
 		r.freshens(1)
-		began := time.Now()
+		startedAt := time.Now()
 		mend := r.failpoint("alwaysOn", bson.E{Key: "failCommands", Value: bson.A{"getMore"}}, bson.E{Key: "errorCode", Value: 43})
 		r.freshens(3) // the aggregates bring heartbeats
-		mongotest.Eventually(t, patience, func() bool { return r.failures(phaseGetMore, failedResumed) >= 8 }, "it is not counted")
+		mongotest.Eventually(t, patience, func() bool { return r.failures(phaseGetMore, failedDriverResumed) >= 8 }, "it is not counted")
 		mend()
 		r.insert("after")
 		mongotest.Eventually(t, patience, r.applied(1), "the change is not delivered")
 		r.stop()
 		// Four after each pause, of 50 ms at least.
-		if n := r.failures(phaseGetMore, failedResumed); n > 8+4*float64(time.Since(began)/(50*time.Millisecond)) {
-			t.Errorf("%v failures in %v: there is no pause", n, time.Since(began))
+		if n := r.failures(phaseGetMore, failedDriverResumed); n > 8+4*float64(time.Since(startedAt)/(50*time.Millisecond)) {
+			t.Errorf("%v failures in %v: there is no pause", n, time.Since(startedAt))
 		}
 		if n := logs.FilterMessageSnippet("keytail resumes it").Len(); n != 1 || r.losses != 0 {
 			t.Errorf("%d lines, %d losses", n, r.losses)
@@ -172,9 +172,9 @@ func TestWhatTheDriverMendsIsCountedAndPaced(t *testing.T) {
 func TestALossIsOneLineNotTwo(t *testing.T) {
 	r, logs, _ := listening(t)
 	r.isOpen = true
-	r.failed(phaseResume, mongo.CommandError{Code: 286})
+	r.handleFailure(phaseResume, mongo.CommandError{Code: 286})
 	lines := logs.All()
-	if len(lines) != 1 || lines[0].ContextMap()["reason"] != "history_lost" || lines[0].ContextMap()["advice"] != doOplog {
+	if len(lines) != 1 || lines[0].ContextMap()["reason"] != "history_lost" || lines[0].ContextMap()["advice"] != adviceOplog {
 		t.Errorf("%+v", lines)
 	}
 	if r.failures(phaseResume, "286") != 1 || testutil.ToFloat64(r.Tail.metrics.losses.WithLabelValues("history_lost")) != 1 {
@@ -209,7 +209,7 @@ func TestTheReadConcernOfTheURIDoesNotMatter(t *testing.T) {
 		r := newRig(t, s, true, func(c *Config) {
 			opts := s.Options("").SetReadConcern(readconcern.Local())
 			c.Database = s.Connect(t, opts).Database(c.Database.Name())
-			c.Heart = newHeart(t, c.Database)
+			c.Heartbeater = newHeart(t, c.Database)
 		})
 		if err := r.CheckAccess(t.Context()); err != nil {
 			t.Fatal(err)

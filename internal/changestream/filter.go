@@ -19,15 +19,15 @@ import (
 // keys alone: fields of a heartbeat may have any name.
 func pipeline(schema *keystore.Schema, own string) mongo.Pipeline {
 	return match(bson.D{{Key: "$and", Value: bson.A{
-		relevant(schema.Collection, own),
-		counts(schema.Ignorable(), bson.D{{Key: "ns.coll", Value: HeartbeatCollection}}),
+		namespaceFilter(schema.Collection, own),
+		exceptIgnorableUpdates(schema.Ignorable(), bson.D{{Key: "ns.coll", Value: HeartbeatCollection}}),
 	}}})
 }
 
 // collectionPipeline is that of a stream of the keys' collection alone. It needs no
 // namespaces: what ends the stream's history is always in it, and nothing of others.
 func collectionPipeline(schema *keystore.Schema) mongo.Pipeline {
-	return match(counts(schema.Ignorable()))
+	return match(exceptIgnorableUpdates(schema.Ignorable()))
 }
 
 func match(filter bson.D) mongo.Pipeline { return mongo.Pipeline{{{Key: "$match", Value: filter}}} }
@@ -38,11 +38,11 @@ func match(filter bson.D) mongo.Pipeline { return mongo.Pipeline{{{Key: "$match"
 // that is not one of always a collection's: dropDatabase, invalidate, and whatever a
 // later server may send about no collection. Of that, interpret ignores what is of
 // other collections.
-func relevant(collection, own string) bson.D {
+func namespaceFilter(collection, own string) bson.D {
 	either := bson.A{
 		bson.D{{Key: "ns.coll", Value: collection}},
 		bson.D{{Key: "ns.coll", Value: HeartbeatCollection}, {Key: "documentKey._id", Value: own}},
-		bson.D{{Key: "operationType", Value: bson.D{{Key: "$nin", Value: ofCollections}}}},
+		bson.D{{Key: "operationType", Value: bson.D{{Key: "$nin", Value: collectionEventTypes}}}},
 	}
 	if guard.ToCollection {
 		either = append(either, bson.D{{Key: "to.coll", Value: collection}})
@@ -53,7 +53,7 @@ func relevant(collection, own string) bson.D {
 // ofCollections are the types of events that always have an ns.coll, and arrive
 // without showExpandedEvents. Every server that applies filters to its oplog knows
 // all of them; one that it does not know could keep it from doing so.
-var ofCollections = bson.A{kindInsert, kindUpdate, kindReplace, kindDelete, kindDrop, kindRename}
+var collectionEventTypes = bson.A{kindInsert, kindUpdate, kindReplace, kindDelete, kindDrop, kindRename}
 
 // counts drops an update iff it touched fields and all of their roots are
 // ignorable: our own last_used writes, mostly. Updates of nested fields and of
@@ -61,10 +61,10 @@ var ofCollections = bson.A{kindInsert, kindUpdate, kindReplace, kindDelete, kind
 // all three parts of the description. $ifNull stands wherever a part may be
 // absent, since an error inside $expr ends the stream. What is one of exempt passes
 // in any case.
-func counts(ignorable []string, exempt ...bson.D) bson.D {
+func exceptIgnorableUpdates(ignorable []string, exempt ...bson.D) bson.D {
 	paths := func(part, path string) bson.D {
 		return bson.D{{Key: "$map", Value: bson.D{
-			{Key: "input", Value: partOf(part)},
+			{Key: "input", Value: updatePart(part)},
 			{Key: "as", Value: "f"},
 			{Key: "in", Value: bson.D{{Key: "$arrayElemAt", Value: bson.A{
 				bson.D{{Key: "$split", Value: bson.A{path, "."}}}, 0,
@@ -91,7 +91,7 @@ func counts(ignorable []string, exempt ...bson.D) bson.D {
 }
 
 // partOf is a part of the update's description as an array, empty when absent.
-func partOf(part string) bson.D {
+func updatePart(part string) bson.D {
 	field := "$updateDescription." + part
 	if part == "updatedFields" {
 		return bson.D{{Key: "$objectToArray", Value: bson.D{{Key: "$ifNull", Value: bson.A{field, bson.D{}}}}}}

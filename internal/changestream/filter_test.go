@@ -22,7 +22,7 @@ func formerFilter() bson.D {
 		bson.D{{Key: "to.coll", Value: schema.Collection}},
 	}}}
 	return bson.D{{Key: "$or", Value: bson.A{
-		bson.D{{Key: "$and", Value: bson.A{ours, counts(schema.Ignorable())}}},
+		bson.D{{Key: "$and", Value: bson.A{ours, exceptIgnorableUpdates(schema.Ignorable())}}},
 		bson.D{{Key: "ns.coll", Value: HeartbeatCollection}, {Key: "documentKey._id", Value: own}},
 	}}}
 }
@@ -123,7 +123,7 @@ func (s *shape) matters(t *testing.T) bool {
 }
 
 // ofCollection: the type is always about a collection, which is named.
-func (s *shape) ofCollection() bool { return slices.Contains(ofCollections, any(s.kind)) }
+func (s *shape) ofCollection() bool { return slices.Contains(collectionEventTypes, any(s.kind)) }
 
 // possible reports whether a server could send it.
 func (s *shape) possible() bool {

@@ -21,7 +21,7 @@ const (
 )
 
 // meaning is what one event does: a change, a loss, a heartbeat, or nothing.
-type meaning struct {
+type effect struct {
 	// change is set for a change of one document.
 	change *keycache.Change
 	// document is what an insert or replace carried.
@@ -35,38 +35,38 @@ type meaning struct {
 // interpret says what an event means. It repeats the test of the server-side
 // filter, so a server that delivers too much costs only time. own is the _id of
 // this instance's heartbeats; empty: they are not in the stream.
-func interpret(schema *keystore.Schema, own string, e *event) (meaning, error) {
+func interpret(schema *keystore.Schema, own string, e *event) (effect, error) {
 	switch {
 	case e.kind == kindDropDatabase:
-		return meaning{loss: lost(reasonDropDatabase, nil)}, nil
+		return effect{loss: lost(reasonDropDatabase, nil)}, nil
 	case e.kind == kindInvalidate:
-		return meaning{loss: lost(reasonInvalidate, nil)}, nil
+		return effect{loss: lost(reasonInvalidate, nil)}, nil
 	case e.kind == kindRename && (e.collection == schema.Collection || e.renamedTo == schema.Collection):
-		return meaning{loss: lost(reasonRename, nil)}, nil
+		return effect{loss: lost(reasonRename, nil)}, nil
 	case e.collection == "":
-		return meaning{loss: lost(reasonUnknownType, fmt.Errorf("an event of type %q for no collection", e.kind))}, nil
+		return effect{loss: lost(reasonUnknownType, fmt.Errorf("an event of type %q for no collection", e.kind))}, nil
 	case own != "" && e.collection == HeartbeatCollection:
-		return meaning{nonce: nonceOf(own, e)}, nil
+		return effect{nonce: nonceOf(own, e)}, nil
 	case e.collection != schema.Collection:
-		return meaning{}, nil
+		return effect{}, nil
 	}
 	switch e.kind {
 	case kindDrop:
-		return meaning{loss: lost(reasonDrop, nil)}, nil
+		return effect{loss: lost(reasonDrop, nil)}, nil
 	case kindInsert, kindReplace:
-		return whole(schema, e)
+		return documentEffect(schema, e)
 	case kindUpdate:
-		return update(schema, e)
+		return updateEffect(schema, e)
 	case kindDelete:
-		change, err := changeOf(schema, e)
-		return meaning{change: change}, err
+		change, err := newChange(schema, e)
+		return effect{change: change}, err
 	default:
-		return meaning{loss: lost(reasonUnknownType, fmt.Errorf("an event of type %q", e.kind))}, nil
+		return effect{loss: lost(reasonUnknownType, fmt.Errorf("an event of type %q", e.kind))}, nil
 	}
 }
 
 // changeOf is the part that all changes of a document share.
-func changeOf(schema *keystore.Schema, e *event) (*keycache.Change, error) {
+func newChange(schema *keystore.Schema, e *event) (*keycache.Change, error) {
 	if e.id.Type == 0 {
 		return nil, fmt.Errorf("an event of type %q without a documentKey", e.kind)
 	}
@@ -74,13 +74,13 @@ func changeOf(schema *keystore.Schema, e *event) (*keycache.Change, error) {
 }
 
 // whole reads an event that carries the document.
-func whole(schema *keystore.Schema, e *event) (meaning, error) {
-	change, err := changeOf(schema, e)
+func documentEffect(schema *keystore.Schema, e *event) (effect, error) {
+	change, err := newChange(schema, e)
 	if err != nil {
-		return meaning{}, err
+		return effect{}, err
 	}
 	if e.document == nil {
-		return meaning{}, fmt.Errorf("an event of type %q without a fullDocument", e.kind)
+		return effect{}, fmt.Errorf("an event of type %q without a fullDocument", e.kind)
 	}
 	document := schema.Decode(e.document)
 	// A document that no look-up can find has neither a hash nor others: it may have
@@ -90,21 +90,21 @@ func whole(schema *keystore.Schema, e *event) (meaning, error) {
 	if document.HasHash {
 		change.Record = &document.Record
 	}
-	return meaning{change: change, document: &document}, nil
+	return effect{change: change, document: &document}, nil
 }
 
 // update reads an event that shows only what it touched.
-func update(schema *keystore.Schema, e *event) (meaning, error) {
+func updateEffect(schema *keystore.Schema, e *event) (effect, error) {
 	ignorable, err := e.touchesOnly(schema.Ignorable())
 	if err != nil || ignorable {
-		return meaning{}, err
+		return effect{}, err
 	}
-	change, err := changeOf(schema, e)
+	change, err := newChange(schema, e)
 	if err != nil {
-		return meaning{}, err
+		return effect{}, err
 	}
 	change.Refresh = true
-	return meaning{change: change}, e.shownHashes(schema, change)
+	return effect{change: change}, e.addShownHashes(schema, change)
 }
 
 // nonceOf reads the nonce of a heartbeat of our own, which arrives as an insert

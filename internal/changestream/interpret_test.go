@@ -69,11 +69,11 @@ func keyDocument(hash apikey.Hash) bson.D {
 	}
 }
 
-func mean(t *testing.T, b bson.Raw) (meaning, error) {
+func mean(t *testing.T, b bson.Raw) (effect, error) {
 	t.Helper()
 	e, err := decodeEvent(b)
 	if err != nil {
-		return meaning{}, err
+		return effect{}, err
 	}
 	return interpret(&schema, own, &e)
 }

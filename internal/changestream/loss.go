@@ -104,8 +104,8 @@ func classify(err error) *lossError {
 func (t *Tail) lose(loss *lossError) bool {
 	t.token, t.newest, t.fruitless = nil, 0, 0
 	t.catchUp.lost(loss.reason)
-	t.config.Heart.forget()
-	if concealed(loss.reason) || !t.config.Sink.Lose() {
+	t.config.Heartbeater.forget()
+	if hiddenFromCache(loss.reason) || !t.config.Sink.Lose() {
 		return false
 	}
 	t.metrics.losses.WithLabelValues(string(loss.reason)).Inc()

@@ -109,7 +109,7 @@ func catchUpGauges(c *catchUp) []prometheus.Collector {
 
 // observe counts one event and takes note of its lag. Heartbeats are counted by
 // themselves, in whatever way they arrive.
-func (t *Tail) observe(e *event, heartbeat bool) {
+func (t *Tail) recordEvent(e *event, heartbeat bool) {
 	kind := e.kind
 	if heartbeat {
 		kind = "heartbeat"

@@ -19,8 +19,8 @@ const fruitlessReopenings = 2
 
 // heartbeat takes in one of our own: everything acknowledged before it was sent
 // comes before it in the log, and has been applied.
-func (t *Tail) heartbeat(nonce int64) error {
-	asOf, ok, err := t.config.Heart.memory.comeBack(nonce, t.firstCursor)
+func (t *Tail) heartbeatReceived(nonce int64) error {
+	asOf, ok, err := t.config.Heartbeater.tracker.receive(nonce, t.firstCursor)
 	if !ok {
 		return err
 	}
@@ -28,7 +28,7 @@ func (t *Tail) heartbeat(nonce int64) error {
 	if !guard.ProcessedBefore {
 		f.Processed = t.newest
 	}
-	t.config.Heart.landed.Store(&f)
+	t.config.Heartbeater.lastFreshness.Store(&f)
 	t.config.Sink.Fresh(f)
 	t.catchUp.fresh(asOf)
 	return nil
@@ -38,9 +38,9 @@ func (t *Tail) heartbeat(nonce int64) error {
 // too long. A cursor survives elections: a deposed primary that is cut off from
 // its successor keeps it open, and says nothing. Opened again, it is on the new
 // primary.
-func (t *Tail) overdue(s *stream) error {
-	h := t.config.Heart
-	if s.changes.RemainingBatchLength() > 0 || !h.memory.overdue(s.opened, t.config.Now(), h.config.MaxStale/MaxStaleParts) {
+func (t *Tail) checkOverdue(s *stream) error {
+	h := t.config.Heartbeater
+	if s.changes.RemainingBatchLength() > 0 || !h.tracker.overdue(s.opened, t.config.Now(), h.config.MaxStale/MaxStaleParts) {
 		return nil
 	}
 	t.metrics.misses.Inc()
@@ -53,13 +53,13 @@ func (t *Tail) overdue(s *stream) error {
 // one that is ahead of the log, say after the log was restored, is accepted and
 // idles for ever. A stream during which no heartbeat was acknowledged says
 // nothing, either way.
-func (t *Tail) judge(s *stream, err error) error {
+func (t *Tail) checkProgress(s *stream, err error) error {
 	switch {
-	case classify(err) != nil || errors.Is(err, errAgain):
+	case classify(err) != nil || errors.Is(err, errOutageOver):
 		return err
-	case t.progressed(s):
+	case t.madeProgress(s):
 		t.fruitless = 0
-	case s.resumed && t.config.Heart.memory.keptBack(s.opened):
+	case s.resumed && t.config.Heartbeater.tracker.hasUndelivered(s.opened):
 		t.fruitless++
 	}
 	if t.fruitless < fruitlessReopenings {
@@ -70,14 +70,14 @@ func (t *Tail) judge(s *stream, err error) error {
 
 // progressed reports whether the stream brought anything, a heartbeat or a
 // change, or at least moved.
-func (t *Tail) progressed(s *stream) bool {
-	return s.events > 0 || later(s.openedAfter, t.token)
+func (t *Tail) madeProgress(s *stream) bool {
+	return s.events > 0 || isLater(s.openedAfter, t.token)
 }
 
 // later reports whether a token is further on in the log than another one. The
 // same place can have two tokens, an event's and a batch's, so the times are
 // compared where they can be read.
-func later(from, to bson.Raw) bool {
+func isLater(from, to bson.Raw) bool {
 	was, ok := tokenTime(from)
 	is, ok2 := tokenTime(to)
 	if ok && ok2 {

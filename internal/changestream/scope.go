@@ -41,7 +41,7 @@ const (
 	// collectionAwait is the most that a quiet server may hold a getMore in
 	// collection scope: only its answer shows the stream's place, so it is how
 	// much older than in database scope an answer's truth is.
-	collectionAwait = 250 * time.Millisecond
+	maxCollectionAwait = 250 * time.Millisecond
 	// awaitsPerPart is how many such answers fit into the time after which a
 	// heartbeat that has not come back means that the stream is given up.
 	awaitsPerPart = 2
@@ -55,7 +55,7 @@ func (s Scope) MaxAwait(maxAwait, maxStale time.Duration) time.Duration {
 	if maxStale != 0 {
 		maxAwait = min(maxAwait, maxStale/(MaxStaleParts*awaitsPerPart))
 	}
-	return min(maxAwait, collectionAwait)
+	return min(maxAwait, maxCollectionAwait)
 }
 
 // errTokenLayout refuses a server whose places in the log cannot be compared with
@@ -85,11 +85,11 @@ func (c *Config) cursorNamespace() string {
 
 // own is the _id of the heartbeats to look out for in the stream. Empty: they are
 // not in it, and a collection of their name is one of keys.
-func (c *Config) own() string {
+func (c *Config) heartbeatID() string {
 	if c.Scope == ScopeCollection {
 		return ""
 	}
-	return c.Heart.id
+	return c.Heartbeater.id
 }
 
 // pipeline is the server's part of the filter.
@@ -97,7 +97,7 @@ func (c *Config) pipeline() mongo.Pipeline {
 	if c.Scope == ScopeCollection {
 		return collectionPipeline(&c.Schema)
 	}
-	return pipeline(&c.Schema, c.Heart.id)
+	return pipeline(&c.Schema, c.Heartbeater.id)
 }
 
 // validateScope refuses heartbeats in another database than the stream's, where
@@ -106,10 +106,10 @@ func (c *Config) validateScope() error {
 	if _, err := ParseScope(string(c.Scope)); err != nil {
 		return err
 	}
-	if c.Scope == ScopeCollection || c.Database == nil || c.Heart == nil {
+	if c.Scope == ScopeCollection || c.Database == nil || c.Heartbeater == nil {
 		return nil
 	}
-	if state := c.Heart.beats.Database().Name(); state != c.Database.Name() {
+	if state := c.Heartbeater.beats.Database().Name(); state != c.Database.Name() {
 		return fmt.Errorf("heartbeats in the database %q never come back through a stream of the database %q: leave --state-database out, or start with --stream-scope collection", state, c.Database.Name())
 	}
 	return nil
@@ -117,31 +117,31 @@ func (c *Config) validateScope() error {
 
 // proven takes in what an applied event proves. In collection scope that is all
 // before its time: others of the same time may follow.
-func (t *Tail) proven(e *event, nonce int64) error {
+func (t *Tail) noteEventTime(e *event, nonce int64) error {
 	if t.config.Scope == ScopeCollection {
-		return t.reached(e.time.Before())
+		return t.positionReached(e.time.Before())
 	}
 	if nonce != 0 {
-		return t.heartbeat(nonce)
+		return t.heartbeatReceived(nonce)
 	}
 	return nil
 }
 
 // scanned takes in what the token of an empty batch proves: the log has been read
 // up to its time.
-func (t *Tail) scanned(token bson.Raw) error {
+func (t *Tail) noteEmptyBatch(token bson.Raw) error {
 	if t.config.Scope != ScopeCollection {
 		return nil
 	}
-	if err := t.comparable(token); err != nil {
+	if err := t.checkTokenLayout(token); err != nil {
 		return err
 	}
-	place, _ := tokenTime(token)
-	return t.reached(place)
+	position, _ := tokenTime(token)
+	return t.positionReached(position)
 }
 
 // comparable refuses a token that shows no time, where it must show one.
-func (t *Tail) comparable(token bson.Raw) error {
+func (t *Tail) checkTokenLayout(token bson.Raw) error {
 	if _, ok := tokenTime(token); !ok && t.config.Scope == ScopeCollection {
 		return errTokenLayout
 	}
@@ -150,9 +150,9 @@ func (t *Tail) comparable(token bson.Raw) error {
 
 // reached counts the newest heartbeat acknowledged at or before place as come
 // back: everything up to place has been applied.
-func (t *Tail) reached(place clustertime.Time) error {
-	if n := t.config.Heart.memory.reach(place); n != 0 {
-		return t.heartbeat(n)
+func (t *Tail) positionReached(position clustertime.Time) error {
+	if n := t.config.Heartbeater.tracker.newestCoveredBy(position); n != 0 {
+		return t.heartbeatReceived(n)
 	}
 	return nil
 }
@@ -186,7 +186,7 @@ func (t *Tail) Try(ctx context.Context) error {
 	if token == nil { // there is an event already
 		return nil
 	}
-	return t.comparable(token)
+	return t.checkTokenLayout(token)
 }
 
 // explain makes a sentence of a privilege that is missing.
@@ -202,5 +202,5 @@ func (t *Tail) explain(err error) error {
 	if t.config.Scope != ScopeCollection {
 		text = fmt.Sprintf("watching the database %q is not allowed: grant the user of the connection string find and changeStream on all of it (the role read has both), or on the collection %q alone and start with --stream-scope collection", database, collection)
 	}
-	return &refusal{text, keystore.ErrUnauthorized, err}
+	return &explainedError{text, keystore.ErrUnauthorized, err}
 }

@@ -27,7 +27,7 @@ func collectionRig(t *testing.T, s *mongotest.Server, change ...func(*Heartbeate
 	state := s.Database(t)
 	return newRig(t, s, true, func(c *Config) {
 		c.Scope, c.MaxAwait = ScopeCollection, 50*time.Millisecond
-		c.Heart = newHeart(t, c.Database, append([]func(*HeartbeaterConfig){func(h *HeartbeaterConfig) {
+		c.Heartbeater = newHeart(t, c.Database, append([]func(*HeartbeaterConfig){func(h *HeartbeaterConfig) {
 			h.State = h.Database.Client().Database(state)
 		}}, change...)...)
 	})
@@ -97,7 +97,7 @@ func TestCollectionScopeIsFreshAfterTheChangesItCovers(t *testing.T) {
 			}
 			written = append(written, r.insert(fmt.Sprint("key-", i)))
 			acknowledged = append(acknowledged, time.Now())
-			r.hurry()
+			r.requestNow()
 			r.look(func() bool {
 				if len(r.fresh) == 0 {
 					return true
@@ -141,30 +141,30 @@ func TestCollectionScopeAnswersABeatWithinOneWait(t *testing.T) {
 
 // What a place in the log proves about a heartbeat acknowledged at time 100.
 func TestWhatAPlaceProves(t *testing.T) {
-	const acked = 100
+	const acknowledgedTime = 100
 	type step func(t *Tail) error
 	empty := func(at clustertime.Time) step {
-		return func(t *Tail) error { return t.scanned(token(fmt.Sprintf("82%016X2B0429", uint64(at)))) }
+		return func(t *Tail) error { return t.noteEmptyBatch(token(fmt.Sprintf("82%016X2B0429", uint64(at)))) }
 	}
 	one := func(at clustertime.Time) step {
-		return func(t *Tail) error { return t.proven(&event{time: at}, 0) }
+		return func(t *Tail) error { return t.noteEventTime(&event{time: at}, 0) }
 	}
 	for _, c := range []struct {
 		name string
 		step step
 		want bool
 	}{
-		{"an empty batch before it", empty(acked - 1), false},
-		{"an empty batch at it", empty(acked), true},
-		{"an empty batch past it", empty(acked + 1), true},
-		{"an event before it", one(acked - 1), false},
-		{"an event at it: more of that time may follow", one(acked), false},
-		{"an event past it", one(acked + 1), true},
+		{"an empty batch before it", empty(acknowledgedTime - 1), false},
+		{"an empty batch at it", empty(acknowledgedTime), true},
+		{"an empty batch past it", empty(acknowledgedTime + 1), true},
+		{"an event before it", one(acknowledgedTime - 1), false},
+		{"an event at it: more of that time may follow", one(acknowledgedTime), false},
+		{"an event past it", one(acknowledgedTime + 1), true},
 	} {
 		sink := &recorder{}
-		tail := &Tail{config: Config{Scope: ScopeCollection, Heart: &Heartbeater{}, Sink: sink}, firstCursor: true, catchUp: &catchUp{now: time.Now}}
-		memory := &tail.config.Heart.memory
-		memory.acknowledge(memory.send(after(1)).nonce, acked, after(2))
+		tail := &Tail{config: Config{Scope: ScopeCollection, Heartbeater: &Heartbeater{}, Sink: sink}, firstCursor: true, catchUp: &catchUp{now: time.Now}}
+		tracker := &tail.config.Heartbeater.tracker
+		tracker.acknowledge(tracker.send(after(1)).nonce, acknowledgedTime, after(2))
 		for range 2 { // the second time proves nothing new
 			if err := c.step(tail); err != nil {
 				t.Fatal(err)
@@ -179,7 +179,7 @@ func TestWhatAPlaceProves(t *testing.T) {
 }
 
 func TestTheNewestHeartbeatThatAPlaceCovers(t *testing.T) {
-	var m nonces
+	var m heartbeatTracker
 	sent := []int64{0}
 	for n := range clustertime.Time(10) {
 		sent = append(sent, m.send(after(float64(n))).nonce)
@@ -188,33 +188,33 @@ func TestTheNewestHeartbeatThatAPlaceCovers(t *testing.T) {
 		}
 	}
 	for _, c := range []struct {
-		place clustertime.Time
-		want  int
+		position clustertime.Time
+		want     int
 	}{{9, 0}, {10, 1}, {59, 5}, {70, 6}, {65, 6}, {1000, 10}} {
-		if got := slices.Index(sent, m.reach(c.place)); got != c.want {
-			t.Errorf("place %v covers heartbeat %d, want %d", c.place, got, c.want)
+		if got := slices.Index(sent, m.newestCoveredBy(c.position)); got != c.want {
+			t.Errorf("place %v covers heartbeat %d, want %d", c.position, got, c.want)
 		}
 	}
-	if _, _, _ = m.comeBack(sent[6], true); m.reach(65) != 0 {
+	if _, _, _ = m.receive(sent[6], true); m.newestCoveredBy(65) != 0 {
 		t.Error("one that came back comes back again")
 	}
 }
 
 // A place that is ahead of the server's time proves nothing.
 func TestAPlaceFromBeforeTheTimeWentBackProvesNothing(t *testing.T) {
-	var m nonces
-	m.begin(1000)
+	var m heartbeatTracker
+	m.startAt(1000)
 	m.acknowledge(m.send(after(0)).nonce, 500, after(1))
-	if n := m.reach(1000); n != 0 {
+	if n := m.newestCoveredBy(1000); n != 0 {
 		t.Errorf("covers heartbeat %d", n)
 	}
-	if !m.keptBack(after(-1)) {
+	if !m.hasUndelivered(after(-1)) {
 		t.Error("and is not waited for")
 	}
-	m.begin(0) // a new stream
+	m.startAt(0) // a new stream
 	second := m.send(after(2)).nonce
 	m.acknowledge(second, 501, after(3))
-	if n := m.reach(501); n != second {
+	if n := m.newestCoveredBy(501); n != second {
 		t.Errorf("after a new start: %d, want %d", n, second)
 	}
 }
@@ -241,7 +241,7 @@ func TestCollectionScopeATokenThatStandsStillIsAMiss(t *testing.T) {
 	// The newest time of the silent one is now behind that of the other.
 	r := newRig(t, &silent.Server, true, func(c *Config) {
 		c.Scope, c.MaxAwait = ScopeCollection, 20*time.Millisecond
-		c.Heart = newHeart(t, c.Database, func(h *HeartbeaterConfig) {
+		c.Heartbeater = newHeart(t, c.Database, func(h *HeartbeaterConfig) {
 			h.MaxStale, h.State = 600*time.Millisecond, successor.Client(t).Database("state")
 		})
 	})
@@ -394,7 +394,7 @@ func TestScopesThatAreRefused(t *testing.T) {
 		{ScopeDatabase, "db", ""},
 		{"cluster", "db", `"cluster"`},
 	} {
-		config := Config{Database: db, Scope: c.scope, Heart: heart(c.state)}
+		config := Config{Database: db, Scope: c.scope, Heartbeater: heart(c.state)}
 		err := config.validateScope()
 		if (err == nil) != (c.words == "") || (err != nil && !strings.Contains(err.Error(), c.words)) {
 			t.Errorf("%s with %s: %v", c.scope, c.state, err)
@@ -436,9 +436,9 @@ func TestKeysInACollectionOfTheHeartbeatsName(t *testing.T) {
 	}
 	keys := schema
 	keys.Collection = HeartbeatCollection
-	config := Config{Scope: ScopeCollection, Schema: keys, Heart: &Heartbeater{id: "the key"}}
+	config := Config{Scope: ScopeCollection, Schema: keys, Heartbeater: &Heartbeater{id: "the key"}}
 	e := event{kind: kindDelete, collection: HeartbeatCollection, id: bson.RawValue{Type: kind, Value: value}, time: 7}
-	m, err := interpret(&config.Schema, config.own(), &e)
+	m, err := interpret(&config.Schema, config.heartbeatID(), &e)
 	if err != nil || m.change == nil || m.nonce != 0 {
 		t.Errorf("got %+v, %v", m, err)
 	}

@@ -31,12 +31,12 @@ type stream struct {
 	resumed   bool
 	// looked is set once the first batch has been looked at: until then a read
 	// without an event is no request to the server.
-	looked bool
+	firstBatchRead bool
 	// replies counts the answered requests, events what was applied.
 	replies, events int
 	// byDriver counts the requests in a row that failed, and after which the driver
 	// resumed the stream by itself.
-	byDriver int
+	driverResumes int
 	// opened is when the stream was, openedAfter the token that it resumes.
 	opened      time.Time
 	openedAfter bson.Raw
@@ -51,13 +51,13 @@ func (t *Tail) open(ctx context.Context) (*stream, error) {
 	kind := openedResumed
 	if !s.resumed {
 		kind = openedNew
-		if err := t.begin(ctx, s); err != nil {
+		if err := t.openNew(ctx, s); err != nil {
 			s.close()
 			return nil, err
 		}
 	}
 	t.metrics.opens.WithLabelValues(kind).Inc()
-	t.config.Heart.opened()
+	t.config.Heartbeater.opened()
 	return s, nil
 }
 
@@ -65,20 +65,20 @@ func (t *Tail) open(ctx context.Context) (*stream, error) {
 // 0 the server fixes its place in the log only at the first getMore, and skips
 // in silence what the log has lost by then.
 func (t *Tail) watch(ctx context.Context) (*stream, error) {
-	if loss := classify(t.config.Heart.memory.isRewound()); loss != nil {
+	if loss := classify(t.config.Heartbeater.tracker.rewoundErr()); loss != nil {
 		t.lose(loss)
 	}
-	ctx, cancel := t.watched(ctx)
+	ctx, cancel := t.requestContext(ctx)
 	defer cancel()
 	t.firstCursor = t.token == nil
-	t.catchUp.attempt()
+	t.catchUp.attemptStarted()
 	if t.token == nil {
 		// Without a token the stream begins anew, whatever brought us here: what
 		// lies between is lost.
 		t.lose(lost(reasonNoToken, nil))
 	}
-	place, _ := tokenTime(t.token)
-	t.config.Heart.memory.begin(place)
+	position, _ := tokenTime(t.token)
+	t.config.Heartbeater.tracker.startAt(position)
 	// An explicit session, so that its cluster time can be asked for. Sessions
 	// are not for sharing: one per stream.
 	session, err := t.config.Database.Client().StartSession(options.Session().SetCausalConsistency(false))
@@ -95,7 +95,7 @@ func (t *Tail) watch(ctx context.Context) (*stream, error) {
 	changes, err := t.target().Watch(mongo.NewSessionContext(ctx, session), t.pipeline, opts)
 	if err != nil {
 		session.EndSession(context.Background())
-		return nil, t.bitten(ctx, err)
+		return nil, t.watchdogErr(ctx, err)
 	}
 	return &stream{
 		changes: changes,
@@ -114,16 +114,16 @@ func (t *Tail) watch(ctx context.Context) (*stream, error) {
 // begin finds the floor of a new stream and opens the cache. The collection is
 // asked for after the stream is there: whatever happens to it from then on is
 // an event.
-func (t *Tail) begin(ctx context.Context, s *stream) error {
+func (t *Tail) openNew(ctx context.Context, s *stream) error {
 	ctx, cancel := context.WithTimeout(ctx, t.watchdog)
 	defer cancel()
 	if err := t.config.Collection.Inspect(ctx); err != nil && guard.InspectAtOpen {
 		return err
 	}
 	if s.changes.RemainingBatchLength() > 0 {
-		return t.beginWithEvent(ctx, s)
+		return t.openNewAtEvent(ctx, s)
 	}
-	if err := t.comparable(s.changes.ResumeToken()); err != nil {
+	if err := t.checkTokenLayout(s.changes.ResumeToken()); err != nil {
 		return err
 	}
 	floor, err := s.floorOfEmptyBatch()
@@ -131,7 +131,7 @@ func (t *Tail) begin(ctx context.Context, s *stream) error {
 		return err
 	}
 	t.token = s.changes.ResumeToken()
-	t.catchUp.reached(floor)
+	t.catchUp.positionReached(floor)
 	t.config.Sink.Open(floor)
 	t.catchUp.opened()
 	return nil
@@ -139,11 +139,11 @@ func (t *Tail) begin(ctx context.Context, s *stream) error {
 
 // beginWithEvent takes the floor from the first event of a first batch that is
 // not empty: the driver has no token before that.
-func (t *Tail) beginWithEvent(ctx context.Context, s *stream) error {
+func (t *Tail) openNewAtEvent(ctx context.Context, s *stream) error {
 	if !s.changes.TryNext(ctx) {
 		return fmt.Errorf("read the first event: %w", s.changes.Err())
 	}
-	s.looked = true
+	s.firstBatchRead = true
 	e, err := decodeEvent(s.changes.Current)
 	if err != nil {
 		return lost(reasonUndecodable, err)
@@ -176,18 +176,18 @@ func sessionClusterTime(session *mongo.Session) (clustertime.Time, bool) {
 
 // step reads once and applies what came.
 func (t *Tail) step(ctx context.Context, s *stream) error {
-	if err := t.catchUp.verdict(); err != nil {
+	if err := t.catchUp.exceededErr(); err != nil {
 		return err
 	}
-	request := s.looked && s.changes.RemainingBatchLength() == 0
-	byDriver := s.byDriver
+	request := s.firstBatchRead && s.changes.RemainingBatchLength() == 0
+	driverResumes := s.driverResumes
 	got, err := t.read(ctx, s)
 	if err != nil {
 		return err
 	}
-	s.looked = true
-	if request && s.byDriver == byDriver {
-		s.byDriver = 0
+	s.firstBatchRead = true
+	if request && s.driverResumes == driverResumes {
+		s.driverResumes = 0
 		s.replies++
 		t.watchdog = t.config.Watchdog
 	}
@@ -195,24 +195,24 @@ func (t *Tail) step(ctx context.Context, s *stream) error {
 		if err := t.apply(s, s.changes.Current); err != nil {
 			return err
 		}
-	} else if err := t.quiet(s); err != nil {
+	} else if err := t.applyEmptyBatch(s); err != nil {
 		return err
 	}
-	return t.overdue(s)
+	return t.checkOverdue(s)
 }
 
 // read asks for the next event under the watchdog.
 func (t *Tail) read(ctx context.Context, s *stream) (bool, error) {
-	ctx, cancel := t.watched(ctx)
+	ctx, cancel := t.requestContext(ctx)
 	defer cancel()
 	got := s.changes.TryNext(ctx)
-	if err := t.config.Heart.memory.isRewound(); err != nil {
+	if err := t.config.Heartbeater.tracker.rewoundErr(); err != nil {
 		return false, err
 	}
 	id := s.changes.ID()
 	t.firstCursor = t.firstCursor && id == s.cursor
 	if id != s.cursor && id != 0 {
-		if err := t.resumedByDriver(s, id); err != nil {
+		if err := t.noteDriverResume(s, id); err != nil {
 			return false, err
 		}
 	}
@@ -222,7 +222,7 @@ func (t *Tail) read(ctx context.Context, s *stream) (bool, error) {
 	}
 	// Err is read before Close, which overwrites it.
 	if err := s.changes.Err(); err != nil {
-		return false, t.bitten(ctx, err)
+		return false, t.watchdogErr(ctx, err)
 	}
 	if s.changes.ID() == 0 {
 		// The server ended the cursor without a word, as after an invalidate
@@ -241,13 +241,13 @@ var errDriverResumed = errors.New("a getMore failed, and the driver resumed the 
 // of it, makes no pause, and would go on for ever where each getMore fails at once
 // and each aggregate works: so the stream is given up after a few in a row. What was
 // read from the last one comes again.
-func (t *Tail) resumedByDriver(s *stream, cursor int64) error {
+func (t *Tail) noteDriverResume(s *stream, cursor int64) error {
 	s.cursor = cursor
-	s.byDriver++
-	if s.byDriver > mostByDriver {
+	s.driverResumes++
+	if s.driverResumes > maxDriverResumes {
 		return errDriverResumed
 	}
-	t.failed(phaseGetMore, errDriverResumed)
+	t.handleFailure(phaseGetMore, errDriverResumed)
 	return nil
 }
 
@@ -257,7 +257,7 @@ func (t *Tail) apply(s *stream, raw bson.Raw) error {
 	if err != nil {
 		return lost(reasonUndecodable, err)
 	}
-	m, err := interpret(&t.config.Schema, t.config.own(), &e)
+	m, err := interpret(&t.config.Schema, t.config.heartbeatID(), &e)
 	if err != nil {
 		return lost(reasonUndecodable, err)
 	}
@@ -270,28 +270,28 @@ func (t *Tail) apply(s *stream, raw bson.Raw) error {
 	if m.change != nil {
 		t.config.Sink.Apply(m.change)
 	}
-	t.observe(&e, m.nonce != 0)
-	t.moved(s, e.time)
+	t.recordEvent(&e, m.nonce != 0)
+	t.advanceToken(s, e.time)
 	s.events++
-	return t.proven(&e, m.nonce)
+	return t.noteEventTime(&e, m.nonce)
 }
 
 // quiet takes in a batch without events.
-func (t *Tail) quiet(s *stream) error {
+func (t *Tail) applyEmptyBatch(s *stream) error {
 	token := s.changes.ResumeToken()
 	if token == nil {
 		return lost(reasonTokenRemoved, errors.New("the server sent no resume token"))
 	}
 	seen, _ := tokenTime(token)
-	t.moved(s, seen)
-	return t.scanned(token)
+	t.advanceToken(s, seen)
+	return t.noteEmptyBatch(token)
 }
 
 // moved takes note of where the stream is now.
-func (t *Tail) moved(s *stream, seen clustertime.Time) {
+func (t *Tail) advanceToken(s *stream, seen clustertime.Time) {
 	t.token = s.changes.ResumeToken()
 	t.newest = max(t.newest, seen)
-	t.catchUp.reached(t.newest)
+	t.catchUp.positionReached(t.newest)
 }
 
 // close gives the cursor back to the server, best effort, and ends the session.

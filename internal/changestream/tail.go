@@ -33,15 +33,15 @@ const (
 
 	// longestWatchdog times the configured one is the most that the watchdog
 	// grows to: beyond 40 s a dead connection would be waited for too long.
-	longestWatchdog = 8
+	maxWatchdogFactor = 8
 	// closeTimeout bounds the best-effort killCursors of a stream given up.
 	closeTimeout = time.Second
 	// mostByDriver is how often in a row the driver may resume a stream by itself.
-	mostByDriver = 3
+	maxDriverResumes = 3
 	// firstPause and longestPause are the jittered exponential backoff between
 	// two attempts to open: short enough for a blip, slow enough for a fleet.
-	firstPause   = 100 * time.Millisecond
-	longestPause = 5 * time.Second
+	minPause = 100 * time.Millisecond
+	maxPause = 5 * time.Second
 )
 
 // Sink is told what the stream says, by one goroutine and in order. A
@@ -70,7 +70,7 @@ type Collection interface {
 // Waits are a MaxAwait and a Watchdog for a bound of maxStale (zero: the default
 // one): a stream on a connection that is stuck is given up in time for another
 // one to keep answers young, twice.
-func Waits(maxStale time.Duration) (maxAwait, watchdog time.Duration) {
+func TimeoutsFor(maxStale time.Duration) (maxAwait, watchdog time.Duration) {
 	if maxStale == 0 {
 		return DefaultMaxAwait, DefaultWatchdog
 	}
@@ -93,7 +93,7 @@ type Config struct {
 	// Heart writes the heartbeats whose way back through the stream moves the
 	// freshness. Required; in ScopeDatabase it writes into the same Database.
 	// The tail tells it when the stream is open; somebody else calls its Run.
-	Heart *Heartbeater
+	Heartbeater *Heartbeater
 	// OnLoss is told why history was lost, after Sink.Lose, by the same goroutine.
 	// Nil: nobody is.
 	OnLoss func(Reason)
@@ -111,7 +111,7 @@ type Config struct {
 	// take, once the cache is older than max_stale although the database
 	// acknowledges heartbeats. Past it the history is given up, and all is read
 	// anew. Zero: DefaultLeastCatchUp, DefaultMostCatchUp.
-	LeastCatchUp, MostCatchUp time.Duration
+	MinCatchUp, MaxCatchUp time.Duration
 	// Now is the clock that freshness is measured on. Nil: time.Now.
 	Now func() time.Time
 	// Logger: nil is silent.
@@ -130,11 +130,11 @@ func (c *Config) setDefaults() {
 	if c.Watchdog == 0 {
 		c.Watchdog = DefaultWatchdog
 	}
-	if c.LeastCatchUp == 0 {
-		c.LeastCatchUp = DefaultLeastCatchUp
+	if c.MinCatchUp == 0 {
+		c.MinCatchUp = DefaultMinCatchUp
 	}
-	if c.MostCatchUp == 0 {
-		c.MostCatchUp = max(DefaultMostCatchUp, c.LeastCatchUp)
+	if c.MaxCatchUp == 0 {
+		c.MaxCatchUp = max(DefaultMaxCatchUp, c.MinCatchUp)
 	}
 	if c.Now == nil {
 		c.Now = time.Now
@@ -155,14 +155,14 @@ func (c *Config) validate() error {
 	if c.Collection == nil {
 		errs = append(errs, errors.New("a collection is needed"))
 	}
-	if c.Heart == nil {
+	if c.Heartbeater == nil {
 		errs = append(errs, errors.New("a heart is needed"))
 	}
 	if c.MaxAwait < 0 || c.Watchdog <= c.MaxAwait {
 		errs = append(errs, fmt.Errorf("the watchdog (%v) must be longer than the wait at the server (%v)", c.Watchdog, c.MaxAwait))
 	}
-	if c.LeastCatchUp < 0 || c.MostCatchUp < c.LeastCatchUp {
-		errs = append(errs, fmt.Errorf("the most that catching up may take (%v) must not be below the least (%v)", c.MostCatchUp, c.LeastCatchUp))
+	if c.MinCatchUp < 0 || c.MaxCatchUp < c.MinCatchUp {
+		errs = append(errs, fmt.Errorf("the most that catching up may take (%v) must not be below the least (%v)", c.MaxCatchUp, c.MinCatchUp))
 	}
 	return errors.Join(append(errs, c.validateScope())...)
 }
@@ -206,7 +206,7 @@ func New(config Config) (*Tail, error) {
 		return nil, fmt.Errorf("change stream: %w", err)
 	}
 	catchUp := newCatchUp(&config)
-	config.Heart.acknowledged = catchUp.acknowledged
+	config.Heartbeater.acknowledged = catchUp.acknowledged
 	m, err := newMetrics(config.Registerer, catchUp)
 	if err != nil {
 		return nil, fmt.Errorf("change stream: %w", err)
@@ -229,13 +229,13 @@ func New(config Config) (*Tail, error) {
 // stopped. It never gives up: what fails is tried again, with a pause.
 func (t *Tail) Run(ctx context.Context) error {
 	pause := backoff.NewExponentialBackOff()
-	pause.InitialInterval = firstPause
-	pause.MaxInterval = longestPause
+	pause.InitialInterval = minPause
+	pause.MaxInterval = maxPause
 	for {
 		if moved := t.follow(ctx); moved {
 			pause.Reset()
 		}
-		if !t.rest(ctx, pause.NextBackOff()) {
+		if !t.waitToRetry(ctx, pause.NextBackOff()) {
 			return nil
 		}
 	}
@@ -243,8 +243,8 @@ func (t *Tail) Run(ctx context.Context) error {
 
 // rest pauses, but not for longer than the history is known to be there, nor than
 // an outage. It reports false when ctx ended.
-func (t *Tail) rest(ctx context.Context, pause time.Duration) bool {
-	until, release := t.config.Heart.memory.interruptible(ctx)
+func (t *Tail) waitToRetry(ctx context.Context, pause time.Duration) bool {
+	until, release := t.config.Heartbeater.tracker.interruptible(ctx)
 	defer release()
 	until, cancel := context.WithCancelCause(until)
 	defer cancel(nil)
@@ -276,9 +276,9 @@ func (t *Tail) follow(ctx context.Context) (moved bool) {
 	s, err := t.open(ctx)
 	if err != nil {
 		if ctx.Err() == nil {
-			t.notOpened(phase, err)
+			t.handleOpenError(phase, err)
 		}
-		return errors.Is(err, errAgain)
+		return errors.Is(err, errOutageOver)
 	}
 	defer s.close()
 	t.logger.Info("change stream is open", zap.Bool("resumed", s.resumed))
@@ -286,18 +286,18 @@ func (t *Tail) follow(ctx context.Context) (moved bool) {
 		if err := t.step(ctx, s); err != nil {
 			if ctx.Err() == nil {
 				// Before the stream is closed, which takes time.
-				t.failed(phaseGetMore, t.judge(s, err))
+				t.handleFailure(phaseGetMore, t.checkProgress(s, err))
 			}
-			return s.replies > 0 || errors.Is(err, errAgain)
+			return s.replies > 0 || errors.Is(err, errOutageOver)
 		}
 	}
 }
 
 // notOpened takes note of a stream that could not be opened. While the server
 // refuses it nothing is caught up, and a new stream would be refused as well.
-func (t *Tail) notOpened(phase string, err error) {
-	if !errors.Is(err, errWatchdog) && !errors.Is(err, errAgain) {
-		t.catchUp.refused()
+func (t *Tail) handleOpenError(phase string, err error) {
+	if !errors.Is(err, errWatchdog) && !errors.Is(err, errOutageOver) {
+		t.catchUp.openRefused()
 	}
-	t.failed(phase, err)
+	t.handleFailure(phase, err)
 }

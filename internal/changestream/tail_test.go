@@ -112,10 +112,10 @@ func newRig(t *testing.T, s *mongotest.Server, create bool, change ...func(*Conf
 	for _, f := range change {
 		f(&config)
 	}
-	if config.Heart == nil {
-		config.Heart = newHeart(t, client.Database(name))
+	if config.Heartbeater == nil {
+		config.Heartbeater = newHeart(t, client.Database(name))
 	}
-	r.Heartbeater = config.Heart
+	r.Heartbeater = config.Heartbeater
 	if r.Tail, err = New(config); err != nil {
 		t.Fatal(err)
 	}
@@ -302,14 +302,14 @@ func TestFreshnessMovesWithoutAnyChange(t *testing.T) {
 func TestFreshnessComesAfterTheChangesItCovers(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
 		r := newRig(t, s, true, func(c *Config) {
-			c.Heart = newHeart(t, c.Database, func(h *HeartbeaterConfig) { h.Interval = MinHeartbeatInterval })
+			c.Heartbeater = newHeart(t, c.Database, func(h *HeartbeaterConfig) { h.Interval = MinHeartbeatInterval })
 		})
 		r.runOpen()
 		acknowledged := []time.Time{}
 		for i := range 100 {
 			r.insert(fmt.Sprint("key-", i))
 			acknowledged = append(acknowledged, time.Now())
-			r.hurry()
+			r.requestNow()
 			r.look(func() bool {
 				if len(r.fresh) == 0 {
 					return true
@@ -389,7 +389,7 @@ func TestWaitsLeaveRoomForTwoReopenings(t *testing.T) {
 		6 * time.Second:       {time.Second, 2 * time.Second},
 		30 * time.Millisecond: {500 * time.Millisecond, time.Second},
 	} {
-		if maxAwait, watchdog := Waits(maxStale); maxAwait != want[0] || watchdog != want[1] {
+		if maxAwait, watchdog := TimeoutsFor(maxStale); maxAwait != want[0] || watchdog != want[1] {
 			t.Errorf("max_stale %v: %v and %v, want %v", maxStale, maxAwait, watchdog, want)
 		}
 	}

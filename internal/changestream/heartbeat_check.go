@@ -16,7 +16,7 @@ import (
 
 // deadAfter is when the TTL index removes an instance that did not leave: long
 // after it could have answered from memory, max_stale being an hour at most.
-const deadAfter = 24 * time.Hour
+const instanceTTL = 24 * time.Hour
 
 // Server error codes, from MongoDB's error_codes.yml.
 const (
@@ -25,13 +25,13 @@ const (
 )
 
 // refusal is one sentence for people that is kind to errors.Is.
-type refusal struct {
+type explainedError struct {
 	text        string
 	kind, cause error
 }
 
-func (r *refusal) Error() string   { return r.text + ": " + r.cause.Error() }
-func (r *refusal) Unwrap() []error { return []error{r.kind, r.cause} }
+func (r *explainedError) Error() string   { return r.text + ": " + r.cause.Error() }
+func (r *explainedError) Unwrap() []error { return []error{r.kind, r.cause} }
 
 // Prepare checks at the start that the credential may write heartbeats, and
 // makes the index that removes dead instances. An error that a privilege is
@@ -41,12 +41,12 @@ func (h *Heartbeater) Prepare(ctx context.Context) error {
 	if err := h.createIndex(ctx); err != nil {
 		return h.explain(err)
 	}
-	return h.explain(h.rehearse(ctx))
+	return h.explain(h.tryWrite(ctx))
 }
 
 // rehearse writes and deletes a document that belongs to no fleet (it has no ns)
 // and that no tail listens to. An upsert needs the privileges insert and update.
-func (h *Heartbeater) rehearse(ctx context.Context) error {
+func (h *Heartbeater) tryWrite(ctx context.Context) error {
 	beats := h.beats.Clone(options.Collection().SetWriteConcern(writeconcern.W1()))
 	id := h.id + "/check"
 	_, err := beats.UpdateByID(ctx, id, bson.D{{Key: "$currentDate", Value: bson.D{{Key: fieldAt, Value: true}}}},
@@ -63,7 +63,7 @@ func (h *Heartbeater) rehearse(ctx context.Context) error {
 func (h *Heartbeater) createIndex(ctx context.Context) error {
 	_, err := h.beats.Indexes().CreateOne(ctx, mongo.IndexModel{
 		Keys:    bson.D{{Key: fieldAt, Value: 1}},
-		Options: options.Index().SetExpireAfterSeconds(int32(deadAfter / time.Second)),
+		Options: options.Index().SetExpireAfterSeconds(int32(instanceTTL / time.Second)),
 	})
 	return err
 }
@@ -79,11 +79,11 @@ func (h *Heartbeater) explain(err error) error {
 	}
 	switch {
 	case keystore.NotAllowed(err):
-		return &refusal{fmt.Sprintf("writing heartbeats is not allowed, and they are what proves that answers from memory are fresh; there are two ways: grant the user of the connection string find, insert, update, remove and createIndex on collection %q of database %q, or name a database in which it has them on that collection by --stream-scope collection --state-database NAME",
+		return &explainedError{fmt.Sprintf("writing heartbeats is not allowed, and they are what proves that answers from memory are fresh; there are two ways: grant the user of the connection string find, insert, update, remove and createIndex on collection %q of database %q, or name a database in which it has them on that collection by --stream-scope collection --state-database NAME",
 			HeartbeatCollection, h.beats.Database().Name()), keystore.ErrUnauthorized, err}
 	case server.HasErrorCode(codeIndexOptionsConflict), server.HasErrorCode(codeIndexKeySpecsConflict):
 		return fmt.Errorf("%s has an index on %s with another expiry than keytail's (%v): drop that index, it will be made again: %w",
-			h.namespace(), fieldAt, deadAfter, err)
+			h.namespace(), fieldAt, instanceTTL, err)
 	}
 	return fmt.Errorf("writing a heartbeat to %s: %w", h.namespace(), err)
 }

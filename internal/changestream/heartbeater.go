@@ -39,10 +39,10 @@ const (
 
 	// beatGap is the least time between two heartbeats that callers ask for:
 	// whoever floods Beat causes a hundred writes a second at most.
-	beatGap = 10 * time.Millisecond
+	minBeatGap = 10 * time.Millisecond
 	// leaveTimeout bounds what is done at a stop: to wait for the heartbeat in
 	// flight, and then to delete the document.
-	leaveTimeout = 2 * time.Second
+	stopTimeout = 2 * time.Second
 	// maxInstanceName is far above any host name (253 bytes, RFC 1035).
 	maxInstanceName = 256
 )
@@ -151,9 +151,9 @@ type Heartbeater struct {
 	id      string
 	logger  *zap.Logger
 	results *prometheus.CounterVec
-	memory  nonces
+	tracker heartbeatTracker
 	// landed is the freshness of the last heartbeat that came back.
-	landed atomic.Pointer[keycache.Freshness]
+	lastFreshness atomic.Pointer[keycache.Freshness]
 	// acknowledged is told of each acknowledgement. The tail sets it before Run;
 	// nil: there is no tail.
 	acknowledged func(at clustertime.Time)
@@ -164,29 +164,29 @@ type Heartbeater struct {
 	isReady sync.Once
 	stopped chan struct{}
 	// kick has a token when a heartbeat is wanted now.
-	kick chan struct{}
+	wanted chan struct{}
 
 	mutex sync.Mutex
 	// next is the heartbeat that has not been sent yet.
-	next *flight
+	next *pendingHeartbeat
 
 	// The rest belongs to Run's goroutine.
 
 	// health is what became of the last heartbeat; empty before the first.
-	health string
+	lastResult string
 	// said is when the log was last told of it.
-	said time.Time
+	loggedAt time.Time
 }
 
 // flight is one heartbeat and those who wait for it. at and err are written
 // before done is closed.
-type flight struct {
+type pendingHeartbeat struct {
 	done chan struct{}
 	at   clustertime.Time
 	err  error
 }
 
-func newFlight() *flight { return &flight{done: make(chan struct{})} }
+func newPendingHeartbeat() *pendingHeartbeat { return &pendingHeartbeat{done: make(chan struct{})} }
 
 // NewHeartbeater makes a heart that does not beat yet.
 func NewHeartbeater(config HeartbeaterConfig) (*Heartbeater, error) {
@@ -204,8 +204,8 @@ func NewHeartbeater(config HeartbeaterConfig) (*Heartbeater, error) {
 		}, []string{"result"}),
 		ready:   make(chan struct{}),
 		stopped: make(chan struct{}),
-		kick:    make(chan struct{}, 1),
-		next:    newFlight(),
+		wanted:  make(chan struct{}, 1),
+		next:    newPendingHeartbeat(),
 	}
 	for _, result := range []string{resultAcknowledged, resultFailed, resultRefused} {
 		h.results.WithLabelValues(result)
@@ -230,7 +230,7 @@ func (h *Heartbeater) Heartbeats() *mongo.Collection { return h.beats }
 // that is gone, and returns nil. A heartbeat that fails is followed by the next
 // one at the interval. Run can be called once.
 func (h *Heartbeater) Run(ctx context.Context) error {
-	defer h.leave(ctx)
+	defer h.deleteDocument(ctx)
 	defer close(h.stopped)
 	select {
 	case <-ctx.Done():
@@ -245,13 +245,13 @@ func (h *Heartbeater) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-timer.C:
-		case <-h.kick:
-			if !wait(ctx, beatGap-time.Since(last)) {
+		case <-h.wanted:
+			if !wait(ctx, minBeatGap-time.Since(last)) {
 				return nil
 			}
 		}
 		last = time.Now()
-		h.beat(ctx)
+		h.sendHeartbeat(ctx)
 		timer.Reset(h.config.Interval - time.Since(last))
 	}
 }
@@ -271,7 +271,7 @@ func (h *Heartbeater) Beat(ctx context.Context) (clustertime.Time, error) {
 	h.mutex.Lock()
 	f := h.next
 	h.mutex.Unlock()
-	h.hurry()
+	h.requestNow()
 	select {
 	case <-f.done:
 		return f.at, f.err
@@ -283,9 +283,9 @@ func (h *Heartbeater) Beat(ctx context.Context) (clustertime.Time, error) {
 }
 
 // hurry asks for a heartbeat now.
-func (h *Heartbeater) hurry() {
+func (h *Heartbeater) requestNow() {
 	select {
-	case h.kick <- struct{}{}:
+	case h.wanted <- struct{}{}:
 	default: // somebody has asked already
 	}
 }
@@ -293,21 +293,21 @@ func (h *Heartbeater) hurry() {
 // depart takes the next heartbeat's callers: whoever calls Beat from now on gets
 // the one after it. The kick is taken back first, since those who gave it are
 // on board; the other way round a call in between would wait for the interval.
-func (h *Heartbeater) depart() *flight {
+func (h *Heartbeater) takeWaiting() *pendingHeartbeat {
 	select {
-	case <-h.kick:
+	case <-h.wanted:
 	default:
 	}
 	h.mutex.Lock()
 	defer h.mutex.Unlock()
 	f := h.next
-	h.next = newFlight()
+	h.next = newPendingHeartbeat()
 	return f
 }
 
 // opened is told by the tail at each open of the stream. A heartbeat follows at
 // once: it is the first, or makes the time without freshness short.
 func (h *Heartbeater) opened() {
-	h.hurry()
+	h.requestNow()
 	h.isReady.Do(func() { close(h.ready) })
 }

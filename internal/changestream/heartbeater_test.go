@@ -74,7 +74,7 @@ func (r *rig) passes(id string) {
 func quiet(t *testing.T, s *mongotest.Server, change ...func(*Config)) *rig {
 	t.Helper()
 	r := newRig(t, s, true, append(change, func(c *Config) {
-		c.Heart = newHeart(t, c.Database, func(h *HeartbeaterConfig) { h.Interval, h.MaxStale = time.Hour, 3*time.Hour })
+		c.Heartbeater = newHeart(t, c.Database, func(h *HeartbeaterConfig) { h.Interval, h.MaxStale = time.Hour, 3*time.Hour })
 	})...)
 	r.runOpen()
 	mongotest.Eventually(t, patience, func() bool { return r.freshened() == 1 }, "the first heartbeat does not come back")
@@ -101,7 +101,7 @@ func TestFreshnessStandsStillWhileHeartbeatsFail(t *testing.T) {
 func TestFreshnessStandsStillWithoutAMajority(t *testing.T) {
 	s := mongotest.StartDevmongo(t, devmongo.Config{})
 	r := newRig(t, &s.Server, true, func(c *Config) {
-		c.Heart = newHeart(t, c.Database, func(h *HeartbeaterConfig) { h.MaxStale = 600 * time.Millisecond })
+		c.Heartbeater = newHeart(t, c.Database, func(h *HeartbeaterConfig) { h.MaxStale = 600 * time.Millisecond })
 	})
 	r.runOpen()
 	r.freshens(1)
@@ -184,7 +184,7 @@ func TestTheFirstHeartbeatFollowsTheFirstOpen(t *testing.T) {
 		r.run()
 		asked, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 		defer cancel()
-		if at, err := r.Beat(asked); err == nil || r.memory.any() {
+		if at, err := r.Beat(asked); err == nil || r.tracker.anySent() {
 			t.Errorf("a heartbeat was sent before the stream was open, at %v, %v", at, err)
 		}
 		mongotest.CreateAPIKeys(t, r.db)
@@ -196,18 +196,18 @@ func TestTheFirstHeartbeatFollowsTheFirstOpen(t *testing.T) {
 func TestWhatIsNotKnownIsLeftOut(t *testing.T) {
 	h := newHeart(t, (&mongo.Client{}).Database("db"))
 	has := func(name string) bool {
-		return slices.ContainsFunc(h.document(beat{nonce: 1}), func(e bson.E) bool { return e.Key == name })
+		return slices.ContainsFunc(h.document(heartbeatWrite{nonce: 1}), func(e bson.E) bool { return e.Key == name })
 	}
 	if has("processed") || has("staleness_ms") {
-		t.Errorf("before the first came back: %v", h.document(beat{nonce: 1}))
+		t.Errorf("before the first came back: %v", h.document(heartbeatWrite{nonce: 1}))
 	}
-	h.landed.Store(&keycache.Freshness{AsOf: time.Now()})
+	h.lastFreshness.Store(&keycache.Freshness{AsOf: time.Now()})
 	if has("processed") || !has("staleness_ms") {
-		t.Errorf("without a cluster time: %v", h.document(beat{nonce: 1}))
+		t.Errorf("without a cluster time: %v", h.document(heartbeatWrite{nonce: 1}))
 	}
-	h.landed.Store(&keycache.Freshness{AsOf: time.Now(), Processed: 7})
+	h.lastFreshness.Store(&keycache.Freshness{AsOf: time.Now(), Processed: 7})
 	if !has("processed") || !has("staleness_ms") {
-		t.Errorf("with both: %v", h.document(beat{nonce: 1}))
+		t.Errorf("with both: %v", h.document(heartbeatWrite{nonce: 1}))
 	}
 }
 
@@ -302,7 +302,7 @@ func TestPrepareNeedsNoMajority(t *testing.T) {
 func TestHeartbeatsOfOthersProveNothing(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
 		r := quiet(t, s)
-		n := r.memory.send(time.Now()).nonce // it is not on its way, but would be believed
+		n := r.tracker.send(time.Now()).nonce // it is not on its way, but would be believed
 		for _, id := range []any{"host/an older boot", "other/" + r.id, r.id + "/check", 7} {
 			for range 2 { // an insert, then an update
 				r.writeNonce(id, n)
@@ -365,7 +365,7 @@ func TestANonceIsTakenFromInsertUpdateAndReplace(t *testing.T) {
 		} {
 			sent := time.Now()
 			before := r.freshened()
-			if err := write(r.memory.send(sent).nonce); err != nil {
+			if err := write(r.tracker.send(sent).nonce); err != nil {
 				t.Fatal(name, err)
 			}
 			mongotest.Eventually(t, patience, func() bool { return r.freshened() > before }, name, " is not taken")
@@ -384,7 +384,7 @@ func TestANonceIsTakenFromInsertUpdateAndReplace(t *testing.T) {
 func TestHeartbeatsPassTheFilterForIgnorableUpdates(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
 		r := quiet(t, s, func(c *Config) { c.Schema.LastUsed = fieldNonce })
-		n := r.memory.send(time.Now()).nonce
+		n := r.tracker.send(time.Now()).nonce
 		if _, err := r.heartbeats().UpdateByID(t.Context(), r.id, bson.D{{Key: "$set", Value: bson.D{{Key: fieldNonce, Value: n}}}}); err != nil {
 			t.Fatal(err)
 		}
@@ -417,7 +417,7 @@ func TestAFreshnessMissOpensTheStreamAgain(t *testing.T) {
 		elsewhere := s.Client(t).Database(s.Database(t))
 		r := newRig(t, s, true, func(c *Config) {
 			c.MaxAwait = 20 * time.Millisecond
-			c.Heart = newHeart(t, c.Database, func(h *HeartbeaterConfig) { h.MaxStale = 600 * time.Millisecond })
+			c.Heartbeater = newHeart(t, c.Database, func(h *HeartbeaterConfig) { h.MaxStale = 600 * time.Millisecond })
 		})
 		r.Heartbeater.beats = elsewhere.Collection(HeartbeatCollection)
 		opened := time.Now()
@@ -455,7 +455,7 @@ func stuckIn(t *testing.T, s *mongotest.Devmongo, scope Scope) *rig {
 	r := newRig(t, &s.Server, true, func(c *Config) {
 		c.Scope = scope
 		c.MaxAwait = 20 * time.Millisecond
-		c.Heart = newHeart(t, c.Database, func(h *HeartbeaterConfig) { h.MaxStale = 600 * time.Millisecond })
+		c.Heartbeater = newHeart(t, c.Database, func(h *HeartbeaterConfig) { h.MaxStale = 600 * time.Millisecond })
 	})
 	probe, err := r.db.Watch(t.Context(), mongo.Pipeline{})
 	if err != nil {
@@ -502,29 +502,29 @@ func TestSilenceWithoutAcknowledgedHeartbeatsIsNoLoss(t *testing.T) {
 func TestWhatMakesAReopeningFruitless(t *testing.T) {
 	broken := errors.New("broken")
 	for _, c := range []struct {
-		name    string
-		resumed bool
-		acked   bool
-		events  int
-		moves   bool
-		cause   error
-		want    []Reason
+		name         string
+		resumed      bool
+		acknowledged bool
+		events       int
+		moves        bool
+		cause        error
+		want         []Reason
 	}{
-		{name: "silent", resumed: true, acked: true, want: []Reason{"", reasonNoProgress, "", reasonNoProgress}},
-		{name: "a new stream", acked: true, want: []Reason{"", "", ""}},
+		{name: "silent", resumed: true, acknowledged: true, want: []Reason{"", reasonNoProgress, "", reasonNoProgress}},
+		{name: "a new stream", acknowledged: true, want: []Reason{"", "", ""}},
 		{name: "no acknowledgement", resumed: true, want: []Reason{"", "", ""}},
-		{name: "a heartbeat or a change", resumed: true, acked: true, events: 1, want: []Reason{"", "", ""}},
-		{name: "the token moved", resumed: true, acked: true, moves: true, want: []Reason{"", "", ""}},
-		{name: "lost anyway", resumed: true, acked: true, cause: lost(reasonDrop, nil), want: []Reason{reasonDrop, reasonDrop, reasonDrop}},
+		{name: "a heartbeat or a change", resumed: true, acknowledged: true, events: 1, want: []Reason{"", "", ""}},
+		{name: "the token moved", resumed: true, acknowledged: true, moves: true, want: []Reason{"", "", ""}},
+		{name: "lost anyway", resumed: true, acknowledged: true, cause: lost(reasonDrop, nil), want: []Reason{reasonDrop, reasonDrop, reasonDrop}},
 	} {
 		h := &Heartbeater{}
-		tail := &Tail{config: Config{Heart: h}}
+		tail := &Tail{config: Config{Heartbeater: h}}
 		for i, want := range c.want {
 			tail.token = token("8200000007000000012B04")
 			s := &stream{resumed: c.resumed, opened: after(float64(i)), openedAfter: tail.token, events: c.events}
-			n := h.memory.send(after(float64(i) + 0.5)).nonce
-			if c.acked {
-				h.memory.acknowledge(n, 1, after(float64(i)+0.6))
+			n := h.tracker.send(after(float64(i) + 0.5)).nonce
+			if c.acknowledged {
+				h.tracker.acknowledge(n, 1, after(float64(i)+0.6))
 			}
 			if c.moves {
 				tail.token = token("8200000008000000012B04")
@@ -533,7 +533,7 @@ func TestWhatMakesAReopeningFruitless(t *testing.T) {
 			if cause == nil {
 				cause = broken
 			}
-			err := tail.judge(s, cause)
+			err := tail.checkProgress(s, cause)
 			if got := reasonOf(classify(err)); got != want {
 				t.Errorf("%s: stream %d: got %q, want %q", c.name, i, got, want)
 			}
@@ -547,15 +547,15 @@ func TestWhatMakesAReopeningFruitless(t *testing.T) {
 func TestBeatIsSentAfterTheCall(t *testing.T) {
 	h := newHeart(t, (&mongo.Client{}).Database("db"))
 	result := make(chan clustertime.Time, 1)
-	inFlight := h.depart()
+	inFlight := h.takeWaiting()
 	go func() {
 		at, _ := h.Beat(t.Context())
 		result <- at
 	}()
-	mongotest.Eventually(t, patience, func() bool { return len(h.kick) == 1 }, "no heartbeat is asked for")
+	mongotest.Eventually(t, patience, func() bool { return len(h.wanted) == 1 }, "no heartbeat is asked for")
 	inFlight.at = 1
 	close(inFlight.done)
-	next := h.depart()
+	next := h.takeWaiting()
 	if next == inFlight {
 		t.Fatal("the next heartbeat is the one in flight")
 	}
@@ -569,7 +569,7 @@ func TestBeatIsSentAfterTheCall(t *testing.T) {
 	if at := <-result; at != 2 {
 		t.Errorf("answered by the heartbeat of %v", at)
 	}
-	if len(h.kick) != 0 {
+	if len(h.wanted) != 0 {
 		t.Error("the kick is still there, though all who gave it are on board")
 	}
 }
@@ -603,7 +603,7 @@ func TestBeatsShareAHeartbeat(t *testing.T) {
 	s.Node.HoldMajority()
 	first := make(chan error, 1)
 	go func() { _, err := r.Beat(t.Context()); first <- err }()
-	sent := func() int64 { r.memory.mutex.Lock(); defer r.memory.mutex.Unlock(); return r.memory.last }
+	sent := func() int64 { r.tracker.mutex.Lock(); defer r.tracker.mutex.Unlock(); return r.tracker.last }
 	mongotest.Eventually(t, patience, func() bool { return sent() == 2 }, "nothing is sent")
 	const callers = 20
 	var joined, group sync.WaitGroup
@@ -661,7 +661,7 @@ func TestAStopWaitsForTheHeartbeatInFlight(t *testing.T) {
 		r.freshens(1)
 		r.failpoint("alwaysOn", bson.E{Key: "failCommands", Value: bson.A{"update"}},
 			bson.E{Key: "blockConnection", Value: true}, bson.E{Key: "blockTimeMS", Value: 300})
-		sent := func() int64 { r.memory.mutex.Lock(); defer r.memory.mutex.Unlock(); return r.memory.last }
+		sent := func() int64 { r.tracker.mutex.Lock(); defer r.tracker.mutex.Unlock(); return r.tracker.last }
 		before := sent()
 		mongotest.Eventually(t, patience, func() bool { return sent() > before+1 }, "nothing is sent")
 		acknowledged := r.beats(resultAcknowledged)
@@ -684,7 +684,7 @@ func TestAStopIsNoFailureOfTheHeart(t *testing.T) {
 	defer s.Node.ReleaseMajority()
 	ctx, stop := context.WithCancel(t.Context())
 	stop()
-	h.beat(ctx)
+	h.sendHeartbeat(ctx)
 	if logs.Len() != 0 || testutil.ToFloat64(h.results.WithLabelValues(resultFailed)) != 0 {
 		t.Errorf("logged %v", logs.All())
 	}
@@ -694,7 +694,7 @@ func TestAFailureOfTheHeartIsLoggedWhenItChanges(t *testing.T) {
 	core, logs := observer.New(zap.InfoLevel)
 	h := newHeart(t, (&mongo.Client{}).Database("db"), func(c *HeartbeaterConfig) { c.Logger = zap.New(core) })
 	for _, err := range []error{nil, nil, errors.New("a"), errors.New("b"), errors.New("c"), nil, nil} {
-		h.note(err)
+		h.recordResult(err)
 	}
 	var got []string
 	for _, line := range logs.All() {
@@ -725,7 +725,7 @@ func TestAFailureOfTheHeartSaysWhatToDo(t *testing.T) {
 			c.Logger, c.Now = zap.New(core), func() time.Time { return now }
 		})
 		for range 121 {
-			h.note(c.err)
+			h.recordResult(c.err)
 			now = now.Add(time.Second)
 		}
 		lines := logs.FilterMessageSnippet("not acknowledged").All()

@@ -17,7 +17,7 @@ func after(seconds float64) time.Time {
 }
 
 func TestANonceProvesTheTimeBeforeItWasSent(t *testing.T) {
-	var m nonces
+	var m heartbeatTracker
 	sent := make([]int64, 100)
 	for i := range sent {
 		sent[i] = m.send(after(float64(i))).nonce
@@ -26,16 +26,16 @@ func TestANonceProvesTheTimeBeforeItWasSent(t *testing.T) {
 		}
 	}
 	for _, n := range []int64{0, -1, 1, 2, 100, 101, 1 << 40, math.MaxInt64} {
-		if _, ok, err := m.comeBack(n, true); ok || err != nil {
+		if _, ok, err := m.receive(n, true); ok || err != nil {
 			t.Errorf("nobody sent %d: %v, %v", n, ok, err)
 		}
 	}
 	for i, n := range sent {
-		at, ok, err := m.comeBack(n, true)
-		if want := i >= len(sent)-remembered; err != nil || ok != want || (ok && !at.Equal(after(float64(i)))) {
+		at, ok, err := m.receive(n, true)
+		if want := i >= len(sent)-trackedHeartbeats; err != nil || ok != want || (ok && !at.Equal(after(float64(i)))) {
 			t.Errorf("heartbeat %d: got %v, %v, %v", i, at.Sub(start), ok, err)
 		}
-		if _, again, _ := m.comeBack(n, true); again {
+		if _, again, _ := m.receive(n, true); again {
 			t.Errorf("heartbeat %d comes back twice", i)
 		}
 	}
@@ -43,9 +43,9 @@ func TestANonceProvesTheTimeBeforeItWasSent(t *testing.T) {
 
 func TestWhenAHeartbeatIsOverdue(t *testing.T) {
 	const limit = 5 * time.Second
-	var m nonces
+	var m heartbeatTracker
 	late := func(opened, now float64) bool { return m.overdue(after(opened), after(now), limit) }
-	comeBack := func(n int64) { _, _, _ = m.comeBack(n, true) }
+	receive := func(n int64) { _, _, _ = m.receive(n, true) }
 	first := m.send(after(0)).nonce
 	if late(0, 100) {
 		t.Error("one that nobody acknowledged is missed")
@@ -59,26 +59,26 @@ func TestWhenAHeartbeatIsOverdue(t *testing.T) {
 	}
 	second := m.send(after(2)).nonce
 	m.acknowledge(second, 1, after(3))
-	comeBack(first)
+	receive(first)
 	if late(0, 7) || !late(0, 7.1) {
 		t.Error("the one that is still out is not waited for")
 	}
-	if comeBack(first); !late(0, 7.1) {
+	if receive(first); !late(0, 7.1) {
 		t.Error("one that comes back twice stands for another")
 	}
-	if comeBack(second); late(0, 100) {
+	if receive(second); late(0, 100) {
 		t.Error("one that came back is missed")
 	}
 	third := m.send(after(8)).nonce
-	comeBack(third)
+	receive(third)
 	if m.acknowledge(third, 1, after(9)); late(0, 100) {
 		t.Error("one that came back before its acknowledgement is missed")
 	}
 }
 
 func TestWhichStreamsKeptAHeartbeatBack(t *testing.T) {
-	var m nonces
-	kept := func(opened float64) bool { return m.keptBack(after(opened)) }
+	var m heartbeatTracker
+	kept := func(opened float64) bool { return m.hasUndelivered(after(opened)) }
 	n := m.send(after(2)).nonce
 	if kept(1) {
 		t.Error("nobody acknowledged it")
@@ -86,7 +86,7 @@ func TestWhichStreamsKeptAHeartbeatBack(t *testing.T) {
 	if m.acknowledge(n, 1, after(4)); !kept(1) || kept(3) {
 		t.Error("it counts against the streams that were open when it was sent, and no others")
 	}
-	if _, _, _ = m.comeBack(n, true); kept(1) {
+	if _, _, _ = m.receive(n, true); kept(1) {
 		t.Error("it came back")
 	}
 }
@@ -113,7 +113,7 @@ func TestLaterComparesPlacesAndNotTokens(t *testing.T) {
 		{"another layout, same", token("abc"), token("abc"), false},
 		{"another layout, other", token("abc"), token("abd"), true},
 	} {
-		if got := later(c.from, c.to); got != c.want {
+		if got := isLater(c.from, c.to); got != c.want {
 			t.Errorf("%s: got %v", c.name, got)
 		}
 	}
