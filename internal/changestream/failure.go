@@ -79,7 +79,7 @@ type failure struct {
 	// name of the server's code, empty if it has none.
 	name, advice string
 	// outside is set when somebody has to mend it.
-	outside bool
+	needsOperator bool
 }
 
 // describe finds the words for an error; false if no request has failed, but an
@@ -90,7 +90,7 @@ func describe(err error) (failure, bool) {
 		if !ok {
 			return failure{code: failedOther, name: "code " + strconv.Itoa(code), advice: failureAdvice[failedOther]}, true
 		}
-		return failure{code: strconv.Itoa(code), name: known.name, advice: known.advice, outside: known.class == classOutside || known.class == classRequest}, true
+		return failure{code: strconv.Itoa(code), name: known.name, advice: known.advice, needsOperator: known.class == classOperator || known.class == classRequest}, true
 	}
 	word, ok := codeWord(err)
 	return failure{code: word, advice: cmp.Or(failureAdvice[word], lossAdvice[word])}, ok
@@ -186,7 +186,7 @@ func (t *Tail) logFailure(phase string, f *failure, err error) {
 		phaseResume:  "the change stream cannot be resumed, keytail tries again",
 		phaseGetMore: "the change stream ended, keytail resumes it",
 	}[phase]
-	if f.outside {
+	if f.needsOperator {
 		level = zapcore.ErrorLevel
 	}
 	t.logger.Log(level, message, zap.String("code", f.code), zap.String("code_name", f.name), zap.String("advice", f.advice),

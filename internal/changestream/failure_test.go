@@ -34,7 +34,7 @@ func TestTheTableOfErrorCodesIsWhole(t *testing.T) {
 		if known.advice == "" {
 			t.Errorf("%d %s has no advice", code, known.name)
 		}
-		if !slices.Contains([]class{classPasses, classOutside, classRequest, classLoss}, known.class) {
+		if !slices.Contains([]class{classTransient, classOperator, classRequest, classLoss}, known.class) {
 			t.Errorf("%d %s has the class %q", code, known.name, known.class)
 		}
 		if known.reason != "" && known.class != classLoss {
@@ -43,7 +43,7 @@ func TestTheTableOfErrorCodesIsWhole(t *testing.T) {
 	}
 	// The codes of issue 14, and the driver's lists of retryable and resumable ones.
 	for _, code := range []int{24, 211, 246, 279, 365, 6, 7, 43, 63, 89, 91, 133, 134, 150, 189, 234, 262, 9001, 10107, 11600, 11602, 13388, 13435, 13436} {
-		if errorCodes[code].class != classPasses {
+		if errorCodes[code].class != classTransient {
 			t.Errorf("%d does not pass", code)
 		}
 	}
@@ -225,7 +225,7 @@ func TestCheckAccessRefusesWhatSomebodyHasToMend(t *testing.T) {
 		err := r.CheckAccess(t.Context())
 		mend()
 		lines := logs.TakeAll()
-		if known.class == classOutside || known.class == classRequest {
+		if known.class == classOperator || known.class == classRequest {
 			if err == nil || (!errors.Is(err, keystore.ErrUnauthorized) && !strings.Contains(err.Error(), known.advice)) || len(lines) != 0 {
 				t.Errorf("%d %s: %v, %d lines", code, known.name, err, len(lines))
 			}

@@ -132,7 +132,7 @@ func (s *shape) possible() bool {
 }
 
 // passing runs the shapes through a filter at the server, and returns those that pass.
-func passing(t *testing.T, collection *mongo.Collection, filter bson.D, all []*shape) map[*shape]bool {
+func transient(t *testing.T, collection *mongo.Collection, filter bson.D, all []*shape) map[*shape]bool {
 	t.Helper()
 	cursor, err := collection.Aggregate(t.Context(), mongo.Pipeline{{{Key: "$match", Value: filter}}, {{Key: "$project", Value: bson.D{{Key: "_id", Value: 1}}}}})
 	if err != nil {
@@ -171,8 +171,8 @@ func stored(t *testing.T, all []*shape) *mongo.Collection {
 func TestTheFilterPassesWhatMatters(t *testing.T) {
 	all := shapes(t)
 	collection := stored(t, all)
-	now := passing(t, collection, filterOf(pipeline(&schema, own)), all)
-	before := passing(t, collection, formerFilter(), all)
+	now := transient(t, collection, filterOf(pipeline(&schema, own)), all)
+	before := transient(t, collection, formerFilter(), all)
 	more := 0
 	for _, s := range all {
 		if s.matters(t) && s.possible() && !now[s] {
@@ -192,7 +192,7 @@ func TestTheFilterPassesWhatMatters(t *testing.T) {
 // A stream of the collection has its events alone.
 func TestTheCollectionsFilterPassesWhatMatters(t *testing.T) {
 	all := slices.DeleteFunc(shapes(t), func(s *shape) bool { return s.collection == other || s.collection == HeartbeatCollection })
-	passed := passing(t, stored(t, all), filterOf(collectionPipeline(&schema)), all)
+	passed := transient(t, stored(t, all), filterOf(collectionPipeline(&schema)), all)
 	for _, s := range all {
 		if matters := s.matters(t); s.possible() && matters != passed[s] {
 			t.Errorf("%s: matters %v, passes %v", s, matters, passed[s])
@@ -209,7 +209,7 @@ func TestTheFilterIsAppliedToTheOplog(t *testing.T) {
 		if !ok {
 			pushed = bson.D{}
 		}
-		passed := passing(t, collection, pushed, all)
+		passed := transient(t, collection, pushed, all)
 		turned := 0
 		for _, s := range all {
 			if !passed[s] && s.matters(t) && s.possible() {

@@ -61,7 +61,7 @@ func (e *lossError) Unwrap() error { return e.cause }
 
 // passingLabels are the server's own words for an error after which the same
 // request is good again. They cover codes that are younger than the table.
-var passingLabels = []string{"ResumableChangeStreamError", "RetryableError", "SystemOverloadedError"}
+var transientLabels = []string{"ResumableChangeStreamError", "RetryableError", "SystemOverloadedError"}
 
 // classify says whether an error of the stream is a loss. Nil: it may pass, and
 // the stream is to be resumed from its token. A code that the table does not know
@@ -83,17 +83,17 @@ func classify(err error) *lossError {
 	// An error without a code is the driver's own, as when it clears its pool
 	// since another operation met a server that shuts down: no server has spoken
 	// about the token.
-	passing := true
+	transient := true
 	for _, code := range server.ErrorCodes() {
 		known := errorCodes[code]
 		switch {
 		case known.class == classLoss && known.reason != "":
 			return lost(known.reason, err)
-		case code != 0 && known.class != classPasses && known.class != classOutside:
-			passing = false
+		case code != 0 && known.class != classTransient && known.class != classOperator:
+			transient = false
 		}
 	}
-	if passing || slices.ContainsFunc(passingLabels, server.HasErrorLabel) {
+	if transient || slices.ContainsFunc(transientLabels, server.HasErrorLabel) {
 		return nil
 	}
 	return lost(reasonResumeRefused, err)

@@ -167,7 +167,7 @@ func (t *Tail) CheckAccess(ctx context.Context) error {
 		return nil
 	}
 	f, _ := describe(err)
-	if f.outside || errors.Is(err, errTokenLayout) {
+	if f.needsOperator || errors.Is(err, errTokenLayout) {
 		return err
 	}
 	t.metrics.failures.WithLabelValues(phaseOpen, f.code).Inc()
@@ -192,7 +192,7 @@ func (t *Tail) Try(ctx context.Context) error {
 // explain makes a sentence of a privilege that is missing.
 func (t *Tail) explain(err error) error {
 	if f, _ := describe(err); !keystore.NotAllowed(err) {
-		if f.outside {
+		if f.needsOperator {
 			return fmt.Errorf("the server refuses to open the change stream (%s): %s: %w", f.name, f.advice, err)
 		}
 		return fmt.Errorf("opening the change stream: %w", err)
