@@ -8,14 +8,14 @@ import (
 	"github.com/keytail/keytail/internal/guard"
 )
 
-// IndexIsUnique says that the unique index on the hash was seen after BeginScan and
-// before the first See, and that what is seen is not from before that, so that a document may be believed as soon as it has been
-// seen. Without it the documents of this scan are believed when the scan has ended
-// well: only then is it known that no other document has the same hash.
+// IndexIsUnique reports to the scan that the unique index on the hash was seen after BeginScan and
+// before the first Add, and that the documents passed to Add are not older than that. Then each
+// document's entry is valid at once. Without it the documents of this scan become valid when the
+// scan has succeeded: only then is it known that no other document has the same hash.
 func (s *Scan) IndexIsUnique() { s.unique = true }
 
-// See takes in one document. What is held and believed is compared with it and left
-// alone: it may be newer than the scan.
+// Add takes in one document. A valid entry is compared with it and not replaced: it may be newer
+// than the scan.
 func (s *Scan) Add(h apikey.Hash, f Finding) {
 	if s.seenBefore(h, f.ID) && guard.SeenTwice {
 		s.into.set(&h, newMarker(s.ticket, h, ambiguous))
@@ -30,14 +30,14 @@ func (s *Scan) Add(h apikey.Hash, f Finding) {
 		return
 	}
 	if s.kind == ScanAside {
-		// If this scan fails, the generation in use goes on with what it has.
+		// If this scan fails, the generation in use stays with its present entries.
 		s.compare(s.cache.current.Load(), &h, value)
 	}
 	s.into.set(&h, value)
 }
 
-// compare reports whether the generation has an entry of the hash that is believed. One
-// that differs from what was read is a suspect.
+// compare reports whether the generation has a valid entry of the hash. An entry that differs from
+// what was read becomes a suspect.
 func (s *Scan) compare(g *generation, h *apikey.Hash, value []byte) bool {
 	e, body, ok := s.cache.decodeValid(g.get(h), h)
 	if !ok || !e.canAnswer(g.complete.Load()) {
@@ -49,11 +49,11 @@ func (s *Scan) compare(g *generation, h *apikey.Hash, value []byte) bool {
 	return true
 }
 
-// contradicts reports whether a scan that keeps no list has come to a document whose
-// hash another one has that is held and believed. The other one is most likely newer
-// than the scan, and the hash its own by now. Or there is no unique index after all:
-// one that is still being built is listed like one that is finished. A read will tell,
-// as it does where there is a marker already.
+// conflictsWithCache reports whether a scan without a list of seen hashes has read a document
+// whose hash another document has in a valid entry. Most likely the other entry is newer than the
+// scan, and the hash has moved. Or there is no unique index after all: an index that is still
+// being built is listed like a finished one. A read will find out, as it does where there is a
+// marker already.
 func (s *Scan) conflictsWithCache(h *apikey.Hash, id apikey.DocID) bool {
 	if !s.needsNoSeenList() || !guard.SeenTwice {
 		return false
@@ -65,13 +65,14 @@ func (s *Scan) conflictsWithCache(h *apikey.Hash, id apikey.DocID) bool {
 	return e.kind == marker || e.kind == ambiguous || (s.cache.isValid(&e, h) && ownerOf(body) != id)
 }
 
-// keepsNoList: with a unique index it need not, and an audit needs one in any case.
+// needsNoSeenList: with a unique index the scan need not remember the hashes that it saw. An audit
+// needs the list in any case.
 func (s *Scan) needsNoSeenList() bool { return s.unique && s.kind != ScanInPlace }
 
-// again takes note that a document has the hash, and reports whether another one was
-// seen with it before. It does not look at what is held: that may have been
-// overwritten meanwhile, by a read that is older than the scan. A scan that
-// need not know, since the index is unique, keeps no list.
+// seenBefore remembers that a document has the hash, and reports whether another document was seen
+// with it before. It does not look at the cache's entries, which may have been overwritten
+// meanwhile by a read that is older than the scan. A scan that need not know, because the index is
+// unique, keeps no list.
 func (s *Scan) seenBefore(h apikey.Hash, id apikey.DocID) bool {
 	if s.needsNoSeenList() {
 		return false
@@ -99,8 +100,8 @@ func (s *Scan) encode(h apikey.Hash, f Finding) []byte {
 	return value
 }
 
-// countDuplicates leaves out what moved from one document to the other while the scan
-// was under way: the stream has passed its end, so the stamps tell.
+// countDuplicates leaves out hashes that moved from one document to the other during the scan: the
+// stream has passed the scan's end, so the stamps show it.
 func (s *Scan) countDuplicates() {
 	c := s.cache
 	for h, slots := range s.duplicated {
@@ -111,14 +112,13 @@ func (s *Scan) countDuplicates() {
 	c.counters.duplicates.Add(uint64(s.duplicates))
 }
 
-// Duplicates is the number of hashes that more than one document has, known after
-// Finish.
+// Duplicates is the number of hashes that more than one document has, known after Finish.
 func (s *Scan) Duplicates() int { return s.duplicates }
 
-// head is what the byte store finds a hash by.
+// storeSum is the number by which the byte store finds a hash.
 func storeSum(h *apikey.Hash) uint64 { return identity{}.Sum64(storeKey(h)) }
 
-// sameDocument compares a held entry with the encoding of what was read.
+// sameDocument compares a cached entry with the encoding of what was read.
 func sameDocument(e *entry, body, value []byte) bool {
 	other, otherBody, ok := decodeEntry(value)
 	return ok && e.idSlot == other.idSlot && bytes.Equal(body, otherBody)
