@@ -226,7 +226,7 @@ func TestProgressIsShown(t *testing.T) {
 	}
 	progress := "the change stream is still catching up"
 	if !slices.Equal(lines, []string{
-		"the change stream is behind and catches up; each key is read from the database meanwhile",
+		"the change stream is behind and is catching up; until then every key is read from the database",
 		progress, progress, "the change stream has caught up",
 	}) {
 		t.Errorf("%q", lines)
@@ -305,7 +305,7 @@ func TestAResumeThatBlocksIsALossWithinTheBound(t *testing.T) {
 		mongotest.Eventually(t, patience, func() bool {
 			return r.look(func() bool { return len(r.fresh) > 0 && r.fresh[len(r.fresh)-1].AsOf.After(r.Status().LastLoss.At) })
 		}, "the new stream is not fresh")
-		if n := logs.FilterMessageSnippet("is behind and catches up").Len(); n != 1 {
+		if n := logs.FilterMessageSnippet("is behind and is catching up").Len(); n != 1 {
 			t.Errorf("%d lines say that it catches up", n)
 		}
 		if r.failures(phaseResume, string(reasonCatchUp)) != 1 || testutil.ToFloat64(r.Tail.metrics.losses.WithLabelValues(string(reasonCatchUp))) != 1 {

@@ -1,32 +1,34 @@
 package changestream
 
-// class is what a server's error code means for the stream.
+// class is what a server's error code means for the stream (DESIGN.md, "Error codes").
 type class string
 
 const (
-	// classPasses: a condition that ends by itself. The token is good.
+	// classTransient: a condition that ends without help. The token is good.
 	classTransient class = "transient"
-	// classOutside: somebody has to mend it at the server: a privilege, a setting.
-	// It has nothing to do with the token, which is kept; a start is refused.
+	// classOperator: an operator has to repair something at the server, such as a
+	// privilege or a setting. The token is not the cause, so it is kept. At the
+	// start keytail refuses to run.
 	classOperator class = "operator"
 	// classRequest: the server does not understand the request. The token may be
-	// why, so with one it is a loss; a start, which has none, is refused.
+	// the cause, so with a token it is a loss. At the start, without one, keytail
+	// refuses to run.
 	classRequest class = "request"
-	// classLoss: the history is gone, or cannot be delivered.
+	// classLoss: the history no longer exists, or cannot be delivered.
 	classLoss class = "loss"
 )
 
-// errorCode is what is known of one of the server's error codes.
+// errorCode describes one of the server's error codes.
 type errorCode struct {
 	name  string
 	class class
 	// advice says what to do, for the log.
 	advice string
-	// reason is that of the loss, for classLoss. Empty: reasonResumeRefused.
+	// reason is the reason of the loss, for classLoss. Empty: reasonResumeRefused.
 	reason Reason
 }
 
-// What there is to do about several codes.
+// Advice that several codes share.
 const (
 	adviceNothing   = "no action needed, keytail retries"
 	adviceElection  = "no action needed unless it persists; then check with rs.status() that the replica set has a primary"
@@ -49,10 +51,11 @@ const (
 )
 
 // errorCodes are the codes that an aggregate, a getMore or a find can fail with,
-// sorted by what they mean. Source: src/mongo/base/error_codes.yml of the server
+// sorted by number. Source: src/mongo/base/error_codes.yml of the server
 // (names and numbers), its change streams' source, and the drivers' lists of
-// retryable and resumable errors. Left out are codes that a server keeps to
-// itself, and those of other commands. DESIGN.md has the same table, for people.
+// retryable and resumable errors. Codes that a server uses only internally, and
+// those of other commands, are left out. To add a code: DESIGN.md, "Error codes",
+// which has the same table; a test compares the two.
 var errorCodes = map[int]errorCode{
 	1:        {name: "InternalError", class: classLoss, advice: adviceServerLog},
 	2:        {name: "BadValue", class: classRequest, advice: adviceReport},

@@ -14,8 +14,9 @@ import (
 	"github.com/keytail/keytail/internal/keystore"
 )
 
-// deadAfter is when the TTL index removes an instance that did not leave: long
-// after it could have answered from memory, max_stale being an hour at most.
+// instanceTTL is when the TTL index removes the document of an instance that stopped without
+// deleting it: long after it could have answered from the cache, since max_stale is an hour at
+// most.
 const instanceTTL = 24 * time.Hour
 
 // Server error codes, from MongoDB's error_codes.yml.
@@ -24,7 +25,7 @@ const (
 	codeIndexKeySpecsConflict = 86
 )
 
-// refusal is one sentence for people that is kind to errors.Is.
+// explainedError is an error with a text for operators that errors.Is can still match.
 type explainedError struct {
 	text        string
 	kind, cause error
@@ -33,10 +34,10 @@ type explainedError struct {
 func (r *explainedError) Error() string   { return r.text + ": " + r.cause.Error() }
 func (r *explainedError) Unwrap() []error { return []error{r.kind, r.cause} }
 
-// Prepare checks at the start that the credential may write heartbeats, and
-// makes the index that removes dead instances. An error that a privilege is
-// missing is keystore.ErrUnauthorized, and says which one. Prepare needs no
-// majority: an instance may start while there is none, and waits for it.
+// Prepare checks at the start that the credential may write heartbeats, and creates the index that
+// removes the documents of dead instances. If a privilege is missing, the error is
+// keystore.ErrUnauthorized and names it. Prepare needs no majority: an instance may start while
+// there is none, and waits for it.
 func (h *Heartbeater) Prepare(ctx context.Context) error {
 	if err := h.createIndex(ctx); err != nil {
 		return h.explain(err)
@@ -44,8 +45,8 @@ func (h *Heartbeater) Prepare(ctx context.Context) error {
 	return h.explain(h.tryWrite(ctx))
 }
 
-// rehearse writes and deletes a document that belongs to no fleet (it has no ns)
-// and that no tail listens to. An upsert needs the privileges insert and update.
+// tryWrite writes and deletes a document that belongs to no fleet (it has no ns) and that no tail
+// receives. An upsert needs the privileges insert and update.
 func (h *Heartbeater) tryWrite(ctx context.Context) error {
 	beats := h.beats.Clone(options.Collection().SetWriteConcern(writeconcern.W1()))
 	id := h.id + "/check"
@@ -58,8 +59,7 @@ func (h *Heartbeater) tryWrite(ctx context.Context) error {
 	return err
 }
 
-// createIndex makes the TTL index, and the collection with it. Where they are,
-// nothing happens.
+// createIndex creates the TTL index, and the collection with it. If they exist, nothing happens.
 func (h *Heartbeater) createIndex(ctx context.Context) error {
 	_, err := h.beats.Indexes().CreateOne(ctx, mongo.IndexModel{
 		Keys:    bson.D{{Key: fieldAt, Value: 1}},
@@ -68,7 +68,7 @@ func (h *Heartbeater) createIndex(ctx context.Context) error {
 	return err
 }
 
-// explain turns the driver's error into a sentence that says what to do.
+// explain turns the driver's error into one that says what to do.
 func (h *Heartbeater) explain(err error) error {
 	var server mongo.ServerError
 	if !errors.As(err, &server) {
@@ -79,10 +79,10 @@ func (h *Heartbeater) explain(err error) error {
 	}
 	switch {
 	case keystore.NotAllowed(err):
-		return &explainedError{fmt.Sprintf("writing heartbeats is not allowed, and they are what proves that answers from memory are fresh; there are two ways: grant the user of the connection string find, insert, update, remove and createIndex on collection %q of database %q, or name a database in which it has them on that collection by --stream-scope collection --state-database NAME",
+		return &explainedError{fmt.Sprintf("writing heartbeats is not allowed, and they prove that answers from the cache are fresh; there are two ways: grant the user of the connection string find, insert, update, remove and createIndex on collection %q of database %q, or name a database in which it has them on that collection by --stream-scope collection --state-database NAME",
 			HeartbeatCollection, h.beats.Database().Name()), keystore.ErrUnauthorized, err}
 	case server.HasErrorCode(codeIndexOptionsConflict), server.HasErrorCode(codeIndexKeySpecsConflict):
-		return fmt.Errorf("%s has an index on %s with another expiry than keytail's (%v): drop that index, it will be made again: %w",
+		return fmt.Errorf("%s has an index on %s with another expiry than keytail's (%v): drop that index, keytail creates it again: %w",
 			h.namespace(), fieldAt, instanceTTL, err)
 	}
 	return fmt.Errorf("writing a heartbeat to %s: %w", h.namespace(), err)

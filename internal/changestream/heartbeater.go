@@ -20,28 +20,27 @@ import (
 	"github.com/keytail/keytail/internal/mongoclient"
 )
 
-// HeartbeatCollection holds one small document of each instance, in the database
-// of the keys unless HeartbeaterConfig.State is another one.
+// HeartbeatCollection holds one small document of each instance, in the database of the keys
+// unless HeartbeaterConfig.State is another one.
 const HeartbeatCollection = "keytail_heartbeats"
 
-// The heart's times, each with its reason.
+// The heartbeater's times, each with its reason.
 const (
-	// DefaultHeartbeatInterval is DESIGN.md's: a stated age of at most a second
-	// and a little, for one tiny write a second.
+	// DefaultHeartbeatInterval gives a reported staleness of little more than a second, for one
+	// tiny write a second.
 	DefaultHeartbeatInterval = time.Second
 	// MinHeartbeatInterval keeps a mistake in the unit from becoming a load.
 	MinHeartbeatInterval = 10 * time.Millisecond
-	// MaxStaleParts divides max_stale: a heartbeat is given up after one part of
-	// it, and one that has not come back for as long means that the stream is
-	// opened again. So two attempts can fail before answers from memory stop. The
-	// interval may not be longer than a part either.
+	// MaxStaleParts divides max_stale. A heartbeat is given up after one part, and a heartbeat
+	// that has not arrived for one part means that the stream is opened again. So two attempts can
+	// fail before answers from the cache stop. The interval may not be longer than a part either.
 	MaxStaleParts = 3
 
-	// beatGap is the least time between two heartbeats that callers ask for:
-	// whoever floods Beat causes a hundred writes a second at most.
+	// minBeatGap is the minimum time between two heartbeats that callers request: however often
+	// Beat is called, it causes at most a hundred writes a second.
 	minBeatGap = 10 * time.Millisecond
-	// leaveTimeout bounds what is done at a stop: to wait for the heartbeat in
-	// flight, and then to delete the document.
+	// stopTimeout limits each of the two things done at a stop: waiting for the heartbeat in
+	// flight, and then deleting the document.
 	stopTimeout = 2 * time.Second
 	// maxInstanceName is far above any host name (253 bytes, RFC 1035).
 	maxInstanceName = 256
@@ -50,30 +49,27 @@ const (
 // ErrHeartbeatStopped says that no heartbeat will be sent any more.
 var ErrHeartbeatStopped = errors.New("the heartbeat has stopped")
 
-// HeartbeaterConfig of a Heart.
+// HeartbeaterConfig is the configuration of a Heartbeater.
 type HeartbeaterConfig struct {
-	// Database holds the keys. Required. It is of the client that the tail uses.
+	// Database holds the keys. Required. It belongs to the client that the tail uses.
 	Database *mongo.Database
-	// State holds the heartbeats. Another database than the keys' is for
-	// ScopeCollection alone. Nil: Database.
+	// State holds the heartbeats. A database other than that of the keys is for ScopeCollection
+	// only. Nil: Database.
 	State *mongo.Database
-	// Collection holds the keys: instances that follow the same one are a fleet.
-	// Required.
+	// Collection holds the keys: instances that follow the same collection are a fleet. Required.
 	Collection string
-	// InstanceName is the readable part of the document's _id. Empty: the host's
-	// name.
+	// InstanceName is the readable part of the document's _id. Empty: the host's name.
 	InstanceName string
-	// Interval is the time between two heartbeats. Zero: DefaultHeartbeatInterval,
-	// or a third of MaxStale if that is shorter.
+	// Interval is the time between two heartbeats. Zero: DefaultHeartbeatInterval, or a third of
+	// MaxStale if that is shorter.
 	Interval time.Duration
-	// MaxStale is the age past which no answer is given from memory. Zero:
-	// keycache.DefaultMaxStale.
+	// MaxStale is the maximum staleness of answers from the cache. Zero: keycache.DefaultMaxStale.
 	MaxStale time.Duration
 	// Version is shown to the fleet. Empty: "unknown".
 	Version string
-	// Now is the clock that freshness is measured on. Nil: time.Now.
+	// Now is the clock for the freshness. Nil: time.Now.
 	Now func() time.Time
-	// Logger: nil is silent.
+	// Logger: nil logs nothing.
 	Logger *zap.Logger
 	// Registerer takes the metrics. Nil: none.
 	Registerer prometheus.Registerer
@@ -103,7 +99,7 @@ func (c *HeartbeaterConfig) setDefaults() {
 	}
 }
 
-// hostName is for people; what tells instances apart is the boot id beside it.
+// hostName is for people. The boot id beside it distinguishes instances.
 func hostName() string {
 	if name, err := os.Hostname(); err == nil && name != "" {
 		return name
@@ -114,56 +110,56 @@ func hostName() string {
 func (c *HeartbeaterConfig) validate() error {
 	var errs []error
 	if c.Database == nil {
-		errs = append(errs, errors.New("a database is needed"))
+		errs = append(errs, errors.New("a database is required"))
 	}
 	switch {
 	case c.Collection == "":
-		errs = append(errs, errors.New("the keys' collection is needed"))
+		errs = append(errs, errors.New("the keys' collection is required"))
 	case c.Collection == HeartbeatCollection && c.sameDatabase():
-		errs = append(errs, fmt.Errorf("keys cannot be kept in %s: that is where instances write their heartbeats", HeartbeatCollection))
+		errs = append(errs, fmt.Errorf("keys cannot be stored in %s: instances write their heartbeats there", HeartbeatCollection))
 	}
 	if c.State != nil && slices.Contains(serverDatabases, c.State.Name()) {
-		errs = append(errs, fmt.Errorf("heartbeats cannot be kept in the database %q, which is the server's own: name another one (--state-database)", c.State.Name()))
+		errs = append(errs, fmt.Errorf("heartbeats cannot be stored in the database %q, which is reserved for the server: choose another one (--state-database)", c.State.Name()))
 	}
 	if len(c.InstanceName) > maxInstanceName {
-		errs = append(errs, fmt.Errorf("the instance's name may have %d bytes at most, this one has %d", maxInstanceName, len(c.InstanceName)))
+		errs = append(errs, fmt.Errorf("the instance's name may have at most %d bytes, this one has %d", maxInstanceName, len(c.InstanceName)))
 	}
 	if most := c.MaxStale / MaxStaleParts; c.Interval < MinHeartbeatInterval || c.Interval > most {
-		errs = append(errs, fmt.Errorf("the heartbeat's interval must be between %v and a third of max_stale (%v), not %v", MinHeartbeatInterval, most, c.Interval))
+		errs = append(errs, fmt.Errorf("the heartbeat interval must be between %v and a third of max_stale (%v), not %v", MinHeartbeatInterval, most, c.Interval))
 	}
 	return errors.Join(errs...)
 }
 
-// serverDatabases are no place for data of users.
+// serverDatabases are reserved for the server.
 var serverDatabases = []string{"admin", "config", "local"}
 
 func (c *HeartbeaterConfig) sameDatabase() bool {
 	return c.State == nil || c.Database == nil || c.State.Name() == c.Database.Name()
 }
 
-// Heartbeater writes this instance's heartbeat into the database. Its way back through
-// the change stream is what moves the freshness (DESIGN.md beside this file).
-// The methods are safe for concurrent use.
+// Heartbeater writes this instance's heartbeats into the database. Their arrival through the
+// change stream moves the freshness (DESIGN.md beside this file). The methods are safe for
+// concurrent use.
 type Heartbeater struct {
 	config HeartbeaterConfig
 	beats  *mongo.Collection
-	// id is <name>/<boot id>: an instance that starts again is another one.
+	// id is <name>/<boot id>: an instance that is restarted is another one.
 	id      string
 	logger  *zap.Logger
 	results *prometheus.CounterVec
 	tracker heartbeatTracker
-	// landed is the freshness of the last heartbeat that came back.
+	// lastFreshness is the freshness of the last heartbeat that arrived.
 	lastFreshness atomic.Pointer[keycache.Freshness]
-	// acknowledged is told of each acknowledgement. The tail sets it before Run;
-	// nil: there is no tail.
+	// acknowledged is called with each acknowledgement. The tail sets it before Run; nil: there is
+	// no tail.
 	acknowledged func(at clustertime.Time)
 
-	// ready is closed at the first open of the stream, stopped when no heartbeat
-	// will be sent any more.
+	// ready is closed at the first open of the stream, stopped when no heartbeat will be sent any
+	// more.
 	ready   chan struct{}
 	isReady sync.Once
 	stopped chan struct{}
-	// kick has a token when a heartbeat is wanted now.
+	// wanted holds a value when a heartbeat is wanted now.
 	wanted chan struct{}
 
 	mutex sync.Mutex
@@ -172,13 +168,13 @@ type Heartbeater struct {
 
 	// The rest belongs to Run's goroutine.
 
-	// health is what became of the last heartbeat; empty before the first.
+	// lastResult is the result of the last heartbeat; empty before the first.
 	lastResult string
-	// said is when the log was last told of it.
+	// loggedAt is when it was last logged.
 	loggedAt time.Time
 }
 
-// flight is one heartbeat and those who wait for it. at and err are written
+// pendingHeartbeat is one heartbeat and the callers that wait for it. at and err are written
 // before done is closed.
 type pendingHeartbeat struct {
 	done chan struct{}
@@ -188,7 +184,7 @@ type pendingHeartbeat struct {
 
 func newPendingHeartbeat() *pendingHeartbeat { return &pendingHeartbeat{done: make(chan struct{})} }
 
-// NewHeartbeater makes a heart that does not beat yet.
+// NewHeartbeater makes a Heartbeater that sends nothing until Run is called.
 func NewHeartbeater(config HeartbeaterConfig) (*Heartbeater, error) {
 	config.setDefaults()
 	if err := config.validate(); err != nil {
@@ -200,7 +196,7 @@ func NewHeartbeater(config HeartbeaterConfig) (*Heartbeater, error) {
 		id:     config.InstanceName + "/" + rand.Text(),
 		logger: config.Logger.Named("heartbeat"),
 		results: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "keytail_heartbeats_total", Help: "Heartbeats sent, by result: acknowledged by a majority in time, failed, or refused because the document did not hold the one before.",
+			Name: "keytail_heartbeats_total", Help: "Heartbeats sent, by result: acknowledged by a majority in time, failed, or refused because the document did not hold the previous heartbeat.",
 		}, []string{"result"}),
 		ready:   make(chan struct{}),
 		stopped: make(chan struct{}),
@@ -221,14 +217,12 @@ func NewHeartbeater(config HeartbeaterConfig) (*Heartbeater, error) {
 // ID is the _id of this instance's heartbeats: <name>/<boot id>.
 func (h *Heartbeater) ID() string { return h.id }
 
-// Heartbeats is the collection that they are written to, with those of the other
-// instances.
+// Heartbeats is the collection that holds the heartbeats of this instance and of the others.
 func (h *Heartbeater) Heartbeats() *mongo.Collection { return h.beats }
 
-// Run sends heartbeats, one at a time, from the first open of the stream until
-// ctx ends. Then it deletes the document, so that nobody waits for an instance
-// that is gone, and returns nil. A heartbeat that fails is followed by the next
-// one at the interval. Run can be called once.
+// Run sends heartbeats, one at a time, from the first open of the stream until ctx ends. Then it
+// deletes the document, so that nobody waits for an instance that no longer runs, and returns nil.
+// If a heartbeat fails, the next one follows after the interval. Run can be called once.
 func (h *Heartbeater) Run(ctx context.Context) error {
 	defer h.deleteDocument(ctx)
 	defer close(h.stopped)
@@ -256,17 +250,16 @@ func (h *Heartbeater) Run(ctx context.Context) error {
 	}
 }
 
-// Beat sends a heartbeat now and returns the operationTime of its
-// acknowledgement: a cluster time of this database's present. Callers share
-// heartbeats, but the one that answers a call was always *sent* after the call
-// began; one that was in flight by then is not it. So what was acknowledged to
-// anybody before the call has a cluster time below that of the heartbeat, and
-// has been applied when it comes back.
+// Beat sends a heartbeat now and returns the operationTime of its acknowledgement: a current
+// cluster time of this database. Callers share heartbeats, but the one that answers a call was
+// always *sent* after the call began; one that was already in flight does not count. So every
+// change that was acknowledged to anybody before the call has a cluster time below that of the
+// heartbeat, and has been applied when the heartbeat arrives.
 //
-// The operationTime may be later than the heartbeat's own cluster time, by what
-// others wrote meanwhile. An error means that this heartbeat is not known to
-// have been written, ErrHeartbeatStopped that none will be. Before the first open of
-// the stream Beat waits for it, until ctx ends.
+// The operationTime may be later than the heartbeat's own cluster time, because of other writes in
+// between. An error means that this heartbeat is not known to have been written;
+// ErrHeartbeatStopped means that none will be. Before the first open of the stream Beat waits for
+// it, until ctx ends.
 func (h *Heartbeater) Beat(ctx context.Context) (clustertime.Time, error) {
 	h.mutex.Lock()
 	f := h.next
@@ -282,17 +275,17 @@ func (h *Heartbeater) Beat(ctx context.Context) (clustertime.Time, error) {
 	}
 }
 
-// hurry asks for a heartbeat now.
+// requestNow asks for a heartbeat now.
 func (h *Heartbeater) requestNow() {
 	select {
 	case h.wanted <- struct{}{}:
-	default: // somebody has asked already
+	default: // one is already requested
 	}
 }
 
-// depart takes the next heartbeat's callers: whoever calls Beat from now on gets
-// the one after it. The kick is taken back first, since those who gave it are
-// on board; the other way round a call in between would wait for the interval.
+// takeWaiting takes the callers of the next heartbeat: whoever calls Beat from now on gets the one
+// after it. It drains wanted first: those who asked are among the callers taken. In the other
+// order a call in between would wait for the interval.
 func (h *Heartbeater) takeWaiting() *pendingHeartbeat {
 	select {
 	case <-h.wanted:
@@ -305,8 +298,8 @@ func (h *Heartbeater) takeWaiting() *pendingHeartbeat {
 	return f
 }
 
-// opened is told by the tail at each open of the stream. A heartbeat follows at
-// once: it is the first, or makes the time without freshness short.
+// opened is called by the tail at each open of the stream. A heartbeat follows at once: it is the
+// first one, or shortens the time without freshness.
 func (h *Heartbeater) opened() {
 	h.requestNow()
 	h.isReady.Do(func() { close(h.ready) })

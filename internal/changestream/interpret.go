@@ -7,8 +7,8 @@ import (
 	"github.com/keytail/keytail/internal/keystore"
 )
 
-// The operation types that keytail knows. Any other one on its collection is a
-// loss: what it did to the documents is not known.
+// The operation types that keytail knows. Any other type on its collection is a loss: what it did
+// to the documents is unknown.
 const (
 	kindInsert       = "insert"
 	kindUpdate       = "update"
@@ -20,7 +20,7 @@ const (
 	kindInvalidate   = "invalidate"
 )
 
-// meaning is what one event does: a change, a loss, a heartbeat, or nothing.
+// effect is what one event does: a change, a loss, a heartbeat, or nothing.
 type effect struct {
 	// change is set for a change of one document.
 	change *keycache.Change
@@ -28,13 +28,13 @@ type effect struct {
 	document *keystore.Document
 	// loss is set when the history ends with this event.
 	loss *lossError
-	// nonce is the number of a heartbeat of our own that came back, else zero.
+	// nonce is that of a heartbeat of this instance, else zero.
 	nonce int64
 }
 
-// interpret says what an event means. It repeats the test of the server-side
-// filter, so a server that delivers too much costs only time. own is the _id of
-// this instance's heartbeats; empty: they are not in the stream.
+// interpret returns the effect of an event. It repeats the test of the server-side filter, so a
+// server that delivers too much costs only time. own is the _id of this instance's heartbeats;
+// empty: they are not in the stream.
 func interpret(schema *keystore.Schema, own string, e *event) (effect, error) {
 	switch {
 	case e.kind == kindDropDatabase:
@@ -65,7 +65,7 @@ func interpret(schema *keystore.Schema, own string, e *event) (effect, error) {
 	}
 }
 
-// changeOf is the part that all changes of a document share.
+// newChange is the part that all changes of a document share.
 func newChange(schema *keystore.Schema, e *event) (*keycache.Change, error) {
 	if e.id.Type == 0 {
 		return nil, fmt.Errorf("an event of type %q without a documentKey", e.kind)
@@ -73,7 +73,7 @@ func newChange(schema *keystore.Schema, e *event) (*keycache.Change, error) {
 	return &keycache.Change{ID: schema.ID(e.id), Time: e.time}, nil
 }
 
-// whole reads an event that carries the document.
+// documentEffect reads an event that carries the document.
 func documentEffect(schema *keystore.Schema, e *event) (effect, error) {
 	change, err := newChange(schema, e)
 	if err != nil {
@@ -83,8 +83,8 @@ func documentEffect(schema *keystore.Schema, e *event) (effect, error) {
 		return effect{}, fmt.Errorf("an event of type %q without a fullDocument", e.kind)
 	}
 	document := schema.Decode(e.document)
-	// A document that no look-up can find has neither a hash nor others: it may have
-	// had one before, so it is stamped by its _id, and nothing else happens.
+	// A document that no lookup can find has neither a hash nor others. It may have had one
+	// before, so it is stamped by its _id, and nothing else happens.
 	change.Hash, change.HasHash, change.Hashes = document.Hash, document.HasHash, document.Others
 	change.Unreadable = document.Opaque
 	if document.HasHash {
@@ -93,7 +93,7 @@ func documentEffect(schema *keystore.Schema, e *event) (effect, error) {
 	return effect{change: change, document: &document}, nil
 }
 
-// update reads an event that shows only what it touched.
+// updateEffect reads an event that shows only what it changed.
 func updateEffect(schema *keystore.Schema, e *event) (effect, error) {
 	ignorable, err := e.touchesOnly(schema.Ignorable())
 	if err != nil || ignorable {
@@ -107,10 +107,10 @@ func updateEffect(schema *keystore.Schema, e *event) (effect, error) {
 	return effect{change: change}, e.addShownHashes(schema, change)
 }
 
-// nonceOf reads the nonce of a heartbeat of our own, which arrives as an insert
-// the first time and later as an update or a replace, by how a server writes an
-// update down. Zero: it is another instance's, or says nothing. No event of
-// the heartbeats' collection takes history away; a heartbeat that is refused does.
+// nonceOf reads the nonce of a heartbeat of this instance. It arrives as an insert the first time
+// and later as an update or a replace, depending on how the server records an update. Zero: it is
+// another instance's heartbeat, or has no nonce. No event of the heartbeat collection ends the
+// history; a refused heartbeat does.
 func nonceOf(own string, e *event) int64 {
 	if id, ok := e.id.StringValueOK(); !ok || id != own {
 		return 0

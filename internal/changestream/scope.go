@@ -18,11 +18,11 @@ import (
 type Scope string
 
 const (
-	// ScopeDatabase watches the keys and the heartbeats, in one stream of their
-	// database. The heartbeat's way back proves the freshness.
+	// ScopeDatabase watches the keys and the heartbeats, in one stream of their database. The
+	// round trip of a heartbeat proves the freshness.
 	ScopeDatabase Scope = "database"
-	// ScopeCollection watches the keys alone, for a credential that may watch no
-	// more. The stream's place in the log proves the freshness (DESIGN.md).
+	// ScopeCollection watches the keys alone, for a credential that may watch no more. The
+	// stream's position in the oplog proves the freshness (DESIGN.md, "Collection scope").
 	ScopeCollection Scope = "collection"
 )
 
@@ -34,16 +34,16 @@ func ParseScope(text string) (Scope, error) {
 	case ScopeDatabase, ScopeCollection:
 		return s, nil
 	}
-	return "", fmt.Errorf("the stream's scope %q is not one: use %s or %s (--stream-scope)", text, ScopeDatabase, ScopeCollection)
+	return "", fmt.Errorf("%q is not a stream scope: use %s or %s (--stream-scope)", text, ScopeDatabase, ScopeCollection)
 }
 
 const (
-	// collectionAwait is the most that a quiet server may hold a getMore in
-	// collection scope: only its answer shows the stream's place, so it is how
-	// much older than in database scope an answer's truth is.
+	// maxCollectionAwait is the longest that a quiet server may hold a getMore in collection
+	// scope. Only its answer shows the stream's position, so data can be older by this much than
+	// in database scope.
 	maxCollectionAwait = 250 * time.Millisecond
-	// awaitsPerPart is how many such answers fit into the time after which a
-	// heartbeat that has not come back means that the stream is given up.
+	// awaitsPerPart is how many such answers fit into the time after which a stream is given up
+	// because a heartbeat has not arrived.
 	awaitsPerPart = 2
 )
 
@@ -58,9 +58,9 @@ func (s Scope) MaxAwait(maxAwait, maxStale time.Duration) time.Duration {
 	return min(maxAwait, maxCollectionAwait)
 }
 
-// errTokenLayout refuses a server whose places in the log cannot be compared with
-// the time of a heartbeat.
-var errTokenLayout = errors.New("the server's resume tokens are not in MongoDB's layout, so a stream of one collection cannot show how fresh it is: start with --stream-scope database")
+// errTokenLayout rejects a server whose positions in the oplog cannot be compared with the time of
+// a heartbeat.
+var errTokenLayout = errors.New("the server's resume tokens are not in MongoDB's layout, so a stream of a single collection cannot prove how fresh it is: start with --stream-scope database")
 
 // watcher is a database or a collection.
 type watcher interface {
@@ -83,8 +83,8 @@ func (c *Config) cursorNamespace() string {
 	return databaseCursorNamespace
 }
 
-// own is the _id of the heartbeats to look out for in the stream. Empty: they are
-// not in it, and a collection of their name is one of keys.
+// heartbeatID is the _id of the heartbeats to expect in the stream. Empty: there are none in it,
+// and a collection of their name holds keys.
 func (c *Config) heartbeatID() string {
 	if c.Scope == ScopeCollection {
 		return ""
@@ -100,8 +100,8 @@ func (c *Config) pipeline() mongo.Pipeline {
 	return pipeline(&c.Schema, c.Heartbeater.id)
 }
 
-// validateScope refuses heartbeats in another database than the stream's, where
-// they would never come back.
+// validateScope rejects heartbeats in another database than the stream's, where they would never
+// arrive.
 func (c *Config) validateScope() error {
 	if _, err := ParseScope(string(c.Scope)); err != nil {
 		return err
@@ -110,13 +110,13 @@ func (c *Config) validateScope() error {
 		return nil
 	}
 	if state := c.Heartbeater.beats.Database().Name(); state != c.Database.Name() {
-		return fmt.Errorf("heartbeats in the database %q never come back through a stream of the database %q: leave --state-database out, or start with --stream-scope collection", state, c.Database.Name())
+		return fmt.Errorf("heartbeats in the database %q never arrive through a stream of the database %q: leave --state-database out, or start with --stream-scope collection", state, c.Database.Name())
 	}
 	return nil
 }
 
-// proven takes in what an applied event proves. In collection scope that is all
-// before its time: others of the same time may follow.
+// noteEventTime uses what an applied event proves. In collection scope that is everything before
+// its time: others of the same time may follow.
 func (t *Tail) noteEventTime(e *event, nonce int64) error {
 	if t.config.Scope == ScopeCollection {
 		return t.positionReached(e.time.Before())
@@ -127,8 +127,8 @@ func (t *Tail) noteEventTime(e *event, nonce int64) error {
 	return nil
 }
 
-// scanned takes in what the token of an empty batch proves: the log has been read
-// up to its time.
+// noteEmptyBatch uses what the token of an empty batch proves: the oplog has been read up to its
+// time.
 func (t *Tail) noteEmptyBatch(token bson.Raw) error {
 	if t.config.Scope != ScopeCollection {
 		return nil
@@ -140,7 +140,7 @@ func (t *Tail) noteEmptyBatch(token bson.Raw) error {
 	return t.positionReached(position)
 }
 
-// comparable refuses a token that shows no time, where it must show one.
+// checkTokenLayout rejects a token without a readable time, if the scope needs one.
 func (t *Tail) checkTokenLayout(token bson.Raw) error {
 	if _, ok := tokenTime(token); !ok && t.config.Scope == ScopeCollection {
 		return errTokenLayout
@@ -148,8 +148,8 @@ func (t *Tail) checkTokenLayout(token bson.Raw) error {
 	return nil
 }
 
-// reached counts the newest heartbeat acknowledged at or before place as come
-// back: everything up to place has been applied.
+// positionReached counts the newest heartbeat acknowledged at or before position as received:
+// everything up to there has been applied.
 func (t *Tail) positionReached(position clustertime.Time) error {
 	if n := t.config.Heartbeater.tracker.newestCoveredBy(position); n != 0 {
 		return t.heartbeatReceived(n)
@@ -157,10 +157,9 @@ func (t *Tail) positionReached(position clustertime.Time) error {
 	return nil
 }
 
-// CheckAccess is Try at the start. It refuses what somebody has to mend first: a
-// credential that may not watch (keystore.ErrUnauthorized), or a server that does
-// not serve such a stream. What passes, and a code that nobody knows, is counted
-// and logged: Run tries again.
+// CheckAccess is Try at the start. It returns an error if an operator has to repair something
+// first: a credential that may not watch (keystore.ErrUnauthorized), or a server that does not
+// offer such a stream. A transient or unknown error is counted and logged: Run tries again.
 func (t *Tail) CheckAccess(ctx context.Context) error {
 	err := t.Try(ctx)
 	if err == nil {
@@ -189,7 +188,7 @@ func (t *Tail) Try(ctx context.Context) error {
 	return t.checkTokenLayout(token)
 }
 
-// explain makes a sentence of a privilege that is missing.
+// explain says which privilege is missing.
 func (t *Tail) explain(err error) error {
 	if f, _ := describe(err); !keystore.NotAllowed(err) {
 		if f.needsOperator {

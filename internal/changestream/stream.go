@@ -14,30 +14,29 @@ import (
 	"github.com/keytail/keytail/internal/guard"
 )
 
-// databaseCursorNamespace is the collection part of the namespace of a
-// database-level aggregate's cursor ("killCursors" in MongoDB's manual).
+// databaseCursorNamespace is the collection part of the namespace of a database-level aggregate's
+// cursor ("killCursors" in MongoDB's manual).
 const databaseCursorNamespace = "$cmd.aggregate"
 
 // stream is one open change stream.
 type stream struct {
 	changes *mongo.ChangeStream
 	session *mongo.Session
-	// cursor is the last cursor id seen: the driver forgets it when a deadline
-	// ends the stream.
+	// cursor is the last cursor id seen. The driver forgets it when a deadline ends the stream.
 	cursor int64
 	// namespace is the collection part of the cursor's namespace.
 	namespace string
 	db        *mongo.Database
 	resumed   bool
-	// looked is set once the first batch has been looked at: until then a read
-	// without an event is no request to the server.
+	// firstBatchRead is set once the first batch has been read. Until then a read without an event
+	// is no request to the server.
 	firstBatchRead bool
-	// replies counts the answered requests, events what was applied.
+	// replies counts the answered requests, events the applied events.
 	replies, events int
-	// byDriver counts the requests in a row that failed, and after which the driver
-	// resumed the stream by itself.
+	// driverResumes counts the failed requests in a row after which the driver resumed the stream
+	// on its own.
 	driverResumes int
-	// opened is when the stream was, openedAfter the token that it resumes.
+	// opened is when the stream was opened, openedAfter the token that it resumes.
 	opened      time.Time
 	openedAfter bson.Raw
 }
@@ -61,9 +60,9 @@ func (t *Tail) open(ctx context.Context) (*stream, error) {
 	return s, nil
 }
 
-// watch starts the server's cursor. The batch size is left at its default: with
-// 0 the server fixes its place in the log only at the first getMore, and skips
-// in silence what the log has lost by then.
+// watch starts the server's cursor. The batch size keeps its default: with 0 the server fixes its
+// position in the oplog only at the first getMore, and silently skips what the oplog has dropped
+// by then.
 func (t *Tail) watch(ctx context.Context) (*stream, error) {
 	if loss := classify(t.config.Heartbeater.tracker.rewoundErr()); loss != nil {
 		t.lose(loss)
@@ -73,14 +72,14 @@ func (t *Tail) watch(ctx context.Context) (*stream, error) {
 	t.firstCursor = t.token == nil
 	t.catchUp.attemptStarted()
 	if t.token == nil {
-		// Without a token the stream begins anew, whatever brought us here: what
-		// lies between is lost.
+		// Without a token the stream begins anew, whatever the cause, and the changes in between
+		// are lost.
 		t.lose(lost(reasonNoToken, nil))
 	}
 	position, _ := tokenTime(t.token)
 	t.config.Heartbeater.tracker.startAt(position)
-	// An explicit session, so that its cluster time can be asked for. Sessions
-	// are not for sharing: one per stream.
+	// An explicit session, so that its cluster time can be read. Sessions cannot be shared: one
+	// per stream.
 	session, err := t.config.Database.Client().StartSession(options.Session().SetCausalConsistency(false))
 	if err != nil {
 		return nil, err
@@ -111,9 +110,8 @@ func (t *Tail) watch(ctx context.Context) (*stream, error) {
 	}, nil
 }
 
-// begin finds the floor of a new stream and opens the cache. The collection is
-// asked for after the stream is there: whatever happens to it from then on is
-// an event.
+// openNew finds the floor of a new stream and opens the cache. It inspects the collection after
+// the stream exists: from then on, whatever happens to the collection is an event.
 func (t *Tail) openNew(ctx context.Context, s *stream) error {
 	ctx, cancel := context.WithTimeout(ctx, t.watchdog)
 	defer cancel()
@@ -137,8 +135,8 @@ func (t *Tail) openNew(ctx context.Context, s *stream) error {
 	return nil
 }
 
-// beginWithEvent takes the floor from the first event of a first batch that is
-// not empty: the driver has no token before that.
+// openNewAtEvent takes the floor from the first event of a first batch that is not empty: the
+// driver has no token before that.
 func (t *Tail) openNewAtEvent(ctx context.Context, s *stream) error {
 	if !s.changes.TryNext(ctx) {
 		return fmt.Errorf("read the first event: %w", s.changes.Err())
@@ -153,16 +151,16 @@ func (t *Tail) openNewAtEvent(ctx context.Context, s *stream) error {
 	return t.apply(s, s.changes.Current)
 }
 
-// floorOfEmptyBatch is the floor of a new stream without an event yet. A stream
-// begins after the node's last applied write, which a majority read may not
-// see yet. So the floor is one tick before the first token's time: every
-// snapshot at or after it either contains a change or the stream delivers it.
+// floorOfEmptyBatch is the floor of a new stream without an event yet. A stream begins after the
+// node's last applied write, which a majority read may not see yet. So the floor is one tick
+// before the first token's time: for every snapshot at or after it, a change is either in the
+// snapshot or delivered by the stream.
 func (s *stream) floorOfEmptyBatch() (clustertime.Time, error) {
 	if t, ok := tokenTime(s.changes.ResumeToken()); ok {
 		return t.Before(), nil
 	}
-	// Not MongoDB's own layout of tokens. $clusterTime is at or after the last
-	// applied write; operationTime would be the committed point, too old.
+	// Not MongoDB's own layout of tokens. $clusterTime is at or after the last applied write;
+	// operationTime would be the committed point, which is too old.
 	if t, ok := sessionClusterTime(s.session); ok {
 		return t, nil
 	}
@@ -225,8 +223,8 @@ func (t *Tail) read(ctx context.Context, s *stream) (bool, error) {
 		return false, t.watchdogErr(ctx, err)
 	}
 	if s.changes.ID() == 0 {
-		// The server ended the cursor without a word, as after an invalidate
-		// that a filter dropped. The token would replay that for ever.
+		// The server ended the cursor without an error, as after an invalidate that a filter
+		// dropped. Resuming after the token would repeat that for ever.
 		s.cursor = 0
 		return false, lost(reasonCursorEnded, nil)
 	}
@@ -234,13 +232,13 @@ func (t *Tail) read(ctx context.Context, s *stream) (bool, error) {
 	return false, nil
 }
 
-// errDriverResumed is why a getMore failed, as far as the driver tells.
-var errDriverResumed = errors.New("a getMore failed, and the driver resumed the stream by itself")
+// errDriverResumed says that a getMore failed; the driver does not tell why.
+var errDriverResumed = errors.New("a getMore failed, and the driver resumed the stream on its own")
 
-// resumedByDriver takes note of a cursor that the driver has opened. It says nothing
-// of it, makes no pause, and would go on for ever where each getMore fails at once
-// and each aggregate works: so the stream is given up after a few in a row. What was
-// read from the last one comes again.
+// noteDriverResume handles a cursor that the driver has opened on its own. The driver does not
+// report this, makes no pause, and would go on for ever where each getMore fails at once and each
+// aggregate works. So the stream is given up after a few in a row. What was read over the last
+// cursor comes again.
 func (t *Tail) noteDriverResume(s *stream, cursor int64) error {
 	s.cursor = cursor
 	s.driverResumes++
@@ -251,7 +249,7 @@ func (t *Tail) noteDriverResume(s *stream, cursor int64) error {
 	return nil
 }
 
-// apply takes in one event. The token moves only after it.
+// apply applies one event. The token moves only afterwards.
 func (t *Tail) apply(s *stream, raw bson.Raw) error {
 	e, err := decodeEvent(raw)
 	if err != nil {
@@ -276,7 +274,7 @@ func (t *Tail) apply(s *stream, raw bson.Raw) error {
 	return t.noteEventTime(&e, m.nonce)
 }
 
-// quiet takes in a batch without events.
+// applyEmptyBatch handles a batch without events.
 func (t *Tail) applyEmptyBatch(s *stream) error {
 	token := s.changes.ResumeToken()
 	if token == nil {
@@ -287,22 +285,22 @@ func (t *Tail) applyEmptyBatch(s *stream) error {
 	return t.noteEmptyBatch(token)
 }
 
-// moved takes note of where the stream is now.
+// advanceToken notes where the stream is now.
 func (t *Tail) advanceToken(s *stream, seen clustertime.Time) {
 	t.token = s.changes.ResumeToken()
 	t.newest = max(t.newest, seen)
 	t.catchUp.positionReached(t.newest)
 }
 
-// close gives the cursor back to the server, best effort, and ends the session.
+// close tells the server to close the cursor, as far as possible, and ends the session.
 func (s *stream) close() {
 	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 	defer cancel()
 	forgotten := s.changes.ID() == 0 && s.cursor != 0
 	_ = s.changes.Close(ctx)
 	if forgotten {
-		// The driver dropped the cursor without telling the server, which would
-		// keep it for ten minutes.
+		// The driver dropped the cursor without telling the server, which would keep it for ten
+		// minutes.
 		_ = s.db.RunCommand(ctx, bson.D{
 			{Key: "killCursors", Value: s.namespace},
 			{Key: "cursors", Value: bson.A{s.cursor}},

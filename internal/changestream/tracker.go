@@ -11,49 +11,48 @@ import (
 	"github.com/keytail/keytail/internal/guard"
 )
 
-// remembered is how many heartbeats' times are kept: an older one than that
-// comes back without proving anything. One is in flight at a time, so more than
-// a few are out only while the stream is far behind.
+// trackedHeartbeats is how many heartbeats are remembered. An older one proves nothing when it
+// arrives. Only one is in flight at a time, so more than a few are outstanding only while the
+// stream is far behind.
 const trackedHeartbeats = 64
 
-// nonces remembers which heartbeats have been sent, acknowledged, and come back.
-// A nonce is random, so nobody can write down one that has not been sent yet; the
-// order of sending is a sequence number, which proves nothing. The zero value is
-// ready to use.
+// heartbeatTracker remembers which heartbeats have been sent, acknowledged, and received. A nonce
+// is random, so nobody can write one that has not been sent yet. The order of sending is a
+// sequence number, which proves nothing. The zero value is ready to use.
 type heartbeatTracker struct {
 	mutex sync.Mutex
-	// sent has the last heartbeats, the one with sequence number s at s % remembered.
+	// sent has the last heartbeats, the one with sequence number s at s % trackedHeartbeats. last
+	// is the newest sequence number.
 	sent [trackedHeartbeats]sentHeartbeat
 	last int64
-	// place is how far in the log the stream is known to have got, in collection
-	// scope.
+	// position is how far in the oplog the stream is known to be, in collection scope.
 	position clustertime.Time
-	// returned is the sequence number of the newest heartbeat that came back.
+	// newestDelivered is the sequence number of the newest heartbeat that was received.
 	newestDelivered int64
 	// acknowledged is the newest that was acknowledged.
 	acknowledged sentHeartbeat
-	// waitingSince is when a heartbeat was acknowledged that has not come back,
+	// waitingSince is since when there is an acknowledged heartbeat that has not been received,
 	// nor any after it. Zero: there is none.
 	waitingSince time.Time
-	// chain says which heartbeats the document may hold (chain.go).
+	// chain decides which heartbeats the document may hold (chain.go).
 	chain chain
 	// rewound is set when it holds another one, until the loss is declared.
 	rewound bool
-	// interrupt ends what the tail is waiting for. Nil: it waits for nothing.
+	// interrupt ends what the tail is waiting for. Nil: it is not waiting.
 	interrupt context.CancelCauseFunc
 }
 
-// sending is a heartbeat: its nonce, its sequence number, and the time before it
-// was sent.
+// sentHeartbeat is a heartbeat: its nonce, its sequence number, and the time before it was sent.
 type sentHeartbeat struct {
 	nonce, seq int64
 	at         time.Time
-	// place is that of the stream when it was sent. acked is the operationTime of
-	// the acknowledgement; zero: there was none that can be compared with a place.
+	// position is that of the stream when the heartbeat was sent. acknowledgedTime is the
+	// operationTime of the acknowledgement; zero: there was none that can be compared with a
+	// position.
 	position, acknowledgedTime clustertime.Time
 	// anchor is that of the chain when it was sent.
 	anchor int64
-	// back is set when it has come back: each counts once.
+	// delivered is set when it has been received: each heartbeat counts once.
 	delivered bool
 }
 
@@ -71,7 +70,7 @@ func newNonce(seq int64) int64 {
 	}
 }
 
-// send takes note of a heartbeat that is about to be sent at now.
+// send records a heartbeat that is about to be sent at now.
 func (m *heartbeatTracker) send(now time.Time) heartbeatWrite {
 	m.mutex.Lock()
 	defer m.mutex.Unlock()
@@ -82,7 +81,7 @@ func (m *heartbeatTracker) send(now time.Time) heartbeatWrite {
 	return b
 }
 
-// find is nil for a nonce that is not remembered.
+// lookup is nil for a nonce that is not remembered.
 func (m *heartbeatTracker) lookup(nonce int64) *sentHeartbeat {
 	for i := range m.sent {
 		if s := &m.sent[i]; s.seq != 0 && s.nonce == nonce {
@@ -92,10 +91,9 @@ func (m *heartbeatTracker) lookup(nonce int64) *sentHeartbeat {
 	return nil
 }
 
-// acknowledge takes note that a majority has this heartbeat, as of operationTime
-// at. A time before the place that the stream had when the heartbeat was sent
-// means that the server's time has gone back, as after a restore from a backup:
-// then the place proves nothing.
+// acknowledge notes that a majority has this heartbeat, as of operationTime at. A time before the
+// stream's position at the time of sending means that the server's time has gone back, as after a
+// restore from a backup: then the position proves nothing.
 func (m *heartbeatTracker) acknowledge(nonce int64, at clustertime.Time, now time.Time) {
 	m.mutex.Lock()
 	defer m.mutex.Unlock()
@@ -115,10 +113,10 @@ func (m *heartbeatTracker) acknowledge(nonce int64, at clustertime.Time, now tim
 	m.advanceAnchor(s)
 }
 
-// comeBack is called when this heartbeat arrives in the stream. It returns the
-// time before it was sent; false when no such heartbeat is expected. firstCursor
-// says whether the stream has had one cursor since the history began; without that
-// a heartbeat may be one of another history, and comeBack a loss.
+// receive is called when this heartbeat arrives in the stream. It returns the time before it was
+// sent; false when no such heartbeat is expected. firstCursor says whether the stream has had one
+// cursor since the history began. Without that a heartbeat may belong to another history, and
+// receive returns a loss.
 func (m *heartbeatTracker) receive(nonce int64, firstCursor bool) (time.Time, bool, error) {
 	m.mutex.Lock()
 	defer m.mutex.Unlock()
@@ -134,23 +132,23 @@ func (m *heartbeatTracker) receive(nonce int64, firstCursor bool) (time.Time, bo
 	if m.newestDelivered >= m.acknowledged.seq {
 		m.waitingSince = time.Time{}
 	} else if s.seq == m.newestDelivered {
-		// Others are on their way. They were acknowledged before now: the wait for
-		// them is understated, which delays a reopening a little.
+		// Others are still on their way. They were acknowledged before now; the wait for them is
+		// understated, which delays the next resume a little.
 		m.waitingSince = m.acknowledged.at
 	}
 	m.advanceAnchor(s)
 	return s.at, true, nil
 }
 
-// begin notes the place from which a stream is opened, zero for a new one.
+// startAt notes the position from which a stream is opened, zero for a new one.
 func (m *heartbeatTracker) startAt(position clustertime.Time) {
 	m.mutex.Lock()
 	defer m.mutex.Unlock()
 	m.position = position
 }
 
-// reach notes that all up to place has been applied. It returns the newest
-// heartbeat that this covers and that has not come back, else zero.
+// newestCoveredBy notes that everything up to position has been applied. It returns the nonce of
+// the newest heartbeat that this covers and that has not been received, else zero.
 func (m *heartbeatTracker) newestCoveredBy(position clustertime.Time) int64 {
 	m.mutex.Lock()
 	defer m.mutex.Unlock()
@@ -163,15 +161,15 @@ func (m *heartbeatTracker) newestCoveredBy(position clustertime.Time) int64 {
 	return 0
 }
 
-// any reports whether a heartbeat was sent at all.
+// anySent reports whether a heartbeat was sent at all.
 func (m *heartbeatTracker) anySent() bool {
 	m.mutex.Lock()
 	defer m.mutex.Unlock()
 	return m.last > 0
 }
 
-// overdue reports whether the stream, open since opened, has kept back an
-// acknowledged heartbeat for longer than limit.
+// overdue reports whether the stream, open since opened, has not delivered an acknowledged
+// heartbeat for longer than limit.
 func (m *heartbeatTracker) overdue(opened, now time.Time, limit time.Duration) bool {
 	m.mutex.Lock()
 	defer m.mutex.Unlock()
@@ -185,8 +183,8 @@ func (m *heartbeatTracker) overdue(opened, now time.Time, limit time.Duration) b
 	return now.Sub(since) > limit
 }
 
-// keptBack reports whether a heartbeat that was sent after opened has been
-// acknowledged and has not come back.
+// hasUndelivered reports whether a heartbeat that was sent after opened has been acknowledged and
+// has not been received.
 func (m *heartbeatTracker) hasUndelivered(opened time.Time) bool {
 	m.mutex.Lock()
 	defer m.mutex.Unlock()
