@@ -41,8 +41,8 @@ func (r *rig) freshens(n int) {
 	mongotest.Eventually(r.t, patience, func() bool { return r.freshened() >= want }, "the freshness does not move")
 }
 
-// standsStill passes when several heartbeats fail and the freshness does not
-// move meanwhile. One that was acknowledged may still be on its way at first.
+// standsStill passes when several heartbeats fail and the freshness does not move
+// meanwhile. At first an acknowledged heartbeat may still be on its way.
 func (r *rig) standsStill() {
 	r.t.Helper()
 	fail := func(n float64) {
@@ -60,7 +60,7 @@ func (r *rig) standsStill() {
 
 func (r *rig) heartbeats() *mongo.Collection { return r.db.Collection(HeartbeatCollection) }
 
-// passes waits until the stream has delivered all that came before this call.
+// passes waits until the stream has delivered everything from before this call.
 func (r *rig) passes(id string) {
 	r.t.Helper()
 	r.insert(id)
@@ -69,15 +69,15 @@ func (r *rig) passes(id string) {
 	}, "the stream does not get to the marker")
 }
 
-// quiet makes a rig whose heart beats once, when the stream opens, and then not
+// oneHeartbeat makes a rig that sends one heartbeat when the stream opens, and then none
 // for an hour.
-func quiet(t *testing.T, s *mongotest.Server, change ...func(*Config)) *rig {
+func oneHeartbeat(t *testing.T, s *mongotest.Server, change ...func(*Config)) *rig {
 	t.Helper()
 	r := newRig(t, s, true, append(change, func(c *Config) {
-		c.Heartbeater = newHeart(t, c.Database, func(h *HeartbeaterConfig) { h.Interval, h.MaxStale = time.Hour, 3*time.Hour })
+		c.Heartbeater = newHeartbeater(t, c.Database, func(h *HeartbeaterConfig) { h.Interval, h.MaxStale = time.Hour, 3*time.Hour })
 	})...)
 	r.runOpen()
-	mongotest.Eventually(t, patience, func() bool { return r.freshened() == 1 }, "the first heartbeat does not come back")
+	mongotest.Eventually(t, patience, func() bool { return r.freshened() == 1 }, "the first heartbeat does not arrive")
 	return r
 }
 
@@ -89,11 +89,11 @@ func TestFreshnessStandsStillWhileHeartbeatsFail(t *testing.T) {
 		r.freshens(1)
 		mend := r.failpoint("alwaysOn", bson.E{Key: "failCommands", Value: bson.A{"update"}}, bson.E{Key: "errorCode", Value: 2})
 		r.standsStill()
-		r.passes("meanwhile") // the stream itself is well
+		r.passes("meanwhile") // the stream itself works
 		mend()
 		r.freshens(3)
 		if got := testutil.ToFloat64(r.Tail.metrics.misses); got != 0 {
-			t.Errorf("%v freshness misses, but no heartbeat was kept back", got)
+			t.Errorf("%v freshness misses, although the stream delivers all heartbeats", got)
 		}
 	})
 }
@@ -101,14 +101,14 @@ func TestFreshnessStandsStillWhileHeartbeatsFail(t *testing.T) {
 func TestFreshnessStandsStillWithoutAMajority(t *testing.T) {
 	s := mongotest.StartDevmongo(t, devmongo.Config{})
 	r := newRig(t, &s.Server, true, func(c *Config) {
-		c.Heartbeater = newHeart(t, c.Database, func(h *HeartbeaterConfig) { h.MaxStale = 600 * time.Millisecond })
+		c.Heartbeater = newHeartbeater(t, c.Database, func(h *HeartbeaterConfig) { h.MaxStale = 600 * time.Millisecond })
 	})
 	r.runOpen()
 	r.freshens(1)
 	s.Node.HoldMajority()
 	r.standsStill()
 	if got := testutil.ToFloat64(r.Tail.metrics.misses); got != 0 {
-		t.Errorf("%v freshness misses: the stream is not to blame", got)
+		t.Errorf("%v freshness misses, although the stream is not the cause", got)
 	}
 	s.Node.ReleaseMajority()
 	r.freshens(3)
@@ -118,15 +118,15 @@ func TestFreshnessStandsStillWithoutAMajority(t *testing.T) {
 	}
 }
 
-func TestProcessedIsBelowTheHeartbeatAndAboveWhatCameBeforeIt(t *testing.T) {
+func TestProcessedIsBetweenTheLastWriteAndTheHeartbeat(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
-		r := quiet(t, s)
+		r := oneHeartbeat(t, s)
 		written := r.insert("before")
 		at, err := r.Beat(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
-		mongotest.Eventually(t, patience, func() bool { return r.freshened() == 2 }, "the heartbeat does not come back")
+		mongotest.Eventually(t, patience, func() bool { return r.freshened() == 2 }, "the heartbeat does not arrive")
 		r.stop()
 		if got := r.fresh[1].Processed; got < written || got >= at {
 			t.Errorf("processed is %v, the write before was at %v, the heartbeat at %v or before", got, written, at)
@@ -176,8 +176,8 @@ func TestTheDocumentOfAHeartbeat(t *testing.T) {
 	})
 }
 
-// Whoever is on the fleet's list has a floor: nothing is written before the
-// stream is open.
+// Every instance on the fleet's list has a floor: nothing is written before the stream
+// is open.
 func TestTheFirstHeartbeatFollowsTheFirstOpen(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
 		r := newRig(t, s, false) // there is no collection, so the stream does not open
@@ -192,14 +192,14 @@ func TestTheFirstHeartbeatFollowsTheFirstOpen(t *testing.T) {
 	})
 }
 
-// MongoDB replaces an empty timestamp by its own present time.
-func TestWhatIsNotKnownIsLeftOut(t *testing.T) {
-	h := newHeart(t, (&mongo.Client{}).Database("db"))
+// MongoDB replaces an empty timestamp by its own current time.
+func TestUnknownFieldsAreLeftOut(t *testing.T) {
+	h := newHeartbeater(t, (&mongo.Client{}).Database("db"))
 	has := func(name string) bool {
 		return slices.ContainsFunc(h.document(heartbeatWrite{nonce: 1}), func(e bson.E) bool { return e.Key == name })
 	}
 	if has("processed") || has("staleness_ms") {
-		t.Errorf("before the first came back: %v", h.document(heartbeatWrite{nonce: 1}))
+		t.Errorf("before the first arrived: %v", h.document(heartbeatWrite{nonce: 1}))
 	}
 	h.lastFreshness.Store(&keycache.Freshness{AsOf: time.Now()})
 	if has("processed") || !has("staleness_ms") {
@@ -223,7 +223,7 @@ func TestPrepareMakesTheIndexThatRemovesDeadInstances(t *testing.T) {
 			t.Errorf("instances are removed after %d s", got)
 		}
 		if n, err := r.heartbeats().CountDocuments(t.Context(), bson.D{}); err != nil || n != 0 {
-			t.Errorf("%d documents are left behind, %v", n, err)
+			t.Errorf("%d documents were not deleted, %v", n, err)
 		}
 	})
 }
@@ -257,7 +257,7 @@ func TestPrepareSaysWhichPrivilegeIsMissing(t *testing.T) {
 				}
 				for _, part := range []string{"insert, update, remove and createIndex", `collection "keytail_heartbeats"`, `database "` + r.db.Name() + `"`} {
 					if !strings.Contains(err.Error(), part) {
-						t.Errorf("%s: %q says nothing of %s", command, err, part)
+						t.Errorf("%s: %q does not mention %s", command, err, part)
 					}
 				}
 			}
@@ -269,7 +269,7 @@ func TestPrepareSaysWhichPrivilegeIsMissing(t *testing.T) {
 	})
 }
 
-func TestPrepareRefusesAnotherExpiry(t *testing.T) {
+func TestPrepareRejectsAnotherExpiry(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
 		r := newRig(t, s, true)
 		_, err := r.heartbeats().Indexes().CreateOne(t.Context(), mongo.IndexModel{
@@ -301,8 +301,8 @@ func TestPrepareNeedsNoMajority(t *testing.T) {
 
 func TestHeartbeatsOfOthersProveNothing(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
-		r := quiet(t, s)
-		n := r.tracker.send(time.Now()).nonce // it is not on its way, but would be believed
+		r := oneHeartbeat(t, s)
+		n := r.tracker.send(time.Now()).nonce // it was not sent, but would count if it arrived
 		for _, id := range []any{"host/an older boot", "other/" + r.id, r.id + "/check", 7} {
 			for range 2 { // an insert, then an update
 				r.writeNonce(id, n)
@@ -317,11 +317,11 @@ func TestHeartbeatsOfOthersProveNothing(t *testing.T) {
 		if len(r.fresh) != 1 || r.losses != 0 {
 			t.Errorf("the freshness moved %d times, want once; %d losses", len(r.fresh), r.losses)
 		}
-		// Of the others' eight the server sends none. What came: our first, the one
-		// that was never sent, the one that is no number, and the marker.
+		// The server sends none of the others' eight. What arrived: this instance's first,
+		// the one that was never sent, the one that is no number, and the marker.
 		for kind, want := range map[string]float64{"heartbeat": 2, kindUpdate: 1, kindInsert: 1, kindReplace: 0} {
 			if got := testutil.ToFloat64(r.Tail.metrics.events.WithLabelValues(kind)); got != want {
-				t.Errorf("%v events of type %s came over the wire, want %v", got, kind, want)
+				t.Errorf("%v events of type %s arrived, want %v", got, kind, want)
 			}
 		}
 	})
@@ -338,9 +338,9 @@ func (r *rig) writeNonce(id any, n int64) {
 	}
 }
 
-func TestANonceIsTakenFromInsertUpdateAndReplace(t *testing.T) {
+func TestANonceIsReadFromInsertUpdateAndReplace(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
-		r := quiet(t, s)
+		r := oneHeartbeat(t, s)
 		own := bson.D{{Key: "_id", Value: r.id}}
 		for name, write := range map[string]func(n int64) error{
 			"replace": func(n int64) error {
@@ -368,7 +368,7 @@ func TestANonceIsTakenFromInsertUpdateAndReplace(t *testing.T) {
 			if err := write(r.tracker.send(sent).nonce); err != nil {
 				t.Fatal(name, err)
 			}
-			mongotest.Eventually(t, patience, func() bool { return r.freshened() > before }, name, " is not taken")
+			mongotest.Eventually(t, patience, func() bool { return r.freshened() > before }, name, " does not count")
 			r.look(func() bool {
 				if got := r.fresh[len(r.fresh)-1].AsOf; !got.Equal(sent) {
 					t.Errorf("%s: fresh as of %v, sent at %v", name, got, sent)
@@ -379,20 +379,20 @@ func TestANonceIsTakenFromInsertUpdateAndReplace(t *testing.T) {
 	})
 }
 
-// The filter for last_used must not swallow a heartbeat, whatever the user's
-// fields are called.
+// The filter for last_used must not drop a heartbeat, whatever the names of the user's
+// fields are.
 func TestHeartbeatsPassTheFilterForIgnorableUpdates(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
-		r := quiet(t, s, func(c *Config) { c.Schema.LastUsed = fieldNonce })
+		r := oneHeartbeat(t, s, func(c *Config) { c.Schema.LastUsed = fieldNonce })
 		n := r.tracker.send(time.Now()).nonce
 		if _, err := r.heartbeats().UpdateByID(t.Context(), r.id, bson.D{{Key: "$set", Value: bson.D{{Key: fieldNonce, Value: n}}}}); err != nil {
 			t.Fatal(err)
 		}
-		mongotest.Eventually(t, patience, func() bool { return r.freshened() == 2 }, "the heartbeat was swallowed")
+		mongotest.Eventually(t, patience, func() bool { return r.freshened() == 2 }, "the heartbeat was dropped")
 	})
 }
 
-func TestADroppedHeartbeatCollectionIsMadeAgain(t *testing.T) {
+func TestADroppedHeartbeatCollectionIsCreatedAgain(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
 		r := newRig(t, s, true)
 		r.runOpen()
@@ -402,7 +402,7 @@ func TestADroppedHeartbeatCollectionIsMadeAgain(t *testing.T) {
 		}
 		r.loses(reasonRewound) // it looks like a restore
 		r.freshens(5)
-		mongotest.Eventually(t, patience, func() bool { return r.ttl() == 24*60*60 }, "the index is not made again")
+		mongotest.Eventually(t, patience, func() bool { return r.ttl() == 24*60*60 }, "the index is not created again")
 		r.passes("marker")
 		r.stop()
 		if r.losses != 1 {
@@ -411,13 +411,13 @@ func TestADroppedHeartbeatCollectionIsMadeAgain(t *testing.T) {
 	})
 }
 
-// A heart in another database is acknowledged, and never comes back.
+// Heartbeats in another database are acknowledged, and never arrive.
 func TestAFreshnessMissOpensTheStreamAgain(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
 		elsewhere := s.Client(t).Database(s.Database(t))
 		r := newRig(t, s, true, func(c *Config) {
 			c.MaxAwait = 20 * time.Millisecond
-			c.Heartbeater = newHeart(t, c.Database, func(h *HeartbeaterConfig) { h.MaxStale = 600 * time.Millisecond })
+			c.Heartbeater = newHeartbeater(t, c.Database, func(h *HeartbeaterConfig) { h.MaxStale = 600 * time.Millisecond })
 		})
 		r.Heartbeater.beats = elsewhere.Collection(HeartbeatCollection)
 		opened := time.Now()
@@ -427,7 +427,7 @@ func TestAFreshnessMissOpensTheStreamAgain(t *testing.T) {
 		}
 		mongotest.Eventually(t, patience, resumed(1), "the stream is not opened again")
 		if took := time.Since(opened); took < 200*time.Millisecond {
-			t.Errorf("given up after %v, a third of max_stale is 200ms", took)
+			t.Errorf("closed after %v, a third of max_stale is 200ms", took)
 		}
 		r.insert("meanwhile")
 		mongotest.Eventually(t, patience, r.applied(1), "the change is not delivered")
@@ -443,8 +443,8 @@ func TestAFreshnessMissOpensTheStreamAgain(t *testing.T) {
 	})
 }
 
-// stuck makes a rig that resumes after a token ahead of the log: the server
-// takes it and stays silent. MongoDB does that after a restore from a backup.
+// stuck makes a rig that resumes after a token ahead of the oplog: the server accepts
+// it and delivers nothing. MongoDB does that after a restore from a backup.
 func stuck(t *testing.T, s *mongotest.Devmongo) *rig {
 	t.Helper()
 	return stuckIn(t, s, ScopeDatabase)
@@ -455,7 +455,7 @@ func stuckIn(t *testing.T, s *mongotest.Devmongo, scope Scope) *rig {
 	r := newRig(t, &s.Server, true, func(c *Config) {
 		c.Scope = scope
 		c.MaxAwait = 20 * time.Millisecond
-		c.Heartbeater = newHeart(t, c.Database, func(h *HeartbeaterConfig) { h.MaxStale = 600 * time.Millisecond })
+		c.Heartbeater = newHeartbeater(t, c.Database, func(h *HeartbeaterConfig) { h.MaxStale = 600 * time.Millisecond })
 	})
 	probe, err := r.db.Watch(t.Context(), mongo.Pipeline{})
 	if err != nil {
@@ -471,11 +471,11 @@ func stuckIn(t *testing.T, s *mongotest.Devmongo, scope Scope) *rig {
 	return r
 }
 
-func TestTwoReopeningsThatBringNothingAreALoss(t *testing.T) {
+func TestTwoFruitlessResumesAreALoss(t *testing.T) {
 	s := mongotest.StartDevmongo(t, devmongo.Config{})
 	r := stuck(t, s)
 	r.run()
-	mongotest.Eventually(t, patience, func() bool { return r.look(func() bool { return r.losses > 0 }) }, "the token is held on to for ever")
+	mongotest.Eventually(t, patience, func() bool { return r.look(func() bool { return r.losses > 0 }) }, "the token is kept for ever")
 	r.freshens(2)
 	r.passes("marker")
 	r.stop()
@@ -483,7 +483,7 @@ func TestTwoReopeningsThatBringNothingAreALoss(t *testing.T) {
 		t.Errorf("%d losses, the last is %+v", r.losses, got)
 	}
 	if got := testutil.ToFloat64(r.Tail.metrics.opens.WithLabelValues("resumed")); got != fruitlessReopenings {
-		t.Errorf("%v reopenings before the loss, want %d", got, fruitlessReopenings)
+		t.Errorf("%v resumes before the loss, want %d", got, fruitlessReopenings)
 	}
 }
 
@@ -499,7 +499,7 @@ func TestSilenceWithoutAcknowledgedHeartbeatsIsNoLoss(t *testing.T) {
 	}
 }
 
-func TestWhatMakesAReopeningFruitless(t *testing.T) {
+func TestWhatMakesAResumeFruitless(t *testing.T) {
 	broken := errors.New("broken")
 	for _, c := range []struct {
 		name         string
@@ -545,14 +545,14 @@ func TestWhatMakesAReopeningFruitless(t *testing.T) {
 }
 
 func TestBeatIsSentAfterTheCall(t *testing.T) {
-	h := newHeart(t, (&mongo.Client{}).Database("db"))
+	h := newHeartbeater(t, (&mongo.Client{}).Database("db"))
 	result := make(chan clustertime.Time, 1)
 	inFlight := h.takeWaiting()
 	go func() {
 		at, _ := h.Beat(t.Context())
 		result <- at
 	}()
-	mongotest.Eventually(t, patience, func() bool { return len(h.wanted) == 1 }, "no heartbeat is asked for")
+	mongotest.Eventually(t, patience, func() bool { return len(h.wanted) == 1 }, "no heartbeat is requested")
 	inFlight.at = 1
 	close(inFlight.done)
 	next := h.takeWaiting()
@@ -570,13 +570,13 @@ func TestBeatIsSentAfterTheCall(t *testing.T) {
 		t.Errorf("answered by the heartbeat of %v", at)
 	}
 	if len(h.wanted) != 0 {
-		t.Error("the kick is still there, though all who gave it are on board")
+		t.Error("wanted still holds a value, although all callers were taken")
 	}
 }
 
 func TestBeatCoversWhatWasWrittenBeforeIt(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
-		r := quiet(t, s)
+		r := oneHeartbeat(t, s)
 		const callers, rounds = 8, 10
 		var group sync.WaitGroup
 		for i := range callers {
@@ -585,7 +585,7 @@ func TestBeatCoversWhatWasWrittenBeforeIt(t *testing.T) {
 					written := r.insert(string(rune('a'+i)) + string(rune('a'+j)))
 					at, err := r.Beat(t.Context())
 					if err != nil || at <= written {
-						t.Errorf("a beat of %v after a write of %v, %v", at, written, err)
+						t.Errorf("a heartbeat of %v after a write of %v, %v", at, written, err)
 					}
 				}
 			})
@@ -599,7 +599,7 @@ func TestBeatCoversWhatWasWrittenBeforeIt(t *testing.T) {
 
 func TestBeatsShareAHeartbeat(t *testing.T) {
 	s := mongotest.StartDevmongo(t, devmongo.Config{})
-	r := quiet(t, &s.Server)
+	r := oneHeartbeat(t, &s.Server)
 	s.Node.HoldMajority()
 	first := make(chan error, 1)
 	go func() { _, err := r.Beat(t.Context()); first <- err }()
@@ -622,14 +622,14 @@ func TestBeatsShareAHeartbeat(t *testing.T) {
 	if err := <-first; err != nil {
 		t.Error(err)
 	}
-	// One for all who came while the first was held, and a few for those whom the
-	// scheduler brought late.
+	// One for all callers that came while the first was delayed, and a few for callers
+	// that the scheduler ran late.
 	if got := sent(); got > callers/2 {
 		t.Errorf("%d heartbeats for %d callers", got, callers)
 	}
 }
 
-func TestBeatIsNotHeldUpForEver(t *testing.T) {
+func TestBeatDoesNotBlockForEver(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
 		r := newRig(t, s, true)
 		asked, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
@@ -667,7 +667,7 @@ func TestAStopWaitsForTheHeartbeatInFlight(t *testing.T) {
 		acknowledged := r.beats(resultAcknowledged)
 		r.stop()
 		if got := r.beats(resultAcknowledged); got <= acknowledged {
-			t.Error("the heartbeat in flight was cut off")
+			t.Error("the heartbeat in flight was cancelled")
 		}
 		if n, err := r.heartbeats().CountDocuments(context.Background(), bson.D{}); err != nil || n != 0 {
 			t.Errorf("%d documents after a clean stop, %v", n, err)
@@ -675,11 +675,11 @@ func TestAStopWaitsForTheHeartbeatInFlight(t *testing.T) {
 	})
 }
 
-// A heartbeat that a stop cuts off is no failure.
-func TestAStopIsNoFailureOfTheHeart(t *testing.T) {
+// A heartbeat that a stop cancels is no failure.
+func TestAStopIsNoHeartbeatFailure(t *testing.T) {
 	s := mongotest.StartDevmongo(t, devmongo.Config{})
 	core, logs := observer.New(zap.WarnLevel)
-	h := newHeart(t, s.Client(t, "heart").Database(s.Database(t)), func(c *HeartbeaterConfig) { c.Logger, c.MaxStale = zap.New(core), 30*time.Second })
+	h := newHeartbeater(t, s.Client(t, "heart").Database(s.Database(t)), func(c *HeartbeaterConfig) { c.Logger, c.MaxStale = zap.New(core), 30*time.Second })
 	s.Node.HoldMajority()
 	defer s.Node.ReleaseMajority()
 	ctx, stop := context.WithCancel(t.Context())
@@ -690,9 +690,9 @@ func TestAStopIsNoFailureOfTheHeart(t *testing.T) {
 	}
 }
 
-func TestAFailureOfTheHeartIsLoggedWhenItChanges(t *testing.T) {
+func TestAHeartbeatFailureIsLoggedWhenItChanges(t *testing.T) {
 	core, logs := observer.New(zap.InfoLevel)
-	h := newHeart(t, (&mongo.Client{}).Database("db"), func(c *HeartbeaterConfig) { c.Logger = zap.New(core) })
+	h := newHeartbeater(t, (&mongo.Client{}).Database("db"), func(c *HeartbeaterConfig) { c.Logger = zap.New(core) })
 	for _, err := range []error{nil, nil, errors.New("a"), errors.New("b"), errors.New("c"), nil, nil} {
 		h.recordResult(err)
 	}
@@ -708,8 +708,8 @@ func TestAFailureOfTheHeartIsLoggedWhenItChanges(t *testing.T) {
 	}
 }
 
-// TestAFailureOfTheHeartSaysWhatToDo, and says so again while it lasts.
-func TestAFailureOfTheHeartSaysWhatToDo(t *testing.T) {
+// TestAHeartbeatFailureSaysWhatToDo, and repeats it while the failure lasts.
+func TestAHeartbeatFailureSaysWhatToDo(t *testing.T) {
 	for _, c := range []struct {
 		err    error
 		advice string
@@ -721,7 +721,7 @@ func TestAFailureOfTheHeartSaysWhatToDo(t *testing.T) {
 	} {
 		core, logs := observer.New(zap.InfoLevel)
 		now := time.Now()
-		h := newHeart(t, (&mongo.Client{}).Database("db"), func(c *HeartbeaterConfig) {
+		h := newHeartbeater(t, (&mongo.Client{}).Database("db"), func(c *HeartbeaterConfig) {
 			c.Logger, c.Now = zap.New(core), func() time.Time { return now }
 		})
 		for range 121 {
@@ -740,7 +740,7 @@ func TestAFailureOfTheHeartSaysWhatToDo(t *testing.T) {
 	}
 }
 
-func TestHeartConfigNamesEveryMistake(t *testing.T) {
+func TestHeartbeaterConfigNamesEveryMistake(t *testing.T) {
 	for name, c := range map[string]struct {
 		config   HeartbeaterConfig
 		mistakes int
@@ -758,7 +758,7 @@ func TestHeartConfigNamesEveryMistake(t *testing.T) {
 			t.Errorf("%s: want %d mistakes, got: %v", name, c.mistakes, err)
 		}
 	}
-	h := newHeart(t, (&mongo.Client{}).Database("db"), func(c *HeartbeaterConfig) { *c = HeartbeaterConfig{Database: c.Database, Collection: "c"} })
+	h := newHeartbeater(t, (&mongo.Client{}).Database("db"), func(c *HeartbeaterConfig) { *c = HeartbeaterConfig{Database: c.Database, Collection: "c"} })
 	if h.config.Interval != time.Second || h.config.MaxStale != 15*time.Second || !strings.HasPrefix(h.id, hostName()+"/") {
 		t.Errorf("the defaults are %+v, id %q", h.config, h.id)
 	}

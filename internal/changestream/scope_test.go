@@ -21,20 +21,20 @@ import (
 	"github.com/keytail/keytail/internal/mongotest"
 )
 
-// collectionRig watches the keys alone. Its heartbeats are in another database.
+// collectionRig watches only the keys. Its heartbeats are in another database.
 func collectionRig(t *testing.T, s *mongotest.Server, change ...func(*HeartbeaterConfig)) *rig {
 	t.Helper()
 	state := s.Database(t)
 	return newRig(t, s, true, func(c *Config) {
 		c.Scope, c.MaxAwait = ScopeCollection, 50*time.Millisecond
-		c.Heartbeater = newHeart(t, c.Database, append([]func(*HeartbeaterConfig){func(h *HeartbeaterConfig) {
+		c.Heartbeater = newHeartbeater(t, c.Database, append([]func(*HeartbeaterConfig){func(h *HeartbeaterConfig) {
 			h.State = h.Database.Client().Database(state)
 		}}, change...)...)
 	})
 }
 
-// eachComparable runs f on the servers that can serve collection scope. The
-// others must refuse it.
+// eachComparable runs f on the servers that can serve collection scope. On the others
+// the start must fail.
 func eachComparable(t *testing.T, f func(t *testing.T, s *mongotest.Server)) {
 	t.Helper()
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
@@ -56,7 +56,7 @@ func TestCollectionScopeIsNotOpenedOnTokensOfAnotherLayout(t *testing.T) {
 		}
 		r := collectionRig(t, s)
 		r.run()
-		mongotest.Eventually(t, patience, func() bool { return r.failures() >= 2 }, "it is not refused")
+		mongotest.Eventually(t, patience, func() bool { return r.failures() >= 2 }, "it is not rejected")
 		r.stop()
 		if len(r.floors) != 0 || len(r.fresh) != 0 {
 			t.Errorf("opened %d times, fresh %d times", len(r.floors), len(r.fresh))
@@ -82,8 +82,8 @@ func TestCollectionScopeIsFreshWithoutAnyChange(t *testing.T) {
 	})
 }
 
-// What is said to be covered has been applied, under load and with the stream
-// broken now and then.
+// What the freshness covers has been applied, under load and while the stream breaks
+// now and then.
 func TestCollectionScopeIsFreshAfterTheChangesItCovers(t *testing.T) {
 	eachComparable(t, func(t *testing.T, s *mongotest.Server) {
 		r := collectionRig(t, s, func(h *HeartbeaterConfig) { h.Interval = MinHeartbeatInterval })
@@ -139,8 +139,8 @@ func TestCollectionScopeAnswersABeatWithinOneWait(t *testing.T) {
 	})
 }
 
-// What a place in the log proves about a heartbeat acknowledged at time 100.
-func TestWhatAPlaceProves(t *testing.T) {
+// What a position in the oplog proves about a heartbeat acknowledged at time 100.
+func TestWhatAPositionProves(t *testing.T) {
 	const acknowledgedTime = 100
 	type step func(t *Tail) error
 	empty := func(at clustertime.Time) step {
@@ -178,7 +178,7 @@ func TestWhatAPlaceProves(t *testing.T) {
 	}
 }
 
-func TestTheNewestHeartbeatThatAPlaceCovers(t *testing.T) {
+func TestTheNewestHeartbeatThatAPositionCovers(t *testing.T) {
 	var m heartbeatTracker
 	sent := []int64{0}
 	for n := range clustertime.Time(10) {
@@ -192,16 +192,16 @@ func TestTheNewestHeartbeatThatAPlaceCovers(t *testing.T) {
 		want     int
 	}{{9, 0}, {10, 1}, {59, 5}, {70, 6}, {65, 6}, {1000, 10}} {
 		if got := slices.Index(sent, m.newestCoveredBy(c.position)); got != c.want {
-			t.Errorf("place %v covers heartbeat %d, want %d", c.position, got, c.want)
+			t.Errorf("position %v covers heartbeat %d, want %d", c.position, got, c.want)
 		}
 	}
 	if _, _, _ = m.receive(sent[6], true); m.newestCoveredBy(65) != 0 {
-		t.Error("one that came back comes back again")
+		t.Error("a heartbeat counts twice")
 	}
 }
 
-// A place that is ahead of the server's time proves nothing.
-func TestAPlaceFromBeforeTheTimeWentBackProvesNothing(t *testing.T) {
+// A position that is ahead of the server's time proves nothing.
+func TestAPositionFromBeforeTheTimeWentBackProvesNothing(t *testing.T) {
 	var m heartbeatTracker
 	m.startAt(1000)
 	m.acknowledge(m.send(after(0)).nonce, 500, after(1))
@@ -209,7 +209,7 @@ func TestAPlaceFromBeforeTheTimeWentBackProvesNothing(t *testing.T) {
 		t.Errorf("covers heartbeat %d", n)
 	}
 	if !m.hasUndelivered(after(-1)) {
-		t.Error("and is not waited for")
+		t.Error("the heartbeat is not expected any more")
 	}
 	m.startAt(0) // a new stream
 	second := m.send(after(2)).nonce
@@ -234,14 +234,14 @@ func TestCollectionScopeStandsStillWithoutAMajority(t *testing.T) {
 	}
 }
 
-// The stream's node hears of nothing, and heartbeats are acknowledged elsewhere:
-// as by the successor of a primary that was cut off.
+// The stream's node gets no writes, and heartbeats are acknowledged elsewhere, as by
+// the successor of a primary that was cut off.
 func TestCollectionScopeATokenThatStandsStillIsAMiss(t *testing.T) {
 	silent, successor := mongotest.StartDevmongo(t, devmongo.Config{}), mongotest.StartDevmongo(t, devmongo.Config{})
 	// The newest time of the silent one is now behind that of the other.
 	r := newRig(t, &silent.Server, true, func(c *Config) {
 		c.Scope, c.MaxAwait = ScopeCollection, 20*time.Millisecond
-		c.Heartbeater = newHeart(t, c.Database, func(h *HeartbeaterConfig) {
+		c.Heartbeater = newHeartbeater(t, c.Database, func(h *HeartbeaterConfig) {
 			h.MaxStale, h.State = 600*time.Millisecond, successor.Client(t).Database("state")
 		})
 	})
@@ -251,26 +251,26 @@ func TestCollectionScopeATokenThatStandsStillIsAMiss(t *testing.T) {
 		}
 	}
 	r.runOpen()
-	mongotest.Eventually(t, patience, func() bool { return testutil.ToFloat64(r.Tail.metrics.misses) >= 2 }, "the stream is not given up")
+	mongotest.Eventually(t, patience, func() bool { return testutil.ToFloat64(r.Tail.metrics.misses) >= 2 }, "the stream is not closed")
 	if n := r.freshened(); n != 0 {
 		t.Errorf("fresh %d times by a stream that stands still", n)
 	}
-	mongotest.Eventually(t, patience, func() bool { return r.look(func() bool { return r.losses > 0 }) }, "a stream that never moves is held on to")
+	mongotest.Eventually(t, patience, func() bool { return r.look(func() bool { return r.losses > 0 }) }, "a stream that never moves is kept")
 	r.stop()
 	if got := r.Status().LastLoss; got.Reason != reasonNoProgress {
 		t.Errorf("lost by %+v", got)
 	}
 }
 
-// A token ahead of the log is past every heartbeat, and covers none.
+// A token ahead of the oplog is past every heartbeat, and covers none.
 func TestCollectionScopeATokenAheadOfTheLogIsALoss(t *testing.T) {
 	s := mongotest.StartDevmongo(t, devmongo.Config{})
 	r := stuckIn(t, s, ScopeCollection)
 	r.run()
-	mongotest.Eventually(t, patience, func() bool { return r.look(func() bool { return r.losses > 0 }) }, "the token is held on to for ever")
+	mongotest.Eventually(t, patience, func() bool { return r.look(func() bool { return r.losses > 0 }) }, "the token is kept for ever")
 	r.look(func() bool {
 		if len(r.fresh) != 0 && len(r.floors) == 0 {
-			t.Errorf("fresh %d times by a token ahead of the log", len(r.fresh))
+			t.Errorf("fresh %d times by a token ahead of the oplog", len(r.fresh))
 		}
 		return true
 	})
@@ -278,7 +278,7 @@ func TestCollectionScopeATokenAheadOfTheLogIsALoss(t *testing.T) {
 	r.stop()
 	for _, f := range r.fresh {
 		if f.Processed.Seconds() > uint32(time.Now().Add(time.Hour).Unix()) {
-			t.Errorf("the new history is said to be processed up to %v, which the lost one had seen", f.Processed)
+			t.Errorf("the new history reports %v as processed, a time of the lost history", f.Processed)
 		}
 	}
 	if got := r.Status().LastLoss; r.losses != 1 || got.Reason != reasonNoProgress {
@@ -286,8 +286,8 @@ func TestCollectionScopeATokenAheadOfTheLogIsALoss(t *testing.T) {
 	}
 }
 
-// A server that does not answer: no heartbeat, however many are acknowledged,
-// makes the cache fresh.
+// While the server does not answer, no acknowledged heartbeat makes the cache fresh,
+// however many there are.
 func TestCollectionScopeIsNotFreshWhileTheStreamIsBlocked(t *testing.T) {
 	eachComparable(t, func(t *testing.T, s *mongotest.Server) {
 		s.Needs(t, mongotest.Failpoints)
@@ -321,7 +321,7 @@ func TestCollectionScopeEndsAreOneLossEach(t *testing.T) {
 			if err := end(r); err != nil {
 				t.Fatal(err)
 			}
-			mongotest.Eventually(t, patience, func() bool { return r.look(func() bool { return !r.isOpen }) }, "the end is not felt")
+			mongotest.Eventually(t, patience, func() bool { return r.look(func() bool { return !r.isOpen }) }, "the end is not noticed")
 			mongotest.CreateAPIKeys(t, r.db)
 			mongotest.Eventually(t, patience, func() bool { return r.look(func() bool { return r.isOpen }) }, "it does not open again")
 			r.passes("marker")
@@ -334,7 +334,7 @@ func TestCollectionScopeEndsAreOneLossEach(t *testing.T) {
 }
 
 // The driver forgets the cursor of a stream that the watchdog ends.
-func TestCollectionScopeKillsItsCursorByTheRightName(t *testing.T) {
+func TestCollectionScopeKillsItsCursorWithTheRightNamespace(t *testing.T) {
 	s := mongotest.StartDevmongo(t, devmongo.Config{})
 	var killed atomic.Value
 	r := newRig(t, &s.Server, true, func(c *Config) {
@@ -372,16 +372,16 @@ func TestCheckAccessSaysWhichPrivilegeIsMissing(t *testing.T) {
 		}
 		r.failpoint("alwaysOn", bson.E{Key: "failCommands", Value: bson.A{"aggregate"}}, bson.E{Key: "errorCode", Value: 91})
 		if err := r.CheckAccess(t.Context()); err != nil {
-			t.Errorf("what passes is refused: %v", err)
+			t.Errorf("a transient error is reported as permanent: %v", err)
 		}
 	}
 }
 
-func TestScopesThatAreRefused(t *testing.T) {
+func TestInvalidScopes(t *testing.T) {
 	client := &mongo.Client{}
 	db := client.Database("db")
 	heart := func(state string) *Heartbeater {
-		return newHeart(t, db, func(h *HeartbeaterConfig) { h.State = client.Database(state) })
+		return newHeartbeater(t, db, func(h *HeartbeaterConfig) { h.State = client.Database(state) })
 	}
 	for _, c := range []struct {
 		scope Scope
@@ -428,7 +428,8 @@ func TestScopeShortensTheWait(t *testing.T) {
 	}
 }
 
-// A collection of keys may have the heartbeats' name where they are elsewhere.
+// The keys' collection may have the name of the heartbeat collection if heartbeats are
+// in another database.
 func TestKeysInACollectionOfTheHeartbeatsName(t *testing.T) {
 	kind, value, err := bson.MarshalValue("the key")
 	if err != nil {
