@@ -8,7 +8,7 @@ import (
 	"github.com/keytail/keytail/internal/apikey"
 )
 
-// BenchmarkGet has a case for each way through Get.
+// BenchmarkGet has a case for each path through Get.
 func BenchmarkGet(b *testing.B) {
 	const keys = 1000
 	for _, c := range []struct {
@@ -41,7 +41,7 @@ func BenchmarkGet(b *testing.B) {
 			b.ReportAllocs()
 			for i := 0; b.Loop(); i++ {
 				if _, ok := cache.Get(hashes[i%keys]); ok != c.hit {
-					b.Fatal("not what this measures")
+					b.Fatal("Get did not take the measured path")
 				}
 			}
 		})

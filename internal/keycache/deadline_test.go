@@ -9,10 +9,10 @@ import (
 	"github.com/keytail/keytail/internal/apikey"
 )
 
-// TestNoCliffWhenTheCompletenessEnds ends the completeness of a cache whose entries
-// are older than MaxAge, in each way in which it can end within an epoch: what was
-// not evicted is still answered.
-func TestNoCliffWhenTheCompletenessEnds(t *testing.T) {
+// TestEntriesStayValidWhenTheCompletenessEnds ends the completeness of a cache whose
+// entries are older than MaxAge, in each way in which it can end within an epoch.
+// Entries that were not evicted must still be answered.
+func TestEntriesStayValidWhenTheCompletenessEnds(t *testing.T) {
 	const keys = 1000
 	for _, c := range []struct {
 		name string
@@ -68,7 +68,7 @@ func (r *rig) answered(documents map[apikey.Hash]Finding) (n int) {
 	return n
 }
 
-// another is the id of a document that shares its slot with none of these.
+// another is the id of a document that shares its slot with none of the documents.
 func (r *rig) another(documents map[apikey.Hash]Finding) apikey.DocID {
 	slots := map[uint32]bool{}
 	for _, f := range documents {
