@@ -386,7 +386,7 @@ func TestAScanThatStopsEarlySuspectsNothingThatItHasNotReached(t *testing.T) {
 	s.Add(apikey.HashOf("u0"), documents[apikey.HashOf("u0")])
 	r.current.Load().evictions.Add(1)
 	if !s.WillFail() {
-		t.Fatal("the scan is not doomed: the test shows nothing")
+		t.Fatal("WillFail is false: the test shows nothing")
 	}
 	if err := s.Finish(); !errors.Is(err, ErrScanEvicted) {
 		t.Fatal(err)
