@@ -271,9 +271,9 @@ func (r *rig) interrupt(node *devmongo.Server) {
 	r.failpoint(bson.D{{Key: "times", Value: 1}}, bson.E{Key: "failCommands", Value: bson.A{"getMore"}}, bson.E{Key: "errorCode", Value: 11600})
 }
 
-// becomesVeryOld waits until the cache is much older than the sum of max_stale and
+// waitUntilVeryOld waits until the cache is much older than the sum of max_stale and
 // the bound.
-func (r *rig) becomesVeryOld() {
+func (r *rig) waitUntilVeryOld() {
 	r.t.Helper()
 	mongotest.Eventually(r.t, patience, func() bool {
 		return r.look(func() bool { return time.Since(r.fresh[len(r.fresh)-1].AsOf) > 2*time.Second })
@@ -287,7 +287,7 @@ func (r *rig) lossOf(reason Reason) func() bool {
 func TestAResumeThatBlocksIsALossWithinTheBound(t *testing.T) {
 	inBothScopes(t, func(t *testing.T, r *rig, node *devmongo.Server, logs *observer.ObservedLogs) {
 		r.runOpen()
-		r.freshens(1)
+		r.waitForFreshness(1)
 		r.interrupt(node)
 		mongotest.Eventually(t, patience, r.lossOf(reasonCatchUp), "it is retried for ever")
 		lostAt := r.Status().LastLoss.At
@@ -317,13 +317,13 @@ func TestAResumeThatBlocksIsALossWithinTheBound(t *testing.T) {
 func TestASlowResumeIsNoLossWhileTheDatabaseIsUnreachable(t *testing.T) {
 	inBothScopes(t, func(t *testing.T, r *rig, node *devmongo.Server, _ *observer.ObservedLogs) {
 		r.runOpen()
-		r.freshens(1)
+		r.waitForFreshness(1)
 		node.HoldMajority()
 		r.interrupt(node)
-		r.becomesVeryOld()
+		r.waitUntilVeryOld()
 		node.DelayResumes("", 0)
 		node.ReleaseMajority()
-		r.freshens(r.freshened() + 2)
+		r.waitForFreshness(r.freshened() + 2)
 		if r.look(func() bool { return r.losses != 0 }) {
 			t.Errorf("lost: %+v", r.Status().LastLoss)
 		}
@@ -334,14 +334,14 @@ func TestASlowResumeIsNoLossWhileTheDatabaseIsUnreachable(t *testing.T) {
 func TestARequestThatAnOutageLeftHangingIsNoLoss(t *testing.T) {
 	inBothScopes(t, func(t *testing.T, r *rig, node *devmongo.Server, _ *observer.ObservedLogs) {
 		r.runOpen()
-		r.freshens(1)
+		r.waitForFreshness(1)
 		r.failpoint(bson.D{{Key: "times", Value: 1}}, bson.E{Key: "failCommands", Value: bson.A{"aggregate"}},
 			bson.E{Key: "blockConnection", Value: true}, bson.E{Key: "blockTimeMS", Value: time.Hour.Milliseconds()})
 		node.HoldMajority()
 		node.StepDown(50 * time.Millisecond)
-		r.becomesVeryOld()
+		r.waitUntilVeryOld()
 		node.ReleaseMajority()
-		r.freshens(2)
+		r.waitForFreshness(2)
 		r.stop()
 		if r.losses != 0 {
 			t.Errorf("lost: %+v", r.Status().LastLoss)

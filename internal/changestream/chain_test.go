@@ -19,8 +19,8 @@ import (
 	"github.com/keytail/keytail/internal/mongotest"
 )
 
-// loses waits until the history is lost for this reason.
-func (r *rig) loses(reason Reason) {
+// waitForLoss waits until the history is lost for this reason.
+func (r *rig) waitForLoss(reason Reason) {
 	r.t.Helper()
 	mongotest.Eventually(r.t, patience, func() bool {
 		last := r.Status().LastLoss
@@ -28,8 +28,8 @@ func (r *rig) loses(reason Reason) {
 	}, "the history is not lost as ", string(reason))
 }
 
-// isFresh waits until the first heartbeat has arrived.
-func (r *rig) isFresh() {
+// waitUntilFresh waits until the first heartbeat has arrived.
+func (r *rig) waitUntilFresh() {
 	r.t.Helper()
 	mongotest.Eventually(r.t, patience, func() bool { return r.freshened() > 0 }, "the first heartbeat does not arrive")
 }
@@ -48,8 +48,8 @@ func eachScope(t *testing.T, f func(t *testing.T, r *rig, node *devmongo.Server)
 	}
 }
 
-// beatsAndReturns sends a heartbeat and waits until it has arrived.
-func (r *rig) beatsAndReturns() {
+// sendAndReceive sends a heartbeat and waits until it has arrived.
+func (r *rig) sendAndReceive() {
 	r.t.Helper()
 	n := r.freshened()
 	if _, err := r.Beat(r.t.Context()); err != nil {
@@ -58,17 +58,17 @@ func (r *rig) beatsAndReturns() {
 	mongotest.Eventually(r.t, patience, func() bool { return r.freshened() > n }, "the heartbeat does not arrive")
 }
 
-// idles returns when the stream's token is that of an empty batch, which names no
+// waitUntilIdle returns when the stream's token is that of an empty batch, which names no
 // event: two requests have been answered since the oplog moved.
-func (r *rig) idles(node *devmongo.Server) {
+func (r *rig) waitUntilIdle(node *devmongo.Server) {
 	r.t.Helper()
 	node.TickNoop()
-	r.asks(3, time.Millisecond)
+	r.waitForRequests(3, time.Millisecond)
 }
 
-// asks returns when the tail has sent n requests, each of which the server delays.
+// waitForRequests returns when the tail has sent n requests, each of which the server delays.
 // The failpoint stays on.
-func (r *rig) asks(n int, held time.Duration) {
+func (r *rig) waitForRequests(n int, held time.Duration) {
 	r.t.Helper()
 	admin := r.server.Client(r.t, "operator").Database("admin")
 	asked := func() int {
@@ -95,11 +95,11 @@ func (r *rig) asks(n int, held time.Duration) {
 func TestARestoreInPlaceIsALoss(t *testing.T) {
 	eachScope(t, func(t *testing.T, r *rig, node *devmongo.Server) {
 		r.runOpen()
-		r.isFresh()
+		r.waitUntilFresh()
 		snapshot := node.Snapshot()
 		r.insert("undone")
-		r.beatsAndReturns()
-		r.idles(node)
+		r.sendAndReceive()
+		r.waitUntilIdle(node)
 		before := r.freshened()
 		node.Restore(snapshot)
 		mongotest.Eventually(t, patience, func() bool {
@@ -109,7 +109,7 @@ func TestARestoreInPlaceIsALoss(t *testing.T) {
 			}
 			return err == nil && r.look(func() bool { return len(r.fresh) > before })
 		}, "the freshness does not move")
-		r.loses(reasonRewound)
+		r.waitForLoss(reasonRewound)
 		r.stop()
 		if r.losses != 1 || len(r.floors) != 2 {
 			t.Errorf("%d losses, %d opens", r.losses, len(r.floors))
@@ -121,7 +121,7 @@ func TestARestoreInPlaceIsALoss(t *testing.T) {
 func TestALossRemovesTheProcessedTime(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
 		r := oneHeartbeat(t, s)
-		r.beatsAndReturns()
+		r.sendAndReceive()
 		processed := func() bool {
 			raw, err := r.heartbeats().FindOne(t.Context(), bson.D{{Key: "_id", Value: r.id}}).Raw()
 			if err != nil {
@@ -155,15 +155,15 @@ func TestALostReplyDoesNotHideARestore(t *testing.T) {
 			})
 			r.runOpen()
 			snapshot := s.Node.Snapshot()
-			r.freshens(2)
-			r.idles(s.Node)
+			r.waitForFreshness(2)
+			r.waitUntilIdle(s.Node)
 			s.Node.DelayReplies(r.appName, "update", time.Minute)
 			failed := r.beats(resultFailed)
 			s.Node.Restore(snapshot)
 			mongotest.Eventually(t, patience, func() bool { return r.beats(resultFailed) >= failed+3 }, "no reply is lost")
 			s.Node.DelayReplies("", "", 0)
 			mongotest.Eventually(t, patience, func() bool { return r.look(func() bool { return r.losses > 0 }) }, "the restore is not detected")
-			r.freshens(1)
+			r.waitForFreshness(1)
 		})
 	}
 }
@@ -173,13 +173,13 @@ func TestALostReplyDoesNotHideARestore(t *testing.T) {
 func TestAHeartbeatThatIsOvertakenKeepsTheHistory(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
 		r := oneHeartbeat(t, s)
-		r.beatsAndReturns()
+		r.sendAndReceive()
 		late := r.Heartbeater.tracker.send(time.Now())
-		r.beatsAndReturns()
+		r.sendAndReceive()
 		if _, err := r.Heartbeater.write(t.Context(), late); !errors.Is(err, errRewound) {
 			t.Errorf("the overtaken one: %v", err) // no caller waits for this any more
 		}
-		r.beatsAndReturns()
+		r.sendAndReceive()
 		r.stop()
 		if r.losses != 0 || r.beats(resultRefused) != 0 {
 			t.Errorf("%d losses, %v heartbeats refused", r.losses, r.beats(resultRefused))
@@ -193,9 +193,9 @@ func TestHeartbeatsWithoutAReplyKeepTheHistory(t *testing.T) {
 		c.Heartbeater = newHeartbeater(t, c.Database, func(h *HeartbeaterConfig) { h.MaxStale = 300 * time.Millisecond })
 	})
 	r.runOpen()
-	r.freshens(1)
+	r.waitForFreshness(1)
 	s.Node.DelayReplies(r.appName, "update", time.Minute)
-	r.freshens(3) // they are in the oplog, whether or not the replies arrive
+	r.waitForFreshness(3) // they are in the oplog, whether or not the replies arrive
 	failed := r.beats(resultFailed)
 	mongotest.Eventually(t, patience, func() bool { return r.beats(resultFailed) >= failed+3 }, "no reply is lost")
 	s.Node.DelayReplies("", "", 0)
@@ -213,12 +213,12 @@ func TestARolledBackHeartbeatKeepsTheHistory(t *testing.T) {
 		c.Heartbeater = newHeartbeater(t, c.Database, func(h *HeartbeaterConfig) { h.MaxStale = 600 * time.Millisecond })
 	})
 	r.runOpen()
-	r.freshens(2)
+	r.waitForFreshness(2)
 	s.Node.HoldMajority()
 	failed := r.beats(resultFailed)
 	mongotest.Eventually(t, patience, func() bool { return r.beats(resultFailed) >= failed+2 }, "no heartbeat waits for the majority")
 	s.Node.Rollback()
-	r.freshens(3)
+	r.waitForFreshness(3)
 	r.stop()
 	if r.losses != 0 {
 		t.Errorf("%d losses: %+v", r.losses, r.Status().LastLoss)
@@ -234,18 +234,18 @@ func TestALossByAHeartbeatIsDeclaredAtOnce(t *testing.T) {
 		c.Heartbeater = newHeartbeater(t, c.Database, func(h *HeartbeaterConfig) { h.Interval, h.MaxStale = time.Hour, 3*time.Hour })
 	})
 	r.runOpen()
-	r.isFresh()
+	r.waitUntilFresh()
 	if _, err := r.heartbeats().DeleteOne(t.Context(), bson.D{{Key: "_id", Value: r.id}}); err != nil {
 		t.Fatal(err)
 	}
 	off := r.failpoint("off")
-	r.asks(1, time.Hour)
+	r.waitForRequests(1, time.Hour)
 	if _, err := r.Beat(t.Context()); !errors.Is(err, errRewound) {
 		t.Errorf("the heartbeat: %v", err)
 	}
-	r.loses(reasonRewound)
+	r.waitForLoss(reasonRewound)
 	off()
-	r.freshensByBeats(1)
+	r.beatUntilFresh(1)
 	r.stop()
 	lines := logs.FilterMessageSnippet("lost its history").All()
 	if len(lines) != 1 || !strings.Contains(lines[0].ContextMap()["error"].(string), "restored from a snapshot") {
@@ -310,13 +310,13 @@ func TestAStreamIsNotResumedBeforeAHeartbeatArrived(t *testing.T) {
 			_, _ = r.Beat(t.Context())
 			return r.look(func() bool { return r.losses > 0 })
 		}, "the history is believed to be the same")
-		r.loses(reasonUnverified)
-		r.freshensByBeats(1)
+		r.waitForLoss(reasonUnverified)
+		r.beatUntilFresh(1)
 	})
 }
 
-// freshensByBeats waits like freshens, and sends the heartbeats.
-func (r *rig) freshensByBeats(n int) {
+// beatUntilFresh waits like waitForFreshness, and sends the heartbeats.
+func (r *rig) beatUntilFresh(n int) {
 	r.t.Helper()
 	want := r.freshened() + n
 	mongotest.Eventually(r.t, patience, func() bool { _, _ = r.Beat(r.t.Context()); return r.freshened() >= want }, "the freshness does not move")
@@ -337,18 +337,18 @@ func TestForgedNoncesDoNotMoveTheFreshness(t *testing.T) {
 			r.writeNonce(r.id, own.N+n)
 		}
 		r.writeNonce(r.id, own.N) // and restores the document
-		r.passes("marker")
+		r.waitUntilDelivered("marker")
 		if got := r.freshened(); got != 1 {
 			t.Errorf("the freshness moved %d times, want once", got)
 		}
-		r.beatsAndReturns()
+		r.sendAndReceive()
 		// Leaving another nonce causes a loss, and proves nothing either.
 		r.writeNonce(r.id, 7)
 		if _, err := r.Beat(t.Context()); !errors.Is(err, errRewound) {
 			t.Errorf("the next heartbeat: %v", err)
 		}
-		r.loses(reasonRewound)
-		r.freshens(1)
+		r.waitForLoss(reasonRewound)
+		r.waitForFreshness(1)
 	})
 }
 

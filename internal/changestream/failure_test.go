@@ -73,8 +73,8 @@ func TestTheDesignHasTheTable(t *testing.T) {
 	}
 }
 
-// listening is a rig that does not run, with its log lines.
-func listening(t *testing.T) (*rig, *observer.ObservedLogs, *time.Time) {
+// newLoggedRig makes a rig that does not run, with its log lines.
+func newLoggedRig(t *testing.T) (*rig, *observer.ObservedLogs, *time.Time) {
 	t.Helper()
 	s := mongotest.StartDevmongo(t, devmongo.Config{})
 	core, logs := observer.New(zap.InfoLevel)
@@ -86,7 +86,7 @@ func listening(t *testing.T) (*rig, *observer.ObservedLogs, *time.Time) {
 // For every code and phase there is one metric, and one log line that says what to do,
 // also when the history is already lost.
 func TestEveryFailureIsCountedAndLogged(t *testing.T) {
-	r, logs, now := listening(t)
+	r, logs, now := newLoggedRig(t)
 	codes := append(slices.Collect(maps.Keys(errorCodes)), 99999)
 	for _, phase := range []string{phaseOpen, phaseResume, phaseGetMore} {
 		for _, code := range codes {
@@ -150,10 +150,10 @@ func TestFailuresWithoutACodeHaveAWord(t *testing.T) {
 func TestResumesByTheDriverAreCountedAndPaced(t *testing.T) {
 	inBothScopes(t, func(t *testing.T, r *rig, _ *devmongo.Server, logs *observer.ObservedLogs) {
 		r.runOpen()
-		r.freshens(1)
+		r.waitForFreshness(1)
 		startedAt := time.Now()
 		mend := r.failpoint("alwaysOn", bson.E{Key: "failCommands", Value: bson.A{"getMore"}}, bson.E{Key: "errorCode", Value: 43})
-		r.freshens(3) // the aggregates deliver heartbeats
+		r.waitForFreshness(3) // the aggregates deliver heartbeats
 		mongotest.Eventually(t, patience, func() bool { return r.failures(phaseGetMore, failedDriverResumed) >= 8 }, "it is not counted")
 		mend()
 		r.insert("after")
@@ -170,7 +170,7 @@ func TestResumesByTheDriverAreCountedAndPaced(t *testing.T) {
 }
 
 func TestALossIsOneLineNotTwo(t *testing.T) {
-	r, logs, _ := listening(t)
+	r, logs, _ := newLoggedRig(t)
 	r.isOpen = true
 	r.handleFailure(phaseResume, mongo.CommandError{Code: 286})
 	lines := logs.All()
@@ -187,9 +187,9 @@ func TestALossIsOneLineNotTwo(t *testing.T) {
 func TestATemporaryRefusalIsNoLoss(t *testing.T) {
 	inBothScopes(t, func(t *testing.T, r *rig, _ *devmongo.Server, logs *observer.ObservedLogs) {
 		r.runOpen()
-		r.freshens(1)
+		r.waitForFreshness(1)
 		mend := r.failpoint("alwaysOn", bson.E{Key: "failCommands", Value: bson.A{"getMore", "aggregate"}}, bson.E{Key: "errorCode", Value: 13})
-		r.becomesVeryOld()
+		r.waitUntilVeryOld()
 		mongotest.Eventually(t, patience, func() bool { return r.failures(phaseResume, "13") >= 2 }, "it is not retried")
 		r.insert("meanwhile")
 		mend()
@@ -219,7 +219,7 @@ func TestTheReadConcernOfTheURIDoesNotMatter(t *testing.T) {
 }
 
 func TestCheckAccessReportsWhatAnOperatorMustRepair(t *testing.T) {
-	r, logs, _ := listening(t)
+	r, logs, _ := newLoggedRig(t)
 	for code, known := range errorCodes {
 		mend := r.failpoint("alwaysOn", bson.E{Key: "failCommands", Value: bson.A{"aggregate"}}, bson.E{Key: "errorCode", Value: code})
 		err := r.CheckAccess(t.Context())

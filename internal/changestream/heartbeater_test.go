@@ -34,16 +34,16 @@ func (r *rig) freshened() int {
 	return n
 }
 
-// freshens waits until the freshness has moved n times more.
-func (r *rig) freshens(n int) {
+// waitForFreshness waits until the freshness has moved n times more.
+func (r *rig) waitForFreshness(n int) {
 	r.t.Helper()
 	want := r.freshened() + n
 	mongotest.Eventually(r.t, patience, func() bool { return r.freshened() >= want }, "the freshness does not move")
 }
 
-// standsStill passes when several heartbeats fail and the freshness does not move
+// checkStandsStill passes when several heartbeats fail and the freshness does not move
 // meanwhile. At first an acknowledged heartbeat may still be on its way.
-func (r *rig) standsStill() {
+func (r *rig) checkStandsStill() {
 	r.t.Helper()
 	fail := func(n float64) {
 		r.t.Helper()
@@ -60,8 +60,8 @@ func (r *rig) standsStill() {
 
 func (r *rig) heartbeats() *mongo.Collection { return r.db.Collection(HeartbeatCollection) }
 
-// passes waits until the stream has delivered everything from before this call.
-func (r *rig) passes(id string) {
+// waitUntilDelivered waits until the stream has delivered everything from before this call.
+func (r *rig) waitUntilDelivered(id string) {
 	r.t.Helper()
 	r.insert(id)
 	mongotest.Eventually(r.t, patience, func() bool {
@@ -86,12 +86,12 @@ func TestFreshnessStandsStillWhileHeartbeatsFail(t *testing.T) {
 		s.Needs(t, mongotest.Failpoints)
 		r := newRig(t, s, true)
 		r.runOpen()
-		r.freshens(1)
+		r.waitForFreshness(1)
 		mend := r.failpoint("alwaysOn", bson.E{Key: "failCommands", Value: bson.A{"update"}}, bson.E{Key: "errorCode", Value: 2})
-		r.standsStill()
-		r.passes("meanwhile") // the stream itself works
+		r.checkStandsStill()
+		r.waitUntilDelivered("meanwhile") // the stream itself works
 		mend()
-		r.freshens(3)
+		r.waitForFreshness(3)
 		if got := testutil.ToFloat64(r.Tail.metrics.misses); got != 0 {
 			t.Errorf("%v freshness misses, although the stream delivers all heartbeats", got)
 		}
@@ -104,14 +104,14 @@ func TestFreshnessStandsStillWithoutAMajority(t *testing.T) {
 		c.Heartbeater = newHeartbeater(t, c.Database, func(h *HeartbeaterConfig) { h.MaxStale = 600 * time.Millisecond })
 	})
 	r.runOpen()
-	r.freshens(1)
+	r.waitForFreshness(1)
 	s.Node.HoldMajority()
-	r.standsStill()
+	r.checkStandsStill()
 	if got := testutil.ToFloat64(r.Tail.metrics.misses); got != 0 {
 		t.Errorf("%v freshness misses, although the stream is not the cause", got)
 	}
 	s.Node.ReleaseMajority()
-	r.freshens(3)
+	r.waitForFreshness(3)
 	r.stop()
 	if r.losses != 0 {
 		t.Errorf("%d losses", r.losses)
@@ -144,7 +144,7 @@ func TestTheDocumentOfAHeartbeat(t *testing.T) {
 			t.Fatalf("%d documents before the stream is open, %v", n, err)
 		}
 		r.runOpen()
-		r.freshens(3)
+		r.waitForFreshness(3)
 		var got struct {
 			ID        string         `bson:"_id"`
 			N         int64          `bson:"n"`
@@ -188,7 +188,7 @@ func TestTheFirstHeartbeatFollowsTheFirstOpen(t *testing.T) {
 			t.Errorf("a heartbeat was sent before the stream was open, at %v, %v", at, err)
 		}
 		mongotest.CreateAPIKeys(t, r.db)
-		r.freshens(1)
+		r.waitForFreshness(1)
 	})
 }
 
@@ -312,7 +312,7 @@ func TestHeartbeatsOfOthersProveNothing(t *testing.T) {
 		if _, err := r.heartbeats().UpdateByID(t.Context(), r.id, bson.D{{Key: "$set", Value: bson.D{{Key: "n", Value: strconv.FormatInt(n, 10)}}}}); err != nil {
 			t.Fatal(err)
 		}
-		r.passes("marker")
+		r.waitUntilDelivered("marker")
 		r.stop()
 		if len(r.fresh) != 1 || r.losses != 0 {
 			t.Errorf("the freshness moved %d times, want once; %d losses", len(r.fresh), r.losses)
@@ -396,14 +396,14 @@ func TestADroppedHeartbeatCollectionIsCreatedAgain(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
 		r := newRig(t, s, true)
 		r.runOpen()
-		r.freshens(1)
+		r.waitForFreshness(1)
 		if err := r.heartbeats().Drop(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		r.loses(reasonRewound) // it looks like a restore
-		r.freshens(5)
+		r.waitForLoss(reasonRewound) // it looks like a restore
+		r.waitForFreshness(5)
 		mongotest.Eventually(t, patience, func() bool { return r.ttl() == 24*60*60 }, "the index is not created again")
-		r.passes("marker")
+		r.waitUntilDelivered("marker")
 		r.stop()
 		if r.losses != 1 {
 			t.Errorf("%d losses", r.losses)
@@ -443,14 +443,14 @@ func TestAFreshnessMissOpensTheStreamAgain(t *testing.T) {
 	})
 }
 
-// stuck makes a rig that resumes after a token ahead of the oplog: the server accepts
+// newStuckRig makes a rig that resumes after a token ahead of the oplog: the server accepts
 // it and delivers nothing. MongoDB does that after a restore from a backup.
-func stuck(t *testing.T, s *mongotest.Devmongo) *rig {
+func newStuckRig(t *testing.T, s *mongotest.Devmongo) *rig {
 	t.Helper()
-	return stuckIn(t, s, ScopeDatabase)
+	return newStuckRigIn(t, s, ScopeDatabase)
 }
 
-func stuckIn(t *testing.T, s *mongotest.Devmongo, scope Scope) *rig {
+func newStuckRigIn(t *testing.T, s *mongotest.Devmongo, scope Scope) *rig {
 	t.Helper()
 	r := newRig(t, &s.Server, true, func(c *Config) {
 		c.Scope = scope
@@ -473,11 +473,11 @@ func stuckIn(t *testing.T, s *mongotest.Devmongo, scope Scope) *rig {
 
 func TestTwoFruitlessResumesAreALoss(t *testing.T) {
 	s := mongotest.StartDevmongo(t, devmongo.Config{})
-	r := stuck(t, s)
+	r := newStuckRig(t, s)
 	r.run()
 	mongotest.Eventually(t, patience, func() bool { return r.look(func() bool { return r.losses > 0 }) }, "the token is kept for ever")
-	r.freshens(2)
-	r.passes("marker")
+	r.waitForFreshness(2)
+	r.waitUntilDelivered("marker")
 	r.stop()
 	if got := r.Status().LastLoss; r.losses != 1 || got.Reason != reasonNoProgress {
 		t.Errorf("%d losses, the last is %+v", r.losses, got)
@@ -489,10 +489,10 @@ func TestTwoFruitlessResumesAreALoss(t *testing.T) {
 
 func TestSilenceWithoutAcknowledgedHeartbeatsIsNoLoss(t *testing.T) {
 	s := mongotest.StartDevmongo(t, devmongo.Config{})
-	r := stuck(t, s)
+	r := newStuckRig(t, s)
 	r.failpoint("alwaysOn", bson.E{Key: "failCommands", Value: bson.A{"update"}}, bson.E{Key: "errorCode", Value: 2})
 	r.run()
-	r.standsStill()
+	r.checkStandsStill()
 	r.stop()
 	if r.losses != 0 || testutil.ToFloat64(r.Tail.metrics.misses) != 0 {
 		t.Errorf("lost: %+v, %v misses", r.Status().LastLoss, testutil.ToFloat64(r.Tail.metrics.misses))
@@ -658,7 +658,7 @@ func TestAStopWaitsForTheHeartbeatInFlight(t *testing.T) {
 		s.Needs(t, mongotest.Failpoints)
 		r := newRig(t, s, true)
 		r.runOpen()
-		r.freshens(1)
+		r.waitForFreshness(1)
 		r.failpoint("alwaysOn", bson.E{Key: "failCommands", Value: bson.A{"update"}},
 			bson.E{Key: "blockConnection", Value: true}, bson.E{Key: "blockTimeMS", Value: 300})
 		sent := func() int64 { r.tracker.mutex.Lock(); defer r.tracker.mutex.Unlock(); return r.tracker.last }

@@ -69,7 +69,7 @@ func TestCollectionScopeIsFreshWithoutAnyChange(t *testing.T) {
 		r := collectionRig(t, s)
 		started := time.Now()
 		r.runOpen()
-		r.freshens(5)
+		r.waitForFreshness(5)
 		r.stop()
 		for i, f := range r.fresh {
 			if f.AsOf.Before(started) || f.AsOf.After(time.Now()) || f.Processed == 0 || (i > 0 && f.AsOf.Before(r.fresh[i-1].AsOf)) {
@@ -118,7 +118,7 @@ func TestCollectionScopeIsFreshAfterTheChangesItCovers(t *testing.T) {
 				return true
 			})
 		}
-		r.freshens(2)
+		r.waitForFreshness(2)
 	})
 }
 
@@ -126,7 +126,7 @@ func TestCollectionScopeAnswersABeatWithinOneWait(t *testing.T) {
 	eachComparable(t, func(t *testing.T, s *mongotest.Server) {
 		r := collectionRig(t, s, func(h *HeartbeaterConfig) { h.Interval, h.MaxStale = time.Hour, 3*time.Hour })
 		r.runOpen()
-		r.freshens(1)
+		r.waitForFreshness(1)
 		for i := range 5 {
 			written := r.insert(fmt.Sprint("key-", i))
 			if _, err := r.Beat(t.Context()); err != nil {
@@ -223,11 +223,11 @@ func TestCollectionScopeStandsStillWithoutAMajority(t *testing.T) {
 	s := mongotest.StartDevmongo(t, devmongo.Config{})
 	r := collectionRig(t, &s.Server, func(h *HeartbeaterConfig) { h.MaxStale = 600 * time.Millisecond })
 	r.runOpen()
-	r.freshens(1)
+	r.waitForFreshness(1)
 	s.Node.HoldMajority()
-	r.standsStill()
+	r.checkStandsStill()
 	s.Node.ReleaseMajority()
-	r.freshens(3)
+	r.waitForFreshness(3)
 	r.stop()
 	if got := testutil.ToFloat64(r.Tail.metrics.misses); got != 0 || r.losses != 0 {
 		t.Errorf("%v misses, %d losses", got, r.losses)
@@ -265,7 +265,7 @@ func TestCollectionScopeATokenThatStandsStillIsAMiss(t *testing.T) {
 // A token ahead of the oplog is past every heartbeat, and covers none.
 func TestCollectionScopeATokenAheadOfTheLogIsALoss(t *testing.T) {
 	s := mongotest.StartDevmongo(t, devmongo.Config{})
-	r := stuckIn(t, s, ScopeCollection)
+	r := newStuckRigIn(t, s, ScopeCollection)
 	r.run()
 	mongotest.Eventually(t, patience, func() bool { return r.look(func() bool { return r.losses > 0 }) }, "the token is kept for ever")
 	r.look(func() bool {
@@ -274,7 +274,7 @@ func TestCollectionScopeATokenAheadOfTheLogIsALoss(t *testing.T) {
 		}
 		return true
 	})
-	r.freshens(2)
+	r.waitForFreshness(2)
 	r.stop()
 	for _, f := range r.fresh {
 		if f.Processed.Seconds() > uint32(time.Now().Add(time.Hour).Unix()) {
@@ -293,7 +293,7 @@ func TestCollectionScopeIsNotFreshWhileTheStreamIsBlocked(t *testing.T) {
 		s.Needs(t, mongotest.Failpoints)
 		r := collectionRig(t, s)
 		r.runOpen()
-		r.freshens(1)
+		r.waitForFreshness(1)
 		mend := r.failpoint("alwaysOn", bson.E{Key: "failCommands", Value: bson.A{"getMore", "aggregate"}}, bson.E{Key: "errorCode", Value: 216})
 		mongotest.Eventually(t, patience, func() bool { return r.failures() > 0 }, "the stream does not break")
 		before, acknowledged := r.freshened(), r.beats(resultAcknowledged)
@@ -302,7 +302,7 @@ func TestCollectionScopeIsNotFreshWhileTheStreamIsBlocked(t *testing.T) {
 			t.Errorf("fresh %d times without a stream", got-before)
 		}
 		mend()
-		r.freshens(2)
+		r.waitForFreshness(2)
 	})
 }
 
@@ -324,7 +324,7 @@ func TestCollectionScopeEndsAreOneLossEach(t *testing.T) {
 			mongotest.Eventually(t, patience, func() bool { return r.look(func() bool { return !r.isOpen }) }, "the end is not noticed")
 			mongotest.CreateAPIKeys(t, r.db)
 			mongotest.Eventually(t, patience, func() bool { return r.look(func() bool { return r.isOpen }) }, "it does not open again")
-			r.passes("marker")
+			r.waitUntilDelivered("marker")
 			r.stop()
 			if got := r.Status().LastLoss; r.losses != 1 || got == nil || got.Reason != reason {
 				t.Errorf("%s: %d losses, the last %+v", reason, r.losses, got)

@@ -188,7 +188,7 @@ func (r *rig) runOpen() {
 func (r *rig) runFresh() {
 	r.t.Helper()
 	r.runOpen()
-	r.isFresh()
+	r.waitUntilFresh()
 }
 
 // insert adds a key and returns the operationTime of its acknowledgement: that of
