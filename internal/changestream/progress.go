@@ -13,9 +13,9 @@ import (
 // errFreshnessMiss ends a stream that does not deliver heartbeats.
 var errFreshnessMiss = errors.New("heartbeats are acknowledged but do not arrive, so the stream was closed")
 
-// fruitlessReopenings is how many resumes in a row may bring nothing before the token counts as
+// maxFruitlessResumes is how many resumes in a row may bring nothing before the token counts as
 // useless. A single one could be an accident.
-const fruitlessReopenings = 2
+const maxFruitlessResumes = 2
 
 // heartbeatReceived handles a heartbeat of this instance: everything acknowledged before it was
 // sent is earlier in the oplog, and has been applied.
@@ -60,7 +60,7 @@ func (t *Tail) checkProgress(s *stream, err error) error {
 	case s.resumed && t.config.Heartbeater.tracker.hasUndelivered(s.opened):
 		t.fruitless++
 	}
-	if t.fruitless < fruitlessReopenings {
+	if t.fruitless < maxFruitlessResumes {
 		return err
 	}
 	return lost(reasonNoProgress, err)
