@@ -31,7 +31,7 @@ var failuresEvery = flag.Int("failures.every", 6, "TestEveryErrorCode tries one 
 const failureWorkers = 10
 
 // codeCase is a code of the server, with its class by the table of
-// internal/changestream/DESIGN.md: passes, outside, request or loss.
+// internal/changestream/DESIGN.md: transient, operator, request or loss.
 type codeCase struct {
 	code  int
 	class string
@@ -43,7 +43,7 @@ func (c codeCase) loses(phase string) bool {
 	return phase != phaseOpen && (c.class == "loss" || c.class == "request")
 }
 
-var codeRow = regexp.MustCompile(`(?m)^\| (\d+) \| \w+ \| (passes|outside|request|loss)\b`)
+var codeRow = regexp.MustCompile(`(?m)^\| (\d+) \| \w+ \| (transient|operator|request|loss)\b`)
 
 // codeCases are the codes of the table.
 func codeCases(t *testing.T) []codeCase {

@@ -117,7 +117,7 @@ func newHealth(s *Service, sharded bool, now func() time.Time) *health {
 	}
 	h.look = func() signs {
 		fresh := s.cache.Freshness()
-		_, young := s.cache.Age(fresh, h.now())
+		_, young := s.cache.AnswerAsOf(fresh, h.now())
 		return signs{
 			trusted: s.cache.Trusted(),
 			began:   fresh != nil,

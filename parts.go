@@ -148,20 +148,20 @@ func (p *parts) follow() error {
 	if err != nil {
 		return err
 	}
-	maxAwait, watchdog := changestream.Waits(p.config.MaxStale)
+	maxAwait, watchdog := changestream.TimeoutsFor(p.config.MaxStale)
 	p.tail, err = changestream.New(changestream.Config{
-		Database:   mongoclient.Database(p.config.Client, p.config.Database),
-		Scope:      scope,
-		Schema:     p.store.Schema(),
-		Sink:       p.sink,
-		Collection: watchedKeys{p.store, p.index},
-		Heart:      p.heart,
-		OnLoss:     p.sink.lost,
-		LastScan:   p.lastScan,
-		MaxAwait:   scope.MaxAwait(maxAwait, p.config.MaxStale),
-		Watchdog:   watchdog,
-		Logger:     p.config.Logger,
-		Registerer: p.config.Registry,
+		Database:    mongoclient.Database(p.config.Client, p.config.Database),
+		Scope:       scope,
+		Schema:      p.store.Schema(),
+		Sink:        p.sink,
+		Collection:  watchedKeys{p.store, p.index},
+		Heartbeater: p.heart,
+		OnLoss:      p.sink.lost,
+		LastScan:    p.lastScan,
+		MaxAwait:    scope.MaxAwait(maxAwait, p.config.MaxStale),
+		Watchdog:    watchdog,
+		Logger:      p.config.Logger,
+		Registerer:  p.config.Registry,
 	})
 	return err
 }

@@ -250,12 +250,12 @@ func appearsAfterNegative(p *parts) string {
 
 // scan makes the cache complete.
 func (p *parts) scan() {
-	scan, err := p.cache.BeginScan(keycache.ScanAnew)
+	scan, err := p.cache.BeginScan(keycache.ScanIntoEmpty)
 	if err != nil {
 		p.t.Fatal(err)
 	}
 	if document, found, _ := p.read(scan.Ticket().Floor()); found {
-		scan.See(document.Hash, keycache.Finding{Found: true, ID: document.ID, Record: &document.Record})
+		scan.Add(document.Hash, keycache.Finding{Found: true, ID: document.ID, Record: &document.Record})
 	}
 	if err := scan.Finish(); err != nil {
 		p.t.Fatal(err)

@@ -130,7 +130,7 @@ func startGated(t *testing.T, scope string, config devmongo.Config) *gated {
 	must(heart.Prepare(t.Context()))
 	tail, err := changestream.New(changestream.Config{
 		Scope: changestream.Scope(scope), MaxAwait: changestream.Scope(scope).MaxAwait(changestream.DefaultMaxAwait, 0),
-		Database: client.Database(database), Schema: store.Schema(), Sink: g.gate, Collection: store, Heart: heart,
+		Database: client.Database(database), Schema: store.Schema(), Sink: g.gate, Collection: store, Heartbeater: heart,
 		Logger: zaptest.NewLogger(t), Registerer: r.registry,
 	})
 	must(err)

@@ -82,7 +82,7 @@ func twinDuringRead(p *parts) string {
 }
 
 func (p *parts) beginScan() *keycache.Scan {
-	scan, err := p.cache.BeginScan(keycache.ScanAnew)
+	scan, err := p.cache.BeginScan(keycache.ScanIntoEmpty)
 	if err != nil {
 		p.t.Fatal(err)
 	}
@@ -92,8 +92,8 @@ func (p *parts) beginScan() *keycache.Scan {
 func twinPassed(p *parts) string {
 	p.twins()
 	scan := p.beginScan()
-	scan.See(p.hash, twin(partsID, false))
-	scan.See(p.hash, twin(twinID, true))
+	scan.Add(p.hash, twin(partsID, false))
+	scan.Add(p.hash, twin(twinID, true))
 	if err := scan.Finish(); err != nil {
 		p.t.Fatal(err)
 	}
@@ -102,7 +102,7 @@ func twinPassed(p *parts) string {
 
 func twinNotReached(p *parts) string {
 	p.twins()
-	p.beginScan().See(p.hash, twin(twinID, true))
+	p.beginScan().Add(p.hash, twin(twinID, true))
 	return wrong(p.ask(), apikey.Disabled)
 }
 

@@ -79,7 +79,7 @@ func measureMemory(ctx context.Context, e *env, r *result) error {
 		return err
 	}
 	perKey := func(bytes uint64) float64 { return float64(int64(bytes)-int64(before)) / float64(n) }
-	if _, err := scanAll(cache, keycache.ScanAnew, n); err != nil {
+	if _, err := scanAll(cache, keycache.ScanIntoEmpty, n); err != nil {
 		return err
 	}
 	r.goal(goal{Name: "bytes of heap a key, all held", Got: perKey(heap()), Sign: "<=", Want: 450, Rounds: 1})
@@ -107,7 +107,7 @@ func scanAll(cache *keycache.Cache, kind keycache.ScanKind, n int) (uint64, erro
 	scan.IndexIsUnique() // as in a service, whose index is there
 	for i := range n {
 		record := typical(i)
-		scan.See(apikey.HashOf(record.KeyID), keycache.Found(apikey.DocID(record.KeyID), record))
+		scan.Add(apikey.HashOf(record.KeyID), keycache.Found(apikey.DocID(record.KeyID), record))
 	}
 	held := heap()
 	return held, scan.Finish()

@@ -1,6 +1,6 @@
 package apikey
 
-// codeNames are the codes on the wire (HTTP.md, section 1).
+// codeNames are the codes on the wire (docs/http.md).
 var codeNames = [CodeCount]string{
 	Unavailable:             "UNAVAILABLE",
 	Missing:                 "MISSING",
@@ -13,8 +13,8 @@ var codeNames = [CodeCount]string{
 	Valid:                   "VALID",
 }
 
-// String is the code on the wire. A number that is no code reads as
-// UNAVAILABLE, like the zero value: an outage and never a yes or a no.
+// String is the code on the wire. An undefined number reads as UNAVAILABLE, like the zero value:
+// as an outage, never as a yes or a no.
 func (c Code) String() string {
 	if int(c) >= CodeCount {
 		c = Unavailable
@@ -31,8 +31,7 @@ var sourceNames = [SourceCount]string{
 	SourceLinearizable: "linearizable",
 }
 
-// String is the source on the wire: "" for SourceNone and for a number that is
-// no source.
+// String is the source on the wire: "" for SourceNone and for an undefined number.
 func (s Source) String() string {
 	if int(s) >= SourceCount {
 		s = SourceNone

@@ -32,7 +32,7 @@ func TestNamesOnTheWire(t *testing.T) {
 	}
 }
 
-// The domain is pure: standard library only (DESIGN.md, section 2).
+// The package must depend on the standard library only (doc.go).
 func TestImportsTheStandardLibraryOnly(t *testing.T) {
 	t.Parallel()
 	out, err := exec.CommandContext(t.Context(), "go", "list", "-deps", "-f",
@@ -42,6 +42,6 @@ func TestImportsTheStandardLibraryOnly(t *testing.T) {
 	}
 	const self = "github.com/keytail/keytail/internal/apikey"
 	if got := strings.TrimSpace(string(out)); got != self {
-		t.Errorf("reached outside the standard library: %s", got)
+		t.Errorf("imports from outside the standard library: %s", got)
 	}
 }

@@ -6,13 +6,13 @@ import (
 	"time"
 )
 
-// Decide says whether a request may go ahead with the key that r describes: one
-// of Disabled, Expired, Forbidden, InsufficientPermissions and Valid, namely the
-// first in this order whose check fails. Neither r nor q may be nil. Both are
-// only read; Decide allocates nothing.
+// Decide decides whether a request may go ahead with the key that r describes. It returns one of
+// Disabled, Expired, Forbidden, InsufficientPermissions and Valid: the code of the first check, in
+// this order, that fails. Neither r nor q may be nil. Decide modifies neither, and allocates
+// nothing.
 //
-// It reads no field that the change stream's filter ignores (last_used,
-// usage_count): none of them is in a Record.
+// It reads no field that the change stream's filter ignores (last_used, usage_count): none of them
+// is in a Record.
 func Decide(r *Record, q *Request, now time.Time) Code {
 	switch {
 	case !r.Active || r.Defect != "" || r.UserID == "":
@@ -27,15 +27,14 @@ func Decide(r *Record, q *Request, now time.Time) Code {
 	return Valid
 }
 
-// boundTo reports whether a key that is bound to bound ("": unbound) may be used
-// for what the request names. A request that names nothing is not enough for a
-// bound key.
+// boundTo reports whether a key that is bound to bound ("": not bound) may be used for what the
+// request names. A bound key requires the request to name what it is for.
 func boundTo(bound, named string) bool { return bound == "" || bound == named }
 
-// addressAllowed reports whether one of the allowed networks holds the client's
-// address. No networks allow any address, known or not; with networks, an
-// unknown address is refused. So is one with a zone (fe80::1%eth0): a zone names
-// a link of one machine, and the same address on another link is another host.
+// addressAllowed reports whether one of the allowed networks contains the client's address. If
+// there are no networks, any address is allowed, known or not. If there are, an unknown address is
+// refused. So is one with a zone (fe80::1%eth0): a zone names a link of one machine, and the same
+// address on another link is another host.
 func addressAllowed(allowed []netip.Prefix, client netip.Addr) bool {
 	if len(allowed) == 0 {
 		return true
@@ -50,7 +49,7 @@ func addressAllowed(allowed []netip.Prefix, client netip.Addr) bool {
 	return false
 }
 
-// holdsAll reports whether each needed scope is held.
+// holdsAll reports whether the key has each needed scope.
 func holdsAll(held, needed []string) bool {
 	for _, scope := range needed {
 		if !Holds(held, scope) {
@@ -60,9 +59,9 @@ func holdsAll(held, needed []string) bool {
 	return true
 }
 
-// Holds reports whether one of the held scopes grants scope: by being it, as
-// "*", or as "prefix:*" when scope starts with "prefix:". Any other '*' is an
-// ordinary character, on either side.
+// Holds reports whether one of the key's scopes, held, grants scope: it is equal, or "*", or
+// "prefix:*" when scope starts with "prefix:". Any other '*' is an ordinary character, on either
+// side.
 func Holds(held []string, scope string) bool {
 	for _, h := range held {
 		if h == scope || h == "*" {

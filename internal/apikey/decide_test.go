@@ -13,7 +13,7 @@ import (
 
 var now = time.Date(2026, 11, 23, 20, 0, 0, 0, time.UTC)
 
-// good is a record and a request that pass every check, each for a reason.
+// good returns a record and a request that pass every check, each for its own reason.
 func good() (*Record, *Request) {
 	record := &Record{
 		KeyID: "k1", UserID: "u1", OrgID: "o1", ProjectID: "p1", Name: "n",
@@ -28,8 +28,8 @@ func good() (*Record, *Request) {
 	return record, request
 }
 
-// spoilers each break one check, in the order in which Decide must notice.
-var spoilers = []struct {
+// failures each make one check fail, in the order in which Decide must notice.
+var failures = []struct {
 	name string
 	code Code
 	do   func(*Record, *Request)
@@ -46,17 +46,17 @@ var spoilers = []struct {
 
 func TestFirstFailingCheckIsTheAnswer(t *testing.T) {
 	t.Parallel()
-	for set := range 1 << len(spoilers) {
+	for set := range 1 << len(failures) {
 		r, q := good()
 		want, names := Valid, []string{}
-		for i, spoiler := range spoilers {
+		for i, failure := range failures {
 			if set>>i&1 == 1 {
-				spoiler.do(r, q)
-				names = append(names, spoiler.name)
+				failure.do(r, q)
+				names = append(names, failure.name)
 			}
 		}
 		if set != 0 {
-			want = spoilers[bits.TrailingZeros(uint(set))].code
+			want = failures[bits.TrailingZeros(uint(set))].code
 		}
 		if got := Decide(r, q, now); got != want {
 			t.Errorf("%v: %v, want %v", names, got, want)
@@ -77,7 +77,7 @@ func TestExpiryIsExact(t *testing.T) {
 	if got := Decide(r, q, now); got != Valid {
 		t.Errorf("without expiry: %v", got)
 	}
-	// A far future and a far past, beyond what nanoseconds in 64 bits hold.
+	// A far future and a far past, beyond the range of nanoseconds in 64 bits.
 	r.ExpiresAt = time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC)
 	if got := Decide(r, q, now); got != Valid {
 		t.Errorf("in the year 9999: %v", got)
@@ -205,8 +205,8 @@ func TestDecideAllocatesNothing(t *testing.T) {
 	}
 }
 
-// drawCase makes records and requests that are near to each other, so that
-// every code comes up.
+// drawCase makes records and requests that are similar to each other, so that
+// every code occurs.
 func drawCase(t *rapid.T) (*Record, *Request) {
 	scope := rapid.SampledFrom([]string{"*", "a:*", ":*", "a:b", "a:", "a", "b", ""})
 	id := rapid.SampledFrom([]string{"", "o1", "o2"})
@@ -237,13 +237,13 @@ func drawCase(t *rapid.T) (*Record, *Request) {
 	}
 }
 
-// decideProperties holds for any record and request: what asks for more, or
-// grants less, never turns a refusal into a yes.
+// decideProperties holds for any record and request: a request for more, or a
+// record that grants less, never turns a refusal into VALID.
 func decideProperties(t *rapid.T) {
 	r, q := drawCase(t)
 	code := Decide(r, q, now)
 	if code < Disabled || code > Valid {
-		t.Fatalf("Decide gave %v, which is not its to give", code)
+		t.Fatalf("Decide returned %v, which it must not return", code)
 	}
 	narrower := map[string]func(*Record, *Request){
 		"one more needed scope": func(_ *Record, q *Request) { q.Scopes = append(slices.Clone(q.Scopes), "a:b") },
@@ -254,7 +254,7 @@ func decideProperties(t *rapid.T) {
 		"no org named":      func(_ *Record, q *Request) { q.OrgID = "" },
 		"no project named":  func(_ *Record, q *Request) { q.ProjectID = "" },
 		"bound to an org":   func(r *Record, _ *Request) { r.OrgID = "elsewhere" },
-		"switched off":      func(r *Record, _ *Request) { r.Active = false },
+		"not active":        func(r *Record, _ *Request) { r.Active = false },
 		"a defect":          func(r *Record, _ *Request) { r.Defect = "bad" },
 		"one network fewer": func(r *Record, _ *Request) { r.AllowedIPs = fewer(r.AllowedIPs) },
 	}
@@ -266,7 +266,7 @@ func decideProperties(t *rapid.T) {
 		}
 	}
 	if got := Decide(r, q, now.Add(time.Hour)); got == Valid && code != Valid {
-		t.Fatalf("time turns %v into VALID", code)
+		t.Fatalf("a later time turns %v into VALID", code)
 	}
 	slices.Reverse(q.Scopes)
 	slices.Reverse(r.Scopes)
@@ -275,7 +275,7 @@ func decideProperties(t *rapid.T) {
 	}
 }
 
-// fewer drops one network but never the last: no list at all allows any address.
+// fewer drops one network but never the last: an empty list allows any address.
 func fewer(list []netip.Prefix) []netip.Prefix {
 	if len(list) < 2 {
 		return list

@@ -14,28 +14,27 @@ const (
 	// DefaultPrefix is the prefix of keytail's own keys when none is configured.
 	DefaultPrefix = "kt"
 
-	// MinTextLen and MaxTextLen bound a key's text in bytes. Under 8 bytes a
-	// text can be guessed; 512 leaves room for keys of other makers and keeps
-	// the work for garbage small.
+	// MinTextLen and MaxTextLen are the limits for a key's text, in bytes. A text of less than 8
+	// bytes can be guessed. 512 leaves space for keys from other systems, and keeps the work for
+	// invalid requests small.
 	MinTextLen = 8
 	MaxTextLen = 512
 
 	// maxPrefixLen keeps a key under 70 characters.
 	maxPrefixLen = 16
 
-	// secretBytes of randomness are in each key that keytail makes.
+	// secretBytes is the number of random bytes in each key that keytail makes.
 	secretBytes = 32
-	// secretDigits hold them: 62^43 > 2^256 > 62^42.
+	// secretDigits encode them: 62^43 > 2^256 > 62^42.
 	secretDigits = 43
-	// checksumDigits hold a CRC-32: 62^6 > 2^32 > 62^5.
+	// checksumDigits encode a CRC-32: 62^6 > 2^32 > 62^5.
 	checksumDigits = 6
 
-	// shownChars of a secret may be shown to tell keys apart: 48 of 256 bits.
+	// shownChars characters of a secret may be shown to tell keys apart: 48 of 256 bits.
 	shownChars = 8
 )
 
-// Errors of Parse and ValidPrefix. Neither they nor what wraps them ever quotes
-// a key's text.
+// Errors of Parse and ValidPrefix. Neither they nor errors that wrap them ever quote a key's text.
 var (
 	// ErrMissing: there is no text at all.
 	ErrMissing = errors.New("no key was sent")
@@ -43,23 +42,22 @@ var (
 	ErrMalformed = errors.New("this is not a key")
 	// ErrPrefix: the configured prefix cannot start a key.
 	ErrPrefix = errors.New("a key prefix has 1 to 16 characters of a-z and 0-9")
-	// ErrHashAfter: no key could begin with what is configured to be left out of
-	// the hash.
-	ErrHashAfter = errors.New("what comes before the hashed part of a key has at most 504 printable ASCII characters, and no space")
+	// ErrHashAfter: no key could begin with the text that is configured to be left out of the
+	// hash.
+	ErrHashAfter = errors.New("the text before the hashed part of a key must have at most 504 printable ASCII characters and no space")
 )
 
-// Made once, so that refusing garbage allocates nothing.
+// Made once, so that a malformed key allocates nothing.
 var (
 	errTextLength   = fmt.Errorf("%w: a key has 8 to 512 bytes", ErrMalformed)
-	errTextByte     = fmt.Errorf("%w: a key has printable ASCII characters only, and no space", ErrMalformed)
-	errTextChecksum = fmt.Errorf("%w: its checksum does not hold, so it was cut or mistyped", ErrMalformed)
-	errTextHead     = fmt.Errorf("%w: it does not begin like the keys of this collection", ErrMalformed)
+	errTextByte     = fmt.Errorf("%w: a key has only printable ASCII characters and no space", ErrMalformed)
+	errTextChecksum = fmt.Errorf("%w: its checksum is wrong, so it was cut or mistyped", ErrMalformed)
+	errTextHead     = fmt.Errorf("%w: it does not begin with the prefix of this collection's keys", ErrMalformed)
 	errTextRest     = fmt.Errorf("%w: a key has at least 8 bytes after its prefix", ErrMalformed)
 )
 
-// ValidPrefix returns ErrPrefix unless prefix may be used with Generate: 1 to 16
-// characters of a-z and 0-9. There is no '_' in it, so that the first '_' of a
-// key ends its prefix.
+// ValidPrefix returns ErrPrefix unless prefix may be used with Generate: 1 to 16 characters of a-z
+// and 0-9. It contains no '_', so the first '_' of a key ends its prefix.
 func ValidPrefix(prefix string) error {
 	if len(prefix) == 0 || len(prefix) > maxPrefixLen {
 		return ErrPrefix
@@ -76,9 +74,9 @@ func ValidPrefix(prefix string) error {
 //
 //	<prefix>_<43 base62 digits: the bytes as one big-endian number><6 base62 digits: CRC-32 (IEEE) of all before>
 //
-// with leading zeros and the digits of package math/big (0-9, a-z, A-Z). The
-// layout is the one of GitHub's tokens, which scanners for leaked secrets know:
-// a prefix to search for and a checksum to tell hits from noise offline.
+// with leading zeros and the digits of package math/big (0-9, a-z, A-Z). The layout is that of
+// GitHub's tokens, which scanners for leaked secrets know: a prefix to search for, and a checksum
+// to check hits offline.
 //
 // A nil random is crypto/rand. The error is ErrPrefix or random's own.
 func Generate(prefix string, random io.Reader) (string, error) {
@@ -96,8 +94,8 @@ func Generate(prefix string, random io.Reader) (string, error) {
 	return text + base62(big.NewInt(int64(checksum(text))), checksumDigits), nil
 }
 
-// ValidHashAfter returns ErrHashAfter unless ParseAfter may be used with after,
-// which leaves room for a secret.
+// ValidHashAfter returns ErrHashAfter unless ParseAfter may be used with after. There must be
+// space for a secret behind it.
 func ValidHashAfter(after string) error {
 	if len(after) > MaxTextLen-MinTextLen || !printableASCII(after) {
 		return ErrHashAfter
@@ -105,23 +103,22 @@ func ValidHashAfter(after string) error {
 	return nil
 }
 
-// Parse checks a key's text and hashes it. prefix is the one that Generate is
-// used with; with "" no text counts as our own.
+// Parse checks a key's text and hashes it. prefix is the one that Generate is used with; with ""
+// no text counts as keytail's own.
 //
-// Any printable ASCII text without a space (0x21 to 0x7e) of 8 to 512 bytes is
-// legal, since a collection may hold keys of other makers. Only a text with our
-// prefix and exactly our length is held against its checksum. That its 43
-// digits may stand for a number past 2^256 is not looked at: the whole text is
-// hashed, never the number, so such a text is just a key that nobody has.
+// Any printable ASCII text without a space (0x21 to 0x7e) of 8 to 512 bytes is legal, because a
+// collection may contain keys from other systems. Only a text with this prefix and exactly the
+// length of Generate's keys is checked against its checksum. Parse does not check whether the 43
+// digits stand for a number past 2^256: it hashes the whole text, never the number, so such a text
+// is simply an unknown key.
 //
-// The error is ErrMissing for "" and wraps ErrMalformed for everything else; it
-// never quotes the text. Parse allocates nothing.
+// The error is ErrMissing for "" and wraps ErrMalformed for everything else; it never quotes the
+// text. Parse allocates nothing.
 func Parse(prefix, text string) (Hash, error) { return ParseAfter(prefix, "", text) }
 
-// ParseAfter is Parse for a collection that holds the hash of what follows after
-// in a key's text. A text that does not begin with it is malformed, and so is one
-// with less than MinTextLen bytes behind it, which could be guessed. The checksum
-// is held against the whole text all the same.
+// ParseAfter is Parse for a collection whose hashes cover only what follows after in a key's text.
+// A text that does not begin with it is malformed, and so is one with less than MinTextLen bytes
+// behind it, which could be guessed. The checksum is still that of the whole text.
 func ParseAfter(prefix, after, text string) (Hash, error) {
 	if text == "" {
 		return Hash{}, ErrMissing
@@ -151,7 +148,7 @@ func checkText(prefix, text string) error {
 	return nil
 }
 
-// printableASCII reports whether text has none but 0x21 to 0x7e, so no space.
+// printableASCII reports whether all of text is in 0x21 to 0x7e, so without a space.
 func printableASCII(text string) bool {
 	for i := range len(text) {
 		if c := text[i]; c < 0x21 || c > 0x7e {
@@ -161,9 +158,9 @@ func printableASCII(text string) bool {
 	return true
 }
 
-// DisplayPrefix is what may be shown of a key to tell it from others: the
-// prefix up to the first '_', and of the rest 8 characters but never more than
-// a quarter, so that a short key of another maker is not given away.
+// DisplayPrefix is the part of a key that may be shown to tell it from others: the prefix up to
+// the first '_', and of the rest 8 characters but never more than a quarter, so that a short key
+// from another system is not revealed.
 func DisplayPrefix(text string) string {
 	start := 0
 	if head, _, found := strings.Cut(text, "_"); found && ValidPrefix(head) == nil {
@@ -172,14 +169,15 @@ func DisplayPrefix(text string) string {
 	return text[:start+min(shownChars, (len(text)-start)/4)]
 }
 
-// ours reports whether text has the prefix and the length of keys that Generate
-// makes with prefix.
+// ours reports whether text has the prefix and the length of the keys that Generate makes with
+// prefix.
 func ours(prefix, text string) bool {
 	n := len(prefix)
 	return n > 0 && len(text) == n+1+secretDigits+checksumDigits && text[n] == '_' && text[:n] == prefix
 }
 
-// checksumHolds reads a text of our length whose digits begin at start.
+// checksumHolds reports whether the checksum matches, for a text of Generate's length whose digits
+// begin at start.
 func checksumHolds(text string, start int) bool {
 	var value uint64
 	end := len(text) - checksumDigits
@@ -204,7 +202,7 @@ func base62(n *big.Int, width int) string {
 	return strings.Repeat("0", max(0, width-len(digits))) + digits
 }
 
-// notDigit is what base62Digits has for a byte that is none.
+// notDigit is the value of a byte that is no digit.
 const notDigit = -1
 
 // base62Digits are the values of the digits as big.Int.Text writes them.

@@ -13,7 +13,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-// repeat is a source of one byte, for keys that can be foretold.
+// repeat is a reader of one repeated byte, for predictable keys.
 type repeat byte
 
 func (r repeat) Read(p []byte) (int, error) {
@@ -64,7 +64,7 @@ func TestGeneratedKeysDiffer(t *testing.T) {
 	for range 1000 {
 		key, err := Generate(DefaultPrefix, nil)
 		if err != nil || seen[key] {
-			t.Fatalf("a key came twice, or %v", err)
+			t.Fatalf("a key was generated twice, or %v", err)
 		}
 		seen[key] = true
 	}
@@ -97,11 +97,11 @@ func TestParse(t *testing.T) {
 		{"ours", "kt", key, nil},
 		{"ours, wrong checksum", "kt", wrong, ErrMalformed},
 		{"ours, one digit changed", "kt", key[:10] + string(other(key[10])) + key[11:], ErrMalformed},
-		{"ours, a digit that is none", "kt", key[:10] + "-" + key[11:], ErrMalformed},
+		{"ours, an invalid digit", "kt", key[:10] + "-" + key[11:], ErrMalformed},
 		{"ours, checksum past 32 bits", "kt", key[:46] + "ZZZZZZ", ErrMalformed},
 		{"one short is not ours", "kt", wrong[:51], nil},
 		{"one long is not ours", "kt", wrong + "0", nil},
-		{"another maker's prefix of our length", "kt", "sk" + wrong[2:], nil},
+		{"another system's prefix of our length", "kt", "sk" + wrong[2:], nil},
 		{"another separator", "kt", "kt-" + wrong[3:], nil},
 		{"upper-case prefix is not ours", "kt", "KT" + wrong[2:], nil},
 		{"another prefix configured", "zz", wrong, nil},
@@ -115,10 +115,10 @@ func TestParse(t *testing.T) {
 				t.Fatalf("error %v, want %v", err, test.want)
 			}
 			if err == nil && hash != HashOf(test.text) {
-				t.Error("another hash than that of the text")
+				t.Error("not the hash of the text")
 			}
 			if err != nil && hash != (Hash{}) {
-				t.Error("a hash beside an error")
+				t.Error("an error and a hash")
 			}
 		})
 	}
@@ -174,7 +174,7 @@ func TestValidHashAfter(t *testing.T) {
 	}
 }
 
-// other is another digit than c.
+// other is a digit that differs from c.
 func other(c byte) byte {
 	if c == 'a' {
 		return 'b'
@@ -182,7 +182,7 @@ func other(c byte) byte {
 	return 'a'
 }
 
-// A number past 2^256 with a right checksum is only a key that nobody has.
+// A number past 2^256 with a correct checksum is simply an unknown key.
 func TestParseDoesNotReadTheNumber(t *testing.T) {
 	t.Parallel()
 	text := "kt_" + strings.Repeat("Z", 43)
@@ -192,7 +192,7 @@ func TestParseDoesNotReadTheNumber(t *testing.T) {
 	}
 }
 
-func TestEveryMistypedDigitIsNoticed(t *testing.T) {
+func TestEveryMistypedDigitIsDetected(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		secret := rapid.SliceOfN(rapid.Byte(), 32, 32).Draw(t, "secret")
@@ -284,9 +284,9 @@ func FuzzParse(f *testing.F) {
 					return
 				}
 			}
-			t.Fatalf("an error that is not fixed: %v", err)
+			t.Fatalf("an error that is not one of the fixed ones: %v", err)
 		case hash != HashOf(strings.TrimPrefix(text, after)):
-			t.Fatalf("another hash of %q after %q", text, after)
+			t.Fatalf("wrong hash of %q after %q", text, after)
 		case len(text) < 8 || len(text) > 512 || strings.Trim(text, printable()) != "":
 			t.Fatalf("accepted %q", text)
 		}
@@ -296,7 +296,7 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
-// printable is all of 0x21 to 0x7e.
+// printable returns all characters from 0x21 to 0x7e.
 func printable() string {
 	var b strings.Builder
 	for c := byte(0x21); c <= 0x7e; c++ {

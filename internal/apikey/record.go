@@ -6,53 +6,48 @@ import (
 	"time"
 )
 
-// DocID is the canonical identity of a document: an opaque byte string that two
-// values share exactly when MongoDB treats them as the same _id. Package
-// keystore makes and reads it; others only compare it.
+// DocID is the canonical identity of a document: an opaque byte string. Two _id values have the
+// same one exactly when MongoDB treats them as equal. Package keystore makes and reads it; other
+// packages only compare it.
 type DocID string
 
-// Record is what the database says about one key, in the form that Decide
-// reads. The hash is not part of it: whoever holds a Record found it by hash.
+// Record is what the database says about one key, in the form that Decide reads. The hash is not
+// part of it: whoever has a Record found it by hash.
 type Record struct {
-	// KeyID is the document's _id as text: the name of the key in answers and
-	// logs. Never empty.
+	// KeyID is the document's _id as text: the name of the key in answers and logs. Never empty.
 	KeyID string
-	// UserID is the principal that the key speaks for. Empty only when Defect
-	// is set.
+	// UserID is the principal that the key stands for. Empty only when Defect is set.
 	UserID string
-	// OrgID and ProjectID bind the key. Empty: unbound, valid for any.
+	// OrgID and ProjectID bind the key. Empty: not bound, valid for any.
 	OrgID     string
 	ProjectID string
 	// Name is for people. May be empty.
 	Name string
-	// Scopes are held by the key; "*" and "prefix:*" are wildcards. Empty: none.
+	// Scopes are the key's scopes; "*" and "prefix:*" are wildcards. Empty: none.
 	Scopes []string
-	// AllowedIPs restricts the client's address, in the form that ParseNetwork
-	// makes. Empty: any.
+	// AllowedIPs restricts the client's address, in the form that ParseNetwork makes. Empty: any.
 	AllowedIPs []netip.Prefix
-	// ExpiresAt is the first instant at which the key is no longer valid. Zero:
-	// never.
+	// ExpiresAt is the first instant at which the key is no longer valid. Zero: never.
 	ExpiresAt time.Time
-	// Metadata is a JSON object that keytail passes on unread. Empty: {}.
+	// Metadata is a JSON object that keytail passes on without reading it. Empty: {}.
 	Metadata json.RawMessage
-	// Active is the document's own switch.
+	// Active is the document's is_active.
 	Active bool
-	// Defect says why the document cannot be read as a key, in words without
-	// any of its values. Empty: it can. A defective record is DISABLED.
+	// Defect says why the document cannot be read as a key, without any of its values. Empty: it
+	// can be read. A record with a defect is DISABLED.
 	Defect string
 }
 
 // Request is what the caller wants to do with the key.
 type Request struct {
-	// Scopes must all be held. Empty: none is needed.
+	// Scopes that the key must have, all of them. Empty: none is needed.
 	Scopes []string
 	// OrgID and ProjectID name what the request is for. Empty: not named.
 	OrgID     string
 	ProjectID string
-	// IP is the client's address. The zero Addr: not known. One with a zone is
-	// in no network.
+	// IP is the client's address. The zero Addr: unknown. An address with a zone is in no network.
 	IP netip.Addr
-	// MinRevision is the revision, a cluster time as an integer, that the answer
-	// must contain. Zero: none is asked for. Decide does not look at it.
+	// MinRevision is the revision, a cluster time as an integer, that the answer must contain.
+	// Zero: any. Decide does not use it.
 	MinRevision uint64
 }

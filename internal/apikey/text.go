@@ -10,18 +10,17 @@ import (
 )
 
 const (
-	// MaxScopeLen bounds a scope, in bytes.
+	// MaxScopeLen is the maximum length of a scope, in bytes.
 	MaxScopeLen = 256
-	// MaxIDLen bounds the text of a user, org, project or key id, in bytes.
+	// MaxIDLen is the maximum length of the text of a user, org, project or key id, in bytes.
 	MaxIDLen = 256
-	// MaxNameLen bounds a key's name, in bytes.
+	// MaxNameLen is the maximum length of a key's name, in bytes.
 	MaxNameLen = 1024
 )
 
-// ValidScope says why a scope cannot be read, in a record as in a request. It
-// must be non-empty UTF-8 of at most 256 bytes without control characters and
-// without white space: in X-Auth-Scopes a space separates scopes, and "read
-// write" must not turn into two. Errors never quote the text.
+// ValidScope returns why a scope is invalid, in a record as in a request. It must be non-empty
+// UTF-8 of at most 256 bytes without control characters and without white space: in X-Auth-Scopes
+// a space separates scopes, and "read write" must not become two. Errors never quote the text.
 func ValidScope(scope string) error {
 	if err := readable(scope, "scope", MaxScopeLen); err != nil {
 		return err
@@ -32,12 +31,12 @@ func ValidScope(scope string) error {
 	return nil
 }
 
-// ValidID says why the text of an id cannot be read. It must be non-empty UTF-8
-// of at most 256 bytes without control characters.
+// ValidID returns why the text of an id is invalid. It must be non-empty UTF-8 of at most 256
+// bytes without control characters.
 func ValidID(id string) error { return readable(id, "id", MaxIDLen) }
 
-// ValidName says why a key's name cannot be read. It may be empty; otherwise it
-// must be UTF-8 of at most 1024 bytes without control characters.
+// ValidName returns why a key's name is invalid. It may be empty; otherwise it must be UTF-8 of at
+// most 1024 bytes without control characters.
 func ValidName(name string) error {
 	if name == "" {
 		return nil
@@ -60,13 +59,13 @@ func readable(text, what string, maxLen int) error {
 	return nil
 }
 
-// errNetwork does not quote: the text comes from a document.
-var errNetwork = errors.New("an IP address or a network such as 192.0.2.0/24 is expected here, without a zone")
+// errNetwork does not quote the text, which comes from a document.
+var errNetwork = errors.New("expected an IP address or a network such as 192.0.2.0/24, without a zone")
 
-// ParseNetwork reads an entry of an allow-list or of the trusted proxies: an
-// address (which stands for itself alone) or a network in CIDR form. Host bits
-// are cleared; IPv4 written as IPv6 (::ffff:192.0.2.0/120) becomes IPv4, which
-// is how Decide sees clients. Errors never quote the text.
+// ParseNetwork reads an entry of an allow-list or of the trusted proxies: an address (as a network
+// of one) or a network in CIDR form. Host bits are cleared. IPv4 written as IPv6
+// (::ffff:192.0.2.0/120) becomes IPv4, which is how Decide sees clients. Errors never quote the
+// text.
 func ParseNetwork(text string) (netip.Prefix, error) {
 	if addr, err := netip.ParseAddr(text); err == nil && addr.Zone() == "" {
 		addr = addr.Unmap()
@@ -78,7 +77,7 @@ func ParseNetwork(text string) (netip.Prefix, error) {
 	}
 	if network.Addr().Is4In6() {
 		if network.Bits() < mappedBits {
-			// It reaches past the IPv4 addresses, so no one form says it all.
+			// It contains more than the IPv4 addresses, so neither form can express it.
 			return netip.Prefix{}, errNetwork
 		}
 		network = netip.PrefixFrom(network.Addr().Unmap(), network.Bits()-mappedBits)
@@ -86,8 +85,8 @@ func ParseNetwork(text string) (netip.Prefix, error) {
 	return network.Masked(), nil
 }
 
-// NetworkText is an entry of an allow-list as people write it: the inverse of
-// ParseNetwork, which makes an address a network of its own.
+// NetworkText is an entry of an allow-list as people write it: the inverse of ParseNetwork, which
+// makes a network of a single address.
 func NetworkText(network netip.Prefix) string {
 	if network.IsSingleIP() {
 		return network.Addr().String()
@@ -95,6 +94,6 @@ func NetworkText(network netip.Prefix) string {
 	return network.String()
 }
 
-// mappedBits is the length of ::ffff:0:0/96, which holds the IPv4 addresses
-// (RFC 4291, section 2.5.5.2).
+// mappedBits is the length of ::ffff:0:0/96, which contains the IPv4 addresses (RFC 4291, section
+// 2.5.5.2).
 const mappedBits = 96

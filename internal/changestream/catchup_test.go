@@ -17,7 +17,7 @@ import (
 	"github.com/keytail/keytail/internal/mongotest"
 )
 
-// clock is a catchUp whose time the test moves. Its heartbeats are a second apart,
+// clock is a catchUp whose time the test moves. Its heartbeats are one second apart,
 // and max_stale is 15 s.
 type clock struct {
 	*catchUp
@@ -26,7 +26,7 @@ type clock struct {
 	scan time.Duration
 	logs *observer.ObservedLogs
 	lost Reason
-	// again counts what was given up since an outage was over.
+	// again counts the requests that were cancelled because an outage was over.
 	again int
 }
 
@@ -35,14 +35,14 @@ func newClock(t *testing.T) *clock {
 	core, logs := observer.New(zap.InfoLevel)
 	c := &clock{t: t, at: time.Unix(1_000_000, 0), logs: logs}
 	c.catchUp = &catchUp{
-		least: DefaultLeastCatchUp, most: DefaultMostCatchUp, lastScan: func() time.Duration { return c.scan },
+		minBound: DefaultMinCatchUp, maxBound: DefaultMaxCatchUp, lastScan: func() time.Duration { return c.scan },
 		maxStale: 15 * time.Second, step: 6 * time.Second,
 		now: func() time.Time { return c.at }, logger: zap.New(core),
 	}
-	c.attempt()
+	c.attemptStarted()
 	c.opened()
 	c.arm(func(why error) {
-		if c.again++; errors.Is(why, errTooSlow) {
+		if c.again++; errors.Is(why, errCatchUpTooSlow) {
 			c.lost, c.again = reasonCatchUp, c.again-1
 		}
 	})
@@ -77,7 +77,7 @@ func (c *clock) givenUpAfter(seconds int, what string) {
 	}
 }
 
-// toBehind moves to the second in which the clock has begun.
+// toBehind moves to the second in which the clock starts.
 func (c *clock) toBehind() {
 	c.t.Helper()
 	c.holds(16, "within max_stale")
@@ -87,7 +87,7 @@ func TestCatchingUpEndsAtItsBound(t *testing.T) {
 	c := newClock(t)
 	c.toBehind()
 	c.givenUpAfter(6, "5 s, and the heartbeat after them")
-	if err := c.verdict(); reasonOf(classify(err)) != reasonCatchUp || !errors.Is(err, errTooSlow) {
+	if err := c.exceededErr(); reasonOf(classify(err)) != reasonCatchUp || !errors.Is(err, errCatchUpTooSlow) {
 		t.Errorf("got %v", err)
 	}
 }
@@ -101,7 +101,7 @@ func TestTheBoundFollowsTheLastScan(t *testing.T) {
 	} {
 		c := newClock(t)
 		c.scan = scan
-		if got := c.longest(); got != want {
+		if got := c.currentBound(); got != want {
 			t.Errorf("a scan of %v: %v, want %v", scan, got, want)
 		}
 	}
@@ -112,7 +112,7 @@ func TestAnOutageOfTheDatabaseDoesNotCount(t *testing.T) {
 	c.at = c.at.Add(10 * time.Minute)
 	c.holds(1, "the first heartbeat after the outage")
 	if c.again != 1 {
-		t.Errorf("%d requests were given up after an outage", c.again)
+		t.Errorf("%d requests were cancelled after an outage", c.again)
 	}
 	c.givenUpAfter(6, "from the first heartbeat after the outage on")
 
@@ -123,32 +123,32 @@ func TestAnOutageOfTheDatabaseDoesNotCount(t *testing.T) {
 	c.at = c.at.Add(10 * time.Minute)
 	c.holds(2, "an outage while it catches up counts as one step")
 	if c.again != 0 {
-		t.Error("a request was given up that was sent after heartbeats had been acknowledged")
+		t.Error("a request was cancelled that was sent after heartbeats had been acknowledged")
 	}
 	c.givenUpAfter(2, "after the outage")
 }
 
 func TestTheTimeWhileTheServerRefusesDoesNotCount(t *testing.T) {
 	c := newClock(t)
-	c.refused()
+	c.openRefused()
 	c.holds(600, "the server refuses to open the stream")
-	c.attempt()
+	c.attemptStarted()
 	c.holds(6, "the first that is not refused")
-	c.refused()
+	c.openRefused()
 	c.holds(600, "refused again")
-	c.attempt()
+	c.attemptStarted()
 	if got := c.beats(3); got == 0 {
-		t.Error("what was spent before is forgotten")
+		t.Error("the time spent before is lost")
 	}
 }
 
-func TestOnlyYoungFreshnessEndsCatchingUp(t *testing.T) {
+func TestOnlyARecentFreshnessEndsCatchingUp(t *testing.T) {
 	c := newClock(t)
 	c.toBehind()
 	c.holds(4, "within the bound")
 	c.fresh(c.at.Add(-16 * time.Second))
 	if c.beats(2) == 0 {
-		t.Error("a heartbeat that came back late was enough")
+		t.Error("a heartbeat that arrived late was enough")
 	}
 	c = newClock(t)
 	c.toBehind()
@@ -157,7 +157,7 @@ func TestOnlyYoungFreshnessEndsCatchingUp(t *testing.T) {
 	c.toBehindAgain(t)
 }
 
-// toBehindAgain checks that the clock starts from nothing.
+// toBehindAgain checks that the clock starts at zero.
 func (c *clock) toBehindAgain(t *testing.T) {
 	t.Helper()
 	if _, took := c.progress(); took != 0 {
@@ -166,7 +166,7 @@ func (c *clock) toBehindAgain(t *testing.T) {
 	c.holds(2+5, "a new clock")
 }
 
-func TestTheBoundDoublesWhileLossesHelpNothing(t *testing.T) {
+func TestTheBoundDoublesWhileLossesDoNotHelp(t *testing.T) {
 	c := newClock(t)
 	lose := func() {
 		c.catchUp.lost(reasonCatchUp)
@@ -183,7 +183,7 @@ func TestTheBoundDoublesWhileLossesHelpNothing(t *testing.T) {
 	c.givenUpAfter(6, "after it was fresh")
 }
 
-func TestNothingIsCaughtUpWithoutAHistory(t *testing.T) {
+func TestNoCatchingUpWithoutAHistory(t *testing.T) {
 	c := newClock(t)
 	c.catchUp.lost(reasonDrop)
 	c.holds(600, "lost already")
@@ -192,14 +192,14 @@ func TestNothingIsCaughtUpWithoutAHistory(t *testing.T) {
 	c.givenUpAfter(6, "the new stream is bounded, too, and a drop does not count")
 }
 
-// After a restore the times of the log are earlier.
-func TestTheBacklogIsOfOneHistory(t *testing.T) {
+// After a restore the times of the oplog are earlier.
+func TestTheBacklogBelongsToOneHistory(t *testing.T) {
 	c := newClock(t)
 	c.scan = time.Minute
 	c.acknowledged(clustertime.New(uint32(c.at.Unix())+3600, 1))
 	c.catchUp.lost(reasonRewound)
 	c.opened()
-	c.reached(clustertime.New(uint32(c.at.Unix()), 1))
+	c.positionReached(clustertime.New(uint32(c.at.Unix()), 1))
 	c.toBehind()
 	c.holds(4, "within the bound")
 	if backlog, _ := c.progress(); backlog != 20*time.Second {
@@ -210,9 +210,9 @@ func TestTheBacklogIsOfOneHistory(t *testing.T) {
 func TestProgressIsShown(t *testing.T) {
 	c := newClock(t)
 	c.scan = time.Minute
-	c.reached(clustertime.New(uint32(c.at.Unix()), 1))
+	c.positionReached(clustertime.New(uint32(c.at.Unix()), 1))
 	if backlog, took := c.progress(); backlog != 0 || took != 0 {
-		t.Errorf("a backlog of %v for %v in health", backlog, took)
+		t.Errorf("a backlog of %v for %v in a healthy system", backlog, took)
 	}
 	c.toBehind()
 	c.holds(12, "within the bound")
@@ -226,14 +226,14 @@ func TestProgressIsShown(t *testing.T) {
 	}
 	progress := "the change stream is still catching up"
 	if !slices.Equal(lines, []string{
-		"the change stream is behind and catches up; each key is read from the database meanwhile",
+		"the change stream is behind and is catching up; until then every key is read from the database",
 		progress, progress, "the change stream has caught up",
 	}) {
 		t.Errorf("%q", lines)
 	}
 }
 
-func TestARequestThatBeginsTooLateIsGivenUpAtOnce(t *testing.T) {
+func TestARequestThatBeginsTooLateIsCancelledAtOnce(t *testing.T) {
 	c := newClock(t)
 	disarm := c.arm(func(error) { t.Error("called after it was disarmed") })
 	disarm()
@@ -242,7 +242,7 @@ func TestARequestThatBeginsTooLateIsGivenUpAtOnce(t *testing.T) {
 	given := false
 	c.arm(func(error) { given = true })
 	if !given {
-		t.Error("the request goes on")
+		t.Error("the request was not cancelled")
 	}
 }
 
@@ -256,24 +256,24 @@ func inBothScopes(t *testing.T, f func(t *testing.T, r *rig, node *devmongo.Serv
 			core, logs := observer.New(zap.InfoLevel)
 			r := newRig(t, &s.Server, true, func(c *Config) {
 				c.Scope, c.MaxAwait, c.Logger = scope, 20*time.Millisecond, zap.New(core)
-				c.LeastCatchUp = 500 * time.Millisecond
-				c.Heart = newHeart(t, c.Database, func(h *HeartbeaterConfig) { h.MaxStale = 600 * time.Millisecond })
+				c.MinCatchUp = 500 * time.Millisecond
+				c.Heartbeater = newHeartbeater(t, c.Database, func(h *HeartbeaterConfig) { h.MaxStale = 600 * time.Millisecond })
 			})
 			f(t, r, s.Node, logs)
 		})
 	}
 }
 
-// interrupt breaks the stream once. The next attempt to resume it takes for ever.
+// interrupt breaks the stream once. The next attempt to resume it never ends.
 func (r *rig) interrupt(node *devmongo.Server) {
 	r.t.Helper()
 	node.DelayResumes(r.appName, time.Hour)
 	r.failpoint(bson.D{{Key: "times", Value: 1}}, bson.E{Key: "failCommands", Value: bson.A{"getMore"}}, bson.E{Key: "errorCode", Value: 11600})
 }
 
-// becomesVeryOld waits until the cache is much older than max_stale and the bound
-// together.
-func (r *rig) becomesVeryOld() {
+// waitUntilVeryOld waits until the cache is much older than the sum of max_stale and
+// the bound.
+func (r *rig) waitUntilVeryOld() {
 	r.t.Helper()
 	mongotest.Eventually(r.t, patience, func() bool {
 		return r.look(func() bool { return time.Since(r.fresh[len(r.fresh)-1].AsOf) > 2*time.Second })
@@ -287,7 +287,7 @@ func (r *rig) lossOf(reason Reason) func() bool {
 func TestAResumeThatBlocksIsALossWithinTheBound(t *testing.T) {
 	inBothScopes(t, func(t *testing.T, r *rig, node *devmongo.Server, logs *observer.ObservedLogs) {
 		r.runOpen()
-		r.freshens(1)
+		r.waitForFreshness(1)
 		r.interrupt(node)
 		mongotest.Eventually(t, patience, r.lossOf(reasonCatchUp), "it is retried for ever")
 		lostAt := r.Status().LastLoss.At
@@ -301,65 +301,65 @@ func TestAResumeThatBlocksIsALossWithinTheBound(t *testing.T) {
 			}
 			return true
 		})
-		// The new stream begins now, and is fresh although resumes still block.
+		// The new stream begins at the present, and is fresh although resumes still block.
 		mongotest.Eventually(t, patience, func() bool {
 			return r.look(func() bool { return len(r.fresh) > 0 && r.fresh[len(r.fresh)-1].AsOf.After(r.Status().LastLoss.At) })
 		}, "the new stream is not fresh")
-		if n := logs.FilterMessageSnippet("is behind and catches up").Len(); n != 1 {
-			t.Errorf("%d lines say that it catches up", n)
+		if n := logs.FilterMessageSnippet("is behind and is catching up").Len(); n != 1 {
+			t.Errorf("%d lines report that it is catching up", n)
 		}
 		if r.failures(phaseResume, string(reasonCatchUp)) != 1 || testutil.ToFloat64(r.Tail.metrics.losses.WithLabelValues(string(reasonCatchUp))) != 1 {
-			t.Error("it is not counted once")
+			t.Error("it is not counted exactly once")
 		}
 	})
 }
 
-func TestASlowResumeIsNoLossWhileTheDatabaseIsAway(t *testing.T) {
+func TestASlowResumeIsNoLossWhileTheDatabaseIsUnreachable(t *testing.T) {
 	inBothScopes(t, func(t *testing.T, r *rig, node *devmongo.Server, _ *observer.ObservedLogs) {
 		r.runOpen()
-		r.freshens(1)
+		r.waitForFreshness(1)
 		node.HoldMajority()
 		r.interrupt(node)
-		r.becomesVeryOld()
+		r.waitUntilVeryOld()
 		node.DelayResumes("", 0)
 		node.ReleaseMajority()
-		r.freshens(r.freshened() + 2)
+		r.waitForFreshness(r.freshened() + 2)
 		if r.look(func() bool { return r.losses != 0 }) {
 			t.Errorf("lost: %+v", r.Status().LastLoss)
 		}
 	})
 }
 
-// The connection of the resume under way is dead, others are not.
+// The connection of the resume under way is dead, the others are not.
 func TestARequestThatAnOutageLeftHangingIsNoLoss(t *testing.T) {
 	inBothScopes(t, func(t *testing.T, r *rig, node *devmongo.Server, _ *observer.ObservedLogs) {
 		r.runOpen()
-		r.freshens(1)
+		r.waitForFreshness(1)
 		r.failpoint(bson.D{{Key: "times", Value: 1}}, bson.E{Key: "failCommands", Value: bson.A{"aggregate"}},
 			bson.E{Key: "blockConnection", Value: true}, bson.E{Key: "blockTimeMS", Value: time.Hour.Milliseconds()})
 		node.HoldMajority()
 		node.StepDown(50 * time.Millisecond)
-		r.becomesVeryOld()
+		r.waitUntilVeryOld()
 		node.ReleaseMajority()
-		r.freshens(2)
+		r.waitForFreshness(2)
 		r.stop()
 		if r.losses != 0 {
 			t.Errorf("lost: %+v", r.Status().LastLoss)
 		}
-		if n := r.failures(phaseGetMore, failedAgain) + r.failures(phaseResume, failedAgain); n != 1 {
-			t.Errorf("%v requests were given up", n)
+		if n := r.failures(phaseGetMore, failedOutageOver) + r.failures(phaseResume, failedOutageOver); n != 1 {
+			t.Errorf("%v requests were cancelled", n)
 		}
 	})
 }
 
-// Heartbeats are acknowledged and never come back, while changes do: so it might
-// be on a sharded cluster.
-func TestHeartbeatsThatNeverComeBackAreALossNowAndThen(t *testing.T) {
+// Heartbeats are acknowledged and never arrive, while changes do. This may happen on
+// a sharded cluster.
+func TestHeartbeatsThatNeverArriveAreALossNowAndThen(t *testing.T) {
 	s := mongotest.StartDevmongo(t, devmongo.Config{})
 	elsewhere := s.Client(t).Database(s.Database(t))
 	r := newRig(t, &s.Server, true, func(c *Config) {
-		c.MaxAwait, c.LeastCatchUp = 20*time.Millisecond, 100*time.Millisecond
-		c.Heart = newHeart(t, c.Database, func(h *HeartbeaterConfig) { h.MaxStale = 300 * time.Millisecond })
+		c.MaxAwait, c.MinCatchUp = 20*time.Millisecond, 100*time.Millisecond
+		c.Heartbeater = newHeartbeater(t, c.Database, func(h *HeartbeaterConfig) { h.MaxStale = 300 * time.Millisecond })
 	})
 	r.Heartbeater.beats = elsewhere.Collection(HeartbeatCollection)
 	r.runOpen()

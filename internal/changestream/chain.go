@@ -10,53 +10,52 @@ import (
 	"github.com/keytail/keytail/internal/guard"
 )
 
-// errRewound is why a history is lost when the document does not hold a heartbeat
-// that it must hold.
-var errRewound = errors.New("this instance's document in " + HeartbeatCollection + " does not hold its last acknowledged heartbeat: the database was restored from a snapshot, or somebody else has changed or deleted the document; if this happens again without a restore, check who may write the collection (docs/security.md)")
+// errRewound is why a history is lost when the document does not hold a heartbeat that it must
+// hold.
+var errRewound = errors.New("this instance's document in " + HeartbeatCollection + " does not hold its last acknowledged heartbeat: the database was restored from a snapshot, or another client has changed or deleted the document; if this happens again without a restore, check who may write the collection (docs/security.md)")
 
 // errUnverified is why a history is lost when a stream was resumed too early.
-var errUnverified = errors.New("the stream was interrupted before the first heartbeat came back, so keytail cannot tell whether the server still has the same history")
+var errUnverified = errors.New("the stream was interrupted before the first heartbeat arrived, so keytail cannot tell whether the server still has the same history")
 
-// chain is a row of heartbeats each of which the server wrote only because the
-// document held an earlier one of the row. The first is written whatever the
-// document holds. DESIGN.md ("A restore is a loss") says why a restored server
-// cannot continue one.
+// chain is a sequence of heartbeats. The server wrote each of them only because the document held
+// an earlier one of the chain; it wrote the first whatever the document held. DESIGN.md ("A
+// restore is a loss") proves that a restored server cannot continue a chain.
 type chain struct {
-	// start is the sequence number of its first heartbeat. Zero: the next heartbeat
-	// begins a chain.
+	// start is the sequence number of its first heartbeat. Zero: the next heartbeat begins a
+	// chain.
 	start int64
-	// anchor is the newest that the server is known to have written, or the first.
-	anchor sending
-	// verified is set when one of the chain came back over the cursor that the
-	// history began with: then the chain is of that history.
+	// anchor is the newest heartbeat that the server is known to have written, or the first.
+	anchor sentHeartbeat
+	// verified is set when a heartbeat of the chain has arrived over the cursor with which the
+	// history began. Then the chain belongs to that history.
 	verified bool
 }
 
-// beat is a heartbeat to send.
-type beat struct {
+// heartbeatWrite is a heartbeat to send.
+type heartbeatWrite struct {
 	nonce, seq int64
 	// anchor is written beside the nonce. Zero for the first of a chain.
 	anchor int64
-	// after are the nonces that the document may hold, beside any nonce whose anchor
-	// is the same as this one's. Nil: it may hold anything, or be missing.
+	// after lists the nonces that the document may hold, beside any nonce whose anchor is the same
+	// as this one's. Nil: the document may hold anything, or be missing.
 	after []int64
 }
 
-// link makes a heartbeat that is about to be sent a part of the chain. The document
-// may hold the anchor, or what was sent after it and may have been written:
-// that shows the same anchor or, if it was sent before the anchor was known to be
-// written, is on the list.
-func (m *nonces) link(s *sending) beat {
+// addToChain makes a heartbeat that is about to be sent a part of the chain. The document may hold
+// the anchor, or a heartbeat that was sent after the anchor and may have been written. Such a
+// heartbeat shows the same anchor or, if it was sent before the anchor was known to be written, is
+// on the list.
+func (m *heartbeatTracker) addToChain(s *sentHeartbeat) heartbeatWrite {
 	if m.chain.start == 0 {
 		m.chain.start, m.chain.anchor = s.seq, *s
-		return beat{nonce: s.nonce, seq: s.seq}
+		return heartbeatWrite{nonce: s.nonce, seq: s.seq}
 	}
 	if !guard.LossRewound {
-		return beat{nonce: s.nonce, seq: s.seq}
+		return heartbeatWrite{nonce: s.nonce, seq: s.seq}
 	}
 	a := m.chain.anchor
 	s.anchor = a.nonce
-	b := beat{nonce: s.nonce, seq: s.seq, anchor: a.nonce, after: []int64{a.nonce}}
+	b := heartbeatWrite{nonce: s.nonce, seq: s.seq, anchor: a.nonce, after: []int64{a.nonce}}
 	for i := range m.sent {
 		if other := &m.sent[i]; other.seq > a.seq && other.anchor != a.nonce {
 			b.after = append(b.after, other.nonce)
@@ -65,10 +64,10 @@ func (m *nonces) link(s *sending) beat {
 	return b
 }
 
-// filter finds the document if it holds what the heartbeat comes after, and nothing
-// that was sent later: a request that was held up, and is executed after the next
-// one, would look like a restore to the one after that.
-func (b beat) filter(id string) bson.D {
+// filter matches the document if it holds a predecessor of this heartbeat, and nothing that was
+// sent later. Without the second condition, a delayed request that the server executes after the
+// next one would look like a restore to the one after that.
+func (b heartbeatWrite) filter(id string) bson.D {
 	own := bson.D{{Key: fieldID, Value: id}}
 	if b.after == nil {
 		return own
@@ -79,15 +78,15 @@ func (b beat) filter(id string) bson.D {
 	}})
 }
 
-// landed takes note that the server has written s.
-func (m *nonces) landed(s *sending) {
+// advanceAnchor notes that the server has written s.
+func (m *heartbeatTracker) advanceAnchor(s *sentHeartbeat) {
 	if m.chain.start != 0 && s.seq > m.chain.anchor.seq {
 		m.chain.anchor = *s
 	}
 }
 
-// verify takes note that s came back in the stream, or returns a loss.
-func (m *nonces) verify(s *sending, firstCursor bool) error {
+// verify notes that s arrived in the stream, or returns a loss.
+func (m *heartbeatTracker) verify(s *sentHeartbeat, firstCursor bool) error {
 	if m.chain.verified {
 		return nil
 	}
@@ -98,15 +97,14 @@ func (m *nonces) verify(s *sending, firstCursor bool) error {
 	return nil
 }
 
-// refused takes note that the document did not hold what the heartbeat was to come
-// after. It reports whether that is the end of the history: then no heartbeat
-// proves anything until the tail has declared the loss, for which it is woken. If
-// the chain is not verified, its first heartbeat may never have been written, and
-// the next heartbeat begins another one.
-func (m *nonces) refused(nonce int64) bool {
+// noteRefused notes that the document did not hold a predecessor of the heartbeat. It reports
+// whether that ends the history. If so, no heartbeat proves anything until the tail has declared
+// the loss; noteRefused wakes the tail for that. If the chain is not verified, its first heartbeat
+// may never have been written, and the next heartbeat begins another chain.
+func (m *heartbeatTracker) noteRefused(nonce int64) bool {
 	m.mutex.Lock()
 	defer m.mutex.Unlock()
-	if m.find(nonce) == nil { // of a history that has been lost since
+	if m.lookup(nonce) == nil { // of a history that has been lost since
 		return false
 	}
 	if !m.chain.verified {
@@ -120,8 +118,8 @@ func (m *nonces) refused(nonce int64) bool {
 	return true
 }
 
-// isRewound is a loss when the document does not hold what it must.
-func (m *nonces) isRewound() error {
+// rewoundErr is a loss when the document does not hold what it must, else nil.
+func (m *heartbeatTracker) rewoundErr() error {
 	m.mutex.Lock()
 	defer m.mutex.Unlock()
 	if m.rewound {
@@ -130,9 +128,9 @@ func (m *nonces) isRewound() error {
 	return nil
 }
 
-// interruptible is a context that ends when a heartbeat was refused. One at a time:
-// it is the tail's.
-func (m *nonces) interruptible(ctx context.Context) (context.Context, context.CancelFunc) {
+// interruptible returns a context that ends when a heartbeat is refused. Only the tail uses it,
+// one at a time.
+func (m *heartbeatTracker) interruptible(ctx context.Context) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	m.mutex.Lock()
 	defer m.mutex.Unlock()
@@ -148,12 +146,12 @@ func (m *nonces) interruptible(ctx context.Context) (context.Context, context.Ca
 	}
 }
 
-// forget is called when the history is lost: what was sent before proves nothing
-// about the next one, and the next heartbeat begins a chain.
-func (m *nonces) forget() {
+// forget is called when the history is lost: heartbeats sent before prove nothing about the next
+// history, and the next heartbeat begins a chain.
+func (m *heartbeatTracker) forget() {
 	m.mutex.Lock()
 	defer m.mutex.Unlock()
 	clear(m.sent[:])
-	m.returned, m.acknowledged, m.waitingSince = m.last, sending{}, time.Time{}
-	m.place, m.chain, m.rewound = 0, chain{}, false
+	m.newestDelivered, m.acknowledged, m.waitingSince = m.last, sentHeartbeat{}, time.Time{}
+	m.position, m.chain, m.rewound = 0, chain{}, false
 }

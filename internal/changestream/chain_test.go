@@ -19,8 +19,8 @@ import (
 	"github.com/keytail/keytail/internal/mongotest"
 )
 
-// loses waits until the history is lost for this reason.
-func (r *rig) loses(reason Reason) {
+// waitForLoss waits until the history is lost for this reason.
+func (r *rig) waitForLoss(reason Reason) {
 	r.t.Helper()
 	mongotest.Eventually(r.t, patience, func() bool {
 		last := r.Status().LastLoss
@@ -28,47 +28,47 @@ func (r *rig) loses(reason Reason) {
 	}, "the history is not lost as ", string(reason))
 }
 
-// isFresh waits until the first heartbeat has come back.
-func (r *rig) isFresh() {
+// waitUntilFresh waits until the first heartbeat has arrived.
+func (r *rig) waitUntilFresh() {
 	r.t.Helper()
-	mongotest.Eventually(r.t, patience, func() bool { return r.freshened() > 0 }, "the first heartbeat does not come back")
+	mongotest.Eventually(r.t, patience, func() bool { return r.freshened() > 0 }, "the first heartbeat does not arrive")
 }
 
-// eachScope runs f in both scopes on a devmongo of its own. Nothing comes from a
-// heart that does not need to beat: its interval is an hour.
+// eachScope runs f in both scopes, each with its own devmongo. The interval is an
+// hour, so heartbeats are sent only where the test needs them.
 func eachScope(t *testing.T, f func(t *testing.T, r *rig, node *devmongo.Server)) {
 	for _, scope := range []Scope{ScopeDatabase, ScopeCollection} {
 		t.Run(string(scope), func(t *testing.T) {
 			s := mongotest.StartDevmongo(t, devmongo.Config{})
 			f(t, newRig(t, &s.Server, true, func(c *Config) {
 				c.Scope, c.MaxAwait = scope, 20*time.Millisecond
-				c.Heart = newHeart(t, c.Database, func(h *HeartbeaterConfig) { h.Interval, h.MaxStale = time.Hour, 3*time.Hour })
+				c.Heartbeater = newHeartbeater(t, c.Database, func(h *HeartbeaterConfig) { h.Interval, h.MaxStale = time.Hour, 3*time.Hour })
 			}), s.Node)
 		})
 	}
 }
 
-// beatsAndReturns sends a heartbeat and waits until it has come back.
-func (r *rig) beatsAndReturns() {
+// sendAndReceive sends a heartbeat and waits until it has arrived.
+func (r *rig) sendAndReceive() {
 	r.t.Helper()
 	n := r.freshened()
 	if _, err := r.Beat(r.t.Context()); err != nil {
 		r.t.Fatal(err)
 	}
-	mongotest.Eventually(r.t, patience, func() bool { return r.freshened() > n }, "the heartbeat does not come back")
+	mongotest.Eventually(r.t, patience, func() bool { return r.freshened() > n }, "the heartbeat does not arrive")
 }
 
-// idles returns when the stream's token is that of an empty batch, which names no
-// event: two requests have been answered since the log moved.
-func (r *rig) idles(node *devmongo.Server) {
+// waitUntilIdle returns when the stream's token is that of an empty batch, which names no
+// event: two requests have been answered since the oplog moved.
+func (r *rig) waitUntilIdle(node *devmongo.Server) {
 	r.t.Helper()
 	node.TickNoop()
-	r.asks(3, time.Millisecond)
+	r.waitForRequests(3, time.Millisecond)
 }
 
-// asks returns when the tail has sent n requests, each of which is held for a time.
+// waitForRequests returns when the tail has sent n requests, each of which the server delays.
 // The failpoint stays on.
-func (r *rig) asks(n int, held time.Duration) {
+func (r *rig) waitForRequests(n int, held time.Duration) {
 	r.t.Helper()
 	admin := r.server.Client(r.t, "operator").Database("admin")
 	asked := func() int {
@@ -89,27 +89,27 @@ func (r *rig) asks(n int, held time.Duration) {
 	}
 	asked()
 	got := 0
-	mongotest.Eventually(r.t, patience, func() bool { got += asked(); return got >= n }, "the tail does not ask")
+	mongotest.Eventually(r.t, patience, func() bool { got += asked(); return got >= n }, "the tail sends no request")
 }
 
 func TestARestoreInPlaceIsALoss(t *testing.T) {
 	eachScope(t, func(t *testing.T, r *rig, node *devmongo.Server) {
 		r.runOpen()
-		r.isFresh()
+		r.waitUntilFresh()
 		snapshot := node.Snapshot()
 		r.insert("undone")
-		r.beatsAndReturns()
-		r.idles(node)
+		r.sendAndReceive()
+		r.waitUntilIdle(node)
 		before := r.freshened()
 		node.Restore(snapshot)
 		mongotest.Eventually(t, patience, func() bool {
 			_, err := r.Beat(t.Context())
 			if r.look(func() bool { return len(r.fresh) > before && len(r.floors) == 1 }) {
-				t.Fatal("a heartbeat came back after the restore, and the history is not lost")
+				t.Fatal("a heartbeat arrived after the restore, and the history is not lost")
 			}
 			return err == nil && r.look(func() bool { return len(r.fresh) > before })
 		}, "the freshness does not move")
-		r.loses(reasonRewound)
+		r.waitForLoss(reasonRewound)
 		r.stop()
 		if r.losses != 1 || len(r.floors) != 2 {
 			t.Errorf("%d losses, %d opens", r.losses, len(r.floors))
@@ -117,11 +117,11 @@ func TestARestoreInPlaceIsALoss(t *testing.T) {
 	})
 }
 
-// What had been processed is of the history that is lost: the fleet is not told of it.
-func TestALossTakesWhatWasProcessedBack(t *testing.T) {
+// The processed time belongs to the lost history, so the fleet must not see it.
+func TestALossRemovesTheProcessedTime(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
-		r := quiet(t, s)
-		r.beatsAndReturns()
+		r := oneHeartbeat(t, s)
+		r.sendAndReceive()
 		processed := func() bool {
 			raw, err := r.heartbeats().FindOne(t.Context(), bson.D{{Key: "_id", Value: r.id}}).Raw()
 			if err != nil {
@@ -131,7 +131,7 @@ func TestALossTakesWhatWasProcessedBack(t *testing.T) {
 			return err == nil
 		}
 		if !processed() {
-			t.Fatal("processed is not there")
+			t.Fatal("processed is missing")
 		}
 		r.Heartbeater.forget()
 		if _, err := r.Beat(t.Context()); err != nil {
@@ -143,43 +143,43 @@ func TestALossTakesWhatWasProcessedBack(t *testing.T) {
 	})
 }
 
-// The document of an upsert that returned what was there before would hide the
-// restore from the next heartbeat, if its reply is lost.
+// An upsert that returns the previous document would hide the restore from the next
+// heartbeat, if its reply is lost.
 func TestALostReplyDoesNotHideARestore(t *testing.T) {
 	for _, scope := range []Scope{ScopeDatabase, ScopeCollection} {
 		t.Run(string(scope), func(t *testing.T) {
 			s := mongotest.StartDevmongo(t, devmongo.Config{})
 			r := newRig(t, &s.Server, true, func(c *Config) {
 				c.Scope, c.MaxAwait = scope, 20*time.Millisecond
-				c.Heart = newHeart(t, c.Database, func(h *HeartbeaterConfig) { h.Interval, h.MaxStale = 200*time.Millisecond, 600*time.Millisecond })
+				c.Heartbeater = newHeartbeater(t, c.Database, func(h *HeartbeaterConfig) { h.Interval, h.MaxStale = 200*time.Millisecond, 600*time.Millisecond })
 			})
 			r.runOpen()
 			snapshot := s.Node.Snapshot()
-			r.freshens(2)
-			r.idles(s.Node)
+			r.waitForFreshness(2)
+			r.waitUntilIdle(s.Node)
 			s.Node.DelayReplies(r.appName, "update", time.Minute)
 			failed := r.beats(resultFailed)
 			s.Node.Restore(snapshot)
 			mongotest.Eventually(t, patience, func() bool { return r.beats(resultFailed) >= failed+3 }, "no reply is lost")
 			s.Node.DelayReplies("", "", 0)
-			mongotest.Eventually(t, patience, func() bool { return r.look(func() bool { return r.losses > 0 }) }, "the restore is not seen")
-			r.freshens(1)
+			mongotest.Eventually(t, patience, func() bool { return r.look(func() bool { return r.losses > 0 }) }, "the restore is not detected")
+			r.waitForFreshness(1)
 		})
 	}
 }
 
-// A server that was stopped for longer than a heartbeat's deadline finds several of
-// them in its sockets, and executes them in any order.
+// A server that was stopped for longer than a heartbeat's deadline finds several
+// heartbeats in its sockets, and executes them in any order.
 func TestAHeartbeatThatIsOvertakenKeepsTheHistory(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
-		r := quiet(t, s)
-		r.beatsAndReturns()
-		late := r.Heartbeater.memory.send(time.Now())
-		r.beatsAndReturns()
+		r := oneHeartbeat(t, s)
+		r.sendAndReceive()
+		late := r.Heartbeater.tracker.send(time.Now())
+		r.sendAndReceive()
 		if _, err := r.Heartbeater.write(t.Context(), late); !errors.Is(err, errRewound) {
-			t.Errorf("the overtaken one: %v", err) // nobody waits for this any more
+			t.Errorf("the overtaken one: %v", err) // no caller waits for this any more
 		}
-		r.beatsAndReturns()
+		r.sendAndReceive()
 		r.stop()
 		if r.losses != 0 || r.beats(resultRefused) != 0 {
 			t.Errorf("%d losses, %v heartbeats refused", r.losses, r.beats(resultRefused))
@@ -190,12 +190,12 @@ func TestAHeartbeatThatIsOvertakenKeepsTheHistory(t *testing.T) {
 func TestHeartbeatsWithoutAReplyKeepTheHistory(t *testing.T) {
 	s := mongotest.StartDevmongo(t, devmongo.Config{})
 	r := newRig(t, &s.Server, true, func(c *Config) {
-		c.Heart = newHeart(t, c.Database, func(h *HeartbeaterConfig) { h.MaxStale = 300 * time.Millisecond })
+		c.Heartbeater = newHeartbeater(t, c.Database, func(h *HeartbeaterConfig) { h.MaxStale = 300 * time.Millisecond })
 	})
 	r.runOpen()
-	r.freshens(1)
+	r.waitForFreshness(1)
 	s.Node.DelayReplies(r.appName, "update", time.Minute)
-	r.freshens(3) // they are in the log, whatever becomes of the replies
+	r.waitForFreshness(3) // they are in the oplog, whether or not the replies arrive
 	failed := r.beats(resultFailed)
 	mongotest.Eventually(t, patience, func() bool { return r.beats(resultFailed) >= failed+3 }, "no reply is lost")
 	s.Node.DelayReplies("", "", 0)
@@ -210,42 +210,42 @@ func TestHeartbeatsWithoutAReplyKeepTheHistory(t *testing.T) {
 func TestARolledBackHeartbeatKeepsTheHistory(t *testing.T) {
 	s := mongotest.StartDevmongo(t, devmongo.Config{})
 	r := newRig(t, &s.Server, true, func(c *Config) {
-		c.Heart = newHeart(t, c.Database, func(h *HeartbeaterConfig) { h.MaxStale = 600 * time.Millisecond })
+		c.Heartbeater = newHeartbeater(t, c.Database, func(h *HeartbeaterConfig) { h.MaxStale = 600 * time.Millisecond })
 	})
 	r.runOpen()
-	r.freshens(2)
+	r.waitForFreshness(2)
 	s.Node.HoldMajority()
 	failed := r.beats(resultFailed)
 	mongotest.Eventually(t, patience, func() bool { return r.beats(resultFailed) >= failed+2 }, "no heartbeat waits for the majority")
 	s.Node.Rollback()
-	r.freshens(3)
+	r.waitForFreshness(3)
 	r.stop()
 	if r.losses != 0 {
 		t.Errorf("%d losses: %+v", r.losses, r.Status().LastLoss)
 	}
 }
 
-// The tail waits for an hour at the server: what ends its wait is the heartbeat.
+// The tail's request takes an hour; the heartbeat ends it.
 func TestALossByAHeartbeatIsDeclaredAtOnce(t *testing.T) {
 	s := mongotest.StartDevmongo(t, devmongo.Config{})
 	core, logs := observer.New(zap.WarnLevel)
 	r := newRig(t, &s.Server, true, func(c *Config) {
 		c.Scope, c.MaxAwait, c.Watchdog, c.Logger = ScopeCollection, 250*time.Millisecond, 3*time.Hour, zap.New(core)
-		c.Heart = newHeart(t, c.Database, func(h *HeartbeaterConfig) { h.Interval, h.MaxStale = time.Hour, 3*time.Hour })
+		c.Heartbeater = newHeartbeater(t, c.Database, func(h *HeartbeaterConfig) { h.Interval, h.MaxStale = time.Hour, 3*time.Hour })
 	})
 	r.runOpen()
-	r.isFresh()
+	r.waitUntilFresh()
 	if _, err := r.heartbeats().DeleteOne(t.Context(), bson.D{{Key: "_id", Value: r.id}}); err != nil {
 		t.Fatal(err)
 	}
 	off := r.failpoint("off")
-	r.asks(1, time.Hour)
+	r.waitForRequests(1, time.Hour)
 	if _, err := r.Beat(t.Context()); !errors.Is(err, errRewound) {
 		t.Errorf("the heartbeat: %v", err)
 	}
-	r.loses(reasonRewound)
+	r.waitForLoss(reasonRewound)
 	off()
-	r.freshensByBeats(1)
+	r.beatUntilFresh(1)
 	r.stop()
 	lines := logs.FilterMessageSnippet("lost its history").All()
 	if len(lines) != 1 || !strings.Contains(lines[0].ContextMap()["error"].(string), "restored from a snapshot") {
@@ -257,30 +257,30 @@ func TestALossByAHeartbeatIsDeclaredAtOnce(t *testing.T) {
 }
 
 func TestAPauseEndsWithTheHistory(t *testing.T) {
-	tail := &Tail{config: Config{Heart: &Heartbeater{}}, catchUp: &catchUp{}}
-	m := &tail.config.Heart.memory
-	m.comeBackVerified(m.send(after(0)).nonce)
+	tail := &Tail{config: Config{Heartbeater: &Heartbeater{}}, catchUp: &catchUp{}}
+	m := &tail.config.Heartbeater.tracker
+	m.receiveVerified(m.send(after(0)).nonce)
 	n := m.send(after(1)).nonce
 	done := make(chan bool)
-	go func() { done <- tail.rest(t.Context(), time.Hour) }()
-	if !m.refused(n) {
+	go func() { done <- tail.waitToRetry(t.Context(), time.Hour) }()
+	if !m.noteRefused(n) {
 		t.Fatal("the history is not lost")
 	}
 	if !<-done {
-		t.Error("taken for the end of Run")
+		t.Error("treated as the end of Run")
 	}
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
-	if tail.rest(ended, time.Hour) {
-		t.Error("goes on after the end of Run")
+	if tail.waitToRetry(ended, time.Hour) {
+		t.Error("continues after the end of Run")
 	}
 }
 
 func TestAPauseEndsWithAnOutage(t *testing.T) {
 	c := newClock(t)
-	tail := &Tail{config: Config{Heart: &Heartbeater{}}, catchUp: c.catchUp}
+	tail := &Tail{config: Config{Heartbeater: &Heartbeater{}}, catchUp: c.catchUp}
 	done := make(chan bool)
-	go func() { done <- tail.rest(t.Context(), time.Hour) }()
+	go func() { done <- tail.waitToRetry(t.Context(), time.Hour) }()
 	mongotest.Eventually(t, patience, func() bool {
 		c.mutex.Lock()
 		c.at = c.at.Add(time.Minute)
@@ -295,37 +295,37 @@ func TestAPauseEndsWithAnOutage(t *testing.T) {
 	}, "the pause goes on")
 }
 
-func (m *nonces) comeBackVerified(n int64) { _, _, _ = m.comeBack(n, true) }
+func (m *heartbeatTracker) receiveVerified(n int64) { _, _, _ = m.receive(n, true) }
 
-// A node that is restored before any heartbeat has come back has nothing to compare
+// If a node is restored before any heartbeat has arrived, there is nothing to compare
 // the document with.
-func TestAStreamIsNotResumedBeforeAHeartbeatCameBack(t *testing.T) {
+func TestAStreamIsNotResumedBeforeAHeartbeatArrived(t *testing.T) {
 	eachScope(t, func(t *testing.T, r *rig, node *devmongo.Server) {
 		snapshot := node.Snapshot()
 		r.failpoint("alwaysOn", bson.E{Key: "failCommands", Value: bson.A{"update"}}, bson.E{Key: "errorCode", Value: 2})
 		r.runOpen()
 		mongotest.Eventually(t, patience, func() bool { return r.beats(resultFailed) > 0 }, "no heartbeat fails")
-		node.Restore(snapshot) // the failpoint is gone, too
+		node.Restore(snapshot) // this removes the failpoint, too
 		mongotest.Eventually(t, patience, func() bool {
 			_, _ = r.Beat(t.Context())
 			return r.look(func() bool { return r.losses > 0 })
 		}, "the history is believed to be the same")
-		r.loses(reasonUnverified)
-		r.freshensByBeats(1)
+		r.waitForLoss(reasonUnverified)
+		r.beatUntilFresh(1)
 	})
 }
 
-// freshensByBeats waits as freshens does, and sends the heartbeats for it.
-func (r *rig) freshensByBeats(n int) {
+// beatUntilFresh waits like waitForFreshness, and sends the heartbeats.
+func (r *rig) beatUntilFresh(n int) {
 	r.t.Helper()
 	want := r.freshened() + n
 	mongotest.Eventually(r.t, patience, func() bool { _, _ = r.Beat(r.t.Context()); return r.freshened() >= want }, "the freshness does not move")
 }
 
-// A forger writes nonces that he has seen, and others, into the document.
-func TestAForgerMovesNoFreshness(t *testing.T) {
+// An attacker writes nonces that it has seen, and others, into the document.
+func TestForgedNoncesDoNotMoveTheFreshness(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
-		r := quiet(t, s)
+		r := oneHeartbeat(t, s)
 		var own struct {
 			N int64 `bson:"n"`
 		}
@@ -336,36 +336,37 @@ func TestAForgerMovesNoFreshness(t *testing.T) {
 			r.writeNonce(r.id, n)
 			r.writeNonce(r.id, own.N+n)
 		}
-		r.writeNonce(r.id, own.N) // and leaves it as it was
-		r.passes("marker")
+		r.writeNonce(r.id, own.N) // and restores the document
+		r.waitUntilDelivered("marker")
 		if got := r.freshened(); got != 1 {
 			t.Errorf("the freshness moved %d times, want once", got)
 		}
-		r.beatsAndReturns()
-		// Whoever leaves another nonce costs a loss, and proves nothing either.
+		r.sendAndReceive()
+		// Leaving another nonce causes a loss, and proves nothing either.
 		r.writeNonce(r.id, 7)
 		if _, err := r.Beat(t.Context()); !errors.Is(err, errRewound) {
 			t.Errorf("the next heartbeat: %v", err)
 		}
-		r.loses(reasonRewound)
-		r.freshens(1)
+		r.waitForLoss(reasonRewound)
+		r.waitForFreshness(1)
 	})
 }
 
-// TestChain plays many histories of a server that loses requests and replies, holds
-// requests up, ends cursors and is restored, and compares what the chain says with what is so.
+// TestChain plays many histories of a server that loses requests and replies, delays
+// requests, ends cursors and is restored. It compares what the chain reports with what
+// has happened.
 func TestChain(t *testing.T) {
 	all := play(20_000)
 	if len(all.wrong) > 0 {
 		t.Errorf("%d times wrong, first: %s", len(all.wrong), all.wrong[0])
 	}
-	t.Logf("%d restores that undid something known, %d losses, %d heartbeats honoured", all.restored, all.losses, all.honoured)
+	t.Logf("%d restores that undid something known, %d losses, %d heartbeats accepted", all.restored, all.losses, all.honoured)
 	if all.restored == 0 || all.losses == 0 || all.honoured == 0 {
-		t.Error("the games show nothing")
+		t.Error("the games are too few to show anything")
 	}
 }
 
-// played is what came of games.
+// played is the outcome of games.
 type played struct {
 	restored, losses, honoured int
 	wrong                      []string
@@ -387,7 +388,8 @@ func (g *game) isWrong(what string) {
 	g.wrong = append(g.wrong, fmt.Sprintf("seed %d: %s", g.seed, what))
 }
 
-// written is a heartbeat in the log of the game's server: by which of its processes.
+// written is a heartbeat in the log of the game's server, with the server process that
+// wrote it.
 type written struct {
 	nonce, anchor, seq int64
 	process            int
@@ -397,25 +399,25 @@ type game struct {
 	*rand.Rand
 	*played
 	seed uint64
-	m    nonces
+	m    heartbeatTracker
 
-	// log is the server's, and its last entry what the document holds. It begins
-	// with the heartbeat of somebody else.
+	// log is the server's; its last entry is what the document holds. It begins
+	// with another client's heartbeat.
 	log       []written
 	snapshots [][]written
-	// late are the heartbeats that are held up on their way to the server.
-	late []beat
-	// unread are the places of the entries that the stream has not delivered.
+	// late are the heartbeats that are delayed on their way to the server.
+	late []heartbeatWrite
+	// unread are the indexes of the entries that the stream has not delivered.
 	unread      int
 	firstCursor bool
-	// known is the part of the log that is known to be there in this history: up to
-	// its beginning, or the newest heartbeat that was acknowledged or came back.
+	// known is the part of the log that is known to exist in this history: up to its
+	// beginning, or to the newest heartbeat that was acknowledged or has arrived.
 	known []written
 	// process counts the restores.
 	process int
-	// undone: something that is known has been undone, and nobody has noticed.
+	// undone: something that is known has been undone, and no loss was declared yet.
 	// interrupted: the cursor has ended since the history began. verified: a
-	// heartbeat has come back in it.
+	// heartbeat has arrived in it.
 	undone, interrupted, verified bool
 }
 
@@ -428,10 +430,10 @@ func (g *game) open() {
 func (g *game) step() {
 	switch p := g.IntN(100); {
 	case p < 50:
-		g.beat()
+		g.sendHeartbeat()
 	case p < 82:
 		g.deliver()
-	case p < 85 && len(g.late) > 0: // in any order, and nobody waits for the reply
+	case p < 85 && len(g.late) > 0: // in any order, and no caller waits for the reply
 		i := g.IntN(len(g.late))
 		g.write(g.late[i])
 		g.late = slices.Delete(g.late, i, i+1)
@@ -444,9 +446,9 @@ func (g *game) step() {
 	}
 }
 
-func (g *game) beat() {
+func (g *game) sendHeartbeat() {
 	b := g.m.send(time.Now())
-	if p := g.IntN(8); p < 2 { // it does not get there, or not yet
+	if p := g.IntN(8); p < 2 { // it does not reach the server, or not yet
 		if p == 0 && b.after != nil {
 			g.late = append(g.late, b)
 		}
@@ -454,14 +456,14 @@ func (g *game) beat() {
 	}
 	accepted := g.write(b)
 	if g.IntN(4) == 0 {
-		return // the reply does not come back
+		return // the reply is lost
 	}
 	if accepted {
 		g.m.acknowledge(b.nonce, 1, time.Now())
 		g.known = slices.Clone(g.log)
 		return
 	}
-	if g.m.refused(b.nonce) {
+	if g.m.noteRefused(b.nonce) {
 		if !g.undone {
 			g.isWrong("a loss although nothing was undone")
 		}
@@ -471,7 +473,7 @@ func (g *game) beat() {
 }
 
 // write is what the server does with a heartbeat.
-func (g *game) write(b beat) (accepted bool) {
+func (g *game) write(b heartbeatWrite) (accepted bool) {
 	accepted = b.after == nil
 	if n := len(g.log); n > 0 && !accepted {
 		last := g.log[n-1]
@@ -489,7 +491,7 @@ func (g *game) deliver() {
 	}
 	w := g.log[g.unread]
 	g.unread++
-	_, ok, err := g.m.comeBack(w.nonce, g.firstCursor)
+	_, ok, err := g.m.receive(w.nonce, g.firstCursor)
 	switch {
 	case err != nil:
 		if !g.interrupted || g.verified {
@@ -498,7 +500,7 @@ func (g *game) deliver() {
 		g.losses++
 		g.open()
 	case ok:
-		// One that was written before the restore proves what it always did.
+		// A heartbeat that was written before the restore still proves the same.
 		if g.undone && w.process == g.process {
 			g.isWrong("a heartbeat is honoured after a restore")
 		}
@@ -510,15 +512,15 @@ func (g *game) deliver() {
 	}
 }
 
-// restore takes the log back. The stream is resumed where it was.
+// restore sets the log back. The stream is resumed where it was.
 func (g *game) restore(snapshot []written) {
-	whole := len(snapshot) >= len(g.known) && slices.Equal(snapshot[:len(g.known)], g.known)
-	// Until a heartbeat has come back, anything may have been read from what is gone.
-	if g.undone = !whole || !g.verified; g.undone {
+	keepsKnown := len(snapshot) >= len(g.known) && slices.Equal(snapshot[:len(g.known)], g.known)
+	// Until a heartbeat has arrived, anything may have been read from the undone part.
+	if g.undone = !keepsKnown || !g.verified; g.undone {
 		g.restored++
 	}
 	g.process++
-	g.log, g.late = slices.Clone(snapshot), nil // its connections are gone
+	g.log, g.late = slices.Clone(snapshot), nil // its connections are closed
 	g.unread = min(g.unread, len(g.log))
 	g.firstCursor, g.interrupted = false, true
 }

@@ -14,21 +14,22 @@ import (
 	"github.com/keytail/keytail/internal/keystore"
 )
 
-// event is the part of a change event that keytail reads. Its raw parts are
-// views of the stream's current document, valid until the next one is read.
+// event is the part of a change event that keytail reads. Its raw parts are views of the stream's
+// current document, valid until the next one is read.
 //
 // Source: "Change Events" in MongoDB's manual.
 type event struct {
 	kind string
 	// collection is empty for events about a whole database.
 	collection string
-	// renamedTo is the other collection of a rename, else empty.
+	// renamedTo is the target collection of a rename, else empty.
 	renamedTo string
 	// id is documentKey._id, of type 0 for events that are not about a document.
 	id bson.RawValue
 	// document is fullDocument of an insert or a replace, else nil.
 	document bson.Raw
-	// touched are the dotted paths that an update set, removed or shortened.
+	// updated is updatedFields of an update; removed are the dotted paths that it removed or
+	// shortened.
 	updated bson.Raw
 	removed []string
 	time    clustertime.Time
@@ -36,8 +37,8 @@ type event struct {
 	wall time.Time
 }
 
-// decodeEvent reads an event, or says what is wrong with it. It quotes nothing
-// of the event's documents.
+// decodeEvent reads an event, or returns what is wrong with it. The error quotes nothing of the
+// event's documents.
 func decodeEvent(raw bson.Raw) (event, error) {
 	var e event
 	kind, ok := raw.Lookup("operationType").StringValueOK()
@@ -60,7 +61,7 @@ func decodeEvent(raw bson.Raw) (event, error) {
 	return e, e.decodeUpdate(raw)
 }
 
-// decodeUpdate reads what an update touched.
+// decodeUpdate reads what an update changed.
 func (e *event) decodeUpdate(raw bson.Raw) error {
 	if e.kind != kindUpdate {
 		return nil
@@ -109,8 +110,8 @@ func (e *event) decodeTruncated(description bson.Raw) error {
 	return nil
 }
 
-// touchesOnly reports whether an update touched at least one field, and none
-// outside of the given root fields.
+// touchesOnly reports whether an update changed at least one field, and none outside the given
+// root fields.
 func (e *event) touchesOnly(roots []string) (bool, error) {
 	paths := slices.Clone(e.removed)
 	if e.updated != nil {
@@ -130,11 +131,10 @@ func (e *event) touchesOnly(roots []string) (bool, error) {
 	return len(paths) > 0, nil
 }
 
-// shownHashes notes every hash that an update put into the field of the hash. An
-// update shows each value that it sets, be it the whole field or ("key_hash.3") an
-// element of an array, so no hash appears that is not shown; values deeper in an
-// array match no look-up.
-func (e *event) shownHashes(schema *keystore.Schema, change *keycache.Change) error {
+// addShownHashes adds every hash that an update put into the hash field to the change. An update
+// shows each value that it sets, be it the whole field or ("key_hash.3") an element of an array.
+// So every hash that appears is shown. No lookup matches values deeper in an array.
+func (e *event) addShownHashes(schema *keystore.Schema, change *keycache.Change) error {
 	if e.updated == nil {
 		return nil
 	}
@@ -155,8 +155,8 @@ func (e *event) shownHashes(schema *keystore.Schema, change *keycache.Change) er
 	return nil
 }
 
-// root is the first name of a dotted path. A field whose own name has a dot in
-// it looks the same, so its root is not one of ours and the event counts.
+// root is the first name of a dotted path. A field whose own name contains a dot looks the same,
+// so its root is not one of the ignorable fields and the event counts.
 func root(path string) string {
 	name, _, _ := strings.Cut(path, ".")
 	return name

@@ -23,76 +23,76 @@ const (
 	phaseGetMore = "get_more"
 )
 
-// failureEvery is the least time between two log lines about the same failure.
-// Attempts that fail are at most 5 s apart.
-const failureEvery = 10 * time.Second
+// failureLogInterval is the minimum time between two log lines about the same failure. Failed
+// attempts are at most 5 s apart.
+const failureLogInterval = 10 * time.Second
 
-// What stands for the code of a failure that has none of the server's, or one
-// that the table does not know.
+// Labels in place of a code, for failures without a server code or with one that the table does
+// not have.
 const (
-	failedOther      = "other"
-	failedNetwork    = "network"
-	failedTimeout    = "timeout"
-	failedWatchdog   = "watchdog"
-	failedMiss       = "freshness_miss"
-	failedResumed    = "resumed_by_driver"
-	failedAgain      = "outage_over"
-	failedCollection = "collection"
-	failedTokens     = "token_layout"
+	failedOther         = "other"
+	failedNetwork       = "network"
+	failedTimeout       = "timeout"
+	failedWatchdog      = "watchdog"
+	failedFreshnessMiss = "freshness_miss"
+	failedDriverResumed = "resumed_by_driver"
+	failedOutageOver    = "outage_over"
+	failedCollection    = "collection"
+	failedTokens        = "token_layout"
 )
 
 // failureAdvice says what to do about those.
 var failureAdvice = map[string]string{
-	failedOther:                "look up the error, and report it if it lasts",
+	failedOther:                "look up the error, and report it if it persists",
 	failedNetwork:              "check that the hosts of the connection string can be reached",
 	failedTimeout:              "check that the replica set has a primary, and that it can be reached",
-	failedWatchdog:             "nothing to do unless it lasts: then check the connection, and whether the server has much oplog to scan",
-	failedMiss:                 "nothing to do unless it lasts: then check that the server's change stream is on the replica set that takes the heartbeats",
-	failedResumed:              "nothing to do unless it lasts: then look for what ends connections or cursors, such as a load balancer before several mongos",
-	failedAgain:                doNothing,
-	failedCollection:           "check the name of the collection of the keys, and that it is there",
+	failedWatchdog:             "no action needed unless it persists; then check the connection, and whether the server has much oplog to scan",
+	failedFreshnessMiss:        "no action needed unless it persists; then check that the change stream is served by the replica set that acknowledges the heartbeats",
+	failedDriverResumed:        "no action needed unless it persists; then find out what ends connections or cursors, such as a load balancer in front of several mongos",
+	failedOutageOver:           adviceNothing,
+	failedCollection:           "check the name of the keys' collection, and that it exists",
 	failedTokens:               "start with --stream-scope database",
-	string(reasonCatchUp):      "if it happens again look for what keeps keytail from reading the oplog, and for many writes to other collections",
-	string(reasonNoToken):      doNothing,
-	string(reasonCursorEnded):  doNothing,
-	string(reasonTokenRemoved): doReport,
+	string(reasonCatchUp):      "if it happens again, find out what keeps keytail from reading the oplog, and check for many writes to other collections",
+	string(reasonNoToken):      adviceNothing,
+	string(reasonCursorEnded):  adviceNothing,
+	string(reasonTokenRemoved): adviceReport,
 }
 
-// lossAdvice is for losses that no request of the stream has failed for.
+// lossAdvice says what to do about losses that were not caused by a failed request of the stream.
 var lossAdvice = map[string]string{
-	string(reasonRewound):    "nothing to do after a restore; otherwise check who may write the heartbeats (docs/security.md)",
-	string(reasonUnverified): "nothing to do unless it lasts: then check what interrupts the connection",
+	string(reasonRewound):    "no action needed after a restore; otherwise check who may write the heartbeats (docs/security.md)",
+	string(reasonUnverified): "no action needed unless it persists; then find out what interrupts the connection",
 
-	string(reasonDrop):         "if it was not meant create the collection of the keys again, with its unique index",
-	string(reasonDropDatabase): "if it was not meant create the collection of the keys again, with its unique index",
-	string(reasonRename):       "if the collection of the keys was renamed away create it again, with its unique index",
-	string(reasonInvalidate):   "look for who has dropped or renamed the collection of the keys",
-	string(reasonUndecodable):  "an event of the stream cannot be read: check the server's version, and report this",
-	string(reasonUnknownType):  doUpgrade,
-	string(reasonNoProgress):   "if it happens again look into the server's log for why it ends the stream",
+	string(reasonDrop):         "if this was not intended, create the keys' collection again, with its unique index",
+	string(reasonDropDatabase): "if this was not intended, create the keys' collection again, with its unique index",
+	string(reasonRename):       "if the keys' collection was renamed away, create it again, with its unique index",
+	string(reasonInvalidate):   "find out who has dropped or renamed the keys' collection",
+	string(reasonUndecodable):  "keytail cannot decode an event of the stream: check the server's version and report this",
+	string(reasonUnknownType):  adviceUpgrade,
+	string(reasonNoProgress):   "if it happens again, look in the server's log for why it ends the stream",
 }
 
-// failure is what is known of a request that failed.
+// failure describes a failed request.
 type failure struct {
 	// code is the metric's label: the server's code if the table has it, or a word.
 	code string
-	// name of the server's code, empty if it has none.
+	// name is the name of the server's code, empty if it has none.
 	name, advice string
-	// outside is set when somebody has to mend it.
-	outside bool
+	// needsOperator is set when an operator has to repair something at the server.
+	needsOperator bool
 }
 
-// describe finds the words for an error; false if no request has failed, but an
-// event of the stream ended the history.
+// describe finds code, name and advice for an error. False: no request has failed, but an event of
+// the stream ended the history.
 func describe(err error) (failure, bool) {
 	if code, ok := serverCode(err); ok {
 		known, ok := errorCodes[code]
 		if !ok {
 			return failure{code: failedOther, name: "code " + strconv.Itoa(code), advice: failureAdvice[failedOther]}, true
 		}
-		return failure{code: strconv.Itoa(code), name: known.name, advice: known.advice, outside: known.class == classOutside || known.class == classRequest}, true
+		return failure{code: strconv.Itoa(code), name: known.name, advice: known.advice, needsOperator: known.class == classOperator || known.class == classRequest}, true
 	}
-	word, ok := wordFor(err)
+	word, ok := codeWord(err)
 	return failure{code: word, advice: cmp.Or(failureAdvice[word], lossAdvice[word])}, ok
 }
 
@@ -114,19 +114,19 @@ func serverCode(err error) (code int, ok bool) {
 	return code, code != 0
 }
 
-// wordFor names a failure without a server's code.
-func wordFor(err error) (string, bool) {
+// codeWord names a failure without a server code.
+func codeWord(err error) (string, bool) {
 	var loss *lossError
 	var selection topology.ServerSelectionError
 	switch {
 	case errors.Is(err, errWatchdog):
 		return failedWatchdog, true
 	case errors.Is(err, errFreshnessMiss):
-		return failedMiss, true
+		return failedFreshnessMiss, true
 	case errors.Is(err, errDriverResumed):
-		return failedResumed, true
-	case errors.Is(err, errAgain):
-		return failedAgain, true
+		return failedDriverResumed, true
+	case errors.Is(err, errOutageOver):
+		return failedOutageOver, true
 	case errors.Is(err, errTokenLayout):
 		return failedTokens, true
 	case errors.Is(err, keystore.ErrCollectionMissing), errors.Is(err, keystore.ErrIsView), errors.Is(err, keystore.ErrIsTimeseries):
@@ -145,10 +145,10 @@ func wordFor(err error) (string, bool) {
 	}
 }
 
-// failed takes note of why the stream ended or could not be opened: a loss is
-// declared before anything else is done, every request that failed is counted,
-// and all of it is logged, if not as a loss then here.
-func (t *Tail) failed(phase string, err error) {
+// handleFailure handles the error with which the stream ended or could not be opened. A loss is
+// declared before anything else, every failed request is counted, and every failure is logged,
+// here unless the loss has been logged.
+func (t *Tail) handleFailure(phase string, err error) {
 	loss := classify(err)
 	logged := loss != nil && t.lose(loss)
 	f, request := describe(err)
@@ -173,20 +173,20 @@ type failureLog struct {
 // logFailure logs a failure, unless the same one was logged a moment ago.
 func (t *Tail) logFailure(phase string, f *failure, err error) {
 	now := t.config.Now()
-	key := phase + " " + f.code + " " + f.name // codes that nobody knows share a label, but no line
+	key := phase + " " + f.code + " " + f.name // unknown codes share a label, but not a line
 	last, ok := t.logged[key]
-	if ok && now.Sub(last.at) < failureEvery {
+	if ok && now.Sub(last.at) < failureLogInterval {
 		last.more++
 		t.logged[key] = last
 		return
 	}
 	t.logged[key] = failureLog{at: now}
 	level, message := zapcore.WarnLevel, map[string]string{
-		phaseOpen:    "the change stream cannot be opened, keytail tries again",
-		phaseResume:  "the change stream cannot be resumed, keytail tries again",
+		phaseOpen:    "the change stream cannot be opened, keytail retries",
+		phaseResume:  "the change stream cannot be resumed, keytail retries",
 		phaseGetMore: "the change stream ended, keytail resumes it",
 	}[phase]
-	if f.outside {
+	if f.needsOperator {
 		level = zapcore.ErrorLevel
 	}
 	t.logger.Log(level, message, zap.String("code", f.code), zap.String("code_name", f.name), zap.String("advice", f.advice),

@@ -24,7 +24,7 @@ import (
 	"github.com/keytail/keytail/internal/mongotest"
 )
 
-func TestTheTableOfErrorCodesIsWhole(t *testing.T) {
+func TestTheTableOfErrorCodesIsComplete(t *testing.T) {
 	names := map[string]int{}
 	for code, known := range errorCodes {
 		if other, ok := names[known.name]; ok || known.name == "" {
@@ -34,17 +34,17 @@ func TestTheTableOfErrorCodesIsWhole(t *testing.T) {
 		if known.advice == "" {
 			t.Errorf("%d %s has no advice", code, known.name)
 		}
-		if !slices.Contains([]class{classPasses, classOutside, classRequest, classLoss}, known.class) {
+		if !slices.Contains([]class{classTransient, classOperator, classRequest, classLoss}, known.class) {
 			t.Errorf("%d %s has the class %q", code, known.name, known.class)
 		}
 		if known.reason != "" && known.class != classLoss {
-			t.Errorf("%d %s has a reason for a loss, and is none", code, known.name)
+			t.Errorf("%d %s has a reason for a loss, but is not a loss", code, known.name)
 		}
 	}
-	// The codes of issue 14, and the driver's lists of retryable and resumable ones.
+	// Codes that were once misjudged, and the driver's lists of retryable and resumable ones.
 	for _, code := range []int{24, 211, 246, 279, 365, 6, 7, 43, 63, 89, 91, 133, 134, 150, 189, 234, 262, 9001, 10107, 11600, 11602, 13388, 13435, 13436} {
-		if errorCodes[code].class != classPasses {
-			t.Errorf("%d does not pass", code)
+		if errorCodes[code].class != classTransient {
+			t.Errorf("%d is not transient", code)
 		}
 	}
 }
@@ -69,12 +69,12 @@ func TestTheDesignHasTheTable(t *testing.T) {
 		fmt.Fprintf(&want, "| %d | %s | %s | %s |\n", code, known.name, means, known.advice)
 	}
 	if !strings.Contains(string(design), want.String()) {
-		t.Errorf("DESIGN.md has another table of error codes; it should be\n%s", want.String())
+		t.Errorf("DESIGN.md has another table of error codes; replace its rows by\n%s", want.String())
 	}
 }
 
-// listening is a rig that nobody runs, with what it logs.
-func listening(t *testing.T) (*rig, *observer.ObservedLogs, *time.Time) {
+// newLoggedRig makes a rig that does not run, with its log lines.
+func newLoggedRig(t *testing.T) (*rig, *observer.ObservedLogs, *time.Time) {
 	t.Helper()
 	s := mongotest.StartDevmongo(t, devmongo.Config{})
 	core, logs := observer.New(zap.InfoLevel)
@@ -83,10 +83,10 @@ func listening(t *testing.T) (*rig, *observer.ObservedLogs, *time.Time) {
 	return r, logs, &now
 }
 
-// Whatever code it is, and in whatever phase: one metric each, and one line that
-// says what to do, also when the history is lost already.
-func TestEveryFailureIsCountedAndSaid(t *testing.T) {
-	r, logs, now := listening(t)
+// For every code and phase there is one metric, and one log line that says what to do,
+// also when the history is already lost.
+func TestEveryFailureIsCountedAndLogged(t *testing.T) {
+	r, logs, now := newLoggedRig(t)
 	codes := append(slices.Collect(maps.Keys(errorCodes)), 99999)
 	for _, phase := range []string{phaseOpen, phaseResume, phaseGetMore} {
 		for _, code := range codes {
@@ -95,7 +95,7 @@ func TestEveryFailureIsCountedAndSaid(t *testing.T) {
 				label = failedOther
 			}
 			for range 3 {
-				r.failed(phase, fmt.Errorf("wrapped: %w", mongo.CommandError{Code: int32(code), Message: "refused"}))
+				r.handleFailure(phase, fmt.Errorf("wrapped: %w", mongo.CommandError{Code: int32(code), Message: "refused"}))
 			}
 			if got := r.failures(phase, label); got != 3 {
 				t.Errorf("%s, %d: counted %v times", phase, code, got)
@@ -110,12 +110,12 @@ func TestEveryFailureIsCountedAndSaid(t *testing.T) {
 			}
 		}
 	}
-	r.failed(phaseOpen, mongo.CommandError{Code: 99998})
+	r.handleFailure(phaseOpen, mongo.CommandError{Code: 99998})
 	if lines := logs.TakeAll(); len(lines) != 1 || lines[0].ContextMap()["code_name"] != "code 99998" {
-		t.Errorf("another code that nobody knows: %+v", lines)
+		t.Errorf("another unknown code: %+v", lines)
 	}
-	*now = now.Add(failureEvery)
-	r.failed(phaseOpen, mongo.CommandError{Code: 13})
+	*now = now.Add(failureLogInterval)
+	r.handleFailure(phaseOpen, mongo.CommandError{Code: 13})
 	if lines := logs.TakeAll(); len(lines) != 1 || lines[0].ContextMap()["not_logged"] != int64(2) || lines[0].Level != zapcore.ErrorLevel {
 		t.Errorf("after a while: %+v", lines)
 	}
@@ -124,15 +124,15 @@ func TestEveryFailureIsCountedAndSaid(t *testing.T) {
 func TestFailuresWithoutACodeHaveAWord(t *testing.T) {
 	for want, err := range map[string]error{
 		failedWatchdog:            errWatchdog,
-		failedMiss:                lost(reasonNoProgress, errFreshnessMiss),
+		failedFreshnessMiss:       lost(reasonNoProgress, errFreshnessMiss),
 		failedTokens:              errTokenLayout,
-		failedResumed:             errDriverResumed,
-		failedAgain:               errAgain,
+		failedDriverResumed:       errDriverResumed,
+		failedOutageOver:          errOutageOver,
 		failedCollection:          fmt.Errorf("wrapped: %w", keystore.ErrCollectionMissing),
 		failedNetwork:             mongo.CommandError{Labels: []string{"NetworkError"}},
 		failedTimeout:             mongo.CommandError{Labels: []string{"NetworkTimeoutError"}},
 		failedOther:               errors.New("x"),
-		string(reasonCatchUp):     lost(reasonCatchUp, errTooSlow),
+		string(reasonCatchUp):     lost(reasonCatchUp, errCatchUpTooSlow),
 		string(reasonCursorEnded): lost(reasonCursorEnded, nil),
 		"286":                     lost(reasonHistoryLost, mongo.CommandError{Code: 286}),
 	} {
@@ -145,23 +145,23 @@ func TestFailuresWithoutACodeHaveAWord(t *testing.T) {
 	}
 }
 
-// A load balancer that sends each getMore to another server than its aggregate. The
-// driver resumes at once after each, and says nothing.
-func TestWhatTheDriverMendsIsCountedAndPaced(t *testing.T) {
+// A load balancer sends each getMore to another server than its aggregate. The driver
+// resumes at once after each, and does not report it.
+func TestResumesByTheDriverAreCountedAndPaced(t *testing.T) {
 	inBothScopes(t, func(t *testing.T, r *rig, _ *devmongo.Server, logs *observer.ObservedLogs) {
 		r.runOpen()
-		r.freshens(1)
-		began := time.Now()
+		r.waitForFreshness(1)
+		startedAt := time.Now()
 		mend := r.failpoint("alwaysOn", bson.E{Key: "failCommands", Value: bson.A{"getMore"}}, bson.E{Key: "errorCode", Value: 43})
-		r.freshens(3) // the aggregates bring heartbeats
-		mongotest.Eventually(t, patience, func() bool { return r.failures(phaseGetMore, failedResumed) >= 8 }, "it is not counted")
+		r.waitForFreshness(3) // the aggregates deliver heartbeats
+		mongotest.Eventually(t, patience, func() bool { return r.failures(phaseGetMore, failedDriverResumed) >= 8 }, "it is not counted")
 		mend()
 		r.insert("after")
 		mongotest.Eventually(t, patience, r.applied(1), "the change is not delivered")
 		r.stop()
-		// Four after each pause, of 50 ms at least.
-		if n := r.failures(phaseGetMore, failedResumed); n > 8+4*float64(time.Since(began)/(50*time.Millisecond)) {
-			t.Errorf("%v failures in %v: there is no pause", n, time.Since(began))
+		// Four after each pause of at least 50 ms.
+		if n := r.failures(phaseGetMore, failedDriverResumed); n > 8+4*float64(time.Since(startedAt)/(50*time.Millisecond)) {
+			t.Errorf("%v failures in %v: there is no pause", n, time.Since(startedAt))
 		}
 		if n := logs.FilterMessageSnippet("keytail resumes it").Len(); n != 1 || r.losses != 0 {
 			t.Errorf("%d lines, %d losses", n, r.losses)
@@ -170,11 +170,11 @@ func TestWhatTheDriverMendsIsCountedAndPaced(t *testing.T) {
 }
 
 func TestALossIsOneLineNotTwo(t *testing.T) {
-	r, logs, _ := listening(t)
+	r, logs, _ := newLoggedRig(t)
 	r.isOpen = true
-	r.failed(phaseResume, mongo.CommandError{Code: 286})
+	r.handleFailure(phaseResume, mongo.CommandError{Code: 286})
 	lines := logs.All()
-	if len(lines) != 1 || lines[0].ContextMap()["reason"] != "history_lost" || lines[0].ContextMap()["advice"] != doOplog {
+	if len(lines) != 1 || lines[0].ContextMap()["reason"] != "history_lost" || lines[0].ContextMap()["advice"] != adviceOplog {
 		t.Errorf("%+v", lines)
 	}
 	if r.failures(phaseResume, "286") != 1 || testutil.ToFloat64(r.Tail.metrics.losses.WithLabelValues("history_lost")) != 1 {
@@ -182,15 +182,15 @@ func TestALossIsOneLineNotTwo(t *testing.T) {
 	}
 }
 
-// A privilege that is revoked while keytail runs: the token is kept, however long
-// it takes.
-func TestARefusalThatIsMendedIsNoLoss(t *testing.T) {
+// A privilege is revoked while keytail runs and granted again: the token is kept,
+// however long that takes.
+func TestATemporaryRefusalIsNoLoss(t *testing.T) {
 	inBothScopes(t, func(t *testing.T, r *rig, _ *devmongo.Server, logs *observer.ObservedLogs) {
 		r.runOpen()
-		r.freshens(1)
+		r.waitForFreshness(1)
 		mend := r.failpoint("alwaysOn", bson.E{Key: "failCommands", Value: bson.A{"getMore", "aggregate"}}, bson.E{Key: "errorCode", Value: 13})
-		r.becomesVeryOld()
-		mongotest.Eventually(t, patience, func() bool { return r.failures(phaseResume, "13") >= 2 }, "it is not tried again")
+		r.waitUntilVeryOld()
+		mongotest.Eventually(t, patience, func() bool { return r.failures(phaseResume, "13") >= 2 }, "it is not retried")
 		r.insert("meanwhile")
 		mend()
 		mongotest.Eventually(t, patience, r.applied(1), "the change is not delivered")
@@ -209,7 +209,7 @@ func TestTheReadConcernOfTheURIDoesNotMatter(t *testing.T) {
 		r := newRig(t, s, true, func(c *Config) {
 			opts := s.Options("").SetReadConcern(readconcern.Local())
 			c.Database = s.Connect(t, opts).Database(c.Database.Name())
-			c.Heart = newHeart(t, c.Database)
+			c.Heartbeater = newHeartbeater(t, c.Database)
 		})
 		if err := r.CheckAccess(t.Context()); err != nil {
 			t.Fatal(err)
@@ -218,14 +218,14 @@ func TestTheReadConcernOfTheURIDoesNotMatter(t *testing.T) {
 	})
 }
 
-func TestCheckAccessRefusesWhatSomebodyHasToMend(t *testing.T) {
-	r, logs, _ := listening(t)
+func TestCheckAccessReportsWhatAnOperatorMustRepair(t *testing.T) {
+	r, logs, _ := newLoggedRig(t)
 	for code, known := range errorCodes {
 		mend := r.failpoint("alwaysOn", bson.E{Key: "failCommands", Value: bson.A{"aggregate"}}, bson.E{Key: "errorCode", Value: code})
 		err := r.CheckAccess(t.Context())
 		mend()
 		lines := logs.TakeAll()
-		if known.class == classOutside || known.class == classRequest {
+		if known.class == classOperator || known.class == classRequest {
 			if err == nil || (!errors.Is(err, keystore.ErrUnauthorized) && !strings.Contains(err.Error(), known.advice)) || len(lines) != 0 {
 				t.Errorf("%d %s: %v, %d lines", code, known.name, err, len(lines))
 			}
@@ -237,6 +237,6 @@ func TestCheckAccessRefusesWhatSomebodyHasToMend(t *testing.T) {
 	}
 	r.failpoint("alwaysOn", bson.E{Key: "failCommands", Value: bson.A{"aggregate"}}, bson.E{Key: "errorCode", Value: 99999})
 	if err := r.CheckAccess(t.Context()); err != nil || logs.Len() != 1 || r.failures(phaseOpen, failedOther) != 1 {
-		t.Errorf("a code that nobody knows: %v, %+v", err, logs.All())
+		t.Errorf("an unknown code: %v, %+v", err, logs.All())
 	}
 }

@@ -13,8 +13,8 @@ import (
 	"github.com/keytail/keytail/internal/mongotest"
 )
 
-// formerFilter is the filter that the present one took the place of. It passed the
-// same, but a server could not apply it to its oplog.
+// formerFilter is the filter before the present one. It passed the same events, but a
+// server could not apply it to its oplog.
 func formerFilter() bson.D {
 	ours := bson.D{{Key: "$or", Value: bson.A{
 		bson.D{{Key: "ns.coll", Value: schema.Collection}},
@@ -22,7 +22,7 @@ func formerFilter() bson.D {
 		bson.D{{Key: "to.coll", Value: schema.Collection}},
 	}}}
 	return bson.D{{Key: "$or", Value: bson.A{
-		bson.D{{Key: "$and", Value: bson.A{ours, counts(schema.Ignorable())}}},
+		bson.D{{Key: "$and", Value: bson.A{ours, exceptIgnorableUpdates(schema.Ignorable())}}},
 		bson.D{{Key: "ns.coll", Value: HeartbeatCollection}, {Key: "documentKey._id", Value: own}},
 	}}}
 }
@@ -39,7 +39,7 @@ func (s *shape) String() string {
 	return fmt.Sprintf("%s of %s to %s by %s (%s)", s.kind, s.collection, s.to, s.key, s.update)
 }
 
-// known are the types in the change events' part of MongoDB's manual, and one that
+// known are the types in the "Change Events" part of MongoDB's manual, and one that
 // no server has yet.
 var known = []string{
 	"insert", "update", "replace", "delete", "drop", "rename", "dropDatabase", "invalidate", "create", "createIndexes",
@@ -116,14 +116,14 @@ func (s *shape) build(t *testing.T) bson.Raw {
 	return raw(t, s.kind, parts...)
 }
 
-// matters reports whether the event means anything to the tail.
+// matters reports whether the event has an effect in the tail.
 func (s *shape) matters(t *testing.T) bool {
-	m, err := mean(t, s.event)
+	m, err := interpretRaw(t, s.event)
 	return err != nil || m.change != nil || m.loss != nil || m.nonce != 0
 }
 
-// ofCollection: the type is always about a collection, which is named.
-func (s *shape) ofCollection() bool { return slices.Contains(ofCollections, any(s.kind)) }
+// ofCollection: events of this type always name a collection.
+func (s *shape) ofCollection() bool { return slices.Contains(collectionEventTypes, any(s.kind)) }
 
 // possible reports whether a server could send it.
 func (s *shape) possible() bool {
@@ -167,7 +167,7 @@ func stored(t *testing.T, all []*shape) *mongo.Collection {
 	return collection
 }
 
-// The filter drops nothing that means anything, and passes what the former one did.
+// The filter drops no event that has an effect, and passes what the former one did.
 func TestTheFilterPassesWhatMatters(t *testing.T) {
 	all := shapes(t)
 	collection := stored(t, all)
@@ -181,7 +181,7 @@ func TestTheFilterPassesWhatMatters(t *testing.T) {
 		switch {
 		case now[s] == before[s] || !s.possible():
 		case now[s] && !s.ofCollection():
-			more++ // a type that may be about no collection, although it names another one
+			more++ // a type that need not belong to a collection, although this event names another one
 		default:
 			t.Errorf("%s: passes %v, the former filter %v", s, now[s], before[s])
 		}
@@ -189,7 +189,7 @@ func TestTheFilterPassesWhatMatters(t *testing.T) {
 	t.Logf("%d events, %d pass, %d passed the former filter, %d of other types that name another collection pass now", len(all), len(now), len(before), more)
 }
 
-// A stream of the collection has its events alone.
+// A stream of the collection has only its events.
 func TestTheCollectionsFilterPassesWhatMatters(t *testing.T) {
 	all := slices.DeleteFunc(shapes(t), func(s *shape) bool { return s.collection == other || s.collection == HeartbeatCollection })
 	passed := passing(t, stored(t, all), filterOf(collectionPipeline(&schema)), all)
@@ -200,7 +200,7 @@ func TestTheCollectionsFilterPassesWhatMatters(t *testing.T) {
 	}
 }
 
-// What a server applies to its oplog drops other collections.
+// The part that a server applies to its oplog drops other collections.
 func TestTheFilterIsAppliedToTheOplog(t *testing.T) {
 	all := shapes(t)
 	collection := stored(t, all)
@@ -228,7 +228,7 @@ func TestTheFilterIsAppliedToTheOplog(t *testing.T) {
 
 // pushable is the part of a filter that MongoDB from 6.0 on applies to the oplog, by
 // the rules of rewriteMatchExpressionTree and the functions of its registry
-// (DESIGN.md). False: none of it is.
+// (DESIGN.md, "The filter and the oplog"). False: nothing of it can be applied.
 func pushable(filter bson.D) (bson.D, bool) {
 	if len(filter) != 1 {
 		var each bson.A
@@ -246,7 +246,7 @@ func pushable(filter bson.D) (bson.D, bool) {
 		for _, branch := range e.Value.(bson.A) {
 			part, ok := pushable(branch.(bson.D))
 			if !ok {
-				return nil, false // one spoils all
+				return nil, false // one branch prevents the whole $or
 			}
 			branches = append(branches, part)
 		}
@@ -257,8 +257,8 @@ func pushable(filter bson.D) (bson.D, bool) {
 	return filter, pushablePath(e.Key, e.Value)
 }
 
-// pushableAnd leaves out what cannot be applied: the whole filter is applied again to
-// what passes. An $and of nothing is true.
+// pushableAnd leaves out what cannot be applied: the server applies the whole filter
+// again to what passes. An empty $and is true.
 func pushableAnd(list bson.A) bson.D {
 	var kept bson.A
 	for _, d := range list {
@@ -273,7 +273,7 @@ func pushableAnd(list bson.A) bson.D {
 }
 
 // pushablePath is for a predicate on a path. $ne and $nin are a $not of what they
-// deny, which must be exact; equality with a string and $in of strings are.
+// negate, which must be exact; equality with a string and $in of strings are exact.
 func pushablePath(path string, value any) bool {
 	root, _, _ := strings.Cut(path, ".")
 	if !slices.Contains([]string{"operationType", "ns", "to", "documentKey"}, root) {

@@ -23,8 +23,8 @@ const (
 	resultRefused      = "refused"
 )
 
-// The fields of a heartbeat that are read again: by the tail, by the next heartbeat,
-// by the TTL index, by the fleet.
+// The fields of a heartbeat that are read again: by the tail, by the next heartbeat, by the TTL
+// index, by the fleet.
 const (
 	fieldID     = "_id"
 	fieldNonce  = "n"
@@ -36,56 +36,55 @@ const (
 	fieldStaleness = "staleness_ms"
 )
 
-// beat sends one heartbeat and tells those who waited for it.
-func (h *Heartbeater) beat(ctx context.Context) {
-	f := h.depart()
+// sendHeartbeat sends one heartbeat and answers the callers that waited for it.
+func (h *Heartbeater) sendHeartbeat(ctx context.Context) {
+	f := h.takeWaiting()
 	defer close(f.done)
-	ctx, cancel := h.untilLeft(ctx)
+	ctx, cancel := h.writeContext(ctx)
 	defer cancel()
-	b := h.memory.send(h.config.Now())
+	b := h.tracker.send(h.config.Now())
 	f.at, f.err = h.write(ctx, b)
 	switch {
 	case f.err == nil:
-		h.memory.acknowledge(b.nonce, f.at, h.config.Now())
+		h.tracker.acknowledge(b.nonce, f.at, h.config.Now())
 		if h.acknowledged != nil {
 			h.acknowledged(f.at)
 		}
 	case errors.Is(f.err, errRewound):
 		h.results.WithLabelValues(resultRefused).Inc()
-		if !h.memory.refused(b.nonce) {
-			h.hurry() // the next one is written whatever the document holds
+		if !h.tracker.noteRefused(b.nonce) {
+			h.requestNow() // the next one is written whatever the document holds
 		}
-		return // the loss is what is logged
+		return // the loss is logged instead
 	case errors.Is(ctx.Err(), context.Canceled):
-		return // a stop has cut it off: nothing has failed
+		return // a stop has cancelled it: this is no failure
 	}
-	h.note(f.err)
+	h.recordResult(f.err)
 }
 
-// untilLeft is the context of one heartbeat. It outlives a stop for a while: a
-// write that was cut off might reach the server after the document's deletion,
-// and bring it back.
-func (h *Heartbeater) untilLeft(ctx context.Context) (context.Context, context.CancelFunc) {
+// writeContext is the context of one heartbeat. It lives for a while after a stop: a write that
+// was cut off might reach the server after the document's deletion, and bring it back.
+func (h *Heartbeater) writeContext(ctx context.Context) (context.Context, context.CancelFunc) {
 	limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), h.config.MaxStale/MaxStaleParts)
-	stop := context.AfterFunc(ctx, func() { time.AfterFunc(leaveTimeout, cancel) })
+	stop := context.AfterFunc(ctx, func() { time.AfterFunc(stopTimeout, cancel) })
 	return limited, func() {
 		stop()
 		cancel()
 	}
 }
 
-// write writes the document and returns the operationTime of the acknowledgement.
-// The session is fresh: a used one remembers later times. errRewound means that
-// the document did not hold what it must, and that nothing was written.
-func (h *Heartbeater) write(ctx context.Context, b beat) (clustertime.Time, error) {
+// write writes the document and returns the operationTime of the acknowledgement. It uses a fresh
+// session, because a used one remembers later times. errRewound: the document did not hold what it
+// must, and nothing was written.
+func (h *Heartbeater) write(ctx context.Context, b heartbeatWrite) (clustertime.Time, error) {
 	session, err := h.beats.Database().Client().StartSession(options.Session().SetCausalConsistency(false))
 	if err != nil {
 		return 0, err
 	}
 	defer session.EndSession(context.Background())
-	// The nonce is another one each time, so the write is never a no-op, which
-	// would make no event.
-	result, err := h.beats.UpdateOne(mongo.NewSessionContext(ctx, session), b.filter(h.id), h.update(b), options.UpdateOne().SetUpsert(b.after == nil))
+	// The nonce is a different one each time, so the write is never a no-op, which would make no
+	// event.
+	result, err := h.beats.UpdateOne(mongo.NewSessionContext(ctx, session), b.filter(h.id), h.updateDocument(b), options.UpdateOne().SetUpsert(b.after == nil))
 	if err != nil {
 		return 0, err
 	}
@@ -93,7 +92,7 @@ func (h *Heartbeater) write(ctx context.Context, b beat) (clustertime.Time, erro
 		return 0, errRewound
 	}
 	if result.UpsertedCount > 0 && b.seq > 1 {
-		h.again(ctx)
+		h.recreateIndex(ctx)
 	}
 	at := session.OperationTime()
 	if at == nil {
@@ -102,10 +101,10 @@ func (h *Heartbeater) write(ctx context.Context, b beat) (clustertime.Time, erro
 	return clustertime.New(at.T, at.I), nil
 }
 
-// update is what the instance says of itself. What it does not know, not yet or not
-// any more after a loss, is removed. (A processed of zero would be worse than
-// useless: MongoDB replaces an empty timestamp with its own present one.)
-func (h *Heartbeater) update(b beat) bson.D {
+// updateDocument is what the instance reports about itself. It removes the fields that the
+// instance does not know, not yet or not any more after a loss. (A processed of zero would be
+// wrong: MongoDB replaces an empty timestamp by its own current one.)
+func (h *Heartbeater) updateDocument(b heartbeatWrite) bson.D {
 	known, unknown := h.document(b), bson.D{}
 	for _, name := range []string{fieldProcessed, fieldStaleness} {
 		if !slices.ContainsFunc(known, func(e bson.E) bool { return e.Key == name }) {
@@ -119,7 +118,7 @@ func (h *Heartbeater) update(b beat) bson.D {
 	return update
 }
 
-func (h *Heartbeater) document(b beat) bson.D {
+func (h *Heartbeater) document(b heartbeatWrite) bson.D {
 	d := bson.D{
 		{Key: fieldNonce, Value: b.nonce},
 		{Key: fieldAnchor, Value: b.anchor},
@@ -128,7 +127,7 @@ func (h *Heartbeater) document(b beat) bson.D {
 		{Key: "ns", Value: h.config.Database.Name() + "." + h.config.Collection},
 		{Key: "version", Value: h.config.Version},
 	}
-	f := h.landed.Load()
+	f := h.lastFreshness.Load()
 	if f == nil {
 		return d
 	}
@@ -139,63 +138,63 @@ func (h *Heartbeater) document(b beat) bson.D {
 	return d
 }
 
-// again puts the index back after somebody dropped the collection, or deleted
-// the document, which looks the same.
-func (h *Heartbeater) again(ctx context.Context) {
-	h.logger.Warn("the heartbeat's document was gone and has been written anew")
+// recreateIndex creates the index again after somebody dropped the collection, or deleted the
+// document, which looks the same.
+func (h *Heartbeater) recreateIndex(ctx context.Context) {
+	h.logger.Warn("the heartbeat document was missing and has been written again")
 	if err := h.createIndex(ctx); err != nil {
 		h.logger.Warn("the index that removes dead instances could not be created again", zap.Error(err))
 	}
 }
 
-// forget is told by the tail when the history is lost. What had been processed is of
-// that history, and its times may come again in the next one.
+// forget is called by the tail when the history is lost. The processed time belongs to that
+// history, and its times may occur again in the next one.
 func (h *Heartbeater) forget() {
-	h.memory.forget()
-	h.landed.Store(nil)
+	h.tracker.forget()
+	h.lastFreshness.Store(nil)
 }
 
-// remindEvery is the time between two log lines about heartbeats that fail.
-const remindEvery = time.Minute
+// reminderInterval is the time between two log lines about heartbeats that fail.
+const reminderInterval = time.Minute
 
-// note counts a heartbeat, and logs when things have changed, and each minute while
+// recordResult counts a heartbeat. It logs when the result has changed, and every minute while
 // heartbeats fail.
-func (h *Heartbeater) note(err error) {
+func (h *Heartbeater) recordResult(err error) {
 	result := resultAcknowledged
 	if err != nil {
 		result = resultFailed
 	}
 	h.results.WithLabelValues(result).Inc()
-	now, changed := h.config.Now(), result != h.health
-	if !changed && (err == nil || keycache.Elapsed(h.said, now) < remindEvery) {
+	now, changed := h.config.Now(), result != h.lastResult
+	if !changed && (err == nil || keycache.Elapsed(h.loggedAt, now) < reminderInterval) {
 		return
 	}
-	h.health, h.said = result, now
+	h.lastResult, h.loggedAt = result, now
 	if err != nil {
-		h.logger.Warn("heartbeats are not acknowledged, so answers from memory end when they are max_stale old", zap.String("advice", heartAdvice(err)), zap.Error(err))
+		h.logger.Warn("heartbeats are not acknowledged, so answers from the cache end when they are max_stale old", zap.String("advice", heartbeatAdvice(err)), zap.Error(err))
 		return
 	}
 	h.logger.Info("heartbeats are acknowledged", zap.String("instance", h.id))
 }
 
-// heartAdvice says what to do about a heartbeat that failed.
-func heartAdvice(err error) string {
+// heartbeatAdvice says what to do about a heartbeat that failed.
+func heartbeatAdvice(err error) string {
 	if keystore.NotAllowed(err) {
-		return "grant the user insert and update on the collection of the heartbeats (README.md, Privileges)"
+		return "grant the user insert and update on the heartbeat collection (docs/deploy.md, Privileges)"
 	}
 	f, _ := describe(err)
 	return f.advice
 }
 
-// leave deletes the document, so that the fleet does not wait for this instance.
-// If that fails the document ages, and the TTL index takes it.
-func (h *Heartbeater) leave(ctx context.Context) {
-	if !h.memory.any() {
+// deleteDocument deletes the document, so that the fleet does not wait for this instance. If that
+// fails, the document ages until the TTL index removes it.
+func (h *Heartbeater) deleteDocument(ctx context.Context) {
+	if !h.tracker.anySent() {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaveTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
 	defer cancel()
 	if _, err := h.beats.DeleteOne(ctx, bson.D{{Key: fieldID, Value: h.id}}); err != nil {
-		h.logger.Warn("the heartbeat's document stays behind, and is removed a day from now", zap.Error(err))
+		h.logger.Warn("the heartbeat document could not be deleted; the server removes it within a day", zap.Error(err))
 	}
 }

@@ -7,8 +7,8 @@ import (
 	"github.com/keytail/keytail/internal/keystore"
 )
 
-// The operation types that keytail knows. Any other one on its collection is a
-// loss: what it did to the documents is not known.
+// The operation types that keytail knows. Any other type on its collection is a loss: what it did
+// to the documents is unknown.
 const (
 	kindInsert       = "insert"
 	kindUpdate       = "update"
@@ -20,97 +20,97 @@ const (
 	kindInvalidate   = "invalidate"
 )
 
-// meaning is what one event does: a change, a loss, a heartbeat, or nothing.
-type meaning struct {
+// effect is what one event does: a change, a loss, a heartbeat, or nothing.
+type effect struct {
 	// change is set for a change of one document.
 	change *keycache.Change
 	// document is what an insert or replace carried.
 	document *keystore.Document
 	// loss is set when the history ends with this event.
 	loss *lossError
-	// nonce is the number of a heartbeat of our own that came back, else zero.
+	// nonce is that of a heartbeat of this instance, else zero.
 	nonce int64
 }
 
-// interpret says what an event means. It repeats the test of the server-side
-// filter, so a server that delivers too much costs only time. own is the _id of
-// this instance's heartbeats; empty: they are not in the stream.
-func interpret(schema *keystore.Schema, own string, e *event) (meaning, error) {
+// interpret returns the effect of an event. It repeats the test of the server-side filter, so a
+// server that delivers too much costs only time. own is the _id of this instance's heartbeats;
+// empty: they are not in the stream.
+func interpret(schema *keystore.Schema, own string, e *event) (effect, error) {
 	switch {
 	case e.kind == kindDropDatabase:
-		return meaning{loss: lost(reasonDropDatabase, nil)}, nil
+		return effect{loss: lost(reasonDropDatabase, nil)}, nil
 	case e.kind == kindInvalidate:
-		return meaning{loss: lost(reasonInvalidate, nil)}, nil
+		return effect{loss: lost(reasonInvalidate, nil)}, nil
 	case e.kind == kindRename && (e.collection == schema.Collection || e.renamedTo == schema.Collection):
-		return meaning{loss: lost(reasonRename, nil)}, nil
+		return effect{loss: lost(reasonRename, nil)}, nil
 	case e.collection == "":
-		return meaning{loss: lost(reasonUnknownType, fmt.Errorf("an event of type %q for no collection", e.kind))}, nil
+		return effect{loss: lost(reasonUnknownType, fmt.Errorf("an event of type %q for no collection", e.kind))}, nil
 	case own != "" && e.collection == HeartbeatCollection:
-		return meaning{nonce: nonceOf(own, e)}, nil
+		return effect{nonce: nonceOf(own, e)}, nil
 	case e.collection != schema.Collection:
-		return meaning{}, nil
+		return effect{}, nil
 	}
 	switch e.kind {
 	case kindDrop:
-		return meaning{loss: lost(reasonDrop, nil)}, nil
+		return effect{loss: lost(reasonDrop, nil)}, nil
 	case kindInsert, kindReplace:
-		return whole(schema, e)
+		return documentEffect(schema, e)
 	case kindUpdate:
-		return update(schema, e)
+		return updateEffect(schema, e)
 	case kindDelete:
-		change, err := changeOf(schema, e)
-		return meaning{change: change}, err
+		change, err := newChange(schema, e)
+		return effect{change: change}, err
 	default:
-		return meaning{loss: lost(reasonUnknownType, fmt.Errorf("an event of type %q", e.kind))}, nil
+		return effect{loss: lost(reasonUnknownType, fmt.Errorf("an event of type %q", e.kind))}, nil
 	}
 }
 
-// changeOf is the part that all changes of a document share.
-func changeOf(schema *keystore.Schema, e *event) (*keycache.Change, error) {
+// newChange is the part that all changes of a document share.
+func newChange(schema *keystore.Schema, e *event) (*keycache.Change, error) {
 	if e.id.Type == 0 {
 		return nil, fmt.Errorf("an event of type %q without a documentKey", e.kind)
 	}
 	return &keycache.Change{ID: schema.ID(e.id), Time: e.time}, nil
 }
 
-// whole reads an event that carries the document.
-func whole(schema *keystore.Schema, e *event) (meaning, error) {
-	change, err := changeOf(schema, e)
+// documentEffect reads an event that carries the document.
+func documentEffect(schema *keystore.Schema, e *event) (effect, error) {
+	change, err := newChange(schema, e)
 	if err != nil {
-		return meaning{}, err
+		return effect{}, err
 	}
 	if e.document == nil {
-		return meaning{}, fmt.Errorf("an event of type %q without a fullDocument", e.kind)
+		return effect{}, fmt.Errorf("an event of type %q without a fullDocument", e.kind)
 	}
 	document := schema.Decode(e.document)
-	// A document that no look-up can find has neither a hash nor others: it may have
-	// had one before, so it is stamped by its _id, and nothing else happens.
+	// A document that no lookup can find has neither a hash nor others. It may have had one
+	// before, so it is stamped by its _id, and nothing else happens.
 	change.Hash, change.HasHash, change.Hashes = document.Hash, document.HasHash, document.Others
 	change.Unreadable = document.Opaque
 	if document.HasHash {
 		change.Record = &document.Record
 	}
-	return meaning{change: change, document: &document}, nil
+	return effect{change: change, document: &document}, nil
 }
 
-// update reads an event that shows only what it touched.
-func update(schema *keystore.Schema, e *event) (meaning, error) {
+// updateEffect reads an event that shows only what it changed.
+func updateEffect(schema *keystore.Schema, e *event) (effect, error) {
 	ignorable, err := e.touchesOnly(schema.Ignorable())
 	if err != nil || ignorable {
-		return meaning{}, err
+		return effect{}, err
 	}
-	change, err := changeOf(schema, e)
+	change, err := newChange(schema, e)
 	if err != nil {
-		return meaning{}, err
+		return effect{}, err
 	}
 	change.Refresh = true
-	return meaning{change: change}, e.shownHashes(schema, change)
+	return effect{change: change}, e.addShownHashes(schema, change)
 }
 
-// nonceOf reads the nonce of a heartbeat of our own, which arrives as an insert
-// the first time and later as an update or a replace, by how a server writes an
-// update down. Zero: it is another instance's, or says nothing. No event of
-// the heartbeats' collection takes history away; a heartbeat that is refused does.
+// nonceOf reads the nonce of a heartbeat of this instance. It arrives as an insert the first time
+// and later as an update or a replace, depending on how the server records an update. Zero: it is
+// another instance's heartbeat, or has no nonce. No event of the heartbeat collection ends the
+// history; a refused heartbeat does.
 func nonceOf(own string, e *event) int64 {
 	if id, ok := e.id.StringValueOK(); !ok || id != own {
 		return 0

@@ -69,11 +69,11 @@ func keyDocument(hash apikey.Hash) bson.D {
 	}
 }
 
-func mean(t *testing.T, b bson.Raw) (meaning, error) {
+func interpretRaw(t *testing.T, b bson.Raw) (effect, error) {
 	t.Helper()
 	e, err := decodeEvent(b)
 	if err != nil {
-		return meaning{}, err
+		return effect{}, err
 	}
 	return interpret(&schema, own, &e)
 }
@@ -143,7 +143,7 @@ func TestChangesOfADocument(t *testing.T) {
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
-			m, err := mean(t, c.event)
+			m, err := interpretRaw(t, c.event)
 			if err != nil || m.loss != nil {
 				t.Fatalf("got %v, %v", m.loss, err)
 			}
@@ -175,7 +175,7 @@ func TestChangesOfADocument(t *testing.T) {
 	}
 }
 
-func TestLossesThatAnEventSays(t *testing.T) {
+func TestEventsThatAreLosses(t *testing.T) {
 	namespace := func(collection string) bson.E {
 		return bson.E{Key: "ns", Value: bson.D{{Key: "db", Value: "db"}, {Key: "coll", Value: collection}}}
 	}
@@ -202,7 +202,7 @@ func TestLossesThatAnEventSays(t *testing.T) {
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
-			m, err := mean(t, c.event)
+			m, err := interpretRaw(t, c.event)
 			if err != nil || m.change != nil {
 				t.Fatalf("got %+v, %v", m.change, err)
 			}
@@ -213,7 +213,7 @@ func TestLossesThatAnEventSays(t *testing.T) {
 	}
 }
 
-func TestHeartbeatsOfOurOwn(t *testing.T) {
+func TestHeartbeatsOfThisInstance(t *testing.T) {
 	from := func(id any) []bson.E {
 		return []bson.E{
 			{Key: "ns", Value: bson.D{{Key: "db", Value: "db"}, {Key: "coll", Value: HeartbeatCollection}}},
@@ -246,7 +246,7 @@ func TestHeartbeatsOfOurOwn(t *testing.T) {
 		{name: "renamed onto the keys", event: raw(t, "rename", append(from(own), renamed)...), loss: reasonRename},
 	}
 	for _, c := range cases {
-		m, err := mean(t, c.event)
+		m, err := interpretRaw(t, c.event)
 		if err != nil || m.nonce != c.nonce || reasonOf(m.loss) != c.loss {
 			t.Errorf("%s: got nonce %d, loss %v, %v", c.name, m.nonce, m.loss, err)
 		}
@@ -260,7 +260,7 @@ func reasonOf(loss *lossError) Reason {
 	return loss.reason
 }
 
-func TestEventsThatCannotBeRead(t *testing.T) {
+func TestEventsThatCannotBeDecoded(t *testing.T) {
 	secret := "a value that must not be quoted"
 	cases := map[string]bson.Raw{
 		"no operationType":         raw(t, "insert", bson.E{Key: "operationType"}),
@@ -275,7 +275,7 @@ func TestEventsThatCannotBeRead(t *testing.T) {
 		"truncated of text":        raw(t, "update", described(bson.D{}, bson.A{}, bson.A{secret})),
 	}
 	for name, event := range cases {
-		m, err := mean(t, event)
+		m, err := interpretRaw(t, event)
 		if err == nil {
 			t.Errorf("%s: got %+v", name, m)
 			continue
@@ -298,7 +298,7 @@ func FuzzDecodeEvent(f *testing.F) {
 	f.Add(seed)
 	f.Fuzz(func(t *testing.T, data []byte) {
 		if bson.Raw(data).Validate() != nil {
-			// The driver hands out only whole documents.
+			// The driver returns only complete documents.
 			return
 		}
 		e, err := decodeEvent(data)

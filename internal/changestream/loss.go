@@ -35,7 +35,7 @@ const (
 	reasonCatchUp       Reason = "catch_up_too_slow"
 )
 
-// reasons are all there are.
+// reasons lists all of them.
 var reasons = []Reason{
 	reasonHistoryLost, reasonPositionLost, reasonTokenRefused, reasonTokenRemoved, reasonNoToken, reasonEventTooLarge,
 	reasonResumeRefused, reasonCursorEnded, reasonDrop, reasonRename, reasonDropDatabase, reasonInvalidate,
@@ -59,15 +59,15 @@ func (e *lossError) Error() string {
 
 func (e *lossError) Unwrap() error { return e.cause }
 
-// passingLabels are the server's own words for an error after which the same
-// request is good again. They cover codes that are younger than the table.
-var passingLabels = []string{"ResumableChangeStreamError", "RetryableError", "SystemOverloadedError"}
+// transientLabels are labels with which the server says that the same request may succeed later.
+// They cover codes that are newer than the table.
+var transientLabels = []string{"ResumableChangeStreamError", "RetryableError", "SystemOverloadedError"}
 
-// classify says whether an error of the stream is a loss. Nil: it may pass, and
-// the stream is to be resumed from its token. A code that the table does not know
-// is a loss, if no label says that it passes: better to read all anew, once, than
-// to hold on to a token for ever. A code of classRequest is one, too: the token is
-// part of the request.
+// classify decides whether an error of the stream is a loss. Nil: the error is transient, or an
+// operator has to repair something, and the stream is to be resumed from its token. A code that
+// the table does not have is a loss, unless a label says that it is transient: reading all keys
+// again, once, is better than keeping a useless token for ever. A code of classRequest is a loss,
+// too: the token is part of the request.
 func classify(err error) *lossError {
 	var loss *lossError
 	if errors.As(err, &loss) {
@@ -80,32 +80,31 @@ func classify(err error) *lossError {
 	if !errors.As(err, &server) || mongo.IsNetworkError(err) || mongo.IsTimeout(err) || errors.Is(err, context.DeadlineExceeded) {
 		return nil
 	}
-	// An error without a code is the driver's own, as when it clears its pool
-	// since another operation met a server that shuts down: no server has spoken
-	// about the token.
-	passing := true
+	// An error without a code comes from the driver, for example when it clears its pool because
+	// another operation met a server that shuts down. No server has said anything about the token.
+	transient := true
 	for _, code := range server.ErrorCodes() {
 		known := errorCodes[code]
 		switch {
 		case known.class == classLoss && known.reason != "":
 			return lost(known.reason, err)
-		case code != 0 && known.class != classPasses && known.class != classOutside:
-			passing = false
+		case code != 0 && known.class != classTransient && known.class != classOperator:
+			transient = false
 		}
 	}
-	if passing || slices.ContainsFunc(passingLabels, server.HasErrorLabel) {
+	if transient || slices.ContainsFunc(transientLabels, server.HasErrorLabel) {
 		return nil
 	}
 	return lost(reasonResumeRefused, err)
 }
 
-// lose throws the history away. A loss during a loss is not counted again, and
-// false is returned: nothing has been logged.
+// lose ends the history. A loss during a loss is not counted again, and lose returns false:
+// nothing has been logged.
 func (t *Tail) lose(loss *lossError) bool {
 	t.token, t.newest, t.fruitless = nil, 0, 0
 	t.catchUp.lost(loss.reason)
-	t.config.Heart.forget()
-	if concealed(loss.reason) || !t.config.Sink.Lose() {
+	t.config.Heartbeater.forget()
+	if hiddenFromCache(loss.reason) || !t.config.Sink.Lose() {
 		return false
 	}
 	t.metrics.losses.WithLabelValues(string(loss.reason)).Inc()
@@ -117,7 +116,7 @@ func (t *Tail) lose(loss *lossError) bool {
 		t.config.OnLoss(loss.reason)
 	}
 	f, _ := describe(loss)
-	t.logger.Warn("change stream lost its history, all keys will be read anew",
+	t.logger.Warn("the change stream lost its history, all keys will be read again",
 		zap.String("reason", string(loss.reason)), zap.String("code", f.code), zap.String("advice", f.advice), zap.Error(loss.cause))
 	return true
 }

@@ -13,14 +13,14 @@ type Loss struct {
 	Reason Reason
 }
 
-// Status is a look at the tail for people.
+// Status describes the tail for people.
 type Status struct {
-	// Losses counts them since the start, LastLoss is nil when there was none.
+	// Losses counts them since the start. LastLoss is nil when there was none.
 	Losses   uint64
 	LastLoss *Loss
-	// Lag is the last event's age when it was applied, by the server's wall
-	// clock and ours, so it is only as good as both. HasLag is false until an
-	// event with a wallTime (MongoDB 6.0) was seen.
+	// Lag is the last event's age when it was applied, by the server's wall clock and this
+	// machine's, so it is only as good as both. HasLag is false until an event with a wallTime
+	// (MongoDB 6.0) was seen.
 	Lag    time.Duration
 	HasLag bool
 }
@@ -28,7 +28,7 @@ type Status struct {
 // Status is the tail's status now. Safe for concurrent use.
 func (t *Tail) Status() Status { return *t.status.Load() }
 
-// lagBuckets run from a local event to max_stale, in seconds.
+// lagBuckets range from a local event to more than max_stale, in seconds.
 var lagBuckets = []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 15, 30}
 
 // The kinds of opens, as labels of a metric.
@@ -50,31 +50,31 @@ type metrics struct {
 func newMetrics(registerer prometheus.Registerer, catchUp *catchUp) (*metrics, error) {
 	m := &metrics{
 		events: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "keytail_stream_events_total", Help: "Change events applied, by operation type.",
+			Name: "keytail_stream_events_total", Help: "Applied change events, by operation type.",
 		}, []string{"type"}),
 		losses: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "keytail_losses_total", Help: "Times the stream's history was lost and all was forgotten, by reason.",
+			Name: "keytail_losses_total", Help: "Times that the stream's history was lost and the whole cache became invalid, by reason.",
 		}, []string{"reason"}),
 		opens: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "keytail_stream_opens_total", Help: "Change streams opened, new or resumed.",
 		}, []string{"kind"}),
 		failures: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "keytail_stream_failures_total", Help: "Opens, resumes and getMores of the change stream that failed, by the server's error code or a word for what has none.",
+			Name: "keytail_stream_failures_total", Help: "Failed opens, resumes and getMores of the change stream, by phase and by the server's error code (or a word if it has none).",
 		}, []string{"phase", "code"}),
 		watchdog: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "keytail_stream_watchdog_total", Help: "Requests that were given up because no answer came in time.",
+			Name: "keytail_stream_watchdog_total", Help: "Requests of the change stream that the watchdog cancelled because no answer came in time.",
 		}),
 		misses: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "keytail_stream_freshness_misses_total", Help: "Streams given up because acknowledged heartbeats did not come back.",
+			Name: "keytail_stream_freshness_misses_total", Help: "Streams closed because acknowledged heartbeats did not arrive.",
 		}),
 		lag: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name:    "keytail_event_lag_seconds",
-			Help:    "Age of events when applied, by the server's wall clock and ours.",
+			Help:    "Age of events when applied, by the wall clocks of the server and of this machine.",
 			Buckets: lagBuckets,
 		}),
 	}
-	// Those with few values are there from the start: an alert on a rise misses the
-	// first of a series that begins at 1.
+	// Series with few label values exist from the start: an alert on an increase misses the first
+	// one of a series that begins at 1.
 	for _, reason := range reasons {
 		m.losses.WithLabelValues(string(reason))
 	}
@@ -98,18 +98,18 @@ func catchUpGauges(c *catchUp) []prometheus.Collector {
 	return []prometheus.Collector{
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "keytail_stream_backlog_seconds",
-			Help: "While the stream catches up: from its place in the oplog to the last acknowledged heartbeat, in cluster time; else 0.",
+			Help: "While the stream catches up: the distance from its position in the oplog to the last acknowledged heartbeat, in cluster time; otherwise 0.",
 		}, func() float64 { backlog, _ := c.progress(); return backlog.Seconds() }),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "keytail_stream_catching_up_seconds",
-			Help: "How long the stream has been catching up, although the database works; 0 if it is not behind.",
+			Help: "How long the stream has been catching up although the database works; 0 if it is not behind.",
 		}, func() float64 { _, took := c.progress(); return took.Seconds() }),
 	}
 }
 
-// observe counts one event and takes note of its lag. Heartbeats are counted by
-// themselves, in whatever way they arrive.
-func (t *Tail) observe(e *event, heartbeat bool) {
+// recordEvent counts one event and records its lag. Heartbeats are counted separately, whatever
+// their type.
+func (t *Tail) recordEvent(e *event, heartbeat bool) {
 	kind := e.kind
 	if heartbeat {
 		kind = "heartbeat"

@@ -13,8 +13,8 @@ import (
 	"github.com/keytail/keytail/internal/mongotest"
 )
 
-// TestSeriesAreThereFromTheStart, so that an alert on a rise sees the first loss, too.
-func TestSeriesAreThereFromTheStart(t *testing.T) {
+// TestSeriesExistFromTheStart: an alert on an increase must see the first loss, too.
+func TestSeriesExistFromTheStart(t *testing.T) {
 	t.Parallel()
 	source, err := os.ReadFile("loss.go")
 	if err != nil {
@@ -37,10 +37,10 @@ func TestSeriesAreThereFromTheStart(t *testing.T) {
 	}
 }
 
-// TestEveryLossSaysWhatToDo, those too that no request has failed for.
+// TestEveryLossSaysWhatToDo includes losses without a failed request.
 func TestEveryLossSaysWhatToDo(t *testing.T) {
 	t.Parallel()
-	// Those come with the server's code, and the advice for it.
+	// These come with the server's code and the advice for it.
 	coded := []Reason{reasonHistoryLost, reasonPositionLost, reasonTokenRefused, reasonEventTooLarge, reasonResumeRefused}
 	for _, reason := range reasons {
 		if f, _ := describe(lost(reason, nil)); f.advice == "" && !slices.Contains(coded, reason) {

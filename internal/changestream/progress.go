@@ -10,17 +10,17 @@ import (
 	"github.com/keytail/keytail/internal/keycache"
 )
 
-// errFreshnessMiss ends a stream that keeps heartbeats back.
-var errFreshnessMiss = errors.New("heartbeats are acknowledged but do not come back, so the stream was given up")
+// errFreshnessMiss ends a stream that does not deliver heartbeats.
+var errFreshnessMiss = errors.New("heartbeats are acknowledged but do not arrive, so the stream was closed")
 
-// fruitlessReopenings is how many reopenings in a row may bring nothing before
-// the token is thought to be worthless. One could be an accident.
-const fruitlessReopenings = 2
+// maxFruitlessResumes is how many resumes in a row may bring nothing before the token counts as
+// useless. A single one could be an accident.
+const maxFruitlessResumes = 2
 
-// heartbeat takes in one of our own: everything acknowledged before it was sent
-// comes before it in the log, and has been applied.
-func (t *Tail) heartbeat(nonce int64) error {
-	asOf, ok, err := t.config.Heart.memory.comeBack(nonce, t.firstCursor)
+// heartbeatReceived handles a heartbeat of this instance: everything acknowledged before it was
+// sent is earlier in the oplog, and has been applied.
+func (t *Tail) heartbeatReceived(nonce int64) error {
+	asOf, ok, err := t.config.Heartbeater.tracker.receive(nonce, t.firstCursor)
 	if !ok {
 		return err
 	}
@@ -28,56 +28,52 @@ func (t *Tail) heartbeat(nonce int64) error {
 	if !guard.ProcessedBefore {
 		f.Processed = t.newest
 	}
-	t.config.Heart.landed.Store(&f)
+	t.config.Heartbeater.lastFreshness.Store(&f)
 	t.config.Sink.Fresh(f)
 	t.catchUp.fresh(asOf)
 	return nil
 }
 
-// overdue ends the stream when an acknowledged heartbeat has not come back for
-// too long. A cursor survives elections: a deposed primary that is cut off from
-// its successor keeps it open, and says nothing. Opened again, it is on the new
-// primary.
-func (t *Tail) overdue(s *stream) error {
-	h := t.config.Heart
-	if s.changes.RemainingBatchLength() > 0 || !h.memory.overdue(s.opened, t.config.Now(), h.config.MaxStale/MaxStaleParts) {
+// checkOverdue ends the stream when an acknowledged heartbeat has not arrived for too long. A
+// cursor survives elections: a deposed primary that is cut off from its successor keeps it open
+// and delivers nothing. The next open reaches the new primary.
+func (t *Tail) checkOverdue(s *stream) error {
+	h := t.config.Heartbeater
+	if s.changes.RemainingBatchLength() > 0 || !h.tracker.overdue(s.opened, t.config.Now(), h.config.MaxStale/MaxStaleParts) {
 		return nil
 	}
 	t.metrics.misses.Inc()
 	return errFreshnessMiss
 }
 
-// judge looks back at a resumed stream that has ended with err, and makes that a
-// loss when it is the second in a row that brought nothing, although a majority
-// took a heartbeat that was sent while it was open. Such a token will not work:
-// one that is ahead of the log, say after the log was restored, is accepted and
-// idles for ever. A stream during which no heartbeat was acknowledged says
-// nothing, either way.
-func (t *Tail) judge(s *stream, err error) error {
+// checkProgress examines a resumed stream that has ended with err. It turns err into a loss if
+// this is the second stream in a row that brought nothing although a majority accepted a heartbeat
+// that was sent while it was open. Such a token will not work: a token ahead of the oplog, for
+// example after the oplog was restored, is accepted and then delivers nothing, for ever. A stream
+// during which no heartbeat was acknowledged is no evidence either way.
+func (t *Tail) checkProgress(s *stream, err error) error {
 	switch {
-	case classify(err) != nil || errors.Is(err, errAgain):
+	case classify(err) != nil || errors.Is(err, errOutageOver):
 		return err
-	case t.progressed(s):
+	case t.madeProgress(s):
 		t.fruitless = 0
-	case s.resumed && t.config.Heart.memory.keptBack(s.opened):
+	case s.resumed && t.config.Heartbeater.tracker.hasUndelivered(s.opened):
 		t.fruitless++
 	}
-	if t.fruitless < fruitlessReopenings {
+	if t.fruitless < maxFruitlessResumes {
 		return err
 	}
 	return lost(reasonNoProgress, err)
 }
 
-// progressed reports whether the stream brought anything, a heartbeat or a
-// change, or at least moved.
-func (t *Tail) progressed(s *stream) bool {
-	return s.events > 0 || later(s.openedAfter, t.token)
+// madeProgress reports whether the stream brought a heartbeat or a change, or at least moved.
+func (t *Tail) madeProgress(s *stream) bool {
+	return s.events > 0 || isLater(s.openedAfter, t.token)
 }
 
-// later reports whether a token is further on in the log than another one. The
-// same place can have two tokens, an event's and a batch's, so the times are
-// compared where they can be read.
-func later(from, to bson.Raw) bool {
+// isLater reports whether one token is later in the oplog than another. The same position can have
+// two tokens, an event's and a batch's, so the times are compared where they can be read.
+func isLater(from, to bson.Raw) bool {
 	was, ok := tokenTime(from)
 	is, ok2 := tokenTime(to)
 	if ok && ok2 {

@@ -18,11 +18,11 @@ import (
 type Scope string
 
 const (
-	// ScopeDatabase watches the keys and the heartbeats, in one stream of their
-	// database. The heartbeat's way back proves the freshness.
+	// ScopeDatabase watches the keys and the heartbeats, in one stream of their database. The
+	// round trip of a heartbeat proves the freshness.
 	ScopeDatabase Scope = "database"
-	// ScopeCollection watches the keys alone, for a credential that may watch no
-	// more. The stream's place in the log proves the freshness (DESIGN.md).
+	// ScopeCollection watches the keys alone, for a credential that may watch no more. The
+	// stream's position in the oplog proves the freshness (DESIGN.md, "Collection scope").
 	ScopeCollection Scope = "collection"
 )
 
@@ -34,16 +34,16 @@ func ParseScope(text string) (Scope, error) {
 	case ScopeDatabase, ScopeCollection:
 		return s, nil
 	}
-	return "", fmt.Errorf("the stream's scope %q is not one: use %s or %s (--stream-scope)", text, ScopeDatabase, ScopeCollection)
+	return "", fmt.Errorf("%q is not a stream scope: use %s or %s (--stream-scope)", text, ScopeDatabase, ScopeCollection)
 }
 
 const (
-	// collectionAwait is the most that a quiet server may hold a getMore in
-	// collection scope: only its answer shows the stream's place, so it is how
-	// much older than in database scope an answer's truth is.
-	collectionAwait = 250 * time.Millisecond
-	// awaitsPerPart is how many such answers fit into the time after which a
-	// heartbeat that has not come back means that the stream is given up.
+	// maxCollectionAwait is the longest that a quiet server may hold a getMore in collection
+	// scope. Only its answer shows the stream's position, so data can be older by this much than
+	// in database scope.
+	maxCollectionAwait = 250 * time.Millisecond
+	// awaitsPerPart is how many such answers fit into the time after which a stream is given up
+	// because a heartbeat has not arrived.
 	awaitsPerPart = 2
 )
 
@@ -55,12 +55,12 @@ func (s Scope) MaxAwait(maxAwait, maxStale time.Duration) time.Duration {
 	if maxStale != 0 {
 		maxAwait = min(maxAwait, maxStale/(MaxStaleParts*awaitsPerPart))
 	}
-	return min(maxAwait, collectionAwait)
+	return min(maxAwait, maxCollectionAwait)
 }
 
-// errTokenLayout refuses a server whose places in the log cannot be compared with
-// the time of a heartbeat.
-var errTokenLayout = errors.New("the server's resume tokens are not in MongoDB's layout, so a stream of one collection cannot show how fresh it is: start with --stream-scope database")
+// errTokenLayout rejects a server whose positions in the oplog cannot be compared with the time of
+// a heartbeat.
+var errTokenLayout = errors.New("the server's resume tokens are not in MongoDB's layout, so a stream of a single collection cannot prove how fresh it is: start with --stream-scope database")
 
 // watcher is a database or a collection.
 type watcher interface {
@@ -83,13 +83,13 @@ func (c *Config) cursorNamespace() string {
 	return databaseCursorNamespace
 }
 
-// own is the _id of the heartbeats to look out for in the stream. Empty: they are
-// not in it, and a collection of their name is one of keys.
-func (c *Config) own() string {
+// heartbeatID is the _id of the heartbeats to expect in the stream. Empty: there are none in it,
+// and a collection of their name holds keys.
+func (c *Config) heartbeatID() string {
 	if c.Scope == ScopeCollection {
 		return ""
 	}
-	return c.Heart.id
+	return c.Heartbeater.id
 }
 
 // pipeline is the server's part of the filter.
@@ -97,77 +97,76 @@ func (c *Config) pipeline() mongo.Pipeline {
 	if c.Scope == ScopeCollection {
 		return collectionPipeline(&c.Schema)
 	}
-	return pipeline(&c.Schema, c.Heart.id)
+	return pipeline(&c.Schema, c.Heartbeater.id)
 }
 
-// validateScope refuses heartbeats in another database than the stream's, where
-// they would never come back.
+// validateScope rejects heartbeats in another database than the stream's, where they would never
+// arrive.
 func (c *Config) validateScope() error {
 	if _, err := ParseScope(string(c.Scope)); err != nil {
 		return err
 	}
-	if c.Scope == ScopeCollection || c.Database == nil || c.Heart == nil {
+	if c.Scope == ScopeCollection || c.Database == nil || c.Heartbeater == nil {
 		return nil
 	}
-	if state := c.Heart.beats.Database().Name(); state != c.Database.Name() {
-		return fmt.Errorf("heartbeats in the database %q never come back through a stream of the database %q: leave --state-database out, or start with --stream-scope collection", state, c.Database.Name())
+	if state := c.Heartbeater.beats.Database().Name(); state != c.Database.Name() {
+		return fmt.Errorf("heartbeats in the database %q never arrive through a stream of the database %q: leave --state-database out, or start with --stream-scope collection", state, c.Database.Name())
 	}
 	return nil
 }
 
-// proven takes in what an applied event proves. In collection scope that is all
-// before its time: others of the same time may follow.
-func (t *Tail) proven(e *event, nonce int64) error {
+// noteEventTime uses what an applied event proves. In collection scope that is everything before
+// its time: others of the same time may follow.
+func (t *Tail) noteEventTime(e *event, nonce int64) error {
 	if t.config.Scope == ScopeCollection {
-		return t.reached(e.time.Before())
+		return t.positionReached(e.time.Before())
 	}
 	if nonce != 0 {
-		return t.heartbeat(nonce)
+		return t.heartbeatReceived(nonce)
 	}
 	return nil
 }
 
-// scanned takes in what the token of an empty batch proves: the log has been read
-// up to its time.
-func (t *Tail) scanned(token bson.Raw) error {
+// noteEmptyBatch uses what the token of an empty batch proves: the oplog has been read up to its
+// time.
+func (t *Tail) noteEmptyBatch(token bson.Raw) error {
 	if t.config.Scope != ScopeCollection {
 		return nil
 	}
-	if err := t.comparable(token); err != nil {
+	if err := t.checkTokenLayout(token); err != nil {
 		return err
 	}
-	place, _ := tokenTime(token)
-	return t.reached(place)
+	position, _ := tokenTime(token)
+	return t.positionReached(position)
 }
 
-// comparable refuses a token that shows no time, where it must show one.
-func (t *Tail) comparable(token bson.Raw) error {
+// checkTokenLayout rejects a token without a readable time, if the scope needs one.
+func (t *Tail) checkTokenLayout(token bson.Raw) error {
 	if _, ok := tokenTime(token); !ok && t.config.Scope == ScopeCollection {
 		return errTokenLayout
 	}
 	return nil
 }
 
-// reached counts the newest heartbeat acknowledged at or before place as come
-// back: everything up to place has been applied.
-func (t *Tail) reached(place clustertime.Time) error {
-	if n := t.config.Heart.memory.reach(place); n != 0 {
-		return t.heartbeat(n)
+// positionReached counts the newest heartbeat acknowledged at or before position as received:
+// everything up to there has been applied.
+func (t *Tail) positionReached(position clustertime.Time) error {
+	if n := t.config.Heartbeater.tracker.newestCoveredBy(position); n != 0 {
+		return t.heartbeatReceived(n)
 	}
 	return nil
 }
 
-// CheckAccess is Try at the start. It refuses what somebody has to mend first: a
-// credential that may not watch (keystore.ErrUnauthorized), or a server that does
-// not serve such a stream. What passes, and a code that nobody knows, is counted
-// and logged: Run tries again.
+// CheckAccess is Try at the start. It returns an error if an operator has to repair something
+// first: a credential that may not watch (keystore.ErrUnauthorized), or a server that does not
+// offer such a stream. A transient or unknown error is counted and logged: Run tries again.
 func (t *Tail) CheckAccess(ctx context.Context) error {
 	err := t.Try(ctx)
 	if err == nil {
 		return nil
 	}
 	f, _ := describe(err)
-	if f.outside || errors.Is(err, errTokenLayout) {
+	if f.needsOperator || errors.Is(err, errTokenLayout) {
 		return err
 	}
 	t.metrics.failures.WithLabelValues(phaseOpen, f.code).Inc()
@@ -186,13 +185,13 @@ func (t *Tail) Try(ctx context.Context) error {
 	if token == nil { // there is an event already
 		return nil
 	}
-	return t.comparable(token)
+	return t.checkTokenLayout(token)
 }
 
-// explain makes a sentence of a privilege that is missing.
+// explain says which privilege is missing.
 func (t *Tail) explain(err error) error {
 	if f, _ := describe(err); !keystore.NotAllowed(err) {
-		if f.outside {
+		if f.needsOperator {
 			return fmt.Errorf("the server refuses to open the change stream (%s): %s: %w", f.name, f.advice, err)
 		}
 		return fmt.Errorf("opening the change stream: %w", err)
@@ -202,5 +201,5 @@ func (t *Tail) explain(err error) error {
 	if t.config.Scope != ScopeCollection {
 		text = fmt.Sprintf("watching the database %q is not allowed: grant the user of the connection string find and changeStream on all of it (the role read has both), or on the collection %q alone and start with --stream-scope collection", database, collection)
 	}
-	return &refusal{text, keystore.ErrUnauthorized, err}
+	return &explainedError{text, keystore.ErrUnauthorized, err}
 }

@@ -21,20 +21,20 @@ import (
 	"github.com/keytail/keytail/internal/mongotest"
 )
 
-// collectionRig watches the keys alone. Its heartbeats are in another database.
+// collectionRig watches only the keys. Its heartbeats are in another database.
 func collectionRig(t *testing.T, s *mongotest.Server, change ...func(*HeartbeaterConfig)) *rig {
 	t.Helper()
 	state := s.Database(t)
 	return newRig(t, s, true, func(c *Config) {
 		c.Scope, c.MaxAwait = ScopeCollection, 50*time.Millisecond
-		c.Heart = newHeart(t, c.Database, append([]func(*HeartbeaterConfig){func(h *HeartbeaterConfig) {
+		c.Heartbeater = newHeartbeater(t, c.Database, append([]func(*HeartbeaterConfig){func(h *HeartbeaterConfig) {
 			h.State = h.Database.Client().Database(state)
 		}}, change...)...)
 	})
 }
 
-// eachComparable runs f on the servers that can serve collection scope. The
-// others must refuse it.
+// eachComparable runs f on the servers that can serve collection scope. On the others
+// the start must fail.
 func eachComparable(t *testing.T, f func(t *testing.T, s *mongotest.Server)) {
 	t.Helper()
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
@@ -56,7 +56,7 @@ func TestCollectionScopeIsNotOpenedOnTokensOfAnotherLayout(t *testing.T) {
 		}
 		r := collectionRig(t, s)
 		r.run()
-		mongotest.Eventually(t, patience, func() bool { return r.failures() >= 2 }, "it is not refused")
+		mongotest.Eventually(t, patience, func() bool { return r.failures() >= 2 }, "it is not rejected")
 		r.stop()
 		if len(r.floors) != 0 || len(r.fresh) != 0 {
 			t.Errorf("opened %d times, fresh %d times", len(r.floors), len(r.fresh))
@@ -69,7 +69,7 @@ func TestCollectionScopeIsFreshWithoutAnyChange(t *testing.T) {
 		r := collectionRig(t, s)
 		started := time.Now()
 		r.runOpen()
-		r.freshens(5)
+		r.waitForFreshness(5)
 		r.stop()
 		for i, f := range r.fresh {
 			if f.AsOf.Before(started) || f.AsOf.After(time.Now()) || f.Processed == 0 || (i > 0 && f.AsOf.Before(r.fresh[i-1].AsOf)) {
@@ -82,8 +82,8 @@ func TestCollectionScopeIsFreshWithoutAnyChange(t *testing.T) {
 	})
 }
 
-// What is said to be covered has been applied, under load and with the stream
-// broken now and then.
+// What the freshness covers has been applied, under load and while the stream breaks
+// now and then.
 func TestCollectionScopeIsFreshAfterTheChangesItCovers(t *testing.T) {
 	eachComparable(t, func(t *testing.T, s *mongotest.Server) {
 		r := collectionRig(t, s, func(h *HeartbeaterConfig) { h.Interval = MinHeartbeatInterval })
@@ -97,7 +97,7 @@ func TestCollectionScopeIsFreshAfterTheChangesItCovers(t *testing.T) {
 			}
 			written = append(written, r.insert(fmt.Sprint("key-", i)))
 			acknowledged = append(acknowledged, time.Now())
-			r.hurry()
+			r.requestNow()
 			r.look(func() bool {
 				if len(r.fresh) == 0 {
 					return true
@@ -118,7 +118,7 @@ func TestCollectionScopeIsFreshAfterTheChangesItCovers(t *testing.T) {
 				return true
 			})
 		}
-		r.freshens(2)
+		r.waitForFreshness(2)
 	})
 }
 
@@ -126,7 +126,7 @@ func TestCollectionScopeAnswersABeatWithinOneWait(t *testing.T) {
 	eachComparable(t, func(t *testing.T, s *mongotest.Server) {
 		r := collectionRig(t, s, func(h *HeartbeaterConfig) { h.Interval, h.MaxStale = time.Hour, 3*time.Hour })
 		r.runOpen()
-		r.freshens(1)
+		r.waitForFreshness(1)
 		for i := range 5 {
 			written := r.insert(fmt.Sprint("key-", i))
 			if _, err := r.Beat(t.Context()); err != nil {
@@ -139,32 +139,32 @@ func TestCollectionScopeAnswersABeatWithinOneWait(t *testing.T) {
 	})
 }
 
-// What a place in the log proves about a heartbeat acknowledged at time 100.
-func TestWhatAPlaceProves(t *testing.T) {
-	const acked = 100
+// What a position in the oplog proves about a heartbeat acknowledged at time 100.
+func TestWhatAPositionProves(t *testing.T) {
+	const acknowledgedTime = 100
 	type step func(t *Tail) error
 	empty := func(at clustertime.Time) step {
-		return func(t *Tail) error { return t.scanned(token(fmt.Sprintf("82%016X2B0429", uint64(at)))) }
+		return func(t *Tail) error { return t.noteEmptyBatch(token(fmt.Sprintf("82%016X2B0429", uint64(at)))) }
 	}
 	one := func(at clustertime.Time) step {
-		return func(t *Tail) error { return t.proven(&event{time: at}, 0) }
+		return func(t *Tail) error { return t.noteEventTime(&event{time: at}, 0) }
 	}
 	for _, c := range []struct {
 		name string
 		step step
 		want bool
 	}{
-		{"an empty batch before it", empty(acked - 1), false},
-		{"an empty batch at it", empty(acked), true},
-		{"an empty batch past it", empty(acked + 1), true},
-		{"an event before it", one(acked - 1), false},
-		{"an event at it: more of that time may follow", one(acked), false},
-		{"an event past it", one(acked + 1), true},
+		{"an empty batch before it", empty(acknowledgedTime - 1), false},
+		{"an empty batch at it", empty(acknowledgedTime), true},
+		{"an empty batch past it", empty(acknowledgedTime + 1), true},
+		{"an event before it", one(acknowledgedTime - 1), false},
+		{"an event at it: more of that time may follow", one(acknowledgedTime), false},
+		{"an event past it", one(acknowledgedTime + 1), true},
 	} {
 		sink := &recorder{}
-		tail := &Tail{config: Config{Scope: ScopeCollection, Heart: &Heartbeater{}, Sink: sink}, firstCursor: true, catchUp: &catchUp{now: time.Now}}
-		memory := &tail.config.Heart.memory
-		memory.acknowledge(memory.send(after(1)).nonce, acked, after(2))
+		tail := &Tail{config: Config{Scope: ScopeCollection, Heartbeater: &Heartbeater{}, Sink: sink}, firstCursor: true, catchUp: &catchUp{now: time.Now}}
+		tracker := &tail.config.Heartbeater.tracker
+		tracker.acknowledge(tracker.send(after(1)).nonce, acknowledgedTime, after(2))
 		for range 2 { // the second time proves nothing new
 			if err := c.step(tail); err != nil {
 				t.Fatal(err)
@@ -178,8 +178,8 @@ func TestWhatAPlaceProves(t *testing.T) {
 	}
 }
 
-func TestTheNewestHeartbeatThatAPlaceCovers(t *testing.T) {
-	var m nonces
+func TestTheNewestHeartbeatThatAPositionCovers(t *testing.T) {
+	var m heartbeatTracker
 	sent := []int64{0}
 	for n := range clustertime.Time(10) {
 		sent = append(sent, m.send(after(float64(n))).nonce)
@@ -188,33 +188,33 @@ func TestTheNewestHeartbeatThatAPlaceCovers(t *testing.T) {
 		}
 	}
 	for _, c := range []struct {
-		place clustertime.Time
-		want  int
+		position clustertime.Time
+		want     int
 	}{{9, 0}, {10, 1}, {59, 5}, {70, 6}, {65, 6}, {1000, 10}} {
-		if got := slices.Index(sent, m.reach(c.place)); got != c.want {
-			t.Errorf("place %v covers heartbeat %d, want %d", c.place, got, c.want)
+		if got := slices.Index(sent, m.newestCoveredBy(c.position)); got != c.want {
+			t.Errorf("position %v covers heartbeat %d, want %d", c.position, got, c.want)
 		}
 	}
-	if _, _, _ = m.comeBack(sent[6], true); m.reach(65) != 0 {
-		t.Error("one that came back comes back again")
+	if _, _, _ = m.receive(sent[6], true); m.newestCoveredBy(65) != 0 {
+		t.Error("a heartbeat counts twice")
 	}
 }
 
-// A place that is ahead of the server's time proves nothing.
-func TestAPlaceFromBeforeTheTimeWentBackProvesNothing(t *testing.T) {
-	var m nonces
-	m.begin(1000)
+// A position that is ahead of the server's time proves nothing.
+func TestAPositionFromBeforeTheTimeWentBackProvesNothing(t *testing.T) {
+	var m heartbeatTracker
+	m.startAt(1000)
 	m.acknowledge(m.send(after(0)).nonce, 500, after(1))
-	if n := m.reach(1000); n != 0 {
+	if n := m.newestCoveredBy(1000); n != 0 {
 		t.Errorf("covers heartbeat %d", n)
 	}
-	if !m.keptBack(after(-1)) {
-		t.Error("and is not waited for")
+	if !m.hasUndelivered(after(-1)) {
+		t.Error("the heartbeat is not expected any more")
 	}
-	m.begin(0) // a new stream
+	m.startAt(0) // a new stream
 	second := m.send(after(2)).nonce
 	m.acknowledge(second, 501, after(3))
-	if n := m.reach(501); n != second {
+	if n := m.newestCoveredBy(501); n != second {
 		t.Errorf("after a new start: %d, want %d", n, second)
 	}
 }
@@ -223,25 +223,25 @@ func TestCollectionScopeStandsStillWithoutAMajority(t *testing.T) {
 	s := mongotest.StartDevmongo(t, devmongo.Config{})
 	r := collectionRig(t, &s.Server, func(h *HeartbeaterConfig) { h.MaxStale = 600 * time.Millisecond })
 	r.runOpen()
-	r.freshens(1)
+	r.waitForFreshness(1)
 	s.Node.HoldMajority()
-	r.standsStill()
+	r.checkStandsStill()
 	s.Node.ReleaseMajority()
-	r.freshens(3)
+	r.waitForFreshness(3)
 	r.stop()
 	if got := testutil.ToFloat64(r.Tail.metrics.misses); got != 0 || r.losses != 0 {
 		t.Errorf("%v misses, %d losses", got, r.losses)
 	}
 }
 
-// The stream's node hears of nothing, and heartbeats are acknowledged elsewhere:
-// as by the successor of a primary that was cut off.
+// The stream's node gets no writes, and heartbeats are acknowledged elsewhere, as by
+// the successor of a primary that was cut off.
 func TestCollectionScopeATokenThatStandsStillIsAMiss(t *testing.T) {
 	silent, successor := mongotest.StartDevmongo(t, devmongo.Config{}), mongotest.StartDevmongo(t, devmongo.Config{})
 	// The newest time of the silent one is now behind that of the other.
 	r := newRig(t, &silent.Server, true, func(c *Config) {
 		c.Scope, c.MaxAwait = ScopeCollection, 20*time.Millisecond
-		c.Heart = newHeart(t, c.Database, func(h *HeartbeaterConfig) {
+		c.Heartbeater = newHeartbeater(t, c.Database, func(h *HeartbeaterConfig) {
 			h.MaxStale, h.State = 600*time.Millisecond, successor.Client(t).Database("state")
 		})
 	})
@@ -251,34 +251,34 @@ func TestCollectionScopeATokenThatStandsStillIsAMiss(t *testing.T) {
 		}
 	}
 	r.runOpen()
-	mongotest.Eventually(t, patience, func() bool { return testutil.ToFloat64(r.Tail.metrics.misses) >= 2 }, "the stream is not given up")
+	mongotest.Eventually(t, patience, func() bool { return testutil.ToFloat64(r.Tail.metrics.misses) >= 2 }, "the stream is not closed")
 	if n := r.freshened(); n != 0 {
 		t.Errorf("fresh %d times by a stream that stands still", n)
 	}
-	mongotest.Eventually(t, patience, func() bool { return r.look(func() bool { return r.losses > 0 }) }, "a stream that never moves is held on to")
+	mongotest.Eventually(t, patience, func() bool { return r.look(func() bool { return r.losses > 0 }) }, "a stream that never moves is kept")
 	r.stop()
 	if got := r.Status().LastLoss; got.Reason != reasonNoProgress {
 		t.Errorf("lost by %+v", got)
 	}
 }
 
-// A token ahead of the log is past every heartbeat, and covers none.
+// A token ahead of the oplog is past every heartbeat, and covers none.
 func TestCollectionScopeATokenAheadOfTheLogIsALoss(t *testing.T) {
 	s := mongotest.StartDevmongo(t, devmongo.Config{})
-	r := stuckIn(t, s, ScopeCollection)
+	r := newStuckRigIn(t, s, ScopeCollection)
 	r.run()
-	mongotest.Eventually(t, patience, func() bool { return r.look(func() bool { return r.losses > 0 }) }, "the token is held on to for ever")
+	mongotest.Eventually(t, patience, func() bool { return r.look(func() bool { return r.losses > 0 }) }, "the token is kept for ever")
 	r.look(func() bool {
 		if len(r.fresh) != 0 && len(r.floors) == 0 {
-			t.Errorf("fresh %d times by a token ahead of the log", len(r.fresh))
+			t.Errorf("fresh %d times by a token ahead of the oplog", len(r.fresh))
 		}
 		return true
 	})
-	r.freshens(2)
+	r.waitForFreshness(2)
 	r.stop()
 	for _, f := range r.fresh {
 		if f.Processed.Seconds() > uint32(time.Now().Add(time.Hour).Unix()) {
-			t.Errorf("the new history is said to be processed up to %v, which the lost one had seen", f.Processed)
+			t.Errorf("the new history reports %v as processed, a time of the lost history", f.Processed)
 		}
 	}
 	if got := r.Status().LastLoss; r.losses != 1 || got.Reason != reasonNoProgress {
@@ -286,14 +286,14 @@ func TestCollectionScopeATokenAheadOfTheLogIsALoss(t *testing.T) {
 	}
 }
 
-// A server that does not answer: no heartbeat, however many are acknowledged,
-// makes the cache fresh.
+// While the server does not answer, no acknowledged heartbeat makes the cache fresh,
+// however many there are.
 func TestCollectionScopeIsNotFreshWhileTheStreamIsBlocked(t *testing.T) {
 	eachComparable(t, func(t *testing.T, s *mongotest.Server) {
 		s.Needs(t, mongotest.Failpoints)
 		r := collectionRig(t, s)
 		r.runOpen()
-		r.freshens(1)
+		r.waitForFreshness(1)
 		mend := r.failpoint("alwaysOn", bson.E{Key: "failCommands", Value: bson.A{"getMore", "aggregate"}}, bson.E{Key: "errorCode", Value: 216})
 		mongotest.Eventually(t, patience, func() bool { return r.failures() > 0 }, "the stream does not break")
 		before, acknowledged := r.freshened(), r.beats(resultAcknowledged)
@@ -302,7 +302,7 @@ func TestCollectionScopeIsNotFreshWhileTheStreamIsBlocked(t *testing.T) {
 			t.Errorf("fresh %d times without a stream", got-before)
 		}
 		mend()
-		r.freshens(2)
+		r.waitForFreshness(2)
 	})
 }
 
@@ -321,10 +321,10 @@ func TestCollectionScopeEndsAreOneLossEach(t *testing.T) {
 			if err := end(r); err != nil {
 				t.Fatal(err)
 			}
-			mongotest.Eventually(t, patience, func() bool { return r.look(func() bool { return !r.isOpen }) }, "the end is not felt")
+			mongotest.Eventually(t, patience, func() bool { return r.look(func() bool { return !r.isOpen }) }, "the end is not noticed")
 			mongotest.CreateAPIKeys(t, r.db)
 			mongotest.Eventually(t, patience, func() bool { return r.look(func() bool { return r.isOpen }) }, "it does not open again")
-			r.passes("marker")
+			r.waitUntilDelivered("marker")
 			r.stop()
 			if got := r.Status().LastLoss; r.losses != 1 || got == nil || got.Reason != reason {
 				t.Errorf("%s: %d losses, the last %+v", reason, r.losses, got)
@@ -334,7 +334,7 @@ func TestCollectionScopeEndsAreOneLossEach(t *testing.T) {
 }
 
 // The driver forgets the cursor of a stream that the watchdog ends.
-func TestCollectionScopeKillsItsCursorByTheRightName(t *testing.T) {
+func TestCollectionScopeKillsItsCursorWithTheRightNamespace(t *testing.T) {
 	s := mongotest.StartDevmongo(t, devmongo.Config{})
 	var killed atomic.Value
 	r := newRig(t, &s.Server, true, func(c *Config) {
@@ -372,16 +372,16 @@ func TestCheckAccessSaysWhichPrivilegeIsMissing(t *testing.T) {
 		}
 		r.failpoint("alwaysOn", bson.E{Key: "failCommands", Value: bson.A{"aggregate"}}, bson.E{Key: "errorCode", Value: 91})
 		if err := r.CheckAccess(t.Context()); err != nil {
-			t.Errorf("what passes is refused: %v", err)
+			t.Errorf("a transient error is reported as permanent: %v", err)
 		}
 	}
 }
 
-func TestScopesThatAreRefused(t *testing.T) {
+func TestInvalidScopes(t *testing.T) {
 	client := &mongo.Client{}
 	db := client.Database("db")
 	heart := func(state string) *Heartbeater {
-		return newHeart(t, db, func(h *HeartbeaterConfig) { h.State = client.Database(state) })
+		return newHeartbeater(t, db, func(h *HeartbeaterConfig) { h.State = client.Database(state) })
 	}
 	for _, c := range []struct {
 		scope Scope
@@ -394,7 +394,7 @@ func TestScopesThatAreRefused(t *testing.T) {
 		{ScopeDatabase, "db", ""},
 		{"cluster", "db", `"cluster"`},
 	} {
-		config := Config{Database: db, Scope: c.scope, Heart: heart(c.state)}
+		config := Config{Database: db, Scope: c.scope, Heartbeater: heart(c.state)}
 		err := config.validateScope()
 		if (err == nil) != (c.words == "") || (err != nil && !strings.Contains(err.Error(), c.words)) {
 			t.Errorf("%s with %s: %v", c.scope, c.state, err)
@@ -428,7 +428,8 @@ func TestScopeShortensTheWait(t *testing.T) {
 	}
 }
 
-// A collection of keys may have the heartbeats' name where they are elsewhere.
+// The keys' collection may have the name of the heartbeat collection if heartbeats are
+// in another database.
 func TestKeysInACollectionOfTheHeartbeatsName(t *testing.T) {
 	kind, value, err := bson.MarshalValue("the key")
 	if err != nil {
@@ -436,9 +437,9 @@ func TestKeysInACollectionOfTheHeartbeatsName(t *testing.T) {
 	}
 	keys := schema
 	keys.Collection = HeartbeatCollection
-	config := Config{Scope: ScopeCollection, Schema: keys, Heart: &Heartbeater{id: "the key"}}
+	config := Config{Scope: ScopeCollection, Schema: keys, Heartbeater: &Heartbeater{id: "the key"}}
 	e := event{kind: kindDelete, collection: HeartbeatCollection, id: bson.RawValue{Type: kind, Value: value}, time: 7}
-	m, err := interpret(&config.Schema, config.own(), &e)
+	m, err := interpret(&config.Schema, config.heartbeatID(), &e)
 	if err != nil || m.change == nil || m.nonce != 0 {
 		t.Errorf("got %+v, %v", m, err)
 	}

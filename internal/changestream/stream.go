@@ -14,30 +14,29 @@ import (
 	"github.com/keytail/keytail/internal/guard"
 )
 
-// databaseCursorNamespace is the collection part of the namespace of a
-// database-level aggregate's cursor ("killCursors" in MongoDB's manual).
+// databaseCursorNamespace is the collection part of the namespace of a database-level aggregate's
+// cursor ("killCursors" in MongoDB's manual).
 const databaseCursorNamespace = "$cmd.aggregate"
 
 // stream is one open change stream.
 type stream struct {
 	changes *mongo.ChangeStream
 	session *mongo.Session
-	// cursor is the last cursor id seen: the driver forgets it when a deadline
-	// ends the stream.
+	// cursor is the last cursor id seen. The driver forgets it when a deadline ends the stream.
 	cursor int64
 	// namespace is the collection part of the cursor's namespace.
 	namespace string
 	db        *mongo.Database
 	resumed   bool
-	// looked is set once the first batch has been looked at: until then a read
-	// without an event is no request to the server.
-	looked bool
-	// replies counts the answered requests, events what was applied.
+	// firstBatchRead is set once the first batch has been read. Until then a read without an event
+	// is no request to the server.
+	firstBatchRead bool
+	// replies counts the answered requests, events the applied events.
 	replies, events int
-	// byDriver counts the requests in a row that failed, and after which the driver
-	// resumed the stream by itself.
-	byDriver int
-	// opened is when the stream was, openedAfter the token that it resumes.
+	// driverResumes counts the failed requests in a row after which the driver resumed the stream
+	// on its own.
+	driverResumes int
+	// opened is when the stream was opened, openedAfter the token that it resumes.
 	opened      time.Time
 	openedAfter bson.Raw
 }
@@ -51,36 +50,36 @@ func (t *Tail) open(ctx context.Context) (*stream, error) {
 	kind := openedResumed
 	if !s.resumed {
 		kind = openedNew
-		if err := t.begin(ctx, s); err != nil {
+		if err := t.openNew(ctx, s); err != nil {
 			s.close()
 			return nil, err
 		}
 	}
 	t.metrics.opens.WithLabelValues(kind).Inc()
-	t.config.Heart.opened()
+	t.config.Heartbeater.opened()
 	return s, nil
 }
 
-// watch starts the server's cursor. The batch size is left at its default: with
-// 0 the server fixes its place in the log only at the first getMore, and skips
-// in silence what the log has lost by then.
+// watch starts the server's cursor. The batch size keeps its default: with 0 the server fixes its
+// position in the oplog only at the first getMore, and silently skips what the oplog has dropped
+// by then.
 func (t *Tail) watch(ctx context.Context) (*stream, error) {
-	if loss := classify(t.config.Heart.memory.isRewound()); loss != nil {
+	if loss := classify(t.config.Heartbeater.tracker.rewoundErr()); loss != nil {
 		t.lose(loss)
 	}
-	ctx, cancel := t.watched(ctx)
+	ctx, cancel := t.requestContext(ctx)
 	defer cancel()
 	t.firstCursor = t.token == nil
-	t.catchUp.attempt()
+	t.catchUp.attemptStarted()
 	if t.token == nil {
-		// Without a token the stream begins anew, whatever brought us here: what
-		// lies between is lost.
+		// Without a token the stream begins anew, whatever the cause, and the changes in between
+		// are lost.
 		t.lose(lost(reasonNoToken, nil))
 	}
-	place, _ := tokenTime(t.token)
-	t.config.Heart.memory.begin(place)
-	// An explicit session, so that its cluster time can be asked for. Sessions
-	// are not for sharing: one per stream.
+	position, _ := tokenTime(t.token)
+	t.config.Heartbeater.tracker.startAt(position)
+	// An explicit session, so that its cluster time can be read. Sessions cannot be shared: one
+	// per stream.
 	session, err := t.config.Database.Client().StartSession(options.Session().SetCausalConsistency(false))
 	if err != nil {
 		return nil, err
@@ -95,7 +94,7 @@ func (t *Tail) watch(ctx context.Context) (*stream, error) {
 	changes, err := t.target().Watch(mongo.NewSessionContext(ctx, session), t.pipeline, opts)
 	if err != nil {
 		session.EndSession(context.Background())
-		return nil, t.bitten(ctx, err)
+		return nil, t.watchdogErr(ctx, err)
 	}
 	return &stream{
 		changes: changes,
@@ -111,19 +110,18 @@ func (t *Tail) watch(ctx context.Context) (*stream, error) {
 	}, nil
 }
 
-// begin finds the floor of a new stream and opens the cache. The collection is
-// asked for after the stream is there: whatever happens to it from then on is
-// an event.
-func (t *Tail) begin(ctx context.Context, s *stream) error {
+// openNew finds the floor of a new stream and opens the cache. It inspects the collection after
+// the stream exists: from then on, whatever happens to the collection is an event.
+func (t *Tail) openNew(ctx context.Context, s *stream) error {
 	ctx, cancel := context.WithTimeout(ctx, t.watchdog)
 	defer cancel()
 	if err := t.config.Collection.Inspect(ctx); err != nil && guard.InspectAtOpen {
 		return err
 	}
 	if s.changes.RemainingBatchLength() > 0 {
-		return t.beginWithEvent(ctx, s)
+		return t.openNewAtEvent(ctx, s)
 	}
-	if err := t.comparable(s.changes.ResumeToken()); err != nil {
+	if err := t.checkTokenLayout(s.changes.ResumeToken()); err != nil {
 		return err
 	}
 	floor, err := s.floorOfEmptyBatch()
@@ -131,19 +129,19 @@ func (t *Tail) begin(ctx context.Context, s *stream) error {
 		return err
 	}
 	t.token = s.changes.ResumeToken()
-	t.catchUp.reached(floor)
+	t.catchUp.positionReached(floor)
 	t.config.Sink.Open(floor)
 	t.catchUp.opened()
 	return nil
 }
 
-// beginWithEvent takes the floor from the first event of a first batch that is
-// not empty: the driver has no token before that.
-func (t *Tail) beginWithEvent(ctx context.Context, s *stream) error {
+// openNewAtEvent takes the floor from the first event of a first batch that is not empty: the
+// driver has no token before that.
+func (t *Tail) openNewAtEvent(ctx context.Context, s *stream) error {
 	if !s.changes.TryNext(ctx) {
 		return fmt.Errorf("read the first event: %w", s.changes.Err())
 	}
-	s.looked = true
+	s.firstBatchRead = true
 	e, err := decodeEvent(s.changes.Current)
 	if err != nil {
 		return lost(reasonUndecodable, err)
@@ -153,16 +151,16 @@ func (t *Tail) beginWithEvent(ctx context.Context, s *stream) error {
 	return t.apply(s, s.changes.Current)
 }
 
-// floorOfEmptyBatch is the floor of a new stream without an event yet. A stream
-// begins after the node's last applied write, which a majority read may not
-// see yet. So the floor is one tick before the first token's time: every
-// snapshot at or after it either contains a change or the stream delivers it.
+// floorOfEmptyBatch is the floor of a new stream without an event yet. A stream begins after the
+// node's last applied write, which a majority read may not see yet. So the floor is one tick
+// before the first token's time: for every snapshot at or after it, a change is either in the
+// snapshot or delivered by the stream.
 func (s *stream) floorOfEmptyBatch() (clustertime.Time, error) {
 	if t, ok := tokenTime(s.changes.ResumeToken()); ok {
 		return t.Before(), nil
 	}
-	// Not MongoDB's own layout of tokens. $clusterTime is at or after the last
-	// applied write; operationTime would be the committed point, too old.
+	// Not MongoDB's own layout of tokens. $clusterTime is at or after the last applied write;
+	// operationTime would be the committed point, which is too old.
 	if t, ok := sessionClusterTime(s.session); ok {
 		return t, nil
 	}
@@ -176,18 +174,18 @@ func sessionClusterTime(session *mongo.Session) (clustertime.Time, bool) {
 
 // step reads once and applies what came.
 func (t *Tail) step(ctx context.Context, s *stream) error {
-	if err := t.catchUp.verdict(); err != nil {
+	if err := t.catchUp.exceededErr(); err != nil {
 		return err
 	}
-	request := s.looked && s.changes.RemainingBatchLength() == 0
-	byDriver := s.byDriver
+	request := s.firstBatchRead && s.changes.RemainingBatchLength() == 0
+	driverResumes := s.driverResumes
 	got, err := t.read(ctx, s)
 	if err != nil {
 		return err
 	}
-	s.looked = true
-	if request && s.byDriver == byDriver {
-		s.byDriver = 0
+	s.firstBatchRead = true
+	if request && s.driverResumes == driverResumes {
+		s.driverResumes = 0
 		s.replies++
 		t.watchdog = t.config.Watchdog
 	}
@@ -195,24 +193,24 @@ func (t *Tail) step(ctx context.Context, s *stream) error {
 		if err := t.apply(s, s.changes.Current); err != nil {
 			return err
 		}
-	} else if err := t.quiet(s); err != nil {
+	} else if err := t.applyEmptyBatch(s); err != nil {
 		return err
 	}
-	return t.overdue(s)
+	return t.checkOverdue(s)
 }
 
 // read asks for the next event under the watchdog.
 func (t *Tail) read(ctx context.Context, s *stream) (bool, error) {
-	ctx, cancel := t.watched(ctx)
+	ctx, cancel := t.requestContext(ctx)
 	defer cancel()
 	got := s.changes.TryNext(ctx)
-	if err := t.config.Heart.memory.isRewound(); err != nil {
+	if err := t.config.Heartbeater.tracker.rewoundErr(); err != nil {
 		return false, err
 	}
 	id := s.changes.ID()
 	t.firstCursor = t.firstCursor && id == s.cursor
 	if id != s.cursor && id != 0 {
-		if err := t.resumedByDriver(s, id); err != nil {
+		if err := t.noteDriverResume(s, id); err != nil {
 			return false, err
 		}
 	}
@@ -222,11 +220,11 @@ func (t *Tail) read(ctx context.Context, s *stream) (bool, error) {
 	}
 	// Err is read before Close, which overwrites it.
 	if err := s.changes.Err(); err != nil {
-		return false, t.bitten(ctx, err)
+		return false, t.watchdogErr(ctx, err)
 	}
 	if s.changes.ID() == 0 {
-		// The server ended the cursor without a word, as after an invalidate
-		// that a filter dropped. The token would replay that for ever.
+		// The server ended the cursor without an error, as after an invalidate that a filter
+		// dropped. Resuming after the token would repeat that for ever.
 		s.cursor = 0
 		return false, lost(reasonCursorEnded, nil)
 	}
@@ -234,30 +232,30 @@ func (t *Tail) read(ctx context.Context, s *stream) (bool, error) {
 	return false, nil
 }
 
-// errDriverResumed is why a getMore failed, as far as the driver tells.
-var errDriverResumed = errors.New("a getMore failed, and the driver resumed the stream by itself")
+// errDriverResumed says that a getMore failed; the driver does not tell why.
+var errDriverResumed = errors.New("a getMore failed, and the driver resumed the stream on its own")
 
-// resumedByDriver takes note of a cursor that the driver has opened. It says nothing
-// of it, makes no pause, and would go on for ever where each getMore fails at once
-// and each aggregate works: so the stream is given up after a few in a row. What was
-// read from the last one comes again.
-func (t *Tail) resumedByDriver(s *stream, cursor int64) error {
+// noteDriverResume handles a cursor that the driver has opened on its own. The driver does not
+// report this, makes no pause, and would go on for ever where each getMore fails at once and each
+// aggregate works. So the stream is given up after a few in a row. What was read over the last
+// cursor comes again.
+func (t *Tail) noteDriverResume(s *stream, cursor int64) error {
 	s.cursor = cursor
-	s.byDriver++
-	if s.byDriver > mostByDriver {
+	s.driverResumes++
+	if s.driverResumes > maxDriverResumes {
 		return errDriverResumed
 	}
-	t.failed(phaseGetMore, errDriverResumed)
+	t.handleFailure(phaseGetMore, errDriverResumed)
 	return nil
 }
 
-// apply takes in one event. The token moves only after it.
+// apply applies one event. The token moves only afterwards.
 func (t *Tail) apply(s *stream, raw bson.Raw) error {
 	e, err := decodeEvent(raw)
 	if err != nil {
 		return lost(reasonUndecodable, err)
 	}
-	m, err := interpret(&t.config.Schema, t.config.own(), &e)
+	m, err := interpret(&t.config.Schema, t.config.heartbeatID(), &e)
 	if err != nil {
 		return lost(reasonUndecodable, err)
 	}
@@ -270,39 +268,39 @@ func (t *Tail) apply(s *stream, raw bson.Raw) error {
 	if m.change != nil {
 		t.config.Sink.Apply(m.change)
 	}
-	t.observe(&e, m.nonce != 0)
-	t.moved(s, e.time)
+	t.recordEvent(&e, m.nonce != 0)
+	t.advanceToken(s, e.time)
 	s.events++
-	return t.proven(&e, m.nonce)
+	return t.noteEventTime(&e, m.nonce)
 }
 
-// quiet takes in a batch without events.
-func (t *Tail) quiet(s *stream) error {
+// applyEmptyBatch handles a batch without events.
+func (t *Tail) applyEmptyBatch(s *stream) error {
 	token := s.changes.ResumeToken()
 	if token == nil {
 		return lost(reasonTokenRemoved, errors.New("the server sent no resume token"))
 	}
 	seen, _ := tokenTime(token)
-	t.moved(s, seen)
-	return t.scanned(token)
+	t.advanceToken(s, seen)
+	return t.noteEmptyBatch(token)
 }
 
-// moved takes note of where the stream is now.
-func (t *Tail) moved(s *stream, seen clustertime.Time) {
+// advanceToken notes where the stream is now.
+func (t *Tail) advanceToken(s *stream, seen clustertime.Time) {
 	t.token = s.changes.ResumeToken()
 	t.newest = max(t.newest, seen)
-	t.catchUp.reached(t.newest)
+	t.catchUp.positionReached(t.newest)
 }
 
-// close gives the cursor back to the server, best effort, and ends the session.
+// close tells the server to close the cursor, as far as possible, and ends the session.
 func (s *stream) close() {
 	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 	defer cancel()
 	forgotten := s.changes.ID() == 0 && s.cursor != 0
 	_ = s.changes.Close(ctx)
 	if forgotten {
-		// The driver dropped the cursor without telling the server, which would
-		// keep it for ten minutes.
+		// The driver dropped the cursor without telling the server, which would keep it for ten
+		// minutes.
 		_ = s.db.RunCommand(ctx, bson.D{
 			{Key: "killCursors", Value: s.namespace},
 			{Key: "cursors", Value: bson.A{s.cursor}},

@@ -27,7 +27,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(mongotest.Main(m)) }
 
 const patience = 20 * time.Second
 
-// recorder is a sink that remembers what it was told.
+// recorder is a sink that records its calls.
 type recorder struct {
 	mutex   sync.Mutex
 	floors  []clustertime.Time
@@ -78,7 +78,7 @@ func (r *recorder) applied(n int) func() bool {
 	return func() bool { return r.look(func() bool { return len(r.changes) >= n }) }
 }
 
-// rig is a tail on a server, with a client that knows nothing of it.
+// rig is a tail on a server, with a separate client for the test's writes.
 type rig struct {
 	*Tail
 	*Heartbeater
@@ -112,18 +112,18 @@ func newRig(t *testing.T, s *mongotest.Server, create bool, change ...func(*Conf
 	for _, f := range change {
 		f(&config)
 	}
-	if config.Heart == nil {
-		config.Heart = newHeart(t, client.Database(name))
+	if config.Heartbeater == nil {
+		config.Heartbeater = newHeartbeater(t, client.Database(name))
 	}
-	r.Heartbeater = config.Heart
+	r.Heartbeater = config.Heartbeater
 	if r.Tail, err = New(config); err != nil {
 		t.Fatal(err)
 	}
 	return r
 }
 
-// newHeart makes a heart that beats twenty times a second.
-func newHeart(t *testing.T, db *mongo.Database, change ...func(*HeartbeaterConfig)) *Heartbeater {
+// newHeartbeater makes a Heartbeater that sends twenty heartbeats a second.
+func newHeartbeater(t *testing.T, db *mongo.Database, change ...func(*HeartbeaterConfig)) *Heartbeater {
 	t.Helper()
 	config := HeartbeaterConfig{
 		Database: db, Collection: schema.Collection, InstanceName: "host", Version: "test",
@@ -139,7 +139,7 @@ func newHeart(t *testing.T, db *mongo.Database, change ...func(*HeartbeaterConfi
 	return h
 }
 
-// run starts tail and heart, and stops them when the test ends.
+// run starts tail and heartbeater, and stops them when the test ends.
 func (r *rig) run() {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 2)
@@ -154,7 +154,7 @@ func (r *rig) run() {
 	r.t.Cleanup(r.stop)
 }
 
-// failures counts what failed, in all phases and by all codes unless some are named.
+// failures counts failures, in all phases and with all codes unless some are named.
 func (r *rig) failures(labels ...string) float64 {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(r.Tail.metrics.failures)
@@ -183,12 +183,12 @@ func (r *rig) runOpen() {
 	mongotest.Eventually(r.t, patience, func() bool { return r.look(func() bool { return r.isOpen }) }, "the stream does not open")
 }
 
-// runFresh also waits for the first heartbeat. Before that, a stream that is
-// interrupted is a loss.
+// runFresh also waits for the first heartbeat. Before that, an interruption of the
+// stream is a loss.
 func (r *rig) runFresh() {
 	r.t.Helper()
 	r.runOpen()
-	r.isFresh()
+	r.waitUntilFresh()
 }
 
 // insert adds a key and returns the operationTime of its acknowledgement: that of
@@ -237,7 +237,7 @@ func (r *rig) failpoint(mode any, data ...bson.E) func() {
 	return off
 }
 
-func TestTheFloorLeavesNoHole(t *testing.T) {
+func TestTheFloorLeavesNoGap(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
 		r := newRig(t, s, true)
 		before := r.insert("before")
@@ -287,7 +287,7 @@ func TestFreshnessMovesWithoutAnyChange(t *testing.T) {
 		r := newRig(t, s, true, func(c *Config) { c.MaxAwait = 50 * time.Millisecond })
 		started := time.Now()
 		r.runOpen()
-		mongotest.Eventually(t, patience, func() bool { return r.look(func() bool { return len(r.fresh) >= 3 }) }, "freshness stands still")
+		mongotest.Eventually(t, patience, func() bool { return r.look(func() bool { return len(r.fresh) >= 3 }) }, "the freshness does not move")
 		r.stop()
 		for i, f := range r.fresh {
 			if f.AsOf.Before(started) || f.AsOf.After(time.Now()) || (i > 0 && f.AsOf.Before(r.fresh[i-1].AsOf)) {
@@ -297,19 +297,19 @@ func TestFreshnessMovesWithoutAnyChange(t *testing.T) {
 	})
 }
 
-// A freshness must not run ahead of the changes that it covers: when one is
-// said to be of a time after a write's acknowledgement, the write is applied.
+// A freshness must not run ahead of the changes that it covers: when its time is after
+// a write's acknowledgement, the write has been applied.
 func TestFreshnessComesAfterTheChangesItCovers(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
 		r := newRig(t, s, true, func(c *Config) {
-			c.Heart = newHeart(t, c.Database, func(h *HeartbeaterConfig) { h.Interval = MinHeartbeatInterval })
+			c.Heartbeater = newHeartbeater(t, c.Database, func(h *HeartbeaterConfig) { h.Interval = MinHeartbeatInterval })
 		})
 		r.runOpen()
 		acknowledged := []time.Time{}
 		for i := range 100 {
 			r.insert(fmt.Sprint("key-", i))
 			acknowledged = append(acknowledged, time.Now())
-			r.hurry()
+			r.requestNow()
 			r.look(func() bool {
 				if len(r.fresh) == 0 {
 					return true
@@ -330,7 +330,7 @@ func TestFreshnessComesAfterTheChangesItCovers(t *testing.T) {
 	})
 }
 
-func TestWatchdogGivesUpASilentServer(t *testing.T) {
+func TestWatchdogClosesASilentStream(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
 		s.Needs(t, mongotest.Failpoints)
 		r := newRig(t, s, true, func(c *Config) { c.MaxAwait, c.Watchdog = 50*time.Millisecond, 500*time.Millisecond })
@@ -355,14 +355,14 @@ func TestAMissingCollectionIsNotOpened(t *testing.T) {
 		r.run()
 		mongotest.Eventually(t, patience, func() bool { return r.failures() >= 2 }, "nothing is tried")
 		if r.look(func() bool { return r.isOpen }) {
-			t.Fatal("a stream over a missing collection is believed")
+			t.Fatal("a stream of a missing collection opens the cache")
 		}
 		mongotest.CreateAPIKeys(t, r.db)
-		mongotest.Eventually(t, patience, func() bool { return r.look(func() bool { return r.isOpen }) }, "it does not open when the collection is there")
+		mongotest.Eventually(t, patience, func() bool { return r.look(func() bool { return r.isOpen }) }, "it does not open when the collection exists")
 	})
 }
 
-func TestStopEndsEvenWhileTheServerIsAway(t *testing.T) {
+func TestStopWorksWhileTheServerIsUnreachable(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
 		s.Needs(t, mongotest.Failpoints)
 		r := newRig(t, s, true)
@@ -381,7 +381,7 @@ func TestConfigNamesEveryMistake(t *testing.T) {
 	}
 }
 
-func TestWaitsLeaveRoomForTwoReopenings(t *testing.T) {
+func TestTimeoutsAllowTwoResumes(t *testing.T) {
 	for maxStale, want := range map[time.Duration][2]time.Duration{
 		0:                     {time.Second, 5 * time.Second},
 		15 * time.Second:      {time.Second, 5 * time.Second},
@@ -389,7 +389,7 @@ func TestWaitsLeaveRoomForTwoReopenings(t *testing.T) {
 		6 * time.Second:       {time.Second, 2 * time.Second},
 		30 * time.Millisecond: {500 * time.Millisecond, time.Second},
 	} {
-		if maxAwait, watchdog := Waits(maxStale); maxAwait != want[0] || watchdog != want[1] {
+		if maxAwait, watchdog := TimeoutsFor(maxStale); maxAwait != want[0] || watchdog != want[1] {
 			t.Errorf("max_stale %v: %v and %v, want %v", maxStale, maxAwait, watchdog, want)
 		}
 	}

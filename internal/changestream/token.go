@@ -9,10 +9,10 @@ import (
 	"github.com/keytail/keytail/internal/clustertime"
 )
 
-// tokenTime reads the cluster time in a resume token of MongoDB's own layout:
-// hex, first byte 0x82, then 8 bytes of timestamp, big-endian (KeyString
-// encoding of the server's resume_token.cpp, from 4.0.7 on). Tokens are read
-// here, and replayed; they are never built. False: another layout.
+// tokenTime reads the cluster time in a resume token of MongoDB's own layout: hex, first byte
+// 0x82, then 8 bytes of timestamp, big-endian (KeyString encoding of the server's
+// resume_token.cpp, from 4.0.7 on). keytail reads tokens and sends them back; it never builds one.
+// False: another layout.
 func tokenTime(token bson.Raw) (clustertime.Time, bool) {
 	const (
 		timestampType = 0x82

@@ -15,8 +15,8 @@ func TestTokenTime(t *testing.T) {
 		want clustertime.Time
 		ok   bool
 	}{
-		// A high-water-mark token as a server sends it: 0x82, seconds, increment,
-		// and the rest that keytail does not read.
+		// A high-water-mark token as a server sends it: 0x82, seconds, increment, and a
+		// rest that keytail does not read.
 		{"high-water mark", "826923A1C0000000032B0429296E1404", clustertime.New(0x6923a1c0, 3), true},
 		{"lower case", "826923a1c000000003", clustertime.New(0x6923a1c0, 3), true},
 		{"too short", "826923a1c0000000", 0, false},

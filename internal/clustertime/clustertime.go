@@ -1,5 +1,5 @@
-// Package clustertime names a point in a replica set's oplog without depending
-// on a MongoDB driver, so that the cache can reason about order in plain Go.
+// Package clustertime represents a position in a replica set's oplog without depending on a
+// MongoDB driver, so that the cache can compare positions in plain Go.
 package clustertime
 
 import (
@@ -7,9 +7,9 @@ import (
 	"strconv"
 )
 
-// Time is a MongoDB cluster time: seconds since 1970 in the upper 32 bits, the
-// server's increment within that second in the lower 32. Times order as
-// integers. Zero means "not known" and precedes every real time.
+// Time is a MongoDB cluster time: seconds since 1970 in the upper 32 bits, the server's increment
+// within that second in the lower 32. Times are ordered like integers. Zero means "unknown" and
+// comes before every real time.
 //
 // Source: the BSON timestamp type of the BSON specification.
 type Time uint64
@@ -25,9 +25,9 @@ func (t Time) Seconds() uint32 { return uint32(t >> 32) }
 // Increment is the ordinal within the second.
 func (t Time) Increment() uint32 { return uint32(t) }
 
-// Before is the last time that is strictly earlier, or zero for zero. One tick
-// before an increment of zero is the highest increment of the second before,
-// which is what a server would compare it to.
+// Before is the last time that is strictly earlier (one tick before), or zero for zero. One tick
+// before an increment of zero is the highest increment of the previous second, which is how a
+// server would compare it.
 func (t Time) Before() Time {
 	if t == 0 {
 		return 0
@@ -35,8 +35,8 @@ func (t Time) Before() Time {
 	return t - 1
 }
 
-// String is the wire form of a revision: 16 lower-case hex digits, which sort
-// as text in the order of the times.
+// String is the wire form of a revision: 16 lower-case hex digits, which sort as text in the order
+// of the times.
 func (t Time) String() string { return fmt.Sprintf("%016x", uint64(t)) }
 
 // Parse reads what String wrote. Anything but 16 hex digits is an error.

@@ -9,7 +9,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-func TestHalves(t *testing.T) {
+func TestSecondsAndIncrement(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		seconds, increment := rapid.Uint32().Draw(t, "seconds"), rapid.Uint32().Draw(t, "increment")
@@ -24,10 +24,10 @@ func TestTextSortsAsTime(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		a, b := Time(rapid.Uint64().Draw(t, "a")), Time(rapid.Uint64().Draw(t, "b"))
 		if strings.Compare(a.String(), b.String()) != cmp.Compare(a, b) {
-			t.Fatalf("%s and %s sort otherwise than %d and %d", a, b, a, b)
+			t.Fatalf("%s and %s sort differently from %d and %d", a, b, a, b)
 		}
 		if back, err := Parse(a.String()); err != nil || back != a {
-			t.Fatalf("%s came back as %s, %v", a, back, err)
+			t.Fatalf("%s was parsed as %s, %v", a, back, err)
 		}
 	})
 }

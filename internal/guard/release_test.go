@@ -14,9 +14,8 @@ import (
 	"testing"
 )
 
-// TestGuardsAreConstants holds the two files against each other: without the tag
-// there are constants, all of them true, and nothing else; with it there is a
-// variable for each.
+// TestGuardsAreConstants compares the two files. Without the tag there are constants, all of them
+// true, and nothing else; with it there is a variable for each.
 func TestGuardsAreConstants(t *testing.T) {
 	constants := declared(t, "guarded.go", token.CONST)
 	variables := declared(t, "unguarded.go", token.VAR)
@@ -34,8 +33,8 @@ func TestGuardsAreConstants(t *testing.T) {
 	}
 }
 
-// declared maps the names that a file declares to their values, and fails when
-// it declares anything that is not of this kind.
+// declared maps the names that a file declares to their values. It fails if the file declares
+// anything of another kind.
 func declared(t *testing.T, file string, kind token.Token) map[string]string {
 	t.Helper()
 	parsed, err := parser.ParseFile(token.NewFileSet(), file, nil, 0)
@@ -61,20 +60,20 @@ func declared(t *testing.T, file string, kind token.Token) map[string]string {
 	return values
 }
 
-// TestReleaseHoldsNoSwitch builds the binary as it is released and looks for
-// anything of this package in it.
-func TestReleaseHoldsNoSwitch(t *testing.T) {
+// TestReleaseContainsNoSwitch builds the binary as it is released and searches it for symbols of this
+// package.
+func TestReleaseContainsNoSwitch(t *testing.T) {
 	for _, c := range []struct {
 		tags  string
 		holds bool
 	}{
 		{"", false},
-		{"unguarded", true}, // else this test looks for the wrong name
+		{"unguarded", true}, // otherwise this test looks for the wrong name
 	} {
 		binary := filepath.Join(t.TempDir(), "keytail")
 		run(t, "go", "build", "-tags", c.tags, "-o", binary, "../../cmd/server")
 		if got := strings.Contains(run(t, "go", "tool", "nm", binary), "keytail/internal/guard."); got != c.holds {
-			t.Errorf("with tags %q the binary holds a switch: %v", c.tags, got)
+			t.Errorf("with tags %q the binary contains a switch: %v", c.tags, got)
 		}
 	}
 }

@@ -8,7 +8,7 @@ import (
 	"github.com/keytail/keytail/internal/apikey"
 )
 
-// BenchmarkGet has a case for each way through Get.
+// BenchmarkGet has a case for each path through Get.
 func BenchmarkGet(b *testing.B) {
 	const keys = 1000
 	for _, c := range []struct {
@@ -41,7 +41,7 @@ func BenchmarkGet(b *testing.B) {
 			b.ReportAllocs()
 			for i := 0; b.Loop(); i++ {
 				if _, ok := cache.Get(hashes[i%keys]); ok != c.hit {
-					b.Fatal("not what this measures")
+					b.Fatal("Get did not take the measured path")
 				}
 			}
 		})
@@ -53,7 +53,7 @@ func fillForBenchmark(b *testing.B, cache *Cache, keys int, complete bool) {
 	var scan *Scan
 	if complete {
 		var err error
-		if scan, err = cache.BeginScan(ScanAnew); err != nil {
+		if scan, err = cache.BeginScan(ScanIntoEmpty); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -64,7 +64,7 @@ func fillForBenchmark(b *testing.B, cache *Cache, keys int, complete bool) {
 			cache.Store(cache.Begin(), apikey.HashOf(name), Found(apikey.DocID(name), record))
 			continue
 		}
-		scan.See(apikey.HashOf(name), Found(apikey.DocID(name), record))
+		scan.Add(apikey.HashOf(name), Found(apikey.DocID(name), record))
 	}
 	if complete {
 		if err := scan.Finish(); err != nil {

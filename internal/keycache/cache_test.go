@@ -14,7 +14,7 @@ import (
 	"github.com/keytail/keytail/internal/clustertime"
 )
 
-// rig is a cache on a clock that a test moves by hand.
+// rig is a cache whose clock the test moves.
 type rig struct {
 	*Cache
 	now time.Time
@@ -53,7 +53,7 @@ func finding(id, user string) Finding {
 	return Finding{Found: true, ID: apikey.DocID(id), Record: &apikey.Record{KeyID: id, UserID: user, Active: true}}
 }
 
-// fill stores a finding as a read would that began now.
+// fill stores a finding like a read that began now.
 func (r *rig) fill(h apikey.Hash, f Finding) { r.Store(r.Begin(), h, f) }
 
 func (r *rig) mustHit(t *testing.T, h apikey.Hash, user string) Answer {
@@ -75,7 +75,7 @@ func (r *rig) mustMiss(t *testing.T, h apikey.Hash) {
 	}
 }
 
-func TestNothingIsBelievedBeforeTheFirstOpen(t *testing.T) {
+func TestNoEntryIsValidBeforeTheFirstOpen(t *testing.T) {
 	r := newRig(t)
 	r.Fresh(Freshness{AsOf: r.now})
 	r.fill(hash1, finding("d1", "u1"))
@@ -84,7 +84,7 @@ func TestNothingIsBelievedBeforeTheFirstOpen(t *testing.T) {
 	r.mustMiss(t, hash1)
 }
 
-func TestNothingIsBelievedBeforeTheFirstFreshness(t *testing.T) {
+func TestNoEntryIsValidBeforeTheFirstFreshness(t *testing.T) {
 	r := newRig(t)
 	r.Open(100)
 	r.fill(hash1, finding("d1", "u1"))
@@ -121,11 +121,11 @@ func TestChangeDuringAFillLeavesNoOldValue(t *testing.T) {
 	r.Store(ticket, hash1, finding("d1", "old"))
 	r.mustMiss(t, hash1)
 	if _, ok := r.Revalidate(ticket, hash1, finding("d1", "old")); ok {
-		t.Fatal("what was read before the change is vouched for after it")
+		t.Fatal("a read from before the change is valid after it")
 	}
 }
 
-func TestChangeDropsWhatWasCached(t *testing.T) {
+func TestChangeInvalidatesCachedEntries(t *testing.T) {
 	r := live(t)
 	r.fill(hash1, finding("d1", "u1"))
 	r.fill(hash2, finding("d2", "u2"))
@@ -140,7 +140,7 @@ func TestInsertEndsANegative(t *testing.T) {
 	r := live(t)
 	r.fill(hash1, Finding{})
 	if a, ok := r.Get(hash1); !ok || a.Found {
-		t.Fatalf("want a believed negative, got %+v, %v", a, ok)
+		t.Fatalf("want a valid negative, got %+v, %v", a, ok)
 	}
 	r.Apply(&Change{ID: "d1", Time: 170, Hash: hash1, HasHash: true})
 	r.mustMiss(t, hash1)
@@ -153,9 +153,9 @@ func TestInsertStoresTheWholeRecordWhenTheHashWasUnused(t *testing.T) {
 		r.Apply(&Change{ID: "d1", Time: at, Hash: hash1, HasHash: true, Record: f.Record})
 	}
 	insert(169)
-	// Another document may have had the hash all along.
+	// Another document may have had the hash from the beginning.
 	r.mustMiss(t, hash1)
-	r.complete(t, ScanAnew, nil)
+	r.complete(t, ScanIntoEmpty, nil)
 	insert(170)
 	r.mustHit(t, hash1, "u1")
 	r.Apply(&Change{ID: "d1", Time: 171})
@@ -179,7 +179,7 @@ func TestReplaceStoresTheWholeRecordOverItsOwn(t *testing.T) {
 	r.mustMiss(t, hash1)
 }
 
-func TestHashMovedInPlaceEndsBothItsHashes(t *testing.T) {
+func TestAnUpdateOfTheHashInvalidatesBothHashes(t *testing.T) {
 	r := live(t)
 	r.fill(hash1, finding("d1", "u1"))
 	r.fill(hash2, Finding{})
@@ -191,13 +191,13 @@ func TestHashMovedInPlaceEndsBothItsHashes(t *testing.T) {
 func TestHashTakenOverByAnotherDocument(t *testing.T) {
 	r := live(t)
 	r.fill(hash1, finding("d1", "u1"))
-	// d1 gave up the hash by an update that shows only d1, then d2 appears.
+	// d1 loses the hash in an update that shows only d1, then d2 appears.
 	r.Apply(&Change{ID: "d1", Time: 170})
 	r.Apply(&Change{ID: "d2", Time: 171, Hash: hash1, HasHash: true})
 	r.mustMiss(t, hash1)
 }
 
-func TestLossForgetsEverythingAtOnce(t *testing.T) {
+func TestLossInvalidatesEverythingAtOnce(t *testing.T) {
 	r := live(t)
 	r.fill(hash1, finding("d1", "u1"))
 	r.fill(hash2, Finding{})
@@ -215,12 +215,12 @@ func TestLossForgetsEverythingAtOnce(t *testing.T) {
 		t.Fatal("a ticket taken during a loss is trusted")
 	}
 	if _, ok := r.Revalidate(lost, hash1, finding("d1", "u1")); ok {
-		t.Fatal("a read is vouched for during a loss")
+		t.Fatal("a read is valid during a loss")
 	}
 	held := r.Stats().Entries
 	r.Store(lost, apikey.HashOf("key three"), finding("d3", "u3"))
 	if got := r.Stats().Entries; got != held {
-		t.Fatal("a read made during a loss is kept")
+		t.Fatal("a read made during a loss is stored")
 	}
 	r.Open(200)
 	r.Store(during, hash1, finding("d1", "before the loss"))
@@ -229,12 +229,12 @@ func TestLossForgetsEverythingAtOnce(t *testing.T) {
 	r.mustMiss(t, hash2)
 	for _, ticket := range []Ticket{during, lost} {
 		if _, ok := r.Revalidate(ticket, hash1, finding("d1", "old")); ok {
-			t.Fatal("a ticket of an epoch that is over is vouched for")
+			t.Fatal("a ticket of an earlier epoch is valid")
 		}
 	}
 }
 
-func TestAnswerSaysItsAge(t *testing.T) {
+func TestAnswerReportsItsAge(t *testing.T) {
 	r := live(t)
 	asOf := r.now
 	r.fill(hash1, finding("d1", "u1"))
@@ -254,7 +254,7 @@ func TestStaleIsAMiss(t *testing.T) {
 	r.now = r.now.Add(time.Nanosecond)
 	r.mustMiss(t, hash1)
 	if _, ok := r.Revalidate(ticket, hash1, finding("d1", "u1")); ok {
-		t.Fatal("a stale cache vouches for a read")
+		t.Fatal("a stale cache uses a read")
 	}
 	r.Fresh(Freshness{AsOf: r.now, Processed: 101})
 	r.mustHit(t, hash1, "u1")
@@ -269,7 +269,7 @@ func TestFreshnessNeverMovesBack(t *testing.T) {
 	}
 }
 
-func TestEntryEndsAtItsDeadline(t *testing.T) {
+func TestEntryExpiresAtItsDeadline(t *testing.T) {
 	r := live(t, func(c *Config) { c.MaxAge = time.Minute })
 	r.fill(hash1, finding("d1", "u1"))
 	r.now = r.now.Add(time.Minute)
@@ -277,7 +277,7 @@ func TestEntryEndsAtItsDeadline(t *testing.T) {
 	r.mustMiss(t, hash1)
 }
 
-func TestVouchAnswersAsAHitWould(t *testing.T) {
+func TestRevalidateAnswersLikeAHit(t *testing.T) {
 	r := live(t)
 	ticket := r.Begin()
 	a, ok := r.Revalidate(ticket, hash1, finding("d1", "u1"))
@@ -289,7 +289,7 @@ func TestVouchAnswersAsAHitWould(t *testing.T) {
 	}
 	r.Apply(&Change{ID: "d9", Time: 170, Hash: hash1, HasHash: true})
 	if _, ok = r.Revalidate(ticket, hash1, Finding{}); ok {
-		t.Fatal("a negative is vouched for after its hash appeared")
+		t.Fatal("a negative is valid after its hash appeared")
 	}
 }
 
@@ -304,7 +304,7 @@ func TestKeysThatShare64BitsAreNotConfused(t *testing.T) {
 	r.mustMiss(t, hash1)
 }
 
-func TestHashThatBeginsWithZerosIsKept(t *testing.T) {
+func TestAHashThatBeginsWithZerosIsStored(t *testing.T) {
 	r := live(t)
 	zero := apikey.Hash{31: 7}
 	r.fill(zero, finding("d1", "u1"))
@@ -313,7 +313,7 @@ func TestHashThatBeginsWithZerosIsKept(t *testing.T) {
 	r.mustHit(t, zero, "u2")
 }
 
-func TestRecordOverTheLimitIsNotKeptAndHarmsNoOther(t *testing.T) {
+func TestARecordOverTheLimitIsNotStoredAndAffectsNoOther(t *testing.T) {
 	r := live(t)
 	r.fill(hash2, finding("d2", "u2"))
 	large := finding("d1", "u1")
@@ -326,7 +326,7 @@ func TestRecordOverTheLimitIsNotKeptAndHarmsNoOther(t *testing.T) {
 	}
 }
 
-func TestFullCacheEvictsAndStaysRight(t *testing.T) {
+func TestAFullCacheEvictsAndStaysCorrect(t *testing.T) {
 	r := live(t)
 	const keys = 20_000
 	for i := range keys {
@@ -344,7 +344,7 @@ func TestFullCacheEvictsAndStaysRight(t *testing.T) {
 		}
 	}
 	if hits == 0 || hits == keys {
-		t.Fatalf("%d of %d are held: the test needs a cache that is too small", hits, keys)
+		t.Fatalf("%d of %d are cached: the test needs a cache that is too small", hits, keys)
 	}
 	if got := r.Stats().CapacityBytes; got > 3<<20 {
 		t.Fatalf("%d bytes are allocated, the limit is 3 MiB", got)

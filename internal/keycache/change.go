@@ -6,58 +6,54 @@ import (
 	"github.com/keytail/keytail/internal/guard"
 )
 
-// Change is one majority-committed change of one document, as the stream
-// delivered it.
+// Change is one majority-committed change of one document, as the stream delivered it.
 type Change struct {
 	// ID is the changed document.
 	ID apikey.DocID
 	// Time is the change's cluster time.
 	Time clustertime.Time
-	// Hash is the hash that the event shows, if HasHash: of an insert or a
-	// replace, or of an update that sets it. A delete shows none.
+	// Hash is the hash that the event shows, if HasHash: that of an insert or a replace, or of an
+	// update that sets it. A delete shows none.
 	Hash    apikey.Hash
 	HasHash bool
-	// Hashes are further ones that the event shows and a look-up may match: those in
-	// an array. No record is kept for them.
+	// Hashes are further hashes that the event shows and by which a lookup may find the document,
+	// such as those in an array. No record is stored for them.
 	Hashes []apikey.Hash
-	// Record is the whole record when the event carries the document (insert,
-	// replace), else nil.
+	// Record is the whole record if the event carries the document (insert, replace), else nil.
 	Record *apikey.Record
-	// Unreadable says that the event does not show all the hashes under which a
-	// look-up may now find the document: any hash could be one of them.
+	// Unreadable means that the event does not show all the hashes by which a lookup may now find
+	// the document. Any hash could be one of them.
 	Unreadable bool
-	// Refresh asks for the document to be read again soon (an update).
+	// Refresh asks for the document to be read again soon (after an update).
 	Refresh bool
 }
 
-// Apply takes in one change. It returns after all that was cached about the
-// document, or about the hash that the event shows, has become unbelievable.
+// Apply applies one change. When it returns, no entry of the document, and no entry of a hash that
+// the event shows, is valid any more.
 func (c *Cache) Apply(change *Change) {
-	// The order is the algorithm.
+	// The order of the next statements is the algorithm (DESIGN.md, "Order").
 	//
-	// The floor rises before seq: a fill that loads this seq (and so is allowed
-	// to outlive this change) loads the floor afterwards, and reads a snapshot
-	// that contains it.
+	// The floor rises before seq. A fill that loads this seq may keep its entry in spite of this
+	// change; it loads the floor afterwards, so it reads a snapshot that contains the change.
 	if guard.ChangeFloor {
 		c.raiseFloor(change.Time)
 	}
 	seq := c.seq.Add(1)
-	was := unknown
+	owner := ownerUnknown
 	if change.HasHash {
-		// Before the stamp, which ends what is known about the hash.
-		was = c.standing(&change.Hash, change.ID)
+		// Looked up before the stamp: the stamp ends what is known about the hash.
+		owner = c.ownership(&change.Hash, change.ID)
 	}
-	// The stamps are the drop. Nothing is deleted from the byte store: an entry
-	// with a lower seq0 is a miss from here on, and a fill that began earlier
-	// stores what is a miss already. They come before any Fresh that covers this
-	// change, by the contract of Fresh.
+	// The stamps invalidate the old entries; nothing is deleted from the byte store. From here on
+	// an entry with a lower seq is a miss, also one that a fill which began earlier is still going
+	// to store. The stamps come before any Fresh that covers this change, as Fresh requires.
 	c.byID.stamp(c.byID.ofID(change.ID), seq)
 	c.stampHashes(change, seq)
 	if change.Unreadable {
 		c.unreadable.Add(1)
 	}
 	if change.HasHash {
-		c.storeChanged(change, was, seq)
+		c.storeChanged(change, owner, seq)
 	}
 	if change.Refresh {
 		c.requestRefresh(change.ID)
@@ -76,16 +72,17 @@ func (c *Cache) stampHashes(change *Change, seq uint64) {
 	}
 }
 
-// stampHash stamps, and counts the slots that leave the completeness behind.
+// stampHash stamps the hash's slot, and counts the slots that are stamped for the first time since
+// the scan.
 func (c *Cache) stampHash(h *apikey.Hash, seq uint64) {
 	slot := c.byHash.ofHash(h)
 	if complete := c.current.Load().complete.Load(); complete != nil && c.byHash.load(slot) <= complete.ticket.seq {
-		c.moved.Add(1)
+		c.stampedSinceScan.Add(1)
 	}
 	c.byHash.stamp(slot, seq)
 }
 
-// requestRefresh never waits: what does not fit is read when it is asked for.
+// requestRefresh never waits. If the queue is full, the document is read when it is requested.
 func (c *Cache) requestRefresh(id apikey.DocID) {
 	select {
 	case c.refresh <- id:
@@ -94,6 +91,6 @@ func (c *Cache) requestRefresh(id apikey.DocID) {
 	}
 }
 
-// Refreshes delivers the documents that updates have touched, for a fill by
-// _id. It is never closed.
+// Refreshes delivers the documents that updates have changed, to be read again by _id. The channel
+// is never closed.
 func (c *Cache) Refreshes() <-chan apikey.DocID { return c.refresh }

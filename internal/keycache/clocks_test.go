@@ -8,17 +8,17 @@ import (
 	"github.com/keytail/keytail/internal/apikey"
 )
 
-// moved is a reading of both clocks some time after base: of the monotonic one
-// by one duration, of the wall clock by another. Package time has no way to say
-// that, so the monotonic reading (the second word of a Time) is written directly;
-// the test below would notice if it were kept elsewhere.
+// moved is a reading of both clocks some time after base: one duration later on the
+// monotonic clock, another on the wall clock. Package time has no function for that,
+// so the monotonic reading (the second word of a Time) is written directly. The test
+// below would fail if it were stored elsewhere.
 func moved(base time.Time, monotonic, wall time.Duration) time.Time {
 	t := base.Add(wall)
 	(*[2]int64)(unsafe.Pointer(&t))[1] += int64(monotonic - wall)
 	return t
 }
 
-func TestMovedMovesEachClockByItself(t *testing.T) {
+func TestMovedMovesEachClockSeparately(t *testing.T) {
 	base := time.Now()
 	got := moved(base, 3*time.Second, -time.Hour)
 	if d := got.Sub(base); d != 3*time.Second {
@@ -40,9 +40,9 @@ func clockCache(t *testing.T, base time.Time) *Cache {
 	return c
 }
 
-// age asks how old the truth is, and whether it may be told.
+// age returns how old the data are, and whether an answer may be given.
 func age(c *Cache, now time.Time) (time.Duration, bool) {
-	answer, ok := c.Age(c.Freshness(), now)
+	answer, ok := c.AnswerAsOf(c.Freshness(), now)
 	return answer.Staleness, ok
 }
 
@@ -55,7 +55,7 @@ func TestClockSetBackChangesNothingButExpiry(t *testing.T) {
 	if _, ok := age(c, moved(base, 16*time.Second, 16*time.Second-time.Hour)); ok {
 		t.Error("16 s later the answer is still given")
 	}
-	// Freshness goes on: the next heartbeat's time is later by the monotonic clock.
+	// The freshness still moves: the next heartbeat's time is later by the monotonic clock.
 	next := moved(base, 20*time.Second, 20*time.Second-time.Hour)
 	c.Fresh(Freshness{AsOf: next, Processed: 8})
 	if got, ok := age(c, moved(base, 21*time.Second, 21*time.Second-time.Hour)); !ok || got != time.Second || c.Freshness().Processed != 8 {
@@ -87,9 +87,9 @@ func TestSuspendIsAnAge(t *testing.T) {
 	base := time.Now()
 	c := clockCache(t, base)
 	if got := Elapsed(base, moved(base, time.Millisecond, 8*time.Hour)); got != 8*time.Hour {
-		t.Errorf("a night of suspend is an age of %v", got)
+		t.Errorf("after a night of suspend the age is %v", got)
 	}
 	if _, ok := age(c, moved(base, time.Millisecond, 8*time.Hour)); ok {
-		t.Error("what was true last night is told in the morning")
+		t.Error("data from before the suspend are used after it")
 	}
 }

@@ -16,15 +16,15 @@ const (
 	flagExpires = 1 << 1
 )
 
-// varintRoom is the most that one length or time takes.
-const varintRoom = binary.MaxVarintLen64
+// maxVarintBytes is the longest encoding of one length or time.
+const maxVarintBytes = binary.MaxVarintLen64
 
-// recordSize is an upper bound of what appendRecord writes.
+// recordSize is an upper bound for the bytes that appendRecord writes.
 func recordSize(r *apikey.Record) int {
-	size := 1 + 9*varintRoom +
+	size := 1 + 9*maxVarintBytes +
 		len(r.KeyID) + len(r.UserID) + len(r.OrgID) + len(r.ProjectID) + len(r.Name) + len(r.Defect) + len(r.Metadata)
 	for _, scope := range r.Scopes {
-		size += varintRoom + len(scope)
+		size += maxVarintBytes + len(scope)
 	}
 	return size + len(r.AllowedIPs)*(2+len(netip.IPv6Unspecified().As16()))
 }
@@ -39,7 +39,7 @@ func appendRecord(b []byte, r *apikey.Record) []byte {
 	}
 	b = append(b, flags)
 	if !r.ExpiresAt.IsZero() {
-		// A BSON date has milliseconds, so nothing is lost.
+		// A BSON date has millisecond precision, so nothing is lost.
 		b = binary.AppendVarint(b, r.ExpiresAt.UnixMilli())
 	}
 	for _, text := range [...]string{r.KeyID, r.UserID, r.OrgID, r.ProjectID, r.Name, r.Defect, string(r.Metadata)} {
@@ -62,16 +62,16 @@ func appendText(b []byte, text string) []byte {
 	return append(binary.AppendUvarint(b, uint64(len(text))), text...)
 }
 
-// decodeFound reads what encode wrote after the head. All strings are views of
-// value, which the caller owns and nobody writes to any more.
+// decodeFound reads what encode wrote after the head. All strings are views of value, which the
+// caller owns and which is not written to again.
 func decodeFound(value []byte) (apikey.DocID, *apikey.Record) {
 	d := decoder{rest: value}
 	id := apikey.DocID(d.text())
 	return id, d.record()
 }
 
-// scopesInline is how many scopes a decoded record has room for in the same block:
-// most keys have no more, and a hit then makes one object and not two.
+// scopesInline is the number of scopes for which a decoded record has space in the same block.
+// Most keys have no more, so a hit allocates one object and not two.
 const scopesInline = 4
 
 // record reads what appendRecord wrote.
@@ -110,16 +110,16 @@ func (d *decoder) record() *apikey.Record {
 	return r
 }
 
-// decoder takes values off the front of rest. It reads only what this process
-// wrote itself, so a wrong length is a bug and panics by its slice bounds.
+// decoder takes values off the front of rest. It reads only what this process wrote, so a wrong
+// length is a bug and panics by its slice bounds.
 type decoder struct{ rest []byte }
 
 func (d *decoder) byte() byte { return d.bytes(1)[0] }
 
 func (d *decoder) bytes(n int) []byte {
-	taken := d.rest[:n:n]
+	front := d.rest[:n:n]
 	d.rest = d.rest[n:]
-	return taken
+	return front
 }
 
 func (d *decoder) varint() int64 {
@@ -129,7 +129,7 @@ func (d *decoder) varint() int64 {
 }
 
 func (d *decoder) length() int {
-	// Nearly all are below 128, which is one byte.
+	// Nearly all lengths are below 128, which is one byte.
 	if short := d.rest[0]; short < 0x80 {
 		d.rest = d.rest[1:]
 		return int(short)

@@ -19,7 +19,7 @@ func TestRecordSurvivesItsEncoding(t *testing.T) {
 		encoded := appendRecord(nil, want)
 		d := decoder{rest: encoded}
 		if bound := recordSize(want); len(encoded) > bound {
-			t.Fatalf("%d bytes written, %d announced", len(encoded), bound)
+			t.Fatalf("%d bytes written, recordSize returned %d", len(encoded), bound)
 		}
 		if diff := cmp.Diff(want, d.record(), comparer, equateNil); diff != "" {
 			t.Fatal(diff)
@@ -64,7 +64,7 @@ func drawRecord(t *rapid.T) *apikey.Record {
 		Metadata: json.RawMessage(text("metadata")),
 	}
 	if rapid.Bool().Draw(t, "expires") {
-		// The range of years that JSON can show.
+		// The range of years that JSON can represent.
 		r.ExpiresAt = time.UnixMilli(rapid.Int64Range(-6e13, 2e14).Draw(t, "expires_at")).UTC()
 	}
 	for range rapid.IntRange(0, 3).Draw(t, "ips") {

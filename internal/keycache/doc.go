@@ -1,34 +1,33 @@
-// Package keycache decides what may be believed about an API key without
-// asking the database. It is a byte store (bigcache) plus the stamps that say
-// when a stored answer stopped being one.
+// Package keycache answers from memory what the database says about an API key, and never with an
+// answer that is older than it reports. It is a byte store (bigcache) plus the stamps that decide
+// whether a stored answer is still valid.
 //
-// # Promises
+// # Guarantees
 //
-//   - An answer of Get is a state that the key had at or after the answer's
-//     AsOf, and at or after everything that the change stream had delivered
-//     when Get was called.
+//   - An answer of Get is a state that the key had at or after the answer's AsOf,
+//     and at or after everything that the change stream had delivered when Get
+//     was called.
 //   - No interleaving of a database read with a change leaves an old value that
 //     Get would return.
-//   - An answer is not that of one document when another one with the same hash
-//     refused before the answer's AsOf, even if the unique index is gone.
-//   - Lose makes all that was cached before it unbelievable, in O(1).
-//   - Within an epoch, what a scan has covered stays believed until it is changed or
-//     pushed out, whether the cache is complete or not.
+//   - If two documents have one hash, Get does not answer from one of them when
+//     the other refused before the answer's AsOf, even without a unique index.
+//   - Lose invalidates everything that was cached before it, in O(1).
+//   - Within an epoch, an entry that a scan has covered stays valid until it is
+//     changed or evicted, whether the cache is complete or not.
 //   - Get takes no lock that all callers share, and does no I/O.
 //
-// # Non-promises
+// # No guarantees
 //
-//   - No order between answers for different keys.
+//   - There is no order between answers for different keys.
 //   - An instance may skip intermediate states of a document.
 //   - A write with w: 1 that is rolled back never happened.
-//   - A machine restored from a memory snapshot may believe its old clock until
-//     the freshness moves again.
+//   - A machine restored from a memory snapshot may use its old clock until the
+//     freshness moves again.
 //   - On a sharded cluster AsOf is only as good as the lag between shards.
 //
-// The order of the atomic loads and stores in epoch.go, change.go, fill.go and
-// hit.go is the algorithm; DESIGN.md beside this file has the argument for it.
+// The order of the atomic loads and stores in epoch.go, change.go, fill.go and get.go is the
+// algorithm. DESIGN.md beside this file proves it.
 //
-// keycache imports neither a MongoDB driver nor the package that tails the change
-// stream. It is fed by Lose, Open and Apply, all from one goroutine, the owner of
-// the stream, and by Fresh, which may be called from several.
+// keycache imports neither a MongoDB driver nor the package that tails the change stream. One
+// goroutine, the owner of the stream, feeds it with Lose, Open and Apply; several may call Fresh.
 package keycache

@@ -7,24 +7,24 @@ import (
 	"github.com/keytail/keytail/internal/apikey"
 )
 
-// MaxRecordBytes is the largest encoded record that is kept. A key's document is
-// some hundred bytes; one over 16 KiB is read from the database each time.
+// MaxRecordBytes is the largest encoded record that is stored. A key's document has some hundred
+// bytes. A record over 16 KiB is read from the database each time.
 const MaxRecordBytes = 16 << 10
 
 // entry is the head of a stored value: the stamps of its fill.
 type entry struct {
 	epoch uint64
 	seq   uint64
-	// deadline is a distance from the cache's origin on the monotonic clock. Of a
-	// provisional entry: see scan.
+	// deadline is a distance from the cache's origin on the monotonic clock. For a provisional
+	// entry it has another meaning: see scan.
 	deadline time.Duration
-	// idSlot is where byID is looked at; of no meaning for a negative.
+	// idSlot is the document's slot in byID. It has no meaning for a negative.
 	idSlot uint32
 	kind   entryKind
 	hash   apikey.Hash
 }
 
-// entryKind says what an entry stands for.
+// entryKind is the kind of an entry.
 type entryKind uint8
 
 const (
@@ -32,29 +32,29 @@ const (
 	negative entryKind = iota
 	// found: a record follows.
 	found
-	// marker: there is a document, but nothing of it is kept. It answers
-	// nothing, and keeps a complete cache from taking the hash as absent.
+	// marker: there is a document, but its record is not stored. A marker answers no request. It
+	// keeps a complete cache from reporting the hash as absent.
 	marker
-	// provisional: a record follows, which a scan has seen. Another document may
-	// have the same hash as long as the scan has not ended: see answers.
+	// provisional: a record follows, which a scan has read. Until the scan has ended, another
+	// document may have the same hash: see canAnswer.
 	provisional
-	// ambiguous: more than one document has been found to have the hash. Otherwise as
-	// a marker.
+	// ambiguous: a read has found more than one document with the hash. In all else it is like a
+	// marker.
 	ambiguous
 )
 
-// answers reports whether an entry that is believed may be an answer. complete is
-// that of its generation.
-func (e *entry) answers(complete *completeness) bool {
+// canAnswer reports whether a valid entry may answer a request. complete is the completeness of
+// its generation.
+func (e *entry) canAnswer(complete *completeness) bool {
 	return e.kind == found || (e.kind == provisional && complete.covers(e) && e.scan() <= complete.scan)
 }
 
-// scan is the number of the scan that made a provisional entry. It has the place of
-// the deadline, since once the scan has ended well there is none.
+// scan is the number of the scan that made a provisional entry. It is stored in the place of the
+// deadline, because once the scan has succeeded the entry has none.
 func (e *entry) scan() uint64 { return uint64(e.deadline) }
 
-// The layout of the head, in bytes. Values live and die with the process, so
-// there is no version.
+// The layout of the head, in bytes. Values exist only in this process, so there is no version
+// number.
 const (
 	atEpoch    = 0
 	atSeq      = atEpoch + 8
@@ -65,12 +65,12 @@ const (
 	headBytes  = atHash + len(apikey.Hash{})
 )
 
-// encode writes the head, and what was found: the document's identity and its
-// record. One over MaxRecordBytes leaves a marker, and false is reported.
+// encode writes the head, then the document's identity and its record if there is one. A record
+// over MaxRecordBytes becomes a marker, and kept is false.
 func (e *entry) encode(id apikey.DocID, record *apikey.Record) (value []byte, kept bool) {
 	size, kept := headBytes, true
 	if e.kind == found || e.kind == provisional {
-		if size += varintRoom + len(id) + recordSize(record); size > headBytes+MaxRecordBytes {
+		if size += maxVarintBytes + len(id) + recordSize(record); size > headBytes+MaxRecordBytes {
 			e.kind, size, kept = marker, headBytes, false
 		}
 	}
@@ -87,8 +87,8 @@ func (e *entry) encode(id apikey.DocID, record *apikey.Record) (value []byte, ke
 	return value, kept
 }
 
-// decodeEntry reads the head and returns the bytes of what was found, for
-// decodeFound. They are part of value.
+// decodeEntry reads the head. It also returns the bytes after it, for decodeFound; they are part
+// of value.
 func decodeEntry(value []byte) (entry, []byte, bool) {
 	if len(value) < headBytes {
 		return entry{}, nil, false
@@ -104,19 +104,19 @@ func decodeEntry(value []byte) (entry, []byte, bool) {
 	return e, value[headBytes:], true
 }
 
-// ownerOf is the document of an entry with a record, from the bytes that follow its
-// head. The answer is a view of body.
+// ownerOf is the document of an entry with a record, read from the bytes after its head. The
+// result is a view of body.
 func ownerOf(body []byte) apikey.DocID {
 	d := decoder{rest: body}
 	return apikey.DocID(d.text())
 }
 
-// storeOverhead is what the byte store keeps beside a value: the time, the hash,
-// the length and the text of its key, and the entry's own length.
-const storeOverhead = 8 + 8 + 2 + keyBytes + varintRoom
+// storeOverhead is the number of bytes that bigcache keeps beside a value: the time, the hash, the
+// length and the text of its key, and the entry's own length.
+const storeOverhead = 8 + 8 + 2 + keyBytes + maxVarintBytes
 
-// EntryBytes is how much of the cache's size a record takes, in bytes: an upper
-// bound, for estimates. A record over MaxRecordBytes leaves only a marker.
+// EntryBytes is how much of the cache's size a record takes, in bytes: an upper bound, for
+// estimates. A record over MaxRecordBytes leaves only a marker.
 func EntryBytes(record *apikey.Record) int {
 	size := recordSize(record)
 	if size > MaxRecordBytes {
@@ -125,13 +125,13 @@ func EntryBytes(record *apikey.Record) int {
 	return headBytes + size + storeOverhead
 }
 
-// GenerationBytes is how much of a cache of this size one generation of found
-// keys may take. complete: whether it may be complete, so that there must be
-// room for a second one. Zero: DefaultSizeMiB.
+// GenerationBytes is how many bytes of a cache of this size one generation of found keys may take.
+// With complete set, there must be space for a second generation. A size of zero means
+// DefaultSizeMiB.
 func GenerationBytes(sizeMiB int, complete bool) int64 {
 	if sizeMiB == 0 {
 		sizeMiB = DefaultSizeMiB
 	}
-	found, _ := split(sizeMiB, complete)
+	found, _ := splitSize(sizeMiB, complete)
 	return int64(found) << 20
 }

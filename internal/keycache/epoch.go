@@ -5,16 +5,14 @@ import (
 	"github.com/keytail/keytail/internal/guard"
 )
 
-// Lose says that the stream's history is lost: nothing that was cached before
-// is believed from here on. A loss during a loss changes nothing. It reports
-// whether there was anything to lose.
+// Lose reports that the stream's history is lost: from here on nothing that was cached before is
+// valid. A loss during a loss changes nothing. Lose returns whether there was a history to lose.
 func (c *Cache) Lose() bool {
 	epoch := c.epoch.Load()
 	if odd(epoch) || !guard.EpochAtLoss {
 		return false
 	}
-	// One store is the whole of it: entries carry their epoch, and every check
-	// compares it.
+	// One store invalidates everything: each entry carries its epoch, and every check compares it.
 	if !guard.EpochAtOpen {
 		epoch++ // even at once, and Open finds nothing to do
 	}
@@ -22,14 +20,13 @@ func (c *Cache) Lose() bool {
 	return true
 }
 
-// Open says that a new stream delivers every change later than floor. It must
-// be called after Lose (or as the first call), before any event of the new
-// stream is applied.
+// Open reports that a new stream delivers every change later than floor. It must be called after
+// Lose (or as the first call), and before any event of the new stream is applied.
 func (c *Cache) Open(floor clustertime.Time) {
-	// The floor comes first. A fill that sees the even epoch then also sees the
-	// floor, and reads at or after the place where the stream begins. The other
-	// way round it could read an older snapshot, and the changes between that
-	// and the stream's begin are in neither.
+	// The floor comes first. A fill that sees the even epoch then also sees the floor, and reads
+	// at or after the place where the stream begins. In the other order it could read an older
+	// snapshot, and the changes between that snapshot and the beginning of the stream would be in
+	// neither.
 	if guard.OpenFloor {
 		c.raiseFloor(floor)
 	}
@@ -38,8 +35,8 @@ func (c *Cache) Open(floor clustertime.Time) {
 	}
 }
 
-// raiseFloor moves the floor up, never down. Only the stream's owner calls it,
-// so the load and the store need not be one step.
+// raiseFloor moves the floor up, never down. Only the stream's owner calls it, so the load and the
+// store need not be atomic together.
 func (c *Cache) raiseFloor(t clustertime.Time) {
 	if uint64(t) > c.floor.Load() {
 		c.floor.Store(uint64(t))

@@ -9,43 +9,43 @@ import (
 	"github.com/keytail/keytail/internal/guard"
 )
 
-// Ticket is taken before a database read and vouches for what it found.
+// Ticket holds the stamps that are loaded before a database read. With them, Store and Revalidate
+// decide whether the result of the read is still valid.
 type Ticket struct {
 	epoch uint64
 	seq   uint64
 	floor clustertime.Time
 }
 
-// Floor is the cluster time that the read must not be older than
-// (afterClusterTime, with read concern majority, on the primary). Zero: none.
+// Floor is the cluster time at or after which the read must be (afterClusterTime, with read
+// concern majority, on the primary). Zero: no bound.
 func (t Ticket) Floor() clustertime.Time { return t.floor }
 
-// Trusted reports whether the stream had its history when the ticket was
-// taken. What an untrusted ticket finds answers its own caller and no one else.
+// Trusted reports whether the stream had its history when the ticket was taken. The result of a
+// read with an untrusted ticket answers its own caller only and is not stored.
 func (t Ticket) Trusted() bool { return !odd(t.epoch) }
 
 // Begin takes a ticket. The read must start after it returns.
 func (c *Cache) Begin() Ticket {
 	var t Ticket
-	// Three loads, in this order, all before the read.
+	// Three loads, in this order, all before the read (DESIGN.md, "Order").
 	//
-	// The epoch first: a loss between here and the store leaves the entry with
-	// an epoch that is over.
+	// The epoch first: if the history is lost between here and the store, the entry carries an
+	// epoch that is over.
 	t.epoch = c.epoch.Load()
-	// Then seq, before the read: a change that is applied while the read is
-	// under way gets a higher number, which invalidates the entry.
+	// Then seq, before the read: a change that is applied during the read gets a higher number,
+	// which invalidates the entry.
 	t.seq = c.seq.Load()
-	// The floor last. Whatever change seq counts has raised the floor before it
-	// was counted, so the read contains it. Loaded before seq it could miss a
-	// change that seq already counts: late, stale and believed.
+	// The floor last. Every change that seq counts has raised the floor before it was counted, so
+	// the read contains it. If the floor were loaded before seq, the read could miss a change that
+	// seq already counts: a stale entry that counts as valid.
 	t.floor = clustertime.Time(c.floor.Load())
 	return t
 }
 
-// Store keeps what a read by the hash found. Nothing is kept for a ticket that is not
-// Trusted. Of a record over MaxRecordBytes only the fact that it is there is
-// kept: it is read again when it is asked for. The same goes for a finding that is
-// Ambiguous.
+// Store stores the result of a read by hash. It stores nothing for a ticket that is not Trusted.
+// Of a record over MaxRecordBytes it stores only that the document exists; the record is read
+// again when it is requested. The same holds for an Ambiguous finding.
 func (c *Cache) Store(t Ticket, h apikey.Hash, f Finding) {
 	if guard.TrustedStore && !t.Trusted() {
 		return
@@ -53,9 +53,9 @@ func (c *Cache) Store(t Ticket, h apikey.Hash, f Finding) {
 	if !guard.SeqBeforeRead {
 		t.seq = c.seq.Load()
 	}
-	if e := c.entryOf(t, h, f); !c.holds(&e, &h) {
-		// It changed meanwhile, and nobody will ever believe this entry. It must not
-		// take the place of a newer one.
+	if e := c.entryOf(t, h, f); !c.isValid(&e, &h) {
+		// A change has invalidated the entry already. Storing it would only replace a newer, valid
+		// one.
 		return
 	}
 	if guard.AmbiguousMark && f.Ambiguous {
@@ -80,15 +80,15 @@ func (c *Cache) encode(t Ticket, h apikey.Hash, f Finding) (value []byte, kept b
 	return e.encode(f.ID, f.Record)
 }
 
-// deadline of an entry that is made now.
+// deadline is that of an entry that is made now.
 func (c *Cache) deadline(h *apikey.Hash) time.Duration {
-	return c.config.Now().Sub(c.origin) + life(c.config.MaxAge, h)
+	return c.config.Now().Sub(c.origin) + lifetime(c.config.MaxAge, h)
 }
 
-// life is between half of maxAge and all of it, by the hash: entries that are stored
-// together, as by a scan, do not end together. The bytes of the hash are not those
-// that the byte store finds it by, and are as good as random.
-func life(maxAge time.Duration, h *apikey.Hash) time.Duration {
+// lifetime is between half of maxAge and all of it, depending on the hash: entries that are stored
+// together, as by a scan, do not expire together. The bytes of the hash that it uses are not those
+// that the byte store uses as the key; they are as good as random.
+func lifetime(maxAge time.Duration, h *apikey.Hash) time.Duration {
 	share := float64(binary.BigEndian.Uint32(h[keyBytes:])) / (1 << 32)
 	return maxAge - time.Duration(share*float64(maxAge/2))
 }

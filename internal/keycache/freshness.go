@@ -11,18 +11,16 @@ import (
 type Freshness struct {
 	// AsOf is a time of this machine's clock, with its monotonic reading.
 	AsOf time.Time
-	// Processed is the cluster time up to which all changes have been applied.
-	// Zero: not known.
+	// Processed is the cluster time up to which all changes have been applied. Zero: unknown.
 	Processed clustertime.Time
-	// epoch in which it was set: cluster times of two epochs are not compared.
+	// epoch is the epoch in which it was set: cluster times of two epochs are not compared.
 	epoch uint64
 }
 
-// Fresh moves the freshness up. It may be called from several goroutines, and
-// nothing moves back: an AsOf before the last is ignored, and within an epoch
-// Processed only rises. Every change that f covers has been applied before the
-// call: a caller that is not the stream's owner has to know that from the owner,
-// by a channel, a lock or an atomic.
+// Fresh moves the freshness up. Several goroutines may call it. Nothing moves back: an AsOf before
+// the last one is ignored, and within an epoch Processed only rises. Every change that f covers
+// must have been applied before the call. A caller that is not the stream's owner must know that
+// from the owner, by a channel, a lock or an atomic.
 func (c *Cache) Fresh(f Freshness) {
 	c.freshMutex.Lock()
 	defer c.freshMutex.Unlock()
@@ -38,13 +36,13 @@ func (c *Cache) Fresh(f Freshness) {
 	c.fresh.Store(&f)
 }
 
-// Freshness is the last one that was set, nil before the first. To answer by a
-// read of its own a caller loads it before Begin, and passes it to Age after.
+// Freshness is the last freshness that was set, nil before the first. To answer by a read of its
+// own, a caller loads it before Begin and passes it to AnswerAsOf afterwards.
 func (c *Cache) Freshness() *Freshness { return c.fresh.Load() }
 
-// Age makes the frame of an answer that is as old as fresh, and reports whether
-// it is young enough to be given.
-func (c *Cache) Age(fresh *Freshness, now time.Time) (Answer, bool) {
+// AnswerAsOf makes an Answer, without a Finding, that is as old as fresh. False: fresh is nil or
+// older than MaxStale, so there is no answer.
+func (c *Cache) AnswerAsOf(fresh *Freshness, now time.Time) (Answer, bool) {
 	if fresh == nil {
 		return Answer{}, false
 	}
@@ -55,11 +53,10 @@ func (c *Cache) Age(fresh *Freshness, now time.Time) (Answer, bool) {
 	return Answer{AsOf: fresh.AsOf, Now: now, Staleness: age, Revision: fresh.Processed}, true
 }
 
-// Elapsed is the time between two readings of this machine's clock: the larger
-// of what its monotonic and its wall part say. The monotonic clock stands still
-// while a machine is suspended (CLOCK_MONOTONIC of clock_gettime(2)), the wall
-// clock can be set back; an age may be overstated, never understated. Not
-// negative.
+// Elapsed is the time between two readings of this machine's clock: the larger of what the
+// monotonic and the wall clock show. The monotonic clock stands still while a machine is suspended
+// (CLOCK_MONOTONIC of clock_gettime(2)), and the wall clock can be set back. So an age may be
+// overstated, but is never understated. It is never negative.
 func Elapsed(from, to time.Time) time.Duration {
 	monotonic := to.Sub(from)
 	wall := to.Round(0).Sub(from.Round(0))

@@ -8,8 +8,8 @@ import (
 	"github.com/keytail/keytail/internal/clustertime"
 )
 
-// TestFreshHasSeveralCallers, of whom each knows something else: what is read never
-// moves back, and in the end it is as of the newest of all.
+// TestFreshHasSeveralCallers, each of which knows something else: the freshness never
+// moves back, and in the end it is the newest of all.
 func TestFreshHasSeveralCallers(t *testing.T) {
 	r := live(t)
 	base := r.now
@@ -45,15 +45,15 @@ func TestFreshHasSeveralCallers(t *testing.T) {
 	group.Wait()
 	close(done)
 	reader.Wait()
-	// The newest call has not the largest Processed, but what was there has stayed.
+	// The newest call does not have the largest Processed, but the largest one stays.
 	newest := Freshness{AsOf: base.Add((callers*calls - 1) * time.Millisecond), Processed: 200 + callers*(calls-1) - (callers - 1)}
 	if got := *r.Freshness(); !got.AsOf.Equal(newest.AsOf) || got.Processed < newest.Processed {
 		t.Errorf("got %+v, want %+v or more processed", got, newest)
 	}
 }
 
-// TestProcessedOfAnotherEpochDoesNotStay: cluster times may begin again with a restored
-// database.
+// TestProcessedOfAnotherEpochDoesNotStay: cluster times may begin again at an earlier value
+// in a restored database.
 func TestProcessedOfAnotherEpochDoesNotStay(t *testing.T) {
 	r := live(t)
 	r.Fresh(Freshness{AsOf: r.now, Processed: 500})
@@ -65,6 +65,6 @@ func TestProcessedOfAnotherEpochDoesNotStay(t *testing.T) {
 	r.Open(300)
 	r.Fresh(Freshness{AsOf: r.now.Add(2 * time.Second), Processed: 300})
 	if got := r.Freshness().Processed; got != 300 {
-		t.Errorf("%v is left from the epoch before", uint64(got))
+		t.Errorf("%v is left from the previous epoch", uint64(got))
 	}
 }

@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// A Time that was rounded by 0 has only its wall part, which is how a test moves
-// the wall clock by itself.
+// A Time that was rounded by 0 has only its wall part: so a test moves the wall clock
+// alone.
 func TestElapsedIsTheLargerOfBothClocks(t *testing.T) {
 	from := time.Now()
 	later := from.Add(5 * time.Second)

@@ -6,7 +6,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// counters move off the hit path only.
+// counters are not touched by hits.
 type counters struct {
 	refreshDropped atomic.Uint64
 	oversize       atomic.Uint64
@@ -14,43 +14,42 @@ type counters struct {
 	duplicates     atomic.Uint64
 }
 
-// Stats is a look at the cache for people and gauges; its parts are read one
-// after the other.
+// Stats is a snapshot of the cache for people and gauges. Its parts are read one after the other.
 type Stats struct {
 	// Epoch is odd while the stream's history is lost.
 	Epoch uint64
-	// Entries and Negatives count what is held, believed or not.
+	// Entries and Negatives count all entries, valid or not.
 	Entries   int
 	Negatives int
 	// Complete: an unknown hash needs no read.
 	Complete bool
 	// Evictions of live entries in the current generation.
 	Evictions uint64
-	// MovedShare is the share of hash slots that changes have touched since the
-	// last scan, of which an unknown hash does need a read.
+	// MovedShare is the share of hash slots that changes have stamped since the last scan. An
+	// unknown hash in such a slot needs a read.
 	MovedShare float64
 	// CapacityBytes is what the byte stores have allocated.
 	CapacityBytes int
-	// Mismatches are the entries that an audit found wrong. Must be zero.
+	// Mismatches are the wrong entries that audits have found. Must be zero.
 	Mismatches uint64
-	// Duplicates is how often a read or a scan has found a hash that more than one
-	// document has. Zero, as long as the unique index is there.
+	// Duplicates is how often a read or a scan has found a hash that more than one document has.
+	// Zero while the unique index exists.
 	Duplicates uint64
-	// Changes is the number of changes applied.
+	// Changes is the number of applied changes.
 	Changes uint64
 }
 
 // Trusted reports whether the stream has its history.
 func (s Stats) Trusted() bool { return !odd(s.Epoch) }
 
-// Stats reads the numbers. It takes the shards' locks one by one: not for the
-// hit path.
+// Stats reads the numbers. It takes the shards' locks one by one, so do not call it for each
+// request.
 func (c *Cache) Stats() Stats {
 	g := c.current.Load()
 	return Stats{
-		Complete:      c.whole(g),
+		Complete:      c.isComplete(g),
 		Evictions:     g.evictions.Load(),
-		MovedShare:    float64(c.moved.Load()) / float64(len(c.byHash.table)),
+		MovedShare:    float64(c.stampedSinceScan.Load()) / float64(len(c.byHash.table)),
 		Epoch:         c.epoch.Load(),
 		Entries:       g.len(),
 		Negatives:     c.negatives.len(),
@@ -61,7 +60,7 @@ func (c *Cache) Stats() Stats {
 	}
 }
 
-// capacity of all that is held, the generation aside included.
+// capacity of all stores, including the generation aside.
 func (c *Cache) capacity() int {
 	size := c.current.Load().capacity() + c.negatives.capacity()
 	if aside := c.aside.Load(); aside != nil {
@@ -70,13 +69,13 @@ func (c *Cache) capacity() int {
 	return size
 }
 
-// GenerationBytes is what one generation can hold.
+// GenerationBytes is the size of one generation.
 func (c *Cache) GenerationBytes() int64 { return int64(c.generationMiB) << 20 }
 
 // Trusted reports whether the stream has its history now.
 func (c *Cache) Trusted() bool { return !odd(c.epoch.Load()) }
 
-// Collectors are the cache's metrics, for one registration.
+// Collectors returns the cache's metrics, to be registered once.
 func (c *Cache) Collectors() []prometheus.Collector {
 	gauge := func(name, help string, value func() float64) prometheus.Collector {
 		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, value)
@@ -88,28 +87,28 @@ func (c *Cache) Collectors() []prometheus.Collector {
 	return []prometheus.Collector{
 		gauge("keytail_epoch", "Epoch of the cache: odd while the change stream's history is lost.",
 			func() float64 { return float64(c.epoch.Load()) }),
-		gauge("keytail_cache_entries", "Keys held, believed or not.",
+		gauge("keytail_cache_entries", "Keys in the cache, valid or not.",
 			func() float64 { return float64(c.current.Load().len()) }),
-		gauge("keytail_cache_negatives", "Unknown hashes held, believed or not.",
+		gauge("keytail_cache_negatives", "Unknown hashes in the cache, valid or not.",
 			func() float64 { return float64(c.negatives.len()) }),
 		gauge("keytail_cache_bytes", "Bytes allocated by the byte stores.",
 			func() float64 { return float64(c.capacity()) }),
-		gauge("keytail_complete", "1 while the cache holds every key, so that an unknown one needs no read.",
+		gauge("keytail_complete", "1 while the cache holds every key, so that an unknown key needs no read.",
 			func() float64 {
-				if c.whole(c.current.Load()) {
+				if c.isComplete(c.current.Load()) {
 					return 1
 				}
 				return 0
 			}),
-		gauge("keytail_cache_evictions", "Live entries pushed out of the current generation.",
+		gauge("keytail_cache_evictions", "Live entries evicted from the current generation.",
 			func() float64 { return float64(c.current.Load().evictions.Load()) }),
-		counter("keytail_audit_mismatch_total", "Entries that differed from the database and should not have. Must stay zero.",
+		counter("keytail_audit_mismatch_total", "Entries that differed from the database although no change explains it. Must stay zero.",
 			&c.counters.mismatch),
 		counter("keytail_duplicate_hashes_total", "Times that a read or a scan found a hash that more than one document has. Must stay zero: create the unique index on the hash.",
 			&c.counters.duplicates),
-		counter("keytail_changes_total", "Changes of documents applied.", &c.seq),
+		counter("keytail_changes_total", "Applied changes of documents.", &c.seq),
 		counter("keytail_refresh_dropped_total", "Refreshes dropped because their queue was full.",
 			&c.counters.refreshDropped),
-		counter("keytail_cache_oversize_total", "Records that were too large to keep.", &c.counters.oversize),
+		counter("keytail_cache_oversize_total", "Records that were too large for the cache.", &c.counters.oversize),
 	}
 }

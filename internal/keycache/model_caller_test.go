@@ -8,49 +8,49 @@ func (r *rules) callSteps(s *fine, out *steps[fine]) {
 		r.arrive(s, out)
 	case at <= hitLast:
 		r.hit(s, out)
-	case at <= vouchLast:
-		r.vouch(s, out)
+	case at <= revalidateLast:
+		r.revalidate(s, out)
 	default:
 		r.alone(s, out)
 	}
 }
 
-// arrive: a caller arrives with its first load; what the instance processes in
-// between could only make the promise weaker.
+// arrive: a caller arrives with its first load. Anything that the instance
+// processes in between could only weaken the guarantee.
 func (r *rules) arrive(s *fine, out *steps[fine]) {
 	to := *s
-	to.call = caller{at: hitBegun, arrival: arrival{s.done, s.told}, fresh: s.fresh}
+	to.call = caller{at: hitBegun, arrival: arrival{s.done, s.notified}, fresh: s.fresh}
 	if !r.has(freshFirst) {
 		to.call.fresh = 0
 	}
 	out.add(to, "hit: a caller arrives, %d is processed; freshAsOf covers %d", to.call.since, to.call.fresh)
 	// A caller joins a shared read that is under way, or starts it.
-	to.call = caller{at: waits, arrival: arrival{s.done, s.told}}
-	if !r.has(vouching) {
+	to.call = caller{at: waits, arrival: arrival{s.done, s.notified}}
+	if !r.has(revalidation) {
 		to.call.fresh = s.fresh
 	}
 	out.add(to, "caller: arrives and waits for the shared read, %d is processed", to.call.since)
-	to.call = caller{at: aloneBegun, arrival: arrival{s.done, s.told}}
+	to.call = caller{at: aloneBegun, arrival: arrival{s.done, s.notified}}
 	out.add(to, "caller: arrives and reads alone, %d is processed", to.call.since)
 }
 
-// current: the epoch of an entry is that of the stream, and even.
+// current reports whether the epoch of an entry is that of the stream, and even.
 func (r *rules) current(e stored, w *world) bool {
 	return e.epoch == w.epoch && (!r.parity() || !odd(e.epoch))
 }
 
-func (r *rules) idHolds(e stored, w *world) bool {
+func (r *rules) idIsValid(e stored, w *world) bool {
 	if !r.has(byIDChecked) || e.value == absent {
 		return true
 	}
-	return w.byID[r.history.nodes[e.value].holder-docA] <= e.seq
+	return w.byID[r.history.nodes[e.value].owner-docA] <= e.seq
 }
 
-func (r *rules) hashHolds(e stored, w *world) bool {
+func (r *rules) hashIsValid(e stored, w *world) bool {
 	return !r.has(byHashChecked) || w.byHash <= e.seq
 }
 
-// hit follows Get in hit.go: freshAsOf, then for each of the two stores the
+// hit follows Get in get.go: freshAsOf, then for each of the two stores the
 // entry, epoch, byID, byHash.
 func (r *rules) hit(s *fine, out *steps[fine]) {
 	to := *s
@@ -86,10 +86,10 @@ func (r *rules) hit(s *fine, out *steps[fine]) {
 		}
 		check(r.current(e, &s.world), next, "hit: epoch is %d", "hit: epoch is %d, a miss", s.epoch)
 	case hitEpoch:
-		check(r.idHolds(e, &s.world), hitID, "hit: byID is no higher than %d", "hit: byID is higher than %d, a miss", e.seq)
+		check(r.idIsValid(e, &s.world), hitID, "hit: byID is no higher than %d", "hit: byID is higher than %d, a miss", e.seq)
 	case hitID, hitNegativeEpoch:
 		switch {
-		case !r.hashHolds(e, &s.world):
+		case !r.hashIsValid(e, &s.world):
 			miss("hit: byHash is higher than %d, a miss", e.seq)
 		case !r.has(freshFirst):
 			c.at = hitLast
@@ -105,18 +105,18 @@ func (r *rules) hit(s *fine, out *steps[fine]) {
 func (r *rules) hitAnswers(s *fine, fresh uint8, out *steps[fine]) {
 	to := *s
 	to.call = caller{}
-	kind, words := answerHit, "hit: byHash too; answers with what is stored, said to be as of %d"
+	kind, words := answerHit, "hit: byHash too; answers with the entry, reported as of %d"
 	if s.call.entry.value == absent {
-		kind, words = answerNegative, "hit: byHash too; answers that there is no such key, said to be as of %d"
+		kind, words = answerNegative, "hit: byHash too; answers that there is no such key, reported as of %d"
 	}
 	if !r.has(freshFirst) {
 		words = "hit: loads freshAsOf last and answers as of %d"
 	}
-	out.answer(kind, to, r.lie(&s.world, s.call.entry.value, fresh, s.call.arrival, s.com), words, fresh)
+	out.answer(kind, to, r.violation(&s.world, s.call.entry.value, fresh, s.call.arrival, s.com), words, fresh)
 }
 
-// vouch follows Revalidate in hit.go.
-func (r *rules) vouch(s *fine, out *steps[fine]) {
+// revalidate follows Revalidate in get.go.
+func (r *rules) revalidate(s *fine, out *steps[fine]) {
 	to := *s
 	c := &to.call
 	check := func(ok bool, next uint8, words, failed string, args ...uint8) {
@@ -130,39 +130,40 @@ func (r *rules) vouch(s *fine, out *steps[fine]) {
 	e := s.call.entry
 	switch s.call.at {
 	case waits:
-	case vouchBegun:
-		c.at = vouchFresh
-		if r.has(freshFirstInVouch) {
+	case revalidateBegun:
+		c.at = revalidateFresh
+		if r.has(freshFirstInRevalidate) {
 			c.fresh = s.fresh
 		}
 		out.add(to, "caller: freshAsOf covers %d", c.fresh)
-	case vouchFresh:
-		check(r.current(e, &s.world), vouchEpoch, "caller: epoch is %d", "caller: epoch is %d, reads once more", s.epoch)
-	case vouchEpoch:
-		check(r.idHolds(e, &s.world), vouchID, "caller: byID is no higher than %d", "caller: byID is higher than %d, reads once more", e.seq)
-	case vouchID:
+	case revalidateFresh:
+		check(r.current(e, &s.world), revalidateEpoch, "caller: epoch is %d", "caller: epoch is %d, reads once more", s.epoch)
+	case revalidateEpoch:
+		check(r.idIsValid(e, &s.world), revalidateID, "caller: byID is no higher than %d", "caller: byID is higher than %d, reads once more", e.seq)
+	case revalidateID:
 		switch {
-		case !r.hashHolds(e, &s.world):
+		case !r.hashIsValid(e, &s.world):
 			check(false, 0, "", "caller: byHash is higher than %d, reads once more", e.seq)
-		case !r.has(freshFirstInVouch):
-			check(true, vouchLast, "caller: byHash is no higher than %d", "", e.seq)
+		case !r.has(freshFirstInRevalidate):
+			check(true, revalidateLast, "caller: byHash is no higher than %d", "", e.seq)
 		default:
-			r.vouchAnswers(s, s.call.fresh, out)
+			r.revalidateAnswers(s, s.call.fresh, out)
 		}
-	case vouchLast:
-		r.vouchAnswers(s, s.fresh, out)
+	case revalidateLast:
+		r.revalidateAnswers(s, s.fresh, out)
 	}
 }
 
-func (r *rules) vouchAnswers(s *fine, fresh uint8, out *steps[fine]) {
+func (r *rules) revalidateAnswers(s *fine, fresh uint8, out *steps[fine]) {
 	to := *s
 	to.call = caller{}
-	out.answer(answerShared, to, r.lie(&s.world, s.call.entry.value, fresh, s.call.arrival, s.com),
-		"caller: takes what the shared read found, as of %d", fresh)
+	out.answer(answerShared, to, r.violation(&s.world, s.call.entry.value, fresh, s.call.arrival, s.com),
+		"caller: uses the result of the shared read, as of %d", fresh)
 }
 
-// alone follows readAlone in validator/read.go: freshAsOf, epoch, floor, read,
-// and a look at the collection if there is no history to tell of its end.
+// alone follows the read alone in validator/read.go: freshAsOf, epoch, floor, read,
+// and an inspection of the collection if there is no history that would report
+// its end.
 func (r *rules) alone(s *fine, out *steps[fine]) {
 	to := *s
 	c := &to.call
@@ -197,9 +198,9 @@ func (r *rules) aloneReads(s *fine, out *steps[fine]) {
 		n := r.at(&s.world, time)
 		words, args := readWords(n, time)
 		if n.value == absent && s.call.entry.epoch == 1 && r.has(inspected) &&
-			r.at(&s.world, r.applied(&s.world)).holder == missing {
+			r.at(&s.world, r.applied(&s.world)).owner == missing {
 			continue
 		}
-		out.answer(answerAlone, to, r.lie(&s.world, n.value, fresh, s.call.arrival, s.com), "caller: "+words, args...)
+		out.answer(answerAlone, to, r.violation(&s.world, n.value, fresh, s.call.arrival, s.com), "caller: "+words, args...)
 	}
 }

@@ -1,11 +1,11 @@
 package keycache_test
 
 // The coarse model: whole steps, but two fills, a scan, and writes that are
-// rolled back before a majority has them. The log then goes on with other
-// writes at the same cluster times: a new primary need not have seen the old
-// one's clock.
+// rolled back before a majority has them. The log then continues with other
+// writes at the same cluster times: a new primary may not know the old one's
+// clock.
 
-// coarse is a state. Callers are asked in each, and change nothing.
+// coarse is a state. Each state is also checked with a lookup, which changes nothing.
 type coarse struct {
 	world
 	found, negative stored
@@ -32,22 +32,23 @@ func (r *rules) coarse(s *coarse, out *steps[coarse]) {
 	}
 	r.coarseScan(s, out)
 	r.coarseEvict(s, out)
-	r.coarseAsk(s, out)
+	r.coarseLookup(s, out)
 	for i := range out.list {
 		r.forget(&out.list[i].to)
 	}
 }
 
-// dead is the epoch of an entry that no caller will ever believe again.
+// dead is the epoch of an entry that will never be valid again.
 const dead = 0xff
 
-// forget takes states for one that differ in what is never believed again:
-// stamps only rise. That an entry is held still matters, since it is no absence.
+// forget treats states as equal that differ only in entries which will never be valid
+// again: stamps only rise. That there is an entry still matters, since it prevents an
+// absence.
 func (r *rules) forget(s *coarse) {
-	if s.found.epoch != 0 && !r.coarseHolds(s.found, s) {
+	if s.found.epoch != 0 && !r.coarseIsValid(s.found, s) {
 		s.found = stored{epoch: dead}
 	}
-	if !r.coarseHolds(s.negative, s) {
+	if !r.coarseIsValid(s.negative, s) {
 		s.negative = stored{}
 	}
 	if !r.coarseAbsent(s) {
@@ -69,7 +70,7 @@ func (r *rules) coarseWorld(s *coarse, out *steps[coarse]) {
 	}
 }
 
-// coarseTail takes the tail's steps whole: on until it is idle or lost.
+// coarseTail takes the tail's steps as one, until it is idle or has lost its history.
 func (r *rules) coarseTail(s *coarse, out *steps[coarse]) {
 	var take func(w world, last string, args []uint8)
 	take = func(w world, words string, args []uint8) {
@@ -91,8 +92,8 @@ func (r *rules) coarseTaken(s *coarse, w world, words string, args []uint8, out 
 	}
 	if w.seq != s.seq {
 		e := r.at(&s.world, s.pos+1).events[s.sub]
-		words, args = "tail: applies event %d of %c as number %d", []uint8{s.pos + 1, letter(e.doc), w.seq}
-		if !r.has(dropsAreStamps) && s.found.epoch != 0 && r.history.nodes[s.found.value].holder == e.doc {
+		words, args = "tail: applies event %d of %c as number %d", []uint8{s.pos + 1, documentLetter(e.doc), w.seq}
+		if !r.has(dropsAreStamps) && s.found.epoch != 0 && r.history.nodes[s.found.value].owner == e.doc {
 			to.found = stored{}
 			words = "tail: applies event %d of %c as number %d, and deletes its entry"
 		}
@@ -124,8 +125,8 @@ func (r *rules) coarseFill(s *coarse, i int, out *steps[coarse]) {
 	}
 }
 
-// coarseStore ends a fill. Somebody who has just joined it is answered by it if
-// the stamps still hold.
+// coarseStore ends a fill. A caller that has just joined it gets its result if the
+// stamps are still valid.
 func (r *rules) coarseStore(s *coarse, i int, out *steps[coarse]) {
 	to := *s
 	e := stored{s.fills[i].value, s.fills[i].epoch, s.fills[i].seq}
@@ -140,11 +141,11 @@ func (r *rules) coarseStore(s *coarse, i int, out *steps[coarse]) {
 		}
 	}
 	to.fills[i] = flightState{}
-	lie := ""
-	if !r.has(vouching) || r.coarseHolds(e, s) {
-		lie = r.lie(&s.world, e.value, s.fresh, arrival{s.done, s.told}, s.com)
+	wrong := ""
+	if !r.has(revalidation) || r.coarseIsValid(e, s) {
+		wrong = r.violation(&s.world, e.value, s.fresh, arrival{s.done, s.notified}, s.com)
 	}
-	out.answer(answerShared, ordered(to), lie, "fill: stores what it read, with epoch %d and seq %d, and answers if it still holds", e.epoch, e.seq)
+	out.answer(answerShared, ordered(to), wrong, "fill: stores what it read, with epoch %d and seq %d, and answers if it is still valid", e.epoch, e.seq)
 }
 
 // ordered: which of the two fills is which does not matter.
@@ -163,11 +164,11 @@ func ordered(s coarse) coarse {
 	return s
 }
 
-func (r *rules) coarseHolds(e stored, s *coarse) bool {
+func (r *rules) coarseIsValid(e stored, s *coarse) bool {
 	if e.epoch == 0 || e.epoch != s.epoch || (r.parity() && odd(e.epoch)) {
 		return false
 	}
-	if e.value != absent && r.has(byIDChecked) && s.byID[r.history.nodes[e.value].holder-docA] > e.seq {
+	if e.value != absent && r.has(byIDChecked) && s.byID[r.history.nodes[e.value].owner-docA] > e.seq {
 		return false
 	}
 	return s.byHash <= e.seq || !r.has(byHashChecked)
@@ -210,12 +211,12 @@ func (r *rules) coarseScanReads(s *coarse, doc, then uint8, out *steps[coarse]) 
 		to := *s
 		to.scan.at, to.scan.floor = then, time
 		n := r.at(&s.world, time)
-		if n.holder != doc {
-			out.add(to, "scan: sees no %c with the hash at snapshot %d", letter(doc), time)
+		if n.owner != doc {
+			out.add(to, "scan: sees no %c with the hash at snapshot %d", documentLetter(doc), time)
 			continue
 		}
 		to.found = stored{n.value, s.scan.epoch, s.scan.seq}
-		out.add(to, "scan: sees %c with the hash at snapshot %d, and stores it", letter(doc), time)
+		out.add(to, "scan: sees %c with the hash at snapshot %d, and stores it", documentLetter(doc), time)
 	}
 }
 
@@ -224,27 +225,27 @@ func (r *rules) coarseEvict(s *coarse, out *steps[coarse]) {
 	if s.found.epoch != 0 && s.evictions < r.evictions {
 		to.found = stored{}
 		to.evictions++
-		out.add(to, "cache: the entry is pushed out, the counter moves to %d", to.evictions)
+		out.add(to, "cache: the entry is evicted, the counter moves to %d", to.evictions)
 	}
 	to = *s
 	if s.negative.epoch != 0 {
 		to.negative = stored{}
-		out.add(to, "cache: the negative is pushed out")
+		out.add(to, "cache: the negative is evicted")
 	}
 }
 
-// coarseAsk asks the cache as Get does, in one step.
-func (r *rules) coarseAsk(s *coarse, out *steps[coarse]) {
+// coarseLookup does what Get does, in one step.
+func (r *rules) coarseLookup(s *coarse, out *steps[coarse]) {
 	answer := func(kind kindOfAnswer, value uint8, words string) {
-		out.answer(kind, *s, r.lie(&s.world, value, s.fresh, arrival{s.done, s.told}, s.com), words, s.fresh)
+		out.answer(kind, *s, r.violation(&s.world, value, s.fresh, arrival{s.done, s.notified}, s.com), words, s.fresh)
 	}
 	switch {
-	case r.coarseHolds(s.found, s):
-		answer(answerHit, s.found.value, "hit: answers with what is stored, said to be as of %d")
+	case r.coarseIsValid(s.found, s):
+		answer(answerHit, s.found.value, "hit: answers with the entry, reported as of %d")
 	case s.found.epoch == 0 && r.coarseAbsent(s):
-		answer(answerAbsence, absent, "hit: nothing is held: answers that there is no such key, said to be as of %d")
-	case r.coarseHolds(s.negative, s):
-		answer(answerNegative, absent, "hit: answers by the negative that there is no such key, said to be as of %d")
+		answer(answerAbsence, absent, "hit: there is no entry: answers that there is no such key, reported as of %d")
+	case r.coarseIsValid(s.negative, s):
+		answer(answerNegative, absent, "hit: answers from the negative that there is no such key, reported as of %d")
 	}
 }
 

@@ -9,8 +9,8 @@ import (
 
 // The search: every state that can be reached, breadth first, so that the first
 // violation found is one of the shortest. States are small structs of bytes and
-// are compared whole, never by a fingerprint: a state taken for another one
-// would be a hole in the proof.
+// are compared byte for byte, never by a fingerprint: two states that are mistaken
+// for each other would be a gap in the proof.
 
 // space is a model: where it begins and what may happen next.
 type space[S comparable] struct {
@@ -19,8 +19,7 @@ type space[S comparable] struct {
 	next func(s *S, out *steps[S])
 }
 
-// kindOfAnswer is for counting: a model in which nobody is ever answered proves
-// nothing.
+// kindOfAnswer is for counting: a model without answers proves nothing.
 type kindOfAnswer uint8
 
 const (
@@ -36,13 +35,13 @@ func (k kindOfAnswer) String() string {
 	return [...]string{"hits", "negatives", "shared reads", "reads alone", "absences"}[k]
 }
 
-// stepTo is one step: the state that it leads to, and words that are put
-// together only when a trace is printed.
+// stepTo is one step: the state that it leads to, and a text that is formatted
+// only when a trace is printed.
 type stepTo[S comparable] struct {
 	to    S
 	words string
 	args  [4]uint8
-	// wrong is why the answer given in this step is a lie, empty if it is not.
+	// wrong says why the answer in this step is a violation, empty if it is none.
 	wrong string
 }
 
@@ -51,7 +50,7 @@ func (s *stepTo[S]) String() string {
 	for i := range s.args {
 		args = append(args, s.args[i])
 	}
-	// The surplus of the fixed four is cut off by the count of verbs.
+	// The number of verbs says how many of the four are used.
 	n := 0
 	for i := range len(s.words) {
 		if s.words[i] == '%' {
@@ -73,7 +72,7 @@ func (o *steps[S]) add(to S, words string, args ...uint8) {
 	o.list = append(o.list, e)
 }
 
-// answer is a step that answers a caller; wrong is empty for a right answer.
+// answer adds a step that answers a caller; wrong is empty for a correct answer.
 func (o *steps[S]) answer(kind kindOfAnswer, to S, wrong, words string, args ...uint8) {
 	o.add(to, words, args...)
 	o.list[len(o.list)-1].wrong = wrong
@@ -85,7 +84,7 @@ type outcome struct {
 	states, steps, depth int
 	answers              [answerKinds]int
 	took                 time.Duration
-	// wrong and trace tell of the first violation.
+	// wrong and trace describe the first violation.
 	wrong string
 	trace []string
 }
@@ -104,7 +103,7 @@ func (f *outcome) log(t *testing.T) {
 	t.Logf("%s, in %d steps (%d states searched):%s", f.wrong, len(f.trace), f.states, text)
 }
 
-// mostStates bounds the memory of a search (some 10 GiB).
+// mostStates limits the memory of a search (some 10 GiB).
 const mostStates = 150_000_000
 
 // search ends at the first violation, or when there is nothing new.
@@ -149,14 +148,14 @@ const (
 	chunkSize = 1 << chunkBits
 )
 
-// visited holds the states in the order in which they were found, which is the
-// queue of the search too, and finds them again by open addressing.
+// visited contains the states in the order in which they were found, which is also
+// the queue of the search. It finds them again by open addressing.
 type visited[S comparable] struct {
 	seed    maphash.Seed
 	chunks  [][]S
 	parents [][]uint32
 	count   int
-	// table holds a state's place plus one; zero is empty. Its length is a power
+	// table holds a state's index plus one; zero is empty. Its length is a power
 	// of two, and at most half of it is used.
 	table []uint32
 }
@@ -205,8 +204,8 @@ func (v *visited[S]) grow() {
 	}
 }
 
-// trace tells the steps that lead to a state. Only the way back is stored; the
-// words come from taking each step once more.
+// trace lists the steps that lead to a state. Only the parents are stored; the
+// texts come from taking each step again.
 func (v *visited[S]) trace(m space[S], at int) []string {
 	var places []int
 	for ; at >= len(m.initial); at = v.parent(at) {

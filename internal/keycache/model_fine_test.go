@@ -1,9 +1,9 @@
 package keycache_test
 
-// The fine model of a lazy cache: the tail, a fill and a caller, each load and
-// each store of theirs a step of its own. One fill and one caller are enough:
-// callers change nothing that others see, and an entry is believed by its own
-// stamps alone, so that it matters which fill stored it last and no other.
+// The fine model of a cache that is not complete: the tail, a fill and a caller. Each
+// of their loads and stores is a separate step. One fill and one caller are enough:
+// callers change nothing that others see, and the validity of an entry depends on
+// its own stamps alone, so only the fill that stored it last matters.
 
 // stored is an entry: what it says, and its stamps. Epoch 0: no entry.
 type stored struct{ value, epoch, seq uint8 }
@@ -33,8 +33,7 @@ const (
 	fillHasAll
 )
 
-// caller is somebody who wants an answer: by a hit, by joining a shared read,
-// or by a read alone.
+// caller gets an answer by a hit, by joining a shared read, or by a read alone.
 type caller struct {
 	at uint8
 	arrival
@@ -49,20 +48,20 @@ const (
 	hitEntry
 	hitEpoch
 	hitID
-	// The hit's way through the negatives.
+	// A hit in the negatives.
 	hitNegative
 	hitNegativeEntry
 	hitNegativeEpoch
-	// A hit that loads freshAsOf last is here when all but that is done.
+	// A hit that loads freshAsOf last, when everything else is done.
 	hitLast
-	// The way of one who waits for a shared read.
+	// A caller that waits for a shared read.
 	waits
-	vouchBegun
-	vouchFresh
-	vouchEpoch
-	vouchID
-	vouchLast
-	// The way of one who reads alone.
+	revalidateBegun
+	revalidateFresh
+	revalidateEpoch
+	revalidateID
+	revalidateLast
+	// A caller that reads alone.
 	aloneBegun
 	aloneFresh
 	aloneEpoch
@@ -161,15 +160,15 @@ func (r *rules) fillReads(s *fine, out *steps[fine]) {
 	}
 }
 
-// readWords tell what a read finds.
+// readWords describe what a read finds.
 func readWords(n *node, time uint8) (string, []uint8) {
 	if n.value == absent {
 		return "reads snapshot %d: no such key", []uint8{time}
 	}
-	return "reads snapshot %d: document %c", []uint8{time, letter(n.holder)}
+	return "reads snapshot %d: document %c", []uint8{time, documentLetter(n.owner)}
 }
 
-// fillStores stores, and hands the result to the one who waits.
+// fillStores stores, and passes the result to the caller that waits.
 func (r *rules) fillStores(s *fine, out *steps[fine]) {
 	to := *s
 	e := stored{s.fill.value, s.fill.epoch, s.fill.seq}
@@ -187,12 +186,12 @@ func (r *rules) fillStores(s *fine, out *steps[fine]) {
 		out.add(to, words, e.epoch, e.seq)
 		return
 	}
-	if !r.has(vouching) {
+	if !r.has(revalidation) {
 		to.call = caller{}
-		out.answer(answerShared, to, r.lie(&s.world, e.value, s.call.fresh, s.call.arrival, s.com),
-			"caller: takes what the shared read found")
+		out.answer(answerShared, to, r.violation(&s.world, e.value, s.call.fresh, s.call.arrival, s.com),
+			"caller: uses the result of the shared read")
 		return
 	}
-	to.call.at, to.call.entry = vouchBegun, e
+	to.call.at, to.call.entry = revalidateBegun, e
 	out.add(to, words, e.epoch, e.seq)
 }

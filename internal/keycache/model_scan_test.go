@@ -53,7 +53,7 @@ const (
 	scanSwapped
 )
 
-// scanCaller is one who asks the cache; there are no reads here.
+// scanCaller is a caller of the cache; there are no reads here.
 type scanCaller struct {
 	at uint8
 	arrival
@@ -64,18 +64,18 @@ type scanCaller struct {
 }
 
 const (
-	askIdle uint8 = iota
-	askBegun
-	askGeneration
-	askComplete
-	askHeld
-	askHeldEpoch
-	askHeldID
-	askAbsent
-	askAbsentComplete
-	askAbsentEpoch
-	askAbsentHash
-	askLast
+	lookupIdle uint8 = iota
+	lookupBegun
+	lookupGeneration
+	lookupComplete
+	lookupPresent
+	lookupPresentEpoch
+	lookupPresentID
+	lookupAbsent
+	lookupAbsentComplete
+	lookupAbsentEpoch
+	lookupAbsentHash
+	lookupLast
 )
 
 func scanModel(r *rules) space[scanned] {
@@ -93,9 +93,9 @@ func (r *rules) scanned(s *scanned, out *steps[scanned]) {
 		if s.tail == tailCounted && w.tail != tailCounted && !r.has(dropsAreStamps) {
 			entry := &to.generations[s.current].entry
 			doc := r.at(&s.world, s.pos+1).events[s.sub].doc
-			if entry.epoch != 0 && r.history.nodes[entry.value].holder == doc {
+			if entry.epoch != 0 && r.history.nodes[entry.value].owner == doc {
 				*entry, to.generations[s.current].old = stored{}, false
-				words, args = "tail: deletes the entry of %c", []uint8{letter(doc)}
+				words, args = "tail: deletes the entry of %c", []uint8{documentLetter(doc)}
 			}
 		}
 		out.add(to, words, args...)
@@ -108,21 +108,21 @@ func (r *rules) scanned(s *scanned, out *steps[scanned]) {
 	if s.tail == tailMayStore {
 		to := *s
 		to.tail = tailIdle
-		out.add(to, "tail: stores no more")
+		out.add(to, "tail: does not store")
 	}
 	r.scanSteps(s, out)
-	r.askSteps(s, out)
+	r.lookupSteps(s, out)
 	r.time(s, out)
 	for i := range out.list {
-		if e := &out.list[i]; e.wrong == "" && r.cliff(s, &e.to) {
+		if e := &out.list[i]; e.wrong == "" && r.endsByDeadline(s, &e.to) {
 			e.wrong = "an entry ends by its deadline, although a scan of the epoch has covered it"
 		}
 	}
 }
 
 // generationSteps: the tail may store into either generation, the one in use
-// and the one aside; what is stored may be pushed out, which moves the counter
-// under the same lock.
+// and the one aside. An entry may be evicted, which moves the counter under the
+// same lock.
 func (r *rules) generationSteps(s *scanned, g uint8, out *steps[scanned]) {
 	if s.tail == tailMayStore {
 		to := *s
@@ -142,7 +142,7 @@ func (r *rules) generationSteps(s *scanned, g uint8, out *steps[scanned]) {
 		to := *s
 		to.evicted++
 		to.generations[g].evictions++
-		out.add(to, "cache: another key's entry is pushed out of generation %d, the counter moves to %d", g, to.generations[g].evictions)
+		out.add(to, "cache: another key's entry is evicted from generation %d, the counter moves to %d", g, to.generations[g].evictions)
 	}
 	if s.generations[g].entry.epoch != 0 {
 		to := *s
@@ -150,11 +150,11 @@ func (r *rules) generationSteps(s *scanned, g uint8, out *steps[scanned]) {
 		to.generations[g].entry, to.generations[g].old = stored{}, false
 		if !r.has(counterWithEviction) {
 			to.generations[g].evictions |= owes
-			out.add(to, "cache: the entry is pushed out of generation %d, the counter will move", g)
+			out.add(to, "cache: the entry is evicted from generation %d, the counter will move", g)
 			return
 		}
 		to.generations[g].evictions++
-		out.add(to, "cache: the entry is pushed out of generation %d, the counter moves to %d", g, to.generations[g].evictions)
+		out.add(to, "cache: the entry is evicted from generation %d, the counter moves to %d", g, to.generations[g].evictions)
 	}
 }
 
@@ -224,7 +224,7 @@ func (r *rules) scanBegins(s *scanned, out *steps[scanned]) {
 	}
 }
 
-// scanReads sees what a document is at some snapshot, no older than the last.
+// scanReads reads a document at some snapshot, no older than the last one.
 func (r *rules) scanReads(s *scanned, doc uint8, out *steps[scanned]) {
 	from, until := r.snapshots(&s.world, s.scan.floor)
 	if doc == docB {
@@ -233,38 +233,38 @@ func (r *rules) scanReads(s *scanned, doc uint8, out *steps[scanned]) {
 	for time := from; time <= until; time++ {
 		to := *s
 		to.scan.floor = time
-		if n := r.at(&s.world, time); n.holder == doc {
+		if n := r.at(&s.world, time); n.owner == doc {
 			to.scan.value = n.value
-			out.add(advance(to), "scan: sees %c with the hash at snapshot %d", letter(doc), time)
+			out.add(advance(to), "scan: sees %c with the hash at snapshot %d", documentLetter(doc), time)
 			continue
 		}
 		to = advance(advance(to))
-		out.add(to, "scan: sees no %c with the hash at snapshot %d", letter(doc), time)
+		out.add(to, "scan: sees no %c with the hash at snapshot %d", documentLetter(doc), time)
 	}
 }
 
-// scanStores stores, or leaves alone what is held and believed; here, whatever
-// is held may be left alone.
+// scanStores stores, or leaves a valid entry alone. The model allows it to leave any
+// entry alone.
 func (r *rules) scanStores(s *scanned, out *steps[scanned]) {
 	to := advance(*s)
 	e := stored{s.scan.value, s.scan.epoch, s.scan.seq}
 	to.scan.value = 0
 	if to.generations[s.scan.into].entry.epoch != 0 {
-		out.add(to, "scan: leaves alone what is held")
+		out.add(to, "scan: leaves the existing entry alone")
 	}
 	to.generations[s.scan.into].entry, to.generations[s.scan.into].old = e, false
 	out.add(to, "scan: stores it with epoch %d and seq %d", e.epoch, e.seq)
 }
 
-// scanChecks ends in vain, or goes on. The loads are one step: both are checked
-// again by whoever uses the completeness.
+// scanChecks gives up, or goes on. The loads are one step: whoever uses the
+// completeness checks both again.
 func (r *rules) scanChecks(s *scanned, out *steps[scanned]) {
 	to := *s
 	to.scan = scanState{}
 	out.add(to, "scan: given up")
 	// A scan is not one snapshot: a hash that a transaction moved from a later
 	// document to an earlier one is seen in neither. Once the stream has passed
-	// the last read, byHash tells.
+	// the last read, byHash shows it.
 	if r.has(streamPastScan) && s.done < s.scan.floor {
 		return
 	}

@@ -2,8 +2,8 @@ package keycache_test
 
 // The tail, one store after the other, in the order of change.go and epoch.go.
 
-// tailSteps are the tail's next steps. A document that may be stored is left to
-// the model, which has the entries.
+// tailSteps are the tail's next steps. Storing a document is left to the model,
+// which has the entries.
 func (r *rules) tailSteps(w *world, add stepWorld) {
 	switch w.tail {
 	case tailIdle:
@@ -30,21 +30,21 @@ func (r *rules) deliver(w *world, add stepWorld) {
 	to := *w
 	switch n := r.at(w, w.pos+1); {
 	case n.kind == dropAll:
-		to.told = w.pos + 1
+		to.notified = w.pos + 1
 		r.lose(&to)
-		add(to, "tail: event %d, the collection is dropped; epoch := %d", to.told, to.epoch)
+		add(to, "tail: event %d, the collection is dropped; epoch := %d", to.notified, to.epoch)
 	case len(n.events) == 0:
 		to.pos++
 		to.done = to.pos
-		add(to, "tail: nothing of ours at %d", to.pos)
+		add(to, "tail: no event of the hash at %d", to.pos)
 	case r.has(floorBeforeSeq):
 		r.raise(&to, w.pos+1)
 		to.tail = tailBegun
-		add(to, "tail: event %d of %c; floor := %d", w.pos+1, letter(n.events[w.sub].doc), to.floor)
+		add(to, "tail: event %d of %c; floor := %d", w.pos+1, documentLetter(n.events[w.sub].doc), to.floor)
 	default:
 		to.seq++
 		to.tail = tailBegun
-		add(to, "tail: event %d of %c; seq := %d", w.pos+1, letter(n.events[w.sub].doc), to.seq)
+		add(to, "tail: event %d of %c; seq := %d", w.pos+1, documentLetter(n.events[w.sub].doc), to.seq)
 	}
 }
 
@@ -70,7 +70,7 @@ func (r *rules) change(w *world, add stepWorld) {
 		if !e.hash {
 			r.applyEnds(&to)
 		}
-		add(to, "tail: byID[%c] := %d", letter(e.doc), to.seq)
+		add(to, "tail: byID[%c] := %d", documentLetter(e.doc), to.seq)
 	default:
 		to.byHash = to.seq
 		r.applyEnds(&to)
@@ -94,7 +94,7 @@ func (r *rules) applyEnds(w *world) {
 }
 
 // freshen: a heartbeat that was sent when a majority had the log up to pos has
-// come back. An older one claims less, so it need not be looked at.
+// arrived. An older one proves less, so it need not be modelled.
 func (r *rules) freshen(w *world, pos uint8, add stepWorld) {
 	covered := min(pos, w.com)
 	if covered <= w.fresh {
@@ -109,12 +109,12 @@ func (r *rules) lose(w *world) {
 	if r.has(epochAtLoss) && (!odd(w.epoch) || !r.has(epochAtOpen)) {
 		w.epoch++
 	}
-	// Where the lost stream was is of no meaning any more.
+	// The position of the lost stream has no meaning any more.
 	w.pos, w.sub, w.tail = w.done, 0, tailLost
 }
 
-// open: the stream, the floor, the epoch. The collection is looked at after
-// the stream is there, and a missing one is refused.
+// open: the stream, the floor, the epoch. The collection is inspected after the
+// stream exists, and a missing one is rejected.
 func (r *rules) open(w *world, add stepWorld) {
 	to := *w
 	switch {
@@ -122,7 +122,7 @@ func (r *rules) open(w *world, add stepWorld) {
 		to.pos = r.applied(w)
 		to.tail = tailOpened
 		add(to, "tail: opens a stream, which begins after %d", to.pos)
-	case w.tail == tailOpened && r.at(w, r.applied(w)).holder == missing:
+	case w.tail == tailOpened && r.at(w, r.applied(w)).owner == missing:
 		to.pos, to.tail = to.done, tailLost
 		add(to, "tail: the collection is missing, the stream is given up")
 	case w.tail == tailOpened && !r.has(floorAtOpen):

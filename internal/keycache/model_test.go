@@ -7,7 +7,7 @@ import (
 
 // MODEL.md says what is modelled, and what is not.
 
-var fullModel = flag.Bool("model.full", false, "search the models of the cache with all bounds (some ten minutes, 6 GiB)")
+var fullModel = flag.Bool("model.full", false, "search the models of the cache with all bounds (some ten minutes, more than 16 GiB of memory)")
 
 // everything is all kinds of writes; documents leaves out those that end the
 // collection.
@@ -36,14 +36,14 @@ func (b *bounds) rules(without guard) *rules {
 	}
 }
 
-// model is one of the three, and what it has to show.
+// model is one of the three models, and what it has to show.
 type model struct {
 	name   string
 	search func(t *testing.T, r *rules) outcome
-	// bounds are searched whole. tries are searched, in their order, until a
-	// guard left out is missed.
+	// bounds are searched completely. tries are searched, in their order, until
+	// leaving out a guard shows a violation.
 	bounds, tries []bounds
-	// answers must all be given.
+	// answers are the kinds of answers that must occur.
 	answers []kindOfAnswer
 	guards  []guard
 }
@@ -64,8 +64,8 @@ func models() []model {
 		answers: []kindOfAnswer{answerHit, answerNegative, answerShared, answerAlone},
 		guards: []guard{
 			afterClusterTime, majority, seqBeforeRead, epochAtLoss, epochAtOpen, floorAtOpen, floorBeforeEpoch,
-			floorLoadedLast, floorBeforeSeq, stampsBeforeFresh, freshFirst, vouching, oddNotStored, byIDChecked,
-			byHashChecked, freshFirstInVouch, freshBeforeTicket, inspected,
+			floorLoadedLast, floorBeforeSeq, stampsBeforeFresh, freshFirst, revalidation, oddNotStored, byIDChecked,
+			byHashChecked, freshFirstInRevalidate, freshBeforeTicket, inspected,
 		},
 	}, {
 		name:   "scan",
@@ -109,7 +109,7 @@ func models() []model {
 		},
 		answers: []kindOfAnswer{answerHit, answerNegative, answerShared, answerAbsence},
 		guards: []guard{
-			afterClusterTime, majority, seqBeforeRead, epochAtLoss, epochAtOpen, floorAtOpen, vouching,
+			afterClusterTime, majority, seqBeforeRead, epochAtLoss, epochAtOpen, floorAtOpen, revalidation,
 			byIDChecked, byHashChecked, completeStamp, completeByHash, evictionCounter, dropsAreStamps,
 			completeEpoch, streamPastScan,
 		},
@@ -117,7 +117,7 @@ func models() []model {
 }
 
 // TestModelHolds searches every interleaving within the bounds: no answer is a
-// lie.
+// violation.
 func TestModelHolds(t *testing.T) {
 	for _, m := range models() {
 		for _, b := range m.bounds {
@@ -133,7 +133,7 @@ func TestModelHolds(t *testing.T) {
 				t.Log(f.String(), f.answers)
 				if f.wrong != "" {
 					f.log(t)
-					t.Fatal("a lie with all guards in place")
+					t.Fatal("a violation with all guards in place")
 				}
 				for _, kind := range m.answers {
 					if f.answers[kind] == 0 {
@@ -145,8 +145,8 @@ func TestModelHolds(t *testing.T) {
 	}
 }
 
-// TestModelNeedsEachGuard leaves out one guard at a time: each time there is an
-// interleaving that ends in a lie, and it is printed.
+// TestModelNeedsEachGuard leaves out one guard at a time. Each time there is an
+// interleaving that ends in a violation, and it is printed.
 func TestModelNeedsEachGuard(t *testing.T) {
 	for _, m := range models() {
 		for _, g := range m.guards {
@@ -158,7 +158,7 @@ func TestModelNeedsEachGuard(t *testing.T) {
 				tries := m.tries
 				switch g {
 				case streamPastScan:
-					// A hash that comes back to an earlier document takes two.
+					// A hash that returns to an earlier document needs two writes.
 					tries = tries[1:]
 				case coveredStays, completeBeforeSwap:
 					tries = tries[2:]

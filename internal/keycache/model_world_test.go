@@ -1,18 +1,18 @@
 package keycache_test
 
-// The world that all models share: a log of writes to two documents that hold
-// one hash in turn, how much of it a majority has, and the tail.
+// The world that all models share: a log of writes to two documents that have one
+// hash in turn, how much of the log a majority has, and the tail.
 
-// Who holds the hash. A collection that does not exist is not one without the
-// hash: "no" would be a lie.
+// Which document has the hash. A collection that does not exist is not the same as
+// a collection without the hash: "no" would be wrong.
 const (
-	nobody uint8 = iota
+	noDocument uint8 = iota
 	docA
 	docB
 	missing
 )
 
-// write is a kind of log entry. Each stands for all that look the same to the
+// write is a kind of log entry. Each stands for all writes that look the same to the
 // cache: an update that moves the hash away shows the document alone, as a
 // delete does; one that moves it back shows the hash, as an insert does whose
 // document happens not to be stored.
@@ -39,9 +39,9 @@ type event struct {
 // node is a log: the entries on the way from its root. Cluster time t is the
 // t-th entry.
 type node struct {
-	kind   write
-	holder uint8
-	// value names the state of the hash by the node that made it; absent: none.
+	kind  write
+	owner uint8
+	// value is the state of the hash, named by the node that made it; absent: none.
 	value uint8
 	// dropped is the time at which the collection vanished, if it is missing.
 	dropped  uint8
@@ -63,16 +63,16 @@ type history struct {
 	roots []uint8
 }
 
-// newHistory makes all logs of so many of these writes, from a hash that A
-// holds and from one that nobody does.
+// newHistory makes all logs of so many of these writes, from a start at which A has
+// the hash and from one at which no document has it.
 func newHistory(writes int, kinds ...write) *history {
 	h := &history{nodes: make([]node, 1)}
 	allowed := map[write]bool{}
 	for _, kind := range kinds {
 		allowed[kind] = true
 	}
-	for _, holder := range []uint8{docA, nobody} {
-		root := h.grow(0, start, holder)
+	for _, owner := range []uint8{docA, noDocument} {
+		root := h.grow(0, start, owner)
 		h.roots = append(h.roots, root)
 		h.extend(root, writes, allowed)
 	}
@@ -87,35 +87,35 @@ func (h *history) extend(at uint8, writes int, allowed map[write]bool) {
 		return
 	}
 	var children []uint8
-	grow := func(kind write, holder uint8) {
+	grow := func(kind write, owner uint8) {
 		if allowed[kind] {
-			children = append(children, h.grow(at, kind, holder))
+			children = append(children, h.grow(at, kind, owner))
 		}
 	}
-	switch holder := h.nodes[at].holder; holder {
+	switch owner := h.nodes[at].owner; owner {
 	case docA, docB:
-		grow(update, holder)
-		grow(replace, holder)
-		grow(vanish, nobody)
-		grow(handOver, docA+docB-holder)
+		grow(update, owner)
+		grow(replace, owner)
+		grow(vanish, noDocument)
+		grow(handOver, docA+docB-owner)
 		grow(dropAll, missing)
-	case nobody:
+	case noDocument:
 		grow(appear, docA)
 		grow(appear, docB)
 		grow(dropAll, missing)
 	case missing:
-		grow(create, nobody)
+		grow(create, noDocument)
 	}
-	grow(unrelated, h.nodes[at].holder)
+	grow(unrelated, h.nodes[at].owner)
 	h.nodes[at].children = children
 	for _, child := range children {
 		h.extend(child, writes-1, allowed)
 	}
 }
 
-func (h *history) grow(parent uint8, kind write, holder uint8) uint8 {
+func (h *history) grow(parent uint8, kind write, owner uint8) uint8 {
 	from := h.nodes[parent]
-	n := node{kind: kind, holder: holder, value: from.value, dropped: from.dropped, path: from.path}
+	n := node{kind: kind, owner: owner, value: from.value, dropped: from.dropped, path: from.path}
 	number := uint8(len(h.nodes))
 	if kind != start {
 		n.depth = from.depth + 1
@@ -123,7 +123,7 @@ func (h *history) grow(parent uint8, kind write, holder uint8) uint8 {
 	n.path[n.depth] = number
 	switch {
 	case kind == unrelated:
-	case holder == docA || holder == docB:
+	case owner == docA || owner == docB:
 		n.value = number
 	default:
 		n.value = absent
@@ -133,12 +133,12 @@ func (h *history) grow(parent uint8, kind write, holder uint8) uint8 {
 	}
 	switch kind {
 	case update, vanish:
-		n.events = []event{{doc: from.holder}}
+		n.events = []event{{doc: from.owner}}
 	case replace, appear:
-		n.events = []event{{doc: holder, hash: true, whole: true}}
+		n.events = []event{{doc: owner, hash: true, whole: true}}
 	case handOver:
 		// One transaction, one cluster time, two events.
-		n.events = []event{{doc: from.holder}, {doc: holder, hash: true, whole: true}}
+		n.events = []event{{doc: from.owner}, {doc: owner, hash: true, whole: true}}
 	default:
 	}
 	h.nodes = append(h.nodes, n)
@@ -155,37 +155,36 @@ func (h *history) words(n uint8) string {
 	}[h.nodes[n].kind]
 }
 
-// subject is the document that words speak of, as a letter.
+// subject is the document in words, as a letter.
 func (h *history) subject(n uint8) uint8 {
 	from := h.nodes[n]
 	if from.kind == vanish {
-		return letter(from.events[0].doc)
+		return documentLetter(from.events[0].doc)
 	}
-	return letter(from.holder)
+	return documentLetter(from.owner)
 }
 
-func letter(doc uint8) uint8 { return 'A' - docA + doc }
+func documentLetter(doc uint8) uint8 { return 'A' - docA + doc }
 
 // world is the shared part of a state.
 type world struct {
 	// log is what the primary has applied, com how much of it a majority has.
 	log, com uint8
 	// pos is how much of the log the stream has delivered, sub how many events
-	// of the entry after it, done what the instance may say that it has
-	// processed.
+	// of the entry after it, done what the instance may report as processed.
 	pos, sub, done uint8
 	tail           uint8
 	epoch, seq     uint8
 	floor, fresh   uint8
 	byID           [2]uint8
 	byHash         uint8
-	// told is the time of the last drop that the tail was told of. It is not
+	// notified is the time of the last drop that the tail has received. It is not
 	// processed: a loss moves neither floor nor processed.
-	told   uint8
-	losses uint8
+	notified uint8
+	losses   uint8
 }
 
-// The tail's places: what it has done of a change, or of an open.
+// The tail's position within a change, or within an open.
 const (
 	tailIdle uint8 = iota
 	tailBegun
@@ -224,37 +223,37 @@ func (r *rules) snapshots(w *world, floor uint8) (from, to uint8) {
 }
 
 // arrival is what the instance knew when a caller arrived.
-type arrival struct{ since, told uint8 }
+type arrival struct{ since, notified uint8 }
 
-// lie says what is wrong with the answer that the hash has this value, with an
-// age that covers fresh. Until is the last state that counts: the majority's.
-func (r *rules) lie(w *world, value, fresh uint8, a arrival, until uint8) string {
+// violation says what is wrong with the answer that the hash has this value, with an
+// age that covers fresh. until is the last state that counts: the majority's.
+func (r *rules) violation(w *world, value, fresh uint8, a arrival, until uint8) string {
 	bound := max(fresh, a.since)
 	for time := bound; time <= until; time++ {
 		n := r.at(w, time)
-		if n.holder != missing && n.value == value {
+		if n.owner != missing && n.value == value {
 			return ""
 		}
-		// A read may find nothing because the collection has just vanished; that
-		// is no "no" once the instance knows, unless it has been created again.
-		gone := r.at(w, r.applied(w)).holder == missing
-		if n.holder == missing && value == absent && (!gone || n.dropped > max(bound, a.told)) {
+		// A read may find nothing because the collection has just been dropped. That
+		// is no valid "no" once the instance knows, unless it has been created again.
+		gone := r.at(w, r.applied(w)).owner == missing
+		if n.owner == missing && value == absent && (!gone || n.dropped > max(bound, a.notified)) {
 			return ""
 		}
 	}
 	switch {
-	case r.was(w, value, until+1, r.applied(w)):
+	case r.existed(w, value, until+1, r.applied(w)):
 		return "the answer is a state that no majority has"
-	case value == absent && a.told > a.since:
-		return "the answer is no, though the instance had been told that the collection is gone"
+	case value == absent && a.notified > a.since:
+		return "the answer is no, although the instance had received the drop of the collection"
 	case fresh > a.since:
-		return "the answer is older than the age stated"
+		return "the answer is older than the reported age"
 	default:
 		return "the answer is older than what the instance had processed when the caller arrived"
 	}
 }
 
-func (r *rules) was(w *world, value, from, to uint8) bool {
+func (r *rules) existed(w *world, value, from, to uint8) bool {
 	for time := from; time <= to; time++ {
 		if r.at(w, time).value == value {
 			return true
@@ -263,10 +262,10 @@ func (r *rules) was(w *world, value, from, to uint8) bool {
 	return false
 }
 
-// stepWorld takes one more step of the world.
+// stepWorld adds a step of the world.
 type stepWorld func(to world, words string, args ...uint8)
 
-// database writes, and gets writes to a majority.
+// database writes, and replicates writes to a majority.
 func (r *rules) database(w *world, add stepWorld) {
 	for _, child := range r.history.nodes[w.log].children {
 		to := *w

@@ -22,12 +22,12 @@ func (r *rig) begin(t *testing.T, kind ScanKind) *Scan {
 	return s
 }
 
-// complete scans a collection of the documents given.
+// complete scans a collection of the given documents.
 func (r *rig) complete(t *testing.T, kind ScanKind, documents map[apikey.Hash]Finding) *Scan {
 	t.Helper()
 	s := r.begin(t, kind)
 	for h, f := range documents {
-		s.See(h, f)
+		s.Add(h, f)
 	}
 	if err := s.Finish(); err != nil {
 		t.Fatal(err)
@@ -42,14 +42,14 @@ func (r *rig) mustBeAbsent(t *testing.T, h apikey.Hash) {
 	}
 }
 
-func TestACompleteCacheKnowsWhatIsAbsent(t *testing.T) {
+func TestACompleteCacheAnswersAbsences(t *testing.T) {
 	r := live(t, forScans)
 	r.mustMiss(t, hash2)
-	r.complete(t, ScanAnew, map[apikey.Hash]Finding{hash1: finding("d1", "u1")})
+	r.complete(t, ScanIntoEmpty, map[apikey.Hash]Finding{hash1: finding("d1", "u1")})
 	r.mustHit(t, hash1, "u1")
 	r.mustBeAbsent(t, hash2)
 	if !r.Stats().Complete {
-		t.Fatal("not said to be complete")
+		t.Fatal("Stats does not report a complete cache")
 	}
 	r.now = r.now.Add(DefaultMaxStale + 1)
 	r.mustMiss(t, hash2)
@@ -57,7 +57,7 @@ func TestACompleteCacheKnowsWhatIsAbsent(t *testing.T) {
 
 func TestAnAbsenceEndsWhenItsHashAppears(t *testing.T) {
 	r := live(t, forScans)
-	r.complete(t, ScanAnew, nil)
+	r.complete(t, ScanIntoEmpty, nil)
 	r.Apply(&Change{ID: "d1", Time: 170, Hash: hash1, HasHash: true})
 	r.mustMiss(t, hash1)
 	r.mustBeAbsent(t, hash2)
@@ -65,7 +65,7 @@ func TestAnAbsenceEndsWhenItsHashAppears(t *testing.T) {
 
 func TestAHashThatAppearsDuringAScanIsNotAbsentAfterIt(t *testing.T) {
 	r := live(t, forScans)
-	s := r.begin(t, ScanAnew)
+	s := r.begin(t, ScanIntoEmpty)
 	r.Apply(&Change{ID: "d1", Time: 170, Hash: hash1, HasHash: true})
 	if err := s.Finish(); err != nil {
 		t.Fatal(err)
@@ -73,11 +73,11 @@ func TestAHashThatAppearsDuringAScanIsNotAbsentAfterIt(t *testing.T) {
 	r.mustMiss(t, hash1)
 }
 
-func TestWhatChangedDuringAScanIsNotBelievedFromIt(t *testing.T) {
+func TestAScansEntryIsNotValidAfterAChangeDuringTheScan(t *testing.T) {
 	r := live(t, forScans)
-	s := r.begin(t, ScanAnew)
+	s := r.begin(t, ScanIntoEmpty)
 	r.Apply(&Change{ID: "d1", Time: 170})
-	s.See(hash1, finding("d1", "old"))
+	s.Add(hash1, finding("d1", "old"))
 	if err := s.Finish(); err != nil {
 		t.Fatal(err)
 	}
@@ -86,42 +86,42 @@ func TestWhatChangedDuringAScanIsNotBelievedFromIt(t *testing.T) {
 
 func TestALossEndsTheCompleteness(t *testing.T) {
 	r := live(t, forScans)
-	r.complete(t, ScanAnew, map[apikey.Hash]Finding{hash1: finding("d1", "u1")})
+	r.complete(t, ScanIntoEmpty, map[apikey.Hash]Finding{hash1: finding("d1", "u1")})
 	s := r.begin(t, ScanInPlace)
 	r.Lose()
 	r.mustMiss(t, hash1)
 	r.mustMiss(t, hash2)
-	if _, err := r.BeginScan(ScanAnew); !errors.Is(err, ErrScanLost) {
+	if _, err := r.BeginScan(ScanIntoEmpty); !errors.Is(err, ErrScanLost) {
 		t.Fatalf("a scan begins during a loss: %v", err)
 	}
 	r.Open(200)
 	r.mustMiss(t, hash2)
 	if err := s.Finish(); !errors.Is(err, ErrScanLost) {
-		t.Fatalf("a scan of an epoch that is over ends with %v", err)
+		t.Fatalf("a scan of an earlier epoch ends with %v", err)
 	}
-	r.complete(t, ScanAnew, nil)
+	r.complete(t, ScanIntoEmpty, nil)
 	r.mustBeAbsent(t, hash1)
 }
 
 func TestAnEvictionEndsTheCompleteness(t *testing.T) {
 	r := live(t, forScans)
-	s := r.begin(t, ScanAnew)
+	s := r.begin(t, ScanIntoEmpty)
 	r.overfill(t)
-	if !s.Doomed() {
-		t.Fatal("the scan is not doomed")
+	if !s.WillFail() {
+		t.Fatal("WillFail is false")
 	}
 	if err := s.Finish(); !errors.Is(err, ErrScanEvicted) {
 		t.Fatalf("got %v", err)
 	}
 	r.mustMiss(t, hash2)
 
-	r.complete(t, ScanAnew, nil)
+	r.complete(t, ScanIntoEmpty, nil)
 	r.mustBeAbsent(t, hash2)
 	r.overfill(t)
 	r.mustMiss(t, hash2)
 }
 
-// overfill puts in more than a generation holds.
+// overfill stores more than a generation can hold.
 func (r *rig) overfill(t *testing.T) {
 	t.Helper()
 	before := r.current.Load().evictions.Load()
@@ -130,14 +130,14 @@ func (r *rig) overfill(t *testing.T) {
 		r.fill(apikey.HashOf(user), finding(user, user))
 	}
 	if r.current.Load().evictions.Load() == before {
-		t.Fatal("nothing was pushed out")
+		t.Fatal("nothing was evicted")
 	}
 }
 
-func TestOverwritesOfOneKeyArePushedOutByAScanAside(t *testing.T) {
+func TestAScanAsideRemovesTheOverwritesOfOneKey(t *testing.T) {
 	r := live(t, forScans)
 	documents := map[apikey.Hash]Finding{hash1: finding("d1", "u1"), hash2: finding("d2", "u2")}
-	r.complete(t, ScanAnew, documents)
+	r.complete(t, ScanIntoEmpty, documents)
 	for range 100_000 {
 		r.fill(hash1, documents[hash1])
 	}
@@ -146,9 +146,9 @@ func TestOverwritesOfOneKeyArePushedOutByAScanAside(t *testing.T) {
 	}
 	s := r.begin(t, ScanAside)
 	for h, f := range documents {
-		s.See(h, f)
+		s.Add(h, f)
 	}
-	// What happens meanwhile is in both generations.
+	// What is stored meanwhile is in both generations.
 	other := apikey.HashOf("other")
 	r.fill(other, finding("d3", "u2"))
 	r.Apply(&Change{ID: "d3", Time: 170, Hash: other, HasHash: true, Record: finding("d3", "u3").Record})
@@ -166,11 +166,11 @@ func TestOverwritesOfOneKeyArePushedOutByAScanAside(t *testing.T) {
 
 func TestAnUnreadableHashEndsTheCompleteness(t *testing.T) {
 	r := live(t, forScans)
-	r.complete(t, ScanAnew, nil)
+	r.complete(t, ScanIntoEmpty, nil)
 	s := r.begin(t, ScanInPlace)
 	r.Apply(&Change{ID: "d1", Time: 170, Unreadable: true})
 	r.mustMiss(t, hash2)
-	if err := s.Finish(); !errors.Is(err, ErrScanVoid) {
+	if err := s.Finish(); !errors.Is(err, ErrScanUnreadable) {
 		t.Fatalf("got %v", err)
 	}
 	r.mustMiss(t, hash2)
@@ -180,21 +180,21 @@ func TestARecordOverTheLimitIsNeverAbsent(t *testing.T) {
 	r := live(t, forScans)
 	large := finding("d1", "u1")
 	large.Record.Name = strings.Repeat("x", 1<<20)
-	r.complete(t, ScanAnew, map[apikey.Hash]Finding{hash1: large})
+	r.complete(t, ScanIntoEmpty, map[apikey.Hash]Finding{hash1: large})
 	r.mustMiss(t, hash1)
 	r.mustBeAbsent(t, hash2)
 	if got := r.Stats().CapacityBytes; got > 3<<20 {
-		t.Fatalf("%d bytes for a record that is not kept", got)
+		t.Fatalf("%d bytes for a record that is not stored", got)
 	}
 }
 
 func TestEntriesOfACompleteCacheHaveNoDeadline(t *testing.T) {
 	r := live(t, forScans, func(c *Config) { c.MaxAge = time.Minute })
-	r.complete(t, ScanAnew, map[apikey.Hash]Finding{hash1: finding("d1", "u1")})
+	r.complete(t, ScanIntoEmpty, map[apikey.Hash]Finding{hash1: finding("d1", "u1")})
 	r.now = r.now.Add(time.Hour)
 	r.Fresh(Freshness{AsOf: r.now})
 	r.mustHit(t, hash1, "u1")
-	// Nor when the completeness ends: a scan of this epoch has covered them.
+	// Also not when the completeness ends: a scan of this epoch has covered them.
 	r.Apply(&Change{ID: "d9", Time: 170, Unreadable: true})
 	r.mustHit(t, hash1, "u1")
 	r.Lose()
@@ -206,11 +206,11 @@ func TestEntriesOfACompleteCacheHaveNoDeadline(t *testing.T) {
 	r.mustMiss(t, hash1)
 }
 
-func TestTheAuditSeesACorruptedEntry(t *testing.T) {
+func TestTheAuditFindsACorruptedEntry(t *testing.T) {
 	r := live(t, forScans)
 	documents := map[apikey.Hash]Finding{hash1: finding("d1", "u1"), hash2: finding("d2", "u2")}
-	r.complete(t, ScanAnew, documents)
-	// Somebody else's record under hash1, with stamps that are believed.
+	r.complete(t, ScanIntoEmpty, documents)
+	// Another key's record under hash1, with valid stamps.
 	bad, _ := r.encode(r.Begin(), hash1, finding("d1", "intruder"))
 	r.current.Load().set(&hash1, bad)
 	r.mustHit(t, hash1, "intruder")
@@ -228,14 +228,14 @@ func TestTheAuditSeesACorruptedEntry(t *testing.T) {
 	}
 }
 
-// A cache that its collection has outgrown is audited as far as a scan aside gets.
-func TestAScanAsideThatFailsAuditsWhatIsInUse(t *testing.T) {
+// If the collection has outgrown the cache, a scan aside audits it as far as it gets.
+func TestAScanAsideThatFailsAuditsTheGenerationInUse(t *testing.T) {
 	r := live(t, forScans)
-	r.complete(t, ScanAnew, map[apikey.Hash]Finding{hash1: finding("d1", "u1")})
+	r.complete(t, ScanIntoEmpty, map[apikey.Hash]Finding{hash1: finding("d1", "u1")})
 	bad, _ := r.encode(r.Begin(), hash1, finding("d1", "intruder"))
 	r.current.Load().set(&hash1, bad)
 	s := r.begin(t, ScanAside)
-	s.See(hash1, finding("d1", "u1"))
+	s.Add(hash1, finding("d1", "u1"))
 	s.into.evictions.Add(1)
 	if err := s.Finish(); !errors.Is(err, ErrScanEvicted) {
 		t.Fatalf("got %v", err)
@@ -249,9 +249,9 @@ func TestAScanAsideThatFailsAuditsWhatIsInUse(t *testing.T) {
 	}
 }
 
-func TestTheAuditSeesADeleteThatWasMissed(t *testing.T) {
+func TestTheAuditFindsAMissedDelete(t *testing.T) {
 	r := live(t, forScans)
-	r.complete(t, ScanAnew, map[apikey.Hash]Finding{hash1: finding("d1", "u1"), hash2: finding("d2", "u2")})
+	r.complete(t, ScanIntoEmpty, map[apikey.Hash]Finding{hash1: finding("d1", "u1"), hash2: finding("d2", "u2")})
 	s := r.complete(t, ScanInPlace, map[apikey.Hash]Finding{hash2: finding("d2", "u2")})
 	if got := s.Suspects(); len(got) != 1 || got[0] != hash1 {
 		t.Fatalf("suspects: %v", got)
@@ -260,16 +260,16 @@ func TestTheAuditSeesADeleteThatWasMissed(t *testing.T) {
 		t.Fatal("the mismatch is not counted")
 	}
 	if a, ok := r.Get(hash1); ok && a.Found {
-		t.Fatal("the deleted key is still believed")
+		t.Fatal("the deleted key still has a valid entry")
 	}
 }
 
-func TestTheAuditDoesNotCountWhatHasChanged(t *testing.T) {
+func TestTheAuditDoesNotCountAChange(t *testing.T) {
 	r := live(t, forScans)
-	r.complete(t, ScanAnew, map[apikey.Hash]Finding{hash1: finding("d1", "u1")})
+	r.complete(t, ScanIntoEmpty, map[apikey.Hash]Finding{hash1: finding("d1", "u1")})
 	s := r.begin(t, ScanInPlace)
-	// The scan has read what the stream has not delivered yet.
-	s.See(hash1, finding("d1", "newer"))
+	// The scan has read a change that the stream has not delivered yet.
+	s.Add(hash1, finding("d1", "newer"))
 	if err := s.Finish(); err != nil || len(s.Suspects()) != 1 {
 		t.Fatalf("got %v, suspects %v", err, s.Suspects())
 	}
@@ -280,9 +280,9 @@ func TestTheAuditDoesNotCountWhatHasChanged(t *testing.T) {
 	}
 }
 
-func TestTheShareOfMovedSlotsIsSaid(t *testing.T) {
+func TestStatsReportTheShareOfStampedSlots(t *testing.T) {
 	r := live(t, forScans)
-	r.complete(t, ScanAnew, nil)
+	r.complete(t, ScanIntoEmpty, nil)
 	for i := range 410 { // a tenth of the rig's 4,096 slots
 		h := apikey.HashOf(fmt.Sprint(i))
 		r.Apply(&Change{ID: "d", Time: clustertime.Time(200 + i), Hash: h, HasHash: true})
@@ -297,13 +297,13 @@ func TestTheShareOfMovedSlotsIsSaid(t *testing.T) {
 }
 
 // Documents that share a hash, each in one of the ways in which a scan can see it.
-func TestAHashThatAScanSeesTwiceIsNoAnswer(t *testing.T) {
-	see := func(s *Scan, id string) { s.See(hash1, finding(id, id)) }
-	mark := func(s *Scan, id string) { s.Mark(hash1, finding(id, id)) }
+func TestAHashThatAScanSeesTwiceIsNotAnswered(t *testing.T) {
+	see := func(s *Scan, id string) { s.Add(hash1, finding(id, id)) }
+	mark := func(s *Scan, id string) { s.AddMarker(hash1, finding(id, id)) }
 	for _, ways := range [][2]func(*Scan, string){{see, see}, {see, mark}, {mark, see}, {mark, mark}} {
 		for kind := range ScanAside + 1 {
 			r := live(t, forScans)
-			r.complete(t, ScanAnew, nil)
+			r.complete(t, ScanIntoEmpty, nil)
 			s := r.begin(t, kind)
 			ways[0](s, "d1")
 			ways[1](s, "d2")
@@ -312,7 +312,7 @@ func TestAHashThatAScanSeesTwiceIsNoAnswer(t *testing.T) {
 			}
 			r.mustMiss(t, hash1)
 			if s.Duplicates() != 1 || r.Stats().Duplicates != 1 {
-				t.Errorf("%d duplicates of the scan, %d in all, want 1", s.Duplicates(), r.Stats().Duplicates)
+				t.Errorf("%d duplicates of the scan, %d in total, want 1", s.Duplicates(), r.Stats().Duplicates)
 			}
 		}
 	}
@@ -320,11 +320,11 @@ func TestAHashThatAScanSeesTwiceIsNoAnswer(t *testing.T) {
 
 func TestAHashThatMovesDuringAScanIsNoDuplicate(t *testing.T) {
 	r := live(t, forScans)
-	s := r.begin(t, ScanAnew)
-	s.See(hash1, finding("d1", "u1"))
+	s := r.begin(t, ScanIntoEmpty)
+	s.Add(hash1, finding("d1", "u1"))
 	r.Apply(&Change{ID: "d1", Time: 170})
 	r.Apply(&Change{ID: "d2", Time: 171, Hash: hash1, HasHash: true})
-	s.See(hash1, finding("d2", "u2"))
+	s.Add(hash1, finding("d2", "u2"))
 	if err := s.Finish(); err != nil {
 		t.Fatal(err)
 	}
@@ -334,13 +334,13 @@ func TestAHashThatMovesDuringAScanIsNoDuplicate(t *testing.T) {
 	}
 }
 
-func TestAScanIsBelievedAtItsEndOrOnceTheIndexWasSeen(t *testing.T) {
+func TestAScansEntriesAreValidAtItsEndOrWithAUniqueIndex(t *testing.T) {
 	r := live(t, forScans)
-	s := r.begin(t, ScanAnew)
-	s.See(hash1, finding("d1", "u1"))
+	s := r.begin(t, ScanIntoEmpty)
+	s.Add(hash1, finding("d1", "u1"))
 	r.mustMiss(t, hash1)
 	s.IndexIsUnique()
-	s.See(hash2, finding("d2", "u2"))
+	s.Add(hash2, finding("d2", "u2"))
 	r.mustHit(t, hash2, "u2")
 	if err := s.Finish(); err != nil {
 		t.Fatal(err)
@@ -348,9 +348,9 @@ func TestAScanIsBelievedAtItsEndOrOnceTheIndexWasSeen(t *testing.T) {
 	r.mustHit(t, hash1, "u1")
 }
 
-func TestAnAmbiguousReadIsCountedOnceAndKeptByNobody(t *testing.T) {
+func TestAnAmbiguousReadIsCountedOnceAndNotStored(t *testing.T) {
 	r := live(t, forScans)
-	r.complete(t, ScanAnew, map[apikey.Hash]Finding{hash1: finding("d1", "u1")})
+	r.complete(t, ScanIntoEmpty, map[apikey.Hash]Finding{hash1: finding("d1", "u1")})
 	both := finding("d2", "u2")
 	both.Ambiguous = true
 	for range 3 {
@@ -361,7 +361,7 @@ func TestAnAmbiguousReadIsCountedOnceAndKeptByNobody(t *testing.T) {
 			t.Fatalf("its own caller gets %+v, %v", a, ok)
 		}
 	}
-	r.complete(t, ScanAnew, map[apikey.Hash]Finding{hash1: finding("d1", "u1")})
+	r.complete(t, ScanIntoEmpty, map[apikey.Hash]Finding{hash1: finding("d1", "u1")})
 	if r.Audit(r.Begin(), hash1, both) || r.Stats().Mismatches != 0 {
 		t.Error("two documents are counted as a mismatch")
 	}
@@ -371,9 +371,9 @@ func TestAnAmbiguousReadIsCountedOnceAndKeptByNobody(t *testing.T) {
 	}
 }
 
-// A scan in place that is given up half way has not seen the rest, which says nothing
-// about it: to read each of those entries once more would hold up the repair.
-func TestAScanThatIsGivenUpSuspectsNothingThatItHasNotReached(t *testing.T) {
+// A scan in place that stops half way has not seen the rest. That says nothing about
+// those entries, and reading each of them again would delay the repair.
+func TestAScanThatStopsEarlySuspectsNothingThatItHasNotReached(t *testing.T) {
 	const keys = 1000
 	r := live(t, forScans)
 	documents := map[apikey.Hash]Finding{}
@@ -381,12 +381,12 @@ func TestAScanThatIsGivenUpSuspectsNothingThatItHasNotReached(t *testing.T) {
 		user := fmt.Sprint("u", i)
 		documents[apikey.HashOf(user)] = finding(user, user)
 	}
-	r.complete(t, ScanAnew, documents)
+	r.complete(t, ScanIntoEmpty, documents)
 	s := r.begin(t, ScanInPlace)
-	s.See(apikey.HashOf("u0"), documents[apikey.HashOf("u0")])
+	s.Add(apikey.HashOf("u0"), documents[apikey.HashOf("u0")])
 	r.current.Load().evictions.Add(1)
-	if !s.Doomed() {
-		t.Fatal("the scan is not doomed: the test shows nothing")
+	if !s.WillFail() {
+		t.Fatal("WillFail is false: the test shows nothing")
 	}
 	if err := s.Finish(); !errors.Is(err, ErrScanEvicted) {
 		t.Fatal(err)

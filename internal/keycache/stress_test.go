@@ -13,9 +13,9 @@ import (
 	"github.com/keytail/keytail/internal/clustertime"
 )
 
-// fakeDatabase is a log of versions: version n of a key is the n-th write to
-// it. Reads return some snapshot that is not older than they ask for, as a
-// majority read does; the tail delivers the log in order, late.
+// fakeDatabase is a log of versions: version n of a key is the n-th write to it.
+// A read returns some snapshot that is not older than requested, as a majority read
+// does. The tail delivers the log in order, with a delay.
 type fakeDatabase struct {
 	mutex sync.Mutex
 	log   []fakeWrite
@@ -59,7 +59,7 @@ func (d *fakeDatabase) next(position int) (fakeWrite, bool) {
 	return d.log[position], true
 }
 
-// current is the version that was acknowledged last before t.
+// current is the last version that was acknowledged before t.
 func (d *fakeDatabase) current(key string, t time.Time) int {
 	d.mutex.Lock()
 	defer d.mutex.Unlock()
@@ -73,7 +73,7 @@ func (d *fakeDatabase) current(key string, t time.Time) int {
 }
 
 // TestNeverAStaleSet runs the real cache, with its real loads and stores,
-// against a writer, a late tail with losses, and fills that end late. It ends
+// against a writer, a delayed tail with losses, and fills that end late. It ends
 // when enough hits have been checked.
 func TestNeverAStaleSet(t *testing.T) {
 	const keys, wantHits, readers = 4, 20_000, 4
@@ -112,7 +112,7 @@ func TestNeverAStaleSet(t *testing.T) {
 	}
 	group.Wait()
 	if hits.Load() < wantHits {
-		t.Fatalf("only %d hits in the time given: the test shows nothing", hits.Load())
+		t.Fatalf("only %d hits in the given time: the test shows nothing", hits.Load())
 	}
 }
 
@@ -145,8 +145,8 @@ func tailFake(db *fakeDatabase, cache *Cache, running func() bool) {
 	}
 }
 
-// readOnce looks a key up as the validator does, fills on a miss, and checks
-// that a hit is not older than it says. It returns the number of hits.
+// readOnce looks a key up as the validator does, fills on a miss, and checks that a
+// hit is not older than it reports. It returns the number of hits.
 func readOnce(t *testing.T, db *fakeDatabase, cache *Cache, key string, random *rand.Rand) int {
 	h := apikey.HashOf(key)
 	a, ok := cache.Get(h)
@@ -164,7 +164,7 @@ func readOnce(t *testing.T, db *fakeDatabase, cache *Cache, key string, random *
 		t.Error(err)
 	}
 	if want := db.current(key, a.AsOf); got < want {
-		t.Errorf("%s: version %d, said to be of a time at which version %d was acknowledged", key, got, want)
+		t.Errorf("%s: version %d, reported as of a time at which version %d was acknowledged", key, got, want)
 	}
 	return 1
 }

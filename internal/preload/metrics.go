@@ -60,7 +60,7 @@ func resultOf(err error) string {
 		return resultTooLarge
 	case errors.Is(err, keycache.ErrScanLost):
 		return resultLost
-	case errors.Is(err, keycache.ErrScanVoid), errors.Is(err, errOpaque):
+	case errors.Is(err, keycache.ErrScanUnreadable), errors.Is(err, errOpaque):
 		return resultUnreadable
 	default:
 		return resultFailed

@@ -127,7 +127,7 @@ func (p *plan) wanted(now time.Time) (keycache.ScanKind, reason) {
 	}
 	if cache.Epoch() != p.epoch {
 		// Nothing that is held is believed: begin with an empty generation.
-		return keycache.ScanAnew, reasonNewEpoch
+		return keycache.ScanIntoEmpty, reasonNewEpoch
 	}
 	stats, due := cache.Stats(), !now.Before(p.due)
 	switch {
@@ -175,7 +175,7 @@ func (p *plan) ended(epoch uint64, kind keycache.ScanKind, err error) {
 		p.evicted++
 		p.lazy = p.evicted >= rebuildsInARow
 		p.notBefore = now.Add(p.config.RebuildPause)
-	case errors.Is(err, keycache.ErrScanLost), errors.Is(err, keycache.ErrScanVoid):
+	case errors.Is(err, keycache.ErrScanLost), errors.Is(err, keycache.ErrScanUnreadable):
 		// Again, when the stream has its history, and as the pace allows.
 	default:
 		p.failed = true

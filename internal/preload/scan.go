@@ -41,7 +41,7 @@ func (p *Loader) scan(ctx context.Context, kind keycache.ScanKind) error {
 		if err := see(scan, &document); err != nil {
 			return err
 		}
-		if scan.Doomed() {
+		if scan.WillFail() {
 			return errDoomed
 		}
 		return nil
@@ -84,11 +84,11 @@ func see(scan *keycache.Scan, document *keystore.Document) error {
 	}
 	finding := keycache.Found(document.ID, &document.Record)
 	if document.HasHash {
-		scan.See(document.Hash, finding)
+		scan.Add(document.Hash, finding)
 	}
 	if guard.MarkHashes {
 		for _, h := range document.Others {
-			scan.Mark(h, finding)
+			scan.AddMarker(h, finding)
 		}
 	}
 	return nil
@@ -152,7 +152,7 @@ func (p *Loader) audit(ctx context.Context, suspects []apikey.Hash) {
 		if ctx.Err() != nil {
 			return
 		}
-		if !p.config.Cache.Disputed(h) {
+		if !p.config.Cache.NeedsAudit(h) {
 			continue
 		}
 		if err := p.auditOne(ctx, h); err != nil {

@@ -90,7 +90,7 @@ func isAnswer(err error) bool {
 // Down reports whether memory is too old and the database does not answer
 // either.
 func (v *Validator) Down() bool {
-	if _, ok := v.config.Cache.Age(v.config.Cache.Freshness(), v.config.Now()); ok {
+	if _, ok := v.config.Cache.AnswerAsOf(v.config.Cache.Freshness(), v.config.Now()); ok {
 		return false
 	}
 	v.heard()

@@ -35,7 +35,7 @@ type filled struct {
 // needed in it.
 func (v *Validator) read(ctx context.Context, hash apikey.Hash, needed clustertime.Time) (keycache.Answer, apikey.Source, error) {
 	fresh := v.config.Cache.Freshness()
-	if _, ok := v.config.Cache.Age(fresh, v.config.Now()); !ok {
+	if _, ok := v.config.Cache.AnswerAsOf(fresh, v.config.Now()); !ok {
 		return v.readLinearizable(ctx, hash, needed)
 	}
 	// Of an untrusted ticket nothing could be vouched for.
@@ -128,7 +128,7 @@ func (v *Validator) readAlone(ctx context.Context, hash apikey.Hash, needed clus
 // than that.
 func (v *Validator) runAlone(q question) (seen, error) {
 	fresh := v.config.Cache.Freshness()
-	if _, ok := v.config.Cache.Age(fresh, v.config.Now()); !ok {
+	if _, ok := v.config.Cache.AnswerAsOf(fresh, v.config.Now()); !ok {
 		return seen{}, errStale // it would be before it began
 	}
 	ticket := v.config.Cache.Begin()
@@ -179,7 +179,7 @@ func (v *Validator) insist(ctx context.Context, suspicious bool, read func() (ke
 
 // answer is what a read that is not stored says now, if it is not too old.
 func (v *Validator) answer(s seen) (keycache.Answer, error) {
-	answer, ok := v.config.Cache.Age(s.fresh, v.config.Now())
+	answer, ok := v.config.Cache.AnswerAsOf(s.fresh, v.config.Now())
 	if !ok {
 		return keycache.Answer{}, errStale
 	}

@@ -8,7 +8,7 @@ import (
 	"github.com/keytail/keytail/internal/guard"
 )
 
-// TestTwoDocumentsNeedEachGuard takes out one guard at a time: each time there is a
+// TestTwoDocumentsNeedEachGuard turns off one guard at a time. Each time there is a
 // history that ends in a wrong answer.
 func TestTwoDocumentsNeedEachGuard(t *testing.T) {
 	for _, name := range []string{"ChangeSole", "RenewSole", "AmbiguousMark", "AmbiguousRevalidate", "SeenTwice", "Provisional"} {
@@ -18,7 +18,7 @@ func TestTwoDocumentsNeedEachGuard(t *testing.T) {
 			defer func() { *on = true }()
 			wrong, _ := runTwins(20_000)
 			if wrong == "" {
-				t.Fatal("all answers are right without the guard")
+				t.Fatal("all answers are correct without the guard")
 			}
 			t.Log(wrong)
 		})

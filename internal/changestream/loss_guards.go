@@ -2,10 +2,10 @@ package changestream
 
 import "github.com/keytail/keytail/internal/guard"
 
-// concealed reports whether a loss is to be kept from the cache, as by a consumer
-// that simply opens a new stream. It is the constant false, but in tests of what
-// the anomalies would be (internal/guard).
-func concealed(r Reason) bool {
+// hiddenFromCache reports whether a loss is not reported to the cache, as in a consumer that
+// simply opens a new stream. It is the constant false, except in tests that show the resulting
+// anomalies (internal/guard).
+func hiddenFromCache(r Reason) bool {
 	return !guard.LossNoToken && r == reasonNoToken ||
 		!guard.LossHistory && r == reasonHistoryLost ||
 		!guard.LossPosition && r == reasonPositionLost ||

@@ -12,10 +12,10 @@ import (
 	"github.com/keytail/keytail/internal/clustertime"
 )
 
-// twins are two documents of a collection without a unique index, which may have the
-// same hash at once, and of which each may be active or disabled. Time t of the log is
-// its first t entries. A random history is one of whole steps of everything that
-// reads, delivers, stores and evicts; the stream and the reads lag as they may.
+// twins is a collection of two documents without a unique index. They may have the same
+// hash at the same time, and each may be active or disabled. Time t of the log is its
+// first t entries. A random history consists of whole steps of everything that reads,
+// delivers, stores and evicts; the stream and the reads lag at random.
 type twins struct {
 	*Cache
 	random *rand.Rand
@@ -27,7 +27,8 @@ type twins struct {
 
 	fill, refresh *twinsRead
 	scan          *Scan
-	// next is the document that the scan sees next, snapshot the oldest that it may.
+	// next is the document that the scan reads next, snapshot the oldest snapshot that
+	// it may read.
 	next, snapshot int
 
 	words []string
@@ -37,8 +38,8 @@ type twins struct {
 
 // twinsState is the collection after an entry of the log, and what its event shows.
 type twinsState struct {
-	// version of each document with the hash, 0 for one that has it not. Those that
-	// are odd are active.
+	// version of each document with the hash, 0 for a document without it. A document
+	// is active if its version is odd.
 	version [2]int
 	event   Change
 }
@@ -86,12 +87,12 @@ func (w *twins) freshen() {
 	w.Fresh(Freshness{AsOf: w.now, Processed: clustertime.Time(w.applied)})
 }
 
-func (w *twins) say(format string, args ...any) {
+func (w *twins) note(format string, args ...any) {
 	w.words = append(w.words, fmt.Sprintf(format, args...))
 }
 
-// write is one of either document: an insert, a replace, an update with or without the
-// hash in its event, a delete.
+// write writes one of the documents: an insert, a replace, an update with or without
+// the hash in its event, or a delete.
 func (w *twins) write() {
 	doc, at := w.random.IntN(2), len(w.log)
 	s := w.log[at-1]
@@ -103,24 +104,24 @@ func (w *twins) write() {
 	case had && kind == 4:
 		s.version[doc] = 0
 		s.event.Hashes = []apikey.Hash{hash2}
-		w.say("%d: update moves the hash away from %s", at, twinsID[doc])
+		w.note("%d: update moves the hash away from %s", at, twinsID[doc])
 	case had && kind == 0:
 		s.version[doc] = 0
-		w.say("%d: delete %s", at, twinsID[doc])
+		w.note("%d: delete %s", at, twinsID[doc])
 	case had && kind == 1:
-		w.say("%d: update %s", at, twinsID[doc])
+		w.note("%d: update %s", at, twinsID[doc])
 	case kind == 2:
 		s.event.Hash, s.event.HasHash = hash1, true
-		w.say("%d: update that sets the hash of %s", at, twinsID[doc])
+		w.note("%d: update that sets the hash of %s", at, twinsID[doc])
 	default:
 		s.event.Hash, s.event.HasHash, s.event.Record = hash1, true, twinsFinding(doc, s.version[doc]).Record
-		w.say("%d: insert or replace %s", at, twinsID[doc])
+		w.note("%d: insert or replace %s", at, twinsID[doc])
 	}
-	w.say("%d: versions %v", at, s.version)
+	w.note("%d: versions %v", at, s.version)
 	w.log = append(w.log, s)
 }
 
-// read picks a snapshot that is no older than from, mostly the newest.
+// read picks a snapshot that is no older than from, mostly the newest one.
 func (w *twins) read(from int) (int, twinsState) {
 	at := len(w.log) - 1
 	if w.random.IntN(3) == 0 {
@@ -129,7 +130,7 @@ func (w *twins) read(from int) (int, twinsState) {
 	return at, w.log[at]
 }
 
-// byHash is what a read of two documents by the hash finds: the one that refuses.
+// byHash is the result of a read by hash; of two documents, the one that refuses.
 func (s *twinsState) byHash() Finding {
 	switch a, b := s.version[0], s.version[1]; {
 	case a == 0 && b == 0:
@@ -152,15 +153,15 @@ func (w *twins) step() (wrong string) {
 			n := len(w.log)
 			w.write()
 			if v := w.log[n].version; w.scan != nil && w.scan.unique && w.next < 2 && v[0] != 0 && v[1] != 0 {
-				w.log = w.log[:n] // refused by the index
-				w.say("refused")
+				w.log = w.log[:n] // rejected by the index
+				w.note("rejected")
 			}
 		}
 	case 2, 3, 4:
 		w.deliver()
 	case 5:
 		w.freshen()
-		w.say("fresh up to %d", w.fresh)
+		w.note("fresh up to %d", w.fresh)
 	case 6, 7:
 		return w.fillStep()
 	case 8, 9:
@@ -170,13 +171,13 @@ func (w *twins) step() (wrong string) {
 	case 14:
 		if w.random.IntN(4) == 0 {
 			_ = w.current.Load().cache.Delete(storeKey(&hash1))
-			w.say("evicted")
+			w.note("evicted")
 		}
 	case 15:
 		if w.random.IntN(8) == 0 {
 			w.Lose()
 			w.open()
-			w.say("loss, open at %d", w.applied)
+			w.note("loss, open at %d", w.applied)
 		}
 	}
 	return ""
@@ -188,18 +189,18 @@ func (w *twins) deliver() {
 	}
 	w.applied++
 	w.Apply(&w.log[w.applied].event)
-	w.say("deliver %d", w.applied)
+	w.note("deliver %d", w.applied)
 }
 
 func (w *twins) fillStep() string {
 	if w.fill == nil {
 		w.fill = &twinsRead{ticket: w.Begin()}
-		w.say("read by hash begins")
+		w.note("read by hash begins")
 		return ""
 	}
 	at, s := w.read(int(w.fill.ticket.Floor()))
 	f := s.byHash()
-	w.say("read by hash of %d: %+v", at, f)
+	w.note("read by hash of %d: %+v", at, f)
 	w.Store(w.fill.ticket, hash1, f)
 	a, ok := w.Revalidate(w.fill.ticket, hash1, f)
 	w.fill = nil
@@ -209,13 +210,13 @@ func (w *twins) fillStep() string {
 func (w *twins) refreshStep() {
 	if w.refresh == nil {
 		w.refresh = &twinsRead{ticket: w.Begin(), id: w.random.IntN(2)}
-		w.say("read of %s by id begins", twinsID[w.refresh.id])
+		w.note("read of %s by id begins", twinsID[w.refresh.id])
 		return
 	}
 	at, s := w.read(int(w.refresh.ticket.Floor()))
 	if v := s.version[w.refresh.id]; v != 0 {
 		w.StoreByID(w.refresh.ticket, hash1, twinsFinding(w.refresh.id, v))
-		w.say("read by id of %d", at)
+		w.note("read by id of %d", at)
 	}
 	w.refresh = nil
 }
@@ -226,38 +227,38 @@ func (w *twins) scanStep() {
 		kind := ScanKind(w.random.IntN(3))
 		if scan, err := w.BeginScan(kind); err == nil {
 			w.scan, w.next, w.snapshot = scan, 0, int(scan.Ticket().Floor())
-			// The index is there until the scan has seen all, and no read of it is older.
+			// The index exists until the scan has read everything, and none of its reads is older.
 			if v := w.log[len(w.log)-1].version; (v[0] == 0 || v[1] == 0) && w.random.IntN(2) == 0 {
 				scan.IndexIsUnique()
 				w.snapshot = len(w.log) - 1
-				w.say("the index is unique")
+				w.note("the index is unique")
 			}
-			w.say("scan %d begins", kind)
+			w.note("scan %d begins", kind)
 		}
 	case w.next < 2:
 		at, s := w.read(w.snapshot)
 		w.snapshot = at
 		if v := s.version[w.next]; v != 0 {
-			w.scan.See(hash1, twinsFinding(w.next, v))
+			w.scan.Add(hash1, twinsFinding(w.next, v))
 		}
-		w.say("scan sees %s at %d", twinsID[w.next], at)
+		w.note("scan sees %s at %d", twinsID[w.next], at)
 		w.next++
-	case w.applied >= w.snapshot || w.scan.Doomed():
-		w.say("scan ends: %v", w.scan.Finish())
+	case w.applied >= w.snapshot || w.scan.WillFail():
+		w.note("scan ends: %v", w.scan.Finish())
 		for _, h := range w.scan.Suspects() {
-			// The preload waits for the stream after this read. Here it has nothing to wait for.
+			// The preload waits for the stream after this read. Here there is nothing to wait for.
 			if h == hash1 && w.applied == len(w.log)-1 {
 				w.Audit(w.Begin(), h, w.log[w.applied].byHash())
-				w.say("audit")
+				w.note("audit")
 			}
 		}
 		w.scan = nil
 	}
 }
 
-// wrong says why an answer is wrong. Each document is taken as it was at some time
-// since the age that the answer states: an answer that ignores a refusal must be older
-// than it. The two times need not be the same (DESIGN.md says why).
+// wrong says why an answer is wrong. Each document is taken as it was at some time since
+// the answer's AsOf: an answer that ignores a refusal must be older than the refusal.
+// The two times need not be the same (DESIGN.md, "Two documents with one hash").
 func (w *twins) wrong(a Answer, ok bool) string {
 	if !ok {
 		return ""
@@ -283,7 +284,7 @@ func (w *twins) wrong(a Answer, ok bool) string {
 	return ""
 }
 
-// had: a document was at such a version at some time since the freshness.
+// had reports whether a document had such a version at some time since the freshness.
 func (w *twins) had(doc int, such func(version int) bool) bool {
 	for at := w.fresh; at < len(w.log); at++ {
 		if such(w.log[at].version[doc]) {
@@ -304,7 +305,7 @@ func kindOf(a Answer) int {
 	}
 }
 
-// runTwins makes random histories until one has a wrong answer, and tells it.
+// runTwins makes random histories until one has a wrong answer, and returns that one.
 func runTwins(histories int) (wrong string, answered [3]int) {
 	for seed := range uint64(histories) {
 		w := newTwins(rand.New(rand.NewPCG(seed, 14)))
@@ -324,8 +325,8 @@ func runTwins(histories int) (wrong string, answered [3]int) {
 	return "", answered
 }
 
-// TestTwoDocumentsWithOneHash: without the unique index the answer is never that of
-// one document when another one with the same hash says no.
+// TestTwoDocumentsWithOneHash: without the unique index, the answer is never VALID from
+// one document when another one with the same hash refuses.
 func TestTwoDocumentsWithOneHash(t *testing.T) {
 	wrong, answered := runTwins(5000)
 	if wrong != "" {
@@ -339,17 +340,17 @@ func TestTwoDocumentsWithOneHash(t *testing.T) {
 	}
 }
 
-// An index that is still being built is listed like one that is finished, so a scan may
-// see documents that share a hash: the second one must end what was kept of the first,
-// and a third one must not bring it back.
-func TestAScanThatWasToldOfAnIndexEndsWhatASecondDocumentContradicts(t *testing.T) {
-	for _, kind := range []ScanKind{ScanAnew, ScanInPlace, ScanAside} {
+// An index that is still being built is listed like a finished one, so a scan may read
+// documents that share a hash. The second one must invalidate the entry of the first,
+// and a third one must not make it valid again.
+func TestAScanWithAnIndexInvalidatesAHashThatASecondDocumentHas(t *testing.T) {
+	for _, kind := range []ScanKind{ScanIntoEmpty, ScanInPlace, ScanAside} {
 		r := live(t, forScans)
 		s := r.begin(t, kind)
 		s.IndexIsUnique()
-		s.See(hash1, finding("d1", "u1"))
-		s.See(hash1, finding("d2", "u2"))
-		s.See(hash1, finding("d3", "u3"))
+		s.Add(hash1, finding("d1", "u1"))
+		s.Add(hash1, finding("d2", "u2"))
+		s.Add(hash1, finding("d3", "u3"))
 		if err := s.Finish(); err != nil {
 			t.Fatal(err)
 		}

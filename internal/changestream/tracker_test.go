@@ -17,7 +17,7 @@ func after(seconds float64) time.Time {
 }
 
 func TestANonceProvesTheTimeBeforeItWasSent(t *testing.T) {
-	var m nonces
+	var m heartbeatTracker
 	sent := make([]int64, 100)
 	for i := range sent {
 		sent[i] = m.send(after(float64(i))).nonce
@@ -26,68 +26,68 @@ func TestANonceProvesTheTimeBeforeItWasSent(t *testing.T) {
 		}
 	}
 	for _, n := range []int64{0, -1, 1, 2, 100, 101, 1 << 40, math.MaxInt64} {
-		if _, ok, err := m.comeBack(n, true); ok || err != nil {
-			t.Errorf("nobody sent %d: %v, %v", n, ok, err)
+		if _, ok, err := m.receive(n, true); ok || err != nil {
+			t.Errorf("%d was not sent: %v, %v", n, ok, err)
 		}
 	}
 	for i, n := range sent {
-		at, ok, err := m.comeBack(n, true)
-		if want := i >= len(sent)-remembered; err != nil || ok != want || (ok && !at.Equal(after(float64(i)))) {
+		at, ok, err := m.receive(n, true)
+		if want := i >= len(sent)-trackedHeartbeats; err != nil || ok != want || (ok && !at.Equal(after(float64(i)))) {
 			t.Errorf("heartbeat %d: got %v, %v, %v", i, at.Sub(start), ok, err)
 		}
-		if _, again, _ := m.comeBack(n, true); again {
-			t.Errorf("heartbeat %d comes back twice", i)
+		if _, again, _ := m.receive(n, true); again {
+			t.Errorf("heartbeat %d counts twice", i)
 		}
 	}
 }
 
 func TestWhenAHeartbeatIsOverdue(t *testing.T) {
 	const limit = 5 * time.Second
-	var m nonces
+	var m heartbeatTracker
 	late := func(opened, now float64) bool { return m.overdue(after(opened), after(now), limit) }
-	comeBack := func(n int64) { _, _, _ = m.comeBack(n, true) }
+	receive := func(n int64) { _, _, _ = m.receive(n, true) }
 	first := m.send(after(0)).nonce
 	if late(0, 100) {
-		t.Error("one that nobody acknowledged is missed")
+		t.Error("a heartbeat without acknowledgement is overdue")
 	}
 	m.acknowledge(first, 1, after(1))
 	if late(0, 6) || !late(0, 6.1) {
 		t.Error("the wait does not begin with the acknowledgement")
 	}
 	if late(4, 9) || !late(4, 9.1) {
-		t.Error("a stream that was opened later is not given its time")
+		t.Error("a stream that was opened later does not get its full time")
 	}
 	second := m.send(after(2)).nonce
 	m.acknowledge(second, 1, after(3))
-	comeBack(first)
+	receive(first)
 	if late(0, 7) || !late(0, 7.1) {
-		t.Error("the one that is still out is not waited for")
+		t.Error("the heartbeat that has not arrived is not expected")
 	}
-	if comeBack(first); !late(0, 7.1) {
-		t.Error("one that comes back twice stands for another")
+	if receive(first); !late(0, 7.1) {
+		t.Error("a heartbeat that arrives twice stands for another one")
 	}
-	if comeBack(second); late(0, 100) {
-		t.Error("one that came back is missed")
+	if receive(second); late(0, 100) {
+		t.Error("a heartbeat that arrived is overdue")
 	}
 	third := m.send(after(8)).nonce
-	comeBack(third)
+	receive(third)
 	if m.acknowledge(third, 1, after(9)); late(0, 100) {
-		t.Error("one that came back before its acknowledgement is missed")
+		t.Error("a heartbeat that arrived before its acknowledgement is overdue")
 	}
 }
 
-func TestWhichStreamsKeptAHeartbeatBack(t *testing.T) {
-	var m nonces
-	kept := func(opened float64) bool { return m.keptBack(after(opened)) }
+func TestWhichStreamsDidNotDeliverAHeartbeat(t *testing.T) {
+	var m heartbeatTracker
+	kept := func(opened float64) bool { return m.hasUndelivered(after(opened)) }
 	n := m.send(after(2)).nonce
 	if kept(1) {
-		t.Error("nobody acknowledged it")
+		t.Error("it was not acknowledged")
 	}
 	if m.acknowledge(n, 1, after(4)); !kept(1) || kept(3) {
-		t.Error("it counts against the streams that were open when it was sent, and no others")
+		t.Error("it must count for the streams that were open when it was sent, and for no others")
 	}
-	if _, _, _ = m.comeBack(n, true); kept(1) {
-		t.Error("it came back")
+	if _, _, _ = m.receive(n, true); kept(1) {
+		t.Error("it arrived")
 	}
 }
 
@@ -99,7 +99,7 @@ func token(data string) bson.Raw {
 	return b
 }
 
-func TestLaterComparesPlacesAndNotTokens(t *testing.T) {
+func TestIsLaterComparesPositionsAndNotTokens(t *testing.T) {
 	at := func(seconds, kind string) bson.Raw { return token("82000000" + seconds + "00000001" + kind) }
 	for _, c := range []struct {
 		name     string
@@ -113,7 +113,7 @@ func TestLaterComparesPlacesAndNotTokens(t *testing.T) {
 		{"another layout, same", token("abc"), token("abc"), false},
 		{"another layout, other", token("abc"), token("abd"), true},
 	} {
-		if got := later(c.from, c.to); got != c.want {
+		if got := isLater(c.from, c.to); got != c.want {
 			t.Errorf("%s: got %v", c.name, got)
 		}
 	}

@@ -12,8 +12,8 @@ import (
 	"github.com/keytail/keytail/internal/clustertime"
 )
 
-// history is a random one of a cache and its collection. The stream delivers at once,
-// so that an answer is the collection's own state.
+// randomHistory is a random history of a cache and its collection. The stream delivers
+// at once, so each answer must be the present state of the collection.
 type randomHistory struct {
 	*rig
 	t         *rapid.T
@@ -64,7 +64,7 @@ func (h *randomHistory) open() {
 	h.time++
 	h.Open(h.time)
 	h.later(0)
-	h.begin(ScanAnew)
+	h.begin(ScanIntoEmpty)
 }
 
 func (h *randomHistory) later(d time.Duration) {
@@ -83,7 +83,8 @@ func (h *randomHistory) begin(kind ScanKind) {
 	h.scan, h.unseen = scan, append([]apikey.Hash(nil), h.hashes...)
 }
 
-// step makes one and reports what it was. A loss, which ends all belief, is not one.
+// step makes one step and returns its name. A loss, which invalidates everything, is not
+// among the steps.
 func (h *randomHistory) step() string {
 	hash := rapid.SampledFrom(h.hashes).Draw(h.t, "key")
 	old := h.documents[hash]
@@ -105,7 +106,7 @@ func (h *randomHistory) step() string {
 	case "update", "replace", "delete":
 		h.change(name, hash, old, next)
 	case "evict":
-		_ = h.current.Load().cache.Delete(storeKey(&hash)) // as NoSpace does, it moves the counter under the lock
+		_ = h.current.Load().cache.Delete(storeKey(&hash)) // like NoSpace, it moves the counter under the lock
 	case "evict another":
 		h.current.Load().evictions.Add(1)
 	case "unreadable":
@@ -159,7 +160,7 @@ func (h *randomHistory) scanStep(name string) {
 		h.begin(rapid.SampledFrom([]ScanKind{ScanInPlace, ScanAside}).Draw(h.t, "kind"))
 	case name == "see" && h.scan != nil && len(h.unseen) > 0:
 		h.scanSees(rapid.IntRange(1, len(h.unseen)).Draw(h.t, "documents"))
-	case name == "finish" && h.scan != nil && (len(h.unseen) == 0 || h.scan.Doomed()):
+	case name == "finish" && h.scan != nil && (len(h.unseen) == 0 || h.scan.WillFail()):
 		_ = h.scan.Finish()
 		h.scan = nil
 	}
@@ -168,13 +169,13 @@ func (h *randomHistory) scanStep(name string) {
 func (h *randomHistory) scanSees(documents int) {
 	for _, hash := range h.unseen[:documents] {
 		if f := h.documents[hash]; f.Found {
-			h.scan.See(hash, f)
+			h.scan.Add(hash, f)
 		}
 	}
 	h.unseen = h.unseen[documents:]
 }
 
-// known is what must not change for an entry to stay believed.
+// known is what must not change for an entry to stay valid.
 type known struct{ byID, byHash uint64 }
 
 // answers are the keys that are answered from an entry. Each must be right.
@@ -201,11 +202,11 @@ func (h *randomHistory) covered() bool {
 	return complete != nil && complete.ticket.epoch == h.Epoch()
 }
 
-// TestBelievedEntriesFallOnlyByEvictionsAndStamps: whatever happens within an epoch,
-// an entry that was answered before a step is answered after it, unless the step
-// pushed it out or stamped it. So it does not matter what ends the completeness. In a
-// generation that no scan of the epoch has completed, time ends entries, too.
-func TestBelievedEntriesFallOnlyByEvictionsAndStamps(t *testing.T) {
+// TestValidEntriesDecreaseOnlyByEvictionsAndStamps: whatever happens within an epoch, a
+// key that was answered before a step is answered after it, unless the step evicted or
+// stamped its entry. So it does not matter what ends the completeness. In a generation
+// that no scan of the epoch has completed, time ends entries, too.
+func TestValidEntriesDecreaseOnlyByEvictionsAndStamps(t *testing.T) {
 	var ended atomic.Int64
 	rapid.Check(t, func(t *rapid.T) {
 		h := newHistory(t)
@@ -228,18 +229,19 @@ func TestBelievedEntriesFallOnlyByEvictionsAndStamps(t *testing.T) {
 				id := h.byID.ofID(h.documents[hash].ID)
 				stamped := !h.documents[hash].Found || h.byID.load(id) != was.byID || h.byHash.load(h.byHash.ofHash(&hash)) != was.byHash
 				if evicted := h.current.Load().get(&hash) == nil; !stamped && !evicted {
-					t.Fatalf("%q: a key is no longer answered, although it was neither pushed out nor changed", name)
+					t.Fatalf("%q: a key is no longer answered, although it was neither evicted nor changed", name)
 				}
 			}
 		}
 	})
 	if n := ended.Load(); n < 10 {
-		t.Errorf("the completeness ended %d times with entries held: the test shows little", n)
+		t.Errorf("the completeness ended only %d times with entries in the cache: the test shows little", n)
 	}
 }
 
-// TestEntriesThatAreStoredTogetherEndApart: in a lazy cache, too, MaxAge is no cliff.
-func TestEntriesThatAreStoredTogetherEndApart(t *testing.T) {
+// TestEntriesStoredTogetherExpireSeparately: also in a cache that is not complete, MaxAge
+// does not end many entries at once.
+func TestEntriesStoredTogetherExpireSeparately(t *testing.T) {
 	r := live(t)
 	const keys, parts = 2000, 20
 	documents := map[apikey.Hash]Finding{}

@@ -34,16 +34,16 @@ func (r *rig) freshened() int {
 	return n
 }
 
-// freshens waits until the freshness has moved n times more.
-func (r *rig) freshens(n int) {
+// waitForFreshness waits until the freshness has moved n times more.
+func (r *rig) waitForFreshness(n int) {
 	r.t.Helper()
 	want := r.freshened() + n
 	mongotest.Eventually(r.t, patience, func() bool { return r.freshened() >= want }, "the freshness does not move")
 }
 
-// standsStill passes when several heartbeats fail and the freshness does not
-// move meanwhile. One that was acknowledged may still be on its way at first.
-func (r *rig) standsStill() {
+// checkStandsStill passes when several heartbeats fail and the freshness does not move
+// meanwhile. At first an acknowledged heartbeat may still be on its way.
+func (r *rig) checkStandsStill() {
 	r.t.Helper()
 	fail := func(n float64) {
 		r.t.Helper()
@@ -60,8 +60,8 @@ func (r *rig) standsStill() {
 
 func (r *rig) heartbeats() *mongo.Collection { return r.db.Collection(HeartbeatCollection) }
 
-// passes waits until the stream has delivered all that came before this call.
-func (r *rig) passes(id string) {
+// waitUntilDelivered waits until the stream has delivered everything from before this call.
+func (r *rig) waitUntilDelivered(id string) {
 	r.t.Helper()
 	r.insert(id)
 	mongotest.Eventually(r.t, patience, func() bool {
@@ -69,15 +69,15 @@ func (r *rig) passes(id string) {
 	}, "the stream does not get to the marker")
 }
 
-// quiet makes a rig whose heart beats once, when the stream opens, and then not
+// oneHeartbeat makes a rig that sends one heartbeat when the stream opens, and then none
 // for an hour.
-func quiet(t *testing.T, s *mongotest.Server, change ...func(*Config)) *rig {
+func oneHeartbeat(t *testing.T, s *mongotest.Server, change ...func(*Config)) *rig {
 	t.Helper()
 	r := newRig(t, s, true, append(change, func(c *Config) {
-		c.Heart = newHeart(t, c.Database, func(h *HeartbeaterConfig) { h.Interval, h.MaxStale = time.Hour, 3*time.Hour })
+		c.Heartbeater = newHeartbeater(t, c.Database, func(h *HeartbeaterConfig) { h.Interval, h.MaxStale = time.Hour, 3*time.Hour })
 	})...)
 	r.runOpen()
-	mongotest.Eventually(t, patience, func() bool { return r.freshened() == 1 }, "the first heartbeat does not come back")
+	mongotest.Eventually(t, patience, func() bool { return r.freshened() == 1 }, "the first heartbeat does not arrive")
 	return r
 }
 
@@ -86,14 +86,14 @@ func TestFreshnessStandsStillWhileHeartbeatsFail(t *testing.T) {
 		s.Needs(t, mongotest.Failpoints)
 		r := newRig(t, s, true)
 		r.runOpen()
-		r.freshens(1)
+		r.waitForFreshness(1)
 		mend := r.failpoint("alwaysOn", bson.E{Key: "failCommands", Value: bson.A{"update"}}, bson.E{Key: "errorCode", Value: 2})
-		r.standsStill()
-		r.passes("meanwhile") // the stream itself is well
+		r.checkStandsStill()
+		r.waitUntilDelivered("meanwhile") // the stream itself works
 		mend()
-		r.freshens(3)
+		r.waitForFreshness(3)
 		if got := testutil.ToFloat64(r.Tail.metrics.misses); got != 0 {
-			t.Errorf("%v freshness misses, but no heartbeat was kept back", got)
+			t.Errorf("%v freshness misses, although the stream delivers all heartbeats", got)
 		}
 	})
 }
@@ -101,32 +101,32 @@ func TestFreshnessStandsStillWhileHeartbeatsFail(t *testing.T) {
 func TestFreshnessStandsStillWithoutAMajority(t *testing.T) {
 	s := mongotest.StartDevmongo(t, devmongo.Config{})
 	r := newRig(t, &s.Server, true, func(c *Config) {
-		c.Heart = newHeart(t, c.Database, func(h *HeartbeaterConfig) { h.MaxStale = 600 * time.Millisecond })
+		c.Heartbeater = newHeartbeater(t, c.Database, func(h *HeartbeaterConfig) { h.MaxStale = 600 * time.Millisecond })
 	})
 	r.runOpen()
-	r.freshens(1)
+	r.waitForFreshness(1)
 	s.Node.HoldMajority()
-	r.standsStill()
+	r.checkStandsStill()
 	if got := testutil.ToFloat64(r.Tail.metrics.misses); got != 0 {
-		t.Errorf("%v freshness misses: the stream is not to blame", got)
+		t.Errorf("%v freshness misses, although the stream is not the cause", got)
 	}
 	s.Node.ReleaseMajority()
-	r.freshens(3)
+	r.waitForFreshness(3)
 	r.stop()
 	if r.losses != 0 {
 		t.Errorf("%d losses", r.losses)
 	}
 }
 
-func TestProcessedIsBelowTheHeartbeatAndAboveWhatCameBeforeIt(t *testing.T) {
+func TestProcessedIsBetweenTheLastWriteAndTheHeartbeat(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
-		r := quiet(t, s)
+		r := oneHeartbeat(t, s)
 		written := r.insert("before")
 		at, err := r.Beat(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
-		mongotest.Eventually(t, patience, func() bool { return r.freshened() == 2 }, "the heartbeat does not come back")
+		mongotest.Eventually(t, patience, func() bool { return r.freshened() == 2 }, "the heartbeat does not arrive")
 		r.stop()
 		if got := r.fresh[1].Processed; got < written || got >= at {
 			t.Errorf("processed is %v, the write before was at %v, the heartbeat at %v or before", got, written, at)
@@ -144,7 +144,7 @@ func TestTheDocumentOfAHeartbeat(t *testing.T) {
 			t.Fatalf("%d documents before the stream is open, %v", n, err)
 		}
 		r.runOpen()
-		r.freshens(3)
+		r.waitForFreshness(3)
 		var got struct {
 			ID        string         `bson:"_id"`
 			N         int64          `bson:"n"`
@@ -176,38 +176,38 @@ func TestTheDocumentOfAHeartbeat(t *testing.T) {
 	})
 }
 
-// Whoever is on the fleet's list has a floor: nothing is written before the
-// stream is open.
+// Every instance on the fleet's list has a floor: nothing is written before the stream
+// is open.
 func TestTheFirstHeartbeatFollowsTheFirstOpen(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
 		r := newRig(t, s, false) // there is no collection, so the stream does not open
 		r.run()
 		asked, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 		defer cancel()
-		if at, err := r.Beat(asked); err == nil || r.memory.any() {
+		if at, err := r.Beat(asked); err == nil || r.tracker.anySent() {
 			t.Errorf("a heartbeat was sent before the stream was open, at %v, %v", at, err)
 		}
 		mongotest.CreateAPIKeys(t, r.db)
-		r.freshens(1)
+		r.waitForFreshness(1)
 	})
 }
 
-// MongoDB replaces an empty timestamp by its own present time.
-func TestWhatIsNotKnownIsLeftOut(t *testing.T) {
-	h := newHeart(t, (&mongo.Client{}).Database("db"))
+// MongoDB replaces an empty timestamp by its own current time.
+func TestUnknownFieldsAreLeftOut(t *testing.T) {
+	h := newHeartbeater(t, (&mongo.Client{}).Database("db"))
 	has := func(name string) bool {
-		return slices.ContainsFunc(h.document(beat{nonce: 1}), func(e bson.E) bool { return e.Key == name })
+		return slices.ContainsFunc(h.document(heartbeatWrite{nonce: 1}), func(e bson.E) bool { return e.Key == name })
 	}
 	if has("processed") || has("staleness_ms") {
-		t.Errorf("before the first came back: %v", h.document(beat{nonce: 1}))
+		t.Errorf("before the first arrived: %v", h.document(heartbeatWrite{nonce: 1}))
 	}
-	h.landed.Store(&keycache.Freshness{AsOf: time.Now()})
+	h.lastFreshness.Store(&keycache.Freshness{AsOf: time.Now()})
 	if has("processed") || !has("staleness_ms") {
-		t.Errorf("without a cluster time: %v", h.document(beat{nonce: 1}))
+		t.Errorf("without a cluster time: %v", h.document(heartbeatWrite{nonce: 1}))
 	}
-	h.landed.Store(&keycache.Freshness{AsOf: time.Now(), Processed: 7})
+	h.lastFreshness.Store(&keycache.Freshness{AsOf: time.Now(), Processed: 7})
 	if !has("processed") || !has("staleness_ms") {
-		t.Errorf("with both: %v", h.document(beat{nonce: 1}))
+		t.Errorf("with both: %v", h.document(heartbeatWrite{nonce: 1}))
 	}
 }
 
@@ -223,7 +223,7 @@ func TestPrepareMakesTheIndexThatRemovesDeadInstances(t *testing.T) {
 			t.Errorf("instances are removed after %d s", got)
 		}
 		if n, err := r.heartbeats().CountDocuments(t.Context(), bson.D{}); err != nil || n != 0 {
-			t.Errorf("%d documents are left behind, %v", n, err)
+			t.Errorf("%d documents were not deleted, %v", n, err)
 		}
 	})
 }
@@ -257,7 +257,7 @@ func TestPrepareSaysWhichPrivilegeIsMissing(t *testing.T) {
 				}
 				for _, part := range []string{"insert, update, remove and createIndex", `collection "keytail_heartbeats"`, `database "` + r.db.Name() + `"`} {
 					if !strings.Contains(err.Error(), part) {
-						t.Errorf("%s: %q says nothing of %s", command, err, part)
+						t.Errorf("%s: %q does not mention %s", command, err, part)
 					}
 				}
 			}
@@ -269,7 +269,7 @@ func TestPrepareSaysWhichPrivilegeIsMissing(t *testing.T) {
 	})
 }
 
-func TestPrepareRefusesAnotherExpiry(t *testing.T) {
+func TestPrepareRejectsAnotherExpiry(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
 		r := newRig(t, s, true)
 		_, err := r.heartbeats().Indexes().CreateOne(t.Context(), mongo.IndexModel{
@@ -301,8 +301,8 @@ func TestPrepareNeedsNoMajority(t *testing.T) {
 
 func TestHeartbeatsOfOthersProveNothing(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
-		r := quiet(t, s)
-		n := r.memory.send(time.Now()).nonce // it is not on its way, but would be believed
+		r := oneHeartbeat(t, s)
+		n := r.tracker.send(time.Now()).nonce // it was not sent, but would count if it arrived
 		for _, id := range []any{"host/an older boot", "other/" + r.id, r.id + "/check", 7} {
 			for range 2 { // an insert, then an update
 				r.writeNonce(id, n)
@@ -312,16 +312,16 @@ func TestHeartbeatsOfOthersProveNothing(t *testing.T) {
 		if _, err := r.heartbeats().UpdateByID(t.Context(), r.id, bson.D{{Key: "$set", Value: bson.D{{Key: "n", Value: strconv.FormatInt(n, 10)}}}}); err != nil {
 			t.Fatal(err)
 		}
-		r.passes("marker")
+		r.waitUntilDelivered("marker")
 		r.stop()
 		if len(r.fresh) != 1 || r.losses != 0 {
 			t.Errorf("the freshness moved %d times, want once; %d losses", len(r.fresh), r.losses)
 		}
-		// Of the others' eight the server sends none. What came: our first, the one
-		// that was never sent, the one that is no number, and the marker.
+		// The server sends none of the others' eight. What arrived: this instance's first,
+		// the one that was never sent, the one that is no number, and the marker.
 		for kind, want := range map[string]float64{"heartbeat": 2, kindUpdate: 1, kindInsert: 1, kindReplace: 0} {
 			if got := testutil.ToFloat64(r.Tail.metrics.events.WithLabelValues(kind)); got != want {
-				t.Errorf("%v events of type %s came over the wire, want %v", got, kind, want)
+				t.Errorf("%v events of type %s arrived, want %v", got, kind, want)
 			}
 		}
 	})
@@ -338,9 +338,9 @@ func (r *rig) writeNonce(id any, n int64) {
 	}
 }
 
-func TestANonceIsTakenFromInsertUpdateAndReplace(t *testing.T) {
+func TestANonceIsReadFromInsertUpdateAndReplace(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
-		r := quiet(t, s)
+		r := oneHeartbeat(t, s)
 		own := bson.D{{Key: "_id", Value: r.id}}
 		for name, write := range map[string]func(n int64) error{
 			"replace": func(n int64) error {
@@ -365,10 +365,10 @@ func TestANonceIsTakenFromInsertUpdateAndReplace(t *testing.T) {
 		} {
 			sent := time.Now()
 			before := r.freshened()
-			if err := write(r.memory.send(sent).nonce); err != nil {
+			if err := write(r.tracker.send(sent).nonce); err != nil {
 				t.Fatal(name, err)
 			}
-			mongotest.Eventually(t, patience, func() bool { return r.freshened() > before }, name, " is not taken")
+			mongotest.Eventually(t, patience, func() bool { return r.freshened() > before }, name, " does not count")
 			r.look(func() bool {
 				if got := r.fresh[len(r.fresh)-1].AsOf; !got.Equal(sent) {
 					t.Errorf("%s: fresh as of %v, sent at %v", name, got, sent)
@@ -379,31 +379,31 @@ func TestANonceIsTakenFromInsertUpdateAndReplace(t *testing.T) {
 	})
 }
 
-// The filter for last_used must not swallow a heartbeat, whatever the user's
-// fields are called.
+// The filter for last_used must not drop a heartbeat, whatever the names of the user's
+// fields are.
 func TestHeartbeatsPassTheFilterForIgnorableUpdates(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
-		r := quiet(t, s, func(c *Config) { c.Schema.LastUsed = fieldNonce })
-		n := r.memory.send(time.Now()).nonce
+		r := oneHeartbeat(t, s, func(c *Config) { c.Schema.LastUsed = fieldNonce })
+		n := r.tracker.send(time.Now()).nonce
 		if _, err := r.heartbeats().UpdateByID(t.Context(), r.id, bson.D{{Key: "$set", Value: bson.D{{Key: fieldNonce, Value: n}}}}); err != nil {
 			t.Fatal(err)
 		}
-		mongotest.Eventually(t, patience, func() bool { return r.freshened() == 2 }, "the heartbeat was swallowed")
+		mongotest.Eventually(t, patience, func() bool { return r.freshened() == 2 }, "the heartbeat was dropped")
 	})
 }
 
-func TestADroppedHeartbeatCollectionIsMadeAgain(t *testing.T) {
+func TestADroppedHeartbeatCollectionIsCreatedAgain(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
 		r := newRig(t, s, true)
 		r.runOpen()
-		r.freshens(1)
+		r.waitForFreshness(1)
 		if err := r.heartbeats().Drop(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		r.loses(reasonRewound) // it looks like a restore
-		r.freshens(5)
-		mongotest.Eventually(t, patience, func() bool { return r.ttl() == 24*60*60 }, "the index is not made again")
-		r.passes("marker")
+		r.waitForLoss(reasonRewound) // it looks like a restore
+		r.waitForFreshness(5)
+		mongotest.Eventually(t, patience, func() bool { return r.ttl() == 24*60*60 }, "the index is not created again")
+		r.waitUntilDelivered("marker")
 		r.stop()
 		if r.losses != 1 {
 			t.Errorf("%d losses", r.losses)
@@ -411,13 +411,13 @@ func TestADroppedHeartbeatCollectionIsMadeAgain(t *testing.T) {
 	})
 }
 
-// A heart in another database is acknowledged, and never comes back.
+// Heartbeats in another database are acknowledged, and never arrive.
 func TestAFreshnessMissOpensTheStreamAgain(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
 		elsewhere := s.Client(t).Database(s.Database(t))
 		r := newRig(t, s, true, func(c *Config) {
 			c.MaxAwait = 20 * time.Millisecond
-			c.Heart = newHeart(t, c.Database, func(h *HeartbeaterConfig) { h.MaxStale = 600 * time.Millisecond })
+			c.Heartbeater = newHeartbeater(t, c.Database, func(h *HeartbeaterConfig) { h.MaxStale = 600 * time.Millisecond })
 		})
 		r.Heartbeater.beats = elsewhere.Collection(HeartbeatCollection)
 		opened := time.Now()
@@ -427,7 +427,7 @@ func TestAFreshnessMissOpensTheStreamAgain(t *testing.T) {
 		}
 		mongotest.Eventually(t, patience, resumed(1), "the stream is not opened again")
 		if took := time.Since(opened); took < 200*time.Millisecond {
-			t.Errorf("given up after %v, a third of max_stale is 200ms", took)
+			t.Errorf("closed after %v, a third of max_stale is 200ms", took)
 		}
 		r.insert("meanwhile")
 		mongotest.Eventually(t, patience, r.applied(1), "the change is not delivered")
@@ -443,19 +443,19 @@ func TestAFreshnessMissOpensTheStreamAgain(t *testing.T) {
 	})
 }
 
-// stuck makes a rig that resumes after a token ahead of the log: the server
-// takes it and stays silent. MongoDB does that after a restore from a backup.
-func stuck(t *testing.T, s *mongotest.Devmongo) *rig {
+// newStuckRig makes a rig that resumes after a token ahead of the oplog: the server accepts
+// it and delivers nothing. MongoDB does that after a restore from a backup.
+func newStuckRig(t *testing.T, s *mongotest.Devmongo) *rig {
 	t.Helper()
-	return stuckIn(t, s, ScopeDatabase)
+	return newStuckRigIn(t, s, ScopeDatabase)
 }
 
-func stuckIn(t *testing.T, s *mongotest.Devmongo, scope Scope) *rig {
+func newStuckRigIn(t *testing.T, s *mongotest.Devmongo, scope Scope) *rig {
 	t.Helper()
 	r := newRig(t, &s.Server, true, func(c *Config) {
 		c.Scope = scope
 		c.MaxAwait = 20 * time.Millisecond
-		c.Heart = newHeart(t, c.Database, func(h *HeartbeaterConfig) { h.MaxStale = 600 * time.Millisecond })
+		c.Heartbeater = newHeartbeater(t, c.Database, func(h *HeartbeaterConfig) { h.MaxStale = 600 * time.Millisecond })
 	})
 	probe, err := r.db.Watch(t.Context(), mongo.Pipeline{})
 	if err != nil {
@@ -471,60 +471,60 @@ func stuckIn(t *testing.T, s *mongotest.Devmongo, scope Scope) *rig {
 	return r
 }
 
-func TestTwoReopeningsThatBringNothingAreALoss(t *testing.T) {
+func TestTwoFruitlessResumesAreALoss(t *testing.T) {
 	s := mongotest.StartDevmongo(t, devmongo.Config{})
-	r := stuck(t, s)
+	r := newStuckRig(t, s)
 	r.run()
-	mongotest.Eventually(t, patience, func() bool { return r.look(func() bool { return r.losses > 0 }) }, "the token is held on to for ever")
-	r.freshens(2)
-	r.passes("marker")
+	mongotest.Eventually(t, patience, func() bool { return r.look(func() bool { return r.losses > 0 }) }, "the token is kept for ever")
+	r.waitForFreshness(2)
+	r.waitUntilDelivered("marker")
 	r.stop()
 	if got := r.Status().LastLoss; r.losses != 1 || got.Reason != reasonNoProgress {
 		t.Errorf("%d losses, the last is %+v", r.losses, got)
 	}
-	if got := testutil.ToFloat64(r.Tail.metrics.opens.WithLabelValues("resumed")); got != fruitlessReopenings {
-		t.Errorf("%v reopenings before the loss, want %d", got, fruitlessReopenings)
+	if got := testutil.ToFloat64(r.Tail.metrics.opens.WithLabelValues("resumed")); got != maxFruitlessResumes {
+		t.Errorf("%v resumes before the loss, want %d", got, maxFruitlessResumes)
 	}
 }
 
 func TestSilenceWithoutAcknowledgedHeartbeatsIsNoLoss(t *testing.T) {
 	s := mongotest.StartDevmongo(t, devmongo.Config{})
-	r := stuck(t, s)
+	r := newStuckRig(t, s)
 	r.failpoint("alwaysOn", bson.E{Key: "failCommands", Value: bson.A{"update"}}, bson.E{Key: "errorCode", Value: 2})
 	r.run()
-	r.standsStill()
+	r.checkStandsStill()
 	r.stop()
 	if r.losses != 0 || testutil.ToFloat64(r.Tail.metrics.misses) != 0 {
 		t.Errorf("lost: %+v, %v misses", r.Status().LastLoss, testutil.ToFloat64(r.Tail.metrics.misses))
 	}
 }
 
-func TestWhatMakesAReopeningFruitless(t *testing.T) {
+func TestWhatMakesAResumeFruitless(t *testing.T) {
 	broken := errors.New("broken")
 	for _, c := range []struct {
-		name    string
-		resumed bool
-		acked   bool
-		events  int
-		moves   bool
-		cause   error
-		want    []Reason
+		name         string
+		resumed      bool
+		acknowledged bool
+		events       int
+		moves        bool
+		cause        error
+		want         []Reason
 	}{
-		{name: "silent", resumed: true, acked: true, want: []Reason{"", reasonNoProgress, "", reasonNoProgress}},
-		{name: "a new stream", acked: true, want: []Reason{"", "", ""}},
+		{name: "silent", resumed: true, acknowledged: true, want: []Reason{"", reasonNoProgress, "", reasonNoProgress}},
+		{name: "a new stream", acknowledged: true, want: []Reason{"", "", ""}},
 		{name: "no acknowledgement", resumed: true, want: []Reason{"", "", ""}},
-		{name: "a heartbeat or a change", resumed: true, acked: true, events: 1, want: []Reason{"", "", ""}},
-		{name: "the token moved", resumed: true, acked: true, moves: true, want: []Reason{"", "", ""}},
-		{name: "lost anyway", resumed: true, acked: true, cause: lost(reasonDrop, nil), want: []Reason{reasonDrop, reasonDrop, reasonDrop}},
+		{name: "a heartbeat or a change", resumed: true, acknowledged: true, events: 1, want: []Reason{"", "", ""}},
+		{name: "the token moved", resumed: true, acknowledged: true, moves: true, want: []Reason{"", "", ""}},
+		{name: "lost anyway", resumed: true, acknowledged: true, cause: lost(reasonDrop, nil), want: []Reason{reasonDrop, reasonDrop, reasonDrop}},
 	} {
 		h := &Heartbeater{}
-		tail := &Tail{config: Config{Heart: h}}
+		tail := &Tail{config: Config{Heartbeater: h}}
 		for i, want := range c.want {
 			tail.token = token("8200000007000000012B04")
 			s := &stream{resumed: c.resumed, opened: after(float64(i)), openedAfter: tail.token, events: c.events}
-			n := h.memory.send(after(float64(i) + 0.5)).nonce
-			if c.acked {
-				h.memory.acknowledge(n, 1, after(float64(i)+0.6))
+			n := h.tracker.send(after(float64(i) + 0.5)).nonce
+			if c.acknowledged {
+				h.tracker.acknowledge(n, 1, after(float64(i)+0.6))
 			}
 			if c.moves {
 				tail.token = token("8200000008000000012B04")
@@ -533,7 +533,7 @@ func TestWhatMakesAReopeningFruitless(t *testing.T) {
 			if cause == nil {
 				cause = broken
 			}
-			err := tail.judge(s, cause)
+			err := tail.checkProgress(s, cause)
 			if got := reasonOf(classify(err)); got != want {
 				t.Errorf("%s: stream %d: got %q, want %q", c.name, i, got, want)
 			}
@@ -545,17 +545,17 @@ func TestWhatMakesAReopeningFruitless(t *testing.T) {
 }
 
 func TestBeatIsSentAfterTheCall(t *testing.T) {
-	h := newHeart(t, (&mongo.Client{}).Database("db"))
+	h := newHeartbeater(t, (&mongo.Client{}).Database("db"))
 	result := make(chan clustertime.Time, 1)
-	inFlight := h.depart()
+	inFlight := h.takeWaiting()
 	go func() {
 		at, _ := h.Beat(t.Context())
 		result <- at
 	}()
-	mongotest.Eventually(t, patience, func() bool { return len(h.kick) == 1 }, "no heartbeat is asked for")
+	mongotest.Eventually(t, patience, func() bool { return len(h.wanted) == 1 }, "no heartbeat is requested")
 	inFlight.at = 1
 	close(inFlight.done)
-	next := h.depart()
+	next := h.takeWaiting()
 	if next == inFlight {
 		t.Fatal("the next heartbeat is the one in flight")
 	}
@@ -569,14 +569,14 @@ func TestBeatIsSentAfterTheCall(t *testing.T) {
 	if at := <-result; at != 2 {
 		t.Errorf("answered by the heartbeat of %v", at)
 	}
-	if len(h.kick) != 0 {
-		t.Error("the kick is still there, though all who gave it are on board")
+	if len(h.wanted) != 0 {
+		t.Error("wanted still holds a value, although all callers were taken")
 	}
 }
 
 func TestBeatCoversWhatWasWrittenBeforeIt(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
-		r := quiet(t, s)
+		r := oneHeartbeat(t, s)
 		const callers, rounds = 8, 10
 		var group sync.WaitGroup
 		for i := range callers {
@@ -585,7 +585,7 @@ func TestBeatCoversWhatWasWrittenBeforeIt(t *testing.T) {
 					written := r.insert(string(rune('a'+i)) + string(rune('a'+j)))
 					at, err := r.Beat(t.Context())
 					if err != nil || at <= written {
-						t.Errorf("a beat of %v after a write of %v, %v", at, written, err)
+						t.Errorf("a heartbeat of %v after a write of %v, %v", at, written, err)
 					}
 				}
 			})
@@ -599,11 +599,11 @@ func TestBeatCoversWhatWasWrittenBeforeIt(t *testing.T) {
 
 func TestBeatsShareAHeartbeat(t *testing.T) {
 	s := mongotest.StartDevmongo(t, devmongo.Config{})
-	r := quiet(t, &s.Server)
+	r := oneHeartbeat(t, &s.Server)
 	s.Node.HoldMajority()
 	first := make(chan error, 1)
 	go func() { _, err := r.Beat(t.Context()); first <- err }()
-	sent := func() int64 { r.memory.mutex.Lock(); defer r.memory.mutex.Unlock(); return r.memory.last }
+	sent := func() int64 { r.tracker.mutex.Lock(); defer r.tracker.mutex.Unlock(); return r.tracker.last }
 	mongotest.Eventually(t, patience, func() bool { return sent() == 2 }, "nothing is sent")
 	const callers = 20
 	var joined, group sync.WaitGroup
@@ -622,14 +622,14 @@ func TestBeatsShareAHeartbeat(t *testing.T) {
 	if err := <-first; err != nil {
 		t.Error(err)
 	}
-	// One for all who came while the first was held, and a few for those whom the
-	// scheduler brought late.
+	// One for all callers that came while the first was delayed, and a few for callers
+	// that the scheduler ran late.
 	if got := sent(); got > callers/2 {
 		t.Errorf("%d heartbeats for %d callers", got, callers)
 	}
 }
 
-func TestBeatIsNotHeldUpForEver(t *testing.T) {
+func TestBeatDoesNotBlockForEver(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
 		r := newRig(t, s, true)
 		asked, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
@@ -658,16 +658,16 @@ func TestAStopWaitsForTheHeartbeatInFlight(t *testing.T) {
 		s.Needs(t, mongotest.Failpoints)
 		r := newRig(t, s, true)
 		r.runOpen()
-		r.freshens(1)
+		r.waitForFreshness(1)
 		r.failpoint("alwaysOn", bson.E{Key: "failCommands", Value: bson.A{"update"}},
 			bson.E{Key: "blockConnection", Value: true}, bson.E{Key: "blockTimeMS", Value: 300})
-		sent := func() int64 { r.memory.mutex.Lock(); defer r.memory.mutex.Unlock(); return r.memory.last }
+		sent := func() int64 { r.tracker.mutex.Lock(); defer r.tracker.mutex.Unlock(); return r.tracker.last }
 		before := sent()
 		mongotest.Eventually(t, patience, func() bool { return sent() > before+1 }, "nothing is sent")
 		acknowledged := r.beats(resultAcknowledged)
 		r.stop()
 		if got := r.beats(resultAcknowledged); got <= acknowledged {
-			t.Error("the heartbeat in flight was cut off")
+			t.Error("the heartbeat in flight was cancelled")
 		}
 		if n, err := r.heartbeats().CountDocuments(context.Background(), bson.D{}); err != nil || n != 0 {
 			t.Errorf("%d documents after a clean stop, %v", n, err)
@@ -675,26 +675,26 @@ func TestAStopWaitsForTheHeartbeatInFlight(t *testing.T) {
 	})
 }
 
-// A heartbeat that a stop cuts off is no failure.
-func TestAStopIsNoFailureOfTheHeart(t *testing.T) {
+// A heartbeat that a stop cancels is no failure.
+func TestAStopIsNoHeartbeatFailure(t *testing.T) {
 	s := mongotest.StartDevmongo(t, devmongo.Config{})
 	core, logs := observer.New(zap.WarnLevel)
-	h := newHeart(t, s.Client(t, "heart").Database(s.Database(t)), func(c *HeartbeaterConfig) { c.Logger, c.MaxStale = zap.New(core), 30*time.Second })
+	h := newHeartbeater(t, s.Client(t, "heart").Database(s.Database(t)), func(c *HeartbeaterConfig) { c.Logger, c.MaxStale = zap.New(core), 30*time.Second })
 	s.Node.HoldMajority()
 	defer s.Node.ReleaseMajority()
 	ctx, stop := context.WithCancel(t.Context())
 	stop()
-	h.beat(ctx)
+	h.sendHeartbeat(ctx)
 	if logs.Len() != 0 || testutil.ToFloat64(h.results.WithLabelValues(resultFailed)) != 0 {
 		t.Errorf("logged %v", logs.All())
 	}
 }
 
-func TestAFailureOfTheHeartIsLoggedWhenItChanges(t *testing.T) {
+func TestAHeartbeatFailureIsLoggedWhenItChanges(t *testing.T) {
 	core, logs := observer.New(zap.InfoLevel)
-	h := newHeart(t, (&mongo.Client{}).Database("db"), func(c *HeartbeaterConfig) { c.Logger = zap.New(core) })
+	h := newHeartbeater(t, (&mongo.Client{}).Database("db"), func(c *HeartbeaterConfig) { c.Logger = zap.New(core) })
 	for _, err := range []error{nil, nil, errors.New("a"), errors.New("b"), errors.New("c"), nil, nil} {
-		h.note(err)
+		h.recordResult(err)
 	}
 	var got []string
 	for _, line := range logs.All() {
@@ -708,8 +708,8 @@ func TestAFailureOfTheHeartIsLoggedWhenItChanges(t *testing.T) {
 	}
 }
 
-// TestAFailureOfTheHeartSaysWhatToDo, and says so again while it lasts.
-func TestAFailureOfTheHeartSaysWhatToDo(t *testing.T) {
+// TestAHeartbeatFailureSaysWhatToDo, and repeats it while the failure lasts.
+func TestAHeartbeatFailureSaysWhatToDo(t *testing.T) {
 	for _, c := range []struct {
 		err    error
 		advice string
@@ -721,11 +721,11 @@ func TestAFailureOfTheHeartSaysWhatToDo(t *testing.T) {
 	} {
 		core, logs := observer.New(zap.InfoLevel)
 		now := time.Now()
-		h := newHeart(t, (&mongo.Client{}).Database("db"), func(c *HeartbeaterConfig) {
+		h := newHeartbeater(t, (&mongo.Client{}).Database("db"), func(c *HeartbeaterConfig) {
 			c.Logger, c.Now = zap.New(core), func() time.Time { return now }
 		})
 		for range 121 {
-			h.note(c.err)
+			h.recordResult(c.err)
 			now = now.Add(time.Second)
 		}
 		lines := logs.FilterMessageSnippet("not acknowledged").All()
@@ -740,7 +740,7 @@ func TestAFailureOfTheHeartSaysWhatToDo(t *testing.T) {
 	}
 }
 
-func TestHeartConfigNamesEveryMistake(t *testing.T) {
+func TestHeartbeaterConfigNamesEveryMistake(t *testing.T) {
 	for name, c := range map[string]struct {
 		config   HeartbeaterConfig
 		mistakes int
@@ -758,7 +758,7 @@ func TestHeartConfigNamesEveryMistake(t *testing.T) {
 			t.Errorf("%s: want %d mistakes, got: %v", name, c.mistakes, err)
 		}
 	}
-	h := newHeart(t, (&mongo.Client{}).Database("db"), func(c *HeartbeaterConfig) { *c = HeartbeaterConfig{Database: c.Database, Collection: "c"} })
+	h := newHeartbeater(t, (&mongo.Client{}).Database("db"), func(c *HeartbeaterConfig) { *c = HeartbeaterConfig{Database: c.Database, Collection: "c"} })
 	if h.config.Interval != time.Second || h.config.MaxStale != 15*time.Second || !strings.HasPrefix(h.id, hostName()+"/") {
 		t.Errorf("the defaults are %+v, id %q", h.config, h.id)
 	}

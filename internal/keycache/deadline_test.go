@@ -9,10 +9,10 @@ import (
 	"github.com/keytail/keytail/internal/apikey"
 )
 
-// TestNoCliffWhenTheCompletenessEnds ends the completeness of a cache whose entries
-// are older than MaxAge, in each way in which it can end within an epoch: what was
-// not evicted is still answered.
-func TestNoCliffWhenTheCompletenessEnds(t *testing.T) {
+// TestEntriesStayValidWhenTheCompletenessEnds ends the completeness of a cache whose
+// entries are older than MaxAge, in each way in which it can end within an epoch.
+// Entries that were not evicted must still be answered.
+func TestEntriesStayValidWhenTheCompletenessEnds(t *testing.T) {
 	const keys = 1000
 	for _, c := range []struct {
 		name string
@@ -25,7 +25,7 @@ func TestNoCliffWhenTheCompletenessEnds(t *testing.T) {
 		{"a scan in place that fails", func(t *testing.T, r *rig, other apikey.DocID) {
 			s := r.begin(t, ScanInPlace)
 			r.Apply(&Change{ID: other, Time: 170, Unreadable: true})
-			if err := s.Finish(); !errors.Is(err, ErrScanVoid) {
+			if err := s.Finish(); !errors.Is(err, ErrScanUnreadable) {
 				t.Fatal(err)
 			}
 		}},
@@ -37,7 +37,7 @@ func TestNoCliffWhenTheCompletenessEnds(t *testing.T) {
 				user := fmt.Sprint("u", i)
 				documents[apikey.HashOf(user)] = finding(user, user)
 			}
-			r.complete(t, ScanAnew, documents)
+			r.complete(t, ScanIntoEmpty, documents)
 			r.later(2 * DefaultMaxAge)
 			before := r.answered(documents)
 			c.end(t, r, r.another(documents))
@@ -68,7 +68,7 @@ func (r *rig) answered(documents map[apikey.Hash]Finding) (n int) {
 	return n
 }
 
-// another is the id of a document that shares its slot with none of these.
+// another is the id of a document that shares its slot with none of the documents.
 func (r *rig) another(documents map[apikey.Hash]Finding) apikey.DocID {
 	slots := map[uint32]bool{}
 	for _, f := range documents {
