@@ -23,7 +23,7 @@ import (
 
 var faultsRow = row{
 	name:         "faults",
-	title:        "the same while connections and the server fail",
+	title:        "how soon a revoked key is refused while connections and the server fail",
 	measures:     "revocation delay while keytail's connections are reset every 5 s, and the server is killed (kill -9) and restarted every 20 s",
 	comparedWith: "the guarantee: no revoked key is accepted for longer than max_stale",
 	goals:        "the longest delay is at most max_stale (15 s)",
