@@ -38,7 +38,7 @@ var coldRow = row{
 	server:       true,
 }
 
-// secantusNote says what to look for in the times of a start.
+// secantusNote explains the columns of the times of a start.
 const secantusNote = "When keytail starts it reads the first 50 and the last 50 documents by _id (for 5 s at most), and before the scan it counts all documents with the collection's metadata. MongoDB answers both immediately. secantusd-py reads the whole collection for each of them, as the columns show. Subtract these columns to compare keytail with the bare cursor."
 
 func measurePreload(ctx context.Context, e *env, r *result) error {

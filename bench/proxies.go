@@ -50,18 +50,18 @@ func (s *proxySide) check(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	r.Header.Set("X-Api-Key", "nobody")
-	answer, err := http.DefaultTransport.RoundTrip(r)
+	r.Header.Set("X-Api-Key", "short")
+	response, err := http.DefaultTransport.RoundTrip(r)
 	if err != nil {
 		return err
 	}
-	defer func() { _ = answer.Body.Close() }()
+	defer func() { _ = response.Body.Close() }()
 	want := http.StatusUnauthorized
 	if s.open {
 		want = http.StatusOK
 	}
-	if answer.StatusCode != want {
-		return fmt.Errorf("a malformed key got status %d, want %d", answer.StatusCode, want)
+	if response.StatusCode != want {
+		return fmt.Errorf("a malformed key got status %d, want %d", response.StatusCode, want)
 	}
 	return nil
 }

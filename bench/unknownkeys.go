@@ -90,7 +90,7 @@ func unknownOnLazyCache(ctx context.Context, e *env, c *collection, unknown []st
 	for _, key := range c.keys {
 		known(key)
 	}
-	var asked atomic.Int64
+	var sent atomic.Int64
 	before := heap()
 	alone := func() (float64, error) { return timePerCall(c.keys, 1, e.duration(2*time.Second), known) }
 	all, err := comparePair(ctx, e.size(5, 1), alone, func() (float64, error) {
@@ -99,7 +99,7 @@ func unknownOnLazyCache(ctx context.Context, e *env, c *collection, unknown []st
 		go func() {
 			defer close(done)
 			for unknownCtx.Err() == nil {
-				_, _ = i.Validate(unknownCtx, unknown[int(asked.Add(1))%len(unknown)], request)
+				_, _ = i.Validate(unknownCtx, unknown[int(sent.Add(1))%len(unknown)], request)
 			}
 		}()
 		defer func() { stop(); <-done }()
@@ -112,6 +112,6 @@ func unknownOnLazyCache(ctx context.Context, e *env, c *collection, unknown []st
 	r.goal(all.goal("lazy cache: requests with known keys per second while unknown keys arrive, relative to known keys alone", ">=", 0.8))
 	runtime.GC()
 	r.goal(goal{Name: "lazy cache: growth of the heap in MiB, with a cache of 16 MiB", Got: max(0.01, float64(int64(heap())-int64(before))/(1<<20)), Sign: "<=", Want: 16, Rounds: 1})
-	r.note(fmt.Sprintf("Lazy cache: %d requests with unknown keys during the rounds. Each costs a database read; at most 96 reads run at the same time.", asked.Load()))
+	r.note(fmt.Sprintf("Lazy cache: %d requests with unknown keys during the rounds. Each costs a database read; at most 96 reads run at the same time.", sent.Load()))
 	return nil
 }

@@ -61,7 +61,7 @@ var approaches = []struct {
 	{nameClearedCache, clearedCache, false},
 	{nameTTL, ttlCache, false},
 	{nameEmbedded, embedded, false},
-	{nameDaemon, daemon, false},
+	{nameDaemon, viaDaemon, false},
 	{nameClient, viaClient, false},
 }
 
@@ -446,7 +446,7 @@ func startServed(ctx context.Context, e *env, c *collection) (w *approach, addre
 	return w, address, nil
 }
 
-func daemon(ctx context.Context, e *env, c *collection) (*approach, error) {
+func viaDaemon(ctx context.Context, e *env, c *collection) (*approach, error) {
 	w, address, err := startServed(ctx, e, c)
 	if err != nil {
 		return nil, err

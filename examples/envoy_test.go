@@ -351,14 +351,14 @@ func TestEnvoyKeepsRequestIDs(t *testing.T) {
 				},
 			})
 			for _, target := range []string{"orders/1", "-open/x", "acme"} {
-				s.try(t, testCase{name: "a path that is none", request: request{target: target, header: []field{bearer(s.keys["valid"])}}, want: refusedByProxy(http.StatusBadRequest, http.StatusNotFound)})
+				s.try(t, testCase{name: "an invalid path", request: request{target: target, header: []field{bearer(s.keys["valid"])}}, want: refusedByProxy(http.StatusBadRequest, http.StatusNotFound)})
 			}
 		})
 	}
 }
 
-// TestEnvoyHearsOfADrain: its health check asks keytail's.
-func TestEnvoyHearsOfADrain(t *testing.T) {
+// TestEnvoyDetectsDrain checks that Envoy's health check detects that keytail drains.
+func TestEnvoyDetectsDrain(t *testing.T) {
 	s := newEnvoy(t, envoyGRPC("--drain-delay=30s"), withFastHealthChecks(t))
 	s.awaitEnvoyHealth(t, keytailGRPC, "healthy")
 	if err := s.keytail.child.cmd.Process.Signal(syscall.SIGTERM); err != nil {
@@ -403,16 +403,16 @@ func TestEnvoyLosesNoRequestOnRestart(t *testing.T) {
 	another.awaitAddr(t, second)
 	s.awaitEnvoyHealth(t, second, "healthy")
 	key := bearer(s.keys["valid"])
-	asked := 0
+	sent := 0
 	sendUntil := func(done <-chan struct{}) {
-		for open := true; open; asked++ {
+		for open := true; open; sent++ {
 			select {
 			case <-done:
 				open = false // send one more
 			default:
 			}
 			if r := s.send(t, request{target: "/orders/1", header: []field{key}}); r.status != http.StatusOK {
-				t.Fatalf("request %d got %d %q", asked, r.status, r.body)
+				t.Fatalf("request %d got %d %q", sent, r.status, r.body)
 			}
 		}
 	}
@@ -424,5 +424,5 @@ func TestEnvoyLosesNoRequestOnRestart(t *testing.T) {
 		s.keytail.start()
 		s.awaitEnvoyHealth(t, keytailGRPC, "healthy")
 	}
-	t.Logf("%d requests, none lost", asked)
+	t.Logf("%d requests, none lost", sent)
 }

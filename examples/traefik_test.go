@@ -85,7 +85,7 @@ func TestTraefikFiles(t *testing.T) {
 	if servers := config.HTTP.Services["api"].LoadBalancer.Servers; len(servers) != 1 || servers[0].URL != "http://"+upstreamAddr {
 		t.Errorf("unexpected servers of the API: %+v", servers)
 	}
-	asked := map[string]string{}
+	addresses := map[string]string{}
 	for name, router := range config.HTTP.Routers {
 		if !slices.Equal(router.EntryPoints, []string{"web"}) || router.Service != "api" || router.Rule != "PathPrefix(`/"+name+"/`)" {
 			t.Errorf("unexpected router %s: %+v", name, router)
@@ -95,15 +95,15 @@ func TestTraefikFiles(t *testing.T) {
 		}
 		for _, middleware := range router.Middlewares {
 			if auth := config.HTTP.Middlewares[middleware].ForwardAuth; auth.Address != "" {
-				asked[name] = strings.TrimPrefix(auth.Address, "http://"+keytailAddr)
+				addresses[name] = strings.TrimPrefix(auth.Address, "http://"+keytailAddr)
 				if !slices.Equal(auth.AuthResponseHeaders, append(slices.Clone(identity), "X-Request-Id")) {
 					t.Errorf("unexpected authResponseHeaders of %s: %v", middleware, auth.AuthResponseHeaders)
 				}
 			}
 		}
 	}
-	if want := map[string]string{"orders": "/v1/auth?scope=orders:read", "acme": "/v1/auth/policy/acme"}; !maps.Equal(asked, want) {
-		t.Errorf("the addresses are %v, want %v", asked, want)
+	if want := map[string]string{"orders": "/v1/auth?scope=orders:read", "acme": "/v1/auth/policy/acme"}; !maps.Equal(addresses, want) {
+		t.Errorf("the addresses are %v, want %v", addresses, want)
 	}
 	removed := slices.Sorted(maps.Keys(config.HTTP.Middlewares["delete-identity"].Headers.CustomRequestHeaders))
 	if want := slices.Sorted(slices.Values(append([]string{"X-Auth-Result", "X-Auth-Staleness-Ms", "X-Original-URL", "X-Rewrite-URL"}, identity...))); !slices.Equal(removed, want) {
@@ -147,7 +147,7 @@ func TestTraefikProtocol(t *testing.T) {
 	lockAddresses(t)
 	s := &stage{t: t, dir: workDir(t), proxy: proxy{name: "traefik's forward-auth requests"}}
 	s.keytail, s.keys = startKeytail(t, s.dir)
-	answer := func(t *testing.T, a request) *reply {
+	respond := func(t *testing.T, a request) *reply {
 		t.Helper()
 		ctx, cancel := context.WithTimeout(t.Context(), waitTimeout)
 		defer cancel()
@@ -166,7 +166,7 @@ func TestTraefikProtocol(t *testing.T) {
 			continue // the proxy decides this case
 		}
 		t.Run(c.name, func(t *testing.T) {
-			r := answer(t, c.request)
+			r := respond(t, c.request)
 			c.want.compare(t, c.request, r, make([]received, btoi(r.status == http.StatusOK)))
 			if r.status != http.StatusOK {
 				return
@@ -184,7 +184,7 @@ func TestTraefikProtocol(t *testing.T) {
 	t.Run("keytail has lost MongoDB", func(t *testing.T) {
 		s.keytail.loseMongoDB()
 		a := request{target: "/orders/1", header: []field{bearer(s.keys["valid"])}}
-		refused("UNAVAILABLE").compare(t, a, answer(t, a), nil)
+		refused("UNAVAILABLE").compare(t, a, respond(t, a), nil)
 	})
 }
 

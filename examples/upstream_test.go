@@ -133,7 +133,7 @@ func (u *upstream) serve(conn net.Conn) {
 			upgrade(conn, reader, r)
 			return
 		}
-		if err := answer(conn, r); err != nil {
+		if err := respond(conn, r); err != nil {
 			return
 		}
 	}
@@ -152,7 +152,7 @@ func upgrade(conn net.Conn, reader io.Reader, r *received) {
 	}
 }
 
-func answer(conn io.Writer, r *received) error {
+func respond(conn io.Writer, r *received) error {
 	status := http.StatusOK
 	if values := r.values("X-Echo-Status"); len(values) > 0 {
 		status, _ = strconv.Atoi(values[0])

@@ -186,20 +186,20 @@ func (e *ending) delay(worker int) time.Duration { return e.refused[worker].Sub(
 func measure(ctx context.Context, workers [2]string, k key, eager bool, revoke func() (time.Time, error)) (ending, error) {
 	var e ending
 	var group errgroup.Group
-	asking := func() {
+	startRequests := func() {
 		for i, worker := range workers {
 			group.Go(func() (err error) { e.refused[i], err = refusedAt(ctx, worker, k); return err })
 		}
 	}
 	if eager {
-		asking()
+		startRequests()
 	}
 	acknowledged, err := revoke()
 	if err != nil {
 		return e, err
 	}
 	if !eager {
-		asking()
+		startRequests()
 	}
 	err = group.Wait()
 	e.acknowledged = acknowledged
