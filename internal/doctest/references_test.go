@@ -26,8 +26,6 @@ var pending = map[string]bool{
 	"ARCHITECTURE.md: internal/proxytest":                                  true,
 	"ARCHITECTURE.md: internal/service":                                    true,
 	"auth/middleware_test.go: HTTP.md":                                     true,
-	"bench/answers.go: HTTP.md":                                            true,
-	"examples/fastapi/fastapi_test.go: HTTP.md":                            true,
 	"internal/adminclient/client_test.go: HTTP.md":                         true,
 	"internal/adminclient/verify.go: HTTP.md":                              true,
 	"internal/apikey/codes.go: HTTP.md":                                    true,
