@@ -220,7 +220,7 @@ func (p *proxies) envoy(ctx context.Context, e *env) error {
 	if program == "" {
 		var err error
 		if program, err = exec.LookPath("envoy"); err != nil {
-			if program, err = filepath.Abs(".ci/venv/bin/envoy"); err != nil {
+			if program, err = filepath.Abs(filepath.Join(repository, ".ci/venv/bin/envoy")); err != nil {
 				return err
 			}
 			if _, err := os.Stat(program); err != nil {
