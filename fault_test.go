@@ -31,7 +31,7 @@ func TestKill9UnderLoadGivesNoWrongVerdict(t *testing.T) {
 		server.Kill9()
 		load.untilAnswers(200)
 		server.Restart(t)
-		load.history.Broke(nemesis.Fault{Kind: "kill -9", From: down, To: time.Now()})
+		load.history.AddFault(nemesis.Fault{Kind: "kill -9", From: down, To: time.Now()})
 		// The service's stream comes back later than the writers do, as it would
 		// if it were the last of a fleet: what it missed must not be lost.
 		mend := r.failpoint("alwaysOn", bson.D{
@@ -71,7 +71,7 @@ func startLoad(t *testing.T, r *rig, keys int) *load {
 	for range keys {
 		sent := time.Now()
 		k := r.newKey(bson.E{Key: "v", Value: 0})
-		l.history.Wrote(k.id, apikey.Valid, sent)(time.Now())
+		l.history.AddWrite(k.id, apikey.Valid, sent)(time.Now())
 		l.keys = append(l.keys, k)
 	}
 	for keys := range slices.Chunk(l.keys, len(l.keys)/4) {
@@ -98,7 +98,7 @@ func (l *load) write(keys []key) {
 		if active {
 			state = apikey.Valid
 		}
-		acked := l.history.Wrote(k.id, state, time.Now())
+		acked := l.history.AddWrite(k.id, state, time.Now())
 		ctx, cancel := context.WithTimeout(l.ctx, 2*time.Second)
 		result, err := l.rig.keys.UpdateOne(ctx,
 			bson.D{{Key: "_id", Value: k.id}, {Key: "v", Value: bson.D{{Key: "$lt", Value: version}}}},
@@ -118,8 +118,8 @@ func (l *load) verify(name string) {
 		k := l.keys[rand.IntN(len(l.keys))]
 		asked := time.Now()
 		v := l.ask(k)
-		l.history.Answered(nemesis.Answer{
-			Key: k.id, Code: v.Code, Asked: asked, Given: time.Now(), AsOf: v.AsOf, Staleness: v.Staleness, By: name,
+		l.history.AddAnswer(nemesis.Answer{
+			Key: k.id, Code: v.Code, Asked: asked, Given: time.Now(), AsOf: v.AsOf, Staleness: v.Staleness, Instance: name,
 		})
 		l.answers.Add(1)
 		<-pace.C

@@ -179,7 +179,7 @@ func (s *siege) during(kind string, breakAndMend func()) {
 	mended := time.Now()
 	s.untilAcknowledged(20)
 	mongotest.Eventually(s.t, recovery, func() bool { return s.state() == "live" }, kind, ": the service does not become live again")
-	s.history.Broke(nemesis.Fault{Kind: kind, From: from, To: time.Now()})
+	s.history.AddFault(nemesis.Fault{Kind: kind, From: from, To: time.Now()})
 	s.t.Logf("%s: %v, and live again %v after it", kind, mended.Sub(from).Round(time.Millisecond), time.Since(mended).Round(time.Millisecond))
 	s.untilAnswers(2000)
 }

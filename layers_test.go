@@ -121,9 +121,21 @@ func TestOnlyMainAndTestsUseDevmongo(t *testing.T) {
 	if users == 0 {
 		t.Error("nobody imports devmongo: this test looks for the wrong name")
 	}
+}
+
+// TestOnlyTestsUseTestPackages checks that no shipped package imports the packages
+// that find and run programs for tests.
+func TestOnlyTestsUseTestPackages(t *testing.T) {
+	may := map[string][]string{
+		"internal/mongotest":   {"bench"},
+		"internal/proxytest":   nil,
+		"internal/testprogram": {"internal/mongotest", "internal/proxytest"},
+	}
 	for _, p := range listPackages(t) {
-		if slices.Contains(p.Imports, module+"/internal/mongotest") && p.ImportPath != module+"/bench" {
-			t.Errorf("%s must not import mongotest: only tests and benchmarks may", p.ImportPath)
+		for name, users := range may {
+			if slices.Contains(p.Imports, module+"/"+name) && !slices.Contains(users, strings.TrimPrefix(p.ImportPath, module+"/")) {
+				t.Errorf("%s must not import %s: only tests and %v may", p.ImportPath, name, users)
+			}
 		}
 	}
 }

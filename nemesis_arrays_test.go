@@ -120,7 +120,7 @@ func (a *arena) writeHash(load *assault, s *slot, to [2]apikey.Code, change bson
 	sent := time.Now()
 	var acks []func(time.Time)
 	for i, subject := range s.subjects {
-		acks = append(acks, load.history.Wrote(subject.label, to[i], sent))
+		acks = append(acks, load.history.AddWrite(subject.label, to[i], sent))
 	}
 	load.touch(s.subjects[:])
 	a.insist("writing an array of hashes", func(ctx context.Context) error {

@@ -62,7 +62,7 @@ const clutterLabel = "clutter"
 
 func (a *assault) startClutter(ctx context.Context) {
 	c := &clutter{load: a, keys: a.keys[0], random: rand.New(rand.NewPCG(a.seed, 11))}
-	a.history.Loose(clutterLabel, apikey.NotFound, apikey.Disabled)
+	a.history.DeclareUnrecorded(clutterLabel, apikey.NotFound, apikey.Disabled)
 	a.writers.Go(func() {
 		pace := time.NewTicker(clutterPace)
 		defer pace.Stop()

@@ -44,9 +44,9 @@ func (l *liar) Judge(ctx context.Context, text string, request *apikey.Request) 
 	return k.verdict
 }
 
-// TestNemesisFindsALie puts a cache with a time to live in front of the
+// TestNemesisFindsAViolation puts a cache with a time to live in front of the
 // instances. The oracle must see through it, without a single fault.
-func TestNemesisFindsALie(t *testing.T) {
+func TestNemesisFindsAViolation(t *testing.T) {
 	for name, c := range map[string]struct {
 		keep time.Duration
 		rule string
@@ -65,7 +65,7 @@ func TestNemesisFindsALie(t *testing.T) {
 			began := time.Now()
 			var found []nemesis.Violation
 			mongotest.Eventually(t, patience, func() bool {
-				found = load.history.Judge(nemesisMaxStale, time.Now().Add(-time.Second))
+				found = load.history.CheckUntil(nemesisMaxStale, time.Now().Add(-time.Second))
 				for _, v := range found {
 					if v.Rule == c.rule {
 						return true

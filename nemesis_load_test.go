@@ -338,10 +338,10 @@ func (a *assault) record(s *slot, to condition, current int) func(acknowledged b
 	s.version++
 	sent := time.Now()
 	touched := []subject{s.subjects[current]}
-	acks := []func(time.Time){a.history.WroteExpiring(s.subjects[current].label, to.state, sent, to.expires)}
+	acks := []func(time.Time){a.history.AddExpiringWrite(s.subjects[current].label, to.state, sent, to.expires)}
 	if current != s.current || !s.certain {
 		touched = append(touched, s.subjects[1-current])
-		acks = append(acks, a.history.Wrote(s.subjects[1-current].label, apikey.NotFound, sent))
+		acks = append(acks, a.history.AddWrite(s.subjects[1-current].label, apikey.NotFound, sent))
 	}
 	a.touch(touched)
 	s.condition, s.current = to, current
@@ -454,8 +454,8 @@ func (a *assault) settle(ctx context.Context, s *slot) {
 		return
 	}
 	for _, acked := range []func(time.Time){
-		a.history.WroteExpiring(s.subjects[current].label, found.state, sent, found.expires),
-		a.history.Wrote(s.subjects[1-current].label, apikey.NotFound, sent),
+		a.history.AddExpiringWrite(s.subjects[current].label, found.state, sent, found.expires),
+		a.history.AddWrite(s.subjects[1-current].label, apikey.NotFound, sent),
 	} {
 		acked(time.Now())
 	}
@@ -492,7 +492,7 @@ func (a *assault) ask(ctx context.Context, random *rand.Rand, name string, insta
 		a.mutex.RUnlock()
 		answer := question(ctx, name, instance, s)
 		answer.Quiet = answer.Quiet && !forgetful
-		a.history.Answered(answer)
+		a.history.AddAnswer(answer)
 		select {
 		case <-ctx.Done():
 		case <-pace.C:
@@ -507,6 +507,6 @@ func question(ctx context.Context, name string, instance asker, s subject) nemes
 	v := instance.Judge(ctx, s.text, &apikey.Request{Scopes: []string{"read"}})
 	return nemesis.Answer{
 		Key: s.label, Code: v.Code, Asked: asked, Given: time.Now(), AsOf: v.AsOf, Staleness: v.Staleness,
-		By: name, Cached: v.Source == apikey.SourceCache, Quiet: s.quiet,
+		Instance: name, Cached: v.Source == apikey.SourceCache, Quiet: s.quiet,
 	}
 }

@@ -104,10 +104,10 @@ func (a *assault) receipt(ctx context.Context, syncer fleetSyncer, s *slot, sent
 	if !syncer.synced(limited, revision) || began < a.forgedUntil.Load() {
 		return
 	}
-	a.history.Synced(sent, time.Now())
+	a.history.AddAcknowledgement(sent, time.Now())
 	for i, instance := range instances {
 		for _, subject := range s.subjects {
-			a.history.Answered(question(ctx, instanceName(i), instance, subject))
+			a.history.AddAnswer(question(ctx, instanceName(i), instance, subject))
 		}
 	}
 }

@@ -73,8 +73,8 @@ func (a *assault) restore(node *devmongo.Server, snapshot *devmongo.Snapshot, sl
 		}
 		s.condition, s.current, s.generation, s.certain = was.condition, was.current, was.generation, true
 		acks = append(acks,
-			a.history.WroteExpiring(s.subjects[s.current].label, s.state, sent, s.expires),
-			a.history.Wrote(s.subjects[1-s.current].label, apikey.NotFound, sent))
+			a.history.AddExpiringWrite(s.subjects[s.current].label, s.state, sent, s.expires),
+			a.history.AddWrite(s.subjects[1-s.current].label, apikey.NotFound, sent))
 	}
 	node.Restore(snapshot)
 	acknowledge(acks)

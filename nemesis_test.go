@@ -173,7 +173,7 @@ const openFilesOfTheRuntime = 3
 func newArena(t *testing.T, s *mongotest.Server) *arena {
 	t.Helper()
 	database := s.Database(t)
-	a := &arena{t: t, server: s, pace: nemesis.Leisurely(nemesisMaxStale), faults: toxics(t)}
+	a := &arena{t: t, server: s, pace: nemesis.Sparse(nemesisMaxStale), faults: toxics(t)}
 	a.faults["ballast"] = a.overfill
 	if s.Failpoints {
 		maps.Copy(a.faults, failpoints(t, s))
@@ -319,7 +319,7 @@ func (a *arena) strike(load *assault, step nemesis.Step) {
 	if step.Victim >= 0 {
 		victims = victims[step.Victim : step.Victim+1]
 	}
-	over := load.history.Breaks(step.Kind)
+	over := load.history.BeginFault(step.Kind)
 	began := time.Now()
 	mend := a.faults[step.Kind](victims)
 	a.after(step.For)
@@ -332,12 +332,12 @@ func (a *arena) strike(load *assault, step nemesis.Step) {
 // judge shows what the oracle has found, with the key's writes as evidence.
 func (a *arena) judge(load *assault, before time.Time) (wrong bool) {
 	const most = 20
-	found := load.history.Judge(nemesisMaxStale, before)
+	found := load.history.CheckUntil(nemesisMaxStale, before)
 	for _, v := range found[:min(len(found), most)] {
 		a.t.Error(v)
 		for _, w := range load.history.WritesOf(v.Answer.Key) {
 			a.t.Logf("  %s became %v, sent %v, acknowledged %v", w.Key, w.State,
-				w.Sent.Format("15:04:05.000000"), w.Acked.Format("15:04:05.000000"))
+				w.Sent.Format("15:04:05.000000"), w.Acknowledged.Format("15:04:05.000000"))
 		}
 	}
 	if len(found) > most {
@@ -356,7 +356,7 @@ func (a *arena) watch(history *nemesis.History) (stop func()) {
 		for {
 			for _, i := range a.instances {
 				if loss, ok := i.lastLoss(); ok {
-					history.Lost(i.name, loss)
+					history.AddLoss(i.name, loss)
 				}
 			}
 			select {
@@ -460,7 +460,7 @@ func (a *arena) differences(subjects []subject, want map[string]apikey.Code) []s
 // none may be VALID for longer than max_stale.
 func (a *arena) drop(load *assault) {
 	a.t.Helper()
-	over := load.history.Breaks("drop")
+	over := load.history.BeginFault("drop")
 	mend := a.upheavals(load)["drop"](nil)
 	subjects := load.all()
 	nothing := map[string]apikey.Code{}
@@ -515,7 +515,7 @@ revocation delay     %v
   within faults      %v
 as a register        %v`,
 		totals.Answers, totals.Writes, totals.UnknownWrites, strings.Join(faults, ", "), totals.Losses,
-		totals.Receipts, rules[nemesis.FalseReceipt],
+		totals.Acknowledgements, rules[nemesis.FalseAcknowledgement],
 		rules[nemesis.LateAcceptance], rules[nemesis.FalseAge], rules[nemesis.TooOld], rules[nemesis.Withheld],
 		availability.Outside, nemesis.Grace, availability.After, availability.Inside, availability.Quiet,
 		outside, inside, register)

@@ -110,7 +110,7 @@ func (p *sharedHash) set(ctx context.Context, keys *mongo.Collection, which int)
 // from then on.
 func (a *arena) twinWrite(load *assault, p *sharedHash, to apikey.Code, write func(context.Context) error) {
 	s := p.slot.subjects[p.slot.current]
-	acked := load.history.Wrote(s.label, to, time.Now())
+	acked := load.history.AddWrite(s.label, to, time.Now())
 	load.touch([]subject{s})
 	a.insist("writing to a key with two documents", write)
 	acked(time.Now())

@@ -91,7 +91,7 @@ func hunt(t *testing.T, guards string, seed uint64) {
 		a.after(step.Pause)
 		a.strike(load, step)
 		// Recent answers are judged after the next step.
-		for _, v := range load.history.Judge(nemesisMaxStale, time.Now().Add(-time.Second)) {
+		for _, v := range load.history.CheckUntil(nemesisMaxStale, time.Now().Add(-time.Second)) {
 			if v.Rule != nemesis.Withheld {
 				t.Logf("found after %v: %v", time.Since(began).Round(time.Millisecond), v)
 				return

@@ -138,7 +138,7 @@ func (a *arena) vanishes(load *assault, end func(context.Context) error, again f
 	acks := slices.Concat(load.wrote(apikey.NotFound, now), load.wrote(apikey.Unavailable, now))
 	a.insist("ending the collection", end)
 	acknowledge(acks)
-	over := load.history.Missing()
+	over := load.history.BeginMissingCollection()
 	return func() {
 		over()
 		again()
@@ -234,7 +234,7 @@ func (a *assault) labels() []string {
 // wrote notes that all keys get this state.
 func (a *assault) wrote(state apikey.Code, sent time.Time) (acks []func(time.Time)) {
 	for _, label := range a.labels() {
-		acks = append(acks, a.history.Wrote(label, state, sent))
+		acks = append(acks, a.history.AddWrite(label, state, sent))
 	}
 	return acks
 }
@@ -247,8 +247,8 @@ func (a *assault) rewritten() (acked func()) {
 	acks := a.wrote(apikey.NotFound, sent)
 	for _, s := range a.slots {
 		acks = append(acks,
-			a.history.WroteExpiring(s.subjects[s.current].label, s.state, sent, s.expires),
-			a.history.Wrote(s.subjects[1-s.current].label, apikey.NotFound, sent))
+			a.history.AddExpiringWrite(s.subjects[s.current].label, s.state, sent, s.expires),
+			a.history.AddWrite(s.subjects[1-s.current].label, apikey.NotFound, sent))
 	}
 	return func() { acknowledge(acks) }
 }

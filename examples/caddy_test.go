@@ -6,14 +6,14 @@ import (
 	"net/http"
 	"testing"
 
-	"github.com/keytail/keytail/internal/mongotest"
+	"github.com/keytail/keytail/internal/proxytest"
 )
 
 // caddy is Debian's Caddy.
 func caddy() proxy {
 	return proxy{
 		name: "caddy", http: "127.0.0.1:18280", https: "127.0.0.1:18243",
-		config: "caddy/Caddyfile", program: mongotest.Caddy,
+		config: "caddy/Caddyfile", program: proxytest.Caddy,
 		args: func(config string) []string { return []string{"run", "--adapter", "caddyfile", "--config", config} },
 	}
 }
@@ -21,7 +21,7 @@ func caddy() proxy {
 // caddyCurrent is the same file with a current Caddy.
 func caddyCurrent() proxy {
 	p := caddy()
-	p.name, p.program = "caddy-current", mongotest.CaddyCurrent
+	p.name, p.program = "caddy-current", proxytest.CaddyCurrent
 	return p
 }
 

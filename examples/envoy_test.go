@@ -10,7 +10,7 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/keytail/keytail/internal/mongotest"
+	"github.com/keytail/keytail/internal/proxytest"
 )
 
 func envoyArgs(config string) []string {
@@ -22,7 +22,7 @@ func envoyArgs(config string) []string {
 func envoyHTTP() proxy {
 	return proxy{
 		name: "envoy-http", http: "127.0.0.1:18380", https: "127.0.0.1:18343",
-		config: "envoy/envoy-http.yaml", program: mongotest.Envoy, args: envoyArgs,
+		config: "envoy/envoy-http.yaml", program: proxytest.Envoy, args: envoyArgs,
 	}
 }
 
@@ -30,7 +30,7 @@ func envoyHTTP() proxy {
 func envoyGRPC(flags ...string) proxy {
 	return proxy{
 		name: "envoy-grpc", http: "127.0.0.1:18480", https: "127.0.0.1:18443",
-		config: "envoy/envoy-grpc.yaml", program: mongotest.Envoy, args: envoyArgs,
+		config: "envoy/envoy-grpc.yaml", program: proxytest.Envoy, args: envoyArgs,
 		keytail: append([]string{"--grpc-addr=" + keytailGRPC, "--hide-credentials"}, flags...),
 	}
 }

@@ -7,13 +7,13 @@ import (
 	"path/filepath"
 	"testing"
 
-	"github.com/keytail/keytail/internal/mongotest"
+	"github.com/keytail/keytail/internal/proxytest"
 )
 
 func nginx() proxy {
 	return proxy{
 		name: "nginx", http: "127.0.0.1:18180", https: "127.0.0.1:18143",
-		config: "nginx/nginx.conf", program: mongotest.Nginx,
+		config: "nginx/nginx.conf", program: proxytest.Nginx,
 		args: func(config string) []string {
 			return []string{"-c", config, "-p", filepath.Dir(config), "-e", "stderr", "-g", "daemon off;"}
 		},

@@ -140,7 +140,7 @@ func (p *paused) write(i int, do func(context.Context) error) {
 	if p.active[i] {
 		state = apikey.Valid
 	}
-	acked := p.history.Wrote(p.label(i), state, time.Now())
+	acked := p.history.AddWrite(p.label(i), state, time.Now())
 	ctx, cancel := context.WithTimeout(p.t.Context(), patience)
 	defer cancel()
 	if err := do(ctx); err != nil {
@@ -252,7 +252,7 @@ func (p *paused) ask(client *http.Client, i int) (code string) {
 	err = json.NewDecoder(response.Body).Decode(&verdict)
 	given := time.Now()
 	answer := nemesis.Answer{
-		Key: p.label(i), Asked: asked, Given: given, By: "keytail", Cached: verdict.Source == apikey.SourceCache.String(),
+		Key: p.label(i), Asked: asked, Given: given, Instance: "keytail", Cached: verdict.Source == apikey.SourceCache.String(),
 		// as_of is cut off at its millisecond, staleness_ms is rounded up.
 		AsOf: verdict.AsOf, Staleness: time.Duration(verdict.MS+1) * time.Millisecond,
 	}
@@ -267,7 +267,7 @@ func (p *paused) ask(client *http.Client, i int) (code string) {
 		p.t.Errorf("%s: %s, %+v, %v", p.label(i), response.Status, verdict, err)
 		return ""
 	}
-	p.history.Answered(answer)
+	p.history.AddAnswer(answer)
 	return answer.Code.String()
 }
 

@@ -23,6 +23,7 @@ import (
 
 	"github.com/keytail/keytail/internal/devmongo"
 	"github.com/keytail/keytail/internal/mongotest"
+	"github.com/keytail/keytail/internal/proxytest"
 	"github.com/keytail/keytail/internal/seed"
 )
 
@@ -124,7 +125,7 @@ type fleet struct {
 
 func startFleet(t *testing.T, drain time.Duration, change func(config string) string) *fleet {
 	t.Helper()
-	nginx := mongotest.Nginx(t)
+	nginx := proxytest.Nginx(t)
 	// A directory with a short name: that of a Unix socket has at most 107 bytes.
 	dir, err := os.MkdirTemp("", "keytail")
 	if err != nil {

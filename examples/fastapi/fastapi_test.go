@@ -57,7 +57,7 @@ type rig struct {
 }
 
 func start(t *testing.T) *rig {
-	r := &rig{t: t, python: mongotest.FastAPI(t)}
+	r := &rig{t: t, python: findPython(t)}
 	d := mongotest.StartDevmongo(t, devmongo.Config{})
 	r.uri = d.URI
 	database := d.Client(t).Database(d.Database(t))
@@ -116,18 +116,18 @@ func (r *rig) newKey(fields bson.M) key {
 
 // before starts a worker of before.py, after one of after.py.
 func (r *rig) before() string {
-	return mongotest.Uvicorn(r.t, r.python, ".", "before:app",
+	return startUvicorn(r.t, r.python, ".", "before:app",
 		"MONGODB_URI="+r.uri, "MONGODB_DATABASE="+r.keys.Database().Name(), "CACHE_SECONDS="+fmt.Sprint(cacheTime.Seconds()))
 }
 
 func (r *rig) after(keytail string) string {
-	return mongotest.Uvicorn(r.t, r.python, ".", "after:app", "KEYTAIL_URL="+keytail)
+	return startUvicorn(r.t, r.python, ".", "after:app", "KEYTAIL_URL="+keytail)
 }
 
 // revoke revokes a key in another process, with its own MongoDB client. It returns the time
 // of the majority acknowledgement.
 func (r *rig) revoke(ctx context.Context, k key) (time.Time, error) {
-	out, err := mongotest.PythonScript(ctx, r.t, r.python, "revoke.py", r.uri, r.keys.Database().Name(), k.id)
+	out, err := runScript(ctx, r.t, r.python, "revoke.py", r.uri, r.keys.Database().Name(), k.id)
 	if err != nil {
 		return time.Time{}, err
 	}
@@ -391,7 +391,7 @@ func (o *fakeKeytail) respond(status int, body string, hang chan struct{}) {
 // TestInvalidAnswersAreRefused checks that after.py responds 503 to anything that is not a
 // verdict, and refuses the request for a code that it does not know.
 func TestInvalidAnswersAreRefused(t *testing.T) {
-	python := mongotest.FastAPI(t)
+	python := findPython(t)
 	fake := startFake(t)
 	url := (&rig{t: t, python: python}).after(fake.URL) + "/orders"
 	const good = `{"valid":true,"code":"VALID","user_id":"ada"}`

@@ -7,14 +7,8 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 )
 
-// namespace names a collection; coll is empty for a database as a whole.
-type namespace struct{ db, coll string }
-
-// String is the form in messages and cursors.
-func (n namespace) String() string { return n.db + "." + n.coll }
-
-// document is one stored document. seq orders by insertion; version changes with
-// each write, for the conflicts of transactions.
+// document is one stored document. seq is the order of insertion. version changes with
+// each write, to find conflicts of transactions.
 type document struct {
 	seq     uint64
 	version uint64
@@ -27,18 +21,17 @@ type document struct {
 type collection struct {
 	ns      namespace
 	uuid    [16]byte
-	options bson.D
-	docs    []*document // dead ones stay until there are too many
+	docs    []*document // deleted ones remain until there are too many
 	byID    map[string]*document
-	indexes []*index // without the one on _id, which byID is
+	indexes []*index // without the index on _id, which is byID
 	next    uint64
 }
 
-func newCollection(ns namespace, uuid [16]byte, options bson.D) *collection {
-	return &collection{ns: ns, uuid: uuid, options: options, byID: map[string]*document{}}
+func newCollection(ns namespace, uuid [16]byte) *collection {
+	return &collection{ns: ns, uuid: uuid, byID: map[string]*document{}}
 }
 
-// put inserts or replaces a document under its _id, or refuses with 11000.
+// put inserts or replaces the document with an _id, or returns a duplicate key error.
 func (c *collection) put(d bson.D, raw bson.Raw, version uint64) error {
 	key := canonical(field(d, "_id"))
 	doc, exists := c.byID[key]
@@ -60,7 +53,7 @@ func (c *collection) put(d bson.D, raw bson.Raw, version uint64) error {
 	return nil
 }
 
-// checkedKeys lists the document's keys per index and refuses a duplicate.
+// checkedKeys returns the document's keys in each index, or a duplicate key error.
 func (c *collection) checkedKeys(d bson.D, self *document) ([][]indexKey, error) {
 	all := make([][]indexKey, len(c.indexes))
 	for i, x := range c.indexes {
@@ -82,7 +75,7 @@ func (c *collection) unindex(doc *document) {
 	}
 	d := doc.decode()
 	for _, x := range c.indexes {
-		keys, _ := x.keys(d) // it has been indexed by the same keys before
+		keys, _ := x.keys(d) // cannot fail: the document is in the index
 		x.remove(keys, doc)
 	}
 }
@@ -100,7 +93,7 @@ func (c *collection) remove(key string) {
 	}
 }
 
-// addIndex builds an index over what is there, or refuses duplicates.
+// addIndex builds an index on the documents, or returns a duplicate key error.
 func (c *collection) addIndex(x *index) error {
 	x.entries = map[string][]*document{}
 	for _, doc := range c.docs {
@@ -120,9 +113,9 @@ func (c *collection) addIndex(x *index) error {
 	return nil
 }
 
-// clone is a copy that shares nothing which a write changes.
+// clone returns a copy that shares nothing that a write changes.
 func (c *collection) clone() *collection {
-	n := newCollection(c.ns, c.uuid, c.options)
+	n := newCollection(c.ns, c.uuid)
 	n.next = c.next
 	for _, doc := range c.docs {
 		if !doc.dead {
@@ -137,14 +130,14 @@ func (c *collection) clone() *collection {
 	return n
 }
 
-// decode reads a stored document, which has been validated when it came in.
+// decode decodes a stored document, which was validated before it was stored.
 func (d *document) decode() bson.D {
 	doc, _ := decode(d.raw)
 	return doc
 }
 
-// candidates are the documents that a filter can match, in insertion order: all,
-// or those that an index finds for an equality in it.
+// candidates returns the documents that a filter can match, in insertion order: all of
+// them, or those that an index finds for an equality in the filter.
 func (c *collection) candidates(filter bson.D) []*document {
 	for _, e := range equalities(filter) {
 		if e.path == "_id" {
@@ -156,7 +149,7 @@ func (c *collection) candidates(filter bson.D) []*document {
 			})
 		}
 		for _, x := range c.indexes {
-			if x.filter == nil && !x.sparse && len(x.key) == 1 && x.key[0].Key == e.path {
+			if !x.sparse && len(x.key) == 1 && x.key[0].Key == e.path {
 				return c.byKeys(e.values, func(k string) []*document { return x.entries[k] })
 			}
 		}
@@ -174,40 +167,5 @@ func (c *collection) byKeys(values []any, find func(string) []*document) []*docu
 		}
 	}
 	slices.SortFunc(out, func(a, b *document) int { return cmp.Compare(a.seq, b.seq) })
-	return out
-}
-
-// catalog is one view of all collections.
-type catalog struct{ collections map[namespace]*collection }
-
-func newCatalog() *catalog { return &catalog{collections: map[namespace]*collection{}} }
-
-func (c *catalog) clone() *catalog {
-	n := newCatalog()
-	for ns, coll := range c.collections {
-		n.collections[ns] = coll.clone()
-	}
-	return n
-}
-
-// databases lists the databases that have a collection, sorted.
-func (c *catalog) databases() []string {
-	var names []string
-	for ns := range c.collections {
-		names = append(names, ns.db)
-	}
-	slices.Sort(names)
-	return slices.Compact(names)
-}
-
-// of lists the collections of a database, sorted by name.
-func (c *catalog) of(db string) []*collection {
-	var out []*collection
-	for ns, coll := range c.collections {
-		if ns.db == db {
-			out = append(out, coll)
-		}
-	}
-	slices.SortFunc(out, func(a, b *collection) int { return cmp.Compare(a.ns.coll, b.ns.coll) })
 	return out
 }

@@ -10,12 +10,11 @@ import (
 const (
 	// defaultBatch is the number of documents in a first batch, as in MongoDB.
 	defaultBatch = 101
-	// idleCursor is how long MongoDB keeps a cursor that nobody asks
-	// (cursorTimeoutMillis).
+	// idleCursor is how long MongoDB keeps an unused cursor (cursorTimeoutMillis).
 	idleCursor = 10 * time.Minute
 )
 
-// cursor is the rest of a result, or a change stream.
+// cursor is the remaining documents of a result, or a change stream.
 type cursor struct {
 	id      int64
 	ns      namespace
@@ -27,7 +26,7 @@ type cursor struct {
 	busy    bool
 }
 
-// openCursor makes the reply of a command that returns documents.
+// openCursor returns the reply of a command that returns documents.
 func (o *op) openCursor(ns namespace, docs []bson.Raw, batch int64, single bool) bson.D {
 	first, rest := cutBatch(docs, batch)
 	id := int64(0)
@@ -49,7 +48,7 @@ func cursorReply(key string, id int64, ns namespace, docs []bson.Raw, token bson
 	return bson.D{{Key: "cursor", Value: c}, {Key: "ok", Value: 1.0}}
 }
 
-// cutBatch takes up to n documents, and not more than fit into one reply.
+// cutBatch takes at most n documents, and at most as many as fit into one reply.
 func cutBatch(docs []bson.Raw, n int64) (batch, rest []bson.Raw) {
 	size := 0
 	for i, d := range docs {
@@ -60,7 +59,7 @@ func cutBatch(docs []bson.Raw, n int64) (batch, rest []bson.Raw) {
 	return docs, nil
 }
 
-// keepCursor registers a cursor, and forgets those that nobody has used.
+// keepCursor registers a cursor and removes idle ones.
 func (s *Server) keepCursor(o *op, c *cursor) int64 {
 	now := s.cfg.Now()
 	for id, old := range s.cursors {
@@ -151,8 +150,8 @@ func killCursors(o *op) (bson.D, error) {
 	return bson.D{{Key: "cursorsKilled", Value: killed}, {Key: "cursorsNotFound", Value: notFound}, {Key: "cursorsAlive", Value: bson.A{}}, {Key: "cursorsUnknown", Value: bson.A{}}, {Key: "ok", Value: 1.0}}, nil
 }
 
-// checkCursorNamespace also takes the made-up collections that cursors of whole
-// databases and of lists are called after.
+// checkCursorNamespace also accepts the pseudo collections of cursors that list
+// collections or watch a database.
 func checkCursorNamespace(o *op) (namespace, error) {
 	name, ok := o.a.value(o.name).(string)
 	if !ok {

@@ -1,9 +1,8 @@
-// Package devmongo is a small in-memory MongoDB: one node that calls itself a
-// replica set and speaks the wire protocol on a loopback socket, for `--dev` and
-// for hermetic tests of everything that talks to MongoDB through a real driver.
+// Package devmongo is a small in-memory MongoDB: a single-node replica set that speaks
+// the wire protocol on a loopback address. It serves `--dev` and the tests of
+// everything that talks to MongoDB through the real driver.
 //
-// It is strict. A command, option, operator or pipeline stage that it does not
-// know is refused with the code that MongoDB uses for an unknown one; nothing is
-// ever ignored in the hope that it does not matter. It keeps nothing on disk,
-// knows no users, and refuses to start in production. See DESIGN.md.
+// It is strict: it rejects every command, option, operator and pipeline stage that it
+// does not support, with the code that MongoDB uses for an unknown one. It writes
+// nothing to disk, has no users, and does not start in production. See DESIGN.md.
 package devmongo

@@ -1,7 +1,6 @@
 package devmongo
 
 import (
-	"maps"
 	"slices"
 	"strings"
 
@@ -11,53 +10,38 @@ import (
 // expression is a compiled aggregation expression.
 type expression func(*scope) (any, error)
 
-// scope holds the document that an expression looks at and the variables that
-// are bound around it.
+// scope holds the document that an expression reads and the variables that $let and
+// $map bind around it.
 type scope struct {
-	root bson.D
-	name string
-	bind any
-	up   *scope
+	root  bson.D
+	name  string
+	value any
+	outer *scope
 }
 
 func newScope(root bson.D) *scope { return &scope{root: root} }
 
 func (s *scope) with(name string, v any) *scope {
-	return &scope{root: s.root, name: name, bind: v, up: s}
+	return &scope{root: s.root, name: name, value: v, outer: s}
 }
 
+// variable returns a bound variable. compilePath has checked that it exists.
 func (s *scope) variable(name string) any {
-	switch name {
-	case "ROOT", "CURRENT":
-		return s.root
-	case "REMOVE":
-		return missing{}
-	}
-	for ; s != nil; s = s.up {
+	for ; s != nil; s = s.outer {
 		if s.name == name {
-			return s.bind
+			return s.value
 		}
 	}
 	return missing{}
 }
 
-// names are the variables that an expression may use, each with its value when
-// that is known at once; nil when it is bound later.
-type names map[string]any
+// names are the variables that an expression may use.
+type names []string
 
-// with returns the names and one more, to be bound later.
-func (n names) with(name string) names {
-	inner := maps.Clone(n)
-	inner[name] = nil
-	return inner
-}
+// with returns the names and one more.
+func (n names) with(name string) names { return append(slices.Clip(n), name) }
 
-// variables are those that exist without being bound.
-func (s *Server) variables() names {
-	return names{"ROOT": nil, "CURRENT": nil, "REMOVE": nil, "NOW": bson.NewDateTimeFromTime(s.wallNow()), "CLUSTER_TIME": timestamp(s.oplog.clock)}
-}
-
-// compileExpr reads an expression.
+// compileExpr compiles an expression.
 func compileExpr(v any, names names) (expression, error) {
 	switch x := v.(type) {
 	case string:
@@ -68,48 +52,51 @@ func compileExpr(v any, names names) (expression, error) {
 		if len(x) == 0 {
 			return constant(x), nil
 		}
-		if strings.HasPrefix(x[0].Key, "$") {
-			if len(x) > 1 {
-				return nil, refuse(15983, "An object representing an expression must have exactly one field: the operator %s has a neighbour", x[0].Key)
-			}
-			return compileOperation(x[0].Key, x[0].Value, names)
+		if !strings.HasPrefix(x[0].Key, "$") {
+			return nil, unsupported(codeNotImplemented, "objects with computed fields in expressions")
 		}
-		return compileObject(x, names)
+		if len(x) > 1 {
+			return nil, refuse(15983, "An object representing an expression must have exactly one field: found a second field after %s", x[0].Key)
+		}
+		return compileOperation(x[0].Key, x[0].Value, names)
 	}
 	return constant(v), nil
 }
 
 func constant(v any) expression { return func(*scope) (any, error) { return v, nil } }
 
+// compilePath compiles a string: a field path ("$a.b"), a variable ("$$name.b"), or a
+// constant.
 func compilePath(s string, names names) (expression, error) {
 	if !strings.HasPrefix(s, "$") {
 		return constant(s), nil
 	}
-	name, path := "CURRENT", s[1:]
+	name, path := "", s[1:]
 	if strings.HasPrefix(s, "$$") {
 		name, path, _ = strings.Cut(s[2:], ".")
-		known, ok := names[name]
-		if !ok {
-			return nil, refuse(codeUnknownVariable, "Use of undefined variable: %s", name)
-		}
-		if known != nil && path == "" {
-			return constant(known), nil
+		if !slices.Contains(names, name) {
+			return nil, refuse(codeUnknownVariable, "Use of undefined variable: %s (devmongo supports no system variables)", name)
 		}
 	} else if path == "" {
 		return nil, refuse(16872, "'$' by itself is not a valid FieldPath")
 	}
 	var parts []string
 	if path != "" {
-		parts = strings.Split(path, ".")
+		parts = splitPath(path)
 	}
 	if slices.Contains(parts, "") {
 		return nil, refuse(15998, "FieldPath field names may not be empty strings.")
 	}
-	return func(s *scope) (any, error) { return follow(s.variable(name), parts), nil }, nil
+	return func(s *scope) (any, error) {
+		if name == "" {
+			return follow(s.root, parts), nil
+		}
+		return follow(s.variable(name), parts), nil
+	}, nil
 }
 
-// follow walks a path as expressions do: an array on the way yields the array of
-// what its elements have there, and numbers are names.
+// follow reads a path as expressions do: an array on the way becomes the array of the
+// values in its elements, and a number is a field name.
 func follow(v any, path []string) any {
 	if len(path) == 0 {
 		return v
@@ -159,42 +146,15 @@ func compileAllExprs(list bson.A, names names) ([]expression, error) {
 	return out, nil
 }
 
-func compileObject(d bson.D, names names) (expression, error) {
-	items := make([]expression, len(d))
-	for i, e := range d {
-		x, err := compileExpr(e.Value, names)
-		if err != nil {
-			return nil, err
-		}
-		if strings.HasPrefix(e.Key, "$") || strings.Contains(e.Key, ".") {
-			return nil, refuse(16412, "FieldPath field names may not start with '$' or contain '.': %s", e.Key)
-		}
-		items[i] = x
-	}
-	return func(s *scope) (any, error) {
-		out := make(bson.D, 0, len(items))
-		for i, x := range items {
-			v, err := x(s)
-			if err != nil {
-				return nil, err
-			}
-			if !isMissing(v) {
-				out = append(out, bson.E{Key: d[i].Key, Value: v})
-			}
-		}
-		return out, nil
-	}, nil
-}
-
-// compileOperation reads an operator: one with a syntax of its own, or one that
-// computes with its evaluated arguments.
+// compileOperation compiles an operator: one with its own syntax, or a function of
+// evaluated arguments.
 func compileOperation(name string, v any, names names) (expression, error) {
 	if special := specialForm(name); special != nil {
 		return special(v, names)
 	}
 	fn, ok := functionNamed(name)
 	if !ok {
-		return nil, refuse(codeInvalidPipelineOp, "Unrecognized expression '%s'", name)
+		return nil, unsupported(codeInvalidPipelineOp, "Unrecognized expression '%s'", name)
 	}
 	list, ok := v.(bson.A)
 	if !ok {

@@ -2,8 +2,8 @@ package devmongo
 
 import "go.mongodb.org/mongo-driver/v2/bson"
 
-// specialForm returns the reader of an operator that does not simply evaluate
-// its arguments, or nil.
+// specialForm returns the compiler of an operator with its own syntax or evaluation
+// order, or nil.
 func specialForm(name string) func(any, names) (expression, error) {
 	switch name {
 	case "$literal":
@@ -18,7 +18,7 @@ func specialForm(name string) func(any, names) (expression, error) {
 	return nil
 }
 
-// formArgs opens the document that a special form takes.
+// formArgs reads the document that is the argument of a special form.
 func formArgs(name string, v any) (*args, error) {
 	d, ok := v.(bson.D)
 	if !ok {

@@ -6,8 +6,8 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 )
 
-// function is an operator that computes with evaluated arguments; most is
-// negative when there may be any number.
+// function is an operator that computes with evaluated arguments. A negative most
+// means any number of arguments.
 type function struct {
 	least, most int
 	apply       func([]any) (any, error)
@@ -15,16 +15,14 @@ type function struct {
 
 func functionNamed(name string) (function, bool) {
 	switch name {
-	case "$eq", "$ne", "$gt", "$gte", "$lt", "$lte":
-		return function{2, 2, func(a []any) (any, error) { return decides(name, compare(a[0], a[1])), nil }}, true
+	case "$eq", "$gt", "$lt":
+		return function{2, 2, func(a []any) (any, error) { return matches(name, compare(a[0], a[1])), nil }}, true
 	case "$not":
 		return function{1, 1, func(a []any) (any, error) { return !truthy(a[0]), nil }}, true
 	case "$ifNull":
 		return function{2, -1, ifNull}, true
 	case "$size":
 		return function{1, 1, size}, true
-	case "$in":
-		return function{2, 2, in}, true
 	case "$arrayElemAt":
 		return function{2, 2, arrayElemAt}, true
 	case "$objectToArray":
@@ -35,8 +33,6 @@ func functionNamed(name string) (function, bool) {
 		return function{2, 2, setIsSubset}, true
 	case "$split":
 		return function{2, 2, splitString}, true
-	case "$add":
-		return function{0, -1, add}, true
 	}
 	return function{}, false
 }
@@ -56,14 +52,6 @@ func size(a []any) (any, error) {
 		return nil, refuse(17124, "The argument to $size must be an array, but was of type: %s", typeName(a[0]))
 	}
 	return int32(len(list)), nil
-}
-
-func in(a []any) (any, error) {
-	list, ok := a[1].(bson.A)
-	if !ok {
-		return nil, refuse(40081, "$in requires an array as a second argument, found: %s", typeName(a[1]))
-	}
-	return contains(list, a[0]), nil
 }
 
 func arrayElemAt(a []any) (any, error) {
@@ -120,19 +108,13 @@ func setUnion(a []any) (any, error) {
 		} else if !ok {
 			return nil, refuse(17043, "All operands of $setUnion must be arrays. One argument is of type: %s", typeName(v))
 		}
-		out = addToSet(out, list)
-	}
-	return out, nil
-}
-
-func addToSet(list, add bson.A) bson.A {
-	out := append(bson.A{}, list...)
-	for _, v := range add {
-		if !contains(out, v) {
-			out = append(out, v)
+		for _, e := range list {
+			if !contains(out, e) {
+				out = append(out, e)
+			}
 		}
 	}
-	return out
+	return out, nil
 }
 
 func setIsSubset(a []any) (any, error) {
@@ -166,19 +148,4 @@ func splitString(a []any) (any, error) {
 		out = append(out, part)
 	}
 	return out, nil
-}
-
-func add(a []any) (any, error) {
-	sum := any(int32(0))
-	for _, v := range a {
-		if nullish(v) {
-			return nil, nil
-		}
-		next, err := addNumbers(sum, v)
-		if err != nil {
-			return nil, err
-		}
-		sum = next
-	}
-	return sum, nil
 }

@@ -7,8 +7,8 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 )
 
-// index maps the canonical form of a key's values to the documents that have
-// them. It finds by equality only: order is made by sorting.
+// index maps the canonical form of index keys to documents. It supports equality only;
+// sorts do not use it.
 type index struct {
 	name   string
 	key    bson.D
@@ -17,24 +17,17 @@ type index struct {
 	sparse bool
 	// expireAfter is a TTL in seconds, or negative for none.
 	expireAfter int64
-	// filter restricts a partial index; nil takes every document.
-	filter  predicate
-	entries map[string][]*document
+	entries     map[string][]*document
 }
 
-// indexKey is one key of one document: a document with an array has several.
+// indexKey is one key of one document. A document with an array has several.
 type indexKey struct {
 	text   string
 	values []any
 }
 
-// keys lists the document's keys in the index, each once.
+// keys returns the document's keys in the index, without duplicates.
 func (x *index) keys(d bson.D) ([]indexKey, error) {
-	if x.filter != nil {
-		if ok, err := x.filter(d); err != nil || !ok {
-			return nil, err
-		}
-	}
 	keys, arrays, present := []indexKey{{}}, 0, false
 	for _, e := range x.key {
 		values, isArray, found := indexValues(d, strings.Split(e.Key, "."))
@@ -64,8 +57,8 @@ func crossKeys(keys []indexKey, values []any) []indexKey {
 	return out
 }
 
-// indexValues are the values of one field: an array's elements one by one, an
-// empty array as undefined, a missing field as null.
+// indexValues returns the values of one field: the elements of an array, undefined for
+// an empty array, null for a missing field.
 func indexValues(d bson.D, path []string) (values []any, isArray, present bool) {
 	visit(d, path, func(v any) bool {
 		switch x := v.(type) {
@@ -90,7 +83,7 @@ func indexValues(d bson.D, path []string) (values []any, isArray, present bool) 
 	return values, isArray || len(values) > 1, present
 }
 
-// conflict finds another document that holds one of the keys.
+// conflict finds a key that another document has, if the index is unique.
 func (x *index) conflict(keys []indexKey, self *document) (indexKey, bool) {
 	if !x.unique {
 		return indexKey{}, false
@@ -122,7 +115,7 @@ func (x *index) remove(keys []indexKey, doc *document) {
 	}
 }
 
-// duplicate is the refusal of a second document with the same key.
+// duplicate is the error for a second document with the same key.
 func duplicate(ns namespace, name string, pattern bson.D, values []any) *Error {
 	value := make(bson.D, len(pattern))
 	for i, e := range pattern {

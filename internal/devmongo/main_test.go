@@ -15,7 +15,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func noEnv(string) string { return "" }
 
-// start runs a server for the test; all of it has stopped when the test ends.
+// start runs a server that stops when the test ends.
 func start(t *testing.T, change ...func(*Config)) *Server {
 	t.Helper()
 	cfg := Config{Getenv: noEnv, NoopInterval: -1, TTLInterval: -1}
@@ -38,7 +38,7 @@ func start(t *testing.T, change ...func(*Config)) *Server {
 	return s
 }
 
-// connect makes a client of the real driver.
+// connect returns a client of the driver.
 func connect(t *testing.T, s *Server, change ...func(*options.ClientOptions)) *mongo.Client {
 	t.Helper()
 	opts := options.Client().ApplyURI(s.URI()).SetServerSelectionTimeout(5 * time.Second)
@@ -53,7 +53,7 @@ func connect(t *testing.T, s *Server, change ...func(*options.ClientOptions)) *m
 	return client
 }
 
-// keys is a server, a client and the collection that most tests use.
+// keys returns a server, a client and the collection that most tests use.
 func keys(t *testing.T) (*Server, *mongo.Client, *mongo.Collection) {
 	t.Helper()
 	s := start(t)

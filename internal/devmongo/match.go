@@ -6,23 +6,23 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 )
 
-// predicate is a compiled filter. It fails only inside $expr.
+// predicate is a compiled filter. Only $expr can make it fail.
 type predicate func(bson.D) (bool, error)
 
 // test is a compiled condition on one value.
 type test func(any) bool
 
-// compileFilter reads a query. Everything in it is checked, also when no
-// document will ever be looked at.
-func compileFilter(filter bson.D, names names) (predicate, error) {
+// compileFilter compiles a query filter. It checks all of it, even if there are no
+// documents.
+func compileFilter(filter bson.D) (predicate, error) {
 	var all []predicate
 	for _, e := range filter {
 		var p predicate
 		var err error
 		if strings.HasPrefix(e.Key, "$") {
-			p, err = compileTopLevel(e, names)
+			p, err = compileTopLevel(e)
 		} else {
-			p, err = compileField(strings.Split(e.Key, "."), e.Value)
+			p, err = compileField(splitPath(e.Key), e.Value)
 		}
 		if err != nil {
 			return nil, err
@@ -61,14 +61,12 @@ func negate(p predicate) predicate {
 	}
 }
 
-func compileTopLevel(e bson.E, names names) (predicate, error) {
+func compileTopLevel(e bson.E) (predicate, error) {
 	switch e.Key {
-	case "$and", "$or", "$nor":
-		return compileBranches(e, names)
-	case "$comment":
-		return allOf(nil), nil
+	case "$and", "$or":
+		return compileBranches(e)
 	case "$expr":
-		x, err := compileExpr(e.Value, names)
+		x, err := compileExpr(e.Value, nil)
 		if err != nil {
 			return nil, err
 		}
@@ -77,10 +75,10 @@ func compileTopLevel(e bson.E, names names) (predicate, error) {
 			return truthy(v), err
 		}, nil
 	}
-	return nil, refuse(codeBadValue, "unknown top level operator: %s", e.Key)
+	return nil, unsupported(codeBadValue, "unknown top level operator: %s", e.Key)
 }
 
-func compileBranches(e bson.E, names names) (predicate, error) {
+func compileBranches(e bson.E) (predicate, error) {
 	list, ok := e.Value.(bson.A)
 	if !ok || len(list) == 0 {
 		return nil, refuse(codeBadValue, "%s must be a nonempty array", e.Key)
@@ -91,21 +89,20 @@ func compileBranches(e bson.E, names names) (predicate, error) {
 		if !ok {
 			return nil, refuse(codeBadValue, "%s entries need to be full objects", e.Key)
 		}
-		p, err := compileFilter(d, names)
+		p, err := compileFilter(d)
 		if err != nil {
 			return nil, err
 		}
 		branches = append(branches, p)
 	}
-	switch e.Key {
-	case "$and":
+	if e.Key == "$and" {
 		return allOf(branches), nil
-	case "$or":
-		return anyOf(branches), nil
 	}
-	return negate(anyOf(branches)), nil
+	return anyOf(branches), nil
 }
 
+// isOperators reports whether the value is a document of operators, such as
+// {$gt: 1}.
 func isOperators(v any) (bson.D, bool) {
 	d, ok := v.(bson.D)
 	return d, ok && len(d) > 0 && strings.HasPrefix(d[0].Key, "$")
@@ -114,187 +111,15 @@ func isOperators(v any) (bson.D, bool) {
 func compileField(path []string, v any) (predicate, error) {
 	ops, ok := isOperators(v)
 	if !ok {
-		if r, isRegex := v.(bson.Regex); isRegex {
-			return compileRegex(path, r)
-		}
-		return compileOperator(path, "$eq", v, nil)
+		return compileOperator(path, "$eq", v)
 	}
 	var all []predicate
 	for _, e := range ops {
-		p, err := compileOperator(path, e.Key, e.Value, ops)
+		p, err := compileOperator(path, e.Key, e.Value)
 		if err != nil {
 			return nil, err
 		}
 		all = append(all, p)
 	}
 	return allOf(all), nil
-}
-
-func compileOperator(path []string, name string, v any, siblings bson.D) (predicate, error) {
-	switch name {
-	case "$eq", "$gt", "$gte", "$lt", "$lte":
-		if _, bad := v.(bson.Undefined); bad {
-			return nil, refuse(codeBadValue, "cannot compare to undefined")
-		}
-		return elements(path, comparison(name, v)), nil
-	case "$ne":
-		return negate(elements(path, comparison("$eq", v))), nil
-	case "$in":
-		return compileIn(path, v)
-	case "$nin":
-		p, err := compileIn(path, v)
-		return negate(p), err
-	case "$not":
-		return compileNot(path, v)
-	case "$exists":
-		return exists(path, truthy(v)), nil
-	case "$type":
-		return compileType(path, v)
-	case "$regex":
-		return compileRegexOperator(path, v, siblings)
-	case "$options":
-		if isMissing(field(siblings, "$regex")) {
-			return nil, refuse(codeBadValue, "$options needs a $regex")
-		}
-		return allOf(nil), nil
-	}
-	return nil, refuse(codeBadValue, "unknown operator: %s", name)
-}
-
-// elements holds when a value at the path, or an element of an array there,
-// passes the test.
-func elements(path []string, t test) predicate {
-	return func(d bson.D) (bool, error) { return visit(d, path, func(v any) bool { return passes(v, t) }), nil }
-}
-
-func passes(v any, t test) bool {
-	if t(v) {
-		return true
-	}
-	if a, ok := v.(bson.A); ok {
-		for _, e := range a {
-			if t(e) {
-				return true
-			}
-		}
-	}
-	return false
-}
-
-// comparison compares within one type bracket only, as queries do.
-func comparison(name string, want any) test {
-	return func(v any) bool {
-		if isMissing(v) {
-			v = nil
-		}
-		switch want.(type) {
-		case bson.MinKey, bson.MaxKey:
-		default:
-			if rank(v) != rank(want) {
-				return false
-			}
-		}
-		return decides(name, compare(v, want))
-	}
-}
-
-// decides is what a comparison operator says about a result of compare.
-func decides(name string, c int) bool {
-	switch name {
-	case "$gt":
-		return c > 0
-	case "$gte":
-		return c >= 0
-	case "$lt":
-		return c < 0
-	case "$lte":
-		return c <= 0
-	case "$ne":
-		return c != 0
-	}
-	return c == 0
-}
-
-func exists(path []string, want bool) predicate {
-	return func(d bson.D) (bool, error) {
-		return visit(d, path, func(v any) bool { return !isMissing(v) }) == want, nil
-	}
-}
-
-func compileIn(path []string, v any) (predicate, error) {
-	list, ok := v.(bson.A)
-	if !ok {
-		return nil, refuse(codeBadValue, "$in needs an array")
-	}
-	var any []predicate
-	for _, e := range list {
-		if _, bad := isOperators(e); bad {
-			return nil, refuse(codeBadValue, "cannot nest $ under $in")
-		}
-		p, err := compileField(path, e)
-		if err != nil {
-			return nil, err
-		}
-		any = append(any, p)
-	}
-	return anyOf(any), nil
-}
-
-func compileNot(path []string, v any) (predicate, error) {
-	if _, ok := v.(bson.Regex); !ok {
-		if _, ok := isOperators(v); !ok {
-			return nil, refuse(codeBadValue, "$not needs a regex or a document of operators")
-		}
-	}
-	p, err := compileField(path, v)
-	return negate(p), err
-}
-
-// equality is a path and the values that it must have one of.
-type equality struct {
-	path   string
-	values []any
-}
-
-// equalities finds the conditions that an index can answer: equality with
-// values that an index holds whole.
-func equalities(filter bson.D) []equality {
-	var out []equality
-	for _, e := range filter {
-		if e.Key == "$and" {
-			list, _ := e.Value.(bson.A)
-			for _, v := range list {
-				d, _ := v.(bson.D)
-				out = append(out, equalities(d)...)
-			}
-			continue
-		}
-		if values, ok := equalValues(e.Value); ok && !strings.HasPrefix(e.Key, "$") {
-			out = append(out, equality{path: e.Key, values: values})
-		}
-	}
-	return out
-}
-
-func equalValues(v any) ([]any, bool) {
-	if ops, ok := isOperators(v); ok {
-		if eq := field(ops, "$eq"); !isMissing(eq) {
-			return wholeValues(eq)
-		}
-		if in, ok := field(ops, "$in").(bson.A); ok {
-			return wholeValues(in...)
-		}
-		return nil, false
-	}
-	return wholeValues(v)
-}
-
-func wholeValues(values ...any) ([]any, bool) {
-	for _, v := range values {
-		switch v.(type) {
-		case bson.A, bson.Regex, bson.Undefined, bson.MinKey, bson.MaxKey:
-			return nil, false
-		}
-	}
-	return values, true
 }

@@ -9,7 +9,7 @@ import (
 )
 
 // The kinds of oplog entries: the operation types of change events, and noop for
-// all that moves time without an event.
+// entries that advance the time without an event.
 const (
 	kindInsert       = "insert"
 	kindUpdate       = "update"
@@ -44,19 +44,18 @@ type txnID struct {
 	number int64
 }
 
-// oplog is the capped log of changes. Entries before the first are forgotten.
+// oplog is the log of changes. The oldest entries are removed above the limit.
 type oplog struct {
 	entries []*logEntry
 	limit   int
-	// applied is the time of the last entry; majority is how far streams and
-	// majority reads may see; clock is the cluster time, which gossip can move
-	// ahead of the log.
+	// applied is the time of the last entry. Streams and majority reads see entries up to
+	// majority. clock is the cluster time, which clients can advance beyond the log.
 	applied, majority, clock clustertime.Time
 	held                     bool
 }
 
-// tick is the time of the next entry: the wall clock's second, but always later
-// than all that was ever seen.
+// tick returns the time of the next entry: the second of the wall clock, but always
+// later than every earlier time.
 func (o *oplog) tick(now time.Time) clustertime.Time {
 	next := clustertime.New(uint32(now.Unix()), 1)
 	if next <= o.clock {
@@ -83,10 +82,10 @@ func (o *oplog) add(now time.Time, entries ...*logEntry) clustertime.Time {
 	return at
 }
 
-// oldest is the time of the first entry that is still there.
+// oldest is the time of the oldest entry.
 func (o *oplog) oldest() clustertime.Time { return o.entries[max(0, len(o.entries)-o.limit)].at }
 
-// after returns the entries later than a position, up to what the majority has.
+// after returns the entries after a position that the majority has.
 func (o *oplog) after(p position) []*logEntry {
 	lo, hi := max(0, len(o.entries)-o.limit), len(o.entries)
 	end := hi
@@ -103,7 +102,7 @@ func (o *oplog) after(p position) []*logEntry {
 	return o.entries[lo:end]
 }
 
-// rollback forgets all that the majority does not have.
+// rollback removes the entries that the majority does not have.
 func (o *oplog) rollback() {
 	end := len(o.entries)
 	for end > 0 && o.entries[end-1].at > o.majority {

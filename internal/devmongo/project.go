@@ -6,10 +6,10 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 )
 
-// projection picks fields; nil leaves documents as they are.
+// projection selects fields. nil does not change documents.
 type projection func(bson.D) bson.D
 
-// raws applies the projection to what a query has found.
+// raws applies the projection to the documents of a query.
 func (p projection) raws(rows []*row) ([]bson.Raw, error) {
 	out := make([]bson.Raw, len(rows))
 	for i, r := range rows {
@@ -25,34 +25,34 @@ func (p projection) raws(rows []*row) ([]bson.Raw, error) {
 	return out, nil
 }
 
-// fields is a projection as a tree; a leaf has no children.
+// fields is a projection as a tree. A leaf has no children.
 type fields map[string]fields
 
-// compileProjection reads a projection of find or $project that keeps or drops
-// fields; computed fields are refused.
+// compileProjection compiles a projection of find or $project that includes or
+// excludes fields. Computed fields are not supported.
 func compileProjection(spec bson.D) (projection, error) {
 	if len(spec) == 0 {
 		return nil, nil
 	}
-	root, keep, id := fields{}, -1, -1 // not said yet
+	root, keep, id := fields{}, -1, -1 // -1: not known yet
 	for _, e := range spec {
 		switch e.Value.(type) {
 		case bool, int32, int64, float64:
 		default:
-			return nil, refuse(codeNotImplemented, "devmongo projects with 0 and 1 only, in '%s'", e.Key)
+			return nil, unsupported(codeNotImplemented, "a projection other than 0 and 1, in '%s'", e.Key)
 		}
-		said := 0
+		include := 0
 		if truthy(e.Value) {
-			said = 1
+			include = 1
 		}
 		if e.Key == "_id" {
-			id = said
+			id = include
 			continue
 		}
-		if keep >= 0 && keep != said {
-			return nil, refuse(31254-int32(said), "Cannot mix inclusion and exclusion in a projection, at field %s", e.Key)
+		if keep >= 0 && keep != include {
+			return nil, refuse(31254-int32(include), "Cannot mix inclusion and exclusion in a projection, at field %s", e.Key)
 		}
-		keep = said
+		keep = include
 		if err := root.add(e.Key); err != nil {
 			return nil, err
 		}
@@ -69,7 +69,7 @@ func compileProjection(spec bson.D) (projection, error) {
 
 func (f fields) add(key string) error {
 	if strings.Contains(key, "$") || key == "" {
-		return refuse(codeNotImplemented, "devmongo has no projection like '%s'", key)
+		return unsupported(codeNotImplemented, "the projection '%s'", key)
 	}
 	path := splitPath(key)
 	for i, name := range path {
@@ -101,7 +101,7 @@ func (f fields) pick(d bson.D, keeps bool) bson.D {
 	return out
 }
 
-// pickValue goes into documents, and into those in arrays.
+// pickValue applies the fields to a document, or to the documents in an array.
 func (f fields) pickValue(v any, keeps bool) any {
 	switch x := v.(type) {
 	case bson.D:

@@ -16,7 +16,7 @@ import (
 	"github.com/keytail/keytail/internal/clustertime"
 )
 
-// The defaults of Config, and the name of the set.
+// The defaults of Config, and the name of the replica set.
 const (
 	defaultAddr      = "127.0.0.1:0"
 	defaultOplogSize = 100_000
@@ -26,12 +26,11 @@ const (
 	setName          = "devmongo"
 )
 
-// ErrProduction is returned by New when the environment says that this is
-// production, where a database in memory has no place.
-var ErrProduction = errors.New("the embedded MongoDB is for development only and does not start in production; unset KEYTAIL_ENV and ENVIRONMENT, or name a real server")
+// ErrProduction is returned by New when the environment variables indicate production.
+var ErrProduction = errors.New("the embedded MongoDB is for development only and does not start in production; unset KEYTAIL_ENV and ENVIRONMENT, or configure a MongoDB server")
 
-// ErrNotLoopback is returned by New for an address that others could reach.
-var ErrNotLoopback = errors.New("the embedded MongoDB knows no users and listens on loopback addresses only, such as 127.0.0.1:27127")
+// ErrNotLoopback is returned by New for an address that other machines could reach.
+var ErrNotLoopback = errors.New("the embedded MongoDB has no users and listens on loopback addresses only, such as 127.0.0.1:27127")
 
 // Config configures a Server. The zero value is a server on a free port of
 // 127.0.0.1.
@@ -42,40 +41,38 @@ type Config struct {
 	Logger *zap.Logger
 	// Now is the clock. Nil: time.Now.
 	Now func() time.Time
-	// Getenv looks for production. Nil: os.Getenv.
+	// Getenv reads the variables that indicate production. Nil: os.Getenv.
 	Getenv func(string) string
-	// OplogSize is the number of changes that are remembered. Zero: 100,000.
+	// OplogSize is the number of changes in the oplog. Zero: 100,000.
 	OplogSize int
-	// NoopInterval is how often an idle log moves. Zero: 10 s, as MongoDB.
-	// Negative: never by itself, see Server.TickNoop.
+	// NoopInterval is how often the oplog gets a no-op. Zero: 10 s, as in MongoDB.
+	// Negative: only by Server.TickNoop.
 	NoopInterval time.Duration
-	// OtherMembers are addresses that hello names beside the server's own, as if it
-	// were the primary of a larger set. Nobody is there: clients need a direct
-	// connection.
+	// OtherMembers are further addresses that hello reports, as the primary of a larger
+	// replica set does. No server listens there: clients need a direct connection.
 	OtherMembers []string
-	// Release44 is a server of 4.4.1: it calls itself so, of hello and isMaster it
-	// knows only the latter, and a write without a write concern is acknowledged by
-	// one node (from 5.0 on: by a majority).
+	// Release44 makes the server behave like 4.4.1: it reports this version, supports
+	// isMaster but not hello, and acknowledges a write without a write concern after one
+	// node (from 5.0 on: a majority).
 	Release44 bool
-	// SortMemory is how many bytes of documents may be sorted without an index and
-	// without allowDiskUse. Zero: 100 MiB, as MongoDB 4.4 and 5.0, where it is always
-	// an error (from 6.0 on the default is to spill to disk).
+	// SortMemory is how many bytes of documents a sort without an index and without
+	// allowDiskUse may use. Zero: 100 MiB, as in MongoDB. More is an error, as in 4.4 and
+	// 5.0 (from 6.0 on the server uses the disk by default).
 	SortMemory int64
-	// TTLInterval is how often expired documents are deleted. Zero: 60 s, as
-	// MongoDB. Negative: never by itself, see Server.DeleteExpired.
+	// TTLInterval is how often expired documents are deleted. Zero: 60 s, as in MongoDB.
+	// Negative: only by Server.DeleteExpired.
 	TTLInterval time.Duration
 }
 
-// Server is a single-node replica set in memory. Make it with New, serve with
-// Run.
+// Server is a single-node replica set in memory. Create it with New and serve with Run.
 type Server struct {
 	cfg      Config
 	log      *zap.Logger
 	listener net.Listener
 	started  time.Time
 
-	// mu guards all that follows; changed is closed, and made anew, whenever
-	// something happened that a waiter may wait for.
+	// mu guards all fields below. changed is closed and replaced after every change that a
+	// waiter may wait for.
 	mu         sync.Mutex
 	changed    chan struct{}
 	applied    *catalog
@@ -91,23 +88,24 @@ type Server struct {
 	version    uint64 // of the last write to any document
 	// steppedDown is not nil while the node is a secondary.
 	steppedDown *time.Timer
-	// netFault is what happens to the connections of clients named netVictim.
+	// netFault is the fault of the connections of clients with the application name
+	// netVictim.
 	netFault  int
 	netVictim string
-	// late is which replies are held back.
-	late lateness
+	// delayed is which replies are delayed.
+	delayed replyDelay
 	// clockOffset is how far the wall clock is ahead of Config.Now.
 	clockOffset time.Duration
-	// slow is whose resumes take long, crawling how many are under way.
-	slow     slowness
-	crawling int
-	// behind is what majority reads see while they lag. Nil: they do not.
+	// slow is which resumes are delayed, slowResumes how many of them are running.
+	slow        slowness
+	slowResumes int
+	// behind is the data that majority reads see while they lag. Nil: they do not lag.
 	behind   *catalog
 	behindAt clustertime.Time
 }
 
-// New binds the address and refuses production and addresses that are not
-// loopback. Nothing is served before Run.
+// New starts to listen. It returns an error in production and for an address that is
+// not loopback. Nothing is served before Run.
 func New(cfg Config) (*Server, error) {
 	if cfg.Getenv == nil {
 		cfg.Getenv = os.Getenv
@@ -175,15 +173,14 @@ func listenLoopback(addr string) (net.Listener, error) {
 // Addr is the address that the server listens on.
 func (s *Server) Addr() net.Addr { return s.listener.Addr() }
 
-// URI is a connection string for any driver or shell. It names the replica set,
-// so that clients look for its primary instead of talking to one fixed node.
+// URI is a connection string for any driver or shell. It contains the name of the
+// replica set, so that clients discover the primary.
 func (s *Server) URI() string {
 	return fmt.Sprintf("mongodb://%s/?replicaSet=%s", s.Addr(), setName)
 }
 
-// Run serves until the context ends, then closes every connection and returns
-// when all of its goroutines have stopped. It returns nil after a stop by the
-// context. Call it once.
+// Run serves until the context ends. It then closes every connection and returns nil
+// when all of its goroutines have stopped. Call it once.
 func (s *Server) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	var group sync.WaitGroup
@@ -233,8 +230,8 @@ func (s *Server) every(ctx context.Context, interval time.Duration, do func()) {
 	}
 }
 
-// TickNoop writes one no-op to the log, as MongoDB does every ten seconds: it
-// moves the high-water marks of idle streams.
+// TickNoop writes one no-op to the log, as MongoDB does every ten seconds. It advances
+// the high-water marks of idle streams.
 func (s *Server) TickNoop() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -247,8 +244,8 @@ func (s *Server) notify() {
 	s.changed = make(chan struct{})
 }
 
-// await gives up the lock until cond holds, and holds it again when it returns.
-// It returns the context's cause when that ends first.
+// await releases the lock until cond is true, and holds it again when it returns. It
+// returns the context's cause when the context ends first.
 func (s *Server) await(ctx context.Context, cond func() bool) error {
 	for !cond() {
 		changed := s.changed

@@ -9,13 +9,13 @@ import (
 	"github.com/keytail/keytail/internal/clustertime"
 )
 
-// session remembers the last transaction number of a client session and, for
-// retryable writes, what each of its statements answered.
+// session is a client session: its last transaction number and, for retryable writes,
+// the results of the statements with that number.
 type session struct {
 	lsid   bson.D
 	number int64
-	done   map[int64]statement // by statement number
-	txn    *txn                // the open or last transaction, nil for none
+	done   map[int]statement // by index in the command
+	txn    *txn              // the last transaction, open or ended; nil for none
 }
 
 // statement is the recorded result of one retryable write.
@@ -24,7 +24,7 @@ type statement struct {
 	result any
 }
 
-// enterSession finds the session, and what the command is in it: a statement of
+// enterSession finds the session, and determines whether the command is a statement of
 // a transaction, a retryable write, or neither.
 func (o *op) enterSession() error {
 	lsid := o.a.document("lsid")
@@ -70,40 +70,35 @@ func (s *Server) sessionOf(lsid bson.D) *session {
 	return s.sessions[key]
 }
 
-// begin moves to a newer number, which forgets the statements of the last.
+// begin moves to a newer number and drops the results of the old one.
 func (s *session) begin(number int64) {
 	if number > s.number {
-		s.number, s.done, s.txn = number, map[int64]statement{}, nil
+		s.number, s.done, s.txn = number, map[int]statement{}, nil
 	}
 }
 
-// once runs one statement of a retryable write, or returns what it answered when
-// it ran before. The statement's number is its place in the command unless
-// the client gives it.
-func (o *op) once(place int, run func() (any, error)) (any, error) {
+// once runs one statement of a retryable write, or returns its recorded result if it
+// has run before. index is the statement's index in the command.
+func (o *op) once(index int, run func() (any, error)) (any, error) {
 	if o.txnNumber < 0 {
 		return run()
 	}
-	id := o.a.integer("stmtId", 0) + int64(place)
-	if ids := o.a.array("stmtIds"); place < len(ids) {
-		id, _ = number(ids[place])
-	}
-	if done, ok := o.session.done[id]; ok {
+	if done, ok := o.session.done[index]; ok {
 		return done.result, nil
 	}
 	result, err := run()
 	if err == nil {
-		o.session.done[id] = statement{at: o.s.oplog.applied, result: result}
+		o.session.done[index] = statement{at: o.s.oplog.applied, result: result}
 	}
 	return result, err
 }
 
-// forget removes what was recorded after a time that a rollback went back to.
+// forget removes the results after the time that a rollback returns to.
 func (s *session) forget(after clustertime.Time) {
-	maps.DeleteFunc(s.done, func(_ int64, st statement) bool { return st.at > after })
+	maps.DeleteFunc(s.done, func(_ int, st statement) bool { return st.at > after })
 }
 
-// label adds the labels that drivers decide by whether to try again.
+// label adds the error labels by which drivers decide whether to retry.
 func (o *op) label(e *Error) *Error {
 	switch {
 	case o.streaming && slices.Contains(resumableCodes, e.Code):
@@ -126,9 +121,6 @@ func endSessions(o *op) (bson.D, error) {
 	}
 	if err := o.a.finish(); err != nil {
 		return nil, err
-	}
-	if o.name == "refreshSessions" {
-		return okReply(), nil
 	}
 	for _, v := range list {
 		lsid, ok := v.(bson.D)

@@ -9,11 +9,14 @@ import (
 
 func splitPath(path string) []string { return strings.Split(path, ".") }
 
-// compileSort makes a function that sorts rows in place and keeps the order of
-// equals.
+// compileSort returns a stable in-place sort.
 func compileSort(spec bson.D) (func([]*row), error) {
 	for _, e := range spec {
-		if n, ok := number(e.Value); !ok || (n != 1 && n != -1) {
+		n, ok := number(e.Value)
+		if !ok && !isNumber(e.Value) {
+			return nil, refuse(15974, "Illegal key in $sort specification: %s: %v", e.Key, e.Value)
+		}
+		if n != 1 && n != -1 {
 			return nil, refuse(15975, "$sort key ordering must be 1 (for ascending) or -1 (for descending)")
 		}
 		if strings.HasPrefix(e.Key, "$") || e.Key == "" {
@@ -42,8 +45,8 @@ func compareKeys(spec bson.D, a, b []any) int {
 	return 0
 }
 
-// sortKey takes, of an array, the least element for an ascending and the
-// greatest for a descending sort.
+// sortKey returns the values to sort by. An array counts as its least element in an
+// ascending sort and as its greatest in a descending one.
 func sortKey(d bson.D, spec bson.D) []any {
 	key := make([]any, len(spec))
 	for i, e := range spec {
@@ -60,41 +63,42 @@ func sortKey(d bson.D, spec bson.D) []any {
 	return key
 }
 
-// sortRoom is how much may be sorted in memory. A negative one is no limit: that of
-// a sort that may use the disk.
-type sortRoom int64
+// sortMemory is how many bytes of documents may be sorted in memory. A negative value
+// means that the sort may use the disk, without a limit.
+type sortMemory int64
 
-// sortRoom takes the command's allowDiskUse.
-func (o *op) sortRoom() sortRoom {
+// sortMemory reads allowDiskUse.
+func (o *op) sortMemory() sortMemory {
 	if o.a.boolean("allowDiskUse") {
 		return -1
 	}
-	return sortRoom(o.s.cfg.SortMemory)
+	return sortMemory(o.s.cfg.SortMemory)
 }
 
-// check refuses to sort more. With a limit, MongoDB holds no more than so many
-// documents; here all count, which is stricter: what passes here passes there.
-func (room sortRoom) check(rows []*row) error {
-	if room < 0 {
+// check returns an error when the documents exceed the memory. With a limit, MongoDB
+// keeps only that many documents in memory; here all documents count. A query that
+// passes here therefore passes on MongoDB, too.
+func (memory sortMemory) check(rows []*row) error {
+	if memory < 0 {
 		return nil
 	}
-	total := sortRoom(0)
+	total := sortMemory(0)
 	for _, r := range rows {
-		if total += sortRoom(len(r.raw)); total > room {
-			return refuse(codeSortMemory, "Executor error during find command :: caused by :: Sort exceeded memory limit of %d bytes, but did not opt in to external sorting.", room)
+		if total += sortMemory(len(r.raw)); total > memory {
+			return refuse(codeSortMemory, "Executor error during find command :: caused by :: Sort exceeded memory limit of %d bytes, but did not opt in to external sorting.", memory)
 		}
 	}
 	return nil
 }
 
-// serves reports whether an index has the documents in this order, in one
-// direction or the other, so that nothing has to be sorted.
+// serves reports whether an index has the documents in this order, forwards or
+// backwards, so that no sort is needed.
 func (c *collection) serves(sort bson.D) bool {
 	if c == nil || sort[0].Key == "_id" {
 		return true
 	}
 	for _, x := range c.indexes {
-		if x.filter == nil && !x.sparse && len(x.key) >= len(sort) && sameOrder(x.key, sort) {
+		if !x.sparse && len(x.key) >= len(sort) && sameOrder(x.key, sort) {
 			return true
 		}
 	}

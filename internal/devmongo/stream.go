@@ -2,7 +2,6 @@ package devmongo
 
 import (
 	"context"
-	"slices"
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -10,7 +9,7 @@ import (
 	"github.com/keytail/keytail/internal/clustertime"
 )
 
-// defaultAwait is how long a getMore of a stream waits without maxTimeMS.
+// defaultAwait is how long a getMore on a change stream waits without maxTimeMS.
 const defaultAwait = time.Second
 
 // The scopes of a change stream.
@@ -24,23 +23,20 @@ type stream struct {
 	scope  int
 	ns     namespace
 	stages []stage
-	lookup bool // fullDocument: updateLookup
-	// done is the position of the last event that was delivered or left out;
-	// token is what the client is told, which never goes back.
+	// done is the position of the last event that was delivered or filtered out. token is
+	// the resume token that the client gets, which never goes back.
 	done, token position
 	tokenOf     [16]byte
-	// given is the token that the client resumes after.
+	// given is the token that the client resumes after, nil for a new stream.
 	given bson.D
-	// scanned is the time of the last entry that the cursor has read, the place
-	// in the log that must not be lost. Zero: it has no place yet.
+	// scanned is the time of the last log entry that the cursor has read. The log must
+	// still have it at the next read. Zero: the cursor has no position yet.
 	scanned clustertime.Time
-	// resumed is set when the client said where to start.
-	resumed bool
 	ended   bool
 }
 
-// openStream starts a stream: after the last applied write, unless the client
-// says where.
+// openStream opens a stream. It starts after the last applied write, or after the
+// event of a resume token.
 func (o *op) openStream(ns namespace, v any, pipeline bson.A, batch int64) (bson.D, error) {
 	if o.txn != nil {
 		return nil, refuse(codeTxnNotSupported, "$changeStream is not allowed in a transaction")
@@ -53,11 +49,11 @@ func (o *op) openStream(ns namespace, v any, pipeline bson.A, batch int64) (bson
 	if err != nil {
 		return nil, err
 	}
-	if st.stages, err = compileStages(pipeline, o.s.variables(), allowInStream); err != nil {
+	if st.stages, err = compileStages(pipeline, allowInStream); err != nil {
 		return nil, err
 	}
-	if st.resumed {
-		if err := o.crawl(); err != nil {
+	if st.given != nil {
+		if err := o.resumeSlowly(); err != nil {
 			return nil, err
 		}
 	}
@@ -79,11 +75,10 @@ func (o *op) openStream(ns namespace, v any, pipeline bson.A, batch int64) (bson
 }
 
 func allowInStream(name string) error {
-	switch name {
-	case "$match", "$project", "$addFields", "$set", "$unset":
+	if name == "$match" {
 		return nil
 	}
-	return refuse(codeIllegalOperation, "%s is not permitted in a $changeStream pipeline", name)
+	return unsupported(codeIllegalOperation, "%s in a $changeStream pipeline", name)
 }
 
 func (o *op) compileStream(ns namespace, v any) (*stream, error) {
@@ -95,77 +90,36 @@ func (o *op) compileStream(ns namespace, v any) (*stream, error) {
 	if ns.coll == "$cmd.aggregate" {
 		st.scope, st.ns.coll = scopeDatabase, ""
 	}
-	if spec.boolean("allChangesForCluster") {
-		return nil, refuse(codeNotImplemented, "devmongo has streams of collections and of databases, not of the whole cluster")
-	}
-	switch full := spec.str("fullDocument"); full {
-	case "", "default":
-	case "updateLookup":
-		st.lookup = true
-	default:
-		return nil, refuse(codeNotImplemented, "devmongo has fullDocument default and updateLookup, not '%s'", full)
-	}
-	if before := spec.str("fullDocumentBeforeChange"); before != "" && before != "off" {
-		return nil, refuse(codeNotImplemented, "devmongo keeps no pre-images: fullDocumentBeforeChange must be off")
-	}
-	if spec.boolean("showExpandedEvents") {
-		return nil, refuse(codeNotImplemented, "devmongo has no showExpandedEvents")
-	}
-	if err := o.startOf(st, spec); err != nil {
+	resume := spec.document("resumeAfter")
+	if err := spec.finish(); err != nil {
 		return nil, err
 	}
-	return st, spec.finish()
-}
-
-// startOf finds where the stream begins.
-func (o *op) startOf(st *stream, spec *args) error {
-	resume, after, at := spec.document("resumeAfter"), spec.document("startAfter"), spec.value("startAtOperationTime")
-	given := 0
-	for _, is := range []bool{resume != nil, after != nil, !isMissing(at)} {
-		if is {
-			given++
+	st.done = position{at: o.s.oplog.applied + 1}
+	if resume != nil {
+		if st.done, err = parseToken(resume); err != nil {
+			return nil, err
 		}
-	}
-	if given > 1 {
-		return refuse(50674, "Only one type of resume option is allowed, but multiple were found.")
-	}
-	st.resumed = given == 1
-	token := append(slices.Clone(resume), after...)
-	switch {
-	case len(token) > 0:
-		p, err := parseToken(token)
-		if err != nil {
-			return err
+		if st.done.invalidate {
+			return nil, refuse(codeInvalidResumeToken, "Attempting to resume a change stream using 'resumeAfter' is not allowed from an invalidate notification")
 		}
-		if p.invalidate && resume != nil {
-			return refuse(codeInvalidResumeToken, "Attempting to resume a change stream using 'resumeAfter' is not allowed from an invalidate notification")
-		}
-		st.done, st.given = p, token
-	case st.resumed:
-		ts, ok := at.(bson.Timestamp)
-		if !ok {
-			return refuse(codeTypeMismatch, "startAtOperationTime must be a timestamp")
-		}
-		st.done = position{at: clustertime.New(ts.T, ts.I)}
-	default:
-		st.done = position{at: o.s.oplog.applied + 1}
+		st.given = resume
 	}
 	st.token = st.done
-	return nil
+	return st, nil
 }
 
-// place gives the cursor its place in the log. A stream that the client started
-// somewhere must find that place; a new one takes what there is, as MongoDB does
-// when the first batch was asked to be empty.
+// place determines the cursor's position in the log. A resumed stream must find its
+// position. A new stream starts with the oldest entry, as in MongoDB after an empty
+// first batch.
 func (s *Server) place(st *stream) error {
 	if st.scanned != 0 {
 		return nil
 	}
 	log := &s.oplog
-	if st.resumed && log.oldest() > st.done.at {
+	if st.given != nil && log.oldest() > st.done.at {
 		return refuse(codeHistoryLost, "Resume of change stream was not possible, as the resume point may no longer be in the oplog.")
 	}
-	if st.resumed && st.done.event && st.done.at <= log.majority {
+	if st.given != nil && st.done.event && st.done.at <= log.majority {
 		if err := st.find(log); err != nil {
 			return err
 		}
@@ -174,8 +128,8 @@ func (s *Server) place(st *stream) error {
 	return nil
 }
 
-// find looks for the event that the client's token names, and not just for one of
-// its time: a log that was restored may have another entry there.
+// find looks for the event of the client's token. An event at the same time is not
+// enough: a log that was restored from a backup may have another event there.
 func (st *stream) find(log *oplog) error {
 	for _, e := range log.after(position{at: st.done.at}) {
 		if e.at != st.done.at {
@@ -191,8 +145,7 @@ func (st *stream) find(log *oplog) error {
 	return refuse(codeFatalStream, "cannot resume stream; the resume token was not found. %v", st.given)
 }
 
-// nextEvents is a getMore on a stream: it waits for an event, but not longer
-// than the client wants to.
+// nextEvents is a getMore on a stream: it waits for an event, at most for maxTimeMS.
 func (o *op) nextEvents(c *cursor, batch, wait int64) (bson.D, error) {
 	o.read.level = levelMajority
 	limit := defaultAwait
@@ -229,7 +182,7 @@ func (o *op) awaitEvents(ctx context.Context, c *cursor, batch int64) ([]bson.Ra
 		case o.ctx.Err() != nil:
 			return nil, context.Cause(o.ctx)
 		case err != nil:
-			return nil, nil // nothing has happened in time
+			return nil, nil // no event in time
 		}
 	}
 }
@@ -244,13 +197,13 @@ func (s *Server) readPlaced(st *stream, batch int64) ([]bson.Raw, error) {
 	return s.readEvents(st, batch)
 }
 
-// readEvents reads on in the log until the batch is full or the log is at its
-// end, and moves the token.
+// readEvents continues to read the log until the batch is full or the log ends, and
+// advances the token.
 func (s *Server) readEvents(st *stream, batch int64) ([]bson.Raw, error) {
 	var docs []bson.Raw
 	size := 0
 	for _, e := range s.oplog.after(position{at: st.done.at}) {
-		for _, ev := range st.events(s, e) {
+		for _, ev := range st.events(e) {
 			if !st.done.before(ev.at) {
 				continue
 			}
@@ -282,14 +235,11 @@ func (s *Server) readEvents(st *stream, batch int64) ([]bson.Raw, error) {
 	return docs, nil
 }
 
-// pass runs an event through the pipeline; nil means that it was left out.
+// pass runs an event through the pipeline. It returns nil if the event is filtered out.
 func (st *stream) pass(ev event) (bson.Raw, error) {
 	out, err := runStages(st.stages, []bson.D{ev.doc})
 	if err != nil || len(out) == 0 {
 		return nil, err
-	}
-	if !identical(field(out[0], "_id"), field(ev.doc, "_id")) {
-		return nil, refuse(codeFatalStream, "Encountered an event whose _id field, which contains the resume token, was modified by the pipeline. Modifying the _id field of an event makes it impossible to resume the stream from that point.")
 	}
 	return encode(out[0])
 }

@@ -7,8 +7,8 @@ import (
 	"go.uber.org/zap"
 )
 
-// DeleteExpired deletes what the TTL indexes say has expired, as MongoDB does
-// once a minute, and returns how many documents that were.
+// DeleteExpired deletes the documents that have expired by a TTL index, as MongoDB does
+// once a minute, and returns their number.
 func (s *Server) DeleteExpired() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -5,14 +5,13 @@ import (
 	"go.mongodb.org/mongo-driver/v2/x/bsonx/bsoncore"
 )
 
-// Values in this package are what decode makes of BSON: bson.D for a document,
-// bson.A for an array, nil for null, and otherwise the type of package bson or
-// Go that marshals back to the same bytes. missing stands for a field that is
-// not there, which is not null.
+// Values in this package are what decode returns: bson.D for a document, bson.A for an
+// array, nil for null, and otherwise the type of Go or of package bson that marshals to
+// the same bytes. missing represents a missing field, which differs from null.
 type missing struct{}
 
-// maxDepth is MongoDB's limit on nesting (maxBSONDepth's default); it also keeps
-// the recursion below from being a way to exhaust the stack.
+// maxDepth is MongoDB's limit on nesting (the default of maxBSONDepth). It also bounds
+// the recursion below, so that a document cannot exhaust the stack.
 const maxDepth = 200
 
 // maxDocument is MongoDB's limit on the size of a document, in bytes.
@@ -62,7 +61,7 @@ func eachElement(raw []byte, depth int, yield func(string, any)) error {
 }
 
 func errBadBSON() error {
-	return refuse(22, "Invalid BSON: a document is cut short or has a wrong length or type")
+	return refuse(22, "Invalid BSON: a document is truncated or has a wrong length or type")
 }
 
 func convert(v bsoncore.Value, depth int) (any, error) {
@@ -85,8 +84,8 @@ func convert(v bsoncore.Value, depth int) (any, error) {
 	return nil, errBadBSON()
 }
 
-// convertScalar reads the common types by hand, for speed, and leaves the rest to
-// the driver.
+// convertScalar decodes the common types, for speed, and leaves the others to the
+// driver.
 func convertScalar(v bsoncore.Value) (value any, ok bool) {
 	switch v.Type {
 	case bsoncore.TypeDouble:
@@ -112,7 +111,7 @@ func convertScalar(v bsoncore.Value) (value any, ok bool) {
 	return value, err == nil
 }
 
-// encode is decode's inverse. It fails only on a document that is too large.
+// encode is the inverse of decode. It fails if the document is too large.
 func encode(d bson.D) (bson.Raw, error) {
 	raw, err := bson.Marshal(d)
 	if err != nil {
@@ -134,7 +133,7 @@ func field(d bson.D, key string) any {
 	return missing{}
 }
 
-// isMissing also takes undefined, which MongoDB treats as not there.
+// isMissing is also true for undefined, which MongoDB treats as missing.
 func isMissing(v any) bool {
 	switch v.(type) {
 	case missing, bson.Undefined:
@@ -143,7 +142,7 @@ func isMissing(v any) bool {
 	return false
 }
 
-// number reads any numeric value as an integer, if it is one.
+// number returns the integer value of a number, if it is an integer.
 func number(v any) (int64, bool) {
 	switch n := v.(type) {
 	case int32:
@@ -160,8 +159,8 @@ func number(v any) (int64, bool) {
 	return 0, false
 }
 
-// truthy is MongoDB's idea of a true value: anything but false, null, missing
-// and zero.
+// truthy reports whether MongoDB treats the value as true: every value except false,
+// null, missing and zero.
 func truthy(v any) bool {
 	switch x := v.(type) {
 	case bool:

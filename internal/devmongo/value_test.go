@@ -8,7 +8,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 )
 
-func TestEveryTypeComesThroughUnchanged(t *testing.T) {
+func TestEveryTypeIsEncodedUnchanged(t *testing.T) {
 	t.Parallel()
 	for i, v := range append(pool(), bson.Binary{Subtype: 2, Data: []byte("old")}, bson.Binary{Subtype: 4, Data: make([]byte, 16)}) {
 		raw, err := bson.Marshal(d("v", bson.A{v, d("v", v)}))
@@ -21,7 +21,7 @@ func TestEveryTypeComesThroughUnchanged(t *testing.T) {
 		}
 		back, err := encode(doc)
 		if err != nil || !bytes.Equal(raw, back) {
-			t.Errorf("%v (%s) came back as %v, %v", bson.Raw(raw), typeName(v), back, err)
+			t.Errorf("%v (%s) was encoded as %v, %v", bson.Raw(raw), typeName(v), back, err)
 		}
 	}
 }
@@ -70,7 +70,7 @@ func TestOrderOfAllTypes(t *testing.T) {
 
 func sign(n int) int { return max(-1, min(1, n)) }
 
-func TestHostileBSONIsRefused(t *testing.T) {
+func TestInvalidBSONIsRejected(t *testing.T) {
 	t.Parallel()
 	deep := bson.D{}
 	for range maxDepth + 1 {
@@ -91,7 +91,7 @@ func TestHostileBSONIsRefused(t *testing.T) {
 			_, _ = decode(bad) // must not panic
 		}
 		if _, err := decode(good[:i]); err == nil {
-			t.Errorf("the first %d bytes were taken", i)
+			t.Errorf("the first %d bytes were accepted", i)
 		}
 	}
 }

@@ -9,15 +9,15 @@ import (
 	"github.com/keytail/keytail/internal/devmongo"
 )
 
-// Devmongo is an embedded server of a test's own.
+// Devmongo is an in-memory server that belongs to one test.
 type Devmongo struct {
 	Server
 	// Node is the server itself, for what no client can ask it to do.
 	Node *devmongo.Server
 }
 
-// StartDevmongo starts an embedded server with this configuration. It ends with
-// t.
+// StartDevmongo starts an in-memory server with this configuration. It stops when t
+// ends.
 func StartDevmongo(t testing.TB, cfg devmongo.Config) *Devmongo {
 	t.Helper()
 	d, stop, err := newDevmongo(cfg)
@@ -39,7 +39,7 @@ func startSharedDevmongo() (*Server, func() error, error) {
 // newDevmongo serves until stop is called, which returns Run's error.
 func newDevmongo(cfg devmongo.Config) (d *Devmongo, stop func() error, err error) {
 	if cfg.Getenv == nil {
-		// The machine's environment is none of a test's business
+		// A test must not depend on the environment of the machine.
 		cfg.Getenv = func(string) string { return "" }
 	}
 	node, err := devmongo.New(cfg)

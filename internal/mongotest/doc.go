@@ -1,8 +1,12 @@
-// Package mongotest hands a test a MongoDB server and a fresh database, so that
-// one suite runs on several servers: devmongo, which is ours and always there;
-// secantus (secantusd-py of the PyPI package SecantusDB), an independent
-// implementation in a process of its own; and external, whatever replica set
-// KEYTAIL_TEST_MONGODB_URI names.
+// Package mongotest gives a test a MongoDB server and an empty database. One suite
+// runs on several servers:
+//
+//   - devmongo: the in-memory server of package devmongo; always available.
+//   - secantus: secantusd-py of the PyPI package SecantusDB, an independent
+//     implementation in a process of its own.
+//   - external: the replica set that KEYTAIL_TEST_MONGODB_URI names.
+//
+// A package uses it like this:
 //
 //	func TestMain(m *testing.M) { goleak.VerifyTestMain(mongotest.Main(m)) }
 //
@@ -13,13 +17,13 @@
 //		})
 //	}
 //
-// A server that is not there is a skip that says so; with
-// KEYTAIL_TEST_REQUIRE=devmongo,secantus it is a failure.
+// A server that is not available skips the test and says why. With
+// KEYTAIL_TEST_REQUIRE=devmongo,secantus it fails the test (package testprogram).
 //
-// A test that needs what not every server has says so (Server.Needs), and is skipped
-// without it. docs/testing.md is for those who run the suite on their own set.
+// A test that needs a feature which not every server has calls Server.Needs and is
+// skipped on the others. docs/testing.md tells how to run the suite on your own
+// replica set; package internal/devmongo/conformance checks the servers themselves.
 //
-// Environment: KEYTAIL_TEST_SECANTUSD is the path of secantusd-py (default:
-// the one on PATH, else .ci/venv/bin/secantusd-py at the module's root), of a
-// current Caddy KEYTAIL_TEST_CADDY, of Envoy KEYTAIL_TEST_ENVOY.
+// KEYTAIL_TEST_SECANTUSD is the path of secantusd-py. Without it, PATH and
+// .ci/venv/bin are searched.
 package mongotest

@@ -11,11 +11,13 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.uber.org/goleak"
+
+	"github.com/keytail/keytail/internal/testprogram"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(Main(m)) }
 
-// testTimeout is the patience of one test's commands.
+// testTimeout bounds the commands of one test.
 const testTimeout = 30 * time.Second
 
 func testContext(t *testing.T) context.Context {
@@ -24,7 +26,7 @@ func testContext(t *testing.T) context.Context {
 	return ctx
 }
 
-func TestEachServerTakesAUniqueIndexAndForgetsTheDatabase(t *testing.T) {
+func TestEachServerHasAUniqueIndexAndDropsTheDatabase(t *testing.T) {
 	Each(t, func(t *testing.T, s *Server) {
 		client := s.Client(t)
 		var name string
@@ -59,13 +61,13 @@ func TestEachSharesOneServer(t *testing.T) {
 	}
 }
 
-func TestTokenFlagIsWhatAStreamShows(t *testing.T) {
+func TestTokenFlagMatchesTheStream(t *testing.T) {
 	Each(t, func(t *testing.T, s *Server) {
 		if s.Name == NameSecantus && s.MongoDBTokens {
-			t.Error("this secantusd-py has tokens in MongoDB's layout: tests of the other layout have lost their server")
+			t.Error("this secantusd-py has resume tokens in MongoDB's layout: no server is left for tests of another layout")
 		}
 		if s.Name == NameDevmongo && !s.MongoDBTokens {
-			t.Error("devmongo's tokens are not in MongoDB's layout")
+			t.Error("devmongo's resume tokens are not in MongoDB's layout")
 		}
 		if s.Version == "" {
 			t.Error("no version")
@@ -73,14 +75,14 @@ func TestTokenFlagIsWhatAStreamShows(t *testing.T) {
 	})
 }
 
-func TestSecantusKeepsAcknowledgedWritesOverKill9(t *testing.T) {
+func TestSecantusKeepsAcknowledgedWritesAfterKill9(t *testing.T) {
 	s := StartSecantus(t, SecantusConfig{})
 	coll := CreateAPIKeys(t, s.Client(t).Database(s.Database(t)))
 	if _, err := coll.InsertOne(testContext(t), bson.D{{Key: "key_hash", Value: "a"}}); err != nil {
 		t.Fatal(err)
 	}
 	s.Kill9()
-	s.Kill9() // twice is once
+	s.Kill9() // the second one does nothing
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
 	if err := coll.FindOne(ctx, bson.D{}).Err(); err == nil {
@@ -89,38 +91,27 @@ func TestSecantusKeepsAcknowledgedWritesOverKill9(t *testing.T) {
 	s.Restart(t)
 	Eventually(t, testTimeout, func() bool {
 		return coll.FindOne(testContext(t), bson.D{{Key: "key_hash", Value: "a"}}).Err() == nil
-	}, "the document is there after the restart")
+	}, "the document exists after the restart")
 }
 
-func TestSecantusThatCannotStartSaysWhy(t *testing.T) {
-	if _, err := findSecantus(); errors.Is(err, errMissing) {
+func TestSecantusThatCannotStartReportsTheReason(t *testing.T) {
+	if _, err := findSecantus(); errors.Is(err, testprogram.ErrMissing) {
 		t.Skip(err)
 	}
 	_, err := newSecantus(t.TempDir(), SecantusConfig{Args: []string{"--no-such-flag"}})
-	if !errors.Is(err, errExited) || !strings.Contains(err.Error(), "--no-such-flag") {
-		t.Fatalf("got %v, want an exit with the log's words", err)
+	if !errors.Is(err, testprogram.ErrExited) || !strings.Contains(err.Error(), "--no-such-flag") {
+		t.Fatalf("got %v, want an exit and the end of the log", err)
 	}
 }
 
-func TestRequireListIsReadStrictly(t *testing.T) {
-	t.Setenv(requireVariable, " devmongo, secantus,")
-	if got, err := requiredServers(); err != nil || strings.Join(got, " ") != "devmongo secantus" {
-		t.Errorf("got %v, %v", got, err)
-	}
-	t.Setenv(requireVariable, "devmogno")
-	if _, err := requiredServers(); err == nil {
-		t.Error("a spelling mistake went unseen")
+func TestWrongPathOfSecantusIsAFailure(t *testing.T) {
+	t.Setenv(secantusVariable, "/nonexistent/secantusd-py")
+	if _, err := findSecantus(); !errors.Is(err, os.ErrNotExist) || errors.Is(err, testprogram.ErrMissing) {
+		t.Errorf("got %v, want a failure that cannot be skipped", err)
 	}
 }
 
-func TestNamedSecantusThatIsNotThereIsNoSkip(t *testing.T) {
-	t.Setenv(secantusVariable, "/nowhere/secantusd-py")
-	if _, err := findSecantus(); !errors.Is(err, os.ErrNotExist) || errors.Is(err, errMissing) {
-		t.Errorf("got %v, want a failure and no skip", err)
-	}
-}
-
-func TestDatabaseNamesFitAndDiffer(t *testing.T) {
+func TestDatabaseNamesAreValidAndUnique(t *testing.T) {
 	long := "TestÄ/" + strings.Repeat("x", 200)
 	a, b := databaseName(long), databaseName(long)
 	if a == b || len(a) > 63 || strings.ContainsAny(a, `/\. "$*<>:|?`) {

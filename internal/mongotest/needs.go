@@ -1,39 +1,40 @@
 package mongotest
 
 import (
-	"slices"
 	"testing"
+
+	"github.com/keytail/keytail/internal/testprogram"
 )
 
-// Need is something that a test cannot do without and that not every server has.
-// docs/testing.md says what each is for.
+// Need is a feature that a test requires and that not every server has.
+// docs/testing.md describes each of them.
 type Need string
 
-// The needs. Each can be demanded by KEYTAIL_TEST_REQUIRE: then the absence is a
-// failure and no skip.
+// The needs. KEYTAIL_TEST_REQUIRE can list them: a missing feature of the external
+// server is then a failure instead of a skip.
 const (
-	// Failpoints: configureFailPoint, of a server that was started with
-	// enableTestCommands=1, and a user who may run it.
+	// Failpoints: the server accepts configureFailPoint. A mongod must have been started
+	// with enableTestCommands=1, and the user needs a role that may run it.
 	Failpoints Need = "failpoints"
-	// MongoDBTokens: resume tokens in MongoDB's layout.
+	// MongoDBTokens: resume tokens have MongoDB's layout.
 	MongoDBTokens Need = "tokens"
-	// RefusesFuture: a read after a time to come is refused at once.
+	// RefusesFuture: the server rejects a read after a future cluster time at once.
 	RefusesFuture Need = "refuses-future"
-	// Views can be created.
+	// Views: the server can create views.
 	Views Need = "views"
 )
 
-// needs are all of them, with what is missing where one is not met.
+// needs maps every need to the reason for a skip.
 func needs() map[Need]string {
 	return map[Need]string{
-		Failpoints:    "takes no failpoints: start it with --setParameter enableTestCommands=1, and give the user the role clusterAdmin or root",
-		MongoDBTokens: "has resume tokens of another layout than MongoDB's",
-		RefusesFuture: "answers reads after a time that it has not reached",
-		Views:         "makes no views, or the user may not",
+		Failpoints:    "does not accept failpoints: start it with --setParameter enableTestCommands=1, and give the user the role clusterAdmin or root",
+		MongoDBTokens: "has resume tokens in a layout that is not MongoDB's",
+		RefusesFuture: "answers reads after a cluster time that it has not reached",
+		Views:         "cannot create views, or the user may not",
 	}
 }
 
-// has reports whether the server meets a need.
+// has reports whether the server has a feature.
 func (s *Server) has(n Need) bool {
 	switch n {
 	case Failpoints:
@@ -48,19 +49,15 @@ func (s *Server) has(n Need) bool {
 	return false
 }
 
-// Needs skips t, and says why, unless the server has all that it names. What
-// KEYTAIL_TEST_REQUIRE names must be there on the external server.
+// Needs skips t with a reason unless the server has every feature that is named. It
+// fails t when KEYTAIL_TEST_REQUIRE lists the feature and the server is external.
 func (s *Server) Needs(t testing.TB, all ...Need) {
 	t.Helper()
-	required, bad := requiredServers()
-	if bad != nil {
-		t.Fatal(bad)
-	}
 	for _, n := range all {
 		switch {
 		case s.has(n):
-		case s.Name == NameExternal && slices.Contains(required, string(n)):
-			t.Fatalf("%s (%s) %s; %s demands it", s.Name, s.Version, needs()[n], requireVariable)
+		case s.Name == NameExternal && testprogram.IsRequired(t, string(n)):
+			t.Fatalf("%s (%s) %s; %s requires it", s.Name, s.Version, needs()[n], testprogram.RequireVariable)
 		default:
 			t.Skipf("%s (%s) %s", s.Name, s.Version, needs()[n])
 		}

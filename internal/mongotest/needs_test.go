@@ -9,47 +9,48 @@ import (
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/event"
+
+	"github.com/keytail/keytail/internal/testprogram"
 )
 
-// lenient is a t whose skips and failures are noted.
-type lenient struct {
+// recorder is a testing.TB that records skips and failures.
+type recorder struct {
 	testing.TB
 	skipped, failed string
 }
 
-func (l *lenient) Helper()                        {}
-func (l *lenient) Skipf(_ string, args ...any)    { l.skipped = args[len(args)-1].(string) }
-func (l *lenient) Fatalf(format string, _ ...any) { l.failed = format }
+func (r *recorder) Helper()                        {}
+func (r *recorder) Skipf(_ string, args ...any)    { r.skipped = args[len(args)-1].(string) }
+func (r *recorder) Fatalf(format string, _ ...any) { r.failed = format }
 
-// TestANeedSkipsWithAReason, and fails where it is demanded of the external server.
-func TestANeedSkipsWithAReason(t *testing.T) {
+func TestMissingFeatureSkipsUnlessItIsRequired(t *testing.T) {
 	for n, why := range needs() {
-		t.Setenv(requireVariable, "")
-		tb := &lenient{TB: t}
+		t.Setenv(testprogram.RequireVariable, "")
+		tb := &recorder{TB: t}
 		(&Server{Name: NameExternal}).Needs(tb, n)
 		if tb.skipped != why || tb.failed != "" {
 			t.Errorf("%s: skipped %q, failed %q", n, tb.skipped, tb.failed)
 		}
-		t.Setenv(requireVariable, "external,"+string(n))
-		for name, demanded := range map[string]bool{NameExternal: true, NameDevmongo: false} {
-			tb = &lenient{TB: t}
+		t.Setenv(testprogram.RequireVariable, "external,"+string(n))
+		for name, required := range map[string]bool{NameExternal: true, NameDevmongo: false} {
+			tb = &recorder{TB: t}
 			(&Server{Name: name}).Needs(tb, n)
-			if (tb.failed != "") != demanded {
-				t.Errorf("%s on %s, demanded: skipped %q, failed %q", n, name, tb.skipped, tb.failed)
+			if (tb.failed != "") != required {
+				t.Errorf("%s on %s, required: skipped %q, failed %q", n, name, tb.skipped, tb.failed)
 			}
 		}
-		tb = &lenient{TB: t}
+		tb = &recorder{TB: t}
 		(&Server{Name: NameExternal, Failpoints: true, MongoDBTokens: true, RefusesFuture: true, Views: true}).Needs(tb, n)
 		if tb.skipped+tb.failed != "" {
-			t.Errorf("%s: a server that has all of it: %+v", n, tb)
+			t.Errorf("%s: a server with all features: %+v", n, tb)
 		}
 	}
 }
 
-func TestKindsAreFoundByAsking(t *testing.T) {
+func TestServersIdentifyThemselves(t *testing.T) {
 	Each(t, func(t *testing.T, s *Server) {
 		if s.Name != NameExternal && s.Kind != s.Name {
-			t.Errorf("%s calls itself %s", s.Name, s.Kind)
+			t.Errorf("%s identifies itself as %s", s.Name, s.Kind)
 		}
 		if !slices.Contains([]string{NameDevmongo, NameSecantus, KindMongoDB}, s.Kind) {
 			t.Errorf("kind %q", s.Kind)
@@ -57,7 +58,7 @@ func TestKindsAreFoundByAsking(t *testing.T) {
 	})
 }
 
-// TestWritesOfTestsWaitForAMajority, since keytail reads what a majority has.
+// keytail reads with read concern majority, so the writes of tests must wait for one.
 func TestWritesOfTestsWaitForAMajority(t *testing.T) {
 	Each(t, func(t *testing.T, s *Server) {
 		var mutex sync.Mutex

@@ -10,15 +10,15 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo"
 )
 
-// probeTimeout is generous: the first command of a server that has just started
-// on a busy machine is among those asked.
+// probeTimeout is long because the probe sends the first commands of a server that
+// has just started, perhaps on a busy machine.
 const probeTimeout = 20 * time.Second
 
 // tokenKeyTimestamp is the first byte of a resume token in MongoDB's layout: the
 // KeyString type of a timestamp, which follows it.
 const tokenKeyTimestamp = "82"
 
-// probe asks the server for the facts in s.
+// probe finds out which features the server has.
 func (s *Server) probe() error {
 	ctx, cancel := context.WithTimeout(context.Background(), probeTimeout)
 	defer cancel()
@@ -34,7 +34,7 @@ func (s *Server) probe() error {
 		return fmt.Errorf("opening a change stream: %w", err)
 	}
 	if s.RefusesFuture, err = refusesFuture(ctx, client); err != nil {
-		return fmt.Errorf("a read of the future: %w", err)
+		return fmt.Errorf("a read after a future cluster time: %w", err)
 	}
 	if s.Views, err = views(ctx, client); err != nil {
 		return fmt.Errorf("creating a view: %w", err)
@@ -43,10 +43,11 @@ func (s *Server) probe() error {
 	return err
 }
 
-// KindMongoDB is Server.Kind of what does not say that it is anything else.
+// KindMongoDB is the Server.Kind of every server that does not identify itself as
+// another one.
 const KindMongoDB = "mongodb"
 
-// identity is the version and the kind.
+// identity returns the version and the kind.
 func identity(ctx context.Context, client *mongo.Client) (version, kind string, err error) {
 	var reply struct {
 		Version         string `bson:"version"`
@@ -65,8 +66,8 @@ func identity(ctx context.Context, client *mongo.Client) (version, kind string, 
 	return reply.Version, kind, err
 }
 
-// views creates one in a database of its own. A command error says that this is not
-// possible here, or not allowed.
+// views creates a view in a separate database. A command error means that the
+// server has no views, or that the user may not create one.
 func views(ctx context.Context, client *mongo.Client) (bool, error) {
 	db := client.Database(databaseName("probe"))
 	defer func() { _ = db.Drop(ctx) }()
@@ -87,11 +88,12 @@ func mongoDBTokens(ctx context.Context, client *mongo.Client) (bool, error) {
 	return ok && len(data) >= 18 && data[:2] == tokenKeyTimestamp, nil
 }
 
-// codeInvalidOptions is MongoDB's code for it.
+// codeInvalidOptions is MongoDB's code InvalidOptions.
 const codeInvalidOptions = 72
 
-// refusesFuture reads after a time that is a day away. It names no maxTimeMS: the
-// driver makes one of the context's deadline, and a server refuses a second.
+// refusesFuture reads after a cluster time that is a day ahead. It sets no
+// maxTimeMS: the driver derives one from the context's deadline, and a server
+// rejects a second one.
 func refusesFuture(ctx context.Context, client *mongo.Client) (bool, error) {
 	future := bson.Timestamp{T: uint32(time.Now().Add(24 * time.Hour).Unix()), I: 1}
 	err := client.Database(databaseName("probe")).RunCommand(ctx, bson.D{
@@ -104,8 +106,8 @@ func refusesFuture(ctx context.Context, client *mongo.Client) (bool, error) {
 	return false, err
 }
 
-// failpoints turns off a failpoint that is off, which only a server that has it
-// accepts.
+// failpoints switches off a failpoint that is off already. Only a server with
+// failpoints accepts that.
 func failpoints(ctx context.Context, client *mongo.Client) (bool, error) {
 	err := client.Database("admin").RunCommand(ctx, bson.D{
 		{Key: "configureFailPoint", Value: "failCommand"}, {Key: "mode", Value: "off"},

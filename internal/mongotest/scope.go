@@ -8,16 +8,16 @@ const (
 	ScopeCollection = "collection"
 )
 
-// InScope is a copy of the server for a test whose streams have this scope.
+// InScope returns a copy of the server for a test whose streams have this scope.
 func (s *Server) InScope(scope string) *Server {
 	in := *s
 	in.StreamScope = scope
 	return &in
 }
 
-// EachScope is Each in every scope that the server can serve: the stream of a
-// collection needs tokens in MongoDB's layout. The subtests are called
-// <server>/<scope>.
+// EachScope runs f on each server, in every scope that keytail supports there: the
+// stream of a collection needs resume tokens in MongoDB's layout. The subtests are
+// named <server>/<scope>.
 func EachScope(t *testing.T, f func(t *testing.T, s *Server)) {
 	t.Helper()
 	Each(t, func(t *testing.T, s *Server) {

@@ -7,74 +7,77 @@ import (
 	"math/rand/v2"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"testing"
 	"time"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+
+	"github.com/keytail/keytail/internal/testprogram"
 )
 
-// secantusVariable is the path of secantusd-py.
-const secantusVariable = "KEYTAIL_TEST_SECANTUSD"
-
-// secantusProgram is the name of the program on PATH and in the CI's venv.
+// secantusProgram is the program's name on PATH and in .ci/venv/bin.
 const secantusProgram = "secantusd-py"
 
-// startTimeout is how long secantusd-py may take until it answers. A
-// quiet machine needs a second.
+// secantusVariable names the path of secantusd-py.
+const secantusVariable = "KEYTAIL_TEST_SECANTUSD"
+
+// startTimeout is how long secantusd-py may take until it answers. On an idle
+// machine it takes a second.
 const startTimeout = 60 * time.Second
 
-// SecantusConfig is for tests that need a secantusd-py of their own.
+// SecantusConfig configures a secantusd-py that belongs to one test.
 type SecantusConfig struct {
 	// Args are added to the command line, such as "--standalone" or "--auth".
 	Args []string
 }
 
-// Secantus is a secantusd-py process that a test may kill and start again.
+// Secantus is a secantusd-py process that a test may kill and restart.
 type Secantus struct {
 	Server
-	// Args are those of SecantusConfig. A test may change them for a Restart.
+	// Args are those of SecantusConfig. A test may change them before Restart.
 	Args []string
 
 	program string
 	dir     string
 	port    int
-	process *process
+	process *testprogram.Process
 }
 
-// StartSecantus starts a process of t's own on an empty storage. It ends with
-// t. Where secantusd-py is not installed t is skipped, or fails if it is
-// required. The flags of Server stay false when the arguments keep an anonymous
-// client from asking.
-func StartSecantus(t *testing.T, cfg SecantusConfig) *Secantus {
+// StartSecantus starts a process with an empty storage. It ends when t ends.
+// Without secantusd-py it skips t, or fails it if secantus is required. The feature
+// flags of Server stay false when the arguments keep an anonymous client from
+// asking.
+func StartSecantus(t testing.TB, cfg SecantusConfig) *Secantus {
 	t.Helper()
 	s, err := newSecantus(t.TempDir(), cfg)
-	skipIfMissing(t, NameSecantus, err)
+	testprogram.SkipIfMissing(t, NameSecantus, err)
 	t.Cleanup(s.Kill9)
 	if err := s.probe(); err != nil {
-		t.Logf("what this secantusd-py can do is not known: %v", err)
+		t.Logf("the features of this secantusd-py are unknown: %v", err)
 	}
 	return s
 }
 
-// NeedSecantus skips t where secantusd-py is not installed, or fails it if that is
-// required.
+// NeedSecantus skips t without secantusd-py, or fails it if secantus is required.
 func NeedSecantus(t testing.TB) {
 	t.Helper()
 	_, err := findSecantus()
-	skipIfMissing(t, NameSecantus, err)
+	testprogram.SkipIfMissing(t, NameSecantus, err)
 }
 
-// OpenSecantus is StartSecantus for programs that are no tests, with its storage in
-// dir. Whoever starts it ends it, by Kill9.
+// OpenSecantus is StartSecantus for programs that are not tests. The storage is in
+// dir. The caller ends the process with Kill9.
 func OpenSecantus(dir string, cfg SecantusConfig) (*Secantus, error) { return newSecantus(dir, cfg) }
 
-// Kill9 ends the process as a power cut would, and returns when it is gone.
-// Killing what is dead already does nothing.
-func (s *Secantus) Kill9() { s.process.kill() }
+// Kill9 ends the process with SIGKILL, as a power failure would, and returns when
+// it has ended. It does nothing when the process has ended already.
+func (s *Secantus) Kill9() { s.process.Kill() }
 
-// Restart starts the process again on the same storage and port, and returns
-// when it answers.
+// Restart starts the process again with the same storage and port, and returns when
+// it answers.
 func (s *Secantus) Restart(t testing.TB) {
 	t.Helper()
 	if err := s.Reopen(); err != nil {
@@ -82,10 +85,10 @@ func (s *Secantus) Restart(t testing.TB) {
 	}
 }
 
-// Pid is the process' number.
-func (s *Secantus) Pid() int { return s.process.cmd.Process.Pid }
+// Pid is the process ID.
+func (s *Secantus) Pid() int { return s.process.Pid() }
 
-// Reopen is Restart for programs that are no tests.
+// Reopen is Restart for programs that are not tests.
 func (s *Secantus) Reopen() error {
 	s.Kill9()
 	return s.start()
@@ -108,8 +111,8 @@ func startSharedSecantus() (*Server, func() error, error) {
 	return &s.Server, func() error { s.Kill9(); return os.RemoveAll(dir) }, nil
 }
 
-// newSecantus starts a process on a port that was free a moment ago, and tries
-// others when somebody was faster.
+// newSecantus starts a process on a free port. It tries other ports when another
+// process takes the port first.
 func newSecantus(dir string, cfg SecantusConfig) (*Secantus, error) {
 	program, err := findSecantus()
 	if err != nil {
@@ -121,7 +124,7 @@ func newSecantus(dir string, cfg SecantusConfig) (*Secantus, error) {
 			return nil, err
 		}
 		s.Server = Server{Name: NameSecantus, URI: fmt.Sprintf("mongodb://127.0.0.1:%d/", s.port)}
-		if err = s.start(); !errors.Is(err, errExited) {
+		if err = s.start(); !errors.Is(err, testprogram.ErrExited) {
 			break
 		}
 	}
@@ -133,68 +136,53 @@ func (s *Secantus) start() error {
 		"--host", "127.0.0.1",
 		"--port", strconv.Itoa(s.port),
 		"--storage-path", filepath.Join(s.dir, "data"),
-		// Without it a kill -9 loses acknowledged writes
+		// Without it a kill -9 loses acknowledged writes.
 		"--sync-on-commit",
 		"--enable-test-commands",
-		// Batch tokens of a quiet stream move, as MongoDB's do every 10 s
+		// The resume tokens of an idle stream advance, as MongoDB's do every 10 s.
 		"--noop-heartbeat-seconds", "2",
 	}, s.Args...)
-	p, err := startProcess(s.program, args, s.dir)
+	p, err := testprogram.Start(s.program, args, s.dir)
 	if err != nil {
 		return err
 	}
 	s.process = p
 	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
 	defer cancel()
-	if err := p.awaitPing(ctx, &s.Server, s.port); err != nil {
-		p.kill()
-		return fmt.Errorf("%s: %w; its log ends in:\n%s", secantusProgram, err, p.logTail())
+	if err := s.awaitPing(ctx); err != nil {
+		p.Kill()
+		return fmt.Errorf("%s: %w; its log ends with:\n%s", secantusProgram, err, p.LogTail())
 	}
 	return nil
 }
 
-// findSecantus returns the program's path or errMissing.
-func findSecantus() (string, error) {
-	if path := os.Getenv(secantusVariable); path != "" {
-		if _, err := os.Stat(path); err != nil {
-			return "", fmt.Errorf("%s: %w", secantusVariable, err)
-		}
-		return path, nil
+// awaitPing returns when the server answers ping, which needs no privileges. It
+// waits for the port first, because the driver checks only twice a second.
+func (s *Secantus) awaitPing(ctx context.Context) error {
+	if err := s.process.AwaitPort(ctx, s.port); err != nil {
+		return err
 	}
-	if path, err := exec.LookPath(secantusProgram); err == nil {
-		return path, nil
-	}
-	if root, err := moduleRoot(); err == nil {
-		path := filepath.Join(root, ".ci", "venv", "bin", secantusProgram)
-		if _, err := os.Stat(path); err == nil {
-			return path, nil
-		}
-	}
-	return "", fmt.Errorf("%w: %s is neither named by %s nor on PATH nor in .ci/venv/bin; pip install SecantusDB==0.7.0b3",
-		errMissing, secantusProgram, secantusVariable)
-}
-
-// moduleRoot is the nearest directory above with a go.mod.
-func moduleRoot() (string, error) {
-	dir, err := os.Getwd()
+	client, err := mongo.Connect(s.Options(""))
 	if err != nil {
-		return "", err
+		return err
 	}
-	for {
-		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
-			return dir, nil
-		}
-		parent := filepath.Dir(dir)
-		if parent == dir {
-			return "", errors.New("no go.mod in any directory above")
-		}
-		dir = parent
-	}
+	defer disconnect(client)
+	return client.Database("admin").RunCommand(ctx, bson.D{{Key: "ping", Value: 1}}).Err()
 }
 
-// freePort picks below the range that Linux and macOS take client ports from.
-// There a client that dials the port of a killed server could meet itself, or
-// take the port away before the restart.
+// findSecantus returns the program's path, or testprogram.ErrMissing.
+func findSecantus() (string, error) {
+	return testprogram.Find(testprogram.Program{
+		Name:     secantusProgram,
+		Variable: secantusVariable,
+		Places:   []string{secantusProgram, testprogram.InVenv(secantusProgram)},
+		Install:  "pip install SecantusDB==0.7.0b3, and set " + secantusVariable + " unless it is on PATH or in .ci/venv/bin",
+	})
+}
+
+// freePort chooses a port below the range that Linux and macOS use for outgoing
+// connections. In that range, a client that dials the port of a killed server could
+// connect to itself, or take the port before the restart.
 func freePort() (int, error) {
 	for range 100 {
 		port := 20000 + rand.IntN(12000)
@@ -204,5 +192,5 @@ func freePort() (int, error) {
 		}
 		return port, listener.Close()
 	}
-	return 0, errors.New("no free port among a hundred between 20000 and 32000")
+	return 0, errors.New("no free port found in 100 attempts between 20000 and 32000")
 }

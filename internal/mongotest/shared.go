@@ -8,34 +8,33 @@ import (
 	"testing"
 )
 
-// shared holds the servers of a binary whose TestMain uses Main. It is the one
-// piece of package state here: a test and its TestMain have no other way to
-// meet.
+// shared holds the servers of a binary whose TestMain uses Main. It is the only
+// package state here, because a test and its TestMain share nothing else.
 var shared struct {
 	sync.Mutex
-	// managed: Main is there to end the servers.
+	// managed: Main will stop the servers.
 	managed bool
-	// servers maps a starter's name to what became of it.
+	// servers maps a starter's name to its result.
 	servers map[string]outcome
 	stops   []func() error
 }
 
-// outcome is what starting a server gave; it is asked for once.
+// outcome is the result of starting a server, which is tried once.
 type outcome struct {
 	server *Server
 	err    error
 }
 
-// Suite is a test binary's m with the shared servers' end after it.
+// Suite runs the tests of a binary and then stops the shared servers.
 type Suite struct{ m *testing.M }
 
-// Main makes the servers of Each shared by all tests of the binary: started
-// when first needed, ended when the last test has run. Give it to
+// Main lets all tests of the binary share the servers of Each: a server starts when
+// the first test needs it and stops after the last test. Pass the result to
 // goleak.VerifyTestMain, or exit with its Run.
 func Main(m *testing.M) Suite { return Suite{m} }
 
-// Run runs the tests, ends the servers, and returns the exit code: a failure
-// when a server did not end well.
+// Run runs the tests, stops the servers, and returns the exit code. A server that
+// cannot be stopped is a failure.
 func (s Suite) Run() int {
 	shared.Lock()
 	shared.managed = true
@@ -43,7 +42,7 @@ func (s Suite) Run() int {
 	shared.Unlock()
 	code := s.m.Run()
 	if err := stopShared(); err != nil {
-		fmt.Fprintln(os.Stderr, "ending the servers of the tests:", err)
+		fmt.Fprintln(os.Stderr, "cannot stop the servers of the tests:", err)
 		code = max(code, 1)
 	}
 	return code
@@ -60,7 +59,7 @@ func stopShared() error {
 	return errors.Join(failures...)
 }
 
-// cleanup stops a server of t's own when t ends.
+// cleanup stops a server that belongs to t when t ends.
 func cleanup(t testing.TB, stop func() error) {
 	t.Helper()
 	t.Cleanup(func() {
@@ -70,9 +69,9 @@ func cleanup(t testing.TB, stop func() error) {
 	})
 }
 
-// obtain gives the shared server of st, or one of t's own when nobody would end
-// a shared one. The lock is held while a server starts, so that parallel tests
-// do not start two.
+// obtain returns the shared server of st. Without Main, nothing would stop a shared
+// server, so t gets its own. The lock is held while a server starts, so that
+// parallel tests do not start two.
 func obtain(t *testing.T, st starter) (*Server, error) {
 	t.Helper()
 	shared.Lock()

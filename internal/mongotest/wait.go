@@ -12,9 +12,12 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/writeconcern"
 )
 
-// Eventually looks at cond until it is true, and fails t when it is not within
-// the time given. what says what was waited for. cond runs on t's goroutine and
-// may therefore call t.Fatal.
+// pollInterval is the interval at which Eventually checks its condition.
+const pollInterval = 10 * time.Millisecond
+
+// Eventually checks cond until it is true, and fails t when it is not true within
+// the given time. what describes the condition. cond runs on t's goroutine, so it
+// may call t.Fatal.
 func Eventually(t testing.TB, within time.Duration, cond func() bool, what ...any) {
 	t.Helper()
 	deadline := time.NewTimer(within)

@@ -8,20 +8,22 @@ import (
 	"github.com/keytail/keytail/internal/apikey"
 )
 
-// delayOf names one write by its place among those of its key, and an instance.
+// delayOf identifies one write, by its index among the writes of its key, and an
+// instance.
 type delayOf struct {
-	key   string
-	write int
-	by    string
+	key      string
+	write    int
+	instance string
 }
 
-// takesAway reports whether the write was acknowledged and took VALID away.
-func takesAway(writes []Write, i int) bool {
-	return i > 0 && !writes[i].Acked.IsZero() && writes[i].State != apikey.Valid && writes[i-1].State == apikey.Valid
+// invalidates reports whether the write was acknowledged and made a valid key
+// invalid.
+func invalidates(writes []Write, i int) bool {
+	return i > 0 && !writes[i].Acknowledged.IsZero() && writes[i].State != apikey.Valid && writes[i-1].State == apikey.Valid
 }
 
-// delay notes a VALID that came after the write that took it away had been
-// acknowledged, and before any other was sent that may have given it back.
+// delay records a VALID that was given after an acknowledged write had made the key
+// invalid, and before a write was sent that may have made it valid again.
 func (h *History) delay(a Answer) {
 	if a.Code != apikey.Valid {
 		return
@@ -30,22 +32,22 @@ func (h *History) delay(a Answer) {
 	for i := len(writes) - 1; i >= 0; i-- {
 		switch w := writes[i]; {
 		case !w.Sent.Before(a.Given):
-			// Later than the answer.
+			// Sent after the answer.
 		case w.State == apikey.Valid:
 			return
-		case takesAway(writes, i):
-			of := delayOf{a.Key, i, a.By}
-			h.delays[of] = max(h.delays[of], a.Given.Sub(w.Acked))
+		case invalidates(writes, i):
+			of := delayOf{a.Key, i, a.Instance}
+			h.delays[of] = max(h.delays[of], a.Given.Sub(w.Acknowledged))
 			return
 		}
 	}
 }
 
-// Delays sums up how long after the acknowledgements of writes that took VALID
-// away VALID was still answered: one number for each write and instance, zero if
-// it was not.
+// Delays summarizes how long instances answered VALID after the acknowledgement of a
+// write that made the key invalid: one value for each write and instance, zero if the
+// instance never did.
 type Delays struct {
-	// Count has all, Late those above zero.
+	// Count counts all values, Late those above zero.
 	Count, Late   int
 	Median, Worst time.Duration
 }
@@ -55,32 +57,32 @@ func (d Delays) String() string {
 		d.Median.Round(100*time.Microsecond), d.Worst.Round(100*time.Microsecond), d.Count, d.Late)
 }
 
-// Delays of the writes so far, by the answers that have been judged. Inside are
-// those with a fault, or Grace after one, between the sending and the last VALID.
+// Delays of the writes so far, from the answers that have been checked. inside has
+// the writes with a fault, or Grace after one, between the sending and the last VALID.
 func (h *History) Delays(instances []string) (outside, inside Delays) {
 	h.mutex.Lock()
 	defer h.mutex.Unlock()
-	var well, ill []time.Duration
+	var healthy, faulty []time.Duration
 	for key, writes := range h.writes {
 		for i, w := range writes {
-			if !takesAway(writes, i) {
+			if !invalidates(writes, i) {
 				continue
 			}
-			for _, by := range instances {
-				d := h.delays[delayOf{key, i, by}]
-				if h.faulty(w.Sent, w.Acked.Add(d)) {
-					ill = append(ill, d)
+			for _, instance := range instances {
+				d := h.delays[delayOf{key, i, instance}]
+				if h.faultBetween(w.Sent, w.Acknowledged.Add(d)) {
+					faulty = append(faulty, d)
 				} else {
-					well = append(well, d)
+					healthy = append(healthy, d)
 				}
 			}
 		}
 	}
-	return delaysOf(well), delaysOf(ill)
+	return delaysOf(healthy), delaysOf(faulty)
 }
 
-// faulty reports whether there was a fault, or Grace after one, in a span.
-func (h *History) faulty(from, to time.Time) bool {
+// faultBetween reports whether a fault, or Grace after one, overlaps a span.
+func (h *History) faultBetween(from, to time.Time) bool {
 	return slices.ContainsFunc(h.faults, func(f Fault) bool {
 		return !f.From.After(to) && (f.To.IsZero() || !f.To.Add(Grace).Before(from))
 	})

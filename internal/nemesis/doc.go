@@ -1,5 +1,5 @@
-// Package nemesis finds wrong answers. Clients write keys and ask about them
-// while faults are made; everything is recorded with times of one clock, and an
-// oracle that knows nothing of keytail's inside says which answers cannot have
-// been true.
+// Package nemesis records what clients write and what keytail answers while a test
+// injects faults, and finds violations: answers that break a guarantee of keytail.
+// All times come from one clock. The rules know nothing of keytail's
+// implementation. See DESIGN.md.
 package nemesis

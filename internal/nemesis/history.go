@@ -10,93 +10,95 @@ import (
 )
 
 // Write is one attempt to give a key a new state. The writes of one key do not
-// overlap, and are fenced: one whose outcome is unknown cannot take effect after
-// a later one was acknowledged.
+// overlap, and they are fenced: a write whose outcome is unknown cannot take effect
+// after a later one was acknowledged.
 type Write struct {
 	Key string
-	// State is what a request for the key is answered with once the write has
-	// taken effect.
+	// State is the code that a request with the key gets once the write has taken
+	// effect.
 	State apikey.Code
-	// Sent is before the write left, Acked after it was acknowledged by a
-	// majority. Zero Acked: the outcome is not known.
-	Sent, Acked time.Time
-	// Expires is when a Valid key becomes Expired by itself. Zero: never.
+	// Sent is a time before the write was sent, Acknowledged a time after a majority
+	// acknowledged it. Zero Acknowledged: the outcome is unknown.
+	Sent, Acknowledged time.Time
+	// Expires is when a Valid key becomes Expired without another write. Zero: never.
 	Expires time.Time
 }
 
-// Answer is one answer about a key.
+// Answer is one answer of keytail about a key.
 type Answer struct {
 	Key  string
 	Code apikey.Code
-	// Asked is before the question left, Given after the answer came.
+	// Asked is a time before the request was sent, Given a time after the answer
+	// arrived.
 	Asked, Given time.Time
-	// AsOf and Staleness are the answer's own words.
+	// AsOf and Staleness are what the answer reports.
 	AsOf      time.Time
 	Staleness time.Duration
-	// By names who answered.
-	By string
-	// Cached: the answer came from memory.
+	// Instance is the name of the instance that answered.
+	Instance string
+	// Cached: the answer came from the cache.
 	Cached bool
-	// Quiet: nobody writes the key, so that it should be held in memory.
+	// Quiet: no client writes the key, so the cache should contain it.
 	Quiet bool
 }
 
-// Fault is a span of time in which something was broken on purpose.
+// Fault is a span of time in which the test injected a fault.
 type Fault struct {
 	Kind string
 	// To is zero while the fault lasts.
 	From, To time.Time
 }
 
-// History is what happened, and what has been found in it. It is safe for
-// concurrent use.
+// History records writes, answers and faults, and the violations found in them. It
+// is safe for concurrent use.
 type History struct {
 	mutex   sync.Mutex
 	writes  map[string][]Write
 	answers []Answer
 	faults  []Fault
-	// losses are the times at which an instance forgot everything, by its name.
+	// losses are the losses of history of each instance, by name.
 	losses map[string][]Loss
-	// missing are the spans in which there was no collection.
+	// missing are the spans in which the collection did not exist.
 	missing []Fault
-	// delays are how long after a write that took VALID away an instance has
-	// answered VALID. Not there: not once.
+	// delays are how long after a write that made a key invalid an instance still
+	// answered VALID. No entry: it never did.
 	delays map[delayOf]time.Duration
-	// receipts are sorted by their time; receipted counts all of them.
-	receipts  []receipt
-	receipted int
-	// loose are keys whose writes are not recorded, with their possible answers.
-	loose map[string][]apikey.Code
-	// register is what is held against a register, besides the rules.
+	// acknowledgements are sorted by time; acknowledgementCount also counts those that
+	// AddAcknowledgement did not keep.
+	acknowledgements     []acknowledgement
+	acknowledgementCount int
+	// unrecorded are keys whose writes are not recorded, with their possible answers.
+	unrecorded map[string][]apikey.Code
+	// register holds the answers for CheckRegister.
 	register registerLog
-	// counted are the answers of all time.
+	// counted and unavailable count all answers.
 	counted, unavailable int
-	// quiet are those about quiet keys, quietCached those of them from memory.
+	// quiet counts answers about quiet keys, quietCached those of them from the cache.
 	quiet, quietCached int
-	// What Judge has found and dropped the answers of.
+	// Results of CheckUntil, which drops the answers that it has checked.
 	found        []Violation
 	availability Availability
 	outages      []Outage
 	memories     map[string]*memory
 }
 
-// NewHistory is empty.
+// NewHistory returns an empty history.
 func NewHistory() *History {
 	return &History{
 		writes: map[string][]Write{}, losses: map[string][]Loss{}, memories: map[string]*memory{},
-		delays: map[delayOf]time.Duration{}, loose: map[string][]apikey.Code{},
+		delays: map[delayOf]time.Duration{}, unrecorded: map[string][]apikey.Code{},
 	}
 }
 
-// Wrote adds a write. Those of one key are added in their order, each before
-// the next is sent, but the record of one under way may be completed later by
-// the function returned: called with the time of the acknowledgement.
-func (h *History) Wrote(key string, state apikey.Code, sent time.Time) (acked func(time.Time)) {
-	return h.WroteExpiring(key, state, sent, time.Time{})
+// AddWrite adds a write. The writes of one key are added in order, each before the
+// next one is sent. The caller passes the time of the acknowledgement to the returned
+// function, or does not call it if the outcome stays unknown.
+func (h *History) AddWrite(key string, state apikey.Code, sent time.Time) (acknowledged func(time.Time)) {
+	return h.AddExpiringWrite(key, state, sent, time.Time{})
 }
 
-// WroteExpiring is Wrote for a key that expires by itself (zero: it does not).
-func (h *History) WroteExpiring(key string, state apikey.Code, sent, expires time.Time) (acked func(time.Time)) {
+// AddExpiringWrite is AddWrite for a key with an expiry (zero: none).
+func (h *History) AddExpiringWrite(key string, state apikey.Code, sent, expires time.Time) (acknowledged func(time.Time)) {
 	h.mutex.Lock()
 	defer h.mutex.Unlock()
 	h.writes[key] = append(h.writes[key], Write{Key: key, State: state, Sent: sent, Expires: expires})
@@ -104,19 +106,19 @@ func (h *History) WroteExpiring(key string, state apikey.Code, sent, expires tim
 	return func(at time.Time) {
 		h.mutex.Lock()
 		defer h.mutex.Unlock()
-		h.writes[key][i].Acked = at
+		h.writes[key][i].Acknowledged = at
 	}
 }
 
-// WritesOf is a key's writes, as evidence.
+// WritesOf returns the writes of a key, to explain a violation.
 func (h *History) WritesOf(key string) []Write {
 	h.mutex.Lock()
 	defer h.mutex.Unlock()
 	return slices.Clone(h.writes[key])
 }
 
-// Answered adds an answer.
-func (h *History) Answered(a Answer) {
+// AddAnswer adds an answer.
+func (h *History) AddAnswer(a Answer) {
 	h.mutex.Lock()
 	defer h.mutex.Unlock()
 	h.answers = append(h.answers, a)
@@ -132,17 +134,17 @@ func (h *History) Answered(a Answer) {
 	}
 }
 
-// Broke adds a fault that is over.
-func (h *History) Broke(f Fault) {
+// AddFault adds a fault that has ended.
+func (h *History) AddFault(f Fault) {
 	h.mutex.Lock()
 	defer h.mutex.Unlock()
 	h.faults = append(h.faults, f)
 }
 
-// Breaks adds a fault that begins now and lasts until the function returned is
+// BeginFault adds a fault that begins now and ends when the returned function is
 // called.
-func (h *History) Breaks(kind string) (over func()) {
-	h.Broke(Fault{Kind: kind, From: time.Now()})
+func (h *History) BeginFault(kind string) (end func()) {
+	h.AddFault(Fault{Kind: kind, From: time.Now()})
 	h.mutex.Lock()
 	i := len(h.faults) - 1
 	h.mutex.Unlock()
@@ -153,9 +155,9 @@ func (h *History) Breaks(kind string) (over func()) {
 	}
 }
 
-// Missing begins a span in which there is no collection; the function returned
-// ends it, before anybody makes one again.
-func (h *History) Missing() (over func()) {
+// BeginMissingCollection begins a span in which the collection does not exist. The
+// returned function ends it; call it before the collection is created again.
+func (h *History) BeginMissingCollection() (end func()) {
 	h.mutex.Lock()
 	defer h.mutex.Unlock()
 	h.missing = append(h.missing, Fault{From: time.Now()})
@@ -167,36 +169,36 @@ func (h *History) Missing() (over func()) {
 	}
 }
 
-// Loss is when an instance forgot everything, and why, in its own words.
+// Loss is a loss of history as an instance reports it: the time and the reason.
 type Loss struct {
 	At     time.Time
 	Reason string
 }
 
-// Lost notes that the instance of that name forgot everything. A loss that is
-// known already is ignored.
-func (h *History) Lost(by string, loss Loss) {
+// AddLoss adds a loss of history of an instance. A loss that is known already is
+// ignored.
+func (h *History) AddLoss(instance string, loss Loss) {
 	h.mutex.Lock()
 	defer h.mutex.Unlock()
-	if !slices.ContainsFunc(h.losses[by], func(l Loss) bool { return l.At.Equal(loss.At) }) {
-		h.losses[by] = append(h.losses[by], loss)
+	if !slices.ContainsFunc(h.losses[instance], func(l Loss) bool { return l.At.Equal(loss.At) }) {
+		h.losses[instance] = append(h.losses[instance], loss)
 	}
 }
 
-// Totals counts what happened.
+// Totals counts the contents of a history.
 type Totals struct {
-	Writes, UnknownWrites, Answers, Unavailable, Quiet, QuietCached, Losses, Receipts int
-	Faults                                                                            map[string]int
+	Writes, UnknownWrites, Answers, Unavailable, Quiet, QuietCached, Losses, Acknowledgements int
+	Faults                                                                                    map[string]int
 }
 
-// Totals of the history so far.
+// Totals returns the numbers so far.
 func (h *History) Totals() Totals {
 	h.mutex.Lock()
 	defer h.mutex.Unlock()
-	t := Totals{Answers: h.counted, Unavailable: h.unavailable, Quiet: h.quiet, QuietCached: h.quietCached, Receipts: h.receipted, Faults: map[string]int{}}
+	t := Totals{Answers: h.counted, Unavailable: h.unavailable, Quiet: h.quiet, QuietCached: h.quietCached, Acknowledgements: h.acknowledgementCount, Faults: map[string]int{}}
 	for _, w := range slices.Concat(slices.Collect(maps.Values(h.writes))...) {
 		t.Writes++
-		if w.Acked.IsZero() {
+		if w.Acknowledged.IsZero() {
 			t.UnknownWrites++
 		}
 	}

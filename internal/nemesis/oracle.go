@@ -9,10 +9,10 @@ import (
 	"github.com/keytail/keytail/internal/apikey"
 )
 
-// Violation is an answer that cannot have been true.
+// Violation is an answer that breaks a rule.
 type Violation struct {
 	Answer Answer
-	// Rule is one of the rules of the oracle.
+	// Rule is the name of the rule, such as FalseAge.
 	Rule string
 	// Why names the states that the key can have had.
 	Why string
@@ -20,47 +20,48 @@ type Violation struct {
 
 func (v Violation) String() string {
 	a := v.Answer
-	return fmt.Sprintf("%s: %s answered %v for %s at %s (asked %v before, cached %v), as of %s, said to be %v old: %s",
-		v.Rule, a.By, a.Code, a.Key, clock(a.Given), a.Given.Sub(a.Asked), a.Cached, clock(a.AsOf), a.Staleness, v.Why)
+	return fmt.Sprintf("%s: %s answered %v for %s at %s (asked %v before, cached %v), as of %s, staleness %v: %s",
+		v.Rule, a.Instance, a.Code, a.Key, clock(a.Given), a.Given.Sub(a.Asked), a.Cached, clock(a.AsOf), a.Staleness, v.Why)
 }
 
 func clock(t time.Time) string { return t.Format("15:04:05.000000") }
 
-// Rules of the oracle.
+// The rules.
 const (
-	// FalseAge: the answer is no state that the key had in the window from its
-	// stated age to when it was given; or the two ways in which it states its age
-	// contradict each other.
+	// FalseAge: the key had the answered state at no time between the reported "as of"
+	// and the answer; or AsOf and Staleness contradict each other.
 	FalseAge = "false age"
-	// LateAcceptance: VALID later than max_stale, and the request's own time,
-	// after a change that makes it invalid was acknowledged.
+	// LateAcceptance: VALID more than max_stale, plus the duration of the request, after
+	// an acknowledged write that made the key invalid.
 	LateAcceptance = "late acceptance"
-	// TooOld: an answer that says itself that it is older than max_stale.
+	// TooOld: the answer reports a staleness above max_stale.
 	TooOld = "too old"
-	// Withheld: a key that was in memory, and fresh enough, was not answered.
+	// Withheld: UNAVAILABLE for a key that the cache held, fresh enough to answer.
 	Withheld = "withheld"
-	// FalseNo: NOT_FOUND while there was no collection, from an instance that had
-	// lost its history by that. An outage is not a "no".
-	FalseNo = "false no"
+	// FalseNotFound: NOT_FOUND while the collection did not exist, from an instance that
+	// knew it. Without a collection nothing is known about a key, so the answer must be
+	// UNAVAILABLE.
+	FalseNotFound = "false NOT_FOUND"
 )
 
-// span is when a state may have been the truth: from when its write was sent to
-// when the next acknowledged one was acknowledged.
+// span is the time in which the key may have had a state: from the sending of its
+// write to the acknowledgement of the next acknowledged write.
 type span struct {
 	state    apikey.Code
 	from, to time.Time // to is zero for "until now"
-	// begins and ends are for what the clock alone changes, and says for itself:
-	// they are held against when the answer was given, whatever its age. Zero: no
-	// such bound.
+	// begins and ends bound a state that depends on the clock (Expired, and Valid with
+	// an expiry). They are compared with the time of the request and of the answer,
+	// whatever staleness the answer reports. Zero: no such bound.
 	begins, ends time.Time
 }
 
-// window is what an answer is held against.
+// window is the time in which an answer must have been correct: between from and to.
+// What depends on the clock alone must have been correct between asked and to.
 type window struct{ asked, from, to time.Time }
 
-// spans of one key's writes, in their order. A write of unknown outcome may
-// have taken effect at any time until the next acknowledged one, or never, and
-// ends no other. Before its first write a key is NotFound.
+// spans returns the spans of one key's writes, in their order. A write of unknown
+// outcome may have taken effect at any time until the next acknowledged one, or
+// never, and ends no other span. Before its first write a key is NotFound.
 func spans(writes []Write) []span {
 	result := make([]span, 1, len(writes)+1)
 	var end time.Time
@@ -72,8 +73,8 @@ func spans(writes []Write) []span {
 			result = append(result, expired)
 		}
 		result = append(result, s)
-		if !w.Acked.IsZero() {
-			end = w.Acked
+		if !w.Acknowledged.IsZero() {
+			end = w.Acknowledged
 		}
 	}
 	result[0] = span{state: apikey.NotFound, to: end}
@@ -81,15 +82,16 @@ func spans(writes []Write) []span {
 	return result
 }
 
-// Check holds every answer against the writes, and returns what this and all
-// calls of Judge have found. Unavailable is no wrong answer, but may have been
-// Withheld.
-func (h *History) Check(maxStale time.Duration) []Violation { return h.Judge(maxStale, time.Time{}) }
+// Check checks all answers, and returns the violations that this and all calls of
+// CheckUntil have found. UNAVAILABLE is never a wrong answer, but may be Withheld.
+func (h *History) Check(maxStale time.Duration) []Violation {
+	return h.CheckUntil(maxStale, time.Time{})
+}
 
-// Judge is Check for the answers that were given before that time (zero: all),
-// which it then forgets. An acknowledgement must be recorded by the time that
-// the answers after it are judged: leave it a second.
-func (h *History) Judge(maxStale time.Duration, before time.Time) []Violation {
+// CheckUntil is Check for the answers that were given before a time (zero: all), and
+// drops them. Acknowledgements must have been recorded before the answers that follow
+// them are checked: pass a time that is a second ago.
+func (h *History) CheckUntil(maxStale time.Duration, before time.Time) []Violation {
 	h.mutex.Lock()
 	defer h.mutex.Unlock()
 	// In the order in which they were given, for Withheld.
@@ -103,19 +105,19 @@ func (h *History) Judge(maxStale time.Duration, before time.Time) []Violation {
 		if _, known := byKey[a.Key]; !known {
 			byKey[a.Key] = spans(h.writes[a.Key])
 		}
-		if found, loose := h.checkLoose(a); loose {
+		if found, unrecorded := h.checkUnrecorded(a); unrecorded {
 			h.found = append(h.found, found...)
 			h.count(a)
 			continue
 		}
 		h.found = append(h.found, check(a, byKey[a.Key], maxStale)...)
-		if v, wrong := h.falseReceipt(a, byKey[a.Key]); wrong {
+		if v, wrong := h.falseAcknowledgement(a, byKey[a.Key]); wrong {
 			h.found = append(h.found, v)
 		}
-		if v, wrong := h.remember(a, maxStale); wrong {
+		if v, wrong := h.withheld(a, maxStale); wrong {
 			h.found = append(h.found, v)
 		}
-		if v, wrong := h.falseNo(a); wrong {
+		if v, wrong := h.falseNotFound(a); wrong {
 			h.found = append(h.found, v)
 		}
 		h.count(a)
@@ -126,20 +128,21 @@ func (h *History) Judge(maxStale time.Duration, before time.Time) []Violation {
 	return append([]Violation(nil), h.found...)
 }
 
-// check holds an answer against each rule but Withheld.
+// check applies the rules that need only the answer and the writes of its key.
 func check(a Answer, spans []span, maxStale time.Duration) (found []Violation) {
 	if a.Code == apikey.Unavailable {
 		return nil
 	}
 	wrong := func(rule, why string) { found = append(found, Violation{Answer: a, Rule: rule, Why: why}) }
-	// The answer was made after it was asked for, so its age reaches that far back.
+	// The answer was made after the request, so its staleness is at least the time from
+	// AsOf to the request.
 	if age := a.Asked.Sub(a.AsOf); a.Staleness < age {
-		wrong(FalseAge, fmt.Sprintf("it was %v old when it was asked for", age))
+		wrong(FalseAge, fmt.Sprintf("it was already %v old at the time of the request", age))
 	} else if w := (window{a.Asked, a.AsOf, a.Given}); !possible(a.Code, spans, w) {
-		// The stated age counts from some time before the answer was given to us.
+		// The staleness counts up to some time before the answer arrived.
 		wrong(FalseAge, history(spans, w))
 	}
-	// It is weaker than the age, and does not believe it.
+	// Weaker than FalseAge, but independent of what the answer reports.
 	if w := (window{a.Asked, a.Asked.Add(-maxStale), a.Given}); a.Code == apikey.Valid && !possible(a.Code, spans, w) {
 		wrong(LateAcceptance, history(spans, w))
 	}
@@ -149,12 +152,12 @@ func check(a Answer, spans []span, maxStale time.Duration) (found []Violation) {
 	return found
 }
 
-// byDrop are the reasons for a loss that is the end of the collection.
+// byDrop are the reasons of a loss that tell an instance that the collection is gone.
 var byDrop = []string{"drop", "drop_database", "rename", "invalidate"}
 
-// falseNo finds a NOT_FOUND of an instance that knew that there was no
-// collection. Before it learns of that, it may believe what it reads.
-func (h *History) falseNo(a Answer) (Violation, bool) {
+// falseNotFound finds a NOT_FOUND of an instance that knew that the collection did not
+// exist. An instance that does not know yet may answer from what it reads.
+func (h *History) falseNotFound(a Answer) (Violation, bool) {
 	if a.Code != apikey.NotFound {
 		return Violation{}, false
 	}
@@ -162,21 +165,21 @@ func (h *History) falseNo(a Answer) (Violation, bool) {
 		if gone.From.After(a.Asked) || (!gone.To.IsZero() && gone.To.Before(a.Given)) {
 			continue
 		}
-		for _, loss := range h.losses[a.By] {
-			// It may have learned of it a little before who did it.
+		for _, loss := range h.losses[a.Instance] {
+			// The instance may have learned of it a little before the client that did it.
 			since := loss.At.Add(lossMargin)
 			if slices.Contains(byDrop, loss.Reason) && since.After(gone.From) && since.Before(a.Asked) {
-				return Violation{Answer: a, Rule: FalseNo, Why: "there was no collection, as it knew since " + clock(loss.At)}, true
+				return Violation{Answer: a, Rule: FalseNotFound, Why: "the collection did not exist, which the instance knew since " + clock(loss.At)}, true
 			}
 		}
 	}
 	return Violation{}, false
 }
 
-// possible reports whether the state may have been the truth at some time in
-// the window, ends included.
+// possible reports whether the key may have had the state at some time in the window,
+// ends included.
 func possible(state apikey.Code, spans []span, w window) bool {
-	// The last are the likeliest.
+	// Start with the latest spans, which match most often.
 	for i := len(spans) - 1; i >= 0; i-- {
 		if spans[i].state == state && spans[i].overlaps(w) {
 			return true
@@ -191,7 +194,7 @@ func (s span) overlaps(w window) bool {
 }
 
 func history(spans []span, w window) string {
-	text := "between " + clock(w.from) + " and " + clock(w.to) + " it can have been"
+	text := "between " + clock(w.from) + " and " + clock(w.to) + " possible states were"
 	for _, s := range spans {
 		if s.overlaps(w) {
 			text += " " + s.state.String()

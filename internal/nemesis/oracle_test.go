@@ -7,18 +7,18 @@ import (
 	"github.com/keytail/keytail/internal/apikey"
 )
 
-func TestOracle(t *testing.T) {
+func TestAnswersAreCheckedAgainstTheWrites(t *testing.T) {
 	zero := time.Now()
 	at := func(ms int) time.Time { return zero.Add(time.Duration(ms) * time.Millisecond) }
 	const maxStale = 100 * time.Millisecond
-	// Created 10..20, revoked 1000..1010, an unknown restore at 2000, revoked
+	// Created 10..20, revoked 1000..1010, restored with unknown outcome at 2000, revoked
 	// again 3000..3010.
 	h := func() *History {
 		h := NewHistory()
-		h.Wrote("k", apikey.Valid, at(10))(at(20))
-		h.Wrote("k", apikey.Disabled, at(1000))(at(1010))
-		h.Wrote("k", apikey.Valid, at(2000))
-		h.Wrote("k", apikey.Disabled, at(3000))(at(3010))
+		h.AddWrite("k", apikey.Valid, at(10))(at(20))
+		h.AddWrite("k", apikey.Disabled, at(1000))(at(1010))
+		h.AddWrite("k", apikey.Valid, at(2000))
+		h.AddWrite("k", apikey.Disabled, at(3000))(at(3010))
 		return h
 	}
 	cases := []struct {
@@ -28,15 +28,15 @@ func TestOracle(t *testing.T) {
 		given int
 		want  string
 	}{
-		{"before it was made", apikey.NotFound, 0, 5, ""},
+		{"before it was created", apikey.NotFound, 0, 5, ""},
 		{"too early", apikey.Valid, 0, 5, FalseAge},
-		{"while it was made", apikey.NotFound, 15, 16, ""},
-		{"while it was made, the other", apikey.Valid, 15, 16, ""},
+		{"while it was created", apikey.NotFound, 15, 16, ""},
+		{"while it was created, new state", apikey.Valid, 15, 16, ""},
 		{"valid", apikey.Valid, 490, 500, ""},
 		{"lost", apikey.NotFound, 490, 500, FalseAge},
-		{"revoked, with an honest age", apikey.Valid, 1009, 1060, ""},
+		{"revoked, with a correct age", apikey.Valid, 1009, 1060, ""},
 		{"revoked, with a false age", apikey.Valid, 1011, 1060, FalseAge},
-		{"revoked, honest but past max_stale", apikey.Valid, 1000, 1200, LateAcceptance},
+		{"revoked, with a correct age above max_stale", apikey.Valid, 1000, 1200, LateAcceptance},
 		{"refused too early", apikey.Disabled, 900, 990, FalseAge},
 		{"refused", apikey.Disabled, 1100, 1110, ""},
 		{"unknown restore", apikey.Valid, 2500, 2510, ""},
@@ -46,7 +46,7 @@ func TestOracle(t *testing.T) {
 	}
 	for _, c := range cases {
 		h := h()
-		h.Answered(Answer{Key: "k", Code: c.code, AsOf: at(c.asOf), Asked: at(c.given - 1), Given: at(c.given), Staleness: at(c.given).Sub(at(c.asOf))})
+		h.AddAnswer(Answer{Key: "k", Code: c.code, AsOf: at(c.asOf), Asked: at(c.given - 1), Given: at(c.given), Staleness: at(c.given).Sub(at(c.asOf))})
 		got := ""
 		if v := h.Check(maxStale); len(v) > 0 {
 			got = v[0].Rule

@@ -5,44 +5,44 @@ import (
 	"time"
 )
 
-// Step is one fault of a plan, after a pause in which all is well.
+// Step is one fault of a plan, after a pause without faults.
 type Step struct {
 	Pause time.Duration
 	Kind  string
 	// For is how long the fault lasts.
 	For time.Duration
-	// Victim is one of the instances, by number, or -1 for all of them.
+	// Victim is the index of an instance, or -1 for all of them.
 	Victim int
 }
 
-// A fault that is shorter shows nothing.
+// shortestFault is the duration below which a fault has no effect.
 const shortestFault = 200 * time.Millisecond
 
-// Pace says how close faults follow on each other. Every other number is a
-// chance of one in so many.
+// Pace sets the intervals and durations of faults. Long and LongPause are chances: n
+// means one in n.
 type Pace struct {
-	// Pause is the shortest time without a fault, a third of the longest.
+	// Pause is the shortest pause between faults; the longest is three times as long.
 	Pause time.Duration
-	// Short is the longest that a fault lasts whose traces memory outlives.
+	// Short is the maximum duration of a fault that the cache can bridge.
 	Short time.Duration
-	// Long faults outlast maxStale.
+	// Long is the chance of a fault that lasts longer than maxStale.
 	Long int
-	// Peace is a pause that outlasts Grace. Zero: there is none.
-	Peace int
+	// LongPause is the chance of a pause that is longer than Grace. Zero: never.
+	LongPause int
 }
 
-// Leisurely leaves time to see that all is well again.
-func Leisurely(maxStale time.Duration) Pace {
-	return Pace{Pause: 500 * time.Millisecond, Short: maxStale / 2, Long: 5, Peace: 8}
+// Sparse leaves time after a fault to verify that keytail has recovered.
+func Sparse(maxStale time.Duration) Pace {
+	return Pace{Pause: 500 * time.Millisecond, Short: maxStale / 2, Long: 5, LongPause: 8}
 }
 
-// Dense has each of some twenty kinds of faults within half a minute.
+// Dense fits each of about twenty kinds of faults into half a minute.
 func Dense() Pace {
 	return Pace{Pause: 100 * time.Millisecond, Short: 700 * time.Millisecond, Long: 12}
 }
 
-// Plan makes the faults of a run: the same ones for the same arguments. Each
-// kind comes before any comes twice.
+// Plan returns the faults of a run: the same faults for the same arguments. Each kind
+// occurs once before any kind occurs twice.
 func Plan(seed uint64, total time.Duration, pace Pace, kinds []string, victims int, maxStale time.Duration) []Step {
 	random := rand.New(rand.NewPCG(seed, 0))
 	var steps []Step
@@ -61,12 +61,12 @@ func Plan(seed uint64, total time.Duration, pace Pace, kinds []string, victims i
 		if random.IntN(pace.Long) == 0 {
 			s.For = maxStale + between(random, 500*time.Millisecond, 2*time.Second)
 		}
-		if pace.Peace > 0 && random.IntN(pace.Peace) == 0 {
-			// Now and then all traces of the last fault go away.
+		if pace.LongPause > 0 && random.IntN(pace.LongPause) == 0 {
+			// Wait until the last fault has no more effects.
 			s.Pause += Grace
 		}
 		if rest := total - at; s.Pause+s.For > rest {
-			// The last one is what still fits.
+			// Shorten the last fault so that it fits.
 			s.Pause = min(s.Pause, pace.Pause)
 			if s.For = min(s.For, rest-s.Pause); s.For < shortestFault {
 				return steps

@@ -8,9 +8,9 @@ import (
 	"syscall"
 )
 
-// StopChild sends SIGSTOP to the child process of ours that has this argument,
-// and returns what lets it go on.
-func StopChild(argument string) (proceed func() error, err error) {
+// StopChild sends SIGSTOP to the child of this process that has the given
+// command-line argument. resume sends SIGCONT.
+func StopChild(argument string) (resume func() error, err error) {
 	pid, err := childWith(argument)
 	if err != nil {
 		return nil, err
@@ -31,7 +31,7 @@ func childWith(argument string) (int, error) {
 		if err != nil {
 			continue
 		}
-		// One that has ended meanwhile has neither file.
+		// A process that has just ended has neither file.
 		stat, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 		line, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
 		if isChild(stat) && bytes.Contains(line, []byte("\x00"+argument+"\x00")) {
@@ -41,14 +41,14 @@ func childWith(argument string) (int, error) {
 	return 0, fmt.Errorf("no child process has the argument %s", argument)
 }
 
-// isChild reads the parent's number: the second field after the name, which
-// stands in parentheses and may hold anything (proc_pid_stat(5)).
+// isChild reads the parent's process ID: the second field after the name, which is in
+// parentheses and may contain any character (proc_pid_stat(5)).
 func isChild(stat []byte) bool {
 	fields := bytes.Fields(stat[bytes.LastIndexByte(stat, ')')+1:])
 	return len(fields) > 1 && string(fields[1]) == strconv.Itoa(os.Getpid())
 }
 
-// OpenFiles is the number of this process's file descriptors.
+// OpenFiles returns the number of file descriptors of this process.
 func OpenFiles() (int, error) {
 	entries, err := os.ReadDir("/proc/self/fd")
 	return len(entries), err

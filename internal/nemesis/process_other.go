@@ -4,10 +4,10 @@ package nemesis
 
 import "errors"
 
-// StopChild knows Linux only.
-func StopChild(string) (proceed func() error, err error) {
-	return nil, errors.New("processes are stopped on Linux only")
+// StopChild returns an error: it is implemented for Linux only.
+func StopChild(string) (resume func() error, err error) {
+	return nil, errors.New("stopping a process is implemented for Linux only")
 }
 
-// OpenFiles knows Linux only: elsewhere it is always zero.
+// OpenFiles returns zero: it is implemented for Linux only.
 func OpenFiles() (int, error) { return 0, nil }

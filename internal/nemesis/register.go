@@ -10,25 +10,26 @@ import (
 	"github.com/keytail/keytail/internal/apikey"
 )
 
-// registerKept bounds the answers that are held against a register: it is far
-// more than a run of ten minutes gives.
+// registerKept bounds the answers that CheckRegister checks. A run of ten minutes has
+// far fewer.
 const registerKept = 300_000
 
-// registerLog are the answers to be held against a register, those left out that
-// others imply.
+// registerLog holds the answers for CheckRegister, without those that other answers
+// imply.
 type registerLog struct {
 	byKey   map[string][]Answer
 	kept    int
 	dropped int
 }
 
-// recentAnswers is how far back an answer is looked for that implies a new one.
+// recentAnswers is how many earlier answers are searched for one that implies the new
+// answer.
 const recentAnswers = 32
 
-// add keeps an answer, the later ones later. One with the same state and the same
-// age as an earlier one about the same key is implied by that, as its interval
-// contains the other's. A VALID that may end by itself is not: it is held against
-// when it was asked for besides.
+// add keeps an answer; answers come in the order in which they were given. An answer
+// with the code and the "as of" of an earlier answer about the same key is implied by
+// it, because its interval contains the earlier one. A VALID that may expire is not
+// implied, because it must also be correct at the time of its request.
 func (l *registerLog) add(a Answer, writes []Write) {
 	if a.Code == apikey.Unavailable {
 		return
@@ -51,21 +52,21 @@ func (l *registerLog) add(a Answer, writes []Write) {
 	l.byKey[a.Key] = append(before, a)
 }
 
-// registerInput is an operation on the register of one key: a write, or a read
-// of what was answered.
+// registerInput is an operation on the register of one key: a write, or the read of an
+// answer.
 type registerInput struct {
 	write  *Write
 	answer *Answer
 }
 
-// registerState is what the key's last write has left.
+// registerState is the state after a write.
 type registerState struct {
 	state   apikey.Code
 	expires time.Time
 }
 
-// legal reports whether the answer can be read from the state. What the clock
-// does to it is held against when the answer was made.
+// legal reports whether the answer can be read from the state. An expiry is compared
+// with the times of the request and of the answer.
 func (s registerState) legal(a *Answer) bool {
 	switch {
 	case s.expires.IsZero():
@@ -88,10 +89,10 @@ var registerModel = porcupine.Model{
 	},
 }
 
-// Register is what came of holding the answers against registers.
+// Register is the result of CheckRegister.
 type Register struct {
-	// Keys and Answers were looked at; Undecided keys ran out of time, and
-	// Answers past the bound were LeftOut.
+	// Keys and Answers were checked. The check of the Undecided keys ran out of time, and
+	// that of the Wrong keys failed. LeftOut counts the answers above registerKept.
 	Keys, Answers, LeftOut int
 	Undecided, Wrong       []string
 }
@@ -102,19 +103,20 @@ func (r Register) String() string {
 		text += fmt.Sprintf("; NOT LINEARIZABLE: %q", r.Wrong)
 	}
 	if len(r.Undecided) > 0 {
-		text += fmt.Sprintf("; RAN OUT OF TIME, nothing is known of %q", r.Undecided)
+		text += fmt.Sprintf("; RAN OUT OF TIME, not checked: %q", r.Undecided)
 	}
 	if r.LeftOut > 0 {
-		text += fmt.Sprintf("; LEFT OUT, past the bound: %d answers", r.LeftOut)
+		text += fmt.Sprintf("; LEFT OUT, above the limit: %d answers", r.LeftOut)
 	}
 	return text
 }
 
-// CheckRegister holds the answers that have been judged against one register for
-// each key, with another's code (porcupine): a write takes effect between its
-// sending and its acknowledgement, ever if that is not known; an answer reads
-// between its age and when it was given. That is rule FalseAge, and more: answers
-// of all instances must have one order. It takes no longer than the time given.
+// CheckRegister checks with the porcupine library that the checked answers about each
+// key are linearizable: a write takes effect between its sending and its
+// acknowledgement (at any later time, or never, if the outcome is unknown); an answer
+// reads between its "as of" and the time when it was given. This is stronger than
+// FalseAge: the answers of all instances must agree on one order. It stops after the
+// given time.
 func (h *History) CheckRegister(within time.Duration) Register {
 	h.mutex.Lock()
 	defer h.mutex.Unlock()
@@ -140,8 +142,8 @@ func (h *History) CheckRegister(within time.Duration) Register {
 	return result
 }
 
-// operations have times on one clock, counted from the first of them. Each read
-// is a client of its own: they overlap.
+// operations converts the times to nanoseconds since the first of them. Every
+// operation has its own client ID, because reads overlap.
 func operations(writes []Write, answers []Answer) []porcupine.Operation {
 	zero := answers[0].AsOf
 	for _, a := range answers {
@@ -157,8 +159,8 @@ func operations(writes []Write, answers []Answer) []porcupine.Operation {
 	}
 	for i := range writes {
 		returns := never
-		if !writes[i].Acked.IsZero() {
-			returns = int64(writes[i].Acked.Sub(zero))
+		if !writes[i].Acknowledged.IsZero() {
+			returns = int64(writes[i].Acknowledged.Sub(zero))
 		}
 		add(registerInput{write: &writes[i]}, writes[i].Sent, returns)
 	}

@@ -1,5 +1,5 @@
-// Package openapitest holds HTTP exchanges against the OpenAPI document of package
-// api. It is for tests.
+// Package openapitest checks HTTP requests and responses against the OpenAPI document
+// of package api. It is for tests.
 package openapitest
 
 import (
@@ -25,7 +25,7 @@ type Document struct {
 	mutex     sync.Mutex
 }
 
-// Load parses the document, and fails the test if it is no OpenAPI 3.1.
+// Load parses the document, and fails the test if it is not valid OpenAPI 3.1.
 func Load(t testing.TB) *Document {
 	t.Helper()
 	model, err := libopenapi.NewDocument(api.OpenAPI)
@@ -37,7 +37,7 @@ func Load(t testing.TB) *Document {
 		t.Fatal(errs)
 	}
 	if version := model.GetSpecInfo().Version; !strings.HasPrefix(version, "3.1") {
-		t.Errorf("the document is of version %s", version)
+		t.Errorf("the document has version %s, want 3.1", version)
 	}
 	if ok, problems := v.ValidateDocument(); !ok {
 		t.Error(describe(problems))
@@ -45,7 +45,7 @@ func Load(t testing.TB) *Document {
 	return &Document{model: model, validator: v}
 }
 
-// Operations are the document's, as "GET /v1/keys/{id}", of one tag.
+// Operations returns the operations with a tag, such as "GET /v1/keys/{id}", sorted.
 func (d *Document) Operations(t testing.TB, tag string) []string {
 	t.Helper()
 	model, err := d.model.BuildV3Model()
@@ -64,7 +64,7 @@ func (d *Document) Operations(t testing.TB, tag string) []string {
 	return all
 }
 
-// Response says what of an answer is not in the document; nil: nothing.
+// Response returns what is wrong with a response according to the document, or nil.
 func (d *Document) Response(request *http.Request, response *http.Response, body []byte) []string {
 	d.mutex.Lock()
 	defer d.mutex.Unlock()
@@ -73,7 +73,7 @@ func (d *Document) Response(request *http.Request, response *http.Response, body
 	return describe(problems)
 }
 
-// Request says what of a request is not in the document; nil: nothing.
+// Request returns what is wrong with a request according to the document, or nil.
 func (d *Document) Request(request *http.Request, body []byte) []string {
 	d.mutex.Lock()
 	defer d.mutex.Unlock()

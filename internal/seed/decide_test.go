@@ -10,9 +10,9 @@ import (
 	"github.com/keytail/keytail/internal/keystore"
 )
 
-// TestExamplesDecideAsTheReadmeSays goes the whole pure way: secret, hash,
-// document, record, verdict.
-func TestExamplesDecideAsTheReadmeSays(t *testing.T) {
+// TestExamplesHaveTheirVerdicts follows the validation path without a server: secret,
+// hash, document, record, verdict.
+func TestExamplesHaveTheirVerdicts(t *testing.T) {
 	skipWhileUpdating(t)
 	byHash := documentsByHash(t)
 	examples, err := Examples()
@@ -32,20 +32,20 @@ func TestExamplesDecideAsTheReadmeSays(t *testing.T) {
 			t.Fatalf("%s: no document has its hash", example.Name)
 		}
 		if doc.Record.KeyID != example.ID {
-			t.Errorf("%s: its document has the id %q, examples.json says %q", example.Name, doc.Record.KeyID, example.ID)
+			t.Errorf("%s: its document has the ID %q, examples.json has %q", example.Name, doc.Record.KeyID, example.ID)
 		}
 		for _, ask := range example.Asks {
 			// Before 2099 and after 2024, whenever the test runs.
 			now := time.Date(2030, time.January, 1, 0, 0, 0, 0, time.UTC)
 			if code := apikey.Decide(&doc.Record, ask.Request(), now); code.String() != ask.Code {
-				t.Errorf("%s, asked with %+v: %s, want %s", example.Name, ask, code, ask.Code)
+				t.Errorf("%s, request %+v: %s, want %s", example.Name, ask, code, ask.Code)
 			}
 		}
 	}
 }
 
-// TestSampleKeysCoverWhatTheyAreFor counts the kinds that issue and README name.
-func TestSampleKeysCoverWhatTheyAreFor(t *testing.T) {
+// TestSampleKeysCoverAllKinds counts the kinds of keys that README.md names.
+func TestSampleKeysCoverAllKinds(t *testing.T) {
 	skipWhileUpdating(t)
 	now := time.Date(2030, time.January, 1, 0, 0, 0, 0, time.UTC)
 	got := map[string]int{}

@@ -11,8 +11,8 @@ import (
 	"github.com/keytail/keytail/internal/apikey"
 )
 
-// generator makes the sample documents from a fixed random sequence, so that a
-// second run makes the same bytes.
+// generator creates the sample documents from a fixed random sequence, so every run
+// creates the same bytes.
 type generator struct {
 	random   *rand.ChaCha8
 	number   int
@@ -20,7 +20,7 @@ type generator struct {
 	examples []Example
 }
 
-// seedOfRandom has 32 bytes. The secrets made from it are public by design.
+// seedOfRandom has 32 bytes. The secrets derived from it are public by design.
 const seedOfRandom = "keytail sample keys, not secrets"
 
 // fields of one sample key that differ between kinds. Zero: absent or null.
@@ -107,7 +107,7 @@ func (g *generator) add(f fields, id any, key string) (string, error) {
 	return key, nil
 }
 
-// anyID goes through the types that an _id may have.
+// anyID alternates between the types that an _id may have.
 func (g *generator) anyID() any {
 	switch g.number % 8 {
 	case 1:
@@ -122,7 +122,7 @@ func (g *generator) anyID() any {
 	return g.objectID()
 }
 
-// userID names one of 40 users: each has about five keys, and one type of id.
+// userID is the ID of one of 40 users. Each user has about five keys and one type of ID.
 func (g *generator) userID() any {
 	user := g.number % 40
 	switch user % 10 {
@@ -140,7 +140,7 @@ func (g *generator) created() time.Time {
 	return firstMade.Add(time.Duration(g.number) * 41 * time.Hour)
 }
 
-// lastUsed is null for a third of the keys, which nobody has used yet.
+// lastUsed is null for a third of the keys, which have not been used.
 func (g *generator) lastUsed(created time.Time) any {
 	if g.number%3 == 0 {
 		return nil
@@ -148,7 +148,7 @@ func (g *generator) lastUsed(created time.Time) any {
 	return created.Add(time.Duration(g.number) * time.Minute)
 }
 
-// objectID has the time of creation in its first four bytes, like a real one.
+// objectID has the creation time in its first four bytes.
 func (g *generator) objectID() bson.ObjectID {
 	id := bson.NewObjectIDFromTimestamp(g.created())
 	g.read(id[4:])
@@ -164,7 +164,7 @@ func (g *generator) uuid() bson.Binary {
 	return bson.Binary{Subtype: bson.TypeBinaryUUID, Data: data}
 }
 
-// read fills p; ChaCha8's Read never fails.
+// read fills p. The Read method of ChaCha8 never fails.
 func (g *generator) read(p []byte) { _, _ = g.random.Read(p) }
 
 func orNull(t time.Time) any {
@@ -180,7 +180,7 @@ type kind struct {
 	make  func(i int) fields
 }
 
-// kinds make 190 documents, which are 200 with the published ones.
+// kinds create 190 documents. With the published ones there are 200.
 func kinds() []kind {
 	scopes := [][]string{{"orders:read"}, {"orders:read", "orders:write"}, {"reports:read"}, {}, {"users:read", "users:write", "billing:read"}}
 	scope := func(i int) []string { return scopes[i%len(scopes)] }
@@ -211,7 +211,7 @@ func kinds() []kind {
 	}
 }
 
-// orgID goes through the types that an id may have.
+// orgID alternates between the types that an ID may have.
 func orgID(i int) any {
 	switch i % 5 {
 	case 1:
@@ -224,11 +224,11 @@ func orgID(i int) any {
 	return fmt.Sprintf("org_%02d", i)
 }
 
-// publishedKey is a sample key whose secret is shown, and what it is answered.
+// publishedKey is a sample key whose secret is published, with requests and verdicts.
 type publishedKey struct {
 	example string
 	purpose string
-	// key is the secret. Empty: one of our own making.
+	// key is the secret. Empty: a generated one.
 	key    string
 	fields fields
 	asks   []Ask
@@ -238,16 +238,16 @@ func published() []publishedKey {
 	office, elsewhere := netip.MustParseAddr("203.0.113.7"), netip.MustParseAddr("192.0.2.1")
 	orders := []string{"orders:read", "orders:write"}
 	return []publishedKey{
-		{Valid, "good for what most requests need, without an end", "", fields{name: "checkout service", scopes: orders, metadata: bson.D{{Key: "plan", Value: "pro"}}}, []Ask{
+		{Valid, "valid for most requests, without an expiry", "", fields{name: "checkout service", scopes: orders, metadata: bson.D{{Key: "plan", Value: "pro"}}}, []Ask{
 			{Code: "VALID"}, {Scopes: orders, Code: "VALID"}, {Scopes: []string{"reports:read"}, Code: "INSUFFICIENT_PERMISSIONS"},
 		}},
-		{Expired, "ended in 2024", "", fields{name: "old trial", scopes: orders, expires: inThePast}, []Ask{
+		{Expired, "expired in 2024", "", fields{name: "old trial", scopes: orders, expires: inThePast}, []Ask{
 			{Code: "EXPIRED"}, {Scopes: orders, Code: "EXPIRED"},
 		}},
-		{Scoped, "may read reports and nothing else", "", fields{name: "dashboard", scopes: []string{"reports:read"}, expires: farFuture}, []Ask{
+		{Scoped, "may only read reports", "", fields{name: "dashboard", scopes: []string{"reports:read"}, expires: farFuture}, []Ask{
 			{Scopes: []string{"reports:read"}, Code: "VALID"}, {Scopes: []string{"orders:write"}, Code: "INSUFFICIENT_PERMISSIONS"},
 		}},
-		{"disabled", "was switched off", "", fields{name: "leaked in a log", scopes: orders, disabled: true}, []Ask{{Code: "DISABLED"}}},
+		{"disabled", "disabled", "", fields{name: "leaked in a log", scopes: orders, disabled: true}, []Ask{{Code: "DISABLED"}}},
 		{"org", "bound to one organisation", "", fields{name: "acme", scopes: orders, org: "org_acme"}, []Ask{
 			{OrgID: "org_acme", Code: "VALID"}, {OrgID: "org_other", Code: "FORBIDDEN"}, {Code: "FORBIDDEN"},
 		}},
@@ -259,13 +259,13 @@ func published() []publishedKey {
 		{"office", "allowed from two networks only", "", fields{name: "office", scopes: orders, allowedIPs: []string{"203.0.113.0/24", "2001:db8::/32"}}, []Ask{
 			{IP: office, Code: "VALID"}, {IP: elsewhere, Code: "FORBIDDEN"}, {Code: "FORBIDDEN"},
 		}},
-		{"operator", "holds every scope by `*`", "", fields{name: "operator", scopes: []string{"*"}}, []Ask{
+		{"operator", "has every scope, by `*`", "", fields{name: "operator", scopes: []string{"*"}}, []Ask{
 			{Scopes: []string{"orders:write", "users:delete"}, Code: "VALID"},
 		}},
-		{"orders", "holds every scope that starts with `orders:`", "", fields{name: "orders team", scopes: []string{"orders:*"}}, []Ask{
+		{"orders", "has every scope that begins with `orders:`", "", fields{name: "orders team", scopes: []string{"orders:*"}}, []Ask{
 			{Scopes: []string{"orders:refund"}, Code: "VALID"}, {Scopes: []string{"users:read"}, Code: "INSUFFICIENT_PERMISSIONS"},
 		}},
-		{"foreign", "made by another program: no prefix, no checksum", "acme-7c0f1b52-example-of-another-maker", fields{name: "imported", scopes: orders}, []Ask{
+		{"foreign", "created by another program: no prefix, no checksum", "acme-7c0f1b52-example-of-another-maker", fields{name: "imported", scopes: orders}, []Ask{
 			{Scopes: orders, Code: "VALID"},
 		}},
 	}

@@ -1,7 +1,7 @@
 // Package seed reads the sample keys of testdata: the 200 documents that
 // `keytail --dev` starts with, and the few of them whose secrets are published.
 //
-// The files are made by this package's tests, from a fixed random sequence:
+// The tests of this package write the files, from a fixed random sequence:
 //
 //	go test ./internal/seed -update
 package seed
@@ -24,22 +24,21 @@ const (
 	Scoped  = "scoped"
 )
 
-// Example is a sample key whose secret is published: never use one for anything
-// real.
+// Example is a sample key whose secret is published. Never use one in production.
 type Example struct {
-	// Name is how tests and README.md call it.
+	// Name identifies the example in tests and in README.md.
 	Name string `json:"name"`
 	// Key is the secret.
 	Key string `json:"key"`
 	// ID is the document's _id, as KeyID shows it.
 	ID string `json:"id"`
-	// Purpose says in a few words what the key shows.
+	// Purpose describes in a few words what the key shows.
 	Purpose string `json:"purpose"`
-	// Asks are requests with the key and what each is answered.
+	// Asks are requests with the key and their verdicts.
 	Asks []Ask `json:"asks"`
 }
 
-// Ask is one request with an example and its verdict. Zero fields are not sent.
+// Ask is one request with an example key, and its verdict. Zero fields are not sent.
 type Ask struct {
 	Scopes    []string   `json:"scopes,omitempty"`
 	OrgID     string     `json:"org_id,omitempty"`
@@ -49,7 +48,7 @@ type Ask struct {
 	Code string `json:"code"`
 }
 
-// Request is the ask as Decide reads it.
+// Request returns the request in the form that apikey.Decide takes.
 func (a Ask) Request() *apikey.Request {
 	return &apikey.Request{Scopes: a.Scopes, OrgID: a.OrgID, ProjectID: a.ProjectID, IP: a.IP}
 }
@@ -96,5 +95,5 @@ func Find(name string) (Example, error) {
 			return example, nil
 		}
 	}
-	return Example{}, fmt.Errorf("there is no sample key called %q", name)
+	return Example{}, fmt.Errorf("no sample key has the name %q", name)
 }

@@ -14,12 +14,12 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 )
 
-var update = flag.Bool("update", false, "write testdata/api_keys.json, examples.json and README.md anew")
+var update = flag.Bool("update", false, "rewrite testdata/api_keys.json, examples.json and README.md")
 
 const dir = "../../testdata"
 
-// TestFilesAreReproducible makes the files again and compares them byte by byte
-// with those in the repository; with -update it writes them.
+// TestFilesAreReproducible generates the files and compares them with those in the
+// repository. With -update it writes them.
 func TestFilesAreReproducible(t *testing.T) {
 	g, err := generate()
 	if err != nil {
@@ -42,13 +42,13 @@ func TestFilesAreReproducible(t *testing.T) {
 			t.Fatal(err)
 		}
 		if diff := cmp.Diff(string(content), string(have)); diff != "" {
-			t.Errorf("%s is not what the generator makes; `go test ./internal/seed -update` writes it anew (-made +file):\n%s", name, diff)
+			t.Errorf("%s differs from the generated file; rewrite it with `go test ./internal/seed -update` (-generated +file):\n%s", name, diff)
 		}
 	}
 }
 
-// TestDocumentsSurviveTheFile: relaxed Extended JSON must not change a type.
-func TestDocumentsSurviveTheFile(t *testing.T) {
+// Relaxed Extended JSON must not change a type.
+func TestFileHasTheGeneratedDocuments(t *testing.T) {
 	skipWhileUpdating(t)
 	g, err := generate()
 	if err != nil {
@@ -59,7 +59,7 @@ func TestDocumentsSurviveTheFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	if len(docs) != 200 || len(g.docs) != 200 {
-		t.Fatalf("%d documents in the file and %d made, want 200 of each", len(docs), len(g.docs))
+		t.Fatalf("%d documents in the file and %d generated, want 200 of each", len(docs), len(g.docs))
 	}
 	for i, doc := range g.docs {
 		want, err := bson.Marshal(doc)
@@ -67,12 +67,12 @@ func TestDocumentsSurviveTheFile(t *testing.T) {
 			t.Fatal(err)
 		}
 		if !bytes.Equal(want, docs[i]) {
-			t.Errorf("document %d:\nmade %s\nread %s", i+1, bson.Raw(want), docs[i])
+			t.Errorf("document %d:\ngenerated %s\nread      %s", i+1, bson.Raw(want), docs[i])
 		}
 	}
 }
 
-func TestFind(t *testing.T) {
+func TestFindReturnsAnExampleByName(t *testing.T) {
 	skipWhileUpdating(t)
 	for _, name := range []string{Valid, Expired, Scoped} {
 		if example, err := Find(name); err != nil || example.Name != name {
@@ -84,7 +84,7 @@ func TestFind(t *testing.T) {
 	}
 }
 
-// skipWhileUpdating: the embedded files are the ones of before the update.
+// skipWhileUpdating skips tests that read the embedded files, which are the old ones.
 func skipWhileUpdating(t *testing.T) {
 	t.Helper()
 	if *update {
@@ -92,7 +92,7 @@ func skipWhileUpdating(t *testing.T) {
 	}
 }
 
-// documentsFile is a JSON array with one document a line.
+// documentsFile is a JSON array with one document per line.
 func documentsFile(t *testing.T, docs []bson.D) []byte {
 	t.Helper()
 	lines := make([]string, len(docs))
@@ -146,7 +146,7 @@ func askText(ask Ask) string {
 		parts = append(parts, "from "+ask.IP.String())
 	}
 	if len(parts) == 0 {
-		return "alone"
+		return "no requirements"
 	}
 	return strings.Join(parts, ", ")
 }
@@ -154,17 +154,17 @@ func askText(ask Ask) string {
 const readmeHead = `# Sample keys
 
 ` + "`api_keys.json`" + ` holds 200 documents in the layout that keytail expects by default (collection ` + "`api_keys`" + `): a JSON
-array, one document a line, in relaxed MongoDB Extended JSON. ` + "`keytail --dev`" + ` loads it into its in-memory server; a
-real one takes it with
+array, one document per line, in relaxed MongoDB Extended JSON. ` + "`keytail --dev`" + ` loads it into its in-memory server. To
+load it into a MongoDB server:
 
     mongoimport --uri "$URI" --collection api_keys --jsonArray --file testdata/api_keys.json
 
 Among them are keys that are valid, expired (in 2024), disabled, bound to an organisation or a project, restricted to
-networks, and with wildcard scopes. Ids are ObjectIds, strings, UUIDs and integers. Only the keys below have a known
-secret (` + "`examples.json`" + ` has them for programs). They are public: **never put them into a collection that guards anything.**
+networks, and with wildcard scopes. IDs are ObjectIds, strings, UUIDs and integers. Only the keys below have a known
+secret (` + "`examples.json`" + ` has them for programs). They are public: **never use them in production.**
 
-` + "`api_keys.json`, `examples.json`" + ` and this file are written by ` + "`go test ./internal/seed -update`" + ` from a fixed random sequence.
+` + "`api_keys.json`, `examples.json`" + ` and this file are written by ` + "`go test ./internal/seed -update`" + `, from a fixed random sequence.
 
-| name | key | what it shows | asked with: verdict |
+| name | key | purpose | request: verdict |
 |---|---|---|---|
 `

@@ -1,5 +1,5 @@
-// Command devmongod serves the embedded MongoDB by itself, for runs of the suite
-// against a server of another process (docs/testing.md):
+// Command devmongod serves the embedded MongoDB in a process of its own, to run tests
+// on a server in another process (docs/testing.md):
 //
 //	go run ./internal/devmongo/devmongod -addr 127.0.0.1:27128 -release 4.4 -lag 20ms
 //	KEYTAIL_TEST_MONGODB_URI='mongodb://127.0.0.1:27128/?replicaSet=devmongo' go test ./...
@@ -31,7 +31,7 @@ func run(ctx context.Context, args []string) error {
 	flags := flag.NewFlagSet("devmongod", flag.ContinueOnError)
 	addr := flags.String("addr", "127.0.0.1:0", "host:port to listen on")
 	release := flags.String("release", "7.0", "the version to behave like: 4.4 or 7.0")
-	lag := flags.Duration("lag", 0, "how long a majority is behind, again and again; 0: never")
+	lag := flags.Duration("lag", 0, "how long the majority lags behind, repeatedly; 0: never")
 	switch err := flags.Parse(args); {
 	case err != nil:
 		return err
@@ -44,15 +44,15 @@ func run(ctx context.Context, args []string) error {
 	}
 	fmt.Println(server.URI())
 	if *lag > 0 {
-		go behind(ctx, server, *lag)
+		go lagMajority(ctx, server, *lag)
 	}
 	return server.Run(ctx)
 }
 
-// behind holds the majority back for most of the time, so that what is written
-// without waiting for it is not there for majority reads at once.
-func behind(ctx context.Context, server *devmongo.Server, lag time.Duration) {
-	const parts = 5 // of a lag, for catching up
+// lagMajority makes the majority lag most of the time. A write that does not wait for
+// the majority is then not visible to majority reads at once.
+func lagMajority(ctx context.Context, server *devmongo.Server, lag time.Duration) {
+	const parts = 5 // the majority catches up for a fifth of the lag
 	for ctx.Err() == nil {
 		server.HoldMajority()
 		pause(ctx, lag)

@@ -1,0 +1,8 @@
+// Package testprogram finds the programs that tests need, and runs them: servers
+// (package mongotest), proxies (package proxytest) and the Python of
+// examples/fastapi.
+//
+// A test that needs a program which is not installed is skipped, and the message
+// tells how to install it. KEYTAIL_TEST_REQUIRE=secantus,nginx turns the skip into
+// a failure; .ci/run requires every program that it installs.
+package testprogram
