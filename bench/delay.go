@@ -18,15 +18,16 @@ import (
 )
 
 var delayRow = row{
-	name:    "delay",
-	what:    "revocation delay: from the acknowledgement of a majority write by another client to the first refusal, of 2,000 keys, idle and while forward-auth is asked at 80 % of what it can",
-	against: "a bare change stream of the driver in the same process: from the acknowledgement to the event's arrival, of the same writes; and caches with a time to live, by simulation",
-	reach:   "p99 <= 1.2x",
-	run:     measureDelay,
-	server:  true,
+	name:         "delay",
+	title:        "how soon a revoked key is refused",
+	measures:     "revocation delay: the time from the acknowledgement of a majority write by another client to the first refusal of the key, for 2,000 keys; once with keytail idle, and once with forward-auth at 80 % of its highest load",
+	comparedWith: "a bare change stream of the driver in the same process: the time from the acknowledgement of the same write to the arrival of its event; and simulated caches with a time to live",
+	goals:        "at most 1.2 times the p99 of the bare change stream",
+	run:          measureDelay,
+	server:       true,
 }
 
-// idleName and busyName are the two ways to measure.
+// The two loads under which the row measures.
 const (
 	idleName = "idle"
 	busyName = "80 % load"
@@ -44,47 +45,47 @@ func measureDelay(ctx context.Context, e *env, r *result) error {
 		return err
 	}
 	defer i.stop()
-	bare, err := listenBare(ctx, e, c)
+	bare, err := openBareStream(ctx, e, c)
 	if err != nil {
 		return err
 	}
 	defer bare.stop()
-	picture := picture{Name: "delay", Title: "Revocation delay", X: "milliseconds", Y: "share refused", LogX: true}
-	t := table{Title: "Milliseconds from the acknowledgement; 0: refused before it came", Head: []string{"", "p50", "p90", "p99", "worst"}}
+	chart := chart{Name: "delay", Title: "Revocation delay", X: "milliseconds", Y: "share of keys refused", LogX: true}
+	t := table{Title: "Milliseconds since the acknowledgement; 0: refused before the acknowledgement arrived", Head: []string{"", "p50", "p90", "p99", "worst"}}
 	for turn, name := range []string{idleName, busyName} {
-		e.say("%s", name)
-		calm := func() error { return nil }
+		e.progress("%s", name)
+		stopLoad := func() error { return nil }
 		if name == busyName {
-			if calm, err = e.press(ctx, i, c.texts[2*n:]); err != nil {
+			if stopLoad, err = e.startBusyLoad(ctx, i, c.keys[2*n:]); err != nil {
 				return err
 			}
 		}
 		got, err := revoke(ctx, c, i, bare, turn*n, n)
-		if err = errors.Join(err, calm()); err != nil {
+		if err = errors.Join(err, stopLoad()); err != nil {
 			return err
 		}
 		for _, side := range []struct {
 			name   string
 			delays []float64
-		}{{"keytail, first refusal, " + name, got.answered}, {"keytail, last yes, " + name, got.asked}, {"bare change stream, " + name, got.bare}} {
+		}{{"keytail, first refusal, " + name, got.refused}, {"keytail, last acceptance, " + name, got.accepted}, {"bare change stream, " + name, got.bare}} {
 			slices.Sort(side.delays)
 			t.Rows = append(t.Rows, delayCells(side.name, side.delays))
-			picture.Series = append(picture.Series, distribution(side.name, side.delays))
+			chart.Series = append(chart.Series, distribution(side.name, side.delays))
 		}
 		bareTail := max(quantile(got.bare, 0.99), 0.01)
-		r.goal(goal{Name: name + ": p99 of the first refusal to that of the bare change stream", Got: quantile(got.answered, 0.99) / bareTail, Sign: "<=", Want: 1.2, Rounds: 1})
-		r.goal(goal{Name: name + ": p99 of the last yes to that of the bare change stream", Got: quantile(got.asked, 0.99) / bareTail, Sign: "<=", Want: 1.2, Rounds: 1})
+		r.goal(goal{Name: name + ": p99 delay to the first refusal, relative to the bare change stream", Got: quantile(got.refused, 0.99) / bareTail, Sign: "<=", Want: 1.2, Rounds: 1})
+		r.goal(goal{Name: name + ": p99 delay to the last acceptance, relative to the bare change stream", Got: quantile(got.accepted, 0.99) / bareTail, Sign: "<=", Want: 1.2, Rounds: 1})
 	}
 	for _, ttl := range []time.Duration{10 * time.Second, 60 * time.Second, 120 * time.Second} {
 		name := fmt.Sprintf("cache with a time to live of %v (simulated)", ttl)
 		delays := simulateTTL(ttl, n)
 		t.Rows = append(t.Rows, delayCells(name, delays))
-		picture.Series = append(picture.Series, distribution(name, delays))
+		chart.Series = append(chart.Series, distribution(name, delays))
 	}
 	r.table(t)
-	r.plot(picture)
-	r.note("keytail's first refusal is that of a key whose event has come and whose document has been read again, since an event of an update does not say whose key it is; the last yes ends when the event has come. The questions come 50 µs and a little apart.")
-	r.note("The simulated caches hold every key, filled at a time that has nothing to do with the revocation, in one process: the time until the entry goes is evenly distributed over the time to live.")
+	r.plot(chart)
+	r.note("The first refusal includes a database read: keytail reads a key's document again after its event, because the event of an update does not contain the key hash. The last acceptance ends when the event arrives. Requests are a little more than 50 µs apart.")
+	r.note("The simulated caches hold every key in one process. They were filled at a time that is independent of the revocation, so the time until an entry expires is distributed evenly over the time to live.")
 	return nil
 }
 
@@ -96,12 +97,12 @@ func delayCells(name string, sorted []float64) []string {
 	return cells
 }
 
-// quantile of sorted figures.
+// quantile returns a quantile of sorted figures.
 func quantile(sorted []float64, q float64) float64 {
 	return sorted[min(len(sorted)-1, int(q*float64(len(sorted))))]
 }
 
-// distribution is the share of figures that are at most x, with 200 points.
+// distribution returns the share of figures that are at most x, with 200 points.
 func distribution(name string, sorted []float64) series {
 	s := series{Name: name}
 	for step := range 200 {
@@ -111,7 +112,7 @@ func distribution(name string, sorted []float64) series {
 	return s
 }
 
-// simulateTTL draws when the entries of a cache go, in milliseconds.
+// simulateTTL draws the times after which entries of a cache expire, in milliseconds.
 func simulateTTL(ttl time.Duration, n int) []float64 {
 	all := make([]float64, n)
 	for i := range all {
@@ -123,36 +124,36 @@ func simulateTTL(ttl time.Duration, n int) []float64 {
 
 // delays are times from the acknowledgement of each write, in milliseconds.
 type delays struct {
-	// answered is when the first refusal came, asked when the question was asked that
-	// it answers: every one before it had a yes, and none after it has.
-	answered, asked []float64
-	// bare is when the event came to the bare change stream.
+	// refused is when the first refusal arrived, accepted when its request was sent:
+	// keytail accepted every request before it.
+	refused, accepted []float64
+	// bare is when the event arrived at the bare change stream.
 	bare []float64
 }
 
-// revoke switches off n keys, one after the other.
+// revoke disables n keys, one after the other, and measures the delays.
 func revoke(ctx context.Context, c *collection, i *instance, bare *bareStream, first, n int) (*delays, error) {
-	need := auth.Request{OrgID: "acme"}
+	request := auth.Request{OrgID: "acme"}
 	var all delays
 	for k := first; k < first+n; k++ {
-		if v, err := i.Validate(ctx, c.texts[k], need); err != nil || !v.Valid() {
-			return nil, fmt.Errorf("before it is revoked a key is %s: %w", v.Code, err)
+		if v, err := i.Validate(ctx, c.keys[k], request); err != nil || !v.Valid() {
+			return nil, fmt.Errorf("a key is %s before its revocation: %w", v.Code, err)
 		}
-		id := typical(k).KeyID
+		id := sampleRecord(k).KeyID
 		arrived := bare.expect(id)
 		refused := make(chan refusal, 1)
-		go func() { refused <- firstRefusal(ctx, i, c.texts[k], need, 50*time.Microsecond) }()
+		go func() { refused <- firstRefusal(ctx, i, c.keys[k], request, 50*time.Microsecond) }()
 		_, err := c.UpdateByID(ctx, id, bson.D{{Key: "$set", Value: bson.D{{Key: "is_active", Value: false}}}})
 		acknowledged := time.Now()
 		if err != nil {
 			return nil, err
 		}
 		ours := <-refused
-		if ours.answered.IsZero() {
-			return nil, errors.New("a revoked key is still valid after a minute")
+		if ours.received.IsZero() {
+			return nil, errors.New("a revoked key is still valid after one minute")
 		}
-		all.answered = append(all.answered, milliseconds(ours.answered.Sub(acknowledged)))
-		all.asked = append(all.asked, milliseconds(ours.asked.Sub(acknowledged)))
+		all.refused = append(all.refused, milliseconds(ours.received.Sub(acknowledged)))
+		all.accepted = append(all.accepted, milliseconds(ours.sent.Sub(acknowledged)))
 		select {
 		case at := <-arrived:
 			all.bare = append(all.bare, milliseconds(at.Sub(acknowledged)))
@@ -163,53 +164,54 @@ func revoke(ctx context.Context, c *collection, i *instance, bare *bareStream, f
 	return &all, nil
 }
 
-// refusal is the first one: when it was asked, and when it was answered.
-type refusal struct{ asked, answered time.Time }
+// refusal has the times at which the first refused request was sent, and at which its
+// response was received.
+type refusal struct{ sent, received time.Time }
 
-// firstRefusal asks until the key is refused, with a pause between two questions;
-// zero: it is not within a minute.
-func firstRefusal(ctx context.Context, i *instance, key string, need auth.Request, pause time.Duration) refusal {
+// firstRefusal sends requests until one is refused, with a pause between two requests.
+// It returns zero times if none is refused within one minute.
+func firstRefusal(ctx context.Context, i *instance, key string, request auth.Request, pause time.Duration) refusal {
 	for began := time.Now(); time.Since(began) < time.Minute && ctx.Err() == nil; {
-		asked := time.Now()
-		if v, _ := i.Validate(ctx, key, need); !v.Valid() {
-			return refusal{asked, time.Now()}
+		sent := time.Now()
+		if v, _ := i.Validate(ctx, key, request); !v.Valid() {
+			return refusal{sent, time.Now()}
 		}
-		nap(pause)
+		sleepPrecisely(pause)
 	}
 	return refusal{}
 }
 
-// nap sleeps for so long. In a process that does nothing else time.Sleep would take a
-// whole millisecond: that is the step in which the runtime waits for the network.
-func nap(pause time.Duration) {
+// sleepPrecisely sleeps for the pause. In an idle process time.Sleep would take a whole
+// millisecond, because the runtime waits for the network in steps of that length.
+func sleepPrecisely(pause time.Duration) {
 	wait := syscall.NsecToTimespec(pause.Nanoseconds())
-	_ = syscall.Nanosleep(&wait, nil) // a signal may end it early
+	_ = syscall.Nanosleep(&wait, nil) // a signal may interrupt it
 }
 
-// milliseconds of a delay, none of which is less than nothing.
+// milliseconds returns a delay in milliseconds, and 0 for a negative one.
 func milliseconds(d time.Duration) float64 { return max(0, float64(d)/1e6) }
 
-// press asks forward-auth at 80 % of what it can until the function that it returns
-// is called.
-func (e *env) press(ctx context.Context, i *instance, keys []string) (func() error, error) {
-	a := answersOf{ask: askAuth}
-	g, stop, err := a.side(ctx, i.Public(), keys, 8)
+// startBusyLoad sends forward-auth requests at 80 % of the highest rate, until the
+// returned function is called.
+func (e *env) startBusyLoad(ctx context.Context, i *instance, keys []string) (func() error, error) {
+	a := handlerComparison{newRequest: authRequest}
+	g, stop, err := a.serve(ctx, i.Public(), keys, 8)
 	if err != nil {
 		return nil, err
 	}
-	most, err := g.run(ctx, e.lasting(2*time.Second))
+	highest, err := g.run(ctx, e.duration(2*time.Second))
 	if err != nil {
 		stop()
 		return nil, err
 	}
-	g.pace = time.Duration(float64(g.connections) / (0.8 * most.perSecond) * float64(time.Second))
-	e.say("forward-auth can %.0f a second", most.perSecond)
+	g.pace = time.Duration(float64(g.connections) / (0.8 * highest.perSecond) * float64(time.Second))
+	e.progress("highest rate of forward-auth: %.0f requests per second", highest.perSecond)
 	ctx, cancel := context.WithCancel(ctx)
 	done := make(chan error, 1)
 	go func() {
 		got, err := g.run(ctx, time.Hour)
 		if err == nil {
-			e.say("it was asked %.0f a second", got.perSecond)
+			e.progress("actual rate of forward-auth: %.0f requests per second", got.perSecond)
 		}
 		done <- err
 	}()
@@ -223,15 +225,14 @@ func (e *env) press(ctx context.Context, i *instance, keys []string) (func() err
 	}, nil
 }
 
-// bareStream is a change stream as the driver has it, that does nothing but note
-// when an event came.
+// bareStream is a change stream of the driver that only records when events arrive.
 type bareStream struct {
 	mutex sync.Mutex
 	wait  map[string]chan time.Time
 	stop  func()
 }
 
-func listenBare(ctx context.Context, e *env, c *collection) (*bareStream, error) {
+func openBareStream(ctx context.Context, e *env, c *collection) (*bareStream, error) {
 	client, err := e.connect()
 	if err != nil {
 		return nil, err
@@ -264,7 +265,8 @@ func (b *bareStream) arrived(event bson.Raw, at time.Time) {
 	}
 }
 
-// expect is when the next event about this document came.
+// expect returns a channel that receives the arrival time of the next event about this
+// document.
 func (b *bareStream) expect(id string) <-chan time.Time {
 	b.mutex.Lock()
 	defer b.mutex.Unlock()

@@ -13,12 +13,12 @@ import (
 	"github.com/keytail/keytail/internal/mongotest"
 )
 
-// env is what rows measure with.
+// env is the environment of one row: its options, its directory and its server.
 type env struct {
 	*options
 	row    string
 	dir    string
-	server *mongotest.Secantus // nil: not asked for, or the URI's
+	server *mongotest.Secantus // nil until the row needs it, or if --uri names a replica set
 	began  time.Time
 }
 
@@ -37,12 +37,12 @@ func (e *env) close() {
 	_ = os.RemoveAll(e.dir)
 }
 
-// say shows progress: a line a step, with the time since the row began.
-func (e *env) say(format string, args ...any) {
+// progress prints a line with the time since the row began.
+func (e *env) progress(format string, args ...any) {
 	fmt.Fprintf(os.Stderr, "%6.1fs  %s: %s\n", time.Since(e.began).Seconds(), e.row, fmt.Sprintf(format, args...))
 }
 
-// size is full, or quick with --quick.
+// size returns full, or quick with --quick.
 func (e *env) size(full, quick int) int {
 	if e.Quick {
 		return quick
@@ -50,31 +50,32 @@ func (e *env) size(full, quick int) int {
 	return full
 }
 
-// lasting is a time for one measurement: full, or a tenth of a second with --quick.
-func (e *env) lasting(full time.Duration) time.Duration {
+// duration returns the time of one measurement: full, or at most 100 ms with --quick.
+func (e *env) duration(full time.Duration) time.Duration {
 	if e.Quick {
 		return min(full, 100*time.Millisecond)
 	}
 	return full
 }
 
-// mongoURI is the set to measure with, which is started when it is needed first.
+// mongoURI returns the URI of the replica set to measure with. Without --uri the first
+// call starts a server.
 func (e *env) mongoURI() (string, error) {
 	if e.URI != "" {
 		return e.URI, nil
 	}
 	if e.server == nil {
-		e.say("starting secantusd-py")
+		e.progress("starting secantusd-py")
 		server, err := mongotest.OpenSecantus(e.dir, mongotest.SecantusConfig{})
 		if err != nil {
-			return "", fmt.Errorf("%w; or name a replica set by --uri", err)
+			return "", fmt.Errorf("%w; or name a replica set with --uri", err)
 		}
 		e.server = server
 	}
 	return e.server.URI, nil
 }
 
-// connect is a client of its own for one side of a comparison; close it.
+// connect creates a client for one side of a comparison. The caller disconnects it.
 func (e *env) connect(change ...func(*mongooptions.ClientOptions)) (*mongo.Client, error) {
 	uri, err := e.mongoURI()
 	if err != nil {
@@ -87,26 +88,26 @@ func (e *env) connect(change ...func(*mongooptions.ClientOptions)) (*mongo.Clien
 	return mongo.Connect(opts)
 }
 
-// serverName says what the row was measured with, for the report.
+// serverName describes the server that the row was measured with, for the report.
 func (e *env) serverName(ctx context.Context) string {
 	client, err := e.connect()
 	if err != nil {
-		return "a server that is not known"
+		return "unknown server"
 	}
 	defer disconnect(client)
 	var info struct {
 		Version string `bson:"version"`
 	}
 	if err := client.Database("admin").RunCommand(ctx, bson.D{{Key: "buildInfo", Value: 1}}).Decode(&info); err != nil {
-		return "a server of a version that is not known"
+		return "server of an unknown version"
 	}
 	if e.URI == "" {
-		return "one secantusd-py, which answers as MongoDB " + info.Version
+		return "one secantusd-py, which reports the version of MongoDB " + info.Version
 	}
-	return "a replica set of version " + info.Version
+	return "replica set of version " + info.Version
 }
 
-// disconnect ends a client; what goes wrong then does not matter any more.
+// disconnect closes a client. It ignores errors: the measurement is complete.
 func disconnect(client *mongo.Client) {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()

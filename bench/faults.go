@@ -22,17 +22,21 @@ import (
 )
 
 var faultsRow = row{
-	name:    "faults",
-	what:    "revocation delay while keytail's connections are reset every 5 s, and the server is killed (-9) and started again every 20 s",
-	against: "the promise",
-	reach:   "worst <= max_stale (15 s)",
-	run:     measureFaults,
-	server:  true,
+	name:         "faults",
+	title:        "how soon a revoked key is refused while connections and the server fail",
+	measures:     "revocation delay while keytail's connections are reset every 5 s, and the server is killed (kill -9) and restarted every 20 s",
+	comparedWith: "the guarantee: no revoked key is accepted for longer than max_stale",
+	goals:        "the longest delay is at most max_stale (15 s)",
+	run:          measureFaults,
+	server:       true,
 }
+
+// longestDelay is the name of a goal.
+const longestDelay = "longest delay, in seconds"
 
 const (
 	resetEvery = 5 * time.Second
-	// killEvery counts resets: the fourth is a kill.
+	// killEvery is how often a kill takes the place of a reset: every fourth time.
 	killEvery = 4
 )
 
@@ -54,34 +58,34 @@ func measureFaults(ctx context.Context, e *env, r *result) error {
 	}
 	defer i.stop()
 	done := make(chan error, 1)
-	breaking, stop := context.WithCancel(ctx)
-	go func() { done <- network.breaks(breaking, e) }()
+	faultsCtx, stop := context.WithCancel(ctx)
+	go func() { done <- network.injectFaults(faultsCtx, e) }()
 	delays, err := revokeDuring(ctx, e, c, i, n)
 	stop()
 	if err := errors.Join(err, <-done); err != nil {
 		return err
 	}
 	slices.Sort(delays)
-	r.goal(goal{Name: "worst, in seconds", Got: delays[len(delays)-1] / 1000, Sign: "<=", Want: keycache.DefaultMaxStale.Seconds(), Rounds: 1})
-	r.table(table{Title: fmt.Sprintf("Milliseconds from the acknowledgement to the first refusal, of %d revocations; %d resets, %d kills", len(delays), network.resets, network.kills), Head: []string{"", "p50", "p90", "p99", "worst"}, Rows: [][]string{delayCells("keytail", delays)}})
-	r.plot(picture{Name: "faults", Title: "Revocation delay during faults", X: "milliseconds", Y: "share refused", LogX: true, Series: []series{distribution("keytail", delays)}})
-	r.note("An answer of 503 is a refusal here: whoever asks gets no yes. The writes are another client's, which has no proxy before it, and begins a write anew when the server is away.")
+	r.goal(goal{Name: longestDelay, Got: delays[len(delays)-1] / 1000, Sign: "<=", Want: keycache.DefaultMaxStale.Seconds(), Rounds: 1})
+	r.table(table{Title: fmt.Sprintf("Milliseconds from the acknowledgement to the first refusal, for %d revocations; %d resets, %d kills", len(delays), network.resets, network.kills), Head: []string{"", "p50", "p90", "p99", "worst"}, Rows: [][]string{delayCells("keytail", delays)}})
+	r.plot(chart{Name: "faults", Title: "Revocation delay during faults", X: "milliseconds", Y: "share of keys refused", LogX: true, Series: []series{distribution("keytail", delays)}})
+	r.note("A 503 counts as a refusal, because it does not accept the key. Another client makes the writes: it connects to the server directly, and repeats a write while the server is unreachable.")
 	return nil
 }
 
-// network is a proxy between keytail and the server.
+// network is a TCP proxy between keytail and the server.
 type network struct {
 	*toxiproxy.Proxy
 	client        *mongo.Client
 	resets, kills int
 }
 
-// by is the way to all servers: the set says that its member is elsewhere, where
-// there is no proxy.
-type by string
+// fixedDialer dials one address, whatever address the driver asks for: the replica set
+// reports the address of its member, which would bypass the proxy.
+type fixedDialer string
 
-func (b by) DialContext(ctx context.Context, network, _ string) (net.Conn, error) {
-	return (&net.Dialer{}).DialContext(ctx, network, string(b))
+func (d fixedDialer) DialContext(ctx context.Context, network, _ string) (net.Conn, error) {
+	return (&net.Dialer{}).DialContext(ctx, network, string(d))
 }
 
 func openNetwork(e *env) (*network, error) {
@@ -90,7 +94,7 @@ func openNetwork(e *env) (*network, error) {
 		return nil, err
 	}
 	if e.server == nil {
-		return nil, errors.New("this row kills the server, so it takes none by --uri")
+		return nil, errors.New("this row kills the server and cannot use a replica set: omit --uri")
 	}
 	upstream := strings.Trim(strings.TrimPrefix(uri, "mongodb://"), "/")
 	p := toxiproxy.NewProxy(toxiproxy.NewServer(toxiproxy.NewMetricsContainer(nil), zerolog.Nop()), "bench", "127.0.0.1:0", upstream)
@@ -98,7 +102,7 @@ func openNetwork(e *env) (*network, error) {
 		return nil, err
 	}
 	client, err := e.connect(func(o *mongooptions.ClientOptions) {
-		o.SetDialer(by(p.Listen)).SetConnectTimeout(5 * time.Second).SetHeartbeatInterval(2 * time.Second)
+		o.SetDialer(fixedDialer(p.Listen)).SetConnectTimeout(5 * time.Second).SetHeartbeatInterval(2 * time.Second)
 	})
 	if err != nil {
 		p.Stop()
@@ -107,14 +111,14 @@ func openNetwork(e *env) (*network, error) {
 	return &network{Proxy: p, client: client}, nil
 }
 
-// close is for when keytail has stopped.
+// close stops the proxy. Call it after keytail has stopped.
 func (n *network) close() {
 	disconnect(n.client)
 	n.Stop()
 }
 
-// breaks resets all connections, and kills the server, until ctx ends.
-func (n *network) breaks(ctx context.Context, e *env) error {
+// injectFaults resets all connections, and kills the server, until ctx ends.
+func (n *network) injectFaults(ctx context.Context, e *env) error {
 	ticker := time.NewTicker(resetEvery)
 	defer ticker.Stop()
 	for {
@@ -125,7 +129,7 @@ func (n *network) breaks(ctx context.Context, e *env) error {
 		}
 		if n.resets++; n.resets%killEvery == 0 {
 			n.kills++
-			e.say("kill -9")
+			e.progress("kill -9")
 			if err := e.server.Reopen(); err != nil {
 				return err
 			}
@@ -137,7 +141,7 @@ func (n *network) breaks(ctx context.Context, e *env) error {
 	}
 }
 
-// reset makes the proxy answer with RST for a tenth of a second.
+// reset makes the proxy reset all connections for 100 ms.
 func (n *network) reset(ctx context.Context) error {
 	toxic, err := n.Toxics.AddToxicJson(strings.NewReader(`{"name": "reset", "type": "reset_peer", "attributes": {"timeout": 0}}`))
 	if err != nil {
@@ -150,30 +154,31 @@ func (n *network) reset(ctx context.Context) error {
 	return n.Toxics.RemoveToxic(context.WithoutCancel(ctx), toxic.Name)
 }
 
-// revokeDuring revokes each key once, about twenty a second, and waits for all of them.
+// revokeDuring revokes each key once, about twenty keys per second, and waits until all
+// of them are refused.
 func revokeDuring(ctx context.Context, e *env, c *collection, i *instance, n int) ([]float64, error) {
 	var mutex sync.Mutex
 	var delays []float64
 	var failure error
 	var group sync.WaitGroup
-	need := auth.Request{OrgID: "acme"}
+	request := auth.Request{OrgID: "acme"}
 	for k := range n {
 		if err := c.revokeUntilAcknowledged(ctx, k); err != nil {
 			return nil, err
 		}
 		acknowledged := time.Now()
 		group.Go(func() {
-			at := firstRefusal(ctx, i, c.texts[k], need, time.Millisecond).answered
+			at := firstRefusal(ctx, i, c.keys[k], request, time.Millisecond).received
 			mutex.Lock()
 			defer mutex.Unlock()
 			if at.IsZero() {
-				failure = errors.New("a revoked key is still valid after a minute")
+				failure = errors.New("a revoked key is still valid after one minute")
 				return
 			}
 			delays = append(delays, milliseconds(at.Sub(acknowledged)))
 		})
 		if k%500 == 0 {
-			e.say("%d of %d revoked", k, n)
+			e.progress("%d of %d revoked", k, n)
 		}
 		select {
 		case <-ctx.Done():
@@ -189,7 +194,7 @@ func (c *collection) revokeUntilAcknowledged(ctx context.Context, k int) error {
 	var err error
 	for range 100 {
 		once, cancel := context.WithTimeout(ctx, 5*time.Second)
-		_, err = c.UpdateByID(once, typical(k).KeyID, bson.D{{Key: "$set", Value: bson.D{{Key: "is_active", Value: false}}}})
+		_, err = c.UpdateByID(once, sampleRecord(k).KeyID, bson.D{{Key: "$set", Value: bson.D{{Key: "is_active", Value: false}}}})
 		cancel()
 		if err == nil || ctx.Err() != nil {
 			break

@@ -14,8 +14,8 @@ import (
 	"github.com/keytail/keytail/internal/validator"
 )
 
-// texts makes so many keys.
-func texts(n int) ([]string, error) {
+// generateKeys generates n keys.
+func generateKeys(n int) ([]string, error) {
 	all := make([]string, n)
 	for i := range all {
 		var err error
@@ -26,22 +26,22 @@ func texts(n int) ([]string, error) {
 	return all, nil
 }
 
-// typical is the record of the i-th key: what a service has, about 200 bytes as a
-// document.
-func typical(i int) *apikey.Record {
+// sampleRecord returns the record of the i-th key. It has the fields of a typical
+// service, about 200 bytes as a document.
+func sampleRecord(i int) *apikey.Record {
 	return &apikey.Record{
 		KeyID: fmt.Sprintf("%024x", i), UserID: fmt.Sprintf("user-%07d", i%100_000), OrgID: "acme",
 		Name: "continuous integration", Scopes: []string{"orders:read", "orders:write"}, Active: true,
 	}
 }
 
-// request is what typical keys are asked about.
-func request() *apikey.Request {
+// sampleRequest returns a request that the sample records allow.
+func sampleRequest() *apikey.Request {
 	return &apikey.Request{Scopes: []string{"orders:read"}, OrgID: "acme"}
 }
 
-// liveCache is a cache that believes what it is given, and holds nothing yet.
-func liveCache(sizeMiB int) (*keycache.Cache, error) {
+// newFreshCache returns an empty cache whose entries stay valid for an hour.
+func newFreshCache(sizeMiB int) (*keycache.Cache, error) {
 	cache, err := keycache.New(keycache.Config{SizeMiB: sizeMiB, MaxStale: time.Hour})
 	if err != nil {
 		return nil, err
@@ -51,24 +51,24 @@ func liveCache(sizeMiB int) (*keycache.Cache, error) {
 	return cache, nil
 }
 
-// held is a validator over a live cache that holds all keys, without a database:
-// for the cost of a hit alone.
-func held(keys []string, sizeMiB int) (*validator.Validator, error) {
-	cache, err := liveCache(sizeMiB)
+// newCachedValidator returns a validator with all keys in its cache and without a
+// database, so that a benchmark measures cache hits alone.
+func newCachedValidator(keys []string, sizeMiB int) (*validator.Validator, error) {
+	cache, err := newFreshCache(sizeMiB)
 	if err != nil {
 		return nil, err
 	}
 	for i, key := range keys {
-		record := typical(i)
+		record := sampleRecord(i)
 		cache.Store(cache.Begin(), apikey.HashOf(key), keycache.Found(apikey.DocID(record.KeyID), record))
 	}
 	return validator.New(validator.Config{Cache: cache, Store: noDatabase{}})
 }
 
-// noDatabase fails every read, so that a benchmark of hits that misses is none.
+// noDatabase fails every read, so that a benchmark of cache hits fails on a cache miss.
 type noDatabase struct{}
 
-var errNoDatabase = errors.New("there is no database here: what is measured must be held")
+var errNoDatabase = errors.New("cache miss in a benchmark without a database: check that all keys are cached")
 
 func (noDatabase) FindByHash(context.Context, apikey.Hash, clustertime.Time) (keystore.Document, bool, error) {
 	return keystore.Document{}, false, errNoDatabase

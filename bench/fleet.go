@@ -20,15 +20,17 @@ import (
 )
 
 var fleetRow = row{
-	name:    "fleet",
-	what:    "1, 3 and 10 instances on one server, while another collection of the same database takes 2,000 writes a second",
-	against: "1 instance",
-	reach:   "events delivered late by no more than 1.5x; server CPU stated; rate of Validate unchanged",
-	run:     measureFleet,
-	server:  true,
+	name:         "fleet",
+	title:        "several instances on one server",
+	measures:     "1, 3 and 10 instances on one server, with 2,000 writes per second to another collection of the same database",
+	comparedWith: "1 instance",
+	goals:        "at most 1.5 times the revocation delay, and at least 0.9 times the calls of Validate per second; the server's CPU is reported without a goal",
+	run:          measureFleet,
+	server:       true,
 }
 
-// otherWrites a second are what the rest of an application writes.
+// otherWrites is the number of writes per second to another collection, as the rest of
+// an application makes them.
 const otherWrites = 2000
 
 func measureFleet(ctx context.Context, e *env, r *result) error {
@@ -39,26 +41,26 @@ func measureFleet(ctx context.Context, e *env, r *result) error {
 		return err
 	}
 	defer c.drop()
-	t := table{Title: "Milliseconds from the acknowledgement of a revocation to the first refusal, over all instances", Head: []string{"instances", "p50", "p99", "worst", "other writes a second", "cores that the server takes", "Validate, a second on one instance"}}
+	t := table{Title: "Milliseconds from the acknowledgement of a revocation to the first refusal, over all instances", Head: []string{"instances", "p50", "p99", "worst", "other writes per second", "server CPU, in cores", "Validate calls per second on one instance"}}
 	var first fleetFigures
 	for turn, size := range sizes {
-		got, err := fleetOf(ctx, e, c, size, turn*n, n)
+		got, err := measureInstances(ctx, e, c, size, turn*n, n)
 		if err != nil {
 			return err
 		}
 		if turn == 0 {
 			first = got
 		} else {
-			r.goal(goal{Name: fmt.Sprintf("%d instances: p50 of the delay to that of one", size), Got: quantile(got.delays, 0.5) / max(quantile(first.delays, 0.5), 0.01), Sign: "<=", Want: 1.5, Rounds: 1})
-			r.goal(goal{Name: fmt.Sprintf("%d instances: p99 of the delay to that of one", size), Got: quantile(got.delays, 0.99) / max(quantile(first.delays, 0.99), 0.01), Sign: "<=", Want: 1.5, Rounds: 1})
-			r.goal(goal{Name: fmt.Sprintf("%d instances: rate of Validate to that of one", size), Got: got.rate / first.rate, Sign: ">=", Want: 0.9, Rounds: 1})
+			r.goal(goal{Name: fmt.Sprintf("%d instances: p50 delay, relative to one instance", size), Got: quantile(got.delays, 0.5) / max(quantile(first.delays, 0.5), 0.01), Sign: "<=", Want: 1.5, Rounds: 1})
+			r.goal(goal{Name: fmt.Sprintf("%d instances: p99 delay, relative to one instance", size), Got: quantile(got.delays, 0.99) / max(quantile(first.delays, 0.99), 0.01), Sign: "<=", Want: 1.5, Rounds: 1})
+			r.goal(goal{Name: fmt.Sprintf("%d instances: Validate calls per second, relative to one instance", size), Got: got.rate / first.rate, Sign: ">=", Want: 0.9, Rounds: 1})
 		}
 		cells := delayCells(fmt.Sprint(size), got.delays)
 		t.Rows = append(t.Rows, []string{cells[0], cells[1], cells[3], cells[4], fmt.Sprintf("%.0f", got.writes), got.cpu, fmt.Sprintf("%.0f", got.rate)})
 	}
 	r.table(t)
-	r.note("Each instance has a change stream of its own, so the server looks at each write once for each instance. secantusd-py does all of it on one core: when that is full, everybody waits, and the writers do not get to their rate.")
-	r.note("All instances, the writers and the server share this machine's cores, so that ten instances here are less than ten machines.")
+	r.note("Each instance opens its own change stream, so the server processes each write once for each instance. secantusd-py does all of this on one core. When that core is busy, all clients wait and the writers do not reach their rate.")
+	r.note("All instances, the writers and the server share the cores of this machine, so ten instances are slower here than on ten machines.")
 	return nil
 }
 
@@ -69,8 +71,8 @@ type fleetFigures struct {
 	rate   float64
 }
 
-// fleetOf starts so many instances and measures them.
-func fleetOf(ctx context.Context, e *env, c *collection, size, firstKey, n int) (fleetFigures, error) {
+// measureInstances starts the given number of instances and measures them.
+func measureInstances(ctx context.Context, e *env, c *collection, size, firstKey, n int) (fleetFigures, error) {
 	var all []*instance
 	defer func() {
 		for _, i := range all {
@@ -85,7 +87,7 @@ func fleetOf(ctx context.Context, e *env, c *collection, size, firstKey, n int) 
 		all = append(all, i)
 	}
 	var figures fleetFigures
-	written, stop, err := writeBeside(ctx, e, c)
+	written, stop, err := writeOtherCollection(ctx, e, c)
 	if err != nil {
 		return fleetFigures{}, err
 	}
@@ -100,32 +102,32 @@ func fleetOf(ctx context.Context, e *env, c *collection, size, firstKey, n int) 
 	}
 	took := time.Since(began).Seconds()
 	figures.writes = float64(written.Load()-before) / took
-	figures.cpu = "not known"
+	figures.cpu = "unknown"
 	if now := e.serverCPU(); cpu > 0 && now > 0 {
 		figures.cpu = fmt.Sprintf("%.2f", (now-cpu).Seconds()/took)
 	}
 	slices.Sort(figures.delays)
-	need := auth.Request{OrgID: "acme"}
-	good := c.texts[c.size-100:]
-	each, err := calls(good, 1, e.lasting(2*time.Second), func(key string) bool {
-		v, _ := all[0].Validate(ctx, key, need)
+	request := auth.Request{OrgID: "acme"}
+	known := c.keys[c.size-100:]
+	each, err := timePerCall(known, 1, e.duration(2*time.Second), func(key string) bool {
+		v, _ := all[0].Validate(ctx, key, request)
 		return v.Valid()
 	})
 	figures.rate = 1e9 / each
-	e.say("%d instances: p50 %.2f ms, %.0f other writes a second", size, quantile(figures.delays, 0.5), figures.writes)
+	e.progress("%d instances: p50 %.2f ms, %.0f other writes per second", size, quantile(figures.delays, 0.5), figures.writes)
 	return figures, err
 }
 
-// revokeEverywhere revokes a key and waits until every instance refuses it. The
-// questions have a pause, or those about ten instances would take the machine.
+// revokeEverywhere revokes a key and waits until every instance refuses it. The requests
+// have a pause, because those to ten instances would use the whole machine.
 func revokeEverywhere(ctx context.Context, c *collection, all []*instance, k int) ([]float64, error) {
-	need := auth.Request{OrgID: "acme"}
+	request := auth.Request{OrgID: "acme"}
 	refused := make([]time.Time, len(all))
 	var group sync.WaitGroup
 	for n, i := range all {
-		group.Go(func() { refused[n] = firstRefusal(ctx, i, c.texts[k], need, 100*time.Microsecond).answered })
+		group.Go(func() { refused[n] = firstRefusal(ctx, i, c.keys[k], request, 100*time.Microsecond).received })
 	}
-	_, err := c.UpdateByID(ctx, typical(k).KeyID, bson.D{{Key: "$set", Value: bson.D{{Key: "is_active", Value: false}}}})
+	_, err := c.UpdateByID(ctx, sampleRecord(k).KeyID, bson.D{{Key: "$set", Value: bson.D{{Key: "is_active", Value: false}}}})
 	acknowledged := time.Now()
 	if err != nil {
 		return nil, err
@@ -134,16 +136,17 @@ func revokeEverywhere(ctx context.Context, c *collection, all []*instance, k int
 	var delays []float64
 	for _, at := range refused {
 		if at.IsZero() {
-			return nil, errors.New("a revoked key is still valid after a minute")
+			return nil, errors.New("a revoked key is still valid after one minute")
 		}
 		delays = append(delays, milliseconds(at.Sub(acknowledged)))
 	}
 	return delays, nil
 }
 
-// writeBeside updates documents of another collection, as many a second as it may: a
-// hundred at once, since one at a time is more than some servers can do.
-func writeBeside(ctx context.Context, e *env, c *collection) (written *atomic.Int64, stop func(), err error) {
+// writeOtherCollection updates otherWrites documents of another collection per second.
+// It updates a hundred at once, because single updates would be too many for some
+// servers.
+func writeOtherCollection(ctx context.Context, e *env, c *collection) (written *atomic.Int64, stop func(), err error) {
 	const atOnce = 100
 	client, err := e.connect()
 	if err != nil {
@@ -180,7 +183,8 @@ func writeBeside(ctx context.Context, e *env, c *collection) (written *atomic.In
 	return written, func() { cancel(); <-done; disconnect(client) }, nil
 }
 
-// serverCPU is what the row's own server has used, zero if that cannot be known.
+// serverCPU returns the CPU time that the server of this row has used, or zero if it is
+// unknown.
 func (e *env) serverCPU() time.Duration {
 	if e.server == nil {
 		return 0
@@ -189,8 +193,8 @@ func (e *env) serverCPU() time.Duration {
 	if err != nil {
 		return 0
 	}
-	// proc(5): after the name in brackets, utime and stime are the fields 14 and 15 of
-	// all, in ticks of a hundredth of a second.
+	// proc(5): utime and stime are fields 14 and 15, in ticks of 10 ms. The text after the
+	// name in brackets starts with field 3.
 	_, rest, _ := strings.Cut(string(stat), ") ")
 	fields := strings.Fields(rest)
 	var ticks int64

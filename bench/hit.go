@@ -17,19 +17,24 @@ import (
 )
 
 var hitRow = row{
-	name:    "hit",
-	what:    "a hit inside the process: validator.Validate on a key that is held, on one core and on all, among 1,000 and 1,000,000 keys",
-	against: "SHA-256 and bigcache.Get on the same keys, with values of the same size",
-	reach:   "<= 2x, at most 4 allocations; with 1,000,000 keys <= 1.2x that ratio",
-	run:     measureHit,
+	name:         "hit",
+	title:        "a cache hit in the process",
+	measures:     "a cache hit inside the process: validator.Validate with a cached key, on one core and on all cores, with 1,000 and with 1,000,000 keys in the cache",
+	comparedWith: "SHA-256 and bigcache.Get on the same keys, with values of the same size",
+	goals:        "at most 2 times the time, and at most 4 allocations per call; with 1,000,000 keys at most 1.2 times the ratio with 1,000",
+	run:          measureHit,
 }
 
+// relativeToBareHit is the end of the name of a goal.
+const relativeToBareHit = ": time of Validate, relative to SHA-256 and bigcache.Get"
+
 func measureHit(ctx context.Context, e *env, r *result) error {
-	t := table{Title: "Nanoseconds a call, medians", Head: []string{"keys", "goroutines", "Validate", "SHA-256 + bigcache.Get", "ratio", "allocations"}}
+	t := table{Title: "Nanoseconds per call, medians", Head: []string{"keys", "goroutines", "Validate", "SHA-256 + bigcache.Get", "ratio", "allocations"}}
 	for _, workers := range []int{1, runtime.GOMAXPROCS(0)} {
 		var few ratios
 		for _, n := range []int{e.size(1000, 100), e.size(1_000_000, 1000)} {
-			e.say("%d keys, %d goroutines", n, workers)
+			name := fmt.Sprintf("%d keys, %s", n, goroutines(workers))
+			e.progress("%s", name)
 			sides, err := newHitSides(n)
 			if err != nil {
 				return err
@@ -38,13 +43,12 @@ func measureHit(ctx context.Context, e *env, r *result) error {
 			if err != nil {
 				return err
 			}
-			name := fmt.Sprintf("%d keys, %d goroutines", n, workers)
-			r.goal(all.goal(name+": time of Validate to that of SHA-256 and bigcache.Get", "<=", 2))
-			r.goal(goal{Name: name + ": allocations a call", Got: sides.allocations(), Sign: "<=", Want: 4, Rounds: 1})
+			r.goal(all.goal(name+relativeToBareHit, "<=", 2))
+			r.goal(goal{Name: name + ": allocations per call", Got: sides.allocations(), Sign: "<=", Want: 4, Rounds: 1})
 			if few == nil {
 				few = all
 			} else {
-				r.goal(goal{Name: fmt.Sprintf("%d goroutines: that ratio with many keys to that with few", workers), Got: median(all) / median(few), Sign: "<=", Want: 1.2, Rounds: len(all)})
+				r.goal(goal{Name: goroutines(workers) + ": ratio with many keys, relative to the ratio with few", Got: median(all) / median(few), Sign: "<=", Want: 1.2, Rounds: len(all)})
 			}
 			t.Rows = append(t.Rows, []string{fmt.Sprint(n), fmt.Sprint(workers), fmt.Sprintf("%.0f", median(sides.ours)), fmt.Sprintf("%.0f", median(sides.theirs)), fmt.Sprintf("%.2f", median(all)), fmt.Sprintf("%.1f", sides.allocations())})
 		}
@@ -53,22 +57,30 @@ func measureHit(ctx context.Context, e *env, r *result) error {
 	return nil
 }
 
-// hitSides are the same keys in both caches.
+// goroutines returns n with its noun.
+func goroutines(n int) string {
+	if n == 1 {
+		return "1 goroutine"
+	}
+	return fmt.Sprintf("%d goroutines", n)
+}
+
+// hitSides are the two sides, with the same keys in both caches.
 type hitSides struct {
 	keys     []string
 	validate func(key string) bool
 	bare     func(key string) bool
-	// ours and theirs are nanoseconds a call, of all rounds.
+	// ours and theirs are the nanoseconds per call of each round.
 	ours, theirs []float64
 }
 
 func newHitSides(n int) (*hitSides, error) {
-	keys, err := texts(n)
+	keys, err := generateKeys(n)
 	if err != nil {
 		return nil, err
 	}
 	size := max(64, n*600>>20*2)
-	v, err := held(keys, size)
+	v, err := newCachedValidator(keys, size)
 	if err != nil {
 		return nil, err
 	}
@@ -76,15 +88,15 @@ func newHitSides(n int) (*hitSides, error) {
 	if err != nil {
 		return nil, err
 	}
-	// In an order of their own, so that neither side runs through its memory.
+	// Shuffled, so that neither side reads its memory in sequence.
 	rand.Shuffle(n, func(i, j int) { keys[i], keys[j] = keys[j], keys[i] })
-	ctx, need := context.Background(), request()
+	ctx, request := context.Background(), sampleRequest()
 	return &hitSides{keys: keys, bare: bare, validate: func(key string) bool {
-		return v.Validate(ctx, key, need).Code == apikey.Valid
+		return v.Validate(ctx, key, request).Code == apikey.Valid
 	}}, nil
 }
 
-// newBare is the least that finds a value by a key of which only the hash is kept.
+// newBare returns the smallest function that finds a value by the hash of a key.
 func newBare(keys []string, sizeMiB int) (func(string) bool, error) {
 	config := bigcache.DefaultConfig(24 * time.Hour)
 	config.CleanWindow, config.HardMaxCacheSize, config.Verbose = 0, sizeMiB, false
@@ -107,21 +119,21 @@ func newBare(keys []string, sizeMiB int) (func(string) bool, error) {
 }
 
 func (s *hitSides) measure(ctx context.Context, e *env, workers int) (ratios, error) {
-	lasting := e.lasting(700 * time.Millisecond)
+	duration := e.duration(700 * time.Millisecond)
 	s.ours, s.theirs = nil, nil
 	side := func(call func(string) bool, into *[]float64) func() (float64, error) {
 		return func() (float64, error) {
-			took, err := calls(s.keys, workers, lasting, call)
+			took, err := timePerCall(s.keys, workers, duration, call)
 			*into = append(*into, took)
 			return took, err
 		}
 	}
-	return paired(ctx, e.size(11, 1), side(s.validate, &s.ours), side(s.bare, &s.theirs))
+	return comparePair(ctx, e.size(11, 1), side(s.validate, &s.ours), side(s.bare, &s.theirs))
 }
 
-// calls makes calls on so many goroutines for so long, and is the time that one
-// takes on one goroutine, in nanoseconds.
-func calls(keys []string, workers int, lasting time.Duration, call func(string) bool) (float64, error) {
+// timePerCall makes calls on several goroutines for the duration, and returns the time
+// of one call on one goroutine, in nanoseconds.
+func timePerCall(keys []string, workers int, duration time.Duration, call func(string) bool) (float64, error) {
 	const batch = 256
 	var total, wrong atomic.Int64
 	runtime.GC()
@@ -130,7 +142,7 @@ func calls(keys []string, workers int, lasting time.Duration, call func(string) 
 	for w := range workers {
 		group.Go(func() {
 			at, made := len(keys)/workers*w, int64(0)
-			for time.Since(began) < lasting {
+			for time.Since(began) < duration {
 				for range batch {
 					if !call(keys[at]) {
 						wrong.Add(1)
@@ -147,12 +159,12 @@ func calls(keys []string, workers int, lasting time.Duration, call func(string) 
 	group.Wait()
 	took := time.Since(began)
 	if wrong.Load() > 0 {
-		return 0, errors.New("a key that is held was not found")
+		return 0, errors.New("a cached key was not found")
 	}
 	return float64(took.Nanoseconds()) * float64(workers) / float64(total.Load()), nil
 }
 
-// allocations of one Validate.
+// allocations returns the allocations of one call of Validate.
 func (s *hitSides) allocations() float64 {
 	var before, after runtime.MemStats
 	const n = 10_000

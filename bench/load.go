@@ -16,7 +16,7 @@ import (
 	"github.com/HdrHistogram/hdrhistogram-go"
 )
 
-// listen serves a handler on a port of its own until close is called.
+// listen serves a handler on a free port until stop is called.
 func listen(ctx context.Context, handler http.Handler) (address string, stop func(), err error) {
 	var config net.ListenConfig
 	listener, err := config.Listen(ctx, "tcp", "127.0.0.1:0")
@@ -29,14 +29,13 @@ func listen(ctx context.Context, handler http.Handler) (address string, stop fun
 	return listener.Addr().String(), func() { _ = server.Close(); <-done }, nil
 }
 
-// load is what a number of connections got answered, each asking as fast as it
-// gets answers.
+// load is the result of sending requests over several connections.
 type load struct {
 	perSecond float64
-	// cpu is what this process used for each: who asks, and who answers if that is in
-	// it too.
+	// cpu is the CPU time of this process per request: of the generator, and of the
+	// server if it runs in this process.
 	cpu time.Duration
-	// latency in nanoseconds, to three digits.
+	// latency is in nanoseconds, with three significant digits.
 	latency *hdrhistogram.Histogram
 }
 
@@ -44,28 +43,28 @@ func (l *load) quantile(q float64) time.Duration {
 	return time.Duration(l.latency.ValueAtQuantile(q))
 }
 
-// newLatency has room for a minute.
+// newLatency returns a histogram for latencies of up to one minute.
 func newLatency() *hdrhistogram.Histogram {
 	return hdrhistogram.New(1, time.Minute.Nanoseconds(), 3)
 }
 
-// generator sends prepared requests over keep-alive connections and reads the
-// answers, with as little work as that can be done: on the machine that answers,
-// too, each microsecond here makes two sides look more alike.
+// generator sends prepared requests over keep-alive connections and reads the responses.
+// It does as little work as possible: it shares the machine with the server, so each
+// microsecond that it uses makes two sides look more alike.
 type generator struct {
 	address string
-	// requests are whole, as bytes; each connection goes round through them.
+	// requests are encoded requests. Each connection sends them in a cycle.
 	requests    [][]byte
 	connections int
-	// status is that of each answer; another one is an error.
+	// status is the expected status of each response. Any other status is an error.
 	status int
-	// pace is the time between two requests of a connection. Zero: as fast as it gets
-	// answers.
+	// pace is the time between two requests of a connection. Zero: a connection sends the
+	// next request as soon as it has the response.
 	pace time.Duration
 }
 
-// run asks for so long.
-func (g *generator) run(ctx context.Context, lasting time.Duration) (*load, error) {
+// run sends requests for the duration.
+func (g *generator) run(ctx context.Context, duration time.Duration) (*load, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	runtime.GC()
@@ -75,7 +74,7 @@ func (g *generator) run(ctx context.Context, lasting time.Duration) (*load, erro
 	var group sync.WaitGroup
 	for c := range g.connections {
 		group.Go(func() {
-			latency, err := g.connection(ctx, c, began.Add(lasting))
+			latency, err := g.connection(ctx, c, began.Add(duration))
 			if err != nil {
 				cancel(err)
 				return
@@ -104,7 +103,7 @@ func (g *generator) connection(ctx context.Context, first int, until time.Time) 
 	if err := conn.SetDeadline(until.Add(10 * time.Second)); err != nil {
 		return nil, err
 	}
-	answers := bufio.NewReaderSize(conn, 16<<10)
+	responses := bufio.NewReaderSize(conn, 16<<10)
 	latency := newLatency()
 	at := first * len(g.requests) / g.connections
 	for began := time.Now(); began.Before(until) && ctx.Err() == nil; {
@@ -113,12 +112,12 @@ func (g *generator) connection(ctx context.Context, first int, until time.Time) 
 			return nil, err
 		}
 		at++
-		status, err := readAnswer(answers)
+		status, err := readResponse(responses)
 		if err != nil {
 			return nil, err
 		}
 		if status != g.status {
-			return nil, fmt.Errorf("status %d, wanted %d", status, g.status)
+			return nil, fmt.Errorf("got status %d, want %d", status, g.status)
 		}
 		now := time.Now()
 		if err := latency.RecordValue(max(1, now.Sub(began).Nanoseconds())); err != nil {
@@ -134,14 +133,14 @@ func (g *generator) connection(ctx context.Context, first int, until time.Time) 
 
 var contentLength = []byte("Content-Length: ")
 
-// readAnswer reads an HTTP/1.1 answer as Go's server writes it, and forgets it.
-func readAnswer(r *bufio.Reader) (status int, err error) {
+// readResponse reads an HTTP/1.1 response as Go's server writes it, and discards it.
+func readResponse(r *bufio.Reader) (status int, err error) {
 	line, err := r.ReadSlice('\n')
 	if err != nil {
 		return 0, err
 	}
 	if len(line) < 12 {
-		return 0, errors.New("this is no answer")
+		return 0, errors.New("the status line is too short")
 	}
 	if status, err = strconv.Atoi(string(line[9:12])); err != nil {
 		return 0, err
@@ -164,7 +163,7 @@ func readAnswer(r *bufio.Reader) (status int, err error) {
 	}
 }
 
-// raw is a request as bytes.
+// raw encodes a request.
 func raw(r *http.Request) ([]byte, error) {
 	var text bytes.Buffer
 	r.Header.Set("User-Agent", "bench")

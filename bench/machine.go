@@ -10,30 +10,31 @@ import (
 	"strings"
 )
 
-// machineFacts are what a figure depends on, without names or paths.
+// machineFacts are the facts that figures depend on, without host names and paths.
 type machineFacts struct {
 	CPU    string
 	Cores  int
 	OS, Go string
 	Commit string
-	// Changed says that the tree was not that of the commit.
+	// Changed reports whether the working tree differed from the commit.
 	Changed bool
 	Modules map[string]string
-	// Server is what stood for MongoDB, "" where nothing did.
+	// Server describes the MongoDB server, or its replacement. It is empty for rows that
+	// use none.
 	Server string
 }
 
-// repository is keytail's root directory, from bench/, where this program runs.
+// repository is keytail's root directory, relative to bench/, where this program runs.
 const repository = ".."
 
-// inRepository makes a command run in the root directory: git looks at the working
-// directory and below.
+// inRepository makes a command run in the root directory, because git looks only at the
+// working directory and below.
 func inRepository(command *exec.Cmd) *exec.Cmd {
 	command.Dir = repository
 	return command
 }
 
-// machine describes the machine and the code that were measured.
+// machine describes the machine and the measured code.
 func machine(ctx context.Context) machineFacts {
 	m := machineFacts{
 		CPU: cpu(), Cores: runtime.NumCPU(), OS: runtime.GOOS + "/" + runtime.GOARCH, Go: runtime.Version(),
@@ -57,7 +58,7 @@ func machine(ctx context.Context) machineFacts {
 	return m
 }
 
-// cpu is the processor's name on Linux, "" elsewhere.
+// cpu returns the name of the processor on Linux, and "" on other systems.
 func cpu() string {
 	file, err := os.Open("/proc/cpuinfo")
 	if err != nil {

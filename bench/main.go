@@ -15,19 +15,19 @@ import (
 	"github.com/gin-gonic/gin"
 )
 
-// options are those of all commands.
+// options are the options that all commands have.
 type options struct {
-	Quick bool   `help:"Tiny sizes, to check that each row still runs. Results are not kept."`
-	URI   string `help:"Connection string of a MongoDB replica set to measure with. Empty: start a secantusd-py."`
+	Quick bool   `help:"Use tiny sizes, to check that each row still runs. Results are not saved."`
+	URI   string `help:"Connection string of the MongoDB replica set to measure with. Empty: start secantusd-py."`
 	Docs  string `default:"../docs" help:"The directory of performance.md and of the results (bench/*.json)."`
 }
 
 type command struct {
 	options
 	List listCommand `cmd:"" help:"List the rows."`
-	Run  runCommand  `cmd:"" default:"withargs" help:"Measure rows, print the results, and keep them."`
+	Run  runCommand  `cmd:"" default:"withargs" help:"Measure rows, print the results, and save them."`
 
-	Report reportCommand `cmd:"" help:"Write performance.md from the kept results; measure rows that have none."`
+	Report reportCommand `cmd:"" help:"Write performance.md from the saved results; measure rows without a result."`
 }
 
 func main() {
@@ -35,26 +35,26 @@ func main() {
 	defer stop()
 	gin.SetMode(gin.ReleaseMode)
 	var c command
-	k := kong.Parse(&c, kong.Description("Measures keytail side by side with what it replaces and with what is possible."),
+	k := kong.Parse(&c, kong.Description("Compares keytail with the code that it replaces and with the smallest program that could do the work."),
 		kong.BindTo(ctx, (*context.Context)(nil)), kong.Bind(&c.options))
 	k.FatalIfErrorf(k.Run())
 }
 
 type listCommand struct{}
 
-// Run prints a line a row.
+// Run prints one line for each row.
 func (listCommand) Run() error {
 	for _, r := range rows {
-		fmt.Printf("%-12s %s\n", r.name, r.what)
+		fmt.Printf("%-14s %s\n", r.name, r.title)
 	}
 	return nil
 }
 
 type runCommand struct {
-	Names []string `arg:"" help:"Rows, as list shows them, or all."`
+	Names []string `arg:"" help:"Names of rows, as list prints them, or all."`
 }
 
-// Run measures the rows that are named.
+// Run measures the named rows.
 func (c *runCommand) Run(ctx context.Context, o *options) error {
 	chosen, err := choose(c.Names)
 	if err != nil {
@@ -79,7 +79,7 @@ func (c *runCommand) Run(ctx context.Context, o *options) error {
 	return errors.Join(failures...)
 }
 
-// measure runs one row and keeps what it gives.
+// measure runs one row and saves its result.
 func measure(ctx context.Context, r row, o *options) (*result, error) {
 	e, err := newEnv(o, r.name)
 	if err != nil {
@@ -87,7 +87,7 @@ func measure(ctx context.Context, r row, o *options) (*result, error) {
 	}
 	defer e.close()
 	began := time.Now()
-	e.say("begins")
+	e.progress("started")
 	got := &result{Row: r.name, At: began.UTC().Truncate(time.Second), Machine: machine(ctx)}
 	if err := r.run(ctx, e, got); err != nil {
 		return nil, err
@@ -96,11 +96,11 @@ func measure(ctx context.Context, r row, o *options) (*result, error) {
 		got.Machine.Server = e.serverName(ctx)
 	}
 	got.Took = time.Since(began).Round(time.Second)
-	e.say("took %v", got.Took)
+	e.progress("took %v", got.Took)
 	if o.Quick {
 		return got, nil
 	}
-	return got, got.keep(filepath.Join(o.Docs, "bench"))
+	return got, got.save(filepath.Join(o.Docs, "bench"))
 }
 
 type reportCommand struct {
@@ -110,11 +110,11 @@ type reportCommand struct {
 // Run writes the report.
 func (c *reportCommand) Run(ctx context.Context, o *options) error {
 	if o.Quick {
-		return errors.New("a report of tiny sizes would mislead: leave --quick out")
+		return errors.New("--quick measures with tiny sizes and cannot be used for a report: omit --quick")
 	}
 	var all []*result
 	for _, r := range rows {
-		got, err := kept(filepath.Join(o.Docs, "bench"), r.name)
+		got, err := loadResult(filepath.Join(o.Docs, "bench"), r.name)
 		if c.Fresh || errors.Is(err, os.ErrNotExist) {
 			got, err = measure(ctx, r, o)
 		}

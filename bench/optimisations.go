@@ -11,48 +11,49 @@ import (
 )
 
 var optimisationsRow = row{
-	name:    "optimisations",
-	what:    "the effect of optimisations: one Go benchmark, run on the version before the commit and on the commit",
-	against: "each other, alternating, ten times each; compared by benchstat",
-	reach:   "stated",
-	run:     measureOptimisations,
-	history: true,
+	name:         "optimisations",
+	title:        "the effect of single commits",
+	measures:     "the effect of single optimisations: one Go benchmark each, run with the version before the commit and with the commit",
+	comparedWith: "each other: ten runs of each version, alternately, compared by benchstat",
+	goals:        "none; the figures are reported",
+	run:          measureOptimisations,
+	history:      true,
 }
 
-// speed has the benchmarks.
+// speed is the file with the benchmarks.
 const speed = "bench/speed/speed_test.go"
 
-// benchmarksCommit is the last commit whose benchmarks compile with the versions below:
-// later ones use names that those versions do not have.
+// benchmarksCommit is the last commit whose benchmarks compile with the versions below.
+// Later ones use names that those versions do not have.
 const benchmarksCommit = "018c1f2"
 
-// optimisation is a commit that made something faster.
+// optimisation is a commit that made keytail faster.
 type optimisation struct {
-	commit, what string
-	// benchmark is one of speed/.
+	commit, description string
+	// benchmark is the name of a benchmark in speed/.
 	benchmark string
 }
 
 var optimisations = []optimisation{
-	{"1066281", "A key's text is checked and hashed without a copy, and a record is decoded with its scopes in the same block.", "BenchmarkHit"},
-	{"f8b0669", "A query that was read before is not read again, and the values of an answer's headers are one block.", "BenchmarkForwardAuth"},
-	{"a5e3b22", "gjson finds the fields of a body; before, it was decoded token by token.", "BenchmarkVerify"},
-	{"d13d2cf", "What updates have touched is read a hundred documents at once. (The database of this benchmark answers at once; what counts is how often it is asked.)", "BenchmarkRefresh"},
+	{"1066281", "The text of a key is checked and hashed without a copy. A record is decoded with its scopes in one memory block.", "BenchmarkHit"},
+	{"f8b0669", "A query that was parsed before is not parsed again. The values of a response's headers are allocated as one block.", "BenchmarkForwardAuth"},
+	{"a5e3b22", "gjson finds the fields of a request body; before, the body was decoded token by token.", "BenchmarkVerify"},
+	{"d13d2cf", "Updated documents are read in batches of a hundred. (The database of this benchmark answers immediately, so only the number of reads matters.)", "BenchmarkRefresh"},
 }
 
 func measureOptimisations(ctx context.Context, e *env, r *result) error {
 	for _, o := range optimisations {
-		e.say("%s: %s", o.commit, o.benchmark)
+		e.progress("%s: %s", o.commit, o.benchmark)
 		text, err := o.compare(ctx, e)
 		if err != nil {
 			return fmt.Errorf("%s: %w", o.commit, err)
 		}
-		r.note(fmt.Sprintf("### %s, %s\n\n%s\n\n```text\n%s\n```", o.benchmark, o.commit, o.what, strings.TrimSpace(text)))
+		r.note(fmt.Sprintf("### %s, %s\n\n%s\n\n```text\n%s\n```", o.benchmark, o.commit, o.description, strings.TrimSpace(text)))
 	}
 	return nil
 }
 
-// compare runs the benchmark with both versions and returns what benchstat says.
+// compare runs the benchmark with both versions and returns the output of benchstat.
 func (o *optimisation) compare(ctx context.Context, e *env) (string, error) {
 	names := []string{"before", "after"}
 	var programs []string
@@ -84,7 +85,7 @@ func (o *optimisation) compare(ctx context.Context, e *env) (string, error) {
 	return output(benchstat)
 }
 
-// build makes the test program of a version, with the benchmarks of benchmarksCommit.
+// build builds the test program of a version, with the benchmarks of benchmarksCommit.
 func (o *optimisation) build(ctx context.Context, dir, commit string) (string, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return "", err
@@ -98,7 +99,7 @@ func (o *optimisation) build(ctx context.Context, dir, commit string) (string, e
 	}
 	benchmarks, err := output(inRepository(exec.CommandContext(ctx, "git", "show", benchmarksCommit+":"+speed)))
 	if err != nil {
-		return "", fmt.Errorf("this row needs a clone of keytail with its history: %w", err)
+		return "", fmt.Errorf("clone keytail with its history to run this row: %w", err)
 	}
 	if err := os.MkdirAll(filepath.Join(dir, filepath.Dir(speed)), 0o755); err != nil {
 		return "", err
@@ -113,13 +114,13 @@ func (o *optimisation) build(ctx context.Context, dir, commit string) (string, e
 	return program, err
 }
 
-// output is what a command prints; its error has what the command said.
+// output returns the standard output of a command. Its error includes the standard error.
 func output(command *exec.Cmd) (string, error) {
-	var said bytes.Buffer
-	command.Stderr = &said
+	var stderr bytes.Buffer
+	command.Stderr = &stderr
 	text, err := command.Output()
 	if err != nil {
-		return "", fmt.Errorf("%s: %w: %s", command.Args[0], err, strings.TrimSpace(said.String()))
+		return "", fmt.Errorf("%s: %w: %s", command.Args[0], err, strings.TrimSpace(stderr.String()))
 	}
 	return string(text), nil
 }

@@ -5,13 +5,13 @@ import (
 	"slices"
 )
 
-// ratios are those of one round each.
+// ratios are the ratios of two sides, one for each round.
 type ratios []float64
 
-// inTurn measures sides one after the other, round after round, so that whatever else
-// the machine does meets all of them; each round begins with another one. It returns
-// the figures of each side, in the rounds' order.
-func inTurn(ctx context.Context, rounds int, sides ...func() (float64, error)) ([][]float64, error) {
+// alternate measures the sides one after the other, round after round, so that other
+// work of the machine affects all of them alike. Each round starts with another side.
+// It returns the figures of each side, in the order of the rounds.
+func alternate(ctx context.Context, rounds int, sides ...func() (float64, error)) ([][]float64, error) {
 	all := make([][]float64, len(sides))
 	for round := range rounds {
 		for turn := range sides {
@@ -29,17 +29,17 @@ func inTurn(ctx context.Context, rounds int, sides ...func() (float64, error)) (
 	return all, nil
 }
 
-// paired is inTurn for two sides. The ratio is that of the first side's figure to the
-// second's.
-func paired(ctx context.Context, rounds int, first, second func() (float64, error)) (ratios, error) {
-	all, err := inTurn(ctx, rounds, first, second)
+// comparePair runs alternate with two sides and returns the ratios of the first side's
+// figures to the second side's.
+func comparePair(ctx context.Context, rounds int, first, second func() (float64, error)) (ratios, error) {
+	all, err := alternate(ctx, rounds, first, second)
 	if err != nil {
 		return nil, err
 	}
 	return ratiosOf(all[0], all[1]), nil
 }
 
-// ratiosOf are those of a's figures to b's, round by round.
+// ratiosOf returns the ratios of a's figures to b's, round by round.
 func ratiosOf(a, b []float64) ratios {
 	all := make(ratios, len(a))
 	for i := range a {
@@ -48,7 +48,7 @@ func ratiosOf(a, b []float64) ratios {
 	return all
 }
 
-// median of figures, 0 of none.
+// median returns the median of the figures, or 0 if there are none.
 func median(figures []float64) float64 {
 	if len(figures) == 0 {
 		return 0
@@ -61,12 +61,12 @@ func median(figures []float64) float64 {
 	return (sorted[middle-1] + sorted[middle]) / 2
 }
 
-// goal is what the rounds say.
+// goal returns a goal for the median of the rounds.
 func (r ratios) goal(name, sign string, want float64) goal {
 	return goal{Name: name, Got: median(r), Sign: sign, Want: want, Low: slices.Min(r), High: slices.Max(r), Rounds: len(r)}
 }
 
-// text is the median with the range.
+// text returns the median with its range.
 func (r ratios) text() string {
 	g := r.goal("", "", 0)
 	return g.measured()

@@ -7,8 +7,8 @@ import (
 	"gonum.org/v1/plot/vg"
 )
 
-// draw writes a plot as SVG.
-func draw(p *picture, file string) error {
+// draw writes the chart to an SVG file.
+func draw(p *chart, file string) error {
 	canvas := plot.New()
 	canvas.Title.Text, canvas.X.Label.Text, canvas.Y.Label.Text = p.Title, p.X, p.Y
 	if p.LogX {

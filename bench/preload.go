@@ -19,34 +19,36 @@ import (
 )
 
 var preloadRow = row{
-	name:    "preload",
-	what:    "preload of 1,000,000 keys: from Run to live, with every key held",
-	against: "a bare cursor that decodes raw documents",
-	reach:   "<= 1.3x time; memory <= 450 bytes a key; garbage collection < 2 % of CPU at rest",
-	run:     measurePreload,
-	server:  true,
+	name:         "preload",
+	title:        "loading all keys at start, and their memory",
+	measures:     "preload of 1,000,000 keys: the time from Run to live, with all keys loaded",
+	comparedWith: "a bare cursor that reads the raw documents",
+	goals:        "at most 1.3 times the time; at most 450 bytes of memory per key; garbage collection uses at most 2 % of one core at rest",
+	run:          measurePreload,
+	server:       true,
 }
 
 var coldRow = row{
-	name:    "cold",
-	what:    "cold start with 100,000 keys: from New, with all checks, to live",
-	against: "a bare cursor that decodes raw documents",
-	reach:   "<= 1.5x time",
-	run:     measureCold,
-	server:  true,
+	name:         "cold",
+	title:        "starting with 100,000 keys",
+	measures:     "cold start with 100,000 keys: the time from New, with all checks, to live",
+	comparedWith: "a bare cursor that reads the raw documents",
+	goals:        "at most 1.5 times the time",
+	run:          measureCold,
+	server:       true,
 }
 
-// onThatServer says what to look for in the times of a start.
-const onThatServer = "keytail looks at the 50 first and the 50 last documents by _id when it starts (for 5 s at most), and counts all by the metadata of the collection before it scans. MongoDB has both at once; secantusd-py reads the whole collection for each, which the columns show: what is left without them is to be compared with the bare cursor."
+// secantusNote explains the columns of the times of a start.
+const secantusNote = "When keytail starts it reads the first 50 and the last 50 documents by _id (for 5 s at most), and before the scan it counts all documents with the collection's metadata. MongoDB answers both immediately. secantusd-py reads the whole collection for each of them, as the columns show. Subtract these columns to compare keytail with the bare cursor."
 
 func measurePreload(ctx context.Context, e *env, r *result) error {
 	if err := measureMemory(ctx, e, r); err != nil {
 		return err
 	}
 	n := e.size(1_000_000, 2000)
-	if e.URI == "" && n > mostOnSecantus {
-		n = mostOnSecantus
-		r.note(fmt.Sprintf("The time is that of %d keys: of a million, secantusd-py does not show the first few within the 15s in which a start must be done. Memory and garbage collection are those of a million.", n))
+	if e.URI == "" && n > maxKeysOnSecantus {
+		n = maxKeysOnSecantus
+		r.note(fmt.Sprintf("The time was measured with %d keys: with a million, secantusd-py does not return the first batch within the 15s that keytail allows. Memory and garbage collection were measured with a million.", n))
 	}
 	c, err := e.newCollection(ctx, n)
 	if err != nil {
@@ -54,27 +56,28 @@ func measurePreload(ctx context.Context, e *env, r *result) error {
 	}
 	defer c.drop()
 	c.forget()
-	times := sidesOfStart{name: fmt.Sprintf("preload of %d keys", n)}
+	times := startComparison{name: fmt.Sprintf("preload of %d keys", n)}
 	all, err := times.measure(ctx, e, c, n, e.size(3, 1))
 	if err != nil {
 		return err
 	}
-	r.goal(all.goal("time to that of the bare cursor", "<=", 1.3))
+	r.goal(all.goal("time, relative to the bare cursor", "<=", 1.3))
 	r.table(times.table())
-	r.note(onThatServer)
+	r.note(secantusNote)
 	return nil
 }
 
-// mostOnSecantus is how many keys a start works with there.
-const mostOnSecantus = 300_000
+// maxKeysOnSecantus is the largest number of keys with which keytail starts on
+// secantusd-py.
+const maxKeysOnSecantus = 300_000
 
 // measureMemory scans a million keys into a cache as a preload does, without a server:
-// first anew, then aside as for a swap.
+// first into an empty cache, then into a second generation that is swapped in.
 func measureMemory(ctx context.Context, e *env, r *result) error {
 	n := e.size(1_000_000, 2000)
-	e.say("%d keys in memory", n)
+	e.progress("%d keys in memory", n)
 	before := heap()
-	cache, err := liveCache(max(64, n*1000>>20))
+	cache, err := newFreshCache(max(64, n*1000>>20))
 	if err != nil {
 		return err
 	}
@@ -82,31 +85,31 @@ func measureMemory(ctx context.Context, e *env, r *result) error {
 	if _, err := scanAll(cache, keycache.ScanIntoEmpty, n); err != nil {
 		return err
 	}
-	r.goal(goal{Name: "bytes of heap a key, all held", Got: perKey(heap()), Sign: "<=", Want: 450, Rounds: 1})
-	resting, err := gcShare(ctx, e.lasting(20*time.Second))
+	r.goal(goal{Name: "bytes of heap per key, with all keys cached", Got: perKey(heap()), Sign: "<=", Want: 450, Rounds: 1})
+	resting, err := gcShare(ctx, e.duration(20*time.Second))
 	if err != nil {
 		return err
 	}
-	r.goal(goal{Name: "share of one second of CPU that garbage collection takes at rest, percent", Got: max(resting*100, 0.001), Sign: "<=", Want: 2, Rounds: 1})
+	r.goal(goal{Name: "CPU use of garbage collection at rest, in percent of one core", Got: max(resting*100, 0.001), Sign: "<=", Want: 2, Rounds: 1})
 	aside, err := scanAll(cache, keycache.ScanAside, n)
 	if err != nil {
 		return err
 	}
-	r.note(fmt.Sprintf("While a scan builds its own generation aside, to be swapped in, the heap has %.0f bytes a key, and after the swap %.0f.", perKey(aside), perKey(heap())))
+	r.note(fmt.Sprintf("While a scan fills a second generation, the heap has %.0f bytes per key; after the swap it has %.0f.", perKey(aside), perKey(heap())))
 	runtime.KeepAlive(cache)
 	return nil
 }
 
-// scanAll is a scan of n keys; it returns the heap at its end.
+// scanAll scans n keys and returns the size of the heap before the scan finishes.
 func scanAll(cache *keycache.Cache, kind keycache.ScanKind, n int) (uint64, error) {
 	scan, err := cache.BeginScan(kind)
 	if err != nil {
 		return 0, err
 	}
 	defer scan.Abandon()
-	scan.IndexIsUnique() // as in a service, whose index is there
+	scan.IndexIsUnique() // as in a service with the unique index
 	for i := range n {
-		record := typical(i)
+		record := sampleRecord(i)
 		scan.Add(apikey.HashOf(record.KeyID), keycache.Found(apikey.DocID(record.KeyID), record))
 	}
 	held := heap()
@@ -120,38 +123,38 @@ func measureCold(ctx context.Context, e *env, r *result) error {
 		return err
 	}
 	defer c.drop()
-	times := sidesOfStart{name: "cold start", withNew: true}
+	times := startComparison{name: "cold start", includesNew: true}
 	all, err := times.measure(ctx, e, c, n, e.size(5, 1))
 	if err != nil {
 		return err
 	}
-	r.goal(all.goal("time to that of the bare cursor", "<=", 1.5))
+	r.goal(all.goal("time, relative to the bare cursor", "<=", 1.5))
 	r.table(times.table())
-	r.note(onThatServer)
+	r.note(secantusNote)
 	return nil
 }
 
-// sidesOfStart are a service that starts and a bare cursor.
-type sidesOfStart struct {
+// startComparison compares a starting service with a bare cursor.
+type startComparison struct {
 	name string
-	// withNew: New and its checks count too.
-	withNew      bool
+	// includesNew: New and its checks count too.
+	includesNew  bool
 	ours, theirs []float64 // seconds
-	asked        askedOfServer
+	server       serverTimes
 }
 
-// askedOfServer is how long the server took for each kind of command about the keys,
+// serverTimes records how long the server took for each kind of command on the keys,
 // over all rounds, in seconds.
-type askedOfServer struct {
+type serverTimes struct {
 	mutex sync.Mutex
-	kinds map[int64]string // by request
+	kinds map[int64]string // by request id
 	took  map[string]float64
 }
 
-// The kinds, in the order in which a start has them.
-var startKinds = []string{"count", "samples for the mapping", "the scan's first batch", "the scan's other batches"}
+// startKinds are the kinds of commands, in the order of a start.
+var startKinds = []string{"count", "samples for the mapping", "first batch of the scan", "other batches of the scan"}
 
-func (a *askedOfServer) monitor() *event.CommandMonitor {
+func (a *serverTimes) monitor() *event.CommandMonitor {
 	a.kinds, a.took = map[int64]string{}, map[string]float64{}
 	return &event.CommandMonitor{
 		Started: func(_ context.Context, began *event.CommandStartedEvent) {
@@ -182,7 +185,7 @@ func startKind(began *event.CommandStartedEvent) string {
 		}
 		return startKinds[2]
 	case "getMore":
-		// A change stream of the database has no collection.
+		// The getMore of a change stream on a database has no collection name.
 		if name, _ := began.Command.Lookup("collection").StringValueOK(); name == "api_keys" {
 			return startKinds[3]
 		}
@@ -191,14 +194,14 @@ func startKind(began *event.CommandStartedEvent) string {
 }
 
 // measure starts a service in each round.
-func (s *sidesOfStart) measure(ctx context.Context, e *env, c *collection, n, rounds int) (ratios, error) {
-	monitor := s.asked.monitor()
+func (s *startComparison) measure(ctx context.Context, e *env, c *collection, n, rounds int) (ratios, error) {
+	monitor := s.server.monitor()
 	client, err := e.connect(func(o *mongooptions.ClientOptions) { o.SetMonitor(monitor) })
 	if err != nil {
 		return nil, err
 	}
 	defer disconnect(client)
-	return paired(ctx, rounds, func() (float64, error) {
+	return comparePair(ctx, rounds, func() (float64, error) {
 		runtime.GC()
 		began := time.Now()
 		i, err := e.start(ctx, c, func(k *keytail.Config) { k.Client = client })
@@ -207,32 +210,32 @@ func (s *sidesOfStart) measure(ctx context.Context, e *env, c *collection, n, ro
 		}
 		defer i.stop()
 		took := time.Since(began)
-		if !s.withNew {
+		if !s.includesNew {
 			took = i.took
 		}
-		e.say("%s: %v", s.name, took)
+		e.progress("%s: %v", s.name, took)
 		s.ours = append(s.ours, took.Seconds())
 		return took.Seconds(), nil
 	}, func() (float64, error) {
 		took, err := bareCursor(ctx, e, c, n)
-		e.say("bare cursor: %v", took)
+		e.progress("bare cursor: %v", took)
 		s.theirs = append(s.theirs, took.Seconds())
 		return took.Seconds(), err
 	})
 }
 
-func (s *sidesOfStart) table() table {
+func (s *startComparison) table() table {
 	t := table{
-		Title: "Seconds: medians, and what of keytail's the server took for its commands (the samples are in the time of a cold start alone)", Head: append([]string{"keytail, " + s.name, "bare cursor"}, startKinds...),
+		Title: "Seconds, medians. The last columns are the server's time for keytail's commands; of these, only the time of a cold start includes the samples for the mapping", Head: append([]string{"keytail, " + s.name, "bare cursor"}, startKinds...),
 		Rows: [][]string{{fmt.Sprintf("%.2f", median(s.ours)), fmt.Sprintf("%.2f", median(s.theirs))}},
 	}
 	for _, kind := range startKinds {
-		t.Rows[0] = append(t.Rows[0], fmt.Sprintf("%.2f", s.asked.took[kind]/float64(len(s.ours))))
+		t.Rows[0] = append(t.Rows[0], fmt.Sprintf("%.2f", s.server.took[kind]/float64(len(s.ours))))
 	}
 	return t
 }
 
-// bareCursor reads the collection once, with a client that is connected already.
+// bareCursor reads the collection once, with a connected client.
 func bareCursor(ctx context.Context, e *env, c *collection, n int) (time.Duration, error) {
 	client, err := e.connect()
 	if err != nil {
@@ -265,7 +268,7 @@ func bareCursor(ctx context.Context, e *env, c *collection, n int) (time.Duratio
 	return took, nil
 }
 
-// heap is what is live after a collection, in bytes.
+// heap returns the live heap after a garbage collection, in bytes.
 func heap() uint64 {
 	runtime.GC()
 	runtime.GC()
@@ -274,14 +277,14 @@ func heap() uint64 {
 	return m.HeapAlloc
 }
 
-// forcedEvery is how often the runtime collects garbage when nothing else makes it
+// forcedEvery is the interval of the garbage collections that the runtime forces
 // (runtime.forcegcperiod).
 const forcedEvery = 2 * time.Minute
 
-// gcShare is the share of one core that garbage collection takes while nothing is
-// asked: of the collections that came by themselves meanwhile, and of those that the
-// runtime makes in any case.
-func gcShare(ctx context.Context, lasting time.Duration) (float64, error) {
+// gcShare returns the share of one core that garbage collection uses while there are no
+// requests: for the collections that ran during the given time, and for those that the
+// runtime forces.
+func gcShare(ctx context.Context, duration time.Duration) (float64, error) {
 	spent := func() float64 {
 		sample := []metrics.Sample{{Name: "/cpu/classes/gc/total:cpu-seconds"}}
 		metrics.Read(sample)
@@ -292,13 +295,14 @@ func gcShare(ctx context.Context, lasting time.Duration) (float64, error) {
 	select {
 	case <-ctx.Done():
 		return 0, context.Cause(ctx)
-	case <-time.After(lasting):
+	case <-time.After(duration):
 	}
 	runtime.ReadMemStats(&after)
-	// The figure moves when a collection ends: between two ends lies one collection.
+	// The metric changes when a collection ends, so the difference between two ends is
+	// one collection.
 	runtime.GC()
 	from := spent()
 	runtime.GC()
 	one := spent() - from
-	return one*float64(after.NumGC-before.NumGC)/lasting.Seconds() + one/forcedEvery.Seconds(), nil
+	return one*float64(after.NumGC-before.NumGC)/duration.Seconds() + one/forcedEvery.Seconds(), nil
 }

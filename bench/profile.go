@@ -17,58 +17,61 @@ import (
 )
 
 var profileRow = row{
-	name:    "profile",
-	what:    "where each microsecond of a hit goes: CPU profiles of validator.Validate on one goroutine, and of GET /v1/auth over keep-alive connections",
-	against: "nothing. A sample of the profiler belongs to the innermost stage on its stack, whatever the runtime does for it; what it does there to get memory is the last column",
-	reach:   "stated",
-	run:     measureProfile,
+	name:         "profile",
+	title:        "where the CPU time of a request goes",
+	measures:     "where the CPU time of a cache hit goes: CPU profiles of validator.Validate on one goroutine, and of GET /v1/auth over keep-alive connections",
+	comparedWith: "nothing. Each sample of the profiler counts for the innermost stage on its stack, including the runtime functions that the stage calls. The last column is the part spent on memory allocation",
+	goals:        "none; the figures are reported",
+	run:          measureProfile,
 }
 
-// stage is a part of the way, by the functions that it is made of.
+// stage is a part of the work on a request, defined by its functions.
 type stage struct {
 	name string
-	// within are what the names of its functions begin with; they may leave out the
-	// path before the package's last element.
-	within []string
-	// whole: whatever these functions call is of this stage, too.
-	whole bool
+	// functions are prefixes of function names. They may omit the import path before the
+	// last element of the package.
+	functions []string
+	// inclusive reports whether everything that these functions call counts for this
+	// stage.
+	inclusive bool
 }
 
-// collecting is what the runtime does about garbage by itself.
-var collecting = stage{name: "collecting garbage, in the background", within: []string{"runtime.gcBgMarkWorker", "runtime.bgsweep", "runtime.bgscavenge", "runtime.gcStart"}, whole: true}
+// garbageCollection is the background work of the garbage collector.
+var garbageCollection = stage{name: "garbage collection, in the background", functions: []string{"runtime.gcBgMarkWorker", "runtime.bgsweep", "runtime.bgscavenge", "runtime.gcStart"}, inclusive: true}
 
-// ofHit are the stages of Validate. Where two have a function, it is the first one's.
-var ofHit = []stage{
-	{name: "the key's text: prefix, length, alphabet, checksum", within: []string{"apikey.ParseAfter", "apikey.check", "apikey.valid", "hash/crc32."}},
-	{name: "SHA-256 of the text", within: []string{"sha256.", "apikey.HashOf"}},
-	{name: "bigcache: the shard's lock, the look-up, a copy of the value", within: []string{"bigcache.", "keycache.(*byteStore)", "keycache.storeKey", "keycache.identity"}},
-	{name: "how old is it: the clock, and the bound", within: []string{"keycache.(*Cache).Age", "keycache.(*Cache).answer", "time."}},
-	{name: "may it be believed: hash, epoch, stamps, generation", within: []string{"keycache.(*Cache)", "keycache.(*generation)", "keycache.decodeEntry", "keycache.(*slots)", "keycache.odd"}},
-	{name: "the record, decoded", within: []string{"keycache.decodeFound", "keycache.(*decoder)"}},
-	{name: "the verdict: expiry, binding, scopes", within: []string{"apikey.Decide", "apikey.(*Record)", "validator.(*Validator).decide"}},
-	{name: "counting it", within: []string{"validator.(*metrics)", "prometheus."}},
-	{name: "the validator around them", within: []string{"validator.(*Validator)"}},
-	collecting,
+// hitStages are the stages of Validate. A function that matches two stages belongs to
+// the first.
+var hitStages = []stage{
+	{name: "parse the key: prefix, length, alphabet, checksum", functions: []string{"apikey.ParseAfter", "apikey.check", "apikey.valid", "hash/crc32."}},
+	{name: "SHA-256 of the key", functions: []string{"sha256.", "apikey.HashOf"}},
+	{name: "bigcache: lock of the shard, lookup, copy of the value", functions: []string{"bigcache.", "keycache.(*byteStore)", "keycache.storeKey", "keycache.identity"}},
+	{name: "staleness: the clock, and the comparison with max_stale", functions: []string{"keycache.(*Cache).Age", "keycache.(*Cache).answer", "time."}},
+	{name: "check that the entry is valid: hash, epoch, stamps, generation", functions: []string{"keycache.(*Cache)", "keycache.(*generation)", "keycache.decodeEntry", "keycache.(*slots)", "keycache.odd"}},
+	{name: "decode the record", functions: []string{"keycache.decodeFound", "keycache.(*decoder)"}},
+	{name: "decide: expiry, organisation and project, scopes", functions: []string{"apikey.Decide", "apikey.(*Record)", "validator.(*Validator).decide"}},
+	{name: "metrics", functions: []string{"validator.(*metrics)", "prometheus."}},
+	{name: "the rest of the validator", functions: []string{"validator.(*Validator)"}},
+	garbageCollection,
 }
 
-// ofAuth are the stages of a request to forward-auth.
-var ofAuth = []stage{
-	{name: "the asker, which is in the same process: its writes, reads and clock", within: []string{"(*generator)"}, whole: true},
-	{name: "the kernel: reading from and writing to the socket", within: []string{"syscall.", "poll.(*FD)"}},
-	{name: "net/http: reading the request", within: []string{"http.(*conn).readRequest", "http.readRequest", "textproto."}},
-	{name: "net/http: writing the answer: a copy of the headers, sorting, their text", within: []string{"http.(*response)", "http.(*chunkWriter)", "http.Header", "bufio.(*Writer)"}},
-	{name: "net/http: everything else", within: []string{"http."}},
-	{name: "Gin: its context, the route", within: []string{"gin."}},
-	{name: "the question: query, key, client's address", within: []string{"forwardauth.(*Authority).By", "forwardauth.(*questions)", "forwardauth.FindKey", "forwardauth.offered", "forwardauth.KeySource", "forwardauth.BearerToken", "forwardauth.ClientIP", "forwardauth.peerAddress"}, whole: true},
-	{name: "the hit: validator.Validate", within: []string{"validator.(*Validator).Validate"}, whole: true},
-	{name: "the answer's nine headers, their values and net/http's map", within: []string{"forwardauth.(*values)", "forwardauth.Unanswered", "forwardauth.stalenessText", "forwardauth.joinScopes", "forwardauth.escape", "routes.newEngine.commonHeaders", "forwardauth.RequestID"}, whole: true},
-	{name: "keytail's handlers around them", within: []string{"routes.", "forwardauth."}},
-	{name: "the scheduler: goroutines that wait for their sockets", within: []string{"runtime.schedule", "runtime.park_m", "runtime.mcall", "runtime.findRunnable", "runtime.netpoll", "runtime.goready", "runtime.mstart"}, whole: true},
-	collecting,
+// authStages are the stages of a forward-auth request.
+var authStages = []stage{
+	{name: "the load generator, in the same process: its writes, reads and clock", functions: []string{"(*generator)"}, inclusive: true},
+	{name: "system calls: reads and writes of the socket", functions: []string{"syscall.", "poll.(*FD)"}},
+	{name: "net/http: read the request", functions: []string{"http.(*conn).readRequest", "http.readRequest", "textproto."}},
+	{name: "net/http: write the response: copy, sort and encode the headers", functions: []string{"http.(*response)", "http.(*chunkWriter)", "http.Header", "bufio.(*Writer)"}},
+	{name: "net/http: everything else", functions: []string{"http."}},
+	{name: "Gin: context and route", functions: []string{"gin."}},
+	{name: "read the forward-auth request: query, key, address of the client", functions: []string{"forwardauth.(*Authority).By", "forwardauth.(*questions)", "forwardauth.FindKey", "forwardauth.offered", "forwardauth.KeySource", "forwardauth.BearerToken", "forwardauth.ClientIP", "forwardauth.peerAddress"}, inclusive: true},
+	{name: "the cache hit: validator.Validate", functions: []string{"validator.(*Validator).Validate"}, inclusive: true},
+	{name: "the nine headers of the response: their values, and net/http's map", functions: []string{"forwardauth.(*values)", "forwardauth.Unanswered", "forwardauth.stalenessText", "forwardauth.joinScopes", "forwardauth.escape", "routes.newEngine.commonHeaders", "forwardauth.RequestID"}, inclusive: true},
+	{name: "the rest of keytail's handlers", functions: []string{"routes.", "forwardauth."}},
+	{name: "Go's scheduler: goroutines that wait for their sockets", functions: []string{"runtime.schedule", "runtime.park_m", "runtime.mcall", "runtime.findRunnable", "runtime.netpoll", "runtime.goready", "runtime.mstart"}, inclusive: true},
+	garbageCollection,
 }
 
 func measureProfile(ctx context.Context, e *env, r *result) error {
-	keys, err := texts(e.size(1000, 50))
+	keys, err := generateKeys(e.size(1000, 50))
 	if err != nil {
 		return err
 	}
@@ -77,10 +80,10 @@ func measureProfile(ctx context.Context, e *env, r *result) error {
 		stages []stage
 		run    func(context.Context, *env, []string) (int64, error)
 	}{
-		{"validator.Validate, one goroutine", ofHit, profileHits},
-		{"GET /v1/auth, 16 connections", ofAuth, profileAuth},
+		{"validator.Validate, one goroutine", hitStages, profileHits},
+		{"GET /v1/auth, 16 connections", authStages, profileAuth},
 	} {
-		e.say("%s", part.name)
+		e.progress("%s", part.name)
 		samples, calls, err := profiled(func() (int64, error) { return part.run(ctx, e, keys) })
 		if err != nil {
 			return err
@@ -90,18 +93,18 @@ func measureProfile(ctx context.Context, e *env, r *result) error {
 	return nil
 }
 
-// profileHits calls Validate and returns how often.
+// profileHits calls Validate and returns the number of calls.
 func profileHits(_ context.Context, e *env, keys []string) (int64, error) {
-	v, err := held(keys, 64)
+	v, err := newCachedValidator(keys, 64)
 	if err != nil {
 		return 0, err
 	}
-	ctx, need := context.Background(), request()
-	lasting, made := e.lasting(20*time.Second), int64(0)
-	for began := time.Now(); time.Since(began) < lasting; {
+	ctx, request := context.Background(), sampleRequest()
+	duration, made := e.duration(20*time.Second), int64(0)
+	for began := time.Now(); time.Since(began) < duration; {
 		for _, key := range keys {
-			if v.Validate(ctx, key, need).Code != apikey.Valid {
-				return 0, errors.New("a key that is held was not found")
+			if v.Validate(ctx, key, request).Code != apikey.Valid {
+				return 0, errors.New("a cached key was not found")
 			}
 		}
 		made += int64(len(keys))
@@ -109,26 +112,26 @@ func profileHits(_ context.Context, e *env, keys []string) (int64, error) {
 	return made, nil
 }
 
-// profileAuth asks forward-auth and returns how often.
+// profileAuth sends forward-auth requests and returns their number.
 func profileAuth(ctx context.Context, e *env, keys []string) (int64, error) {
-	public, err := publicOf(keys, nil)
+	public, err := newPublicHandler(keys, nil)
 	if err != nil {
 		return 0, err
 	}
-	a := answersOf{ask: askAuth}
-	g, stop, err := a.side(ctx, public, keys, 16)
+	a := handlerComparison{newRequest: authRequest}
+	g, stop, err := a.serve(ctx, public, keys, 16)
 	if err != nil {
 		return 0, err
 	}
 	defer stop()
-	got, err := g.run(ctx, e.lasting(20*time.Second))
+	got, err := g.run(ctx, e.duration(20*time.Second))
 	if err != nil {
 		return 0, err
 	}
 	return got.latency.TotalCount(), nil
 }
 
-// profiled is the CPU profile of a run, and what the run returned.
+// profiled returns the CPU profile of run, and its number of calls.
 func profiled(run func() (int64, error)) (*profile.Profile, int64, error) {
 	runtime.GC()
 	var text bytes.Buffer
@@ -144,7 +147,7 @@ func profiled(run func() (int64, error)) (*profile.Profile, int64, error) {
 	return samples, calls, err
 }
 
-// spent is CPU time in nanoseconds, and what of it went into getting memory.
+// spent is CPU time in nanoseconds, and the part of it for memory allocation.
 type spent struct{ all, memory int64 }
 
 func (s spent) add(nanoseconds int64, memory bool) spent {
@@ -155,7 +158,7 @@ func (s spent) add(nanoseconds int64, memory bool) spent {
 	return s
 }
 
-// stagesTable shares the samples out among the stages.
+// stagesTable assigns each sample to a stage and sums them up.
 func stagesTable(name string, stages []stage, samples *profile.Profile, calls int64) table {
 	const rest = "everything else"
 	by, total := map[string]spent{}, spent{}
@@ -169,7 +172,7 @@ func stagesTable(name string, stages []stage, samples *profile.Profile, calls in
 		memory := slices.ContainsFunc(stack, func(f string) bool { return strings.HasPrefix(f, "runtime.mallocgc") })
 		by[stage], total = by[stage].add(sample.Value[1], memory), total.add(sample.Value[1], memory)
 	}
-	t := table{Title: fmt.Sprintf("%s: %d calls", name, calls), Head: []string{"stage", "ns a call", "share", "of which memory, ns"}}
+	t := table{Title: fmt.Sprintf("%s (%d calls)", name, calls), Head: []string{"stage", "ns per call", "share", "of which memory, ns"}}
 	line := func(name string, s spent) {
 		a := func(n int64) string { return fmt.Sprintf("%.0f", float64(n)/float64(max(1, calls))) }
 		t.Rows = append(t.Rows, []string{name, a(s.all), fmt.Sprintf("%.1f %%", 100*float64(s.all)/float64(max(1, total.all))), a(s.memory)})
@@ -178,12 +181,12 @@ func stagesTable(name string, stages []stage, samples *profile.Profile, calls in
 		line(stage.name, by[stage.name])
 	}
 	line(rest, by[rest])
-	line("all", total)
+	line("total", total)
 	return t
 }
 
-// stackOf are the names of the functions of a sample, the innermost first, without the
-// path before the package.
+// stackOf returns the names of the functions on a sample's stack, the innermost first,
+// without the import path before the package.
 func stackOf(sample *profile.Sample) []string {
 	var stack []string
 	for _, location := range sample.Location {
@@ -195,15 +198,15 @@ func stackOf(sample *profile.Sample) []string {
 	return stack
 }
 
-// stageOf is the stage of a stack, -1 if it is none of them: the first one that
-// everything below is counted for, or the innermost.
+// stageOf returns the index of the stage that a stack counts for: the first inclusive
+// stage on it, else the innermost stage. It returns -1 if the stack has no stage.
 func stageOf(stages []stage, stack []string) int {
 	innermost, depth := -1, len(stack)
 	for i, s := range stages {
 		at := slices.IndexFunc(stack, s.has)
 		switch {
 		case at < 0:
-		case s.whole:
+		case s.inclusive:
 			return i
 		case at < depth:
 			innermost, depth = i, at
@@ -212,10 +215,10 @@ func stageOf(stages []stage, stack []string) int {
 	return innermost
 }
 
-// has reports whether a function is of the stage.
+// has reports whether a function belongs to the stage.
 func (s *stage) has(function string) bool {
 	_, method, _ := strings.Cut(function, ".")
-	return slices.ContainsFunc(s.within, func(begin string) bool {
+	return slices.ContainsFunc(s.functions, func(begin string) bool {
 		return strings.HasPrefix(function, begin) || strings.HasPrefix(method, begin)
 	})
 }

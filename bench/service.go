@@ -16,20 +16,20 @@ import (
 	"github.com/keytail/keytail/internal/apikey"
 )
 
-// collection is a collection of keys on the server, and a client of it that knows
-// nothing of keytail.
+// collection is a collection of keys on the server, with a client that is independent
+// of keytail.
 type collection struct {
 	*mongo.Collection
 	client *mongo.Client
-	// texts are those of the keys: the i-th has the _id typicalID(i).
-	texts []string
-	// size is how many keys there are.
+	// keys are the texts of the keys. The i-th belongs to the document of sampleRecord(i).
+	keys []string
+	// size is the number of keys.
 	size int
-	// shared: the server is not this row's own.
+	// shared reports whether the server was not started for this row.
 	shared bool
 }
 
-// newCollection makes a database of its own with so many typical keys.
+// newCollection creates a new database with n sample keys.
 func (e *env) newCollection(ctx context.Context, n int) (*collection, error) {
 	client, err := e.connect()
 	if err != nil {
@@ -45,10 +45,10 @@ func (e *env) newCollection(ctx context.Context, n int) (*collection, error) {
 	return c, nil
 }
 
-// forget lets go of the texts, where only the documents matter.
-func (c *collection) forget() { c.texts = nil }
+// forget releases the memory of the keys, for rows that need only the documents.
+func (c *collection) forget() { c.keys = nil }
 
-// drop removes the client, and the database where others have theirs beside it.
+// drop drops the database on a shared server, and disconnects the client.
 func (c *collection) drop() {
 	if c.shared {
 		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
@@ -61,7 +61,7 @@ func (c *collection) drop() {
 // fill inserts the keys, in batches.
 func (c *collection) fill(ctx context.Context, e *env, n int) error {
 	var err error
-	if c.texts, err = texts(n); err != nil {
+	if c.keys, err = generateKeys(n); err != nil {
 		return err
 	}
 	_, err = c.Indexes().CreateOne(ctx, mongo.IndexModel{Keys: bson.D{{Key: "key_hash", Value: 1}}, Options: mongooptions.Index().SetUnique(true)})
@@ -78,18 +78,18 @@ func (c *collection) fill(ctx context.Context, e *env, n int) error {
 			return err
 		}
 		if n > 10*batch && first%(20*batch) == 0 {
-			e.say("%d of %d keys inserted", first, n)
+			e.progress("%d of %d keys inserted", first, n)
 		}
 	}
 	return nil
 }
 
-// document is about 200 bytes beside the hash's 64.
+// document returns the document of the i-th key: about 200 bytes, and 64 of the hash.
 func (c *collection) document(i int) bson.D {
-	r := typical(i)
+	r := sampleRecord(i)
 	return bson.D{
 		{Key: "_id", Value: r.KeyID},
-		{Key: "key_hash", Value: apikey.HashOf(c.texts[i]).Hex()},
+		{Key: "key_hash", Value: apikey.HashOf(c.keys[i]).Hex()},
 		{Key: "user_id", Value: r.UserID},
 		{Key: "org_id", Value: r.OrgID},
 		{Key: "name", Value: r.Name},
@@ -98,7 +98,7 @@ func (c *collection) document(i int) bson.D {
 	}
 }
 
-// instance is a keytail of this process that follows a collection.
+// instance is a keytail.Service in this process.
 type instance struct {
 	*keytail.Service
 	stop func()
@@ -106,8 +106,8 @@ type instance struct {
 	took time.Duration
 }
 
-// start runs a service and waits until it is live. A client that change gives it is
-// disconnected by whoever made it.
+// start runs a service and waits until it is live. If change sets a client, the caller
+// disconnects it.
 func (e *env) start(ctx context.Context, c *collection, change ...func(*keytail.Config)) (*instance, error) {
 	config := keytail.Config{
 		Database: c.Database().Name(), CacheSizeMiB: max(64, c.size*1000>>20),
@@ -138,7 +138,7 @@ func (e *env) start(ctx context.Context, c *collection, change ...func(*keytail.
 	i.stop = func() {
 		stop()
 		if err := <-done; err != nil {
-			e.say("keytail: %v", err)
+			e.progress("keytail: %v", err)
 		}
 		leave()
 	}

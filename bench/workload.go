@@ -21,55 +21,57 @@ import (
 )
 
 var workloadRow = row{
-	name:    "workload",
-	what:    "100,000 requests of 1,000 keys on 16 goroutines, through an embedded keytail, a daemon over HTTP, and the client package",
-	against: "what teams have before: (a) a bare indexed find, (b) a find and an update of last_used, (c) the seed's cache of 120 s that every write clears, with one write a second, (d) a cache of 10 s in the process",
-	reach:   ">= 20x (b), >= 3x (c), embedded >= 0.9x (d)",
-	run:     measureWorkload,
-	server:  true,
+	name:         "workload",
+	title:        "keytail instead of database reads and simple caches",
+	measures:     "100,000 requests with 1,000 keys on 16 goroutines: to keytail embedded in the process, to a daemon over HTTP, and to a daemon with the client package",
+	comparedWith: "common code without keytail: (a) an indexed find for each request, (b) a find and an update of last_used for each request, (c) a cache of 120 s in the process that every write clears, with one write per second, (d) a cache of 10 s in the process",
+	goals:        "at least 20 times the requests per second of (b) and 3 times those of (c); embedded keytail also at least 0.9 times those of (d)",
+	run:          measureWorkload,
+	server:       true,
 }
 
 const workloadWorkers = 16
 
-// way is one way to judge keys.
-type way struct {
-	judge func(ctx context.Context, key string) (bool, error)
-	// operations counts the database's commands, finds those that read keys.
+// approach is one approach to validating keys.
+type approach struct {
+	validate func(ctx context.Context, key string) (bool, error)
+	// operations counts the commands to the database, finds counts those that read keys.
 	operations, finds *atomic.Int64
-	// close ends what was started for it.
+	// close stops everything that the approach started.
 	close func()
 }
 
-// workloadRounds is how often each way is begun anew. Once is enough for those that
-// ask the database each time, which are far away from all others.
+// workloadRounds is the number of rounds. Each round starts every approach again. One
+// round is enough for the approaches that query the database for each request: they are
+// far slower than all others.
 const workloadRounds = 5
 
-// longestLoad cuts a load short that a slow server would make last for many minutes:
-// a rate is known by then.
+// longestLoad limits the duration of a load on a slow server. It is long enough to know
+// the rate.
 const longestLoad = time.Minute
 
-// ways are all, by how they begin.
-var ways = []struct {
+// approaches are all approaches, with the functions that start them.
+var approaches = []struct {
 	name  string
-	begin func(context.Context, *env, *collection) (*way, error)
+	begin func(context.Context, *env, *collection) (*approach, error)
 	once  bool
 }{
 	{nameFind, bareFind, true},
-	{nameTouch, findAndTouch, true},
-	{nameSeed, seedCache, false},
+	{nameFindUpdate, findAndUpdate, true},
+	{nameClearedCache, clearedCache, false},
 	{nameTTL, ttlCache, false},
 	{nameEmbedded, embedded, false},
-	{nameDaemon, daemon, false},
-	{nameClient, remote, false},
+	{nameDaemon, viaDaemon, false},
+	{nameClient, viaClient, false},
 }
 
-// outcome is what a way measured, a figure a round.
+// outcome has the figures of one approach, one for each round.
 type outcome struct {
-	// first are requests a second from the beginning, warm those after that.
+	// first are the requests per second from a cold start, warm those after it.
 	first, warm []float64
 	latency     *hdrhistogram.Histogram
 	commands    []float64
-	// requests are those of the last round's first figure.
+	// requests is the number of requests from a cold start in the last round.
 	requests int64
 }
 
@@ -83,33 +85,33 @@ func measureWorkload(ctx context.Context, e *env, r *result) error {
 	defer stopWriting()
 	all := map[string]*outcome{}
 	for round := range e.size(workloadRounds, 1) {
-		for _, way := range ways {
-			if way.once && round > 0 {
+		for _, approach := range approaches {
+			if approach.once && round > 0 {
 				continue
 			}
-			if all[way.name] == nil {
-				all[way.name] = &outcome{latency: newLatency()}
+			if all[approach.name] == nil {
+				all[approach.name] = &outcome{latency: newLatency()}
 			}
-			if err := all[way.name].round(ctx, e, c, way.name, way.begin); err != nil {
-				return fmt.Errorf("%s: %w", way.name, err)
+			if err := all[approach.name].round(ctx, e, c, approach.name, approach.begin); err != nil {
+				return fmt.Errorf("%s: %w", approach.name, err)
 			}
 		}
 	}
 	workloadGoals(r, all)
 	t := table{
-		Title: fmt.Sprintf("%d requests, %d goroutines, from a start with nothing in a cache (keytail: from live); then warm, for a few seconds. Another client writes to one of the keys each second. Medians of %d rounds; the first two ways once, and for %v at most", e.size(100_000, 200), workloadWorkers, workloadRounds, longestLoad),
-		Head:  []string{"", "requests", "a second", "p50", "p99", "database commands", "warm, a second"},
+		Title: fmt.Sprintf("%d requests on %d goroutines, starting with an empty cache (keytail: when it is live); then warm, for a few seconds. Another client updates one of the keys each second. Medians of %d rounds; (a) and (b) ran once, for at most %v", e.size(100_000, 200), workloadWorkers, workloadRounds, longestLoad),
+		Head:  []string{"", "requests", "requests per second", "p50", "p99", "database commands", "requests per second, warm"},
 	}
-	for _, way := range ways {
-		o := all[way.name]
+	for _, approach := range approaches {
+		o := all[approach.name]
 		t.Rows = append(t.Rows, []string{
-			way.name, fmt.Sprint(o.requests), fmt.Sprintf("%.0f", median(o.first)), microseconds(o.latency, 50), microseconds(o.latency, 99),
+			approach.name, fmt.Sprint(o.requests), fmt.Sprintf("%.0f", median(o.first)), microseconds(o.latency, 50), microseconds(o.latency, 99),
 			fmt.Sprintf("%.0f", median(o.commands)), fmt.Sprintf("%.0f", median(o.warm)),
 		})
 	}
 	r.table(t)
-	r.note("(c) and (d) are in the process of who asks, as embedded keytail is. A daemon is asked through the kernel, and here shares its cores with all who ask: it can be nearer to the database than to a map. Warm, a map's look-up gives a pointer, where keytail's gives a copy that has been held against the stream (see hit and profile), and notes the use of the key.")
-	r.note("A cache begins with a find for each key, which is most of its time; warm, nothing is left of the database but the find after a write. keytail writes last_used and usage_count behind, as it does by default; the caches write neither.")
+	r.note("(c) and (d) run in the process of the caller, as embedded keytail does. A request to the daemon passes the kernel twice, and here the daemon shares its cores with the callers, so it cannot be as fast as a map in the process. When warm, a lookup in a map returns a pointer. keytail returns a copy of the record, checks that the entry is still valid (see hit and profile), and records the use of the key.")
+	r.note("A cold cache reads each key once, which takes most of its time. A warm cache reads a key only after a write. keytail writes last_used and usage_count in batches, as it does by default. The caches write neither.")
 	return nil
 }
 
@@ -117,48 +119,49 @@ func microseconds(h *hdrhistogram.Histogram, q float64) string {
 	return time.Duration(h.ValueAtQuantile(q)).Round(100 * time.Nanosecond).String()
 }
 
-func (o *outcome) round(ctx context.Context, e *env, c *collection, name string, begin func(context.Context, *env, *collection) (*way, error)) error {
+func (o *outcome) round(ctx context.Context, e *env, c *collection, name string, begin func(context.Context, *env, *collection) (*approach, error)) error {
 	w, err := begin(ctx, e, c)
 	if err != nil {
 		return err
 	}
 	defer w.close()
 	before := w.operations.Load()
-	first, err := w.measure(ctx, c.texts, e.size(100_000, 200), longestLoad)
+	first, err := w.measure(ctx, c.keys, e.size(100_000, 200), longestLoad)
 	if err != nil {
 		return err
 	}
 	o.requests = first.latency.TotalCount()
 	o.commands = append(o.commands, float64(w.operations.Load()-before))
-	warm, err := w.measure(ctx, c.texts, 0, e.lasting(3*time.Second))
+	warm, err := w.measure(ctx, c.keys, 0, e.duration(3*time.Second))
 	if err != nil {
 		return err
 	}
 	o.first, o.warm = append(o.first, first.perSecond), append(o.warm, warm.perSecond)
 	o.latency.Merge(first.latency)
-	e.say("%s: %.0f a second, warm %.0f", name, first.perSecond, warm.perSecond)
+	e.progress("%s: %.0f requests per second, warm %.0f", name, first.perSecond, warm.perSecond)
 	return nil
 }
 
 func workloadGoals(r *result, all map[string]*outcome) {
 	first := func(name string) []float64 { return all[name].first }
 	for _, ours := range []string{nameEmbedded, nameDaemon, nameClient} {
-		r.goal(against(first(ours), first(nameTouch), ours+" to (b) find and update", 20))
-		r.goal(against(first(ours), first(nameSeed), ours+" to (c) the seed's cache", 3))
+		r.goal(atLeast(first(ours), first(nameFindUpdate), ours+relativeToFindUpdate, 20))
+		r.goal(atLeast(first(ours), first(nameClearedCache), ours+relativeToClearedCache, 3))
 	}
-	r.goal(against(first(nameEmbedded), first(nameTTL), "embedded to (d) a cache of 10 s", 0.9))
-	r.goal(against(all[nameEmbedded].warm, all[nameTTL].warm, "the same, both warm", 0.9))
+	r.goal(atLeast(first(nameEmbedded), first(nameTTL), nameEmbedded+": requests per second, relative to (d) cache of 10 s", 0.9))
+	r.goal(atLeast(all[nameEmbedded].warm, all[nameTTL].warm, nameEmbedded+": requests per second when warm, relative to (d) cache of 10 s", 0.9))
 }
 
-// against are rates to those of the same round, or to the one that there is.
-func against(ours, theirs []float64, name string, want float64) goal {
+// atLeast returns a goal for the ratios of our rates to theirs in the same round. If an
+// approach ran in one round only, its rate is used for all rounds.
+func atLeast(ours, theirs []float64, name string, want float64) goal {
 	for len(theirs) < len(ours) {
 		theirs = append(theirs, theirs[0])
 	}
 	return ratiosOf(ours, theirs).goal(name, ">=", want)
 }
 
-// writeEachSecond changes a key's name once a second, as people do.
+// writeEachSecond updates the name of one key per second, as users do.
 func (c *collection) writeEachSecond(ctx context.Context) (stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	done := make(chan struct{})
@@ -171,15 +174,16 @@ func (c *collection) writeEachSecond(ctx context.Context) (stop func()) {
 			case <-ctx.Done():
 				return
 			case <-ticker.C:
-				_, _ = c.UpdateByID(ctx, typical(n%c.size).KeyID, bson.D{{Key: "$set", Value: bson.D{{Key: "name", Value: fmt.Sprint("renamed ", n)}}}})
+				_, _ = c.UpdateByID(ctx, sampleRecord(n%c.size).KeyID, bson.D{{Key: "$set", Value: bson.D{{Key: "name", Value: fmt.Sprint("renamed ", n)}}}})
 			}
 		}
 	}()
 	return func() { cancel(); <-done }
 }
 
-// measure asks n times, if it can in so long; without a bound if n is zero.
-func (w *way) measure(ctx context.Context, keys []string, n int, lasting time.Duration) (*load, error) {
+// measure sends n requests, or as many as it can within the duration. Zero: only the
+// duration is a limit.
+func (w *approach) measure(ctx context.Context, keys []string, n int, duration time.Duration) (*load, error) {
 	all := &load{latency: newLatency()}
 	var mutex sync.Mutex
 	var failure error
@@ -187,7 +191,7 @@ func (w *way) measure(ctx context.Context, keys []string, n int, lasting time.Du
 	var group sync.WaitGroup
 	for worker := range workloadWorkers {
 		group.Go(func() {
-			latency, err := w.work(ctx, keys, worker, n/workloadWorkers, began.Add(lasting))
+			latency, err := w.work(ctx, keys, worker, n/workloadWorkers, began.Add(duration))
 			mutex.Lock()
 			defer mutex.Unlock()
 			failure = errors.Join(failure, err)
@@ -199,21 +203,21 @@ func (w *way) measure(ctx context.Context, keys []string, n int, lasting time.Du
 	return all, failure
 }
 
-// work asks n times, or until then.
-func (w *way) work(ctx context.Context, keys []string, worker, n int, until time.Time) (*hdrhistogram.Histogram, error) {
+// work sends n requests, or as many as it can until then.
+func (w *approach) work(ctx context.Context, keys []string, worker, n int, until time.Time) (*hdrhistogram.Histogram, error) {
 	latency := newLatency()
 	first := worker * len(keys) / workloadWorkers
-	for asked := 0; ; asked++ {
+	for sent := 0; ; sent++ {
 		began := time.Now()
-		if n > 0 && asked >= n || began.After(until) {
+		if n > 0 && sent >= n || began.After(until) {
 			return latency, nil
 		}
-		valid, err := w.judge(ctx, keys[(first+asked)%len(keys)])
+		valid, err := w.validate(ctx, keys[(first+sent)%len(keys)])
 		if err != nil {
 			return latency, err
 		}
 		if !valid {
-			return latency, errors.New("a valid key is refused")
+			return latency, errors.New("a valid key was refused")
 		}
 		if err := latency.RecordValue(max(1, time.Since(began).Nanoseconds())); err != nil {
 			return latency, err
@@ -221,18 +225,24 @@ func (w *way) work(ctx context.Context, keys []string, worker, n int, until time
 	}
 }
 
+// The ends of names of goals.
 const (
-	nameFind     = "(a) find"
-	nameTouch    = "(b) find, and an update of last_used"
-	nameSeed     = "(c) cache of 120 s, cleared by every write"
-	nameTTL      = "(d) cache of 10 s"
-	nameEmbedded = "keytail, embedded"
-	nameDaemon   = "keytail, daemon: forward-auth over HTTP"
-	nameClient   = "keytail, client package"
+	relativeToFindUpdate   = ": requests per second, relative to (b) find and update"
+	relativeToClearedCache = ": requests per second, relative to (c) cache cleared by every write"
 )
 
-// counted is a client that counts its commands.
-func (e *env) counted(w *way) (*mongo.Client, error) {
+const (
+	nameFind         = "(a) find"
+	nameFindUpdate   = "(b) find and update of last_used"
+	nameClearedCache = "(c) cache of 120 s, cleared by every write"
+	nameTTL          = "(d) cache of 10 s"
+	nameEmbedded     = "embedded keytail"
+	nameDaemon       = "keytail daemon, forward-auth over HTTP"
+	nameClient       = "keytail daemon, client package"
+)
+
+// countingClient creates a client that counts its commands.
+func (e *env) countingClient(w *approach) (*mongo.Client, error) {
 	w.operations, w.finds = &atomic.Int64{}, &atomic.Int64{}
 	return e.connect(func(o *mongooptions.ClientOptions) {
 		o.SetMonitor(&event.CommandMonitor{Started: func(_ context.Context, began *event.CommandStartedEvent) {
@@ -244,7 +254,7 @@ func (e *env) counted(w *way) (*mongo.Client, error) {
 	})
 }
 
-// document is what the old ways read.
+// document is a key document as (a) to (d) read it.
 type document struct {
 	ID     string   `bson:"_id"`
 	User   string   `bson:"user_id"`
@@ -255,13 +265,14 @@ type document struct {
 
 func (d *document) allows() bool {
 	record := apikey.Record{KeyID: d.ID, UserID: d.User, OrgID: d.Org, Scopes: d.Scopes, Active: d.Active}
-	return apikey.Decide(&record, request(), time.Now()) == apikey.Valid
+	return apikey.Decide(&record, sampleRequest(), time.Now()) == apikey.Valid
 }
 
-// database is an old way's own client and collection.
-func database(ctx context.Context, e *env, c *collection) (*way, func(hash apikey.Hash) (*document, error), *mongo.Collection, error) {
-	w := &way{}
-	client, err := e.counted(w)
+// database returns an approach with its own client, a function that finds a document by
+// its hash, and the collection.
+func database(ctx context.Context, e *env, c *collection) (*approach, func(hash apikey.Hash) (*document, error), *mongo.Collection, error) {
+	w := &approach{}
+	client, err := e.countingClient(w)
 	if err != nil {
 		return nil, nil, nil, err
 	}
@@ -274,24 +285,24 @@ func database(ctx context.Context, e *env, c *collection) (*way, func(hash apike
 	}, keys, nil
 }
 
-func bareFind(ctx context.Context, e *env, c *collection) (*way, error) {
+func bareFind(ctx context.Context, e *env, c *collection) (*approach, error) {
 	w, find, _, err := database(ctx, e, c)
 	if err != nil {
 		return nil, err
 	}
-	w.judge = func(_ context.Context, key string) (bool, error) {
+	w.validate = func(_ context.Context, key string) (bool, error) {
 		d, err := find(apikey.HashOf(key))
 		return err == nil && d.allows(), err
 	}
 	return w, nil
 }
 
-func findAndTouch(ctx context.Context, e *env, c *collection) (*way, error) {
+func findAndUpdate(ctx context.Context, e *env, c *collection) (*approach, error) {
 	w, find, keys, err := database(ctx, e, c)
 	if err != nil {
 		return nil, err
 	}
-	w.judge = func(ctx context.Context, key string) (bool, error) {
+	w.validate = func(ctx context.Context, key string) (bool, error) {
 		d, err := find(apikey.HashOf(key))
 		if err != nil {
 			return false, err
@@ -302,7 +313,7 @@ func findAndTouch(ctx context.Context, e *env, c *collection) (*way, error) {
 	return w, nil
 }
 
-// cache is a map with a time to live, as services have it.
+// cache is a map with a time to live, as many services have it.
 type cache struct {
 	mutex   sync.RWMutex
 	entries map[apikey.Hash]cached
@@ -336,31 +347,31 @@ func (c *cache) clear() {
 	clear(c.entries)
 }
 
-func cachedWay(ctx context.Context, e *env, c *collection, ttl time.Duration) (*way, *cache, error) {
+func cachedApproach(ctx context.Context, e *env, c *collection, ttl time.Duration) (*approach, *cache, error) {
 	w, find, _, err := database(ctx, e, c)
 	if err != nil {
 		return nil, nil, err
 	}
-	held := &cache{entries: map[apikey.Hash]cached{}, ttl: ttl}
-	w.judge = func(_ context.Context, key string) (bool, error) {
+	entries := &cache{entries: map[apikey.Hash]cached{}, ttl: ttl}
+	w.validate = func(_ context.Context, key string) (bool, error) {
 		hash := apikey.HashOf(key)
-		d := held.get(hash)
+		d := entries.get(hash)
 		if d == nil {
 			var err error
 			if d, err = find(hash); err != nil {
 				return false, err
 			}
-			held.put(hash, d)
+			entries.put(hash, d)
 		}
 		return d.allows(), nil
 	}
-	return w, held, nil
+	return w, entries, nil
 }
 
-// seedCache forgets everything whenever anything is written, which the seed's own
-// API knows since all writes go through it.
-func seedCache(ctx context.Context, e *env, c *collection) (*way, error) {
-	w, held, err := cachedWay(ctx, e, c, 120*time.Second)
+// clearedCache clears the whole cache after every write. A service can do so if all
+// writes go through it.
+func clearedCache(ctx context.Context, e *env, c *collection) (*approach, error) {
+	w, entries, err := cachedApproach(ctx, e, c, 120*time.Second)
 	if err != nil {
 		return nil, err
 	}
@@ -370,7 +381,7 @@ func seedCache(ctx context.Context, e *env, c *collection) (*way, error) {
 		for {
 			select {
 			case <-ticker.C:
-				held.clear()
+				entries.clear()
 			case <-stopped:
 				return
 			}
@@ -381,15 +392,15 @@ func seedCache(ctx context.Context, e *env, c *collection) (*way, error) {
 	return w, nil
 }
 
-func ttlCache(ctx context.Context, e *env, c *collection) (*way, error) {
-	w, _, err := cachedWay(ctx, e, c, 10*time.Second)
+func ttlCache(ctx context.Context, e *env, c *collection) (*approach, error) {
+	w, _, err := cachedApproach(ctx, e, c, 10*time.Second)
 	return w, err
 }
 
-// keytailWay starts a service whose commands are counted.
-func keytailWay(ctx context.Context, e *env, c *collection) (*way, *instance, error) {
-	w := &way{}
-	client, err := e.counted(w)
+// startCounted starts a service with a client that counts its commands.
+func startCounted(ctx context.Context, e *env, c *collection) (*approach, *instance, error) {
+	w := &approach{}
+	client, err := e.countingClient(w)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -402,26 +413,26 @@ func keytailWay(ctx context.Context, e *env, c *collection) (*way, *instance, er
 	return w, i, nil
 }
 
-func embedded(ctx context.Context, e *env, c *collection) (*way, error) {
-	w, i, err := keytailWay(ctx, e, c)
+func embedded(ctx context.Context, e *env, c *collection) (*approach, error) {
+	w, i, err := startCounted(ctx, e, c)
 	if err != nil {
 		return nil, err
 	}
-	w.judge = judgeBy(i.Service)
+	w.validate = validateWith(i.Service)
 	return w, nil
 }
 
-func judgeBy(v auth.Validator) func(context.Context, string) (bool, error) {
-	need := auth.Request{Scopes: []string{"orders:read"}, OrgID: "acme"}
+func validateWith(v auth.Validator) func(context.Context, string) (bool, error) {
+	request := auth.Request{Scopes: []string{"orders:read"}, OrgID: "acme"}
 	return func(ctx context.Context, key string) (bool, error) {
-		verdict, err := v.Validate(ctx, key, need)
+		verdict, err := v.Validate(ctx, key, request)
 		return verdict.Valid(), err
 	}
 }
 
-// served is keytailWay behind a listener.
-func served(ctx context.Context, e *env, c *collection) (w *way, address string, err error) {
-	w, i, err := keytailWay(ctx, e, c)
+// startServed is startCounted with an HTTP listener.
+func startServed(ctx context.Context, e *env, c *collection) (w *approach, address string, err error) {
+	w, i, err := startCounted(ctx, e, c)
 	if err != nil {
 		return nil, "", err
 	}
@@ -435,26 +446,26 @@ func served(ctx context.Context, e *env, c *collection) (w *way, address string,
 	return w, address, nil
 }
 
-func daemon(ctx context.Context, e *env, c *collection) (*way, error) {
-	w, address, err := served(ctx, e, c)
+func viaDaemon(ctx context.Context, e *env, c *collection) (*approach, error) {
+	w, address, err := startServed(ctx, e, c)
 	if err != nil {
 		return nil, err
 	}
-	asking := newAsker(workloadWorkers)
-	w.judge = func(ctx context.Context, key string) (bool, error) { return asking.auth(ctx, address, key) }
+	forwardAuth := newAuthClient(workloadWorkers)
+	w.validate = func(ctx context.Context, key string) (bool, error) { return forwardAuth.allows(ctx, address, key) }
 	return w, nil
 }
 
-func remote(ctx context.Context, e *env, c *collection) (*way, error) {
-	w, address, err := served(ctx, e, c)
+func viaClient(ctx context.Context, e *env, c *collection) (*approach, error) {
+	w, address, err := startServed(ctx, e, c)
 	if err != nil {
 		return nil, err
 	}
-	asking, err := client.New(client.Config{URL: "http://" + address})
+	keytailClient, err := client.New(client.Config{URL: "http://" + address})
 	if err != nil {
 		w.close()
 		return nil, err
 	}
-	w.judge = judgeBy(asking)
+	w.validate = validateWith(keytailClient)
 	return w, nil
 }

@@ -14,34 +14,34 @@ import (
 	"testing"
 )
 
-// want is what the client of a case should see, and whether the API should see
-// its request.
+// want is the response that the client of a case should get, and whether the API should
+// get its request.
 type want struct {
-	// status is the one wanted; statuses are all that will do, where what a proxy
-	// says by itself is its own affair.
+	// status is the expected status. statuses are all accepted ones, where a proxy may
+	// choose its own.
 	status   int
 	statuses []int
-	// code is keytail's, in X-Auth-Result and in the body's problem. Empty: neither
-	// is looked at.
+	// code is keytail's code, in X-Auth-Result and in the problem of the body. Empty:
+	// neither is checked.
 	code string
-	// challenge is WWW-Authenticate, "" for none.
+	// challenge is the expected WWW-Authenticate, "" for none.
 	challenge string
-	// reached: the API got the request. The zero value wants that it did not.
+	// reached says that the API must get the request. If false, it must not.
 	reached bool
-	// either: it may or may not get it, and check says what then.
+	// either says that the API may get the request; check then decides.
 	either bool
-	// vague: how it is refused depends on who is the first to have enough.
-	vague bool
+	// anyRefusal says that the refusal depends on which limit is reached first.
+	anyRefusal bool
 }
 
-// testCase is a request and what comes of it.
+// testCase is a request and its expected outcome.
 type testCase struct {
-	// name is a line in the table of README.md.
-	name string
-	ask  ask
-	want want
-	// check looks closer, when the rest was right. got is what reached the API,
-	// nil if nothing did.
+	// name is a row in the table of TABLE.md.
+	name    string
+	request request
+	want    want
+	// check makes further checks after the others have passed. got is the request that
+	// reached the API, or nil.
 	check func(t *testing.T, r *reply, got *received)
 }
 
@@ -70,59 +70,60 @@ func refused(code string) want {
 
 func allowed() want { return want{status: http.StatusOK, reached: true} }
 
-// byTheProxy is a refusal that the proxy, or keytail through it, may put as it
-// likes, as long as nothing gets through.
-func byTheProxy(statuses ...int) want { return want{statuses: statuses} }
+// refusedByProxy expects a refusal in any form, by the proxy or by keytail. No request
+// may reach the API.
+func refusedByProxy(statuses ...int) want { return want{statuses: statuses} }
 
-// cases are asked while keytail answers.
+// cases returns the cases that are sent while keytail is available.
 func cases(keys map[string]string) []testCase {
 	all := [][]testCase{
-		refusals(keys), identities(keys), requirements(keys), shapes(keys), smuggled(keys), paths(keys), passed(keys),
+		refusals(keys), identities(keys), requirements(keys), requestForms(keys), injections(keys), paths(keys), passThrough(keys),
 	}
 	return slices.Concat(all...)
 }
 
-// refusals are one of each code, and what the client sees of it.
+// refusals returns a case for each code.
 func refusals(keys map[string]string) []testCase {
 	orders := func(name string, w want, header ...field) testCase {
-		return testCase{name: name, ask: ask{target: "/orders/1", header: header}, want: w}
+		return testCase{name: name, request: request{target: "/orders/1", header: header}, want: w}
 	}
 	two := orders("two keys", refused("MALFORMED"), bearer(keys["valid"]), field{"X-API-Key", keys["operator"]})
 	return []testCase{
 		orders("no key", refused("MISSING")),
-		orders("not a key", refused("MALFORMED"), bearer("kt_1")),
+		orders("a malformed key", refused("MALFORMED"), bearer("kt_1")),
 		two,
 		orders("the same header twice", want{statuses: []int{http.StatusUnauthorized, http.StatusBadRequest}}, bearer(keys["valid"]), bearer(keys["operator"])),
-		orders("a key that nobody has", refused("NOT_FOUND"), bearer(keys["unknown"])),
-		orders("a key that is off", refused("DISABLED"), bearer(keys["disabled"])),
-		orders("a key that has ended", refused("EXPIRED"), bearer(keys["expired"])),
+		orders("an unknown key", refused("NOT_FOUND"), bearer(keys["unknown"])),
+		orders("a disabled key", refused("DISABLED"), bearer(keys["disabled"])),
+		orders("an expired key", refused("EXPIRED"), bearer(keys["expired"])),
 		orders("from an address that is not allowed", refused("FORBIDDEN"), bearer(keys["office"])),
 		{
 			name: "from another address than the client's own", want: refused("FORBIDDEN"),
-			ask: ask{target: "/orders/1", header: []field{bearer(keys["local"])}, from: "127.0.0.3"},
+			request: request{target: "/orders/1", header: []field{bearer(keys["local"])}, from: "127.0.0.3"},
 		},
-		orders("a key of an organisation, where none is named", refused("FORBIDDEN"), bearer(keys["org"])),
+		orders("a key bound to an organisation, without one in the request", refused("FORBIDDEN"), bearer(keys["org"])),
 		{
 			name: "a key of another project", want: refused("FORBIDDEN"),
-			ask: ask{target: "/acme/1", header: []field{bearer(keys["elsewhere"])}},
+			request: request{target: "/acme/1", header: []field{bearer(keys["elsewhere"])}},
 		},
-		orders("a scope is missing", refused("INSUFFICIENT_PERMISSIONS"), bearer(keys["scoped"])),
+		orders("a missing scope", refused("INSUFFICIENT_PERMISSIONS"), bearer(keys["scoped"])),
 		orders("a user id that would split a header", refused("DISABLED"), bearer(keys["splitting"])),
 		orders("a key in the query or a cookie", refused("MISSING"), field{"Cookie", "key=" + keys["valid"]}),
 	}
 }
 
-// identity are the headers that the API believes.
+// identity are the identity headers, which the API trusts.
 var identity = []string{"X-Auth-Key-Id", "X-Auth-User-Id", "X-Auth-Org-Id", "X-Auth-Project-Id", "X-Auth-Scopes"}
 
-// forgeries are all X-Auth-* that keytail has, in spellings that some server
-// behind a proxy might take for them, and each twice.
+// forgeries returns all X-Auth-* headers of keytail, each twice, in all spellings that a
+// server behind a proxy might treat as the same name.
 func forgeries() []field {
 	var forged []field
 	for _, name := range append([]string{"X-Auth-Result", "X-Auth-Staleness-Ms"}, identity...) {
 		low := strings.ToLower(name)
 		spellings := []string{name, name, low, strings.ToUpper(name), "x-AUTH" + name[len("X-Auth"):], "X_Auth-" + name[len("X-Auth-"):], "X-Auth_" + name[len("X-Auth-"):]}
-		// All signs that a name may have (RFC 9110, 5.6.2).
+		// All characters that a name may contain besides letters and digits (RFC 9110,
+		// section 5.6.2).
 		for _, sign := range "_.!#$%&'*+^`|~" {
 			spellings = append(spellings, strings.ReplaceAll(name, "-", string(sign)), strings.ReplaceAll(low, "-", string(sign)))
 		}
@@ -133,8 +134,8 @@ func forgeries() []field {
 	return forged
 }
 
-// wantIdentity looks at what the API got under the names of identity, whatever
-// the spelling. An empty value and no header are the same to an API.
+// wantIdentity checks the identity headers that the API got, in any spelling. An empty
+// value and a missing header are equivalent.
 func wantIdentity(values ...string) func(*testing.T, *reply, *received) {
 	return func(t *testing.T, _ *reply, got *received) {
 		t.Helper()
@@ -153,7 +154,7 @@ func wantIdentity(values ...string) func(*testing.T, *reply, *received) {
 	}
 }
 
-// wantNoKey: credentials are hidden.
+// wantNoKey checks that the API did not get the key.
 func wantNoKey(t *testing.T, got *received) {
 	t.Helper()
 	for _, f := range got.Header {
@@ -168,7 +169,8 @@ const (
 	projectID = "63bdd1d0ad0645c2787a1a74"
 )
 
-// identities are what the API learns, and that it learns nothing from the client.
+// identities returns cases about the identity headers: the API gets keytail's, and none of
+// the client's.
 func identities(keys map[string]string) []testCase {
 	plain := wantIdentity(validID, "user_00", "", "", "orders:read orders:write")
 	acme := wantIdentity(projectID, "user_05", "org_acme", "project_staging", "orders:read orders:write")
@@ -185,19 +187,19 @@ func identities(keys map[string]string) []testCase {
 	}
 	forged := forgeries()
 	return []testCase{
-		{name: "allowed", ask: ask{target: "/orders/1", header: []field{bearer(keys["valid"])}}, want: allowed(), check: plain},
-		{name: "allowed by X-API-Key", ask: ask{target: "/orders/1", header: []field{{"X-API-Key", keys["valid"]}}}, want: allowed(), check: plain},
-		{name: "allowed in its project", ask: ask{target: "/acme/1", header: []field{bearer(keys["project"])}}, want: allowed(), check: acme},
-		{name: "allowed from its address", ask: ask{target: "/orders/1", header: []field{bearer(keys["local"])}}, want: allowed()},
-		{name: "forged X-Auth-*", ask: ask{target: "/orders/1", header: slices.Concat(forged, []field{bearer(keys["valid"])})}, want: allowed(), check: plain},
-		{name: "forged X-Auth-*, with a project", ask: ask{target: "/acme/1", header: slices.Concat(forged, []field{bearer(keys["project"])})}, want: allowed(), check: acme},
-		{name: "forged X-Auth-*, by HTTP/2", ask: ask{target: "/orders/1", header: slices.Concat(forged, []field{bearer(keys["valid"])}), http2: true}, want: allowed(), check: plain},
-		{name: "forged X-Auth-*, where nobody asks", ask: ask{target: "/public/1", header: forged}, want: allowed(), check: wantIdentity("", "", "", "", "")},
+		{name: "allowed", request: request{target: "/orders/1", header: []field{bearer(keys["valid"])}}, want: allowed(), check: plain},
+		{name: "allowed with X-API-Key", request: request{target: "/orders/1", header: []field{{"X-API-Key", keys["valid"]}}}, want: allowed(), check: plain},
+		{name: "allowed in its project", request: request{target: "/acme/1", header: []field{bearer(keys["project"])}}, want: allowed(), check: acme},
+		{name: "allowed from its address", request: request{target: "/orders/1", header: []field{bearer(keys["local"])}}, want: allowed()},
+		{name: "forged X-Auth-*", request: request{target: "/orders/1", header: slices.Concat(forged, []field{bearer(keys["valid"])})}, want: allowed(), check: plain},
+		{name: "forged X-Auth-*, with a project", request: request{target: "/acme/1", header: slices.Concat(forged, []field{bearer(keys["project"])})}, want: allowed(), check: acme},
+		{name: "forged X-Auth-*, over HTTP/2", request: request{target: "/orders/1", header: slices.Concat(forged, []field{bearer(keys["valid"])}), http2: true}, want: allowed(), check: plain},
+		{name: "forged X-Auth-*, on a path without a check", request: request{target: "/public/1", header: forged}, want: allowed(), check: wantIdentity("", "", "", "", "")},
 		{
-			// IIS and frameworks that have been behind it take the path from these, and
-			// would answer without a key.
-			name: "a path in X-Original-URL and X-Rewrite-URL, where nobody asks", want: allowed(),
-			ask: ask{target: "/public/1", header: []field{{"X-Original-URL", "/orders/1"}, {"X-Rewrite-URL", "/orders/1"}, {"X_Original_URL", "/orders/1"}, {"x_rewrite_url", "/orders/1"}}},
+			// IIS, and frameworks that support it, read the path from these headers, and
+			// would respond without a key.
+			name: "a path in X-Original-URL and X-Rewrite-URL, on a path without a check", want: allowed(),
+			request: request{target: "/public/1", header: []field{{"X-Original-URL", "/orders/1"}, {"X-Rewrite-URL", "/orders/1"}, {"X_Original_URL", "/orders/1"}, {"x_rewrite_url", "/orders/1"}}},
 			check: func(t *testing.T, _ *reply, got *received) {
 				t.Helper()
 				for _, f := range got.Header {
@@ -208,11 +210,11 @@ func identities(keys map[string]string) []testCase {
 			},
 		},
 		{
-			// A proxy takes headers out that Connection names (RFC 9110, 7.6.1). If it
-			// does so after keytail has answered, a client takes out what it wants, and
-			// an API that sees no organisation may think that there is none.
+			// A proxy removes the headers that Connection names (RFC 9110, section 7.6.1). If
+			// it does so after keytail has responded, a client can remove any header. An API
+			// that gets no organisation may assume that there is none.
 			name: "X-Auth-* named in Connection", want: want{either: true, statuses: []int{http.StatusOK, http.StatusBadRequest}},
-			ask: ask{target: "/acme/1", header: []field{{"Connection", "close, X-Auth-User-Id, x-auth-org-id, X-Auth-Project-Id"}, {"Connection", "X-Auth-Scopes, x-auth-key-id"}, {"X-Auth-Org-Id", "forged"}, bearer(keys["project"])}},
+			request: request{target: "/acme/1", header: []field{{"Connection", "close, X-Auth-User-Id, x-auth-org-id, X-Auth-Project-Id"}, {"Connection", "X-Auth-Scopes, x-auth-key-id"}, {"X-Auth-Org-Id", "forged"}, bearer(keys["project"])}},
 			check: func(t *testing.T, r *reply, got *received) {
 				t.Helper()
 				if r.status == http.StatusOK {
@@ -222,7 +224,7 @@ func identities(keys map[string]string) []testCase {
 		},
 		{
 			name: "X-Auth-* named in Connection and Upgrade", want: want{either: true, statuses: []int{http.StatusOK, http.StatusSwitchingProtocols, http.StatusBadRequest}},
-			ask: ask{target: "/acme/1", header: []field{{"Connection", "Upgrade, X-Auth-User-Id, x-auth-org-id, X-Auth-Project-Id"}, {"Upgrade", "websocket"}, {"Connection", "X-Auth-Scopes, x-auth-key-id"}, bearer(keys["project"])}},
+			request: request{target: "/acme/1", header: []field{{"Connection", "Upgrade, X-Auth-User-Id, x-auth-org-id, X-Auth-Project-Id"}, {"Upgrade", "websocket"}, {"Connection", "X-Auth-Scopes, x-auth-key-id"}, bearer(keys["project"])}},
 			check: func(t *testing.T, r *reply, got *received) {
 				t.Helper()
 				if got != nil {
@@ -232,7 +234,7 @@ func identities(keys map[string]string) []testCase {
 		},
 		{
 			name: "the key named in Connection", want: want{either: true, statuses: []int{http.StatusOK, http.StatusUnauthorized, http.StatusBadRequest}},
-			ask: ask{target: "/orders/1", header: []field{{"Connection", "close, Authorization, X-API-Key"}, bearer(keys["valid"])}},
+			request: request{target: "/orders/1", header: []field{{"Connection", "close, Authorization, X-API-Key"}, bearer(keys["valid"])}},
 			check: func(t *testing.T, r *reply, got *received) {
 				t.Helper()
 				if got != nil {
@@ -240,30 +242,31 @@ func identities(keys map[string]string) []testCase {
 				}
 			},
 		},
-		{name: "texts that would split a header", ask: ask{target: "/orders/1", header: []field{bearer(keys["odd"])}}, want: allowed(), check: odd},
+		{name: "values that would split a header", request: request{target: "/orders/1", header: []field{bearer(keys["odd"])}}, want: allowed(), check: odd},
 	}
 }
 
-// requirements are those of the proxy's config, whatever the client says.
+// requirements returns cases that try to change the requirements, which only the proxy's
+// configuration may set.
 func requirements(keys map[string]string) []testCase {
 	scoped := func(name, target string, header ...field) testCase {
-		return testCase{name: name, ask: ask{target: target, header: append(header, bearer(keys["scoped"]))}, want: refused("INSUFFICIENT_PERMISSIONS")}
+		return testCase{name: name, request: request{target: target, header: append(header, bearer(keys["scoped"]))}, want: refused("INSUFFICIENT_PERMISSIONS")}
 	}
 	acme := func(name, target string, header ...field) testCase {
-		return testCase{name: name, ask: ask{target: target, header: append(header, bearer(keys["elsewhere"]))}, want: refused("FORBIDDEN")}
+		return testCase{name: name, request: request{target: target, header: append(header, bearer(keys["elsewhere"]))}, want: refused("FORBIDDEN")}
 	}
 	local := func(name string, header ...field) testCase {
-		return testCase{name: name, ask: ask{target: "/orders/1", header: append(header, bearer(keys["office"]))}, want: refused("FORBIDDEN")}
+		return testCase{name: name, request: request{target: "/orders/1", header: append(header, bearer(keys["office"]))}, want: refused("FORBIDDEN")}
 	}
 	const office = "203.0.113.7"
 	return []testCase{
 		scoped("?scope= of the client", "/orders/1?scope=reports:read"),
 		scoped("an empty ?scope= of the client", "/orders/1?scope=&scope"),
-		scoped("a query that cannot be read", "/orders/1?%zz&scope=%"),
+		scoped("an invalid query", "/orders/1?%zz&scope=%"),
 		scoped("a policy in the client's path", "/orders/v1/auth/policy/acme"),
 		{
-			name: "a policy in the client's path, with steps", want: byTheProxy(http.StatusForbidden, http.StatusBadRequest),
-			ask: ask{target: "/orders/x/../../orders/policy/acme/../orders", header: []field{bearer(keys["scoped"])}},
+			name: "a policy in the client's path, with dot segments", want: refusedByProxy(http.StatusForbidden, http.StatusBadRequest),
+			request: request{target: "/orders/x/../../orders/policy/acme/../orders", header: []field{bearer(keys["scoped"])}},
 		},
 		acme("?project_id= of the client", "/acme/1?org_id=org_acme&project_id=project_live"),
 		scoped("forged X-Forwarded-Method and -Uri", "/orders/1", field{"X-Forwarded-Method", "OPTIONS"}, field{"X-Forwarded-Uri", "/public/"}, field{"X-Original-Url", "/public/"}, field{"X-Rewrite-Url", "/public/"}, field{"X-Http-Method-Override", "OPTIONS"}),
@@ -271,45 +274,45 @@ func requirements(keys map[string]string) []testCase {
 		local("forged X-Forwarded-For, twice", field{"X-Forwarded-For", office}, field{"X-Forwarded-For", office + ", 127.0.0.1"}),
 		local("forged X_Forwarded_For and X-Real-IP", field{"X_Forwarded_For", office}, field{"X-Real-IP", office}, field{"Forwarded", "for=" + office}, field{"True-Client-IP", office}, field{"X-Envoy-External-Address", office}),
 		{
-			name: "forged X-Forwarded-For, allowed anyway",
-			ask:  ask{target: "/orders/1", header: []field{{"X-Forwarded-For", office}, bearer(keys["local"])}}, want: allowed(),
+			name:    "forged X-Forwarded-For, with an allowed address",
+			request: request{target: "/orders/1", header: []field{{"X-Forwarded-For", office}, bearer(keys["local"])}}, want: allowed(),
 			check: func(t *testing.T, _ *reply, got *received) {
 				t.Helper()
 				hops := strings.Split(strings.Join(got.values("X-Forwarded-For"), ","), ",")
 				if strings.TrimSpace(hops[len(hops)-1]) != clientAddr {
-					t.Errorf("the API got X-Forwarded-For %q, and the client is %s", hops, clientAddr)
+					t.Errorf("the API got X-Forwarded-For %q, want the client %s last", hops, clientAddr)
 				}
 			},
 		},
 		{
-			name: "keytail itself is not to be reached", want: byTheProxy(http.StatusNotFound),
-			ask: ask{target: "/v1/auth/policy/orders", header: []field{bearer(keys["valid"])}},
+			name: "a path of keytail", want: refusedByProxy(http.StatusNotFound),
+			request: request{target: "/v1/auth/policy/orders", header: []field{bearer(keys["valid"])}},
 		},
 		{
-			name: "nor the proxy's own question", want: byTheProxy(http.StatusNotFound),
-			ask: ask{target: "/keytail/orders", header: []field{bearer(keys["valid"])}},
+			name: "the path of the proxy's forward-auth request", want: refusedByProxy(http.StatusNotFound),
+			request: request{target: "/keytail/orders", header: []field{bearer(keys["valid"])}},
 		},
 	}
 }
 
-// shapes are requests that are unlike a plain GET.
-func shapes(keys map[string]string) []testCase {
-	body := strings.Repeat("0123456789abcdef", 20_000) // more than proxies keep in memory
+// requestForms returns requests other than a simple GET.
+func requestForms(keys map[string]string) []testCase {
+	body := strings.Repeat("0123456789abcdef", 20_000) // more than proxies buffer in memory
 	whole := func(t *testing.T, _ *reply, got *received) {
 		t.Helper()
 		if got.Method != http.MethodPost || got.Body != body || !slices.Equal(got.values("Content-Type"), []string{"text/plain"}) {
 			t.Errorf("the API got a %s with a body of %d bytes and the type %q; want all %d bytes of the POST", got.Method, len(got.Body), got.values("Content-Type"), len(body))
 		}
 	}
-	post := ask{method: http.MethodPost, target: "/orders/", body: body, header: []field{{"Content-Type", "text/plain"}, bearer(keys["valid"])}}
+	post := request{method: http.MethodPost, target: "/orders/", body: body, header: []field{{"Content-Type", "text/plain"}, bearer(keys["valid"])}}
 	post2 := post
 	post2.http2 = true
 	method := func(method string, got *received) string { return cmp.Or(got.Method, method) }
 	h2c := func(name string, header ...field) testCase {
 		return testCase{
-			// After it, requests would go by that nobody has asked about.
+			// Requests in an h2c connection would not be checked.
 			name: name, want: want{either: true, statuses: []int{http.StatusOK, http.StatusSwitchingProtocols, http.StatusBadRequest, http.StatusForbidden}},
-			ask: ask{target: "/orders/1", header: append(header, field{"HTTP2-Settings", "AAMAAABkAAQCAAAAAAIAAAAA"}, bearer(keys["valid"]))},
+			request: request{target: "/orders/1", header: append(header, field{"HTTP2-Settings", "AAMAAABkAAQCAAAAAAIAAAAA"}, bearer(keys["valid"]))},
 			check: func(t *testing.T, _ *reply, got *received) {
 				t.Helper()
 				if got != nil && strings.Contains(strings.Join(got.values("Upgrade"), ","), "h2c") {
@@ -320,31 +323,31 @@ func shapes(keys map[string]string) []testCase {
 	}
 	preflight := []field{{"Origin", "https://elsewhere.example"}, {"Access-Control-Request-Method", "DELETE"}, {"Access-Control-Request-Headers", "authorization"}}
 	return []testCase{
-		{name: "a path below, with a query", ask: ask{target: "/orders/7/items?page=2&q=a%20b", header: []field{bearer(keys["valid"])}}, want: allowed(), check: wantTarget("/orders/7/items?page=2&q=a%20b")},
-		{name: "POST with a body", ask: post, want: allowed(), check: whole},
-		{name: "POST with a body, refused", ask: ask{method: http.MethodPost, target: "/orders/", body: body, header: []field{bearer(keys["expired"])}}, want: refused("EXPIRED")},
-		{name: "HTTP/2", ask: ask{target: "/orders/1", http2: true, header: []field{bearer(keys["valid"])}}, want: allowed(), check: func(t *testing.T, _ *reply, got *received) {
+		{name: "a longer path, with a query", request: request{target: "/orders/7/items?page=2&q=a%20b", header: []field{bearer(keys["valid"])}}, want: allowed(), check: wantTarget("/orders/7/items?page=2&q=a%20b")},
+		{name: "POST with a body", request: post, want: allowed(), check: whole},
+		{name: "POST with a body, refused", request: request{method: http.MethodPost, target: "/orders/", body: body, header: []field{bearer(keys["expired"])}}, want: refused("EXPIRED")},
+		{name: "HTTP/2", request: request{target: "/orders/1", http2: true, header: []field{bearer(keys["valid"])}}, want: allowed(), check: func(t *testing.T, _ *reply, got *received) {
 			t.Helper()
 			if host, proto := got.values("Host"), got.values("X-Forwarded-Proto"); len(host) != 1 || !strings.HasPrefix(host[0], "127.0.0.1:18") || host[0] == upstreamAddr || !slices.Equal(proto, []string{"https"}) {
-				t.Errorf("the API got the Host %q and X-Forwarded-Proto %q, which are not the client's", host, proto)
+				t.Errorf("the API got the Host %q and X-Forwarded-Proto %q, want the client's", host, proto)
 			}
 		}},
-		{name: "HTTP/2, refused", ask: ask{target: "/orders/1", http2: true}, want: refused("MISSING")},
-		{name: "POST by HTTP/2", ask: post2, want: allowed(), check: whole},
-		{name: "HEAD", ask: ask{method: http.MethodHead, target: "/orders/1", header: []field{bearer(keys["valid"])}}, want: allowed(), check: func(t *testing.T, _ *reply, got *received) {
+		{name: "HTTP/2, refused", request: request{target: "/orders/1", http2: true}, want: refused("MISSING")},
+		{name: "POST over HTTP/2", request: post2, want: allowed(), check: whole},
+		{name: "HEAD", request: request{method: http.MethodHead, target: "/orders/1", header: []field{bearer(keys["valid"])}}, want: allowed(), check: func(t *testing.T, _ *reply, got *received) {
 			if method(http.MethodHead, got) != http.MethodHead {
 				t.Errorf("the API got a %s", got.Method)
 			}
 		}},
-		{name: "HEAD, refused", ask: ask{method: http.MethodHead, target: "/orders/1"}, want: refused("MISSING")},
-		{name: "OPTIONS preflight, which has no key", ask: ask{method: http.MethodOptions, target: "/orders/1", header: preflight}, want: refused("MISSING")},
-		{name: "OPTIONS with a key", ask: ask{method: http.MethodOptions, target: "/orders/1", header: slices.Concat(preflight, []field{bearer(keys["valid"])})}, want: allowed()},
-		{name: "a method that nobody knows", ask: ask{method: "PURGE", target: "/orders/1"}, want: refused("MISSING")},
-		h2c("a request to upgrade to h2c", upgradeTo("h2c")...),
-		h2c("a request to upgrade to h2c or WebSocket", upgradeTo("h2c, websocket")...),
-		h2c("a request to upgrade to h2c and WebSocket", append(upgradeTo("h2c"), field{"Upgrade", "websocket"})...),
-		h2c("a request to upgrade to WebSocket and h2c", append(upgradeTo("websocket"), field{"Upgrade", "h2c"})...),
-		{name: "a request to upgrade, refused", ask: ask{target: "/orders/1", header: upgradeTo("websocket")}, want: refused("MISSING")},
+		{name: "HEAD, refused", request: request{method: http.MethodHead, target: "/orders/1"}, want: refused("MISSING")},
+		{name: "OPTIONS preflight without a key", request: request{method: http.MethodOptions, target: "/orders/1", header: preflight}, want: refused("MISSING")},
+		{name: "OPTIONS with a key", request: request{method: http.MethodOptions, target: "/orders/1", header: slices.Concat(preflight, []field{bearer(keys["valid"])})}, want: allowed()},
+		{name: "an unknown method", request: request{method: "PURGE", target: "/orders/1"}, want: refused("MISSING")},
+		h2c("an upgrade to h2c", upgradeTo("h2c")...),
+		h2c("an upgrade to h2c or WebSocket", upgradeTo("h2c, websocket")...),
+		h2c("an upgrade to h2c and WebSocket", append(upgradeTo("h2c"), field{"Upgrade", "websocket"})...),
+		h2c("an upgrade to WebSocket and h2c", append(upgradeTo("websocket"), field{"Upgrade", "h2c"})...),
+		{name: "an upgrade, refused", request: request{target: "/orders/1", header: upgradeTo("websocket")}, want: refused("MISSING")},
 	}
 }
 
@@ -357,9 +360,9 @@ func upgradeTo(protocol string) []field {
 	}
 }
 
-// smuggled are values that would end a header and begin another one, and headers
-// that are too much.
-func smuggled(keys map[string]string) []testCase {
+// injections returns values that would end a header and start another one, and headers
+// that are too large.
+func injections(keys map[string]string) []testCase {
 	valid := bearer(keys["valid"])
 	var bulk []field
 	for i := range 100 {
@@ -377,26 +380,26 @@ func smuggled(keys map[string]string) []testCase {
 		}
 		for _, f := range got.Header {
 			if strings.ContainsAny(f.Value, "\r\n\x00") {
-				t.Errorf("the API got a header that could be two: %q", f)
+				t.Errorf("the API got a header that could be read as two: %q", f)
 			}
 		}
 	}
 	split := func(name, value string) testCase {
 		return testCase{
-			name: name, ask: ask{target: "/orders/1", header: []field{{"X-Note", value}, valid}},
+			name: name, request: request{target: "/orders/1", header: []field{{"X-Note", value}, valid}},
 			want: want{either: true, statuses: []int{http.StatusOK, http.StatusBadRequest, 0}}, check: unsplit,
 		}
 	}
-	tooLarge := want{vague: true, statuses: []int{http.StatusBadRequest, http.StatusRequestHeaderFieldsTooLarge, http.StatusRequestURITooLong, http.StatusServiceUnavailable, 0}}
+	tooLarge := want{anyRefusal: true, statuses: []int{http.StatusBadRequest, http.StatusRequestHeaderFieldsTooLarge, http.StatusRequestURITooLong, http.StatusServiceUnavailable, 0}}
 	return []testCase{
 		split("a line feed in a header's value", "a\nX-Auth-Org-Id: forged"),
 		split("a carriage return in a header's value", "a\rX-Auth-Org-Id: forged"),
 		split("a folded header", "a\r\n X-Auth-Org-Id: forged"),
 		split("a NUL in a header's value", "a\x00X-Auth-Org-Id: forged"),
-		{name: "a space before the colon", ask: ask{target: "/orders/1", header: []field{{"X-Auth-Org-Id ", "forged"}, valid}}, want: want{either: true, statuses: []int{http.StatusOK, http.StatusBadRequest, 0}}, check: unsplit},
+		{name: "a space before the colon", request: request{target: "/orders/1", header: []field{{"X-Auth-Org-Id ", "forged"}, valid}}, want: want{either: true, statuses: []int{http.StatusOK, http.StatusBadRequest, 0}}, check: unsplit},
 		{
-			name: "a request in another one's body", want: want{either: true, statuses: []int{http.StatusOK, http.StatusBadRequest}},
-			ask: ask{
+			name: "a request in the body of another", want: want{either: true, statuses: []int{http.StatusOK, http.StatusBadRequest}},
+			request: request{
 				method: http.MethodPost, target: "/public/1", header: []field{{"Transfer-Encoding", "chunked"}},
 				body: "0\r\n\r\nGET /orders/1 HTTP/1.1\r\nHost: api\r\nX-Auth-User-Id: forged\r\n\r\n",
 			},
@@ -407,16 +410,16 @@ func smuggled(keys map[string]string) []testCase {
 				}
 			},
 		},
-		{name: "100 KB in a header", ask: ask{target: "/orders/1", header: []field{{"X-Bulk", strings.Repeat("x", 100_000)}, valid}}, want: tooLarge},
-		{name: "100 KB in a hundred headers", ask: ask{target: "/orders/1", header: slices.Concat(bulk, []field{valid})}, want: tooLarge},
-		{name: "a key of 100 KB", ask: ask{target: "/orders/1", header: []field{bearer(strings.Repeat("k", 100_000))}}, want: want{vague: true, statuses: append([]int{http.StatusUnauthorized}, tooLarge.statuses...)}},
-		{name: "100 KB in a hundred headers, by HTTP/2", ask: ask{target: "/orders/1", header: slices.Concat(bulk, []field{valid}), http2: true}, want: tooLarge},
+		{name: "100 KB in a header", request: request{target: "/orders/1", header: []field{{"X-Bulk", strings.Repeat("x", 100_000)}, valid}}, want: tooLarge},
+		{name: "100 KB in a hundred headers", request: request{target: "/orders/1", header: slices.Concat(bulk, []field{valid})}, want: tooLarge},
+		{name: "a key of 100 KB", request: request{target: "/orders/1", header: []field{bearer(strings.Repeat("k", 100_000))}}, want: want{anyRefusal: true, statuses: append([]int{http.StatusUnauthorized}, tooLarge.statuses...)}},
+		{name: "100 KB in a hundred headers, over HTTP/2", request: request{target: "/orders/1", header: slices.Concat(bulk, []field{valid}), http2: true}, want: tooLarge},
 	}
 }
 
-// paths are spellings by which the proxy and the API might mean different places.
-// Without a key none of them may lead to what needs one; with a key, what the API
-// gets still means a place below /orders/.
+// paths returns paths that the proxy and the API might resolve differently. Without a key
+// none of them may reach a path that needs one. With a key the API must get a path below
+// /orders/.
 func paths(keys map[string]string) []testCase {
 	spellings := []string{
 		"/public/../orders/1", "/public/..%2forders/1", "/public/..%2Forders%2F1", "/public/%2e%2e/orders/1", "/public/.%2e/orders/1",
@@ -429,7 +432,7 @@ func paths(keys map[string]string) []testCase {
 	var all []testCase
 	for _, target := range spellings {
 		all = append(all, testCase{
-			name: "without a key: " + target, ask: ask{target: target}, want: want{either: true, statuses: []int{200, 301, 307, 308, 400, 401, 404}},
+			name: "without a key: " + target, request: request{target: target}, want: want{either: true, statuses: []int{200, 301, 307, 308, 400, 401, 404}},
 			check: func(t *testing.T, _ *reply, got *received) {
 				t.Helper()
 				if got != nil && couldMean(got.Target, "/orders", "/acme") {
@@ -440,7 +443,7 @@ func paths(keys map[string]string) []testCase {
 	}
 	for _, target := range []string{"/orders/../orders/1", "/orders//1", "/orders/a%2fb", "/orders/a/../1", "/orders/%2e/1"} {
 		all = append(all, testCase{
-			name: "with a key: " + target, ask: ask{target: target, header: []field{bearer(keys["valid"])}}, want: want{either: true, statuses: []int{200, 301, 307, 308, 400, 404}},
+			name: "with a key: " + target, request: request{target: target, header: []field{bearer(keys["valid"])}}, want: want{either: true, statuses: []int{200, 301, 307, 308, 400, 404}},
 			check: func(t *testing.T, r *reply, got *received) {
 				t.Helper()
 				if r.status == http.StatusOK && (got == nil || !couldMean(got.Target, "/orders")) {
@@ -452,9 +455,9 @@ func paths(keys map[string]string) []testCase {
 	return all
 }
 
-// couldMean reports whether a server could take a target for a path below one of
-// the prefixes: by decoding it or not, by resolving its steps or not, with
-// parameters of segments (";") or without, and with "\\" for "/".
+// couldMean reports whether a server could resolve a target to a path below one of the
+// prefixes: with or without decoding it, resolving dot segments, removing parameters of
+// segments (";"), and treating "\\" as "/".
 func couldMean(target string, prefixes ...string) bool {
 	raw, _, _ := strings.Cut(target, "?")
 	readings := []string{raw}
@@ -476,17 +479,18 @@ func couldMean(target string, prefixes ...string) bool {
 
 var parameters = regexp.MustCompile(`;[^/]*`)
 
-// passed is what else has to get through, in both directions.
-func passed(keys map[string]string) []testCase {
+// passThrough returns cases of data that must pass the proxy unchanged, in both
+// directions.
+func passThrough(keys map[string]string) []testCase {
 	valid := bearer(keys["valid"])
 	status := func(status int) testCase {
 		return testCase{
-			name: fmt.Sprintf("the API's own %d", status), want: want{status: status, reached: true},
-			ask: ask{target: "/orders/1", header: []field{{"X-Echo-Status", fmt.Sprint(status)}, valid}},
+			name: fmt.Sprintf("the API responds with %d", status), want: want{status: status, reached: true},
+			request: request{target: "/orders/1", header: []field{{"X-Echo-Status", fmt.Sprint(status)}, valid}},
 			check: func(t *testing.T, r *reply, _ *received) {
 				t.Helper()
 				if r.header.Get("X-Api") == "" || r.echo() == nil {
-					t.Errorf("the client did not get the API's answer: %v %q", r.header, r.body)
+					t.Errorf("the client did not get the response of the API: %v %q", r.header, r.body)
 				}
 			},
 		}
@@ -500,7 +504,7 @@ func passed(keys map[string]string) []testCase {
 	return []testCase{
 		status(http.StatusUnauthorized), status(http.StatusForbidden), status(http.StatusInternalServerError), status(http.StatusServiceUnavailable),
 		{
-			name: "X-Request-Id of the client", ask: ask{target: "/orders/1", header: []field{{"X-Request-Id", "from-the-client"}, valid}}, want: allowed(),
+			name: "X-Request-Id of the client", request: request{target: "/orders/1", header: []field{{"X-Request-Id", "from-the-client"}, valid}}, want: allowed(),
 			check: func(t *testing.T, r *reply, got *received) {
 				t.Helper()
 				if have := got.values("X-Request-Id"); !slices.Equal(have, []string{"from-the-client"}) || r.header.Get("X-Request-Id") != "from-the-client" {
@@ -509,15 +513,15 @@ func passed(keys map[string]string) []testCase {
 			},
 		},
 		{
-			name: "no X-Request-Id: one is made", want: allowed(), check: made,
-			ask: ask{target: "/orders/1", header: []field{valid}},
+			name: "no X-Request-Id: one is generated", want: allowed(), check: made,
+			request: request{target: "/orders/1", header: []field{valid}},
 		},
 		{
-			name: "no X-Request-Id, where nobody asks", want: allowed(), check: made,
-			ask: ask{target: "/public/1"},
+			name: "no X-Request-Id, on a path without a check", want: allowed(), check: made,
+			request: request{target: "/public/1"},
 		},
 		{
-			name: "a key as X-Request-Id", ask: ask{target: "/orders/1", header: []field{{"X-Request-Id", keys["valid"]}, valid}}, want: allowed(),
+			name: "a key as X-Request-Id", request: request{target: "/orders/1", header: []field{{"X-Request-Id", keys["valid"]}, valid}}, want: allowed(),
 			check: func(t *testing.T, _ *reply, got *received) { t.Helper(); wantNoKey(t, got) },
 		},
 	}

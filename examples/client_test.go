@@ -18,27 +18,27 @@ import (
 	"time"
 )
 
-// ask is a request as a client sends it.
-type ask struct {
+// request is a request as a client sends it.
+type request struct {
 	method string // "": GET
-	// target is the request line's: path and query, byte by byte.
+	// target is the path and query of the request line, byte by byte.
 	target string
-	header []field // in this order and spelling
+	header []field // sent in this order and spelling
 	body   string
 	// from is the client's address. Empty: clientAddr.
 	from string
-	// http2 sends it over TLS by HTTP/2, whose names of headers have small letters.
+	// http2 sends it over TLS with HTTP/2, where names of headers are in lower case.
 	http2 bool
 }
 
-// reply is what the client got back. Status is 0 when there was no answer at all.
+// reply is the response that the client got. The status is 0 if there was none.
 type reply struct {
 	status int
 	header http.Header
 	body   string
 }
 
-// code is that of a problem in the body, "" if there is none.
+// code returns the code of the problem in the body, or "" if there is none.
 func (r *reply) code() string {
 	var problem struct{ Code string }
 	if r.header.Get("Content-Type") != "application/problem+json" || json.Unmarshal([]byte(r.body), &problem) != nil {
@@ -47,7 +47,7 @@ func (r *reply) code() string {
 	return problem.Code
 }
 
-// echo is what the API says that it received.
+// echo returns the request that the API reports in its response.
 func (r *reply) echo() *received {
 	var got received
 	if json.Unmarshal([]byte(r.body), &got) != nil {
@@ -56,10 +56,10 @@ func (r *reply) echo() *received {
 	return &got
 }
 
-// send asks the proxy over a connection of its own.
-func (s *stage) send(t *testing.T, a ask) *reply {
+// send sends a request to the proxy over a new connection.
+func (s *stage) send(t *testing.T, a request) *reply {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), waitTimeout)
 	defer cancel()
 	a.method, a.from = cmp.Or(a.method, http.MethodGet), cmp.Or(a.from, clientAddr)
 	if a.http2 {
@@ -73,29 +73,29 @@ func (s *stage) send(t *testing.T, a ask) *reply {
 	return overHTTP1(ctx, t, conn, s.proxy.http, a)
 }
 
-// overHTTP1 writes bytes, since net/http's client would not send half of them.
-func overHTTP1(ctx context.Context, t *testing.T, conn net.Conn, host string, a ask) *reply {
+// overHTTP1 writes the bytes of the request, because net/http's client would refuse to
+// send many of them.
+func overHTTP1(ctx context.Context, t *testing.T, conn net.Conn, host string, a request) *reply {
 	t.Helper()
 	deadline, _ := ctx.Deadline()
 	if err := conn.SetDeadline(deadline); err != nil {
 		t.Fatal(err)
 	}
-	// Who refuses a request need not read it to its end, so a failure to write it
-	// is none yet.
+	// A server that refuses a request need not read all of it, so ignore a failed write.
 	_, _ = io.WriteString(conn, a.bytes(host))
 	response, err := http.ReadResponse(bufio.NewReader(conn), &http.Request{Method: a.method})
 	if err != nil {
 		if ctx.Err() != nil || errors.Is(err, context.DeadlineExceeded) {
-			t.Fatalf("%s %s: no answer: %v", a.method, a.target, err)
+			t.Fatalf("%s %s: no response: %v", a.method, a.target, err)
 		}
 		return &reply{header: http.Header{}}
 	}
 	return readReply(t, response)
 }
 
-// bytes is the request on the wire. The connection ends with it, unless it asks
-// for another one.
-func (a ask) bytes(host string) string {
+// bytes returns the encoded request. It closes the connection, unless it has its own
+// Connection header.
+func (a request) bytes(host string) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s %s HTTP/1.1\r\nHost: %s\r\n", a.method, a.target, host)
 	connection := false
@@ -113,11 +113,11 @@ func (a ask) bytes(host string) string {
 	return b.String()
 }
 
-func overHTTP2(ctx context.Context, t *testing.T, addr string, a ask) *reply {
+func overHTTP2(ctx context.Context, t *testing.T, addr string, a request) *reply {
 	t.Helper()
 	transport := &http.Transport{
 		ForceAttemptHTTP2: true, DisableCompression: true,
-		TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, //nolint:gosec // the certificate is one of this test's
+		TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, //nolint:gosec // the test generated the certificate
 		DialContext:     func(ctx context.Context, _, _ string) (net.Conn, error) { return dialFrom(ctx, a.from, addr) },
 	}
 	defer transport.CloseIdleConnections()
@@ -131,13 +131,13 @@ func overHTTP2(ctx context.Context, t *testing.T, addr string, a ask) *reply {
 	response, err := transport.RoundTrip(request)
 	if err != nil {
 		if ctx.Err() != nil {
-			t.Fatalf("%s %s: no answer: %v", a.method, a.target, err)
+			t.Fatalf("%s %s: no response: %v", a.method, a.target, err)
 		}
 		t.Logf("%s %s: %v", a.method, a.target, err)
 		return &reply{header: http.Header{}}
 	}
 	if response.ProtoMajor != 2 {
-		t.Errorf("the proxy speaks %s, and HTTP/2 was asked for", response.Proto)
+		t.Errorf("the proxy responded with %s, want HTTP/2", response.Proto)
 	}
 	return readReply(t, response)
 }
@@ -147,28 +147,28 @@ func readReply(t *testing.T, response *http.Response) *reply {
 	defer func() { _ = response.Body.Close() }()
 	r := &reply{status: response.StatusCode, header: response.Header}
 	if response.StatusCode == http.StatusSwitchingProtocols {
-		return r // what follows is no body
+		return r // what follows is not a body
 	}
 	body, err := io.ReadAll(response.Body)
 	if err != nil {
-		t.Errorf("the answer's body: %v", err)
+		t.Errorf("reading the body: %v", err)
 	}
 	r.body = string(body)
 	return r
 }
 
-// talk sends a request to upgrade and then a line, and returns the reply and the
-// line that came back.
-func (s *stage) talk(t *testing.T, a ask, line string) (r *reply, back string) {
+// sendUpgrade sends an upgrade request and then a line. It returns the reply and the line
+// that the API sent back.
+func (s *stage) sendUpgrade(t *testing.T, a request, line string) (r *reply, back string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), waitTimeout)
 	defer cancel()
 	conn, err := dialFrom(ctx, clientAddr, s.proxy.http)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer func() { _ = conn.Close() }()
-	if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
+	if err := conn.SetDeadline(time.Now().Add(waitTimeout)); err != nil {
 		t.Fatal(err)
 	}
 	a.method = cmp.Or(a.method, http.MethodGet)

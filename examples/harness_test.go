@@ -1,21 +1,21 @@
 //go:build linux
 
-// Package examples_test runs the examples of this directory as they stand, each
-// with the real program: a proxy with its file, a keytail daemon, and an API
-// behind it that says what it got.
+// Package examples_test runs the examples of this directory unchanged, with the real
+// programs: a proxy with its configuration, a keytail daemon, and an API behind the proxy
+// that reports the requests that it receives.
 //
-// A new proxy is one value of type proxy in proxies (proxies_test.go): every case
-// of cases_test.go is then asked of it. All of them share these rules of the
-// examples' configs:
+// To add a proxy, add a value of type proxy to proxies (proxies_test.go). The tests then
+// send it every case of cases_test.go. All configurations of the examples follow these
+// rules:
 //
-//	/orders/  needs the scope orders:read (policy "orders")
-//	/acme/    needs it and names an organisation and a project (policy "acme")
-//	/public/  is passed on without asking
-//	the rest  is 404 from the proxy, and nothing of it is passed on
+//	/orders/  requires the scope orders:read (policy "orders")
+//	/acme/    also requires an organisation and a project (policy "acme")
+//	/public/  passes without a check
+//	others    get 404 from the proxy and do not reach the API
 //
-// No X-Auth-* of a client reaches the API on any of them, and no key; and nothing
-// gets there without a key that some API could take for a path below the first
-// two (couldMean), so that steps ("..") are refused or taken out.
+// On all paths, no X-Auth-* header of a client and no key reaches the API. Without a key,
+// no path reaches the API that it could resolve to a path below the first two
+// (couldMean), so the proxies refuse or resolve dot segments ("..").
 package examples_test
 
 import (
@@ -40,40 +40,40 @@ import (
 	"github.com/keytail/keytail/internal/mongotest"
 )
 
-// patience is for things that take milliseconds on a quiet machine.
-const patience = 30 * time.Second
+// waitTimeout limits waits that take milliseconds on an idle machine.
+const waitTimeout = 30 * time.Second
 
-// The addresses that are the same in all examples.
+// The addresses that all examples use.
 const (
 	keytailAddr  = "127.0.0.1:18081"
 	keytailGRPC  = "127.0.0.1:18082"
 	upstreamAddr = "127.0.0.1:18090"
 )
 
-// proxy is one example of a proxy.
+// proxy is the example of one proxy.
 type proxy struct {
-	// name is that of the subtest and of the column in the table.
+	// name is the name of the subtest and of the column in TABLE.md.
 	name string
 	// http and https are the addresses of its listeners, without and with TLS.
 	http, https string
-	// config is its file below this directory, which is used as it is: a copy of it
-	// lies in the working directory, beside tls/cert.pem and tls/key.pem.
+	// config is its file below this directory. The test copies it unchanged into the
+	// working directory, which also has tls/cert.pem and tls/key.pem.
 	config string
-	// program is the path of the binary; it skips t where there is none.
+	// program returns the path of the binary, and skips t if it is not installed.
 	program func(t testing.TB) string
-	// args make it run in the foreground with the config of this path.
+	// args returns the arguments to run it in the foreground with this configuration.
 	args func(config string) []string
-	// end is the signal that ends it with all its children. Zero: SIGTERM.
+	// end is the signal that ends it and its child processes. Zero: SIGTERM.
 	end syscall.Signal
-	// keytail are flags of the daemon beyond those of keytail.yaml.
+	// keytail are additional flags of the daemon.
 	keytail []string
-	// differs says what else is right here, by the name of a case: what this proxy
-	// does in another way than the case wants. README.md has to say why.
+	// differs has the expected outcomes of this proxy that differ from the case's, by the
+	// name of the case. README.md gives the reasons.
 	differs map[string]want
 }
 
-// stage is everything between a client and the API, at the examples' addresses.
-// Only one exists on a machine at a time.
+// stage has everything between a client and the API, at the addresses of the examples.
+// Only one can exist on a machine at a time.
 type stage struct {
 	t        *testing.T
 	dir      string
@@ -82,11 +82,11 @@ type stage struct {
 	upstream *upstream
 	proxy    proxy
 	child    *child
-	seen     *table // gets what the clients of try see
+	seen     *table // collects the responses of try
 }
 
-// newStage starts all of it, with the example's config changed by each edit.
-// Everything ends with t.
+// newStage starts all programs, with the edits applied to the configuration. They end with
+// t.
 func newStage(t *testing.T, p proxy, edits ...func(config string) string) *stage {
 	t.Helper()
 	program := p.program(t)
@@ -99,7 +99,7 @@ func newStage(t *testing.T, p proxy, edits ...func(config string) string) *stage
 	return s
 }
 
-// startProxy returns when the proxy answers on both listeners.
+// startProxy returns when both listeners of the proxy accept connections.
 func (s *stage) startProxy(program string, edits []func(string) string) {
 	s.t.Helper()
 	content, err := os.ReadFile(filepath.FromSlash(s.proxy.config))
@@ -124,24 +124,24 @@ func (s *stage) startProxy(program string, edits []func(string) string) {
 	}
 }
 
-// without is an edit that takes a line out of a config, and wants it to be there.
-func without(t *testing.T, line string) func(string) string {
-	return instead(t, line, "")
+// remove returns an edit that removes a text from a configuration. The text must exist.
+func remove(t *testing.T, line string) func(string) string {
+	return replace(t, line, "")
 }
 
-// instead is an edit that puts one text in place of another, which must be there.
-func instead(t *testing.T, old, replacement string) func(string) string {
+// replace returns an edit that replaces a text in a configuration. The text must exist.
+func replace(t *testing.T, old, replacement string) func(string) string {
 	return func(config string) string {
 		t.Helper()
 		if !strings.Contains(config, old) {
-			t.Fatalf("the config has no %q", old)
+			t.Fatalf("the configuration does not contain %q", old)
 		}
 		return strings.ReplaceAll(config, old, replacement)
 	}
 }
 
-// workDir is a directory that the workers of a proxy, who may be another user,
-// can enter.
+// workDir creates a directory that the workers of a proxy can enter, which may run as
+// another user.
 func workDir(t *testing.T) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "keytail-example")
@@ -159,8 +159,8 @@ func workDir(t *testing.T) string {
 func lockAddresses(t *testing.T) {
 	t.Helper()
 	const longest = 10 * time.Minute
-	// Another user's file may be locked as well, but not be opened for more than
-	// reading, nor with O_CREATE (proc(5), protected_regular).
+	// A file of another user can be locked, but opened only for reading and without
+	// O_CREATE (proc(5), protected_regular).
 	path := filepath.Join(os.TempDir(), "keytail-examples.lock")
 	file, err := os.Open(path)
 	if errors.Is(err, os.ErrNotExist) {
@@ -169,18 +169,17 @@ func lockAddresses(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = file.Close() }) // which gives the lock back
+	t.Cleanup(func() { _ = file.Close() }) // this releases the lock
 	mongotest.Eventually(t, longest, func() bool {
 		err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
 		if err != nil && !errors.Is(err, syscall.EWOULDBLOCK) {
 			t.Fatal(err)
 		}
 		return err == nil
-	}, "another test, perhaps of another clone, has the lock ", file.Name())
+	}, "another test, perhaps of another clone, holds the lock ", file.Name())
 }
 
-// wantFree says which address is taken before a program fails for it in words of
-// its own.
+// wantFree checks that the addresses are free, so that the error names the address.
 func wantFree(t *testing.T, addrs ...string) {
 	t.Helper()
 	for _, addr := range addrs {
@@ -189,14 +188,14 @@ func wantFree(t *testing.T, addrs ...string) {
 		}
 		l, err := net.Listen("tcp", addr)
 		if err != nil {
-			t.Fatalf("%s is taken by another program, and the examples' configs name it: %v", addr, err)
+			t.Fatalf("another program uses %s, which the configurations of the examples need: %v", addr, err)
 		}
 		_ = l.Close()
 	}
 }
 
-// writeCertificate makes cert.pem and key.pem, of a certificate for this machine
-// that signs itself.
+// writeCertificate creates cert.pem and key.pem with a self-signed certificate for this
+// machine.
 func writeCertificate(t *testing.T, dir string) {
 	t.Helper()
 	if err := os.MkdirAll(dir, 0o755); err != nil {
@@ -231,7 +230,7 @@ func writePEM(t *testing.T, path, kind string, der []byte) {
 	}
 }
 
-// dialFrom connects from an address of this machine: all of 127.0.0.0/8 is.
+// dialFrom connects from an address of this machine, which has all of 127.0.0.0/8.
 func dialFrom(ctx context.Context, from, addr string) (net.Conn, error) {
 	dialer := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}}
 	conn, err := dialer.DialContext(ctx, "tcp", addr)

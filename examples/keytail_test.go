@@ -23,11 +23,11 @@ import (
 	"github.com/keytail/keytail/internal/seed"
 )
 
-// keysDatabase holds the keys of the tests.
+// keysDatabase is the database with the keys of the tests.
 const keysDatabase = "examples"
 
-// clientAddr is where clients come from, unless they say otherwise: not the
-// address of the proxies, which keytail trusts.
+// clientAddr is the default address of clients. It differs from the address of the
+// proxies, which keytail trusts.
 const clientAddr = "127.0.0.2"
 
 // daemon is a keytail process with its MongoDB.
@@ -40,8 +40,8 @@ type daemon struct {
 	child   *child
 }
 
-// startKeytail runs the daemon with keytail.yaml, and returns the keys that it
-// knows by name: those of testdata and the ones of ownKeys.
+// startKeytail starts the daemon with keytail.yaml. It returns the keys by name: those of
+// testdata and those of ownKeys.
 func startKeytail(t *testing.T, dir string, flags ...string) (*daemon, map[string]string) {
 	t.Helper()
 	config, err := filepath.Abs("keytail.yaml")
@@ -56,23 +56,24 @@ func startKeytail(t *testing.T, dir string, flags ...string) (*daemon, map[strin
 	d.args = append([]string{
 		"serve", "--config=" + config, "--mongodb-uri=" + d.mongo.URI, "--database=" + keysDatabase,
 		"--ops-addr=127.0.0.1:0", "--cache-size=8", "--log-level=warn", "--drain-delay=0s",
-		// Short, so that an outage is seen soon; long enough for a busy machine.
+		// Short, so that an outage has an effect soon; long enough for a busy machine.
 		"--max-stale=2s",
 	}, flags...)
 	d.start()
 	return d, keys
 }
 
-// ownKeys are what testdata lacks. Missing fields are those of a good key.
+// ownKeys returns keys that testdata does not have. Missing fields have the values of a
+// valid key.
 func ownKeys() map[string]bson.D {
 	return map[string]bson.D{
-		// May come from the client's address alone.
+		// Is allowed from the client's address only.
 		"local": {{Key: "allowed_ips", Value: []string{clientAddr}}},
-		// Is bound, and to another project than the one of /acme/.
+		// Is bound to another project than that of /acme/.
 		"elsewhere": {{Key: "org_id", Value: "org_acme"}, {Key: "project_id", Value: "project_live"}},
-		// Its texts have to be encoded to stand in a header.
+		// Its values must be encoded in a header.
 		"odd": {{Key: "user_id", Value: `eve "é", x=1; %0d%0aX-Admin: yes`}, {Key: "scopes", Value: []string{"orders:read", `a,b"%0a`}}},
-		// Its user would split a header: no such key is a key.
+		// Its user id would split a header, so keytail does not accept the document.
 		"splitting": {{Key: "user_id", Value: "eve\r\nX-Admin: yes"}},
 	}
 }
@@ -119,27 +120,27 @@ func newKey(t *testing.T) string {
 	return key
 }
 
-// start returns when the daemon answers for keys.
+// start returns when the daemon answers requests.
 func (d *daemon) start() {
 	d.t.Helper()
 	wantFree(d.t, keytailAddr)
 	d.child = startChild(d.t, syscall.SIGKILL, d.dir, d.program, d.args...)
-	d.awaitStatus(http.StatusUnauthorized, "keytail answers for keys")
+	d.awaitStatus(http.StatusUnauthorized, "keytail does not answer requests")
 }
 
-// awaitStatus asks the daemon itself about a key that nobody has.
+// awaitStatus sends an unknown key to the daemon until it responds with the status.
 func (d *daemon) awaitStatus(status int, what string) {
 	d.t.Helper()
-	stranger := newKey(d.t)
-	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: patience}
+	unknown := newKey(d.t)
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: waitTimeout}
 	d.child.await(d.t, func() bool {
-		ctx, cancel := context.WithTimeout(d.t.Context(), patience)
+		ctx, cancel := context.WithTimeout(d.t.Context(), waitTimeout)
 		defer cancel()
 		request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+keytailAddr+"/v1/auth", nil)
 		if err != nil {
 			d.t.Fatal(err)
 		}
-		request.Header.Set("Authorization", "Bearer "+stranger)
+		request.Header.Set("Authorization", "Bearer "+unknown)
 		response, err := client.Do(request)
 		if err != nil {
 			return false
@@ -149,19 +150,20 @@ func (d *daemon) awaitStatus(status int, what string) {
 	}, what)
 }
 
-// goAway ends the process: nobody listens any more.
-func (d *daemon) goAway() { d.child.kill() }
+// kill ends the process, so that connections are refused.
+func (d *daemon) kill() { d.child.kill() }
 
-// hang has the process accept connections and answer nothing, until it goes on.
+// hang stops the process, so that connections are accepted and get no response, until
+// resume.
 func (d *daemon) hang() {
 	d.t.Helper()
 	if err := d.child.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
 		d.t.Fatal(err)
 	}
-	d.child.await(d.t, d.stopped, "every thread of keytail stands still")
+	d.child.await(d.t, d.stopped, "some threads of keytail still run")
 }
 
-// stopped looks at all threads: the signal reaches one after the other.
+// stopped checks all threads, because the signal reaches them one after the other.
 func (d *daemon) stopped() bool {
 	stats, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", d.child.cmd.Process.Pid))
 	if err != nil {
@@ -176,23 +178,23 @@ func (d *daemon) stopped() bool {
 	return len(stats) > 0
 }
 
-func (d *daemon) goOn() {
+func (d *daemon) resume() {
 	d.t.Helper()
 	if err := d.child.cmd.Process.Signal(syscall.SIGCONT); err != nil {
 		d.t.Fatal(err)
 	}
-	d.awaitStatus(http.StatusUnauthorized, "keytail goes on")
+	d.awaitStatus(http.StatusUnauthorized, "keytail does not resume")
 }
 
-// goBlind takes the MongoDB away and returns when every answer is UNAVAILABLE.
-func (d *daemon) goBlind() {
+// loseMongoDB makes MongoDB step down, and returns when keytail responds UNAVAILABLE.
+func (d *daemon) loseMongoDB() {
 	d.t.Helper()
 	d.mongo.Node.StepDown(time.Hour)
-	d.awaitStatus(http.StatusServiceUnavailable, "keytail says that it does not know")
+	d.awaitStatus(http.StatusServiceUnavailable, "keytail does not become unavailable")
 }
 
-func (d *daemon) see() {
+func (d *daemon) regainMongoDB() {
 	d.t.Helper()
 	d.mongo.Node.StepUp()
-	d.awaitStatus(http.StatusUnauthorized, "keytail knows again")
+	d.awaitStatus(http.StatusUnauthorized, "keytail does not become available again")
 }

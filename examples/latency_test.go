@@ -15,20 +15,20 @@ import (
 	"time"
 )
 
-// latency is how long to measure: go test ./examples -run Latency -v -latency 20s
-var latency = flag.Duration("latency", 0, "how long TestLatency measures each proxy; 0 is a look whether it still can")
+// latency is the duration of the measurement: go test ./examples -run Latency -v -latency 20s
+var latency = flag.Duration("latency", 0, "how long TestLatency measures each proxy; 0 only checks that it works")
 
-// lane is one connection that the same request is sent on again and again.
+// lane is one connection on which the same request is sent repeatedly.
 type lane struct {
 	name, addr string
-	ask        ask
+	request    request
 	conn       net.Conn
 	reader     *bufio.Reader
 	times      []time.Duration
 }
 
-// once sends the request and reads the answer to its end. Connecting is not part
-// of the time: a proxy ends a connection after some number of requests.
+// once sends the request and reads the whole response. The time does not include
+// connecting: a proxy closes a connection after some number of requests.
 func (l *lane) once(t *testing.T) {
 	t.Helper()
 	if l.conn == nil {
@@ -38,11 +38,11 @@ func (l *lane) once(t *testing.T) {
 		}
 		l.conn, l.reader = conn, bufio.NewReader(conn)
 	}
-	if err := l.conn.SetDeadline(time.Now().Add(patience)); err != nil {
+	if err := l.conn.SetDeadline(time.Now().Add(waitTimeout)); err != nil {
 		t.Fatal(err)
 	}
 	began := time.Now()
-	if _, err := io.WriteString(l.conn, l.ask.bytes(l.addr)); err != nil {
+	if _, err := io.WriteString(l.conn, l.request.bytes(l.addr)); err != nil {
 		t.Fatalf("%s: %v", l.name, err)
 	}
 	response, err := http.ReadResponse(l.reader, nil)
@@ -67,15 +67,15 @@ func (l *lane) close() {
 	}
 }
 
-// at is the time that this share of the requests was within.
+// at returns the time within which this share of the requests completed.
 func (l *lane) at(share float64) time.Duration {
 	slices.Sort(l.times)
 	return l.times[min(len(l.times)-1, int(share*float64(len(l.times))))]
 }
 
-// TestLatency measures what asking keytail adds to a request through each proxy:
-// one request after the other, by turns through the proxy to a path that needs no
-// key, through it to one that does, and past it to the API and to keytail.
+// TestLatency measures the latency that keytail adds to a request through each proxy. It
+// sends one request after the other, in turn: through the proxy to a path without a check,
+// through the proxy to a path with one, directly to the API, and directly to keytail.
 func TestLatency(t *testing.T) {
 	all := proxies()
 	if *latency == 0 {
@@ -93,10 +93,10 @@ func measure(t *testing.T, p proxy) (row string) {
 	s := newStage(t, p)
 	alive := field{"Connection", "keep-alive"}
 	key := bearer(s.keys["valid"])
-	without := &lane{name: "without", addr: p.http, ask: ask{method: http.MethodGet, target: "/public/1", header: []field{alive, key}}}
-	with := &lane{name: "with", addr: p.http, ask: ask{method: http.MethodGet, target: "/orders/1", header: []field{alive, key}}}
-	api := &lane{name: "the API", addr: upstreamAddr, ask: without.ask}
-	daemon := &lane{name: "keytail", addr: keytailAddr, ask: ask{method: http.MethodGet, target: "/v1/auth/policy/orders", header: []field{alive, key}}}
+	without := &lane{name: "without", addr: p.http, request: request{method: http.MethodGet, target: "/public/1", header: []field{alive, key}}}
+	with := &lane{name: "with", addr: p.http, request: request{method: http.MethodGet, target: "/orders/1", header: []field{alive, key}}}
+	api := &lane{name: "the API", addr: upstreamAddr, request: without.request}
+	daemon := &lane{name: "keytail", addr: keytailAddr, request: request{method: http.MethodGet, target: "/v1/auth/policy/orders", header: []field{alive, key}}}
 	lanes := []*lane{without, with, api, daemon}
 	const warmUp = 200
 	deadline := time.Time{}
@@ -107,7 +107,7 @@ func measure(t *testing.T, p proxy) (row string) {
 				l.times = nil
 			}
 		}
-		// In turn, so that none always comes after the same one.
+		// Each round starts with another lane, so that none always follows the same one.
 		for i := range lanes {
 			lanes[(round+i)%len(lanes)].once(t)
 		}

@@ -20,55 +20,55 @@ func nginx() proxy {
 	}
 }
 
-// TestNginxMistakes takes lines out of nginx.conf that hold a promise.
+// TestNginxMistakes removes lines from nginx.conf and shows what each prevents.
 func TestNginxMistakes(t *testing.T) {
 	const office = "203.0.113.7"
-	runBroken(t, nginx(), []broken{
+	runMutations(t, nginx(), []mutation{
 		{
-			name: "an empty header is not set", edit: without(t, "proxy_set_header X-Auth-Org-Id $org_id;"),
-			ask: askOrders("valid", field{"X-Auth-Org-Id", "forged"}), shows: gotForged,
+			name: "an empty header is not set", edit: remove(t, "proxy_set_header X-Auth-Org-Id $org_id;"),
+			request: requestOrders("valid", field{"X-Auth-Org-Id", "forged"}), detected: gotForged,
 		},
 		{
-			name: "names with underscores", edit: instead(t, "underscores_in_headers off;", "underscores_in_headers on;"),
-			ask: askOrders("valid", field{"X_Auth_User_Id", "forged"}), shows: gotForged,
+			name: "names with underscores", edit: replace(t, "underscores_in_headers off;", "underscores_in_headers on;"),
+			request: requestOrders("valid", field{"X_Auth_User_Id", "forged"}), detected: gotForged,
 		},
 		{
-			name: "steps in a path", edit: without(t, "return 400;"),
-			ask: askSteps, shows: gotOrders,
+			name: "dot segments in a path", edit: remove(t, "return 400;"),
+			request: requestDotSegments, detected: gotOrders,
 		},
 		{
-			name: "any upgrade", edit: instead(t, "~*^websocket$ websocket;", "~. h2c;"),
-			ask: askOrders("valid", upgradeTo("h2c")...), shows: sawStatus(http.StatusSwitchingProtocols),
+			name: "any upgrade is allowed", edit: replace(t, "~*^websocket$ websocket;", "~. h2c;"),
+			request: requestOrders("valid", upgradeTo("h2c")...), detected: sawStatus(http.StatusSwitchingProtocols),
 		},
 		{
-			name: "the key goes on", edit: without(t, `proxy_set_header Authorization "";`),
-			ask: askOrders("valid"), shows: gotKey,
+			name: "the API receives the key", edit: remove(t, `proxy_set_header Authorization "";`),
+			request: requestOrders("valid"), detected: gotKey,
 		},
 		{
-			name: "the client's word for its address", edit: instead(t, "X-Forwarded-For $remote_addr;", "X-Forwarded-For $http_x_forwarded_for;"),
-			ask: askOrders("office", field{"X-Forwarded-For", office}), shows: sawStatus(http.StatusOK),
+			name: "the client sets its own address", edit: replace(t, "X-Forwarded-For $remote_addr;", "X-Forwarded-For $http_x_forwarded_for;"),
+			request: requestOrders("office", field{"X-Forwarded-For", office}), detected: sawStatus(http.StatusOK),
 		},
 		{
-			name: "an outage is a 500", edit: without(t, "error_page 500 =503 @unavailable;"), gone: true,
-			ask: askOrders("valid"), shows: sawStatus(http.StatusInternalServerError),
+			name: "an outage is a 500", edit: remove(t, "error_page 500 =503 @unavailable;"), keytailDown: true,
+			request: requestOrders("valid"), detected: sawStatus(http.StatusInternalServerError),
 		},
 		{
-			name: "a refusal without its body", edit: without(t, "error_page 403 = @forbidden;"),
-			ask: askOrders("scoped"), shows: func(r *reply, _ *received) bool {
+			name: "a refusal without its body", edit: remove(t, "error_page 403 = @forbidden;"),
+			request: requestOrders("scoped"), detected: func(r *reply, _ *received) bool {
 				return r.status == http.StatusForbidden && r.code() == "" && r.header.Get("WWW-Authenticate") == ""
 			},
 		},
 		{
-			name: "a policy that does not exist", edit: instead(t, "policy/acme", "policy/acne"),
-			ask: func(keys map[string]string) ask {
-				return ask{target: "/acme/1", header: []field{bearer(keys["project"])}}
-			}, shows: sawStatus(http.StatusServiceUnavailable),
+			name: "a policy that does not exist", edit: replace(t, "policy/acme", "policy/acne"),
+			request: func(keys map[string]string) request {
+				return request{target: "/acme/1", header: []field{bearer(keys["project"])}}
+			}, detected: sawStatus(http.StatusServiceUnavailable),
 		},
 		{
-			name: "an internal location that is not", edit: without(t, "internal;"),
-			ask: func(keys map[string]string) ask {
-				return ask{target: "/keytail/orders", header: []field{bearer(keys["valid"])}}
-			}, shows: sawStatus(http.StatusOK),
+			name: "a location that is not internal", edit: remove(t, "internal;"),
+			request: func(keys map[string]string) request {
+				return request{target: "/keytail/orders", header: []field{bearer(keys["valid"])}}
+			}, detected: sawStatus(http.StatusOK),
 		},
 	})
 }

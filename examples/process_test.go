@@ -17,8 +17,8 @@ import (
 	"github.com/keytail/keytail/internal/mongotest"
 )
 
-// child is a program that ends with the test, and with the test binary however
-// that ends.
+// child is a process that ends with the test, and with the test binary even if that
+// crashes.
 type child struct {
 	cmd  *exec.Cmd
 	end  syscall.Signal
@@ -26,8 +26,8 @@ type child struct {
 	done chan struct{}
 }
 
-// startChild runs a program in dir. It keeps a thread until the child is gone: it
-// is the end of the thread that started it that counts (prctl(2),
+// startChild runs a program in dir. It keeps a thread until the child has exited, because
+// the kernel sends the signal when the thread that started the child ends (prctl(2),
 // PR_SET_PDEATHSIG).
 func startChild(t *testing.T, end syscall.Signal, dir, program string, args ...string) *child {
 	t.Helper()
@@ -39,7 +39,7 @@ func startChild(t *testing.T, end syscall.Signal, dir, program string, args ...s
 	defer func() { _ = log.Close() }()
 	c := &child{cmd: exec.Command(program, args...), end: end, log: log.Name(), done: make(chan struct{})}
 	c.cmd.Dir, c.cmd.Stdout, c.cmd.Stderr = dir, log, log
-	// Caddy keeps what it knows in the home directory.
+	// Caddy stores its data in the home directory.
 	c.cmd.Env = append(os.Environ(), "HOME="+dir, "XDG_DATA_HOME="+dir, "XDG_CONFIG_HOME="+dir)
 	c.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: end}
 	started := make(chan error)
@@ -60,23 +60,23 @@ func startChild(t *testing.T, end syscall.Signal, dir, program string, args ...s
 	return c
 }
 
-// stop returns when the process is gone. Twice is once.
+// stop ends the process and waits until it has exited. It can be called repeatedly.
 func (c *child) stop() {
 	_ = c.cmd.Process.Signal(c.end)
 	select {
 	case <-c.done:
-	case <-time.After(patience):
+	case <-time.After(waitTimeout):
 		c.kill()
 	}
 }
 
-// kill returns when the process is gone, which was not asked.
+// kill ends the process with SIGKILL and waits until it has exited.
 func (c *child) kill() {
 	_ = c.cmd.Process.Kill()
 	<-c.done
 }
 
-// output is what it has printed so far.
+// output returns the last part of the process's output.
 func (c *child) output() string {
 	const most = 8000
 	text, err := os.ReadFile(c.log)
@@ -86,20 +86,21 @@ func (c *child) output() string {
 	return string(text[max(0, len(text)-most):])
 }
 
-// await fails t when cond does not become true, or when the process ends first.
+// await waits until cond is true. It fails t with the message after the timeout, or when
+// the process exits.
 func (c *child) await(t *testing.T, cond func() bool, what string) {
 	t.Helper()
-	mongotest.Eventually(t, patience, func() bool {
+	mongotest.Eventually(t, waitTimeout, func() bool {
 		select {
 		case <-c.done:
-			t.Fatalf("%s has ended; it said\n%s", c.cmd.Path, c.output())
+			t.Fatalf("%s exited with the output\n%s", c.cmd.Path, c.output())
 		default:
 		}
 		return cond()
 	}, what)
 }
 
-// awaitAddr returns when somebody listens there.
+// awaitAddr waits until the address accepts connections.
 func (c *child) awaitAddr(t *testing.T, addr string) {
 	t.Helper()
 	c.await(t, func() bool {
@@ -108,17 +109,17 @@ func (c *child) awaitAddr(t *testing.T, addr string) {
 			_ = conn.Close()
 		}
 		return err == nil
-	}, c.cmd.Path+" listens on "+addr)
+	}, c.cmd.Path+" does not listen on "+addr)
 }
 
-// built holds the programs that were built for this binary's tests, by package.
+// built has the programs that the tests of this binary have built, by package.
 var built struct {
 	sync.Mutex
 	dir   string
 	paths map[string]string
 }
 
-// build makes a program of this module as a user does, once.
+// build builds a program of this module as a user does, once.
 func build(t testing.TB, pkg string) string {
 	t.Helper()
 	built.Lock()
@@ -135,7 +136,7 @@ func build(t testing.TB, pkg string) string {
 	return path
 }
 
-// TestMain removes what was built.
+// TestMain removes the built programs.
 func TestMain(m *testing.M) {
 	dir, err := os.MkdirTemp("", "keytail-built")
 	if err != nil {

@@ -11,13 +11,13 @@ import (
 	"testing"
 )
 
-// proxies are all examples of proxies, in the order of README.md.
+// proxies returns all examples of proxies, in the order of README.md.
 func proxies() []proxy {
 	return []proxy{nginx(), caddy(), caddyCurrent(), envoyHTTP(), envoyGRPC()}
 }
 
-// TestProxies asks every case of every proxy, and then takes keytail away. What
-// the clients saw is TABLE.md.
+// TestProxies sends every case to every proxy, then stops keytail. TABLE.md has what the
+// clients saw.
 func TestProxies(t *testing.T) {
 	seen := &table{}
 	for _, p := range proxies() {
@@ -37,7 +37,7 @@ func TestProxies(t *testing.T) {
 	}
 }
 
-// try asks one case.
+// try sends the request of one case and checks the response.
 func (s *stage) try(t *testing.T, c testCase) {
 	t.Helper()
 	w := c.want
@@ -45,12 +45,12 @@ func (s *stage) try(t *testing.T, c testCase) {
 		w = other
 	}
 	before := s.upstream.count()
-	r := s.send(t, c.ask)
+	r := s.send(t, c.request)
 	after := s.upstream.since(before)
 	s.seen.set(c.name, s.proxy.name, cell(w, r, len(after) > 0))
-	w.compare(t, c.ask, r, after)
+	w.compare(t, c.request, r, after)
 	if t.Failed() {
-		t.Logf("the client saw %d %v %.300q; the API got %d requests: %.3000v", r.status, r.header, r.body, len(after), after)
+		t.Logf("the client got %d %v %.300q; the API got %d requests: %.3000v", r.status, r.header, r.body, len(after), after)
 		return
 	}
 	if c.check == nil {
@@ -63,14 +63,14 @@ func (s *stage) try(t *testing.T, c testCase) {
 	c.check(t, r, got)
 }
 
-// compare holds what was seen against what was wanted.
-func (w want) compare(t *testing.T, a ask, r *reply, after []received) {
+// compare compares the response and the API's requests with what the case wants.
+func (w want) compare(t *testing.T, a request, r *reply, after []received) {
 	t.Helper()
 	if !slices.Contains(append(w.statuses, w.status), r.status) || (r.status == 0 && len(w.statuses) == 0) {
-		t.Errorf("the client saw %d, want %v", r.status, append(w.statuses, w.status))
+		t.Errorf("the client got status %d, want %v", r.status, append(w.statuses, w.status))
 	}
 	if len(after) > 1 || !w.either && (len(after) == 1) != w.reached {
-		t.Errorf("the API got %d requests, wanted: %t", len(after), w.reached)
+		t.Errorf("the API got %d requests, want any: %t", len(after), w.reached)
 	}
 	if w.code == "" {
 		return
@@ -82,7 +82,7 @@ func (w want) compare(t *testing.T, a ask, r *reply, after []received) {
 		t.Errorf("WWW-Authenticate is %q, want %q", have, w.challenge)
 	}
 	if code := r.code(); a.method != http.MethodHead && code != w.code {
-		t.Errorf("the body's problem is %q, want %s", code, w.code)
+		t.Errorf("the problem in the body has the code %q, want %s", code, w.code)
 	}
 	if r.header.Get("Cache-Control") != "no-store" || r.header.Get("X-Request-Id") == "" {
 		t.Errorf("Cache-Control is %q, X-Request-Id %q", r.header.Get("Cache-Control"), r.header.Get("X-Request-Id"))
@@ -92,49 +92,49 @@ func (w want) compare(t *testing.T, a ask, r *reply, after []received) {
 	}
 }
 
-// tryUpgrade speaks through the proxy with the API, both ways.
+// tryUpgrade exchanges data with the API through the proxy, after an upgrade.
 func (s *stage) tryUpgrade(t *testing.T) {
 	t.Helper()
 	before := s.upstream.count()
-	r, back := s.talk(t, ask{target: "/orders/socket", header: append(upgradeTo("websocket"), append(forgeries(), bearer(s.keys["valid"]))...)}, "hello")
+	r, back := s.sendUpgrade(t, request{target: "/orders/socket", header: append(upgradeTo("websocket"), append(forgeries(), bearer(s.keys["valid"]))...)}, "hello")
 	after := s.upstream.since(before)
-	s.seen.set("a request to upgrade", s.proxy.name, cell(want{}, r, len(after) > 0))
+	s.seen.set("an upgrade request", s.proxy.name, cell(want{}, r, len(after) > 0))
 	if r.status != http.StatusSwitchingProtocols || back != "hello" || len(after) != 1 {
-		t.Fatalf("the client saw %d %v %q and the line %q; the API got %d requests", r.status, r.header, r.body, back, len(after))
+		t.Fatalf("the client got %d %v %q and the line %q; the API got %d requests", r.status, r.header, r.body, back, len(after))
 	}
 	wantIdentity(validID, "user_00", "", "", "orders:read orders:write")(t, r, &after[0])
 }
 
-// tryOutages: whatever becomes of keytail, nothing is let through, and no outage
-// is a "no". Afterwards all is as before.
+// tryOutages checks that no request passes during an outage of keytail, that an outage is
+// never a refusal of the key, and that requests pass again afterwards.
 func (s *stage) tryOutages(t *testing.T) {
 	t.Helper()
 	for _, outage := range []struct {
 		name       string
 		begin, end func()
 	}{
-		{"keytail does not know", s.keytail.goBlind, s.keytail.see},
-		{"keytail hangs", s.keytail.hang, s.keytail.goOn},
-		{"keytail is gone", s.keytail.goAway, s.keytail.start},
+		{"keytail has lost MongoDB", s.keytail.loseMongoDB, s.keytail.regainMongoDB},
+		{"keytail hangs", s.keytail.hang, s.keytail.resume},
+		{"keytail is stopped", s.keytail.kill, s.keytail.start},
 	} {
 		t.Run(outage.name, func(t *testing.T) {
-			orders := ask{target: "/orders/1", header: []field{bearer(s.keys["valid"])}}
+			orders := request{target: "/orders/1", header: []field{bearer(s.keys["valid"])}}
 			outage.begin()
-			s.try(t, testCase{name: outage.name, ask: orders, want: refused("UNAVAILABLE")})
-			s.try(t, testCase{name: outage.name + ", a path without a key", ask: ask{target: "/public/1"}, want: allowed()})
+			s.try(t, testCase{name: outage.name, request: orders, want: refused("UNAVAILABLE")})
+			s.try(t, testCase{name: outage.name + ", a path without a check", request: request{target: "/public/1"}, want: allowed()})
 			outage.end()
-			s.try(t, testCase{name: outage.name + ", and is back", ask: orders, want: allowed()})
+			s.try(t, testCase{name: outage.name + ", after the outage", request: orders, want: allowed()})
 		})
 	}
-	t.Run("the API is gone", func(t *testing.T) {
+	t.Run("the API is stopped", func(t *testing.T) {
 		s.upstream.close()
 		s.try(t, testCase{
-			name: "the API is gone", want: want{statuses: []int{http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout}},
-			ask: ask{target: "/orders/1", header: []field{bearer(s.keys["valid"])}},
+			name: "the API is stopped", want: want{statuses: []int{http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout}},
+			request: request{target: "/orders/1", header: []field{bearer(s.keys["valid"])}},
 			check: func(t *testing.T, r *reply, _ *received) {
 				t.Helper()
 				if code := r.header.Get("X-Auth-Result"); code != "" && code != "VALID" {
-					t.Errorf("the API's outage is put down to keytail: %s", code)
+					t.Errorf("the outage of the API is reported as keytail's: %s", code)
 				}
 			},
 		})

@@ -13,9 +13,9 @@ import (
 	"testing"
 )
 
-// update writes the columns of the proxies that ran, and leaves the others. It
-// wants whole runs: go test ./examples -run Proxies -update
-var update = flag.Bool("update", false, "write TABLE.md anew, as far as the proxies are there")
+// update writes the columns of the proxies that ran and keeps the others. Use it with
+// complete runs: go test ./examples -run Proxies -update
+var update = flag.Bool("update", false, "write the columns of TABLE.md for the proxies that are installed")
 
 // The table is between these lines of tableFile.
 const (
@@ -24,7 +24,7 @@ const (
 	tableEnd   = "<!-- table:end -->"
 )
 
-// table is what the clients saw, by case and by proxy.
+// table has the responses that clients got, by case and by proxy.
 type table struct {
 	mu    sync.Mutex
 	cases []string // in the order of the first run
@@ -44,12 +44,12 @@ func (tb *table) set(name, proxy, cell string) {
 	tb.cells[name][proxy] = cell
 }
 
-// cell is what a client saw of a case, and whether the API saw its request.
+// cell describes the response that a client got, and whether the API got the request.
 func cell(w want, r *reply, reached bool) string {
-	if w.vague && !reached {
+	if w.anyRefusal && !reached {
 		return "refused"
 	}
-	parts := []string{cmp.Or(strings.TrimPrefix(fmt.Sprint(r.status), "0"), "no answer")}
+	parts := []string{cmp.Or(strings.TrimPrefix(fmt.Sprint(r.status), "0"), "no response")}
 	if code := r.header.Get("X-Auth-Result"); code != "" {
 		parts[0] += " " + code
 	}
@@ -69,7 +69,7 @@ func cell(w want, r *reply, reached bool) string {
 	return strings.Join(parts, ", ")
 }
 
-// String is the table in Markdown.
+// String returns the table in Markdown.
 func (tb *table) String() string {
 	proxies := tb.proxies()
 	var b strings.Builder
@@ -84,7 +84,7 @@ func (tb *table) String() string {
 	return b.String()
 }
 
-// proxies are those with a cell, in the order of all.
+// proxies returns the names of the proxies with a cell, in the order of all.
 func (tb *table) proxies() []string {
 	var names []string
 	for _, p := range proxies() {
@@ -95,7 +95,7 @@ func (tb *table) proxies() []string {
 	return names
 }
 
-// readTable is String backwards.
+// readTable parses the output of String.
 func readTable(text string) *table {
 	tb := &table{}
 	var names []string
@@ -107,7 +107,7 @@ func readTable(text string) *table {
 		switch i {
 		case 0:
 			names = cells[1:]
-		case 1: // the rule
+		case 1: // the line below the head
 		default:
 			for j, text := range cells[1:] {
 				tb.set(strings.ReplaceAll(cells[0], `\*`, "*"), names[j], text)
@@ -117,7 +117,7 @@ func readTable(text string) *table {
 	return tb
 }
 
-// compareTable holds what was seen against TABLE.md.
+// compareTable compares the table with TABLE.md, or writes it with -update.
 func compareTable(t *testing.T, seen *table) {
 	t.Helper()
 	content, err := os.ReadFile(tableFile)
@@ -127,7 +127,7 @@ func compareTable(t *testing.T, seen *table) {
 	head, rest, found := strings.Cut(string(content), tableBegin)
 	text, tail, closed := strings.Cut(rest, tableEnd)
 	if !found || !closed {
-		t.Fatalf("%s lacks %q and %q", tableFile, tableBegin, tableEnd)
+		t.Fatalf("%s does not have the lines %q and %q", tableFile, tableBegin, tableEnd)
 	}
 	have := readTable(text)
 	if *update {
@@ -147,7 +147,7 @@ func compareTable(t *testing.T, seen *table) {
 	for _, name := range seen.cases {
 		for proxy, cell := range seen.cells[name] {
 			if was := have.cells[name][proxy]; was != cell {
-				t.Errorf("%s, %s: %s, and %s has %q; write it anew with\n\n\tgo test ./examples -run Proxies -update", proxy, name, cell, tableFile, was)
+				t.Errorf("%s, %s: got %s, but %s has %q; to update it run\n\n\tgo test ./examples -run Proxies -update", proxy, name, cell, tableFile, was)
 			}
 		}
 	}

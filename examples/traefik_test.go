@@ -16,7 +16,7 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// traefikConfig is what the test needs of Traefik's two files.
+// traefikConfig has the fields of Traefik's two files.
 type traefikConfig struct {
 	EntryPoints map[string]struct {
 		Address string
@@ -52,8 +52,8 @@ type traefikMiddleware struct {
 	} `yaml:"forwardAuth"`
 }
 
-// readTraefik reads both files. A field that the types above do not have is a
-// mistake: nothing here may go untested.
+// readTraefik reads both files. It fails on fields that the types above do not have, so
+// that nothing in the files is untested.
 func readTraefik(t *testing.T) traefikConfig {
 	t.Helper()
 	var config traefikConfig
@@ -72,61 +72,60 @@ func readTraefik(t *testing.T) traefikConfig {
 	return config
 }
 
-// TestTraefikFiles: each name in the files is that of something, and the
-// addresses are those that TestTraefikProtocol asks.
+// TestTraefikFiles checks that each name in the files refers to a definition, and that the
+// addresses are those that TestTraefikProtocol uses.
 func TestTraefikFiles(t *testing.T) {
 	config := readTraefik(t)
 	if config.Providers.File.Filename != "dynamic.yml" || config.EntryPoints["web"].Address != "127.0.0.1:18580" {
-		t.Errorf("the static file: %+v", config)
+		t.Errorf("unexpected static configuration: %+v", config)
 	}
 	if config.EntryPoints["web"].HTTP.AliasHeadersStrategy != "delete" || slices.Contains(slices.Collect(maps.Values(config.EntryPoints["web"].HTTP.EncodedCharacters)), true) {
-		t.Errorf("names or paths with two meanings get by: %+v", config.EntryPoints["web"].HTTP)
+		t.Errorf("ambiguous names or paths are allowed: %+v", config.EntryPoints["web"].HTTP)
 	}
 	if servers := config.HTTP.Services["api"].LoadBalancer.Servers; len(servers) != 1 || servers[0].URL != "http://"+upstreamAddr {
-		t.Errorf("the API is at %+v", servers)
+		t.Errorf("unexpected servers of the API: %+v", servers)
 	}
-	asked := map[string]string{}
+	addresses := map[string]string{}
 	for name, router := range config.HTTP.Routers {
 		if !slices.Equal(router.EntryPoints, []string{"web"}) || router.Service != "api" || router.Rule != "PathPrefix(`/"+name+"/`)" {
-			t.Errorf("the router %s: %+v", name, router)
+			t.Errorf("unexpected router %s: %+v", name, router)
 		}
-		if len(router.Middlewares) < 2 || router.Middlewares[0] != "nothing-forged" || router.Middlewares[len(router.Middlewares)-1] != "no-key" {
-			t.Errorf("the router %s lets forged names or keys by: %v", name, router.Middlewares)
+		if len(router.Middlewares) < 2 || router.Middlewares[0] != "delete-identity" || router.Middlewares[len(router.Middlewares)-1] != "hide-key" {
+			t.Errorf("the router %s lets forged headers or keys pass: %v", name, router.Middlewares)
 		}
 		for _, middleware := range router.Middlewares {
 			if auth := config.HTTP.Middlewares[middleware].ForwardAuth; auth.Address != "" {
-				asked[name] = strings.TrimPrefix(auth.Address, "http://"+keytailAddr)
+				addresses[name] = strings.TrimPrefix(auth.Address, "http://"+keytailAddr)
 				if !slices.Equal(auth.AuthResponseHeaders, append(slices.Clone(identity), "X-Request-Id")) {
-					t.Errorf("%s copies %v", middleware, auth.AuthResponseHeaders)
+					t.Errorf("unexpected authResponseHeaders of %s: %v", middleware, auth.AuthResponseHeaders)
 				}
 			}
 		}
 	}
-	if want := map[string]string{"orders": "/v1/auth?scope=orders:read", "acme": "/v1/auth/policy/acme"}; !maps.Equal(asked, want) {
-		t.Errorf("asked are %v, want %v", asked, want)
+	if want := map[string]string{"orders": "/v1/auth?scope=orders:read", "acme": "/v1/auth/policy/acme"}; !maps.Equal(addresses, want) {
+		t.Errorf("the addresses are %v, want %v", addresses, want)
 	}
-	removed := slices.Sorted(maps.Keys(config.HTTP.Middlewares["nothing-forged"].Headers.CustomRequestHeaders))
+	removed := slices.Sorted(maps.Keys(config.HTTP.Middlewares["delete-identity"].Headers.CustomRequestHeaders))
 	if want := slices.Sorted(slices.Values(append([]string{"X-Auth-Result", "X-Auth-Staleness-Ms", "X-Original-URL", "X-Rewrite-URL"}, identity...))); !slices.Equal(removed, want) {
-		t.Errorf("removed are %v, want %v", removed, want)
+		t.Errorf("the removed headers are %v, want %v", removed, want)
 	}
 }
 
-// traefikQuestion is what Traefik's documentation says that ForwardAuth sends for
-// a client's request: a GET of the address as it is configured, with the client's
-// headers but those that are for one connection only, and the request described
-// in X-Forwarded-*, where the client's own are replaced (trustForwardHeader is
-// off).
-func traefikQuestion(ctx context.Context, t *testing.T, address string, a ask) *http.Request {
+// traefikAuthRequest returns the request that ForwardAuth sends for a client's request,
+// according to Traefik's documentation: a GET of the configured address with the client's
+// headers, without hop-by-hop headers. X-Forwarded-* headers describe the client's request
+// and replace the client's own (trustForwardHeader is off).
+func traefikAuthRequest(ctx context.Context, t *testing.T, address string, a request) *http.Request {
 	t.Helper()
-	question, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
+	authRequest, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, f := range a.header {
-		question.Header.Add(f.Name, f.Value)
+		authRequest.Header.Add(f.Name, f.Value)
 	}
 	for _, name := range []string{"Connection", "Keep-Alive", "Te", "Trailer", "Transfer-Encoding", "Upgrade"} {
-		question.Header.Del(name)
+		authRequest.Header.Del(name)
 	}
 	method := a.method
 	if method == "" {
@@ -135,57 +134,57 @@ func traefikQuestion(ctx context.Context, t *testing.T, address string, a ask) *
 	for name, value := range map[string]string{
 		"Method": method, "Proto": "http", "Host": "127.0.0.1:18580", "Uri": a.target, "For": clientAddr,
 	} {
-		question.Header.Set("X-Forwarded-"+name, value)
+		authRequest.Header.Set("X-Forwarded-"+name, value)
 	}
-	return question
+	return authRequest
 }
 
-// TestTraefikProtocol sends the documented questions to a real daemon, since no
-// binary of Traefik is to be had. Traefik passes what is not 2xx on to the client
-// as it is, so the answers here are what a client sees.
+// TestTraefikProtocol sends the documented requests to a real daemon, because no binary of
+// Traefik is available. Traefik passes every response other than 2xx to the client
+// unchanged, so these are the responses that a client gets.
 func TestTraefikProtocol(t *testing.T) {
 	config := readTraefik(t)
 	lockAddresses(t)
-	s := &stage{t: t, dir: workDir(t), proxy: proxy{name: "traefik's questions"}}
+	s := &stage{t: t, dir: workDir(t), proxy: proxy{name: "traefik's forward-auth requests"}}
 	s.keytail, s.keys = startKeytail(t, s.dir)
-	answer := func(t *testing.T, a ask) *reply {
+	respond := func(t *testing.T, a request) *reply {
 		t.Helper()
-		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		ctx, cancel := context.WithTimeout(t.Context(), waitTimeout)
 		defer cancel()
 		prefix, _, _ := strings.Cut(strings.TrimPrefix(a.target, "/"), "/")
-		question := traefikQuestion(ctx, t, config.HTTP.Middlewares["keytail-"+prefix].ForwardAuth.Address, a)
-		response, err := http.DefaultTransport.RoundTrip(question)
+		authRequest := traefikAuthRequest(ctx, t, config.HTTP.Middlewares["keytail-"+prefix].ForwardAuth.Address, a)
+		response, err := http.DefaultTransport.RoundTrip(authRequest)
 		if err != nil {
 			t.Fatal(err)
 		}
 		return readReply(t, response)
 	}
-	for _, c := range slices.Concat(refusals(s.keys), requirements(s.keys), shapes(s.keys), identities(s.keys)) {
-		prefix, _, _ := strings.Cut(strings.TrimPrefix(c.ask.target, "/"), "/")
-		_, aboutKeytail := config.HTTP.Middlewares["keytail-"+prefix]
-		if !aboutKeytail || c.want.either || c.ask.from != "" || c.want.code == "" && !c.want.reached {
-			continue // what the proxy itself decides
+	for _, c := range slices.Concat(refusals(s.keys), requirements(s.keys), requestForms(s.keys), identities(s.keys)) {
+		prefix, _, _ := strings.Cut(strings.TrimPrefix(c.request.target, "/"), "/")
+		_, hasCheck := config.HTTP.Middlewares["keytail-"+prefix]
+		if !hasCheck || c.want.either || c.request.from != "" || c.want.code == "" && !c.want.reached {
+			continue // the proxy decides this case
 		}
 		t.Run(c.name, func(t *testing.T) {
-			r := answer(t, c.ask)
-			c.want.compare(t, c.ask, r, make([]received, btoi(r.status == http.StatusOK)))
+			r := respond(t, c.request)
+			c.want.compare(t, c.request, r, make([]received, btoi(r.status == http.StatusOK)))
 			if r.status != http.StatusOK {
 				return
 			}
 			for _, name := range config.HTTP.Middlewares["keytail-"+prefix].ForwardAuth.AuthResponseHeaders {
 				if len(r.header.Values(name)) != 1 {
-					t.Errorf("%s is there %d times: Traefik puts it in the place of the client's only if it is", name, len(r.header.Values(name)))
+					t.Errorf("the response has %s %d times, want once: Traefik replaces the client's header only if the response has it", name, len(r.header.Values(name)))
 				}
 			}
 			if r.body != "" {
-				t.Errorf("a yes has the body %q", r.body)
+				t.Errorf("an allowed request got the body %q", r.body)
 			}
 		})
 	}
-	t.Run("keytail does not know", func(t *testing.T) {
-		s.keytail.goBlind()
-		a := ask{target: "/orders/1", header: []field{bearer(s.keys["valid"])}}
-		refused("UNAVAILABLE").compare(t, a, answer(t, a), nil)
+	t.Run("keytail has lost MongoDB", func(t *testing.T) {
+		s.keytail.loseMongoDB()
+		a := request{target: "/orders/1", header: []field{bearer(s.keys["valid"])}}
+		refused("UNAVAILABLE").compare(t, a, respond(t, a), nil)
 	})
 }
 
@@ -196,15 +195,15 @@ func btoi(b bool) int {
 	return 0
 }
 
-// TestPolicyPathIsMatchedAsItCame asks the daemon itself, with paths that a proxy
-// might send as they came: the name is what stands after policy/, and no step,
-// query or escape of a client changes it.
-func TestPolicyPathIsMatchedAsItCame(t *testing.T) {
+// TestPolicyPathIsNotNormalized sends paths to the daemon that a proxy might pass
+// unchanged. The name of the policy is the segment after policy/; no dot segment, query or
+// encoding in a client's path can change it.
+func TestPolicyPathIsNotNormalized(t *testing.T) {
 	lockAddresses(t)
 	dir := workDir(t)
 	_, keys := startKeytail(t, dir)
-	// scoped may not do what orders needs; project may do what acme needs, and is
-	// refused by orders, which names no organisation; local may do both.
+	// scoped lacks the scope of orders. project meets the requirements of acme, and orders
+	// refuses it because it names no organisation. local meets both.
 	for target, want := range map[string]map[string]int{
 		"/v1/auth/policy/orders":                                             {"scoped": 403, "project": 403, "local": 200},
 		"/v1/auth/policy/acme":                                               {"scoped": 403, "project": 200, "local": 200},
@@ -227,16 +226,16 @@ func TestPolicyPathIsMatchedAsItCame(t *testing.T) {
 	} {
 		for key, status := range want {
 			t.Run(url.PathEscape(target)+" "+key, func(t *testing.T) {
-				ctx, cancel := context.WithTimeout(t.Context(), patience)
+				ctx, cancel := context.WithTimeout(t.Context(), waitTimeout)
 				defer cancel()
 				conn, err := dialFrom(ctx, clientAddr, keytailAddr)
 				if err != nil {
 					t.Fatal(err)
 				}
 				defer func() { _ = conn.Close() }()
-				r := overHTTP1(ctx, t, conn, keytailAddr, ask{method: http.MethodGet, target: target, header: []field{bearer(keys[key])}})
+				r := overHTTP1(ctx, t, conn, keytailAddr, request{method: http.MethodGet, target: target, header: []field{bearer(keys[key])}})
 				if r.status != status {
-					t.Errorf("%d %v %s, want %d", r.status, r.header, r.body, status)
+					t.Errorf("got %d %v %s, want %d", r.status, r.header, r.body, status)
 				}
 			})
 		}

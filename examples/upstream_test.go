@@ -18,19 +18,19 @@ import (
 	"testing"
 )
 
-// field is a header field with its name as it was written.
+// field is a header field with the spelling of its name.
 type field struct{ Name, Value string }
 
-// received is a request as the API got it, byte by byte where that matters.
+// received is a request as the API got it, without any normalization.
 type received struct {
 	Method, Target, Proto string
 	Header                []field
 	Body                  string
 }
 
-// values are those of a header, under any spelling of its name that a server
-// could take for it: letters of any case, and any sign for "-", as in CGI, PHP and
-// WSGI.
+// values returns the values of a header, under any spelling that a server could treat as
+// its name: upper or lower case, and any other character in place of "-", as in CGI, PHP
+// and WSGI.
 func (r *received) values(name string) []string {
 	var values []string
 	for _, f := range r.Header {
@@ -43,11 +43,11 @@ func (r *received) values(name string) []string {
 
 var signs = regexp.MustCompile(`[^A-Za-z0-9]`)
 
-// upstream is the API behind the proxies. It answers with what it received, in
-// JSON, and does not use net/http's server, which rewrites names of headers.
+// upstream is the API behind the proxies. It responds with the request that it received,
+// in JSON. It does not use net/http's server, which normalizes names of headers.
 //
-// X-Echo-Status asks for a status. A request to upgrade is answered by 101, and
-// from then on by the same bytes that come in.
+// X-Echo-Status sets the status of the response. After an upgrade request it responds
+// with 101 and sends back all bytes that it receives.
 type upstream struct {
 	listener net.Listener
 	group    sync.WaitGroup
@@ -62,7 +62,7 @@ func startUpstream(t *testing.T) *upstream {
 	t.Helper()
 	listener, err := net.Listen("tcp", upstreamAddr)
 	if err != nil {
-		t.Fatalf("the API of the examples needs its address: %v", err)
+		t.Fatalf("starting the API of the examples: %v", err)
 	}
 	u := &upstream{listener: listener, conns: map[net.Conn]struct{}{}}
 	u.group.Go(func() {
@@ -84,7 +84,7 @@ func startUpstream(t *testing.T) *upstream {
 	return u
 }
 
-// close returns when all of it has ended. Twice is once.
+// close stops the API and waits for its goroutines. It can be called repeatedly.
 func (u *upstream) close() {
 	_ = u.listener.Close()
 	u.mu.Lock()
@@ -96,8 +96,8 @@ func (u *upstream) close() {
 	u.group.Wait()
 }
 
-// count is how many requests have come so far, and since is what came after that
-// many.
+// count returns the number of requests so far. since returns the requests after that
+// number.
 func (u *upstream) count() int {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -110,14 +110,14 @@ func (u *upstream) since(count int) []received {
 	return append([]received(nil), u.got[count:]...)
 }
 
-// forget drops what was received, for tests that send much.
+// forget drops the received requests, for tests that send many.
 func (u *upstream) forget() {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.got = nil
 }
 
-// serve answers the requests of one connection until it ends.
+// serve responds to the requests of one connection until it ends.
 func (u *upstream) serve(conn net.Conn) {
 	defer func() { _ = conn.Close() }()
 	reader := bufio.NewReaderSize(conn, 64<<10)
@@ -133,19 +133,18 @@ func (u *upstream) serve(conn net.Conn) {
 			upgrade(conn, reader, r)
 			return
 		}
-		if err := answer(conn, r); err != nil {
+		if err := respond(conn, r); err != nil {
 			return
 		}
 	}
 }
 
-// upgrades reports whether a server that follows RFC 9110, section 7.8, may change
-// the protocol.
+// upgrades reports whether RFC 9110, section 7.8, allows a server to change the protocol.
 func (r *received) upgrades() bool {
 	return r.Proto == "HTTP/1.1" && len(r.values("Upgrade")) > 0 && strings.Contains(strings.ToLower(strings.Join(r.values("Connection"), ",")), "upgrade")
 }
 
-// upgrade says yes and sends back what comes.
+// upgrade accepts the upgrade and sends back all bytes.
 func upgrade(conn net.Conn, reader io.Reader, r *received) {
 	_, err := fmt.Fprintf(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: %s\r\n\r\n", r.values("Upgrade")[0])
 	if err == nil {
@@ -153,7 +152,7 @@ func upgrade(conn net.Conn, reader io.Reader, r *received) {
 	}
 }
 
-func answer(conn io.Writer, r *received) error {
+func respond(conn io.Writer, r *received) error {
 	status := http.StatusOK
 	if values := r.values("X-Echo-Status"); len(values) > 0 {
 		status, _ = strconv.Atoi(values[0])
@@ -170,7 +169,7 @@ func answer(conn io.Writer, r *received) error {
 	return err
 }
 
-// readRequest reads a request of HTTP/1 without judging it.
+// readRequest reads an HTTP/1 request without validating it.
 func readRequest(reader *bufio.Reader) (*received, error) {
 	line, err := readLine(reader)
 	if err != nil {

@@ -1,6 +1,6 @@
-// Package testdata embeds the sample keys, so that a built keytail finds them
-// whatever directory it is started in. Package seed reads them; README.md in
-// this directory says what each is for.
+// Package testdata embeds the sample keys, so that a keytail binary has them in any
+// working directory. Package seed reads them. README.md in this directory describes
+// them.
 package testdata
 
 import _ "embed" // for go:embed into strings
@@ -11,9 +11,9 @@ var apiKeys string
 //go:embed examples.json
 var examples string
 
-// APIKeys is api_keys.json: a JSON array of documents in relaxed MongoDB
-// Extended JSON, one document a line.
+// APIKeys returns api_keys.json: a JSON array of documents in relaxed MongoDB Extended
+// JSON, one document per line.
 func APIKeys() string { return apiKeys }
 
-// Examples is examples.json: the sample keys whose secrets are known.
+// Examples returns examples.json: the sample keys whose texts are known.
 func Examples() string { return examples }

@@ -1,6 +1,6 @@
-// Package speed_test has the benchmarks by which bench/ shows what optimisations have
-// brought. They also run, as they are, in older versions of keytail, so they use
-// little of it.
+// Package speed_test has the benchmarks that bench/ uses to measure the effect of
+// optimisations. They also have to compile with older versions of keytail, so they use
+// few of its names.
 package speed_test
 
 import (
@@ -27,11 +27,11 @@ import (
 	"github.com/keytail/keytail/internal/validator"
 )
 
-// empty is a database that holds nothing, and counts how often it is asked.
+// empty is an empty database that counts its reads.
 type empty struct{ reads atomic.Int64 }
 
 func (e *empty) FindByHash(context.Context, apikey.Hash, clustertime.Time) (keystore.Document, bool, error) {
-	return keystore.Document{}, false, errors.New("a hit needs no database")
+	return keystore.Document{}, false, errors.New("cache miss in a benchmark of cache hits")
 }
 
 func (e *empty) FindByID(context.Context, apikey.DocID, clustertime.Time) (keystore.Document, bool, error) {
@@ -45,12 +45,13 @@ func (e *empty) FindByIDs(context.Context, []apikey.DocID, clustertime.Time) ([]
 }
 
 func (e *empty) FindLinearizable(context.Context, apikey.Hash) (keystore.Document, bool, error) {
-	return keystore.Document{}, false, errors.New("a hit needs no database")
+	return keystore.Document{}, false, errors.New("cache miss in a benchmark of cache hits")
 }
 
 func (e *empty) Inspect(context.Context) error { return nil }
 
-func over(b *testing.B, store validator.Store) (*validator.Validator, *keycache.Cache) {
+// newValidator returns a validator with the store, and its cache.
+func newValidator(b *testing.B, store validator.Store) (*validator.Validator, *keycache.Cache) {
 	b.Helper()
 	cache, err := keycache.New(keycache.Config{SizeMiB: 64, MaxStale: time.Hour})
 	if err != nil {
@@ -65,8 +66,8 @@ func over(b *testing.B, store validator.Store) (*validator.Validator, *keycache.
 	return v, cache
 }
 
-// hold puts typical keys into the cache and returns their texts.
-func hold(b *testing.B, cache *keycache.Cache) []string {
+// fill stores sample keys in the cache and returns their texts.
+func fill(b *testing.B, cache *keycache.Cache) []string {
 	b.Helper()
 	keys := make([]string, 1000)
 	for i := range keys {
@@ -83,23 +84,23 @@ func hold(b *testing.B, cache *keycache.Cache) []string {
 	return keys
 }
 
-// BenchmarkHit judges keys that are held.
+// BenchmarkHit validates cached keys.
 func BenchmarkHit(b *testing.B) {
-	v, cache := over(b, &empty{})
-	keys := hold(b, cache)
+	v, cache := newValidator(b, &empty{})
+	keys := fill(b, cache)
 	ctx, need := context.Background(), &apikey.Request{Scopes: []string{"orders:read"}, OrgID: "acme"}
 	b.ReportAllocs()
 	for i := 0; b.Loop(); i++ {
 		if v.Validate(ctx, keys[i%len(keys)], need).Code != apikey.Valid {
-			b.Fatal("it is not valid")
+			b.Fatal("a cached key is not valid")
 		}
 	}
 }
 
-// BenchmarkRefresh reads what 100 updates have touched.
+// BenchmarkRefresh reads 100 updated documents.
 func BenchmarkRefresh(b *testing.B) {
 	store := &empty{}
-	v, cache := over(b, store)
+	v, cache := newValidator(b, store)
 	rounds := 0
 	for b.Loop() {
 		rounds++
@@ -120,11 +121,11 @@ func BenchmarkRefresh(b *testing.B) {
 	b.ReportMetric(float64(store.reads.Load())/float64(rounds), "reads/op")
 }
 
-// public is the listener's handler, and a key that it knows.
-func public(b *testing.B) (http.Handler, string) {
+// newPublic returns the handler of the public listener, and a key in its cache.
+func newPublic(b *testing.B) (http.Handler, string) {
 	b.Helper()
-	v, cache := over(b, &empty{})
-	keys := hold(b, cache)
+	v, cache := newValidator(b, &empty{})
+	keys := fill(b, cache)
 	handler, err := routes.NewPublic(routes.PublicConfig{Config: forwardauth.Config{Validator: v}, Logger: zap.NewNop()})
 	if err != nil {
 		b.Fatal(err)
@@ -132,49 +133,49 @@ func public(b *testing.B) (http.Handler, string) {
 	return handler, keys[0]
 }
 
-// forgotten is an answer that nobody reads.
-type forgotten struct {
+// discard is a ResponseWriter that keeps only the status.
+type discard struct {
 	header http.Header
 	status int
 }
 
-func (f *forgotten) Header() http.Header            { return f.header }
-func (f *forgotten) Write(text []byte) (int, error) { return len(text), nil }
-func (f *forgotten) WriteHeader(status int)         { f.status = status }
+func (d *discard) Header() http.Header            { return d.header }
+func (d *discard) Write(text []byte) (int, error) { return len(text), nil }
+func (d *discard) WriteHeader(status int)         { d.status = status }
 
 // BenchmarkForwardAuth is the handler of GET /v1/auth, without net/http's part.
 func BenchmarkForwardAuth(b *testing.B) {
-	handler, key := public(b)
+	handler, key := newPublic(b)
 	r := httptest.NewRequest(http.MethodGet, "/v1/auth?scope=orders:read&org_id=acme", nil)
 	r.Header.Set("Authorization", "Bearer "+key)
 	b.ReportAllocs()
 	for b.Loop() {
-		answer := &forgotten{header: http.Header{}}
-		if handler.ServeHTTP(answer, r); answer.status != http.StatusOK {
-			b.Fatal("it is not allowed")
+		response := &discard{header: http.Header{}}
+		if handler.ServeHTTP(response, r); response.status != http.StatusOK {
+			b.Fatal("the request was refused")
 		}
 	}
 }
 
-// again is a body that is read as often as it is asked for.
-type again struct{ strings.Reader }
+// reusedBody is a request body that can be read repeatedly.
+type reusedBody struct{ strings.Reader }
 
-func (*again) Close() error { return nil }
+func (*reusedBody) Close() error { return nil }
 
 // BenchmarkVerify is the handler of POST /v1/keys/verify, without net/http's part.
 func BenchmarkVerify(b *testing.B) {
-	handler, key := public(b)
+	handler, key := newPublic(b)
 	text := `{"key":"` + key + `","scopes":["orders:read"],"org_id":"acme"}`
-	body := &again{}
+	body := &reusedBody{}
 	r := httptest.NewRequest(http.MethodPost, "/v1/keys/verify", nil)
 	r.Header.Set("Content-Type", "application/json")
 	r.Body, r.ContentLength = body, int64(len(text))
 	b.ReportAllocs()
 	for b.Loop() {
 		body.Reset(text)
-		answer := &forgotten{header: http.Header{}}
-		if handler.ServeHTTP(answer, r); answer.status != http.StatusOK {
-			b.Fatal("it is not answered")
+		response := &discard{header: http.Header{}}
+		if handler.ServeHTTP(response, r); response.status != http.StatusOK {
+			b.Fatal("the request failed")
 		}
 	}
 }

@@ -1,7 +1,8 @@
-// Makes the three nodes a set with a root user, the collection of the keys, and
-// keytail's own user. For mongosh, in the network of mongo1: until there is a
-// first user, MongoDB believes who comes from localhost (the "localhost
-// exception"), and nobody else. A second run changes nothing but the privileges.
+// Initiates the replica set of the three nodes and creates the root user, the
+// collection of the keys, and keytail's user. Run it with mongosh in the network
+// namespace of mongo1: until the first user exists, MongoDB accepts unauthenticated
+// connections from localhost only (the "localhost exception"). A second run updates the
+// privileges and keytail's password, and changes nothing else.
 const fs = require("fs");
 const secret = (name) => fs.readFileSync(`/secrets/${name}`, "utf8").trim();
 
@@ -16,14 +17,14 @@ function until(what, condition) {
     try {
       if (condition()) return;
     } catch (error) {
-      if (Date.now() > deadline) throw error; // an election interrupts commands
+      if (Date.now() > deadline) throw error; // before that, retry: an election interrupts commands
     }
-    if (Date.now() > deadline) throw new Error(`not within 120 s: ${what}`);
+    if (Date.now() > deadline) throw new Error(`timed out after 120 s: waiting until ${what}`);
     sleep(500);
   }
 }
 
-// hello is missing in 4.4.0 and 4.4.1; isMaster is in every version.
+// MongoDB 4.4.0 and 4.4.1 have no hello; every version has isMaster.
 const isPrimary = (database) => database.runCommand({isMaster: 1}).ismaster;
 
 function unless(codes, action) {
@@ -34,20 +35,20 @@ function unless(codes, action) {
   }
 }
 
-// 1. The set and its first user, on mongo1 itself.
+// 1. The replica set and its first user, on mongo1.
 const admin = new Mongo("mongodb://127.0.0.1:27017/?directConnection=true").getDB("admin");
 
 function signedIn() {
   try {
     return admin.auth("root", rootPassword).ok === 1;
   } catch (error) {
-    return false; // there is no such user yet
+    return false; // the user does not exist yet
   }
 }
 
 if (!signedIn()) {
   unless(AlreadyInitialized, () => admin.runCommand({replSetInitiate: {_id: "rs0", members: [
-    // With a priority, so that the first user can be made here.
+    // mongo1 gets a higher priority, because the first user is created here.
     {_id: 0, host: "mongo1:27017", priority: 2},
     {_id: 1, host: "mongo2:27017"},
     {_id: 2, host: "mongo3:27017"},
@@ -56,7 +57,7 @@ if (!signedIn()) {
   admin.createUser({user: "root", pwd: rootPassword, roles: ["root"]}, majority);
 }
 
-// 2. The rest, on whatever node is the primary.
+// 2. Everything else, on the primary.
 const set = new Mongo(`mongodb://root:${rootPassword}@mongo1,mongo2,mongo3/?replicaSet=rs0&authSource=admin`);
 until("the set has a primary", () => isPrimary(set.getDB("admin")));
 const keys = set.getDB("keytail");
@@ -64,8 +65,8 @@ const keys = set.getDB("keytail");
 unless(NamespaceExists, () => keys.createCollection("api_keys"));
 keys.api_keys.createIndex({key_hash: 1}, {unique: true});
 
-// The privileges of README.md, and no more: neither a key nor an index on the keys
-// can be written with them.
+// The privileges that docs/deploy.md lists for database scope, and no others: with them
+// keytail cannot write keys or indexes on the keys.
 const privileges = [
   {resource: {db: "keytail", collection: ""}, actions: ["find", "changeStream"]},
   {resource: {db: "keytail", collection: "api_keys"}, actions: ["listIndexes"]},

@@ -1,20 +1,20 @@
 #!/bin/sh
-# Makes the secrets of docker-compose.replset.yml, once, in two volumes: one for
-# MongoDB and its operators, one for keytail, which sees its own password alone.
-# A second run changes nothing.
+# Generates the secrets of docker-compose.replset.yml in two volumes: one for MongoDB
+# and its operators, and one for keytail, which has access to its own password only. A
+# second run changes nothing.
 set -eu
 
-# As in the images: the user mongodb of mongo, and nonroot of keytail's.
+# User ids in the images: mongodb in mongo, nonroot in keytail's.
 mongodb=999
 keytail=65532
 
-# random: 96 hexadecimal digits, which are fit for a keyFile and for a URI.
+# random prints 96 hexadecimal digits, which are valid in a keyFile and in a URI.
 random() {
   od -An -v -tx1 -N48 /dev/urandom | tr -d ' \n'
 }
 
-# secret FILE OWNER: written under another name first, so that a run that is cut
-# off leaves no half of one.
+# secret FILE OWNER creates a secret. It writes to a temporary name first, so that an
+# interrupted run leaves no partial secret.
 secret() {
   [ ! -s "$1" ] || return 0
   umask 077
@@ -24,7 +24,7 @@ secret() {
   mv "$1.new" "$1"
 }
 
-# mongod refuses a keyFile that others may read.
+# mongod rejects a keyFile that other users can read.
 secret /secrets/mongo/keyfile "$mongodb"
 secret /secrets/mongo/root-password 0
 secret /secrets/keytail/password "$keytail"

@@ -1,10 +1,10 @@
-"""Orders, with API keys that keytail judges: no cache here, no database, and a
-revoked key is refused by every worker within milliseconds.
+"""Orders, with API keys that keytail validates. There is no cache and no database
+here, and every worker refuses a revoked key within milliseconds.
 
     KEYTAIL_URL=http://127.0.0.1:8080 uvicorn after:app --workers 4
 
-Only VALID lets a request in. Whatever keeps keytail from answering is 503, never
-a yes and never a 401: the client's key may well be good.
+Only VALID allows a request. If keytail cannot answer, the response is 503, never a
+401: the client's key may be valid.
 """
 
 import os
@@ -16,7 +16,7 @@ from fastapi import Depends, FastAPI, Request
 from fastapi.responses import JSONResponse
 
 KEYTAIL_URL = os.environ.get("KEYTAIL_URL", "http://127.0.0.1:8080")
-KEYTAIL_TOKEN = os.environ.get("KEYTAIL_TOKEN")  # where keytail has a --caller-token-file
+KEYTAIL_TOKEN = os.environ.get("KEYTAIL_TOKEN")  # needed if keytail runs with --caller-token-file
 
 
 CHALLENGE = 'Bearer realm="orders"'
@@ -31,8 +31,8 @@ class Refusal(Exception):
 
 @asynccontextmanager
 async def lifespan(app: FastAPI):
-    # One client for all requests: it keeps its connections open. The retry is of
-    # connecting alone.
+    # One client for all requests, which keeps its connections open. It retries only to
+    # connect.
     async with httpx.AsyncClient(
         base_url=KEYTAIL_URL,
         headers={"Authorization": f"Bearer {KEYTAIL_TOKEN}"} if KEYTAIL_TOKEN else {},
@@ -47,7 +47,7 @@ app = FastAPI(lifespan=lifespan)
 
 
 def require(*scopes: str):
-    """A dependency: what keytail says about a key that holds these scopes."""
+    """Returns a dependency that requires a valid key with these scopes."""
 
     async def check(request: Request) -> dict:
         scheme, _, key = request.headers.get("Authorization", "").partition(" ")
@@ -56,11 +56,11 @@ def require(*scopes: str):
             raise Refusal(401, "MISSING", WWW_Authenticate=CHALLENGE)
         if len(key) > MAX_KEY_BYTES:
             raise refusal("MALFORMED", scopes)
-        # Behind a proxy the address is the client's only with uvicorn's
-        # --forwarded-allow-ips. It is for keys with an allow-list.
-        question = {"key": key, "scopes": scopes, "ip": request.client.host}
+        # The address is for keys that are restricted to networks. Behind a proxy it is
+        # the client's only with uvicorn's --forwarded-allow-ips.
+        body = {"key": key, "scopes": scopes, "ip": request.client.host}
         try:
-            response = await request.app.state.keytail.post("/v1/keys/verify", json=question)
+            response = await request.app.state.keytail.post("/v1/keys/verify", json=body)
             answer = response.raise_for_status().json()
             valid, code = answer["valid"], answer["code"]
         except (httpx.HTTPError, ValueError, LookupError, TypeError) as error:
@@ -73,7 +73,7 @@ def require(*scopes: str):
 
 
 def refusal(code: str, scopes: tuple[str, ...]) -> Refusal:
-    """What a client is told for a code of keytail's. One that is not known is no yes."""
+    """Returns the refusal for a code of keytail. An unknown code is a refusal, too."""
     if code in ("MALFORMED", "NOT_FOUND", "DISABLED", "EXPIRED"):
         return Refusal(401, code, WWW_Authenticate=f'{CHALLENGE}, error="invalid_token"')
     if code == "INSUFFICIENT_PERMISSIONS":
@@ -82,10 +82,10 @@ def refusal(code: str, scopes: tuple[str, ...]) -> Refusal:
 
 
 @app.exception_handler(Refusal)
-async def refuse(_: Request, why: Refusal) -> JSONResponse:
-    body = {"type": "about:blank", "title": HTTPStatus(why.status).phrase, "status": why.status, "code": why.code}
-    headers = {"Cache-Control": "no-store", **why.headers}
-    return JSONResponse(body, why.status, headers, media_type="application/problem+json")
+async def refuse(_: Request, refusal: Refusal) -> JSONResponse:
+    body = {"type": "about:blank", "title": HTTPStatus(refusal.status).phrase, "status": refusal.status, "code": refusal.code}
+    headers = {"Cache-Control": "no-store", **refusal.headers}
+    return JSONResponse(body, refusal.status, headers, media_type="application/problem+json")
 
 
 @app.get("/orders")

@@ -1,14 +1,14 @@
-"""Orders, with API keys that each worker process remembers for a while: a cache
-as many services have it, and how long a revoked key lives on with it.
+"""Orders, with API keys that each worker process caches for some time, as many
+services do. It shows how long a revoked key remains usable.
 
     MONGODB_URI=mongodb://... uvicorn before:app --workers 4
 
-The flaw: the cache is a dict of this process. Whoever revokes a key clears it in
-one process at most, here the one that took the request. Every other worker lets
-the key in until its own entry is CACHE_SECONDS old, and so do all of them when
-the key is revoked by another service, a script or a TTL index. A shorter time
-makes more reads of the database, not a bound that anybody could promise: the
-entry may be made just before the revocation by a secondary that lags.
+The flaw: the cache is a dict of this process. A revocation clears the entry in one
+process at most, here in the one that handled the request. Every other worker accepts
+the key until its own entry is CACHE_SECONDS old. So do all workers if another
+service, a script or a TTL index revokes the key. A shorter time causes more reads of
+the database, and still guarantees no limit: a worker may read the entry from a
+lagging secondary after the revocation.
 """
 
 import hashlib
@@ -24,13 +24,13 @@ CACHE_SECONDS = float(os.environ.get("CACHE_SECONDS", "120"))
 
 app = FastAPI()
 keys = MongoClient(os.environ["MONGODB_URI"])[os.environ.get("MONGODB_DATABASE", "app")]["api_keys"]
-cache: dict[str, tuple[float, dict]] = {}  # by hash: when to forget, and the document
+cache: dict[str, tuple[float, dict]] = {}  # by hash: the time of expiry, and the document
 
 
 def find(key_hash: str) -> dict | None:
-    forget_at, document = cache.get(key_hash, (0, None))
-    if time.monotonic() < forget_at:
-        return document  # is it still true? Nobody here can know
+    expires_at, document = cache.get(key_hash, (0, None))
+    if time.monotonic() < expires_at:
+        return document  # it may have changed; this process cannot know
     document = keys.find_one({"key_hash": key_hash})
     if document is not None:
         cache[key_hash] = (time.monotonic() + CACHE_SECONDS, document)
@@ -52,5 +52,5 @@ def orders(key: Annotated[dict, Depends(api_key)]):
 @app.post("/revoke-me")
 def revoke_me(key: Annotated[dict, Depends(api_key)]):
     keys.update_one({"_id": key["_id"]}, {"$set": {"is_active": False}})
-    cache.pop(key["key_hash"], None)  # of this process; the others hear nothing
+    cache.pop(key["key_hash"], None)  # in this process only
     return {"revoked": str(key["_id"])}

@@ -1,5 +1,5 @@
-// Package fastapi_test runs the example: how long a revoked key lives on before
-// and after, and what the clients of after.py see.
+// Package fastapi_test runs the example. It measures how long a revoked key remains usable
+// with before.py and with after.py, and checks the responses of after.py.
 package fastapi_test
 
 import (
@@ -31,13 +31,13 @@ import (
 )
 
 const (
-	// cacheTime is that of before.py here. Its default is 120 s.
+	// cacheTime is the CACHE_SECONDS of before.py in this test. The default is 120 s.
 	cacheTime = 6 * time.Second
-	// bound is keytail's max_stale here, within which every worker must refuse. Its
-	// default is 15 s.
+	// bound is keytail's max_stale in this test, within which every worker must refuse the
+	// key. The default is 15 s.
 	bound = 2 * time.Second
-	// patience is how long a test waits for what takes milliseconds.
-	patience = 30 * time.Second
+	// waitTimeout limits waits that usually take milliseconds.
+	waitTimeout = 30 * time.Second
 )
 
 func TestMain(m *testing.M) {
@@ -45,7 +45,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// rig is a MongoDB with keys, and keytail.
+// rig is a MongoDB with keys, and a keytail.Service.
 type rig struct {
 	t        *testing.T
 	python   string
@@ -79,7 +79,7 @@ func start(t *testing.T) *rig {
 	})
 	select {
 	case <-service.Live():
-	case <-time.After(patience):
+	case <-time.After(waitTimeout):
 		t.Fatal("keytail does not become live")
 	}
 	server := httptest.NewServer(service.Public())
@@ -88,11 +88,11 @@ func start(t *testing.T) *rig {
 	return r
 }
 
-// key is one in the collection, with its secret.
+// key is a key in the collection, with its text.
 type key struct{ id, text string }
 
-// newKey inserts a key that may read orders, and returns when keytail has heard of
-// it; fields replace or add to those of its document.
+// newKey inserts a key with scopes for orders, and returns when keytail has applied the
+// insert. The fields replace those of its document, or are added.
 func (r *rig) newKey(fields bson.M) key {
 	r.t.Helper()
 	text, err := apikey.Generate(apikey.DefaultPrefix, nil)
@@ -107,14 +107,14 @@ func (r *rig) newKey(fields bson.M) key {
 	if _, err := r.keys.InsertOne(r.t.Context(), document); err != nil {
 		r.t.Fatal(err)
 	}
-	mongotest.Eventually(r.t, patience, func() bool {
+	mongotest.Eventually(r.t, waitTimeout, func() bool {
 		verdict, err := r.service.Validate(r.t.Context(), text, keytail.Request{})
 		return err == nil && verdict.Code != auth.NotFound
-	}, "keytail does not hear of a key")
+	}, "keytail does not apply the insert of a key")
 	return k
 }
 
-// before and after start a worker of the service as it was, and as it is.
+// before starts a worker of before.py, after one of after.py.
 func (r *rig) before() string {
 	return startUvicorn(r.t, r.python, ".", "before:app",
 		"MONGODB_URI="+r.uri, "MONGODB_DATABASE="+r.keys.Database().Name(), "CACHE_SECONDS="+fmt.Sprint(cacheTime.Seconds()))
@@ -124,8 +124,8 @@ func (r *rig) after(keytail string) string {
 	return startUvicorn(r.t, r.python, ".", "after:app", "KEYTAIL_URL="+keytail)
 }
 
-// revoke does so in a process of its own, with a MongoDB client that is not ours,
-// and returns when a majority had it.
+// revoke revokes a key in another process, with its own MongoDB client. It returns the time
+// of the majority acknowledgement.
 func (r *rig) revoke(ctx context.Context, k key) (time.Time, error) {
 	out, err := runScript(ctx, r.t, r.python, "revoke.py", r.uri, r.keys.Database().Name(), k.id)
 	if err != nil {
@@ -135,9 +135,9 @@ func (r *rig) revoke(ctx context.Context, k key) (time.Time, error) {
 	return time.UnixMicro(int64(seconds * 1e6)), err
 }
 
-// send makes a request with a key to a worker.
+// send sends a request with a key to a worker.
 func send(ctx context.Context, method, url, authorization string) (*http.Response, []byte, error) {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithTimeout(ctx, waitTimeout)
 	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, method, url, nil)
 	if err != nil {
@@ -155,7 +155,7 @@ func send(ctx context.Context, method, url, authorization string) (*http.Respons
 	return response, body, err
 }
 
-// refusedAt asks a worker until it refuses the key, and returns when it did.
+// refusedAt sends requests to a worker until it refuses the key, and returns the time.
 func refusedAt(ctx context.Context, worker string, k key) (time.Time, error) {
 	for {
 		response, body, err := send(ctx, http.MethodGet, worker+"/orders", "Bearer "+k.text)
@@ -170,62 +170,62 @@ func refusedAt(ctx context.Context, worker string, k key) (time.Time, error) {
 	}
 }
 
-// ending is when a revocation was acknowledged, and when each worker refused the
-// key.
+// ending has the times of the acknowledgement of a revocation, and of the first refusal by
+// each worker.
 type ending struct {
 	acknowledged time.Time
 	refused      [2]time.Time
 }
 
-// delay is how long a worker went on with the key. Below zero: it heard of the
-// revocation before whoever made it had the acknowledgement.
+// delay returns how long a worker accepted the key after the acknowledgement. It is negative
+// if the worker refused the key before the acknowledgement arrived.
 func (e *ending) delay(worker int) time.Duration { return e.refused[worker].Sub(e.acknowledged) }
 
-// measure revokes a key and asks both workers for it, from before the revocation
-// on if eager.
+// measure revokes a key and sends requests to both workers until they refuse it. If eager,
+// it starts the requests before the revocation.
 func measure(ctx context.Context, workers [2]string, k key, eager bool, revoke func() (time.Time, error)) (ending, error) {
 	var e ending
 	var group errgroup.Group
-	asking := func() {
+	startRequests := func() {
 		for i, worker := range workers {
 			group.Go(func() (err error) { e.refused[i], err = refusedAt(ctx, worker, k); return err })
 		}
 	}
 	if eager {
-		asking()
+		startRequests()
 	}
 	acknowledged, err := revoke()
 	if err != nil {
 		return e, err
 	}
 	if !eager {
-		asking()
+		startRequests()
 	}
 	err = group.Wait()
 	e.acknowledged = acknowledged
 	return e, err
 }
 
-// TestARevokedKeyLivesOnBeforeAndDiesAfter is why the example is there.
-func TestARevokedKeyLivesOnBeforeAndDiesAfter(t *testing.T) {
+// TestHowLongARevokedKeyLivesOn compares before.py with after.py.
+func TestHowLongARevokedKeyLivesOn(t *testing.T) {
 	r := start(t)
-	ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*waitTimeout)
 	defer cancel()
 	old := [2]string{r.before(), r.before()}
 	renewed := [2]string{r.after(r.keytail), r.after(r.keytail)}
 	byWorker, byMongoDB, now := r.newKey(nil), r.newKey(nil), r.newKey(nil)
-	// No cache forgets what it hears from here on before this.
-	forgotten := time.Now().Add(cacheTime)
+	// No cache entry that is made from here on expires before this.
+	expiry := time.Now().Add(cacheTime)
 	for worker, keys := range map[string][]key{
 		old[0]: {byWorker, byMongoDB}, old[1]: {byWorker, byMongoDB}, renewed[0]: {now}, renewed[1]: {now},
 	} {
 		for _, k := range keys {
 			if response, body, err := send(ctx, http.MethodGet, worker+"/orders", "Bearer "+k.text); err != nil || response.StatusCode != http.StatusOK {
-				t.Fatalf("a good key: %v %v %s", err, response, body)
+				t.Fatalf("a valid key got %v %v %s", err, response, body)
 			}
 		}
 	}
-	// All three wait at the same time.
+	// All three measurements run at the same time.
 	var own, mongoDB, after ending
 	var group errgroup.Group
 	group.Go(func() (err error) {
@@ -249,7 +249,7 @@ func TestARevokedKeyLivesOnBeforeAndDiesAfter(t *testing.T) {
 	if err := group.Wait(); err != nil {
 		t.Fatal(err)
 	}
-	t.Logf("how long a revoked key lives on (before: a cache of %v, its default is 120 s; after: max_stale %v):", cacheTime, bound)
+	t.Logf("how long a revoked key was accepted (before: a cache of %v, default 120 s; after: max_stale %v):", cacheTime, bound)
 	for _, row := range []struct {
 		what string
 		e    ending
@@ -261,18 +261,18 @@ func TestARevokedKeyLivesOnBeforeAndDiesAfter(t *testing.T) {
 		t.Logf("%-34s worker 1: %7.3f s   worker 2: %7.3f s", row.what, row.e.delay(0).Seconds(), row.e.delay(1).Seconds())
 	}
 	if own.delay(0) > bound {
-		t.Errorf("worker 1 of before.py does not even hear of what it did itself")
+		t.Errorf("worker 1 of before.py accepts a key that it revoked itself")
 	}
-	if mongoDB.acknowledged.After(forgotten) || own.acknowledged.After(forgotten) {
-		t.Fatal("the machine is so slow that the cache forgets before the key is revoked: nothing is shown")
+	if mongoDB.acknowledged.After(expiry) || own.acknowledged.After(expiry) {
+		t.Fatal("the machine is too slow for this test: cache entries expired before the revocation")
 	}
 	for _, refused := range []time.Time{own.refused[1], mongoDB.refused[0], mongoDB.refused[1]} {
-		if refused.Before(forgotten) {
-			t.Error("before.py does not show its flaw: a key that was revoked elsewhere should live on for the time of the cache")
+		if refused.Before(expiry) {
+			t.Error("before.py refused a key before its cache entry expired, although another process revoked it")
 		}
 	}
 	if max(after.delay(0), after.delay(1)) > bound {
-		t.Errorf("after.py let a revoked key in for longer than %v", bound)
+		t.Errorf("after.py accepted a revoked key for longer than %v", bound)
 	}
 }
 
@@ -282,7 +282,7 @@ type problem struct {
 	Code   string `json:"code"`
 }
 
-// mustRefuse compares a refusal with what HTTP.md says of it.
+// mustRefuse checks a refusal against docs/http.md.
 func mustRefuse(t *testing.T, response *http.Response, body []byte, status int, code, challenge string) {
 	t.Helper()
 	var p problem
@@ -304,7 +304,7 @@ const (
 	scopeChallenge   = plainChallenge + `, error="insufficient_scope", scope="orders:read"`
 )
 
-func TestEachCodeHasItsAnswer(t *testing.T) {
+func TestResponsesByCode(t *testing.T) {
 	r := start(t)
 	url := r.after(r.keytail) + "/orders"
 	unknown, err := apikey.Generate(apikey.DefaultPrefix, nil)
@@ -349,18 +349,18 @@ func TestEachCodeHasItsAnswer(t *testing.T) {
 	}
 }
 
-// oddKeytail is a server in place of keytail that answers what it is told.
-type oddKeytail struct {
+// fakeKeytail is a server that responds with what a test sets.
+type fakeKeytail struct {
 	*httptest.Server
 	mu          sync.Mutex
 	status      int
 	body        string
-	hang        chan struct{} // nil: it answers
+	hang        chan struct{} // if not nil, the response waits for it
 	connections atomic.Int64
 }
 
-func startOdd(t *testing.T) *oddKeytail {
-	o := &oddKeytail{}
+func startFake(t *testing.T) *fakeKeytail {
+	o := &fakeKeytail{}
 	o.Server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		o.mu.Lock()
 		status, body, hang := o.status, o.body, o.hang
@@ -382,20 +382,20 @@ func startOdd(t *testing.T) *oddKeytail {
 	return o
 }
 
-func (o *oddKeytail) say(status int, body string, hang chan struct{}) {
+func (o *fakeKeytail) respond(status int, body string, hang chan struct{}) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.status, o.body, o.hang = status, body, hang
 }
 
-// TestWhatIsNoAnswerIsNoYes: whatever comes in place of a verdict is 503, and a
-// code that after.py does not know is a refusal.
-func TestWhatIsNoAnswerIsNoYes(t *testing.T) {
+// TestInvalidAnswersAreRefused checks that after.py responds 503 to anything that is not a
+// verdict, and refuses the request for a code that it does not know.
+func TestInvalidAnswersAreRefused(t *testing.T) {
 	python := findPython(t)
-	odd := startOdd(t)
-	url := (&rig{t: t, python: python}).after(odd.URL) + "/orders"
+	fake := startFake(t)
+	url := (&rig{t: t, python: python}).after(fake.URL) + "/orders"
 	const good = `{"valid":true,"code":"VALID","user_id":"ada"}`
-	ask := func(t *testing.T) (*http.Response, []byte) {
+	request := func(t *testing.T) (*http.Response, []byte) {
 		t.Helper()
 		response, body, err := send(t.Context(), http.MethodGet, url, "Bearer a-key-of-somebody")
 		if err != nil {
@@ -403,14 +403,14 @@ func TestWhatIsNoAnswerIsNoYes(t *testing.T) {
 		}
 		return response, body
 	}
-	odd.say(200, good, nil)
+	fake.respond(200, good, nil)
 	for range 20 {
-		if response, body := ask(t); response.StatusCode != http.StatusOK {
+		if response, body := request(t); response.StatusCode != http.StatusOK {
 			t.Fatalf("%s: %s", response.Status, body)
 		}
 	}
-	if n := odd.connections.Load(); n != 1 {
-		t.Errorf("%d connections for requests one after another, want one that is kept", n)
+	if n := fake.connections.Load(); n != 1 {
+		t.Errorf("%d connections for consecutive requests, want one", n)
 	}
 	for name, answer := range map[string]struct {
 		status int
@@ -418,36 +418,36 @@ func TestWhatIsNoAnswerIsNoYes(t *testing.T) {
 		want   int
 		code   string
 	}{
-		"an outage":             {503, `{"code":"UNAVAILABLE","status":503}`, 503, "UNAVAILABLE"},
-		"a bug":                 {500, good, 503, "UNAVAILABLE"},
-		"a wrong token":         {401, good, 503, "UNAVAILABLE"},
-		"another path":          {404, good, 503, "UNAVAILABLE"},
-		"a redirect":            {302, good, 503, "UNAVAILABLE"},
-		"nothing":               {200, ``, 503, "UNAVAILABLE"},
-		"a page":                {200, `<html>hello</html>`, 503, "UNAVAILABLE"},
-		"a list":                {200, `[true]`, 503, "UNAVAILABLE"},
-		"no code":               {200, `{"valid":true}`, 503, "UNAVAILABLE"},
-		"cut off":               {200, good[:20], 503, "UNAVAILABLE"},
-		"a code of tomorrow":    {200, `{"valid":false,"code":"QUOTA_EXCEEDED"}`, 403, "QUOTA_EXCEEDED"},
-		"a yes of another kind": {200, `{"valid":true,"code":"MAYBE"}`, 403, "MAYBE"},
-		"no boolean":            {200, `{"valid":"false","code":"VALID"}`, 403, "VALID"},
+		"an outage":           {503, `{"code":"UNAVAILABLE","status":503}`, 503, "UNAVAILABLE"},
+		"a bug":               {500, good, 503, "UNAVAILABLE"},
+		"a wrong token":       {401, good, 503, "UNAVAILABLE"},
+		"another path":        {404, good, 503, "UNAVAILABLE"},
+		"a redirect":          {302, good, 503, "UNAVAILABLE"},
+		"nothing":             {200, ``, 503, "UNAVAILABLE"},
+		"a page":              {200, `<html>hello</html>`, 503, "UNAVAILABLE"},
+		"a list":              {200, `[true]`, 503, "UNAVAILABLE"},
+		"no code":             {200, `{"valid":true}`, 503, "UNAVAILABLE"},
+		"cut off":             {200, good[:20], 503, "UNAVAILABLE"},
+		"an unknown code":     {200, `{"valid":false,"code":"QUOTA_EXCEEDED"}`, 403, "QUOTA_EXCEEDED"},
+		"valid, another code": {200, `{"valid":true,"code":"MAYBE"}`, 403, "MAYBE"},
+		"not a boolean":       {200, `{"valid":"false","code":"VALID"}`, 403, "VALID"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			odd.say(answer.status, answer.body, nil)
-			response, body := ask(t)
+			fake.respond(answer.status, answer.body, nil)
+			response, body := request(t)
 			mustRefuse(t, response, body, answer.want, answer.code, "")
 		})
 	}
-	t.Run("no answer in time", func(t *testing.T) {
+	t.Run("no response in time", func(t *testing.T) {
 		hang := make(chan struct{})
 		defer close(hang)
-		odd.say(200, good, hang)
-		response, body := ask(t)
+		fake.respond(200, good, hang)
+		response, body := request(t)
 		mustRefuse(t, response, body, 503, "UNAVAILABLE", "")
 	})
-	t.Run("nobody", func(t *testing.T) {
-		odd.Close()
-		response, body := ask(t)
+	t.Run("connection refused", func(t *testing.T) {
+		fake.Close()
+		response, body := request(t)
 		mustRefuse(t, response, body, 503, "UNAVAILABLE", "")
 	})
 }

@@ -1,5 +1,5 @@
-"""Revokes a key as another program does: one update. Prints the time at which a
-majority had it, in seconds since 1970.
+"""Revokes a key like another program: with one update. Prints the time of the
+majority acknowledgement, in seconds since 1970.
 
     python revoke.py MONGODB_URI DATABASE KEY_ID
 """
@@ -15,5 +15,5 @@ with MongoClient(uri) as client:
     result = keys.update_one({"_id": key_id}, {"$set": {"is_active": False}})
     acknowledged = time.time()
 if result.matched_count != 1:
-    sys.exit("there is no key with this id")
+    sys.exit("no key has this id")
 print(acknowledged)

@@ -21,8 +21,8 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// TestSmoke runs the service on an embedded MongoDB, revokes a key there under an
-// open stream, and stops the service under another.
+// TestSmoke runs the service on devmongo, revokes the key of an open stream in MongoDB,
+// and stops the service while another stream is open.
 func TestSmoke(t *testing.T) {
 	d := mongotest.StartDevmongo(t, devmongo.Config{})
 	keys := mongotest.CreateAPIKeys(t, d.Client(t).Database("app"))
@@ -38,15 +38,15 @@ func TestSmoke(t *testing.T) {
 	go func() { ended <- run(ctx, d.URI, listener, 2*time.Second) }()
 	ready := func(want int) {
 		t.Helper()
-		mongotest.Eventually(t, smoke.Patience, func() bool {
+		mongotest.Eventually(t, smoke.Timeout, func() bool {
 			got, _ := smoke.Answer(t, http.MethodGet, url+"/readyz", "", "")
 			return got == want
-		}, "/readyz does not say ", want)
+		}, "/readyz does not respond ", want)
 	}
 	ready(http.StatusOK)
 
 	if status, body := smoke.Answer(t, http.MethodPost, url+"/orders", lost, `{"item":"tea"}`); status != http.StatusCreated {
-		t.Fatalf("a good key: %d %s", status, body)
+		t.Fatalf("a valid key got %d %s", status, body)
 	}
 	cut, uncut := smoke.Stream(t, url, lost), smoke.Stream(t, url, kept)
 	smoke.Revoke(t, keys, "lost")
@@ -54,26 +54,26 @@ func TestSmoke(t *testing.T) {
 	smoke.Rest(t, cut)
 	t.Logf("the stream of a revoked key ended %v after the revocation was acknowledged", time.Since(acknowledged))
 	if status, body := smoke.Answer(t, http.MethodGet, url+"/orders", lost, ""); status != http.StatusUnauthorized || !strings.Contains(body, `"DISABLED"`) {
-		t.Errorf("a revoked key: %d %s", status, body)
+		t.Errorf("a revoked key got %d %s", status, body)
 	}
 
 	stop()
 	ready(http.StatusServiceUnavailable)
 	if status, body := smoke.Answer(t, http.MethodPost, url+"/orders", kept, `{"item":"last order"}`); status != http.StatusCreated {
-		t.Errorf("while it drains: %d %s", status, body)
+		t.Errorf("while draining: got %d %s", status, body)
 	}
 	began := time.Now()
 	if err := <-ended; err != nil || time.Since(began) > lastRequests {
-		t.Errorf("it stopped after %v with %v", time.Since(began), err)
+		t.Errorf("stopped after %v with %v", time.Since(began), err)
 	}
 	if rest := smoke.Rest(t, uncut); !strings.Contains(rest, "last order") {
-		t.Errorf("the other stream ends with %q", rest)
+		t.Errorf("the other stream ended with %q", rest)
 	}
 }
 
-func TestWhatIsMissingIsSaid(t *testing.T) {
+func TestErrorNamesWhatIsMissing(t *testing.T) {
 	d := mongotest.StartDevmongo(t, devmongo.Config{})
 	if err := run(t.Context(), d.URI, nil, 0); err == nil || !strings.Contains(err.Error(), `no collection "api_keys"`) {
-		t.Errorf("without keys: %v", err)
+		t.Errorf("without a collection: got %v", err)
 	}
 }

@@ -1,11 +1,11 @@
-// Command gin-client is a small API of orders that asks a keytail daemon about API
-// keys, and hears from it when one is revoked.
+// Command gin-client is a small API of orders. It validates API keys with a keytail
+// daemon, which sends an event when a key is revoked.
 //
 //	KEYTAIL_URL=http://127.0.0.1:8080 KEYTAIL_TOKEN_FILE=token gin-client
 //	curl -i localhost:8000/orders -H 'Authorization: Bearer kt_…'
 //
-// The daemon needs --caller-token-file, without which it sends no events. The API
-// itself is package orders, as in gin-api.
+// The daemon needs --caller-token-file to send events. The API itself is package orders,
+// as in gin-api.
 package main
 
 import (
@@ -30,9 +30,9 @@ import (
 )
 
 const (
-	// drainDelay gives balancers the time to see that /readyz says no.
+	// drainDelay gives load balancers time to notice that /readyz responds 503.
 	drainDelay = 5 * time.Second
-	// lastRequests may take this long at a stop.
+	// lastRequests limits the time for the last requests at shutdown.
 	lastRequests = 10 * time.Second
 )
 
@@ -55,13 +55,14 @@ func main() {
 func run(ctx context.Context, config client.Config, listener net.Listener, drain time.Duration) error {
 	keys, err := client.New(config)
 	if err != nil {
-		return err // a sentence for each mistake
+		return err // it names each invalid setting
 	}
 	defer keys.Close()
 	group, ctx := errgroup.WithContext(ctx)
-	// It listens to the end: a key may be revoked under the last requests, too.
-	hearing, stop := context.WithCancel(context.WithoutCancel(ctx))
-	group.Go(func() error { return keys.Run(hearing) })
+	// The event stream stays connected to the end, because the key of one of the last
+	// requests may be revoked, too.
+	following, stop := context.WithCancel(context.WithoutCancel(ctx))
+	group.Go(func() error { return keys.Run(following) })
 	group.Go(func() error {
 		defer stop()
 		return serve(ctx, keys, listener, drain)
@@ -69,7 +70,7 @@ func run(ctx context.Context, config client.Config, listener net.Listener, drain
 	return group.Wait()
 }
 
-// serve answers until ctx ends, and then lets the requests end that are under way.
+// serve handles requests until ctx ends, then waits for the requests in progress.
 func serve(ctx context.Context, keys *client.Client, listener net.Listener, drain time.Duration) error {
 	router, book := gin.New(), orders.New()
 	router.Use(gin.Recovery())
@@ -84,7 +85,7 @@ func serve(ctx context.Context, keys *client.Client, listener net.Listener, drai
 		return err
 	case <-ctx.Done():
 	}
-	time.Sleep(drain) // /readyz says 503, all else goes on
+	time.Sleep(drain) // /readyz responds 503; all other requests continue
 	ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastRequests)
 	defer cancel()
 	err := server.Shutdown(ending)
@@ -94,14 +95,15 @@ func serve(ctx context.Context, keys *client.Client, listener net.Listener, drai
 	return err
 }
 
-// ready says yes from keytail's first answer, which shows that address and token are
-// right, until the stop. It says so when keytail is away later, too: then requests
-// get 503 from here, which tells clients more than a balancer without instances.
+// ready responds 200 from keytail's first answer, which shows that the address and the
+// token are right, until the shutdown. It also does so when keytail becomes unreachable
+// later: this API then responds 503, which tells clients more than a load balancer
+// without instances.
 func ready(stopping context.Context, keys *client.Client) gin.HandlerFunc {
 	var answered atomic.Bool
 	return func(c *gin.Context) {
 		if !answered.Load() {
-			_, err := keys.Validate(c.Request.Context(), "a-text-that-is-no-key", client.Request{})
+			_, err := keys.Validate(c.Request.Context(), "a-malformed-key", client.Request{})
 			answered.Store(err == nil)
 		}
 		if !answered.Load() || stopping.Err() != nil {
@@ -112,14 +114,14 @@ func ready(stopping context.Context, keys *client.Client) gin.HandlerFunc {
 	}
 }
 
-// withOwnErrors gives refusals the form that all errors of this API have.
+// withOwnErrors writes refusals in the format of this API's errors.
 type withOwnErrors struct{ *client.Client }
 
 func (k withOwnErrors) Authenticate(options ...client.Option) gin.HandlerFunc {
 	return k.Client.Authenticate(append(options, auth.OnGinRefusal(refuse))...)
 }
 
-// refuse answers; the headers (WWW-Authenticate, Retry-After) are set.
+// refuse writes the response. The headers (WWW-Authenticate, Retry-After) are already set.
 func refuse(c *gin.Context, r client.Refusal) {
 	c.JSON(r.Status, gin.H{"error": r.Detail, "code": r.Code, "request_id": r.RequestID})
 }

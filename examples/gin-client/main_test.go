@@ -25,7 +25,7 @@ import (
 
 const (
 	token = "a-token-of-the-orders-api"
-	// maxStale is the daemon's, and the client's.
+	// maxStale is the max_stale of the daemon and of the client.
 	maxStale = time.Second
 )
 
@@ -34,12 +34,12 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// daemon is the public listener of a keytail, and the collection that it follows.
+// daemon is the public listener of a keytail.Service, and its collection of keys.
 type daemon struct {
 	*httptest.Server
 	service *keytail.Service
 	keys    *mongo.Collection
-	// open is how many connections there are.
+	// open is the number of connections.
 	open atomic.Int64
 }
 
@@ -73,7 +73,7 @@ func startDaemon(t *testing.T) *daemon {
 	}
 	d.Start()
 	t.Cleanup(func() {
-		d.goAway()
+		d.closeNow()
 		stop()
 		if err := <-ended; err != nil {
 			t.Error(err)
@@ -81,29 +81,30 @@ func startDaemon(t *testing.T) *daemon {
 	})
 	select {
 	case <-service.Live():
-	case <-time.After(smoke.Patience):
+	case <-time.After(smoke.Timeout):
 		t.Fatal("keytail does not become live")
 	}
 	return d
 }
 
-func (d *daemon) goAway() {
+// closeNow closes the listener and all connections.
+func (d *daemon) closeNow() {
 	d.CloseClientConnections()
 	d.Close()
 }
 
-// newKey inserts a key, and returns when the daemon has heard of it.
+// newKey inserts a key, and returns when the daemon has applied the insert.
 func (d *daemon) newKey(t *testing.T, id string) string {
 	t.Helper()
 	key := smoke.Insert(t, d.keys, id)
-	mongotest.Eventually(t, smoke.Patience, func() bool {
+	mongotest.Eventually(t, smoke.Timeout, func() bool {
 		verdict, err := d.service.Validate(t.Context(), key, keytail.Request{})
 		return err == nil && verdict.Valid()
-	}, "the daemon does not hear of a key")
+	}, "the daemon does not apply the insert of a key")
 	return key
 }
 
-// start runs the API, and returns its address and what ends it.
+// start runs the API, and returns its address and a function that stops it.
 func start(t *testing.T, config client.Config, drain time.Duration) (url string, stop func() error) {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -117,33 +118,34 @@ func start(t *testing.T, config client.Config, drain time.Duration) (url string,
 	return "http://" + listener.Addr().String(), stop
 }
 
-func becomes(t *testing.T, url string, want int) {
+// awaitReadyz waits until /readyz responds with the status.
+func awaitReadyz(t *testing.T, url string, want int) {
 	t.Helper()
-	mongotest.Eventually(t, smoke.Patience, func() bool {
+	mongotest.Eventually(t, smoke.Timeout, func() bool {
 		got, _ := smoke.Answer(t, http.MethodGet, url+"/readyz", "", "")
 		return got == want
-	}, "/readyz does not say ", want)
+	}, "/readyz does not respond ", want)
 }
 
-// mustRefuse: the answer has a code, in this API's own form.
+// mustRefuse checks that the response has the code, in the format of this API's errors.
 func mustRefuse(t *testing.T, url, key string, status int, code string) {
 	t.Helper()
 	got, body := smoke.Answer(t, http.MethodGet, url+"/orders", key, "")
 	if got != status || !strings.Contains(body, `"code":"`+code+`"`) || !strings.Contains(body, `"request_id":"`) {
-		t.Errorf("%d %s, want %d %s", got, body, status, code)
+		t.Errorf("got %d %s, want %d %s", got, body, status, code)
 	}
 }
 
-// TestSmoke runs the service against a daemon, revokes a key in MongoDB under an open
-// stream, and takes the daemon away under another.
+// TestSmoke runs the service with a daemon, revokes the key of an open stream in MongoDB,
+// and stops the daemon while another stream is open.
 func TestSmoke(t *testing.T) {
 	d := startDaemon(t)
 	lost, kept := d.newKey(t, "lost"), d.newKey(t, "kept")
 	url, stop := start(t, client.Config{URL: d.URL, Token: token, MaxStale: maxStale}, 0)
-	becomes(t, url, http.StatusOK)
+	awaitReadyz(t, url, http.StatusOK)
 
 	if status, body := smoke.Answer(t, http.MethodPost, url+"/orders", lost, `{"item":"tea"}`); status != http.StatusCreated {
-		t.Fatalf("a good key: %d %s", status, body)
+		t.Fatalf("a valid key got %d %s", status, body)
 	}
 	cut, uncut := smoke.Stream(t, url, lost), smoke.Stream(t, url, kept)
 	smoke.Revoke(t, d.keys, "lost")
@@ -153,52 +155,53 @@ func TestSmoke(t *testing.T) {
 	mustRefuse(t, url, lost, http.StatusUnauthorized, "DISABLED")
 	mustRefuse(t, url, "", http.StatusUnauthorized, "MISSING")
 
-	d.goAway()
+	d.closeNow()
 	gone := time.Now()
 	mustRefuse(t, url, kept, http.StatusServiceUnavailable, "UNAVAILABLE")
 	smoke.Rest(t, uncut)
-	t.Logf("without the daemon a stream went on for %v (max_stale %v)", time.Since(gone), maxStale)
-	becomes(t, url, http.StatusOK)
+	t.Logf("after the daemon had stopped, a stream continued for %v (max_stale %v)", time.Since(gone), maxStale)
+	awaitReadyz(t, url, http.StatusOK)
 	if err := stop(); err != nil {
 		t.Error(err)
 	}
 }
 
-// TestAStop: not ready, but still there, and then gone, whatever streams are open.
-func TestAStop(t *testing.T) {
+// TestShutdown checks that the service first is not ready and still handles requests, and
+// then stops although a stream is open.
+func TestShutdown(t *testing.T) {
 	d := startDaemon(t)
 	key := d.newKey(t, "kept")
 	url, stop := start(t, client.Config{URL: d.URL, Token: token}, 2*time.Second)
-	becomes(t, url, http.StatusOK)
+	awaitReadyz(t, url, http.StatusOK)
 	smoke.Answer(t, http.MethodPost, url+"/orders", key, `{"item":"tea"}`)
 	stream := smoke.Stream(t, url, key)
 	began := time.Now()
 	ended := make(chan error, 1)
 	go func() { ended <- stop() }()
-	becomes(t, url, http.StatusServiceUnavailable)
+	awaitReadyz(t, url, http.StatusServiceUnavailable)
 	if status, body := smoke.Answer(t, http.MethodPost, url+"/orders", key, `{"item":"last order"}`); status != http.StatusCreated {
-		t.Errorf("while it drains: %d %s", status, body)
+		t.Errorf("while draining: got %d %s", status, body)
 	}
 	if err := <-ended; err != nil || time.Since(began) > lastRequests {
-		t.Errorf("it stopped after %v with %v", time.Since(began), err)
+		t.Errorf("stopped after %v with %v", time.Since(began), err)
 	}
 	if rest := smoke.Rest(t, stream); !strings.Contains(rest, "last order") {
-		t.Errorf("the stream ends with %q", rest)
+		t.Errorf("the stream ended with %q", rest)
 	}
-	mongotest.Eventually(t, smoke.Patience, func() bool { return d.open.Load() == 0 }, "a connection to the daemon stays open")
+	mongotest.Eventually(t, smoke.Timeout, func() bool { return d.open.Load() == 0 }, "a connection to the daemon stays open")
 }
 
-// TestWhatIsWrongAtTheStart: settings that cannot be right end it, a token that the
-// daemon does not know keeps it from being ready.
-func TestWhatIsWrongAtTheStart(t *testing.T) {
+// TestWrongSettings checks that the service does not start with invalid settings, and does
+// not become ready with an unknown token.
+func TestWrongSettings(t *testing.T) {
 	if err := run(t.Context(), client.Config{}, nil, 0); err == nil || !strings.Contains(err.Error(), "URL must be") {
-		t.Errorf("without a URL: %v", err)
+		t.Errorf("without a URL: got %v", err)
 	}
 	d := startDaemon(t)
 	url, stop := start(t, client.Config{URL: d.URL, Token: "not-" + token}, 0)
-	becomes(t, url, http.StatusServiceUnavailable)
+	awaitReadyz(t, url, http.StatusServiceUnavailable)
 	mustRefuse(t, url, d.newKey(t, "good"), http.StatusServiceUnavailable, "UNAVAILABLE")
-	becomes(t, url, http.StatusServiceUnavailable)
+	awaitReadyz(t, url, http.StatusServiceUnavailable)
 	if err := stop(); err != nil {
 		t.Error(err)
 	}

@@ -1,6 +1,6 @@
 // Package orders is the API of the examples gin-api and gin-client: orders, and a
-// stream of them. What validates its API keys is not its business: a keytail.Service
-// in the process, a client.Client of a daemon, or in unit tests a
+// stream of them. It does not depend on how API keys are validated: by a keytail.Service
+// in the process, by a daemon with a client.Client, or in unit tests by a
 // keytailtest.Validator.
 package orders
 
@@ -13,30 +13,30 @@ import (
 	"github.com/keytail/keytail/auth"
 )
 
-// Keys lets requests in by their API key.
+// Keys authenticates requests by their API key.
 type Keys interface {
 	Authenticate(options ...auth.Option) gin.HandlerFunc
 }
 
-// AddRoutes adds the API. Each route says which scope it needs.
+// AddRoutes adds the routes of the API. Each route requires a scope.
 func (b *Book) AddRoutes(router gin.IRouter, keys Keys) {
-	// The handlers have no use for the key, and whoever logs a request would log it:
-	// Gin's Recovery shows the headers when a client has gone.
+	// Hide the key from the handlers, which do not need it. Code that logs requests would
+	// log it, as Gin's Recovery does when a client disconnects.
 	orders := router.Group("/orders", keys.Authenticate(auth.HideCredentials()))
 	orders.GET("", auth.RequireScope("orders:read"), b.list)
 	orders.POST("", auth.RequireScope("orders:write"), b.create)
 
-	// A stream lasts longer than the answer about its key, so it ends with the key:
-	// when that is revoked, and when nobody knows any more whether it was.
+	// A stream lasts longer than a verdict is valid. So it ends when its key is revoked, and
+	// when keytail can no longer tell whether the key is valid.
 	streams := router.Group("/orders", keys.Authenticate(auth.HideCredentials(), auth.WithRevocationCancel(), auth.CancelOnOutage()))
 	streams.GET("/events", auth.RequireScope("orders:read"), b.events)
 }
 
-// Book holds everybody's orders.
+// Book has the orders of all users.
 type Book struct {
 	mutex  sync.Mutex
 	orders map[string][]order // by user
-	// more is closed, and replaced, with each new order. closed is closed at a stop.
+	// more is closed and replaced with each new order. closed is closed at shutdown.
 	more, closed chan struct{}
 }
 
@@ -44,12 +44,12 @@ type order struct {
 	Item string `json:"item" binding:"required"`
 }
 
-// New makes an empty book.
+// New creates an empty book.
 func New() *Book {
 	return &Book{orders: map[string][]order{}, more: make(chan struct{}), closed: make(chan struct{})}
 }
 
-// Close ends the streams, which a stop of the server would wait for.
+// Close ends the streams, so that the shutdown of the server does not wait for them.
 func (b *Book) Close() { close(b.closed) }
 
 func (b *Book) add(user string, o order) {
@@ -60,7 +60,7 @@ func (b *Book) add(user string, o order) {
 	b.more = make(chan struct{})
 }
 
-// of are a user's orders, and what is closed when there is one more.
+// of returns a user's orders, and a channel that is closed when there is another order.
 func (b *Book) of(user string) ([]order, <-chan struct{}) {
 	b.mutex.Lock()
 	defer b.mutex.Unlock()
@@ -75,14 +75,14 @@ func (b *Book) list(c *gin.Context) {
 func (b *Book) create(c *gin.Context) {
 	var o order
 	if err := c.ShouldBindJSON(&o); err != nil {
-		c.JSON(http.StatusBadRequest, gin.H{"error": "an order has an item"})
+		c.JSON(http.StatusBadRequest, gin.H{"error": "an order needs an item"})
 		return
 	}
 	b.add(auth.PrincipalOf(c).UserID, o)
 	c.JSON(http.StatusCreated, o)
 }
 
-// events streams a user's orders: those that there are, and those to come.
+// events streams a user's orders, existing and new ones.
 func (b *Book) events(c *gin.Context) {
 	c.Header("Content-Type", "text/event-stream")
 	for sent := 0; ; {
@@ -96,7 +96,7 @@ func (b *Book) events(c *gin.Context) {
 		case <-b.closed:
 			return
 		case <-c.Request.Context().Done():
-			// The client has left, or its key is not valid any more; context.Cause says
+			// The client has disconnected, or its key is no longer valid; context.Cause tells
 			// which.
 			return
 		}

@@ -25,8 +25,6 @@ var pending = map[string]bool{
 	"ARCHITECTURE.md: internal/integration":                    true,
 	"ARCHITECTURE.md: internal/service":                        true,
 	"auth/middleware_test.go: HTTP.md":                         true,
-	"bench/answers.go: HTTP.md":                                true,
-	"examples/fastapi/fastapi_test.go: HTTP.md":                true,
 	"internal/adminclient/client_test.go: HTTP.md":             true,
 	"internal/adminclient/verify.go: HTTP.md":                  true,
 	"internal/cli/cli.go: DESIGN.md":                           true,

@@ -17,10 +17,10 @@ import (
 	"github.com/keytail/keytail/internal/apikey"
 )
 
-// Patience is how long a test waits for what takes milliseconds.
-const Patience = 20 * time.Second
+// Timeout limits waits of tests that usually take milliseconds.
+const Timeout = 20 * time.Second
 
-// Insert makes a key of ada's for orders in a collection, and returns its text.
+// Insert inserts a key of the user ada for orders into a collection, and returns its text.
 func Insert(t testing.TB, keys *mongo.Collection, id string) string {
 	t.Helper()
 	text, err := apikey.Generate(apikey.DefaultPrefix, nil)
@@ -34,7 +34,7 @@ func Insert(t testing.TB, keys *mongo.Collection, id string) string {
 	return text
 }
 
-// Revoke switches a key off in a collection.
+// Revoke disables a key in a collection.
 func Revoke(t testing.TB, keys *mongo.Collection, id string) {
 	t.Helper()
 	if _, err := keys.UpdateByID(t.Context(), id, bson.M{"$set": bson.M{"is_active": false}}); err != nil {
@@ -42,10 +42,10 @@ func Revoke(t testing.TB, keys *mongo.Collection, id string) {
 	}
 }
 
-// Send makes a request with a key. It ends with t, or when Patience has.
+// Send sends a request with a key. The response is closed when t ends.
 func Send(t testing.TB, method, url, key, body string) *http.Response {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), Patience)
+	ctx, cancel := context.WithTimeout(t.Context(), Timeout)
 	t.Cleanup(cancel)
 	request, err := http.NewRequestWithContext(ctx, method, url, strings.NewReader(body))
 	if err != nil {
@@ -60,7 +60,7 @@ func Send(t testing.TB, method, url, key, body string) *http.Response {
 	return response
 }
 
-// Answer is the status and the body that a request with a key gets.
+// Answer sends a request with a key, and returns the status and the body of the response.
 func Answer(t testing.TB, method, url, key, body string) (int, string) {
 	t.Helper()
 	response := Send(t, method, url, key, body) //nolint:bodyclose // Send closes it
@@ -71,23 +71,21 @@ func Answer(t testing.TB, method, url, key, body string) (int, string) {
 	return response.StatusCode, string(text)
 }
 
-// Stream opens a stream of orders, and returns what follows when its first order
-// has come.
+// Stream opens a stream of orders, and returns it after the event line of its first order.
 func Stream(t testing.TB, url, key string) io.Reader {
 	t.Helper()
 	response := Send(t, http.MethodGet, url+"/orders/events", key, "") //nolint:bodyclose // Send closes it
 	if got := response.Header.Get("Content-Type"); response.StatusCode != http.StatusOK || !strings.HasPrefix(got, "text/event-stream") {
-		t.Fatalf("the stream is %s, %s", response.Status, got)
+		t.Fatalf("the stream got %s, %s", response.Status, got)
 	}
 	events := bufio.NewReader(response.Body)
 	if line, err := events.ReadString('\n'); line != "event:order\n" {
-		t.Fatalf("the stream begins with %q: %v", line, err)
+		t.Fatalf("the stream starts with %q: %v", line, err)
 	}
 	return events
 }
 
-// Rest is what a stream has until it ends. One that is cut in the middle of a write
-// ends without a goodbye.
+// Rest reads a stream until it ends. A cancelled stream may end without the last chunk.
 func Rest(t testing.TB, stream io.Reader) string {
 	t.Helper()
 	rest, err := io.ReadAll(stream)

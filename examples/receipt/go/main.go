@@ -1,10 +1,10 @@
-// Command receipt revokes a key as an application does that writes to MongoDB by
-// itself, and returns when every instance of keytail has heard of it.
+// Command receipt revokes a key like an application that writes to MongoDB directly, and
+// returns when every instance of keytail has applied the revocation.
 //
 //	KEYTAIL_TOKEN=... receipt MONGODB_URI DATABASE COLLECTION KEY_ID KEYTAIL_URL
 //
-// What makes the receipt is two lines: the operationTime of the session that wrote
-// is the revision, and GET /v1/sync waits for it.
+// Two steps get the write acknowledgement: the operationTime of the session that wrote is
+// the revision, and GET /v1/sync waits until the fleet has applied it.
 package main
 
 import (
@@ -39,27 +39,28 @@ func run(ctx context.Context, args []string, token string) error {
 		return err
 	}
 	defer func() { _ = client.Disconnect(context.WithoutCancel(ctx)) }()
-	// Only what a majority has cannot be rolled back, so only that can be waited for.
+	// Use write concern majority: any other write can be rolled back, so keytail cannot
+	// acknowledge it.
 	keys := client.Database(args[1]).Collection(args[2], options.Collection().SetWriteConcern(writeconcern.Majority()))
 	began := time.Now()
 	revision, err := revoke(ctx, keys, args[3])
 	if err != nil {
 		return err
 	}
-	receipt, err := wait(ctx, args[4], token, revision)
+	acknowledgement, err := wait(ctx, args[4], token, revision)
 	if err != nil {
 		return err
 	}
-	heard := len(receipt.Instances) - len(receipt.Missing)
-	fmt.Printf("revoked on %d of %d instances in %.1f s, revision %s\n", heard, len(receipt.Instances), time.Since(began).Seconds(), revision)
-	if !receipt.Synced {
-		return fmt.Errorf("still to hear of it: %v", receipt.Missing)
+	applied := len(acknowledgement.Instances) - len(acknowledgement.Missing)
+	fmt.Printf("revoked on %d of %d instances in %.1f s, revision %s\n", applied, len(acknowledgement.Instances), time.Since(began).Seconds(), revision)
+	if !acknowledgement.Synced {
+		return fmt.Errorf("not yet applied by: %v", acknowledgement.Missing)
 	}
 	return nil
 }
 
-// revoke returns the write's revision: the operationTime of its session, as 16 hex
-// digits. The session is a fresh one, since a used one remembers later times.
+// revoke returns the revision of the write: the operationTime of its session, as 16
+// hexadecimal digits. It uses a new session, because a used one may have a later time.
 func revoke(ctx context.Context, keys *mongo.Collection, id any) (string, error) {
 	session, err := keys.Database().Client().StartSession()
 	if err != nil {
@@ -71,21 +72,21 @@ func revoke(ctx context.Context, keys *mongo.Collection, id any) (string, error)
 		return "", err
 	}
 	if result.MatchedCount == 0 {
-		return "", fmt.Errorf("there is no key with this id")
+		return "", fmt.Errorf("no key has this id")
 	}
 	at := session.OperationTime()
 	return fmt.Sprintf("%08x%08x", at.T, at.I), nil
 }
 
-// receipt is sync's answer.
-type receipt struct {
+// acknowledgement is the response of /v1/sync.
+type acknowledgement struct {
 	Synced    bool
 	Instances []struct{ ID string }
 	Missing   []string
 }
 
-// wait asks any instance; it answers for all.
-func wait(ctx context.Context, keytail, token, revision string) (*receipt, error) {
+// wait sends the request to any instance, which responds for the whole fleet.
+func wait(ctx context.Context, keytail, token, revision string) (*acknowledgement, error) {
 	query := url.Values{"revision": {revision}, "scope": {"fleet"}, "timeout": {"30s"}}
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, keytail+"/v1/sync?"+query.Encode(), nil)
 	if err != nil {
@@ -100,6 +101,6 @@ func wait(ctx context.Context, keytail, token, revision string) (*receipt, error
 	if response.StatusCode != http.StatusOK {
 		return nil, fmt.Errorf("keytail answered %s", response.Status)
 	}
-	var r receipt
-	return &r, json.NewDecoder(response.Body).Decode(&r)
+	var a acknowledgement
+	return &a, json.NewDecoder(response.Body).Decode(&a)
 }
