@@ -9,42 +9,46 @@ import (
 	"github.com/keytail/keytail/internal/mongoclient"
 )
 
-// Deployment is what the primary says of itself and its kind.
+// Deployment describes the primary and the kind of deployment, as the primary
+// reports them.
 type Deployment struct {
-	// SetName is that of the replica set. Empty: mongos, or a standalone mongod.
+	// SetName is the name of the replica set. Empty: mongos, or a standalone
+	// mongod.
 	SetName string `bson:"setName"`
-	// Msg is how mongos makes itself known.
+	// Msg identifies mongos.
 	Msg string `bson:"msg"`
-	// Me is the address of the member that answered, Hosts those of all that hold
-	// data.
+	// Me is the address of the member that answered. Hosts are the addresses of
+	// all members that hold data.
 	Me                string   `bson:"me"`
 	Hosts             []string `bson:"hosts"`
 	IsWritablePrimary bool     `bson:"isWritablePrimary"`
-	// IsMaster is IsWritablePrimary in the answer to isMaster. CheckDeployment folds
-	// the two into one.
+	// IsMaster is the name of IsWritablePrimary in the reply to isMaster.
+	// CheckDeployment copies it to IsWritablePrimary.
 	IsMaster bool `bson:"ismaster"`
-	// LocalTime is the server's clock while it answered, between Asked and Asked
-	// plus Took on ours.
+	// LocalTime is the server's clock at the time of its reply, which lies
+	// between Asked and Asked plus Took on the clock of this machine.
 	LocalTime time.Time     `bson:"localTime"`
 	Asked     time.Time     `bson:"-"`
 	Took      time.Duration `bson:"-"`
 }
 
-// msgSharded is how mongos makes itself known.
+// msgSharded is the value of Msg by which mongos identifies itself.
 const msgSharded = "isdbgrid"
 
-// Sharded says what becomes of the bound on a sharded cluster.
+// Sharded is the warning that says how the maximum staleness is weaker on a
+// sharded cluster.
 const Sharded = "this is a sharded cluster: cluster times of its shards are only loosely coupled, so a change is felt within max_stale plus the lag between shards"
 
 // Sharded reports whether mongos has answered.
 func (d Deployment) Sharded() bool { return d.Msg == msgSharded }
 
-// CheckDeployment asks the primary who it is, and refuses what has no change
-// streams. It returns what it was told along with a refusal.
+// CheckDeployment asks the primary what it is, and returns an error for a
+// deployment without change streams. It returns the Deployment even along with
+// such an error.
 func (s *Store) CheckDeployment(ctx context.Context) (Deployment, error) {
 	d := Deployment{Asked: time.Now()}
-	// hello by itself needs no credentials, but a client that has some logs in
-	// first, so this is where wrong ones show
+	// hello itself needs no credentials, but a client that has credentials logs
+	// in first, so wrong credentials show here
 	reply, err := mongoclient.Hello(ctx, s.client)
 	d.Took = time.Since(d.Asked)
 	if err == nil {
@@ -70,7 +74,7 @@ func (s *Store) judgeDeployment(d Deployment) error {
 	return nil
 }
 
-// Version is the server's, such as 8.0.4. It needs no privilege.
+// Version returns the server's version, such as 8.0.4. It needs no privilege.
 func (s *Store) Version(ctx context.Context) (string, error) {
 	var info struct {
 		Version string `bson:"version"`
@@ -82,7 +86,8 @@ func (s *Store) Version(ctx context.Context) (string, error) {
 	return info.Version, nil
 }
 
-// CheckIndex refuses a collection in which two documents could have one hash.
+// CheckIndex returns an error for a collection in which two documents could
+// have the same hash.
 func (s *Store) CheckIndex(ctx context.Context) error {
 	_, err := s.checkIndexes(ctx)
 	return err

@@ -8,41 +8,45 @@ import (
 	"github.com/keytail/keytail/internal/apikey"
 )
 
-// Document is a document of the collection as keytail sees it.
+// Document is a decoded document of the collection.
 type Document struct {
-	// ID is its identity. Empty when the document has no _id.
+	// ID is the canonical form of its _id. Empty if the document has no _id.
 	ID apikey.DocID
-	// Hash is the key's hash, if HasHash. Without one the record has a Defect.
+	// Hash is the key's hash, if HasHash. A document without a hash has a
+	// Defect.
 	Hash    apikey.Hash
 	HasHash bool
-	// Others are the hashes, beside Hash, for which a look-up may find the document
-	// all the same: in an array, say.
+	// Others are the hashes, other than Hash, for which a look-up may find the
+	// document, too: in an array, for example.
 	Others []apikey.Hash
-	// Opaque: there are more than MaxHashes, or a look-up may find the document for
-	// hashes that are not listed here.
+	// Opaque means that the list of hashes is not complete: the document has
+	// more than MaxHashes, or a look-up may find it for hashes that are not
+	// listed here.
 	Opaque bool
-	// Record is what the document says.
+	// Record is the content of the document.
 	Record apikey.Record
-	// Ambiguous: a read by hash found another document with the same hash. The
-	// record has a Defect then.
+	// Ambiguous means that a read by hash found another document with the same
+	// hash. The record then has a Defect.
 	Ambiguous bool
 }
 
 // Unfindable reports whether no look-up can find the document.
 func (d *Document) Unfindable() bool { return !d.HasHash && d.Others == nil && !d.Opaque }
 
-// unknownID is the KeyID of a document without an _id, which no server stores.
+// unknownID is the KeyID of a document without an _id. No server stores such a
+// document.
 const unknownID = "unknown"
 
-// Decode reads a document. It never fails: what cannot be read is said in
-// Record.Defect, in words that hold names of fields and types but no value, and
-// such a record is DISABLED. What could be read besides is still there.
+// Decode reads a document. It never fails: Record.Defect says what cannot be
+// read, in words that contain names of fields and types but no value, and a
+// record with a defect is DISABLED. The record still contains everything that
+// could be read.
 //
-// A field that occurs twice is a defect, since MongoDB's operators and the
-// drivers do not agree on which of the two counts. The fields that decide
-// nothing may be of any type, and occur any number of times.
+// A field that occurs twice is a defect, because MongoDB's operators and the
+// drivers do not agree on which of the two counts. Fields that do not affect a
+// verdict may have any type and occur any number of times.
 //
-// Nothing of doc's memory is kept.
+// Decode keeps no reference to the memory of doc.
 func (s Schema) Decode(doc bson.Raw) Document {
 	d := decoder{schema: s}
 	d.assume()
@@ -59,8 +63,9 @@ func (s Schema) Decode(doc bson.Raw) Document {
 	return d.doc
 }
 
-// elements are those up to the first that is not well-formed. The document is
-// validated before: Elements alone does not look at its length and end.
+// elements returns the elements up to the first one that is not well-formed. It
+// validates the document first, because Elements alone does not check its
+// length and its end.
 func elements(doc bson.Raw) ([]bson.RawElement, error) {
 	if err := doc.Validate(); err != nil {
 		return nil, err
@@ -73,16 +78,17 @@ type decoder struct {
 	schema  Schema
 	doc     Document
 	defects []string
-	// seen has the fields met so far, to find those that occur twice or never.
+	// seen marks the fields found so far, to detect fields that occur twice or
+	// never.
 	seen seen
 }
 
-// seen has a place for each field that decides.
+// seen has a mark for each field that affects a verdict.
 type seen struct{ id, hash, active, user, org, project, name, scopes, ips, expiry, metadata bool }
 
 func (d *decoder) defect(words ...string) { d.defects = append(d.defects, strings.Join(words, " ")) }
 
-// assume fills in what holds when the document does not say otherwise.
+// setDefaults sets what holds if the document does not say otherwise.
 func (d *decoder) assume() {
 	d.doc.Record.Active = !d.schema.ActiveForm.required()
 	d.doc.Record.Scopes = d.schema.DefaultScopes
@@ -107,13 +113,13 @@ func (d *decoder) element(name string, v bson.RawValue) {
 	}
 }
 
-// reader finds what a field is for: where to note that it was seen, and how to
-// read it. A nil function: it decides nothing.
+// reader returns the mark and the read function of a field. A nil function
+// means that the field does not affect a verdict.
 func (d *decoder) reader(name string) (*bool, func(bson.RawValue) string) {
 	s, r := &d.schema, &d.doc.Record
 	switch name {
 	case "":
-		// A role without a name is not that of a field without one
+		// A role without a name must not match a field with an empty name
 		return nil, nil
 	case idField:
 		return &d.seen.id, d.identity
@@ -141,8 +147,8 @@ func (d *decoder) reader(name string) (*bool, func(bson.RawValue) string) {
 	return nil, nil
 }
 
-// identity reads _id. Of any type it identifies the document; only some types
-// make the name of a key.
+// identity reads _id. An _id of any type identifies the document, but only some
+// types can be a key id.
 func (d *decoder) identity(v bson.RawValue) string {
 	d.doc.ID = d.schema.ID(v)
 	text, problem := readID(v)
@@ -162,7 +168,8 @@ func (d *decoder) hash(v bson.RawValue) string {
 	return ""
 }
 
-// others notes for which hashes a look-up may find a value that is no hash.
+// others records for which hashes a look-up may find a value that is not a
+// hash.
 func (d *decoder) others(v bson.RawValue) {
 	hashes, all := d.schema.HashesIn(v)
 	d.doc.Others = append(d.doc.Others, hashes...)
@@ -171,7 +178,8 @@ func (d *decoder) others(v bson.RawValue) {
 	}
 }
 
-// active overrides what assume said, and so does a value that cannot be read.
+// active overrides the default that setDefaults has set, even with a value that
+// cannot be read.
 func (d *decoder) active(v bson.RawValue) (problem string) {
 	d.doc.Record.Active, problem = d.schema.ActiveForm.read(v)
 	return problem
@@ -185,7 +193,7 @@ func (d *decoder) scopes(v bson.RawValue) (problem string) {
 	return problem
 }
 
-// require notes the required fields that are not there.
+// require adds a defect for each required field that is absent.
 func (d *decoder) require() {
 	if d.doc.Record.KeyID == "" {
 		d.doc.Record.KeyID = unknownID

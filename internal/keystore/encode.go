@@ -15,39 +15,41 @@ import (
 	"github.com/keytail/keytail/internal/apikey"
 )
 
-// ErrCannotHold says that the collection, by its mapping, has no place for what is to be
-// written.
+// ErrCannotStore means that the collection, with this mapping, cannot store
+// what is to be written.
 var ErrCannotHold = errors.New("the mapping has no place for this")
 
-// cannotHold is a sentence about a role and the flag that would give it a place.
+// notMapped returns an error that names a role and the flag that would map it
+// to a field.
 func cannotHold(what, flag string) error {
 	return refuse(ErrCannotHold, "this collection has no field for %s: leave it out, or name the field with --%s", what, flag)
 }
 
-// Fields are what somebody may say of a key. A nil one is not said: a new key
-// does without it, and a change leaves it alone. A pointer to the zero value
-// takes it away, except for Scopes, of which an empty list holds nothing, and
-// ClearScopes takes it away.
+// Fields are the fields of a key that a caller can set. For a new key, a nil
+// field is absent; for a change, a nil field stays as it is. A pointer to the
+// zero value removes the field. The exception is Scopes: an empty list means
+// "no scopes", and ClearScopes removes the field.
 type Fields struct {
 	UserID, OrgID, ProjectID, Name *string
 	Scopes                         *[]string
 	ClearScopes                    bool
 	AllowedIPs                     *[]netip.Prefix
 	ExpiresAt                      *time.Time
-	// Metadata is a JSON object. A pointer to nil takes it away.
+	// Metadata is a JSON object. A pointer to nil removes it.
 	Metadata *json.RawMessage
 	// Active switches the key on or off.
 	Active *bool
 }
 
-// edit is what a write does to root fields.
+// edit is the change of root fields that a write makes.
 type edit struct{ set, unset bson.D }
 
 func (e *edit) put(name string, value any) { e.set = append(e.set, bson.E{Key: name, Value: value}) }
 
 func (e *edit) drop(name string) { e.unset = append(e.unset, bson.E{Key: name, Value: ""}) }
 
-// update is the edit as an update document. Nil: it does nothing.
+// update returns the edit as an update document. Nil: there is nothing to
+// change.
 func (e *edit) update() bson.D {
 	var u bson.D
 	if len(e.set) > 0 {
@@ -59,9 +61,9 @@ func (e *edit) update() bson.D {
 	return u
 }
 
-// encode writes fields in the forms of the schema. Errors are all that is wrong,
-// joined, each ErrCannotHold to errors.Is. now is the date of a revocation where
-// that is the form.
+// encode writes fields in the forms of the schema. The error joins everything
+// that is wrong; each part is ErrCannotStore for errors.Is. now is the date of
+// a revocation, where the switch is a date.
 func (s Schema) encode(f Fields, now time.Time) (edit, error) {
 	var e edit
 	return e, errors.Join(
@@ -77,11 +79,11 @@ func (s Schema) encode(f Fields, now time.Time) (edit, error) {
 	)
 }
 
-// role writes or takes away a field that may have no name.
+// encodeRole sets or removes the field of a role that may have no name.
 func role[T any](e *edit, name, what, flag string, value *T, empty bool, stored func(T) any) error {
 	switch {
 	case value == nil:
-	case name == "" && empty: // nothing is asked of a field that is not there
+	case name == "" && empty: // nothing to remove
 	case name == "":
 		return cannotHold(what, flag)
 	case empty:
@@ -139,7 +141,8 @@ func (s Schema) encodeExpiry(e *edit, at *time.Time) error {
 	return role(e, s.ExpiresAt, "an expiry", "map-expires-at", at, at != nil && at.IsZero(), func(at time.Time) any {
 		switch s.ExpiresForm {
 		case ExpiresUnix:
-			// Whole seconds, cut off: a key never lives longer than was said.
+			// Whole seconds, rounded down: a key never lives longer than
+			// requested.
 			return at.Unix()
 		case ExpiresUnixMilli:
 			return at.UnixMilli()
@@ -163,11 +166,12 @@ func (s Schema) encodeMetadata(e *edit, metadata *json.RawMessage) error {
 	return role(e, s.Metadata, "metadata", "map-metadata", metadata, false, func(json.RawMessage) any { return doc })
 }
 
-// maxNesting keeps metadata far from the 100 levels that a document may have.
+// maxNesting keeps metadata far below the limit of 100 levels in a document.
 const maxNesting = 32
 
-// storable reports whether every server takes a document as a part of another
-// one: names with a $ are refused before MongoDB 5.0, and trouble in filters after.
+// storable reports whether every server version accepts a document as a part of
+// another one: servers before MongoDB 5.0 reject names with a $, and with later
+// ones such names cause trouble in filters.
 func storable(doc bson.Raw, depth int) bool {
 	elements, err := elements(doc)
 	if err != nil || depth == 0 {
@@ -183,8 +187,8 @@ func storable(doc bson.Raw, depth int) bool {
 	})
 }
 
-// encodeActive writes the switch. A new key is on without a word where that is
-// what an absent field means.
+// encodeActive writes the switch. In a form in which an absent field means
+// "on", a new key gets no field.
 func (s Schema) encodeActive(e *edit, active *bool, now time.Time) error {
 	switch {
 	case active == nil:
@@ -201,8 +205,8 @@ func (s Schema) encodeActive(e *edit, active *bool, now time.Time) error {
 	return nil
 }
 
-// IDForm is how ids of users, organisations and projects are stored that keytail
-// writes. Reading them takes any of the forms.
+// IDForm says in which BSON type keytail writes the ids of users, organisations
+// and projects. Reading accepts all of the forms.
 type IDForm string
 
 // The forms of ids.
@@ -215,11 +219,11 @@ const (
 	IDInteger IDForm = "integer"
 )
 
-// IDForms are all there are. The first is the default.
+// IDForms returns all forms. The first is the default.
 func IDForms() []IDForm { return []IDForm{IDString, IDObjectID, IDUUID, IDInteger} }
 
-// stored is the value of an id, which is never another one's: its text is the
-// very one that reading it makes.
+// stored returns the stored value of an id. Two ids never have the same value:
+// reading the value gives exactly this text.
 func (f IDForm) stored(text string) (any, error) {
 	if f == "" || f == IDString {
 		return text, nil
@@ -243,7 +247,7 @@ func (f IDForm) stored(text string) (any, error) {
 	return nil, refuse(ErrCannotHold, "ids of this collection are written as --map-id-form %s, and this one has not that form", f)
 }
 
-// idCandidates are all values whose text is this, the string first.
+// idCandidates returns all values that have this text, the string first.
 func idCandidates(text string) bson.A {
 	candidates := bson.A{text}
 	if id, err := bson.ObjectIDFromHex(text); err == nil && id.Hex() == text {
@@ -258,7 +262,7 @@ func idCandidates(text string) bson.A {
 	return candidates
 }
 
-// uuidBytes reads the form of RFC 9562, section 4.
+// uuidBytes reads the text form of RFC 9562, section 4.
 func uuidBytes(text string) ([]byte, error) {
 	const size = 16
 	u, err := hex.DecodeString(strings.ReplaceAll(text, "-", ""))

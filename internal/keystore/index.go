@@ -9,11 +9,11 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 )
 
-// index is what listIndexes says of one.
+// index is one index as listIndexes reports it.
 type index struct {
 	Name string
 	Key  bson.Raw
-	// Unique is true, or 1 in indexes made long ago.
+	// Unique is true, or 1 in old indexes.
 	Unique    bson.RawValue
 	Sparse    bson.RawValue
 	Hidden    bool
@@ -21,19 +21,22 @@ type index struct {
 	Collation struct{ Locale string }
 }
 
-// checkIndexes finds a unique index on the hash among those of the collection.
-// It must make the hash a name of one document, and serve a find by it:
+// checkIndexes looks for a unique index on the hash among the indexes of the
+// collection. The index must ensure that each hash has at most one document,
+// and a find by the hash must be able to use it:
 //
 //   - its key is the hash alone, in either direction (a hashed or text index
-//     cannot be unique, a compound one makes the pair unique)
-//   - sparse is fine: documents without a hash are found by nobody
-//   - partial is not, since documents outside it may share a hash, unless all
-//     that it leaves out are documents without one: {hash: {$exists: true}}
-//   - it is not hidden: that still refuses duplicates, but reads everything
-//   - neither it nor the collection has a collation, under which different
-//     hashes, or different ids, could be the same
+//     cannot be unique, a compound index makes only the combination unique)
+//   - it may be sparse: no look-up finds documents without a hash
+//   - it must not be partial, because documents outside it may share a hash,
+//     unless it leaves out only documents without a hash: {hash: {$exists:
+//     true}}
+//   - it must not be hidden: a hidden index still rejects duplicates, but a
+//     find reads the whole collection
+//   - neither the index nor the collection has a collation, under which
+//     different hashes, or different ids, could be equal
 //
-// some: there is an index on the hash, fit or not.
+// exists: there is an index on the hash, usable or not.
 func (s *Store) checkIndexes(ctx context.Context) (some bool, err error) {
 	indexes, err := s.indexes(ctx)
 	if err != nil {
@@ -62,13 +65,14 @@ func (s *Store) judgeIndexes(indexes []index) (some bool, err error) {
 		s.namespace(), s.schema.Hash, s.createCommand())
 }
 
-// createCommand makes the unique index in mongosh.
+// createCommand returns the mongosh command that creates the unique index.
 func (s *Store) createCommand() string {
 	return fmt.Sprintf("db.getCollection(%q).createIndex({%q: 1}, {unique: true})", s.schema.Collection, s.schema.Hash)
 }
 
-// checkCollation looks at the index on _id, which has the collation of the
-// collection. (listCollections would say it only to a user who may list all.)
+// checkCollation checks the index on _id, which has the collation of the
+// collection. (listCollections shows the collation only to a user who may list
+// all collections.)
 func (s *Store) checkCollation(indexes []index) error {
 	for _, i := range indexes {
 		if i.on(idField) && i.collated() {
@@ -79,8 +83,8 @@ func (s *Store) checkCollation(indexes []index) error {
 	return nil
 }
 
-// indexes lists those of the collection. A collection has one at least, on _id: none
-// means that it does not exist.
+// indexes lists the indexes of the collection. A collection has at least the
+// one on _id: an empty list means that it does not exist.
 func (s *Store) indexes(ctx context.Context) ([]index, error) {
 	var indexes []index
 	cursor, err := s.database.Collection(s.schema.Collection).Indexes().List(ctx)
@@ -93,7 +97,7 @@ func (s *Store) indexes(ctx context.Context) ([]index, error) {
 	return indexes, nil
 }
 
-// unfit says why an index on the hash will not do, or nil.
+// checkUsable returns why keytail cannot use an index on the hash, or nil.
 func (s *Store) unfit(i index) error {
 	again := "drop it and create a plain unique one"
 	switch {
@@ -130,21 +134,22 @@ func (i index) collated() bool {
 	return i.Collation.Locale != "" && i.Collation.Locale != "simple"
 }
 
-// existsAlone recognises the filter {field: {$exists: true}}.
+// existsAlone reports whether the filter is {field: {$exists: true}}.
 func existsAlone(filter bson.Raw, field string) bool {
 	want, err := bson.Marshal(bson.D{{Key: field, Value: bson.D{{Key: "$exists", Value: true}}}})
 	return err == nil && string(filter) == string(want)
 }
 
-// createIndex makes the index. The name is the server's default, so that an
-// index that somebody else made is the same one.
+// createIndex creates the index. The name is the server's default, so that an
+// index that somebody else created at the same time is the same index.
 func (s *Store) createIndex(ctx context.Context) error {
 	_, err := s.database.Collection(s.schema.Collection).Indexes().CreateOne(ctx, mongo.IndexModel{
 		Keys:    bson.D{{Key: s.schema.Hash, Value: 1}},
 		Options: options.Index().SetUnique(true),
 	})
 	if hasCode(err, codeDuplicateKey) {
-		// The server's own words hold the hash, which helps nobody
+		// The server's message contains the hash, which does not help and is
+		// secret
 		return refuse(ErrNoUniqueIndex, "%s cannot have a unique index on %s because documents share a value of it (or several lack it): remove all but one of each",
 			s.namespace(), s.schema.Hash)
 	}

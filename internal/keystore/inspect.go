@@ -10,20 +10,22 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 )
 
-// maxNamed bounds how many collections an error names.
+// maxNamed is the maximum number of collections that an error names.
 const maxNamed = 10
 
-// listed is what listCollections says of one, with nameOnly.
+// listedCollection is a collection as listCollections reports it, with
+// nameOnly.
 type listed struct {
 	Name string
 	Type string
 }
 
-// Inspect asks whether the collection is there and is one that can be watched.
-// It is asked at the start and at each new open of the change stream, because a
-// stream of a database opens where there is no collection, or a view, and stays
-// silent. Nil: all is well. ErrCollectionMissing, ErrIsView and ErrIsTimeseries
-// are answers; any other error means that the question was not answered.
+// Inspect checks whether the collection exists and has a change stream. It is
+// called at the start and each time the change stream is opened without a
+// resume token, because a stream of a database opens even if there is no
+// collection, or a view, and then delivers nothing. Nil: the collection is
+// fine. ErrCollectionMissing, ErrIsView and ErrIsTimeseries are results of the
+// check; any other error means that the check could not be made.
 //
 // It needs no privilege beyond those on the collection itself.
 func (s *Store) Inspect(ctx context.Context) error {
@@ -50,8 +52,8 @@ func (s *Store) judge(collections []listed) error {
 	}
 }
 
-// collections asks without a filter, so that an error can name what there is,
-// and for no more than what this user may know.
+// collections lists without a filter, so that an error can name the collections
+// that exist, and only those that this user may see.
 func (s *Store) collections(ctx context.Context) ([]listed, error) {
 	cursor, err := s.database.ListCollections(ctx, bson.D{}, options.ListCollections().
 		SetNameOnly(true).
@@ -64,7 +66,7 @@ func (s *Store) collections(ctx context.Context) ([]listed, error) {
 	return collections, err
 }
 
-// others lists the collections by name, the server's own left out.
+// others lists the collections by name, without those of the server.
 func others(collections []listed) string {
 	var names []string
 	for _, c := range collections {

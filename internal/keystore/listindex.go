@@ -9,14 +9,14 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo"
 )
 
-// ErrNoListIndex says that no index has the keys in the order of List, so that the
-// server sorts the collection for each page. It is a recommendation: a list is
-// whole without it.
+// ErrNoListIndex means that no index has the keys in the order of List, so the
+// server sorts the collection for each page. The index is a recommendation: a
+// list is complete without it.
 var ErrNoListIndex = errors.New("there is no index for lists of keys")
 
-// PrepareListIndex looks for an index that has the keys in the order of List and,
-// with ensure, makes it where there is none. Its error is a sentence, of a program
-// that goes on without.
+// PrepareListIndex looks for an index that has the keys in the order of List.
+// With ensure, it creates the index if there is none. Its error is a sentence
+// for people; the caller can continue without the index.
 func (s *Store) PrepareListIndex(ctx context.Context, ensure bool) error {
 	if s.schema.CreatedAt == "" {
 		return nil // every collection has an index on _id
@@ -41,8 +41,8 @@ func (s *Store) PrepareListIndex(ctx context.Context, ensure bool) error {
 	return nil
 }
 
-// hasOrder reports whether the index has all documents in an order in which each
-// field descends, or in the reverse one.
+// hasOrder reports whether the index contains all documents in an order in
+// which each field descends, or in the reverse order.
 func (i index) hasOrder(descending bson.D) bool {
 	elements, err := i.Key.Elements()
 	if err != nil || len(elements) < len(descending) || i.Hidden || i.Partial != nil || i.collated() || i.sparse() {

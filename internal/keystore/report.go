@@ -12,30 +12,32 @@ import (
 )
 
 const (
-	// maxRemembered bounds the ids of defective documents that have been logged:
-	// 320 KB. A collection with more of them has one problem, not ten thousand.
+	// maxRemembered is how many ids of defective documents are remembered as
+	// logged: 320 KB. A collection with more of them has one problem, not ten
+	// thousand.
 	maxRemembered = 10_000
-	// maxUnfindable bounds those without a hash that a look-up could ask for. They
-	// are no keys, and a collection may hold any number of them on purpose: a few
-	// are named so that a mistake is seen.
+	// maxUnfindable is the same limit for documents without a hash that a
+	// look-up could ask for. They are not keys, and a collection may contain
+	// any number of them on purpose: a few are logged so that a mistake is
+	// seen.
 	maxUnfindable = 10
 )
 
-// defects remembers which defective documents the log has seen.
+// defects remembers which defective documents have been logged.
 type defects struct {
-	// total and shared are nil when nobody wanted the metrics.
+	// total and shared are nil if there are no metrics.
 	total, shared prometheus.Counter
 
 	disabled, unfindable seenIDs
 }
 
-// seenIDs are at most max ids that have been logged, and one more for the line
-// that says so.
+// seenIDs is a set of at most max ids that have been logged, and one more, for
+// the line that says that the limit was reached.
 type seenIDs struct {
 	max int
 
 	mu sync.Mutex
-	// logged has the SHA-256 of each id in the log: an _id can be long.
+	// logged has the SHA-256 of each logged id, because an _id can be long.
 	logged map[[sha256.Size]byte]struct{}
 }
 
@@ -61,11 +63,11 @@ func (d *defects) register(registerer prometheus.Registerer) error {
 	return nil
 }
 
-// Report counts a document with a defect, and logs it the first time that it is
-// seen. Whoever decodes a document that a find of this Store did not return
-// (from a change event, say) reports it. A document without a defect is none of
-// its business. Past 10,000 different ones (10, of those that no look-up can find)
-// the log says so, once, and later ones are only counted.
+// Report counts a document with a defect, and logs it the first time. A caller
+// that decodes a document which no find of this Store returned (from a change
+// event, for example) must report it. Report ignores a document without a
+// defect. After 10,000 different documents (10, of those that no look-up can
+// find) it logs once that the limit was reached, and only counts later ones.
 func (s *Store) Report(d Document) {
 	if d.Record.Defect == "" {
 		return
@@ -88,13 +90,14 @@ func (s *Store) Report(d Document) {
 	}
 }
 
-// tooMany is said once, instead of a name.
+// logLimitReached is called once, instead of logging a document.
 func (s *Store) tooMany(seen *seenIDs) {
 	s.logger.Warn("Too many documents cannot be read as keys: further ones are counted and not logged",
 		zap.Int("logged", seen.max), zap.Bool("without_hash", seen == &s.unfindable))
 }
 
-// add reports whether the id is to be logged, or, once, that no more fit.
+// add reports whether the id must be logged (first), or, once, that the limit
+// was reached (last).
 func (s *seenIDs) add(id apikey.DocID) (first, last bool) {
 	sum := sha256.Sum256([]byte(id))
 	s.mu.Lock()

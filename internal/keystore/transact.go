@@ -16,28 +16,29 @@ import (
 	"github.com/keytail/keytail/internal/clustertime"
 )
 
-// ErrOutcomeUnknown says that nobody knows whether the write took effect. It may have, or
-// may still.
+// ErrOutcomeUnknown means that it is unknown whether the write took effect. It
+// may have taken effect, or may still do so.
 var ErrOutcomeUnknown = errors.New("it is not known whether the write took effect")
 
-// The labels by which a server, or the driver, says what to do about an error.
+// Error labels by which a server, or the driver, says how to handle an error.
 const (
 	labelTransient = "TransientTransactionError"
 	labelRetryable = "RetryableWriteError"
 )
 
-// endTimeout bounds the abort of a transaction that has failed already.
+// endTimeout is the deadline for aborting a transaction that has failed.
 const endTimeout = time.Second
 
-// Transact calls write in a transaction that a majority acknowledges, again as
-// long as the server says that it may be tried again and ctx allows, and returns
-// the operationTime after its commit: the write's revision. All of write's
-// commands take its context. ctx must have a deadline, else ErrNoDeadline.
+// Transact calls write in a transaction that a majority acknowledges. It
+// repeats the transaction as long as the server says that it may be repeated
+// and ctx allows it. It returns the operation time of the commit, which is the
+// write's revision. All commands of write must use its context. ctx must have a
+// deadline, else the error is ErrNoDeadline.
 //
-// An error that is not ErrOutcomeUnknown means that nothing has been written.
+// Any error other than ErrOutcomeUnknown means that nothing was written.
 //
-// The driver's own WithTransaction would not do: it commits without a deadline,
-// and goes on for two minutes whatever its context says.
+// Transact does not use the driver's WithTransaction, which commits without a
+// deadline and retries for two minutes whatever its context says.
 func (s *Store) Transact(ctx context.Context, write func(ctx context.Context) error) (clustertime.Time, error) {
 	if _, ok := ctx.Deadline(); !ok {
 		return 0, ErrNoDeadline
@@ -52,8 +53,8 @@ func (s *Store) Transact(ctx context.Context, write func(ctx context.Context) er
 	}
 }
 
-// attempt does one transaction, in a session of its own. committing: it has been
-// asked to take effect, which no command of a transaction does before.
+// tryTransaction makes one transaction, in its own session. committing means
+// that the commit was sent: no earlier command of a transaction takes effect.
 func (s *Store) attempt(ctx context.Context, write func(ctx context.Context) error) (at *bson.Timestamp, committing bool, err error) {
 	session, err := s.client.StartSession(options.Session().SetCausalConsistency(false))
 	if err != nil {
@@ -79,18 +80,19 @@ func (s *Store) attempt(ctx context.Context, write func(ctx context.Context) err
 	return session.OperationTime(), true, nil
 }
 
-// end ends a session, and aborts its transaction if there is one. What cannot be
-// aborted ends by itself, after a minute.
+// endSession ends a session, and aborts its transaction if there is one. If the
+// abort fails, the server ends the transaction after a minute.
 func end(ctx context.Context, session *mongo.Session) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), endTimeout)
 	defer cancel()
 	session.EndSession(ctx)
 }
 
-// commit asks until there is an answer, or ctx ends. A transaction can be
-// committed any number of times. That it has not happened is believed when the
-// server knows of no such transaction, or of none at all: any other error may
-// follow, within the driver, a first attempt of which nobody heard.
+// commit repeats the commit until there is an answer, or ctx ends. A
+// transaction can be committed any number of times. commit concludes that the
+// transaction did not happen only if the server says that it knows no such
+// transaction, or has no transactions at all: before any other error, the
+// driver may have made a first attempt whose reply was lost.
 func commit(ctx context.Context, session *mongo.Session) error {
 	pauses := pauses()
 	for {
@@ -107,7 +109,6 @@ func pauses() *backoff.ExponentialBackOff {
 	return b
 }
 
-// sleepFor reports whether ctx has outlasted a pause.
 func sleepFor(ctx context.Context, pause time.Duration) bool {
 	timer := time.NewTimer(pause)
 	defer timer.Stop()
@@ -119,15 +120,16 @@ func sleepFor(ctx context.Context, pause time.Duration) bool {
 	}
 }
 
-// Alone calls write, which does one write at most, in a session of its own
-// without a transaction, for servers that have none. Its errors are those of
-// Transact.
+// WriteOnce calls write, which makes at most one write, in its own session
+// without a transaction: it is for servers that have no transactions. Its
+// errors are those of Transact.
 func (s *Store) Alone(ctx context.Context, write func(ctx context.Context) error) (clustertime.Time, error) {
 	return s.inSession(ctx, true, write)
 }
 
-// Look is Alone for a call that writes nothing, so that no outcome of it is
-// unknown. What it returns is not before what was read; zero: nothing was.
+// Read is WriteOnce for a function that writes nothing, so that its outcome is
+// never unknown. It returns a cluster time that is not before anything that was
+// read; zero: nothing was read.
 func (s *Store) Look(ctx context.Context, read func(ctx context.Context) error) (clustertime.Time, error) {
 	return s.inSession(ctx, false, read)
 }
@@ -148,8 +150,8 @@ func (s *Store) inSession(ctx context.Context, writes bool, do func(ctx context.
 	return outcome(session.OperationTime(), writes && uncertain(err), err)
 }
 
-// outcome is what is known after a write. open tells whether it may have taken
-// effect although there is an error.
+// outcome returns what is known after a write. open means that the write may
+// have taken effect although there is an error.
 func outcome(at *bson.Timestamp, open bool, err error) (clustertime.Time, error) {
 	switch {
 	case err != nil && open:
@@ -162,16 +164,17 @@ func outcome(at *bson.Timestamp, open bool, err error) (clustertime.Time, error)
 	return clustertime.New(at.T, at.I), nil
 }
 
-// commitMayHaveHappened reports whether an error of a commit leaves open what has
-// become of it.
+// commitMayHaveHappened reports whether the transaction may be committed in
+// spite of this error of its commit.
 func commitMayHaveHappened(err error) bool {
 	return err != nil && !hasCode(err, codeNoSuchTransaction, codeIllegalOperation, codeNotInTransaction)
 }
 
-// uncertain reports whether an error leaves open what has become of a write. A
-// server that answers with an error of its own has not done it, unless it says
-// that the majority did not get it in time, or that somebody should ask again:
-// then the driver has asked twice, and the first time may have been one too many.
+// uncertain reports whether a write may have taken effect in spite of this
+// error. If the server returned an error, the write did not happen, with two
+// exceptions: the server says that the majority did not acknowledge it in time,
+// or that the command can be retried: then the driver has sent it twice, and
+// the first attempt may have succeeded.
 func uncertain(err error) bool {
 	return hasLabel(err, labelRetryable) || hasWriteConcernError(err) ||
 		mongo.IsNetworkError(err) || mongo.IsTimeout(err) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)
@@ -187,8 +190,8 @@ func hasWriteConcernError(err error) bool {
 	return errors.As(err, &write) && write.WriteConcernError != nil
 }
 
-// HasTransactions asks whether the server has transactions, by a transaction that
-// reads. An error means that the question was not answered.
+// HasTransactions finds out whether the server has transactions, by a
+// transaction that only reads. An error means that this could not be found out.
 func (s *Store) HasTransactions(ctx context.Context) (bool, error) {
 	_, err := s.Transact(ctx, func(ctx context.Context) error {
 		err := s.keys.FindOne(ctx, bson.D{}, options.FindOne().SetProjection(bson.D{{Key: idField, Value: 1}})).Err()

@@ -6,17 +6,19 @@ import (
 )
 
 const (
-	// reasonsSaid and idsSaid bound a warning: a person reads it in a log.
+	// maxReasons and maxIDs limit the length of a warning, because a person
+	// reads it in a log.
 	reasonsSaid = 3
 	idsSaid     = 3
 )
 
-// seeREADME ends a sentence whose way out takes more than a sentence.
+// seeAdopt ends a message whose remedy takes more than a sentence.
 const seeREADME = `(README.md, "Your collection")`
 
-// Refusal says why keytail will not start on this collection, in one sentence
-// that says what to do, or is nil. It is ErrNoKeys to errors.Is. A collection
-// without documents is fine, and so is one in which some can be looked up.
+// StartError returns why keytail refuses to start with this collection, in one
+// sentence that says what to do, or nil. It is ErrNoKeys for errors.Is. A
+// collection without documents is fine, and so is one in which a look-up can
+// find some documents.
 func (s *Survey) Refusal() error {
 	if s.Documents == 0 {
 		return nil
@@ -30,8 +32,8 @@ func (s *Survey) Refusal() error {
 	return refuse(ErrNoKeys, "none of the %s has a SHA-256 hash %s in %s: %s", s.lookedAt(), s.schema.HashEncoding.words(), s.schema.Hash, s.wayOut())
 }
 
-// refuseNames is for a required field that no document has: it is called
-// otherwise.
+// missingFieldsError is for a required field that no document has: the field
+// must have another name.
 func (s *Survey) refuseNames() error {
 	var names []string
 	for _, f := range s.Fields {
@@ -45,12 +47,13 @@ func (s *Survey) refuseNames() error {
 	return refuse(ErrNoKeys, "none of the %s has a field %s: name the field that has it, by the flag", s.lookedAt(), strings.Join(names, " or "))
 }
 
-// lookedAt is the documents, to follow "of the".
+// sampleText describes the documents of the survey, to follow "of the".
 func (s *Survey) lookedAt() string {
 	return fmt.Sprintf("%d documents looked at in %s", s.Documents, s.Namespace)
 }
 
-// wayOut says what the hash field holds most often, and what to do about it.
+// hashAdvice says what the hash field contains most often, and what to do about
+// it.
 func (s *Survey) wayOut() string {
 	most := s.Hashes[0]
 	if most.What == string(ShapeMissing) && len(s.Hashes) > 1 {
@@ -70,8 +73,8 @@ func (s *Survey) wayOut() string {
 	return has + "one in another encoding: give --map-hash-encoding=" + s.otherEncodings()
 }
 
-// otherEncodings are those that could read most: more than one where no document
-// tells base64 from base64url.
+// otherEncodings returns the encodings that could read most hashes: more than
+// one if no document shows whether it is base64 or base64url.
 func (s *Survey) otherEncodings() string {
 	var names []string
 	order := s.likely()[1:]
@@ -83,8 +86,9 @@ func (s *Survey) otherEncodings() string {
 	return strings.Join(names, " or ")
 }
 
-// Warnings are sentences about what is odd and not refused: documents that cannot
-// be read, and roles whose field is in no document. Nil: nothing is.
+// Warnings returns sentences about what is unusual but does not prevent the
+// start: documents that cannot be read, and roles whose field is in no
+// document. Nil: there are none.
 func (s *Survey) Warnings() []string {
 	var warnings []string
 	for _, warning := range []string{s.warnBroken(), s.warnNames()} {
@@ -115,7 +119,7 @@ func (s *Survey) warnBroken() string {
 	return text
 }
 
-// named is how many, and the names of the first.
+// countAndIDs returns the count, and the ids of the first documents.
 func (g SurveyGroup) named() string {
 	said := min(len(g.IDs), idsSaid)
 	text := fmt.Sprintf("%d: %s", g.Count, strings.Join(g.IDs[:said], ", "))
@@ -125,7 +129,7 @@ func (g SurveyGroup) named() string {
 	return text
 }
 
-// mixture is what the hash field holds, with counts.
+// hashContents says what the hash field contains, with counts.
 func (s *Survey) mixture() string {
 	var parts []string
 	for _, g := range s.Hashes {
@@ -134,9 +138,9 @@ func (s *Survey) mixture() string {
 	return strings.Join(parts, ", ")
 }
 
-// warnNames is for fields that would restrict a key if any document had them:
-// under a wrong name keys would never end, or never be off. Who has no such field
-// says so by an empty name.
+// missingFieldsWarning is for fields that would restrict a key if any document
+// had them: with a wrong field name, keys would never expire, or never be off.
+// An operator whose documents have no such field says so with an empty name.
 func (s *Survey) warnNames() string {
 	var names, flags []string
 	for _, f := range s.Fields {

@@ -15,37 +15,38 @@ import (
 	"github.com/keytail/keytail/internal/apikey"
 )
 
-// Errors of the writes and of looking for a key by its id.
+// Errors of the writes and of the look-up of a key by its id.
 var (
-	// ErrNoSuchKey: no document has this id, or it is another owner's.
+	// ErrNoSuchKey: no document has this id, or it belongs to another owner.
 	ErrNoSuchKey = errors.New("there is no such key")
-	// ErrAmbiguousID: two documents have an _id of this text, by different types.
+	// ErrAmbiguousID: two documents have an _id with this text, of different
+	// types.
 	ErrAmbiguousID = errors.New("two keys have this id, one by another type")
-	// ErrDuplicate: another document has this hash already, or something else that
-	// an index of the collection wants to be unique.
+	// ErrDuplicate: another document already has this hash, or another value
+	// that must be unique by an index of the collection.
 	ErrDuplicate = errors.New("another key has the same")
-	// ErrChanged: somebody else has changed the document since it was read.
+	// ErrChanged: the document was changed since it was read.
 	ErrChanged = errors.New("the key has been changed meanwhile")
 )
 
-// NewKey is what a new document is to say.
+// NewKey is the content of a new document.
 type NewKey struct {
 	Hash apikey.Hash
-	// KeyPrefix and CreatedAt are kept where the mapping has a field for them.
+	// KeyPrefix and CreatedAt are stored if the mapping has a field for them.
 	KeyPrefix string
 	CreatedAt time.Time
 	Fields
 }
 
-// Draft is a document that has its _id and is not stored yet, so that the id is
-// known whatever becomes of the write.
+// Draft is a document that has its _id but is not stored yet. So the id is
+// known even if the outcome of the write is not.
 type Draft struct {
-	// Shown is how it will be read.
+	// Details is how the document will be read.
 	Shown Shown
 }
 
-// Draft writes a new document in the forms of the schema. The error is
-// ErrCannotHold to errors.Is: also for what would be read as something that is no
+// Draft makes a new document in the forms of the schema. The error is
+// ErrCannotStore for errors.Is, also if the new document could not be read as a
 // key.
 func (s Schema) Draft(n NewKey) (Draft, error) {
 	if n.Active == nil {
@@ -59,9 +60,8 @@ func (s Schema) Draft(n NewKey) (Draft, error) {
 	return s.drafted(append(s.own(n.Hash, n.KeyPrefix, n.CreatedAt), e.set...))
 }
 
-// Successor writes a new document that takes another one's place: it says what
-// that one says, also in the fields that no mapping knows, with a hash of its
-// own.
+// DraftSuccessor makes a new document that replaces another one: it has the
+// same fields, even those that no mapping knows, and a new hash.
 func (s Schema) Successor(old Shown, hash apikey.Hash, keyPrefix string, createdAt time.Time) (Draft, error) {
 	elements, err := elements(old.raw)
 	if err != nil {
@@ -77,7 +77,7 @@ func (s Schema) Successor(old Shown, hash apikey.Hash, keyPrefix string, created
 	return s.drafted(append(document, bson.E{Key: rotatedFromField, Value: old.raw.Lookup(idField)}))
 }
 
-// own is what no document shares with another one.
+// uniqueFields returns the fields that are different in every document.
 func (s Schema) own(hash apikey.Hash, keyPrefix string, createdAt time.Time) bson.D {
 	document := bson.D{{Key: idField, Value: bson.NewObjectID()}, {Key: s.Hash, Value: s.HashStored(hash)}}
 	if s.KeyPrefix != "" && keyPrefix != "" {
@@ -101,8 +101,8 @@ func (s Schema) drafted(document bson.D) (Draft, error) {
 	return Draft{shown}, nil
 }
 
-// Insert stores a new document in the session of ctx. ErrDuplicate is one of its
-// errors.
+// Insert stores a new document in the session of ctx. It can return
+// ErrDuplicate.
 func (s *Store) Insert(ctx context.Context, d Draft) error {
 	if _, err := s.keys.InsertOne(ctx, d.Shown.raw); err != nil {
 		return s.explainWrite("writing a key", err)
@@ -110,8 +110,9 @@ func (s *Store) Insert(ctx context.Context, d Draft) error {
 	return nil
 }
 
-// explainWrite is explain for what only writes meet. A duplicate and a refusal do
-// not keep the driver's error, which quotes values.
+// explainWrite is explain with the errors that only writes return. The errors
+// of a duplicate and of a validator do not wrap the driver's error, because
+// that quotes values.
 func (s *Store) explainWrite(doing string, err error) error {
 	switch {
 	case hasCode(err, codeDuplicateKey):
@@ -124,8 +125,8 @@ func (s *Store) explainWrite(doing string, err error) error {
 	return s.explain(doing, err)
 }
 
-// duplicate says which index refuses. Servers that do not name it are taken to
-// mean the one on the hash, which is the one that is always there.
+// duplicate says which index rejected the write. If the server does not name
+// the index, duplicate assumes the one on the hash, which always exists.
 func (s *Store) duplicate(err error) error {
 	for _, answer := range answers(err) {
 		pattern, isDocument := answer.Lookup("keyPattern").DocumentOK()
@@ -136,7 +137,8 @@ func (s *Store) duplicate(err error) error {
 	return refuse(ErrDuplicate, "another key has this hash")
 }
 
-// answers are what a server said of an error: of the command, and of each write.
+// serverReplies returns the server's replies in an error: that of the command,
+// and that of each write.
 func answers(err error) []bson.Raw {
 	var all []bson.Raw
 	var command mongo.CommandError
@@ -152,7 +154,7 @@ func answers(err error) []bson.Raw {
 	return all
 }
 
-// fieldsOf names the fields of an index.
+// fieldsOf returns the names of an index's fields.
 func fieldsOf(pattern bson.Raw) string {
 	elements, _ := elements(pattern)
 	names := make([]string, len(elements))
@@ -162,9 +164,9 @@ func fieldsOf(pattern bson.Raw) string {
 	return strings.Join(names, ", ")
 }
 
-// FindNamed reads the key whose id has this text, in the session of ctx. With an
-// owner it must be that user's, else it is ErrNoSuchKey like one that is not
-// there.
+// FindByID reads the key whose id has this text, in the session of ctx. If
+// owner is not empty, the key must belong to that user: the key of another user
+// gives ErrNoSuchKey, as if it did not exist.
 func (s *Store) FindNamed(ctx context.Context, id, owner string) (Shown, error) {
 	cursor, err := s.keys.Find(ctx, bson.D{{Key: idField, Value: bson.D{{Key: "$in", Value: idCandidates(id)}}}}, options.Find().SetLimit(2))
 	if err != nil {
@@ -193,19 +195,19 @@ func (s *Store) FindNamed(ctx context.Context, id, owner string) (Shown, error) 
 type Edit struct {
 	was  Shown
 	edit edit
-	// After is how the document will be read, but for its Digest.
+	// After is how the document will be read. It has no Digest.
 	After Shown
 }
 
-// Nothing reports whether the document says already what it is to say.
+// IsEmpty reports whether the document already has the wanted content.
 func (e Edit) Nothing() bool { return e.edit.update() == nil }
 
-// Edit writes fields in the forms of the schema, as far as the document does not
-// say that already. The error is ErrCannotHold to errors.Is. now is the date of a
-// revocation where that is the form.
+// Edit returns the changes that give the document these fields, in the forms of
+// the schema. The error is ErrCannotStore for errors.Is. now is the date of a
+// revocation, where the switch is a date.
 func (s Schema) Edit(was Shown, f Fields, now time.Time) (Edit, error) {
 	if s.ActiveForm == ActiveNoDate && f.Active != nil && !*f.Active && s.lookup(was.raw, s.Active).Type == bson.TypeDateTime {
-		f.Active = nil // it is off, and keeps its date
+		f.Active = nil // it is off already, and keeps its date
 	}
 	wanted, err := s.encode(f, now)
 	if err != nil {
@@ -227,7 +229,8 @@ func (s Schema) Edit(was Shown, f Fields, now time.Time) (Edit, error) {
 	return e, nil
 }
 
-// merge takes over what is not so already, and returns the document as it will be.
+// merge adds the wanted changes that the document does not have yet, and
+// returns the document as it will be.
 func (e *Edit) merge(wanted edit) (bson.D, error) {
 	elements, err := elements(e.was.raw)
 	if err != nil {
@@ -248,7 +251,7 @@ func (e *Edit) merge(wanted edit) (bson.D, error) {
 		switch i := at(set.Key); {
 		case i < 0:
 			document = append(document, bson.E{Key: set.Key, Value: value})
-		case document[i].Value.(bson.RawValue).Equal(value): //nolint:forcetypeassert // put there above
+		case document[i].Value.(bson.RawValue).Equal(value): //nolint:forcetypeassert // set above
 			continue
 		default:
 			document[i].Value = value
@@ -264,9 +267,9 @@ func (e *Edit) merge(wanted edit) (bson.D, error) {
 	return document, nil
 }
 
-// Change makes an edit of a document that still is as it was read, in the session
-// of ctx, and returns it as it is then. ErrChanged: it is not. Nothing to write is
-// nothing written.
+// Change makes an edit if the document is still as it was read, in the session
+// of ctx, and returns the changed document. Otherwise the error is ErrChanged.
+// An empty edit writes nothing.
 func (s *Store) Change(ctx context.Context, e Edit) (Shown, error) {
 	if e.Nothing() {
 		return e.was, nil
@@ -285,7 +288,7 @@ func (s *Store) Change(ctx context.Context, e Edit) (Shown, error) {
 	return s.schema.Show(raw), nil
 }
 
-// Delete removes a document that still is as it was read.
+// Delete removes a document if it is still as it was read.
 func (s *Store) Delete(ctx context.Context, was Shown) error {
 	filter, err := s.schema.unchanged(was)
 	if err != nil {
@@ -301,7 +304,8 @@ func (s *Store) Delete(ctx context.Context, was Shown) error {
 	return nil
 }
 
-// unchanged finds the document if each field that matters is as it was.
+// unchangedFilter returns a filter that matches the document if each relevant
+// field is as it was.
 func (s Schema) unchanged(was Shown) (bson.D, error) {
 	id, err := idValue(was.ID)
 	if err != nil {
@@ -319,7 +323,7 @@ func (s Schema) unchanged(was Shown) (bson.D, error) {
 		case bson.TypeNull, bson.TypeUndefined:
 			filter = append(filter, bson.E{Key: f.name, Value: bson.D{{Key: "$type", Value: int32(v.Type)}}})
 		default:
-			// In a filter, an array would be equal to its own elements too.
+			// In a query filter, an array would also match its own elements.
 			exactly = append(exactly, bson.D{{Key: "$eq", Value: bson.A{"$" + f.name, bson.D{{Key: "$literal", Value: v}}}}})
 		}
 	}
