@@ -54,7 +54,7 @@ const reasonReopened = "reopened"
 
 func (s sink) Fresh(f keycache.Freshness) {
 	s.Sink.Fresh(f)
-	s.fleet.Moved()
+	s.fleet.NotifyProgress()
 }
 
 // lost is told by the tail when the cache has forgotten everything.

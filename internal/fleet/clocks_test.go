@@ -7,9 +7,9 @@ import (
 	"unsafe"
 )
 
-// moved is a reading of both clocks some time after base: of the monotonic one by
+// progressed is a reading of both clocks some time after base: of the monotonic one by
 // one duration, of the wall clock by another (see clocks_test.go of keycache).
-func moved(base time.Time, monotonic, wall time.Duration) time.Time {
+func progressed(base time.Time, monotonic, wall time.Duration) time.Time {
 	t := base.Add(wall)
 	(*[2]int64)(unsafe.Pointer(&t))[1] += int64(monotonic - wall)
 	return t
@@ -33,9 +33,9 @@ func TestOwnWallClockDropsNobody(t *testing.T) {
 			list := []heartbeat{{key: self, Instance: Instance{ID: self}}, {key: "b/1", maxStale: 15 * time.Second, Instance: Instance{ID: "b/1"}}}
 			var m memory
 			m.see(list, base)
-			now := moved(base, c.monotonic, c.wall)
+			now := progressed(base, c.monotonic, c.wall)
 			m.see(list, now)
-			instances, known := (&look{all: list, until: now}).living(self)
+			instances, known := (&snapshot{all: list, until: now}).live(self)
 			if !known || (len(instances) == 2) != c.counts {
 				t.Errorf("instances are %+v, %v", instances, known)
 			}

@@ -54,7 +54,7 @@ func newWorld(t *testing.T, change ...func(*Config)) *world {
 	w := &world{t: t, now: 100, all: map[string]heartbeat{}}
 	config := Config{
 		Heartbeats: (&mongo.Client{}).Database("db").Collection("beats"), Namespace: "db.keys", Self: self,
-		Pulse: w, Fresh: func() (time.Time, clustertime.Time) { return time.Now(), clustertime.Time(w.processed.Load()) },
+		Heartbeater: w, Fresh: func() (time.Time, clustertime.Time) { return time.Now(), clustertime.Time(w.processed.Load()) },
 	}
 	for _, f := range change {
 		f(&config)
@@ -138,7 +138,7 @@ func (w *world) goesAway(err error) {
 // processes is a heartbeat that came back to this instance.
 func (w *world) processes(to clustertime.Time) {
 	w.processed.Store(uint64(to))
-	w.Moved()
+	w.NotifyProgress()
 }
 
 // result of a wait in the background.
@@ -352,7 +352,7 @@ func TestADeadInstanceIsKnownBeforeAnybodyAsks(t *testing.T) {
 		w.processes(100)
 		time.Sleep(time.Hour)
 		w.says("dead/1", 99, 0)
-		time.Sleep(15*time.Second + Margin + DefaultPace + DefaultPace/10 + time.Millisecond)
+		time.Sleep(15*time.Second + Margin + DefaultPollInterval + DefaultPollInterval/10 + time.Millisecond)
 		r := <-w.wait(100, ScopeFleet, 5*time.Second)
 		r.must(t, true)
 		if r.Took != 0 {
@@ -360,7 +360,7 @@ func TestADeadInstanceIsKnownBeforeAnybodyAsks(t *testing.T) {
 		}
 		// One that was off the list meanwhile is another one.
 		w.leaves("dead/1")
-		time.Sleep(2 * DefaultPace)
+		time.Sleep(2 * DefaultPollInterval)
 		w.says("dead/1", 99, 0)
 		(<-w.wait(100, ScopeFleet, 5*time.Second)).must(t, false, "dead/1")
 	})
@@ -401,7 +401,7 @@ func TestAListThatCannotBeReadIsLoggedOnce(t *testing.T) {
 		w.goesAway(errors.New("away"))
 		time.Sleep(59 * time.Second)
 		w.goesAway(nil)
-		time.Sleep(DefaultPace * 2)
+		time.Sleep(DefaultPollInterval * 2)
 		var lines []string
 		for _, l := range logs.All() {
 			lines = append(lines, l.Level.String()+" "+l.Message)
@@ -493,7 +493,7 @@ func TestWaitsShareTheirLooks(t *testing.T) {
 		if whole > looks+1 {
 			t.Errorf("%d reads of the list although nobody waits", whole-looks)
 		}
-		if n := time.Duration(brief); n < time.Hour/DefaultPace*9/11 || n > time.Hour/DefaultPace*10/9+2 {
+		if n := time.Duration(brief); n < time.Hour/DefaultPollInterval*9/11 || n > time.Hour/DefaultPollInterval*10/9+2 {
 			t.Errorf("%d reads in brief in an hour", n)
 		}
 	})
@@ -562,7 +562,7 @@ func TestACallerWhoGoesAwayIsAnError(t *testing.T) {
 }
 
 func TestConfigNamesEveryMistake(t *testing.T) {
-	_, err := New(Config{MaxWaits: -1, Pace: -1})
+	_, err := New(Config{MaxWaits: -1, PollInterval: -1})
 	var joined interface{ Unwrap() []error }
 	if !errors.As(err, &joined) || len(joined.Unwrap()) != 5 {
 		t.Errorf("want five mistakes, got: %v", err)

@@ -42,7 +42,7 @@ type storm struct {
 	// sent is when each of the asker's heartbeats was really sent, by its own clock.
 	sent map[time.Time]time.Time
 	// judged is the last look that was checked.
-	judged  *look
+	judged  *snapshot
 	synced  int
 	dropped int
 	wrong   []string
@@ -200,7 +200,7 @@ func (s *storm) Beat(context.Context) (clustertime.Time, error) {
 	s.pause()
 	at := s.beat(own, asOf, s.between(0, 200*time.Millisecond))
 	s.pause()
-	s.Moved()
+	s.NotifyProgress()
 	return at, nil
 }
 
@@ -253,7 +253,7 @@ func (s *storm) ask(ctx context.Context) {
 // deadFor is how long after its end an instance is on nobody's list any more.
 func deadFor(maxStale time.Duration) time.Duration {
 	const slack = 2 * time.Second // reads, and the age of the freshness
-	return maxStale + Margin + DefaultPace + DefaultPace/10 + slack
+	return maxStale + Margin + DefaultPollInterval + DefaultPollInterval/10 + slack
 }
 
 // checkDead looks for instances that should have been dropped when a wait began.
@@ -282,17 +282,17 @@ func (s *storm) check() bool {
 				m.id, m.processed, time.Since(m.asOf), s.promised))
 		}
 	}
-	if l := s.poll.later(0); l != nil && l != s.judged {
+	if l := s.poll.newerThan(0); l != nil && l != s.judged {
 		s.judged = l
-		s.judge(l)
+		s.syncResult(l)
 	}
 	return len(s.wrong) == 0
 }
 
 // judge looks for instances that were dropped and could have answered when the
 // look says that they could not.
-func (s *storm) judge(l *look) {
-	instances, known := l.living(self)
+func (s *storm) syncResult(l *snapshot) {
+	instances, known := l.live(self)
 	if !known {
 		return
 	}
@@ -313,7 +313,7 @@ func rage(t *testing.T, seed uint64, pauses bool) (result *storm) {
 		result = s
 		f, err := New(Config{
 			Heartbeats: (&mongo.Client{}).Database("db").Collection("beats"), Namespace: "db.keys", Self: self,
-			Pulse: s, Fresh: s.fresh, Now: s.clock,
+			Heartbeater: s, Fresh: s.fresh, Now: s.clock,
 		})
 		if err != nil {
 			t.Fatal(err)
@@ -371,7 +371,7 @@ func TestReceiptsHoldWhateverTheClocksSay(t *testing.T) {
 				t.Errorf("pauses %v, seed %d: %s", pauses, seed, wrong)
 			}
 		}
-		t.Logf("pauses %v: %d receipts were synced, dead instances were looked for %d times", pauses, synced, dropped)
+		t.Logf("pauses %v: %d receipts were synced, dead instances were updated for %d times", pauses, synced, dropped)
 		if synced < seeds || !pauses && dropped < seeds {
 			t.Error("that proves nothing")
 		}

@@ -48,7 +48,7 @@ func (s *Store) reportShared(documents []Document) {
 		names[i] = d.Record.KeyID
 	}
 	if full {
-		s.tooMany(&s.disabled)
+		s.logLimitReached(&s.disabled)
 		return
 	}
 	if fresh {

@@ -131,7 +131,7 @@ func TestSharedHashesAreLoggedOnceAndCounted(t *testing.T) {
 		}
 	}
 	want := `
-# HELP keytail_ambiguous_reads_total Reads of a hash that more than one document has, so that the key is DISABLED. Documents are logged once by their _id.
+# HELP keytail_ambiguous_reads_total Reads of a hash that more than one document has, so the key is DISABLED. Each document is logged once by its _id.
 # TYPE keytail_ambiguous_reads_total counter
 keytail_ambiguous_reads_total 3
 `
@@ -186,7 +186,7 @@ func TestAMissingIndexIsSaid(t *testing.T) {
 			if got := testutil.ToFloat64(w.present); (got == 1) != want {
 				t.Errorf("the metric says %v", got)
 			}
-			if f.lines("no unique index any more") != missing || f.lines("unique index again") != again {
+			if f.lines("the unique index on the hash is missing") != missing || f.lines("exists again") != again {
 				t.Errorf("got %v", f.logs.All())
 			}
 		}
@@ -233,7 +233,7 @@ func TestALookThatFailsIsNotAMissingIndex(t *testing.T) {
 		if w.Problem() != "" || testutil.ToFloat64(w.present) != 1 || testutil.ToFloat64(w.checks.WithLabelValues("failed")) != 3 {
 			t.Errorf("problem %q", w.Problem())
 		}
-		if logs.Len() != 1 || logs.FilterMessageSnippet("not known whether").Len() != 1 {
+		if logs.Len() != 1 || logs.FilterMessageSnippet("could not be checked").Len() != 1 {
 			t.Errorf("got %v", logs.All())
 		}
 		d.fail(t, "off", commands("listIndexes"))
@@ -251,7 +251,7 @@ func TestTheIndexIsLookedAt(t *testing.T) {
 		then     func(*IndexWatch)
 	}{
 		"at the interval": {10 * time.Millisecond, func(*IndexWatch) {}},
-		"when asked":      {time.Hour, (*IndexWatch).Hurry},
+		"when asked":      {time.Hour, (*IndexWatch).CheckSoon},
 	} {
 		f := newFixture(t, &s.Server)
 		f.withoutIndex(t)
@@ -279,9 +279,9 @@ func TestAMissingIndexIsSaidAgain(t *testing.T) {
 	f.withoutIndex(t)
 	for _, want := range []int{1, 1, 2, 2} {
 		w.Check(testContext(t))
-		if got := f.lines("no unique index any more"); got != want {
+		if got := f.lines("the unique index on the hash is missing"); got != want {
 			t.Errorf("%d lines, want %d", got, want)
 		}
-		w.said = w.said.Add(-indexReminder * 2 / 3)
+		w.lastLogged = w.lastLogged.Add(-indexReminder * 2 / 3)
 	}
 }

@@ -55,7 +55,7 @@ func (s *Store) CheckDeployment(ctx context.Context) (Deployment, error) {
 		err = bson.Unmarshal(reply, &d)
 	}
 	if err != nil {
-		return d, s.explain("asking the server who it is", err)
+		return d, s.explain("sending hello to the server", err)
 	}
 	d.IsWritablePrimary = d.IsWritablePrimary || d.IsMaster
 	return d, s.judgeDeployment(d)
@@ -67,9 +67,9 @@ func (s *Store) judgeDeployment(d Deployment) error {
 		s.sharded.Store(true)
 		return nil
 	case d.SetName == "":
-		return refuse(ErrStandalone, "the MongoDB server is a standalone mongod, and change streams need a replica set: start it with --replSet and run rs.initiate() once (one member is enough)")
+		return explained(ErrStandalone, "the MongoDB server is a standalone mongod, and change streams need a replica set: start it with --replSet and run rs.initiate() once (one member is enough)")
 	case !d.IsWritablePrimary:
-		return refuse(ErrNotPrimary, "the MongoDB server %q is not the primary of its replica set: take directConnection out of the connection string", d.Me)
+		return explained(ErrNotPrimary, "the MongoDB server %q is not the primary of its replica set: take directConnection out of the connection string", d.Me)
 	}
 	return nil
 }
@@ -81,7 +81,7 @@ func (s *Store) Version(ctx context.Context) (string, error) {
 	}
 	err := mongoclient.Database(s.client, "admin").RunCommand(ctx, bson.D{{Key: "buildInfo", Value: 1}}).Decode(&info)
 	if err != nil {
-		return "", s.explain("asking the server for its version", err)
+		return "", s.explain("reading the server's version", err)
 	}
 	return info.Version, nil
 }

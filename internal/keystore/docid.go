@@ -191,7 +191,7 @@ func idValue(id apikey.DocID) (bson.RawValue, error) {
 		}
 	}
 	v := bson.RawValue{Type: bson.Type(tag), Value: []byte(rest)}
-	return v, askable(v)
+	return v, checkFilterValue(v)
 }
 
 func marshalled(value any) (bson.RawValue, error) {
@@ -202,7 +202,7 @@ func marshalled(value any) (bson.RawValue, error) {
 // checkFilterValue rejects values that a filter would not take as an equality
 // match: a regular expression, and a document that begins with an operator. No
 // stored document has such an _id.
-func askable(v bson.RawValue) error {
+func checkFilterValue(v bson.RawValue) error {
 	if v.Validate() != nil {
 		return errNoID
 	}
@@ -218,12 +218,12 @@ func askable(v bson.RawValue) error {
 }
 
 // maxIDText is the maximum length of an _id in a log line.
-const maxIDWords = 128
+const maxIDText = 128
 
 // idForLog returns the text of an _id that is of a type that key ids cannot
 // have, so that a person can find the document: Extended JSON, shortened,
 // without control characters.
-func idInWords(v bson.RawValue) string {
+func idForLog(v bson.RawValue) string {
 	if v.Validate() != nil {
 		return unknownID
 	}
@@ -241,8 +241,20 @@ func printable(text string) string {
 		}
 		return r
 	}, text)
-	if len(text) <= maxIDWords {
+	if len(text) <= maxIDText {
 		return text
 	}
-	return strings.ToValidUTF8(text[:maxIDWords], "") + "…"
+	return strings.ToValidUTF8(text[:maxIDText], "") + "…"
+}
+
+// IDText returns an _id in the form of key_id in responses. False: a key cannot
+// have this _id, so no document with it was ever VALID. (The canonical form
+// does not keep which of two equal values it was: 7.0 becomes 7.)
+func IDText(id apikey.DocID) (string, bool) {
+	v, err := idValue(id)
+	if err != nil {
+		return "", false
+	}
+	text, problem := readID(v)
+	return text, problem == ""
 }

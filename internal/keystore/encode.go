@@ -17,12 +17,12 @@ import (
 
 // ErrCannotStore means that the collection, with this mapping, cannot store
 // what is to be written.
-var ErrCannotHold = errors.New("the mapping has no place for this")
+var ErrCannotStore = errors.New("the collection cannot store this")
 
 // notMapped returns an error that names a role and the flag that would map it
 // to a field.
-func cannotHold(what, flag string) error {
-	return refuse(ErrCannotHold, "this collection has no field for %s: leave it out, or name the field with --%s", what, flag)
+func notMapped(what, flag string) error {
+	return explained(ErrCannotStore, "this collection has no field for %s: leave it out, or name the field with --%s", what, flag)
 }
 
 // Fields are the fields of a key that a caller can set. For a new key, a nil
@@ -80,12 +80,12 @@ func (s Schema) encode(f Fields, now time.Time) (edit, error) {
 }
 
 // encodeRole sets or removes the field of a role that may have no name.
-func role[T any](e *edit, name, what, flag string, value *T, empty bool, stored func(T) any) error {
+func encodeRole[T any](e *edit, name, what, flag string, value *T, empty bool, stored func(T) any) error {
 	switch {
 	case value == nil:
 	case name == "" && empty: // nothing to remove
 	case name == "":
-		return cannotHold(what, flag)
+		return notMapped(what, flag)
 	case empty:
 		e.drop(name)
 	default:
@@ -96,30 +96,30 @@ func role[T any](e *edit, name, what, flag string, value *T, empty bool, stored 
 
 func (s Schema) encodeID(e *edit, id *string, name, what, flag string) error {
 	if id != nil && *id == "" && name == s.UserID {
-		return refuse(ErrCannotHold, "a key needs a user id")
+		return explained(ErrCannotStore, "a key needs a user id")
 	}
 	if id == nil || *id == "" {
-		return role(e, name, what, flag, id, true, nil)
+		return encodeRole(e, name, what, flag, id, true, nil)
 	}
 	value, err := s.IDForm.stored(*id)
 	if err != nil {
 		return err
 	}
-	return role(e, name, what, flag, id, false, func(string) any { return value })
+	return encodeRole(e, name, what, flag, id, false, func(string) any { return value })
 }
 
 func (s Schema) encodeName(e *edit, name *string) error {
-	return role(e, s.Name, "a name", "map-name", name, name != nil && *name == "", func(n string) any { return n })
+	return encodeRole(e, s.Name, "a name", "map-name", name, name != nil && *name == "", func(n string) any { return n })
 }
 
 func (s Schema) encodeScopes(e *edit, f Fields) error {
 	if f.ClearScopes {
-		return role(e, s.Scopes, "scopes", "map-scopes", &[]string{}, true, nil)
+		return encodeRole(e, s.Scopes, "scopes", "map-scopes", &[]string{}, true, nil)
 	}
 	if f.Scopes != nil && s.Scopes == "" {
-		return cannotHold("scopes", "map-scopes")
+		return notMapped("scopes", "map-scopes")
 	}
-	return role(e, s.Scopes, "scopes", "map-scopes", f.Scopes, false, func(scopes []string) any {
+	return encodeRole(e, s.Scopes, "scopes", "map-scopes", f.Scopes, false, func(scopes []string) any {
 		if s.ScopesForm == ScopesText {
 			return strings.Join(scopes, " ")
 		}
@@ -128,7 +128,7 @@ func (s Schema) encodeScopes(e *edit, f Fields) error {
 }
 
 func (s Schema) encodeNetworks(e *edit, networks *[]netip.Prefix) error {
-	return role(e, s.AllowedIPs, "an allow-list", "map-allowed-ips", networks, networks != nil && len(*networks) == 0, func(list []netip.Prefix) any {
+	return encodeRole(e, s.AllowedIPs, "an allow-list", "map-allowed-ips", networks, networks != nil && len(*networks) == 0, func(list []netip.Prefix) any {
 		texts := make([]string, len(list))
 		for i, network := range list {
 			texts[i] = apikey.NetworkText(network)
@@ -138,7 +138,7 @@ func (s Schema) encodeNetworks(e *edit, networks *[]netip.Prefix) error {
 }
 
 func (s Schema) encodeExpiry(e *edit, at *time.Time) error {
-	return role(e, s.ExpiresAt, "an expiry", "map-expires-at", at, at != nil && at.IsZero(), func(at time.Time) any {
+	return encodeRole(e, s.ExpiresAt, "an expiry", "map-expires-at", at, at != nil && at.IsZero(), func(at time.Time) any {
 		switch s.ExpiresForm {
 		case ExpiresUnix:
 			// Whole seconds, rounded down: a key never lives longer than
@@ -154,16 +154,16 @@ func (s Schema) encodeExpiry(e *edit, at *time.Time) error {
 
 func (s Schema) encodeMetadata(e *edit, metadata *json.RawMessage) error {
 	if metadata == nil || len(*metadata) == 0 {
-		return role(e, s.Metadata, "metadata", "map-metadata", metadata, true, nil)
+		return encodeRole(e, s.Metadata, "metadata", "map-metadata", metadata, true, nil)
 	}
 	var doc bson.Raw
 	if err := bson.UnmarshalExtJSON(*metadata, false, &doc); err != nil {
-		return refuse(ErrCannotHold, "metadata must be a JSON object that MongoDB can store")
+		return explained(ErrCannotStore, "metadata must be a JSON object that MongoDB can store")
 	}
 	if !storable(doc, maxNesting) {
-		return refuse(ErrCannotHold, "metadata may be nested %d deep, and no name in it may begin with $, except as in MongoDB Extended JSON", maxNesting)
+		return explained(ErrCannotStore, "metadata may be nested %d deep, and no name in it may begin with $, except as in MongoDB Extended JSON", maxNesting)
 	}
-	return role(e, s.Metadata, "metadata", "map-metadata", metadata, false, func(json.RawMessage) any { return doc })
+	return encodeRole(e, s.Metadata, "metadata", "map-metadata", metadata, false, func(json.RawMessage) any { return doc })
 }
 
 // maxNesting keeps metadata far below the limit of 100 levels in a document.
@@ -194,7 +194,7 @@ func (s Schema) encodeActive(e *edit, active *bool, now time.Time) error {
 	case active == nil:
 	case s.ActiveForm == ActiveAlways && *active:
 	case s.ActiveForm == ActiveAlways:
-		return refuse(ErrCannotHold, "keys of this collection have no switch (--map-active-form always), so that a key cannot be revoked: delete it, or give it an end")
+		return explained(ErrCannotStore, "keys of this collection have no switch (--map-active-form always), so a key cannot be revoked: delete it, or set its expiry")
 	case s.ActiveForm == ActiveNoDate && *active:
 		e.drop(s.Active)
 	case s.ActiveForm == ActiveNoDate:
@@ -244,7 +244,7 @@ func (f IDForm) stored(text string) (any, error) {
 			}
 		}
 	}
-	return nil, refuse(ErrCannotHold, "ids of this collection are written as --map-id-form %s, and this one has not that form", f)
+	return nil, explained(ErrCannotStore, "ids of this collection are stored with --map-id-form %s, and this id does not have that form", f)
 }
 
 // idCandidates returns all values that have this text, the string first.

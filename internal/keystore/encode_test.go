@@ -70,28 +70,28 @@ func TestWhatIsWrittenIsRead(t *testing.T) {
 			if err != nil {
 				t.Fatalf("%+v: %v", s, err)
 			}
-			got := s.Decode(d.Shown.raw)
+			got := s.Decode(d.Details.raw)
 			want := Document{ID: got.ID, Hash: testHash, HasHash: true, Record: fullRecord(got.Record.KeyID, id.text, true)}
 			if diff := cmp.Diff(want, got, compareRecords); diff != "" {
 				t.Fatalf("%s, %s, %s, %s, ids %s: %s", s.HashEncoding, s.ActiveForm, s.ScopesForm, s.ExpiresForm, form, diff)
 			}
-			shown := s.Show(d.Shown.raw)
+			shown := s.Details(d.Details.raw)
 			if shown.KeyPrefix != "kt_abc" || !shown.CreatedAt.Equal(made) || !shown.LastUsed.IsZero() || shown.UsageCount != -1 || shown.RotatedFrom != "" {
 				t.Fatalf("shown %+v", shown)
 			}
 			for _, name := range []string{s.UserID, s.OrgID, s.ProjectID} {
-				if kind := d.Shown.raw.Lookup(name).Type; kind != id.kind {
+				if kind := d.Details.raw.Lookup(name).Type; kind != id.kind {
 					t.Errorf("ids %s: %s is of type %v", form, name, kind)
 				}
 			}
-			changesAreRead(t, s, d.Shown)
+			changesAreRead(t, s, d.Details)
 		}
 	}
 }
 
 // changesAreRead takes everything away that can be taken away, and switches the
 // key off.
-func changesAreRead(t *testing.T, s Schema, was Shown) {
+func changesAreRead(t *testing.T, s Schema, was Details) {
 	t.Helper()
 	e, err := s.Edit(was, Fields{
 		OrgID: ptr(""), ProjectID: ptr(""), Name: ptr(""), Scopes: ptr([]string{}), AllowedIPs: ptr([]netip.Prefix{}),
@@ -110,16 +110,16 @@ func changesAreRead(t *testing.T, s Schema, was Shown) {
 	}
 	e, err = s.Edit(was, Fields{Active: ptr(false)}, made)
 	if s.ActiveForm == ActiveAlways {
-		if !errors.Is(err, ErrCannotHold) || !strings.Contains(err.Error(), "cannot be revoked") {
+		if !errors.Is(err, ErrCannotStore) || !strings.Contains(err.Error(), "cannot be revoked") {
 			t.Fatalf("a key without a switch: %v", err)
 		}
 		return
 	}
-	if err != nil || e.After.Record.Active || e.After.Record.Defect != "" || e.Nothing() {
+	if err != nil || e.After.Record.Active || e.After.Record.Defect != "" || e.IsEmpty() {
 		t.Fatalf("%s: %+v, %v", s.ActiveForm, e.After.Record, err)
 	}
 	off := e.After
-	if e, err = s.Edit(off, Fields{Active: ptr(false)}, made.Add(time.Hour)); err != nil || !e.Nothing() {
+	if e, err = s.Edit(off, Fields{Active: ptr(false)}, made.Add(time.Hour)); err != nil || !e.IsEmpty() {
 		t.Fatalf("%s: a key that is off is written anew: %+v, %v", s.ActiveForm, e.edit, err)
 	}
 	if e, err = s.Edit(off, Fields{Active: ptr(true)}, made); err != nil || !e.After.Record.Active {
@@ -134,12 +134,12 @@ func TestAnEditOfWhatIsSoAlreadyIsNothing(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		e, err := s.Edit(d.Shown, full("u"), made)
-		if err != nil || !e.Nothing() || e.After.Digest != d.Shown.Digest {
+		e, err := s.Edit(d.Details, full("u"), made)
+		if err != nil || !e.IsEmpty() || e.After.Digest != d.Details.Digest {
 			t.Errorf("%+v: %+v, %v", s, e.edit, err)
 		}
-		e, err = s.Edit(d.Shown, Fields{Name: ptr("another")}, made)
-		if err != nil || e.Nothing() || len(e.edit.set) != 1 || len(e.edit.unset) != 0 || e.After.Digest == d.Shown.Digest {
+		e, err = s.Edit(d.Details, Fields{Name: ptr("another")}, made)
+		if err != nil || e.IsEmpty() || len(e.edit.set) != 1 || len(e.edit.unset) != 0 || e.After.Digest == d.Details.Digest {
 			t.Errorf("%+v: %+v, %v", s, e.edit, err)
 		}
 	}
@@ -148,8 +148,8 @@ func TestAnEditOfWhatIsSoAlreadyIsNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	e, err := DefaultSchema().Edit(d.Shown, Fields{Name: ptr(""), ExpiresAt: &time.Time{}, ClearScopes: true}, made)
-	if err != nil || !e.Nothing() {
+	e, err := DefaultSchema().Edit(d.Details, Fields{Name: ptr(""), ExpiresAt: &time.Time{}, ClearScopes: true}, made)
+	if err != nil || !e.IsEmpty() {
 		t.Errorf("%+v, %v", e.edit, err)
 	}
 }
@@ -159,12 +159,12 @@ func TestAnEditOfWhatIsSoAlreadyIsNothing(t *testing.T) {
 func TestAnUnreadableSwitchIsWritten(t *testing.T) {
 	t.Parallel()
 	s := DefaultSchema()
-	was := s.Show(document(t, bson.E{Key: "is_active", Value: "yes"}))
+	was := s.Details(document(t, bson.E{Key: "is_active", Value: "yes"}))
 	if was.Record.Active {
 		t.Fatal("it reads as on")
 	}
 	e, err := s.Edit(was, Fields{Active: ptr(false)}, made)
-	if err != nil || e.Nothing() || e.After.Record.Defect != "" {
+	if err != nil || e.IsEmpty() || e.After.Record.Defect != "" {
 		t.Errorf("%+v, %v", e, err)
 	}
 }
@@ -193,8 +193,8 @@ func TestWhatTheMappingCannotHoldIsRefused(t *testing.T) {
 		"integer":         {func(s *Schema) { s.IDForm = IDInteger }, Fields{UserID: ptr("007")}, "--map-id-form integer"},
 		"no user":         {func(*Schema) {}, Fields{}, "user_id is missing"},
 		"an empty user":   {func(*Schema) {}, Fields{UserID: ptr("")}, "needs a user id"},
-		"two words":       {func(s *Schema) { s.ScopesForm = ScopesText }, Fields{UserID: user, Scopes: ptr([]string{"a\tb"})}, "this would be no key"},
-		"a bad name":      {func(*Schema) {}, Fields{UserID: user, Name: ptr("\x00")}, "this would be no key"},
+		"two words":       {func(s *Schema) { s.ScopesForm = ScopesText }, Fields{UserID: user, Scopes: ptr([]string{"a\tb"})}, "could not be read as a key"},
+		"a bad name":      {func(*Schema) {}, Fields{UserID: user, Name: ptr("\x00")}, "could not be read as a key"},
 		"metadata, array": {func(*Schema) {}, Fields{UserID: user, Metadata: ptr(json.RawMessage(`[1]`))}, "metadata must be a JSON object"},
 		"metadata, date":  {func(*Schema) {}, Fields{UserID: user, Metadata: ptr(json.RawMessage(`{"a":{"$date":"leak"}}`))}, "metadata must be a JSON object"},
 		"metadata, type":  {func(*Schema) {}, Fields{UserID: user, Metadata: ptr(json.RawMessage(`{"$oid":"650102030405060708090a0b"}`))}, "no name in it may begin with $"},
@@ -203,7 +203,7 @@ func TestWhatTheMappingCannotHoldIsRefused(t *testing.T) {
 	} {
 		s := in(test.without)
 		_, err := s.Draft(NewKey{Hash: testHash, CreatedAt: made, Fields: test.fields})
-		if !errors.Is(err, ErrCannotHold) || !strings.Contains(err.Error(), test.words) || strings.Contains(err.Error(), "leak") {
+		if !errors.Is(err, ErrCannotStore) || !strings.Contains(err.Error(), test.words) || strings.Contains(err.Error(), "leak") {
 			t.Errorf("%s: %v", name, err)
 		}
 		if _, err := s.Draft(NewKey{Hash: testHash, CreatedAt: made, Fields: Fields{UserID: ptr(idTexts[s.IDForm].text)}}); err != nil {
@@ -215,14 +215,14 @@ func TestWhatTheMappingCannotHoldIsRefused(t *testing.T) {
 			t.Errorf("%s, taken away: %v", name, err)
 		}
 	}
-	was := DefaultSchema().Show(document(t))
-	if _, err := DefaultSchema().Edit(was, Fields{UserID: ptr("")}, made); !errors.Is(err, ErrCannotHold) {
+	was := DefaultSchema().Details(document(t))
+	if _, err := DefaultSchema().Edit(was, Fields{UserID: ptr("")}, made); !errors.Is(err, ErrCannotStore) {
 		t.Errorf("a user taken away: %v", err)
 	}
-	if _, err := DefaultSchema().Edit(was, Fields{Name: ptr("\x00")}, made); !errors.Is(err, ErrCannotHold) {
+	if _, err := DefaultSchema().Edit(was, Fields{Name: ptr("\x00")}, made); !errors.Is(err, ErrCannotStore) {
 		t.Errorf("a name that cannot be read: %v", err)
 	}
-	if _, err := DefaultSchema().Edit(DefaultSchema().Show(document(t, bson.E{Key: "name", Value: 1})), Fields{Active: ptr(false)}, made); err != nil {
+	if _, err := DefaultSchema().Edit(DefaultSchema().Details(document(t, bson.E{Key: "name", Value: 1})), Fields{Active: ptr(false)}, made); err != nil {
 		t.Errorf("a key that is none already is switched off: %v", err)
 	}
 }
@@ -247,8 +247,8 @@ func TestPartsOfASecondAreCutOff(t *testing.T) {
 	} {
 		s := in(func(s *Schema) { s.ExpiresForm = form })
 		d, err := s.Draft(NewKey{Hash: testHash, Fields: Fields{UserID: ptr("u"), ExpiresAt: &at}})
-		if err != nil || !d.Shown.Record.ExpiresAt.Equal(want) {
-			t.Errorf("%s: %v, %v", form, d.Shown.Record.ExpiresAt, err)
+		if err != nil || !d.Details.Record.ExpiresAt.Equal(want) {
+			t.Errorf("%s: %v, %v", form, d.Details.Record.ExpiresAt, err)
 		}
 	}
 }
@@ -263,7 +263,7 @@ func TestASuccessorSaysWhatItsPredecessorSays(t *testing.T) {
 			t.Fatal(err)
 		}
 		var document bson.D
-		if err := bson.Unmarshal(d.Shown.raw, &document); err != nil {
+		if err := bson.Unmarshal(d.Details.raw, &document); err != nil {
 			t.Fatal(err)
 		}
 		raw, err := bson.Marshal(append(document, bson.D{
@@ -276,15 +276,15 @@ func TestASuccessorSaysWhatItsPredecessorSays(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		old := s.Show(raw)
+		old := s.Details(raw)
 		if old.UsageCount != 9 || !old.LastUsed.Equal(made) || old.RotatedFrom != "1" {
 			t.Errorf("shown: %+v", old)
 		}
-		next, err := s.Successor(old, hash, "kt_new", made.Add(time.Hour))
+		next, err := s.DraftSuccessor(old, hash, "kt_new", made.Add(time.Hour))
 		if err != nil {
 			t.Fatal(err)
 		}
-		got := next.Shown
+		got := next.Details
 		want := fullRecord(got.Record.KeyID, "u", true)
 		if diff := cmp.Diff(want, got.Record, compareRecords); diff != "" {
 			t.Errorf("%+v: %s", s, diff)
@@ -305,23 +305,23 @@ func TestASuccessorSaysWhatItsPredecessorSays(t *testing.T) {
 func TestTheDigestTellsContentsApart(t *testing.T) {
 	t.Parallel()
 	s := DefaultSchema()
-	was := s.Show(document(t)).Digest
+	was := s.Details(document(t)).Digest
 	for _, field := range []string{"name", "unmapped", "created_at", "is_active", "key_hash", "rotated_from", ""} {
-		if s.Show(document(t, bson.E{Key: field, Value: "x"})).Digest == was {
+		if s.Details(document(t, bson.E{Key: field, Value: "x"})).Digest == was {
 			t.Errorf("a change of %q does not show", field)
 		}
 	}
 	for _, field := range []string{"last_used", "usage_count"} {
-		if s.Show(document(t, bson.E{Key: field, Value: 7})).Digest != was {
+		if s.Details(document(t, bson.E{Key: field, Value: 7})).Digest != was {
 			t.Errorf("a change of %s shows", field)
 		}
 		s := in(func(s *Schema) { s.LastUsed, s.UsageCount = "", "" })
-		if s.Show(document(t, bson.E{Key: field, Value: 7})).Digest == was {
+		if s.Details(document(t, bson.E{Key: field, Value: 7})).Digest == was {
 			t.Errorf("a change of %s, which is none of ours, does not show", field)
 		}
 	}
 	broken := bson.Raw("no BSON")
-	if a, b := s.Show(broken), s.Show(bson.Raw("another")); a.Digest == b.Digest || a.Record.Defect == "" {
+	if a, b := s.Details(broken), s.Details(bson.Raw("another")); a.Digest == b.Digest || a.Record.Defect == "" {
 		t.Errorf("%+v, %+v", a, b)
 	}
 }
@@ -329,8 +329,8 @@ func TestTheDigestTellsContentsApart(t *testing.T) {
 func TestShowKeepsNothingOfTheDocument(t *testing.T) {
 	t.Parallel()
 	raw := document(t, bson.E{Key: "key_prefix", Value: "kt_abc"}, bson.E{Key: "rotated_from", Value: "older"})
-	shown := DefaultSchema().Show(raw)
-	want := DefaultSchema().Show(slices.Clone(raw))
+	shown := DefaultSchema().Details(raw)
+	want := DefaultSchema().Details(slices.Clone(raw))
 	for i := range raw {
 		raw[i] = 0xff
 	}
@@ -364,13 +364,13 @@ func FuzzMetadata(f *testing.F) {
 		}
 		d, err := s.Draft(NewKey{Hash: testHash, Fields: Fields{UserID: ptr("u"), Metadata: ptr(json.RawMessage(text))}})
 		if err != nil {
-			if !errors.Is(err, ErrCannotHold) {
+			if !errors.Is(err, ErrCannotStore) {
 				t.Errorf("%q: %v", text, err)
 			}
 			return
 		}
-		read := d.Shown.Record.Metadata
-		again, err := s.Edit(d.Shown, Fields{Metadata: &read}, made)
+		read := d.Details.Record.Metadata
+		again, err := s.Edit(d.Details, Fields{Metadata: &read}, made)
 		if err != nil || string(again.After.Record.Metadata) != string(read) {
 			t.Errorf("%q is read as %q, and that as %q: %v", text, read, again.After.Record.Metadata, err)
 		}

@@ -18,7 +18,7 @@ var (
 	ErrIsView = errors.New("the collection is a view")
 	// ErrIsTimeseries: the collection is a time series, or of another kind that
 	// has no change stream.
-	ErrIsTimeseries = errors.New("the collection is not a plain one")
+	ErrIsTimeseries = errors.New("the collection is not a plain collection")
 	// ErrStandalone: the server is not part of a replica set.
 	ErrStandalone = errors.New("the server is a standalone mongod")
 	// ErrNotPrimary: the client has a direct connection to a member that is not
@@ -41,7 +41,7 @@ var (
 
 // explainedError is an error with a text for people. For errors.Is it is one of
 // the errors above.
-type sentence struct {
+type explainedError struct {
 	text string
 	kind error
 	// cause is the driver's error, if there is one. Its text contains no
@@ -49,14 +49,14 @@ type sentence struct {
 	cause error
 }
 
-func (s *sentence) Error() string {
+func (s *explainedError) Error() string {
 	if s.cause == nil {
 		return s.text
 	}
 	return s.text + ": " + s.cause.Error()
 }
 
-func (s *sentence) Unwrap() []error {
+func (s *explainedError) Unwrap() []error {
 	if s.cause == nil {
 		return []error{s.kind}
 	}
@@ -64,15 +64,15 @@ func (s *sentence) Unwrap() []error {
 }
 
 // explained returns an explainedError without a cause.
-func refuse(kind error, format string, args ...any) error {
-	return &sentence{text: fmt.Sprintf(format, args...), kind: kind}
+func explained(kind error, format string, args ...any) error {
+	return &explainedError{text: fmt.Sprintf(format, args...), kind: kind}
 }
 
 // Server error codes, from MongoDB's error_codes.yml.
 const (
 	codeUnauthorized         = 13
 	codeAuthenticationFailed = 18
-	codeIllegalOperation     = 20 // the reply of a server without transactions
+	codeIllegalOperation     = 20  // the reply of a server without transactions
 	codeValidation           = 121 // a collection's validator rejected the document
 	codeNamespaceExists      = 48
 	codeNoSuchTransaction    = 251
@@ -107,11 +107,11 @@ func NotAllowed(err error) bool { return hasCode(err, codeUnauthorized, codeAtla
 func (s *Store) explain(doing string, err error) error {
 	switch {
 	case isCredentials(err):
-		return &sentence{"MongoDB refuses the user name or password: check them in the connection string, and authSource, the database that knows the user", ErrCredentials, err}
+		return &explainedError{"MongoDB rejects the user name or password: check them in the connection string, and check authSource, the database that stores the user", ErrCredentials, err}
 	case hasCode(err, codeUnauthorized):
-		return &sentence{fmt.Sprintf("%s is not allowed: grant the user of the connection string the role read on database %q, or readWrite for --ensure-schema (README.md says under Privileges how little will do)", doing, s.database.Name()), ErrUnauthorized, err}
+		return &explainedError{fmt.Sprintf("%s is not allowed: grant the user of the connection string the role read on database %q, or readWrite for --ensure-schema (docs/deploy.md lists the minimum under Privileges)", doing, s.database.Name()), ErrUnauthorized, err}
 	case isUnreachable(err):
-		return &sentence{fmt.Sprintf("%s failed because no primary answered: check the hosts in the connection string, and that the replica set has a primary", doing), ErrUnreachable, err}
+		return &explainedError{fmt.Sprintf("%s failed because no primary answered: check the hosts in the connection string, and that the replica set has a primary", doing), ErrUnreachable, err}
 	}
 	return fmt.Errorf("%s: %w", doing, err)
 }

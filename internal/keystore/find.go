@@ -67,7 +67,7 @@ func (s *Store) FindByIDs(ctx context.Context, ids []apikey.DocID, after cluster
 	defer session.EndSession(ctx)
 	ctx = mongo.NewSessionContext(ctx, session)
 	var all []bson.Raw
-	_, err = untilKnown(ctx, func() (bson.Raw, error) {
+	_, err = retryWhileAhead(ctx, func() (bson.Raw, error) {
 		cursor, err := s.keys.Find(ctx, filter, options.Find().SetBatchSize(int32(len(ids)+1)))
 		if err != nil {
 			return nil, err
@@ -126,9 +126,9 @@ func (s *Store) byHash(hash apikey.Hash) bson.D {
 }
 
 // checkHash returns an error if a find returned the document of another key.
-func (s *Store) ofHash(hash apikey.Hash, doc Document) error {
+func (s *Store) checkHash(hash apikey.Hash, doc Document) error {
 	if doc.HasHash && doc.Hash != hash && !slices.Contains(doc.Others, hash) {
-		return refuse(ErrCollation, "looking for a hash in %s found the document of another one: the collection must not have a collation", s.namespace())
+		return explained(ErrCollation, "a look-up in %s found the document of another hash: the collection must not have a collation", s.namespace())
 	}
 	return nil
 }
@@ -147,7 +147,7 @@ func (s *Store) findByHash(ctx context.Context, hash apikey.Hash, read readRule)
 	documents := make([]Document, len(found))
 	for i, raw := range found {
 		documents[i] = s.schema.Decode(raw)
-		if err := s.ofHash(hash, documents[i]); err != nil {
+		if err := s.checkHash(hash, documents[i]); err != nil {
 			return Document{}, false, err
 		}
 		s.Report(documents[i])
@@ -164,13 +164,13 @@ func (s *Store) findByHash(ctx context.Context, hash apikey.Hash, read readRule)
 
 // readLimit is how many documents a read by hash asks for: a second one shows
 // that the hash is not unique, and more than two change nothing.
-const atMost = 2
+const readLimit = 2
 
 // findLimited is Find with a limit. All documents are in the server's first
 // reply: a find that has reached its limit, or the end of the index, leaves no
 // open cursor. (Documents of more than 16 MB together take another reply.)
-func findFew(ctx context.Context, keys *mongo.Collection, filter bson.D) ([]bson.Raw, error) {
-	limit := int64(atMost)
+func findLimited(ctx context.Context, keys *mongo.Collection, filter bson.D) ([]bson.Raw, error) {
+	limit := int64(readLimit)
 	if !guard.TwoDocuments {
 		limit = 1
 	}
@@ -211,7 +211,7 @@ func (s *Store) readLinearizable(ctx context.Context, filter bson.D) ([]bson.Raw
 		return nil, err
 	}
 	defer session.EndSession(ctx)
-	return findFew(mongo.NewSessionContext(ctx, session), s.linearizable, filter)
+	return findLimited(mongo.NewSessionContext(ctx, session), s.linearizable, filter)
 }
 
 // sessionAfter returns a causally consistent session whose operation time is
@@ -240,8 +240,8 @@ func (s *Store) readMajority(ctx context.Context, filter bson.D, after clusterti
 	defer session.EndSession(ctx)
 	ctx = mongo.NewSessionContext(ctx, session)
 	var found []bson.Raw
-	_, err = untilKnown(ctx, func() (_ bson.Raw, err error) {
-		found, err = findFew(ctx, s.keys, filter)
+	_, err = retryWhileAhead(ctx, func() (_ bson.Raw, err error) {
+		found, err = findLimited(ctx, s.keys, filter)
 		return nil, err
 	})
 	return found, err
@@ -263,7 +263,7 @@ const (
 // InvalidOptions, until ctx ends. A floor is one tick ahead of an idle server,
 // so that refusal is not a mistake. When ctx ends, it returns ErrRevisionAhead
 // together with the refusal and the deadline's error.
-func untilKnown(ctx context.Context, read func() (bson.Raw, error)) (bson.Raw, error) {
+func retryWhileAhead(ctx context.Context, read func() (bson.Raw, error)) (bson.Raw, error) {
 	pauses := backoff.NewExponentialBackOff()
 	pauses.InitialInterval, pauses.MaxInterval = firstPause, longestPause
 	var refusal error
@@ -279,7 +279,7 @@ func untilKnown(ctx context.Context, read func() (bson.Raw, error)) (bson.Raw, e
 		return nil, err
 	}, backoff.WithBackOff(pauses), backoff.WithMaxElapsedTime(0))
 	if err != nil && refusal != nil && !errors.Is(err, refusal) && ctx.Err() != nil {
-		return nil, fmt.Errorf("%w: %w; until then the server had said: %w", ErrRevisionAhead, err, refusal)
+		return nil, fmt.Errorf("%w: %w; the server's last refusal: %w", ErrRevisionAhead, err, refusal)
 	}
 	return raw, err
 }

@@ -148,7 +148,7 @@ func wholeNumber(v bson.RawValue) (int64, string) {
 	case bson.TypeDouble:
 		if f, ok := v.DoubleOK(); ok {
 			if f != math.Trunc(f) || f < -twoTo63 || f >= twoTo63 {
-				return 0, "is a double that is no whole number"
+				return 0, "is a double that is not a whole number"
 			}
 			return int64(f), ""
 		}

@@ -169,10 +169,10 @@ func TestFormsByValue(t *testing.T) {
 		{expires(ExpiresUnix), "expires_at", int64(math.MinInt64), ends, "never", "expires_at is before the year 1"},
 		{expires(ExpiresUnix), "expires_at", time.Time{}.Unix(), ends, "never", "expires_at is before the year 1"},
 		{expires(ExpiresUnix), "expires_at", time.Time{}.Unix() + 1, ends, (time.Time{}.Unix() + 1) * 1000, ""},
-		{expires(ExpiresUnix), "expires_at", 2.5, ends, "never", "expires_at is a double that is no whole number"},
-		{expires(ExpiresUnix), "expires_at", math.NaN(), ends, "never", "expires_at is a double that is no whole number"},
-		{expires(ExpiresUnix), "expires_at", math.Inf(1), ends, "never", "expires_at is a double that is no whole number"},
-		{expires(ExpiresUnix), "expires_at", 1e300, ends, "never", "expires_at is a double that is no whole number"},
+		{expires(ExpiresUnix), "expires_at", 2.5, ends, "never", "expires_at is a double that is not a whole number"},
+		{expires(ExpiresUnix), "expires_at", math.NaN(), ends, "never", "expires_at is a double that is not a whole number"},
+		{expires(ExpiresUnix), "expires_at", math.Inf(1), ends, "never", "expires_at is a double that is not a whole number"},
+		{expires(ExpiresUnix), "expires_at", 1e300, ends, "never", "expires_at is a double that is not a whole number"},
 		{expires(ExpiresUnix), "expires_at", decimal(t, "2"), ends, "never", "expires_at is of type 128-bit decimal, a whole number is needed"},
 		{expires(ExpiresUnix), "expires_at", "2 leak", ends, "never", "expires_at is of type string, a whole number is needed"},
 		{expires(ExpiresUnix), "expires_at", bson.DateTime(2000), ends, "never", "expires_at is of type UTC datetime, a whole number is needed"},
@@ -262,7 +262,7 @@ func TestTheHashIsReadInItsEncodingAlone(t *testing.T) {
 			if strings.Contains(strings.ToLower(got.Record.Defect), hex.EncodeToString(testHash[:4])) {
 				t.Errorf("the defect holds the hash: %q", got.Record.Defect)
 			}
-			if encoding != other && !strings.HasPrefix(got.Record.Defect, "key_hash is no SHA-256 hash ") {
+			if encoding != other && !strings.HasPrefix(got.Record.Defect, "key_hash is not a SHA-256 hash ") {
 				t.Errorf("defect %q", got.Record.Defect)
 			}
 		}

@@ -37,15 +37,15 @@ type index struct {
 //     different hashes, or different ids, could be equal
 //
 // exists: there is an index on the hash, usable or not.
-func (s *Store) checkIndexes(ctx context.Context) (some bool, err error) {
+func (s *Store) checkIndexes(ctx context.Context) (exists bool, err error) {
 	indexes, err := s.indexes(ctx)
 	if err != nil {
 		return false, err
 	}
-	return s.judgeIndexes(indexes)
+	return s.evaluateIndexes(indexes)
 }
 
-func (s *Store) judgeIndexes(indexes []index) (some bool, err error) {
+func (s *Store) evaluateIndexes(indexes []index) (exists bool, err error) {
 	if err := s.checkCollation(indexes); err != nil {
 		return false, err
 	}
@@ -53,15 +53,15 @@ func (s *Store) judgeIndexes(indexes []index) (some bool, err error) {
 		if !i.on(s.schema.Hash) {
 			continue
 		}
-		some = true
-		if err = s.unfit(i); err == nil {
+		exists = true
+		if err = s.checkUsable(i); err == nil {
 			return true, nil
 		}
 	}
-	if some {
+	if exists {
 		return true, err
 	}
-	return false, refuse(ErrNoUniqueIndex, "%s has no unique index on %s: create it, by %s or by --ensure-schema",
+	return false, explained(ErrNoUniqueIndex, "%s has no unique index on %s: create it with %s or with --ensure-schema",
 		s.namespace(), s.schema.Hash, s.createCommand())
 }
 
@@ -76,7 +76,7 @@ func (s *Store) createCommand() string {
 func (s *Store) checkCollation(indexes []index) error {
 	for _, i := range indexes {
 		if i.on(idField) && i.collated() {
-			return refuse(ErrCollation, "%s has a default collation (locale %q), by which different hashes or ids may be equal: keep the keys in a collection without one",
+			return explained(ErrCollation, "%s has a default collation (locale %q), by which different hashes or ids may be equal: keep the keys in a collection without one",
 				s.namespace(), i.Collation.Locale)
 		}
 	}
@@ -98,17 +98,17 @@ func (s *Store) indexes(ctx context.Context) ([]index, error) {
 }
 
 // checkUsable returns why keytail cannot use an index on the hash, or nil.
-func (s *Store) unfit(i index) error {
+func (s *Store) checkUsable(i index) error {
 	again := "drop it and create a plain unique one"
 	switch {
 	case !i.unique():
-		return refuse(ErrNoUniqueIndex, "%s has an index on %s (%s), but it is not unique: %s", s.namespace(), s.schema.Hash, i.Name, again)
+		return explained(ErrNoUniqueIndex, "%s has an index on %s (%s), but it is not unique: %s", s.namespace(), s.schema.Hash, i.Name, again)
 	case i.collated():
-		return refuse(ErrNoUniqueIndex, "%s has a unique index on %s (%s), but with a collation, which a look-up cannot use: %s", s.namespace(), s.schema.Hash, i.Name, again)
+		return explained(ErrNoUniqueIndex, "%s has a unique index on %s (%s), but with a collation, which a look-up cannot use: %s", s.namespace(), s.schema.Hash, i.Name, again)
 	case i.Partial != nil && !existsAlone(i.Partial, s.schema.Hash):
-		return refuse(ErrNoUniqueIndex, "%s has a unique index on %s (%s), but it is partial, so documents outside it may share a hash: %s", s.namespace(), s.schema.Hash, i.Name, again)
+		return explained(ErrNoUniqueIndex, "%s has a unique index on %s (%s), but it is partial, so documents outside it may share a hash: %s", s.namespace(), s.schema.Hash, i.Name, again)
 	case i.Hidden:
-		return refuse(ErrNoUniqueIndex, "%s has a unique index on %s (%s), but it is hidden, so a look-up reads the whole collection: unhide it", s.namespace(), s.schema.Hash, i.Name)
+		return explained(ErrNoUniqueIndex, "%s has a unique index on %s (%s), but it is hidden, so a look-up reads the whole collection: unhide it", s.namespace(), s.schema.Hash, i.Name)
 	}
 	return nil
 }
@@ -150,7 +150,7 @@ func (s *Store) createIndex(ctx context.Context) error {
 	if hasCode(err, codeDuplicateKey) {
 		// The server's message contains the hash, which does not help and is
 		// secret
-		return refuse(ErrNoUniqueIndex, "%s cannot have a unique index on %s because documents share a value of it (or several lack it): remove all but one of each",
+		return explained(ErrNoUniqueIndex, "%s cannot have a unique index on %s because documents share a value of it (or several lack it): remove all but one of each",
 			s.namespace(), s.schema.Hash)
 	}
 	if err != nil {

@@ -4,13 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
+
+	"github.com/keytail/keytail/internal/timing"
 )
 
 // The times of an IndexWatch, each with its reason.
@@ -67,7 +68,7 @@ type IndexWatch struct {
 	present  prometheus.Gauge
 	checks   *prometheus.CounterVec
 	// wake has a token when a check is requested.
-	kick chan struct{}
+	wake chan struct{}
 	// problem says what is wrong. Nil: no problem is known.
 	problem atomic.Pointer[string]
 
@@ -75,8 +76,8 @@ type IndexWatch struct {
 	mutex sync.Mutex
 	// lastLogged is when the missing index was last logged. failing means that
 	// it was logged that the state of the index is unknown.
-	said    time.Time
-	failing bool
+	lastLogged time.Time
+	failing    bool
 }
 
 // NewIndexWatch makes an IndexWatch that has not checked yet. Until the first
@@ -97,13 +98,13 @@ func NewIndexWatch(config IndexWatchConfig) (*IndexWatch, error) {
 		logger:   config.Logger.Named("keystore"),
 		present: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "keytail_unique_index",
-			Help: "1 while the hash has a unique index, 0 when the last look found none.",
+			Help: "1 while the hash has a unique index, 0 if the last check found none.",
 		}),
 		checks: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "keytail_unique_index_checks_total",
-			Help: "Looks at the indexes of the keys, by result: present, missing, failed (not known) or no_collection.",
+			Help: "Checks of the indexes of the key collection, by result: present, missing, failed (state unknown) or no_collection.",
 		}, []string{"result"}),
-		kick: make(chan struct{}, 1),
+		wake: make(chan struct{}, 1),
 	}
 	w.present.Set(1)
 	for _, result := range []string{resultPresent, resultMissing, resultFailed, resultNoCollection} {
@@ -128,9 +129,9 @@ func (w *IndexWatch) Problem() string {
 }
 
 // CheckSoon requests a check and returns at once.
-func (w *IndexWatch) Hurry() {
+func (w *IndexWatch) CheckSoon() {
 	select {
-	case w.kick <- struct{}{}:
+	case w.wake <- struct{}{}:
 	default: // a check is already requested
 	}
 }
@@ -139,13 +140,13 @@ func (w *IndexWatch) Hurry() {
 // returns nil.
 func (w *IndexWatch) Run(ctx context.Context) error {
 	for {
-		timer := time.NewTimer(w.pause())
+		timer := time.NewTimer(w.nextInterval())
 		select {
 		case <-ctx.Done():
 			timer.Stop()
 			return nil
 		case <-timer.C:
-		case <-w.kick:
+		case <-w.wake:
 			timer.Stop()
 		}
 		w.Check(ctx)
@@ -154,12 +155,12 @@ func (w *IndexWatch) Run(ctx context.Context) error {
 
 // nextInterval has a jitter, so that instances that were started together do not
 // keep checking at the same moment.
-func (w *IndexWatch) pause() time.Duration {
-	pause := w.interval
+func (w *IndexWatch) nextInterval() time.Duration {
+	interval := w.interval
 	if w.Problem() != "" {
-		pause = min(pause, missingInterval)
+		interval = min(interval, missingInterval)
 	}
-	return pause + time.Duration(indexJitter*(2*rand.Float64()-1)*float64(pause))
+	return timing.Jitter(interval, indexJitter)
 }
 
 // Check checks now, and reports whether the index exists.
@@ -183,7 +184,7 @@ func (w *IndexWatch) Check(ctx context.Context) bool {
 		return false
 	}
 	w.failing = false
-	if _, err := w.store.judgeIndexes(indexes); err != nil {
+	if _, err := w.store.evaluateIndexes(indexes); err != nil {
 		w.missingLocked(err)
 		return false
 	}
@@ -196,7 +197,7 @@ func (w *IndexWatch) failedLocked(err error) {
 	w.checks.WithLabelValues(resultFailed).Inc()
 	if !w.failing {
 		w.failing = true
-		w.logger.Warn("it is not known whether the hash still has its unique index: see that the database answers, and that the user of the connection string may list the indexes; keytail looks again by itself", zap.Error(err))
+		w.logger.Warn("the unique index on the hash could not be checked, keytail will check again: make sure that the database answers and that the user of the connection string may list the indexes", zap.Error(err))
 	}
 }
 
@@ -205,11 +206,11 @@ func (w *IndexWatch) missingLocked(problem error) {
 	w.present.Set(0)
 	text := problem.Error()
 	first := w.problem.Swap(&text) == nil
-	if !first && time.Since(w.said) < indexReminder {
+	if !first && time.Since(w.lastLogged) < indexReminder {
 		return
 	}
-	w.said = time.Now()
-	w.logger.Error("the hash has no unique index any more: a key whose hash two documents have is DISABLED; remove such documents, and create the index again",
+	w.lastLogged = time.Now()
+	w.logger.Error("the unique index on the hash is missing, so a key whose hash is in two documents is DISABLED: remove such documents and create the index again",
 		zap.String("collection", w.store.namespace()),
 		zap.String("index", w.store.createCommand()),
 		zap.Error(problem))
@@ -219,6 +220,6 @@ func (w *IndexWatch) presentLocked() {
 	w.checks.WithLabelValues(resultPresent).Inc()
 	w.present.Set(1)
 	if w.problem.Swap(nil) != nil {
-		w.logger.Info("the hash has its unique index again", zap.String("collection", w.store.namespace()))
+		w.logger.Info("the unique index on the hash exists again", zap.String("collection", w.store.namespace()))
 	}
 }

@@ -28,7 +28,7 @@ type Query struct {
 
 // Page is a part of a list.
 type Page struct {
-	Keys []Shown
+	Keys []Details
 	// Next is the cursor of the next page. Empty: this is the last page.
 	Next string
 }
@@ -47,7 +47,7 @@ func (s *Store) List(ctx context.Context, q Query) (Page, error) {
 		if err != nil {
 			return Page{}, err
 		}
-		filter = append(filter, s.schema.older(at))
+		filter = append(filter, s.schema.afterPosition(at))
 	}
 	// One more than the page has, to see whether there is another page.
 	cursor, err := s.keys.Find(ctx, filter, options.Find().
@@ -69,7 +69,7 @@ func (s *Store) List(ctx context.Context, q Query) (Page, error) {
 	for _, raw := range found {
 		// The filter also finds arrays that contain the user, and numbers that
 		// are equal.
-		if shown := s.schema.Show(raw); q.UserID == "" || shown.Record.UserID == q.UserID {
+		if shown := s.schema.Details(raw); q.UserID == "" || shown.Record.UserID == q.UserID {
 			page.Keys = append(page.Keys, shown)
 		}
 	}
@@ -106,7 +106,7 @@ func (s Schema) filterOf(q Query) bson.D {
 // afterPosition matches the documents after a position in the list. The
 // comparison operators of an aggregation compare values of all types, those of
 // a query only values of the same type.
-func (s Schema) older(at position) bson.E {
+func (s Schema) afterPosition(at position) bson.E {
 	less := func(operator, field string, than any) bson.D {
 		// An absent field is sorted like null.
 		value := bson.D{{Key: "$ifNull", Value: bson.A{"$" + field, nil}}}
@@ -148,7 +148,7 @@ func parseCursor(q Query) (position, error) {
 	if err != nil || bson.Raw(data).Validate() != nil || bson.Unmarshal(data, &at) != nil {
 		return position{}, ErrCursor
 	}
-	if string(at.List) != string(q.digest()) || askable(at.ID) != nil || at.CreatedAt.Validate() != nil {
+	if string(at.List) != string(q.digest()) || checkFilterValue(at.ID) != nil || at.CreatedAt.Validate() != nil {
 		return position{}, ErrCursor
 	}
 	return at, nil

@@ -31,7 +31,7 @@ func (s *Store) PrepareListIndex(ctx context.Context, ensure bool) error {
 		}
 	}
 	if !ensure {
-		return refuse(ErrNoListIndex, "%s has no index in the order of the admin API's lists, so the server sorts the collection for each page: create it, by db.getCollection(%q).createIndex({%q: -1, _id: -1}) or by --ensure-schema",
+		return explained(ErrNoListIndex, "%s has no index in the order of the admin API's lists, so the server sorts the collection for each page: create it with db.getCollection(%q).createIndex({%q: -1, _id: -1}) or with --ensure-schema",
 			s.namespace(), s.schema.Collection, s.schema.CreatedAt)
 	}
 	_, err = s.database.Collection(s.schema.Collection).Indexes().CreateOne(ctx, mongo.IndexModel{Keys: s.schema.newestFirst()})

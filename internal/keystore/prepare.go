@@ -22,7 +22,7 @@ func (s *Store) Prepare(ctx context.Context, ensure bool) error {
 	if err != nil {
 		return err
 	}
-	s.announce(deployment)
+	s.logDeployment(deployment)
 	err = s.Inspect(ctx)
 	if ensure && errors.Is(err, ErrCollectionMissing) {
 		err = s.createCollection(ctx)
@@ -39,7 +39,7 @@ func (s *Store) Prepare(ctx context.Context, ensure bool) error {
 }
 
 // logDeployment logs which guarantee is weaker on this deployment.
-func (s *Store) announce(d Deployment) {
+func (s *Store) logDeployment(d Deployment) {
 	if d.Sharded() {
 		s.logger.Warn(Sharded)
 	}
@@ -50,15 +50,16 @@ func (s *Store) announce(d Deployment) {
 func (s *Store) checkDocuments(ctx context.Context) error {
 	brief, cancel := context.WithTimeout(ctx, s.surveyWithin)
 	defer cancel()
-	found, err := s.lookAt(brief, startSurvey, func(Document) {})
+	found, err := s.sample(brief, startSurvey, func(Document) {})
 	if err != nil && ctx.Err() == nil && brief.Err() != nil {
-		s.logger.Warn("the server has not shown a few documents of "+s.namespace()+" in time, so it is not known yet whether the mapping fits them: what cannot be read as a key is logged when it is read, and keytail doctor says more", zap.Duration("waited", s.surveyWithin))
+		s.logger.Warn("the server did not return the first documents of the collection in time, so it is unknown whether the mapping fits them: run keytail doctor, and see the log for documents that cannot be read as keys",
+			zap.String("collection", s.namespace()), zap.Duration("waited", s.surveyWithin))
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	if err := found.Refusal(); err != nil {
+	if err := found.StartError(); err != nil {
 		return err
 	}
 	for _, warning := range found.Warnings() {
@@ -71,8 +72,8 @@ func (s *Store) checkDocuments(ctx context.Context) error {
 // an unusable one, the server would refuse to create another, with a less
 // helpful error.
 func (s *Store) prepareIndex(ctx context.Context, ensure bool) error {
-	some, err := s.checkIndexes(ctx)
-	if some || !ensure || !errors.Is(err, ErrNoUniqueIndex) {
+	exists, err := s.checkIndexes(ctx)
+	if exists || !ensure || !errors.Is(err, ErrNoUniqueIndex) {
 		return err
 	}
 	if err := s.createIndex(ctx); err != nil {

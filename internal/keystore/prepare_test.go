@@ -100,7 +100,7 @@ func TestPrepareRefusesAMissingCollectionAndNamesOthers(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
 		p := newPlace(t, s)
 		err := p.Prepare(testContext(t), false)
-		wantSentence(t, err, ErrCollectionMissing, p.db.Name(), `"api_keys"`, "nor any other", "--ensure-schema")
+		wantSentence(t, err, ErrCollectionMissing, p.db.Name(), `"api_keys"`, "no other", "--ensure-schema")
 		p.create(t, "apikeys")
 		p.create(t, "users")
 		wantSentence(t, p.Inspect(testContext(t)), ErrCollectionMissing, "but has apikeys, users")
@@ -109,11 +109,11 @@ func TestPrepareRefusesAMissingCollectionAndNamesOthers(t *testing.T) {
 
 func TestOthersNamesTen(t *testing.T) {
 	t.Parallel()
-	var many []listed
+	var many []listedCollection
 	for i := range 12 {
-		many = append(many, listed{Name: fmt.Sprintf("c%02d", 11-i)})
+		many = append(many, listedCollection{Name: fmt.Sprintf("c%02d", 11-i)})
 	}
-	many = append(many, listed{Name: "system.views"})
+	many = append(many, listedCollection{Name: "system.views"})
 	if got, want := others(many), "but has c00, c01, c02, c03, c04, c05, c06, c07, c08, c09, and 2 more"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
@@ -224,7 +224,7 @@ func TestIndexJudgement(t *testing.T) {
 		if err := bson.Unmarshal(raw, &i); err != nil {
 			t.Fatal(err)
 		}
-		err = s.unfit(i)
+		err = s.checkUsable(i)
 		if (err == nil) != (test.want == "") || err != nil && !strings.Contains(err.Error(), test.want) {
 			t.Errorf("%s: got %v, want words like %q", name, err, test.want)
 		}
@@ -276,7 +276,7 @@ func TestOnlyAPlainCollectionPasses(t *testing.T) {
 	for kind, want := range map[string]error{
 		"collection": nil, "view": ErrIsView, "timeseries": ErrIsTimeseries, "": ErrIsTimeseries, "something new": ErrIsTimeseries,
 	} {
-		err := s.judge([]listed{{"api_key", "collection"}, {"api_keys", kind}, {"api_keys2", "collection"}})
+		err := s.checkType([]listedCollection{{"api_key", "collection"}, {"api_keys", kind}, {"api_keys2", "collection"}})
 		if !errors.Is(err, want) {
 			t.Errorf("%q: got %v, want %v", kind, err, want)
 		}
@@ -325,7 +325,7 @@ func TestDeploymentJudgement(t *testing.T) {
 		if got := s.Sharded(); got != (name == "sharded") {
 			t.Errorf("%s: sharded is %v", name, got)
 		}
-		s.announce(test.hello)
+		s.logDeployment(test.hello)
 	}
 	if n := logs.FilterMessageSnippet("sharded cluster").Len(); n != 1 || logs.Len() != 1 {
 		t.Errorf("got %v, want one line about the sharded cluster", logs.All())

@@ -45,7 +45,7 @@ func (s *Store) Scan(ctx context.Context, after clustertime.Time, see func(Docum
 	}
 	defer func() { _ = cursor.Close(context.WithoutCancel(ctx)) }()
 	for {
-		more, err := nextOf(ctx, cursor)
+		more, err := nextDocument(ctx, cursor)
 		if err != nil {
 			return s.explain("scanning the keys", err)
 		}
@@ -62,7 +62,7 @@ func (s *Store) Scan(ctx context.Context, after clustertime.Time, see func(Docum
 
 // findSortedByID uses the index on _id, which every collection has. The hint
 // prevents a server from reading and sorting everything before its first reply.
-func byID(order int) *options.FindOptionsBuilder {
+func findSortedByID(order int) *options.FindOptionsBuilder {
 	return options.Find().SetSort(bson.D{{Key: idField, Value: order}}).SetHint(bson.D{{Key: idField, Value: 1}})
 }
 
@@ -75,8 +75,8 @@ func (s *Store) openScan(ctx context.Context) (*mongo.Cursor, error) {
 	timer := time.AfterFunc(batchTimeout, cancel)
 	defer timer.Stop()
 	var cursor *mongo.Cursor
-	_, err := untilKnown(ctx, func() (_ bson.Raw, err error) {
-		cursor, err = s.keys.Find(ctx, bson.D{}, byID(1))
+	_, err := retryWhileAhead(ctx, func() (_ bson.Raw, err error) {
+		cursor, err = s.keys.Find(ctx, bson.D{}, findSortedByID(1))
 		return nil, err
 	})
 	return cursor, err
@@ -84,7 +84,7 @@ func (s *Store) openScan(ctx context.Context) (*mongo.Cursor, error) {
 
 // nextDocument moves the cursor to the next document. Only a request to the
 // server needs a deadline.
-func nextOf(ctx context.Context, cursor *mongo.Cursor) (bool, error) {
+func nextDocument(ctx context.Context, cursor *mongo.Cursor) (bool, error) {
 	if cursor.RemainingBatchLength() == 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, batchTimeout)
@@ -94,7 +94,7 @@ func nextOf(ctx context.Context, cursor *mongo.Cursor) (bool, error) {
 		return true, nil
 	}
 	if err := cursor.Err(); err != nil {
-		return false, fmt.Errorf("the cursor died: %w", err)
+		return false, fmt.Errorf("the cursor failed: %w", err)
 	}
 	return false, nil
 }

@@ -85,7 +85,7 @@ func New(cfg Config) (*Store, error) {
 func (cfg Config) validate() error {
 	mistakes := []error{cfg.Schema.Validate()}
 	if cfg.Client == nil {
-		mistakes = append(mistakes, errors.New("there is no MongoDB client"))
+		mistakes = append(mistakes, errors.New("a MongoDB client is required"))
 	}
 	if cfg.Database == "" {
 		mistakes = append(mistakes, errors.New("the database has no name"))

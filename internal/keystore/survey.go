@@ -103,7 +103,7 @@ func (s *Store) SurveyEach(ctx context.Context, limit int, see func(Document)) (
 	if err != nil {
 		return nil, err
 	}
-	found, err := s.lookAt(ctx, limit, see)
+	found, err := s.sample(ctx, limit, see)
 	if err != nil {
 		return nil, err
 	}
@@ -112,8 +112,8 @@ func (s *Store) SurveyEach(ctx context.Context, limit int, see func(Document)) (
 }
 
 // sample is a Survey that does not know how many documents there are.
-func (s *Store) lookAt(ctx context.Context, limit int, see func(Document)) (*Survey, error) {
-	l := newLook(s.namespace(), s.schema, time.Now(), see)
+func (s *Store) sample(ctx context.Context, limit int, see func(Document)) (*Survey, error) {
+	sv := newSurveyor(s.namespace(), s.schema, time.Now(), see)
 	// By _id from both ends, which the index on _id makes fast however large
 	// the collection is. $sample would give a different result each time, and
 	// reads all of a small collection.
@@ -121,19 +121,19 @@ func (s *Store) lookAt(ctx context.Context, limit int, see func(Document)) (*Sur
 		if half.limit == 0 {
 			continue
 		}
-		n, err := s.surveyHalf(ctx, half.order, half.limit, l.see)
+		n, err := s.surveyHalf(ctx, half.order, half.limit, sv.see)
 		if err != nil {
-			return nil, s.explain("looking at the documents of "+s.namespace(), err)
+			return nil, s.explain("reading documents of "+s.namespace(), err)
 		}
 		if n < half.limit {
 			break
 		}
 	}
-	return l.survey(), nil
+	return sv.survey(), nil
 }
 
 func (s *Store) surveyHalf(ctx context.Context, order, limit int, see func(bson.Raw)) (int, error) {
-	cursor, err := s.keys.Find(ctx, bson.D{}, byID(order).SetLimit(int64(limit)))
+	cursor, err := s.keys.Find(ctx, bson.D{}, findSortedByID(order).SetLimit(int64(limit)))
 	if err != nil {
 		return 0, err
 	}
@@ -147,7 +147,7 @@ func (s *Store) surveyHalf(ctx context.Context, order, limit int, see func(bson.
 }
 
 // surveyor is the state of one Survey.
-type look struct {
+type surveyor struct {
 	found Survey
 	now   time.Time
 	// seen are the documents of the first half.
@@ -164,11 +164,11 @@ type look struct {
 
 type surveyHash struct {
 	id    string
-	value hashLook
+	value hashContent
 }
 
-func newLook(namespace string, schema Schema, now time.Time, each func(Document)) *look {
-	l := &look{
+func newSurveyor(namespace string, schema Schema, now time.Time, each func(Document)) *surveyor {
+	sv := &surveyor{
 		each:    each,
 		others:  map[string]struct{}{},
 		found:   Survey{Namespace: namespace, Readable: map[HashEncoding]int{}, schema: schema},
@@ -178,67 +178,67 @@ func newLook(namespace string, schema Schema, now time.Time, each func(Document)
 	}
 	for _, f := range schema.fields() {
 		if f.name != "" {
-			l.found.Fields = append(l.found.Fields, SurveyField{Role: f.role, Field: f.name, Flag: f.flag, absence: f.absence})
+			sv.found.Fields = append(sv.found.Fields, SurveyField{Role: f.role, Field: f.name, Flag: f.flag, absence: f.absence})
 		}
 	}
-	return l
+	return sv
 }
 
 // see counts a document, unless it has been counted already.
-func (l *look) see(raw bson.Raw) {
-	d := l.found.schema.Decode(raw)
-	if _, again := l.seen[d.ID]; again {
+func (sv *surveyor) see(raw bson.Raw) {
+	d := sv.found.schema.Decode(raw)
+	if _, again := sv.seen[d.ID]; again {
 		return
 	}
-	l.seen[d.ID] = struct{}{}
-	l.found.Documents++
-	l.each(d)
-	l.name(raw)
-	for i := range l.found.Fields {
-		if v := raw.Lookup(l.found.Fields[i].Field); !missing(v) {
-			l.found.Fields[i].Present++
+	sv.seen[d.ID] = struct{}{}
+	sv.found.Documents++
+	sv.each(d)
+	sv.noteOtherFields(raw)
+	for i := range sv.found.Fields {
+		if v := raw.Lookup(sv.found.Fields[i].Field); !missing(v) {
+			sv.found.Fields[i].Present++
 		}
 	}
-	value := lookAtHash(raw.Lookup(l.found.schema.Hash))
-	l.hashes = append(l.hashes, surveyHash{d.Record.KeyID, value})
+	value := inspectHash(raw.Lookup(sv.found.schema.Hash))
+	sv.hashes = append(sv.hashes, surveyHash{d.Record.KeyID, value})
 	for _, e := range value.readable {
-		l.found.Readable[e]++
+		sv.found.Readable[e]++
 	}
-	l.judge(&d.Record)
+	sv.countRecord(&d.Record)
 }
 
 // noteOtherFields notes the root fields that have no role.
-func (l *look) name(raw bson.Raw) {
+func (sv *surveyor) noteOtherFields(raw bson.Raw) {
 	elements, _ := elements(raw)
 	for _, e := range elements {
-		if name := e.Key(); len(l.others) < maxOthers && !l.found.schema.knows(name) {
-			l.others[printable(name)] = struct{}{}
+		if name := e.Key(); len(sv.others) < maxOthers && !sv.found.schema.hasRole(name) {
+			sv.others[printable(name)] = struct{}{}
 		}
 	}
 }
 
 // hasRole reports whether a field has a role.
-func (s Schema) knows(name string) bool {
+func (s Schema) hasRole(name string) bool {
 	return name == idField || slices.ContainsFunc(s.fields(), func(f field) bool { return f.name == name })
 }
 
-func (l *look) judge(r *apikey.Record) {
+func (sv *surveyor) countRecord(r *apikey.Record) {
 	if r.Defect != "" {
-		add(l.defects, r.Defect, r.KeyID)
+		addToGroup(sv.defects, r.Defect, r.KeyID)
 		return
 	}
-	l.found.Keys++
+	sv.found.Keys++
 	switch {
 	case !r.Active:
-		l.found.Inactive++
-	case !r.ExpiresAt.IsZero() && !l.now.Before(r.ExpiresAt):
-		l.found.Expired++
+		sv.found.Inactive++
+	case !r.ExpiresAt.IsZero() && !sv.now.Before(r.ExpiresAt):
+		sv.found.Expired++
 	}
 }
 
 // addToGroup counts a document in a group. A document without an id is counted
 // and not named.
-func add(groups map[string]*SurveyGroup, what, id string) {
+func addToGroup(groups map[string]*SurveyGroup, what, id string) {
 	g := groups[what]
 	if g == nil {
 		g = &SurveyGroup{What: what}
@@ -251,35 +251,35 @@ func add(groups map[string]*SurveyGroup, what, id string) {
 }
 
 // survey returns the result.
-func (l *look) survey() *Survey {
-	found := l.found
-	found.Defects = sorted(l.defects)
-	found.Others = slices.Sorted(maps.Keys(l.others))
-	order := found.likely()
+func (sv *surveyor) survey() *Survey {
+	found := sv.found
+	found.Defects = sortGroups(sv.defects)
+	found.Others = slices.Sorted(maps.Keys(sv.others))
+	order := found.encodingOrder()
 	groups := map[string]*SurveyGroup{}
-	for _, h := range l.hashes {
-		what, id := h.value.as(order), h.id
+	for _, h := range sv.hashes {
+		what, id := h.value.classify(order), h.id
 		if what == string(order[0]) {
 			id = ""
 		}
-		add(groups, what, id)
+		addToGroup(groups, what, id)
 	}
-	found.Hashes = sorted(groups)
+	found.Hashes = sortGroups(groups)
 	return &found
 }
 
 // encodingOrder returns the declared encoding, and then the others, those that
 // could read most first. So a base64 text that is valid in two encodings is
 // counted in the one that reads more of the other texts.
-func (s *Survey) likely() []HashEncoding {
-	declared := s.schema.HashEncoding.or()
+func (s *Survey) encodingOrder() []HashEncoding {
+	declared := s.schema.HashEncoding.orDefault()
 	order := HashEncodings()
 	slices.SortStableFunc(order, func(a, b HashEncoding) int { return cmp.Compare(s.Readable[b], s.Readable[a]) })
 	order = slices.DeleteFunc(order, func(e HashEncoding) bool { return e == declared })
 	return slices.Insert(order, 0, declared)
 }
 
-func sorted(groups map[string]*SurveyGroup) []SurveyGroup {
+func sortGroups(groups map[string]*SurveyGroup) []SurveyGroup {
 	var list []SurveyGroup
 	for _, what := range slices.Sorted(maps.Keys(groups)) {
 		list = append(list, *groups[what])

@@ -21,12 +21,12 @@ var (
 	ErrNoSuchKey = errors.New("there is no such key")
 	// ErrAmbiguousID: two documents have an _id with this text, of different
 	// types.
-	ErrAmbiguousID = errors.New("two keys have this id, one by another type")
+	ErrAmbiguousID = errors.New("two keys have this id, with different types")
 	// ErrDuplicate: another document already has this hash, or another value
 	// that must be unique by an index of the collection.
-	ErrDuplicate = errors.New("another key has the same")
+	ErrDuplicate = errors.New("another key has the same hash or another unique value")
 	// ErrChanged: the document was changed since it was read.
-	ErrChanged = errors.New("the key has been changed meanwhile")
+	ErrChanged = errors.New("the key was changed since it was read")
 )
 
 // NewKey is the content of a new document.
@@ -42,7 +42,7 @@ type NewKey struct {
 // known even if the outcome of the write is not.
 type Draft struct {
 	// Details is how the document will be read.
-	Shown Shown
+	Details Details
 }
 
 // Draft makes a new document in the forms of the schema. The error is
@@ -57,28 +57,28 @@ func (s Schema) Draft(n NewKey) (Draft, error) {
 	if err != nil {
 		return Draft{}, err
 	}
-	return s.drafted(append(s.own(n.Hash, n.KeyPrefix, n.CreatedAt), e.set...))
+	return s.finishDraft(append(s.uniqueFields(n.Hash, n.KeyPrefix, n.CreatedAt), e.set...))
 }
 
 // DraftSuccessor makes a new document that replaces another one: it has the
 // same fields, even those that no mapping knows, and a new hash.
-func (s Schema) Successor(old Shown, hash apikey.Hash, keyPrefix string, createdAt time.Time) (Draft, error) {
+func (s Schema) DraftSuccessor(old Details, hash apikey.Hash, keyPrefix string, createdAt time.Time) (Draft, error) {
 	elements, err := elements(old.raw)
 	if err != nil {
 		return Draft{}, err
 	}
-	document := s.own(hash, keyPrefix, createdAt)
+	document := s.uniqueFields(hash, keyPrefix, createdAt)
 	own := []string{idField, s.Hash, s.KeyPrefix, s.CreatedAt, s.LastUsed, s.UsageCount, rotatedFromField}
 	for _, e := range elements {
 		if name := e.Key(); name == "" || !slices.Contains(own, name) {
 			document = append(document, bson.E{Key: name, Value: e.Value()})
 		}
 	}
-	return s.drafted(append(document, bson.E{Key: rotatedFromField, Value: old.raw.Lookup(idField)}))
+	return s.finishDraft(append(document, bson.E{Key: rotatedFromField, Value: old.raw.Lookup(idField)}))
 }
 
 // uniqueFields returns the fields that are different in every document.
-func (s Schema) own(hash apikey.Hash, keyPrefix string, createdAt time.Time) bson.D {
+func (s Schema) uniqueFields(hash apikey.Hash, keyPrefix string, createdAt time.Time) bson.D {
 	document := bson.D{{Key: idField, Value: bson.NewObjectID()}, {Key: s.Hash, Value: s.HashStored(hash)}}
 	if s.KeyPrefix != "" && keyPrefix != "" {
 		document = append(document, bson.E{Key: s.KeyPrefix, Value: keyPrefix})
@@ -89,14 +89,14 @@ func (s Schema) own(hash apikey.Hash, keyPrefix string, createdAt time.Time) bso
 	return document
 }
 
-func (s Schema) drafted(document bson.D) (Draft, error) {
+func (s Schema) finishDraft(document bson.D) (Draft, error) {
 	raw, err := bson.Marshal(document)
 	if err != nil {
 		return Draft{}, err
 	}
-	shown := s.Show(raw)
+	shown := s.Details(raw)
 	if shown.Record.Defect != "" {
-		return Draft{}, refuse(ErrCannotHold, "this would be no key: %s", shown.Record.Defect)
+		return Draft{}, explained(ErrCannotStore, "the document could not be read as a key: %s", shown.Record.Defect)
 	}
 	return Draft{shown}, nil
 }
@@ -104,7 +104,7 @@ func (s Schema) drafted(document bson.D) (Draft, error) {
 // Insert stores a new document in the session of ctx. It can return
 // ErrDuplicate.
 func (s *Store) Insert(ctx context.Context, d Draft) error {
-	if _, err := s.keys.InsertOne(ctx, d.Shown.raw); err != nil {
+	if _, err := s.keys.InsertOne(ctx, d.Details.raw); err != nil {
 		return s.explainWrite("writing a key", err)
 	}
 	return nil
@@ -118,9 +118,9 @@ func (s *Store) explainWrite(doing string, err error) error {
 	case hasCode(err, codeDuplicateKey):
 		return s.duplicate(err)
 	case hasCode(err, codeValidation):
-		return refuse(ErrCannotHold, "the validator of %s does not take this document: change what is written, or the validator", s.namespace())
+		return explained(ErrCannotStore, "the validator of %s rejects this document: change the document or the validator", s.namespace())
 	case hasCode(err, codeUnauthorized):
-		return &sentence{fmt.Sprintf("%s is not allowed: grant the user of the connection string find, insert, update and remove on collection %q of database %q", doing, s.schema.Collection, s.database.Name()), ErrUnauthorized, err}
+		return &explainedError{fmt.Sprintf("%s is not allowed: grant the user of the connection string find, insert, update and remove on collection %q of database %q", doing, s.schema.Collection, s.database.Name()), ErrUnauthorized, err}
 	}
 	return s.explain(doing, err)
 }
@@ -128,18 +128,18 @@ func (s *Store) explainWrite(doing string, err error) error {
 // duplicate says which index rejected the write. If the server does not name
 // the index, duplicate assumes the one on the hash, which always exists.
 func (s *Store) duplicate(err error) error {
-	for _, answer := range answers(err) {
+	for _, answer := range serverReplies(err) {
 		pattern, isDocument := answer.Lookup("keyPattern").DocumentOK()
 		if _, missing := pattern.LookupErr(s.schema.Hash); isDocument && missing != nil {
-			return refuse(ErrDuplicate, "a unique index of %s refuses this key: another document has the same value in %s", s.namespace(), fieldsOf(pattern))
+			return explained(ErrDuplicate, "a unique index of %s refuses this key: another document has the same value in %s", s.namespace(), fieldsOf(pattern))
 		}
 	}
-	return refuse(ErrDuplicate, "another key has this hash")
+	return explained(ErrDuplicate, "another key has this hash")
 }
 
 // serverReplies returns the server's replies in an error: that of the command,
 // and that of each write.
-func answers(err error) []bson.Raw {
+func serverReplies(err error) []bson.Raw {
 	var all []bson.Raw
 	var command mongo.CommandError
 	if errors.As(err, &command) {
@@ -167,45 +167,45 @@ func fieldsOf(pattern bson.Raw) string {
 // FindByID reads the key whose id has this text, in the session of ctx. If
 // owner is not empty, the key must belong to that user: the key of another user
 // gives ErrNoSuchKey, as if it did not exist.
-func (s *Store) FindNamed(ctx context.Context, id, owner string) (Shown, error) {
+func (s *Store) FindByID(ctx context.Context, id, owner string) (Details, error) {
 	cursor, err := s.keys.Find(ctx, bson.D{{Key: idField, Value: bson.D{{Key: "$in", Value: idCandidates(id)}}}}, options.Find().SetLimit(2))
 	if err != nil {
-		return Shown{}, s.explain("reading a key", err)
+		return Details{}, s.explain("reading a key", err)
 	}
 	var found []bson.Raw
 	if err := cursor.All(ctx, &found); err != nil {
-		return Shown{}, s.explain("reading a key", err)
+		return Details{}, s.explain("reading a key", err)
 	}
-	var theirs []Shown
+	var theirs []Details
 	for _, raw := range found {
-		if shown := s.schema.Show(raw); owner == "" || shown.Record.UserID == owner {
+		if shown := s.schema.Details(raw); owner == "" || shown.Record.UserID == owner {
 			theirs = append(theirs, shown)
 		}
 	}
 	switch len(theirs) {
 	case 0:
-		return Shown{}, ErrNoSuchKey
+		return Details{}, ErrNoSuchKey
 	case 1:
 		return theirs[0], nil
 	}
-	return Shown{}, ErrAmbiguousID
+	return Details{}, ErrAmbiguousID
 }
 
 // Edit is a change of one document that has not been made yet.
 type Edit struct {
-	was  Shown
+	was  Details
 	edit edit
 	// After is how the document will be read. It has no Digest.
-	After Shown
+	After Details
 }
 
 // IsEmpty reports whether the document already has the wanted content.
-func (e Edit) Nothing() bool { return e.edit.update() == nil }
+func (e Edit) IsEmpty() bool { return e.edit.update() == nil }
 
 // Edit returns the changes that give the document these fields, in the forms of
 // the schema. The error is ErrCannotStore for errors.Is. now is the date of a
 // revocation, where the switch is a date.
-func (s Schema) Edit(was Shown, f Fields, now time.Time) (Edit, error) {
+func (s Schema) Edit(was Details, f Fields, now time.Time) (Edit, error) {
 	if s.ActiveForm == ActiveNoDate && f.Active != nil && !*f.Active && s.lookup(was.raw, s.Active).Type == bson.TypeDateTime {
 		f.Active = nil // it is off already, and keeps its date
 	}
@@ -215,16 +215,16 @@ func (s Schema) Edit(was Shown, f Fields, now time.Time) (Edit, error) {
 	}
 	e := Edit{was: was, After: was}
 	document, err := e.merge(wanted)
-	if err != nil || e.Nothing() {
+	if err != nil || e.IsEmpty() {
 		return e, err
 	}
 	raw, err := bson.Marshal(document)
 	if err != nil {
 		return Edit{}, err
 	}
-	e.After = s.Show(raw)
+	e.After = s.Details(raw)
 	if e.After.Record.Defect != "" && was.Record.Defect == "" {
-		return Edit{}, refuse(ErrCannotHold, "this would be no key: %s", e.After.Record.Defect)
+		return Edit{}, explained(ErrCannotStore, "the document could not be read as a key: %s", e.After.Record.Defect)
 	}
 	return e, nil
 }
@@ -270,27 +270,27 @@ func (e *Edit) merge(wanted edit) (bson.D, error) {
 // Change makes an edit if the document is still as it was read, in the session
 // of ctx, and returns the changed document. Otherwise the error is ErrChanged.
 // An empty edit writes nothing.
-func (s *Store) Change(ctx context.Context, e Edit) (Shown, error) {
-	if e.Nothing() {
+func (s *Store) Change(ctx context.Context, e Edit) (Details, error) {
+	if e.IsEmpty() {
 		return e.was, nil
 	}
-	filter, err := s.schema.unchanged(e.was)
+	filter, err := s.schema.unchangedFilter(e.was)
 	if err != nil {
-		return Shown{}, err
+		return Details{}, err
 	}
 	raw, err := s.keys.FindOneAndUpdate(ctx, filter, e.edit.update(), options.FindOneAndUpdate().SetReturnDocument(options.After)).Raw()
 	if errors.Is(err, mongo.ErrNoDocuments) {
-		return Shown{}, ErrChanged
+		return Details{}, ErrChanged
 	}
 	if err != nil {
-		return Shown{}, s.explainWrite("changing a key", err)
+		return Details{}, s.explainWrite("changing a key", err)
 	}
-	return s.schema.Show(raw), nil
+	return s.schema.Details(raw), nil
 }
 
 // Delete removes a document if it is still as it was read.
-func (s *Store) Delete(ctx context.Context, was Shown) error {
-	filter, err := s.schema.unchanged(was)
+func (s *Store) Delete(ctx context.Context, was Details) error {
+	filter, err := s.schema.unchangedFilter(was)
 	if err != nil {
 		return err
 	}
@@ -306,7 +306,7 @@ func (s *Store) Delete(ctx context.Context, was Shown) error {
 
 // unchangedFilter returns a filter that matches the document if each relevant
 // field is as it was.
-func (s Schema) unchanged(was Shown) (bson.D, error) {
+func (s Schema) unchangedFilter(was Details) (bson.D, error) {
 	id, err := idValue(was.ID)
 	if err != nil {
 		return nil, err

@@ -74,13 +74,13 @@ func (d *desk) draft(t *testing.T, user string) Draft {
 }
 
 // insert stores a new key, alone, which every server can.
-func (d *desk) insert(t *testing.T, user string) Shown {
+func (d *desk) insert(t *testing.T, user string) Details {
 	t.Helper()
 	draft := d.draft(t, user)
-	if _, err := d.Alone(testContext(t), func(ctx context.Context) error { return d.Insert(ctx, draft) }); err != nil {
+	if _, err := d.WriteOnce(testContext(t), func(ctx context.Context) error { return d.Insert(ctx, draft) }); err != nil {
 		t.Fatal(err)
 	}
-	return draft.Shown
+	return draft.Details
 }
 
 func (d *desk) count(t *testing.T, filter bson.D) int64 {
@@ -96,7 +96,7 @@ func TestAKeyIsWrittenReadChangedAndDeleted(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
 		d, ctx := newDesk(t, s), testContext(t)
 		was := d.insert(t, "u")
-		got, err := d.FindNamed(ctx, was.Record.KeyID, "")
+		got, err := d.FindByID(ctx, was.Record.KeyID, "")
 		if err != nil || !cmp.Equal(got.Record, was.Record, compareRecords) || got.Digest != was.Digest {
 			t.Fatalf("found %+v, %v, want %+v", got, err, was)
 		}
@@ -121,7 +121,7 @@ func TestAKeyIsWrittenReadChangedAndDeleted(t *testing.T) {
 		if err := d.Delete(ctx, changed); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := d.FindNamed(ctx, was.Record.KeyID, ""); !errors.Is(err, ErrNoSuchKey) {
+		if _, err := d.FindByID(ctx, was.Record.KeyID, ""); !errors.Is(err, ErrNoSuchKey) {
 			t.Errorf("after its deletion: %v", err)
 		}
 	})
@@ -139,7 +139,7 @@ func TestAnEditIsOfWhatWasRead(t *testing.T) {
 				if _, err := d.keys.InsertOne(ctx, document(t, bson.E{Key: "_id", Value: id}, bson.E{Key: "key_hash", Value: id}, bson.E{Key: "metadata", Value: have})); err != nil {
 					t.Fatal(err)
 				}
-				was, err := d.FindNamed(ctx, id, "")
+				was, err := d.FindByID(ctx, id, "")
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -200,7 +200,7 @@ func TestAKeyIsNamedByOneID(t *testing.T) {
 			{"", "", ErrNoSuchKey},
 			{"{$ne: 1}", "", ErrNoSuchKey},
 		} {
-			got, err := d.FindNamed(ctx, test.id, test.owner)
+			got, err := d.FindByID(ctx, test.id, test.owner)
 			if !errors.Is(err, test.want) || err == nil && (got.Record.KeyID != test.id || test.owner != "" && got.Record.UserID != test.owner) {
 				t.Errorf("%q of %q: %q of %q, %v", test.id, test.owner, got.Record.KeyID, got.Record.UserID, err)
 			}
@@ -230,7 +230,7 @@ func TestADuplicateSaysWhatIsNotUnique(t *testing.T) {
 		if _, err := d.keys.Indexes().CreateOne(ctx, mongo.IndexModel{Keys: bson.D{{Key: "user_id", Value: 1}}, Options: options.Index().SetUnique(true)}); err != nil {
 			t.Fatal(err)
 		}
-		next, err := d.schema.Successor(was, apikey.HashOf("kt_another"), "", made)
+		next, err := d.schema.DraftSuccessor(was, apikey.HashOf("kt_another"), "", made)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -248,7 +248,7 @@ func TestADuplicateSaysWhatIsNotUnique(t *testing.T) {
 // ways are those of writing that the server has.
 func (d *desk) ways(t *testing.T) map[string]func(context.Context, func(context.Context) error) (clustertime.Time, error) {
 	t.Helper()
-	ways := map[string]func(context.Context, func(context.Context) error) (clustertime.Time, error){"alone": d.Alone}
+	ways := map[string]func(context.Context, func(context.Context) error) (clustertime.Time, error){"alone": d.WriteOnce}
 	has, err := d.HasTransactions(testContext(t))
 	if err != nil {
 		t.Fatal(err)
@@ -292,7 +292,7 @@ func TestARevisionIsNotBeforeItsWrite(t *testing.T) {
 			if err != nil || at == 0 {
 				t.Fatalf("%s: %v, %v", name, at, err)
 			}
-			for _, shown := range []Shown{before, draft.Shown} {
+			for _, shown := range []Details{before, draft.Details} {
 				if _, found, err := findByID(ctx, d, shown.ID, at); err != nil || !found {
 					t.Errorf("%s: found %v, %v", name, found, err)
 				}
@@ -318,7 +318,7 @@ func TestATransactionIsAllOrNothing(t *testing.T) {
 		was, tries := d.insert(t, "u"), 0
 		_, err = d.Transact(ctx, func(ctx context.Context) error {
 			tries++
-			now, err := d.FindNamed(ctx, was.Record.KeyID, "")
+			now, err := d.FindByID(ctx, was.Record.KeyID, "")
 			if err != nil {
 				return err
 			}
@@ -334,7 +334,7 @@ func TestATransactionIsAllOrNothing(t *testing.T) {
 			_, err = d.Change(ctx, edit)
 			return err
 		})
-		now, findErr := d.FindNamed(ctx, was.Record.KeyID, "")
+		now, findErr := d.FindByID(ctx, was.Record.KeyID, "")
 		if err != nil || findErr != nil || tries != 2 || now.Record.Name != "theirs" || !slices.Equal(now.Record.Scopes, []string{"mine"}) {
 			t.Errorf("after %d tries: %v, %v, %+v", tries, err, findErr, now.Record)
 		}
@@ -433,7 +433,7 @@ func TestWhatBecameOfAWriteAlone(t *testing.T) {
 				} {
 					d.fail(t, test.mode, append(slices.Clone(test.data), commands(write.command))...)
 					ctx, cancel := context.WithTimeout(t.Context(), test.limit)
-					_, err = d.Alone(ctx, write.do)
+					_, err = d.WriteOnce(ctx, write.do)
 					cancel()
 					if write.command == "delete" && errors.Is(err, ErrChanged) {
 						continue // the change came first
@@ -453,15 +453,15 @@ func TestAMissingPrivilegeIsNamed(t *testing.T) {
 		d := newDesk(t, s)
 		draft := d.draft(t, "u")
 		d.fail(t, once(1), commands("insert"), bson.E{Key: "errorCode", Value: codeUnauthorized})
-		_, err := d.Alone(testContext(t), func(ctx context.Context) error { return d.Insert(ctx, draft) })
+		_, err := d.WriteOnce(testContext(t), func(ctx context.Context) error { return d.Insert(ctx, draft) })
 		wantSentence(t, err, ErrUnauthorized, "find, insert, update and remove", "api_keys")
 		if s.Kind == mongotest.NameSecantus {
 			return // it makes up no refusals of a validator
 		}
 		d.fail(t, once(1), commands("insert"), bson.E{Key: "errorCode", Value: codeValidation})
-		_, err = d.Alone(testContext(t), func(ctx context.Context) error { return d.Insert(ctx, draft) })
-		wantSentence(t, err, ErrCannotHold, "validator")
-		if _, err := d.Alone(context.Background(), func(context.Context) error { return nil }); !errors.Is(err, ErrNoDeadline) {
+		_, err = d.WriteOnce(testContext(t), func(ctx context.Context) error { return d.Insert(ctx, draft) })
+		wantSentence(t, err, ErrCannotStore, "validator")
+		if _, err := d.WriteOnce(context.Background(), func(context.Context) error { return nil }); !errors.Is(err, ErrNoDeadline) {
 			t.Errorf("without a deadline: %v", err)
 		}
 	})

@@ -44,7 +44,7 @@ func newSite(t *testing.T, s *mongotest.Server, age time.Duration, change ...fun
 	}
 	site.cache.Open(1)
 	site.cache.Fresh(keycache.Freshness{AsOf: time.Now().Add(-age), Processed: 1})
-	config := Config{Cache: site.cache, Store: store, ReadTimeout: patience, Pulse: &outsidersPulse{site}}
+	config := Config{Cache: site.cache, Store: store, ReadTimeout: patience, Heartbeater: &outsidersHeartbeater{site}}
 	for _, f := range change {
 		f(&config)
 	}
@@ -103,10 +103,10 @@ func (s *site) ask(revision uint64) apikey.Verdict {
 	return s.Validate(s.t.Context(), text, &apikey.Request{MinRevision: revision})
 }
 
-// outsidersPulse is a heartbeat: a write of its own, and its time.
-type outsidersPulse struct{ site *site }
+// outsidersHeartbeater is a heartbeat: a write of its own, and its time.
+type outsidersHeartbeater struct{ site *site }
 
-func (p *outsidersPulse) Beat(ctx context.Context) (clustertime.Time, error) {
+func (p *outsidersHeartbeater) Beat(ctx context.Context) (clustertime.Time, error) {
 	return p.site.timed(ctx, func(ctx context.Context) error {
 		_, err := p.site.keys.Database().Collection("beats").InsertOne(ctx, bson.D{})
 		return err

@@ -70,7 +70,7 @@ func TestStaleMemoryIsReadLinearizably(t *testing.T) {
 		t.Fatalf("got %+v of %+v", v, v.Record)
 	}
 	// It is never stored: the next one asks again, and when the stream is back
-	// what was filled before it is still what memory holds.
+	// what was sharedRead before it is still what memory holds.
 	mustBe(t, r.ask(), apikey.Valid, apikey.SourceLinearizable)
 	if r.store.linearCount() != 2 || r.store.count() != 1 {
 		t.Fatalf("%d linearizable reads, %d fills", r.store.linearCount(), r.store.count())

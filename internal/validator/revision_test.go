@@ -17,8 +17,8 @@ import (
 	"github.com/keytail/keytail/internal/keystore"
 )
 
-// fakePulse says what time it is in the cluster.
-type fakePulse struct {
+// fakeHeartbeater says what time it is in the cluster.
+type fakeHeartbeater struct {
 	mutex sync.Mutex
 	now   clustertime.Time
 	err   error
@@ -26,7 +26,7 @@ type fakePulse struct {
 	beats int
 }
 
-func (p *fakePulse) Beat(ctx context.Context) (clustertime.Time, error) {
+func (p *fakeHeartbeater) Beat(ctx context.Context) (clustertime.Time, error) {
 	if _, ok := ctx.Deadline(); !ok {
 		return 0, errors.New("a heartbeat without a deadline")
 	}
@@ -38,8 +38,8 @@ func (p *fakePulse) Beat(ctx context.Context) (clustertime.Time, error) {
 	return now, err
 }
 
-func pulsed(p *fakePulse) func(*Config) {
-	return func(c *Config) { c.Pulse = p }
+func pulsed(p *fakeHeartbeater) func(*Config) {
+	return func(c *Config) { c.Heartbeater = p }
 }
 
 func (r *rig) askFor(revision uint64) apikey.Verdict {
@@ -55,7 +55,7 @@ func mustContain(t *testing.T, got apikey.Verdict, source apikey.Source, revisio
 }
 
 func TestARevisionThatIsProcessedCostsNothing(t *testing.T) {
-	p := &fakePulse{}
+	p := &fakeHeartbeater{}
 	r := live(t, pulsed(p))
 	r.store.put(hash, document("u1"))
 	mustContain(t, r.askFor(100), apikey.SourceFill, 100)
@@ -92,7 +92,7 @@ func TestARevisionThatIsNotProcessedIsReadAfterIt(t *testing.T) {
 }
 
 func TestARevisionWhileStaleIsReadLinearizably(t *testing.T) {
-	p := &fakePulse{now: 200}
+	p := &fakeHeartbeater{now: 200}
 	for name, r := range map[string]*rig{"with a pulse": stale(t, pulsed(p)), "without": stale(t)} {
 		r.store.put(hash, document("u1"))
 		mustContain(t, r.askFor(150), apikey.SourceLinearizable, 150)
@@ -116,7 +116,7 @@ func TestARevisionWhileStaleIsReadLinearizably(t *testing.T) {
 // The heartbeat comes before the read: its time is no part of the answer's age,
 // unless heartbeats have failed, so that the read went first.
 func TestAHeartbeatBeforeTheReadDoesNotAge(t *testing.T) {
-	p := &fakePulse{now: 200, takes: time.Second}
+	p := &fakeHeartbeater{now: 200, takes: time.Second}
 	bubble(t, func(t *testing.T, r *rig) {
 		r.store.put(hash, document("u1"))
 		v := r.askFor(150)
@@ -142,7 +142,7 @@ func TestAHeartbeatBeforeTheReadDoesNotAge(t *testing.T) {
 // Most revisions are of a change that the stream has just delivered, and
 // `processed` is a tick before it: that costs no heartbeat.
 func TestARevisionThatTheStreamHasShownCostsNoHeartbeat(t *testing.T) {
-	p := &fakePulse{now: 200}
+	p := &fakeHeartbeater{now: 200}
 	r := live(t, pulsed(p))
 	r.store.put(hash, document("u1"))
 	r.cache.Apply(&keycache.Change{ID: "other", Time: 150})
@@ -162,7 +162,7 @@ func TestARevisionThatTheStreamHasShownCostsNoHeartbeat(t *testing.T) {
 // While heartbeats fail a read goes first, and the one after it tells when they are
 // back.
 func TestWhileHeartbeatsFailTheReadGoesFirst(t *testing.T) {
-	p := &fakePulse{err: errors.New("no primary")}
+	p := &fakeHeartbeater{err: errors.New("no primary")}
 	r := live(t, pulsed(p))
 	r.store.put(hash, document("u1"))
 	for range 3 {
@@ -190,7 +190,7 @@ func TestACallerThatLeavesDuringTheHeartbeatCausesNoRead(t *testing.T) {
 	t.Parallel()
 	for name, begin := range map[string]func(*testing.T, ...func(*Config)) *rig{"live": live, "stale": stale} {
 		synctest.Test(t, func(t *testing.T) {
-			r := begin(t, pulsed(&fakePulse{now: 200, takes: time.Second}))
+			r := begin(t, pulsed(&fakeHeartbeater{now: 200, takes: time.Second}))
 			ctx, leave := context.WithTimeout(t.Context(), time.Millisecond)
 			defer leave()
 			v := r.Validate(ctx, text, &apikey.Request{MinRevision: 150})
@@ -205,7 +205,7 @@ func TestACallerThatLeavesDuringTheHeartbeatCausesNoRead(t *testing.T) {
 
 func TestARevisionAheadIsTheCallersMistake(t *testing.T) {
 	ahead := fmt.Errorf("reading a key: %w: %w", keystore.ErrRevisionAhead, context.DeadlineExceeded)
-	p := &fakePulse{now: 200}
+	p := &fakeHeartbeater{now: 200}
 	for name, begin := range map[string]func(*testing.T, ...func(*Config)) *rig{"live": live, "stale": stale} {
 		r := begin(t, pulsed(p))
 		r.store.put(hash, document("u1"))
@@ -230,24 +230,24 @@ func TestARevisionThatMayComeIsAnOutage(t *testing.T) {
 		pulse Heartbeater
 		beats int
 	}{
-		"the cluster has been there":   {ahead, &fakePulse{now: 201}, 1},
-		"the heartbeat fails":          {ahead, &fakePulse{err: errors.New("no primary")}, 2},
+		"the cluster has been there":   {ahead, &fakeHeartbeater{now: 201}, 1},
+		"the heartbeat fails":          {ahead, &fakeHeartbeater{err: errors.New("no primary")}, 2},
 		"there is no pulse":            {ahead, nil, 0},
-		"the database does not answer": {context.DeadlineExceeded, &fakePulse{now: 201}, 1},
+		"the database does not answer": {context.DeadlineExceeded, &fakeHeartbeater{now: 201}, 1},
 	} {
-		r := live(t, func(config *Config) { config.Pulse = c.pulse })
+		r := live(t, func(config *Config) { config.Heartbeater = c.pulse })
 		r.store.err = c.err
 		v := r.askFor(201)
 		mustBe(t, v, apikey.Unavailable, apikey.SourceNone)
 		if v.Problem != apikey.NoProblem {
 			t.Errorf("%s: got problem %d", name, v.Problem)
 		}
-		if p, ok := c.pulse.(*fakePulse); ok && p.beats != c.beats {
+		if p, ok := c.pulse.(*fakeHeartbeater); ok && p.beats != c.beats {
 			t.Errorf("%s: %d heartbeats, want %d", name, p.beats, c.beats)
 		}
 	}
 	// Without a revision there is nothing to be told.
-	p := &fakePulse{now: 1}
+	p := &fakeHeartbeater{now: 1}
 	r := live(t, pulsed(p))
 	r.store.err = ahead
 	mustBe(t, r.askFor(0), apikey.Unavailable, apikey.SourceNone)
@@ -262,7 +262,7 @@ func TestARevisionThatMayComeIsAnOutage(t *testing.T) {
 func TestHeartbeatsAreSharedAndSentAfterTheRequest(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		p := &fakePulse{now: 200, takes: time.Second}
+		p := &fakeHeartbeater{now: 200, takes: time.Second}
 		r := newRig(t, pulsed(p))
 		answers := make(chan bool, 4)
 		ask := func(revision clustertime.Time) {

@@ -79,12 +79,12 @@ func (f *flood) requests(ctx context.Context, v *Validator, group *sync.WaitGrou
 
 // underFlood asks for keys that are not held, ten a second, beside the flood, and
 // counts those that are UNAVAILABLE. The cache is lazy.
-func underFlood(t *testing.T, memoryIsStale bool, pulse *fakePulse) (unavailable int, f *flood) {
+func underFlood(t *testing.T, memoryIsStale bool, pulse *fakeHeartbeater) (unavailable int, f *flood) {
 	t.Helper()
 	f = &flood{}
 	synctest.Test(t, func(t *testing.T) {
 		store := &realStore{fakeStore: &fakeStore{documents: map[apikey.Hash]keystore.Document{}}, now: 200}
-		r := newRig(t, func(c *Config) { c.Store, c.Pulse = store, pulse })
+		r := newRig(t, func(c *Config) { c.Store, c.Heartbeater = store, pulse })
 		r.clock.follow()
 		r.cache.Open(100)
 		ctx, stop := context.WithTimeout(t.Context(), 10*time.Second)
@@ -121,7 +121,7 @@ func beFresh(ctx context.Context, r *rig) {
 // keys that are not held.
 func TestFutureRevisionsDoNotStarveOthers(t *testing.T) {
 	for name, memoryIsStale := range map[string]bool{"live": false, "stale": true} {
-		pulse := &fakePulse{now: 200, takes: 10 * time.Millisecond}
+		pulse := &fakeHeartbeater{now: 200, takes: 10 * time.Millisecond}
 		unavailable, f := underFlood(t, memoryIsStale, pulse)
 		if unavailable > 0 || f.refused > 0 || f.ahead < 400 {
 			t.Errorf("%s: %d of 50 keys are UNAVAILABLE; of the revisions in the future %d were told so, %d not",
@@ -136,7 +136,7 @@ func TestFutureRevisionsDoNotStarveOthers(t *testing.T) {
 // TestFutureRevisionsDoNotStarveOthersWithoutHeartbeats: nobody can tell whether a
 // revision is ahead, so they are read, by an eighth of the reads at most.
 func TestFutureRevisionsDoNotStarveOthersWithoutHeartbeats(t *testing.T) {
-	for name, pulse := range map[string]*fakePulse{
+	for name, pulse := range map[string]*fakeHeartbeater{
 		"they fail":     {err: errors.New("no privilege")},
 		"they are slow": {err: context.DeadlineExceeded, takes: DefaultReadTimeout},
 	} {

@@ -536,7 +536,7 @@ func TestVerdictsAreCountedByCodeAndSource(t *testing.T) {
 	r.ask()
 	r.Refuse(apikey.Malformed)
 	want := `
-# HELP keytail_fills_total Reads of the database, by for whom and by what came of them.
+# HELP keytail_fills_total Reads of the database, by kind and by result.
 # TYPE keytail_fills_total counter
 keytail_fills_total{kind="shared",result="found"} 1
 `

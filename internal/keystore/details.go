@@ -17,7 +17,7 @@ const rotatedFromField = "rotated_from"
 
 // Details is a document as the admin API shows it: the fields that affect a
 // verdict, and the other mapped fields. It does not contain the hash.
-type Shown struct {
+type Details struct {
 	ID     apikey.DocID
 	Record apikey.Record
 	// KeyPrefix is the beginning of the key's text, for people. Empty: not
@@ -40,9 +40,9 @@ type Shown struct {
 // Details reads a document like Decode, and its other mapped fields, too. A
 // field that does not affect a verdict and cannot be read is left out, without
 // a defect. Details keeps no reference to the memory of doc.
-func (s Schema) Show(doc bson.Raw) Shown {
+func (s Schema) Details(doc bson.Raw) Details {
 	decoded := s.Decode(doc)
-	shown := Shown{ID: decoded.ID, Record: decoded.Record, UsageCount: -1, Digest: s.digest(doc), raw: slices.Clone(doc)}
+	shown := Details{ID: decoded.ID, Record: decoded.Record, UsageCount: -1, Digest: s.digest(doc), raw: slices.Clone(doc)}
 	shown.KeyPrefix, _ = stringOf(s.lookup(doc, s.KeyPrefix))
 	shown.CreatedAt = dateOf(s.lookup(doc, s.CreatedAt))
 	shown.LastUsed = dateOf(s.lookup(doc, s.LastUsed))

@@ -15,7 +15,7 @@ const maxNamed = 10
 
 // listedCollection is a collection as listCollections reports it, with
 // nameOnly.
-type listed struct {
+type listedCollection struct {
 	Name string
 	Type string
 }
@@ -33,41 +33,41 @@ func (s *Store) Inspect(ctx context.Context) error {
 	if err != nil {
 		return s.explain("listing the collections of "+s.database.Name(), err)
 	}
-	return s.judge(collections)
+	return s.checkType(collections)
 }
 
-func (s *Store) judge(collections []listed) error {
-	i := slices.IndexFunc(collections, func(c listed) bool { return c.Name == s.schema.Collection })
+func (s *Store) checkType(collections []listedCollection) error {
+	i := slices.IndexFunc(collections, func(c listedCollection) bool { return c.Name == s.schema.Collection })
 	if i < 0 {
-		return refuse(ErrCollectionMissing, "database %q has no collection %q, %s: name the collection of the keys, or have it made by --ensure-schema",
+		return explained(ErrCollectionMissing, "database %q has no collection %q, %s: name the collection of the keys, or create it with --ensure-schema",
 			s.database.Name(), s.schema.Collection, others(collections))
 	}
 	switch kind := collections[i].Type; kind {
 	case "collection":
 		return nil
 	case "view":
-		return refuse(ErrIsView, "%s is a view, which has no change stream: name the collection that it is made from", s.namespace())
+		return explained(ErrIsView, "%s is a view, which has no change stream: name the collection that it is made from", s.namespace())
 	default:
-		return refuse(ErrIsTimeseries, "%s is of type %q, which has no change stream: keep the keys in a plain collection", s.namespace(), kind)
+		return explained(ErrIsTimeseries, "%s is of type %q, which has no change stream: keep the keys in a plain collection", s.namespace(), kind)
 	}
 }
 
 // collections lists without a filter, so that an error can name the collections
 // that exist, and only those that this user may see.
-func (s *Store) collections(ctx context.Context) ([]listed, error) {
+func (s *Store) collections(ctx context.Context) ([]listedCollection, error) {
 	cursor, err := s.database.ListCollections(ctx, bson.D{}, options.ListCollections().
 		SetNameOnly(true).
 		SetAuthorizedCollections(true))
 	if err != nil {
 		return nil, err
 	}
-	var collections []listed
+	var collections []listedCollection
 	err = cursor.All(ctx, &collections)
 	return collections, err
 }
 
 // others lists the collections by name, without those of the server.
-func others(collections []listed) string {
+func others(collections []listedCollection) string {
 	var names []string
 	for _, c := range collections {
 		if !strings.HasPrefix(c.Name, "system.") {
@@ -75,7 +75,7 @@ func others(collections []listed) string {
 		}
 	}
 	if len(names) == 0 {
-		return "nor any other that this user may see"
+		return "and no other that this user may see"
 	}
 	slices.Sort(names)
 	if more := len(names) - maxNamed; more > 0 {

@@ -48,11 +48,11 @@ func (d *defects) register(registerer prometheus.Registerer) error {
 	}
 	d.total = prometheus.NewCounter(prometheus.CounterOpts{
 		Name: "keytail_defective_documents_total",
-		Help: "Times that a document was read which cannot be read as a key. Each is logged once by its _id, up to a limit.",
+		Help: "Reads of documents that cannot be decoded as keys. Each document is logged once by its _id, up to a limit.",
 	})
 	d.shared = prometheus.NewCounter(prometheus.CounterOpts{
 		Name: "keytail_ambiguous_reads_total",
-		Help: "Reads of a hash that more than one document has, so that the key is DISABLED. Documents are logged once by their _id.",
+		Help: "Reads of a hash that more than one document has, so the key is DISABLED. Each document is logged once by its _id.",
 	})
 	if err := registerer.Register(d.total); err != nil {
 		return fmt.Errorf("registering keytail_defective_documents_total: %w", err)
@@ -75,13 +75,13 @@ func (s *Store) Report(d Document) {
 	if s.total != nil {
 		s.total.Inc()
 	}
-	seen, what := &s.disabled, "A document cannot be read as a key: it is DISABLED"
+	seen, what := &s.disabled, "a document cannot be read as a key, so it is DISABLED: correct the document, see the field defect"
 	if d.Unfindable() {
-		seen, what = &s.unfindable, "A document has no hash that a look-up could ask for: no key finds it"
+		seen, what = &s.unfindable, "a document has no hash that a look-up can find, so no key matches it: correct the document or the mapping, see the field defect"
 	}
 	switch first, last := seen.add(d.ID); {
 	case last:
-		s.tooMany(seen)
+		s.logLimitReached(seen)
 	case first:
 		s.logger.Warn(what,
 			zap.String("collection", s.namespace()),
@@ -91,8 +91,8 @@ func (s *Store) Report(d Document) {
 }
 
 // logLimitReached is called once, instead of logging a document.
-func (s *Store) tooMany(seen *seenIDs) {
-	s.logger.Warn("Too many documents cannot be read as keys: further ones are counted and not logged",
+func (s *Store) logLimitReached(seen *seenIDs) {
+	s.logger.Warn("too many documents cannot be read as keys, further ones are counted and not logged: run keytail doctor",
 		zap.Int("logged", seen.max), zap.Bool("without_hash", seen == &s.unfindable))
 }
 

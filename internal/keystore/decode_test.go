@@ -116,12 +116,12 @@ func TestDecodeByField(t *testing.T) {
 		{"_id", int32(0), ""},
 
 		{"key_hash", absent, "key_hash is missing"},
-		{"key_hash", nil, "key_hash is no SHA-256 hash"},
-		{"key_hash", int32(5), "key_hash is no SHA-256 hash"},
-		{"key_hash", "leak", "key_hash is no SHA-256 hash"},
-		{"key_hash", strings.ToUpper(testHash.Hex()), "key_hash is no SHA-256 hash"},
-		{"key_hash", bson.A{testHash.Hex()}, "key_hash is no SHA-256 hash"},
-		{"key_hash", bson.Symbol(testHash.Hex()), "key_hash is no SHA-256 hash"},
+		{"key_hash", nil, "key_hash is not a SHA-256 hash"},
+		{"key_hash", int32(5), "key_hash is not a SHA-256 hash"},
+		{"key_hash", "leak", "key_hash is not a SHA-256 hash"},
+		{"key_hash", strings.ToUpper(testHash.Hex()), "key_hash is not a SHA-256 hash"},
+		{"key_hash", bson.A{testHash.Hex()}, "key_hash is not a SHA-256 hash"},
+		{"key_hash", bson.Symbol(testHash.Hex()), "key_hash is not a SHA-256 hash"},
 
 		{"is_active", absent, "is_active is missing"},
 		{"is_active", nil, "is_active is null, a boolean is needed"},

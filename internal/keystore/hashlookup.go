@@ -67,7 +67,7 @@ func (s Schema) hashesOfArray(array bson.RawArray) (hashes []apikey.Hash, all bo
 // HashWithin reads a single value, such as an element of an array in the hash
 // field. False: no look-up matches it.
 func (s Schema) HashWithin(v bson.RawValue) (apikey.Hash, bool) {
-	if v.Type == bson.TypeSymbol && v.Validate() == nil && s.HashEncoding.or() != HashBinary {
+	if v.Type == bson.TypeSymbol && v.Validate() == nil && s.HashEncoding.orDefault() != HashBinary {
 		return s.HashEncoding.parse(v.Symbol())
 	}
 	return s.HashEncoding.read(v)

@@ -41,7 +41,7 @@ func TestDefectiveDocumentIsCountedEachTimeAndLoggedOnce(t *testing.T) {
 		s.Report(defective("b"))
 	}
 	want := `
-# HELP keytail_defective_documents_total Times that a document was read which cannot be read as a key. Each is logged once by its _id, up to a limit.
+# HELP keytail_defective_documents_total Reads of documents that cannot be decoded as keys. Each document is logged once by its _id, up to a limit.
 # TYPE keytail_defective_documents_total counter
 keytail_defective_documents_total 6
 `
@@ -72,7 +72,7 @@ func TestMemoryOfDefectsIsBounded(t *testing.T) {
 	if n := len(s.disabled.logged); n != maxRemembered+1 {
 		t.Errorf("%d ids are remembered", n)
 	}
-	if got := logs.FilterMessageSnippet("Too many").Len(); got != 1 {
+	if got := logs.FilterMessageSnippet("too many").Len(); got != 1 {
 		t.Errorf("the end of logging is said %d times", got)
 	}
 	if logs.Len() != maxRemembered+1 {
@@ -87,7 +87,7 @@ func TestFewDocumentsWithoutAHashAreLogged(t *testing.T) {
 	for i := range 1000 {
 		s.Report(Document{ID: apikey.DocID(fmt.Sprint(i)), Record: apikey.Record{KeyID: fmt.Sprint(i), Defect: "key_hash is missing"}})
 	}
-	if got := logs.FilterMessageSnippet("no key finds it").Len(); got != maxUnfindable {
+	if got := logs.FilterMessageSnippet("no key matches it").Len(); got != maxUnfindable {
 		t.Errorf("%d documents were named, want %d", got, maxUnfindable)
 	}
 	if logs.Len() != maxUnfindable+1 || len(s.unfindable.logged) != maxUnfindable+1 {

@@ -29,14 +29,14 @@ const (
 
 // hashContent is what one hash field contains: a value that some encodings can
 // read, or a value with a shape.
-type hashLook struct {
+type hashContent struct {
 	readable []HashEncoding
 	shape    Shape
 }
 
 // classify returns the first of the encodings that can read the value, or else
 // the shape.
-func (h hashLook) as(order []HashEncoding) string {
+func (h hashContent) classify(order []HashEncoding) string {
 	for _, e := range order {
 		if slices.Contains(h.readable, e) {
 			return string(e)
@@ -45,8 +45,8 @@ func (h hashLook) as(order []HashEncoding) string {
 	return string(h.shape)
 }
 
-func lookAtHash(v bson.RawValue) hashLook {
-	var look hashLook
+func inspectHash(v bson.RawValue) hashContent {
+	var look hashContent
 	for _, e := range HashEncodings() {
 		if _, ok := e.read(v); ok {
 			look.readable = append(look.readable, e)

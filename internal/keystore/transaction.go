@@ -14,11 +14,12 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/writeconcern"
 
 	"github.com/keytail/keytail/internal/clustertime"
+	"github.com/keytail/keytail/internal/timing"
 )
 
 // ErrOutcomeUnknown means that it is unknown whether the write took effect. It
 // may have taken effect, or may still do so.
-var ErrOutcomeUnknown = errors.New("it is not known whether the write took effect")
+var ErrOutcomeUnknown = errors.New("it is unknown whether the write took effect")
 
 // Error labels by which a server, or the driver, says how to handle an error.
 const (
@@ -43,10 +44,10 @@ func (s *Store) Transact(ctx context.Context, write func(ctx context.Context) er
 	if _, ok := ctx.Deadline(); !ok {
 		return 0, ErrNoDeadline
 	}
-	pauses := pauses()
+	pauses := retryPauses()
 	for {
-		at, committing, err := s.attempt(ctx, write)
-		if err != nil && hasLabel(err, labelTransient) && !(committing && commitMayHaveHappened(err)) && sleepFor(ctx, pauses.NextBackOff()) {
+		at, committing, err := s.tryTransaction(ctx, write)
+		if err != nil && hasLabel(err, labelTransient) && !(committing && commitMayHaveHappened(err)) && timing.Sleep(ctx, pauses.NextBackOff()) {
 			continue
 		}
 		return outcome(at, committing && commitMayHaveHappened(err), err)
@@ -55,12 +56,12 @@ func (s *Store) Transact(ctx context.Context, write func(ctx context.Context) er
 
 // tryTransaction makes one transaction, in its own session. committing means
 // that the commit was sent: no earlier command of a transaction takes effect.
-func (s *Store) attempt(ctx context.Context, write func(ctx context.Context) error) (at *bson.Timestamp, committing bool, err error) {
+func (s *Store) tryTransaction(ctx context.Context, write func(ctx context.Context) error) (at *bson.Timestamp, committing bool, err error) {
 	session, err := s.client.StartSession(options.Session().SetCausalConsistency(false))
 	if err != nil {
 		return nil, false, s.explain("writing", err)
 	}
-	defer end(ctx, session)
+	defer endSession(ctx, session)
 	err = session.StartTransaction(options.Transaction().
 		SetReadConcern(readconcern.Snapshot()).
 		SetReadPreference(readpref.Primary()).
@@ -82,7 +83,7 @@ func (s *Store) attempt(ctx context.Context, write func(ctx context.Context) err
 
 // endSession ends a session, and aborts its transaction if there is one. If the
 // abort fails, the server ends the transaction after a minute.
-func end(ctx context.Context, session *mongo.Session) {
+func endSession(ctx context.Context, session *mongo.Session) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), endTimeout)
 	defer cancel()
 	session.EndSession(ctx)
@@ -94,43 +95,32 @@ func end(ctx context.Context, session *mongo.Session) {
 // transaction, or has no transactions at all: before any other error, the
 // driver may have made a first attempt whose reply was lost.
 func commit(ctx context.Context, session *mongo.Session) error {
-	pauses := pauses()
+	pauses := retryPauses()
 	for {
 		err := session.CommitTransaction(ctx)
-		if err == nil || !commitMayHaveHappened(err) || !sleepFor(ctx, pauses.NextBackOff()) {
+		if err == nil || !commitMayHaveHappened(err) || !timing.Sleep(ctx, pauses.NextBackOff()) {
 			return err
 		}
 	}
 }
 
-func pauses() *backoff.ExponentialBackOff {
+func retryPauses() *backoff.ExponentialBackOff {
 	b := backoff.NewExponentialBackOff()
 	b.InitialInterval, b.MaxInterval = firstPause, longestPause
 	return b
 }
 
-func sleepFor(ctx context.Context, pause time.Duration) bool {
-	timer := time.NewTimer(pause)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return ctx.Err() == nil
-	case <-ctx.Done():
-		return false
-	}
-}
-
 // WriteOnce calls write, which makes at most one write, in its own session
 // without a transaction: it is for servers that have no transactions. Its
 // errors are those of Transact.
-func (s *Store) Alone(ctx context.Context, write func(ctx context.Context) error) (clustertime.Time, error) {
+func (s *Store) WriteOnce(ctx context.Context, write func(ctx context.Context) error) (clustertime.Time, error) {
 	return s.inSession(ctx, true, write)
 }
 
 // Read is WriteOnce for a function that writes nothing, so that its outcome is
 // never unknown. It returns a cluster time that is not before anything that was
 // read; zero: nothing was read.
-func (s *Store) Look(ctx context.Context, read func(ctx context.Context) error) (clustertime.Time, error) {
+func (s *Store) Read(ctx context.Context, read func(ctx context.Context) error) (clustertime.Time, error) {
 	return s.inSession(ctx, false, read)
 }
 
@@ -142,7 +132,7 @@ func (s *Store) inSession(ctx context.Context, writes bool, do func(ctx context.
 	if err != nil {
 		return 0, s.explain("writing", err)
 	}
-	defer end(ctx, session)
+	defer endSession(ctx, session)
 	err = do(mongo.NewSessionContext(ctx, session))
 	if err == nil && session.OperationTime() == nil && !writes {
 		return 0, nil
@@ -155,11 +145,11 @@ func (s *Store) inSession(ctx context.Context, writes bool, do func(ctx context.
 func outcome(at *bson.Timestamp, open bool, err error) (clustertime.Time, error) {
 	switch {
 	case err != nil && open:
-		return 0, &sentence{"it is not known whether the write took effect: look before you try again", ErrOutcomeUnknown, err}
+		return 0, &explainedError{"it is unknown whether the write took effect: read the key before you try again", ErrOutcomeUnknown, err}
 	case err != nil:
 		return 0, err
 	case at == nil:
-		return 0, &sentence{"the write took effect, and the server's acknowledgement has no operationTime, so there is no receipt for it", ErrOutcomeUnknown, nil}
+		return 0, &explainedError{"the write took effect, but the server's reply has no operationTime, so its revision is unknown", ErrOutcomeUnknown, nil}
 	}
 	return clustertime.New(at.T, at.I), nil
 }

@@ -52,12 +52,12 @@ func TestEveryHashThatALookUpMatchesIsListed(t *testing.T) {
 				if value != nil {
 					document = append(document, bson.E{Key: "key_hash", Value: value})
 				}
-				found, listed := f.looksUp(t, document, h)
-				if found && !listed {
-					t.Errorf("%s, %s: a look-up finds it, and the hash is not listed", e, name)
+				found, listedCollection := f.looksUp(t, document, h)
+				if found && !listedCollection {
+					t.Errorf("%s, %s: a look-up finds it, and the hash is not listedCollection", e, name)
 				}
-				if listed && !found {
-					t.Errorf("%s, %s: no look-up finds it, and the hash is listed", e, name)
+				if listedCollection && !found {
+					t.Errorf("%s, %s: no look-up finds it, and the hash is listedCollection", e, name)
 				}
 			}
 		}
@@ -66,7 +66,7 @@ func TestEveryHashThatALookUpMatchesIsListed(t *testing.T) {
 
 // looksUp writes the document and reports whether a look-up finds it by h, and
 // whether Decode lists h.
-func (f fixture) looksUp(t *testing.T, document bson.D, h apikey.Hash) (found, listed bool) {
+func (f fixture) looksUp(t *testing.T, document bson.D, h apikey.Hash) (found, listedCollection bool) {
 	t.Helper()
 	one := bson.D{{Key: "_id", Value: "d"}}
 	if _, err := f.keys.ReplaceOne(testContext(t), one, document, options.Replace().SetUpsert(true)); err != nil {

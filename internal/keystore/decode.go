@@ -21,7 +21,7 @@ type Document struct {
 	Others []apikey.Hash
 	// Opaque means that the list of hashes is not complete: the document has
 	// more than MaxHashes, or a look-up may find it for hashes that are not
-	// listed here.
+	// listedCollection here.
 	Opaque bool
 	// Record is the content of the document.
 	Record apikey.Record
@@ -49,7 +49,7 @@ const unknownID = "unknown"
 // Decode keeps no reference to the memory of doc.
 func (s Schema) Decode(doc bson.Raw) Document {
 	d := decoder{schema: s}
-	d.assume()
+	d.setDefaults()
 	elements, err := elements(doc)
 	if err != nil {
 		d.defect("the document is not valid BSON")
@@ -89,7 +89,7 @@ type seen struct{ id, hash, active, user, org, project, name, scopes, ips, expir
 func (d *decoder) defect(words ...string) { d.defects = append(d.defects, strings.Join(words, " ")) }
 
 // setDefaults sets what holds if the document does not say otherwise.
-func (d *decoder) assume() {
+func (d *decoder) setDefaults() {
 	d.doc.Record.Active = !d.schema.ActiveForm.required()
 	d.doc.Record.Scopes = d.schema.DefaultScopes
 }
@@ -153,7 +153,7 @@ func (d *decoder) identity(v bson.RawValue) string {
 	d.doc.ID = d.schema.ID(v)
 	text, problem := readID(v)
 	if problem != "" {
-		text = idInWords(v)
+		text = idForLog(v)
 	}
 	d.doc.Record.KeyID = text
 	return problem
@@ -163,7 +163,7 @@ func (d *decoder) hash(v bson.RawValue) string {
 	d.doc.Hash, d.doc.HasHash = d.schema.HashValue(v)
 	if !d.doc.HasHash {
 		d.others(v)
-		return "is no SHA-256 hash " + d.schema.HashEncoding.words()
+		return "is not a SHA-256 hash " + d.schema.HashEncoding.description()
 	}
 	return ""
 }

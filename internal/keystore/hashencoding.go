@@ -36,7 +36,7 @@ func HashEncodings() []HashEncoding {
 }
 
 // orDefault replaces the zero value by the default encoding.
-func (e HashEncoding) or() HashEncoding {
+func (e HashEncoding) orDefault() HashEncoding {
 	if e == "" {
 		return HashHex
 	}
@@ -44,7 +44,7 @@ func (e HashEncoding) or() HashEncoding {
 }
 
 // description returns words that follow "is not a SHA-256 hash".
-func (e HashEncoding) words() string {
+func (e HashEncoding) description() string {
 	switch e {
 	case HashHexUpper:
 		return "of 64 upper-case hex digits"

@@ -32,7 +32,7 @@ func (s Schema) CheckMapping() error {
 			continue
 		}
 		if first, twice := taken[f.name]; twice {
-			mistakes = append(mistakes, fmt.Errorf("the fields for %s and %s are both called %q: give each its own (--%s, --%s)",
+			mistakes = append(mistakes, fmt.Errorf("the fields for %s and %s are both called %q: use different names (--%s, --%s)",
 				first.role, f.role, f.name, first.flag, f.flag))
 		}
 		taken[f.name] = f
@@ -58,10 +58,10 @@ func (s Schema) checkScopes() []error {
 }
 
 // requirement says whether a role needs a field.
-type need int
+type requirement int
 
 const (
-	optional need = iota
+	optional requirement = iota
 	required
 	// forbidden: the form of the role says that there is no such field.
 	forbidden
@@ -83,7 +83,7 @@ const (
 // field is one field name of a Schema, with its role and the flag that sets it.
 type field struct {
 	role, name, flag string
-	need             need
+	need             requirement
 	absence          absence
 }
 
@@ -148,9 +148,9 @@ func (f field) problem() string {
 	case f.need == forbidden:
 		return fmt.Sprintf("is %q, but --map-active-form %s says that there is none: make its name empty", f.name, ActiveAlways)
 	case f.name == idField:
-		return "is _id, which is the document's identity: use a field of its own"
+		return "is _id, which is the document's identity: use another field"
 	case f.name == rotatedFromField:
-		return "is rotated_from, which keytail writes itself: use a field of its own"
+		return "is rotated_from, which keytail writes itself: use another field"
 	case f.role == roleHash && strings.Contains(f.name, "."):
 		return fmt.Sprintf("is %q, a nested path: updates of a nested field do not name it, so a change would go unseen; use a field of the root", f.name)
 	case strings.Contains(f.name, "."):
@@ -174,11 +174,11 @@ func checkCollection(name string) error {
 	case name == "":
 		return errors.New("the collection has no name")
 	case strings.Contains(name, "$") || strings.ContainsRune(name, 0) || !utf8.ValidString(name):
-		return fmt.Errorf("the collection is called %q: MongoDB has no such names", name)
+		return fmt.Errorf("the collection is called %q: MongoDB does not allow this name", name)
 	case strings.HasPrefix(name, "system."):
-		return fmt.Errorf("the collection is called %q: system.* is the server's own", name)
+		return fmt.Errorf("the collection is called %q: system.* is reserved for the server", name)
 	case strings.HasPrefix(name, reservedPrefix):
-		return fmt.Errorf("the collection is called %q: %s* is for keytail's own collections", name, reservedPrefix)
+		return fmt.Errorf("the collection is called %q: %s* is reserved for keytail", name, reservedPrefix)
 	case strings.HasPrefix(name, ".") || strings.HasSuffix(name, "."):
 		return fmt.Errorf("the collection is called %q: a name neither starts nor ends with a dot", name)
 	}
