@@ -31,10 +31,10 @@ func TestOwnWallClockDropsNobody(t *testing.T) {
 	} {
 		t.Run(fmt.Sprint(c.monotonic, c.wall), func(t *testing.T) {
 			list := []heartbeat{{key: self, Instance: Instance{ID: self}}, {key: "b/1", maxStale: 15 * time.Second, Instance: Instance{ID: "b/1"}}}
-			var m memory
-			m.see(list, base)
+			var m observations
+			m.update(list, base)
 			now := progressed(base, c.monotonic, c.wall)
-			m.see(list, now)
+			m.update(list, now)
 			instances, known := (&snapshot{all: list, until: now}).live(self)
 			if !known || (len(instances) == 2) != c.counts {
 				t.Errorf("instances are %+v, %v", instances, known)

@@ -29,7 +29,7 @@ type poll struct {
 	waiting map[uint64]clustertime.Time
 	// joined counts the callers, begun counts the reads.
 	joined, begun uint64
-	last           *snapshot
+	last          *snapshot
 
 	// wanted has a token when a caller has joined.
 	wanted chan struct{}

@@ -53,9 +53,9 @@ func TestEveryOptionOfTheDriverHasARow(t *testing.T) {
 	if len(known) < 40 {
 		t.Fatalf("only %d options were found", len(known))
 	}
-	table := Table()
+	table := OptionTable()
 	for name := range known {
-		if _, found := find(table, name); !found {
+		if _, found := findOption(table, name); !found {
 			t.Errorf("the driver's option %q has no row", name)
 		}
 	}
@@ -130,7 +130,7 @@ func TestEachOption(t *testing.T) {
 		"srvMaxHosts":                   {"srvMaxHosts=1", nil, false, "cannot be used"},
 		"srvServiceName":                {"srvServiceName=x", nil, false, "cannot be used"},
 	}
-	for _, o := range Table() {
+	for _, o := range OptionTable() {
 		c, found := cases[o.Name]
 		if !found {
 			t.Errorf("%s has no case", o.Name)
@@ -230,13 +230,13 @@ func TestSRVIsCheckedWithoutTheNetwork(t *testing.T) {
 func TestTimesOutOfBoundsAreReplaced(t *testing.T) {
 	t.Parallel()
 	for name, b := range map[string]bounds{
-		"connectTimeoutMS": connectTimeouts, "heartbeatFrequencyMS": serverChecks, "heartbeatIntervalMS": serverChecks,
-		"serverSelectionTimeoutMS": selections,
+		"connectTimeoutMS": connectTimeouts, "heartbeatFrequencyMS": heartbeatIntervals, "heartbeatIntervalMS": heartbeatIntervals,
+		"serverSelectionTimeoutMS": selectionTimeouts,
 	} {
-		for _, value := range []time.Duration{0, b.least - time.Millisecond, b.least, b.most, b.most + time.Millisecond} {
+		for _, value := range []time.Duration{0, b.min - time.Millisecond, b.min, b.max, b.max + time.Millisecond} {
 			want := value
-			if value < b.least || value > b.most {
-				want = b.otherwise
+			if value < b.min || value > b.max {
+				want = b.fallback
 			}
 			s, err := ForURI(fmt.Sprintf("mongodb://127.0.0.1/keys?%s=%d", name, value.Milliseconds()))
 			if err != nil {

@@ -471,5 +471,5 @@ func TestAScanReadsNothingFromBeforeTheLookAtTheIndex(t *testing.T) {
 		if r.store.after != 7000 {
 			r.t.Errorf("the scan reads after %v, and the index was seen at 7000", r.store.after)
 		}
-	}, func(c *Config) { c.Pulse = pulseAt(7000) })
+	}, func(c *Config) { c.Heartbeater = pulseAt(7000) })
 }

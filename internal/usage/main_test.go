@@ -104,7 +104,7 @@ func (r *rig) flush() {
 // pends compares how many keys wait, and how many are held.
 func (r *rig) pends(waiting, held int64) {
 	r.t.Helper()
-	if w, h := r.waiting.Load(), r.held.Load(); w != waiting || h != held {
+	if w, h := r.waiting.Load(), r.entries.Load(); w != waiting || h != held {
 		r.t.Errorf("%d keys wait and %d are held, want %d and %d", w, h, waiting, held)
 	}
 }

@@ -104,7 +104,7 @@ func (s *slow) becomes(perKey, perCommand time.Duration) {
 
 func (s *slow) use(keys int) {
 	for i := range keys {
-		s.Touch(docID(s.t, int32(i)), day)
+		s.Record(docID(s.t, int32(i)), day)
 	}
 }
 
@@ -186,7 +186,7 @@ func TestUsageDroppedIsAboutUsageCount(t *testing.T) {
 			t.Error("no error")
 		}
 		batch := []pending{{id: docID(t, "a"), count: 2, last: 1}}
-		s.refuse(batch, []mongo.BulkWriteError{{WriteError: mongo.WriteError{Index: 0, Code: 121}}})
+		s.recordRefused(batch, []mongo.BulkWriteError{{WriteError: mongo.WriteError{Index: 0, Code: 121}}})
 		for what, c := range map[string]prometheus.Counter{"unknown": s.metrics.unknown, "refused": s.metrics.unwilling} {
 			if n := testutil.ToFloat64(c); n != 0 {
 				t.Errorf("%v uses are counted as dropped (%s), and there is no usage_count", n, what)
@@ -336,7 +336,7 @@ func TestAKeyThatTimesOutEndsTheFlush(t *testing.T) {
 
 func TestDroppedUsesAreLogged(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newSlow(t, time.Hour, func(c *Config) { c.Most = 10 })
+		s := newSlow(t, time.Hour, func(c *Config) { c.MaxPending = 10 })
 		s.use(100)
 		_ = s.Flush(t.Context())
 		s.use(100)
@@ -354,7 +354,7 @@ func TestTheDriversTimeoutIsOne(t *testing.T) {
 	each(t, func(t *testing.T, m *mongotest.Server) {
 		r := newRig(t, m)
 		for i := range 10 {
-			r.Touch(r.insert(int32(i)), day)
+			r.Record(r.insert(int32(i)), day)
 		}
 		const limit = 200 * time.Millisecond
 		mend := r.fails(bson.E{Key: "blockConnection", Value: true}, bson.E{Key: "blockTimeMS", Value: 2 * limit.Milliseconds()})
@@ -362,7 +362,7 @@ func TestTheDriversTimeoutIsOne(t *testing.T) {
 		if !tooSlow(err) {
 			t.Errorf("got %v, want a time-out", err)
 		}
-		if n := r.batch.within(limit); n >= 10 {
+		if n := r.batch.sizeFor(limit); n >= 10 {
 			t.Errorf("a batch has %d keys after 10 were too many", n)
 		}
 		mend()

@@ -116,7 +116,7 @@ func (c *Config) setDefaults() {
 func (c *Config) validate() error {
 	var errs []error
 	if c.Cache == nil || c.Store == nil {
-		errs = append(errs, errors.New("a cache and a store are needed"))
+		errs = append(errs, errors.New("a cache and a store are required"))
 	}
 	if err := apikey.ValidPrefix(c.Prefix); err != nil {
 		errs = append(errs, err)

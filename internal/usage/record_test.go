@@ -44,7 +44,7 @@ const patience = 20 * time.Second
 
 func (r *rig) settles(what string) {
 	r.t.Helper()
-	mongotest.Eventually(r.t, patience, func() bool { return r.held.Load() == 0 }, what)
+	mongotest.Eventually(r.t, patience, func() bool { return r.entries.Load() == 0 }, what)
 }
 
 func TestRunFlushesAtTheIntervalAndAtAStop(t *testing.T) {
@@ -59,11 +59,11 @@ func TestRunFlushesAtTheIntervalAndAtAStop(t *testing.T) {
 		})
 		id := r.insert("k")
 		stop := r.run()
-		r.Touch(id, day)
+		r.Record(id, day)
 		clock <- day
 		r.settles("the interval has passed, and nothing is written")
 		r.has("k", 1, day)
-		r.Touch(id, day.Add(time.Second))
+		r.Record(id, day.Add(time.Second))
 		stop()
 		r.pends(0, 0)
 		r.has("k", 2, day.Add(time.Second))
@@ -79,7 +79,7 @@ func TestRunFlushesAtTheIntervalAndAtAStop(t *testing.T) {
 func TestAStopWithoutADatabaseSaysWhatIsLost(t *testing.T) {
 	each(t, func(t *testing.T, s *mongotest.Server) {
 		r := newRig(t, s, func(c *Config) { c.After = make(ticks).after })
-		r.Touch(docID(t, "k"), day)
+		r.Record(docID(t, "k"), day)
 		r.fails(bson.E{Key: "errorCode", Value: 13})
 		r.run()()
 		lost := r.logs.FilterMessageSnippet("are lost").All()
@@ -91,17 +91,17 @@ func TestAStopWithoutADatabaseSaysWhatIsLost(t *testing.T) {
 
 func TestManyKeysAreFlushedEarly(t *testing.T) {
 	each(t, func(t *testing.T, s *mongotest.Server) {
-		r := newRig(t, s, func(c *Config) { c.Most, c.After = 10, make(ticks).after })
+		r := newRig(t, s, func(c *Config) { c.MaxPending, c.After = 10, make(ticks).after })
 		r.run()
 		for i := range 9 {
-			r.Touch(docID(t, int32(i)), day)
-			r.Touch(docID(t, int32(i)), day)
+			r.Record(docID(t, int32(i)), day)
+			r.Record(docID(t, int32(i)), day)
 		}
 		if len(r.full) != 0 {
 			t.Error("a flush is asked for before there are ten keys")
 		}
 		r.pends(9, 9)
-		r.Touch(docID(t, int32(9)), day)
+		r.Record(docID(t, int32(9)), day)
 		r.settles("ten keys wait, and nothing is written")
 	})
 }
@@ -110,11 +110,11 @@ func TestManyKeysAreFlushedEarly(t *testing.T) {
 func TestAFailingDatabaseIsTriedAtTheInterval(t *testing.T) {
 	each(t, func(t *testing.T, s *mongotest.Server) {
 		clock := make(ticks)
-		r := newRig(t, s, func(c *Config) { c.Most, c.After = 2, clock.after })
+		r := newRig(t, s, func(c *Config) { c.MaxPending, c.After = 2, clock.after })
 		mend := r.fails(bson.E{Key: "errorCode", Value: 13})
 		r.run()
 		for i := range 3 {
-			r.Touch(docID(t, int32(i)), day)
+			r.Record(docID(t, int32(i)), day)
 		}
 		failures := func(n float64) func() bool {
 			return func() bool { return testutil.ToFloat64(r.metrics.failures) == n }
@@ -133,21 +133,21 @@ func TestAFailingDatabaseIsTriedAtTheInterval(t *testing.T) {
 
 func TestMemoryIsBounded(t *testing.T) {
 	each(t, func(t *testing.T, s *mongotest.Server) {
-		r := newRig(t, s, func(c *Config) { c.Most = 10 })
+		r := newRig(t, s, func(c *Config) { c.MaxPending = 10 })
 		for i := range 10 {
 			r.insert(int32(i))
-			r.Touch(docID(t, int32(i)), day)
+			r.Record(docID(t, int32(i)), day)
 		}
 		stuck := r.collect()
 		r.pends(0, 10)
 		for i := range 30 {
-			r.Touch(docID(t, int32(i)), day)
+			r.Record(docID(t, int32(i)), day)
 		}
 		// Ten in the flush, all of which were used again, and ten more.
 		r.pends(20, 20)
 		r.counts(r.metrics.full, 10, "uses dropped because too many keys wait")
 		r.mergeBack(stuck)
-		r.settle(stuck)
+		r.removeWritten(stuck)
 		r.pends(20, 20)
 		r.flush()
 		r.pends(0, 0)
@@ -170,7 +170,7 @@ func TestNothingIsLostBetweenUsesAndFlushes(t *testing.T) {
 			group.Go(func() {
 				defer using.Add(-1)
 				for i := range uses {
-					r.Touch(ids[i%keys], day)
+					r.Record(ids[i%keys], day)
 				}
 			})
 		}
@@ -189,8 +189,8 @@ func TestNothingIsLostBetweenUsesAndFlushes(t *testing.T) {
 func TestTouchOfAKnownKeyAllocatesNothing(t *testing.T) {
 	u := unconnected(t)
 	id, now := docID(t, "k"), time.Now()
-	u.Touch(id, now)
-	if n := testing.AllocsPerRun(1000, func() { u.Touch(id, now) }); n != 0 {
+	u.Record(id, now)
+	if n := testing.AllocsPerRun(1000, func() { u.Record(id, now) }); n != 0 {
 		t.Errorf("%v allocations", n)
 	}
 }
@@ -199,21 +199,21 @@ func TestTouchOfAKnownKeyAllocatesNothing(t *testing.T) {
 func TestTheIDIsCopied(t *testing.T) {
 	u := unconnected(t)
 	id := docID(t, strings.Repeat("x", 100))
-	u.Touch(id, day)
+	u.Record(id, day)
 	for held := range u.shardOf(id).uses {
 		if unsafe.StringData(string(held)) == unsafe.StringData(string(id)) {
 			t.Error("the map holds on to the caller's memory")
 		}
 	}
-	u.Touch(apikey.DocID(strings.Clone(string(id))), day)
-	if n := u.held.Load(); n != 1 {
+	u.Record(apikey.DocID(strings.Clone(string(id))), day)
+	if n := u.entries.Load(); n != 1 {
 		t.Errorf("%d keys, want one", n)
 	}
 }
 
 func TestNewSaysEverythingThatIsWrong(t *testing.T) {
-	_, err := New(Config{Interval: -1, Most: -1})
-	for _, want := range []string{"a collection", "no field", "the interval is -1ns", "at most -1 keys"} {
+	_, err := New(Config{Interval: -1, MaxPending: -1})
+	for _, want := range []string{"the collection", "one of the fields", "the interval is -1ns", "pending keys is -1"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v, want %q in it", err, want)
 		}
@@ -244,13 +244,13 @@ func BenchmarkTouch(b *testing.B) {
 			ids := make([]apikey.DocID, keys)
 			for i := range ids {
 				ids[i] = docID(b, bson.NewObjectID())
-				u.Touch(ids[i], day)
+				u.Record(ids[i], day)
 			}
 			b.ReportAllocs()
 			b.ResetTimer()
 			b.RunParallel(func(pb *testing.PB) {
 				for i := 0; pb.Next(); i++ {
-					u.Touch(ids[i%keys], day)
+					u.Record(ids[i%keys], day)
 				}
 			})
 		})
