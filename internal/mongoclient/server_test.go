@@ -56,7 +56,7 @@ func TestAWrongSetName(t *testing.T) {
 		if err == nil || strings.Contains(err.Error(), "devmongo") {
 			t.Fatalf("the driver says %v", err)
 		}
-		for _, words := range []string{`"rs7"`, `is called "devmongo"`, "write replicaSet=devmongo"} {
+		for _, words := range []string{`"rs7"`, `is "devmongo"`, "set replicaSet=devmongo"} {
 			if got := s.Explain(err).Error(); !strings.Contains(got, words) {
 				t.Errorf("%q lacks %q", got, words)
 			}
@@ -84,7 +84,7 @@ func TestOneHostOfAnotherSet(t *testing.T) {
 	}
 	failure := errors.New("there is no unique index")
 	hear("db2:27017", "rs1")
-	if got := s.Explain(failure).Error(); !strings.Contains(got, `is called "rs1"`) {
+	if got := s.Explain(failure).Error(); !strings.Contains(got, `is "rs1"`) {
 		t.Errorf("nobody of the set has answered: %s", got)
 	}
 	hear("db1:27017", "rs0")

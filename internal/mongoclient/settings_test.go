@@ -96,7 +96,7 @@ func TestEachOption(t *testing.T) {
 
 		"connect":                  {"connect=direct", func(s *Settings) bool { return *s.Options.Direct }, false, ""},        // TestADirectConnection
 		"directConnection":         {"directConnection=true", func(s *Settings) bool { return *s.Options.Direct }, false, ""}, // TestADirectConnection
-		"loadBalanced":             {"loadBalanced=true", nil, false, "nobody can tell which server is the primary"},
+		"loadBalanced":             {"loadBalanced=true", nil, false, "cannot see which server is the primary"},
 		"replicaSet":               {"replicaSet=rs7", func(s *Settings) bool { return *s.Options.ReplicaSet == "rs7" }, false, ""}, // TestAWrongSetName
 		"timeoutMS":                {"timeoutMS=500", nil, false, "would end the change stream"},
 		"connectTimeoutMS":         {"connectTimeoutMS=0", func(s *Settings) bool { return *s.Options.ConnectTimeout == 3*time.Second }, true, ""},

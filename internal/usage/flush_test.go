@@ -80,7 +80,7 @@ func TestFieldsOfOtherTypesAreLeftAlone(t *testing.T) {
 		r.counts(r.metrics.refused, 2, "refused")
 		r.counts(r.metrics.unwilling, 2, "uses dropped because the document refuses")
 		r.counts(r.metrics.unmatched, 4, "unmatched")
-		warned := r.logs.FilterMessageSnippet("does not take").All()
+		warned := r.logs.FilterMessageSnippet("rejects the update of its use").All()
 		if len(warned) != 1 || !strings.Contains(warned[0].ContextMap()["key_id"].(string), "text count") {
 			t.Errorf("logged %v, want one line about the document", warned)
 		}
