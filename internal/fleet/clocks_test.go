@@ -7,17 +7,19 @@ import (
 	"unsafe"
 )
 
-// progressed is a reading of both clocks some time after base: of the monotonic one by
-// one duration, of the wall clock by another (see clocks_test.go of keycache).
-func progressed(base time.Time, monotonic, wall time.Duration) time.Time {
+// later returns a reading of both clocks some time after base: of the monotonic
+// clock by one duration, of the wall clock by another (see clocks_test.go of
+// keycache).
+func later(base time.Time, monotonic, wall time.Duration) time.Time {
 	t := base.Add(wall)
 	(*[2]int64)(unsafe.Pointer(&t))[1] += int64(monotonic - wall)
 	return t
 }
 
-// TestOwnWallClockDropsNobody: one that is set forward does not make an instance
-// look dead, one that is set back does not keep a dead one.
-func TestOwnWallClockDropsNobody(t *testing.T) {
+// TestSettingTheWallClockDropsNoInstance: a clock that is set forward does not
+// make an instance look dead, one that is set back does not keep a dead one on
+// the list.
+func TestSettingTheWallClockDropsNoInstance(t *testing.T) {
 	base := time.Now()
 	for _, c := range []struct {
 		monotonic, wall time.Duration
@@ -33,7 +35,7 @@ func TestOwnWallClockDropsNobody(t *testing.T) {
 			list := []heartbeat{{key: self, Instance: Instance{ID: self}}, {key: "b/1", maxStale: 15 * time.Second, Instance: Instance{ID: "b/1"}}}
 			var m observations
 			m.update(list, base)
-			now := progressed(base, c.monotonic, c.wall)
+			now := later(base, c.monotonic, c.wall)
 			m.update(list, now)
 			instances, known := (&snapshot{all: list, until: now}).live(self)
 			if !known || (len(instances) == 2) != c.counts {

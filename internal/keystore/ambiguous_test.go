@@ -170,9 +170,9 @@ func (f fixture) lines(words string) int {
 	return f.logs.FilterMessageSnippet(words).Len()
 }
 
-// TestAMissingIndexIsSaid by one line of the log for each change, the metric, and
+// TestAMissingIndexIsReported by one line of the log for each change, the metric, and
 // the reason that readyz shows.
-func TestAMissingIndexIsSaid(t *testing.T) {
+func TestAMissingIndexIsReported(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
 		f := newFixture(t, s)
 		w, _ := newWatch(t, f)
@@ -215,8 +215,8 @@ func TestAMissingIndexIsSaid(t *testing.T) {
 	})
 }
 
-// TestALookThatFailsIsNotAMissingIndex: nobody knows, which is said once.
-func TestALookThatFailsIsNotAMissingIndex(t *testing.T) {
+// TestAFailedCheckIsNotAMissingIndex: nobody knows, which is said once.
+func TestAFailedCheckIsNotAMissingIndex(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
 		d := newDesk(t, s)
 		core, logs := observer.New(zapcore.DebugLevel)
@@ -243,8 +243,8 @@ func TestALookThatFailsIsNotAMissingIndex(t *testing.T) {
 	})
 }
 
-// TestTheIndexIsLookedAt at the interval, and when somebody asks.
-func TestTheIndexIsLookedAt(t *testing.T) {
+// TestTheIndexIsChecked at the interval, and when somebody asks.
+func TestTheIndexIsChecked(t *testing.T) {
 	s := mongotest.StartDevmongo(t, devmongo.Config{})
 	for name, c := range map[string]struct {
 		interval time.Duration
@@ -271,8 +271,8 @@ func TestTheIndexIsLookedAt(t *testing.T) {
 	}
 }
 
-// TestAMissingIndexIsSaidAgain every ten minutes.
-func TestAMissingIndexIsSaidAgain(t *testing.T) {
+// TestAMissingIndexIsReportedAgain every ten minutes.
+func TestAMissingIndexIsReportedAgain(t *testing.T) {
 	s := mongotest.StartDevmongo(t, devmongo.Config{})
 	f := newFixture(t, &s.Server)
 	w, _ := newWatch(t, f)

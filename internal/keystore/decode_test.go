@@ -232,7 +232,7 @@ func TestEmptyArrayOfScopesIsNotAbsent(t *testing.T) {
 	}
 }
 
-func TestAllDefectsAreSaidAndTheRestIsRead(t *testing.T) {
+func TestAllDefectsAreReportedAndTheRestIsRead(t *testing.T) {
 	t.Parallel()
 	got := DefaultSchema().Decode(document(t,
 		bson.E{Key: "user_id", Value: absent},
@@ -335,7 +335,7 @@ func TestOtherNamesAreReadByTheirSchema(t *testing.T) {
 	}
 }
 
-func TestBytesThatAreNoDocumentAreADefect(t *testing.T) {
+func TestInvalidBSONIsADefect(t *testing.T) {
 	t.Parallel()
 	good := document(t)
 	for name, doc := range map[string]bson.Raw{

@@ -58,10 +58,10 @@ func (s *Store) CheckDeployment(ctx context.Context) (Deployment, error) {
 		return d, s.explain("sending hello to the server", err)
 	}
 	d.IsWritablePrimary = d.IsWritablePrimary || d.IsMaster
-	return d, s.judgeDeployment(d)
+	return d, s.requireReplicaSet(d)
 }
 
-func (s *Store) judgeDeployment(d Deployment) error {
+func (s *Store) requireReplicaSet(d Deployment) error {
 	switch {
 	case d.Sharded():
 		s.sharded.Store(true)

@@ -127,7 +127,7 @@ func changesAreRead(t *testing.T, s Schema, was Details) {
 	}
 }
 
-func TestAnEditOfWhatIsSoAlreadyIsNothing(t *testing.T) {
+func TestAnEditWithoutAChangeIsEmpty(t *testing.T) {
 	t.Parallel()
 	for _, s := range combinations() {
 		d, err := s.Draft(NewKey{Hash: testHash, CreatedAt: made, Fields: full("u")})
@@ -169,9 +169,9 @@ func TestAnUnreadableSwitchIsWritten(t *testing.T) {
 	}
 }
 
-// TestWhatTheMappingCannotHoldIsRefused: for each optional role, in a sentence
+// TestUnmappedFieldsAreRefused: for each optional role, in a sentence
 // that names the flag; and nothing is asked of a role when nothing is said of it.
-func TestWhatTheMappingCannotHoldIsRefused(t *testing.T) {
+func TestUnmappedFieldsAreRefused(t *testing.T) {
 	t.Parallel()
 	user := ptr("u")
 	for name, test := range map[string]struct {
@@ -227,8 +227,8 @@ func TestWhatTheMappingCannotHoldIsRefused(t *testing.T) {
 	}
 }
 
-// TestAllThatCannotBeHeldIsSaidAtOnce.
-func TestAllThatCannotBeHeldIsSaidAtOnce(t *testing.T) {
+// TestAllUnmappedFieldsAreReportedTogether.
+func TestAllUnmappedFieldsAreReportedTogether(t *testing.T) {
 	t.Parallel()
 	s := in(func(s *Schema) { s.OrgID, s.Name, s.IDForm = "", "", IDInteger })
 	_, err := s.Draft(NewKey{Hash: testHash, Fields: Fields{UserID: ptr("u"), OrgID: ptr("7"), Name: ptr("n")}})
@@ -253,8 +253,8 @@ func TestPartsOfASecondAreCutOff(t *testing.T) {
 	}
 }
 
-// TestASuccessorSaysWhatItsPredecessorSays, also in fields that no mapping knows.
-func TestASuccessorSaysWhatItsPredecessorSays(t *testing.T) {
+// TestASuccessorCopiesItsPredecessor, also in fields that no mapping knows.
+func TestASuccessorCopiesItsPredecessor(t *testing.T) {
 	t.Parallel()
 	hash := apikey.HashOf("kt_another key")
 	for _, s := range combinations() {
@@ -301,8 +301,8 @@ func TestASuccessorSaysWhatItsPredecessorSays(t *testing.T) {
 	}
 }
 
-// TestTheDigestTellsContentsApart and not how often a key was used.
-func TestTheDigestTellsContentsApart(t *testing.T) {
+// TestTheDigestIdentifiesTheContent and not how often a key was used.
+func TestTheDigestIdentifiesTheContent(t *testing.T) {
 	t.Parallel()
 	s := DefaultSchema()
 	was := s.Details(document(t)).Digest
@@ -326,7 +326,7 @@ func TestTheDigestTellsContentsApart(t *testing.T) {
 	}
 }
 
-func TestShowKeepsNothingOfTheDocument(t *testing.T) {
+func TestDetailsKeepsNothingOfTheDocument(t *testing.T) {
 	t.Parallel()
 	raw := document(t, bson.E{Key: "key_prefix", Value: "kt_abc"}, bson.E{Key: "rotated_from", Value: "older"})
 	shown := DefaultSchema().Details(raw)

@@ -32,7 +32,7 @@ func TestReadWithoutADeadlineIsRefused(t *testing.T) {
 	}
 }
 
-func TestReadThatIsAheadIsTriedUntilTheServerHasCaughtUp(t *testing.T) {
+func TestReadAheadIsRetriedUntilTheServerHasCaughtUp(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
@@ -55,7 +55,7 @@ func TestReadThatIsAheadIsTriedUntilTheServerHasCaughtUp(t *testing.T) {
 	})
 }
 
-func TestReadThatStaysAheadEndsWithTheDeadlineAndSaysWhy(t *testing.T) {
+func TestReadThatStaysAheadEndsWithErrRevisionAhead(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
@@ -71,7 +71,7 @@ func TestReadThatStaysAheadEndsWithTheDeadlineAndSaysWhy(t *testing.T) {
 	})
 }
 
-func TestOtherErrorsAreNotTriedAgain(t *testing.T) {
+func TestOtherErrorsAreNotRetried(t *testing.T) {
 	t.Parallel()
 	for _, want := range []error{mongo.ErrNoDocuments, mongo.CommandError{Code: 11601}, errors.New("anything")} {
 		tries := 0

@@ -199,7 +199,7 @@ func TestFormsByValue(t *testing.T) {
 	}
 }
 
-func TestDefaultScopesAreForDocumentsThatSayNothing(t *testing.T) {
+func TestDefaultScopesAreForDocumentsWithoutScopes(t *testing.T) {
 	t.Parallel()
 	defaults := []string{"read", "b:*"}
 	for _, form := range ScopesForms() {
@@ -221,7 +221,7 @@ func TestDefaultScopesAreForDocumentsThatSayNothing(t *testing.T) {
 	}
 }
 
-func TestRolesWithoutANameAreInNoDocument(t *testing.T) {
+func TestRolesWithoutANameMatchNoField(t *testing.T) {
 	t.Parallel()
 	s := in(func(s *Schema) {
 		*s = Schema{Collection: s.Collection, Hash: s.Hash, UserID: s.UserID, ActiveForm: ActiveAlways}
@@ -250,7 +250,7 @@ func TestIgnorableFollowsTheMapping(t *testing.T) {
 	}
 }
 
-func TestTheHashIsReadInItsEncodingAlone(t *testing.T) {
+func TestTheHashIsReadOnlyInItsEncoding(t *testing.T) {
 	t.Parallel()
 	for _, encoding := range HashEncodings() {
 		s := in(func(s *Schema) { s.HashEncoding = encoding })

@@ -57,9 +57,9 @@ func TestEachEncodingReadsWhatItStoresAndNothingElse(t *testing.T) {
 	})
 }
 
-// TestHashesThatNoLookUpFindsAreNotRead: each is a text that a decoder of the
+// TestUnfindableHashesAreNotRead: each is a text that a decoder of the
 // standard library would read, or nearly the hash.
-func TestHashesThatNoLookUpFindsAreNotRead(t *testing.T) {
+func TestUnfindableHashesAreNotRead(t *testing.T) {
 	t.Parallel()
 	// Its last byte makes the last digit of base64 end in two spare bits
 	hash := apikey.Hash(bytes.Repeat([]byte{0xfb}, 32))

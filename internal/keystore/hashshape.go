@@ -46,16 +46,16 @@ func (h hashContent) classify(order []HashEncoding) string {
 }
 
 func inspectHash(v bson.RawValue) hashContent {
-	var look hashContent
+	var content hashContent
 	for _, e := range HashEncodings() {
 		if _, ok := e.read(v); ok {
-			look.readable = append(look.readable, e)
+			content.readable = append(content.readable, e)
 		}
 	}
-	if look.readable == nil {
-		look.shape = shapeOf(v)
+	if content.readable == nil {
+		content.shape = shapeOf(v)
 	}
-	return look
+	return content
 }
 
 // missing reports whether a looked-up value is absent or null.

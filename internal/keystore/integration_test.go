@@ -119,7 +119,7 @@ func (f fixture) insert(t *testing.T, doc bson.Raw) clustertime.Time {
 	return clustertime.New(at.T, at.I)
 }
 
-func TestFillRuleIsOnTheWire(t *testing.T) {
+func TestFillsAreSentByTheRule(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
 		f := newFixture(t, s)
 		written := f.insert(t, document(t))
@@ -139,9 +139,9 @@ func TestFillRuleIsOnTheWire(t *testing.T) {
 	})
 }
 
-// TestFindByIDsFindsThoseThatAreThere: ids of different types, one that no document
+// TestFindByIDsReturnsExistingDocuments: ids of different types, one that no document
 // has, and one that none can have.
-func TestFindByIDsFindsThoseThatAreThere(t *testing.T) {
+func TestFindByIDsReturnsExistingDocuments(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
 		f := newFixture(t, s)
 		var ids []apikey.DocID
@@ -234,7 +234,7 @@ func TestEveryTypeOfIDIsFoundByItsForm(t *testing.T) {
 	})
 }
 
-func TestNothingFoundIsNoError(t *testing.T) {
+func TestAnEmptyResultIsNotAnError(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
 		f := newFixture(t, s)
 		at := f.insert(t, document(t))
@@ -311,9 +311,9 @@ func TestReadAheadOfAnIdleServerIsAnswered(t *testing.T) {
 	})
 }
 
-// TestReadOneTickAheadIsTriedAgain is the same on a server whose clock stands
+// TestReadOneTickAheadIsRetried is the same on a server whose clock stands
 // still until the test moves it.
-func TestReadOneTickAheadIsTriedAgain(t *testing.T) {
+func TestReadOneTickAheadIsRetried(t *testing.T) {
 	s := mongotest.StartDevmongo(t, devmongo.Config{NoopInterval: -1})
 	f := newFixture(t, &s.Server)
 	ahead := f.insert(t, document(t)) + 1

@@ -26,7 +26,7 @@ type sentLinearizable struct {
 	MaxTimeMS   int64 `bson:"maxTimeMS"`
 }
 
-func TestLinearizableIsOnTheWire(t *testing.T) {
+func TestLinearizableReadsAreSentByTheRule(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
 		f := newFixture(t, s)
 		f.insert(t, document(t))

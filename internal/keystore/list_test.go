@@ -37,9 +37,9 @@ func (d *desk) all(t *testing.T, q Query) []string {
 	}
 }
 
-// TestAListIsWhole whatever the types of creation times and ids, in pages of any
+// TestAListIsComplete whatever the types of creation times and ids, in pages of any
 // size, and in the order of the server itself.
-func TestAListIsWhole(t *testing.T) {
+func TestAListIsComplete(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
 		d := newDesk(t, s)
 		created := []any{
@@ -188,8 +188,8 @@ func TestAListIsNewestFirst(t *testing.T) {
 	})
 }
 
-// TestAListIsOfOneUserOrOfAll, with or without what is off, in every form.
-func TestAListIsOfOneUserOrOfAll(t *testing.T) {
+// TestAListContainsOneUserOrAll, with or without what is off, in every form.
+func TestAListContainsOneUserOrAll(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
 		for _, form := range ActiveForms() {
 			t.Run(string(form), func(t *testing.T) {
@@ -237,7 +237,7 @@ func TestAListIsOfOneUserOrOfAll(t *testing.T) {
 	})
 }
 
-func TestACursorIsOfItsList(t *testing.T) {
+func TestACursorBelongsToItsList(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
 		d := newDesk(t, s)
 		for range 3 {

@@ -144,7 +144,7 @@ func TestPrepareRefusesAMissingIndex(t *testing.T) {
 	})
 }
 
-func TestPrepareRefusesAnUnfitIndexWithOrWithoutEnsure(t *testing.T) {
+func TestPrepareRefusesAnUnusableIndexWithOrWithoutEnsure(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
 		p := newPlace(t, s)
 		p.create(t, "api_keys")
@@ -175,7 +175,7 @@ func TestEnsureCreatesWhatIsMissing(t *testing.T) {
 	})
 }
 
-func TestEnsureSaysWhenDuplicatesAreInTheWay(t *testing.T) {
+func TestEnsureReportsDuplicates(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
 		p := newPlace(t, s)
 		p.create(t, "api_keys")
@@ -192,8 +192,8 @@ func TestEnsureSaysWhenDuplicatesAreInTheWay(t *testing.T) {
 	})
 }
 
-// TestIndexJudgement covers what not every server of the suite can make.
-func TestIndexJudgement(t *testing.T) {
+// TestEvaluateIndexes covers what not every server of the suite can make.
+func TestEvaluateIndexes(t *testing.T) {
 	t.Parallel()
 	s, _, _ := observed(t)
 	exists := bson.D{{Key: "key_hash", Value: bson.D{{Key: "$exists", Value: true}}}}
@@ -306,7 +306,7 @@ func TestAServerWithoutHello(t *testing.T) {
 	}
 }
 
-func TestDeploymentJudgement(t *testing.T) {
+func TestRequireReplicaSet(t *testing.T) {
 	t.Parallel()
 	s, logs, _ := observed(t)
 	for name, test := range map[string]struct {
@@ -319,7 +319,7 @@ func TestDeploymentJudgement(t *testing.T) {
 		"secondary":  {Deployment{SetName: "rs0", Me: "db2:27017"}, ErrNotPrimary},
 	} {
 		s.sharded.Store(false)
-		if err := s.judgeDeployment(test.hello); !errors.Is(err, test.want) {
+		if err := s.requireReplicaSet(test.hello); !errors.Is(err, test.want) {
 			t.Errorf("%s: got %v, want %v", name, err, test.want)
 		}
 		if got := s.Sharded(); got != (name == "sharded") {
@@ -346,7 +346,7 @@ func TestPrepareRefusesAStandalone(t *testing.T) {
 	wantSentence(t, p.Prepare(testContext(t), true), ErrStandalone, "--replSet", "rs.initiate()")
 }
 
-func TestPrepareSaysThatNobodyAnswersWithoutThePassword(t *testing.T) {
+func TestPrepareReportsAnUnreachableServerWithoutThePassword(t *testing.T) {
 	t.Parallel()
 	client, err := mongo.Connect(options.Client().ApplyURI("mongodb://me:leak@127.0.0.1:9/"))
 	if err != nil {
@@ -408,7 +408,7 @@ func TestPrepareRefusesAnAnonymousUserOfAServerThatWantsLogins(t *testing.T) {
 	wantSentence(t, store.Prepare(testContext(t), false), ErrUnauthorized, `the role read on database "shop"`)
 }
 
-func TestAMissingPrivilegeIsSaid(t *testing.T) {
+func TestAMissingPrivilegeIsReported(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
 		s.Needs(t, mongotest.Failpoints)
 		client := s.Client(t, t.Name())

@@ -156,9 +156,9 @@ func TestShapes(t *testing.T) {
 	}
 }
 
-// TestBase64IsCountedAsWhatMostOfItIs: a quarter of all hashes look the same in
+// TestBase64IsCountedInTheLikelierEncoding: a quarter of all hashes look the same in
 // base64 and base64url.
-func TestBase64IsCountedAsWhatMostOfItIs(t *testing.T) {
+func TestBase64IsCountedInTheLikelierEncoding(t *testing.T) {
 	t.Parallel()
 	for _, encoding := range []HashEncoding{HashBase64, HashBase64Raw, HashBase64URL, HashBase64URLRaw} {
 		var docs []bson.Raw
@@ -188,7 +188,7 @@ func TestTheDeclaredEncodingComesFirst(t *testing.T) {
 	}
 }
 
-func TestSurveyRefusesWhatHoldsNoKeys(t *testing.T) {
+func TestStartErrorForACollectionWithoutKeys(t *testing.T) {
 	t.Parallel()
 	hash := func(value any) []bson.Raw {
 		return []bson.Raw{keyOf(t, "a", bson.E{Key: "key_hash", Value: value}), keyOf(t, "b", bson.E{Key: "key_hash", Value: value})}
@@ -251,7 +251,7 @@ func wantNoLeak(t *testing.T, s *Survey, texts ...string) {
 	}
 }
 
-func TestSurveyWarnsOfWhatIsBroken(t *testing.T) {
+func TestSurveyWarnsOfBrokenDocuments(t *testing.T) {
 	t.Parallel()
 	docs := []bson.Raw{}
 	for i := range 95 {
@@ -280,9 +280,9 @@ func TestSurveyWarnsOfWhatIsBroken(t *testing.T) {
 	}
 }
 
-// TestSurveyWarnsOfNamesThatNoDocumentHas: under a wrong name for the expiry no
+// TestSurveyWarnsOfFieldsThatNoDocumentHas: under a wrong name for the expiry no
 // key would ever end.
-func TestSurveyWarnsOfNamesThatNoDocumentHas(t *testing.T) {
+func TestSurveyWarnsOfFieldsThatNoDocumentHas(t *testing.T) {
 	t.Parallel()
 	full := keyOf(t, 1, bson.E{Key: "org_id", Value: "o"}, bson.E{Key: "project_id", Value: "p"},
 		bson.E{Key: "allowed_ips", Value: bson.A{}}, bson.E{Key: "expires_at", Value: bson.DateTime(1e13)})
@@ -326,7 +326,7 @@ func storeOf(t *testing.T, s *mongotest.Server, docs ...any) (place, *observer.O
 	return p, logs
 }
 
-func TestPrepareRefusesWhatNoLookUpCanFind(t *testing.T) {
+func TestPrepareRefusesUnfindableDocuments(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
 		p, _ := storeOf(t, s,
 			keyOf(t, "a", bson.E{Key: "key_hash", Value: "$2b$10$leak1"}), keyOf(t, "b", bson.E{Key: "key_hash", Value: "$2b$10$leak2"}))

@@ -127,9 +127,9 @@ func TestAKeyIsWrittenReadChangedAndDeleted(t *testing.T) {
 	})
 }
 
-// TestAnEditIsOfWhatWasRead whatever the fields hold: an outsider's change of any
+// TestAnEditRequiresTheDocumentThatWasRead whatever the fields hold: an outsider's change of any
 // of them is noticed, and no value is taken for a change of itself.
-func TestAnEditIsOfWhatWasRead(t *testing.T) {
+func TestAnEditRequiresTheDocumentThatWasRead(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
 		d, ctx := newDesk(t, s), testContext(t)
 		values := []any{nil, bson.A{}, bson.A{"a"}, bson.A{bson.A{"a"}}, "a", int32(1), true, bson.D{}, bson.D{{Key: "a", Value: 1}}, bson.Regex{Pattern: "a"}, absent}
@@ -163,7 +163,7 @@ func TestAnEditIsOfWhatWasRead(t *testing.T) {
 	})
 }
 
-func TestAKeyIsNamedByOneID(t *testing.T) {
+func TestAKeyIsFoundByItsIDText(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
 		d, ctx := newDesk(t, s), testContext(t)
 		for i, test := range []struct {
@@ -208,8 +208,8 @@ func TestAKeyIsNamedByOneID(t *testing.T) {
 	})
 }
 
-// TestADuplicateSaysWhatIsNotUnique without a value of it.
-func TestADuplicateSaysWhatIsNotUnique(t *testing.T) {
+// TestADuplicateNamesItsIndex without a value of it.
+func TestADuplicateNamesItsIndex(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
 		d, ctx := newDesk(t, s), testContext(t)
 		was := d.insert(t, "u")
@@ -341,9 +341,9 @@ func TestATransactionIsAllOrNothing(t *testing.T) {
 	})
 }
 
-// TestWhatBecameOfACommit: an error that is no ErrOutcomeUnknown is the promise
+// TestOutcomeOfACommit: an error that is no ErrOutcomeUnknown is the promise
 // that nothing was written, and none that something was.
-func TestWhatBecameOfACommit(t *testing.T) {
+func TestOutcomeOfACommit(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
 		for name, test := range map[string]struct {
 			mode    any
@@ -395,8 +395,8 @@ func TestWhatBecameOfACommit(t *testing.T) {
 	})
 }
 
-// TestWhatBecameOfAWriteAlone is the same without a transaction.
-func TestWhatBecameOfAWriteAlone(t *testing.T) {
+// TestOutcomeOfAWriteOnce is the same without a transaction.
+func TestOutcomeOfAWriteOnce(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
 		noMajority := bson.E{Key: "writeConcernError", Value: bson.D{{Key: "code", Value: 64}, {Key: "errmsg", Value: "no majority"}}}
 		for name, test := range map[string]struct {

@@ -36,7 +36,7 @@ func TestUsesOfAKeyAreOneUpdate(t *testing.T) {
 	})
 }
 
-func TestADocumentThatIsGoneIsNotMadeAnew(t *testing.T) {
+func TestADeletedDocumentIsNotInsertedAgain(t *testing.T) {
 	each(t, func(t *testing.T, s *mongotest.Server) {
 		r := newRig(t, s)
 		r.Record(docID(t, "nobody"), day)
@@ -49,7 +49,7 @@ func TestADocumentThatIsGoneIsNotMadeAnew(t *testing.T) {
 	})
 }
 
-// TestFieldsOfOtherTypesAreLeftAlone, and those of other documents go on.
+// TestFieldsOfOtherTypesAreLeftAlone, and other documents are still updated.
 func TestFieldsOfOtherTypesAreLeftAlone(t *testing.T) {
 	each(t, func(t *testing.T, s *mongotest.Server) {
 		r := newRig(t, s)
@@ -87,8 +87,8 @@ func TestFieldsOfOtherTypesAreLeftAlone(t *testing.T) {
 	})
 }
 
-// TestDocumentsThatRefuseHoldUpNobody, wherever in the command they are.
-func TestDocumentsThatRefuseHoldUpNobody(t *testing.T) {
+// TestDocumentsThatRefuseDoNotDelayOthers, wherever in the command they are.
+func TestDocumentsThatRefuseDoNotDelayOthers(t *testing.T) {
 	each(t, func(t *testing.T, s *mongotest.Server) {
 		r := newRig(t, s)
 		for i := range 40 {
@@ -155,8 +155,8 @@ func TestAFailedFlushIsMergedBack(t *testing.T) {
 	})
 }
 
-// TestWhatMayHaveHappenedIsNotCountedTwice: the connection breaks under the
-// command, and nobody knows.
+// TestWhatMayHaveHappenedIsNotCountedTwice: the connection breaks during the
+// command, so its outcome is unknown.
 func TestWhatMayHaveHappenedIsNotCountedTwice(t *testing.T) {
 	each(t, func(t *testing.T, s *mongotest.Server) {
 		r := newRig(t, s)
@@ -203,12 +203,12 @@ func TestACrashLosesWhatWasNotFlushed(t *testing.T) {
 		for range 3 {
 			r.Record(id, day.Add(time.Second))
 		}
-		// Nobody calls it any more.
+		// Nothing calls it any more.
 		r.has("k", 5, day)
 	})
 }
 
-func TestPrepareSaysWhatIsMissing(t *testing.T) {
+func TestPrepareNamesTheMissingPrivilege(t *testing.T) {
 	each(t, func(t *testing.T, s *mongotest.Server) {
 		r := newRig(t, s)
 		r.insert("k")
@@ -229,7 +229,7 @@ func TestPrepareSaysWhatIsMissing(t *testing.T) {
 	})
 }
 
-func TestWhatIsKnownNotToHaveHappened(t *testing.T) {
+func TestNotApplied(t *testing.T) {
 	for name, test := range map[string]struct {
 		err  error
 		want bool
@@ -251,7 +251,8 @@ func TestWhatIsKnownNotToHaveHappened(t *testing.T) {
 	}
 }
 
-// TestAnUpdateThatWasInterruptedWaits, and one whose document refuses does not.
+// TestAnUpdateThatWasInterruptedWaits, and one that its document refuses does
+// not.
 func TestAnUpdateThatWasInterruptedWaits(t *testing.T) {
 	each(t, func(t *testing.T, s *mongotest.Server) {
 		r := newRig(t, s)

@@ -20,12 +20,12 @@ import (
 	"github.com/keytail/keytail/internal/mongotest"
 )
 
-// ticks stands for the clock of Run: it says when the interval has passed.
+// ticks is the clock of Run: a value means that the interval has passed.
 type ticks chan time.Time
 
 func (c ticks) after(time.Duration) <-chan time.Time { return c }
 
-// run runs the Usage until the function that it returns is called.
+// run runs the Recorder until the returned function is called.
 func (r *rig) run() (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
@@ -76,7 +76,7 @@ func TestRunFlushesAtTheIntervalAndAtAStop(t *testing.T) {
 	})
 }
 
-func TestAStopWithoutADatabaseSaysWhatIsLost(t *testing.T) {
+func TestAStopWithoutADatabaseLogsTheLoss(t *testing.T) {
 	each(t, func(t *testing.T, s *mongotest.Server) {
 		r := newRig(t, s, func(c *Config) { c.After = make(ticks).after })
 		r.Record(docID(t, "k"), day)
@@ -121,7 +121,7 @@ func TestAFailingDatabaseIsTriedAtTheInterval(t *testing.T) {
 		}
 		mongotest.Eventually(t, patience, failures(1), "no early flush")
 		for range 3 {
-			// Each is taken up only when the flush before it is over.
+			// Run takes each value only when the flush before it has ended.
 			clock <- day
 		}
 		mongotest.Eventually(t, patience, failures(4), "not once an interval")
@@ -186,7 +186,7 @@ func TestNothingIsLostBetweenUsesAndFlushes(t *testing.T) {
 	})
 }
 
-func TestTouchOfAKnownKeyAllocatesNothing(t *testing.T) {
+func TestRecordOfAKnownKeyAllocatesNothing(t *testing.T) {
 	u := unconnected(t)
 	id, now := docID(t, "k"), time.Now()
 	u.Record(id, now)
@@ -195,7 +195,7 @@ func TestTouchOfAKnownKeyAllocatesNothing(t *testing.T) {
 	}
 }
 
-// TestTheIDIsCopied: what Touch is given is a view of a whole cache entry.
+// TestTheIDIsCopied: the id that Record gets is a view of a whole cache entry.
 func TestTheIDIsCopied(t *testing.T) {
 	u := unconnected(t)
 	id := docID(t, strings.Repeat("x", 100))
@@ -211,7 +211,7 @@ func TestTheIDIsCopied(t *testing.T) {
 	}
 }
 
-func TestNewSaysEverythingThatIsWrong(t *testing.T) {
+func TestNewReportsEveryMistake(t *testing.T) {
 	_, err := New(Config{Interval: -1, MaxPending: -1})
 	for _, want := range []string{"the collection", "one of the fields", "the interval is -1ns", "pending keys is -1"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
@@ -220,7 +220,7 @@ func TestNewSaysEverythingThatIsWrong(t *testing.T) {
 	}
 }
 
-// unconnected is a Usage whose database is never asked.
+// unconnected is a Recorder whose database is never used.
 func unconnected(t testing.TB) *Recorder {
 	t.Helper()
 	client, err := mongo.Connect(options.Client().ApplyURI("mongodb://127.0.0.1:1"))

@@ -40,7 +40,7 @@ func TestBreakerLetsOneThroughUntilOneSucceeds(t *testing.T) {
 	}
 	probe = mustBegin(t, &b)
 	mustRefuse(t, &b)
-	b.withdraw(probe) // it never asked
+	b.withdraw(probe) // the database was not asked
 	probe = mustBegin(t, &b)
 	mustRefuse(t, &b)
 	if !b.succeeded(probe) || b.isOpen() || b.refuses() {
@@ -50,7 +50,7 @@ func TestBreakerLetsOneThroughUntilOneSucceeds(t *testing.T) {
 	mustBegin(t, &b)
 }
 
-func TestFailureOlderThanASuccessIsNoNews(t *testing.T) {
+func TestFailureOlderThanASuccessIsIgnored(t *testing.T) {
 	t.Parallel()
 	var b breaker
 	now := time.Now()
@@ -69,9 +69,9 @@ func TestFailureOlderThanASuccessIsNoNews(t *testing.T) {
 	}
 }
 
-// A success of one that began while the breaker was closed counts, and whoever
-// was let through alone is still the only one until it is back.
-func TestProbeStaysTheOnlyOne(t *testing.T) {
+// The success of a read that began while the breaker was closed counts. The
+// read that was let through alone remains the only one until it has ended.
+func TestProbeStaysTheOnlyAttempt(t *testing.T) {
 	t.Parallel()
 	var b breaker
 	now := time.Now()

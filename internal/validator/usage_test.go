@@ -10,7 +10,7 @@ import (
 	"github.com/keytail/keytail/internal/keystore"
 )
 
-// touches is a Toucher that remembers.
+// touches is a UsageRecorder that keeps what it is given.
 type touches []touch
 
 type touch struct {
@@ -20,7 +20,7 @@ type touch struct {
 
 func (l *touches) Record(id apikey.DocID, at time.Time) { *l = append(*l, touch{id, at}) }
 
-// TestEachValidAnswerIsAUse, wherever its truth came from, and no other answer is.
+// TestEachValidAnswerIsAUse, from every source, and no other answer is a use.
 func TestEachValidAnswerIsAUse(t *testing.T) {
 	var got touches
 	r := newRig(t, func(c *Config) { c.Usage = &got })
