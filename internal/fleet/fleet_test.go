@@ -492,7 +492,7 @@ func TestWaitsShareTheirReads(t *testing.T) {
 		time.Sleep(time.Hour)
 		whole, brief := w.looks()
 		if whole > looks+1 {
-			t.Errorf("%d reads of the list although nobody waits", whole-looks)
+			t.Errorf("%d reads of the list although no caller waits", whole-looks)
 		}
 		if n := time.Duration(brief); n < time.Hour/DefaultPollInterval*9/11 || n > time.Hour/DefaultPollInterval*10/9+2 {
 			t.Errorf("%d reads in brief in an hour", n)

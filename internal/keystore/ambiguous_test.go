@@ -20,7 +20,7 @@ import (
 	"github.com/keytail/keytail/internal/mongotest"
 )
 
-// withoutIndex takes the unique index from the fixture's collection.
+// withoutIndex drops the unique index of the fixture's collection.
 func (f fixture) withoutIndex(t *testing.T) {
 	t.Helper()
 	if err := f.keys.Indexes().DropOne(t.Context(), "key_hash_1"); err != nil {
@@ -36,7 +36,7 @@ func (f fixture) readers() map[string]func(context.Context) (Document, bool, err
 	}
 }
 
-// TestTwoDocumentsWithOneHashAreDisabled: whatever they say, in either order.
+// TestTwoDocumentsWithOneHashAreDisabled, whatever they say, in either order.
 func TestTwoDocumentsWithOneHashAreDisabled(t *testing.T) {
 	active := []bson.E{}
 	others := map[string][]bson.E{
@@ -73,8 +73,8 @@ func TestTwoDocumentsWithOneHashAreDisabled(t *testing.T) {
 	})
 }
 
-// TestOneDocumentIsReadByOneCommand: looking for a second document costs nothing,
-// and leaves no cursor behind.
+// TestOneDocumentIsReadByOneCommand: looking for a second document costs no
+// extra command and leaves no cursor open.
 func TestOneDocumentIsReadByOneCommand(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
 		f := newFixture(t, s)
@@ -116,8 +116,8 @@ func timesSent(t *testing.T, command bson.Raw, field string) (n int) {
 	return n
 }
 
-// TestSharedHashesAreLoggedOnceAndCounted: by the ids of the documents, never by
-// the hash, with the command that makes the index.
+// TestSharedHashesAreLoggedOnceAndCounted: the log has the ids of the
+// documents, never the hash, and the command that creates the index.
 func TestSharedHashesAreLoggedOnceAndCounted(t *testing.T) {
 	t.Parallel()
 	s, logs, registry := observed(t)
@@ -170,7 +170,7 @@ func (f fixture) lines(words string) int {
 	return f.logs.FilterMessageSnippet(words).Len()
 }
 
-// TestAMissingIndexIsReported by one line of the log for each change, the metric, and
+// TestAMissingIndexIsReported by one log line for each change, the metric, and
 // the reason that readyz shows.
 func TestAMissingIndexIsReported(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
@@ -205,7 +205,8 @@ func TestAMissingIndexIsReported(t *testing.T) {
 			t.Fatal(err)
 		}
 		check(true, 1, 1)
-		// A collection that is gone is another matter, which the stream tells of.
+		// A missing collection is not a missing index; the change stream
+		// reports it.
 		if err := f.keys.Drop(t.Context()); err != nil {
 			t.Fatal(err)
 		}
@@ -215,7 +216,8 @@ func TestAMissingIndexIsReported(t *testing.T) {
 	})
 }
 
-// TestAFailedCheckIsNotAMissingIndex: nobody knows, which is said once.
+// TestAFailedCheckIsNotAMissingIndex: the state of the index is unknown, which
+// is logged once.
 func TestAFailedCheckIsNotAMissingIndex(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
 		d := newDesk(t, s)
@@ -227,7 +229,7 @@ func TestAFailedCheckIsNotAMissingIndex(t *testing.T) {
 		d.fail(t, "alwaysOn", commands("listIndexes"), bson.E{Key: "errorCode", Value: codeUnauthorized})
 		for range 3 {
 			if w.Check(testContext(t)) {
-				t.Fatal("an index is seen that nobody could look at")
+				t.Fatal("Check reports an index although the check failed")
 			}
 		}
 		if w.Problem() != "" || testutil.ToFloat64(w.present) != 1 || testutil.ToFloat64(w.checks.WithLabelValues("failed")) != 3 {
@@ -238,12 +240,12 @@ func TestAFailedCheckIsNotAMissingIndex(t *testing.T) {
 		}
 		d.fail(t, "off", commands("listIndexes"))
 		if !w.Check(testContext(t)) || logs.Len() != 1 {
-			t.Errorf("the index is not seen afterwards, or it is said: %v", logs.All())
+			t.Errorf("Check does not report the index afterwards, or the log has another line: %v", logs.All())
 		}
 	})
 }
 
-// TestTheIndexIsChecked at the interval, and when somebody asks.
+// TestTheIndexIsChecked at the interval, and when a check is requested.
 func TestTheIndexIsChecked(t *testing.T) {
 	s := mongotest.StartDevmongo(t, devmongo.Config{})
 	for name, c := range map[string]struct {

@@ -18,7 +18,8 @@ import (
 // testHash is the hash of the document that the tests begin with.
 var testHash = apikey.HashOf("kt_a key of the tests")
 
-// document is a good one, with changes. A value of absent takes a field out.
+// document is a valid document, with changes. A value of absent removes a
+// field.
 func document(t testing.TB, changes ...bson.E) bson.Raw {
 	t.Helper()
 	doc := bson.D{
@@ -98,8 +99,8 @@ func TestDecodeReadsEveryField(t *testing.T) {
 	}
 }
 
-// TestDecodeByField gives each field each kind of value. No defect holds a
-// value: every string in the table that could leak has "leak" in it.
+// TestDecodeByField gives each field each kind of value. No defect contains a
+// value: every string in the table that could leak contains "leak".
 func TestDecodeByField(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {

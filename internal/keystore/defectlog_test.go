@@ -16,7 +16,7 @@ import (
 	"github.com/keytail/keytail/internal/apikey"
 )
 
-// observed is a Store without a server, its log and its metrics.
+// observed returns a Store without a server, its log and its metrics.
 func observed(t *testing.T) (*Store, *observer.ObservedLogs, *prometheus.Registry) {
 	t.Helper()
 	core, logs := observer.New(zapcore.DebugLevel)
@@ -73,14 +73,15 @@ func TestMemoryOfDefectsIsBounded(t *testing.T) {
 		t.Errorf("%d ids are remembered", n)
 	}
 	if got := logs.FilterMessageSnippet("too many").Len(); got != 1 {
-		t.Errorf("the end of logging is said %d times", got)
+		t.Errorf("the limit of logging is logged %d times", got)
 	}
 	if logs.Len() != maxRemembered+1 {
 		t.Errorf("got %d lines, want %d and the last", logs.Len(), maxRemembered)
 	}
 }
 
-// A migration that mixes hashes has any number of documents that no look-up finds.
+// During a migration that mixes hashes, a collection has any number of
+// documents that no look-up finds.
 func TestFewDocumentsWithoutAHashAreLogged(t *testing.T) {
 	t.Parallel()
 	s, logs, _ := observed(t)

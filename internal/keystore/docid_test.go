@@ -126,7 +126,8 @@ func TestImpossibleIDsAreNotQueried(t *testing.T) {
 	}
 }
 
-// exactly is the number as a ratio, found by another way than decimalID's.
+// exactly returns the number as a ratio, computed in another way than in
+// decimalID.
 func exactly(t *rapid.T, d bson.Decimal128) *big.Rat {
 	ratio, ok := new(big.Rat).SetString(d.String())
 	if !ok {

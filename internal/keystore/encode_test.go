@@ -17,8 +17,8 @@ import (
 	"github.com/keytail/keytail/internal/apikey"
 )
 
-// written is what the tests make keys of: a time without a part of a second, since
-// one form has none.
+// written is the content of the keys in these tests: a time in whole seconds,
+// because one form has only those.
 var (
 	made = time.Date(2026, 11, 24, 10, 0, 0, 0, time.UTC)
 	ends = time.Date(2090, 1, 2, 3, 4, 5, 0, time.UTC)
@@ -38,7 +38,7 @@ var idTexts = map[IDForm]struct {
 	IDInteger:  {"-42", bson.TypeInt64},
 }
 
-// full says something of everything.
+// full sets every field.
 func full(id string) Fields {
 	return Fields{
 		UserID: &id, OrgID: &id, ProjectID: &id, Name: ptr("a key"),
@@ -57,7 +57,8 @@ func fullRecord(keyID, id string, active bool) apikey.Record {
 	}
 }
 
-// TestWhatIsWrittenIsRead in every combination of forms, with every form of ids.
+// TestWhatIsWrittenIsRead in every combination of forms, with every form of
+// ids.
 func TestWhatIsWrittenIsRead(t *testing.T) {
 	t.Parallel()
 	for _, s := range combinations() {
@@ -89,8 +90,8 @@ func TestWhatIsWrittenIsRead(t *testing.T) {
 	}
 }
 
-// changesAreRead takes everything away that can be taken away, and switches the
-// key off.
+// changesAreRead removes every field that can be removed, and switches the key
+// off.
 func changesAreRead(t *testing.T, s Schema, was Details) {
 	t.Helper()
 	e, err := s.Edit(was, Fields{
@@ -143,7 +144,7 @@ func TestAnEditWithoutAChangeIsEmpty(t *testing.T) {
 			t.Errorf("%+v: %+v, %v", s, e.edit, err)
 		}
 	}
-	// What is not there is not taken away.
+	// A field that is absent is not removed.
 	d, err := DefaultSchema().Draft(NewKey{Hash: testHash, Fields: Fields{UserID: ptr("u")}})
 	if err != nil {
 		t.Fatal(err)
@@ -154,8 +155,8 @@ func TestAnEditWithoutAChangeIsEmpty(t *testing.T) {
 	}
 }
 
-// TestAnUnreadableSwitchIsWritten: it reads as off, and whoever mends it later
-// must not switch a revoked key on.
+// TestAnUnreadableSwitchIsWritten: the key counts as off, and a later repair of
+// the field must not switch a revoked key on.
 func TestAnUnreadableSwitchIsWritten(t *testing.T) {
 	t.Parallel()
 	s := DefaultSchema()
@@ -169,8 +170,8 @@ func TestAnUnreadableSwitchIsWritten(t *testing.T) {
 	}
 }
 
-// TestUnmappedFieldsAreRefused: for each optional role, in a sentence
-// that names the flag; and nothing is asked of a role when nothing is said of it.
+// TestUnmappedFieldsAreRefused: for each optional role, with an error that
+// names the flag; and a role that is not set gives no error.
 func TestUnmappedFieldsAreRefused(t *testing.T) {
 	t.Parallel()
 	user := ptr("u")
@@ -207,7 +208,7 @@ func TestUnmappedFieldsAreRefused(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 		if _, err := s.Draft(NewKey{Hash: testHash, CreatedAt: made, Fields: Fields{UserID: ptr(idTexts[s.IDForm].text)}}); err != nil {
-			t.Errorf("%s, when nothing is said of it: %v", name, err)
+			t.Errorf("%s, although it is not set: %v", name, err)
 		}
 		nothing := Fields{OrgID: ptr(""), ProjectID: ptr(""), Name: ptr(""), ClearScopes: true, AllowedIPs: ptr([]netip.Prefix{}), ExpiresAt: &time.Time{}, Metadata: ptr(json.RawMessage(nil))}
 		nothing.UserID = ptr(idTexts[s.IDForm].text)
@@ -253,7 +254,7 @@ func TestPartsOfASecondAreCutOff(t *testing.T) {
 	}
 }
 
-// TestASuccessorCopiesItsPredecessor, also in fields that no mapping knows.
+// TestASuccessorCopiesItsPredecessor, including fields that no mapping knows.
 func TestASuccessorCopiesItsPredecessor(t *testing.T) {
 	t.Parallel()
 	hash := apikey.HashOf("kt_another key")
@@ -301,7 +302,8 @@ func TestASuccessorCopiesItsPredecessor(t *testing.T) {
 	}
 }
 
-// TestTheDigestIdentifiesTheContent and not how often a key was used.
+// TestTheDigestIdentifiesTheContent and does not depend on how often a key was
+// used.
 func TestTheDigestIdentifiesTheContent(t *testing.T) {
 	t.Parallel()
 	s := DefaultSchema()
@@ -350,15 +352,15 @@ func TestTheMappingLeavesKeytailsOwnFieldAlone(t *testing.T) {
 	}
 }
 
-// FuzzMetadata: what is taken is read, as JSON of the same meaning, and written
-// again it is the same.
+// FuzzMetadata: accepted metadata is read back as JSON with the same meaning,
+// and writing that again changes nothing.
 func FuzzMetadata(f *testing.F) {
 	for _, text := range []string{`{}`, `{"a":{"$date":"2026-01-02T03:04:05Z"}}`, `{"a":[1,1e400,-0,12345678901234567890]}`, `{"a":{"$binary":"x"}}`, `{"$numberLong":"1"}`, `{"a":{"$ref":"b","$id":1}}`} {
 		f.Add(text)
 	}
 	s := DefaultSchema()
 	f.Fuzz(func(t *testing.T, text string) {
-		// What is not UTF-8, or half of a surrogate pair, nobody gets this far with.
+		// Invalid UTF-8, and half of a surrogate pair, are rejected earlier.
 		if !json.Valid([]byte(text)) || !strings.HasPrefix(text, "{") || strings.ContainsRune(text, utf8.RuneError) || strings.Contains(strings.ToLower(text), `\ud`) || strings.Contains(strings.ToLower(text), `\ufffd`) {
 			t.Skip()
 		}

@@ -13,8 +13,8 @@ import (
 	"github.com/keytail/keytail/internal/mongotest"
 )
 
-// valuesAround are values of a hash field that hold h, or something like it, in
-// every way that a type of BSON allows.
+// valuesAround are values of a hash field that contain h, or something similar,
+// in every way that a BSON type allows.
 func valuesAround(e HashEncoding, h apikey.Hash) map[string]any {
 	values := map[string]any{"missing": nil, "null": bson.Null{}, "number": 7, "boolean": true, "bcrypt": "$2b$12$" + strings.Repeat("x", 53), "empty array": bson.A{}}
 	for _, other := range HashEncodings() {
@@ -40,7 +40,7 @@ func valuesAround(e HashEncoding, h apikey.Hash) map[string]any {
 	return values
 }
 
-// A document that a look-up finds is never one whose hash Decode does not list.
+// If a look-up finds a document by a hash, Decode lists that hash.
 func TestEveryHashThatALookUpMatchesIsListed(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
 		for i, e := range HashEncodings() {
@@ -122,6 +122,6 @@ func TestHashesOfADocument(t *testing.T) {
 		}
 	}
 	if d := schema.Decode(bson.Raw("no BSON")); !d.Opaque || d.Unfindable() {
-		t.Error("nobody knows what a look-up finds in bytes that are no BSON")
+		t.Error("the list of hashes of invalid BSON is reported as complete")
 	}
 }

@@ -17,7 +17,7 @@ import (
 	"github.com/keytail/keytail/internal/mongotest"
 )
 
-// place is an empty database and a Store that is pointed at it.
+// place is an empty database and a Store for it.
 type place struct {
 	*Store
 	db *mongo.Database
@@ -51,8 +51,8 @@ func (p place) index(t *testing.T, keys bson.D, opts *options.IndexOptionsBuilde
 
 var onHash = bson.D{{Key: "key_hash", Value: 1}}
 
-// wantSentence checks the kind of an error and that it reads as one sentence
-// with these words in it.
+// wantSentence checks the kind of an error, and that it is one sentence with
+// these words.
 func wantSentence(t *testing.T, err, kind error, words ...string) {
 	t.Helper()
 	if !errors.Is(err, kind) {
@@ -192,7 +192,8 @@ func TestEnsureReportsDuplicates(t *testing.T) {
 	})
 }
 
-// TestEvaluateIndexes covers what not every server of the suite can make.
+// TestEvaluateIndexes covers indexes that not every server of the suite can
+// create.
 func TestEvaluateIndexes(t *testing.T) {
 	t.Parallel()
 	s, _, _ := observed(t)
@@ -201,7 +202,7 @@ func TestEvaluateIndexes(t *testing.T) {
 	english := bson.D{{Key: "locale", Value: "en"}}
 	for name, test := range map[string]struct {
 		changes bson.D
-		want    string // empty: fit
+		want    string // empty: usable
 	}{
 		"plain":            {bson.D{}, ""},
 		"old true":         {bson.D{{Key: "unique", Value: 1.0}}, ""},
@@ -283,7 +284,7 @@ func TestOnlyAPlainCollectionPasses(t *testing.T) {
 	}
 }
 
-// TestAServerWithoutHello, as 4.4.0 and 4.4.1 are, is asked by isMaster.
+// TestAServerWithoutHello, like 4.4.0 and 4.4.1, gets isMaster.
 func TestAServerWithoutHello(t *testing.T) {
 	t.Parallel()
 	node := mongotest.StartDevmongo(t, devmongo.Config{Release44: true})
@@ -302,7 +303,7 @@ func TestAServerWithoutHello(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err = s.CheckDeployment(testContext(t)); !errors.Is(err, ErrNotPrimary) {
-		t.Errorf("of a secondary, asked directly: %v", err)
+		t.Errorf("with a direct connection to a secondary: %v", err)
 	}
 }
 
@@ -364,7 +365,7 @@ func TestPrepareReportsAnUnreachableServerWithoutThePassword(t *testing.T) {
 	}
 }
 
-// withUser is a secantusd-py that demands log-ins and knows one user, "reader".
+// withUser is a secantusd-py that requires logins and has one user, "reader".
 func withUser(t *testing.T) *mongotest.Secantus {
 	t.Helper()
 	s := mongotest.StartSecantus(t, mongotest.SecantusConfig{})

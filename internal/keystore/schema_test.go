@@ -20,7 +20,7 @@ func TestDefaultSchemaIsValid(t *testing.T) {
 }
 
 // TestSchemaFieldsCoversEveryName: each plain string of a Schema is the name of
-// a field, but for two.
+// a field, with two exceptions.
 func TestSchemaFieldsCoversEveryName(t *testing.T) {
 	t.Parallel()
 	var s Schema

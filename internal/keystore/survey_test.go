@@ -21,7 +21,7 @@ import (
 	"github.com/keytail/keytail/internal/mongotest"
 )
 
-// keyOf is a good document under this _id, with changes.
+// keyOf is a valid document with this _id, with changes.
 func keyOf(t testing.TB, id any, changes ...bson.E) bson.Raw {
 	t.Helper()
 	hash := apikey.HashOf(fmt.Sprint("the key of ", id))
@@ -122,7 +122,7 @@ func TestSurveyLooksAtBothEnds(t *testing.T) {
 	})
 }
 
-// TestShapes: what a hash field may hold instead of a hash.
+// TestShapes: what a hash field may contain instead of a hash.
 func TestShapes(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
@@ -156,8 +156,8 @@ func TestShapes(t *testing.T) {
 	}
 }
 
-// TestBase64IsCountedInTheLikelierEncoding: a quarter of all hashes look the same in
-// base64 and base64url.
+// TestBase64IsCountedInTheLikelierEncoding: a quarter of all hashes have the
+// same text in base64 and base64url.
 func TestBase64IsCountedInTheLikelierEncoding(t *testing.T) {
 	t.Parallel()
 	for _, encoding := range []HashEncoding{HashBase64, HashBase64Raw, HashBase64URL, HashBase64URLRaw} {
@@ -174,7 +174,8 @@ func TestBase64IsCountedInTheLikelierEncoding(t *testing.T) {
 	}
 }
 
-// TestTheDeclaredEncodingComesFirst: what it reads is not counted as another.
+// TestTheDeclaredEncodingComesFirst: a hash that it can read is not counted in
+// another encoding.
 func TestTheDeclaredEncodingComesFirst(t *testing.T) {
 	t.Parallel()
 	// Neither a plus nor a slash in base64
@@ -236,7 +237,7 @@ func TestStartErrorForACollectionWithoutKeys(t *testing.T) {
 	}
 }
 
-// wantNoLeak: the values in these tests have "leak" in them, or are the hash.
+// wantNoLeak: the values in these tests contain "leak", or are the hash.
 func wantNoLeak(t *testing.T, s *Survey, texts ...string) {
 	t.Helper()
 	all, err := json.Marshal(s)
@@ -280,8 +281,8 @@ func TestSurveyWarnsOfBrokenDocuments(t *testing.T) {
 	}
 }
 
-// TestSurveyWarnsOfFieldsThatNoDocumentHas: under a wrong name for the expiry no
-// key would ever end.
+// TestSurveyWarnsOfFieldsThatNoDocumentHas: with a wrong name for the expiry no
+// key would ever expire.
 func TestSurveyWarnsOfFieldsThatNoDocumentHas(t *testing.T) {
 	t.Parallel()
 	full := keyOf(t, 1, bson.E{Key: "org_id", Value: "o"}, bson.E{Key: "project_id", Value: "p"},
@@ -312,7 +313,7 @@ func TestSurveyWarnsOfFieldsThatNoDocumentHas(t *testing.T) {
 	}
 }
 
-// storeOf is a Store on a fresh collection with these documents and no index on
+// storeOf is a Store on a new collection with these documents and no index on
 // the hash, and its log.
 func storeOf(t *testing.T, s *mongotest.Server, docs ...any) (place, *observer.ObservedLogs) {
 	t.Helper()
@@ -340,7 +341,7 @@ func TestPrepareRefusesUnfindableDocuments(t *testing.T) {
 	})
 }
 
-// TestPrepareDoesNotWaitForDocuments: what is refused when it is seen is not waited for.
+// TestPrepareDoesNotWaitForDocuments: a slow server does not delay the start.
 func TestPrepareDoesNotWaitForDocuments(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
 		p, logs := storeOf(t, s, keyOf(t, "a", bson.E{Key: "key_hash", Value: "$2b$10$leak1"}))
@@ -349,7 +350,7 @@ func TestPrepareDoesNotWaitForDocuments(t *testing.T) {
 			t.Fatal(err)
 		}
 		if said := logs.FilterMessageSnippet("did not return the first documents"); said.Len() != 1 {
-			t.Errorf("it was said %d times", said.Len())
+			t.Errorf("it was logged %d times", said.Len())
 		}
 		ended, cancel := context.WithCancel(testContext(t))
 		cancel()
@@ -377,8 +378,8 @@ func TestPrepareWarnsOnceOfAFewBrokenDocuments(t *testing.T) {
 	})
 }
 
-// TestEveryEncodingIsFoundByItsIndex: the value that is asked for is the one that
-// is stored, and the index on the mapped name is what Prepare wants.
+// TestEveryEncodingIsFoundByItsIndex: a look-up asks for the value that is
+// stored, and Prepare accepts the index on the mapped field.
 func TestEveryEncodingIsFoundByItsIndex(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
 		for _, encoding := range HashEncodings() {

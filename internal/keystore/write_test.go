@@ -19,7 +19,8 @@ import (
 	"github.com/keytail/keytail/internal/mongotest"
 )
 
-// desk is a store whose client the test can make fail, and an outsider's view.
+// desk is a store whose client the test can make fail, and the view of another
+// client.
 type desk struct {
 	*Store
 	server *mongotest.Server
@@ -40,7 +41,7 @@ func newDesk(t *testing.T, s *mongotest.Server) *desk {
 	return d
 }
 
-// fail makes commands of the store's client fail. It is undone when t ends.
+// fail makes commands of the store's client fail, until t ends.
 func (d *desk) fail(t *testing.T, mode any, data ...bson.E) {
 	t.Helper()
 	d.server.Needs(t, mongotest.Failpoints)
@@ -73,7 +74,7 @@ func (d *desk) draft(t *testing.T, user string) Draft {
 	return draft
 }
 
-// insert stores a new key, alone, which every server can.
+// insert stores a new key without a transaction, which every server can do.
 func (d *desk) insert(t *testing.T, user string) Details {
 	t.Helper()
 	draft := d.draft(t, user)
@@ -114,7 +115,7 @@ func TestAKeyIsWrittenReadChangedAndDeleted(t *testing.T) {
 		if err := d.Delete(ctx, got); !errors.Is(err, ErrChanged) {
 			t.Errorf("delete of what it was: %v", err)
 		}
-		// Use does not stand in the way.
+		// A recorded use is not a conflicting change.
 		if _, err := d.keys.UpdateByID(ctx, was.raw.Lookup("_id"), bson.D{{Key: "$set", Value: bson.D{{Key: "last_used", Value: made}, {Key: "usage_count", Value: 3}}}}); err != nil {
 			t.Fatal(err)
 		}
@@ -127,8 +128,9 @@ func TestAKeyIsWrittenReadChangedAndDeleted(t *testing.T) {
 	})
 }
 
-// TestAnEditRequiresTheDocumentThatWasRead whatever the fields hold: an outsider's change of any
-// of them is noticed, and no value is taken for a change of itself.
+// TestAnEditRequiresTheDocumentThatWasRead whatever values the fields have: a
+// change of any of them by another client is noticed, and an unchanged value is
+// never taken for a change.
 func TestAnEditRequiresTheDocumentThatWasRead(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
 		d, ctx := newDesk(t, s), testContext(t)
@@ -236,7 +238,7 @@ func TestADuplicateNamesItsIndex(t *testing.T) {
 		}
 		words := "the same value in user_id"
 		if s.Kind == mongotest.NameSecantus {
-			words = "" // it does not say which index
+			words = "" // the server does not say which index
 		}
 		insert(next, words)
 		if n := d.count(t, bson.D{}); n != 1 {
@@ -245,7 +247,7 @@ func TestADuplicateNamesItsIndex(t *testing.T) {
 	})
 }
 
-// ways are those of writing that the server has.
+// ways are the ways of writing that the server supports.
 func (d *desk) ways(t *testing.T) map[string]func(context.Context, func(context.Context) error) (clustertime.Time, error) {
 	t.Helper()
 	ways := map[string]func(context.Context, func(context.Context) error) (clustertime.Time, error){"alone": d.WriteOnce}
@@ -281,7 +283,7 @@ func TestHasTransactionsAsksTheServer(t *testing.T) {
 	})
 }
 
-// TestARevisionIsNotBeforeItsWrite: whoever reads after it sees the write.
+// TestARevisionIsNotBeforeItsWrite: a read after it sees the write.
 func TestARevisionIsNotBeforeItsWrite(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
 		d, ctx := newDesk(t, s), testContext(t)
@@ -301,7 +303,7 @@ func TestARevisionIsNotBeforeItsWrite(t *testing.T) {
 	})
 }
 
-// TestATransactionIsAllOrNothing and is tried again when another one was faster.
+// TestATransactionIsAllOrNothing and is repeated when another one was faster.
 func TestATransactionIsAllOrNothing(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
 		d, ctx := newDesk(t, s), testContext(t)
@@ -341,8 +343,8 @@ func TestATransactionIsAllOrNothing(t *testing.T) {
 	})
 }
 
-// TestOutcomeOfACommit: an error that is no ErrOutcomeUnknown is the promise
-// that nothing was written, and none that something was.
+// TestOutcomeOfACommit: an error other than ErrOutcomeUnknown guarantees that
+// nothing was written, and no error that something was.
 func TestOutcomeOfACommit(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
 		for name, test := range map[string]struct {
@@ -456,7 +458,7 @@ func TestAMissingPrivilegeIsNamed(t *testing.T) {
 		_, err := d.WriteOnce(testContext(t), func(ctx context.Context) error { return d.Insert(ctx, draft) })
 		wantSentence(t, err, ErrUnauthorized, "find, insert, update and remove", "api_keys")
 		if s.Kind == mongotest.NameSecantus {
-			return // it makes up no refusals of a validator
+			return // it cannot simulate a validator's rejection
 		}
 		d.fail(t, once(1), commands("insert"), bson.E{Key: "errorCode", Value: codeValidation})
 		_, err = d.WriteOnce(testContext(t), func(ctx context.Context) error { return d.Insert(ctx, draft) })

@@ -85,7 +85,7 @@ func TestOneHostOfAnotherSet(t *testing.T) {
 	failure := errors.New("there is no unique index")
 	hear("db2:27017", "rs1")
 	if got := s.Explain(failure).Error(); !strings.Contains(got, `is "rs1"`) {
-		t.Errorf("nobody of the set has answered: %s", got)
+		t.Errorf("no server of the set has answered: %s", got)
 	}
 	hear("db1:27017", "rs0")
 	if got := s.Explain(failure); got != failure { //nolint:errorlint // nothing may be added

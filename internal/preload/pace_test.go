@@ -77,7 +77,7 @@ func TestRepeatedRepairsArePaced(t *testing.T) {
 		}
 		// One repair is waiting now.
 		if got := counter(r.metrics.requests.WithLabelValues("incomplete")); got != float64(n) {
-			r.t.Errorf("%v scans were asked for after the first, want %d", got, n)
+			r.t.Errorf("%v scans were requested after the first, want %d", got, n)
 		}
 		if pause := testutil.ToFloat64(r.metrics.pause); pause <= 0 || pause > 70 {
 			r.t.Errorf("the pause is %v s", pause)
@@ -94,7 +94,7 @@ func TestAScanThatWaitsIsMade(t *testing.T) {
 		before := r.scanned()
 		time.Sleep(DefaultRebuildPause * 6 / 5)
 		if pause := testutil.ToFloat64(r.metrics.pause); pause != 0 {
-			r.t.Errorf("the pause is %v s although nothing is asked for", pause)
+			r.t.Errorf("the pause is %v s although no scan is requested", pause)
 		}
 		if !r.cache.Stats().Complete || r.scanned() != before+1 {
 			r.t.Errorf("complete is %v after %d more scans", r.cache.Stats().Complete, r.scanned()-before)

@@ -223,7 +223,7 @@ func TestUnknownKeysCostNoRead(t *testing.T) {
 	r.run()
 	r.becomesComplete()
 	if held := r.mustBeRight(); held != 1000 {
-		t.Fatalf("%d of 1000 keys are held", held)
+		t.Fatalf("%d of 1000 keys are cached", held)
 	}
 	before := r.cache.Stats()
 	for i := range 10_000 {
@@ -247,13 +247,13 @@ func TestACacheATenthTooSmallReadsOnDemandAndStaysCorrect(t *testing.T) {
 	r.run()
 	r.eventually("two scans that do not fit", func() bool { return r.onDemandNow() })
 	if r.cache.Stats().Complete {
-		t.Fatal("it is said to be complete")
+		t.Fatal("the cache is reported as complete")
 	}
 	if held := r.mustBeRight(); held == 0 || held == 3500 {
-		t.Fatalf("%d are held: the test needs a cache that is too small", held)
+		t.Fatalf("%d keys are cached: the test needs a cache that is too small", held)
 	}
 	if r.absent("nobody") {
-		t.Fatal("a lazy cache knows of an absence")
+		t.Fatal("a cache that is filled on demand reports an unknown key without a read")
 	}
 }
 
@@ -292,7 +292,7 @@ func TestACollectionThatDoublesStaysCorrect(t *testing.T) {
 	r.eventually("two scans that do not fit", r.onDemandNow)
 	r.mustBeRight()
 	if r.absent("nobody") {
-		t.Fatal("a lazy cache knows of an absence")
+		t.Fatal("a cache that is filled on demand reports an unknown key without a read")
 	}
 }
 
@@ -333,7 +333,7 @@ func TestALossIsFollowedByAScan(t *testing.T) {
 	r.tail.Unlock()
 	r.becomesComplete()
 	if a, ok := r.cache.Get(apikey.HashOf("meanwhile")); !ok || !a.Found {
-		t.Fatal("what appeared during the loss is not held")
+		t.Fatal("a key that was inserted during the loss is not cached")
 	}
 }
 
@@ -458,7 +458,7 @@ func TestAnAuditReadsOnlyValidEntries(t *testing.T) {
 		before := r.store.reads
 		r.audit(r.t.Context(), suspects)
 		if n := r.store.reads - before; n != 1 {
-			r.t.Errorf("%d of %d suspects are read, one is still believed", n, keys)
+			r.t.Errorf("%d of %d suspects are read, one has a valid entry", n, keys)
 		}
 	})
 }

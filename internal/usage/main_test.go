@@ -105,7 +105,7 @@ func (r *rig) flush() {
 func (r *rig) pends(waiting, held int64) {
 	r.t.Helper()
 	if w, h := r.waiting.Load(), r.entries.Load(); w != waiting || h != held {
-		r.t.Errorf("%d keys wait and %d are held, want %d and %d", w, h, waiting, held)
+		r.t.Errorf("%d keys wait and there are %d entries, want %d and %d", w, h, waiting, held)
 	}
 }
 

@@ -98,7 +98,7 @@ func TestManyKeysAreFlushedEarly(t *testing.T) {
 			r.Record(docID(t, int32(i)), day)
 		}
 		if len(r.full) != 0 {
-			t.Error("a flush is asked for before there are ten keys")
+			t.Error("a flush is requested before there are ten keys")
 		}
 		r.pends(9, 9)
 		r.Record(docID(t, int32(9)), day)

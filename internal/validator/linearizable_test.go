@@ -362,7 +362,7 @@ func TestACollectionThatVanishedWhileStaleIsUnavailable(t *testing.T) {
 		asked := r.store.inspected
 		mustBe(t, r.ask(), apikey.Valid, apikey.SourceLinearizable)
 		if r.store.inspected != asked {
-			t.Errorf("%s: a key that is there was looked at twice", name)
+			t.Errorf("%s: an existing key was read twice", name)
 		}
 	}
 }

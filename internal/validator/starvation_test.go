@@ -128,11 +128,11 @@ func TestFutureRevisionsDoNotStarveOthers(t *testing.T) {
 		pulse := &fakeHeartbeater{now: 200, takes: 10 * time.Millisecond}
 		unavailable, f := underFlood(t, memoryIsStale, pulse)
 		if unavailable > 0 || f.refused > 0 || f.ahead < 400 {
-			t.Errorf("%s: %d of 50 keys are UNAVAILABLE; of the revisions in the future %d were told so, %d not",
+			t.Errorf("%s: %d of 50 keys are UNAVAILABLE; of the future revisions %d were rejected, %d not",
 				name, unavailable, f.ahead, f.refused)
 		}
 		if f.slowest > 100*time.Millisecond {
-			t.Errorf("%s: a revision in the future was told so after %v", name, f.slowest)
+			t.Errorf("%s: a future revision was rejected after %v", name, f.slowest)
 		}
 	}
 }
@@ -146,7 +146,7 @@ func TestFutureRevisionsDoNotStarveOthersWithoutHeartbeats(t *testing.T) {
 		"they are slow": {err: context.DeadlineExceeded, takes: DefaultReadTimeout},
 	} {
 		if unavailable, f := underFlood(t, false, pulse); unavailable > 0 || f.ahead > 0 {
-			t.Errorf("%s: %d of 50 keys are UNAVAILABLE, %d revisions are said to be ahead", name, unavailable, f.ahead)
+			t.Errorf("%s: %d of 50 keys are UNAVAILABLE, %d revisions were rejected", name, unavailable, f.ahead)
 		}
 	}
 }

@@ -260,7 +260,7 @@ func TestAMalformedTextCausesNoRead(t *testing.T) {
 		mustBe(t, r.Validate(context.Background(), text, &apikey.Request{}), want, apikey.SourceNone)
 	}
 	if r.store.count() != 0 {
-		t.Fatal("the database was asked")
+		t.Fatal("the database was read")
 	}
 }
 
@@ -275,7 +275,7 @@ func TestAKeyIsHashedAfterItsPrefix(t *testing.T) {
 	}
 	mustBe(t, ask("sk_test_"+text), apikey.Malformed, apikey.SourceNone)
 	if r.store.count() != 0 {
-		t.Fatal("the database was asked")
+		t.Fatal("the database was read")
 	}
 	mustBe(t, ask("sk_live_"+text), apikey.Valid, apikey.SourceFill)
 	mustBe(t, ask("sk_live_"+text), apikey.Valid, apikey.SourceCache)
