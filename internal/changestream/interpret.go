@@ -85,8 +85,8 @@ func whole(schema *keystore.Schema, e *event) (meaning, error) {
 	document := schema.Decode(e.document)
 	// A document that no look-up can find has neither a hash nor others: it may have
 	// had one before, so it is stamped by its _id, and nothing else happens.
-	change.Hash, change.HasHash, change.Hashes = document.Hash, document.HasHash, document.Others
-	change.Unreadable = document.Opaque
+	change.Hash, change.HasHash, change.Hashes = document.Hash, document.HasHash, document.OtherHashes
+	change.Unreadable = document.MoreHashes
 	if document.HasHash {
 		change.Record = &document.Record
 	}

@@ -16,13 +16,13 @@ type Document struct {
 	// Defect.
 	Hash    apikey.Hash
 	HasHash bool
-	// Others are the hashes, other than Hash, for which a look-up may find the
+	// OtherHashes are the hashes, other than Hash, for which a look-up may find the
 	// document, too: in an array, for example.
-	Others []apikey.Hash
-	// Opaque means that the list of hashes is not complete: the document has
+	OtherHashes []apikey.Hash
+	// MoreHashes means that the list of hashes is not complete: the document has
 	// more than MaxHashes, or a look-up may find it for hashes that are not
 	// listedCollection here.
-	Opaque bool
+	MoreHashes bool
 	// Record is the content of the document.
 	Record apikey.Record
 	// Ambiguous means that a read by hash found another document with the same
@@ -31,7 +31,7 @@ type Document struct {
 }
 
 // Unfindable reports whether no look-up can find the document.
-func (d *Document) Unfindable() bool { return !d.HasHash && d.Others == nil && !d.Opaque }
+func (d *Document) Unfindable() bool { return !d.HasHash && d.OtherHashes == nil && !d.MoreHashes }
 
 // unknownID is the KeyID of a document without an _id. No server stores such a
 // document.
@@ -52,13 +52,13 @@ func (s Schema) Decode(doc bson.Raw) Document {
 	d.setDefaults()
 	elements, err := elements(doc)
 	if err != nil {
-		d.defect("the document is not valid BSON")
-		d.doc.Opaque = true
+		d.addDefect("the document is not valid BSON")
+		d.doc.MoreHashes = true
 	}
 	for _, e := range elements {
-		d.element(e.Key(), e.Value())
+		d.readElement(e.Key(), e.Value())
 	}
-	d.require()
+	d.checkRequired()
 	d.doc.Record.Defect = strings.Join(d.defects, "; ")
 	return d.doc
 }
@@ -86,7 +86,7 @@ type decoder struct {
 // seen has a mark for each field that affects a verdict.
 type seen struct{ id, hash, active, user, org, project, name, scopes, ips, expiry, metadata bool }
 
-func (d *decoder) defect(words ...string) { d.defects = append(d.defects, strings.Join(words, " ")) }
+func (d *decoder) addDefect(words ...string) { d.defects = append(d.defects, strings.Join(words, " ")) }
 
 // setDefaults sets what holds if the document does not say otherwise.
 func (d *decoder) setDefaults() {
@@ -94,39 +94,39 @@ func (d *decoder) setDefaults() {
 	d.doc.Record.Scopes = d.schema.DefaultScopes
 }
 
-// element reads one field of the root.
-func (d *decoder) element(name string, v bson.RawValue) {
-	place, read := d.reader(name)
+// readElement reads one field of the root.
+func (d *decoder) readElement(name string, v bson.RawValue) {
+	place, read := d.fieldReader(name)
 	if read == nil {
 		return
 	}
 	if *place {
-		d.defect(name, "occurs twice")
+		d.addDefect(name, "occurs twice")
 		if name == d.schema.Hash {
-			d.others(v)
+			d.addOtherHashes(v)
 		}
 		return
 	}
 	*place = true
 	if problem := read(v); problem != "" {
-		d.defect(name, problem)
+		d.addDefect(name, problem)
 	}
 }
 
-// reader returns the mark and the read function of a field. A nil function
+// fieldReader returns the mark and the read function of a field. A nil function
 // means that the field does not affect a verdict.
-func (d *decoder) reader(name string) (*bool, func(bson.RawValue) string) {
+func (d *decoder) fieldReader(name string) (*bool, func(bson.RawValue) string) {
 	s, r := &d.schema, &d.doc.Record
 	switch name {
 	case "":
 		// A role without a name must not match a field with an empty name
 		return nil, nil
 	case idField:
-		return &d.seen.id, d.identity
+		return &d.seen.id, d.readIdentity
 	case s.Hash:
-		return &d.seen.hash, d.hash
+		return &d.seen.hash, d.readHash
 	case s.Active:
-		return &d.seen.active, d.active
+		return &d.seen.active, d.readActive
 	case s.UserID:
 		return &d.seen.user, into(&r.UserID, readID)
 	case s.OrgID:
@@ -136,7 +136,7 @@ func (d *decoder) reader(name string) (*bool, func(bson.RawValue) string) {
 	case s.Name:
 		return &d.seen.name, into(&r.Name, nullable(readName))
 	case s.Scopes:
-		return &d.seen.scopes, d.scopes
+		return &d.seen.scopes, d.readScopes
 	case s.AllowedIPs:
 		return &d.seen.ips, into(&r.AllowedIPs, nullable(readNetworks))
 	case s.ExpiresAt:
@@ -147,9 +147,9 @@ func (d *decoder) reader(name string) (*bool, func(bson.RawValue) string) {
 	return nil, nil
 }
 
-// identity reads _id. An _id of any type identifies the document, but only some
+// readIdentity reads _id. An _id of any type identifies the document, but only some
 // types can be a key id.
-func (d *decoder) identity(v bson.RawValue) string {
+func (d *decoder) readIdentity(v bson.RawValue) string {
 	d.doc.ID = d.schema.ID(v)
 	text, problem := readID(v)
 	if problem != "" {
@@ -159,33 +159,33 @@ func (d *decoder) identity(v bson.RawValue) string {
 	return problem
 }
 
-func (d *decoder) hash(v bson.RawValue) string {
+func (d *decoder) readHash(v bson.RawValue) string {
 	d.doc.Hash, d.doc.HasHash = d.schema.HashValue(v)
 	if !d.doc.HasHash {
-		d.others(v)
+		d.addOtherHashes(v)
 		return "is not a SHA-256 hash " + d.schema.HashEncoding.description()
 	}
 	return ""
 }
 
-// others records for which hashes a look-up may find a value that is not a
+// addOtherHashes records for which hashes a look-up may find a value that is not a
 // hash.
-func (d *decoder) others(v bson.RawValue) {
+func (d *decoder) addOtherHashes(v bson.RawValue) {
 	hashes, all := d.schema.HashesIn(v)
-	d.doc.Others = append(d.doc.Others, hashes...)
-	if !all || len(d.doc.Others) > MaxHashes {
-		d.doc.Opaque = true
+	d.doc.OtherHashes = append(d.doc.OtherHashes, hashes...)
+	if !all || len(d.doc.OtherHashes) > MaxHashes {
+		d.doc.MoreHashes = true
 	}
 }
 
-// active overrides the default that setDefaults has set, even with a value that
+// readActive overrides the default that setDefaults has set, even with a value that
 // cannot be read.
-func (d *decoder) active(v bson.RawValue) (problem string) {
+func (d *decoder) readActive(v bson.RawValue) (problem string) {
 	d.doc.Record.Active, problem = d.schema.ActiveForm.read(v)
 	return problem
 }
 
-func (d *decoder) scopes(v bson.RawValue) (problem string) {
+func (d *decoder) readScopes(v bson.RawValue) (problem string) {
 	if v.Type == bson.TypeNull {
 		return ""
 	}
@@ -193,8 +193,8 @@ func (d *decoder) scopes(v bson.RawValue) (problem string) {
 	return problem
 }
 
-// require adds a defect for each required field that is absent.
-func (d *decoder) require() {
+// checkRequired adds a defect for each required field that is absent.
+func (d *decoder) checkRequired() {
 	if d.doc.Record.KeyID == "" {
 		d.doc.Record.KeyID = unknownID
 	}
@@ -208,7 +208,7 @@ func (d *decoder) require() {
 		{d.schema.UserID, d.seen.user},
 	} {
 		if !f.seen {
-			d.defect(f.name, "is missing")
+			d.addDefect(f.name, "is missing")
 		}
 	}
 }

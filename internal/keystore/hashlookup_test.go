@@ -81,7 +81,7 @@ func (f fixture) looksUp(t *testing.T, document bson.D, h apikey.Hash) (found, l
 		t.Fatal(err)
 	}
 	d := f.schema.Decode(raw)
-	return found, d.HasHash && d.Hash == h || slices.Contains(d.Others, h)
+	return found, d.HasHash && d.Hash == h || slices.Contains(d.OtherHashes, h)
 }
 
 func TestHashesOfADocument(t *testing.T) {
@@ -114,14 +114,14 @@ func TestHashesOfADocument(t *testing.T) {
 			t.Fatal(err)
 		}
 		d := schema.Decode(raw)
-		if d.HasHash != c.has || len(d.Others) != len(c.others) || d.Opaque != c.opaque || d.Unfindable() != c.nobody {
-			t.Errorf("%s: got hash %v, %d others, opaque %v, unfindable %v", c.name, d.HasHash, len(d.Others), d.Opaque, d.Unfindable())
+		if d.HasHash != c.has || len(d.OtherHashes) != len(c.others) || d.MoreHashes != c.opaque || d.Unfindable() != c.nobody {
+			t.Errorf("%s: got hash %v, %d others, more hashes %v, unfindable %v", c.name, d.HasHash, len(d.OtherHashes), d.MoreHashes, d.Unfindable())
 		}
-		if len(c.others) < 3 && !slices.Equal(d.Others, c.others) {
+		if len(c.others) < 3 && !slices.Equal(d.OtherHashes, c.others) {
 			t.Errorf("%s: other hashes", c.name)
 		}
 	}
-	if d := schema.Decode(bson.Raw("no BSON")); !d.Opaque || d.Unfindable() {
+	if d := schema.Decode(bson.Raw("no BSON")); !d.MoreHashes || d.Unfindable() {
 		t.Error("the list of hashes of invalid BSON is reported as complete")
 	}
 }

@@ -219,7 +219,7 @@ func TestAListContainsOneUserOrAll(t *testing.T) {
 				insert("b", int64(7), form == ActiveAlways)
 				insert("c", int32(7), true)
 				insert("d", bson.A{"7", "8"}, true) // belongs to no user
-				insert("e", 7.0, true) // belongs to no user
+				insert("e", 7.0, true)              // belongs to no user
 				insert("f", "8", true)
 				insert("g", "8", form == ActiveAlways)
 				for user, want := range map[string][2]string{"7": {"c b a", "c a"}, "8": {"g f", "f"}, "9": {"", ""}, "": {"g f e d c b a", "f e d c a"}} {

@@ -154,7 +154,7 @@ func TestADocumentWithTooManyHashesIsTriedAgainAtTheNextAudit(t *testing.T) {
 	paced(t, func(r *rig) {
 		r.store.mutex.Lock()
 		h := apikey.HashOf("opaque")
-		r.store.documents[h] = keystore.Document{ID: "opaque", Opaque: true, Record: apikey.Record{KeyID: "opaque"}}
+		r.store.documents[h] = keystore.Document{ID: "opaque", MoreHashes: true, Record: apikey.Record{KeyID: "opaque"}}
 		r.store.mutex.Unlock()
 		r.voids()
 		time.Sleep(auditEvery / 2)
@@ -175,19 +175,19 @@ func TestADocumentWithTooManyHashesIsTriedAgainAtTheNextAudit(t *testing.T) {
 // as unknown nor as a hit, and keeps what was read for it.
 func TestHashesWithinAnArrayAreMarked(t *testing.T) {
 	paced(t, func(r *rig) {
-		array := keystore.Document{ID: "array", Others: []apikey.Hash{apikey.HashOf("a"), apikey.HashOf("b")}, Record: apikey.Record{KeyID: "array", Defect: "key_hash is no hash"}}
+		array := keystore.Document{ID: "array", OtherHashes: []apikey.Hash{apikey.HashOf("a"), apikey.HashOf("b")}, Record: apikey.Record{KeyID: "array", Defect: "key_hash is no hash"}}
 		r.store.mutex.Lock()
-		for _, h := range array.Others {
+		for _, h := range array.OtherHashes {
 			r.store.documents[h] = array
 		}
 		r.store.mutex.Unlock()
 		read := func() {
-			r.cache.Store(r.cache.Begin(), array.Others[0], keycache.Found(array.ID, &array.Record))
+			r.cache.Store(r.cache.Begin(), array.OtherHashes[0], keycache.Found(array.ID, &array.Record))
 		}
 		for _, next := range []func(){
-			r.voids, // in place
+			r.voids,   // in place
 			r.reopens, // into a new generation
-			read, // and in place once more
+			read,      // and in place once more
 		} {
 			next()
 			r.voids()
@@ -196,7 +196,7 @@ func TestHashesWithinAnArrayAreMarked(t *testing.T) {
 				r.t.Fatal("a hash within an array is absent, or all is unknown")
 			}
 		}
-		if a, ok := r.cache.Get(array.Others[0]); !ok || !a.Found || a.Record.KeyID != "array" {
+		if a, ok := r.cache.Get(array.OtherHashes[0]); !ok || !a.Found || a.Record.KeyID != "array" {
 			r.t.Error("what was read for a hash within an array is not kept")
 		}
 		// The database changes without an event: the next audit finds the
@@ -204,7 +204,7 @@ func TestHashesWithinAnArrayAreMarked(t *testing.T) {
 		changed := array
 		changed.Record.Name = "another"
 		r.store.mutex.Lock()
-		for _, h := range array.Others {
+		for _, h := range array.OtherHashes {
 			r.store.documents[h] = changed
 		}
 		r.store.mutex.Unlock()

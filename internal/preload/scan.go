@@ -81,7 +81,7 @@ var errTooManyHashes = errors.New("the hash field of a document holds more hashe
 // addDocument adds the document to the scan under every hash for which a
 // look-up may find it. It ignores a document that no look-up can find.
 func addDocument(scan *keycache.Scan, document *keystore.Document) error {
-	if document.Opaque {
+	if document.MoreHashes {
 		return fmt.Errorf("document %s: %w", document.Record.KeyID, errTooManyHashes)
 	}
 	finding := keycache.Found(document.ID, &document.Record)
@@ -89,7 +89,7 @@ func addDocument(scan *keycache.Scan, document *keystore.Document) error {
 		scan.See(document.Hash, finding)
 	}
 	if guard.MarkHashes {
-		for _, h := range document.Others {
+		for _, h := range document.OtherHashes {
 			scan.Mark(h, finding)
 		}
 	}

@@ -67,7 +67,7 @@ func (g *group[K, V]) join(key K) *flight[V] {
 	if current == nil {
 		f := &flight[V]{done: make(chan struct{})}
 		g.flights[key] = f
-		go g.fly(key, f)
+		go g.runFlight(key, f)
 		return f
 	}
 	if current.next == nil {
@@ -83,20 +83,20 @@ func (g *group[K, V]) leave(f *flight[V]) {
 	f.waiting--
 }
 
-// fly runs a flight, and after it the flights that callers wait for by then.
-func (g *group[K, V]) fly(key K, f *flight[V]) {
+// runFlight runs a flight, and after it the flights that callers wait for by then.
+func (g *group[K, V]) runFlight(key K, f *flight[V]) {
 	for f != nil {
 		f.value, f.err = g.run(key)
 		close(f.done)
-		f = g.land(key, f)
+		f = g.finishFlight(key, f)
 	}
 }
 
-// land ends a flight and returns the one that begins now. From here on, callers
+// finishFlight ends a flight and returns the one that begins now. From here on, callers
 // find that one in progress, and no longer join it. A flight that all callers
 // have left does not begin: so no goroutine outlives its callers by more than
 // one run.
-func (g *group[K, V]) land(key K, f *flight[V]) *flight[V] {
+func (g *group[K, V]) finishFlight(key K, f *flight[V]) *flight[V] {
 	g.mutex.Lock()
 	defer g.mutex.Unlock()
 	if f.next == nil || f.next.waiting == 0 {

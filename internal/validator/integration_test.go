@@ -213,7 +213,7 @@ func TestWithoutAMajorityAStaleInstanceIsUnavailable(t *testing.T) {
 		}
 	}
 	server.Node.ReleaseMajority()
-	mongotest.Eventually(t, patience, func() bool { return s.ask(0).Code == apikey.Valid }, "answered again")
+	mongotest.Eventually(t, patience, func() bool { return s.ask(0).Code == apikey.Valid }, "linearizable reads do not succeed again")
 	if s.Down() {
 		t.Fatal("still down")
 	}
