@@ -53,7 +53,7 @@ func (s *Store) reportShared(documents []Document) {
 	}
 	if fresh {
 		s.logger.Error("documents share a hash, so their key is DISABLED: remove all but one of them, and create the unique index again",
-			zap.String("collection", s.namespace()),
+			zap.String("collection", s.Namespace()),
 			zap.Strings("key_ids", names),
 			zap.String("index", s.createCommand()))
 	}

@@ -46,9 +46,9 @@ func (s *Store) checkType(collections []listedCollection) error {
 	case "collection":
 		return nil
 	case "view":
-		return explained(ErrIsView, "%s is a view, which has no change stream: name the collection that it is made from", s.namespace())
+		return explained(ErrIsView, "%s is a view, which has no change stream: name the collection that it is made from", s.Namespace())
 	default:
-		return explained(ErrIsTimeseries, "%s is of type %q, which has no change stream: keep the keys in a plain collection", s.namespace(), kind)
+		return explained(ErrIsTimeseries, "%s is of type %q, which has no change stream: keep the keys in a plain collection", s.Namespace(), kind)
 	}
 }
 

@@ -84,7 +84,7 @@ func (s *Store) Report(d Document) {
 		s.logLimitReached(seen)
 	case first:
 		s.logger.Warn(what,
-			zap.String("collection", s.namespace()),
+			zap.String("collection", s.Namespace()),
 			zap.String("key_id", d.Record.KeyID),
 			zap.String("defect", d.Record.Defect))
 	}

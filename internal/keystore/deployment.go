@@ -37,7 +37,7 @@ const msgSharded = "isdbgrid"
 
 // Sharded is the warning that says how the maximum staleness is weaker on a
 // sharded cluster.
-const Sharded = "this is a sharded cluster: cluster times of its shards are only loosely coupled, so a change is felt within max_stale plus the lag between shards"
+const Sharded = "this is a sharded cluster: cluster times of its shards are only loosely coupled, so a change takes effect within max_stale plus the lag between shards"
 
 // Sharded reports whether mongos has answered.
 func (d Deployment) Sharded() bool { return d.Msg == msgSharded }

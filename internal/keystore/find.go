@@ -128,7 +128,7 @@ func (s *Store) byHash(hash apikey.Hash) bson.D {
 // checkHash returns an error if a find returned the document of another key.
 func (s *Store) checkHash(hash apikey.Hash, doc Document) error {
 	if doc.HasHash && doc.Hash != hash && !slices.Contains(doc.OtherHashes, hash) {
-		return explained(ErrCollation, "a look-up in %s found the document of another hash: the collection must not have a collation", s.namespace())
+		return explained(ErrCollation, "a look-up in %s found the document of another hash: the collection must not have a collation", s.Namespace())
 	}
 	return nil
 }

@@ -62,7 +62,7 @@ func (s *Store) evaluateIndexes(indexes []index) (exists bool, err error) {
 		return true, err
 	}
 	return false, explained(ErrNoUniqueIndex, "%s has no unique index on %s: create it with %s or with --ensure-schema",
-		s.namespace(), s.schema.Hash, s.createCommand())
+		s.Namespace(), s.schema.Hash, s.createCommand())
 }
 
 // createCommand returns the mongosh command that creates the unique index.
@@ -77,7 +77,7 @@ func (s *Store) checkCollation(indexes []index) error {
 	for _, i := range indexes {
 		if i.on(idField) && i.collated() {
 			return explained(ErrCollation, "%s has a default collation (locale %q), by which different hashes or ids may be equal: keep the keys in a collection without one",
-				s.namespace(), i.Collation.Locale)
+				s.Namespace(), i.Collation.Locale)
 		}
 	}
 	return nil
@@ -92,7 +92,7 @@ func (s *Store) indexes(ctx context.Context) ([]index, error) {
 		err = cursor.All(ctx, &indexes)
 	}
 	if err != nil {
-		return nil, s.explain("listing the indexes of "+s.namespace(), err)
+		return nil, s.explain("listing the indexes of "+s.Namespace(), err)
 	}
 	return indexes, nil
 }
@@ -102,13 +102,13 @@ func (s *Store) checkUsable(i index) error {
 	again := "drop it and create a plain unique one"
 	switch {
 	case !i.unique():
-		return explained(ErrNoUniqueIndex, "%s has an index on %s (%s), but it is not unique: %s", s.namespace(), s.schema.Hash, i.Name, again)
+		return explained(ErrNoUniqueIndex, "%s has an index on %s (%s), but it is not unique: %s", s.Namespace(), s.schema.Hash, i.Name, again)
 	case i.collated():
-		return explained(ErrNoUniqueIndex, "%s has a unique index on %s (%s), but with a collation, which a look-up cannot use: %s", s.namespace(), s.schema.Hash, i.Name, again)
+		return explained(ErrNoUniqueIndex, "%s has a unique index on %s (%s), but with a collation, which a look-up cannot use: %s", s.Namespace(), s.schema.Hash, i.Name, again)
 	case i.Partial != nil && !existsAlone(i.Partial, s.schema.Hash):
-		return explained(ErrNoUniqueIndex, "%s has a unique index on %s (%s), but it is partial, so documents outside it may share a hash: %s", s.namespace(), s.schema.Hash, i.Name, again)
+		return explained(ErrNoUniqueIndex, "%s has a unique index on %s (%s), but it is partial, so documents outside it may share a hash: %s", s.Namespace(), s.schema.Hash, i.Name, again)
 	case i.Hidden:
-		return explained(ErrNoUniqueIndex, "%s has a unique index on %s (%s), but it is hidden, so a look-up reads the whole collection: unhide it", s.namespace(), s.schema.Hash, i.Name)
+		return explained(ErrNoUniqueIndex, "%s has a unique index on %s (%s), but it is hidden, so a look-up reads the whole collection: unhide it", s.Namespace(), s.schema.Hash, i.Name)
 	}
 	return nil
 }
@@ -151,10 +151,10 @@ func (s *Store) createIndex(ctx context.Context) error {
 		// The server's message contains the hash, which does not help and is
 		// secret
 		return explained(ErrNoUniqueIndex, "%s cannot have a unique index on %s because documents share a value of it (or several lack it): remove all but one of each",
-			s.namespace(), s.schema.Hash)
+			s.Namespace(), s.schema.Hash)
 	}
 	if err != nil {
-		return s.explain("creating the unique index on "+s.schema.Hash+" of "+s.namespace(), err)
+		return s.explain("creating the unique index on "+s.schema.Hash+" of "+s.Namespace(), err)
 	}
 	return nil
 }

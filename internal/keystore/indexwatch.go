@@ -211,7 +211,7 @@ func (w *IndexWatch) missingLocked(problem error) {
 	}
 	w.lastLogged = time.Now()
 	w.logger.Error("the unique index on the hash is missing, so a key whose hash is in two documents is DISABLED: remove such documents and create the index again",
-		zap.String("collection", w.store.namespace()),
+		zap.String("collection", w.store.Namespace()),
 		zap.String("index", w.store.createCommand()),
 		zap.Error(problem))
 }
@@ -220,6 +220,6 @@ func (w *IndexWatch) presentLocked() {
 	w.checks.WithLabelValues(resultPresent).Inc()
 	w.present.Set(1)
 	if w.problem.Swap(nil) != nil {
-		w.logger.Info("the unique index on the hash exists again", zap.String("collection", w.store.namespace()))
+		w.logger.Info("the unique index on the hash exists again", zap.String("collection", w.store.Namespace()))
 	}
 }

@@ -23,7 +23,7 @@ func (s *Store) PrepareListIndex(ctx context.Context, ensure bool) error {
 	}
 	indexes, err := s.indexes(ctx)
 	if err != nil {
-		return s.explain("listing the indexes of "+s.namespace(), err)
+		return s.explain("listing the indexes of "+s.Namespace(), err)
 	}
 	for _, i := range indexes {
 		if i.hasOrder(s.schema.newestFirst()) {
@@ -32,11 +32,11 @@ func (s *Store) PrepareListIndex(ctx context.Context, ensure bool) error {
 	}
 	if !ensure {
 		return explained(ErrNoListIndex, "%s has no index in the order of the admin API's lists, so the server sorts the collection for each page: create it with db.getCollection(%q).createIndex({%q: -1, _id: -1}) or with --ensure-schema",
-			s.namespace(), s.schema.Collection, s.schema.CreatedAt)
+			s.Namespace(), s.schema.Collection, s.schema.CreatedAt)
 	}
 	_, err = s.database.Collection(s.schema.Collection).Indexes().CreateOne(ctx, mongo.IndexModel{Keys: s.schema.newestFirst()})
 	if err != nil {
-		return s.explain(fmt.Sprintf("creating the index for lists of keys on %s of %s", s.schema.CreatedAt, s.namespace()), err)
+		return s.explain(fmt.Sprintf("creating the index for lists of keys on %s of %s", s.schema.CreatedAt, s.Namespace()), err)
 	}
 	return nil
 }

@@ -53,7 +53,7 @@ func (s *Store) checkDocuments(ctx context.Context) error {
 	found, err := s.sample(brief, startSurvey, func(Document) {})
 	if err != nil && ctx.Err() == nil && brief.Err() != nil {
 		s.logger.Warn("the server did not return the first documents of the collection in time, so it is unknown whether the mapping fits them: run keytail doctor, and see the log for documents that cannot be read as keys",
-			zap.String("collection", s.namespace()), zap.Duration("waited", s.surveyWithin))
+			zap.String("collection", s.Namespace()), zap.Duration("waited", s.surveyWithin))
 		return nil
 	}
 	if err != nil {
@@ -88,7 +88,7 @@ func (s *Store) prepareIndex(ctx context.Context, ensure bool) error {
 func (s *Store) createCollection(ctx context.Context) error {
 	err := s.database.CreateCollection(ctx, s.schema.Collection)
 	if err != nil && !hasCode(err, codeNamespaceExists) {
-		return s.explain("creating the collection "+s.namespace(), err)
+		return s.explain("creating the collection "+s.Namespace(), err)
 	}
 	return nil
 }

@@ -102,6 +102,4 @@ func (s *Store) Sharded() bool { return s.sharded.Load() }
 func (s *Store) Schema() Schema { return s.schema }
 
 // Namespace returns the collection's full name, for messages.
-func (s *Store) Namespace() string { return s.namespace() }
-
-func (s *Store) namespace() string { return s.database.Name() + "." + s.schema.Collection }
+func (s *Store) Namespace() string { return s.database.Name() + "." + s.schema.Collection }

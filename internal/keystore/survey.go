@@ -113,7 +113,7 @@ func (s *Store) SurveyEach(ctx context.Context, limit int, see func(Document)) (
 
 // sample is a Survey that does not know how many documents there are.
 func (s *Store) sample(ctx context.Context, limit int, see func(Document)) (*Survey, error) {
-	sv := newSurveyor(s.namespace(), s.schema, time.Now(), see)
+	sv := newSurveyor(s.Namespace(), s.schema, time.Now(), see)
 	// By _id from both ends, which the index on _id makes fast however large
 	// the collection is. $sample would give a different result each time, and
 	// reads all of a small collection.
@@ -123,7 +123,7 @@ func (s *Store) sample(ctx context.Context, limit int, see func(Document)) (*Sur
 		}
 		n, err := s.surveyHalf(ctx, half.order, half.limit, sv.see)
 		if err != nil {
-			return nil, s.explain("reading documents of "+s.namespace(), err)
+			return nil, s.explain("reading documents of "+s.Namespace(), err)
 		}
 		if n < half.limit {
 			break

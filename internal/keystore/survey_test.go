@@ -60,7 +60,7 @@ func TestSurveyCountsAndNames(t *testing.T) {
 		}
 		ten := []string{"x00", "x01", "x02", "x03", "x04", "x05", "x06", "x07", "x08", "x09"}
 		want := &Survey{
-			Namespace: f.namespace(), Documents: 18, Total: 18, Keys: 3, Inactive: 1, Expired: 1,
+			Namespace: f.Namespace(), Documents: 18, Total: 18, Keys: 3, Inactive: 1, Expired: 1,
 			Defects: []SurveyGroup{
 				{What: "scopes is of type string, an array of strings is needed", Count: 12, IDs: ten},
 				{What: "key_hash is not a SHA-256 hash of 64 lower-case hex digits", Count: 2, IDs: []string{"crypt", "upper"}},

@@ -118,7 +118,7 @@ func (s *Store) explainWrite(doing string, err error) error {
 	case hasCode(err, codeDuplicateKey):
 		return s.duplicate(err)
 	case hasCode(err, codeValidation):
-		return explained(ErrCannotStore, "the validator of %s rejects this document: change the document or the validator", s.namespace())
+		return explained(ErrCannotStore, "the validator of %s rejects this document: change the document or the validator", s.Namespace())
 	case hasCode(err, codeUnauthorized):
 		return &explainedError{fmt.Sprintf("%s is not allowed: grant the user of the connection string find, insert, update and remove on collection %q of database %q", doing, s.schema.Collection, s.database.Name()), ErrUnauthorized, err}
 	}
@@ -131,7 +131,7 @@ func (s *Store) duplicate(err error) error {
 	for _, answer := range serverReplies(err) {
 		pattern, isDocument := answer.Lookup("keyPattern").DocumentOK()
 		if _, missing := pattern.LookupErr(s.schema.Hash); isDocument && missing != nil {
-			return explained(ErrDuplicate, "a unique index of %s refuses this key: another document has the same value in %s", s.namespace(), fieldsOf(pattern))
+			return explained(ErrDuplicate, "a unique index of %s refuses this key: another document has the same value in %s", s.Namespace(), fieldsOf(pattern))
 		}
 	}
 	return explained(ErrDuplicate, "another key has this hash")
