@@ -26,8 +26,8 @@ type repairPace struct {
 }
 
 // earliest returns when a repair may begin that was requested at this time.
-func (p *repairPace) earliest(asked time.Time) time.Time {
-	if asked.Sub(p.ended) >= p.longest {
+func (p *repairPace) earliest(requested time.Time) time.Time {
+	if requested.Sub(p.ended) >= p.longest {
 		p.pause, p.next = 0, time.Time{}
 	}
 	return p.next
@@ -65,8 +65,8 @@ type firstScanPace struct {
 
 // earliest returns when a first scan may begin that was requested at this time.
 // Zero: at once.
-func (f *firstScanPace) earliest(asked time.Time) time.Time {
-	if oldest := f.ended[f.next]; oldest.IsZero() || asked.Sub(oldest) >= firstScansWindow {
+func (f *firstScanPace) earliest(requested time.Time) time.Time {
+	if oldest := f.ended[f.next]; oldest.IsZero() || requested.Sub(oldest) >= firstScansWindow {
 		return time.Time{}
 	}
 	newest := f.ended[(f.next+firstScans-1)%firstScans]
