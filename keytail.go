@@ -199,15 +199,15 @@ func (s *Service) assemble(store *keystore.Store, forward forwardauth.Config) er
 		toucher = s.usage
 	}
 	s.validator, err = validator.New(validator.Config{
-		Cache:      s.cache,
-		Store:      store,
-		Prefix:     s.config.KeyPrefix,
-		HashAfter:  store.Schema().HashAfter,
-		Toucher:    toucher,
-		Pulse:      s.heart,
-		MaxReads:   s.config.MaxReads,
-		Logger:     s.logger,
-		Registerer: s.config.Registry,
+		Cache:       s.cache,
+		Store:       store,
+		Prefix:      s.config.KeyPrefix,
+		HashAfter:   store.Schema().HashAfter,
+		Usage:       toucher,
+		Heartbeater: s.heart,
+		MaxReads:    s.config.MaxReads,
+		Logger:      s.logger,
+		Registerer:  s.config.Registry,
 	})
 	if err != nil {
 		return err
@@ -215,7 +215,7 @@ func (s *Service) assemble(store *keystore.Store, forward forwardauth.Config) er
 	s.preload, err = preload.New(preload.Config{
 		Cache:         s.cache,
 		Store:         store,
-		Pulse:         s.heart,
+		Heartbeater:   s.heart,
 		UniqueIndex:   s.index.Check,
 		Mode:          preload.Mode(s.config.Preload),
 		CacheBytes:    s.cache.GenerationBytes(),

@@ -175,7 +175,7 @@ type watchedKeys struct {
 
 func (k watchedKeys) Inspect(ctx context.Context) error {
 	err := k.Store.Inspect(ctx)
-	k.index.Hurry() // of the collection that was seen
+	k.index.CheckSoon() // of the collection that was seen
 	return err
 }
 

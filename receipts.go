@@ -54,7 +54,7 @@ const reasonReopened = "reopened"
 
 func (s sink) Fresh(f keycache.Freshness) {
 	s.Sink.Fresh(f)
-	s.fleet.Moved()
+	s.fleet.NotifyProgress()
 }
 
 // lost is told by the tail when the cache has forgotten everything.
@@ -67,10 +67,10 @@ func (s sink) lost(reason changestream.Reason) {
 func newSink(config Config, cache *keycache.Cache, heart *changestream.Heartbeater, collection string) (sink, error) {
 	hub, hubErr := events.New(events.Config{Text: keystore.IDText})
 	f, fleetErr := fleet.New(fleet.Config{
-		Heartbeats: heart.Heartbeats(),
-		Namespace:  config.Database + "." + collection,
-		Self:       heart.ID(),
-		Pulse:      heart,
+		Heartbeats:  heart.Heartbeats(),
+		Namespace:   config.Database + "." + collection,
+		Self:        heart.ID(),
+		Heartbeater: heart,
 		Fresh: func() (time.Time, clustertime.Time) {
 			if fresh := cache.Freshness(); fresh != nil {
 				return fresh.AsOf, fresh.Processed

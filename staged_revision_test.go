@@ -64,7 +64,7 @@ func futureRevisions(heartbeat error) stage {
 				t.Fatal(err)
 			}
 			store := &flooded{now: 10, heartbeat: heartbeat}
-			v, err := validator.New(validator.Config{Cache: cache, Store: store, Pulse: store})
+			v, err := validator.New(validator.Config{Cache: cache, Store: store, Heartbeater: store})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -77,7 +77,7 @@ func newReal(t *testing.T, revision auth.Revision, age time.Duration) *real {
 		t.Fatal(err)
 	}
 	r := &real{cache: cache, documents: map[apikey.Hash]bson.Raw{}, now: clustertime.Time(revision)}
-	if r.Validator, err = validator.New(validator.Config{Cache: cache, Store: r, Pulse: r}); err != nil {
+	if r.Validator, err = validator.New(validator.Config{Cache: cache, Store: r, Heartbeater: r}); err != nil {
 		t.Fatal(err)
 	}
 	cache.Open(clustertime.Time(revision))

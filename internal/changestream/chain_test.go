@@ -200,7 +200,7 @@ func TestHeartbeatsWithoutAReplyKeepTheHistory(t *testing.T) {
 	mongotest.Eventually(t, patience, func() bool { return r.beats(resultFailed) >= failed+3 }, "no reply is lost")
 	s.Node.DelayReplies("", "", 0)
 	acknowledged := r.beats(resultAcknowledged)
-	mongotest.Eventually(t, patience, func() bool { return r.beats(resultAcknowledged) >= acknowledged+3 }, "no heartbeat is acknowledged")
+	mongotest.Eventually(t, patience, func() bool { return r.beats(resultAcknowledged) >= acknowledged+3 }, "no heartbeat was acknowledged")
 	r.stop()
 	if r.losses != 0 || r.beats(resultRefused) != 0 {
 		t.Errorf("%d losses, %v heartbeats refused", r.losses, r.beats(resultRefused))

@@ -262,7 +262,7 @@ func (e *examination) documents(ctx context.Context) {
 	}
 	e.survey = found
 	more := linesOf(found)
-	switch refusal, warnings := found.Refusal(), found.Warnings(); {
+	switch refusal, warnings := found.StartError(), found.Warnings(); {
 	case refusal != nil:
 		e.add("documents", ToDo, refusal.Error(), more...)
 	case len(warnings) > 0:

@@ -7,17 +7,19 @@ import (
 	"unsafe"
 )
 
-// moved is a reading of both clocks some time after base: of the monotonic one by
-// one duration, of the wall clock by another (see clocks_test.go of keycache).
-func moved(base time.Time, monotonic, wall time.Duration) time.Time {
+// later returns a reading of both clocks some time after base: of the monotonic
+// clock by one duration, of the wall clock by another (see clocks_test.go of
+// keycache).
+func later(base time.Time, monotonic, wall time.Duration) time.Time {
 	t := base.Add(wall)
 	(*[2]int64)(unsafe.Pointer(&t))[1] += int64(monotonic - wall)
 	return t
 }
 
-// TestOwnWallClockDropsNobody: one that is set forward does not make an instance
-// look dead, one that is set back does not keep a dead one.
-func TestOwnWallClockDropsNobody(t *testing.T) {
+// TestSettingTheWallClockDropsNoInstance: a clock that is set forward does not
+// make an instance look dead, one that is set back does not keep a dead one on
+// the list.
+func TestSettingTheWallClockDropsNoInstance(t *testing.T) {
 	base := time.Now()
 	for _, c := range []struct {
 		monotonic, wall time.Duration
@@ -31,11 +33,11 @@ func TestOwnWallClockDropsNobody(t *testing.T) {
 	} {
 		t.Run(fmt.Sprint(c.monotonic, c.wall), func(t *testing.T) {
 			list := []heartbeat{{key: self, Instance: Instance{ID: self}}, {key: "b/1", maxStale: 15 * time.Second, Instance: Instance{ID: "b/1"}}}
-			var m memory
-			m.see(list, base)
-			now := moved(base, c.monotonic, c.wall)
-			m.see(list, now)
-			instances, known := (&look{all: list, until: now}).living(self)
+			var m observations
+			m.update(list, base)
+			now := later(base, c.monotonic, c.wall)
+			m.update(list, now)
+			instances, known := (&snapshot{all: list, until: now}).live(self)
 			if !known || (len(instances) == 2) != c.counts {
 				t.Errorf("instances are %+v, %v", instances, known)
 			}

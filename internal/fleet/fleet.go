@@ -16,128 +16,139 @@ import (
 )
 
 const (
-	// Margin is what another instance's clock may be slower by than this one's
-	// during its max_stale, and then some (doc.go).
+	// Margin is by how much another instance's clock may be slower than this
+	// one's during its max_stale, with a reserve (doc.go).
 	Margin = 5 * time.Second
-	// DefaultMaxWaits is how many may wait at once: each holds a connection and a
-	// few KiB, none of them a place in the pool of database connections.
+	// DefaultMaxWaits is how many waits may be in progress at once: each takes
+	// a connection of a caller and a few KiB, but no connection to the
+	// database.
 	DefaultMaxWaits = 1024
 
-	// readTimeout bounds one look at the list, which is a short read on the
-	// primary. It leaves room for a second one in the default wait of 5 s.
+	// readTimeout is the deadline of one read of the list, which is a short
+	// read on the primary. It leaves time for a second one in the default wait
+	// of 5 s.
 	readTimeout = 2 * time.Second
-	// firstPause and longestPause are between two looks at the list. The news of an
-	// instance are at most one heartbeat interval (1 s) old, so the pause grows
-	// slowly: by an eighth each time, to a third of a second after two intervals.
+	// firstPause and longestPause are between two reads of the list. What the
+	// list says of an instance is at most one heartbeat interval (1 s) old, so
+	// the pause grows slowly: by an eighth each time, to a third of a second
+	// after two intervals.
 	firstPause   = 100 * time.Millisecond
 	longestPause = time.Second
-	// leastPause is kept when callers come all the time: 50 looks a second at most.
+	// leastPause is the pause when callers keep arriving: at most 50 reads a
+	// second.
 	leastPause = 20 * time.Millisecond
-	// DefaultPace is between two looks that nobody has asked for. It is how much
-	// later than need be a dead instance is dropped.
-	DefaultPace = 5 * time.Second
-	// paceOfOne is what each instance adds to the pace once that is more than
-	// DefaultPace: N instances then read 33 N short documents a second together,
-	// which is little beside the N heartbeats a second that they write. A thousand
-	// look every 30 s: 33 reads of 1,000 documents, some 2.5 MB a second.
-	paceOfOne = 30 * time.Millisecond
-	// paceJitter is the share of the pace by which the looks of instances that were
-	// started at once drift apart.
-	paceJitter = 0.1
-	// beatPause is between two heartbeats that failed, and rebeat how long one
-	// that was acknowledged may take to come back before another one is sent.
-	beatPause = 100 * time.Millisecond
-	rebeat    = time.Second
+	// DefaultPollInterval is between two reads that no caller has requested. It
+	// is by how much later than possible a dead instance is dropped.
+	DefaultPollInterval = 5 * time.Second
+	// pollIntervalPerInstance times the number of instances is the interval
+	// when that is more than DefaultPollInterval: N instances then read 33 N
+	// short documents a second together, which is little beside the N
+	// heartbeats a second that they write. A thousand instances read the list
+	// every 30 s each: 33 reads of 1,000 documents, about 2.5 MB a second.
+	pollIntervalPerInstance = 30 * time.Millisecond
+	// pollJitter is the share of the interval by which the reads of instances
+	// that were started together drift apart.
+	pollJitter = 0.1
+	// heartbeatRetryPause follows a heartbeat that failed. heartbeatRepeat is
+	// how long the round trip of a heartbeat may take before another one is
+	// sent.
+	heartbeatRetryPause = 100 * time.Millisecond
+	heartbeatRepeat     = time.Second
 )
 
-// What keeps a wait from being one.
+// The errors of a wait.
 var (
-	// ErrRevisionAhead says that the cluster has not been at the revision yet, so nobody
-	// can have been given it: the caller's mistake.
+	// ErrRevisionAhead means that the cluster has not reached the revision yet,
+	// so no client can have been given it: the mistake is the caller's.
 	ErrRevisionAhead = errors.New("the revision is ahead of the database")
-	// ErrBusy says that too many are waiting already.
-	ErrBusy = errors.New("too many are waiting for a revision already")
-	// ErrUnavailable says that the database did not say who is in the fleet.
-	ErrUnavailable = errors.New("the database does not say which instances there are")
+	// ErrBusy means that too many waits are in progress.
+	ErrBusy = errors.New("too many waits for a revision are in progress: try again later")
+	// ErrUnavailable means that the database did not return the list of
+	// instances.
+	ErrUnavailable = errors.New("the list of instances could not be read from the database")
 )
 
-// Scope is whom a wait is for.
+// Scope says which instances a wait is for.
 type Scope int
 
 // The scopes.
 const (
 	// ScopeInstance is this instance.
 	ScopeInstance Scope = iota
-	// ScopeFleet is every live instance that follows the same keys.
+	// ScopeFleet is every live instance that uses the same keys.
 	ScopeFleet
 )
 
-// Heartbeater writes a heartbeat. A changestream.Heartbeater is one.
+// Heartbeater writes heartbeats. A changestream.Heartbeater is one.
 type Heartbeater interface {
 	// Beat sends a heartbeat now and returns the cluster time of its
-	// acknowledgement. What was acknowledged to anybody before the call is at or
-	// before that time.
+	// acknowledgement. Every write that was acknowledged before the call is at
+	// or before that time.
 	Beat(ctx context.Context) (clustertime.Time, error)
 }
 
-// Instance is what one instance last said of itself.
+// Instance is what one instance last reported.
 type Instance struct {
 	// ID is <name>/<boot id>.
 	ID string
-	// Version of keytail.
+	// Version is the version of keytail.
 	Version string
-	// Revision is up to where it has processed all changes. Zero: it has not said.
+	// Revision is up to where it has processed all changes. Zero: not reported.
 	Revision clustertime.Time
-	// Staleness is the age of its truth when it sent its heartbeat. Negative: it
-	// has not said.
+	// Staleness is the age of its data when it sent its heartbeat. Negative:
+	// not reported.
 	Staleness time.Duration
-	// LastSeen is when the heartbeat was written, by the server's clock; now, by
-	// this machine's, in the outcome of a wait for Self. It is for people: nothing
-	// is concluded from it, since each member of a replica set has its own clock.
+	// LastSeen is when the heartbeat was written, by the server's clock; in the
+	// result of a wait for ScopeInstance it is the current time of this
+	// machine. It is for people only: no decision depends on it, because each
+	// member of a replica set has its own clock.
 	LastSeen time.Time
 }
 
-// SyncResult of a wait.
+// SyncResult is the result of a wait.
 type SyncResult struct {
-	// Synced: everybody who was waited for has got there.
+	// Synced means that all instances of the scope have reached the revision.
 	Synced bool
-	// Instances are those that were waited for, sorted by id.
+	// Instances are the instances of the scope, sorted by id.
 	Instances []Instance
-	// Missing are the ids of those that have not got there, sorted. Empty when
-	// Synced.
+	// Missing are the ids of the instances that have not reached the revision,
+	// sorted. Empty if Synced.
 	Missing []string
 	// Took is how long the wait took.
 	Took time.Duration
 }
 
-// Config of a Fleet. Everything up to Fresh is required.
+// Config configures a Fleet. Every field up to Fresh is required.
 type Config struct {
-	// Heartbeats holds the documents, of a client that has no timeout of its own.
-	// It must be the client that Pulse writes with: it tells the server about the
-	// cluster time of the heartbeat, which the server would else refuse to wait for.
+	// Heartbeats is the collection of the heartbeats, of a client without a
+	// timeout. It must be the client with which Heartbeater writes: that client
+	// tells the server about the cluster time of the heartbeat, which the
+	// server would otherwise refuse to wait for.
 	Heartbeats *mongo.Collection
-	// Namespace is "<database>.<collection>" of the keys. Instances with another
-	// one are of another fleet.
+	// Namespace is "<database>.<collection>" of the keys. Instances with
+	// another namespace belong to another fleet.
 	Namespace string
 	// Self is the _id of this instance's own heartbeats.
 	Self string
-	// Pulse sends them.
-	Pulse Heartbeater
-	// Fresh is the freshness of this instance: every change that was acknowledged
-	// to anybody before asOf has a cluster time of processed or less, and has been
-	// applied, up to and including processed. Both are zero before that is known.
-	// asOf has its monotonic reading. After each change somebody calls Moved.
+	// Heartbeater sends them.
+	Heartbeater Heartbeater
+	// Fresh returns the freshness of this instance: every change that was
+	// acknowledged before asOf has a cluster time of processed or less, and
+	// every change up to and including processed has been applied. Both are
+	// zero before that is known. asOf has its monotonic reading. NotifyProgress
+	// must be called after each change of the freshness.
 	Fresh func() (asOf time.Time, processed clustertime.Time)
-	// Pace is the time between two looks at the list that nobody has asked for. It
-	// is longer in a large fleet. Zero: DefaultPace.
-	Pace time.Duration
-	// MaxWaits is how many may wait at once. Zero: DefaultMaxWaits.
+	// PollInterval is the time between two reads of the list that no caller has
+	// requested. It is longer in a large fleet. Zero: DefaultPollInterval.
+	PollInterval time.Duration
+	// MaxWaits is how many waits may be in progress at once. Zero:
+	// DefaultMaxWaits.
 	MaxWaits int
 	// Now is this machine's clock, with its monotonic reading. Nil: time.Now.
 	Now func() time.Time
-	// Logger: nil is silent.
+	// Logger: nil logs nothing.
 	Logger *zap.Logger
-	// Registerer takes the metrics. Nil: none.
+	// Registerer registers the metrics. Nil: there are none.
 	Registerer prometheus.Registerer
 }
 
@@ -145,8 +156,8 @@ func (c *Config) setDefaults() {
 	if c.MaxWaits == 0 {
 		c.MaxWaits = DefaultMaxWaits
 	}
-	if c.Pace == 0 {
-		c.Pace = DefaultPace
+	if c.PollInterval == 0 {
+		c.PollInterval = DefaultPollInterval
 	}
 	if c.Now == nil {
 		c.Now = time.Now
@@ -159,43 +170,43 @@ func (c *Config) setDefaults() {
 func (c *Config) validate() error {
 	var errs []error
 	if c.Heartbeats == nil {
-		errs = append(errs, errors.New("the collection of the heartbeats is needed"))
+		errs = append(errs, errors.New("the collection of the heartbeats is required"))
 	}
 	if c.Namespace == "" || c.Self == "" {
-		errs = append(errs, errors.New("the keys' namespace and the id of this instance are needed"))
+		errs = append(errs, errors.New("the namespace of the keys and the id of this instance are required"))
 	}
-	if c.Pulse == nil || c.Fresh == nil {
-		errs = append(errs, errors.New("a pulse and the freshness are needed"))
+	if c.Heartbeater == nil || c.Fresh == nil {
+		errs = append(errs, errors.New("a heartbeater and the freshness are required"))
 	}
 	if c.MaxWaits < 0 {
-		errs = append(errs, fmt.Errorf("the number of waits cannot be %d", c.MaxWaits))
+		errs = append(errs, fmt.Errorf("the maximum number of waits is %d, it must be positive", c.MaxWaits))
 	}
-	if c.Pace < 0 {
-		errs = append(errs, fmt.Errorf("the time between two looks at the list cannot be %v", c.Pace))
+	if c.PollInterval < 0 {
+		errs = append(errs, fmt.Errorf("the poll interval is %v, it must be positive", c.PollInterval))
 	}
 	return errors.Join(errs...)
 }
 
-// Fleet is safe for concurrent use.
+// Fleet lists the instances and waits for them. It is safe for concurrent use.
 type Fleet struct {
 	config Config
-	// read looks at the list once. A test may put another one here.
+	// read reads the list once. A test may replace it.
 	read func(ctx context.Context, after clustertime.Time, brief bool) ([]heartbeat, error)
-	// memory and reads belong to Run's goroutine.
-	memory memory
-	reads  *reads
-	// waits is how many are under way.
+	// observed and reads belong to Run's goroutine.
+	observed observations
+	reads    *reads
+	// waits is how many waits are in progress.
 	waits atomic.Int64
-	// moved tells waits that this instance has got further.
-	moved signal
-	// poll is the one look at the list that all waits share.
+	// progressed wakes the waits when this instance has processed more changes.
+	progressed signal
+	// poll shares the reads of the list among all waits.
 	poll poll
-	// open ends with Close, and all waits with it.
+	// open ends with Close, and with it all waits.
 	open  context.Context
 	close context.CancelFunc
 }
 
-// New makes a fleet that looks at nothing yet.
+// New makes a fleet that has not read the list yet.
 func New(config Config) (*Fleet, error) {
 	config.setDefaults()
 	if err := config.validate(); err != nil {
@@ -209,7 +220,7 @@ func New(config Config) (*Fleet, error) {
 	f.open, f.close = context.WithCancel(context.Background())
 	f.read = newList(config.Heartbeats, config.Namespace).read
 	f.poll.init()
-	f.moved.init()
+	f.progressed.init()
 	return f, nil
 }
 
@@ -219,30 +230,30 @@ func (f *Fleet) processed() clustertime.Time {
 	return processed
 }
 
-// Moved is to be called after each change of Fresh, by whoever made it. It
-// does not wait, and costs one atomic load when nobody waits for a revision.
-func (f *Fleet) Moved() {
+// NotifyProgress must be called after each change of Fresh. It does not block,
+// and costs one atomic load if no caller waits for a revision.
+func (f *Fleet) NotifyProgress() {
 	if f.waits.Load() > 0 {
-		f.moved.raise()
+		f.progressed.raise()
 	}
 }
 
-// Close ends all waits that are under way, as if their time were up, and those
-// that will be. It is for the beginning of a shutdown: a wait may be longer than
-// what is left.
+// Close ends all waits, those in progress and later ones, as if their time had
+// run out. Call it at the beginning of a shutdown, because a wait may take
+// longer than the time that is left.
 func (f *Fleet) Close() { f.close() }
 
-// signal wakes up all who wait.
+// signal wakes all goroutines that wait for it.
 type signal struct {
 	mutex sync.Mutex
-	// next is closed at the next raise.
+	// next is closed by the next raise.
 	next chan struct{}
 }
 
 func (s *signal) init() { s.next = make(chan struct{}) }
 
-// wait returns what will be closed. It is to be called before the look at that
-// which the signal is about.
+// wait returns the channel that the next raise closes. Call it before reading
+// the state that the signal is about.
 func (s *signal) wait() <-chan struct{} {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()

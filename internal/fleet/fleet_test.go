@@ -39,22 +39,21 @@ type world struct {
 	all   map[string]heartbeat
 	away  error
 	beats int
-	// nonce is that of the last heartbeat of anybody.
+	// nonce is the nonce of the last heartbeat of any instance.
 	nonce int
-	// reads are the times after which the list was read, and glances how often it
-	// was read in brief.
+	// reads are the times after which the list was read, and glances how often
+	// it was read in brief.
 	reads   []clustertime.Time
 	glances int
 }
 
-// newWorld is for use within a synctest bubble; its poller runs until the test
-// ends.
+// newWorld is for a synctest bubble; its poller runs until the test ends.
 func newWorld(t *testing.T, change ...func(*Config)) *world {
 	t.Helper()
 	w := &world{t: t, now: 100, all: map[string]heartbeat{}}
 	config := Config{
 		Heartbeats: (&mongo.Client{}).Database("db").Collection("beats"), Namespace: "db.keys", Self: self,
-		Pulse: w, Fresh: func() (time.Time, clustertime.Time) { return time.Now(), clustertime.Time(w.processed.Load()) },
+		Heartbeater: w, Fresh: func() (time.Time, clustertime.Time) { return time.Now(), clustertime.Time(w.processed.Load()) },
 	}
 	for _, f := range change {
 		f(&config)
@@ -78,7 +77,7 @@ func newWorld(t *testing.T, change ...func(*Config)) *world {
 	return w
 }
 
-// Beat makes the world a Pulse.
+// Beat makes the world a Heartbeater.
 func (w *world) Beat(context.Context) (clustertime.Time, error) {
 	w.mutex.Lock()
 	defer w.mutex.Unlock()
@@ -104,15 +103,15 @@ func (w *world) read(_ context.Context, after clustertime.Time, brief bool) ([]h
 	return all, w.away
 }
 
-// looks are how often the list was read, whole and in brief.
+// looks returns how often the list was read, whole and in brief.
 func (w *world) looks() (whole, brief int) {
 	w.mutex.Lock()
 	defer w.mutex.Unlock()
 	return len(w.reads), w.glances
 }
 
-// says is a heartbeat of an instance, so long after began by the clock of the
-// primary.
+// says writes a heartbeat of an instance, at this time after began by the clock
+// of the primary.
 func (w *world) says(id string, processed clustertime.Time, at time.Duration) {
 	w.mutex.Lock()
 	defer w.mutex.Unlock()
@@ -135,13 +134,13 @@ func (w *world) goesAway(err error) {
 	w.away = err
 }
 
-// processes is a heartbeat that came back to this instance.
+// processes is the round trip of a heartbeat of this instance.
 func (w *world) processes(to clustertime.Time) {
 	w.processed.Store(uint64(to))
-	w.Moved()
+	w.NotifyProgress()
 }
 
-// result of a wait in the background.
+// result is the result of a wait in the background.
 type result struct {
 	SyncResult
 	err error
@@ -158,7 +157,7 @@ func (w *world) wait(revision clustertime.Time, scope Scope, limit time.Duration
 	return done
 }
 
-// waits checks that nothing has come of a wait yet.
+// waits checks that a wait has not ended yet.
 func (w *world) waits(done <-chan result) {
 	w.t.Helper()
 	synctest.Wait()
@@ -176,7 +175,7 @@ func (r result) must(t *testing.T, synced bool, missing ...string) {
 	}
 }
 
-func TestAWaitForItselfEndsWhenTheHeartbeatIsBack(t *testing.T) {
+func TestAWaitForThisInstanceEndsWithTheRoundTrip(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		done := w.wait(100, ScopeInstance, time.Minute)
@@ -195,7 +194,7 @@ func TestAWaitForItselfEndsWhenTheHeartbeatIsBack(t *testing.T) {
 	})
 }
 
-func TestAWaitForWhatIsThereAsksNobody(t *testing.T) {
+func TestAWaitForAProcessedRevisionReadsNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		w.processes(100)
@@ -207,7 +206,7 @@ func TestAWaitForWhatIsThereAsksNobody(t *testing.T) {
 	})
 }
 
-func TestAWaitForItselfBeatsAgain(t *testing.T) {
+func TestAWaitForThisInstanceSendsAnotherHeartbeat(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		w.goesAway(errors.New("away"))
@@ -225,7 +224,7 @@ func TestAWaitForItselfBeatsAgain(t *testing.T) {
 	})
 }
 
-func TestATimeThatIsUpIsNoError(t *testing.T) {
+func TestADeadlineIsNotAnError(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		r := <-w.wait(100, ScopeInstance, 5*time.Second)
@@ -263,7 +262,7 @@ func TestTheFleetIsSyncedWhenItsLastInstanceIs(t *testing.T) {
 		w.says("b/1", 99, 0)
 		done := w.wait(100, ScopeFleet, time.Minute)
 		w.waits(done)
-		w.processes(100) // the list says zero of this one still
+		w.processes(100) // the list still has zero for this instance
 		w.waits(done)
 		time.Sleep(2 * time.Second)
 		w.says("b/1", 100, 2*time.Second)
@@ -311,7 +310,7 @@ func TestADeadInstanceCountsForMaxStaleAndTheMargin(t *testing.T) {
 		w.says("dead/1", 99, 0)
 		(<-w.wait(100, ScopeFleet, time.Second)).must(t, false, "dead/1")
 		time.Sleep(15*time.Second + Margin - 2*time.Second)
-		// Seen for the first time at 0: at 20 s it still counts.
+		// First seen at 0: at 20 s it still counts.
 		(<-w.wait(100, ScopeFleet, time.Second)).must(t, false, "dead/1")
 		time.Sleep(time.Millisecond)
 		r := <-w.wait(100, ScopeFleet, time.Second)
@@ -322,9 +321,9 @@ func TestADeadInstanceCountsForMaxStaleAndTheMargin(t *testing.T) {
 	})
 }
 
-// TestClocksOfPrimariesDropNobody: an instance whose heartbeats are dated an hour
-// before ours writes them as well as we do.
-func TestClocksOfPrimariesDropNobody(t *testing.T) {
+// TestClocksOfPrimariesDropNoInstance: an instance whose heartbeats are dated
+// an hour before those of this instance is as alive as this one.
+func TestClocksOfPrimariesDropNoInstance(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		w.processes(100)
@@ -336,7 +335,7 @@ func TestClocksOfPrimariesDropNobody(t *testing.T) {
 			time.Sleep(4 * time.Second)
 		}
 		(<-w.wait(100, ScopeFleet, 5*time.Second)).must(t, false, "slow/1")
-		// It writes the same time again, and the same place: it is another heartbeat.
+		// The same time and the same revision again, but another heartbeat.
 		time.Sleep(14 * time.Second)
 		w.says("slow/1", 99, 0)
 		time.Sleep(14 * time.Second)
@@ -345,30 +344,31 @@ func TestClocksOfPrimariesDropNobody(t *testing.T) {
 	})
 }
 
-// TestADeadInstanceIsKnownBeforeAnybodyAsks: the first caller does not pay for it.
-func TestADeadInstanceIsKnownBeforeAnybodyAsks(t *testing.T) {
+// TestADeadInstanceIsKnownBeforeTheFirstWait: the first caller does not have to
+// wait for that.
+func TestADeadInstanceIsKnownBeforeTheFirstWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		w.processes(100)
 		time.Sleep(time.Hour)
 		w.says("dead/1", 99, 0)
-		time.Sleep(15*time.Second + Margin + DefaultPace + DefaultPace/10 + time.Millisecond)
+		time.Sleep(15*time.Second + Margin + DefaultPollInterval + DefaultPollInterval/10 + time.Millisecond)
 		r := <-w.wait(100, ScopeFleet, 5*time.Second)
 		r.must(t, true)
 		if r.Took != 0 {
 			t.Errorf("it took %v", r.Took)
 		}
-		// One that was off the list meanwhile is another one.
+		// An instance that was off the list meanwhile counts as a new one.
 		w.leaves("dead/1")
-		time.Sleep(2 * DefaultPace)
+		time.Sleep(2 * DefaultPollInterval)
 		w.says("dead/1", 99, 0)
 		(<-w.wait(100, ScopeFleet, 5*time.Second)).must(t, false, "dead/1")
 	})
 }
 
-// TestNobodyIsDroppedWithoutAFreshness: our own heartbeats do not come back, so
-// nothing says from when on the list is complete.
-func TestNobodyIsDroppedWithoutAFreshness(t *testing.T) {
+// TestNoInstanceIsDroppedWithoutAFreshness: the heartbeats of this instance do
+// not come back, so it does not know from when on the list is complete.
+func TestNoInstanceIsDroppedWithoutAFreshness(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var asOf atomic.Pointer[time.Time]
 		now := time.Now()
@@ -384,7 +384,7 @@ func TestNobodyIsDroppedWithoutAFreshness(t *testing.T) {
 		(<-w.wait(100, ScopeFleet, 5*time.Second)).must(t, true)
 	})
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t) // nothing has been processed: the time means nothing
+		w := newWorld(t) // nothing has been processed: the time has no meaning
 		w.says("silent/1", 100, 0)
 		time.Sleep(time.Hour)
 		(<-w.wait(100, ScopeFleet, 5*time.Second)).must(t, false, self)
@@ -401,7 +401,7 @@ func TestAListThatCannotBeReadIsLoggedOnce(t *testing.T) {
 		w.goesAway(errors.New("away"))
 		time.Sleep(59 * time.Second)
 		w.goesAway(nil)
-		time.Sleep(DefaultPace * 2)
+		time.Sleep(DefaultPollInterval * 2)
 		var lines []string
 		for _, l := range logs.All() {
 			lines = append(lines, l.Level.String()+" "+l.Message)
@@ -415,7 +415,7 @@ func TestAListThatCannotBeReadIsLoggedOnce(t *testing.T) {
 	})
 }
 
-func TestWithoutItsOwnHeartbeatNobodyIsJudged(t *testing.T) {
+func TestWithoutItsOwnHeartbeatTheListIsNotUsed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		w.processes(100)
@@ -430,7 +430,7 @@ func TestWithoutItsOwnHeartbeatNobodyIsJudged(t *testing.T) {
 	})
 }
 
-func TestADatabaseThatIsAwayIsAnErrorForTheFleet(t *testing.T) {
+func TestAnUnreachableDatabaseIsAnErrorForTheFleet(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		w.processes(100)
@@ -444,7 +444,8 @@ func TestADatabaseThatIsAwayIsAnErrorForTheFleet(t *testing.T) {
 		if _, err := w.Instances(ctx, 0); !errors.Is(err, ErrUnavailable) {
 			t.Errorf("instances: %v", err)
 		}
-		// One that was there before is known, and what is missing can be said.
+		// An instance that was there before is known, so the result can name it
+		// as missing.
 		w.goesAway(nil)
 		w.says("a/1", 99, 0)
 		done := w.wait(100, ScopeFleet, 5*time.Second)
@@ -454,7 +455,7 @@ func TestADatabaseThatIsAwayIsAnErrorForTheFleet(t *testing.T) {
 	})
 }
 
-func TestALookThatBeganBeforeTheCallIsNotItsOwn(t *testing.T) {
+func TestAReadThatBeganBeforeTheCallDoesNotCount(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		w.processes(100)
@@ -469,7 +470,7 @@ func TestALookThatBeganBeforeTheCallIsNotItsOwn(t *testing.T) {
 	})
 }
 
-func TestWaitsShareTheirLooks(t *testing.T) {
+func TestWaitsShareTheirReads(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		w.processes(100)
@@ -491,17 +492,17 @@ func TestWaitsShareTheirLooks(t *testing.T) {
 		time.Sleep(time.Hour)
 		whole, brief := w.looks()
 		if whole > looks+1 {
-			t.Errorf("%d reads of the list although nobody waits", whole-looks)
+			t.Errorf("%d reads of the list although no caller waits", whole-looks)
 		}
-		if n := time.Duration(brief); n < time.Hour/DefaultPace*9/11 || n > time.Hour/DefaultPace*10/9+2 {
+		if n := time.Duration(brief); n < time.Hour/DefaultPollInterval*9/11 || n > time.Hour/DefaultPollInterval*10/9+2 {
 			t.Errorf("%d reads in brief in an hour", n)
 		}
 	})
 }
 
-// TestALargeFleetLooksLessOften: all instances together read as many documents a
-// second for each instance as in a small one.
-func TestALargeFleetLooksLessOften(t *testing.T) {
+// TestALargeFleetReadsTheListLessOften: all instances together read as many
+// documents a second for each instance as in a small fleet.
+func TestALargeFleetReadsTheListLessOften(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		for i := range 1000 {
@@ -547,7 +548,7 @@ func TestAShutdownEndsWaits(t *testing.T) {
 	})
 }
 
-func TestACallerWhoGoesAwayIsAnError(t *testing.T) {
+func TestACallerThatLeavesGetsAnError(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		ctx, cancel := context.WithCancel(context.Background())
@@ -562,7 +563,7 @@ func TestACallerWhoGoesAwayIsAnError(t *testing.T) {
 }
 
 func TestConfigNamesEveryMistake(t *testing.T) {
-	_, err := New(Config{MaxWaits: -1, Pace: -1})
+	_, err := New(Config{MaxWaits: -1, PollInterval: -1})
 	var joined interface{ Unwrap() []error }
 	if !errors.As(err, &joined) || len(joined.Unwrap()) != 5 {
 		t.Errorf("want five mistakes, got: %v", err)

@@ -16,11 +16,11 @@ import (
 	"github.com/keytail/keytail/internal/guard"
 )
 
-// longestMaxStale is the most that an instance can be configured to: what one
-// has that does not say so in a way that can be read.
+// longestMaxStale is the largest max_stale that can be configured. It is
+// assumed for an instance whose document has no readable max_stale.
 const longestMaxStale = time.Hour
 
-// The fields of a heartbeat that keep one from being taken for another.
+// The fields that identify a heartbeat.
 const (
 	fieldID    = "_id"
 	fieldNonce = "n"
@@ -31,16 +31,17 @@ const (
 type heartbeat struct {
 	Instance
 	maxStale time.Duration
-	// key is the _id, of whatever type. version is what each heartbeat of an
-	// instance writes anew: two that are equal are the same heartbeat.
+	// key is the _id, of any type. version is what each heartbeat of an
+	// instance changes: two equal versions are the same heartbeat.
 	key, version string
-	// since is when the version was seen for the first time: it was committed
-	// before that. By this machine's clock, see memory.
+	// since is when the version was first seen, by this machine's clock (see
+	// observations): it was committed before that.
 	since time.Time
 }
 
-// decode never fails: whatever a document leaves open is taken for what makes a
-// receipt later, not sooner. Only one without a time is no heartbeat.
+// decode never fails: for what a document leaves open, it assumes a value that
+// makes a write acknowledgement later, not earlier. Only a document without a
+// time is not a heartbeat.
 func decode(raw bson.Raw) (heartbeat, bool) {
 	at, ok := raw.Lookup(fieldAt).TimeOK()
 	if !ok {
@@ -64,15 +65,16 @@ func decode(raw bson.Raw) (heartbeat, bool) {
 	return h, true
 }
 
-// bytesOf is a field's type and value.
+// bytesOf returns a field's type and value.
 func bytesOf(raw bson.Raw, field string) string {
 	v := raw.Lookup(field)
 	return string(v.Type) + string(v.Value)
 }
 
-// living are the instances that count, sorted by id; false when our own is not on
-// the list, so that it cannot be the list that we write to.
-func (l *look) living(self string) ([]Instance, bool) {
+// live returns the instances that count, sorted by id. It returns false if this
+// instance is not on the list, because then it cannot be the list that this
+// instance writes to.
+func (l *snapshot) live(self string) ([]Instance, bool) {
 	own := slices.IndexFunc(l.all, func(h heartbeat) bool { return h.ID == self })
 	if own < 0 {
 		return nil, false
@@ -98,7 +100,7 @@ type list struct {
 	namespace  string
 }
 
-// newList reads from the primary, whatever the client does otherwise.
+// newList reads from the primary, whatever the settings of the client.
 func newList(heartbeats *mongo.Collection, namespace string) *list {
 	return &list{
 		heartbeats: heartbeats.Clone(options.Collection().
@@ -108,13 +110,13 @@ func newList(heartbeats *mongo.Collection, namespace string) *list {
 	}
 }
 
-// signs are the fields by which heartbeats are told apart.
-var signs = bson.D{{Key: fieldNonce, Value: 1}, {Key: fieldAt, Value: 1}}
+// identifyingFields are the fields that differ between two heartbeats.
+var identifyingFields = bson.D{{Key: fieldNonce, Value: 1}, {Key: fieldAt, Value: 1}}
 
 // read reads the list from a majority-committed snapshot that is not older than
-// after (zero: any): whole documents, or in brief only what a memory needs. The
-// driver sends afterClusterTime only in a causally consistent session that has
-// been told of the time.
+// after (zero: any snapshot): whole documents, or with brief only the fields
+// that observations needs. The driver sends afterClusterTime only in a causally
+// consistent session that knows the time.
 func (l *list) read(ctx context.Context, after clustertime.Time, brief bool) ([]heartbeat, error) {
 	session, err := l.heartbeats.Database().Client().StartSession(options.Session().SetCausalConsistency(true))
 	if err != nil {
@@ -130,7 +132,7 @@ func (l *list) read(ctx context.Context, after clustertime.Time, brief bool) ([]
 	ctx = mongo.NewSessionContext(ctx, session)
 	find := options.Find()
 	if brief {
-		find.SetProjection(signs)
+		find.SetProjection(identifyingFields)
 	}
 	cursor, err := l.heartbeats.Find(ctx, bson.D{{Key: "ns", Value: l.namespace}}, find)
 	if err != nil {

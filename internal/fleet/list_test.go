@@ -14,7 +14,7 @@ import (
 	"github.com/keytail/keytail/internal/mongotest"
 )
 
-func TestAHeartbeatIsReadToTheSafeSide(t *testing.T) {
+func TestDecodeAssumesTheSafeValue(t *testing.T) {
 	at := time.Date(2026, 11, 23, 20, 0, 0, 0, time.UTC)
 	for name, c := range map[string]struct {
 		document bson.D
@@ -102,8 +102,8 @@ func TestHeartbeatsAreToldApart(t *testing.T) {
 	}
 }
 
-// TestTheListIsReadAfterAClusterTime: what a majority has acknowledged is on it,
-// and other fleets are not.
+// TestTheListIsReadAfterAClusterTime: it contains what a majority has
+// acknowledged, and not the instances of other fleets.
 func TestTheListIsReadAfterAClusterTime(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
 		db := s.Client(t).Database(s.Database(t))

@@ -10,13 +10,13 @@ import (
 // warnEvery is the least time between two warnings about the list.
 const warnEvery = time.Minute
 
-// reads counts looks at the list and says when they fail. It belongs to Run's
-// goroutine.
+// reads counts the reads of the list and logs when they fail. It belongs to
+// Run's goroutine.
 type reads struct {
 	ok, failed prometheus.Counter
 	logger     *zap.Logger
-	// warned is when a failure was logged, zero before the first. failing: it was
-	// logged, and no look has succeeded since.
+	// warned is when a failure was last logged, zero before the first. failing
+	// means that a failure was logged, and no read has succeeded since.
 	warned  time.Time
 	failing bool
 }
@@ -24,7 +24,7 @@ type reads struct {
 func newReads(registerer prometheus.Registerer, logger *zap.Logger) (*reads, error) {
 	results := prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "keytail_fleet_list_reads_total",
-		Help: "Reads of the heartbeats of all instances, by result: ok, failed. Fleet receipts depend on them, answers do not.",
+		Help: "Reads of the heartbeats of all instances, by result: ok, failed. Write acknowledgements of the fleet depend on them, verdicts do not.",
 	}, []string{"result"})
 	r := &reads{ok: results.WithLabelValues("ok"), failed: results.WithLabelValues("failed"), logger: logger}
 	if registerer == nil {
@@ -33,7 +33,7 @@ func newReads(registerer prometheus.Registerer, logger *zap.Logger) (*reads, err
 	return r, registerer.Register(results)
 }
 
-// note takes in what became of a look that ended at now.
+// note records the result of a read that ended at now.
 func (r *reads) note(err error, now time.Time) {
 	switch {
 	case err == nil:
@@ -46,7 +46,7 @@ func (r *reads) note(err error, now time.Time) {
 		r.failed.Inc()
 		if r.warned.IsZero() || now.Sub(r.warned) >= warnEvery {
 			r.warned, r.failing = now, true
-			r.logger.Warn("the list of instances cannot be read, so receipts of the fleet time out: see that the database answers, and that the user of the connection string has find on the collection of the heartbeats", zap.Error(err))
+			r.logger.Warn("the list of instances cannot be read, so write acknowledgements of the fleet time out: make sure that the database answers and that the user of the connection string has find on the collection of the heartbeats", zap.Error(err))
 		}
 	}
 }

@@ -2,49 +2,50 @@ package fleet
 
 import (
 	"context"
-	"math/rand/v2"
 	"sync"
 	"time"
 
 	"github.com/keytail/keytail/internal/clustertime"
+	"github.com/keytail/keytail/internal/timing"
 )
 
-// look is one look at the list. It is never changed once it is there.
-type look struct {
-	// begun is its number: whoever was told an earlier one by join came before it.
-	begun uint64
-	all   []heartbeat
-	// until is a time before which everything that was acknowledged to anybody is
-	// on the list. Zero: not known, so nobody is taken for dead.
+// snapshot is the result of one read of the list. It is immutable.
+type snapshot struct {
+	// number counts the reads: a caller that got a smaller number from join
+	// arrived before this read began.
+	number uint64
+	all    []heartbeat
+	// until is a time before which everything that was acknowledged is on the
+	// list. Zero: unknown, so no instance counts as dead.
 	until time.Time
 	err   error
 }
 
-// poll is what those who wait for the fleet share.
+// poll is the state that all waits of a Fleet share.
 type poll struct {
 	mutex sync.Mutex
-	// waiting maps the number of each who waits to the cluster time before which
-	// the list may not have been read.
+	// waiting maps the number of each waiting caller to the cluster time before
+	// which the list must not have been read.
 	waiting map[uint64]clustertime.Time
-	// joined and begun count those who came, and the looks.
+	// joined counts the callers, begun counts the reads.
 	joined, begun uint64
-	last          *look
+	last          *snapshot
 
-	// wanted has a token when somebody has come.
+	// wanted has a token when a caller has joined.
 	wanted chan struct{}
-	// looked is raised after each look.
-	looked signal
+	// updated is raised after each read.
+	updated signal
 }
 
 func (p *poll) init() {
 	p.waiting = map[uint64]clustertime.Time{}
 	p.wanted = make(chan struct{}, 1)
-	p.looked.init()
+	p.updated.init()
 }
 
-// join asks for looks at the list that begin from now on and are not older than
-// after, until leave is called with the number that is returned. since is what
-// later has to be given.
+// join requests reads of the list that begin from now on and are not older than
+// after, until leave is called with the returned number. since is the argument
+// for newerThan.
 func (p *poll) join(after clustertime.Time) (number, since uint64) {
 	p.mutex.Lock()
 	p.joined++
@@ -64,17 +65,18 @@ func (p *poll) leave(number uint64) {
 	delete(p.waiting, number)
 }
 
-// later is the last look, if it began after since was given out; else nil.
-func (p *poll) later(since uint64) *look {
+// newerThan returns the last snapshot if its read began after since was
+// returned by join; otherwise nil.
+func (p *poll) newerThan(since uint64) *snapshot {
 	p.mutex.Lock()
 	defer p.mutex.Unlock()
-	if p.last == nil || p.last.begun <= since {
+	if p.last == nil || p.last.number <= since {
 		return nil
 	}
 	return p.last
 }
 
-// begin numbers a look for all who wait now; false: nobody does.
+// begin numbers a read for all callers that wait now. False: no caller waits.
 func (p *poll) begin() (number uint64, after clustertime.Time, ok bool) {
 	p.mutex.Lock()
 	defer p.mutex.Unlock()
@@ -85,16 +87,16 @@ func (p *poll) begin() (number uint64, after clustertime.Time, ok bool) {
 	return p.begun, after, len(p.waiting) > 0
 }
 
-func (p *poll) end(l *look) {
+func (p *poll) end(l *snapshot) {
 	p.mutex.Lock()
 	p.last = l
 	p.mutex.Unlock()
-	p.looked.raise()
+	p.updated.raise()
 }
 
-// Run looks at the list as long as anybody waits for it, and now and then when
-// nobody does, until ctx ends. It returns nil. Nobody else reads the list, so a
-// thousand waits cost what one does.
+// Run reads the list as long as callers wait for it, and at the poll interval
+// when no caller does, until ctx ends. It returns nil. Only Run reads the list,
+// so a thousand waits cost as much as one.
 func (f *Fleet) Run(ctx context.Context) error {
 	defer f.Close()
 	timer := time.NewTimer(0)
@@ -104,34 +106,34 @@ func (f *Fleet) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-f.poll.wanted:
-			f.follow(ctx)
+			f.readWhileWaited(ctx)
 		case <-timer.C:
-			// Any majority-committed snapshot will do to learn what has been written.
-			_, _ = f.see(ctx, 0, true)
+			// Any majority-committed snapshot shows what has been written.
+			_, _ = f.readList(ctx, 0, true)
 		}
-		timer.Reset(f.pace())
+		timer.Reset(f.idlePause())
 	}
 }
 
-// pace is how long to wait before the next look that nobody has asked for. It
+// idlePause is the time until the next read that no caller has requested. It
 // grows with the fleet, so that a thousand instances do not read a million
 // documents each time.
-func (f *Fleet) pace() time.Duration {
-	pause := max(f.config.Pace, time.Duration(len(f.memory.seen))*paceOfOne)
-	return time.Duration(float64(pause) * (1 - paceJitter + 2*paceJitter*rand.Float64()))
+func (f *Fleet) idlePause() time.Duration {
+	pause := max(f.config.PollInterval, time.Duration(len(f.observed.seen))*pollIntervalPerInstance)
+	return timing.Jitter(pause, pollJitter)
 }
 
-// follow looks until nobody waits any more. Who comes meanwhile is looked for at
-// once, or nearly.
-func (f *Fleet) follow(ctx context.Context) {
+// readWhileWaited reads the list until no caller waits any more. When a caller
+// joins, the next read follows at once, or almost.
+func (f *Fleet) readWhileWaited(ctx context.Context) {
 	pause := firstPause
 	for {
 		number, after, ok := f.poll.begin()
 		if !ok || ctx.Err() != nil {
 			return
 		}
-		f.poll.end(f.look(ctx, number, after))
-		if !sleep(ctx, leastPause) {
+		f.poll.end(f.readFor(ctx, number, after))
+		if !timing.Sleep(ctx, leastPause) {
 			return
 		}
 		timer := time.NewTimer(pause - leastPause)
@@ -146,21 +148,21 @@ func (f *Fleet) follow(ctx context.Context) {
 	}
 }
 
-// look looks at the list for those who wait. It is read from a snapshot that
-// shows all that was acknowledged before the freshness: the freshness is loaded
-// before the read, and bounds it.
-func (f *Fleet) look(ctx context.Context, number uint64, after clustertime.Time) *look {
+// readFor reads the list for the waiting callers. It reads a snapshot that
+// shows everything that was acknowledged before the freshness: the freshness is
+// loaded before the read, and the read is not older than it.
+func (f *Fleet) readFor(ctx context.Context, number uint64, after clustertime.Time) *snapshot {
 	asOf, processed := f.config.Fresh()
-	l := &look{begun: number}
+	l := &snapshot{number: number}
 	if processed != 0 {
 		l.until = asOf
 	}
-	l.all, l.err = f.see(ctx, max(after, processed), false)
+	l.all, l.err = f.readList(ctx, max(after, processed), false)
 	return l
 }
 
-// see reads the list and remembers what it has seen.
-func (f *Fleet) see(ctx context.Context, after clustertime.Time, brief bool) ([]heartbeat, error) {
+// readList reads the list and updates the observations.
+func (f *Fleet) readList(ctx context.Context, after clustertime.Time, brief bool) ([]heartbeat, error) {
 	limited, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
 	all, err := f.read(limited, after, brief)
@@ -172,18 +174,6 @@ func (f *Fleet) see(ctx context.Context, after clustertime.Time, brief bool) ([]
 	if err != nil {
 		return nil, err
 	}
-	f.memory.see(all, now)
+	f.observed.update(all, now)
 	return all, nil
-}
-
-// sleep reports false when ctx ended first.
-func sleep(ctx context.Context, pause time.Duration) bool {
-	timer := time.NewTimer(pause)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-timer.C:
-		return true
-	}
 }

@@ -15,46 +15,49 @@ import (
 	"github.com/keytail/keytail/internal/clustertime"
 )
 
-// storm is a fleet on a database whose primaries have clocks up to 10 s off, with
-// failovers, instances that are silent, cut off, slow or killed, and an asker that
-// is paused at the worst moments. All of it runs on a clock of its own.
+// storm is a fleet on a database whose primaries have clocks up to 10 s off,
+// with failovers, instances that are silent, cut off, slow or killed, and an
+// observer that is paused at the worst moments. All of it runs on a simulated
+// clock.
 type storm struct {
 	*Fleet
 	random *rand.Rand
-	// pauses: the asker is paused now and then.
+	// pauses means that the observer is paused now and then.
 	pauses bool
 
 	mutex sync.Mutex
 	// log is the cluster time of the last write that a majority has.
 	log clustertime.Time
-	// primary is how far the wall clock of the present primary is ahead.
+	// primary is how far the wall clock of the current primary is ahead.
 	primary time.Duration
 	// lists are the list as it was at each cluster time from firstTime on.
 	lists [][]heartbeat
 	nonce int
 	all   []*member
-	// asleep is for how long the asker's monotonic clock has stood still. It does
-	// since frozen, unless that is zero.
+	// asleep is for how long the observer's monotonic clock has stood still,
+	// which it does since frozen, unless that is zero.
 	asleep time.Duration
 	frozen time.Time
-	// promised is the newest revision of which a receipt has said synced.
+	// promised is the newest revision for which a write acknowledgement was
+	// returned.
 	promised clustertime.Time
-	// sent is when each of the asker's heartbeats was really sent, by its own clock.
+	// sent is when each of the observer's heartbeats was really sent, by its
+	// own clock.
 	sent map[time.Time]time.Time
-	// judged is the last look that was checked.
-	judged  *look
+	// judged is the last snapshot that was checked.
+	judged  *snapshot
 	synced  int
 	dropped int
 	wrong   []string
 }
 
-// member is an instance, and what it would answer from memory.
+// member is an instance, and what it would answer from its cache.
 type member struct {
 	id       string
 	maxStale time.Duration
 	// slow is the share by which its clock is slower than the others'.
 	slow float64
-	// asOf is the time before its last heartbeat that came back was sent.
+	// asOf is the time before the heartbeat of its last round trip was sent.
 	asOf      time.Time
 	processed clustertime.Time
 	killed    time.Time
@@ -64,13 +67,13 @@ type member struct {
 
 type landing struct{ at, asOf time.Time }
 
-// answers reports whether it may answer from memory.
+// answers reports whether it may answer from its cache.
 func (m *member) answers(now time.Time) bool {
 	age := time.Duration(float64(now.Sub(m.asOf)) * (1 - m.slow))
 	return m.killed.IsZero() && !m.asOf.IsZero() && age <= m.maxStale
 }
 
-// answered reports whether it might have then.
+// answered reports whether it could have answered then.
 func (m *member) answered(then time.Time) bool {
 	was := member{maxStale: m.maxStale, slow: m.slow}
 	for _, l := range m.history {
@@ -84,7 +87,7 @@ func (m *member) answered(then time.Time) bool {
 	return was.answers(then)
 }
 
-// between is a random time.
+// between returns a random time.
 func (s *storm) between(least, most time.Duration) time.Duration {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
@@ -97,7 +100,7 @@ func (s *storm) chance(p float64) bool {
 	return s.random.Float64() < p
 }
 
-// clock is the asker's.
+// clock is the observer's clock.
 func (s *storm) clock() time.Time {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
@@ -107,8 +110,8 @@ func (s *storm) clock() time.Time {
 	return time.Now().Add(-s.asleep)
 }
 
-// pause stops the asker for a while, now and then. Its clock goes on or stands
-// still.
+// pause stops the observer for a while, now and then. Its clock continues or
+// stands still.
 func (s *storm) pause() {
 	if !s.pauses || !s.chance(0.03) {
 		return
@@ -131,13 +134,13 @@ func (s *storm) pause() {
 
 const (
 	firstTime = clustertime.Time(100)
-	// maxLag is how many writes a read without a cluster time may miss: those of
-	// about a second.
+	// maxLag is how many writes a read without a cluster time may miss: those
+	// of about a second.
 	maxLag = 4
 )
 
-// write adds a write to the log, which leaves the list as it is. The caller holds
-// the lock.
+// write adds a write to the oplog that does not change the list. The caller
+// holds the lock.
 func (s *storm) write() clustertime.Time {
 	s.lists = append(s.lists, s.lists[len(s.lists)-1])
 	s.log++
@@ -156,7 +159,8 @@ func (s *storm) commit(m *member) clustertime.Time {
 	return at
 }
 
-// beat is one heartbeat: sent at asOf, committed, and come back after lag.
+// beat is the round trip of one heartbeat: sent at asOf, committed, and
+// received after lag.
 func (s *storm) beat(m *member, asOf time.Time, lag time.Duration) clustertime.Time {
 	s.mutex.Lock()
 	at := s.commit(m)
@@ -171,7 +175,7 @@ func (s *storm) beat(m *member, asOf time.Time, lag time.Duration) clustertime.T
 	return at
 }
 
-// live is the life of another instance.
+// live simulates another instance.
 func (s *storm) live(ctx context.Context, m *member) {
 	for ctx.Err() == nil && m.killed.IsZero() {
 		asOf := time.Now()
@@ -190,7 +194,7 @@ func (s *storm) live(ctx context.Context, m *member) {
 	}
 }
 
-// Beat makes the storm the asker's Pulse.
+// Beat makes the storm the observer's Heartbeater.
 func (s *storm) Beat(context.Context) (clustertime.Time, error) {
 	asOf := s.clock()
 	s.mutex.Lock()
@@ -200,7 +204,7 @@ func (s *storm) Beat(context.Context) (clustertime.Time, error) {
 	s.pause()
 	at := s.beat(own, asOf, s.between(0, 200*time.Millisecond))
 	s.pause()
-	s.Moved()
+	s.NotifyProgress()
 	return at, nil
 }
 
@@ -211,13 +215,14 @@ func (s *storm) fresh() (time.Time, clustertime.Time) {
 	return s.all[0].asOf, s.all[0].processed
 }
 
-// look reads the list from a snapshot that is not older than after.
-func (s *storm) look(_ context.Context, after clustertime.Time, _ bool) ([]heartbeat, error) {
+// readSnapshot reads the list from a snapshot that is not older than after.
+func (s *storm) readSnapshot(_ context.Context, after clustertime.Time, _ bool) ([]heartbeat, error) {
 	s.pause()
 	time.Sleep(s.between(0, 100*time.Millisecond))
 	s.mutex.Lock()
 	oldest := max(after, firstTime)
-	// Without pauses always, so that something can be said about the dead.
+	// Without pauses always, so that something can be checked about dead
+	// instances.
 	if !s.pauses || s.random.Float64() < 0.9 {
 		oldest = max(oldest, s.log-maxLag)
 	}
@@ -227,7 +232,8 @@ func (s *storm) look(_ context.Context, after clustertime.Time, _ bool) ([]heart
 	return all, nil
 }
 
-// ask wants receipts of the fleet, with long silences in between.
+// ask requests write acknowledgements of the fleet, with long silences in
+// between.
 func (s *storm) ask(ctx context.Context) {
 	for ctx.Err() == nil {
 		time.Sleep(s.between(0, 30*time.Second))
@@ -250,13 +256,14 @@ func (s *storm) ask(ctx context.Context) {
 	}
 }
 
-// deadFor is how long after its end an instance is on nobody's list any more.
+// deadFor is how long after its end an instance may still be on a list.
 func deadFor(maxStale time.Duration) time.Duration {
 	const slack = 2 * time.Second // reads, and the age of the freshness
-	return maxStale + Margin + DefaultPace + DefaultPace/10 + slack
+	return maxStale + Margin + DefaultPollInterval + DefaultPollInterval/10 + slack
 }
 
-// checkDead looks for instances that should have been dropped when a wait began.
+// checkDead looks for instances that should have been dropped before a wait
+// began.
 func (s *storm) checkDead(began time.Time, listed []Instance) {
 	for _, m := range s.all {
 		if m.killed.IsZero() || began.Sub(m.killed) < deadFor(m.maxStale) {
@@ -271,8 +278,8 @@ func (s *storm) checkDead(began time.Time, listed []Instance) {
 	}
 }
 
-// check looks at what every instance would answer, against what was promised, and
-// reports whether nothing has been wrong so far.
+// check compares what every instance would answer with what was acknowledged,
+// and reports whether nothing has been wrong so far.
 func (s *storm) check() bool {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
@@ -282,17 +289,17 @@ func (s *storm) check() bool {
 				m.id, m.processed, time.Since(m.asOf), s.promised))
 		}
 	}
-	if l := s.poll.later(0); l != nil && l != s.judged {
+	if l := s.poll.newerThan(0); l != nil && l != s.judged {
 		s.judged = l
-		s.judge(l)
+		s.checkDropped(l)
 	}
 	return len(s.wrong) == 0
 }
 
-// judge looks for instances that were dropped and could have answered when the
-// look says that they could not.
-func (s *storm) judge(l *look) {
-	instances, known := l.living(self)
+// checkDropped looks for instances that were dropped although they could have
+// answered at the time of the snapshot.
+func (s *storm) checkDropped(l *snapshot) {
+	instances, known := l.live(self)
 	if !known {
 		return
 	}
@@ -305,7 +312,8 @@ func (s *storm) judge(l *look) {
 	}
 }
 
-// rage runs a storm for half an hour of its own time, or until something is wrong.
+// rage runs a storm for half an hour of simulated time, or until something is
+// wrong.
 func rage(t *testing.T, seed uint64, pauses bool) (result *storm) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -313,12 +321,12 @@ func rage(t *testing.T, seed uint64, pauses bool) (result *storm) {
 		result = s
 		f, err := New(Config{
 			Heartbeats: (&mongo.Client{}).Database("db").Collection("beats"), Namespace: "db.keys", Self: self,
-			Pulse: s, Fresh: s.fresh, Now: s.clock,
+			Heartbeater: s, Fresh: s.fresh, Now: s.clock,
 		})
 		if err != nil {
 			t.Fatal(err)
 		}
-		f.read, s.Fleet = s.look, f
+		f.read, s.Fleet = s.readSnapshot, f
 		ctx, stop := context.WithCancel(context.Background())
 		var group sync.WaitGroup
 		s.all = append(s.all, &member{id: self, maxStale: 15 * time.Second})
@@ -332,7 +340,7 @@ func rage(t *testing.T, seed uint64, pauses bool) (result *storm) {
 		}
 		group.Go(func() { _ = f.Run(ctx) })
 		group.Go(func() { s.ask(ctx) })
-		group.Go(func() { // the asker's heartbeats, when nobody waits
+		group.Go(func() { // the observer's heartbeats, when no caller waits
 			for ctx.Err() == nil {
 				_, _ = s.Beat(ctx)
 				time.Sleep(time.Second)
@@ -358,10 +366,11 @@ func rage(t *testing.T, seed uint64, pauses bool) (result *storm) {
 // seeds is how many storms of each kind are run.
 const seeds = 24
 
-// TestReceiptsHoldWhateverTheClocksSay: no receipt says synced while an instance
-// may still answer from before its revision; and without pauses of the asker a
-// dead instance is on no list deadFor after its end.
-func TestReceiptsHoldWhateverTheClocksSay(t *testing.T) {
+// TestWriteAcknowledgementsHoldWithAnyClocks: no write acknowledgement is
+// returned while an instance may still answer from before its revision; and
+// without pauses of the observer no list contains a dead instance deadFor after
+// its end.
+func TestWriteAcknowledgementsHoldWithAnyClocks(t *testing.T) {
 	for _, pauses := range []bool{true, false} {
 		synced, dropped := 0, 0
 		for seed := range uint64(seeds) {
@@ -371,7 +380,7 @@ func TestReceiptsHoldWhateverTheClocksSay(t *testing.T) {
 				t.Errorf("pauses %v, seed %d: %s", pauses, seed, wrong)
 			}
 		}
-		t.Logf("pauses %v: %d receipts were synced, dead instances were looked for %d times", pauses, synced, dropped)
+		t.Logf("pauses %v: %d receipts were synced, dead instances were updated for %d times", pauses, synced, dropped)
 		if synced < seeds || !pauses && dropped < seeds {
 			t.Error("that proves nothing")
 		}

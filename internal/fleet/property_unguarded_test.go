@@ -8,9 +8,9 @@ import (
 	"github.com/keytail/keytail/internal/guard"
 )
 
-// TestWithoutTheGuardTheClocksDecide: by the dates of heartbeats an instance that
-// answers is dropped.
-func TestWithoutTheGuardTheClocksDecide(t *testing.T) {
+// TestWithoutTheGuardClocksDropLiveInstances: if the dates of heartbeats are
+// compared, an instance that still answers is dropped.
+func TestWithoutTheGuardClocksDropLiveInstances(t *testing.T) {
 	guard.FleetOwnClock = false
 	defer func() { guard.FleetOwnClock = true }()
 	for seed := range uint64(seeds) {

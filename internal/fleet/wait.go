@@ -6,13 +6,14 @@ import (
 	"time"
 
 	"github.com/keytail/keytail/internal/clustertime"
+	"github.com/keytail/keytail/internal/timing"
 )
 
-// Wait returns when this instance, or every live one, has processed all changes
-// up to a revision. A wait whose ctx has a deadline that passes is no error: its
-// outcome says who has not got there. An error is ErrAhead, ErrBusy, for All
-// ErrUnavailable when the list could not be read once, or that of a ctx that was
-// cancelled.
+// Wait returns when this instance, or every live instance, has processed all
+// changes up to a revision. If the deadline of ctx passes, that is not an
+// error: the result says which instances have not reached the revision. The
+// error is ErrRevisionAhead, ErrBusy, for ScopeFleet ErrUnavailable if the list
+// could not be read even once, or the cause of a ctx that was cancelled.
 //
 // It sends a heartbeat at once, and again until one has been acknowledged.
 func (f *Fleet) Wait(ctx context.Context, revision clustertime.Time, scope Scope) (SyncResult, error) {
@@ -34,32 +35,33 @@ func (f *Fleet) Wait(ctx context.Context, revision clustertime.Time, scope Scope
 	return outcome, err
 }
 
-// Instances are the live ones, sorted by id, as they were not before the call,
-// nor before a cluster time (zero: any). The error is that of Wait.
+// Instances returns the live instances, sorted by id, from a list that is not
+// older than the call, nor than a cluster time (zero: any). Its errors are
+// those of Wait.
 func (f *Fleet) Instances(ctx context.Context, after clustertime.Time) ([]Instance, error) {
 	ctx, done, err := f.enter(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer done()
-	now, err := f.now(ctx, after)
+	now, err := f.clusterTime(ctx, after)
 	if err != nil {
 		return nil, err
 	}
-	w := f.watcher(now)
+	w := f.follow(now)
 	defer w.leave()
 	for w.next(ctx) {
 		if w.known {
 			return w.instances, nil
 		}
 	}
-	return nil, w.unknown()
+	return nil, w.unavailable()
 }
 
-// errClosing is why a wait's context ends at a shutdown.
+// errClosing is the cause with which a shutdown ends the context of a wait.
 var errClosing = fmt.Errorf("the instance is shutting down: %w", context.DeadlineExceeded)
 
-// enter counts a wait in, and makes it end at a shutdown.
+// enter counts a wait, and makes it end at a shutdown.
 func (f *Fleet) enter(ctx context.Context) (context.Context, func(), error) {
 	if f.waits.Add(1) > int64(f.config.MaxWaits) {
 		f.waits.Add(-1)
@@ -74,56 +76,58 @@ func (f *Fleet) enter(ctx context.Context) (context.Context, func(), error) {
 	}, nil
 }
 
-// isCancelled tells a caller who went away from a time that is up.
+// isCancelled reports whether the caller has left, as opposed to a deadline
+// that has passed.
 func isCancelled(ctx context.Context) bool {
 	cause := context.Cause(ctx)
 	return cause == context.Canceled //nolint:errorlint // errClosing and a deadline are other values
 }
 
-// now sends heartbeats until one is acknowledged, and returns a cluster time that
-// is not before anything acknowledged before the call. The heartbeat was sent
-// after the call, so a revision past it was given to nobody: ErrAhead.
-func (f *Fleet) now(ctx context.Context, revision clustertime.Time) (clustertime.Time, error) {
+// clusterTime sends heartbeats until one is acknowledged, and returns a cluster
+// time that is not before anything acknowledged before the call. The heartbeat
+// was sent after the call, so no client can have been given a later revision:
+// ErrRevisionAhead.
+func (f *Fleet) clusterTime(ctx context.Context, revision clustertime.Time) (clustertime.Time, error) {
 	for {
-		at, err := f.config.Pulse.Beat(ctx)
+		at, err := f.config.Heartbeater.Beat(ctx)
 		switch {
 		case err == nil && at < revision:
 			return 0, ErrRevisionAhead
 		case err == nil:
 			return at, nil
-		case !sleep(ctx, beatPause):
-			return 0, fmt.Errorf("%w: no heartbeat is acknowledged: %w", ErrUnavailable, err)
+		case !timing.Sleep(ctx, heartbeatRetryPause):
+			return 0, fmt.Errorf("%w: no heartbeat was acknowledged: %w", ErrUnavailable, err)
 		}
 	}
 }
 
-// waitSelf waits for this instance, without a look at the list.
+// waitSelf waits for this instance, without reading the list.
 func (f *Fleet) waitSelf(ctx context.Context, revision clustertime.Time) (SyncResult, error) {
 	for ctx.Err() == nil && f.processed() < revision {
-		if _, err := f.now(ctx, revision); err != nil {
+		if _, err := f.clusterTime(ctx, revision); err != nil {
 			if ctx.Err() != nil {
 				break
 			}
 			return SyncResult{}, err
 		}
-		f.waitMoved(ctx, revision)
+		f.waitForProgress(ctx, revision)
 	}
 	self := Instance{ID: f.config.Self, Revision: f.processed(), Staleness: -1, LastSeen: f.config.Now()}
-	return judge([]Instance{self}, revision), nil
+	return syncResult([]Instance{self}, revision), nil
 }
 
-// waitMoved waits for a heartbeat to come back: until this instance has processed
-// revision, or for so long that another heartbeat is due.
-func (f *Fleet) waitMoved(ctx context.Context, revision clustertime.Time) {
-	timer := time.NewTimer(rebeat)
+// waitForProgress waits for the round trip of a heartbeat: until this instance
+// has processed revision, or until another heartbeat is due.
+func (f *Fleet) waitForProgress(ctx context.Context, revision clustertime.Time) {
+	timer := time.NewTimer(heartbeatRepeat)
 	defer timer.Stop()
 	for {
-		moved := f.moved.wait()
+		progressed := f.progressed.wait()
 		if f.processed() >= revision {
 			return
 		}
 		select {
-		case <-moved:
+		case <-progressed:
 		case <-timer.C:
 			return
 		case <-ctx.Done():
@@ -132,14 +136,14 @@ func (f *Fleet) waitMoved(ctx context.Context, revision clustertime.Time) {
 	}
 }
 
-// waitAll waits for every instance on the list. It is read after a heartbeat of
-// our own, so our own is on it.
+// waitAll waits for every instance on the list. The list is read after a
+// heartbeat of this instance, so this instance is on it.
 func (f *Fleet) waitAll(ctx context.Context, revision clustertime.Time) (SyncResult, error) {
-	now, err := f.now(ctx, revision)
+	now, err := f.clusterTime(ctx, revision)
 	if err != nil {
 		return SyncResult{}, err
 	}
-	w := f.watcher(now)
+	w := f.follow(now)
 	defer w.leave()
 	var outcome SyncResult
 	seen := false
@@ -148,18 +152,18 @@ func (f *Fleet) waitAll(ctx context.Context, revision clustertime.Time) (SyncRes
 			continue
 		}
 		seen = true
-		if outcome = judge(w.instances, revision); outcome.Synced {
+		if outcome = syncResult(w.instances, revision); outcome.Synced {
 			return outcome, nil
 		}
 	}
 	if !seen {
-		return SyncResult{}, w.unknown()
+		return SyncResult{}, w.unavailable()
 	}
 	return outcome, nil
 }
 
-// judge says who has got to a revision.
-func judge(instances []Instance, revision clustertime.Time) SyncResult {
+// syncResult says which instances have reached a revision.
+func syncResult(instances []Instance, revision clustertime.Time) SyncResult {
 	outcome := SyncResult{Synced: true, Instances: instances, Missing: []string{}}
 	for _, i := range instances {
 		if i.Revision < revision {
@@ -170,44 +174,44 @@ func judge(instances []Instance, revision clustertime.Time) SyncResult {
 	return outcome
 }
 
-// watcher is one who follows the list.
-type watcher struct {
+// follower is a caller that follows the list.
+type follower struct {
 	f             *Fleet
 	number, since uint64
-	last          *look
-	// instances are the live ones at the last look, if known.
+	last          *snapshot
+	// instances are the live instances of the last snapshot, if known.
 	instances []Instance
 	known     bool
 }
 
-// watcher follows looks at the list that begin from now on, and are not older
-// than after.
-func (f *Fleet) watcher(after clustertime.Time) *watcher {
-	w := &watcher{f: f}
+// follow returns a follower of the reads of the list that begin from now on,
+// and are not older than after.
+func (f *Fleet) follow(after clustertime.Time) *follower {
+	w := &follower{f: f}
 	w.number, w.since = f.poll.join(after)
 	return w
 }
 
-func (w *watcher) leave() { w.f.poll.leave(w.number) }
+func (w *follower) leave() { w.f.poll.leave(w.number) }
 
-// next waits until there is something new, in the list or about this instance,
+// next waits for a new snapshot of the list, or for progress of this instance,
 // whose own revision is not taken from the list. False: ctx has ended.
-func (w *watcher) next(ctx context.Context) bool {
-	looked, moved := w.f.poll.looked.wait(), w.f.moved.wait()
-	if w.last == w.f.poll.later(w.since) {
+func (w *follower) next(ctx context.Context) bool {
+	updated, progressed := w.f.poll.updated.wait(), w.f.progressed.wait()
+	if w.last == w.f.poll.newerThan(w.since) {
 		select {
-		case <-looked:
-		case <-moved:
+		case <-updated:
+		case <-progressed:
 		case <-ctx.Done():
 			return false
 		}
 	}
-	w.last = w.f.poll.later(w.since)
+	w.last = w.f.poll.newerThan(w.since)
 	if w.last == nil || w.last.err != nil {
 		w.known = false
 		return true
 	}
-	w.instances, w.known = w.last.living(w.f.config.Self)
+	w.instances, w.known = w.last.live(w.f.config.Self)
 	for i := range w.instances {
 		if w.instances[i].ID == w.f.config.Self {
 			w.instances[i].Revision = max(w.instances[i].Revision, w.f.processed())
@@ -216,10 +220,10 @@ func (w *watcher) next(ctx context.Context) bool {
 	return true
 }
 
-// unknown is why there is no list.
-func (w *watcher) unknown() error {
+// unavailable returns the error that explains why there is no list.
+func (w *follower) unavailable() error {
 	if w.last != nil && w.last.err != nil {
 		return fmt.Errorf("%w: %w", ErrUnavailable, w.last.err)
 	}
-	return fmt.Errorf("%w: this instance is not on the list itself", ErrUnavailable)
+	return fmt.Errorf("%w: this instance is not on the list", ErrUnavailable)
 }

@@ -132,9 +132,9 @@ func (a *Admin) Create(ctx context.Context, by lifecycle.By, fields lifecycle.Fi
 	}
 	written, err := a.write(ctx, func(context.Context) (*plan, error) {
 		return &plan{
-			entry: a.entry(by, "create", nil, &draft.Shown),
+			entry: a.entry(by, "create", nil, &draft.Details),
 			steps: []step{a.insert(draft)},
-			shown: draft.Shown, names: draft.Shown.Record.KeyID,
+			shown: draft.Details, names: draft.Details.Record.KeyID,
 		}, nil
 	})
 	if err == nil {
@@ -148,17 +148,17 @@ func (a *Admin) Update(ctx context.Context, by lifecycle.By, id string, fields l
 	if err := fields.CheckChange(a.now()); err != nil {
 		return lifecycle.Written{}, err
 	}
-	return a.change(ctx, by, "update", id, func(keystore.Shown) (keystore.Fields, error) { return fieldsOf(fields), nil })
+	return a.change(ctx, by, "update", id, func(keystore.Details) (keystore.Fields, error) { return fieldsOf(fields), nil })
 }
 
 // Revoke switches a key off. One that is off stays as it is, without a line.
 func (a *Admin) Revoke(ctx context.Context, by lifecycle.By, id string) (lifecycle.Written, error) {
 	off := false
-	return a.change(ctx, by, "revoke", id, func(keystore.Shown) (keystore.Fields, error) { return keystore.Fields{Active: &off}, nil })
+	return a.change(ctx, by, "revoke", id, func(keystore.Details) (keystore.Fields, error) { return keystore.Fields{Active: &off}, nil })
 }
 
 // change is a write of one document that exists.
-func (a *Admin) change(ctx context.Context, by lifecycle.By, action, id string, say func(keystore.Shown) (keystore.Fields, error)) (lifecycle.Written, error) {
+func (a *Admin) change(ctx context.Context, by lifecycle.By, action, id string, say func(keystore.Details) (keystore.Fields, error)) (lifecycle.Written, error) {
 	return a.write(ctx, func(ctx context.Context) (*plan, error) {
 		was, err := a.find(ctx, by, id)
 		if err != nil {
@@ -172,7 +172,7 @@ func (a *Admin) change(ctx context.Context, by lifecycle.By, action, id string, 
 		if err != nil {
 			return nil, err
 		}
-		if edit.Nothing() {
+		if edit.IsEmpty() {
 			return &plan{shown: was}, nil
 		}
 		return &plan{
@@ -227,7 +227,7 @@ func (a *Admin) Rotate(ctx context.Context, by lifecycle.By, id string, overlap 
 	return written, err
 }
 
-func (a *Admin) rotation(by lifecycle.By, was keystore.Shown, hash apikey.Hash, keyPrefix string, overlap time.Duration) (*plan, error) {
+func (a *Admin) rotation(by lifecycle.By, was keystore.Details, hash apikey.Hash, keyPrefix string, overlap time.Duration) (*plan, error) {
 	now := a.now()
 	r := &was.Record
 	if r.Defect != "" || !r.Active || !r.ExpiresAt.IsZero() && !r.ExpiresAt.After(now) {
@@ -241,18 +241,18 @@ func (a *Admin) rotation(by lifecycle.By, was keystore.Shown, hash apikey.Hash, 
 	if err != nil {
 		return nil, err
 	}
-	draft, err := a.schema.Successor(was, hash, keyPrefix, now)
+	draft, err := a.schema.DraftSuccessor(was, hash, keyPrefix, now)
 	if err != nil {
 		return nil, err
 	}
 	entry := a.entry(by, "rotate", &was, &edit.After)
-	entry.NewKeyID = draft.Shown.Record.KeyID
+	entry.NewKeyID = draft.Details.Record.KeyID
 	steps := []step{a.insert(draft)}
-	if !edit.Nothing() {
+	if !edit.IsEmpty() {
 		steps = append(steps, a.edit(edit))
 	}
 	return &plan{
-		entry: entry, steps: steps, shown: draft.Shown, names: draft.Shown.Record.KeyID, end: edit.After.Record.ExpiresAt,
+		entry: entry, steps: steps, shown: draft.Details, names: draft.Details.Record.KeyID, end: edit.After.Record.ExpiresAt,
 	}, nil
 }
 
@@ -260,7 +260,7 @@ func (a *Admin) rotation(by lifecycle.By, was keystore.Shown, hash apikey.Hash, 
 func (a *Admin) Get(ctx context.Context, by lifecycle.By, id string) (lifecycle.Key, error) {
 	ctx, cancel := context.WithTimeout(ctx, a.config.Timeout)
 	defer cancel()
-	shown, err := a.store.FindNamed(ctx, id, by.Owner)
+	shown, err := a.store.FindByID(ctx, id, by.Owner)
 	return keyOf(shown), inWords(err)
 }
 
@@ -280,10 +280,10 @@ func (a *Admin) List(ctx context.Context, by lifecycle.By, q lifecycle.Query) (l
 }
 
 // find reads the key of a write, which must be as the caller has seen it.
-func (a *Admin) find(ctx context.Context, by lifecycle.By, id string) (keystore.Shown, error) {
-	was, err := a.store.FindNamed(ctx, id, by.Owner)
+func (a *Admin) find(ctx context.Context, by lifecycle.By, id string) (keystore.Details, error) {
+	was, err := a.store.FindByID(ctx, id, by.Owner)
 	if err != nil {
-		return keystore.Shown{}, err
+		return keystore.Details{}, err
 	}
 	if by.IfMatch == nil {
 		return was, nil
@@ -293,7 +293,7 @@ func (a *Admin) find(ctx context.Context, by lifecycle.By, id string) (keystore.
 			return was, nil
 		}
 	}
-	return keystore.Shown{}, lifecycle.ErrChanged
+	return keystore.Details{}, lifecycle.ErrChanged
 }
 
 // secret makes the text of a new key, and its hash by the collection's rule.

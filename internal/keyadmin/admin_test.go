@@ -293,7 +293,7 @@ func TestWhoWasFasterIsSeen(t *testing.T) {
 			t.Errorf("%v", err)
 		}
 		tries := 0
-		written, err := o.change(o.ctx(), ann, "update", id, func(was keystore.Shown) (keystore.Fields, error) {
+		written, err := o.change(o.ctx(), ann, "update", id, func(was keystore.Details) (keystore.Fields, error) {
 			if tries++; tries == 1 {
 				if _, err := o.keys.UpdateMany(o.ctx(), bson.D{}, bson.D{{Key: "$set", Value: bson.D{{Key: "project_id", Value: "theirs"}}}}); err != nil {
 					t.Fatal(err)

@@ -32,7 +32,7 @@ type entry struct {
 }
 
 // entry tells of a key that changes from one to the other. Nil: there is none.
-func (a *Admin) entry(by lifecycle.By, action string, was, then *keystore.Shown) entry {
+func (a *Admin) entry(by lifecycle.By, action string, was, then *keystore.Details) entry {
 	of := then
 	if of == nil {
 		of = was

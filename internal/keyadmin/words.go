@@ -23,7 +23,7 @@ func inWords(err error) error {
 		{keystore.ErrAmbiguousID, lifecycle.ErrAmbiguousID},
 		{keystore.ErrDuplicate, lifecycle.ErrDuplicate},
 		{keystore.ErrChanged, lifecycle.ErrChanged},
-		{keystore.ErrCannotHold, lifecycle.ErrCannotHold},
+		{keystore.ErrCannotStore, lifecycle.ErrCannotHold},
 		{keystore.ErrCursor, lifecycle.ErrInput},
 		{keystore.ErrUnauthorized, lifecycle.ErrRefused},
 	} {
@@ -52,7 +52,7 @@ func fieldsOf(f lifecycle.Fields) keystore.Fields {
 	}
 }
 
-func keyOf(s keystore.Shown) lifecycle.Key {
+func keyOf(s keystore.Details) lifecycle.Key {
 	return lifecycle.Key{
 		Record: s.Record, KeyPrefix: s.KeyPrefix, CreatedAt: s.CreatedAt, LastUsed: s.LastUsed,
 		UsageCount: s.UsageCount, RotatedFrom: s.RotatedFrom, Digest: s.Digest,
@@ -61,7 +61,7 @@ func keyOf(s keystore.Shown) lifecycle.Key {
 
 // difference is what two keys say otherwise, by role. Nil: there is no such key,
 // and all that the other one says is there.
-func difference(was, then *keystore.Shown) (before, after bson.RawValue) {
+func difference(was, then *keystore.Details) (before, after bson.RawValue) {
 	old, next := roles(was), roles(then)
 	var b, a bson.D
 	for i := range max(len(old), len(next)) {
@@ -85,7 +85,7 @@ func appendSaid(d bson.D, e bson.E) bson.D {
 	return append(d, e)
 }
 
-func document(of *keystore.Shown, d bson.D) bson.RawValue {
+func document(of *keystore.Details, d bson.D) bson.RawValue {
 	null := bson.RawValue{Type: bson.TypeNull}
 	if of == nil {
 		return null
@@ -102,7 +102,7 @@ func document(of *keystore.Shown, d bson.D) bson.RawValue {
 
 // roles are what a key says, in one order; nil: nothing. Neither a hash nor a part
 // of a secret is among them.
-func roles(of *keystore.Shown) bson.D {
+func roles(of *keystore.Details) bson.D {
 	if of == nil {
 		return nil
 	}

@@ -19,7 +19,7 @@ type plan struct {
 	// there is no line either.
 	steps []step
 	// shown is the key of the answer, as it will be.
-	shown keystore.Shown
+	shown keystore.Details
 	// names is the id of the key whose document tells what has become of it all.
 	names string
 	// end is when the key ends that a rotation replaces.
@@ -29,23 +29,23 @@ type plan struct {
 // step is one write. do returns the document as it is then, if there is one; undo
 // takes the step back.
 type step struct {
-	do   func(ctx context.Context) (keystore.Shown, error)
+	do   func(ctx context.Context) (keystore.Details, error)
 	undo func(ctx context.Context) error
 }
 
 func (a *Admin) insert(draft keystore.Draft) step {
 	return step{
-		do:   func(ctx context.Context) (keystore.Shown, error) { return draft.Shown, a.store.Insert(ctx, draft) },
-		undo: func(ctx context.Context) error { return a.store.Delete(ctx, draft.Shown) },
+		do:   func(ctx context.Context) (keystore.Details, error) { return draft.Details, a.store.Insert(ctx, draft) },
+		undo: func(ctx context.Context) error { return a.store.Delete(ctx, draft.Details) },
 	}
 }
 
 func (a *Admin) edit(edit keystore.Edit) step {
-	return step{do: func(ctx context.Context) (keystore.Shown, error) { return a.store.Change(ctx, edit) }}
+	return step{do: func(ctx context.Context) (keystore.Details, error) { return a.store.Change(ctx, edit) }}
 }
 
-func (a *Admin) remove(was keystore.Shown) step {
-	return step{do: func(ctx context.Context) (keystore.Shown, error) { return was, a.store.Delete(ctx, was) }}
+func (a *Admin) remove(was keystore.Details) step {
+	return step{do: func(ctx context.Context) (keystore.Details, error) { return was, a.store.Delete(ctx, was) }}
 }
 
 // write makes a plan and does it. In a transaction that may be more than once, so
@@ -111,7 +111,7 @@ func (a *Admin) transactOnce(ctx context.Context, make func(ctx context.Context)
 func (a *Admin) inOrder(ctx context.Context, make func(ctx context.Context) (*plan, error)) (clustertime.Time, error) {
 	for try := 1; ; try++ {
 		var p *plan
-		at, err := a.store.Look(ctx, func(ctx context.Context) (err error) {
+		at, err := a.store.Read(ctx, func(ctx context.Context) (err error) {
 			p, err = make(ctx)
 			return err
 		})
@@ -126,7 +126,7 @@ func (a *Admin) inOrder(ctx context.Context, make func(ctx context.Context) (*pl
 }
 
 func (a *Admin) doInOrder(ctx context.Context, p *plan) (at clustertime.Time, err error) {
-	_, err = a.store.Alone(ctx, func(ctx context.Context) error { return a.note(ctx, p.entry) })
+	_, err = a.store.WriteOnce(ctx, func(ctx context.Context) error { return a.note(ctx, p.entry) })
 	if errors.Is(err, keystore.ErrOutcomeUnknown) {
 		a.takeBack(ctx, p, 0)
 		return 0, lifecycle.ErrUnavailable
@@ -135,7 +135,7 @@ func (a *Admin) doInOrder(ctx context.Context, p *plan) (at clustertime.Time, er
 		return 0, err
 	}
 	for i, step := range p.steps {
-		at, err = a.store.Alone(ctx, func(ctx context.Context) error {
+		at, err = a.store.WriteOnce(ctx, func(ctx context.Context) error {
 			shown, err := step.do(ctx)
 			if err == nil && i == 0 {
 				p.shown = shown

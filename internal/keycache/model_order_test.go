@@ -27,10 +27,10 @@ func TestTheCodeHasTheModelsOrder(t *testing.T) {
 		{"get.go", "Revalidate", []string{"fresh.Load", "c.isValid", "c.answerNow"}},
 		{"generation.go", "isAbsent", []string{"epoch.Load", "byHash.load", "evictions.Load"}},
 		{"scan.go", "BeginScan", []string{"evictions.Load", "c.Begin"}},
-		{"../validator/read.go", "fill", []string{"Cache.Begin", "v.within", "Cache.Store"}},
-		{"../validator/read.go", "runAlone", []string{"Cache.Freshness", "Cache.Begin", "v.within", "v.insist", "Store.FindByHash"}},
+		{"../validator/read.go", "fill", []string{"Cache.Begin", "v.readLimited", "Cache.Store"}},
+		{"../validator/read.go", "runAlone", []string{"Cache.Freshness", "Cache.Begin", "v.readLimited", "v.readTwice", "Store.FindByHash"}},
 		// The models stop at the first look. What is read after it is later.
-		{"../validator/read.go", "insist", []string{"read", "Store.Inspect", "read", "Store.Inspect"}},
+		{"../validator/read.go", "readTwice", []string{"read", "Store.Inspect", "read", "Store.Inspect"}},
 	} {
 		t.Run(test.function, func(t *testing.T) {
 			if got := callsIn(t, test.file, test.function, test.order); !slices.Equal(got, test.order) {

@@ -8,14 +8,16 @@ import (
 	"github.com/keytail/keytail/internal/apikey"
 )
 
-// sharesHash is the defect of a document that is not the only one with its hash.
+// sharesHash is the defect of a document whose hash another document has, too.
 const sharesHash = "shares its hash with another document"
 
-// ambiguous makes one document of several that have the same hash. It is DISABLED,
-// whatever they say and whatever a request asks for: which of them is meant is not
-// known, and no choice among them is safe for every request (one may be revoked, and
-// of two that are active each may allow what the other does not). It has the
-// identity and the record of the first that refuses by itself, or of the first.
+// ambiguous merges several documents that have the same hash into one Document.
+// The result is DISABLED, whatever the documents say and whatever a request
+// requires: keytail cannot know which document is meant, and no choice among
+// them is safe for every request (one may be revoked, and if two are active,
+// each may allow what the other does not). The result takes its identity and
+// record from the first document that is defective or inactive, or else from
+// the first document.
 func (s *Store) ambiguous(documents []Document) Document {
 	chosen := documents[0]
 	for _, d := range documents {
@@ -31,9 +33,9 @@ func (s *Store) ambiguous(documents []Document) Document {
 	return chosen
 }
 
-// reportShared counts a read that found several documents, and logs those that it
-// has not logged yet. Such keys are not kept in memory, so each request for one
-// comes here.
+// reportShared counts a read that found several documents, and logs each
+// document once. The cache does not store such keys, so every request for one
+// of them gets here.
 func (s *Store) reportShared(documents []Document) {
 	if s.shared != nil {
 		s.shared.Inc()
@@ -46,12 +48,12 @@ func (s *Store) reportShared(documents []Document) {
 		names[i] = d.Record.KeyID
 	}
 	if full {
-		s.tooMany(&s.disabled)
+		s.logLimitReached(&s.disabled)
 		return
 	}
 	if fresh {
 		s.logger.Error("documents share a hash, so their key is DISABLED: remove all but one of them, and create the unique index again",
-			zap.String("collection", s.namespace()),
+			zap.String("collection", s.Namespace()),
 			zap.Strings("key_ids", names),
 			zap.String("index", s.createCommand()))
 	}

@@ -20,7 +20,7 @@ import (
 	"github.com/keytail/keytail/internal/mongotest"
 )
 
-// withoutIndex takes the unique index from the fixture's collection.
+// withoutIndex drops the unique index of the fixture's collection.
 func (f fixture) withoutIndex(t *testing.T) {
 	t.Helper()
 	if err := f.keys.Indexes().DropOne(t.Context(), "key_hash_1"); err != nil {
@@ -36,7 +36,7 @@ func (f fixture) readers() map[string]func(context.Context) (Document, bool, err
 	}
 }
 
-// TestTwoDocumentsWithOneHashAreDisabled: whatever they say, in either order.
+// TestTwoDocumentsWithOneHashAreDisabled, whatever they say, in either order.
 func TestTwoDocumentsWithOneHashAreDisabled(t *testing.T) {
 	active := []bson.E{}
 	others := map[string][]bson.E{
@@ -73,8 +73,8 @@ func TestTwoDocumentsWithOneHashAreDisabled(t *testing.T) {
 	})
 }
 
-// TestOneDocumentIsReadByOneCommand: looking for a second document costs nothing,
-// and leaves no cursor behind.
+// TestOneDocumentIsReadByOneCommand: looking for a second document costs no
+// extra command and leaves no cursor open.
 func TestOneDocumentIsReadByOneCommand(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
 		f := newFixture(t, s)
@@ -116,8 +116,8 @@ func timesSent(t *testing.T, command bson.Raw, field string) (n int) {
 	return n
 }
 
-// TestSharedHashesAreLoggedOnceAndCounted: by the ids of the documents, never by
-// the hash, with the command that makes the index.
+// TestSharedHashesAreLoggedOnceAndCounted: the log has the ids of the
+// documents, never the hash, and the command that creates the index.
 func TestSharedHashesAreLoggedOnceAndCounted(t *testing.T) {
 	t.Parallel()
 	s, logs, registry := observed(t)
@@ -131,7 +131,7 @@ func TestSharedHashesAreLoggedOnceAndCounted(t *testing.T) {
 		}
 	}
 	want := `
-# HELP keytail_ambiguous_reads_total Reads of a hash that more than one document has, so that the key is DISABLED. Documents are logged once by their _id.
+# HELP keytail_ambiguous_reads_total Reads of a hash that more than one document has, so the key is DISABLED. Each document is logged once by its _id.
 # TYPE keytail_ambiguous_reads_total counter
 keytail_ambiguous_reads_total 3
 `
@@ -170,9 +170,9 @@ func (f fixture) lines(words string) int {
 	return f.logs.FilterMessageSnippet(words).Len()
 }
 
-// TestAMissingIndexIsSaid by one line of the log for each change, the metric, and
+// TestAMissingIndexIsReported by one log line for each change, the metric, and
 // the reason that readyz shows.
-func TestAMissingIndexIsSaid(t *testing.T) {
+func TestAMissingIndexIsReported(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
 		f := newFixture(t, s)
 		w, _ := newWatch(t, f)
@@ -186,7 +186,7 @@ func TestAMissingIndexIsSaid(t *testing.T) {
 			if got := testutil.ToFloat64(w.present); (got == 1) != want {
 				t.Errorf("the metric says %v", got)
 			}
-			if f.lines("no unique index any more") != missing || f.lines("unique index again") != again {
+			if f.lines("the unique index on the hash is missing") != missing || f.lines("exists again") != again {
 				t.Errorf("got %v", f.logs.All())
 			}
 		}
@@ -205,7 +205,8 @@ func TestAMissingIndexIsSaid(t *testing.T) {
 			t.Fatal(err)
 		}
 		check(true, 1, 1)
-		// A collection that is gone is another matter, which the stream tells of.
+		// A missing collection is not a missing index; the change stream
+		// reports it.
 		if err := f.keys.Drop(t.Context()); err != nil {
 			t.Fatal(err)
 		}
@@ -215,8 +216,9 @@ func TestAMissingIndexIsSaid(t *testing.T) {
 	})
 }
 
-// TestALookThatFailsIsNotAMissingIndex: nobody knows, which is said once.
-func TestALookThatFailsIsNotAMissingIndex(t *testing.T) {
+// TestAFailedCheckIsNotAMissingIndex: the state of the index is unknown, which
+// is logged once.
+func TestAFailedCheckIsNotAMissingIndex(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
 		d := newDesk(t, s)
 		core, logs := observer.New(zapcore.DebugLevel)
@@ -227,31 +229,31 @@ func TestALookThatFailsIsNotAMissingIndex(t *testing.T) {
 		d.fail(t, "alwaysOn", commands("listIndexes"), bson.E{Key: "errorCode", Value: codeUnauthorized})
 		for range 3 {
 			if w.Check(testContext(t)) {
-				t.Fatal("an index is seen that nobody could look at")
+				t.Fatal("Check reports an index although the check failed")
 			}
 		}
 		if w.Problem() != "" || testutil.ToFloat64(w.present) != 1 || testutil.ToFloat64(w.checks.WithLabelValues("failed")) != 3 {
 			t.Errorf("problem %q", w.Problem())
 		}
-		if logs.Len() != 1 || logs.FilterMessageSnippet("not known whether").Len() != 1 {
+		if logs.Len() != 1 || logs.FilterMessageSnippet("could not be checked").Len() != 1 {
 			t.Errorf("got %v", logs.All())
 		}
 		d.fail(t, "off", commands("listIndexes"))
 		if !w.Check(testContext(t)) || logs.Len() != 1 {
-			t.Errorf("the index is not seen afterwards, or it is said: %v", logs.All())
+			t.Errorf("Check does not report the index afterwards, or the log has another line: %v", logs.All())
 		}
 	})
 }
 
-// TestTheIndexIsLookedAt at the interval, and when somebody asks.
-func TestTheIndexIsLookedAt(t *testing.T) {
+// TestTheIndexIsChecked at the interval, and when a check is requested.
+func TestTheIndexIsChecked(t *testing.T) {
 	s := mongotest.StartDevmongo(t, devmongo.Config{})
 	for name, c := range map[string]struct {
 		interval time.Duration
 		then     func(*IndexWatch)
 	}{
 		"at the interval": {10 * time.Millisecond, func(*IndexWatch) {}},
-		"when asked":      {time.Hour, (*IndexWatch).Hurry},
+		"when asked":      {time.Hour, (*IndexWatch).CheckSoon},
 	} {
 		f := newFixture(t, &s.Server)
 		f.withoutIndex(t)
@@ -271,17 +273,17 @@ func TestTheIndexIsLookedAt(t *testing.T) {
 	}
 }
 
-// TestAMissingIndexIsSaidAgain every ten minutes.
-func TestAMissingIndexIsSaidAgain(t *testing.T) {
+// TestAMissingIndexIsReportedAgain every ten minutes.
+func TestAMissingIndexIsReportedAgain(t *testing.T) {
 	s := mongotest.StartDevmongo(t, devmongo.Config{})
 	f := newFixture(t, &s.Server)
 	w, _ := newWatch(t, f)
 	f.withoutIndex(t)
 	for _, want := range []int{1, 1, 2, 2} {
 		w.Check(testContext(t))
-		if got := f.lines("no unique index any more"); got != want {
+		if got := f.lines("the unique index on the hash is missing"); got != want {
 			t.Errorf("%d lines, want %d", got, want)
 		}
-		w.said = w.said.Add(-indexReminder * 2 / 3)
+		w.lastLogged = w.lastLogged.Add(-indexReminder * 2 / 3)
 	}
 }

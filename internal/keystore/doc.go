@@ -1,27 +1,60 @@
-// Package keystore reads the documents that hold API keys. They live in a
-// collection of the user's own, so every name of a collection or field, and the
-// form of what is in it, comes from a Schema, and every document goes through
-// Schema.Decode, whether a find or a change event brought it. Forms are declared
-// and never guessed: Survey says what a collection looks like, to people.
+// Package keystore reads and writes the documents that hold API keys. The
+// documents are in a collection that belongs to the user. A Schema therefore
+// names the collection and its fields and declares the form of their values,
+// and every document goes through Schema.Decode, whether a find or a change
+// event delivered it. keytail does not guess forms: they are declared, and a
+// Survey tells people what a collection looks like.
 //
-// Reading has two promises. A read that is asked to be no older than a cluster
-// time is not older, however it is routed (Store.FindByHash). And a document
-// that cannot be read as a key is never an error and never a yes: it becomes a
-// record with a Defect, which decides as DISABLED.
+// # Guarantees
 //
-// Absent and null: hash and user id are required, so their absence is a defect.
-// The switch is required where it is a boolean that has to say yes. Where it
-// marks what is off (negated, no-date) a document without the mark is on: such
-// fields are written when a key is turned off, and asked for with {$ne: true}. The
-// price is that a wrong name turns nothing off, so a start warns when no document
-// has the field. All other roles are optional, in a document and in a Schema.
+// A read that must not be older than a cluster time is not older, whichever
+// server it goes to (Store.FindByHash). And a document that cannot be read as a
+// key never causes an error and is never VALID: it becomes a record with a
+// Defect, and such a record is DISABLED.
 //
-// Assumed of the collection, and checked by Store.Prepare: it is a plain
-// collection with the simple collation, some of its documents can be looked up,
-// and a unique index on the hash makes "the document with this hash" a name of
-// one document.
+// # Absent fields and null
 //
-// The index may be dropped later. Nothing tells of that, so every read by hash asks
-// for two documents, and two are DISABLED whatever they say; an IndexWatch tells
-// people. validator/DESIGN.md argues both.
+// Hash and user id are required, so their absence is a defect. The active
+// switch is required in its boolean form, in which true means "on". In the
+// forms that mark a key as off (negated, no-date), a document without the mark
+// is on: programs write such a field when they turn a key off, and query it
+// with {$ne: true}. The drawback is that a wrong field name turns no key off,
+// so keytail warns at its start when no document has the field. All other roles
+// are optional, in a document and in a Schema.
+//
+// # Requirements
+//
+// Store.Prepare checks the collection: it is a plain collection with the simple
+// collation, a look-up can find some of its documents, and a unique index on
+// the hash ensures that each hash has at most one document.
+//
+// The index may be dropped later. No change event reports that, so every read
+// by hash asks for two documents. If it finds two, the key is DISABLED,
+// whatever the documents say. An IndexWatch reports the missing index to
+// people. For the reasons see
+// internal/validator/DESIGN.md#two-documents-with-one-hash.
+//
+// # Files
+//
+//   - schema.go: the Schema; schemacheck.go validates it; forms.go: the forms
+//     of the switch, the scopes and the expiry
+//   - decode.go: Schema.Decode, from BSON to a record; decodevalues.go reads
+//     the single values; docid.go: the canonical form of an _id
+//   - hashencoding.go: how a hash is stored; hashlookup.go: for which hashes a
+//     look-up finds a document; hashshape.go: what an unreadable hash field
+//     holds
+//   - store.go: the Store; errors.go: its errors; deployment.go, collection.go
+//     and index.go: checks of the server, the collection and the indexes;
+//     prepare.go: all of these checks at the start
+//   - find.go: reads of keys by hash and by _id; ambiguous.go: several
+//     documents with the same hash; defectlog.go: log and metrics of defective
+//     documents
+//   - scan.go: the read of the whole collection
+//   - list.go and details.go: pages of keys, and what the admin API shows of a
+//     key; listindex.go: the index for it
+//   - encode.go and write.go: new documents, changes and deletions;
+//     transaction.go: the sessions in which they are made
+//   - survey.go: the Survey; surveyresult.go: its errors and warnings
+//   - indexwatch.go: the IndexWatch, which checks at intervals that the unique
+//     index exists
 package keystore

@@ -14,22 +14,24 @@ import (
 	"github.com/keytail/keytail/internal/apikey"
 )
 
-// The canonical form of an _id is a byte that says how to read the rest. Types
-// that MongoDB never finds equal have their own BSON type byte and the bytes of
-// the value. Where it finds values of different types or bytes equal, they
-// share a form:
+// The canonical form of an _id begins with a byte that says how to read the
+// rest. For types that MongoDB never treats as equal to another type, this byte
+// is the BSON type and the rest is the bytes of the value. Where MongoDB treats
+// values of different types or different bytes as equal, they have the same
+// form:
 //
 //	idInteger  8 bytes big-endian: int32, int64, and a double or Decimal128
 //	           that is such a whole number (so 1, 1.0, 1E0; -0.0 is 0)
 //	idDouble   8 bytes, IEEE 754: any other double, and a Decimal128 that is
-//	           exactly one, infinities and (as one) the NaNs included
+//	           exactly one, including infinities and (as one value) the NaNs
 //	idDecimal  text: any other Decimal128, without trailing zeros
-//	idString   a string's bytes, and a symbol's
+//	idString   the bytes of a string or a symbol
 //
-// An embedded document is its own bytes: {a: 1} and {a: 1.0} have different
-// forms here, although MongoDB takes them for the same _id. An entry keeps its
-// document's own form, so this costs nothing unless a document is replaced, by
-// delete and insert, by one whose nested number has another type.
+// The form of an embedded document is its bytes. So {a: 1} and {a: 1.0} have
+// different forms here, although MongoDB treats them as the same _id. A cache
+// entry keeps the form that its document has, so this has no effect unless
+// somebody replaces a document, by a delete and an insert, by one whose nested
+// number has another type.
 const (
 	idInteger = byte(bson.TypeInt64)
 	idDouble  = byte(bson.TypeDouble)
@@ -37,9 +39,9 @@ const (
 	idString  = byte(bson.TypeString)
 )
 
-// ID is the canonical form of an _id, equal for two values exactly when MongoDB
-// finds them equal, except within embedded documents. A value that is no BSON
-// at all has the empty form.
+// ID returns the canonical form of an _id. The forms of two values are equal
+// exactly when MongoDB treats the values as equal, except within embedded
+// documents. A value that is not valid BSON has the empty form.
 func (s Schema) ID(v bson.RawValue) apikey.DocID {
 	if v.Validate() != nil {
 		return ""
@@ -71,7 +73,7 @@ func integerID(n int64) apikey.DocID {
 	return tagged(idInteger, binary.BigEndian.AppendUint64(nil, uint64(n)))
 }
 
-// twoTo63 is the first double that int64 does not reach.
+// twoTo63 is the smallest positive double that is too large for an int64.
 const twoTo63 = float64(1 << 63)
 
 func doubleID(f float64) apikey.DocID {
@@ -84,8 +86,8 @@ func doubleID(f float64) apikey.DocID {
 	return tagged(idDouble, binary.BigEndian.AppendUint64(nil, math.Float64bits(f)))
 }
 
-// decimalDigits is the precision of Decimal128. More digits are no value of the
-// format, but bytes can hold them.
+// decimalDigits is the precision of Decimal128. A value with more digits is not
+// valid, but its bytes can occur.
 const decimalDigits = 34
 
 func decimalID(v bson.RawValue) apikey.DocID {
@@ -114,7 +116,8 @@ func decimalID(v bson.RawValue) apikey.DocID {
 	return tagged(idDecimal, []byte(normal.String()))
 }
 
-// stripZeros moves trailing zeros of the coefficient into the exponent.
+// stripZeros removes trailing zeros from the coefficient and raises the
+// exponent instead.
 func stripZeros(coefficient *big.Int, exponent int) (*big.Int, int) {
 	if coefficient.Sign() == 0 {
 		return coefficient, 0
@@ -129,10 +132,10 @@ func stripZeros(coefficient *big.Int, exponent int) (*big.Int, int) {
 	}
 }
 
-// asInt64 is for coefficients without trailing zeros, where a negative exponent
-// means a fraction.
+// asInt64 expects a coefficient without trailing zeros, so that a negative
+// exponent means a fraction.
 func asInt64(coefficient *big.Int, exponent int) (int64, bool) {
-	// 10^19 is more than int64 has
+	// 10^19 is larger than the largest int64
 	if exponent < 0 || exponent > 18 {
 		return 0, false
 	}
@@ -142,7 +145,8 @@ func asInt64(coefficient *big.Int, exponent int) (int64, bool) {
 
 // asDouble reports whether a double has exactly this value.
 func asDouble(coefficient *big.Int, exponent int) (float64, bool) {
-	// 1.8E308 is the largest double, and the smallest, 2^-1074, has 1074 decimals
+	// the largest double is 1.8E308, and the smallest, 2^-1074, has 1074
+	// decimals
 	if exponent > 308 || exponent < -1074 {
 		return 0, false
 	}
@@ -159,15 +163,16 @@ func powerOfTen(n int) *big.Int {
 	return new(big.Int).Exp(big.NewInt(10), big.NewInt(int64(n)), nil)
 }
 
-// errNoID: the form names no _id that a stored document can have.
+// errNoID means that no stored document can have an _id with this form.
 var errNoID = errors.New("no document has such an _id")
 
-// IDValue is the inverse of ID, for a filter: a value that MongoDB finds equal to
-// every value of the form. An error says that no stored document has such an _id.
+// IDValue is the inverse of ID. It returns a value for a filter: MongoDB treats
+// it as equal to every value with this form. An error means that no stored
+// document has such an _id.
 func (s Schema) IDValue(id apikey.DocID) (bson.RawValue, error) { return idValue(id) }
 
-// idValue is the inverse of ID: a value that MongoDB finds equal to every value
-// of the form.
+// idValue is the implementation of IDValue, which does not depend on the
+// Schema.
 func idValue(id apikey.DocID) (bson.RawValue, error) {
 	if id == "" {
 		return bson.RawValue{}, errNoID
@@ -186,7 +191,7 @@ func idValue(id apikey.DocID) (bson.RawValue, error) {
 		}
 	}
 	v := bson.RawValue{Type: bson.Type(tag), Value: []byte(rest)}
-	return v, askable(v)
+	return v, checkFilterValue(v)
 }
 
 func marshalled(value any) (bson.RawValue, error) {
@@ -194,10 +199,10 @@ func marshalled(value any) (bson.RawValue, error) {
 	return bson.RawValue{Type: t, Value: data}, err
 }
 
-// askable refuses values that a filter would take for something else than an
-// equality: a regular expression and a document that begins with an operator.
-// No stored document has such an _id.
-func askable(v bson.RawValue) error {
+// checkFilterValue rejects values that a filter would not take as an equality
+// match: a regular expression, and a document that begins with an operator. No
+// stored document has such an _id.
+func checkFilterValue(v bson.RawValue) error {
 	if v.Validate() != nil {
 		return errNoID
 	}
@@ -212,12 +217,13 @@ func askable(v bson.RawValue) error {
 	return nil
 }
 
-// maxIDWords bounds the text for an _id that cannot be the name of a key.
-const maxIDWords = 128
+// maxIDText is the maximum length of an _id in a log line.
+const maxIDText = 128
 
-// idInWords helps a person find a document whose _id is of a type that makes no
-// key id: Extended JSON, cut short, without control characters.
-func idInWords(v bson.RawValue) string {
+// idForLog returns the text of an _id that is of a type that key ids cannot
+// have, so that a person can find the document: Extended JSON, shortened,
+// without control characters.
+func idForLog(v bson.RawValue) string {
 	if v.Validate() != nil {
 		return unknownID
 	}
@@ -235,8 +241,20 @@ func printable(text string) string {
 		}
 		return r
 	}, text)
-	if len(text) <= maxIDWords {
+	if len(text) <= maxIDText {
 		return text
 	}
-	return strings.ToValidUTF8(text[:maxIDWords], "") + "…"
+	return strings.ToValidUTF8(text[:maxIDText], "") + "…"
+}
+
+// IDText returns an _id in the form of key_id in responses. False: a key cannot
+// have this _id, so no document with it was ever VALID. (The canonical form
+// does not keep which of two equal values it was: 7.0 becomes 7.)
+func IDText(id apikey.DocID) (string, bool) {
+	v, err := idValue(id)
+	if err != nil {
+		return "", false
+	}
+	text, problem := readID(v)
+	return text, problem == ""
 }

@@ -34,7 +34,7 @@ func decimal(t testing.TB, text string) bson.Decimal128 {
 	return d
 }
 
-func TestIDsThatMongoDBFindsEqualShareAForm(t *testing.T) {
+func TestEqualIDsShareAForm(t *testing.T) {
 	t.Parallel()
 	forms := map[apikey.DocID][]any{}
 	otherNaN := math.Float64frombits(0xFFF8000000000001)
@@ -110,7 +110,7 @@ func TestIDHasAnInverse(t *testing.T) {
 	}
 }
 
-func TestIDsThatNoDocumentHasAreNotAskedFor(t *testing.T) {
+func TestImpossibleIDsAreNotQueried(t *testing.T) {
 	t.Parallel()
 	for _, value := range []any{
 		bson.Regex{Pattern: "."}, bson.A{int32(1)}, bson.Undefined{}, bson.D{{Key: "$gt", Value: ""}},
@@ -126,7 +126,8 @@ func TestIDsThatNoDocumentHasAreNotAskedFor(t *testing.T) {
 	}
 }
 
-// exactly is the number as a ratio, found by another way than decimalID's.
+// exactly returns the number as a ratio, computed in another way than in
+// decimalID.
 func exactly(t *rapid.T, d bson.Decimal128) *big.Rat {
 	ratio, ok := new(big.Rat).SetString(d.String())
 	if !ok {

@@ -15,39 +15,41 @@ import (
 	"github.com/keytail/keytail/internal/apikey"
 )
 
-// ErrCannotHold says that the collection, by its mapping, has no place for what is to be
-// written.
-var ErrCannotHold = errors.New("the mapping has no place for this")
+// ErrCannotStore means that the collection, with this mapping, cannot store
+// what is to be written.
+var ErrCannotStore = errors.New("the collection cannot store this")
 
-// cannotHold is a sentence about a role and the flag that would give it a place.
-func cannotHold(what, flag string) error {
-	return refuse(ErrCannotHold, "this collection has no field for %s: leave it out, or name the field with --%s", what, flag)
+// notMapped returns an error that names a role and the flag that would map it
+// to a field.
+func notMapped(what, flag string) error {
+	return explained(ErrCannotStore, "this collection has no field for %s: leave it out, or name the field with --%s", what, flag)
 }
 
-// Fields are what somebody may say of a key. A nil one is not said: a new key
-// does without it, and a change leaves it alone. A pointer to the zero value
-// takes it away, except for Scopes, of which an empty list holds nothing, and
-// ClearScopes takes it away.
+// Fields are the fields of a key that a caller can set. For a new key, a nil
+// field is absent; for a change, a nil field stays as it is. A pointer to the
+// zero value removes the field. The exception is Scopes: an empty list means
+// "no scopes", and ClearScopes removes the field.
 type Fields struct {
 	UserID, OrgID, ProjectID, Name *string
 	Scopes                         *[]string
 	ClearScopes                    bool
 	AllowedIPs                     *[]netip.Prefix
 	ExpiresAt                      *time.Time
-	// Metadata is a JSON object. A pointer to nil takes it away.
+	// Metadata is a JSON object. A pointer to nil removes it.
 	Metadata *json.RawMessage
 	// Active switches the key on or off.
 	Active *bool
 }
 
-// edit is what a write does to root fields.
+// edit is the change of root fields that a write makes.
 type edit struct{ set, unset bson.D }
 
 func (e *edit) put(name string, value any) { e.set = append(e.set, bson.E{Key: name, Value: value}) }
 
 func (e *edit) drop(name string) { e.unset = append(e.unset, bson.E{Key: name, Value: ""}) }
 
-// update is the edit as an update document. Nil: it does nothing.
+// update returns the edit as an update document. Nil: there is nothing to
+// change.
 func (e *edit) update() bson.D {
 	var u bson.D
 	if len(e.set) > 0 {
@@ -59,9 +61,9 @@ func (e *edit) update() bson.D {
 	return u
 }
 
-// encode writes fields in the forms of the schema. Errors are all that is wrong,
-// joined, each ErrCannotHold to errors.Is. now is the date of a revocation where
-// that is the form.
+// encode writes fields in the forms of the schema. The error joins everything
+// that is wrong; each part is ErrCannotStore for errors.Is. now is the date of
+// a revocation, where the switch is a date.
 func (s Schema) encode(f Fields, now time.Time) (edit, error) {
 	var e edit
 	return e, errors.Join(
@@ -77,13 +79,13 @@ func (s Schema) encode(f Fields, now time.Time) (edit, error) {
 	)
 }
 
-// role writes or takes away a field that may have no name.
-func role[T any](e *edit, name, what, flag string, value *T, empty bool, stored func(T) any) error {
+// encodeRole sets or removes the field of a role that may have no name.
+func encodeRole[T any](e *edit, name, what, flag string, value *T, empty bool, stored func(T) any) error {
 	switch {
 	case value == nil:
-	case name == "" && empty: // nothing is asked of a field that is not there
+	case name == "" && empty: // nothing to remove
 	case name == "":
-		return cannotHold(what, flag)
+		return notMapped(what, flag)
 	case empty:
 		e.drop(name)
 	default:
@@ -94,30 +96,30 @@ func role[T any](e *edit, name, what, flag string, value *T, empty bool, stored 
 
 func (s Schema) encodeID(e *edit, id *string, name, what, flag string) error {
 	if id != nil && *id == "" && name == s.UserID {
-		return refuse(ErrCannotHold, "a key needs a user id")
+		return explained(ErrCannotStore, "a key needs a user id")
 	}
 	if id == nil || *id == "" {
-		return role(e, name, what, flag, id, true, nil)
+		return encodeRole(e, name, what, flag, id, true, nil)
 	}
 	value, err := s.IDForm.stored(*id)
 	if err != nil {
 		return err
 	}
-	return role(e, name, what, flag, id, false, func(string) any { return value })
+	return encodeRole(e, name, what, flag, id, false, func(string) any { return value })
 }
 
 func (s Schema) encodeName(e *edit, name *string) error {
-	return role(e, s.Name, "a name", "map-name", name, name != nil && *name == "", func(n string) any { return n })
+	return encodeRole(e, s.Name, "a name", "map-name", name, name != nil && *name == "", func(n string) any { return n })
 }
 
 func (s Schema) encodeScopes(e *edit, f Fields) error {
 	if f.ClearScopes {
-		return role(e, s.Scopes, "scopes", "map-scopes", &[]string{}, true, nil)
+		return encodeRole(e, s.Scopes, "scopes", "map-scopes", &[]string{}, true, nil)
 	}
 	if f.Scopes != nil && s.Scopes == "" {
-		return cannotHold("scopes", "map-scopes")
+		return notMapped("scopes", "map-scopes")
 	}
-	return role(e, s.Scopes, "scopes", "map-scopes", f.Scopes, false, func(scopes []string) any {
+	return encodeRole(e, s.Scopes, "scopes", "map-scopes", f.Scopes, false, func(scopes []string) any {
 		if s.ScopesForm == ScopesText {
 			return strings.Join(scopes, " ")
 		}
@@ -126,7 +128,7 @@ func (s Schema) encodeScopes(e *edit, f Fields) error {
 }
 
 func (s Schema) encodeNetworks(e *edit, networks *[]netip.Prefix) error {
-	return role(e, s.AllowedIPs, "an allow-list", "map-allowed-ips", networks, networks != nil && len(*networks) == 0, func(list []netip.Prefix) any {
+	return encodeRole(e, s.AllowedIPs, "an allow-list", "map-allowed-ips", networks, networks != nil && len(*networks) == 0, func(list []netip.Prefix) any {
 		texts := make([]string, len(list))
 		for i, network := range list {
 			texts[i] = apikey.NetworkText(network)
@@ -136,10 +138,11 @@ func (s Schema) encodeNetworks(e *edit, networks *[]netip.Prefix) error {
 }
 
 func (s Schema) encodeExpiry(e *edit, at *time.Time) error {
-	return role(e, s.ExpiresAt, "an expiry", "map-expires-at", at, at != nil && at.IsZero(), func(at time.Time) any {
+	return encodeRole(e, s.ExpiresAt, "an expiry", "map-expires-at", at, at != nil && at.IsZero(), func(at time.Time) any {
 		switch s.ExpiresForm {
 		case ExpiresUnix:
-			// Whole seconds, cut off: a key never lives longer than was said.
+			// Whole seconds, rounded down: a key never lives longer than
+			// requested.
 			return at.Unix()
 		case ExpiresUnixMilli:
 			return at.UnixMilli()
@@ -151,23 +154,24 @@ func (s Schema) encodeExpiry(e *edit, at *time.Time) error {
 
 func (s Schema) encodeMetadata(e *edit, metadata *json.RawMessage) error {
 	if metadata == nil || len(*metadata) == 0 {
-		return role(e, s.Metadata, "metadata", "map-metadata", metadata, true, nil)
+		return encodeRole(e, s.Metadata, "metadata", "map-metadata", metadata, true, nil)
 	}
 	var doc bson.Raw
 	if err := bson.UnmarshalExtJSON(*metadata, false, &doc); err != nil {
-		return refuse(ErrCannotHold, "metadata must be a JSON object that MongoDB can store")
+		return explained(ErrCannotStore, "metadata must be a JSON object that MongoDB can store")
 	}
 	if !storable(doc, maxNesting) {
-		return refuse(ErrCannotHold, "metadata may be nested %d deep, and no name in it may begin with $, except as in MongoDB Extended JSON", maxNesting)
+		return explained(ErrCannotStore, "metadata may be nested %d deep, and no name in it may begin with $, except as in MongoDB Extended JSON", maxNesting)
 	}
-	return role(e, s.Metadata, "metadata", "map-metadata", metadata, false, func(json.RawMessage) any { return doc })
+	return encodeRole(e, s.Metadata, "metadata", "map-metadata", metadata, false, func(json.RawMessage) any { return doc })
 }
 
-// maxNesting keeps metadata far from the 100 levels that a document may have.
+// maxNesting keeps metadata far below the limit of 100 levels in a document.
 const maxNesting = 32
 
-// storable reports whether every server takes a document as a part of another
-// one: names with a $ are refused before MongoDB 5.0, and trouble in filters after.
+// storable reports whether every server version accepts a document as a part of
+// another one: servers before MongoDB 5.0 reject names with a $, and with later
+// ones such names cause trouble in filters.
 func storable(doc bson.Raw, depth int) bool {
 	elements, err := elements(doc)
 	if err != nil || depth == 0 {
@@ -183,14 +187,14 @@ func storable(doc bson.Raw, depth int) bool {
 	})
 }
 
-// encodeActive writes the switch. A new key is on without a word where that is
-// what an absent field means.
+// encodeActive writes the switch. In a form in which an absent field means
+// "on", a new key gets no field.
 func (s Schema) encodeActive(e *edit, active *bool, now time.Time) error {
 	switch {
 	case active == nil:
 	case s.ActiveForm == ActiveAlways && *active:
 	case s.ActiveForm == ActiveAlways:
-		return refuse(ErrCannotHold, "keys of this collection have no switch (--map-active-form always), so that a key cannot be revoked: delete it, or give it an end")
+		return explained(ErrCannotStore, "keys of this collection have no switch (--map-active-form always), so a key cannot be revoked: delete it, or set its expiry")
 	case s.ActiveForm == ActiveNoDate && *active:
 		e.drop(s.Active)
 	case s.ActiveForm == ActiveNoDate:
@@ -201,8 +205,8 @@ func (s Schema) encodeActive(e *edit, active *bool, now time.Time) error {
 	return nil
 }
 
-// IDForm is how ids of users, organisations and projects are stored that keytail
-// writes. Reading them takes any of the forms.
+// IDForm says in which BSON type keytail writes the ids of users, organisations
+// and projects. Reading accepts all of the forms.
 type IDForm string
 
 // The forms of ids.
@@ -215,11 +219,11 @@ const (
 	IDInteger IDForm = "integer"
 )
 
-// IDForms are all there are. The first is the default.
+// IDForms returns all forms. The first is the default.
 func IDForms() []IDForm { return []IDForm{IDString, IDObjectID, IDUUID, IDInteger} }
 
-// stored is the value of an id, which is never another one's: its text is the
-// very one that reading it makes.
+// stored returns the stored value of an id. Two ids never have the same value:
+// reading the value gives exactly this text.
 func (f IDForm) stored(text string) (any, error) {
 	if f == "" || f == IDString {
 		return text, nil
@@ -240,10 +244,10 @@ func (f IDForm) stored(text string) (any, error) {
 			}
 		}
 	}
-	return nil, refuse(ErrCannotHold, "ids of this collection are written as --map-id-form %s, and this one has not that form", f)
+	return nil, explained(ErrCannotStore, "ids of this collection are stored with --map-id-form %s, and this id does not have that form", f)
 }
 
-// idCandidates are all values whose text is this, the string first.
+// idCandidates returns all values that have this text, the string first.
 func idCandidates(text string) bson.A {
 	candidates := bson.A{text}
 	if id, err := bson.ObjectIDFromHex(text); err == nil && id.Hex() == text {
@@ -258,7 +262,7 @@ func idCandidates(text string) bson.A {
 	return candidates
 }
 
-// uuidBytes reads the form of RFC 9562, section 4.
+// uuidBytes reads the text form of RFC 9562, section 4.
 func uuidBytes(text string) ([]byte, error) {
 	const size = 16
 	u, err := hex.DecodeString(strings.ReplaceAll(text, "-", ""))

@@ -9,8 +9,8 @@ import (
 	"go.mongodb.org/mongo-driver/v2/x/mongo/driver/topology"
 )
 
-// What can be wrong with a database that keytail is pointed at. Each comes
-// inside an error whose text is one sentence that says what to do.
+// These errors say what can be wrong with the database. Each is wrapped in an
+// error whose text says in one sentence what to do.
 var (
 	// ErrCollectionMissing: the collection does not exist.
 	ErrCollectionMissing = errors.New("the collection does not exist")
@@ -18,65 +18,68 @@ var (
 	ErrIsView = errors.New("the collection is a view")
 	// ErrIsTimeseries: the collection is a time series, or of another kind that
 	// has no change stream.
-	ErrIsTimeseries = errors.New("the collection is not a plain one")
+	ErrIsTimeseries = errors.New("the collection is not a plain collection")
 	// ErrStandalone: the server is not part of a replica set.
 	ErrStandalone = errors.New("the server is a standalone mongod")
-	// ErrNotPrimary: the client is tied to a member that is not the primary.
+	// ErrNotPrimary: the client has a direct connection to a member that is not
+	// the primary.
 	ErrNotPrimary = errors.New("the server is not the primary")
-	// ErrNoUniqueIndex: no index makes the hash unique in all of the collection.
+	// ErrNoUniqueIndex: no index makes the hash unique in the whole collection.
 	ErrNoUniqueIndex = errors.New("there is no unique index on the hash")
-	// ErrCollation: the collection compares strings by a language's rules.
+	// ErrCollation: the collection compares strings by the rules of a language.
 	ErrCollation = errors.New("the collection has a collation")
-	// ErrNoKeys: no document of the collection could be found as a key by this
+	// ErrNoKeys: no document of the collection can be found as a key with this
 	// schema.
 	ErrNoKeys = errors.New("the collection holds no keys that can be looked up")
-	// ErrCredentials: the server does not accept the name or the password.
+	// ErrCredentials: the server does not accept the user name or the password.
 	ErrCredentials = errors.New("the credentials are refused")
-	// ErrUnauthorized: the user may not do what keytail needs.
+	// ErrUnauthorized: the user does not have a privilege that keytail needs.
 	ErrUnauthorized = errors.New("a privilege is missing")
 	// ErrUnreachable: no primary has answered in time.
 	ErrUnreachable = errors.New("MongoDB cannot be reached")
 )
 
-// sentence is an error for people that is one of the kinds above to errors.Is.
-type sentence struct {
+// explainedError is an error with a text for people. For errors.Is it is one of
+// the errors above.
+type explainedError struct {
 	text string
 	kind error
-	// cause is the driver's error, if there is one. Its text has no credentials.
+	// cause is the driver's error, if there is one. Its text contains no
+	// credentials.
 	cause error
 }
 
-func (s *sentence) Error() string {
+func (s *explainedError) Error() string {
 	if s.cause == nil {
 		return s.text
 	}
 	return s.text + ": " + s.cause.Error()
 }
 
-func (s *sentence) Unwrap() []error {
+func (s *explainedError) Unwrap() []error {
 	if s.cause == nil {
 		return []error{s.kind}
 	}
 	return []error{s.kind, s.cause}
 }
 
-// refuse is a sentence without a cause.
-func refuse(kind error, format string, args ...any) error {
-	return &sentence{text: fmt.Sprintf(format, args...), kind: kind}
+// explained returns an explainedError without a cause.
+func explained(kind error, format string, args ...any) error {
+	return &explainedError{text: fmt.Sprintf(format, args...), kind: kind}
 }
 
 // Server error codes, from MongoDB's error_codes.yml.
 const (
 	codeUnauthorized         = 13
 	codeAuthenticationFailed = 18
-	codeIllegalOperation     = 20  // what a server without transactions says
-	codeValidation           = 121 // of a collection's own validator
+	codeIllegalOperation     = 20  // the reply of a server without transactions
+	codeValidation           = 121 // a collection's validator rejected the document
 	codeNamespaceExists      = 48
 	codeNoSuchTransaction    = 251
 	codeNotInTransaction     = 263
 	codeDuplicateKey         = 11000
-	// codeAtlas is what MongoDB Atlas answers to a wrong password, and to what a user
-	// may not do.
+	// codeAtlas is MongoDB Atlas' reply to a wrong password, and to an
+	// operation that the user is not allowed to do.
 	codeAtlas = 8000
 )
 
@@ -93,21 +96,22 @@ func hasCode(err error, codes ...int) bool {
 	return false
 }
 
-// NotAllowed reports whether the server said that a credential may not do this,
-// among the errors of a command that it otherwise understood.
+// NotAllowed reports whether the server refused a command because the user does
+// not have the privilege. It expects an error of a command that the server
+// otherwise understands.
 func NotAllowed(err error) bool { return hasCode(err, codeUnauthorized, codeAtlas) }
 
-// explain turns the driver's error into a sentence that says what to do, when
-// it is one of those that an operator can do something about. doing says what
-// failed, as in "reading a key".
+// explain adds to the driver's error a sentence that says what to do, if it is
+// an error that an operator can correct. doing says what failed, as in "reading
+// a key".
 func (s *Store) explain(doing string, err error) error {
 	switch {
 	case isCredentials(err):
-		return &sentence{"MongoDB refuses the user name or password: check them in the connection string, and authSource, the database that knows the user", ErrCredentials, err}
+		return &explainedError{"MongoDB rejects the user name or password: check them in the connection string, and check authSource, the database that stores the user", ErrCredentials, err}
 	case hasCode(err, codeUnauthorized):
-		return &sentence{fmt.Sprintf("%s is not allowed: grant the user of the connection string the role read on database %q, or readWrite for --ensure-schema (README.md says under Privileges how little will do)", doing, s.database.Name()), ErrUnauthorized, err}
+		return &explainedError{fmt.Sprintf("%s is not allowed: grant the user of the connection string the role read on database %q, or readWrite for --ensure-schema (docs/deploy.md lists the minimum under Privileges)", doing, s.database.Name()), ErrUnauthorized, err}
 	case isUnreachable(err):
-		return &sentence{fmt.Sprintf("%s failed because no primary answered: check the hosts in the connection string, and that the replica set has a primary", doing), ErrUnreachable, err}
+		return &explainedError{fmt.Sprintf("%s failed because no primary answered: check the hosts in the connection string, and that the replica set has a primary", doing), ErrUnreachable, err}
 	}
 	return fmt.Errorf("%s: %w", doing, err)
 }

@@ -19,38 +19,39 @@ import (
 	"github.com/keytail/keytail/internal/guard"
 )
 
-// ErrNoDeadline says that a read was asked for without a deadline. A replica set that has
-// lost its majority would hold it for ever.
+// ErrNoDeadline means that a read was called without a deadline. A replica set
+// that has lost its majority would block it for ever.
 var ErrNoDeadline = errors.New("a read of a key needs a deadline")
 
-// ErrRevisionAhead says that until its deadline the server refused to read after a cluster time
-// because its own clock had not got there. Either it is idle, or nobody has ever
-// been given that time.
+// ErrRevisionAhead means that the server, until the deadline, refused to read
+// after a cluster time because its own clock had not reached that time. Either
+// the server is idle, or no client was ever given that time.
 var ErrRevisionAhead = errors.New("the cluster time is ahead of the server's")
 
 // FindByHash reads the document with this hash, from a majority-committed
-// snapshot of the primary that is no older than after (zero: of any age). That
-// is the fill rule of DESIGN.md section 3. False: there is none.
+// snapshot of the primary that is not older than after (zero: of any age). This
+// is the rule for fills, see internal/keycache/DESIGN.md. False: there is no
+// such document.
 //
-// ctx must have a deadline, else ErrNoDeadline. Any error means that nothing is
-// known, never that there is no document. A defective document is found like
-// any other, and reported.
+// ctx must have a deadline, else the error is ErrNoDeadline. An error always
+// means that the result is unknown, never that there is no document. FindByHash
+// returns a defective document like any other, and reports it.
 //
-// The unique index, which Prepare demands, is what makes it the only one. The index
-// may be dropped later, so two documents are asked for: if there are two, the
-// Document is Ambiguous and DISABLED (ambiguous.go).
+// The unique index, which Prepare requires, ensures that there is only one
+// document. The index may be dropped later, so the read asks for two documents:
+// if there are two, the Document is Ambiguous and DISABLED (ambiguous.go).
 //
-// The document may have no readable hash of its own when the field is an
-// array that holds this one, which MongoDB finds too; it has a defect then.
+// The document may have no readable hash if its hash field is an array that
+// contains this one, which MongoDB finds, too. Such a document has a defect.
 func (s *Store) FindByHash(ctx context.Context, hash apikey.Hash, after clustertime.Time) (Document, bool, error) {
 	return s.findByHash(ctx, hash, func(ctx context.Context, filter bson.D) ([]bson.Raw, error) {
 		return s.readMajority(ctx, filter, after)
 	})
 }
 
-// FindByIDs reads those documents with one of these _ids that there are, each by the
-// rule of FindByHash, in one find. An id that no document can have is left out, and
-// an error if there is no other.
+// FindByIDs reads the documents with these _ids in one find, each by the rule
+// of FindByHash. It returns those that exist. It leaves out an id that no
+// document can have, and returns an error if all ids are of that kind.
 func (s *Store) FindByIDs(ctx context.Context, ids []apikey.DocID, after clustertime.Time) ([]Document, error) {
 	if _, ok := ctx.Deadline(); !ok {
 		return nil, ErrNoDeadline
@@ -66,7 +67,7 @@ func (s *Store) FindByIDs(ctx context.Context, ids []apikey.DocID, after cluster
 	defer session.EndSession(ctx)
 	ctx = mongo.NewSessionContext(ctx, session)
 	var all []bson.Raw
-	_, err = untilKnown(ctx, func() (bson.Raw, error) {
+	_, err = retryWhileAhead(ctx, func() (bson.Raw, error) {
 		cursor, err := s.keys.Find(ctx, filter, options.Find().SetBatchSize(int32(len(ids)+1)))
 		if err != nil {
 			return nil, err
@@ -102,19 +103,20 @@ func byIDs(ids []apikey.DocID) (bson.D, error) {
 }
 
 // FindLinearizable reads the document with this hash with read concern
-// linearizable: what it finds contains every write that a majority had
-// acknowledged before the call, whatever the node that answers believes of
-// itself. Without a majority it blocks, which is the truth, until its deadline.
-// Otherwise it is like FindByHash.
+// linearizable: the result contains every write that a majority had
+// acknowledged before the call, even if the node that answers wrongly takes
+// itself for the primary. Without a majority the read blocks until its
+// deadline, because there is no correct answer. Otherwise it is like
+// FindByHash.
 //
-// MongoDB promises this only for a filter that names one document, hence the unique
-// index, and only outside a causally consistent session: a server refuses
-// linearizable with afterClusterTime. Without the unique index the read is no
-// snapshot of several documents together, but every document that had the hash
-// from before the read until its end is found, and the server answers only when a
-// majority has acknowledged all that was found. So a second document that says no
-// is not overlooked, and two that are found are DISABLED whatever each of them says
-// (ambiguous.go).
+// MongoDB guarantees this only for a filter that identifies one document, hence
+// the unique index, and only outside a causally consistent session: a server
+// rejects linearizable together with afterClusterTime. Without the unique index
+// the read is not one snapshot of several documents. But it finds every
+// document that had the hash from before the read until its end, and the server
+// answers only when a majority has acknowledged everything that was found. So
+// the read does not miss a second document that is revoked, and if it finds
+// two, the key is DISABLED whatever each of them says (ambiguous.go).
 func (s *Store) FindLinearizable(ctx context.Context, hash apikey.Hash) (Document, bool, error) {
 	return s.findByHash(ctx, hash, s.readLinearizable)
 }
@@ -123,15 +125,15 @@ func (s *Store) byHash(hash apikey.Hash) bson.D {
 	return bson.D{{Key: s.schema.Hash, Value: s.schema.HashStored(hash)}}
 }
 
-// ofHash keeps another key's document from being taken for this one's.
-func (s *Store) ofHash(hash apikey.Hash, doc Document) error {
-	if doc.HasHash && doc.Hash != hash && !slices.Contains(doc.Others, hash) {
-		return refuse(ErrCollation, "looking for a hash in %s found the document of another one: the collection must not have a collation", s.namespace())
+// checkHash returns an error if a find returned the document of another key.
+func (s *Store) checkHash(hash apikey.Hash, doc Document) error {
+	if doc.HasHash && doc.Hash != hash && !slices.Contains(doc.OtherHashes, hash) {
+		return explained(ErrCollation, "a look-up in %s found the document of another hash: the collection must not have a collation", s.Namespace())
 	}
 	return nil
 }
 
-// readRule does one find of at most two documents, by its own rule.
+// readRule is a find of at most two documents, by one of the rules below.
 type readRule func(ctx context.Context, filter bson.D) ([]bson.Raw, error)
 
 func (s *Store) findByHash(ctx context.Context, hash apikey.Hash, read readRule) (Document, bool, error) {
@@ -145,7 +147,7 @@ func (s *Store) findByHash(ctx context.Context, hash apikey.Hash, read readRule)
 	documents := make([]Document, len(found))
 	for i, raw := range found {
 		documents[i] = s.schema.Decode(raw)
-		if err := s.ofHash(hash, documents[i]); err != nil {
+		if err := s.checkHash(hash, documents[i]); err != nil {
 			return Document{}, false, err
 		}
 		s.Report(documents[i])
@@ -160,15 +162,15 @@ func (s *Store) findByHash(ctx context.Context, hash apikey.Hash, read readRule)
 	}
 }
 
-// atMost is how many documents a read by hash asks for: a second one shows that
-// there is one, and more than two change nothing.
-const atMost = 2
+// readLimit is how many documents a read by hash asks for: a second one shows
+// that the hash is not unique, and more than two change nothing.
+const readLimit = 2
 
-// findFew is Find with a limit. Its documents are those of the server's first
-// answer: a find that has reached its limit, or the end of the index, leaves no
-// cursor behind. (Documents of more than 16 MB together take another one.)
-func findFew(ctx context.Context, keys *mongo.Collection, filter bson.D) ([]bson.Raw, error) {
-	limit := int64(atMost)
+// findLimited is Find with a limit. All documents are in the server's first
+// reply: a find that has reached its limit, or the end of the index, leaves no
+// open cursor. (Documents of more than 16 MB together take another reply.)
+func findLimited(ctx context.Context, keys *mongo.Collection, filter bson.D) ([]bson.Raw, error) {
+	limit := int64(readLimit)
 	if !guard.TwoDocuments {
 		limit = 1
 	}
@@ -185,9 +187,9 @@ func findFew(ctx context.Context, keys *mongo.Collection, filter bson.D) ([]bson
 	return found, err
 }
 
-// withMaxTime tells the server the deadline, as FindOne does and Find does not (the
-// driver leaves it out of what returns a cursor): what nobody waits for any more must
-// not wait for a majority there.
+// withMaxTime sends the deadline to the server, as FindOne does and Find does
+// not (the driver leaves it out of commands that return a cursor): a read whose
+// caller has gone must not wait for a majority on the server.
 func withMaxTime(ctx context.Context, find *options.FindOptionsBuilder) error {
 	deadline, ok := ctx.Deadline()
 	if !ok {
@@ -200,27 +202,27 @@ func withMaxTime(ctx context.Context, find *options.FindOptionsBuilder) error {
 	return xoptions.SetInternalFindOptions(find, "addCommandFields", bson.D{{Key: "maxTimeMS", Value: min(int64(left), math.MaxInt32)}})
 }
 
-// readLinearizable does one find in a plain session of its own: one that ctx
-// may carry (of a program that embeds keytail) could be a causally consistent
-// one, or a transaction.
+// readLinearizable does one find in its own plain session: a session in ctx (of
+// a program that embeds keytail) could be causally consistent, or have a
+// transaction.
 func (s *Store) readLinearizable(ctx context.Context, filter bson.D) ([]bson.Raw, error) {
 	session, err := s.client.StartSession(options.Session().SetCausalConsistency(false))
 	if err != nil {
 		return nil, err
 	}
 	defer session.EndSession(ctx)
-	return findFew(mongo.NewSessionContext(ctx, session), s.linearizable, filter)
+	return findLimited(mongo.NewSessionContext(ctx, session), s.linearizable, filter)
 }
 
-// sessionAfter is a causally consistent session whose time has been set to after:
-// then the driver adds afterClusterTime to the read concern of the collection. (It
-// sends none in an implicit session.)
+// sessionAfter returns a causally consistent session whose operation time is
+// after: then the driver adds afterClusterTime to the collection's read
+// concern. (It sends none in an implicit session.)
 func (s *Store) sessionAfter(after clustertime.Time) (*mongo.Session, error) {
 	session, err := s.client.StartSession(options.Session().SetCausalConsistency(true))
 	if err != nil || !guard.AfterClusterTime || after == 0 {
 		return session, err
 	}
-	// The session keeps the pointer, so it is not one into anything shared
+	// The session keeps the pointer, so it must not point to anything shared
 	t := bson.Timestamp{T: after.Seconds(), I: after.Increment()}
 	if err := session.AdvanceOperationTime(&t); err != nil {
 		session.EndSession(context.Background())
@@ -238,29 +240,30 @@ func (s *Store) readMajority(ctx context.Context, filter bson.D, after clusterti
 	defer session.EndSession(ctx)
 	ctx = mongo.NewSessionContext(ctx, session)
 	var found []bson.Raw
-	_, err = untilKnown(ctx, func() (_ bson.Raw, err error) {
-		found, err = findFew(ctx, s.keys, filter)
+	_, err = retryWhileAhead(ctx, func() (_ bson.Raw, err error) {
+		found, err = findLimited(ctx, s.keys, filter)
 		return nil, err
 	})
 	return found, err
 }
 
-// codeInvalidOptions is how a server refuses to wait for a cluster time that is
-// ahead of its own.
+// codeInvalidOptions is the server's error for a read after a cluster time that
+// is ahead of its own.
 const codeInvalidOptions = 72
 
-// An idle server's clock moves with its periodic no-op, or with the next write
-// of anybody, a heartbeat most likely: it is asked often at first and a few
-// times a second later.
+// An idle server's clock advances with its periodic no-op, or with the next
+// write of any client, most likely a heartbeat. So the retries are frequent at
+// first and a few per second later.
 const (
 	firstPause   = 5 * time.Millisecond
 	longestPause = 200 * time.Millisecond
 )
 
-// untilKnown repeats a read that is refused with InvalidOptions, until ctx ends.
-// A floor is one tick ahead of an idle server, so that refusal is not a mistake.
-// It returns ErrAhead and the refusal along with the deadline's error then.
-func untilKnown(ctx context.Context, read func() (bson.Raw, error)) (bson.Raw, error) {
+// retryWhileAhead repeats a read as long as the server refuses it with
+// InvalidOptions, until ctx ends. A floor is one tick ahead of an idle server,
+// so that refusal is not a mistake. When ctx ends, it returns ErrRevisionAhead
+// together with the refusal and the deadline's error.
+func retryWhileAhead(ctx context.Context, read func() (bson.Raw, error)) (bson.Raw, error) {
 	pauses := backoff.NewExponentialBackOff()
 	pauses.InitialInterval, pauses.MaxInterval = firstPause, longestPause
 	var refusal error
@@ -276,7 +279,7 @@ func untilKnown(ctx context.Context, read func() (bson.Raw, error)) (bson.Raw, e
 		return nil, err
 	}, backoff.WithBackOff(pauses), backoff.WithMaxElapsedTime(0))
 	if err != nil && refusal != nil && !errors.Is(err, refusal) && ctx.Err() != nil {
-		return nil, fmt.Errorf("%w: %w; until then the server had said: %w", ErrRevisionAhead, err, refusal)
+		return nil, fmt.Errorf("%w: %w; the server's last refusal: %w", ErrRevisionAhead, err, refusal)
 	}
 	return raw, err
 }

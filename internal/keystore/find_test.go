@@ -32,14 +32,14 @@ func TestReadWithoutADeadlineIsRefused(t *testing.T) {
 	}
 }
 
-func TestReadThatIsAheadIsTriedUntilTheServerHasCaughtUp(t *testing.T) {
+func TestReadAheadIsRetriedUntilTheServerHasCaughtUp(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 		defer cancel()
 		caughtUp := time.Now().Add(2 * time.Second)
 		tries := 0
-		raw, err := untilKnown(ctx, func() (bson.Raw, error) {
+		raw, err := retryWhileAhead(ctx, func() (bson.Raw, error) {
 			if tries++; time.Now().Before(caughtUp) {
 				return nil, errAhead
 			}
@@ -55,13 +55,13 @@ func TestReadThatIsAheadIsTriedUntilTheServerHasCaughtUp(t *testing.T) {
 	})
 }
 
-func TestReadThatStaysAheadEndsWithTheDeadlineAndSaysWhy(t *testing.T) {
+func TestReadThatStaysAheadEndsWithErrRevisionAhead(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		begin := time.Now()
-		_, err := untilKnown(ctx, func() (bson.Raw, error) { return nil, errAhead })
+		_, err := retryWhileAhead(ctx, func() (bson.Raw, error) { return nil, errAhead })
 		if !errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, ErrRevisionAhead) || !hasCode(err, codeInvalidOptions) {
 			t.Errorf("got %v", err)
 		}
@@ -71,11 +71,11 @@ func TestReadThatStaysAheadEndsWithTheDeadlineAndSaysWhy(t *testing.T) {
 	})
 }
 
-func TestOtherErrorsAreNotTriedAgain(t *testing.T) {
+func TestOtherErrorsAreNotRetried(t *testing.T) {
 	t.Parallel()
 	for _, want := range []error{mongo.ErrNoDocuments, mongo.CommandError{Code: 11601}, errors.New("anything")} {
 		tries := 0
-		_, err := untilKnown(t.Context(), func() (bson.Raw, error) { tries++; return nil, want })
+		_, err := retryWhileAhead(t.Context(), func() (bson.Raw, error) { tries++; return nil, want })
 		if err == nil || err.Error() != want.Error() || tries != 1 {
 			t.Errorf("%v: got %v after %d tries", want, err, tries)
 		}

@@ -12,32 +12,33 @@ import (
 	"github.com/keytail/keytail/internal/apikey"
 )
 
-// ActiveForm is how a document says that its key may be used.
+// ActiveForm says how a document switches its key on and off.
 type ActiveForm string
 
-// The forms of the switch. A boolean is required where the field has to say yes.
-// Where it marks the keys that are off, a key without the mark (absent or null)
-// is on: teams write such a field when they turn a key off, and ask for
-// {disabled: {$ne: true}}. Anything that is neither is a defect.
+// The forms of the switch. A boolean is required, because the key is on only if
+// the field says so. In the forms that mark a key as off, a key without the
+// mark (absent or null) is on: programs write such a field when they turn a key
+// off, and query it with {disabled: {$ne: true}}. A value of any other type is
+// a defect.
 const (
 	// ActiveBoolean: true is on, false is off. Absent and null are defects.
 	ActiveBoolean ActiveForm = "boolean"
 	// ActiveNegated: true is off; false, absent and null are on.
 	ActiveNegated ActiveForm = "negated"
-	// ActiveNoDate: a date is off, also one in the future; absent and null are
+	// ActiveNoDate: a date is off, even one in the future; absent and null are
 	// on.
 	ActiveNoDate ActiveForm = "no-date"
-	// ActiveAlways: there is no switch. A key ends when its document goes or
-	// expires.
+	// ActiveAlways: there is no switch. A key ends when its document is deleted
+	// or expires.
 	ActiveAlways ActiveForm = "always"
 )
 
-// ActiveForms are all there are. The first is the default.
+// ActiveForms returns all forms. The first is the default.
 func ActiveForms() []ActiveForm {
 	return []ActiveForm{ActiveBoolean, ActiveNegated, ActiveNoDate, ActiveAlways}
 }
 
-// required reports whether the field must be there.
+// required reports whether the document must have the field.
 func (f ActiveForm) required() bool { return f == "" || f == ActiveBoolean }
 
 func (f ActiveForm) read(v bson.RawValue) (bool, string) {
@@ -56,19 +57,19 @@ func (f ActiveForm) read(v bson.RawValue) (bool, string) {
 	return !off && problem == "", problem
 }
 
-// ScopesForm is how a document writes the list of its scopes.
+// ScopesForm says how a document stores its list of scopes.
 type ScopesForm string
 
 // The forms of the scopes.
 const (
 	ScopesArray ScopesForm = "array"
-	// ScopesText is a string in which spaces separate, as in OAuth's scope
-	// parameter (RFC 6749, section 3.3). An empty one holds no scope. Other white
-	// space is a defect.
+	// ScopesText is a string of scopes that are separated by spaces, as in
+	// OAuth's scope parameter (RFC 6749, section 3.3). An empty string contains
+	// no scope. Other white space is a defect.
 	ScopesText ScopesForm = "text"
 )
 
-// ScopesForms are all there are. The first is the default.
+// ScopesForms returns all forms. The first is the default.
 func ScopesForms() []ScopesForm { return []ScopesForm{ScopesArray, ScopesText} }
 
 func (f ScopesForm) read(v bson.RawValue) ([]string, string) {
@@ -92,21 +93,22 @@ func (f ScopesForm) read(v bson.RawValue) ([]string, string) {
 	return scopes, ""
 }
 
-// ExpiresForm is how a document writes the time at which its key ends.
+// ExpiresForm says how a document stores the time at which its key expires.
 type ExpiresForm string
 
-// The forms of the expiry. Of the two numbers one is declared and never guessed:
-// the same number is in 1970 as the one and in the year 50000 as the other.
+// The forms of the expiry. One of the two number forms is declared and keytail
+// never guesses: the same number is a time in 1970 in one form and in the year
+// 50000 in the other.
 const (
 	ExpiresDate ExpiresForm = "date"
-	// ExpiresUnix is whole seconds, and ExpiresUnixMilli whole milliseconds, since
-	// 1970: an int32, an int64 or a double. Outside of the years 1 to 9999 it is a
-	// defect, which is what milliseconds read as seconds are.
+	// ExpiresUnix is whole seconds, and ExpiresUnixMilli whole milliseconds,
+	// since 1970: an int32, an int64 or a double. A time outside the years 1 to
+	// 9999 is a defect; milliseconds that are read as seconds are outside.
 	ExpiresUnix      ExpiresForm = "unix"
 	ExpiresUnixMilli ExpiresForm = "unix-ms"
 )
 
-// ExpiresForms are all there are. The first is the default.
+// ExpiresForms returns all forms. The first is the default.
 func ExpiresForms() []ExpiresForm {
 	return []ExpiresForm{ExpiresDate, ExpiresUnix, ExpiresUnixMilli}
 }
@@ -122,8 +124,8 @@ func (f ExpiresForm) read(v bson.RawValue) (time.Time, string) {
 	return readExpiry(v)
 }
 
-// readUnix reads a number of units since 1970, by the two functions that turn a
-// time into one and back.
+// readUnix reads a number of units since 1970. count converts a time into such
+// a number, and at converts it back.
 func readUnix(v bson.RawValue, units string, count func(time.Time) int64, at func(int64) time.Time) (time.Time, string) {
 	n, problem := wholeNumber(v)
 	switch {
@@ -146,7 +148,7 @@ func wholeNumber(v bson.RawValue) (int64, string) {
 	case bson.TypeDouble:
 		if f, ok := v.DoubleOK(); ok {
 			if f != math.Trunc(f) || f < -twoTo63 || f >= twoTo63 {
-				return 0, "is a double that is no whole number"
+				return 0, "is a double that is not a whole number"
 			}
 			return int64(f), ""
 		}
@@ -154,8 +156,8 @@ func wholeNumber(v bson.RawValue) (int64, string) {
 	return 0, wrongType(v, "a whole number")
 }
 
-// valid refuses a form that is not among all there are, and lists them. The zero
-// value is the first.
+// valid returns an error, which lists all forms, if a form is not one of them.
+// The zero value is the first form.
 func valid[T ~string](flag string, form T, all []T) error {
 	if form == "" || slices.Contains(all, form) {
 		return nil

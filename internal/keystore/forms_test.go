@@ -15,7 +15,7 @@ import (
 	"github.com/keytail/keytail/internal/apikey"
 )
 
-// in is a schema with other forms than the default.
+// in returns a schema with other forms than the default.
 func in(change func(*Schema)) Schema {
 	s := DefaultSchema()
 	change(&s)
@@ -28,7 +28,7 @@ var (
 	uuid = bson.Binary{Subtype: bson.TypeBinaryUUID, Data: []byte("\x01\x23\x45\x67\x89\xab\xcd\xef\x01\x23\x45\x67\x89\xab\xcd\xef")}
 )
 
-// combinations are schemas with all forms of all roles with each other.
+// combinations are schemas with every combination of forms.
 func combinations() []Schema {
 	var all []Schema
 	for _, encoding := range HashEncodings() {
@@ -48,8 +48,8 @@ func combinations() []Schema {
 	return all
 }
 
-// TestEveryCombinationOfFormsIsRead: and for each a key that may be used and one
-// that is off, under each type of id.
+// TestEveryCombinationOfFormsIsRead: for each, a key that is on and one that is
+// off, with each type of id.
 func TestEveryCombinationOfFormsIsRead(t *testing.T) {
 	t.Parallel()
 	all := combinations()
@@ -78,7 +78,7 @@ func TestEveryCombinationOfFormsIsRead(t *testing.T) {
 	}
 }
 
-// shaped is the document of one key as a collection of this schema has it.
+// shaped is the document of one key in a collection with this schema.
 func shaped(t *testing.T, s Schema, on bool, ends time.Time, id any) bson.Raw {
 	t.Helper()
 	doc := bson.D{
@@ -105,8 +105,8 @@ func shaped(t *testing.T, s Schema, on bool, ends time.Time, id any) bson.Raw {
 	return raw
 }
 
-// TestFormsByValue gives each form each kind of value. No defect holds one: each
-// string that could leak has "leak" in it.
+// TestFormsByValue gives each form each kind of value. No defect contains a
+// value: each string that could leak contains "leak".
 func TestFormsByValue(t *testing.T) {
 	t.Parallel()
 	active := func(f ActiveForm) func(*Schema) { return func(s *Schema) { s.ActiveForm = f } }
@@ -169,10 +169,10 @@ func TestFormsByValue(t *testing.T) {
 		{expires(ExpiresUnix), "expires_at", int64(math.MinInt64), ends, "never", "expires_at is before the year 1"},
 		{expires(ExpiresUnix), "expires_at", time.Time{}.Unix(), ends, "never", "expires_at is before the year 1"},
 		{expires(ExpiresUnix), "expires_at", time.Time{}.Unix() + 1, ends, (time.Time{}.Unix() + 1) * 1000, ""},
-		{expires(ExpiresUnix), "expires_at", 2.5, ends, "never", "expires_at is a double that is no whole number"},
-		{expires(ExpiresUnix), "expires_at", math.NaN(), ends, "never", "expires_at is a double that is no whole number"},
-		{expires(ExpiresUnix), "expires_at", math.Inf(1), ends, "never", "expires_at is a double that is no whole number"},
-		{expires(ExpiresUnix), "expires_at", 1e300, ends, "never", "expires_at is a double that is no whole number"},
+		{expires(ExpiresUnix), "expires_at", 2.5, ends, "never", "expires_at is a double that is not a whole number"},
+		{expires(ExpiresUnix), "expires_at", math.NaN(), ends, "never", "expires_at is a double that is not a whole number"},
+		{expires(ExpiresUnix), "expires_at", math.Inf(1), ends, "never", "expires_at is a double that is not a whole number"},
+		{expires(ExpiresUnix), "expires_at", 1e300, ends, "never", "expires_at is a double that is not a whole number"},
 		{expires(ExpiresUnix), "expires_at", decimal(t, "2"), ends, "never", "expires_at is of type 128-bit decimal, a whole number is needed"},
 		{expires(ExpiresUnix), "expires_at", "2 leak", ends, "never", "expires_at is of type string, a whole number is needed"},
 		{expires(ExpiresUnix), "expires_at", bson.DateTime(2000), ends, "never", "expires_at is of type UTC datetime, a whole number is needed"},
@@ -199,7 +199,7 @@ func TestFormsByValue(t *testing.T) {
 	}
 }
 
-func TestDefaultScopesAreForDocumentsThatSayNothing(t *testing.T) {
+func TestDefaultScopesAreForDocumentsWithoutScopes(t *testing.T) {
 	t.Parallel()
 	defaults := []string{"read", "b:*"}
 	for _, form := range ScopesForms() {
@@ -221,7 +221,7 @@ func TestDefaultScopesAreForDocumentsThatSayNothing(t *testing.T) {
 	}
 }
 
-func TestRolesWithoutANameAreInNoDocument(t *testing.T) {
+func TestRolesWithoutANameMatchNoField(t *testing.T) {
 	t.Parallel()
 	s := in(func(s *Schema) {
 		*s = Schema{Collection: s.Collection, Hash: s.Hash, UserID: s.UserID, ActiveForm: ActiveAlways}
@@ -230,7 +230,7 @@ func TestRolesWithoutANameAreInNoDocument(t *testing.T) {
 		t.Fatal(err)
 	}
 	got := s.Decode(document(t,
-		// A field without a name is legal, and is that of no role
+		// A field with an empty name is legal, and belongs to no role
 		bson.E{Key: "", Value: "org-1"}, bson.E{Key: "org_id", Value: "org-1"}, bson.E{Key: "is_active", Value: false},
 		bson.E{Key: "scopes", Value: bson.A{"a"}}, bson.E{Key: "allowed_ips", Value: "?"}, bson.E{Key: "expires_at", Value: bson.DateTime(0)},
 		bson.E{Key: "metadata", Value: 1}, bson.E{Key: "name", Value: 1}))
@@ -250,7 +250,7 @@ func TestIgnorableFollowsTheMapping(t *testing.T) {
 	}
 }
 
-func TestTheHashIsReadInItsEncodingAlone(t *testing.T) {
+func TestTheHashIsReadOnlyInItsEncoding(t *testing.T) {
 	t.Parallel()
 	for _, encoding := range HashEncodings() {
 		s := in(func(s *Schema) { s.HashEncoding = encoding })
@@ -262,7 +262,7 @@ func TestTheHashIsReadInItsEncodingAlone(t *testing.T) {
 			if strings.Contains(strings.ToLower(got.Record.Defect), hex.EncodeToString(testHash[:4])) {
 				t.Errorf("the defect holds the hash: %q", got.Record.Defect)
 			}
-			if encoding != other && !strings.HasPrefix(got.Record.Defect, "key_hash is no SHA-256 hash ") {
+			if encoding != other && !strings.HasPrefix(got.Record.Defect, "key_hash is not a SHA-256 hash ") {
 				t.Errorf("defect %q", got.Record.Defect)
 			}
 		}

@@ -13,7 +13,7 @@ import (
 	"github.com/keytail/keytail/internal/apikey"
 )
 
-// invariant is what holds of any decoded document, whatever it was made from.
+// invariant checks what must be true of any decoded document.
 func invariant(t interface {
 	Helper()
 	Errorf(string, ...any)
@@ -63,8 +63,8 @@ func invariantOf(t interface {
 	}
 	if got.HasHash {
 		stored := doc.Lookup(s.Hash)
-		// Not by its bytes: the driver reads a string that lacks its last zero byte,
-		// which no server sends
+		// Not by its bytes: the driver accepts a string without its terminating
+		// zero byte, which no server sends
 		var have any
 		if _, data, ok := stored.BinaryOK(); ok {
 			have = bson.Binary{Data: data}
@@ -97,7 +97,7 @@ func FuzzDecode(f *testing.F) {
 	f.Fuzz(func(t *testing.T, doc []byte) { invariant(t, doc) })
 }
 
-// value draws a BSON value of any kind.
+// value generates a BSON value of any kind.
 func value(depth int) *rapid.Generator[any] {
 	kinds := []*rapid.Generator[any]{
 		rapid.String().AsAny(),

@@ -8,7 +8,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 )
 
-func TestIDTextIsTheOneOfAnswers(t *testing.T) {
+func TestIDTextIsTheKeyIDOfResponses(t *testing.T) {
 	uuid := bson.Binary{Subtype: bson.TypeBinaryUUID, Data: slices.Repeat([]byte{7}, 16)}
 	for _, value := range []any{"text", bson.NewObjectID(), int32(7), int64(1) << 40, -1, uuid} {
 		raw, err := bson.Marshal(bson.D{{Key: "_id", Value: value}})

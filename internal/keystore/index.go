@@ -9,11 +9,11 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 )
 
-// index is what listIndexes says of one.
+// index is one index as listIndexes reports it.
 type index struct {
 	Name string
 	Key  bson.Raw
-	// Unique is true, or 1 in indexes made long ago.
+	// Unique is true, or 1 in old indexes.
 	Unique    bson.RawValue
 	Sparse    bson.RawValue
 	Hidden    bool
@@ -21,28 +21,31 @@ type index struct {
 	Collation struct{ Locale string }
 }
 
-// checkIndexes finds a unique index on the hash among those of the collection.
-// It must make the hash a name of one document, and serve a find by it:
+// checkIndexes looks for a unique index on the hash among the indexes of the
+// collection. The index must ensure that each hash has at most one document,
+// and a find by the hash must be able to use it:
 //
 //   - its key is the hash alone, in either direction (a hashed or text index
-//     cannot be unique, a compound one makes the pair unique)
-//   - sparse is fine: documents without a hash are found by nobody
-//   - partial is not, since documents outside it may share a hash, unless all
-//     that it leaves out are documents without one: {hash: {$exists: true}}
-//   - it is not hidden: that still refuses duplicates, but reads everything
-//   - neither it nor the collection has a collation, under which different
-//     hashes, or different ids, could be the same
+//     cannot be unique, a compound index makes only the combination unique)
+//   - it may be sparse: no look-up finds documents without a hash
+//   - it must not be partial, because documents outside it may share a hash,
+//     unless it leaves out only documents without a hash: {hash: {$exists:
+//     true}}
+//   - it must not be hidden: a hidden index still rejects duplicates, but a
+//     find reads the whole collection
+//   - neither the index nor the collection has a collation, under which
+//     different hashes, or different ids, could be equal
 //
-// some: there is an index on the hash, fit or not.
-func (s *Store) checkIndexes(ctx context.Context) (some bool, err error) {
+// exists: there is an index on the hash, usable or not.
+func (s *Store) checkIndexes(ctx context.Context) (exists bool, err error) {
 	indexes, err := s.indexes(ctx)
 	if err != nil {
 		return false, err
 	}
-	return s.judgeIndexes(indexes)
+	return s.evaluateIndexes(indexes)
 }
 
-func (s *Store) judgeIndexes(indexes []index) (some bool, err error) {
+func (s *Store) evaluateIndexes(indexes []index) (exists bool, err error) {
 	if err := s.checkCollation(indexes); err != nil {
 		return false, err
 	}
@@ -50,37 +53,38 @@ func (s *Store) judgeIndexes(indexes []index) (some bool, err error) {
 		if !i.on(s.schema.Hash) {
 			continue
 		}
-		some = true
-		if err = s.unfit(i); err == nil {
+		exists = true
+		if err = s.checkUsable(i); err == nil {
 			return true, nil
 		}
 	}
-	if some {
+	if exists {
 		return true, err
 	}
-	return false, refuse(ErrNoUniqueIndex, "%s has no unique index on %s: create it, by %s or by --ensure-schema",
-		s.namespace(), s.schema.Hash, s.createCommand())
+	return false, explained(ErrNoUniqueIndex, "%s has no unique index on %s: create it with %s or with --ensure-schema",
+		s.Namespace(), s.schema.Hash, s.createCommand())
 }
 
-// createCommand makes the unique index in mongosh.
+// createCommand returns the mongosh command that creates the unique index.
 func (s *Store) createCommand() string {
 	return fmt.Sprintf("db.getCollection(%q).createIndex({%q: 1}, {unique: true})", s.schema.Collection, s.schema.Hash)
 }
 
-// checkCollation looks at the index on _id, which has the collation of the
-// collection. (listCollections would say it only to a user who may list all.)
+// checkCollation checks the index on _id, which has the collation of the
+// collection. (listCollections shows the collation only to a user who may list
+// all collections.)
 func (s *Store) checkCollation(indexes []index) error {
 	for _, i := range indexes {
 		if i.on(idField) && i.collated() {
-			return refuse(ErrCollation, "%s has a default collation (locale %q), by which different hashes or ids may be equal: keep the keys in a collection without one",
-				s.namespace(), i.Collation.Locale)
+			return explained(ErrCollation, "%s has a default collation (locale %q), by which different hashes or ids may be equal: keep the keys in a collection without one",
+				s.Namespace(), i.Collation.Locale)
 		}
 	}
 	return nil
 }
 
-// indexes lists those of the collection. A collection has one at least, on _id: none
-// means that it does not exist.
+// indexes lists the indexes of the collection. A collection has at least the
+// one on _id: an empty list means that it does not exist.
 func (s *Store) indexes(ctx context.Context) ([]index, error) {
 	var indexes []index
 	cursor, err := s.database.Collection(s.schema.Collection).Indexes().List(ctx)
@@ -88,23 +92,23 @@ func (s *Store) indexes(ctx context.Context) ([]index, error) {
 		err = cursor.All(ctx, &indexes)
 	}
 	if err != nil {
-		return nil, s.explain("listing the indexes of "+s.namespace(), err)
+		return nil, s.explain("listing the indexes of "+s.Namespace(), err)
 	}
 	return indexes, nil
 }
 
-// unfit says why an index on the hash will not do, or nil.
-func (s *Store) unfit(i index) error {
+// checkUsable returns why keytail cannot use an index on the hash, or nil.
+func (s *Store) checkUsable(i index) error {
 	again := "drop it and create a plain unique one"
 	switch {
 	case !i.unique():
-		return refuse(ErrNoUniqueIndex, "%s has an index on %s (%s), but it is not unique: %s", s.namespace(), s.schema.Hash, i.Name, again)
+		return explained(ErrNoUniqueIndex, "%s has an index on %s (%s), but it is not unique: %s", s.Namespace(), s.schema.Hash, i.Name, again)
 	case i.collated():
-		return refuse(ErrNoUniqueIndex, "%s has a unique index on %s (%s), but with a collation, which a look-up cannot use: %s", s.namespace(), s.schema.Hash, i.Name, again)
+		return explained(ErrNoUniqueIndex, "%s has a unique index on %s (%s), but with a collation, which a look-up cannot use: %s", s.Namespace(), s.schema.Hash, i.Name, again)
 	case i.Partial != nil && !existsAlone(i.Partial, s.schema.Hash):
-		return refuse(ErrNoUniqueIndex, "%s has a unique index on %s (%s), but it is partial, so documents outside it may share a hash: %s", s.namespace(), s.schema.Hash, i.Name, again)
+		return explained(ErrNoUniqueIndex, "%s has a unique index on %s (%s), but it is partial, so documents outside it may share a hash: %s", s.Namespace(), s.schema.Hash, i.Name, again)
 	case i.Hidden:
-		return refuse(ErrNoUniqueIndex, "%s has a unique index on %s (%s), but it is hidden, so a look-up reads the whole collection: unhide it", s.namespace(), s.schema.Hash, i.Name)
+		return explained(ErrNoUniqueIndex, "%s has a unique index on %s (%s), but it is hidden, so a look-up reads the whole collection: unhide it", s.Namespace(), s.schema.Hash, i.Name)
 	}
 	return nil
 }
@@ -130,26 +134,27 @@ func (i index) collated() bool {
 	return i.Collation.Locale != "" && i.Collation.Locale != "simple"
 }
 
-// existsAlone recognises the filter {field: {$exists: true}}.
+// existsAlone reports whether the filter is {field: {$exists: true}}.
 func existsAlone(filter bson.Raw, field string) bool {
 	want, err := bson.Marshal(bson.D{{Key: field, Value: bson.D{{Key: "$exists", Value: true}}}})
 	return err == nil && string(filter) == string(want)
 }
 
-// createIndex makes the index. The name is the server's default, so that an
-// index that somebody else made is the same one.
+// createIndex creates the index. The name is the server's default, so that an
+// index that somebody else created at the same time is the same index.
 func (s *Store) createIndex(ctx context.Context) error {
 	_, err := s.database.Collection(s.schema.Collection).Indexes().CreateOne(ctx, mongo.IndexModel{
 		Keys:    bson.D{{Key: s.schema.Hash, Value: 1}},
 		Options: options.Index().SetUnique(true),
 	})
 	if hasCode(err, codeDuplicateKey) {
-		// The server's own words hold the hash, which helps nobody
-		return refuse(ErrNoUniqueIndex, "%s cannot have a unique index on %s because documents share a value of it (or several lack it): remove all but one of each",
-			s.namespace(), s.schema.Hash)
+		// The server's message contains the hash, which does not help and is
+		// secret
+		return explained(ErrNoUniqueIndex, "%s cannot have a unique index on %s because documents share a value of it (or several lack it): remove all but one of each",
+			s.Namespace(), s.schema.Hash)
 	}
 	if err != nil {
-		return s.explain("creating the unique index on "+s.schema.Hash+" of "+s.namespace(), err)
+		return s.explain("creating the unique index on "+s.schema.Hash+" of "+s.Namespace(), err)
 	}
 	return nil
 }

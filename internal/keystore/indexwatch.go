@@ -4,34 +4,37 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
+
+	"github.com/keytail/keytail/internal/timing"
 )
 
 // The times of an IndexWatch, each with its reason.
 const (
-	// DefaultIndexInterval is between two looks at the indexes that nothing else has
-	// asked for. No answer depends on it, since reads find a second document by
-	// themselves: it is how late people hear of it.
+	// DefaultIndexInterval is the time between two checks of the indexes that
+	// nothing else has requested. No verdict depends on it, because reads find
+	// a second document without it: it is only how late people learn of it.
 	DefaultIndexInterval = time.Minute
-	// missingInterval replaces it while the index is missing: people who have made it
-	// again want to see that, and a migration that makes the collection first and the
-	// index a moment later is no news for a minute.
+	// missingInterval replaces it while the index is missing: people who have
+	// created the index again want to see that, and if a migration creates the
+	// collection first and the index a moment later, the alarm should not last
+	// a minute.
 	missingInterval = 5 * time.Second
-	// indexReminder is between two lines of the log about one missing index.
+	// indexReminder is the time between two log lines about the same missing
+	// index.
 	indexReminder = 10 * time.Minute
-	// indexTimeout bounds one look.
+	// indexTimeout is the deadline of one check.
 	indexTimeout = 10 * time.Second
-	// indexJitter spreads the looks of a fleet: a tenth of the interval.
+	// indexJitter spreads the checks of a fleet: a tenth of the interval.
 	indexJitter = 0.1
 )
 
-// The results of a look, as labels of a metric.
+// The results of a check, as labels of a metric.
 const (
 	resultPresent      = "present"
 	resultMissing      = "missing"
@@ -39,23 +42,24 @@ const (
 	resultNoCollection = "no_collection"
 )
 
-// IndexWatchConfig of an IndexWatch. Store is required.
+// IndexWatchConfig configures an IndexWatch. Store is required.
 type IndexWatchConfig struct {
 	Store *Store
-	// Interval is the time between two looks. Zero: DefaultIndexInterval.
+	// Interval is the time between two checks. Zero: DefaultIndexInterval.
 	Interval time.Duration
-	// Logger: nil is silent.
+	// Logger: nil logs nothing.
 	Logger *zap.Logger
-	// Registerer takes the metrics. Nil: none.
+	// Registerer registers the metrics. Nil: there are none.
 	Registerer prometheus.Registerer
 }
 
-// IndexWatch looks whether the hash still has its unique index. Nothing in a change
-// stream tells of an index that is dropped. The service goes on without it, because
-// reads and the cache handle two documents with one hash; but somebody should know.
+// IndexWatch checks whether the hash still has its unique index. A change
+// stream does not report that an index was dropped. The service continues
+// without the index, because reads and the cache handle two documents with one
+// hash; but an operator should know.
 //
-// It looks every minute, or every 5 s while the index is missing, when somebody asks
-// (Hurry: the stream has been opened anew), and when somebody waits for it (Check: a
+// It checks every minute, or every 5 s while the index is missing; soon after
+// CheckSoon (the change stream was opened again); and when Check is called (a
 // scan begins). It is safe for concurrent use.
 type IndexWatch struct {
 	store    *Store
@@ -63,21 +67,21 @@ type IndexWatch struct {
 	logger   *zap.Logger
 	present  prometheus.Gauge
 	checks   *prometheus.CounterVec
-	// kick has a token when a look is wanted now.
-	kick chan struct{}
-	// problem says what is wrong. Nil: nothing is known to be.
+	// wake has a token when a check is requested.
+	wake chan struct{}
+	// problem says what is wrong. Nil: no problem is known.
 	problem atomic.Pointer[string]
 
-	// mutex makes looks one at a time, so that the last one counts.
+	// mutex serializes the checks, so that the last result counts.
 	mutex sync.Mutex
-	// said is when the log was last told that the index is missing, failing whether
-	// it was told that nobody knows.
-	said    time.Time
-	failing bool
+	// lastLogged is when the missing index was last logged. failing means that
+	// it was logged that the state of the index is unknown.
+	lastLogged time.Time
+	failing    bool
 }
 
-// NewIndexWatch makes an IndexWatch that has not looked yet. Until it has, the index
-// counts as present: Prepare has seen it.
+// NewIndexWatch makes an IndexWatch that has not checked yet. Until the first
+// check, the index counts as present, because Prepare has seen it.
 func NewIndexWatch(config IndexWatchConfig) (*IndexWatch, error) {
 	if config.Store == nil {
 		return nil, errors.New("the index watch needs a store")
@@ -94,13 +98,13 @@ func NewIndexWatch(config IndexWatchConfig) (*IndexWatch, error) {
 		logger:   config.Logger.Named("keystore"),
 		present: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "keytail_unique_index",
-			Help: "1 while the hash has a unique index, 0 when the last look found none.",
+			Help: "1 while the hash has a unique index, 0 if the last check found none.",
 		}),
 		checks: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "keytail_unique_index_checks_total",
-			Help: "Looks at the indexes of the keys, by result: present, missing, failed (not known) or no_collection.",
+			Help: "Checks of the indexes of the key collection, by result: present, missing, failed (state unknown) or no_collection.",
 		}, []string{"result"}),
-		kick: make(chan struct{}, 1),
+		wake: make(chan struct{}, 1),
 	}
 	w.present.Set(1)
 	for _, result := range []string{resultPresent, resultMissing, resultFailed, resultNoCollection} {
@@ -115,8 +119,8 @@ func NewIndexWatch(config IndexWatchConfig) (*IndexWatch, error) {
 	return w, nil
 }
 
-// Problem says, in a sentence with what to do, that there is no unique index. Empty:
-// there is one, as far as is known.
+// Problem says, in a sentence with what to do, that there is no unique index.
+// Empty: there is one, as far as is known.
 func (w *IndexWatch) Problem() string {
 	if problem := w.problem.Load(); problem != nil {
 		return *problem
@@ -124,41 +128,42 @@ func (w *IndexWatch) Problem() string {
 	return ""
 }
 
-// Hurry asks for a look now. It waits for nothing.
-func (w *IndexWatch) Hurry() {
+// CheckSoon requests a check and returns at once.
+func (w *IndexWatch) CheckSoon() {
 	select {
-	case w.kick <- struct{}{}:
-	default: // somebody has asked already
+	case w.wake <- struct{}{}:
+	default: // a check is already requested
 	}
 }
 
-// Run looks at the interval, and when it is asked to, until ctx ends. It returns nil.
+// Run checks at the interval, and when a check is requested, until ctx ends. It
+// returns nil.
 func (w *IndexWatch) Run(ctx context.Context) error {
 	for {
-		timer := time.NewTimer(w.pause())
+		timer := time.NewTimer(w.nextInterval())
 		select {
 		case <-ctx.Done():
 			timer.Stop()
 			return nil
 		case <-timer.C:
-		case <-w.kick:
+		case <-w.wake:
 			timer.Stop()
 		}
 		w.Check(ctx)
 	}
 }
 
-// pause has a jitter, so that a fleet that was started together does not look
-// together for ever.
-func (w *IndexWatch) pause() time.Duration {
-	pause := w.interval
+// nextInterval has a jitter, so that instances that were started together do not
+// keep checking at the same moment.
+func (w *IndexWatch) nextInterval() time.Duration {
+	interval := w.interval
 	if w.Problem() != "" {
-		pause = min(pause, missingInterval)
+		interval = min(interval, missingInterval)
 	}
-	return pause + time.Duration(indexJitter*(2*rand.Float64()-1)*float64(pause))
+	return timing.Jitter(interval, indexJitter)
 }
 
-// Check looks now, and reports whether it has seen the index.
+// Check checks now, and reports whether the index exists.
 func (w *IndexWatch) Check(ctx context.Context) bool {
 	w.mutex.Lock()
 	defer w.mutex.Unlock()
@@ -167,18 +172,19 @@ func (w *IndexWatch) Check(ctx context.Context) bool {
 	indexes, err := w.store.indexes(within)
 	switch {
 	case ctx.Err() != nil:
-		// At a stop nothing has failed.
+		// At a shutdown this is not a failure.
 		return false
 	case err != nil:
 		w.failedLocked(err)
 		return false
 	case len(indexes) == 0:
-		// The stream tells of a collection that has gone. Its index is not missing yet.
+		// The change stream reports that the collection was dropped. Its index
+		// does not count as missing yet.
 		w.checks.WithLabelValues(resultNoCollection).Inc()
 		return false
 	}
 	w.failing = false
-	if _, err := w.store.judgeIndexes(indexes); err != nil {
+	if _, err := w.store.evaluateIndexes(indexes); err != nil {
 		w.missingLocked(err)
 		return false
 	}
@@ -186,12 +192,12 @@ func (w *IndexWatch) Check(ctx context.Context) bool {
 	return true
 }
 
-// failedLocked: nothing is known that was not known before.
+// failedLocked records a check without a result: what was known before stays.
 func (w *IndexWatch) failedLocked(err error) {
 	w.checks.WithLabelValues(resultFailed).Inc()
 	if !w.failing {
 		w.failing = true
-		w.logger.Warn("it is not known whether the hash still has its unique index: see that the database answers, and that the user of the connection string may list the indexes; keytail looks again by itself", zap.Error(err))
+		w.logger.Warn("the unique index on the hash could not be checked, keytail will check again: make sure that the database answers and that the user of the connection string may list the indexes", zap.Error(err))
 	}
 }
 
@@ -200,12 +206,12 @@ func (w *IndexWatch) missingLocked(problem error) {
 	w.present.Set(0)
 	text := problem.Error()
 	first := w.problem.Swap(&text) == nil
-	if !first && time.Since(w.said) < indexReminder {
+	if !first && time.Since(w.lastLogged) < indexReminder {
 		return
 	}
-	w.said = time.Now()
-	w.logger.Error("the hash has no unique index any more: a key whose hash two documents have is DISABLED; remove such documents, and create the index again",
-		zap.String("collection", w.store.namespace()),
+	w.lastLogged = time.Now()
+	w.logger.Error("the unique index on the hash is missing, so a key whose hash is in two documents is DISABLED: remove such documents and create the index again",
+		zap.String("collection", w.store.Namespace()),
 		zap.String("index", w.store.createCommand()),
 		zap.Error(problem))
 }
@@ -214,6 +220,6 @@ func (w *IndexWatch) presentLocked() {
 	w.checks.WithLabelValues(resultPresent).Inc()
 	w.present.Set(1)
 	if w.problem.Swap(nil) != nil {
-		w.logger.Info("the hash has its unique index again", zap.String("collection", w.store.namespace()))
+		w.logger.Info("the unique index on the hash exists again", zap.String("collection", w.store.Namespace()))
 	}
 }

@@ -25,7 +25,7 @@ import (
 	"github.com/keytail/keytail/internal/mongotest"
 )
 
-// patience is how long a command of a test may take on a busy machine.
+// patience is the time limit of a command on a busy machine.
 const patience = 30 * time.Second
 
 func testContext(t *testing.T) context.Context {
@@ -35,7 +35,7 @@ func testContext(t *testing.T) context.Context {
 	return ctx
 }
 
-// wire records what the client sends and what it is refused.
+// wire records what the client sends, and the errors of the server.
 type wire struct {
 	mu       sync.Mutex
 	commands []string
@@ -79,9 +79,9 @@ func (w *wire) refused() int {
 	return len(w.refusals)
 }
 
-// fixture is a Store on a fresh collection whose commands are recorded. Its
-// client prefers secondaries and is told of no read concern, to see that the
-// Store does not go by that.
+// fixture is a Store on a new collection whose commands are recorded. Its
+// client prefers secondaries and has no read concern, to verify that the Store
+// does not depend on the client's settings.
 type fixture struct {
 	*Store
 	client *mongo.Client
@@ -119,7 +119,7 @@ func (f fixture) insert(t *testing.T, doc bson.Raw) clustertime.Time {
 	return clustertime.New(at.T, at.I)
 }
 
-func TestFillRuleIsOnTheWire(t *testing.T) {
+func TestFillsAreSentByTheRule(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
 		f := newFixture(t, s)
 		written := f.insert(t, document(t))
@@ -139,9 +139,9 @@ func TestFillRuleIsOnTheWire(t *testing.T) {
 	})
 }
 
-// TestFindByIDsFindsThoseThatAreThere: ids of different types, one that no document
-// has, and one that none can have.
-func TestFindByIDsFindsThoseThatAreThere(t *testing.T) {
+// TestFindByIDsReturnsExistingDocuments: ids of different types, one that no
+// document has, and one that no document can have.
+func TestFindByIDsReturnsExistingDocuments(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
 		f := newFixture(t, s)
 		var ids []apikey.DocID
@@ -162,7 +162,7 @@ func TestFindByIDsFindsThoseThatAreThere(t *testing.T) {
 	})
 }
 
-// checkFind compares what was sent with the fill rule.
+// checkFind compares the command that was sent with the rule for fills.
 func checkFind(t *testing.T, find bson.Raw, filter bson.D, after clustertime.Time, limit int) {
 	t.Helper()
 	var sent struct {
@@ -234,7 +234,7 @@ func TestEveryTypeOfIDIsFoundByItsForm(t *testing.T) {
 	})
 }
 
-func TestNothingFoundIsNoError(t *testing.T) {
+func TestAnEmptyResultIsNotAnError(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
 		f := newFixture(t, s)
 		at := f.insert(t, document(t))
@@ -272,7 +272,7 @@ func TestDefectiveDocumentIsFoundAndDisabled(t *testing.T) {
 }
 
 // TestReadAheadOfAnIdleServerIsAnswered asks for one tick after the newest
-// write: what the floor of a stream on an idle server is.
+// write: this is the floor of a stream on an idle server.
 func TestReadAheadOfAnIdleServerIsAnswered(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
 		f := newFixture(t, s)
@@ -286,8 +286,9 @@ func TestReadAheadOfAnIdleServerIsAnswered(t *testing.T) {
 			}
 			answer <- err
 		}()
-		// Somebody writes, as a heartbeat does, once the server has refused; one
-		// that waits by itself, or whose clock moves anyway, may answer before
+		// Another client writes, as a heartbeat does, once the server has
+		// refused; a server that waits, or whose clock advances anyway, may
+		// answer before
 		other := s.Client(t).Database(f.database.Name()).Collection("other")
 		var err error
 		answered := false
@@ -311,9 +312,9 @@ func TestReadAheadOfAnIdleServerIsAnswered(t *testing.T) {
 	})
 }
 
-// TestReadOneTickAheadIsTriedAgain is the same on a server whose clock stands
+// TestReadOneTickAheadIsRetried is the same on a server whose clock stands
 // still until the test moves it.
-func TestReadOneTickAheadIsTriedAgain(t *testing.T) {
+func TestReadOneTickAheadIsRetried(t *testing.T) {
 	s := mongotest.StartDevmongo(t, devmongo.Config{NoopInterval: -1})
 	f := newFixture(t, &s.Server)
 	ahead := f.insert(t, document(t)) + 1

@@ -16,7 +16,7 @@ import (
 	"github.com/keytail/keytail/internal/mongotest"
 )
 
-// sentLinearizable is what matters of a find as it went over the wire.
+// sentLinearizable has the relevant fields of a find command.
 type sentLinearizable struct {
 	Filter      bson.D
 	ReadConcern bson.D `bson:"readConcern"`
@@ -26,14 +26,14 @@ type sentLinearizable struct {
 	MaxTimeMS   int64 `bson:"maxTimeMS"`
 }
 
-func TestLinearizableIsOnTheWire(t *testing.T) {
+func TestLinearizableReadsAreSentByTheRule(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
 		f := newFixture(t, s)
 		f.insert(t, document(t))
 		ctx, cancel := context.WithTimeout(t.Context(), patience)
 		defer cancel()
-		// Whoever calls may be in a causally consistent session that has seen a
-		// time: then the driver would add afterClusterTime to any read concern.
+		// The caller may be in a causally consistent session that has seen a
+		// time: the driver would then add afterClusterTime to any read concern.
 		session, err := f.client.StartSession(options.Session().SetCausalConsistency(true))
 		if err != nil {
 			t.Fatal(err)
@@ -51,7 +51,7 @@ func TestLinearizableIsOnTheWire(t *testing.T) {
 			if err := bson.Unmarshal(f.wire.lastFind(t), &sent); err != nil {
 				t.Fatal(err)
 			}
-			// The level, and nothing beside it: no afterClusterTime
+			// Only the level: no afterClusterTime
 			if diff := cmp.Diff(bson.D{{Key: "level", Value: "linearizable"}}, sent.ReadConcern); diff != "" {
 				t.Errorf("%s: read concern: %s", name, diff)
 			}
@@ -62,8 +62,8 @@ func TestLinearizableIsOnTheWire(t *testing.T) {
 			if sent.Preference != nil || sent.LSID == nil || sent.Limit != 2 {
 				t.Errorf("%s: preference %v, session %v, limit %d", name, sent.Preference, sent.LSID, sent.Limit)
 			}
-			// The server knows the deadline too, so that what nobody waits for
-			// any more does not wait for a majority there
+			// The server knows the deadline, too, so that a read whose caller
+			// has gone does not wait for a majority there
 			if sent.MaxTimeMS <= 0 || sent.MaxTimeMS > patience.Milliseconds() {
 				t.Errorf("%s: maxTimeMS %d", name, sent.MaxTimeMS)
 			}
@@ -100,8 +100,8 @@ func TestLinearizableReadsLikeAFill(t *testing.T) {
 	})
 }
 
-// Without a majority nobody knows the truth. A linearizable read says so by
-// blocking, where a majority read answers from the old snapshot.
+// Without a majority no correct answer exists. A linearizable read blocks,
+// where a majority read answers from the old snapshot.
 func TestLinearizableBlocksWithoutAMajority(t *testing.T) {
 	s := mongotest.StartDevmongo(t, devmongo.Config{})
 	f := newFixture(t, &s.Server)

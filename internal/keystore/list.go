@@ -10,35 +10,36 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 )
 
-// ErrCursor says that a list cannot go on from this cursor: it is none, or it belongs to
-// a list with another filter.
+// ErrCursor means that a list cannot continue from this cursor: it is not a
+// valid cursor, or it belongs to a list with another filter.
 var ErrCursor = errors.New("this cursor does not belong to this list")
 
-// Query says which keys a list has.
+// Query says which keys a list contains.
 type Query struct {
-	// UserID narrows the list to one user's keys. Empty: everybody's.
+	// UserID limits the list to the keys of one user. Empty: all users.
 	UserID string
-	// IncludeInactive has those that are switched off in the list.
+	// IncludeInactive includes keys that are switched off.
 	IncludeInactive bool
-	// After is the Next of the page before. Empty: the first page.
+	// After is the Next of the previous page. Empty: the first page.
 	After string
-	// Limit is how many keys a page has at most. Required.
+	// Limit is the maximum number of keys of a page. Required.
 	Limit int
 }
 
 // Page is a part of a list.
 type Page struct {
-	Keys []Shown
-	// Next is where the list goes on. Empty: it does not.
+	Keys []Details
+	// Next is the cursor of the next page. Empty: this is the last page.
 	Next string
 }
 
-// List reads keys from the newest to the oldest: by the creation time where the
-// mapping has one, and by _id. The order is that of MongoDB over all types, so a
-// list is whole whatever the fields hold, except for a creation time that is an
-// array, which is sorted by one thing and compared by another. Without an index on
-// the two (PrepareListIndex), the server sorts the collection for each page, on its
-// disk where it does not fit into memory: up to 5.0, that has to be asked for.
+// List reads keys from the newest to the oldest: by the creation time, where
+// the mapping has one, and by _id. The order is MongoDB's order over all types,
+// so a list is complete whatever values the fields have, with one exception: a
+// creation time that is an array, which MongoDB sorts by one value and compares
+// by another. Without an index on the two fields (PrepareListIndex), the server
+// sorts the collection for each page, on its disk if it does not fit into
+// memory: up to MongoDB 5.0, a query has to allow that.
 func (s *Store) List(ctx context.Context, q Query) (Page, error) {
 	filter := s.schema.filterOf(q)
 	if q.After != "" {
@@ -46,9 +47,9 @@ func (s *Store) List(ctx context.Context, q Query) (Page, error) {
 		if err != nil {
 			return Page{}, err
 		}
-		filter = append(filter, s.schema.older(at))
+		filter = append(filter, s.schema.afterPosition(at))
 	}
-	// One more than a page has shows whether there is another page.
+	// One more than the page has, to see whether there is another page.
 	cursor, err := s.keys.Find(ctx, filter, options.Find().
 		SetSort(s.schema.newestFirst()).
 		SetLimit(int64(q.Limit)+1).
@@ -66,8 +67,9 @@ func (s *Store) List(ctx context.Context, q Query) (Page, error) {
 		page.Next = s.schema.cursor(found[q.Limit-1], q)
 	}
 	for _, raw := range found {
-		// The filter also finds arrays that hold the user, and numbers that are equal.
-		if shown := s.schema.Show(raw); q.UserID == "" || shown.Record.UserID == q.UserID {
+		// The filter also finds arrays that contain the user, and numbers that
+		// are equal.
+		if shown := s.schema.Details(raw); q.UserID == "" || shown.Record.UserID == q.UserID {
 			page.Keys = append(page.Keys, shown)
 		}
 	}
@@ -101,11 +103,12 @@ func (s Schema) filterOf(q Query) bson.D {
 	return filter
 }
 
-// older matches what comes after a position in the list. The aggregation's
-// comparisons go over all types, those of a query stay within one.
-func (s Schema) older(at position) bson.E {
+// afterPosition matches the documents after a position in the list. The
+// comparison operators of an aggregation compare values of all types, those of
+// a query only values of the same type.
+func (s Schema) afterPosition(at position) bson.E {
 	less := func(operator, field string, than any) bson.D {
-		// A field that is absent is sorted like null.
+		// An absent field is sorted like null.
 		value := bson.D{{Key: "$ifNull", Value: bson.A{"$" + field, nil}}}
 		return bson.D{{Key: operator, Value: bson.A{value, bson.D{{Key: "$literal", Value: than}}}}}
 	}
@@ -119,14 +122,14 @@ func (s Schema) older(at position) bson.E {
 	}}}}
 }
 
-// position is where a list goes on, and of which list it is one.
+// position is a place in a list, and identifies the list.
 type position struct {
 	CreatedAt bson.RawValue `bson:"c"`
 	ID        bson.RawValue `bson:"i"`
 	List      []byte        `bson:"l"`
 }
 
-// cursor is the position after this key, as text.
+// cursor returns the position after this key, as text.
 func (s Schema) cursor(last bson.Raw, q Query) string {
 	at := position{s.lookup(last, s.CreatedAt), last.Lookup(idField), q.digest()}
 	if at.CreatedAt.Type == 0 {
@@ -134,7 +137,7 @@ func (s Schema) cursor(last bson.Raw, q Query) string {
 	}
 	data, err := bson.Marshal(at)
 	if err != nil {
-		return "" // values that came out of a document go into one
+		return "" // not possible: the values come from a document
 	}
 	return base64.RawURLEncoding.EncodeToString(data)
 }
@@ -145,14 +148,14 @@ func parseCursor(q Query) (position, error) {
 	if err != nil || bson.Raw(data).Validate() != nil || bson.Unmarshal(data, &at) != nil {
 		return position{}, ErrCursor
 	}
-	if string(at.List) != string(q.digest()) || askable(at.ID) != nil || at.CreatedAt.Validate() != nil {
+	if string(at.List) != string(q.digest()) || checkFilterValue(at.ID) != nil || at.CreatedAt.Validate() != nil {
 		return position{}, ErrCursor
 	}
 	return at, nil
 }
 
-// digest tells lists apart: who goes on with another one's cursor would miss
-// keys without a word.
+// digest identifies a list: a caller that continued with the cursor of another
+// list would miss keys without an error.
 func (q Query) digest() []byte {
 	inactive := "active"
 	if q.IncludeInactive {

@@ -16,7 +16,7 @@ import (
 	"github.com/keytail/keytail/internal/mongotest"
 )
 
-// all reads a list to its end, in pages of this many.
+// all reads a list to its end, in pages of this size.
 func (d *desk) all(t *testing.T, q Query) []string {
 	t.Helper()
 	var ids []string
@@ -37,9 +37,9 @@ func (d *desk) all(t *testing.T, q Query) []string {
 	}
 }
 
-// TestAListIsWhole whatever the types of creation times and ids, in pages of any
-// size, and in the order of the server itself.
-func TestAListIsWhole(t *testing.T) {
+// TestAListIsComplete whatever the types of creation times and ids, in pages of
+// any size, and in the order of the server itself.
+func TestAListIsComplete(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
 		d := newDesk(t, s)
 		created := []any{
@@ -47,7 +47,7 @@ func TestAListIsWhole(t *testing.T) {
 			bson.D{{Key: "at", Value: made}},
 			oid,
 			bson.Timestamp{T: 1},
-			bson.DateTime(-62135596800000), math.NaN(), // the year 1: secantusd knows none before it
+			bson.DateTime(-62135596800000), math.NaN(), // the year 1: secantusd supports none before it
 		}
 		ids := []any{"a", "b", int32(1), int64(1) << 40, oid, uuid, 1.5, true, made}
 		n := 0
@@ -86,8 +86,9 @@ func TestAListIsWhole(t *testing.T) {
 	})
 }
 
-// TestAListOfLargeKeys is whole without an index, however much the server has to
-// sort for it: more than 100 MB in memory are an error on MongoDB 4.4 and 5.0.
+// TestAListOfLargeKeys is complete without an index, however much the server
+// has to sort for it: more than 100 MB in memory are an error on MongoDB 4.4
+// and 5.0.
 func TestAListOfLargeKeys(t *testing.T) {
 	t.Parallel()
 	node := mongotest.StartDevmongo(t, devmongo.Config{SortMemory: 4 << 10})
@@ -107,7 +108,8 @@ func TestAListOfLargeKeys(t *testing.T) {
 	}
 }
 
-// TestTheIndexForLists is recommended, made on demand, and recognised by its order.
+// TestTheIndexForLists: the index is recommended, created on request, and
+// recognised by its order.
 func TestTheIndexForLists(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
 		d := newDesk(t, s)
@@ -174,7 +176,7 @@ func TestAListIsNewestFirst(t *testing.T) {
 		if got := d.all(t, Query{Limit: 2, IncludeInactive: true}); !slices.Equal(got, want) {
 			t.Errorf("%q, want %q", got, want)
 		}
-		// What appears while somebody reads on moves nothing.
+		// A key that is inserted between two pages shifts nothing.
 		page, err := d.List(testContext(t), Query{Limit: 2})
 		if err != nil {
 			t.Fatal(err)
@@ -188,8 +190,8 @@ func TestAListIsNewestFirst(t *testing.T) {
 	})
 }
 
-// TestAListIsOfOneUserOrOfAll, with or without what is off, in every form.
-func TestAListIsOfOneUserOrOfAll(t *testing.T) {
+// TestAListContainsOneUserOrAll, with or without inactive keys, in every form.
+func TestAListContainsOneUserOrAll(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
 		for _, form := range ActiveForms() {
 			t.Run(string(form), func(t *testing.T) {
@@ -216,8 +218,8 @@ func TestAListIsOfOneUserOrOfAll(t *testing.T) {
 				insert("a", "7", true)
 				insert("b", int64(7), form == ActiveAlways)
 				insert("c", int32(7), true)
-				insert("d", bson.A{"7", "8"}, true) // nobody's
-				insert("e", 7.0, true)              // nobody's
+				insert("d", bson.A{"7", "8"}, true) // belongs to no user
+				insert("e", 7.0, true)              // belongs to no user
 				insert("f", "8", true)
 				insert("g", "8", form == ActiveAlways)
 				for user, want := range map[string][2]string{"7": {"c b a", "c a"}, "8": {"g f", "f"}, "9": {"", ""}, "": {"g f e d c b a", "f e d c a"}} {
@@ -237,7 +239,7 @@ func TestAListIsOfOneUserOrOfAll(t *testing.T) {
 	})
 }
 
-func TestACursorIsOfItsList(t *testing.T) {
+func TestACursorBelongsToItsList(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
 		d := newDesk(t, s)
 		for range 3 {
@@ -273,7 +275,7 @@ func TestACursorIsOfItsList(t *testing.T) {
 				t.Errorf("%+v: %v", q, err)
 			}
 		}
-		// A value in a cursor is a value and no expression.
+		// A value in a cursor is a value and not an expression.
 		for _, value := range []any{"$created_at", bson.D{{Key: "$ne", Value: 1}}, bson.D{{Key: "$where", Value: "1"}}} {
 			q := Query{Limit: 5, After: cursor(bson.D{{Key: "c", Value: value}, {Key: "i", Value: "a"}, {Key: "l", Value: digest}})}
 			if _, err := d.List(testContext(t), q); err != nil {

@@ -9,21 +9,21 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo"
 )
 
-// ErrNoListIndex says that no index has the keys in the order of List, so that the
-// server sorts the collection for each page. It is a recommendation: a list is
-// whole without it.
+// ErrNoListIndex means that no index has the keys in the order of List, so the
+// server sorts the collection for each page. The index is a recommendation: a
+// list is complete without it.
 var ErrNoListIndex = errors.New("there is no index for lists of keys")
 
-// PrepareListIndex looks for an index that has the keys in the order of List and,
-// with ensure, makes it where there is none. Its error is a sentence, of a program
-// that goes on without.
+// PrepareListIndex looks for an index that has the keys in the order of List.
+// With ensure, it creates the index if there is none. Its error is a sentence
+// for people; the caller can continue without the index.
 func (s *Store) PrepareListIndex(ctx context.Context, ensure bool) error {
 	if s.schema.CreatedAt == "" {
 		return nil // every collection has an index on _id
 	}
 	indexes, err := s.indexes(ctx)
 	if err != nil {
-		return s.explain("listing the indexes of "+s.namespace(), err)
+		return s.explain("listing the indexes of "+s.Namespace(), err)
 	}
 	for _, i := range indexes {
 		if i.hasOrder(s.schema.newestFirst()) {
@@ -31,18 +31,18 @@ func (s *Store) PrepareListIndex(ctx context.Context, ensure bool) error {
 		}
 	}
 	if !ensure {
-		return refuse(ErrNoListIndex, "%s has no index in the order of the admin API's lists, so the server sorts the collection for each page: create it, by db.getCollection(%q).createIndex({%q: -1, _id: -1}) or by --ensure-schema",
-			s.namespace(), s.schema.Collection, s.schema.CreatedAt)
+		return explained(ErrNoListIndex, "%s has no index in the order of the admin API's lists, so the server sorts the collection for each page: create it with db.getCollection(%q).createIndex({%q: -1, _id: -1}) or with --ensure-schema",
+			s.Namespace(), s.schema.Collection, s.schema.CreatedAt)
 	}
 	_, err = s.database.Collection(s.schema.Collection).Indexes().CreateOne(ctx, mongo.IndexModel{Keys: s.schema.newestFirst()})
 	if err != nil {
-		return s.explain(fmt.Sprintf("creating the index for lists of keys on %s of %s", s.schema.CreatedAt, s.namespace()), err)
+		return s.explain(fmt.Sprintf("creating the index for lists of keys on %s of %s", s.schema.CreatedAt, s.Namespace()), err)
 	}
 	return nil
 }
 
-// hasOrder reports whether the index has all documents in an order in which each
-// field descends, or in the reverse one.
+// hasOrder reports whether the index contains all documents in an order in
+// which each field descends, or in the reverse order.
 func (i index) hasOrder(descending bson.D) bool {
 	elements, err := i.Key.Elements()
 	if err != nil || len(elements) < len(descending) || i.Hidden || i.Partial != nil || i.collated() || i.sparse() {

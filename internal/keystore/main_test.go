@@ -17,7 +17,7 @@ type byIDsFinder interface {
 	FindByIDs(ctx context.Context, ids []apikey.DocID, after clustertime.Time) ([]Document, error)
 }
 
-// findByID is FindByIDs for one.
+// findByID is FindByIDs for one id.
 func findByID(ctx context.Context, s byIDsFinder, id apikey.DocID, after clustertime.Time) (Document, bool, error) {
 	documents, err := s.FindByIDs(ctx, []apikey.DocID{id}, after)
 	if err != nil || len(documents) == 0 {

@@ -7,22 +7,22 @@ import (
 	"go.uber.org/zap"
 )
 
-// Prepare checks, once at the start, what keytail's promises rest on: a replica
-// set or sharded cluster, a plain collection, documents that the Schema can read,
-// if there are any (a small Survey is refused, or its warnings are logged), and a
-// unique index on the hash. With ensure it creates the collection and
-// the index where they are missing; what is there and unfit it never changes.
-// Each failure is one sentence that
-// says what to do, and one of this package's errors to errors.Is.
+// Prepare checks, once at the start, what keytail's guarantees depend on: a
+// replica set or sharded cluster, a plain collection, documents that the Schema
+// can read, if there are any (Prepare makes a small Survey, and returns its
+// error or logs its warnings), and a unique index on the hash. With ensure it
+// creates the collection and the index if they are missing; it never changes
+// anything that exists. Each error is one sentence that says what to do, and
+// for errors.Is one of this package's errors.
 //
-// Without a deadline in ctx the driver waits for a server as long as its own
+// If ctx has no deadline, the driver waits for a server as long as its own
 // settings say (30 s by default).
 func (s *Store) Prepare(ctx context.Context, ensure bool) error {
 	deployment, err := s.CheckDeployment(ctx)
 	if err != nil {
 		return err
 	}
-	s.announce(deployment)
+	s.logDeployment(deployment)
 	err = s.Inspect(ctx)
 	if ensure && errors.Is(err, ErrCollectionMissing) {
 		err = s.createCollection(ctx)
@@ -30,35 +30,36 @@ func (s *Store) Prepare(ctx context.Context, ensure bool) error {
 	if err != nil {
 		return err
 	}
-	// Before the index: documents that cannot be looked up at all should not get
-	// one
+	// Before the index: a collection whose documents no look-up can find should
+	// not get one
 	if err := s.checkDocuments(ctx); err != nil {
 		return err
 	}
 	return s.prepareIndex(ctx, ensure)
 }
 
-// announce says what is weaker here.
-func (s *Store) announce(d Deployment) {
+// logDeployment logs which guarantee is weaker on this deployment.
+func (s *Store) logDeployment(d Deployment) {
 	if d.Sharded() {
 		s.logger.Warn(Sharded)
 	}
 }
 
-// checkDocuments looks at some documents by the Schema. A server that does not show
-// them in time keeps nobody from starting.
+// checkDocuments checks some documents against the Schema. A server that does
+// not return them in time does not prevent the start.
 func (s *Store) checkDocuments(ctx context.Context) error {
 	brief, cancel := context.WithTimeout(ctx, s.surveyWithin)
 	defer cancel()
-	found, err := s.lookAt(brief, startSurvey, func(Document) {})
+	found, err := s.sample(brief, startSurvey, func(Document) {})
 	if err != nil && ctx.Err() == nil && brief.Err() != nil {
-		s.logger.Warn("the server has not shown a few documents of "+s.namespace()+" in time, so it is not known yet whether the mapping fits them: what cannot be read as a key is logged when it is read, and keytail doctor says more", zap.Duration("waited", s.surveyWithin))
+		s.logger.Warn("the server did not return the first documents of the collection in time, so it is unknown whether the mapping fits them: run keytail doctor, and see the log for documents that cannot be read as keys",
+			zap.String("collection", s.Namespace()), zap.Duration("waited", s.surveyWithin))
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	if err := found.Refusal(); err != nil {
+	if err := found.StartError(); err != nil {
 		return err
 	}
 	for _, warning := range found.Warnings() {
@@ -67,11 +68,12 @@ func (s *Store) checkDocuments(ctx context.Context) error {
 	return nil
 }
 
-// prepareIndex creates the index only where there is none on the hash: beside
-// one that is unfit the server would refuse it, in words that help less.
+// prepareIndex creates the index only if there is none on the hash: if there is
+// an unusable one, the server would refuse to create another, with a less
+// helpful error.
 func (s *Store) prepareIndex(ctx context.Context, ensure bool) error {
-	some, err := s.checkIndexes(ctx)
-	if some || !ensure || !errors.Is(err, ErrNoUniqueIndex) {
+	exists, err := s.checkIndexes(ctx)
+	if exists || !ensure || !errors.Is(err, ErrNoUniqueIndex) {
 		return err
 	}
 	if err := s.createIndex(ctx); err != nil {
@@ -81,11 +83,12 @@ func (s *Store) prepareIndex(ctx context.Context, ensure bool) error {
 	return err
 }
 
-// createCollection is content when somebody else was faster.
+// createCollection succeeds if the collection was created by somebody else
+// meanwhile.
 func (s *Store) createCollection(ctx context.Context) error {
 	err := s.database.CreateCollection(ctx, s.schema.Collection)
 	if err != nil && !hasCode(err, codeNamespaceExists) {
-		return s.explain("creating the collection "+s.namespace(), err)
+		return s.explain("creating the collection "+s.Namespace(), err)
 	}
 	return nil
 }

@@ -17,7 +17,7 @@ import (
 	"github.com/keytail/keytail/internal/mongotest"
 )
 
-// place is an empty database and a Store that is pointed at it.
+// place is an empty database and a Store for it.
 type place struct {
 	*Store
 	db *mongo.Database
@@ -51,8 +51,8 @@ func (p place) index(t *testing.T, keys bson.D, opts *options.IndexOptionsBuilde
 
 var onHash = bson.D{{Key: "key_hash", Value: 1}}
 
-// wantSentence checks the kind of an error and that it reads as one sentence
-// with these words in it.
+// wantSentence checks the kind of an error, and that it is one sentence with
+// these words.
 func wantSentence(t *testing.T, err, kind error, words ...string) {
 	t.Helper()
 	if !errors.Is(err, kind) {
@@ -100,7 +100,7 @@ func TestPrepareRefusesAMissingCollectionAndNamesOthers(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
 		p := newPlace(t, s)
 		err := p.Prepare(testContext(t), false)
-		wantSentence(t, err, ErrCollectionMissing, p.db.Name(), `"api_keys"`, "nor any other", "--ensure-schema")
+		wantSentence(t, err, ErrCollectionMissing, p.db.Name(), `"api_keys"`, "no other", "--ensure-schema")
 		p.create(t, "apikeys")
 		p.create(t, "users")
 		wantSentence(t, p.Inspect(testContext(t)), ErrCollectionMissing, "but has apikeys, users")
@@ -109,11 +109,11 @@ func TestPrepareRefusesAMissingCollectionAndNamesOthers(t *testing.T) {
 
 func TestOthersNamesTen(t *testing.T) {
 	t.Parallel()
-	var many []listed
+	var many []listedCollection
 	for i := range 12 {
-		many = append(many, listed{Name: fmt.Sprintf("c%02d", 11-i)})
+		many = append(many, listedCollection{Name: fmt.Sprintf("c%02d", 11-i)})
 	}
-	many = append(many, listed{Name: "system.views"})
+	many = append(many, listedCollection{Name: "system.views"})
 	if got, want := others(many), "but has c00, c01, c02, c03, c04, c05, c06, c07, c08, c09, and 2 more"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
@@ -144,7 +144,7 @@ func TestPrepareRefusesAMissingIndex(t *testing.T) {
 	})
 }
 
-func TestPrepareRefusesAnUnfitIndexWithOrWithoutEnsure(t *testing.T) {
+func TestPrepareRefusesAnUnusableIndexWithOrWithoutEnsure(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
 		p := newPlace(t, s)
 		p.create(t, "api_keys")
@@ -175,7 +175,7 @@ func TestEnsureCreatesWhatIsMissing(t *testing.T) {
 	})
 }
 
-func TestEnsureSaysWhenDuplicatesAreInTheWay(t *testing.T) {
+func TestEnsureReportsDuplicates(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
 		p := newPlace(t, s)
 		p.create(t, "api_keys")
@@ -192,8 +192,9 @@ func TestEnsureSaysWhenDuplicatesAreInTheWay(t *testing.T) {
 	})
 }
 
-// TestIndexJudgement covers what not every server of the suite can make.
-func TestIndexJudgement(t *testing.T) {
+// TestEvaluateIndexes covers indexes that not every server of the suite can
+// create.
+func TestEvaluateIndexes(t *testing.T) {
 	t.Parallel()
 	s, _, _ := observed(t)
 	exists := bson.D{{Key: "key_hash", Value: bson.D{{Key: "$exists", Value: true}}}}
@@ -201,7 +202,7 @@ func TestIndexJudgement(t *testing.T) {
 	english := bson.D{{Key: "locale", Value: "en"}}
 	for name, test := range map[string]struct {
 		changes bson.D
-		want    string // empty: fit
+		want    string // empty: usable
 	}{
 		"plain":            {bson.D{}, ""},
 		"old true":         {bson.D{{Key: "unique", Value: 1.0}}, ""},
@@ -224,7 +225,7 @@ func TestIndexJudgement(t *testing.T) {
 		if err := bson.Unmarshal(raw, &i); err != nil {
 			t.Fatal(err)
 		}
-		err = s.unfit(i)
+		err = s.checkUsable(i)
 		if (err == nil) != (test.want == "") || err != nil && !strings.Contains(err.Error(), test.want) {
 			t.Errorf("%s: got %v, want words like %q", name, err, test.want)
 		}
@@ -276,14 +277,14 @@ func TestOnlyAPlainCollectionPasses(t *testing.T) {
 	for kind, want := range map[string]error{
 		"collection": nil, "view": ErrIsView, "timeseries": ErrIsTimeseries, "": ErrIsTimeseries, "something new": ErrIsTimeseries,
 	} {
-		err := s.judge([]listed{{"api_key", "collection"}, {"api_keys", kind}, {"api_keys2", "collection"}})
+		err := s.checkType([]listedCollection{{"api_key", "collection"}, {"api_keys", kind}, {"api_keys2", "collection"}})
 		if !errors.Is(err, want) {
 			t.Errorf("%q: got %v, want %v", kind, err, want)
 		}
 	}
 }
 
-// TestAServerWithoutHello, as 4.4.0 and 4.4.1 are, is asked by isMaster.
+// TestAServerWithoutHello, like 4.4.0 and 4.4.1, gets isMaster.
 func TestAServerWithoutHello(t *testing.T) {
 	t.Parallel()
 	node := mongotest.StartDevmongo(t, devmongo.Config{Release44: true})
@@ -302,11 +303,11 @@ func TestAServerWithoutHello(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err = s.CheckDeployment(testContext(t)); !errors.Is(err, ErrNotPrimary) {
-		t.Errorf("of a secondary, asked directly: %v", err)
+		t.Errorf("with a direct connection to a secondary: %v", err)
 	}
 }
 
-func TestDeploymentJudgement(t *testing.T) {
+func TestRequireReplicaSet(t *testing.T) {
 	t.Parallel()
 	s, logs, _ := observed(t)
 	for name, test := range map[string]struct {
@@ -319,13 +320,13 @@ func TestDeploymentJudgement(t *testing.T) {
 		"secondary":  {Deployment{SetName: "rs0", Me: "db2:27017"}, ErrNotPrimary},
 	} {
 		s.sharded.Store(false)
-		if err := s.judgeDeployment(test.hello); !errors.Is(err, test.want) {
+		if err := s.requireReplicaSet(test.hello); !errors.Is(err, test.want) {
 			t.Errorf("%s: got %v, want %v", name, err, test.want)
 		}
 		if got := s.Sharded(); got != (name == "sharded") {
 			t.Errorf("%s: sharded is %v", name, got)
 		}
-		s.announce(test.hello)
+		s.logDeployment(test.hello)
 	}
 	if n := logs.FilterMessageSnippet("sharded cluster").Len(); n != 1 || logs.Len() != 1 {
 		t.Errorf("got %v, want one line about the sharded cluster", logs.All())
@@ -346,7 +347,7 @@ func TestPrepareRefusesAStandalone(t *testing.T) {
 	wantSentence(t, p.Prepare(testContext(t), true), ErrStandalone, "--replSet", "rs.initiate()")
 }
 
-func TestPrepareSaysThatNobodyAnswersWithoutThePassword(t *testing.T) {
+func TestPrepareReportsAnUnreachableServerWithoutThePassword(t *testing.T) {
 	t.Parallel()
 	client, err := mongo.Connect(options.Client().ApplyURI("mongodb://me:leak@127.0.0.1:9/"))
 	if err != nil {
@@ -364,7 +365,7 @@ func TestPrepareSaysThatNobodyAnswersWithoutThePassword(t *testing.T) {
 	}
 }
 
-// withUser is a secantusd-py that demands log-ins and knows one user, "reader".
+// withUser is a secantusd-py that requires logins and has one user, "reader".
 func withUser(t *testing.T) *mongotest.Secantus {
 	t.Helper()
 	s := mongotest.StartSecantus(t, mongotest.SecantusConfig{})
@@ -408,7 +409,7 @@ func TestPrepareRefusesAnAnonymousUserOfAServerThatWantsLogins(t *testing.T) {
 	wantSentence(t, store.Prepare(testContext(t), false), ErrUnauthorized, `the role read on database "shop"`)
 }
 
-func TestAMissingPrivilegeIsSaid(t *testing.T) {
+func TestAMissingPrivilegeIsReported(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
 		s.Needs(t, mongotest.Failpoints)
 		client := s.Client(t, t.Name())

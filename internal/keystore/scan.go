@@ -12,12 +12,12 @@ import (
 	"github.com/keytail/keytail/internal/clustertime"
 )
 
-// batchTimeout bounds one batch of a scan: a server that does not answer for so
-// long has been lost, and the scan starts over.
+// batchTimeout is the deadline of one batch of a scan: if a server does not
+// answer in this time, the connection counts as lost, and the scan starts over.
 const batchTimeout = 30 * time.Second
 
-// Count is the number of documents by the collection's metadata: quick, and
-// wrong after a crash or on a sharded cluster. For sizing only.
+// Count returns the number of documents from the collection's metadata: fast,
+// but wrong after a crash or on a sharded cluster. Use it only for sizing.
 func (s *Store) Count(ctx context.Context) (int64, error) {
 	n, err := s.keys.EstimatedDocumentCount(ctx)
 	if err != nil {
@@ -29,10 +29,10 @@ func (s *Store) Count(ctx context.Context) (int64, error) {
 // Scan reads every document once by the rule of FindByHash, and calls see for
 // each, until see returns an error, which Scan returns.
 //
-// One cursor sorted by _id is the whole of it. Ranges of _id would not do:
-// comparison is within one BSON type, so they skip ids of other types. A cursor
-// is not a snapshot, but it sees every document that is there, and under the
-// same _id, from its beginning to its end.
+// Scan uses one cursor that is sorted by _id. Ranges of _id would not work:
+// MongoDB compares within one BSON type, so ranges skip ids of other types. A
+// cursor is not a snapshot, but it returns every document that exists, with the
+// same _id, from the beginning of the cursor to its end.
 func (s *Store) Scan(ctx context.Context, after clustertime.Time, see func(Document) error) error {
 	session, err := s.sessionAfter(after)
 	if err != nil {
@@ -45,7 +45,7 @@ func (s *Store) Scan(ctx context.Context, after clustertime.Time, see func(Docum
 	}
 	defer func() { _ = cursor.Close(context.WithoutCancel(ctx)) }()
 	for {
-		more, err := nextOf(ctx, cursor)
+		more, err := nextDocument(ctx, cursor)
 		if err != nil {
 			return s.explain("scanning the keys", err)
 		}
@@ -60,29 +60,31 @@ func (s *Store) Scan(ctx context.Context, after clustertime.Time, see func(Docum
 	}
 }
 
-// byID walks the index on _id, which every collection has. The hint keeps a server
-// from reading and sorting everything before its first answer.
-func byID(order int) *options.FindOptionsBuilder {
+// findSortedByID uses the index on _id, which every collection has. The hint
+// prevents a server from reading and sorting everything before its first reply.
+func findSortedByID(order int) *options.FindOptionsBuilder {
 	return options.Find().SetSort(bson.D{{Key: idField, Value: order}}).SetHint(bson.D{{Key: idField, Value: 1}})
 }
 
 func (s *Store) openScan(ctx context.Context) (*mongo.Cursor, error) {
-	// Cancelled by a timer and not by a deadline: of a deadline the driver makes
-	// a maxTimeMS, which the server holds against all of the cursor.
+	// Cancelled by a timer and not by a deadline: from a deadline the driver
+	// makes a maxTimeMS, which the server applies to all batches of the cursor
+	// together.
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	timer := time.AfterFunc(batchTimeout, cancel)
 	defer timer.Stop()
 	var cursor *mongo.Cursor
-	_, err := untilKnown(ctx, func() (_ bson.Raw, err error) {
-		cursor, err = s.keys.Find(ctx, bson.D{}, byID(1))
+	_, err := retryWhileAhead(ctx, func() (_ bson.Raw, err error) {
+		cursor, err = s.keys.Find(ctx, bson.D{}, findSortedByID(1))
 		return nil, err
 	})
 	return cursor, err
 }
 
-// nextOf moves the cursor on. Only a request to the server needs a deadline.
-func nextOf(ctx context.Context, cursor *mongo.Cursor) (bool, error) {
+// nextDocument moves the cursor to the next document. Only a request to the
+// server needs a deadline.
+func nextDocument(ctx context.Context, cursor *mongo.Cursor) (bool, error) {
 	if cursor.RemainingBatchLength() == 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, batchTimeout)
@@ -92,7 +94,7 @@ func nextOf(ctx context.Context, cursor *mongo.Cursor) (bool, error) {
 		return true, nil
 	}
 	if err := cursor.Err(); err != nil {
-		return false, fmt.Errorf("the cursor died: %w", err)
+		return false, fmt.Errorf("the cursor failed: %w", err)
 	}
 	return false, nil
 }

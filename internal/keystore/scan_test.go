@@ -57,7 +57,7 @@ func TestScanSeesEveryDocumentOnce(t *testing.T) {
 	})
 }
 
-func TestScanEndsWhenItIsTold(t *testing.T) {
+func TestScanEndsWithTheErrorOfSee(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
 		client, database := s.Client(t), s.Database(t)
 		keys := mongotest.CreateAPIKeys(t, client.Database(database))

@@ -6,60 +6,62 @@ import (
 	"github.com/keytail/keytail/internal/apikey"
 )
 
-// idField is the name that MongoDB gives a document's identity.
+// idField is MongoDB's field for the identity of a document.
 const idField = "_id"
 
-// Schema says how the documents of the user's own collection are made: the name
-// of the root field for each role, and the form of those that have several. An
-// optional role without a name is one that the collection does not have. The
-// zero value is not valid: begin with DefaultSchema. The zero value of a form is
-// the first of its list.
+// Schema describes the documents of the user's collection: the name of the root
+// field for each role, and the form of the roles that have several. If an
+// optional role has no name, the collection has no such field. The zero value
+// is not valid: begin with DefaultSchema. The zero value of a form is the first
+// of its list.
 type Schema struct {
-	// Collection holds one document per key.
+	// Collection contains one document per key.
 	Collection string
 
-	// Hash is the SHA-256 of the key's text, or of what follows HashAfter in it,
-	// in HashEncoding. Required, and under a unique index.
+	// Hash is the field with the SHA-256 of the key's text, or of the part that
+	// follows HashAfter, in HashEncoding. Required, and needs a unique index.
 	Hash         string
 	HashEncoding HashEncoding
-	// HashAfter begins every key's text and is not hashed. Empty: the whole text
-	// is. Validators hash by it; nothing of a document depends on it.
+	// HashAfter is the beginning of every key's text, which is not part of what
+	// is hashed. Empty: the whole text is hashed. The validator hashes by it;
+	// reading documents does not depend on it.
 	HashAfter string
-	// Active is the switch, in ActiveForm. It has no name exactly when the form is
-	// ActiveAlways.
+	// Active is the switch, in ActiveForm. It has no name exactly if the form
+	// is ActiveAlways.
 	Active     string
 	ActiveForm ActiveForm
-	// UserID is whom the key speaks for: a string, ObjectId, UUID or integer.
-	// Required.
+	// UserID is the user that the key speaks for: a string, ObjectId, UUID or
+	// integer. Required.
 	UserID string
-	// OrgID and ProjectID bind the key; of the same types. Optional. Absent or
-	// null: unbound.
+	// OrgID and ProjectID bind the key to an organisation and a project; of the
+	// same types. Optional. Absent or null: not bound.
 	OrgID     string
 	ProjectID string
-	// Name is a string for people. Optional. Absent or null: none.
+	// Name is a string for people. Optional. Absent or null: no name.
 	Name string
 	// Scopes is a list in ScopesForm. Optional. Absent or null: DefaultScopes.
 	Scopes     string
 	ScopesForm ScopesForm
-	// DefaultScopes are held by a key whose document says nothing of scopes, which
-	// is not the same as an empty list. Nil: none. They are shared, read only.
+	// DefaultScopes are the scopes of a key whose document has no scopes field,
+	// which is different from an empty list. Nil: no scopes. They are shared
+	// and must not be modified.
 	DefaultScopes []string
-	// AllowedIPs is an array of addresses and networks. Optional. Absent, null or
-	// empty: any client.
+	// AllowedIPs is an array of addresses and networks. Optional. Absent, null
+	// or empty: any client.
 	AllowedIPs string
 	// ExpiresAt is a time in ExpiresForm. Optional. Absent or null: never.
 	ExpiresAt   string
 	ExpiresForm ExpiresForm
-	// Metadata is an embedded document, passed on as it is. Optional. Absent or
-	// null: none.
+	// Metadata is an embedded document, passed on unchanged. Optional. Absent
+	// or null: no metadata.
 	Metadata string
 
-	// IDForm is how ids are stored that keytail writes. Nothing that is read
-	// depends on it.
+	// IDForm is the form in which keytail writes ids. Reading does not depend
+	// on it.
 	IDForm IDForm
 
-	// KeyPrefix, CreatedAt, LastUsed and UsageCount decide nothing, and are
-	// optional. Decode does not look at them.
+	// KeyPrefix, CreatedAt, LastUsed and UsageCount do not affect a verdict,
+	// and are optional. Decode ignores them.
 	KeyPrefix  string
 	CreatedAt  string
 	LastUsed   string
@@ -92,9 +94,9 @@ func DefaultSchema() Schema {
 	}
 }
 
-// Ignorable are the root fields whose updates change no decision, so that a
-// change stream may leave out updates of nothing else. It may be empty, and is
-// never nil: it becomes an array in the stream's filter.
+// Ignorable returns the root fields whose updates change no verdict, so that a
+// change stream may leave out updates of only these fields. The list may be
+// empty, but is never nil: it becomes an array in the stream's filter.
 func (s Schema) Ignorable() []string {
 	names := []string{}
 	for _, name := range []string{s.LastUsed, s.UsageCount} {
@@ -105,10 +107,11 @@ func (s Schema) Ignorable() []string {
 	return names
 }
 
-// HashValue reads a value of the hash field. False: it is not what HashStored
-// makes of any hash. HashesIn says for which hashes a look-up may find its document
-// even so.
+// HashValue reads a value of the hash field. False: HashStored returns this
+// value for no hash. A look-up may still find the document: HashesIn says for
+// which hashes.
 func (s Schema) HashValue(v bson.RawValue) (apikey.Hash, bool) { return s.HashEncoding.read(v) }
 
-// HashStored is the value that the hash field has in the document of this hash.
+// HashStored returns the value of the hash field in the document with this
+// hash.
 func (s Schema) HashStored(hash apikey.Hash) any { return s.HashEncoding.stored(hash) }

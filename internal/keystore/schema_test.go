@@ -20,7 +20,7 @@ func TestDefaultSchemaIsValid(t *testing.T) {
 }
 
 // TestSchemaFieldsCoversEveryName: each plain string of a Schema is the name of
-// a field, but for two.
+// a field, with two exceptions.
 func TestSchemaFieldsCoversEveryName(t *testing.T) {
 	t.Parallel()
 	var s Schema
@@ -68,9 +68,9 @@ func TestSchemaMistakesAreNamed(t *testing.T) {
 		"operator":           {func(s *Schema) { s.Name = "$name" }, "is an operator"},
 		"zero byte":          {func(s *Schema) { s.Name = "a\x00b" }, "cannot store"},
 		"bad UTF-8":          {func(s *Schema) { s.Name = "\xff" }, "cannot store"},
-		"collection dollar":  {func(s *Schema) { s.Collection = "a$b" }, "no such names"},
-		"system collection":  {func(s *Schema) { s.Collection = "system.keys" }, "the server's own"},
-		"own collection":     {func(s *Schema) { s.Collection = "keytail_heartbeats" }, "keytail's own"},
+		"collection dollar":  {func(s *Schema) { s.Collection = "a$b" }, "does not allow this name"},
+		"system collection":  {func(s *Schema) { s.Collection = "system.keys" }, "reserved for the server"},
+		"own collection":     {func(s *Schema) { s.Collection = "keytail_heartbeats" }, "reserved for keytail"},
 		"collection end dot": {func(s *Schema) { s.Collection = "keys." }, "dot"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -92,7 +92,7 @@ func TestConfigReportsAllMistakes(t *testing.T) {
 	if err == nil {
 		t.Fatal("no error")
 	}
-	for _, want := range []string{"nested", "active switch has no name", "both called", "no MongoDB client", "database has no name"} {
+	for _, want := range []string{"nested", "active switch has no name", "both called", "MongoDB client is required", "database has no name"} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("nothing about %q in: %v", want, err)
 		}

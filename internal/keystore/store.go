@@ -16,44 +16,46 @@ import (
 	"github.com/keytail/keytail/internal/mongoclient"
 )
 
-// Config says where the keys are. Client and Database are needed.
+// Config configures a Store. Client and Database are required.
 type Config struct {
-	// Client reaches the replica set. It must be the one that the change stream
-	// uses: the driver tells the server about cluster times per client, and a
-	// server refuses to wait for a time that it has not heard of. The Store does
-	// not close it.
+	// Client connects to the replica set. It must be the client that the change
+	// stream uses: the driver tells the server about cluster times per client,
+	// and a server refuses to wait for a time that it has not heard of. The
+	// Store does not close the client.
 	Client *mongo.Client
-	// Database holds the collection.
+	// Database contains the collection.
 	Database string
 	// Schema names the collection and its fields. Zero: DefaultSchema.
 	Schema Schema
-	// Logger is told of defective documents, by _id. Nil: nobody is.
+	// Logger logs defective documents, by _id. Nil: nothing is logged.
 	Logger *zap.Logger
-	// Registerer gets the metrics of defective and ambiguous documents. Nil: none.
+	// Registerer registers the metrics of defective and ambiguous documents.
+	// Nil: there are none.
 	Registerer prometheus.Registerer
 }
 
-// Store reads keys from one collection. It is safe for concurrent use and has
-// no goroutine of its own.
+// Store reads and writes the keys of one collection. It is safe for concurrent
+// use and starts no goroutine.
 type Store struct {
 	client   *mongo.Client
 	database *mongo.Database
-	// keys is the collection as the fill rule reads it, and as it is written: what is
-	// acknowledged has been taken by a majority.
+	// keys is the collection for reads with read concern majority and for
+	// writes, which a majority must acknowledge.
 	keys *mongo.Collection
-	// linearizable is the collection as it is read when memory is too old.
+	// linearizable is the collection for reads that are made when the cache is
+	// too old.
 	linearizable *mongo.Collection
 
 	schema  Schema
 	logger  *zap.Logger
 	sharded atomic.Bool
-	// surveyWithin is startSurveyWithin, but for a test.
+	// surveyWithin is startSurveyWithin. A test may change it.
 	surveyWithin time.Duration
 	defects
 }
 
-// New checks the configuration, all of it, without asking the database: that is
-// what Prepare does.
+// New checks the whole configuration, without a request to the database:
+// Prepare checks the database.
 func New(cfg Config) (*Store, error) {
 	if reflect.ValueOf(cfg.Schema).IsZero() {
 		cfg.Schema = DefaultSchema()
@@ -83,7 +85,7 @@ func New(cfg Config) (*Store, error) {
 func (cfg Config) validate() error {
 	mistakes := []error{cfg.Schema.Validate()}
 	if cfg.Client == nil {
-		mistakes = append(mistakes, errors.New("there is no MongoDB client"))
+		mistakes = append(mistakes, errors.New("a MongoDB client is required"))
 	}
 	if cfg.Database == "" {
 		mistakes = append(mistakes, errors.New("the database has no name"))
@@ -91,15 +93,13 @@ func (cfg Config) validate() error {
 	return errors.Join(mistakes...)
 }
 
-// Sharded reports whether Prepare found a sharded cluster. Cluster times of
-// different shards are only loosely coupled, so answers from memory may ignore a
-// change for max_stale and, on top of it, the lag between shards.
+// Sharded reports whether Prepare found a sharded cluster. The cluster times of
+// different shards are only loosely coupled, so an answer from the cache may
+// ignore a change for max_stale plus the lag between shards.
 func (s *Store) Sharded() bool { return s.sharded.Load() }
 
-// Schema is the schema in use.
+// Schema returns the schema in use.
 func (s *Store) Schema() Schema { return s.schema }
 
-// Namespace is the collection's full name, for messages.
-func (s *Store) Namespace() string { return s.namespace() }
-
-func (s *Store) namespace() string { return s.database.Name() + "." + s.schema.Collection }
+// Namespace returns the collection's full name, for messages.
+func (s *Store) Namespace() string { return s.database.Name() + "." + s.schema.Collection }

@@ -13,57 +13,60 @@ import (
 )
 
 const (
-	// DefaultSurvey is how many documents a Survey looks at when nobody says:
-	// enough to meet what one in a few hundred has, and read in well under a
-	// second.
+	// DefaultSurvey is how many documents a Survey reads by default: enough to
+	// find something that one in a few hundred documents has, and read in well
+	// under a second.
 	DefaultSurvey = 1000
-	// startSurvey is how many Prepare looks at: one batch of the server's each
-	// way, enough to see that a mapping fits no document at all.
+	// startSurvey is how many documents Prepare reads: one batch from each end,
+	// enough to see that a mapping fits no document at all.
 	startSurvey = 100
-	// startSurveyWithin is how long Prepare waits for them: a start must not hang on
-	// what the first scan finds out anyway.
+	// startSurveyWithin is how long Prepare waits for them: a slow read must
+	// not delay the start, since the first scan finds the same problems.
 	startSurveyWithin = 5 * time.Second
-	// surveyIDs is how many documents are named for each thing found.
+	// surveyIDs is how many documents a finding names.
 	surveyIDs = 10
 	// maxOthers is how many fields without a role are named.
 	maxOthers = 30
 )
 
-// Survey is what a look at some documents of the collection found. It holds names
-// of fields and types, counts, and ids of documents, but no value of any other
-// field.
+// Survey is the result of reading some documents of the collection. It contains
+// names of fields and types, counts, and ids of documents, but no value of any
+// other field.
 type Survey struct {
 	// Namespace is <database>.<collection>.
 	Namespace string
-	// Documents is how many were looked at: all of them, or the oldest and the
-	// newest half each by _id, since a collection whose conventions have changed
-	// has changed them in between.
+	// Documents is how many documents were read: all of them, or half from each
+	// end of the order by _id. Ids usually rise with time, so these are the
+	// oldest and the newest documents: if the conventions of the collection
+	// have changed, it was between them.
 	Documents int
-	// Total is how many there are by the collection's metadata.
+	// Total is how many documents there are by the collection's metadata.
 	Total int64
-	// Keys can be read as keys; of these Inactive are switched off, and Expired
-	// are not and have ended.
+	// Keys is how many documents can be read as keys. Of these, Inactive are
+	// switched off, and Expired are on but have expired.
 	Keys, Inactive, Expired int
-	// Defects are the reasons why the others cannot, the most frequent first.
+	// Defects are the reasons why the other documents cannot be read, the most
+	// frequent first.
 	Defects []SurveyGroup
-	// Hashes is what the hash field holds, the most frequent first. What is a
-	// HashEncoding or a Shape. The documents whose hash is in the declared
+	// Hashes says what the hash field contains, the most frequent first. What
+	// is a HashEncoding or a Shape. The documents whose hash is in the declared
 	// encoding are counted, and not named.
 	Hashes []SurveyGroup
-	// Readable is how many hashes each encoding could read. Some base64 looks the
-	// same in two of them. Encodings that could read none are not in it.
+	// Readable is how many hashes each encoding could read. Some base64 texts
+	// are valid in two encodings. Encodings that could read none are not in the
+	// map.
 	Readable map[HashEncoding]int
 	// Fields are the roles that have a field, in the order of the Schema.
 	Fields []SurveyField
-	// Others are root fields that documents have and no role does, in
-	// alphabetical order, 30 at most: one of them may be what a role's field is
-	// called here.
+	// Others are root fields that documents have and that have no role, in
+	// alphabetical order, 30 at most: one of them may be the right name of a
+	// role's field.
 	Others []string
 
 	schema Schema
 }
 
-// SurveyGroup is how many documents have something in common.
+// SurveyGroup counts documents that have something in common.
 type SurveyGroup struct {
 	What  string
 	Count int
@@ -71,26 +74,27 @@ type SurveyGroup struct {
 	IDs []string
 }
 
-// SurveyField is how many documents have the field of a role, other than null.
+// SurveyField counts the documents in which the field of a role is present and
+// not null.
 type SurveyField struct {
-	// Role is in words ("the user id"), Flag without its dashes ("map-user-id").
+	// Role is in words ("the user id"), Flag is the flag without its dashes
+	// ("map-user-id").
 	Role, Field, Flag string
 	Present           int
 
 	absence absence
 }
 
-// Broken is how many documents cannot be read as keys.
+// Broken returns how many documents cannot be read as keys.
 func (s *Survey) Broken() int { return s.Documents - s.Keys }
 
-// Survey looks at up to limit documents (zero: DefaultSurvey), majority-committed
-// and read on the primary. It is bounded by ctx. It reports nothing to the log or
-// the metrics.
+// Survey reads up to limit documents (zero: DefaultSurvey), majority-committed
+// and from the primary. ctx bounds it. It does not log, and changes no metrics.
 func (s *Store) Survey(ctx context.Context, limit int) (*Survey, error) {
 	return s.SurveyEach(ctx, limit, func(Document) {})
 }
 
-// SurveyEach is a Survey that calls see for each document that it looks at.
+// SurveyEach is a Survey that calls see for each document that it reads.
 func (s *Store) SurveyEach(ctx context.Context, limit int, see func(Document)) (*Survey, error) {
 	if limit <= 0 {
 		limit = DefaultSurvey
@@ -99,7 +103,7 @@ func (s *Store) SurveyEach(ctx context.Context, limit int, see func(Document)) (
 	if err != nil {
 		return nil, err
 	}
-	found, err := s.lookAt(ctx, limit, see)
+	found, err := s.sample(ctx, limit, see)
 	if err != nil {
 		return nil, err
 	}
@@ -107,28 +111,29 @@ func (s *Store) SurveyEach(ctx context.Context, limit int, see func(Document)) (
 	return found, nil
 }
 
-// lookAt is a Survey that does not know how many documents there are.
-func (s *Store) lookAt(ctx context.Context, limit int, see func(Document)) (*Survey, error) {
-	l := newLook(s.namespace(), s.schema, time.Now(), see)
-	// By _id both ways, which its index serves however large the collection is.
-	// $sample would give another answer each time, and reads all of a small one.
+// sample is a Survey that does not know how many documents there are.
+func (s *Store) sample(ctx context.Context, limit int, see func(Document)) (*Survey, error) {
+	sv := newSurveyor(s.Namespace(), s.schema, time.Now(), see)
+	// By _id from both ends, which the index on _id makes fast however large
+	// the collection is. $sample would give a different result each time, and
+	// reads all of a small collection.
 	for _, half := range []struct{ order, limit int }{{1, (limit + 1) / 2}, {-1, limit / 2}} {
 		if half.limit == 0 {
 			continue
 		}
-		n, err := s.surveyHalf(ctx, half.order, half.limit, l.see)
+		n, err := s.surveyHalf(ctx, half.order, half.limit, sv.see)
 		if err != nil {
-			return nil, s.explain("looking at the documents of "+s.namespace(), err)
+			return nil, s.explain("reading documents of "+s.Namespace(), err)
 		}
 		if n < half.limit {
 			break
 		}
 	}
-	return l.survey(), nil
+	return sv.survey(), nil
 }
 
 func (s *Store) surveyHalf(ctx context.Context, order, limit int, see func(bson.Raw)) (int, error) {
-	cursor, err := s.keys.Find(ctx, bson.D{}, byID(order).SetLimit(int64(limit)))
+	cursor, err := s.keys.Find(ctx, bson.D{}, findSortedByID(order).SetLimit(int64(limit)))
 	if err != nil {
 		return 0, err
 	}
@@ -141,29 +146,29 @@ func (s *Store) surveyHalf(ctx context.Context, order, limit int, see func(bson.
 	return n, cursor.Err()
 }
 
-// look is the state of one Survey.
-type look struct {
+// surveyor is the state of one Survey.
+type surveyor struct {
 	found Survey
 	now   time.Time
-	// seen are the documents that the first half had.
+	// seen are the documents of the first half.
 	seen map[apikey.DocID]struct{}
-	// each is told of every document, once.
+	// each is called with every document, once.
 	each func(Document)
 	// others are the names of root fields that have no role.
 	others map[string]struct{}
 	// defects maps a reason to the documents that have it.
 	defects map[string]*SurveyGroup
-	// hashes are what the hash field holds, document by document.
+	// hashes is what the hash field contains, document by document.
 	hashes []surveyHash
 }
 
 type surveyHash struct {
 	id    string
-	value hashLook
+	value hashContent
 }
 
-func newLook(namespace string, schema Schema, now time.Time, each func(Document)) *look {
-	l := &look{
+func newSurveyor(namespace string, schema Schema, now time.Time, each func(Document)) *surveyor {
+	sv := &surveyor{
 		each:    each,
 		others:  map[string]struct{}{},
 		found:   Survey{Namespace: namespace, Readable: map[HashEncoding]int{}, schema: schema},
@@ -173,67 +178,67 @@ func newLook(namespace string, schema Schema, now time.Time, each func(Document)
 	}
 	for _, f := range schema.fields() {
 		if f.name != "" {
-			l.found.Fields = append(l.found.Fields, SurveyField{Role: f.role, Field: f.name, Flag: f.flag, absence: f.absence})
+			sv.found.Fields = append(sv.found.Fields, SurveyField{Role: f.role, Field: f.name, Flag: f.flag, absence: f.absence})
 		}
 	}
-	return l
+	return sv
 }
 
-// see takes in a document, once.
-func (l *look) see(raw bson.Raw) {
-	d := l.found.schema.Decode(raw)
-	if _, again := l.seen[d.ID]; again {
+// see counts a document, unless it has been counted already.
+func (sv *surveyor) see(raw bson.Raw) {
+	d := sv.found.schema.Decode(raw)
+	if _, again := sv.seen[d.ID]; again {
 		return
 	}
-	l.seen[d.ID] = struct{}{}
-	l.found.Documents++
-	l.each(d)
-	l.name(raw)
-	for i := range l.found.Fields {
-		if v := raw.Lookup(l.found.Fields[i].Field); !missing(v) {
-			l.found.Fields[i].Present++
+	sv.seen[d.ID] = struct{}{}
+	sv.found.Documents++
+	sv.each(d)
+	sv.noteOtherFields(raw)
+	for i := range sv.found.Fields {
+		if v := raw.Lookup(sv.found.Fields[i].Field); !missing(v) {
+			sv.found.Fields[i].Present++
 		}
 	}
-	value := lookAtHash(raw.Lookup(l.found.schema.Hash))
-	l.hashes = append(l.hashes, surveyHash{d.Record.KeyID, value})
+	value := inspectHash(raw.Lookup(sv.found.schema.Hash))
+	sv.hashes = append(sv.hashes, surveyHash{d.Record.KeyID, value})
 	for _, e := range value.readable {
-		l.found.Readable[e]++
+		sv.found.Readable[e]++
 	}
-	l.judge(&d.Record)
+	sv.countRecord(&d.Record)
 }
 
-// name takes note of the root fields that have no role.
-func (l *look) name(raw bson.Raw) {
+// noteOtherFields notes the root fields that have no role.
+func (sv *surveyor) noteOtherFields(raw bson.Raw) {
 	elements, _ := elements(raw)
 	for _, e := range elements {
-		if name := e.Key(); len(l.others) < maxOthers && !l.found.schema.knows(name) {
-			l.others[printable(name)] = struct{}{}
+		if name := e.Key(); len(sv.others) < maxOthers && !sv.found.schema.hasRole(name) {
+			sv.others[printable(name)] = struct{}{}
 		}
 	}
 }
 
-// knows reports whether a field has a role.
-func (s Schema) knows(name string) bool {
+// hasRole reports whether a field has a role.
+func (s Schema) hasRole(name string) bool {
 	return name == idField || slices.ContainsFunc(s.fields(), func(f field) bool { return f.name == name })
 }
 
-func (l *look) judge(r *apikey.Record) {
+func (sv *surveyor) countRecord(r *apikey.Record) {
 	if r.Defect != "" {
-		add(l.defects, r.Defect, r.KeyID)
+		addToGroup(sv.defects, r.Defect, r.KeyID)
 		return
 	}
-	l.found.Keys++
+	sv.found.Keys++
 	switch {
 	case !r.Active:
-		l.found.Inactive++
-	case !r.ExpiresAt.IsZero() && !l.now.Before(r.ExpiresAt):
-		l.found.Expired++
+		sv.found.Inactive++
+	case !r.ExpiresAt.IsZero() && !sv.now.Before(r.ExpiresAt):
+		sv.found.Expired++
 	}
 }
 
-// add counts a document under what it has in common with others. Without an id it
-// is not named.
-func add(groups map[string]*SurveyGroup, what, id string) {
+// addToGroup counts a document in a group. A document without an id is counted
+// and not named.
+func addToGroup(groups map[string]*SurveyGroup, what, id string) {
 	g := groups[what]
 	if g == nil {
 		g = &SurveyGroup{What: what}
@@ -245,35 +250,36 @@ func add(groups map[string]*SurveyGroup, what, id string) {
 	}
 }
 
-// survey is what has been found so far.
-func (l *look) survey() *Survey {
-	found := l.found
-	found.Defects = sorted(l.defects)
-	found.Others = slices.Sorted(maps.Keys(l.others))
-	order := found.likely()
+// survey returns the result.
+func (sv *surveyor) survey() *Survey {
+	found := sv.found
+	found.Defects = sortGroups(sv.defects)
+	found.Others = slices.Sorted(maps.Keys(sv.others))
+	order := found.encodingOrder()
 	groups := map[string]*SurveyGroup{}
-	for _, h := range l.hashes {
-		what, id := h.value.as(order), h.id
+	for _, h := range sv.hashes {
+		what, id := h.value.classify(order), h.id
 		if what == string(order[0]) {
 			id = ""
 		}
-		add(groups, what, id)
+		addToGroup(groups, what, id)
 	}
-	found.Hashes = sorted(groups)
+	found.Hashes = sortGroups(groups)
 	return &found
 }
 
-// likely are the encodings: the declared one, then those that could read most. A
-// base64 text without a digit that tells is counted with the others that way.
-func (s *Survey) likely() []HashEncoding {
-	declared := s.schema.HashEncoding.or()
+// encodingOrder returns the declared encoding, and then the others, those that
+// could read most first. So a base64 text that is valid in two encodings is
+// counted in the one that reads more of the other texts.
+func (s *Survey) encodingOrder() []HashEncoding {
+	declared := s.schema.HashEncoding.orDefault()
 	order := HashEncodings()
 	slices.SortStableFunc(order, func(a, b HashEncoding) int { return cmp.Compare(s.Readable[b], s.Readable[a]) })
 	order = slices.DeleteFunc(order, func(e HashEncoding) bool { return e == declared })
 	return slices.Insert(order, 0, declared)
 }
 
-func sorted(groups map[string]*SurveyGroup) []SurveyGroup {
+func sortGroups(groups map[string]*SurveyGroup) []SurveyGroup {
 	var list []SurveyGroup
 	for _, what := range slices.Sorted(maps.Keys(groups)) {
 		list = append(list, *groups[what])

@@ -21,7 +21,7 @@ import (
 	"github.com/keytail/keytail/internal/mongotest"
 )
 
-// keyOf is a good document under this _id, with changes.
+// keyOf is a valid document with this _id, with changes.
 func keyOf(t testing.TB, id any, changes ...bson.E) bson.Raw {
 	t.Helper()
 	hash := apikey.HashOf(fmt.Sprint("the key of ", id))
@@ -30,7 +30,7 @@ func keyOf(t testing.TB, id any, changes ...bson.E) bson.Raw {
 
 func surveyed(t *testing.T, s Schema, docs ...bson.Raw) *Survey {
 	t.Helper()
-	l := newLook("shop.api_keys", s, time.Now(), func(Document) {})
+	l := newSurveyor("shop.api_keys", s, time.Now(), func(Document) {})
 	for _, doc := range docs {
 		l.see(doc)
 	}
@@ -60,10 +60,10 @@ func TestSurveyCountsAndNames(t *testing.T) {
 		}
 		ten := []string{"x00", "x01", "x02", "x03", "x04", "x05", "x06", "x07", "x08", "x09"}
 		want := &Survey{
-			Namespace: f.namespace(), Documents: 18, Total: 18, Keys: 3, Inactive: 1, Expired: 1,
+			Namespace: f.Namespace(), Documents: 18, Total: 18, Keys: 3, Inactive: 1, Expired: 1,
 			Defects: []SurveyGroup{
 				{What: "scopes is of type string, an array of strings is needed", Count: 12, IDs: ten},
-				{What: "key_hash is no SHA-256 hash of 64 lower-case hex digits", Count: 2, IDs: []string{"crypt", "upper"}},
+				{What: "key_hash is not a SHA-256 hash of 64 lower-case hex digits", Count: 2, IDs: []string{"crypt", "upper"}},
 				{What: "user_id is null, a string, ObjectId, UUID or integer is needed", Count: 1, IDs: []string{"7"}},
 			},
 			Hashes: []SurveyGroup{
@@ -122,7 +122,7 @@ func TestSurveyLooksAtBothEnds(t *testing.T) {
 	})
 }
 
-// TestShapes: what a hash field may hold instead of a hash.
+// TestShapes: what a hash field may contain instead of a hash.
 func TestShapes(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
@@ -156,9 +156,9 @@ func TestShapes(t *testing.T) {
 	}
 }
 
-// TestBase64IsCountedAsWhatMostOfItIs: a quarter of all hashes look the same in
-// base64 and base64url.
-func TestBase64IsCountedAsWhatMostOfItIs(t *testing.T) {
+// TestBase64IsCountedInTheLikelierEncoding: a quarter of all hashes have the
+// same text in base64 and base64url.
+func TestBase64IsCountedInTheLikelierEncoding(t *testing.T) {
 	t.Parallel()
 	for _, encoding := range []HashEncoding{HashBase64, HashBase64Raw, HashBase64URL, HashBase64URLRaw} {
 		var docs []bson.Raw
@@ -174,7 +174,8 @@ func TestBase64IsCountedAsWhatMostOfItIs(t *testing.T) {
 	}
 }
 
-// TestTheDeclaredEncodingComesFirst: what it reads is not counted as another.
+// TestTheDeclaredEncodingComesFirst: a hash that it can read is not counted in
+// another encoding.
 func TestTheDeclaredEncodingComesFirst(t *testing.T) {
 	t.Parallel()
 	// Neither a plus nor a slash in base64
@@ -182,13 +183,13 @@ func TestTheDeclaredEncodingComesFirst(t *testing.T) {
 	for _, declared := range []HashEncoding{HashBase64, HashBase64URL} {
 		got := surveyed(t, in(func(s *Schema) { s.HashEncoding = declared }), same)
 		want := []SurveyGroup{{What: string(declared), Count: 1}}
-		if diff := cmp.Diff(want, got.Hashes); diff != "" || got.Refusal() != nil {
-			t.Errorf("%s: %s, %v", declared, diff, got.Refusal())
+		if diff := cmp.Diff(want, got.Hashes); diff != "" || got.StartError() != nil {
+			t.Errorf("%s: %s, %v", declared, diff, got.StartError())
 		}
 	}
 }
 
-func TestSurveyRefusesWhatHoldsNoKeys(t *testing.T) {
+func TestStartErrorForACollectionWithoutKeys(t *testing.T) {
 	t.Parallel()
 	hash := func(value any) []bson.Raw {
 		return []bson.Raw{keyOf(t, "a", bson.E{Key: "key_hash", Value: value}), keyOf(t, "b", bson.E{Key: "key_hash", Value: value})}
@@ -203,19 +204,19 @@ func TestSurveyRefusesWhatHoldsNoKeys(t *testing.T) {
 		"nothing": {nil, ""},
 		"keys":    {[]bson.Raw{keyOf(t, 1)}, ""},
 		"one key": {append(hash("$2b$10$leak"), keyOf(t, 1)), ""},
-		"bcrypt": {hash("$2b$10$leak"), "none of the 2 documents looked at in shop.api_keys has a SHA-256 hash of 64 lower-case hex digits in key_hash: " +
-			`2 hold bcrypt hashes, which are salted on purpose, so that no key can be found by its hash: store the SHA-256 of each key in a field of its own when the key is next used, or issue new keys (README.md, "Your collection")`},
+		"bcrypt": {hash("$2b$10$leak"), "none of the 2 documents read from shop.api_keys has a SHA-256 hash of 64 lower-case hex digits in key_hash: " +
+			`2 hold bcrypt hashes, which are salted on purpose, so no key can be found by its hash: store the SHA-256 of each key in a field of its own when the key is next used, or issue new keys (docs/adopt-your-collection.md)`},
 		"argon2":  {hash("$argon2id$leak"), "2 hold argon2 hashes, which are salted on purpose"},
 		"salted":  {hash("$6$leak$leak"), "2 hold salted hashes"},
 		"plain":   {hash("sk_live_leak"), "2 hold what looks like the keys themselves, or like another kind of hash: replace each key by its SHA-256"},
-		"upper":   {hash(upper), "2 hold one in another encoding: give --map-hash-encoding=hex-upper"},
-		"binary":  {hash(HashBinary.stored(testHash)), "give --map-hash-encoding=binary"},
-		"base64":  {hash(HashBase64URLRaw.stored(testHash)), "give --map-hash-encoding=base64url-raw"},
-		"unclear": {hash(HashBase64.stored(sameInBoth)), "give --map-hash-encoding=base64 or base64url"},
+		"upper":   {hash(upper), "2 hold a hash in another encoding: set --map-hash-encoding=hex-upper"},
+		"binary":  {hash(HashBinary.stored(testHash)), "set --map-hash-encoding=binary"},
+		"base64":  {hash(HashBase64URLRaw.stored(testHash)), "set --map-hash-encoding=base64url-raw"},
+		"unclear": {hash(HashBase64.stored(sameInBoth)), "set --map-hash-encoding=base64 or base64url"},
 		"mixture": {append(hash("$2b$10$leak"), keyOf(t, 1, bson.E{Key: "key_hash", Value: upper})), "2 hold bcrypt"},
-		"gaps":    {append(hash(nil), keyOf(t, 1, bson.E{Key: "key_hash", Value: upper})), "1 hold one in another encoding"},
-		"number":  {hash(int32(1)), "name the field of the hash by --map-hash, or store a SHA-256 hash there"},
-		"no hash": {hash(absent), "none of the 2 documents looked at in shop.api_keys has a field key_hash (the hash, --map-hash): name the field that has it, by the flag"},
+		"gaps":    {append(hash(nil), keyOf(t, 1, bson.E{Key: "key_hash", Value: upper})), "1 hold a hash in another encoding"},
+		"number":  {hash(int32(1)), "name the field of the hash with --map-hash, or store a SHA-256 hash there"},
+		"no hash": {hash(absent), "none of the 2 documents read from shop.api_keys has a field key_hash (the hash, --map-hash): set the right name with the flag"},
 		"nulls":   {hash(nil), "has a field key_hash (the hash, --map-hash)"},
 		"no user, no switch": {
 			[]bson.Raw{keyOf(t, 1, bson.E{Key: "user_id", Value: absent}, bson.E{Key: "is_active", Value: absent})},
@@ -224,7 +225,7 @@ func TestSurveyRefusesWhatHoldsNoKeys(t *testing.T) {
 		"some user": {[]bson.Raw{keyOf(t, 1, bson.E{Key: "user_id", Value: absent}), keyOf(t, 2)}, ""},
 	} {
 		got := surveyed(t, DefaultSchema(), test.docs...)
-		err := got.Refusal()
+		err := got.StartError()
 		if test.want == "" {
 			if err != nil {
 				t.Errorf("%s: %v", name, err)
@@ -236,7 +237,7 @@ func TestSurveyRefusesWhatHoldsNoKeys(t *testing.T) {
 	}
 }
 
-// wantNoLeak: the values in these tests have "leak" in them, or are the hash.
+// wantNoLeak: the values in these tests contain "leak", or are the hash.
 func wantNoLeak(t *testing.T, s *Survey, texts ...string) {
 	t.Helper()
 	all, err := json.Marshal(s)
@@ -251,7 +252,7 @@ func wantNoLeak(t *testing.T, s *Survey, texts ...string) {
 	}
 }
 
-func TestSurveyWarnsOfWhatIsBroken(t *testing.T) {
+func TestSurveyWarnsOfBrokenDocuments(t *testing.T) {
 	t.Parallel()
 	docs := []bson.Raw{}
 	for i := range 95 {
@@ -266,8 +267,8 @@ func TestSurveyWarnsOfWhatIsBroken(t *testing.T) {
 		keyOf(t, "c", bson.E{Key: "user_id", Value: absent}), keyOf(t, "d", bson.E{Key: "user_id", Value: absent}),
 		keyOf(t, "e", bson.E{Key: "key_hash", Value: HashBase64.stored(testHash)}))
 	got := surveyed(t, DefaultSchema(), docs...)
-	want := []string{"5 of the 100 documents looked at in shop.api_keys cannot be read as keys, so they are DISABLED, or found by nobody if it is for the hash: " +
-		"user_id is missing (4: a, b, c, …), key_hash is no SHA-256 hash of 64 lower-case hex digits (1: e); key_hash holds hex in 99, base64 in 1"}
+	want := []string{"5 of the 100 documents read from shop.api_keys cannot be read as keys, so they are DISABLED, or never found if the hash is the reason: " +
+		"user_id is missing (4: a, b, c, …), key_hash is not a SHA-256 hash of 64 lower-case hex digits (1: e); key_hash holds hex in 99, base64 in 1"}
 	if diff := cmp.Diff(want, got.Warnings()); diff != "" {
 		t.Error(diff)
 	}
@@ -275,14 +276,14 @@ func TestSurveyWarnsOfWhatIsBroken(t *testing.T) {
 	for i := range 4 {
 		docs = append(docs, keyOf(t, fmt.Sprint("z", i), bson.E{Key: "scopes", Value: bson.A{"a", "b", "c", "d", 1}[4-i:]}))
 	}
-	if got := surveyed(t, DefaultSchema(), docs...).Warnings(); !strings.Contains(got[0], "reasons more") {
+	if got := surveyed(t, DefaultSchema(), docs...).Warnings(); !strings.Contains(got[0], "more reasons") {
 		t.Errorf("reasons without end: %q", got)
 	}
 }
 
-// TestSurveyWarnsOfNamesThatNoDocumentHas: under a wrong name for the expiry no
-// key would ever end.
-func TestSurveyWarnsOfNamesThatNoDocumentHas(t *testing.T) {
+// TestSurveyWarnsOfFieldsThatNoDocumentHas: with a wrong name for the expiry no
+// key would ever expire.
+func TestSurveyWarnsOfFieldsThatNoDocumentHas(t *testing.T) {
 	t.Parallel()
 	full := keyOf(t, 1, bson.E{Key: "org_id", Value: "o"}, bson.E{Key: "project_id", Value: "p"},
 		bson.E{Key: "allowed_ips", Value: bson.A{}}, bson.E{Key: "expires_at", Value: bson.DateTime(1e13)})
@@ -291,7 +292,7 @@ func TestSurveyWarnsOfNamesThatNoDocumentHas(t *testing.T) {
 		want   string // empty: none
 	}{
 		"all there":         {func(*Schema) {}, ""},
-		"expiry":            {func(s *Schema) { s.ExpiresAt = "expiresAt" }, "none of the 1 documents looked at in shop.api_keys has a field expiresAt: if yours is called otherwise, keys are not held to it until you name it (--map-expires-at); an empty name says that there is none"},
+		"expiry":            {func(s *Schema) { s.ExpiresAt = "expiresAt" }, "none of the 1 documents read from shop.api_keys has a field expiresAt: if your field has another name, keytail ignores it until you set the name (--map-expires-at); an empty name means that there is no such field"},
 		"no expiry":         {func(s *Schema) { s.ExpiresAt = "" }, ""},
 		"two":               {func(s *Schema) { s.OrgID, s.AllowedIPs = "o", "i" }, "has a field o, i: "},
 		"negated":           {func(s *Schema) { s.Active, s.ActiveForm = "disabled", ActiveNegated }, "has a field disabled: "},
@@ -312,7 +313,7 @@ func TestSurveyWarnsOfNamesThatNoDocumentHas(t *testing.T) {
 	}
 }
 
-// storeOf is a Store on a fresh collection with these documents and no index on
+// storeOf is a Store on a new collection with these documents and no index on
 // the hash, and its log.
 func storeOf(t *testing.T, s *mongotest.Server, docs ...any) (place, *observer.ObservedLogs) {
 	t.Helper()
@@ -326,7 +327,7 @@ func storeOf(t *testing.T, s *mongotest.Server, docs ...any) (place, *observer.O
 	return p, logs
 }
 
-func TestPrepareRefusesWhatNoLookUpCanFind(t *testing.T) {
+func TestPrepareRefusesUnfindableDocuments(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
 		p, _ := storeOf(t, s,
 			keyOf(t, "a", bson.E{Key: "key_hash", Value: "$2b$10$leak1"}), keyOf(t, "b", bson.E{Key: "key_hash", Value: "$2b$10$leak2"}))
@@ -340,7 +341,7 @@ func TestPrepareRefusesWhatNoLookUpCanFind(t *testing.T) {
 	})
 }
 
-// TestPrepareDoesNotWaitForDocuments: what is refused when it is seen is not waited for.
+// TestPrepareDoesNotWaitForDocuments: a slow server does not delay the start.
 func TestPrepareDoesNotWaitForDocuments(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
 		p, logs := storeOf(t, s, keyOf(t, "a", bson.E{Key: "key_hash", Value: "$2b$10$leak1"}))
@@ -348,8 +349,8 @@ func TestPrepareDoesNotWaitForDocuments(t *testing.T) {
 		if err := p.Prepare(testContext(t), true); err != nil {
 			t.Fatal(err)
 		}
-		if said := logs.FilterMessageSnippet("has not shown a few documents"); said.Len() != 1 {
-			t.Errorf("it was said %d times", said.Len())
+		if said := logs.FilterMessageSnippet("did not return the first documents"); said.Len() != 1 {
+			t.Errorf("it was logged %d times", said.Len())
 		}
 		ended, cancel := context.WithCancel(testContext(t))
 		cancel()
@@ -371,14 +372,14 @@ func TestPrepareWarnsOnceOfAFewBrokenDocuments(t *testing.T) {
 		if err := p.Prepare(testContext(t), false); err != nil {
 			t.Fatal(err)
 		}
-		if logs.Len() != 1 || !strings.HasPrefix(logs.All()[0].Message, "1 of the 100 documents looked at in ") {
+		if logs.Len() != 1 || !strings.HasPrefix(logs.All()[0].Message, "1 of the 100 documents read from ") {
 			t.Errorf("the log: %v", logs.All())
 		}
 	})
 }
 
-// TestEveryEncodingIsFoundByItsIndex: the value that is asked for is the one that
-// is stored, and the index on the mapped name is what Prepare wants.
+// TestEveryEncodingIsFoundByItsIndex: a look-up asks for the value that is
+// stored, and Prepare accepts the index on the mapped field.
 func TestEveryEncodingIsFoundByItsIndex(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
 		for _, encoding := range HashEncodings() {

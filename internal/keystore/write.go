@@ -15,37 +15,38 @@ import (
 	"github.com/keytail/keytail/internal/apikey"
 )
 
-// Errors of the writes and of looking for a key by its id.
+// Errors of the writes and of the look-up of a key by its id.
 var (
-	// ErrNoSuchKey: no document has this id, or it is another owner's.
+	// ErrNoSuchKey: no document has this id, or it belongs to another owner.
 	ErrNoSuchKey = errors.New("there is no such key")
-	// ErrAmbiguousID: two documents have an _id of this text, by different types.
-	ErrAmbiguousID = errors.New("two keys have this id, one by another type")
-	// ErrDuplicate: another document has this hash already, or something else that
-	// an index of the collection wants to be unique.
-	ErrDuplicate = errors.New("another key has the same")
-	// ErrChanged: somebody else has changed the document since it was read.
-	ErrChanged = errors.New("the key has been changed meanwhile")
+	// ErrAmbiguousID: two documents have an _id with this text, of different
+	// types.
+	ErrAmbiguousID = errors.New("two keys have this id, with different types")
+	// ErrDuplicate: another document already has this hash, or another value
+	// that must be unique by an index of the collection.
+	ErrDuplicate = errors.New("another key has the same hash or another unique value")
+	// ErrChanged: the document was changed since it was read.
+	ErrChanged = errors.New("the key was changed since it was read")
 )
 
-// NewKey is what a new document is to say.
+// NewKey is the content of a new document.
 type NewKey struct {
 	Hash apikey.Hash
-	// KeyPrefix and CreatedAt are kept where the mapping has a field for them.
+	// KeyPrefix and CreatedAt are stored if the mapping has a field for them.
 	KeyPrefix string
 	CreatedAt time.Time
 	Fields
 }
 
-// Draft is a document that has its _id and is not stored yet, so that the id is
-// known whatever becomes of the write.
+// Draft is a document that has its _id but is not stored yet. So the id is
+// known even if the outcome of the write is not.
 type Draft struct {
-	// Shown is how it will be read.
-	Shown Shown
+	// Details is how the document will be read.
+	Details Details
 }
 
-// Draft writes a new document in the forms of the schema. The error is
-// ErrCannotHold to errors.Is: also for what would be read as something that is no
+// Draft makes a new document in the forms of the schema. The error is
+// ErrCannotStore for errors.Is, also if the new document could not be read as a
 // key.
 func (s Schema) Draft(n NewKey) (Draft, error) {
 	if n.Active == nil {
@@ -56,29 +57,28 @@ func (s Schema) Draft(n NewKey) (Draft, error) {
 	if err != nil {
 		return Draft{}, err
 	}
-	return s.drafted(append(s.own(n.Hash, n.KeyPrefix, n.CreatedAt), e.set...))
+	return s.finishDraft(append(s.uniqueFields(n.Hash, n.KeyPrefix, n.CreatedAt), e.set...))
 }
 
-// Successor writes a new document that takes another one's place: it says what
-// that one says, also in the fields that no mapping knows, with a hash of its
-// own.
-func (s Schema) Successor(old Shown, hash apikey.Hash, keyPrefix string, createdAt time.Time) (Draft, error) {
+// DraftSuccessor makes a new document that replaces another one: it has the
+// same fields, even those that no mapping knows, and a new hash.
+func (s Schema) DraftSuccessor(old Details, hash apikey.Hash, keyPrefix string, createdAt time.Time) (Draft, error) {
 	elements, err := elements(old.raw)
 	if err != nil {
 		return Draft{}, err
 	}
-	document := s.own(hash, keyPrefix, createdAt)
+	document := s.uniqueFields(hash, keyPrefix, createdAt)
 	own := []string{idField, s.Hash, s.KeyPrefix, s.CreatedAt, s.LastUsed, s.UsageCount, rotatedFromField}
 	for _, e := range elements {
 		if name := e.Key(); name == "" || !slices.Contains(own, name) {
 			document = append(document, bson.E{Key: name, Value: e.Value()})
 		}
 	}
-	return s.drafted(append(document, bson.E{Key: rotatedFromField, Value: old.raw.Lookup(idField)}))
+	return s.finishDraft(append(document, bson.E{Key: rotatedFromField, Value: old.raw.Lookup(idField)}))
 }
 
-// own is what no document shares with another one.
-func (s Schema) own(hash apikey.Hash, keyPrefix string, createdAt time.Time) bson.D {
+// uniqueFields returns the fields that are different in every document.
+func (s Schema) uniqueFields(hash apikey.Hash, keyPrefix string, createdAt time.Time) bson.D {
 	document := bson.D{{Key: idField, Value: bson.NewObjectID()}, {Key: s.Hash, Value: s.HashStored(hash)}}
 	if s.KeyPrefix != "" && keyPrefix != "" {
 		document = append(document, bson.E{Key: s.KeyPrefix, Value: keyPrefix})
@@ -89,55 +89,57 @@ func (s Schema) own(hash apikey.Hash, keyPrefix string, createdAt time.Time) bso
 	return document
 }
 
-func (s Schema) drafted(document bson.D) (Draft, error) {
+func (s Schema) finishDraft(document bson.D) (Draft, error) {
 	raw, err := bson.Marshal(document)
 	if err != nil {
 		return Draft{}, err
 	}
-	shown := s.Show(raw)
+	shown := s.Details(raw)
 	if shown.Record.Defect != "" {
-		return Draft{}, refuse(ErrCannotHold, "this would be no key: %s", shown.Record.Defect)
+		return Draft{}, explained(ErrCannotStore, "the document could not be read as a key: %s", shown.Record.Defect)
 	}
 	return Draft{shown}, nil
 }
 
-// Insert stores a new document in the session of ctx. ErrDuplicate is one of its
-// errors.
+// Insert stores a new document in the session of ctx. It can return
+// ErrDuplicate.
 func (s *Store) Insert(ctx context.Context, d Draft) error {
-	if _, err := s.keys.InsertOne(ctx, d.Shown.raw); err != nil {
+	if _, err := s.keys.InsertOne(ctx, d.Details.raw); err != nil {
 		return s.explainWrite("writing a key", err)
 	}
 	return nil
 }
 
-// explainWrite is explain for what only writes meet. A duplicate and a refusal do
-// not keep the driver's error, which quotes values.
+// explainWrite is explain with the errors that only writes return. The errors
+// of a duplicate and of a validator do not wrap the driver's error, because
+// that quotes values.
 func (s *Store) explainWrite(doing string, err error) error {
 	switch {
 	case hasCode(err, codeDuplicateKey):
 		return s.duplicate(err)
 	case hasCode(err, codeValidation):
-		return refuse(ErrCannotHold, "the validator of %s does not take this document: change what is written, or the validator", s.namespace())
+		return explained(ErrCannotStore, "the validator of %s rejects this document: change the document or the validator", s.Namespace())
 	case hasCode(err, codeUnauthorized):
-		return &sentence{fmt.Sprintf("%s is not allowed: grant the user of the connection string find, insert, update and remove on collection %q of database %q", doing, s.schema.Collection, s.database.Name()), ErrUnauthorized, err}
+		return &explainedError{fmt.Sprintf("%s is not allowed: grant the user of the connection string find, insert, update and remove on collection %q of database %q", doing, s.schema.Collection, s.database.Name()), ErrUnauthorized, err}
 	}
 	return s.explain(doing, err)
 }
 
-// duplicate says which index refuses. Servers that do not name it are taken to
-// mean the one on the hash, which is the one that is always there.
+// duplicate says which index rejected the write. If the server does not name
+// the index, duplicate assumes the one on the hash, which always exists.
 func (s *Store) duplicate(err error) error {
-	for _, answer := range answers(err) {
+	for _, answer := range serverReplies(err) {
 		pattern, isDocument := answer.Lookup("keyPattern").DocumentOK()
 		if _, missing := pattern.LookupErr(s.schema.Hash); isDocument && missing != nil {
-			return refuse(ErrDuplicate, "a unique index of %s refuses this key: another document has the same value in %s", s.namespace(), fieldsOf(pattern))
+			return explained(ErrDuplicate, "a unique index of %s refuses this key: another document has the same value in %s", s.Namespace(), fieldsOf(pattern))
 		}
 	}
-	return refuse(ErrDuplicate, "another key has this hash")
+	return explained(ErrDuplicate, "another key has this hash")
 }
 
-// answers are what a server said of an error: of the command, and of each write.
-func answers(err error) []bson.Raw {
+// serverReplies returns the server's replies in an error: that of the command,
+// and that of each write.
+func serverReplies(err error) []bson.Raw {
 	var all []bson.Raw
 	var command mongo.CommandError
 	if errors.As(err, &command) {
@@ -152,7 +154,7 @@ func answers(err error) []bson.Raw {
 	return all
 }
 
-// fieldsOf names the fields of an index.
+// fieldsOf returns the names of an index's fields.
 func fieldsOf(pattern bson.Raw) string {
 	elements, _ := elements(pattern)
 	names := make([]string, len(elements))
@@ -162,50 +164,50 @@ func fieldsOf(pattern bson.Raw) string {
 	return strings.Join(names, ", ")
 }
 
-// FindNamed reads the key whose id has this text, in the session of ctx. With an
-// owner it must be that user's, else it is ErrNoSuchKey like one that is not
-// there.
-func (s *Store) FindNamed(ctx context.Context, id, owner string) (Shown, error) {
+// FindByID reads the key whose id has this text, in the session of ctx. If
+// owner is not empty, the key must belong to that user: the key of another user
+// gives ErrNoSuchKey, as if it did not exist.
+func (s *Store) FindByID(ctx context.Context, id, owner string) (Details, error) {
 	cursor, err := s.keys.Find(ctx, bson.D{{Key: idField, Value: bson.D{{Key: "$in", Value: idCandidates(id)}}}}, options.Find().SetLimit(2))
 	if err != nil {
-		return Shown{}, s.explain("reading a key", err)
+		return Details{}, s.explain("reading a key", err)
 	}
 	var found []bson.Raw
 	if err := cursor.All(ctx, &found); err != nil {
-		return Shown{}, s.explain("reading a key", err)
+		return Details{}, s.explain("reading a key", err)
 	}
-	var theirs []Shown
+	var theirs []Details
 	for _, raw := range found {
-		if shown := s.schema.Show(raw); owner == "" || shown.Record.UserID == owner {
+		if shown := s.schema.Details(raw); owner == "" || shown.Record.UserID == owner {
 			theirs = append(theirs, shown)
 		}
 	}
 	switch len(theirs) {
 	case 0:
-		return Shown{}, ErrNoSuchKey
+		return Details{}, ErrNoSuchKey
 	case 1:
 		return theirs[0], nil
 	}
-	return Shown{}, ErrAmbiguousID
+	return Details{}, ErrAmbiguousID
 }
 
 // Edit is a change of one document that has not been made yet.
 type Edit struct {
-	was  Shown
+	was  Details
 	edit edit
-	// After is how the document will be read, but for its Digest.
-	After Shown
+	// After is how the document will be read. It has no Digest.
+	After Details
 }
 
-// Nothing reports whether the document says already what it is to say.
-func (e Edit) Nothing() bool { return e.edit.update() == nil }
+// IsEmpty reports whether the document already has the wanted content.
+func (e Edit) IsEmpty() bool { return e.edit.update() == nil }
 
-// Edit writes fields in the forms of the schema, as far as the document does not
-// say that already. The error is ErrCannotHold to errors.Is. now is the date of a
-// revocation where that is the form.
-func (s Schema) Edit(was Shown, f Fields, now time.Time) (Edit, error) {
+// Edit returns the changes that give the document these fields, in the forms of
+// the schema. The error is ErrCannotStore for errors.Is. now is the date of a
+// revocation, where the switch is a date.
+func (s Schema) Edit(was Details, f Fields, now time.Time) (Edit, error) {
 	if s.ActiveForm == ActiveNoDate && f.Active != nil && !*f.Active && s.lookup(was.raw, s.Active).Type == bson.TypeDateTime {
-		f.Active = nil // it is off, and keeps its date
+		f.Active = nil // it is off already, and keeps its date
 	}
 	wanted, err := s.encode(f, now)
 	if err != nil {
@@ -213,21 +215,22 @@ func (s Schema) Edit(was Shown, f Fields, now time.Time) (Edit, error) {
 	}
 	e := Edit{was: was, After: was}
 	document, err := e.merge(wanted)
-	if err != nil || e.Nothing() {
+	if err != nil || e.IsEmpty() {
 		return e, err
 	}
 	raw, err := bson.Marshal(document)
 	if err != nil {
 		return Edit{}, err
 	}
-	e.After = s.Show(raw)
+	e.After = s.Details(raw)
 	if e.After.Record.Defect != "" && was.Record.Defect == "" {
-		return Edit{}, refuse(ErrCannotHold, "this would be no key: %s", e.After.Record.Defect)
+		return Edit{}, explained(ErrCannotStore, "the document could not be read as a key: %s", e.After.Record.Defect)
 	}
 	return e, nil
 }
 
-// merge takes over what is not so already, and returns the document as it will be.
+// merge adds the wanted changes that the document does not have yet, and
+// returns the document as it will be.
 func (e *Edit) merge(wanted edit) (bson.D, error) {
 	elements, err := elements(e.was.raw)
 	if err != nil {
@@ -248,7 +251,7 @@ func (e *Edit) merge(wanted edit) (bson.D, error) {
 		switch i := at(set.Key); {
 		case i < 0:
 			document = append(document, bson.E{Key: set.Key, Value: value})
-		case document[i].Value.(bson.RawValue).Equal(value): //nolint:forcetypeassert // put there above
+		case document[i].Value.(bson.RawValue).Equal(value): //nolint:forcetypeassert // set above
 			continue
 		default:
 			document[i].Value = value
@@ -264,30 +267,30 @@ func (e *Edit) merge(wanted edit) (bson.D, error) {
 	return document, nil
 }
 
-// Change makes an edit of a document that still is as it was read, in the session
-// of ctx, and returns it as it is then. ErrChanged: it is not. Nothing to write is
-// nothing written.
-func (s *Store) Change(ctx context.Context, e Edit) (Shown, error) {
-	if e.Nothing() {
+// Change makes an edit if the document is still as it was read, in the session
+// of ctx, and returns the changed document. Otherwise the error is ErrChanged.
+// An empty edit writes nothing.
+func (s *Store) Change(ctx context.Context, e Edit) (Details, error) {
+	if e.IsEmpty() {
 		return e.was, nil
 	}
-	filter, err := s.schema.unchanged(e.was)
+	filter, err := s.schema.unchangedFilter(e.was)
 	if err != nil {
-		return Shown{}, err
+		return Details{}, err
 	}
 	raw, err := s.keys.FindOneAndUpdate(ctx, filter, e.edit.update(), options.FindOneAndUpdate().SetReturnDocument(options.After)).Raw()
 	if errors.Is(err, mongo.ErrNoDocuments) {
-		return Shown{}, ErrChanged
+		return Details{}, ErrChanged
 	}
 	if err != nil {
-		return Shown{}, s.explainWrite("changing a key", err)
+		return Details{}, s.explainWrite("changing a key", err)
 	}
-	return s.schema.Show(raw), nil
+	return s.schema.Details(raw), nil
 }
 
-// Delete removes a document that still is as it was read.
-func (s *Store) Delete(ctx context.Context, was Shown) error {
-	filter, err := s.schema.unchanged(was)
+// Delete removes a document if it is still as it was read.
+func (s *Store) Delete(ctx context.Context, was Details) error {
+	filter, err := s.schema.unchangedFilter(was)
 	if err != nil {
 		return err
 	}
@@ -301,8 +304,9 @@ func (s *Store) Delete(ctx context.Context, was Shown) error {
 	return nil
 }
 
-// unchanged finds the document if each field that matters is as it was.
-func (s Schema) unchanged(was Shown) (bson.D, error) {
+// unchangedFilter returns a filter that matches the document if each relevant
+// field is as it was.
+func (s Schema) unchangedFilter(was Details) (bson.D, error) {
 	id, err := idValue(was.ID)
 	if err != nil {
 		return nil, err
@@ -319,7 +323,7 @@ func (s Schema) unchanged(was Shown) (bson.D, error) {
 		case bson.TypeNull, bson.TypeUndefined:
 			filter = append(filter, bson.E{Key: f.name, Value: bson.D{{Key: "$type", Value: int32(v.Type)}}})
 		default:
-			// In a filter, an array would be equal to its own elements too.
+			// In a query filter, an array would also match its own elements.
 			exactly = append(exactly, bson.D{{Key: "$eq", Value: bson.A{"$" + f.name, bson.D{{Key: "$literal", Value: v}}}}})
 		}
 	}

@@ -19,7 +19,8 @@ import (
 	"github.com/keytail/keytail/internal/mongotest"
 )
 
-// desk is a store whose client the test can make fail, and an outsider's view.
+// desk is a store whose client the test can make fail, and the view of another
+// client.
 type desk struct {
 	*Store
 	server *mongotest.Server
@@ -40,7 +41,7 @@ func newDesk(t *testing.T, s *mongotest.Server) *desk {
 	return d
 }
 
-// fail makes commands of the store's client fail. It is undone when t ends.
+// fail makes commands of the store's client fail, until t ends.
 func (d *desk) fail(t *testing.T, mode any, data ...bson.E) {
 	t.Helper()
 	d.server.Needs(t, mongotest.Failpoints)
@@ -73,14 +74,14 @@ func (d *desk) draft(t *testing.T, user string) Draft {
 	return draft
 }
 
-// insert stores a new key, alone, which every server can.
-func (d *desk) insert(t *testing.T, user string) Shown {
+// insert stores a new key without a transaction, which every server can do.
+func (d *desk) insert(t *testing.T, user string) Details {
 	t.Helper()
 	draft := d.draft(t, user)
-	if _, err := d.Alone(testContext(t), func(ctx context.Context) error { return d.Insert(ctx, draft) }); err != nil {
+	if _, err := d.WriteOnce(testContext(t), func(ctx context.Context) error { return d.Insert(ctx, draft) }); err != nil {
 		t.Fatal(err)
 	}
-	return draft.Shown
+	return draft.Details
 }
 
 func (d *desk) count(t *testing.T, filter bson.D) int64 {
@@ -96,7 +97,7 @@ func TestAKeyIsWrittenReadChangedAndDeleted(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
 		d, ctx := newDesk(t, s), testContext(t)
 		was := d.insert(t, "u")
-		got, err := d.FindNamed(ctx, was.Record.KeyID, "")
+		got, err := d.FindByID(ctx, was.Record.KeyID, "")
 		if err != nil || !cmp.Equal(got.Record, was.Record, compareRecords) || got.Digest != was.Digest {
 			t.Fatalf("found %+v, %v, want %+v", got, err, was)
 		}
@@ -114,22 +115,23 @@ func TestAKeyIsWrittenReadChangedAndDeleted(t *testing.T) {
 		if err := d.Delete(ctx, got); !errors.Is(err, ErrChanged) {
 			t.Errorf("delete of what it was: %v", err)
 		}
-		// Use does not stand in the way.
+		// A recorded use is not a conflicting change.
 		if _, err := d.keys.UpdateByID(ctx, was.raw.Lookup("_id"), bson.D{{Key: "$set", Value: bson.D{{Key: "last_used", Value: made}, {Key: "usage_count", Value: 3}}}}); err != nil {
 			t.Fatal(err)
 		}
 		if err := d.Delete(ctx, changed); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := d.FindNamed(ctx, was.Record.KeyID, ""); !errors.Is(err, ErrNoSuchKey) {
+		if _, err := d.FindByID(ctx, was.Record.KeyID, ""); !errors.Is(err, ErrNoSuchKey) {
 			t.Errorf("after its deletion: %v", err)
 		}
 	})
 }
 
-// TestAnEditIsOfWhatWasRead whatever the fields hold: an outsider's change of any
-// of them is noticed, and no value is taken for a change of itself.
-func TestAnEditIsOfWhatWasRead(t *testing.T) {
+// TestAnEditRequiresTheDocumentThatWasRead whatever values the fields have: a
+// change of any of them by another client is noticed, and an unchanged value is
+// never taken for a change.
+func TestAnEditRequiresTheDocumentThatWasRead(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
 		d, ctx := newDesk(t, s), testContext(t)
 		values := []any{nil, bson.A{}, bson.A{"a"}, bson.A{bson.A{"a"}}, "a", int32(1), true, bson.D{}, bson.D{{Key: "a", Value: 1}}, bson.Regex{Pattern: "a"}, absent}
@@ -139,7 +141,7 @@ func TestAnEditIsOfWhatWasRead(t *testing.T) {
 				if _, err := d.keys.InsertOne(ctx, document(t, bson.E{Key: "_id", Value: id}, bson.E{Key: "key_hash", Value: id}, bson.E{Key: "metadata", Value: have})); err != nil {
 					t.Fatal(err)
 				}
-				was, err := d.FindNamed(ctx, id, "")
+				was, err := d.FindByID(ctx, id, "")
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -163,7 +165,7 @@ func TestAnEditIsOfWhatWasRead(t *testing.T) {
 	})
 }
 
-func TestAKeyIsNamedByOneID(t *testing.T) {
+func TestAKeyIsFoundByItsIDText(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
 		d, ctx := newDesk(t, s), testContext(t)
 		for i, test := range []struct {
@@ -200,7 +202,7 @@ func TestAKeyIsNamedByOneID(t *testing.T) {
 			{"", "", ErrNoSuchKey},
 			{"{$ne: 1}", "", ErrNoSuchKey},
 		} {
-			got, err := d.FindNamed(ctx, test.id, test.owner)
+			got, err := d.FindByID(ctx, test.id, test.owner)
 			if !errors.Is(err, test.want) || err == nil && (got.Record.KeyID != test.id || test.owner != "" && got.Record.UserID != test.owner) {
 				t.Errorf("%q of %q: %q of %q, %v", test.id, test.owner, got.Record.KeyID, got.Record.UserID, err)
 			}
@@ -208,8 +210,8 @@ func TestAKeyIsNamedByOneID(t *testing.T) {
 	})
 }
 
-// TestADuplicateSaysWhatIsNotUnique without a value of it.
-func TestADuplicateSaysWhatIsNotUnique(t *testing.T) {
+// TestADuplicateNamesItsIndex without a value of it.
+func TestADuplicateNamesItsIndex(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
 		d, ctx := newDesk(t, s), testContext(t)
 		was := d.insert(t, "u")
@@ -230,13 +232,13 @@ func TestADuplicateSaysWhatIsNotUnique(t *testing.T) {
 		if _, err := d.keys.Indexes().CreateOne(ctx, mongo.IndexModel{Keys: bson.D{{Key: "user_id", Value: 1}}, Options: options.Index().SetUnique(true)}); err != nil {
 			t.Fatal(err)
 		}
-		next, err := d.schema.Successor(was, apikey.HashOf("kt_another"), "", made)
+		next, err := d.schema.DraftSuccessor(was, apikey.HashOf("kt_another"), "", made)
 		if err != nil {
 			t.Fatal(err)
 		}
 		words := "the same value in user_id"
 		if s.Kind == mongotest.NameSecantus {
-			words = "" // it does not say which index
+			words = "" // the server does not say which index
 		}
 		insert(next, words)
 		if n := d.count(t, bson.D{}); n != 1 {
@@ -245,10 +247,10 @@ func TestADuplicateSaysWhatIsNotUnique(t *testing.T) {
 	})
 }
 
-// ways are those of writing that the server has.
+// ways are the ways of writing that the server supports.
 func (d *desk) ways(t *testing.T) map[string]func(context.Context, func(context.Context) error) (clustertime.Time, error) {
 	t.Helper()
-	ways := map[string]func(context.Context, func(context.Context) error) (clustertime.Time, error){"alone": d.Alone}
+	ways := map[string]func(context.Context, func(context.Context) error) (clustertime.Time, error){"alone": d.WriteOnce}
 	has, err := d.HasTransactions(testContext(t))
 	if err != nil {
 		t.Fatal(err)
@@ -281,7 +283,7 @@ func TestHasTransactionsAsksTheServer(t *testing.T) {
 	})
 }
 
-// TestARevisionIsNotBeforeItsWrite: whoever reads after it sees the write.
+// TestARevisionIsNotBeforeItsWrite: a read after it sees the write.
 func TestARevisionIsNotBeforeItsWrite(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
 		d, ctx := newDesk(t, s), testContext(t)
@@ -292,7 +294,7 @@ func TestARevisionIsNotBeforeItsWrite(t *testing.T) {
 			if err != nil || at == 0 {
 				t.Fatalf("%s: %v, %v", name, at, err)
 			}
-			for _, shown := range []Shown{before, draft.Shown} {
+			for _, shown := range []Details{before, draft.Details} {
 				if _, found, err := findByID(ctx, d, shown.ID, at); err != nil || !found {
 					t.Errorf("%s: found %v, %v", name, found, err)
 				}
@@ -301,7 +303,7 @@ func TestARevisionIsNotBeforeItsWrite(t *testing.T) {
 	})
 }
 
-// TestATransactionIsAllOrNothing and is tried again when another one was faster.
+// TestATransactionIsAllOrNothing and is repeated when another one was faster.
 func TestATransactionIsAllOrNothing(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
 		d, ctx := newDesk(t, s), testContext(t)
@@ -318,7 +320,7 @@ func TestATransactionIsAllOrNothing(t *testing.T) {
 		was, tries := d.insert(t, "u"), 0
 		_, err = d.Transact(ctx, func(ctx context.Context) error {
 			tries++
-			now, err := d.FindNamed(ctx, was.Record.KeyID, "")
+			now, err := d.FindByID(ctx, was.Record.KeyID, "")
 			if err != nil {
 				return err
 			}
@@ -334,16 +336,16 @@ func TestATransactionIsAllOrNothing(t *testing.T) {
 			_, err = d.Change(ctx, edit)
 			return err
 		})
-		now, findErr := d.FindNamed(ctx, was.Record.KeyID, "")
+		now, findErr := d.FindByID(ctx, was.Record.KeyID, "")
 		if err != nil || findErr != nil || tries != 2 || now.Record.Name != "theirs" || !slices.Equal(now.Record.Scopes, []string{"mine"}) {
 			t.Errorf("after %d tries: %v, %v, %+v", tries, err, findErr, now.Record)
 		}
 	})
 }
 
-// TestWhatBecameOfACommit: an error that is no ErrOutcomeUnknown is the promise
-// that nothing was written, and none that something was.
-func TestWhatBecameOfACommit(t *testing.T) {
+// TestOutcomeOfACommit: an error other than ErrOutcomeUnknown guarantees that
+// nothing was written, and no error that something was.
+func TestOutcomeOfACommit(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
 		for name, test := range map[string]struct {
 			mode    any
@@ -395,8 +397,8 @@ func TestWhatBecameOfACommit(t *testing.T) {
 	})
 }
 
-// TestWhatBecameOfAWriteAlone is the same without a transaction.
-func TestWhatBecameOfAWriteAlone(t *testing.T) {
+// TestOutcomeOfAWriteOnce is the same without a transaction.
+func TestOutcomeOfAWriteOnce(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
 		noMajority := bson.E{Key: "writeConcernError", Value: bson.D{{Key: "code", Value: 64}, {Key: "errmsg", Value: "no majority"}}}
 		for name, test := range map[string]struct {
@@ -433,7 +435,7 @@ func TestWhatBecameOfAWriteAlone(t *testing.T) {
 				} {
 					d.fail(t, test.mode, append(slices.Clone(test.data), commands(write.command))...)
 					ctx, cancel := context.WithTimeout(t.Context(), test.limit)
-					_, err = d.Alone(ctx, write.do)
+					_, err = d.WriteOnce(ctx, write.do)
 					cancel()
 					if write.command == "delete" && errors.Is(err, ErrChanged) {
 						continue // the change came first
@@ -453,15 +455,15 @@ func TestAMissingPrivilegeIsNamed(t *testing.T) {
 		d := newDesk(t, s)
 		draft := d.draft(t, "u")
 		d.fail(t, once(1), commands("insert"), bson.E{Key: "errorCode", Value: codeUnauthorized})
-		_, err := d.Alone(testContext(t), func(ctx context.Context) error { return d.Insert(ctx, draft) })
+		_, err := d.WriteOnce(testContext(t), func(ctx context.Context) error { return d.Insert(ctx, draft) })
 		wantSentence(t, err, ErrUnauthorized, "find, insert, update and remove", "api_keys")
 		if s.Kind == mongotest.NameSecantus {
-			return // it makes up no refusals of a validator
+			return // it cannot simulate a validator's rejection
 		}
 		d.fail(t, once(1), commands("insert"), bson.E{Key: "errorCode", Value: codeValidation})
-		_, err = d.Alone(testContext(t), func(ctx context.Context) error { return d.Insert(ctx, draft) })
-		wantSentence(t, err, ErrCannotHold, "validator")
-		if _, err := d.Alone(context.Background(), func(context.Context) error { return nil }); !errors.Is(err, ErrNoDeadline) {
+		_, err = d.WriteOnce(testContext(t), func(ctx context.Context) error { return d.Insert(ctx, draft) })
+		wantSentence(t, err, ErrCannotStore, "validator")
+		if _, err := d.WriteOnce(context.Background(), func(context.Context) error { return nil }); !errors.Is(err, ErrNoDeadline) {
 			t.Errorf("without a deadline: %v", err)
 		}
 	})

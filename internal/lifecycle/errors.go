@@ -10,7 +10,7 @@ var (
 	// ErrNoSuchKey says that there is no key of this id, or that it is another
 	// user's.
 	ErrNoSuchKey = errors.New("there is no such key")
-	// ErrAmbiguousID says that two keys have this id, one by another type.
+	// ErrAmbiguousID says that two keys have this id, with different types.
 	ErrAmbiguousID = errors.New("two keys have this id, by different types: narrow it down by user_id, or change the one by its type in the database")
 	// ErrDuplicate says that a unique index of the collection refuses the key.
 	ErrDuplicate = errors.New("another key has the same")

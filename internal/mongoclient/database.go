@@ -10,13 +10,15 @@ import (
 	"github.com/keytail/keytail/internal/guard"
 )
 
-// Database is the one way to a handle: it and the collections that are taken from
-// it read from the primary what a majority has, and write to a majority, whatever
-// the client was made with. What is meant otherwise (linearizable reads, last_used
-// with w: 1) is a clone of such a collection.
+// Database is the only way to get a handle of a database: it and the
+// collections from it read with read concern majority from the primary, and
+// write with write concern majority, whatever the settings of the client. Uses
+// that need something else (linearizable reads, last_used with w: 1) clone such
+// a collection.
 //
-// A handle without it inherits the client's concerns, which are those of a
-// connection string or of an embedding program. A test looks for such handles.
+// A handle that comes from the client itself inherits the client's concerns,
+// which come from a connection string or from an embedding program. A test
+// looks for such handles.
 func Database(client *mongo.Client, name string) *mongo.Database {
 	if !guard.OwnConcerns {
 		return client.Database(name)

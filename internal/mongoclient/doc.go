@@ -1,9 +1,15 @@
-// Package mongoclient is how keytail reaches MongoDB: a client made of a
-// connection string, and handles of databases.
+// Package mongoclient connects to MongoDB: it makes a client from a connection
+// string, and handles of databases.
 //
-// A connection string can ask for what breaks keytail's promises (reads from
-// secondaries, writes that one node acknowledges, timeouts that end the change
-// stream). Table says what becomes of each option; docs/mongodb-uri.md is made of
-// it. Database gives handles that read and write as keytail must, whatever client
-// they belong to: an embedding program brings its own.
+// A connection string can contain options that break keytail's guarantees
+// (reads from secondaries, writes that one node acknowledges, timeouts that end
+// the change stream). OptionTable says what keytail does with each option; the
+// table in docs/mongodb-uri.md is generated from it. Database returns handles
+// that read and write as keytail must, whatever client they belong to: an
+// embedding program brings its own client.
+//
+// options.go has the table; uri.go checks a connection string against it;
+// settings.go makes the settings of the client; replicaset.go checks the name
+// of the replica set and direct connections; hello.go sends hello; database.go
+// returns handles.
 package mongoclient

@@ -19,8 +19,9 @@ const (
 	tableEnd   = "<!-- options:end -->"
 )
 
-// TestDocsTableIsMadeFromTheTable; with -update it is written.
-func TestDocsTableIsMadeFromTheTable(t *testing.T) {
+// TestDocsTableIsGenerated compares the page with the table; with -update it
+// writes the page.
+func TestDocsTableIsGenerated(t *testing.T) {
 	content, err := os.ReadFile(page)
 	if err != nil {
 		t.Fatal(err)
@@ -41,8 +42,8 @@ func TestDocsTableIsMadeFromTheTable(t *testing.T) {
 	}
 }
 
-// TestAllHandlesComeFromDatabase: no code of keytail's takes one from a client by
-// itself, where it would inherit the concerns of a connection string.
+// TestAllHandlesComeFromDatabase: no code of keytail takes a handle from the
+// client itself, because it would inherit the concerns of a connection string.
 func TestAllHandlesComeFromDatabase(t *testing.T) {
 	handle := regexp.MustCompile(`\.Database\([^)]`) // Collection.Database takes no argument
 	var files int

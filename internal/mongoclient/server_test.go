@@ -27,7 +27,7 @@ func testContext(t *testing.T) context.Context {
 	return ctx
 }
 
-// with is a URI of a server with another query.
+// with returns the URI of a server with another query.
 func with(s *mongotest.Devmongo, query string) string {
 	uri, _, _ := strings.Cut(s.URI, "?")
 	return uri + "?" + query
@@ -43,8 +43,8 @@ func client(t *testing.T, s *Settings, uri string) *mongo.Client {
 	return c
 }
 
-// TestAWrongSetName is told with the real one, of which the driver's own error says
-// nothing.
+// TestAWrongSetName: the error contains the real name, which the driver's own
+// error does not.
 func TestAWrongSetName(t *testing.T) {
 	t.Parallel()
 	node := mongotest.StartDevmongo(t, devmongo.Config{})
@@ -56,7 +56,7 @@ func TestAWrongSetName(t *testing.T) {
 		if err == nil || strings.Contains(err.Error(), "devmongo") {
 			t.Fatalf("the driver says %v", err)
 		}
-		for _, words := range []string{`"rs7"`, `is called "devmongo"`, "write replicaSet=devmongo"} {
+		for _, words := range []string{`"rs7"`, `is "devmongo"`, "set replicaSet=devmongo"} {
 			if got := s.Explain(err).Error(); !strings.Contains(got, words) {
 				t.Errorf("%q lacks %q", got, words)
 			}
@@ -72,8 +72,8 @@ func TestAWrongSetName(t *testing.T) {
 	}
 }
 
-// TestOneHostOfAnotherSet is not why something fails while the set that is asked for
-// is there: nobody may be told to write the other set's name.
+// TestOneHostOfAnotherSet is not the reason of an error while the wanted set
+// answers: the error must not recommend the other set's name.
 func TestOneHostOfAnotherSet(t *testing.T) {
 	t.Parallel()
 	s := settings(t, "mongodb://db1,db2/keys?replicaSet=rs0")
@@ -84,8 +84,8 @@ func TestOneHostOfAnotherSet(t *testing.T) {
 	}
 	failure := errors.New("there is no unique index")
 	hear("db2:27017", "rs1")
-	if got := s.Explain(failure).Error(); !strings.Contains(got, `is called "rs1"`) {
-		t.Errorf("nobody of the set has answered: %s", got)
+	if got := s.Explain(failure).Error(); !strings.Contains(got, `is "rs1"`) {
+		t.Errorf("no server of the set has answered: %s", got)
 	}
 	hear("db1:27017", "rs0")
 	if got := s.Explain(failure); got != failure { //nolint:errorlint // nothing may be added
@@ -93,8 +93,8 @@ func TestOneHostOfAnotherSet(t *testing.T) {
 	}
 }
 
-// TestADirectConnection is kept to the only member of a set, and refused to one of
-// several.
+// TestADirectConnection is kept to the only member of a set, and refused to one
+// of several.
 func TestADirectConnection(t *testing.T) {
 	t.Parallel()
 	one := mongotest.StartDevmongo(t, devmongo.Config{})
@@ -118,8 +118,8 @@ func TestADirectConnection(t *testing.T) {
 	}
 }
 
-// TestHandlesSayHow, whatever the client that they belong to was made with.
-func TestHandlesSayHow(t *testing.T) {
+// TestHandlesSetTheirConcerns, whatever the settings of their client.
+func TestHandlesSetTheirConcerns(t *testing.T) {
 	t.Parallel()
 	node := mongotest.StartDevmongo(t, devmongo.Config{})
 	sent := map[string]bson.Raw{}

@@ -28,8 +28,8 @@ func (s *Settings) noted(option string) bool {
 	return slices.ContainsFunc(s.Notes, func(note string) bool { return strings.Contains(note, option) })
 }
 
-// TestEveryOptionOfTheDriverHasARow, and each row an option that the driver knows:
-// a new version of the driver may bring options that break promises.
+// TestEveryOptionOfTheDriverHasARow, and each row has an option that the driver
+// knows: a new version of the driver may add options that break guarantees.
 func TestEveryOptionOfTheDriverHasARow(t *testing.T) {
 	dir, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "go.mongodb.org/mongo-driver/v2").Output()
 	if err != nil {
@@ -53,9 +53,9 @@ func TestEveryOptionOfTheDriverHasARow(t *testing.T) {
 	if len(known) < 40 {
 		t.Fatalf("only %d options were found", len(known))
 	}
-	table := Table()
+	table := OptionTable()
 	for name := range known {
-		if _, found := find(table, name); !found {
+		if _, found := findOption(table, name); !found {
 			t.Errorf("the driver's option %q has no row", name)
 		}
 	}
@@ -71,13 +71,13 @@ func TestEveryOptionOfTheDriverHasARow(t *testing.T) {
 // TestEachOption has a case for each row of the table.
 func TestEachOption(t *testing.T) {
 	cases := map[string]struct {
-		// query holds the option with a value that matters.
+		// query contains the option with a relevant value.
 		query string
-		// is checks what comes of it, of an option that is not refused.
+		// is checks the effect of an option that is not refused.
 		is func(s *Settings) bool
-		// noted: the log says so.
+		// noted means that the option is logged.
 		noted bool
-		// refusal is part of the sentence.
+		// refusal is a part of the error.
 		refusal string
 	}{
 		"journal":             {"journal=false", func(s *Settings) bool { return s.Options.WriteConcern.Journal == nil }, true, ""},
@@ -96,7 +96,7 @@ func TestEachOption(t *testing.T) {
 
 		"connect":                  {"connect=direct", func(s *Settings) bool { return *s.Options.Direct }, false, ""},        // TestADirectConnection
 		"directConnection":         {"directConnection=true", func(s *Settings) bool { return *s.Options.Direct }, false, ""}, // TestADirectConnection
-		"loadBalanced":             {"loadBalanced=true", nil, false, "nobody can tell which server is the primary"},
+		"loadBalanced":             {"loadBalanced=true", nil, false, "cannot see which server is the primary"},
 		"replicaSet":               {"replicaSet=rs7", func(s *Settings) bool { return *s.Options.ReplicaSet == "rs7" }, false, ""}, // TestAWrongSetName
 		"timeoutMS":                {"timeoutMS=500", nil, false, "would end the change stream"},
 		"connectTimeoutMS":         {"connectTimeoutMS=0", func(s *Settings) bool { return *s.Options.ConnectTimeout == 3*time.Second }, true, ""},
@@ -120,8 +120,8 @@ func TestEachOption(t *testing.T) {
 		"tlsInsecure":                          {"tls=true&tlsInsecure=true", func(s *Settings) bool { return s.Options.TLSConfig.InsecureSkipVerify }, true, ""},
 		"tlsDisableCertificateRevocationCheck": {"tls=true&tlsDisableCertificateRevocationCheck=true", func(s *Settings) bool { return *s.Options.DisableCertificateRevocationCheck }, false, ""},
 		"tlsDisableOCSPEndpointCheck":          {"tls=true&tlsDisableOCSPEndpointCheck=true", func(s *Settings) bool { return *s.Options.DisableOCSPEndpointCheck }, false, ""},
-		// Those that name files or records are kept: the driver's own errors tell that
-		// it has read them.
+		// Options that name files or records are kept: the driver's own errors
+		// show that it has read them.
 		"tlsCAFile":                     {"tls=true&tlsCAFile=/none", nil, false, "cannot be used"},
 		"tlsCertificateFile":            {"tls=true&tlsCertificateFile=/none&tlsPrivateKeyFile=/none", nil, false, "cannot be used"},
 		"tlsPrivateKeyFile":             {"tls=true&tlsCertificateFile=/none&tlsPrivateKeyFile=/none", nil, false, "cannot be used"},
@@ -130,7 +130,7 @@ func TestEachOption(t *testing.T) {
 		"srvMaxHosts":                   {"srvMaxHosts=1", nil, false, "cannot be used"},
 		"srvServiceName":                {"srvServiceName=x", nil, false, "cannot be used"},
 	}
-	for _, o := range Table() {
+	for _, o := range OptionTable() {
 		c, found := cases[o.Name]
 		if !found {
 			t.Errorf("%s has no case", o.Name)
@@ -159,9 +159,9 @@ func TestEachOption(t *testing.T) {
 
 func ofPrimary(s *Settings) bool { return s.Options.ReadPreference.Mode() == readpref.PrimaryMode }
 
-// TestWhatEverybodyWritesIsNotNoted: the string that Atlas shows, and values that
-// are keytail's own.
-func TestWhatEverybodyWritesIsNotNoted(t *testing.T) {
+// TestUsualOptionsAreNotNoted: the string that Atlas shows, and values that are
+// keytail's own.
+func TestUsualOptionsAreNotNoted(t *testing.T) {
 	t.Parallel()
 	for _, uri := range []string{
 		"mongodb://127.0.0.1/keys",
@@ -190,7 +190,7 @@ func TestBoundsAreKept(t *testing.T) {
 	}
 }
 
-func TestReadsAreCappedBelowThePool(t *testing.T) {
+func TestReadsAreLimitedBelowThePoolSize(t *testing.T) {
 	t.Parallel()
 	for query, want := range map[string]struct {
 		reads int64
@@ -211,7 +211,7 @@ func TestReadsAreCappedBelowThePool(t *testing.T) {
 	}
 }
 
-// TestSRVIsCheckedWithoutTheNetwork, as far as that goes.
+// TestSRVIsCheckedWithoutTheNetwork, as far as that is possible.
 func TestSRVIsCheckedWithoutTheNetwork(t *testing.T) {
 	t.Parallel()
 	err := CheckURI("mongodb+srv://db.example.org/keys?timeoutMS=1&LoadBalanced=true&maxPoolSize=%32")
@@ -225,18 +225,18 @@ func TestSRVIsCheckedWithoutTheNetwork(t *testing.T) {
 	}
 }
 
-// TestTimesOutOfBoundsAreReplaced, on both sides, also where the driver would refuse
-// them.
+// TestTimesOutOfBoundsAreReplaced, on both sides, even where the driver would
+// reject them.
 func TestTimesOutOfBoundsAreReplaced(t *testing.T) {
 	t.Parallel()
 	for name, b := range map[string]bounds{
-		"connectTimeoutMS": connectTimeouts, "heartbeatFrequencyMS": serverChecks, "heartbeatIntervalMS": serverChecks,
-		"serverSelectionTimeoutMS": selections,
+		"connectTimeoutMS": connectTimeouts, "heartbeatFrequencyMS": heartbeatIntervals, "heartbeatIntervalMS": heartbeatIntervals,
+		"serverSelectionTimeoutMS": selectionTimeouts,
 	} {
-		for _, value := range []time.Duration{0, b.least - time.Millisecond, b.least, b.most, b.most + time.Millisecond} {
+		for _, value := range []time.Duration{0, b.min - time.Millisecond, b.min, b.max, b.max + time.Millisecond} {
 			want := value
-			if value < b.least || value > b.most {
-				want = b.otherwise
+			if value < b.min || value > b.max {
+				want = b.fallback
 			}
 			s, err := ForURI(fmt.Sprintf("mongodb://127.0.0.1/keys?%s=%d", name, value.Milliseconds()))
 			if err != nil {

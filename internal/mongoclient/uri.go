@@ -9,13 +9,13 @@ import (
 	"strings"
 )
 
-// CheckURI says everything for which a connection string is refused, as far as
-// that shows without the network and without the driver.
+// CheckURI returns every reason for which a connection string is refused, as
+// far as that can be found out without the network and without the driver.
 func CheckURI(uri string) error {
-	table := Table()
+	table := OptionTable()
 	var mistakes []error
-	for name, value := range given(uri) {
-		if o, known := find(table, name); known && o.refuse != nil {
+	for name, value := range decodedOptions(uri) {
+		if o, known := findOption(table, name); known && o.refuse != nil {
 			if why := o.refuse(value); why != "" {
 				mistakes = append(mistakes, errors.New(why))
 			}
@@ -24,33 +24,33 @@ func CheckURI(uri string) error {
 	return errors.Join(mistakes...)
 }
 
-// notes are for the log: options that are overridden, unknown, or risky.
+// notes returns log lines about options that are overridden, unknown, or risky.
 func notes(uri string) []string {
-	table := Table()
+	table := OptionTable()
 	var all []string
-	for name, value := range given(uri) {
-		o, known := find(table, name)
+	for name, value := range decodedOptions(uri) {
+		o, known := findOption(table, name)
 		switch {
 		case !known:
-			all = append(all, fmt.Sprintf("the MongoDB driver ignores the option %q of --mongodb-uri, which it does not know: check its spelling, or take it out", name))
+			all = append(all, fmt.Sprintf("the MongoDB driver ignores the option %q of --mongodb-uri, which it does not know: check its spelling, or remove it", name))
 		case o.Effect == Overridden && !slices.Contains(o.same, value):
-			all = append(all, fmt.Sprintf("the option %s of --mongodb-uri is not used: %s", o.Name, plain(o.Why)))
-		case o.Effect == Without:
-			all = append(all, fmt.Sprintf("the option %s of --mongodb-uri has no effect: %s", o.Name, plain(o.Why)))
+			all = append(all, fmt.Sprintf("the option %s of --mongodb-uri is not used: %s", o.Name, withoutMarkup(o.Why)))
+		case o.Effect == NoEffect:
+			all = append(all, fmt.Sprintf("the option %s of --mongodb-uri has no effect: %s", o.Name, withoutMarkup(o.Why)))
 		case o.Name == "tlsInsecure" && value == "true":
-			all = append(all, "--mongodb-uri sets tlsInsecure=true: whoever can redirect the connection can pretend to be the database, and make any key valid")
+			all = append(all, "--mongodb-uri sets tlsInsecure=true: anybody who can redirect the connection can impersonate the database and make any key valid")
 		}
 	}
 	return all
 }
 
-// plain is a sentence of the table without its markup.
-func plain(markdown string) string {
+// withoutMarkup returns a sentence of the table as plain text.
+func withoutMarkup(markdown string) string {
 	return strings.TrimSuffix(strings.ReplaceAll(markdown, "`", ""), ".")
 }
 
-// written are the options of a connection string's query, as they are written there.
-func written(query string) iter.Seq2[string, string] {
+// rawOptions returns the options of a connection string's query, undecoded.
+func rawOptions(query string) iter.Seq2[string, string] {
 	return func(yield func(name, value string) bool) {
 		for option := range strings.FieldsFuncSeq(query, func(r rune) bool { return r == '&' || r == ';' }) {
 			name, value, _ := strings.Cut(option, "=")
@@ -61,11 +61,12 @@ func written(query string) iter.Seq2[string, string] {
 	}
 }
 
-// given are the options of a connection string, decoded as the driver does.
-func given(uri string) iter.Seq2[string, string] {
+// decodedOptions returns the options of a connection string, decoded as the
+// driver does.
+func decodedOptions(uri string) iter.Seq2[string, string] {
 	return func(yield func(name, value string) bool) {
 		_, query, _ := strings.Cut(uri, "?")
-		for name, value := range written(query) {
+		for name, value := range rawOptions(query) {
 			if decoded, err := url.QueryUnescape(value); err == nil {
 				value = decoded
 			}
@@ -76,9 +77,9 @@ func given(uri string) iter.Seq2[string, string] {
 	}
 }
 
-// withoutSecrets takes the user, the password and the values of all options out
-// of a text about a URI, in the form they have there and decoded.
-func withoutSecrets(text, uri string) string {
+// redactSecrets removes the user, the password and the values of all options
+// from a text about a URI, in both their raw and their decoded form.
+func redactSecrets(text, uri string) string {
 	_, rest, _ := strings.Cut(uri, "://")
 	beforeQuery, query, _ := strings.Cut(rest, "?")
 	var secrets []string
@@ -86,19 +87,19 @@ func withoutSecrets(text, uri string) string {
 		user, password, _ := strings.Cut(userInfo, ":")
 		secrets = append(secrets, password, user)
 	}
-	for _, value := range written(query) {
+	for _, value := range rawOptions(query) {
 		secrets = append(secrets, value)
 	}
 	for _, secret := range secrets {
-		text = without(text, secret)
+		text = redact(text, secret)
 		if decoded, err := url.PathUnescape(secret); err == nil {
-			text = without(text, decoded)
+			text = redact(text, decoded)
 		}
 	}
 	return text
 }
 
-func without(text, secret string) string {
+func redact(text, secret string) string {
 	if secret == "" {
 		return text
 	}

@@ -1,8 +1,12 @@
-// Package preload makes the cache complete, and keeps it honest: it scans the
-// whole collection when the stream has opened, and again every now and then to
-// compare what is held with the database.
+// Package preload loads all keys into the cache, so that it becomes a complete
+// cache, and audits it: it scans the whole collection when the change stream
+// has been opened, and again at intervals to compare the cache with the
+// database.
 //
-// A scan is one long fill (package keycache has the argument). This room decides
-// when, and where to, and what to do when a scan fails; it owns no state of the
-// cache.
+// A scan is one long fill (see keycache/DESIGN.md). This package decides when
+// to scan, into which generation, and what to do if a scan fails. It has no
+// state of the cache. DESIGN.md lists the reasons for a scan and their pace.
+//
+// preload.go has the Loader; plan.go decides about the next scan; pace.go
+// limits how often; scan.go makes a scan and the audit.
 package preload

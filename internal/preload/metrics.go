@@ -8,7 +8,7 @@ import (
 	"github.com/keytail/keytail/internal/keycache"
 )
 
-// How a scan ends, as labels of a metric.
+// The results of a scan, as labels of a metric.
 const (
 	resultComplete   = "complete"
 	resultTooLarge   = "does_not_fit"
@@ -26,13 +26,13 @@ type metrics struct {
 func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
 	m := &metrics{
 		scans: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "keytail_scans_total", Help: "Scans of the whole collection, by how they ended.",
+			Name: "keytail_scans_total", Help: "Scans of the whole collection, by result.",
 		}, []string{"result"}),
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "keytail_scan_requests_total", Help: "Scans of the whole collection that were asked for, by reason.",
+			Name: "keytail_scan_requests_total", Help: "Requested scans of the whole collection, by reason.",
 		}, []string{"reason"}),
 		pause: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "keytail_scan_pause_seconds", Help: "How long the scan that is asked for now is still put off. 0: it is not, or none is asked for.",
+			Name: "keytail_scan_pause_seconds", Help: "Time until the scan that is requested now begins. 0: it is not delayed, or no scan is requested.",
 		}),
 	}
 	for _, result := range []string{resultComplete, resultTooLarge, resultLost, resultUnreadable, resultFailed} {
@@ -60,7 +60,7 @@ func resultOf(err error) string {
 		return resultTooLarge
 	case errors.Is(err, keycache.ErrScanLost):
 		return resultLost
-	case errors.Is(err, keycache.ErrScanUnreadable), errors.Is(err, errOpaque):
+	case errors.Is(err, keycache.ErrScanUnreadable), errors.Is(err, errTooManyHashes):
 		return resultUnreadable
 	default:
 		return resultFailed

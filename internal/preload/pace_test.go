@@ -15,7 +15,7 @@ import (
 // auditEvery is the audit interval where a test waits for an audit.
 const auditEvery = 10 * time.Minute
 
-// paced runs f on a clock of its own, with the default pauses.
+// paced runs f on a simulated clock, with the default pauses.
 func paced(t *testing.T, f func(r *rig), change ...func(*Config)) {
 	synctest.Test(t, func(t *testing.T) {
 		change = append([]func(*Config){func(c *Config) { c.RebuildPause, c.RetryPause = 0, 0 }}, change...)
@@ -30,7 +30,7 @@ func paced(t *testing.T, f func(r *rig), change ...func(*Config)) {
 
 func audits(c *Config) { c.AuditInterval = auditEvery }
 
-// voids applies a change that does not show all of its hashes.
+// voids applies a change that does not contain all of its hashes.
 func (r *rig) voids() {
 	r.tail.Lock()
 	defer r.tail.Unlock()
@@ -47,7 +47,7 @@ func (r *rig) reopens() {
 	r.cache.Open(r.at)
 }
 
-// storm voids the completeness ten times a second for d.
+// storm makes the cache incomplete ten times a second for d.
 func (r *rig) storm(d time.Duration) {
 	for end := time.Now().Add(d); time.Now().Before(end); {
 		r.voids()
@@ -61,9 +61,9 @@ func (r *rig) scanned() int {
 	return r.store.scans
 }
 
-// The first scan is made at once, the next ones after 1 s, 2 s, 4 s ... up to a
-// minute.
-func TestScansThatAreAskedForAgainAndAgainArePaced(t *testing.T) {
+// The first repair is made at once, the next ones after 1 s, 2 s, 4 s ... up to
+// a minute.
+func TestRepeatedRepairsArePaced(t *testing.T) {
 	paced(t, func(r *rig) {
 		r.storm(500 * time.Millisecond)
 		if n := r.scanned(); n != 2 {
@@ -75,9 +75,9 @@ func TestScansThatAreAskedForAgainAndAgainArePaced(t *testing.T) {
 		if n < 14 || n > 20 {
 			r.t.Errorf("%d scans in ten minutes of voids, want 14 to 20", n)
 		}
-		// One is waiting now.
+		// One repair is waiting now.
 		if got := counter(r.metrics.requests.WithLabelValues("incomplete")); got != float64(n) {
-			r.t.Errorf("%v scans were asked for after the first, want %d", got, n)
+			r.t.Errorf("%v scans were requested after the first, want %d", got, n)
 		}
 		if pause := testutil.ToFloat64(r.metrics.pause); pause <= 0 || pause > 70 {
 			r.t.Errorf("the pause is %v s", pause)
@@ -94,7 +94,7 @@ func TestAScanThatWaitsIsMade(t *testing.T) {
 		before := r.scanned()
 		time.Sleep(DefaultRebuildPause * 6 / 5)
 		if pause := testutil.ToFloat64(r.metrics.pause); pause != 0 {
-			r.t.Errorf("the pause is %v s although nothing is asked for", pause)
+			r.t.Errorf("the pause is %v s although no scan is requested", pause)
 		}
 		if !r.cache.Stats().Complete || r.scanned() != before+1 {
 			r.t.Errorf("complete is %v after %d more scans", r.cache.Stats().Complete, r.scanned()-before)
@@ -115,8 +115,9 @@ func TestAQuietPeriodEndsThePause(t *testing.T) {
 	})
 }
 
-// Whoever can cause losses cannot make the collection be read all the time.
-func TestManyLossesDoNotMakeAsManyScans(t *testing.T) {
+// Somebody who can cause losses cannot make keytail read the collection all the
+// time.
+func TestManyLossesCauseFewScans(t *testing.T) {
 	paced(t, func(r *rig) {
 		before := r.scanned()
 		for range 600 { // ten minutes
@@ -147,13 +148,13 @@ func TestTheFirstScanOfAnEpochIsNotDelayed(t *testing.T) {
 	})
 }
 
-// A document with more hashes than are tracked is there until somebody removes it:
-// trying again at once would not help.
+// A document with more hashes than keytail tracks stays until somebody removes
+// it: another attempt at once would not help.
 func TestADocumentWithTooManyHashesIsTriedAgainAtTheNextAudit(t *testing.T) {
 	paced(t, func(r *rig) {
 		r.store.mutex.Lock()
 		h := apikey.HashOf("opaque")
-		r.store.documents[h] = keystore.Document{ID: "opaque", Opaque: true, Record: apikey.Record{KeyID: "opaque"}}
+		r.store.documents[h] = keystore.Document{ID: "opaque", MoreHashes: true, Record: apikey.Record{KeyID: "opaque"}}
 		r.store.mutex.Unlock()
 		r.voids()
 		time.Sleep(auditEvery / 2)
@@ -170,22 +171,22 @@ func TestADocumentWithTooManyHashesIsTriedAgainAtTheNextAudit(t *testing.T) {
 	}, audits)
 }
 
-// A hash within an array is marked by every kind of scan: it is neither absent nor
-// answered from memory, and what was read for it is kept.
+// Every kind of scan marks a hash within an array: the cache treats it neither
+// as unknown nor as a hit, and keeps what was read for it.
 func TestHashesWithinAnArrayAreMarked(t *testing.T) {
 	paced(t, func(r *rig) {
-		array := keystore.Document{ID: "array", Others: []apikey.Hash{apikey.HashOf("a"), apikey.HashOf("b")}, Record: apikey.Record{KeyID: "array", Defect: "key_hash is no hash"}}
+		array := keystore.Document{ID: "array", OtherHashes: []apikey.Hash{apikey.HashOf("a"), apikey.HashOf("b")}, Record: apikey.Record{KeyID: "array", Defect: "key_hash is no hash"}}
 		r.store.mutex.Lock()
-		for _, h := range array.Others {
+		for _, h := range array.OtherHashes {
 			r.store.documents[h] = array
 		}
 		r.store.mutex.Unlock()
 		read := func() {
-			r.cache.Store(r.cache.Begin(), array.Others[0], keycache.Found(array.ID, &array.Record))
+			r.cache.Store(r.cache.Begin(), array.OtherHashes[0], keycache.Found(array.ID, &array.Record))
 		}
 		for _, next := range []func(){
 			r.voids,   // in place
-			r.reopens, // anew
+			r.reopens, // into a new generation
 			read,      // and in place once more
 		} {
 			next()
@@ -195,14 +196,15 @@ func TestHashesWithinAnArrayAreMarked(t *testing.T) {
 				r.t.Fatal("a hash within an array is absent, or all is unknown")
 			}
 		}
-		if a, ok := r.cache.Get(array.Others[0]); !ok || !a.Found || a.Record.KeyID != "array" {
+		if a, ok := r.cache.Get(array.OtherHashes[0]); !ok || !a.Found || a.Record.KeyID != "array" {
 			r.t.Error("what was read for a hash within an array is not kept")
 		}
-		// The database moves on and no event says so: the next audit finds it.
+		// The database changes without an event: the next audit finds the
+		// difference.
 		changed := array
 		changed.Record.Name = "another"
 		r.store.mutex.Lock()
-		for _, h := range array.Others {
+		for _, h := range array.OtherHashes {
 			r.store.documents[h] = changed
 		}
 		r.store.mutex.Unlock()

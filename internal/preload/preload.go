@@ -22,81 +22,85 @@ type Mode string
 const (
 	// Auto scans unless the collection cannot fit.
 	Auto Mode = "auto"
-	// On scans in any case.
+	// On always scans.
 	On Mode = "on"
-	// Off never scans: the cache is filled on demand.
+	// Off never scans: keys are read on demand.
 	Off Mode = "off"
 )
 
 // Defaults of Config, each with its reason.
 const (
-	// DefaultAuditInterval reads the whole collection once an hour: rare enough
-	// to cost nothing, often enough to be believed.
+	// DefaultAuditInterval reads the whole collection once an hour: rarely
+	// enough to cost nothing, and often enough to find a difference soon.
 	DefaultAuditInterval = time.Hour
-	// DefaultRebuildPause keeps a cache that is too small from being rebuilt all
-	// the time.
+	// DefaultRebuildPause prevents a cache that is too small from being rebuilt
+	// all the time.
 	DefaultRebuildPause = time.Minute
-	// DefaultRetryPause is between two scans of which the first died with its
-	// cursor.
+	// DefaultRetryPause is between two scans if the cursor of the first one
+	// failed.
 	DefaultRetryPause = 5 * time.Second
-	// DefaultMovedShare is the share of hash slots touched by changes past which
-	// unknown keys cost too many reads.
+	// DefaultMovedShare is the share of hash slots with changes since the scan
+	// above which unknown keys cost too many reads.
 	DefaultMovedShare = 0.05
 
 	// jitter spreads the audits of a fleet: a tenth of the interval.
 	jitter = 0.1
-	// poll is how often the state of the cache is looked at. It delays a scan and
-	// no answer.
-	poll = 50 * time.Millisecond
-	// smallestEntry is less than any key takes in the cache, in bytes: what does
-	// not fit by this measure does not fit.
+	// pollInterval is how often the state of the cache is checked. It delays
+	// scans, not answers.
+	pollInterval = 50 * time.Millisecond
+	// smallestEntry is less than any key takes in the cache, in bytes: a
+	// collection that does not fit with this size does not fit at all.
 	smallestEntry = 128
-	// rebuildsInARow that fail before the cache goes lazy.
+	// rebuildsInARow is how many scans must fail in a row before keys are only
+	// read on demand.
 	rebuildsInARow = 2
 )
 
-// Store is what is asked of the collection. A keystore.Store is one.
+// Store reads the collection. A keystore.Store is one.
 type Store interface {
 	Count(ctx context.Context) (int64, error)
 	Scan(ctx context.Context, after clustertime.Time, see func(keystore.Document) error) error
 	FindByHash(ctx context.Context, h apikey.Hash, after clustertime.Time) (keystore.Document, bool, error)
 }
 
-// Heartbeater writes a heartbeat at once, so that what waits for the stream need not
-// wait for the next one. A changestream.Heartbeater is one.
+// Heartbeater writes a heartbeat at once, so that a scan that waits for the
+// stream need not wait for the next heartbeat. A changestream.Heartbeater is
+// one.
 type Heartbeater interface {
 	Beat(ctx context.Context) (clustertime.Time, error)
 }
 
-// Config of a Preload. Cache and Store are required.
+// Config configures a Loader. Cache and Store are required.
 type Config struct {
 	Cache *keycache.Cache
 	Store Store
-	// Pulse: nil waits for the heartbeat that comes by itself.
-	Pulse Heartbeater
-	// UniqueIndex looks whether the hash has a unique index, when a scan has begun:
-	// then no document is seen whose hash another one has, and each is believed as
-	// soon as it has been seen. Nil, or false: at the end of the scan.
+	// Heartbeater: nil waits for the periodic heartbeat.
+	Heartbeater Heartbeater
+	// UniqueIndex checks whether the hash has a unique index. It is called when
+	// a scan has begun: with the index, no two documents with the same hash can
+	// be read, so each entry is valid as soon as its document has been read.
+	// Nil, or false: entries become valid at the end of the scan.
 	UniqueIndex func(ctx context.Context) bool
 	// Mode: zero is Auto.
 	Mode Mode
-	// CacheBytes is what one generation of the cache holds; Auto compares the
-	// collection with it. Zero: no limit.
+	// CacheBytes is the capacity of one generation of the cache; Auto compares
+	// the collection with it. Zero: no limit.
 	CacheBytes int64
-	// AuditInterval is the time between two scans when all is well, with a jitter
-	// of a tenth. Zero: DefaultAuditInterval.
+	// AuditInterval is the time between two scans when all is well, with a
+	// jitter of a tenth. Zero: DefaultAuditInterval.
 	AuditInterval time.Duration
-	// RebuildPause is the least time between two scans aside, and the longest pause
-	// before any scan that repairs the completeness. Zero: DefaultRebuildPause.
+	// RebuildPause is the least time between two scans into a second
+	// generation, and the longest pause before any repair. Zero:
+	// DefaultRebuildPause.
 	RebuildPause time.Duration
-	// RetryPause follows a scan whose cursor died. Zero: DefaultRetryPause.
+	// RetryPause follows a scan whose cursor failed. Zero: DefaultRetryPause.
 	RetryPause time.Duration
-	// MovedShare is the share of touched hash slots past which a scan is made.
-	// Zero: DefaultMovedShare.
+	// MovedShare is the share of hash slots with changes above which a scan is
+	// made. Zero: DefaultMovedShare.
 	MovedShare float64
-	// Logger: nil is silent.
+	// Logger: nil logs nothing.
 	Logger *zap.Logger
-	// Registerer takes the metrics. Nil: none.
+	// Registerer registers the metrics. Nil: there are none.
 	Registerer prometheus.Registerer
 }
 
@@ -124,7 +128,7 @@ func (c *Config) setDefaults() {
 func (c *Config) validate() error {
 	var errs []error
 	if c.Cache == nil || c.Store == nil {
-		errs = append(errs, errors.New("a cache and a store are needed"))
+		errs = append(errs, errors.New("a cache and a store are required"))
 	}
 	if c.Mode != Auto && c.Mode != On && c.Mode != Off {
 		errs = append(errs, fmt.Errorf("preload is %q, it must be auto, on or off", c.Mode))
@@ -135,18 +139,21 @@ func (c *Config) validate() error {
 	return errors.Join(errs...)
 }
 
-// Loader scans. Its state belongs to the goroutine in Run, but for the atomics.
+// Loader scans the collection. Its state belongs to Run's goroutine, except for
+// the atomics.
 type Loader struct {
 	config  Config
 	logger  *zap.Logger
 	metrics *metrics
-	// attempted is the epoch for which a first scan has ended, well or not.
+	// attempted is the epoch for which a first scan has ended, successfully or
+	// not.
 	attempted atomic.Uint64
-	// took is how long the last complete scan read the collection, in nanoseconds.
+	// took is how long the last complete scan took to read the collection, in
+	// nanoseconds.
 	took atomic.Int64
 }
 
-// New makes a Preload that has not begun.
+// New makes a Loader that has not begun.
 func New(config Config) (*Loader, error) {
 	config.setDefaults()
 	if err := config.validate(); err != nil {
@@ -159,27 +166,27 @@ func New(config Config) (*Loader, error) {
 	return &Loader{config: config, logger: config.Logger.Named("preload"), metrics: m}, nil
 }
 
-// Loading reports whether the first scan since the stream was opened is still to
-// end.
+// Loading reports whether the first scan since the stream was opened has not
+// ended yet.
 func (p *Loader) Loading() bool {
 	epoch := p.config.Cache.Epoch()
 	return p.config.Mode != Off && p.config.Cache.Trusted() && p.attempted.Load() != epoch
 }
 
-// LastScan is how long the last complete scan took to read the collection. Zero:
-// there was none.
+// LastScan returns how long the last complete scan took to read the collection.
+// Zero: there was none.
 func (p *Loader) LastScan() time.Duration { return time.Duration(p.took.Load()) }
 
-// Run scans when it is time, until ctx ends, and returns nil. A scan that fails
-// is no failure of the service: keys are read on demand.
+// Run scans whenever a scan is due, until ctx ends, and returns nil. A scan
+// that fails is not a failure of the service: keys are read on demand.
 func (p *Loader) Run(ctx context.Context) error {
 	if p.config.Mode == Off {
 		<-ctx.Done()
 		return nil
 	}
-	plan := &plan{config: &p.config, logger: p.logger, metrics: p.metrics, pace: pace{longest: p.config.RebuildPause}}
+	plan := &plan{config: &p.config, logger: p.logger, metrics: p.metrics, repairPace: repairPace{longest: p.config.RebuildPause}}
 	for {
-		kind, ok := plan.next(ctx)
+		kind, ok := plan.waitForScan(ctx)
 		if !ok {
 			return nil
 		}
@@ -190,22 +197,22 @@ func (p *Loader) Run(ctx context.Context) error {
 		}
 		p.attempted.Store(epoch)
 		plan.ended(epoch, kind, err)
-		p.report(kind, err, plan.lazy)
+		p.report(kind, err, plan.onDemand)
 	}
 }
 
-func (p *Loader) report(kind keycache.ScanKind, err error, lazy bool) {
+func (p *Loader) report(kind keycache.ScanKind, err error, onDemand bool) {
 	p.metrics.scans.WithLabelValues(resultOf(err)).Inc()
 	switch {
 	case err == nil:
 		stats := p.config.Cache.Stats()
 		p.logger.Info("the cache is complete", zap.Int("entries", stats.Entries), zap.Bool("audit", kind == keycache.ScanInPlace))
-	case errors.Is(err, errOpaque):
+	case errors.Is(err, errTooManyHashes):
 		p.logger.Warn("the cache cannot hold all hashes, keys are read on demand: store one hash in each document",
 			zap.Int("max_hashes", keystore.MaxHashes), zap.Error(err))
-	case lazy:
-		p.logger.Warn("the collection does not fit, keys are read on demand: raise --cache-size to hold all of them", zap.Error(err))
+	case onDemand:
+		p.logger.Warn("the collection does not fit into the cache, keys are read on demand: raise --cache-size", zap.Error(err))
 	default:
-		p.logger.Warn("a scan did not make the cache complete, another one follows", zap.Error(err))
+		p.logger.Warn("a scan did not make the cache complete, another scan follows", zap.Error(err))
 	}
 }

@@ -29,11 +29,11 @@ type fakeStore struct {
 	documents map[apikey.Hash]keystore.Document
 	// moved, when set, is called by the first scan, which then sees nothing.
 	moved func()
-	// dies is how many scans die half-way.
+	// dies is how many scans fail halfway.
 	dies  int
 	scans int
 	reads int
-	// after is the oldest snapshot that the last scan might read.
+	// after is the oldest snapshot that the last scan may read.
 	after clustertime.Time
 }
 
@@ -94,8 +94,8 @@ func (s *fakeStore) FindByHash(_ context.Context, h apikey.Hash, _ clustertime.T
 	return d, ok, nil
 }
 
-// rig runs a Preload over a live cache. The test's goroutine is the tail, but
-// for the freshness, which moves by itself.
+// rig runs a Loader over a live cache. The test's goroutine acts as the tail,
+// except for the freshness, which moves without it.
 type rig struct {
 	*Loader
 	t     *testing.T
@@ -104,7 +104,7 @@ type rig struct {
 	// tail serializes what a tail would do.
 	tail sync.Mutex
 	at   clustertime.Time
-	// held keeps the freshness where it is. Otherwise it moves every beat.
+	// held stops the freshness. Otherwise it moves with every beat.
 	held bool
 	beat time.Duration
 }
@@ -138,7 +138,7 @@ func (r *rig) hold() {
 	r.cache.Fresh(keycache.Freshness{AsOf: time.Now()})
 }
 
-// run opens the stream, and starts the preload and a freshness that moves.
+// run opens the stream, and starts the Loader and a freshness that moves.
 func (r *rig) run() {
 	r.cache.Open(r.at)
 	ctx, stop := context.WithCancel(context.Background())
@@ -163,7 +163,7 @@ func (r *rig) run() {
 	r.t.Cleanup(func() { stop(); group.Wait() })
 }
 
-// change applies one to the database and then, as a tail does, to the cache.
+// change applies a change to the database and then, like a tail, to the cache.
 func (r *rig) change(name string, record apikey.Record) {
 	d := r.store.put(name, record)
 	r.tail.Lock()
@@ -191,7 +191,7 @@ func (r *rig) becomesComplete() {
 	r.eventually("complete", func() bool { return r.cache.Stats().Complete && !r.Loading() })
 }
 
-// mustBeRight asks for every key: what is answered is what the store holds.
+// mustBeRight looks up every key: each hit must be what the store contains.
 func (r *rig) mustBeRight() (held int) {
 	r.t.Helper()
 	r.store.mutex.Lock()
@@ -214,7 +214,7 @@ func (r *rig) absent(name string) bool {
 	return ok && !a.Found
 }
 
-func TestGarbageIsFree(t *testing.T) {
+func TestUnknownKeysCostNoRead(t *testing.T) {
 	r := newRig(t, 4)
 	r.store.fill("key-", 1000, 0)
 	if r.Loading() {
@@ -223,7 +223,7 @@ func TestGarbageIsFree(t *testing.T) {
 	r.run()
 	r.becomesComplete()
 	if held := r.mustBeRight(); held != 1000 {
-		t.Fatalf("%d of 1000 keys are held", held)
+		t.Fatalf("%d of 1000 keys are cached", held)
 	}
 	before := r.cache.Stats()
 	for i := range 10_000 {
@@ -240,30 +240,31 @@ func TestGarbageIsFree(t *testing.T) {
 	}
 }
 
-func TestACacheATenthTooSmallGoesLazyAndStaysRight(t *testing.T) {
+func TestACacheATenthTooSmallReadsOnDemandAndStaysCorrect(t *testing.T) {
 	r := newRig(t, 8)
-	// A generation has 3 MiB; this takes about 3.3.
+	// A generation has 3 MiB; these keys take about 3.3 MiB.
 	r.store.fill("key-", 3500, 800)
 	r.run()
-	r.eventually("two scans that do not fit", func() bool { return r.lazyNow() })
+	r.eventually("two scans that do not fit", func() bool { return r.onDemandNow() })
 	if r.cache.Stats().Complete {
-		t.Fatal("it is said to be complete")
+		t.Fatal("the cache is reported as complete")
 	}
 	if held := r.mustBeRight(); held == 0 || held == 3500 {
-		t.Fatalf("%d are held: the test needs a cache that is too small", held)
+		t.Fatalf("%d keys are cached: the test needs a cache that is too small", held)
 	}
 	if r.absent("nobody") {
-		t.Fatal("a lazy cache knows of an absence")
+		t.Fatal("a cache that is filled on demand reports an unknown key without a read")
 	}
 }
 
-// lazyNow looks from outside: two scans did not fit.
-func (r *rig) lazyNow() bool {
+// onDemandNow checks from outside that two scans did not fit.
+func (r *rig) onDemandNow() bool {
 	return !r.Loading() && counter(r.metrics.scans.WithLabelValues("does_not_fit")) >= 2
 }
 
-func TestAHotKeyOverwritten100000TimesIsRebuiltAside(t *testing.T) {
-	// The pause is longer than the storm: a rebuild in its midst may fail once.
+func TestAHotKeyOverwritten100000TimesIsRebuiltInASecondGeneration(t *testing.T) {
+	// The pause is longer than the storm: a rebuild during the storm may fail
+	// once.
 	r := newRig(t, 4, func(c *Config) { c.RebuildPause = 3 * time.Second })
 	r.store.fill("key-", 500, 100)
 	r.run()
@@ -280,7 +281,7 @@ func TestAHotKeyOverwritten100000TimesIsRebuiltAside(t *testing.T) {
 	}
 }
 
-func TestACollectionThatDoublesStaysRight(t *testing.T) {
+func TestACollectionThatDoublesStaysCorrect(t *testing.T) {
 	r := newRig(t, 8)
 	r.store.fill("key-", 2000, 800)
 	r.run()
@@ -288,14 +289,14 @@ func TestACollectionThatDoublesStaysRight(t *testing.T) {
 	for i := range 2000 {
 		r.change(fmt.Sprint("more-", i), apikey.Record{UserID: "u", Name: strings.Repeat("x", 800)})
 	}
-	r.eventually("two scans that do not fit", r.lazyNow)
+	r.eventually("two scans that do not fit", r.onDemandNow)
 	r.mustBeRight()
 	if r.absent("nobody") {
-		t.Fatal("a lazy cache knows of an absence")
+		t.Fatal("a cache that is filled on demand reports an unknown key without a read")
 	}
 }
 
-func TestARecordOf1MBIsNeverAbsent(t *testing.T) {
+func TestARecordOf1MBIsNeverAnUnknownKey(t *testing.T) {
 	r := newRig(t, 4)
 	r.store.fill("key-", 100, 0)
 	r.store.put("large", apikey.Record{UserID: "u", Name: strings.Repeat("x", 1<<20)})
@@ -309,7 +310,7 @@ func TestARecordOf1MBIsNeverAbsent(t *testing.T) {
 	}
 }
 
-func TestACursorThatDiesStartsOver(t *testing.T) {
+func TestAScanStartsOverWhenItsCursorFails(t *testing.T) {
 	r := newRig(t, 4)
 	r.store.fill("key-", 100, 0)
 	r.store.dies = 2
@@ -332,7 +333,7 @@ func TestALossIsFollowedByAScan(t *testing.T) {
 	r.tail.Unlock()
 	r.becomesComplete()
 	if a, ok := r.cache.Get(apikey.HashOf("meanwhile")); !ok || !a.Found {
-		t.Fatal("what appeared during the loss is not held")
+		t.Fatal("a key that was inserted during the loss is not cached")
 	}
 }
 
@@ -349,21 +350,21 @@ func TestACorruptedEntryIsFoundByTheAudit(t *testing.T) {
 	}
 }
 
-// A cursor is not one snapshot: while it runs a hash may move, in one
-// transaction, from a document that it has not reached to one that it has
-// passed. The cache must not be said to be complete before the stream has
-// delivered that.
-func TestAHashThatMovesBehindTheCursorIsNotAbsent(t *testing.T) {
+// A cursor is not one snapshot: while it runs, a hash may move, in one
+// transaction, from a document that the cursor has not reached to one that it
+// has passed. The cache must not become complete before the stream has
+// delivered that change.
+func TestAHashThatMovesBehindTheCursorIsNotUnknown(t *testing.T) {
 	r := newRig(t, 4)
 	from, to := r.store.put("from", apikey.Record{UserID: "u"}), keystore.Document{}
 	r.store.moved = func() {
-		// The cursor has passed where "to" stands, and not yet seen "from".
+		// The cursor has passed the place of "to", and has not yet seen "from".
 		to = keystore.Document{ID: "to", Hash: from.Hash, HasHash: true, Record: apikey.Record{KeyID: "to", UserID: "u", Active: true}}
 	}
 	r.hold()
 	r.run()
 	r.eventually("the scan has read", func() bool { r.store.mutex.Lock(); defer r.store.mutex.Unlock(); return r.store.scans == 1 })
-	// As long as the stream is held, however long the preload is watched.
+	// As long as the stream is stopped, the cache must not become complete.
 	for until := time.Now().Add(200 * time.Millisecond); time.Now().Before(until); {
 		if r.absent("from") {
 			t.Fatal("a hash that was never absent is known to be absent")
@@ -375,7 +376,8 @@ func TestAHashThatMovesBehindTheCursorIsNotAbsent(t *testing.T) {
 	r.held = false
 	r.tail.Unlock()
 	r.becomesComplete()
-	// The scan has not seen it, so that the event alone does not say who has the hash.
+	// The scan has not seen the document, so only the event shows who has the
+	// hash.
 	if a, ok := r.cache.Get(from.Hash); ok && (!a.Found || a.Record.KeyID != "to") {
 		t.Fatalf("got %+v", a)
 	}
@@ -420,7 +422,7 @@ func TestConfigNamesEveryMistake(t *testing.T) {
 
 func counter(c prometheus.Counter) float64 { return testutil.ToFloat64(c) }
 
-func TestTheLastScanSaysHowLongItTook(t *testing.T) {
+func TestLastScanReportsItsDuration(t *testing.T) {
 	r := newRig(t, 8)
 	r.store.fill("k", 1000, 0)
 	r.store.dies = 1
@@ -435,8 +437,9 @@ func TestTheLastScanSaysHowLongItTook(t *testing.T) {
 	}
 }
 
-// Suspects that changes explain by now need no read, and no wait for the stream.
-func TestAnAuditReadsOnlyWhatIsStillBelieved(t *testing.T) {
+// Suspects that changes have explained need no read, and no wait for the
+// stream.
+func TestAnAuditReadsOnlyValidEntries(t *testing.T) {
 	const keys = 100
 	paced(t, func(r *rig) {
 		var suspects []apikey.Hash
@@ -455,21 +458,21 @@ func TestAnAuditReadsOnlyWhatIsStillBelieved(t *testing.T) {
 		before := r.store.reads
 		r.audit(r.t.Context(), suspects)
 		if n := r.store.reads - before; n != 1 {
-			r.t.Errorf("%d of %d suspects are read, one is still believed", n, keys)
+			r.t.Errorf("%d of %d suspects are read, one has a valid entry", n, keys)
 		}
 	})
 }
 
-// pulseAt is a server whose time is later than what the stream has shown.
-type pulseAt clustertime.Time
+// heartbeatAt is a server whose time is later than what the stream has shown.
+type heartbeatAt clustertime.Time
 
-func (p pulseAt) Beat(context.Context) (clustertime.Time, error) { return clustertime.Time(p), nil }
+func (p heartbeatAt) Beat(context.Context) (clustertime.Time, error) { return clustertime.Time(p), nil }
 
-// What the scan reads must not be older than the index that it relies on.
-func TestAScanReadsNothingFromBeforeTheLookAtTheIndex(t *testing.T) {
+// What the scan reads must not be older than the index that it depends on.
+func TestAScanReadsNothingFromBeforeTheIndexCheck(t *testing.T) {
 	paced(t, func(r *rig) {
 		if r.store.after != 7000 {
 			r.t.Errorf("the scan reads after %v, and the index was seen at 7000", r.store.after)
 		}
-	}, func(c *Config) { c.Pulse = pulseAt(7000) })
+	}, func(c *Config) { c.Heartbeater = heartbeatAt(7000) })
 }

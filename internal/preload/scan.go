@@ -15,13 +15,13 @@ import (
 	"github.com/keytail/keytail/internal/keystore"
 )
 
-// auditRead bounds the read of one suspect, and the wait for the stream to pass
-// it.
-const auditRead = 10 * time.Second
+// auditTimeout is the deadline for reading one suspect again and for waiting
+// until the stream has passed it.
+const auditTimeout = 10 * time.Second
 
-// scan makes one scan, and audits what it found suspect.
+// scan makes one scan, and audits the suspects that it found.
 func (p *Loader) scan(ctx context.Context, kind keycache.ScanKind) error {
-	if err := p.fits(ctx); err != nil {
+	if err := p.checkSize(ctx); err != nil {
 		return err
 	}
 	scan, err := p.config.Cache.BeginScan(kind)
@@ -31,27 +31,27 @@ func (p *Loader) scan(ctx context.Context, kind keycache.ScanKind) error {
 	defer scan.Abandon()
 	after := scan.Ticket().Floor()
 	if p.config.UniqueIndex != nil && p.config.UniqueIndex(ctx) {
-		if now, err := p.now(ctx); err == nil {
+		if now, err := p.clusterTime(ctx); err == nil {
 			after = max(after, now)
 			scan.IndexIsUnique()
 		}
 	}
 	began := time.Now()
 	err = p.config.Store.Scan(ctx, after, func(document keystore.Document) error {
-		if err := see(scan, &document); err != nil {
+		if err := addDocument(scan, &document); err != nil {
 			return err
 		}
 		if scan.WillFail() {
-			return errDoomed
+			return errWillFail
 		}
 		return nil
 	})
-	if err != nil && !errors.Is(err, errDoomed) {
+	if err != nil && !errors.Is(err, errWillFail) {
 		return err
 	}
 	if err == nil {
 		p.took.Store(int64(time.Since(began)))
-		if err := p.passedNow(ctx); err != nil {
+		if err := p.waitForStream(ctx); err != nil {
 			return err
 		}
 	}
@@ -61,41 +61,43 @@ func (p *Loader) scan(ctx context.Context, kind keycache.ScanKind) error {
 	return err
 }
 
-// now is a cluster time that is not before anything that the server has shown. An index
-// that has just been made is listed at once, and a majority read may still return a
-// snapshot from before, in which two documents share a hash. Zero: without a Pulse.
-func (p *Loader) now(ctx context.Context) (clustertime.Time, error) {
-	if p.config.Pulse == nil {
+// clusterTime returns a cluster time that is not before anything that the
+// server has shown. A new index is listed at once, but a majority read may
+// still return an earlier snapshot, in which two documents share a hash. Zero:
+// without a Heartbeater.
+func (p *Loader) clusterTime(ctx context.Context) (clustertime.Time, error) {
+	if p.config.Heartbeater == nil {
 		return 0, nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, auditRead)
+	ctx, cancel := context.WithTimeout(ctx, auditTimeout)
 	defer cancel()
-	return p.config.Pulse.Beat(ctx)
+	return p.config.Heartbeater.Beat(ctx)
 }
 
-// errOpaque: a look-up may find a document for more hashes than are known.
-var errOpaque = errors.New("the hash field of a document holds more hashes than keytail tracks")
+// errTooManyHashes means that a look-up may find a document for more hashes
+// than are known.
+var errTooManyHashes = errors.New("the hash field of a document holds more hashes than keytail tracks")
 
-// see puts every hash for which a look-up may find the document into the cache. One
-// that no look-up can find is none of its business.
-func see(scan *keycache.Scan, document *keystore.Document) error {
-	if document.Opaque {
-		return fmt.Errorf("document %s: %w", document.Record.KeyID, errOpaque)
+// addDocument adds the document to the scan under every hash for which a
+// look-up may find it. It ignores a document that no look-up can find.
+func addDocument(scan *keycache.Scan, document *keystore.Document) error {
+	if document.MoreHashes {
+		return fmt.Errorf("document %s: %w", document.Record.KeyID, errTooManyHashes)
 	}
 	finding := keycache.Found(document.ID, &document.Record)
 	if document.HasHash {
 		scan.Add(document.Hash, finding)
 	}
 	if guard.MarkHashes {
-		for _, h := range document.Others {
+		for _, h := range document.OtherHashes {
 			scan.AddMarker(h, finding)
 		}
 	}
 	return nil
 }
 
-// reportDuplicates tells how many hashes more than one document has. Their keys are
-// DISABLED; the documents are named in the log when such a key is asked for.
+// reportDuplicates logs how many hashes more than one document has. Their keys
+// are DISABLED; the documents are logged when such a key is used.
 func (p *Loader) reportDuplicates(hashes int) {
 	if hashes > 0 {
 		p.logger.Error("documents share a hash, so their keys are DISABLED: remove all but one document of each hash, and create the unique index again",
@@ -103,35 +105,38 @@ func (p *Loader) reportDuplicates(hashes int) {
 	}
 }
 
-// passedNow waits until the stream has passed this moment. A cursor is not one
-// snapshot: a hash that moves from a document that it has not reached to one that
-// it has passed, at one cluster time, is seen at neither, although it was never
-// absent. Once the event of every such move has been applied, its stamp says so.
-// (Found by the model: keycache/MODEL.md, "streamPastScan".)
-func (p *Loader) passedNow(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, auditRead)
+// waitForStream waits until the stream has passed this moment. A cursor is not
+// one snapshot: a hash that moves, at one cluster time, from a document that
+// the cursor has not reached to one that it has passed, is in neither of the
+// two documents that it reads, although the hash was never absent. Once the
+// event of every such move has been applied, its stamp makes the hash a miss.
+// (The model found this: keycache/MODEL.md, "streamPastScan".)
+func (p *Loader) waitForStream(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, auditTimeout)
 	defer cancel()
 	now := time.Now()
-	if p.config.Pulse != nil {
-		// Rather than wait for the next heartbeat. If it fails, that one comes.
-		_, _ = p.config.Pulse.Beat(ctx)
+	if p.config.Heartbeater != nil {
+		// This is faster than waiting for the next heartbeat. If it fails, the
+		// next heartbeat comes anyway.
+		_, _ = p.config.Heartbeater.Beat(ctx)
 	}
-	if err := p.passed(ctx, now); err != nil {
-		return fmt.Errorf("the stream did not get past the scan: %w", err)
+	if err := p.waitFreshAfter(ctx, now); err != nil {
+		return fmt.Errorf("the change stream did not pass the time of the scan: %w", err)
 	}
 	return nil
 }
 
-// errDoomed stops a scan that can only fail; Finish says why.
-var errDoomed = errors.New("the scan can only fail")
+// errWillFail ends a scan that can only fail; Finish returns the reason.
+var errWillFail = errors.New("the scan can only fail")
 
-// fits refuses what cannot fit whatever the keys look like. What might not fit
-// is tried: entries that are pushed out show.
-func (p *Loader) fits(ctx context.Context) error {
+// checkSize returns an error if the collection cannot fit, whatever the keys
+// look like. A collection that might not fit is tried, because evictions show
+// it.
+func (p *Loader) checkSize(ctx context.Context) error {
 	if p.config.Mode != Auto || p.config.CacheBytes == 0 {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, auditRead)
+	ctx, cancel := context.WithTimeout(ctx, auditTimeout)
 	defer cancel()
 	n, err := p.config.Store.Count(ctx)
 	if err != nil {
@@ -143,10 +148,10 @@ func (p *Loader) fits(ctx context.Context) error {
 	return nil
 }
 
-// audit reads each suspect once more that is still believed. Most have changed since
-// they were held, and say nothing: in a flood of changes those are as many as the stream
-// was behind the scan, and to read each of them, and to wait for the stream, would hold
-// up the next scan.
+// audit reads each suspect again whose entry is still valid. Most suspects have
+// changed since they were stored, and mean nothing: in a flood of changes there
+// are as many of them as the stream was behind the scan, and reading each of
+// them, and waiting for the stream, would delay the next scan.
 func (p *Loader) audit(ctx context.Context, suspects []apikey.Hash) {
 	for _, h := range suspects {
 		if ctx.Err() != nil {
@@ -161,18 +166,19 @@ func (p *Loader) audit(ctx context.Context, suspects []apikey.Hash) {
 	}
 }
 
-// auditOne compares after the stream has passed the time of the read: a
-// freshness of later than its end covers a heartbeat that was written after what
-// the read saw. Whatever differs then is not explained by a change on its way.
+// auditOne compares the entry with the database after the stream has passed the
+// time of the read: a freshness later than the read's end covers a heartbeat
+// that was written after everything that the read saw. A difference that
+// remains then is not a change that is still on its way.
 func (p *Loader) auditOne(ctx context.Context, h apikey.Hash) error {
-	ctx, cancel := context.WithTimeout(ctx, auditRead)
+	ctx, cancel := context.WithTimeout(ctx, auditTimeout)
 	defer cancel()
 	ticket := p.config.Cache.Begin()
 	document, found, err := p.config.Store.FindByHash(ctx, h, ticket.Floor())
 	if err != nil {
 		return err
 	}
-	if err := p.passedNow(ctx); err != nil {
+	if err := p.waitForStream(ctx); err != nil {
 		return err
 	}
 	finding := keycache.Finding{}
@@ -181,15 +187,15 @@ func (p *Loader) auditOne(ctx context.Context, h apikey.Hash) error {
 		finding.Ambiguous = document.Ambiguous
 	}
 	if p.config.Cache.Audit(ticket, h, finding) {
-		p.logger.Error("AUDIT MISMATCH: a cached key differed from the database and no change explains it; it has been replaced; please report this",
+		p.logger.Error("audit mismatch: a cached key differed from the database without a change that explains it, and was replaced: please report this as a bug",
 			zap.String("key_id", document.Record.KeyID), zap.Bool("in_database", found))
 	}
 	return nil
 }
 
-// passed waits until the stream's freshness is later than t.
-func (p *Loader) passed(ctx context.Context, t time.Time) error {
-	ticker := time.NewTicker(poll)
+// waitFreshAfter waits until the stream's freshness is later than t.
+func (p *Loader) waitFreshAfter(ctx context.Context, t time.Time) error {
+	ticker := time.NewTicker(pollInterval)
 	defer ticker.Stop()
 	for {
 		if fresh := p.config.Cache.Freshness(); fresh != nil && fresh.AsOf.After(t) {

@@ -180,7 +180,7 @@ func writeSyncError(c *gin.Context, err error) {
 	case errors.Is(err, ErrShuttingDown):
 		writeProblem(c, codeShuttingDown, "this instance is about to stop, ask another one")
 	default:
-		writeProblem(c, codeDatabaseAway, "the database does not say which instances there are, ask again")
+		writeProblem(c, codeDatabaseAway, "the list of instances could not be read from the database, ask again")
 	}
 }
 

@@ -19,23 +19,23 @@ import (
 )
 
 const (
-	// idField is the name that MongoDB gives a document's identity.
+	// idField is MongoDB's field for the identity of a document.
 	idField = "_id"
-	// maxRefused bounds the documents that are remembered as logged.
+	// maxRefused is how many documents are remembered as logged.
 	maxRefused = 1000
 )
 
-// bulkWriter is what a flush needs of a collection.
+// bulkWriter is the part of a collection that a flush uses.
 type bulkWriter interface {
 	BulkWrite(context.Context, []mongo.WriteModel, ...options.Lister[options.BulkWriteOptions]) (*mongo.BulkWriteResult, error)
 }
 
-// Flush writes all that waits. An error says that the database did not take all of
-// it: the rest waits for the next flush. A document that does not take its own
-// update is no error.
+// Flush writes all pending uses. An error means that the database did not
+// accept all of them: the others wait for the next flush. A document that
+// cannot take its own update is not an error.
 func (u *Recorder) Flush(ctx context.Context) error { return u.flush(ctx, batchTimeout) }
 
-// flush gives each command so much time.
+// flush is Flush with a deadline for each command.
 func (u *Recorder) flush(ctx context.Context, limit time.Duration) error {
 	u.flushing.Lock()
 	defer u.flushing.Unlock()
@@ -47,15 +47,15 @@ func (u *Recorder) flush(ctx context.Context, limit time.Duration) error {
 	rest, err := u.writeAll(ctx, taken, limit)
 	u.mergeBack(rest)
 	u.taken.Store(0)
-	u.settle(taken)
+	u.removeWritten(taken)
 	u.report(err)
 	return err
 }
 
-// writeAll sends commands until all is written, and returns what it did not try to
-// send. A command that times out is followed by smaller ones, for an interval: by
-// then the next flush begins, and shows whether they are small enough. Any other
-// error ends the flush at once.
+// writeAll sends commands until everything is written, and returns what it did
+// not try to send. After a command that times out it sends smaller ones, for
+// one interval: the next flush is due by then, and shows whether they are small
+// enough. Any other error ends the flush at once.
 func (u *Recorder) writeAll(ctx context.Context, rest []pending, limit time.Duration) ([]pending, error) {
 	began := time.Now()
 	var failure error
@@ -63,13 +63,13 @@ func (u *Recorder) writeAll(ctx context.Context, rest []pending, limit time.Dura
 		if ctx.Err() != nil {
 			return rest, cmp.Or(failure, ctx.Err())
 		}
-		n := min(u.batch.within(limit), len(rest))
+		n := min(u.batch.sizeFor(limit), len(rest))
 		sent := time.Now()
 		err := u.write(ctx, rest[:n], limit)
 		rest = rest[n:]
 		u.taken.Store(int64(len(rest)))
 		if err == nil {
-			u.batch.wrote(n, time.Since(sent), limit)
+			u.batch.observe(n, time.Since(sent), limit)
 			continue
 		}
 		failure = err
@@ -80,8 +80,8 @@ func (u *Recorder) writeAll(ctx context.Context, rest []pending, limit time.Dura
 	return rest, failure
 }
 
-// write sends one command. It is never cut off by a stop, which would leave its
-// outcome unknown; the deadline of a stop holds for it, though.
+// write sends one command. A shutdown does not cancel it, because that would
+// make its outcome unknown; but the deadline of the shutdown applies.
 func (u *Recorder) write(ctx context.Context, batch []pending, limit time.Duration) error {
 	end := time.Now().Add(limit)
 	if deadline, ok := ctx.Deadline(); ok && deadline.Before(end) {
@@ -97,21 +97,21 @@ func (u *Recorder) write(ctx context.Context, batch []pending, limit time.Durati
 	var bulk mongo.BulkWriteException
 	switch {
 	case err == nil || errors.As(err, &bulk):
-		// The write concern's error, if there is one, says that the write may be
-		// rolled back. It is applied.
-		u.refuse(batch, bulk.WriteErrors)
+		// The error of the write concern, if there is one, says that the write
+		// may be rolled back. It has been applied.
+		u.recordRefused(batch, bulk.WriteErrors)
 		u.matched(len(batch)-len(bulk.WriteErrors), result)
 		return nil
 	case notApplied(err):
 		u.mergeBack(batch)
 	default:
-		u.forget(batch)
+		u.dropCounts(batch)
 	}
 	return err
 }
 
-// models are the updates of a batch. A document whose _id cannot be asked for is
-// left out; no stored document has such an _id.
+// models returns the updates of a batch. It leaves out a document whose _id a
+// filter cannot ask for; no stored document has such an _id.
 func (u *Recorder) models(batch []pending) ([]pending, []mongo.WriteModel) {
 	kept, models := make([]pending, 0, len(batch)), make([]mongo.WriteModel, 0, len(batch))
 	for _, p := range batch {
@@ -125,9 +125,9 @@ func (u *Recorder) models(batch []pending) ([]pending, []mongo.WriteModel) {
 	return kept, models
 }
 
-// filter finds the document, unless its last_used is something else than a date:
-// $max would put a date in the place of a number or a text, since it compares
-// values of any types. ($inc refuses what is no number by itself.)
+// filter matches the document, unless its last_used has a value that is not a
+// date: $max would replace a number or a text by a date, because it compares
+// values of any types. ($inc itself rejects a value that is not a number.)
 func (u *Recorder) filter(id bson.RawValue) bson.D {
 	f := bson.D{{Key: idField, Value: id}}
 	if u.config.LastUsed == "" {
@@ -150,14 +150,14 @@ func (u *Recorder) update(p pending) bson.D {
 	return d
 }
 
-// notApplied reports whether nothing of a failed command can have happened.
+// notApplied reports whether a failed command certainly had no effect.
 //
-// The driver has tried the command twice by now, under one transaction number, so
-// that the server did not apply it twice. Past that, a $inc that is sent anew in a
-// new command is counted twice if the first one did arrive. So whatever leaves that
-// open is not sent anew. What is known not to have happened: there was no server or
-// no connection to send it on, the server says so by a label, or it refused the
-// command as a whole before it began.
+// By now, the driver has sent the command twice, under one transaction number,
+// so that the server did not apply it twice. But a $inc that is sent again in a
+// new command is counted twice if the first one did arrive. So a command is not
+// sent again if it may have arrived. It certainly had no effect in these cases:
+// there was no server or no connection to send it on, the server says so by a
+// label, or the server rejected the whole command before it began.
 func notApplied(err error) bool {
 	var selection topology.ServerSelectionError
 	var queue topology.WaitQueueTimeoutError
@@ -166,79 +166,82 @@ func notApplied(err error) bool {
 	}
 	var server mongo.ServerError
 	if !errors.As(err, &server) {
-		// A connection that breaks under a command is an error of the command.
+		// A connection that breaks during a command is an error of the command.
 		var connecting topology.ConnectionError
 		return errors.As(err, &connecting)
 	}
 	if server.HasErrorLabel(driver.NoWritesPerformed) {
 		return true
 	}
-	return slices.ContainsFunc(refusals[:], server.HasErrorCode)
+	return slices.ContainsFunc(notAppliedCodes[:], server.HasErrorCode)
 }
 
-// refusals are the codes of a server that does not even begin: FailedToParse,
-// Unauthorized, AuthenticationFailed, IllegalOperation, CommandNotFound,
-// InvalidOptions, CommandNotSupportedOnView, ReauthenticationRequired, and what
-// Atlas has for all of them. Of others (a stepdown, a shutdown, a kill) some come
-// half-way.
-var refusals = [...]int{9, 13, 18, 20, 59, 72, 166, 391, 8000}
+// notAppliedCodes are the codes of a server that does not even begin:
+// FailedToParse, Unauthorized, AuthenticationFailed, IllegalOperation,
+// CommandNotFound, InvalidOptions, CommandNotSupportedOnView,
+// ReauthenticationRequired, and the code that Atlas has for all of them. Other
+// errors (a stepdown, a shutdown, a kill) may come when a command is half done.
+var notAppliedCodes = [...]int{9, 13, 18, 20, 59, 72, 166, 391, 8000}
 
-// mergeBack puts back what was not applied.
+// mergeBack makes a batch that was not applied pending again.
 func (u *Recorder) mergeBack(batch []pending) {
 	for _, p := range batch {
-		u.note(p.id, p.count, p.last)
+		u.add(p.id, p.count, p.last)
 	}
 }
 
-// forget gives up the counts of a batch that may have been applied. The times are
-// put back: to write them twice changes nothing.
-func (u *Recorder) forget(batch []pending) {
+// dropCounts drops the counts of a batch that may have been applied. The times
+// become pending again: writing them twice changes nothing.
+func (u *Recorder) dropCounts(batch []pending) {
 	for _, p := range batch {
 		u.countDropped(u.metrics.unknown, p.count)
 		if u.config.LastUsed != "" {
-			u.note(p.id, 0, p.last)
+			u.add(p.id, 0, p.last)
 		}
 	}
 }
 
-// countDropped counts uses that will not be in usage_count, if there is one.
+// countDropped counts uses that will not be in usage_count, if the documents
+// have that field.
 func (u *Recorder) countDropped(why prometheus.Counter, uses int64) {
 	if u.config.UsageCount != "" {
 		why.Add(float64(uses))
 	}
 }
 
-// refuse takes note of documents that do not take their update, mostly because
-// usage_count is no number there (TypeMismatch, 14). All others of the command were
-// updated. It would not be otherwise the next time, so nothing is put back, save
-// when the server had no time for it; a document that is used again is asked again.
-func (u *Recorder) refuse(batch []pending, errs []mongo.BulkWriteError) {
+// recordRefused handles documents that cannot take their update, mostly because
+// their usage_count is not a number (TypeMismatch, 14). All others of the
+// command were updated. The next attempt would fail, too, so the uses are
+// dropped, except when the server only had no time for the update. If the key
+// is used again, the update is tried again.
+func (u *Recorder) recordRefused(batch []pending, errs []mongo.BulkWriteError) {
 	for _, e := range errs {
 		if e.Index < 0 || e.Index >= len(batch) {
 			continue
 		}
 		p := batch[e.Index]
-		if slices.Contains(passing[:], e.Code) {
-			u.note(p.id, p.count, p.last)
+		if slices.Contains(transientCodes[:], e.Code) {
+			u.add(p.id, p.count, p.last)
 			continue
 		}
 		u.metrics.refused.Inc()
 		u.countDropped(u.metrics.unwilling, p.count)
-		if u.remember(p.id) {
-			u.logger.Warn("a key's document does not take the count and time of its use: see that they are a number and a date",
-				zap.String("key_id", u.inWords(p.id)), zap.Int("code", e.Code),
+		if u.markLogged(p.id) {
+			u.logger.Warn("a key's document rejects the update of its use: make sure that usage_count is a number and last_used a date",
+				zap.String("key_id", u.idForLog(p.id)), zap.Int("code", e.Code),
 				zap.String("last_used", u.config.LastUsed), zap.String("usage_count", u.config.UsageCount))
 		}
 	}
 }
 
-// passing are codes of one update that say nothing about its document: LockTimeout,
-// MaxTimeMSExpired, ShutdownInProgress, WriteConflict, PrimarySteppedDown,
-// NotWritablePrimary, and the interruptions. The update did not happen.
-var passing = [...]int{24, 50, 91, 112, 189, 10107, 11600, 11601, 11602}
+// transientCodes are codes of one update that say nothing about its document:
+// LockTimeout, MaxTimeMSExpired, ShutdownInProgress, WriteConflict,
+// PrimarySteppedDown, NotWritablePrimary, and the interruptions. The update was
+// not made.
+var transientCodes = [...]int{24, 50, 91, 112, 189, 10107, 11600, 11601, 11602}
 
-// remember reports whether a document is to be logged.
-func (u *Recorder) remember(id apikey.DocID) bool {
+// markLogged reports whether a document must be logged.
+func (u *Recorder) markLogged(id apikey.DocID) bool {
 	if _, known := u.refused[id]; known || len(u.refused) >= maxRefused {
 		return false
 	}
@@ -246,7 +249,7 @@ func (u *Recorder) remember(id apikey.DocID) bool {
 	return true
 }
 
-// matched counts what was written, of so many updates that nothing refused.
+// matched counts what was written, of the updates that were not refused.
 func (u *Recorder) matched(updates int, result *mongo.BulkWriteResult) {
 	found := updates
 	if result != nil {
@@ -260,20 +263,20 @@ func (u *Recorder) matched(updates int, result *mongo.BulkWriteResult) {
 	u.metrics.unmatched.Add(float64(missing))
 	if !u.unmatched {
 		u.unmatched = true
-		u.logger.Info("keys that were used are not updated: they are gone meanwhile, or their last_used is no date",
+		u.logger.Info("some used keys were not updated, because they were deleted or their last_used is not a date",
 			zap.Int("keys", missing), zap.String("last_used", u.config.LastUsed))
 	}
 }
 
-// maxWords bounds the text for an _id.
-const maxWords = 128
+// maxIDText is the maximum length of an _id in a log line.
+const maxIDText = 128
 
-// inWords is a document's _id for people, as Extended JSON.
-func (u *Recorder) inWords(id apikey.DocID) string {
+// idForLog returns a document's _id for people, as Extended JSON.
+func (u *Recorder) idForLog(id apikey.DocID) string {
 	v, err := u.config.IDValue(id)
 	if err != nil {
 		return "unknown"
 	}
 	text := v.String()
-	return text[:min(len(text), maxWords)]
+	return text[:min(len(text), maxIDText)]
 }

@@ -22,13 +22,13 @@ func TestUsesOfAKeyAreOneUpdate(t *testing.T) {
 			touched := r.insert(id)
 			for i := range 5 {
 				// Not in the order of time.
-				r.Touch(touched, day.Add(time.Duration(3*i%5)*time.Second))
+				r.Record(touched, day.Add(time.Duration(3*i%5)*time.Second))
 			}
 			r.pends(1, 1)
 			r.flush()
 			r.pends(0, 0)
 			r.has(id, 5, day.Add(4*time.Second))
-			r.Touch(touched, day)
+			r.Record(touched, day)
 			r.flush()
 			r.has(id, 6, day.Add(4*time.Second))
 		}
@@ -36,10 +36,10 @@ func TestUsesOfAKeyAreOneUpdate(t *testing.T) {
 	})
 }
 
-func TestADocumentThatIsGoneIsNotMadeAnew(t *testing.T) {
+func TestADeletedDocumentIsNotInsertedAgain(t *testing.T) {
 	each(t, func(t *testing.T, s *mongotest.Server) {
 		r := newRig(t, s)
-		r.Touch(docID(t, "nobody"), day)
+		r.Record(docID(t, "nobody"), day)
 		r.flush()
 		r.pends(0, 0)
 		if n, err := r.keys.CountDocuments(t.Context(), bson.D{}); err != nil || n != 0 {
@@ -49,7 +49,7 @@ func TestADocumentThatIsGoneIsNotMadeAnew(t *testing.T) {
 	})
 }
 
-// TestFieldsOfOtherTypesAreLeftAlone, and those of other documents go on.
+// TestFieldsOfOtherTypesAreLeftAlone, and other documents are still updated.
 func TestFieldsOfOtherTypesAreLeftAlone(t *testing.T) {
 	each(t, func(t *testing.T, s *mongotest.Server) {
 		r := newRig(t, s)
@@ -67,7 +67,7 @@ func TestFieldsOfOtherTypesAreLeftAlone(t *testing.T) {
 				if r.logs.Len() == 0 {
 					name = r.insert(id, touched[i]...)
 				}
-				r.Touch(name, day)
+				r.Record(name, day)
 			}
 			r.flush()
 			r.pends(0, 0)
@@ -80,15 +80,15 @@ func TestFieldsOfOtherTypesAreLeftAlone(t *testing.T) {
 		r.counts(r.metrics.refused, 2, "refused")
 		r.counts(r.metrics.unwilling, 2, "uses dropped because the document refuses")
 		r.counts(r.metrics.unmatched, 4, "unmatched")
-		warned := r.logs.FilterMessageSnippet("does not take").All()
+		warned := r.logs.FilterMessageSnippet("rejects the update of its use").All()
 		if len(warned) != 1 || !strings.Contains(warned[0].ContextMap()["key_id"].(string), "text count") {
 			t.Errorf("logged %v, want one line about the document", warned)
 		}
 	})
 }
 
-// TestDocumentsThatRefuseHoldUpNobody, wherever in the command they are.
-func TestDocumentsThatRefuseHoldUpNobody(t *testing.T) {
+// TestDocumentsThatRefuseDoNotDelayOthers, wherever in the command they are.
+func TestDocumentsThatRefuseDoNotDelayOthers(t *testing.T) {
 	each(t, func(t *testing.T, s *mongotest.Server) {
 		r := newRig(t, s)
 		for i := range 40 {
@@ -96,7 +96,7 @@ func TestDocumentsThatRefuseHoldUpNobody(t *testing.T) {
 			if i%4 == 0 {
 				fields = bson.D{{Key: "usage_count", Value: "many"}}
 			}
-			r.Touch(r.insert(int32(i), fields...), day)
+			r.Record(r.insert(int32(i), fields...), day)
 		}
 		r.flush()
 		r.counts(r.metrics.refused, 10, "refused")
@@ -120,8 +120,8 @@ func TestOneFieldIsEnough(t *testing.T) {
 		} {
 			r := newRig(t, s, test.change)
 			id := r.insert(name)
-			r.Touch(id, day)
-			r.Touch(id, day)
+			r.Record(id, day)
+			r.Record(id, day)
 			r.flush()
 			r.has(name, test.count, test.last)
 		}
@@ -132,14 +132,14 @@ func TestAFailedFlushIsMergedBack(t *testing.T) {
 	each(t, func(t *testing.T, s *mongotest.Server) {
 		r := newRig(t, s)
 		id, other := r.insert("k"), r.insert("other")
-		r.Touch(id, day)
-		r.Touch(other, day)
+		r.Record(id, day)
+		r.Record(other, day)
 		mend := r.fails(bson.E{Key: "errorCode", Value: 13})
 		if err := r.Flush(t.Context()); err == nil {
 			t.Fatal("no error")
 		}
 		r.pends(2, 2)
-		r.Touch(id, day.Add(time.Second))
+		r.Record(id, day.Add(time.Second))
 		if err := r.Flush(t.Context()); err == nil {
 			t.Fatal("no error")
 		}
@@ -155,13 +155,13 @@ func TestAFailedFlushIsMergedBack(t *testing.T) {
 	})
 }
 
-// TestWhatMayHaveHappenedIsNotCountedTwice: the connection breaks under the
-// command, and nobody knows.
+// TestWhatMayHaveHappenedIsNotCountedTwice: the connection breaks during the
+// command, so its outcome is unknown.
 func TestWhatMayHaveHappenedIsNotCountedTwice(t *testing.T) {
 	each(t, func(t *testing.T, s *mongotest.Server) {
 		r := newRig(t, s)
 		id := r.insert("k")
-		r.Touch(id, day)
+		r.Record(id, day)
 		mend := r.fails(bson.E{Key: "closeConnection", Value: true})
 		if err := r.Flush(t.Context()); err == nil {
 			t.Fatal("no error")
@@ -178,7 +178,7 @@ func TestTheRestOfAFailedFlushIsNotSent(t *testing.T) {
 	each(t, func(t *testing.T, s *mongotest.Server) {
 		r := newRig(t, s)
 		for i := range batchSize + 10 {
-			r.Touch(docID(t, int32(i)), day)
+			r.Record(docID(t, int32(i)), day)
 		}
 		mend := r.fails(bson.E{Key: "errorCode", Value: 11601})
 		if err := r.Flush(t.Context()); err == nil {
@@ -197,18 +197,18 @@ func TestACrashLosesWhatWasNotFlushed(t *testing.T) {
 		r := newRig(t, s)
 		id := r.insert("k")
 		for range 5 {
-			r.Touch(id, day)
+			r.Record(id, day)
 		}
 		r.flush()
 		for range 3 {
-			r.Touch(id, day.Add(time.Second))
+			r.Record(id, day.Add(time.Second))
 		}
-		// Nobody calls it any more.
+		// Nothing calls it any more.
 		r.has("k", 5, day)
 	})
 }
 
-func TestPrepareSaysWhatIsMissing(t *testing.T) {
+func TestPrepareNamesTheMissingPrivilege(t *testing.T) {
 	each(t, func(t *testing.T, s *mongotest.Server) {
 		r := newRig(t, s)
 		r.insert("k")
@@ -229,7 +229,7 @@ func TestPrepareSaysWhatIsMissing(t *testing.T) {
 	})
 }
 
-func TestWhatIsKnownNotToHaveHappened(t *testing.T) {
+func TestNotApplied(t *testing.T) {
 	for name, test := range map[string]struct {
 		err  error
 		want bool
@@ -251,12 +251,13 @@ func TestWhatIsKnownNotToHaveHappened(t *testing.T) {
 	}
 }
 
-// TestAnUpdateThatWasInterruptedWaits, and one whose document refuses does not.
+// TestAnUpdateThatWasInterruptedWaits, and one that its document refuses does
+// not.
 func TestAnUpdateThatWasInterruptedWaits(t *testing.T) {
 	each(t, func(t *testing.T, s *mongotest.Server) {
 		r := newRig(t, s)
 		batch := []pending{{id: docID(t, "a"), count: 2, last: 1}, {id: docID(t, "b"), count: 3, last: 1}}
-		r.refuse(batch, []mongo.BulkWriteError{
+		r.recordRefused(batch, []mongo.BulkWriteError{
 			{WriteError: mongo.WriteError{Index: 0, Code: 112}},
 			{WriteError: mongo.WriteError{Index: 1, Code: 14}},
 			{WriteError: mongo.WriteError{Index: 7, Code: 14}},

@@ -24,7 +24,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(mongotest.Main(m)) }
 // day is when keys are used in these tests, in the whole milliseconds of BSON.
 var day = time.Date(2026, 11, 24, 9, 0, 0, 0, time.UTC)
 
-// rig is a Usage on a collection of its own.
+// rig is a Recorder on its own collection.
 type rig struct {
 	*Recorder
 	t       *testing.T
@@ -60,7 +60,7 @@ func newRig(t *testing.T, s *mongotest.Server, change ...func(*Config)) *rig {
 	return r
 }
 
-// insert makes a document and returns the name that Touch knows it by.
+// insert makes a document and returns the id that Record takes.
 func (r *rig) insert(id any, fields ...bson.E) apikey.DocID {
 	r.t.Helper()
 	if _, err := r.keys.InsertOne(r.t.Context(), append(bson.D{{Key: "_id", Value: id}}, fields...)); err != nil {
@@ -101,11 +101,11 @@ func (r *rig) flush() {
 	}
 }
 
-// pends compares how many keys wait, and how many are held.
+// pends compares how many keys wait, and how many entries there are.
 func (r *rig) pends(waiting, held int64) {
 	r.t.Helper()
-	if w, h := r.waiting.Load(), r.held.Load(); w != waiting || h != held {
-		r.t.Errorf("%d keys wait and %d are held, want %d and %d", w, h, waiting, held)
+	if w, h := r.waiting.Load(), r.entries.Load(); w != waiting || h != held {
+		r.t.Errorf("%d keys wait and there are %d entries, want %d and %d", w, h, waiting, held)
 	}
 }
 
@@ -116,8 +116,8 @@ func (r *rig) counts(c prometheus.Counter, want float64, what string) {
 	}
 }
 
-// fails makes updates of the Usage's client fail until the function that it
-// returns is called.
+// fails makes updates of the Recorder's client fail until the returned function
+// is called.
 func (r *rig) fails(how ...bson.E) func() {
 	r.t.Helper()
 	r.server.Needs(r.t, mongotest.Failpoints)
@@ -135,8 +135,9 @@ func (r *rig) fails(how ...bson.E) func() {
 	r.t.Cleanup(func() { set("off") })
 	return func() {
 		set("off")
-		// A client whose connection was closed looks for the server again, which takes
-		// longer than a flush may on a busy machine (TLS, a login).
+		// A client whose connection was closed looks for the server again,
+		// which takes longer than a flush may take on a busy machine (TLS, a
+		// login).
 		if err := r.config.Keys.Database().RunCommand(r.t.Context(), bson.D{{Key: "ping", Value: 1}}).Err(); err != nil {
 			r.t.Error(err)
 		}

@@ -2,7 +2,8 @@ package usage
 
 import "github.com/prometheus/client_golang/prometheus"
 
-// metrics say what became of the uses. Children of the vectors are resolved once.
+// metrics count what happened to the uses. Children of the vectors are resolved
+// once.
 type metrics struct {
 	written   prometheus.Counter
 	unmatched prometheus.Counter
@@ -17,11 +18,11 @@ type metrics struct {
 func newMetrics(registerer prometheus.Registerer, u *Recorder) (*metrics, error) {
 	keys := prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "keytail_usage_keys_total",
-		Help: "Keys whose use was written (once a flush), by what came of it: written, unmatched (the document is gone, or its last_used is no date), refused (by the document).",
+		Help: "Keys whose use was written (once a flush), by result: written, unmatched (the document was deleted, or its last_used is not a date), refused (by the document).",
 	}, []string{"result"})
 	dropped := prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "keytail_usage_dropped_total",
-		Help: "Uses of keys that are not written: full (too many keys wait). And, where usage_count is mapped, that are not in it: unknown (the outcome of the write is not known), refused (by the document).",
+		Help: "Uses of keys that were not written: full (too many keys wait). If usage_count is mapped, also uses that are missing from it: unknown (the outcome of the write is unknown), refused (by the document).",
 	}, []string{"reason"})
 	m := &metrics{
 		written:   keys.WithLabelValues("written"),
@@ -31,7 +32,7 @@ func newMetrics(registerer prometheus.Registerer, u *Recorder) (*metrics, error)
 		unknown:   dropped.WithLabelValues("unknown"),
 		unwilling: dropped.WithLabelValues("refused"),
 		failures: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "keytail_usage_flush_failures_total", Help: "Flushes that were not written to their end. The rest is merged back.",
+			Name: "keytail_usage_flush_failures_total", Help: "Flushes that failed before everything was written. The next flush writes the rest.",
 		}),
 		duration: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "keytail_usage_flush_seconds", Help: "How long flushes took.", Buckets: prometheus.ExponentialBuckets(0.001, 4, 8),
@@ -47,7 +48,7 @@ func newMetrics(registerer prometheus.Registerer, u *Recorder) (*metrics, error)
 		Name: "keytail_usage_batch_size", Help: "Keys in one command. It is halved when a command times out, and grows again.",
 	}, func() float64 { return float64(u.batch.size.Load()) })
 	failing := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "keytail_usage_failing_seconds", Help: "How long flushes have failed in a row; 0 when the last one did not fail.",
+		Name: "keytail_usage_failing_seconds", Help: "How long flushes have been failing; 0 if the last one did not fail.",
 	}, func() float64 { return u.failingFor().Seconds() })
 	for _, collector := range []prometheus.Collector{keys, dropped, m.failures, m.duration, waiting, size, failing} {
 		if err := registerer.Register(collector); err != nil {

@@ -24,8 +24,7 @@ import (
 	"github.com/keytail/keytail/internal/mongotest"
 )
 
-// slow is a database that takes its time for each key. It is for use within a
-// synctest bubble.
+// slow is a database that takes time for each key. It is for a synctest bubble.
 type slow struct {
 	*Recorder
 	t        *testing.T
@@ -33,11 +32,12 @@ type slow struct {
 	registry *prometheus.Registry
 
 	mutex sync.Mutex
-	// perKey and perCommand are what a command takes. refuses, when not nil, is what
-	// every command is answered at once.
+	// perKey and perCommand are how long a command takes. refuses, when not
+	// nil, is the immediate reply to every command.
 	perKey, perCommand time.Duration
 	refuses            error
-	// sizes are those of all commands, written how many updates were acknowledged.
+	// sizes are those of all commands, written is how many updates were
+	// acknowledged.
 	sizes    []int
 	written  int
 	timeouts int
@@ -88,7 +88,7 @@ func (s *slow) BulkWrite(ctx context.Context, models []mongo.WriteModel, _ ...op
 	return &mongo.BulkWriteResult{MatchedCount: int64(len(models))}, nil
 }
 
-// came is what has come so far.
+// came returns the commands so far.
 func (s *slow) came() (sizes []int, written, timeouts int) {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
@@ -104,11 +104,11 @@ func (s *slow) becomes(perKey, perCommand time.Duration) {
 
 func (s *slow) use(keys int) {
 	for i := range keys {
-		s.Touch(docID(s.t, int32(i)), day)
+		s.Record(docID(s.t, int32(i)), day)
 	}
 }
 
-// run runs it until the function that it returns is called.
+// run runs the Recorder until the returned function is called.
 func (s *slow) run() (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
@@ -121,7 +121,7 @@ func (s *slow) run() (stop func()) {
 	}
 }
 
-// lines are those of the log, with their level.
+// lines returns the log lines, with their level.
 func (s *slow) lines() []string {
 	var lines []string
 	for _, l := range s.logs.All() {
@@ -150,7 +150,7 @@ func TestAFlushThatTimesOutIsMadeSmaller(t *testing.T) {
 	})
 }
 
-// TestAStopWritesWhatItCan: 600 keys would take 6 s, and a stop has 5.
+// TestAStopWritesWhatItCan: 600 keys would take 6 s, and a stop has 5 s.
 func TestAStopWritesWhatItCan(t *testing.T) {
 	for _, known := range []bool{true, false} {
 		synctest.Test(t, func(t *testing.T) {
@@ -177,7 +177,8 @@ func TestAStopWritesWhatItCan(t *testing.T) {
 	}
 }
 
-// TestUsageDroppedIsAboutUsageCount: where it is not mapped, nothing of it is lost.
+// TestUsageDroppedIsAboutUsageCount: if usage_count is not mapped, no use is
+// counted as missing from it.
 func TestUsageDroppedIsAboutUsageCount(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSlow(t, time.Hour, func(c *Config) { c.UsageCount = "" })
@@ -186,7 +187,7 @@ func TestUsageDroppedIsAboutUsageCount(t *testing.T) {
 			t.Error("no error")
 		}
 		batch := []pending{{id: docID(t, "a"), count: 2, last: 1}}
-		s.refuse(batch, []mongo.BulkWriteError{{WriteError: mongo.WriteError{Index: 0, Code: 121}}})
+		s.recordRefused(batch, []mongo.BulkWriteError{{WriteError: mongo.WriteError{Index: 0, Code: 121}}})
 		for what, c := range map[string]prometheus.Counter{"unknown": s.metrics.unknown, "refused": s.metrics.unwilling} {
 			if n := testutil.ToFloat64(c); n != 0 {
 				t.Errorf("%v uses are counted as dropped (%s), and there is no usage_count", n, what)
@@ -195,9 +196,9 @@ func TestUsageDroppedIsAboutUsageCount(t *testing.T) {
 	})
 }
 
-// TestAFailureIsLoggedForAsLongAsItLasts: once, then each minute, and at its end.
-// Metrics and Status say so too.
-func TestAFailureIsLoggedForAsLongAsItLasts(t *testing.T) {
+// TestAFailureIsLoggedWhileItLasts: once, then each minute, and at its end.
+// Metrics and Status show it, too.
+func TestAFailureIsLoggedWhileItLasts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSlow(t, time.Hour)
 		defer s.run()()
@@ -228,7 +229,7 @@ func TestAFailureIsLoggedForAsLongAsItLasts(t *testing.T) {
 
 		s.becomes(0, time.Millisecond)
 		time.Sleep(time.Minute)
-		// The command that was in flight may have been worth a last reminder.
+		// The command that was in progress may have caused a last reminder.
 		all := s.lines()
 		if end := all[len(all)-1]; len(all) > len(lines)+2 || !strings.Contains(end, "info last_used and usage_count are written again") || !strings.Contains(end, "failed_for:5m") {
 			t.Errorf("at the end: %q", all[len(lines):])
@@ -257,7 +258,7 @@ func (s *slow) metricIs(name string, least, most float64) {
 	s.t.Errorf("there is no %s", name)
 }
 
-// TestABatchGrowsAgain, and without a single time-out on the way.
+// TestABatchGrowsAgain, without a single time-out meanwhile.
 func TestABatchGrowsAgain(t *testing.T) {
 	for name, faster := range map[string][2]time.Duration{
 		"twice as fast":      {5 * time.Millisecond, 0},
@@ -295,7 +296,7 @@ func TestABatchGrowsAgain(t *testing.T) {
 	}
 }
 
-// TestARefusalDoesNotMakeABatchSmaller: its size has nothing to do with it.
+// TestARefusalDoesNotMakeABatchSmaller, because the size is not the cause.
 func TestARefusalDoesNotMakeABatchSmaller(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSlow(t, 0)
@@ -317,7 +318,7 @@ func TestARefusalDoesNotMakeABatchSmaller(t *testing.T) {
 	})
 }
 
-// TestAKeyThatTimesOutEndsTheFlush: there is nothing smaller than one key.
+// TestAKeyThatTimesOutEndsTheFlush: a batch cannot be smaller than one key.
 func TestAKeyThatTimesOutEndsTheFlush(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSlow(t, time.Hour, func(c *Config) { c.Interval = time.Hour })
@@ -336,7 +337,7 @@ func TestAKeyThatTimesOutEndsTheFlush(t *testing.T) {
 
 func TestDroppedUsesAreLogged(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newSlow(t, time.Hour, func(c *Config) { c.Most = 10 })
+		s := newSlow(t, time.Hour, func(c *Config) { c.MaxPending = 10 })
 		s.use(100)
 		_ = s.Flush(t.Context())
 		s.use(100)
@@ -348,13 +349,13 @@ func TestDroppedUsesAreLogged(t *testing.T) {
 	})
 }
 
-// TestTheDriversTimeoutIsOne: what the driver says when the server does not answer
-// in time makes the batch smaller.
-func TestTheDriversTimeoutIsOne(t *testing.T) {
+// TestTheDriversTimeoutIsRecognised: the driver's error for a server that does
+// not answer in time makes the batch smaller.
+func TestTheDriversTimeoutIsRecognised(t *testing.T) {
 	each(t, func(t *testing.T, m *mongotest.Server) {
 		r := newRig(t, m)
 		for i := range 10 {
-			r.Touch(r.insert(int32(i)), day)
+			r.Record(r.insert(int32(i)), day)
 		}
 		const limit = 200 * time.Millisecond
 		mend := r.fails(bson.E{Key: "blockConnection", Value: true}, bson.E{Key: "blockTimeMS", Value: 2 * limit.Milliseconds()})
@@ -362,7 +363,7 @@ func TestTheDriversTimeoutIsOne(t *testing.T) {
 		if !tooSlow(err) {
 			t.Errorf("got %v, want a time-out", err)
 		}
-		if n := r.batch.within(limit); n >= 10 {
+		if n := r.batch.sizeFor(limit); n >= 10 {
 			t.Errorf("a batch has %d keys after 10 were too many", n)
 		}
 		mend()

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"hash/maphash"
-	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -18,24 +17,26 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/keytail/keytail/internal/apikey"
+	"github.com/keytail/keytail/internal/timing"
 )
 
 // Defaults of Config, each with its reason.
 const (
-	// DefaultInterval is often enough for "when was this key last used", which
-	// people ask in days.
+	// DefaultInterval is often enough for the question "when was this key last
+	// used", which people ask in days.
 	DefaultInterval = 10 * time.Second
-	// DefaultMost keys are some 15 MB.
-	DefaultMost = 100_000
+	// DefaultMaxPending keys take about 15 MB.
+	DefaultMaxPending = 100_000
 )
 
 const (
-	// jitter is the share of the interval by which flushes of a fleet that was
-	// started at once drift apart.
+	// jitter is the share of the interval by which the flushes of instances
+	// that were started together drift apart.
 	jitter = 0.1
 )
 
-// Config of a Usage. Keys, IDValue, and one of the two fields are required.
+// Config configures a Recorder. Keys, IDValue, and one of the two fields are
+// required.
 type Config struct {
 	// Keys is the collection of the keys.
 	Keys *mongo.Collection
@@ -43,20 +44,20 @@ type Config struct {
 	// Empty: the documents have no such field.
 	LastUsed   string
 	UsageCount string
-	// IDValue is the _id behind the name that Touch is given: Schema.IDValue of
-	// package keystore.
+	// IDValue returns the _id for the id that is passed to Record:
+	// Schema.IDValue of package keystore.
 	IDValue func(apikey.DocID) (bson.RawValue, error)
 	// Interval is the time between two flushes. Zero: DefaultInterval.
 	Interval time.Duration
-	// Most is how many keys wait for the next flush before it is made early. Twice
-	// as many are held at most: those of a flush under way, and those that come
-	// meanwhile. Zero: DefaultMost.
-	Most int
-	// After tells when a time has passed. Nil: time.After.
+	// MaxPending is how many keys may wait before a flush is made early. Memory
+	// holds at most twice as many: those of a flush in progress, and those that
+	// are recorded meanwhile. Zero: DefaultMaxPending.
+	MaxPending int
+	// After is the timer between flushes. Nil: time.After.
 	After func(time.Duration) <-chan time.Time
-	// Logger: nil is silent.
+	// Logger: nil logs nothing.
 	Logger *zap.Logger
-	// Registerer takes the metrics. Nil: none.
+	// Registerer registers the metrics. Nil: there are none.
 	Registerer prometheus.Registerer
 }
 
@@ -64,8 +65,8 @@ func (c *Config) setDefaults() {
 	if c.Interval == 0 {
 		c.Interval = DefaultInterval
 	}
-	if c.Most == 0 {
-		c.Most = DefaultMost
+	if c.MaxPending == 0 {
+		c.MaxPending = DefaultMaxPending
 	}
 	if c.After == nil {
 		c.After = time.After
@@ -78,59 +79,62 @@ func (c *Config) setDefaults() {
 func (c *Config) validate() error {
 	var errs []error
 	if c.Keys == nil || c.IDValue == nil {
-		errs = append(errs, errors.New("a collection, and a way to its _ids, are needed"))
+		errs = append(errs, errors.New("the collection and the IDValue function are required"))
 	}
 	if c.LastUsed == "" && c.UsageCount == "" {
-		errs = append(errs, errors.New("there is no field to keep up to date"))
+		errs = append(errs, errors.New("one of the fields LastUsed and UsageCount is required"))
 	}
 	if c.Interval < 0 {
 		errs = append(errs, fmt.Errorf("the interval is %v, it must be positive", c.Interval))
 	}
-	if c.Most < 0 {
-		errs = append(errs, fmt.Errorf("at most %d keys may wait, it must be a positive number", c.Most))
+	if c.MaxPending < 0 {
+		errs = append(errs, fmt.Errorf("the maximum number of pending keys is %d, it must be positive", c.MaxPending))
 	}
 	return errors.Join(errs...)
 }
 
-// Recorder notes uses of keys and writes them behind. Its methods are safe for
-// concurrent use.
+// Recorder records uses of keys and writes them in the background. Its methods
+// are safe for concurrent use.
 type Recorder struct {
 	config Config
 	keys   *mongo.Collection
-	// writer is keys. A test may put another one here.
+	// writer is keys. A test may replace it.
 	writer bulkWriter
 	seed   maphash.Seed
 	shards [shardCount]shard
-	// held counts the entries of all shards, waiting those that have something to
-	// be written. They move when a key comes or goes, not with each use of it.
-	held    atomic.Int64
+	// entries counts the entries of all shards, waiting those of them that have
+	// something to write. They change when a key is added or removed, not with
+	// each use.
+	entries atomic.Int64
 	waiting atomic.Int64
-	// taken is how many keys a flush under way has still to write.
+	// taken is how many keys a flush in progress still has to write.
 	taken atomic.Int64
-	// dropped are uses that had no place, since it was last logged.
+	// dropped counts the uses that found no place since that was last logged.
 	dropped atomic.Int64
 	// batch is how many keys go into one command.
 	batch batch
-	// failing is when the first of the flushes failed that have failed in a row. Nil:
-	// the last one did not fail.
+	// failing is when the first of the current series of failed flushes failed.
+	// Nil: the last flush did not fail.
 	failing atomic.Pointer[time.Time]
-	// full has a token when a flush is wanted early.
+	// full has a token when an early flush is requested.
 	full    chan struct{}
 	metrics *metrics
 	logger  *zap.Logger
 
-	// flushing is held during a flush, and guards what follows.
+	// flushing is locked during a flush, and guards the fields below.
 	flushing sync.Mutex
-	// reminded is when a failure was last logged, saidFull when dropped was.
-	reminded, saidFull time.Time
-	// refused are documents that were logged because they do not take the update.
+	// reminded is when a failure was last logged, dropLogged when dropped was.
+	reminded, dropLogged time.Time
+	// refused are documents that were logged because they cannot take the
+	// update.
 	refused map[apikey.DocID]struct{}
-	// unmatched: it was logged that there are such documents.
+	// unmatched means that it was logged that there are uses without a
+	// document.
 	unmatched bool
 }
 
-// New makes a Usage. It starts nothing, and does not ask the database: Prepare
-// does.
+// New makes a Recorder. It starts no goroutine and does not use the database:
+// Prepare does.
 func New(config Config) (*Recorder, error) {
 	config.setDefaults()
 	if err := config.validate(); err != nil {
@@ -138,7 +142,8 @@ func New(config Config) (*Recorder, error) {
 	}
 	u := &Recorder{
 		config: config,
-		// One node's word is enough: see the package's non-promises.
+		// The acknowledgement of one node is enough: see "What is not
+		// guaranteed" in the package doc.
 		keys:    config.Keys.Clone(options.Collection().SetWriteConcern(writeconcern.W1())),
 		seed:    maphash.MakeSeed(),
 		full:    make(chan struct{}, 1),
@@ -157,9 +162,10 @@ func New(config Config) (*Recorder, error) {
 	return u, nil
 }
 
-// Run flushes at each interval, early when many keys wait, and once more when ctx
-// ends. It returns nil when all has stopped, a few seconds after the end of ctx at
-// the latest. What could not be written by then is lost, and the log says so.
+// Run flushes at each interval, early when many keys wait, and once more when
+// ctx ends. It returns nil when everything has stopped, a few seconds after the
+// end of ctx at the latest. Uses that could not be written by then are lost,
+// which is logged.
 func (u *Recorder) Run(ctx context.Context) error {
 	early := u.full
 	for {
@@ -167,25 +173,20 @@ func (u *Recorder) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			u.stop(ctx)
 			return nil
-		case <-u.config.After(u.pause()):
+		case <-u.config.After(timing.Jitter(u.config.Interval, jitter)):
 		case <-early:
 		}
 		early = u.full
 		if u.Flush(ctx) != nil {
-			// What is merged back may be enough for the next early flush: a
-			// database that fails is tried at the interval.
+			// The uses that were merged back may be enough for another early
+			// flush: a database that fails is tried at the interval only.
 			early = nil
 		}
 	}
 }
 
-// pause is the interval with its jitter.
-func (u *Recorder) pause() time.Duration {
-	return time.Duration(float64(u.config.Interval) * (1 - jitter + 2*jitter*rand.Float64()))
-}
-
-// stop writes what it can in its time. What timed out is tried again in smaller
-// commands, which may still write last_used.
+// stop writes as much as possible in its time. What timed out is tried again in
+// smaller commands, which may still write last_used.
 func (u *Recorder) stop(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
 	defer cancel()
@@ -194,7 +195,7 @@ func (u *Recorder) stop(ctx context.Context) {
 		err = u.flush(ctx, stopBatchTimeout)
 	}
 	if err != nil {
-		u.logger.Warn("the last uses of keys could not be written, and are lost",
+		u.logger.Warn("the last uses of keys before the shutdown could not be written and are lost",
 			zap.Int64("keys", u.waiting.Load()), zap.Duration("failing_for", u.failingFor()), zap.Error(err))
 	}
 }

@@ -10,8 +10,8 @@ import (
 	"github.com/keytail/keytail/internal/keystore"
 )
 
-// twins is a collection in which a second document has the hash of a good one: a
-// read by the hash sees both, a read by _id sees one.
+// twins is a collection in which a second document has the hash of a valid one:
+// a read by the hash finds both, a read by _id finds one.
 type twins struct{ *fakeStore }
 
 func (s twins) FindByHash(ctx context.Context, h apikey.Hash, after clustertime.Time) (keystore.Document, bool, error) {
@@ -24,15 +24,15 @@ func (s twins) FindLinearizable(ctx context.Context, h apikey.Hash) (keystore.Do
 	return disabled(d), found, err
 }
 
-// disabled is what a keystore.Store makes of two documents.
+// disabled is the result of keystore.Store for two documents.
 func disabled(d keystore.Document) keystore.Document {
 	d.Ambiguous, d.Record.Active, d.Record.Defect = true, false, "shares its hash with another document"
 	return d
 }
 
-// TestAKeyWithTwoDocumentsIsReadEachTime, and a refresh of one of them, which does not
-// see the other, does not make it a hit.
-func TestAKeyWithTwoDocumentsIsReadEachTime(t *testing.T) {
+// TestAKeyWithTwoDocumentsIsReadForEachRequest: a refresh of one of the
+// documents, which does not see the other, does not make the key a hit.
+func TestAKeyWithTwoDocumentsIsReadForEachRequest(t *testing.T) {
 	r := live(t, func(c *Config) { c.Store = twins{c.Store.(*fakeStore)} })
 	r.store.put(hash, document("u1"))
 	reads := 0

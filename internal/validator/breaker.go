@@ -5,58 +5,58 @@ import (
 	"time"
 )
 
-// breaker keeps callers from waiting, each for a whole deadline, for a database
-// that does not answer. It opens at the first failure; while it is open, it lets
-// one through at a time, and the first success closes it. The zero value is
-// closed.
+// breaker is a circuit breaker: it prevents callers from waiting, each for a
+// whole deadline, for a database that does not answer. It opens at the first
+// failure. While it is open, it lets one attempt through at a time, and the
+// first success closes it. The zero value is closed.
 type breaker struct {
 	mutex sync.Mutex
 	open  bool
-	// probing: the one that was let through while the breaker was open is not
-	// back yet.
+	// probing means that the attempt which was let through while the breaker
+	// was open has not ended yet.
 	probing bool
 	// failedAt is when the last failure that counts was noticed.
 	failedAt time.Time
-	// successes tells a failure that is news from one of an attempt that had
-	// begun before the last success.
+	// successes counts the successes. By it, a new failure can be told from the
+	// failure of an attempt that began before the last success.
 	successes uint64
 }
 
-// pass is the right to one attempt. Each must come back, by one of the three
-// methods that take it.
-type pass struct {
+// attempt is the permission for one attempt. Each must be ended by one of the
+// three methods that take it.
+type attempt struct {
 	probe     bool
 	successes uint64
 }
 
-// enter asks for a pass. False: fail at once.
-func (b *breaker) enter() (pass, bool) {
+// begin asks for an attempt. False: the caller must fail at once.
+func (b *breaker) begin() (attempt, bool) {
 	b.mutex.Lock()
 	defer b.mutex.Unlock()
 	if b.open && b.probing {
-		return pass{}, false
+		return attempt{}, false
 	}
-	p := pass{probe: b.open, successes: b.successes}
+	p := attempt{probe: b.open, successes: b.successes}
 	b.probing = b.probing || p.probe
 	return p, true
 }
 
-// succeeded reports whether the breaker was open until now.
-func (b *breaker) succeeded(p pass) bool {
+// succeeded ends an attempt, and reports whether it has closed the breaker.
+func (b *breaker) succeeded(p attempt) bool {
 	b.mutex.Lock()
 	defer b.mutex.Unlock()
-	b.back(p)
+	b.endLocked(p)
 	return b.closeLocked()
 }
 
-// failed reports whether the breaker was closed until now. A failure of an
-// attempt that began before the last success is old news: without that, the
-// time-outs of all who had waited together would reopen it one by one after the
-// database has come back.
-func (b *breaker) failed(p pass, now time.Time) bool {
+// failed ends an attempt, and reports whether it has opened the breaker. A
+// failure of an attempt that began before the last success is ignored:
+// otherwise the time-outs of all callers that had waited together would reopen
+// the breaker one by one after the database has come back.
+func (b *breaker) failed(p attempt, now time.Time) bool {
 	b.mutex.Lock()
 	defer b.mutex.Unlock()
-	b.back(p)
+	b.endLocked(p)
 	if p.successes != b.successes {
 		return false
 	}
@@ -65,16 +65,16 @@ func (b *breaker) failed(p pass, now time.Time) bool {
 	return opened
 }
 
-// withdraw gives a pass back that was not used.
-func (b *breaker) withdraw(p pass) {
+// withdraw ends an attempt that was not made.
+func (b *breaker) withdraw(p attempt) {
 	b.mutex.Lock()
 	defer b.mutex.Unlock()
-	b.back(p)
+	b.endLocked(p)
 }
 
-// heard says that a write which was sent at that time has been acknowledged by a
-// majority, which is a success too.
-func (b *breaker) heard(at time.Time) {
+// closeAfter says that a write which was sent at that time has been
+// acknowledged by a majority, which counts as a success.
+func (b *breaker) closeAfter(at time.Time) {
 	b.mutex.Lock()
 	defer b.mutex.Unlock()
 	if b.open && at.After(b.failedAt) {
@@ -82,8 +82,8 @@ func (b *breaker) heard(at time.Time) {
 	}
 }
 
-// busy reports whether enter would refuse.
-func (b *breaker) busy() bool {
+// refuses reports whether begin would refuse an attempt.
+func (b *breaker) refuses() bool {
 	b.mutex.Lock()
 	defer b.mutex.Unlock()
 	return b.open && b.probing
@@ -95,8 +95,8 @@ func (b *breaker) isOpen() bool {
 	return b.open
 }
 
-// back takes note that an attempt is over. The caller holds the mutex.
-func (b *breaker) back(p pass) {
+// endLocked notes that an attempt has ended. The caller holds the mutex.
+func (b *breaker) endLocked(p attempt) {
 	if p.probe {
 		b.probing = false
 	}

@@ -5,10 +5,10 @@ import (
 	"time"
 )
 
-// mustEnter takes a pass that must be there.
-func mustEnter(t *testing.T, b *breaker) pass {
+// mustBegin begins an attempt that the breaker must allow.
+func mustBegin(t *testing.T, b *breaker) attempt {
 	t.Helper()
-	p, ok := b.enter()
+	p, ok := b.begin()
 	if !ok {
 		t.Fatal("the breaker refuses")
 	}
@@ -17,7 +17,7 @@ func mustEnter(t *testing.T, b *breaker) pass {
 
 func mustRefuse(t *testing.T, b *breaker) {
 	t.Helper()
-	if _, ok := b.enter(); ok || !b.busy() {
+	if _, ok := b.begin(); ok || !b.refuses() {
 		t.Fatal("the breaker lets a second one through")
 	}
 }
@@ -26,37 +26,37 @@ func TestBreakerLetsOneThroughUntilOneSucceeds(t *testing.T) {
 	t.Parallel()
 	var b breaker
 	now := time.Now()
-	first, second := mustEnter(t, &b), mustEnter(t, &b)
+	first, second := mustBegin(t, &b), mustBegin(t, &b)
 	if !b.failed(first, now) || !b.isOpen() {
 		t.Fatal("the first failure does not open it")
 	}
 	if b.failed(second, now) {
 		t.Fatal("it opens twice")
 	}
-	probe := mustEnter(t, &b)
+	probe := mustBegin(t, &b)
 	mustRefuse(t, &b)
 	if b.failed(probe, now) {
 		t.Fatal("it opens again while it is open")
 	}
-	probe = mustEnter(t, &b)
+	probe = mustBegin(t, &b)
 	mustRefuse(t, &b)
-	b.withdraw(probe) // it never asked
-	probe = mustEnter(t, &b)
+	b.withdraw(probe) // the database was not asked
+	probe = mustBegin(t, &b)
 	mustRefuse(t, &b)
-	if !b.succeeded(probe) || b.isOpen() || b.busy() {
+	if !b.succeeded(probe) || b.isOpen() || b.refuses() {
 		t.Fatal("a success does not close it")
 	}
-	mustEnter(t, &b)
-	mustEnter(t, &b)
+	mustBegin(t, &b)
+	mustBegin(t, &b)
 }
 
-func TestFailureOlderThanASuccessIsNoNews(t *testing.T) {
+func TestFailureOlderThanASuccessIsIgnored(t *testing.T) {
 	t.Parallel()
 	var b breaker
 	now := time.Now()
-	together := []pass{mustEnter(t, &b), mustEnter(t, &b), mustEnter(t, &b)}
+	together := []attempt{mustBegin(t, &b), mustBegin(t, &b), mustBegin(t, &b)}
 	b.failed(together[0], now)
-	if !b.succeeded(mustEnter(t, &b)) {
+	if !b.succeeded(mustBegin(t, &b)) {
 		t.Fatal("not closed")
 	}
 	for _, p := range together[1:] {
@@ -64,30 +64,30 @@ func TestFailureOlderThanASuccessIsNoNews(t *testing.T) {
 			t.Fatal("a time-out that began before the success opens it again")
 		}
 	}
-	if !b.failed(mustEnter(t, &b), now) {
+	if !b.failed(mustBegin(t, &b), now) {
 		t.Fatal("a new failure does not")
 	}
 }
 
-// A success of one that began while the breaker was closed counts, and whoever
-// was let through alone is still the only one until it is back.
-func TestProbeStaysTheOnlyOne(t *testing.T) {
+// The success of a read that began while the breaker was closed counts. The
+// read that was let through alone remains the only one until it has ended.
+func TestProbeStaysTheOnlyAttempt(t *testing.T) {
 	t.Parallel()
 	var b breaker
 	now := time.Now()
-	slow := mustEnter(t, &b)
-	b.failed(mustEnter(t, &b), now)
-	probe := mustEnter(t, &b)
+	slow := mustBegin(t, &b)
+	b.failed(mustBegin(t, &b), now)
+	probe := mustBegin(t, &b)
 	b.succeeded(slow)
 	if b.isOpen() {
 		t.Fatal("a success does not close it")
 	}
-	b.failed(mustEnter(t, &b), now)
+	b.failed(mustBegin(t, &b), now)
 	mustRefuse(t, &b)
 	if b.failed(probe, now) {
 		t.Fatal("the probe of the last outage reopens it")
 	}
-	mustEnter(t, &b)
+	mustBegin(t, &b)
 	mustRefuse(t, &b)
 }
 
@@ -95,14 +95,14 @@ func TestHeartbeatSentAfterTheFailureCloses(t *testing.T) {
 	t.Parallel()
 	var b breaker
 	now := time.Now()
-	b.heard(now)
-	b.failed(mustEnter(t, &b), now)
-	b.heard(now.Add(-time.Second))
-	b.heard(now)
+	b.closeAfter(now)
+	b.failed(mustBegin(t, &b), now)
+	b.closeAfter(now.Add(-time.Second))
+	b.closeAfter(now)
 	if !b.isOpen() {
 		t.Fatal("a heartbeat from before the failure closes it")
 	}
-	b.heard(now.Add(1))
+	b.closeAfter(now.Add(1))
 	if b.isOpen() {
 		t.Fatal("a heartbeat sent after the failure does not close it")
 	}

@@ -1,8 +1,13 @@
-// Package validator is the way of a key through keytail: its text is parsed and
-// hashed, the cache is asked, the database is read when the cache has no
-// answer, and the record decides.
+// Package validator is the validation path: it parses and hashes the text of a
+// key, looks the hash up in the cache, reads the database if the cache has no
+// valid entry, and lets the record decide.
 //
-// It gives the first four verdicts itself (Missing, Malformed, Unavailable,
-// NotFound); apikey.Decide gives the rest. The text of a key is not kept, logged
-// or counted.
+// It gives four verdicts itself (Missing, Malformed, Unavailable, NotFound);
+// apikey.Decide gives the others. The text of a key is never stored, logged or
+// counted.
+//
+// validator.go has the path; read.go, linearizable.go and group.go the reads on
+// a cache miss; revision.go the min_revision of a request; refresh.go the reads
+// after updates; breaker.go the circuit breaker. DESIGN.md explains which read
+// is made when, and why.
 package validator

@@ -5,36 +5,39 @@ import (
 	"sync"
 )
 
-// group shares work between callers that ask for the same thing, by one rule: a
-// caller gets the result of a flight that began after it arrived. So a flight is
-// as good to each of its callers as work that the caller had done alone.
+// group shares work among callers that ask for the same thing, by one rule: a
+// caller gets the result of a flight that began after the caller arrived. A
+// flight is one run of the shared work. So for each of its callers, a flight is
+// as good as a run that the caller had made alone.
 //
-// A caller that finds no flight under way begins one. One that finds a flight
-// waits for the next, which begins when that one ends and which all who came
-// meanwhile share. So there is one flight at a time for each key, and a caller
-// waits for less than two. (singleflight.Group lets a caller join what is under
-// way already; Forget would let flights of one key pile up.)
+// A caller that finds no flight in progress begins one. A caller that finds a
+// flight waits for the next one, which begins when the current one ends, and
+// which all callers that arrived meanwhile share. So there is one flight at a
+// time for each key, and a caller waits for less than two. (singleflight.Group
+// lets a caller join a run that is already in progress; its Forget would let
+// several runs for one key accumulate.)
 type group[K comparable, V any] struct {
-	// run does the work. It is called on a goroutine of the flight's own and
-	// must end by itself: no caller's leaving ends it.
+	// run does the work. It is called on the flight's goroutine, not on that of
+	// a caller, and must end without help: it does not end when callers leave.
 	run func(K) (V, error)
 
 	mutex sync.Mutex
-	// flights maps a key to its flight that has begun and not ended.
+	// flights maps a key to its flight that is in progress.
 	flights map[K]*flight[V]
 }
 
-// flight is one run, under way or still to begin.
+// flight is one run, in progress or waiting to begin.
 type flight[V any] struct {
-	// done is closed when value and err stand.
+	// done is closed when value and err are set.
 	done  chan struct{}
 	value V
 	err   error
 
-	// waiting counts the callers of a flight that has not begun. Guarded by the
-	// group's mutex, as is next.
+	// waiting counts the callers of a flight that has not begun. The group's
+	// mutex guards it and next.
 	waiting int
-	// next begins when this one ends. Nil: nobody has come since this one began.
+	// next begins when this one ends. Nil: no caller has arrived since this one
+	// began.
 	next *flight[V]
 }
 
@@ -42,7 +45,7 @@ func newGroup[K comparable, V any](run func(K) (V, error)) *group[K, V] {
 	return &group[K, V]{run: run, flights: map[K]*flight[V]{}}
 }
 
-// do returns what a run that begins after this call finds, or ctx's error as
+// do returns the result of a run that begins after this call, or ctx's error as
 // soon as ctx ends.
 func (g *group[K, V]) do(ctx context.Context, key K) (V, error) {
 	f := g.join(key)
@@ -56,7 +59,7 @@ func (g *group[K, V]) do(ctx context.Context, key K) (V, error) {
 	}
 }
 
-// join finds the flight whose result its caller may have.
+// join returns the flight whose result the caller may have.
 func (g *group[K, V]) join(key K) *flight[V] {
 	g.mutex.Lock()
 	defer g.mutex.Unlock()
@@ -64,7 +67,7 @@ func (g *group[K, V]) join(key K) *flight[V] {
 	if current == nil {
 		f := &flight[V]{done: make(chan struct{})}
 		g.flights[key] = f
-		go g.fly(key, f)
+		go g.runFlight(key, f)
 		return f
 	}
 	if current.next == nil {
@@ -80,19 +83,20 @@ func (g *group[K, V]) leave(f *flight[V]) {
 	f.waiting--
 }
 
-// fly runs a flight, and after it those that callers wait for by then.
-func (g *group[K, V]) fly(key K, f *flight[V]) {
+// runFlight runs a flight, and after it the flights that callers wait for by then.
+func (g *group[K, V]) runFlight(key K, f *flight[V]) {
 	for f != nil {
 		f.value, f.err = g.run(key)
 		close(f.done)
-		f = g.land(key, f)
+		f = g.finishFlight(key, f)
 	}
 }
 
-// land ends a flight and names the one that begins now. From here on a caller
-// finds that one under way, and no longer joins it. A flight that all have left
-// does not begin: so no goroutine outlives its callers by more than one run.
-func (g *group[K, V]) land(key K, f *flight[V]) *flight[V] {
+// finishFlight ends a flight and returns the one that begins now. From here on, callers
+// find that one in progress, and no longer join it. A flight that all callers
+// have left does not begin: so no goroutine outlives its callers by more than
+// one run.
+func (g *group[K, V]) finishFlight(key K, f *flight[V]) *flight[V] {
 	g.mutex.Lock()
 	defer g.mutex.Unlock()
 	if f.next == nil || f.next.waiting == 0 {

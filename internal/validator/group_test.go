@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// work is a run that a test holds: each takes a number when it begins.
+// work is a run that a test blocks: each run takes a number when it begins.
 type work struct {
 	begun atomic.Int64
 	leave chan struct{}
@@ -22,7 +22,7 @@ func (w *work) run(string) (int64, error) {
 	return n, nil
 }
 
-// caller asks a group on a goroutine.
+// caller calls a group on its own goroutine.
 type caller struct {
 	value int64
 	err   error
@@ -39,7 +39,7 @@ func ask(ctx context.Context, g *group[string, int64], key string) *caller {
 	return c
 }
 
-func TestACallerNeverJoinsWhatBeganBeforeIt(t *testing.T) {
+func TestACallerNeverJoinsAFlightThatBeganBeforeIt(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := &work{leave: make(chan struct{})}
@@ -54,7 +54,7 @@ func TestACallerNeverJoinsWhatBeganBeforeIt(t *testing.T) {
 		if !first.back || first.value != 1 || late[0].back || late[1].back {
 			t.Fatalf("first %+v, late %+v %+v", first, late[0], late[1])
 		}
-		// The second run is under way: this one came too late for it.
+		// The second run is in progress: this caller arrived too late for it.
 		later := ask(t.Context(), g, "k")
 		w.leave <- struct{}{}
 		synctest.Wait()
@@ -84,7 +84,7 @@ func TestKeysDoNotWaitForEachOther(t *testing.T) {
 	})
 }
 
-func TestACallerThatLeavesEndsNothingAndBeginsNothing(t *testing.T) {
+func TestACallerThatLeavesEndsNoFlightAndBeginsNone(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := &work{leave: make(chan struct{})}
@@ -99,7 +99,7 @@ func TestACallerThatLeavesEndsNothingAndBeginsNothing(t *testing.T) {
 		}
 		w.leave <- struct{}{}
 		synctest.Wait()
-		// All who waited for the third leave before it begins.
+		// All callers of the third run leave before it begins.
 		ctx, leave = context.WithCancel(t.Context())
 		ask(ctx, g, "k")
 		ask(ctx, g, "k")
@@ -132,8 +132,8 @@ func TestAnErrorIsSharedLikeAResult(t *testing.T) {
 	})
 }
 
-// Under load and under the race detector: the result's number was taken after
-// the caller had come.
+// Under load and with the race detector: the number of the result was taken
+// after the caller had arrived.
 func TestEveryResultIsNewerThanItsCaller(t *testing.T) {
 	t.Parallel()
 	var clock, runs atomic.Int64
@@ -148,7 +148,7 @@ func TestEveryResultIsNewerThanItsCaller(t *testing.T) {
 			for range each {
 				ctx, leave := context.WithCancel(context.Background())
 				if i == 0 {
-					leave() // some never wait
+					leave() // some callers leave at once
 				}
 				came := clock.Load()
 				if got, err := g.do(ctx, i%2); err == nil && got <= came {

@@ -16,20 +16,20 @@ import (
 	"github.com/keytail/keytail/internal/mongotest"
 )
 
-// patience is how long a step of a test may take on a busy machine.
+// patience is the time limit of one step of a test on a busy machine.
 const patience = 30 * time.Second
 
-// site is a validator over a real store whose stream has been opened and is
-// never heard of again: nothing but reads tells it of changes.
+// site is a validator over a real store. Its stream has been opened and then
+// delivers nothing: only reads show changes.
 type site struct {
 	*Validator
 	t      *testing.T
 	cache  *keycache.Cache
-	client *mongo.Client // an outsider's
+	client *mongo.Client // of another program
 	keys   *mongo.Collection
 }
 
-// newSite makes one whose freshness is of that age.
+// newSite makes a site whose freshness has this age.
 func newSite(t *testing.T, s *mongotest.Server, age time.Duration, change ...func(*Config)) *site {
 	t.Helper()
 	name := s.Database(t)
@@ -44,7 +44,7 @@ func newSite(t *testing.T, s *mongotest.Server, age time.Duration, change ...fun
 	}
 	site.cache.Open(1)
 	site.cache.Fresh(keycache.Freshness{AsOf: time.Now().Add(-age), Processed: 1})
-	config := Config{Cache: site.cache, Store: store, ReadTimeout: patience, Pulse: &outsidersPulse{site}}
+	config := Config{Cache: site.cache, Store: store, ReadTimeout: patience, Heartbeater: &outsidersHeartbeater{site}}
 	for _, f := range change {
 		f(&config)
 	}
@@ -54,7 +54,7 @@ func newSite(t *testing.T, s *mongotest.Server, age time.Duration, change ...fun
 	return site
 }
 
-// write does something to the keys and returns its revision.
+// write changes the keys and returns the revision.
 func (s *site) write(do func(ctx context.Context) error) uint64 {
 	s.t.Helper()
 	at, err := s.timed(s.t.Context(), do)
@@ -64,7 +64,7 @@ func (s *site) write(do func(ctx context.Context) error) uint64 {
 	return uint64(at)
 }
 
-// timed does one write, or several, and returns the time of the last.
+// timed makes one or more writes and returns the time of the last one.
 func (s *site) timed(ctx context.Context, do func(ctx context.Context) error) (clustertime.Time, error) {
 	session, err := s.client.StartSession()
 	if err != nil {
@@ -103,10 +103,11 @@ func (s *site) ask(revision uint64) apikey.Verdict {
 	return s.Validate(s.t.Context(), text, &apikey.Request{MinRevision: revision})
 }
 
-// outsidersPulse is a heartbeat: a write of its own, and its time.
-type outsidersPulse struct{ site *site }
+// outsidersHeartbeater makes its own write as a heartbeat, and returns its
+// time.
+type outsidersHeartbeater struct{ site *site }
 
-func (p *outsidersPulse) Beat(ctx context.Context) (clustertime.Time, error) {
+func (p *outsidersHeartbeater) Beat(ctx context.Context) (clustertime.Time, error) {
 	return p.site.timed(ctx, func(ctx context.Context) error {
 		_, err := p.site.keys.Database().Collection("beats").InsertOne(ctx, bson.D{})
 		return err
@@ -115,7 +116,7 @@ func (p *outsidersPulse) Beat(ctx context.Context) (clustertime.Time, error) {
 
 const tooOld = keycache.DefaultMaxStale + time.Minute
 
-func TestStaleAnswersAreTheDatabasesOwn(t *testing.T) {
+func TestWhileStaleTheDatabaseAnswers(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, server *mongotest.Server) {
 		s := newSite(t, server, tooOld)
 		mustBe(t, s.ask(0), apikey.NotFound, apikey.SourceLinearizable)
@@ -130,7 +131,8 @@ func TestStaleAnswersAreTheDatabasesOwn(t *testing.T) {
 			}
 			s.setActive(true)
 		}
-		// A collection that has gone is no "no", and no sign of an outage either.
+		// A missing collection is not NOT_FOUND, and not a sign of an outage
+		// either.
 		if err := s.keys.Drop(t.Context()); err != nil {
 			t.Fatal(err)
 		}
@@ -141,13 +143,14 @@ func TestStaleAnswersAreTheDatabasesOwn(t *testing.T) {
 	})
 }
 
-func TestRevokeThenVerifyAnywhereIsExact(t *testing.T) {
+func TestAKeyIsRefusedByEveryInstanceAfterItsRevocation(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, server *mongotest.Server) {
 		for name, age := range map[string]time.Duration{"live": 0, "stale": tooOld} {
 			source := map[string]apikey.Source{"live": apikey.SourceDirect, "stale": apikey.SourceLinearizable}[name]
 			s := newSite(t, server, age, func(c *Config) {
 				if name == "live" {
-					// The rig's stream is silent; it stays live for the test's time.
+					// The rig's stream is silent; the rig stays live for the
+					// time of the test.
 					c.Now = fixed(time.Now())
 				}
 			})
@@ -171,7 +174,7 @@ func TestRevokeThenVerifyAnywhereIsExact(t *testing.T) {
 
 func fixed(now time.Time) func() time.Time { return func() time.Time { return now } }
 
-func TestARevisionThatNobodyWasGivenIsFoundOut(t *testing.T) {
+func TestAMadeUpRevisionIsRejected(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, server *mongotest.Server) {
 		for name, age := range map[string]time.Duration{"live": 0, "stale": tooOld} {
 			if name == "live" && !server.RefusesFuture {
@@ -180,7 +183,8 @@ func TestARevisionThatNobodyWasGivenIsFoundOut(t *testing.T) {
 			}
 			s := newSite(t, server, age, func(c *Config) { c.ReadTimeout = 2 * time.Second })
 			at := clustertime.Time(s.put(true))
-			// Without an answer from the database in time it is an outage as any other.
+			// Without an answer of the database in time, it is an outage like
+			// any other.
 			mongotest.Eventually(t, patience, func() bool {
 				v := s.ask(uint64(clustertime.New(at.Seconds()+3600, 1)))
 				mustBe(t, v, apikey.Unavailable, apikey.SourceNone)
@@ -193,9 +197,9 @@ func TestARevisionThatNobodyWasGivenIsFoundOut(t *testing.T) {
 	})
 }
 
-// A replica set without its majority answers majority reads from the past, with
-// a revoked key as good; and 503 is the truth.
-func TestWithoutAMajorityStaleIsAnOutageAndThenNot(t *testing.T) {
+// A replica set without a majority answers majority reads from an old snapshot,
+// in which a revoked key is valid; 503 is the correct answer.
+func TestWithoutAMajorityAStaleInstanceIsUnavailable(t *testing.T) {
 	server := mongotest.StartDevmongo(t, devmongo.Config{})
 	s := newSite(t, &server.Server, tooOld, func(c *Config) { c.ReadTimeout = 300 * time.Millisecond })
 	s.put(true)
@@ -209,7 +213,7 @@ func TestWithoutAMajorityStaleIsAnOutageAndThenNot(t *testing.T) {
 		}
 	}
 	server.Node.ReleaseMajority()
-	mongotest.Eventually(t, patience, func() bool { return s.ask(0).Code == apikey.Valid }, "answered again")
+	mongotest.Eventually(t, patience, func() bool { return s.ask(0).Code == apikey.Valid }, "linearizable reads do not succeed again")
 	if s.Down() {
 		t.Fatal("still down")
 	}

@@ -12,16 +12,16 @@ import (
 	"github.com/keytail/keytail/internal/keystore"
 )
 
-// readLinearizable answers when the stream has not been heard of for longer than
-// max_stale: with a linearizable read that began after this caller arrived.
-// Nothing is stored.
+// readLinearizable answers when the stream is not fresh: with a linearizable
+// read that began after this caller arrived. It stores nothing.
 func (v *Validator) readLinearizable(ctx context.Context, hash apikey.Hash, needed clustertime.Time) (keycache.Answer, apikey.Source, error) {
-	v.heard()
-	if v.breaker.busy() {
-		// Nor does anybody wait for its turn.
+	v.noteRoundTrip()
+	if v.breaker.refuses() {
+		// No caller waits for its turn.
 		return keycache.Answer{}, apikey.SourceNone, errBreaker
 	}
-	// Not known(): what a stream begins with may still be rolled back.
+	// Not known(): the change at which a stream begins may still be rolled
+	// back.
 	asked, err := v.rejectAhead(ctx, needed, v.processed())
 	if err != nil {
 		return keycache.Answer{}, apikey.SourceNone, err
@@ -30,53 +30,55 @@ func (v *Validator) readLinearizable(ctx context.Context, hash apikey.Hash, need
 	if err != nil {
 		return keycache.Answer{}, apikey.SourceNone, err
 	}
-	// Heartbeats had failed, but one may tell now. A revision that somebody was given
-	// is of a change that a majority had acknowledged before this request, so the
-	// read contains it.
+	// Heartbeats had failed, but one may succeed now. A revision that was given
+	// to a client belongs to a change that a majority had acknowledged before
+	// this request, so the read contains it.
 	if !asked && s.fresh.Processed < needed && v.isAhead(ctx, needed) {
-		return keycache.Answer{}, apikey.SourceNone, errAhead
+		return keycache.Answer{}, apikey.SourceNone, errRevisionAhead
 	}
 	answer, err := v.answer(s)
 	answer.Revision = max(answer.Revision, needed)
 	return answer, apikey.SourceLinearizable, err
 }
 
-// runLinearizable is a flight of readLinearizable. Its age counts from before
-// the read is sent: only what was acknowledged by then is in it for certain.
-func (v *Validator) runLinearizable(hash apikey.Hash) (seen, error) {
-	pass, ok := v.breaker.enter()
+// runLinearizable is a flight of readLinearizable. The age of its result counts
+// from before the read is sent: only changes that were acknowledged by then are
+// certain to be in it.
+func (v *Validator) runLinearizable(hash apikey.Hash) (readResult, error) {
+	attempt, ok := v.breaker.begin()
 	if !ok {
-		return seen{}, errBreaker
+		return readResult{}, errBreaker
 	}
 	fresh := &keycache.Freshness{AsOf: v.config.Now(), Processed: v.processed()}
-	finding, err := v.within(context.Background(), kindLinearizable, func(ctx context.Context) (keystore.Document, bool, error) {
-		// A stream that is not heard of does not tell of a drop either.
-		return v.insist(ctx, true, func() (keystore.Document, bool, error) { return v.config.Store.FindLinearizable(ctx, hash) })
+	finding, err := v.readLimited(context.Background(), kindLinearizable, func(ctx context.Context) (keystore.Document, bool, error) {
+		// A stream that is not fresh may not have reported a drop either.
+		return v.readTwice(ctx, true, func() (keystore.Document, bool, error) { return v.config.Store.FindLinearizable(ctx, hash) })
 	})
-	v.leave(pass, err)
-	return seen{fresh: fresh, finding: finding}, err
+	v.endAttempt(attempt, err)
+	return readResult{fresh: fresh, finding: finding}, err
 }
 
-// leave tells the breaker how an attempt went.
-func (v *Validator) leave(p pass, err error) {
+// endAttempt tells the breaker the result of an attempt.
+func (v *Validator) endAttempt(p attempt, err error) {
 	switch {
 	case errors.Is(err, errBusy):
 		// The database was not asked.
 		v.breaker.withdraw(p)
-	case err == nil || isAnswer(err):
+	case err == nil || isCollectionError(err):
 		if v.breaker.succeeded(p) {
-			v.logger.Info("a linearizable read was answered again")
+			v.logger.Info("linearizable reads succeed again")
 		}
 	default:
 		if v.breaker.failed(p, v.config.Now()) {
-			v.logger.Warn("a linearizable read failed: one at a time is tried until one is answered", zap.Error(err))
+			v.logger.Warn("a linearizable read failed, keytail tries one at a time until one succeeds: check that the replica set has a primary and a majority", zap.Error(err))
 		}
 	}
 }
 
-// isAnswer reports whether the error is the database's answer about the
-// collection, and not the want of one: other keys would be answered.
-func isAnswer(err error) bool {
+// isCollectionError reports whether the error is the database's answer about
+// the collection, rather than a missing answer: reads of other keys would get
+// an answer, too.
+func isCollectionError(err error) bool {
 	for _, answer := range []error{
 		keystore.ErrCollectionMissing, keystore.ErrIsView, keystore.ErrIsTimeseries, keystore.ErrCollation,
 	} {
@@ -87,20 +89,21 @@ func isAnswer(err error) bool {
 	return false
 }
 
-// Down reports whether memory is too old and the database does not answer
+// Down reports whether the cache is not fresh and the database does not answer
 // either.
 func (v *Validator) Down() bool {
 	if _, ok := v.config.Cache.AnswerAsOf(v.config.Cache.Freshness(), v.config.Now()); ok {
 		return false
 	}
-	v.heard()
+	v.noteRoundTrip()
 	return v.breaker.isOpen()
 }
 
-// heard tells the breaker of the last heartbeat that came back: without it, a
-// breaker that opened in an outage of yesterday would be open in that of today.
-func (v *Validator) heard() {
+// noteRoundTrip tells the breaker of the last round trip of a heartbeat.
+// Without it, a breaker that opened in yesterday's outage would still be open
+// in today's.
+func (v *Validator) noteRoundTrip() {
 	if fresh := v.config.Cache.Freshness(); fresh != nil {
-		v.breaker.heard(fresh.AsOf)
+		v.breaker.closeAfter(fresh.AsOf)
 	}
 }

@@ -15,7 +15,7 @@ import (
 	"github.com/keytail/keytail/internal/keystore"
 )
 
-// stale is a rig whose stream has not been heard of for too long.
+// stale is a rig whose stream is not fresh.
 func stale(t *testing.T, change ...func(*Config)) *rig {
 	t.Helper()
 	r := live(t, change...)
@@ -23,7 +23,7 @@ func stale(t *testing.T, change ...func(*Config)) *rig {
 	return r
 }
 
-// bubble runs a test on the time of a synctest bubble, with a stale rig.
+// bubble runs a test with a stale rig on the clock of a synctest bubble.
 func bubble(t *testing.T, f func(t *testing.T, r *rig), change ...func(*Config)) {
 	t.Helper()
 	t.Parallel()
@@ -34,7 +34,7 @@ func bubble(t *testing.T, f func(t *testing.T, r *rig), change ...func(*Config))
 	})
 }
 
-// asking is a request under way.
+// asking is a request in progress.
 type asking struct {
 	verdict apikey.Verdict
 	back    bool
@@ -56,7 +56,7 @@ func (r *rig) outages(reason string) float64 {
 	return testutil.ToFloat64(r.metrics.outages.WithLabelValues(reason))
 }
 
-func TestStaleMemoryIsReadLinearizably(t *testing.T) {
+func TestAStaleCacheCausesALinearizableRead(t *testing.T) {
 	r := live(t)
 	r.store.put(hash, document("old"))
 	mustBe(t, r.ask(), apikey.Valid, apikey.SourceFill)
@@ -69,8 +69,8 @@ func TestStaleMemoryIsReadLinearizably(t *testing.T) {
 	if v.Record.UserID != "new" || v.Staleness != 0 || !v.AsOf.Equal(r.clock.Now()) || v.Revision != 100 {
 		t.Fatalf("got %+v of %+v", v, v.Record)
 	}
-	// It is never stored: the next one asks again, and when the stream is back
-	// what was filled before it is still what memory holds.
+	// The result is never stored: the next request reads again, and when the
+	// stream is fresh again, the cache still contains what was stored before.
 	mustBe(t, r.ask(), apikey.Valid, apikey.SourceLinearizable)
 	if r.store.linearCount() != 2 || r.store.count() != 1 {
 		t.Fatalf("%d linearizable reads, %d fills", r.store.linearCount(), r.store.count())
@@ -81,7 +81,7 @@ func TestStaleMemoryIsReadLinearizably(t *testing.T) {
 	}
 }
 
-func TestNothingIsStoredOfALinearizableRead(t *testing.T) {
+func TestALinearizableReadIsNotStored(t *testing.T) {
 	r := stale(t)
 	mustBe(t, r.ask(), apikey.NotFound, apikey.SourceLinearizable)
 	r.cache.Fresh(keycache.Freshness{AsOf: r.clock.Now(), Processed: 100})
@@ -101,7 +101,8 @@ func TestTheDatabaseIsAskedBeforeTheFirstFreshness(t *testing.T) {
 	}
 }
 
-// A read by the fill rule that turns stale on its way is asked once more.
+// If the data becomes stale during a read by the rule for fills, the key is
+// read again.
 func TestFillThatTurnsStaleIsReadLinearizably(t *testing.T) {
 	for name, lose := range map[string]bool{"fill": false, "alone": true} {
 		r := live(t)
@@ -121,7 +122,8 @@ func TestFillThatTurnsStaleIsReadLinearizably(t *testing.T) {
 	}
 }
 
-// The age counts from before the read, since that is all that it proves.
+// The age counts from before the read, because the read proves nothing about a
+// later time.
 func TestAgeOfALinearizableReadIsZeroAtItsStart(t *testing.T) {
 	r := stale(t)
 	r.store.put(hash, document("u1"))
@@ -135,7 +137,7 @@ func TestAgeOfALinearizableReadIsZeroAtItsStart(t *testing.T) {
 	if v := <-verdict; v.Code != apikey.Valid || !v.AsOf.Equal(start) || v.Staleness != 3*time.Second {
 		t.Fatalf("got %+v", v)
 	}
-	// Nor does an answer leave that is older than max_stale by then.
+	// An answer that is older than max_stale by then is not returned either.
 	r.store.hold()
 	go func() { verdict <- r.ask() }()
 	<-r.store.began
@@ -147,7 +149,7 @@ func TestAgeOfALinearizableReadIsZeroAtItsStart(t *testing.T) {
 	}
 }
 
-func TestALinearizableReadIsSharedByWhoCameBeforeItBegan(t *testing.T) {
+func TestALinearizableReadIsSharedByEarlierCallers(t *testing.T) {
 	bubble(t, func(t *testing.T, r *rig) {
 		r.store.put(hash, document("old"))
 		r.store.hold()
@@ -198,9 +200,9 @@ func TestACallerThatLeavesDoesNotEndALinearizableRead(t *testing.T) {
 	})
 }
 
-// What nobody waits for is over at its deadline: the bubble would not end with a
-// goroutine left.
-func TestALinearizableReadEndsByItself(t *testing.T) {
+// A read without callers ends at its deadline: the bubble would not end while a
+// goroutine is left.
+func TestALinearizableReadEndsAtItsDeadline(t *testing.T) {
 	bubble(t, func(t *testing.T, r *rig) {
 		r.store.hold()
 		go func() { <-r.store.began }()
@@ -268,7 +270,7 @@ func TestWhichErrorsOpenTheBreaker(t *testing.T) {
 		{errors.New("connection reset"), true},
 		{keystore.ErrUnreachable, true},
 		{fmt.Errorf("reading: %w", keystore.ErrUnauthorized), true},
-		// These are answers of a database that is there.
+		// With these errors, the database has answered.
 		{fmt.Errorf("reading: %w", keystore.ErrCollation), false},
 		{fmt.Errorf("reading: %w", keystore.ErrCollectionMissing), false},
 		{keystore.ErrIsView, false},
@@ -302,7 +304,7 @@ func TestDownNeedsStaleness(t *testing.T) {
 	}
 }
 
-func TestLinearizableReadsAreWithinTheCap(t *testing.T) {
+func TestLinearizableReadsCountTowardsTheLimit(t *testing.T) {
 	r := live(t, func(c *Config) { c.MaxReads = 2 })
 	r.store.put(hash, document("u1"))
 	r.store.hold()
@@ -324,9 +326,9 @@ func TestLinearizableReadsAreWithinTheCap(t *testing.T) {
 	}
 }
 
-// One that is let through while the breaker is open, and then finds no room, has
-// not asked: the next one is let through.
-func TestNoRoomIsNoAnswerToTheBreaker(t *testing.T) {
+// A read that is let through while the breaker is open, and then gets no place,
+// was not made: the next one is let through.
+func TestAReadBeyondTheLimitLeavesTheBreakerOpen(t *testing.T) {
 	r := stale(t, func(c *Config) { c.MaxReads = 1 })
 	r.store.linearErr = errors.New("no primary")
 	r.ask()
@@ -342,8 +344,8 @@ func TestNoRoomIsNoAnswerToTheBreaker(t *testing.T) {
 	mustBe(t, r.ask(), apikey.NotFound, apikey.SourceLinearizable)
 }
 
-// A stream that is not heard of does not tell of a drop, whatever the epoch.
-func TestACollectionThatVanishedWhileStaleIsNotANo(t *testing.T) {
+// A stream that is not fresh reports no drop, whatever the epoch.
+func TestACollectionThatVanishedWhileStaleIsUnavailable(t *testing.T) {
 	for name, lose := range map[string]bool{"history kept": false, "history lost": true} {
 		r := stale(t)
 		if lose {
@@ -355,12 +357,12 @@ func TestACollectionThatVanishedWhileStaleIsNotANo(t *testing.T) {
 		if r.Down() || r.outages("no_collection") != 1 {
 			t.Errorf("%s: down: %v", name, r.Down())
 		}
-		// What is found needs no second look.
+		// If a document is found, the collection is not inspected.
 		r.store.put(hash, document("u1"))
 		asked := r.store.inspected
 		mustBe(t, r.ask(), apikey.Valid, apikey.SourceLinearizable)
 		if r.store.inspected != asked {
-			t.Errorf("%s: a key that is there was looked at twice", name)
+			t.Errorf("%s: an existing key was read twice", name)
 		}
 	}
 }

@@ -10,7 +10,7 @@ import (
 	"github.com/keytail/keytail/internal/keystore"
 )
 
-// readKind says for whom a read was made. It is a metric's label.
+// readKind says what a read was made for. It is a metric's label.
 type readKind string
 
 const (
@@ -18,13 +18,15 @@ const (
 	kindAlone        readKind = "alone"
 	kindLinearizable readKind = "linearizable"
 	kindRefresh      readKind = "refresh"
-	// kindUnreached is kindAlone after a revision that nothing here knows the cluster
-	// to have been at. If it has not, the read lasts until its deadline.
+	// kindUnreached is kindAlone for a revision that the cluster, as far as
+	// this instance knows, may not have reached. If it has not, the read lasts
+	// until its deadline.
 	kindUnreached readKind = "unreached"
 )
 
-// metrics are the validator's counters. Those of the verdicts are resolved when
-// it is made, so that counting one is a single atomic add.
+// metrics are the validator's counters. The counters of the verdicts are
+// resolved when they are made, so that counting a verdict is a single atomic
+// add.
 type metrics struct {
 	verdicts [apikey.CodeCount][apikey.SourceCount]prometheus.Counter
 	fills    *prometheus.CounterVec
@@ -34,17 +36,17 @@ type metrics struct {
 
 func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
 	verdicts := prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "keytail_verdicts_total", Help: "Verdicts given, by code and by where their truth came from.",
+		Name: "keytail_verdicts_total", Help: "Verdicts, by code and by the source of their data.",
 	}, []string{"code", "source"})
 	m := &metrics{
 		fills: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "keytail_fills_total", Help: "Reads of the database, by for whom and by what came of them.",
+			Name: "keytail_fills_total", Help: "Reads of the database, by kind and by result.",
 		}, []string{"kind", "result"}),
 		outages: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "keytail_unavailable_total", Help: "Answers that had to be UNAVAILABLE, by reason.",
+			Name: "keytail_unavailable_total", Help: "UNAVAILABLE verdicts, by reason.",
 		}, []string{"reason"}),
 		ahead: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "keytail_revisions_ahead_total", Help: "Requests rejected (400) because the cluster has never been at their min_revision.",
+			Name: "keytail_revisions_ahead_total", Help: "Requests rejected (400) because the cluster has never reached their min_revision.",
 		}),
 	}
 	for _, reason := range outageReasons {
@@ -81,7 +83,7 @@ func (m *metrics) fill(kind readKind, found bool, err error) {
 	m.fills.WithLabelValues(string(kind), result).Inc()
 }
 
-// outageReasons are those of unavailable.
+// outageReasons are the labels of unavailable.
 var outageReasons = []string{"database", "busy", "busy_revision", "breaker", "stale", "no_collection", "server_behind", "caller_left", "timeout"}
 
 func (m *metrics) unavailable(err error) {

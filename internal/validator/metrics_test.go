@@ -10,9 +10,9 @@ import (
 	"github.com/keytail/keytail/internal/keystore"
 )
 
-// TestReasonsAreThereFromTheStart, so that an alert on a rise sees the first answer
-// of each, too.
-func TestReasonsAreThereFromTheStart(t *testing.T) {
+// TestEveryReasonIsExportedFromTheStart, so that an alert on a rise notices the
+// first count of each reason, too.
+func TestEveryReasonIsExportedFromTheStart(t *testing.T) {
 	t.Parallel()
 	m, err := newMetrics(nil)
 	if err != nil {

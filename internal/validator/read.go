@@ -11,34 +11,35 @@ import (
 	"github.com/keytail/keytail/internal/keystore"
 )
 
-// Why a truth is not to be had. The caller's answer is Unavailable; the reason
-// is for the metrics.
+// The reasons why there is no answer. The verdict is Unavailable; the reason is
+// for the metrics.
 var (
-	errBusy      = errors.New("too many reads of the database are under way")
-	errUnreached = errors.New("too many reads are under way after revisions that nobody knows the cluster to have been at")
-	errBreaker   = errors.New("the last linearizable read failed, and another one is finding out whether the next would")
-	errStale     = errors.New("what could be known is older than max_stale")
+	errBusy      = errors.New("too many database reads are in progress")
+	errUnreached = errors.New("too many reads are in progress for revisions that the cluster may not have reached")
+	errBreaker   = errors.New("the last linearizable read failed, and another attempt is in progress")
+	errStale     = errors.New("the data is older than max_stale")
 )
 
-// errAhead is the caller's own mistake: apikey.RevisionAhead.
-var errAhead = errors.New("the cluster has not been at this revision yet")
+// errRevisionAhead is the caller's mistake: apikey.RevisionAhead.
+var errRevisionAhead = errors.New("the cluster has not reached this revision yet")
 
-// filled is what one shared read found, with the ticket that vouches for it.
-type filled struct {
+// sharedRead is the result of one shared read, with the ticket by which it is
+// revalidated.
+type sharedRead struct {
 	ticket  keycache.Ticket
 	finding keycache.Finding
 }
 
-// read asks the database, in the order that DESIGN.md argues: by a shared fill,
-// which is stored; by a read that began after this caller arrived; and when the
-// stream is too old to vouch for either, by a linearizable one. The answer has
-// needed in it.
+// read asks the database, in the order of DESIGN.md: by a shared fill, which is
+// stored; by a read that began after this caller arrived; and by a linearizable
+// read when the stream is not fresh, so that the other two may be too old. The
+// answer contains every change up to needed.
 func (v *Validator) read(ctx context.Context, hash apikey.Hash, needed clustertime.Time) (keycache.Answer, apikey.Source, error) {
 	fresh := v.config.Cache.Freshness()
 	if _, ok := v.config.Cache.AnswerAsOf(fresh, v.config.Now()); !ok {
 		return v.readLinearizable(ctx, hash, needed)
 	}
-	// Of an untrusted ticket nothing could be vouched for.
+	// A result with an untrusted ticket could not be revalidated.
 	if fresh.Processed >= needed && v.config.Cache.Trusted() {
 		shared, err := v.share(ctx, hash)
 		if err != nil {
@@ -48,67 +49,70 @@ func (v *Validator) read(ctx context.Context, hash apikey.Hash, needed clusterti
 		if ok && answer.Revision >= needed {
 			return answer, apikey.SourceFill, nil
 		}
-		// It changed meanwhile, or the stream has no history. What a flight found
-		// that began before this caller arrived may be older than its arrival.
+		// The document changed meanwhile, or the stream has no history. The
+		// result of a flight that began before this caller arrived may be older
+		// than its arrival.
 	}
 	return v.readAlone(ctx, hash, needed)
 }
 
-// share joins or starts the flight for a hash. The flight is no one's: it goes
-// on when the caller that started it leaves.
-func (v *Validator) share(ctx context.Context, hash apikey.Hash) (filled, error) {
+// share joins or starts the shared fill of a hash. The fill belongs to no
+// caller: it continues if the caller that started it leaves.
+func (v *Validator) share(ctx context.Context, hash apikey.Hash) (sharedRead, error) {
 	detached := context.WithoutCancel(ctx)
 	result := v.fills.DoChan(string(hash[:]), func() (any, error) { return v.fill(detached, hash) })
 	select {
 	case <-ctx.Done():
-		return filled{}, ctx.Err()
+		return sharedRead{}, ctx.Err()
 	case r := <-result:
 		if r.Err != nil {
-			return filled{}, r.Err
+			return sharedRead{}, r.Err
 		}
-		return r.Val.(filled), nil
+		return r.Val.(sharedRead), nil
 	}
 }
 
-// fill reads by hash and stores what it finds. The ticket is taken before the
-// read: keycache/DESIGN.md has the order and why.
-func (v *Validator) fill(ctx context.Context, hash apikey.Hash) (filled, error) {
+// fill reads by hash and stores the result. It takes the ticket before the
+// read: keycache/DESIGN.md explains the order.
+func (v *Validator) fill(ctx context.Context, hash apikey.Hash) (sharedRead, error) {
 	ticket := v.config.Cache.Begin()
-	finding, err := v.within(ctx, kindShared, func(ctx context.Context) (keystore.Document, bool, error) {
+	finding, err := v.readLimited(ctx, kindShared, func(ctx context.Context) (keystore.Document, bool, error) {
 		return v.config.Store.FindByHash(ctx, hash, ticket.Floor())
 	})
 	if err != nil {
-		return filled{}, err
+		return sharedRead{}, err
 	}
 	v.config.Cache.Store(ticket, hash, finding)
-	return filled{ticket: ticket, finding: finding}, nil
+	return sharedRead{ticket: ticket, finding: finding}, nil
 }
 
-// question is what callers must have in common to share a read that is not
-// stored: the hash, and the revision that it must contain.
-type question struct {
+// readKey is what callers must have in common to share a read that is not
+// stored: the hash, and the revision that the read must contain.
+type readKey struct {
 	hash   apikey.Hash
 	needed clustertime.Time
 }
 
-// seen is what a read that is not stored has found, and how old it is: the read
-// contains whatever had been acknowledged by fresh.AsOf, and had been applied.
-type seen struct {
+// readResult is the result of a read that is not stored, and its age: the read
+// contains every change that had been acknowledged by fresh.AsOf, and every
+// change that had been applied.
+type readResult struct {
 	fresh   *keycache.Freshness
 	finding keycache.Finding
 }
 
 // readAlone answers with a read that began after this caller arrived, and that
-// is no older than needed. Nothing is stored.
+// is not older than needed. It stores nothing.
 func (v *Validator) readAlone(ctx context.Context, hash apikey.Hash, needed clustertime.Time) (keycache.Answer, apikey.Source, error) {
 	if _, err := v.rejectAhead(ctx, needed, v.known()); err != nil {
 		return keycache.Answer{}, apikey.SourceNone, err
 	}
-	s, err := v.alone.do(ctx, question{hash, needed})
+	s, err := v.alone.do(ctx, readKey{hash, needed})
 	if err == nil {
 		var answer keycache.Answer
 		answer, err = v.answer(s)
-		// The read was not older than needed, whatever the stream has processed.
+		// The read was not older than needed, whatever the stream has
+		// processed.
 		answer.Revision = max(answer.Revision, needed)
 		if err == nil {
 			return answer, apikey.SourceDirect, nil
@@ -118,40 +122,41 @@ func (v *Validator) readAlone(ctx context.Context, hash apikey.Hash, needed clus
 	case errors.Is(err, errStale):
 		return v.readLinearizable(ctx, hash, needed)
 	case errors.Is(err, keystore.ErrRevisionAhead) && v.isAhead(ctx, needed):
-		err = errAhead
+		err = errRevisionAhead
 	}
 	return keycache.Answer{}, apikey.SourceNone, err
 }
 
-// runAlone is a flight of readAlone. The freshness is loaded before the ticket:
-// the read contains what had been applied by then, so the answer is no older
+// runAlone is a flight of readAlone. It loads the freshness before the ticket:
+// the read contains what had been applied by then, so the answer is not older
 // than that.
-func (v *Validator) runAlone(q question) (seen, error) {
+func (v *Validator) runAlone(q readKey) (readResult, error) {
 	fresh := v.config.Cache.Freshness()
 	if _, ok := v.config.Cache.AnswerAsOf(fresh, v.config.Now()); !ok {
-		return seen{}, errStale // it would be before it began
+		return readResult{}, errStale // the result would be too old already
 	}
 	ticket := v.config.Cache.Begin()
 	kind := kindAlone
 	if guard.RevisionSlots && q.needed > max(fresh.Processed, ticket.Floor(), v.acknowledgedAt()) {
 		kind = kindUnreached
 	}
-	finding, err := v.within(context.Background(), kind, func(ctx context.Context) (keystore.Document, bool, error) {
-		return v.insist(ctx, guard.InspectAtRead && !ticket.Trusted(), func() (keystore.Document, bool, error) {
+	finding, err := v.readLimited(context.Background(), kind, func(ctx context.Context) (keystore.Document, bool, error) {
+		return v.readTwice(ctx, guard.InspectAtRead && !ticket.Trusted(), func() (keystore.Document, bool, error) {
 			return v.config.Store.FindByHash(ctx, q.hash, max(ticket.Floor(), q.needed))
 		})
 	})
-	return seen{fresh: fresh, finding: finding}, err
+	return readResult{fresh: fresh, finding: finding}, err
 }
 
-// known is a cluster time that the server has been at: of a change that the stream
-// has delivered, or of its beginning. A read after it is as quick as a fill.
+// known is a cluster time that the server has reached: that of a change that
+// the stream has delivered, or of the stream's beginning. A read after it is as
+// fast as a fill.
 func (v *Validator) known() clustertime.Time {
 	return max(v.config.Cache.Begin().Floor(), v.processed())
 }
 
 // processed is the time up to which the stream has delivered all changes. Zero:
-// not known.
+// unknown.
 func (v *Validator) processed() clustertime.Time {
 	if fresh := v.config.Cache.Freshness(); fresh != nil {
 		return fresh.Processed
@@ -159,11 +164,12 @@ func (v *Validator) processed() clustertime.Time {
 	return 0
 }
 
-// insist reads, and does not take nothing for an answer while no stream tells what
-// becomes of the collection: it must be there. It may have come back since the
-// read, as after a rename away and back, so that nothing is asked for once more.
-// (One that goes away and comes back twice within the one call is not noticed.)
-func (v *Validator) insist(ctx context.Context, suspicious bool, read func() (keystore.Document, bool, error)) (keystore.Document, bool, error) {
+// readTwice reads. While no stream reports what happens to the collection, it
+// accepts an empty result only if the collection exists. The collection may
+// have been recreated since the read, as by a rename away and back, so an empty
+// result is read again. (A collection that goes away and comes back twice
+// within one call is not noticed.)
+func (v *Validator) readTwice(ctx context.Context, suspicious bool, read func() (keystore.Document, bool, error)) (keystore.Document, bool, error) {
 	document, found, err := read()
 	if err != nil || found || !suspicious {
 		return document, found, err
@@ -177,8 +183,9 @@ func (v *Validator) insist(ctx context.Context, suspicious bool, read func() (ke
 	return document, found, err
 }
 
-// answer is what a read that is not stored says now, if it is not too old.
-func (v *Validator) answer(s seen) (keycache.Answer, error) {
+// answer is the answer of a read that is not stored, if it is not too old by
+// now.
+func (v *Validator) answer(s readResult) (keycache.Answer, error) {
 	answer, ok := v.config.Cache.AnswerAsOf(s.fresh, v.config.Now())
 	if !ok {
 		return keycache.Answer{}, errStale
@@ -187,8 +194,9 @@ func (v *Validator) answer(s seen) (keycache.Answer, error) {
 	return answer, nil
 }
 
-// within does one read within the cap and the deadline.
-func (v *Validator) within(ctx context.Context, kind readKind, read func(context.Context) (keystore.Document, bool, error)) (keycache.Finding, error) {
+// readLimited makes one read within the limit of concurrent reads and the
+// deadline.
+func (v *Validator) readLimited(ctx context.Context, kind readKind, read func(context.Context) (keystore.Document, bool, error)) (keycache.Finding, error) {
 	if err := v.acquire(kind); err != nil {
 		return keycache.Finding{}, err
 	}
@@ -203,8 +211,8 @@ func (v *Validator) within(ctx context.Context, kind readKind, read func(context
 	return findingOf(document, found), nil
 }
 
-// acquire takes the place of a read, or says that there is none. Nobody waits for
-// one.
+// acquire takes a place for a read, or returns an error if there is none. It
+// does not wait.
 func (v *Validator) acquire(kind readKind) error {
 	if kind == kindUnreached && !v.unreached.TryAcquire(1) {
 		return errUnreached

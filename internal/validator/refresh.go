@@ -8,19 +8,21 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/keytail/keytail/internal/apikey"
+	"github.com/keytail/keytail/internal/timing"
 )
 
-// refreshBatch is how many documents are read at once: as many as a server finds in
-// about the time of a round trip.
+// refreshBatch is how many documents are read at once: as many as a server
+// finds in about the time of a network round trip.
 const refreshBatch = 100
 
-// longestBreath bounds the pause between two reads in a flood.
-const longestBreath = 100 * time.Millisecond
+// maxRefreshPause limits the pause between two reads while many updates arrive.
+const maxRefreshPause = 100 * time.Millisecond
 
-// RunRefresh reads the documents that updates have touched, one read at a time, so
-// that their keys are hits again before they are asked for. What has come up during
-// a read, or in the pause after it, is in the next one, so that a flood of updates
-// costs few reads. It returns nil when ctx ends. A refresh that fails is dropped: the next request reads.
+// RunRefresh reads the documents that updates have changed, one read at a time,
+// so that their keys are cache hits again before a request needs them. Updates
+// that arrive during a read, or in the pause after it, are in the next one, so
+// that a flood of updates costs few reads. It returns nil when ctx ends. A
+// refresh that fails is dropped: the next request reads the document.
 func (v *Validator) RunRefresh(ctx context.Context) error {
 	for {
 		select {
@@ -29,25 +31,23 @@ func (v *Validator) RunRefresh(ctx context.Context) error {
 		case id := <-v.config.Cache.Refreshes():
 			began := v.config.Now()
 			v.refresh(ctx, v.batchFrom(id))
-			v.breathe(ctx, v.config.Now().Sub(began))
+			v.pauseRefresh(ctx, v.config.Now().Sub(began))
 		}
 	}
 }
 
-// breathe leaves the database alone for as long as the last read took, if more is
-// waiting: in a flood of updates, which is work enough for it, these reads take half
-// of the time of one connection, and what is touched again meanwhile is read once.
-func (v *Validator) breathe(ctx context.Context, took time.Duration) {
+// pauseRefresh waits for as long as the last read took, if more updates are waiting:
+// in a flood of updates, which is load enough for the database, these reads
+// then use half of the time of one connection, and a document that is updated
+// again meanwhile is read once.
+func (v *Validator) pauseRefresh(ctx context.Context, took time.Duration) {
 	if len(v.config.Cache.Refreshes()) == 0 {
 		return
 	}
-	select {
-	case <-ctx.Done():
-	case <-v.config.After(min(took, longestBreath)):
-	}
+	timing.SleepOn(ctx, v.config.After, min(took, maxRefreshPause))
 }
 
-// batchFrom is id and what else waits, each once.
+// batchFrom returns id and the other ids that are waiting, each once.
 func (v *Validator) batchFrom(id apikey.DocID) []apikey.DocID {
 	ids := []apikey.DocID{id}
 	for len(ids) < refreshBatch {
@@ -66,23 +66,25 @@ func once(ids []apikey.DocID) []apikey.DocID {
 	return slices.Compact(ids)
 }
 
-// refresh is a fill by _id: an update does not show the hash. It is one fill for all
-// of the documents, as a scan is: the ticket is older than the read, and each
-// document is believed by its own stamps.
+// refresh is a fill by _id, because an update event does not contain the hash.
+// It is one fill for all of the documents, like a scan: the ticket is older
+// than the read, and each document's entry is valid by its own stamps.
 func (v *Validator) refresh(ctx context.Context, ids []apikey.DocID) {
 	ctx, cancel := context.WithTimeout(ctx, v.config.ReadTimeout)
 	defer cancel()
 	ticket := v.config.Cache.Begin()
 	documents, err := v.config.Store.FindByIDs(ctx, ids, ticket.Floor())
-	// Counted when it is done: who sees it counted finds the keys in the cache.
+	// Counted at the end, so that the keys are in the cache once the read is
+	// counted.
 	defer func() { v.metrics.fill(kindRefresh, len(documents) > 0, err) }()
 	if err != nil {
-		v.logger.Debug("refresh after an update failed, the keys will be read when they are asked for", zap.Int("keys", len(ids)), zap.Error(err))
+		v.logger.Debug("the refresh after an update failed, the next request for each key will read it", zap.Int("keys", len(ids)), zap.Error(err))
 		return
 	}
 	for _, document := range documents {
 		if document.HasHash {
-			// Another document may have the same hash, which a read by _id does not see.
+			// Another document may have the same hash, which a read by _id does
+			// not see.
 			v.config.Cache.StoreByID(ticket, document.Hash, findingOf(document, true))
 		}
 	}

@@ -17,8 +17,8 @@ import (
 	"github.com/keytail/keytail/internal/keystore"
 )
 
-// fakePulse says what time it is in the cluster.
-type fakePulse struct {
+// fakeHeartbeater returns the current cluster time of a fake cluster.
+type fakeHeartbeater struct {
 	mutex sync.Mutex
 	now   clustertime.Time
 	err   error
@@ -26,7 +26,7 @@ type fakePulse struct {
 	beats int
 }
 
-func (p *fakePulse) Beat(ctx context.Context) (clustertime.Time, error) {
+func (p *fakeHeartbeater) Beat(ctx context.Context) (clustertime.Time, error) {
 	if _, ok := ctx.Deadline(); !ok {
 		return 0, errors.New("a heartbeat without a deadline")
 	}
@@ -38,8 +38,8 @@ func (p *fakePulse) Beat(ctx context.Context) (clustertime.Time, error) {
 	return now, err
 }
 
-func pulsed(p *fakePulse) func(*Config) {
-	return func(c *Config) { c.Pulse = p }
+func pulsed(p *fakeHeartbeater) func(*Config) {
+	return func(c *Config) { c.Heartbeater = p }
 }
 
 func (r *rig) askFor(revision uint64) apikey.Verdict {
@@ -54,8 +54,8 @@ func mustContain(t *testing.T, got apikey.Verdict, source apikey.Source, revisio
 	}
 }
 
-func TestARevisionThatIsProcessedCostsNothing(t *testing.T) {
-	p := &fakePulse{}
+func TestAProcessedRevisionCostsNoRead(t *testing.T) {
+	p := &fakeHeartbeater{}
 	r := live(t, pulsed(p))
 	r.store.put(hash, document("u1"))
 	mustContain(t, r.askFor(100), apikey.SourceFill, 100)
@@ -66,7 +66,7 @@ func TestARevisionThatIsProcessedCostsNothing(t *testing.T) {
 	}
 }
 
-func TestARevisionThatIsNotProcessedIsReadAfterIt(t *testing.T) {
+func TestAnUnprocessedRevisionCausesAReadAfterIt(t *testing.T) {
 	r := live(t)
 	r.store.put(hash, document("old"))
 	mustContain(t, r.askFor(0), apikey.SourceFill, 100)
@@ -76,11 +76,12 @@ func TestARevisionThatIsNotProcessedIsReadAfterIt(t *testing.T) {
 	if got := r.store.floors[len(r.store.floors)-1]; got != 150 || v.Record.UserID != "new" {
 		t.Fatalf("read after %d, got %+v", got, v.Record)
 	}
-	// It is not stored: memory is what the stream has processed.
+	// The result is not stored: the cache contains what the stream has
+	// processed.
 	if v := r.askFor(100); v.Source != apikey.SourceCache || v.Record.UserID != "old" {
 		t.Fatalf("got %+v of %+v", v, v.Record)
 	}
-	// The floor is the later one.
+	// The floor is later than the revision.
 	r.cache.Apply(&keycache.Change{ID: "other", Time: 170})
 	mustContain(t, r.askFor(160), apikey.SourceDirect, 160)
 	if got := r.store.floors[len(r.store.floors)-1]; got != 170 {
@@ -91,8 +92,8 @@ func TestARevisionThatIsNotProcessedIsReadAfterIt(t *testing.T) {
 	mustContain(t, r.askFor(50), apikey.SourceDirect, 100)
 }
 
-func TestARevisionWhileStaleIsReadLinearizably(t *testing.T) {
-	p := &fakePulse{now: 200}
+func TestARevisionWhileStaleCausesALinearizableRead(t *testing.T) {
+	p := &fakeHeartbeater{now: 200}
 	for name, r := range map[string]*rig{"with a pulse": stale(t, pulsed(p)), "without": stale(t)} {
 		r.store.put(hash, document("u1"))
 		mustContain(t, r.askFor(150), apikey.SourceLinearizable, 150)
@@ -105,18 +106,18 @@ func TestARevisionWhileStaleIsReadLinearizably(t *testing.T) {
 	if p.beats != 1 {
 		t.Fatalf("%d heartbeats, want one: it was at 200, so 150 and 200 have been reached", p.beats)
 	}
-	// One that fails proves nothing; the read contains every revision that
-	// somebody was given.
+	// A heartbeat that fails proves nothing; the read contains every revision
+	// that a client was given.
 	p.err, p.now = errors.New("no privilege"), 0
 	r := stale(t, pulsed(p))
 	r.store.put(hash, document("u1"))
 	mustContain(t, r.askFor(150), apikey.SourceLinearizable, 150)
 }
 
-// The heartbeat comes before the read: its time is no part of the answer's age,
-// unless heartbeats have failed, so that the read went first.
+// The heartbeat comes before the read: its duration is not part of the answer's
+// age, unless heartbeats have failed, so that the read went first.
 func TestAHeartbeatBeforeTheReadDoesNotAge(t *testing.T) {
-	p := &fakePulse{now: 200, takes: time.Second}
+	p := &fakeHeartbeater{now: 200, takes: time.Second}
 	bubble(t, func(t *testing.T, r *rig) {
 		r.store.put(hash, document("u1"))
 		v := r.askFor(150)
@@ -139,10 +140,10 @@ func TestAHeartbeatBeforeTheReadDoesNotAge(t *testing.T) {
 	}, pulsed(p))
 }
 
-// Most revisions are of a change that the stream has just delivered, and
-// `processed` is a tick before it: that costs no heartbeat.
+// Most revisions belong to a change that the stream has just delivered, and
+// `processed` is one tick before it: such a revision costs no heartbeat.
 func TestARevisionThatTheStreamHasShownCostsNoHeartbeat(t *testing.T) {
-	p := &fakePulse{now: 200}
+	p := &fakeHeartbeater{now: 200}
 	r := live(t, pulsed(p))
 	r.store.put(hash, document("u1"))
 	r.cache.Apply(&keycache.Change{ID: "other", Time: 150})
@@ -150,7 +151,7 @@ func TestARevisionThatTheStreamHasShownCostsNoHeartbeat(t *testing.T) {
 	if p.beats != 0 {
 		t.Fatalf("%d heartbeats", p.beats)
 	}
-	// The heartbeat at 200 tells of all revisions up to it.
+	// The heartbeat at 200 covers all revisions up to it.
 	for _, revision := range []uint64{180, 200, 151} {
 		mustContain(t, r.askFor(revision), apikey.SourceDirect, revision)
 	}
@@ -159,10 +160,10 @@ func TestARevisionThatTheStreamHasShownCostsNoHeartbeat(t *testing.T) {
 	}
 }
 
-// While heartbeats fail a read goes first, and the one after it tells when they are
-// back.
+// While heartbeats fail, a read goes first, and the heartbeat after it shows
+// when they succeed again.
 func TestWhileHeartbeatsFailTheReadGoesFirst(t *testing.T) {
-	p := &fakePulse{err: errors.New("no primary")}
+	p := &fakeHeartbeater{err: errors.New("no primary")}
 	r := live(t, pulsed(p))
 	r.store.put(hash, document("u1"))
 	for range 3 {
@@ -176,7 +177,7 @@ func TestWhileHeartbeatsFailTheReadGoesFirst(t *testing.T) {
 	if v := r.askFor(201); v.Problem != apikey.RevisionAhead || r.store.count() != 4 {
 		t.Fatalf("%d reads, got %+v", r.store.count(), v)
 	}
-	// They are back.
+	// Heartbeats succeed again.
 	if v := r.askFor(202); v.Problem != apikey.RevisionAhead || r.store.count() != 4 {
 		t.Fatalf("%d reads, got %+v", r.store.count(), v)
 	}
@@ -185,12 +186,12 @@ func TestWhileHeartbeatsFailTheReadGoesFirst(t *testing.T) {
 	}
 }
 
-// A caller that leaves while its heartbeat is under way causes no read.
+// A caller that leaves while its heartbeat is in progress causes no read.
 func TestACallerThatLeavesDuringTheHeartbeatCausesNoRead(t *testing.T) {
 	t.Parallel()
 	for name, begin := range map[string]func(*testing.T, ...func(*Config)) *rig{"live": live, "stale": stale} {
 		synctest.Test(t, func(t *testing.T) {
-			r := begin(t, pulsed(&fakePulse{now: 200, takes: time.Second}))
+			r := begin(t, pulsed(&fakeHeartbeater{now: 200, takes: time.Second}))
 			ctx, leave := context.WithTimeout(t.Context(), time.Millisecond)
 			defer leave()
 			v := r.Validate(ctx, text, &apikey.Request{MinRevision: 150})
@@ -205,7 +206,7 @@ func TestACallerThatLeavesDuringTheHeartbeatCausesNoRead(t *testing.T) {
 
 func TestARevisionAheadIsTheCallersMistake(t *testing.T) {
 	ahead := fmt.Errorf("reading a key: %w: %w", keystore.ErrRevisionAhead, context.DeadlineExceeded)
-	p := &fakePulse{now: 200}
+	p := &fakeHeartbeater{now: 200}
 	for name, begin := range map[string]func(*testing.T, ...func(*Config)) *rig{"live": live, "stale": stale} {
 		r := begin(t, pulsed(p))
 		r.store.put(hash, document("u1"))
@@ -215,39 +216,40 @@ func TestARevisionAheadIsTheCallersMistake(t *testing.T) {
 		if v.Problem != apikey.RevisionAhead || v.Record != nil || !v.AsOf.IsZero() || v.Revision != 0 {
 			t.Fatalf("%s: got %+v", name, v)
 		}
-		// A mistake of a caller's is no outage of ours.
+		// A caller's mistake is not an outage.
 		if got := testutil.ToFloat64(r.metrics.verdicts[apikey.Unavailable][apikey.SourceNone]); got != 0 {
 			t.Errorf("%s: UNAVAILABLE is counted %v times", name, got)
 		}
 	}
 }
 
-// Whatever cannot be shown to be ahead is an outage and may be asked again.
-func TestARevisionThatMayComeIsAnOutage(t *testing.T) {
+// A revision that cannot be shown to be ahead counts as an outage, and the
+// request may be repeated.
+func TestARevisionThatMayComeIsUnavailable(t *testing.T) {
 	ahead := fmt.Errorf("reading a key: %w: %w", keystore.ErrRevisionAhead, context.DeadlineExceeded)
 	for name, c := range map[string]struct {
 		err   error
 		pulse Heartbeater
 		beats int
 	}{
-		"the cluster has been there":   {ahead, &fakePulse{now: 201}, 1},
-		"the heartbeat fails":          {ahead, &fakePulse{err: errors.New("no primary")}, 2},
+		"the cluster has been there":   {ahead, &fakeHeartbeater{now: 201}, 1},
+		"the heartbeat fails":          {ahead, &fakeHeartbeater{err: errors.New("no primary")}, 2},
 		"there is no pulse":            {ahead, nil, 0},
-		"the database does not answer": {context.DeadlineExceeded, &fakePulse{now: 201}, 1},
+		"the database does not answer": {context.DeadlineExceeded, &fakeHeartbeater{now: 201}, 1},
 	} {
-		r := live(t, func(config *Config) { config.Pulse = c.pulse })
+		r := live(t, func(config *Config) { config.Heartbeater = c.pulse })
 		r.store.err = c.err
 		v := r.askFor(201)
 		mustBe(t, v, apikey.Unavailable, apikey.SourceNone)
 		if v.Problem != apikey.NoProblem {
 			t.Errorf("%s: got problem %d", name, v.Problem)
 		}
-		if p, ok := c.pulse.(*fakePulse); ok && p.beats != c.beats {
+		if p, ok := c.pulse.(*fakeHeartbeater); ok && p.beats != c.beats {
 			t.Errorf("%s: %d heartbeats, want %d", name, p.beats, c.beats)
 		}
 	}
-	// Without a revision there is nothing to be told.
-	p := &fakePulse{now: 1}
+	// Without a revision no heartbeat is needed.
+	p := &fakeHeartbeater{now: 1}
 	r := live(t, pulsed(p))
 	r.store.err = ahead
 	mustBe(t, r.askFor(0), apikey.Unavailable, apikey.SourceNone)
@@ -258,11 +260,12 @@ func TestARevisionThatMayComeIsAnOutage(t *testing.T) {
 	}
 }
 
-// A heartbeat is sent after the request, and shared by all who came before it.
+// A heartbeat is sent after the request, and shared by all requests that
+// arrived before it.
 func TestHeartbeatsAreSharedAndSentAfterTheRequest(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		p := &fakePulse{now: 200, takes: time.Second}
+		p := &fakeHeartbeater{now: 200, takes: time.Second}
 		r := newRig(t, pulsed(p))
 		answers := make(chan bool, 4)
 		ask := func(revision clustertime.Time) {
@@ -271,7 +274,7 @@ func TestHeartbeatsAreSharedAndSentAfterTheRequest(t *testing.T) {
 		}
 		ask(300)
 		p.mutex.Lock()
-		p.now = 300 // a write at 300 is acknowledged, and its revision is out
+		p.now = 300 // a write at 300 is acknowledged, and its revision has been returned
 		p.mutex.Unlock()
 		for range 3 {
 			ask(300)
@@ -290,7 +293,8 @@ func TestHeartbeatsAreSharedAndSentAfterTheRequest(t *testing.T) {
 	})
 }
 
-// Reads that are not stored are shared only by those who want the same.
+// Reads that are not stored are shared only by callers with the same hash and
+// revision.
 func TestReadsAfterARevisionAreSharedByHashAndRevision(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -15,8 +15,9 @@ import (
 	"github.com/keytail/keytail/internal/keystore"
 )
 
-// realStore behaves as a server does: a read after a cluster time that the server
-// has not reached is tried again until its deadline, all others take a moment.
+// realStore behaves like a server: a read after a cluster time that the server
+// has not reached is repeated until its deadline, all other reads take a
+// moment.
 type realStore struct {
 	*fakeStore
 	now clustertime.Time
@@ -39,21 +40,23 @@ func (s *realStore) FindLinearizable(ctx context.Context, h apikey.Hash) (keysto
 	return s.fakeStore.FindLinearizable(ctx, h)
 }
 
-// flood is what became of the requests of TestFutureRevisionsDoNotStarveOthers.
+// flood counts the results of the requests of
+// TestFutureRevisionsDoNotStarveOthers.
 type flood struct {
 	mutex   sync.Mutex
 	ahead   int
 	refused int
-	// slowest is the longest that a request with a revision in the future took.
+	// slowest is the longest time that a request with a future revision took.
 	slowest time.Duration
 }
 
-// floodRate is in requests a second. Each one that is tried until the deadline of
-// 2 s takes a place for as long, so about 48 a second are enough to take all 96.
+// floodRate is in requests a second. A read that is repeated until its deadline
+// of 2 s takes a place for that long, so about 48 a second are enough to take
+// all 96 places.
 const floodRate = 60
 
-// requests sends requests, each with a revision that the cluster has not reached
-// and a key of its own.
+// requests sends requests, each with a revision that the cluster has not
+// reached and with another key.
 func (f *flood) requests(ctx context.Context, v *Validator, group *sync.WaitGroup) {
 	ticker := time.NewTicker(time.Second / floodRate)
 	defer ticker.Stop()
@@ -77,14 +80,15 @@ func (f *flood) requests(ctx context.Context, v *Validator, group *sync.WaitGrou
 	}
 }
 
-// underFlood asks for keys that are not held, ten a second, beside the flood, and
-// counts those that are UNAVAILABLE. The cache is lazy.
-func underFlood(t *testing.T, memoryIsStale bool, pulse *fakePulse) (unavailable int, f *flood) {
+// underFlood sends ten requests a second for keys that are not cached, beside
+// the flood, and counts those that are UNAVAILABLE. The cache is filled on
+// demand.
+func underFlood(t *testing.T, memoryIsStale bool, pulse *fakeHeartbeater) (unavailable int, f *flood) {
 	t.Helper()
 	f = &flood{}
 	synctest.Test(t, func(t *testing.T) {
 		store := &realStore{fakeStore: &fakeStore{documents: map[apikey.Hash]keystore.Document{}}, now: 200}
-		r := newRig(t, func(c *Config) { c.Store, c.Pulse = store, pulse })
+		r := newRig(t, func(c *Config) { c.Store, c.Heartbeater = store, pulse })
 		r.clock.follow()
 		r.cache.Open(100)
 		ctx, stop := context.WithTimeout(t.Context(), 10*time.Second)
@@ -116,32 +120,33 @@ func beFresh(ctx context.Context, r *rig) {
 	}
 }
 
-// TestFutureRevisionsDoNotStarveOthers: requests with a revision that the cluster
-// has never reached, each for another key, take no place of those who ask for
-// keys that are not held.
+// TestFutureRevisionsDoNotStarveOthers: requests with a revision that the
+// cluster has never reached, each for another key, take no place from requests
+// for keys that are not cached.
 func TestFutureRevisionsDoNotStarveOthers(t *testing.T) {
 	for name, memoryIsStale := range map[string]bool{"live": false, "stale": true} {
-		pulse := &fakePulse{now: 200, takes: 10 * time.Millisecond}
+		pulse := &fakeHeartbeater{now: 200, takes: 10 * time.Millisecond}
 		unavailable, f := underFlood(t, memoryIsStale, pulse)
 		if unavailable > 0 || f.refused > 0 || f.ahead < 400 {
-			t.Errorf("%s: %d of 50 keys are UNAVAILABLE; of the revisions in the future %d were told so, %d not",
+			t.Errorf("%s: %d of 50 keys are UNAVAILABLE; of the future revisions %d were rejected, %d not",
 				name, unavailable, f.ahead, f.refused)
 		}
 		if f.slowest > 100*time.Millisecond {
-			t.Errorf("%s: a revision in the future was told so after %v", name, f.slowest)
+			t.Errorf("%s: a future revision was rejected after %v", name, f.slowest)
 		}
 	}
 }
 
-// TestFutureRevisionsDoNotStarveOthersWithoutHeartbeats: nobody can tell whether a
-// revision is ahead, so they are read, by an eighth of the reads at most.
+// TestFutureRevisionsDoNotStarveOthersWithoutHeartbeats: without heartbeats,
+// keytail cannot tell whether a revision is ahead, so these requests are read,
+// but with an eighth of the places at most.
 func TestFutureRevisionsDoNotStarveOthersWithoutHeartbeats(t *testing.T) {
-	for name, pulse := range map[string]*fakePulse{
+	for name, pulse := range map[string]*fakeHeartbeater{
 		"they fail":     {err: errors.New("no privilege")},
 		"they are slow": {err: context.DeadlineExceeded, takes: DefaultReadTimeout},
 	} {
 		if unavailable, f := underFlood(t, false, pulse); unavailable > 0 || f.ahead > 0 {
-			t.Errorf("%s: %d of 50 keys are UNAVAILABLE, %d revisions are said to be ahead", name, unavailable, f.ahead)
+			t.Errorf("%s: %d of 50 keys are UNAVAILABLE, %d revisions were rejected", name, unavailable, f.ahead)
 		}
 	}
 }

@@ -27,64 +27,68 @@ const (
 	// are left for the stream, the start checks and the refresh.
 	DefaultMaxReads = 96
 
-	// unreachedShare divides MaxReads: an eighth may be reads of kindUnreached, each
-	// of which can last until its deadline. That is few enough for others not to
-	// notice, and enough for those who have just written while heartbeats fail.
+	// unreachedShare divides MaxReads: an eighth may be reads of kindUnreached,
+	// each of which can last until its deadline. That is few enough that other
+	// callers do not notice, and enough for clients that have just written
+	// while heartbeats fail.
 	unreachedShare = 8
 )
 
-// Store reads the keys' collection on the primary, under the fill rule (majority,
-// not older than the given cluster time) where it is not said otherwise. A
+// Store reads the collection of the keys on the primary, by the rule for fills
+// (majority, not older than the given cluster time) unless stated otherwise. A
 // keystore.Store is one.
 type Store interface {
 	FindByHash(ctx context.Context, h apikey.Hash, after clustertime.Time) (keystore.Document, bool, error)
-	// FindByIDs finds those that there are, each under the fill rule.
+	// FindByIDs returns the documents that exist, each by the rule for fills.
 	FindByIDs(ctx context.Context, ids []apikey.DocID, after clustertime.Time) ([]keystore.Document, error)
-	// FindLinearizable finds what contains every write that was acknowledged
-	// before it was called, or blocks until the deadline.
+	// FindLinearizable returns a result that contains every write that was
+	// acknowledged before the call, or blocks until the deadline.
 	FindLinearizable(ctx context.Context, h apikey.Hash) (keystore.Document, bool, error)
-	// Inspect fails when the collection is missing or is not a plain one.
+	// Inspect fails if the collection is missing or is not a plain one.
 	Inspect(ctx context.Context) error
 }
 
-// UsageRecorder takes note of the use of keys. A usage.Usage is one.
+// UsageRecorder records the use of keys. A usage.Recorder is one.
 type UsageRecorder interface {
-	// Touch is on the way of every request: it does no I/O and waits for nobody. The
-	// id may be part of a larger block of memory, so who keeps it clones it.
-	Touch(id apikey.DocID, at time.Time)
+	// Record is called in every request with a valid key: it does no I/O and
+	// does not wait. The id may be part of a larger block of memory, so an
+	// implementation that keeps it clones it.
+	Record(id apikey.DocID, at time.Time)
 }
 
-// Config of a Validator.
+// Config configures a Validator.
 type Config struct {
 	// Cache and Store are required.
 	Cache *keycache.Cache
 	Store Store
-	// Prefix is that of the keys that keytail made itself, whose checksum is
-	// held against them. Empty: apikey.DefaultPrefix.
+	// Prefix is the prefix of the keys that keytail generates; the checksum of
+	// keys with it is verified. Empty: apikey.DefaultPrefix.
 	Prefix string
-	// HashAfter begins the text of every key of the collection and is not part of
-	// what was hashed; a text without it is MALFORMED. Empty: the whole text was.
+	// HashAfter is the beginning of every key's text, which is not part of what
+	// is hashed; a text without it is MALFORMED. Empty: the whole text is
+	// hashed.
 	HashAfter string
-	// Pulse tells a min_revision that is ahead of the cluster from one that only
-	// this instance has not got to. Nil: it is not told, and such a request is
-	// UNAVAILABLE, or answered when memory is stale.
-	Pulse Heartbeater
-	// Toucher is told of each VALID answer. Nil: nobody is.
-	Toucher UsageRecorder
-	// ReadTimeout is the deadline of one read of either kind, and of a heartbeat
+	// Heartbeater makes it possible to tell a min_revision that is ahead of the
+	// cluster from one that only this instance has not reached. Nil: they are
+	// not told apart, and a request with such a revision is UNAVAILABLE, or is
+	// answered by a linearizable read when the cache is stale.
+	Heartbeater Heartbeater
+	// Usage records each VALID answer. Nil: uses are not recorded.
+	Usage UsageRecorder
+	// ReadTimeout is the deadline of one read of any kind, and of a heartbeat
 	// that a request has to wait for. Zero: DefaultReadTimeout.
 	ReadTimeout time.Duration
-	// MaxReads is how many reads may be under way at once, linearizable ones
-	// among them; past it a miss is UNAVAILABLE at once, rather than one more in
-	// a queue without end. Zero: DefaultMaxReads.
+	// MaxReads is how many reads may be in progress at once, including
+	// linearizable ones; beyond it a cache miss is UNAVAILABLE at once, instead
+	// of one more in a queue without end. Zero: DefaultMaxReads.
 	MaxReads int64
 	// Now is the clock. Nil: time.Now.
 	Now func() time.Time
-	// After is how RunRefresh waits. Nil: time.After.
+	// After is the timer of RunRefresh. Nil: time.After.
 	After func(time.Duration) <-chan time.Time
-	// Logger: nil is silent.
+	// Logger: nil logs nothing.
 	Logger *zap.Logger
-	// Registerer takes the metrics. Nil: none.
+	// Registerer registers the metrics. Nil: there are none.
 	Registerer prometheus.Registerer
 }
 
@@ -112,7 +116,7 @@ func (c *Config) setDefaults() {
 func (c *Config) validate() error {
 	var errs []error
 	if c.Cache == nil || c.Store == nil {
-		errs = append(errs, errors.New("a cache and a store are needed"))
+		errs = append(errs, errors.New("a cache and a store are required"))
 	}
 	if err := apikey.ValidPrefix(c.Prefix); err != nil {
 		errs = append(errs, err)
@@ -124,34 +128,36 @@ func (c *Config) validate() error {
 		errs = append(errs, fmt.Errorf("the read timeout is %v, it must be positive", c.ReadTimeout))
 	}
 	if c.MaxReads < 0 {
-		errs = append(errs, fmt.Errorf("the number of reads at once is %d, it must be positive", c.MaxReads))
+		errs = append(errs, fmt.Errorf("the maximum number of reads at once is %d, it must be positive", c.MaxReads))
 	}
 	return errors.Join(errs...)
 }
 
-// Validator answers for keys. It is safe for concurrent use.
+// Validator answers whether keys are valid. It is safe for concurrent use.
 type Validator struct {
 	config Config
-	// fills share reads that are stored, whose results are vouched for; the
-	// groups share reads and heartbeats that began late enough by themselves.
+	// fills shares reads that are stored, whose results are revalidated for
+	// each caller; the groups share reads and heartbeats, and give a caller
+	// only a result that began late enough.
 	fills        singleflight.Group
-	alone        *group[question, seen]
-	linearizable *group[apikey.Hash, seen]
+	alone        *group[readKey, readResult]
+	linearizable *group[apikey.Hash, readResult]
 	beats        *group[struct{}, clustertime.Time]
-	// reads counts those under way, of any kind. unreached counts those among them
-	// that are of kindUnreached.
+	// reads limits the reads in progress, of any kind. unreached limits those
+	// among them that are of kindUnreached.
 	reads, unreached *semaphore.Weighted
-	// acknowledged is the time of the newest heartbeat that somebody has waited for,
-	// beatFailed whether the last one failed. The flights of beats write them.
+	// acknowledged is the time of the newest heartbeat that a request has
+	// waited for, beatFailed whether the last one failed. The flights of beats
+	// write them.
 	acknowledged atomic.Uint64
 	beatFailed   atomic.Bool
-	// breaker stands before linearizable reads.
+	// breaker guards linearizable reads.
 	breaker breaker
 	metrics *metrics
 	logger  *zap.Logger
 }
 
-// New makes a validator. It starts nothing.
+// New makes a validator. It starts no goroutine.
 func New(config Config) (*Validator, error) {
 	config.setDefaults()
 	if err := config.validate(); err != nil {
@@ -174,19 +180,19 @@ func New(config Config) (*Validator, error) {
 	return v, nil
 }
 
-// Validate answers whether the request may go ahead with the key of this text.
+// Validate returns whether the request may go ahead with the key of this text.
 // An empty text is Missing. It returns as soon as ctx ends, with Unavailable.
 func (v *Validator) Validate(ctx context.Context, text string, request *apikey.Request) apikey.Verdict {
 	verdict := v.validate(ctx, text, request)
 	if verdict.Problem == apikey.NoProblem {
-		// A caller's mistake is no outage of ours.
+		// A caller's mistake is not counted as an outage.
 		v.metrics.count(verdict)
 	}
 	return verdict
 }
 
-// Refuse is a verdict that needs no look at the key, as for two keys in one
-// request.
+// Refuse returns a verdict that does not depend on a key, as for two keys in
+// one request.
 func (v *Validator) Refuse(code apikey.Code) apikey.Verdict {
 	verdict := apikey.Verdict{Code: code}
 	v.metrics.count(verdict)
@@ -206,7 +212,7 @@ func (v *Validator) validate(ctx context.Context, text string, request *apikey.R
 		return v.decide(&answer, apikey.SourceCache, request)
 	}
 	answer, source, err := v.read(ctx, hash, needed)
-	if errors.Is(err, errAhead) {
+	if errors.Is(err, errRevisionAhead) {
 		v.metrics.ahead.Inc()
 		return apikey.Verdict{Code: apikey.Unavailable, Problem: apikey.RevisionAhead}
 	}
@@ -217,8 +223,8 @@ func (v *Validator) validate(ctx context.Context, text string, request *apikey.R
 	return v.decide(&answer, source, request)
 }
 
-// decide makes the verdict of an answer, and has a use of the key noted. Expiry
-// is held against the time at which the answer was given.
+// decide makes the verdict of an answer, and records a use of the key. The
+// expiry is compared with the time at which the answer was given.
 func (v *Validator) decide(answer *keycache.Answer, source apikey.Source, request *apikey.Request) apikey.Verdict {
 	verdict := apikey.Verdict{
 		Code:      apikey.NotFound,
@@ -231,8 +237,8 @@ func (v *Validator) decide(answer *keycache.Answer, source apikey.Source, reques
 		verdict.Record = answer.Record
 		verdict.Code = apikey.Decide(answer.Record, request, answer.Now)
 	}
-	if verdict.Code == apikey.Valid && v.config.Toucher != nil {
-		v.config.Toucher.Touch(answer.ID, answer.Now)
+	if verdict.Code == apikey.Valid && v.config.Usage != nil {
+		v.config.Usage.Record(answer.ID, answer.Now)
 	}
 	return verdict
 }

@@ -25,7 +25,7 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(mongotest.Main(m)) }
 
 // fakeStore holds documents by hash. A read takes its value when it begins and
-// then waits for leave, so that a test can change things under it.
+// then waits for leave, so that a test can change the documents during a read.
 type fakeStore struct {
 	mutex     sync.Mutex
 	documents map[apikey.Hash]keystore.Document
@@ -35,12 +35,11 @@ type fakeStore struct {
 	floors    []clustertime.Time
 	// batches are the ids of each read by _id.
 	batches [][]apikey.DocID
-	// linear counts the linearizable reads, linearErr is what they come back
-	// with.
+	// linear counts the linearizable reads, linearErr is their error.
 	linear    int
 	linearErr error
 	inspected int
-	// onInspect happens while the collection is looked at. Nil: nothing.
+	// onInspect is called while the collection is inspected. Nil: nothing is.
 	onInspect func()
 	// began gets one value for each read that has begun, if it is not nil; the
 	// read then waits for leave.
@@ -143,7 +142,8 @@ func (s *fakeStore) linearCount() int {
 	return s.linear
 }
 
-// rig is a validator over a live cache and a fake store, on a clock by hand.
+// rig is a validator over a live cache and a fake store, on a clock that the
+// test sets.
 type rig struct {
 	*Validator
 	cache *keycache.Cache
@@ -154,7 +154,7 @@ type rig struct {
 type fakeClock struct {
 	mutex sync.Mutex
 	now   time.Time
-	// since is when the clock began to run by itself, zero while it stands.
+	// since is when the clock began to run, zero while it stands still.
 	since time.Time
 }
 
@@ -167,7 +167,7 @@ func (c *fakeClock) Now() time.Time {
 	return c.now.Add(time.Since(c.since))
 }
 
-// follow lets the clock run, on the time of a synctest bubble.
+// follow lets the clock run with the clock of a synctest bubble.
 func (c *fakeClock) follow() {
 	c.mutex.Lock()
 	defer c.mutex.Unlock()
@@ -226,7 +226,7 @@ func mustBe(t *testing.T, got apikey.Verdict, code apikey.Code, source apikey.So
 	}
 }
 
-func TestMissIsReadOnceAndThenHeld(t *testing.T) {
+func TestAMissIsReadOnceAndThenCached(t *testing.T) {
 	r := live(t)
 	r.store.put(hash, document("u1"))
 	mustBe(t, r.ask(), apikey.Valid, apikey.SourceFill)
@@ -240,7 +240,7 @@ func TestMissIsReadOnceAndThenHeld(t *testing.T) {
 	}
 }
 
-func TestUnknownKeyIsReadOnceAndThenHeld(t *testing.T) {
+func TestAnUnknownKeyIsReadOnceAndThenCached(t *testing.T) {
 	r := live(t)
 	mustBe(t, r.ask(), apikey.NotFound, apikey.SourceFill)
 	mustBe(t, r.ask(), apikey.NotFound, apikey.SourceCache)
@@ -249,7 +249,7 @@ func TestUnknownKeyIsReadOnceAndThenHeld(t *testing.T) {
 	}
 }
 
-func TestTextIsJudgedBeforeAnythingIsRead(t *testing.T) {
+func TestAMalformedTextCausesNoRead(t *testing.T) {
 	r := live(t)
 	for text, want := range map[string]apikey.Code{
 		"":                        apikey.Missing,
@@ -260,12 +260,12 @@ func TestTextIsJudgedBeforeAnythingIsRead(t *testing.T) {
 		mustBe(t, r.Validate(context.Background(), text, &apikey.Request{}), want, apikey.SourceNone)
 	}
 	if r.store.count() != 0 {
-		t.Fatal("the database was asked")
+		t.Fatal("the database was read")
 	}
 }
 
-// TestAKeyIsHashedAfterItsPrefix: a text without the prefix is no key of this
-// collection, even if its own hash is in it.
+// TestAKeyIsHashedAfterItsPrefix: a text without the prefix is not a key of
+// this collection, even if the collection contains its hash.
 func TestAKeyIsHashedAfterItsPrefix(t *testing.T) {
 	r := live(t, func(c *Config) { c.HashAfter = "sk_live_" })
 	r.store.put(hash, document("u1"))
@@ -275,13 +275,13 @@ func TestAKeyIsHashedAfterItsPrefix(t *testing.T) {
 	}
 	mustBe(t, ask("sk_test_"+text), apikey.Malformed, apikey.SourceNone)
 	if r.store.count() != 0 {
-		t.Fatal("the database was asked")
+		t.Fatal("the database was read")
 	}
 	mustBe(t, ask("sk_live_"+text), apikey.Valid, apikey.SourceFill)
 	mustBe(t, ask("sk_live_"+text), apikey.Valid, apikey.SourceCache)
 }
 
-func TestAnOutageIsNotANo(t *testing.T) {
+func TestAnOutageIsUnavailable(t *testing.T) {
 	noPrimary := errors.New("no primary")
 	for name, r := range map[string]*rig{
 		"on a miss": live(t), "when the stream has lost its history": live(t), "when memory is stale": live(t),
@@ -335,13 +335,13 @@ func TestCallersOfOneHashShareARead(t *testing.T) {
 	})
 }
 
-func TestACallerThatJoinsLateGetsNothingOlderThanItsArrival(t *testing.T) {
+func TestALateCallerGetsNothingOlderThanItsArrival(t *testing.T) {
 	r := live(t)
 	r.store.put(hash, document("old"))
 	r.store.hold()
 	verdicts := make(chan apikey.Verdict)
 	go func() { verdicts <- r.ask() }()
-	<-r.store.began // It has read "old", and is still on its way.
+	<-r.store.began // It has read "old", and has not returned yet.
 
 	r.store.put(hash, document("new"))
 	r.cache.Apply(&keycache.Change{ID: "d1", Time: 170})
@@ -379,7 +379,7 @@ func TestACallerThatLeavesDoesNotEndTheFlight(t *testing.T) {
 	}
 }
 
-func TestReadsPastTheCapAreUnavailable(t *testing.T) {
+func TestReadsBeyondTheLimitAreUnavailable(t *testing.T) {
 	r := live(t, func(c *Config) { c.MaxReads = 1 })
 	r.store.put(hash, document("u1"))
 	r.store.hold()
@@ -395,7 +395,7 @@ func TestReadsPastTheCapAreUnavailable(t *testing.T) {
 	}
 }
 
-func TestALossIsReadThroughAndNothingIsKept(t *testing.T) {
+func TestAfterALossReadsAreNotStored(t *testing.T) {
 	r := live(t)
 	r.store.put(hash, document("u1"))
 	r.cache.Lose()
@@ -405,7 +405,7 @@ func TestALossIsReadThroughAndNothingIsKept(t *testing.T) {
 	mustBe(t, r.ask(), apikey.Valid, apikey.SourceFill)
 }
 
-func TestACollectionThatVanishedIsNotANo(t *testing.T) {
+func TestACollectionThatVanishedIsUnavailable(t *testing.T) {
 	r := live(t)
 	r.cache.Lose()
 	mustBe(t, r.ask(), apikey.NotFound, apikey.SourceDirect)
@@ -413,7 +413,7 @@ func TestACollectionThatVanishedIsNotANo(t *testing.T) {
 	mustBe(t, r.ask(), apikey.Unavailable, apikey.SourceNone)
 }
 
-// A collection that is renamed away and back is there when it is looked at.
+// A collection that is renamed away and back exists again when it is inspected.
 func TestACollectionThatCameBackIsReadAgain(t *testing.T) {
 	for name, begin := range map[string]func(*testing.T) *rig{
 		"history lost": func(t *testing.T) *rig { r := live(t); r.cache.Lose(); return r },
@@ -456,8 +456,9 @@ func TestRefreshMakesAnUpdatedKeyAHit(t *testing.T) {
 	}
 }
 
-// TestAFloodOfUpdatesIsFewReads: what waits is read at once, each document once.
-func TestAFloodOfUpdatesIsFewReads(t *testing.T) {
+// TestAFloodOfUpdatesCausesFewReads: all waiting documents are read together,
+// each once.
+func TestAFloodOfUpdatesCausesFewReads(t *testing.T) {
 	r := live(t)
 	for i := range 250 {
 		r.cache.Apply(&keycache.Change{ID: apikey.DocID(fmt.Sprintf("d%03d", i%60)), Time: 170, Refresh: true})
@@ -489,13 +490,14 @@ func TestAFloodOfUpdatesIsFewReads(t *testing.T) {
 	}
 }
 
-// TestAFloodOfUpdatesLeavesTheDatabaseTime: a pause as long as the read, while more is
-// waiting, and none after the last.
+// TestAFloodOfUpdatesLeavesTheDatabaseTime: there is a pause as long as the
+// read while more updates are waiting, and none after the last one.
 func TestAFloodOfUpdatesLeavesTheDatabaseTime(t *testing.T) {
 	pauses, over := make(chan time.Duration), make(chan time.Time)
 	now := time.Now()
 	r := live(t, func(c *Config) {
-		// Each look at the clock, before and after a read, is 30 ms after the last one.
+		// Each reading of the clock, before and after a read, is 30 ms after
+		// the last one.
 		c.Now = func() time.Time {
 			now = now.Add(30 * time.Millisecond)
 			return now
@@ -520,7 +522,7 @@ func TestAFloodOfUpdatesLeavesTheDatabaseTime(t *testing.T) {
 	case <-time.After(10 * time.Second):
 		t.Error("there is no pause")
 	}
-	// A second pause would be waited for here, and nobody would end it.
+	// A second pause would block here, because nothing would end it.
 	mongotest.Eventually(t, 10*time.Second, func() bool { return len(r.cache.Refreshes()) == 0 }, "the rest is not read")
 	stop()
 	if err := <-done; err != nil {
@@ -536,7 +538,7 @@ func TestVerdictsAreCountedByCodeAndSource(t *testing.T) {
 	r.ask()
 	r.Refuse(apikey.Malformed)
 	want := `
-# HELP keytail_fills_total Reads of the database, by for whom and by what came of them.
+# HELP keytail_fills_total Reads of the database, by kind and by result.
 # TYPE keytail_fills_total counter
 keytail_fills_total{kind="shared",result="found"} 1
 `

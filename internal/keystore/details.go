@@ -11,36 +11,38 @@ import (
 	"github.com/keytail/keytail/internal/apikey"
 )
 
-// rotatedFromField holds the _id of the key whose place a rotation's new key
-// takes. It is keytail's own, so no mapping names it.
+// rotatedFromField contains the _id of the key that a rotation's new key
+// replaces. keytail defines this field, so no mapping names it.
 const rotatedFromField = "rotated_from"
 
-// Shown is a document as those see it who look after keys: what decides, and
-// what is only kept. It has no hash.
-type Shown struct {
+// Details is a document as the admin API shows it: the fields that affect a
+// verdict, and the other mapped fields. It does not contain the hash.
+type Details struct {
 	ID     apikey.DocID
 	Record apikey.Record
-	// KeyPrefix is the beginning of the key's text, for people. Empty: not kept.
+	// KeyPrefix is the beginning of the key's text, for people. Empty: not
+	// stored.
 	KeyPrefix string
-	// CreatedAt and LastUsed are zero when they are not kept, or no dates.
+	// CreatedAt and LastUsed are zero if they are not stored or are not dates.
 	CreatedAt, LastUsed time.Time
-	// UsageCount is negative when it is not kept, or no whole number.
+	// UsageCount is negative if it is not stored or is not a whole number.
 	UsageCount int64
 	// RotatedFrom is the id of the key that this one replaces. Empty: none.
 	RotatedFrom string
-	// Digest tells two contents of the document apart, of which last_used and
-	// usage_count are no part: the entity tag of an HTTP answer.
+	// Digest identifies the content of the document without last_used and
+	// usage_count: it is the entity tag of an HTTP response.
 	Digest string
 
 	// raw is the document as it was read.
 	raw bson.Raw
 }
 
-// Show reads a document like Decode, and the rest of it. What decides nothing and
-// cannot be read is left out without a defect. Nothing of doc's memory is kept.
-func (s Schema) Show(doc bson.Raw) Shown {
+// Details reads a document like Decode, and its other mapped fields, too. A
+// field that does not affect a verdict and cannot be read is left out, without
+// a defect. Details keeps no reference to the memory of doc.
+func (s Schema) Details(doc bson.Raw) Details {
 	decoded := s.Decode(doc)
-	shown := Shown{ID: decoded.ID, Record: decoded.Record, UsageCount: -1, Digest: s.digest(doc), raw: slices.Clone(doc)}
+	shown := Details{ID: decoded.ID, Record: decoded.Record, UsageCount: -1, Digest: s.digest(doc), raw: slices.Clone(doc)}
 	shown.KeyPrefix, _ = stringOf(s.lookup(doc, s.KeyPrefix))
 	shown.CreatedAt = dateOf(s.lookup(doc, s.CreatedAt))
 	shown.LastUsed = dateOf(s.lookup(doc, s.LastUsed))
@@ -51,8 +53,8 @@ func (s Schema) Show(doc bson.Raw) Shown {
 	return shown
 }
 
-// lookup is a field's value, of type 0 when there is none or the role has no
-// name.
+// lookup returns a field's value. Its type is 0 if there is none or the role
+// has no name.
 func (s Schema) lookup(doc bson.Raw, name string) bson.RawValue {
 	if name == "" {
 		return bson.RawValue{}
@@ -68,8 +70,9 @@ func dateOf(v bson.RawValue) time.Time {
 	return at
 }
 
-// digest is over the document's elements in their order, without those whose
-// changes change no decision: else every use of a key would look like an edit.
+// digest hashes the document's elements in their order, without those whose
+// changes affect no verdict: otherwise every use of a key would look like an
+// edit.
 func (s Schema) digest(doc bson.Raw) string {
 	h := sha256.New()
 	elements, err := elements(doc)
@@ -83,6 +86,6 @@ func (s Schema) digest(doc bson.Raw) string {
 			_, _ = h.Write(e)
 		}
 	}
-	const enough = 16 // bytes: 2^64 edits until two are likely to share one
+	const enough = 16 // bytes: after 2^64 edits, two are likely to have the same digest
 	return hex.EncodeToString(h.Sum(nil)[:enough])
 }

@@ -8,17 +8,17 @@ import (
 	"go.uber.org/zap"
 )
 
-// remindEvery is the time between two lines about the same trouble.
+// remindEvery is the time between two log lines about the same failure.
 const remindEvery = time.Minute
 
-// Status is how the writing goes.
+// Status is the state of the writes.
 type Status struct {
-	// Pending keys have a use that is not written yet.
+	// Pending is how many keys have a use that is not written yet.
 	Pending int64
 	// Batch is how many keys go into one command.
 	Batch int
-	// FailingSince is when the first of the flushes failed that have failed in a row.
-	// Zero: the last one did not fail.
+	// FailingSince is when the first of the current series of failed flushes
+	// failed. Zero: the last flush did not fail.
 	FailingSince time.Time
 }
 
@@ -31,10 +31,11 @@ func (u *Recorder) Status() Status {
 	return s
 }
 
-// pending is how many keys wait, those of a flush under way included.
+// pending returns how many keys are waiting, including those of a flush in
+// progress.
 func (u *Recorder) pending() int64 { return u.waiting.Load() + u.taken.Load() }
 
-// failingFor is how long the writing has failed.
+// failingFor returns how long the flushes have been failing.
 func (u *Recorder) failingFor() time.Duration {
 	if since := u.failing.Load(); since != nil {
 		return time.Since(*since)
@@ -42,12 +43,12 @@ func (u *Recorder) failingFor() time.Duration {
 	return 0
 }
 
-// report counts a failed flush, and logs the first one, a reminder each minute, and
-// the end. The caller holds the flushing lock.
+// report counts a failed flush, and logs the first failure, a reminder each
+// minute, and the end. The caller holds the flushing lock.
 func (u *Recorder) report(err error) {
-	u.reportFull()
+	u.reportDropped()
 	if errors.Is(err, context.Canceled) {
-		return // a stop, whose own flush goes on with the rest
+		return // a shutdown: its own flush continues with the rest
 	}
 	now := time.Now()
 	if err == nil {
@@ -63,20 +64,21 @@ func (u *Recorder) report(err error) {
 		return
 	}
 	u.reminded = now
-	message := "last_used and usage_count are still not written: see that the database answers in time and takes writes"
+	message := "last_used and usage_count are still not written: make sure that the database answers in time and accepts writes"
 	if first {
-		message = "last_used and usage_count could not be written, the next flush tries again: see that the database answers in time and takes writes"
+		message = "last_used and usage_count could not be written, the next flush tries again: make sure that the database answers in time and accepts writes"
 	}
 	u.logger.Warn(message, zap.Int64("pending_keys", u.pending()), zap.Time("since", *u.failing.Load()),
 		zap.Duration("failing_for", u.failingFor()), zap.Int64("batch_keys", u.batch.size.Load()), zap.Error(err))
 }
 
-// reportFull says that uses were dropped because too many keys wait, once a minute.
-func (u *Recorder) reportFull() {
-	if u.dropped.Load() == 0 || time.Since(u.saidFull) < remindEvery {
+// reportDropped logs, once a minute, that uses were dropped because too many
+// keys wait.
+func (u *Recorder) reportDropped() {
+	if u.dropped.Load() == 0 || time.Since(u.dropLogged) < remindEvery {
 		return
 	}
-	u.saidFull = time.Now()
-	u.logger.Warn("uses of keys are dropped because too many keys wait to be written: see that the database takes writes, or set --track-usage=false",
+	u.dropLogged = time.Now()
+	u.logger.Warn("uses of keys were dropped because too many keys wait to be written: make sure that the database accepts writes, or set --track-usage=false",
 		zap.Int64("uses", u.dropped.Swap(0)), zap.Int64("pending_keys", u.pending()))
 }

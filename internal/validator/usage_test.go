@@ -10,7 +10,7 @@ import (
 	"github.com/keytail/keytail/internal/keystore"
 )
 
-// touches is a Toucher that remembers.
+// touches is a UsageRecorder that keeps what it is given.
 type touches []touch
 
 type touch struct {
@@ -18,12 +18,12 @@ type touch struct {
 	at time.Time
 }
 
-func (l *touches) Touch(id apikey.DocID, at time.Time) { *l = append(*l, touch{id, at}) }
+func (l *touches) Record(id apikey.DocID, at time.Time) { *l = append(*l, touch{id, at}) }
 
-// TestEachValidAnswerIsAUse, wherever its truth came from, and no other answer is.
+// TestEachValidAnswerIsAUse, from every source, and no other answer is a use.
 func TestEachValidAnswerIsAUse(t *testing.T) {
 	var got touches
-	r := newRig(t, func(c *Config) { c.Toucher = &got })
+	r := newRig(t, func(c *Config) { c.Usage = &got })
 	r.store.put(apikey.HashOf(text), keystore.Document{ID: "d1", Record: apikey.Record{KeyID: "k1", UserID: "u1", Active: true, Scopes: []string{"read"}}})
 	ask := func(want apikey.Code, source apikey.Source, scopes ...string) {
 		t.Helper()

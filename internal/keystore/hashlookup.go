@@ -7,27 +7,30 @@ import (
 	"github.com/keytail/keytail/internal/apikey"
 )
 
-// MaxHashes is the largest number of hashes that keytail tracks for one document.
-// A key has one; an array with more is a mistake, and keeping all of them would
-// let one document take the cache. An event of such a document still lists them all,
-// so that what is believed about any of them ends.
+// MaxHashes is the largest number of hashes that keytail tracks for one
+// document. A key has one hash; an array with more hashes is a mistake, and if
+// keytail kept all of them, one document could fill the cache. An event of such
+// a document still lists all of them, so that the cache entries of all of them
+// become invalid.
 const MaxHashes = 1000
 
 // A look-up is an equality match on the hash field (Store.byHash). MongoDB's
-// equality never matches across BSON types, but it is wider than HashValue in
-// three ways ("Query an Array" and "Comparison/Sort Order" in MongoDB's manual):
+// equality never matches across BSON types, but it matches more than HashValue
+// reads, in three ways (see "Query an Array" and "Comparison/Sort Order" in
+// MongoDB's manual):
 //
-//   - an array matches if one of its elements does; arrays within it do not
+//   - an array matches if one of its elements matches; arrays within it do not
 //   - a symbol equals the string with the same text
-//   - of a field that occurs twice, MongoDB does not say which value counts
+//   - if a field occurs twice, MongoDB does not say which value counts
 //
 // Such a document is defective, so a key that finds it is DISABLED and not
-// NOT_FOUND. HashesIn and HashWithin list a superset of the hashes whose look-up
-// finds a value, so that a cache does not call one of them absent.
+// NOT_FOUND. HashesIn and HashWithin list a superset of the hashes whose
+// look-up finds a value, so that a cache does not treat one of them as an
+// unknown key.
 
 // HashesIn lists the hashes for which a look-up may find a document with this
-// value in its hash field. all is false if the value is an array that cannot be read:
-// the list is then not whole.
+// value in its hash field. all is false if the value is an array that cannot be
+// read: then the list is not complete.
 func (s Schema) HashesIn(v bson.RawValue) (hashes []apikey.Hash, all bool) {
 	if v.Type != bson.TypeArray {
 		if hash, ok := s.HashWithin(v); ok {
@@ -42,7 +45,8 @@ func (s Schema) HashesIn(v bson.RawValue) (hashes []apikey.Hash, all bool) {
 	return s.hashesOfArray(array)
 }
 
-// hashesOfArray walks the array in place: it may have a million elements.
+// hashesOfArray reads the array in place, because it may have a million
+// elements.
 func (s Schema) hashesOfArray(array bson.RawArray) (hashes []apikey.Hash, all bool) {
 	_, rest, ok := bsoncore.ReadLength(array)
 	for ok && len(rest) > 1 {
@@ -63,7 +67,7 @@ func (s Schema) hashesOfArray(array bson.RawArray) (hashes []apikey.Hash, all bo
 // HashWithin reads a single value, such as an element of an array in the hash
 // field. False: no look-up matches it.
 func (s Schema) HashWithin(v bson.RawValue) (apikey.Hash, bool) {
-	if v.Type == bson.TypeSymbol && v.Validate() == nil && s.HashEncoding.or() != HashBinary {
+	if v.Type == bson.TypeSymbol && v.Validate() == nil && s.HashEncoding.orDefault() != HashBinary {
 		return s.HashEncoding.parse(v.Symbol())
 	}
 	return s.HashEncoding.read(v)

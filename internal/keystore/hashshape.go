@@ -10,32 +10,33 @@ import (
 	"github.com/keytail/keytail/internal/apikey"
 )
 
-// Shape is what a hash field holds that no HashEncoding can read.
+// Shape is a kind of value in the hash field that no HashEncoding can read.
 type Shape string
 
-// The shapes. The salted ones give another hash each time that the same key is
-// hashed, so no look-up can ask for it.
+// The shapes. A salted hash differs each time that the same key is hashed, so
+// no look-up can ask for it.
 const (
 	ShapeBcrypt Shape = "bcrypt"
 	ShapeArgon2 Shape = "argon2"
 	// ShapeSalted is another hash in the format of crypt(3), $method$….
 	ShapeSalted Shape = "salted"
-	// ShapePlain is a text that could be a key. So could the text of a hash that
-	// is no SHA-256.
+	// ShapePlain is a text that could be a key. It could also be the text of a
+	// hash that is not a SHA-256.
 	ShapePlain   Shape = "plaintext"
 	ShapeMissing Shape = "missing"
 	ShapeOther   Shape = "other"
 )
 
-// hashLook is what one hash field holds: readable by some encodings, or of a
-// shape.
-type hashLook struct {
+// hashContent is what one hash field contains: a value that some encodings can
+// read, or a value with a shape.
+type hashContent struct {
 	readable []HashEncoding
 	shape    Shape
 }
 
-// as is the first of the encodings that reads it, else the shape.
-func (h hashLook) as(order []HashEncoding) string {
+// classify returns the first of the encodings that can read the value, or else
+// the shape.
+func (h hashContent) classify(order []HashEncoding) string {
 	for _, e := range order {
 		if slices.Contains(h.readable, e) {
 			return string(e)
@@ -44,17 +45,17 @@ func (h hashLook) as(order []HashEncoding) string {
 	return string(h.shape)
 }
 
-func lookAtHash(v bson.RawValue) hashLook {
-	var look hashLook
+func inspectHash(v bson.RawValue) hashContent {
+	var content hashContent
 	for _, e := range HashEncodings() {
 		if _, ok := e.read(v); ok {
-			look.readable = append(look.readable, e)
+			content.readable = append(content.readable, e)
 		}
 	}
-	if look.readable == nil {
-		look.shape = shapeOf(v)
+	if content.readable == nil {
+		content.shape = shapeOf(v)
 	}
-	return look
+	return content
 }
 
 // missing reports whether a looked-up value is absent or null.

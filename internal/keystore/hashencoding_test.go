@@ -13,8 +13,8 @@ import (
 	"github.com/keytail/keytail/internal/apikey"
 )
 
-// TestHashEncodingsAreTheKnownOnes holds each against a text made by another
-// program: printf keytail | sha256sum, and the same through base64.
+// TestHashEncodingsAreTheKnownOnes compares each encoding with the output of
+// another program: printf keytail | sha256sum, and the same through base64.
 func TestHashEncodingsAreTheKnownOnes(t *testing.T) {
 	t.Parallel()
 	hash := apikey.HashOf("keytail")
@@ -57,9 +57,9 @@ func TestEachEncodingReadsWhatItStoresAndNothingElse(t *testing.T) {
 	})
 }
 
-// TestHashesThatNoLookUpFindsAreNotRead: each is a text that a decoder of the
-// standard library would read, or nearly the hash.
-func TestHashesThatNoLookUpFindsAreNotRead(t *testing.T) {
+// TestUnfindableHashesAreNotRead: each is a text that a decoder of the standard
+// library would accept, or is nearly the hash.
+func TestUnfindableHashesAreNotRead(t *testing.T) {
 	t.Parallel()
 	// Its last byte makes the last digit of base64 end in two spare bits
 	hash := apikey.Hash(bytes.Repeat([]byte{0xfb}, 32))

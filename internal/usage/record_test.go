@@ -20,12 +20,12 @@ import (
 	"github.com/keytail/keytail/internal/mongotest"
 )
 
-// ticks stands for the clock of Run: it says when the interval has passed.
+// ticks is the clock of Run: a value means that the interval has passed.
 type ticks chan time.Time
 
 func (c ticks) after(time.Duration) <-chan time.Time { return c }
 
-// run runs the Usage until the function that it returns is called.
+// run runs the Recorder until the returned function is called.
 func (r *rig) run() (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
@@ -44,7 +44,7 @@ const patience = 20 * time.Second
 
 func (r *rig) settles(what string) {
 	r.t.Helper()
-	mongotest.Eventually(r.t, patience, func() bool { return r.held.Load() == 0 }, what)
+	mongotest.Eventually(r.t, patience, func() bool { return r.entries.Load() == 0 }, what)
 }
 
 func TestRunFlushesAtTheIntervalAndAtAStop(t *testing.T) {
@@ -59,11 +59,11 @@ func TestRunFlushesAtTheIntervalAndAtAStop(t *testing.T) {
 		})
 		id := r.insert("k")
 		stop := r.run()
-		r.Touch(id, day)
+		r.Record(id, day)
 		clock <- day
 		r.settles("the interval has passed, and nothing is written")
 		r.has("k", 1, day)
-		r.Touch(id, day.Add(time.Second))
+		r.Record(id, day.Add(time.Second))
 		stop()
 		r.pends(0, 0)
 		r.has("k", 2, day.Add(time.Second))
@@ -76,10 +76,10 @@ func TestRunFlushesAtTheIntervalAndAtAStop(t *testing.T) {
 	})
 }
 
-func TestAStopWithoutADatabaseSaysWhatIsLost(t *testing.T) {
+func TestAStopWithoutADatabaseLogsTheLoss(t *testing.T) {
 	each(t, func(t *testing.T, s *mongotest.Server) {
 		r := newRig(t, s, func(c *Config) { c.After = make(ticks).after })
-		r.Touch(docID(t, "k"), day)
+		r.Record(docID(t, "k"), day)
 		r.fails(bson.E{Key: "errorCode", Value: 13})
 		r.run()()
 		lost := r.logs.FilterMessageSnippet("are lost").All()
@@ -91,17 +91,17 @@ func TestAStopWithoutADatabaseSaysWhatIsLost(t *testing.T) {
 
 func TestManyKeysAreFlushedEarly(t *testing.T) {
 	each(t, func(t *testing.T, s *mongotest.Server) {
-		r := newRig(t, s, func(c *Config) { c.Most, c.After = 10, make(ticks).after })
+		r := newRig(t, s, func(c *Config) { c.MaxPending, c.After = 10, make(ticks).after })
 		r.run()
 		for i := range 9 {
-			r.Touch(docID(t, int32(i)), day)
-			r.Touch(docID(t, int32(i)), day)
+			r.Record(docID(t, int32(i)), day)
+			r.Record(docID(t, int32(i)), day)
 		}
 		if len(r.full) != 0 {
-			t.Error("a flush is asked for before there are ten keys")
+			t.Error("a flush is requested before there are ten keys")
 		}
 		r.pends(9, 9)
-		r.Touch(docID(t, int32(9)), day)
+		r.Record(docID(t, int32(9)), day)
 		r.settles("ten keys wait, and nothing is written")
 	})
 }
@@ -110,18 +110,18 @@ func TestManyKeysAreFlushedEarly(t *testing.T) {
 func TestAFailingDatabaseIsTriedAtTheInterval(t *testing.T) {
 	each(t, func(t *testing.T, s *mongotest.Server) {
 		clock := make(ticks)
-		r := newRig(t, s, func(c *Config) { c.Most, c.After = 2, clock.after })
+		r := newRig(t, s, func(c *Config) { c.MaxPending, c.After = 2, clock.after })
 		mend := r.fails(bson.E{Key: "errorCode", Value: 13})
 		r.run()
 		for i := range 3 {
-			r.Touch(docID(t, int32(i)), day)
+			r.Record(docID(t, int32(i)), day)
 		}
 		failures := func(n float64) func() bool {
 			return func() bool { return testutil.ToFloat64(r.metrics.failures) == n }
 		}
 		mongotest.Eventually(t, patience, failures(1), "no early flush")
 		for range 3 {
-			// Each is taken up only when the flush before it is over.
+			// Run takes each value only when the flush before it has ended.
 			clock <- day
 		}
 		mongotest.Eventually(t, patience, failures(4), "not once an interval")
@@ -133,21 +133,21 @@ func TestAFailingDatabaseIsTriedAtTheInterval(t *testing.T) {
 
 func TestMemoryIsBounded(t *testing.T) {
 	each(t, func(t *testing.T, s *mongotest.Server) {
-		r := newRig(t, s, func(c *Config) { c.Most = 10 })
+		r := newRig(t, s, func(c *Config) { c.MaxPending = 10 })
 		for i := range 10 {
 			r.insert(int32(i))
-			r.Touch(docID(t, int32(i)), day)
+			r.Record(docID(t, int32(i)), day)
 		}
 		stuck := r.collect()
 		r.pends(0, 10)
 		for i := range 30 {
-			r.Touch(docID(t, int32(i)), day)
+			r.Record(docID(t, int32(i)), day)
 		}
 		// Ten in the flush, all of which were used again, and ten more.
 		r.pends(20, 20)
 		r.counts(r.metrics.full, 10, "uses dropped because too many keys wait")
 		r.mergeBack(stuck)
-		r.settle(stuck)
+		r.removeWritten(stuck)
 		r.pends(20, 20)
 		r.flush()
 		r.pends(0, 0)
@@ -170,7 +170,7 @@ func TestNothingIsLostBetweenUsesAndFlushes(t *testing.T) {
 			group.Go(func() {
 				defer using.Add(-1)
 				for i := range uses {
-					r.Touch(ids[i%keys], day)
+					r.Record(ids[i%keys], day)
 				}
 			})
 		}
@@ -186,41 +186,41 @@ func TestNothingIsLostBetweenUsesAndFlushes(t *testing.T) {
 	})
 }
 
-func TestTouchOfAKnownKeyAllocatesNothing(t *testing.T) {
+func TestRecordOfAKnownKeyAllocatesNothing(t *testing.T) {
 	u := unconnected(t)
 	id, now := docID(t, "k"), time.Now()
-	u.Touch(id, now)
-	if n := testing.AllocsPerRun(1000, func() { u.Touch(id, now) }); n != 0 {
+	u.Record(id, now)
+	if n := testing.AllocsPerRun(1000, func() { u.Record(id, now) }); n != 0 {
 		t.Errorf("%v allocations", n)
 	}
 }
 
-// TestTheIDIsCopied: what Touch is given is a view of a whole cache entry.
+// TestTheIDIsCopied: the id that Record gets is a view of a whole cache entry.
 func TestTheIDIsCopied(t *testing.T) {
 	u := unconnected(t)
 	id := docID(t, strings.Repeat("x", 100))
-	u.Touch(id, day)
+	u.Record(id, day)
 	for held := range u.shardOf(id).uses {
 		if unsafe.StringData(string(held)) == unsafe.StringData(string(id)) {
 			t.Error("the map holds on to the caller's memory")
 		}
 	}
-	u.Touch(apikey.DocID(strings.Clone(string(id))), day)
-	if n := u.held.Load(); n != 1 {
+	u.Record(apikey.DocID(strings.Clone(string(id))), day)
+	if n := u.entries.Load(); n != 1 {
 		t.Errorf("%d keys, want one", n)
 	}
 }
 
-func TestNewSaysEverythingThatIsWrong(t *testing.T) {
-	_, err := New(Config{Interval: -1, Most: -1})
-	for _, want := range []string{"a collection", "no field", "the interval is -1ns", "at most -1 keys"} {
+func TestNewReportsEveryMistake(t *testing.T) {
+	_, err := New(Config{Interval: -1, MaxPending: -1})
+	for _, want := range []string{"the collection", "one of the fields", "the interval is -1ns", "pending keys is -1"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v, want %q in it", err, want)
 		}
 	}
 }
 
-// unconnected is a Usage whose database is never asked.
+// unconnected is a Recorder whose database is never used.
 func unconnected(t testing.TB) *Recorder {
 	t.Helper()
 	client, err := mongo.Connect(options.Client().ApplyURI("mongodb://127.0.0.1:1"))
@@ -244,13 +244,13 @@ func BenchmarkTouch(b *testing.B) {
 			ids := make([]apikey.DocID, keys)
 			for i := range ids {
 				ids[i] = docID(b, bson.NewObjectID())
-				u.Touch(ids[i], day)
+				u.Record(ids[i], day)
 			}
 			b.ReportAllocs()
 			b.ResetTimer()
 			b.RunParallel(func(pb *testing.PB) {
 				for i := 0; pb.Next(); i++ {
-					u.Touch(ids[i%keys], day)
+					u.Record(ids[i%keys], day)
 				}
 			})
 		})

@@ -16,7 +16,7 @@ import (
 	"github.com/keytail/keytail/internal/apikey"
 )
 
-// observed is a Store without a server, its log and its metrics.
+// observed returns a Store without a server, its log and its metrics.
 func observed(t *testing.T) (*Store, *observer.ObservedLogs, *prometheus.Registry) {
 	t.Helper()
 	core, logs := observer.New(zapcore.DebugLevel)
@@ -41,7 +41,7 @@ func TestDefectiveDocumentIsCountedEachTimeAndLoggedOnce(t *testing.T) {
 		s.Report(defective("b"))
 	}
 	want := `
-# HELP keytail_defective_documents_total Times that a document was read which cannot be read as a key. Each is logged once by its _id, up to a limit.
+# HELP keytail_defective_documents_total Reads of documents that cannot be decoded as keys. Each document is logged once by its _id, up to a limit.
 # TYPE keytail_defective_documents_total counter
 keytail_defective_documents_total 6
 `
@@ -72,22 +72,23 @@ func TestMemoryOfDefectsIsBounded(t *testing.T) {
 	if n := len(s.disabled.logged); n != maxRemembered+1 {
 		t.Errorf("%d ids are remembered", n)
 	}
-	if got := logs.FilterMessageSnippet("Too many").Len(); got != 1 {
-		t.Errorf("the end of logging is said %d times", got)
+	if got := logs.FilterMessageSnippet("too many").Len(); got != 1 {
+		t.Errorf("the limit of logging is logged %d times", got)
 	}
 	if logs.Len() != maxRemembered+1 {
 		t.Errorf("got %d lines, want %d and the last", logs.Len(), maxRemembered)
 	}
 }
 
-// A migration that mixes hashes has any number of documents that no look-up finds.
+// During a migration that mixes hashes, a collection has any number of
+// documents that no look-up finds.
 func TestFewDocumentsWithoutAHashAreLogged(t *testing.T) {
 	t.Parallel()
 	s, logs, _ := observed(t)
 	for i := range 1000 {
 		s.Report(Document{ID: apikey.DocID(fmt.Sprint(i)), Record: apikey.Record{KeyID: fmt.Sprint(i), Defect: "key_hash is missing"}})
 	}
-	if got := logs.FilterMessageSnippet("no key finds it").Len(); got != maxUnfindable {
+	if got := logs.FilterMessageSnippet("no key matches it").Len(); got != maxUnfindable {
 		t.Errorf("%d documents were named, want %d", got, maxUnfindable)
 	}
 	if logs.Len() != maxUnfindable+1 || len(s.unfindable.logged) != maxUnfindable+1 {

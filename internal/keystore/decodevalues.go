@@ -14,11 +14,12 @@ import (
 	"github.com/keytail/keytail/internal/apikey"
 )
 
-// A reader turns a value into T, or says in words without the value what is
-// wrong with it, to follow the field's name.
+// A reader converts a value into T, or returns a problem: words, without the
+// value, that follow the field's name.
 type reader[T any] func(v bson.RawValue) (T, string)
 
-// into reads to a place. After a problem the place keeps its zero value.
+// into stores what read returns in place. After a problem, place keeps its zero
+// value.
 func into[T any](place *T, read reader[T]) func(bson.RawValue) string {
 	return func(v bson.RawValue) string {
 		value, problem := read(v)
@@ -40,7 +41,7 @@ func nullable[T any](read reader[T]) reader[T] {
 	}
 }
 
-// wrongType is the problem of a value of the wrong type.
+// wrongType returns the problem of a value of the wrong type.
 func wrongType(v bson.RawValue, need string) string {
 	if v.Type == bson.TypeNull {
 		return "is null, " + need + " is needed"
@@ -55,8 +56,8 @@ func readBoolean(v bson.RawValue) (bool, string) {
 	return false, wrongType(v, "a boolean")
 }
 
-// readID renders the types that make an id as text. The text alone does not
-// tell them apart: 7 and "7" are the same user.
+// readID returns the text of an id. Ids of different types can have the same
+// text: 7 and "7" are the same user.
 func readID(v bson.RawValue) (string, string) {
 	text, problem := idText(v)
 	if problem == "" {
@@ -90,13 +91,13 @@ func idText(v bson.RawValue) (text, problem string) {
 	return "", wrongType(v, "a string, ObjectId, UUID or integer")
 }
 
-// uuidText is the form of RFC 9562, section 4.
+// uuidText returns the text form of RFC 9562, section 4.
 func uuidText(u []byte) string {
 	return fmt.Sprintf("%s-%s-%s-%s-%s", hex.EncodeToString(u[:4]), hex.EncodeToString(u[4:6]),
 		hex.EncodeToString(u[6:8]), hex.EncodeToString(u[8:10]), hex.EncodeToString(u[10:16]))
 }
 
-// stringOf reads a string and nothing that resembles one (symbol, code).
+// stringOf reads only a string, not a similar type (symbol, code).
 func stringOf(v bson.RawValue) (string, bool) {
 	if v.Type != bson.TypeString || v.Validate() != nil {
 		return "", false
@@ -115,8 +116,8 @@ func readName(v bson.RawValue) (string, string) {
 	return name, ""
 }
 
-// readScopes returns a non-nil slice for an array without elements: holding
-// nothing is not the same as not saying.
+// readScopes returns a non-nil slice for an array without elements: an empty
+// list of scopes is not the same as an absent one.
 func readScopes(v bson.RawValue) ([]string, string) {
 	return readStrings(v, func(text string) (string, error) { return text, apikey.ValidScope(text) })
 }
@@ -125,8 +126,8 @@ func readNetworks(v bson.RawValue) ([]netip.Prefix, string) {
 	return readStrings(v, apikey.ParseNetwork)
 }
 
-// readStrings reads an array of strings, each by parse. The first that cannot
-// be read is the problem of the whole.
+// readStrings reads an array of strings, each by parse. The first element that
+// cannot be read makes the whole array unreadable.
 func readStrings[T any](v bson.RawValue, parse func(string) (T, error)) ([]T, string) {
 	array, ok := v.ArrayOK()
 	if !ok {
@@ -151,11 +152,11 @@ func readStrings[T any](v bson.RawValue, parse func(string) (T, error)) ([]T, st
 	return list, ""
 }
 
-// earliestExpiry and latestExpiry bound what an expiry is read as. Dates reach
-// from 292 million years before 1970 to as many after it; the zero Time, which
-// means "never" in a record, is one of them, and RFC 3339, in which answers
-// have it, ends with the year 9999. Nothing that keytail will decide before
-// then depends on the difference.
+// earliestExpiry and latestExpiry limit the result of reading an expiry. BSON
+// dates reach from 292 million years before 1970 to as many after it. The zero
+// Time, which means "never" in a record, is one of these dates, and RFC 3339,
+// the form of times in responses, ends with the year 9999. No verdict before
+// the year 9999 depends on the difference.
 var (
 	earliestExpiry = time.Time{}.Add(time.Millisecond)
 	latestExpiry   = time.Date(9999, 12, 31, 23, 59, 59, 999e6, time.UTC)
@@ -170,8 +171,8 @@ func readExpiry(v bson.RawValue) (time.Time, string) {
 	return time.UnixMilli(bounded).UTC(), ""
 }
 
-// readMetadata makes JSON by the relaxed form of MongoDB Extended JSON 2.0: an
-// ObjectId is {"$oid":…}, a date is {"$date":…}, numbers are numbers.
+// readMetadata converts to JSON, in the relaxed form of MongoDB Extended JSON
+// 2.0: an ObjectId is {"$oid":…}, a date is {"$date":…}, numbers are numbers.
 func readMetadata(v bson.RawValue) (json.RawMessage, string) {
 	doc, ok := v.DocumentOK()
 	if !ok {

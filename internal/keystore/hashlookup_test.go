@@ -13,8 +13,8 @@ import (
 	"github.com/keytail/keytail/internal/mongotest"
 )
 
-// valuesAround are values of a hash field that hold h, or something like it, in
-// every way that a type of BSON allows.
+// valuesAround are values of a hash field that contain h, or something similar,
+// in every way that a BSON type allows.
 func valuesAround(e HashEncoding, h apikey.Hash) map[string]any {
 	values := map[string]any{"missing": nil, "null": bson.Null{}, "number": 7, "boolean": true, "bcrypt": "$2b$12$" + strings.Repeat("x", 53), "empty array": bson.A{}}
 	for _, other := range HashEncodings() {
@@ -40,7 +40,7 @@ func valuesAround(e HashEncoding, h apikey.Hash) map[string]any {
 	return values
 }
 
-// A document that a look-up finds is never one whose hash Decode does not list.
+// If a look-up finds a document by a hash, Decode lists that hash.
 func TestEveryHashThatALookUpMatchesIsListed(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
 		for i, e := range HashEncodings() {
@@ -52,12 +52,12 @@ func TestEveryHashThatALookUpMatchesIsListed(t *testing.T) {
 				if value != nil {
 					document = append(document, bson.E{Key: "key_hash", Value: value})
 				}
-				found, listed := f.looksUp(t, document, h)
-				if found && !listed {
-					t.Errorf("%s, %s: a look-up finds it, and the hash is not listed", e, name)
+				found, listedCollection := f.looksUp(t, document, h)
+				if found && !listedCollection {
+					t.Errorf("%s, %s: a look-up finds it, and the hash is not listedCollection", e, name)
 				}
-				if listed && !found {
-					t.Errorf("%s, %s: no look-up finds it, and the hash is listed", e, name)
+				if listedCollection && !found {
+					t.Errorf("%s, %s: no look-up finds it, and the hash is listedCollection", e, name)
 				}
 			}
 		}
@@ -66,7 +66,7 @@ func TestEveryHashThatALookUpMatchesIsListed(t *testing.T) {
 
 // looksUp writes the document and reports whether a look-up finds it by h, and
 // whether Decode lists h.
-func (f fixture) looksUp(t *testing.T, document bson.D, h apikey.Hash) (found, listed bool) {
+func (f fixture) looksUp(t *testing.T, document bson.D, h apikey.Hash) (found, listedCollection bool) {
 	t.Helper()
 	one := bson.D{{Key: "_id", Value: "d"}}
 	if _, err := f.keys.ReplaceOne(testContext(t), one, document, options.Replace().SetUpsert(true)); err != nil {
@@ -81,7 +81,7 @@ func (f fixture) looksUp(t *testing.T, document bson.D, h apikey.Hash) (found, l
 		t.Fatal(err)
 	}
 	d := f.schema.Decode(raw)
-	return found, d.HasHash && d.Hash == h || slices.Contains(d.Others, h)
+	return found, d.HasHash && d.Hash == h || slices.Contains(d.OtherHashes, h)
 }
 
 func TestHashesOfADocument(t *testing.T) {
@@ -114,14 +114,14 @@ func TestHashesOfADocument(t *testing.T) {
 			t.Fatal(err)
 		}
 		d := schema.Decode(raw)
-		if d.HasHash != c.has || len(d.Others) != len(c.others) || d.Opaque != c.opaque || d.Unfindable() != c.nobody {
-			t.Errorf("%s: got hash %v, %d others, opaque %v, unfindable %v", c.name, d.HasHash, len(d.Others), d.Opaque, d.Unfindable())
+		if d.HasHash != c.has || len(d.OtherHashes) != len(c.others) || d.MoreHashes != c.opaque || d.Unfindable() != c.nobody {
+			t.Errorf("%s: got hash %v, %d others, more hashes %v, unfindable %v", c.name, d.HasHash, len(d.OtherHashes), d.MoreHashes, d.Unfindable())
 		}
-		if len(c.others) < 3 && !slices.Equal(d.Others, c.others) {
+		if len(c.others) < 3 && !slices.Equal(d.OtherHashes, c.others) {
 			t.Errorf("%s: other hashes", c.name)
 		}
 	}
-	if d := schema.Decode(bson.Raw("no BSON")); !d.Opaque || d.Unfindable() {
-		t.Error("nobody knows what a look-up finds in bytes that are no BSON")
+	if d := schema.Decode(bson.Raw("no BSON")); !d.MoreHashes || d.Unfindable() {
+		t.Error("the list of hashes of invalid BSON is reported as complete")
 	}
 }

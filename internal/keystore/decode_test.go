@@ -18,7 +18,8 @@ import (
 // testHash is the hash of the document that the tests begin with.
 var testHash = apikey.HashOf("kt_a key of the tests")
 
-// document is a good one, with changes. A value of absent takes a field out.
+// document is a valid document, with changes. A value of absent removes a
+// field.
 func document(t testing.TB, changes ...bson.E) bson.Raw {
 	t.Helper()
 	doc := bson.D{
@@ -98,8 +99,8 @@ func TestDecodeReadsEveryField(t *testing.T) {
 	}
 }
 
-// TestDecodeByField gives each field each kind of value. No defect holds a
-// value: every string in the table that could leak has "leak" in it.
+// TestDecodeByField gives each field each kind of value. No defect contains a
+// value: every string in the table that could leak contains "leak".
 func TestDecodeByField(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
@@ -116,12 +117,12 @@ func TestDecodeByField(t *testing.T) {
 		{"_id", int32(0), ""},
 
 		{"key_hash", absent, "key_hash is missing"},
-		{"key_hash", nil, "key_hash is no SHA-256 hash"},
-		{"key_hash", int32(5), "key_hash is no SHA-256 hash"},
-		{"key_hash", "leak", "key_hash is no SHA-256 hash"},
-		{"key_hash", strings.ToUpper(testHash.Hex()), "key_hash is no SHA-256 hash"},
-		{"key_hash", bson.A{testHash.Hex()}, "key_hash is no SHA-256 hash"},
-		{"key_hash", bson.Symbol(testHash.Hex()), "key_hash is no SHA-256 hash"},
+		{"key_hash", nil, "key_hash is not a SHA-256 hash"},
+		{"key_hash", int32(5), "key_hash is not a SHA-256 hash"},
+		{"key_hash", "leak", "key_hash is not a SHA-256 hash"},
+		{"key_hash", strings.ToUpper(testHash.Hex()), "key_hash is not a SHA-256 hash"},
+		{"key_hash", bson.A{testHash.Hex()}, "key_hash is not a SHA-256 hash"},
+		{"key_hash", bson.Symbol(testHash.Hex()), "key_hash is not a SHA-256 hash"},
 
 		{"is_active", absent, "is_active is missing"},
 		{"is_active", nil, "is_active is null, a boolean is needed"},
@@ -232,7 +233,7 @@ func TestEmptyArrayOfScopesIsNotAbsent(t *testing.T) {
 	}
 }
 
-func TestAllDefectsAreSaidAndTheRestIsRead(t *testing.T) {
+func TestAllDefectsAreReportedAndTheRestIsRead(t *testing.T) {
 	t.Parallel()
 	got := DefaultSchema().Decode(document(t,
 		bson.E{Key: "user_id", Value: absent},
@@ -335,7 +336,7 @@ func TestOtherNamesAreReadByTheirSchema(t *testing.T) {
 	}
 }
 
-func TestBytesThatAreNoDocumentAreADefect(t *testing.T) {
+func TestInvalidBSONIsADefect(t *testing.T) {
 	t.Parallel()
 	good := document(t)
 	for name, doc := range map[string]bson.Raw{

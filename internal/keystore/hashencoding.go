@@ -10,13 +10,14 @@ import (
 	"github.com/keytail/keytail/internal/apikey"
 )
 
-// HashEncoding is how a collection writes the 32 bytes of a SHA-256. A look-up
-// asks for exactly one value, so one encoding is declared and the others are
-// not read: a document in another one would be found by nobody.
+// HashEncoding says how a collection stores the 32 bytes of a SHA-256. A
+// look-up asks for exactly one value, so one encoding is declared and the
+// others are not read: a look-up would never find a document with another
+// encoding.
 type HashEncoding string
 
-// The encodings. Base64 is that of RFC 4648, section 4, base64url that of section
-// 5; the raw ones have no padding.
+// The encodings. base64 is that of RFC 4648, section 4, base64url that of
+// section 5; the raw ones have no padding.
 const (
 	HashHex          HashEncoding = "hex"
 	HashHexUpper     HashEncoding = "hex-upper"
@@ -24,26 +25,26 @@ const (
 	HashBase64Raw    HashEncoding = "base64-raw"
 	HashBase64URL    HashEncoding = "base64url"
 	HashBase64URLRaw HashEncoding = "base64url-raw"
-	// HashBinary is BSON binary data of subtype 0, which is what drivers make of
-	// bytes. MongoDB finds binary data of another subtype different.
+	// HashBinary is BSON binary data of subtype 0, which is how drivers store
+	// bytes. Binary data of another subtype is a different value for MongoDB.
 	HashBinary HashEncoding = "binary"
 )
 
-// HashEncodings are all there are. The first is the default.
+// HashEncodings returns all encodings. The first is the default.
 func HashEncodings() []HashEncoding {
 	return []HashEncoding{HashHex, HashHexUpper, HashBase64, HashBase64Raw, HashBase64URL, HashBase64URLRaw, HashBinary}
 }
 
-// or is the encoding with its zero value replaced.
-func (e HashEncoding) or() HashEncoding {
+// orDefault replaces the zero value by the default encoding.
+func (e HashEncoding) orDefault() HashEncoding {
 	if e == "" {
 		return HashHex
 	}
 	return e
 }
 
-// words follow "is no SHA-256 hash".
-func (e HashEncoding) words() string {
+// description returns words that follow "is not a SHA-256 hash".
+func (e HashEncoding) description() string {
 	switch e {
 	case HashHexUpper:
 		return "of 64 upper-case hex digits"
@@ -56,7 +57,7 @@ func (e HashEncoding) words() string {
 	return "of 64 lower-case hex digits"
 }
 
-// stored is the value of the hash field in the document of this hash.
+// stored returns the value of the hash field in the document with this hash.
 func (e HashEncoding) stored(hash apikey.Hash) any {
 	if e == HashBinary {
 		return bson.Binary{Data: hash[:]}
@@ -64,7 +65,8 @@ func (e HashEncoding) stored(hash apikey.Hash) any {
 	return e.text(hash)
 }
 
-// read is the inverse of stored, for exactly the values that stored makes.
+// read is the inverse of stored. It accepts exactly the values that stored
+// returns.
 func (e HashEncoding) read(v bson.RawValue) (apikey.Hash, bool) {
 	if e == HashBinary {
 		subtype, data, ok := v.BinaryOK()
@@ -90,9 +92,8 @@ func (e HashEncoding) text(hash apikey.Hash) string {
 	return hash.Hex()
 }
 
-// parse reads what text writes and nothing else. The decoders are more generous
-// (either case, line breaks, stray bits in the last character), hence the
-// comparison.
+// parse accepts exactly what text returns. The decoders accept more (either
+// case, line breaks, stray bits in the last character), hence the comparison.
 func (e HashEncoding) parse(text string) (apikey.Hash, bool) {
 	decode := hex.DecodeString
 	if base := e.base64(); base != nil {
@@ -110,7 +111,7 @@ func (e HashEncoding) parse(text string) (apikey.Hash, bool) {
 	return hash, true
 }
 
-// base64 is nil for the encodings that are not.
+// base64 returns nil for an encoding that is not base64.
 func (e HashEncoding) base64() *base64.Encoding {
 	switch e {
 	case HashBase64:

@@ -9,13 +9,13 @@ import (
 	"github.com/keytail/keytail/internal/apikey"
 )
 
-// Validate returns all mistakes, joined, or nil. Each is a sentence that names
-// the flag.
+// Validate returns all mistakes, joined, or nil. Each mistake is a sentence
+// that names the flag.
 func (s Schema) Validate() error {
 	return errors.Join(checkCollection(s.Collection), s.CheckMapping())
 }
 
-// CheckMapping is Validate without the collection's name.
+// CheckMapping is Validate without the check of the collection's name.
 func (s Schema) CheckMapping() error {
 	mistakes := []error{
 		valid("map-hash-encoding", s.HashEncoding, HashEncodings()),
@@ -32,7 +32,7 @@ func (s Schema) CheckMapping() error {
 			continue
 		}
 		if first, twice := taken[f.name]; twice {
-			mistakes = append(mistakes, fmt.Errorf("the fields for %s and %s are both called %q: give each its own (--%s, --%s)",
+			mistakes = append(mistakes, fmt.Errorf("the fields for %s and %s are both called %q: use different names (--%s, --%s)",
 				first.role, f.role, f.name, first.flag, f.flag))
 		}
 		taken[f.name] = f
@@ -57,37 +57,38 @@ func (s Schema) checkScopes() []error {
 	return mistakes
 }
 
-// need says whether a role has a field.
-type need int
+// requirement says whether a role needs a field.
+type requirement int
 
 const (
-	optional need = iota
+	optional requirement = iota
 	required
-	// forbidden: the form says that there is no such field.
+	// forbidden: the form of the role says that there is no such field.
 	forbidden
 )
 
-// absence says what a document without the field of a role is.
+// absence says what it means that a document does not have the field of a role.
 type absence int
 
 const (
-	// harmless: the key may do no more than with it.
+	// harmless: without the field, the key may do no more than with it.
 	harmless absence = iota
-	// widens: the key may do more, so a field that no document has may be one
-	// whose name is wrong.
+	// widens: without the field, the key may do more. If no document has the
+	// field, its name may be wrong.
 	widens
-	// breaks: it is no key.
+	// breaks: without the field, the document is not a key.
 	breaks
 )
 
-// field is one name of a Schema, what it is for, and the flag that names it.
+// field is one field name of a Schema, with its role and the flag that sets it.
 type field struct {
 	role, name, flag string
-	need             need
+	need             requirement
 	absence          absence
 }
 
-// roleHash is the role whose nested name has its own reason to be refused.
+// roleHash is the role of the hash field. A nested name of this field has its
+// own error message.
 const roleHash = "the hash"
 
 func (s Schema) fields() []field {
@@ -127,7 +128,7 @@ func (s Schema) scopesAbsence() absence {
 	return harmless
 }
 
-// check says why the name cannot be that of a root field.
+// check returns an error if the name cannot be that of a root field.
 func (f field) check() error {
 	problem := f.problem()
 	if problem == "" {
@@ -136,7 +137,8 @@ func (f field) check() error {
 	return fmt.Errorf("the field for %s %s (--%s)", f.role, problem, f.flag)
 }
 
-// problem follows the field's role.
+// problem says what is wrong with the field, as words that follow its role.
+// Empty: nothing.
 func (f field) problem() string {
 	switch {
 	case f.name == "" && f.need == required:
@@ -146,9 +148,9 @@ func (f field) problem() string {
 	case f.need == forbidden:
 		return fmt.Sprintf("is %q, but --map-active-form %s says that there is none: make its name empty", f.name, ActiveAlways)
 	case f.name == idField:
-		return "is _id, which is the document's identity: use a field of its own"
+		return "is _id, which is the document's identity: use another field"
 	case f.name == rotatedFromField:
-		return "is rotated_from, which keytail writes itself: use a field of its own"
+		return "is rotated_from, which keytail writes itself: use another field"
 	case f.role == roleHash && strings.Contains(f.name, "."):
 		return fmt.Sprintf("is %q, a nested path: updates of a nested field do not name it, so a change would go unseen; use a field of the root", f.name)
 	case strings.Contains(f.name, "."):
@@ -161,20 +163,22 @@ func (f field) problem() string {
 	return ""
 }
 
-// reservedPrefix begins the names of collections that keytail makes for itself.
+// reservedPrefix begins the names of the collections that keytail creates for
+// itself.
 const reservedPrefix = "keytail_"
 
-// checkCollection says why the name cannot be that of a collection of keys.
+// checkCollection returns an error if the name cannot be that of a collection
+// of keys.
 func checkCollection(name string) error {
 	switch {
 	case name == "":
 		return errors.New("the collection has no name")
 	case strings.Contains(name, "$") || strings.ContainsRune(name, 0) || !utf8.ValidString(name):
-		return fmt.Errorf("the collection is called %q: MongoDB has no such names", name)
+		return fmt.Errorf("the collection is called %q: MongoDB does not allow this name", name)
 	case strings.HasPrefix(name, "system."):
-		return fmt.Errorf("the collection is called %q: system.* is the server's own", name)
+		return fmt.Errorf("the collection is called %q: system.* is reserved for the server", name)
 	case strings.HasPrefix(name, reservedPrefix):
-		return fmt.Errorf("the collection is called %q: %s* is for keytail's own collections", name, reservedPrefix)
+		return fmt.Errorf("the collection is called %q: %s* is reserved for keytail", name, reservedPrefix)
 	case strings.HasPrefix(name, ".") || strings.HasSuffix(name, "."):
 		return fmt.Errorf("the collection is called %q: a name neither starts nor ends with a dot", name)
 	}

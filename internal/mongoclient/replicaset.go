@@ -11,20 +11,22 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 )
 
-// setNames remembers servers that belong to another replica set than the one that
-// is asked for. The driver leaves them out of its view without a word, so that its
-// own error names no server at all.
+// setNames remembers servers that belong to another replica set than the one in
+// the connection string. The driver leaves them out of its view silently, so
+// its own error names no server at all.
 type setNames struct {
 	wanted string
 	mutex  sync.Mutex
-	// present: a server of the wanted set has answered, so the name is right.
+	// present means that a server of the wanted set has answered, so the name
+	// is right.
 	present bool
-	// found maps addresses to the names that servers there have said, empty for a
-	// server that is in no set.
+	// found maps addresses to the set names that the servers there have
+	// reported, empty for a server that is in no set.
 	found map[string]string
 }
 
-// newSetNames listens to the driver's monitors. Nil: no set is asked for by name.
+// newSetNames adds a server monitor to the options. Nil: the options name no
+// set.
 func newSetNames(opts *options.ClientOptions) *setNames {
 	if opts.ReplicaSet == nil || *opts.ReplicaSet == "" {
 		return nil
@@ -43,8 +45,8 @@ func newSetNames(opts *options.ClientOptions) *setNames {
 	return n
 }
 
-// Explain adds to an error of a client that finds no primary what the servers have
-// said about the name of their set, if none of the wanted set has answered.
+// Explain adds to an error of a client that finds no primary the set names that
+// servers have reported, unless a server of the wanted set has answered.
 func (s *Settings) Explain(err error) error {
 	if err == nil || s.names == nil {
 		return err
@@ -56,15 +58,16 @@ func (s *Settings) Explain(err error) error {
 	}
 	for address, name := range s.names.found {
 		if name == "" {
-			return fmt.Errorf("--mongodb-uri asks for the replica set %q, and %s belongs to none: start it with --replSet %s and run rs.initiate(), or name other hosts: %w", s.names.wanted, address, s.names.wanted, err)
+			return fmt.Errorf("--mongodb-uri asks for the replica set %q, but %s belongs to no replica set: start it with --replSet %s and run rs.initiate(), or set other hosts: %w", s.names.wanted, address, s.names.wanted, err)
 		}
-		return fmt.Errorf("--mongodb-uri asks for the replica set %q, and that of %s is called %q: write replicaSet=%s, or name other hosts: %w", s.names.wanted, address, name, name, err)
+		return fmt.Errorf("--mongodb-uri asks for the replica set %q, but the replica set of %s is %q: set replicaSet=%s, or set other hosts: %w", s.names.wanted, address, name, name, err)
 	}
 	return err
 }
 
-// CheckDirect refuses a direct connection to one of several members. A server that
-// does not answer is no reason: whoever asks it next will say so.
+// CheckDirect returns an error for a direct connection to one of several
+// members. A server that does not answer is not an error here: the next command
+// will report that.
 func (s *Settings) CheckDirect(ctx context.Context, client *mongo.Client) error {
 	if s.Options.Direct == nil || !*s.Options.Direct {
 		return nil
@@ -81,6 +84,6 @@ func (s *Settings) CheckDirect(ctx context.Context, client *mongo.Client) error 
 	if err := bson.Unmarshal(reply, &set); err != nil || len(set.Hosts)+len(set.Passives) < 2 {
 		return err
 	}
-	return fmt.Errorf("--mongodb-uri has directConnection=true (or connect=direct), and the replica set %q has %d members: after an election keytail would stay with a member that is no longer the primary; take it out, and write replicaSet=%s",
+	return fmt.Errorf("--mongodb-uri has directConnection=true (or connect=direct), and the replica set %q has %d members: after an election keytail would stay connected to a member that is no longer the primary: remove it, and set replicaSet=%s",
 		set.SetName, len(set.Hosts)+len(set.Passives), set.SetName)
 }

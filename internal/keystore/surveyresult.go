@@ -1,0 +1,156 @@
+package keystore
+
+import (
+	"fmt"
+	"strings"
+)
+
+const (
+	// maxReasons and maxIDs limit the length of a warning, because a person
+	// reads it in a log.
+	maxReasons = 3
+	maxIDs     = 3
+)
+
+// seeAdopt ends a message whose remedy takes more than a sentence.
+const seeAdopt = "(docs/adopt-your-collection.md)"
+
+// StartError returns why keytail refuses to start with this collection, in one
+// sentence that says what to do, or nil. It is ErrNoKeys for errors.Is. A
+// collection without documents is fine, and so is one in which a look-up can
+// find some documents.
+func (s *Survey) StartError() error {
+	if s.Documents == 0 {
+		return nil
+	}
+	if err := s.missingFieldsError(); err != nil {
+		return err
+	}
+	if s.Readable[s.schema.HashEncoding.orDefault()] > 0 {
+		return nil
+	}
+	return explained(ErrNoKeys, "none of the %s has a SHA-256 hash %s in %s: %s", s.sampleText(), s.schema.HashEncoding.description(), s.schema.Hash, s.hashAdvice())
+}
+
+// missingFieldsError is for a required field that no document has: the field
+// must have another name.
+func (s *Survey) missingFieldsError() error {
+	var names []string
+	for _, f := range s.Fields {
+		if f.absence == breaks && f.Present == 0 {
+			names = append(names, fmt.Sprintf("%s (%s, --%s)", f.Field, f.Role, f.Flag))
+		}
+	}
+	if names == nil {
+		return nil
+	}
+	return explained(ErrNoKeys, "none of the %s has a field %s: set the right name with the flag", s.sampleText(), strings.Join(names, " or "))
+}
+
+// sampleText describes the documents of the survey, to follow "of the".
+func (s *Survey) sampleText() string {
+	return fmt.Sprintf("%d documents read from %s", s.Documents, s.Namespace)
+}
+
+// hashAdvice says what the hash field contains most often, and what to do about
+// it.
+func (s *Survey) hashAdvice() string {
+	most := s.Hashes[0]
+	if most.What == string(ShapeMissing) && len(s.Hashes) > 1 {
+		most = s.Hashes[1]
+	}
+	has := fmt.Sprintf("%d hold ", most.Count)
+	switch Shape(most.What) {
+	case ShapeBcrypt, ShapeArgon2:
+		return has + most.What + " hashes, which are salted on purpose, so no key can be found by its hash: store the SHA-256 of each key in a field of its own when the key is next used, or issue new keys " + seeAdopt
+	case ShapeSalted:
+		return has + "salted hashes, so no key can be found by its hash: store the SHA-256 of each key in a field of its own when the key is next used, or issue new keys " + seeAdopt
+	case ShapePlain:
+		return has + "what looks like the keys themselves, or like another kind of hash: replace each key by its SHA-256, in place " + seeAdopt + ", or name the field of the hash with --map-hash"
+	case ShapeOther, ShapeMissing:
+		return "name the field of the hash with --map-hash, or store a SHA-256 hash there"
+	}
+	return has + "a hash in another encoding: set --map-hash-encoding=" + s.otherEncodings()
+}
+
+// otherEncodings returns the encodings that could read most hashes: more than
+// one if no document shows whether it is base64 or base64url.
+func (s *Survey) otherEncodings() string {
+	var names []string
+	order := s.encodingOrder()[1:]
+	for _, e := range order {
+		if s.Readable[e] == s.Readable[order[0]] {
+			names = append(names, string(e))
+		}
+	}
+	return strings.Join(names, " or ")
+}
+
+// Warnings returns sentences about what is unusual but does not prevent the
+// start: documents that cannot be read, and roles whose field is in no
+// document. Nil: there are none.
+func (s *Survey) Warnings() []string {
+	var warnings []string
+	for _, warning := range []string{s.warnBroken(), s.missingFieldsWarning()} {
+		if warning != "" {
+			warnings = append(warnings, warning)
+		}
+	}
+	return warnings
+}
+
+func (s *Survey) warnBroken() string {
+	if s.Broken() == 0 {
+		return ""
+	}
+	var reasons []string
+	for i, g := range s.Defects {
+		if i == maxReasons {
+			reasons = append(reasons, fmt.Sprintf("and %d more reasons", len(s.Defects)-i))
+			break
+		}
+		reasons = append(reasons, fmt.Sprintf("%s (%s)", g.What, g.countAndIDs()))
+	}
+	text := fmt.Sprintf("%d of the %s cannot be read as keys, so they are DISABLED, or never found if the hash is the reason: %s",
+		s.Broken(), s.sampleText(), strings.Join(reasons, ", "))
+	if len(s.Hashes) > 1 {
+		text += "; " + s.schema.Hash + " holds " + s.hashContents()
+	}
+	return text
+}
+
+// countAndIDs returns the count, and the ids of the first documents.
+func (g SurveyGroup) countAndIDs() string {
+	n := min(len(g.IDs), maxIDs)
+	text := fmt.Sprintf("%d: %s", g.Count, strings.Join(g.IDs[:n], ", "))
+	if g.Count > n {
+		text += ", …"
+	}
+	return text
+}
+
+// hashContents says what the hash field contains, with counts.
+func (s *Survey) hashContents() string {
+	var parts []string
+	for _, g := range s.Hashes {
+		parts = append(parts, fmt.Sprintf("%s in %d", g.What, g.Count))
+	}
+	return strings.Join(parts, ", ")
+}
+
+// missingFieldsWarning is for fields that would restrict a key if any document
+// had them: with a wrong field name, keys would never expire, or never be off.
+// An operator whose documents have no such field says so with an empty name.
+func (s *Survey) missingFieldsWarning() string {
+	var names, flags []string
+	for _, f := range s.Fields {
+		if f.absence == widens && f.Present == 0 {
+			names, flags = append(names, f.Field), append(flags, "--"+f.Flag)
+		}
+	}
+	if s.Documents == 0 || names == nil {
+		return ""
+	}
+	return fmt.Sprintf("none of the %s has a field %s: if your field has another name, keytail ignores it until you set the name (%s); an empty name means that there is no such field",
+		s.sampleText(), strings.Join(names, ", "), strings.Join(flags, ", "))
+}
