@@ -25,6 +25,9 @@ ARG GOPRIVATE
 COPY go.mod go.sum ./
 RUN go mod download
 COPY . .
+# Compiled before the version is known: another commit with the same sources is
+# linked anew and nothing else.
+RUN CGO_ENABLED=0 go build -trimpath -o /dev/null ./cmd/server
 # The build context has no .git, so Go cannot find the tag and the commit itself.
 ARG VERSION=""
 ARG COMMIT=""
