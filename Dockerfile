@@ -1,21 +1,44 @@
-# syntax=docker/dockerfile:1
 # A static binary, a user that is not root, and nothing else: no shell, no libc.
-FROM golang:1.26 AS build
-WORKDIR /src
-COPY go.mod go.sum ./
-RUN --mount=type=cache,target=/go/pkg/mod go mod download
-COPY . .
-ARG VERSION=""
-RUN --mount=type=cache,target=/go/pkg/mod --mount=type=cache,target=/root/.cache/go-build \
-    CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=${VERSION}" -o /keytail ./cmd/server
+#
+#   docker build --build-arg VERSION="$(git describe --tags --always --dirty)" \
+#     --build-arg COMMIT="$(git rev-parse HEAD)" --tag keytail .
+#
+# The file builds with BuildKit and with the legacy builder, so it has neither a
+# "# syntax" line nor cache mounts, which the legacy builder does not know. The
+# layer of `go mod download` takes the place of a cache mount.
+#
+# The base images are arguments, so that a machine without an image registry can
+# build with images of its own (.ci/compose does that, docs/testing.md says how).
+# Renovate updates both lines, and pins the first by digest with its first update.
+ARG GO_IMAGE=golang:1.26.10-bookworm
+# distroless/static has CA certificates, for a MongoDB behind TLS, and /tmp.
+ARG STATIC_IMAGE=gcr.io/distroless/static-debian12:nonroot@sha256:d093aa3e30dbadd3efe1310db061a14da60299baff8450a17fe0ccc514a16639
 
-# distroless/static brings CA certificates, for a MongoDB behind TLS, and /tmp.
-FROM gcr.io/distroless/static-debian12:nonroot
+FROM ${GO_IMAGE} AS build
+WORKDIR /src
+# Where modules come from, if not from Go's defaults. These are not in the final
+# image, because only the binary is copied there.
+ARG GOPROXY
+ARG GOSUMDB
+ARG GONOSUMDB
+ARG GOPRIVATE
+COPY go.mod go.sum ./
+RUN go mod download
+COPY . .
+# Compiled before the version is known: another commit with the same sources is
+# linked anew and nothing else.
+RUN CGO_ENABLED=0 go build -trimpath -o /dev/null ./cmd/server
+# The build context has no .git, so Go cannot find the tag and the commit itself.
+ARG VERSION=""
+ARG COMMIT=""
+RUN CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=${VERSION} -X main.commit=${COMMIT}" -o /keytail ./cmd/server
+
+FROM ${STATIC_IMAGE}
 COPY --from=build /keytail /keytail
-# By number, so that Kubernetes can see that it is not root.
+# By number, so that Kubernetes can see that the user is not root.
 USER 65532:65532
-# Inside a container loopback is nobody's: publish these ports with care, since
-# whoever reaches the first may ask about keys.
+# The container's own loopback address cannot be reached from outside. Publish
+# these ports with care: a client that reaches the first can check API keys.
 ENV KEYTAIL_ADDR=:8080 KEYTAIL_OPS_ADDR=:9090
 EXPOSE 8080 9090
 # The drain delay and requests in flight take up to 20 s (docker stop -t 30).

@@ -11,12 +11,13 @@ import (
 	"github.com/keytail/keytail/internal/routes"
 )
 
-// version is set by the linker: -ldflags "-X main.version=v1.2.3".
-var version string
+// The linker sets both where Go cannot read them from git, as in the image:
+// -ldflags "-X main.version=v1.2.3 -X main.commit=0123abc".
+var version, commit string
 
 func main() {
 	routes.UseReleaseMode() // Gin's debug output would end up between the lines of --dev
-	os.Exit(cli.Main(os.Args[1:], os.Stdout, os.Stderr, cli.Deps{Version: version, NewDev: newDev}))
+	os.Exit(cli.Main(os.Args[1:], os.Stdout, os.Stderr, cli.Deps{Version: version, Commit: commit, NewDev: newDev}))
 }
 
 // newDev is the only way from the daemon to the in-memory MongoDB.

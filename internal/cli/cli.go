@@ -56,8 +56,9 @@ type DevServer interface {
 
 // Deps is what the command line is given by main.
 type Deps struct {
-	// Version is the one set by the linker. Empty: what the Go tool knows.
-	Version string
+	// Version and Commit are set by the linker. Empty: what Go has recorded in the
+	// binary.
+	Version, Commit string
 	// NewService builds the service. Nil: keytail.New.
 	NewService func(ctx context.Context, cfg keytail.Config) (Service, error)
 	// NewDev binds the in-memory MongoDB, so that this package does not depend on

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"strings"
 	"testing"
 	"time"
@@ -80,12 +81,34 @@ func TestHelp(t *testing.T) {
 }
 
 func TestVersion(t *testing.T) {
-	_, stdout, _ := finish(t, Deps{Version: "v1.2.3"}, "version")
-	if !strings.HasPrefix(stdout, "keytail v1.2.3 ") || !strings.Contains(stdout, "go1.") {
+	_, stdout, _ := finish(t, Deps{Version: "v1.2.3", Commit: "0123abc"}, "version")
+	if !strings.HasPrefix(stdout, "keytail v1.2.3 commit 0123abc go1.") {
 		t.Errorf("version prints %q", stdout)
 	}
-	if got := versionText("", nil); got != "(devel)" {
-		t.Errorf("a build without any information calls itself %q", got)
+}
+
+// TestVersionFallsBackOnTheBuild: without the linker's word, version prints what
+// Go read from git.
+func TestVersionFallsBackOnTheBuild(t *testing.T) {
+	clean := &debug.BuildInfo{
+		GoVersion: "go1.26.10", Main: debug.Module{Version: "v1.2.3"},
+		Settings: []debug.BuildSetting{{Key: "vcs.revision", Value: "0123abc"}, {Key: "vcs.modified", Value: "false"}},
+	}
+	modified := &debug.BuildInfo{Settings: []debug.BuildSetting{{Key: "vcs.modified", Value: "true"}, {Key: "vcs.revision", Value: "0123abc"}}}
+	for _, test := range []struct {
+		version, commit string
+		info            *debug.BuildInfo
+		want            string
+	}{
+		{"", "", nil, "(devel)"},
+		{"", "", clean, "v1.2.3 commit 0123abc go1.26.10"},
+		{"", "", modified, "(devel) commit 0123abc (modified)"},
+		{"v2.0.0", "", clean, "v2.0.0 commit 0123abc go1.26.10"},
+		{"v2.0.0", "fedc987", clean, "v2.0.0 commit fedc987 go1.26.10"},
+	} {
+		if got := versionText(test.version, test.commit, test.info); got != test.want {
+			t.Errorf("versionText(%q, %q) = %q, want %q", test.version, test.commit, got, test.want)
+		}
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"runtime/debug"
+	"strings"
 )
 
 type versionCommand struct{}
@@ -13,26 +14,44 @@ func (versionCommand) run(stdout, stderr io.Writer, deps Deps, wrong error) int 
 		return usage(stderr, wrong)
 	}
 	info, _ := debug.ReadBuildInfo()
-	_, _ = fmt.Fprintln(stdout, "keytail", versionText(deps.Version, info))
+	_, _ = fmt.Fprintln(stdout, "keytail", versionText(deps.Version, deps.Commit, info))
 	return exitOK
 }
 
-// versionText is the linker's version or the module's, with the commit and the
-// Go version when they are known.
-func versionText(version string, info *debug.BuildInfo) string {
+// versionText is the version, the commit and the Go version, as far as they are
+// known. What the linker sets wins over what Go has recorded.
+func versionText(version, commit string, info *debug.BuildInfo) string {
 	if info == nil {
-		return orDevel(version)
+		info = &debug.BuildInfo{}
 	}
 	if version == "" {
 		version = info.Main.Version
 	}
 	text := orDevel(version)
+	if commit == "" {
+		commit = recordedCommit(info)
+	}
+	if commit != "" {
+		text += " commit " + commit
+	}
+	return strings.TrimSpace(text + " " + info.GoVersion)
+}
+
+// recordedCommit is the commit that Go read from git when it built the binary.
+func recordedCommit(info *debug.BuildInfo) string {
+	var commit, dirty string
 	for _, setting := range info.Settings {
-		if setting.Key == "vcs.revision" {
-			text += " commit " + setting.Value
+		switch {
+		case setting.Key == "vcs.revision":
+			commit = setting.Value
+		case setting.Key == "vcs.modified" && setting.Value == "true":
+			dirty = " (modified)"
 		}
 	}
-	return text + " " + info.GoVersion
+	if commit == "" {
+		return ""
+	}
+	return commit + dirty
 }
 
 // orDevel is for builds that nobody gave a version.
