@@ -9,8 +9,9 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/keytail/keytail"
 	"github.com/keytail/keytail/auth"
+	"github.com/keytail/keytail/internal/daemon"
+	"github.com/keytail/keytail/internal/preload"
 )
 
 var garbageRow = row{
@@ -76,7 +77,7 @@ func garbageComplete(ctx context.Context, e *env, c *collection, unknown []strin
 // ones as fast as he is answered.
 func garbageLazy(ctx context.Context, e *env, c *collection, unknown []string, r *result) error {
 	registry := prometheus.NewRegistry()
-	i, err := e.start(ctx, c, func(k *keytail.Config) { k.Preload, k.CacheSizeMiB, k.Registry = "off", 16, registry })
+	i, err := e.start(ctx, c, func(k *daemon.Config) { k.Preload, k.CacheSizeMiB, k.Registry = preload.Off, 16, registry })
 	if err != nil {
 		return err
 	}

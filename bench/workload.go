@@ -14,10 +14,11 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	mongooptions "go.mongodb.org/mongo-driver/v2/mongo/options"
 
-	"github.com/keytail/keytail"
 	"github.com/keytail/keytail/auth"
 	"github.com/keytail/keytail/client"
 	"github.com/keytail/keytail/internal/apikey"
+	"github.com/keytail/keytail/internal/daemon"
+	"github.com/keytail/keytail/internal/service"
 )
 
 var workloadRow = row{
@@ -59,7 +60,7 @@ var ways = []struct {
 	{nameSeed, seedCache, false},
 	{nameTTL, ttlCache, false},
 	{nameEmbedded, embedded, false},
-	{nameDaemon, daemon, false},
+	{nameDaemon, byDaemon, false},
 	{nameClient, remote, false},
 }
 
@@ -393,7 +394,7 @@ func keytailWay(ctx context.Context, e *env, c *collection) (*way, *instance, er
 	if err != nil {
 		return nil, nil, err
 	}
-	i, err := e.start(ctx, c, func(k *keytail.Config) { k.Client, k.NoUsage = client, false })
+	i, err := e.start(ctx, c, func(k *daemon.Config) { k.Client, k.Usage = client, service.UsageWrite })
 	if err != nil {
 		disconnect(client)
 		return nil, nil, err
@@ -407,7 +408,7 @@ func embedded(ctx context.Context, e *env, c *collection) (*way, error) {
 	if err != nil {
 		return nil, err
 	}
-	w.judge = judgeBy(i.Service)
+	w.judge = judgeBy(i)
 	return w, nil
 }
 
@@ -435,7 +436,7 @@ func served(ctx context.Context, e *env, c *collection) (w *way, address string,
 	return w, address, nil
 }
 
-func daemon(ctx context.Context, e *env, c *collection) (*way, error) {
+func byDaemon(ctx context.Context, e *env, c *collection) (*way, error) {
 	w, address, err := served(ctx, e, c)
 	if err != nil {
 		return nil, err

@@ -17,8 +17,8 @@ import (
 	"github.com/alecthomas/kong"
 	"go.uber.org/zap"
 
-	"github.com/keytail/keytail"
 	"github.com/keytail/keytail/internal/config"
+	"github.com/keytail/keytail/internal/daemon"
 	"github.com/keytail/keytail/internal/extauthz"
 )
 
@@ -58,8 +58,8 @@ type DevServer interface {
 type Deps struct {
 	// Version is the one set by the linker. Empty: what the Go tool knows.
 	Version string
-	// NewService builds the service. Nil: keytail.New.
-	NewService func(ctx context.Context, cfg keytail.Config) (Service, error)
+	// NewService builds the service. Nil: daemon.New.
+	NewService func(ctx context.Context, cfg daemon.Config) (Service, error)
 	// NewDev binds the in-memory MongoDB, so that this package does not depend on
 	// it. The error wraps syscall.EADDRINUSE when the address is taken. Nil: --dev
 	// is refused.

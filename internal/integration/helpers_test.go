@@ -1,0 +1,286 @@
+package integration
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+	"go.uber.org/goleak"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest"
+
+	"github.com/keytail/keytail/internal/apikey"
+	"github.com/keytail/keytail/internal/changestream"
+	"github.com/keytail/keytail/internal/daemon"
+	"github.com/keytail/keytail/internal/mongotest"
+	"github.com/keytail/keytail/internal/routes"
+	"github.com/keytail/keytail/internal/service"
+)
+
+func TestMain(m *testing.M) {
+	routes.UseReleaseMode()
+	goleak.VerifyTestMain(mongotest.Main(m), leaksOfToxiproxy()...)
+}
+
+// patience is how long a test waits for what should take milliseconds.
+const patience = 20 * time.Second
+
+// rig is one service under test, and a client of the same collection that
+// knows nothing of it.
+type rig struct {
+	daemonUnderTest
+	// embedded validates by a service without a daemon. Nil: there is a daemon.
+	embedded func(context.Context, string, *apikey.Request) apikey.Verdict
+
+	t        *testing.T
+	server   *mongotest.Server
+	registry *prometheus.Registry
+	// appName is that of the service's own client.
+	appName string
+	db      *mongo.Database
+	keys    *mongo.Collection
+	made    atomic.Int64
+}
+
+// start runs a service on a fresh database and waits until it is live.
+func start(t *testing.T, s *mongotest.Server, change ...func(*daemon.Config)) *rig {
+	t.Helper()
+	return startOn(t, s, s.Database(t), change...)
+}
+
+func startOn(t *testing.T, s *mongotest.Server, database string, change ...func(*daemon.Config)) *rig {
+	t.Helper()
+	r := &rig{t: t, server: s, registry: prometheus.NewRegistry(), appName: "keytail-" + database}
+	r.db = s.Client(t, "outsider").Database(database)
+	r.keys = mongotest.CreateAPIKeys(t, r.db)
+	r.daemonUnderTest = r.run(r.registry, zaptest.NewLogger(t), change...)
+	return r
+}
+
+// daemonUnderTest is a daemon with what tests ask its core directly.
+type daemonUnderTest struct{ *daemon.Daemon }
+
+// Judge validates without a listener.
+func (d daemonUnderTest) Judge(ctx context.Context, text string, request *apikey.Request) apikey.Verdict {
+	return d.Core.Validator.Validate(ctx, text, request)
+}
+
+// FlushUsage writes the use of keys now, so that a test need not wait for the
+// interval.
+func (d daemonUnderTest) FlushUsage(ctx context.Context) error { return d.Core.Usage.Flush(ctx) }
+
+// TracksUsage reports whether the use of keys is written.
+func (d daemonUnderTest) TracksUsage() bool { return d.Core.Usage != nil }
+
+// run makes a service on the rig's database, runs it until the test ends, and
+// waits until it is live.
+func (r *rig) run(registry *prometheus.Registry, logger *zap.Logger, change ...func(*daemon.Config)) daemonUnderTest {
+	r.t.Helper()
+	config := daemon.Config{
+		Config: service.Config{
+			Client:       r.server.Client(r.t, r.appName),
+			Database:     r.db.Name(),
+			StreamScope:  changestream.Scope(r.server.StreamScope),
+			CacheSizeMiB: 8,
+			Logger:       logger,
+		},
+		Registry: registry,
+	}
+	for _, f := range change {
+		f(&config)
+	}
+	d, err := daemon.New(r.t.Context(), config)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.runs(d)
+	return daemonUnderTest{d}
+}
+
+// runner is a daemon, or a service in a program that embeds it.
+type runner interface {
+	Run(ctx context.Context) error
+	Live() <-chan struct{}
+}
+
+// runs runs it until the test ends, and waits until it is live.
+func (r *rig) runs(service runner) {
+	r.t.Helper()
+	ctx, stop := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- service.Run(ctx) }()
+	r.t.Cleanup(func() {
+		stop()
+		if err := <-done; err != nil {
+			r.t.Errorf("Run: %v", err)
+		}
+	})
+	select {
+	case <-service.Live():
+	case <-time.After(patience):
+		r.t.Fatal("the service does not become live")
+	}
+}
+
+// hasty makes a service whose bound is short enough for a test to wait for.
+func hasty(c *daemon.Config) {
+	c.MaxStale, c.HeartbeatInterval = hastyMaxStale, 100*time.Millisecond
+}
+
+const hastyMaxStale = 1500 * time.Millisecond
+
+// state is the one that the service says it is in.
+func (r *rig) state() string {
+	for _, state := range []string{"connecting", "preloading", "live", "stale", "down"} {
+		if r.metric("keytail_state", state) == 1 {
+			return state
+		}
+	}
+	return ""
+}
+
+func (r *rig) reaches(state string) {
+	r.t.Helper()
+	mongotest.Eventually(r.t, patience, func() bool { return r.state() == state }, "it does not become ", state)
+}
+
+// cut makes commands of the service fail until the function that it returns is
+// called.
+func (r *rig) cut(commands ...any) func() {
+	r.t.Helper()
+	r.server.Needs(r.t, mongotest.Failpoints)
+	return r.failpoint("alwaysOn", bson.D{
+		{Key: "failCommands", Value: bson.A(commands)},
+		// Interrupted: an error that neither the driver nor its view of the
+		// topology makes anything of.
+		{Key: "errorCode", Value: 11601},
+		{Key: "appName", Value: r.appName},
+	})
+}
+
+// key is a key in the collection, with its secret.
+type key struct {
+	id   string
+	text string
+}
+
+// newKey inserts an active key; fields replace or add to those of its document.
+func (r *rig) newKey(fields ...bson.E) key {
+	r.t.Helper()
+	text, err := apikey.Generate(apikey.DefaultPrefix, nil)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	k := key{id: fmt.Sprintf("key-%d", r.made.Add(1)), text: text}
+	if _, err := r.keys.InsertOne(r.t.Context(), k.document(fields...)); err != nil {
+		r.t.Fatal(err)
+	}
+	return k
+}
+
+func (k key) document(fields ...bson.E) bson.D {
+	d := bson.D{
+		{Key: "_id", Value: k.id},
+		{Key: "key_hash", Value: apikey.HashOf(k.text).Hex()},
+		{Key: "user_id", Value: "user-1"},
+		{Key: "name", Value: "a key"},
+		{Key: "scopes", Value: bson.A{"read"}},
+		{Key: "is_active", Value: true},
+		{Key: "created_at", Value: time.Now()},
+	}
+	return append(d, fields...)
+}
+
+func (r *rig) update(k key, change bson.D) {
+	r.t.Helper()
+	result, err := r.keys.UpdateByID(r.t.Context(), k.id, change)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	if result.MatchedCount != 1 {
+		r.t.Fatalf("no document %s", k.id)
+	}
+}
+
+func (r *rig) set(k key, field string, value any) {
+	r.t.Helper()
+	r.update(k, bson.D{{Key: "$set", Value: bson.D{{Key: field, Value: value}}}})
+}
+
+func (r *rig) ask(k key, scopes ...string) apikey.Verdict {
+	return r.judge(context.Background(), k.text, &apikey.Request{Scopes: scopes})
+}
+
+// judge validates by the daemon or, in a rig without one, by the embedded service.
+func (r *rig) judge(ctx context.Context, text string, request *apikey.Request) apikey.Verdict {
+	if r.embedded != nil {
+		return r.embedded(ctx, text, request)
+	}
+	return r.Judge(ctx, text, request)
+}
+
+// becomes asks until the verdict is there.
+func (r *rig) becomes(k key, want apikey.Code, scopes ...string) {
+	r.t.Helper()
+	mongotest.Eventually(r.t, patience, func() bool { return r.ask(k, scopes...).Code == want },
+		k.id, " does not become ", want)
+}
+
+// held asks until the key is answered from the cache.
+func (r *rig) held(k key) {
+	r.t.Helper()
+	mongotest.Eventually(r.t, patience, func() bool { return r.ask(k).Source == apikey.SourceCache },
+		k.id, " is not held")
+}
+
+// metric is metricOf the rig's own service.
+func (r *rig) metric(name string, labels ...string) float64 {
+	r.t.Helper()
+	return metricOf(r.t, r.registry, name, labels...)
+}
+
+// metricOf sums a metric's values over those of its series that have the label
+// values.
+func metricOf(t *testing.T, registry *prometheus.Registry, name string, labels ...string) float64 {
+	t.Helper()
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	sum := 0.0
+	for _, family := range families {
+		if family.GetName() != name {
+			continue
+		}
+		for _, m := range family.GetMetric() {
+			have := []string{}
+			for _, l := range m.GetLabel() {
+				have = append(have, l.GetValue())
+			}
+			all := " " + strings.Join(have, " ") + " "
+			matches := true
+			for _, l := range labels {
+				matches = matches && strings.Contains(all, " "+l+" ")
+			}
+			if matches {
+				sum += m.GetCounter().GetValue() + m.GetGauge().GetValue()
+			}
+		}
+	}
+	return sum
+}
+
+func unique() *options.IndexOptionsBuilder { return options.Index().SetUnique(true) }
+
+// isA reports whether an error is of this kind and says these words.
+func isA(err, kind error, words string) bool {
+	return errors.Is(err, kind) && strings.Contains(err.Error(), words)
+}

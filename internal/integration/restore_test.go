@@ -1,0 +1,45 @@
+package integration
+
+import (
+	"testing"
+	"time"
+
+	"github.com/keytail/keytail/internal/apikey"
+	"github.com/keytail/keytail/internal/devmongo"
+	"github.com/keytail/keytail/internal/mongotest"
+)
+
+// After a restore the cache's floor, the revisions that were given out and the last
+// place of the stream may be later than the server's time. Clients send it
+// ($clusterTime), so reads wait for nothing.
+func TestReadsGoOnAfterARestoreToAnEarlierTime(t *testing.T) {
+	for _, scope := range scopes {
+		t.Run(scope, func(t *testing.T) {
+			stopped := time.Now() // the server's clock: only writes move its cluster time
+			d := mongotest.StartDevmongo(t, devmongo.Config{Now: func() time.Time { return stopped }})
+			r := start(t, d.InScope(scope), staged)
+			k := r.newKey()
+			r.becomes(k, apikey.Valid)
+			snapshot := d.Node.Snapshot()
+			for range 100 {
+				r.set(k, "name", time.Now().String())
+			}
+			revision := r.sets(k, false)
+			r.receipt(revision, true, patience)
+			r.becomes(k, apikey.Disabled)
+			losses := r.metric("keytail_losses_total")
+			d.Node.Restore(snapshot)
+			if w := wrong(r.since(k, time.Now()), apikey.Valid); w != "" {
+				t.Error(w)
+			}
+			mongotest.Eventually(t, patience, func() bool { return r.metric("keytail_losses_total") > losses }, "no loss")
+			r.held(k)
+			other := r.newKey()
+			r.becomes(other, apikey.Valid)
+			// A revision of the history that is gone is passed like any other.
+			if receipt := r.receipt(revision, true, patience); !receipt.Synced {
+				t.Errorf("the receipt is %+v", receipt)
+			}
+		})
+	}
+}

@@ -1,0 +1,61 @@
+//go:build unguarded
+
+package integration
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/keytail/keytail/internal/guard"
+)
+
+// runStaged stages an anomaly without the guards that stand against it.
+func runStaged(t *testing.T, a anomaly, scope string) {
+	for _, guards := range a.shows {
+		t.Run("without_"+guards, func(t *testing.T) {
+			takeOut(t, guards)
+			answer := a.stage(t, scope)
+			if answer == "" {
+				t.Error("all answers are right without the guard: the stage proves nothing")
+			}
+			t.Log("wrong, as it must be: ", answer)
+		})
+	}
+	for _, guards := range a.covered {
+		t.Run("covered_"+guards, func(t *testing.T) {
+			takeOut(t, guards)
+			if answer := a.stage(t, scope); answer != "" {
+				t.Error("wrong although another guard should stand behind: ", answer)
+			}
+		})
+	}
+}
+
+// takeOut switches guards off until all that the test starts later has stopped.
+func takeOut(t *testing.T, guards string) {
+	for name := range strings.SplitSeq(guards, "+") {
+		on, ok := guard.Switches[name]
+		if !ok {
+			t.Fatalf("there is no guard %s", name)
+		}
+		*on = false
+		t.Cleanup(func() { *on = true })
+	}
+}
+
+// TestStagedEveryGuard: no guard may be there without a stage that needs it.
+func TestStagedEveryGuard(t *testing.T) {
+	needed := map[string]bool{}
+	for _, a := range anomalies() {
+		for _, guards := range a.shows {
+			for name := range strings.SplitSeq(guards, "+") {
+				needed[name] = true
+			}
+		}
+	}
+	for name := range guard.Switches {
+		if !needed[name] {
+			t.Errorf("no stage needs the guard %s", name)
+		}
+	}
+}
