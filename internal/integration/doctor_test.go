@@ -98,8 +98,7 @@ func TestDoctorFitsEveryShape(t *testing.T) {
 		for _, name := range slices.Sorted(maps.Keys(shapes())) {
 			shape := shapes()[name]
 			t.Run(name, func(t *testing.T) {
-				p := newPatient(t, s, shape.mapping)
-				p.config.Schema.DefaultScopes = shape.scopes
+				p := newPatient(t, s, shape.schema("api_keys"))
 				for i := range 20 {
 					p.insert(t, shape.document(key{id: fmt.Sprint("key-", i), text: fmt.Sprintf("kt_%032d", i)}))
 				}
