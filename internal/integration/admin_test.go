@@ -22,6 +22,7 @@ import (
 	"github.com/keytail/keytail/internal/apikey"
 	"github.com/keytail/keytail/internal/clustertime"
 	"github.com/keytail/keytail/internal/daemon"
+	"github.com/keytail/keytail/internal/integration/testkit"
 	"github.com/keytail/keytail/internal/keyadmin"
 	"github.com/keytail/keytail/internal/keystore"
 	"github.com/keytail/keytail/internal/mongotest"
@@ -55,7 +56,7 @@ func startOffice(t *testing.T, server *mongotest.Server, s shape, change ...func
 	if _, err := r.keys.Indexes().CreateOne(t.Context(), mongo.IndexModel{Keys: bson.D{{Key: m.Hash, Value: 1}}, Options: unique()}); err != nil {
 		t.Fatal(err)
 	}
-	r.daemonUnderTest = r.run(r.registry, zaptest.NewLogger(t), append([]func(*daemon.Config){withAdmin(t), func(c *daemon.Config) {
+	r.Daemon = r.run(r.registry, zaptest.NewLogger(t), append([]func(*daemon.Config){withAdmin(t), func(c *daemon.Config) {
 		c.Schema = s.schema(r.keys.Name())
 	}}, change...)...)
 	return &office{r, r.db.Collection(keyadmin.CollectionName)}
@@ -204,7 +205,7 @@ func lifeOfAKey(t *testing.T, o *office, s shape) {
 		o.agrees(text, rotated, apikey.Valid, inside)
 	}
 	o.agrees(nextText, rotated, apikey.Valid, inside)
-	mongotest.Eventually(t, patience, func() bool { return time.Now().After(end) }, "time stands still")
+	mongotest.Eventually(t, testkit.Patience, func() bool { return time.Now().After(end) }, "time stands still")
 	o.agrees(text, rotated, apikey.Expired, inside)
 	o.agrees(nextText, rotated, apikey.Valid, inside)
 	o.wants(http.StatusConflict, "POST", path+"/rotate", `{"overlap_seconds":2}`)

@@ -23,6 +23,7 @@ import (
 	"github.com/keytail/keytail/auth"
 	"github.com/keytail/keytail/internal/apikey"
 	"github.com/keytail/keytail/internal/devmongo"
+	"github.com/keytail/keytail/internal/integration/testkit"
 	"github.com/keytail/keytail/internal/mongotest"
 )
 
@@ -189,7 +190,7 @@ func (e end) comes(t *testing.T, what string) time.Time {
 	select {
 	case at := <-e:
 		return at
-	case <-time.After(patience):
+	case <-time.After(testkit.Patience):
 		t.Fatal("it is not cut: ", what)
 		return time.Time{}
 	}
@@ -261,7 +262,7 @@ func TestWhatIsOpenIsCutWhenItsKeyEnds(t *testing.T) {
 				}
 			}
 		}
-		mongotest.Eventually(t, patience, func() bool { return r.service.Watches().Watching() == 0 }, "somebody still watches")
+		mongotest.Eventually(t, testkit.Patience, func() bool { return r.service.Watches().Watching() == 0 }, "somebody still watches")
 	})
 }
 
@@ -360,7 +361,7 @@ func TestAReadThatFailsCutsNothing(t *testing.T) {
 		mend := r.cut("find")
 		r.set(k, "name", "renamed")
 		r.set(gone, "is_active", false)
-		mongotest.Eventually(t, patience, func() bool { return failed() > before+3 }, "nothing is read")
+		mongotest.Eventually(t, testkit.Patience, func() bool { return failed() > before+3 }, "nothing is read")
 		kept.hasNotCome(t, "a key that cannot be read at the moment")
 		cut.hasNotCome(t, "another one")
 		mend()
@@ -372,7 +373,7 @@ func TestAReadThatFailsCutsNothing(t *testing.T) {
 
 // TestASilentServerCutsOnlyThoseWhoWantIt: no error says that the truth is lost.
 func TestASilentServerCutsOnlyThoseWhoWantIt(t *testing.T) {
-	for _, scope := range scopes {
+	for _, scope := range testkit.Scopes {
 		for name, stage := range map[string]func(node *devmongo.Server, service string) (heal func()){
 			"frozen":      func(node *devmongo.Server, service string) func() { node.Freeze(service); return node.Heal },
 			"no majority": func(node *devmongo.Server, _ string) func() { node.HoldMajority(); return node.ReleaseMajority },
@@ -439,7 +440,7 @@ func TestWhatChangesWhileHistoryIsLostIsFelt(t *testing.T) {
 			{Key: "errorCode", Value: 286}, // ChangeStreamHistoryLost
 			{Key: "appName", Value: r.appName},
 		})
-		mongotest.Eventually(t, patience, func() bool { return r.metric("keytail_losses_total") > losses }, "history is not lost")
+		mongotest.Eventually(t, testkit.Patience, func() bool { return r.metric("keytail_losses_total") > losses }, "history is not lost")
 		r.set(k, "is_active", false)
 		mend()
 		cut.comes(t, "a key that was revoked meanwhile")
@@ -490,7 +491,7 @@ func TestTheMiddlewareAnswersAsTheContractSays(t *testing.T) {
 		mend := r.cut("getMore", "aggregate", "find", "update", "findAndModify")
 		defer mend()
 		e := r.embed("gin")
-		mongotest.Eventually(t, patience, func() bool {
+		mongotest.Eventually(t, testkit.Patience, func() bool {
 			answer := e.get("/whoami", good.text)
 			outage := answer.StatusCode == http.StatusServiceUnavailable
 			if !outage && answer.StatusCode != http.StatusOK || outage && answer.Header.Get("Retry-After") != "1" {

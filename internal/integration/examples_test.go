@@ -12,6 +12,7 @@ import (
 
 	"github.com/keytail/keytail/internal/apikey"
 	"github.com/keytail/keytail/internal/forwardauth"
+	"github.com/keytail/keytail/internal/integration/testkit"
 	"github.com/keytail/keytail/internal/mongotest"
 	"github.com/keytail/keytail/internal/routes"
 )
@@ -33,13 +34,13 @@ func TestExampleReceiptInGo(t *testing.T) {
 func TestExampleReceiptInPython(t *testing.T) {
 	python := os.Getenv(pythonVariable)
 	if python == "" {
-		python = filepath.Join("..", "..", ".ci", "venv", "bin", "python")
+		python = testkit.ModulePath(t, ".ci", "venv", "bin", "python")
 	}
 	if out, err := exec.CommandContext(t.Context(), python, "-c", "import pymongo").CombinedOutput(); err != nil {
 		t.Skipf("SKIPPED: the example in Python is not run, there is no Python with pymongo; name one by %s: %v %s", pythonVariable, err, out)
 	}
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
-		exampleReceipt(t, s, python, filepath.Join("..", "..", "examples", "receipt", "python", "receipt.py"))
+		exampleReceipt(t, s, python, testkit.ModulePath(t, "examples", "receipt", "python", "receipt.py"))
 	})
 }
 

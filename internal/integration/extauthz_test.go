@@ -14,6 +14,7 @@ import (
 	"github.com/keytail/keytail/internal/apikey"
 	"github.com/keytail/keytail/internal/daemon"
 	"github.com/keytail/keytail/internal/forwardauth"
+	"github.com/keytail/keytail/internal/integration/testkit"
 	"github.com/keytail/keytail/internal/mongotest"
 )
 
@@ -29,7 +30,7 @@ func extAuthzFollowsTheStream(t *testing.T, s *mongotest.Server) {
 		c.KeySources = []string{"header:x-session"}
 		c.Policies = map[string]forwardauth.Policy{"strict": {Scopes: []string{"nobody:has"}}}
 	})
-	conn := dialExtAuthz(t, r.daemonUnderTest)
+	conn := dialExtAuthz(t, r.Daemon)
 	ask := func(k key, extensions map[string]string) *authv3.CheckResponse {
 		t.Helper()
 		answer, err := authv3.NewAuthorizationClient(conn).Check(t.Context(), &authv3.CheckRequest{Attributes: &authv3.AttributeContext{
@@ -51,7 +52,7 @@ func extAuthzFollowsTheStream(t *testing.T, s *mongotest.Server) {
 		}
 		return answer.GetStatus()
 	}
-	mongotest.Eventually(t, patience, func() bool { return health() == grpc_health_v1.HealthCheckResponse_SERVING }, "health says SERVING once live")
+	mongotest.Eventually(t, testkit.Patience, func() bool { return health() == grpc_health_v1.HealthCheckResponse_SERVING }, "health says SERVING once live")
 	k := r.newKey()
 	r.becomes(k, apikey.Valid)
 	yes := ask(k, nil).GetOkResponse()
@@ -73,7 +74,7 @@ func extAuthzFollowsTheStream(t *testing.T, s *mongotest.Server) {
 }
 
 // dialExtAuthz serves a service's gRPC, and returns a connection to it.
-func dialExtAuthz(t *testing.T, service daemonUnderTest) *grpc.ClientConn {
+func dialExtAuthz(t *testing.T, service testkit.Daemon) *grpc.ClientConn {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -4,8 +4,6 @@ import (
 	"flag"
 	"fmt"
 	"math/rand/v2"
-	"os"
-	"regexp"
 	"strconv"
 	"sync"
 	"testing"
@@ -21,6 +19,7 @@ import (
 	"github.com/keytail/keytail/internal/apikey"
 	"github.com/keytail/keytail/internal/daemon"
 	"github.com/keytail/keytail/internal/devmongo"
+	"github.com/keytail/keytail/internal/integration/testkit"
 	"github.com/keytail/keytail/internal/mongotest"
 )
 
@@ -30,40 +29,10 @@ var failuresEvery = flag.Int("failures.every", 6, "TestEveryErrorCode tries one 
 // divided among: most of the time is spent waiting.
 const failureWorkers = 10
 
-// codeCase is a code of the server, with its class by the table of
-// internal/changestream/DESIGN.md: passes, outside, request or loss.
-type codeCase struct {
-	code  int
-	class string
-}
-
 // loses reports whether the code costs the history in this phase. A request that
 // the server does not understand is worth another one without the token.
-func (c codeCase) loses(phase string) bool {
-	return phase != phaseOpen && (c.class == "loss" || c.class == "request")
-}
-
-var codeRow = regexp.MustCompile(`(?m)^\| (\d+) \| \w+ \| (passes|outside|request|loss)\b`)
-
-// codeCases are the codes of the table.
-func codeCases(t *testing.T) []codeCase {
-	t.Helper()
-	text, err := os.ReadFile("../changestream/DESIGN.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var all []codeCase
-	for _, row := range codeRow.FindAllSubmatch(text, -1) {
-		code, err := strconv.Atoi(string(row[1]))
-		if err != nil {
-			t.Fatal(err)
-		}
-		all = append(all, codeCase{code, string(row[2])})
-	}
-	if len(all) < 100 {
-		t.Fatalf("only %d rows of the table of error codes can be read", len(all))
-	}
-	return all
+func loses(c testkit.Code, phase string) bool {
+	return phase != phaseOpen && (c.Class == "loss" || c.Class == "request")
 }
 
 // The phases of a stream.
@@ -86,7 +55,7 @@ func TestEveryErrorCode(t *testing.T) {
 			}
 		})
 	}
-	codes, first := codeCases(t), rand.IntN(*failuresEvery)
+	codes, first := testkit.Codes(t), rand.IntN(*failuresEvery)
 	t.Logf("codes number %d, %d, ... of the table", first, first+*failuresEvery)
 	for n := first; n < len(codes); n += *failuresEvery {
 		c := codes[n]
@@ -111,14 +80,14 @@ type brittle struct {
 func startFailing(t *testing.T, n int) *brittle {
 	t.Helper()
 	d := mongotest.StartDevmongo(t, devmongo.Config{})
-	server := d.InScope(scopes[n%len(scopes)])
+	server := d.InScope(testkit.Scopes[n%len(testkit.Scopes)])
 	core, logs := observer.New(zapcore.WarnLevel)
 	r := &rig{t: t, server: server, registry: prometheus.NewRegistry(), appName: fmt.Sprint("failing-", n)}
 	r.db = server.Client(t, "outsider").Database(server.Database(t))
 	r.keys = mongotest.CreateAPIKeys(t, r.db)
 	admin := server.Client(t, "operator").Database("admin")
 	// Many losses in a row would put off scans, and with them the state live.
-	r.daemonUnderTest = r.run(r.registry, zap.New(core), hasty, func(c *daemon.Config) { c.Preload = "off" })
+	r.Daemon = r.run(r.registry, zap.New(core), hasty, func(c *daemon.Config) { c.Preload = "off" })
 	f := &brittle{rig: r, node: d.Node, logs: logs, known: r.newKey(), admin: admin}
 	r.becomes(f.known, apikey.Valid)
 	return f
@@ -160,8 +129,8 @@ func (f *brittle) set(command bson.D) {
 
 // try makes the stream fail with one code in one phase, and checks what is seen of
 // that. It reports errors and never ends the goroutine.
-func (f *brittle) try(c codeCase, phase string) {
-	name := fmt.Sprintf("code %d at %s (%s scope)", c.code, phase, f.server.StreamScope)
+func (f *brittle) try(c testkit.Code, phase string) {
+	name := fmt.Sprintf("code %d at %s (%s scope)", c.Code, phase, f.server.StreamScope)
 	commands := []any{"aggregate"}
 	switch phase {
 	case phaseGetMore:
@@ -175,18 +144,18 @@ func (f *brittle) try(c codeCase, phase string) {
 	}
 	f.logs.TakeAll()
 	before := f.counts()
-	f.fails(c.code, commands...)
+	f.fails(c.Code, commands...)
 	if phase == phaseResume {
 		f.node.StepDown(0)
 		f.node.StepUp()
 	}
 	noticed := f.within(func() bool {
 		now := f.counts()
-		return now.failures+now.losses > before.failures+before.losses && (f.logged(c.code) || now.byDriver > before.byDriver)
+		return now.failures+now.losses > before.failures+before.losses && (f.logged(c.Code) || now.byDriver > before.byDriver)
 	})
 	if now := f.counts(); !noticed {
 		f.t.Errorf("%s: silent: %v more failures and %v more losses are counted, a line that names the code is in the log: %v",
-			name, now.failures-before.failures, now.losses-before.losses, f.logged(c.code))
+			name, now.failures-before.failures, now.losses-before.losses, f.logged(c.Code))
 	}
 	f.works()
 	since := time.Now()
@@ -196,14 +165,14 @@ func (f *brittle) try(c codeCase, phase string) {
 	}) {
 		f.t.Errorf("%s: the service does not recover", name)
 	}
-	if lost := f.counts().losses - before.losses; (lost > 0) != c.loses(phase) {
-		f.t.Errorf("%s: %v losses, for a code of class %q", name, lost, c.class)
+	if lost := f.counts().losses - before.losses; (lost > 0) != loses(c, phase) {
+		f.t.Errorf("%s: %v losses, for a code of class %q", name, lost, c.Class)
 	}
 }
 
 // within is mongotest.Eventually for a goroutine that is not the test's.
 func (f *brittle) within(cond func() bool) bool {
-	deadline := time.Now().Add(patience / 4)
+	deadline := time.Now().Add(testkit.Patience / 4)
 	for !cond() {
 		if time.Now().After(deadline) {
 			return false

@@ -20,6 +20,7 @@ import (
 	"github.com/keytail/keytail/internal/apikey"
 	"github.com/keytail/keytail/internal/changestream"
 	"github.com/keytail/keytail/internal/daemon"
+	"github.com/keytail/keytail/internal/integration/testkit"
 	"github.com/keytail/keytail/internal/mongotest"
 	"github.com/keytail/keytail/internal/routes"
 	"github.com/keytail/keytail/internal/service"
@@ -27,16 +28,13 @@ import (
 
 func TestMain(m *testing.M) {
 	routes.UseReleaseMode()
-	goleak.VerifyTestMain(mongotest.Main(m), leaksOfToxiproxy()...)
+	goleak.VerifyTestMain(mongotest.Main(m), testkit.ToxiproxyLeaks()...)
 }
-
-// patience is how long a test waits for what should take milliseconds.
-const patience = 20 * time.Second
 
 // rig is one service under test, and a client of the same collection that
 // knows nothing of it.
 type rig struct {
-	daemonUnderTest
+	testkit.Daemon
 	// embedded validates by a service without a daemon. Nil: there is a daemon.
 	embedded func(context.Context, string, *apikey.Request) apikey.Verdict
 
@@ -61,28 +59,13 @@ func startOn(t *testing.T, s *mongotest.Server, database string, change ...func(
 	r := &rig{t: t, server: s, registry: prometheus.NewRegistry(), appName: "keytail-" + database}
 	r.db = s.Client(t, "outsider").Database(database)
 	r.keys = mongotest.CreateAPIKeys(t, r.db)
-	r.daemonUnderTest = r.run(r.registry, zaptest.NewLogger(t), change...)
+	r.Daemon = r.run(r.registry, zaptest.NewLogger(t), change...)
 	return r
 }
 
-// daemonUnderTest is a daemon with what tests ask its core directly.
-type daemonUnderTest struct{ *daemon.Daemon }
-
-// Judge validates without a listener.
-func (d daemonUnderTest) Judge(ctx context.Context, text string, request *apikey.Request) apikey.Verdict {
-	return d.Core.Validator.Validate(ctx, text, request)
-}
-
-// FlushUsage writes the use of keys now, so that a test need not wait for the
-// interval.
-func (d daemonUnderTest) FlushUsage(ctx context.Context) error { return d.Core.Usage.Flush(ctx) }
-
-// TracksUsage reports whether the use of keys is written.
-func (d daemonUnderTest) TracksUsage() bool { return d.Core.Usage != nil }
-
 // run makes a service on the rig's database, runs it until the test ends, and
 // waits until it is live.
-func (r *rig) run(registry *prometheus.Registry, logger *zap.Logger, change ...func(*daemon.Config)) daemonUnderTest {
+func (r *rig) run(registry *prometheus.Registry, logger *zap.Logger, change ...func(*daemon.Config)) testkit.Daemon {
 	r.t.Helper()
 	config := daemon.Config{
 		Config: service.Config{
@@ -102,7 +85,7 @@ func (r *rig) run(registry *prometheus.Registry, logger *zap.Logger, change ...f
 		r.t.Fatal(err)
 	}
 	r.runs(d)
-	return daemonUnderTest{d}
+	return testkit.Daemon{Daemon: d}
 }
 
 // runner is a daemon, or a service in a program that embeds it.
@@ -125,7 +108,7 @@ func (r *rig) runs(service runner) {
 	})
 	select {
 	case <-service.Live():
-	case <-time.After(patience):
+	case <-time.After(testkit.Patience):
 		r.t.Fatal("the service does not become live")
 	}
 }
@@ -149,7 +132,7 @@ func (r *rig) state() string {
 
 func (r *rig) reaches(state string) {
 	r.t.Helper()
-	mongotest.Eventually(r.t, patience, func() bool { return r.state() == state }, "it does not become ", state)
+	mongotest.Eventually(r.t, testkit.Patience, func() bool { return r.state() == state }, "it does not become ", state)
 }
 
 // cut makes commands of the service fail until the function that it returns is
@@ -186,18 +169,7 @@ func (r *rig) newKey(fields ...bson.E) key {
 	return k
 }
 
-func (k key) document(fields ...bson.E) bson.D {
-	d := bson.D{
-		{Key: "_id", Value: k.id},
-		{Key: "key_hash", Value: apikey.HashOf(k.text).Hex()},
-		{Key: "user_id", Value: "user-1"},
-		{Key: "name", Value: "a key"},
-		{Key: "scopes", Value: bson.A{"read"}},
-		{Key: "is_active", Value: true},
-		{Key: "created_at", Value: time.Now()},
-	}
-	return append(d, fields...)
-}
+func (k key) document(fields ...bson.E) bson.D { return testkit.Document(k.id, k.text, fields...) }
 
 func (r *rig) update(k key, change bson.D) {
 	r.t.Helper()
@@ -230,52 +202,21 @@ func (r *rig) judge(ctx context.Context, text string, request *apikey.Request) a
 // becomes asks until the verdict is there.
 func (r *rig) becomes(k key, want apikey.Code, scopes ...string) {
 	r.t.Helper()
-	mongotest.Eventually(r.t, patience, func() bool { return r.ask(k, scopes...).Code == want },
+	mongotest.Eventually(r.t, testkit.Patience, func() bool { return r.ask(k, scopes...).Code == want },
 		k.id, " does not become ", want)
 }
 
 // held asks until the key is answered from the cache.
 func (r *rig) held(k key) {
 	r.t.Helper()
-	mongotest.Eventually(r.t, patience, func() bool { return r.ask(k).Source == apikey.SourceCache },
+	mongotest.Eventually(r.t, testkit.Patience, func() bool { return r.ask(k).Source == apikey.SourceCache },
 		k.id, " is not held")
 }
 
-// metric is metricOf the rig's own service.
+// metric is a metric of the rig's own service.
 func (r *rig) metric(name string, labels ...string) float64 {
 	r.t.Helper()
-	return metricOf(r.t, r.registry, name, labels...)
-}
-
-// metricOf sums a metric's values over those of its series that have the label
-// values.
-func metricOf(t *testing.T, registry *prometheus.Registry, name string, labels ...string) float64 {
-	t.Helper()
-	families, err := registry.Gather()
-	if err != nil {
-		t.Fatal(err)
-	}
-	sum := 0.0
-	for _, family := range families {
-		if family.GetName() != name {
-			continue
-		}
-		for _, m := range family.GetMetric() {
-			have := []string{}
-			for _, l := range m.GetLabel() {
-				have = append(have, l.GetValue())
-			}
-			all := " " + strings.Join(have, " ") + " "
-			matches := true
-			for _, l := range labels {
-				matches = matches && strings.Contains(all, " "+l+" ")
-			}
-			if matches {
-				sum += m.GetCounter().GetValue() + m.GetGauge().GetValue()
-			}
-		}
-	}
-	return sum
+	return testkit.Metric(r.t, r.registry, name, labels...)
 }
 
 func unique() *options.IndexOptionsBuilder { return options.Index().SetUnique(true) }

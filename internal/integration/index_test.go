@@ -12,6 +12,7 @@ import (
 
 	"github.com/keytail/keytail/internal/apikey"
 	"github.com/keytail/keytail/internal/daemon"
+	"github.com/keytail/keytail/internal/integration/testkit"
 	"github.com/keytail/keytail/internal/mongotest"
 	"github.com/keytail/keytail/internal/preload"
 )
@@ -50,7 +51,7 @@ func missingIndexIsSaid(t *testing.T, r *rig, take func(*rig)) {
 	t.Helper()
 	strictly := func(want int, missing bool) {
 		t.Helper()
-		mongotest.Eventually(t, patience, func() bool {
+		mongotest.Eventually(t, testkit.Patience, func() bool {
 			code, body := r.readyz("?strict=1")
 			return code == want && strings.Contains(body, "index_missing") == missing
 		}, "readyz does not say so")

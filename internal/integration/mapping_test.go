@@ -19,6 +19,7 @@ import (
 	"github.com/keytail/keytail/internal/apikey"
 	"github.com/keytail/keytail/internal/daemon"
 	"github.com/keytail/keytail/internal/devmongo"
+	"github.com/keytail/keytail/internal/integration/testkit"
 	"github.com/keytail/keytail/internal/keystore"
 	"github.com/keytail/keytail/internal/mongotest"
 	"github.com/keytail/keytail/internal/service"
@@ -232,7 +233,7 @@ func startShaped(t *testing.T, server *mongotest.Server, s shape, n int) (*rig, 
 	if _, err := r.keys.InsertMany(t.Context(), documents); err != nil {
 		t.Fatal(err)
 	}
-	r.daemonUnderTest = r.run(r.registry, zaptest.NewLogger(t), func(c *daemon.Config) {
+	r.Daemon = r.run(r.registry, zaptest.NewLogger(t), func(c *daemon.Config) {
 		c.Schema = s.schema(r.keys.Name())
 	})
 	return r, keys
@@ -273,7 +274,7 @@ func TestEveryShapeIsReadAndFelt(t *testing.T) {
 // shows asks until the change is seen.
 func (r *rig) shows(k key, c change) {
 	r.t.Helper()
-	mongotest.Eventually(r.t, patience, func() bool {
+	mongotest.Eventually(r.t, testkit.Patience, func() bool {
 		v := r.ask(k, "read")
 		return v.Code == c.want && (c.seen == nil || c.seen(v.Record))
 	}, c.field, " ", c.name, ": ", k.id, " does not become ", c.want)
@@ -288,7 +289,7 @@ func (r *rig) ignores(s shape, k, marker key) {
 	mark := func(user byte) {
 		id, text := s.id(user)
 		r.set(marker, m.UserID, id)
-		mongotest.Eventually(r.t, patience, func() bool { return r.ask(marker).Record.UserID == text }, "the marker does not change")
+		mongotest.Eventually(r.t, testkit.Patience, func() bool { return r.ask(marker).Record.UserID == text }, "the marker does not change")
 	}
 	mark(3)
 	events, changes := r.metric("keytail_stream_events_total", "update"), r.metric("keytail_changes_total")

@@ -19,6 +19,7 @@ import (
 	"github.com/keytail/keytail/internal/apikey"
 	"github.com/keytail/keytail/internal/daemon"
 	"github.com/keytail/keytail/internal/devmongo"
+	"github.com/keytail/keytail/internal/integration/testkit"
 	"github.com/keytail/keytail/internal/mongotest"
 	"github.com/keytail/keytail/internal/service"
 	"github.com/keytail/keytail/internal/usage"
@@ -175,7 +176,7 @@ func (l *traffic) cleared(writes bool) counted {
 func (l *traffic) ours(writes bool, change ...func(*daemon.Config)) counted {
 	client := l.client()
 	l.registry = prometheus.NewRegistry()
-	l.daemonUnderTest = l.run(l.registry, zap.NewNop(), append(change, func(c *daemon.Config) { c.Client = client })...)
+	l.Daemon = l.run(l.registry, zap.NewNop(), append(change, func(c *daemon.Config) { c.Client = client })...)
 	before := l.usesWritten()
 	l.counter.begin()
 	began := time.Now()
@@ -185,7 +186,7 @@ func (l *traffic) ours(writes bool, change ...func(*daemon.Config)) counted {
 		written = func() {
 			// A second is longer than a refresh, but not here.
 			n++
-			mongotest.Eventually(l.t, patience, func() bool { return l.metric("keytail_fills_total", "refresh") == n }, "no refresh")
+			mongotest.Eventually(l.t, testkit.Patience, func() bool { return l.metric("keytail_fills_total", "refresh") == n }, "no refresh")
 		}
 	}
 	if l.TracksUsage() {

@@ -19,6 +19,7 @@ import (
 
 	"github.com/keytail/keytail/internal/apikey"
 	"github.com/keytail/keytail/internal/clustertime"
+	"github.com/keytail/keytail/internal/integration/testkit"
 	"github.com/keytail/keytail/internal/mongotest"
 )
 
@@ -36,12 +37,12 @@ func TestPromiseBoundedAndSaid(t *testing.T) {
 		r.held(k)
 		failures := r.metric("keytail_stream_failures_total")
 		mend := r.cut("getMore", "aggregate")
-		mongotest.Eventually(t, patience, func() bool { return r.metric("keytail_stream_failures_total") > failures }, "the stream does not break")
+		mongotest.Eventually(t, testkit.Patience, func() bool { return r.metric("keytail_stream_failures_total") > failures }, "the stream does not break")
 		sent := time.Now()
 		r.set(k, "is_active", false)
 		acknowledged := time.Now()
 		accepted := 0
-		for deadline := time.Now().Add(patience); ; {
+		for deadline := time.Now().Add(testkit.Patience); ; {
 			asked := time.Now()
 			v := r.ask(k)
 			if v.Code == apikey.Disabled {
@@ -99,7 +100,7 @@ func TestPromiseAGapIsNeverSilent(t *testing.T) {
 				{Key: "errorCode", Value: code},
 				{Key: "appName", Value: r.appName},
 			})
-			mongotest.Eventually(t, patience, func() bool {
+			mongotest.Eventually(t, testkit.Patience, func() bool {
 				return r.metric("keytail_stream_failures_total")+r.metric("keytail_losses_total") > failures
 			}, "the stream does not break")
 			r.set(k, "is_active", false)
@@ -118,7 +119,7 @@ func TestPromiseAnOutageIsNotANo(t *testing.T) {
 		r.becomes(k, apikey.Valid)
 		mend := r.cut("getMore", "aggregate", "find", "update", "findAndModify")
 		seen := map[int]int{}
-		mongotest.Eventually(t, patience, func() bool {
+		mongotest.Eventually(t, testkit.Patience, func() bool {
 			code, header := r.auth(k.text)
 			seen[code]++
 			if code == http.StatusServiceUnavailable && header.Get("Retry-After") == "" {
@@ -132,7 +133,7 @@ func TestPromiseAnOutageIsNotANo(t *testing.T) {
 			}
 		}
 		mend()
-		mongotest.Eventually(t, patience, func() bool {
+		mongotest.Eventually(t, testkit.Patience, func() bool {
 			code, _ := r.auth(k.text)
 			return code == http.StatusOK
 		}, "the outage does not end")
@@ -185,7 +186,7 @@ func TestPromiseGarbageIsFree(t *testing.T) {
 		r := start(t, s)
 		k := r.newKey()
 		r.becomes(k, apikey.Valid)
-		mongotest.Eventually(t, patience, func() bool { return r.metric("keytail_complete") == 1 }, "not complete")
+		mongotest.Eventually(t, testkit.Patience, func() bool { return r.metric("keytail_complete") == 1 }, "not complete")
 		reads, bytes := r.metric("keytail_fills_total"), r.metric("keytail_cache_bytes")
 		for i := range 2000 {
 			garbage := key{id: "garbage", text: fmt.Sprint("garbage-that-nobody-knows-", i)}
@@ -217,7 +218,7 @@ func TestPromiseAReceipt(t *testing.T) {
 				if active {
 					want = apikey.Valid
 				}
-				for name, service := range map[string]daemonUnderTest{"this": r.daemonUnderTest, "other": other} {
+				for name, service := range map[string]testkit.Daemon{"this": r.Daemon, "other": other} {
 					v := service.Judge(t.Context(), k.text, &apikey.Request{MinRevision: uint64(revision)})
 					if v.Code != want || v.Revision < uint64(revision) {
 						t.Fatalf("%s instance: %v at %v, want %v at %v", name, v.Code, clustertime.Time(v.Revision), want, revision)

@@ -18,6 +18,7 @@ import (
 	"github.com/keytail/keytail/internal/daemon"
 	"github.com/keytail/keytail/internal/events"
 	"github.com/keytail/keytail/internal/forwardauth"
+	"github.com/keytail/keytail/internal/integration/testkit"
 	"github.com/keytail/keytail/internal/mongotest"
 	"github.com/keytail/keytail/internal/routes"
 )
@@ -25,7 +26,7 @@ import (
 // trio is three instances on one database; the first is the rig's own.
 type trio struct {
 	*rig
-	all []daemonUnderTest
+	all []testkit.Daemon
 }
 
 // victim is the application's name of the third one's client.
@@ -42,7 +43,7 @@ func startTrio(t *testing.T, s *mongotest.Server, change ...func(*daemon.Config)
 		})
 	}
 	r := start(t, s, name("a", "")...)
-	all := []daemonUnderTest{r.daemonUnderTest}
+	all := []testkit.Daemon{r.Daemon}
 	all = append(all, r.run(prometheus.NewRegistry(), zap.NewNop(), name("b", "b-"+r.appName)...))
 	all = append(all, r.run(prometheus.NewRegistry(), zap.NewNop(), name("c", victim+r.appName)...))
 	return &trio{r, all}
@@ -94,7 +95,7 @@ func TestAReceiptOfTheFleetIsTheTruth(t *testing.T) {
 		r.becomes(k, apikey.Valid)
 		for active, want := range map[bool]apikey.Code{false: apikey.Disabled, true: apikey.Valid} {
 			revision := r.sets(k, active)
-			receipt := r.receipt(revision, true, patience)
+			receipt := r.receipt(revision, true, testkit.Patience)
 			if all, _ := names(receipt); !receipt.Synced || all != "abc" {
 				t.Fatalf("the receipt is %+v", receipt)
 			}
@@ -110,7 +111,7 @@ func TestAReceiptOfTheFleetIsTheTruth(t *testing.T) {
 			}
 		}
 		revision := r.sets(k, false)
-		if receipt := r.receipt(revision, false, patience); !receipt.Synced || len(receipt.Instances) != 1 {
+		if receipt := r.receipt(revision, false, testkit.Patience); !receipt.Synced || len(receipt.Instances) != 1 {
 			t.Errorf("of the instance: %+v", receipt)
 		}
 		if v := r.ask(k); v.Code != apikey.Disabled || v.Revision < uint64(revision) {
@@ -127,7 +128,7 @@ func TestAStoppedInstanceIsMissingUntilItCannotAnswer(t *testing.T) {
 		s.Needs(t, mongotest.Failpoints)
 		r := startTrio(t, s, hasty)
 		k := r.newKey()
-		r.receipt(r.sets(k, true), true, patience)
+		r.receipt(r.sets(k, true), true, testkit.Patience)
 		r.failpoint("alwaysOn", bson.D{
 			{Key: "failCommands", Value: bson.A{"update", "delete"}}, // it cannot even leave
 			{Key: "errorCode", Value: 11601},
@@ -136,13 +137,13 @@ func TestAStoppedInstanceIsMissingUntilItCannotAnswer(t *testing.T) {
 		// A heartbeat that was under way may still say so.
 		var revision clustertime.Time
 		var before routes.Receipt
-		mongotest.Eventually(t, patience, func() bool {
+		mongotest.Eventually(t, testkit.Patience, func() bool {
 			revision = r.sets(k, false)
 			before = r.receipt(revision, true, 500*time.Millisecond)
 			_, missing := names(before)
 			return missing == "c"
 		}, "it is not missed")
-		receipt := r.receipt(revision, true, patience)
+		receipt := r.receipt(revision, true, testkit.Patience)
 		if all, _ := names(receipt); !receipt.Synced || all != "ab" {
 			t.Fatalf("the receipt is %+v", receipt)
 		}
@@ -170,7 +171,7 @@ func TestFleetReceiptsTake(t *testing.T) {
 			for i := range took {
 				revision := r.sets(k, i%2 == 0)
 				began := time.Now()
-				if receipt := r.receipt(revision, fleet, patience); !receipt.Synced {
+				if receipt := r.receipt(revision, fleet, testkit.Patience); !receipt.Synced {
 					t.Fatalf("the receipt is %+v", receipt)
 				}
 				took[i] = time.Since(began)

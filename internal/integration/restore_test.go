@@ -6,6 +6,7 @@ import (
 
 	"github.com/keytail/keytail/internal/apikey"
 	"github.com/keytail/keytail/internal/devmongo"
+	"github.com/keytail/keytail/internal/integration/testkit"
 	"github.com/keytail/keytail/internal/mongotest"
 )
 
@@ -13,7 +14,7 @@ import (
 // place of the stream may be later than the server's time. Clients send it
 // ($clusterTime), so reads wait for nothing.
 func TestReadsGoOnAfterARestoreToAnEarlierTime(t *testing.T) {
-	for _, scope := range scopes {
+	for _, scope := range testkit.Scopes {
 		t.Run(scope, func(t *testing.T) {
 			stopped := time.Now() // the server's clock: only writes move its cluster time
 			d := mongotest.StartDevmongo(t, devmongo.Config{Now: func() time.Time { return stopped }})
@@ -25,19 +26,19 @@ func TestReadsGoOnAfterARestoreToAnEarlierTime(t *testing.T) {
 				r.set(k, "name", time.Now().String())
 			}
 			revision := r.sets(k, false)
-			r.receipt(revision, true, patience)
+			r.receipt(revision, true, testkit.Patience)
 			r.becomes(k, apikey.Disabled)
 			losses := r.metric("keytail_losses_total")
 			d.Node.Restore(snapshot)
 			if w := wrong(r.since(k, time.Now()), apikey.Valid); w != "" {
 				t.Error(w)
 			}
-			mongotest.Eventually(t, patience, func() bool { return r.metric("keytail_losses_total") > losses }, "no loss")
+			mongotest.Eventually(t, testkit.Patience, func() bool { return r.metric("keytail_losses_total") > losses }, "no loss")
 			r.held(k)
 			other := r.newKey()
 			r.becomes(other, apikey.Valid)
 			// A revision of the history that is gone is passed like any other.
-			if receipt := r.receipt(revision, true, patience); !receipt.Synced {
+			if receipt := r.receipt(revision, true, testkit.Patience); !receipt.Synced {
 				t.Errorf("the receipt is %+v", receipt)
 			}
 		})

@@ -11,6 +11,7 @@ import (
 	"github.com/keytail/keytail/internal/changestream"
 	"github.com/keytail/keytail/internal/daemon"
 	"github.com/keytail/keytail/internal/devmongo"
+	"github.com/keytail/keytail/internal/integration/testkit"
 	"github.com/keytail/keytail/internal/keystore"
 	"github.com/keytail/keytail/internal/mongotest"
 	"github.com/keytail/keytail/internal/service"
@@ -105,7 +106,7 @@ func TestMissingPrivilegesAreNamed(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for _, scope := range scopes {
+	for _, scope := range testkit.Scopes {
 		for _, c := range []struct {
 			command string
 			words   []string

@@ -12,6 +12,7 @@ import (
 
 	"github.com/keytail/keytail/internal/apikey"
 	"github.com/keytail/keytail/internal/daemon"
+	"github.com/keytail/keytail/internal/integration/testkit"
 	"github.com/keytail/keytail/internal/keystore"
 	"github.com/keytail/keytail/internal/mongotest"
 	"github.com/keytail/keytail/internal/service"
@@ -93,7 +94,7 @@ func TestAHashHandedFromDocumentToDocument(t *testing.T) {
 		if _, err := r.keys.InsertOne(t.Context(), heir.document()); err != nil {
 			t.Fatal(err)
 		}
-		mongotest.Eventually(t, patience, func() bool {
+		mongotest.Eventually(t, testkit.Patience, func() bool {
 			v := r.ask(k)
 			return v.Code == apikey.Valid && v.Record.KeyID == "heir"
 		}, "the hash is not the heir's")
@@ -104,7 +105,7 @@ func TestLastUsedWritesCostNothing(t *testing.T) {
 	mongotest.EachScope(t, func(t *testing.T, s *mongotest.Server) {
 		r := start(t, s)
 		k, marker := r.newKey(), r.newKey()
-		mongotest.Eventually(t, patience, func() bool { return r.metric("keytail_changes_total") == 2 }, "the inserts are not applied")
+		mongotest.Eventually(t, testkit.Patience, func() bool { return r.metric("keytail_changes_total") == 2 }, "the inserts are not applied")
 		r.becomes(k, apikey.Valid)
 		r.becomes(marker, apikey.Valid)
 		r.held(marker)
@@ -234,7 +235,7 @@ func TestRevokedKeyIsRefusedAfterResume(t *testing.T) {
 		} {
 			failures := r.metric("keytail_stream_failures_total")
 			mend := r.failpoint("alwaysOn", data)
-			mongotest.Eventually(t, patience, func() bool {
+			mongotest.Eventually(t, testkit.Patience, func() bool {
 				return r.metric("keytail_stream_failures_total") > failures
 			}, name, ": the stream does not break")
 			r.set(k, "is_active", false)
@@ -245,7 +246,7 @@ func TestRevokedKeyIsRefusedAfterResume(t *testing.T) {
 			r.held(k)
 			t.Log(name, "is survived")
 		}
-		mongotest.Eventually(t, patience, func() bool {
+		mongotest.Eventually(t, testkit.Patience, func() bool {
 			return r.metric("keytail_stream_opens_total", "resumed") > 0
 		}, "the outer loop did not resume")
 		if losses := r.metric("keytail_losses_total"); losses != 0 {
@@ -268,7 +269,7 @@ func TestHistoryLostIsReadAnew(t *testing.T) {
 		})
 		r.set(k, "is_active", false)
 		r.becomes(k, apikey.Disabled)
-		mongotest.Eventually(t, patience, func() bool {
+		mongotest.Eventually(t, testkit.Patience, func() bool {
 			return r.metric("keytail_losses_total", "history_lost") == 1
 		}, "no loss is counted")
 		r.set(k, "is_active", true)

@@ -13,6 +13,7 @@ import (
 	"github.com/keytail/keytail/internal/changestream"
 	"github.com/keytail/keytail/internal/daemon"
 	"github.com/keytail/keytail/internal/devmongo"
+	"github.com/keytail/keytail/internal/integration/testkit"
 	"github.com/keytail/keytail/internal/mongotest"
 	"github.com/keytail/keytail/internal/service"
 )
@@ -45,7 +46,7 @@ func clientConcerns(t *testing.T, scope string) string {
 	if err != nil {
 		return err.Error()
 	}
-	r.daemonUnderTest = daemonUnderTest{under}
+	r.Daemon = testkit.Daemon{Daemon: under}
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- under.Run(ctx) }()

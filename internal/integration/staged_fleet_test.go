@@ -12,6 +12,7 @@ import (
 	"github.com/keytail/keytail/internal/apikey"
 	"github.com/keytail/keytail/internal/daemon"
 	"github.com/keytail/keytail/internal/devmongo"
+	"github.com/keytail/keytail/internal/integration/testkit"
 	"github.com/keytail/keytail/internal/mongotest"
 )
 
@@ -38,14 +39,14 @@ func clocksApart(t *testing.T, scope string) string {
 	k := r.newKey()
 	r.becomes(k, apikey.Valid)
 	r.held(k)
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), testkit.Patience)
 	defer cancel()
 	if receipt, err := asker.Syncer().Wait(ctx, r.sets(k, true), true); err != nil || !receipt.Synced || len(receipt.Instances) != 2 {
 		t.Fatalf("before the failover: %+v, %v", receipt, err)
 	}
 	r.held(k)
 	failing(r, 11601, "getMore", "aggregate", "update", "findAndModify", "delete")
-	mongotest.Eventually(t, patience, func() bool { return r.metric("keytail_stream_failures_total") > 0 }, "the stream goes on")
+	mongotest.Eventually(t, testkit.Patience, func() bool { return r.metric("keytail_stream_failures_total") > 0 }, "the stream goes on")
 	revision := r.sets(k, false)
 	node.SetWallClock(aheadBy)
 	node.StepDown(0)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/keytail/keytail/internal/apikey"
 	"github.com/keytail/keytail/internal/clustertime"
+	"github.com/keytail/keytail/internal/integration/testkit"
 	"github.com/keytail/keytail/internal/keycache"
 	"github.com/keytail/keytail/internal/keystore"
 	"github.com/keytail/keytail/internal/validator"
@@ -40,7 +41,7 @@ func partsAnomalies() []anomaly {
 }
 
 // noStream: these have no stream, so one scope is as good as the other.
-var noStream = scopes[:1]
+var noStream = testkit.Scopes[:1]
 
 // parts is one key in a collection in memory, as it was at each cluster time.
 type parts struct {

@@ -13,6 +13,7 @@ import (
 	"github.com/keytail/keytail/internal/changestream"
 	"github.com/keytail/keytail/internal/daemon"
 	"github.com/keytail/keytail/internal/devmongo"
+	"github.com/keytail/keytail/internal/integration/testkit"
 	"github.com/keytail/keytail/internal/mongotest"
 )
 
@@ -27,7 +28,7 @@ func restoreAnomalies() []anomaly {
 			covered: []string{"LossRewound"},
 			stage:   restoredBeforeAHeartbeat,
 		},
-		{name: "forged heartbeats", shows: []string{"RandomNonces"}, stage: forgedHeartbeats, scopes: scopes[:1]},
+		{name: "forged heartbeats", shows: []string{"RandomNonces"}, stage: forgedHeartbeats, scopes: testkit.Scopes[:1]},
 	}
 }
 
@@ -49,7 +50,7 @@ func restoredInPlace(t *testing.T, scope string) string {
 	revision := r.sets(k, true)
 	r.becomes(k, apikey.Valid)
 	r.held(k)
-	r.receipt(revision, false, patience) // takes a heartbeat, which is not in the snapshot
+	r.receipt(revision, false, testkit.Patience) // takes a heartbeat, which is not in the snapshot
 	d.Node.TickNoop()
 	requests := holding(r, time.Millisecond, "getMore")
 	for range 3 {
@@ -71,9 +72,9 @@ func restoredBeforeAHeartbeat(t *testing.T, scope string) string {
 	r.becomes(k, apikey.Valid)
 	losses, opens := r.metric("keytail_losses_total"), r.metric("keytail_stream_opens_total")
 	failing(r, 286, "getMore", "aggregate", "update")
-	mongotest.Eventually(t, patience, func() bool { return r.metric("keytail_losses_total") > losses }, "the history is not lost")
+	mongotest.Eventually(t, testkit.Patience, func() bool { return r.metric("keytail_losses_total") > losses }, "the history is not lost")
 	failing(r, 2, "update")
-	mongotest.Eventually(t, patience, func() bool { return r.metric("keytail_stream_opens_total") > opens }, "the stream is not opened again")
+	mongotest.Eventually(t, testkit.Patience, func() bool { return r.metric("keytail_stream_opens_total") > opens }, "the stream is not opened again")
 	r.held(k)
 	node.Restore(snapshot)
 	return wrong(r.since(k, time.Now()), apikey.Disabled)
@@ -95,7 +96,7 @@ func forgedHeartbeats(t *testing.T, scope string) string {
 	g.set(k, "is_active", false)
 	revoked := time.Now()
 	seen := map[int64]bool{}
-	mongotest.Eventually(t, patience, func() bool {
+	mongotest.Eventually(t, testkit.Patience, func() bool {
 		seen[g.nonce(t.Context())] = true
 		return len(seen) > 4
 	}, "no heartbeats are sent")

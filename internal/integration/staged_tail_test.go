@@ -18,6 +18,7 @@ import (
 	"github.com/keytail/keytail/internal/clustertime"
 	"github.com/keytail/keytail/internal/daemon"
 	"github.com/keytail/keytail/internal/devmongo"
+	"github.com/keytail/keytail/internal/integration/testkit"
 	"github.com/keytail/keytail/internal/keycache"
 	"github.com/keytail/keytail/internal/keystore"
 	"github.com/keytail/keytail/internal/mongotest"
@@ -42,7 +43,7 @@ func tailAnomalies() []anomaly {
 		},
 		{name: "slow resume", shows: []string{"CatchUpBound"}, stage: slowResume},
 		{name: "open refused while the history is lost", shows: []string{"FailureReported"}, stage: refusedInSilence},
-		{name: "heartbeat and change at one cluster time", shows: []string{"ProcessedBefore"}, stage: oneClusterTime, scopes: scopes[:1]},
+		{name: "heartbeat and change at one cluster time", shows: []string{"ProcessedBefore"}, stage: oneClusterTime, scopes: testkit.Scopes[:1]},
 	}
 }
 
@@ -144,7 +145,7 @@ func startGated(t *testing.T, scope string, config devmongo.Config) *gated {
 		stop()
 		group.Wait()
 	})
-	mongotest.Eventually(t, patience, func() bool { return cache.Trusted() && cache.Freshness() != nil }, "the stream is not opened")
+	mongotest.Eventually(t, testkit.Patience, func() bool { return cache.Trusted() && cache.Freshness() != nil }, "the stream is not opened")
 	return g
 }
 
@@ -164,7 +165,7 @@ func (g *gated) ask(k key) apikey.Verdict {
 // held asks until the key is valid, from the cache.
 func (g *gated) held(k key) {
 	g.t.Helper()
-	mongotest.Eventually(g.t, patience, func() bool {
+	mongotest.Eventually(g.t, testkit.Patience, func() bool {
 		v := g.ask(k)
 		return v.Code == apikey.Valid && v.Source == apikey.SourceCache
 	}, k.id, " is not held")
@@ -180,7 +181,7 @@ func arrives(t *testing.T, there <-chan struct{}) {
 	t.Helper()
 	select {
 	case <-there:
-	case <-time.After(patience):
+	case <-time.After(testkit.Patience):
 		t.Fatal("the tail does not get there")
 	}
 }
@@ -228,7 +229,7 @@ func oneClusterTime(t *testing.T, scope string) string {
 	g := startGated(t, scope, devmongo.Config{})
 	k := g.newKey()
 	g.held(k)
-	mongotest.Eventually(t, patience, func() bool { return g.gate.Stats().Changes == 1 }, "the insert is not applied")
+	mongotest.Eventually(t, testkit.Patience, func() bool { return g.gate.Stats().Changes == 1 }, "the insert is not applied")
 	// Heartbeats are sent and refused, so that the test can write one of them.
 	failing(g.rig, 20, "update").wait()
 	there, letGo := g.gate.hold(&g.gate.applying)
@@ -261,7 +262,7 @@ func slowResume(t *testing.T, scope string) string {
 	stream.wait()
 	stream.mend()
 	began := time.Now()
-	mongotest.Eventually(t, patience, func() bool { return r.ask(k).Source != apikey.SourceCache }, "the cache does not become stale")
+	mongotest.Eventually(t, testkit.Patience, func() bool { return r.ask(k).Source != apikey.SourceCache }, "the cache does not become stale")
 	ticker := time.NewTicker(50 * time.Millisecond)
 	defer ticker.Stop()
 	for time.Since(began) < bearable {
@@ -281,7 +282,7 @@ func refusedInSilence(t *testing.T, scope string) string {
 	r, _ := stagedService(t, scope, devmongo.Config{})
 	stream := failing(r, 99, "getMore", "aggregate")
 	defer stream.mend()
-	mongotest.Eventually(t, patience, func() bool { return r.metric("keytail_losses_total") > 0 }, "the history is not lost")
+	mongotest.Eventually(t, testkit.Patience, func() bool { return r.metric("keytail_losses_total") > 0 }, "the history is not lost")
 	before, began := r.metric("keytail_stream_failures_total"), time.Now()
 	ticker := time.NewTicker(50 * time.Millisecond)
 	defer ticker.Stop()

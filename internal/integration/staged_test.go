@@ -15,6 +15,7 @@ import (
 	"github.com/keytail/keytail/internal/apikey"
 	"github.com/keytail/keytail/internal/daemon"
 	"github.com/keytail/keytail/internal/devmongo"
+	"github.com/keytail/keytail/internal/integration/testkit"
 	"github.com/keytail/keytail/internal/mongotest"
 )
 
@@ -52,13 +53,11 @@ func (a anomaly) in(scope string) (anomaly, bool) {
 	return a, a.scopes == nil || slices.Contains(a.scopes, scope)
 }
 
-var scopes = []string{mongotest.ScopeDatabase, mongotest.ScopeCollection}
-
 // TestStagedAnomalies has one subtest for each anomaly in each scope.
 func TestStagedAnomalies(t *testing.T) {
 	for _, a := range anomalies() {
 		t.Run(strings.ReplaceAll(a.name, " ", "_"), func(t *testing.T) {
-			for _, scope := range scopes {
+			for _, scope := range testkit.Scopes {
 				if a, ok := a.in(scope); ok {
 					t.Run(scope, func(t *testing.T) { runStaged(t, a, scope) })
 				}
@@ -163,7 +162,7 @@ func (r *rig) since(k key, known time.Time) apikey.Verdict {
 func answerSince(t *testing.T, known time.Time, ask func() apikey.Verdict) apikey.Verdict {
 	t.Helper()
 	var v apikey.Verdict
-	mongotest.Eventually(t, patience, func() bool {
+	mongotest.Eventually(t, testkit.Patience, func() bool {
 		v = ask()
 		return v.Code != apikey.Unavailable && v.AsOf.After(known)
 	}, "there is no answer of after the change")
@@ -254,7 +253,7 @@ func vanishing(end func(r *rig, k key)) stage {
 		end(r, k)
 		known := time.Now()
 		answer := ""
-		mongotest.Eventually(t, patience, func() bool {
+		mongotest.Eventually(t, testkit.Patience, func() bool {
 			v := r.ask(k)
 			if v.Code == apikey.NotFound || (v.Code == apikey.Valid && v.AsOf.After(known)) {
 				answer = wrong(v, apikey.Unavailable)
@@ -358,7 +357,7 @@ func refuse(r *rig, code int, unseen func()) {
 	stream.wait()
 	unseen()
 	stream.mend()
-	mongotest.Eventually(r.t, patience, func() bool { return r.metric("keytail_stream_opens_total") > opens }, "the stream is not opened again")
+	mongotest.Eventually(r.t, testkit.Patience, func() bool { return r.metric("keytail_stream_opens_total") > opens }, "the stream is not opened again")
 }
 
 // refusedWith stages a revocation that the stream cannot deliver any more: the

@@ -7,13 +7,14 @@ import (
 	"testing"
 
 	"github.com/keytail/keytail/internal/guard"
+	"github.com/keytail/keytail/internal/integration/testkit"
 )
 
 // runStaged stages an anomaly without the guards that stand against it.
 func runStaged(t *testing.T, a anomaly, scope string) {
 	for _, guards := range a.shows {
 		t.Run("without_"+guards, func(t *testing.T) {
-			takeOut(t, guards)
+			testkit.TakeOut(t, guards)
 			answer := a.stage(t, scope)
 			if answer == "" {
 				t.Error("all answers are right without the guard: the stage proves nothing")
@@ -23,23 +24,11 @@ func runStaged(t *testing.T, a anomaly, scope string) {
 	}
 	for _, guards := range a.covered {
 		t.Run("covered_"+guards, func(t *testing.T) {
-			takeOut(t, guards)
+			testkit.TakeOut(t, guards)
 			if answer := a.stage(t, scope); answer != "" {
 				t.Error("wrong although another guard should stand behind: ", answer)
 			}
 		})
-	}
-}
-
-// takeOut switches guards off until all that the test starts later has stopped.
-func takeOut(t *testing.T, guards string) {
-	for name := range strings.SplitSeq(guards, "+") {
-		on, ok := guard.Switches[name]
-		if !ok {
-			t.Fatalf("there is no guard %s", name)
-		}
-		*on = false
-		t.Cleanup(func() { *on = true })
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 
 	"github.com/keytail/keytail/internal/apikey"
 	"github.com/keytail/keytail/internal/devmongo"
+	"github.com/keytail/keytail/internal/integration/testkit"
 	"github.com/keytail/keytail/internal/mongotest"
 )
 
@@ -170,7 +171,7 @@ func garbled(from, to string) stage {
 			copy(message[event+bytes.Index(message[event:], []byte(from)):], to)
 		}, "nextBatch", k.id, from)
 		r.set(k, "is_active", false)
-		mongotest.Eventually(t, patience, func() bool { return r.metric("keytail_stream_opens_total") > opens }, "the event is not felt")
+		mongotest.Eventually(t, testkit.Patience, func() bool { return r.metric("keytail_stream_opens_total") > opens }, "the event is not felt")
 		return wrong(r.since(k, time.Now()), apikey.Disabled)
 	}
 }
@@ -229,7 +230,7 @@ type failure struct {
 // wait returns when it has struck.
 func (f *failure) wait() {
 	f.r.t.Helper()
-	mongotest.Eventually(f.r.t, patience, func() bool { return f.arm("alwaysOn") > 0 }, "no command fails")
+	mongotest.Eventually(f.r.t, testkit.Patience, func() bool { return f.arm("alwaysOn") > 0 }, "no command fails")
 }
 
 func (f *failure) mend() { f.arm("off") }

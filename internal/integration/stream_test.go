@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/keytail/keytail/internal/integration/testkit"
 )
 
 // eventStream is a client of server-sent events.
@@ -20,7 +22,7 @@ func follow(t *testing.T, handler http.Handler) *eventStream {
 	t.Helper()
 	server := httptest.NewServer(handler)
 	t.Cleanup(server.Close)
-	client := &http.Client{Timeout: patience}
+	client := &http.Client{Timeout: testkit.Patience}
 	t.Cleanup(client.CloseIdleConnections)
 	response, err := client.Get(server.URL + "/v1/events")
 	if err != nil {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/keytail/keytail/internal/apikey"
 	"github.com/keytail/keytail/internal/daemon"
+	"github.com/keytail/keytail/internal/integration/testkit"
 	"github.com/keytail/keytail/internal/keystore"
 	"github.com/keytail/keytail/internal/mongotest"
 	"github.com/keytail/keytail/internal/preload"
@@ -37,7 +38,7 @@ func startSparse(t *testing.T, s *mongotest.Server, before func(r *rig), change 
 		t.Fatal(err)
 	}
 	before(r)
-	r.daemonUnderTest = r.run(r.registry, zaptest.NewLogger(t), change...)
+	r.Daemon = r.run(r.registry, zaptest.NewLogger(t), change...)
 	return r
 }
 
@@ -70,7 +71,7 @@ func newText(t *testing.T) string {
 
 func (r *rig) complete() {
 	r.t.Helper()
-	mongotest.Eventually(r.t, patience, func() bool { return r.metric("keytail_complete") == 1 }, "the cache is not complete")
+	mongotest.Eventually(r.t, testkit.Patience, func() bool { return r.metric("keytail_complete") == 1 }, "the cache is not complete")
 }
 
 // A document without a hash that a look-up could ask for is found by nobody: it
@@ -104,7 +105,7 @@ func TestDocumentsThatNobodyCanLookUpCostNothing(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			mongotest.Eventually(t, patience, func() bool { return r.metric("keytail_changes_total") > applied }, "the insert is not applied")
+			mongotest.Eventually(t, testkit.Patience, func() bool { return r.metric("keytail_changes_total") > applied }, "the insert is not applied")
 			applied = r.metric("keytail_changes_total")
 			if r.metric("keytail_complete") != 1 {
 				ended++

@@ -20,6 +20,7 @@ import (
 	"github.com/keytail/keytail/internal/apikey"
 	"github.com/keytail/keytail/internal/daemon"
 	"github.com/keytail/keytail/internal/devmongo"
+	"github.com/keytail/keytail/internal/integration/testkit"
 	"github.com/keytail/keytail/internal/mongotest"
 	"github.com/keytail/keytail/internal/service"
 )
@@ -50,7 +51,7 @@ func TestWritingDownUsesDropsNothing(t *testing.T) {
 		r := start(t, s)
 		keys := []key{r.newKey(), r.newKey(), r.newKey()}
 		marker := r.newKey()
-		mongotest.Eventually(t, patience, func() bool { return r.metric("keytail_changes_total") == 4 }, "the inserts are not applied")
+		mongotest.Eventually(t, testkit.Patience, func() bool { return r.metric("keytail_changes_total") == 4 }, "the inserts are not applied")
 		for _, k := range append(keys, marker) {
 			r.held(k)
 		}
@@ -92,7 +93,7 @@ func TestReadyzSaysThatUsesAreNotWritten(t *testing.T) {
 		eventually := func(what string, ask bool, flush bool) {
 			t.Helper()
 			pattern := regexp.MustCompile(what)
-			mongotest.Eventually(t, patience, func() bool {
+			mongotest.Eventually(t, testkit.Patience, func() bool {
 				if ask {
 					r.becomes(k, apikey.Valid)
 				}
@@ -146,7 +147,7 @@ func TestUsesAreWrittenDownBeforeTheTailStops(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		r.daemonUnderTest = daemonUnderTest{d}
+		r.Daemon = testkit.Daemon{Daemon: d}
 		ctx, stop := context.WithCancel(context.Background())
 		done := make(chan error, 1)
 		go func() { done <- d.Run(ctx) }()
@@ -160,7 +161,7 @@ func TestUsesAreWrittenDownBeforeTheTailStops(t *testing.T) {
 		}()
 		select {
 		case <-d.Live():
-		case <-time.After(patience):
+		case <-time.After(testkit.Patience):
 			t.Fatal("the service does not become live")
 		}
 		k, other := r.newKey(), r.newKey()
@@ -169,7 +170,7 @@ func TestUsesAreWrittenDownBeforeTheTailStops(t *testing.T) {
 		stop()
 		select {
 		case <-flushing:
-		case <-time.After(patience):
+		case <-time.After(testkit.Patience):
 			t.Fatal("the last uses are not written")
 		}
 		r.set(other, "is_active", false)
@@ -205,7 +206,7 @@ func TestUsesAreOffWithoutThePrivilege(t *testing.T) {
 		t.Errorf("said %d times: %v", said, logs.All())
 	}
 	k := r.newKey()
-	mongotest.Eventually(t, patience, func() bool {
+	mongotest.Eventually(t, testkit.Patience, func() bool {
 		return second.Judge(t.Context(), k.text, &apikey.Request{}).Code == apikey.Valid
 	}, "the key is not valid without usage")
 }

@@ -1,6 +1,6 @@
 //go:build unguarded
 
-package integration
+package nemesis
 
 import (
 	"flag"
@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/keytail/keytail/internal/devmongo"
+	"github.com/keytail/keytail/internal/integration/testkit"
 	"github.com/keytail/keytail/internal/mongotest"
 	"github.com/keytail/keytail/internal/nemesis"
 )
@@ -56,7 +57,7 @@ var nemesisHunt = flag.Duration("nemesis.hunt", time.Minute, "how long TestNemes
 func TestNemesisFindsAGuardOut(t *testing.T) {
 	for name := range strings.SplitSeq(*nemesisGuards, ",") {
 		t.Run(name, func(t *testing.T) {
-			takeOut(t, name)
+			testkit.TakeOut(t, name)
 			hunt(t, name, anySeed(*nemesisSeed))
 		})
 	}

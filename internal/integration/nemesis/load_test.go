@@ -1,4 +1,4 @@
-package integration
+package nemesis
 
 import (
 	"context"
@@ -15,6 +15,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo"
 
 	"github.com/keytail/keytail/internal/apikey"
+	"github.com/keytail/keytail/internal/integration/testkit"
 	"github.com/keytail/keytail/internal/keystore"
 	"github.com/keytail/keytail/internal/nemesis"
 )
@@ -320,9 +321,8 @@ const fenceField = "usage_count"
 
 // document is the slot's, as it should be now.
 func (s *slot) document() bson.D {
-	k := key{id: s.id(s.generation), text: s.subjects[s.current].text}
 	fields := fieldsOf(s.condition)
-	document := slices.DeleteFunc(k.document(), func(e bson.E) bool { return e.Key == "is_active" || e.Key == "scopes" })
+	document := slices.DeleteFunc(testkit.Document(s.id(s.generation), s.subjects[s.current].text), func(e bson.E) bool { return e.Key == "is_active" || e.Key == "scopes" })
 	document = append(document, bson.E{Key: fenceField, Value: s.version})
 	return append(document, slices.DeleteFunc(fields, func(e bson.E) bool { return e.Value == nil })...)
 }

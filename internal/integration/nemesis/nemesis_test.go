@@ -1,4 +1,4 @@
-package integration
+package nemesis
 
 import (
 	"context"
@@ -28,6 +28,7 @@ import (
 	"github.com/keytail/keytail/internal/changestream"
 	"github.com/keytail/keytail/internal/daemon"
 	"github.com/keytail/keytail/internal/devmongo"
+	"github.com/keytail/keytail/internal/integration/testkit"
 	"github.com/keytail/keytail/internal/keystore"
 	"github.com/keytail/keytail/internal/mongotest"
 	"github.com/keytail/keytail/internal/nemesis"
@@ -67,7 +68,7 @@ func forgetful(number int) bool { return cacheSizes[number%len(cacheSizes)] < 64
 
 // instance is one of the fleet, with its own way to the server.
 type instance struct {
-	daemonUnderTest
+	testkit.Daemon
 	name, appName string
 	proxy         proxied
 	registry      *prometheus.Registry
@@ -128,7 +129,7 @@ func TestNemesis(t *testing.T) {
 		}
 		leavesNothing(t, func(t *testing.T) {
 			d := mongotest.StartDevmongo(t, devmongo.Config{OplogSize: 400})
-			a := newArena(t, d.InScope(scopes[seed%2]))
+			a := newArena(t, d.InScope(testkit.Scopes[seed%2]))
 			a.devmongo, a.only, a.pace = d, histories, nemesis.Dense()
 			a.run(seed, *nemesisFor)
 		})
@@ -151,13 +152,13 @@ func leavesNothing(t *testing.T, f func(t *testing.T)) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	options := append(leaksOfToxiproxy(), goleak.IgnoreCurrent())
+	options := append(testkit.ToxiproxyLeaks(), goleak.IgnoreCurrent())
 	if !t.Run("run", f) {
 		return
 	}
-	mongotest.Eventually(t, patience, func() bool { err = goleak.Find(options...); return err == nil }, "goroutines are left: ", lazily(func() any { return err }))
+	mongotest.Eventually(t, testkit.Patience, func() bool { err = goleak.Find(options...); return err == nil }, "goroutines are left: ", lazily(func() any { return err }))
 	after := 0
-	mongotest.Eventually(t, patience, func() bool {
+	mongotest.Eventually(t, testkit.Patience, func() bool {
 		after, err = nemesis.OpenFiles()
 		return err == nil && after <= before+openFilesOfTheRuntime
 	}, "files are left")
@@ -193,7 +194,7 @@ func newArena(t *testing.T, s *mongotest.Server) *arena {
 	for _, i := range a.instances {
 		select {
 		case <-i.Live():
-		case <-time.After(patience):
+		case <-time.After(testkit.Patience):
 			t.Fatalf("%s does not become live", i.name)
 		}
 	}
@@ -226,7 +227,7 @@ func startInstance(t *testing.T, s *mongotest.Server, database string, number in
 	if err != nil {
 		t.Fatal(err)
 	}
-	i.daemonUnderTest = daemonUnderTest{d}
+	i.Daemon = testkit.Daemon{Daemon: d}
 	ctx, stop := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- d.Run(ctx) }()
@@ -471,7 +472,7 @@ func (a *arena) drop(load *assault) {
 	for _, s := range subjects {
 		nothing[s.text] = apikey.Unavailable
 	}
-	mongotest.Eventually(a.t, patience, func() bool { return len(a.differences(subjects[:1], nothing)) == 0 },
+	mongotest.Eventually(a.t, testkit.Patience, func() bool { return len(a.differences(subjects[:1], nothing)) == 0 },
 		"a collection that is missing is not an outage")
 	mend()
 	over()

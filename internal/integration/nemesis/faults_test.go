@@ -1,4 +1,4 @@
-package integration
+package nemesis
 
 import (
 	"context"
@@ -16,8 +16,8 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
-	"go.uber.org/goleak"
 
+	"github.com/keytail/keytail/internal/integration/testkit"
 	"github.com/keytail/keytail/internal/mongotest"
 	"github.com/keytail/keytail/internal/nemesis"
 )
@@ -40,16 +40,6 @@ func startProxy(t *testing.T, name string, s *mongotest.Server) proxied {
 	}
 	t.Cleanup(p.Stop)
 	return proxied{p}
-}
-
-// leaksOfToxiproxy are goroutines that a link of toxiproxy 2.5.0 leaves when a
-// toxic closes it (timeout, reset_peer) while the toxic before it has a chunk to
-// pass on: nobody takes that any more. They hold no file.
-func leaksOfToxiproxy() []goleak.Option {
-	return []goleak.Option{
-		goleak.IgnoreAnyFunction("github.com/Shopify/toxiproxy/v2/toxics.(*ToxicStub).Run"),
-		goleak.IgnoreAnyFunction("github.com/Shopify/toxiproxy/v2.(*ToxicLink).read"),
-	}
 }
 
 // DialContext makes all connections of a client go through the proxy, whatever
@@ -183,10 +173,10 @@ func refusals(t *testing.T, s *mongotest.Server) map[string]fault {
 func (a *arena) anyCode(load *assault) fault {
 	admin := impatient(a.t, a.server, "operator").Database("admin")
 	random := rand.New(rand.NewPCG(load.seed, 19))
-	codes := codeCases(a.t)
+	codes := testkit.Codes(a.t)
 	return func(victims []*instance) func() {
 		commands := []bson.A{{"getMore"}, {"aggregate"}, {"getMore", "aggregate"}}[random.IntN(3)]
-		code := codes[random.IntN(len(codes))].code
+		code := codes[random.IntN(len(codes))].Code
 		data := bson.D{{Key: "failCommands", Value: commands}, {Key: "errorCode", Value: code}}
 		if name := soleVictim(victims); name != "" {
 			data = append(data, bson.E{Key: "appName", Value: name})
@@ -205,7 +195,7 @@ func setFailpoint(t *testing.T, admin *mongo.Database, mode any, data bson.D) {
 		command = append(command, bson.E{Key: "data", Value: data})
 	}
 	var err error
-	mongotest.Eventually(t, patience, func() bool {
+	mongotest.Eventually(t, testkit.Patience, func() bool {
 		ctx, cancel := context.WithTimeout(context.Background(), writeTimeout)
 		defer cancel()
 		err = admin.RunCommand(ctx, command).Err()

@@ -1,4 +1,4 @@
-package integration
+package nemesis
 
 import (
 	"context"
@@ -10,6 +10,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo"
 
 	"github.com/keytail/keytail/internal/apikey"
+	"github.com/keytail/keytail/internal/integration/testkit"
 )
 
 const (
@@ -86,7 +87,7 @@ func (a *assault) pairs(random *rand.Rand) []*sharedHash {
 }
 
 func (p *sharedHash) insert(ctx context.Context, keys *mongo.Collection) error {
-	document := key{id: p.id, text: p.slot.subjects[p.slot.current].text}.document()
+	document := testkit.Document(p.id, p.slot.subjects[p.slot.current].text)
 	for i := range document {
 		if document[i].Key == "is_active" {
 			document[i].Value = p.active[1]

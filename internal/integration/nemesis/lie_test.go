@@ -1,4 +1,4 @@
-package integration
+package nemesis
 
 import (
 	"context"
@@ -8,6 +8,7 @@ import (
 
 	"github.com/keytail/keytail/internal/apikey"
 	"github.com/keytail/keytail/internal/devmongo"
+	"github.com/keytail/keytail/internal/integration/testkit"
 	"github.com/keytail/keytail/internal/mongotest"
 	"github.com/keytail/keytail/internal/nemesis"
 )
@@ -64,7 +65,7 @@ func TestNemesisFindsALie(t *testing.T) {
 			load := startAssault(t, a.writersKeys(), 1, askers)
 			began := time.Now()
 			var found []nemesis.Violation
-			mongotest.Eventually(t, patience, func() bool {
+			mongotest.Eventually(t, testkit.Patience, func() bool {
 				found = load.history.Judge(nemesisMaxStale, time.Now().Add(-time.Second))
 				for _, v := range found {
 					if v.Rule == c.rule {

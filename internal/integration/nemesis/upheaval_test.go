@@ -1,4 +1,4 @@
-package integration
+package nemesis
 
 import (
 	"context"
@@ -14,6 +14,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
 	"github.com/keytail/keytail/internal/apikey"
+	"github.com/keytail/keytail/internal/integration/testkit"
 	"github.com/keytail/keytail/internal/mongotest"
 )
 
@@ -81,7 +82,7 @@ func (a *arena) upheaval(load *assault, do func() (mend func())) fault {
 func (a *arena) insist(what string, do func(ctx context.Context) error) {
 	a.t.Helper()
 	var err error
-	mongotest.Eventually(a.t, patience, func() bool {
+	mongotest.Eventually(a.t, testkit.Patience, func() bool {
 		ctx, cancel := context.WithTimeout(context.Background(), convergence)
 		defer cancel()
 		err = do(ctx)
@@ -124,7 +125,7 @@ func (a *arena) make(collection *mongo.Collection) {
 		}
 		_, err = collection.Indexes().CreateOne(ctx, mongo.IndexModel{
 			// Sparse, for the documents that have no hash.
-			Keys: bson.D{{Key: "key_hash", Value: 1}}, Options: unique().SetSparse(true),
+			Keys: bson.D{{Key: "key_hash", Value: 1}}, Options: options.Index().SetUnique(true).SetSparse(true),
 		})
 		return err
 	})
@@ -268,8 +269,7 @@ func (a *arena) overfill([]*instance) func() {
 	}
 	var documents []any
 	for i := range ballastDocuments {
-		k := key{id: fmt.Sprint("ballast-", i), text: fmt.Sprint("ballast ", i)}
-		documents = append(documents, append(k.document(), bson.E{Key: "metadata", Value: bson.D{{Key: "pad", Value: strings.Repeat("x", ballastBytes)}}}))
+		documents = append(documents, testkit.Document(fmt.Sprint("ballast-", i), fmt.Sprint("ballast ", i), bson.E{Key: "metadata", Value: bson.D{{Key: "pad", Value: strings.Repeat("x", ballastBytes)}}}))
 	}
 	a.insist("loading ballast", func(ctx context.Context) error {
 		_, err := a.keys.InsertMany(ctx, documents, options.InsertMany().SetOrdered(false))

@@ -1,4 +1,4 @@
-package integration
+package nemesis
 
 import (
 	"context"
@@ -12,6 +12,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo"
 
 	"github.com/keytail/keytail/internal/apikey"
+	"github.com/keytail/keytail/internal/integration/testkit"
 )
 
 const (
@@ -111,7 +112,7 @@ func (c *clutter) insert(ctx context.Context) {
 	d := clutterDocument{id: fmt.Sprint("clutter-", c.number), text: s.text, shape: c.random.IntN(len(clutterShapes))}
 	c.kept = append(c.kept, d)
 	c.load.addSubject(s)
-	document := key{id: d.id, text: d.text}.document()
+	document := testkit.Document(d.id, d.text)
 	document = slices.DeleteFunc(document, func(e bson.E) bool { return e.Key == "key_hash" })
 	if hash := c.hashOf(&d); hash != nil {
 		document = append(document, bson.E{Key: "key_hash", Value: hash})
@@ -157,7 +158,7 @@ func (a *assault) removeSubject(text string) {
 func (a *arena) needless() []float64 {
 	scans := make([]float64, len(a.instances))
 	for n, i := range a.instances {
-		scans[n] = metricOf(a.t, i.registry, "keytail_scans_total") - metricOf(a.t, i.registry, "keytail_losses_total")
+		scans[n] = testkit.Metric(a.t, i.registry, "keytail_scans_total") - testkit.Metric(a.t, i.registry, "keytail_losses_total")
 	}
 	return scans
 }
