@@ -54,17 +54,17 @@ func inFieldNames(text string) string {
 	})
 }
 
-// fieldErr is an error of the core with field names in its text.
-type fieldErr struct{ error }
+// fieldError is an error of the core with field names in its text.
+type fieldError struct{ error }
 
-func (e fieldErr) Error() string { return inFieldNames(e.error.Error()) }
+func (e fieldError) Error() string { return inFieldNames(e.error.Error()) }
 
-func (e fieldErr) Unwrap() error { return e.error }
+func (e fieldError) Unwrap() error { return e.error }
 
 // inFields is err with field names in its text, nil if err is nil.
 func inFields(err error) error {
 	if err == nil {
 		return nil
 	}
-	return fieldErr{err}
+	return fieldError{err}
 }

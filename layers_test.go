@@ -126,8 +126,8 @@ func TestOnlyTheseImport(t *testing.T) {
 	for imported, allowed := range map[string][]string{
 		// A daemon never falls back to memory on its own.
 		"internal/devmongo":  {"cmd/server", "internal/mongotest", "internal/devmongo/devmongod"},
-		"internal/mongotest": {"bench"},
-		"internal/daemon":    {"internal/cli", "bench"},
+		"internal/mongotest": {"bench", "internal/integration/testkit"},
+		"internal/daemon":    {"internal/cli", "bench", "internal/integration/testkit"},
 		"internal/service":   {"", "internal/daemon", "internal/cli", "bench"},
 		// The rest of the module is below the public facade.
 		"": {"examples/gin-api"},

@@ -102,7 +102,7 @@ var histories = []string{
 }
 
 // TestNemesis makes faults on each server in turn, while keys are written and
-// asked for: `go test -run Nemesis . -nemesis.for 30m -nemesis.seed 1`.
+// asked for: `go test -run Nemesis ./internal/integration/nemesis -nemesis.for 30m -nemesis.seed 1`.
 func TestNemesis(t *testing.T) {
 	seed := anySeed(*nemesisSeed)
 	t.Run(mongotest.NameDevmongo, func(t *testing.T) {

@@ -53,7 +53,7 @@ var nemesisHunt = flag.Duration("nemesis.hunt", time.Minute, "how long TestNemes
 
 // TestNemesisFindsAGuardOut runs the nemesis against keytail with one guard out,
 // and expects it to be seen:
-// `go test -tags unguarded -run NemesisFindsAGuardOut . -nemesis.guards ByID`.
+// `go test -tags unguarded -run NemesisFindsAGuardOut ./internal/integration/nemesis -nemesis.guards ByID`.
 func TestNemesisFindsAGuardOut(t *testing.T) {
 	for name := range strings.SplitSeq(*nemesisGuards, ",") {
 		t.Run(name, func(t *testing.T) {
