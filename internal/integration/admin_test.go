@@ -28,8 +28,8 @@ import (
 	"github.com/keytail/keytail/internal/mongotest"
 )
 
-// office is a service with an admin, and what the admin does.
-type office struct {
+// adminRig is a rig with the admin API.
+type adminRig struct {
 	*rig
 	audit *mongo.Collection
 }
@@ -44,8 +44,8 @@ func withAdmin(t *testing.T) func(*daemon.Config) {
 	return func(c *daemon.Config) { c.AdminTokenFile = path }
 }
 
-// startOffice runs a service on an empty collection of this shape.
-func startOffice(t *testing.T, server *mongotest.Server, s shape, change ...func(*daemon.Config)) *office {
+// startAdminRig runs a daemon on an empty collection of this shape.
+func startAdminRig(t *testing.T, server *mongotest.Server, s shape, change ...func(*daemon.Config)) *adminRig {
 	t.Helper()
 	r := &rig{t: t, server: server, registry: prometheus.NewRegistry()}
 	database := server.Database(t)
@@ -59,10 +59,10 @@ func startOffice(t *testing.T, server *mongotest.Server, s shape, change ...func
 	r.Daemon = r.run(r.registry, zaptest.NewLogger(t), append([]func(*daemon.Config){withAdmin(t), func(c *daemon.Config) {
 		c.Schema = s.schema(r.keys.Name())
 	}}, change...)...)
-	return &office{r, r.db.Collection(keyadmin.CollectionName)}
+	return &adminRig{r, r.db.Collection(keyadmin.CollectionName)}
 }
 
-// reply is an answer of the admin API.
+// reply is a response of the admin API.
 type reply struct {
 	status int
 	header http.Header
@@ -75,7 +75,7 @@ func (r reply) str(name string) string {
 	return text
 }
 
-// revision is the receipt's.
+// revision is that of the write.
 func (r reply) revision(t *testing.T) uint64 {
 	t.Helper()
 	revision, err := clustertime.Parse(r.str("revision"))
@@ -85,8 +85,8 @@ func (r reply) revision(t *testing.T) uint64 {
 	return uint64(revision)
 }
 
-// ask sends a request; header is name and value in turn.
-func (o *office) call(method, path, body string, header ...string) reply {
+// call sends a request; header is name and value in turn.
+func (o *adminRig) call(method, path, body string, header ...string) reply {
 	o.t.Helper()
 	request := httptest.NewRequestWithContext(o.t.Context(), method, path, strings.NewReader(body))
 	request.Header.Set("Authorization", "Bearer admin-token-of-ann")
@@ -105,8 +105,8 @@ func (o *office) call(method, path, body string, header ...string) reply {
 	return r
 }
 
-// wants is call with the status that it has to have.
-func (o *office) wants(status int, method, path, body string, header ...string) reply {
+// wants is call, and checks the status.
+func (o *adminRig) wants(status int, method, path, body string, header ...string) reply {
 	o.t.Helper()
 	r := o.call(method, path, body, header...)
 	if r.status != status {
@@ -115,9 +115,9 @@ func (o *office) wants(status int, method, path, body string, header ...string) 
 	return r
 }
 
-// agrees asks for the key's verdict with the receipt of a write: there is no wait,
-// and no second question.
-func (o *office) agrees(text string, after reply, want apikey.Code, request apikey.Request) *apikey.Record {
+// hasVerdict checks the key's verdict with the revision of a write: once, without
+// waiting.
+func (o *adminRig) hasVerdict(text string, after reply, want apikey.Code, request apikey.Request) *apikey.Record {
 	o.t.Helper()
 	request.MinRevision = after.revision(o.t)
 	v := o.Judge(o.t.Context(), text, &request)
@@ -127,7 +127,8 @@ func (o *office) agrees(text string, after reply, want apikey.Code, request apik
 	return v.Record
 }
 
-// lifeShapes are collections in which a key can have a whole life.
+// lifeShapes are collections in which a key can be created, changed, rotated and
+// revoked.
 func lifeShapes() map[string]shape {
 	different := shapes()["hex-upper"]
 	different.mapping = keystore.Schema{
@@ -141,20 +142,20 @@ func lifeShapes() map[string]shape {
 	return map[string]shape{"default": {keystore.Schema{}, nil, stringID}, "different": different, "dates": dates}
 }
 
-// TestTheLifeOfAKey over HTTP, in collections of different shapes. After each
-// write the validator agrees at once.
+// TestTheLifeOfAKey over HTTP, in collections of different shapes. After each write
+// the validator has the new state at once.
 func TestTheLifeOfAKey(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
 		for name, shape := range lifeShapes() {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
-				lifeOfAKey(t, startOffice(t, s, shape), shape)
+				lifeOfAKey(t, startAdminRig(t, s, shape), shape)
 			})
 		}
 	})
 }
 
-func lifeOfAKey(t *testing.T, o *office, s shape) {
+func lifeOfAKey(t *testing.T, o *adminRig, s shape) {
 	_, user := s.id(1)
 	_, org := s.id(2)
 	made := o.wants(http.StatusCreated, "POST", "/v1/keys", fmt.Sprintf(
@@ -164,11 +165,11 @@ func lifeOfAKey(t *testing.T, o *office, s shape) {
 		t.Fatalf("%s, %v", made.text, made.header)
 	}
 	inside := apikey.Request{OrgID: org, Scopes: []string{"write:x"}, IP: addr("192.0.2.7")}
-	record := o.agrees(text, made, apikey.Valid, inside)
+	record := o.hasVerdict(text, made, apikey.Valid, inside)
 	if record.UserID != user || record.Name != "first" || string(record.Metadata) != `{"plan":"pro"}` {
 		t.Errorf("the validator reads %+v", record)
 	}
-	o.agrees(text, made, apikey.Forbidden, apikey.Request{IP: addr("192.0.2.7")})
+	o.hasVerdict(text, made, apikey.Forbidden, apikey.Request{IP: addr("192.0.2.7")})
 
 	path := "/v1/keys/" + id
 	got := o.wants(http.StatusOK, "GET", path, "")
@@ -183,14 +184,14 @@ func lifeOfAKey(t *testing.T, o *office, s shape) {
 
 	renamed := o.wants(http.StatusOK, "PATCH", path, `{"name":"second","allowed_ips":null}`, "If-Match", got.header.Get("ETag"))
 	inside.IP = addr("")
-	if record := o.agrees(text, renamed, apikey.Valid, inside); record.Name != "second" {
+	if record := o.hasVerdict(text, renamed, apikey.Valid, inside); record.Name != "second" {
 		t.Errorf("the validator reads %+v", record)
 	}
 	o.wants(http.StatusPreconditionFailed, "PATCH", path, `{"name":"third"}`, "If-Match", got.header.Get("ETag"))
 	down := o.wants(http.StatusOK, "PATCH", path, `{"scopes":["read"]}`, "If-Match", renamed.header.Get("ETag"))
-	o.agrees(text, down, apikey.InsufficientPermissions, inside)
+	o.hasVerdict(text, down, apikey.InsufficientPermissions, inside)
 	inside.Scopes = []string{"read"}
-	o.agrees(text, down, apikey.Valid, inside)
+	o.hasVerdict(text, down, apikey.Valid, inside)
 
 	rotated := o.wants(http.StatusCreated, "POST", path+"/rotate", `{"overlap_seconds":2}`)
 	next, nextText := "/v1/keys/"+rotated.str("id"), rotated.str("key")
@@ -202,12 +203,12 @@ func lifeOfAKey(t *testing.T, o *office, s shape) {
 		t.Errorf("the end is %q", rotated.str("previous_expires_at"))
 	}
 	if time.Until(end) > 500*time.Millisecond { // else the machine is too slow to see both
-		o.agrees(text, rotated, apikey.Valid, inside)
+		o.hasVerdict(text, rotated, apikey.Valid, inside)
 	}
-	o.agrees(nextText, rotated, apikey.Valid, inside)
+	o.hasVerdict(nextText, rotated, apikey.Valid, inside)
 	mongotest.Eventually(t, testkit.Patience, func() bool { return time.Now().After(end) }, "time stands still")
-	o.agrees(text, rotated, apikey.Expired, inside)
-	o.agrees(nextText, rotated, apikey.Valid, inside)
+	o.hasVerdict(text, rotated, apikey.Expired, inside)
+	o.hasVerdict(nextText, rotated, apikey.Valid, inside)
 	o.wants(http.StatusConflict, "POST", path+"/rotate", `{"overlap_seconds":2}`)
 
 	revoked := o.wants(http.StatusOK, "POST", next+"/revoke?wait=fleet&timeout=10s", "")
@@ -221,7 +222,7 @@ func lifeOfAKey(t *testing.T, o *office, s shape) {
 	if again.header.Get("ETag") != revoked.header.Get("ETag") {
 		t.Errorf("revoked again: %s", again.text)
 	}
-	o.agrees(nextText, again, apikey.Disabled, inside)
+	o.hasVerdict(nextText, again, apikey.Disabled, inside)
 
 	o.lists(user, []string{id}, "")
 	o.lists(user, []string{rotated.str("id"), id}, "&include_inactive=true")
@@ -231,19 +232,19 @@ func lifeOfAKey(t *testing.T, o *office, s shape) {
 	o.wants(http.StatusNotFound, "DELETE", path+"?user_id="+stranger, "")
 
 	gone := o.wants(http.StatusOK, "DELETE", path+"?user_id="+user, "")
-	o.agrees(text, gone, apikey.NotFound, inside)
+	o.hasVerdict(text, gone, apikey.NotFound, inside)
 	o.wants(http.StatusNotFound, "GET", path, "")
 	o.wants(http.StatusNotFound, "POST", path+"/revoke", "")
 
-	o.tells("/v1/audit", "delete", "revoke", "rotate", "update", "update", "create")
-	o.tells("/v1/audit?key_id="+id, "delete", "rotate", "update", "update", "create")
-	o.tells("/v1/audit?key_id="+rotated.str("id"), "revoke", "rotate")
-	o.tells("/v1/audit?user_id=" + stranger)
-	o.holdsNoSecret(text, nextText)
+	o.audits("/v1/audit", "delete", "revoke", "rotate", "update", "update", "create")
+	o.audits("/v1/audit?key_id="+id, "delete", "rotate", "update", "update", "create")
+	o.audits("/v1/audit?key_id="+rotated.str("id"), "revoke", "rotate")
+	o.audits("/v1/audit?user_id=" + stranger)
+	o.storesNoSecret(text, nextText)
 }
 
 // lists checks the ids of a user's list, one on a page.
-func (o *office) lists(user string, want []string, more string) {
+func (o *adminRig) lists(user string, want []string, more string) {
 	o.t.Helper()
 	var got []string
 	for cursor := ""; ; {
@@ -263,8 +264,8 @@ func (o *office) lists(user string, want []string, more string) {
 	}
 }
 
-// tells checks the actions of the audit, the newest first.
-func (o *office) tells(path string, want ...string) {
+// audits checks the actions of the audit, the newest first.
+func (o *adminRig) audits(path string, want ...string) {
 	o.t.Helper()
 	page := o.wants(http.StatusOK, "GET", path, "")
 	list, _ := page.body["entries"].([]any)
@@ -282,8 +283,8 @@ func (o *office) tells(path string, want ...string) {
 	}
 }
 
-// holdsNoSecret looks through all that was stored.
-func (o *office) holdsNoSecret(texts ...string) {
+// storesNoSecret searches everything that was stored.
+func (o *adminRig) storesNoSecret(texts ...string) {
 	o.t.Helper()
 	for _, collection := range []*mongo.Collection{o.keys, o.audit} {
 		cursor, err := collection.Find(o.t.Context(), bson.D{})
@@ -307,13 +308,13 @@ func (o *office) holdsNoSecret(texts ...string) {
 	}
 }
 
-// TestTheMappingSaysWhatCannotBeWritten in the API's words.
-func TestTheMappingSaysWhatCannotBeWritten(t *testing.T) {
+// TestUnmappedFieldsCannotBeWritten: the API names the flag that would map them.
+func TestUnmappedFieldsCannotBeWritten(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
 		bare := shape{keystore.Schema{Hash: "digest", UserID: "owner", ActiveForm: "always", IDForm: "integer"}, []string{"read"}, int64ID}
-		o := startOffice(t, s, bare)
+		o := startAdminRig(t, s, bare)
 		made := o.wants(http.StatusCreated, "POST", "/v1/keys", `{"user_id":"42"}`)
-		o.agrees(made.str("key"), made, apikey.Valid, apikey.Request{Scopes: []string{"read"}})
+		o.hasVerdict(made.str("key"), made, apikey.Valid, apikey.Request{Scopes: []string{"read"}})
 		path := "/v1/keys/" + made.str("id")
 		for call, words := range map[[3]string]string{
 			{"POST", "/v1/keys", `{"user_id":"ann"}`}:                      "--map-id-form integer",
@@ -329,7 +330,7 @@ func TestTheMappingSaysWhatCannotBeWritten(t *testing.T) {
 				t.Errorf("%v: %s", call, got.text)
 			}
 		}
-		o.tells("/v1/audit", "create")
+		o.audits("/v1/audit", "create")
 		o.wants(http.StatusOK, "DELETE", path, "")
 	})
 }
@@ -337,7 +338,7 @@ func TestTheMappingSaysWhatCannotBeWritten(t *testing.T) {
 // TestIDsInAPath are taken as they are.
 func TestIDsInAPath(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
-		o := startOffice(t, s, shape{keystore.Schema{}, nil, stringID})
+		o := startAdminRig(t, s, shape{keystore.Schema{}, nil, stringID})
 		for id, escaped := range map[any]string{
 			"a+b": "a+b", "a b": "a%20b", "a/b": "a%2Fb", "ü": "%C3%BC", "%41": "%2541", "..": "%2E%2E", int64(7): "7", "x/revoke": "x%2Frevoke",
 		} {
@@ -364,15 +365,15 @@ func TestIDsInAPath(t *testing.T) {
 	})
 }
 
-// TestAWaitThatTimesOutIsASuccess: nobody rotates twice.
+// TestAWaitThatTimesOutIsASuccess, so that a caller does not rotate twice.
 func TestAWaitThatTimesOutIsASuccess(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
-		o := startOffice(t, s, shape{keystore.Schema{}, nil, stringID})
+		o := startAdminRig(t, s, shape{keystore.Schema{}, nil, stringID})
 		made := o.wants(http.StatusCreated, "POST", "/v1/keys?wait=instance&timeout=10s", `{"user_id":"u"}`)
 		if made.body["synced"] != true || len(made.body["missing"].([]any)) != 0 { //nolint:forcetypeassert // else the test fails as well
 			t.Errorf("%s", made.text)
 		}
-		// An instance that says nothing more is waited for until it is given up.
+		// The fleet waits for an instance without new heartbeats until it drops it.
 		_, err := o.db.Collection("keytail_heartbeats").InsertOne(t.Context(), bson.D{
 			{Key: "_id", Value: "mute/1"},
 			{Key: "ns", Value: o.db.Name() + "." + o.keys.Name()},
@@ -389,10 +390,10 @@ func TestAWaitThatTimesOutIsASuccess(t *testing.T) {
 	})
 }
 
-// TestAnEndIsTheEarlierOne: a rotation gives no key a longer life.
-func TestAnEndIsTheEarlierOne(t *testing.T) {
+// TestARotationDoesNotExtendTheExpiry: a rotation gives no key a longer life.
+func TestARotationDoesNotExtendTheExpiry(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
-		o := startOffice(t, s, shape{keystore.Schema{}, nil, stringID})
+		o := startAdminRig(t, s, shape{keystore.Schema{}, nil, stringID})
 		soon := time.Now().Add(time.Minute).UTC().Truncate(time.Millisecond)
 		made := o.wants(http.StatusCreated, "POST", "/v1/keys", fmt.Sprintf(`{"user_id":"u","expires_at":%q}`, soon.Format(time.RFC3339Nano)))
 		for _, overlap := range []int{3600, 30} {
@@ -419,12 +420,12 @@ func addr(text string) (a netip.Addr) {
 	return a
 }
 
-// TestARevokeIsHeardByTheFleet of three: "revoked on 3 of 3 instances" is the
-// truth, at once and everywhere.
-func TestARevokeIsHeardByTheFleet(t *testing.T) {
+// TestARevocationReachesTheFleet of three: once the API reports "revoked on 3 of 3
+// instances", each of them rejects the key.
+func TestARevocationReachesTheFleet(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
-		r := startTrio(t, s, hasty, withAdmin(t))
-		o := &office{r.rig, r.db.Collection(keyadmin.CollectionName)}
+		r := startTrio(t, s, withShortMaxStale, withAdmin(t))
+		o := &adminRig{r.rig, r.db.Collection(keyadmin.CollectionName)}
 		made := o.wants(http.StatusCreated, "POST", "/v1/keys", `{"user_id":"u","scopes":["read"]}`)
 		everywhere := func(after reply, want apikey.Code, request apikey.Request) {
 			t.Helper()

@@ -20,31 +20,31 @@ import (
 	"github.com/keytail/keytail/internal/service"
 )
 
-// patient is a collection that a doctor looks at.
-type patient struct {
+// candidate is a collection that the doctor examines.
+type candidate struct {
 	keys   *mongo.Collection
 	config daemon.Config
 }
 
 const doctorApp = "keytail-doctor"
 
-func newPatient(t *testing.T, s *mongotest.Server, mapping keystore.Schema) *patient {
+func newCandidate(t *testing.T, s *mongotest.Server, mapping keystore.Schema) *candidate {
 	t.Helper()
 	database := s.Database(t)
-	return &patient{
+	return &candidate{
 		keys:   s.Client(t, "team").Database(database).Collection("api_keys"),
 		config: daemon.Config{Config: service.Config{Client: s.Client(t, doctorApp), Database: database, Schema: mapping}},
 	}
 }
 
-func (p *patient) insert(t *testing.T, documents ...any) {
+func (p *candidate) insert(t *testing.T, documents ...any) {
 	t.Helper()
 	if _, err := p.keys.InsertMany(t.Context(), documents); err != nil {
 		t.Fatal(err)
 	}
 }
 
-func (p *patient) index(t *testing.T, field string, index *options.IndexOptionsBuilder) {
+func (p *candidate) index(t *testing.T, field string, index *options.IndexOptionsBuilder) {
 	t.Helper()
 	if _, err := p.keys.Indexes().CreateOne(t.Context(), mongo.IndexModel{Keys: bson.D{{Key: field, Value: 1}}, Options: index}); err != nil {
 		t.Fatal(err)
@@ -53,7 +53,7 @@ func (p *patient) index(t *testing.T, field string, index *options.IndexOptionsB
 
 // examined are the checks by name. It fails unless each was seen once, in the
 // order of the report.
-func (p *patient) examined(t *testing.T) (map[string]doctor.Check, doctor.Report) {
+func (p *candidate) examined(t *testing.T) (map[string]doctor.Check, doctor.Report) {
 	t.Helper()
 	var seen []string
 	report, err := daemon.Examine(t.Context(), p.config, func(c doctor.Check) { seen = append(seen, c.Name) })
@@ -77,7 +77,7 @@ func (p *patient) examined(t *testing.T) (map[string]doctor.Check, doctor.Report
 	return checks, report
 }
 
-// is holds a check against its status and what it must say.
+// is compares a check with its status and the words that it must contain.
 func is(t *testing.T, c doctor.Check, status doctor.Status, words ...string) {
 	t.Helper()
 	if c.Status != status {
@@ -91,14 +91,14 @@ func is(t *testing.T, c doctor.Check, status doctor.Status, words ...string) {
 	}
 }
 
-// TestDoctorFitsEveryShape: whatever a collection looks like that the mapping
-// describes, there is nothing to do.
+// TestDoctorFitsEveryShape: there is nothing to do for a collection that the mapping
+// describes.
 func TestDoctorFitsEveryShape(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
 		for _, name := range slices.Sorted(maps.Keys(shapes())) {
 			shape := shapes()[name]
 			t.Run(name, func(t *testing.T) {
-				p := newPatient(t, s, shape.schema("api_keys"))
+				p := newCandidate(t, s, shape.schema("api_keys"))
 				for i := range 20 {
 					p.insert(t, shape.document(key{id: fmt.Sprint("key-", i), text: fmt.Sprintf("kt_%032d", i)}))
 				}
@@ -119,9 +119,9 @@ func TestDoctorFitsEveryShape(t *testing.T) {
 	})
 }
 
-// broken is a collection that somebody fills in more than one way: most hashes are
-// bcrypt, some keys are there in plain text, one document in a hundred is broken,
-// and no index keeps hashes apart.
+// broken is a collection with several kinds of mistakes: most hashes are bcrypt, some
+// keys are stored in plain text, one document in a hundred cannot be read, and there is
+// no unique index.
 func broken() []any {
 	var documents []any
 	for i := range 300 {
@@ -143,7 +143,7 @@ func broken() []any {
 
 func TestDoctorFindsWhatIsBroken(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
-		p := newPatient(t, s, keystore.Schema{})
+		p := newCandidate(t, s, keystore.Schema{})
 		p.insert(t, broken()...)
 		checks, report := p.examined(t)
 		if report.OK {
@@ -164,7 +164,7 @@ func TestDoctorFindsWhatIsBroken(t *testing.T) {
 // TestDoctorRecommendsAnIndexForLists where the admin API is on.
 func TestDoctorRecommendsAnIndexForLists(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
-		p := newPatient(t, s, keystore.Schema{})
+		p := newCandidate(t, s, keystore.Schema{})
 		p.insert(t, shapes()["default"].document(key{id: "k", text: "kt_some key text"}))
 		p.index(t, "key_hash", unique())
 		if checks, _ := p.examined(t); len(checks["index"].More) != 0 {
@@ -178,11 +178,11 @@ func TestDoctorRecommendsAnIndexForLists(t *testing.T) {
 	})
 }
 
-// TestDoctorSaysWhatIsMissing takes privileges away, one at a time.
-func TestDoctorSaysWhatIsMissing(t *testing.T) {
+// TestDoctorNamesMissingPrivileges takes privileges away, one at a time.
+func TestDoctorNamesMissingPrivileges(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
 		s.Needs(t, mongotest.Failpoints)
-		p := newPatient(t, s, keystore.Schema{})
+		p := newCandidate(t, s, keystore.Schema{})
 		p.insert(t, shapes()["default"].document(key{id: "k", text: "kt_some key text"}))
 		p.index(t, "key_hash", unique())
 		for command, want := range map[string]struct {
@@ -216,8 +216,8 @@ func TestDoctorSaysWhatIsMissing(t *testing.T) {
 	})
 }
 
-// forbid has a command refused to the doctor, until the function returned is
-// called.
+// forbid makes the server refuse a command of the doctor until the function that it
+// returns is called.
 func forbid(t *testing.T, s *mongotest.Server, command string) (allow func()) {
 	t.Helper()
 	admin := s.Client(t, "operator").Database("admin")
@@ -237,10 +237,10 @@ func forbid(t *testing.T, s *mongotest.Server, command string) (allow func()) {
 	return func() { point("off") }
 }
 
-func TestDoctorOfWhatIsNotThere(t *testing.T) {
+func TestDoctorWithoutCollectionOrServer(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
 		t.Run("collection", func(t *testing.T) {
-			p := newPatient(t, s, keystore.Schema{})
+			p := newCandidate(t, s, keystore.Schema{})
 			checks, report := p.examined(t)
 			is(t, checks["collection"], doctor.ToDo, "has no collection", "--ensure-schema")
 			is(t, checks["heartbeats"], doctor.NotTried)
@@ -260,7 +260,7 @@ func TestDoctorOfWhatIsNotThere(t *testing.T) {
 		t.Run("field", func(t *testing.T) {
 			m := keystore.DefaultSchema()
 			m.Hash = "keyHash"
-			p := newPatient(t, s, m)
+			p := newCandidate(t, s, m)
 			p.insert(t, shapes()["default"].document(key{id: "k", text: "kt_some key text"}))
 			checks, _ := p.examined(t)
 			is(t, checks["documents"], doctor.ToDo, "keyHash", "--map-hash", "fields without a role: key_hash")
@@ -272,7 +272,7 @@ func TestDoctorOfWhatIsNotThere(t *testing.T) {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { _ = client.Disconnect(context.Background()) })
-		p := &patient{config: daemon.Config{Config: service.Config{Client: client, Database: "d"}}}
+		p := &candidate{config: daemon.Config{Config: service.Config{Client: client, Database: "d"}}}
 		checks, report := p.examined(t)
 		is(t, checks["deployment"], doctor.ToDo, "no primary answered")
 		if report.OK || len(report.Checks) != 11 {

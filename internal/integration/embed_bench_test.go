@@ -25,7 +25,7 @@ func TestCostOfAuthenticate(t *testing.T) {
 		r := startEmbedded(t, s, 0)
 		k := r.newKey()
 		r.becomes(k, apikey.Valid)
-		r.held(k)
+		r.isCached(k)
 		empty := func(c *gin.Context) { c.Status(http.StatusNoContent) }
 		for _, c := range []struct {
 			name  string

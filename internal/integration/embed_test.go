@@ -27,9 +27,8 @@ import (
 	"github.com/keytail/keytail/internal/mongotest"
 )
 
-// embedding is an API with a service inside it. Its two endpoints look at nothing
-// but what they are given: the stream at its request's context, the WebSocket at its
-// connection.
+// embedding is an API with a service inside it. Its two endpoints do not know keytail:
+// the stream waits for its request's context, the WebSocket reads its connection.
 type embedding struct {
 	*httptest.Server
 	rig *rig
@@ -109,7 +108,7 @@ func (r *embeddedRig) embed(framework string, opts ...auth.Option) *embedding {
 	return e
 }
 
-// stream sends one server-sent event, and waits for others that never come.
+// stream sends one server-sent event, and waits for the end of its context.
 func (e *embedding) stream(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "text/event-stream")
 	_, _ = io.WriteString(w, "data: hello\n\n")
@@ -118,7 +117,7 @@ func (e *embedding) stream(w http.ResponseWriter, r *http.Request) {
 	e.causes <- context.Cause(r.Context())
 }
 
-// socket reads what never comes, with a context that never ends.
+// socket reads from a silent client, with a context that never ends.
 func (e *embedding) socket(w http.ResponseWriter, r *http.Request) {
 	conn, err := websocket.Accept(w, r, nil)
 	if err != nil {
@@ -145,7 +144,7 @@ func (e *embedding) get(path, text string) *http.Response {
 	return answer
 }
 
-// end is when a client has noticed that it was cut.
+// end is when a client has noticed the end of its stream or connection.
 type end <-chan time.Time
 
 func endOf(wait func()) end {
@@ -180,12 +179,12 @@ func (e *embedding) openSocket(k key) end {
 	return endOf(func() { _, _, _ = conn.Read(context.Background()) })
 }
 
-// openers are the kinds of connection that last.
+// openers are the kinds of long connections.
 func (e *embedding) openers() map[string]func(key) end {
 	return map[string]func(key) end{"stream": e.openStream, "socket": e.openSocket}
 }
 
-func (e end) comes(t *testing.T, what string) time.Time {
+func (e end) happens(t *testing.T, what string) time.Time {
 	t.Helper()
 	select {
 	case at := <-e:
@@ -196,7 +195,7 @@ func (e end) comes(t *testing.T, what string) time.Time {
 	}
 }
 
-func (e end) hasNotCome(t *testing.T, what string) {
+func (e end) hasNotHappened(t *testing.T, what string) {
 	t.Helper()
 	select {
 	case <-e:
@@ -205,18 +204,18 @@ func (e end) hasNotCome(t *testing.T, what string) {
 	}
 }
 
-// newValid is a key that the service knows of.
-func (r *rig) newValid(fields ...bson.E) key {
+// newValidKey inserts a key and waits until the service accepts it.
+func (r *rig) newValidKey(fields ...bson.E) key {
 	r.t.Helper()
 	k := r.newKey(fields...)
 	r.becomes(k, apikey.Valid)
 	return k
 }
 
-// felt waits until the service has seen all that was written so far.
-func (r *rig) felt() {
+// catchUp waits until the service has applied everything that was written before.
+func (r *rig) catchUp() {
 	r.t.Helper()
-	k := r.newValid()
+	k := r.newValidKey()
 	r.set(k, "is_active", false)
 	r.becomes(k, apikey.Disabled)
 }
@@ -236,7 +235,7 @@ var endings = map[string]struct {
 	"loses its scope": {func(r *rig, k key) { r.set(k, "scopes", bson.A{"write"}) }, auth.InsufficientPermissions},
 }
 
-func TestWhatIsOpenIsCutWhenItsKeyEnds(t *testing.T) {
+func TestOpenRequestsEndWithTheirKey(t *testing.T) {
 	mongotest.EachScope(t, func(t *testing.T, s *mongotest.Server) {
 		r := startEmbedded(t, s, 0)
 		for _, framework := range frameworks {
@@ -244,14 +243,14 @@ func TestWhatIsOpenIsCutWhenItsKeyEnds(t *testing.T) {
 			for kind, open := range e.openers() {
 				for ending, c := range endings {
 					name := fmt.Sprint(framework, ", a ", kind, " whose key ", ending)
-					k := r.newValid()
+					k := r.newValidKey()
 					cut := open(k)
-					// A change that leaves it valid, and expiry far away, cut nothing.
+					// A change after which the key is valid ends nothing, and neither does a late expiry.
 					r.update(k, bson.D{{Key: "$set", Value: bson.D{{Key: "name", Value: "renamed"}, {Key: "expires_at", Value: time.Now().Add(time.Hour)}}}})
-					r.felt()
-					cut.hasNotCome(t, name)
+					r.catchUp()
+					cut.hasNotHappened(t, name)
 					c.do(r.rig, k)
-					cut.comes(t, name)
+					cut.happens(t, name)
 					if kind != "stream" {
 						continue
 					}
@@ -266,14 +265,14 @@ func TestWhatIsOpenIsCutWhenItsKeyEnds(t *testing.T) {
 	})
 }
 
-// TestAStreamIsCutAtTheExpiryItBeganWith: no event is needed.
-func TestAStreamIsCutAtTheExpiryItBeganWith(t *testing.T) {
+// TestAStreamEndsAtTheExpiryItBeganWith, without an event.
+func TestAStreamEndsAtTheExpiryItBeganWith(t *testing.T) {
 	mongotest.EachScope(t, func(t *testing.T, s *mongotest.Server) {
 		r := startEmbedded(t, s, 0)
 		e := r.embed("gin")
 		expires := time.Now().Add(2 * time.Second).Truncate(time.Millisecond)
-		k := r.newValid(bson.E{Key: "expires_at", Value: expires})
-		at := e.openStream(k).comes(t, "an expired key")
+		k := r.newValidKey(bson.E{Key: "expires_at", Value: expires})
+		at := e.openStream(k).happens(t, "an expired key")
 		if late := at.Sub(expires); late < 0 {
 			t.Errorf("it was cut %v early", -late)
 		} else {
@@ -293,15 +292,15 @@ func TestHowLongWhatIsOpenOutlivesItsKey(t *testing.T) {
 			var cuts []end
 			var keys []key
 			for range count {
-				k := r.newValid()
+				k := r.newValidKey()
 				keys, cuts = append(keys, k), append(cuts, open(k))
 			}
-			r.felt()
+			r.catchUp()
 			var delays []time.Duration
 			for i, k := range keys {
 				r.set(k, "is_active", false)
 				acknowledged := time.Now()
-				delays = append(delays, max(0, cuts[i].comes(t, kind).Sub(acknowledged)))
+				delays = append(delays, max(0, cuts[i].happens(t, kind).Sub(acknowledged)))
 			}
 			slices.Sort(delays)
 			t.Logf("a %s is cut %v (median), %v (worst of %d) after the acknowledged write", kind, delays[count/2], delays[count-1], count)
@@ -312,49 +311,49 @@ func TestHowLongWhatIsOpenOutlivesItsKey(t *testing.T) {
 	})
 }
 
-// TestAnOutageCutsOnlyThoseWhoWantIt, and only past max_stale.
-func TestAnOutageCutsOnlyThoseWhoWantIt(t *testing.T) {
+// TestAnOutageEndsOnlyRequestsWithCancelOnOutage, and only past max_stale.
+func TestAnOutageEndsOnlyRequestsWithCancelOnOutage(t *testing.T) {
 	mongotest.EachScope(t, func(t *testing.T, s *mongotest.Server) {
-		r := startEmbedded(t, s, hastyMaxStale)
+		r := startEmbedded(t, s, shortMaxStale)
 		keep, lose := r.embed("gin"), r.embed("net/http", auth.CancelOnOutage())
-		k := r.newValid()
+		k := r.newValidKey()
 		kept, keptSocket, lost, lostSocket := keep.openStream(k), keep.openSocket(k), lose.openStream(k), lose.openSocket(k)
 		mend := r.cut("getMore", "aggregate", "find", "update", "findAndModify")
 		began := time.Now()
-		at := lost.comes(t, "a stream whose truth is lost")
-		lostSocket.comes(t, "a socket whose truth is lost")
+		at := lost.happens(t, "a stream whose truth is lost")
+		lostSocket.happens(t, "a socket whose truth is lost")
 		if cause := <-lose.causes; !errors.Is(cause, auth.ErrStalenessExceeded) {
 			t.Errorf("the cause is %v", cause)
 		}
-		// The last freshness may be a heartbeat older than the outage.
-		if after := at.Sub(began); after < hastyMaxStale-500*time.Millisecond {
-			t.Errorf("cut after %v, before max_stale (%v) was over", after, hastyMaxStale)
+		// The last round trip may be one heartbeat interval older than the outage.
+		if after := at.Sub(began); after < shortMaxStale-500*time.Millisecond {
+			t.Errorf("cut after %v, before max_stale (%v) was over", after, shortMaxStale)
 		} else {
-			t.Logf("cut %v after the outage began; max_stale is %v", after, hastyMaxStale)
+			t.Logf("cut %v after the outage began; max_stale is %v", after, shortMaxStale)
 		}
 		if answer := lose.get("/whoami", k.text); answer.StatusCode != http.StatusServiceUnavailable {
 			t.Errorf("a request is answered with %d", answer.StatusCode)
 		}
-		kept.hasNotCome(t, "a stream that an outage does not cut")
-		keptSocket.hasNotCome(t, "a socket that an outage does not cut")
+		kept.hasNotHappened(t, "a stream that an outage does not cut")
+		keptSocket.hasNotHappened(t, "a socket that an outage does not cut")
 		mend()
 		r.reaches("live")
-		r.felt()
-		kept.hasNotCome(t, "a stream after the outage")
-		keptSocket.hasNotCome(t, "a socket after the outage")
+		r.catchUp()
+		kept.hasNotHappened(t, "a stream after the outage")
+		keptSocket.hasNotHappened(t, "a socket after the outage")
 		r.set(k, "is_active", false)
-		kept.comes(t, "a revoked key after the outage")
-		keptSocket.comes(t, "a revoked key after the outage")
+		kept.happens(t, "a revoked key after the outage")
+		keptSocket.happens(t, "a revoked key after the outage")
 	})
 }
 
-// TestAReadThatFailsCutsNothing while the stream is heard of: it is made again until it
-// succeeds.
-func TestAReadThatFailsCutsNothing(t *testing.T) {
+// TestAFailedRecheckEndsNothing while the change stream is fresh: the recheck is
+// repeated until it succeeds.
+func TestAFailedRecheckEndsNothing(t *testing.T) {
 	mongotest.EachScope(t, func(t *testing.T, s *mongotest.Server) {
 		r := startEmbedded(t, s, 0)
 		e := r.embed("gin", auth.CancelOnOutage())
-		k, gone := r.newValid(), r.newValid()
+		k, gone := r.newValidKey(), r.newValidKey()
 		kept, cut := e.openStream(k), e.openStream(gone)
 		failed := func() float64 { return r.metric("keytail_verdicts_total", "UNAVAILABLE") }
 		before := failed()
@@ -362,17 +361,17 @@ func TestAReadThatFailsCutsNothing(t *testing.T) {
 		r.set(k, "name", "renamed")
 		r.set(gone, "is_active", false)
 		mongotest.Eventually(t, testkit.Patience, func() bool { return failed() > before+3 }, "nothing is read")
-		kept.hasNotCome(t, "a key that cannot be read at the moment")
-		cut.hasNotCome(t, "another one")
+		kept.hasNotHappened(t, "a key that cannot be read at the moment")
+		cut.hasNotHappened(t, "another one")
 		mend()
-		cut.comes(t, "a revoked key that can be read again")
-		r.felt()
-		kept.hasNotCome(t, "a renamed key")
+		cut.happens(t, "a revoked key that can be read again")
+		r.catchUp()
+		kept.hasNotHappened(t, "a renamed key")
 	})
 }
 
-// TestASilentServerCutsOnlyThoseWhoWantIt: no error says that the truth is lost.
-func TestASilentServerCutsOnlyThoseWhoWantIt(t *testing.T) {
+// TestASilentServerEndsOnlyRequestsWithCancelOnOutage: the server reports no error.
+func TestASilentServerEndsOnlyRequestsWithCancelOnOutage(t *testing.T) {
 	for _, scope := range testkit.Scopes {
 		for name, stage := range map[string]func(node *devmongo.Server, service string) (heal func()){
 			"frozen":      func(node *devmongo.Server, service string) func() { node.Freeze(service); return node.Heal },
@@ -380,58 +379,57 @@ func TestASilentServerCutsOnlyThoseWhoWantIt(t *testing.T) {
 		} {
 			t.Run(scope+" "+name, func(t *testing.T) {
 				d := mongotest.StartDevmongo(t, devmongo.Config{})
-				r := startEmbedded(t, d.InScope(scope), hastyMaxStale)
+				r := startEmbedded(t, d.InScope(scope), shortMaxStale)
 				keep, lose := r.embed("net/http"), r.embed("gin", auth.CancelOnOutage())
-				k := r.newValid()
+				k := r.newValidKey()
 				kept, lost := keep.openSocket(k), lose.openStream(k)
 				began := time.Now()
 				heal := stage(d.Node, r.appName)
-				at := lost.comes(t, "a stream whose truth is lost")
+				at := lost.happens(t, "a stream whose truth is lost")
 				if cause := <-lose.causes; !errors.Is(cause, auth.ErrStalenessExceeded) {
 					t.Errorf("the cause is %v", cause)
 				}
-				t.Logf("cut %v after the silence began; max_stale is %v, and the last read was waited for", at.Sub(began), hastyMaxStale)
-				kept.hasNotCome(t, "a socket that an outage does not cut")
+				t.Logf("cut %v after the silence began; max_stale is %v, and the last read was waited for", at.Sub(began), shortMaxStale)
+				kept.hasNotHappened(t, "a socket that an outage does not cut")
 				heal()
 				r.reaches("live")
-				r.felt()
-				kept.hasNotCome(t, "a socket after the outage")
+				r.catchUp()
+				kept.hasNotHappened(t, "a socket after the outage")
 				r.set(k, "is_active", false)
-				kept.comes(t, "a revoked key after the outage")
+				kept.happens(t, "a revoked key after the outage")
 			})
 		}
 	}
 }
 
-// TestARevocationIsFeltWhileTheStreamIsAway, by those who want it: the database can
-// still be asked.
-func TestARevocationIsFeltWhileTheStreamIsAway(t *testing.T) {
+// TestARevocationWithoutAChangeStreamEndsOpenRequests with CancelOnOutage: the database
+// can still be read.
+func TestARevocationWithoutAChangeStreamEndsOpenRequests(t *testing.T) {
 	mongotest.EachScope(t, func(t *testing.T, s *mongotest.Server) {
-		r := startEmbedded(t, s, hastyMaxStale)
+		r := startEmbedded(t, s, shortMaxStale)
 		e := r.embed("gin", auth.CancelOnOutage())
-		k, other := r.newValid(), r.newValid()
+		k, other := r.newValidKey(), r.newValidKey()
 		cut, kept := e.openStream(k), e.openStream(other)
 		defer r.cut("getMore", "aggregate", "update", "findAndModify")()
 		r.reaches("stale")
 		r.set(k, "is_active", false)
 		acknowledged := time.Now()
-		at := cut.comes(t, "a revoked key")
+		at := cut.happens(t, "a revoked key")
 		t.Logf("cut %v after the write, without a change stream", at.Sub(acknowledged))
 		var revoked *auth.RevokedError
 		if cause := <-e.causes; !errors.As(cause, &revoked) || revoked.Code != auth.Disabled {
 			t.Errorf("the cause is %v", cause)
 		}
-		kept.hasNotCome(t, "a key that the database calls valid")
+		kept.hasNotHappened(t, "a key that the database calls valid")
 	})
 }
 
-// TestWhatChangesWhileHistoryIsLostIsFelt: by the new stream there is no event for
-// it.
-func TestWhatChangesWhileHistoryIsLostIsFelt(t *testing.T) {
+// TestAChangeDuringALossEndsOpenRequests: the new stream has no event for it.
+func TestAChangeDuringALossEndsOpenRequests(t *testing.T) {
 	mongotest.EachScope(t, func(t *testing.T, s *mongotest.Server) {
 		r := startEmbedded(t, s, 0)
 		e := r.embed("gin")
-		k, other := r.newValid(), r.newValid()
+		k, other := r.newValidKey(), r.newValidKey()
 		cut, kept := e.openSocket(k), e.openSocket(other)
 		s.Needs(t, mongotest.Failpoints)
 		losses := r.metric("keytail_losses_total")
@@ -443,17 +441,17 @@ func TestWhatChangesWhileHistoryIsLostIsFelt(t *testing.T) {
 		mongotest.Eventually(t, testkit.Patience, func() bool { return r.metric("keytail_losses_total") > losses }, "history is not lost")
 		r.set(k, "is_active", false)
 		mend()
-		cut.comes(t, "a key that was revoked meanwhile")
+		cut.happens(t, "a key that was revoked meanwhile")
 		r.reaches("live")
-		r.felt()
-		kept.hasNotCome(t, "a key that is valid still")
+		r.catchUp()
+		kept.hasNotHappened(t, "a key that is valid still")
 	})
 }
 
-func TestTheMiddlewareAnswersAsTheContractSays(t *testing.T) {
+func TestTheMiddlewareFollowsTheHTTPContract(t *testing.T) {
 	mongotest.EachScope(t, func(t *testing.T, s *mongotest.Server) {
-		r := startEmbedded(t, s, hastyMaxStale)
-		good, lacking := r.newValid(), r.newValid()
+		r := startEmbedded(t, s, shortMaxStale)
+		good, lacking := r.newValidKey(), r.newValidKey()
 		r.set(lacking, "scopes", bson.A{"write"})
 		unknown := r.newKey()
 		if _, err := r.keys.DeleteOne(t.Context(), bson.D{{Key: "_id", Value: unknown.id}}); err != nil {
@@ -474,7 +472,7 @@ func TestTheMiddlewareAnswersAsTheContractSays(t *testing.T) {
 			{lacking.text, 403, auth.InsufficientPermissions},
 			{good.text, 200, ""},
 		}
-		r.felt()
+		r.catchUp()
 		for _, framework := range frameworks {
 			e := r.embed(framework)
 			for _, c := range cases {

@@ -49,10 +49,10 @@ type soleCaller string
 
 func (s soleCaller) Name(token string) (string, bool) { return "caller", token == string(s) }
 
-// exampleReceipt runs an example against three instances, and asks each about the
-// key at once.
+// exampleReceipt runs an example against three instances, and checks the key at each of
+// them at once.
 func exampleReceipt(t *testing.T, s *mongotest.Server, command ...string) {
-	r := startTrio(t, s, hasty)
+	r := startTrio(t, s, withShortMaxStale)
 	handler, err := routes.NewPublic(routes.PublicConfig{
 		Config: forwardauth.Config{Validator: nobody{}}, Syncer: r.all[1].Syncer(),
 		Callers: soleCaller(callerToken),

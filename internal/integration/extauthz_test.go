@@ -18,8 +18,8 @@ import (
 	"github.com/keytail/keytail/internal/mongotest"
 )
 
-// TestExtAuthzFollowsTheStream: what Envoy asks over gRPC is answered by the same
-// truth, with the configuration's policies, and its health is that of readyz.
+// TestExtAuthzFollowsTheStream: Envoy's requests over gRPC get the same verdicts, with
+// the configured policies, and the gRPC health is that of readyz.
 func TestExtAuthzFollowsTheStream(t *testing.T) {
 	mongotest.Each(t, extAuthzFollowsTheStream)
 }

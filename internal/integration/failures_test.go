@@ -25,12 +25,12 @@ import (
 
 var failuresEvery = flag.Int("failures.every", 6, "TestEveryErrorCode tries one in so many of the codes, other ones each time; 1: all")
 
-// failureWorkers are services, each on a server of its own, that the codes are
-// divided among: most of the time is spent waiting.
+// failureWorkers is the number of services, each on its own server, that share the
+// codes: most of the time is spent waiting.
 const failureWorkers = 10
 
-// loses reports whether the code costs the history in this phase. A request that
-// the server does not understand is worth another one without the token.
+// loses reports whether the code loses the history in this phase. After a request that
+// the server does not understand, another one without the token is tried.
 func loses(c testkit.Code, phase string) bool {
 	return phase != phaseOpen && (c.Class == "loss" || c.Class == "request")
 }
@@ -41,11 +41,10 @@ const (
 )
 
 // TestEveryErrorCode makes the stream fail with each code, for a while, while it is
-// opened, resumed and read. Each time there must be a metric and a line in the log
-// that names the code, the service must recover by itself, and a code that passes
-// must not cost the history.
+// opened, resumed and read. Each time there must be a metric and a log line that names
+// the code, the service must recover, and a code that passes must not lose the history.
 func TestEveryErrorCode(t *testing.T) {
-	queue := make(chan func(*brittle))
+	queue := make(chan func(*failingRig))
 	var workers sync.WaitGroup
 	for n := range failureWorkers {
 		f := startFailing(t, n)
@@ -60,15 +59,15 @@ func TestEveryErrorCode(t *testing.T) {
 	for n := first; n < len(codes); n += *failuresEvery {
 		c := codes[n]
 		for _, phase := range []string{phaseOpen, phaseResume, phaseGetMore} {
-			queue <- func(f *brittle) { f.try(c, phase) }
+			queue <- func(f *failingRig) { f.try(c, phase) }
 		}
 	}
 	close(queue)
 	workers.Wait()
 }
 
-// brittle is a service whose stream fails.
-type brittle struct {
+// failingRig is a service whose stream fails.
+type failingRig struct {
 	*rig
 	node  *devmongo.Server
 	logs  *observer.ObservedLogs
@@ -77,7 +76,7 @@ type brittle struct {
 	admin *mongo.Database
 }
 
-func startFailing(t *testing.T, n int) *brittle {
+func startFailing(t *testing.T, n int) *failingRig {
 	t.Helper()
 	d := mongotest.StartDevmongo(t, devmongo.Config{})
 	server := d.InScope(testkit.Scopes[n%len(testkit.Scopes)])
@@ -86,18 +85,18 @@ func startFailing(t *testing.T, n int) *brittle {
 	r.db = server.Client(t, "outsider").Database(server.Database(t))
 	r.keys = mongotest.CreateAPIKeys(t, r.db)
 	admin := server.Client(t, "operator").Database("admin")
-	// Many losses in a row would put off scans, and with them the state live.
-	r.Daemon = r.run(r.registry, zap.New(core), hasty, func(c *daemon.Config) { c.Preload = "off" })
-	f := &brittle{rig: r, node: d.Node, logs: logs, known: r.newKey(), admin: admin}
+	// Many losses in a row would delay scans, and with them the state live.
+	r.Daemon = r.run(r.registry, zap.New(core), withShortMaxStale, func(c *daemon.Config) { c.Preload = "off" })
+	f := &failingRig{rig: r, node: d.Node, logs: logs, known: r.newKey(), admin: admin}
 	r.becomes(f.known, apikey.Valid)
 	return f
 }
 
-// counts are what a failure must move. byDriver are failures after which the driver
-// resumed by itself: it keeps the code to itself.
+// counts are the metrics that a failure must raise. byDriver counts failures after which
+// the driver resumed the stream: it does not report the code.
 type counts struct{ failures, losses, byDriver float64 }
 
-func (f *brittle) counts() counts {
+func (f *failingRig) counts() counts {
 	return counts{
 		f.metric("keytail_stream_failures_total"), f.metric("keytail_losses_total"),
 		f.metric("keytail_stream_failures_total", "get_more", "resumed_by_driver"),
@@ -105,7 +104,7 @@ func (f *brittle) counts() counts {
 }
 
 // fails makes commands of the service fail with the code, until the next call.
-func (f *brittle) fails(code int, commands ...any) {
+func (f *failingRig) fails(code int, commands ...any) {
 	f.set(bson.D{
 		{Key: "configureFailPoint", Value: "failCommand"},
 		{Key: "mode", Value: "alwaysOn"},
@@ -115,21 +114,21 @@ func (f *brittle) fails(code int, commands ...any) {
 	})
 }
 
-func (f *brittle) works() {
+func (f *failingRig) works() {
 	f.set(bson.D{{Key: "configureFailPoint", Value: "failCommand"}, {Key: "mode", Value: "off"}})
 }
 
-// set insists: a step-down closes connections.
-func (f *brittle) set(command bson.D) {
+// set retries: a step-down closes connections.
+func (f *failingRig) set(command bson.D) {
 	var err error
 	if !f.within(func() bool { err = f.admin.RunCommand(f.t.Context(), command).Err(); return err == nil }) {
 		f.t.Errorf("setting a failpoint: %v", err)
 	}
 }
 
-// try makes the stream fail with one code in one phase, and checks what is seen of
-// that. It reports errors and never ends the goroutine.
-func (f *brittle) try(c testkit.Code, phase string) {
+// try makes the stream fail with one code in one phase, and checks metrics, log and
+// recovery. It reports errors and never ends the goroutine.
+func (f *failingRig) try(c testkit.Code, phase string) {
 	name := fmt.Sprintf("code %d at %s (%s scope)", c.Code, phase, f.server.StreamScope)
 	commands := []any{"aggregate"}
 	switch phase {
@@ -170,8 +169,8 @@ func (f *brittle) try(c testkit.Code, phase string) {
 	}
 }
 
-// within is mongotest.Eventually for a goroutine that is not the test's.
-func (f *brittle) within(cond func() bool) bool {
+// within is mongotest.Eventually for another goroutine than the test's.
+func (f *failingRig) within(cond func() bool) bool {
 	deadline := time.Now().Add(testkit.Patience / 4)
 	for !cond() {
 		if time.Now().After(deadline) {
@@ -184,6 +183,6 @@ func (f *brittle) within(cond func() bool) bool {
 
 // logged reports whether a line of the log names the code. (Its digits alone could be
 // those of a port.)
-func (f *brittle) logged(code int) bool {
+func (f *failingRig) logged(code int) bool {
 	return f.logs.FilterField(zap.String("code", strconv.Itoa(code))).Len() > 0
 }

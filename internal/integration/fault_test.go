@@ -19,7 +19,7 @@ import (
 )
 
 // TestKill9UnderLoadGivesNoWrongVerdict kills the database again and again and
-// starts it on the same storage, while keys are revoked, restored and asked for.
+// starts it on the same storage, while keys are revoked, restored and validated.
 func TestKill9UnderLoadGivesNoWrongVerdict(t *testing.T) {
 	const kills = 3
 	server := mongotest.StartSecantus(t, mongotest.SecantusConfig{})
@@ -54,7 +54,7 @@ func TestKill9UnderLoadGivesNoWrongVerdict(t *testing.T) {
 		r.metric("keytail_losses_total"))
 }
 
-// load asks about keys and changes them, and records all of it.
+// load validates keys and changes them, and records everything.
 type load struct {
 	*rig
 	history               *nemesis.History
@@ -84,9 +84,9 @@ func startLoad(t *testing.T, r *rig, keys int) *load {
 	return l
 }
 
-// write flips its keys, at random, so that most are not written again soon: what
-// was lost would be covered by the next write. The version fences a key: a write
-// whose outcome is unknown cannot take effect after a later one.
+// write flips random keys, so that most of them are not written again soon: the next
+// write would hide a lost one. The version fences a key: a write of unknown outcome
+// cannot take effect after a later one.
 func (l *load) write(keys []key) {
 	versions := make([]int, len(keys))
 	for l.ctx.Err() == nil {
@@ -143,9 +143,9 @@ func (l *load) stop() {
 	l.group.Wait()
 }
 
-// mustConverge wants the database's own state of every key, within so long. A key
-// that differs is read again each time: a write that its writer has given up may
-// still be made.
+// mustConverge checks that every key reaches its state in the database in this time. A
+// key that differs is read again each time: a write that its writer has abandoned may
+// still take effect.
 func (l *load) mustConverge(within time.Duration) {
 	l.t.Helper()
 	differ, deadline := l.keys, time.Now().Add(within)
@@ -153,7 +153,7 @@ func (l *load) mustConverge(within time.Duration) {
 		var now []key
 		var words []string
 		for _, k := range differ {
-			want := l.truth(k)
+			want := l.databaseState(k)
 			if v := l.ask(k); v.Code != want {
 				now = append(now, k)
 				words = append(words, fmt.Sprintf("%s is %v (from %v, %v old), the database says %v", k.id, v.Code, v.Source, v.Staleness, want))
@@ -168,8 +168,8 @@ func (l *load) mustConverge(within time.Duration) {
 	}
 }
 
-// truth is what the database says.
-func (l *load) truth(k key) apikey.Code {
+// databaseState is the code of the key by its document.
+func (l *load) databaseState(k key) apikey.Code {
 	l.t.Helper()
 	var d struct {
 		Active bool `bson:"is_active"`

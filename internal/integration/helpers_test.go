@@ -31,8 +31,8 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(mongotest.Main(m), testkit.ToxiproxyLeaks()...)
 }
 
-// rig is one service under test, and a client of the same collection that
-// knows nothing of it.
+// rig is one daemon or embedded service under test, and a client of the same collection
+// that does not know keytail.
 type rig struct {
 	testkit.Daemon
 	// embedded validates by a service without a daemon. Nil: there is a daemon.
@@ -113,14 +113,14 @@ func (r *rig) runs(service runner) {
 	}
 }
 
-// hasty makes a service whose bound is short enough for a test to wait for.
-func hasty(c *daemon.Config) {
-	c.MaxStale, c.HeartbeatInterval = hastyMaxStale, 100*time.Millisecond
+// withShortMaxStale sets a maximum staleness that a test can wait for.
+func withShortMaxStale(c *daemon.Config) {
+	c.MaxStale, c.HeartbeatInterval = shortMaxStale, 100*time.Millisecond
 }
 
-const hastyMaxStale = 1500 * time.Millisecond
+const shortMaxStale = 1500 * time.Millisecond
 
-// state is the one that the service says it is in.
+// state is the one that the metric shows.
 func (r *rig) state() string {
 	for _, state := range []string{"connecting", "preloading", "live", "stale", "down"} {
 		if r.metric("keytail_state", state) == 1 {
@@ -142,8 +142,8 @@ func (r *rig) cut(commands ...any) func() {
 	r.server.Needs(r.t, mongotest.Failpoints)
 	return r.failpoint("alwaysOn", bson.D{
 		{Key: "failCommands", Value: bson.A(commands)},
-		// Interrupted: an error that neither the driver nor its view of the
-		// topology makes anything of.
+		// Interrupted: an error after which neither the driver nor its view of the topology
+		// does anything.
 		{Key: "errorCode", Value: 11601},
 		{Key: "appName", Value: r.appName},
 	})
@@ -199,15 +199,15 @@ func (r *rig) judge(ctx context.Context, text string, request *apikey.Request) a
 	return r.Judge(ctx, text, request)
 }
 
-// becomes asks until the verdict is there.
+// becomes validates the key until it gets this verdict.
 func (r *rig) becomes(k key, want apikey.Code, scopes ...string) {
 	r.t.Helper()
 	mongotest.Eventually(r.t, testkit.Patience, func() bool { return r.ask(k, scopes...).Code == want },
 		k.id, " does not become ", want)
 }
 
-// held asks until the key is answered from the cache.
-func (r *rig) held(k key) {
+// isCached validates the key until the answer comes from the cache.
+func (r *rig) isCached(k key) {
 	r.t.Helper()
 	mongotest.Eventually(r.t, testkit.Patience, func() bool { return r.ask(k).Source == apikey.SourceCache },
 		k.id, " is not held")

@@ -24,9 +24,9 @@ func (r *rig) readyz(query string) (int, string) {
 	return recorder.Code, recorder.Body.String()
 }
 
-// TestAMissingUniqueIndexIsSaid while the service goes on: strictly it is not ready,
-// and the reason is in the answer. An audit notices, and so does a new stream.
-func TestAMissingUniqueIndexIsSaid(t *testing.T) {
+// TestAMissingUniqueIndexIsReported while the service goes on: readyz?strict=1 answers
+// 503 with the reason. An audit notices, and so does a new stream.
+func TestAMissingUniqueIndexIsReported(t *testing.T) {
 	audits := func(c *daemon.Config) { c.AuditInterval = 100 * time.Millisecond }
 	mongotest.EachScope(t, func(t *testing.T, s *mongotest.Server) {
 		t.Run("by_an_audit", func(t *testing.T) {
@@ -76,8 +76,8 @@ func missingIndexIsSaid(t *testing.T, r *rig, take func(*rig)) {
 	}
 }
 
-// TestAKeyIsBackWhenOneDocumentIsLeft, in a cache of either kind.
-func TestAKeyIsBackWhenOneDocumentIsLeft(t *testing.T) {
+// TestAKeyWorksAgainWithOneDocument, in a cache of either kind.
+func TestAKeyWorksAgainWithOneDocument(t *testing.T) {
 	mongotest.EachScope(t, func(t *testing.T, s *mongotest.Server) {
 		for _, mode := range []preload.Mode{preload.Off, preload.On} {
 			r := start(t, s, staged, func(c *daemon.Config) { c.Preload = mode })
@@ -93,7 +93,7 @@ func TestAKeyIsBackWhenOneDocumentIsLeft(t *testing.T) {
 			r.becomes(k, apikey.Disabled)
 			deleted(r, other)
 			r.becomes(k, apikey.Valid)
-			r.held(k)
+			r.isCached(k)
 		}
 	})
 }

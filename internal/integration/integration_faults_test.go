@@ -24,11 +24,11 @@ import (
 func TestIntegrationStepDown(t *testing.T) {
 	const stepDowns = 3
 	set := setOf(t, 1)
-	siege := set.besiege()
+	faultTest := set.startFaultTest()
 	for range stepDowns {
 		before := set.hello()
 		alone := len(before.Hosts) == 1
-		siege.during("step-down", func() {
+		faultTest.during("step-down", func() {
 			err := tell(set.admin, bson.D{
 				{Key: "replSetStepDown", Value: 3},
 				{Key: "secondaryCatchUpPeriodSecs", Value: 2},
@@ -44,7 +44,7 @@ func TestIntegrationStepDown(t *testing.T) {
 			}
 		})
 	}
-	siege.lift()
+	faultTest.finish()
 }
 
 // TestIntegrationPausedNodeByCommand holds the primary's global lock for longer
@@ -62,13 +62,13 @@ func TestIntegrationPausedNodeByCommand(t *testing.T) {
 	} else if err != nil {
 		t.Fatal(err)
 	}
-	siege := set.besiege()
-	siege.during("a primary whose lock is held", func() {
-		if err := hold(4 * hastyMaxStale); err != nil {
+	faultTest := set.startFaultTest()
+	faultTest.during("a primary whose lock is held", func() {
+		if err := hold(4 * shortMaxStale); err != nil {
 			t.Fatal(err)
 		}
 	})
-	siege.lift()
+	faultTest.finish()
 }
 
 // TestIntegrationPausedNodeBySignal stops the primary's process: it is there and
@@ -93,17 +93,17 @@ func TestIntegrationPausedNodeBySignal(t *testing.T) {
 	if !slices.Contains(pids, pid) {
 		t.Fatalf("the primary %s says that it is process %d, which %s does not name", before.Primary, pid, pidsVariable)
 	}
-	siege := set.besiege()
-	siege.during("a primary that is stopped", func() {
+	faultTest := set.startFaultTest()
+	faultTest.during("a primary that is stopped", func() {
 		proceed := pauseNode(t, pid)
 		if len(before.Hosts) > 1 {
 			mongotest.Eventually(t, electionPatience, func() bool { return set.hello().Primary != before.Primary }, "nobody else is elected")
 		} else {
-			mongotest.Eventually(t, electionPatience, func() bool { return siege.state() == "down" }, "nobody notices")
+			mongotest.Eventually(t, electionPatience, func() bool { return faultTest.state() == "down" }, "nobody notices")
 		}
 		proceed()
 	})
-	siege.lift()
+	faultTest.finish()
 }
 
 // pause stops a process until the function that it returns is called, or the test
@@ -143,9 +143,9 @@ func processOf(t *testing.T, set *replicaSet, host string) int {
 // soon, or by nobody.
 func TestIntegrationMajorityLostAndBack(t *testing.T) {
 	set := setOf(t, 3)
-	siege := set.besiege()
-	good := siege.newKey()
-	siege.becomes(good, apikey.Valid)
+	faultTest := set.startFaultTest()
+	good := faultTest.newKey()
+	faultTest.becomes(good, apikey.Valid)
 	before := set.hello()
 	var mends []func()
 	mend := sync.OnceFunc(func() {
@@ -154,7 +154,7 @@ func TestIntegrationMajorityLostAndBack(t *testing.T) {
 		}
 	})
 	t.Cleanup(mend)
-	siege.during("no majority", func() {
+	faultTest.during("no majority", func() {
 		for _, host := range before.Hosts {
 			if host == before.Primary {
 				continue
@@ -174,16 +174,16 @@ func TestIntegrationMajorityLostAndBack(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		siege.outage(good)
+		faultTest.outage(good)
 		mend()
 	})
-	siege.becomes(good, apikey.Valid)
-	siege.lift()
+	faultTest.becomes(good, apikey.Valid)
+	faultTest.finish()
 }
 
 // outage waits until a good key is UNAVAILABLE, and sees that it is never
 // anything else but allowed: an outage is not a "no".
-func (s *siege) outage(good key) {
+func (s *faultTest) outage(good key) {
 	s.t.Helper()
 	seen := map[int]int{}
 	mongotest.Eventually(s.t, electionPatience, func() bool {
@@ -206,12 +206,12 @@ func (s *siege) outage(good key) {
 func TestIntegrationRollingRestartOfTheSet(t *testing.T) {
 	allowed(t, restartsVariable, "nothing may bring a node back that is shut down")
 	set := setOf(t, 3)
-	siege := set.besiege()
+	faultTest := set.startFaultTest()
 	for _, host := range primaryLast(set.hello()) {
-		siege.during("restart of "+host, func() {
+		faultTest.during("restart of "+host, func() {
 			set.restart(host)
 			set.hello()
 		})
 	}
-	siege.lift()
+	faultTest.finish()
 }

@@ -150,16 +150,16 @@ func allowed(t *testing.T, variable, otherwise string) string {
 	return value
 }
 
-// siege is a service under load on a set that is about to break.
-type siege struct {
+// faultTest is a service under load on a set that is about to break.
+type faultTest struct {
 	*load
 	set *replicaSet
 }
 
-// besiege runs a service with a client like the daemon's.
-func (s *replicaSet) besiege() *siege {
+// startFaultTest runs a service with a client like the daemon's.
+func (s *replicaSet) startFaultTest() *faultTest {
 	s.t.Helper()
-	r := start(s.t, s.Server, hasty, func(c *daemon.Config) {
+	r := start(s.t, s.Server, withShortMaxStale, func(c *daemon.Config) {
 		c.Client = s.Connect(s.t, s.Options("keytail-"+c.Database).
 			SetServerSelectionTimeout(5*time.Second).
 			SetConnectTimeout(3*time.Second).
@@ -167,12 +167,12 @@ func (s *replicaSet) besiege() *siege {
 	})
 	l := startLoad(s.t, r, integrationKeys)
 	l.untilAnswers(2000)
-	return &siege{l, s}
+	return &faultTest{l, s}
 }
 
 // during breaks something and mends it. It goes on when the service is live and
 // writes are acknowledged again, which must be within recovery.
-func (s *siege) during(kind string, breakAndMend func()) {
+func (s *faultTest) during(kind string, breakAndMend func()) {
 	s.t.Helper()
 	from := time.Now()
 	breakAndMend()
@@ -184,14 +184,14 @@ func (s *siege) during(kind string, breakAndMend func()) {
 	s.untilAnswers(2000)
 }
 
-// lift ends the load, and holds all that was answered against all that was
+// finish ends the load, and holds all that was answered against all that was
 // written: no answer older than it said, no revoked key accepted for longer than
 // max_stale, no "no" for a key that is good. What the fault left behind must be
 // right within recovery.
-func (s *siege) lift() {
+func (s *faultTest) finish() {
 	s.t.Helper()
 	s.stop()
-	for _, violation := range s.history.Check(hastyMaxStale) {
+	for _, violation := range s.history.Check(shortMaxStale) {
 		s.t.Error(violation)
 	}
 	s.mustConverge(recovery)

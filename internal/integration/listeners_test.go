@@ -13,9 +13,9 @@ import (
 	"github.com/keytail/keytail/internal/mongotest"
 )
 
-// TestTokensAndPoliciesThroughTheWholePath: what the configuration names is asked
+// TestTokensAndPolicies: what the configuration names is asked
 // for by the handlers of a running service.
-func TestTokensAndPoliciesThroughTheWholePath(t *testing.T) {
+func TestTokensAndPolicies(t *testing.T) {
 	mongotest.Each(t, wholePathOfTokens)
 }
 

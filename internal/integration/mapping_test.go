@@ -155,7 +155,7 @@ func (s shape) document(k key) bson.D {
 	return d
 }
 
-// change is what an outsider does to one field, and what is to be seen of it.
+// change is what another client does to one field, and the effect that it must have.
 type change struct {
 	field, name string
 	// value of absent: the field is taken out.
@@ -239,9 +239,9 @@ func startShaped(t *testing.T, server *mongotest.Server, s shape, n int) (*rig, 
 	return r, keys
 }
 
-// TestEveryShapeIsReadAndFelt: in a collection of each shape keys are found, and
-// a change of each mapped field by somebody else is felt through the stream.
-func TestEveryShapeIsReadAndFelt(t *testing.T) {
+// TestEveryMappingIsReadAndFollowed: in a collection of each shape keys are found, and
+// a change of each mapped field by another client takes effect.
+func TestEveryMappingIsReadAndFollowed(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, server *mongotest.Server) {
 		for name, s := range shapes() {
 			t.Run(name, func(t *testing.T) {
@@ -251,7 +251,7 @@ func TestEveryShapeIsReadAndFelt(t *testing.T) {
 				_, user := s.id(1)
 				for _, k := range keys {
 					r.becomes(k, apikey.Valid, "read")
-					r.held(k)
+					r.isCached(k)
 					if v := r.ask(k, "read"); v.Record.UserID != user {
 						t.Errorf("%s is for the user %q, want %q", k.id, v.Record.UserID, user)
 					}
@@ -271,7 +271,7 @@ func TestEveryShapeIsReadAndFelt(t *testing.T) {
 	})
 }
 
-// shows asks until the change is seen.
+// shows validates until the change has its effect.
 func (r *rig) shows(k key, c change) {
 	r.t.Helper()
 	mongotest.Eventually(r.t, testkit.Patience, func() bool {
@@ -280,9 +280,9 @@ func (r *rig) shows(k key, c change) {
 	}, c.field, " ", c.name, ": ", k.id, " does not become ", c.want)
 }
 
-// ignores holds that updates of the ignorable fields alone come over the wire
-// exactly where the collection has no such fields. The marker's change comes after
-// them in the stream.
+// ignores checks that updates of the ignorable fields alone come over the wire exactly
+// if the collection has no such fields. The marker's change comes after them in the
+// stream.
 func (r *rig) ignores(s shape, k, marker key) {
 	r.t.Helper()
 	m := s.names()
@@ -312,7 +312,7 @@ func (r *rig) ignores(s shape, k, marker key) {
 	}
 }
 
-// TestAKeyWithoutItsPrefixIsMalformed where the hash is of what follows.
+// TestAKeyWithoutItsPrefixIsMalformed if the hash is of the text after the prefix.
 func TestAKeyWithoutItsPrefixIsMalformed(t *testing.T) {
 	server := mongotest.StartDevmongo(t, devmongo.Config{})
 	m := keystore.DefaultSchema()
@@ -320,7 +320,7 @@ func TestAKeyWithoutItsPrefixIsMalformed(t *testing.T) {
 	s := shape{m, nil, stringID}
 	r, keys := startShaped(t, &server.Server, s, 1)
 	r.becomes(keys[0], apikey.Valid, "read")
-	// The text whose whole is what was hashed
+	// The text that was hashed, without the prefix
 	for _, text := range []string{keys[0].text[3:], "sk_" + keys[0].text[3:], "kt_"} {
 		if got := r.ask(key{text: text}).Code; got != apikey.Malformed {
 			t.Errorf("got %v", got)
@@ -328,9 +328,8 @@ func TestAKeyWithoutItsPrefixIsMalformed(t *testing.T) {
 	}
 }
 
-// TestStartRefusesWhatCannotBeLookedUp in New's words, and names each mistake of
-// a mapping at once.
-func TestStartRefusesWhatCannotBeLookedUp(t *testing.T) {
+// TestStartReportsEveryMistakeOfAMapping at once.
+func TestStartReportsEveryMistakeOfAMapping(t *testing.T) {
 	server := mongotest.StartDevmongo(t, devmongo.Config{})
 	r := &rig{t: t, server: &server.Server, appName: "outsider"}
 	r.db = server.Client(t).Database(server.Database(t))

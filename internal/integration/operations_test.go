@@ -25,8 +25,8 @@ import (
 	"github.com/keytail/keytail/internal/usage"
 )
 
-// wholeLoad makes the parts that ask the database all the time as long as the
-// others: half a minute.
+// wholeLoad makes the parts that always read the database as long as the others: half a
+// minute.
 var wholeLoad = flag.Bool("operations.whole", false, "send all the operations of TestOperationsPer100kVerifies, and not a tenth of those without keytail")
 
 // The load of TestOperationsPer100kVerifies: 1,000 verifies a second, for 100 s.
@@ -39,7 +39,7 @@ const (
 	loadWrite = 1000
 )
 
-// operations counts what a client asks of the server.
+// operations counts the commands that a client sends.
 type operations struct {
 	mutex sync.Mutex
 	// commands by name; statements counts the updates in them.
@@ -49,7 +49,7 @@ type operations struct {
 
 func (o *operations) monitor() *event.CommandMonitor {
 	return &event.CommandMonitor{Started: func(_ context.Context, e *event.CommandStartedEvent) {
-		// What an instance does each second, however many verifies there are, is not
+		// What an instance does each second, independent of the number of verifies, is not
 		// counted with them.
 		if target, _ := e.Command.Lookup(e.CommandName).StringValueOK(); target != "api_keys" {
 			return
@@ -64,7 +64,7 @@ func (o *operations) monitor() *event.CommandMonitor {
 	}}
 }
 
-// begin forgets what was counted so far.
+// begin resets the counts.
 func (o *operations) begin() {
 	o.mutex.Lock()
 	defer o.mutex.Unlock()
@@ -109,8 +109,8 @@ func (l *traffic) client() *mongo.Client {
 	return l.server.Connect(l.t, l.server.Options("counted").SetMonitor(l.counter.monitor()))
 }
 
-// verify verifies keys at random, the same ones each time. A write of a key by
-// somebody else, who is not counted, comes every loadWrite verifies.
+// verify verifies random keys, the same ones each time. Every loadWrite verifies, another
+// client, which is not counted, writes a key.
 func (l *traffic) verify(count int, verify func(key), written, flushed func()) {
 	l.t.Helper()
 	random := rand.New(rand.NewPCG(1, 2))
@@ -126,7 +126,7 @@ func (l *traffic) verify(count int, verify func(key), written, flushed func()) {
 	}
 }
 
-// direct is what a service does that asks the database for each key.
+// direct is what a service does that reads the database for each key.
 func (l *traffic) direct(keys *mongo.Collection) func(key) {
 	return func(k key) {
 		ctx := l.t.Context()
@@ -224,7 +224,7 @@ func (l *traffic) usesWritten() (sum int64) {
 }
 
 // TestOperationsPer100kVerifies counts, by a command monitor, what 100,000 verifies
-// of 1,000 keys ask of the keys' collection, and prints the table of README.md.
+// of 1,000 keys cost the database, and prints the table of docs/performance.md.
 func TestOperationsPer100kVerifies(t *testing.T) {
 	l := newTraffic(t)
 	var table strings.Builder
@@ -252,7 +252,7 @@ func TestOperationsPer100kVerifies(t *testing.T) {
 	if quiet.updates < flushes || quiet.updates > atMost || quiet.statements > quiet.updates*loadKeys || quiet.finds != 0 {
 		t.Errorf("keytail: %+v, want an update a flush (%d to %d), and no find", quiet, flushes, atMost)
 	}
-	// Each write costs the refresh of its key. Who asks for the key meanwhile reads it,
+	// Each write costs the refresh of its key. A request for the key meanwhile reads it,
 	// too.
 	writes := loadVerifies / loadWrite
 	if writing.finds < writes || writing.finds > writes*11/10 || writing.finds > clearing.finds/10 {

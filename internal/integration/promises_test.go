@@ -23,18 +23,18 @@ import (
 	"github.com/keytail/keytail/internal/mongotest"
 )
 
-// One test for each sentence of the promises in README.md. Promise 3, Never a
-// stale set, is TestNeverAStaleSet and the model of package keycache.
+// One test for each guarantee of docs/guarantees.md. Guarantee 3, never a stale set, is
+// TestNeverAStaleSet and the model of package keycache.
 
-// TestPromiseBoundedAndSaid covers promises 1 and 2: while the stream is away, a
-// revoked key is accepted for max_stale at the most, and by answers whose stated
-// age is from before the revocation.
+// TestPromiseBoundedAndSaid covers guarantees 1 and 2: without a change stream, a revoked
+// key is accepted for max_stale at most, and only by answers whose staleness reaches back
+// before the revocation.
 func TestPromiseBoundedAndSaid(t *testing.T) {
 	mongotest.EachScope(t, func(t *testing.T, s *mongotest.Server) {
-		r := start(t, s, hasty)
+		r := start(t, s, withShortMaxStale)
 		k := r.newKey()
 		r.becomes(k, apikey.Valid)
-		r.held(k)
+		r.isCached(k)
 		failures := r.metric("keytail_stream_failures_total")
 		mend := r.cut("getMore", "aggregate")
 		mongotest.Eventually(t, testkit.Patience, func() bool { return r.metric("keytail_stream_failures_total") > failures }, "the stream does not break")
@@ -50,7 +50,7 @@ func TestPromiseBoundedAndSaid(t *testing.T) {
 			}
 			if v.Code == apikey.Valid {
 				accepted++
-				if asked.Sub(acknowledged) > hastyMaxStale {
+				if asked.Sub(acknowledged) > shortMaxStale {
 					t.Fatalf("accepted %v after the revocation was acknowledged", asked.Sub(acknowledged))
 				}
 				if v.AsOf.After(acknowledged) {
@@ -68,14 +68,14 @@ func TestPromiseBoundedAndSaid(t *testing.T) {
 	})
 }
 
-// TestPromiseNoUnannouncedWriter is promise 4: here a migration that names no
-// single key. TestAChangeByAnotherClientIsFelt has every kind of change.
+// TestPromiseNoUnannouncedWriter is guarantee 4: here with a migration that names no
+// single key. TestAChangeByAnotherClientTakesEffect has every kind of change.
 func TestPromiseNoUnannouncedWriter(t *testing.T) {
 	mongotest.EachScope(t, func(t *testing.T, s *mongotest.Server) {
 		r := start(t, s)
 		k := r.newKey()
 		r.becomes(k, apikey.Valid)
-		r.held(k)
+		r.isCached(k)
 		many := bson.D{{Key: "$set", Value: bson.D{{Key: "is_active", Value: false}}}}
 		if _, err := r.keys.UpdateMany(t.Context(), bson.D{{Key: "user_id", Value: "user-1"}}, many); err != nil {
 			t.Fatal(err)
@@ -84,15 +84,15 @@ func TestPromiseNoUnannouncedWriter(t *testing.T) {
 	})
 }
 
-// TestPromiseAGapIsNeverSilent is promise 5: what changed while there was no
-// stream is known after it, whether it resumed or lost its history.
+// TestPromiseAGapIsNeverSilent is guarantee 5: a change without a stream takes effect
+// when there is one again, whether it resumed or lost its history.
 func TestPromiseAGapIsNeverSilent(t *testing.T) {
 	mongotest.EachScope(t, func(t *testing.T, s *mongotest.Server) {
 		r := start(t, s)
 		for _, code := range []int{11601, 286} { // Interrupted, ChangeStreamHistoryLost
 			k := r.newKey()
 			r.becomes(k, apikey.Valid)
-			r.held(k)
+			r.isCached(k)
 			s.Needs(t, mongotest.Failpoints)
 			failures := r.metric("keytail_stream_failures_total") + r.metric("keytail_losses_total")
 			mend := r.failpoint("alwaysOn", bson.D{
@@ -111,10 +111,10 @@ func TestPromiseAGapIsNeverSilent(t *testing.T) {
 	})
 }
 
-// TestPromiseAnOutageIsNotANo is promise 6, over HTTP.
+// TestPromiseAnOutageIsNotANo is guarantee 6, over HTTP.
 func TestPromiseAnOutageIsNotANo(t *testing.T) {
 	mongotest.EachScope(t, func(t *testing.T, s *mongotest.Server) {
-		r := start(t, s, hasty)
+		r := start(t, s, withShortMaxStale)
 		k := r.newKey()
 		r.becomes(k, apikey.Valid)
 		mend := r.cut("getMore", "aggregate", "find", "update", "findAndModify")
@@ -148,8 +148,8 @@ func (r *rig) auth(text string) (int, http.Header) {
 	return recorder.Code, recorder.Header()
 }
 
-// TestPromiseExactExpiry is promise 7: no answer given at or after expires_at is
-// VALID, and none given before it is EXPIRED.
+// TestPromiseExactExpiry is guarantee 7: no answer at or after expires_at is VALID, and
+// no answer before it is EXPIRED.
 func TestPromiseExactExpiry(t *testing.T) {
 	mongotest.EachScope(t, func(t *testing.T, s *mongotest.Server) {
 		r := start(t, s)
@@ -180,7 +180,7 @@ func TestPromiseExactExpiry(t *testing.T) {
 	})
 }
 
-// TestPromiseGarbageIsFree is promise 8.
+// TestPromiseGarbageIsFree is guarantee 8: unknown keys cost nothing.
 func TestPromiseGarbageIsFree(t *testing.T) {
 	mongotest.EachScope(t, func(t *testing.T, s *mongotest.Server) {
 		r := start(t, s)
@@ -203,8 +203,8 @@ func TestPromiseGarbageIsFree(t *testing.T) {
 	})
 }
 
-// TestPromiseAReceipt is the part of promise 9 that is kept: the revision of a
-// write makes any instance answer with it at once.
+// TestPromiseAReceipt is one part of guarantee 9: with the revision of a write as
+// min_revision, any instance answers with that write at once.
 func TestPromiseAReceipt(t *testing.T) {
 	mongotest.EachScope(t, func(t *testing.T, s *mongotest.Server) {
 		r := start(t, s)
@@ -213,7 +213,7 @@ func TestPromiseAReceipt(t *testing.T) {
 		r.becomes(k, apikey.Valid)
 		for range 20 {
 			for _, active := range []bool{false, true} {
-				revision := r.setWithReceipt(k, active)
+				revision := r.setWithRevision(k, active)
 				want := apikey.Disabled
 				if active {
 					want = apikey.Valid
@@ -229,7 +229,7 @@ func TestPromiseAReceipt(t *testing.T) {
 	})
 }
 
-func (r *rig) setWithReceipt(k key, active bool) clustertime.Time {
+func (r *rig) setWithRevision(k key, active bool) clustertime.Time {
 	r.t.Helper()
 	session, err := r.db.Client().StartSession()
 	if err != nil {
@@ -245,7 +245,7 @@ func (r *rig) setWithReceipt(k key, active bool) clustertime.Time {
 	return clustertime.New(at.T, at.I)
 }
 
-// written is what a logger writes while somebody reads it.
+// written is the output of a logger, which a test reads meanwhile.
 type written struct {
 	mutex  sync.Mutex
 	buffer bytes.Buffer
@@ -263,7 +263,7 @@ func (w *written) String() string {
 	return w.buffer.String()
 }
 
-// TestPromiseNothingOfTheKeyIsKept is promise 10: neither a key nor its hash is
+// TestPromiseNothingOfTheKeyIsKept is guarantee 10: neither a key nor its hash is
 // in a log line of any level, a metric, an answer or the heartbeat.
 func TestPromiseNothingOfTheKeyIsKept(t *testing.T) {
 	mongotest.EachScope(t, func(t *testing.T, s *mongotest.Server) {

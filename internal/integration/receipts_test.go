@@ -49,7 +49,7 @@ func startTrio(t *testing.T, s *mongotest.Server, change ...func(*daemon.Config)
 	return &trio{r, all}
 }
 
-// sets writes as another program would, and returns its session's operationTime.
+// sets writes as another program would, and returns the operation time of its session.
 func (r *rig) sets(k key, active bool) clustertime.Time {
 	r.t.Helper()
 	session, err := r.db.Client().StartSession(options.Session().SetCausalConsistency(false))
@@ -88,9 +88,9 @@ func names(receipt routes.Receipt) (all, missing string) {
 	return all, missing
 }
 
-func TestAReceiptOfTheFleetIsTheTruth(t *testing.T) {
+func TestAFleetAcknowledgementHolds(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
-		r := startTrio(t, s, hasty)
+		r := startTrio(t, s, withShortMaxStale)
 		k := r.newKey()
 		r.becomes(k, apikey.Valid)
 		for active, want := range map[bool]apikey.Code{false: apikey.Disabled, true: apikey.Valid} {
@@ -99,7 +99,7 @@ func TestAReceiptOfTheFleetIsTheTruth(t *testing.T) {
 			if all, _ := names(receipt); !receipt.Synced || all != "abc" {
 				t.Fatalf("the receipt is %+v", receipt)
 			}
-			// Not eventually: at once, everywhere, and without min_revision.
+			// At once, at every instance, and without min_revision.
 			for i, service := range r.all {
 				v := service.Judge(t.Context(), k.text, &apikey.Request{})
 				if v.Code != want || v.Revision < uint64(revision) {
@@ -126,7 +126,7 @@ func TestAReceiptOfTheFleetIsTheTruth(t *testing.T) {
 func TestAStoppedInstanceIsMissingUntilItCannotAnswer(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
 		s.Needs(t, mongotest.Failpoints)
-		r := startTrio(t, s, hasty)
+		r := startTrio(t, s, withShortMaxStale)
 		k := r.newKey()
 		r.receipt(r.sets(k, true), true, testkit.Patience)
 		r.failpoint("alwaysOn", bson.D{
@@ -134,7 +134,7 @@ func TestAStoppedInstanceIsMissingUntilItCannotAnswer(t *testing.T) {
 			{Key: "errorCode", Value: 11601},
 			{Key: "appName", Value: victim + r.appName},
 		})
-		// A heartbeat that was under way may still say so.
+		// A heartbeat that was sent before may still report it.
 		var revision clustertime.Time
 		var before routes.Receipt
 		mongotest.Eventually(t, testkit.Patience, func() bool {
@@ -147,21 +147,21 @@ func TestAStoppedInstanceIsMissingUntilItCannotAnswer(t *testing.T) {
 		if all, _ := names(receipt); !receipt.Synced || all != "ab" {
 			t.Fatalf("the receipt is %+v", receipt)
 		}
-		// By the server's clock, which has written both down.
+		// Both times are of the server's clock.
 		silent := receipt.Instances[0].LastSeen.Sub(before.Instances[2].LastSeen)
-		if silent <= hastyMaxStale+5*time.Second {
+		if silent <= shortMaxStale+5*time.Second {
 			t.Errorf("it was given up when it had been silent for %v", silent)
 		}
-		// By then it answers nothing from memory.
+		// By then it answers nothing from its cache.
 		if v := r.all[2].Judge(t.Context(), k.text, &apikey.Request{}); v.Code != apikey.Disabled {
 			t.Errorf("the stopped one says %v", v.Code)
 		}
 	})
 }
 
-// TestFleetReceiptsTake measures what a fleet's receipt takes with heartbeats a
-// second apart.
-func TestFleetReceiptsTake(t *testing.T) {
+// TestDurationOfFleetAcknowledgements measures how long a write acknowledgement of the
+// fleet takes with heartbeats a second apart.
+func TestDurationOfFleetAcknowledgements(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
 		const rounds = 3
 		r := startTrio(t, s)
@@ -220,7 +220,7 @@ func TestEventsOfAService(t *testing.T) {
 	})
 }
 
-// nobody is a Validator that is not asked.
+// nobody is a Validator that is never called.
 type nobody struct{}
 
 func (nobody) Validate(context.Context, string, *apikey.Request) apikey.Verdict {

@@ -10,9 +10,9 @@ import (
 	"github.com/keytail/keytail/internal/mongotest"
 )
 
-// After a restore the cache's floor, the revisions that were given out and the last
-// place of the stream may be later than the server's time. Clients send it
-// ($clusterTime), so reads wait for nothing.
+// After a restore, the cache's floor, earlier revisions and the last position of the
+// stream may be later than the server's time. Clients send that time ($clusterTime), so
+// reads do not wait.
 func TestReadsGoOnAfterARestoreToAnEarlierTime(t *testing.T) {
 	for _, scope := range testkit.Scopes {
 		t.Run(scope, func(t *testing.T) {
@@ -34,10 +34,10 @@ func TestReadsGoOnAfterARestoreToAnEarlierTime(t *testing.T) {
 				t.Error(w)
 			}
 			mongotest.Eventually(t, testkit.Patience, func() bool { return r.metric("keytail_losses_total") > losses }, "no loss")
-			r.held(k)
+			r.isCached(k)
 			other := r.newKey()
 			r.becomes(other, apikey.Valid)
-			// A revision of the history that is gone is passed like any other.
+			// A revision of the lost history is reached like any other.
 			if receipt := r.receipt(revision, true, testkit.Patience); !receipt.Synced {
 				t.Errorf("the receipt is %+v", receipt)
 			}

@@ -17,8 +17,7 @@ import (
 	"github.com/keytail/keytail/internal/service"
 )
 
-// begin makes a service on a database of its own that does not run, and returns
-// why it is refused.
+// begin creates a daemon on a new database without running it, and returns the error.
 func begin(t *testing.T, s *mongotest.Server, change func(*daemon.Config)) error {
 	t.Helper()
 	database := s.Database(t)
@@ -46,17 +45,18 @@ func TestCollectionScopeNeedsTokensInMongoDBsLayout(t *testing.T) {
 	})
 }
 
-// The heartbeats are elsewhere, and nothing of keytail's is beside the keys.
+// The heartbeats are in another database, and the database of the keys has nothing of
+// keytail.
 func TestHeartbeatsInAnotherDatabase(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
 		if !s.MongoDBTokens {
 			return // TestCollectionScopeNeedsTokensInMongoDBsLayout
 		}
 		state := s.Database(t)
-		r := start(t, s, hasty, inCollection, func(c *daemon.Config) { c.StateDatabase = state })
+		r := start(t, s, withShortMaxStale, inCollection, func(c *daemon.Config) { c.StateDatabase = state })
 		k := r.newKey()
 		r.becomes(k, apikey.Valid)
-		r.held(k)
+		r.isCached(k)
 		r.set(k, "is_active", false)
 		r.becomes(k, apikey.Disabled)
 		r.mustBeReady("?strict=1", http.StatusOK, "live")
@@ -71,7 +71,7 @@ func TestHeartbeatsInAnotherDatabase(t *testing.T) {
 	})
 }
 
-func TestScopesThatContradictThemselves(t *testing.T) {
+func TestContradictoryScopesAreRejected(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
 		for name, c := range map[string]struct {
 			change func(*daemon.Config)
@@ -91,8 +91,8 @@ func TestScopesThatContradictThemselves(t *testing.T) {
 	})
 }
 
-// What is said when a privilege is taken away. The server here has none to take:
-// it refuses the command that needs it.
+// Errors without a privilege. This server has no privileges: it refuses the command that
+// needs one.
 func TestMissingPrivilegesAreNamed(t *testing.T) {
 	d := mongotest.StartDevmongo(t, devmongo.Config{})
 	admin := d.Client(t, "operator").Database("admin")

@@ -18,7 +18,7 @@ import (
 	"github.com/keytail/keytail/internal/service"
 )
 
-func TestAChangeByAnotherClientIsFelt(t *testing.T) {
+func TestAChangeByAnotherClientTakesEffect(t *testing.T) {
 	mongotest.EachScope(t, func(t *testing.T, s *mongotest.Server) {
 		r := start(t, s)
 		cases := []struct {
@@ -55,7 +55,7 @@ func TestAChangeByAnotherClientIsFelt(t *testing.T) {
 		for _, c := range cases {
 			k := r.newKey()
 			r.becomes(k, apikey.Valid, "read")
-			r.held(k)
+			r.isCached(k)
 			c.change(k)
 			r.becomes(k, c.want, "read")
 			t.Log(c.name, "is felt")
@@ -66,7 +66,7 @@ func TestAChangeByAnotherClientIsFelt(t *testing.T) {
 	})
 }
 
-func TestAKeyThatAppearsEndsItsNegative(t *testing.T) {
+func TestANewKeyReplacesItsNegativeEntry(t *testing.T) {
 	mongotest.EachScope(t, func(t *testing.T, s *mongotest.Server) {
 		r := start(t, s)
 		text, err := apikey.Generate(apikey.DefaultPrefix, nil)
@@ -75,7 +75,7 @@ func TestAKeyThatAppearsEndsItsNegative(t *testing.T) {
 		}
 		k := key{id: "late", text: text}
 		r.becomes(k, apikey.NotFound)
-		r.held(k)
+		r.isCached(k)
 		if _, err := r.keys.InsertOne(t.Context(), k.document()); err != nil {
 			t.Fatal(err)
 		}
@@ -83,12 +83,12 @@ func TestAKeyThatAppearsEndsItsNegative(t *testing.T) {
 	})
 }
 
-func TestAHashHandedFromDocumentToDocument(t *testing.T) {
+func TestAHashMovesToAnotherDocument(t *testing.T) {
 	mongotest.EachScope(t, func(t *testing.T, s *mongotest.Server) {
 		r := start(t, s)
 		k := r.newKey()
 		r.becomes(k, apikey.Valid)
-		r.held(k)
+		r.isCached(k)
 		r.set(k, "key_hash", apikey.HashOf("parked").Hex())
 		heir := key{id: "heir", text: k.text}
 		if _, err := r.keys.InsertOne(t.Context(), heir.document()); err != nil {
@@ -108,7 +108,7 @@ func TestLastUsedWritesCostNothing(t *testing.T) {
 		mongotest.Eventually(t, testkit.Patience, func() bool { return r.metric("keytail_changes_total") == 2 }, "the inserts are not applied")
 		r.becomes(k, apikey.Valid)
 		r.becomes(marker, apikey.Valid)
-		r.held(marker)
+		r.isCached(marker)
 		changes := r.metric("keytail_changes_total")
 		for range 20 {
 			r.update(k, bson.D{
@@ -128,7 +128,7 @@ func TestLastUsedWritesCostNothing(t *testing.T) {
 	})
 }
 
-func TestDroppedCollectionIsAnOutageAndThenAnew(t *testing.T) {
+func TestADroppedCollectionIsAnOutage(t *testing.T) {
 	mongotest.EachScope(t, func(t *testing.T, s *mongotest.Server) {
 		r := start(t, s)
 		k := r.newKey()
@@ -143,7 +143,7 @@ func TestDroppedCollectionIsAnOutageAndThenAnew(t *testing.T) {
 			t.Fatal(err)
 		}
 		r.becomes(k, apikey.Valid)
-		r.held(k)
+		r.isCached(k)
 		r.set(k, "is_active", false)
 		r.becomes(k, apikey.Disabled)
 		if got := r.metric("keytail_losses_total", "drop"); got != 1 {
@@ -152,7 +152,7 @@ func TestDroppedCollectionIsAnOutageAndThenAnew(t *testing.T) {
 	})
 }
 
-func TestRenamedAwayIsAnOutage(t *testing.T) {
+func TestACollectionRenamedAwayIsAnOutage(t *testing.T) {
 	mongotest.EachScope(t, func(t *testing.T, s *mongotest.Server) {
 		r := start(t, s)
 		k := r.newKey()
@@ -161,16 +161,16 @@ func TestRenamedAwayIsAnOutage(t *testing.T) {
 		r.becomes(k, apikey.Unavailable)
 		r.rename("elsewhere", "api_keys", false)
 		r.becomes(k, apikey.Valid)
-		r.held(k)
+		r.isCached(k)
 	})
 }
 
-func TestRenamedOntoIsReadAnew(t *testing.T) {
+func TestACollectionRenamedOntoIsReadAgain(t *testing.T) {
 	mongotest.EachScope(t, func(t *testing.T, s *mongotest.Server) {
 		r := start(t, s)
 		k := r.newKey()
 		r.becomes(k, apikey.Valid)
-		r.held(k)
+		r.isCached(k)
 		other := r.db.Collection("staging")
 		d := k.document()
 		d[5].Value = false
@@ -200,7 +200,7 @@ func (r *rig) rename(from, to string, dropTarget bool) {
 	}
 }
 
-func TestDroppedDatabaseIsAnOutage(t *testing.T) {
+func TestADroppedDatabaseIsAnOutage(t *testing.T) {
 	mongotest.EachScope(t, func(t *testing.T, s *mongotest.Server) {
 		r := start(t, s)
 		k := r.newKey()
@@ -220,7 +220,7 @@ func TestRevokedKeyIsRefusedAfterResume(t *testing.T) {
 		r := start(t, s)
 		k := r.newKey()
 		r.becomes(k, apikey.Valid)
-		r.held(k)
+		r.isCached(k)
 		for name, data := range map[string]bson.D{
 			"connections closed": {
 				{Key: "failCommands", Value: bson.A{"getMore", "aggregate"}},
@@ -243,7 +243,7 @@ func TestRevokedKeyIsRefusedAfterResume(t *testing.T) {
 			r.becomes(k, apikey.Disabled)
 			r.set(k, "is_active", true)
 			r.becomes(k, apikey.Valid)
-			r.held(k)
+			r.isCached(k)
 			t.Log(name, "is survived")
 		}
 		mongotest.Eventually(t, testkit.Patience, func() bool {
@@ -255,13 +255,13 @@ func TestRevokedKeyIsRefusedAfterResume(t *testing.T) {
 	})
 }
 
-func TestHistoryLostIsReadAnew(t *testing.T) {
+func TestKeysAreReadAgainAfterALoss(t *testing.T) {
 	mongotest.EachScope(t, func(t *testing.T, s *mongotest.Server) {
 		s.Needs(t, mongotest.Failpoints)
 		r := start(t, s)
 		k := r.newKey()
 		r.becomes(k, apikey.Valid)
-		r.held(k)
+		r.isCached(k)
 		r.failpoint(bson.D{{Key: "times", Value: 1}}, bson.D{
 			{Key: "failCommands", Value: bson.A{"getMore"}},
 			{Key: "errorCode", Value: 286},
@@ -274,11 +274,11 @@ func TestHistoryLostIsReadAnew(t *testing.T) {
 		}, "no loss is counted")
 		r.set(k, "is_active", true)
 		r.becomes(k, apikey.Valid)
-		r.held(k)
+		r.isCached(k)
 	})
 }
 
-// failpoint makes commands fail until the function that it returns is called, or
+// failpoint makes commands fail until the function that it returns is called or
 // the test ends.
 func (r *rig) failpoint(mode any, data bson.D) func() {
 	r.t.Helper()
@@ -319,7 +319,7 @@ func TestIDsOfEveryKind(t *testing.T) {
 				t.Fatal(err)
 			}
 			r.becomes(k, apikey.Valid)
-			r.held(k)
+			r.isCached(k)
 			if _, err := r.keys.UpdateByID(t.Context(), id, bson.D{{Key: "$set", Value: bson.D{{Key: "is_active", Value: false}}}}); err != nil {
 				t.Fatal(err)
 			}
@@ -328,7 +328,7 @@ func TestIDsOfEveryKind(t *testing.T) {
 	})
 }
 
-func TestStartRefusesWhatItCannotAnswerFor(t *testing.T) {
+func TestStartRejectsAnUnsuitableCollection(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
 		database := s.Database(t)
 		client := s.Client(t)
@@ -356,7 +356,7 @@ func TestStartRefusesWhatItCannotAnswerFor(t *testing.T) {
 	})
 }
 
-func TestConfigNamesEveryMistake(t *testing.T) {
+func TestNewReportsEveryMistake(t *testing.T) {
 	_, err := daemon.New(context.Background(), daemon.Config{
 		Config: service.Config{CacheSizeMiB: 1}, KeySources: []string{"nonsense"}, TrustedProxies: []string{"nonsense"},
 	})

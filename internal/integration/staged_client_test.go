@@ -18,19 +18,19 @@ import (
 	"github.com/keytail/keytail/internal/service"
 )
 
-// unfitPatience is how long a service may take to become live before its client's
-// settings are to blame. A quiet machine needs 50 ms.
+// unfitPatience is how long a service may take to become live before the test blames its
+// client's settings. A quiet machine needs 50 ms.
 const unfitPatience = 5 * time.Second
 
-// clientAnomalies are those of a client whose program, or connection string, asks
-// for other concerns than keytail needs.
+// clientAnomalies are those of a client with other concerns than keytail needs, from the
+// program or the connection string.
 func clientAnomalies() []anomaly {
 	return []anomaly{{name: "concerns of the client", shows: []string{"OwnConcerns"}, stage: clientConcerns}}
 }
 
 // clientConcerns starts a service on a client that reads locally from secondaries and
-// writes to one node. With these, no change stream opens: nothing is ever answered
-// from memory.
+// writes to one node. With these no change stream opens, and nothing is ever answered
+// from the cache.
 func clientConcerns(t *testing.T, scope string) string {
 	d := mongotest.StartDevmongo(t, devmongo.Config{})
 	r := &rig{t: t, server: d.InScope(scope)}

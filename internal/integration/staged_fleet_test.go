@@ -16,7 +16,7 @@ import (
 	"github.com/keytail/keytail/internal/mongotest"
 )
 
-// fleetAnomalies are receipts of the fleet that are wrong.
+// fleetAnomalies are wrong write acknowledgements of the fleet.
 func fleetAnomalies() []anomaly {
 	return []anomaly{
 		{name: "failover to a primary whose clock is ahead", shows: []string{"FleetOwnClock"}, stage: clocksApart},
@@ -28,7 +28,7 @@ func fleetAnomalies() []anomaly {
 const aheadBy = 25 * time.Second
 
 // clocksApart: an instance is cut off from its stream and cannot write heartbeats,
-// so it answers from memory until max_stale has passed. Meanwhile the key is
+// so it answers from its cache until max_stale has passed. Meanwhile the key is
 // revoked, and the next heartbeats get their dates from a primary whose clock is
 // ahead.
 func clocksApart(t *testing.T, scope string) string {
@@ -38,13 +38,13 @@ func clocksApart(t *testing.T, scope string) string {
 	})
 	k := r.newKey()
 	r.becomes(k, apikey.Valid)
-	r.held(k)
+	r.isCached(k)
 	ctx, cancel := context.WithTimeout(t.Context(), testkit.Patience)
 	defer cancel()
 	if receipt, err := asker.Syncer().Wait(ctx, r.sets(k, true), true); err != nil || !receipt.Synced || len(receipt.Instances) != 2 {
 		t.Fatalf("before the failover: %+v, %v", receipt, err)
 	}
-	r.held(k)
+	r.isCached(k)
 	failing(r, 11601, "getMore", "aggregate", "update", "findAndModify", "delete")
 	mongotest.Eventually(t, testkit.Patience, func() bool { return r.metric("keytail_stream_failures_total") > 0 }, "the stream goes on")
 	revision := r.sets(k, false)

@@ -13,9 +13,8 @@ import (
 	"github.com/keytail/keytail/internal/mongotest"
 )
 
-// hashAnomalies are documents that a look-up finds by a hash that is not the whole
-// of their hash field. A read says DISABLED, and a complete cache must not say
-// NOT_FOUND.
+// hashAnomalies are documents that a lookup finds by a hash that is only a part of their
+// hash field. A read gives DISABLED, and a complete cache must not give NOT_FOUND.
 func hashAnomalies() []anomaly {
 	return []anomaly{
 		{name: "hash in an array before the scan", shows: []string{"MarkHashes"}, covered: []string{"StampHashes"}, stage: hashInArray(beforeScan, 1)},
@@ -49,8 +48,8 @@ func asElement(r *rig, k key, _ int) func() {
 	return func() { r.set(key{id: id}, "key_hash.1", apikey.HashOf(k.text).Hex()) }
 }
 
-// hashInArray asks a complete cache for a key whose hash is within an array. begin
-// runs before the service, what it returns when the cache is complete.
+// hashInArray validates, with a complete cache, a key whose hash is in an array. begin
+// runs before the service; the function that it returns runs when the cache is complete.
 func hashInArray(begin func(r *rig, k key, n int) func(), n int) stage {
 	return func(t *testing.T, scope string) string {
 		k := key{id: "array", text: newText(t)}
@@ -59,7 +58,7 @@ func hashInArray(begin func(r *rig, k key, n int) func(), n int) stage {
 		r := startSparse(t, d.InScope(scope), func(r *rig) {
 			r.newKey()
 			change = begin(r, k, n)
-		}, quick)
+		}, withFastHeartbeats)
 		r.complete()
 		change()
 		return wrong(r.since(k, time.Now()), apikey.Disabled)

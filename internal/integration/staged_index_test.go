@@ -23,8 +23,8 @@ func indexAnomalies() []anomaly {
 	}
 }
 
-// pair is one key in two documents of which one says no: made in either order, the
-// second by one kind of change, where the first one is held in memory and where not.
+// pair is one key in two documents of which one refuses: made in either order, the second
+// by one kind of change, with the first one cached or not.
 type pair struct {
 	first, second key
 	validFirst    bool
@@ -32,8 +32,7 @@ type pair struct {
 	change        string
 }
 
-// twoDocuments asks for such keys whenever something has happened to them, in a lazy
-// and in a complete cache.
+// twoDocuments validates such keys after each change, in a lazy and in a complete cache.
 func twoDocuments(t *testing.T, scope string) string {
 	var all []string
 	for _, mode := range []preload.Mode{preload.Off, preload.On} {
@@ -78,7 +77,7 @@ func (r *rig) firstOf(p pair) pair {
 		r.set(p.first, "is_active", false)
 	}
 	if p.held {
-		r.held(p.first)
+		r.isCached(p.first)
 	}
 	return p
 }
@@ -110,8 +109,8 @@ func (r *rig) secondOf(p pair) {
 	}
 }
 
-// neverValid asks for each key a few times, from the first answer on that must know
-// of what has been acknowledged.
+// neverValid validates each key a few times, from the first answer on that must contain
+// the acknowledged writes.
 func (r *rig) neverValid(pairs []pair, when string) (all []string) {
 	r.t.Helper()
 	known := time.Now()

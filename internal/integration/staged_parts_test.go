@@ -17,10 +17,10 @@ import (
 	"github.com/keytail/keytail/internal/validator"
 )
 
-// partsAnomalies are those whose interleaving must be exact, or that no single
-// node can show: a majority read that is older than what its stream has told.
-// They are staged on the cache and the validator, over a collection in memory and
-// on a clock that stands still while anything runs.
+// partsAnomalies are those that need an exact interleaving, or that a single node cannot
+// show: a majority read that is older than the events of its stream. They are staged on
+// the cache and the validator, over a collection in memory and with a clock that stands
+// still meanwhile.
 func partsAnomalies() []anomaly {
 	return append(twinAnomalies(), []anomaly{
 		{name: "stale set", shows: []string{"SeqBeforeRead"}, covered: []string{"ChangeFloor"}, stage: onParts(staleSet), scopes: noStream},
@@ -56,7 +56,7 @@ type parts struct {
 	now      clustertime.Time
 	// lags: a majority read shows the oldest snapshot that its rule allows.
 	lags bool
-	// held is what reads wait for when they have read. Nil: nothing.
+	// isCached is what reads wait for when they have read. Nil: nothing.
 	held chan struct{}
 }
 
@@ -84,8 +84,7 @@ func onParts(run func(p *parts) string) stage {
 	}
 }
 
-// write makes the key active or not at the next cluster time. The stream is not
-// told.
+// write makes the key active or not at the next cluster time, without an event.
 func (p *parts) write(active bool) clustertime.Time {
 	p.mutex.Lock()
 	defer p.mutex.Unlock()
@@ -96,7 +95,7 @@ func (p *parts) write(active bool) clustertime.Time {
 	return p.now
 }
 
-// told applies a change of this time as an update that shows no hash, and is
+// told applies a change of this time as an update without a hash, and makes the stream
 // fresh again: a heartbeat that was sent after the write has come back.
 func (p *parts) told(at clustertime.Time) {
 	p.cache.Apply(&keycache.Change{ID: partsID, Time: at})
@@ -118,8 +117,8 @@ func (p *parts) ask() apikey.Verdict {
 	return p.Validate(context.Background(), p.text, &apikey.Request{})
 }
 
-// hold makes reads wait when they have read, until the function that it returns
-// is called.
+// hold makes reads wait before they return, until the function that it returns is
+// called.
 func (p *parts) hold() func() {
 	held := make(chan struct{})
 	p.mutex.Lock()
@@ -293,7 +292,7 @@ func pushedOut(p *parts) string {
 	return wrong(p.ask(), apikey.Valid)
 }
 
-// tooOld: the stream has been silent for longer than max_stale.
+// tooOld: the stream has not been fresh for longer than max_stale.
 func tooOld(p *parts) string {
 	p.write(true)
 	p.open()

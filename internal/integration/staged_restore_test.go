@@ -17,8 +17,8 @@ import (
 	"github.com/keytail/keytail/internal/mongotest"
 )
 
-// restoreAnomalies are those of a database that goes back in time, and of somebody
-// who writes heartbeats.
+// restoreAnomalies are those of a database that goes back in time, and of forged
+// heartbeats.
 func restoreAnomalies() []anomaly {
 	return []anomaly{
 		{name: "restored in place", shows: []string{"LossRewound"}, covered: []string{"VerifiedHistory"}, stage: restoredInPlace},
@@ -32,8 +32,8 @@ func restoreAnomalies() []anomaly {
 	}
 }
 
-// seldom leaves the stream without events for a while.
-func seldom(c *daemon.Config) {
+// withRareHeartbeats leaves the stream without events for a while.
+func withRareHeartbeats(c *daemon.Config) {
 	staged(c)
 	c.HeartbeatInterval = 5 * time.Second
 }
@@ -42,14 +42,14 @@ func seldom(c *daemon.Config) {
 // token names no event, so the server takes it.
 func restoredInPlace(t *testing.T, scope string) string {
 	d := mongotest.StartDevmongo(t, devmongo.Config{})
-	r := start(t, d.InScope(scope), seldom)
+	r := start(t, d.InScope(scope), withRareHeartbeats)
 	k := r.newKey()
 	r.set(k, "is_active", false)
 	r.becomes(k, apikey.Disabled)
 	snapshot := d.Node.Snapshot()
 	revision := r.sets(k, true)
 	r.becomes(k, apikey.Valid)
-	r.held(k)
+	r.isCached(k)
 	r.receipt(revision, false, testkit.Patience) // takes a heartbeat, which is not in the snapshot
 	d.Node.TickNoop()
 	requests := holding(r, time.Millisecond, "getMore")
@@ -75,17 +75,17 @@ func restoredBeforeAHeartbeat(t *testing.T, scope string) string {
 	mongotest.Eventually(t, testkit.Patience, func() bool { return r.metric("keytail_losses_total") > losses }, "the history is not lost")
 	failing(r, 2, "update")
 	mongotest.Eventually(t, testkit.Patience, func() bool { return r.metric("keytail_stream_opens_total") > opens }, "the stream is not opened again")
-	r.held(k)
+	r.isCached(k)
 	node.Restore(snapshot)
 	return wrong(r.since(k, time.Now()), apikey.Disabled)
 }
 
-// forgedHeartbeats: the tail stands still, as after a pause of the machine, and
-// somebody has written the numbers of heartbeats to come before a revocation.
+// forgedHeartbeats: the tail stands still, as after a pause of the machine, and an attacker
+// wrote the numbers of later heartbeats before a revocation.
 func forgedHeartbeats(t *testing.T, scope string) string {
 	g := startGated(t, scope, devmongo.Config{})
 	k := g.newKey()
-	g.held(k)
+	g.isCached(k)
 	there, letGo := g.gate.hold(&g.gate.applying)
 	defer letGo()
 	g.newKey()
@@ -118,8 +118,8 @@ func (g *gated) nonce(ctx context.Context) int64 {
 	return beat.N
 }
 
-// forge writes the next numbers into the instance's document, and leaves it as it
-// was, so that nobody sees it.
+// forge writes the next numbers into the instance's document, and then restores it, so
+// that the forgery leaves no trace.
 func (g *gated) forge(n int64) {
 	g.t.Helper()
 	g.inTransaction(func(ctx context.Context) error {

@@ -16,9 +16,8 @@ import (
 	"github.com/keytail/keytail/internal/validator"
 )
 
-// revisionAnomalies are floods of requests with a min_revision that the cluster has
-// never been at. What is wrong is a key that exists and is answered with 503, or a
-// revision in the future that is not answered with 400 although heartbeats work.
+// revisionAnomalies are floods of requests with a min_revision in the future. Wrong is 503
+// for a key that exists, or anything but 400 for such a revision while heartbeats work.
 func revisionAnomalies() []anomaly {
 	return []anomaly{
 		{
@@ -54,8 +53,8 @@ func (f *flooded) FindByHash(ctx context.Context, h apikey.Hash, after clusterti
 
 func (f *flooded) Beat(context.Context) (clustertime.Time, error) { return f.now, f.heartbeat }
 
-// futureRevisions floods a lazy cache for three seconds, and asks for keys that are
-// not held meanwhile.
+// futureRevisions floods a lazy cache for three seconds, and validates keys that are not
+// cached meanwhile.
 func futureRevisions(heartbeat error) stage {
 	return func(t *testing.T, _ string) (answer string) {
 		synctest.Test(t, func(t *testing.T) {
@@ -76,8 +75,8 @@ func futureRevisions(heartbeat error) stage {
 	}
 }
 
-// flood asks for a key that is not held after every sixth revision in the future,
-// sixty of which come each second.
+// flood sends sixty revisions in the future each second, and validates a key that is not
+// cached after every sixth.
 func flood(v *validator.Validator, beats bool) string {
 	var group sync.WaitGroup
 	var mutex sync.Mutex

@@ -47,12 +47,12 @@ func tailAnomalies() []anomaly {
 	}
 }
 
-// gate lets a test hold the tail after it has told the cache something.
+// gate lets a test stop the tail after it has called the cache.
 type gate struct {
 	*keycache.Cache
 	mutex sync.Mutex
-	// opened and applied, when not nil, are called once after the cache was told,
-	// applying once before it is.
+	// opened and applied, when not nil, are called once after the call of the cache,
+	// applying once before it.
 	opened, applied, applying func()
 	// last is the time of the newest change that the tail has got to.
 	last clustertime.Time
@@ -95,7 +95,7 @@ func (g *gate) hold(which *func()) (arrived <-chan struct{}, letGo func()) {
 	return there, sync.OnceFunc(func() { close(leave) })
 }
 
-// gated is the service put together by hand. Its rig has no Service.
+// gated is a core that the test connects itself. Its rig has no daemon.
 type gated struct {
 	*rig
 	gate      *gate
@@ -162,8 +162,8 @@ func (g *gated) ask(k key) apikey.Verdict {
 	return g.validator.Validate(context.Background(), k.text, &apikey.Request{})
 }
 
-// held asks until the key is valid, from the cache.
-func (g *gated) held(k key) {
+// isCached validates the key until it is valid, from the cache.
+func (g *gated) isCached(k key) {
 	g.t.Helper()
 	mongotest.Eventually(g.t, testkit.Patience, func() bool {
 		v := g.ask(k)
@@ -190,7 +190,7 @@ func arrives(t *testing.T, there <-chan struct{}) {
 func positionLost(t *testing.T, scope string) string {
 	g := startGated(t, scope, devmongo.Config{OplogSize: smallOplog})
 	k := g.newKey()
-	g.held(k)
+	g.isCached(k)
 	there, letGo := g.gate.hold(&g.gate.applied)
 	defer letGo()
 	g.newKey()
@@ -207,14 +207,14 @@ func positionLost(t *testing.T, scope string) string {
 func rolledPastTheStart(t *testing.T, scope string) string {
 	g := startGated(t, scope, devmongo.Config{OplogSize: smallOplog})
 	k := g.newKey()
-	g.held(k)
+	g.isCached(k)
 	stream := failing(g.rig, 286, "getMore", "aggregate")
 	stream.wait()
 	there, letGo := g.gate.hold(&g.gate.opened)
 	defer letGo()
 	stream.mend()
 	arrives(t, there)
-	g.held(k)
+	g.isCached(k)
 	g.set(k, "is_active", false)
 	rollPast(g.rig)
 	letGo()
@@ -228,7 +228,7 @@ func rolledPastTheStart(t *testing.T, scope string) string {
 func oneClusterTime(t *testing.T, scope string) string {
 	g := startGated(t, scope, devmongo.Config{})
 	k := g.newKey()
-	g.held(k)
+	g.isCached(k)
 	mongotest.Eventually(t, testkit.Patience, func() bool { return g.gate.Stats().Changes == 1 }, "the insert is not applied")
 	// Heartbeats are sent and refused, so that the test can write one of them.
 	failing(g.rig, 20, "update").wait()
@@ -256,7 +256,7 @@ func slowResume(t *testing.T, scope string) string {
 	d := mongotest.StartDevmongo(t, devmongo.Config{})
 	r := start(t, d.InScope(scope), staged, func(c *daemon.Config) { c.MaxStale = time.Second })
 	k := r.newKey()
-	r.held(k)
+	r.isCached(k)
 	d.Node.DelayResumes(r.appName, time.Hour)
 	stream := failing(r, 11600, "getMore")
 	stream.wait()
@@ -275,8 +275,8 @@ func slowResume(t *testing.T, scope string) string {
 	return fmt.Sprintf("no answer comes from memory for %v, although the database works; losses: %v", time.Since(began), r.metric("keytail_losses_total"))
 }
 
-// refusedInSilence: the server refuses to open the stream with a code that nobody
-// knows, which says nothing new about the history: it is lost already.
+// refusedInSilence: the server refuses to open the stream with an unknown code, while the
+// history is lost already.
 func refusedInSilence(t *testing.T, scope string) string {
 	const bearable = 5 * time.Second
 	r, _ := stagedService(t, scope, devmongo.Config{})

@@ -140,8 +140,8 @@ func anomalies() []anomaly {
 	return slices.Concat(all, tailAnomalies(), restoreAnomalies(), wireAnomalies(), partsAnomalies(), hashAnomalies(), fleetAnomalies(), revisionAnomalies(), indexAnomalies(), clientAnomalies())
 }
 
-// stagedService runs a service on a devmongo of its own. Its cache is lazy, so
-// that what is held is what was asked for.
+// stagedService runs a daemon on its own devmongo. Its cache is lazy, so that exactly the
+// keys are cached that were validated.
 func stagedService(t *testing.T, scope string, config devmongo.Config) (*rig, *devmongo.Server) {
 	t.Helper()
 	d := mongotest.StartDevmongo(t, config)
@@ -152,8 +152,8 @@ func staged(c *daemon.Config) {
 	c.Preload, c.HeartbeatInterval = "off", 50*time.Millisecond
 }
 
-// since asks until an answer claims to be no older than a time at which the
-// truth was known.
+// since validates until the data of an answer is not older than a time at which the
+// state was known.
 func (r *rig) since(k key, known time.Time) apikey.Verdict {
 	r.t.Helper()
 	return answerSince(r.t, known, func() apikey.Verdict { return r.ask(k) })
@@ -177,13 +177,13 @@ func wrong(v apikey.Verdict, want apikey.Code) string {
 	return fmt.Sprintf("%v (source %v, %v old) and not %v", v.Code, v.Source, v.Staleness, want)
 }
 
-// changing stages a change of a key that is held.
+// changing stages a change of a cached key.
 func changing(change func(r *rig, k key), want apikey.Code) stage {
 	return func(t *testing.T, scope string) string {
 		r, _ := stagedService(t, scope, devmongo.Config{})
 		k := r.newKey()
 		r.becomes(k, apikey.Valid)
-		r.held(k)
+		r.isCached(k)
 		change(r, k)
 		return wrong(r.since(k, time.Now()), want)
 	}
@@ -242,14 +242,14 @@ func (k key) inactive() bson.D {
 	return d
 }
 
-// vanishing stages the end of the collection: until it is there again there is
-// no yes, and no "no" either.
+// vanishing stages the end of the collection: until it exists again, a key is neither
+// VALID nor NOT_FOUND.
 func vanishing(end func(r *rig, k key)) stage {
 	return func(t *testing.T, scope string) string {
 		r, _ := stagedService(t, scope, devmongo.Config{})
 		k := r.newKey()
 		r.becomes(k, apikey.Valid)
-		r.held(k)
+		r.isCached(k)
 		end(r, k)
 		known := time.Now()
 		answer := ""
@@ -271,7 +271,7 @@ func transaction(t *testing.T, scope string) string {
 	keys := []key{r.newKey(), r.newKey()}
 	for _, k := range keys {
 		r.becomes(k, apikey.Valid)
-		r.held(k)
+		r.isCached(k)
 	}
 	r.inTransaction(func(ctx context.Context) error {
 		for _, k := range keys {
@@ -324,7 +324,7 @@ func holeAtOpen(t *testing.T, scope string) string {
 // rolledBackWrite is a write that a local read shows, and that never happened.
 func rolledBackWrite(t *testing.T, scope string) string {
 	r, node := stagedService(t, scope, devmongo.Config{})
-	// The key is not asked for before, so that the cache does not have it.
+	// The key is not validated before, so that it is not cached.
 	k, other := r.newKey(), r.newKey()
 	r.set(k, "is_active", false)
 	r.since(other, time.Now())
@@ -344,8 +344,8 @@ func applied(r *rig, k key, active bool) {
 	}
 }
 
-// loseHistory makes the stream end with a loss, does something that the stream
-// does not see, and lets it be opened anew.
+// loseHistory makes the stream end with a loss, does something that the stream does not
+// see, and lets the tail open a new one.
 func loseHistory(r *rig, unseen func()) { refuse(r, 286, unseen) }
 
 // refuse refuses all of the stream's commands with a code, and does something
@@ -360,14 +360,14 @@ func refuse(r *rig, code int, unseen func()) {
 	mongotest.Eventually(r.t, testkit.Patience, func() bool { return r.metric("keytail_stream_opens_total") > opens }, "the stream is not opened again")
 }
 
-// refusedWith stages a revocation that the stream cannot deliver any more: the
-// server says so with a code.
+// refusedWith stages a revocation that the stream cannot deliver any more, which the
+// server reports with a code.
 func refusedWith(code int) stage {
 	return func(t *testing.T, scope string) string {
 		r, _ := stagedService(t, scope, devmongo.Config{})
 		k := r.newKey()
 		r.becomes(k, apikey.Valid)
-		r.held(k)
+		r.isCached(k)
 		refuse(r, code, func() { r.set(k, "is_active", false) })
 		return wrong(r.since(k, time.Now()), apikey.Disabled)
 	}
@@ -381,7 +381,7 @@ func historyLost(t *testing.T, scope string) string {
 	r, _ := stagedService(t, scope, devmongo.Config{OplogSize: smallOplog})
 	k := r.newKey()
 	r.becomes(k, apikey.Valid)
-	r.held(k)
+	r.isCached(k)
 	// NotWritablePrimary: it will pass, and the token is kept.
 	refuse(r, 10107, func() {
 		r.set(k, "is_active", false)
@@ -390,7 +390,7 @@ func historyLost(t *testing.T, scope string) string {
 	return wrong(r.since(k, time.Now()), apikey.Disabled)
 }
 
-// rollPast makes a tiny oplog forget all that was in it.
+// rollPast writes until a tiny oplog has dropped everything that was in it.
 func rollPast(r *rig) {
 	r.t.Helper()
 	noise := make([]any, smallOplog+1)

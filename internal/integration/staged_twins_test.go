@@ -8,8 +8,8 @@ import (
 )
 
 // twinAnomalies are those of a collection whose unique index has been dropped: two
-// documents have the hash, one is active and one is disabled, and a look-up answers
-// with the one that refuses. Another one is of a completeness that ends.
+// documents have the hash, one is active and one is disabled, and a lookup returns the
+// one that refuses. Another one is about the end of a complete cache.
 func twinAnomalies() []anomaly {
 	return []anomaly{
 		{name: "twin in a change", shows: []string{"ChangeSole"}, stage: onParts(twinInChange), scopes: noStream},
@@ -107,7 +107,7 @@ func twinNotReached(p *parts) string {
 }
 
 // completenessEnds: a document whose hash cannot be read appears long after the scan.
-// Nothing has been evicted, so that the key is still answered from memory.
+// Nothing has been evicted, so that the key is still answered from the cache.
 func completenessEnds(p *parts) string {
 	p.write(true)
 	p.open()

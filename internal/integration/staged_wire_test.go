@@ -44,11 +44,11 @@ func wireAnomalies() []anomaly {
 	}
 }
 
-// shim stands between clients and a server, and may change what the server says.
+// shim stands between clients and a server, and may change the server's messages.
 type shim struct {
 	listener net.Listener
 	target   string
-	// change is given each message whole, and may alter but not resize it.
+	// change gets each message as a whole, and may alter but not resize it.
 	change atomic.Pointer[func(message []byte)]
 	group  sync.WaitGroup
 
@@ -157,13 +157,13 @@ func (s *shim) once(change func(message []byte), parts ...string) {
 	s.change.Store(&f)
 }
 
-// garbled stages a revocation whose event arrives in other words.
+// garbled stages a revocation whose event arrives in another form.
 func garbled(from, to string) stage {
 	return func(t *testing.T, scope string) string {
 		r, s := throughShim(t, scope)
 		k := r.newKey()
 		r.becomes(k, apikey.Valid)
-		r.held(k)
+		r.isCached(k)
 		opens := r.metric("keytail_stream_opens_total")
 		s.once(func(message []byte) {
 			// In the event of the key: a heartbeat's may be in the same batch.
@@ -177,12 +177,12 @@ func garbled(from, to string) stage {
 }
 
 // cursorEnded stages a server that ends the stream's cursor in an ordinary
-// answer, as after an invalidate that the filter dropped.
+// response, as after an invalidate that the filter dropped.
 func cursorEnded(t *testing.T, scope string) string {
 	r, s := throughShim(t, scope)
 	k := r.newKey()
 	r.becomes(k, apikey.Valid)
-	r.held(k)
+	r.isCached(k)
 	// The stream goes on, and cannot be opened again before the key is revoked.
 	ended := failing(r, 10107, "aggregate")
 	const id = "\x12id\x00"

@@ -33,14 +33,14 @@ func (r *rig) mustBeReady(query string, want int, state string) {
 
 func TestLiveBecomesStaleAndLiveAgain(t *testing.T) {
 	mongotest.EachScope(t, func(t *testing.T, s *mongotest.Server) {
-		r := start(t, s, hasty)
+		r := start(t, s, withShortMaxStale)
 		k := r.newKey()
 		r.becomes(k, apikey.Valid)
 		r.mustBeReady("", http.StatusOK, "live")
 		r.mustBeReady("?strict=1", http.StatusOK, "live")
 		mend := r.cut("update", "findAndModify")
 		r.reaches("stale")
-		// Stale is still ready: the database is asked, and has the answer.
+		// Stale is still ready: keytail reads the database.
 		r.mustBeReady("", http.StatusOK, "stale")
 		r.mustBeReady("?strict=1", http.StatusServiceUnavailable, "stale")
 		if v := r.ask(k); v.Code != apikey.Valid || v.Source != apikey.SourceLinearizable {
@@ -48,13 +48,13 @@ func TestLiveBecomesStaleAndLiveAgain(t *testing.T) {
 		}
 		mend()
 		r.reaches("live")
-		r.held(k)
+		r.isCached(k)
 	})
 }
 
 func TestStaleBecomesDownAndLiveAgain(t *testing.T) {
 	mongotest.EachScope(t, func(t *testing.T, s *mongotest.Server) {
-		r := start(t, s, hasty)
+		r := start(t, s, withShortMaxStale)
 		k := r.newKey()
 		r.becomes(k, apikey.Valid)
 		mend := r.cut("update", "findAndModify", "find")
@@ -75,7 +75,7 @@ func TestALossGoesThroughConnectingAndPreloadingToLive(t *testing.T) {
 		k := r.newKey()
 		r.becomes(k, apikey.Valid)
 		s.Needs(t, mongotest.Failpoints)
-		// The scan that follows the next opening is held up.
+		// The scan after the next opening is delayed.
 		mend := r.failpoint("alwaysOn", bson.D{
 			{Key: "failCommands", Value: bson.A{"find"}},
 			{Key: "blockConnection", Value: true},

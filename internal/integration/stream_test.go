@@ -57,7 +57,7 @@ func (s *eventStream) expect(kind, data string) {
 	}
 }
 
-// until skips others.
+// until skips other events.
 func (s *eventStream) until(kind, data string) {
 	s.t.Helper()
 	for {
@@ -71,7 +71,7 @@ func (s *eventStream) until(kind, data string) {
 	}
 }
 
-// ends checks that nothing is left, and soon.
+// ends checks that the stream ends soon, without another event.
 func (s *eventStream) ends() {
 	s.t.Helper()
 	began := time.Now()

@@ -20,8 +20,8 @@ import (
 )
 
 // startSparse is start with a sparse unique index, under which any number of
-// documents may lack a hash. before runs when the collection is there and no
-// service is.
+// documents may lack a hash. before runs when the collection exists and the service does
+// not yet run.
 func startSparse(t *testing.T, s *mongotest.Server, before func(r *rig), change ...func(*daemon.Config)) *rig {
 	t.Helper()
 	database := s.Database(t)
@@ -56,10 +56,10 @@ func (r *rig) withHash(value any) string {
 	return id
 }
 
-// quick makes an answer that is known to be of after a change come soon.
-func quick(c *daemon.Config) { c.HeartbeatInterval = 50 * time.Millisecond }
+// withFastHeartbeats makes keytail prove soon that an answer contains a change.
+func withFastHeartbeats(c *daemon.Config) { c.HeartbeatInterval = 50 * time.Millisecond }
 
-// newText is the text of a key that no document is under yet.
+// newText is the text of a key without a document.
 func newText(t *testing.T) string {
 	t.Helper()
 	text, err := apikey.Generate(apikey.DefaultPrefix, nil)
@@ -74,9 +74,9 @@ func (r *rig) complete() {
 	mongotest.Eventually(r.t, testkit.Patience, func() bool { return r.metric("keytail_complete") == 1 }, "the cache is not complete")
 }
 
-// A document without a hash that a look-up could ask for is found by nobody: it
-// must neither end the completeness nor ask for a scan.
-func TestDocumentsThatNobodyCanLookUpCostNothing(t *testing.T) {
+// No lookup finds a document without a readable hash: it must neither end the complete
+// cache nor cause a scan.
+func TestDocumentsWithoutAReadableHashCostNothing(t *testing.T) {
 	mongotest.EachScope(t, func(t *testing.T, s *mongotest.Server) {
 		var keys []key
 		r := startSparse(t, s, func(r *rig) {
@@ -128,8 +128,8 @@ func TestDocumentsThatNobodyCanLookUpCostNothing(t *testing.T) {
 }
 
 // MongoDB finds a document by an element of an array, and finds a symbol by a
-// string. Such a document is a defective key, DISABLED, and a complete cache must
-// say what a read says.
+// string. Such a document is a defective key, DISABLED, and a complete cache must give
+// the same verdict as a read.
 func TestAHashWithinAnArrayIsNotAbsent(t *testing.T) {
 	mongotest.EachScope(t, func(t *testing.T, s *mongotest.Server) {
 		texts := []string{newText(t), newText(t), newText(t), newText(t)}
@@ -141,7 +141,7 @@ func TestAHashWithinAnArrayIsNotAbsent(t *testing.T) {
 			t.Fatalf("a read says %v", want.Code)
 		}
 		var id string
-		r := startSparse(t, s, func(r *rig) { r.newKey(); id = r.withHash(bson.A{hash(0), 7, hash(1), hash(0)}) }, quick)
+		r := startSparse(t, s, func(r *rig) { r.newKey(); id = r.withHash(bson.A{hash(0), 7, hash(1), hash(0)}) }, withFastHeartbeats)
 		r.complete()
 		says := func(i int, want apikey.Code) {
 			t.Helper()
@@ -174,17 +174,17 @@ func TestAHashWithinAnArrayIsNotAbsent(t *testing.T) {
 	})
 }
 
-// A document with more hashes than are tracked may share one with a key that is held,
-// when the unique index is gone. No scan gets past it, so its event must end the entry.
-func TestAKeyIsNotBelievedBesideADocumentWithTooManyHashes(t *testing.T) {
+// A document with more hashes than keytail tracks may share one with a cached key if
+// there is no unique index. No scan gets past it, so its event must invalidate the entry.
+func TestAnEntryIsInvalidBesideADocumentWithTooManyHashes(t *testing.T) {
 	mongotest.EachScope(t, func(t *testing.T, s *mongotest.Server) {
 		for _, mode := range []preload.Mode{preload.On, preload.Off} {
-			r := start(t, s, quick, func(c *daemon.Config) { c.Preload = mode })
+			r := start(t, s, withFastHeartbeats, func(c *daemon.Config) { c.Preload = mode })
 			if err := r.keys.Indexes().DropOne(t.Context(), "key_hash_1"); err != nil {
 				t.Fatal(err)
 			}
 			k := r.newKey()
-			r.held(k)
+			r.isCached(k)
 			r.insertArray(k, keystore.MaxHashes+2)
 			if w := wrong(r.since(k, time.Now()), apikey.Disabled); w != "" {
 				t.Errorf("preload %s: %s", mode, w)

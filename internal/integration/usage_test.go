@@ -44,16 +44,16 @@ func (r *rig) flushUsage() {
 	}
 }
 
-// TestWritingDownUsesDropsNothing: no event of it is applied, or comes over the
-// wire, and hits stay hits.
-func TestWritingDownUsesDropsNothing(t *testing.T) {
+// TestWritingUsageInvalidatesNothing: its events are filtered out by the server, and hits
+// stay hits.
+func TestWritingUsageInvalidatesNothing(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
 		r := start(t, s)
 		keys := []key{r.newKey(), r.newKey(), r.newKey()}
 		marker := r.newKey()
 		mongotest.Eventually(t, testkit.Patience, func() bool { return r.metric("keytail_changes_total") == 4 }, "the inserts are not applied")
 		for _, k := range append(keys, marker) {
-			r.held(k)
+			r.isCached(k)
 		}
 		r.flushUsage()
 		before, _ := r.used(keys[0])
@@ -83,13 +83,13 @@ func TestWritingDownUsesDropsNothing(t *testing.T) {
 	})
 }
 
-// TestReadyzSaysThatUsesAreNotWritten, and is ready all the same: no answer
-// depends on it.
-func TestReadyzSaysThatUsesAreNotWritten(t *testing.T) {
+// TestReadyzReportsThatUsageIsNotWritten, and is ready nevertheless: no answer depends on
+// it.
+func TestReadyzReportsThatUsageIsNotWritten(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
 		r := start(t, s)
 		k := r.newKey()
-		// The service flushes by itself, too, so each look may be one too late.
+		// The service flushes at its interval, too, so each check may be one flush late.
 		eventually := func(what string, ask bool, flush bool) {
 			t.Helper()
 			pattern := regexp.MustCompile(what)
@@ -125,9 +125,9 @@ func (r *rig) usageInReadyz() string {
 	return string(body.Usage)
 }
 
-// TestUsesAreWrittenDownBeforeTheTailStops: a change that is made while the last
-// uses are being written is still felt.
-func TestUsesAreWrittenDownBeforeTheTailStops(t *testing.T) {
+// TestUsageIsWrittenBeforeTheTailStops: a change while the last uses are being written
+// still takes effect.
+func TestUsageIsWrittenBeforeTheTailStops(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
 		r := &rig{t: t, server: s, registry: prometheus.NewRegistry()}
 		database := s.Database(t)
@@ -186,9 +186,9 @@ func TestUsesAreWrittenDownBeforeTheTailStops(t *testing.T) {
 	})
 }
 
-// TestUsesAreOffWithoutThePrivilege, which is said in a sentence, once. Only
-// devmongo and MongoDB limit a failpoint to a collection.
-func TestUsesAreOffWithoutThePrivilege(t *testing.T) {
+// TestUsageIsOffWithoutThePrivilege, with one log line. Only devmongo and MongoDB limit a
+// failpoint to a collection.
+func TestUsageIsOffWithoutThePrivilege(t *testing.T) {
 	r := start(t, &mongotest.StartDevmongo(t, devmongo.Config{}).Server)
 	r.failpoint("alwaysOn", bson.D{
 		{Key: "failCommands", Value: bson.A{"update"}},
@@ -211,7 +211,7 @@ func TestUsesAreOffWithoutThePrivilege(t *testing.T) {
 	}, "the key is not valid without usage")
 }
 
-func TestUsesAreOffWhenNobodyWantsThem(t *testing.T) {
+func TestUsageOff(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
 		r := start(t, s, func(c *daemon.Config) { c.Usage = service.UsageOff })
 		if r.TracksUsage() {
@@ -221,19 +221,19 @@ func TestUsesAreOffWhenNobodyWantsThem(t *testing.T) {
 	})
 }
 
-// TestAUseAllocatesNothing: a hit of a key whose use is noted already costs as
-// much as one that is not noted at all.
-func TestAUseAllocatesNothing(t *testing.T) {
+// TestAnotherUseAllocatesNothing: a hit of a key with a pending use costs as much as
+// without recording.
+func TestAnotherUseAllocatesNothing(t *testing.T) {
 	server := &mongotest.StartDevmongo(t, devmongo.Config{}).Server
 	allocations := func(change ...func(*daemon.Config)) float64 {
 		r := start(t, server, change...)
 		k := r.newKey()
 		r.becomes(k, apikey.Valid)
-		r.held(k)
+		r.isCached(k)
 		request := &apikey.Request{}
 		least := math.Inf(1)
 		for range 10 {
-			// Heartbeats, which go on, allocate.
+			// The heartbeats allocate, too.
 			least = min(least, testing.AllocsPerRun(1000, func() { r.Judge(context.Background(), k.text, request) }))
 		}
 		return least

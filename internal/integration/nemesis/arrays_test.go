@@ -19,7 +19,7 @@ const (
 
 // hashValue is what the hash field of a slot's document can be. MongoDB finds a
 // document by each element of an array, so each of these keys is DISABLED
-// (README.md), and the others are unknown.
+// (docs/adopt-your-collection.md), and the others are unknown.
 type hashValue struct {
 	// has reports for each of the two keys of the slot whether it is in it.
 	has [2]bool
@@ -46,7 +46,7 @@ var hashValues = []hashValue{
 
 // arrays makes arrays of some keys' hashes, with events that show all of the array
 // or only an element, and then puts the keys back. The writers pause meanwhile.
-func (a *arena) arrays(load *assault, random *rand.Rand) func() (mend func()) {
+func (a *arena) arrays(load *workload, random *rand.Rand) func() (mend func()) {
 	return func() func() {
 		slots := load.settled(random, arraySlots)
 		for turn := range arrayTurns {
@@ -70,9 +70,8 @@ func (a *arena) arrays(load *assault, random *rand.Rand) func() (mend func()) {
 	}
 }
 
-// settled are some slots that have a document whose state does not change by
-// itself.
-func (a *assault) settled(random *rand.Rand, most int) []*slot {
+// settled are some slots with a document whose state only a write changes.
+func (a *workload) settled(random *rand.Rand, most int) []*slot {
 	var slots []*slot
 	for _, i := range random.Perm(len(a.slots)) {
 		s := a.slots[i]
@@ -86,7 +85,7 @@ func (a *assault) settled(random *rand.Rand, most int) []*slot {
 	return slots
 }
 
-func (a *arena) arrayTurn(load *assault, s *slot, random *rand.Rand) {
+func (a *arena) arrayTurn(load *workload, s *slot, random *rand.Rand) {
 	hashes := [2]string{apikey.HashOf(s.subjects[0].text).Hex(), apikey.HashOf(s.subjects[1].text).Hex()}
 	state := func(has [2]bool) (to [2]apikey.Code) {
 		for i := range to {
@@ -116,14 +115,14 @@ func (a *arena) arrayTurn(load *assault, s *slot, random *rand.Rand) {
 }
 
 // writeHash makes a write, and records what the two keys of a slot are from then on.
-func (a *arena) writeHash(load *assault, s *slot, to [2]apikey.Code, change bson.D) {
+func (a *arena) writeHash(load *workload, s *slot, to [2]apikey.Code, change bson.D) {
 	sent := time.Now()
 	var acks []func(time.Time)
 	for i, subject := range s.subjects {
 		acks = append(acks, load.history.Wrote(subject.label, to[i], sent))
 	}
 	load.touch(s.subjects[:])
-	a.insist("writing an array of hashes", func(ctx context.Context) error {
+	a.retry("writing an array of hashes", func(ctx context.Context) error {
 		_, err := a.keys.UpdateByID(ctx, s.id(s.generation), change)
 		return err
 	})

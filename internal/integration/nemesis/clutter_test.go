@@ -47,10 +47,10 @@ type clutterDocument struct {
 	shape    int
 }
 
-// clutter inserts, updates and deletes documents that no look-up finds, all the
-// time. It must cost keytail nothing but their events.
+// clutter inserts, updates and deletes documents that no lookup finds, all the time. It
+// must cost keytail nothing but their events.
 type clutter struct {
-	load   *assault
+	load   *workload
 	keys   *mongo.Collection
 	random *rand.Rand
 	number int
@@ -61,7 +61,7 @@ type clutter struct {
 // form. None of them is ever VALID.
 const clutterLabel = "clutter"
 
-func (a *assault) startClutter(ctx context.Context) {
+func (a *workload) startClutter(ctx context.Context) {
 	c := &clutter{load: a, keys: a.keys[0], random: rand.New(rand.NewPCG(a.seed, 11))}
 	a.history.Loose(clutterLabel, apikey.NotFound, apikey.Disabled)
 	a.writers.Go(func() {
@@ -142,13 +142,13 @@ func (c *clutter) forget(i int) {
 	c.kept = slices.Delete(c.kept, i, i+1)
 }
 
-func (a *assault) addSubject(s subject) {
+func (a *workload) addSubject(s subject) {
 	a.mutex.Lock()
 	defer a.mutex.Unlock()
 	a.subjects = append(a.subjects, s)
 }
 
-func (a *assault) removeSubject(text string) {
+func (a *workload) removeSubject(text string) {
 	a.mutex.Lock()
 	defer a.mutex.Unlock()
 	a.subjects = slices.DeleteFunc(a.subjects, func(s subject) bool { return s.text == text })
@@ -169,7 +169,7 @@ const nemesisCached = 0.99
 
 // calm waits while nothing is broken. The clutter must cause no scan, and keep no
 // key out of memory.
-func (a *arena) calm(load *assault, d time.Duration) {
+func (a *arena) calm(load *workload, d time.Duration) {
 	a.t.Helper()
 	scans, totals := a.needless(), load.history.Totals()
 	a.after(d)

@@ -170,7 +170,7 @@ func refusals(t *testing.T, s *mongotest.Server) map[string]fault {
 
 // anyCode makes streams fail with one of the server's codes, while they are read,
 // opened or both.
-func (a *arena) anyCode(load *assault) fault {
+func (a *arena) anyCode(load *workload) fault {
 	admin := impatient(a.t, a.server, "operator").Database("admin")
 	random := rand.New(rand.NewPCG(load.seed, 19))
 	codes := testkit.Codes(a.t)

@@ -38,7 +38,7 @@ type forger struct {
 // come, nonces that were used, and claims about how far an instance has got. No
 // answer may claim a false age because of them. Receipts of the fleet are not
 // checked meanwhile: docs/security.md says that they can be forged.
-func (a *arena) forgeries(load *assault) fault {
+func (a *arena) forgeries(load *workload) fault {
 	return func(victims []*instance) func() {
 		f := &forger{
 			beats:  a.keys.Database().Collection(changestream.HeartbeatCollection),

@@ -13,9 +13,9 @@ import (
 	"github.com/keytail/keytail/internal/nemesis"
 )
 
-// liar is what keytail is there to replace: a cache that keeps answers for a
-// while, and says that they are the truth of this moment.
-type liar struct {
+// timedCache is what keytail replaces: a cache that keeps answers for a while, and reports
+// them as current.
+type timedCache struct {
 	honest asker
 	keep   time.Duration
 
@@ -28,7 +28,7 @@ type kept struct {
 	until   time.Time
 }
 
-func (l *liar) Judge(ctx context.Context, text string, request *apikey.Request) apikey.Verdict {
+func (l *timedCache) Judge(ctx context.Context, text string, request *apikey.Request) apikey.Verdict {
 	l.mutex.Lock()
 	k, found := l.answers[text]
 	l.mutex.Unlock()
@@ -46,7 +46,7 @@ func (l *liar) Judge(ctx context.Context, text string, request *apikey.Request) 
 }
 
 // TestNemesisFindsALie puts a cache with a time to live in front of the
-// instances. The oracle must see through it, without a single fault.
+// instances. The oracle must find its violations, without a single fault.
 func TestNemesisFindsALie(t *testing.T) {
 	for name, c := range map[string]struct {
 		keep time.Duration
@@ -60,9 +60,9 @@ func TestNemesisFindsALie(t *testing.T) {
 			a := newArena(t, &d.Server)
 			askers := make([]asker, len(a.instances))
 			for i, instance := range a.instances {
-				askers[i] = &liar{honest: instance, keep: c.keep, answers: map[string]kept{}}
+				askers[i] = &timedCache{honest: instance, keep: c.keep, answers: map[string]kept{}}
 			}
-			load := startAssault(t, a.writersKeys(), 1, askers)
+			load := startWorkload(t, a.writersKeys(), 1, askers)
 			began := time.Now()
 			var found []nemesis.Violation
 			mongotest.Eventually(t, testkit.Patience, func() bool {

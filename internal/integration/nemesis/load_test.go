@@ -26,8 +26,8 @@ const (
 	nemesisSlots   = 160
 	nemesisQuiet   = 16
 	nemesisGarbage = 8
-	// nemesisWriters each have one write under way at most: so many are caught by
-	// a majority that stands still.
+	// nemesisWriters each have one write in progress at most: so many wait for a majority
+	// that stands still.
 	nemesisWriters = 10
 	writePace      = 150 * time.Millisecond
 	// nemesisHot of a writer's slots take a quarter of its writes.
@@ -36,30 +36,29 @@ const (
 	callPace       = 16 * time.Millisecond
 	callTimeout    = 4 * time.Second
 	writeTimeout   = 2 * time.Second
-	// recentSubjects are those that were written last. Half of the questions are
-	// about them, so that several callers ask the same at once, while it changes.
+	// recentSubjects are those that were written last. Half of the requests are about them,
+	// so that several callers validate the same key while it changes.
 	recentSubjects = 40
-	// soon is how far ahead a key that expires by itself is set to, at most.
+	// soon is the longest time until a key expires that is set to expire.
 	soon = 2 * time.Second
 )
 
-// garbageLabel is the name of all keys that nobody has ever made.
-const garbageLabel = "nobody's"
+// unknownLabel is the name of all unknown keys.
+const unknownLabel = "nobody's"
 
-// asker answers for keys, as a Service does.
+// asker validates keys, as a Service does.
 type asker interface {
 	Judge(ctx context.Context, text string, request *apikey.Request) apikey.Verdict
 }
 
-// subject is a key text that is asked about. Its label is its name in the
-// history.
+// subject is a key that callers validate. Its label is its name in the history.
 type subject struct {
 	label, text string
 	quiet       bool
 }
 
-// condition is what makes an answer about a document: the state, and when it
-// becomes Expired by itself (zero: never).
+// condition is what decides about a document: the state, and the time at which it expires
+// (zero: never).
 type condition struct {
 	state   apikey.Code
 	expires time.Time
@@ -94,16 +93,16 @@ type slot struct {
 	retired bool
 }
 
-// assault is clients that know nothing of keytail, and callers of instances that
-// do, with all that they see.
-type assault struct {
+// workload is clients that write without keytail, and callers that validate keys at the
+// instances, with everything that they see.
+type workload struct {
 	// keys are ways to the collection, by clients of different habits.
 	keys    []*mongo.Collection
 	history *nemesis.History
 	seed    uint64
 
-	// peace is held by each writer while it writes, and alone by whoever does
-	// something to the whole collection.
+	// peace is locked for reading by each writer while it writes, and exclusively by a
+	// fault that changes the whole collection.
 	peace sync.RWMutex
 	slots []*slot
 
@@ -112,8 +111,8 @@ type assault struct {
 	quiet    []subject
 	recent   []subject
 	numbers  int
-	// forgedUntil is when receipts of the fleet can be relied on again (in Unix
-	// nanoseconds), since nobody forges heartbeats any more.
+	// forgedUntil is when write acknowledgements of the fleet are reliable again (in Unix
+	// nanoseconds), after the end of forged heartbeats.
 	forgedUntil atomic.Int64
 
 	writers, callers sync.WaitGroup
@@ -121,16 +120,16 @@ type assault struct {
 	endCallers       context.CancelFunc
 }
 
-// startAssault fills the collection, and begins to write and to ask.
-func startAssault(t *testing.T, keys []*mongo.Collection, seed uint64, askers []asker) *assault {
+// startWorkload fills the collection, and starts writers and callers.
+func startWorkload(t *testing.T, keys []*mongo.Collection, seed uint64, askers []asker) *workload {
 	t.Helper()
-	a := &assault{keys: keys, history: nemesis.NewHistory(), seed: seed}
+	a := &workload{keys: keys, history: nemesis.NewHistory(), seed: seed}
 	var writing, calling context.Context
 	writing, a.endWriters = context.WithCancel(context.Background())
 	calling, a.endCallers = context.WithCancel(context.Background())
 	t.Cleanup(a.stop)
 	for range nemesisGarbage {
-		a.subjects = append(a.subjects, newSubject(garbageLabel, false))
+		a.subjects = append(a.subjects, newSubject(unknownLabel, false))
 	}
 	for i := range nemesisQuiet + nemesisSlots + receiptSlots {
 		a.slots = append(a.slots, a.newSlot(i < nemesisQuiet))
@@ -159,12 +158,12 @@ func startAssault(t *testing.T, keys []*mongo.Collection, seed uint64, askers []
 
 func instanceName(i int) string { return fmt.Sprint("instance-", i) }
 
-func (a *assault) stopWriters() {
+func (a *workload) stopWriters() {
 	a.endWriters()
 	a.writers.Wait()
 }
 
-func (a *assault) stop() {
+func (a *workload) stop() {
 	a.stopWriters()
 	a.endCallers()
 	a.callers.Wait()
@@ -178,7 +177,7 @@ func newSubject(label string, quiet bool) subject {
 	return subject{label: label, text: text, quiet: quiet}
 }
 
-func (a *assault) newSlot(quiet bool) *slot {
+func (a *workload) newSlot(quiet bool) *slot {
 	a.mutex.Lock()
 	defer a.mutex.Unlock()
 	a.numbers++
@@ -194,9 +193,9 @@ func (a *assault) newSlot(quiet bool) *slot {
 	return s
 }
 
-// write changes its slots at random, at a pace that leaves most of them alone
-// for seconds: what was lost would be covered by the next write.
-func (a *assault) write(ctx context.Context, number uint64, slots []*slot) {
+// write changes random slots, at a pace that leaves most of them alone for seconds: the
+// next write would hide a lost one.
+func (a *workload) write(ctx context.Context, number uint64, slots []*slot) {
 	random := rand.New(rand.NewPCG(a.seed, 1+number))
 	pace := time.NewTicker(writePace)
 	defer pace.Stop()
@@ -211,9 +210,9 @@ func (a *assault) write(ctx context.Context, number uint64, slots []*slot) {
 	}
 }
 
-// turn is one write, first of all to what is not certain: for as long as it is
-// not, no answer about it can be wrong.
-func (a *assault) turn(ctx context.Context, random *rand.Rand, slots []*slot) {
+// turn is one write, first of all to a slot of unknown state: no answer about such a slot
+// can be wrong.
+func (a *workload) turn(ctx context.Context, random *rand.Rand, slots []*slot) {
 	if i := slices.IndexFunc(slots, func(s *slot) bool { return !s.certain }); i >= 0 {
 		a.settle(ctx, slots[i])
 		return
@@ -228,7 +227,7 @@ func (a *assault) turn(ctx context.Context, random *rand.Rand, slots []*slot) {
 	}
 }
 
-func (a *assault) replaceRetired(slots []*slot, i int) {
+func (a *workload) replaceRetired(slots []*slot, i int) {
 	fresh := a.newSlot(false)
 	a.mutex.Lock()
 	defer a.mutex.Unlock()
@@ -237,7 +236,7 @@ func (a *assault) replaceRetired(slots []*slot, i int) {
 }
 
 // change does one write to a slot.
-func (a *assault) change(ctx context.Context, random *rand.Rand, slots []*slot, i int) {
+func (a *workload) change(ctx context.Context, random *rand.Rand, slots []*slot, i int) {
 	s := slots[i]
 	if s.state == apikey.NotFound {
 		// The same hash comes back in the same document, or in another one.
@@ -262,7 +261,7 @@ func (a *assault) change(ctx context.Context, random *rand.Rand, slots []*slot, 
 	a.update(ctx, s, target, current, random.IntN(8) == 0)
 }
 
-// anyCondition is mostly one that is no good.
+// anyCondition is mostly one that refuses.
 func anyCondition(random *rand.Rand) condition {
 	states := []apikey.Code{apikey.Disabled, apikey.Disabled, apikey.Disabled, apikey.Expired, apikey.Forbidden, apikey.InsufficientPermissions, apikey.Valid, apikey.Valid}
 	c := condition{state: states[random.IntN(len(states))]}
@@ -279,7 +278,7 @@ func expiringSoon(random *rand.Rand) condition {
 }
 
 // rotate makes a new key and lets the old one work for a little longer.
-func (a *assault) rotate(ctx context.Context, random *rand.Rand, slots []*slot, old *slot) {
+func (a *workload) rotate(ctx context.Context, random *rand.Rand, slots []*slot, old *slot) {
 	if i := slices.IndexFunc(slots, func(s *slot) bool { return s.state == apikey.NotFound }); i >= 0 {
 		a.create(ctx, slots[i], random.IntN(2), slots[i].generation+1)
 		if slots[i].retired {
@@ -315,8 +314,8 @@ func fieldsOf(c condition) bson.D {
 
 func (s *slot) id(generation int) string { return fmt.Sprintf("doc-%d-%d", s.number, generation) }
 
-// fenceField has the version. Updates of nothing else are no news to keytail,
-// which is what settle needs.
+// fenceField has the version. keytail ignores updates of this field alone, which settle
+// relies on.
 const fenceField = "usage_count"
 
 // document is the slot's, as it should be now.
@@ -334,7 +333,7 @@ func (s *slot) fence() bson.D {
 
 // record notes a write that is about to be sent. The function returned notes
 // whether it was acknowledged.
-func (a *assault) record(s *slot, to condition, current int) func(acknowledged bool) {
+func (a *workload) record(s *slot, to condition, current int) func(acknowledged bool) {
 	s.version++
 	sent := time.Now()
 	touched := []subject{s.subjects[current]}
@@ -355,8 +354,8 @@ func (a *assault) record(s *slot, to condition, current int) func(acknowledged b
 	}
 }
 
-// touch makes subjects the ones to ask about.
-func (a *assault) touch(subjects []subject) {
+// touch makes subjects the recent ones.
+func (a *workload) touch(subjects []subject) {
 	a.mutex.Lock()
 	defer a.mutex.Unlock()
 	if subjects[0].quiet {
@@ -366,8 +365,8 @@ func (a *assault) touch(subjects []subject) {
 	a.recent = a.recent[max(0, len(a.recent)-recentSubjects):]
 }
 
-// create reports whether it is certain what it has done.
-func (a *assault) create(ctx context.Context, s *slot, current, generation int) bool {
+// create reports whether the outcome of its write is known.
+func (a *workload) create(ctx context.Context, s *slot, current, generation int) bool {
 	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
 	defer cancel()
 	s.generation = generation
@@ -378,7 +377,7 @@ func (a *assault) create(ctx context.Context, s *slot, current, generation int) 
 	return err == nil
 }
 
-func (a *assault) remove(ctx context.Context, s *slot) {
+func (a *workload) remove(ctx context.Context, s *slot) {
 	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
 	defer cancel()
 	done := a.record(s, condition{state: apikey.NotFound}, s.current)
@@ -386,7 +385,7 @@ func (a *assault) remove(ctx context.Context, s *slot) {
 	done(err == nil && result.DeletedCount == 1)
 }
 
-func (a *assault) update(ctx context.Context, s *slot, to condition, current int, replace bool) {
+func (a *workload) update(ctx context.Context, s *slot, to condition, current int, replace bool) {
 	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
 	defer cancel()
 	change := s.difference(to, current)
@@ -426,10 +425,10 @@ func (s *slot) difference(to condition, current int) bson.D {
 	return change
 }
 
-// settle finds out what a write of unknown outcome has done. It fences with a
-// write that touches nothing of the key, which no instance is told of: so a wrong
-// answer about what has become of the other is not covered up.
-func (a *assault) settle(ctx context.Context, s *slot) {
+// settle finds out what a write of unknown outcome has done. It fences with a write that
+// changes nothing about the key, and which no instance receives: so it does not hide a
+// wrong answer about the other write.
+func (a *workload) settle(ctx context.Context, s *slot) {
 	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
 	defer cancel()
 	s.version++
@@ -464,7 +463,7 @@ func (a *assault) settle(ctx context.Context, s *slot) {
 
 // conditionOf a document that was read.
 func conditionOf(record *apikey.Record) condition {
-	// Long ago: what expires later expires by itself.
+	// Long ago: a later expiry is an expiry by time.
 	c := condition{state: apikey.Decide(record, &apikey.Request{Scopes: []string{"read"}}, time.Unix(0, 0))}
 	if c.state != apikey.Valid || record.ExpiresAt.IsZero() {
 		return c
@@ -475,8 +474,8 @@ func conditionOf(record *apikey.Record) condition {
 	return condition{apikey.Valid, record.ExpiresAt.Round(0)}
 }
 
-// ask asks one instance about one key after another.
-func (a *assault) ask(ctx context.Context, random *rand.Rand, name string, instance asker, quiet, forgetful bool) {
+// ask validates one key after another at one instance.
+func (a *workload) ask(ctx context.Context, random *rand.Rand, name string, instance asker, quiet, forgetful bool) {
 	pace := time.NewTicker(callPace)
 	defer pace.Stop()
 	for ctx.Err() == nil {

@@ -46,8 +46,8 @@ var (
 
 const (
 	nemesisInstances = 3
-	// nemesisMaxStale is short, so that within a minute memory becomes too old
-	// more than once.
+	// nemesisMaxStale is short, so that within a minute the caches become stale more than
+	// once.
 	nemesisMaxStale = 6 * time.Second
 	// nemesisAvailable is the least part of the answers outside faults that is
 	// not UNAVAILABLE.
@@ -56,17 +56,17 @@ const (
 	health = 3 * time.Second
 	// registerTimeout bounds what porcupine may take, far above what it does.
 	registerTimeout = 20 * time.Second
-	// convergence is how soon after the last fault all is right again.
+	// convergence is how soon after the last fault all verdicts are right again.
 	convergence = 5 * time.Second
 )
 
 // cacheSizes of the instances, in MiB. The last one is too small for ballast.
 var cacheSizes = []int{64, 64, 3}
 
-// forgetful reports whether an instance may push out what it holds.
+// forgetful reports whether an instance may evict entries.
 func forgetful(number int) bool { return cacheSizes[number%len(cacheSizes)] < 64 }
 
-// instance is one of the fleet, with its own way to the server.
+// instance is one of the fleet, with its own connection to the server.
 type instance struct {
 	testkit.Daemon
 	name, appName string
@@ -79,8 +79,8 @@ type arena struct {
 	t      *testing.T
 	server *mongotest.Server
 	keys   *mongo.Collection
-	// once is the same by a client that writes once: what a failure has done is
-	// not found out by another try.
+	// once is the same by a client without retries: a retry would hide what a failure has
+	// done.
 	once      *mongo.Collection
 	instances []*instance
 	faults    map[string]fault
@@ -102,12 +102,12 @@ var histories = []string{
 }
 
 // TestNemesis makes faults on each server in turn, while keys are written and
-// asked for: `go test -run Nemesis ./internal/integration/nemesis -nemesis.for 30m -nemesis.seed 1`.
+// validated: `go test -run Nemesis ./internal/integration/nemesis -nemesis.for 30m -nemesis.seed 1`.
 func TestNemesis(t *testing.T) {
 	seed := anySeed(*nemesisSeed)
 	t.Run(mongotest.NameDevmongo, func(t *testing.T) {
-		leavesNothing(t, func(t *testing.T) {
-			// The log is short: who is away for ten seconds loses its place.
+		checkLeaks(t, func(t *testing.T) {
+			// The oplog is short: a stream that is interrupted for ten seconds loses its place.
 			d := mongotest.StartDevmongo(t, devmongo.Config{OplogSize: 400})
 			a := newArena(t, &d.Server)
 			a.devmongo = d
@@ -115,7 +115,7 @@ func TestNemesis(t *testing.T) {
 		})
 	})
 	t.Run(mongotest.NameDevmongo+", collection scope", func(t *testing.T) {
-		leavesNothing(t, func(t *testing.T) {
+		checkLeaks(t, func(t *testing.T) {
 			d := mongotest.StartDevmongo(t, devmongo.Config{OplogSize: 400})
 			a := newArena(t, d.InScope(mongotest.ScopeCollection))
 			a.devmongo = d
@@ -127,7 +127,7 @@ func TestNemesis(t *testing.T) {
 		if *nemesisFaults != "" {
 			t.Skip("the faults are chosen by -nemesis.faults")
 		}
-		leavesNothing(t, func(t *testing.T) {
+		checkLeaks(t, func(t *testing.T) {
 			d := mongotest.StartDevmongo(t, devmongo.Config{OplogSize: 400})
 			a := newArena(t, d.InScope(testkit.Scopes[seed%2]))
 			a.devmongo, a.only, a.pace = d, histories, nemesis.Dense()
@@ -135,7 +135,7 @@ func TestNemesis(t *testing.T) {
 		})
 	})
 	t.Run(mongotest.NameSecantus, func(t *testing.T) {
-		leavesNothing(t, func(t *testing.T) {
+		checkLeaks(t, func(t *testing.T) {
 			s := mongotest.StartSecantus(t, mongotest.SecantusConfig{})
 			a := newArena(t, &s.Server)
 			maps.Copy(a.faults, secantusFaults(t, s))
@@ -144,9 +144,9 @@ func TestNemesis(t *testing.T) {
 	})
 }
 
-// leavesNothing runs f with its cleanups, and then looks for goroutines and
+// checkLeaks runs f with its cleanups, and then looks for goroutines and
 // files that were not there before.
-func leavesNothing(t *testing.T, f func(t *testing.T)) {
+func checkLeaks(t *testing.T, f func(t *testing.T)) {
 	t.Helper()
 	before, err := nemesis.OpenFiles()
 	if err != nil {
@@ -165,7 +165,7 @@ func leavesNothing(t *testing.T, f func(t *testing.T)) {
 	t.Logf("files: %d before, %d after", before, after)
 }
 
-// lazily is looked at when it is printed.
+// lazily is called when it is printed.
 type lazily func() any
 
 func (l lazily) String() string { return fmt.Sprint(l()) }
@@ -240,10 +240,10 @@ func startInstance(t *testing.T, s *mongotest.Server, database string, number in
 	return i
 }
 
-// run is the whole of it: faults, then peace, then the end of the collection.
+// run makes faults, then waits without any, then drops the collection.
 func (a *arena) run(seed uint64, lasts time.Duration) {
 	a.t.Logf("replay the plan with -nemesis.seed %d -nemesis.for %v", seed, *nemesisFor)
-	load := startAssault(a.t, a.writersKeys(), seed, a.askers())
+	load := startWorkload(a.t, a.writersKeys(), seed, a.askers())
 	stopWatching := a.watch(load.history)
 	defer stopWatching()
 	maps.Copy(a.faults, a.upheavals(load))
@@ -264,7 +264,7 @@ func (a *arena) run(seed uint64, lasts time.Duration) {
 			break // some faults take longer than planned
 		}
 		a.after(step.Pause)
-		a.strike(load, step)
+		a.inject(load, step)
 		if a.judge(load, time.Now().Add(-time.Second)) {
 			return
 		}
@@ -274,7 +274,7 @@ func (a *arena) run(seed uint64, lasts time.Duration) {
 	a.mustConverge(load, mended.Add(convergence))
 	a.after(time.Until(mended.Add(nemesis.Grace + 2*time.Second)))
 	a.judge(load, time.Time{})
-	// The end of the collection is an outage for all keys, as it should be.
+	// Without the collection all keys are UNAVAILABLE.
 	availability, outages := load.history.Availability(), load.history.Outages()
 	a.drop(load)
 	load.stop()
@@ -319,7 +319,7 @@ func (a *arena) after(d time.Duration) {
 	}
 }
 
-func (a *arena) strike(load *assault, step nemesis.Step) {
+func (a *arena) inject(load *workload, step nemesis.Step) {
 	victims := a.instances
 	if step.Victim >= 0 {
 		victims = victims[step.Victim : step.Victim+1]
@@ -334,8 +334,8 @@ func (a *arena) strike(load *assault, step nemesis.Step) {
 		time.Since(began).Round(time.Millisecond), step.For.Round(time.Millisecond), len(victims))
 }
 
-// judge shows what the oracle has found, with the key's writes as evidence.
-func (a *arena) judge(load *assault, before time.Time) (wrong bool) {
+// judge reports the violations that the oracle has found, with the key's writes.
+func (a *arena) judge(load *workload, before time.Time) (wrong bool) {
 	const most = 20
 	found := load.history.Judge(nemesisMaxStale, before)
 	for _, v := range found[:min(len(found), most)] {
@@ -351,7 +351,7 @@ func (a *arena) judge(load *assault, before time.Time) (wrong bool) {
 	return len(found) > 0
 }
 
-// watch notes losses, by the instances' own word, until it is stopped.
+// watch records the losses that the instances report, until it is stopped.
 func (a *arena) watch(history *nemesis.History) (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	var group sync.WaitGroup
@@ -389,9 +389,9 @@ func (i *instance) lastLoss() (nemesis.Loss, bool) {
 	return nemesis.Loss(*status.LastLoss), true
 }
 
-// truth is every subject's state by the database, found with keytail's own
-// reading of a document and nothing else of it.
-func (a *arena) truth(subjects []subject) (map[string]apikey.Code, error) {
+// databaseState is every subject's state by its document, decoded by keytail but without
+// the rest of it.
+func (a *arena) databaseState(subjects []subject) (map[string]apikey.Code, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), convergence)
 	defer cancel()
 	cursor, err := a.keys.Find(ctx, bson.D{})
@@ -417,14 +417,14 @@ func (a *arena) truth(subjects []subject) (map[string]apikey.Code, error) {
 	return result, nil
 }
 
-// mustConverge asks every instance about every key until all answers are what
-// the database says.
-func (a *arena) mustConverge(load *assault, deadline time.Time) {
+// mustConverge validates every key at every instance until all answers are those of the
+// database.
+func (a *arena) mustConverge(load *workload, deadline time.Time) {
 	a.t.Helper()
 	began := time.Now()
 	subjects := load.all()
 	for {
-		want, err := a.truth(subjects)
+		want, err := a.databaseState(subjects)
 		differ := []string{fmt.Sprint("the database: ", err)}
 		if err == nil {
 			differ = a.differences(subjects, want)
@@ -461,9 +461,9 @@ func (a *arena) differences(subjects []subject, want map[string]apikey.Code) []s
 	return slices.Concat(differ...)
 }
 
-// drop ends the collection, and begins it anew: no key may be known then, and
-// none may be VALID for longer than max_stale.
-func (a *arena) drop(load *assault) {
+// drop drops the collection and creates an empty one: no key may be known then, and none
+// may be VALID for longer than max_stale.
+func (a *arena) drop(load *workload) {
 	a.t.Helper()
 	over := load.history.Breaks("drop")
 	mend := a.upheavals(load)["drop"](nil)
@@ -480,7 +480,7 @@ func (a *arena) drop(load *assault) {
 }
 
 // all are the keys whose documents are known.
-func (a *assault) all() []subject {
+func (a *workload) all() []subject {
 	a.mutex.RLock()
 	defer a.mutex.RUnlock()
 	return slices.DeleteFunc(slices.Concat(a.quiet, a.subjects), func(s subject) bool { return s.label == clutterLabel })
@@ -538,7 +538,7 @@ as a register        %v`,
 	}
 }
 
-// anySeed is the one that is asked for, or any.
+// anySeed is the seed of the flag, or a random one.
 func anySeed(seed uint64) uint64 {
 	if seed == 0 {
 		return rand.Uint64()

@@ -23,10 +23,10 @@ const (
 	receiptSlots   = 2 * receiptWaiters
 )
 
-// startReceipts writes a key, waits until the fleet is said to have applied that
-// (wait=fleet), and asks every instance at once. From then on no answer about any
-// key may ignore a write that was acknowledged before.
-func (a *assault) startReceipts(ctx context.Context, instances []asker) {
+// startReceipts writes a key, waits until keytail reports that the fleet has applied it
+// (wait=fleet), and validates at every instance at once. From then on no answer about
+// any key may ignore a write that was acknowledged before.
+func (a *workload) startReceipts(ctx context.Context, instances []asker) {
 	all := slices.Clone(a.slots[len(a.slots)-receiptSlots:])
 	for slots := range slices.Chunk(all, receiptSlots/receiptWaiters) {
 		random := rand.New(rand.NewPCG(a.seed, uint64(2000+slots[0].number)))
@@ -34,7 +34,7 @@ func (a *assault) startReceipts(ctx context.Context, instances []asker) {
 	}
 }
 
-func (a *assault) awaitReceipts(ctx context.Context, random *rand.Rand, slots []*slot, instances []asker) {
+func (a *workload) awaitReceipts(ctx context.Context, random *rand.Rand, slots []*slot, instances []asker) {
 	pace := time.NewTicker(receiptPace)
 	defer pace.Stop()
 	for ctx.Err() == nil {
@@ -63,7 +63,7 @@ func (i *instance) synced(ctx context.Context, revision clustertime.Time) bool {
 
 // revision makes a write, and returns when it was sent and its revision; zero if
 // it was not acknowledged.
-func (a *assault) revision(ctx context.Context, random *rand.Rand, slots []*slot) (s *slot, sent time.Time, revision clustertime.Time) {
+func (a *workload) revision(ctx context.Context, random *rand.Rand, slots []*slot) (s *slot, sent time.Time, revision clustertime.Time) {
 	i := random.IntN(len(slots))
 	s = slots[i]
 	session, err := s.keys.Database().Client().StartSession(options.Session().SetCausalConsistency(false))
@@ -95,9 +95,9 @@ func (a *assault) revision(ctx context.Context, random *rand.Rand, slots []*slot
 	return s, sent, clustertime.New(at.T, at.I)
 }
 
-// receipt waits for the fleet. It is not recorded while somebody forges what the
-// instances have processed (docs/security.md).
-func (a *assault) receipt(ctx context.Context, syncer fleetSyncer, s *slot, sent time.Time, revision clustertime.Time, instances []asker) {
+// receipt waits for the fleet. It is not recorded while the positions of the instances
+// are forged (docs/security.md).
+func (a *workload) receipt(ctx context.Context, syncer fleetSyncer, s *slot, sent time.Time, revision clustertime.Time, instances []asker) {
 	began := time.Now().UnixNano()
 	limited, cancel := context.WithTimeout(ctx, receiptTimeout)
 	defer cancel()

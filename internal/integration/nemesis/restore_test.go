@@ -13,18 +13,18 @@ import (
 
 const (
 	// restoredAfter is how much older than the restore a snapshot is at least: a
-	// heartbeat must be acknowledged in between, else nobody can tell the two
-	// histories apart (internal/changestream/DESIGN.md).
+	// heartbeat must be acknowledged in between, else the two histories cannot be told apart
+	// (internal/changestream/DESIGN.md).
 	restoredAfter = 3 * nemesisMaxStale / 12
-	// quietBefore is longer than the server holds a getMore that has nothing to
-	// say, so that all streams hold a high-water token.
+	// quietBefore is longer than the server holds a getMore without events, so that all
+	// streams have a high-water token.
 	quietBefore = 1300 * time.Millisecond
 )
 
 // restores put the server back to an earlier copy of its disk, data and oplog,
 // while the instances run. What was acknowledged since the copy is undone: the
 // history records the restore as a write of every key.
-func (a *arena) restores(load *assault, d *mongotest.Devmongo) map[string]fault {
+func (a *arena) restores(load *workload, d *mongotest.Devmongo) map[string]fault {
 	admin := impatient(a.t, &d.Server, "operator").Database("admin")
 	restore := func(before func()) fault {
 		return func([]*instance) func() {
@@ -50,10 +50,10 @@ func (a *arena) restores(load *assault, d *mongotest.Devmongo) map[string]fault 
 }
 
 // snapshot settles all keys, and returns what they are with a copy of the disk.
-func (a *arena) snapshot(load *assault, node *devmongo.Server) (*devmongo.Snapshot, map[*slot]slot) {
+func (a *arena) snapshot(load *workload, node *devmongo.Server) (*devmongo.Snapshot, map[*slot]slot) {
 	load.peace.Lock()
 	defer load.peace.Unlock()
-	a.insist("finding out what the keys are", load.settleAll)
+	a.retry("finding out what the keys are", load.settleAll)
 	load.forgetRetired()
 	slots := map[*slot]slot{}
 	for _, s := range load.slots {
@@ -63,7 +63,7 @@ func (a *arena) snapshot(load *assault, node *devmongo.Server) (*devmongo.Snapsh
 }
 
 // restore puts the snapshot back. Keys that were made after it have never been.
-func (a *assault) restore(node *devmongo.Server, snapshot *devmongo.Snapshot, slots map[*slot]slot) {
+func (a *workload) restore(node *devmongo.Server, snapshot *devmongo.Snapshot, slots map[*slot]slot) {
 	sent := time.Now()
 	var acks []func(time.Time)
 	for _, s := range a.slots {
@@ -142,8 +142,7 @@ func (a *arena) mustLose(victims []*instance, began time.Time) {
 // clocksDiffer is more than max_stale and the margin of a fleet's list (5s).
 const clocksDiffer = nemesisMaxStale + 20*time.Second
 
-// soleVictim is the name that failpoints and the like are limited to. Empty:
-// everybody.
+// soleVictim is the client name that failpoints are limited to. Empty: all clients.
 func soleVictim(victims []*instance) string {
 	if len(victims) == 1 {
 		return victims[0].appName

@@ -29,11 +29,12 @@ type sharedHash struct {
 }
 
 // twins drops the unique index, and gives some keys a second document. Which of
-// the two is read must not matter: whatever they say, the key is DISABLED (README.md).
+// the two is read must not matter: the key is DISABLED in any case
+// (docs/adopt-your-collection.md).
 // Then the second documents go, and the index comes back. The writers pause meanwhile.
-func (a *arena) twins(load *assault, random *rand.Rand) func() (mend func()) {
+func (a *arena) twins(load *workload, random *rand.Rand) func() (mend func()) {
 	return func() func() {
-		a.insist("dropping the unique index", func(ctx context.Context) error {
+		a.retry("dropping the unique index", func(ctx context.Context) error {
 			err := a.keys.Indexes().DropOne(ctx, "key_hash_1")
 			if hasCode(err, 27) { // IndexNotFound: an earlier try dropped it
 				return nil
@@ -70,7 +71,7 @@ func (a *arena) twins(load *assault, random *rand.Rand) func() (mend func()) {
 
 // pairs are some slots whose key is VALID, or would be but for is_active, each
 // with a twin that is active.
-func (a *assault) pairs(random *rand.Rand) []*sharedHash {
+func (a *workload) pairs(random *rand.Rand) []*sharedHash {
 	var pairs []*sharedHash
 	for _, i := range random.Perm(len(a.slots)) {
 		s := a.slots[i]
@@ -109,16 +110,16 @@ func (p *sharedHash) set(ctx context.Context, keys *mongo.Collection, which int)
 
 // twinWrite makes a write to one of two documents, and records what the key is
 // from then on.
-func (a *arena) twinWrite(load *assault, p *sharedHash, to apikey.Code, write func(context.Context) error) {
+func (a *arena) twinWrite(load *workload, p *sharedHash, to apikey.Code, write func(context.Context) error) {
 	s := p.slot.subjects[p.slot.current]
 	acked := load.history.Wrote(s.label, to, time.Now())
 	load.touch([]subject{s})
-	a.insist("writing to a key with two documents", write)
+	a.retry("writing to a key with two documents", write)
 	acked(time.Now())
 }
 
 // separate deletes the second document.
-func (a *arena) separate(load *assault, p *sharedHash) {
+func (a *arena) separate(load *workload, p *sharedHash) {
 	p.slot.condition = condition{state: apikey.Disabled}
 	if p.active[0] {
 		p.slot.state = apikey.Valid

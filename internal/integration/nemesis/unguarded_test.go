@@ -15,9 +15,9 @@ import (
 	"github.com/keytail/keytail/internal/nemesis"
 )
 
-// foundGuards are those that are found in far less than a minute
-// (internal/nemesis/DESIGN.md has the others, and why). Guards joined by + are
-// out together: LossNoToken stands behind each other loss.
+// foundGuards are those that the nemesis finds in far less than a minute
+// (internal/nemesis/DESIGN.md has the others, and why). Guards joined by + are taken out
+// together: LossNoToken stands behind each other loss.
 var foundGuards = []string{
 	"AfterClusterTime", "Majority",
 	"SeqBeforeRead", "TrustedStore+EvenEpoch+SameEpoch", "SameEpoch", "ByID", "ByHash", "Revalidate", "ChangeFloor", "OpenFloor",
@@ -30,8 +30,8 @@ var foundGuards = []string{
 	"ChangeSole", "RenewSole", "AmbiguousMark", "SeenTwice", "Provisional", "TwoDocuments",
 }
 
-// showers are the only faults that can show that a guard is out. Those of the other
-// guards are made in turn with all that there are.
+// showers are the only faults that can show that a guard is missing. For the other guards
+// all faults are made in turn.
 var showers = map[string][]string{
 	"LossRewound":   {"restored in place", "restored in place, quiet"},
 	"RandomNonces":  {"forged heartbeats"},
@@ -52,7 +52,7 @@ var nemesisGuards = flag.String("nemesis.guards", strings.Join(foundGuards, ",")
 var nemesisHunt = flag.Duration("nemesis.hunt", time.Minute, "how long TestNemesisFindsAGuardOut looks for each guard")
 
 // TestNemesisFindsAGuardOut runs the nemesis against keytail with one guard out,
-// and expects it to be seen:
+// and expects it to find a violation:
 // `go test -tags unguarded -run NemesisFindsAGuardOut ./internal/integration/nemesis -nemesis.guards ByID`.
 func TestNemesisFindsAGuardOut(t *testing.T) {
 	for name := range strings.SplitSeq(*nemesisGuards, ",") {
@@ -66,10 +66,10 @@ func TestNemesisFindsAGuardOut(t *testing.T) {
 func hunt(t *testing.T, guards string, seed uint64) {
 	t.Helper()
 	t.Logf("replay the plan with -nemesis.seed %d -nemesis.hunt %v", seed, *nemesisHunt)
-	// Who is away for two seconds loses its place.
+	// A stream that is interrupted for two seconds loses its place.
 	d := mongotest.StartDevmongo(t, devmongo.Config{OplogSize: 200})
 	a := newArena(t, &d.Server)
-	load := startAssault(t, a.writersKeys(), seed, a.askers())
+	load := startWorkload(t, a.writersKeys(), seed, a.askers())
 	stopWatching := a.watch(load.history)
 	defer stopWatching()
 	// Those of the network and of single commands find nothing that these do not.
@@ -90,7 +90,7 @@ func hunt(t *testing.T, guards string, seed uint64) {
 			break // some faults take longer than planned
 		}
 		a.after(step.Pause)
-		a.strike(load, step)
+		a.inject(load, step)
 		// Recent answers are judged after the next step.
 		for _, v := range load.history.Judge(nemesisMaxStale, time.Now().Add(-time.Second)) {
 			if v.Rule != nemesis.Withheld {

@@ -18,18 +18,18 @@ import (
 	"github.com/keytail/keytail/internal/mongotest"
 )
 
-// upheavals befall the whole collection, as outsiders make them. The writers
-// pause, and the history is told what has become of each key.
-func (a *arena) upheavals(load *assault) map[string]fault {
+// upheavals are what other clients do to the whole collection. The writers pause, and the
+// history records the new state of each key.
+func (a *arena) upheavals(load *workload) map[string]fault {
 	database := a.keys.Database()
 	elsewhere := database.Collection("elsewhere")
 	random := rand.New(rand.NewPCG(load.seed, 7))
 	return map[string]fault{
 		"drop": a.upheaval(load, func() func() {
-			return a.vanishes(load, func(ctx context.Context) error { return a.keys.Drop(ctx) }, func() { a.anew(load, random) })
+			return a.vanishes(load, func(ctx context.Context) error { return a.keys.Drop(ctx) }, func() { a.recreate(load, random) })
 		}),
 		"drop database": a.upheaval(load, func() func() {
-			return a.vanishes(load, func(ctx context.Context) error { return database.Drop(ctx) }, func() { a.anew(load, random) })
+			return a.vanishes(load, func(ctx context.Context) error { return database.Drop(ctx) }, func() { a.recreate(load, random) })
 		}),
 		"unique index dropped, twins": a.upheaval(load, a.twins(load, random)),
 		"hashes in arrays":            a.upheaval(load, a.arrays(load, random)),
@@ -39,7 +39,7 @@ func (a *arena) upheavals(load *assault) map[string]fault {
 			}
 			return a.vanishes(load, move(a.keys, elsewhere), func() {
 				back := load.rewritten()
-				a.insist("renaming back", move(elsewhere, a.keys))
+				a.retry("renaming back", move(elsewhere, a.keys))
 				back()
 			})
 		}),
@@ -47,16 +47,16 @@ func (a *arena) upheavals(load *assault) map[string]fault {
 			replacement := database.Collection("replacement")
 			a.make(replacement)
 			acked := a.fill(load, replacement, random, anyCondition)
-			a.insist("renaming onto", func(ctx context.Context) error { return rename(ctx, replacement, a.keys, true) })
+			a.retry("renaming onto", func(ctx context.Context) error { return rename(ctx, replacement, a.keys, true) })
 			acked()
 			return func() {}
 		}),
 	}
 }
 
-// upheaval makes a fault of something that is done while no writer writes and
-// all is certain.
-func (a *arena) upheaval(load *assault, do func() (mend func())) fault {
+// upheaval makes a fault of a change for which all writers pause and every slot has a
+// known state.
+func (a *arena) upheaval(load *workload, do func() (mend func())) fault {
 	return func([]*instance) func() {
 		load.peace.Lock()
 		done := false
@@ -65,8 +65,8 @@ func (a *arena) upheaval(load *assault, do func() (mend func())) fault {
 				load.peace.Unlock()
 			}
 		}()
-		a.insist("asking the server", func(ctx context.Context) error { return a.keys.Database().Client().Ping(ctx, nil) })
-		a.insist("finding out what the keys are", load.settleAll)
+		a.retry("asking the server", func(ctx context.Context) error { return a.keys.Database().Client().Ping(ctx, nil) })
+		a.retry("finding out what the keys are", load.settleAll)
 		load.forgetRetired()
 		mend := do()
 		done = true
@@ -77,9 +77,9 @@ func (a *arena) upheaval(load *assault, do func() (mend func())) fault {
 	}
 }
 
-// insist repeats what must succeed: the first try may be on a connection that
+// retry repeats a command until it succeeds: the first try may be on a connection that
 // the last fault has closed.
-func (a *arena) insist(what string, do func(ctx context.Context) error) {
+func (a *arena) retry(what string, do func(ctx context.Context) error) {
 	a.t.Helper()
 	var err error
 	mongotest.Eventually(a.t, testkit.Patience, func() bool {
@@ -118,7 +118,7 @@ func hasCode(err error, code int) bool {
 // make makes a collection for keys, if it is not there.
 func (a *arena) make(collection *mongo.Collection) {
 	a.t.Helper()
-	a.insist("making "+collection.Name(), func(ctx context.Context) error {
+	a.retry("making "+collection.Name(), func(ctx context.Context) error {
 		err := collection.Database().CreateCollection(ctx, collection.Name())
 		if err != nil && !hasCode(err, 48) { // NamespaceExists
 			return err
@@ -132,12 +132,11 @@ func (a *arena) make(collection *mongo.Collection) {
 }
 
 // vanishes ends the collection; what is returned makes one again.
-func (a *arena) vanishes(load *assault, end func(context.Context) error, again func()) (mend func()) {
-	// First each key is unknown, and then, since there is no collection, it is not
-	// known any more whether it is.
+func (a *arena) vanishes(load *workload, end func(context.Context) error, again func()) (mend func()) {
+	// First each key is NOT_FOUND, and then, without the collection, UNAVAILABLE.
 	now := time.Now()
 	acks := slices.Concat(load.wrote(apikey.NotFound, now), load.wrote(apikey.Unavailable, now))
-	a.insist("ending the collection", end)
+	a.retry("ending the collection", end)
 	acknowledge(acks)
 	over := load.history.Missing()
 	return func() {
@@ -146,8 +145,8 @@ func (a *arena) vanishes(load *assault, end func(context.Context) error, again f
 	}
 }
 
-// anew makes an empty collection, and then the documents of most slots.
-func (a *arena) anew(load *assault, random *rand.Rand) {
+// recreate creates an empty collection, and then the documents of most slots.
+func (a *arena) recreate(load *workload, random *rand.Rand) {
 	acks := load.wrote(apikey.NotFound, time.Now())
 	a.make(a.keys)
 	acknowledge(acks)
@@ -159,7 +158,7 @@ func (a *arena) anew(load *assault, random *rand.Rand) {
 
 // fill gives most slots, and each that is quiet, a document in a collection that
 // has none.
-func (a *arena) fill(load *assault, into *mongo.Collection, random *rand.Rand, which func(*rand.Rand) condition) (acked func()) {
+func (a *arena) fill(load *workload, into *mongo.Collection, random *rand.Rand, which func(*rand.Rand) condition) (acked func()) {
 	var documents []any
 	var done []func(bool)
 	for _, s := range load.slots {
@@ -176,7 +175,7 @@ func (a *arena) fill(load *assault, into *mongo.Collection, random *rand.Rand, w
 			documents = append(documents, s.document())
 		}
 	}
-	a.insist("filling "+into.Name(), func(ctx context.Context) error {
+	a.retry("filling "+into.Name(), func(ctx context.Context) error {
 		_, err := into.InsertMany(ctx, documents, options.InsertMany().SetOrdered(false))
 		if mongo.IsDuplicateKeyError(err) {
 			return nil // of an earlier try
@@ -198,7 +197,7 @@ func acknowledge(acks []func(time.Time)) {
 }
 
 // settleAll settles each slot whose document is not certain.
-func (a *assault) settleAll(ctx context.Context) error {
+func (a *workload) settleAll(ctx context.Context) error {
 	for _, s := range a.slots {
 		if s.certain || s.retired {
 			continue
@@ -210,8 +209,8 @@ func (a *assault) settleAll(ctx context.Context) error {
 	return nil
 }
 
-// forgetRetired ends the questions about keys of which nothing can be known.
-func (a *assault) forgetRetired() {
+// forgetRetired ends the requests for keys whose state cannot be known.
+func (a *workload) forgetRetired() {
 	a.mutex.Lock()
 	defer a.mutex.Unlock()
 	for _, s := range a.slots {
@@ -224,8 +223,8 @@ func (a *assault) forgetRetired() {
 }
 
 // labels are those of all keys, once.
-func (a *assault) labels() []string {
-	labels := []string{garbageLabel}
+func (a *workload) labels() []string {
+	labels := []string{unknownLabel}
 	for _, s := range a.slots {
 		labels = append(labels, s.subjects[0].label, s.subjects[1].label)
 	}
@@ -233,17 +232,17 @@ func (a *assault) labels() []string {
 }
 
 // wrote notes that all keys get this state.
-func (a *assault) wrote(state apikey.Code, sent time.Time) (acks []func(time.Time)) {
+func (a *workload) wrote(state apikey.Code, sent time.Time) (acks []func(time.Time)) {
 	for _, label := range a.labels() {
 		acks = append(acks, a.history.Wrote(label, state, sent))
 	}
 	return acks
 }
 
-// rewritten notes that all keys get the state that they had. While that happens
-// they may be unknown: a reader that has found nothing looks whether there is a
-// collection, and there is one by then.
-func (a *assault) rewritten() (acked func()) {
+// rewritten records that all keys get the state that they had. Meanwhile they may be
+// NOT_FOUND: a reader that has found nothing checks for the collection, and it exists by
+// then.
+func (a *workload) rewritten() (acked func()) {
 	sent := time.Now()
 	acks := a.wrote(apikey.NotFound, sent)
 	for _, s := range a.slots {
@@ -260,9 +259,9 @@ const (
 	ballastBytes     = 14_000
 )
 
-// overfill puts so much into the collection that the small cache pushes entries
-// out, until it is mended. Only what a scan has seen can be taken as absent then,
-// so a scan comes first where it can be had.
+// overfill puts so much into the collection that the small cache evicts entries, until
+// the fault ends. Only keys of a scan can be known to be absent then, so a scan comes
+// first if possible.
 func (a *arena) overfill([]*instance) func() {
 	if a.forget != nil {
 		a.forget()
@@ -271,7 +270,7 @@ func (a *arena) overfill([]*instance) func() {
 	for i := range ballastDocuments {
 		documents = append(documents, testkit.Document(fmt.Sprint("ballast-", i), fmt.Sprint("ballast ", i), bson.E{Key: "metadata", Value: bson.D{{Key: "pad", Value: strings.Repeat("x", ballastBytes)}}}))
 	}
-	a.insist("loading ballast", func(ctx context.Context) error {
+	a.retry("loading ballast", func(ctx context.Context) error {
 		_, err := a.keys.InsertMany(ctx, documents, options.InsertMany().SetOrdered(false))
 		if mongo.IsDuplicateKeyError(err) {
 			return nil
@@ -279,7 +278,7 @@ func (a *arena) overfill([]*instance) func() {
 		return err
 	})
 	return func() {
-		a.insist("throwing ballast off", func(ctx context.Context) error {
+		a.retry("throwing ballast off", func(ctx context.Context) error {
 			_, err := a.keys.DeleteMany(ctx, bson.D{{Key: "_id", Value: bson.D{{Key: "$regex", Value: "^ballast-"}}}})
 			return err
 		})
