@@ -128,7 +128,7 @@ func TestOnlyTheseImport(t *testing.T) {
 		"internal/devmongo":  {"cmd/server", "internal/mongotest", "internal/devmongo/devmongod"},
 		"internal/mongotest": {"bench", "internal/integration/testkit"},
 		"internal/daemon":    {"internal/cli", "bench", "internal/integration/testkit"},
-		"internal/service":   {"", "internal/daemon", "internal/cli", "bench"},
+		"internal/service":   {"", "internal/coreauth", "internal/daemon", "internal/cli", "bench"},
 		// The rest of the module is below the public facade.
 		"": {"examples/gin-api"},
 	} {

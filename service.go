@@ -7,7 +7,7 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"github.com/keytail/keytail/auth"
-	"github.com/keytail/keytail/internal/outward"
+	"github.com/keytail/keytail/internal/coreauth"
 	"github.com/keytail/keytail/internal/service"
 )
 
@@ -38,9 +38,7 @@ func (s *Service) Run(ctx context.Context) error { return inFields(s.core.Run(ct
 // Validate decides whether the request may go ahead with this key, as auth.Validator
 // says. The verdict's Key is shared with other requests: only read it.
 func (s *Service) Validate(ctx context.Context, key string, request Request) (Verdict, error) {
-	in := outward.Request(&request)
-	verdict := s.core.Validator.Validate(ctx, key, &in)
-	return outward.Verdict(&verdict)
+	return coreauth.Validator{Core: s.core}.Validate(ctx, key, request)
 }
 
 // Authenticate is auth.Authenticate with this service: Gin middleware that lets

@@ -13,8 +13,8 @@ import (
 
 	"github.com/keytail/keytail/auth"
 	"github.com/keytail/keytail/internal/apikey"
+	"github.com/keytail/keytail/internal/coreauth"
 	"github.com/keytail/keytail/internal/daemon"
-	"github.com/keytail/keytail/internal/outward"
 	"github.com/keytail/keytail/internal/service"
 )
 
@@ -110,9 +110,7 @@ type instance struct {
 
 // Validate is what the Validate of a program that embeds keytail does.
 func (i *instance) Validate(ctx context.Context, key string, request auth.Request) (auth.Verdict, error) {
-	in := outward.Request(&request)
-	verdict := i.Core.Validator.Validate(ctx, key, &in)
-	return outward.Verdict(&verdict)
+	return coreauth.Validator{Core: i.Core}.Validate(ctx, key, request)
 }
 
 // start runs a service and waits until it is live. A client that change gives it is

@@ -31,9 +31,9 @@ import (
 	"github.com/keytail/keytail/internal/apikey"
 	"github.com/keytail/keytail/internal/changestream"
 	"github.com/keytail/keytail/internal/clustertime"
+	"github.com/keytail/keytail/internal/coreauth"
 	keytaild "github.com/keytail/keytail/internal/daemon"
 	"github.com/keytail/keytail/internal/mongotest"
-	"github.com/keytail/keytail/internal/outward"
 	"github.com/keytail/keytail/internal/service"
 )
 
@@ -128,18 +128,14 @@ func (d *daemon) newKey(fields ...bson.E) (id, text string) {
 	return id, text
 }
 
-// Validate, Watches and Authenticate are those of a program that embeds keytail, on
-// the same core.
+// Validate and Authenticate are those of a program that embeds keytail, on the same
+// core.
 func (d *daemon) Validate(ctx context.Context, key string, request auth.Request) (auth.Verdict, error) {
-	in := outward.Request(&request)
-	verdict := d.Core.Validator.Validate(ctx, key, &in)
-	return outward.Verdict(&verdict)
+	return coreauth.Validator{Core: d.Core}.Validate(ctx, key, request)
 }
 
-func (d *daemon) Watches() *auth.Watches { return d.Core.Watches }
-
 func (d *daemon) Authenticate(opts ...auth.Option) gin.HandlerFunc {
-	return auth.Authenticate(d, opts...)
+	return auth.Authenticate(coreauth.Validator{Core: d.Core}, opts...)
 }
 
 // becomes waits until the daemon's own answer is this one.
