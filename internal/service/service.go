@@ -83,11 +83,11 @@ func (s *Service) prepareUsage(ctx context.Context) {
 	}
 	switch err := s.Usage.Prepare(ctx); {
 	case errors.Is(err, keystore.ErrUnauthorized):
-		s.Config.Logger.Warn(err.Error())
+		s.Config.Logger.Warn("the usage of keys is not written", zap.Error(err))
 		s.Usage = nil
 	case err != nil:
 		// Answers do not depend on it, and the next attempt may succeed.
-		s.Config.Logger.Warn("it is not known yet whether the use of keys can be written", zap.Error(err))
+		s.Config.Logger.Warn("it is not known yet whether the usage of keys can be written", zap.Error(err))
 	}
 }
 
