@@ -216,7 +216,7 @@ func lifeOfAKey(t *testing.T, o *adminRig, s shape) {
 		t.Errorf("revoked: %s", revoked.text)
 	}
 	if v := o.Judge(t.Context(), nextText, &inside); v.Code != apikey.Disabled {
-		t.Errorf("after the fleet's receipt it is %v", v.Code)
+		t.Errorf("after the acknowledgement of the fleet it is %v", v.Code)
 	}
 	again := o.wants(http.StatusOK, "POST", next+"/revoke", "")
 	if again.header.Get("ETag") != revoked.header.Get("ETag") {
@@ -431,7 +431,7 @@ func TestARevocationReachesTheFleet(t *testing.T) {
 			t.Helper()
 			for i, service := range r.all {
 				if v := service.Judge(t.Context(), made.str("key"), &request); v.Code != want || v.Revision < after.revision(t) {
-					t.Errorf("instance %d says %v as of %x, want %v", i, v.Code, v.Revision, want)
+					t.Errorf("instance %d answers %v as of %x, want %v", i, v.Code, v.Revision, want)
 				}
 			}
 		}

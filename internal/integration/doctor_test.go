@@ -86,7 +86,7 @@ func is(t *testing.T, c doctor.Check, status doctor.Status, words ...string) {
 	text := c.Detail + "\n" + strings.Join(c.More, "\n")
 	for _, word := range words {
 		if !strings.Contains(text, word) {
-			t.Errorf("%s says nothing of %q:\n%s", c.Name, word, text)
+			t.Errorf("%s does not mention %q:\n%s", c.Name, word, text)
 		}
 	}
 }
@@ -105,7 +105,7 @@ func TestDoctorFitsEveryShape(t *testing.T) {
 				p.index(t, shape.names().Hash, unique())
 				checks, report := p.examined(t)
 				if !report.OK {
-					t.Error("it does not fit")
+					t.Error("the collection does not fit")
 				}
 				is(t, checks["documents"], checks["documents"].Status, "20 keys of 20 looked at, 20 in all: 20 can be used now")
 				is(t, checks["memory"], doctor.OK, "20 keys of about")
@@ -211,7 +211,7 @@ func TestDoctorNamesMissingPrivileges(t *testing.T) {
 			})
 		}
 		if _, report := p.examined(t); !report.OK {
-			t.Error("with all privileges it does not fit")
+			t.Error("with all privileges the collection does not fit")
 		}
 	})
 }

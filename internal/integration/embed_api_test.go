@@ -20,7 +20,7 @@ func TestStatusOfAnEmbeddedService(t *testing.T) {
 		if status.State != keytail.StateLive || !status.Ready || !status.Strict || status.Staleness < 0 || !status.LostAt.IsZero() {
 			t.Errorf("live: %+v", status)
 		}
-		mend := r.cut("update", "findAndModify")
+		mend := r.failCommands("update", "findAndModify")
 		r.reaches("stale")
 		if status = r.service.Status(); status.State != keytail.StateStale || !status.Ready || status.Strict || status.Staleness < shortMaxStale {
 			t.Errorf("without heartbeats: %+v", status)
@@ -66,7 +66,7 @@ func TestSyncNamesTheInstancesThatAreMissing(t *testing.T) {
 	mongotest.EachScope(t, func(t *testing.T, s *mongotest.Server) {
 		r := startEmbedded(t, s, 0)
 		k := r.newValidKey()
-		defer r.cut("getMore", "aggregate", "update", "findAndModify")()
+		defer r.failCommands("getMore", "aggregate", "update", "findAndModify")()
 		mongotest.Eventually(t, testkit.Patience, func() bool { return r.metric("keytail_stream_failures_total") > 0 }, "the stream does not fail")
 		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 		defer cancel()

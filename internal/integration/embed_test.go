@@ -190,7 +190,7 @@ func (e end) happens(t *testing.T, what string) time.Time {
 	case at := <-e:
 		return at
 	case <-time.After(testkit.Patience):
-		t.Fatal("it is not cut: ", what)
+		t.Fatal("it did not end: ", what)
 		return time.Time{}
 	}
 }
@@ -199,7 +199,7 @@ func (e end) hasNotHappened(t *testing.T, what string) {
 	t.Helper()
 	select {
 	case <-e:
-		t.Fatal("it is cut: ", what)
+		t.Fatal("it ended: ", what)
 	default:
 	}
 }
@@ -261,7 +261,7 @@ func TestOpenRequestsEndWithTheirKey(t *testing.T) {
 				}
 			}
 		}
-		mongotest.Eventually(t, testkit.Patience, func() bool { return r.service.Watches().Watching() == 0 }, "somebody still watches")
+		mongotest.Eventually(t, testkit.Patience, func() bool { return r.service.Watches().Watching() == 0 }, "there are watches left")
 	})
 }
 
@@ -274,9 +274,9 @@ func TestAStreamEndsAtTheExpiryItBeganWith(t *testing.T) {
 		k := r.newValidKey(bson.E{Key: "expires_at", Value: expires})
 		at := e.openStream(k).happens(t, "an expired key")
 		if late := at.Sub(expires); late < 0 {
-			t.Errorf("it was cut %v early", -late)
+			t.Errorf("it ended %v early", -late)
 		} else {
-			t.Logf("cut %v after its expiry", late)
+			t.Logf("ended %v after its expiry", late)
 		}
 	})
 }
@@ -318,24 +318,24 @@ func TestAnOutageEndsOnlyRequestsWithCancelOnOutage(t *testing.T) {
 		keep, lose := r.embed("gin"), r.embed("net/http", auth.CancelOnOutage())
 		k := r.newValidKey()
 		kept, keptSocket, lost, lostSocket := keep.openStream(k), keep.openSocket(k), lose.openStream(k), lose.openSocket(k)
-		mend := r.cut("getMore", "aggregate", "find", "update", "findAndModify")
+		mend := r.failCommands("getMore", "aggregate", "find", "update", "findAndModify")
 		began := time.Now()
-		at := lost.happens(t, "a stream whose truth is lost")
-		lostSocket.happens(t, "a socket whose truth is lost")
+		at := lost.happens(t, "a stream during an outage")
+		lostSocket.happens(t, "a socket during an outage")
 		if cause := <-lose.causes; !errors.Is(cause, auth.ErrStalenessExceeded) {
 			t.Errorf("the cause is %v", cause)
 		}
 		// The last round trip may be one heartbeat interval older than the outage.
 		if after := at.Sub(began); after < shortMaxStale-500*time.Millisecond {
-			t.Errorf("cut after %v, before max_stale (%v) was over", after, shortMaxStale)
+			t.Errorf("ended after %v, before max_stale (%v) was over", after, shortMaxStale)
 		} else {
-			t.Logf("cut %v after the outage began; max_stale is %v", after, shortMaxStale)
+			t.Logf("ended %v after the outage began; max_stale is %v", after, shortMaxStale)
 		}
 		if answer := lose.get("/whoami", k.text); answer.StatusCode != http.StatusServiceUnavailable {
 			t.Errorf("a request is answered with %d", answer.StatusCode)
 		}
-		kept.hasNotHappened(t, "a stream that an outage does not cut")
-		keptSocket.hasNotHappened(t, "a socket that an outage does not cut")
+		kept.hasNotHappened(t, "a stream without CancelOnOutage")
+		keptSocket.hasNotHappened(t, "a socket without CancelOnOutage")
 		mend()
 		r.reaches("live")
 		r.catchUp()
@@ -357,11 +357,11 @@ func TestAFailedRecheckEndsNothing(t *testing.T) {
 		kept, cut := e.openStream(k), e.openStream(gone)
 		failed := func() float64 { return r.metric("keytail_verdicts_total", "UNAVAILABLE") }
 		before := failed()
-		mend := r.cut("find")
+		mend := r.failCommands("find")
 		r.set(k, "name", "renamed")
 		r.set(gone, "is_active", false)
-		mongotest.Eventually(t, testkit.Patience, func() bool { return failed() > before+3 }, "nothing is read")
-		kept.hasNotHappened(t, "a key that cannot be read at the moment")
+		mongotest.Eventually(t, testkit.Patience, func() bool { return failed() > before+3 }, "no key is read")
+		kept.hasNotHappened(t, "a key that cannot be read now")
 		cut.hasNotHappened(t, "another one")
 		mend()
 		cut.happens(t, "a revoked key that can be read again")
@@ -385,12 +385,12 @@ func TestASilentServerEndsOnlyRequestsWithCancelOnOutage(t *testing.T) {
 				kept, lost := keep.openSocket(k), lose.openStream(k)
 				began := time.Now()
 				heal := stage(d.Node, r.appName)
-				at := lost.happens(t, "a stream whose truth is lost")
+				at := lost.happens(t, "a stream during an outage")
 				if cause := <-lose.causes; !errors.Is(cause, auth.ErrStalenessExceeded) {
 					t.Errorf("the cause is %v", cause)
 				}
-				t.Logf("cut %v after the silence began; max_stale is %v, and the last read was waited for", at.Sub(began), shortMaxStale)
-				kept.hasNotHappened(t, "a socket that an outage does not cut")
+				t.Logf("ended %v after the silence began; max_stale is %v, and the last read was waited for", at.Sub(began), shortMaxStale)
+				kept.hasNotHappened(t, "a socket without CancelOnOutage")
 				heal()
 				r.reaches("live")
 				r.catchUp()
@@ -410,12 +410,12 @@ func TestARevocationWithoutAChangeStreamEndsOpenRequests(t *testing.T) {
 		e := r.embed("gin", auth.CancelOnOutage())
 		k, other := r.newValidKey(), r.newValidKey()
 		cut, kept := e.openStream(k), e.openStream(other)
-		defer r.cut("getMore", "aggregate", "update", "findAndModify")()
+		defer r.failCommands("getMore", "aggregate", "update", "findAndModify")()
 		r.reaches("stale")
 		r.set(k, "is_active", false)
 		acknowledged := time.Now()
 		at := cut.happens(t, "a revoked key")
-		t.Logf("cut %v after the write, without a change stream", at.Sub(acknowledged))
+		t.Logf("ended %v after the write, without a change stream", at.Sub(acknowledged))
 		var revoked *auth.RevokedError
 		if cause := <-e.causes; !errors.As(cause, &revoked) || revoked.Code != auth.Disabled {
 			t.Errorf("the cause is %v", cause)
@@ -441,10 +441,10 @@ func TestAChangeDuringALossEndsOpenRequests(t *testing.T) {
 		mongotest.Eventually(t, testkit.Patience, func() bool { return r.metric("keytail_losses_total") > losses }, "history is not lost")
 		r.set(k, "is_active", false)
 		mend()
-		cut.happens(t, "a key that was revoked meanwhile")
+		cut.happens(t, "a key that was revoked during the loss")
 		r.reaches("live")
 		r.catchUp()
-		kept.hasNotHappened(t, "a key that is valid still")
+		kept.hasNotHappened(t, "a key that is still valid")
 	})
 }
 
@@ -486,7 +486,7 @@ func TestTheMiddlewareFollowsTheHTTPContract(t *testing.T) {
 				}
 			}
 		}
-		mend := r.cut("getMore", "aggregate", "find", "update", "findAndModify")
+		mend := r.failCommands("getMore", "aggregate", "find", "update", "findAndModify")
 		defer mend()
 		e := r.embed("gin")
 		mongotest.Eventually(t, testkit.Patience, func() bool {

@@ -75,7 +75,7 @@ func exampleReceipt(t *testing.T, s *mongotest.Server, command ...string) {
 	}
 	for i, service := range r.all {
 		if v := service.Judge(t.Context(), k.text, &apikey.Request{}); v.Code != apikey.Disabled {
-			t.Errorf("instance %d says %v", i, v.Code)
+			t.Errorf("instance %d answers %v", i, v.Code)
 		}
 	}
 	t.Logf("%s", out)

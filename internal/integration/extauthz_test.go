@@ -52,7 +52,7 @@ func extAuthzFollowsTheStream(t *testing.T, s *mongotest.Server) {
 		}
 		return answer.GetStatus()
 	}
-	mongotest.Eventually(t, testkit.Patience, func() bool { return health() == grpc_health_v1.HealthCheckResponse_SERVING }, "health says SERVING once live")
+	mongotest.Eventually(t, testkit.Patience, func() bool { return health() == grpc_health_v1.HealthCheckResponse_SERVING }, "the health is not SERVING once live")
 	k := r.newKey()
 	r.becomes(k, apikey.Valid)
 	yes := ask(k, nil).GetOkResponse()

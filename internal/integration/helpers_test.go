@@ -135,9 +135,9 @@ func (r *rig) reaches(state string) {
 	mongotest.Eventually(r.t, testkit.Patience, func() bool { return r.state() == state }, "it does not become ", state)
 }
 
-// cut makes commands of the service fail until the function that it returns is
+// failCommands makes commands of the service fail until the function that it returns is
 // called.
-func (r *rig) cut(commands ...any) func() {
+func (r *rig) failCommands(commands ...any) func() {
 	r.t.Helper()
 	r.server.Needs(r.t, mongotest.Failpoints)
 	return r.failpoint("alwaysOn", bson.D{
@@ -210,7 +210,7 @@ func (r *rig) becomes(k key, want apikey.Code, scopes ...string) {
 func (r *rig) isCached(k key) {
 	r.t.Helper()
 	mongotest.Eventually(r.t, testkit.Patience, func() bool { return r.ask(k).Source == apikey.SourceCache },
-		k.id, " is not held")
+		k.id, " is not cached")
 }
 
 // metric is a metric of the rig's own service.

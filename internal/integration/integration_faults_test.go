@@ -40,7 +40,7 @@ func TestIntegrationStepDown(t *testing.T) {
 			}
 			if !alone {
 				mongotest.Eventually(t, electionPatience, func() bool { return set.hello().Primary != before.Primary },
-					"nobody else is elected")
+					"no other member is elected")
 			}
 		})
 	}
@@ -80,7 +80,7 @@ func TestIntegrationPausedNodeBySignal(t *testing.T) {
 	for text := range strings.SplitSeq(list, ",") {
 		pid, err := strconv.Atoi(strings.TrimSpace(text))
 		if err != nil || pid <= 1 {
-			t.Fatalf("%s is a list of process ids, and %q is none", pidsVariable, text)
+			t.Fatalf("%s is a list of process ids, and %q is not one", pidsVariable, text)
 		}
 		pids = append(pids, pid)
 	}
@@ -91,15 +91,15 @@ func TestIntegrationPausedNodeBySignal(t *testing.T) {
 		pid = processOf(t, set, before.Primary)
 	}
 	if !slices.Contains(pids, pid) {
-		t.Fatalf("the primary %s says that it is process %d, which %s does not name", before.Primary, pid, pidsVariable)
+		t.Fatalf("the primary %s reports the process %d, which %s does not name", before.Primary, pid, pidsVariable)
 	}
 	faultTest := set.startFaultTest()
 	faultTest.during("a primary that is stopped", func() {
 		proceed := pauseNode(t, pid)
 		if len(before.Hosts) > 1 {
-			mongotest.Eventually(t, electionPatience, func() bool { return set.hello().Primary != before.Primary }, "nobody else is elected")
+			mongotest.Eventually(t, electionPatience, func() bool { return set.hello().Primary != before.Primary }, "no other member is elected")
 		} else {
-			mongotest.Eventually(t, electionPatience, func() bool { return faultTest.state() == "down" }, "nobody notices")
+			mongotest.Eventually(t, electionPatience, func() bool { return faultTest.state() == "down" }, "the state does not become down")
 		}
 		proceed()
 	})

@@ -197,7 +197,7 @@ func (s *faultTest) finish() {
 	s.mustConverge(recovery)
 	totals := s.history.Totals()
 	if totals.Answers == 0 || totals.Writes == totals.UnknownWrites {
-		s.t.Errorf("nothing was looked at: %+v", totals)
+		s.t.Errorf("nothing was checked: %+v", totals)
 	}
 	s.t.Logf("%d answers, %d of them UNAVAILABLE; %d writes, %d of unknown outcome; losses %v, streams resumed %v",
 		totals.Answers, totals.Unavailable, totals.Writes, totals.UnknownWrites,

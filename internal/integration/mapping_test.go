@@ -346,7 +346,7 @@ func TestStartReportsEveryMistakeOfAMapping(t *testing.T) {
 	err := start(m, "two words")
 	for _, want := range []string{"--map-hash-encoding must be one of hex,", "(--map-active)", "(--map-user-id, --map-name)", "(--map-org-id)", "--default-scopes"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("nothing about %s in: %v", want, err)
+			t.Errorf("%s is missing in: %v", want, err)
 		}
 	}
 	k := r.newKey(bson.E{Key: "expires_at", Value: time.Now().Add(time.Hour)})

@@ -200,7 +200,7 @@ func (l *traffic) ours(writes bool, change ...func(*daemon.Config)) counted {
 	l.took = time.Since(began)
 	c := l.counter.counted()
 	if got := l.usesWritten() - before; flushed != nil && got != loadVerifies {
-		l.t.Errorf("usage_count says %d verifies, want %d", got, loadVerifies)
+		l.t.Errorf("usage_count has %d verifies, want %d", got, loadVerifies)
 	}
 	return c
 }

@@ -36,7 +36,7 @@ func TestPromiseBoundedAndSaid(t *testing.T) {
 		r.becomes(k, apikey.Valid)
 		r.isCached(k)
 		failures := r.metric("keytail_stream_failures_total")
-		mend := r.cut("getMore", "aggregate")
+		mend := r.failCommands("getMore", "aggregate")
 		mongotest.Eventually(t, testkit.Patience, func() bool { return r.metric("keytail_stream_failures_total") > failures }, "the stream does not break")
 		sent := time.Now()
 		r.set(k, "is_active", false)
@@ -117,7 +117,7 @@ func TestPromiseAnOutageIsNotANo(t *testing.T) {
 		r := start(t, s, withShortMaxStale)
 		k := r.newKey()
 		r.becomes(k, apikey.Valid)
-		mend := r.cut("getMore", "aggregate", "find", "update", "findAndModify")
+		mend := r.failCommands("getMore", "aggregate", "find", "update", "findAndModify")
 		seen := map[int]int{}
 		mongotest.Eventually(t, testkit.Patience, func() bool {
 			code, header := r.auth(k.text)

@@ -97,16 +97,16 @@ func TestAFleetAcknowledgementHolds(t *testing.T) {
 			revision := r.sets(k, active)
 			receipt := r.receipt(revision, true, testkit.Patience)
 			if all, _ := names(receipt); !receipt.Synced || all != "abc" {
-				t.Fatalf("the receipt is %+v", receipt)
+				t.Fatalf("the acknowledgement is %+v", receipt)
 			}
 			// At once, at every instance, and without min_revision.
 			for i, service := range r.all {
 				v := service.Judge(t.Context(), k.text, &apikey.Request{})
 				if v.Code != want || v.Revision < uint64(revision) {
-					t.Errorf("instance %d says %v as of %x, the receipt was for %v at %v", i, v.Code, v.Revision, want, revision)
+					t.Errorf("instance %d answers %v as of %x, the acknowledgement was for %v at %v", i, v.Code, v.Revision, want, revision)
 				}
 				if v = service.Judge(t.Context(), k.text, &apikey.Request{MinRevision: uint64(revision)}); v.Code != want {
-					t.Errorf("instance %d says %v with min_revision, want %v", i, v.Code, want)
+					t.Errorf("instance %d answers %v with min_revision, want %v", i, v.Code, want)
 				}
 			}
 		}
@@ -115,7 +115,7 @@ func TestAFleetAcknowledgementHolds(t *testing.T) {
 			t.Errorf("of the instance: %+v", receipt)
 		}
 		if v := r.ask(k); v.Code != apikey.Disabled || v.Revision < uint64(revision) {
-			t.Errorf("after the receipt of the instance: %v as of %x", v.Code, v.Revision)
+			t.Errorf("after the acknowledgement of the instance: %v as of %x", v.Code, v.Revision)
 		}
 		if _, err := r.Syncer().Wait(t.Context(), revision+1<<40, true); !errors.Is(err, routes.ErrRevisionAhead) {
 			t.Errorf("a revision of the future: %v", err)
@@ -145,7 +145,7 @@ func TestAStoppedInstanceIsMissingUntilItCannotAnswer(t *testing.T) {
 		}, "it is not missed")
 		receipt := r.receipt(revision, true, testkit.Patience)
 		if all, _ := names(receipt); !receipt.Synced || all != "ab" {
-			t.Fatalf("the receipt is %+v", receipt)
+			t.Fatalf("the acknowledgement is %+v", receipt)
 		}
 		// Both times are of the server's clock.
 		silent := receipt.Instances[0].LastSeen.Sub(before.Instances[2].LastSeen)
@@ -154,7 +154,7 @@ func TestAStoppedInstanceIsMissingUntilItCannotAnswer(t *testing.T) {
 		}
 		// By then it answers nothing from its cache.
 		if v := r.all[2].Judge(t.Context(), k.text, &apikey.Request{}); v.Code != apikey.Disabled {
-			t.Errorf("the stopped one says %v", v.Code)
+			t.Errorf("the stopped instance answers %v", v.Code)
 		}
 	})
 }
@@ -172,7 +172,7 @@ func TestDurationOfFleetAcknowledgements(t *testing.T) {
 				revision := r.sets(k, i%2 == 0)
 				began := time.Now()
 				if receipt := r.receipt(revision, fleet, testkit.Patience); !receipt.Synced {
-					t.Fatalf("the receipt is %+v", receipt)
+					t.Fatalf("the acknowledgement is %+v", receipt)
 				}
 				took[i] = time.Since(began)
 			}

@@ -39,7 +39,7 @@ func TestReadsGoOnAfterARestoreToAnEarlierTime(t *testing.T) {
 			r.becomes(other, apikey.Valid)
 			// A revision of the lost history is reached like any other.
 			if receipt := r.receipt(revision, true, testkit.Patience); !receipt.Synced {
-				t.Errorf("the receipt is %+v", receipt)
+				t.Errorf("the acknowledgement is %+v", receipt)
 			}
 		})
 	}

@@ -132,7 +132,7 @@ func TestMissingPrivilegesAreNamed(t *testing.T) {
 			t.Logf("%s, without %s: %v", scope, c.command, err)
 			for _, word := range c.words {
 				if !strings.Contains(err.Error(), word) {
-					t.Errorf("%s, %s: %q says nothing of %q", scope, c.command, err, word)
+					t.Errorf("%s, %s: %q does not mention %q", scope, c.command, err, word)
 				}
 			}
 		}

@@ -59,7 +59,7 @@ func clocksApart(t *testing.T, scope string) string {
 	}
 	v := r.ask(k)
 	if v.Code != apikey.Valid || v.Source != apikey.SourceCache {
-		t.Fatalf("the instance that is cut off says %v (source %v): nothing is staged", v.Code, v.Source)
+		t.Fatalf("the instance that is cut off answers %v (source %v): the stage does not work", v.Code, v.Source)
 	}
 	if !receipt.Synced {
 		return ""

@@ -168,7 +168,7 @@ func (g *gated) isCached(k key) {
 	mongotest.Eventually(g.t, testkit.Patience, func() bool {
 		v := g.ask(k)
 		return v.Code == apikey.Valid && v.Source == apikey.SourceCache
-	}, k.id, " is not held")
+	}, k.id, " is not cached")
 }
 
 // since is that of a rig.

@@ -26,7 +26,7 @@ func runStaged(t *testing.T, a anomaly, scope string) {
 		t.Run("covered_"+guards, func(t *testing.T) {
 			testkit.TakeOut(t, guards)
 			if answer := a.stage(t, scope); answer != "" {
-				t.Error("wrong although another guard should stand behind: ", answer)
+				t.Error("wrong although another guard should prevent it: ", answer)
 			}
 		})
 	}

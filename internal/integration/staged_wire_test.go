@@ -171,7 +171,7 @@ func garbled(from, to string) stage {
 			copy(message[event+bytes.Index(message[event:], []byte(from)):], to)
 		}, "nextBatch", k.id, from)
 		r.set(k, "is_active", false)
-		mongotest.Eventually(t, testkit.Patience, func() bool { return r.metric("keytail_stream_opens_total") > opens }, "the event is not felt")
+		mongotest.Eventually(t, testkit.Patience, func() bool { return r.metric("keytail_stream_opens_total") > opens }, "the event has no effect")
 		return wrong(r.since(k, time.Now()), apikey.Disabled)
 	}
 }

@@ -38,7 +38,7 @@ func TestLiveBecomesStaleAndLiveAgain(t *testing.T) {
 		r.becomes(k, apikey.Valid)
 		r.mustBeReady("", http.StatusOK, "live")
 		r.mustBeReady("?strict=1", http.StatusOK, "live")
-		mend := r.cut("update", "findAndModify")
+		mend := r.failCommands("update", "findAndModify")
 		r.reaches("stale")
 		// Stale is still ready: keytail reads the database.
 		r.mustBeReady("", http.StatusOK, "stale")
@@ -57,7 +57,7 @@ func TestStaleBecomesDownAndLiveAgain(t *testing.T) {
 		r := start(t, s, withShortMaxStale)
 		k := r.newKey()
 		r.becomes(k, apikey.Valid)
-		mend := r.cut("update", "findAndModify", "find")
+		mend := r.failCommands("update", "findAndModify", "find")
 		r.reaches("stale")
 		r.becomes(k, apikey.Unavailable)
 		r.reaches("down")

@@ -138,7 +138,7 @@ func TestAHashWithinAnArrayIsNotAbsent(t *testing.T) {
 			func(c *daemon.Config) { c.Preload = "off" })
 		want := lazy.ask(key{id: "by a read", text: texts[0]})
 		if want.Code != apikey.Disabled {
-			t.Fatalf("a read says %v", want.Code)
+			t.Fatalf("a read gives %v", want.Code)
 		}
 		var id string
 		r := startSparse(t, s, func(r *rig) { r.newKey(); id = r.withHash(bson.A{hash(0), 7, hash(1), hash(0)}) }, withFastHeartbeats)

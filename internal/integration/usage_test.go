@@ -201,7 +201,7 @@ func TestUsageIsOffWithoutThePrivilege(t *testing.T) {
 	core, logs := observer.New(zap.WarnLevel)
 	second := r.run(prometheus.NewRegistry(), zap.New(core))
 	if second.TracksUsage() {
-		t.Error("uses are written down")
+		t.Error("usage is written")
 	}
 	warnings := logs.FilterMessage("the usage of keys is not written").All()
 	if len(warnings) != 1 || !strings.Contains(fmt.Sprint(warnings[0].ContextMap()["error"]), "grant the user of the connection string update on collection") {
@@ -217,7 +217,7 @@ func TestUsageOff(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
 		r := start(t, s, func(c *daemon.Config) { c.Usage = service.UsageOff })
 		if r.TracksUsage() {
-			t.Error("uses are written down")
+			t.Error("usage is written")
 		}
 		r.becomes(r.newKey(), apikey.Valid)
 	})

@@ -181,6 +181,6 @@ func (a *arena) calm(load *workload, d time.Duration) {
 	now := load.history.Totals()
 	quiet, cached := now.Quiet-totals.Quiet, now.QuietCached-totals.QuietCached
 	if float64(cached) < nemesisCached*float64(quiet) {
-		a.t.Errorf("%d of %d answers about keys that nobody writes came from memory, want %v of them", cached, quiet, nemesisCached)
+		a.t.Errorf("%d of %d answers about keys without writes came from the cache, want %v of them", cached, quiet, nemesisCached)
 	}
 }

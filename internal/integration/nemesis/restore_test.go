@@ -130,7 +130,7 @@ func (a *arena) mustLose(victims []*instance, began time.Time) {
 		})
 		if time.Since(began) > catchingUp {
 			for _, i := range behind {
-				a.t.Errorf("%s has been catching up for %v, and has not begun anew", i.name, time.Since(began).Round(time.Millisecond))
+				a.t.Errorf("%s has been catching up for %v without opening a new stream", i.name, time.Since(began).Round(time.Millisecond))
 			}
 			return
 		}
