@@ -29,7 +29,7 @@ const (
 	exitUsage   = 2 // the command line or the configuration is wrong
 )
 
-// Service is what serve runs: keytail's own, or a fake in tests.
+// Service is what serve runs: a daemon.Daemon, or a fake in tests.
 type Service interface {
 	// Run works until ctx ends and returns when all of it has stopped.
 	Run(ctx context.Context) error

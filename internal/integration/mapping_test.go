@@ -109,8 +109,9 @@ func (s shape) hash(text string, encoding keystore.HashEncoding) any {
 		return base64.RawURLEncoding.EncodeToString(sum[:])
 	case "binary":
 		return bson.Binary{Data: sum[:]}
+	default:
+		return hex.EncodeToString(sum[:])
 	}
-	return hex.EncodeToString(sum[:])
 }
 
 func (s shape) list(scopes ...string) any {
@@ -127,8 +128,9 @@ func (s shape) time(at time.Time) any {
 		return at.Unix()
 	case "unix-ms":
 		return at.UnixMilli()
+	default:
+		return at
 	}
-	return at
 }
 
 func (s shape) off() any {
@@ -137,8 +139,9 @@ func (s shape) off() any {
 		return true
 	case "no-date":
 		return time.Now()
+	default:
+		return false
 	}
-	return false
 }
 
 // document is a key that may be used to read, for ever.
