@@ -13,17 +13,17 @@ import (
 
 const module = "github.com/keytail/keytail"
 
-// goPackage is what `go list -json` says of a package, as far as the rules of
-// layers need it.
+// goPackage is the part of the output of `go list -json` that the rules between
+// packages need.
 type goPackage struct {
 	ImportPath string
 	Standard   bool
 	Imports    []string
-	// Deps are the imports of all imports. Those of tests are not among them.
+	// Deps are all direct and indirect imports, without those of tests.
 	Deps []string
 }
 
-// listPackages asks the Go tool. Cached test results do not see a change of
+// listPackages runs the Go tool. Cached test results do not notice a change of
 // imports, so CI runs this with -count=1.
 func listPackages(t *testing.T) map[string]goPackage {
 	t.Helper()
@@ -46,45 +46,60 @@ func listPackages(t *testing.T) map[string]goPackage {
 	}
 }
 
-// TestLayers holds the code against DESIGN.md section 2. golangci-lint's
-// depguard looks at a file's own imports; here the whole way counts.
+// mongoDBClient is the MongoDB driver without its bson package, which Gin's request
+// binding imports.
+var mongoDBClient = []string{"go.mongodb.org/mongo-driver/v2/mongo", "go.mongodb.org/mongo-driver/v2/x/mongo"}
+
+const (
+	driverModule   = "go.mongodb.org/mongo-driver"
+	bigcacheModule = "github.com/allegro/bigcache"
+	ginModule      = "github.com/gin-gonic/gin"
+	zapModule      = "go.uber.org/zap"
+)
+
+// listeners are what a program that embeds keytail does not link: HTTP listeners, gRPC
+// and Envoy, the admin API, the doctor, the command line.
+var listeners = []string{
+	"google.golang.org/grpc", "github.com/envoyproxy", "github.com/cncf/xds", "github.com/alecthomas/kong", "github.com/pb33f/libopenapi",
+	"github.com/prometheus/client_golang/prometheus/promhttp", module + "/api", module + "/client",
+	module + "/internal/adminclient", module + "/internal/cli", module + "/internal/config", module + "/internal/daemon",
+	module + "/internal/devmongo", module + "/internal/doctor", module + "/internal/extauthz", module + "/internal/keyadmin",
+	module + "/internal/lifecycle", module + "/internal/reload", module + "/internal/routes", module + "/internal/seed", module + "/internal/tokens",
+}
+
+// TestLayers checks the rules between packages that ARCHITECTURE.md explains.
+// golangci-lint's depguard looks at the imports of a file; here indirect imports
+// count, too.
 func TestLayers(t *testing.T) {
 	packages := listPackages(t)
-	for room, forbidden := range map[string][]string{
-		"internal/keycache": {"go.mongodb.org/mongo-driver", module + "/internal/changestream", module + "/internal/keystore"},
-		// Gin's own request binding brings the driver's bson package, and that alone.
-		"internal/routes": {
-			"go.mongodb.org/mongo-driver/v2/mongo", "go.mongodb.org/mongo-driver/v2/x/mongo", "github.com/allegro/bigcache",
-			module + "/internal/keycache", module + "/internal/keystore",
-		},
+	for name, forbidden := range map[string][]string{
+		"":                  listeners,
+		"internal/service":  append([]string{ginModule, module + "/auth"}, listeners...),
+		"internal/daemon":   {module + "/internal/cli", module + "/internal/config", module + "/internal/devmongo", "github.com/alecthomas/kong"},
+		"internal/keycache": {driverModule, module + "/internal/changestream", module + "/internal/keystore"},
+		"internal/routes":   append([]string{bigcacheModule, module + "/internal/keycache", module + "/internal/keystore", module + "/internal/service"}, mongoDBClient...),
 		"internal/extauthz": {
-			"go.mongodb.org/mongo-driver", "github.com/allegro/bigcache", "github.com/gin-gonic/gin",
-			module + "/internal/keycache", module + "/internal/keystore", module + "/internal/routes",
+			driverModule, bigcacheModule, ginModule,
+			module + "/internal/keycache", module + "/internal/keystore", module + "/internal/routes", module + "/internal/service",
 		},
-		"internal/doctor": {module + "/internal/routes", module + "/internal/cli", module + "/internal/config", "github.com/gin-gonic/gin"},
-		// What an SDK could be made of.
-		"internal/adminclient": {module + "/internal", "go.mongodb.org/mongo-driver", "github.com/gin-gonic/gin"},
-		"keytailtest": {
-			"go.mongodb.org/mongo-driver/v2/mongo", "go.mongodb.org/mongo-driver/v2/x/mongo", "github.com/allegro/bigcache",
-			module + "/internal/keycache", module + "/internal/keystore", module + "/internal/validator",
-		},
-		"auth": {
-			"go.mongodb.org/mongo-driver/v2/mongo", "go.mongodb.org/mongo-driver/v2/x/mongo", "github.com/allegro/bigcache", "go.uber.org/zap",
-			module + "/internal/routes", module + "/internal/keycache", module + "/internal/keystore", module + "/internal/changestream",
-		},
-		"internal/revocation": {module + "/internal", module + "/auth", "github.com/gin-gonic/gin", "go.mongodb.org/mongo-driver"},
-		// What a service takes in that is no keytail itself.
-		"client": {
-			"go.mongodb.org/mongo-driver/v2/mongo", "go.mongodb.org/mongo-driver/v2/x/mongo", "github.com/allegro/bigcache", "go.uber.org/zap",
-			module + "/internal/routes", module + "/internal/keycache", module + "/internal/keystore", module + "/internal/config",
-		},
-		"internal/cli": {module + "/internal/devmongo", module + "/internal/mongotest"},
-		"":             {module + "/internal/devmongo", module + "/internal/cli", module + "/internal/config"},
+		"internal/doctor": {module + "/internal/routes", module + "/internal/cli", module + "/internal/config", module + "/internal/daemon", ginModule},
+		// An SDK could be made of it.
+		"internal/adminclient": {module + "/internal", driverModule, ginModule},
+		"internal/revocation":  {module + "/internal", module + "/auth", ginModule, driverModule},
+		"internal/cli":         {module, module + "/internal/devmongo", module + "/internal/mongotest"},
+		// What services link that do not embed keytail.
+		"auth": append([]string{
+			bigcacheModule, zapModule, module + "/internal/routes", module + "/internal/keycache", module + "/internal/keystore", module + "/internal/changestream",
+		}, mongoDBClient...),
+		"client": append([]string{
+			bigcacheModule, zapModule, module + "/internal/routes", module + "/internal/keycache", module + "/internal/keystore", module + "/internal/config",
+		}, mongoDBClient...),
+		"keytailtest": append([]string{bigcacheModule, module + "/internal/keycache", module + "/internal/keystore", module + "/internal/validator"}, mongoDBClient...),
 	} {
-		p := mustFind(t, packages, room)
+		p := mustFind(t, packages, name)
 		for _, dep := range p.Deps {
 			for _, prefix := range forbidden {
-				if dep == prefix || strings.HasPrefix(dep, prefix+"/") {
+				if dep == prefix || prefix != module && strings.HasPrefix(dep, prefix+"/") {
 					t.Errorf("%s must not depend on %s", p.ImportPath, dep)
 				}
 			}
@@ -92,60 +107,75 @@ func TestLayers(t *testing.T) {
 	}
 }
 
-// TestPureRoomsUseTheStandardLibraryOnly and, of the module, only each other.
-func TestPureRoomsUseTheStandardLibraryOnly(t *testing.T) {
+// TestPurePackagesUseTheStandardLibraryOnly and, of the module, only each other.
+func TestPurePackagesUseTheStandardLibraryOnly(t *testing.T) {
 	packages := listPackages(t)
 	pure := []string{"internal/apikey", "internal/clustertime", "internal/timing", "internal/lifecycle", "internal/forwardauth"}
-	for _, room := range pure {
-		for _, dep := range mustFind(t, packages, room).Deps {
+	for _, name := range pure {
+		for _, dep := range mustFind(t, packages, name).Deps {
 			if !packages[dep].Standard && !slices.Contains(pure, strings.TrimPrefix(dep, module+"/")) {
-				t.Errorf("%s must not depend on %s", room, dep)
+				t.Errorf("%s must not depend on %s", name, dep)
 			}
 		}
 	}
 }
 
-// TestOnlyMainAndTestsUseDevmongo: no daemon falls back to memory by itself.
-func TestOnlyMainAndTestsUseDevmongo(t *testing.T) {
-	may := []string{module + "/cmd/server", module + "/internal/mongotest", module + "/internal/devmongo/devmongod"}
-	users := 0
-	for _, p := range listPackages(t) {
-		if !slices.Contains(p.Imports, module+"/internal/devmongo") {
-			continue
-		}
-		users++
-		if !slices.Contains(may, p.ImportPath) {
-			t.Errorf("%s must not import devmongo: only %v and tests may", p.ImportPath, may)
-		}
-	}
-	if users == 0 {
-		t.Error("nobody imports devmongo: this test looks for the wrong name")
-	}
-}
-
-// TestOnlyTestsUseTestPackages checks that no shipped package imports the packages
-// that find and run programs for tests.
-func TestOnlyTestsUseTestPackages(t *testing.T) {
-	may := map[string][]string{
-		"internal/mongotest":   {"bench"},
-		"internal/proxytest":   nil,
-		"internal/testprogram": {"internal/mongotest", "internal/proxytest"},
-	}
-	for _, p := range listPackages(t) {
-		for name, users := range may {
-			if slices.Contains(p.Imports, module+"/"+name) && !slices.Contains(users, strings.TrimPrefix(p.ImportPath, module+"/")) {
-				t.Errorf("%s must not import %s: only tests and %v may", p.ImportPath, name, users)
+// TestOnlyTheseImport has the packages that few others may import.
+func TestOnlyTheseImport(t *testing.T) {
+	packages := listPackages(t)
+	for imported, allowed := range map[string][]string{
+		// A daemon never falls back to memory on its own.
+		"internal/devmongo":  {"cmd/server", "internal/mongotest", "internal/devmongo/devmongod"},
+		"internal/mongotest": {"bench", "internal/integration/testkit"},
+		"internal/daemon":    {"internal/cli", "bench", "internal/integration/testkit"},
+		"internal/service":   {"", "internal/coreauth", "internal/daemon", "internal/cli", "bench"},
+		// The rest of the module is below the public facade.
+		"": {"examples/gin-api"},
+	} {
+		importers := 0
+		for _, p := range packages {
+			if !slices.Contains(p.Imports, mustFind(t, packages, imported).ImportPath) {
+				continue
+			}
+			importers++
+			if !slices.Contains(allowed, strings.TrimPrefix(strings.TrimPrefix(p.ImportPath, module), "/")) {
+				t.Errorf("%s must not import %q: only %q and tests may", p.ImportPath, imported, allowed)
 			}
 		}
+		if importers == 0 {
+			t.Errorf("nothing imports %q: this test looks for the wrong name", imported)
+		}
 	}
 }
 
-func mustFind(t *testing.T, packages map[string]goPackage, room string) goPackage {
+// TestEmbeddingCostsLittle: a program that embeds keytail links at most 1.3 times the
+// packages of one that uses Gin, the driverModule, bigcache and the Prometheus client.
+func TestEmbeddingCostsLittle(t *testing.T) {
+	alone := countPackages(t, ginModule, driverModule+"/v2/mongo", bigcacheModule+"/v3", "github.com/prometheus/client_golang/prometheus")
+	embedding := countPackages(t, module)
+	t.Logf("%d packages besides the standard library, %d without keytail", embedding, alone)
+	if embedding*10 > alone*13 {
+		t.Errorf("%d packages are more than 1.3 times %d", embedding, alone)
+	}
+}
+
+// countPackages is the number of packages outside of the standard library that a
+// program links with these imports.
+func countPackages(t *testing.T, imports ...string) int {
 	t.Helper()
-	path := strings.TrimSuffix(module+"/"+room, "/")
-	p, found := packages[path]
+	args := append([]string{"list", "-deps", "-f", "{{if not .Standard}}{{.ImportPath}}{{end}}"}, imports...)
+	output, err := exec.CommandContext(t.Context(), "go", args...).Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	return len(strings.Fields(string(output)))
+}
+
+func mustFind(t *testing.T, packages map[string]goPackage, name string) goPackage {
+	t.Helper()
+	p, found := packages[strings.TrimSuffix(module+"/"+name, "/")]
 	if !found {
-		t.Fatalf("go list does not know %s", path)
+		t.Fatalf("go list does not know %q", name)
 	}
 	return p
 }

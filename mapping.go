@@ -2,92 +2,150 @@ package keytail
 
 import "github.com/keytail/keytail/internal/keystore"
 
-// Mapping says how the documents of the collection are made: the name of the
-// root field for each role, and the form of those that have several (README.md,
-// "Your collection"). It has the fields of the daemon's --map-* flags.
+// HashEncoding is how the hash of a key is written in its document.
+type HashEncoding string
+
+// The encodings of hashes. Raw ones have no padding.
+const (
+	HashHex          HashEncoding = "hex"
+	HashHexUpper     HashEncoding = "hex-upper"
+	HashBase64       HashEncoding = "base64"
+	HashBase64Raw    HashEncoding = "base64-raw"
+	HashBase64URL    HashEncoding = "base64url"
+	HashBase64URLRaw HashEncoding = "base64url-raw"
+	HashBinary       HashEncoding = "binary"
+)
+
+// ActiveForm is what the field means that switches a key off.
+type ActiveForm string
+
+const (
+	// ActiveBoolean: true while the key may be used.
+	ActiveBoolean ActiveForm = "boolean"
+	// ActiveNegated: false while the key may be used, as a field "disabled".
+	ActiveNegated ActiveForm = "negated"
+	// ActiveNoDate: the time of revocation; absent or null while the key may be used.
+	ActiveNoDate ActiveForm = "no-date"
+	// ActiveAlways: there is no such field.
+	ActiveAlways ActiveForm = "always"
+)
+
+// ScopesForm is how the scopes of a key are written.
+type ScopesForm string
+
+const (
+	// ScopesArray is an array of strings.
+	ScopesArray ScopesForm = "array"
+	// ScopesText is one string, with spaces between the scopes.
+	ScopesText ScopesForm = "text"
+)
+
+// ExpiresForm is how the expiry of a key is written.
+type ExpiresForm string
+
+const (
+	// ExpiresDate is a date.
+	ExpiresDate ExpiresForm = "date"
+	// ExpiresUnix is a number of seconds since 1970.
+	ExpiresUnix ExpiresForm = "unix"
+	// ExpiresUnixMS is a number of milliseconds since 1970.
+	ExpiresUnixMS ExpiresForm = "unix-ms"
+)
+
+// IDForm is the type of the ids of users, organisations and projects where keytail
+// writes them. It reads all of these types.
+type IDForm string
+
+// The types of ids.
+const (
+	IDString   IDForm = "string"
+	IDObjectID IDForm = "objectid"
+	IDUUID     IDForm = "uuid"
+	IDInteger  IDForm = "integer"
+)
+
+// Mapping says which top-level field of a key document has which role, and in which
+// form (docs/adopt-your-collection.md).
 //
-// The zero Mapping is DefaultMapping. In any other one an optional role without a
-// name is a role that the collection does not have, so begin with DefaultMapping
-// and change what is different. The zero value of a form is its default.
+// The zero Mapping is DefaultMapping. In any other one, an optional role without a
+// name is a role that the collection does not have, so begin with DefaultMapping and
+// change what is different. The zero value of a form is its default.
 type Mapping struct {
-	// Hash is the field of the SHA-256 hash of the key. Required, top-level, under
-	// a unique index.
+	// Hash is the field of the SHA-256 hash of the key. Required, with a unique index.
 	Hash string
-	// HashEncoding: hex, hex-upper, base64, base64-raw, base64url, base64url-raw
-	// or binary. Empty: hex.
-	HashEncoding string
-	// HashAfter: the hash is of what follows this in the key's text, and a key that
-	// does not begin with it is MALFORMED. Empty: the hash is of the whole text.
+	// HashEncoding is how the hash is written. Empty: HashHex.
+	HashEncoding HashEncoding
+	// HashAfter is the beginning of each key that is not hashed; a key without it is
+	// Malformed. Empty: the whole key is hashed.
 	HashAfter string
-	// Active is the field of the switch. Required, except that there is none when
-	// ActiveForm is always.
+	// Active is the field that switches a key off. Required, except that it must be
+	// empty with ActiveAlways.
 	Active string
-	// ActiveForm: boolean, negated, no-date or always. Empty: boolean.
-	ActiveForm string
-	// UserID is the field that says whom the key speaks for. Required.
+	// ActiveForm is what that field means. Empty: ActiveBoolean.
+	ActiveForm ActiveForm
+	// UserID is the field of the user that the key belongs to. Required.
 	UserID string
-	// OrgID and ProjectID are the fields of what the key is bound to. Optional.
+	// OrgID and ProjectID are the fields of the organisation and the project that the
+	// key is bound to. Optional.
 	OrgID     string
 	ProjectID string
 	// Name is the field of the key's name. Optional.
 	Name string
-	// Scopes is the field of what the key may be used for. Optional: without it
-	// each key has Config.DefaultScopes.
+	// Scopes is the field of the key's scopes. Optional: without it each key has
+	// Config.DefaultScopes.
 	Scopes string
-	// ScopesForm: array, or text, separated by spaces. Empty: array.
-	ScopesForm string
+	// ScopesForm is how they are written. Empty: ScopesArray.
+	ScopesForm ScopesForm
 	// AllowedIPs is the field of the addresses and networks that may use the key.
 	// Optional.
 	AllowedIPs string
-	// ExpiresAt is the field of the time at which the key ends. Optional: without
+	// ExpiresAt is the field of the time at which the key expires. Optional: without
 	// it no key expires.
 	ExpiresAt string
-	// ExpiresForm: date, unix (seconds) or unix-ms. Empty: date.
-	ExpiresForm string
+	// ExpiresForm is how it is written. Empty: ExpiresDate.
+	ExpiresForm ExpiresForm
 	// Metadata is the field of a document that is passed on. Optional.
 	Metadata string
-	// KeyPrefix, CreatedAt, LastUsed and UsageCount are fields that decide
-	// nothing. Optional. Updates of the last two alone are ignored.
+	// KeyPrefix, CreatedAt, LastUsed and UsageCount are fields that decide nothing.
+	// Optional. Updates of the last two alone are ignored.
 	KeyPrefix  string
 	CreatedAt  string
 	LastUsed   string
 	UsageCount string
-	// IDForm is how ids are written by the admin API: string, objectid, uuid or
-	// integer. All of them are read. Empty: string.
-	IDForm string
+	// IDForm is the type of ids that keytail writes. Empty: IDString.
+	IDForm IDForm
 }
 
-// DefaultMapping is that of a collection whose documents look like the sample
-// keys of --dev.
+// DefaultMapping is the mapping of a collection whose documents look like the sample
+// keys in testdata.
 func DefaultMapping() Mapping {
 	s := keystore.DefaultSchema()
 	return Mapping{
 		Hash:         s.Hash,
-		HashEncoding: string(s.HashEncoding),
+		HashEncoding: HashEncoding(s.HashEncoding),
 		HashAfter:    s.HashAfter,
 		Active:       s.Active,
-		ActiveForm:   string(s.ActiveForm),
+		ActiveForm:   ActiveForm(s.ActiveForm),
 		UserID:       s.UserID,
 		OrgID:        s.OrgID,
 		ProjectID:    s.ProjectID,
 		Name:         s.Name,
 		Scopes:       s.Scopes,
-		ScopesForm:   string(s.ScopesForm),
+		ScopesForm:   ScopesForm(s.ScopesForm),
 		AllowedIPs:   s.AllowedIPs,
 		ExpiresAt:    s.ExpiresAt,
-		ExpiresForm:  string(s.ExpiresForm),
+		ExpiresForm:  ExpiresForm(s.ExpiresForm),
 		Metadata:     s.Metadata,
 		KeyPrefix:    s.KeyPrefix,
 		CreatedAt:    s.CreatedAt,
 		LastUsed:     s.LastUsed,
 		UsageCount:   s.UsageCount,
-		IDForm:       string(s.IDForm),
+		IDForm:       IDForm(s.IDForm),
 	}
 }
 
-// Schema is the mapping of this collection in the words of the room that reads
-// it. Its Validate says everything that is wrong.
-func (m Mapping) Schema(collection string, defaultScopes []string) keystore.Schema {
+// schema is the mapping of this collection for package keystore.
+func (m Mapping) schema(collection string, defaultScopes []string) keystore.Schema {
 	if m == (Mapping{}) {
 		m = DefaultMapping()
 	}

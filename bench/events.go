@@ -13,8 +13,8 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	mongooptions "go.mongodb.org/mongo-driver/v2/mongo/options"
 
-	"github.com/keytail/keytail"
 	"github.com/keytail/keytail/auth"
+	"github.com/keytail/keytail/internal/daemon"
 )
 
 var eventsRow = row{
@@ -106,7 +106,7 @@ func keytailApplies(ctx context.Context, e *env, c *collection, batches int, fil
 		return 0, err
 	}
 	defer disconnect(client)
-	i, err := e.start(ctx, c, func(k *keytail.Config) { k.Client = client })
+	i, err := e.start(ctx, c, func(k *daemon.Config) { k.Client = client })
 	if err != nil {
 		return 0, err
 	}

@@ -16,8 +16,8 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	mongooptions "go.mongodb.org/mongo-driver/v2/mongo/options"
 
-	"github.com/keytail/keytail"
 	"github.com/keytail/keytail/auth"
+	"github.com/keytail/keytail/internal/daemon"
 	"github.com/keytail/keytail/internal/keycache"
 )
 
@@ -52,7 +52,7 @@ func measureFaults(ctx context.Context, e *env, r *result) error {
 		return err
 	}
 	defer network.close()
-	i, err := e.start(ctx, c, func(k *keytail.Config) { k.Client = network.client })
+	i, err := e.start(ctx, c, func(k *daemon.Config) { k.Client = network.client })
 	if err != nil {
 		return err
 	}

@@ -13,8 +13,8 @@ import (
 	"go.mongodb.org/mongo-driver/v2/event"
 	mongooptions "go.mongodb.org/mongo-driver/v2/mongo/options"
 
-	"github.com/keytail/keytail"
 	"github.com/keytail/keytail/internal/apikey"
+	"github.com/keytail/keytail/internal/daemon"
 	"github.com/keytail/keytail/internal/keycache"
 )
 
@@ -204,7 +204,7 @@ func (s *startComparison) measure(ctx context.Context, e *env, c *collection, n,
 	return comparePair(ctx, rounds, func() (float64, error) {
 		runtime.GC()
 		began := time.Now()
-		i, err := e.start(ctx, c, func(k *keytail.Config) { k.Client = client })
+		i, err := e.start(ctx, c, func(k *daemon.Config) { k.Client = client })
 		if err != nil {
 			return 0, err
 		}

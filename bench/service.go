@@ -10,10 +10,12 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	mongooptions "go.mongodb.org/mongo-driver/v2/mongo/options"
 	"go.mongodb.org/mongo-driver/v2/mongo/writeconcern"
-	"go.uber.org/zap"
 
-	"github.com/keytail/keytail"
+	"github.com/keytail/keytail/auth"
 	"github.com/keytail/keytail/internal/apikey"
+	"github.com/keytail/keytail/internal/coreauth"
+	"github.com/keytail/keytail/internal/daemon"
+	"github.com/keytail/keytail/internal/service"
 )
 
 // collection is a collection of keys on the server, with a client that is independent
@@ -100,19 +102,23 @@ func (c *collection) document(i int) bson.D {
 
 // instance is a keytail.Service in this process.
 type instance struct {
-	*keytail.Service
+	*daemon.Daemon
 	stop func()
 	// took is the time from Run to live.
 	took time.Duration
 }
 
-// start runs a service and waits until it is live. If change sets a client, the caller
-// disconnects it.
-func (e *env) start(ctx context.Context, c *collection, change ...func(*keytail.Config)) (*instance, error) {
-	config := keytail.Config{
-		Database: c.Database().Name(), CacheSizeMiB: max(64, c.size*1000>>20),
-		NoUsage: true, Logger: zap.NewNop(),
-	}
+// Validate is what the Validate of a program that embeds keytail does.
+func (i *instance) Validate(ctx context.Context, key string, request auth.Request) (auth.Verdict, error) {
+	return coreauth.Validator{Core: i.Core}.Validate(ctx, key, request)
+}
+
+// start runs a service and waits until it is live. A client that change gives it is
+// disconnected by whoever made it.
+func (e *env) start(ctx context.Context, c *collection, change ...func(*daemon.Config)) (*instance, error) {
+	config := daemon.Config{Config: service.Config{
+		Database: c.Database().Name(), CacheSizeMiB: max(64, c.size*1000>>20), Usage: service.UsageOff,
+	}}
 	for _, f := range change {
 		f(&config)
 	}
@@ -126,15 +132,15 @@ func (e *env) start(ctx context.Context, c *collection, change ...func(*keytail.
 		}
 		config.Client, leave = client, func() { disconnect(client) }
 	}
-	service, err := keytail.New(ctx, config)
+	d, err := daemon.New(ctx, config)
 	if err != nil {
 		leave()
 		return nil, err
 	}
 	running, stop := context.WithCancel(context.WithoutCancel(ctx))
 	done := make(chan error, 1)
-	i, began := &instance{Service: service}, time.Now()
-	go func() { done <- service.Run(running) }()
+	i, began := &instance{Daemon: d}, time.Now()
+	go func() { done <- d.Run(running) }()
 	i.stop = func() {
 		stop()
 		if err := <-done; err != nil {
@@ -143,7 +149,7 @@ func (e *env) start(ctx context.Context, c *collection, change ...func(*keytail.
 		leave()
 	}
 	select {
-	case <-service.Live():
+	case <-d.Live():
 		i.took = time.Since(began)
 		return i, nil
 	case err := <-done:

@@ -9,8 +9,9 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/keytail/keytail"
 	"github.com/keytail/keytail/auth"
+	"github.com/keytail/keytail/internal/daemon"
+	"github.com/keytail/keytail/internal/preload"
 )
 
 var unknownKeysRow = row{
@@ -77,7 +78,7 @@ func unknownOnCompleteCache(ctx context.Context, e *env, c *collection, unknown 
 // unknown keys as fast as it can.
 func unknownOnLazyCache(ctx context.Context, e *env, c *collection, unknown []string, r *result) error {
 	registry := prometheus.NewRegistry()
-	i, err := e.start(ctx, c, func(k *keytail.Config) { k.Preload, k.CacheSizeMiB, k.Registry = "off", 16, registry })
+	i, err := e.start(ctx, c, func(d *daemon.Config) { d.Preload, d.CacheSizeMiB, d.Registry = preload.Off, 16, registry })
 	if err != nil {
 		return err
 	}

@@ -14,10 +14,11 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	mongooptions "go.mongodb.org/mongo-driver/v2/mongo/options"
 
-	"github.com/keytail/keytail"
 	"github.com/keytail/keytail/auth"
 	"github.com/keytail/keytail/client"
 	"github.com/keytail/keytail/internal/apikey"
+	"github.com/keytail/keytail/internal/daemon"
+	"github.com/keytail/keytail/internal/service"
 )
 
 var workloadRow = row{
@@ -404,7 +405,7 @@ func startCounted(ctx context.Context, e *env, c *collection) (*approach, *insta
 	if err != nil {
 		return nil, nil, err
 	}
-	i, err := e.start(ctx, c, func(k *keytail.Config) { k.Client, k.NoUsage = client, false })
+	i, err := e.start(ctx, c, func(k *daemon.Config) { k.Client, k.Usage = client, service.UsageWrite })
 	if err != nil {
 		disconnect(client)
 		return nil, nil, err
@@ -418,7 +419,7 @@ func embedded(ctx context.Context, e *env, c *collection) (*approach, error) {
 	if err != nil {
 		return nil, err
 	}
-	w.validate = validateWith(i.Service)
+	w.validate = validateWith(i)
 	return w, nil
 }
 

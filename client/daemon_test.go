@@ -27,17 +27,20 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 	"go.uber.org/zap"
 
-	"github.com/keytail/keytail"
 	"github.com/keytail/keytail/auth"
 	"github.com/keytail/keytail/internal/apikey"
+	"github.com/keytail/keytail/internal/changestream"
 	"github.com/keytail/keytail/internal/clustertime"
+	"github.com/keytail/keytail/internal/coreauth"
+	keytaild "github.com/keytail/keytail/internal/daemon"
 	"github.com/keytail/keytail/internal/mongotest"
+	"github.com/keytail/keytail/internal/service"
 )
 
 // daemon is a keytail on a database of its own, and the handler of its public
 // listener.
 type daemon struct {
-	*keytail.Service
+	*keytaild.Daemon
 	t      *testing.T
 	server *mongotest.Server
 	// appName is that of the service's own client.
@@ -46,7 +49,7 @@ type daemon struct {
 	made    int
 }
 
-func startDaemon(t *testing.T, s *mongotest.Server, change ...func(*keytail.Config)) *daemon {
+func startDaemon(t *testing.T, s *mongotest.Server, change ...func(*keytaild.Config)) *daemon {
 	t.Helper()
 	d := prepareDaemon(t, s, change...)
 	ctx, stop := context.WithCancel(context.Background())
@@ -67,7 +70,7 @@ func startDaemon(t *testing.T, s *mongotest.Server, change ...func(*keytail.Conf
 }
 
 // prepareDaemon is one that does not run: it asks the database about each key.
-func prepareDaemon(t *testing.T, s *mongotest.Server, change ...func(*keytail.Config)) *daemon {
+func prepareDaemon(t *testing.T, s *mongotest.Server, change ...func(*keytaild.Config)) *daemon {
 	t.Helper()
 	tokens := filepath.Join(t.TempDir(), "callers")
 	if err := os.WriteFile(tokens, []byte("web="+callerToken+"\n"), 0o600); err != nil {
@@ -76,14 +79,17 @@ func prepareDaemon(t *testing.T, s *mongotest.Server, change ...func(*keytail.Co
 	database := s.Database(t)
 	d := &daemon{t: t, server: s, appName: "keytail-" + database}
 	d.keys = mongotest.CreateAPIKeys(t, s.Client(t, "outsider").Database(database))
-	config := keytail.Config{
-		Client: s.Client(t, d.appName), Database: database, StreamScope: s.StreamScope, CacheSizeMiB: 8, CallerTokenFile: tokens,
+	config := keytaild.Config{
+		Config: service.Config{
+			Client: s.Client(t, d.appName), Database: database, StreamScope: changestream.Scope(s.StreamScope), CacheSizeMiB: 8,
+		},
+		CallerTokenFile: tokens,
 	}
 	for _, f := range change {
 		f(&config)
 	}
 	var err error
-	if d.Service, err = keytail.New(t.Context(), config); err != nil {
+	if d.Daemon, err = keytaild.New(t.Context(), config); err != nil {
 		t.Fatal(err)
 	}
 	return d
@@ -120,6 +126,16 @@ func (d *daemon) newKey(fields ...bson.E) (id, text string) {
 	}
 	d.becomes(text, func(code auth.Code) bool { return code != auth.NotFound })
 	return id, text
+}
+
+// Validate and Authenticate are those of a program that embeds keytail, on the same
+// core.
+func (d *daemon) Validate(ctx context.Context, key string, request auth.Request) (auth.Verdict, error) {
+	return coreauth.Validator{Core: d.Core}.Validate(ctx, key, request)
+}
+
+func (d *daemon) Authenticate(opts ...auth.Option) gin.HandlerFunc {
+	return auth.Authenticate(coreauth.Validator{Core: d.Core}, opts...)
 }
 
 // becomes waits until the daemon's own answer is this one.

@@ -22,12 +22,12 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"golang.org/x/sync/errgroup"
 
-	"github.com/keytail/keytail"
-	"github.com/keytail/keytail/auth"
 	"github.com/keytail/keytail/internal/apikey"
+	"github.com/keytail/keytail/internal/daemon"
 	"github.com/keytail/keytail/internal/devmongo"
 	"github.com/keytail/keytail/internal/mongotest"
 	"github.com/keytail/keytail/internal/routes"
+	"github.com/keytail/keytail/internal/service"
 )
 
 const (
@@ -51,7 +51,7 @@ type rig struct {
 	python   string
 	uri      string
 	keys     *mongo.Collection
-	service  *keytail.Service
+	service  *daemon.Daemon
 	keytail  string // its address
 	inserted atomic.Int64
 }
@@ -62,15 +62,15 @@ func start(t *testing.T) *rig {
 	r.uri = d.URI
 	database := d.Client(t).Database(d.Database(t))
 	r.keys = mongotest.CreateAPIKeys(t, database)
-	service, err := keytail.New(t.Context(), keytail.Config{
+	made, err := daemon.New(t.Context(), daemon.Config{Config: service.Config{
 		Client: d.Client(t), Database: database.Name(), CacheSizeMiB: 8, MaxStale: bound,
-	})
+	}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
-	go func() { ended <- service.Run(ctx) }()
+	go func() { ended <- made.Run(ctx) }()
 	t.Cleanup(func() {
 		stop()
 		if err := <-ended; err != nil {
@@ -78,13 +78,13 @@ func start(t *testing.T) *rig {
 		}
 	})
 	select {
-	case <-service.Live():
+	case <-made.Live():
 	case <-time.After(waitTimeout):
 		t.Fatal("keytail does not become live")
 	}
-	server := httptest.NewServer(service.Public())
+	server := httptest.NewServer(made.Public())
 	t.Cleanup(server.Close)
-	r.service, r.keytail = service, server.URL
+	r.service, r.keytail = made, server.URL
 	return r
 }
 
@@ -108,9 +108,9 @@ func (r *rig) newKey(fields bson.M) key {
 		r.t.Fatal(err)
 	}
 	mongotest.Eventually(r.t, waitTimeout, func() bool {
-		verdict, err := r.service.Validate(r.t.Context(), text, keytail.Request{})
-		return err == nil && verdict.Code != auth.NotFound
-	}, "keytail does not apply the insert of a key")
+		code := r.service.Core.Validator.Validate(r.t.Context(), text, &apikey.Request{}).Code
+		return code != apikey.Unavailable && code != apikey.NotFound
+	}, "keytail does not hear of a key")
 	return k
 }
 

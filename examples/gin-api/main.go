@@ -72,11 +72,20 @@ func run(ctx context.Context, uri string, listener net.Listener, drain time.Dura
 	return group.Wait()
 }
 
-// serve handles requests until ctx ends, then waits for the requests in progress.
+// ready answers the load balancer.
+func ready(c *gin.Context, status keytail.Status) {
+	code := http.StatusServiceUnavailable
+	if status.Ready {
+		code = http.StatusOK
+	}
+	c.String(code, "%s\n", status.State)
+}
+
+// serve answers until ctx ends, and then lets the requests end that are under way.
 func serve(ctx context.Context, keys *keytail.Service, listener net.Listener, drain time.Duration) error {
 	router, book := gin.New(), orders.New()
 	router.Use(gin.Recovery())
-	router.GET("/readyz", gin.WrapH(keys.Operations()))
+	router.GET("/readyz", func(c *gin.Context) { ready(c, keys.Status()) })
 	book.AddRoutes(router, keys)
 	server := &http.Server{Handler: router, ReadHeaderTimeout: 5 * time.Second}
 	server.RegisterOnShutdown(book.Close)

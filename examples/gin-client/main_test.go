@@ -16,11 +16,13 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.uber.org/goleak"
 
-	"github.com/keytail/keytail"
 	"github.com/keytail/keytail/client"
 	"github.com/keytail/keytail/examples/internal/smoke"
+	"github.com/keytail/keytail/internal/apikey"
+	keytaild "github.com/keytail/keytail/internal/daemon"
 	"github.com/keytail/keytail/internal/devmongo"
 	"github.com/keytail/keytail/internal/mongotest"
+	"github.com/keytail/keytail/internal/service"
 )
 
 const (
@@ -37,7 +39,7 @@ func TestMain(m *testing.M) {
 // daemon is the public listener of a keytail.Service, and its collection of keys.
 type daemon struct {
 	*httptest.Server
-	service *keytail.Service
+	service *keytaild.Daemon
 	keys    *mongo.Collection
 	// open is the number of connections.
 	open atomic.Int64
@@ -52,16 +54,17 @@ func startDaemon(t *testing.T) *daemon {
 	if err := os.WriteFile(tokens, []byte("orders="+token+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	service, err := keytail.New(t.Context(), keytail.Config{
-		Client: mongoDB.Client(t), Database: database.Name(), CacheSizeMiB: 8, MaxStale: maxStale, CallerTokenFile: tokens,
+	made, err := keytaild.New(t.Context(), keytaild.Config{
+		Config:          service.Config{Client: mongoDB.Client(t), Database: database.Name(), CacheSizeMiB: 8, MaxStale: maxStale},
+		CallerTokenFile: tokens,
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
-	go func() { ended <- service.Run(ctx) }()
-	d.service, d.Server = service, httptest.NewUnstartedServer(service.Public())
+	go func() { ended <- made.Run(ctx) }()
+	d.service, d.Server = made, httptest.NewUnstartedServer(made.Public())
 	d.Config.ConnState = func(_ net.Conn, state http.ConnState) {
 		switch state {
 		case http.StateNew:
@@ -80,7 +83,7 @@ func startDaemon(t *testing.T) *daemon {
 		}
 	})
 	select {
-	case <-service.Live():
+	case <-made.Live():
 	case <-time.After(smoke.Timeout):
 		t.Fatal("keytail does not become live")
 	}
@@ -98,9 +101,8 @@ func (d *daemon) newKey(t *testing.T, id string) string {
 	t.Helper()
 	key := smoke.Insert(t, d.keys, id)
 	mongotest.Eventually(t, smoke.Timeout, func() bool {
-		verdict, err := d.service.Validate(t.Context(), key, keytail.Request{})
-		return err == nil && verdict.Valid()
-	}, "the daemon does not apply the insert of a key")
+		return d.service.Core.Validator.Validate(t.Context(), key, &apikey.Request{}).Code == apikey.Valid
+	}, "the daemon does not hear of a key")
 	return key
 }
 

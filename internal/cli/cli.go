@@ -17,8 +17,8 @@ import (
 	"github.com/alecthomas/kong"
 	"go.uber.org/zap"
 
-	"github.com/keytail/keytail"
 	"github.com/keytail/keytail/internal/config"
+	"github.com/keytail/keytail/internal/daemon"
 	"github.com/keytail/keytail/internal/extauthz"
 )
 
@@ -29,7 +29,7 @@ const (
 	exitUsage   = 2 // the command line or the configuration is wrong
 )
 
-// Service is what serve runs: keytail's own, or a fake in tests.
+// Service is what serve runs: a daemon.Daemon, or a fake in tests.
 type Service interface {
 	// Run works until ctx ends and returns when all of it has stopped.
 	Run(ctx context.Context) error
@@ -59,8 +59,8 @@ type Deps struct {
 	// Version and Commit are set by the linker. Empty: what Go has recorded in the
 	// binary.
 	Version, Commit string
-	// NewService builds the service. Nil: keytail.New.
-	NewService func(ctx context.Context, cfg keytail.Config) (Service, error)
+	// NewService builds the service. Nil: daemon.New.
+	NewService func(ctx context.Context, cfg daemon.Config) (Service, error)
 	// NewDev binds the in-memory MongoDB, so that this package does not depend on
 	// it. The error wraps syscall.EADDRINUSE when the address is taken. Nil: --dev
 	// is refused.

@@ -26,7 +26,7 @@ type devServer struct {
 
 // startDev binds the in-memory MongoDB, on a free port when its own is taken,
 // and runs it. It does not hang on the process's context: it stops last.
-func (d *daemon) startDev() (*devServer, error) {
+func (d *serveRun) startDev() (*devServer, error) {
 	server, err := d.deps.NewDev(d.cfg.DevMongoDBAddr, d.log)
 	if errors.Is(err, syscall.EADDRINUSE) {
 		d.log.Info("the in-memory MongoDB takes a free port, its own is taken", zap.String("taken", d.cfg.DevMongoDBAddr))

@@ -21,7 +21,7 @@ func TestListenFallsBackInDevOnly(t *testing.T) {
 		"dev, asked for it": {true, config.Given{"addr": true}, false},
 		"not dev":           {false, config.Given{}, false},
 	} {
-		d := &daemon{process: process{given: test.given}, cfg: &config.Config{Dev: test.dev, Addr: taken, OpsAddr: "127.0.0.1:0"}}
+		d := &serveRun{process: process{given: test.given}, cfg: &config.Config{Dev: test.dev, Addr: taken, OpsAddr: "127.0.0.1:0"}}
 		d.log = newTestLogger(t)
 		all, err := d.listen(t.Context(), newFake())
 		if (err == nil) != test.falls {

@@ -13,7 +13,7 @@ import (
 	"github.com/mattn/go-isatty"
 	"go.uber.org/zap"
 
-	"github.com/keytail/keytail"
+	"github.com/keytail/keytail/internal/daemon"
 	"github.com/keytail/keytail/internal/doctor"
 )
 
@@ -85,7 +85,7 @@ func (c *doctorCommand) examine(ctx context.Context, p process, to database, see
 	for _, note := range to.Notes {
 		collect(doctor.Check{Name: "uri", Status: doctor.Warning, Detail: note})
 	}
-	report, err := keytail.Examine(ctx, serviceConfig(&c.Config, to, serviceVersion(p.deps)), collect)
+	report, err := daemon.Examine(ctx, daemonConfig(&c.Config, to, serviceVersion(p.deps)), collect)
 	report.Checks = checks
 	return report, err
 }

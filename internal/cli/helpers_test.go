@@ -16,8 +16,8 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest"
 
-	"github.com/keytail/keytail"
 	"github.com/keytail/keytail/internal/apikey"
+	"github.com/keytail/keytail/internal/daemon"
 	"github.com/keytail/keytail/internal/extauthz"
 	"github.com/keytail/keytail/internal/forwardauth"
 )
@@ -93,7 +93,7 @@ type fake struct {
 	events []string
 	// drained is closed by Drain.
 	drained chan struct{}
-	cfg     keytail.Config
+	cfg     daemon.Config
 
 	extauthz *extauthz.Server
 }
@@ -163,7 +163,7 @@ func (f *fake) Drain() {
 }
 
 func (f *fake) deps() Deps {
-	return Deps{Version: "v1.2.3", NewService: func(_ context.Context, cfg keytail.Config) (Service, error) {
+	return Deps{Version: "v1.2.3", NewService: func(_ context.Context, cfg daemon.Config) (Service, error) {
 		f.cfg = cfg
 		return f, nil
 	}}

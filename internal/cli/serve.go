@@ -10,10 +10,13 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"go.uber.org/zap"
 
-	"github.com/keytail/keytail"
+	"github.com/keytail/keytail/internal/changestream"
 	"github.com/keytail/keytail/internal/config"
+	"github.com/keytail/keytail/internal/daemon"
 	"github.com/keytail/keytail/internal/forwardauth"
 	"github.com/keytail/keytail/internal/mongoclient"
+	"github.com/keytail/keytail/internal/preload"
+	"github.com/keytail/keytail/internal/service"
 	"github.com/keytail/keytail/internal/tokens"
 )
 
@@ -39,8 +42,7 @@ func (c *serveCommand) run(ctx context.Context, p process, wrong error) int {
 	if err != nil {
 		return usage(p.stderr, err)
 	}
-	daemon := &daemon{process: p, cfg: &c.Config, log: logger}
-	err = daemon.run(ctx)
+	err = (&serveRun{process: p, cfg: &c.Config, log: logger}).run(ctx)
 	_ = logger.Sync() // stderr cannot be synced on every system
 	if err != nil && !stopped(ctx, err) {
 		return fail(p.stderr, exitFailure, err)
@@ -53,7 +55,8 @@ func (c *serveCommand) run(ctx context.Context, p process, wrong error) int {
 func (c *serveCommand) check(p process) error {
 	_, sources := forwardauth.ParseKeySources(c.KeySources)
 	_, proxies := forwardauth.ParseTrustedProxies(c.TrustedProxies)
-	mapping := keytail.Mapping(c.Map).Schema(c.Collection, c.DefaultScopes).CheckMapping()
+	schema := schemaOf(&c.Config)
+	mapping := schema.CheckMapping()
 	mistakes := []error{c.Check(), sources, proxies, mapping}
 	if c.Dev && p.deps.NewDev == nil {
 		mistakes = append(mistakes, errors.New("this binary was built without the in-memory MongoDB of --dev"))
@@ -85,8 +88,8 @@ func checkFiles(cfg *config.Config) error {
 	return errors.Join(append(mistakes, err)...)
 }
 
-// daemon is one run of serve.
-type daemon struct {
+// serveRun is one run of serve.
+type serveRun struct {
 	process
 	cfg *config.Config
 	log *zap.Logger
@@ -94,7 +97,7 @@ type daemon struct {
 
 // run builds everything in the order of DESIGN.md section 2 and takes it down in
 // the reverse one: each deferred call has what it needs still running.
-func (d *daemon) run(ctx context.Context) error {
+func (d *serveRun) run(ctx context.Context) error {
 	d.announce()
 	uri, err := databaseURI(d.cfg)
 	if err != nil {
@@ -131,7 +134,7 @@ func (d *daemon) run(ctx context.Context) error {
 
 // announce logs the start. Of the settings it shows the names only, since their
 // values may be secret.
-func (d *daemon) announce() {
+func (d *serveRun) announce() {
 	d.log.Info("starting", zap.String("version", serviceVersion(d.deps)), zap.Strings("given", d.given.Names()),
 		zap.String("database", d.cfg.Database), zap.String("collection", d.cfg.Collection))
 	if !config.Loopback(d.cfg.Addr) && d.cfg.CallerTokenFile == "" {
@@ -144,52 +147,56 @@ func (d *daemon) announce() {
 	}
 }
 
-func (d *daemon) newService(ctx context.Context, to database) (Service, error) {
+func (d *serveRun) newService(ctx context.Context, to database) (Service, error) {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	build := d.deps.NewService
 	if build == nil {
-		build = func(ctx context.Context, cfg keytail.Config) (Service, error) { return keytail.New(ctx, cfg) }
+		build = func(ctx context.Context, cfg daemon.Config) (Service, error) { return daemon.New(ctx, cfg) }
 	}
-	cfg := serviceConfig(d.cfg, to, serviceVersion(d.deps))
+	cfg := daemonConfig(d.cfg, to, serviceVersion(d.deps))
 	cfg.Logger, cfg.Registry = d.log, registry
 	return build(ctx, cfg)
 }
 
-// serviceConfig is the daemon's configuration in the words of the service.
-func serviceConfig(cfg *config.Config, to database, version string) keytail.Config {
-	return keytail.Config{
-		Client:            to.client,
-		Database:          cfg.Database,
-		Collection:        cfg.Collection,
-		Mapping:           keytail.Mapping(cfg.Map),
-		DefaultScopes:     cfg.DefaultScopes,
-		EnsureSchema:      cfg.EnsureSchema,
-		StreamScope:       cfg.StreamScope,
-		StateDatabase:     cfg.StateDatabase,
-		MaxStale:          cfg.MaxStale,
-		HeartbeatInterval: cfg.HeartbeatInterval,
-		MaxReads:          to.MaxReads,
-		CacheSizeMiB:      cfg.CacheSize,
-		Preload:           cfg.Preload,
-		AuditInterval:     cfg.AuditInterval,
-		KeyPrefix:         cfg.KeyPrefix,
-		KeySources:        cfg.KeySources,
-		TrustedProxies:    cfg.TrustedProxies,
-		Policies:          policies(cfg.Policies),
-		HideCredentials:   cfg.HideCredentials,
-		CallerTokenFile:   cfg.CallerTokenFile,
-		AdminTokenFile:    cfg.AdminTokenFile,
-		NoUsage:           !cfg.TrackUsage,
-		Version:           version,
+// daemonConfig is the configuration of package daemon by the settings of serve.
+func daemonConfig(cfg *config.Config, to database, version string) daemon.Config {
+	usage := service.UsageWrite
+	if !cfg.TrackUsage {
+		usage = service.UsageOff
+	}
+	return daemon.Config{
+		Config: service.Config{
+			Client:            to.client,
+			Database:          cfg.Database,
+			Schema:            schemaOf(cfg),
+			EnsureSchema:      cfg.EnsureSchema,
+			StreamScope:       changestream.Scope(cfg.StreamScope),
+			StateDatabase:     cfg.StateDatabase,
+			MaxStale:          cfg.MaxStale,
+			HeartbeatInterval: cfg.HeartbeatInterval,
+			MaxReads:          to.MaxReads,
+			CacheSizeMiB:      cfg.CacheSize,
+			Preload:           preload.Mode(cfg.Preload),
+			AuditInterval:     cfg.AuditInterval,
+			KeyPrefix:         cfg.KeyPrefix,
+			Usage:             usage,
+			Version:           version,
+		},
+		KeySources:      cfg.KeySources,
+		TrustedProxies:  cfg.TrustedProxies,
+		Policies:        policies(cfg.Policies),
+		HideCredentials: cfg.HideCredentials,
+		CallerTokenFile: cfg.CallerTokenFile,
+		AdminTokenFile:  cfg.AdminTokenFile,
 	}
 }
 
-// policies are the configuration's as the service takes them.
-func policies(of map[string]config.Policy) map[string]keytail.Policy {
-	all := make(map[string]keytail.Policy, len(of))
+// policies are those of the configuration for forward-auth.
+func policies(of map[string]config.Policy) map[string]forwardauth.Policy {
+	all := make(map[string]forwardauth.Policy, len(of))
 	for name, policy := range of {
-		all[name] = keytail.Policy(policy)
+		all[name] = forwardauth.Policy(policy)
 	}
 	return all
 }
@@ -197,7 +204,7 @@ func policies(of map[string]config.Policy) map[string]keytail.Policy {
 // bind reads the certificates and binds the addresses of all listeners, in the
 // order of config.Listeners. With --dev an address that nobody asked for gives
 // way to a free port: a newcomer should not have to know what else is running.
-func (d *daemon) bind(ctx context.Context) (listeners, error) {
+func (d *serveRun) bind(ctx context.Context) (listeners, error) {
 	var all listeners
 	var mistakes []error
 	for _, l := range d.cfg.Listeners() {
@@ -215,7 +222,7 @@ func (d *daemon) bind(ctx context.Context) (listeners, error) {
 }
 
 // listen binds the listeners and gives them the service's handlers.
-func (d *daemon) listen(ctx context.Context, service Service) (listeners, error) {
+func (d *serveRun) listen(ctx context.Context, service Service) (listeners, error) {
 	all, err := d.bind(ctx)
 	if err != nil {
 		return nil, err

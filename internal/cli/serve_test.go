@@ -15,7 +15,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/zap"
 
-	"github.com/keytail/keytail"
+	"github.com/keytail/keytail/internal/daemon"
+	"github.com/keytail/keytail/internal/keystore"
+	"github.com/keytail/keytail/internal/service"
 )
 
 func TestServeAnswersOnBothListenersAndStopsCleanly(t *testing.T) {
@@ -26,7 +28,7 @@ func TestServeAnswersOnBothListenersAndStopsCleanly(t *testing.T) {
 			t.Errorf("GET %s: %q, %v", url, body, err)
 		}
 	}
-	if f.cfg.Database != "keys" || f.cfg.Collection != "api_keys" || f.cfg.MaxStale != 3*time.Second || f.cfg.HeartbeatInterval != 500*time.Millisecond || f.cfg.CacheSizeMiB != 64 ||
+	if f.cfg.Database != "keys" || f.cfg.Schema.Collection != "api_keys" || f.cfg.MaxStale != 3*time.Second || f.cfg.HeartbeatInterval != 500*time.Millisecond || f.cfg.CacheSizeMiB != 64 ||
 		f.cfg.EnsureSchema || f.cfg.Version != "v1.2.3" || f.cfg.Client == nil || f.cfg.Registry == nil || f.cfg.Logger == nil {
 		t.Errorf("the service is given %+v", f.cfg)
 	}
@@ -45,12 +47,10 @@ func TestServePassesTheMappingOn(t *testing.T) {
 	f := newFake()
 	r, _, _ := startServe(t, f.deps(), "--drain-delay=0", "--map-hash=keyHash", "--map-hash-encoding=binary", "--map-active-form=always",
 		"--map-org-id=", "--default-scopes=read,write:*")
-	want := keytail.DefaultMapping()
+	want := keystore.DefaultSchema()
 	want.Hash, want.HashEncoding, want.ActiveForm, want.Active, want.OrgID = "keyHash", "binary", "always", "", ""
-	if diff := cmp.Diff(want, f.cfg.Mapping); diff != "" {
-		t.Error(diff)
-	}
-	if diff := cmp.Diff([]string{"read", "write:*"}, f.cfg.DefaultScopes); diff != "" {
+	want.DefaultScopes = []string{"read", "write:*"}
+	if diff := cmp.Diff(want, f.cfg.Schema); diff != "" {
 		t.Error(diff)
 	}
 	r.signal(t)
@@ -140,7 +140,7 @@ func TestFailureOfTheServiceStopsEverything(t *testing.T) {
 }
 
 func TestStartFailures(t *testing.T) {
-	refuse := Deps{NewService: func(context.Context, keytail.Config) (Service, error) {
+	refuse := Deps{NewService: func(context.Context, daemon.Config) (Service, error) {
 		return nil, errors.New("the collection keys.api_keys does not exist")
 	}}
 	code, _, stderr := finish(t, refuse, unreachable)
@@ -162,7 +162,7 @@ func TestStartFailures(t *testing.T) {
 // TestSignalDuringTheStart is a clean stop too.
 func TestSignalDuringTheStart(t *testing.T) {
 	entered := make(chan struct{})
-	r := start([]string{unreachable}, Deps{NewService: func(ctx context.Context, _ keytail.Config) (Service, error) {
+	r := start([]string{unreachable}, Deps{NewService: func(ctx context.Context, _ daemon.Config) (Service, error) {
 		close(entered)
 		<-ctx.Done()
 		return nil, ctx.Err()
@@ -259,11 +259,11 @@ func listenAnywhere(t *testing.T) string {
 }
 
 func TestServeTracksUsageUnlessToldNotTo(t *testing.T) {
-	for args, want := range map[string]bool{"--key-prefix=kt": false, "--track-usage=false": true} {
+	for args, want := range map[string]service.UsageMode{"--key-prefix=kt": service.UsageWrite, "--track-usage=false": service.UsageOff} {
 		f := newFake()
 		r, _, _ := startServe(t, f.deps(), "--drain-delay=0", args)
-		if f.cfg.NoUsage != want {
-			t.Errorf("%s: NoUsage is %v", args, f.cfg.NoUsage)
+		if f.cfg.Usage != want {
+			t.Errorf("%s: usage is %q, want %q", args, f.cfg.Usage, want)
 		}
 		r.signal(t)
 		r.wait(t)

@@ -25,7 +25,7 @@ var errEnded = errors.New("it ended by itself")
 //
 // The tail does not hang on ctx: requests in flight need it until the listeners
 // have closed.
-func (d *daemon) supervise(ctx context.Context, p parts) error {
+func (d *serveRun) supervise(ctx context.Context, p parts) error {
 	group, failed := errgroup.WithContext(context.WithoutCancel(ctx))
 	tail, stopTail := context.WithCancel(context.WithoutCancel(ctx))
 	group.Go(func() error { return d.tail(tail, p.service) })
@@ -41,7 +41,7 @@ func (d *daemon) supervise(ctx context.Context, p parts) error {
 }
 
 // tail runs the service until it is stopped.
-func (d *daemon) tail(ctx context.Context, service Service) error {
+func (d *serveRun) tail(ctx context.Context, service Service) error {
 	err := service.Run(ctx)
 	if ctx.Err() != nil && (err == nil || errors.Is(err, context.Canceled)) {
 		return nil
@@ -54,7 +54,7 @@ func (d *daemon) tail(ctx context.Context, service Service) error {
 
 // wait returns when the process is asked to stop or a part has failed. Meanwhile
 // it says when keys can be answered.
-func (d *daemon) wait(ctx, failed context.Context, p parts) error {
+func (d *serveRun) wait(ctx, failed context.Context, p parts) error {
 	live := p.service.Live()
 	var devDone <-chan error
 	if p.dev != nil {
@@ -79,7 +79,7 @@ func (d *daemon) wait(ctx, failed context.Context, p parts) error {
 }
 
 // live is the first moment at which a curl line works.
-func (d *daemon) live(p parts) error {
+func (d *serveRun) live(p parts) error {
 	d.log.Info("serving", p.listeners.fields()...)
 	if p.dev == nil {
 		return nil
@@ -91,7 +91,7 @@ func (d *daemon) live(p parts) error {
 // and have given up the connections that they keep, and closes the listeners: the
 // public one first, so that operations can be watched meanwhile. After a failure
 // nobody waits.
-func (d *daemon) drain(ctx, failed context.Context, p parts) error {
+func (d *serveRun) drain(ctx, failed context.Context, p parts) error {
 	p.listeners.leave()
 	p.service.Drain()
 	if ctx.Err() != nil {

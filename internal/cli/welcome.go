@@ -11,7 +11,7 @@ import (
 )
 
 // welcome prints what a newcomer needs. Each line works when pasted.
-func (d *daemon) welcome(p parts) error {
+func (d *serveRun) welcome(p parts) error {
 	w := welcome{
 		mongoDB: p.dev.URI(), public: p.listeners.url(config.Public), operations: p.listeners.url(config.Operations),
 		database: d.cfg.Database, collection: d.cfg.Collection,

@@ -1,0 +1,141 @@
+package keytail
+
+import (
+	"log/slog"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+
+	"github.com/keytail/keytail/internal/changestream"
+	"github.com/keytail/keytail/internal/keystore"
+	"github.com/keytail/keytail/internal/preload"
+	"github.com/keytail/keytail/internal/service"
+)
+
+// StreamScope is what the change stream watches.
+type StreamScope string
+
+const (
+	// StreamDatabase watches the whole database of the keys.
+	StreamDatabase StreamScope = "database"
+	// StreamCollection watches the collection of the keys only, for a credential that
+	// may watch no more.
+	StreamCollection StreamScope = "collection"
+)
+
+// Preload says whether the cache is complete: whether it holds every key, so that an
+// unknown key needs no read of the database.
+type Preload string
+
+const (
+	// PreloadAuto loads all keys unless they cannot fit into the cache.
+	PreloadAuto Preload = "auto"
+	// PreloadOn loads all keys.
+	PreloadOn Preload = "on"
+	// PreloadOff loads a key when it is first used.
+	PreloadOff Preload = "off"
+)
+
+// Usage says whether the use of keys is written to their documents.
+type Usage string
+
+const (
+	// UsageWrite writes last_used and usage_count in batches, every 10 s and when Run
+	// stops, if the credential may.
+	UsageWrite Usage = "write"
+	// UsageOff leaves both fields alone.
+	UsageOff Usage = "off"
+)
+
+// Config of a Service. Client and Database are required; the zero value of every
+// other field is a default.
+type Config struct {
+	// Client reaches the replica set that holds the keys. Its read concern, write
+	// concern and read preference are not used: the Service sets its own.
+	//
+	// It must have no timeout for all operations (SetTimeout), which would end an idle
+	// change stream, and no direct connection to a set of several members. It should
+	// have a connect timeout and a heartbeat interval of a few seconds
+	// (SetConnectTimeout, SetHeartbeatInterval): with the driver's 30 s and 10 s, a
+	// network that fails for a moment keeps reads waiting for that long
+	// (docs/mongodb-uri.md). The Service does not disconnect it.
+	Client *mongo.Client
+	// Database holds the keys.
+	Database string
+	// Collection holds the keys. Empty: "api_keys".
+	Collection string
+	// Mapping says which field of a document has which role. Zero: DefaultMapping.
+	Mapping Mapping
+	// DefaultScopes are the scopes of a key whose document has none (absent or null).
+	// Nil: none.
+	DefaultScopes []string
+	// StreamScope is what the change stream watches. Empty: StreamDatabase.
+	StreamScope StreamScope
+	// StateDatabase holds keytail's own collection, the heartbeats. Another database
+	// than that of the keys needs StreamCollection. Empty: Database.
+	StateDatabase string
+	// EnsureSchema creates the collection and its unique index if they are missing.
+	// False: New fails and says what is missing.
+	EnsureSchema bool
+	// MaxStale is the maximum staleness of an answer from the cache. Zero: 15 s.
+	MaxStale time.Duration
+	// HeartbeatInterval is the time between two heartbeats, whose round trip through
+	// the change stream proves that answers from the cache are fresh; at most a third
+	// of MaxStale. Zero: 1 s, or a third of MaxStale if that is shorter.
+	HeartbeatInterval time.Duration
+	// InstanceName identifies this instance in the fleet. Empty: the host's name.
+	InstanceName string
+	// MaxReads is the maximum number of concurrent reads of keys: the client's pool
+	// size less four. A request that needs one more is Unavailable. Zero: 96.
+	MaxReads int64
+	// CacheSizeMiB is the hard limit of the memory for cached keys, in MiB, at least
+	// 3. Zero: 512.
+	CacheSizeMiB int
+	// Preload says whether the cache is complete. Empty: PreloadAuto.
+	Preload Preload
+	// AuditInterval is the time between two scans that compare the cache with the
+	// database. Zero: 1 h.
+	AuditInterval time.Duration
+	// KeyPrefix is the prefix of keys that keytail generates; only the checksum of
+	// keys with this prefix is verified. Empty: "kt".
+	KeyPrefix string
+	// Usage says whether last_used and usage_count are written. Empty: UsageWrite.
+	Usage Usage
+	// Logger receives the log. Nil: nothing is logged. No log line contains a key.
+	Logger *slog.Logger
+	// Registerer receives the metrics (docs/metrics.md), one Service per Registerer.
+	// Nil: they are not exported.
+	Registerer prometheus.Registerer
+	// Version is the version of the program, shown in metrics and heartbeats. Empty:
+	// "unknown".
+	Version string
+}
+
+// internal is the configuration of the core.
+func (c *Config) internal() service.Config {
+	collection := c.Collection
+	if collection == "" {
+		collection = keystore.DefaultSchema().Collection
+	}
+	return service.Config{
+		Client:            c.Client,
+		Database:          c.Database,
+		Schema:            c.Mapping.schema(collection, c.DefaultScopes),
+		StreamScope:       changestream.Scope(c.StreamScope),
+		StateDatabase:     c.StateDatabase,
+		EnsureSchema:      c.EnsureSchema,
+		MaxStale:          c.MaxStale,
+		HeartbeatInterval: c.HeartbeatInterval,
+		InstanceName:      c.InstanceName,
+		MaxReads:          c.MaxReads,
+		CacheSizeMiB:      c.CacheSizeMiB,
+		Preload:           preload.Mode(c.Preload),
+		AuditInterval:     c.AuditInterval,
+		KeyPrefix:         c.KeyPrefix,
+		Usage:             service.UsageMode(c.Usage),
+		Logger:            toZap(c.Logger),
+		Registerer:        c.Registerer,
+		Version:           c.Version,
+	}
+}

@@ -1,0 +1,110 @@
+package keytail
+
+import (
+	"errors"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"reflect"
+	"strings"
+	"testing"
+
+	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+
+	"github.com/keytail/keytail/internal/keystore"
+)
+
+// TestEveryFlagInAMessageHasAField looks through the string literals of all packages
+// that this one depends on.
+func TestEveryFlagInAMessageHasAField(t *testing.T) {
+	packages := listPackages(t)
+	found := 0
+	for _, dep := range mustFind(t, packages, "").Deps {
+		dir, ours := strings.CutPrefix(dep, module+"/")
+		if !ours {
+			continue
+		}
+		for _, literal := range literalsOf(t, dir) {
+			for _, name := range flag.FindAllString(literal, -1) {
+				found++
+				if _, ok := fieldNames[name]; !ok && !strings.Contains(literal, name+"Set") {
+					t.Errorf("%s names %s, and fieldNames has no field for it: %s", dep, name, literal)
+				}
+			}
+		}
+	}
+	if found < 20 {
+		t.Errorf("only %d flags found: this test looks in the wrong place", found)
+	}
+}
+
+// literalsOf are the string literals of a package, without its tests.
+func literalsOf(t *testing.T, dir string) (literals []string) {
+	t.Helper()
+	parsed, err := parser.ParseDir(token.NewFileSet(), dir, func(info fs.FileInfo) bool { //nolint:staticcheck // build tags do not matter here
+		return !strings.HasSuffix(info.Name(), "_test.go")
+	}, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range parsed {
+		ast.Inspect(p, func(n ast.Node) bool {
+			if literal, ok := n.(*ast.BasicLit); ok && literal.Kind == token.STRING {
+				literals = append(literals, literal.Value)
+			}
+			return true
+		})
+	}
+	return literals
+}
+
+// TestFieldNamesAreFields of Config or Mapping.
+func TestFieldNamesAreFields(t *testing.T) {
+	types := map[string]reflect.Type{"Config": reflect.TypeFor[Config](), "Mapping": reflect.TypeFor[Mapping]()}
+	for name, field := range fieldNames {
+		typ, rest, _ := strings.Cut(field, ".")
+		if types[typ] == nil {
+			continue // the connection string
+		}
+		if _, ok := types[typ].FieldByName(strings.Fields(rest)[0]); !ok {
+			t.Errorf("%s: there is no %s", name, field)
+		}
+	}
+}
+
+func TestErrorsNameFields(t *testing.T) {
+	client, err := mongo.Connect(options.Client().ApplyURI("mongodb://127.0.0.1:1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = client.Disconnect(t.Context()) }()
+	mapping := DefaultMapping()
+	mapping.HashEncoding, mapping.OrgID = "md5", "org.id"
+	for name, config := range map[string]Config{
+		"StreamScope":          {Client: client, Database: "d", StreamScope: "cluster"},
+		"Mapping.HashEncoding": {Client: client, Database: "d", Mapping: mapping},
+		"Mapping.OrgID":        {Client: client, Database: "d", Mapping: mapping},
+		"Config.DefaultScopes": {Client: client, Database: "d", DefaultScopes: []string{"two words"}},
+		"usage":                {Client: client, Database: "d", Usage: "no"},
+		"preload":              {Client: client, Database: "d", Preload: "no"},
+	} {
+		_, err := New(t.Context(), config)
+		if err == nil || !strings.Contains(err.Error(), name) || flag.MatchString(err.Error()) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestAnErrorWithFieldNamesWrapsItsCause(t *testing.T) {
+	if err := inFields(keystore.ErrNoKeys); !errors.Is(err, keystore.ErrNoKeys) {
+		t.Errorf("%v is not its cause", err)
+	}
+	if inFields(nil) != nil {
+		t.Error("nil is an error")
+	}
+	if got, want := inFieldNames("start it with --replSet, and set --track-usage=false"), "start it with --replSet, and set Config.Usage to UsageOff"; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+}

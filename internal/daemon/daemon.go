@@ -1,0 +1,168 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"net/http"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/zap"
+
+	"github.com/keytail/keytail/internal/extauthz"
+	"github.com/keytail/keytail/internal/forwardauth"
+	"github.com/keytail/keytail/internal/keyadmin"
+	"github.com/keytail/keytail/internal/mongoclient"
+	"github.com/keytail/keytail/internal/routes"
+	"github.com/keytail/keytail/internal/service"
+)
+
+// Daemon is the core and the handlers of its listeners.
+type Daemon struct {
+	// Core validates the keys.
+	Core *service.Service
+
+	settings   settings
+	public     http.Handler
+	operations http.Handler
+	admin      http.Handler // nil without admin tokens
+	extauthz   *extauthz.Server
+}
+
+// New creates a Daemon and checks the database. It starts nothing. The error says
+// what to do; mistakes of the configuration are all reported at once.
+func New(ctx context.Context, config Config) (*Daemon, error) {
+	d, err := wire(&config)
+	if err != nil {
+		return nil, err
+	}
+	if err := d.Core.Prepare(ctx); err != nil {
+		return nil, err
+	}
+	keys, err := d.newKeys(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return d, errors.Join(d.newHandlers(&config, keys), d.newExtAuthz(&config))
+}
+
+// wire creates what needs no database.
+func wire(config *Config) (*Daemon, error) {
+	if config.Logger == nil {
+		config.Logger = zap.NewNop()
+	}
+	if config.Registry == nil {
+		config.Registry = prometheus.NewRegistry()
+	}
+	config.Registerer = config.Registry
+	settings, settingsErr := config.settings()
+	core, err := service.Wire(config.Config)
+	if err := errors.Join(settingsErr, err); err != nil {
+		return nil, err
+	}
+	settings.forward.Validator = core.Validator
+	return &Daemon{Core: core, settings: settings}, nil
+}
+
+// newKeys creates the administration of keys, or nil without admin tokens. It fails
+// if the credential may not write.
+func (d *Daemon) newKeys(ctx context.Context) (*keyadmin.Admin, error) {
+	if d.settings.admins == nil {
+		return nil, nil //nolint:nilnil // off, and no error
+	}
+	config := &d.Core.Config
+	keys, err := keyadmin.New(keyadmin.Config{
+		Store:        d.Core.Store,
+		Audit:        mongoclient.Database(config.Client, config.StateDatabase).Collection(keyadmin.CollectionName),
+		Prefix:       config.KeyPrefix,
+		EnsureSchema: config.EnsureSchema,
+		Logger:       config.Logger,
+	})
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, service.PrepareTimeout)
+	defer cancel()
+	return keys, keys.Prepare(ctx)
+}
+
+// newHandlers creates the handlers of the three HTTP listeners.
+func (d *Daemon) newHandlers(config *Config, keys *keyadmin.Admin) error {
+	public := routes.PublicConfig{Config: d.settings.forward, Logger: config.Logger, Syncer: d.Syncer(), Events: d.Events()}
+	if d.settings.callers != nil {
+		public.Callers = d.settings.callers
+	}
+	var err error
+	if d.public, err = routes.NewPublic(public); err != nil {
+		return err
+	}
+	d.operations, err = routes.NewOperations(routes.OperationsConfig{
+		Status: d.status, Gatherer: config.Registry, Logger: config.Logger,
+	})
+	if err != nil || d.settings.admins == nil {
+		return err
+	}
+	d.admin, err = routes.NewAdmin(routes.AdminConfig{
+		Tokens:   d.settings.admins,
+		Status:   d.status,
+		Syncer:   d.Syncer(),
+		Events:   d.Events(),
+		Keys:     keys,
+		Instance: d.Core.Heartbeater.ID(),
+		Version:  d.Core.Config.Version,
+		Logger:   config.Logger,
+	})
+	return err
+}
+
+// newExtAuthz creates the server of the gRPC listener.
+func (d *Daemon) newExtAuthz(config *Config) error {
+	authority, err := forwardauth.New(d.settings.forward)
+	if err != nil {
+		return err
+	}
+	d.extauthz, err = extauthz.New(extauthz.Config{
+		Authority:       authority,
+		HideCredentials: config.HideCredentials,
+		Live:            d.Live(),
+		Logger:          config.Logger,
+	})
+	return err
+}
+
+// Run runs the core until ctx ends, and returns nil when everything has stopped. It
+// can be called once.
+func (d *Daemon) Run(ctx context.Context) error {
+	var files []func(context.Context) error
+	if d.settings.callers != nil {
+		files = append(files, d.settings.callers.Run)
+	}
+	if d.settings.admins != nil {
+		files = append(files, d.settings.admins.Run)
+	}
+	return d.Core.Run(ctx, files...)
+}
+
+// Public is the handler of the public listener: verify and forward-auth.
+func (d *Daemon) Public() http.Handler { return d.public }
+
+// Operations is the handler of the operations listener: readyz and metrics.
+func (d *Daemon) Operations() http.Handler { return d.operations }
+
+// Admin is the handler of the admin listener: the status page and the API of keys.
+// Nil without an AdminTokenFile.
+func (d *Daemon) Admin() http.Handler { return d.admin }
+
+// ExtAuthz answers Envoy's ext_authz filter over gRPC, with a health service that
+// reports what readyz reports: its Serve takes a listener, its Shutdown ends that.
+// Nothing listens before.
+func (d *Daemon) ExtAuthz() *extauthz.Server { return d.extauthz }
+
+// Live is closed when the core is live for the first time.
+func (d *Daemon) Live() <-chan struct{} { return d.Core.Live() }
+
+// Drain makes readyz answer 503 and the gRPC health NOT_SERVING from now on, and ends
+// streams of events and waits for a revision. Everything else goes on.
+func (d *Daemon) Drain() {
+	d.Core.Drain()
+	d.extauthz.Drain()
+}

@@ -1,0 +1,82 @@
+package integration
+
+import (
+	"context"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"testing"
+	"time"
+
+	"github.com/keytail/keytail/internal/apikey"
+	"github.com/keytail/keytail/internal/forwardauth"
+	"github.com/keytail/keytail/internal/integration/testkit"
+	"github.com/keytail/keytail/internal/mongotest"
+	"github.com/keytail/keytail/internal/routes"
+)
+
+// callerToken is that of the examples.
+const callerToken = "caller-token"
+
+// pythonVariable is the path of a Python that has pymongo.
+const pythonVariable = "KEYTAIL_TEST_PYTHON"
+
+func TestExampleReceiptInGo(t *testing.T) {
+	program := filepath.Join(t.TempDir(), "receipt")
+	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", program, "../../examples/receipt/go").CombinedOutput(); err != nil {
+		t.Fatalf("go build: %v\n%s", err, out)
+	}
+	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) { exampleReceipt(t, s, program) })
+}
+
+func TestExampleReceiptInPython(t *testing.T) {
+	python := os.Getenv(pythonVariable)
+	if python == "" {
+		python = testkit.ModulePath(t, ".ci", "venv", "bin", "python")
+	}
+	if out, err := exec.CommandContext(t.Context(), python, "-c", "import pymongo").CombinedOutput(); err != nil {
+		t.Skipf("SKIPPED: the example in Python is not run, there is no Python with pymongo; name one by %s: %v %s", pythonVariable, err, out)
+	}
+	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
+		exampleReceipt(t, s, python, testkit.ModulePath(t, "examples", "receipt", "python", "receipt.py"))
+	})
+}
+
+// soleCaller is the token of the only caller.
+type soleCaller string
+
+func (s soleCaller) Name(token string) (string, bool) { return "caller", token == string(s) }
+
+// exampleReceipt runs an example against three instances, and checks the key at each of
+// them at once.
+func exampleReceipt(t *testing.T, s *mongotest.Server, command ...string) {
+	r := startTrio(t, s, withShortMaxStale)
+	handler, err := routes.NewPublic(routes.PublicConfig{
+		Config: forwardauth.Config{Validator: nobody{}}, Syncer: r.all[1].Syncer(),
+		Callers: soleCaller(callerToken),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := httptest.NewServer(handler)
+	t.Cleanup(server.Close)
+	k := r.newKey()
+	r.becomes(k, apikey.Valid)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	args := append(command[1:], s.URI, r.db.Name(), "api_keys", k.id, server.URL)
+	example := exec.CommandContext(ctx, command[0], args...)
+	example.Env = append(os.Environ(), "KEYTAIL_TOKEN="+callerToken)
+	out, err := example.CombinedOutput()
+	if err != nil || !regexp.MustCompile(`^revoked on 3 of 3 instances in \d+\.\d s, revision [0-9a-f]{16}\n$`).Match(out) {
+		t.Fatalf("%v: %s", err, out)
+	}
+	for i, service := range r.all {
+		if v := service.Judge(t.Context(), k.text, &apikey.Request{}); v.Code != apikey.Disabled {
+			t.Errorf("instance %d answers %v", i, v.Code)
+		}
+	}
+	t.Logf("%s", out)
+}

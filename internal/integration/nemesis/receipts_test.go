@@ -1,0 +1,113 @@
+package nemesis
+
+import (
+	"context"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+
+	"github.com/keytail/keytail/internal/apikey"
+	"github.com/keytail/keytail/internal/clustertime"
+)
+
+const (
+	// receiptPace is the pause between two acknowledgements of the fleet that are
+	// waited for, receiptTimeout how long each is.
+	receiptPace    = 200 * time.Millisecond
+	receiptTimeout = 3 * time.Second
+	// receiptWaiters wait at once, each for writes of its share of receiptSlots.
+	receiptWaiters = 3
+	receiptSlots   = 2 * receiptWaiters
+)
+
+// startReceipts writes a key, waits until keytail reports that the fleet has applied it
+// (wait=fleet), and validates at every instance at once. From then on no answer about
+// any key may ignore a write that was acknowledged before.
+func (a *workload) startReceipts(ctx context.Context, instances []asker) {
+	all := slices.Clone(a.slots[len(a.slots)-receiptSlots:])
+	for slots := range slices.Chunk(all, receiptSlots/receiptWaiters) {
+		random := rand.New(rand.NewPCG(a.seed, uint64(2000+slots[0].number)))
+		a.writers.Go(func() { a.awaitReceipts(ctx, random, slots, instances) })
+	}
+}
+
+func (a *workload) awaitReceipts(ctx context.Context, random *rand.Rand, slots []*slot, instances []asker) {
+	pace := time.NewTicker(receiptPace)
+	defer pace.Stop()
+	for ctx.Err() == nil {
+		a.peace.RLock()
+		s, sent, revision := a.revision(ctx, random, slots)
+		a.peace.RUnlock()
+		if syncer, ok := instances[random.IntN(len(instances))].(fleetSyncer); ok && revision != 0 {
+			a.receipt(ctx, syncer, s, sent, revision, instances)
+		}
+		select {
+		case <-ctx.Done():
+		case <-pace.C:
+		}
+	}
+}
+
+// fleetSyncer waits for a revision, as GET /v1/sync?wait=fleet does.
+type fleetSyncer interface {
+	synced(ctx context.Context, revision clustertime.Time) bool
+}
+
+func (i *instance) synced(ctx context.Context, revision clustertime.Time) bool {
+	receipt, err := i.Syncer().Wait(ctx, revision, true)
+	return err == nil && receipt.Synced
+}
+
+// revision makes a write, and returns when it was sent and its revision; zero if
+// it was not acknowledged.
+func (a *workload) revision(ctx context.Context, random *rand.Rand, slots []*slot) (s *slot, sent time.Time, revision clustertime.Time) {
+	i := random.IntN(len(slots))
+	s = slots[i]
+	session, err := s.keys.Database().Client().StartSession(options.Session().SetCausalConsistency(false))
+	if err != nil {
+		return s, sent, 0
+	}
+	defer session.EndSession(context.WithoutCancel(ctx))
+	ctx = mongo.NewSessionContext(ctx, session)
+	switch {
+	case !s.certain:
+		a.settle(ctx, s)
+		return s, sent, 0
+	case s.state == apikey.NotFound:
+		if a.create(ctx, s, 0, s.generation+1); s.retired {
+			a.replaceRetired(slots, i)
+		}
+		return s, sent, 0
+	}
+	target := condition{state: apikey.Valid}
+	if s.now() == apikey.Valid {
+		target.state = apikey.Disabled
+	}
+	sent = time.Now()
+	a.update(ctx, s, target, s.current, false)
+	at := session.OperationTime()
+	if !s.certain || at == nil {
+		return s, sent, 0
+	}
+	return s, sent, clustertime.New(at.T, at.I)
+}
+
+// receipt waits for the fleet. It is not recorded while the positions of the instances
+// are forged (docs/security.md).
+func (a *workload) receipt(ctx context.Context, syncer fleetSyncer, s *slot, sent time.Time, revision clustertime.Time, instances []asker) {
+	began := time.Now().UnixNano()
+	limited, cancel := context.WithTimeout(ctx, receiptTimeout)
+	defer cancel()
+	if !syncer.synced(limited, revision) || began < a.forgedUntil.Load() {
+		return
+	}
+	a.history.AddAcknowledgement(sent, time.Now())
+	for i, instance := range instances {
+		for _, subject := range s.subjects {
+			a.history.AddAnswer(question(ctx, instanceName(i), instance, subject))
+		}
+	}
+}

@@ -1,0 +1,131 @@
+package nemesis
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+
+	"github.com/keytail/keytail/internal/apikey"
+	"github.com/keytail/keytail/internal/integration/testkit"
+)
+
+const (
+	// twinPairs are keys with two documents each, while the unique index is away,
+	// and twinTurns how many writes are made to these.
+	twinPairs, twinTurns = 6, 40
+	twinPace             = 30 * time.Millisecond
+)
+
+// sharedHash is a slot and a second document with the hash of a slot's.
+type sharedHash struct {
+	slot *slot
+	id   string
+	// active says which of the two documents are: the slot's own, the twin.
+	active [2]bool
+}
+
+// twins drops the unique index, and gives some keys a second document. Which of
+// the two is read must not matter: the key is DISABLED in any case
+// (docs/adopt-your-collection.md).
+// Then the second documents go, and the index comes back. The writers pause meanwhile.
+func (a *arena) twins(load *workload, random *rand.Rand) func() (mend func()) {
+	return func() func() {
+		a.retry("dropping the unique index", func(ctx context.Context) error {
+			err := a.keys.Indexes().DropOne(ctx, "key_hash_1")
+			if hasCode(err, 27) { // IndexNotFound: an earlier try dropped it
+				return nil
+			}
+			return err
+		})
+		pairs := load.pairs(random)
+		for _, p := range pairs {
+			a.twinWrite(load, p, apikey.Disabled, func(ctx context.Context) error {
+				return p.insert(ctx, a.keys)
+			})
+		}
+		for turn := range twinTurns {
+			if len(pairs) == 0 {
+				break
+			}
+			if turn == twinTurns/2 && a.forget != nil {
+				a.forget() // a scan meets them
+			}
+			p := pairs[random.IntN(len(pairs))]
+			which := random.IntN(2)
+			p.active[which] = !p.active[which]
+			a.twinWrite(load, p, apikey.Disabled, func(ctx context.Context) error { return p.set(ctx, a.keys, which) })
+			pause(twinPace)
+		}
+		return func() {
+			for _, p := range pairs {
+				a.separate(load, p)
+			}
+			a.make(a.keys)
+		}
+	}
+}
+
+// pairs are some slots whose key is VALID, or would be but for is_active, each
+// with a twin that is active.
+func (a *workload) pairs(random *rand.Rand) []*sharedHash {
+	var pairs []*sharedHash
+	for _, i := range random.Perm(len(a.slots)) {
+		s := a.slots[i]
+		if s.subjects[0].quiet || s.retired || !s.certain || !s.expires.IsZero() || (s.state != apikey.Valid && s.state != apikey.Disabled) {
+			continue
+		}
+		id := fmt.Sprint("twin of ", s.id(s.generation))
+		pairs = append(pairs, &sharedHash{slot: s, id: id, active: [2]bool{s.state == apikey.Valid, random.IntN(2) == 0}})
+		if len(pairs) == twinPairs {
+			break
+		}
+	}
+	return pairs
+}
+
+func (p *sharedHash) insert(ctx context.Context, keys *mongo.Collection) error {
+	document := testkit.Document(p.id, p.slot.subjects[p.slot.current].text)
+	for i := range document {
+		if document[i].Key == "is_active" {
+			document[i].Value = p.active[1]
+		}
+	}
+	_, err := keys.InsertOne(ctx, document)
+	if hasCode(err, 11000) { // an earlier try made it
+		return nil
+	}
+	return err
+}
+
+// set writes is_active of one of the two documents.
+func (p *sharedHash) set(ctx context.Context, keys *mongo.Collection, which int) error {
+	id := []string{p.slot.id(p.slot.generation), p.id}[which]
+	_, err := keys.UpdateByID(ctx, id, bson.D{{Key: "$set", Value: bson.D{{Key: "is_active", Value: p.active[which]}}}})
+	return err
+}
+
+// twinWrite makes a write to one of two documents, and records what the key is
+// from then on.
+func (a *arena) twinWrite(load *workload, p *sharedHash, to apikey.Code, write func(context.Context) error) {
+	s := p.slot.subjects[p.slot.current]
+	acked := load.history.AddWrite(s.label, to, time.Now())
+	load.touch([]subject{s})
+	a.retry("writing to a key with two documents", write)
+	acked(time.Now())
+}
+
+// separate deletes the second document.
+func (a *arena) separate(load *workload, p *sharedHash) {
+	p.slot.condition = condition{state: apikey.Disabled}
+	if p.active[0] {
+		p.slot.state = apikey.Valid
+	}
+	a.twinWrite(load, p, p.slot.state, func(ctx context.Context) error {
+		_, err := a.keys.DeleteOne(ctx, bson.D{{Key: "_id", Value: p.id}})
+		return err
+	})
+}

@@ -1,0 +1,286 @@
+package nemesis
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"time"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+
+	"github.com/keytail/keytail/internal/apikey"
+	"github.com/keytail/keytail/internal/integration/testkit"
+	"github.com/keytail/keytail/internal/mongotest"
+)
+
+// upheavals are what other clients do to the whole collection. The writers pause, and the
+// history records the new state of each key.
+func (a *arena) upheavals(load *workload) map[string]fault {
+	database := a.keys.Database()
+	elsewhere := database.Collection("elsewhere")
+	random := rand.New(rand.NewPCG(load.seed, 7))
+	return map[string]fault{
+		"drop": a.upheaval(load, func() func() {
+			return a.vanishes(load, func(ctx context.Context) error { return a.keys.Drop(ctx) }, func() { a.recreate(load, random) })
+		}),
+		"drop database": a.upheaval(load, func() func() {
+			return a.vanishes(load, func(ctx context.Context) error { return database.Drop(ctx) }, func() { a.recreate(load, random) })
+		}),
+		"unique index dropped, twins": a.upheaval(load, a.twins(load, random)),
+		"hashes in arrays":            a.upheaval(load, a.arrays(load, random)),
+		"rename away and back": a.upheaval(load, func() func() {
+			move := func(from, to *mongo.Collection) func(context.Context) error {
+				return func(ctx context.Context) error { return rename(ctx, from, to, false) }
+			}
+			return a.vanishes(load, move(a.keys, elsewhere), func() {
+				back := load.rewritten()
+				a.retry("renaming back", move(elsewhere, a.keys))
+				back()
+			})
+		}),
+		"rename onto": a.upheaval(load, func() func() {
+			replacement := database.Collection("replacement")
+			a.make(replacement)
+			acked := a.fill(load, replacement, random, anyCondition)
+			a.retry("renaming onto", func(ctx context.Context) error { return rename(ctx, replacement, a.keys, true) })
+			acked()
+			return func() {}
+		}),
+	}
+}
+
+// upheaval makes a fault of a change for which all writers pause and every slot has a
+// known state.
+func (a *arena) upheaval(load *workload, do func() (mend func())) fault {
+	return func([]*instance) func() {
+		load.peace.Lock()
+		done := false
+		defer func() {
+			if !done { // the test has failed, and its end waits for the writers
+				load.peace.Unlock()
+			}
+		}()
+		a.retry("asking the server", func(ctx context.Context) error { return a.keys.Database().Client().Ping(ctx, nil) })
+		a.retry("finding out what the keys are", load.settleAll)
+		load.forgetRetired()
+		mend := do()
+		done = true
+		return func() {
+			defer load.peace.Unlock()
+			mend()
+		}
+	}
+}
+
+// retry repeats a command until it succeeds: the first try may be on a connection that
+// the last fault has closed.
+func (a *arena) retry(what string, do func(ctx context.Context) error) {
+	a.t.Helper()
+	var err error
+	mongotest.Eventually(a.t, testkit.Patience, func() bool {
+		ctx, cancel := context.WithTimeout(context.Background(), convergence)
+		defer cancel()
+		err = do(ctx)
+		return err == nil
+	}, what, ": ", lazily(func() any { return err }))
+}
+
+// rename repeats well: a try whose reply was lost has been made.
+func rename(ctx context.Context, from, to *mongo.Collection, onto bool) error {
+	name := from.Database().Name()
+	err := from.Database().Client().Database("admin").RunCommand(ctx, bson.D{
+		{Key: "renameCollection", Value: name + "." + from.Name()},
+		{Key: "to", Value: name + "." + to.Name()},
+		{Key: "dropTarget", Value: onto},
+	}).Err()
+	if hasCode(err, 26) { // NamespaceNotFound
+		return nil
+	}
+	if hasCode(err, 48) { // NamespaceExists, which secantusd looks for first
+		left, listErr := from.Database().ListCollectionNames(ctx, bson.D{{Key: "name", Value: from.Name()}})
+		if listErr == nil && len(left) == 0 {
+			return nil
+		}
+	}
+	return err
+}
+
+func hasCode(err error, code int) bool {
+	server, ok := errors.AsType[mongo.ServerError](err)
+	return ok && server.HasErrorCode(code)
+}
+
+// make makes a collection for keys, if it is not there.
+func (a *arena) make(collection *mongo.Collection) {
+	a.t.Helper()
+	a.retry("making "+collection.Name(), func(ctx context.Context) error {
+		err := collection.Database().CreateCollection(ctx, collection.Name())
+		if err != nil && !hasCode(err, 48) { // NamespaceExists
+			return err
+		}
+		_, err = collection.Indexes().CreateOne(ctx, mongo.IndexModel{
+			// Sparse, for the documents that have no hash.
+			Keys: bson.D{{Key: "key_hash", Value: 1}}, Options: options.Index().SetUnique(true).SetSparse(true),
+		})
+		return err
+	})
+}
+
+// vanishes ends the collection; what is returned makes one again.
+func (a *arena) vanishes(load *workload, end func(context.Context) error, again func()) (mend func()) {
+	// First each key is NOT_FOUND, and then, without the collection, UNAVAILABLE.
+	now := time.Now()
+	acks := slices.Concat(load.wrote(apikey.NotFound, now), load.wrote(apikey.Unavailable, now))
+	a.retry("ending the collection", end)
+	acknowledge(acks)
+	over := load.history.BeginMissingCollection()
+	return func() {
+		over()
+		again()
+	}
+}
+
+// recreate creates an empty collection, and then the documents of most slots.
+func (a *arena) recreate(load *workload, random *rand.Rand) {
+	acks := load.wrote(apikey.NotFound, time.Now())
+	a.make(a.keys)
+	acknowledge(acks)
+	for _, s := range load.slots {
+		s.condition, s.certain = condition{state: apikey.NotFound}, true
+	}
+	a.fill(load, a.keys, random, func(*rand.Rand) condition { return condition{state: apikey.Valid} })()
+}
+
+// fill gives most slots, and each that is quiet, a document in a collection that
+// has none.
+func (a *arena) fill(load *workload, into *mongo.Collection, random *rand.Rand, which func(*rand.Rand) condition) (acked func()) {
+	var documents []any
+	var done []func(bool)
+	for _, s := range load.slots {
+		to, current := which(random), random.IntN(2)
+		switch {
+		case s.subjects[0].quiet:
+			to, current = condition{state: apikey.Valid}, 0
+		case random.IntN(4) == 0:
+			to, current = condition{state: apikey.NotFound}, s.current
+		}
+		s.generation += random.IntN(2)
+		done = append(done, load.record(s, to, current))
+		if to.state != apikey.NotFound {
+			documents = append(documents, s.document())
+		}
+	}
+	a.retry("filling "+into.Name(), func(ctx context.Context) error {
+		_, err := into.InsertMany(ctx, documents, options.InsertMany().SetOrdered(false))
+		if mongo.IsDuplicateKeyError(err) {
+			return nil // of an earlier try
+		}
+		return err
+	})
+	return func() {
+		for _, d := range done {
+			d(true)
+		}
+	}
+}
+
+func acknowledge(acks []func(time.Time)) {
+	now := time.Now()
+	for _, acked := range acks {
+		acked(now)
+	}
+}
+
+// settleAll settles each slot whose document is not certain.
+func (a *workload) settleAll(ctx context.Context) error {
+	for _, s := range a.slots {
+		if s.certain || s.retired {
+			continue
+		}
+		if a.settle(ctx, s); !s.certain {
+			return fmt.Errorf("%s is not certain", s.id(s.generation))
+		}
+	}
+	return nil
+}
+
+// forgetRetired ends the requests for keys whose state cannot be known.
+func (a *workload) forgetRetired() {
+	a.mutex.Lock()
+	defer a.mutex.Unlock()
+	for _, s := range a.slots {
+		if s.retired {
+			of := func(o subject) bool { return o.label == s.subjects[0].label || o.label == s.subjects[1].label }
+			a.subjects, a.recent = slices.DeleteFunc(a.subjects, of), slices.DeleteFunc(a.recent, of)
+		}
+	}
+	a.slots = slices.DeleteFunc(a.slots, func(s *slot) bool { return s.retired })
+}
+
+// labels are those of all keys, once.
+func (a *workload) labels() []string {
+	labels := []string{unknownLabel}
+	for _, s := range a.slots {
+		labels = append(labels, s.subjects[0].label, s.subjects[1].label)
+	}
+	return labels
+}
+
+// wrote notes that all keys get this state.
+func (a *workload) wrote(state apikey.Code, sent time.Time) (acks []func(time.Time)) {
+	for _, label := range a.labels() {
+		acks = append(acks, a.history.AddWrite(label, state, sent))
+	}
+	return acks
+}
+
+// rewritten records that all keys get the state that they had. Meanwhile they may be
+// NOT_FOUND: a reader that has found nothing checks for the collection, and it exists by
+// then.
+func (a *workload) rewritten() (acked func()) {
+	sent := time.Now()
+	acks := a.wrote(apikey.NotFound, sent)
+	for _, s := range a.slots {
+		acks = append(acks,
+			a.history.AddExpiringWrite(s.subjects[s.current].label, s.state, sent, s.expires),
+			a.history.AddWrite(s.subjects[1-s.current].label, apikey.NotFound, sent))
+	}
+	return func() { acknowledge(acks) }
+}
+
+// ballast is what the small cache of one instance cannot hold.
+const (
+	ballastDocuments = 120
+	ballastBytes     = 14_000
+)
+
+// overfill puts so much into the collection that the small cache evicts entries, until
+// the fault ends. Only keys of a scan can be known to be absent then, so a scan comes
+// first if possible.
+func (a *arena) overfill([]*instance) func() {
+	if a.forget != nil {
+		a.forget()
+	}
+	var documents []any
+	for i := range ballastDocuments {
+		documents = append(documents, testkit.Document(fmt.Sprint("ballast-", i), fmt.Sprint("ballast ", i), bson.E{Key: "metadata", Value: bson.D{{Key: "pad", Value: strings.Repeat("x", ballastBytes)}}}))
+	}
+	a.retry("loading ballast", func(ctx context.Context) error {
+		_, err := a.keys.InsertMany(ctx, documents, options.InsertMany().SetOrdered(false))
+		if mongo.IsDuplicateKeyError(err) {
+			return nil
+		}
+		return err
+	})
+	return func() {
+		a.retry("throwing ballast off", func(ctx context.Context) error {
+			_, err := a.keys.DeleteMany(ctx, bson.D{{Key: "_id", Value: bson.D{{Key: "$regex", Value: "^ballast-"}}}})
+			return err
+		})
+	}
+}

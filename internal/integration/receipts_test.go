@@ -1,0 +1,231 @@
+package integration
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+	"go.uber.org/zap"
+
+	"github.com/keytail/keytail/internal/apikey"
+	"github.com/keytail/keytail/internal/clustertime"
+	"github.com/keytail/keytail/internal/daemon"
+	"github.com/keytail/keytail/internal/events"
+	"github.com/keytail/keytail/internal/forwardauth"
+	"github.com/keytail/keytail/internal/integration/testkit"
+	"github.com/keytail/keytail/internal/mongotest"
+	"github.com/keytail/keytail/internal/routes"
+)
+
+// trio is three instances on one database; the first is the rig's own.
+type trio struct {
+	*rig
+	all []testkit.Daemon
+}
+
+// victim is the application's name of the third one's client.
+const victim = "victim"
+
+func startTrio(t *testing.T, s *mongotest.Server, change ...func(*daemon.Config)) *trio {
+	t.Helper()
+	name := func(name, app string) []func(*daemon.Config) {
+		return append(slices.Clone(change), func(c *daemon.Config) {
+			c.InstanceName = name
+			if app != "" {
+				c.Client = s.Client(t, app)
+			}
+		})
+	}
+	r := start(t, s, name("a", "")...)
+	all := []testkit.Daemon{r.Daemon}
+	all = append(all, r.run(prometheus.NewRegistry(), zap.NewNop(), name("b", "b-"+r.appName)...))
+	all = append(all, r.run(prometheus.NewRegistry(), zap.NewNop(), name("c", victim+r.appName)...))
+	return &trio{r, all}
+}
+
+// sets writes as another program would, and returns the operation time of its session.
+func (r *rig) sets(k key, active bool) clustertime.Time {
+	r.t.Helper()
+	session, err := r.db.Client().StartSession(options.Session().SetCausalConsistency(false))
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	defer session.EndSession(context.Background())
+	_, err = r.keys.UpdateByID(mongo.NewSessionContext(r.t.Context(), session), k.id,
+		bson.D{{Key: "$set", Value: bson.D{{Key: "is_active", Value: active}}}})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	at := session.OperationTime()
+	return clustertime.New(at.T, at.I)
+}
+
+func (r *rig) receipt(revision clustertime.Time, fleet bool, limit time.Duration) routes.Receipt {
+	r.t.Helper()
+	ctx, cancel := context.WithTimeout(r.t.Context(), limit)
+	defer cancel()
+	receipt, err := r.Syncer().Wait(ctx, revision, fleet)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return receipt
+}
+
+// names are those of instances without their boot ids.
+func names(receipt routes.Receipt) (all, missing string) {
+	for _, i := range receipt.Instances {
+		all += i.ID[:1]
+	}
+	for _, id := range receipt.Missing {
+		missing += id[:1]
+	}
+	return all, missing
+}
+
+func TestAFleetAcknowledgementHolds(t *testing.T) {
+	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
+		r := startTrio(t, s, withShortMaxStale)
+		k := r.newKey()
+		r.becomes(k, apikey.Valid)
+		for active, want := range map[bool]apikey.Code{false: apikey.Disabled, true: apikey.Valid} {
+			revision := r.sets(k, active)
+			receipt := r.receipt(revision, true, testkit.Patience)
+			if all, _ := names(receipt); !receipt.Synced || all != "abc" {
+				t.Fatalf("the acknowledgement is %+v", receipt)
+			}
+			// At once, at every instance, and without min_revision.
+			for i, service := range r.all {
+				v := service.Judge(t.Context(), k.text, &apikey.Request{})
+				if v.Code != want || v.Revision < uint64(revision) {
+					t.Errorf("instance %d answers %v as of %x, the acknowledgement was for %v at %v", i, v.Code, v.Revision, want, revision)
+				}
+				if v = service.Judge(t.Context(), k.text, &apikey.Request{MinRevision: uint64(revision)}); v.Code != want {
+					t.Errorf("instance %d answers %v with min_revision, want %v", i, v.Code, want)
+				}
+			}
+		}
+		revision := r.sets(k, false)
+		if receipt := r.receipt(revision, false, testkit.Patience); !receipt.Synced || len(receipt.Instances) != 1 {
+			t.Errorf("of the instance: %+v", receipt)
+		}
+		if v := r.ask(k); v.Code != apikey.Disabled || v.Revision < uint64(revision) {
+			t.Errorf("after the acknowledgement of the instance: %v as of %x", v.Code, v.Revision)
+		}
+		if _, err := r.Syncer().Wait(t.Context(), revision+1<<40, true); !errors.Is(err, routes.ErrRevisionAhead) {
+			t.Errorf("a revision of the future: %v", err)
+		}
+	})
+}
+
+func TestAStoppedInstanceIsMissingUntilItCannotAnswer(t *testing.T) {
+	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
+		s.Needs(t, mongotest.Failpoints)
+		r := startTrio(t, s, withShortMaxStale)
+		k := r.newKey()
+		r.receipt(r.sets(k, true), true, testkit.Patience)
+		r.failpoint("alwaysOn", bson.D{
+			{Key: "failCommands", Value: bson.A{"update", "delete"}}, // it cannot even leave
+			{Key: "errorCode", Value: 11601},
+			{Key: "appName", Value: victim + r.appName},
+		})
+		// A heartbeat that was sent before may still report it.
+		var revision clustertime.Time
+		var before routes.Receipt
+		mongotest.Eventually(t, testkit.Patience, func() bool {
+			revision = r.sets(k, false)
+			before = r.receipt(revision, true, 500*time.Millisecond)
+			_, missing := names(before)
+			return missing == "c"
+		}, "it is not missed")
+		receipt := r.receipt(revision, true, testkit.Patience)
+		if all, _ := names(receipt); !receipt.Synced || all != "ab" {
+			t.Fatalf("the acknowledgement is %+v", receipt)
+		}
+		// Both times are of the server's clock.
+		silent := receipt.Instances[0].LastSeen.Sub(before.Instances[2].LastSeen)
+		if silent <= shortMaxStale+5*time.Second {
+			t.Errorf("it was given up when it had been silent for %v", silent)
+		}
+		// By then it answers nothing from its cache.
+		if v := r.all[2].Judge(t.Context(), k.text, &apikey.Request{}); v.Code != apikey.Disabled {
+			t.Errorf("the stopped instance answers %v", v.Code)
+		}
+	})
+}
+
+// TestDurationOfFleetAcknowledgements measures how long a write acknowledgement of the
+// fleet takes with heartbeats a second apart.
+func TestDurationOfFleetAcknowledgements(t *testing.T) {
+	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
+		const rounds = 3
+		r := startTrio(t, s)
+		k := r.newKey()
+		for _, fleet := range []bool{false, true} {
+			took := make([]time.Duration, rounds)
+			for i := range took {
+				revision := r.sets(k, i%2 == 0)
+				began := time.Now()
+				if receipt := r.receipt(revision, fleet, testkit.Patience); !receipt.Synced {
+					t.Fatalf("the acknowledgement is %+v", receipt)
+				}
+				took[i] = time.Since(began)
+			}
+			slices.Sort(took)
+			t.Logf("fleet %v, %d receipts: median %v, worst %v", fleet, rounds, took[rounds/2], took[rounds-1])
+		}
+	})
+}
+
+func TestEventsOfAService(t *testing.T) {
+	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
+		r := start(t, s)
+		handler, err := routes.NewPublic(routes.PublicConfig{
+			Config: forwardauth.Config{Validator: nobody{}}, Events: r.Events(), Callers: soleCaller(""),
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		stream := follow(t, handler)
+		stream.expect("resync", `{"reason":"start","state":"live"}`)
+		k := r.newKey()
+		stream.expect("invalidation", `{"key_id":"`+k.id+`"`)
+		if v := r.ask(k); v.Code != apikey.Valid {
+			t.Errorf("after its event the key is %v", v.Code)
+		}
+		r.set(k, "is_active", false)
+		stream.expect("invalidation", `{"key_id":"`+k.id+`"`)
+		if v := r.ask(k); v.Code != apikey.Disabled {
+			t.Errorf("after its event the key is %v", v.Code)
+		}
+		if _, err := r.keys.DeleteOne(t.Context(), bson.D{{Key: "_id", Value: k.id}}); err != nil {
+			t.Fatal(err)
+		}
+		stream.expect("invalidation", `{"key_id":"`+k.id+`"`)
+		if err := r.keys.Drop(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		stream.until("loss", `{"reason":"drop"}`)
+		stream.until("state", `{"from":"live"`)
+		r.Drain()
+		stream.ends()
+		if _, err := r.Events().Subscribe(""); !errors.Is(err, routes.ErrShuttingDown) {
+			t.Errorf("after Drain: %v", err)
+		}
+	})
+}
+
+// nobody is a Validator that is never called.
+type nobody struct{}
+
+func (nobody) Validate(context.Context, string, *apikey.Request) apikey.Verdict {
+	return apikey.Verdict{}
+}
+func (nobody) Refuse(code apikey.Code) apikey.Verdict { return apikey.Verdict{Code: code} }
+
+var _ routes.Subscription = (*events.Subscription)(nil)

@@ -1,0 +1,69 @@
+package integration
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/zap"
+
+	"github.com/keytail/keytail/internal/apikey"
+	"github.com/keytail/keytail/internal/daemon"
+	"github.com/keytail/keytail/internal/devmongo"
+	"github.com/keytail/keytail/internal/integration/testkit"
+	"github.com/keytail/keytail/internal/mongotest"
+)
+
+// fleetAnomalies are wrong write acknowledgements of the fleet.
+func fleetAnomalies() []anomaly {
+	return []anomaly{
+		{name: "failover to a primary whose clock is ahead", shows: []string{"FleetOwnClock"}, stage: clocksApart},
+	}
+}
+
+// aheadBy is more than an instance counts after its last heartbeat: max_stale and
+// fleet.Margin.
+const aheadBy = 25 * time.Second
+
+// clocksApart: an instance is cut off from its stream and cannot write heartbeats,
+// so it answers from its cache until max_stale has passed. Meanwhile the key is
+// revoked, and the next heartbeats get their dates from a primary whose clock is
+// ahead.
+func clocksApart(t *testing.T, scope string) string {
+	r, node := stagedService(t, scope, devmongo.Config{})
+	asker := r.run(prometheus.NewRegistry(), zap.NewNop(), staged, func(c *daemon.Config) {
+		c.Client, c.InstanceName = r.server.Client(t, "asker"), "asker"
+	})
+	k := r.newKey()
+	r.becomes(k, apikey.Valid)
+	r.isCached(k)
+	ctx, cancel := context.WithTimeout(t.Context(), testkit.Patience)
+	defer cancel()
+	if receipt, err := asker.Syncer().Wait(ctx, r.sets(k, true), true); err != nil || !receipt.Synced || len(receipt.Instances) != 2 {
+		t.Fatalf("before the failover: %+v, %v", receipt, err)
+	}
+	r.isCached(k)
+	failing(r, 11601, "getMore", "aggregate", "update", "findAndModify", "delete")
+	mongotest.Eventually(t, testkit.Patience, func() bool { return r.metric("keytail_stream_failures_total") > 0 }, "the stream goes on")
+	revision := r.sets(k, false)
+	node.SetWallClock(aheadBy)
+	node.StepDown(0)
+	node.StepUp()
+	ctx, cancel = context.WithTimeout(t.Context(), 3*time.Second)
+	defer cancel()
+	receipt, err := asker.Syncer().Wait(ctx, revision, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	v := r.ask(k)
+	if v.Code != apikey.Valid || v.Source != apikey.SourceCache {
+		t.Fatalf("the instance that is cut off answers %v (source %v): the stage does not work", v.Code, v.Source)
+	}
+	if !receipt.Synced {
+		return ""
+	}
+	return fmt.Sprintf("synced is %v, and an instance says %v from memory as of %x, which is before the revision %x",
+		receipt.Synced, v.Code, v.Revision, uint64(revision))
+}

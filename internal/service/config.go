@@ -1,0 +1,103 @@
+package service
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.uber.org/zap"
+
+	"github.com/keytail/keytail/internal/changestream"
+	"github.com/keytail/keytail/internal/keystore"
+	"github.com/keytail/keytail/internal/preload"
+)
+
+// UsageMode says whether the use of keys is written to their documents.
+type UsageMode string
+
+const (
+	// UsageWrite writes last_used and usage_count in batches, if the credential
+	// may.
+	UsageWrite UsageMode = "write"
+	// UsageOff leaves both fields alone.
+	UsageOff UsageMode = "off"
+)
+
+// Config of a Service. Client, Database and Schema are required; the zero value of
+// every other field is a default. The documentation of keytail.Config says more
+// about the fields that both have.
+type Config struct {
+	// Client reaches the deployment. The Service does not disconnect it.
+	Client *mongo.Client
+	// Database holds the keys.
+	Database string
+	// Schema has the name of the collection and the mapping of its documents.
+	Schema keystore.Schema
+	// StreamScope is what the change stream watches. Empty: the database.
+	StreamScope changestream.Scope
+	// StateDatabase holds the heartbeats. Empty: Database.
+	StateDatabase string
+	// EnsureSchema creates the collection and its unique index if they are missing.
+	EnsureSchema bool
+	// MaxStale is the maximum staleness of an answer from the cache. Zero:
+	// keycache.DefaultMaxStale.
+	MaxStale time.Duration
+	// HeartbeatInterval is the time between two heartbeats. Zero: 1 s, or a third of
+	// MaxStale if that is shorter.
+	HeartbeatInterval time.Duration
+	// InstanceName identifies this instance in the fleet. Empty: the host's name.
+	InstanceName string
+	// MaxReads is the maximum number of concurrent reads of keys. Zero:
+	// validator.DefaultMaxReads.
+	MaxReads int64
+	// CacheSizeMiB is the hard limit of the cache, in MiB. Zero:
+	// keycache.DefaultSizeMiB.
+	CacheSizeMiB int
+	// Preload says whether the cache is complete. Empty: preload.Auto.
+	Preload preload.Mode
+	// AuditInterval is the time between two audits. Zero:
+	// preload.DefaultAuditInterval.
+	AuditInterval time.Duration
+	// KeyPrefix is the prefix of keys that keytail generates. Empty:
+	// apikey.DefaultPrefix.
+	KeyPrefix string
+	// Usage says whether the use of keys is written. Empty: UsageWrite.
+	Usage UsageMode
+	// Logger: nil is silent.
+	Logger *zap.Logger
+	// Registerer receives the metrics. Nil: they are not exported.
+	Registerer prometheus.Registerer
+	// Version is the one in heartbeats and metrics. Empty: "unknown".
+	Version string
+}
+
+func (c *Config) setDefaults() {
+	if c.StateDatabase == "" {
+		c.StateDatabase = c.Database
+	}
+	if c.Usage == "" {
+		c.Usage = UsageWrite
+	}
+	if c.Logger == nil {
+		c.Logger = zap.NewNop()
+	}
+	if c.Registerer == nil {
+		c.Registerer = prometheus.NewRegistry()
+	}
+	if c.Version == "" {
+		c.Version = "unknown"
+	}
+}
+
+func (c *Config) checkUsage() error {
+	if c.Usage != UsageWrite && c.Usage != UsageOff {
+		return fmt.Errorf("usage is %q: it must be %s or %s", c.Usage, UsageWrite, UsageOff)
+	}
+	return nil
+}
+
+// writesUsage reports whether use is to be written, and there is a field for it.
+func (c *Config) writesUsage() bool {
+	return c.Usage == UsageWrite && (c.Schema.LastUsed != "" || c.Schema.UsageCount != "")
+}

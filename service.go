@@ -1,0 +1,62 @@
+package keytail
+
+import (
+	"context"
+	"net/http"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/keytail/keytail/auth"
+	"github.com/keytail/keytail/internal/coreauth"
+	"github.com/keytail/keytail/internal/service"
+)
+
+// Service validates API keys. It is safe for concurrent use.
+type Service struct {
+	core *service.Service
+}
+
+var _ auth.Validator = (*Service)(nil)
+
+// New creates a Service and checks that keytail can keep its guarantees with this
+// collection. It starts nothing. The error says what to do, and names every mistake
+// of the configuration at once.
+func New(ctx context.Context, config Config) (*Service, error) {
+	core, err := service.New(ctx, config.internal())
+	if err != nil {
+		return nil, inFields(err)
+	}
+	return &Service{core}, nil
+}
+
+// Run follows the change stream until ctx ends, and returns nil when everything has
+// stopped. Until it runs, no answer comes from the cache: each request reads the
+// database. It can be called once. Let it stop after the last request: it writes the
+// last uses of keys then.
+func (s *Service) Run(ctx context.Context) error { return inFields(s.core.Run(ctx)) }
+
+// Validate decides whether the request may go ahead with this key, as auth.Validator
+// says. The verdict's Key is shared with other requests: only read it.
+func (s *Service) Validate(ctx context.Context, key string, request Request) (Verdict, error) {
+	return coreauth.Validator{Core: s.core}.Validate(ctx, key, request)
+}
+
+// Authenticate is auth.Authenticate with this service: Gin middleware that lets
+// requests pass that have a valid key. It panics at once if an option is invalid.
+func (s *Service) Authenticate(opts ...Option) gin.HandlerFunc { return auth.Authenticate(s, opts...) }
+
+// Middleware is Authenticate for net/http.
+func (s *Service) Middleware(opts ...Option) func(http.Handler) http.Handler {
+	return auth.Middleware(s, opts...)
+}
+
+// Watches notify the middleware when a key is revoked.
+func (s *Service) Watches() *auth.Watches { return s.core.Watches }
+
+// Live is closed when the service is live for the first time.
+func (s *Service) Live() <-chan struct{} { return s.core.Live() }
+
+// Drain makes Status report not ready from now on, and ends calls of Sync, as if
+// their time were up. Everything else goes on. Call it when the program begins to
+// stop, so that load balancers send no more requests.
+func (s *Service) Drain() { s.core.Drain() }

@@ -1,0 +1,69 @@
+package keytail
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/keytail/keytail/auth"
+	"github.com/keytail/keytail/internal/clustertime"
+	"github.com/keytail/keytail/internal/fleet"
+)
+
+// SyncScope says which instances Sync waits for.
+type SyncScope string
+
+const (
+	// SyncInstance waits for this instance.
+	SyncInstance SyncScope = "instance"
+	// SyncFleet waits for every live instance that uses the same collection.
+	SyncFleet SyncScope = "fleet"
+)
+
+// ErrTooManyWaits says that too many calls of Sync wait already.
+var ErrTooManyWaits = errors.New("too many callers wait for a revision already: try again later")
+
+// Acknowledgement says whether all changes up to a revision have been applied.
+type Acknowledgement struct {
+	// Synced: every instance that was waited for has applied them.
+	Synced bool
+	// Missing are the ids of the instances that have not, sorted.
+	Missing []string
+}
+
+// Sync waits until this instance, or the whole fleet, has applied all changes up to a
+// revision: after that, their answers contain the write with this revision. The
+// revision of a write is the operation time of its session, with T in the upper and I
+// in the lower 32 bits.
+//
+// A ctx whose deadline passes is no error: the acknowledgement names the instances
+// that are missing. The error is auth.ErrRevisionAhead for a revision that no write
+// has, auth.ErrUnavailable if the database does not list the fleet, ErrTooManyWaits,
+// or that of a ctx that was cancelled.
+func (s *Service) Sync(ctx context.Context, revision Revision, scope SyncScope) (Acknowledgement, error) {
+	var of fleet.Scope
+	switch scope {
+	case SyncInstance:
+		of = fleet.ScopeInstance
+	case SyncFleet:
+		of = fleet.ScopeFleet
+	default:
+		return Acknowledgement{}, fmt.Errorf("the scope of Sync is %q: it must be %s or %s", scope, SyncInstance, SyncFleet)
+	}
+	result, err := s.core.Fleet.Wait(ctx, clustertime.Time(revision), of)
+	return Acknowledgement{Synced: result.Synced, Missing: result.Missing}, syncErr(err)
+}
+
+// syncErr wraps err in the error that callers know it by.
+func syncErr(err error) error {
+	for _, pair := range []struct{ have, want error }{
+		{fleet.ErrRevisionAhead, auth.ErrRevisionAhead},
+		{fleet.ErrUnavailable, auth.ErrUnavailable},
+		{fleet.ErrBusy, ErrTooManyWaits},
+	} {
+		if errors.Is(err, pair.have) {
+			return fmt.Errorf("%w: %w", pair.want, err)
+		}
+	}
+	return err
+}
