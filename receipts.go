@@ -86,20 +86,20 @@ func newSink(config Config, cache *keycache.Cache, heart *changestream.Heartbeat
 // syncer is a fleet as routes ask it.
 type syncer struct{ fleet *fleet.Fleet }
 
-func (s syncer) Wait(ctx context.Context, revision clustertime.Time, all bool) (routes.Receipt, error) {
+func (s syncer) Wait(ctx context.Context, revision clustertime.Time, all bool) (routes.SyncResult, error) {
 	scope := fleet.ScopeInstance
 	if all {
 		scope = fleet.ScopeFleet
 	}
 	outcome, err := s.fleet.Wait(ctx, revision, scope)
-	return routes.Receipt{
+	return routes.SyncResult{
 		Synced: outcome.Synced, Instances: instancesOf(outcome.Instances), Missing: outcome.Missing,
-	}, inWordsOfRoutes(err)
+	}, toRouteErr(err)
 }
 
 func (s syncer) Instances(ctx context.Context) ([]routes.Instance, error) {
 	all, err := s.fleet.Instances(ctx, 0)
-	return instancesOf(all), inWordsOfRoutes(err)
+	return instancesOf(all), toRouteErr(err)
 }
 
 func instancesOf(all []fleet.Instance) []routes.Instance {
@@ -116,19 +116,16 @@ type feed struct{ hub *events.Hub }
 func (f feed) Subscribe(lastID string) (routes.Subscription, error) {
 	subscription, err := f.hub.Subscribe(lastID)
 	if err != nil {
-		return nil, inWordsOfRoutes(err)
+		return nil, err
 	}
 	return subscription, nil
 }
 
-// inWordsOfRoutes keeps err, and adds what routes know it by.
-func inWordsOfRoutes(err error) error {
+// toRouteErr wraps err with the error that package routes knows.
+func toRouteErr(err error) error {
 	for _, pair := range []struct{ have, want error }{
-		{fleet.ErrRevisionAhead, routes.ErrRevisionAhead},
 		{fleet.ErrBusy, routes.ErrTooManyWaiting},
-		{events.ErrBusy, routes.ErrTooManyWaiting},
-		{fleet.ErrUnavailable, routes.ErrDatabaseAway},
-		{events.ErrClosed, routes.ErrShuttingDown},
+		{fleet.ErrUnavailable, routes.ErrDatabaseUnavailable},
 	} {
 		if errors.Is(err, pair.have) {
 			return fmt.Errorf("%w: %w", pair.want, err)

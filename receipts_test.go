@@ -65,7 +65,7 @@ func (r *rig) sets(k key, active bool) clustertime.Time {
 	return clustertime.New(at.T, at.I)
 }
 
-func (r *rig) receipt(revision clustertime.Time, fleet bool, limit time.Duration) routes.Receipt {
+func (r *rig) receipt(revision clustertime.Time, fleet bool, limit time.Duration) routes.SyncResult {
 	r.t.Helper()
 	ctx, cancel := context.WithTimeout(r.t.Context(), limit)
 	defer cancel()
@@ -77,7 +77,7 @@ func (r *rig) receipt(revision clustertime.Time, fleet bool, limit time.Duration
 }
 
 // names are those of instances without their boot ids.
-func names(receipt routes.Receipt) (all, missing string) {
+func names(receipt routes.SyncResult) (all, missing string) {
 	for _, i := range receipt.Instances {
 		all += i.ID[:1]
 	}
@@ -116,7 +116,7 @@ func TestAReceiptOfTheFleetIsTheTruth(t *testing.T) {
 		if v := r.ask(k); v.Code != apikey.Disabled || v.Revision < uint64(revision) {
 			t.Errorf("after the receipt of the instance: %v as of %x", v.Code, v.Revision)
 		}
-		if _, err := r.Syncer().Wait(t.Context(), revision+1<<40, true); !errors.Is(err, routes.ErrRevisionAhead) {
+		if _, err := r.Syncer().Wait(t.Context(), revision+1<<40, true); !errors.Is(err, clustertime.ErrRevisionAhead) {
 			t.Errorf("a revision of the future: %v", err)
 		}
 	})
@@ -135,7 +135,7 @@ func TestAStoppedInstanceIsMissingUntilItCannotAnswer(t *testing.T) {
 		})
 		// A heartbeat that was under way may still say so.
 		var revision clustertime.Time
-		var before routes.Receipt
+		var before routes.SyncResult
 		mongotest.Eventually(t, patience, func() bool {
 			revision = r.sets(k, false)
 			before = r.receipt(revision, true, 500*time.Millisecond)
@@ -213,7 +213,7 @@ func TestEventsOfAService(t *testing.T) {
 		stream.until("state", `{"from":"live"`)
 		r.Drain()
 		stream.ends()
-		if _, err := r.Events().Subscribe(""); !errors.Is(err, routes.ErrShuttingDown) {
+		if _, err := r.Events().Subscribe(""); !errors.Is(err, events.ErrClosed) {
 			t.Errorf("after Drain: %v", err)
 		}
 	})

@@ -7,6 +7,7 @@ import (
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	"go.uber.org/zap"
 
+	"github.com/keytail/keytail/api"
 	"github.com/keytail/keytail/internal/forwardauth"
 )
 
@@ -60,7 +61,7 @@ func bug() *authv3.CheckResponse {
 	header := http.Header{}
 	forwardauth.Unanswered(header)
 	header.Set("Cache-Control", "no-store")
-	header.Set("Content-Type", forwardauth.ContentType)
+	header.Set("Content-Type", api.ProblemType)
 	header.Set(forwardauth.HeaderRetryAfter, "1")
 	const status = http.StatusServiceUnavailable
 	return denied(status, header, forwardauth.Body(status, codeInternal, "keytail has a bug here, its log says more"))

@@ -14,6 +14,7 @@ import (
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 
+	"github.com/keytail/keytail/api"
 	"github.com/keytail/keytail/internal/forwardauth"
 )
 
@@ -124,7 +125,7 @@ func (s *Server) question(extensions map[string]string) (forwardauth.Question, *
 }
 
 func misconfigured(detail string) *forwardauth.QuestionError {
-	return &forwardauth.QuestionError{Status: http.StatusBadRequest, Code: forwardauth.CodeBadRequest, Detail: detail}
+	return &forwardauth.QuestionError{Code: api.CodeBadRequest, Detail: detail}
 }
 
 // inQuery lets the key be looked for in the client's own query, where a query

@@ -52,9 +52,6 @@ const (
 
 // What keeps a wait from being one.
 var (
-	// ErrRevisionAhead says that the cluster has not been at the revision yet, so nobody
-	// can have been given it: the caller's mistake.
-	ErrRevisionAhead = errors.New("the revision is ahead of the database")
 	// ErrBusy says that too many are waiting already.
 	ErrBusy = errors.New("too many are waiting for a revision already")
 	// ErrUnavailable says that the database did not say who is in the fleet.

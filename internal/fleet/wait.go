@@ -10,7 +10,7 @@ import (
 
 // Wait returns when this instance, or every live one, has processed all changes
 // up to a revision. A wait whose ctx has a deadline that passes is no error: its
-// outcome says who has not got there. An error is ErrAhead, ErrBusy, for All
+// outcome says who has not got there. An error is clustertime.ErrRevisionAhead, ErrBusy, for All
 // ErrUnavailable when the list could not be read once, or that of a ctx that was
 // cancelled.
 //
@@ -82,13 +82,13 @@ func isCancelled(ctx context.Context) bool {
 
 // now sends heartbeats until one is acknowledged, and returns a cluster time that
 // is not before anything acknowledged before the call. The heartbeat was sent
-// after the call, so a revision past it was given to nobody: ErrAhead.
+// after the call, so a revision past it was given to nobody: clustertime.ErrRevisionAhead.
 func (f *Fleet) now(ctx context.Context, revision clustertime.Time) (clustertime.Time, error) {
 	for {
 		at, err := f.config.Pulse.Beat(ctx)
 		switch {
 		case err == nil && at < revision:
-			return 0, ErrRevisionAhead
+			return 0, clustertime.ErrRevisionAhead
 		case err == nil:
 			return at, nil
 		case !sleep(ctx, beatPause):

@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"strings"
 
+	"github.com/keytail/keytail/api"
 	"github.com/keytail/keytail/internal/apikey"
 )
 
@@ -118,7 +119,7 @@ func (a *Authority) ByQuery(raw string) (Question, *QuestionError) {
 func (a *Authority) ByPolicy(name string) (Question, *QuestionError) {
 	need, found := a.policies[name]
 	if !found {
-		return Question{}, &QuestionError{http.StatusNotFound, CodeNoSuchPolicy, "keytail's configuration has no policy of this name"}
+		return Question{}, &QuestionError{api.CodeNoSuchPolicy, "keytail's configuration has no policy of this name"}
 	}
 	return Question{need: need}, nil
 }
@@ -167,15 +168,15 @@ func (a *Authority) refuse(code apikey.Code, needed []string, header http.Header
 	if status == http.StatusServiceUnavailable {
 		header.Set(HeaderRetryAfter, "1")
 	}
-	header.Set("Content-Type", ContentType)
+	header.Set("Content-Type", api.ProblemType)
 	return status, Body(status, code.String(), Detail(code))
 }
 
 // Refuse answers a question that cannot be read, as Answer does.
 func (m *QuestionError) Refuse(header http.Header) (status int, body []byte) {
-	header.Set(HeaderResult, m.Code)
-	header.Set("Content-Type", ContentType)
-	return m.Status, Body(m.Status, m.Code, m.Detail)
+	header.Set(HeaderResult, string(m.Code))
+	header.Set("Content-Type", api.ProblemType)
+	return m.Code.Status(), Body(m.Code.Status(), string(m.Code), m.Detail)
 }
 
 // Trusted returns v, or an outage in place of a verdict that no Validator may

@@ -4,30 +4,22 @@ import (
 	"encoding/json"
 	"net/http"
 
+	"github.com/keytail/keytail/api"
 	"github.com/keytail/keytail/internal/apikey"
-)
-
-// ContentType is that of problem bodies (RFC 9457).
-const ContentType = "application/problem+json"
-
-// The codes of mistakes in a question, which are no verdicts.
-const (
-	CodeBadRequest   = "BAD_REQUEST"
-	CodeNoSuchPolicy = "NO_SUCH_POLICY"
 )
 
 // QuestionError is a mistake of whoever asks: a proxy's configuration, mostly. Its detail never
 // quotes the request.
 type QuestionError struct {
-	Status       int
-	Code, Detail string
+	Code   api.ProblemCode
+	Detail string
 }
 
 func (m *QuestionError) Error() string { return m.Detail }
 
 // badRequest is the QuestionError of most mistakes.
 func badRequest(detail string) *QuestionError {
-	return &QuestionError{http.StatusBadRequest, CodeBadRequest, detail}
+	return &QuestionError{api.CodeBadRequest, detail}
 }
 
 // outcomes is the one place that says what a verdict means to a client (HTTP.md,
@@ -53,24 +45,9 @@ func Status(code apikey.Code) int { return outcomes[code].status }
 // Detail is why, for people. Empty for Valid.
 func Detail(code apikey.Code) string { return outcomes[code].detail }
 
-// Problem is RFC 9457's object with our code. The type is about:blank, which
-// makes the title the status' own phrase; code tells problems apart.
-type Problem struct {
-	Type   string `json:"type"`
-	Title  string `json:"title"`
-	Status int    `json:"status"`
-	Detail string `json:"detail"`
-	Code   string `json:"code"`
-}
-
-// NewProblem is the problem with this code.
-func NewProblem(status int, code, detail string) Problem {
-	return Problem{"about:blank", http.StatusText(status), status, detail, code}
-}
-
 // Body is a problem as JSON.
 func Body(status int, code, detail string) []byte {
 	// A struct of strings and an int: it cannot fail.
-	body, _ := json.Marshal(NewProblem(status, code, detail))
+	body, _ := json.Marshal(api.NewProblem(status, code, detail))
 	return body
 }

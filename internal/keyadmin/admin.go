@@ -16,7 +16,7 @@ import (
 
 	"github.com/keytail/keytail/internal/apikey"
 	"github.com/keytail/keytail/internal/keystore"
-	"github.com/keytail/keytail/internal/lifecycle"
+	"github.com/keytail/keytail/internal/managedkey"
 )
 
 // CollectionName is that of the audit.
@@ -114,21 +114,21 @@ func (a *Admin) Prepare(ctx context.Context) error {
 }
 
 // Create makes a key. It is on, and its text is in the answer alone.
-func (a *Admin) Create(ctx context.Context, by lifecycle.By, fields lifecycle.Fields) (lifecycle.Written, error) {
+func (a *Admin) Create(ctx context.Context, by managedkey.By, fields managedkey.Fields) (managedkey.Written, error) {
 	now := a.now()
 	if err := fields.CheckNew(now); err != nil {
-		return lifecycle.Written{}, err
+		return managedkey.Written{}, err
 	}
 	if by.Owner != "" && *fields.UserID != by.Owner {
-		return lifecycle.Written{}, lifecycle.Refuse("user_id is another one than the query's")
+		return managedkey.Written{}, managedkey.Refuse("user_id is another one than the query's")
 	}
 	secret, hash, err := a.secret()
 	if err != nil {
-		return lifecycle.Written{}, err
+		return managedkey.Written{}, err
 	}
 	draft, err := a.schema.Draft(keystore.NewKey{Hash: hash, KeyPrefix: apikey.DisplayPrefix(secret), CreatedAt: now, Fields: fieldsOf(fields)})
 	if err != nil {
-		return lifecycle.Written{}, inWords(err)
+		return managedkey.Written{}, inWords(err)
 	}
 	written, err := a.write(ctx, func(context.Context) (*plan, error) {
 		return &plan{
@@ -144,21 +144,21 @@ func (a *Admin) Create(ctx context.Context, by lifecycle.By, fields lifecycle.Fi
 }
 
 // Update changes what is said of a key.
-func (a *Admin) Update(ctx context.Context, by lifecycle.By, id string, fields lifecycle.Fields) (lifecycle.Written, error) {
+func (a *Admin) Update(ctx context.Context, by managedkey.By, id string, fields managedkey.Fields) (managedkey.Written, error) {
 	if err := fields.CheckChange(a.now()); err != nil {
-		return lifecycle.Written{}, err
+		return managedkey.Written{}, err
 	}
 	return a.change(ctx, by, "update", id, func(keystore.Shown) (keystore.Fields, error) { return fieldsOf(fields), nil })
 }
 
 // Revoke switches a key off. One that is off stays as it is, without a line.
-func (a *Admin) Revoke(ctx context.Context, by lifecycle.By, id string) (lifecycle.Written, error) {
+func (a *Admin) Revoke(ctx context.Context, by managedkey.By, id string) (managedkey.Written, error) {
 	off := false
 	return a.change(ctx, by, "revoke", id, func(keystore.Shown) (keystore.Fields, error) { return keystore.Fields{Active: &off}, nil })
 }
 
 // change is a write of one document that exists.
-func (a *Admin) change(ctx context.Context, by lifecycle.By, action, id string, say func(keystore.Shown) (keystore.Fields, error)) (lifecycle.Written, error) {
+func (a *Admin) change(ctx context.Context, by managedkey.By, action, id string, say func(keystore.Shown) (keystore.Fields, error)) (managedkey.Written, error) {
 	return a.write(ctx, func(ctx context.Context) (*plan, error) {
 		was, err := a.find(ctx, by, id)
 		if err != nil {
@@ -184,7 +184,7 @@ func (a *Admin) change(ctx context.Context, by lifecycle.By, action, id string, 
 }
 
 // Delete removes a key and what is said of it. The answer shows it as it was.
-func (a *Admin) Delete(ctx context.Context, by lifecycle.By, id string) (lifecycle.Written, error) {
+func (a *Admin) Delete(ctx context.Context, by managedkey.By, id string) (managedkey.Written, error) {
 	return a.write(ctx, func(ctx context.Context) (*plan, error) {
 		was, err := a.find(ctx, by, id)
 		if err != nil {
@@ -200,13 +200,13 @@ func (a *Admin) Delete(ctx context.Context, by lifecycle.By, id string) (lifecyc
 
 // Rotate makes a key that says what this one says, and gives this one an end, so
 // that both are valid for a while. It must be valid itself.
-func (a *Admin) Rotate(ctx context.Context, by lifecycle.By, id string, overlap time.Duration) (lifecycle.Written, error) {
-	if err := lifecycle.CheckOverlap(overlap); err != nil {
-		return lifecycle.Written{}, err
+func (a *Admin) Rotate(ctx context.Context, by managedkey.By, id string, overlap time.Duration) (managedkey.Written, error) {
+	if err := managedkey.CheckOverlap(overlap); err != nil {
+		return managedkey.Written{}, err
 	}
 	secret, hash, err := a.secret()
 	if err != nil {
-		return lifecycle.Written{}, err
+		return managedkey.Written{}, err
 	}
 	var end time.Time
 	written, err := a.write(ctx, func(ctx context.Context) (*plan, error) {
@@ -227,11 +227,11 @@ func (a *Admin) Rotate(ctx context.Context, by lifecycle.By, id string, overlap 
 	return written, err
 }
 
-func (a *Admin) rotation(by lifecycle.By, was keystore.Shown, hash apikey.Hash, keyPrefix string, overlap time.Duration) (*plan, error) {
+func (a *Admin) rotation(by managedkey.By, was keystore.Shown, hash apikey.Hash, keyPrefix string, overlap time.Duration) (*plan, error) {
 	now := a.now()
 	r := &was.Record
 	if r.Defect != "" || !r.Active || !r.ExpiresAt.IsZero() && !r.ExpiresAt.After(now) {
-		return nil, lifecycle.ErrNotRotatable
+		return nil, managedkey.ErrNotRotatable
 	}
 	end := now.Add(overlap)
 	if !r.ExpiresAt.IsZero() && r.ExpiresAt.Before(end) {
@@ -257,7 +257,7 @@ func (a *Admin) rotation(by lifecycle.By, was keystore.Shown, hash apikey.Hash, 
 }
 
 // Get reads a key.
-func (a *Admin) Get(ctx context.Context, by lifecycle.By, id string) (lifecycle.Key, error) {
+func (a *Admin) Get(ctx context.Context, by managedkey.By, id string) (managedkey.Key, error) {
 	ctx, cancel := context.WithTimeout(ctx, a.config.Timeout)
 	defer cancel()
 	shown, err := a.store.FindNamed(ctx, id, by.Owner)
@@ -265,14 +265,14 @@ func (a *Admin) Get(ctx context.Context, by lifecycle.By, id string) (lifecycle.
 }
 
 // List reads keys, the newest first.
-func (a *Admin) List(ctx context.Context, by lifecycle.By, q lifecycle.Query) (lifecycle.Page, error) {
+func (a *Admin) List(ctx context.Context, by managedkey.By, q managedkey.Query) (managedkey.Page, error) {
 	ctx, cancel := context.WithTimeout(ctx, a.config.Timeout)
 	defer cancel()
 	found, err := a.store.List(ctx, keystore.Query{UserID: by.Owner, IncludeInactive: q.IncludeInactive, After: q.After, Limit: q.Limit})
 	if err != nil {
-		return lifecycle.Page{}, inWords(err)
+		return managedkey.Page{}, inWords(err)
 	}
-	page := lifecycle.Page{Next: found.Next}
+	page := managedkey.Page{Next: found.Next}
 	for _, shown := range found.Keys {
 		page.Keys = append(page.Keys, keyOf(shown))
 	}
@@ -280,7 +280,7 @@ func (a *Admin) List(ctx context.Context, by lifecycle.By, q lifecycle.Query) (l
 }
 
 // find reads the key of a write, which must be as the caller has seen it.
-func (a *Admin) find(ctx context.Context, by lifecycle.By, id string) (keystore.Shown, error) {
+func (a *Admin) find(ctx context.Context, by managedkey.By, id string) (keystore.Shown, error) {
 	was, err := a.store.FindNamed(ctx, id, by.Owner)
 	if err != nil {
 		return keystore.Shown{}, err
@@ -293,7 +293,7 @@ func (a *Admin) find(ctx context.Context, by lifecycle.By, id string) (keystore.
 			return was, nil
 		}
 	}
-	return keystore.Shown{}, lifecycle.ErrChanged
+	return keystore.Shown{}, managedkey.ErrChanged
 }
 
 // secret makes the text of a new key, and its hash by the collection's rule.

@@ -15,14 +15,14 @@ import (
 
 	"github.com/keytail/keytail/internal/apikey"
 	"github.com/keytail/keytail/internal/keystore"
-	"github.com/keytail/keytail/internal/lifecycle"
+	"github.com/keytail/keytail/internal/managedkey"
 	"github.com/keytail/keytail/internal/mongotest"
 )
 
 // line is the newest of the audit, as it is stored.
 func (o *office) line() bson.M {
 	o.t.Helper()
-	page, err := o.Audit(o.ctx(), lifecycle.By{}, lifecycle.AuditQuery{Limit: 1})
+	page, err := o.Audit(o.ctx(), managedkey.By{}, managedkey.AuditQuery{Limit: 1})
 	if err != nil || len(page.Entries) != 1 {
 		o.t.Fatalf("%+v, %v", page, err)
 	}
@@ -43,7 +43,7 @@ func TestALineTellsWhatChanged(t *testing.T) {
 	eachWay(t, func(t *testing.T, o *office) {
 		tells := func(action, keyID, before, after string) {
 			t.Helper()
-			page, err := o.Audit(o.ctx(), lifecycle.By{}, lifecycle.AuditQuery{Limit: 1})
+			page, err := o.Audit(o.ctx(), managedkey.By{}, managedkey.AuditQuery{Limit: 1})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -56,13 +56,13 @@ func TestALineTellsWhatChanged(t *testing.T) {
 				t.Errorf("ids %q, %q", e.ID, e.NewKeyID)
 			}
 		}
-		made, err := o.Create(o.ctx(), ann, lifecycle.Fields{UserID: ptr("u"), Name: ptr("n"), Scopes: ptr([]string{"a"}), Metadata: ptr(json.RawMessage(`{"a":1}`))})
+		made, err := o.Create(o.ctx(), ann, managedkey.Fields{UserID: ptr("u"), Name: ptr("n"), Scopes: ptr([]string{"a"}), Metadata: ptr(json.RawMessage(`{"a":1}`))})
 		if err != nil {
 			t.Fatal(err)
 		}
 		id := made.Key.Record.KeyID
 		tells("create", id, "", `{"user_id":"u","name":"n","scopes":["a"],"metadata":{"a":1},"is_active":true}`)
-		if _, err := o.Update(o.ctx(), ann, id, lifecycle.Fields{Name: ptr(""), Scopes: ptr([]string{}), ExpiresAt: ptr(now.Add(time.Hour))}); err != nil {
+		if _, err := o.Update(o.ctx(), ann, id, managedkey.Fields{Name: ptr(""), Scopes: ptr([]string{}), ExpiresAt: ptr(now.Add(time.Hour))}); err != nil {
 			t.Fatal(err)
 		}
 		tells("update", id, `{"name":"n","scopes":["a"],"expires_at":null}`, `{"name":null,"scopes":[],"expires_at":"2026-11-24T11:00:00.123Z"}`)
@@ -111,7 +111,7 @@ func TestNothingChangedIsNoLine(t *testing.T) {
 		if err != nil || again.Revision < first.Revision || again.Key.Digest != first.Key.Digest {
 			t.Errorf("%+v, %v", again, err)
 		}
-		if same, err := o.Update(o.ctx(), ann, id, lifecycle.Fields{Scopes: ptr([]string{"read"})}); err != nil || same.Revision < first.Revision {
+		if same, err := o.Update(o.ctx(), ann, id, managedkey.Fields{Scopes: ptr([]string{"read"})}); err != nil || same.Revision < first.Revision {
 			t.Errorf("%+v, %v", same, err)
 		}
 		o.has(1, 2)
@@ -132,12 +132,12 @@ func TestOnlyWhatIsValidIsRotated(t *testing.T) {
 		insert("expired", on, bson.E{Key: "expires_at", Value: time.Now().Add(-time.Second)})
 		insert("broken", on, bson.E{Key: "name", Value: 7})
 		for _, id := range []string{"off", "expired", "broken"} {
-			if _, err := o.Rotate(o.ctx(), ann, id, 0); !errors.Is(err, lifecycle.ErrNotRotatable) {
+			if _, err := o.Rotate(o.ctx(), ann, id, 0); !errors.Is(err, managedkey.ErrNotRotatable) {
 				t.Errorf("%s: %v", id, err)
 			}
 		}
-		for _, overlap := range []time.Duration{-time.Second, lifecycle.MaxOverlap + time.Second} {
-			if _, err := o.Rotate(o.ctx(), ann, "off", overlap); !errors.Is(err, lifecycle.ErrInput) {
+		for _, overlap := range []time.Duration{-time.Second, managedkey.MaxOverlap + time.Second} {
+			if _, err := o.Rotate(o.ctx(), ann, "off", overlap); !errors.Is(err, managedkey.ErrInput) {
 				t.Errorf("%v: %v", overlap, err)
 			}
 		}
@@ -166,14 +166,14 @@ func TestARotationIsBothOrNeither(t *testing.T) {
 		}
 		for _, command := range []string{"insert", "findAndModify"} {
 			o.fail("alwaysOn", commands(command), code(13))
-			if got, err := o.Rotate(o.ctx(), ann, id, time.Minute); !errors.Is(err, lifecycle.ErrRefused) || got.Secret != "" {
+			if got, err := o.Rotate(o.ctx(), ann, id, time.Minute); !errors.Is(err, managedkey.ErrRefused) || got.Secret != "" {
 				t.Errorf("%s: %+v, %v", command, got, err)
 			}
 			o.has(1, 1, command, " fails")
 		}
 		// The key itself cannot be written, but its line could.
 		o.fail(skip(1), commands("insert"), code(13))
-		if _, err := o.Create(o.ctx(), ann, lifecycle.Fields{UserID: ptr("u")}); !errors.Is(err, lifecycle.ErrRefused) {
+		if _, err := o.Create(o.ctx(), ann, managedkey.Fields{UserID: ptr("u")}); !errors.Is(err, managedkey.ErrRefused) {
 			t.Errorf("%v", err)
 		}
 		o.has(1, 1, "the second insert fails")
@@ -193,7 +193,7 @@ func TestWhatCannotBeTakenBackIsUnknown(t *testing.T) {
 		id := o.made("u").Key.Record.KeyID
 		o.fail("alwaysOn", commands("findAndModify", "delete"), code(13))
 		_, err := o.Rotate(o.ctx(), ann, id, time.Minute)
-		var unknown *lifecycle.UnknownError
+		var unknown *managedkey.UnknownError
 		if !errors.As(err, &unknown) || unknown.KeyID == id {
 			t.Fatalf("%v", err)
 		}
@@ -203,7 +203,7 @@ func TestWhatCannotBeTakenBackIsUnknown(t *testing.T) {
 		o.has(2, 2)
 		// A line that cannot be taken back is in the log.
 		o.fail("alwaysOn", commands("findAndModify", "delete"), code(13))
-		if _, err := o.Revoke(o.ctx(), ann, id); !errors.Is(err, lifecycle.ErrRefused) {
+		if _, err := o.Revoke(o.ctx(), ann, id); !errors.Is(err, managedkey.ErrRefused) {
 			t.Errorf("%v", err)
 		}
 		if o.logs.FilterMessageSnippet("cannot be taken back").Len() != 1 {
@@ -228,9 +228,9 @@ func TestAnUnknownOutcomeNamesTheKey(t *testing.T) {
 		if !o.alone {
 			never[0] = commands("commitTransaction")
 		}
-		var unknown *lifecycle.UnknownError
+		var unknown *managedkey.UnknownError
 		off := o.fail(mode, never...)
-		got, err := o.Create(o.ctx(), ann, lifecycle.Fields{UserID: ptr("u")})
+		got, err := o.Create(o.ctx(), ann, managedkey.Fields{UserID: ptr("u")})
 		if !errors.As(err, &unknown) || unknown.KeyID == "" || unknown.KeyID == id || got.Secret != "" || !strings.Contains(err.Error(), unknown.KeyID) {
 			t.Errorf("create: %+v, %v", got, err)
 		}
@@ -260,11 +260,11 @@ func TestAReadThatFailsIsNoUnknownOutcome(t *testing.T) {
 	eachWay(t, func(t *testing.T, o *office) {
 		id := o.made("u").Key.Record.KeyID
 		o.fail("alwaysOn", commands("find"), closes)
-		if _, err := o.Revoke(o.ctx(), ann, id); !errors.Is(err, lifecycle.ErrUnavailable) {
+		if _, err := o.Revoke(o.ctx(), ann, id); !errors.Is(err, managedkey.ErrUnavailable) {
 			t.Errorf("%v", err)
 		}
 		o.fail("alwaysOn", commands("find"), bson.E{Key: "blockConnection", Value: true}, bson.E{Key: "blockTimeMS", Value: 1000})
-		if _, err := o.Revoke(o.ctx(), ann, id); !errors.Is(err, lifecycle.ErrUnavailable) {
+		if _, err := o.Revoke(o.ctx(), ann, id); !errors.Is(err, managedkey.ErrUnavailable) {
 			t.Errorf("%v", err)
 		}
 	}, func(c *Config) { c.Timeout = 500 * time.Millisecond })
@@ -278,18 +278,18 @@ func TestWhoWasFasterIsSeen(t *testing.T) {
 		id := made.Key.Record.KeyID
 		mine := ann
 		mine.IfMatch = []string{"another", made.Key.Digest}
-		renamed, err := o.Update(o.ctx(), mine, id, lifecycle.Fields{Name: ptr("mine")})
+		renamed, err := o.Update(o.ctx(), mine, id, managedkey.Fields{Name: ptr("mine")})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := o.Update(o.ctx(), mine, id, lifecycle.Fields{Name: ptr("late")}); !errors.Is(err, lifecycle.ErrChanged) {
+		if _, err := o.Update(o.ctx(), mine, id, managedkey.Fields{Name: ptr("late")}); !errors.Is(err, managedkey.ErrChanged) {
 			t.Errorf("%v", err)
 		}
-		if _, err := o.Delete(o.ctx(), mine, id); !errors.Is(err, lifecycle.ErrChanged) {
+		if _, err := o.Delete(o.ctx(), mine, id); !errors.Is(err, managedkey.ErrChanged) {
 			t.Errorf("%v", err)
 		}
-		none := lifecycle.By{IfMatch: []string{}}
-		if _, err := o.Revoke(o.ctx(), none, id); !errors.Is(err, lifecycle.ErrChanged) {
+		none := managedkey.By{IfMatch: []string{}}
+		if _, err := o.Revoke(o.ctx(), none, id); !errors.Is(err, managedkey.ErrChanged) {
 			t.Errorf("%v", err)
 		}
 		tries := 0
@@ -311,26 +311,26 @@ func TestWhoWasFasterIsSeen(t *testing.T) {
 func TestAnOwnerSeesTheirOwn(t *testing.T) {
 	eachWay(t, func(t *testing.T, o *office) {
 		id := o.made("u").Key.Record.KeyID
-		theirs := lifecycle.By{Actor: "ann", Owner: "other"}
+		theirs := managedkey.By{Actor: "ann", Owner: "other"}
 		calls := map[string]func() error{
 			"get":    func() error { _, err := o.Get(o.ctx(), theirs, id); return err },
-			"update": func() error { _, err := o.Update(o.ctx(), theirs, id, lifecycle.Fields{}); return err },
+			"update": func() error { _, err := o.Update(o.ctx(), theirs, id, managedkey.Fields{}); return err },
 			"revoke": func() error { _, err := o.Revoke(o.ctx(), theirs, id); return err },
 			"rotate": func() error { _, err := o.Rotate(o.ctx(), theirs, id, 0); return err },
 			"delete": func() error { _, err := o.Delete(o.ctx(), theirs, id); return err },
 		}
 		for name, call := range calls {
-			if err := call(); !errors.Is(err, lifecycle.ErrNoSuchKey) {
+			if err := call(); !errors.Is(err, managedkey.ErrNoSuchKey) {
 				t.Errorf("%s: %v", name, err)
 			}
 		}
-		if _, err := o.Create(o.ctx(), theirs, lifecycle.Fields{UserID: ptr("u")}); !errors.Is(err, lifecycle.ErrInput) {
+		if _, err := o.Create(o.ctx(), theirs, managedkey.Fields{UserID: ptr("u")}); !errors.Is(err, managedkey.ErrInput) {
 			t.Errorf("create: %v", err)
 		}
-		if page, err := o.List(o.ctx(), theirs, lifecycle.Query{Limit: 9, IncludeInactive: true}); err != nil || len(page.Keys) != 0 {
+		if page, err := o.List(o.ctx(), theirs, managedkey.Query{Limit: 9, IncludeInactive: true}); err != nil || len(page.Keys) != 0 {
 			t.Errorf("%+v, %v", page, err)
 		}
-		if page, err := o.Audit(o.ctx(), theirs, lifecycle.AuditQuery{Limit: 9}); err != nil || len(page.Entries) != 0 {
+		if page, err := o.Audit(o.ctx(), theirs, managedkey.AuditQuery{Limit: 9}); err != nil || len(page.Entries) != 0 {
 			t.Errorf("%+v, %v", page, err)
 		}
 		o.has(1, 1)
@@ -348,9 +348,9 @@ func TestTheAuditGoesOnWhereItWas(t *testing.T) {
 		slices.Reverse(ids)
 		for limit := 1; limit < 9; limit++ {
 			var got []string
-			q := lifecycle.AuditQuery{Limit: limit}
+			q := managedkey.AuditQuery{Limit: limit}
 			for {
-				page, err := o.Audit(o.ctx(), lifecycle.By{}, q)
+				page, err := o.Audit(o.ctx(), managedkey.By{}, q)
 				if err != nil || len(page.Entries) > limit || len(got) > len(ids) {
 					t.Fatalf("%d entries, %v", len(page.Entries), err)
 				}
@@ -365,29 +365,29 @@ func TestTheAuditGoesOnWhereItWas(t *testing.T) {
 				t.Errorf("in pages of %d: %q, want %q", limit, got, ids)
 			}
 		}
-		page, err := o.Audit(o.ctx(), lifecycle.By{}, lifecycle.AuditQuery{Limit: 1})
+		page, err := o.Audit(o.ctx(), managedkey.By{}, managedkey.AuditQuery{Limit: 1})
 		if err != nil {
 			t.Fatal(err)
 		}
-		list, err := o.List(o.ctx(), lifecycle.By{}, lifecycle.Query{Limit: 1})
+		list, err := o.List(o.ctx(), managedkey.By{}, managedkey.Query{Limit: 1})
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, q := range []lifecycle.AuditQuery{
+		for _, q := range []managedkey.AuditQuery{
 			{After: page.Next, KeyID: "k"},
 			{After: list.Next},
 			{After: page.Next + "x"},
 			{After: "x"},
 		} {
 			q.Limit = 1
-			if _, err := o.Audit(o.ctx(), lifecycle.By{}, q); !errors.Is(err, lifecycle.ErrInput) {
+			if _, err := o.Audit(o.ctx(), managedkey.By{}, q); !errors.Is(err, managedkey.ErrInput) {
 				t.Errorf("%+v: %v", q, err)
 			}
 		}
-		if _, err := o.Audit(o.ctx(), lifecycle.By{Owner: "u"}, lifecycle.AuditQuery{Limit: 1, After: page.Next}); !errors.Is(err, lifecycle.ErrInput) {
+		if _, err := o.Audit(o.ctx(), managedkey.By{Owner: "u"}, managedkey.AuditQuery{Limit: 1, After: page.Next}); !errors.Is(err, managedkey.ErrInput) {
 			t.Errorf("another one's cursor: %v", err)
 		}
-		if _, err := o.List(o.ctx(), lifecycle.By{}, lifecycle.Query{Limit: 1, After: page.Next}); !errors.Is(err, lifecycle.ErrInput) {
+		if _, err := o.List(o.ctx(), managedkey.By{}, managedkey.Query{Limit: 1, After: page.Next}); !errors.Is(err, managedkey.ErrInput) {
 			t.Errorf("a cursor of the audit for a list: %v", err)
 		}
 	}, func(c *Config) { c.Now = func() time.Time { return clock } })
@@ -398,11 +398,11 @@ func TestADuplicateIsSaidToBeOne(t *testing.T) {
 	eachWay(t, func(t *testing.T, o *office) {
 		o.config.Random = bytes.NewReader(random)
 		o.made("u")
-		if _, err := o.Create(o.ctx(), ann, lifecycle.Fields{UserID: ptr("u")}); !errors.Is(err, lifecycle.ErrDuplicate) || !strings.Contains(err.Error(), "another key has this hash") {
+		if _, err := o.Create(o.ctx(), ann, managedkey.Fields{UserID: ptr("u")}); !errors.Is(err, managedkey.ErrDuplicate) || !strings.Contains(err.Error(), "another key has this hash") {
 			t.Errorf("%v", err)
 		}
 		o.has(1, 1)
-		if _, err := o.Create(o.ctx(), ann, lifecycle.Fields{UserID: ptr("u")}); err == nil {
+		if _, err := o.Create(o.ctx(), ann, managedkey.Fields{UserID: ptr("u")}); err == nil {
 			t.Error("a key is made without randomness")
 		}
 	})

@@ -13,7 +13,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
 	"github.com/keytail/keytail/internal/keystore"
-	"github.com/keytail/keytail/internal/lifecycle"
+	"github.com/keytail/keytail/internal/managedkey"
 )
 
 // entry is a line of the audit as it is stored.
@@ -32,7 +32,7 @@ type entry struct {
 }
 
 // entry tells of a key that changes from one to the other. Nil: there is none.
-func (a *Admin) entry(by lifecycle.By, action string, was, then *keystore.Shown) entry {
+func (a *Admin) entry(by managedkey.By, action string, was, then *keystore.Shown) entry {
 	of := then
 	if of == nil {
 		of = was
@@ -97,31 +97,31 @@ func (a *Admin) explain(doing string, err error) error {
 }
 
 // Audit reads lines, the newest first.
-func (a *Admin) Audit(ctx context.Context, by lifecycle.By, q lifecycle.AuditQuery) (lifecycle.AuditPage, error) {
+func (a *Admin) Audit(ctx context.Context, by managedkey.By, q managedkey.AuditQuery) (managedkey.AuditPage, error) {
 	ctx, cancel := context.WithTimeout(ctx, a.config.Timeout)
 	defer cancel()
 	digest := listDigest(by.Owner, q.KeyID)
 	filter, err := auditFilter(by.Owner, q, digest)
 	if err != nil {
-		return lifecycle.AuditPage{}, err
+		return managedkey.AuditPage{}, err
 	}
 	cursor, err := a.audit.Find(ctx, filter, options.Find().
 		SetSort(bson.D{{Key: fieldAt, Value: -1}, {Key: fieldID, Value: -1}}).
 		SetLimit(int64(q.Limit)+1).
 		SetAllowDiskUse(true)) // the server may prefer the index on the key, and sort
 	if err != nil {
-		return lifecycle.AuditPage{}, inWords(a.explain("reading the audit", err))
+		return managedkey.AuditPage{}, inWords(a.explain("reading the audit", err))
 	}
 	var found []entry
 	if err := cursor.All(ctx, &found); err != nil {
-		return lifecycle.AuditPage{}, inWords(a.explain("reading the audit", err))
+		return managedkey.AuditPage{}, inWords(a.explain("reading the audit", err))
 	}
-	var page lifecycle.AuditPage
+	var page managedkey.AuditPage
 	if len(found) > q.Limit {
 		found = found[:q.Limit]
 		last := found[q.Limit-1]
 		if page.Next, err = (auditCursor{last.At, last.ID, digest}).text(); err != nil {
-			return lifecycle.AuditPage{}, err
+			return managedkey.AuditPage{}, err
 		}
 	}
 	for _, e := range found {
@@ -130,7 +130,7 @@ func (a *Admin) Audit(ctx context.Context, by lifecycle.By, q lifecycle.AuditQue
 	return page, nil
 }
 
-func auditFilter(owner string, q lifecycle.AuditQuery, digest []byte) (bson.D, error) {
+func auditFilter(owner string, q managedkey.AuditQuery, digest []byte) (bson.D, error) {
 	all := bson.A{bson.D{}}
 	if owner != "" {
 		all = append(all, bson.D{{Key: "user_id", Value: owner}})
@@ -172,7 +172,7 @@ func readAuditCursor(text string, digest []byte) (auditCursor, error) {
 	return c, nil
 }
 
-var errCursor = lifecycle.Refuse("the cursor does not belong to this list: begin it anew")
+var errCursor = managedkey.Refuse("the cursor does not belong to this list: begin it anew")
 
 func listDigest(owner, keyID string) []byte {
 	sum := sha256.Sum256([]byte("audit\x00" + owner + "\x00" + keyID))
@@ -180,8 +180,8 @@ func listDigest(owner, keyID string) []byte {
 	return sum[:enough]
 }
 
-func (e entry) shown() lifecycle.Entry {
-	return lifecycle.Entry{
+func (e entry) shown() managedkey.Entry {
+	return managedkey.Entry{
 		ID: e.ID.Hex(), At: e.At, Actor: e.Actor, Action: e.Action, RequestID: e.RequestID,
 		KeyID: e.KeyID, NewKeyID: e.NewKeyID, UserID: e.UserID,
 		Before: jsonOf(e.Before), After: jsonOf(e.After),

@@ -6,7 +6,7 @@
 // what happened has a line, always, and a line that says what did not happen is
 // taken back when that is certain.
 //
-// After a write whose outcome nobody knows (lifecycle.UnknownError), the line tells
+// After a write whose outcome nobody knows (managedkey.UnknownError), the line tells
 // too: with transactions it is there exactly if the write has happened, and without
 // them at least then.
 package keyadmin

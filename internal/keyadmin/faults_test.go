@@ -12,7 +12,7 @@ import (
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 
-	"github.com/keytail/keytail/internal/lifecycle"
+	"github.com/keytail/keytail/internal/managedkey"
 )
 
 var randomWrites = flag.Int("random.writes", 300, "how many creates and revokes TestNothingIsLostDuringFaults does, each way and on each server")
@@ -94,25 +94,25 @@ func TestNothingIsLostDuringFaults(t *testing.T) {
 // write does one write at random.
 func (k *tally) write(t *testing.T, o *office, r *rand.Rand) {
 	id := k.victim(r)
-	var written lifecycle.Written
+	var written managedkey.Written
 	var err error
 	if id == "" {
-		written, err = o.Create(t.Context(), ann, lifecycle.Fields{UserID: ptr(fmt.Sprint("user ", r.IntN(5)))})
+		written, err = o.Create(t.Context(), ann, managedkey.Fields{UserID: ptr(fmt.Sprint("user ", r.IntN(5)))})
 	} else {
 		written, err = o.Revoke(t.Context(), ann, id)
 	}
-	var unknown *lifecycle.UnknownError
+	var unknown *managedkey.UnknownError
 	result := outcome{written.Key.Record.KeyID, false}
 	k.mutex.Lock()
 	defer k.mutex.Unlock()
 	switch {
 	case errors.As(err, &unknown):
 		result = outcome{unknown.KeyID, true}
-	case errors.Is(err, lifecycle.ErrChanged):
+	case errors.Is(err, managedkey.ErrChanged):
 		k.changed++
 		return
 	case err != nil:
-		if !errors.Is(err, lifecycle.ErrUnavailable) && !errors.Is(err, lifecycle.ErrRefused) {
+		if !errors.Is(err, managedkey.ErrUnavailable) && !errors.Is(err, managedkey.ErrRefused) {
 			t.Errorf("%v", err)
 		}
 		k.failed++

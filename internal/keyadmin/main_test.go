@@ -14,7 +14,7 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/keytail/keytail/internal/keystore"
-	"github.com/keytail/keytail/internal/lifecycle"
+	"github.com/keytail/keytail/internal/managedkey"
 	"github.com/keytail/keytail/internal/mongotest"
 )
 
@@ -113,14 +113,14 @@ func code(n int) bson.E { return bson.E{Key: "errorCode", Value: n} }
 var closes = bson.E{Key: "closeConnection", Value: true}
 
 // ann is who asks.
-var ann = lifecycle.By{Actor: "ann", RequestID: "request-1"}
+var ann = managedkey.By{Actor: "ann", RequestID: "request-1"}
 
 func ptr[T any](v T) *T { return &v }
 
 // made is a new key of a user.
-func (o *office) made(user string) lifecycle.Written {
+func (o *office) made(user string) managedkey.Written {
 	o.t.Helper()
-	written, err := o.Create(o.ctx(), ann, lifecycle.Fields{UserID: &user, Scopes: ptr([]string{"read"})})
+	written, err := o.Create(o.ctx(), ann, managedkey.Fields{UserID: &user, Scopes: ptr([]string{"read"})})
 	if err != nil {
 		o.t.Fatal(err)
 	}

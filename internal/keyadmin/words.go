@@ -10,7 +10,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 
 	"github.com/keytail/keytail/internal/keystore"
-	"github.com/keytail/keytail/internal/lifecycle"
+	"github.com/keytail/keytail/internal/managedkey"
 )
 
 // inWords keeps err, and adds what the callers of this package know it by.
@@ -19,24 +19,24 @@ func inWords(err error) error {
 		return nil
 	}
 	for _, pair := range []struct{ have, want error }{
-		{keystore.ErrNoSuchKey, lifecycle.ErrNoSuchKey},
-		{keystore.ErrAmbiguousID, lifecycle.ErrAmbiguousID},
-		{keystore.ErrDuplicate, lifecycle.ErrDuplicate},
-		{keystore.ErrChanged, lifecycle.ErrChanged},
-		{keystore.ErrCannotHold, lifecycle.ErrCannotHold},
-		{keystore.ErrCursor, lifecycle.ErrInput},
-		{keystore.ErrUnauthorized, lifecycle.ErrRefused},
+		{keystore.ErrNoSuchKey, managedkey.ErrNoSuchKey},
+		{keystore.ErrAmbiguousID, managedkey.ErrAmbiguousID},
+		{keystore.ErrDuplicate, managedkey.ErrDuplicate},
+		{keystore.ErrChanged, managedkey.ErrChanged},
+		{keystore.ErrCannotHold, managedkey.ErrCannotHold},
+		{keystore.ErrCursor, managedkey.ErrInput},
+		{keystore.ErrUnauthorized, managedkey.ErrRefused},
 	} {
 		if errors.Is(err, pair.have) {
 			return &said{pair.want, err}
 		}
 	}
-	for _, known := range []error{lifecycle.ErrInput, lifecycle.ErrNotRotatable, lifecycle.ErrChanged, lifecycle.ErrUnavailable} {
+	for _, known := range []error{managedkey.ErrInput, managedkey.ErrNotRotatable, managedkey.ErrChanged, managedkey.ErrUnavailable} {
 		if errors.Is(err, known) {
 			return err
 		}
 	}
-	return fmt.Errorf("%w: %w", lifecycle.ErrUnavailable, err)
+	return fmt.Errorf("%w: %w", managedkey.ErrUnavailable, err)
 }
 
 // said is an error whose text stays as it was.
@@ -45,15 +45,15 @@ type said struct{ kind, cause error }
 func (s *said) Error() string   { return s.cause.Error() }
 func (s *said) Unwrap() []error { return []error{s.kind, s.cause} }
 
-func fieldsOf(f lifecycle.Fields) keystore.Fields {
+func fieldsOf(f managedkey.Fields) keystore.Fields {
 	return keystore.Fields{
 		UserID: f.UserID, OrgID: f.OrgID, ProjectID: f.ProjectID, Name: f.Name,
 		Scopes: f.Scopes, ClearScopes: f.ClearScopes, AllowedIPs: f.AllowedIPs, ExpiresAt: f.ExpiresAt, Metadata: f.Metadata,
 	}
 }
 
-func keyOf(s keystore.Shown) lifecycle.Key {
-	return lifecycle.Key{
+func keyOf(s keystore.Shown) managedkey.Key {
+	return managedkey.Key{
 		Record: s.Record, KeyPrefix: s.KeyPrefix, CreatedAt: s.CreatedAt, LastUsed: s.LastUsed,
 		UsageCount: s.UsageCount, RotatedFrom: s.RotatedFrom, Digest: s.Digest,
 	}

@@ -9,7 +9,7 @@ import (
 
 	"github.com/keytail/keytail/internal/clustertime"
 	"github.com/keytail/keytail/internal/keystore"
-	"github.com/keytail/keytail/internal/lifecycle"
+	"github.com/keytail/keytail/internal/managedkey"
 )
 
 // plan is what a call does, made of what it has read.
@@ -50,7 +50,7 @@ func (a *Admin) remove(was keystore.Shown) step {
 
 // write makes a plan and does it. In a transaction that may be more than once, so
 // make has no effect of its own.
-func (a *Admin) write(ctx context.Context, make func(ctx context.Context) (*plan, error)) (lifecycle.Written, error) {
+func (a *Admin) write(ctx context.Context, make func(ctx context.Context) (*plan, error)) (managedkey.Written, error) {
 	ctx, cancel := context.WithTimeout(ctx, a.config.Timeout)
 	defer cancel()
 	do := a.transact
@@ -67,13 +67,13 @@ func (a *Admin) write(ctx context.Context, make func(ctx context.Context) (*plan
 	})
 	switch {
 	case errors.Is(err, keystore.ErrOutcomeUnknown) && len(p.steps) == 0:
-		return lifecycle.Written{}, lifecycle.ErrUnavailable // there was nothing to write
+		return managedkey.Written{}, managedkey.ErrUnavailable // there was nothing to write
 	case errors.Is(err, keystore.ErrOutcomeUnknown):
-		return lifecycle.Written{}, &lifecycle.UnknownError{KeyID: p.names, Cause: err}
+		return managedkey.Written{}, &managedkey.UnknownError{KeyID: p.names, Cause: err}
 	case err != nil:
-		return lifecycle.Written{}, inWords(err)
+		return managedkey.Written{}, inWords(err)
 	}
-	return lifecycle.Written{Key: keyOf(p.shown), Revision: at}, nil
+	return managedkey.Written{Key: keyOf(p.shown), Revision: at}, nil
 }
 
 // transact does a plan and its line in one transaction.
@@ -129,7 +129,7 @@ func (a *Admin) doInOrder(ctx context.Context, p *plan) (at clustertime.Time, er
 	_, err = a.store.Alone(ctx, func(ctx context.Context) error { return a.note(ctx, p.entry) })
 	if errors.Is(err, keystore.ErrOutcomeUnknown) {
 		a.takeBack(ctx, p, 0)
-		return 0, lifecycle.ErrUnavailable
+		return 0, managedkey.ErrUnavailable
 	}
 	if err != nil {
 		return 0, err

@@ -8,6 +8,7 @@ import (
 	"github.com/gin-gonic/gin"
 	"go.uber.org/zap"
 
+	"github.com/keytail/keytail/api"
 	"github.com/keytail/keytail/internal/forwardauth"
 )
 
@@ -50,13 +51,13 @@ func NewAdmin(config AdminConfig) (http.Handler, error) {
 	// Gin would take a + for a space: readPathID does it.
 	engine.UnescapePathValues = false
 	engine.Use(a.wantAdmin)
-	readable(engine, pathLive, live)
-	readable(engine, pathOpenAPI, document)
+	readable(engine, api.PathLive, live)
+	readable(engine, api.PathOpenAPI, document)
 	readable(engine, "/", a.page)
-	readable(engine, "/v1/status", a.status)
+	readable(engine, api.PathStatus, a.status)
 	receipts(engine, config.Syncer, config.Events)
 	if config.Syncer != nil {
-		engine.GET(pathInstances, instances(config.Syncer))
+		engine.GET(api.PathInstances, instances(config.Syncer))
 	}
 	if config.Keys != nil {
 		a.keys(engine)
@@ -69,7 +70,7 @@ func NewAdmin(config AdminConfig) (http.Handler, error) {
 // that again by itself when another site makes it ask, so it must never be enough
 // to change anything.
 func (a *admin) wantAdmin(c *gin.Context) {
-	if c.FullPath() == pathLive {
+	if c.FullPath() == api.PathLive {
 		return
 	}
 	token, ok := adminToken(c.Request)
@@ -100,19 +101,12 @@ func adminToken(r *http.Request) (token string, ok bool) {
 	return password, true
 }
 
-// instanceStatus is readyz's body and who says it.
-type instanceStatus struct {
-	Instance string `json:"instance"`
-	Version  string `json:"version"`
-	*readiness
-}
-
-func (a *admin) now() instanceStatus {
+func (a *admin) now() *api.Status {
 	s := a.Status()
-	return instanceStatus{Instance: a.Instance, Version: a.Version, readiness: readinessOf(&s)}
+	return &api.Status{Instance: a.Instance, Version: a.Version, Readiness: *readinessOf(&s)}
 }
 
-func (a *admin) status(c *gin.Context) { c.JSON(http.StatusOK, a.now()) }
+func (a *admin) status(c *gin.Context) { writeJSON(c, http.StatusOK, a.now()) }
 
 // page shows the status to a person. It loads nothing and runs nothing.
 func (a *admin) page(c *gin.Context) {

@@ -6,12 +6,9 @@ import (
 
 	"github.com/gin-gonic/gin"
 
+	"github.com/keytail/keytail/api"
 	"github.com/keytail/keytail/internal/forwardauth"
 )
-
-// pathPolicy begins the paths of forward-auth whose requirements are keytail's
-// own configuration.
-const pathPolicy = pathAuth + "/policy/"
 
 // auth answers a proxy's question whether a request may pass: 200 and only 200
 // allows it. What is needed is in the query.
@@ -60,7 +57,7 @@ func (p *public) warnOfProxy(c *gin.Context) {
 	p.logger.Warn("forward-auth is asked with X-Forwarded-For, and no proxy is trusted, so the address that a key's allow-list is held against is that of who asks: if that is your proxy, name its address in --trusted-proxies, or every client of it has an address that is allowed")
 }
 
-// namedPolicy is the segment after pathPolicy as it came, undecoded, "" if there
+// namedPolicy is the segment after api.PathPolicy as it came, undecoded, "" if there
 // is none. What follows it is the client's own path and is not looked at, so no
 // ".." and no escape there changes the policy. RawPath comes first: EscapedPath
 // decodes and encodes anew when the path has a character that does not belong
@@ -70,7 +67,7 @@ func namedPolicy(c *gin.Context) string {
 	if raw == "" {
 		raw = c.Request.URL.EscapedPath()
 	}
-	rest, found := strings.CutPrefix(raw, pathPolicy)
+	rest, found := strings.CutPrefix(raw, api.PathPolicy)
 	if !found {
 		return ""
 	}

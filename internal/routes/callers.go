@@ -5,6 +5,7 @@ import (
 
 	"github.com/gin-gonic/gin"
 
+	"github.com/keytail/keytail/api"
 	"github.com/keytail/keytail/internal/forwardauth"
 )
 
@@ -61,5 +62,5 @@ func refuseToken(c *gin.Context, token string, challenge forwardauth.Challenge, 
 		text = challenge.InvalidToken()
 	}
 	c.Writer.Header().Add(forwardauth.HeaderChallenge, text)
-	writeProblem(c, codeUnauthenticated, detail)
+	writeProblem(c, api.CodeUnauthenticated, detail)
 }

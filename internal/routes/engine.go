@@ -10,6 +10,7 @@ import (
 	"github.com/gin-gonic/gin"
 	"go.uber.org/zap"
 
+	"github.com/keytail/keytail/api"
 	"github.com/keytail/keytail/internal/forwardauth"
 )
 
@@ -40,7 +41,7 @@ func newEngine(logger *zap.Logger, sources []forwardauth.KeySource) *gin.Engine 
 
 	engine.Use(commonHeaders(sources), accessLog(logger), recovery(logger))
 	engine.NoRoute(func(c *gin.Context) {
-		writeProblem(c, codeNoSuchPath, "there is nothing at this path")
+		writeProblem(c, api.CodeNoSuchPath, "there is nothing at this path")
 	})
 	engine.NoMethod(methodNotAllowed)
 	return engine
@@ -54,7 +55,7 @@ func readable(engine *gin.Engine, path string, handler gin.HandlerFunc) {
 
 // methodNotAllowed answers a known path with another method. Gin has set Allow.
 func methodNotAllowed(c *gin.Context) {
-	writeProblem(c, codeMethodNotAllowed, "this path has other methods, see the Allow header")
+	writeProblem(c, api.CodeMethodNotAllowed, "this path has other methods, see the Allow header")
 }
 
 // noStore is only read: of capacity one, an Add moves it away.
@@ -106,7 +107,7 @@ func recovery(logger *zap.Logger) gin.HandlerFunc {
 				// Half an answer must not look like a whole one.
 				panic(http.ErrAbortHandler)
 			}
-			writeProblem(c, codeInternal, "keytail has a bug here, its log says more")
+			writeProblem(c, api.CodeInternal, "keytail has a bug here, its log says more")
 		}()
 		c.Next()
 	}

@@ -3,7 +3,6 @@ package routes
 import (
 	"context"
 	"fmt"
-	"math"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -18,6 +17,7 @@ import (
 	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest/observer"
 
+	"github.com/keytail/keytail/api"
 	"github.com/keytail/keytail/internal/apikey"
 	"github.com/keytail/keytail/internal/forwardauth"
 )
@@ -63,7 +63,7 @@ func TestPanicIsAnOutage(t *testing.T) {
 			if got.StatusCode != http.StatusInternalServerError || problemCodeOf(t, got.body) != "INTERNAL_ERROR" {
 				t.Errorf("%s: %d %s", name, got.StatusCode, got.body)
 			}
-			if r.URL.Path == pathAuth && got.Header.Get(forwardauth.HeaderResult) != "UNAVAILABLE" {
+			if r.URL.Path == api.PathAuth && got.Header.Get(forwardauth.HeaderResult) != "UNAVAILABLE" {
 				t.Errorf("%s: the result is %q", name, got.Header.Get(forwardauth.HeaderResult))
 			}
 		}
@@ -79,7 +79,7 @@ func TestPanicIsAnOutage(t *testing.T) {
 }
 
 func verifyOf(body string) *http.Request {
-	r := httptest.NewRequest(http.MethodPost, pathVerify, strings.NewReader(body))
+	r := httptest.NewRequest(http.MethodPost, api.PathVerify, strings.NewReader(body))
 	r.Header.Set("Content-Type", "application/json")
 	return r
 }
@@ -165,20 +165,6 @@ func TestTimesAreNeverFresherThanTheTruth(t *testing.T) {
 	got := answerOf(handler, verifyOf(`{"key":"key-of-root"}`))
 	if !strings.Contains(got.body, `"as_of":"2026-01-02T02:04:05.999Z"`) {
 		t.Error(got.body)
-	}
-}
-
-// MongoDB's dates reach further than RFC 3339's years.
-func TestExpiryIsAlwaysRFC3339(t *testing.T) {
-	t.Parallel()
-	for at, want := range map[int64]string{
-		math.MaxInt64: "9999-12-31T23:59:59.999Z", math.MinInt64: "0000-01-01T00:00:00Z", 0: "1970-01-01T00:00:00Z",
-		1_500: "1970-01-01T00:00:01.5Z",
-	} {
-		got := expiryText(time.UnixMilli(at))
-		if _, err := time.Parse(time.RFC3339, got); err != nil || got != want {
-			t.Errorf("%d: %s, %v, want %s", at, got, err, want)
-		}
 	}
 }
 
@@ -277,7 +263,7 @@ func TestReachesNeitherMongoNorTheCache(t *testing.T) {
 			t.Errorf("%s imports %s", path, imports)
 		}
 		if room, ours := strings.CutPrefix(path, self+"internal/"); ours {
-			if room != "routes" && room != "apikey" && room != "forwardauth" && room != "clustertime" && room != "events" && room != "lifecycle" {
+			if room != "routes" && room != "apikey" && room != "forwardauth" && room != "clustertime" && room != "events" && room != "managedkey" {
 				t.Errorf("reaches the room %s", room)
 			}
 		}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/gin-gonic/gin"
 
+	"github.com/keytail/keytail/api"
 	"github.com/keytail/keytail/internal/events"
 )
 
@@ -24,8 +25,8 @@ const (
 
 // Events is where events come from. It is safe for concurrent use.
 type Events interface {
-	// Subscribe begins after the event with this id; the error is
-	// ErrTooManyWaiting or ErrShuttingDown.
+	// Subscribe begins after the event with this id. The error is events.ErrBusy
+	// or events.ErrClosed.
 	Subscribe(lastID string) (Subscription, error)
 }
 
@@ -41,7 +42,7 @@ type Subscription interface {
 func stream(source Events) gin.HandlerFunc {
 	return func(c *gin.Context) {
 		if c.Request.URL.RawQuery != "" {
-			writeProblem(c, codeBadRequest, "this path has no query")
+			writeProblem(c, api.CodeBadRequest, "this path has no query")
 			return
 		}
 		subscription, err := source.Subscribe(c.GetHeader("Last-Event-ID"))
@@ -114,20 +115,13 @@ func data(e *events.Event) []byte {
 	var text []byte
 	switch e.Kind {
 	case events.Invalidation:
-		text, _ = json.Marshal(struct {
-			KeyID    string `json:"key_id"`
-			Revision string `json:"revision"`
-		}{e.KeyID, e.Revision.String()})
+		text, _ = json.Marshal(api.Invalidation{KeyID: e.KeyID, Revision: e.Revision.String()})
 	case events.State:
-		text, _ = json.Marshal(struct {
-			From string `json:"from"`
-			To   string `json:"to"`
-		}{e.From, e.To})
-	default:
-		text, _ = json.Marshal(struct {
-			Reason string `json:"reason"`
-			State  string `json:"state,omitempty"`
-		}{e.Reason, e.To})
+		text, _ = json.Marshal(api.StateChange{From: e.From, To: e.To})
+	case events.Loss:
+		text, _ = json.Marshal(api.LossEvent{Reason: e.Reason})
+	case events.Resync:
+		text, _ = json.Marshal(api.Resync{Reason: e.Reason, State: e.To})
 	}
 	return text
 }

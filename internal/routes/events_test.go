@@ -15,6 +15,7 @@ import (
 
 	"github.com/gin-gonic/gin"
 
+	"github.com/keytail/keytail/api"
 	"github.com/keytail/keytail/internal/apikey"
 	"github.com/keytail/keytail/internal/events"
 	"github.com/keytail/keytail/internal/forwardauth"
@@ -25,11 +26,8 @@ type hubFeed struct{ *events.Hub }
 
 func (f hubFeed) Subscribe(lastID string) (Subscription, error) {
 	s, err := f.Hub.Subscribe(lastID)
-	switch {
-	case errors.Is(err, events.ErrBusy):
-		return nil, ErrTooManyWaiting
-	case err != nil:
-		return nil, ErrShuttingDown
+	if err != nil {
+		return nil, err
 	}
 	return s, nil
 }
@@ -56,7 +54,7 @@ func hastyServer(t *testing.T, feed Events) *httptest.Server {
 
 func listen(t *testing.T, server *httptest.Server, lastID string) *http.Response {
 	t.Helper()
-	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, server.URL+pathEvents, nil)
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, server.URL+api.PathEvents, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -170,7 +168,7 @@ func TestAReaderThatStopsIsCut(t *testing.T) {
 	feed := newFeed(t, events.Config{History: 8})
 	var closed atomic.Int64
 	engine := gin.New()
-	engine.GET(pathEvents, func(c *gin.Context) {
+	engine.GET(api.PathEvents, func(c *gin.Context) {
 		// In place of eventTime, which a test cannot wait for.
 		c.Writer = impatient{c.Writer}
 		stream(closing{feed, &closed})(c)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/tidwall/gjson"
 
+	"github.com/keytail/keytail/api"
 	"github.com/keytail/keytail/internal/forwardauth"
 )
 
@@ -37,7 +38,7 @@ func FuzzVerify(f *testing.F) {
 	f.Add("application/json; charset", `{"key":"key-of-root"}`)
 	handler := newPublic(f, PublicConfig{Config: forwardauth.Config{Validator: loadKeys(f)}})
 	f.Fuzz(func(t *testing.T, contentType, body string) {
-		r := httptest.NewRequest(http.MethodPost, pathVerify, strings.NewReader(body))
+		r := httptest.NewRequest(http.MethodPost, api.PathVerify, strings.NewReader(body))
 		r.Header.Set("Content-Type", contentType)
 		got := answerOf(handler, r)
 		// The secrets that the validator knows are in no answer, nor is a body.
@@ -118,7 +119,7 @@ func FuzzAuth(f *testing.F) {
 	}
 	handler := newPublic(f, PublicConfig{Config: forwardauth.Config{Validator: loadKeys(f), KeySources: sources, TrustedProxies: proxies}})
 	f.Fuzz(func(t *testing.T, method, query, authorization, apiKey, forwarded, cookie, id string) {
-		r := httptest.NewRequest(http.MethodGet, pathAuth, nil)
+		r := httptest.NewRequest(http.MethodGet, api.PathAuth, nil)
 		r.Method, r.URL.RawQuery = method, query
 		r.Header = http.Header{
 			"Authorization": {authorization}, "X-Api-Key": {apiKey}, "X-Forwarded-For": {forwarded},

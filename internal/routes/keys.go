@@ -10,17 +10,16 @@ import (
 	"github.com/gin-gonic/gin"
 	"go.uber.org/zap"
 
+	"github.com/keytail/keytail/api"
 	"github.com/keytail/keytail/internal/forwardauth"
-	"github.com/keytail/keytail/internal/lifecycle"
+	"github.com/keytail/keytail/internal/managedkey"
 )
 
-// The paths of keys and of their audit.
+// The paths of keys and of the audit.
 const (
-	pathKeys   = "/v1/keys"
-	pathKey    = "/v1/keys/:id"
-	pathRevoke = "/v1/keys/:id/revoke"
-	pathRotate = "/v1/keys/:id/rotate"
-	pathAudit  = "/v1/audit"
+	pathKey    = api.PathKeys + "/:id"
+	pathRevoke = pathKey + "/revoke"
+	pathRotate = pathKey + "/rotate"
 )
 
 // writeTime is what a write may take, without the wait for its receipt.
@@ -30,90 +29,90 @@ const writeTime = 20 * time.Second
 // bound their time themselves. Their errors are those of package lifecycle, whose
 // texts are for the caller, or others, whose texts are not.
 type Keys interface {
-	Create(ctx context.Context, by lifecycle.By, fields lifecycle.Fields) (lifecycle.Written, error)
-	List(ctx context.Context, by lifecycle.By, q lifecycle.Query) (lifecycle.Page, error)
-	Get(ctx context.Context, by lifecycle.By, id string) (lifecycle.Key, error)
-	Update(ctx context.Context, by lifecycle.By, id string, fields lifecycle.Fields) (lifecycle.Written, error)
-	Revoke(ctx context.Context, by lifecycle.By, id string) (lifecycle.Written, error)
-	Rotate(ctx context.Context, by lifecycle.By, id string, overlap time.Duration) (lifecycle.Written, error)
-	Delete(ctx context.Context, by lifecycle.By, id string) (lifecycle.Written, error)
-	Audit(ctx context.Context, by lifecycle.By, q lifecycle.AuditQuery) (lifecycle.AuditPage, error)
+	Create(ctx context.Context, by managedkey.By, fields managedkey.Fields) (managedkey.Written, error)
+	List(ctx context.Context, by managedkey.By, q managedkey.Query) (managedkey.Page, error)
+	Get(ctx context.Context, by managedkey.By, id string) (managedkey.Key, error)
+	Update(ctx context.Context, by managedkey.By, id string, fields managedkey.Fields) (managedkey.Written, error)
+	Revoke(ctx context.Context, by managedkey.By, id string) (managedkey.Written, error)
+	Rotate(ctx context.Context, by managedkey.By, id string, overlap time.Duration) (managedkey.Written, error)
+	Delete(ctx context.Context, by managedkey.By, id string) (managedkey.Written, error)
+	Audit(ctx context.Context, by managedkey.By, q managedkey.AuditQuery) (managedkey.AuditPage, error)
 }
 
 // keys puts the life of keys where admins find it.
 func (a *admin) keys(engine *gin.Engine) {
-	engine.POST(pathKeys, a.createKey)
-	readable(engine, pathKeys, a.listKeys)
+	engine.POST(api.PathKeys, a.createKey)
+	readable(engine, api.PathKeys, a.listKeys)
 	readable(engine, pathKey, a.getKey)
 	engine.PATCH(pathKey, a.updateKey)
 	engine.DELETE(pathKey, a.deleteKey)
 	engine.POST(pathRevoke, a.revokeKey)
 	engine.POST(pathRotate, a.rotateKey)
-	readable(engine, pathAudit, a.listAudit)
+	readable(engine, api.PathAudit, a.listAudit)
 }
 
 func (a *admin) createKey(c *gin.Context) {
-	a.write(c, http.StatusCreated, true, func(ctx context.Context, q *adminQuery) (lifecycle.Written, error) {
+	a.write(c, http.StatusCreated, true, func(ctx context.Context, q *adminQuery) (managedkey.Written, error) {
 		fields, err := readFields(c, newKeyFields)
 		if err != nil {
-			return lifecycle.Written{}, err
+			return managedkey.Written{}, err
 		}
 		return a.Keys.Create(ctx, q.by, *fields)
 	})
 }
 
 func (a *admin) updateKey(c *gin.Context) {
-	a.writeOne(c, http.StatusOK, func(ctx context.Context, q *adminQuery, id string) (lifecycle.Written, error) {
+	a.writeOne(c, http.StatusOK, func(ctx context.Context, q *adminQuery, id string) (managedkey.Written, error) {
 		fields, err := readFields(c, changeFields)
 		if err != nil {
-			return lifecycle.Written{}, err
+			return managedkey.Written{}, err
 		}
 		return a.Keys.Update(ctx, q.by, id, *fields)
 	})
 }
 
 func (a *admin) revokeKey(c *gin.Context) {
-	a.writeOne(c, http.StatusOK, func(ctx context.Context, q *adminQuery, id string) (lifecycle.Written, error) {
+	a.writeOne(c, http.StatusOK, func(ctx context.Context, q *adminQuery, id string) (managedkey.Written, error) {
 		if err := readNothing(c); err != nil {
-			return lifecycle.Written{}, err
+			return managedkey.Written{}, err
 		}
 		return a.Keys.Revoke(ctx, q.by, id)
 	})
 }
 
 func (a *admin) deleteKey(c *gin.Context) {
-	a.writeOne(c, http.StatusOK, func(ctx context.Context, q *adminQuery, id string) (lifecycle.Written, error) {
+	a.writeOne(c, http.StatusOK, func(ctx context.Context, q *adminQuery, id string) (managedkey.Written, error) {
 		if err := readNothing(c); err != nil {
-			return lifecycle.Written{}, err
+			return managedkey.Written{}, err
 		}
 		return a.Keys.Delete(ctx, q.by, id)
 	})
 }
 
 func (a *admin) rotateKey(c *gin.Context) {
-	a.writeOne(c, http.StatusCreated, func(ctx context.Context, q *adminQuery, id string) (lifecycle.Written, error) {
+	a.writeOne(c, http.StatusCreated, func(ctx context.Context, q *adminQuery, id string) (managedkey.Written, error) {
 		overlap, err := readOverlap(c)
 		if err != nil {
-			return lifecycle.Written{}, err
+			return managedkey.Written{}, err
 		}
 		return a.Keys.Rotate(ctx, q.by, id, overlap)
 	})
 }
 
 // writeOne is write for a key that the path names.
-func (a *admin) writeOne(c *gin.Context, status int, do func(ctx context.Context, q *adminQuery, id string) (lifecycle.Written, error)) {
+func (a *admin) writeOne(c *gin.Context, status int, do func(ctx context.Context, q *adminQuery, id string) (managedkey.Written, error)) {
 	id, problem := readPathID(c)
 	if problem != nil {
 		writeProblem(c, problem.code, problem.detail)
 		return
 	}
-	a.write(c, status, false, func(ctx context.Context, q *adminQuery) (lifecycle.Written, error) {
+	a.write(c, status, false, func(ctx context.Context, q *adminQuery) (managedkey.Written, error) {
 		return do(ctx, q, id)
 	})
 }
 
 // write does a write, and waits for its receipt if that is asked for.
-func (a *admin) write(c *gin.Context, status int, isNew bool, do func(ctx context.Context, q *adminQuery) (lifecycle.Written, error)) {
+func (a *admin) write(c *gin.Context, status int, isNew bool, do func(ctx context.Context, q *adminQuery) (managedkey.Written, error)) {
 	q, problem := readAdminQuery(c, paramOwner, paramWait, paramTimeout)
 	if problem == nil && q.wait != "" && a.Syncer == nil {
 		problem = badRequest("this instance gives no receipts")
@@ -132,14 +131,14 @@ func (a *admin) write(c *gin.Context, status int, isNew bool, do func(ctx contex
 		a.writeKeyError(c, err)
 		return
 	}
-	body := writtenBody{keyBody: keyBodyOf(&written.Key), Key: written.Secret, Revision: revisionText(written.Revision)}
+	body := api.WrittenKey{Key: keyOf(&written.Key), Secret: written.Secret, Revision: revisionText(written.Revision)}
 	if written.Secret != "" {
 		c.Header("Location", keyPath(written.Key.Record.KeyID))
-		body.PreviousExpiresAt = timeText(written.PreviousExpiresAt)
+		body.PreviousExpiresAt = api.TimeOrNil(written.PreviousExpiresAt)
 	}
 	if q.wait != "" {
-		receipt := a.receipt(c.Request.Context(), q, written)
-		body.receiptBody = &receipt
+		result := a.wait(c.Request.Context(), q, written)
+		body.SyncResult = &result
 	}
 	c.Header("ETag", etag(&written.Key))
 	writeJSON(c, status, &body)
@@ -147,14 +146,14 @@ func (a *admin) write(c *gin.Context, status int, isNew bool, do func(ctx contex
 
 // receipt waits. What keeps it from an answer is no failure of the write, which
 // nobody should do twice: then nobody is known to have got there.
-func (a *admin) receipt(ctx context.Context, q *adminQuery, written lifecycle.Written) receiptBody {
+func (a *admin) wait(ctx context.Context, q *adminQuery, written managedkey.Written) api.SyncResult {
 	ctx, cancel := context.WithTimeout(ctx, q.timeout)
 	defer cancel()
-	receipt, err := a.Syncer.Wait(ctx, written.Revision, q.wait == waitFleet)
+	result, err := a.Syncer.Wait(ctx, written.Revision, q.wait == api.ScopeFleet)
 	if err != nil {
-		receipt = Receipt{}
+		result = SyncResult{}
 	}
-	return receiptOf(&receipt)
+	return syncResultOf(&result)
 }
 
 func (a *admin) getKey(c *gin.Context) {
@@ -173,7 +172,7 @@ func (a *admin) getKey(c *gin.Context) {
 		return
 	}
 	c.Header("ETag", etag(&key))
-	body := keyBodyOf(&key)
+	body := keyOf(&key)
 	writeJSON(c, http.StatusOK, &body)
 }
 
@@ -183,17 +182,14 @@ func (a *admin) listKeys(c *gin.Context) {
 		writeProblem(c, problem.code, problem.detail)
 		return
 	}
-	page, err := a.Keys.List(c.Request.Context(), q.by, lifecycle.Query{IncludeInactive: q.inactive, After: q.cursor, Limit: q.limit})
+	page, err := a.Keys.List(c.Request.Context(), q.by, managedkey.Query{IncludeInactive: q.inactive, After: q.cursor, Limit: q.limit})
 	if err != nil {
 		a.writeKeyError(c, err)
 		return
 	}
-	body := struct {
-		Keys []keyBody `json:"keys"`
-		Next *string   `json:"next_cursor"`
-	}{[]keyBody{}, orNull(page.Next)}
+	body := api.KeyList{Keys: []api.Key{}, NextCursor: orNull(page.Next)}
 	for i := range page.Keys {
-		body.Keys = append(body.Keys, keyBodyOf(&page.Keys[i]))
+		body.Keys = append(body.Keys, keyOf(&page.Keys[i]))
 	}
 	writeJSON(c, http.StatusOK, &body)
 }
@@ -204,17 +200,14 @@ func (a *admin) listAudit(c *gin.Context) {
 		writeProblem(c, problem.code, problem.detail)
 		return
 	}
-	page, err := a.Keys.Audit(c.Request.Context(), q.by, lifecycle.AuditQuery{KeyID: q.keyID, After: q.cursor, Limit: q.limit})
+	page, err := a.Keys.Audit(c.Request.Context(), q.by, managedkey.AuditQuery{KeyID: q.keyID, After: q.cursor, Limit: q.limit})
 	if err != nil {
 		a.writeKeyError(c, err)
 		return
 	}
-	body := struct {
-		Entries []entryBody `json:"entries"`
-		Next    *string     `json:"next_cursor"`
-	}{[]entryBody{}, orNull(page.Next)}
+	body := api.AuditList{Entries: []api.AuditEntry{}, NextCursor: orNull(page.Next)}
 	for i := range page.Entries {
-		body.Entries = append(body.Entries, entryBodyOf(&page.Entries[i]))
+		body.Entries = append(body.Entries, auditEntryOf(&page.Entries[i]))
 	}
 	writeJSON(c, http.StatusOK, &body)
 }
@@ -232,17 +225,17 @@ func writeJSON(c *gin.Context, status int, body any) {
 // keyErrors is the one place that maps what goes wrong with keys to problems.
 var keyErrors = []struct {
 	kind error
-	code problemCode
+	code api.ProblemCode
 }{
-	{lifecycle.ErrInput, codeBadRequest},
-	{lifecycle.ErrAmbiguousID, codeAmbiguousID},
-	{lifecycle.ErrNoSuchKey, codeNoSuchKey},
-	{lifecycle.ErrDuplicate, codeDuplicateKey},
-	{lifecycle.ErrNotRotatable, codeNotRotatable},
-	{lifecycle.ErrChanged, codeChanged},
-	{lifecycle.ErrCannotHold, codeCannotHold},
-	{lifecycle.ErrRefused, codeDatabaseRefuses},
-	{lifecycle.ErrUnavailable, codeDatabaseAway},
+	{managedkey.ErrInput, api.CodeBadRequest},
+	{managedkey.ErrAmbiguousID, api.CodeAmbiguousID},
+	{managedkey.ErrNoSuchKey, api.CodeNoSuchKey},
+	{managedkey.ErrDuplicate, api.CodeDuplicateKey},
+	{managedkey.ErrNotRotatable, api.CodeNotRotatable},
+	{managedkey.ErrChanged, api.CodeChanged},
+	{managedkey.ErrCannotHold, api.CodeCannotHold},
+	{managedkey.ErrRefused, api.CodeDatabaseRefuses},
+	{managedkey.ErrUnavailable, api.CodeDatabaseUnavailable},
 }
 
 func (a *admin) writeKeyError(c *gin.Context, err error) {
@@ -251,7 +244,7 @@ func (a *admin) writeKeyError(c *gin.Context, err error) {
 		writeProblem(c, mistake.code, mistake.detail)
 		return
 	}
-	var unknown *lifecycle.UnknownError
+	var unknown *managedkey.UnknownError
 	if errors.As(err, &unknown) {
 		a.logFailure(c, err)
 		writeUnknown(c, unknown)
@@ -259,7 +252,7 @@ func (a *admin) writeKeyError(c *gin.Context, err error) {
 	}
 	for _, known := range keyErrors {
 		if errors.Is(err, known.kind) {
-			if known.code.status() >= http.StatusInternalServerError {
+			if known.code.Status() >= http.StatusInternalServerError {
 				a.logFailure(c, err)
 			}
 			writeProblem(c, known.code, keyDetail(err, known.kind))
@@ -267,7 +260,7 @@ func (a *admin) writeKeyError(c *gin.Context, err error) {
 		}
 	}
 	a.logFailure(c, err)
-	writeProblem(c, codeInternal, "keytail could not do this, its log says more")
+	writeProblem(c, api.CodeInternal, "keytail could not do this, its log says more")
 }
 
 // logFailure is for errors whose text is not, or not only, for the caller.

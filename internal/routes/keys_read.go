@@ -15,9 +15,10 @@ import (
 	"github.com/gin-gonic/gin"
 	"github.com/tidwall/gjson"
 
+	"github.com/keytail/keytail/api"
 	"github.com/keytail/keytail/internal/apikey"
 	"github.com/keytail/keytail/internal/forwardauth"
-	"github.com/keytail/keytail/internal/lifecycle"
+	"github.com/keytail/keytail/internal/managedkey"
 )
 
 // The query parameters of the admin API.
@@ -32,9 +33,6 @@ const (
 )
 
 const (
-	waitInstance = "instance"
-	waitFleet    = "fleet"
-
 	// defaultLimit and maxLimit are for a page: one of 500 keys takes up to 10 MB
 	// of memory at the worst.
 	defaultLimit = 50
@@ -46,7 +44,7 @@ const (
 
 // adminQuery is what a call's query and token say.
 type adminQuery struct {
-	by            lifecycle.By
+	by            managedkey.By
 	inactive      bool
 	cursor, keyID string
 	limit         int
@@ -62,7 +60,7 @@ func readAdminQuery(c *gin.Context, allowed ...string) (*adminQuery, *callerErro
 		return nil, badRequest("the query cannot be read")
 	}
 	q := adminQuery{limit: defaultLimit}
-	q.by = lifecycle.By{Actor: c.GetString(keyActor), RequestID: c.Writer.Header().Get(forwardauth.HeaderRequestID)}
+	q.by = managedkey.By{Actor: c.GetString(keyActor), RequestID: c.Writer.Header().Get(forwardauth.HeaderRequestID)}
 	for name, values := range query {
 		if !slices.Contains(allowed, name) {
 			return nil, badRequest("the query may have " + strings.Join(allowed, ", ") + ", and has something else")
@@ -103,7 +101,7 @@ func (q *adminQuery) readParameter(name, value string) (problem *callerError) {
 			problem = badRequest("limit must be between 1 and 500")
 		}
 	case paramWait:
-		if q.wait = value; value != waitInstance && value != waitFleet {
+		if q.wait = value; value != api.ScopeInstance && value != api.ScopeFleet {
 			problem = badRequest("wait must be instance or fleet")
 		}
 	case paramTimeout:
@@ -156,12 +154,12 @@ var (
 
 // readFields reads what is said of a key. Null takes away what is there, which in
 // a new key is nothing.
-func readFields(c *gin.Context, allowed []string) (*lifecycle.Fields, error) {
+func readFields(c *gin.Context, allowed []string) (*managedkey.Fields, error) {
 	body, problem := readJSON(c, maxKeyBody, "the body may have 64 KiB")
 	if problem != nil {
 		return nil, problem
 	}
-	var f lifecycle.Fields
+	var f managedkey.Fields
 	problem = walkObject(body, func(name string, value gjson.Result) *callerError {
 		if !slices.Contains(allowed, name) {
 			return badRequest("the body may have the fields " + strings.Join(allowed, ", ") + ", and has another")
@@ -174,7 +172,7 @@ func readFields(c *gin.Context, allowed []string) (*lifecycle.Fields, error) {
 	return &f, nil
 }
 
-func readKeyField(f *lifecycle.Fields, name string, value json.RawMessage) (problem *callerError) {
+func readKeyField(f *managedkey.Fields, name string, value json.RawMessage) (problem *callerError) {
 	null := string(value) == "null"
 	switch name {
 	case "user_id":

@@ -18,7 +18,7 @@ import (
 
 	"github.com/keytail/keytail/internal/apikey"
 	"github.com/keytail/keytail/internal/clustertime"
-	"github.com/keytail/keytail/internal/lifecycle"
+	"github.com/keytail/keytail/internal/managedkey"
 )
 
 // goldenDesk is a Keys that knows one key, and fails for ids that say so.
@@ -26,20 +26,20 @@ type goldenDesk struct{}
 
 // deskErrors are what an id makes go wrong.
 var deskErrors = map[string]error{
-	"nobody":    lifecycle.ErrNoSuchKey,
-	"two":       lifecycle.ErrAmbiguousID,
-	"again":     fmt.Errorf("%w: another key has this hash", lifecycle.ErrDuplicate),
-	"off":       lifecycle.ErrNotRotatable,
-	"changed":   lifecycle.ErrChanged,
-	"no-place":  fmt.Errorf("%w: name the field with --map-name", lifecycle.ErrCannotHold),
-	"refused":   fmt.Errorf("%w: secret", lifecycle.ErrRefused),
-	"away":      fmt.Errorf("%w: secret", lifecycle.ErrUnavailable),
-	"unknown":   &lifecycle.UnknownError{KeyID: "650102030405060708090a0b", Cause: errors.New("secret")},
+	"nobody":    managedkey.ErrNoSuchKey,
+	"two":       managedkey.ErrAmbiguousID,
+	"again":     fmt.Errorf("%w: another key has this hash", managedkey.ErrDuplicate),
+	"off":       managedkey.ErrNotRotatable,
+	"changed":   managedkey.ErrChanged,
+	"no-place":  fmt.Errorf("%w: name the field with --map-name", managedkey.ErrCannotHold),
+	"refused":   fmt.Errorf("%w: secret", managedkey.ErrRefused),
+	"away":      fmt.Errorf("%w: secret", managedkey.ErrUnavailable),
+	"unknown":   &managedkey.UnknownError{KeyID: "650102030405060708090a0b", Cause: errors.New("secret")},
 	"no-reason": errors.New("secret"),
 }
 
-func goldenKey() lifecycle.Key {
-	return lifecycle.Key{
+func goldenKey() managedkey.Key {
+	return managedkey.Key{
 		Record: apikey.Record{
 			KeyID: "650102030405060708090a0b", UserID: "user-1", OrgID: "acme", Name: "a key", Scopes: []string{"read"},
 			AllowedIPs: []netip.Prefix{netip.MustParsePrefix("192.0.2.7/32"), netip.MustParsePrefix("2001:db8::/32")},
@@ -49,70 +49,70 @@ func goldenKey() lifecycle.Key {
 	}
 }
 
-func (goldenDesk) written(id, secret string) (lifecycle.Written, error) {
+func (goldenDesk) written(id, secret string) (managedkey.Written, error) {
 	key := goldenKey()
-	return lifecycle.Written{Key: key, Secret: secret, Revision: goldenProcessed}, deskErrors[id]
+	return managedkey.Written{Key: key, Secret: secret, Revision: goldenProcessed}, deskErrors[id]
 }
 
-func (d goldenDesk) Create(_ context.Context, _ lifecycle.By, f lifecycle.Fields) (lifecycle.Written, error) {
+func (d goldenDesk) Create(_ context.Context, _ managedkey.By, f managedkey.Fields) (managedkey.Written, error) {
 	if err := f.CheckNew(goldenNow); err != nil {
-		return lifecycle.Written{}, err
+		return managedkey.Written{}, err
 	}
 	return d.written(*f.UserID, "kt_secret")
 }
 
-func (goldenDesk) List(_ context.Context, by lifecycle.By, q lifecycle.Query) (lifecycle.Page, error) {
+func (goldenDesk) List(_ context.Context, by managedkey.By, q managedkey.Query) (managedkey.Page, error) {
 	if q.After == "another" {
-		return lifecycle.Page{}, lifecycle.Refuse("this cursor does not belong to this list")
+		return managedkey.Page{}, managedkey.Refuse("this cursor does not belong to this list")
 	}
 	if by.Owner != "" && by.Owner != "user-1" {
-		return lifecycle.Page{}, nil
+		return managedkey.Page{}, nil
 	}
-	bare := lifecycle.Key{Record: apikey.Record{KeyID: "bare", Defect: "user_id is missing"}, UsageCount: -1, Digest: "fe"}
-	return lifecycle.Page{Keys: []lifecycle.Key{goldenKey(), bare}, Next: "next"}, nil
+	bare := managedkey.Key{Record: apikey.Record{KeyID: "bare", Defect: "user_id is missing"}, UsageCount: -1, Digest: "fe"}
+	return managedkey.Page{Keys: []managedkey.Key{goldenKey(), bare}, Next: "next"}, nil
 }
 
-func (goldenDesk) Get(_ context.Context, by lifecycle.By, id string) (lifecycle.Key, error) {
+func (goldenDesk) Get(_ context.Context, by managedkey.By, id string) (managedkey.Key, error) {
 	if by.Owner != "" && by.Owner != "user-1" {
-		return lifecycle.Key{}, lifecycle.ErrNoSuchKey
+		return managedkey.Key{}, managedkey.ErrNoSuchKey
 	}
 	return goldenKey(), deskErrors[id]
 }
 
-func (d goldenDesk) Update(_ context.Context, by lifecycle.By, id string, f lifecycle.Fields) (lifecycle.Written, error) {
+func (d goldenDesk) Update(_ context.Context, by managedkey.By, id string, f managedkey.Fields) (managedkey.Written, error) {
 	if err := f.CheckChange(goldenNow); err != nil {
-		return lifecycle.Written{}, err
+		return managedkey.Written{}, err
 	}
 	if by.IfMatch != nil && (len(by.IfMatch) != 1 || by.IfMatch[0] != goldenKey().Digest) {
-		return lifecycle.Written{}, lifecycle.ErrChanged
+		return managedkey.Written{}, managedkey.ErrChanged
 	}
 	return d.written(id, "")
 }
 
-func (d goldenDesk) Revoke(_ context.Context, _ lifecycle.By, id string) (lifecycle.Written, error) {
+func (d goldenDesk) Revoke(_ context.Context, _ managedkey.By, id string) (managedkey.Written, error) {
 	w, err := d.written(id, "")
 	w.Key.Record.Active = false
 	return w, err
 }
 
-func (d goldenDesk) Rotate(_ context.Context, _ lifecycle.By, id string, overlap time.Duration) (lifecycle.Written, error) {
-	if err := lifecycle.CheckOverlap(overlap); err != nil {
-		return lifecycle.Written{}, err
+func (d goldenDesk) Rotate(_ context.Context, _ managedkey.By, id string, overlap time.Duration) (managedkey.Written, error) {
+	if err := managedkey.CheckOverlap(overlap); err != nil {
+		return managedkey.Written{}, err
 	}
 	w, err := d.written(id, "kt_secret")
 	w.Key.RotatedFrom, w.PreviousExpiresAt = id, goldenNow.Add(overlap)
 	return w, err
 }
 
-func (d goldenDesk) Delete(_ context.Context, _ lifecycle.By, id string) (lifecycle.Written, error) {
+func (d goldenDesk) Delete(_ context.Context, _ managedkey.By, id string) (managedkey.Written, error) {
 	return d.written(id, "")
 }
 
-func (goldenDesk) Audit(_ context.Context, by lifecycle.By, q lifecycle.AuditQuery) (lifecycle.AuditPage, error) {
+func (goldenDesk) Audit(_ context.Context, by managedkey.By, q managedkey.AuditQuery) (managedkey.AuditPage, error) {
 	if q.KeyID == "away" {
-		return lifecycle.AuditPage{}, deskErrors["away"]
+		return managedkey.AuditPage{}, deskErrors["away"]
 	}
-	return lifecycle.AuditPage{Entries: []lifecycle.Entry{
+	return managedkey.AuditPage{Entries: []managedkey.Entry{
 		{ID: "1", At: goldenNow, Actor: by.Actor, Action: "rotate", RequestID: "r", KeyID: "a", NewKeyID: "b", UserID: "u", Before: json.RawMessage(`{"expires_at":null}`), After: json.RawMessage(`{"expires_at":"x"}`)},
 		{ID: "0", At: goldenNow, Actor: "bob", Action: "create", RequestID: "r", KeyID: "a", UserID: "u", After: json.RawMessage(`{}`)},
 	}}, nil
@@ -277,7 +277,7 @@ func TestIfMatchIsReadAsTheStandardSays(t *testing.T) {
 // TestAWriteIsASuccessWhateverBecomesOfItsWait.
 func TestAWriteIsASuccessWhateverBecomesOfItsWait(t *testing.T) {
 	t.Parallel()
-	for name, syncer := range map[string]Syncer{"busy": brokenSyncer{ErrTooManyWaiting}, "away": brokenSyncer{ErrDatabaseAway}, "slow": slowSyncer{}} {
+	for name, syncer := range map[string]Syncer{"busy": brokenSyncer{ErrTooManyWaiting}, "away": brokenSyncer{ErrDatabaseUnavailable}, "slow": slowSyncer{}} {
 		handler := newDesk(t, func(c *AdminConfig) { c.Syncer = syncer })
 		got := askDesk(handler, "POST", "/v1/keys/a/rotate?wait=fleet&timeout=10ms", `{"overlap_seconds":1}`)
 		if got.StatusCode != http.StatusCreated || !strings.Contains(got.body, `"synced":false`) || !strings.Contains(got.body, `"key":"kt_secret"`) {
@@ -295,8 +295,8 @@ func TestAWriteIsASuccessWhateverBecomesOfItsWait(t *testing.T) {
 
 type brokenSyncer struct{ err error }
 
-func (b brokenSyncer) Wait(context.Context, clustertime.Time, bool) (Receipt, error) {
-	return Receipt{}, b.err
+func (b brokenSyncer) Wait(context.Context, clustertime.Time, bool) (SyncResult, error) {
+	return SyncResult{}, b.err
 }
 func (b brokenSyncer) Instances(context.Context) ([]Instance, error) { return nil, b.err }
 
@@ -318,7 +318,7 @@ type alive struct {
 	t *testing.T
 }
 
-func (a alive) Revoke(ctx context.Context, by lifecycle.By, id string) (lifecycle.Written, error) {
+func (a alive) Revoke(ctx context.Context, by managedkey.By, id string) (managedkey.Written, error) {
 	if ctx.Err() != nil || by.Actor != "ann" || by.RequestID == "" {
 		a.t.Errorf("%v, %+v", ctx.Err(), by)
 	}

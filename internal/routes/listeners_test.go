@@ -10,6 +10,7 @@ import (
 
 	"github.com/gin-gonic/gin"
 
+	"github.com/keytail/keytail/api"
 	"github.com/keytail/keytail/internal/apikey"
 	"github.com/keytail/keytail/internal/forwardauth"
 )
@@ -69,7 +70,7 @@ func FuzzPolicyPath(f *testing.F) {
 		"open": {}, "strict": {Scopes: []string{"nobody:has"}, OrgID: "acme"},
 	}}})
 	f.Fuzz(func(t *testing.T, method, tail string) {
-		parsed, err := url.ParseRequestURI(pathPolicy + "strict" + tail)
+		parsed, err := url.ParseRequestURI(api.PathPolicy + "strict" + tail)
 		if err != nil {
 			t.Skip() // net/http answers 400 itself
 		}

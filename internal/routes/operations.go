@@ -1,7 +1,6 @@
 package routes
 
 import (
-	"encoding/json"
 	"errors"
 	"net/http"
 	"time"
@@ -11,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"go.uber.org/zap"
 
+	"github.com/keytail/keytail/api"
 	"github.com/keytail/keytail/internal/forwardauth"
 )
 
@@ -93,36 +93,10 @@ func NewOperations(config OperationsConfig) (http.Handler, error) {
 		ErrorHandling: promhttp.ContinueOnError,
 	}))
 	engine := newEngine(logger, forwardauth.DefaultKeySources())
-	readable(engine, pathLive, live)
-	readable(engine, "/readyz", ready(config.Status))
-	readable(engine, "/metrics", metrics)
+	readable(engine, api.PathLive, live)
+	readable(engine, api.PathReady, ready(config.Status))
+	readable(engine, api.PathMetrics, metrics)
 	return engine, nil
-}
-
-// readiness is readyz's body.
-type readiness struct {
-	State       string    `json:"state"`
-	StalenessMS *int64    `json:"staleness_ms"`
-	Epoch       uint64    `json:"epoch"`
-	Complete    bool      `json:"complete"`
-	Entries     int       `json:"entries"`
-	LagMS       *int64    `json:"lag_ms"`
-	LastLoss    *lastLoss `json:"last_loss"`
-	Note        string    `json:"note,omitempty"`
-	// IndexMissing is a reason for a strict 503 while the state is live.
-	IndexMissing string `json:"index_missing,omitempty"`
-	Usage        *usage `json:"usage,omitempty"`
-}
-
-type usage struct {
-	PendingKeys int64  `json:"pending_keys"`
-	BatchSize   int    `json:"batch_size"`
-	FailingMS   *int64 `json:"failing_ms"`
-}
-
-type lastLoss struct {
-	At     string `json:"at"`
-	Reason string `json:"reason"`
 }
 
 // ready answers 200 or 503 with the same body, so that a person sees why.
@@ -130,7 +104,7 @@ func ready(status func() Status) gin.HandlerFunc {
 	return func(c *gin.Context) {
 		strict, ok := wantsStrict(c.Request.URL.RawQuery)
 		if !ok {
-			writeProblem(c, codeBadRequest, "the query may be strict=1, strict=0 or nothing")
+			writeProblem(c, api.CodeBadRequest, "the query may be strict=1, strict=0 or nothing")
 			return
 		}
 		s := status()
@@ -138,11 +112,7 @@ func ready(status func() Status) gin.HandlerFunc {
 		if strict && s.Strict || !strict && s.Ready {
 			code = http.StatusOK
 		}
-		body, err := json.Marshal(readinessOf(&s))
-		if err != nil {
-			panic(err)
-		}
-		c.Data(code, "application/json", body)
+		writeJSON(c, code, readinessOf(&s))
 	}
 }
 
@@ -152,16 +122,16 @@ func wantsStrict(query string) (strict, ok bool) {
 	return query == "strict=1", query == "" || query == "strict=0" || query == "strict=1"
 }
 
-func readinessOf(s *Status) *readiness {
-	r := &readiness{
+func readinessOf(s *Status) *api.Readiness {
+	r := &api.Readiness{
 		State: s.State, StalenessMS: knownMS(s.StalenessMS), Epoch: s.Epoch, Complete: s.Complete,
 		Entries: s.Entries, LagMS: knownMS(s.LagMS), Note: s.Note, IndexMissing: s.IndexMissing,
 	}
 	if s.LastLoss != nil {
-		r.LastLoss = &lastLoss{At: s.LastLoss.At.UTC().Format(millis), Reason: s.LastLoss.Reason}
+		r.LastLoss = &api.Loss{At: api.Timestamp{Time: s.LastLoss.At}, Reason: s.LastLoss.Reason}
 	}
 	if u := s.Usage; u != nil {
-		r.Usage = &usage{PendingKeys: u.PendingKeys, BatchSize: u.BatchSize, FailingMS: knownMS(u.FailingMS)}
+		r.Usage = &api.Usage{PendingKeys: u.PendingKeys, BatchSize: u.BatchSize, FailingMS: knownMS(u.FailingMS)}
 	}
 	return r
 }

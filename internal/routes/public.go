@@ -13,15 +13,6 @@ import (
 	"github.com/keytail/keytail/internal/forwardauth"
 )
 
-// The public listener's paths.
-const (
-	pathVerify = "/v1/keys/verify"
-	pathAuth   = "/v1/auth"
-	pathLive   = "/livez"
-
-	pathOpenAPI = "/openapi.yaml"
-)
-
 // Validator judges keys. Its methods are called from many goroutines at once.
 type Validator = forwardauth.Validator
 
@@ -59,12 +50,12 @@ func NewPublic(config PublicConfig) (http.Handler, error) {
 	}
 	p := &public{validator: config.Validator, authority: authority, callers: config.Callers, logger: named(config.Logger), alone: len(config.TrustedProxies) == 0}
 	engine := newEngine(p.logger, withBearer(authority.Sources()))
-	engine.POST(pathVerify, p.wantCaller, p.verify)
-	engine.Any(pathAuth, p.auth)
-	engine.Any(pathPolicy+"*any", p.authByPolicy)
+	engine.POST(api.PathVerify, p.wantCaller, p.verify)
+	engine.Any(api.PathAuth, p.auth)
+	engine.Any(api.PathPolicy+"*any", p.authByPolicy)
 	engine.NoMethod(p.otherMethod)
-	readable(engine, pathLive, live)
-	readable(engine, pathOpenAPI, document)
+	readable(engine, api.PathLive, live)
+	readable(engine, api.PathOpenAPI, document)
 	if config.Callers != nil {
 		receipts(engine, config.Syncer, config.Events, p.wantCaller)
 	}
@@ -77,10 +68,10 @@ func NewPublic(config PublicConfig) (http.Handler, error) {
 func (p *public) otherMethod(c *gin.Context) {
 	path := c.Request.URL.EscapedPath()
 	switch {
-	case path == pathAuth:
+	case path == api.PathAuth:
 		c.Writer.Header().Del("Allow")
 		p.auth(c)
-	case strings.HasPrefix(path, pathPolicy):
+	case strings.HasPrefix(path, api.PathPolicy):
 		c.Writer.Header().Del("Allow")
 		p.authByPolicy(c)
 	default:

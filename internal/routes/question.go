@@ -14,6 +14,7 @@ import (
 	"github.com/gin-gonic/gin"
 	"github.com/tidwall/gjson"
 
+	"github.com/keytail/keytail/api"
 	"github.com/keytail/keytail/internal/apikey"
 	"github.com/keytail/keytail/internal/clustertime"
 )
@@ -63,10 +64,10 @@ func readJSON(c *gin.Context, most int64, tooLong string) ([]byte, *callerError)
 // checkMediaType wants JSON and nothing around it.
 func checkMediaType(header http.Header) *callerError {
 	if types := header["Content-Type"]; len(types) != 1 || !isJSON(types[0]) {
-		return &callerError{codeMediaType, "the body must be JSON, sent with Content-Type: application/json"}
+		return &callerError{api.CodeMediaType, "the body must be JSON, sent with Content-Type: application/json"}
 	}
 	if encoding := header.Get("Content-Encoding"); encoding != "" && !strings.EqualFold(encoding, "identity") {
-		return &callerError{codeMediaType, "the body must be sent without Content-Encoding"}
+		return &callerError{api.CodeMediaType, "the body must be sent without Content-Encoding"}
 	}
 	return nil
 }
@@ -81,7 +82,7 @@ func isJSON(contentType string) bool {
 // readBody reads at most so many bytes, and nothing of a body that says that it
 // is longer.
 func readBody(c *gin.Context, most int64, tooLong string) ([]byte, *callerError) {
-	tooLarge := &callerError{codeBodyTooLarge, tooLong}
+	tooLarge := &callerError{api.CodeBodyTooLarge, tooLong}
 	if c.Request.ContentLength > most {
 		c.Header("Connection", "close")
 		return nil, tooLarge

@@ -2,7 +2,6 @@ package routes
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"net/http"
 	"net/url"
@@ -10,14 +9,9 @@ import (
 
 	"github.com/gin-gonic/gin"
 
+	"github.com/keytail/keytail/api"
 	"github.com/keytail/keytail/internal/clustertime"
-)
-
-// The paths of receipts and of what they are about.
-const (
-	pathSync      = "/v1/sync"
-	pathEvents    = "/v1/events"
-	pathInstances = "/v1/instances"
+	"github.com/keytail/keytail/internal/events"
 )
 
 const (
@@ -34,14 +28,10 @@ const (
 
 // What keeps a Syncer from answering.
 var (
-	// ErrRevisionAhead says that the database has not been at the revision yet.
-	ErrRevisionAhead = errors.New("the revision is ahead of the database")
 	// ErrTooManyWaiting says that no more can wait, or listen.
 	ErrTooManyWaiting = errors.New("too many are waiting already")
-	// ErrDatabaseAway says that the database did not answer.
-	ErrDatabaseAway = errors.New("the database does not answer")
-	// ErrShuttingDown says that the instance is about to stop.
-	ErrShuttingDown = errors.New("the instance is shutting down")
+	// ErrDatabaseUnavailable says that the database did not answer.
+	ErrDatabaseUnavailable = errors.New("the database does not answer")
 )
 
 // Syncer says how far instances have got. Its methods are called from many
@@ -49,13 +39,13 @@ var (
 type Syncer interface {
 	// Wait returns when this instance (fleet: every live one) has processed all
 	// changes up to a revision, or ctx's deadline has passed, which is no error.
-	Wait(ctx context.Context, revision clustertime.Time, fleet bool) (Receipt, error)
+	Wait(ctx context.Context, revision clustertime.Time, fleet bool) (SyncResult, error)
 	// Instances are the live ones.
 	Instances(ctx context.Context) ([]Instance, error)
 }
 
-// Receipt is the outcome of a wait.
-type Receipt struct {
+// SyncResult is the result of a wait.
+type SyncResult struct {
 	// Synced: all of Instances have got there. Missing are the ids of the others.
 	Synced    bool
 	Instances []Instance
@@ -75,10 +65,10 @@ type Instance struct {
 // receipts serves sync and events behind guards that abort what they refuse.
 func receipts(engine *gin.Engine, syncer Syncer, events Events, guards ...gin.HandlerFunc) {
 	if syncer != nil {
-		engine.GET(pathSync, append(guards, sync(syncer))...)
+		engine.GET(api.PathSync, append(guards, sync(syncer))...)
 	}
 	if events != nil {
-		engine.GET(pathEvents, append(guards, stream(events))...)
+		engine.GET(api.PathEvents, append(guards, stream(events))...)
 	}
 }
 
@@ -93,16 +83,12 @@ func sync(syncer Syncer) gin.HandlerFunc {
 		outlive(c, ask.timeout+answerTime)
 		ctx, cancel := context.WithTimeout(c.Request.Context(), ask.timeout)
 		defer cancel()
-		receipt, err := syncer.Wait(ctx, ask.revision, ask.fleet)
+		result, err := syncer.Wait(ctx, ask.revision, ask.fleet)
 		if err != nil {
 			writeSyncError(c, err)
 			return
 		}
-		body, err := json.Marshal(receiptOf(&receipt))
-		if err != nil {
-			panic(err)
-		}
-		c.Data(http.StatusOK, "application/json", body)
+		writeJSON(c, http.StatusOK, syncResultOf(&result))
 	}
 }
 
@@ -149,8 +135,8 @@ func (q *syncQuestion) readParameter(name, value string) (problem *callerError) 
 			return badRequest("revision must be one as an answer has it, of 16 hex digits")
 		}
 	case "scope":
-		q.fleet = value == "fleet"
-		if !q.fleet && value != "instance" {
+		q.fleet = value == api.ScopeFleet
+		if !q.fleet && value != api.ScopeInstance {
 			return badRequest("scope must be instance or fleet")
 		}
 	case "timeout":
@@ -173,37 +159,22 @@ func readTimeout(value string) (time.Duration, *callerError) {
 // writeSyncError is the one place that maps a Syncer's error to an answer.
 func writeSyncError(c *gin.Context, err error) {
 	switch {
-	case errors.Is(err, ErrRevisionAhead):
-		writeProblem(c, codeBadRequest, "the revision is ahead of the database, so no answer can have had it")
-	case errors.Is(err, ErrTooManyWaiting):
-		writeProblem(c, codeTooMany, "too many are waiting already, ask again")
-	case errors.Is(err, ErrShuttingDown):
-		writeProblem(c, codeShuttingDown, "this instance is about to stop, ask another one")
+	case errors.Is(err, clustertime.ErrRevisionAhead):
+		writeProblem(c, api.CodeBadRequest, "the revision is ahead of the database, so no answer can have had it")
+	case errors.Is(err, ErrTooManyWaiting), errors.Is(err, events.ErrBusy):
+		writeProblem(c, api.CodeTooManyWaiting, "too many are waiting already, ask again")
+	case errors.Is(err, events.ErrClosed):
+		writeProblem(c, api.CodeShuttingDown, "this instance is about to stop, ask another one")
 	default:
-		writeProblem(c, codeDatabaseAway, "the database does not say which instances there are, ask again")
+		writeProblem(c, api.CodeDatabaseUnavailable, "the database does not say which instances there are, ask again")
 	}
 }
 
-// receiptBody is sync's answer, and part of that of an admin write that waited.
-type receiptBody struct {
-	Synced    bool           `json:"synced"`
-	Instances []instanceBody `json:"instances"`
-	Missing   []string       `json:"missing"`
-}
-
-type instanceBody struct {
-	ID          string  `json:"id"`
-	Version     string  `json:"version,omitempty"`
-	Revision    *string `json:"revision"`
-	StalenessMS *int64  `json:"staleness_ms,omitempty"`
-	LastSeen    string  `json:"last_seen"`
-}
-
-func receiptOf(r *Receipt) receiptBody {
-	body := receiptBody{Synced: r.Synced, Instances: []instanceBody{}, Missing: append([]string{}, r.Missing...)}
+func syncResultOf(r *SyncResult) api.SyncResult {
+	body := api.SyncResult{Synced: r.Synced, Instances: []api.Instance{}, Missing: append([]string{}, r.Missing...)}
 	for _, i := range r.Instances {
-		body.Instances = append(body.Instances, instanceBody{
-			ID: i.ID, Revision: revisionText(i.Revision), LastSeen: i.LastSeen.UTC().Format(millis),
+		body.Instances = append(body.Instances, api.Instance{
+			ID: i.ID, Revision: revisionText(i.Revision), LastSeen: api.Timestamp{Time: i.LastSeen},
 		})
 	}
 	return body
@@ -230,7 +201,7 @@ func agedMS(age time.Duration) *int64 {
 func instances(syncer Syncer) gin.HandlerFunc {
 	return func(c *gin.Context) {
 		if c.Request.URL.RawQuery != "" {
-			writeProblem(c, codeBadRequest, "this path has no query")
+			writeProblem(c, api.CodeBadRequest, "this path has no query")
 			return
 		}
 		ctx, cancel := context.WithTimeout(c.Request.Context(), listWait)
@@ -240,19 +211,13 @@ func instances(syncer Syncer) gin.HandlerFunc {
 			writeSyncError(c, err)
 			return
 		}
-		answer := struct {
-			Instances []instanceBody `json:"instances"`
-		}{[]instanceBody{}}
+		body := api.InstanceList{Instances: []api.Instance{}}
 		for _, i := range all {
-			answer.Instances = append(answer.Instances, instanceBody{
+			body.Instances = append(body.Instances, api.Instance{
 				ID: i.ID, Version: i.Version, Revision: revisionText(i.Revision),
-				StalenessMS: agedMS(i.Staleness), LastSeen: i.LastSeen.UTC().Format(millis),
+				StalenessMS: agedMS(i.Staleness), LastSeen: api.Timestamp{Time: i.LastSeen},
 			})
 		}
-		body, err := json.Marshal(&answer)
-		if err != nil {
-			panic(err)
-		}
-		c.Data(http.StatusOK, "application/json", body)
+		writeJSON(c, http.StatusOK, &body)
 	}
 }

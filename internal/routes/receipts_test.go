@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/keytail/keytail/api"
 	"github.com/keytail/keytail/internal/clustertime"
 	"github.com/keytail/keytail/internal/forwardauth"
 )
@@ -17,20 +18,20 @@ import (
 // goldenSyncer is a fleet of two, of which one is a little behind.
 type goldenSyncer struct{}
 
-func (goldenSyncer) Wait(_ context.Context, revision clustertime.Time, fleet bool) (Receipt, error) {
+func (goldenSyncer) Wait(_ context.Context, revision clustertime.Time, fleet bool) (SyncResult, error) {
 	switch {
 	case revision > goldenCluster:
-		return Receipt{}, fmt.Errorf("%w: a test", ErrRevisionAhead)
+		return SyncResult{}, fmt.Errorf("%w: a test", clustertime.ErrRevisionAhead)
 	case revision == 7:
-		return Receipt{}, fmt.Errorf("%w: a test", ErrTooManyWaiting)
+		return SyncResult{}, fmt.Errorf("%w: a test", ErrTooManyWaiting)
 	case revision == 8:
-		return Receipt{}, errors.New("something with a secret in it")
+		return SyncResult{}, errors.New("something with a secret in it")
 	}
 	all, _ := goldenSyncer{}.Instances(context.Background())
 	if !fleet {
 		all = all[:1]
 	}
-	r := Receipt{Synced: true, Instances: all}
+	r := SyncResult{Synced: true, Instances: all}
 	for _, i := range all {
 		if i.Revision < revision {
 			r.Synced, r.Missing = false, append(r.Missing, i.ID)
@@ -72,21 +73,21 @@ func TestAWaitMayTakeLongerThanTheServerLetsOthers(t *testing.T) {
 // slowSyncer waits for the deadline, which has to be the one that was asked for.
 type slowSyncer struct{ goldenSyncer }
 
-func (slowSyncer) Wait(ctx context.Context, _ clustertime.Time, _ bool) (Receipt, error) {
+func (slowSyncer) Wait(ctx context.Context, _ clustertime.Time, _ bool) (SyncResult, error) {
 	<-ctx.Done()
 	if !errors.Is(context.Cause(ctx), context.DeadlineExceeded) {
-		return Receipt{}, ctx.Err()
+		return SyncResult{}, ctx.Err()
 	}
-	return Receipt{Missing: []string{"a/1"}}, nil
+	return SyncResult{Missing: []string{"a/1"}}, nil
 }
 
 func TestInstances(t *testing.T) {
 	t.Parallel()
 	ask := func(syncer Syncer, query string) *httptest.ResponseRecorder {
 		engine := newEngine(named(nil), forwardauth.DefaultKeySources())
-		engine.GET(pathInstances, instances(syncer))
+		engine.GET(api.PathInstances, instances(syncer))
 		w := httptest.NewRecorder()
-		engine.ServeHTTP(w, httptest.NewRequest(http.MethodGet, pathInstances+query, nil))
+		engine.ServeHTTP(w, httptest.NewRequest(http.MethodGet, api.PathInstances+query, nil))
 		return w
 	}
 	want := `{"instances":[{"id":"a/1","version":"v1","revision":"6923a1c000000003","staleness_ms":412,"last_seen":"2026-11-23T20:00:00.532Z"},` +
@@ -106,5 +107,5 @@ func TestInstances(t *testing.T) {
 type awaySyncer struct{ goldenSyncer }
 
 func (awaySyncer) Instances(context.Context) ([]Instance, error) {
-	return nil, fmt.Errorf("%w: secret", ErrDatabaseAway)
+	return nil, fmt.Errorf("%w: secret", ErrDatabaseUnavailable)
 }

@@ -4,4 +4,4 @@
 // this language.
 //
 // It imports the standard library only, and what is pure of the module.
-package lifecycle
+package managedkey
