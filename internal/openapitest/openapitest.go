@@ -5,6 +5,7 @@ package openapitest
 import (
 	"bytes"
 	"io"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -14,6 +15,8 @@ import (
 	"github.com/pb33f/libopenapi"
 	validator "github.com/pb33f/libopenapi-validator"
 	"github.com/pb33f/libopenapi-validator/errors"
+	"github.com/pb33f/libopenapi-validator/schema_validation"
+	"github.com/pb33f/libopenapi/datamodel/high/base"
 
 	"github.com/keytail/keytail/api"
 )
@@ -62,6 +65,59 @@ func (d *Document) Operations(t testing.TB, tag string) []string {
 	}
 	slices.Sort(all)
 	return all
+}
+
+// Schema is the component with this name.
+func (d *Document) Schema(t testing.TB, name string) *base.Schema {
+	t.Helper()
+	model, err := d.model.BuildV3Model()
+	if err != nil {
+		t.Fatal(err)
+	}
+	proxy, found := model.Model.Components.Schemas.Get(name)
+	if !found {
+		t.Fatalf("the document has no schema %s", name)
+	}
+	return proxy.Schema()
+}
+
+// Schemas are the names of all components that are objects.
+func (d *Document) Schemas(t testing.TB) []string {
+	t.Helper()
+	model, err := d.model.BuildV3Model()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for name, proxy := range model.Model.Components.Schemas.FromOldest() {
+		if len(Properties(proxy.Schema())) > 0 {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// Properties maps the name of each property of a schema, and of those that it
+// combines by allOf, to whether it is required.
+func Properties(schema *base.Schema) map[string]bool {
+	all := map[string]bool{}
+	for _, part := range schema.AllOf {
+		maps.Copy(all, Properties(part.Schema()))
+	}
+	if schema.Properties != nil {
+		for name := range schema.Properties.KeysFromOldest() {
+			all[name] = slices.Contains(schema.Required, name)
+		}
+	}
+	return all
+}
+
+// Body returns how a JSON text differs from a schema. Nil: it does not.
+func (d *Document) Body(schema *base.Schema, text []byte) []string {
+	d.mutex.Lock()
+	defer d.mutex.Unlock()
+	_, problems := schema_validation.NewSchemaValidator().ValidateSchemaBytes(schema, text)
+	return describe(problems)
 }
 
 // Response says what of an answer is not in the document; nil: nothing.
