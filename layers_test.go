@@ -62,8 +62,12 @@ func TestLayers(t *testing.T) {
 			module + "/internal/keycache", module + "/internal/keystore", module + "/internal/routes",
 		},
 		"internal/doctor": {module + "/internal/routes", module + "/internal/cli", module + "/internal/config", "github.com/gin-gonic/gin"},
-		// What an SDK could be made of.
-		"internal/adminclient": {module + "/internal", "go.mongodb.org/mongo-driver", "github.com/gin-gonic/gin"},
+		// Clients contain nothing of the server.
+		"internal/httpclient": {module + "/internal", "go.mongodb.org/mongo-driver", "github.com/gin-gonic/gin", "go.uber.org/zap"},
+		"internal/adminclient": {
+			module + "/internal/apikey", module + "/internal/managedkey", module + "/internal/routes", module + "/internal/config",
+			"go.mongodb.org/mongo-driver", "github.com/gin-gonic/gin", "go.uber.org/zap",
+		},
 		"keytailtest": {
 			"go.mongodb.org/mongo-driver/v2/mongo", "go.mongodb.org/mongo-driver/v2/x/mongo", "github.com/allegro/bigcache",
 			module + "/internal/keycache", module + "/internal/keystore", module + "/internal/validator",

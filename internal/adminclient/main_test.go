@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"github.com/keytail/keytail/internal/httpclient"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -65,7 +67,7 @@ func answers(status int, contentType, body string) http.HandlerFunc {
 
 func client(t *testing.T, url string) *Client {
 	t.Helper()
-	c, err := New(Config{URL: url, Token: token, UserAgent: "keytail/test"})
+	c, err := New(Config{Config: httpclient.Config{URL: url, Token: token, UserAgent: "keytail/test"}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/keytail/keytail/api"
 	"github.com/keytail/keytail/internal/adminclient"
 	"github.com/keytail/keytail/internal/clustertime"
 )
@@ -28,7 +29,7 @@ func (c *syncCommand) run(ctx context.Context, p process, wrong error) int {
 	wrong = errors.Join(wrong, checkWait(c.Timeout))
 	return c.adminFlags.run(ctx, p, wrong, func(ctx context.Context, s *session) error {
 		began := time.Now()
-		answer, err := s.Sync(ctx, c.Revision, adminclient.Scope(c.Scope), c.Timeout)
+		answer, err := s.Sync(ctx, c.Revision, c.Scope, c.Timeout)
 		if err != nil {
 			return err
 		}
@@ -37,24 +38,24 @@ func (c *syncCommand) run(ctx context.Context, p process, wrong error) int {
 		} else {
 			s.out.instances(answer.Instances, answer.Missing)
 		}
-		if !*answer.Synced {
-			s.note("%s have the revision in %s, not yet %s", heard(&answer.Receipt), took(time.Since(began)), strings.Join(answer.Missing, ", "))
+		if !answer.Synced {
+			s.note("%s have the revision in %s, not yet %s", heard(&answer.SyncResult), took(time.Since(began)), strings.Join(answer.Missing, ", "))
 			return errNo
 		}
-		s.note("%s have the revision in %s", heard(&answer.Receipt), took(time.Since(began)))
+		s.note("%s have the revision in %s", heard(&answer.SyncResult), took(time.Since(began)))
 		return nil
 	})
 }
 
 // instances prints a table of them, with whom was waited for in vain.
-func (p *screen) instances(all []adminclient.InstanceInfo, missing []string) {
+func (p *screen) instances(all []api.Instance, missing []string) {
 	var rows [][]string
 	for _, i := range all {
 		synced := "yes"
 		if slices.Contains(missing, i.ID) {
 			synced = "no"
 		}
-		rows = append(rows, []string{i.ID, synced, value(i.Revision), instant(&i.LastSeen)})
+		rows = append(rows, []string{i.ID, synced, value(i.Revision), instant(i.LastSeen.Time)})
 	}
 	p.table([]string{"ID", "SYNCED", "REVISION", "LAST SEEN"}, rows)
 }
@@ -79,7 +80,7 @@ func (c *instancesCommand) run(ctx context.Context, p process, wrong error) int 
 			if i.StalenessMS != nil {
 				staleness = fmt.Sprintf("%d ms", *i.StalenessMS)
 			}
-			rows = append(rows, []string{i.ID, i.Version, value(i.Revision), staleness, instant(&i.LastSeen)})
+			rows = append(rows, []string{i.ID, i.Version, value(i.Revision), staleness, instant(i.LastSeen.Time)})
 		}
 		s.out.table([]string{"ID", "VERSION", "REVISION", "STALENESS", "LAST SEEN"}, rows)
 		return nil
@@ -112,7 +113,7 @@ func (s *session) event(e adminclient.Event) error {
 			ID    string          `json:"id"`
 			Event string          `json:"event"`
 			Data  json.RawMessage `json:"data"`
-		}{e.ID, e.Kind, e.Data})
+		}{e.ID, string(e.Kind), e.Data})
 		s.out.line("%s", text)
 		return s.out.failed
 	}
@@ -120,6 +121,6 @@ func (s *session) event(e adminclient.Event) error {
 	for _, name := range slices.Sorted(maps.Keys(fields)) {
 		words = append(words, fmt.Sprintf("%s=%v", name, fields[name]))
 	}
-	s.out.line("%s  %-12s  %s", time.Now().UTC().Format(time.RFC3339), plain(e.Kind), plain(strings.Join(words, " ")))
+	s.out.line("%s  %-12s  %s", time.Now().UTC().Format(time.RFC3339), plain(string(e.Kind)), plain(strings.Join(words, " ")))
 	return s.out.failed
 }

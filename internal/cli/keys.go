@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/keytail/keytail/api"
 	"github.com/keytail/keytail/internal/adminclient"
 	"github.com/keytail/keytail/internal/apikey"
 )
@@ -77,7 +78,7 @@ func checkWait(timeout time.Duration) error {
 }
 
 func (f *waitFlags) write(userID string) adminclient.Write {
-	w := adminclient.Write{UserID: userID, Wait: adminclient.Scope(f.Wait)}
+	w := adminclient.Write{UserID: userID, Wait: f.Wait}
 	if f.Wait != "" {
 		w.Timeout = f.Timeout
 	}
@@ -85,45 +86,45 @@ func (f *waitFlags) write(userID string) adminclient.Write {
 }
 
 // shown prints a write's answer.
-func (s *session) shown(w *adminclient.Written) {
+func (s *session) shown(w *adminclient.WrittenKey) {
 	if s.json {
 		s.out.object(w.Raw)
 		return
 	}
 	fields := append([][2]string{{"key", w.Secret}}, keyFields(&w.Key)...)
-	s.out.record(append(fields, [2]string{"revision", w.Revision}, [2]string{"old key ends", instant(w.PreviousExpiresAt)})...)
+	s.out.record(append(fields, [2]string{"revision", value(w.Revision)}, [2]string{"old key ends", instantOrNone(w.PreviousExpiresAt)})...)
 }
 
 // told says what a write has done, such as "revoked", as far as it is news.
-func (s *session) told(done string, w *adminclient.Written, since time.Time) {
+func (s *session) told(done string, w *adminclient.WrittenKey, since time.Time) {
 	if w.Secret != "" {
 		s.note("the key is shown this once: nobody can show it again")
 	}
-	if w.Synced != nil {
+	if w.SyncResult != nil {
 		s.note("%s", receiptSentence(done, w, time.Since(since)))
 	}
 }
 
 // receiptSentence says who has heard of a write, so that nobody repeats one that
 // took long to be heard of.
-func receiptSentence(done string, w *adminclient.Written, d time.Duration) string {
-	if *w.Synced {
-		return fmt.Sprintf("%s on %s in %s", done, heard(&w.Receipt), took(d))
+func receiptSentence(done string, w *adminclient.WrittenKey, d time.Duration) string {
+	if w.Synced {
+		return fmt.Sprintf("%s on %s in %s", done, heard(w.SyncResult), took(d))
 	}
 	if len(w.Instances) == 0 {
-		return fmt.Sprintf("%s; which instances have heard of it could not be learned in %s. Do not repeat it. To ask again: keytail sync %s", done, took(d), w.Revision)
+		return fmt.Sprintf("%s; which instances have heard of it could not be learned in %s. Do not repeat it. To ask again: keytail sync %s", done, took(d), value(w.Revision))
 	}
 	return fmt.Sprintf("%s; %s have heard of it in %s, not yet %s. Do not repeat it. To ask again: keytail sync %s",
-		done, heard(&w.Receipt), took(d), strings.Join(w.Missing, ", "), w.Revision)
+		done, heard(w.SyncResult), took(d), strings.Join(w.Missing, ", "), value(w.Revision))
 }
 
 // heard is "4 of 5 instances".
-func heard(r *adminclient.Receipt) string {
+func heard(r *api.SyncResult) string {
 	return fmt.Sprintf("%d of %d instances", max(len(r.Instances)-len(r.Missing), 0), len(r.Instances))
 }
 
 // keyFields are what a table shows of one key.
-func keyFields(k *adminclient.Key) [][2]string {
+func keyFields(k *api.Key) [][2]string {
 	return [][2]string{
 		{"id", k.ID},
 		{"name", k.Name},
@@ -133,9 +134,9 @@ func keyFields(k *adminclient.Key) [][2]string {
 		{"project", value(k.ProjectID)},
 		{"scopes", strings.Join(k.Scopes, " ")},
 		{"allowed ips", strings.Join(k.AllowedIPs, " ")},
-		{"expires", instant(k.ExpiresAt)},
-		{"created", instant(k.CreatedAt)},
-		{"last used", instant(k.LastUsed)},
+		{"expires", instantOrNone(k.ExpiresAt)},
+		{"created", instantOrNone(k.CreatedAt)},
+		{"last used", instantOrNone(k.LastUsed)},
 		{"uses", value(k.UsageCount)},
 		{"begins with", value(k.KeyPrefix)},
 		{"rotated from", value(k.RotatedFrom)},
@@ -152,7 +153,7 @@ func metadataText(m json.RawMessage) string {
 }
 
 // keyState is one word.
-func keyState(k *adminclient.Key, now time.Time) string {
+func keyState(k *api.Key, now time.Time) string {
 	switch {
 	case k.Defect != nil:
 		return "unreadable"
@@ -165,19 +166,18 @@ func keyState(k *adminclient.Key, now time.Time) string {
 }
 
 // readExpiry reads the end of a key: a time, or how long from now. Nil: never.
-func readExpiry(text string, now time.Time) (*time.Time, error) {
+func readExpiry(text string, now time.Time) (*api.Time, error) {
 	if text == "never" {
 		return nil, nil //nolint:nilnil // never is a value
 	}
 	if at, err := time.Parse(time.RFC3339, text); err == nil {
-		return &at, nil
+		return &api.Time{Time: at}, nil
 	}
 	left, err := readWhile(text)
 	if err != nil || left <= 0 {
 		return nil, errors.New("--expires must be a time such as 2027-01-02T15:04:05Z, a while such as 90d or 12h, or never")
 	}
-	at := now.Add(left).UTC().Truncate(time.Second)
-	return &at, nil
+	return &api.Time{Time: now.Add(left).Truncate(time.Second)}, nil
 }
 
 // maxDays is what a time.Duration holds, nearly.

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/keytail/keytail/api"
 	"github.com/keytail/keytail/internal/adminclient"
 )
 
@@ -121,7 +122,7 @@ func (c *keysListCommand) run(ctx context.Context, p process, wrong error) int {
 		q := adminclient.Query{UserID: c.UserID, IncludeInactive: c.Off}
 		read := func(q adminclient.Query) (*adminclient.Page, error) { return s.List(ctx, q) }
 		return s.list("keys", &c.pageFlags, q, read, func(items []json.RawMessage) error {
-			keys, err := decodeAll[adminclient.Key](items)
+			keys, err := decodeAll[api.Key](items)
 			if err != nil {
 				return err
 			}
@@ -133,7 +134,7 @@ func (c *keysListCommand) run(ctx context.Context, p process, wrong error) int {
 				}
 				rows = append(rows, []string{
 					k.ID, shortened(k.Name), keyState(k, now), k.UserID, shortened(strings.Join(k.Scopes, " ")),
-					instant(k.ExpiresAt), instant(k.LastUsed),
+					instantOrNone(k.ExpiresAt), instantOrNone(k.LastUsed),
 				})
 			}
 			if c.Quiet {
@@ -166,14 +167,14 @@ func (c *auditCommand) run(ctx context.Context, p process, wrong error) int {
 		q := adminclient.Query{UserID: c.UserID, KeyID: c.KeyID}
 		read := func(q adminclient.Query) (*adminclient.Page, error) { return s.Audit(ctx, q) }
 		return s.list("entries", &c.pageFlags, q, read, func(items []json.RawMessage) error {
-			entries, err := decodeAll[adminclient.Entry](items)
+			entries, err := decodeAll[api.AuditEntry](items)
 			if err != nil {
 				return err
 			}
 			var rows [][]string
 			for i := range entries {
 				e := &entries[i]
-				rows = append(rows, []string{instant(&e.At), e.Actor, e.Action, e.KeyID, e.UserID, changed(e)})
+				rows = append(rows, []string{instant(e.At.Time), e.Actor, e.Action, e.KeyID, e.UserID, changed(e)})
 			}
 			return s.out.rows(&header, rows)
 		})
@@ -181,7 +182,7 @@ func (c *auditCommand) run(ctx context.Context, p process, wrong error) int {
 }
 
 // changed are the fields of a line, by name: json has what they were.
-func changed(e *adminclient.Entry) string {
+func changed(e *api.AuditEntry) string {
 	names := map[string]bool{}
 	for _, object := range []json.RawMessage{e.Before, e.After} {
 		var fields map[string]json.RawMessage

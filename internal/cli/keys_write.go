@@ -31,13 +31,13 @@ func (c *keysCreateCommand) run(ctx context.Context, p process, wrong error) int
 		}
 	}
 	return c.adminFlags.run(ctx, p, wrong, func(ctx context.Context, s *session) error {
-		return s.makes("created", c.Quiet, func() (*adminclient.Written, error) { return s.Create(ctx, fields, c.write("")) })
+		return s.makes("created", c.Quiet, func() (*adminclient.WrittenKey, error) { return s.Create(ctx, fields, c.write("")) })
 	})
 }
 
 // makes prints a new key. One that came without its secret is shown, since it is
 // there, and is a failure.
-func (s *session) makes(done string, quiet bool, do func() (*adminclient.Written, error)) error {
+func (s *session) makes(done string, quiet bool, do func() (*adminclient.WrittenKey, error)) error {
 	began := time.Now()
 	written, err := do()
 	if written == nil {
@@ -66,7 +66,7 @@ func (c *keysRotateCommand) run(ctx context.Context, p process, wrong error) int
 	overlap, err := readOverlap(c.Overlap)
 	wrong = errors.Join(wrong, c.keyArgument.check(), err, c.waitFlags.check(p))
 	return c.adminFlags.run(ctx, p, wrong, func(ctx context.Context, s *session) error {
-		return s.makes("rotated", c.Quiet, func() (*adminclient.Written, error) { return s.Rotate(ctx, c.ID, overlap, c.write(c.UserID)) })
+		return s.makes("rotated", c.Quiet, func() (*adminclient.WrittenKey, error) { return s.Rotate(ctx, c.ID, overlap, c.write(c.UserID)) })
 	})
 }
 
@@ -107,12 +107,12 @@ func (c *keysUpdateCommand) run(ctx context.Context, p process, wrong error) int
 	return c.adminFlags.run(ctx, p, wrong, func(ctx context.Context, s *session) error {
 		how := c.write(c.UserID)
 		how.IfMatch = c.IfMatch
-		return s.changes("updated", func() (*adminclient.Written, error) { return s.Update(ctx, c.ID, fields, how) })
+		return s.changes("updated", func() (*adminclient.WrittenKey, error) { return s.Update(ctx, c.ID, fields, how) })
 	})
 }
 
 // changes prints a key that has been changed.
-func (s *session) changes(done string, do func() (*adminclient.Written, error)) error {
+func (s *session) changes(done string, do func() (*adminclient.WrittenKey, error)) error {
 	began := time.Now()
 	written, err := do()
 	if err != nil {
@@ -133,7 +133,7 @@ type keysRevokeCommand struct {
 func (c *keysRevokeCommand) run(ctx context.Context, p process, wrong error) int {
 	wrong = errors.Join(wrong, c.keyArgument.check(), c.waitFlags.check(p))
 	return c.adminFlags.run(ctx, p, wrong, func(ctx context.Context, s *session) error {
-		return s.changes("revoked", func() (*adminclient.Written, error) { return s.Revoke(ctx, c.ID, c.write(c.UserID)) })
+		return s.changes("revoked", func() (*adminclient.WrittenKey, error) { return s.Revoke(ctx, c.ID, c.write(c.UserID)) })
 	})
 }
 
@@ -147,6 +147,6 @@ type keysDeleteCommand struct {
 func (c *keysDeleteCommand) run(ctx context.Context, p process, wrong error) int {
 	wrong = errors.Join(wrong, c.keyArgument.check(), c.waitFlags.check(p))
 	return c.adminFlags.run(ctx, p, wrong, func(ctx context.Context, s *session) error {
-		return s.changes("deleted", func() (*adminclient.Written, error) { return s.Delete(ctx, c.ID, c.write(c.UserID)) })
+		return s.changes("deleted", func() (*adminclient.WrittenKey, error) { return s.Delete(ctx, c.ID, c.write(c.UserID)) })
 	})
 }

@@ -9,9 +9,9 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.uber.org/zap"
 
+	"github.com/keytail/keytail/internal/secretfile"
 	"github.com/keytail/keytail/internal/config"
 	"github.com/keytail/keytail/internal/mongoclient"
-	"github.com/keytail/keytail/internal/reload"
 )
 
 // disconnectTimeout: by then nothing of ours uses a connection any more.
@@ -23,9 +23,9 @@ func databaseURI(cfg *config.Config) (string, error) {
 		return cfg.MongoDBURI, nil
 	}
 	const flag = "mongodb-password-file"
-	content, err := reload.ReadSecret(flag, cfg.MongoDBPasswordFile)
+	content, err := secretfile.ReadSecret(cfg.MongoDBPasswordFile)
 	if err != nil {
-		return "", err
+		return "", ofFlag(flag, err)
 	}
 	// Editors and echo end a file with a newline, which is not meant.
 	password := strings.TrimSuffix(strings.TrimSuffix(string(content), "\n"), "\r")

@@ -9,12 +9,12 @@ import (
 	"net"
 	"net/url"
 	"os"
-	"regexp"
 	"strings"
 
+	"github.com/keytail/keytail/internal/secretfile"
 	"github.com/keytail/keytail/internal/adminclient"
 	"github.com/keytail/keytail/internal/config"
-	"github.com/keytail/keytail/internal/reload"
+	"github.com/keytail/keytail/internal/httpclient"
 )
 
 // The environment variables that hold a token itself. There is no flag for one:
@@ -64,9 +64,9 @@ type server struct{ flag, url, token string }
 
 func (f *connection) run(ctx context.Context, p process, wrong error, s server, do func(context.Context, *session) error) int {
 	tlsConfig, tlsErr := f.tls()
-	client, urlErr := adminclient.New(adminclient.Config{
+	client, urlErr := adminclient.New(adminclient.Config{Config: httpclient.Config{
 		URL: s.url, Token: s.token, TLS: tlsConfig, UserAgent: "keytail/" + serviceVersion(p.deps),
-	})
+	}})
 	if urlErr != nil {
 		urlErr = fmt.Errorf("--%s: %w", s.flag, urlErr)
 	}
@@ -103,7 +103,8 @@ func (f *connection) tls() (*tls.Config, error) {
 	made := &tls.Config{MinVersion: tls.VersionTLS12}
 	var mistakes []error
 	if f.CAFile != "" {
-		content, err := reload.ReadFile("ca-file", f.CAFile)
+		content, err := secretfile.Read(f.CAFile)
+		err = ofFlag("ca-file", err)
 		made.RootCAs = x509.NewCertPool()
 		if err == nil && !made.RootCAs.AppendCertsFromPEM(content) {
 			err = fmt.Errorf("--ca-file: %s has no certificate in PEM", f.CAFile)
@@ -133,45 +134,24 @@ func inTheClear(flag, address string) error {
 	return fmt.Errorf("--%s is another machine by plain HTTP, and the token would cross the network in the clear: use https, or a tunnel to this machine", flag)
 }
 
-// namedToken is a line of the server's own token file. A token by itself can look
-// like one if it has a '=' inside and not only at its end.
-var namedToken = regexp.MustCompile(`^[A-Za-z0-9._~-]{1,64}=([!-~]{16,512})$`)
-
 // readToken is the token of a file, or without one of the environment. "": there is
 // none. Nothing of it is in an error.
 func readToken(path, env string) (string, error) {
 	if path == "" {
 		token := strings.TrimSpace(os.Getenv(env))
-		if token != "" && !oneWord(token) {
+		if token != "" && !secretfile.IsToken(token) {
 			return "", fmt.Errorf("%s must hold one token of printable ASCII characters", env)
 		}
 		return token, nil
 	}
-	content, err := reload.ReadSecret("token-file", path)
-	if err != nil {
-		return "", err
-	}
-	var lines []string
-	for line := range strings.Lines(string(content)) {
-		if line = strings.TrimSpace(line); line != "" && !strings.HasPrefix(line, "#") {
-			lines = append(lines, line)
-		}
-	}
-	if len(lines) != 1 || !oneWord(lines[0]) {
-		return "", fmt.Errorf("--token-file: %s must hold one token, of printable ASCII characters, or one line of name=token", path)
-	}
-	if found := namedToken.FindStringSubmatch(lines[0]); found != nil {
-		return found[1], nil
-	}
-	return lines[0], nil
+	token, err := secretfile.ReadToken(path)
+	return token, ofFlag("token-file", err)
 }
 
-// oneWord: what a header can carry without being cut.
-func oneWord(text string) bool {
-	for i := range len(text) {
-		if text[i] <= ' ' || text[i] > '~' {
-			return false
-		}
+// ofFlag says which flag an error is about. Nil stays nil.
+func ofFlag(flag string, err error) error {
+	if err == nil {
+		return nil
 	}
-	return text != ""
+	return fmt.Errorf("--%s: %w", flag, err)
 }

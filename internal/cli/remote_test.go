@@ -20,7 +20,7 @@ import (
 
 	"go.uber.org/zap"
 
-	"github.com/keytail/keytail/internal/adminclient"
+	"github.com/keytail/keytail/api"
 	"github.com/keytail/keytail/internal/apikey"
 )
 
@@ -472,7 +472,7 @@ func TestTheTokenOfAFileIsSent(t *testing.T) {
 	if code, _, stderr := finish(t, Deps{}, "instances", "--token-file", path); code != exitOK {
 		t.Error(stderr)
 	}
-	if code, _, stderr := finish(t, Deps{}, "instances"); code != exitFailure || !strings.Contains(stderr, "does not know this token") || strings.Contains(stderr, "another-token") {
+	if code, _, stderr := finish(t, Deps{}, "instances"); code != exitFailure || !strings.Contains(stderr, "does not accept this token") || strings.Contains(stderr, "another-token") {
 		t.Errorf("exit code %d, %s", code, stderr)
 	}
 	t.Setenv(envToken, "")
@@ -500,7 +500,7 @@ func TestAnswersThatMakeNoSense(t *testing.T) {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "<html>") }))
 	t.Cleanup(server.Close)
 	t.Setenv(envToken, adminToken)
-	for url, text := range map[string]string{server.URL: "keytail", "http://127.0.0.1:1": "nobody listens at http://127.0.0.1:1"} {
+	for url, text := range map[string]string{server.URL: "keytail", "http://127.0.0.1:1": "connection refused by http://127.0.0.1:1"} {
 		t.Setenv("KEYTAIL_ADMIN_URL", url)
 		t.Setenv("KEYTAIL_URL", url)
 		for _, args := range commands {
@@ -608,7 +608,7 @@ func TestKeyStates(t *testing.T) {
 		`{"is_active":true,"expires_at":"2999-01-01T00:00:00Z"}`:  "valid",
 		`{"is_active":true,"defect":"user_id is of type double"}`: "unreadable",
 	} {
-		keys, err := decodeAll[adminclient.Key]([]json.RawMessage{json.RawMessage(body)})
+		keys, err := decodeAll[api.Key]([]json.RawMessage{json.RawMessage(body)})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -623,7 +623,7 @@ func TestReadExpiry(t *testing.T) {
 	for text, want := range map[string]string{
 		"2027-01-02T03:04:05+01:00": "2027-01-02T02:04:05Z", "90d": "2026-04-01T00:00:00Z", "12h": "2026-01-01T12:00:00Z", "never": "",
 	} {
-		if at, err := readExpiry(text, now); err != nil || instant(at) != want {
+		if at, err := readExpiry(text, now); err != nil || instantOrNone(at) != want {
 			t.Errorf("%s: %v, %v", text, at, err)
 		}
 	}
@@ -661,7 +661,7 @@ func TestTLS(t *testing.T) {
 		stderr string
 	}{
 		"all":            {files, exitOK, ""},
-		"unknown":        {files[1:], exitFailure, "is not to be trusted: give the authority that made it by --ca-file"},
+		"unknown":        {files[1:], exitFailure, "is not trusted: add the CA certificate that signed it"},
 		"no certificate": {files[:1], exitFailure, "certificate required"},
 		"plain":          {append(slices.Clone(files), "--admin-url=http://"+server.Listener.Addr().String()), exitFailure, "answers 400 Bad Request"},
 	} {

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+
+	"github.com/keytail/keytail/api"
 )
 
 // screen is standard output. What it shows of a server's words does nothing to a
@@ -87,11 +89,14 @@ func plain(text string) string {
 }
 
 // instant is a time in a table. Nil: "".
-func instant(at *time.Time) string {
+func instant(at time.Time) string { return at.UTC().Format("2006-01-02T15:04:05Z") }
+
+// instantOrNone is instant, or "" for nil.
+func instantOrNone(at *api.Time) string {
 	if at == nil {
 		return ""
 	}
-	return at.UTC().Format("2006-01-02T15:04:05Z")
+	return instant(at.Time)
 }
 
 // value is what a pointer points to. Nil: "".

@@ -4,10 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
+
+	"github.com/keytail/keytail/internal/sleep"
 )
 
 // parts is everything that runs at the same time. dev is nil without --dev.
@@ -95,20 +96,10 @@ func (d *daemon) drain(ctx, failed context.Context, p parts) error {
 	p.listeners.leave()
 	p.service.Drain()
 	if ctx.Err() != nil {
-		pause(failed, d.cfg.DrainDelay)
+		_ = sleep.For(failed, d.cfg.DrainDelay) // cut short if a listener fails
 	}
 	// A fresh context: ctx has ended, and would cut requests in flight.
 	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
 	defer cancel()
 	return p.listeners.shutdown(closing)
-}
-
-// pause waits for d or until ctx ends.
-func pause(ctx context.Context, d time.Duration) {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-	case <-timer.C:
-	}
 }

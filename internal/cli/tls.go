@@ -11,6 +11,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/keytail/keytail/internal/secretfile"
 	"github.com/keytail/keytail/internal/config"
 	"github.com/keytail/keytail/internal/reload"
 )
@@ -56,8 +57,8 @@ func readTLSFiles(l config.Listener) ([][]byte, error) {
 		if file.path == "" {
 			continue
 		}
-		content, err := reload.ReadFile(l.Prefix+file.flag, file.path)
-		contents, mistakes = append(contents, content), append(mistakes, err)
+		content, err := secretfile.Read(file.path)
+		contents, mistakes = append(contents, content), append(mistakes, ofFlag(l.Prefix+file.flag, err))
 	}
 	return contents, errors.Join(mistakes...)
 }

@@ -12,8 +12,9 @@ import (
 	"github.com/mattn/go-isatty"
 	"golang.org/x/term"
 
+	"github.com/keytail/keytail/internal/secretfile"
+	"github.com/keytail/keytail/api"
 	"github.com/keytail/keytail/internal/adminclient"
-	"github.com/keytail/keytail/internal/reload"
 )
 
 // maxKeyText is more than the longest key (512 bytes) with its line break.
@@ -51,12 +52,12 @@ func (c *verifyCommand) run(ctx context.Context, p process, wrong error) int {
 		}
 	}
 	return c.connection.run(ctx, p, wrong, server{"url", c.URL, token}, func(ctx context.Context, s *session) error {
-		v, err := s.Verify(ctx, adminclient.Question{
+		v, err := s.Verify(ctx, api.VerifyRequest{
 			Key: key, Scopes: texts(c.Scopes), OrgID: c.OrgID, ProjectID: c.ProjectID, IP: c.IP, MinRevision: c.MinRevision,
 		})
 		var refused *adminclient.Error
 		if errors.As(err, &refused) && refused.Code != "" {
-			return fmt.Errorf("%s: %w", plain(refused.Code), err)
+			return fmt.Errorf("%s: %w", plain(string(refused.Code)), err)
 		}
 		if err != nil {
 			return err
@@ -89,7 +90,7 @@ func (s *session) verdict(v *adminclient.Verdict, quiet bool) {
 		{"organisation", value(v.OrgID)},
 		{"project", value(v.ProjectID)},
 		{"scopes", strings.Join(v.Scopes, " ")},
-		{"expires", instant(v.ExpiresAt)},
+		{"expires", instantOrNone(v.ExpiresAt)},
 		{"metadata", metadataText(v.Metadata)},
 		{"source", v.Source},
 		{"staleness", staleness},
@@ -103,7 +104,8 @@ func (c *verifyCommand) key(ctx context.Context, p process) (string, error) {
 	var err error
 	switch stdin := p.stdin(); {
 	case c.KeyFile != "":
-		content, err = reload.ReadFile("key-file", c.KeyFile)
+		content, err = secretfile.Read(c.KeyFile)
+		err = ofFlag("key-file", err)
 	case isPrompt(stdin):
 		content, err = askUnseen(ctx, p.stderr, int(stdin.(*os.File).Fd()))
 	default:

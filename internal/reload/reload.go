@@ -11,11 +11,6 @@ package reload
 import (
 	"context"
 	"crypto/sha256"
-	"errors"
-	"fmt"
-	"io"
-	"os"
-	"runtime"
 	"time"
 
 	"go.uber.org/zap"
@@ -23,10 +18,6 @@ import (
 
 // Interval is the time between two looks.
 const Interval = 2 * time.Second
-
-// maxFile bounds what is read of one file: a path that names something else than
-// a list of tokens or certificates must not fill the memory.
-const maxFile = 1 << 20
 
 // Config of a Files.
 type Config struct {
@@ -116,43 +107,4 @@ func digest(contents [][]byte) [sha256.Size]byte {
 		all.Write(sum[:])
 	}
 	return [sha256.Size]byte(all.Sum(nil))
-}
-
-// ReadFile reads a small file. The error is a sentence that begins with the
-// flag.
-func ReadFile(flag, path string) ([]byte, error) {
-	content, _, err := read(flag, path)
-	return content, err
-}
-
-// ReadSecret is ReadFile for a file with a secret in it, which only its owner and
-// group may be able to read.
-func ReadSecret(flag, path string) ([]byte, error) {
-	content, mode, err := read(flag, path)
-	if err == nil && runtime.GOOS != "windows" && mode.Perm()&0o007 != 0 {
-		return nil, fmt.Errorf("--%s: everyone on this machine may use %s: chmod o-rwx it", flag, path)
-	}
-	return content, err
-}
-
-// read takes the mode of the very file that it reads, not of what stands at the
-// path a moment later.
-func read(flag, path string) (content []byte, mode os.FileMode, err error) {
-	file, err := os.Open(path)
-	if err != nil {
-		return nil, 0, fmt.Errorf("--%s: %w", flag, err)
-	}
-	defer func() { _ = file.Close() }()
-	info, err := file.Stat()
-	if err != nil {
-		return nil, 0, fmt.Errorf("--%s: %w", flag, err)
-	}
-	content, err = io.ReadAll(io.LimitReader(file, maxFile+1))
-	if err == nil && len(content) > maxFile {
-		err = errors.New("the file has more than 1 MiB")
-	}
-	if err != nil {
-		return nil, 0, fmt.Errorf("--%s: %s cannot be read: %w", flag, path, err)
-	}
-	return content, info.Mode(), nil
 }

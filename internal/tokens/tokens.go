@@ -22,6 +22,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 
+	"github.com/keytail/keytail/internal/secretfile"
 	"github.com/keytail/keytail/internal/reload"
 )
 
@@ -73,8 +74,11 @@ func New(config Config) (*Set, error) {
 	var err error
 	s.files, err = reload.New(reload.Config{
 		Read: func() ([][]byte, error) {
-			content, err := reload.ReadSecret(config.Flag, config.Path)
-			return [][]byte{content}, err
+			content, err := secretfile.ReadSecret(config.Path)
+			if err != nil {
+				return nil, fmt.Errorf("--%s: %w", config.Flag, err)
+			}
+			return [][]byte{content}, nil
 		},
 		Use:    func(contents [][]byte) error { return s.use(config, contents[0]) },
 		What:   "the file of --" + config.Flag,

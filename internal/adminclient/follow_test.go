@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/keytail/keytail/internal/httpclient"
 )
 
 // tell sends events with these ids, and their ends.
@@ -64,7 +66,7 @@ func TestFollowGoesOnAfterTheLastEvent(t *testing.T) {
 	if !errors.Is(err, errEnough) || fmt.Sprint(ids) != "[1 2 3 4]" || len(broken) != 3 {
 		t.Fatalf("%v, %v, %v", ids, broken, err)
 	}
-	if !errors.Is(broken[0], errEnded) || !strings.Contains(broken[1].Error(), "about to stop") {
+	if !errors.Is(broken[0], httpclient.ErrEnded) || !strings.Contains(broken[1].Error(), "about to stop") {
 		t.Errorf("%v", broken)
 	}
 	var from []string
@@ -96,11 +98,14 @@ func TestFollowNoticesSilence(t *testing.T) {
 		}
 		<-r.Context().Done()
 	})
-	c := client(t, server.URL)
-	c.config.Idle = 300 * time.Millisecond
+	c, err := New(Config{Config: httpclient.Config{URL: server.URL, Idle: 300 * time.Millisecond}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
 	began := time.Now()
 	ids, broken, err := follow(t, c, "", "2")
-	if !errors.Is(err, errEnough) || fmt.Sprint(ids) != "[1 2]" || len(broken) != 1 || !errors.Is(broken[0], errSilent) {
+	if !errors.Is(err, errEnough) || fmt.Sprint(ids) != "[1 2]" || len(broken) != 1 || !errors.Is(broken[0], httpclient.ErrSilent) {
 		t.Errorf("%v, %v, %v", ids, broken, err)
 	}
 	if d := time.Since(began); d < 800*time.Millisecond {
@@ -130,11 +135,11 @@ func TestFollowEnds(t *testing.T) {
 		url, text string
 		broken    int
 	}{
-		"wrong token":      {refusing.URL, "does not know this token", 0},
-		"nobody there":     {"http://127.0.0.1:1", "nobody listens", 0},
+		"wrong token":      {refusing.URL, "does not accept this token", 0},
+		"nobody there":     {"http://127.0.0.1:1", "connection refused", 0},
 		"refused later":    {later.URL, "has no /v1/events", 1},
 		"not even a start": {page.URL, "answers 200 OK, and not as keytail does", 0},
-		"no JSON":          {text.URL, "an event has no JSON in it", 0},
+		"no JSON":          {text.URL, "event's data is not JSON", 0},
 	} {
 		_, broken, err := follow(t, client(t, test.url), "", "none")
 		if err == nil || !strings.Contains(err.Error(), test.text) || len(broken) != test.broken {
@@ -155,32 +160,12 @@ func TestFollowEndsWithItsContext(t *testing.T) {
 	}
 }
 
-// TestListenIsOneConnection.
-func TestListenIsOneConnection(t *testing.T) {
-	var opened int
-	server := serve(t, func(w http.ResponseWriter, _ *http.Request) { tell(w, "1", "2") })
-	c := client(t, server.URL)
-	var ids []string
-	take := func(e Event) error {
-		ids = append(ids, e.ID)
-		return nil
-	}
-	err := c.Listen(t.Context(), "0", func() { opened++ }, take)
-	if !errors.Is(err, errEnded) || fmt.Sprint(ids) != "[1 2]" || opened != 1 || len(server.seen()) != 1 {
-		t.Errorf("%v, %v, opened %d times", ids, err, opened)
-	}
-	err = c.Listen(t.Context(), "0", func() {}, func(Event) error { return errEnough })
-	if !errors.Is(err, errEnough) {
-		t.Error(err)
-	}
-}
-
 type roundTripper func(*http.Request) (*http.Response, error)
 
 func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
 func TestAnotherTransport(t *testing.T) {
-	c, err := New(Config{URL: "http://127.0.0.1:1", Transport: roundTripper(func(*http.Request) (*http.Response, error) { return nil, errEnough })})
+	c, err := New(Config{Config: httpclient.Config{URL: "http://127.0.0.1:1", Transport: roundTripper(func(*http.Request) (*http.Response, error) { return nil, errEnough })}})
 	if err != nil {
 		t.Fatal(err)
 	}
