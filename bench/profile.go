@@ -61,7 +61,7 @@ var ofAuth = []stage{
 	{name: "Gin: its context, the route", within: []string{"gin."}},
 	{name: "the question: query, key, client's address", within: []string{"forwardauth.(*Authority).By", "forwardauth.(*questions)", "forwardauth.FindKey", "forwardauth.offered", "forwardauth.KeySource", "forwardauth.BearerToken", "forwardauth.ClientIP", "forwardauth.peerAddress"}, whole: true},
 	{name: "the hit: validator.Validate", within: []string{"validator.(*Validator).Validate"}, whole: true},
-	{name: "the answer's nine headers, their values and net/http's map", within: []string{"forwardauth.(*values)", "forwardauth.Unanswered", "forwardauth.stalenessText", "forwardauth.joinScopes", "forwardauth.escape", "routes.newEngine.commonHeaders", "forwardauth.RequestID"}, whole: true},
+	{name: "the answer's nine headers, their values and net/http's map", within: []string{"forwardauth.(*values)", "forwardauth.SetUnavailable", "forwardauth.stalenessText", "forwardauth.joinScopes", "forwardauth.escape", "routes.newEngine.commonHeaders", "forwardauth.RequestID"}, whole: true},
 	{name: "keytail's handlers around them", within: []string{"routes.", "forwardauth."}},
 	{name: "the scheduler: goroutines that wait for their sockets", within: []string{"runtime.schedule", "runtime.park_m", "runtime.mcall", "runtime.findRunnable", "runtime.netpoll", "runtime.goready", "runtime.mstart"}, whole: true},
 	collecting,

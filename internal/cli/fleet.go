@@ -24,7 +24,7 @@ type syncCommand struct {
 
 func (c *syncCommand) run(ctx context.Context, p process, wrong error) int {
 	if _, err := clustertime.Parse(c.Revision); err != nil {
-		wrong = errors.Join(wrong, errors.New("the revision must be one as an answer has it, of 16 hex digits"))
+		wrong = errors.Join(wrong, errors.New("the revision must be 16 hex digits, as a response has it"))
 	}
 	wrong = errors.Join(wrong, checkWait(c.Timeout))
 	return c.adminFlags.run(ctx, p, wrong, func(ctx context.Context, s *session) error {

@@ -9,9 +9,9 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.uber.org/zap"
 
-	"github.com/keytail/keytail/internal/secretfile"
 	"github.com/keytail/keytail/internal/config"
 	"github.com/keytail/keytail/internal/mongoclient"
+	"github.com/keytail/keytail/internal/secretfile"
 )
 
 // disconnectTimeout: by then nothing of ours uses a connection any more.

@@ -11,10 +11,10 @@ import (
 	"os"
 	"strings"
 
-	"github.com/keytail/keytail/internal/secretfile"
 	"github.com/keytail/keytail/internal/adminclient"
 	"github.com/keytail/keytail/internal/config"
 	"github.com/keytail/keytail/internal/httpclient"
+	"github.com/keytail/keytail/internal/secretfile"
 )
 
 // The environment variables that hold a token itself. There is no flag for one:

@@ -338,7 +338,7 @@ func TestVerifyExitCodes(t *testing.T) {
 		`{"valid":true,"code":"VALID"}`:                               {200, exitOK, "VALID\n", ""},
 		`{"valid":false,"code":"EXPIRED","key_id":"k1"}`:              {200, exitFailure, "EXPIRED\n", ""},
 		`{"valid":false,"code":"NEWER_THAN_THIS"}`:                    {200, exitFailure, "NEWER_THAN_THIS\n", ""},
-		`{"valid":true,"code":"DISABLED"}`:                            {200, exitFailure, "", "neither clearly yes nor no"},
+		`{"valid":true,"code":"DISABLED"}`:                            {200, exitFailure, "", "the verdict is inconsistent"},
 		`{"detail":"the truth cannot be known","code":"UNAVAILABLE"}`: {503, exitFailure, "", "keytail: UNAVAILABLE: the truth cannot be known\n"},
 		`{"detail":"send a caller token","code":"UNAUTHENTICATED"}`:   {401, exitFailure, "", "UNAUTHENTICATED: "},
 		`{"valid":true`: {200, exitFailure, "", "cannot be read"},

@@ -11,9 +11,9 @@ import (
 
 	"go.uber.org/zap"
 
-	"github.com/keytail/keytail/internal/secretfile"
 	"github.com/keytail/keytail/internal/config"
 	"github.com/keytail/keytail/internal/reload"
+	"github.com/keytail/keytail/internal/secretfile"
 )
 
 // certificates are one listener's, as its files have them now.

@@ -12,9 +12,9 @@ import (
 	"github.com/mattn/go-isatty"
 	"golang.org/x/term"
 
-	"github.com/keytail/keytail/internal/secretfile"
 	"github.com/keytail/keytail/api"
 	"github.com/keytail/keytail/internal/adminclient"
+	"github.com/keytail/keytail/internal/secretfile"
 )
 
 // maxKeyText is more than the longest key (512 bytes) with its line break.

@@ -25,7 +25,7 @@ func (s *Server) Check(ctx context.Context, asked *authv3.CheckRequest) (answer 
 	}()
 	r := clientRequest(ctx, asked.GetAttributes())
 	header := make(http.Header, 8)
-	forwardauth.Unanswered(header)
+	forwardauth.SetUnavailable(header)
 	status, body := s.answer(r, asked.GetAttributes(), header)
 	header.Set("Cache-Control", "no-store")
 	header.Set(forwardauth.HeaderRequestID, forwardauth.RequestID(r, s.authority.Sources()))
@@ -59,10 +59,10 @@ func (s *Server) answer(r *http.Request, attributes *authv3.AttributeContext, he
 // bug is the answer of a handler that has panicked.
 func bug() *authv3.CheckResponse {
 	header := http.Header{}
-	forwardauth.Unanswered(header)
+	forwardauth.SetUnavailable(header)
 	header.Set("Cache-Control", "no-store")
 	header.Set("Content-Type", api.ProblemType)
 	header.Set(forwardauth.HeaderRetryAfter, "1")
 	const status = http.StatusServiceUnavailable
-	return denied(status, header, forwardauth.Body(status, codeInternal, "keytail has a bug here, its log says more"))
+	return denied(status, header, forwardauth.Body(status, codeInternal, "keytail failed because of a bug, see its log"))
 }

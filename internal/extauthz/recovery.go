@@ -13,7 +13,7 @@ import (
 )
 
 // errPanicked is what a caller of health or reflection sees of a bug.
-var errPanicked = status.Error(codes.Unavailable, "keytail has a bug here, its log says more")
+var errPanicked = status.Error(codes.Unavailable, "keytail failed because of a bug, see its log")
 
 // errEnding ends streams that would last for ever.
 var errEnding = status.Error(codes.Unavailable, "keytail shuts down")

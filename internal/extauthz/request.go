@@ -136,7 +136,7 @@ func (s *Server) inQuery(q forwardauth.Question, raw string) (forwardauth.Questi
 	}
 	query, err := url.ParseQuery(raw)
 	if err != nil { // it quotes the query
-		return q, misconfigured("the query is not of the form name=value&name=value with %-escapes")
+		return q, misconfigured("the query must have the form name=value&name=value with %-escapes")
 	}
 	return q.In(query), nil
 }

@@ -22,7 +22,7 @@ import (
 // line is the newest of the audit, as it is stored.
 func (o *office) line() bson.M {
 	o.t.Helper()
-	page, err := o.Audit(o.ctx(), managedkey.By{}, managedkey.AuditQuery{Limit: 1})
+	page, err := o.Audit(o.ctx(), managedkey.Caller{}, managedkey.AuditQuery{Limit: 1})
 	if err != nil || len(page.Entries) != 1 {
 		o.t.Fatalf("%+v, %v", page, err)
 	}
@@ -43,7 +43,7 @@ func TestALineTellsWhatChanged(t *testing.T) {
 	eachWay(t, func(t *testing.T, o *office) {
 		tells := func(action, keyID, before, after string) {
 			t.Helper()
-			page, err := o.Audit(o.ctx(), managedkey.By{}, managedkey.AuditQuery{Limit: 1})
+			page, err := o.Audit(o.ctx(), managedkey.Caller{}, managedkey.AuditQuery{Limit: 1})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -137,7 +137,7 @@ func TestOnlyWhatIsValidIsRotated(t *testing.T) {
 			}
 		}
 		for _, overlap := range []time.Duration{-time.Second, managedkey.MaxOverlap + time.Second} {
-			if _, err := o.Rotate(o.ctx(), ann, "off", overlap); !errors.Is(err, managedkey.ErrInput) {
+			if _, err := o.Rotate(o.ctx(), ann, "off", overlap); !errors.Is(err, managedkey.ErrInvalid) {
 				t.Errorf("%v: %v", overlap, err)
 			}
 		}
@@ -187,7 +187,7 @@ func TestARotationIsBothOrNeither(t *testing.T) {
 // first half cannot be undone.
 func TestWhatCannotBeTakenBackIsUnknown(t *testing.T) {
 	eachWay(t, func(t *testing.T, o *office) {
-		if !o.alone {
+		if !o.noTransactions {
 			t.Skip("a transaction takes back what it has to")
 		}
 		id := o.made("u").Key.Record.KeyID
@@ -214,18 +214,18 @@ func TestWhatCannotBeTakenBackIsUnknown(t *testing.T) {
 
 func TestAnUnknownOutcomeNamesTheKey(t *testing.T) {
 	eachWay(t, func(t *testing.T, o *office) {
-		if o.server.Kind == mongotest.NameSecantus && !o.alone {
+		if o.server.Kind == mongotest.NameSecantus && !o.noTransactions {
 			t.Skip("a transaction that nobody ends holds up everybody there")
 		}
 		id := o.made("u").Key.Record.KeyID
 		// The line is inserted first where there is no transaction, so that only the
 		// key's own write may fail.
 		mode := any("alwaysOn")
-		if o.alone {
+		if o.noTransactions {
 			mode = skip(1)
 		}
 		never := []bson.E{commands("commitTransaction", "insert"), closes}
-		if !o.alone {
+		if !o.noTransactions {
 			never[0] = commands("commitTransaction")
 		}
 		var unknown *managedkey.UnknownError
@@ -238,7 +238,7 @@ func TestAnUnknownOutcomeNamesTheKey(t *testing.T) {
 		o.reaches(id)
 		made := unknown.KeyID
 		off = o.fail("alwaysOn", commands("commitTransaction", "findAndModify"), closes)
-		if !o.alone {
+		if !o.noTransactions {
 			off()
 			off = o.fail("alwaysOn", commands("commitTransaction"), closes)
 		}
@@ -249,7 +249,7 @@ func TestAnUnknownOutcomeNamesTheKey(t *testing.T) {
 		o.reaches(id)
 		_, err = o.Get(o.ctx(), ann, made)
 		lines := o.count(o.lines, bson.D{{Key: "key_id", Value: made}})
-		if err != nil && lines != 0 && !o.alone || err == nil && lines != 1 {
+		if err != nil && lines != 0 && !o.noTransactions || err == nil && lines != 1 {
 			t.Errorf("the key: %v, and %d lines", err, lines)
 		}
 	}, func(c *Config) { c.Timeout = 700 * time.Millisecond })
@@ -288,7 +288,7 @@ func TestWhoWasFasterIsSeen(t *testing.T) {
 		if _, err := o.Delete(o.ctx(), mine, id); !errors.Is(err, managedkey.ErrChanged) {
 			t.Errorf("%v", err)
 		}
-		none := managedkey.By{IfMatch: []string{}}
+		none := managedkey.Caller{IfMatch: []string{}}
 		if _, err := o.Revoke(o.ctx(), none, id); !errors.Is(err, managedkey.ErrChanged) {
 			t.Errorf("%v", err)
 		}
@@ -311,7 +311,7 @@ func TestWhoWasFasterIsSeen(t *testing.T) {
 func TestAnOwnerSeesTheirOwn(t *testing.T) {
 	eachWay(t, func(t *testing.T, o *office) {
 		id := o.made("u").Key.Record.KeyID
-		theirs := managedkey.By{Actor: "ann", Owner: "other"}
+		theirs := managedkey.Caller{Actor: "ann", Owner: "other"}
 		calls := map[string]func() error{
 			"get":    func() error { _, err := o.Get(o.ctx(), theirs, id); return err },
 			"update": func() error { _, err := o.Update(o.ctx(), theirs, id, managedkey.Fields{}); return err },
@@ -324,7 +324,7 @@ func TestAnOwnerSeesTheirOwn(t *testing.T) {
 				t.Errorf("%s: %v", name, err)
 			}
 		}
-		if _, err := o.Create(o.ctx(), theirs, managedkey.Fields{UserID: ptr("u")}); !errors.Is(err, managedkey.ErrInput) {
+		if _, err := o.Create(o.ctx(), theirs, managedkey.Fields{UserID: ptr("u")}); !errors.Is(err, managedkey.ErrInvalid) {
 			t.Errorf("create: %v", err)
 		}
 		if page, err := o.List(o.ctx(), theirs, managedkey.Query{Limit: 9, IncludeInactive: true}); err != nil || len(page.Keys) != 0 {
@@ -350,7 +350,7 @@ func TestTheAuditGoesOnWhereItWas(t *testing.T) {
 			var got []string
 			q := managedkey.AuditQuery{Limit: limit}
 			for {
-				page, err := o.Audit(o.ctx(), managedkey.By{}, q)
+				page, err := o.Audit(o.ctx(), managedkey.Caller{}, q)
 				if err != nil || len(page.Entries) > limit || len(got) > len(ids) {
 					t.Fatalf("%d entries, %v", len(page.Entries), err)
 				}
@@ -365,11 +365,11 @@ func TestTheAuditGoesOnWhereItWas(t *testing.T) {
 				t.Errorf("in pages of %d: %q, want %q", limit, got, ids)
 			}
 		}
-		page, err := o.Audit(o.ctx(), managedkey.By{}, managedkey.AuditQuery{Limit: 1})
+		page, err := o.Audit(o.ctx(), managedkey.Caller{}, managedkey.AuditQuery{Limit: 1})
 		if err != nil {
 			t.Fatal(err)
 		}
-		list, err := o.List(o.ctx(), managedkey.By{}, managedkey.Query{Limit: 1})
+		list, err := o.List(o.ctx(), managedkey.Caller{}, managedkey.Query{Limit: 1})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -380,14 +380,14 @@ func TestTheAuditGoesOnWhereItWas(t *testing.T) {
 			{After: "x"},
 		} {
 			q.Limit = 1
-			if _, err := o.Audit(o.ctx(), managedkey.By{}, q); !errors.Is(err, managedkey.ErrInput) {
+			if _, err := o.Audit(o.ctx(), managedkey.Caller{}, q); !errors.Is(err, managedkey.ErrInvalid) {
 				t.Errorf("%+v: %v", q, err)
 			}
 		}
-		if _, err := o.Audit(o.ctx(), managedkey.By{Owner: "u"}, managedkey.AuditQuery{Limit: 1, After: page.Next}); !errors.Is(err, managedkey.ErrInput) {
+		if _, err := o.Audit(o.ctx(), managedkey.Caller{Owner: "u"}, managedkey.AuditQuery{Limit: 1, After: page.Next}); !errors.Is(err, managedkey.ErrInvalid) {
 			t.Errorf("another one's cursor: %v", err)
 		}
-		if _, err := o.List(o.ctx(), managedkey.By{}, managedkey.Query{Limit: 1, After: page.Next}); !errors.Is(err, managedkey.ErrInput) {
+		if _, err := o.List(o.ctx(), managedkey.Caller{}, managedkey.Query{Limit: 1, After: page.Next}); !errors.Is(err, managedkey.ErrInvalid) {
 			t.Errorf("a cursor of the audit for a list: %v", err)
 		}
 	}, func(c *Config) { c.Now = func() time.Time { return clock } })
@@ -435,8 +435,8 @@ func TestAMissingPrivilegeIsNamedAtStart(t *testing.T) {
 			}
 		}
 		o.fail("alwaysOn", commands("find"), code(20))
-		if err := o.Prepare(o.ctx()); err != nil || !o.alone || o.logs.FilterMessageSnippet("has no transactions").Len() == 0 {
-			t.Errorf("without transactions: alone %v, %v", o.alone, err)
+		if err := o.Prepare(o.ctx()); err != nil || !o.noTransactions || o.logs.FilterMessageSnippet("has no transactions").Len() == 0 {
+			t.Errorf("without transactions: alone %v, %v", o.noTransactions, err)
 		}
 		o.fail("alwaysOn", commands("find"), code(11601))
 		if err := o.Prepare(o.ctx()); err == nil {

@@ -167,7 +167,7 @@ func (k *tally) compare(t *testing.T, o *office) {
 	for _, e := range entries {
 		lines[e.Action][e.KeyID]++
 	}
-	k.compareWith(t, o.alone, active, lines)
+	k.compareWith(t, o.noTransactions, active, lines)
 }
 
 func (k *tally) compareWith(t *testing.T, alone bool, active map[string]bool, lines map[string]map[string]int) {

@@ -71,10 +71,10 @@ func eachWay(t *testing.T, f func(t *testing.T, o *office), change ...func(*Conf
 		for _, alone := range []bool{false, true} {
 			t.Run(map[bool]string{false: "transaction", true: "alone"}[alone], func(t *testing.T) {
 				o := newOffice(t, s, change...)
-				if !alone && o.alone {
+				if !alone && o.noTransactions {
 					t.Skip("the server has no transactions")
 				}
-				o.alone = alone
+				o.noTransactions = alone
 				f(t, o)
 			})
 		}
@@ -113,7 +113,7 @@ func code(n int) bson.E { return bson.E{Key: "errorCode", Value: n} }
 var closes = bson.E{Key: "closeConnection", Value: true}
 
 // ann is who asks.
-var ann = managedkey.By{Actor: "ann", RequestID: "request-1"}
+var ann = managedkey.Caller{Actor: "ann", RequestID: "request-1"}
 
 func ptr[T any](v T) *T { return &v }
 

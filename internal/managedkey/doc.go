@@ -1,7 +1,8 @@
-// Package lifecycle is the life of a key in words: what may be said of one, what
-// is shown of one, and what can go wrong. It does nothing by itself: package
-// keyadmin writes keys, package routes answers for it over HTTP, and both speak
-// this language.
+// Package managedkey has what package routes and package keyadmin tell each other
+// about a key that an administrator manages: the fields of a request and their
+// checks, the key in a response, pages, entries of the audit, and errors.
 //
-// It imports the standard library only, and what is pure of the module.
+// It is separate from both because routes must not depend on MongoDB, and keyadmin
+// not on HTTP. It depends on the standard library and on pure packages of the
+// module only.
 package managedkey

@@ -20,7 +20,7 @@ func TestAllMistakesAreSaidAtOnce(t *testing.T) {
 		AllowedIPs: ptr(make([]netip.Prefix, MaxNetworks+1)), Metadata: ptr(json.RawMessage(strings.Repeat(" ", MaxMetadata+1))),
 	}
 	err := f.CheckNew(now)
-	if !errors.Is(err, ErrInput) || strings.Contains(err.Error(), "leak") {
+	if !errors.Is(err, ErrInvalid) || strings.Contains(err.Error(), "leak") {
 		t.Fatal(err)
 	}
 	for _, words := range []string{"user_id is missing", "org_id", "name", "scopes[0]", "expires_at", "allowed_ips", "metadata"} {
@@ -54,7 +54,7 @@ func TestTheLargestThatIsTaken(t *testing.T) {
 func TestAKeyStaysItsUsers(t *testing.T) {
 	t.Parallel()
 	for _, f := range []Fields{{UserID: ptr("u")}, {OrgID: ptr("")}, {ProjectID: ptr("p")}} {
-		if err := f.CheckChange(now); !errors.Is(err, ErrInput) {
+		if err := f.CheckChange(now); !errors.Is(err, ErrInvalid) {
 			t.Errorf("%+v: %v", f, err)
 		}
 	}

@@ -8,79 +8,78 @@ import (
 	"github.com/keytail/keytail/internal/clustertime"
 )
 
-// By is who asks.
-type By struct {
-	// Actor is the name of the token. RequestID ties the audit to logs.
+// Caller is who sends a request.
+type Caller struct {
+	// Actor is the name of the token. RequestID connects the audit with logs.
 	Actor, RequestID string
-	// Owner narrows the call to one user's keys: another one's is ErrNoSuchKey.
-	// Empty: it does not.
+	// Owner restricts the request to one user's keys: another one is
+	// ErrNoSuchKey. Empty: no restriction.
 	Owner string
-	// IfMatch are the digests of which the key must have one, else ErrChanged. Nil:
-	// any key will do.
+	// IfMatch are digests. The key must have one of them, else ErrChanged. Nil:
+	// any key.
 	IfMatch []string
 }
 
-// Key is what is shown of a key. It holds no hash and no secret.
+// Key is what administrators may see of a key. It has no hash and no secret.
 type Key struct {
 	Record apikey.Record
-	// KeyPrefix is the beginning of the key's text. Empty: not kept.
+	// KeyPrefix is the beginning of the key's text. Empty: not stored.
 	KeyPrefix string
-	// CreatedAt and LastUsed are zero when they are not kept.
+	// CreatedAt and LastUsed are zero if they are not stored.
 	CreatedAt, LastUsed time.Time
-	// UsageCount is negative when it is not kept.
+	// UsageCount is negative if it is not stored.
 	UsageCount int64
 	// RotatedFrom is the id of the key that this one replaces. Empty: none.
 	RotatedFrom string
-	// Digest tells two contents apart.
+	// Digest identifies the content of the document.
 	Digest string
 }
 
 // Written is a key after a write.
 type Written struct {
 	Key Key
-	// Secret is a new key's text, which nobody can learn again. Empty: the key is
-	// not new.
+	// Secret is the text of a new key, which cannot be read again. Empty: the key
+	// is not new.
 	Secret string
-	// PreviousExpiresAt is, after a rotation, the end of the key that was replaced.
+	// PreviousExpiresAt is, after a rotation, when the replaced key expires.
 	PreviousExpiresAt time.Time
-	// Revision is a cluster time that is not before the write.
+	// Revision is a cluster time at or after the write.
 	Revision clustertime.Time
 }
 
-// Query says which keys a list has.
+// Query selects keys.
 type Query struct {
 	IncludeInactive bool
-	// After is the Next of the page before. Empty: the first page.
+	// After is the Next of the previous page. Empty: the first page.
 	After string
-	// Limit is how many keys a page has at most.
+	// Limit is the maximum number of keys in the page.
 	Limit int
 }
 
-// Page is a part of a list.
+// Page is a part of a list of keys.
 type Page struct {
 	Keys []Key
-	// Next is where the list goes on. Empty: it does not.
+	// Next is where the next page begins. Empty: this is the last one.
 	Next string
 }
 
-// AuditQuery says which entries a list of the audit has.
+// AuditQuery selects entries of the audit.
 type AuditQuery struct {
-	// KeyID narrows it to those about one key. Empty: about all.
+	// KeyID restricts it to entries about one key. Empty: all.
 	KeyID string
 	After string
 	Limit int
 }
 
-// Entry is a line of the audit.
+// Entry of the audit.
 type Entry struct {
 	ID                       string
 	At                       time.Time
 	Actor, Action, RequestID string
-	// KeyID is the key that was written; NewKeyID, of a rotation, the one that was
-	// made.
+	// KeyID is the key that was written; NewKeyID is the new key of a rotation.
 	KeyID, NewKeyID, UserID string
-	// Before and After are JSON objects of the fields that changed, by role. Empty:
-	// there was nothing, or there is nothing any more.
+	// Before and After are JSON objects of the fields that changed, by role.
+	// Empty: the key did not exist before, or does not exist any more.
 	Before, After json.RawMessage
 }
 

@@ -169,7 +169,7 @@ func TestAReaderThatStopsIsCut(t *testing.T) {
 	var closed atomic.Int64
 	engine := gin.New()
 	engine.GET(api.PathEvents, func(c *gin.Context) {
-		// In place of eventTime, which a test cannot wait for.
+		// In place of writeTimeout, which a test cannot wait for.
 		c.Writer = impatient{c.Writer}
 		stream(closing{feed, &closed})(c)
 	})
@@ -195,7 +195,7 @@ func TestAReaderThatStopsIsCut(t *testing.T) {
 type impatient struct{ gin.ResponseWriter }
 
 func (w impatient) SetWriteDeadline(at time.Time) error {
-	return http.NewResponseController(w.ResponseWriter).SetWriteDeadline(at.Add(100*time.Millisecond - eventTime))
+	return http.NewResponseController(w.ResponseWriter).SetWriteDeadline(at.Add(100*time.Millisecond - writeTimeout))
 }
 
 func (w impatient) Unwrap() http.ResponseWriter { return w.ResponseWriter }
@@ -237,7 +237,7 @@ func (f *quietFeed) Next(ctx context.Context) ([]events.Event, error) {
 		return nil, errors.New("there is no deadline")
 	}
 	if f.asked.Add(1) == 1 {
-		return nil, errQuiet
+		return nil, errIdle
 	}
 	return nil, events.ErrClosed
 }

@@ -22,25 +22,25 @@ const (
 	pathRotate = pathKey + "/rotate"
 )
 
-// writeTime is what a write may take, without the wait for its receipt.
+// writeTime is what a write may take, without its wait.
 const writeTime = 20 * time.Second
 
-// Keys looks after keys. Its methods are called from many goroutines at once, and
-// bound their time themselves. Their errors are those of package lifecycle, whose
-// texts are for the caller, or others, whose texts are not.
+// Keys manages keys. Many goroutines call its methods at once, and each bounds
+// its own time. Errors are those of package managedkey, whose texts are for the
+// caller, or others, whose texts are not.
 type Keys interface {
-	Create(ctx context.Context, by managedkey.By, fields managedkey.Fields) (managedkey.Written, error)
-	List(ctx context.Context, by managedkey.By, q managedkey.Query) (managedkey.Page, error)
-	Get(ctx context.Context, by managedkey.By, id string) (managedkey.Key, error)
-	Update(ctx context.Context, by managedkey.By, id string, fields managedkey.Fields) (managedkey.Written, error)
-	Revoke(ctx context.Context, by managedkey.By, id string) (managedkey.Written, error)
-	Rotate(ctx context.Context, by managedkey.By, id string, overlap time.Duration) (managedkey.Written, error)
-	Delete(ctx context.Context, by managedkey.By, id string) (managedkey.Written, error)
-	Audit(ctx context.Context, by managedkey.By, q managedkey.AuditQuery) (managedkey.AuditPage, error)
+	Create(ctx context.Context, by managedkey.Caller, fields managedkey.Fields) (managedkey.Written, error)
+	List(ctx context.Context, by managedkey.Caller, q managedkey.Query) (managedkey.Page, error)
+	Get(ctx context.Context, by managedkey.Caller, id string) (managedkey.Key, error)
+	Update(ctx context.Context, by managedkey.Caller, id string, fields managedkey.Fields) (managedkey.Written, error)
+	Revoke(ctx context.Context, by managedkey.Caller, id string) (managedkey.Written, error)
+	Rotate(ctx context.Context, by managedkey.Caller, id string, overlap time.Duration) (managedkey.Written, error)
+	Delete(ctx context.Context, by managedkey.Caller, id string) (managedkey.Written, error)
+	Audit(ctx context.Context, by managedkey.Caller, q managedkey.AuditQuery) (managedkey.AuditPage, error)
 }
 
-// keys puts the life of keys where admins find it.
-func (a *admin) keys(engine *gin.Engine) {
+// serveKeys serves the admin API of keys.
+func (a *admin) serveKeys(engine *gin.Engine) {
 	engine.POST(api.PathKeys, a.createKey)
 	readable(engine, api.PathKeys, a.listKeys)
 	readable(engine, pathKey, a.getKey)
@@ -111,11 +111,12 @@ func (a *admin) writeOne(c *gin.Context, status int, do func(ctx context.Context
 	})
 }
 
-// write does a write, and waits for its receipt if that is asked for.
+// write does a write, and waits for the write acknowledgement if the request asks
+// for it.
 func (a *admin) write(c *gin.Context, status int, isNew bool, do func(ctx context.Context, q *adminQuery) (managedkey.Written, error)) {
 	q, problem := readAdminQuery(c, paramOwner, paramWait, paramTimeout)
 	if problem == nil && q.wait != "" && a.Syncer == nil {
-		problem = badRequest("this instance gives no receipts")
+		problem = badRequest("this instance does not support wait")
 	}
 	if problem == nil && !isNew {
 		q.by.IfMatch, problem = readIfMatch(c.Request.Header)
@@ -124,8 +125,8 @@ func (a *admin) write(c *gin.Context, status int, isNew bool, do func(ctx contex
 		writeProblem(c, problem.code, problem.detail)
 		return
 	}
-	outlive(c, writeTime+q.timeout+answerTime)
-	// Whoever goes away does not cut a write in two: it ends by its own time.
+	extendWriteDeadline(c, writeTime+q.timeout+answerTime)
+	// A client that disconnects must not interrupt a write, which has its own timeout.
 	written, err := do(context.WithoutCancel(c.Request.Context()), q)
 	if err != nil {
 		a.writeKeyError(c, err)
@@ -144,8 +145,9 @@ func (a *admin) write(c *gin.Context, status int, isNew bool, do func(ctx contex
 	writeJSON(c, status, &body)
 }
 
-// receipt waits. What keeps it from an answer is no failure of the write, which
-// nobody should do twice: then nobody is known to have got there.
+// wait waits until the write has been applied. A failed wait is not a failed
+// write, which must not be repeated: the result then says that no instance is
+// known to have applied it.
 func (a *admin) wait(ctx context.Context, q *adminQuery, written managedkey.Written) api.SyncResult {
 	ctx, cancel := context.WithTimeout(ctx, q.timeout)
 	defer cancel()
@@ -212,8 +214,8 @@ func (a *admin) listAudit(c *gin.Context) {
 	writeJSON(c, http.StatusOK, &body)
 }
 
-// writeJSON answers; what cannot be encoded is a bug of whoever read the document,
-// and becomes a 500 like any bug.
+// writeJSON responds with JSON. A body that cannot be encoded is a bug of the
+// code that read the document, and becomes a 500.
 func writeJSON(c *gin.Context, status int, body any) {
 	text, err := json.Marshal(body)
 	if err != nil {
@@ -222,12 +224,12 @@ func writeJSON(c *gin.Context, status int, body any) {
 	c.Data(status, "application/json", text)
 }
 
-// keyErrors is the one place that maps what goes wrong with keys to problems.
+// keyErrors is the only place that maps errors of managedkey to problems.
 var keyErrors = []struct {
 	kind error
 	code api.ProblemCode
 }{
-	{managedkey.ErrInput, api.CodeBadRequest},
+	{managedkey.ErrInvalid, api.CodeBadRequest},
 	{managedkey.ErrAmbiguousID, api.CodeAmbiguousID},
 	{managedkey.ErrNoSuchKey, api.CodeNoSuchKey},
 	{managedkey.ErrDuplicate, api.CodeDuplicateKey},
@@ -260,11 +262,11 @@ func (a *admin) writeKeyError(c *gin.Context, err error) {
 		}
 	}
 	a.logFailure(c, err)
-	writeProblem(c, api.CodeInternal, "keytail could not do this, its log says more")
+	writeProblem(c, api.CodeInternal, "keytail failed, see its log")
 }
 
-// logFailure is for errors whose text is not, or not only, for the caller.
+// logFailure logs an error whose text is not, or not only, for the caller.
 func (a *admin) logFailure(c *gin.Context, err error) {
-	a.Logger.Warn("a call of the admin API failed",
+	a.Logger.Warn("a request to the admin API failed",
 		zap.String("route", c.FullPath()), zap.String("request_id", c.Writer.Header().Get(forwardauth.HeaderRequestID)), zap.Error(err))
 }

@@ -54,16 +54,16 @@ func (goldenDesk) written(id, secret string) (managedkey.Written, error) {
 	return managedkey.Written{Key: key, Secret: secret, Revision: goldenProcessed}, deskErrors[id]
 }
 
-func (d goldenDesk) Create(_ context.Context, _ managedkey.By, f managedkey.Fields) (managedkey.Written, error) {
+func (d goldenDesk) Create(_ context.Context, _ managedkey.Caller, f managedkey.Fields) (managedkey.Written, error) {
 	if err := f.CheckNew(goldenNow); err != nil {
 		return managedkey.Written{}, err
 	}
 	return d.written(*f.UserID, "kt_secret")
 }
 
-func (goldenDesk) List(_ context.Context, by managedkey.By, q managedkey.Query) (managedkey.Page, error) {
+func (goldenDesk) List(_ context.Context, by managedkey.Caller, q managedkey.Query) (managedkey.Page, error) {
 	if q.After == "another" {
-		return managedkey.Page{}, managedkey.Refuse("this cursor does not belong to this list")
+		return managedkey.Page{}, managedkey.Invalid("this cursor does not belong to this list")
 	}
 	if by.Owner != "" && by.Owner != "user-1" {
 		return managedkey.Page{}, nil
@@ -72,14 +72,14 @@ func (goldenDesk) List(_ context.Context, by managedkey.By, q managedkey.Query) 
 	return managedkey.Page{Keys: []managedkey.Key{goldenKey(), bare}, Next: "next"}, nil
 }
 
-func (goldenDesk) Get(_ context.Context, by managedkey.By, id string) (managedkey.Key, error) {
+func (goldenDesk) Get(_ context.Context, by managedkey.Caller, id string) (managedkey.Key, error) {
 	if by.Owner != "" && by.Owner != "user-1" {
 		return managedkey.Key{}, managedkey.ErrNoSuchKey
 	}
 	return goldenKey(), deskErrors[id]
 }
 
-func (d goldenDesk) Update(_ context.Context, by managedkey.By, id string, f managedkey.Fields) (managedkey.Written, error) {
+func (d goldenDesk) Update(_ context.Context, by managedkey.Caller, id string, f managedkey.Fields) (managedkey.Written, error) {
 	if err := f.CheckChange(goldenNow); err != nil {
 		return managedkey.Written{}, err
 	}
@@ -89,13 +89,13 @@ func (d goldenDesk) Update(_ context.Context, by managedkey.By, id string, f man
 	return d.written(id, "")
 }
 
-func (d goldenDesk) Revoke(_ context.Context, _ managedkey.By, id string) (managedkey.Written, error) {
+func (d goldenDesk) Revoke(_ context.Context, _ managedkey.Caller, id string) (managedkey.Written, error) {
 	w, err := d.written(id, "")
 	w.Key.Record.Active = false
 	return w, err
 }
 
-func (d goldenDesk) Rotate(_ context.Context, _ managedkey.By, id string, overlap time.Duration) (managedkey.Written, error) {
+func (d goldenDesk) Rotate(_ context.Context, _ managedkey.Caller, id string, overlap time.Duration) (managedkey.Written, error) {
 	if err := managedkey.CheckOverlap(overlap); err != nil {
 		return managedkey.Written{}, err
 	}
@@ -104,11 +104,11 @@ func (d goldenDesk) Rotate(_ context.Context, _ managedkey.By, id string, overla
 	return w, err
 }
 
-func (d goldenDesk) Delete(_ context.Context, _ managedkey.By, id string) (managedkey.Written, error) {
+func (d goldenDesk) Delete(_ context.Context, _ managedkey.Caller, id string) (managedkey.Written, error) {
 	return d.written(id, "")
 }
 
-func (goldenDesk) Audit(_ context.Context, by managedkey.By, q managedkey.AuditQuery) (managedkey.AuditPage, error) {
+func (goldenDesk) Audit(_ context.Context, by managedkey.Caller, q managedkey.AuditQuery) (managedkey.AuditPage, error) {
 	if q.KeyID == "away" {
 		return managedkey.AuditPage{}, deskErrors["away"]
 	}
@@ -198,34 +198,34 @@ func TestBadCallsOfTheAdminAPI(t *testing.T) {
 		"no body":              {"POST", "/v1/keys", "", 415, "application/json"},
 		"no user":              {"POST", "/v1/keys", `{}`, 400, "user_id is missing"},
 		"null user":            {"POST", "/v1/keys", `{"user_id":null}`, 400, "user_id is missing"},
-		"unknown field":        {"POST", "/v1/keys", user + `"hash":"x"}`, 400, "has another"},
-		"the switch":           {"POST", "/v1/keys", user + `"is_active":true}`, 400, "has another"},
-		"other case":           {"POST", "/v1/keys", `{"User_ID":"u"}`, 400, "has another"},
-		"twice":                {"POST", "/v1/keys", user + `"user_id":"v"}`, 400, "given twice"},
+		"unknown field":        {"POST", "/v1/keys", user + `"hash":"x"}`, 400, "may have only"},
+		"the switch":           {"POST", "/v1/keys", user + `"is_active":true}`, 400, "may have only"},
+		"other case":           {"POST", "/v1/keys", `{"User_ID":"u"}`, 400, "may have only"},
+		"twice":                {"POST", "/v1/keys", user + `"user_id":"v"}`, 400, "repeated"},
 		"user is a number":     {"POST", "/v1/keys", `{"user_id":7}`, 400, "user_id must be a string"},
-		"user is long":         {"POST", "/v1/keys", `{"user_id":"` + strings.Repeat("u", 257) + `"}`, 400, "user_id cannot be taken"},
+		"user is long":         {"POST", "/v1/keys", `{"user_id":"` + strings.Repeat("u", 257) + `"}`, 400, "user_id is not valid"},
 		"10,000 scopes":        {"POST", "/v1/keys", user + `"scopes":` + many(10000) + `}`, 400, "more than 256"},
 		"long scopes":          {"POST", "/v1/keys", user + `"scopes":["` + strings.TrimSuffix(strings.Repeat(strings.Repeat("a", 256)+`","`, 17), `","`) + `"]}`, 400, "more than 4096 bytes"},
-		"scope of two words":   {"POST", "/v1/keys", user + `"scopes":["a","b c"]}`, 400, "scopes[1] cannot be taken"},
+		"scope of two words":   {"POST", "/v1/keys", user + `"scopes":["a","b c"]}`, 400, "scopes[1] is not valid"},
 		"scopes is a string":   {"POST", "/v1/keys", user + `"scopes":"a"}`, 400, "scopes must be an array"},
 		"scopes has null":      {"POST", "/v1/keys", user + `"scopes":["a",null]}`, 400, "scopes must be an array"},
 		"a name of 1 MB":       {"POST", "/v1/keys", user + `"name":"` + strings.Repeat("n", 1<<20) + `"}`, 413, "64 KiB"},
-		"a long name":          {"POST", "/v1/keys", user + `"name":"` + strings.Repeat("n", 1025) + `"}`, 400, "name cannot be taken"},
+		"a long name":          {"POST", "/v1/keys", user + `"name":"` + strings.Repeat("n", 1025) + `"}`, 400, "name is not valid"},
 		"control character":    {"POST", "/v1/keys", user + `"name":"a\u0000b"}`, 400, "control character"},
 		"half a surrogate":     {"POST", "/v1/keys", user + `"name":"\ud800"}`, 400, "surrogate"},
 		"past expiry":          {"POST", "/v1/keys", user + `"expires_at":"2026-11-23T20:00:00.532Z"}`, 400, "in the past"},
 		"the year 1":           {"POST", "/v1/keys", user + `"expires_at":"0001-01-01T00:00:00Z"}`, 400, "in the past"},
 		"expiry is a number":   {"POST", "/v1/keys", user + `"expires_at":2000000000}`, 400, "expires_at must be a time"},
 		"expiry is a date":     {"POST", "/v1/keys", user + `"expires_at":"2090-01-01"}`, 400, "expires_at must be a time"},
-		"a bad network":        {"POST", "/v1/keys", user + `"allowed_ips":["192.0.2.1","192.0.2.0/33"]}`, 400, "allowed_ips[1] cannot be taken"},
-		"a zone":               {"POST", "/v1/keys", user + `"allowed_ips":["fe80::1%eth0"]}`, 400, "allowed_ips[0] cannot be taken"},
+		"a bad network":        {"POST", "/v1/keys", user + `"allowed_ips":["192.0.2.1","192.0.2.0/33"]}`, 400, "allowed_ips[1] is not valid"},
+		"a zone":               {"POST", "/v1/keys", user + `"allowed_ips":["fe80::1%eth0"]}`, 400, "allowed_ips[0] is not valid"},
 		"many networks":        {"POST", "/v1/keys", user + `"allowed_ips":[` + strings.TrimSuffix(strings.Repeat(`"192.0.2.1",`, 101), ",") + `]}`, 400, "more than 100"},
 		"metadata is a list":   {"POST", "/v1/keys", user + `"metadata":[]}`, 400, "metadata must be an object"},
-		"metadata, twice":      {"POST", "/v1/keys", user + `"metadata":{"a":[{"b":1,"b":2}]}}`, 400, "metadata has a field twice"},
+		"metadata, twice":      {"POST", "/v1/keys", user + `"metadata":{"a":[{"b":1,"b":2}]}}`, 400, "metadata repeats a field"},
 		"metadata, deep":       {"POST", "/v1/keys", user + `"metadata":{"a":` + strings.Repeat("[", 9000) + strings.Repeat("]", 9000) + `}}`, 400, "nested too deep"},
 		"metadata, large":      {"POST", "/v1/keys", user + `"metadata":{"a":"` + strings.Repeat("x", 8<<10) + `"}}`, 400, "metadata has more than 8192"},
 		"metadata, surrogate":  {"POST", "/v1/keys", user + `"metadata":{"\udc00":1}}`, 400, "surrogate"},
-		"patch of the user":    {"PATCH", "/v1/keys/a", `{"user_id":"u"}`, 400, "has another"},
+		"patch of the user":    {"PATCH", "/v1/keys/a", `{"user_id":"u"}`, 400, "may have only"},
 		"patch of nothing":     {"PATCH", "/v1/keys/a", `[]`, 400, "must be a JSON object"},
 		"no overlap":           {"POST", "/v1/keys/a/rotate", `{}`, 400, "overlap_seconds is missing"},
 		"overlap is a string":  {"POST", "/v1/keys/a/rotate", `{"overlap_seconds":"2"}`, 400, "whole number"},
@@ -235,9 +235,9 @@ func TestBadCallsOfTheAdminAPI(t *testing.T) {
 		"a year of overlap":    {"POST", "/v1/keys/a/rotate", `{"overlap_seconds":31536000}`, 400, "between 0 and"},
 		"a body for a revoke":  {"POST", "/v1/keys/a/revoke", `{"is_active":true}`, 400, "no body"},
 		"a body for a delete":  {"DELETE", "/v1/keys/a", `x`, 400, "no body"},
-		"unknown parameter":    {"POST", "/v1/keys?users=u", user + `"name":""}`, 400, "something else"},
-		"two users":            {"GET", "/v1/keys?user_id=a&user_id=b", "", 400, "given twice"},
-		"an empty user":        {"GET", "/v1/keys/a?user_id=", "", 400, "user_id cannot be read"},
+		"unknown parameter":    {"POST", "/v1/keys?users=u", user + `"name":""}`, 400, "may have only"},
+		"two users":            {"GET", "/v1/keys?user_id=a&user_id=b", "", 400, "repeated"},
+		"an empty user":        {"GET", "/v1/keys/a?user_id=", "", 400, "user_id is not valid"},
 		"the query is broken":  {"GET", "/v1/keys?user_id=%zz", "", 400, "cannot be read"},
 		"limit 0":              {"GET", "/v1/keys?limit=0", "", 400, "between 1 and 500"},
 		"limit 501":            {"GET", "/v1/audit?limit=501", "", 400, "between 1 and 500"},
@@ -245,9 +245,9 @@ func TestBadCallsOfTheAdminAPI(t *testing.T) {
 		"another one's cursor": {"GET", "/v1/keys?cursor=another", "", 400, "does not belong"},
 		"perhaps inactive":     {"GET", "/v1/keys?include_inactive=1", "", 400, "true or false"},
 		"wait for everybody":   {"POST", "/v1/keys/a/revoke?wait=all", "", 400, "instance or fleet"},
-		"timeout alone":        {"POST", "/v1/keys/a/revoke?timeout=1s", "", 400, "timeout is for a wait"},
-		"a long timeout":       {"POST", "/v1/keys/a/revoke?wait=fleet&timeout=2m", "", 400, "a minute at most"},
-		"wait of a read":       {"GET", "/v1/keys/a?wait=fleet", "", 400, "something else"},
+		"timeout alone":        {"POST", "/v1/keys/a/revoke?timeout=1s", "", 400, "timeout needs wait"},
+		"a long timeout":       {"POST", "/v1/keys/a/revoke?wait=fleet&timeout=2m", "", 400, "at most 1m"},
+		"wait of a read":       {"GET", "/v1/keys/a?wait=fleet", "", 400, "may have only"},
 		"id with a control":    {"GET", "/v1/keys/a%00", "", 400, "control character"},
 		"path below":           {"GET", "/v1/keys/a/b", "", 404, ""},
 		"a slash":              {"GET", "/v1/keys/", "", 404, ""},
@@ -318,7 +318,7 @@ type alive struct {
 	t *testing.T
 }
 
-func (a alive) Revoke(ctx context.Context, by managedkey.By, id string) (managedkey.Written, error) {
+func (a alive) Revoke(ctx context.Context, by managedkey.Caller, id string) (managedkey.Written, error) {
 	if ctx.Err() != nil || by.Actor != "ann" || by.RequestID == "" {
 		a.t.Errorf("%v, %+v", ctx.Err(), by)
 	}

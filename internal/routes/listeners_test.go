@@ -35,13 +35,13 @@ func TestPoliciesAreChecked(t *testing.T) {
 		want   string // empty: valid
 	}{
 		"a-b.c_d~9":             {forwardauth.Policy{Scopes: []string{"a", "b"}, OrgID: "o", ProjectID: "p"}, ""},
-		"":                      {forwardauth.Policy{}, "a name has 1 to 64"},
-		"a/b":                   {forwardauth.Policy{}, "a name has 1 to 64"},
-		"a b":                   {forwardauth.Policy{}, "a name has 1 to 64"},
-		"..":                    {forwardauth.Policy{}, "a name of dots alone"},
-		strings.Repeat("a", 65): {forwardauth.Policy{}, "a name has 1 to 64"},
+		"":                      {forwardauth.Policy{}, "a name must have 1 to 64"},
+		"a/b":                   {forwardauth.Policy{}, "a name must have 1 to 64"},
+		"a b":                   {forwardauth.Policy{}, "a name must have 1 to 64"},
+		"..":                    {forwardauth.Policy{}, "a name must not consist of dots only"},
+		strings.Repeat("a", 65): {forwardauth.Policy{}, "a name must have 1 to 64"},
 		"space":                 {forwardauth.Policy{Scopes: []string{"a b"}}, `policy "space": a scope has no white space`},
-		"twice":                 {forwardauth.Policy{Scopes: []string{"a", "a"}}, `policy "twice": the scope "a" stands there twice`},
+		"twice":                 {forwardauth.Policy{Scopes: []string{"a", "a"}}, `policy "twice": the scope "a" is repeated`},
 		"org":                   {forwardauth.Policy{OrgID: "a\n"}, `policy "org": org_id: `},
 		"many":                  {forwardauth.Policy{Scopes: make([]string, forwardauth.MaxScopes+1)}, "at most 100 scopes"},
 	} {
@@ -211,7 +211,7 @@ func TestStatusPage(t *testing.T) {
 	handler := newTestAdmin(t)
 	page := answerOf(handler, adminRequest("GET", "/", basic(adminToken1)))
 	for _, text := range []string{
-		"keytail is stale", "16000 ms", "not known yet", "190", "the collection was dropped", "v1.2.3", "&lt;b&gt;host-1&lt;/b&gt;", "a sentence about a sharded cluster",
+		"keytail is stale", "16000 ms", "unknown", "190", "the collection was dropped", "v1.2.3", "&lt;b&gt;host-1&lt;/b&gt;", "a sentence about a sharded cluster",
 	} {
 		if !strings.Contains(page.body, text) {
 			t.Errorf("the page lacks %q:\n%s", text, page.body)
@@ -237,8 +237,8 @@ func TestActorIsTheTokensName(t *testing.T) {
 	a := &admin{AdminConfig{Tokens: fakeTokens{adminToken1: "ann"}}}
 	c, _ := gin.CreateTestContext(httptest.NewRecorder())
 	c.Request = adminRequest("POST", "/v1/keys", bearer(adminToken1))
-	a.wantAdmin(c)
-	if c.GetString(keyActor) != "ann" || c.IsAborted() {
-		t.Errorf("the actor is %q", c.GetString(keyActor))
+	a.requireAdmin(c)
+	if c.GetString(actorKey) != "ann" || c.IsAborted() {
+		t.Errorf("the actor is %q", c.GetString(actorKey))
 	}
 }

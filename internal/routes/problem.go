@@ -21,21 +21,21 @@ func (e *callerError) Error() string { return e.detail }
 // badRequest is the callerError of most mistakes.
 func badRequest(detail string) *callerError { return &callerError{api.CodeBadRequest, detail} }
 
-// callerMistake is a mistake of forward-auth's in this package's words.
-func callerMistake(m *forwardauth.QuestionError) *callerError {
+// toCallerError converts an error of forwardauth. Nil stays nil.
+func toCallerError(m *forwardauth.QuestionError) *callerError {
 	if m == nil {
 		return nil
 	}
 	return &callerError{m.Code, m.Detail}
 }
 
-// checkScopes checks the scopes that a request needs.
-func checkScopes(scopes []string) *callerError { return callerMistake(forwardauth.CheckScopes(scopes)) }
+// checkScopes checks the scopes that a request requires.
+func checkScopes(scopes []string) *callerError { return toCallerError(forwardauth.CheckScopes(scopes)) }
 
-// checkID checks an id that a request names.
-func checkID(name, id string) *callerError { return callerMistake(forwardauth.CheckID(name, id)) }
+// checkID checks an id of a request.
+func checkID(name, id string) *callerError { return toCallerError(forwardauth.CheckID(name, id)) }
 
-// writeProblem answers with a problem that is no verdict.
+// writeProblem responds with a problem that is not a verdict.
 func writeProblem(c *gin.Context, code api.ProblemCode, detail string) {
 	if code.Status() == http.StatusServiceUnavailable {
 		c.Header("Retry-After", "1")
@@ -43,7 +43,7 @@ func writeProblem(c *gin.Context, code api.ProblemCode, detail string) {
 	writeProblemBody(c, code.Status(), string(code), detail)
 }
 
-// writeVerdictProblem answers a verdict that is an error status.
+// writeVerdictProblem responds with a verdict that has an error status.
 func writeVerdictProblem(c *gin.Context, status int, code apikey.Code) {
 	if status == http.StatusServiceUnavailable {
 		c.Header("Retry-After", "1")

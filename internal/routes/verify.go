@@ -12,30 +12,30 @@ import (
 	"github.com/keytail/keytail/internal/forwardauth"
 )
 
-// verify judges the key in the body. An Authorization header is the caller's
-// own and is not looked at.
+// verify validates the key in the body. An Authorization header belongs to the
+// caller and is not read here.
 func (p *public) verify(c *gin.Context) {
-	ask, err := readQuestion(c)
+	request, err := readVerifyRequest(c)
 	if err != nil {
 		forwardauth.HideKey(c.Writer.Header(), "")
 		writeProblem(c, err.code, err.detail)
 		return
 	}
-	forwardauth.HideKey(c.Writer.Header(), ask.key)
-	verdict := forwardauth.Trusted(p.validator.Validate(c.Request.Context(), ask.key, &ask.request))
+	forwardauth.HideKey(c.Writer.Header(), request.key)
+	verdict := forwardauth.Trusted(p.validator.Validate(c.Request.Context(), request.key, &request.Request))
 	if verdict.Problem == apikey.RevisionAhead {
-		writeProblem(c, api.CodeBadRequest, "min_revision is ahead of the database, so no answer can have had it as its revision")
+		writeProblem(c, api.CodeBadRequest, "min_revision is ahead of the database: no answer of keytail can have returned it")
 		return
 	}
 	if status := verifyStatus(verdict.Code); status != http.StatusOK {
 		writeVerdictProblem(c, status, verdict.Code)
 		return
 	}
-	writeAnswer(c, &verdict)
+	writeVerdict(c, &verdict)
 }
 
-// verifyStatus is verify's status: a refusal is a whole answer, and no error
-// (HTTP.md, section 1).
+// verifyStatus is the status of verify: a refusal is a complete response and not
+// an error (docs/http.md#verdicts).
 func verifyStatus(code apikey.Code) int {
 	switch code {
 	case apikey.Unavailable:
@@ -47,13 +47,14 @@ func verifyStatus(code apikey.Code) int {
 	return http.StatusOK
 }
 
-// writeAnswer answers 200. What cannot be encoded (metadata that is no JSON, a
-// bug of whoever read the document) panics, and so becomes a 500 like any bug.
-func writeAnswer(c *gin.Context, v *apikey.Verdict) {
+// writeVerdict responds with 200. A verdict that cannot be encoded (metadata that
+// is not JSON, which is a bug of the code that read the document) panics, and
+// becomes a 500.
+func writeVerdict(c *gin.Context, v *apikey.Verdict) {
 	a := api.Verdict{Valid: v.Code == apikey.Valid, Code: v.Code.String(), Source: v.Source.String()}
 	if r := v.Record; r != nil && v.Code >= apikey.Disabled {
 		a.KeyID = r.KeyID
-		// Of a document that cannot be read, the rest is not to be relied on.
+		// If the document cannot be read, its other fields are not reliable.
 		if v.Code != apikey.Forbidden && r.Defect == "" {
 			a.Identity = identityOf(r)
 		}

@@ -22,8 +22,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 
-	"github.com/keytail/keytail/internal/secretfile"
 	"github.com/keytail/keytail/internal/reload"
+	"github.com/keytail/keytail/internal/secretfile"
 )
 
 // minToken is the shortest token, in bytes. 16 characters of a random token hold

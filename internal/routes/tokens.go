@@ -9,14 +9,17 @@ import (
 	"github.com/keytail/keytail/internal/forwardauth"
 )
 
-// Tokens knows who may call. Its method is called from many goroutines at once.
+// Tokens are caller tokens or admin tokens. Many goroutines call its method at
+// once.
 type Tokens interface {
-	// Name is whose token this is; false: nobody's. "" is no token.
+	// Name is the name of a token. False: it is unknown. "" means that no token
+	// was sent.
 	Name(token string) (name string, known bool)
 }
 
-// withBearer are the places whose content must not come back as a request id: a
-// caller's token is one of them wherever keys are looked for.
+// withBearer adds the bearer token to the places whose content must not be
+// returned as a request id: it may be a caller token, wherever keys are read
+// from.
 func withBearer(sources []forwardauth.KeySource) []forwardauth.KeySource {
 	bearer := forwardauth.Bearer()
 	if slices.Contains(sources, bearer) {
@@ -25,8 +28,8 @@ func withBearer(sources []forwardauth.KeySource) []forwardauth.KeySource {
 	return append(slices.Clone(sources), bearer)
 }
 
-// wantCaller lets through who has a caller token.
-func (p *public) wantCaller(c *gin.Context) {
+// requireCaller lets a request with a caller token pass.
+func (p *public) requireCaller(c *gin.Context) {
 	if p.callers == nil {
 		return
 	}
@@ -37,13 +40,13 @@ func (p *public) wantCaller(c *gin.Context) {
 	if ok {
 		return
 	}
-	// The body is not read: whoever has no token gets no work done.
+	// The body is not read: a request without a token must not cost work.
 	forwardauth.HideKey(c.Writer.Header(), "")
-	refuseToken(c, token, p.authority.Challenge(), "send Authorization: Bearer with a caller token, which is not the API key")
+	refuseToken(c, token, p.authority.Challenge(), "send Authorization: Bearer with a caller token (not with the API key)")
 }
 
 // soleToken is the bearer token of an Authorization header. Two headers are
-// refused: whoever stands in front may have looked at the other one.
+// refused: a proxy in front may have checked the other one.
 func soleToken(values []string) (token string, ok bool) {
 	switch len(values) {
 	case 0:
@@ -54,8 +57,8 @@ func soleToken(values []string) (token string, ok bool) {
 	return "", false
 }
 
-// refuseToken answers 401 as in RFC 6750, section 3: no error when no token was
-// sent.
+// refuseToken responds with 401 as in RFC 6750, section 3: without an error if no
+// token was sent.
 func refuseToken(c *gin.Context, token string, challenge forwardauth.Challenge, detail string) {
 	text := string(challenge)
 	if token != "" {

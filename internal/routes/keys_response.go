@@ -41,23 +41,23 @@ func auditEntryOf(e *managedkey.Entry) api.AuditEntry {
 // etag is a strong entity tag.
 func etag(k *managedkey.Key) string { return `"` + k.Digest + `"` }
 
-// keyPath is the path of a key, in which its id is one segment whatever it holds.
+// keyPath is the path of a key. The id is one segment, whatever it contains.
 func keyPath(id string) string { return api.PathKeys + "/" + url.PathEscape(id) }
 
-// keyDetail is the text for the caller. Errors of the database, which may say
-// anything, are not for him.
+// keyDetail is the text for the caller. Errors of the database may contain
+// anything, and are not for callers.
 func keyDetail(err, kind error) string {
 	switch {
 	case errors.Is(kind, managedkey.ErrUnavailable):
 		return kind.Error()
 	case errors.Is(kind, managedkey.ErrRefused):
-		return "the database does not let keytail do this: its log says which privilege is missing"
+		return "the database user lacks a privilege: the log of keytail names it"
 	}
 	return strings.ReplaceAll(err.Error(), "\n", "; ")
 }
 
-// writeUnknown answers without Retry-After: whoever asks again by himself might
-// write twice.
+// writeUnknown responds without Retry-After: a client that retries automatically
+// might write twice.
 func writeUnknown(c *gin.Context, unknown *managedkey.UnknownError) {
 	problem := api.NewProblem(http.StatusServiceUnavailable, string(api.CodeOutcomeUnknown), unknown.Error())
 	problem.KeyID = unknown.KeyID

@@ -19,30 +19,30 @@ import (
 	"github.com/keytail/keytail/internal/clustertime"
 )
 
-// maxBody bounds verify's body, in bytes (HTTP.md, section 2).
+// maxBody bounds verify's body, in bytes (docs/http.md#verify).
 const maxBody = 16 << 10
 
-// question is verify's body.
-type question struct {
-	key     string // "": absent
-	request apikey.Request
+// verifyRequest is verify's body.
+type verifyRequest struct {
+	key string // "": absent
+	apikey.Request
 }
 
-// readQuestion reads verify's body. Each way to read it two ways is refused,
-// since whoever stands in front of keytail may have read it the other way.
-func readQuestion(c *gin.Context) (*question, *callerError) {
-	// A requirement that somebody puts there would not be held.
+// readVerifyRequest reads verify's body. A body that can be read in two ways is
+// refused, because a proxy in front of keytail may have read it in the other way.
+func readVerifyRequest(c *gin.Context) (*verifyRequest, *callerError) {
+	// A requirement in the query would have no effect.
 	if c.Request.URL.RawQuery != "" {
-		return nil, badRequest("this path has no query: scopes and ids belong into the body")
+		return nil, badRequest("this path takes no query: put scopes and ids into the body")
 	}
-	body, err := readJSON(c, maxBody, "the body may have 16 KiB")
+	body, err := readJSON(c, maxBody, "the body may have at most 16 KiB")
 	if err != nil {
 		return nil, err
 	}
-	return parseQuestion(body)
+	return parseVerifyRequest(body)
 }
 
-// readJSON reads a body that is valid JSON of at most this many bytes.
+// readJSON reads a body that is valid JSON of at most so many bytes.
 func readJSON(c *gin.Context, most int64, tooLong string) ([]byte, *callerError) {
 	if err := checkMediaType(c.Request.Header); err != nil {
 		return nil, err
@@ -51,17 +51,17 @@ func readJSON(c *gin.Context, most int64, tooLong string) ([]byte, *callerError)
 	if err != nil {
 		return nil, err
 	}
-	// encoding/json would replace what is not UTF-8, and say nothing.
+	// encoding/json would silently replace invalid UTF-8.
 	if !utf8.Valid(body) {
 		return nil, badRequest("the body is not valid UTF-8")
 	}
 	if !json.Valid(body) {
-		return nil, badRequest("the body is not one JSON value")
+		return nil, badRequest("the body is not a single JSON value")
 	}
 	return body, nil
 }
 
-// checkMediaType wants JSON and nothing around it.
+// checkMediaType requires JSON without a content encoding.
 func checkMediaType(header http.Header) *callerError {
 	if types := header["Content-Type"]; len(types) != 1 || !isJSON(types[0]) {
 		return &callerError{api.CodeMediaType, "the body must be JSON, sent with Content-Type: application/json"}
@@ -72,15 +72,14 @@ func checkMediaType(header http.Header) *callerError {
 	return nil
 }
 
-// isJSON reports whether a Content-Type is JSON. Its parameters, even broken
-// ones, are not looked at: none changes how JSON is read (RFC 8259, section 11).
+// isJSON reports whether a Content-Type is JSON. Parameters, even malformed ones,
+// are ignored: none changes how JSON is read (RFC 8259, section 11).
 func isJSON(contentType string) bool {
 	mediaType, _, err := mime.ParseMediaType(contentType)
 	return mediaType == "application/json" && (err == nil || errors.Is(err, mime.ErrInvalidMediaParameter))
 }
 
-// readBody reads at most so many bytes, and nothing of a body that says that it
-// is longer.
+// readBody reads at most so many bytes, and nothing if Content-Length is larger.
 func readBody(c *gin.Context, most int64, tooLong string) ([]byte, *callerError) {
 	tooLarge := &callerError{api.CodeBodyTooLarge, tooLong}
 	if c.Request.ContentLength > most {
@@ -94,32 +93,34 @@ func readBody(c *gin.Context, most int64, tooLong string) ([]byte, *callerError)
 		c.Header("Connection", "close")
 		return nil, tooLarge
 	case err != nil:
-		return nil, badRequest("the body could not be read to its end")
+		return nil, badRequest("the body could not be read completely")
 	}
 	return body, nil
 }
 
-func parseQuestion(body []byte) (*question, *callerError) {
-	var q question
+func parseVerifyRequest(body []byte) (*verifyRequest, *callerError) {
+	var q verifyRequest
 	if err := walkObject(body, q.readField); err != nil {
 		return nil, err
 	}
 	return &q, nil
 }
 
-// walkObject walks the fields of valid JSON; read gets each with its value. Decoding
-// into a struct would not do: it takes the last of two fields with one name, ignores
-// case, and takes null for anything.
+// walkObject calls read for each field of valid JSON. Decoding into a struct
+// would not do: encoding/json takes the last of two fields with one name, ignores
+// case, and accepts null for any type. encoding/json/v2, which is strict, is
+// still an experiment of Go, accepts null, and its errors quote the input, which
+// may be a key.
 func walkObject(body []byte, read func(name string, value gjson.Result) *callerError) (problem *callerError) {
 	object := gjson.ParseBytes(body)
 	if !object.IsObject() {
 		return badRequest("the body must be a JSON object")
 	}
-	// Each name that is read is one of a few, so the list is short.
+	// Only a few names are allowed, so the list is short.
 	seen := make([]string, 0, 8)
 	object.ForEach(func(name, value gjson.Result) bool {
 		if slices.Contains(seen, name.Str) {
-			problem = badRequest("a field is given twice")
+			problem = badRequest("a field is repeated")
 			return false
 		}
 		seen = append(seen, name.Str)
@@ -130,22 +131,22 @@ func walkObject(body []byte, read func(name string, value gjson.Result) *callerE
 }
 
 // readField reads the value of one field.
-func (q *question) readField(name string, value gjson.Result) (err *callerError) {
+func (q *verifyRequest) readField(name string, value gjson.Result) (err *callerError) {
 	switch name {
 	case "key":
 		q.key, err = readString(name, value)
 	case "scopes":
-		q.request.Scopes, err = readScopes(value)
+		q.Scopes, err = readScopes(value)
 	case "org_id":
-		q.request.OrgID, err = readID(name, value)
+		q.OrgID, err = readID(name, value)
 	case "project_id":
-		q.request.ProjectID, err = readID(name, value)
+		q.ProjectID, err = readID(name, value)
 	case "ip":
-		q.request.IP, err = readIP(value)
+		q.IP, err = readIP(value)
 	case "min_revision":
-		q.request.MinRevision, err = readRevision(name, value)
+		q.MinRevision, err = readRevision(name, value)
 	default:
-		err = badRequest("the body may have the fields key, scopes, org_id, project_id, ip and min_revision, and has another")
+		err = badRequest("the body may have only the fields key, scopes, org_id, project_id, ip and min_revision")
 	}
 	return err
 }
@@ -200,8 +201,8 @@ func readIP(value gjson.Result) (netip.Addr, *callerError) {
 	return addr.Unmap(), nil
 }
 
-// readRevision reads what an earlier answer or receipt gave as its revision. The
-// error does not quote it: somebody may have put a key there.
+// readRevision reads the revision of an earlier response. The error does not
+// quote the text, which may be a key in the wrong place.
 func readRevision(name string, value gjson.Result) (uint64, *callerError) {
 	text, problem := readString(name, value)
 	if problem != nil {
@@ -209,17 +210,18 @@ func readRevision(name string, value gjson.Result) (uint64, *callerError) {
 	}
 	revision, err := clustertime.Parse(text)
 	if err != nil {
-		return 0, badRequest(name + " must be a revision as an answer has it, of 16 hex digits")
+		return 0, badRequest(name + " must be a revision of 16 hex digits, as a response has it")
 	}
 	return uint64(revision), nil
 }
 
-// checkEscapes refuses half of a surrogate pair ("\ud800"), which encoding/json
-// turns into the replacement character, as gjson does. That character itself is refused with
-// it: no id or scope has it on purpose. (In a key it is malformed anyway.)
+// checkEscapes refuses half of a surrogate pair ("\ud800"), which both
+// encoding/json and gjson turn into the replacement character. It refuses that
+// character itself, too, which no id or scope contains on purpose. (A key with it
+// is malformed anyway.)
 func checkEscapes(name, text string) *callerError {
 	if strings.ContainsRune(text, utf8.RuneError) {
-		return badRequest(name + " has half of a surrogate pair, or the replacement character")
+		return badRequest(name + " contains half of a surrogate pair, or the replacement character")
 	}
 	return nil
 }

@@ -15,38 +15,41 @@ import (
 )
 
 const (
-	// defaultWait is above the two heartbeat intervals that a fleet takes, and below
-	// what clients wait for an answer.
+	// defaultWait is longer than the two heartbeat intervals that a fleet needs,
+	// and shorter than what clients wait for a response.
 	defaultWait = 5 * time.Second
-	// longestWait is the time after which proxies give up a request (nginx: 60 s).
+	// longestWait is the time after which proxies give up a request (nginx: 60
+	// s).
 	longestWait = time.Minute
-	// answerTime is what an answer may take after the wait.
+	// answerTime is what a response may take after the wait.
 	answerTime = 10 * time.Second
-	// listWait bounds the look at the list of instances.
+	// listWait bounds the read of the list of instances.
 	listWait = 5 * time.Second
 )
 
-// What keeps a Syncer from answering.
+// The errors of a Syncer, beside clustertime.ErrRevisionAhead.
 var (
-	// ErrTooManyWaiting says that no more can wait, or listen.
-	ErrTooManyWaiting = errors.New("too many are waiting already")
-	// ErrDatabaseUnavailable says that the database did not answer.
-	ErrDatabaseUnavailable = errors.New("the database does not answer")
+	// ErrTooManyWaiting: the limit of concurrent waits is reached.
+	ErrTooManyWaiting = errors.New("too many requests are waiting already")
+	// ErrDatabaseUnavailable: the database did not answer.
+	ErrDatabaseUnavailable = errors.New("the database did not answer")
 )
 
-// Syncer says how far instances have got. Its methods are called from many
-// goroutines at once; an error is one of the above, or ctx's.
+// Syncer tells how far instances are. Many goroutines call its methods at once.
+// An error is one of the above, or that of ctx.
 type Syncer interface {
-	// Wait returns when this instance (fleet: every live one) has processed all
-	// changes up to a revision, or ctx's deadline has passed, which is no error.
+	// Wait returns when this instance (fleet: every live one) has applied all
+	// changes up to a revision, or when ctx's deadline has passed, which is not
+	// an error.
 	Wait(ctx context.Context, revision clustertime.Time, fleet bool) (SyncResult, error)
-	// Instances are the live ones.
+	// Instances returns the live instances.
 	Instances(ctx context.Context) ([]Instance, error)
 }
 
 // SyncResult is the result of a wait.
 type SyncResult struct {
-	// Synced: all of Instances have got there. Missing are the ids of the others.
+	// Synced is true if all Instances have got there. Missing are the ids of the
+	// others.
 	Synced    bool
 	Instances []Instance
 	Missing   []string
@@ -55,35 +58,36 @@ type SyncResult struct {
 // Instance of the fleet.
 type Instance struct {
 	ID, Version string
-	// Revision is zero while the instance has not said how far it is.
+	// Revision is zero until the instance has reported one.
 	Revision clustertime.Time
-	// Staleness is the age of its truth as it said at LastSeen. Negative: not known.
+	// Staleness is what the instance reported at LastSeen. Negative: unknown.
 	Staleness time.Duration
 	LastSeen  time.Time
 }
 
-// receipts serves sync and events behind guards that abort what they refuse.
-func receipts(engine *gin.Engine, syncer Syncer, events Events, guards ...gin.HandlerFunc) {
+// serveSyncAndEvents serves sync and events behind guards, which abort requests
+// that they refuse.
+func serveSyncAndEvents(engine *gin.Engine, syncer Syncer, source Events, guards ...gin.HandlerFunc) {
 	if syncer != nil {
 		engine.GET(api.PathSync, append(guards, sync(syncer))...)
 	}
-	if events != nil {
-		engine.GET(api.PathEvents, append(guards, stream(events))...)
+	if source != nil {
+		engine.GET(api.PathEvents, append(guards, stream(source))...)
 	}
 }
 
 // sync waits for a revision.
 func sync(syncer Syncer) gin.HandlerFunc {
 	return func(c *gin.Context) {
-		ask, problem := readSync(c.Request.URL.RawQuery)
+		request, problem := readSyncRequest(c.Request.URL.RawQuery)
 		if problem != nil {
 			writeProblem(c, problem.code, problem.detail)
 			return
 		}
-		outlive(c, ask.timeout+answerTime)
-		ctx, cancel := context.WithTimeout(c.Request.Context(), ask.timeout)
+		extendWriteDeadline(c, request.timeout+answerTime)
+		ctx, cancel := context.WithTimeout(c.Request.Context(), request.timeout)
 		defer cancel()
-		result, err := syncer.Wait(ctx, ask.revision, ask.fleet)
+		result, err := syncer.Wait(ctx, request.revision, request.fleet)
 		if err != nil {
 			writeSyncError(c, err)
 			return
@@ -92,47 +96,47 @@ func sync(syncer Syncer) gin.HandlerFunc {
 	}
 }
 
-// outlive lets an answer take longer than the server lets others. (Its read
-// deadline is past when the request has been read.) A server that knows no
-// deadlines has none to move.
-func outlive(c *gin.Context, d time.Duration) {
+// extendWriteDeadline lets a response take longer than the server allows others.
+// (The read deadline no longer matters once the request has been read.) A server
+// without deadlines needs no extension.
+func extendWriteDeadline(c *gin.Context, d time.Duration) {
 	_ = http.NewResponseController(c.Writer).SetWriteDeadline(time.Now().Add(d))
 }
 
-// syncQuestion is sync's query.
-type syncQuestion struct {
+// syncRequest is the query of sync.
+type syncRequest struct {
 	revision clustertime.Time
 	fleet    bool
 	timeout  time.Duration
 }
 
-// readSync reads sync's query in full or not at all.
-func readSync(raw string) (*syncQuestion, *callerError) {
+// readSyncRequest reads the query of sync completely, or fails.
+func readSyncRequest(raw string) (*syncRequest, *callerError) {
 	query, err := url.ParseQuery(raw)
 	if err != nil {
 		return nil, badRequest("the query cannot be read")
 	}
-	q := syncQuestion{timeout: defaultWait}
+	q := syncRequest{timeout: defaultWait}
 	for name, values := range query {
 		if len(values) != 1 {
-			return nil, badRequest("a parameter is given twice")
+			return nil, badRequest("a parameter is repeated")
 		}
 		if problem := q.readParameter(name, values[0]); problem != nil {
 			return nil, problem
 		}
 	}
 	if !query.Has("revision") || !query.Has("scope") {
-		return nil, badRequest("the query must have revision, and scope, which is instance or fleet")
+		return nil, badRequest("the query must have revision, and scope with the value instance or fleet")
 	}
 	return &q, nil
 }
 
-func (q *syncQuestion) readParameter(name, value string) (problem *callerError) {
+func (q *syncRequest) readParameter(name, value string) (problem *callerError) {
 	var err error
 	switch name {
 	case "revision":
 		if q.revision, err = clustertime.Parse(value); err != nil {
-			return badRequest("revision must be one as an answer has it, of 16 hex digits")
+			return badRequest("revision must be 16 hex digits, as a response has it")
 		}
 	case "scope":
 		q.fleet = value == api.ScopeFleet
@@ -142,7 +146,7 @@ func (q *syncQuestion) readParameter(name, value string) (problem *callerError) 
 	case "timeout":
 		q.timeout, problem = readTimeout(value)
 	default:
-		return badRequest("the query may have revision, scope and timeout, and has something else")
+		return badRequest("the query may have only revision, scope and timeout")
 	}
 	return problem
 }
@@ -151,22 +155,23 @@ func (q *syncQuestion) readParameter(name, value string) (problem *callerError) 
 func readTimeout(value string) (time.Duration, *callerError) {
 	timeout, err := time.ParseDuration(value)
 	if err != nil || timeout <= 0 || timeout > longestWait {
-		return 0, badRequest("timeout must be a duration such as 5s, of a minute at most")
+		return 0, badRequest("timeout must be a duration such as 5s, at most 1m")
 	}
 	return timeout, nil
 }
 
-// writeSyncError is the one place that maps a Syncer's error to an answer.
+// writeSyncError is the only place that maps the errors of Syncer and Events to
+// problems.
 func writeSyncError(c *gin.Context, err error) {
 	switch {
 	case errors.Is(err, clustertime.ErrRevisionAhead):
-		writeProblem(c, api.CodeBadRequest, "the revision is ahead of the database, so no answer can have had it")
+		writeProblem(c, api.CodeBadRequest, "the revision is ahead of the database: no answer of keytail can have returned it")
 	case errors.Is(err, ErrTooManyWaiting), errors.Is(err, events.ErrBusy):
-		writeProblem(c, api.CodeTooManyWaiting, "too many are waiting already, ask again")
+		writeProblem(c, api.CodeTooManyWaiting, "too many requests are waiting already, try again")
 	case errors.Is(err, events.ErrClosed):
-		writeProblem(c, api.CodeShuttingDown, "this instance is about to stop, ask another one")
+		writeProblem(c, api.CodeShuttingDown, "this instance is shutting down, ask another one")
 	default:
-		writeProblem(c, api.CodeDatabaseUnavailable, "the database does not say which instances there are, ask again")
+		writeProblem(c, api.CodeDatabaseUnavailable, "the database did not return the list of instances, try again")
 	}
 }
 
@@ -180,7 +185,7 @@ func syncResultOf(r *SyncResult) api.SyncResult {
 	return body
 }
 
-// revisionText is nil for a revision that is not known.
+// revisionText is nil for an unknown revision.
 func revisionText(revision clustertime.Time) *string {
 	if revision == 0 {
 		return nil
@@ -189,19 +194,19 @@ func revisionText(revision clustertime.Time) *string {
 	return &text
 }
 
-// agedMS rounds up, and is nil for a negative age.
-func agedMS(age time.Duration) *int64 {
+// ageMS rounds up, and is nil for a negative age.
+func ageMS(age time.Duration) *int64 {
 	if age < 0 {
 		return nil
 	}
 	return knownMS(int64((age + time.Millisecond - 1) / time.Millisecond))
 }
 
-// instances answers who is in the fleet, on the admin listener.
+// instances serves the list of instances, on the admin listener.
 func instances(syncer Syncer) gin.HandlerFunc {
 	return func(c *gin.Context) {
 		if c.Request.URL.RawQuery != "" {
-			writeProblem(c, api.CodeBadRequest, "this path has no query")
+			writeProblem(c, api.CodeBadRequest, "this path takes no query")
 			return
 		}
 		ctx, cancel := context.WithTimeout(c.Request.Context(), listWait)
@@ -215,7 +220,7 @@ func instances(syncer Syncer) gin.HandlerFunc {
 		for _, i := range all {
 			body.Instances = append(body.Instances, api.Instance{
 				ID: i.ID, Version: i.Version, Revision: revisionText(i.Revision),
-				StalenessMS: agedMS(i.Staleness), LastSeen: api.Timestamp{Time: i.LastSeen},
+				StalenessMS: ageMS(i.Staleness), LastSeen: api.Timestamp{Time: i.LastSeen},
 			})
 		}
 		writeJSON(c, http.StatusOK, &body)

@@ -33,8 +33,8 @@ const (
 )
 
 const (
-	// defaultLimit and maxLimit are for a page: one of 500 keys takes up to 10 MB
-	// of memory at the worst.
+	// defaultLimit and maxLimit are for a page. A page of 500 keys takes up to 10
+	// MB of memory.
 	defaultLimit = 50
 	maxLimit     = 500
 
@@ -42,9 +42,9 @@ const (
 	maxKeyBody = 64 << 10
 )
 
-// adminQuery is what a call's query and token say.
+// adminQuery has the query parameters of a request, and who sent it.
 type adminQuery struct {
-	by            managedkey.By
+	by            managedkey.Caller
 	inactive      bool
 	cursor, keyID string
 	limit         int
@@ -52,28 +52,28 @@ type adminQuery struct {
 	timeout       time.Duration
 }
 
-// readAdminQuery reads the query in full or not at all: a user_id that is skipped
-// would widen a call.
+// readAdminQuery reads the query completely, or fails: to ignore a user_id would
+// widen a request.
 func readAdminQuery(c *gin.Context, allowed ...string) (*adminQuery, *callerError) {
 	query, err := url.ParseQuery(c.Request.URL.RawQuery)
 	if err != nil {
 		return nil, badRequest("the query cannot be read")
 	}
 	q := adminQuery{limit: defaultLimit}
-	q.by = managedkey.By{Actor: c.GetString(keyActor), RequestID: c.Writer.Header().Get(forwardauth.HeaderRequestID)}
+	q.by = managedkey.Caller{Actor: c.GetString(actorKey), RequestID: c.Writer.Header().Get(forwardauth.HeaderRequestID)}
 	for name, values := range query {
 		if !slices.Contains(allowed, name) {
-			return nil, badRequest("the query may have " + strings.Join(allowed, ", ") + ", and has something else")
+			return nil, badRequest("the query may have only " + strings.Join(allowed, ", "))
 		}
 		if len(values) != 1 {
-			return nil, badRequest("a parameter is given twice")
+			return nil, badRequest("a parameter is repeated")
 		}
 		if problem := q.readParameter(name, values[0]); problem != nil {
 			return nil, problem
 		}
 	}
 	if q.wait == "" && query.Has(paramTimeout) {
-		return nil, badRequest("timeout is for a wait: wait=instance or wait=fleet")
+		return nil, badRequest("timeout needs wait=instance or wait=fleet")
 	}
 	if q.wait != "" && q.timeout == 0 {
 		q.timeout = defaultWait
@@ -93,7 +93,7 @@ func (q *adminQuery) readParameter(name, value string) (problem *callerError) {
 		}
 	case paramCursor:
 		if q.cursor = value; value == "" {
-			problem = badRequest("cursor must be the next_cursor of a page, or be left out")
+			problem = badRequest("cursor must be the next_cursor of a page, or be omitted")
 		}
 	case paramLimit:
 		var err error
@@ -110,7 +110,8 @@ func (q *adminQuery) readParameter(name, value string) (problem *callerError) {
 	return problem
 }
 
-// readPathID is the id in the path, unescaped once. (Gin would take + for a space.)
+// readPathID is the id in the path, unescaped once. (Gin would read a + as a
+// space.)
 func readPathID(c *gin.Context) (string, *callerError) {
 	id, err := url.PathUnescape(c.Param("id"))
 	if err != nil {
@@ -138,7 +139,7 @@ func readIfMatch(header http.Header) ([]string, *callerError) {
 			digest, ok := strings.CutPrefix(tag, `"`)
 			digest, closed := strings.CutSuffix(digest, `"`)
 			if !ok || !closed || strings.Contains(digest, `"`) {
-				return nil, badRequest("If-Match must be an ETag as an answer has it, or *")
+				return nil, badRequest("If-Match must be an ETag of a response, or *")
 			}
 			digests = append(digests, digest)
 		}
@@ -146,23 +147,23 @@ func readIfMatch(header http.Header) ([]string, *callerError) {
 	return digests, nil
 }
 
-// newKeyFields and changeFields are what the two bodies may have.
+// newKeyFields and changeFields are the fields that the two bodies may have.
 var (
 	newKeyFields = []string{"user_id", "name", "scopes", "expires_at", "org_id", "project_id", "allowed_ips", "metadata"}
 	changeFields = []string{"name", "scopes", "expires_at", "allowed_ips", "metadata"}
 )
 
-// readFields reads what is said of a key. Null takes away what is there, which in
-// a new key is nothing.
+// readFields reads the fields of a key. Null removes a field, which has no effect
+// on a new key.
 func readFields(c *gin.Context, allowed []string) (*managedkey.Fields, error) {
-	body, problem := readJSON(c, maxKeyBody, "the body may have 64 KiB")
+	body, problem := readJSON(c, maxKeyBody, "the body may have at most 64 KiB")
 	if problem != nil {
 		return nil, problem
 	}
 	var f managedkey.Fields
 	problem = walkObject(body, func(name string, value gjson.Result) *callerError {
 		if !slices.Contains(allowed, name) {
-			return badRequest("the body may have the fields " + strings.Join(allowed, ", ") + ", and has another")
+			return badRequest("the body may have only the fields " + strings.Join(allowed, ", "))
 		}
 		return readKeyField(&f, name, json.RawMessage(value.Raw))
 	})
@@ -240,15 +241,15 @@ func readNetworks(name string, value json.RawMessage) (*[]netip.Prefix, *callerE
 	for i, text := range *texts {
 		network, err := apikey.ParseNetwork(text)
 		if err != nil {
-			return nil, badRequest(name + "[" + strconv.Itoa(i) + "] cannot be taken: " + err.Error())
+			return nil, badRequest(name + "[" + strconv.Itoa(i) + "] is not valid: " + err.Error())
 		}
 		networks = append(networks, network)
 	}
 	return &networks, nil
 }
 
-// readInstant reads a time, to the millisecond, in which MongoDB keeps it; null is
-// the zero time.
+// readInstant reads a time, truncated to MongoDB's milliseconds. Null is the zero
+// time.
 func readInstant(name string, value json.RawMessage) (*time.Time, *callerError) {
 	if string(value) == "null" {
 		return &time.Time{}, nil
@@ -262,7 +263,7 @@ func readInstant(name string, value json.RawMessage) (*time.Time, *callerError) 
 		return nil, badRequest(name + " must be a time such as 2027-01-02T15:04:05Z, or null")
 	}
 	if at = at.UTC().Truncate(time.Millisecond); at.IsZero() {
-		at = at.Add(time.Millisecond) // which is no less in the past
+		at = at.Add(time.Millisecond) // as much in the past
 	}
 	return &at, nil
 }
@@ -283,7 +284,7 @@ func readMetadata(name string, value json.RawMessage) (*json.RawMessage, *caller
 	return &value, nil
 }
 
-// maxNesting is far more than metadata needs, and far less than what MongoDB takes.
+// maxNesting is far more than metadata needs, and far less than MongoDB allows.
 const maxNesting = 32
 
 // checkNested walks one value of valid JSON.
@@ -293,14 +294,14 @@ func checkNested(name string, tokens *json.Decoder, depth int) *callerError {
 		return checkEscapes(name, token)
 	case json.Delim:
 		if depth == 0 {
-			return badRequest(name + " is nested too deep: 32 levels are enough")
+			return badRequest(name + " is nested too deeply: at most 32 levels are allowed")
 		}
 		return checkInside(name, tokens, token == '{', depth-1)
 	}
 	return nil
 }
 
-// next is the next token of valid JSON; there is one, so there is no error.
+// next is the next token of valid JSON. There is one, so there is no error.
 func next(tokens *json.Decoder) json.Token {
 	token, _ := tokens.Token()
 	return token
@@ -312,7 +313,7 @@ func checkInside(name string, tokens *json.Decoder, isObject bool, depth int) *c
 		if isObject {
 			field, _ := next(tokens).(string)
 			if seen[field] {
-				return badRequest(name + " has a field twice")
+				return badRequest(name + " repeats a field")
 			}
 			seen[field] = true
 			if problem := checkEscapes(name, field); problem != nil {
@@ -327,17 +328,17 @@ func checkInside(name string, tokens *json.Decoder, isObject bool, depth int) *c
 	return nil
 }
 
-// readOverlap reads the body of a rotation. There is no default: each would be a
-// surprise to somebody.
+// readOverlap reads the body of a rotation. There is no default, because any
+// would surprise somebody.
 func readOverlap(c *gin.Context) (time.Duration, error) {
-	body, problem := readJSON(c, maxKeyBody, "the body may have 64 KiB")
+	body, problem := readJSON(c, maxKeyBody, "the body may have at most 64 KiB")
 	if problem != nil {
 		return 0, problem
 	}
 	seconds, given := int64(0), false
 	problem = walkObject(body, func(name string, value gjson.Result) *callerError {
 		if name != "overlap_seconds" {
-			return badRequest("the body may have the field overlap_seconds, and has another")
+			return badRequest("the body may have only the field overlap_seconds")
 		}
 		given = true
 		var err error
@@ -350,20 +351,20 @@ func readOverlap(c *gin.Context) (time.Duration, error) {
 	case problem != nil:
 		return 0, problem
 	case !given:
-		return 0, badRequest("overlap_seconds is missing: for so long both keys are valid")
+		return 0, badRequest("overlap_seconds is missing: it is how long both keys are valid")
 	}
 	return time.Duration(seconds) * time.Second, nil
 }
 
-// readNothing refuses a body where none means anything, except for an empty
-// object, which some clients always send.
+// readNothing refuses a body, except an empty object, which some clients always
+// send.
 func readNothing(c *gin.Context) error {
-	body, problem := readBody(c, maxKeyBody, "this call has no body")
+	body, problem := readBody(c, maxKeyBody, "this request takes no body")
 	if problem != nil {
 		return problem
 	}
 	if len(body) > 0 && (!utf8.Valid(body) || string(bytes.TrimSpace(body)) != "{}") {
-		return badRequest("this call has no body")
+		return badRequest("this request takes no body")
 	}
 	return nil
 }

@@ -30,7 +30,7 @@ func newAuthority(t *testing.T, sources ...string) *Authority {
 	return a
 }
 
-func (k *questions) len() (n int) {
+func (k *questionCache) len() (n int) {
 	k.byQuery.Range(func(any, any) bool { n++; return true })
 	return n
 }
@@ -43,7 +43,7 @@ func TestAQuestionIsReadOnceAndStaysTheSame(t *testing.T) {
 			t.Errorf("%+v, %v", q, mistake)
 		}
 	}
-	if n := a.known.len(); n != 1 {
+	if n := a.cache.len(); n != 1 {
 		t.Errorf("%d are remembered", n)
 	}
 	if n := testing.AllocsPerRun(100, func() { _, _ = a.ByQuery("scope=a&scope=b&org_id=acme") }); n > 1 {
@@ -54,13 +54,13 @@ func TestAQuestionIsReadOnceAndStaysTheSame(t *testing.T) {
 // TestMemoryForQuestionsIsBounded: whoever sends others has them read each time.
 func TestMemoryForQuestionsIsBounded(t *testing.T) {
 	a := newAuthority(t)
-	for i := range 3 * mostKnown {
+	for i := range 3 * maxQuestions {
 		if q, mistake := a.ByQuery(fmt.Sprintf("scope=s%d", i)); mistake != nil || q.need.Scopes[0] != fmt.Sprintf("s%d", i) {
 			t.Fatalf("%+v, %v", q, mistake)
 		}
 	}
-	if n := a.known.len(); n != mostKnown {
-		t.Errorf("%d are remembered, %d may be", n, mostKnown)
+	if n := a.cache.len(); n != maxQuestions {
+		t.Errorf("%d are remembered, %d may be", n, maxQuestions)
 	}
 }
 
@@ -74,7 +74,7 @@ func TestNoKeyIsRemembered(t *testing.T) {
 	if _, mistake := b.ByQuery("api_key=secret-secret"); mistake == nil {
 		t.Error("something that is no requirement is taken")
 	}
-	if a.known.len()+b.known.len() != 0 {
+	if a.cache.len()+b.cache.len() != 0 {
 		t.Error("a query with a key is remembered")
 	}
 }
@@ -84,7 +84,7 @@ func TestSharedHeaderValuesStayAsTheyAre(t *testing.T) {
 	a := newAuthority(t)
 	for range 2 {
 		header := http.Header{}
-		Unanswered(header)
+		SetUnavailable(header)
 		if header.Get(HeaderResult) != "UNAVAILABLE" || header.Get(HeaderStaleness) != "" {
 			t.Errorf("%v", header)
 		}
