@@ -148,7 +148,7 @@ func TestWhatIsNoKeyIsNotTold(t *testing.T) {
 	s := subscribe(t, h, "")
 	next(t, s)
 	h.Invalidated("unreadable", 7)
-	h.Invalidated(apikey.DocID("k"+strings.Repeat("x", maxHeldID)), 7)
+	h.Invalidated(apikey.DocID("k"+strings.Repeat("x", maxStoredID)), 7)
 	h.Invalidated("k1", 7)
 	expect(t, s, "2 invalidation k1>")
 }

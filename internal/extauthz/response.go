@@ -20,47 +20,49 @@ const (
 	headerCookie        = "Cookie"
 )
 
-// upstream are the headers of a yes that the API behind Envoy is to see. All of
-// them are always set: an empty one overwrites what the client sent.
-var upstream = []string{
+// identityHeaders are the headers of an allowed request that the API behind Envoy
+// receives. All of them are always set: an empty one overwrites what the client
+// sent.
+var identityHeaders = []string{
 	forwardauth.HeaderKeyID, forwardauth.HeaderUserID, forwardauth.HeaderOrgID,
 	forwardauth.HeaderProjectID, forwardauth.HeaderScopes, forwardauth.HeaderRequestID,
 }
 
-// ok is the yes with these headers.
-func ok(header http.Header) *authv3.OkHttpResponse {
-	yes := &authv3.OkHttpResponse{Headers: make([]*corev3.HeaderValueOption, 0, len(upstream)+1)}
-	for _, name := range upstream {
-		yes.Headers = append(yes.Headers, overwrite(name, header.Get(name)))
+// okResponse allows the request, with these headers.
+func okResponse(header http.Header) *authv3.OkHttpResponse {
+	allowed := &authv3.OkHttpResponse{Headers: make([]*corev3.HeaderValueOption, 0, len(identityHeaders)+1)}
+	for _, name := range identityHeaders {
+		allowed.Headers = append(allowed.Headers, overwrite(name, header.Get(name)))
 	}
-	return yes
+	return allowed
 }
 
-func allowing(yes *authv3.OkHttpResponse) *authv3.CheckResponse {
+func allow(allowed *authv3.OkHttpResponse) *authv3.CheckResponse {
 	return &authv3.CheckResponse{
 		Status:       &rpcstatus.Status{Code: int32(codes.OK)},
-		HttpResponse: &authv3.CheckResponse_OkResponse{OkResponse: yes},
+		HttpResponse: &authv3.CheckResponse_OkResponse{OkResponse: allowed},
 	}
 }
 
-// denied is a no with what the client is to see: an outage as well, since Envoy
-// lets errors pass where failure_mode_allow is set, and refusals never.
-func denied(status int, header http.Header, body []byte) *authv3.CheckResponse {
-	no := &authv3.DeniedHttpResponse{
+// deny refuses the request with a response for the client. An outage is a
+// refusal, too, because Envoy lets errors pass if failure_mode_allow is set, and
+// refusals never.
+func deny(status int, header http.Header, body []byte) *authv3.CheckResponse {
+	refused := &authv3.DeniedHttpResponse{
 		Status: &typev3.HttpStatus{Code: typev3.StatusCode(status)},
 		Body:   string(body),
 	}
 	for name, values := range header {
-		no.Headers = append(no.Headers, overwrite(name, values[0]))
+		refused.Headers = append(refused.Headers, overwrite(name, values[0]))
 	}
 	return &authv3.CheckResponse{
-		Status:       &rpcstatus.Status{Code: int32(refusal(status))},
-		HttpResponse: &authv3.CheckResponse_DeniedResponse{DeniedResponse: no},
+		Status:       &rpcstatus.Status{Code: int32(grpcCode(status))},
+		HttpResponse: &authv3.CheckResponse_DeniedResponse{DeniedResponse: refused},
 	}
 }
 
-// refusal is the gRPC code of an HTTP status that allows nothing.
-func refusal(status int) codes.Code {
+// grpcCode is the gRPC code of an HTTP status that refuses the request.
+func grpcCode(status int) codes.Code {
 	switch {
 	case status >= http.StatusInternalServerError:
 		return codes.Unavailable
@@ -71,9 +73,9 @@ func refusal(status int) codes.Code {
 	}
 }
 
-// overwrite sets a header, whether it is there or not. What is left of a client's
-// own header need not be UTF-8, which a message has to be: then it becomes "!", as
-// where Envoy itself puts such bytes into a message (it ignores a RawValue here).
+// overwrite sets a header, whether it exists or not. What is left of a client's
+// own header need not be UTF-8, which a message must be: other bytes become "!",
+// as where Envoy itself puts them into a message (it ignores a RawValue here).
 func overwrite(name, value string) *corev3.HeaderValueOption {
 	return &corev3.HeaderValueOption{
 		Header:       &corev3.HeaderValue{Key: name, Value: strings.ToValidUTF8(value, "!")},
@@ -81,25 +83,25 @@ func overwrite(name, value string) *corev3.HeaderValueOption {
 	}
 }
 
-// hide takes the key out of the request that goes upstream: whatever the sources
-// may hold is stripped from a copy, and Envoy is told the difference.
-func (s *Server) hide(yes *authv3.OkHttpResponse, r *http.Request) {
-	left := &http.Request{Header: r.Header.Clone(), URL: &url.URL{RawQuery: r.URL.RawQuery}}
-	// Envoy joins what came in several Authorization headers, so each part counts.
-	if values := left.Header[headerAuthorization]; len(values) > 0 {
-		left.Header[headerAuthorization] = splitLists(values)
+// hide removes the key from the request that Envoy forwards: it strips a copy of
+// everything that the sources may contain, and tells Envoy the difference.
+func (s *Server) hide(allowed *authv3.OkHttpResponse, r *http.Request) {
+	stripped := &http.Request{Header: r.Header.Clone(), URL: &url.URL{RawQuery: r.URL.RawQuery}}
+	// Envoy joins several Authorization headers, so each part counts.
+	if values := stripped.Header[headerAuthorization]; len(values) > 0 {
+		stripped.Header[headerAuthorization] = splitLists(values)
 	}
-	before := left.Header.Clone()
-	forwardauth.Strip(s.authority.Sources(), left)
+	before := stripped.Header.Clone()
+	forwardauth.Strip(s.authority.Sources(), stripped)
 	for name, values := range before {
-		switch kept := left.Header[name]; {
+		switch kept := stripped.Header[name]; {
 		case len(kept) == 0:
-			yes.HeadersToRemove = append(yes.HeadersToRemove, name)
+			allowed.HeadersToRemove = append(allowed.HeadersToRemove, name)
 		case !slices.Equal(kept, values):
-			yes.Headers = append(yes.Headers, overwrite(name, strings.Join(kept, separator(name))))
+			allowed.Headers = append(allowed.Headers, overwrite(name, strings.Join(kept, separator(name))))
 		}
 	}
-	yes.QueryParametersToRemove = gone(r.URL.RawQuery, left.URL.RawQuery)
+	allowed.QueryParametersToRemove = removedNames(r.URL.RawQuery, stripped.URL.RawQuery)
 }
 
 // splitLists are the parts between commas.
@@ -113,7 +115,7 @@ func splitLists(values []string) []string {
 	return parts
 }
 
-// separator stands between the values of a header that is made one.
+// separator joins the values of a header.
 func separator(name string) string {
 	if name == headerCookie {
 		return "; "
@@ -121,9 +123,10 @@ func separator(name string) string {
 	return ", "
 }
 
-// gone are the names of parameters that before has and after has not, as they are
-// written: Envoy compares them undecoded, and api%5Fkey is not api_key to it.
-func gone(before, after string) []string {
+// removedNames are the names of parameters that before has and after has not, as
+// they are written: Envoy compares them without decoding, so api%5Fkey is not
+// api_key to it.
+func removedNames(before, after string) []string {
 	if before == after {
 		return nil
 	}

@@ -89,7 +89,7 @@ func TestDrainedIsFinal(t *testing.T) {
 	live := make(chan struct{})
 	s := newServer(t, options{live: live})
 	s.Drain()
-	s.say(serving) // what Serve does once live
+	s.setHealth(serving) // what Serve does once live
 	if answer, err := s.health.Check(t.Context(), &grpc_health_v1.HealthCheckRequest{}); err != nil || answer.GetStatus() != notServing {
 		t.Errorf("%v, %v", answer, err)
 	}

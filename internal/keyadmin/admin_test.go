@@ -206,7 +206,7 @@ func TestWhatCannotBeTakenBackIsUnknown(t *testing.T) {
 		if _, err := o.Revoke(o.ctx(), ann, id); !errors.Is(err, managedkey.ErrRefused) {
 			t.Errorf("%v", err)
 		}
-		if o.logs.FilterMessageSnippet("cannot be taken back").Len() != 1 {
+		if o.logs.FilterMessageSnippet("could not be deleted").Len() != 1 {
 			t.Errorf("%v", o.logs.All())
 		}
 	})

@@ -1,5 +1,5 @@
-// Package openapitest holds HTTP exchanges against the OpenAPI document of package
-// api. It is for tests.
+// Package openapitest compares HTTP exchanges and JSON bodies with the OpenAPI
+// document of package api, in tests.
 package openapitest
 
 import (
@@ -28,7 +28,7 @@ type Document struct {
 	mutex     sync.Mutex
 }
 
-// Load parses the document, and fails the test if it is no OpenAPI 3.1.
+// Load parses the document, and fails the test if it is not OpenAPI 3.1.
 func Load(t testing.TB) *Document {
 	t.Helper()
 	model, err := libopenapi.NewDocument(api.OpenAPI)
@@ -48,7 +48,7 @@ func Load(t testing.TB) *Document {
 	return &Document{model: model, validator: v}
 }
 
-// Operations are the document's, as "GET /v1/keys/{id}", of one tag.
+// Operations are the operations with a tag, as "GET /v1/keys/{id}".
 func (d *Document) Operations(t testing.TB, tag string) []string {
 	t.Helper()
 	model, err := d.model.BuildV3Model()
@@ -120,7 +120,7 @@ func (d *Document) Body(schema *base.Schema, text []byte) []string {
 	return describe(problems)
 }
 
-// Response says what of an answer is not in the document; nil: nothing.
+// Response returns how a response differs from the document. Nil: it does not.
 func (d *Document) Response(request *http.Request, response *http.Response, body []byte) []string {
 	d.mutex.Lock()
 	defer d.mutex.Unlock()
@@ -129,7 +129,7 @@ func (d *Document) Response(request *http.Request, response *http.Response, body
 	return describe(problems)
 }
 
-// Request says what of a request is not in the document; nil: nothing.
+// Request returns how a request differs from the document. Nil: it does not.
 func (d *Document) Request(request *http.Request, body []byte) []string {
 	d.mutex.Lock()
 	defer d.mutex.Unlock()
