@@ -6,11 +6,11 @@ import (
 	"github.com/willabides/kongplete"
 )
 
-// Completing reports whether a shell asks what could come next, in place of
-// running the program.
+// Completing reports whether a shell asks for completions instead of running the
+// program.
 func Completing() bool { return os.Getenv("COMP_LINE") != "" }
 
-// Complete answers the shell, on the standard output that kong was given.
+// Complete prints the completions, to the standard output that kong was given.
 func (p *Parser) Complete() {
 	kongplete.Complete(p.kong, kongplete.WithExitFunc(func(int) {}))
 }

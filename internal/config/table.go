@@ -7,7 +7,7 @@ import (
 	"github.com/alecthomas/kong"
 )
 
-// Table is the configuration as a Markdown table: the one in README.md.
+// Table is the configuration as a Markdown table, for the documentation.
 func Table() string {
 	var b strings.Builder
 	b.WriteString("| flag | environment | key in the file | default | meaning |\n|---|---|---|---|---|\n")
@@ -35,7 +35,7 @@ func defaultText(flag *kong.Flag) string {
 }
 
 // modelFlags are the flags of Config in the order of its fields. A Config whose
-// tags kong cannot read is a mistake of the programmer, which every test meets.
+// tags kong cannot read is a programming error, which every test finds.
 func modelFlags() []*kong.Flag {
 	var grammar struct {
 		Config `embed:""`

@@ -53,8 +53,8 @@ func TestMemory(t *testing.T) {
 		advice string
 	}{
 		"fits":                {preload.Auto, room / 200, OK, ""},
-		"too many":            {preload.Auto, room, Warning, "a larger --cache-size"},
-		"too many, asked for": {preload.On, room, ToDo, "give a larger --cache-size"},
+		"too many":            {preload.Auto, room, Warning, "use a larger --cache-size"},
+		"too many, asked for": {preload.On, room, ToDo, "use a larger --cache-size"},
 		"not wanted":          {preload.Off, room, OK, "--preload off"},
 	} {
 		e := &examination{Config: Config{CacheSizeMiB: 10, Preload: c.mode}, survey: &keystore.Survey{Documents: 10, Total: c.total}, entries: 2000}
