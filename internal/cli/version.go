@@ -17,8 +17,8 @@ func (versionCommand) run(stdout, stderr io.Writer, deps Deps, wrong error) int 
 	return exitOK
 }
 
-// versionText is the linker's version or the module's, with the commit and the
-// Go version when they are known.
+// versionText is the linker's version or the module's, with the commit and the Go
+// version if they are known.
 func versionText(version string, info *debug.BuildInfo) string {
 	if info == nil {
 		return orDevel(version)
@@ -35,7 +35,7 @@ func versionText(version string, info *debug.BuildInfo) string {
 	return text + " " + info.GoVersion
 }
 
-// orDevel is for builds that nobody gave a version.
+// orDevel is for builds without a version.
 func orDevel(version string) string {
 	if version == "" {
 		return "(devel)"
@@ -43,7 +43,7 @@ func orDevel(version string) string {
 	return version
 }
 
-// serviceVersion is the short form that logs, metrics and heartbeats carry.
+// serviceVersion is the short form for logs, metrics and heartbeats.
 func serviceVersion(deps Deps) string {
 	if info, ok := debug.ReadBuildInfo(); ok && deps.Version == "" {
 		return orDevel(info.Main.Version)
