@@ -34,7 +34,7 @@ func TestExitCodes(t *testing.T) {
 			exitUsage,
 			[]string{
 				"--map-hash-encoding must be one of hex, ", "--map-expires-form must be one of date, unix, unix-ms", "has no name (--map-hash)",
-				"(--map-org-id)", "(--map-user-id, --map-name)", "--default-scopes, number 1: ",
+				"(--map-org-id)", "(--map-user-id, --map-name)", "--default-scopes, scope 1: ",
 			},
 		},
 		"switch and always":    {[]string{unreachable, "--map-active-form=always", "--map-active=on"}, exitUsage, []string{"make its name empty (--map-active)"}},

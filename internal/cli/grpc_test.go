@@ -136,7 +136,7 @@ func TestGRPCWithTLS(t *testing.T) {
 	for name, conn := range map[string]*grpc.ClientConn{
 		"without a certificate":       dialGRPC(t, addr, ca, "keytail.example", config.TLSFiles{}),
 		"with a stranger's":           dialGRPC(t, addr, ca, "keytail.example", stranger),
-		"in the clear":                dialGRPC(t, addr, nil, "", config.TLSFiles{}),
+		"unencrypted":                dialGRPC(t, addr, nil, "", config.TLSFiles{}),
 		"who takes it for another":    dialGRPC(t, addr, ca, "other.example", envoy),
 		"who trusts another's signer": dialGRPC(t, addr, newAuthority(t), "keytail.example", envoy),
 	} {
@@ -216,7 +216,7 @@ func TestWarningOfAnOpenGRPCListener(t *testing.T) {
 		core, logs := observer.New(zap.WarnLevel)
 		test.cfg.Addr = "127.0.0.1:8080"
 		(&daemon{cfg: &test.cfg, log: zap.New(core)}).announce()
-		if logs.FilterMessageSnippet("the gRPC listener can be reached").Len() != test.want || logs.Len() != test.want {
+		if logs.FilterMessageSnippet("the gRPC listener is reachable").Len() != test.want || logs.Len() != test.want {
 			t.Errorf("%s: logged %v", name, logs.All())
 		}
 	}

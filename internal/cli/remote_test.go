@@ -153,14 +153,14 @@ func TestRemoteCommands(t *testing.T) {
 				"key           " + newSecret + "\n", "id            k1\n", "name          first\n", "state         valid\n", "organisation  o1\n", "scopes        a b:*\n",
 				"expires       2999-01-02T03:04:05Z\n", "uses          7\n", `metadata      {"team":"x"}` + "\n", "revision      000000000000000a\n",
 			},
-			"keytail: the key is shown this once: nobody can show it again\n",
+			"keytail: the key is shown only now: it cannot be read again\n",
 		},
 		"create quietly": {
 			[]string{"keys", "create", "--user-id=u1", "-q"},
 			[]string{`POST /v1/keys {"user_id":"u1"}`},
 			exitOK,
 			[]string{newSecret + "\n"},
-			"the key is shown this once",
+			"the key is shown only now",
 		},
 		"create and wait": {
 			[]string{"keys", "create", "--user-id=u1", "-q", "--wait=fleet"},
@@ -174,7 +174,7 @@ func TestRemoteCommands(t *testing.T) {
 			[]string{`POST /v1/keys {"user_id":"u1"}`},
 			exitOK,
 			[]string{"{\n  \"key\": \"" + newSecret + "\"", `"id": "k1"`, "\n}\n"},
-			"the key is shown this once",
+			"the key is shown only now",
 		},
 		"update": {
 			[]string{"keys", "update", "k1", "--scopes=", "--expires=never", "--clear=name", `--if-match="e0"`, "--user-id=u1"},
@@ -195,7 +195,7 @@ func TestRemoteCommands(t *testing.T) {
 			[]string{`POST /v1/keys/k1/rotate {"overlap_seconds":86400}`},
 			exitOK,
 			[]string{"key           " + newSecret + "\n"},
-			"the key is shown this once",
+			"the key is shown only now",
 		},
 		"delete": {
 			[]string{"keys", "delete", "k1"},
@@ -312,13 +312,13 @@ func TestAWaitThatTimesOutIsNoFailure(t *testing.T) {
 	f := newDaemonFake(t)
 	f.says["/v1/keys/k1/revoke"] = answerFake{http.StatusOK, `{` + key1 + `,"revision":"000000000000000a",` + instances + `}`}
 	code, _, stderr := finish(t, Deps{}, "keys", "revoke", "k1", "--wait=fleet")
-	if code != exitOK || !strings.Contains(stderr, "keytail: revoked; 1 of 2 instances have heard of it in ") ||
-		!strings.Contains(stderr, ", not yet i2. Do not repeat it. To ask again: keytail sync 000000000000000a\n") {
+	if code != exitOK || !strings.Contains(stderr, "keytail: revoked; 1 of 2 instances applied the change within ") ||
+		!strings.Contains(stderr, ", not yet i2. Do not repeat the write. To wait again: keytail sync 000000000000000a\n") {
 		t.Errorf("exit code %d, %s", code, stderr)
 	}
 	f.says["/v1/keys/k1/revoke"] = answerFake{http.StatusOK, `{` + key1 + `,"revision":"000000000000000a","synced":false,"instances":[],"missing":[]}`}
 	code, _, stderr = finish(t, Deps{}, "keys", "revoke", "k1", "--wait=fleet")
-	if code != exitOK || !strings.Contains(stderr, "revoked; which instances have heard of it could not be learned") {
+	if code != exitOK || !strings.Contains(stderr, "revoked; no instance confirmed the change") {
 		t.Errorf("exit code %d, %s", code, stderr)
 	}
 	// Whoever asks for nothing else is told no.
@@ -376,27 +376,27 @@ func TestRemoteMistakes(t *testing.T) {
 		stderr []string
 	}{
 		"two at once":          {[]string{"keys", "create", "--expires=soon", "--metadata=[]"}, []string{"--expires must be", "--metadata must be a JSON object", "--user-id is missing"}},
-		"timeout alone":        {[]string{"keys", "revoke", "k1", "--timeout=1s"}, []string{"--timeout is for --wait"}},
+		"timeout alone":        {[]string{"keys", "revoke", "k1", "--timeout=1s"}, []string{"--timeout needs --wait"}},
 		"timeout too long":     {[]string{"keys", "revoke", "k1", "--wait=fleet", "--timeout=2m"}, []string{"at most 1m"}},
 		"no timeout":           {[]string{"sync", "000000000000000a", "--timeout=0s"}, []string{"--timeout must be more than 0"}},
 		"wait for whom":        {[]string{"keys", "revoke", "k1", "--wait=all"}, []string{"--wait must be one of"}},
-		"nothing to change":    {[]string{"keys", "update", "k1"}, []string{"nothing is to be changed"}},
-		"give and take":        {[]string{"keys", "update", "k1", "--name=a", "--clear=name"}, []string{"given and taken away at once: name"}},
+		"nothing to change":    {[]string{"keys", "update", "k1"}, []string{"nothing to change"}},
+		"give and take":        {[]string{"keys", "update", "k1", "--name=a", "--clear=name"}, []string{"both set and cleared: name"}},
 		"no overlap":           {[]string{"keys", "rotate", "k1"}, []string{"--overlap is missing"}},
 		"negative overlap":     {[]string{"keys", "rotate", "k1", "--overlap=-1s"}, []string{"--overlap must be"}},
 		"half a second":        {[]string{"keys", "rotate", "k1", "--overlap=500ms"}, []string{"--overlap must be"}},
 		"no id":                {[]string{"keys", "get"}, []string{"<id>"}},
-		"empty id":             {[]string{"keys", "get", ""}, []string{"the key's id is empty"}},
-		"a key for its id":     {[]string{"keys", "get", secret}, []string{"this is a key, and not the id of one"}},
+		"empty id":             {[]string{"keys", "get", ""}, []string{"the id of the key is empty"}},
+		"a key for its id":     {[]string{"keys", "get", secret}, []string{"this is a key and not an id"}},
 		"not a revision":       {[]string{"sync", "latest"}, []string{"16 hex digits"}},
 		"output":               {[]string{"keys", "list", "--output=xml"}, []string{"--output must be one of"}},
 		"not a number":         {[]string{"keys", "list", "--limit=x"}, []string{`keytail: --limit must be a whole number`}},
 		"address":              {[]string{"keys", "list", "--admin-url=nowhere"}, []string{"--admin-url: it must be an address such as"}},
-		"in the clear":         {[]string{"keys", "list", "--admin-url=http://10.0.0.1:9091"}, []string{"the token would cross the network in the clear"}},
-		"half a certificate":   {[]string{"instances", "--client-cert-file=x"}, []string{"belong together"}},
+		"unencrypted":         {[]string{"keys", "list", "--admin-url=http://10.0.0.1:9091"}, []string{"the token would cross the network unencrypted"}},
+		"half a certificate":   {[]string{"instances", "--client-cert-file=x"}, []string{"must be given together"}},
 		"no authorities":       {[]string{"instances", "--ca-file=/dev/null"}, []string{"has no certificate in PEM"}},
 		"no file":              {[]string{"instances", "--ca-file=/none", "--token-file=/none"}, []string{"--token-file: open /none", "--ca-file: open /none"}},
-		"a key in argv":        {[]string{"verify", secret}, []string{"a key is not taken from the command line"}},
+		"a key in argv":        {[]string{"verify", secret}, []string{"a key on the command line is visible"}},
 		"a key as a flag":      {[]string{"verify", "--key", secret}, []string{"unknown flag --key"}},
 		"a token as a flag":    {[]string{"keys", "list", "--token", adminToken}, []string{"unknown flag --token"}},
 		"which keys command":   {[]string{"keys"}, []string{`expected one of "create"`}},
@@ -421,7 +421,7 @@ func TestRemoteMistakes(t *testing.T) {
 		}
 	}
 	t.Setenv(envCallerToken, callerToken)
-	if code, _, stderr := finish(t, keyed("kt_asked"), "verify", "--url=http://10.0.0.1:8080"); code != exitUsage || !strings.Contains(stderr, "cross the network in the clear") {
+	if code, _, stderr := finish(t, keyed("kt_asked"), "verify", "--url=http://10.0.0.1:8080"); code != exitUsage || !strings.Contains(stderr, "cross the network unencrypted") {
 		t.Errorf("exit code %d, %s", code, stderr)
 	}
 	if asked := f.asked(); len(asked) != 0 {
@@ -529,11 +529,11 @@ func TestTablesDoNothingToATerminal(t *testing.T) {
 	}
 }
 
-// TestAListThatTurnsInACircleEnds.
-func TestAListThatTurnsInACircleEnds(t *testing.T) {
+// TestAListThatRepeatsItsPageEnds.
+func TestAListThatRepeatsItsPageEnds(t *testing.T) {
 	f := newDaemonFake(t)
 	f.says["/v1/keys"] = answerFake{http.StatusOK, `{"keys":[],"next_cursor":"c"}`}
-	if code, _, stderr := finish(t, Deps{}, "keys", "list", "--all"); code != exitFailure || !strings.Contains(stderr, "goes on where it has begun") {
+	if code, _, stderr := finish(t, Deps{}, "keys", "list", "--all"); code != exitFailure || !strings.Contains(stderr, "is the same page") {
 		t.Errorf("exit code %d, %s", code, stderr)
 	}
 }

@@ -115,7 +115,7 @@ func TestFailureOfTheServiceStopsEverything(t *testing.T) {
 		want string
 	}{
 		"error":          {errors.New("the collection is gone"), "the service failed: the collection is gone"},
-		"no error":       {nil, "the service failed: it ended by itself"},
+		"no error":       {nil, "the service failed: it ended unexpectedly"},
 		"cancelled once": {context.Canceled, "the service failed"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -179,7 +179,7 @@ func TestListenerThatOthersReachIsAWarning(t *testing.T) {
 		r, _, _ := startServe(t, newFake().deps(), "--drain-delay=0", "--addr="+addr)
 		r.signal(t)
 		r.wait(t)
-		if got := strings.Contains(r.stderr.String(), "can be reached from other machines"); got != want {
+		if got := strings.Contains(r.stderr.String(), "is reachable from other machines"); got != want {
 			t.Errorf("a warning for %s: %v, want %v", addr, got, want)
 		}
 	}
