@@ -45,7 +45,7 @@ func TestDoctorCommand(t *testing.T) {
 
 	well := run(t, "doctor", "--mongodb-uri="+uri)
 	if lines := strings.Split(well.stdout, "\n"); well.code != 0 || len(lines) != 13 || !strings.HasPrefix(lines[0], "ok         deployment    replica set devmongo, 1 member") ||
-		!strings.HasSuffix(lines[11], " fits") || well.stderr != "" || strings.Contains(well.stdout, "\x1b") {
+		!strings.HasSuffix(lines[11], " can run here") || well.stderr != "" || strings.Contains(well.stdout, "\x1b") {
 		t.Errorf("%+v", well)
 	}
 	if ill := run(t, "doctor", "--mongodb-uri="+uri, "--collection=other"); ill.code != 1 || !strings.Contains(ill.stdout, "\nto do      collection    database ") ||

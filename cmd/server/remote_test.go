@@ -167,7 +167,7 @@ func TestEventsByCommand(t *testing.T) {
 	made := r.json(0, "keys", "create", "--user-id=ada")
 	stdout.await(t, `"event":"invalidation","data":{"key_id":"`+made.ID+`"`)
 	k.stop(t, os.Interrupt)
-	stderr.await(t, "the stream broke, and is opened again")
+	stderr.await(t, "the stream broke, reconnecting")
 	if err := cmd.Process.Signal(os.Interrupt); err != nil {
 		t.Fatal(err)
 	}

@@ -9,7 +9,7 @@ import (
 	"github.com/cenkalti/backoff/v5"
 
 	"github.com/keytail/keytail/internal/httpclient"
-	"github.com/keytail/keytail/internal/sleep"
+	"github.com/keytail/keytail/internal/timing"
 )
 
 const (
@@ -52,8 +52,8 @@ func (c *Client) Follow(ctx context.Context, lastID string, take func(Event) err
 		if broken != nil {
 			broken(err)
 		}
-		if err := sleep.For(ctx, max(pause.NextBackOff(), retryTime(err))); err != nil {
-			return err
+		if !timing.Sleep(ctx, max(pause.NextBackOff(), retryTime(err))) {
+			return ctx.Err()
 		}
 	}
 }

@@ -136,7 +136,7 @@ func TestGRPCWithTLS(t *testing.T) {
 	for name, conn := range map[string]*grpc.ClientConn{
 		"without a certificate":       dialGRPC(t, addr, ca, "keytail.example", config.TLSFiles{}),
 		"with a stranger's":           dialGRPC(t, addr, ca, "keytail.example", stranger),
-		"unencrypted":                dialGRPC(t, addr, nil, "", config.TLSFiles{}),
+		"unencrypted":                 dialGRPC(t, addr, nil, "", config.TLSFiles{}),
 		"who takes it for another":    dialGRPC(t, addr, ca, "other.example", envoy),
 		"who trusts another's signer": dialGRPC(t, addr, newAuthority(t), "keytail.example", envoy),
 	} {

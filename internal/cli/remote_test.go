@@ -392,7 +392,7 @@ func TestRemoteMistakes(t *testing.T) {
 		"output":               {[]string{"keys", "list", "--output=xml"}, []string{"--output must be one of"}},
 		"not a number":         {[]string{"keys", "list", "--limit=x"}, []string{`keytail: --limit must be a whole number`}},
 		"address":              {[]string{"keys", "list", "--admin-url=nowhere"}, []string{"--admin-url: it must be an address such as"}},
-		"unencrypted":         {[]string{"keys", "list", "--admin-url=http://10.0.0.1:9091"}, []string{"the token would cross the network unencrypted"}},
+		"unencrypted":          {[]string{"keys", "list", "--admin-url=http://10.0.0.1:9091"}, []string{"the token would cross the network unencrypted"}},
 		"half a certificate":   {[]string{"instances", "--client-cert-file=x"}, []string{"must be given together"}},
 		"no authorities":       {[]string{"instances", "--ca-file=/dev/null"}, []string{"has no certificate in PEM"}},
 		"no file":              {[]string{"instances", "--ca-file=/none", "--token-file=/none"}, []string{"--token-file: open /none", "--ca-file: open /none"}},

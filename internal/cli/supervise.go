@@ -8,7 +8,7 @@ import (
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
 
-	"github.com/keytail/keytail/internal/sleep"
+	"github.com/keytail/keytail/internal/timing"
 )
 
 // parts is everything that runs concurrently. dev is nil without --dev.
@@ -95,7 +95,7 @@ func (d *daemon) drain(ctx, failed context.Context, p parts) error {
 	p.listeners.leave()
 	p.service.Drain()
 	if ctx.Err() != nil {
-		_ = sleep.For(failed, d.cfg.DrainDelay) // cut short if a listener fails
+		timing.Sleep(failed, d.cfg.DrainDelay) // ends early if a listener fails
 	}
 	// A new context: ctx has ended, and would interrupt requests in flight.
 	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)

@@ -7,7 +7,6 @@ import (
 	"mime"
 	"net/http"
 	"net/netip"
-	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -17,6 +16,7 @@ import (
 	"github.com/keytail/keytail/api"
 	"github.com/keytail/keytail/internal/apikey"
 	"github.com/keytail/keytail/internal/clustertime"
+	"github.com/keytail/keytail/internal/strictjson"
 )
 
 // maxBody bounds verify's body, in bytes (docs/http.md#verify).
@@ -106,28 +106,28 @@ func parseVerifyRequest(body []byte) (*verifyRequest, *callerError) {
 	return &q, nil
 }
 
-// walkObject calls read for each field of valid JSON. Decoding into a struct
-// would not do: encoding/json takes the last of two fields with one name, ignores
-// case, and accepts null for any type. encoding/json/v2, which is strict, is
-// still an experiment of Go, accepts null, and its errors quote the input, which
-// may be a key.
-func walkObject(body []byte, read func(name string, value gjson.Result) *callerError) (problem *callerError) {
-	object := gjson.ParseBytes(body)
-	if !object.IsObject() {
-		return badRequest("the body must be a JSON object")
-	}
-	// Only a few names are allowed, so the list is short.
-	seen := make([]string, 0, 8)
-	object.ForEach(func(name, value gjson.Result) bool {
-		if slices.Contains(seen, name.Str) {
-			problem = badRequest("a field is repeated")
-			return false
+// walkObject calls read for each field of an object. Decoding into a struct would
+// not do: encoding/json takes the last of two fields with one name, ignores case,
+// and accepts null for any type. encoding/json/v2, which is strict, is still an
+// experiment of Go, accepts null, and its errors quote the input, which may be a
+// key.
+func walkObject(body []byte, read func(name string, value gjson.Result) *callerError) *callerError {
+	err := strictjson.Fields(body, func(name string, value gjson.Result) error {
+		if problem := read(name, value); problem != nil {
+			return problem
 		}
-		seen = append(seen, name.Str)
-		problem = read(name.Str, value)
-		return problem == nil
+		return nil
 	})
-	return problem
+	var problem *callerError
+	switch {
+	case errors.As(err, &problem):
+		return problem
+	case errors.Is(err, strictjson.ErrNotObject):
+		return badRequest("the body must be a JSON object")
+	case err != nil:
+		return badRequest("a field is repeated")
+	}
+	return nil
 }
 
 // readField reads the value of one field.
