@@ -87,8 +87,8 @@ func startRemote(t *testing.T) (*keytail, *remote) {
 	}}
 }
 
-// TestTheLifeOfAKeyByCommands against a daemon, from its making to its end.
-func TestTheLifeOfAKeyByCommands(t *testing.T) {
+// TestManagingAKeyWithCommands against a daemon, from its making to its end.
+func TestManagingAKeyWithCommands(t *testing.T) {
 	k, r := startRemote(t)
 	verdict := func(code int, key string, flags ...string) string {
 		t.Helper()

@@ -12,7 +12,7 @@ import (
 	"github.com/keytail/keytail/internal/httpclient"
 )
 
-// calls are all calls but the stream, by what they ask (HTTP.md sections 2 and 5).
+// calls are all calls except the stream, with their requests (docs/http.md).
 var calls = []struct {
 	name, method, uri, body string
 	write                   bool
@@ -64,10 +64,10 @@ var calls = []struct {
 	}},
 }
 
-// enough is an answer that every call can read.
+// enough is a response that every call can decode.
 const enough = `{"id":"k","key":"kt_new","keys":[],"entries":[],"next_cursor":null,"synced":true,"instances":[],"missing":[],"valid":true,"code":"VALID","newer":[1]}`
 
-func TestCallsAreThoseOfTheContract(t *testing.T) {
+func TestRequestsOfEachCall(t *testing.T) {
 	for _, call := range calls {
 		t.Run(call.name, func(t *testing.T) {
 			server := serve(t, answers(http.StatusOK, "application/json", enough))
@@ -92,15 +92,15 @@ func TestCallsAreThoseOfTheContract(t *testing.T) {
 	}
 }
 
-// TestAPathBeforeTheAPI: a proxy may put it under one.
-func TestAPathBeforeTheAPI(t *testing.T) {
+// TestURLWithAPath: a proxy may add one.
+func TestURLWithAPath(t *testing.T) {
 	server := serve(t, answers(http.StatusOK, "application/json", enough))
 	if _, err := client(t, server.URL+"/keytail/").Get(t.Context(), "k", ""); err != nil || server.seen()[0].uri != "/keytail/v1/keys/k" {
 		t.Errorf("%v, %+v", err, server.seen())
 	}
 }
 
-func TestWhatIsRead(t *testing.T) {
+func TestResponseOfAWrite(t *testing.T) {
 	server := serve(t, answers(http.StatusCreated, "application/json", `{"id":"k","key":"kt_new","revision":"000000000000000a","expires_at":"2027-01-02T03:04:05.6Z",
 		"scopes":["a"],"synced":false,"instances":[{"id":"i","revision":null,"last_seen":"2026-01-01T00:00:00Z"},{"id":"j","revision":"000000000000000a","last_seen":"2026-01-01T00:00:00Z"}],"missing":["i"],"newer":1}`))
 	w, err := client(t, server.URL).Create(t.Context(), Fields{}, Write{})
@@ -121,9 +121,9 @@ func TestPagesAreReadItemByItem(t *testing.T) {
 	}
 }
 
-// TestRefusalsAreSentences for every call: what is not a success is an Error with
-// the server's words, or a sentence about who answered.
-func TestRefusalsAreSentences(t *testing.T) {
+// TestErrorResponses, for every call: a response with an error status is an Error
+// with the server's text, or with a text about who answered.
+func TestErrorResponses(t *testing.T) {
 	const problemType = "application/problem+json"
 	for name, test := range map[string]struct {
 		status         int
@@ -169,8 +169,8 @@ func TestRefusalsAreSentences(t *testing.T) {
 	}
 }
 
-// TestAWriteIsSentOnce, and when its answer is lost the error says that nobody
-// knows. A read's does not.
+// TestAWriteIsSentOnce: and if its response is lost, the error says that the
+// outcome is unknown. A read's does not.
 func TestAWriteIsSentOnce(t *testing.T) {
 	for name, lose := range map[string]http.HandlerFunc{
 		"cut before the answer": func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) },
@@ -204,8 +204,8 @@ func TestAWriteIsSentOnce(t *testing.T) {
 	}
 }
 
-// TestNobodyListens is no unknown outcome: nothing was sent.
-func TestNobodyListens(t *testing.T) {
+// TestConnectionRefused is not an unknown outcome: nothing was sent.
+func TestConnectionRefused(t *testing.T) {
 	for _, call := range calls {
 		err := call.do(t.Context(), client(t, "http://127.0.0.1:1"))
 		var unknown *UnknownError
@@ -215,7 +215,7 @@ func TestNobodyListens(t *testing.T) {
 	}
 }
 
-func TestACallEndsByItsTime(t *testing.T) {
+func TestTimeoutOfACall(t *testing.T) {
 	server := serve(t, func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
 	c, err := New(Config{httpclient.Config{URL: server.URL}, 20 * time.Millisecond})
 	if err != nil {
@@ -246,7 +246,7 @@ func TestACallEndsByItsTime(t *testing.T) {
 	}
 }
 
-// TestARedirectGetsNoToken: whoever answers may not send the token elsewhere.
+// TestARedirectGetsNoToken: a server must not send the token elsewhere.
 func TestARedirectGetsNoToken(t *testing.T) {
 	other := serve(t, answers(http.StatusOK, "application/json", enough))
 	server := serve(t, func(w http.ResponseWriter, r *http.Request) {
@@ -271,9 +271,9 @@ func TestANewKeyWithoutItsSecretIsAFailure(t *testing.T) {
 	}
 }
 
-// TestAVerdictIsYesOrNo: a code that is not VALID is not a yes, whatever else is
-// said (HTTP.md section 1).
-func TestAVerdictIsYesOrNo(t *testing.T) {
+// TestInconsistentVerdictsAreErrors: a code other than VALID is not valid,
+// whatever else the response says (docs/http.md).
+func TestInconsistentVerdictsAreErrors(t *testing.T) {
 	for body, valid := range map[string]bool{
 		`{"valid":true,"code":"VALID"}`: true, `{"valid":false,"code":"NEWER"}`: false,
 	} {

@@ -42,9 +42,9 @@ func follow(t *testing.T, c *Client, from, last string) (ids []string, broken []
 	return ids, broken, err
 }
 
-// TestFollowGoesOnAfterTheLastEvent: a stream that ends, is refused for a while,
+// TestFollowResumesAfterTheLastEvent: a stream that ends, is refused for a while,
 // and breaks in the middle of an event.
-func TestFollowGoesOnAfterTheLastEvent(t *testing.T) {
+func TestFollowResumesAfterTheLastEvent(t *testing.T) {
 	var server *fake
 	server = serve(t, func(w http.ResponseWriter, r *http.Request) {
 		switch len(server.seen()) {
@@ -81,8 +81,8 @@ func TestFollowGoesOnAfterTheLastEvent(t *testing.T) {
 	}
 }
 
-// TestFollowNoticesSilence: keep-alives count, nothing at all does not.
-func TestFollowNoticesSilence(t *testing.T) {
+// TestFollowReconnectsAfterSilence: keep-alives count as activity.
+func TestFollowReconnectsAfterSilence(t *testing.T) {
 	var server *fake
 	server = serve(t, func(w http.ResponseWriter, r *http.Request) {
 		if len(server.seen()) > 1 {
@@ -113,8 +113,7 @@ func TestFollowNoticesSilence(t *testing.T) {
 	}
 }
 
-// TestFollowEnds where going on makes no sense.
-func TestFollowEnds(t *testing.T) {
+func TestFollowEndsOnPermanentErrors(t *testing.T) {
 	refusing := serve(t, answers(http.StatusUnauthorized, "application/problem+json", `{"detail":"d","code":"UNAUTHENTICATED"}`))
 	var later *fake
 	later = serve(t, func(w http.ResponseWriter, r *http.Request) {

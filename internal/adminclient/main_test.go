@@ -15,7 +15,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// patience is how long a test waits for what should come at once.
+// patience bounds what should happen immediately.
 const patience = 20 * time.Second
 
 // token is as long as one must be.

@@ -89,9 +89,8 @@ func TestVersion(t *testing.T) {
 	}
 }
 
-// TestMistakesOfTheFileAreReportedWithTheRest: a configuration with two mistakes
-// reports both, with the line.
-func TestMistakesOfTheFileAreReportedWithTheRest(t *testing.T) {
+// TestMistakesInTheFileAreReportedWithOthers, each with its line.
+func TestMistakesInTheFileAreReportedWithOthers(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "keytail.yaml")
 	if err := os.WriteFile(path, []byte("addr: nowhere\nbogus: 1\n"), 0o600); err != nil {
 		t.Fatal(err)
@@ -107,8 +106,8 @@ func TestMistakesOfTheFileAreReportedWithTheRest(t *testing.T) {
 	}
 }
 
-// TestCacheSizesAreRefusedBeforeTheStart: what the cache would refuse is wrong
-// usage, and nothing else is.
+// TestCacheSizesAreRefusedBeforeTheStart: a size that the cache would refuse is a
+// usage error, and no other size is.
 func TestCacheSizesAreRefusedBeforeTheStart(t *testing.T) {
 	for size := range 6 {
 		c := serveCommand{Config: config.Config{
@@ -125,8 +124,8 @@ func TestCacheSizesAreRefusedBeforeTheStart(t *testing.T) {
 	}
 }
 
-// TestSecretsAreNeverPrinted goes through what keytail, kong and the driver say
-// about wrong URIs.
+// TestSecretsAreNeverPrinted covers what keytail, kong and the driver report
+// about invalid URIs.
 func TestSecretsAreNeverPrinted(t *testing.T) {
 	for _, args := range [][]string{
 		{"--mongodb-uri=mongodb://root:hunter2@127.0.0.1/keys?maxPoolSize=hunter2"},

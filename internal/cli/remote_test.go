@@ -35,7 +35,7 @@ const (
 const key1 = `"id":"k1","key_prefix":"kt_the","user_id":"u1","org_id":"o1","project_id":null,"name":"first","scopes":["a","b:*"],"allowed_ips":["10.0.0.0/8"],
 	"expires_at":"2999-01-02T03:04:05.6Z","metadata":{"team":"x"},"is_active":true,"created_at":"2026-01-02T03:04:05Z","last_used":null,"usage_count":7,"rotated_from":null,"defect":null`
 
-// daemonFake answers like a daemon that has one key.
+// daemonFake responds like a daemon with one key.
 type daemonFake struct {
 	*httptest.Server
 	mu   sync.Mutex
@@ -135,7 +135,7 @@ func (f *daemonFake) asked() []string {
 // keyed is a Deps whose standard input is this text.
 func keyed(text string) Deps { return Deps{Version: "v1.2.3", Stdin: strings.NewReader(text)} }
 
-// TestRemoteCommands: what each asks, and what it prints.
+// TestRemoteCommands: the request of each command, and its output.
 func TestRemoteCommands(t *testing.T) {
 	t.Setenv(envCallerToken, callerToken)
 	for name, test := range map[string]struct {
@@ -306,8 +306,8 @@ func TestRemoteCommands(t *testing.T) {
 	}
 }
 
-// TestAWaitThatTimesOutIsNoFailure: nobody may rotate twice because of it.
-func TestAWaitThatTimesOutIsNoFailure(t *testing.T) {
+// TestAWaitThatTimesOutIsNotAFailure: nobody must rotate twice because of it.
+func TestAWaitThatTimesOutIsNotAFailure(t *testing.T) {
 	const instances = `"synced":false,"instances":[{"id":"i1","revision":"000000000000000a","last_seen":"2026-01-02T03:04:05Z"},{"id":"i2","revision":null,"last_seen":"2026-01-02T03:04:05Z"}],"missing":["i2"]`
 	f := newDaemonFake(t)
 	f.says["/v1/keys/k1/revoke"] = answerFake{http.StatusOK, `{` + key1 + `,"revision":"000000000000000a",` + instances + `}`}
@@ -321,7 +321,7 @@ func TestAWaitThatTimesOutIsNoFailure(t *testing.T) {
 	if code != exitOK || !strings.Contains(stderr, "revoked; no instance confirmed the change") {
 		t.Errorf("exit code %d, %s", code, stderr)
 	}
-	// Whoever asks for nothing else is told no.
+	// Sync itself then fails.
 	f.says["/v1/sync"] = answerFake{http.StatusOK, `{` + instances + `}`}
 	code, stdout, stderr := finish(t, Deps{}, "sync", "000000000000000a")
 	if code != exitFailure || !strings.Contains(stdout, "i2  no      -") || !strings.Contains(stderr, "1 of 2 instances have the revision in ") {
@@ -329,7 +329,7 @@ func TestAWaitThatTimesOutIsNoFailure(t *testing.T) {
 	}
 }
 
-// TestVerifyExitCodes: 0 is a yes and nothing else is.
+// TestVerifyExitCodes: 0 means valid.
 func TestVerifyExitCodes(t *testing.T) {
 	for body, want := range map[string]struct {
 		status, code   int
@@ -352,8 +352,7 @@ func TestVerifyExitCodes(t *testing.T) {
 	}
 }
 
-// TestTheAdminTokenStaysAway from the public listener.
-func TestTheAdminTokenStaysAway(t *testing.T) {
+func TestTheAdminTokenIsNotSentToThePublicListener(t *testing.T) {
 	f := newDaemonFake(t)
 	f.hold = func(r *http.Request) {
 		if got := r.Header.Get("Authorization"); got != "" {
@@ -481,8 +480,8 @@ func TestTheTokenOfAFileIsSent(t *testing.T) {
 	}
 }
 
-// TestAnswersThatMakeNoSense, and none at all: exit code 1 and a sentence.
-func TestAnswersThatMakeNoSense(t *testing.T) {
+// TestInvalidResponses, and no response: exit code 1 and a message.
+func TestInvalidResponses(t *testing.T) {
 	commands := [][]string{
 		{"keys", "create", "--user-id=u"},
 		{"keys", "list"},
@@ -517,8 +516,8 @@ func TestAnswersThatMakeNoSense(t *testing.T) {
 	}
 }
 
-// TestTablesDoNothingToATerminal, whatever a document holds.
-func TestTablesDoNothingToATerminal(t *testing.T) {
+// TestTablesCannotControlATerminal, whatever a document contains.
+func TestTablesCannotControlATerminal(t *testing.T) {
 	f := newDaemonFake(t)
 	f.says["/v1/keys"] = answerFake{http.StatusOK, `{"keys":[{"id":"k\u001b[2J","name":"a\nb\tc\u202ed","user_id":"\u009b"}],"next_cursor":"\u001b[2J"}`}
 	for _, args := range [][]string{{"keys", "list"}, {"keys", "list", "-q"}, {"keys", "list", "-o", "json"}} {
@@ -529,7 +528,6 @@ func TestTablesDoNothingToATerminal(t *testing.T) {
 	}
 }
 
-// TestAListThatRepeatsItsPageEnds.
 func TestAListThatRepeatsItsPageEnds(t *testing.T) {
 	f := newDaemonFake(t)
 	f.says["/v1/keys"] = answerFake{http.StatusOK, `{"keys":[],"next_cursor":"c"}`}
@@ -543,8 +541,7 @@ type failing struct{}
 
 func (failing) Write([]byte) (int, error) { return 0, io.ErrShortWrite }
 
-// TestAKeyThatCannotBePrintedIsSaidToBeLost.
-func TestAKeyThatCannotBePrintedIsSaidToBeLost(t *testing.T) {
+func TestAKeyThatCannotBePrintedIsReportedAsLost(t *testing.T) {
 	newDaemonFake(t)
 	stderr := newBuffer()
 	code := execute(t.Context(), []string{"keys", "create", "--user-id=u1"}, failing{}, stderr, Deps{})
@@ -553,7 +550,7 @@ func TestAKeyThatCannotBePrintedIsSaidToBeLost(t *testing.T) {
 	}
 }
 
-// TestEventsUntilCtrlC: lines as they come, and a clean end.
+// TestEventsUntilCtrlC: each line is printed immediately, and the exit code is 0.
 func TestEventsUntilCtrlC(t *testing.T) {
 	t.Setenv(envToken, adminToken)
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -583,7 +580,7 @@ func TestEventsUntilCtrlC(t *testing.T) {
 	r.wait(t)
 }
 
-// TestAnInterruptedWriteIsUnknown: Ctrl-C does not take a write back.
+// TestAnInterruptedWriteIsUnknown: Ctrl-C does not undo a write.
 func TestAnInterruptedWriteIsUnknown(t *testing.T) {
 	f := newDaemonFake(t)
 	inside := make(chan struct{})
@@ -634,7 +631,7 @@ func TestReadExpiry(t *testing.T) {
 	}
 }
 
-// TestTLS: a server of one's own authority, which wants to see a certificate.
+// TestTLS: a server with a private CA that requires a client certificate.
 func TestTLS(t *testing.T) {
 	dir := t.TempDir()
 	ca := newAuthority(t)
@@ -677,7 +674,7 @@ func TestTLS(t *testing.T) {
 	}
 }
 
-// TestCompletionScripts: each shell that is here can read its own.
+// TestCompletionScripts: each installed shell can read its script.
 func TestCompletionScripts(t *testing.T) {
 	for shell := range completions {
 		code, stdout, stderr := finish(t, Deps{}, "completion", shell)
@@ -697,7 +694,7 @@ func TestCompletionScripts(t *testing.T) {
 	}
 }
 
-// TestCompletion is what a shell asks, and gets.
+// TestCompletion: the completions that a shell receives.
 func TestCompletion(t *testing.T) {
 	for line, want := range map[string][]string{
 		"keytail keys r":               {"revoke", "rotate"},

@@ -27,7 +27,7 @@ import (
 	"github.com/keytail/keytail/internal/mongoclient"
 )
 
-// authority signs certificates for a test.
+// authority is a CA for a test.
 type authority struct {
 	cert *x509.Certificate
 	key  *ecdsa.PrivateKey
@@ -177,8 +177,8 @@ func TestServeWithTLSOnAllListeners(t *testing.T) {
 	}
 }
 
-// TestHealthcheckVerifiesOtherMachines: only a loopback address is believed
-// without a look at its certificate.
+// TestHealthcheckVerifiesOtherMachines: only for a loopback address the
+// certificate is not verified.
 func TestHealthcheckVerifiesOtherMachines(t *testing.T) {
 	for address, skips := range map[string]bool{
 		"https://127.0.0.1:9090/livez": true, "https://localhost:9090/livez": true, "https://[::1]:9090/livez": true,
@@ -190,7 +190,7 @@ func TestHealthcheckVerifiesOtherMachines(t *testing.T) {
 	}
 }
 
-func TestHealthcheckShowsACertificateWhereOneIsWanted(t *testing.T) {
+func TestHealthcheckPresentsAClientCertificate(t *testing.T) {
 	dir, ca := t.TempDir(), newAuthority(t)
 	files := ca.write(t, filepath.Join(dir, "server"), "keytail.example", time.Now().Add(time.Hour))
 	caFile := filepath.Join(dir, "ca.crt")
@@ -278,8 +278,8 @@ func TestPoliciesReachTheService(t *testing.T) {
 	r.wait(t)
 }
 
-// TestCertificatesAreReloaded for new connections; a broken pair keeps the old
-// one and is logged once.
+// TestCertificatesAreReloaded for new connections; an invalid pair keeps the old
+// one in use and is logged once.
 func TestCertificatesAreReloaded(t *testing.T) {
 	dir, ca := t.TempDir(), newAuthority(t)
 	until := time.Now().Add(time.Hour)

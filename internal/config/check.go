@@ -64,7 +64,7 @@ func (c *Config) Check() error {
 	)
 }
 
-// checkServer: keytail never falls back to memory by itself.
+// checkServer requires a server: keytail never falls back to an in-memory one.
 func (c *Config) checkServer() error {
 	switch {
 	case c.Dev && c.MongoDBPasswordFile != "":

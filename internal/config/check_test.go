@@ -115,7 +115,7 @@ func TestDevIsRefusedInProduction(t *testing.T) {
 	}
 }
 
-// TestSecretsOfTheURIAreNeverShown tries URIs that keytail or the driver would
+// TestSecretsOfTheURIAreNeverShown covers URIs that keytail or the driver would
 // misread.
 func TestSecretsOfTheURIAreNeverShown(t *testing.T) {
 	for uri, want := range map[string]string{

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// TestFileHasEveryFlag: each flag can be set in the file, by its key.
+// TestFileHasEveryFlag: the file can set each flag, by its key.
 func TestFileHasEveryFlag(t *testing.T) {
 	values := map[string]string{
 		"mongodb_uri": "mongodb://a/b", "database": "d", "collection": "c", "ensure_schema": "true", "addr": "a:1", "ops_addr": "a:2",

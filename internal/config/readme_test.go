@@ -38,9 +38,8 @@ func TestREADMETableIsMadeFromTheFlags(t *testing.T) {
 	}
 }
 
-// TestTableNamesWhatDesignPromises: names that others rely on, as far as they
-// exist.
-func TestTableNamesWhatDesignPromises(t *testing.T) {
+// TestTableHasTheDocumentedNames: names on which others rely.
+func TestTableHasTheDocumentedNames(t *testing.T) {
 	table := Table()
 	for _, row := range []string{
 		"| `--mongodb-uri` | `KEYTAIL_MONGODB_URI` | `mongodb_uri` |  |",

@@ -178,8 +178,8 @@ func versionStatus(version string) (Status, string) {
 	return OK, "MongoDB " + version
 }
 
-// The clock offsets that are worth a word: expires_at is held against this
-// machine's clock, and was most likely written by another one's.
+// The clock offsets to report: expires_at is compared with the clock of this machine,
+// and most likely another one wrote it.
 const (
 	offsetWarning = time.Second
 	offsetToDo    = time.Minute

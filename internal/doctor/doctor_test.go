@@ -65,8 +65,7 @@ func TestMemory(t *testing.T) {
 	}
 }
 
-// TestNothingIsGoodNewsByItself: a report is only well if all its checks are.
-func TestNothingIsGoodNewsByItself(t *testing.T) {
+func TestAReportIsOKOnlyIfAllChecksAre(t *testing.T) {
 	for status, want := range map[Status]bool{OK: true, Warning: true, ToDo: false, NotTried: false} {
 		r := Report{OK: true}
 		r.add(Check{Name: "a", Status: status}, nil)

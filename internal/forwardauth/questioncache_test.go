@@ -9,7 +9,7 @@ import (
 	"github.com/keytail/keytail/internal/apikey"
 )
 
-// everybody is a Validator that says yes.
+// everybody is a Validator that returns VALID for every key.
 type everybody struct{}
 
 func (everybody) Validate(context.Context, string, *apikey.Request) apikey.Verdict {
@@ -35,7 +35,7 @@ func (k *questionCache) len() (n int) {
 	return n
 }
 
-func TestAQuestionIsReadOnceAndStaysTheSame(t *testing.T) {
+func TestAQueryIsParsedOnce(t *testing.T) {
 	a := newAuthority(t)
 	for range 2 {
 		q, mistake := a.ByQuery("scope=a&scope=b&org_id=acme")
@@ -51,8 +51,8 @@ func TestAQuestionIsReadOnceAndStaysTheSame(t *testing.T) {
 	}
 }
 
-// TestMemoryForQuestionsIsBounded: whoever sends others has them read each time.
-func TestMemoryForQuestionsIsBounded(t *testing.T) {
+// TestQuestionCacheIsBounded: further queries are parsed each time.
+func TestQuestionCacheIsBounded(t *testing.T) {
 	a := newAuthority(t)
 	for i := range 3 * maxQuestions {
 		if q, mistake := a.ByQuery(fmt.Sprintf("scope=s%d", i)); mistake != nil || q.need.Scopes[0] != fmt.Sprintf("s%d", i) {
@@ -64,8 +64,8 @@ func TestMemoryForQuestionsIsBounded(t *testing.T) {
 	}
 }
 
-// TestNoKeyIsRemembered: neither where a query may hold one, nor by mistake.
-func TestNoKeyIsRemembered(t *testing.T) {
+// TestQuestionCacheHasNoKey: neither if a query may contain one, nor by mistake.
+func TestQuestionCacheHasNoKey(t *testing.T) {
 	a := newAuthority(t, "query:api_key")
 	if _, mistake := a.ByQuery("api_key=secret-secret&scope=a"); mistake != nil {
 		t.Fatal(mistake)
@@ -79,8 +79,8 @@ func TestNoKeyIsRemembered(t *testing.T) {
 	}
 }
 
-// TestSharedHeaderValuesStayAsTheyAre, whatever is added to an answer.
-func TestSharedHeaderValuesStayAsTheyAre(t *testing.T) {
+// TestSharedHeaderValuesDoNotChange, whatever is added to a response.
+func TestSharedHeaderValuesDoNotChange(t *testing.T) {
 	a := newAuthority(t)
 	for range 2 {
 		header := http.Header{}

@@ -19,7 +19,7 @@ import (
 	"github.com/keytail/keytail/internal/mongotest"
 )
 
-// line is the newest of the audit, as it is stored.
+// line is the newest entry of the audit, as it is stored.
 func (o *office) line() bson.M {
 	o.t.Helper()
 	page, err := o.Audit(o.ctx(), managedkey.Caller{}, managedkey.AuditQuery{Limit: 1})
@@ -37,8 +37,8 @@ func (o *office) line() bson.M {
 	return line
 }
 
-// TestALineTellsWhatChanged by role, and nothing of a secret.
-func TestALineTellsWhatChanged(t *testing.T) {
+// TestAnEntryHasTheChangedFields by role, and nothing of a secret.
+func TestAnEntryHasTheChangedFields(t *testing.T) {
 	now := time.Date(2026, 11, 24, 10, 0, 0, 123e6, time.UTC)
 	eachWay(t, func(t *testing.T, o *office) {
 		tells := func(action, keyID, before, after string) {
@@ -97,8 +97,8 @@ func TestALineTellsWhatChanged(t *testing.T) {
 	}, func(c *Config) { c.Now = func() time.Time { return now } })
 }
 
-// TestNothingChangedIsNoLine: and the receipt is one all the same.
-func TestNothingChangedIsNoLine(t *testing.T) {
+// TestAnUnchangedKeyHasNoEntry, and the response has a revision all the same.
+func TestAnUnchangedKeyHasNoEntry(t *testing.T) {
 	eachWay(t, func(t *testing.T, o *office) {
 		made := o.made("u")
 		id := made.Key.Record.KeyID
@@ -118,7 +118,7 @@ func TestNothingChangedIsNoLine(t *testing.T) {
 	})
 }
 
-func TestOnlyWhatIsValidIsRotated(t *testing.T) {
+func TestOnlyAValidKeyIsRotated(t *testing.T) {
 	eachWay(t, func(t *testing.T, o *office) {
 		insert := func(id string, fields ...bson.E) {
 			t.Helper()
@@ -155,8 +155,8 @@ func TestOnlyWhatIsValidIsRotated(t *testing.T) {
 	})
 }
 
-// TestARotationIsBothOrNeither, without a transaction too.
-func TestARotationIsBothOrNeither(t *testing.T) {
+// TestARotationIsAtomic, also without a transaction.
+func TestARotationIsAtomic(t *testing.T) {
 	eachWay(t, func(t *testing.T, o *office) {
 		made := o.made("u")
 		id := made.Key.Record.KeyID
@@ -183,9 +183,9 @@ func TestARotationIsBothOrNeither(t *testing.T) {
 	})
 }
 
-// TestWhatCannotBeTakenBackIsUnknown: the second half of a rotation fails, and the
+// TestAFailedUndoIsAnUnknownOutcome: the second half of a rotation fails, and the
 // first half cannot be undone.
-func TestWhatCannotBeTakenBackIsUnknown(t *testing.T) {
+func TestAFailedUndoIsAnUnknownOutcome(t *testing.T) {
 	eachWay(t, func(t *testing.T, o *office) {
 		if !o.noTransactions {
 			t.Skip("a transaction takes back what it has to")
@@ -201,7 +201,7 @@ func TestWhatCannotBeTakenBackIsUnknown(t *testing.T) {
 			t.Errorf("the new key %s: %v", unknown.KeyID, err)
 		}
 		o.has(2, 2)
-		// A line that cannot be taken back is in the log.
+		// An entry that could not be deleted is in the log.
 		o.fail("alwaysOn", commands("findAndModify", "delete"), code(13))
 		if _, err := o.Revoke(o.ctx(), ann, id); !errors.Is(err, managedkey.ErrRefused) {
 			t.Errorf("%v", err)
@@ -255,8 +255,8 @@ func TestAnUnknownOutcomeNamesTheKey(t *testing.T) {
 	}, func(c *Config) { c.Timeout = 700 * time.Millisecond })
 }
 
-// TestAReadThatFailsIsNoUnknownOutcome: nothing was sent that could take effect.
-func TestAReadThatFailsIsNoUnknownOutcome(t *testing.T) {
+// TestAFailedReadIsNotAnUnknownOutcome: nothing was sent that could take effect.
+func TestAFailedReadIsNotAnUnknownOutcome(t *testing.T) {
 	eachWay(t, func(t *testing.T, o *office) {
 		id := o.made("u").Key.Record.KeyID
 		o.fail("alwaysOn", commands("find"), closes)
@@ -270,9 +270,9 @@ func TestAReadThatFailsIsNoUnknownOutcome(t *testing.T) {
 	}, func(c *Config) { c.Timeout = 500 * time.Millisecond })
 }
 
-// TestWhoWasFasterIsSeen: a change by somebody else, between the look at a key and
-// the write, is neither lost nor undone.
-func TestWhoWasFasterIsSeen(t *testing.T) {
+// TestAConcurrentChangeIsNotLost: a change by somebody else, between the read of
+// a key and the write, is neither lost nor undone.
+func TestAConcurrentChangeIsNotLost(t *testing.T) {
 	eachWay(t, func(t *testing.T, o *office) {
 		made := o.made("u")
 		id := made.Key.Record.KeyID
@@ -308,7 +308,7 @@ func TestWhoWasFasterIsSeen(t *testing.T) {
 	})
 }
 
-func TestAnOwnerSeesTheirOwn(t *testing.T) {
+func TestAnOwnerSeesOnlyTheirKeys(t *testing.T) {
 	eachWay(t, func(t *testing.T, o *office) {
 		id := o.made("u").Key.Record.KeyID
 		theirs := managedkey.Caller{Actor: "ann", Owner: "other"}
@@ -337,7 +337,7 @@ func TestAnOwnerSeesTheirOwn(t *testing.T) {
 	})
 }
 
-func TestTheAuditGoesOnWhereItWas(t *testing.T) {
+func TestTheAuditContinuesAtItsCursor(t *testing.T) {
 	var clock time.Time
 	eachWay(t, func(t *testing.T, o *office) {
 		var ids []string
@@ -393,7 +393,7 @@ func TestTheAuditGoesOnWhereItWas(t *testing.T) {
 	}, func(c *Config) { c.Now = func() time.Time { return clock } })
 }
 
-func TestADuplicateIsSaidToBeOne(t *testing.T) {
+func TestADuplicateIsReported(t *testing.T) {
 	random := bytes.Repeat([]byte{7}, 64)
 	eachWay(t, func(t *testing.T, o *office) {
 		o.config.Random = bytes.NewReader(random)
@@ -408,9 +408,9 @@ func TestADuplicateIsSaidToBeOne(t *testing.T) {
 	})
 }
 
-// TestANewKeyIsOfItsCollection: its text begins as the collection's keys do, and
-// its hash is of what follows.
-func TestANewKeyIsOfItsCollection(t *testing.T) {
+// TestANewKeyFollowsTheCollectionsForm: its text has the prefix of the
+// collection's keys, and its hash covers what follows.
+func TestANewKeyFollowsTheCollectionsForm(t *testing.T) {
 	t.Parallel()
 	for after, want := range map[string]string{"": "kt_", "kt_": "kt_", "sk_live_": "sk_live_kt_", "k": "kt_", "kt_kt_": "kt_kt_kt_"} {
 		a := &Admin{config: Config{Prefix: "kt"}, schema: keystore.Schema{HashAfter: after}}
@@ -445,7 +445,7 @@ func TestAMissingPrivilegeIsNamedAtStart(t *testing.T) {
 	})
 }
 
-func TestNewWantsItsParts(t *testing.T) {
+func TestNewChecksItsConfig(t *testing.T) {
 	t.Parallel()
 	for _, config := range []Config{{}, {Audit: &mongo.Collection{}}, {Store: &keystore.Store{}, Audit: &mongo.Collection{}, Prefix: "K_"}} {
 		if _, err := New(config); err == nil {

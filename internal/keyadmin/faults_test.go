@@ -15,7 +15,7 @@ import (
 	"github.com/keytail/keytail/internal/managedkey"
 )
 
-var randomWrites = flag.Int("random.writes", 300, "how many creates and revokes TestNothingIsLostDuringFaults does, each way and on each server")
+var randomWrites = flag.Int("random.writes", 300, "how many creates and revokes TestAuditMatchesTheKeysDuringFaults does, each way and on each server")
 
 // faults are what goes wrong while keys are written. None of them lasts longer
 // than a call, so that most end well, and some are never known to.
@@ -53,12 +53,13 @@ type tally struct {
 	failed, changed int
 }
 
-// TestNothingIsLostDuringFaults: hundreds of creates (-random.writes=1000: a thousand) and revokes at random while
-// commands fail and connections are closed, and the database compared with what
-// callers were told: each key has exactly one line for its making, and one for its
-// end, if it has ended; what failed has neither; and what nobody knows has both or
-// none.
-func TestNothingIsLostDuringFaults(t *testing.T) {
+// TestAuditMatchesTheKeysDuringFaults: random creates (hundreds;
+// -random.writes=1000 for a thousand) and revokes while commands fail and
+// connections close. The test compares the database with what callers were told:
+// each key has exactly one entry for its creation, and one for its revocation if
+// it was revoked; a failed write has neither key nor entry; a write with an
+// unknown outcome has both or neither.
+func TestAuditMatchesTheKeysDuringFaults(t *testing.T) {
 	eachWay(t, func(t *testing.T, o *office) {
 		seed := uint64(time.Now().UnixNano())
 		t.Logf("seed %d", seed)

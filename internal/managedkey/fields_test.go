@@ -13,7 +13,7 @@ var now = time.Date(2026, 11, 24, 10, 0, 0, 0, time.UTC)
 
 func ptr[T any](v T) *T { return &v }
 
-func TestAllMistakesAreSaidAtOnce(t *testing.T) {
+func TestAllMistakesAreReportedTogether(t *testing.T) {
 	t.Parallel()
 	f := Fields{
 		OrgID: ptr("\x00leak"), Name: ptr("\x00leak"), Scopes: ptr([]string{"a leak"}), ExpiresAt: ptr(now),
@@ -30,7 +30,7 @@ func TestAllMistakesAreSaidAtOnce(t *testing.T) {
 	}
 }
 
-func TestTheLargestThatIsTaken(t *testing.T) {
+func TestTheLargestValidFields(t *testing.T) {
 	t.Parallel()
 	f := Fields{
 		UserID: ptr(strings.Repeat("u", 256)), Name: ptr(strings.Repeat("n", 1024)), ExpiresAt: ptr(now.Add(time.Millisecond)),
@@ -44,14 +44,14 @@ func TestTheLargestThatIsTaken(t *testing.T) {
 	if err := f.CheckNew(now); err != nil {
 		t.Error(err)
 	}
-	// What is taken away has no bounds.
+	// A removed field has no bounds.
 	nothing := Fields{Name: ptr(""), Scopes: ptr([]string{}), ExpiresAt: &time.Time{}, AllowedIPs: ptr([]netip.Prefix{}), Metadata: ptr(json.RawMessage(nil))}
 	if err := nothing.CheckChange(now); err != nil {
 		t.Error(err)
 	}
 }
 
-func TestAKeyStaysItsUsers(t *testing.T) {
+func TestTheUserOfAKeyCannotChange(t *testing.T) {
 	t.Parallel()
 	for _, f := range []Fields{{UserID: ptr("u")}, {OrgID: ptr("")}, {ProjectID: ptr("p")}} {
 		if err := f.CheckChange(now); !errors.Is(err, ErrInvalid) {

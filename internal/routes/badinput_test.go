@@ -100,8 +100,8 @@ func TestBadBodies(t *testing.T) {
 	}
 }
 
-// A length that is not announced is found out by reading, and the connection is
-// not used again.
+// TestChunkedBodies: a body without a length is limited while it is read, and the
+// connection is then closed.
 func TestChunkedBodies(t *testing.T) {
 	t.Parallel()
 	server := serve(t, newPublic(t, PublicConfig{Config: forwardauth.Config{Validator: loadKeys(t)}}))
@@ -168,8 +168,8 @@ func TestBadHeaders(t *testing.T) {
 	}
 }
 
-// Whatever is sent, no line of the log at any level holds the key.
-func TestLogHoldsNoKey(t *testing.T) {
+// TestLogContainsNoKey: whatever is sent, no line at any level contains the key.
+func TestLogContainsNoKey(t *testing.T) {
 	t.Parallel()
 	core, logs := observer.New(zapcore.DebugLevel)
 	handler := newPublic(t, PublicConfig{Config: forwardauth.Config{Validator: loadKeys(t)}, Logger: zap.New(core)})

@@ -22,7 +22,7 @@ import (
 	"github.com/keytail/keytail/internal/forwardauth"
 )
 
-// answering is a Validator that gives one answer.
+// answering is a Validator that always returns the same verdict.
 type answering func(key string) apikey.Verdict
 
 func (a answering) Validate(_ context.Context, key string, _ *apikey.Request) apikey.Verdict {
@@ -43,8 +43,8 @@ func answerOf(handler http.Handler, r *http.Request) reply {
 	return reply{result, recorder.Body.String()}
 }
 
-// A bug in a validator is an outage for the client, and the key stays out of
-// the log even when the panic's value is the key.
+// TestPanicIsAnOutage: a bug in a validator is an outage for the client, and the
+// log does not contain the key even if the value of the panic is the key.
 func TestPanicIsAnOutage(t *testing.T) {
 	t.Parallel()
 	for name, value := range map[string]any{
@@ -84,8 +84,9 @@ func verifyOf(body string) *http.Request {
 	return r
 }
 
-// Half an answer is cut off, and ErrAbortHandler keeps its meaning.
-func TestPanicAfterTheAnswerBegan(t *testing.T) {
+// TestPanicAfterTheResponseBeganClosesTheConnection: a partial response must not
+// look complete, and ErrAbortHandler keeps its meaning.
+func TestPanicAfterTheResponseBeganClosesTheConnection(t *testing.T) {
 	t.Parallel()
 	for name, value := range map[string]any{"late": "late", "abort": http.ErrAbortHandler} {
 		engine := newEngine(zap.NewNop(), nil)
@@ -107,8 +108,9 @@ func TestPanicAfterTheAnswerBegan(t *testing.T) {
 	}
 }
 
-// A verdict that no validator may give is an outage, never a yes.
-func TestImpossibleVerdictsAreOutages(t *testing.T) {
+// TestInvalidVerdictsAreOutages: a verdict that no validator may return never
+// allows a request.
+func TestInvalidVerdictsAreOutages(t *testing.T) {
 	t.Parallel()
 	for _, v := range []apikey.Verdict{
 		{}, {Code: apikey.Valid}, {Code: apikey.Code(apikey.CodeCount), Record: &apikey.Record{}}, {Code: 255},
@@ -125,7 +127,7 @@ func TestImpossibleVerdictsAreOutages(t *testing.T) {
 
 func TestEveryCodeHasItsStatuses(t *testing.T) {
 	t.Parallel()
-	want := map[apikey.Code][2]int{ // verify, forward-auth: HTTP.md, section 1
+	want := map[apikey.Code][2]int{ // verify, forward-auth: docs/http.md#verdicts
 		apikey.Missing: {400, 401}, apikey.Malformed: {200, 401}, apikey.Unavailable: {503, 503},
 		apikey.NotFound: {200, 401}, apikey.Disabled: {200, 401}, apikey.Expired: {200, 401},
 		apikey.Forbidden: {200, 403}, apikey.InsufficientPermissions: {200, 403}, apikey.Valid: {200, 200},
@@ -149,7 +151,7 @@ func TestEveryCodeHasItsStatuses(t *testing.T) {
 	}
 }
 
-func TestTimesAreNeverFresherThanTheTruth(t *testing.T) {
+func TestStalenessIsRoundedUp(t *testing.T) {
 	t.Parallel()
 	for age, want := range map[time.Duration]int64{
 		-1: 0, 0: 0, 1: 1, time.Millisecond: 1, time.Millisecond + 1: 2, 15 * time.Second: 15000,
@@ -189,8 +191,8 @@ func TestConfigurationIsChecked(t *testing.T) {
 	}
 }
 
-// TestAProxyThatIsNotTrustedIsTold, once, and nobody's word is in the line.
-func TestAProxyThatIsNotTrustedIsTold(t *testing.T) {
+// TestAnUntrustedProxyIsLoggedOnce: the line contains nothing of the request.
+func TestAnUntrustedProxyIsLoggedOnce(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
 		name, forwarded string
@@ -248,9 +250,9 @@ func (b brokenCollector) Collect(ch chan<- prometheus.Metric) {
 	ch <- prometheus.NewInvalidMetric(b.desc, fmt.Errorf("in trouble"))
 }
 
-// Handlers know neither MongoDB nor the cache (DESIGN.md, section 2). Gin itself
-// brings MongoDB's bson package, for a body format that is not used here.
-func TestReachesNeitherMongoNorTheCache(t *testing.T) {
+// TestRoutesDependOnNeitherMongoDBNorTheCache: Gin itself depends on MongoDB's
+// bson package, for a body format that is not used here.
+func TestRoutesDependOnNeitherMongoDBNorTheCache(t *testing.T) {
 	t.Parallel()
 	const self = "github.com/keytail/keytail/"
 	for _, line := range goList(t, "{{.ImportPath}} {{join .Imports \" \"}}", ".") {

@@ -15,7 +15,7 @@ import (
 	"github.com/keytail/keytail/internal/forwardauth"
 )
 
-// checkFuzzed checks an answer to something made up.
+// checkFuzzed checks the response to a random request.
 func checkFuzzed(t *testing.T, got reply, keys ...string) {
 	t.Helper()
 	checkAlways(t, got, keys...)
@@ -52,9 +52,9 @@ func FuzzVerify(f *testing.F) {
 	})
 }
 
-// FuzzObjectsAreReadAsTheStandardLibraryDoes: the fields of a JSON object are those
-// that encoding/json finds, in their order, and their values mean the same.
-func FuzzObjectsAreReadAsTheStandardLibraryDoes(f *testing.F) {
+// FuzzWalkObjectAgreesWithEncodingJSON: the fields of a JSON object are those
+// that encoding/json finds, in the same order and with the same values.
+func FuzzWalkObjectAgreesWithEncodingJSON(f *testing.F) {
 	for _, seed := range []string{
 		`{"a":"b","c":["d"],"e":null}`, ` { "k\u0065y" : "\ud83d\ude00\n" , "n" : -1.5e3 } `, `{}`, `[]`, `"{}"`,
 		`{"":{"":[{}]}}`, `{"a":"\ud800","b":1}`, `{"a":"\ud800\u0041"}`, `{"a":1,"\u0061":2}`, `{"a":"\"}","b":"{"}`,

@@ -21,10 +21,10 @@ import (
 	"github.com/keytail/keytail/internal/managedkey"
 )
 
-// goldenDesk is a Keys that knows one key, and fails for ids that say so.
+// goldenDesk is a Keys with one key, which fails for certain ids.
 type goldenDesk struct{}
 
-// deskErrors are what an id makes go wrong.
+// deskErrors maps an id to its error.
 var deskErrors = map[string]error{
 	"nobody":    managedkey.ErrNoSuchKey,
 	"two":       managedkey.ErrAmbiguousID,
@@ -147,7 +147,8 @@ func askDesk(handler http.Handler, method, target, body string, header ...string
 	return answerOf(handler, r)
 }
 
-// TestEachErrorHasItsStatus and says nothing that is not for the caller.
+// TestEachErrorHasItsStatus: and the response contains nothing that is not for
+// the caller.
 func TestEachErrorHasItsStatus(t *testing.T) {
 	t.Parallel()
 	core, logs := observer.New(zapcore.WarnLevel)
@@ -185,7 +186,7 @@ func TestEachErrorHasItsStatus(t *testing.T) {
 	}
 }
 
-func TestBadCallsOfTheAdminAPI(t *testing.T) {
+func TestInvalidRequestsToTheAdminAPI(t *testing.T) {
 	t.Parallel()
 	handler := newDesk(t)
 	user := `{"user_id":"u",`
@@ -260,8 +261,7 @@ func TestBadCallsOfTheAdminAPI(t *testing.T) {
 	}
 }
 
-// TestIfMatchIsReadAsTheStandardSays in RFC 9110, section 13.1.1.
-func TestIfMatchIsReadAsTheStandardSays(t *testing.T) {
+func TestIfMatchFollowsRFC9110(t *testing.T) {
 	t.Parallel()
 	handler := newDesk(t)
 	const tag = `"0123456789abcdef"`
@@ -274,8 +274,7 @@ func TestIfMatchIsReadAsTheStandardSays(t *testing.T) {
 	}
 }
 
-// TestAWriteIsASuccessWhateverBecomesOfItsWait.
-func TestAWriteIsASuccessWhateverBecomesOfItsWait(t *testing.T) {
+func TestAWriteSucceedsEvenIfItsWaitFails(t *testing.T) {
 	t.Parallel()
 	for name, syncer := range map[string]Syncer{"busy": brokenSyncer{ErrTooManyWaiting}, "away": brokenSyncer{ErrDatabaseUnavailable}, "slow": slowSyncer{}} {
 		handler := newDesk(t, func(c *AdminConfig) { c.Syncer = syncer })
@@ -300,8 +299,9 @@ func (b brokenSyncer) Wait(context.Context, clustertime.Time, bool) (SyncResult,
 }
 func (b brokenSyncer) Instances(context.Context) ([]Instance, error) { return nil, b.err }
 
-// TestWhoGoesAwayCutsNoWriteInTwo: its context outlives the request's.
-func TestWhoGoesAwayCutsNoWriteInTwo(t *testing.T) {
+// TestADisconnectDoesNotInterruptAWrite: the context of the write outlives the
+// request.
+func TestADisconnectDoesNotInterruptAWrite(t *testing.T) {
 	t.Parallel()
 	handler := newDesk(t, func(c *AdminConfig) { c.Keys = alive{t: t} })
 	ctx, cancel := context.WithCancel(t.Context())

@@ -15,7 +15,7 @@ import (
 	"github.com/keytail/keytail/internal/forwardauth"
 )
 
-// asked is a Validator that remembers what was needed of the last key.
+// asked is a Validator that records the last request.
 type asked struct {
 	request apikey.Request
 	keys    int
@@ -89,8 +89,9 @@ func FuzzPolicyPath(f *testing.F) {
 	})
 }
 
-// TestCallersAreAskedBeforeTheBody: who has no token gets no work done.
-func TestCallersAreAskedBeforeTheBody(t *testing.T) {
+// TestCallerTokensAreCheckedBeforeTheBody: a request without a token must not
+// cost work.
+func TestCallerTokensAreCheckedBeforeTheBody(t *testing.T) {
 	t.Parallel()
 	var v asked
 	handler := newPublic(t, PublicConfig{Config: forwardauth.Config{Validator: &v}, Callers: fakeTokens{"caller-token-of-web": "web"}})
@@ -155,7 +156,7 @@ func basic(password string) func(*http.Request) {
 	return func(r *http.Request) { r.SetBasicAuth("anyone", password) }
 }
 
-func TestAdminWantsATokenEverywhere(t *testing.T) {
+func TestAdminRequiresATokenOnEveryPath(t *testing.T) {
 	t.Parallel()
 	handler := newTestAdmin(t)
 	for name, test := range map[string]struct {
@@ -231,7 +232,7 @@ func TestStatusPage(t *testing.T) {
 	}
 }
 
-// TestActorIsTheTokensName, for the audit of the admin API.
+// TestActorIsTheTokensName: the audit names the token.
 func TestActorIsTheTokensName(t *testing.T) {
 	t.Parallel()
 	a := &admin{AdminConfig{Tokens: fakeTokens{adminToken1: "ann"}}}

@@ -19,9 +19,9 @@ func documented(route gin.RouteInfo) string {
 	return route.Method + " " + strings.ReplaceAll(path, "*any", "{policy}")
 }
 
-// TestEveryRouteIsDocumented, and nothing else is: both ways, for each listener.
-// HEAD is GET without a body, and is in the document only where the method says
-// nothing; CONNECT cannot be written there.
+// TestEveryRouteIsDocumented compares the routes of each listener with the
+// document, in both directions. HEAD is GET without a body, and is in the
+// document only where the method has no effect; CONNECT cannot be documented.
 func TestEveryRouteIsDocumented(t *testing.T) {
 	t.Parallel()
 	d := openapitest.Load(t)
@@ -53,9 +53,9 @@ func TestEveryRouteIsDocumented(t *testing.T) {
 // strangers are answers of every path that no operation can have in the document.
 var strangers = []api.ProblemCode{api.CodeNoSuchPath, api.CodeMethodNotAllowed}
 
-// TestRealAnswersAreDocumented holds the answer of every golden request against the
-// document, and each request that was accepted too.
-func TestRealAnswersAreDocumented(t *testing.T) {
+// TestGoldenResponsesMatchTheDocument compares the response of every golden
+// request with the document, and each accepted request, too.
+func TestGoldenResponsesMatchTheDocument(t *testing.T) {
 	t.Parallel()
 	d := openapitest.Load(t)
 	servers := goldenServers(t)

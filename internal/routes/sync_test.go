@@ -15,7 +15,7 @@ import (
 	"github.com/keytail/keytail/internal/forwardauth"
 )
 
-// goldenSyncer is a fleet of two, of which one is a little behind.
+// goldenSyncer is a fleet of two instances, one of which is behind.
 type goldenSyncer struct{}
 
 func (goldenSyncer) Wait(_ context.Context, revision clustertime.Time, fleet bool) (SyncResult, error) {
@@ -47,14 +47,14 @@ func (goldenSyncer) Instances(context.Context) ([]Instance, error) {
 	}, nil
 }
 
-// everybody has a token.
+// everybody accepts every token.
 type everybody struct{}
 
 func (everybody) Name(string) (string, bool) { return "somebody", true }
 
-// TestAWaitMayTakeLongerThanTheServerLetsOthers: its limits are for requests that
-// a client makes last.
-func TestAWaitMayTakeLongerThanTheServerLetsOthers(t *testing.T) {
+// TestAWaitMayExceedTheServersTimeouts: those are for requests that a client
+// prolongs.
+func TestAWaitMayExceedTheServersTimeouts(t *testing.T) {
 	t.Parallel()
 	server := httptest.NewUnstartedServer(newPublic(t, PublicConfig{Config: forwardauth.Config{Validator: loadKeys(t)}, Callers: everybody{}, Syncer: slowSyncer{}}))
 	server.Config.ReadTimeout, server.Config.WriteTimeout = 50*time.Millisecond, 50*time.Millisecond
@@ -70,7 +70,7 @@ func TestAWaitMayTakeLongerThanTheServerLetsOthers(t *testing.T) {
 	}
 }
 
-// slowSyncer waits for the deadline, which has to be the one that was asked for.
+// slowSyncer waits for the deadline, which must be the requested one.
 type slowSyncer struct{ goldenSyncer }
 
 func (slowSyncer) Wait(ctx context.Context, _ clustertime.Time, _ bool) (SyncResult, error) {
