@@ -232,6 +232,6 @@ func (p *parts) prepareUsage(ctx context.Context) {
 		p.usage = nil
 	case err != nil:
 		// Answers do not depend on it, and the next attempt may go well.
-		p.config.Logger.Warn("it is not known yet whether the usage of keys can be written", zap.Error(err))
+		p.config.Logger.Warn("it is not known yet whether the use of keys can be written down", zap.Error(err))
 	}
 }

@@ -79,11 +79,11 @@ func idOf(id string) string {
 
 func checkScopes(scopes []string) error {
 	if len(scopes) > maxScopes {
-		return fmt.Errorf("%w: at most 100 scopes are allowed", ErrBadRequest)
+		return fmt.Errorf("%w: at most 100 scopes can be asked for at once", ErrBadRequest)
 	}
 	for _, scope := range scopes {
 		if err := apikey.ValidScope(scope); err != nil {
-			return fmt.Errorf("%w: a scope is not valid (repeat the parameter for several): %w", ErrBadRequest, err)
+			return fmt.Errorf("%w: a scope cannot be read (each is given by itself): %w", ErrBadRequest, err)
 		}
 		if replaced(scope) {
 			return fmt.Errorf("%w: a scope has the replacement character", ErrBadRequest)

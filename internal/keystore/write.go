@@ -18,12 +18,12 @@ import (
 // Errors of the writes and of looking for a key by its id.
 var (
 	// ErrNoSuchKey: no document has this id, or it is another owner's.
-	ErrNoSuchKey = errors.New("this key does not exist")
+	ErrNoSuchKey = errors.New("there is no such key")
 	// ErrAmbiguousID: two documents have an _id of this text, by different types.
 	ErrAmbiguousID = errors.New("two keys have this id, one by another type")
 	// ErrDuplicate: another document has this hash already, or something else that
 	// an index of the collection wants to be unique.
-	ErrDuplicate = errors.New("another key has the same value in a unique index")
+	ErrDuplicate = errors.New("another key has the same")
 	// ErrChanged: somebody else has changed the document since it was read.
 	ErrChanged = errors.New("the key has been changed meanwhile")
 )
