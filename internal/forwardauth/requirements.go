@@ -76,7 +76,7 @@ func CheckScopes(scopes []string) *QuestionError {
 	}
 	for _, scope := range scopes {
 		if err := apikey.ValidScope(scope); err != nil {
-			return badRequest("a scope is not valid (repeat the parameter for several): " + err.Error())
+			return badRequest("a scope is not valid (give each scope separately): " + err.Error())
 		}
 	}
 	return nil
