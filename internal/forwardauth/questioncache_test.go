@@ -30,8 +30,8 @@ func newAuthority(t *testing.T, sources ...string) *Authority {
 	return a
 }
 
-func (k *questionCache) len() (n int) {
-	k.byQuery.Range(func(any, any) bool { n++; return true })
+func (q *questionCache) len() (n int) {
+	q.byQuery.Range(func(any, any) bool { n++; return true })
 	return n
 }
 

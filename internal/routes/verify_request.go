@@ -113,7 +113,7 @@ func parseVerifyRequest(body []byte) (*verifyRequest, *callerError) {
 // key.
 func walkObject(body []byte, read func(name string, value gjson.Result) *callerError) *callerError {
 	err := strictjson.Fields(body, func(name string, value gjson.Result) error {
-		if problem := read(name, value); problem != nil {
+		if problem := read(name, value); problem != nil { //nolint:revive // a nil *callerError is not a nil error
 			return problem
 		}
 		return nil
