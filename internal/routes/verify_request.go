@@ -112,15 +112,16 @@ func parseVerifyRequest(body []byte) (*verifyRequest, *callerError) {
 // experiment of Go, accepts null, and its errors quote the input, which may be a
 // key.
 func walkObject(body []byte, read func(name string, value gjson.Result) *callerError) *callerError {
-	err := strictjson.Fields(body, func(name string, value gjson.Result) error {
-		if problem := read(name, value); problem != nil { //nolint:revive // a nil *callerError is not a nil error
-			return problem
-		}
-		return nil
-	})
 	var problem *callerError
+	err := strictjson.Fields(body, func(name string, value gjson.Result) error {
+		problem = read(name, value)
+		if problem == nil {
+			return nil // a nil *callerError would not be a nil error
+		}
+		return problem
+	})
 	switch {
-	case errors.As(err, &problem):
+	case problem != nil:
 		return problem
 	case errors.Is(err, strictjson.ErrNotObject):
 		return badRequest("the body must be a JSON object")
