@@ -20,7 +20,7 @@ import (
 )
 
 // line is the newest entry of the audit, as it is stored.
-func (o *office) line() bson.M {
+func (o *fixture) line() bson.M {
 	o.t.Helper()
 	page, err := o.Audit(o.ctx(), managedkey.Caller{}, managedkey.AuditQuery{Limit: 1})
 	if err != nil || len(page.Entries) != 1 {
@@ -40,7 +40,7 @@ func (o *office) line() bson.M {
 // TestAnEntryHasTheChangedFields by role, and nothing of a secret.
 func TestAnEntryHasTheChangedFields(t *testing.T) {
 	now := time.Date(2026, 11, 24, 10, 0, 0, 123e6, time.UTC)
-	eachWay(t, func(t *testing.T, o *office) {
+	eachWay(t, func(t *testing.T, o *fixture) {
 		tells := func(action, keyID, before, after string) {
 			t.Helper()
 			page, err := o.Audit(o.ctx(), managedkey.Caller{}, managedkey.AuditQuery{Limit: 1})
@@ -99,7 +99,7 @@ func TestAnEntryHasTheChangedFields(t *testing.T) {
 
 // TestAnUnchangedKeyHasNoEntry, and the response has a revision all the same.
 func TestAnUnchangedKeyHasNoEntry(t *testing.T) {
-	eachWay(t, func(t *testing.T, o *office) {
+	eachWay(t, func(t *testing.T, o *fixture) {
 		made := o.made("u")
 		id := made.Key.Record.KeyID
 		first, err := o.Revoke(o.ctx(), ann, id)
@@ -119,7 +119,7 @@ func TestAnUnchangedKeyHasNoEntry(t *testing.T) {
 }
 
 func TestOnlyAValidKeyIsRotated(t *testing.T) {
-	eachWay(t, func(t *testing.T, o *office) {
+	eachWay(t, func(t *testing.T, o *fixture) {
 		insert := func(id string, fields ...bson.E) {
 			t.Helper()
 			document := append(bson.D{{Key: "_id", Value: id}, {Key: "key_hash", Value: apikey.HashOf(id).Hex()}, {Key: "user_id", Value: "u"}}, fields...)
@@ -157,7 +157,7 @@ func TestOnlyAValidKeyIsRotated(t *testing.T) {
 
 // TestARotationIsAtomic, also without a transaction.
 func TestARotationIsAtomic(t *testing.T) {
-	eachWay(t, func(t *testing.T, o *office) {
+	eachWay(t, func(t *testing.T, o *fixture) {
 		made := o.made("u")
 		id := made.Key.Record.KeyID
 		before, err := o.Get(o.ctx(), ann, id)
@@ -186,7 +186,7 @@ func TestARotationIsAtomic(t *testing.T) {
 // TestAFailedUndoIsAnUnknownOutcome: the second half of a rotation fails, and the
 // first half cannot be undone.
 func TestAFailedUndoIsAnUnknownOutcome(t *testing.T) {
-	eachWay(t, func(t *testing.T, o *office) {
+	eachWay(t, func(t *testing.T, o *fixture) {
 		if !o.noTransactions {
 			t.Skip("a transaction takes back what it has to")
 		}
@@ -213,7 +213,7 @@ func TestAFailedUndoIsAnUnknownOutcome(t *testing.T) {
 }
 
 func TestAnUnknownOutcomeNamesTheKey(t *testing.T) {
-	eachWay(t, func(t *testing.T, o *office) {
+	eachWay(t, func(t *testing.T, o *fixture) {
 		if o.server.Kind == mongotest.NameSecantus && !o.noTransactions {
 			t.Skip("a transaction that nobody ends holds up everybody there")
 		}
@@ -257,7 +257,7 @@ func TestAnUnknownOutcomeNamesTheKey(t *testing.T) {
 
 // TestAFailedReadIsNotAnUnknownOutcome: nothing was sent that could take effect.
 func TestAFailedReadIsNotAnUnknownOutcome(t *testing.T) {
-	eachWay(t, func(t *testing.T, o *office) {
+	eachWay(t, func(t *testing.T, o *fixture) {
 		id := o.made("u").Key.Record.KeyID
 		o.fail("alwaysOn", commands("find"), closes)
 		if _, err := o.Revoke(o.ctx(), ann, id); !errors.Is(err, managedkey.ErrUnavailable) {
@@ -273,7 +273,7 @@ func TestAFailedReadIsNotAnUnknownOutcome(t *testing.T) {
 // TestAConcurrentChangeIsNotLost: a change by somebody else, between the read of
 // a key and the write, is neither lost nor undone.
 func TestAConcurrentChangeIsNotLost(t *testing.T) {
-	eachWay(t, func(t *testing.T, o *office) {
+	eachWay(t, func(t *testing.T, o *fixture) {
 		made := o.made("u")
 		id := made.Key.Record.KeyID
 		mine := ann
@@ -309,7 +309,7 @@ func TestAConcurrentChangeIsNotLost(t *testing.T) {
 }
 
 func TestAnOwnerSeesOnlyTheirKeys(t *testing.T) {
-	eachWay(t, func(t *testing.T, o *office) {
+	eachWay(t, func(t *testing.T, o *fixture) {
 		id := o.made("u").Key.Record.KeyID
 		theirs := managedkey.Caller{Actor: "ann", Owner: "other"}
 		calls := map[string]func() error{
@@ -339,7 +339,7 @@ func TestAnOwnerSeesOnlyTheirKeys(t *testing.T) {
 
 func TestTheAuditContinuesAtItsCursor(t *testing.T) {
 	var clock time.Time
-	eachWay(t, func(t *testing.T, o *office) {
+	eachWay(t, func(t *testing.T, o *fixture) {
 		var ids []string
 		for i := range 7 {
 			clock = time.Date(2026, 11, 24, 10, 0, i/3, 0, time.UTC) // three a second
@@ -395,7 +395,7 @@ func TestTheAuditContinuesAtItsCursor(t *testing.T) {
 
 func TestADuplicateIsReported(t *testing.T) {
 	random := bytes.Repeat([]byte{7}, 64)
-	eachWay(t, func(t *testing.T, o *office) {
+	eachWay(t, func(t *testing.T, o *fixture) {
 		o.config.Random = bytes.NewReader(random)
 		o.made("u")
 		if _, err := o.Create(o.ctx(), ann, managedkey.Fields{UserID: ptr("u")}); !errors.Is(err, managedkey.ErrDuplicate) || !strings.Contains(err.Error(), "another key has this hash") {

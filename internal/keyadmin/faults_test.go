@@ -60,7 +60,7 @@ type tally struct {
 // it was revoked; a failed write has neither key nor entry; a write with an
 // unknown outcome has both or neither.
 func TestAuditMatchesTheKeysDuringFaults(t *testing.T) {
-	eachWay(t, func(t *testing.T, o *office) {
+	eachWay(t, func(t *testing.T, o *fixture) {
 		seed := uint64(time.Now().UnixNano())
 		t.Logf("seed %d", seed)
 		var known tally
@@ -93,7 +93,7 @@ func TestAuditMatchesTheKeysDuringFaults(t *testing.T) {
 }
 
 // write does one write at random.
-func (k *tally) write(t *testing.T, o *office, r *rand.Rand) {
+func (k *tally) write(t *testing.T, o *fixture, r *rand.Rand) {
 	id := k.victim(r)
 	var written managedkey.Written
 	var err error
@@ -140,7 +140,7 @@ func (k *tally) victim(r *rand.Rand) string {
 }
 
 // compare looks at all that is stored.
-func (k *tally) compare(t *testing.T, o *office) {
+func (k *tally) compare(t *testing.T, o *fixture) {
 	active := map[string]bool{}
 	cursor, err := o.keys.Find(o.ctx(), bson.D{})
 	if err != nil {

@@ -21,11 +21,11 @@ import (
 	"github.com/keytail/keytail/internal/managedkey"
 )
 
-// goldenDesk is a Keys with one key, which fails for certain ids.
-type goldenDesk struct{}
+// goldenKeyAdmin is a Keys with one key, which fails for certain ids.
+type goldenKeyAdmin struct{}
 
-// deskErrors maps an id to its error.
-var deskErrors = map[string]error{
+// keyAdminErrors maps an id to its error.
+var keyAdminErrors = map[string]error{
 	"nobody":    managedkey.ErrNoSuchKey,
 	"two":       managedkey.ErrAmbiguousID,
 	"again":     fmt.Errorf("%w: another key has this hash", managedkey.ErrDuplicate),
@@ -49,19 +49,19 @@ func goldenKey() managedkey.Key {
 	}
 }
 
-func (goldenDesk) written(id, secret string) (managedkey.Written, error) {
+func (goldenKeyAdmin) written(id, secret string) (managedkey.Written, error) {
 	key := goldenKey()
-	return managedkey.Written{Key: key, Secret: secret, Revision: goldenProcessed}, deskErrors[id]
+	return managedkey.Written{Key: key, Secret: secret, Revision: goldenProcessed}, keyAdminErrors[id]
 }
 
-func (d goldenDesk) Create(_ context.Context, _ managedkey.Caller, f managedkey.Fields) (managedkey.Written, error) {
+func (d goldenKeyAdmin) Create(_ context.Context, _ managedkey.Caller, f managedkey.Fields) (managedkey.Written, error) {
 	if err := f.CheckNew(goldenNow); err != nil {
 		return managedkey.Written{}, err
 	}
 	return d.written(*f.UserID, "kt_secret")
 }
 
-func (goldenDesk) List(_ context.Context, by managedkey.Caller, q managedkey.Query) (managedkey.Page, error) {
+func (goldenKeyAdmin) List(_ context.Context, by managedkey.Caller, q managedkey.Query) (managedkey.Page, error) {
 	if q.After == "another" {
 		return managedkey.Page{}, managedkey.Invalid("this cursor does not belong to this list")
 	}
@@ -72,14 +72,14 @@ func (goldenDesk) List(_ context.Context, by managedkey.Caller, q managedkey.Que
 	return managedkey.Page{Keys: []managedkey.Key{goldenKey(), bare}, Next: "next"}, nil
 }
 
-func (goldenDesk) Get(_ context.Context, by managedkey.Caller, id string) (managedkey.Key, error) {
+func (goldenKeyAdmin) Get(_ context.Context, by managedkey.Caller, id string) (managedkey.Key, error) {
 	if by.Owner != "" && by.Owner != "user-1" {
 		return managedkey.Key{}, managedkey.ErrNoSuchKey
 	}
-	return goldenKey(), deskErrors[id]
+	return goldenKey(), keyAdminErrors[id]
 }
 
-func (d goldenDesk) Update(_ context.Context, by managedkey.Caller, id string, f managedkey.Fields) (managedkey.Written, error) {
+func (d goldenKeyAdmin) Update(_ context.Context, by managedkey.Caller, id string, f managedkey.Fields) (managedkey.Written, error) {
 	if err := f.CheckChange(goldenNow); err != nil {
 		return managedkey.Written{}, err
 	}
@@ -89,13 +89,13 @@ func (d goldenDesk) Update(_ context.Context, by managedkey.Caller, id string, f
 	return d.written(id, "")
 }
 
-func (d goldenDesk) Revoke(_ context.Context, _ managedkey.Caller, id string) (managedkey.Written, error) {
+func (d goldenKeyAdmin) Revoke(_ context.Context, _ managedkey.Caller, id string) (managedkey.Written, error) {
 	w, err := d.written(id, "")
 	w.Key.Record.Active = false
 	return w, err
 }
 
-func (d goldenDesk) Rotate(_ context.Context, _ managedkey.Caller, id string, overlap time.Duration) (managedkey.Written, error) {
+func (d goldenKeyAdmin) Rotate(_ context.Context, _ managedkey.Caller, id string, overlap time.Duration) (managedkey.Written, error) {
 	if err := managedkey.CheckOverlap(overlap); err != nil {
 		return managedkey.Written{}, err
 	}
@@ -104,13 +104,13 @@ func (d goldenDesk) Rotate(_ context.Context, _ managedkey.Caller, id string, ov
 	return w, err
 }
 
-func (d goldenDesk) Delete(_ context.Context, _ managedkey.Caller, id string) (managedkey.Written, error) {
+func (d goldenKeyAdmin) Delete(_ context.Context, _ managedkey.Caller, id string) (managedkey.Written, error) {
 	return d.written(id, "")
 }
 
-func (goldenDesk) Audit(_ context.Context, by managedkey.Caller, q managedkey.AuditQuery) (managedkey.AuditPage, error) {
+func (goldenKeyAdmin) Audit(_ context.Context, by managedkey.Caller, q managedkey.AuditQuery) (managedkey.AuditPage, error) {
 	if q.KeyID == "away" {
-		return managedkey.AuditPage{}, deskErrors["away"]
+		return managedkey.AuditPage{}, keyAdminErrors["away"]
 	}
 	return managedkey.AuditPage{Entries: []managedkey.Entry{
 		{ID: "1", At: goldenNow, Actor: by.Actor, Action: "rotate", RequestID: "r", KeyID: "a", NewKeyID: "b", UserID: "u", Before: json.RawMessage(`{"expires_at":null}`), After: json.RawMessage(`{"expires_at":"x"}`)},
@@ -118,11 +118,11 @@ func (goldenDesk) Audit(_ context.Context, by managedkey.Caller, q managedkey.Au
 	}}, nil
 }
 
-func newDesk(t testing.TB, change ...func(*AdminConfig)) http.Handler {
+func newGoldenAdmin(t testing.TB, change ...func(*AdminConfig)) http.Handler {
 	t.Helper()
 	config := AdminConfig{
 		Tokens: fakeTokens{"admin-token-of-ann": "ann"}, Status: func() Status { return Status{} },
-		Keys: goldenDesk{}, Syncer: goldenSyncer{}, Events: slowFeed{},
+		Keys: goldenKeyAdmin{}, Syncer: goldenSyncer{}, Events: slowFeed{},
 	}
 	for _, f := range change {
 		f(&config)
@@ -134,8 +134,8 @@ func newDesk(t testing.TB, change ...func(*AdminConfig)) http.Handler {
 	return handler
 }
 
-// askDesk sends a request of ann's; header is name and value in turn.
-func askDesk(handler http.Handler, method, target, body string, header ...string) reply {
+// askAdmin sends a request of ann's; header is name and value in turn.
+func askAdmin(handler http.Handler, method, target, body string, header ...string) reply {
 	r := httptest.NewRequest(method, target, strings.NewReader(body))
 	r.Header.Set("Authorization", "Bearer admin-token-of-ann")
 	if body != "" {
@@ -152,7 +152,7 @@ func askDesk(handler http.Handler, method, target, body string, header ...string
 func TestEachErrorHasItsStatus(t *testing.T) {
 	t.Parallel()
 	core, logs := observer.New(zapcore.WarnLevel)
-	handler := newDesk(t, func(c *AdminConfig) { c.Logger = zap.New(core) })
+	handler := newGoldenAdmin(t, func(c *AdminConfig) { c.Logger = zap.New(core) })
 	for id, want := range map[string]struct {
 		status int
 		code   string
@@ -172,7 +172,7 @@ func TestEachErrorHasItsStatus(t *testing.T) {
 		for _, call := range [][2]string{{"POST", "/rotate"}, {"POST", "/revoke"}, {"PATCH", ""}, {"DELETE", ""}, {"GET", ""}} {
 			body := map[string]string{"/rotate": `{"overlap_seconds":0}`, "PATCH": `{"name":"x"}`}[call[1]+map[bool]string{true: call[0]}[call[1] == "" && call[0] == "PATCH"]]
 			logs.TakeAll()
-			got := askDesk(handler, call[0], "/v1/keys/"+id+call[1], body)
+			got := askAdmin(handler, call[0], "/v1/keys/"+id+call[1], body)
 			if got.StatusCode != want.status || problemCodeOf(t, got.body) != want.code || strings.Contains(got.body, "secret") || (logs.Len() > 0) != want.logged {
 				t.Errorf("%s %v: %d %s, %d lines in the log", id, call, got.StatusCode, got.body, logs.Len())
 			}
@@ -188,7 +188,7 @@ func TestEachErrorHasItsStatus(t *testing.T) {
 
 func TestInvalidRequestsToTheAdminAPI(t *testing.T) {
 	t.Parallel()
-	handler := newDesk(t)
+	handler := newGoldenAdmin(t)
 	user := `{"user_id":"u",`
 	many := func(n int) string { return "[" + strings.TrimSuffix(strings.Repeat(`"a",`, n), ",") + "]" }
 	for name, test := range map[string]struct {
@@ -254,7 +254,7 @@ func TestInvalidRequestsToTheAdminAPI(t *testing.T) {
 		"a slash":              {"GET", "/v1/keys/", "", 404, ""},
 		"another method":       {"PUT", "/v1/keys/a", "", 405, ""},
 	} {
-		got := askDesk(handler, test.method, test.target, test.body)
+		got := askAdmin(handler, test.method, test.target, test.body)
 		if got.StatusCode != test.status || !strings.Contains(got.body, test.words) || got.Header.Get("Cache-Control") != "no-store" {
 			t.Errorf("%s: %d %.300s", name, got.StatusCode, got.body)
 		}
@@ -263,12 +263,12 @@ func TestInvalidRequestsToTheAdminAPI(t *testing.T) {
 
 func TestIfMatchFollowsRFC9110(t *testing.T) {
 	t.Parallel()
-	handler := newDesk(t)
+	handler := newGoldenAdmin(t)
 	const tag = `"0123456789abcdef"`
 	for value, status := range map[string]int{
 		tag: 200, "*": 200, " * ": 200, `"x"`: 412, "W/" + tag: 412, tag + `, "x"`: 412, "0123456789abcdef": 400, `"`: 400, "": 400, `*, "x"`: 400, `"a"b"`: 400,
 	} {
-		if got := askDesk(handler, "PATCH", "/v1/keys/a", `{"name":"x"}`, "If-Match", value); got.StatusCode != status {
+		if got := askAdmin(handler, "PATCH", "/v1/keys/a", `{"name":"x"}`, "If-Match", value); got.StatusCode != status {
 			t.Errorf("%q: %d, want %d: %s", value, got.StatusCode, status, got.body)
 		}
 	}
@@ -277,17 +277,17 @@ func TestIfMatchFollowsRFC9110(t *testing.T) {
 func TestAWriteSucceedsEvenIfItsWaitFails(t *testing.T) {
 	t.Parallel()
 	for name, syncer := range map[string]Syncer{"busy": brokenSyncer{ErrTooManyWaiting}, "away": brokenSyncer{ErrDatabaseUnavailable}, "slow": slowSyncer{}} {
-		handler := newDesk(t, func(c *AdminConfig) { c.Syncer = syncer })
-		got := askDesk(handler, "POST", "/v1/keys/a/rotate?wait=fleet&timeout=10ms", `{"overlap_seconds":1}`)
+		handler := newGoldenAdmin(t, func(c *AdminConfig) { c.Syncer = syncer })
+		got := askAdmin(handler, "POST", "/v1/keys/a/rotate?wait=fleet&timeout=10ms", `{"overlap_seconds":1}`)
 		if got.StatusCode != http.StatusCreated || !strings.Contains(got.body, `"synced":false`) || !strings.Contains(got.body, `"key":"kt_secret"`) {
 			t.Errorf("%s: %d %s", name, got.StatusCode, got.body)
 		}
 	}
-	handler := newDesk(t, func(c *AdminConfig) { c.Syncer = nil })
-	if got := askDesk(handler, "POST", "/v1/keys/a/revoke?wait=fleet", ""); got.StatusCode != http.StatusBadRequest {
+	handler := newGoldenAdmin(t, func(c *AdminConfig) { c.Syncer = nil })
+	if got := askAdmin(handler, "POST", "/v1/keys/a/revoke?wait=fleet", ""); got.StatusCode != http.StatusBadRequest {
 		t.Errorf("without receipts: %d %s", got.StatusCode, got.body)
 	}
-	if got := askDesk(handler, "POST", "/v1/keys/a/revoke", ""); got.StatusCode != http.StatusOK {
+	if got := askAdmin(handler, "POST", "/v1/keys/a/revoke", ""); got.StatusCode != http.StatusOK {
 		t.Errorf("without receipts: %d %s", got.StatusCode, got.body)
 	}
 }
@@ -303,7 +303,7 @@ func (b brokenSyncer) Instances(context.Context) ([]Instance, error) { return ni
 // request.
 func TestADisconnectDoesNotInterruptAWrite(t *testing.T) {
 	t.Parallel()
-	handler := newDesk(t, func(c *AdminConfig) { c.Keys = alive{t: t} })
+	handler := newGoldenAdmin(t, func(c *AdminConfig) { c.Keys = alive{t: t} })
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	r := httptest.NewRequestWithContext(ctx, http.MethodPost, "/v1/keys/a/revoke", http.NoBody)
@@ -314,7 +314,7 @@ func TestADisconnectDoesNotInterruptAWrite(t *testing.T) {
 }
 
 type alive struct {
-	goldenDesk
+	goldenKeyAdmin
 	t *testing.T
 }
 
@@ -322,7 +322,7 @@ func (a alive) Revoke(ctx context.Context, by managedkey.Caller, id string) (man
 	if ctx.Err() != nil || by.Actor != "ann" || by.RequestID == "" {
 		a.t.Errorf("%v, %+v", ctx.Err(), by)
 	}
-	return a.goldenDesk.Revoke(ctx, by, id)
+	return a.goldenKeyAdmin.Revoke(ctx, by, id)
 }
 
 func FuzzKeys(f *testing.F) {
@@ -330,7 +330,7 @@ func FuzzKeys(f *testing.F) {
 	f.Add("PATCH", "/v1/keys/a%2Fb", "user_id=u", `{"name":null,"allowed_ips":["::/0"]}`, `"0123456789abcdef"`)
 	f.Add("POST", "/v1/keys/a/rotate", "", `{"overlap_seconds":1e3}`, "*")
 	f.Add("GET", "/v1/audit", "limit=1&cursor=x", "", "")
-	handler := newDesk(f)
+	handler := newGoldenAdmin(f)
 	f.Fuzz(func(t *testing.T, method, path, query, body, ifMatch string) {
 		r, err := http.NewRequest(method, "http://keytail"+path, strings.NewReader(body))
 		if err != nil || !strings.HasPrefix(path, "/v1/") {

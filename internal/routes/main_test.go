@@ -151,7 +151,7 @@ func goldenServers(t testing.TB) map[string]http.Handler {
 			"open": {}, "strict": {Scopes: []string{"nobody:has"}},
 		}}}),
 		"callers":  newPublic(t, PublicConfig{Config: forwardauth.Config{Validator: keys}, Callers: fakeTokens{"caller-token-of-web": "web"}}),
-		"admin":    newDesk(t),
+		"admin":    newGoldenAdmin(t),
 		"receipts": newPublic(t, PublicConfig{Config: forwardauth.Config{Validator: keys}, Callers: fakeTokens{"caller": "web"}, Syncer: goldenSyncer{}, Events: slowFeed{}}),
 	}
 	for name, status := range goldenStates() {
