@@ -61,10 +61,10 @@ const (
 // and Envoy, the admin API, the doctor, the command line.
 var listeners = []string{
 	"google.golang.org/grpc", "github.com/envoyproxy", "github.com/cncf/xds", "github.com/alecthomas/kong", "github.com/pb33f/libopenapi",
-	"github.com/prometheus/client_golang/prometheus/promhttp", module + "/api", module + "/client",
+	"github.com/prometheus/client_golang/prometheus/promhttp", module + "/client",
 	module + "/internal/adminclient", module + "/internal/cli", module + "/internal/config", module + "/internal/daemon",
 	module + "/internal/devmongo", module + "/internal/doctor", module + "/internal/extauthz", module + "/internal/keyadmin",
-	module + "/internal/lifecycle", module + "/internal/reload", module + "/internal/routes", module + "/internal/seed", module + "/internal/tokens",
+	module + "/internal/managedkey", module + "/internal/reload", module + "/internal/routes", module + "/internal/seed", module + "/internal/tokens",
 }
 
 // TestLayers checks the rules between packages that ARCHITECTURE.md explains.
@@ -83,10 +83,14 @@ func TestLayers(t *testing.T) {
 			module + "/internal/keycache", module + "/internal/keystore", module + "/internal/routes", module + "/internal/service",
 		},
 		"internal/doctor": {module + "/internal/routes", module + "/internal/cli", module + "/internal/config", module + "/internal/daemon", ginModule},
-		// An SDK could be made of it.
-		"internal/adminclient": {module + "/internal", driverModule, ginModule},
-		"internal/revocation":  {module + "/internal", module + "/auth", ginModule, driverModule},
-		"internal/cli":         {module, module + "/internal/devmongo", module + "/internal/mongotest"},
+		// Clients contain nothing of the server.
+		"internal/httpclient": {module + "/internal", driverModule, ginModule, zapModule},
+		"internal/adminclient": {
+			module + "/internal/apikey", module + "/internal/managedkey", module + "/internal/routes", module + "/internal/config",
+			driverModule, ginModule, zapModule,
+		},
+		"internal/revocation": {module + "/internal", module + "/auth", ginModule, driverModule},
+		"internal/cli":        {module, module + "/internal/devmongo", module + "/internal/mongotest"},
 		// What services link that do not embed keytail.
 		"auth": append([]string{
 			bigcacheModule, zapModule, module + "/internal/routes", module + "/internal/keycache", module + "/internal/keystore", module + "/internal/changestream",
@@ -110,7 +114,7 @@ func TestLayers(t *testing.T) {
 // TestPurePackagesUseTheStandardLibraryOnly and, of the module, only each other.
 func TestPurePackagesUseTheStandardLibraryOnly(t *testing.T) {
 	packages := listPackages(t)
-	pure := []string{"internal/apikey", "internal/clustertime", "internal/timing", "internal/lifecycle", "internal/forwardauth"}
+	pure := []string{"internal/apikey", "internal/clustertime", "internal/timing", "internal/managedkey", "internal/forwardauth", "api"}
 	for _, name := range pure {
 		for _, dep := range mustFind(t, packages, name).Deps {
 			if !packages[dep].Standard && !slices.Contains(pure, strings.TrimPrefix(dep, module+"/")) {

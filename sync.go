@@ -57,7 +57,7 @@ func (s *Service) Sync(ctx context.Context, revision Revision, scope SyncScope) 
 // syncErr wraps err in the error that callers know it by.
 func syncErr(err error) error {
 	for _, pair := range []struct{ have, want error }{
-		{fleet.ErrRevisionAhead, auth.ErrRevisionAhead},
+		{clustertime.ErrRevisionAhead, auth.ErrRevisionAhead},
 		{fleet.ErrUnavailable, auth.ErrUnavailable},
 		{fleet.ErrBusy, ErrTooManyWaits},
 	} {

@@ -50,7 +50,7 @@ func Example() {
 	show(router, "/orders", keys.Add(auth.Key{UserID: "ada", Scopes: []string{"invoices:read"}}))
 	// Output:
 	// 200 orders of ada
-	// 403 {"type":"about:blank","title":"Forbidden","status":403,"detail":"this API key lacks a scope that is needed here","code":"INSUFFICIENT_PERMISSIONS"}
+	// 403 {"type":"about:blank","title":"Forbidden","status":403,"detail":"this API key lacks a required scope","code":"INSUFFICIENT_PERMISSIONS"}
 }
 
 // Services without Gin.
@@ -86,7 +86,7 @@ func ExamplePathParam() {
 	show(router, "/orgs/other/orders", key)
 	// Output:
 	// 200 orders of acme
-	// 403 {"type":"about:blank","title":"Forbidden","status":403,"detail":"this API key may not be used from this address or for this organisation or project","code":"FORBIDDEN"}
+	// 403 {"type":"about:blank","title":"Forbidden","status":403,"detail":"this API key must not be used from this address, or for this organisation or project","code":"FORBIDDEN"}
 }
 
 // A service with a form of errors of its own.

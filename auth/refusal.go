@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/keytail/keytail/api"
 	"github.com/keytail/keytail/internal/apikey"
 	"github.com/keytail/keytail/internal/forwardauth"
 	"github.com/keytail/keytail/internal/revocation"
@@ -61,7 +62,7 @@ type Refusal struct {
 }
 
 // ContentType is that of Body.
-const ContentType = forwardauth.ContentType
+const ContentType = api.ProblemType
 
 // Body is the body that is written by default: an RFC 9457 problem with the code.
 func (r *Refusal) Body() []byte { return forwardauth.Body(r.Status, string(r.Code), r.Detail) }

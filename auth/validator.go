@@ -36,7 +36,7 @@ var (
 	ErrUnavailable = errors.New("whether this API key is valid cannot be known at the moment")
 	// ErrRevisionAhead says that a MinRevision lies ahead of the whole cluster, so
 	// that no answer can have given it: a mistake of the caller's.
-	ErrRevisionAhead = errors.New("the cluster has not been at the revision that is asked for: it is none that an answer has given")
+	ErrRevisionAhead = clustertime.ErrRevisionAhead
 )
 
 // Code says which check decided. Codes may be added: one that is not known is not

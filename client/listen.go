@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/keytail/keytail/auth"
-	"github.com/keytail/keytail/internal/adminclient"
+	"github.com/keytail/keytail/internal/httpclient"
 )
 
 const (
@@ -113,7 +113,7 @@ func sleep(ctx context.Context, d time.Duration) bool {
 }
 
 func retryTime(err error) time.Duration {
-	var refused *adminclient.Error
+	var refused *httpclient.Error
 	if errors.As(err, &refused) {
 		return min(refused.RetryAfter, longestPause)
 	}
@@ -123,13 +123,13 @@ func retryTime(err error) time.Duration {
 // connection is one, with the token of now.
 func (l *listener) connection(ctx context.Context) error {
 	c := l.client
-	events, err := adminclient.New(adminclient.Config{
+	events, err := httpclient.New(httpclient.Config{
 		URL: c.base.String(), Token: c.token.get(), Transport: c.stream, Idle: idle, UserAgent: userAgent,
 	})
 	if err != nil {
 		return err
 	}
-	return events.Listen(ctx, l.lastID, l.begun, func(e adminclient.Event) error {
+	return events.Listen(ctx, l.lastID, l.begun, func(e httpclient.Event) error {
 		l.lastID = e.ID
 		l.take(&e)
 		return nil
@@ -157,7 +157,7 @@ func (l *listener) disconnected() {
 }
 
 // take is told of one event.
-func (l *listener) take(e *adminclient.Event) {
+func (l *listener) take(e *httpclient.Event) {
 	var data struct {
 		KeyID    string `json:"key_id"`
 		Revision string `json:"revision"`

@@ -45,11 +45,11 @@ func TestDoctorCommand(t *testing.T) {
 
 	well := run(t, "doctor", "--mongodb-uri="+uri)
 	if lines := strings.Split(well.stdout, "\n"); well.code != 0 || len(lines) != 13 || !strings.HasPrefix(lines[0], "ok         deployment    replica set devmongo, 1 member") ||
-		!strings.HasSuffix(lines[11], " fits") || well.stderr != "" || strings.Contains(well.stdout, "\x1b") {
+		!strings.HasSuffix(lines[11], " can run here") || well.stderr != "" || strings.Contains(well.stdout, "\x1b") {
 		t.Errorf("%+v", well)
 	}
 	if ill := run(t, "doctor", "--mongodb-uri="+uri, "--collection=other"); ill.code != 1 || !strings.Contains(ill.stdout, "\nto do      collection    database ") ||
-		!strings.Contains(ill.stdout, "does not fit yet: 8 of 11 checks ask for something") {
+		!strings.Contains(ill.stdout, "cannot run here yet: 8 of 11 checks failed") {
 		t.Errorf("%+v", ill)
 	}
 	if _, err := keys.InsertOne(t.Context(), bson.D{{Key: "_id", Value: "odd"}, {Key: "key_hash", Value: "$2b$12$abcdefghijklmnopqrstuv"}, {Key: "is_active", Value: true}, {Key: "user_id", Value: "u"}}); err != nil {

@@ -1,4 +1,4 @@
-// Command keytail answers for API keys. See README.md, or run it with --help.
+// Command keytail validates API keys. See README.md, or run it with --help.
 package main
 
 import (
@@ -16,11 +16,11 @@ import (
 var version, commit string
 
 func main() {
-	routes.UseReleaseMode() // Gin's debug output would end up between the lines of --dev
+	routes.UseReleaseMode() // Gin's debug output would mix with the output of --dev
 	os.Exit(cli.Main(os.Args[1:], os.Stdout, os.Stderr, cli.Deps{Version: version, Commit: commit, NewDev: newDev}))
 }
 
-// newDev is the only way from the daemon to the in-memory MongoDB.
+// newDev starts the in-memory MongoDB. Only this package connects the daemon to it.
 func newDev(addr string, logger *zap.Logger) (cli.DevServer, error) {
 	server, err := devmongo.New(devmongo.Config{Addr: addr, Logger: logger.Named("devmongo")})
 	if err != nil {

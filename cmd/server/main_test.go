@@ -200,7 +200,7 @@ func TestDevTakesFreePorts(t *testing.T) {
 	if strings.Contains(text, taken.Addr().String()) {
 		t.Errorf("it prints an address that another program has:\n%s", text)
 	}
-	if log, _ := k.stderr.snapshot(); !strings.Contains(log, "takes a free port") {
+	if log, _ := k.stderr.snapshot(); !strings.Contains(log, "using a free one") {
 		t.Errorf("it does not say that it takes another port:\n%s", log)
 	}
 	if code := k.stop(t, syscall.SIGTERM); code != 0 {

@@ -25,7 +25,7 @@ import (
 	"github.com/keytail/keytail/internal/nemesis"
 )
 
-var pausedRounds = flag.Int("paused.rounds", 4, "how often TestAPausedProcessIsNoOlderThanItSays stops each process")
+var pausedRounds = flag.Int("paused.rounds", 4, "how often TestAPausedProcessReportsItsStaleness stops each process")
 
 const (
 	// pausedMaxStale is short, so that a pause outlasts it.
@@ -42,11 +42,11 @@ const (
 	pausedAfter, pausedShown = 300, 10
 )
 
-// TestAPausedProcessIsNoOlderThanItSays stops a real keytail process, as the pause
+// TestAPausedProcessReportsItsStaleness stops a real keytail process, as the pause
 // of a virtual machine does, and changes keys in the meantime. The pauses are
 // shorter and longer than max_stale. Requests arrive before, during and after each
 // pause. No answer may be older than it says, and none VALID after max_stale.
-func TestAPausedProcessIsNoOlderThanItSays(t *testing.T) {
+func TestAPausedProcessReportsItsStaleness(t *testing.T) {
 	for _, scope := range []string{mongotest.ScopeDatabase, mongotest.ScopeCollection} {
 		t.Run(mongotest.NameDevmongo+"/"+scope, func(t *testing.T) {
 			t.Parallel()

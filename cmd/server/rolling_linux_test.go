@@ -93,9 +93,9 @@ func TestRollingRestartsCanFail(t *testing.T) {
 	}
 }
 
-// TestRollingRestartsByKillAreAskedAgain: the second try alone saves what a kill
+// TestRequestsAreRetriedDuringRollingKills: the second try alone saves what a kill
 // breaks, and the access log shows it.
-func TestRollingRestartsByKillAreAskedAgain(t *testing.T) {
+func TestRequestsAreRetriedDuringRollingKills(t *testing.T) {
 	f := startFleet(t, 0, nil)
 	traffic := f.startTraffic()
 	traffic.untilAnswers(t, 200)

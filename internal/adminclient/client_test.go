@@ -7,16 +7,19 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/keytail/keytail/api"
+	"github.com/keytail/keytail/internal/httpclient"
 )
 
-// calls are all calls but the stream, by what they ask (HTTP.md sections 2 and 5).
+// calls are all calls except the stream, with their requests (docs/http.md).
 var calls = []struct {
 	name, method, uri, body string
 	write                   bool
 	do                      func(ctx context.Context, c *Client) error
 }{
 	{"create", "POST", "/v1/keys?timeout=7s&wait=fleet", `{"name":"n","scopes":[],"user_id":"u"}`, true, func(ctx context.Context, c *Client) error {
-		_, err := c.Create(ctx, Fields{"user_id": "u", "name": "n", "scopes": []string{}}, Write{Wait: Fleet, Timeout: 7 * time.Second})
+		_, err := c.Create(ctx, Fields{"user_id": "u", "name": "n", "scopes": []string{}}, Write{Wait: api.ScopeFleet, Timeout: 7 * time.Second})
 		return err
 	}},
 	{"update", "PATCH", "/v1/keys/a%2Fb%3Fc%20d?user_id=u%26v", `{"expires_at":null}`, true, func(ctx context.Context, c *Client) error {
@@ -24,7 +27,7 @@ var calls = []struct {
 		return err
 	}},
 	{"revoke", "POST", "/v1/keys/k/revoke?wait=instance", "", true, func(ctx context.Context, c *Client) error {
-		_, err := c.Revoke(ctx, "k", Write{Wait: Instance})
+		_, err := c.Revoke(ctx, "k", Write{Wait: api.ScopeInstance})
 		return err
 	}},
 	{"rotate", "POST", "/v1/keys/k/rotate", `{"overlap_seconds":90}`, true, func(ctx context.Context, c *Client) error {
@@ -48,7 +51,7 @@ var calls = []struct {
 		return err
 	}},
 	{"sync", "GET", "/v1/sync?revision=0000000000000001&scope=fleet&timeout=2s", "", false, func(ctx context.Context, c *Client) error {
-		_, err := c.Sync(ctx, "0000000000000001", Fleet, 2*time.Second)
+		_, err := c.Sync(ctx, "0000000000000001", api.ScopeFleet, 2*time.Second)
 		return err
 	}},
 	{"instances", "GET", "/v1/instances", "", false, func(ctx context.Context, c *Client) error {
@@ -56,15 +59,15 @@ var calls = []struct {
 		return err
 	}},
 	{"verify", "POST", "/v1/keys/verify", `{"key":"kt_secret","scopes":["a"]}`, false, func(ctx context.Context, c *Client) error {
-		_, err := c.Verify(ctx, Question{Key: "kt_secret", Scopes: []string{"a"}})
+		_, err := c.Verify(ctx, api.VerifyRequest{Key: "kt_secret", Scopes: []string{"a"}})
 		return err
 	}},
 }
 
-// enough is an answer that every call can read.
+// enough is a response that every call can decode.
 const enough = `{"id":"k","key":"kt_new","keys":[],"entries":[],"next_cursor":null,"synced":true,"instances":[],"missing":[],"valid":true,"code":"VALID","newer":[1]}`
 
-func TestCallsAreThoseOfTheContract(t *testing.T) {
+func TestRequestsOfEachCall(t *testing.T) {
 	for _, call := range calls {
 		t.Run(call.name, func(t *testing.T) {
 			server := serve(t, answers(http.StatusOK, "application/json", enough))
@@ -89,22 +92,22 @@ func TestCallsAreThoseOfTheContract(t *testing.T) {
 	}
 }
 
-// TestAPathBeforeTheAPI: a proxy may put it under one.
-func TestAPathBeforeTheAPI(t *testing.T) {
+// TestURLWithAPath: a proxy may add one.
+func TestURLWithAPath(t *testing.T) {
 	server := serve(t, answers(http.StatusOK, "application/json", enough))
 	if _, err := client(t, server.URL+"/keytail/").Get(t.Context(), "k", ""); err != nil || server.seen()[0].uri != "/keytail/v1/keys/k" {
 		t.Errorf("%v, %+v", err, server.seen())
 	}
 }
 
-func TestWhatIsRead(t *testing.T) {
+func TestResponseOfAWrite(t *testing.T) {
 	server := serve(t, answers(http.StatusCreated, "application/json", `{"id":"k","key":"kt_new","revision":"000000000000000a","expires_at":"2027-01-02T03:04:05.6Z",
 		"scopes":["a"],"synced":false,"instances":[{"id":"i","revision":null,"last_seen":"2026-01-01T00:00:00Z"},{"id":"j","revision":"000000000000000a","last_seen":"2026-01-01T00:00:00Z"}],"missing":["i"],"newer":1}`))
 	w, err := client(t, server.URL).Create(t.Context(), Fields{}, Write{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if w.ID != "k" || w.Secret != "kt_new" || w.Revision != "000000000000000a" || *w.Synced || len(w.Instances) != 2 || w.Missing[0] != "i" ||
+	if w.ID != "k" || w.Secret != "kt_new" || *w.Revision != "000000000000000a" || w.Synced || len(w.Instances) != 2 || w.Missing[0] != "i" ||
 		w.ExpiresAt.Year() != 2027 || w.ETag != `"e1"` || !strings.Contains(string(w.Raw), "newer") {
 		t.Errorf("%+v", w)
 	}
@@ -118,9 +121,9 @@ func TestPagesAreReadItemByItem(t *testing.T) {
 	}
 }
 
-// TestRefusalsAreSentences for every call: what is not a success is an Error with
-// the server's words, or a sentence about who answered.
-func TestRefusalsAreSentences(t *testing.T) {
+// TestErrorResponses, for every call: a response with an error status is an Error
+// with the server's text, or with a text about who answered.
+func TestErrorResponses(t *testing.T) {
 	const problemType = "application/problem+json"
 	for name, test := range map[string]struct {
 		status         int
@@ -129,8 +132,8 @@ func TestRefusalsAreSentences(t *testing.T) {
 		unknownIfWrite bool
 	}{
 		"problem":        {404, problemType, `{"detail":"there is no such key","code":"NO_SUCH_KEY"}`, "there is no such key", "NO_SUCH_KEY", false},
-		"token":          {401, problemType, `{"detail":"d","code":"UNAUTHENTICATED"}`, "does not know this token", "UNAUTHENTICATED", false},
-		"path":           {404, problemType, `{"detail":"d","code":"NO_SUCH_PATH"}`, "is it the right listener", "NO_SUCH_PATH", false},
+		"token":          {401, problemType, `{"detail":"d","code":"UNAUTHENTICATED"}`, "does not accept this token", "UNAUTHENTICATED", false},
+		"path":           {404, problemType, `{"detail":"d","code":"NO_SUCH_PATH"}`, "is this the right listener", "NO_SUCH_PATH", false},
 		"database":       {503, problemType, `{"detail":"the database is away","code":"DATABASE_UNAVAILABLE"}`, "the database is away", "DATABASE_UNAVAILABLE", false},
 		"not known":      {503, problemType, `{"detail":"nobody knows","code":"OUTCOME_UNKNOWN","key_id":"k7"}`, "nobody knows", "OUTCOME_UNKNOWN", true},
 		"proxy":          {502, "text/html", "<html>", "answers 502 Bad Gateway, and not as keytail does", "", true},
@@ -145,7 +148,7 @@ func TestRefusalsAreSentences(t *testing.T) {
 				server := serve(t, answers(test.status, test.kind, test.body))
 				err := call.do(t.Context(), client(t, server.URL))
 				var refused *Error
-				if !errors.As(err, &refused) || refused.Status != test.status || refused.Code != test.code || !strings.Contains(refused.Error(), test.text) {
+				if !errors.As(err, &refused) || refused.Status != test.status || string(refused.Code) != test.code || !strings.Contains(refused.Error(), test.text) {
 					t.Fatalf("%v (%+v)", err, refused)
 				}
 				var unknown *UnknownError
@@ -166,8 +169,8 @@ func TestRefusalsAreSentences(t *testing.T) {
 	}
 }
 
-// TestAWriteIsSentOnce, and when its answer is lost the error says that nobody
-// knows. A read's does not.
+// TestAWriteIsSentOnce: and if its response is lost, the error says that the
+// outcome is unknown. A read's does not.
 func TestAWriteIsSentOnce(t *testing.T) {
 	for name, lose := range map[string]http.HandlerFunc{
 		"cut before the answer": func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) },
@@ -180,7 +183,7 @@ func TestAWriteIsSentOnce(t *testing.T) {
 		"null":       answers(http.StatusOK, "application/json", "null"),
 		"nothing":    answers(http.StatusOK, "application/json", "{}"),
 		"wrong type": answers(http.StatusOK, "application/json", `{"id":1,"keys":1,"entries":1,"synced":1,"instances":1,"valid":1}`),
-		"too long":   answers(http.StatusOK, "application/json", `{"id":"`+strings.Repeat("x", maxAnswer)),
+		"too long":   answers(http.StatusOK, "application/json", `{"id":"`+strings.Repeat("x", maxBody)),
 	} {
 		for _, call := range calls {
 			t.Run(name+"/"+call.name, func(t *testing.T) {
@@ -201,20 +204,20 @@ func TestAWriteIsSentOnce(t *testing.T) {
 	}
 }
 
-// TestNobodyListens is no unknown outcome: nothing was sent.
-func TestNobodyListens(t *testing.T) {
+// TestConnectionRefused is not an unknown outcome: nothing was sent.
+func TestConnectionRefused(t *testing.T) {
 	for _, call := range calls {
 		err := call.do(t.Context(), client(t, "http://127.0.0.1:1"))
 		var unknown *UnknownError
-		if err == nil || errors.As(err, &unknown) || !strings.Contains(err.Error(), "nobody listens at http://127.0.0.1:1") {
+		if err == nil || errors.As(err, &unknown) || !strings.Contains(err.Error(), "connection refused by http://127.0.0.1:1") {
 			t.Errorf("%s: %v", call.name, err)
 		}
 	}
 }
 
-func TestACallEndsByItsTime(t *testing.T) {
+func TestTimeoutOfACall(t *testing.T) {
 	server := serve(t, func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
-	c, err := New(Config{URL: server.URL, Timeout: 20 * time.Millisecond})
+	c, err := New(Config{httpclient.Config{URL: server.URL}, 20 * time.Millisecond})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -233,13 +236,17 @@ func TestACallEndsByItsTime(t *testing.T) {
 		<-timer.C
 		answers(http.StatusOK, "application/json", enough)(w, r)
 	})
-	c.base.Host = strings.TrimPrefix(slow.URL, "http://")
-	if _, err = c.Revoke(t.Context(), "k", Write{Wait: Fleet, Timeout: patience}); err != nil {
+	waiting, err := New(Config{httpclient.Config{URL: slow.URL}, 20 * time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer waiting.Close()
+	if _, err = waiting.Revoke(t.Context(), "k", Write{Wait: api.ScopeFleet, Timeout: patience}); err != nil {
 		t.Errorf("%v", err)
 	}
 }
 
-// TestARedirectGetsNoToken: whoever answers may not send the token elsewhere.
+// TestARedirectGetsNoToken: a server must not send the token elsewhere.
 func TestARedirectGetsNoToken(t *testing.T) {
 	other := serve(t, answers(http.StatusOK, "application/json", enough))
 	server := serve(t, func(w http.ResponseWriter, r *http.Request) {
@@ -264,19 +271,19 @@ func TestANewKeyWithoutItsSecretIsAFailure(t *testing.T) {
 	}
 }
 
-// TestAVerdictIsYesOrNo: a code that is not VALID is not a yes, whatever else is
-// said (HTTP.md section 1).
-func TestAVerdictIsYesOrNo(t *testing.T) {
+// TestInconsistentVerdictsAreErrors: a code other than VALID is not valid,
+// whatever else the response says (docs/http.md).
+func TestInconsistentVerdictsAreErrors(t *testing.T) {
 	for body, valid := range map[string]bool{
 		`{"valid":true,"code":"VALID"}`: true, `{"valid":false,"code":"NEWER"}`: false,
 	} {
-		v, err := client(t, serve(t, answers(http.StatusOK, "application/json", body)).URL).Verify(t.Context(), Question{Key: "kt_secret"})
+		v, err := client(t, serve(t, answers(http.StatusOK, "application/json", body)).URL).Verify(t.Context(), api.VerifyRequest{Key: "kt_secret"})
 		if err != nil || v.Valid != valid {
 			t.Errorf("%s: %+v, %v", body, v, err)
 		}
 	}
 	for _, body := range []string{`{"valid":true,"code":"DISABLED"}`, `{"valid":false,"code":"VALID"}`, `{"valid":false}`, `{"valid":true}`, `{}`} {
-		if v, err := client(t, serve(t, answers(http.StatusOK, "application/json", body)).URL).Verify(t.Context(), Question{}); err == nil {
+		if v, err := client(t, serve(t, answers(http.StatusOK, "application/json", body)).URL).Verify(t.Context(), api.VerifyRequest{}); err == nil {
 			t.Errorf("%s: %+v", body, v)
 		}
 	}
@@ -286,7 +293,7 @@ func TestWrongAddresses(t *testing.T) {
 	for _, url := range []string{
 		"", "127.0.0.1:9091", "ftp://host", "http://", "http://user:hunter2@host", "http://host/?token=hunter2", "http://host/#hunter2", "http://hunter2\x7f",
 	} {
-		if c, err := New(Config{URL: url}); err == nil || strings.Contains(err.Error(), "hunter2") {
+		if c, err := New(Config{Config: httpclient.Config{URL: url}}); err == nil || strings.Contains(err.Error(), "hunter2") {
 			t.Errorf("%q: %v, %v", url, c, err)
 		}
 	}

@@ -1,10 +1,10 @@
-// Package adminclient asks a running keytail: the admin API of its admin listener,
-// and verify of its public one.
+// Package adminclient calls the admin API of a running keytail, and verify of its
+// public listener, for the commands of package cli.
 //
-// A write is sent once. When its answer does not arrive, nobody here knows whether
-// it took effect, and the error (UnknownError) says so: trying again is for people, who
-// can look first. Reads are not repeated either; the one thing that goes on by
-// itself is the stream of events.
+// It sends a write once. If the response is lost, nobody here knows whether the
+// write took effect, and the error (UnknownError) says so: a person should look
+// before trying again. It does not repeat reads either. Only Follow reconnects.
 //
-// Errors are sentences that say what to do. Neither the token nor a key is in one.
+// Errors say what to do, with keytail's flags and commands, and contain neither
+// the token nor a key.
 package adminclient

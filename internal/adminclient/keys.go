@@ -8,103 +8,50 @@ import (
 	"net/url"
 	"strconv"
 	"time"
+
+	"github.com/keytail/keytail/api"
 )
 
-// The paths that are asked.
-const (
-	pathKeys      = "/v1/keys"
-	pathVerify    = "/v1/keys/verify"
-	pathSync      = "/v1/sync"
-	pathInstances = "/v1/instances"
-	pathAudit     = "/v1/audit"
-	pathEvents    = "/v1/events"
-)
-
-// Key is what is shown of a key. Nil: unbound, never, or not kept.
-type Key struct {
-	ID          string          `json:"id"`
-	KeyPrefix   *string         `json:"key_prefix"`
-	UserID      string          `json:"user_id"`
-	OrgID       *string         `json:"org_id"`
-	ProjectID   *string         `json:"project_id"`
-	Name        string          `json:"name"`
-	Scopes      []string        `json:"scopes"`
-	AllowedIPs  []string        `json:"allowed_ips"`
-	ExpiresAt   *time.Time      `json:"expires_at"`
-	Metadata    json.RawMessage `json:"metadata"`
-	IsActive    bool            `json:"is_active"`
-	CreatedAt   *time.Time      `json:"created_at"`
-	LastUsed    *time.Time      `json:"last_used"`
-	UsageCount  *int64          `json:"usage_count"`
-	RotatedFrom *string         `json:"rotated_from"`
-	// Defect says why the document cannot be read as a key.
-	Defect *string `json:"defect"`
-}
-
-// Fields are what is said of a key, by the names of the API. A value of nil takes
-// the field away. What is not in the map is left as it is.
+// Fields of a key to write, by their names in the API. A value of nil removes the
+// field. A field that is not in the map is not changed.
 type Fields map[string]any
 
-// Scope is whom a wait is for.
-type Scope string
-
-// The scopes. The empty one waits for nobody.
-const (
-	Instance Scope = "instance"
-	Fleet    Scope = "fleet"
-)
-
-// Write says how a write is done. The zero value writes any user's key and waits
-// for nobody.
+// Write has the options of a write. The zero value writes the key of any user and
+// does not wait.
 type Write struct {
-	// UserID narrows the call to that user's keys. Empty: any.
+	// UserID restricts the call to that user's keys. Empty: any.
 	UserID string
-	// Wait and Timeout ask for a receipt. Zero: the server's own time.
-	Wait    Scope
+	// Wait is api.ScopeInstance or api.ScopeFleet, and Timeout bounds the wait.
+	// Empty: the call does not wait. Zero: the server's own bound.
+	Wait    string
 	Timeout time.Duration
 	// IfMatch is the ETag that the key must have. Empty: any.
 	IfMatch string
 }
 
-// Written is a key after a write.
-type Written struct {
-	Key
-	// Secret is the text of a new key. Empty: the key is not new.
-	Secret            string     `json:"key"`
-	PreviousExpiresAt *time.Time `json:"previous_expires_at"`
-	Revision          string     `json:"revision"`
-	// Receipt is the zero value unless it was asked for.
-	Receipt
-	Answer `json:"-"`
+// WrittenKey is a key after a write.
+type WrittenKey struct {
+	api.WrittenKey
+	Response `json:"-"`
 }
 
-// Receipt says who has processed a revision.
-type Receipt struct {
-	// Synced is nil when nobody waited.
-	Synced *bool `json:"synced"`
-	// Instances are those that were waited for, and Missing the ids of those of them
-	// that have not got there.
-	Instances []InstanceInfo `json:"instances"`
-	Missing   []string       `json:"missing"`
+// errNoSecret: the key exists, and nobody can use it.
+var errNoSecret = errors.New("the response has no secret, so the new key cannot be used: revoke it and create another one")
+
+// errNoKey: the response is an object without a key.
+var errNoKey = errors.New("the response has no key: is the server keytail?")
+
+// Create creates a key.
+func (c *Client) Create(ctx context.Context, fields Fields, w Write) (*WrittenKey, error) {
+	return c.newKey(ctx, api.PathKeys, fields, w)
 }
 
-// errNoSecret: the key is there, and nobody can use it.
-var errNoSecret = errors.New("the answer has no key in it, so the new key cannot be used: revoke it, and make another one")
-
-// errNoKey: it is an object, and says nothing.
-var errNoKey = errors.New("the answer names no key, is it keytail's?")
-
-// Create makes a key.
-func (c *Client) Create(ctx context.Context, fields Fields, w Write) (*Written, error) {
-	return c.newKey(ctx, pathKeys, fields, w)
+// Rotate creates a key that replaces another one. Both are valid for the overlap.
+func (c *Client) Rotate(ctx context.Context, id string, overlap time.Duration, w Write) (*WrittenKey, error) {
+	return c.newKey(ctx, keyPath(id)+"/rotate", api.RotateRequest{OverlapSeconds: int64(overlap / time.Second)}, w)
 }
 
-// Rotate makes a key in place of another, which is valid for the overlap still.
-func (c *Client) Rotate(ctx context.Context, id string, overlap time.Duration, w Write) (*Written, error) {
-	return c.newKey(ctx, keyPath(id)+"/rotate", Fields{"overlap_seconds": int64(overlap / time.Second)}, w)
-}
-
-func (c *Client) newKey(ctx context.Context, path string, body Fields, w Write) (*Written, error) {
+func (c *Client) newKey(ctx context.Context, path string, body any, w Write) (*WrittenKey, error) {
 	written, err := c.write(ctx, http.MethodPost, path, body, w)
 	if err == nil && written.Secret == "" {
 		return written, errNoSecret
@@ -112,49 +59,47 @@ func (c *Client) newKey(ctx context.Context, path string, body Fields, w Write) 
 	return written, err
 }
 
-// Update changes what is said of a key.
-func (c *Client) Update(ctx context.Context, id string, fields Fields, w Write) (*Written, error) {
+// Update changes fields of a key.
+func (c *Client) Update(ctx context.Context, id string, fields Fields, w Write) (*WrittenKey, error) {
 	return c.write(ctx, http.MethodPatch, keyPath(id), fields, w)
 }
 
-// Revoke switches a key off.
-func (c *Client) Revoke(ctx context.Context, id string, w Write) (*Written, error) {
+// Revoke disables a key.
+func (c *Client) Revoke(ctx context.Context, id string, w Write) (*WrittenKey, error) {
 	return c.write(ctx, http.MethodPost, keyPath(id)+"/revoke", nil, w)
 }
 
-// Delete removes a key.
-func (c *Client) Delete(ctx context.Context, id string, w Write) (*Written, error) {
+// Delete deletes a key.
+func (c *Client) Delete(ctx context.Context, id string, w Write) (*WrittenKey, error) {
 	return c.write(ctx, http.MethodDelete, keyPath(id), nil, w)
 }
 
-func (c *Client) write(ctx context.Context, method, path string, body Fields, w Write) (*Written, error) {
-	q := call{method: method, path: path, query: owner(w.UserID), header: http.Header{}}
-	if body != nil {
-		q.body = body
-	}
+func (c *Client) write(ctx context.Context, method, path string, body any, w Write) (*WrittenKey, error) {
+	q := call{method: method, path: path, query: userQuery(w.UserID), header: http.Header{}, body: body}
 	if w.Wait != "" {
-		q.query.Set("wait", string(w.Wait))
+		q.query.Set("wait", w.Wait)
 		q.wait = addTimeout(q.query, w.Timeout)
 	}
 	if w.IfMatch != "" {
 		q.header.Set("If-Match", w.IfMatch)
 	}
-	var written Written
-	answer, err := c.do(ctx, &q, &written)
+	var written WrittenKey
+	response, err := c.do(ctx, &q, &written)
 	if err != nil {
 		return nil, err
 	}
-	written.Answer = *answer
+	written.Response = *response
 	if written.ID == "" {
 		return nil, &UnknownError{Cause: errNoKey}
 	}
 	return &written, nil
 }
 
-// longestWait is what a server may wait without being told.
+// longestWait is the longest time that a server waits without a timeout.
 const longestWait = time.Minute
 
-// addTimeout asks the server to wait, and returns how long it may.
+// addTimeout adds the timeout to a query, and returns how long the server may
+// wait.
 func addTimeout(query url.Values, timeout time.Duration) time.Duration {
 	if timeout == 0 {
 		return longestWait
@@ -163,27 +108,27 @@ func addTimeout(query url.Values, timeout time.Duration) time.Duration {
 	return timeout
 }
 
-// Found is one key.
-type Found struct {
-	Key
-	Answer `json:"-"`
+// Key is the response of Get.
+type Key struct {
+	api.Key
+	Response `json:"-"`
 }
 
 // Get reads a key.
-func (c *Client) Get(ctx context.Context, id, userID string) (*Found, error) {
-	var found Found
-	answer, err := c.do(ctx, &call{method: http.MethodGet, path: keyPath(id), query: owner(userID)}, &found)
+func (c *Client) Get(ctx context.Context, id, userID string) (*Key, error) {
+	var key Key
+	response, err := c.do(ctx, &call{method: http.MethodGet, path: keyPath(id), query: userQuery(userID)}, &key)
 	if err != nil {
 		return nil, err
 	}
-	if found.ID == "" {
+	if key.ID == "" {
 		return nil, errNoKey
 	}
-	found.Answer = *answer
-	return &found, nil
+	key.Response = *response
+	return &key, nil
 }
 
-// Query says which part of a list is asked for. Zero values do not narrow it.
+// Query selects a part of a list. Zero values do not restrict it.
 type Query struct {
 	UserID          string
 	IncludeInactive bool
@@ -193,7 +138,7 @@ type Query struct {
 }
 
 func (q Query) values() url.Values {
-	values := owner(q.UserID)
+	values := userQuery(q.UserID)
 	if q.IncludeInactive {
 		values.Set("include_inactive", "true")
 	}
@@ -209,33 +154,33 @@ func (q Query) values() url.Values {
 	return values
 }
 
-// Page is a part of a list, each item as it came. Next is the cursor of what
-// follows; empty: nothing does.
+// Page is a part of a list, each item as it was received, with the fields that
+// this version does not know. Next is the cursor of the next page; empty: this is
+// the last one.
 type Page struct {
 	Items []json.RawMessage
 	Next  string
 }
 
-// List reads keys, the newest first.
+// List reads keys, newest first.
 func (c *Client) List(ctx context.Context, q Query) (*Page, error) {
-	return c.page(ctx, pathKeys, "keys", q)
+	return c.page(ctx, api.PathKeys, "keys", q)
 }
 
-// Audit reads lines of the audit, the newest first.
+// Audit reads entries of the audit, newest first.
 func (c *Client) Audit(ctx context.Context, q Query) (*Page, error) {
-	return c.page(ctx, pathAudit, "entries", q)
+	return c.page(ctx, api.PathAudit, "entries", q)
 }
 
 func (c *Client) page(ctx context.Context, path, items string, q Query) (*Page, error) {
 	var body map[string]json.RawMessage
-	ask := &call{method: http.MethodGet, path: path, query: q.values()}
-	if _, err := c.do(ctx, ask, &body); err != nil {
+	if _, err := c.do(ctx, &call{method: http.MethodGet, path: path, query: q.values()}, &body); err != nil {
 		return nil, err
 	}
 	var page Page
 	var next *string
 	if json.Unmarshal(body[items], &page.Items) != nil || body["next_cursor"] != nil && json.Unmarshal(body["next_cursor"], &next) != nil {
-		return nil, errors.New("the answer is no list of " + items + ", is it keytail's?")
+		return nil, errors.New("the response has no list of " + items + ": is the server keytail?")
 	}
 	if next != nil {
 		page.Next = *next
@@ -243,22 +188,8 @@ func (c *Client) page(ctx context.Context, path, items string, q Query) (*Page, 
 	return &page, nil
 }
 
-// Entry is a line of the audit. Before and After have the fields that changed.
-type Entry struct {
-	ID        string          `json:"id"`
-	At        time.Time       `json:"at"`
-	Actor     string          `json:"actor"`
-	Action    string          `json:"action"`
-	KeyID     string          `json:"key_id"`
-	NewKeyID  *string         `json:"new_key_id"`
-	UserID    string          `json:"user_id"`
-	RequestID string          `json:"request_id"`
-	Before    json.RawMessage `json:"before"`
-	After     json.RawMessage `json:"after"`
-}
-
-// owner narrows a call to one user's keys. Empty: it does not.
-func owner(userID string) url.Values {
+// userQuery restricts a call to one user's keys. Empty: it does not.
+func userQuery(userID string) url.Values {
 	values := url.Values{}
 	if userID != "" {
 		values.Set("user_id", userID)
@@ -266,5 +197,5 @@ func owner(userID string) url.Values {
 	return values
 }
 
-// keyPath has the id as one segment, whatever it holds.
-func keyPath(id string) string { return pathKeys + "/" + url.PathEscape(id) }
+// keyPath has the id as one segment, whatever it contains.
+func keyPath(id string) string { return api.PathKeys + "/" + url.PathEscape(id) }

@@ -9,11 +9,13 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"github.com/keytail/keytail/internal/httpclient"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// patience is how long a test waits for what should come at once.
+// patience bounds what should happen immediately.
 const patience = 20 * time.Second
 
 // token is as long as one must be.
@@ -65,7 +67,7 @@ func answers(status int, contentType, body string) http.HandlerFunc {
 
 func client(t *testing.T, url string) *Client {
 	t.Helper()
-	c, err := New(Config{URL: url, Token: token, UserAgent: "keytail/test"})
+	c, err := New(Config{Config: httpclient.Config{URL: url, Token: token, UserAgent: "keytail/test"}})
 	if err != nil {
 		t.Fatal(err)
 	}

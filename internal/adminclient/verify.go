@@ -2,55 +2,36 @@ package adminclient
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"net/http"
-	"time"
+
+	"github.com/keytail/keytail/api"
 )
 
-// Question is about a key. Only Key is required.
-type Question struct {
-	Key         string   `json:"key"`
-	Scopes      []string `json:"scopes,omitempty"`
-	OrgID       string   `json:"org_id,omitempty"`
-	ProjectID   string   `json:"project_id,omitempty"`
-	IP          string   `json:"ip,omitempty"`
-	MinRevision string   `json:"min_revision,omitempty"`
-}
-
-// Verdict on a key. Nil and empty: not known, or not for the caller to know.
+// Verdict on a key.
 type Verdict struct {
-	Valid       bool            `json:"valid"`
-	Code        string          `json:"code"`
-	KeyID       string          `json:"key_id"`
-	UserID      string          `json:"user_id"`
-	OrgID       *string         `json:"org_id"`
-	ProjectID   *string         `json:"project_id"`
-	Name        string          `json:"name"`
-	Scopes      []string        `json:"scopes"`
-	ExpiresAt   *time.Time      `json:"expires_at"`
-	Metadata    json.RawMessage `json:"metadata"`
-	Source      string          `json:"source"`
-	AsOf        *time.Time      `json:"as_of"`
-	StalenessMS *int64          `json:"staleness_ms"`
-	Revision    string          `json:"revision"`
-	Answer      `json:"-"`
+	api.Verdict
+	Response `json:"-"`
 }
 
-// errTwoWords: a yes that is none is a no (HTTP.md section 1).
-var errTwoWords = errors.New("the answer says neither clearly yes nor no, is it keytail's?")
+// errInconsistent: valid without the code VALID counts as not valid
+// (docs/http.md).
+var errInconsistent = errors.New("the verdict is inconsistent: is the server keytail?")
 
-// Verify asks the public listener about a key. A verdict that the answer's status
-// tells (UNAVAILABLE, MISSING) is an Error with that Code.
-func (c *Client) Verify(ctx context.Context, q Question) (*Verdict, error) {
+// Verify asks the public listener about a key. A verdict with an error status
+// (UNAVAILABLE, MISSING) is an Error with that Code.
+func (c *Client) Verify(ctx context.Context, r api.VerifyRequest) (*Verdict, error) {
 	var v Verdict
-	answer, err := c.do(ctx, &call{method: http.MethodPost, path: pathVerify, body: q}, &v)
+	response, err := c.do(ctx, &call{method: http.MethodPost, path: api.PathVerify, body: r}, &v)
 	if err != nil {
 		return nil, err
 	}
 	if v.Valid != (v.Code == "VALID") || v.Code == "" {
-		return nil, errTwoWords
+		return nil, errInconsistent
 	}
-	v.Answer = *answer
+	if v.Identity == nil {
+		v.Identity = &api.Identity{}
+	}
+	v.Response = *response
 	return &v, nil
 }

@@ -1,6 +1,6 @@
-// Package cli is the command line of the keytail binary: it reads the
-// configuration, builds a service from it, and owns the process: listeners,
-// signals, the order of start and stop.
+// Package cli is the command line of the keytail binary. It reads the configuration,
+// builds a service, and manages the process: listeners, signals, the order of start
+// and stop.
 package cli
 
 import (
@@ -22,7 +22,7 @@ import (
 	"github.com/keytail/keytail/internal/extauthz"
 )
 
-// Exit codes of the binary (DESIGN.md section 8).
+// Exit codes of the binary (docs/cli.md).
 const (
 	exitOK      = 0 // a clean stop
 	exitFailure = 1 // something failed at run time
@@ -31,18 +31,18 @@ const (
 
 // Service is what serve runs: a daemon.Daemon, or a fake in tests.
 type Service interface {
-	// Run works until ctx ends and returns when all of it has stopped.
+	// Run works until ctx ends, and returns when all of it has stopped.
 	Run(ctx context.Context) error
-	// Public, Operations and Admin are the handlers of the three listeners. Admin
-	// is nil without an admin token file.
+	// Public, Operations and Admin are the handlers of the three HTTP listeners.
+	// Admin is nil without an admin token file.
 	Public() http.Handler
 	Operations() http.Handler
 	Admin() http.Handler
 	// ExtAuthz is the server of the gRPC listener.
 	ExtAuthz() *extauthz.Server
-	// Live is closed once keys can be answered.
+	// Live is closed once keytail can validate keys.
 	Live() <-chan struct{}
-	// Drain makes readyz say no from now on.
+	// Drain makes readyz answer 503 from now on.
 	Drain()
 }
 
@@ -50,50 +50,50 @@ type Service interface {
 type DevServer interface {
 	// Run serves until ctx ends and returns when all of it has stopped.
 	Run(ctx context.Context) error
-	// URI is where a client finds it.
+	// URI is its connection string.
 	URI() string
 }
 
-// Deps is what the command line is given by main.
+// Deps are what main passes in.
 type Deps struct {
 	// Version and Commit are set by the linker. Empty: what Go has recorded in the
 	// binary.
 	Version, Commit string
 	// NewService builds the service. Nil: daemon.New.
 	NewService func(ctx context.Context, cfg daemon.Config) (Service, error)
-	// NewDev binds the in-memory MongoDB, so that this package does not depend on
-	// it. The error wraps syscall.EADDRINUSE when the address is taken. Nil: --dev
-	// is refused.
+	// NewDev starts the in-memory MongoDB, so that this package does not depend
+	// on it. The error wraps syscall.EADDRINUSE if the address is in use. Nil:
+	// --dev is refused.
 	NewDev func(addr string, logger *zap.Logger) (DevServer, error)
 	// Stdin is where verify reads a key. Nil: os.Stdin.
 	Stdin io.Reader
 }
 
-// grammar is the command line as kong reads it.
+// grammar is the command line, for kong.
 type grammar struct {
-	Serve       serveCommand       `cmd:"" default:"withargs" help:"Answer for API keys (the default command)."`
-	Doctor      doctorCommand      `cmd:"" help:"Look whether keytail fits the collection and the replica set, and say what to do: exit code 0 or 1. Takes the settings of serve."`
-	Keys        keysCommands       `cmd:"" help:"Make, list, change and end keys, by the admin listener of a running keytail."`
-	Verify      verifyCommand      `cmd:"" help:"Ask a running keytail about a key, which is read from standard input: exit code 0 if it is valid, else 1."`
-	Sync        syncCommand        `cmd:"" help:"Wait until the fleet has taken a write in: exit code 0 or 1."`
-	Instances   instancesCommand   `cmd:"" help:"List the instances that live."`
-	Audit       auditCommand       `cmd:"" help:"List who has done what to which key, the newest first."`
-	Events      eventsCommand      `cmd:"" help:"Show what happens to keys, as it happens, until Ctrl-C."`
-	Completion  completionCommand  `cmd:"" help:"Print the script that teaches a shell to complete keytail's commands and flags."`
+	Serve       serveCommand       `cmd:"" default:"withargs" help:"Validate API keys (the default command)."`
+	Doctor      doctorCommand      `cmd:"" help:"Check whether keytail can run with the collection and the replica set, and say what to do. Exit code 0 or 1. Takes the settings of serve."`
+	Keys        keysCommands       `cmd:"" help:"Create, list, change and revoke keys, through the admin listener of a running keytail."`
+	Verify      verifyCommand      `cmd:"" help:"Validate a key with a running keytail. Reads the key from standard input. Exit code 0 if it is valid, else 1."`
+	Sync        syncCommand        `cmd:"" help:"Wait until the fleet has applied a write. Exit code 0 or 1."`
+	Instances   instancesCommand   `cmd:"" help:"List the live instances."`
+	Audit       auditCommand       `cmd:"" help:"List who did what to which key, newest first."`
+	Events      eventsCommand      `cmd:"" help:"Show changes of keys as they happen, until Ctrl-C."`
+	Completion  completionCommand  `cmd:"" help:"Print a shell script for completion of commands and flags."`
 	Version     versionCommand     `cmd:"" help:"Print the version."`
-	Healthcheck healthcheckCommand `cmd:"" help:"Ask a running keytail whether it lives: exit code 0 or 1. For HEALTHCHECK in a container."`
+	Healthcheck healthcheckCommand `cmd:"" help:"Check whether a running keytail is alive. Exit code 0 or 1. For HEALTHCHECK in a container."`
 }
 
-const description = `keytail validates API keys from memory and is never wrong for longer than a stated bound.
+const description = `keytail validates API keys from memory, with a maximum staleness.
 
 To try it: keytail --dev. For all settings: keytail serve --help.
 
-Every setting of serve has an environment variable and a key in the YAML file of --config; the other commands read the variables that their help names. A flag wins over the environment, the environment over the file.
+Every setting of serve has an environment variable and a key in the YAML file of --config; the other commands read the variables that their help names. A flag overrides the environment, and the environment overrides the file.
 
-Exit codes: 0 clean stop, 1 failure at run time, 2 wrong usage or configuration.`
+Exit codes: 0 clean stop, 1 failure at run time, 2 invalid usage or configuration.`
 
 // Main runs the command line and returns the exit code. The first SIGINT or
-// SIGTERM asks for a clean stop; the second ends at once, whatever still runs.
+// SIGTERM starts a clean stop; the second ends the process at once.
 func Main(args []string, stdout, stderr io.Writer, deps Deps) int {
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
@@ -155,8 +155,8 @@ func execute(ctx context.Context, args []string, stdout, stderr io.Writer, deps 
 	return chosen.run(ctx, process{stdout: stdout, stderr: stderr, deps: deps, given: given}, err)
 }
 
-// command is what most commands are. wrong is what the parser found; the exit code
-// comes back.
+// command is implemented by most commands. wrong is what the parser found; run
+// returns the exit code.
 type command interface {
 	run(ctx context.Context, p process, wrong error) int
 }
@@ -168,7 +168,7 @@ func usage(stderr io.Writer, err error) int {
 	return code
 }
 
-// fail prints each line of an error as a sentence of its own.
+// fail prints each line of an error with the program's name.
 func fail(stderr io.Writer, code int, err error) int {
 	for line := range strings.SplitSeq(config.Redact(err.Error()), "\n") {
 		_, _ = fmt.Fprintf(stderr, "keytail: %s\n", line)
@@ -176,7 +176,7 @@ func fail(stderr io.Writer, code int, err error) int {
 	return code
 }
 
-// stopped reports whether an error only says that the process was asked to stop.
+// stopped reports whether an error only means that the process was asked to stop.
 func stopped(ctx context.Context, err error) bool {
 	return ctx.Err() != nil && errors.Is(err, context.Canceled)
 }

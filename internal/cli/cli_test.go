@@ -35,7 +35,7 @@ func TestExitCodes(t *testing.T) {
 			exitUsage,
 			[]string{
 				"--map-hash-encoding must be one of hex, ", "--map-expires-form must be one of date, unix, unix-ms", "has no name (--map-hash)",
-				"(--map-org-id)", "(--map-user-id, --map-name)", "--default-scopes, number 1: ",
+				"(--map-org-id)", "(--map-user-id, --map-name)", "--default-scopes, scope 1: ",
 			},
 		},
 		"switch and always":    {[]string{unreachable, "--map-active-form=always", "--map-active=on"}, exitUsage, []string{"make its name empty (--map-active)"}},
@@ -112,9 +112,8 @@ func TestVersionFallsBackOnTheBuild(t *testing.T) {
 	}
 }
 
-// TestMistakesOfTheFileAreReportedWithTheRest: a configuration with two mistakes
-// reports both, with the line.
-func TestMistakesOfTheFileAreReportedWithTheRest(t *testing.T) {
+// TestMistakesInTheFileAreReportedWithOthers, each with its line.
+func TestMistakesInTheFileAreReportedWithOthers(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "keytail.yaml")
 	if err := os.WriteFile(path, []byte("addr: nowhere\nbogus: 1\n"), 0o600); err != nil {
 		t.Fatal(err)
@@ -130,8 +129,8 @@ func TestMistakesOfTheFileAreReportedWithTheRest(t *testing.T) {
 	}
 }
 
-// TestCacheSizesAreRefusedBeforeTheStart: what the cache would refuse is wrong
-// usage, and nothing else is.
+// TestCacheSizesAreRefusedBeforeTheStart: a size that the cache would refuse is a
+// usage error, and no other size is.
 func TestCacheSizesAreRefusedBeforeTheStart(t *testing.T) {
 	for size := range 6 {
 		c := serveCommand{Config: config.Config{
@@ -149,8 +148,8 @@ func TestCacheSizesAreRefusedBeforeTheStart(t *testing.T) {
 	}
 }
 
-// TestSecretsAreNeverPrinted goes through what keytail, kong and the driver say
-// about wrong URIs.
+// TestSecretsAreNeverPrinted covers what keytail, kong and the driver report
+// about invalid URIs.
 func TestSecretsAreNeverPrinted(t *testing.T) {
 	for _, args := range [][]string{
 		{"--mongodb-uri=mongodb://root:hunter2@127.0.0.1/keys?maxPoolSize=hunter2"},

@@ -6,8 +6,8 @@ type completionCommand struct {
 	Shell string `arg:"" enum:"bash,zsh,fish" help:"bash, zsh or fish."`
 }
 
-// completions are the scripts. Each makes the shell ask the keytail of the PATH
-// what may come next (config.Completing).
+// completions are the scripts. Each makes the shell run the keytail in the PATH
+// for completions (config.Completing).
 var completions = map[string]string{
 	"bash": `# keytail completion for bash. To try it: source <(keytail completion bash)
 complete -o default -C keytail keytail

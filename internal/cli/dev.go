@@ -13,27 +13,27 @@ import (
 	"github.com/keytail/keytail/internal/seed"
 )
 
-// loadTimeout: the server is in this very process.
+// loadTimeout is short: the server runs in this process.
 const loadTimeout = 10 * time.Second
 
-// devServer is the in-memory MongoDB while it runs.
+// devServer is the running in-memory MongoDB.
 type devServer struct {
 	DevServer
 	cancel context.CancelFunc
-	// done has Run's error once it has returned, and is closed then.
+	// done receives the error of Run, and is then closed.
 	done chan error
 }
 
-// startDev binds the in-memory MongoDB, on a free port when its own is taken,
-// and runs it. It does not hang on the process's context: it stops last.
+// startDev starts the in-memory MongoDB, on a free port if its own is in use. It
+// does not end with the context of the process, because it stops last.
 func (d *serveRun) startDev() (*devServer, error) {
 	server, err := d.deps.NewDev(d.cfg.DevMongoDBAddr, d.log)
 	if errors.Is(err, syscall.EADDRINUSE) {
-		d.log.Info("the in-memory MongoDB takes a free port, its own is taken", zap.String("taken", d.cfg.DevMongoDBAddr))
+		d.log.Info("the port of the in-memory MongoDB is in use, using a free one", zap.String("taken", d.cfg.DevMongoDBAddr))
 		server, err = d.deps.NewDev(freePort(d.cfg.DevMongoDBAddr), d.log)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("the in-memory MongoDB does not start: %w", err)
+		return nil, fmt.Errorf("starting the in-memory MongoDB: %w", err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	dev := &devServer{DevServer: server, cancel: cancel, done: make(chan error, 1)}
@@ -48,11 +48,11 @@ func (d *serveRun) startDev() (*devServer, error) {
 func (s *devServer) stop() {
 	s.cancel()
 	for range s.done {
-		// Run's error: a server that is being thrown away has none worth reading.
+		// Ignore the error of Run: the server is no longer needed.
 	}
 }
 
-// loadSamples puts the sample keys into the new, empty collection.
+// loadSamples inserts the sample keys into the new, empty collection.
 func loadSamples(ctx context.Context, collection *mongo.Collection) error {
 	docs, err := seed.Documents()
 	if err != nil {
@@ -61,7 +61,7 @@ func loadSamples(ctx context.Context, collection *mongo.Collection) error {
 	ctx, cancel := context.WithTimeout(ctx, loadTimeout)
 	defer cancel()
 	if _, err := collection.InsertMany(ctx, docs); err != nil {
-		return fmt.Errorf("the sample keys cannot be loaded: %w", err)
+		return fmt.Errorf("loading the sample keys: %w", err)
 	}
 	return nil
 }

@@ -8,8 +8,8 @@ import (
 	"github.com/keytail/keytail/internal/seed"
 )
 
-// TestListenFallsBackInDevOnly: with --dev an address that nobody asked for gives
-// way to a free port.
+// TestListenFallsBackInDevOnly: with --dev, a default address that is in use is
+// replaced by a free port.
 func TestListenFallsBackInDevOnly(t *testing.T) {
 	taken := listenAnywhere(t)
 	for name, test := range map[string]struct {

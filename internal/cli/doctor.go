@@ -17,7 +17,7 @@ import (
 	"github.com/keytail/keytail/internal/doctor"
 )
 
-// doctorTimeout bounds the whole examination: somebody is waiting for it.
+// doctorTimeout bounds all checks together, because a person waits for them.
 const doctorTimeout = 30 * time.Second
 
 // The values of --output.
@@ -31,12 +31,12 @@ type doctorCommand struct {
 	Output string `env:"-" enum:"table,json" default:"table" help:"table, or json for scripts."`
 }
 
-// run makes the examination. Each line is printed when it is known.
+// run makes the checks, and prints each as soon as it is known.
 func (c *doctorCommand) run(ctx context.Context, p process, wrong error) int {
 	c.Complete(p.given)
 	mistakes := errors.Join(wrong, c.check(p))
 	if c.Dev {
-		mistakes = errors.Join(mistakes, errors.New("--dev brings its own MongoDB, which is always well: give the doctor the --mongodb-uri of yours"))
+		mistakes = errors.Join(mistakes, errors.New("--dev has its own MongoDB, which needs no check: give --mongodb-uri instead"))
 	}
 	if mistakes != nil {
 		return usage(p.stderr, mistakes)
@@ -53,11 +53,11 @@ func (c *doctorCommand) run(ctx context.Context, p process, wrong error) int {
 	}
 	defer disconnect(to.client, zap.NewNop())
 	out := printer{p.stdout, isTerminal(p.stdout)}
-	see := out.check
+	onCheck := out.check
 	if c.Output == outputJSON {
-		see = func(doctor.Check) {}
+		onCheck = func(doctor.Check) {}
 	}
-	report, err := c.examine(ctx, p, to, see)
+	report, err := c.examine(ctx, p, to, onCheck)
 	if err != nil {
 		return usage(p.stderr, err)
 	}
@@ -72,15 +72,15 @@ func (c *doctorCommand) run(ctx context.Context, p process, wrong error) int {
 	return exitOK
 }
 
-// examine adds to the examination what only the connection string shows.
-func (c *doctorCommand) examine(ctx context.Context, p process, to database, see func(doctor.Check)) (doctor.Report, error) {
+// examine adds checks of the connection string.
+func (c *doctorCommand) examine(ctx context.Context, p process, to database, onCheck func(doctor.Check)) (doctor.Report, error) {
 	var checks []doctor.Check
 	collect := func(check doctor.Check) {
 		if check.Name == "deployment" && check.Status == doctor.ToDo {
 			check.Detail = to.Explain(errors.New(check.Detail)).Error()
 		}
 		checks = append(checks, check)
-		see(check)
+		onCheck(check)
 	}
 	for _, note := range to.Notes {
 		collect(doctor.Check{Name: "uri", Status: doctor.Warning, Detail: note})
@@ -90,7 +90,7 @@ func (c *doctorCommand) examine(ctx context.Context, p process, to database, see
 	return report, err
 }
 
-// printer writes for a person, or for a script.
+// printer writes for people or for scripts.
 type printer struct {
 	io.Writer
 	colour bool
@@ -99,7 +99,7 @@ type printer struct {
 // colours are the ANSI codes of the statuses.
 var colours = map[doctor.Status]string{doctor.OK: "32", doctor.Warning: "33", doctor.ToDo: "31", doctor.NotTried: "31"}
 
-// check is one line, and those that belong to it.
+// check prints a check, with its further lines.
 func (p printer) check(c doctor.Check) {
 	status := fmt.Sprintf("%-9s", c.Status)
 	if p.colour {
@@ -124,20 +124,16 @@ func (p printer) verdict(r doctor.Report) {
 	}
 	switch {
 	case todo > 0:
-		asks := "ask"
-		if todo == 1 {
-			asks = "asks"
-		}
-		p.line("keytail %s does not fit yet: %d of %d checks %s for something", r.Version, todo, len(r.Checks), asks)
+		p.line("keytail %s cannot run here yet: %d of %d checks failed", r.Version, todo, len(r.Checks))
 	case warnings > 0:
-		p.line("keytail %s fits, with %d of %d checks worth a look", r.Version, warnings, len(r.Checks))
+		p.line("keytail %s can run here, with warnings from %d of %d checks", r.Version, warnings, len(r.Checks))
 	default:
-		p.line("keytail %s fits", r.Version)
+		p.line("keytail %s can run here", r.Version)
 	}
 }
 
 func (p printer) json(r doctor.Report) {
-	text, _ := json.MarshalIndent(r, "", "  ") // strings and a bool: it cannot fail
+	text, _ := json.MarshalIndent(r, "", "  ") // strings and a bool always marshal
 	p.line("%s", text)
 }
 
@@ -145,7 +141,8 @@ func (p printer) line(format string, args ...any) {
 	_, _ = fmt.Fprintln(p, strings.TrimRight(fmt.Sprintf(format, args...), " "))
 }
 
-// isTerminal reports whether somebody looks at it in colour (https://no-color.org).
+// isTerminal reports whether the output is shown in colour
+// (https://no-color.org).
 func isTerminal(w io.Writer) bool {
 	f, ok := w.(*os.File)
 	return ok && os.Getenv("NO_COLOR") == "" && isatty.IsTerminal(f.Fd())

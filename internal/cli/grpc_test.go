@@ -79,8 +79,7 @@ func startGRPC(t *testing.T, f *fake, args ...string) (r *running, addr string) 
 	return r, addr
 }
 
-// TestGRPCListener: it answers, also while proxies are told to look elsewhere, and
-// ends with the process.
+// TestGRPCListener: it also answers during the drain, and ends with the process.
 func TestGRPCListener(t *testing.T) {
 	f := newFake()
 	r, addr := startGRPC(t, f, "--drain-delay=1s", "--hide-credentials")
@@ -111,7 +110,7 @@ func TestGRPCListener(t *testing.T) {
 	}
 }
 
-func TestNoGRPCListenerUnlessAsked(t *testing.T) {
+func TestNoGRPCListenerByDefault(t *testing.T) {
 	r, _, _ := startServe(t, newFake().deps(), "--drain-delay=0")
 	if line := r.stderr.waitFor(t, `"serving"`); strings.Contains(line, "grpc_addr") {
 		t.Errorf("it serves gRPC: %s", line)
@@ -120,7 +119,7 @@ func TestNoGRPCListenerUnlessAsked(t *testing.T) {
 	r.wait(t)
 }
 
-// TestGRPCWithTLS and clients that have to show a certificate.
+// TestGRPCWithTLS, with and without client certificates.
 func TestGRPCWithTLS(t *testing.T) {
 	dir, ca := t.TempDir(), newAuthority(t)
 	until := time.Now().Add(time.Hour)
@@ -136,7 +135,7 @@ func TestGRPCWithTLS(t *testing.T) {
 	for name, conn := range map[string]*grpc.ClientConn{
 		"without a certificate":       dialGRPC(t, addr, ca, "keytail.example", config.TLSFiles{}),
 		"with a stranger's":           dialGRPC(t, addr, ca, "keytail.example", stranger),
-		"in the clear":                dialGRPC(t, addr, nil, "", config.TLSFiles{}),
+		"unencrypted":                 dialGRPC(t, addr, nil, "", config.TLSFiles{}),
 		"who takes it for another":    dialGRPC(t, addr, ca, "other.example", envoy),
 		"who trusts another's signer": dialGRPC(t, addr, newAuthority(t), "keytail.example", envoy),
 	} {
@@ -150,7 +149,7 @@ func TestGRPCWithTLS(t *testing.T) {
 	}
 }
 
-// TestGRPCCertificatesAreReloaded for new connections, and old ones go on.
+// TestGRPCCertificatesAreReloaded for new connections. Old ones continue.
 func TestGRPCCertificatesAreReloaded(t *testing.T) {
 	dir, ca := t.TempDir(), newAuthority(t)
 	until := time.Now().Add(time.Hour)
@@ -199,7 +198,8 @@ func TestGRPCCertificatesAreReloaded(t *testing.T) {
 	}
 }
 
-// TestWarningOfAnOpenGRPCListener: whoever reaches it is believed.
+// TestWarningOfAnOpenGRPCListener: whoever can connect can claim any client
+// address.
 func TestWarningOfAnOpenGRPCListener(t *testing.T) {
 	tls := config.TLSFiles{CertFile: "c", KeyFile: "k"}
 	mutual := config.TLSFiles{CertFile: "c", KeyFile: "k", ClientCAFile: "a"}
@@ -216,7 +216,7 @@ func TestWarningOfAnOpenGRPCListener(t *testing.T) {
 		core, logs := observer.New(zap.WarnLevel)
 		test.cfg.Addr = "127.0.0.1:8080"
 		(&serveRun{cfg: &test.cfg, log: zap.New(core)}).announce()
-		if logs.FilterMessageSnippet("the gRPC listener can be reached").Len() != test.want || logs.Len() != test.want {
+		if logs.FilterMessageSnippet("the gRPC listener is reachable").Len() != test.want || logs.Len() != test.want {
 			t.Errorf("%s: logged %v", name, logs.All())
 		}
 	}

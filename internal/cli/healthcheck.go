@@ -13,15 +13,15 @@ import (
 	"github.com/keytail/keytail/internal/config"
 )
 
-// healthcheckTimeout is under the 5 s that the Dockerfile gives the whole
+// healthcheckTimeout is shorter than the 5 s that the Dockerfile allows for the
 // command.
 const healthcheckTimeout = 3 * time.Second
 
 type healthcheckCommand struct {
-	OpsAddr string          `default:"127.0.0.1:9090" help:"The operations listener of the keytail to ask, as serve was given it."`
+	OpsAddr string          `default:"127.0.0.1:9090" help:"The address of the operations listener, as given to serve."`
 	OpsTLS  config.TLSFiles `embed:"" prefix:"ops-tls-"`
-	URL     string          `name:"url" env:"-" placeholder:"URL" help:"Ask this address instead, such as http://127.0.0.1:9090/readyz."`
-	File    string          `name:"config" placeholder:"FILE" help:"The YAML file that serve was given."`
+	URL     string          `name:"url" env:"-" placeholder:"URL" help:"Request this URL instead, such as http://127.0.0.1:9090/readyz."`
+	File    string          `name:"config" placeholder:"FILE" help:"The YAML file that was given to serve."`
 }
 
 func (c healthcheckCommand) run(ctx context.Context, stderr io.Writer, wrong error) int {
@@ -45,7 +45,7 @@ func (c healthcheckCommand) run(ctx context.Context, stderr io.Writer, wrong err
 	return exitOK
 }
 
-// dialable turns a listen address into one that this machine can connect to.
+// dialable turns a listen address into one to which this machine can connect.
 func dialable(addr string) (string, error) {
 	host, port, err := net.SplitHostPort(addr)
 	if err != nil || port == "0" || port == "" {
@@ -55,17 +55,18 @@ func dialable(addr string) (string, error) {
 	case "", "0.0.0.0":
 		host = "127.0.0.1"
 	case "::":
-		// Whether ::1 exists is the machine's business; localhost is either.
+		// This machine may not have ::1; localhost works with and without it.
 		host = "localhost"
 	}
 	return net.JoinHostPort(host, port), nil
 }
 
-// tls is how an https address is asked. A certificate is for the name that
-// clients use, not for this machine's own address, so it is not verified there: a
-// loopback connection does not leave the machine, and nothing secret is sent over
-// it. Where clients must show a certificate, the listener's own is shown; it has
-// to be by one of the authorities, and for clients as well.
+// tls is the TLS configuration for an https address. A certificate is for the
+// name that clients use, not for the address of this machine, so it is not
+// verified on a loopback address: that connection does not leave the machine, and
+// nothing secret is sent over it. If clients need a certificate, this command
+// presents the one of the listener, which must then also be a client certificate
+// of that CA.
 func (c healthcheckCommand) tls(address string) *tls.Config {
 	made := &tls.Config{MinVersion: tls.VersionTLS12}
 	if parsed, err := url.Parse(address); err == nil {
@@ -79,19 +80,19 @@ func (c healthcheckCommand) tls(address string) *tls.Config {
 	return made
 }
 
-// ask wants a 200. No proxy of the environment stands between a container and
-// itself.
+// ask expects a 200. It does not use a proxy from the environment, because a
+// container asks itself.
 func ask(ctx context.Context, address string, tlsConfig *tls.Config) error {
 	ctx, cancel := context.WithTimeout(ctx, healthcheckTimeout)
 	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 	if err != nil {
-		return fmt.Errorf("cannot ask %s: %w", config.Redact(address), err)
+		return fmt.Errorf("the URL %s is not valid: %w", config.Redact(address), err)
 	}
 	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true, TLSClientConfig: tlsConfig}}
 	response, err := client.Do(request)
 	if err != nil {
-		return fmt.Errorf("no answer: %w", err)
+		return fmt.Errorf("no response: %w", err)
 	}
 	defer func() { _ = response.Body.Close() }()
 	if response.StatusCode != http.StatusOK {

@@ -38,8 +38,8 @@ func TestHealthcheck(t *testing.T) {
 	}
 }
 
-// TestHealthcheckTakesServesEnvironment: in a container both read the same.
-func TestHealthcheckTakesServesEnvironment(t *testing.T) {
+// TestHealthcheckReadsTheEnvironmentOfServe: in a container both have the same.
+func TestHealthcheckReadsTheEnvironmentOfServe(t *testing.T) {
 	server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
 	t.Cleanup(server.Close)
 	t.Setenv("KEYTAIL_OPS_ADDR", strings.TrimPrefix(server.URL, "http://"))

@@ -32,10 +32,10 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// patience is how long a test waits for what should come at once.
+// patience bounds what should happen immediately.
 const patience = 20 * time.Second
 
-// unreachable is a URI that nothing answers: the fake service never asks.
+// unreachable is a URI without a server: the fake service never connects.
 const unreachable = "--mongodb-uri=mongodb://127.0.0.1:1/keys"
 
 // buffer is a writer that can be waited on.
@@ -98,7 +98,7 @@ type fake struct {
 	extauthz *extauthz.Server
 }
 
-// unavailable is a validator without a truth.
+// unavailable is a validator that always returns Unavailable.
 type unavailable struct{}
 
 func (unavailable) Validate(context.Context, string, *apikey.Request) apikey.Verdict {

@@ -9,43 +9,44 @@ import (
 	"strings"
 	"time"
 
+	"github.com/keytail/keytail/api"
 	"github.com/keytail/keytail/internal/adminclient"
 	"github.com/keytail/keytail/internal/apikey"
 )
 
-// keysCommands is the life of keys, by the admin API.
+// keysCommands manage keys through the admin API.
 type keysCommands struct {
-	Create keysCreateCommand `cmd:"" help:"Make a key. It is shown this once, on stdout."`
-	List   keysListCommand   `cmd:"" help:"List keys, the newest first."`
+	Create keysCreateCommand `cmd:"" help:"Create a key. It is shown only once, on stdout."`
+	List   keysListCommand   `cmd:"" help:"List keys, newest first."`
 	Get    keysGetCommand    `cmd:"" help:"Show a key."`
-	Update keysUpdateCommand `cmd:"" help:"Rename or restrict a key: what is not given stays as it is."`
-	Revoke keysRevokeCommand `cmd:"" help:"Switch a key off. Its document stays."`
-	Rotate keysRotateCommand `cmd:"" help:"Make a key in place of another one, which ends after --overlap. It is shown this once, on stdout."`
-	Delete keysDeleteCommand `cmd:"" help:"Remove a key and its document. To keep the document, revoke it."`
+	Update keysUpdateCommand `cmd:"" help:"Change fields of a key. Other fields do not change."`
+	Revoke keysRevokeCommand `cmd:"" help:"Disable a key. Its document stays."`
+	Rotate keysRotateCommand `cmd:"" help:"Create a key that replaces another one, which expires after --overlap. It is shown only once, on stdout."`
+	Delete keysDeleteCommand `cmd:"" help:"Delete a key and its document. To keep the document, revoke the key."`
 }
 
-// ownerFlag narrows a call to one user's keys.
+// ownerFlag restricts a command to one user's keys.
 type ownerFlag struct {
-	UserID string `name:"user-id" env:"-" placeholder:"ID" help:"Only if the key is this user's; another one's does not exist."`
+	UserID string `name:"user-id" env:"-" placeholder:"ID" help:"Only a key of this user. Keys of other users are treated as missing."`
 }
 
-// keyArgument is the key that a command is about.
+// keyArgument is the id of a key.
 type keyArgument struct {
-	ID string `arg:"" help:"The key's id. (Not the key.)"`
+	ID string `arg:"" help:"The id of the key (not the key itself)."`
 }
 
-// check refuses what would send a secret to the server's logs.
+// check refuses a key instead of an id, which would end up in the server's logs.
 func (a *keyArgument) check() error {
 	if a.ID == "" {
-		return errors.New("the key's id is empty")
+		return errors.New("the id of the key is empty")
 	}
 	if looksLikeKey(a.ID) {
-		return errors.New("this is a key, and not the id of one; as it has been in a command line, others may have seen it: rotate it")
+		return errors.New("this is a key and not an id. Other users may have seen it on the command line: rotate it")
 	}
 	return nil
 }
 
-// looksLikeKey knows keys of keytail's own making by their checksum.
+// looksLikeKey recognizes keys that keytail created by their checksum.
 func looksLikeKey(text string) bool {
 	const secret = 49 // characters after the prefix
 	cut := strings.LastIndexByte(text, '_')
@@ -56,15 +57,15 @@ func looksLikeKey(text string) bool {
 	return err == nil
 }
 
-// waitFlags ask for a receipt.
+// waitFlags ask for a write acknowledgement.
 type waitFlags struct {
-	Wait    string        `env:"-" enum:",instance,fleet" default:"" placeholder:"SCOPE" help:"Wait until the instance that is asked has taken the change in, or every live one: instance or fleet."`
-	Timeout time.Duration `env:"-" default:"5s" help:"How long to wait, at most 1m. Time that is up is no failure: the change is made all the same."`
+	Wait    string        `env:"-" enum:",instance,fleet" default:"" placeholder:"SCOPE" help:"Wait until the instance that receives the request, or every live instance, has applied the change: instance or fleet."`
+	Timeout time.Duration `env:"-" default:"5s" help:"How long to wait, at most 1m. A timeout does not undo the change."`
 }
 
 func (f *waitFlags) check(p process) error {
 	if f.Wait == "" && p.given["timeout"] {
-		return errors.New("--timeout is for --wait instance or --wait fleet")
+		return errors.New("--timeout needs --wait instance or --wait fleet")
 	}
 	return checkWait(f.Timeout)
 }
@@ -77,53 +78,54 @@ func checkWait(timeout time.Duration) error {
 }
 
 func (f *waitFlags) write(userID string) adminclient.Write {
-	w := adminclient.Write{UserID: userID, Wait: adminclient.Scope(f.Wait)}
+	w := adminclient.Write{UserID: userID, Wait: f.Wait}
 	if f.Wait != "" {
 		w.Timeout = f.Timeout
 	}
 	return w
 }
 
-// shown prints a write's answer.
-func (s *session) shown(w *adminclient.Written) {
+// printWritten prints the response of a write.
+func (s *session) printWritten(w *adminclient.WrittenKey) {
 	if s.json {
 		s.out.object(w.Raw)
 		return
 	}
 	fields := append([][2]string{{"key", w.Secret}}, keyFields(&w.Key)...)
-	s.out.record(append(fields, [2]string{"revision", w.Revision}, [2]string{"old key ends", instant(w.PreviousExpiresAt)})...)
+	s.out.record(append(fields, [2]string{"revision", value(w.Revision)}, [2]string{"old key ends", instantOrNone(w.PreviousExpiresAt)})...)
 }
 
-// told says what a write has done, such as "revoked", as far as it is news.
-func (s *session) told(done string, w *adminclient.Written, since time.Time) {
+// reportWritten reports what a write has done, such as "revoked", if the output
+// does not show it.
+func (s *session) reportWritten(done string, w *adminclient.WrittenKey, since time.Time) {
 	if w.Secret != "" {
-		s.note("the key is shown this once: nobody can show it again")
+		s.note("the key is shown only now: it cannot be read again")
 	}
-	if w.Synced != nil {
-		s.note("%s", receiptSentence(done, w, time.Since(since)))
+	if w.SyncResult != nil {
+		s.note("%s", waitMessage(done, w, time.Since(since)))
 	}
 }
 
-// receiptSentence says who has heard of a write, so that nobody repeats one that
-// took long to be heard of.
-func receiptSentence(done string, w *adminclient.Written, d time.Duration) string {
-	if *w.Synced {
-		return fmt.Sprintf("%s on %s in %s", done, heard(&w.Receipt), took(d))
+// waitMessage says which instances have applied a write. It warns against
+// repeating one that only took long to arrive.
+func waitMessage(done string, w *adminclient.WrittenKey, d time.Duration) string {
+	if w.Synced {
+		return fmt.Sprintf("%s on %s in %s", done, syncedCount(w.SyncResult), took(d))
 	}
 	if len(w.Instances) == 0 {
-		return fmt.Sprintf("%s; which instances have heard of it could not be learned in %s. Do not repeat it. To ask again: keytail sync %s", done, took(d), w.Revision)
+		return fmt.Sprintf("%s; no instance confirmed the change within %s. Do not repeat the write. To wait again: keytail sync %s", done, took(d), value(w.Revision))
 	}
-	return fmt.Sprintf("%s; %s have heard of it in %s, not yet %s. Do not repeat it. To ask again: keytail sync %s",
-		done, heard(&w.Receipt), took(d), strings.Join(w.Missing, ", "), w.Revision)
+	return fmt.Sprintf("%s; %s applied the change within %s, not yet %s. Do not repeat the write. To wait again: keytail sync %s",
+		done, syncedCount(w.SyncResult), took(d), strings.Join(w.Missing, ", "), value(w.Revision))
 }
 
-// heard is "4 of 5 instances".
-func heard(r *adminclient.Receipt) string {
+// syncedCount is "4 of 5 instances".
+func syncedCount(r *api.SyncResult) string {
 	return fmt.Sprintf("%d of %d instances", max(len(r.Instances)-len(r.Missing), 0), len(r.Instances))
 }
 
-// keyFields are what a table shows of one key.
-func keyFields(k *adminclient.Key) [][2]string {
+// keyFields are the fields of a key in a table.
+func keyFields(k *api.Key) [][2]string {
 	return [][2]string{
 		{"id", k.ID},
 		{"name", k.Name},
@@ -133,9 +135,9 @@ func keyFields(k *adminclient.Key) [][2]string {
 		{"project", value(k.ProjectID)},
 		{"scopes", strings.Join(k.Scopes, " ")},
 		{"allowed ips", strings.Join(k.AllowedIPs, " ")},
-		{"expires", instant(k.ExpiresAt)},
-		{"created", instant(k.CreatedAt)},
-		{"last used", instant(k.LastUsed)},
+		{"expires", instantOrNone(k.ExpiresAt)},
+		{"created", instantOrNone(k.CreatedAt)},
+		{"last used", instantOrNone(k.LastUsed)},
 		{"uses", value(k.UsageCount)},
 		{"begins with", value(k.KeyPrefix)},
 		{"rotated from", value(k.RotatedFrom)},
@@ -152,7 +154,7 @@ func metadataText(m json.RawMessage) string {
 }
 
 // keyState is one word.
-func keyState(k *adminclient.Key, now time.Time) string {
+func keyState(k *api.Key, now time.Time) string {
 	switch {
 	case k.Defect != nil:
 		return "unreadable"
@@ -164,27 +166,27 @@ func keyState(k *adminclient.Key, now time.Time) string {
 	return "valid"
 }
 
-// readExpiry reads the end of a key: a time, or how long from now. Nil: never.
-func readExpiry(text string, now time.Time) (*time.Time, error) {
+// readExpiry reads the expiry of a key: a time, or a duration from now. Nil:
+// never.
+func readExpiry(text string, now time.Time) (*api.Time, error) {
 	if text == "never" {
 		return nil, nil //nolint:nilnil // never is a value
 	}
 	if at, err := time.Parse(time.RFC3339, text); err == nil {
-		return &at, nil
+		return &api.Time{Time: at}, nil
 	}
-	left, err := readWhile(text)
+	left, err := parseDuration(text)
 	if err != nil || left <= 0 {
-		return nil, errors.New("--expires must be a time such as 2027-01-02T15:04:05Z, a while such as 90d or 12h, or never")
+		return nil, errors.New("--expires must be a time such as 2027-01-02T15:04:05Z, a duration such as 90d or 12h, or never")
 	}
-	at := now.Add(left).UTC().Truncate(time.Second)
-	return &at, nil
+	return &api.Time{Time: now.Add(left).Truncate(time.Second)}, nil
 }
 
-// maxDays is what a time.Duration holds, nearly.
+// maxDays is slightly less than a time.Duration can hold.
 const maxDays = 100_000
 
-// readWhile reads a duration, for which Go has no days.
-func readWhile(text string) (time.Duration, error) {
+// parseDuration reads a duration. Go's own has no days.
+func parseDuration(text string) (time.Duration, error) {
 	days, found := strings.CutSuffix(text, "d")
 	if !found {
 		return time.ParseDuration(text)
@@ -196,7 +198,7 @@ func readWhile(text string) (time.Duration, error) {
 	return time.Duration(n) * 24 * time.Hour, err
 }
 
-// readMetadata wants a JSON object, so that a mistake in quotes is not stored.
+// readMetadata requires a JSON object, so that a quoting mistake is not stored.
 func readMetadata(text string) (json.RawMessage, error) {
 	var object map[string]json.RawMessage
 	if json.Unmarshal([]byte(text), &object) != nil || object == nil {
@@ -205,16 +207,16 @@ func readMetadata(text string) (json.RawMessage, error) {
 	return json.RawMessage(text), nil
 }
 
-// restrictions are the fields that a key can be made with and that can be changed.
+// restrictions are the fields that can be set on creation and changed later.
 type restrictions struct {
-	Name       string   `env:"-" placeholder:"NAME" help:"What people call the key."`
-	Scopes     []string `env:"-" placeholder:"SCOPE" help:"What the key may be used for, separated by commas; * and prefix:* are wildcards."`
-	AllowedIPs []string `name:"allowed-ips" env:"-" placeholder:"CIDR" help:"Addresses and networks that may use the key, separated by commas."`
-	Expires    string   `env:"-" placeholder:"WHEN" help:"When the key ends: a time such as 2027-01-02T15:04:05Z, a while from now such as 90d or 12h, or never."`
-	Metadata   string   `env:"-" placeholder:"JSON" help:"A JSON object that verify passes on. Every caller sees it."`
+	Name       string   `env:"-" placeholder:"NAME" help:"Name of the key, for people."`
+	Scopes     []string `env:"-" placeholder:"SCOPE" help:"Scopes of the key, separated by commas; * and prefix:* are wildcards."`
+	AllowedIPs []string `name:"allowed-ips" env:"-" placeholder:"CIDR" help:"Client addresses and networks that may use the key, separated by commas."`
+	Expires    string   `env:"-" placeholder:"WHEN" help:"When the key expires: a time such as 2027-01-02T15:04:05Z, a duration from now such as 90d or 12h, or never."`
+	Metadata   string   `env:"-" placeholder:"JSON" help:"A JSON object that is part of the verdict. Every caller sees it."`
 }
 
-// fields are those that were given; one that was given empty is emptied.
+// fields are the given ones. A field that is given empty is emptied.
 func (r *restrictions) fields(p process) (adminclient.Fields, error) {
 	fields := adminclient.Fields{}
 	var expiry, metadata error
@@ -236,7 +238,7 @@ func (r *restrictions) fields(p process) (adminclient.Fields, error) {
 	return fields, errors.Join(expiry, metadata)
 }
 
-// texts is never nil, and has no empty one: --scopes= is an empty list.
+// texts is never nil, and omits empty strings: --scopes= is an empty list.
 func texts(list []string) []string {
 	all := []string{}
 	for _, text := range list {
@@ -247,7 +249,7 @@ func texts(list []string) []string {
 	return all
 }
 
-// quietly prints a single word in place of a table. It reports whether it did.
+// quietly prints only word, if quiet. It reports whether it did.
 func (s *session) quietly(quiet bool, word string) bool {
 	if quiet && !s.json {
 		s.out.line("%s", plain(word))

@@ -10,17 +10,18 @@ import (
 	"strings"
 	"time"
 
+	"github.com/keytail/keytail/api"
 	"github.com/keytail/keytail/internal/adminclient"
 )
 
-// pageFlags say which part of a list.
+// pageFlags select a part of a list.
 type pageFlags struct {
-	Limit  int    `env:"-" placeholder:"N" help:"How many at a time, at most 500. Default: 50."`
-	Cursor string `env:"-" placeholder:"CURSOR" help:"Where to go on, as the page before has said."`
-	All    bool   `env:"-" help:"All of them, page by page."`
+	Limit  int    `env:"-" placeholder:"N" help:"Page size, at most 500. Default: 50."`
+	Cursor string `env:"-" placeholder:"CURSOR" help:"The cursor that the previous page ended with."`
+	All    bool   `env:"-" help:"All pages."`
 }
 
-// each walks over the pages that are asked for, and returns where the list goes on.
+// each reads the selected pages, and returns the cursor of the next one.
 func (f *pageFlags) each(q adminclient.Query, read func(adminclient.Query) (*adminclient.Page, error), show func([]json.RawMessage) error) (string, error) {
 	q.Limit, q.Cursor = f.Limit, f.Cursor
 	for {
@@ -32,7 +33,7 @@ func (f *pageFlags) each(q adminclient.Query, read func(adminclient.Query) (*adm
 			return "", err
 		}
 		if page.Next == q.Cursor && page.Next != "" {
-			return "", errors.New("the server says that the list goes on where it has begun: is it keytail?")
+			return "", errors.New("the next page of the list is the same page: is the server keytail?")
 		}
 		if q.Cursor = page.Next; !f.All || page.Next == "" {
 			return page.Next, nil
@@ -40,8 +41,8 @@ func (f *pageFlags) each(q adminclient.Query, read func(adminclient.Query) (*adm
 	}
 }
 
-// list prints pages as they come: as one object with the list under this name, or
-// as a table.
+// list prints pages as they arrive: as one JSON object with the list under this
+// name, or as a table.
 func (s *session) list(name string, f *pageFlags, q adminclient.Query, read func(adminclient.Query) (*adminclient.Page, error), show func([]json.RawMessage) error) error {
 	first := true
 	if s.json {
@@ -56,7 +57,7 @@ func (s *session) list(name string, f *pageFlags, q adminclient.Query, read func
 	next, err := f.each(q, read, show)
 	if err != nil {
 		if s.json {
-			s.out.write("\n") // what is cut off is no JSON, so no script takes it for all
+			s.out.write("\n") // incomplete output is not valid JSON, so no script uses it
 		}
 		return err
 	}
@@ -109,9 +110,9 @@ func (p *screen) rows(header *[]string, rows [][]string) error {
 type keysListCommand struct {
 	adminFlags
 	UserID string `name:"user-id" env:"-" placeholder:"ID" help:"Only this user's keys."`
-	Off    bool   `name:"include-inactive" env:"-" help:"Also keys that are switched off."`
+	Off    bool   `name:"include-inactive" env:"-" help:"Include disabled keys."`
 	pageFlags
-	Quiet bool `short:"q" env:"-" help:"Print ids and nothing else."`
+	Quiet bool `short:"q" env:"-" help:"Print only ids."`
 }
 
 func (c *keysListCommand) run(ctx context.Context, p process, wrong error) int {
@@ -121,7 +122,7 @@ func (c *keysListCommand) run(ctx context.Context, p process, wrong error) int {
 		q := adminclient.Query{UserID: c.UserID, IncludeInactive: c.Off}
 		read := func(q adminclient.Query) (*adminclient.Page, error) { return s.List(ctx, q) }
 		return s.list("keys", &c.pageFlags, q, read, func(items []json.RawMessage) error {
-			keys, err := decodeAll[adminclient.Key](items)
+			keys, err := decodeAll[api.Key](items)
 			if err != nil {
 				return err
 			}
@@ -133,7 +134,7 @@ func (c *keysListCommand) run(ctx context.Context, p process, wrong error) int {
 				}
 				rows = append(rows, []string{
 					k.ID, shortened(k.Name), keyState(k, now), k.UserID, shortened(strings.Join(k.Scopes, " ")),
-					instant(k.ExpiresAt), instant(k.LastUsed),
+					instantOrNone(k.ExpiresAt), instantOrNone(k.LastUsed),
 				})
 			}
 			if c.Quiet {
@@ -144,7 +145,7 @@ func (c *keysListCommand) run(ctx context.Context, p process, wrong error) int {
 	})
 }
 
-// shortened keeps a table's lines readable; get and json have it all.
+// shortened keeps the lines of a table readable; get and json show everything.
 func shortened(text string) string {
 	const enough = 40
 	if letters := []rune(text); len(letters) > enough {
@@ -155,8 +156,8 @@ func shortened(text string) string {
 
 type auditCommand struct {
 	adminFlags
-	KeyID  string `name:"key-id" env:"-" placeholder:"ID" help:"Only what was done to this key."`
-	UserID string `name:"user-id" env:"-" placeholder:"ID" help:"Only what was done to this user's keys."`
+	KeyID  string `name:"key-id" env:"-" placeholder:"ID" help:"Only entries about this key."`
+	UserID string `name:"user-id" env:"-" placeholder:"ID" help:"Only entries about keys of this user."`
 	pageFlags
 }
 
@@ -166,22 +167,22 @@ func (c *auditCommand) run(ctx context.Context, p process, wrong error) int {
 		q := adminclient.Query{UserID: c.UserID, KeyID: c.KeyID}
 		read := func(q adminclient.Query) (*adminclient.Page, error) { return s.Audit(ctx, q) }
 		return s.list("entries", &c.pageFlags, q, read, func(items []json.RawMessage) error {
-			entries, err := decodeAll[adminclient.Entry](items)
+			entries, err := decodeAll[api.AuditEntry](items)
 			if err != nil {
 				return err
 			}
 			var rows [][]string
 			for i := range entries {
 				e := &entries[i]
-				rows = append(rows, []string{instant(&e.At), e.Actor, e.Action, e.KeyID, e.UserID, changed(e)})
+				rows = append(rows, []string{instant(e.At.Time), e.Actor, e.Action, e.KeyID, e.UserID, changed(e)})
 			}
 			return s.out.rows(&header, rows)
 		})
 	})
 }
 
-// changed are the fields of a line, by name: json has what they were.
-func changed(e *adminclient.Entry) string {
+// changed are the names of the changed fields: json shows their values.
+func changed(e *api.AuditEntry) string {
 	names := map[string]bool{}
 	for _, object := range []json.RawMessage{e.Before, e.After} {
 		var fields map[string]json.RawMessage
@@ -195,7 +196,7 @@ func changed(e *adminclient.Entry) string {
 		return "new key " + *e.NewKeyID
 	}
 	if isNull(e.Before) != isNull(e.After) {
-		return "" // all of a key: its action says so
+		return "" // the action says that the whole key changed
 	}
 	var sorted []string
 	for name := range names {

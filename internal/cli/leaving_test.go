@@ -6,9 +6,9 @@ import (
 	"testing"
 )
 
-// TestDrainAsksProxiesToCloseTheirConnections: a connection that a proxy keeps
-// works before the stop, and its next answer during the drain says that it ends,
-// so that no request is on its way when the listener closes.
+// TestDrainAsksProxiesToCloseTheirConnections: an idle connection of a proxy
+// works before the stop, and the next response during the drain closes it, so
+// that no request is in transit when the listener closes.
 func TestDrainAsksProxiesToCloseTheirConnections(t *testing.T) {
 	f := newFake()
 	r, public, operations := startServe(t, f.deps(), "--drain-delay=1s")

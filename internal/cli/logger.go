@@ -9,8 +9,8 @@ import (
 	"github.com/keytail/keytail/internal/config"
 )
 
-// newLogger writes to stderr, so that stdout stays free for what a person or a
-// script reads. Nothing is sampled away: keytail logs events, not requests.
+// newLogger logs to stderr, so that stdout is free for people and scripts. There
+// is no sampling: keytail logs events, not requests.
 func newLogger(cfg *config.Config, stderr io.Writer) (*zap.Logger, error) {
 	level, err := zapcore.ParseLevel(cfg.LogLevel)
 	if err != nil {

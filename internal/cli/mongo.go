@@ -11,10 +11,10 @@ import (
 
 	"github.com/keytail/keytail/internal/config"
 	"github.com/keytail/keytail/internal/mongoclient"
-	"github.com/keytail/keytail/internal/reload"
+	"github.com/keytail/keytail/internal/secretfile"
 )
 
-// disconnectTimeout: by then nothing of ours uses a connection any more.
+// disconnectTimeout is short: keytail no longer uses a connection then.
 const disconnectTimeout = 5 * time.Second
 
 // databaseURI is --mongodb-uri, with the password of its file if there is one.
@@ -23,11 +23,11 @@ func databaseURI(cfg *config.Config) (string, error) {
 		return cfg.MongoDBURI, nil
 	}
 	const flag = "mongodb-password-file"
-	content, err := reload.ReadSecret(flag, cfg.MongoDBPasswordFile)
+	content, err := secretfile.ReadSecret(cfg.MongoDBPasswordFile)
 	if err != nil {
-		return "", err
+		return "", ofFlag(flag, err)
 	}
-	// Editors and echo end a file with a newline, which is not meant.
+	// Editors and echo end a file with a newline, which is not part of the password.
 	password := strings.TrimSuffix(strings.TrimSuffix(string(content), "\n"), "\r")
 	if password == "" || strings.ContainsAny(password, "\r\n\x00") {
 		return "", fmt.Errorf("--%s: %s must hold one line, the password", flag, cfg.MongoDBPasswordFile)
@@ -35,12 +35,12 @@ func databaseURI(cfg *config.Config) (string, error) {
 	return config.WithPassword(cfg.MongoDBURI, password), nil
 }
 
-// isSRV reports whether reading a URI asks the network, so that a failure is one
+// isSRV reports whether reading a URI needs the network, so that a failure is one
 // of run time and not of usage.
 func isSRV(uri string) bool { return strings.HasPrefix(uri, "mongodb+srv://") }
 
-// checkURI says what is wrong with a connection string. Of mongodb+srv the driver's
-// own opinion needs the network, and comes with the client.
+// checkURI checks a connection string. For mongodb+srv the driver's own checks
+// need the network, and follow when the client is created.
 func checkURI(uri string) error {
 	if isSRV(uri) {
 		return mongoclient.CheckURI(uri)
@@ -49,14 +49,14 @@ func checkURI(uri string) error {
 	return err
 }
 
-// database is a client and what is known of it.
+// database is a client with its settings.
 type database struct {
 	*mongoclient.Settings
 	client *mongo.Client
 }
 
-// connect makes a client, and logs what is not done as the connection string says.
-// Of the server it is only asked whether a direct connection to it will do.
+// connect creates a client, and logs which options of the connection string are
+// not followed. It asks the server only whether a direct connection is enough.
 func connect(ctx context.Context, uri string, logger *zap.Logger) (database, error) {
 	settings, err := mongoclient.ForURI(uri)
 	if err != nil {

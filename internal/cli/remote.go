@@ -9,64 +9,64 @@ import (
 	"net"
 	"net/url"
 	"os"
-	"regexp"
 	"strings"
 
 	"github.com/keytail/keytail/internal/adminclient"
 	"github.com/keytail/keytail/internal/config"
-	"github.com/keytail/keytail/internal/reload"
+	"github.com/keytail/keytail/internal/httpclient"
+	"github.com/keytail/keytail/internal/secretfile"
 )
 
-// The environment variables that hold a token itself. There is no flag for one:
-// other users of the machine see a command line.
+// The environment variables with a token. There is no flag for a token, because
+// other users of the machine can see a command line.
 const (
 	envToken       = config.EnvPrefix + "_TOKEN"
 	envCallerToken = config.EnvPrefix + "_CALLER_TOKEN"
 )
 
-// connection is how another keytail is reached.
+// connection has the flags for reaching another keytail.
 type connection struct {
-	CAFile         string `name:"ca-file" placeholder:"FILE" help:"The authorities that may have made the server's certificate, in PEM. Default: those of the system."`
-	ClientCertFile string `placeholder:"FILE" help:"Certificate to show to the server, in PEM, where it wants one."`
+	CAFile         string `name:"ca-file" placeholder:"FILE" help:"CA certificates that may have signed the server's certificate, in PEM. Default: those of the system."`
+	ClientCertFile string `placeholder:"FILE" help:"Client certificate, in PEM, if the server requires one."`
 	ClientKeyFile  string `placeholder:"FILE" help:"Private key of that certificate, in PEM."`
 	Output         string `short:"o" env:"-" enum:"table,json" default:"table" help:"table, or json for scripts."`
 }
 
-// adminFlags is how the admin listener of a running keytail is reached.
+// adminFlags has the flags for reaching the admin listener of a running keytail.
 type adminFlags struct {
 	AdminURL  string `name:"admin-url" placeholder:"URL" default:"http://127.0.0.1:9091" help:"The admin listener of a running keytail."`
-	TokenFile string `placeholder:"FILE" help:"File with an admin token, or one line of name=token. Or the token itself in KEYTAIL_TOKEN."`
+	TokenFile string `placeholder:"FILE" help:"File with an admin token, or with one line of name=token. KEYTAIL_TOKEN can have the token instead."`
 	connection
 }
 
-// session is one command's talk with a server.
+// session is one command's connection to a server.
 type session struct {
 	*adminclient.Client
 	process
 	out *screen
-	// json: what is printed is for a script.
+	// json: the output is for a script.
 	json bool
 }
 
-// run connects and does what the command is for. wrong is everything that is known
-// to be wrong already; it is reported with what is wrong with these flags.
+// run connects and calls do. wrong has the mistakes found so far; they are
+// reported together with those in these flags.
 func (f *adminFlags) run(ctx context.Context, p process, wrong error, do func(context.Context, *session) error) int {
 	token, tokenErr := readToken(f.TokenFile, envToken)
 	if tokenErr == nil && token == "" {
-		tokenErr = fmt.Errorf("no admin token is given: --token-file names a file with one, or %s holds it", envToken)
+		tokenErr = fmt.Errorf("no admin token is given: set --token-file, or %s", envToken)
 	}
-	return f.connection.run(ctx, p, errors.Join(wrong, tokenErr, inTheClear("admin-url", f.AdminURL)),
+	return f.connection.run(ctx, p, errors.Join(wrong, tokenErr, checkEncrypted("admin-url", f.AdminURL)),
 		server{"admin-url", f.AdminURL, token}, do)
 }
 
-// server is who is asked, by the flag that says where.
+// server is the address and token, and the flag that gave the address.
 type server struct{ flag, url, token string }
 
 func (f *connection) run(ctx context.Context, p process, wrong error, s server, do func(context.Context, *session) error) int {
 	tlsConfig, tlsErr := f.tls()
-	client, urlErr := adminclient.New(adminclient.Config{
+	client, urlErr := adminclient.New(adminclient.Config{Config: httpclient.Config{
 		URL: s.url, Token: s.token, TLS: tlsConfig, UserAgent: "keytail/" + serviceVersion(p.deps),
-	})
+	}})
 	if urlErr != nil {
 		urlErr = fmt.Errorf("--%s: %w", s.flag, urlErr)
 	}
@@ -82,10 +82,10 @@ func (f *connection) run(ctx context.Context, p process, wrong error, s server, 
 	return exitOK
 }
 
-// errNo is a failure that has been told already.
+// errNo is a failure that has been reported already.
 var errNo = errors.New("no")
 
-// failed prints an error unless somebody has.
+// failed prints an error unless it has been reported.
 func failed(p process, err error) int {
 	if errors.Is(err, errNo) {
 		return exitFailure
@@ -93,17 +93,18 @@ func failed(p process, err error) int {
 	return fail(p.stderr, exitFailure, err)
 }
 
-// note is a sentence for people, which no script reads.
+// note prints a message for people, to standard error.
 func (s *session) note(format string, args ...any) {
 	_, _ = fmt.Fprintf(s.stderr, "keytail: %s\n", plain(fmt.Sprintf(format, args...)))
 }
 
-// tls reads the files. Nil: there are none.
+// tls reads the files.
 func (f *connection) tls() (*tls.Config, error) {
 	made := &tls.Config{MinVersion: tls.VersionTLS12}
 	var mistakes []error
 	if f.CAFile != "" {
-		content, err := reload.ReadFile("ca-file", f.CAFile)
+		content, err := secretfile.Read(f.CAFile)
+		err = ofFlag("ca-file", err)
 		made.RootCAs = x509.NewCertPool()
 		if err == nil && !made.RootCAs.AppendCertsFromPEM(content) {
 			err = fmt.Errorf("--ca-file: %s has no certificate in PEM", f.CAFile)
@@ -112,7 +113,7 @@ func (f *connection) tls() (*tls.Config, error) {
 	}
 	switch cert, key := f.ClientCertFile != "", f.ClientKeyFile != ""; {
 	case cert != key:
-		mistakes = append(mistakes, errors.New("--client-cert-file and --client-key-file belong together: give both, or none"))
+		mistakes = append(mistakes, errors.New("--client-cert-file and --client-key-file must be given together"))
 	case cert:
 		pair, err := tls.LoadX509KeyPair(f.ClientCertFile, f.ClientKeyFile)
 		if err != nil {
@@ -124,54 +125,33 @@ func (f *connection) tls() (*tls.Config, error) {
 	return made, errors.Join(mistakes...)
 }
 
-// inTheClear refuses to send a token where the server would refuse to listen.
-func inTheClear(flag, address string) error {
+// checkEncrypted refuses to send a token where the server would refuse to listen.
+func checkEncrypted(flag, address string) error {
 	parsed, err := url.Parse(address)
 	if err != nil || parsed.Scheme != "http" || config.Loopback(net.JoinHostPort(parsed.Hostname(), "0")) {
 		return nil //nolint:nilerr // the client says what is wrong with an address
 	}
-	return fmt.Errorf("--%s is another machine by plain HTTP, and the token would cross the network in the clear: use https, or a tunnel to this machine", flag)
+	return fmt.Errorf("--%s is plain HTTP to another machine, and the token would cross the network unencrypted: use https, or a tunnel to this machine", flag)
 }
 
-// namedToken is a line of the server's own token file. A token by itself can look
-// like one if it has a '=' inside and not only at its end.
-var namedToken = regexp.MustCompile(`^[A-Za-z0-9._~-]{1,64}=([!-~]{16,512})$`)
-
-// readToken is the token of a file, or without one of the environment. "": there is
-// none. Nothing of it is in an error.
+// readToken is the token of a file or, without a file, of the environment. "":
+// there is none. No error contains any part of it.
 func readToken(path, env string) (string, error) {
 	if path == "" {
 		token := strings.TrimSpace(os.Getenv(env))
-		if token != "" && !oneWord(token) {
+		if token != "" && !secretfile.IsToken(token) {
 			return "", fmt.Errorf("%s must hold one token of printable ASCII characters", env)
 		}
 		return token, nil
 	}
-	content, err := reload.ReadSecret("token-file", path)
-	if err != nil {
-		return "", err
-	}
-	var lines []string
-	for line := range strings.Lines(string(content)) {
-		if line = strings.TrimSpace(line); line != "" && !strings.HasPrefix(line, "#") {
-			lines = append(lines, line)
-		}
-	}
-	if len(lines) != 1 || !oneWord(lines[0]) {
-		return "", fmt.Errorf("--token-file: %s must hold one token, of printable ASCII characters, or one line of name=token", path)
-	}
-	if found := namedToken.FindStringSubmatch(lines[0]); found != nil {
-		return found[1], nil
-	}
-	return lines[0], nil
+	token, err := secretfile.ReadToken(path)
+	return token, ofFlag("token-file", err)
 }
 
-// oneWord: what a header can carry without being cut.
-func oneWord(text string) bool {
-	for i := range len(text) {
-		if text[i] <= ' ' || text[i] > '~' {
-			return false
-		}
+// ofFlag adds the flag to an error. Nil stays nil.
+func ofFlag(flag string, err error) error {
+	if err == nil {
+		return nil
 	}
-	return text != ""
+	return fmt.Errorf("--%s: %w", flag, err)
 }

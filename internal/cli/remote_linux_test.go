@@ -71,8 +71,8 @@ func endReader(t *testing.T, keyboard, terminal *os.File) {
 	awaitShowing(t, terminal, true)
 }
 
-// TestAKeyIsTypedUnseen, and Ctrl-C leaves a terminal that shows what is typed.
-func TestAKeyIsTypedUnseen(t *testing.T) {
+// TestATypedKeyIsHidden, and Ctrl-C restores the terminal.
+func TestATypedKeyIsHidden(t *testing.T) {
 	f := newDaemonFake(t)
 	keyboard, terminal := openTerminal(t)
 	for _, typed := range []bool{true, false} {

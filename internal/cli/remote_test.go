@@ -20,7 +20,7 @@ import (
 
 	"go.uber.org/zap"
 
-	"github.com/keytail/keytail/internal/adminclient"
+	"github.com/keytail/keytail/api"
 	"github.com/keytail/keytail/internal/apikey"
 )
 
@@ -35,7 +35,7 @@ const (
 const key1 = `"id":"k1","key_prefix":"kt_the","user_id":"u1","org_id":"o1","project_id":null,"name":"first","scopes":["a","b:*"],"allowed_ips":["10.0.0.0/8"],
 	"expires_at":"2999-01-02T03:04:05.6Z","metadata":{"team":"x"},"is_active":true,"created_at":"2026-01-02T03:04:05Z","last_used":null,"usage_count":7,"rotated_from":null,"defect":null`
 
-// daemonFake answers like a daemon that has one key.
+// daemonFake responds like a daemon with one key.
 type daemonFake struct {
 	*httptest.Server
 	mu   sync.Mutex
@@ -135,7 +135,7 @@ func (f *daemonFake) asked() []string {
 // keyed is a Deps whose standard input is this text.
 func keyed(text string) Deps { return Deps{Version: "v1.2.3", Stdin: strings.NewReader(text)} }
 
-// TestRemoteCommands: what each asks, and what it prints.
+// TestRemoteCommands: the request of each command, and its output.
 func TestRemoteCommands(t *testing.T) {
 	t.Setenv(envCallerToken, callerToken)
 	for name, test := range map[string]struct {
@@ -153,14 +153,14 @@ func TestRemoteCommands(t *testing.T) {
 				"key           " + newSecret + "\n", "id            k1\n", "name          first\n", "state         valid\n", "organisation  o1\n", "scopes        a b:*\n",
 				"expires       2999-01-02T03:04:05Z\n", "uses          7\n", `metadata      {"team":"x"}` + "\n", "revision      000000000000000a\n",
 			},
-			"keytail: the key is shown this once: nobody can show it again\n",
+			"keytail: the key is shown only now: it cannot be read again\n",
 		},
 		"create quietly": {
 			[]string{"keys", "create", "--user-id=u1", "-q"},
 			[]string{`POST /v1/keys {"user_id":"u1"}`},
 			exitOK,
 			[]string{newSecret + "\n"},
-			"the key is shown this once",
+			"the key is shown only now",
 		},
 		"create and wait": {
 			[]string{"keys", "create", "--user-id=u1", "-q", "--wait=fleet"},
@@ -174,7 +174,7 @@ func TestRemoteCommands(t *testing.T) {
 			[]string{`POST /v1/keys {"user_id":"u1"}`},
 			exitOK,
 			[]string{"{\n  \"key\": \"" + newSecret + "\"", `"id": "k1"`, "\n}\n"},
-			"the key is shown this once",
+			"the key is shown only now",
 		},
 		"update": {
 			[]string{"keys", "update", "k1", "--scopes=", "--expires=never", "--clear=name", `--if-match="e0"`, "--user-id=u1"},
@@ -195,7 +195,7 @@ func TestRemoteCommands(t *testing.T) {
 			[]string{`POST /v1/keys/k1/rotate {"overlap_seconds":86400}`},
 			exitOK,
 			[]string{"key           " + newSecret + "\n"},
-			"the key is shown this once",
+			"the key is shown only now",
 		},
 		"delete": {
 			[]string{"keys", "delete", "k1"},
@@ -306,22 +306,22 @@ func TestRemoteCommands(t *testing.T) {
 	}
 }
 
-// TestAWaitThatTimesOutIsNoFailure: nobody may rotate twice because of it.
-func TestAWaitThatTimesOutIsNoFailure(t *testing.T) {
+// TestAWaitThatTimesOutIsNotAFailure: nobody must rotate twice because of it.
+func TestAWaitThatTimesOutIsNotAFailure(t *testing.T) {
 	const instances = `"synced":false,"instances":[{"id":"i1","revision":"000000000000000a","last_seen":"2026-01-02T03:04:05Z"},{"id":"i2","revision":null,"last_seen":"2026-01-02T03:04:05Z"}],"missing":["i2"]`
 	f := newDaemonFake(t)
 	f.says["/v1/keys/k1/revoke"] = answerFake{http.StatusOK, `{` + key1 + `,"revision":"000000000000000a",` + instances + `}`}
 	code, _, stderr := finish(t, Deps{}, "keys", "revoke", "k1", "--wait=fleet")
-	if code != exitOK || !strings.Contains(stderr, "keytail: revoked; 1 of 2 instances have heard of it in ") ||
-		!strings.Contains(stderr, ", not yet i2. Do not repeat it. To ask again: keytail sync 000000000000000a\n") {
+	if code != exitOK || !strings.Contains(stderr, "keytail: revoked; 1 of 2 instances applied the change within ") ||
+		!strings.Contains(stderr, ", not yet i2. Do not repeat the write. To wait again: keytail sync 000000000000000a\n") {
 		t.Errorf("exit code %d, %s", code, stderr)
 	}
 	f.says["/v1/keys/k1/revoke"] = answerFake{http.StatusOK, `{` + key1 + `,"revision":"000000000000000a","synced":false,"instances":[],"missing":[]}`}
 	code, _, stderr = finish(t, Deps{}, "keys", "revoke", "k1", "--wait=fleet")
-	if code != exitOK || !strings.Contains(stderr, "revoked; which instances have heard of it could not be learned") {
+	if code != exitOK || !strings.Contains(stderr, "revoked; no instance confirmed the change") {
 		t.Errorf("exit code %d, %s", code, stderr)
 	}
-	// Whoever asks for nothing else is told no.
+	// Sync itself then fails.
 	f.says["/v1/sync"] = answerFake{http.StatusOK, `{` + instances + `}`}
 	code, stdout, stderr := finish(t, Deps{}, "sync", "000000000000000a")
 	if code != exitFailure || !strings.Contains(stdout, "i2  no      -") || !strings.Contains(stderr, "1 of 2 instances have the revision in ") {
@@ -329,7 +329,7 @@ func TestAWaitThatTimesOutIsNoFailure(t *testing.T) {
 	}
 }
 
-// TestVerifyExitCodes: 0 is a yes and nothing else is.
+// TestVerifyExitCodes: 0 means valid.
 func TestVerifyExitCodes(t *testing.T) {
 	for body, want := range map[string]struct {
 		status, code   int
@@ -338,7 +338,7 @@ func TestVerifyExitCodes(t *testing.T) {
 		`{"valid":true,"code":"VALID"}`:                               {200, exitOK, "VALID\n", ""},
 		`{"valid":false,"code":"EXPIRED","key_id":"k1"}`:              {200, exitFailure, "EXPIRED\n", ""},
 		`{"valid":false,"code":"NEWER_THAN_THIS"}`:                    {200, exitFailure, "NEWER_THAN_THIS\n", ""},
-		`{"valid":true,"code":"DISABLED"}`:                            {200, exitFailure, "", "neither clearly yes nor no"},
+		`{"valid":true,"code":"DISABLED"}`:                            {200, exitFailure, "", "the verdict is inconsistent"},
 		`{"detail":"the truth cannot be known","code":"UNAVAILABLE"}`: {503, exitFailure, "", "keytail: UNAVAILABLE: the truth cannot be known\n"},
 		`{"detail":"send a caller token","code":"UNAUTHENTICATED"}`:   {401, exitFailure, "", "UNAUTHENTICATED: "},
 		`{"valid":true`: {200, exitFailure, "", "cannot be read"},
@@ -352,8 +352,7 @@ func TestVerifyExitCodes(t *testing.T) {
 	}
 }
 
-// TestTheAdminTokenStaysAway from the public listener.
-func TestTheAdminTokenStaysAway(t *testing.T) {
+func TestTheAdminTokenIsNotSentToThePublicListener(t *testing.T) {
 	f := newDaemonFake(t)
 	f.hold = func(r *http.Request) {
 		if got := r.Header.Get("Authorization"); got != "" {
@@ -376,27 +375,27 @@ func TestRemoteMistakes(t *testing.T) {
 		stderr []string
 	}{
 		"two at once":          {[]string{"keys", "create", "--expires=soon", "--metadata=[]"}, []string{"--expires must be", "--metadata must be a JSON object", "--user-id is missing"}},
-		"timeout alone":        {[]string{"keys", "revoke", "k1", "--timeout=1s"}, []string{"--timeout is for --wait"}},
+		"timeout alone":        {[]string{"keys", "revoke", "k1", "--timeout=1s"}, []string{"--timeout needs --wait"}},
 		"timeout too long":     {[]string{"keys", "revoke", "k1", "--wait=fleet", "--timeout=2m"}, []string{"at most 1m"}},
 		"no timeout":           {[]string{"sync", "000000000000000a", "--timeout=0s"}, []string{"--timeout must be more than 0"}},
 		"wait for whom":        {[]string{"keys", "revoke", "k1", "--wait=all"}, []string{"--wait must be one of"}},
-		"nothing to change":    {[]string{"keys", "update", "k1"}, []string{"nothing is to be changed"}},
-		"give and take":        {[]string{"keys", "update", "k1", "--name=a", "--clear=name"}, []string{"given and taken away at once: name"}},
+		"nothing to change":    {[]string{"keys", "update", "k1"}, []string{"nothing to change"}},
+		"give and take":        {[]string{"keys", "update", "k1", "--name=a", "--clear=name"}, []string{"both set and cleared: name"}},
 		"no overlap":           {[]string{"keys", "rotate", "k1"}, []string{"--overlap is missing"}},
 		"negative overlap":     {[]string{"keys", "rotate", "k1", "--overlap=-1s"}, []string{"--overlap must be"}},
 		"half a second":        {[]string{"keys", "rotate", "k1", "--overlap=500ms"}, []string{"--overlap must be"}},
 		"no id":                {[]string{"keys", "get"}, []string{"<id>"}},
-		"empty id":             {[]string{"keys", "get", ""}, []string{"the key's id is empty"}},
-		"a key for its id":     {[]string{"keys", "get", secret}, []string{"this is a key, and not the id of one"}},
+		"empty id":             {[]string{"keys", "get", ""}, []string{"the id of the key is empty"}},
+		"a key for its id":     {[]string{"keys", "get", secret}, []string{"this is a key and not an id"}},
 		"not a revision":       {[]string{"sync", "latest"}, []string{"16 hex digits"}},
 		"output":               {[]string{"keys", "list", "--output=xml"}, []string{"--output must be one of"}},
 		"not a number":         {[]string{"keys", "list", "--limit=x"}, []string{`keytail: --limit must be a whole number`}},
 		"address":              {[]string{"keys", "list", "--admin-url=nowhere"}, []string{"--admin-url: it must be an address such as"}},
-		"in the clear":         {[]string{"keys", "list", "--admin-url=http://10.0.0.1:9091"}, []string{"the token would cross the network in the clear"}},
-		"half a certificate":   {[]string{"instances", "--client-cert-file=x"}, []string{"belong together"}},
+		"unencrypted":          {[]string{"keys", "list", "--admin-url=http://10.0.0.1:9091"}, []string{"the token would cross the network unencrypted"}},
+		"half a certificate":   {[]string{"instances", "--client-cert-file=x"}, []string{"must be given together"}},
 		"no authorities":       {[]string{"instances", "--ca-file=/dev/null"}, []string{"has no certificate in PEM"}},
 		"no file":              {[]string{"instances", "--ca-file=/none", "--token-file=/none"}, []string{"--token-file: open /none", "--ca-file: open /none"}},
-		"a key in argv":        {[]string{"verify", secret}, []string{"a key is not taken from the command line"}},
+		"a key in argv":        {[]string{"verify", secret}, []string{"a key on the command line is visible"}},
 		"a key as a flag":      {[]string{"verify", "--key", secret}, []string{"unknown flag --key"}},
 		"a token as a flag":    {[]string{"keys", "list", "--token", adminToken}, []string{"unknown flag --token"}},
 		"which keys command":   {[]string{"keys"}, []string{`expected one of "create"`}},
@@ -421,7 +420,7 @@ func TestRemoteMistakes(t *testing.T) {
 		}
 	}
 	t.Setenv(envCallerToken, callerToken)
-	if code, _, stderr := finish(t, keyed("kt_asked"), "verify", "--url=http://10.0.0.1:8080"); code != exitUsage || !strings.Contains(stderr, "cross the network in the clear") {
+	if code, _, stderr := finish(t, keyed("kt_asked"), "verify", "--url=http://10.0.0.1:8080"); code != exitUsage || !strings.Contains(stderr, "cross the network unencrypted") {
 		t.Errorf("exit code %d, %s", code, stderr)
 	}
 	if asked := f.asked(); len(asked) != 0 {
@@ -472,7 +471,7 @@ func TestTheTokenOfAFileIsSent(t *testing.T) {
 	if code, _, stderr := finish(t, Deps{}, "instances", "--token-file", path); code != exitOK {
 		t.Error(stderr)
 	}
-	if code, _, stderr := finish(t, Deps{}, "instances"); code != exitFailure || !strings.Contains(stderr, "does not know this token") || strings.Contains(stderr, "another-token") {
+	if code, _, stderr := finish(t, Deps{}, "instances"); code != exitFailure || !strings.Contains(stderr, "does not accept this token") || strings.Contains(stderr, "another-token") {
 		t.Errorf("exit code %d, %s", code, stderr)
 	}
 	t.Setenv(envToken, "")
@@ -481,8 +480,8 @@ func TestTheTokenOfAFileIsSent(t *testing.T) {
 	}
 }
 
-// TestAnswersThatMakeNoSense, and none at all: exit code 1 and a sentence.
-func TestAnswersThatMakeNoSense(t *testing.T) {
+// TestInvalidResponses, and no response: exit code 1 and a message.
+func TestInvalidResponses(t *testing.T) {
 	commands := [][]string{
 		{"keys", "create", "--user-id=u"},
 		{"keys", "list"},
@@ -500,7 +499,7 @@ func TestAnswersThatMakeNoSense(t *testing.T) {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "<html>") }))
 	t.Cleanup(server.Close)
 	t.Setenv(envToken, adminToken)
-	for url, text := range map[string]string{server.URL: "keytail", "http://127.0.0.1:1": "nobody listens at http://127.0.0.1:1"} {
+	for url, text := range map[string]string{server.URL: "keytail", "http://127.0.0.1:1": "connection refused by http://127.0.0.1:1"} {
 		t.Setenv("KEYTAIL_ADMIN_URL", url)
 		t.Setenv("KEYTAIL_URL", url)
 		for _, args := range commands {
@@ -517,8 +516,8 @@ func TestAnswersThatMakeNoSense(t *testing.T) {
 	}
 }
 
-// TestTablesDoNothingToATerminal, whatever a document holds.
-func TestTablesDoNothingToATerminal(t *testing.T) {
+// TestTablesCannotControlATerminal, whatever a document contains.
+func TestTablesCannotControlATerminal(t *testing.T) {
 	f := newDaemonFake(t)
 	f.says["/v1/keys"] = answerFake{http.StatusOK, `{"keys":[{"id":"k\u001b[2J","name":"a\nb\tc\u202ed","user_id":"\u009b"}],"next_cursor":"\u001b[2J"}`}
 	for _, args := range [][]string{{"keys", "list"}, {"keys", "list", "-q"}, {"keys", "list", "-o", "json"}} {
@@ -529,11 +528,10 @@ func TestTablesDoNothingToATerminal(t *testing.T) {
 	}
 }
 
-// TestAListThatTurnsInACircleEnds.
-func TestAListThatTurnsInACircleEnds(t *testing.T) {
+func TestAListThatRepeatsItsPageEnds(t *testing.T) {
 	f := newDaemonFake(t)
 	f.says["/v1/keys"] = answerFake{http.StatusOK, `{"keys":[],"next_cursor":"c"}`}
-	if code, _, stderr := finish(t, Deps{}, "keys", "list", "--all"); code != exitFailure || !strings.Contains(stderr, "goes on where it has begun") {
+	if code, _, stderr := finish(t, Deps{}, "keys", "list", "--all"); code != exitFailure || !strings.Contains(stderr, "is the same page") {
 		t.Errorf("exit code %d, %s", code, stderr)
 	}
 }
@@ -543,8 +541,7 @@ type failing struct{}
 
 func (failing) Write([]byte) (int, error) { return 0, io.ErrShortWrite }
 
-// TestAKeyThatCannotBePrintedIsSaidToBeLost.
-func TestAKeyThatCannotBePrintedIsSaidToBeLost(t *testing.T) {
+func TestAKeyThatCannotBePrintedIsReportedAsLost(t *testing.T) {
 	newDaemonFake(t)
 	stderr := newBuffer()
 	code := execute(t.Context(), []string{"keys", "create", "--user-id=u1"}, failing{}, stderr, Deps{})
@@ -553,7 +550,7 @@ func TestAKeyThatCannotBePrintedIsSaidToBeLost(t *testing.T) {
 	}
 }
 
-// TestEventsUntilCtrlC: lines as they come, and a clean end.
+// TestEventsUntilCtrlC: each line is printed immediately, and the exit code is 0.
 func TestEventsUntilCtrlC(t *testing.T) {
 	t.Setenv(envToken, adminToken)
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -583,7 +580,7 @@ func TestEventsUntilCtrlC(t *testing.T) {
 	r.wait(t)
 }
 
-// TestAnInterruptedWriteIsUnknown: Ctrl-C does not take a write back.
+// TestAnInterruptedWriteIsUnknown: Ctrl-C does not undo a write.
 func TestAnInterruptedWriteIsUnknown(t *testing.T) {
 	f := newDaemonFake(t)
 	inside := make(chan struct{})
@@ -608,7 +605,7 @@ func TestKeyStates(t *testing.T) {
 		`{"is_active":true,"expires_at":"2999-01-01T00:00:00Z"}`:  "valid",
 		`{"is_active":true,"defect":"user_id is of type double"}`: "unreadable",
 	} {
-		keys, err := decodeAll[adminclient.Key]([]json.RawMessage{json.RawMessage(body)})
+		keys, err := decodeAll[api.Key]([]json.RawMessage{json.RawMessage(body)})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -623,7 +620,7 @@ func TestReadExpiry(t *testing.T) {
 	for text, want := range map[string]string{
 		"2027-01-02T03:04:05+01:00": "2027-01-02T02:04:05Z", "90d": "2026-04-01T00:00:00Z", "12h": "2026-01-01T12:00:00Z", "never": "",
 	} {
-		if at, err := readExpiry(text, now); err != nil || instant(at) != want {
+		if at, err := readExpiry(text, now); err != nil || instantOrNone(at) != want {
 			t.Errorf("%s: %v, %v", text, at, err)
 		}
 	}
@@ -634,7 +631,7 @@ func TestReadExpiry(t *testing.T) {
 	}
 }
 
-// TestTLS: a server of one's own authority, which wants to see a certificate.
+// TestTLS: a server with a private CA that requires a client certificate.
 func TestTLS(t *testing.T) {
 	dir := t.TempDir()
 	ca := newAuthority(t)
@@ -661,7 +658,7 @@ func TestTLS(t *testing.T) {
 		stderr string
 	}{
 		"all":            {files, exitOK, ""},
-		"unknown":        {files[1:], exitFailure, "is not to be trusted: give the authority that made it by --ca-file"},
+		"unknown":        {files[1:], exitFailure, "is not trusted: add the CA certificate that signed it"},
 		"no certificate": {files[:1], exitFailure, "certificate required"},
 		"plain":          {append(slices.Clone(files), "--admin-url=http://"+server.Listener.Addr().String()), exitFailure, "answers 400 Bad Request"},
 	} {
@@ -677,7 +674,7 @@ func TestTLS(t *testing.T) {
 	}
 }
 
-// TestCompletionScripts: each shell that is here can read its own.
+// TestCompletionScripts: each installed shell can read its script.
 func TestCompletionScripts(t *testing.T) {
 	for shell := range completions {
 		code, stdout, stderr := finish(t, Deps{}, "completion", shell)
@@ -697,7 +694,7 @@ func TestCompletionScripts(t *testing.T) {
 	}
 }
 
-// TestCompletion is what a shell asks, and gets.
+// TestCompletion: the completions that a shell receives.
 func TestCompletion(t *testing.T) {
 	for line, want := range map[string][]string{
 		"keytail keys r":                {"revoke", "rotate"},

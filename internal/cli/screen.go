@@ -8,10 +8,12 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+
+	"github.com/keytail/keytail/api"
 )
 
-// screen is standard output. What it shows of a server's words does nothing to a
-// terminal.
+// screen is standard output. It shows nothing of a server's text that could
+// control a terminal.
 type screen struct {
 	io.Writer
 	// failed is the first error: a secret that could not be written is lost.
@@ -20,16 +22,16 @@ type screen struct {
 
 func (p *screen) write(text string) {
 	if _, err := io.WriteString(p.Writer, text); err != nil && p.failed == nil {
-		p.failed = fmt.Errorf("what was to be shown could not be written: %w", err)
+		p.failed = fmt.Errorf("writing the output: %w", err)
 	}
 }
 
-// line prints one, without the spaces that end it.
+// line prints a line without trailing spaces.
 func (p *screen) line(format string, args ...any) {
 	p.write(strings.TrimRight(fmt.Sprintf(format, args...), " ") + "\n")
 }
 
-// object prints a server's JSON as it came, for people to read as well.
+// object prints a server's JSON as it was received, with indentation.
 func (p *screen) object(raw []byte) {
 	var b bytes.Buffer
 	if err := json.Indent(&b, bytes.TrimSpace(raw), "", "  "); err != nil {
@@ -39,8 +41,8 @@ func (p *screen) object(raw []byte) {
 	p.line("%s", b.Bytes())
 }
 
-// table prints rows under a header, or without one. An empty cell is a dash, so
-// that columns can be cut by a script.
+// table prints rows, with or without a header. An empty cell is a dash, so that
+// scripts can split columns.
 func (p *screen) table(header []string, rows [][]string) {
 	if header != nil {
 		rows = append([][]string{header}, rows...)
@@ -65,7 +67,7 @@ func (p *screen) table(header []string, rows [][]string) {
 	}
 }
 
-// record prints what there is of one thing, a field to a line.
+// record prints the fields of one object that have a value, one on each line.
 func (p *screen) record(fields ...[2]string) {
 	var rows [][]string
 	for _, field := range fields {
@@ -76,7 +78,7 @@ func (p *screen) record(fields ...[2]string) {
 	p.table(nil, rows)
 }
 
-// plain takes out what a terminal would obey, and what would break a column.
+// plain replaces characters that would control a terminal or break a column.
 func plain(text string) string {
 	return strings.Map(func(r rune) rune {
 		if r < ' ' || r >= 0x7f && r < 0xa0 || r == '\u2028' || r == '\u2029' || r >= '\u202a' && r <= '\u202e' || r >= '\u2066' && r <= '\u2069' {
@@ -86,15 +88,18 @@ func plain(text string) string {
 	}, strings.ToValidUTF8(text, "?"))
 }
 
-// instant is a time in a table. Nil: "".
-func instant(at *time.Time) string {
+// instant formats a time for a table.
+func instant(at time.Time) string { return at.UTC().Format("2006-01-02T15:04:05Z") }
+
+// instantOrNone is instant, or "" for nil.
+func instantOrNone(at *api.Time) string {
 	if at == nil {
 		return ""
 	}
-	return at.UTC().Format("2006-01-02T15:04:05Z")
+	return instant(at.Time)
 }
 
-// value is what a pointer points to. Nil: "".
+// value is what p points to, or "" for nil.
 func value[T any](p *T) string {
 	if p == nil {
 		return ""
@@ -102,7 +107,7 @@ func value[T any](p *T) string {
 	return fmt.Sprint(*p)
 }
 
-// took is a duration as people say it.
+// took formats a duration for people.
 func took(d time.Duration) string {
 	if d < time.Second {
 		return fmt.Sprintf("%d ms", max(d.Milliseconds(), 1))

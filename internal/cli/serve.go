@@ -24,15 +24,15 @@ type serveCommand struct {
 	config.Config
 }
 
-// process is what a command has of the process that it runs in.
+// process is what a command needs of its process.
 type process struct {
 	stdout, stderr io.Writer
 	deps           Deps
 	given          config.Given
 }
 
-// run serves until ctx ends. wrong is what the parser found; everything else
-// that is wrong with the configuration is reported with it.
+// run serves until ctx ends. wrong is what the parser found; it is reported with
+// all other mistakes in the configuration.
 func (c *serveCommand) run(ctx context.Context, p process, wrong error) int {
 	c.Complete(p.given)
 	if err := errors.Join(wrong, c.check(p)); err != nil {
@@ -50,8 +50,7 @@ func (c *serveCommand) run(ctx context.Context, p process, wrong error) int {
 	return exitOK
 }
 
-// check adds to the configuration's own checks those of the packages that know
-// better what a value means.
+// check adds the checks of other packages to those of the configuration.
 func (c *serveCommand) check(p process) error {
 	_, sources := forwardauth.ParseKeySources(c.KeySources)
 	_, proxies := forwardauth.ParseTrustedProxies(c.TrustedProxies)
@@ -70,8 +69,8 @@ func (c *serveCommand) check(p process) error {
 	return errors.Join(mistakes...)
 }
 
-// checkFiles reads every file that the settings name, so that what is wrong in one
-// is reported before anything starts. They are read again when they are used.
+// checkFiles reads every file in the settings, so that a mistake in one is
+// reported before anything starts. They are read again when they are used.
 func checkFiles(cfg *config.Config) error {
 	var mistakes []error
 	for _, l := range cfg.Listeners() {
@@ -95,8 +94,8 @@ type serveRun struct {
 	log *zap.Logger
 }
 
-// run builds everything in the order of DESIGN.md section 2 and takes it down in
-// the reverse one: each deferred call has what it needs still running.
+// run starts everything in order (ARCHITECTURE.md) and stops it in reverse order:
+// everything that a deferred call needs is still running then.
 func (d *serveRun) run(ctx context.Context) error {
 	d.announce()
 	uri, err := databaseURI(d.cfg)
@@ -132,17 +131,17 @@ func (d *serveRun) run(ctx context.Context) error {
 	return d.supervise(ctx, parts{service: service, listeners: listeners, dev: dev})
 }
 
-// announce logs the start. Of the settings it shows the names only, since their
-// values may be secret.
+// announce logs the start, with the names of the settings and not their values,
+// which may be secret.
 func (d *serveRun) announce() {
 	d.log.Info("starting", zap.String("version", serviceVersion(d.deps)), zap.Strings("given", d.given.Names()),
 		zap.String("database", d.cfg.Database), zap.String("collection", d.cfg.Collection))
 	if !config.Loopback(d.cfg.Addr) && d.cfg.CallerTokenFile == "" {
-		d.log.Warn("the public listener can be reached from other machines, and anyone who reaches it may ask about keys: give --caller-token-file, or let only your own services and proxies through",
+		d.log.Warn("the public listener is reachable from other machines, and anyone who can connect may validate keys: set --caller-token-file, or allow only your own services and proxies to connect",
 			zap.String("addr", d.cfg.Addr))
 	}
 	if d.cfg.GRPCAddr != "" && !config.Loopback(d.cfg.GRPCAddr) && d.cfg.GRPCTLS.ClientCAFile == "" {
-		d.log.Warn("the gRPC listener can be reached from other machines, and anyone who reaches it may ask about keys, from any client's address: give --grpc-tls-client-ca-file, or let only Envoy through",
+		d.log.Warn("the gRPC listener is reachable from other machines, and anyone who can connect may validate keys for any client address: set --grpc-tls-client-ca-file, or allow only Envoy to connect",
 			zap.String("grpc_addr", d.cfg.GRPCAddr))
 	}
 }
@@ -202,8 +201,8 @@ func policies(of map[string]config.Policy) map[string]forwardauth.Policy {
 }
 
 // bind reads the certificates and binds the addresses of all listeners, in the
-// order of config.Listeners. With --dev an address that nobody asked for gives
-// way to a free port: a newcomer should not have to know what else is running.
+// order of config.Listeners. With --dev, a default address that is in use is
+// replaced by a free port, so that a first try does not fail.
 func (d *serveRun) bind(ctx context.Context) (listeners, error) {
 	var all listeners
 	var mistakes []error
@@ -221,7 +220,7 @@ func (d *serveRun) bind(ctx context.Context) (listeners, error) {
 	return all, nil
 }
 
-// listen binds the listeners and gives them the service's handlers.
+// listen binds the listeners and assigns the handlers of the service.
 func (d *serveRun) listen(ctx context.Context, service Service) (listeners, error) {
 	all, err := d.bind(ctx)
 	if err != nil {

@@ -57,9 +57,10 @@ func TestServePassesTheMappingOn(t *testing.T) {
 	r.wait(t)
 }
 
-// TestStopDrainsWhileTheTailRuns: readyz says no first; a request in flight, and
-// new ones during the delay, are answered; the tail stops after the listeners.
-func TestStopDrainsWhileTheTailRuns(t *testing.T) {
+// TestStopDrainsWhileTheServiceRuns: readyz answers 503 first; a request in
+// flight, and new ones during the delay, are answered; the service stops after
+// the listeners.
+func TestStopDrainsWhileTheServiceRuns(t *testing.T) {
 	f := newFake()
 	arrived, release := make(chan struct{}), make(chan struct{})
 	f.public = func(w http.ResponseWriter, request *http.Request) {
@@ -115,7 +116,7 @@ func TestFailureOfTheServiceStopsEverything(t *testing.T) {
 		want string
 	}{
 		"error":          {errors.New("the collection is gone"), "the service failed: the collection is gone"},
-		"no error":       {nil, "the service failed: it ended by itself"},
+		"no error":       {nil, "the service failed: it ended unexpectedly"},
 		"cancelled once": {context.Canceled, "the service failed"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -159,7 +160,7 @@ func TestStartFailures(t *testing.T) {
 	}
 }
 
-// TestSignalDuringTheStart is a clean stop too.
+// TestSignalDuringTheStart is a clean stop, too.
 func TestSignalDuringTheStart(t *testing.T) {
 	entered := make(chan struct{})
 	r := start([]string{unreachable}, Deps{NewService: func(ctx context.Context, _ daemon.Config) (Service, error) {
@@ -174,19 +175,20 @@ func TestSignalDuringTheStart(t *testing.T) {
 	}
 }
 
-func TestListenerThatOthersReachIsAWarning(t *testing.T) {
+func TestAReachableListenerIsAWarning(t *testing.T) {
 	for addr, want := range map[string]bool{"127.0.0.1:0": false, "0.0.0.0:0": true} {
 		r, _, _ := startServe(t, newFake().deps(), "--drain-delay=0", "--addr="+addr)
 		r.signal(t)
 		r.wait(t)
-		if got := strings.Contains(r.stderr.String(), "can be reached from other machines"); got != want {
+		if got := strings.Contains(r.stderr.String(), "is reachable from other machines"); got != want {
 			t.Errorf("a warning for %s: %v, want %v", addr, got, want)
 		}
 	}
 }
 
-// TestLogHasNoSettings: names of settings are logged, their values are not.
-func TestLogHasNoSettings(t *testing.T) {
+// TestLogHasNoValuesOfSettings: names of settings are logged, their values are
+// not.
+func TestLogHasNoValuesOfSettings(t *testing.T) {
 	r, _, _ := startServe(t, newFake().deps(), "--drain-delay=0", "--log-level=debug", "--mongodb-uri=mongodb://root:hunter2@127.0.0.1:1/keys")
 	r.signal(t)
 	r.wait(t)
@@ -222,8 +224,8 @@ func TestServerLimits(t *testing.T) {
 	r.wait(t)
 }
 
-// TestTheServerAllowsNothingByItself: every request is the handler's to answer.
-func TestTheServerAllowsNothingByItself(t *testing.T) {
+// TestTheHandlerAnswersEveryRequest: net/http itself must not allow any.
+func TestTheHandlerAnswersEveryRequest(t *testing.T) {
 	refuse := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusTeapot) })
 	server := httptest.NewUnstartedServer(nil)
 	server.Config = newServer(refuse, zap.NewNop())
@@ -258,7 +260,7 @@ func listenAnywhere(t *testing.T) string {
 	return l.Addr().String()
 }
 
-func TestServeTracksUsageUnlessToldNotTo(t *testing.T) {
+func TestServeTracksUsageByDefault(t *testing.T) {
 	for args, want := range map[string]service.UsageMode{"--key-prefix=kt": service.UsageWrite, "--track-usage=false": service.UsageOff} {
 		f := newFake()
 		r, _, _ := startServe(t, f.deps(), "--drain-delay=0", args)

@@ -16,28 +16,27 @@ import (
 )
 
 const (
-	// readHeaderTimeout: a header is one packet; who takes longer holds a
-	// connection on purpose.
+	// readHeaderTimeout: a header is one packet; a client that takes longer
+	// blocks a connection deliberately.
 	readHeaderTimeout = 5 * time.Second
-	// readTimeout covers a body of at most 16 KiB over a bad line.
+	// readTimeout covers a body of at most 16 KiB over a slow connection.
 	readTimeout = 10 * time.Second
-	// writeTimeout starts with the header's end. It leaves room for a database read
-	// and a second, direct one before the answer.
+	// writeTimeout starts at the end of the header. It leaves room for a database
+	// read and a second, direct one before the response.
 	writeTimeout = 20 * time.Second
-	// idleTimeout is above the 60 to 90 s after which proxies close an idle
-	// connection: the side that sends requests should be the one that closes.
+	// idleTimeout is longer than the 60 to 90 s after which proxies close an idle
+	// connection: the side that sends requests should close it.
 	idleTimeout = 120 * time.Second
-	// maxHeaderBytes is what proxies let through at most (nginx: four buffers of
-	// 8 KiB), so that a header that is too long for a key is still answered by a
-	// verdict.
+	// maxHeaderBytes is the most that proxies forward (nginx: four buffers of 8
+	// KiB), so that a header that is too long for a key still gets a verdict.
 	maxHeaderBytes = 32 << 10
 	// shutdownTimeout is for requests in flight, whose database reads take a few
-	// seconds at most. With the drain delay it stays under the 30 s that
+	// seconds at most. With the drain delay it stays below the 30 s that
 	// orchestrators allow.
 	shutdownTimeout = 15 * time.Second
 )
 
-// listener is a bound address with what is to be served on it.
+// listener is a bound address with its server.
 type listener struct {
 	net.Listener
 	// name and flag are those of config.Listener.
@@ -45,27 +44,27 @@ type listener struct {
 	server     serving
 	// certificates is nil for plain HTTP.
 	certificates *certificates
-	// leaving is what the server's handler is wrapped with. Nil for gRPC, whose
-	// shutdown asks clients to leave before it loses a request (GOAWAY).
+	// leaving wraps the handler of the server. Nil for gRPC, whose shutdown asks
+	// clients to leave before it loses a request (GOAWAY).
 	leaving *leaving
 }
 
 // serving is an http.Server, or the one of gRPC.
 type serving interface {
-	// Serve answers until Shutdown.
+	// Serve serves l until Shutdown.
 	Serve(l net.Listener) error
 	// Shutdown closes the listener and waits for requests in flight until ctx ends.
 	Shutdown(ctx context.Context) error
-	// Close cuts what is left.
+	// Close closes all remaining connections.
 	Close() error
 }
 
-// leaving asks clients to close their connections, once it has begun. A proxy
-// that keeps an idle connection may send a request in the very moment in which
-// the listener's end closes it, and that request is lost: so the proxy is told
-// before, with an answer, and closes it itself. (http.Server's
-// SetKeepAlivesEnabled would close idle connections at once, which is the same
-// accident earlier.) Over HTTP/2 the server makes a GOAWAY of the header.
+// leaving asks clients to close their connections, once it has begun. A proxy may
+// send a request on an idle connection at the very moment at which the server
+// closes it, and that request is lost. So the server asks the proxy first, with a
+// response, and the proxy closes the connection. (http.Server's
+// SetKeepAlivesEnabled would close idle connections at once, with the same
+// problem.) Over HTTP/2 the server turns the header into a GOAWAY.
 type leaving struct {
 	begun atomic.Bool
 	next  http.Handler
@@ -79,8 +78,8 @@ func (l *leaving) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	l.next.ServeHTTP(w, r)
 }
 
-// listen binds addr. With fallback, a port that is taken is replaced by a free
-// one of the same host. The error is a sentence about the flag.
+// listen binds addr. With fallback, a port that is in use is replaced by a free
+// one of the same host. The error names the flag.
 func listen(ctx context.Context, flag, addr string, fallback bool) (net.Listener, error) {
 	var lc net.ListenConfig
 	l, err := lc.Listen(ctx, "tcp", addr)
@@ -95,12 +94,12 @@ func listen(ctx context.Context, flag, addr string, fallback bool) (net.Listener
 		reason = op.Err
 	}
 	if errors.Is(err, syscall.EADDRINUSE) {
-		return nil, fmt.Errorf("--%s: another program listens on %s; stop it or give another address (%w)", flag, addr, reason)
+		return nil, fmt.Errorf("--%s: another program listens on %s: stop it, or use another address (%w)", flag, addr, reason)
 	}
 	return nil, fmt.Errorf("--%s: cannot listen on %s: %w", flag, addr, reason)
 }
 
-// freePort is addr with port 0. An addr without a port stays as it is.
+// freePort is addr with port 0. An addr without a port is not changed.
 func freePort(addr string) string {
 	host, _, err := net.SplitHostPort(addr)
 	if err != nil {
@@ -109,7 +108,7 @@ func freePort(addr string) string {
 	return net.JoinHostPort(host, "0")
 }
 
-// url is how a person asks it.
+// url is the address for people.
 func (l listener) url() string {
 	if l.certificates != nil {
 		return "https://" + l.Addr().String()
@@ -117,13 +116,13 @@ func (l listener) url() string {
 	return "http://" + l.Addr().String()
 }
 
-// handle says what is served on a listener that has been bound.
+// handle sets the handler of a bound listener.
 func (l *listener) handle(handler http.Handler, logger *zap.Logger) {
 	l.leaving = &leaving{next: handler}
 	l.serveBy(newServer(l.leaving, logger.Named(l.name)))
 }
 
-// serveBy says what serves a listener that has been bound.
+// serveBy sets the server of a bound listener.
 func (l *listener) serveBy(s serving) {
 	l.server = s
 	if l.certificates != nil {
@@ -139,7 +138,7 @@ func (l listener) follow(ctx context.Context) error {
 	return l.certificates.files.Run(ctx)
 }
 
-// newServer has a limit for everything that a client can make last.
+// newServer has a limit for everything that a client can prolong.
 func newServer(handler http.Handler, logger *zap.Logger) *http.Server {
 	// NewStdLogAt fails for unknown levels only.
 	errorLog, _ := zap.NewStdLogAt(logger, zap.WarnLevel)
@@ -151,12 +150,12 @@ func newServer(handler http.Handler, logger *zap.Logger) *http.Server {
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
 		ErrorLog:          errorLog,
-		// net/http would answer "OPTIONS *" by itself, and with a 200, which is a yes.
+		// net/http would answer "OPTIONS *" with a 200, which means allowed.
 		DisableGeneralOptionsHandler: true,
 	}
 }
 
-// serve answers until shutdown. The end that shutdown causes is no error.
+// serve serves until shutdown, which is not an error.
 func (l listener) serve() error {
 	if err := l.server.Serve(l.Listener); err != nil && !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("the %s listener on %s failed: %w", l.name, l.Addr(), err)
@@ -164,17 +163,17 @@ func (l listener) serve() error {
 	return nil
 }
 
-// shutdown closes the listener and waits for requests in flight until ctx ends;
-// those that are left are cut.
+// shutdown closes the listener and waits for requests in flight until ctx ends,
+// and then closes their connections.
 func (l listener) shutdown(ctx context.Context) error {
 	if err := l.server.Shutdown(ctx); err != nil {
 		_ = l.server.Close()
-		return fmt.Errorf("requests in flight on the %s listener were cut: %w", l.name, err)
+		return fmt.Errorf("requests in flight on the %s listener were interrupted: %w", l.name, err)
 	}
 	return nil
 }
 
-// listeners are those that are on, in the order of config.Listeners.
+// listeners are the enabled ones, in the order of config.Listeners.
 type listeners []listener
 
 // fields are the bound addresses, for the log.
@@ -186,7 +185,7 @@ func (all listeners) fields() []zap.Field {
 	return fields
 }
 
-// url is how a person asks the listener of this name, "" if it is off.
+// url is the address of the listener with this name, or "" if it is disabled.
 func (all listeners) url(name string) string {
 	for _, l := range all {
 		if l.name == name {
@@ -196,7 +195,7 @@ func (all listeners) url(name string) string {
 	return ""
 }
 
-// leave asks the clients of all to close their connections.
+// leave asks the clients of all listeners to close their connections.
 func (all listeners) leave() {
 	for _, l := range all {
 		if l.leaving != nil {
@@ -214,7 +213,7 @@ func (all listeners) shutdown(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// close gives up those that have been bound.
+// close closes those that are bound.
 func (all listeners) close() {
 	for _, l := range all {
 		if l.Listener != nil {

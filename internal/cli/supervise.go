@@ -4,13 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
+
+	"github.com/keytail/keytail/internal/timing"
 )
 
-// parts is everything that runs at the same time. dev is nil without --dev.
+// parts is everything that runs concurrently. dev is nil without --dev.
 type parts struct {
 	service   Service
 	listeners listeners
@@ -18,30 +19,30 @@ type parts struct {
 }
 
 // errEnded: a part that should run until it is stopped returned without an error.
-var errEnded = errors.New("it ended by itself")
+var errEnded = errors.New("it ended unexpectedly")
 
 // supervise runs all parts until ctx ends or one of them fails, stops them in
 // order, and returns when all have stopped.
 //
-// The tail does not hang on ctx: requests in flight need it until the listeners
-// have closed.
+// The service does not end with ctx: requests in flight need it until the
+// listeners are closed.
 func (d *serveRun) supervise(ctx context.Context, p parts) error {
 	group, failed := errgroup.WithContext(context.WithoutCancel(ctx))
-	tail, stopTail := context.WithCancel(context.WithoutCancel(ctx))
-	group.Go(func() error { return d.tail(tail, p.service) })
+	serviceCtx, stopService := context.WithCancel(context.WithoutCancel(ctx))
+	group.Go(func() error { return d.runService(serviceCtx, p.service) })
 	for _, l := range p.listeners {
 		group.Go(l.serve)
-		group.Go(func() error { return l.follow(tail) })
+		group.Go(func() error { return l.follow(serviceCtx) })
 	}
 	group.Go(func() error {
-		defer stopTail()
+		defer stopService()
 		return errors.Join(d.wait(ctx, failed, p), d.drain(ctx, failed, p))
 	})
 	return group.Wait()
 }
 
-// tail runs the service until it is stopped.
-func (d *serveRun) tail(ctx context.Context, service Service) error {
+// runService runs the service until it is stopped.
+func (d *serveRun) runService(ctx context.Context, service Service) error {
 	err := service.Run(ctx)
 	if ctx.Err() != nil && (err == nil || errors.Is(err, context.Canceled)) {
 		return nil
@@ -53,7 +54,7 @@ func (d *serveRun) tail(ctx context.Context, service Service) error {
 }
 
 // wait returns when the process is asked to stop or a part has failed. Meanwhile
-// it says when keys can be answered.
+// it reports when keytail can validate keys.
 func (d *serveRun) wait(ctx, failed context.Context, p parts) error {
 	live := p.service.Live()
 	var devDone <-chan error
@@ -63,14 +64,14 @@ func (d *serveRun) wait(ctx, failed context.Context, p parts) error {
 	for {
 		select {
 		case <-ctx.Done():
-			d.log.Info("stopping: asked by a signal", zap.Duration("drain_delay", d.cfg.DrainDelay))
+			d.log.Info("stopping because of a signal", zap.Duration("drain_delay", d.cfg.DrainDelay))
 			return nil
 		case <-failed.Done():
 			return nil // the group has the error
 		case err := <-devDone:
 			return fmt.Errorf("the in-memory MongoDB stopped: %w", errors.Join(err, errEnded))
 		case <-live:
-			live = nil // a closed channel would be ready for ever
+			live = nil // a closed channel is always ready
 			if err := d.live(p); err != nil {
 				return err
 			}
@@ -78,7 +79,7 @@ func (d *serveRun) wait(ctx, failed context.Context, p parts) error {
 	}
 }
 
-// live is the first moment at which a curl line works.
+// live runs once keytail can validate keys.
 func (d *serveRun) live(p parts) error {
 	d.log.Info("serving", p.listeners.fields()...)
 	if p.dev == nil {
@@ -87,28 +88,17 @@ func (d *serveRun) live(p parts) error {
 	return d.welcome(p)
 }
 
-// drain takes the instance out of rotation, waits until proxies have seen that
-// and have given up the connections that they keep, and closes the listeners: the
-// public one first, so that operations can be watched meanwhile. After a failure
-// nobody waits.
+// drain makes the instance unready, waits until proxies have noticed and have
+// closed their idle connections, and closes the listeners: the public one first,
+// so that operations can be observed meanwhile. After a failure it does not wait.
 func (d *serveRun) drain(ctx, failed context.Context, p parts) error {
 	p.listeners.leave()
 	p.service.Drain()
 	if ctx.Err() != nil {
-		pause(failed, d.cfg.DrainDelay)
+		timing.Sleep(failed, d.cfg.DrainDelay) // ends early if a listener fails
 	}
-	// A fresh context: ctx has ended, and would cut requests in flight.
+	// A new context: ctx has ended, and would interrupt requests in flight.
 	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
 	defer cancel()
 	return p.listeners.shutdown(closing)
-}
-
-// pause waits for d or until ctx ends.
-func pause(ctx context.Context, d time.Duration) {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-	case <-timer.C:
-	}
 }

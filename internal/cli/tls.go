@@ -13,16 +13,17 @@ import (
 
 	"github.com/keytail/keytail/internal/config"
 	"github.com/keytail/keytail/internal/reload"
+	"github.com/keytail/keytail/internal/secretfile"
 )
 
-// certificates are one listener's, as its files have them now.
+// certificates are those of one listener, as its files have them now.
 type certificates struct {
 	files   *reload.Files
 	current atomic.Pointer[tls.Config]
 }
 
 // newCertificates reads the files of a listener: nil for plain HTTP. The error
-// says which file is wrong. ticks is for tests, see reload.Config.
+// names the wrong file. ticks is for tests, see reload.Config.
 func newCertificates(l config.Listener, logger *zap.Logger, ticks <-chan time.Time) (*certificates, error) {
 	if l.TLS.CertFile == "" {
 		return nil, nil //nolint:nilnil // no certificates, and nothing wrong
@@ -45,8 +46,8 @@ func newCertificates(l config.Listener, logger *zap.Logger, ticks <-chan time.Ti
 	return c, err
 }
 
-// readTLSFiles are the certificate, the key and, if there is one, the file of
-// authorities.
+// readTLSFiles returns the certificate, the key and, if there is one, the file of
+// CA certificates.
 func readTLSFiles(l config.Listener) ([][]byte, error) {
 	var contents [][]byte
 	var mistakes []error
@@ -56,25 +57,25 @@ func readTLSFiles(l config.Listener) ([][]byte, error) {
 		if file.path == "" {
 			continue
 		}
-		content, err := reload.ReadFile(l.Prefix+file.flag, file.path)
-		contents, mistakes = append(contents, content), append(mistakes, err)
+		content, err := secretfile.Read(file.path)
+		contents, mistakes = append(contents, content), append(mistakes, ofFlag(l.Prefix+file.flag, err))
 	}
 	return contents, errors.Join(mistakes...)
 }
 
-// tlsConfig makes what a new connection gets. A certificate that is out of date
-// is used all the same, with a warning: a listener that does not start helps
-// nobody, and the clock may be what is wrong.
+// tlsConfig is for new connections. An expired certificate is used with a
+// warning: a listener that does not start helps nobody, and the clock may be
+// wrong.
 func tlsConfig(l config.Listener, contents [][]byte, logger *zap.Logger, now time.Time) (*tls.Config, error) {
 	pair, err := tls.X509KeyPair(contents[0], contents[1])
 	if err != nil {
-		return nil, fmt.Errorf("--%scert-file %s and --%skey-file %s are no pair: %w", l.Prefix, l.TLS.CertFile, l.Prefix, l.TLS.KeyFile, err)
+		return nil, fmt.Errorf("--%scert-file %s and --%skey-file %s do not belong together: %w", l.Prefix, l.TLS.CertFile, l.Prefix, l.TLS.KeyFile, err)
 	}
 	made := &tls.Config{
 		MinVersion:   tls.VersionTLS12,
 		Certificates: []tls.Certificate{pair},
 		NextProtos:   []string{"h2", "http/1.1"},
-		// A resumed session would get around a change of the authorities.
+		// A resumed session would bypass a change of the CA certificates.
 		SessionTicketsDisabled: l.TLS.ClientCAFile != "",
 	}
 	if l.TLS.ClientCAFile != "" {
@@ -84,13 +85,13 @@ func tlsConfig(l config.Listener, contents [][]byte, logger *zap.Logger, now tim
 		}
 	}
 	if leaf := pair.Leaf; leaf != nil && (now.After(leaf.NotAfter) || now.Before(leaf.NotBefore)) {
-		logger.Warn("the certificate is out of date, clients will refuse it",
+		logger.Warn("the certificate is not valid at this time, clients will refuse it",
 			zap.String("file", l.TLS.CertFile), zap.Time("not_before", leaf.NotBefore), zap.Time("not_after", leaf.NotAfter))
 	}
 	return made, nil
 }
 
-// listener wraps l in TLS. Each new connection gets the certificates of now.
+// listener wraps l in TLS. Each new connection gets the current certificates.
 func (c *certificates) listener(l net.Listener) net.Listener {
 	return tls.NewListener(l, &tls.Config{
 		MinVersion: tls.VersionTLS12,

@@ -27,7 +27,7 @@ import (
 	"github.com/keytail/keytail/internal/mongoclient"
 )
 
-// authority signs certificates for a test.
+// authority is a CA for a test.
 type authority struct {
 	cert *x509.Certificate
 	key  *ecdsa.PrivateKey
@@ -177,8 +177,8 @@ func TestServeWithTLSOnAllListeners(t *testing.T) {
 	}
 }
 
-// TestHealthcheckVerifiesOtherMachines: only a loopback address is believed
-// without a look at its certificate.
+// TestHealthcheckVerifiesOtherMachines: only for a loopback address the
+// certificate is not verified.
 func TestHealthcheckVerifiesOtherMachines(t *testing.T) {
 	for address, skips := range map[string]bool{
 		"https://127.0.0.1:9090/livez": true, "https://localhost:9090/livez": true, "https://[::1]:9090/livez": true,
@@ -190,7 +190,7 @@ func TestHealthcheckVerifiesOtherMachines(t *testing.T) {
 	}
 }
 
-func TestHealthcheckShowsACertificateWhereOneIsWanted(t *testing.T) {
+func TestHealthcheckPresentsAClientCertificate(t *testing.T) {
 	dir, ca := t.TempDir(), newAuthority(t)
 	files := ca.write(t, filepath.Join(dir, "server"), "keytail.example", time.Now().Add(time.Hour))
 	caFile := filepath.Join(dir, "ca.crt")
@@ -226,11 +226,11 @@ func TestWrongFilesAreRefusedAtStart(t *testing.T) {
 		args []string
 		want string
 	}{
-		"no pair":          {[]string{unreachable, "--tls-cert-file=" + one.CertFile, "--tls-key-file=" + two.KeyFile}, "are no pair: tls: private key does not match public key"},
+		"no pair":          {[]string{unreachable, "--tls-cert-file=" + one.CertFile, "--tls-key-file=" + two.KeyFile}, "do not belong together: tls: private key does not match public key"},
 		"no certificate":   {[]string{unreachable, "--ops-tls-cert-file=" + one.KeyFile, "--ops-tls-key-file=" + one.KeyFile}, "--ops-tls-cert-file"},
 		"no file":          {[]string{unreachable, "--tls-cert-file=" + dir + "/none", "--tls-key-file=" + one.KeyFile}, "no such file"},
 		"no authority":     {[]string{unreachable, "--tls-cert-file=" + one.CertFile, "--tls-key-file=" + one.KeyFile, "--tls-client-ca-file=" + one.KeyFile}, "--tls-client-ca-file " + one.KeyFile + " has no certificate in PEM"},
-		"duplicate tokens": {[]string{unreachable, "--caller-token-file=" + file("dup", "a=0123456789abcdef\na=fedcba9876543210\n", 0o600)}, ", line 2: the name a stands in line 1 already"},
+		"duplicate tokens": {[]string{unreachable, "--caller-token-file=" + file("dup", "a=0123456789abcdef\na=fedcba9876543210\n", 0o600)}, ", line 2: the name a is already used in line 1"},
 		"tokens for all":   {[]string{unreachable, "--admin-token-file=" + file("all", "a=0123456789abcdef\n", 0o644)}, "chmod o-rwx it"},
 		"password for all": {[]string{withUser, "--mongodb-password-file=" + file("pw-all", "hunter2\n", 0o644)}, "chmod o-rwx it"},
 		"two passwords":    {[]string{withUser, "--mongodb-password-file=" + file("pw-two", "hunter2\nhunter2\n", 0o600)}, "must hold one line, the password"},
@@ -278,8 +278,8 @@ func TestPoliciesReachTheService(t *testing.T) {
 	r.wait(t)
 }
 
-// TestCertificatesAreReloaded for new connections; a broken pair keeps the old
-// one and is logged once.
+// TestCertificatesAreReloaded for new connections; an invalid pair keeps the old
+// one in use and is logged once.
 func TestCertificatesAreReloaded(t *testing.T) {
 	dir, ca := t.TempDir(), newAuthority(t)
 	until := time.Now().Add(time.Hour)
@@ -354,7 +354,7 @@ func TestOldCertificateIsAWarning(t *testing.T) {
 	if _, err := newCertificates(config.Listener{Flag: "addr", Prefix: "tls-", TLS: files}, zap.New(core), nil); err != nil {
 		t.Fatal(err)
 	}
-	if logs.FilterMessageSnippet("out of date").Len() != 1 {
+	if logs.FilterMessageSnippet("not valid at this time").Len() != 1 {
 		t.Errorf("logged %v", logs.All())
 	}
 }

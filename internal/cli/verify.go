@@ -12,8 +12,9 @@ import (
 	"github.com/mattn/go-isatty"
 	"golang.org/x/term"
 
+	"github.com/keytail/keytail/api"
 	"github.com/keytail/keytail/internal/adminclient"
-	"github.com/keytail/keytail/internal/reload"
+	"github.com/keytail/keytail/internal/secretfile"
 )
 
 // maxKeyText is more than the longest key (512 bytes) with its line break.
@@ -21,14 +22,14 @@ const maxKeyText = 1 << 10
 
 type verifyCommand struct {
 	URL       string `name:"url" placeholder:"URL" default:"http://127.0.0.1:8080" help:"The public listener of a running keytail."`
-	TokenFile string `env:"-" placeholder:"FILE" help:"File with a caller token, or one line of name=token, where the listener wants one. Or the token itself in KEYTAIL_CALLER_TOKEN."`
+	TokenFile string `env:"-" placeholder:"FILE" help:"File with a caller token, or with one line of name=token, if the listener requires one. KEYTAIL_CALLER_TOKEN can have the token instead."`
 	connection
-	KeyFile     string   `env:"-" placeholder:"FILE" help:"File with the key. Default: it is read from standard input."`
-	Scopes      []string `env:"-" placeholder:"SCOPE" help:"What the key is needed for, separated by commas: all of them."`
-	OrgID       string   `name:"org-id" env:"-" placeholder:"ID" help:"The organisation that it is for."`
-	ProjectID   string   `name:"project-id" env:"-" placeholder:"ID" help:"The project that it is for."`
+	KeyFile     string   `env:"-" placeholder:"FILE" help:"File with the key. Default: standard input."`
+	Scopes      []string `env:"-" placeholder:"SCOPE" help:"Scopes that the key must have, separated by commas."`
+	OrgID       string   `name:"org-id" env:"-" placeholder:"ID" help:"The organisation of the request."`
+	ProjectID   string   `name:"project-id" env:"-" placeholder:"ID" help:"The project of the request."`
 	IP          string   `name:"ip" env:"-" placeholder:"ADDRESS" help:"The address of the client."`
-	MinRevision string   `env:"-" placeholder:"REVISION" help:"The answer must not be older than this write."`
+	MinRevision string   `env:"-" placeholder:"REVISION" help:"The verdict must include the write with this revision."`
 	Quiet       bool     `short:"q" env:"-" help:"Print the code and nothing else."`
 	// InArgv catches a key in the wrong place, which kong would quote.
 	InArgv []string `arg:"" optional:"" hidden:""`
@@ -37,11 +38,11 @@ type verifyCommand struct {
 func (c *verifyCommand) run(ctx context.Context, p process, wrong error) int {
 	token, err := readToken(c.TokenFile, envCallerToken)
 	if token != "" {
-		err = inTheClear("url", c.URL)
+		err = checkEncrypted("url", c.URL)
 	}
 	wrong = errors.Join(wrong, err)
 	if len(c.InArgv) > 0 {
-		wrong = errors.Join(wrong, errors.New("a key is not taken from the command line, where others may see it: give it on standard input, or by --key-file"))
+		wrong = errors.Join(wrong, errors.New("a key on the command line is visible to other users: pass it on standard input, or with --key-file"))
 	}
 	var key string
 	if wrong == nil {
@@ -51,12 +52,12 @@ func (c *verifyCommand) run(ctx context.Context, p process, wrong error) int {
 		}
 	}
 	return c.connection.run(ctx, p, wrong, server{"url", c.URL, token}, func(ctx context.Context, s *session) error {
-		v, err := s.Verify(ctx, adminclient.Question{
+		v, err := s.Verify(ctx, api.VerifyRequest{
 			Key: key, Scopes: texts(c.Scopes), OrgID: c.OrgID, ProjectID: c.ProjectID, IP: c.IP, MinRevision: c.MinRevision,
 		})
 		var refused *adminclient.Error
 		if errors.As(err, &refused) && refused.Code != "" {
-			return fmt.Errorf("%s: %w", plain(refused.Code), err)
+			return fmt.Errorf("%s: %w", plain(string(refused.Code)), err)
 		}
 		if err != nil {
 			return err
@@ -89,7 +90,7 @@ func (s *session) verdict(v *adminclient.Verdict, quiet bool) {
 		{"organisation", value(v.OrgID)},
 		{"project", value(v.ProjectID)},
 		{"scopes", strings.Join(v.Scopes, " ")},
-		{"expires", instant(v.ExpiresAt)},
+		{"expires", instantOrNone(v.ExpiresAt)},
 		{"metadata", metadataText(v.Metadata)},
 		{"source", v.Source},
 		{"staleness", staleness},
@@ -97,30 +98,31 @@ func (s *session) verdict(v *adminclient.Verdict, quiet bool) {
 	}...)
 }
 
-// key reads the one to ask about. Nothing of it is in an error.
+// key reads the key. No error contains any part of it.
 func (c *verifyCommand) key(ctx context.Context, p process) (string, error) {
 	var content []byte
 	var err error
 	switch stdin := p.stdin(); {
 	case c.KeyFile != "":
-		content, err = reload.ReadFile("key-file", c.KeyFile)
+		content, err = secretfile.Read(c.KeyFile)
+		err = ofFlag("key-file", err)
 	case isPrompt(stdin):
-		content, err = askUnseen(ctx, p.stderr, int(stdin.(*os.File).Fd()))
+		content, err = promptHidden(ctx, p.stderr, int(stdin.(*os.File).Fd()))
 	default:
 		content, err = io.ReadAll(io.LimitReader(stdin, maxKeyText+1))
 	}
 	if err != nil {
-		return "", fmt.Errorf("the key cannot be read: %w", err)
+		return "", fmt.Errorf("reading the key: %w", err)
 	}
 	if content = bytes.TrimSpace(content); len(content) > maxKeyText || bytes.ContainsAny(content, "\r\n") {
-		return "", errors.New("what is to be verified must be one line with a key")
+		return "", errors.New("the input must be one line with a key")
 	}
 	return string(content), nil
 }
 
-// askUnseen reads a line that the terminal does not show. Ctrl-C ends it, and the
-// terminal shows again what is typed.
-func askUnseen(ctx context.Context, stderr io.Writer, terminal int) ([]byte, error) {
+// promptHidden reads a line that the terminal does not show. Ctrl-C ends it and
+// restores the terminal.
+func promptHidden(ctx context.Context, stderr io.Writer, terminal int) ([]byte, error) {
 	before, err := term.GetState(terminal)
 	if err != nil {
 		return nil, err
@@ -131,7 +133,7 @@ func askUnseen(ctx context.Context, stderr io.Writer, terminal int) ([]byte, err
 	}
 	read := make(chan line, 1)
 	_, _ = fmt.Fprint(stderr, "key: ")
-	// What is read from a terminal cannot be cut off: the process ends first.
+	// A read from a terminal cannot be interrupted: the process ends first.
 	go func() {
 		content, err := term.ReadPassword(terminal)
 		read <- line{content, err}
@@ -145,7 +147,7 @@ func askUnseen(ctx context.Context, stderr io.Writer, terminal int) ([]byte, err
 	}
 }
 
-// isPrompt reports whether somebody can be asked.
+// isPrompt reports whether a person can be prompted.
 func isPrompt(r io.Reader) bool {
 	f, ok := r.(*os.File)
 	return ok && isatty.IsTerminal(f.Fd())

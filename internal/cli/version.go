@@ -54,7 +54,7 @@ func recordedCommit(info *debug.BuildInfo) string {
 	return commit + dirty
 }
 
-// orDevel is for builds that nobody gave a version.
+// orDevel is for builds without a version.
 func orDevel(version string) string {
 	if version == "" {
 		return "(devel)"
@@ -62,7 +62,7 @@ func orDevel(version string) string {
 	return version
 }
 
-// serviceVersion is the short form that logs, metrics and heartbeats carry.
+// serviceVersion is the short form for logs, metrics and heartbeats.
 func serviceVersion(deps Deps) string {
 	if info, ok := debug.ReadBuildInfo(); ok && deps.Version == "" {
 		return orDevel(info.Main.Version)

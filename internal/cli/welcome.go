@@ -10,7 +10,7 @@ import (
 	"github.com/keytail/keytail/internal/seed"
 )
 
-// welcome prints what a newcomer needs. Each line works when pasted.
+// welcome prints commands for a first try. Each works when it is pasted.
 func (d *serveRun) welcome(p parts) error {
 	w := welcome{
 		mongoDB: p.dev.URI(), public: p.listeners.url(config.Public), operations: p.listeners.url(config.Operations),
@@ -29,10 +29,10 @@ func (d *serveRun) welcome(p parts) error {
 	return w.print(d.stdout)
 }
 
-// welcome is what the text of --dev depends on.
+// welcome has the values in the text of --dev.
 type welcome struct {
 	mongoDB, public, operations string
-	// admin is the line of the admin listener, empty when it is off.
+	// admin is the line of the admin listener, or empty if it is disabled.
 	admin                  string
 	database, collection   string
 	valid, expired, scoped seed.Example
@@ -40,7 +40,7 @@ type welcome struct {
 
 func (w welcome) print(out io.Writer) error {
 	_, err := fmt.Fprintf(out, `
-keytail is ready, with an in-memory MongoDB and 200 sample keys (testdata/README.md). Nothing is kept.
+keytail is ready, with an in-memory MongoDB and 200 sample keys (testdata/README.md). Nothing is stored.
 
   MongoDB     %s
   public      %s  (POST /v1/keys/verify, /v1/auth, /livez)
@@ -55,7 +55,7 @@ An expired key:
 A key refused for its scope:
 %s
 
-Revoke the valid key with any MongoDB client, then ask again:
+Revoke the valid key with any MongoDB client, then validate it again:
 %s
 
 Ctrl-C stops.
@@ -64,17 +64,17 @@ Ctrl-C stops.
 	return err
 }
 
-// curl asks for a verdict. more is JSON after the key.
+// curl validates a key. more is JSON after the key.
 func (w welcome) curl(example seed.Example, more string) string {
 	return fmt.Sprintf(`curl -s -w '\n' %s/v1/keys/verify -H 'Content-Type: application/json' -d '{"key":"%s"%s}'`, w.public, example.Key, more)
 }
 
-// revoke is the mongosh line.
+// revoke is a mongosh command.
 func (w welcome) revoke() string {
 	return fmt.Sprintf(`mongosh '%s' --quiet --eval 'db.getSiblingDB(%s).getCollection(%s).updateOne({_id: ObjectId("%s")}, {$set: {is_active: false}})'`,
 		w.mongoDB, quoteJS(w.database), quoteJS(w.collection), w.valid.ID)
 }
 
-// quoteJS writes a name, which may have any character, as a JavaScript string
-// that may stand between the shell's single quotes.
+// quoteJS writes a name, which may contain any character, as a JavaScript string
+// inside the shell's single quotes.
 func quoteJS(name string) string { return strings.ReplaceAll(strconv.Quote(name), "'", `\x27`) }

@@ -3,6 +3,7 @@
 package clustertime
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
 )
@@ -13,6 +14,10 @@ import (
 //
 // Source: the BSON timestamp type of the BSON specification.
 type Time uint64
+
+// ErrRevisionAhead means that the deployment has not reached a revision yet, so no
+// answer can have returned it: it is a mistake of the caller.
+var ErrRevisionAhead = errors.New("the revision is ahead of the database: no answer of keytail can have returned it")
 
 // New joins the two halves of a BSON timestamp.
 func New(seconds, increment uint32) Time {

@@ -14,21 +14,24 @@ import (
 )
 
 const (
-	// maxMaxStale: instances that are gone are forgotten after 24 h, so the bound
-	// must be far below that (docs/design.md, "Decisions").
+	// maxMaxStale: heartbeats of instances that are gone are deleted after 24 h,
+	// so the bound must be far below that
+	// (docs/design.md#the-heartbeat-document).
 	maxMaxStale = time.Hour
-	// minHeartbeat and heartbeatParts bound the heartbeat: often enough that two
-	// can fail before answers from the cache stop, and no load. changestream has
-	// the same bounds, for those who embed keytail.
+	// minHeartbeat and heartbeatParts bound the interval of the heartbeat: two
+	// heartbeats can fail before answers from the cache stop, and the load stays
+	// small. Package changestream has the same bounds, for programs that embed
+	// keytail.
 	minHeartbeat   = 10 * time.Millisecond
 	heartbeatParts = 3
-	// minMaxStale leaves room for the shortest heartbeat.
+	// minMaxStale leaves room for the shortest interval.
 	minMaxStale = heartbeatParts * minHeartbeat
-	// maxDrainDelay: an orchestrator has killed the process long before.
+	// maxDrainDelay: an orchestrator would kill the process much earlier.
 	maxDrainDelay = 5 * time.Minute
-	// maxAuditInterval: an audit that is rarer than daily says nothing in time.
+	// maxAuditInterval: an audit that runs less than daily reports a problem too
+	// late.
 	maxAuditInterval = 24 * time.Hour
-	// minCacheMiB is what keycache takes; a test of package cli compares the two.
+	// minCacheMiB is keycache's minimum; a test of package cli compares the two.
 	minCacheMiB = 3
 	// maxCacheMiB is 1 TiB: more is a mistake in the unit.
 	maxCacheMiB = 1 << 20
@@ -38,7 +41,7 @@ const (
 	maxNamespaceBytes = 255
 )
 
-// Check says everything that is wrong with the values, one sentence a
+// Check reports everything that is wrong with the values, one error for each
 // mistake. Call Complete first. (kong would call a Validate before that.)
 func (c *Config) Check() error {
 	return errors.Join(
@@ -61,7 +64,7 @@ func (c *Config) Check() error {
 	)
 }
 
-// checkServer: keytail never falls back to memory by itself.
+// checkServer requires a server: keytail never falls back to an in-memory one.
 func (c *Config) checkServer() error {
 	switch {
 	case c.Dev && c.MongoDBPasswordFile != "":
@@ -82,9 +85,9 @@ func (c *Config) checkServer() error {
 func (c *Config) checkDatabase() error {
 	switch {
 	case c.Database == "" && checkURI(c.MongoDBURI) == nil:
-		return errors.New("no database is given: name it with --database (KEYTAIL_DATABASE) or in the path of the URI")
+		return errors.New("no database is given: set --database (KEYTAIL_DATABASE), or add it to the path of the URI")
 	case c.Database == "":
-		return nil // checkServer has said what is wrong
+		return nil // checkServer reports it
 	case len(c.Database) > maxNameBytes, strings.ContainsAny(c.Database, "/\\. \"$*<>:|?\x00"):
 		return errors.New(`--database must have at most 63 bytes and none of the characters /\. "$*<>:|?`)
 	case c.Database == "admin", c.Database == "config", c.Database == "local":
@@ -98,16 +101,16 @@ func (c *Config) checkCollection() error {
 	case c.Collection == "":
 		return errors.New("--collection must not be empty")
 	case strings.ContainsAny(c.Collection, "$\x00"), strings.HasPrefix(c.Collection, "system."), strings.HasPrefix(c.Collection, "."):
-		return errors.New("--collection must not have a '$', and must not begin with 'system.' or '.'")
+		return errors.New("--collection must not contain '$', and must not begin with 'system.' or '.'")
 	case c.ownsState() && (c.Collection == "keytail_heartbeats" || c.Collection == "keytail_audit"):
-		return fmt.Errorf("--collection cannot be %s: keytail writes there itself", c.Collection)
+		return fmt.Errorf("--collection cannot be %s: it is one of keytail's own collections", c.Collection)
 	case len(c.Database)+1+len(c.Collection) > maxNamespaceBytes:
 		return errors.New("--database and --collection together must have at most 254 bytes")
 	}
 	return nil
 }
 
-// checkAges: an interval is only held against a max-stale that is right.
+// checkAges checks the interval only against a valid max-stale.
 func (c *Config) checkAges() error {
 	if err := between("max-stale", c.MaxStale, minMaxStale, maxMaxStale, "at least 30ms and at most 1h"); err != nil {
 		return err
@@ -123,7 +126,7 @@ func (c *Config) checkDev() error {
 	var production error
 	for _, name := range []string{"KEYTAIL_ENV", "ENVIRONMENT"} {
 		if strings.EqualFold(strings.TrimSpace(os.Getenv(name)), "production") {
-			production = fmt.Errorf("--dev is refused because %s is production: its keys are public and nothing is kept", name)
+			production = fmt.Errorf("--dev is refused because %s is production: its keys are public and nothing is stored", name)
 			break
 		}
 	}
@@ -134,8 +137,8 @@ func (c *Config) checkDev() error {
 	return errors.Join(production, addr)
 }
 
-// Loopback reports whether an address of the form host:port can be reached from
-// this machine only.
+// Loopback reports whether only this machine can connect to an address of the
+// form host:port.
 func Loopback(addr string) bool {
 	host, _, err := net.SplitHostPort(addr)
 	if err != nil {

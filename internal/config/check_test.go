@@ -25,7 +25,7 @@ func TestCheck(t *testing.T) {
 		"admin":                    {[]string{server, "--database=admin"}, []string{"--database cannot be admin"}},
 		"no collection":            {[]string{server, "--collection="}, []string{"--collection must not be empty"}},
 		"bad collection":           {[]string{server, "--collection=system.users"}, []string{"must not begin with 'system.'"}},
-		"keytail's collection":     {[]string{server, "--collection=keytail_heartbeats"}, []string{"keytail writes there itself"}},
+		"keytail's collection":     {[]string{server, "--collection=keytail_heartbeats"}, []string{"it is one of keytail's own collections"}},
 		"in another database":      {[]string{server, "--collection=keytail_heartbeats", "--stream-scope=collection", "--state-database=other"}, nil},
 		"bad scope":                {[]string{server, "--stream-scope=cluster"}, []string{"--stream-scope must be one of database, collection"}},
 		"state elsewhere":          {[]string{server, "--state-database=other"}, []string{"only with --stream-scope collection"}},
@@ -41,23 +41,23 @@ func TestCheck(t *testing.T) {
 		"admin off":                {[]string{server, "--admin-addr=0.0.0.0:9091"}, nil},
 		"admin on":                 {[]string{server, "--admin-token-file=f"}, nil},
 		"admin with TLS":           {[]string{server, "--admin-token-file=f", "--admin-addr=:9091", "--admin-tls-cert-file=c", "--admin-tls-key-file=k"}, nil},
-		"admin in the clear":       {[]string{server, "--admin-token-file=f", "--admin-addr=:9091"}, []string{"--admin-addr can be reached from other machines"}},
+		"admin in the clear":       {[]string{server, "--admin-token-file=f", "--admin-addr=:9091"}, []string{"--admin-addr is reachable from other machines"}},
 		"admin as ops":             {[]string{server, "--admin-token-file=f", "--admin-addr=127.0.0.1:9090"}, []string{"--ops-addr and --admin-addr are the same"}},
 		"gRPC":                     {[]string{server, "--grpc-addr=:8081", "--hide-credentials", "--grpc-tls-cert-file=c", "--grpc-tls-key-file=k", "--grpc-tls-client-ca-file=a"}, nil},
-		"gRPC TLS, no listener":    {[]string{server, "--grpc-tls-cert-file=c", "--grpc-tls-key-file=k"}, []string{"the gRPC listener is off without --grpc-addr"}},
+		"gRPC TLS, no listener":    {[]string{server, "--grpc-tls-cert-file=c", "--grpc-tls-key-file=k"}, []string{"the gRPC listener needs --grpc-addr"}},
 		"gRPC, half a pair":        {[]string{server, "--grpc-addr=:8081", "--grpc-tls-cert-file=c"}, []string{"--grpc-tls-cert-file is given without --grpc-tls-key-file"}},
 		"gRPC, no port":            {[]string{server, "--grpc-addr=localhost"}, []string{"--grpc-addr"}},
 		"gRPC and public the same": {[]string{server, "--addr=:8081", "--grpc-addr=:8081"}, []string{"--addr and --grpc-addr are the same"}},
-		"hides for nobody":         {[]string{server, "--hide-credentials"}, []string{"--hide-credentials is for the gRPC listener"}},
-		"admin TLS, no tokens":     {[]string{server, "--admin-tls-cert-file=c", "--admin-tls-key-file=k"}, []string{"the admin listener is off"}},
+		"hides for nobody":         {[]string{server, "--hide-credentials"}, []string{"--hide-credentials needs the gRPC listener"}},
+		"admin TLS, no tokens":     {[]string{server, "--admin-tls-cert-file=c", "--admin-tls-key-file=k"}, []string{"the admin listener needs"}},
 		"certificate, no key":      {[]string{server, "--tls-cert-file=c"}, []string{"--tls-cert-file is given without --tls-key-file"}},
 		"key, no certificate":      {[]string{server, "--ops-tls-key-file=c"}, []string{"--ops-tls-key-file is given without --ops-tls-cert-file"}},
 		"authority alone":          {[]string{server, "--tls-client-ca-file=c"}, []string{"--tls-client-ca-file is given without --tls-cert-file"}},
 		"one file of tokens":       {[]string{server, "--caller-token-file=f", "--admin-token-file=f"}, []string{"every caller would be an administrator"}},
 		"default scopes":           {[]string{server, "--default-scopes=a:read,b:*"}, nil},
-		"bad default scope":        {[]string{server, "--default-scopes=a,b c"}, []string{"--default-scopes, number 2: a scope has no white space"}},
+		"bad default scope":        {[]string{server, "--default-scopes=a,b c"}, []string{"--default-scopes, scope 2: a scope has no white space"}},
 		"password file":            {[]string{"--mongodb-uri=mongodb://u@127.0.0.1/keys", "--mongodb-password-file=f"}, nil},
-		"password file, no user":   {[]string{server, "--mongodb-password-file=f"}, []string{"which names none"}},
+		"password file, no user":   {[]string{server, "--mongodb-password-file=f"}, []string{"needs a user in --mongodb-uri"}},
 		"two passwords":            {[]string{"--mongodb-uri=mongodb://u:p@127.0.0.1/keys", "--mongodb-password-file=f"}, []string{"--mongodb-uri has a password"}},
 		"password and X.509":       {[]string{"--mongodb-uri=mongodb://u@127.0.0.1/keys?authMechanism=MONGODB-X509", "--mongodb-password-file=f"}, []string{"which has no password"}},
 		"password and dev":         {[]string{"--dev", "--mongodb-password-file=f"}, []string{"the in-memory MongoDB has no passwords"}},
@@ -115,7 +115,7 @@ func TestDevIsRefusedInProduction(t *testing.T) {
 	}
 }
 
-// TestSecretsOfTheURIAreNeverShown tries URIs that keytail or the driver would
+// TestSecretsOfTheURIAreNeverShown covers URIs that keytail or the driver would
 // misread.
 func TestSecretsOfTheURIAreNeverShown(t *testing.T) {
 	for uri, want := range map[string]string{

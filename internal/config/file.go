@@ -18,20 +18,19 @@ import (
 // Key is a flag's name in the YAML file: max_stale for --max-stale.
 func Key(flag string) string { return strings.ReplaceAll(flag, "-", "_") }
 
-// file is what a YAML file says, as a resolver for kong.
+// file is the content of a YAML file, as a resolver for kong.
 type file struct {
-	// values maps a flag's name to its text, as it would be written on the
-	// command line.
+	// values maps the name of a flag to its text, as on the command line.
 	values map[string]string
-	// policies is the one setting that is no flag.
+	// policies is the one setting that is not a flag.
 	policies map[string]Policy
 }
 
 // Validate implements kong.Resolver: the file was checked when it was read.
 func (f *file) Validate(*kong.Application) error { return nil }
 
-// Resolve implements kong.Resolver. kong would let a resolver win over the
-// environment, so a flag that the environment sets is not answered.
+// Resolve implements kong.Resolver. kong would let a resolver override the
+// environment, so it does not answer for a flag that the environment sets.
 func (f *file) Resolve(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, error) {
 	text, found := f.values[flag.Name]
 	if !found || envSet(flag) {
@@ -47,9 +46,9 @@ func envSet(flag *kong.Flag) bool {
 	})
 }
 
-// readFile reads a YAML file whose keys are those of flags. Everything that is
-// wrong with it is in the error, each with its line; what is right is in the
-// file all the same, so that it can be checked further.
+// readFile reads a YAML file whose keys are those of flags. The error has every
+// mistake with its line. The file has the valid settings even then, so that they
+// can be checked further.
 func readFile(path string, flags []*kong.Flag) (*file, error) {
 	content, err := os.ReadFile(path)
 	if err != nil {
@@ -68,8 +67,7 @@ func readFile(path string, flags []*kong.Flag) (*file, error) {
 	return &file{values: r.values, policies: r.policies}, errors.Join(r.problems...)
 }
 
-// byKey maps a key of the file to the flag that it sets. --config and --help
-// have none.
+// byKey maps a key of the file to its flag. --config and --help have no key.
 func byKey(flags []*kong.Flag) map[string]*kong.Flag {
 	keys := map[string]*kong.Flag{}
 	for _, flag := range flags {
@@ -80,8 +78,8 @@ func byKey(flags []*kong.Flag) map[string]*kong.Flag {
 	return keys
 }
 
-// rootMapping is the one mapping that the file must be, or nil for a file without
-// content. Errors of the YAML parser name a line and quote nothing.
+// rootMapping is the only mapping of the file, or nil for an empty file. Errors
+// of the YAML parser name a line and quote nothing.
 func rootMapping(content []byte) (*yaml.Node, error) {
 	decoder := yaml.NewDecoder(bytes.NewReader(content))
 	var document, more yaml.Node
@@ -91,7 +89,7 @@ func rootMapping(content []byte) (*yaml.Node, error) {
 		return nil, yamlError(err)
 	}
 	if err := decoder.Decode(&more); err == nil {
-		return nil, fmt.Errorf("line %d: a second YAML document begins; there must be one", more.Line)
+		return nil, fmt.Errorf("line %d: a second YAML document begins; only one is allowed", more.Line)
 	} else if !errors.Is(err, io.EOF) {
 		return nil, yamlError(err)
 	}
@@ -109,7 +107,7 @@ func yamlError(err error) error {
 	return fmt.Errorf("this is not YAML: %s", strings.TrimPrefix(err.Error(), "yaml: "))
 }
 
-// fileReader goes through the mapping and collects.
+// fileReader reads the mapping and collects mistakes.
 type fileReader struct {
 	path  string
 	flags map[string]*kong.Flag
@@ -138,7 +136,7 @@ func (r *fileReader) entry(key, value *yaml.Node) {
 		return
 	}
 	if first, again := r.lines[key.Value]; again {
-		r.problem(key.Line, "the key %q is set a second time; line %d has it already", key.Value, first)
+		r.problem(key.Line, "the key %q is repeated; it is already in line %d", key.Value, first)
 		return
 	}
 	r.lines[key.Value] = key.Line
@@ -154,16 +152,16 @@ func (r *fileReader) entry(key, value *yaml.Node) {
 	r.values[flag.Name] = text
 }
 
-// suggestion helps those who write a key like its flag or variable.
+// suggestion helps if the key is written like its flag or environment variable.
 func (r *fileReader) suggestion(key string) string {
 	name := strings.TrimPrefix(strings.ToLower(Key(strings.TrimLeft(key, "-"))), "keytail_")
 	if _, known := r.flags[name]; known {
-		return fmt.Sprintf("; it is called %q here", name)
+		return fmt.Sprintf("; the key is %q", name)
 	}
 	return ""
 }
 
-// textOf is the value as it would be written on the command line.
+// textOf is the value as on the command line.
 func textOf(flag *kong.Flag, value *yaml.Node) (string, error) {
 	if flag.Target.Kind() == reflect.Slice {
 		return listText(value)
@@ -180,23 +178,23 @@ func textOf(flag *kong.Flag, value *yaml.Node) (string, error) {
 	return value.Value, nil
 }
 
-// listText joins a list of texts with the commas of the command line.
+// listText joins a list with commas, as on the command line.
 func listText(list *yaml.Node) (string, error) {
 	if list.Kind != yaml.SequenceNode {
-		return "", errors.New("must be a list of texts, such as [a, b]")
+		return "", errors.New("must be a list of strings, such as [a, b]")
 	}
 	items := make([]string, len(list.Content))
 	for i, item := range list.Content {
 		if item.Kind != yaml.ScalarNode || item.Tag != "!!str" || strings.Contains(item.Value, ",") {
-			return "", fmt.Errorf("must be a list of texts without commas; item %d is not one", i+1)
+			return "", fmt.Errorf("must be a list of strings without commas; item %d is not", i+1)
 		}
 		items[i] = item.Value
 	}
 	return strings.Join(items, ","), nil
 }
 
-// tagOf is the YAML type that a flag's value must have. A duration is a text with
-// its unit: a bare number would leave the unit to be guessed.
+// tagOf is the YAML type of a flag's value. A duration is a string with its unit:
+// a number would leave the unit unclear.
 func tagOf(flag *kong.Flag) string {
 	switch kind := flag.Target.Kind(); {
 	case flag.Target.Type() == reflect.TypeFor[time.Duration]():
@@ -218,10 +216,10 @@ func kindName(flag *kong.Flag) string {
 	case kind == reflect.Int:
 		return "a whole number"
 	}
-	return "a text"
+	return "a string"
 }
 
-// quoteHint is for texts that YAML takes for something else.
+// quoteHint is for strings that YAML reads as another type.
 func quoteHint(want, have string) string {
 	switch {
 	case have == "!!null":

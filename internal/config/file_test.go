@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// TestFileHasEveryFlag: each flag can be set in the file, by its key.
+// TestFileHasEveryFlag: the file can set each flag, by its key.
 func TestFileHasEveryFlag(t *testing.T) {
 	values := map[string]string{
 		"mongodb_uri": "mongodb://a/b", "database": "d", "collection": "c", "ensure_schema": "true", "addr": "a:1", "ops_addr": "a:2",
@@ -47,12 +47,12 @@ func TestFileIsStrict(t *testing.T) {
 		want  []string
 	}{
 		"unknown":       {[]string{"max_stale: 1s", "max_stail: 2s"}, []string{`line 2: unknown key "max_stail"`}},
-		"like the flag": {[]string{"max-stale: 1s"}, []string{`line 1: unknown key "max-stale"; it is called "max_stale" here`}},
-		"like the env":  {[]string{"KEYTAIL_MAX_STALE: 1s"}, []string{`it is called "max_stale" here`}},
+		"like the flag": {[]string{"max-stale: 1s"}, []string{`line 1: unknown key "max-stale"; the key is "max_stale"`}},
+		"like the env":  {[]string{"KEYTAIL_MAX_STALE: 1s"}, []string{`the key is "max_stale"`}},
 		"config itself": {[]string{"config: other.yaml"}, []string{`line 1: unknown key "config"`}},
 		"twice": {
 			[]string{"max_stale: 1s", "addr: a:1", "max_stale: 2s"},
-			[]string{`line 3: the key "max_stale" is set a second time; line 1 has it already`},
+			[]string{`line 3: the key "max_stale" is repeated; it is already in line 1`},
 		},
 		"two mistakes": {
 			[]string{"cache_size: lots", "", "ensure_schema: 7"},
@@ -63,14 +63,14 @@ func TestFileIsStrict(t *testing.T) {
 		"fraction":             {[]string{"cache_size: 1.5"}, []string{"line 1: cache_size must be a whole number"}},
 		"huge":                 {[]string{"cache_size: 99999999999999999999"}, []string{"line 1: cache_size must be a whole number"}},
 		"quoted bool":          {[]string{`dev: "true"`}, []string{"line 1: dev must be true or false"}},
-		"number for text":      {[]string{"database: 2026"}, []string{"line 1: database must be a text; put it in quotes"}},
-		"no value":             {[]string{"addr:"}, []string{"line 1: addr must be a text; it has no value"}},
-		"list for text":        {[]string{"addr: [a, b]"}, []string{"line 1: addr must be a text, not a list"}},
-		"text for list":        {[]string{"key_sources: bearer"}, []string{"line 1: key_sources must be a list of texts"}},
-		"number in list":       {[]string{"key_sources: [bearer, 7]"}, []string{"line 1: key_sources must be a list of texts without commas; item 2 is not one"}},
-		"comma in list":        {[]string{"key_sources: ['bearer,x']"}, []string{"item 1 is not one"}},
-		"mapping":              {[]string{"addr: {host: a}"}, []string{"line 1: addr must be a text, not a list"}},
-		"alias":                {[]string{"addr: &a x:1", "ops_addr: *a"}, []string{"line 2: ops_addr must be a text, not a list, mapping or alias"}},
+		"number for text":      {[]string{"database: 2026"}, []string{"line 1: database must be a string; put it in quotes"}},
+		"no value":             {[]string{"addr:"}, []string{"line 1: addr must be a string; it has no value"}},
+		"list for text":        {[]string{"addr: [a, b]"}, []string{"line 1: addr must be a string, not a list"}},
+		"text for list":        {[]string{"key_sources: bearer"}, []string{"line 1: key_sources must be a list of strings"}},
+		"number in list":       {[]string{"key_sources: [bearer, 7]"}, []string{"line 1: key_sources must be a list of strings without commas; item 2 is not"}},
+		"comma in list":        {[]string{"key_sources: ['bearer,x']"}, []string{"item 1 is not"}},
+		"mapping":              {[]string{"addr: {host: a}"}, []string{"line 1: addr must be a string, not a list"}},
+		"alias":                {[]string{"addr: &a x:1", "ops_addr: *a"}, []string{"line 2: ops_addr must be a string, not a list, mapping or alias"}},
 		"merge":                {[]string{"<<: {addr: x}"}, []string{`line 1: unknown key "<<"`}},
 		"list at the root":     {[]string{"- addr: x"}, []string{"line 1: the file must be a mapping"}},
 		"text at the root":     {[]string{"max_stale=15s"}, []string{"line 1: the file must be a mapping"}},

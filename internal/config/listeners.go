@@ -8,11 +8,11 @@ import (
 	"github.com/keytail/keytail/internal/apikey"
 )
 
-// Listener is one of the four as the configuration has it.
+// Listener is the configuration of one of the four listeners.
 type Listener struct {
 	// Name is public, grpc, operations or admin.
 	Name string
-	// Flag is the one of its address, Prefix that of its TLS flags.
+	// Flag is the flag of its address, Prefix that of its TLS flags.
 	Flag, Prefix string
 	Addr         string
 	TLS          TLSFiles
@@ -26,8 +26,8 @@ const (
 	Admin      = "admin"
 )
 
-// Listeners are those that are on, in the order in which they are closed: public,
-// grpc if it has an address, operations, and with admin tokens admin.
+// Listeners are the enabled ones, in the order in which they are closed: public,
+// grpc if it has an address, operations, and admin if there are admin tokens.
 func (c *Config) Listeners() []Listener {
 	all := []Listener{{Name: Public, Flag: "addr", Prefix: "tls-", Addr: c.Addr, TLS: c.TLS}}
 	if c.GRPCAddr != "" {
@@ -53,21 +53,21 @@ func (c *Config) checkListeners() error {
 		mistakes = append(mistakes, l.checkTLS())
 	}
 	if c.GRPCAddr == "" && c.GRPCTLS != (TLSFiles{}) {
-		mistakes = append(mistakes, errors.New("the --grpc-tls flags are given, but the gRPC listener is off without --grpc-addr"))
+		mistakes = append(mistakes, errors.New("the --grpc-tls flags are given, but the gRPC listener needs --grpc-addr"))
 	}
 	if c.GRPCAddr == "" && c.HideCredentials {
-		mistakes = append(mistakes, errors.New("--hide-credentials is for the gRPC listener, which is off without --grpc-addr: over HTTP the proxy takes the key out, see examples"))
+		mistakes = append(mistakes, errors.New("--hide-credentials needs the gRPC listener (--grpc-addr): over HTTP the proxy removes the key, see examples"))
 	}
 	if c.AdminTokenFile == "" && c.AdminTLS != (TLSFiles{}) {
-		mistakes = append(mistakes, errors.New("the --admin-tls flags are given, but the admin listener is off without --admin-token-file"))
+		mistakes = append(mistakes, errors.New("the --admin-tls flags are given, but the admin listener needs --admin-token-file"))
 	}
 	if c.AdminTokenFile != "" && c.AdminTLS.CertFile == "" && address("admin-addr", c.AdminAddr) == nil && !Loopback(c.AdminAddr) {
-		mistakes = append(mistakes, errors.New("--admin-addr can be reached from other machines, and tokens would cross the network in the clear: give --admin-tls-cert-file and --admin-tls-key-file, or a loopback address"))
+		mistakes = append(mistakes, errors.New("--admin-addr is reachable from other machines, and tokens would cross the network unencrypted: set --admin-tls-cert-file and --admin-tls-key-file, or use a loopback address"))
 	}
 	return errors.Join(mistakes...)
 }
 
-// checkTLS wants both halves of a pair.
+// checkTLS requires certificate and key together.
 func (l Listener) checkTLS() error {
 	cert, key, ca := l.TLS.CertFile != "", l.TLS.KeyFile != "", l.TLS.ClientCAFile != ""
 	switch {
@@ -76,7 +76,7 @@ func (l Listener) checkTLS() error {
 	case key && !cert:
 		return fmt.Errorf("--%skey-file is given without --%scert-file: a listener needs both", l.Prefix, l.Prefix)
 	case ca && !cert:
-		return fmt.Errorf("--%sclient-ca-file is given without --%scert-file: without TLS no client shows a certificate", l.Prefix, l.Prefix)
+		return fmt.Errorf("--%sclient-ca-file is given without --%scert-file: without TLS no client presents a certificate", l.Prefix, l.Prefix)
 	}
 	return nil
 }
@@ -93,7 +93,7 @@ func (c *Config) checkDefaultScopes() error {
 	var mistakes []error
 	for i, scope := range c.DefaultScopes {
 		if err := apikey.ValidScope(scope); err != nil {
-			mistakes = append(mistakes, fmt.Errorf("--default-scopes, number %d: %w", i+1, err))
+			mistakes = append(mistakes, fmt.Errorf("--default-scopes, scope %d: %w", i+1, err))
 		}
 	}
 	return errors.Join(mistakes...)

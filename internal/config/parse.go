@@ -15,14 +15,14 @@ import (
 // Parser reads a command line, the environment and a file into a grammar: a
 // struct with kong's tags, some of whose commands embed a Config.
 //
-// kong stops at the first mistake. The parser goes on: unknown flags and values
-// of the wrong type are collected, and such a value is the default meanwhile, so
-// that the caller can look for more mistakes before it reports them all.
+// kong stops at the first mistake. The parser continues: it collects unknown
+// flags and values of a wrong type, and uses the default for such a value, so
+// that the caller can look for more mistakes before it reports all of them.
 type Parser struct {
 	kong *kong.Kong
 	file file
-	// wrong maps a flag to what is wrong with its value on the command line or in
-	// the environment.
+	// wrong maps a flag to the mistake in its value on the command line or in the
+	// environment.
 	wrong map[*kong.Value]error
 }
 
@@ -41,9 +41,9 @@ func NewParser(grammar any, options ...kong.Option) (*Parser, error) {
 	return p, err
 }
 
-// Parse reads args, the process's environment, and the file that --config or
-// KEYTAIL_CONFIG names. The context is nil when the command itself could not be
-// read; the error joins all mistakes found.
+// Parse reads args, the environment of the process, and the file that --config or
+// KEYTAIL_CONFIG names. The context is nil if the command itself could not be
+// read; the error joins all mistakes.
 func (p *Parser) Parse(args []string) (*kong.Context, Given, error) {
 	args, problems := p.dropUnknownFlags(args)
 	if err := p.loadFile(args); err != nil {
@@ -66,8 +66,8 @@ func (p *Parser) Parse(args []string) (*kong.Context, Given, error) {
 // Policies are those of the file that the last Parse read.
 func (p *Parser) Policies() map[string]Policy { return p.file.policies }
 
-// dropUnknownFlags takes out flags that no command has, each with the value that
-// follows it, and returns kong's sentences about them.
+// dropUnknownFlags removes flags that no command has, each with the value that
+// follows it, and returns kong's errors about them.
 func (p *Parser) dropUnknownFlags(args []string) (known []string, problems []error) {
 	names, commands := p.vocabulary()
 	for i := 0; i < len(args); i++ {
@@ -87,7 +87,7 @@ func (p *Parser) dropUnknownFlags(args []string) (known []string, problems []err
 	return known, problems
 }
 
-// unknownFlag lets kong say it, since kong knows what may have been meant.
+// unknownFlag is kong's error, which suggests similar flags.
 func (p *Parser) unknownFlag(name string) error {
 	ctx, err := kong.Trace(p.kong, []string{name})
 	if err == nil && ctx.Error != nil {
@@ -120,7 +120,7 @@ func (p *Parser) loadFile(args []string) error {
 	p.file = file{}
 	ctx, err := kong.Trace(p.kong, args)
 	if err != nil || ctx.Error != nil {
-		return nil // kong's Parse is about to say it again
+		return nil // kong's Parse will report it
 	}
 	for _, flag := range allFlags(ctx) {
 		if flag.Name != "config" {
@@ -140,7 +140,7 @@ func (p *Parser) loadFile(args []string) error {
 	return nil
 }
 
-// allFlags are the flags that the selected command takes.
+// allFlags are the flags of the selected command.
 func allFlags(ctx *kong.Context) []*kong.Flag {
 	var flags []*kong.Flag
 	for _, path := range ctx.Path {
@@ -166,7 +166,7 @@ func given(ctx *kong.Context) Given {
 	return g
 }
 
-// decode is a mapper for durations and whole numbers that collects.
+// decode is a mapper for durations and integers that collects mistakes.
 func (p *Parser) decode(ctx *kong.DecodeContext, target reflect.Value) error {
 	var text string
 	if err := ctx.Scan.PopValueInto("value", &text); err != nil {
@@ -192,7 +192,8 @@ func (m boolMapper) Decode(ctx *kong.DecodeContext, target reflect.Value) error 
 	return nil
 }
 
-// nameOf is how a flag is called in a sentence. Some have no environment variable.
+// nameOf is the name of a flag in an error. Some flags have no environment
+// variable.
 func nameOf(value *kong.Value) string {
 	if len(value.Tag.Envs) == 0 {
 		return "--" + value.Name
@@ -200,8 +201,8 @@ func nameOf(value *kong.Value) string {
 	return fmt.Sprintf("--%s (%s)", value.Name, strings.Join(value.Tag.Envs, ", "))
 }
 
-// set writes what text means into target, or remembers that it means nothing and
-// writes the default.
+// set writes the value of text into target. If text is not valid, it records that
+// and writes the default.
 func (p *Parser) set(value *kong.Value, target reflect.Value, text string) {
 	parsed, err := parse(target.Type(), text)
 	if err != nil {
@@ -214,14 +215,14 @@ func (p *Parser) set(value *kong.Value, target reflect.Value, text string) {
 	target.Set(parsed)
 }
 
-// check says what is wrong with a text for a flag of type t, as the end of a
+// check returns what is wrong with a text for a flag of type t, as the end of a
 // sentence that begins with the flag's name.
 func check(t reflect.Type, text string) error {
 	_, err := parse(t, text)
 	return err
 }
 
-// parse reads a text as a duration, a whole number, true or false, or itself.
+// parse reads a text as a duration, an integer, a bool, or a string.
 func parse(t reflect.Type, text string) (reflect.Value, error) {
 	value := reflect.New(t).Elem()
 	switch {
@@ -249,8 +250,8 @@ func parse(t reflect.Type, text string) (reflect.Value, error) {
 	return value, nil
 }
 
-// quote shows a short and harmless form of what somebody wrote: a secret may
-// have been pasted into the wrong flag.
+// quote shows a short and harmless form of a value: a secret may have been pasted
+// into the wrong flag.
 func quote(text string) string {
 	const enough = 20
 	if text == "" {

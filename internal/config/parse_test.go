@@ -7,7 +7,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-func TestDefaultsAreTheDesigns(t *testing.T) {
+func TestDefaults(t *testing.T) {
 	got, given := mustLoad(t)
 	want := &Config{
 		Collection: "api_keys", Addr: "127.0.0.1:8080", OpsAddr: "127.0.0.1:9090",
@@ -29,7 +29,7 @@ func TestDefaultsAreTheDesigns(t *testing.T) {
 	}
 }
 
-// TestHeartbeatFollowsAShortMaxStale unless somebody asked for another one.
+// TestHeartbeatFollowsAShortMaxStale unless an interval is given.
 func TestHeartbeatFollowsAShortMaxStale(t *testing.T) {
 	for _, test := range []struct {
 		args []string
@@ -48,8 +48,8 @@ func TestHeartbeatFollowsAShortMaxStale(t *testing.T) {
 	}
 }
 
-// TestPrecedence: flag over environment over file over default, for each kind of
-// value.
+// TestPrecedence: a flag overrides the environment, the environment the file, and
+// the file the default, for each kind of value.
 func TestPrecedence(t *testing.T) {
 	for name, test := range map[string]struct {
 		flag, env, file string
@@ -105,8 +105,7 @@ func TestGivenKnowsEverySource(t *testing.T) {
 	}
 }
 
-// TestDevGivesWayToWhatIsGiven: --dev changes defaults and nothing else.
-func TestDevGivesWayToWhatIsGiven(t *testing.T) {
+func TestDevChangesOnlyDefaults(t *testing.T) {
 	plain, _ := mustLoad(t, "--dev")
 	if !plain.EnsureSchema || plain.DrainDelay != 0 || plain.LogFormat != "console" || plain.Database != "keytail" {
 		t.Errorf("--dev alone: %+v", plain)
@@ -117,9 +116,9 @@ func TestDevGivesWayToWhatIsGiven(t *testing.T) {
 	}
 }
 
-// TestAlwaysHasNoSwitch: the default name of the switch gives way, a name that
-// was given does not.
-func TestAlwaysHasNoSwitch(t *testing.T) {
+// TestActiveFormAlwaysHasNoField: it removes the default name of the field, but
+// not one that is given.
+func TestActiveFormAlwaysHasNoField(t *testing.T) {
 	for _, test := range []struct {
 		args []string
 		want string
@@ -137,7 +136,7 @@ func TestAlwaysHasNoSwitch(t *testing.T) {
 	}
 }
 
-// TestARoleCanBeEmptyInEverySource: an empty name is not the same as none given.
+// TestARoleCanBeEmptyInEverySource: an empty name differs from no name.
 func TestARoleCanBeEmptyInEverySource(t *testing.T) {
 	t.Setenv("KEYTAIL_MAP_ORG_ID", "")
 	c, _ := mustLoad(t, "--config", yamlFile(t, `map_project_id: ""`), "--map-name=")
@@ -163,7 +162,7 @@ func TestDatabaseOfTheURI(t *testing.T) {
 	}
 }
 
-// TestEveryMistakeIsReported: two and more at once, from every source.
+// TestEveryMistakeIsReported: several at once, from every source.
 func TestEveryMistakeIsReported(t *testing.T) {
 	t.Setenv("KEYTAIL_DRAIN_DELAY", "soon")
 	path := yamlFile(t, "# comment", "max_stale: 15", "bogus: 1")
@@ -181,9 +180,9 @@ func TestEveryMistakeIsReported(t *testing.T) {
 	wantAll(t, c.Check(), "give --mongodb-uri", "--addr must be host:port")
 }
 
-// TestOtherCommandsIgnoreServesMistakes: `keytail version` works in a container
-// whose environment is wrong.
-func TestOtherCommandsIgnoreServesMistakes(t *testing.T) {
+// TestOtherCommandsIgnoreMistakesInServe: `keytail version` works in a container
+// with an invalid environment.
+func TestOtherCommandsIgnoreMistakesInServe(t *testing.T) {
 	t.Setenv("KEYTAIL_MAX_STALE", "soon")
 	if _, _, err := load(t, "other"); err != nil {
 		t.Error(err)

@@ -10,28 +10,26 @@ import (
 	"github.com/keytail/keytail/internal/apikey"
 )
 
-// policiesKey is the key of the file that no flag has.
+// policiesKey is the key of the file that is not a flag.
 const policiesKey = "policies"
 
-// policyName is that of a policy: unreserved in a URL.
+// policyName is unreserved in a URL.
 var policyName = regexp.MustCompile(`^[A-Za-z0-9._~-]{1,64}$`)
 
-// readPolicies reads a mapping of names to policies. Each mistake has its line,
-// since a policy that is read in another way than it was meant lets in whom it
-// should not.
+// readPolicies reads a mapping of names to policies. Each mistake has its line: a
+// misread policy allows requests that it should not.
 func (r *fileReader) readPolicies(node *yaml.Node) {
 	r.policies = map[string]Policy{}
 	r.fields(node, "policies must be a mapping of names, such as {orders: {scopes: [orders:read]}}", func(name, value *yaml.Node) {
 		if !policyName.MatchString(name.Value) || strings.Trim(name.Value, ".") == "" {
-			r.problem(name.Line, "the name of a policy has 1 to 64 letters, digits and the signs . _ ~ -, and not dots alone")
+			r.problem(name.Line, "the name of a policy must have 1 to 64 letters, digits or the characters . _ ~ -, and not only dots")
 			return
 		}
 		r.policies[name.Value] = r.readPolicy(name.Value, value)
 	})
 }
 
-// fields calls use for each entry of a mapping whose keys are texts that occur
-// once.
+// fields calls use for each entry of a mapping whose keys are distinct strings.
 func (r *fileReader) fields(node *yaml.Node, must string, use func(key, value *yaml.Node)) {
 	if node.Kind != yaml.MappingNode {
 		r.problem(node.Line, "%s", must)
@@ -44,7 +42,7 @@ func (r *fileReader) fields(node *yaml.Node, must string, use func(key, value *y
 		case key.Kind != yaml.ScalarNode || key.Tag != "!!str":
 			r.problem(key.Line, "a key must be plain text; put it in quotes")
 		case again:
-			r.problem(key.Line, "%q is there a second time; line %d has it already", key.Value, first)
+			r.problem(key.Line, "%q is repeated; it is already in line %d", key.Value, first)
 		default:
 			lines[key.Value] = key.Line
 			use(key, node.Content[i+1])
@@ -64,7 +62,7 @@ func (r *fileReader) readPolicy(name string, node *yaml.Node) Policy {
 		case "project_id":
 			policy.ProjectID, err = readID(value)
 		default:
-			r.problem(key.Line, "the policy %s has an unknown key %q; there are scopes, org_id and project_id", name, key.Value)
+			r.problem(key.Line, "the policy %s has an unknown key %q; allowed are scopes, org_id and project_id", name, key.Value)
 		}
 		if err != nil {
 			r.problem(value.Line, "the policy %s: %s %v", name, key.Value, err)
@@ -75,7 +73,7 @@ func (r *fileReader) readPolicy(name string, node *yaml.Node) Policy {
 
 func (r *fileReader) readScopes(name string, list *yaml.Node) []string {
 	if list.Kind != yaml.SequenceNode || len(list.Content) == 0 {
-		r.problem(list.Line, "the policy %s: scopes must be a list of texts, such as [orders:read]; leave it out if none is needed", name)
+		r.problem(list.Line, "the policy %s: scopes must be a list of strings, such as [orders:read]; omit it if none is required", name)
 		return nil
 	}
 	seen := map[string]bool{}
@@ -84,11 +82,11 @@ func (r *fileReader) readScopes(name string, list *yaml.Node) []string {
 		err := apikey.ValidScope(item.Value)
 		switch {
 		case item.Kind != yaml.ScalarNode || item.Tag != "!!str":
-			r.problem(item.Line, "the policy %s: a scope must be a text; put it in quotes", name)
+			r.problem(item.Line, "the policy %s: a scope must be a string; put it in quotes", name)
 		case err != nil:
 			r.problem(item.Line, "the policy %s: %v", name, err)
 		case seen[item.Value]:
-			r.problem(item.Line, "the policy %s has the scope %q twice", name, item.Value)
+			r.problem(item.Line, "the policy %s repeats the scope %q", name, item.Value)
 		}
 		seen[item.Value] = true
 		scopes = append(scopes, item.Value)
@@ -98,7 +96,7 @@ func (r *fileReader) readScopes(name string, list *yaml.Node) []string {
 
 func readID(node *yaml.Node) (string, error) {
 	if node.Kind != yaml.ScalarNode || node.Tag != "!!str" {
-		return "", errors.New("must be a text; put it in quotes")
+		return "", errors.New("must be a string; put it in quotes")
 	}
 	return node.Value, apikey.ValidID(node.Value)
 }

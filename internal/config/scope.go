@@ -6,7 +6,8 @@ import (
 	"strings"
 )
 
-// checkScope: heartbeats in another database are not in the stream of the keys'.
+// checkScope: heartbeats in another database are not in the change stream of the
+// keys' database.
 func (c *Config) checkScope() error {
 	switch {
 	case c.StreamScope != "" && c.StreamScope != "database" && c.StreamScope != "collection":
@@ -14,9 +15,9 @@ func (c *Config) checkScope() error {
 	case c.ownsState():
 		return nil
 	case c.StreamScope != "collection":
-		return errors.New("--state-database can be another database than the keys' only with --stream-scope collection: a stream of one database shows no heartbeats of another")
+		return errors.New("--state-database may differ from the database of the keys only with --stream-scope collection: the stream of one database has no heartbeats of another")
 	case c.StateDatabase == "admin", c.StateDatabase == "config", c.StateDatabase == "local":
-		return fmt.Errorf("--state-database cannot be %s: that is the server's own", c.StateDatabase)
+		return fmt.Errorf("--state-database cannot be %s: that database belongs to the server", c.StateDatabase)
 	case len(c.StateDatabase) > maxNameBytes, strings.ContainsAny(c.StateDatabase, "/\\. \"$*<>:|?\x00"):
 		return errors.New(`--state-database must have at most 63 bytes and none of the characters /\. "$*<>:|?`)
 	}

@@ -7,21 +7,21 @@ import (
 	"strings"
 )
 
-// uriSecrets matches what stands between the scheme and the host of a MongoDB
-// URI. It is greedy: a password with an unescaped '@' goes as well.
+// uriSecrets matches the text between the scheme and the host of a MongoDB URI.
+// It is greedy, so that it covers a password with an unescaped '@'.
 var uriSecrets = regexp.MustCompile(`(mongodb(?:\+srv)?://)\S*@`)
 
-// Redact takes the user and password out of every MongoDB URI in a text.
+// Redact removes user and password from every MongoDB URI in a text.
 func Redact(text string) string { return uriSecrets.ReplaceAllString(text, "${1}…@") }
 
 // Errors about --mongodb-uri. None quotes the URI.
 var (
 	errURIScheme = errors.New("--mongodb-uri must begin with mongodb:// or mongodb+srv://")
-	errURIEscape = errors.New("--mongodb-uri holds a user name or password that is not escaped: write '@' as %40, ':' as %3A, '/' as %2F, '%' as %25")
+	errURIEscape = errors.New("--mongodb-uri contains a user name or password that is not escaped: write '@' as %40, ':' as %3A, '/' as %2F, '%' as %25")
 )
 
 // checkURI finds what the driver would misread or show. The driver's own checks
-// come later, when the client is made.
+// follow when the client is created.
 func checkURI(uri string) error {
 	scheme, rest, found := strings.Cut(uri, "://")
 	if !found || scheme != "mongodb" && scheme != "mongodb+srv" {
@@ -47,11 +47,11 @@ func checkPasswordFile(uri string) error {
 	user, _, found := strings.Cut(beforeQuery, "@")
 	switch {
 	case !found || user == "" || user[0] == ':':
-		return errors.New("--mongodb-password-file is the password of the user in --mongodb-uri, which names none: write mongodb://USER@HOST/DATABASE")
+		return errors.New("--mongodb-password-file needs a user in --mongodb-uri: write mongodb://USER@HOST/DATABASE")
 	case strings.Contains(user, ":"):
-		return errors.New("--mongodb-uri has a password, and --mongodb-password-file is another: take the one in the URI out")
+		return errors.New("--mongodb-uri has a password, and --mongodb-password-file has another: remove the one in the URI")
 	case strings.Contains(strings.ToUpper(query), "AUTHMECHANISM=MONGODB-X509"):
-		return errors.New("--mongodb-password-file is given, but --mongodb-uri asks for MONGODB-X509, which has no password: take one of them out")
+		return errors.New("--mongodb-password-file is given, but --mongodb-uri uses MONGODB-X509, which has no password: remove one of them")
 	}
 	return nil
 }
@@ -63,7 +63,7 @@ func WithPassword(uri, password string) string {
 	return user + ":" + strings.ReplaceAll(url.QueryEscape(password), "+", "%20") + "@" + rest
 }
 
-// userInfoEscaped reports whether user[:password] can be read in one way only.
+// userInfoEscaped reports whether user[:password] has only one reading.
 func userInfoEscaped(userInfo string) bool {
 	if strings.Count(userInfo, ":") > 1 || strings.Contains(userInfo, "/") {
 		return false

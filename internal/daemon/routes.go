@@ -20,13 +20,13 @@ func (d *Daemon) Events() routes.Events { return feed{d.Core.Events} }
 
 type syncer struct{ fleet *fleet.Fleet }
 
-func (s syncer) Wait(ctx context.Context, revision clustertime.Time, all bool) (routes.Receipt, error) {
+func (s syncer) Wait(ctx context.Context, revision clustertime.Time, all bool) (routes.SyncResult, error) {
 	scope := fleet.ScopeInstance
 	if all {
 		scope = fleet.ScopeFleet
 	}
 	result, err := s.fleet.Wait(ctx, revision, scope)
-	return routes.Receipt{
+	return routes.SyncResult{
 		Synced: result.Synced, Instances: toInstances(result.Instances), Missing: result.Missing,
 	}, toRouteErr(err)
 }
@@ -49,7 +49,7 @@ type feed struct{ hub *events.Hub }
 func (f feed) Subscribe(lastID string) (routes.Subscription, error) {
 	subscription, err := f.hub.Subscribe(lastID)
 	if err != nil {
-		return nil, toRouteErr(err)
+		return nil, err
 	}
 	return subscription, nil
 }
@@ -57,11 +57,8 @@ func (f feed) Subscribe(lastID string) (routes.Subscription, error) {
 // toRouteErr wraps err in the error that routes knows it by.
 func toRouteErr(err error) error {
 	for _, pair := range []struct{ have, want error }{
-		{fleet.ErrRevisionAhead, routes.ErrRevisionAhead},
 		{fleet.ErrBusy, routes.ErrTooManyWaiting},
-		{events.ErrBusy, routes.ErrTooManyWaiting},
-		{fleet.ErrUnavailable, routes.ErrDatabaseAway},
-		{events.ErrClosed, routes.ErrShuttingDown},
+		{fleet.ErrUnavailable, routes.ErrDatabaseUnavailable},
 	} {
 		if errors.Is(err, pair.have) {
 			return fmt.Errorf("%w: %w", pair.want, err)

@@ -1,9 +1,8 @@
-// Package doctor looks whether keytail fits a team's collection and replica set,
-// and says what to do where it does not. It asks by trying: what a check says is
-// what serve would meet, in the same sentences, since both call the same
-// functions of the rooms that know.
+// Package doctor checks whether keytail can run with a team's collection and replica
+// set, and says what to do if it cannot. A check does what serve does, with the same
+// functions, so it reports the same errors.
 //
-// It changes nothing that is there, except that it makes keytail's own
-// collection of heartbeats and its index, and writes and deletes one document of
-// no fleet in it: a privilege is only known when it has been used.
+// It does not change existing data. It creates keytail's own collection of heartbeats
+// and its index, and inserts and deletes one document there that belongs to no fleet:
+// only using a privilege shows that it exists.
 package doctor

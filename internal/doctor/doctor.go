@@ -13,17 +13,17 @@ import (
 	"github.com/keytail/keytail/internal/preload"
 )
 
-// The times that checks may take. A server that needs longer is no good for
-// answering within max_stale.
+// Timeouts of checks. A server that needs longer cannot answer within max_stale.
 const (
 	checkTimeout = 5 * time.Second
-	// surveyTimeout is for reading a thousand documents over a bad line.
+	// surveyTimeout is for reading a thousand documents over a slow connection.
 	surveyTimeout = 15 * time.Second
 )
 
-// Heartbeats are where an instance writes its own. A changestream.Heartbeater is one.
+// Heartbeats writes the heartbeats of an instance. A changestream.Heartbeater is
+// one.
 type Heartbeats interface {
-	// Prepare makes the collection and its index, and writes one document.
+	// Prepare creates the collection and its index, and writes one document.
 	Prepare(ctx context.Context) error
 }
 
@@ -33,25 +33,26 @@ type Stream interface {
 	Try(ctx context.Context) error
 }
 
-// Usage writes down the use of keys. A usage.Usage is one.
+// Usage writes the usage of keys. A usage.Recorder is one.
 type Usage interface {
 	// Prepare asks whether it may.
 	Prepare(ctx context.Context) error
 }
 
-// Config says what is looked at. Store, Heartbeats and Stream are required.
+// Config says what to check. Store, Heartbeats and Stream are required.
 type Config struct {
 	Store      *keystore.Store
 	Heartbeats Heartbeats
 	Stream     Stream
-	// Usage is nil where the use of keys is not written down.
+	// Usage is nil if keytail does not write the usage of keys.
 	Usage Usage
-	// EnsureSchema: serve will create what is missing, so that it is no more than
-	// a warning.
+	// EnsureSchema: serve will create what is missing, so that it is only a
+	// warning.
 	EnsureSchema bool
-	// Lists: the admin API is on, so that an index for its lists is recommended.
+	// Lists: the admin API is enabled, so that an index for its lists is
+	// recommended.
 	Lists bool
-	// CacheSizeMiB and Preload are serve's. Zero: its defaults.
+	// CacheSizeMiB and Preload are those of serve. Zero: its defaults.
 	CacheSizeMiB int
 	Preload      preload.Mode
 	// Version is keytail's.
@@ -61,39 +62,39 @@ type Config struct {
 // examination is one run.
 type examination struct {
 	Config
-	see    func(Check)
-	report Report
-	// survey is what the documents check found, nil before.
+	onCheck func(Check)
+	report  Report
+	// survey is the result of the documents check. Nil: it has not run.
 	survey *keystore.Survey
-	// entries is how much of the cache the documents looked at take, in bytes.
+	// entries is how many bytes of the cache the surveyed documents take.
 	entries int64
 }
 
-// Examine makes all checks in their order, and calls see (nil: nobody) after
-// each. It ends when ctx does: checks that are left are not tried.
-func Examine(ctx context.Context, config Config, see func(Check)) Report {
-	e := &examination{Config: config, see: see, report: Report{OK: true, Version: config.Version}}
+// Examine makes all checks in their order, and calls onCheck, which may be nil,
+// after each. When ctx ends, the remaining checks are not tried.
+func Examine(ctx context.Context, config Config, onCheck func(Check)) Report {
+	e := &examination{Config: config, onCheck: onCheck, report: Report{OK: true, Version: config.Version}}
 	deployment, reached := e.deployment(ctx)
 	if !reached {
-		e.skip("there is no primary to ask", "version", "clock", "collection", "index", "documents", "linearizable", "heartbeats", "stream", "usage", "memory")
+		e.skip("no primary is reachable", "version", "clock", "collection", "index", "documents", "linearizable", "heartbeats", "stream", "usage", "memory")
 		return e.report
 	}
 	e.version(ctx)
 	e.clock(deployment)
-	switch there, later := e.collection(ctx); {
-	case there:
+	switch exists, willExist := e.collection(ctx); {
+	case exists:
 		e.index(ctx)
 		e.documents(ctx)
 		e.linearizable(ctx)
-	case later:
-		e.later("index", "documents", "linearizable")
+	case willExist:
+		e.createdLater("index", "documents", "linearizable")
 		e.survey = &keystore.Survey{}
 	default:
-		// A wrong name must not get collections of ours.
+		// A misspelt database must not get keytail's collections.
 		e.skip("the collection cannot be read", "index", "documents", "linearizable", "heartbeats", "stream", "usage", "memory")
 		return e.report
 	}
-	e.try(ctx, "heartbeats", e.Heartbeats.Prepare, "a heartbeat can be written, and the index that removes dead instances is there")
+	e.try(ctx, "heartbeats", e.Heartbeats.Prepare, "a heartbeat can be written, and the index that removes old heartbeats exists")
 	e.try(ctx, "stream", e.Stream.Try, "the change stream opens")
 	e.usage(ctx)
 	e.memory()
@@ -101,7 +102,7 @@ func Examine(ctx context.Context, config Config, see func(Check)) Report {
 }
 
 func (e *examination) add(name string, status Status, detail string, more ...string) {
-	e.report.add(Check{Name: name, Status: status, Detail: detail, More: more}, e.see)
+	e.report.add(Check{Name: name, Status: status, Detail: detail, More: more}, e.onCheck)
 }
 
 func (e *examination) skip(why string, names ...string) {
@@ -110,8 +111,8 @@ func (e *examination) skip(why string, names ...string) {
 	}
 }
 
-// later is for what serve makes itself.
-func (e *examination) later(names ...string) {
+// createdLater is for checks of what serve creates itself.
+func (e *examination) createdLater(names ...string) {
 	for _, name := range names {
 		e.add(name, Warning, "serve will create the collection first")
 	}
@@ -129,7 +130,7 @@ func (e *examination) try(ctx context.Context, name string, f func(context.Conte
 	return true
 }
 
-// deployment reports whether there is a primary to ask anything else.
+// deployment reports whether there is a primary for the other checks.
 func (e *examination) deployment(ctx context.Context) (keystore.Deployment, bool) {
 	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
@@ -150,8 +151,8 @@ func (e *examination) deployment(ctx context.Context) (keystore.Deployment, bool
 	return d, true
 }
 
-// oldest is the first version whose change streams are what keytail was designed
-// on (MONGODB.md's facts were measured on it).
+// oldest is the first version with the change streams that keytail relies on
+// (docs/mongodb.md).
 var oldest = [2]int{4, 4}
 
 func (e *examination) version(ctx context.Context) {
@@ -162,14 +163,14 @@ func (e *examination) version(ctx context.Context) {
 		e.add("version", ToDo, err.Error())
 		return
 	}
-	status, detail := judgeVersion(version)
+	status, detail := versionStatus(version)
 	e.add("version", status, detail)
 }
 
-func judgeVersion(version string) (Status, string) {
+func versionStatus(version string) (Status, string) {
 	var major, minor int
 	if _, err := fmt.Sscanf(version, "%d.%d", &major, &minor); err != nil {
-		return Warning, fmt.Sprintf("the server calls its version %q, which is not of the form 8.0.4", version)
+		return Warning, fmt.Sprintf("the server reports the version %q, which does not have the form 8.0.4", version)
 	}
 	if major < oldest[0] || major == oldest[0] && minor < oldest[1] {
 		return ToDo, fmt.Sprintf("the server is version %s: keytail needs %d.%d or later", version, oldest[0], oldest[1])
@@ -177,44 +178,44 @@ func judgeVersion(version string) (Status, string) {
 	return OK, "MongoDB " + version
 }
 
-// The clock offsets that are worth a word: expires_at is held against this
-// machine's clock, and was most likely written by another one's.
+// The clock offsets to report: expires_at is compared with the clock of this machine,
+// and most likely another one wrote it.
 const (
 	offsetWarning = time.Second
 	offsetToDo    = time.Minute
 )
 
 func (e *examination) clock(d keystore.Deployment) {
-	status, detail := judgeClock(d)
+	status, detail := clockStatus(d)
 	e.add("clock", status, detail)
 }
 
-// judgeClock: somewhere between question and answer the server looked at its
-// clock, of which it says milliseconds.
-func judgeClock(d keystore.Deployment) (Status, string) {
+// clockStatus compares the clocks: the server read its own at some time between
+// request and response, and reports milliseconds.
+func clockStatus(d keystore.Deployment) (Status, string) {
 	if d.LocalTime.IsZero() {
-		return Warning, "the server does not say what time it is"
+		return Warning, "the server does not report its time"
 	}
 	offset := d.LocalTime.Sub(d.Asked.Add(d.Took / 2)).Abs()
 	unsure := d.Took/2 + time.Millisecond
-	detail := fmt.Sprintf("this machine's clock is %v away from the server's, ±%v", offset.Round(time.Millisecond), unsure.Round(time.Millisecond))
+	detail := fmt.Sprintf("this machine's clock differs from the server's by %v, ±%v", offset.Round(time.Millisecond), unsure.Round(time.Millisecond))
 	switch sure := offset - unsure; {
 	case sure > offsetToDo:
-		return ToDo, detail + ": keys expire by this machine's clock, so set it right (NTP)"
+		return ToDo, detail + ": keys expire by this machine's clock, so synchronize it (NTP)"
 	case sure > offsetWarning:
 		return Warning, detail + ": keys expire by this machine's clock"
 	}
 	return OK, detail
 }
 
-// collection reports whether it is there, or will be.
-func (e *examination) collection(ctx context.Context) (there, later bool) {
+// collection reports whether the collection exists, or will exist.
+func (e *examination) collection(ctx context.Context) (exists, willExist bool) {
 	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
 	err := e.Store.Inspect(ctx)
 	switch {
 	case errors.Is(err, keystore.ErrCollectionMissing) && e.EnsureSchema:
-		e.add("collection", Warning, "the collection is missing, serve will create it (--ensure-schema)")
+		e.add("collection", Warning, "the collection does not exist; serve will create it (--ensure-schema)")
 		return false, true
 	case err != nil:
 		e.add("collection", ToDo, err.Error())
@@ -230,15 +231,15 @@ func (e *examination) index(ctx context.Context) {
 	err := e.Store.CheckIndex(ctx)
 	switch hash := e.Store.Schema().Hash; {
 	case errors.Is(err, keystore.ErrNoUniqueIndex) && e.EnsureSchema:
-		e.add("index", Warning, err.Error()+" (serve creates it where there is none on the hash: --ensure-schema)")
+		e.add("index", Warning, err.Error()+" (serve creates it if the hash has no index: --ensure-schema)")
 	case err != nil:
 		e.add("index", ToDo, err.Error())
 	default:
-		e.add("index", OK, fmt.Sprintf("%s has a unique index that a look-up can use", hash), e.listIndex(ctx)...)
+		e.add("index", OK, fmt.Sprintf("%s has a unique index that queries can use", hash), e.listIndex(ctx)...)
 	}
 }
 
-// listIndex recommends one where it is missing and of use.
+// listIndex recommends an index if it is missing and useful.
 func (e *examination) listIndex(ctx context.Context) []string {
 	if !e.Lists {
 		return nil
@@ -249,7 +250,7 @@ func (e *examination) listIndex(ctx context.Context) []string {
 	return nil
 }
 
-// documents tries the mapping.
+// documents checks the mapping against documents.
 func (e *examination) documents(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, surveyTimeout)
 	defer cancel()
@@ -261,7 +262,7 @@ func (e *examination) documents(ctx context.Context) {
 		return
 	}
 	e.survey = found
-	more := linesOf(found)
+	more := surveyLines(found)
 	switch refusal, warnings := found.StartError(), found.Warnings(); {
 	case refusal != nil:
 		e.add("documents", ToDo, refusal.Error(), more...)
@@ -274,15 +275,15 @@ func (e *examination) documents(ctx context.Context) {
 
 func summary(s *keystore.Survey) string {
 	if s.Documents == 0 {
-		return "the collection is empty, so the mapping could not be tried"
+		return "the collection is empty, so the mapping could not be checked"
 	}
-	return fmt.Sprintf("%s of %d looked at, %d in all: %d can be used now, %d switched off, %d expired, %d cannot be read as keys",
+	return fmt.Sprintf("%s in %d surveyed documents, %d in all: %d valid now, %d disabled, %d expired, %d cannot be read as keys",
 		count(s.Keys, "key"), s.Documents, s.Total, s.Keys-s.Inactive-s.Expired, s.Inactive, s.Expired, s.Broken())
 }
 
-// linesOf names what a person would look for: documents that would be DISABLED,
-// hashes of different kinds, and fields that nothing was made of.
-func linesOf(s *keystore.Survey) []string {
+// surveyLines lists what a person looks for: documents that would be DISABLED,
+// hashes of different kinds, and fields without a role.
+func surveyLines(s *keystore.Survey) []string {
 	var lines []string
 	for _, g := range s.Defects {
 		lines = append(lines, fmt.Sprintf("DISABLED: %s in %s", g.What, named(g)))
@@ -314,19 +315,19 @@ func named(g keystore.SurveyGroup) string {
 	return text
 }
 
-// linearizable tries the read that answers when memory is too old. Nobody has
-// this hash: a SHA-256 of zeros has never been seen.
+// linearizable tries the read that answers when the cache is too old. No key has
+// this hash: no input with a SHA-256 of zeros is known.
 func (e *examination) linearizable(ctx context.Context) {
 	e.try(ctx, "linearizable", func(ctx context.Context) error {
 		_, _, err := e.Store.FindLinearizable(ctx, apikey.Hash{})
 		return err
-	}, "a linearizable read is answered, so there is a majority")
+	}, "a linearizable read succeeds, so there is a majority")
 }
 
-// usage is a convenience: keytail starts without it.
+// usage is optional: keytail starts without it.
 func (e *examination) usage(ctx context.Context) {
 	if e.Usage == nil {
-		e.add("usage", OK, "the use of keys is not to be written down")
+		e.add("usage", OK, "the usage of keys is not written (--track-usage=false)")
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
@@ -335,30 +336,30 @@ func (e *examination) usage(ctx context.Context) {
 		e.add("usage", Warning, err.Error())
 		return
 	}
-	e.add("usage", OK, "the use of keys can be written down")
+	e.add("usage", OK, "the usage of keys can be written")
 }
 
-// memory says whether all keys will fit.
+// memory checks whether all keys fit into the cache.
 func (e *examination) memory() {
 	switch {
 	case e.survey == nil:
-		e.skip("the documents could not be looked at", "memory")
+		e.skip("the documents could not be read", "memory")
 		return
 	case e.survey.Documents == 0:
-		e.add("memory", OK, "the collection is empty, so there is nothing to hold yet")
+		e.add("memory", OK, "the collection is empty, so there is nothing to cache yet")
 		return
 	}
 	each := e.entries / int64(e.survey.Documents)
 	need := each * max(e.survey.Total, int64(e.survey.Documents))
-	room := keycache.GenerationBytes(e.CacheSizeMiB, e.Preload != preload.Off)
-	detail := fmt.Sprintf("%d keys of about %d bytes take %s of the %s that --cache-size leaves for them", max(e.survey.Total, int64(e.survey.Documents)), each, mebibytes(need), mebibytes(room))
+	available := keycache.GenerationBytes(e.CacheSizeMiB, e.Preload != preload.Off)
+	detail := fmt.Sprintf("%d keys of about %d bytes take %s of the %s that --cache-size leaves for them", max(e.survey.Total, int64(e.survey.Documents)), each, mebibytes(need), mebibytes(available))
 	switch {
 	case e.Preload == preload.Off:
-		e.add("memory", OK, detail+"; --preload off: only keys that are asked for are held")
-	case need > room && e.Preload == preload.On:
-		e.add("memory", ToDo, detail+": they do not fit, give a larger --cache-size, or --preload auto")
-	case need > room:
-		e.add("memory", Warning, detail+": they do not fit, so that an unknown key will cost a read; a larger --cache-size holds them all")
+		e.add("memory", OK, detail+"; --preload off: only keys in use are cached")
+	case need > available && e.Preload == preload.On:
+		e.add("memory", ToDo, detail+": they do not fit; use a larger --cache-size, or --preload auto")
+	case need > available:
+		e.add("memory", Warning, detail+": they do not fit, so an unknown key costs a read; use a larger --cache-size")
 	default:
 		e.add("memory", OK, detail)
 	}

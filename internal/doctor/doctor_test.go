@@ -14,7 +14,7 @@ func TestVersions(t *testing.T) {
 	for version, want := range map[string]Status{
 		"4.2.24": ToDo, "3.6.0": ToDo, "4.4.0": OK, "4.4.0-rc1": OK, "5.0.1": OK, "8.2.11": OK, "10.0.0": OK, "": Warning, "latest": Warning,
 	} {
-		if got, detail := judgeVersion(version); got != want {
+		if got, detail := versionStatus(version); got != want {
 			t.Errorf("%q is %q: %s", version, got, detail)
 		}
 	}
@@ -35,11 +35,11 @@ func TestClocks(t *testing.T) {
 		"a minute, and not by the line": {time.Millisecond, -65 * time.Second, ToDo},
 	} {
 		d := keystore.Deployment{Asked: asked, Took: c.took, LocalTime: asked.Add(c.took/2 + c.offset)}
-		if got, detail := judgeClock(d); got != c.want {
+		if got, detail := clockStatus(d); got != c.want {
 			t.Errorf("%s is %q: %s", name, got, detail)
 		}
 	}
-	if got, _ := judgeClock(keystore.Deployment{Asked: asked}); got != Warning {
+	if got, _ := clockStatus(keystore.Deployment{Asked: asked}); got != Warning {
 		t.Errorf("no clock is %q", got)
 	}
 }
@@ -53,8 +53,8 @@ func TestMemory(t *testing.T) {
 		advice string
 	}{
 		"fits":                {preload.Auto, room / 200, OK, ""},
-		"too many":            {preload.Auto, room, Warning, "a larger --cache-size"},
-		"too many, asked for": {preload.On, room, ToDo, "give a larger --cache-size"},
+		"too many":            {preload.Auto, room, Warning, "use a larger --cache-size"},
+		"too many, asked for": {preload.On, room, ToDo, "use a larger --cache-size"},
 		"not wanted":          {preload.Off, room, OK, "--preload off"},
 	} {
 		e := &examination{Config: Config{CacheSizeMiB: 10, Preload: c.mode}, survey: &keystore.Survey{Documents: 10, Total: c.total}, entries: 2000}
@@ -65,8 +65,7 @@ func TestMemory(t *testing.T) {
 	}
 }
 
-// TestNothingIsGoodNewsByItself: a report is only well if all its checks are.
-func TestNothingIsGoodNewsByItself(t *testing.T) {
+func TestAReportIsOKOnlyIfAllChecksAre(t *testing.T) {
 	for status, want := range map[Status]bool{OK: true, Warning: true, ToDo: false, NotTried: false} {
 		r := Report{OK: true}
 		r.add(Check{Name: "a", Status: status}, nil)

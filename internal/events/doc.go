@@ -1,17 +1,16 @@
-// Package events tells others what happened to this instance's truth: which key
-// has changed, that history was lost, that the state is another one. It is for
-// programs that act on a change without being asked, such as an API that cuts the
-// open streams of a revoked key.
+// Package events tells subscribers what happened on this instance: a key changed,
+// history was lost, the state changed. It is for programs that act on a change, such
+// as an API that closes the open streams of a revoked key.
 //
-// An event is published after the cache has taken it in: whoever asks this
-// instance about the key then is answered by the new truth.
+// An event is published after the cache has applied the change: a request to this
+// instance that follows the event is answered with the new data.
 //
-// A subscriber gets every event from where it began, in order, or is told that it
-// does not: by a Resync, a Loss, or the end of its subscription. After each of
-// these three it must drop what it concluded from earlier answers and ask again,
-// as at its start. Nothing is ever left out in silence.
+// A subscriber receives every event since its start, in order, or is told that it
+// does not: by a Resync, a Loss, or the end of its subscription. After each of these
+// three it must discard what it concluded from earlier answers and validate again,
+// as at its start. No event is ever dropped silently.
 //
-// Publish does not wait, and allocates nothing. History is a ring of fixed size
-// that all subscribers read from, each at a place of its own; a slow one has no
-// buffer that could grow, and is cut when the ring has overtaken it.
+// Publishing does not wait, and allocates nothing. History is a ring of fixed size.
+// All subscribers read from it, each at its own position; a slow one has no buffer
+// that could grow, and is disconnected when the ring has overtaken it.
 package events

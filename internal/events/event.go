@@ -1,57 +1,58 @@
 package events
 
 import (
+	"github.com/keytail/keytail/api"
 	"github.com/keytail/keytail/internal/apikey"
 	"github.com/keytail/keytail/internal/clustertime"
 )
 
-// Kind of an event. It is the event's name on the wire.
-type Kind string
+// Kind of an event. It is the event's type on the wire (package api).
+type Kind = api.EventKind
 
 // The kinds.
 const (
-	// Invalidation: a key's document has changed or is gone, or there is a new one.
-	Invalidation Kind = "invalidation"
+	// Invalidation: a key's document was inserted, changed or deleted.
+	Invalidation = api.EventInvalidation
 	// Loss: changes may have been missed.
-	Loss Kind = "loss"
-	// State: the instance is in another state (README.md lists them).
-	State Kind = "state"
+	Loss = api.EventLoss
+	// State: the state of the instance changed (docs/http.md#states).
+	State = api.EventState
 	// Resync: this subscriber may have missed events.
-	Resync Kind = "resync"
+	Resync = api.EventResync
 )
 
-// Why a subscriber has to begin anew, as a Resync's Reason.
+// Why a subscriber must start again: the Reason of a Resync.
 const (
-	// ReasonStart: it gave no id to go on from.
+	// ReasonStart: it gave no id to continue from.
 	ReasonStart = "start"
-	// ReasonTooOld: what came after its id is not held any more.
+	// ReasonTooOld: the events after its id are not in the history any more.
 	ReasonTooOld = "too_old"
-	// ReasonOtherInstance: its id is of another instance, or of this one before it
-	// was started again.
+	// ReasonOtherInstance: its id is from another instance, or from this one
+	// before a restart.
 	ReasonOtherInstance = "other_instance"
-	// ReasonMalformed: its id is none.
+	// ReasonMalformed: its id is not valid.
 	ReasonMalformed = "malformed"
-	// ReasonSlow: it has read too slowly. Its subscription ends with this event.
+	// ReasonSlow: it read too slowly. Its subscription ends with this event.
 	ReasonSlow = "slow"
 )
 
-// Event as a subscriber gets it. Only the fields of its Kind are set.
+// Event as a subscriber receives it. Only the fields of its Kind are set.
 type Event struct {
-	// ID goes on from here, as Subscribe's lastID.
+	// ID is where to continue: the lastID of Subscribe.
 	ID   string
 	Kind Kind
-	// KeyID is an Invalidation's key, as in answers, and Revision the cluster time
-	// of the change.
+	// KeyID is the key of an Invalidation, as in responses, and Revision the
+	// cluster time of the change.
 	KeyID    string
 	Revision clustertime.Time
 	// Reason of a Loss or a Resync.
 	Reason string
-	// From and To are a State's. To is also a Resync's, the state that the instance is
-	// in at that event; empty: it has not said.
+	// From and To are those of a State. To is also the state of the instance at a
+	// Resync; empty: it has not reported one.
 	From, To string
 }
 
-// record is an event as it is held: what costs something to make is made for
+// record is an event as the ring stores it: the fields of Event are made only for
 // those who read it.
 type record struct {
 	kind     Kind

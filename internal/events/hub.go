@@ -13,59 +13,60 @@ import (
 )
 
 const (
-	// DefaultHistory is how many events are held: a client that is away for a
-	// second misses none at 4,000 changes a second. It takes half a MiB.
+	// DefaultHistory is how many events the ring stores: a client that is
+	// disconnected for a second misses none at 4,000 changes a second. It takes
+	// half a MiB.
 	DefaultHistory = 4096
-	// DefaultMaxSubscribers is how many may listen at once; each is a connection.
+	// DefaultMaxSubscribers bounds concurrent subscribers; each is a connection.
 	DefaultMaxSubscribers = 256
 
-	// maxHeldID is the longest _id that is held. A longer one is no key's
-	// (apikey.MaxIDLen), and the ring must not keep it in memory.
-	maxHeldID = apikey.MaxIDLen + 1
+	// maxStoredID is the longest _id that the ring stores. A longer one is not a
+	// key's (apikey.MaxIDLen), and must not stay in memory.
+	maxStoredID = apikey.MaxIDLen + 1
 	// batch is how many events a subscriber takes at once, while others wait.
 	batch = 64
 )
 
-// What keeps a subscription from being one, or ends it.
+// Why there is no subscription, or why it ended.
 var (
-	// ErrBusy says that too many listen already.
-	ErrBusy = errors.New("too many listen to events already")
-	// ErrClosed says that the instance is shutting down.
+	// ErrBusy: the limit of subscribers is reached.
+	ErrBusy = errors.New("too many subscribers to events already")
+	// ErrClosed: the instance is shutting down.
 	ErrClosed = errors.New("the instance is shutting down")
-	// ErrSlow says that the subscriber has read too slowly.
+	// ErrSlow: the subscriber has read too slowly.
 	ErrSlow = errors.New("the subscriber has read too slowly")
 )
 
-// Config of a Hub. Its zero value, but for Text, is the default.
+// Config of a Hub. Except for Text, the zero value is the default.
 type Config struct {
-	// Text renders a document's _id as answers have it; false: it is no key's, and
-	// nobody is told. Required.
+	// Text is a document's _id as responses have it. False: it is not the id of a
+	// key, and subscribers do not receive the event. Required.
 	Text func(apikey.DocID) (string, bool)
-	// History is how many events are held. Zero: DefaultHistory.
+	// History is how many events the ring stores. Zero: DefaultHistory.
 	History int
-	// MaxSubscribers is how many may listen at once. Zero: DefaultMaxSubscribers.
+	// MaxSubscribers bounds concurrent subscribers. Zero: DefaultMaxSubscribers.
 	MaxSubscribers int
 }
 
-// Hub holds the last events and those who listen. It is safe for concurrent use,
+// Hub stores the last events and its subscribers. It is safe for concurrent use,
 // and has no goroutine.
 type Hub struct {
 	config Config
-	// boot tells the ids of this hub from those of others.
+	// boot distinguishes the ids of this hub from those of others.
 	boot string
 
 	mutex sync.Mutex
-	// ring has event n at n % len(ring), for the last len(ring) of them.
+	// ring has event n at n % len(ring), for the last len(ring) events.
 	ring []record
 	// last is the number of the newest event; they count from 1.
 	last uint64
-	// state is the one that the instance is in. Empty: it has not said.
+	// state of the instance. Empty: it has not reported one.
 	state       string
 	subscribers map[*Subscription]struct{}
 	closed      bool
 }
 
-// New makes a hub in which nothing has happened.
+// New makes a hub without events.
 func New(config Config) (*Hub, error) {
 	if config.History == 0 {
 		config.History = DefaultHistory
@@ -74,7 +75,7 @@ func New(config Config) (*Hub, error) {
 		config.MaxSubscribers = DefaultMaxSubscribers
 	}
 	if config.Text == nil || config.History < 0 || config.MaxSubscribers < 0 {
-		return nil, errors.New("events: a renderer of ids is needed, and numbers that are not negative")
+		return nil, errors.New("events: Config.Text is required, and History and MaxSubscribers must not be negative")
 	}
 	return &Hub{
 		config: config, boot: rand.Text(), ring: make([]record, config.History),
@@ -84,7 +85,7 @@ func New(config Config) (*Hub, error) {
 
 // Invalidated publishes that a document has changed.
 func (h *Hub) Invalidated(id apikey.DocID, revision clustertime.Time) {
-	if len(id) > maxHeldID {
+	if len(id) > maxStoredID {
 		return
 	}
 	h.publish(record{kind: Invalidation, id: id, revision: revision})
@@ -93,8 +94,8 @@ func (h *Hub) Invalidated(id apikey.DocID, revision clustertime.Time) {
 // Lost publishes that history was lost.
 func (h *Hub) Lost(reason string) { h.publish(record{kind: Loss, reason: reason}) }
 
-// StateChanged publishes that the state is another one. The first one, from nothing,
-// is no change: it is told to those who begin.
+// StateChanged publishes a new state. The first one is not a change: subscribers
+// receive it with the Resync at their start.
 func (h *Hub) StateChanged(from, to string) {
 	h.mutex.Lock()
 	defer h.mutex.Unlock()
@@ -120,7 +121,7 @@ func (h *Hub) wakeLocked() {
 	for s := range h.subscribers {
 		select {
 		case s.news <- struct{}{}:
-		default: // it has not looked yet since the last time
+		default: // it has not read since the last signal
 		}
 	}
 }
@@ -133,8 +134,8 @@ func (h *Hub) Close() {
 	h.wakeLocked()
 }
 
-// Subscribe begins after the event with this id, or now, with a Resync, if there
-// is no such event to begin after: "" is none. The error is ErrBusy or ErrClosed.
+// Subscribe begins after the event with this id or, with a Resync, now if that is
+// not possible. "" means now. The error is ErrBusy or ErrClosed.
 func (h *Hub) Subscribe(lastID string) (*Subscription, error) {
 	h.mutex.Lock()
 	defer h.mutex.Unlock()
@@ -145,7 +146,7 @@ func (h *Hub) Subscribe(lastID string) (*Subscription, error) {
 		return nil, ErrBusy
 	}
 	s := &Subscription{hub: h, news: make(chan struct{}, 1)}
-	s.seen, s.resync = h.placeLocked(lastID)
+	s.seen, s.resync = h.positionLocked(lastID)
 	if s.resync != "" {
 		s.seen, s.state = h.last, h.state
 	}
@@ -153,9 +154,9 @@ func (h *Hub) Subscribe(lastID string) (*Subscription, error) {
 	return s, nil
 }
 
-// placeLocked is the number of the event with an id, or why one cannot go on from
-// there.
-func (h *Hub) placeLocked(id string) (number uint64, reason string) {
+// positionLocked is the number of the event with an id, or why one cannot
+// continue from there.
+func (h *Hub) positionLocked(id string) (number uint64, reason string) {
 	if id == "" {
 		return 0, ReasonStart
 	}
@@ -174,7 +175,8 @@ func (h *Hub) placeLocked(id string) (number uint64, reason string) {
 	return number, ""
 }
 
-// overtakenLocked reports whether the event after this one is not held any more.
+// overtakenLocked reports whether the event after this one is not in the ring any
+// more.
 func (h *Hub) overtakenLocked(seen uint64) bool { return h.last-seen > uint64(len(h.ring)) }
 
 func (h *Hub) id(number uint64) string { return fmt.Sprintf("%s-%d", h.boot, number) }

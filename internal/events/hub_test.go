@@ -70,7 +70,7 @@ func expect(t testing.TB, s *Subscription, want ...string) {
 	}
 }
 
-func TestASubscriberGetsWhatHappensInOrder(t *testing.T) {
+func TestASubscriberReceivesEventsInOrder(t *testing.T) {
 	h := newHub(t)
 	h.Lost("before")
 	s := subscribe(t, h, "")
@@ -86,7 +86,7 @@ func TestASubscriberGetsWhatHappensInOrder(t *testing.T) {
 	}
 }
 
-func TestOneWhoWaitsIsWokenUp(t *testing.T) {
+func TestAWaitingSubscriberIsWoken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHub(t)
 		s := subscribe(t, h, "")
@@ -101,7 +101,7 @@ func TestOneWhoWaitsIsWokenUp(t *testing.T) {
 	})
 }
 
-func TestGoingOnFromAnEarlierEvent(t *testing.T) {
+func TestContinuingFromAnEarlierEvent(t *testing.T) {
 	h := newHub(t, func(c *Config) { c.History = 4 })
 	other := newHub(t)
 	s := subscribe(t, h, h.boot+"-0")
@@ -132,8 +132,8 @@ func TestGoingOnFromAnEarlierEvent(t *testing.T) {
 	expect(t, upToDate, "6 invalidation k6>")
 }
 
-// TestTheIDOfAResyncGoesOn: between two connections nothing is lost.
-func TestTheIDOfAResyncGoesOn(t *testing.T) {
+// TestTheIDOfAResyncCanBeContinued: nothing is lost between two connections.
+func TestTheIDOfAResyncCanBeContinued(t *testing.T) {
 	h := newHub(t)
 	events, err := subscribe(t, h, "").Next(t.Context())
 	if err != nil {
@@ -143,12 +143,12 @@ func TestTheIDOfAResyncGoesOn(t *testing.T) {
 	expect(t, subscribe(t, h, events[0].ID), "1 invalidation k1>")
 }
 
-func TestWhatIsNoKeyIsNotTold(t *testing.T) {
+func TestEventsOfOtherDocumentsAreOmitted(t *testing.T) {
 	h := newHub(t)
 	s := subscribe(t, h, "")
 	next(t, s)
 	h.Invalidated("unreadable", 7)
-	h.Invalidated(apikey.DocID("k"+strings.Repeat("x", maxHeldID)), 7)
+	h.Invalidated(apikey.DocID("k"+strings.Repeat("x", maxStoredID)), 7)
 	h.Invalidated("k1", 7)
 	expect(t, s, "2 invalidation k1>")
 }
@@ -201,9 +201,9 @@ func TestPublishAllocatesNothing(t *testing.T) {
 	}
 }
 
-// TestEveryEventOrTheTruth: many publish and many listen, some slowly; each gets
-// numbers without a gap, or is told.
-func TestEveryEventOrTheTruth(t *testing.T) {
+// TestEveryEventOrAResync: many publishers and many subscribers, some of them
+// slow; each receives numbers without a gap, or a Resync.
+func TestEveryEventOrAResync(t *testing.T) {
 	h := newHub(t, func(c *Config) { c.History = 128 })
 	const writers, each, listeners = 4, 5000, 8
 	var group sync.WaitGroup
@@ -266,9 +266,9 @@ func BenchmarkPublishWithNobodyListening(b *testing.B) {
 	}
 }
 
-// TestABeginnerIsToldTheState: a change of it may have come before, and no other may
-// come for long.
-func TestABeginnerIsToldTheState(t *testing.T) {
+// TestAResyncHasTheState: the state may have changed before, and may not change
+// again soon.
+func TestAResyncHasTheState(t *testing.T) {
 	h := newHub(t, func(c *Config) { c.History = 2 })
 	first := subscribe(t, h, "")
 	h.StateChanged("", "connecting")

@@ -2,23 +2,23 @@ package events
 
 import "context"
 
-// Subscription is one who listens. It is for one goroutine.
+// Subscription is the position of one subscriber. It is for one goroutine.
 type Subscription struct {
 	hub *Hub
-	// news has a token when there may be something new.
+	// news has a token if there may be new events.
 	news chan struct{}
-	// seen is the number of the last event that was handed out.
+	// seen is the number of the last event that Next returned.
 	seen uint64
-	// resync is why the subscriber must begin anew. Empty: it need not.
+	// resync is why the subscriber must start again. Empty: it need not.
 	resync string
-	// state is the instance's at that event.
+	// state of the instance at that event.
 	state string
 }
 
-// Next waits for events and returns those that are there, at least one. It returns
-// ErrClosed at a shutdown, ctx's error when ctx has ended, and ErrSlow, along with
-// a Resync as the last event, when others were overtaken before they could be
-// read.
+// Next waits for events and returns those that exist, at least one. It returns
+// ErrClosed at a shutdown, ctx's error when ctx has ended, and ErrSlow, along
+// with a Resync as the last event, if events were overwritten before it could
+// read them.
 func (s *Subscription) Next(ctx context.Context) ([]Event, error) {
 	for {
 		events, err := s.take()
@@ -40,7 +40,7 @@ func (s *Subscription) Close() {
 	delete(s.hub.subscribers, s)
 }
 
-// take copies what there is, and renders it when others may publish again.
+// take copies the new events, and renders them after it has released the lock.
 func (s *Subscription) take() ([]Event, error) {
 	h := s.hub
 	h.mutex.Lock()
@@ -56,12 +56,12 @@ func (s *Subscription) take() ([]Event, error) {
 	h.mutex.Unlock()
 
 	if s.resync != "" {
-		return s.beginAnew(first-1, records)
+		return s.restart(first-1, records)
 	}
 	return s.render(nil, first, records), nil
 }
 
-// copyLocked is what comes after the last event that was handed out.
+// copyLocked is the events after the last one that Next returned.
 func (s *Subscription) copyLocked() []record {
 	h := s.hub
 	records := make([]record, 0, min(h.last-s.seen, batch))
@@ -71,7 +71,7 @@ func (s *Subscription) copyLocked() []record {
 	return records
 }
 
-func (s *Subscription) beginAnew(at uint64, records []record) ([]Event, error) {
+func (s *Subscription) restart(at uint64, records []record) ([]Event, error) {
 	events := []Event{{ID: s.hub.id(at), Kind: Resync, Reason: s.resync, To: s.state}}
 	if s.resync == ReasonSlow {
 		return events, ErrSlow
@@ -80,7 +80,7 @@ func (s *Subscription) beginAnew(at uint64, records []record) ([]Event, error) {
 	return s.render(events, at+1, records), nil
 }
 
-// render leaves out what is about no key.
+// render omits events that are not about a key.
 func (s *Subscription) render(events []Event, first uint64, records []record) []Event {
 	for i, r := range records {
 		e := Event{ID: s.hub.id(first + uint64(i)), Kind: r.kind, Revision: r.revision, Reason: r.reason, From: r.from, To: r.to}

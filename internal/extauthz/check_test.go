@@ -28,7 +28,8 @@ const (
 	invalid   = challenge + `, error="invalid_token"`
 )
 
-// TestEveryCode: what Envoy is told of each verdict, and what its client sees.
+// TestEveryCode: the response to Envoy for each verdict, and what its client
+// sees.
 func TestEveryCode(t *testing.T) {
 	t.Parallel()
 	s := newServer(t, options{})
@@ -77,7 +78,8 @@ func TestEveryCode(t *testing.T) {
 	}
 }
 
-// TestIdentity: all headers are set, the empty ones too, and nothing splits.
+// TestIdentity: all headers are set, including empty ones, and no value can split
+// a header.
 func TestIdentity(t *testing.T) {
 	t.Parallel()
 	s := newServer(t, options{})
@@ -99,7 +101,7 @@ func TestIdentity(t *testing.T) {
 	}
 }
 
-// TestRequestID: one that is no id, or that is the key, is replaced.
+// TestRequestID: an id that is not valid, or that is the key, is replaced.
 func TestRequestID(t *testing.T) {
 	t.Parallel()
 	s := newServer(t, options{})
@@ -113,8 +115,8 @@ func TestRequestID(t *testing.T) {
 	}
 }
 
-// TestKeysInHeaders: both forms of headers, letters of any case, repetitions, and
-// what Envoy makes of repetitions.
+// TestKeysInHeaders: both forms of headers, any case, repeated headers, and
+// values that Envoy has joined.
 func TestKeysInHeaders(t *testing.T) {
 	t.Parallel()
 	s := newServer(t, options{sources: []string{"bearer", "x-api-key", "cookie:sid"}})
@@ -171,8 +173,8 @@ func TestKeysInHeaders(t *testing.T) {
 	}
 }
 
-// TestQuestionsThatCannotBeRead are refused and never half of them answered.
-func TestQuestionsThatCannotBeRead(t *testing.T) {
+// TestInvalidRequirementsAreRefused: they are never read in part.
+func TestInvalidRequirementsAreRefused(t *testing.T) {
 	t.Parallel()
 	s := newServer(t, options{sources: []string{"x-api-key", "query:api_key"}})
 	for name, test := range map[string]struct {
@@ -207,8 +209,9 @@ func TestQuestionsThatCannotBeRead(t *testing.T) {
 	}
 }
 
-// TestTheClientsPathAsksForNothing: neither its path nor its query is a question.
-func TestTheClientsPathAsksForNothing(t *testing.T) {
+// TestTheClientsPathHasNoEffect: neither its path nor its query sets a
+// requirement.
+func TestTheClientsPathHasNoEffect(t *testing.T) {
 	t.Parallel()
 	s := newServer(t, options{})
 	for _, path := range []string{
@@ -224,7 +227,7 @@ func TestTheClientsPathAsksForNothing(t *testing.T) {
 	}
 }
 
-// TestKeysInTheQuery are found where the configuration says so, with a policy too.
+// TestKeysInTheQuery are found if the configuration says so, also with a policy.
 func TestKeysInTheQuery(t *testing.T) {
 	t.Parallel()
 	s := newServer(t, options{sources: []string{"x-api-key", "query:api_key"}})
@@ -255,8 +258,8 @@ func TestKeysInTheQuery(t *testing.T) {
 	}
 }
 
-// TestClientAddress: the client is who is connected to Envoy; X-Forwarded-For
-// counts if that is a trusted proxy.
+// TestClientAddress: the client is the peer of Envoy; X-Forwarded-For counts if
+// that is a trusted proxy.
 func TestClientAddress(t *testing.T) {
 	t.Parallel()
 	const office, elsewhere, balancer = "203.0.113.9", "198.51.100.7", "10.0.0.9"
@@ -297,9 +300,9 @@ func TestClientAddress(t *testing.T) {
 	}
 }
 
-// TestSpellingsHaveAnOrder: two spellings of X-Forwarded-For are read in the same
-// order each time.
-func TestSpellingsHaveAnOrder(t *testing.T) {
+// TestTwoSpellingsOfAHeaderHaveAFixedOrder: two spellings of X-Forwarded-For are
+// always read in the same order.
+func TestTwoSpellingsOfAHeaderHaveAFixedOrder(t *testing.T) {
 	t.Parallel()
 	s := newServer(t, options{proxies: []string{"10.0.0.0/8"}})
 	for range 100 {
@@ -310,7 +313,7 @@ func TestSpellingsHaveAnOrder(t *testing.T) {
 	}
 }
 
-// TestHide: the key is taken out of where it may be, and nothing else is.
+// TestHide: the key is removed wherever it may be, and nothing else.
 func TestHide(t *testing.T) {
 	t.Parallel()
 	s := newServer(t, options{hides: true, sources: []string{"bearer", "x-api-key", "query:api_key", "cookie:sid"}})
@@ -339,7 +342,7 @@ func TestHide(t *testing.T) {
 		}
 		set := map[string]string{}
 		for _, h := range yes.GetHeaders() {
-			if !slices.Contains(upstream, h.GetHeader().GetKey()) {
+			if !slices.Contains(identityHeaders, h.GetHeader().GetKey()) {
 				set[h.GetHeader().GetKey()] = h.GetHeader().GetValue()
 			}
 		}
@@ -349,12 +352,12 @@ func TestHide(t *testing.T) {
 	}
 }
 
-// angry panics with the key.
+// angry panics, with the key as the value.
 type angry struct{ fakeKeys }
 
 func (angry) Validate(_ context.Context, text string, _ *apikey.Request) apikey.Verdict { panic(text) }
 
-// TestPanic is an outage, and its log line has nothing of the request.
+// TestPanic is an outage, and its log line contains nothing of the request.
 func TestPanic(t *testing.T) {
 	t.Parallel()
 	core, logs := observer.New(zap.DebugLevel)
@@ -377,7 +380,7 @@ func TestPanic(t *testing.T) {
 	}
 }
 
-// TestNothingOfARequestIsLogged at the level that shows most.
+// TestNothingOfARequestIsLogged at debug level.
 func TestNothingOfARequestIsLogged(t *testing.T) {
 	t.Parallel()
 	core, logs := observer.New(zap.DebugLevel)
@@ -394,9 +397,9 @@ func TestNothingOfARequestIsLogged(t *testing.T) {
 	}
 }
 
-// TestAsOverHTTP holds the answers against those of /v1/auth/policy to the same
-// request, whatever is in it.
-func TestAsOverHTTP(t *testing.T) {
+// TestSameResponsesAsOverHTTP compares responses with those of /v1/auth/policy to
+// the same request.
+func TestSameResponsesAsOverHTTP(t *testing.T) {
 	t.Parallel()
 	texts := []string{"bearer", "x-api-key", "header:x-session", "cookie:sid"}
 	s := newServer(t, options{sources: texts, proxies: []string{"10.0.0.0/8"}})
@@ -454,7 +457,7 @@ func TestAsOverHTTP(t *testing.T) {
 		}
 		for name, values := range got.Header {
 			value, found := header(answer, name)
-			if answer.GetOkResponse() != nil && !slices.Contains(upstream, name) {
+			if answer.GetOkResponse() != nil && !slices.Contains(identityHeaders, name) {
 				continue
 			}
 			if !found || value != values[0] {

@@ -21,10 +21,10 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// patience is for things that take milliseconds on a quiet machine.
+// patience bounds what takes milliseconds on an idle machine.
 const patience = 20 * time.Second
 
-// now is the time at which fakeKeys judges.
+// now is the time of fakeKeys.
 var now = time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
 
 // fakeKeys is a Validator that parses and decides as the real one does. A text that
@@ -189,8 +189,7 @@ func from(r *authv3.CheckRequest, address *corev3.Address) *authv3.CheckRequest 
 	return r
 }
 
-// check asks a server without a network, and wants an answer that Envoy cannot take
-// two ways.
+// check calls a server without a network, and checks that the response is consistent.
 func check(t testing.TB, s *Server, r *authv3.CheckRequest) *authv3.CheckResponse {
 	t.Helper()
 	answer, err := s.Check(context.Background(), r)
@@ -201,7 +200,7 @@ func check(t testing.TB, s *Server, r *authv3.CheckRequest) *authv3.CheckRespons
 	return answer
 }
 
-// wantConsistent wants exactly one of a yes and a no, and the code to agree.
+// wantConsistent checks that a response either allows or denies, with the right code.
 func wantConsistent(t testing.TB, answer *authv3.CheckResponse) {
 	t.Helper()
 	code, yes, no := answer.GetStatus().GetCode(), answer.GetOkResponse(), answer.GetDeniedResponse()

@@ -12,13 +12,13 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// errPanicked is what a caller of health or reflection sees of a bug.
-var errPanicked = status.Error(codes.Unavailable, "keytail has a bug here, its log says more")
+// errPanicked is what a client of health or reflection receives after a panic.
+var errPanicked = status.Error(codes.Unavailable, "keytail failed because of a bug, see its log")
 
-// errEnding ends streams that would last for ever.
-var errEnding = status.Error(codes.Unavailable, "keytail shuts down")
+// errEnding ends streams that would never end.
+var errEnding = status.Error(codes.Unavailable, "keytail is shutting down")
 
-// recoverUnary keeps a panic from ending the process, which gRPC does not do.
+// recoverUnary prevents a panic from ending the process. gRPC does not do that.
 func (s *Server) recoverUnary(ctx context.Context, in any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (out any, err error) {
 	defer func() {
 		if value := recover(); value != nil {
@@ -29,9 +29,9 @@ func (s *Server) recoverUnary(ctx context.Context, in any, info *grpc.UnaryServe
 	return next(ctx, in)
 }
 
-// boundStream does the same for streams, and lets none outlive Shutdown: a watch of
-// the health and a client of the reflection end when they like, and GracefulStop
-// would wait for them.
+// boundStream does the same for streams, and ends them at Shutdown: a health
+// watch or a reflection client ends whenever it likes, and GracefulStop would
+// wait for it.
 func (s *Server) boundStream(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, next grpc.StreamHandler) (err error) {
 	ctx, cancel := context.WithCancel(stream.Context())
 	defer cancel()
@@ -45,7 +45,7 @@ func (s *Server) boundStream(srv any, stream grpc.ServerStream, info *grpc.Strea
 	return next(srv, boundedStream{stream, ctx})
 }
 
-// boundedStream is a stream with a context that may end before the client does.
+// boundedStream is a stream whose context may end before the client does.
 type boundedStream struct {
 	grpc.ServerStream
 	ctx context.Context
@@ -54,8 +54,8 @@ type boundedStream struct {
 // Context ends with the server, too.
 func (b boundedStream) Context() context.Context { return b.ctx }
 
-// RecvMsg waits for a message until the context ends. What still waits then is let
-// go by gRPC as soon as the handler has returned.
+// RecvMsg waits for a message until the context ends. gRPC releases a receive
+// that still waits as soon as the handler has returned.
 func (b boundedStream) RecvMsg(into any) error {
 	received := make(chan error, 1)
 	go func() { received <- b.ServerStream.RecvMsg(into) }()
@@ -67,8 +67,8 @@ func (b boundedStream) RecvMsg(into any) error {
 	}
 }
 
-// panicked logs where a panic was. Of its value it says what cannot have come from
-// a request: the runtime's own errors hold types and numbers only.
+// panicked logs where a panic happened. Of its value it logs what cannot come
+// from a request: the runtime's own errors contain types and numbers only.
 func (s *Server) panicked(method string, value any) {
 	text := fmt.Sprintf("a value of type %T", value)
 	if err, ok := value.(runtime.Error); ok {

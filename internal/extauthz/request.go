@@ -14,11 +14,12 @@ import (
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 
+	"github.com/keytail/keytail/api"
 	"github.com/keytail/keytail/internal/forwardauth"
 )
 
-// clientRequest is the client's request as Envoy describes it: what forward-auth
-// reads, and nothing else. Whatever is absent is empty, and so offers no key.
+// clientRequest is the client's request as Envoy describes it: the parts that
+// forward-auth reads. Absent parts are empty, and so contain no key.
 func clientRequest(ctx context.Context, attributes *authv3.AttributeContext) *http.Request {
 	described := attributes.GetRequest().GetHttp()
 	_, query, _ := strings.Cut(described.GetPath(), "?")
@@ -26,13 +27,13 @@ func clientRequest(ctx context.Context, attributes *authv3.AttributeContext) *ht
 		Method:     described.GetMethod(),
 		URL:        &url.URL{RawQuery: query},
 		Header:     headers(described),
-		RemoteAddr: peer(attributes.GetSource().GetAddress()),
+		RemoteAddr: peerAddress(attributes.GetSource().GetAddress()),
 	}
 	return r.WithContext(ctx)
 }
 
-// headers are the client's, in whichever of its two forms Envoy sends them. It
-// writes names in lower case, but a name has no case.
+// headers are the client's, in either of the two forms in which Envoy sends them.
+// Envoy writes names in lower case, but names are compared without case.
 func headers(described *authv3.AttributeContext_HttpRequest) http.Header {
 	all := make(http.Header, len(described.GetHeaders())+len(described.GetHeaderMap().GetHeaders()))
 	// The order of two spellings of one name must not change from call to call.
@@ -49,16 +50,16 @@ func headers(described *authv3.AttributeContext_HttpRequest) http.Header {
 	return all
 }
 
-// add leaves out white space around a value, as HTTP/1 does. A pseudo-header
-// (":path") is added like any other: no key source has such a name.
+// add trims white space around a value, as HTTP/1 does. A pseudo-header (":path")
+// is added like any other: no key source has such a name.
 func add(all http.Header, name, value string) {
 	name = textproto.CanonicalMIMEHeaderKey(name)
 	all[name] = append(all[name], textproto.TrimString(value))
 }
 
-// peer is the client's end of its connection to Envoy in the form of RemoteAddr. A
-// Unix socket and one of Envoy's internal listeners have no address.
-func peer(address *corev3.Address) string {
+// peerAddress is the client's end of its connection to Envoy, in the form of
+// RemoteAddr. A Unix socket and an internal listener of Envoy have no address.
+func peerAddress(address *corev3.Address) string {
 	socket := address.GetSocketAddress()
 	if socket == nil {
 		return "@"
@@ -66,12 +67,13 @@ func peer(address *corev3.Address) string {
 	return net.JoinHostPort(socket.GetAddress(), strconv.FormatUint(uint64(socket.GetPortValue()), 10))
 }
 
-// unjoined makes sure that no key is read out of what Envoy has joined. Where a
-// header came more than once, Envoy puts a comma between its values: always into
-// Authorization, and into every header unless encode_raw_headers is set. A comma is
-// legal in a key, so "a" and "b" would be the key "a,b". With a space beside it no
-// text is a key. X-Forwarded-For is a list anyhow. all is not changed.
-func unjoined(all http.Header, described *authv3.AttributeContext_HttpRequest) http.Header {
+// separateJoined ensures that no key is read from values that Envoy has joined.
+// Envoy joins the values of a repeated header with a comma: always those of
+// Authorization, and those of every header unless encode_raw_headers is set. A
+// comma is legal in a key, so "a" and "b" would become the key "a,b". With a
+// space beside it no text is a key. X-Forwarded-For is a list anyway. all is not
+// changed.
+func separateJoined(all http.Header, described *authv3.AttributeContext_HttpRequest) http.Header {
 	everyHeader := len(described.GetHeaders()) > 0
 	changed, cloned := all, false
 	for name, values := range all {
@@ -99,12 +101,12 @@ const (
 	extensionProject = "project_id"
 )
 
-// question is what the route's context_extensions say is needed, which the client
-// cannot touch. They are read in full or not at all.
+// question reads the requirements from the route's context_extensions, which the
+// client cannot change. It reads them completely, or fails.
 func (s *Server) question(extensions map[string]string) (forwardauth.Question, *forwardauth.QuestionError) {
 	if policy, found := extensions[extensionPolicy]; found {
 		if len(extensions) > 1 {
-			return forwardauth.Question{}, misconfigured("context_extensions may have a policy or what is needed itself, and have both")
+			return forwardauth.Question{}, misconfigured("context_extensions must have either policy, or scope, org_id and project_id")
 		}
 		return s.authority.ByPolicy(policy)
 	}
@@ -112,30 +114,31 @@ func (s *Server) question(extensions map[string]string) (forwardauth.Question, *
 	for name, value := range extensions {
 		switch name {
 		case extensionScope:
-			// Not Fields: of nothing and of two spaces nobody knows what was meant.
+			// Not strings.Fields: the meaning of nothing, or of two spaces, is unclear.
 			needed[name] = strings.Split(value, " ")
 		case extensionOrg, extensionProject:
 			needed[name] = []string{value}
 		default:
-			return forwardauth.Question{}, misconfigured("context_extensions may have policy, or scope (separated by spaces), org_id and project_id, and have something else")
+			return forwardauth.Question{}, misconfigured("context_extensions may have only policy, or scope (separated by spaces), org_id and project_id")
 		}
 	}
 	return s.authority.ByQuery(needed.Encode())
 }
 
 func misconfigured(detail string) *forwardauth.QuestionError {
-	return &forwardauth.QuestionError{Status: http.StatusBadRequest, Code: forwardauth.CodeBadRequest, Detail: detail}
+	return &forwardauth.QuestionError{Code: api.CodeBadRequest, Detail: detail}
 }
 
-// inQuery lets the key be looked for in the client's own query, where a query
-// parameter is among the key sources. What can be read two ways is refused then.
-func (s *Server) inQuery(q forwardauth.Question, raw string) (forwardauth.Question, *forwardauth.QuestionError) {
-	if !s.queries || raw == "" {
+// withClientQuery lets the key be found in the client's own query, if a query
+// parameter is among the key sources. It refuses a query that can be parsed in
+// two ways.
+func (s *Server) withClientQuery(q forwardauth.Question, raw string) (forwardauth.Question, *forwardauth.QuestionError) {
+	if !s.readsQuery || raw == "" {
 		return q, nil
 	}
 	query, err := url.ParseQuery(raw)
-	if err != nil { // it quotes the query
-		return q, misconfigured("the query is not of the form name=value&name=value with %-escapes")
+	if err != nil { // its text quotes the query
+		return q, misconfigured("the query must have the form name=value&name=value with %-escapes")
 	}
 	return q.In(query), nil
 }

@@ -20,39 +20,39 @@ import (
 )
 
 const (
-	// maxMessage bounds a question, in bytes. Envoy lets a request's headers be
-	// 60 KiB unless it is told otherwise; past this bound a question is an error,
-	// which Envoy does not take for a yes.
+	// maxMessage bounds a request, in bytes. Envoy allows 60 KiB of headers
+	// unless configured otherwise; a larger message is an error, which does not
+	// allow a request.
 	maxMessage = 256 << 10
-	// maxMetadata bounds what the gRPC request says about itself, in bytes: time-out,
-	// user agent, trace.
+	// maxMetadata bounds the metadata of a gRPC request, in bytes: timeout, user
+	// agent, trace.
 	maxMetadata = 16 << 10
-	// maxStreams bounds what one connection may have under way. Envoy has a connection
-	// for each of its threads, and opens another one when this is not enough.
+	// maxStreams bounds the requests in flight on one connection. Envoy has a
+	// connection for each of its threads, and opens another one if this is not
+	// enough.
 	maxStreams = 1000
-	// handshakeTimeout: the beginning of a connection is a few packets; who takes
-	// longer holds it on purpose.
+	// handshakeTimeout: a connection begins with a few packets; a peer that takes
+	// longer blocks it deliberately.
 	handshakeTimeout = 5 * time.Second
-	// minPing is how often a client may ping without being cut. Envoy's examples have
-	// 30 s.
+	// minPing is the shortest interval between pings of a client. Envoy's
+	// examples have 30 s.
 	minPing = 5 * time.Second
-	// pingAfter and pingTimeout find connections whose other end is gone without a
-	// word.
+	// pingAfter and pingTimeout find connections whose other end has disappeared.
 	pingAfter   = time.Minute
 	pingTimeout = 20 * time.Second
 )
 
 // Config of a Server.
 type Config struct {
-	// Authority answers. Required.
+	// Authority decides. Required.
 	Authority *forwardauth.Authority
-	// HideCredentials takes the key out of requests that are allowed, before they go
-	// upstream.
+	// HideCredentials removes the key from allowed requests before Envoy forwards
+	// them.
 	HideCredentials bool
-	// Live is closed once keys can be answered: from then on health says SERVING.
-	// Required.
+	// Live is closed once keytail can validate keys: from then on health reports
+	// SERVING. Required.
 	Live <-chan struct{}
-	// Logger gets a line for each question at debug level, and panics. Nil: none.
+	// Logger gets panics, and a line for each request at debug level. Nil: none.
 	Logger *zap.Logger
 }
 
@@ -60,27 +60,27 @@ type Config struct {
 type Server struct {
 	authv3.UnimplementedAuthorizationServer
 
-	authority *forwardauth.Authority
-	hides     bool
-	// queries: a query parameter is among the key sources.
-	queries bool
-	live    <-chan struct{}
-	logger  *zap.Logger
+	authority       *forwardauth.Authority
+	hideCredentials bool
+	// readsQuery: a query parameter is among the key sources.
+	readsQuery bool
+	live       <-chan struct{}
+	logger     *zap.Logger
 
 	grpc   *grpc.Server
 	health *health.Server
-	// ending ends when streams have to, which would last for ever.
+	// ending ends streams that would never end.
 	ending context.Context
 	end    context.CancelFunc
 }
 
-// New makes a Server. It listens to nothing and starts nothing.
+// New makes a Server. It does not listen and starts nothing.
 func New(config Config) (*Server, error) {
 	if config.Authority == nil || config.Live == nil {
-		return nil, errors.New("extauthz: an authority and a channel for the first live are needed")
+		return nil, errors.New("extauthz: Config needs Authority and Live")
 	}
 	s := &Server{
-		authority: config.Authority, hides: config.HideCredentials, live: config.Live,
+		authority: config.Authority, hideCredentials: config.HideCredentials, live: config.Live,
 		logger: zap.NewNop(), health: health.NewServer(),
 	}
 	s.ending, s.end = context.WithCancel(context.Background())
@@ -88,9 +88,9 @@ func New(config Config) (*Server, error) {
 		s.logger = config.Logger.Named("extauthz")
 	}
 	for _, source := range s.authority.Sources() {
-		s.queries = s.queries || strings.HasPrefix(source.String(), "query:")
+		s.readsQuery = s.readsQuery || strings.HasPrefix(source.String(), "query:")
 	}
-	s.say(grpc_health_v1.HealthCheckResponse_NOT_SERVING)
+	s.setHealth(grpc_health_v1.HealthCheckResponse_NOT_SERVING)
 	s.grpc = grpc.NewServer(
 		grpc.MaxRecvMsgSize(maxMessage),
 		grpc.MaxHeaderListSize(maxMetadata),
@@ -107,14 +107,13 @@ func New(config Config) (*Server, error) {
 	return s, nil
 }
 
-// say sets what health answers about the server, and about the one service that
-// matters.
-func (s *Server) say(status grpc_health_v1.HealthCheckResponse_ServingStatus) {
+// setHealth sets the health of the server, and of the authorization service.
+func (s *Server) setHealth(status grpc_health_v1.HealthCheckResponse_ServingStatus) {
 	s.health.SetServingStatus("", status)
 	s.health.SetServingStatus(authv3.Authorization_ServiceDesc.ServiceName, status)
 }
 
-// Serve answers on l until Shutdown, and returns nil then.
+// Serve serves l until Shutdown, and then returns nil.
 func (s *Server) Serve(l net.Listener) error {
 	served := make(chan struct{})
 	waited := make(chan struct{})
@@ -122,7 +121,7 @@ func (s *Server) Serve(l net.Listener) error {
 		defer close(waited)
 		select {
 		case <-s.live:
-			s.say(grpc_health_v1.HealthCheckResponse_SERVING)
+			s.setHealth(grpc_health_v1.HealthCheckResponse_SERVING)
 		case <-served:
 		}
 	}()
@@ -130,18 +129,18 @@ func (s *Server) Serve(l net.Listener) error {
 	close(served)
 	<-waited
 	if errors.Is(err, grpc.ErrServerStopped) {
-		return nil // Shutdown was faster
+		return nil // Shutdown came first
 	}
 	return err
 }
 
-// Drain makes health say NOT_SERVING from now on, whatever happens. Questions are
-// answered as before.
+// Drain makes health report NOT_SERVING permanently. Requests are answered as
+// before.
 func (s *Server) Drain() { s.health.Shutdown() }
 
 // Shutdown closes the listener, asks clients to leave (GOAWAY, which loses no
-// question) and waits for answers under way until ctx ends; those that are left
-// are cut, and the error says so.
+// request) and waits for responses in flight until ctx ends. It then closes the
+// remaining connections, and returns an error.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.Drain()
 	s.end()
@@ -157,10 +156,10 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	}
 	s.grpc.Stop()
 	<-stopped
-	return fmt.Errorf("the gRPC server was stopped before it was done: %w", ctx.Err())
+	return fmt.Errorf("the gRPC server was stopped with requests in flight: %w", ctx.Err())
 }
 
-// Close ends everything at once.
+// Close closes all connections at once.
 func (s *Server) Close() error {
 	s.grpc.Stop()
 	return nil

@@ -40,8 +40,8 @@ const (
 	notServing = grpc_health_v1.HealthCheckResponse_NOT_SERVING
 )
 
-// TestHealth: NOT_SERVING until live, and from the beginning of the drain; whoever
-// watches hears of it.
+// TestHealth: NOT_SERVING until live, and from the beginning of the drain.
+// Watches receive both.
 func TestHealth(t *testing.T) {
 	t.Parallel()
 	live := make(chan struct{})
@@ -83,13 +83,14 @@ func TestHealth(t *testing.T) {
 	}
 }
 
-// TestDrainedIsFinal: an instance that is live only then does not serve.
+// TestDrainedIsFinal: an instance that becomes live after the drain does not
+// serve.
 func TestDrainedIsFinal(t *testing.T) {
 	t.Parallel()
 	live := make(chan struct{})
 	s := newServer(t, options{live: live})
 	s.Drain()
-	s.say(serving) // what Serve does once live
+	s.setHealth(serving) // what Serve does once live
 	if answer, err := s.health.Check(t.Context(), &grpc_health_v1.HealthCheckRequest{}); err != nil || answer.GetStatus() != notServing {
 		t.Errorf("%v, %v", answer, err)
 	}
@@ -148,8 +149,8 @@ func (s slow) Validate(ctx context.Context, text string, req *apikey.Request) ap
 	return s.fakeKeys.Validate(ctx, text, req)
 }
 
-// stuck is a server with a question under way, a watch and a reflection open, which
-// never end by themselves.
+// stuck is a server with a request in flight, a health watch and a reflection stream,
+// none of which ends on its own.
 func stuck(t *testing.T) (s *Server, addr string, validator slow, answered, served <-chan error) {
 	t.Helper()
 	validator = slow{newKeys(), make(chan struct{}), make(chan struct{})}
@@ -206,8 +207,8 @@ func within[T any](t *testing.T, c <-chan T) T {
 	}
 }
 
-// TestShutdownLosesNoQuestion, and streams do not hold it up.
-func TestShutdownLosesNoQuestion(t *testing.T) {
+// TestShutdownLosesNoRequest, and streams do not delay it.
+func TestShutdownLosesNoRequest(t *testing.T) {
 	t.Parallel()
 	s, addr, validator, answered, served := stuck(t)
 	ended := make(chan error, 1)
@@ -251,7 +252,7 @@ func TestShutdownLosesNoQuestion(t *testing.T) {
 	}
 }
 
-// TestShutdownEnds: when the time is up, what is left is cut.
+// TestShutdownEnds: after its time, it closes the remaining connections.
 func TestShutdownEnds(t *testing.T) {
 	t.Parallel()
 	s, _, _, answered, served := stuck(t)
@@ -268,8 +269,8 @@ func TestShutdownEnds(t *testing.T) {
 	}
 }
 
-// TestLimits: headers of 100 KB are judged, a question past the bound is an error,
-// and neither hurts the next one.
+// TestLimits: headers of 100 KB get a verdict, a request over the bound is an
+// error, and neither affects the next one.
 func TestLimits(t *testing.T) {
 	t.Parallel()
 	client := authv3.NewAuthorizationClient(serve(t, newServer(t, options{})))
@@ -304,7 +305,7 @@ func TestLimits(t *testing.T) {
 	}
 }
 
-// TestMetadataIsBounded: what a call says about itself.
+// TestMetadataIsBounded: the metadata of a call is limited.
 func TestMetadataIsBounded(t *testing.T) {
 	t.Parallel()
 	client := authv3.NewAuthorizationClient(serve(t, newServer(t, options{})))
@@ -323,7 +324,8 @@ func TestMetadataIsBounded(t *testing.T) {
 	}
 }
 
-// TestConnectionsAreBounded: who says nothing, or pings without end, is cut.
+// TestConnectionsAreBounded: a client that sends nothing, or pings endlessly, is
+// disconnected.
 func TestConnectionsAreBounded(t *testing.T) {
 	t.Parallel()
 	addr := serve(t, newServer(t, options{})).Target()
@@ -355,8 +357,8 @@ func TestConnectionsAreBounded(t *testing.T) {
 	}
 }
 
-// TestPanicsOfOtherServices end no process, and say nothing of what was panicked
-// with.
+// TestPanicsOfOtherServices do not end the process, and reveal nothing of the
+// value.
 func TestPanicsOfOtherServices(t *testing.T) {
 	t.Parallel()
 	core, logs := observer.New(zap.DebugLevel)

@@ -58,9 +58,6 @@ const (
 
 // The errors of a wait.
 var (
-	// ErrRevisionAhead means that the cluster has not reached the revision yet,
-	// so no client can have been given it: the mistake is the caller's.
-	ErrRevisionAhead = errors.New("the revision is ahead of the database")
 	// ErrBusy means that too many waits are in progress.
 	ErrBusy = errors.New("too many waits for a revision are in progress: try again later")
 	// ErrUnavailable means that the database did not return the list of

@@ -245,11 +245,11 @@ func TestARevisionAheadIsTheCallersError(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		for _, scope := range []Scope{ScopeInstance, ScopeFleet} {
-			if r := <-w.wait(101, scope, time.Minute); !errors.Is(r.err, ErrRevisionAhead) || r.Took != 0 {
+			if r := <-w.wait(101, scope, time.Minute); !errors.Is(r.err, clustertime.ErrRevisionAhead) || r.Took != 0 {
 				t.Errorf("scope %v: %+v", scope, r)
 			}
 		}
-		if _, err := w.Instances(t.Context(), 101); !errors.Is(err, ErrRevisionAhead) {
+		if _, err := w.Instances(t.Context(), 101); !errors.Is(err, clustertime.ErrRevisionAhead) {
 			t.Errorf("instances: %v", err)
 		}
 	})

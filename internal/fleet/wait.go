@@ -12,7 +12,7 @@ import (
 // Wait returns when this instance, or every live instance, has processed all
 // changes up to a revision. If the deadline of ctx passes, that is not an
 // error: the result says which instances have not reached the revision. The
-// error is ErrRevisionAhead, ErrBusy, for ScopeFleet ErrUnavailable if the list
+// error is clustertime.ErrRevisionAhead, ErrBusy, for ScopeFleet ErrUnavailable if the list
 // could not be read even once, or the cause of a ctx that was cancelled.
 //
 // It sends a heartbeat at once, and again until one has been acknowledged.
@@ -86,13 +86,13 @@ func isCancelled(ctx context.Context) bool {
 // clusterTime sends heartbeats until one is acknowledged, and returns a cluster
 // time that is not before anything acknowledged before the call. The heartbeat
 // was sent after the call, so no client can have been given a later revision:
-// ErrRevisionAhead.
+// clustertime.ErrRevisionAhead.
 func (f *Fleet) clusterTime(ctx context.Context, revision clustertime.Time) (clustertime.Time, error) {
 	for {
 		at, err := f.config.Heartbeater.Beat(ctx)
 		switch {
 		case err == nil && at < revision:
-			return 0, ErrRevisionAhead
+			return 0, clustertime.ErrRevisionAhead
 		case err == nil:
 			return at, nil
 		case !timing.Sleep(ctx, heartbeatRetryPause):

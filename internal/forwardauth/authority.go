@@ -8,19 +8,19 @@ import (
 	"net/url"
 	"strings"
 
+	"github.com/keytail/keytail/api"
 	"github.com/keytail/keytail/internal/apikey"
 )
 
-// Validator judges keys. Its methods are called from many goroutines at once.
+// Validator validates keys. Many goroutines call its methods at once.
 type Validator interface {
-	// Validate judges the key with this text for this request; "" is Missing.
-	// req is only valid during the call. The verdict's record is shared, so
-	// handlers only read it. Its revision is not before the request's
-	// MinRevision, or it is Unavailable, with a Problem if that is the caller's
-	// mistake.
+	// Validate validates the key with this text for this request; "" is Missing.
+	// req is valid only during the call. The verdict's record is shared: read
+	// only. Its revision is at or after the request's MinRevision, or it is
+	// Unavailable, with a Problem if that is a mistake of the caller.
 	Validate(ctx context.Context, keyText string, req *apikey.Request) apikey.Verdict
-	// Refuse is a verdict without a look-up, for what is no key before anybody
-	// looks, counted like the others.
+	// Refuse makes a verdict without a look-up, for a text that cannot be a key.
+	// It is counted like the others.
 	Refuse(code apikey.Code) apikey.Verdict
 }
 
@@ -28,19 +28,18 @@ type Validator interface {
 type Config struct {
 	// Validator is required.
 	Validator Validator
-	// KeySources are where the key is looked for. Empty: DefaultKeySources.
+	// KeySources are where to look for the key. Empty: DefaultKeySources.
 	KeySources []KeySource
-	// TrustedProxies may say in X-Forwarded-For whom they speak for. Empty: the
-	// peer is the client.
+	// TrustedProxies are the peers whose X-Forwarded-For is used. Empty: the peer
+	// is the client.
 	TrustedProxies []netip.Prefix
-	// Policies are what requests need that are asked about by a name. Nil: there
-	// are none.
+	// Policies are named requirements. Nil: there are none.
 	Policies map[string]Policy
 	// Realm is shown in WWW-Authenticate: printable ASCII. Empty: DefaultRealm.
 	Realm string
 }
 
-// Authority answers whether requests may pass. Nothing of it changes after New, so
+// Authority decides whether requests may pass. It does not change after New, so
 // it is safe for concurrent use.
 type Authority struct {
 	validator Validator
@@ -48,14 +47,13 @@ type Authority struct {
 	proxies   []netip.Prefix
 	policies  map[string]apikey.Request // what each policy's requests need; only read
 	challenge Challenge
-	// known are questions that have been read before.
-	known questions
+	cache     questionCache
 }
 
 // New makes an Authority. The error says what is wrong in the configuration.
 func New(config Config) (*Authority, error) {
 	if config.Validator == nil {
-		return nil, errors.New("forward-auth needs a validator")
+		return nil, errors.New("forward-auth: Config.Validator is required")
 	}
 	challenge, realmErr := NewChallenge(config.Realm)
 	policies, policiesErr := requirementsOf(config.Policies)
@@ -72,32 +70,33 @@ func New(config Config) (*Authority, error) {
 	return a, nil
 }
 
-// Sources are where the key is looked for: only read them.
+// Sources are where keys are looked for: read only.
 func (a *Authority) Sources() []KeySource { return a.sources }
 
-// Challenge is what WWW-Authenticate says.
+// Challenge is the value of WWW-Authenticate.
 func (a *Authority) Challenge() Challenge { return a.challenge }
 
-// Question is what a request needs.
+// Question has the requirements of a request.
 type Question struct {
 	need  apikey.Request
 	query url.Values // where query:NAME looks; nil where the query is the client's
 }
 
-// In is the question with the client's own query as the place where query:NAME
-// looks, for whoever gets that apart from what is needed. What is needed stays.
+// In is the question with the client's own query as the place for query:NAME, for
+// callers that receive the query separately from the requirements. The
+// requirements stay.
 func (q Question) In(query url.Values) Question {
 	q.query = query
 	return q
 }
 
-// ByQuery reads what is needed from a query, which the proxy's own configuration
-// sets. It is read in full or not at all.
+// ByQuery reads the requirements from a query, which the proxy's configuration
+// sets. It reads the query completely, or fails.
 func (a *Authority) ByQuery(raw string) (Question, *QuestionError) {
-	if known, ok := a.known.get(raw); ok {
-		return known, nil
+	if cached, ok := a.cache.get(raw); ok {
+		return cached, nil
 	}
-	// A clone, since what is remembered must not hold the whole request.
+	// A clone, because a substring would keep the whole request in memory.
 	raw = strings.Clone(raw)
 	query, err := parseQuery(raw)
 	if err != nil {
@@ -109,33 +108,36 @@ func (a *Authority) ByQuery(raw string) (Question, *QuestionError) {
 	}
 	q := Question{need, query}
 	if !ReadQuery(a.sources) {
-		a.known.put(raw, q)
+		a.cache.put(raw, q)
 	}
 	return q, nil
 }
 
-// ByPolicy is what the policy of this name needs. No query is a key source there.
+// ByPolicy has the requirements of the policy with this name. No query is a key
+// source there.
 func (a *Authority) ByPolicy(name string) (Question, *QuestionError) {
 	need, found := a.policies[name]
 	if !found {
-		return Question{}, &QuestionError{http.StatusNotFound, CodeNoSuchPolicy, "keytail's configuration has no policy of this name"}
+		return Question{}, &QuestionError{api.CodeNoSuchPolicy, "keytail's configuration has no policy with this name"}
 	}
 	return Question{need: need}, nil
 }
 
-// Unanswered sets what an answer says as long as nobody has finished it.
-func Unanswered(header http.Header) {
+// SetUnavailable sets the headers of a response that nobody finishes:
+// UNAVAILABLE.
+func SetUnavailable(header http.Header) {
 	header[HeaderResult], header[HeaderStaleness] = unavailable, empty
 }
 
-// Nobody writes to these: of capacity one, an Add moves them away.
+// Do not modify these. Their capacity is one, so that Add copies them.
 var unavailable, empty = []string{apikey.Unavailable.String()}, []string{""}
 
-// Answer judges the key that r offers in its headers, or in the question's query,
-// and sets the answer's headers. Status 200 allows the request and has no body;
-// every other status refuses it. Of r its Header, RemoteAddr and context count.
+// Answer validates the key of r, from its headers or the question's query, and
+// sets the headers of the response. Status 200 allows the request and has no
+// body; every other status refuses it. Of r it uses Header, RemoteAddr and the
+// context.
 func (a *Authority) Answer(r *http.Request, q *Question, header http.Header) (status int, body []byte) {
-	verdict := a.judge(r, q)
+	verdict := a.validate(r, q)
 	values := &values{}
 	values.set(header, HeaderResult, verdict.Code.String())
 	if !verdict.AsOf.IsZero() {
@@ -148,12 +150,12 @@ func (a *Authority) Answer(r *http.Request, q *Question, header http.Header) (st
 	return a.refuse(verdict.Code, q.need.Scopes, header)
 }
 
-// judge asks the validator about the key that a request offers.
-func (a *Authority) judge(r *http.Request, q *Question) apikey.Verdict {
+// validate asks the validator about the key of a request.
+func (a *Authority) validate(r *http.Request, q *Question) apikey.Verdict {
 	need := q.need
 	need.IP = ClientIP(r, a.proxies)
-	text, two := FindKey(a.sources, r, q.query)
-	if two {
+	text, ambiguous := FindKey(a.sources, r, q.query)
+	if ambiguous {
 		return Trusted(a.validator.Refuse(apikey.Malformed))
 	}
 	return Trusted(a.validator.Validate(r.Context(), text, &need))
@@ -167,19 +169,19 @@ func (a *Authority) refuse(code apikey.Code, needed []string, header http.Header
 	if status == http.StatusServiceUnavailable {
 		header.Set(HeaderRetryAfter, "1")
 	}
-	header.Set("Content-Type", ContentType)
+	header.Set("Content-Type", api.ProblemType)
 	return status, Body(status, code.String(), Detail(code))
 }
 
-// Refuse answers a question that cannot be read, as Answer does.
+// Refuse responds to a question that cannot be read, like Answer.
 func (m *QuestionError) Refuse(header http.Header) (status int, body []byte) {
-	header.Set(HeaderResult, m.Code)
-	header.Set("Content-Type", ContentType)
-	return m.Status, Body(m.Status, m.Code, m.Detail)
+	header.Set(HeaderResult, string(m.Code))
+	header.Set("Content-Type", api.ProblemType)
+	return m.Code.Status(), Body(m.Code.Status(), string(m.Code), m.Detail)
 }
 
-// Trusted returns v, or an outage in place of a verdict that no Validator may
-// give: a number that is no code, or a yes about nobody.
+// Trusted returns v, or Unavailable instead of a verdict that no Validator may
+// return: a number that is no code, or VALID without a record.
 func Trusted(v apikey.Verdict) apikey.Verdict {
 	if int(v.Code) >= apikey.CodeCount || v.Code == apikey.Valid && v.Record == nil {
 		return apikey.Verdict{}

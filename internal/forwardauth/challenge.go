@@ -7,14 +7,15 @@ import (
 	"github.com/keytail/keytail/internal/apikey"
 )
 
-// DefaultRealm is the realm in WWW-Authenticate when none is configured.
+// DefaultRealm is the realm in WWW-Authenticate if none is configured.
 const DefaultRealm = "keytail"
 
-// Challenge is WWW-Authenticate's value for a realm, as in RFC 6750, section 3:
-// `Bearer realm="..."`.
+// Challenge is the value of WWW-Authenticate for a realm, as in RFC 6750, section
+// 3: `Bearer realm="..."`.
 type Challenge string
 
-// NewChallenge makes the challenge of a realm of printable ASCII. "": DefaultRealm.
+// NewChallenge makes the challenge of a realm of printable ASCII. "":
+// DefaultRealm.
 func NewChallenge(realm string) (Challenge, error) {
 	if realm == "" {
 		realm = DefaultRealm
@@ -28,11 +29,11 @@ func NewChallenge(realm string) (Challenge, error) {
 	return Challenge(`Bearer realm="` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(realm) + `"`), nil
 }
 
-// InvalidToken is the challenge to whoever sent a token or key that is none.
+// InvalidToken is the challenge for a token or key that is not valid.
 func (c Challenge) InvalidToken() string { return string(c) + `, error="invalid_token"` }
 
-// For is the challenge of a refusal: without an error when no key was sent, and
-// empty where another key or scope would not help.
+// For is the challenge of a refusal: without an error if no key was sent, and
+// empty if another key or scope would not help.
 func (c Challenge) For(code apikey.Code, needed []string) string {
 	switch code {
 	case apikey.Missing:

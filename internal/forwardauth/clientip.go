@@ -10,6 +10,7 @@ import (
 	"github.com/keytail/keytail/internal/apikey"
 )
 
+// HeaderForwardedFor lists the hops of a request.
 const HeaderForwardedFor = "X-Forwarded-For"
 
 // ParseTrustedProxies reads addresses and networks in CIDR form. The error names
@@ -28,18 +29,18 @@ func ParseTrustedProxies(texts []string) ([]netip.Prefix, error) {
 	return networks, errors.Join(mistakes...)
 }
 
-// ClientIP is the address of the client, or the zero Addr when it is not known.
+// ClientIP is the address of the client, or the zero Addr if it is not known.
 //
-// A peer that is not a trusted proxy is the client, whatever it says in
-// X-Forwarded-For. Behind a trusted proxy the client is the right-most hop of
+// A peer that is not a trusted proxy is the client, whatever X-Forwarded-For
+// says. Behind a trusted proxy, the client is the right-most hop of
 // X-Forwarded-For that is not trusted, all such headers taken together in their
-// order: each hop was written by the one after it, so everything left of the
-// first hop that is not trusted is hearsay.
+// order: the proxy after each hop wrote it, so everything left of the first
+// untrusted hop may be forged.
 //
-// The address is not known when a hop that has to be read cannot be, when every
-// hop is a trusted proxy, or when a trusted proxy names none. Then a key with an
-// allow-list is refused; falling back to the proxy's own address could match a
-// list that was meant for something else.
+// The address is not known if a hop cannot be parsed, if every hop is a trusted
+// proxy, or if a trusted proxy names none. A key with an allow-list is refused
+// then: falling back to the address of the proxy could match a list that was
+// meant for something else.
 func ClientIP(r *http.Request, trusted []netip.Prefix) netip.Addr {
 	peer := peerAddress(r.RemoteAddr)
 	if !contains(trusted, peer) {
@@ -51,7 +52,7 @@ func ClientIP(r *http.Request, trusted []netip.Prefix) netip.Addr {
 		for more {
 			var hop string
 			rest, hop, more = cutLastHop(rest)
-			// What cannot be read is the zero Addr, which no network contains.
+			// A hop that cannot be parsed is the zero Addr, which no network contains.
 			if addr := hopAddress(hop); !contains(trusted, addr) {
 				return addr
 			}
@@ -60,7 +61,7 @@ func ClientIP(r *http.Request, trusted []netip.Prefix) netip.Addr {
 	return netip.Addr{}
 }
 
-// cutLastHop splits a list at its last comma. more says whether there was one.
+// cutLastHop splits a list at its last comma. more reports whether there was one.
 func cutLastHop(list string) (rest, hop string, more bool) {
 	i := strings.LastIndexByte(list, ',')
 	if i < 0 {
@@ -69,7 +70,8 @@ func cutLastHop(list string) (rest, hop string, more bool) {
 	return list[:i], list[i+1:], true
 }
 
-// peerAddress reads net/http's RemoteAddr. A Unix socket's peer has no address.
+// peerAddress parses net/http's RemoteAddr. The peer of a Unix socket has no
+// address.
 func peerAddress(remote string) netip.Addr {
 	peer, err := netip.ParseAddrPort(remote)
 	if err != nil {
@@ -78,9 +80,9 @@ func peerAddress(remote string) netip.Addr {
 	return peer.Addr().Unmap()
 }
 
-// hopAddress reads one hop: an address, or an address with a port, which some
-// proxies (Azure's Application Gateway) write. Anything else, and an address
-// with a zone, is the zero Addr.
+// hopAddress parses one hop: an address, or an address with a port, which some
+// proxies (Azure's Application Gateway) write. Anything else, and an address with
+// a zone, is the zero Addr.
 func hopAddress(hop string) netip.Addr {
 	hop = strings.Trim(hop, " \t")
 	addr, err := netip.ParseAddr(hop)
@@ -97,7 +99,7 @@ func hopAddress(hop string) netip.Addr {
 	return addr.Unmap()
 }
 
-// contains reports whether one of the networks holds addr.
+// contains reports whether one of the networks contains addr.
 func contains(networks []netip.Prefix, addr netip.Addr) bool {
 	for _, network := range networks {
 		if network.Contains(addr) {

@@ -23,9 +23,9 @@ func TestPeerAddress(t *testing.T) {
 	}
 }
 
-// What an untrusted peer writes into X-Forwarded-For never matters, nor does
-// anything left of the first hop that is not trusted.
-func TestHearsayNeverMatters(t *testing.T) {
+// TestForgedHopsNeverMatter: what an untrusted peer writes into X-Forwarded-For
+// has no effect, nor has anything left of the first hop that is not trusted.
+func TestForgedHopsNeverMatter(t *testing.T) {
 	t.Parallel()
 	trusted := []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("2001:db8:aaaa::/48")}
 	proxy := rapid.SampledFrom([]string{"10.0.0.1", "10.9.9.9", "2001:db8:aaaa::5", "::ffff:10.0.0.3", "10.0.0.1:99"})
@@ -56,7 +56,7 @@ func TestHearsayNeverMatters(t *testing.T) {
 	})
 }
 
-func TestUnixPeerIsNotKnown(t *testing.T) {
+func TestUnixPeerHasNoAddress(t *testing.T) {
 	t.Parallel()
 	r := &http.Request{RemoteAddr: "@", Header: http.Header{HeaderForwardedFor: {"203.0.113.7"}}}
 	if got := ClientIP(r, []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0")}); got.IsValid() {
@@ -64,8 +64,9 @@ func TestUnixPeerIsNotKnown(t *testing.T) {
 	}
 }
 
-// The proxy's own address never stands in for a client that it does not name.
-func TestProxyThatNamesNobody(t *testing.T) {
+// TestTrustedProxyWithoutAClient: the address of the proxy never replaces that of
+// a client that it does not name.
+func TestTrustedProxyWithoutAClient(t *testing.T) {
 	t.Parallel()
 	trusted := []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}
 	for _, headers := range [][]string{nil, {""}, {"10.0.0.1"}, {"10.0.0.1, 10.0.0.2", "10.0.0.3"}, {","}} {

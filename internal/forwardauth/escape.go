@@ -2,10 +2,10 @@ package forwardauth
 
 import "strings"
 
-// escape percent-encodes what cannot stand in a header value as itself: bytes
-// that are not printable ASCII; '%', so that decoding is exact; '"' and '\',
-// which end or escape a quoted-string; and the space, which separates scopes and
-// is trimmed at the ends. Bytes, not characters, as in RFC 3986, section 2.1.
+// escape percent-encodes what a header value cannot contain literally: bytes that
+// are not printable ASCII; '%', so that decoding is exact; '"' and '\', which end
+// or escape a quoted-string; and the space, which separates scopes and is trimmed
+// at the ends. It encodes bytes, not characters, as in RFC 3986, section 2.1.
 func escape(text string) string {
 	for i := range len(text) {
 		if !plain(text[i]) {
@@ -18,7 +18,7 @@ func escape(text string) string {
 	return text
 }
 
-// joinScopes escapes scopes and puts a space between them.
+// joinScopes escapes scopes and joins them with spaces.
 func joinScopes(scopes []string) string {
 	if len(scopes) == 1 {
 		return escape(scopes[0])
@@ -52,7 +52,7 @@ func appendEscaped(b *strings.Builder, text string) {
 	}
 }
 
-// plain reports whether a byte stands for itself.
+// plain reports whether a byte needs no escape.
 func plain(c byte) bool {
 	return c > ' ' && c <= '~' && c != '%' && c != '"' && c != '\\'
 }

@@ -8,7 +8,7 @@ import (
 	"github.com/keytail/keytail/internal/apikey"
 )
 
-// The headers of forward-auth's answers.
+// The headers of forward-auth's responses.
 const (
 	HeaderResult     = "X-Auth-Result"
 	HeaderStaleness  = "X-Auth-Staleness-Ms"
@@ -21,8 +21,8 @@ const (
 	HeaderScopes     = "X-Auth-Scopes"
 )
 
-// values are those of an answer's headers in one block: http.Header.Set would make
-// an object of each. The names must be canonical.
+// values are the header values of a response in one block: http.Header.Set would
+// allocate a slice for each. Names must be canonical.
 type values struct {
 	block [7]string
 	used  int
@@ -30,13 +30,13 @@ type values struct {
 
 func (v *values) set(header http.Header, name, value string) {
 	v.block[v.used] = value
-	// Of capacity one: an Add by somebody else moves it away.
+	// Its capacity is one, so that a later Add copies it.
 	header[name] = v.block[v.used : v.used+1 : v.used+1]
 	v.used++
 }
 
-// setIdentity says who the key speaks for. All five headers are always set, so
-// that whatever a client sent under these names is overwritten.
+// setIdentity sets the headers that say for whom the key acts. It always sets all
+// five, so that they overwrite whatever a client sent.
 func (v *values) setIdentity(header http.Header, r *apikey.Record) {
 	v.set(header, HeaderKeyID, escape(r.KeyID))
 	v.set(header, HeaderUserID, escape(r.UserID))
@@ -50,7 +50,7 @@ func stalenessText(staleness time.Duration) string {
 	return strconv.FormatInt(StalenessMS(staleness), 10)
 }
 
-// StalenessMS rounds up: an answer is never said to be fresher than it is.
+// StalenessMS rounds up: no response may claim to be fresher than it is.
 func StalenessMS(staleness time.Duration) int64 {
 	return int64((max(staleness, 0) + time.Millisecond - 1) / time.Millisecond)
 }

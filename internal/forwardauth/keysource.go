@@ -11,7 +11,7 @@ import (
 	"strings"
 )
 
-// sourceKind is the place of a KeySource.
+// sourceKind is the kind of a KeySource.
 type sourceKind uint8
 
 const (
@@ -56,10 +56,10 @@ func DefaultKeySources() []KeySource {
 // Bearer is "Authorization: Bearer".
 func Bearer() KeySource { return KeySource{kind: fromBearer} }
 
-// ParseKeySources reads the places where a key may be: bearer (the credentials
-// of "Authorization: Bearer"), x-api-key, header:NAME, query:NAME, cookie:NAME.
-// Repetitions count once. No places at all is DefaultKeySources. The error names
-// every place that cannot be read.
+// ParseKeySources reads the places where a key may be: bearer (the credentials of
+// "Authorization: Bearer"), x-api-key, header:NAME, query:NAME, cookie:NAME.
+// Repetitions count once. An empty list is DefaultKeySources. The error names
+// every text that is not valid.
 func ParseKeySources(texts []string) ([]KeySource, error) {
 	if len(texts) == 0 {
 		return DefaultKeySources(), nil
@@ -88,25 +88,25 @@ func parseKeySource(text string) (KeySource, error) {
 	}
 	kind, name, _ := strings.Cut(text, ":")
 	if kind != "header" && kind != "query" && kind != "cookie" {
-		return KeySource{}, errors.New("it is none of bearer, x-api-key, header:NAME, query:NAME and cookie:NAME")
+		return KeySource{}, errors.New("it must be bearer, x-api-key, header:NAME, query:NAME or cookie:NAME")
 	}
 	if !isToken(name) {
-		return KeySource{}, errors.New("the name may have letters, digits and !#$%&'*+-.^_`|~ only, and not be empty")
+		return KeySource{}, errors.New("the name must not be empty, and may have only letters, digits and !#$%&'*+-.^_`|~")
 	}
 	switch kind {
 	case "header":
 		return headerSource(name)
 	case "query":
 		if reservedParameter(name) {
-			return KeySource{}, errors.New("this query parameter already names a requirement")
+			return KeySource{}, errors.New("this query parameter is reserved for a requirement")
 		}
 		return KeySource{kind: fromQuery, name: name}, nil
 	}
 	return KeySource{kind: fromCookie, name: name}, nil
 }
 
-// headerSource refuses headers that mean something else here, or that
-// net/http takes out of a request.
+// headerSource refuses headers that have another meaning here, or that net/http
+// removes from a request.
 func headerSource(name string) (KeySource, error) {
 	name = textproto.CanonicalMIMEHeaderKey(name)
 	switch name {
@@ -135,20 +135,20 @@ func isToken(name string) bool {
 	return true
 }
 
-// FindKey looks for a request's key in all sources: "" when there is none. One key
-// in two places, or twice in one place, is one key; two says that different ones
-// were offered.
-func FindKey(sources []KeySource, r *http.Request, query url.Values) (text string, two bool) {
+// FindKey looks for the key of a request in all sources: "" if there is none. The
+// same key in two places, or twice in one place, is one key; ambiguous reports
+// that there are different ones.
+func FindKey(sources []KeySource, r *http.Request, query url.Values) (text string, ambiguous bool) {
 	for offer := range offered(sources, r, query) {
 		if text == "" {
 			text = offer
 		}
-		two = two || offer != text
+		ambiguous = ambiguous || offer != text
 	}
-	return text, two
+	return text, ambiguous
 }
 
-// offered are all texts that the sources hold. An empty value is no key.
+// offered yields all non-empty texts in the sources.
 func offered(sources []KeySource, r *http.Request, query url.Values) iter.Seq[string] {
 	return func(yield func(string) bool) {
 		for _, source := range sources {
@@ -164,7 +164,7 @@ func offered(sources []KeySource, r *http.Request, query url.Values) iter.Seq[st
 	}
 }
 
-// values are what the request holds at this place.
+// values are what the request has in this place.
 func (s KeySource) values(r *http.Request, query url.Values) []string {
 	switch s.kind {
 	case fromBearer:
@@ -183,7 +183,7 @@ func (s KeySource) values(r *http.Request, query url.Values) []string {
 	return nil
 }
 
-// BearerToken is what follows "Bearer " in any case (RFC 9110, section 11.1),
+// BearerToken is what follows "Bearer " in any case (RFC 9110, section 11.1), or
 // "" for another scheme.
 func BearerToken(value string) string {
 	scheme, token, found := strings.Cut(value, " ")
@@ -198,7 +198,7 @@ func ReadQuery(sources []KeySource) bool {
 	return slices.ContainsFunc(sources, func(s KeySource) bool { return s.kind == fromQuery })
 }
 
-// QueryNames are the query parameters that may hold a key.
+// QueryNames are the query parameters that may contain a key.
 func QueryNames(sources []KeySource) []string {
 	var names []string
 	for _, source := range sources {

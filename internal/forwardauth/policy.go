@@ -11,20 +11,20 @@ import (
 	"github.com/keytail/keytail/internal/apikey"
 )
 
-// Policy is what requests need that are asked about by its name. The zero value
-// wants a valid key and no more.
+// Policy is a named set of requirements. The zero value requires a valid key and
+// nothing more.
 type Policy struct {
-	// Scopes must all be held.
+	// Scopes must all be granted by the key.
 	Scopes []string
 	// OrgID and ProjectID are those of the request, which a bound key must match.
 	// Empty: the request has none, and a bound key is refused.
 	OrgID, ProjectID string
 }
 
-// policyName is unreserved in a URL, so that a name has one spelling only.
+// policyName is unreserved in a URL, so that a name has only one spelling.
 var policyName = regexp.MustCompile(`^[A-Za-z0-9._~-]{1,64}$`)
 
-// CheckPolicy says what is wrong with a policy, one sentence a mistake.
+// CheckPolicy says what is wrong with a policy, one error for each mistake.
 func CheckPolicy(name string, policy Policy) error {
 	var mistakes []error
 	wrong := func(err error) {
@@ -34,17 +34,17 @@ func CheckPolicy(name string, policy Policy) error {
 	}
 	switch {
 	case !policyName.MatchString(name):
-		wrong(errors.New("a name has 1 to 64 letters, digits and the signs . _ ~ -"))
+		wrong(errors.New("a name must have 1 to 64 letters, digits or the characters . _ ~ -"))
 	case strings.Trim(name, ".") == "":
-		wrong(errors.New("a name of dots alone is a step in a path, which proxies take out"))
+		wrong(errors.New("a name must not consist of dots only, because proxies remove such a path segment"))
 	}
 	if len(policy.Scopes) > MaxScopes {
-		wrong(fmt.Errorf("at most %d scopes can be asked for", MaxScopes))
+		wrong(fmt.Errorf("at most %d scopes are allowed", MaxScopes))
 	}
 	for i, scope := range policy.Scopes {
 		wrong(apikey.ValidScope(scope))
 		if slices.Contains(policy.Scopes[:i], scope) {
-			wrong(fmt.Errorf("the scope %q stands there twice", scope))
+			wrong(fmt.Errorf("the scope %q is repeated", scope))
 		}
 	}
 	for field, id := range map[string]string{"org_id": policy.OrgID, "project_id": policy.ProjectID} {
@@ -55,8 +55,8 @@ func CheckPolicy(name string, policy Policy) error {
 	return errors.Join(mistakes...)
 }
 
-// requirementsOf prepares what the policies' requests need, so that a request
-// costs a look-up.
+// requirementsOf prepares the requirements of the policies, so that a request
+// costs a map look-up.
 func requirementsOf(policies map[string]Policy) (map[string]apikey.Request, error) {
 	prepared := make(map[string]apikey.Request, len(policies))
 	var mistakes []error

@@ -4,73 +4,50 @@ import (
 	"encoding/json"
 	"net/http"
 
+	"github.com/keytail/keytail/api"
 	"github.com/keytail/keytail/internal/apikey"
 )
 
-// ContentType is that of problem bodies (RFC 9457).
-const ContentType = "application/problem+json"
-
-// The codes of mistakes in a question, which are no verdicts.
-const (
-	CodeBadRequest   = "BAD_REQUEST"
-	CodeNoSuchPolicy = "NO_SUCH_POLICY"
-)
-
-// QuestionError is a mistake of whoever asks: a proxy's configuration, mostly. Its detail never
-// quotes the request.
+// QuestionError is a mistake in a question, mostly in the configuration of a
+// proxy. Its detail never quotes the request.
 type QuestionError struct {
-	Status       int
-	Code, Detail string
+	Code   api.ProblemCode
+	Detail string
 }
 
 func (m *QuestionError) Error() string { return m.Detail }
 
 // badRequest is the QuestionError of most mistakes.
 func badRequest(detail string) *QuestionError {
-	return &QuestionError{http.StatusBadRequest, CodeBadRequest, detail}
+	return &QuestionError{api.CodeBadRequest, detail}
 }
 
-// outcomes is the one place that says what a verdict means to a client (HTTP.md,
-// section 1).
+// outcomes is the only place that says how a verdict is reported to a client
+// (docs/http.md#verdicts).
 var outcomes = [apikey.CodeCount]struct {
 	status int
 	detail string // for people
 }{
-	apikey.Unavailable:             {http.StatusServiceUnavailable, "the truth about this key cannot be known at the moment, ask again"},
+	apikey.Unavailable:             {http.StatusServiceUnavailable, "keytail cannot tell at the moment whether this API key is valid, try again"},
 	apikey.Missing:                 {http.StatusUnauthorized, "no API key was sent"},
-	apikey.Malformed:               {http.StatusUnauthorized, "what was sent is not one API key"},
-	apikey.NotFound:                {http.StatusUnauthorized, "this API key is not known"},
+	apikey.Malformed:               {http.StatusUnauthorized, "the request does not contain exactly one well-formed API key"},
+	apikey.NotFound:                {http.StatusUnauthorized, "this API key is unknown"},
 	apikey.Disabled:                {http.StatusUnauthorized, "this API key is disabled"},
 	apikey.Expired:                 {http.StatusUnauthorized, "this API key has expired"},
-	apikey.Forbidden:               {http.StatusForbidden, "this API key may not be used from this address or for this organisation or project"},
-	apikey.InsufficientPermissions: {http.StatusForbidden, "this API key lacks a scope that is needed here"},
+	apikey.Forbidden:               {http.StatusForbidden, "this API key must not be used from this address, or for this organisation or project"},
+	apikey.InsufficientPermissions: {http.StatusForbidden, "this API key lacks a required scope"},
 	apikey.Valid:                   {http.StatusOK, ""},
 }
 
-// Status is what a client whose key has this verdict is answered with.
+// Status is the HTTP status of a verdict.
 func Status(code apikey.Code) int { return outcomes[code].status }
 
-// Detail is why, for people. Empty for Valid.
+// Detail is the reason, for people. Empty for Valid.
 func Detail(code apikey.Code) string { return outcomes[code].detail }
-
-// Problem is RFC 9457's object with our code. The type is about:blank, which
-// makes the title the status' own phrase; code tells problems apart.
-type Problem struct {
-	Type   string `json:"type"`
-	Title  string `json:"title"`
-	Status int    `json:"status"`
-	Detail string `json:"detail"`
-	Code   string `json:"code"`
-}
-
-// NewProblem is the problem with this code.
-func NewProblem(status int, code, detail string) Problem {
-	return Problem{"about:blank", http.StatusText(status), status, detail, code}
-}
 
 // Body is a problem as JSON.
 func Body(status int, code, detail string) []byte {
-	// A struct of strings and an int: it cannot fail.
-	body, _ := json.Marshal(NewProblem(status, code, detail))
+	// This struct of strings and an int always marshals.
+	body, _ := json.Marshal(api.NewProblem(status, code, detail))
 	return body
 }

@@ -9,15 +9,15 @@ import (
 	"strings"
 )
 
-// HeaderRequestID ties a request to its answer and its log line.
+// HeaderRequestID connects a request with its response and its log line.
 const HeaderRequestID = "X-Request-Id"
 
-// maxRequestIDLen leaves room for trace ids of all makers.
+// maxRequestIDLen leaves room for the trace ids of all vendors.
 const maxRequestIDLen = 128
 
-// RequestID is the client's id if there is exactly one, it is safe to repeat in
-// a header and a log, and it contains no key that the request offers elsewhere;
-// else a new one of 128 random bits.
+// RequestID is the client's id if there is exactly one, it is safe to repeat in a
+// header and a log, and it contains no key of the request; else a new one of 128
+// random bits.
 func RequestID(r *http.Request, sources []KeySource) string {
 	values := r.Header[HeaderRequestID]
 	if len(values) != 1 || !SafeRequestID(values[0]) {
@@ -25,7 +25,7 @@ func RequestID(r *http.Request, sources []KeySource) string {
 	}
 	var query url.Values
 	if r.URL.RawQuery != "" {
-		// What cannot be read of it is left out, and is an error elsewhere.
+		// Parts that cannot be parsed are ignored here, and are an error elsewhere.
 		query, _ = url.ParseQuery(r.URL.RawQuery)
 	}
 	for key := range offered(sources, r, query) {
@@ -37,7 +37,7 @@ func RequestID(r *http.Request, sources []KeySource) string {
 }
 
 // newID is 128 random bits as 26 letters and digits, as crypto/rand.Text writes
-// them. They are no secret, so the runtime's own generator is good enough.
+// them. Ids are not secret, so the runtime's own generator is good enough.
 func newID() string {
 	var bits [16]byte
 	binary.LittleEndian.PutUint64(bits[:8], rand.Uint64())
@@ -47,7 +47,7 @@ func newID() string {
 	return string(text[:26])
 }
 
-// SafeRequestID accepts 1 to 128 letters, digits and a few signs that mean
+// SafeRequestID accepts 1 to 128 letters, digits and a few characters that mean
 // nothing to a shell, a log viewer or HTML.
 func SafeRequestID(id string) bool {
 	if id == "" || len(id) > maxRequestIDLen {
@@ -63,8 +63,8 @@ func SafeRequestID(id string) bool {
 	return true
 }
 
-// HideKey replaces a request id that contains the key of a body. While the key
-// is not known ("") it may be any id.
+// HideKey replaces a request id that contains the key of a body. While the key is
+// not known (""), it replaces any id.
 func HideKey(header http.Header, key string) {
 	if strings.Contains(header.Get(HeaderRequestID), key) {
 		header.Set(HeaderRequestID, newID())

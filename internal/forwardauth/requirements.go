@@ -14,18 +14,18 @@ const (
 	paramProject = "project_id"
 )
 
-// MaxScopes bounds the work for one request: each needed scope is compared with
-// each that the key holds.
+// MaxScopes bounds the work for one request: each required scope is compared with
+// each scope of the key.
 const MaxScopes = 100
 
-// reservedParameter reports whether a query parameter holds a requirement.
+// reservedParameter reports whether a query parameter is a requirement.
 func reservedParameter(name string) bool {
 	return name == paramScope || name == paramOrg || name == paramProject
 }
 
-// parseRequirements reads forward-auth's query, which the proxy's own
-// configuration sets. It is read in full or not at all: a parameter that is
-// skipped would be a requirement that is not held.
+// parseRequirements reads forward-auth's query, which the proxy's configuration
+// sets. It reads the query completely, or fails: an ignored parameter would be a
+// requirement that is not enforced.
 func parseRequirements(query url.Values, sources []KeySource) (apikey.Request, *QuestionError) {
 	var req apikey.Request
 	for name, values := range query {
@@ -39,7 +39,7 @@ func parseRequirements(query url.Values, sources []KeySource) (apikey.Request, *
 			req.ProjectID, err = single(name, values)
 		default:
 			if !slices.Contains(sources, KeySource{kind: fromQuery, name: name}) {
-				err = badRequest("the query may have scope (repeated), org_id and project_id, and has something else")
+				err = badRequest("the query may have only scope (repeated), org_id and project_id")
 			}
 		}
 		if err != nil {
@@ -49,43 +49,43 @@ func parseRequirements(query url.Values, sources []KeySource) (apikey.Request, *
 	return req, nil
 }
 
-// parseQuery is url.ParseQuery, whose errors quote the query.
+// parseQuery is url.ParseQuery without its errors, which quote the query.
 func parseQuery(raw string) (url.Values, *QuestionError) {
 	if raw == "" {
 		return nil, nil
 	}
 	query, err := url.ParseQuery(raw)
 	if err != nil {
-		return nil, badRequest("the query is not of the form name=value&name=value with %-escapes")
+		return nil, badRequest("the query must have the form name=value&name=value with %-escapes")
 	}
 	return query, nil
 }
 
-// single reads an id that may be given once.
+// single reads an id that must not be repeated.
 func single(name string, values []string) (string, *QuestionError) {
 	if len(values) != 1 {
-		return "", badRequest(name + " may be given once")
+		return "", badRequest(name + " must not be repeated")
 	}
 	return values[0], CheckID(name, values[0])
 }
 
-// CheckScopes checks the scopes that a request needs.
+// CheckScopes checks the scopes that a request requires.
 func CheckScopes(scopes []string) *QuestionError {
 	if len(scopes) > MaxScopes {
-		return badRequest("at most 100 scopes can be asked for at once")
+		return badRequest("at most 100 scopes are allowed")
 	}
 	for _, scope := range scopes {
 		if err := apikey.ValidScope(scope); err != nil {
-			return badRequest("a scope cannot be read (each is given by itself): " + err.Error())
+			return badRequest("a scope is not valid (give each scope separately): " + err.Error())
 		}
 	}
 	return nil
 }
 
-// CheckID checks an id that a request names.
+// CheckID checks an id of a request.
 func CheckID(name, id string) *QuestionError {
 	if err := apikey.ValidID(id); err != nil {
-		return badRequest(name + " cannot be read: " + err.Error())
+		return badRequest(name + " is not valid: " + err.Error())
 	}
 	return nil
 }

@@ -7,9 +7,9 @@ import (
 	"strings"
 )
 
-// Strip takes out of r what the sources may hold, so that whoever handles it next
-// sees no key: bearer credentials, the headers, the query parameters and the cookies,
-// and nothing else. r's header map and URL are changed.
+// Strip removes from r everything that the sources may contain, so that the next
+// handler sees no key: bearer credentials, the headers, the query parameters and
+// the cookies, and nothing else. It changes r's header map and URL.
 func Strip(sources []KeySource, r *http.Request) {
 	for _, source := range sources {
 		switch source.kind {
@@ -29,14 +29,14 @@ func Strip(sources []KeySource, r *http.Request) {
 	}
 }
 
-// isBearer reports whether credentials are of the scheme Bearer, even if nothing
-// follows.
+// isBearer reports whether credentials have the scheme Bearer, even without a
+// token.
 func isBearer(value string) bool {
 	scheme, _, _ := strings.Cut(value, " ")
 	return strings.EqualFold(scheme, "Bearer")
 }
 
-// stripCookie takes one cookie out of all Cookie headers.
+// stripCookie removes one cookie from all Cookie headers.
 func stripCookie(header http.Header, name string) {
 	var lines []string
 	for _, line := range header["Cookie"] {
@@ -51,7 +51,7 @@ func stripCookie(header http.Header, name string) {
 	set(header, "Cookie", lines)
 }
 
-// without is text without the parts between separators that drop names.
+// without is text without the parts between separators for which drop is true.
 func without(text, separator string, drop func(part string) bool) string {
 	if text == "" {
 		return ""
@@ -59,7 +59,7 @@ func without(text, separator string, drop func(part string) bool) string {
 	return strings.Join(slices.DeleteFunc(strings.Split(text, separator), drop), separator)
 }
 
-// keep leaves those of a header's values that ok names.
+// keep removes the values of a header for which ok is false.
 func keep(header http.Header, name string, ok func(value string) bool) {
 	var kept []string
 	for _, value := range header[name] {
@@ -70,7 +70,8 @@ func keep(header http.Header, name string, ok func(value string) bool) {
 	set(header, name, kept)
 }
 
-// set replaces all values of a header. It changes no slice that others may hold.
+// set replaces all values of a header, without changing a slice that others may
+// use.
 func set(header http.Header, name string, values []string) {
 	if len(values) == 0 {
 		header.Del(name)

@@ -9,7 +9,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-func TestStripTakesTheKeyAndNothingElse(t *testing.T) {
+func TestStripRemovesOnlyTheKey(t *testing.T) {
 	t.Parallel()
 	sources, err := ParseKeySources([]string{"bearer", "header:x-session", "query:api_key", "cookie:sid"})
 	if err != nil {
@@ -34,8 +34,8 @@ func TestStripTakesTheKeyAndNothingElse(t *testing.T) {
 	}
 }
 
-// TestNothingIsLeftOfAKey: after Strip no source finds anything.
-func TestNothingIsLeftOfAKey(t *testing.T) {
+// TestStripLeavesNoKey: after Strip no source finds anything.
+func TestStripLeavesNoKey(t *testing.T) {
 	t.Parallel()
 	sources, err := ParseKeySources([]string{"bearer", "x-api-key", "query:k", "cookie:sid"})
 	if err != nil {

@@ -107,7 +107,7 @@ func TestDoctorFitsEveryShape(t *testing.T) {
 				if !report.OK {
 					t.Error("the collection does not fit")
 				}
-				is(t, checks["documents"], checks["documents"].Status, "20 keys of 20 looked at, 20 in all: 20 can be used now")
+				is(t, checks["documents"], checks["documents"].Status, "20 keys in 20 surveyed documents, 20 in all: 20 valid now")
 				is(t, checks["memory"], doctor.OK, "20 keys of about")
 				if s.MongoDBTokens {
 					p.config.StreamScope = "collection"
@@ -150,7 +150,7 @@ func TestDoctorFindsWhatIsBroken(t *testing.T) {
 			t.Error("it fits")
 		}
 		is(t, checks["index"], doctor.ToDo, "no unique index on key_hash", "createIndex")
-		is(t, checks["documents"], doctor.Warning, "keys of 300 looked at",
+		is(t, checks["documents"], doctor.Warning, "keys in 300 surveyed documents",
 			"is_active is of type string, a boolean is needed in 2 documents: k100, k200", "is_active is of type string, a boolean is needed in 1 document: k000",
 			"the hash field holds bcrypt", "plaintext", "fields without a role: secretKind")
 		for _, c := range report.Checks {

@@ -66,7 +66,7 @@ func (r *rig) sets(k key, active bool) clustertime.Time {
 	return clustertime.New(at.T, at.I)
 }
 
-func (r *rig) receipt(revision clustertime.Time, fleet bool, limit time.Duration) routes.Receipt {
+func (r *rig) receipt(revision clustertime.Time, fleet bool, limit time.Duration) routes.SyncResult {
 	r.t.Helper()
 	ctx, cancel := context.WithTimeout(r.t.Context(), limit)
 	defer cancel()
@@ -78,7 +78,7 @@ func (r *rig) receipt(revision clustertime.Time, fleet bool, limit time.Duration
 }
 
 // names are those of instances without their boot ids.
-func names(receipt routes.Receipt) (all, missing string) {
+func names(receipt routes.SyncResult) (all, missing string) {
 	for _, i := range receipt.Instances {
 		all += i.ID[:1]
 	}
@@ -117,7 +117,7 @@ func TestAFleetAcknowledgementHolds(t *testing.T) {
 		if v := r.ask(k); v.Code != apikey.Disabled || v.Revision < uint64(revision) {
 			t.Errorf("after the acknowledgement of the instance: %v as of %x", v.Code, v.Revision)
 		}
-		if _, err := r.Syncer().Wait(t.Context(), revision+1<<40, true); !errors.Is(err, routes.ErrRevisionAhead) {
+		if _, err := r.Syncer().Wait(t.Context(), revision+1<<40, true); !errors.Is(err, clustertime.ErrRevisionAhead) {
 			t.Errorf("a revision of the future: %v", err)
 		}
 	})
@@ -136,7 +136,7 @@ func TestAStoppedInstanceIsMissingUntilItCannotAnswer(t *testing.T) {
 		})
 		// A heartbeat that was sent before may still report it.
 		var revision clustertime.Time
-		var before routes.Receipt
+		var before routes.SyncResult
 		mongotest.Eventually(t, testkit.Patience, func() bool {
 			revision = r.sets(k, false)
 			before = r.receipt(revision, true, 500*time.Millisecond)
@@ -214,7 +214,7 @@ func TestEventsOfAService(t *testing.T) {
 		stream.until("state", `{"from":"live"`)
 		r.Drain()
 		stream.ends()
-		if _, err := r.Events().Subscribe(""); !errors.Is(err, routes.ErrShuttingDown) {
+		if _, err := r.Events().Subscribe(""); !errors.Is(err, events.ErrClosed) {
 			t.Errorf("after Drain: %v", err)
 		}
 	})

@@ -16,58 +16,58 @@ import (
 
 	"github.com/keytail/keytail/internal/apikey"
 	"github.com/keytail/keytail/internal/keystore"
-	"github.com/keytail/keytail/internal/lifecycle"
+	"github.com/keytail/keytail/internal/managedkey"
 )
 
-// CollectionName is that of the audit.
+// CollectionName is the collection of the audit.
 const CollectionName = "keytail_audit"
 
 const (
 	// DefaultTimeout bounds a call: an election takes a few seconds, and people
 	// wait.
 	DefaultTimeout = 10 * time.Second
-	// takeBackTimeout bounds the removal of a line after a call has failed.
-	takeBackTimeout = 5 * time.Second
-	// maxTries bounds how often a write without a transaction is tried when others
-	// are faster. Each time, another one has succeeded.
+	// undoTimeout bounds the removal of an audit entry after a call has failed.
+	undoTimeout = 5 * time.Second
+	// maxTries bounds how often a write without a transaction is repeated because
+	// of a concurrent write. Each time, another write has succeeded.
 	maxTries = 10
 )
 
 // Config of an Admin. Store and Audit are required.
 type Config struct {
 	Store *keystore.Store
-	// Audit is where the lines go, of the same client as the store's.
+	// Audit is the collection of the audit, of the same client as the store's.
 	Audit *mongo.Collection
 	// Prefix of new keys. Empty: apikey.DefaultPrefix.
 	Prefix string
 	// Timeout bounds each call. Zero: DefaultTimeout.
 	Timeout time.Duration
-	// Now is the clock of creation times, ends and the audit. Nil: time.Now.
+	// Now is the clock of creation times, expiries and the audit. Nil: time.Now.
 	Now func() time.Time
-	// Random makes secrets. Nil: crypto/rand.
+	// Random is the source of secrets. Nil: crypto/rand.
 	Random io.Reader
-	// EnsureSchema makes the index for lists of keys where it is missing. False: the
-	// log recommends it.
+	// EnsureSchema creates the index for lists of keys if it is missing. False:
+	// the log recommends it.
 	EnsureSchema bool
-	// Logger: nil is silent.
+	// Logger: nil discards.
 	Logger *zap.Logger
 }
 
-// Admin is safe for concurrent use, and has no goroutine of its own.
+// Admin is safe for concurrent use, and has no goroutine.
 type Admin struct {
 	config Config
 	store  *keystore.Store
 	schema keystore.Schema
 	audit  *mongo.Collection
 	logger *zap.Logger
-	// alone: the server has no transactions. Prepare finds out.
-	alone bool
+	// noTransactions: the server has none. Prepare finds out.
+	noTransactions bool
 }
 
-// New checks the configuration and asks nobody.
+// New checks the configuration. It does not connect.
 func New(config Config) (*Admin, error) {
 	if config.Store == nil || config.Audit == nil {
-		return nil, errors.New("keyadmin: a store of keys and a collection for the audit are needed")
+		return nil, errors.New("keyadmin: Config needs Store and Audit")
 	}
 	if config.Prefix == "" {
 		config.Prefix = apikey.DefaultPrefix
@@ -91,8 +91,8 @@ func New(config Config) (*Admin, error) {
 	return &Admin{config: config, store: config.Store, schema: config.Store.Schema(), audit: audit, logger: config.Logger.Named("keyadmin")}, nil
 }
 
-// Prepare makes the audit's collection and its indexes, and asks the server
-// whether it has transactions. The error is a sentence that says what to do.
+// Prepare creates the audit's collection and its indexes, and asks the server
+// whether it has transactions. The error says what to do.
 func (a *Admin) Prepare(ctx context.Context) error {
 	if _, ok := ctx.Deadline(); !ok {
 		return keystore.ErrNoDeadline
@@ -101,40 +101,40 @@ func (a *Admin) Prepare(ctx context.Context) error {
 		return err
 	}
 	if err := a.store.PrepareListIndex(ctx, a.config.EnsureSchema); err != nil {
-		a.logger.Warn("lists of keys are slower than they could be", zap.Error(err))
+		a.logger.Warn("lists of keys are slow without an index", zap.Error(err))
 	}
 	has, err := a.store.HasTransactions(ctx)
 	if err != nil {
 		return fmt.Errorf("asking whether the server has transactions: %w", err)
 	}
-	if a.alone = !has; a.alone {
-		a.logger.Warn("the server has no transactions, so lines of the audit are written before what they tell of")
+	if a.noTransactions = !has; a.noTransactions {
+		a.logger.Warn("the server has no transactions: audit entries are written before the changes that they describe")
 	}
 	return nil
 }
 
-// Create makes a key. It is on, and its text is in the answer alone.
-func (a *Admin) Create(ctx context.Context, by lifecycle.By, fields lifecycle.Fields) (lifecycle.Written, error) {
+// Create creates a key. It is active, and only the response has its text.
+func (a *Admin) Create(ctx context.Context, caller managedkey.Caller, fields managedkey.Fields) (managedkey.Written, error) {
 	now := a.now()
 	if err := fields.CheckNew(now); err != nil {
-		return lifecycle.Written{}, err
+		return managedkey.Written{}, err
 	}
-	if by.Owner != "" && *fields.UserID != by.Owner {
-		return lifecycle.Written{}, lifecycle.Refuse("user_id is another one than the query's")
+	if caller.Owner != "" && *fields.UserID != caller.Owner {
+		return managedkey.Written{}, managedkey.Invalid("user_id differs from the user_id in the query")
 	}
 	secret, hash, err := a.secret()
 	if err != nil {
-		return lifecycle.Written{}, err
+		return managedkey.Written{}, err
 	}
 	draft, err := a.schema.Draft(keystore.NewKey{Hash: hash, KeyPrefix: apikey.DisplayPrefix(secret), CreatedAt: now, Fields: fieldsOf(fields)})
 	if err != nil {
-		return lifecycle.Written{}, inWords(err)
+		return managedkey.Written{}, toManagedKeyErr(err)
 	}
 	written, err := a.write(ctx, func(context.Context) (*plan, error) {
 		return &plan{
-			entry: a.entry(by, "create", nil, &draft.Details),
+			entry: a.entry(caller, "create", nil, &draft.Details),
 			steps: []step{a.insert(draft)},
-			shown: draft.Details, names: draft.Details.Record.KeyID,
+			shown: draft.Details, affects: draft.Details.Record.KeyID,
 		}, nil
 	})
 	if err == nil {
@@ -143,78 +143,79 @@ func (a *Admin) Create(ctx context.Context, by lifecycle.By, fields lifecycle.Fi
 	return written, err
 }
 
-// Update changes what is said of a key.
-func (a *Admin) Update(ctx context.Context, by lifecycle.By, id string, fields lifecycle.Fields) (lifecycle.Written, error) {
+// Update changes fields of a key.
+func (a *Admin) Update(ctx context.Context, caller managedkey.Caller, id string, fields managedkey.Fields) (managedkey.Written, error) {
 	if err := fields.CheckChange(a.now()); err != nil {
-		return lifecycle.Written{}, err
+		return managedkey.Written{}, err
 	}
-	return a.change(ctx, by, "update", id, func(keystore.Details) (keystore.Fields, error) { return fieldsOf(fields), nil })
+	return a.change(ctx, caller, "update", id, func(keystore.Details) (keystore.Fields, error) { return fieldsOf(fields), nil })
 }
 
-// Revoke switches a key off. One that is off stays as it is, without a line.
-func (a *Admin) Revoke(ctx context.Context, by lifecycle.By, id string) (lifecycle.Written, error) {
+// Revoke disables a key. A key that is already disabled stays as it is, without
+// an audit entry.
+func (a *Admin) Revoke(ctx context.Context, caller managedkey.Caller, id string) (managedkey.Written, error) {
 	off := false
-	return a.change(ctx, by, "revoke", id, func(keystore.Details) (keystore.Fields, error) { return keystore.Fields{Active: &off}, nil })
+	return a.change(ctx, caller, "revoke", id, func(keystore.Details) (keystore.Fields, error) { return keystore.Fields{Active: &off}, nil })
 }
 
-// change is a write of one document that exists.
-func (a *Admin) change(ctx context.Context, by lifecycle.By, action, id string, say func(keystore.Details) (keystore.Fields, error)) (lifecycle.Written, error) {
+// change writes one document that exists.
+func (a *Admin) change(ctx context.Context, caller managedkey.Caller, action, id string, change func(keystore.Details) (keystore.Fields, error)) (managedkey.Written, error) {
 	return a.write(ctx, func(ctx context.Context) (*plan, error) {
-		was, err := a.find(ctx, by, id)
+		current, err := a.find(ctx, caller, id)
 		if err != nil {
 			return nil, err
 		}
-		fields, err := say(was)
+		fields, err := change(current)
 		if err != nil {
 			return nil, err
 		}
-		edit, err := a.schema.Edit(was, fields, a.now())
+		edit, err := a.schema.Edit(current, fields, a.now())
 		if err != nil {
 			return nil, err
 		}
 		if edit.IsEmpty() {
-			return &plan{shown: was}, nil
+			return &plan{shown: current}, nil
 		}
 		return &plan{
-			entry: a.entry(by, action, &was, &edit.After),
+			entry: a.entry(caller, action, &current, &edit.After),
 			steps: []step{a.edit(edit)},
-			shown: edit.After, names: was.Record.KeyID,
+			shown: edit.After, affects: current.Record.KeyID,
 		}, nil
 	})
 }
 
-// Delete removes a key and what is said of it. The answer shows it as it was.
-func (a *Admin) Delete(ctx context.Context, by lifecycle.By, id string) (lifecycle.Written, error) {
+// Delete deletes the document of a key. The response shows it as it was.
+func (a *Admin) Delete(ctx context.Context, caller managedkey.Caller, id string) (managedkey.Written, error) {
 	return a.write(ctx, func(ctx context.Context) (*plan, error) {
-		was, err := a.find(ctx, by, id)
+		current, err := a.find(ctx, caller, id)
 		if err != nil {
 			return nil, err
 		}
 		return &plan{
-			entry: a.entry(by, "delete", &was, nil),
-			steps: []step{a.remove(was)},
-			shown: was, names: was.Record.KeyID,
+			entry: a.entry(caller, "delete", &current, nil),
+			steps: []step{a.remove(current)},
+			shown: current, affects: current.Record.KeyID,
 		}, nil
 	})
 }
 
-// Rotate makes a key that says what this one says, and gives this one an end, so
-// that both are valid for a while. It must be valid itself.
-func (a *Admin) Rotate(ctx context.Context, by lifecycle.By, id string, overlap time.Duration) (lifecycle.Written, error) {
-	if err := lifecycle.CheckOverlap(overlap); err != nil {
-		return lifecycle.Written{}, err
+// Rotate creates a key with the same fields and lets this one expire, so that
+// both are valid for a while. The key must be valid.
+func (a *Admin) Rotate(ctx context.Context, caller managedkey.Caller, id string, overlap time.Duration) (managedkey.Written, error) {
+	if err := managedkey.CheckOverlap(overlap); err != nil {
+		return managedkey.Written{}, err
 	}
 	secret, hash, err := a.secret()
 	if err != nil {
-		return lifecycle.Written{}, err
+		return managedkey.Written{}, err
 	}
 	var end time.Time
 	written, err := a.write(ctx, func(ctx context.Context) (*plan, error) {
-		was, err := a.find(ctx, by, id)
+		current, err := a.find(ctx, caller, id)
 		if err != nil {
 			return nil, err
 		}
-		p, err := a.rotation(by, was, hash, apikey.DisplayPrefix(secret), overlap)
+		p, err := a.rotation(caller, current, hash, apikey.DisplayPrefix(secret), overlap)
 		if err != nil {
 			return nil, err
 		}
@@ -227,52 +228,52 @@ func (a *Admin) Rotate(ctx context.Context, by lifecycle.By, id string, overlap 
 	return written, err
 }
 
-func (a *Admin) rotation(by lifecycle.By, was keystore.Details, hash apikey.Hash, keyPrefix string, overlap time.Duration) (*plan, error) {
+func (a *Admin) rotation(caller managedkey.Caller, current keystore.Details, hash apikey.Hash, keyPrefix string, overlap time.Duration) (*plan, error) {
 	now := a.now()
-	r := &was.Record
+	r := &current.Record
 	if r.Defect != "" || !r.Active || !r.ExpiresAt.IsZero() && !r.ExpiresAt.After(now) {
-		return nil, lifecycle.ErrNotRotatable
+		return nil, managedkey.ErrNotRotatable
 	}
 	end := now.Add(overlap)
 	if !r.ExpiresAt.IsZero() && r.ExpiresAt.Before(end) {
 		end = r.ExpiresAt
 	}
-	edit, err := a.schema.Edit(was, keystore.Fields{ExpiresAt: &end}, now)
+	edit, err := a.schema.Edit(current, keystore.Fields{ExpiresAt: &end}, now)
 	if err != nil {
 		return nil, err
 	}
-	draft, err := a.schema.DraftSuccessor(was, hash, keyPrefix, now)
+	draft, err := a.schema.DraftSuccessor(current, hash, keyPrefix, now)
 	if err != nil {
 		return nil, err
 	}
-	entry := a.entry(by, "rotate", &was, &edit.After)
+	entry := a.entry(caller, "rotate", &current, &edit.After)
 	entry.NewKeyID = draft.Details.Record.KeyID
 	steps := []step{a.insert(draft)}
 	if !edit.IsEmpty() {
 		steps = append(steps, a.edit(edit))
 	}
 	return &plan{
-		entry: entry, steps: steps, shown: draft.Details, names: draft.Details.Record.KeyID, end: edit.After.Record.ExpiresAt,
+		entry: entry, steps: steps, shown: draft.Details, affects: draft.Details.Record.KeyID, end: edit.After.Record.ExpiresAt,
 	}, nil
 }
 
 // Get reads a key.
-func (a *Admin) Get(ctx context.Context, by lifecycle.By, id string) (lifecycle.Key, error) {
+func (a *Admin) Get(ctx context.Context, caller managedkey.Caller, id string) (managedkey.Key, error) {
 	ctx, cancel := context.WithTimeout(ctx, a.config.Timeout)
 	defer cancel()
-	shown, err := a.store.FindByID(ctx, id, by.Owner)
-	return keyOf(shown), inWords(err)
+	shown, err := a.store.FindByID(ctx, id, caller.Owner)
+	return keyOf(shown), toManagedKeyErr(err)
 }
 
-// List reads keys, the newest first.
-func (a *Admin) List(ctx context.Context, by lifecycle.By, q lifecycle.Query) (lifecycle.Page, error) {
+// List reads keys, newest first.
+func (a *Admin) List(ctx context.Context, caller managedkey.Caller, q managedkey.Query) (managedkey.Page, error) {
 	ctx, cancel := context.WithTimeout(ctx, a.config.Timeout)
 	defer cancel()
-	found, err := a.store.List(ctx, keystore.Query{UserID: by.Owner, IncludeInactive: q.IncludeInactive, After: q.After, Limit: q.Limit})
+	found, err := a.store.List(ctx, keystore.Query{UserID: caller.Owner, IncludeInactive: q.IncludeInactive, After: q.After, Limit: q.Limit})
 	if err != nil {
-		return lifecycle.Page{}, inWords(err)
+		return managedkey.Page{}, toManagedKeyErr(err)
 	}
-	page := lifecycle.Page{Next: found.Next}
+	page := managedkey.Page{Next: found.Next}
 	for _, shown := range found.Keys {
 		page.Keys = append(page.Keys, keyOf(shown))
 	}
@@ -280,20 +281,20 @@ func (a *Admin) List(ctx context.Context, by lifecycle.By, q lifecycle.Query) (l
 }
 
 // find reads the key of a write, which must be as the caller has seen it.
-func (a *Admin) find(ctx context.Context, by lifecycle.By, id string) (keystore.Details, error) {
-	was, err := a.store.FindByID(ctx, id, by.Owner)
+func (a *Admin) find(ctx context.Context, caller managedkey.Caller, id string) (keystore.Details, error) {
+	current, err := a.store.FindByID(ctx, id, caller.Owner)
 	if err != nil {
 		return keystore.Details{}, err
 	}
-	if by.IfMatch == nil {
-		return was, nil
+	if caller.IfMatch == nil {
+		return current, nil
 	}
-	for _, digest := range by.IfMatch {
-		if digest == was.Digest {
-			return was, nil
+	for _, digest := range caller.IfMatch {
+		if digest == current.Digest {
+			return current, nil
 		}
 	}
-	return keystore.Details{}, lifecycle.ErrChanged
+	return keystore.Details{}, managedkey.ErrChanged
 }
 
 // secret makes the text of a new key, and its hash by the collection's rule.
@@ -305,7 +306,7 @@ func (a *Admin) secret() (text string, hash apikey.Hash, err error) {
 	if hash, err = apikey.ParseAfter(a.config.Prefix, after, text); err == nil {
 		return text, hash, nil
 	}
-	// Keys of this collection begin otherwise than ours.
+	// The keys of this collection have another beginning.
 	text = after + text
 	hash, err = apikey.ParseAfter(a.config.Prefix, after, text)
 	return text, hash, err

@@ -15,14 +15,14 @@ import (
 
 	"github.com/keytail/keytail/internal/apikey"
 	"github.com/keytail/keytail/internal/keystore"
-	"github.com/keytail/keytail/internal/lifecycle"
+	"github.com/keytail/keytail/internal/managedkey"
 	"github.com/keytail/keytail/internal/mongotest"
 )
 
-// line is the newest of the audit, as it is stored.
-func (o *office) line() bson.M {
+// line is the newest entry of the audit, as it is stored.
+func (o *fixture) line() bson.M {
 	o.t.Helper()
-	page, err := o.Audit(o.ctx(), lifecycle.By{}, lifecycle.AuditQuery{Limit: 1})
+	page, err := o.Audit(o.ctx(), managedkey.Caller{}, managedkey.AuditQuery{Limit: 1})
 	if err != nil || len(page.Entries) != 1 {
 		o.t.Fatalf("%+v, %v", page, err)
 	}
@@ -37,13 +37,13 @@ func (o *office) line() bson.M {
 	return line
 }
 
-// TestALineTellsWhatChanged by role, and nothing of a secret.
-func TestALineTellsWhatChanged(t *testing.T) {
+// TestAnEntryHasTheChangedFields by role, and nothing of a secret.
+func TestAnEntryHasTheChangedFields(t *testing.T) {
 	now := time.Date(2026, 11, 24, 10, 0, 0, 123e6, time.UTC)
-	eachWay(t, func(t *testing.T, o *office) {
+	eachWay(t, func(t *testing.T, o *fixture) {
 		tells := func(action, keyID, before, after string) {
 			t.Helper()
-			page, err := o.Audit(o.ctx(), lifecycle.By{}, lifecycle.AuditQuery{Limit: 1})
+			page, err := o.Audit(o.ctx(), managedkey.Caller{}, managedkey.AuditQuery{Limit: 1})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -56,13 +56,13 @@ func TestALineTellsWhatChanged(t *testing.T) {
 				t.Errorf("ids %q, %q", e.ID, e.NewKeyID)
 			}
 		}
-		made, err := o.Create(o.ctx(), ann, lifecycle.Fields{UserID: ptr("u"), Name: ptr("n"), Scopes: ptr([]string{"a"}), Metadata: ptr(json.RawMessage(`{"a":1}`))})
+		made, err := o.Create(o.ctx(), ann, managedkey.Fields{UserID: ptr("u"), Name: ptr("n"), Scopes: ptr([]string{"a"}), Metadata: ptr(json.RawMessage(`{"a":1}`))})
 		if err != nil {
 			t.Fatal(err)
 		}
 		id := made.Key.Record.KeyID
 		tells("create", id, "", `{"user_id":"u","name":"n","scopes":["a"],"metadata":{"a":1},"is_active":true}`)
-		if _, err := o.Update(o.ctx(), ann, id, lifecycle.Fields{Name: ptr(""), Scopes: ptr([]string{}), ExpiresAt: ptr(now.Add(time.Hour))}); err != nil {
+		if _, err := o.Update(o.ctx(), ann, id, managedkey.Fields{Name: ptr(""), Scopes: ptr([]string{}), ExpiresAt: ptr(now.Add(time.Hour))}); err != nil {
 			t.Fatal(err)
 		}
 		tells("update", id, `{"name":"n","scopes":["a"],"expires_at":null}`, `{"name":null,"scopes":[],"expires_at":"2026-11-24T11:00:00.123Z"}`)
@@ -97,9 +97,9 @@ func TestALineTellsWhatChanged(t *testing.T) {
 	}, func(c *Config) { c.Now = func() time.Time { return now } })
 }
 
-// TestNothingChangedIsNoLine: and the receipt is one all the same.
-func TestNothingChangedIsNoLine(t *testing.T) {
-	eachWay(t, func(t *testing.T, o *office) {
+// TestAnUnchangedKeyHasNoEntry, and the response has a revision all the same.
+func TestAnUnchangedKeyHasNoEntry(t *testing.T) {
+	eachWay(t, func(t *testing.T, o *fixture) {
 		made := o.made("u")
 		id := made.Key.Record.KeyID
 		first, err := o.Revoke(o.ctx(), ann, id)
@@ -111,15 +111,15 @@ func TestNothingChangedIsNoLine(t *testing.T) {
 		if err != nil || again.Revision < first.Revision || again.Key.Digest != first.Key.Digest {
 			t.Errorf("%+v, %v", again, err)
 		}
-		if same, err := o.Update(o.ctx(), ann, id, lifecycle.Fields{Scopes: ptr([]string{"read"})}); err != nil || same.Revision < first.Revision {
+		if same, err := o.Update(o.ctx(), ann, id, managedkey.Fields{Scopes: ptr([]string{"read"})}); err != nil || same.Revision < first.Revision {
 			t.Errorf("%+v, %v", same, err)
 		}
 		o.has(1, 2)
 	})
 }
 
-func TestOnlyWhatIsValidIsRotated(t *testing.T) {
-	eachWay(t, func(t *testing.T, o *office) {
+func TestOnlyAValidKeyIsRotated(t *testing.T) {
+	eachWay(t, func(t *testing.T, o *fixture) {
 		insert := func(id string, fields ...bson.E) {
 			t.Helper()
 			document := append(bson.D{{Key: "_id", Value: id}, {Key: "key_hash", Value: apikey.HashOf(id).Hex()}, {Key: "user_id", Value: "u"}}, fields...)
@@ -132,12 +132,12 @@ func TestOnlyWhatIsValidIsRotated(t *testing.T) {
 		insert("expired", on, bson.E{Key: "expires_at", Value: time.Now().Add(-time.Second)})
 		insert("broken", on, bson.E{Key: "name", Value: 7})
 		for _, id := range []string{"off", "expired", "broken"} {
-			if _, err := o.Rotate(o.ctx(), ann, id, 0); !errors.Is(err, lifecycle.ErrNotRotatable) {
+			if _, err := o.Rotate(o.ctx(), ann, id, 0); !errors.Is(err, managedkey.ErrNotRotatable) {
 				t.Errorf("%s: %v", id, err)
 			}
 		}
-		for _, overlap := range []time.Duration{-time.Second, lifecycle.MaxOverlap + time.Second} {
-			if _, err := o.Rotate(o.ctx(), ann, "off", overlap); !errors.Is(err, lifecycle.ErrInput) {
+		for _, overlap := range []time.Duration{-time.Second, managedkey.MaxOverlap + time.Second} {
+			if _, err := o.Rotate(o.ctx(), ann, "off", overlap); !errors.Is(err, managedkey.ErrInvalid) {
 				t.Errorf("%v: %v", overlap, err)
 			}
 		}
@@ -155,9 +155,9 @@ func TestOnlyWhatIsValidIsRotated(t *testing.T) {
 	})
 }
 
-// TestARotationIsBothOrNeither, without a transaction too.
-func TestARotationIsBothOrNeither(t *testing.T) {
-	eachWay(t, func(t *testing.T, o *office) {
+// TestARotationIsAtomic, also without a transaction.
+func TestARotationIsAtomic(t *testing.T) {
+	eachWay(t, func(t *testing.T, o *fixture) {
 		made := o.made("u")
 		id := made.Key.Record.KeyID
 		before, err := o.Get(o.ctx(), ann, id)
@@ -166,14 +166,14 @@ func TestARotationIsBothOrNeither(t *testing.T) {
 		}
 		for _, command := range []string{"insert", "findAndModify"} {
 			o.fail("alwaysOn", commands(command), code(13))
-			if got, err := o.Rotate(o.ctx(), ann, id, time.Minute); !errors.Is(err, lifecycle.ErrRefused) || got.Secret != "" {
+			if got, err := o.Rotate(o.ctx(), ann, id, time.Minute); !errors.Is(err, managedkey.ErrRefused) || got.Secret != "" {
 				t.Errorf("%s: %+v, %v", command, got, err)
 			}
 			o.has(1, 1, command, " fails")
 		}
 		// The key itself cannot be written, but its line could.
 		o.fail(skip(1), commands("insert"), code(13))
-		if _, err := o.Create(o.ctx(), ann, lifecycle.Fields{UserID: ptr("u")}); !errors.Is(err, lifecycle.ErrRefused) {
+		if _, err := o.Create(o.ctx(), ann, managedkey.Fields{UserID: ptr("u")}); !errors.Is(err, managedkey.ErrRefused) {
 			t.Errorf("%v", err)
 		}
 		o.has(1, 1, "the second insert fails")
@@ -183,17 +183,17 @@ func TestARotationIsBothOrNeither(t *testing.T) {
 	})
 }
 
-// TestWhatCannotBeTakenBackIsUnknown: the second half of a rotation fails, and the
+// TestAFailedUndoIsAnUnknownOutcome: the second half of a rotation fails, and the
 // first half cannot be undone.
-func TestWhatCannotBeTakenBackIsUnknown(t *testing.T) {
-	eachWay(t, func(t *testing.T, o *office) {
-		if !o.alone {
+func TestAFailedUndoIsAnUnknownOutcome(t *testing.T) {
+	eachWay(t, func(t *testing.T, o *fixture) {
+		if !o.noTransactions {
 			t.Skip("a transaction takes back what it has to")
 		}
 		id := o.made("u").Key.Record.KeyID
 		o.fail("alwaysOn", commands("findAndModify", "delete"), code(13))
 		_, err := o.Rotate(o.ctx(), ann, id, time.Minute)
-		var unknown *lifecycle.UnknownError
+		var unknown *managedkey.UnknownError
 		if !errors.As(err, &unknown) || unknown.KeyID == id {
 			t.Fatalf("%v", err)
 		}
@@ -201,36 +201,36 @@ func TestWhatCannotBeTakenBackIsUnknown(t *testing.T) {
 			t.Errorf("the new key %s: %v", unknown.KeyID, err)
 		}
 		o.has(2, 2)
-		// A line that cannot be taken back is in the log.
+		// An entry that could not be deleted is in the log.
 		o.fail("alwaysOn", commands("findAndModify", "delete"), code(13))
-		if _, err := o.Revoke(o.ctx(), ann, id); !errors.Is(err, lifecycle.ErrRefused) {
+		if _, err := o.Revoke(o.ctx(), ann, id); !errors.Is(err, managedkey.ErrRefused) {
 			t.Errorf("%v", err)
 		}
-		if o.logs.FilterMessageSnippet("cannot be taken back").Len() != 1 {
+		if o.logs.FilterMessageSnippet("could not be deleted").Len() != 1 {
 			t.Errorf("%v", o.logs.All())
 		}
 	})
 }
 
 func TestAnUnknownOutcomeNamesTheKey(t *testing.T) {
-	eachWay(t, func(t *testing.T, o *office) {
-		if o.server.Kind == mongotest.NameSecantus && !o.alone {
+	eachWay(t, func(t *testing.T, o *fixture) {
+		if o.server.Kind == mongotest.NameSecantus && !o.noTransactions {
 			t.Skip("a transaction that nobody ends holds up everybody there")
 		}
 		id := o.made("u").Key.Record.KeyID
 		// The line is inserted first where there is no transaction, so that only the
 		// key's own write may fail.
 		mode := any("alwaysOn")
-		if o.alone {
+		if o.noTransactions {
 			mode = skip(1)
 		}
 		never := []bson.E{commands("commitTransaction", "insert"), closes}
-		if !o.alone {
+		if !o.noTransactions {
 			never[0] = commands("commitTransaction")
 		}
-		var unknown *lifecycle.UnknownError
+		var unknown *managedkey.UnknownError
 		off := o.fail(mode, never...)
-		got, err := o.Create(o.ctx(), ann, lifecycle.Fields{UserID: ptr("u")})
+		got, err := o.Create(o.ctx(), ann, managedkey.Fields{UserID: ptr("u")})
 		if !errors.As(err, &unknown) || unknown.KeyID == "" || unknown.KeyID == id || got.Secret != "" || !strings.Contains(err.Error(), unknown.KeyID) {
 			t.Errorf("create: %+v, %v", got, err)
 		}
@@ -238,7 +238,7 @@ func TestAnUnknownOutcomeNamesTheKey(t *testing.T) {
 		o.reaches(id)
 		made := unknown.KeyID
 		off = o.fail("alwaysOn", commands("commitTransaction", "findAndModify"), closes)
-		if !o.alone {
+		if !o.noTransactions {
 			off()
 			off = o.fail("alwaysOn", commands("commitTransaction"), closes)
 		}
@@ -249,47 +249,47 @@ func TestAnUnknownOutcomeNamesTheKey(t *testing.T) {
 		o.reaches(id)
 		_, err = o.Get(o.ctx(), ann, made)
 		lines := o.count(o.lines, bson.D{{Key: "key_id", Value: made}})
-		if err != nil && lines != 0 && !o.alone || err == nil && lines != 1 {
+		if err != nil && lines != 0 && !o.noTransactions || err == nil && lines != 1 {
 			t.Errorf("the key: %v, and %d lines", err, lines)
 		}
 	}, func(c *Config) { c.Timeout = 700 * time.Millisecond })
 }
 
-// TestAReadThatFailsIsNoUnknownOutcome: nothing was sent that could take effect.
-func TestAReadThatFailsIsNoUnknownOutcome(t *testing.T) {
-	eachWay(t, func(t *testing.T, o *office) {
+// TestAFailedReadIsNotAnUnknownOutcome: nothing was sent that could take effect.
+func TestAFailedReadIsNotAnUnknownOutcome(t *testing.T) {
+	eachWay(t, func(t *testing.T, o *fixture) {
 		id := o.made("u").Key.Record.KeyID
 		o.fail("alwaysOn", commands("find"), closes)
-		if _, err := o.Revoke(o.ctx(), ann, id); !errors.Is(err, lifecycle.ErrUnavailable) {
+		if _, err := o.Revoke(o.ctx(), ann, id); !errors.Is(err, managedkey.ErrUnavailable) {
 			t.Errorf("%v", err)
 		}
 		o.fail("alwaysOn", commands("find"), bson.E{Key: "blockConnection", Value: true}, bson.E{Key: "blockTimeMS", Value: 1000})
-		if _, err := o.Revoke(o.ctx(), ann, id); !errors.Is(err, lifecycle.ErrUnavailable) {
+		if _, err := o.Revoke(o.ctx(), ann, id); !errors.Is(err, managedkey.ErrUnavailable) {
 			t.Errorf("%v", err)
 		}
 	}, func(c *Config) { c.Timeout = 500 * time.Millisecond })
 }
 
-// TestWhoWasFasterIsSeen: a change by somebody else, between the look at a key and
-// the write, is neither lost nor undone.
-func TestWhoWasFasterIsSeen(t *testing.T) {
-	eachWay(t, func(t *testing.T, o *office) {
+// TestAConcurrentChangeIsNotLost: a change by somebody else, between the read of
+// a key and the write, is neither lost nor undone.
+func TestAConcurrentChangeIsNotLost(t *testing.T) {
+	eachWay(t, func(t *testing.T, o *fixture) {
 		made := o.made("u")
 		id := made.Key.Record.KeyID
 		mine := ann
 		mine.IfMatch = []string{"another", made.Key.Digest}
-		renamed, err := o.Update(o.ctx(), mine, id, lifecycle.Fields{Name: ptr("mine")})
+		renamed, err := o.Update(o.ctx(), mine, id, managedkey.Fields{Name: ptr("mine")})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := o.Update(o.ctx(), mine, id, lifecycle.Fields{Name: ptr("late")}); !errors.Is(err, lifecycle.ErrChanged) {
+		if _, err := o.Update(o.ctx(), mine, id, managedkey.Fields{Name: ptr("late")}); !errors.Is(err, managedkey.ErrChanged) {
 			t.Errorf("%v", err)
 		}
-		if _, err := o.Delete(o.ctx(), mine, id); !errors.Is(err, lifecycle.ErrChanged) {
+		if _, err := o.Delete(o.ctx(), mine, id); !errors.Is(err, managedkey.ErrChanged) {
 			t.Errorf("%v", err)
 		}
-		none := lifecycle.By{IfMatch: []string{}}
-		if _, err := o.Revoke(o.ctx(), none, id); !errors.Is(err, lifecycle.ErrChanged) {
+		none := managedkey.Caller{IfMatch: []string{}}
+		if _, err := o.Revoke(o.ctx(), none, id); !errors.Is(err, managedkey.ErrChanged) {
 			t.Errorf("%v", err)
 		}
 		tries := 0
@@ -308,38 +308,38 @@ func TestWhoWasFasterIsSeen(t *testing.T) {
 	})
 }
 
-func TestAnOwnerSeesTheirOwn(t *testing.T) {
-	eachWay(t, func(t *testing.T, o *office) {
+func TestAnOwnerSeesOnlyTheirKeys(t *testing.T) {
+	eachWay(t, func(t *testing.T, o *fixture) {
 		id := o.made("u").Key.Record.KeyID
-		theirs := lifecycle.By{Actor: "ann", Owner: "other"}
+		theirs := managedkey.Caller{Actor: "ann", Owner: "other"}
 		calls := map[string]func() error{
 			"get":    func() error { _, err := o.Get(o.ctx(), theirs, id); return err },
-			"update": func() error { _, err := o.Update(o.ctx(), theirs, id, lifecycle.Fields{}); return err },
+			"update": func() error { _, err := o.Update(o.ctx(), theirs, id, managedkey.Fields{}); return err },
 			"revoke": func() error { _, err := o.Revoke(o.ctx(), theirs, id); return err },
 			"rotate": func() error { _, err := o.Rotate(o.ctx(), theirs, id, 0); return err },
 			"delete": func() error { _, err := o.Delete(o.ctx(), theirs, id); return err },
 		}
 		for name, call := range calls {
-			if err := call(); !errors.Is(err, lifecycle.ErrNoSuchKey) {
+			if err := call(); !errors.Is(err, managedkey.ErrNoSuchKey) {
 				t.Errorf("%s: %v", name, err)
 			}
 		}
-		if _, err := o.Create(o.ctx(), theirs, lifecycle.Fields{UserID: ptr("u")}); !errors.Is(err, lifecycle.ErrInput) {
+		if _, err := o.Create(o.ctx(), theirs, managedkey.Fields{UserID: ptr("u")}); !errors.Is(err, managedkey.ErrInvalid) {
 			t.Errorf("create: %v", err)
 		}
-		if page, err := o.List(o.ctx(), theirs, lifecycle.Query{Limit: 9, IncludeInactive: true}); err != nil || len(page.Keys) != 0 {
+		if page, err := o.List(o.ctx(), theirs, managedkey.Query{Limit: 9, IncludeInactive: true}); err != nil || len(page.Keys) != 0 {
 			t.Errorf("%+v, %v", page, err)
 		}
-		if page, err := o.Audit(o.ctx(), theirs, lifecycle.AuditQuery{Limit: 9}); err != nil || len(page.Entries) != 0 {
+		if page, err := o.Audit(o.ctx(), theirs, managedkey.AuditQuery{Limit: 9}); err != nil || len(page.Entries) != 0 {
 			t.Errorf("%+v, %v", page, err)
 		}
 		o.has(1, 1)
 	})
 }
 
-func TestTheAuditGoesOnWhereItWas(t *testing.T) {
+func TestTheAuditContinuesAtItsCursor(t *testing.T) {
 	var clock time.Time
-	eachWay(t, func(t *testing.T, o *office) {
+	eachWay(t, func(t *testing.T, o *fixture) {
 		var ids []string
 		for i := range 7 {
 			clock = time.Date(2026, 11, 24, 10, 0, i/3, 0, time.UTC) // three a second
@@ -348,9 +348,9 @@ func TestTheAuditGoesOnWhereItWas(t *testing.T) {
 		slices.Reverse(ids)
 		for limit := 1; limit < 9; limit++ {
 			var got []string
-			q := lifecycle.AuditQuery{Limit: limit}
+			q := managedkey.AuditQuery{Limit: limit}
 			for {
-				page, err := o.Audit(o.ctx(), lifecycle.By{}, q)
+				page, err := o.Audit(o.ctx(), managedkey.Caller{}, q)
 				if err != nil || len(page.Entries) > limit || len(got) > len(ids) {
 					t.Fatalf("%d entries, %v", len(page.Entries), err)
 				}
@@ -365,52 +365,52 @@ func TestTheAuditGoesOnWhereItWas(t *testing.T) {
 				t.Errorf("in pages of %d: %q, want %q", limit, got, ids)
 			}
 		}
-		page, err := o.Audit(o.ctx(), lifecycle.By{}, lifecycle.AuditQuery{Limit: 1})
+		page, err := o.Audit(o.ctx(), managedkey.Caller{}, managedkey.AuditQuery{Limit: 1})
 		if err != nil {
 			t.Fatal(err)
 		}
-		list, err := o.List(o.ctx(), lifecycle.By{}, lifecycle.Query{Limit: 1})
+		list, err := o.List(o.ctx(), managedkey.Caller{}, managedkey.Query{Limit: 1})
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, q := range []lifecycle.AuditQuery{
+		for _, q := range []managedkey.AuditQuery{
 			{After: page.Next, KeyID: "k"},
 			{After: list.Next},
 			{After: page.Next + "x"},
 			{After: "x"},
 		} {
 			q.Limit = 1
-			if _, err := o.Audit(o.ctx(), lifecycle.By{}, q); !errors.Is(err, lifecycle.ErrInput) {
+			if _, err := o.Audit(o.ctx(), managedkey.Caller{}, q); !errors.Is(err, managedkey.ErrInvalid) {
 				t.Errorf("%+v: %v", q, err)
 			}
 		}
-		if _, err := o.Audit(o.ctx(), lifecycle.By{Owner: "u"}, lifecycle.AuditQuery{Limit: 1, After: page.Next}); !errors.Is(err, lifecycle.ErrInput) {
+		if _, err := o.Audit(o.ctx(), managedkey.Caller{Owner: "u"}, managedkey.AuditQuery{Limit: 1, After: page.Next}); !errors.Is(err, managedkey.ErrInvalid) {
 			t.Errorf("another one's cursor: %v", err)
 		}
-		if _, err := o.List(o.ctx(), lifecycle.By{}, lifecycle.Query{Limit: 1, After: page.Next}); !errors.Is(err, lifecycle.ErrInput) {
+		if _, err := o.List(o.ctx(), managedkey.Caller{}, managedkey.Query{Limit: 1, After: page.Next}); !errors.Is(err, managedkey.ErrInvalid) {
 			t.Errorf("a cursor of the audit for a list: %v", err)
 		}
 	}, func(c *Config) { c.Now = func() time.Time { return clock } })
 }
 
-func TestADuplicateIsSaidToBeOne(t *testing.T) {
+func TestADuplicateIsReported(t *testing.T) {
 	random := bytes.Repeat([]byte{7}, 64)
-	eachWay(t, func(t *testing.T, o *office) {
+	eachWay(t, func(t *testing.T, o *fixture) {
 		o.config.Random = bytes.NewReader(random)
 		o.made("u")
-		if _, err := o.Create(o.ctx(), ann, lifecycle.Fields{UserID: ptr("u")}); !errors.Is(err, lifecycle.ErrDuplicate) || !strings.Contains(err.Error(), "another key has this hash") {
+		if _, err := o.Create(o.ctx(), ann, managedkey.Fields{UserID: ptr("u")}); !errors.Is(err, managedkey.ErrDuplicate) || !strings.Contains(err.Error(), "another key has this hash") {
 			t.Errorf("%v", err)
 		}
 		o.has(1, 1)
-		if _, err := o.Create(o.ctx(), ann, lifecycle.Fields{UserID: ptr("u")}); err == nil {
+		if _, err := o.Create(o.ctx(), ann, managedkey.Fields{UserID: ptr("u")}); err == nil {
 			t.Error("a key is made without randomness")
 		}
 	})
 }
 
-// TestANewKeyIsOfItsCollection: its text begins as the collection's keys do, and
-// its hash is of what follows.
-func TestANewKeyIsOfItsCollection(t *testing.T) {
+// TestANewKeyFollowsTheCollectionsForm: its text has the prefix of the
+// collection's keys, and its hash covers what follows.
+func TestANewKeyFollowsTheCollectionsForm(t *testing.T) {
 	t.Parallel()
 	for after, want := range map[string]string{"": "kt_", "kt_": "kt_", "sk_live_": "sk_live_kt_", "k": "kt_", "kt_kt_": "kt_kt_kt_"} {
 		a := &Admin{config: Config{Prefix: "kt"}, schema: keystore.Schema{HashAfter: after}}
@@ -435,8 +435,8 @@ func TestAMissingPrivilegeIsNamedAtStart(t *testing.T) {
 			}
 		}
 		o.fail("alwaysOn", commands("find"), code(20))
-		if err := o.Prepare(o.ctx()); err != nil || !o.alone || o.logs.FilterMessageSnippet("has no transactions").Len() == 0 {
-			t.Errorf("without transactions: alone %v, %v", o.alone, err)
+		if err := o.Prepare(o.ctx()); err != nil || !o.noTransactions || o.logs.FilterMessageSnippet("has no transactions").Len() == 0 {
+			t.Errorf("without transactions: alone %v, %v", o.noTransactions, err)
 		}
 		o.fail("alwaysOn", commands("find"), code(11601))
 		if err := o.Prepare(o.ctx()); err == nil {
@@ -445,7 +445,7 @@ func TestAMissingPrivilegeIsNamedAtStart(t *testing.T) {
 	})
 }
 
-func TestNewWantsItsParts(t *testing.T) {
+func TestNewChecksItsConfig(t *testing.T) {
 	t.Parallel()
 	for _, config := range []Config{{}, {Audit: &mongo.Collection{}}, {Store: &keystore.Store{}, Audit: &mongo.Collection{}, Prefix: "K_"}} {
 		if _, err := New(config); err == nil {

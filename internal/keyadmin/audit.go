@@ -13,10 +13,10 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
 	"github.com/keytail/keytail/internal/keystore"
-	"github.com/keytail/keytail/internal/lifecycle"
+	"github.com/keytail/keytail/internal/managedkey"
 )
 
-// entry is a line of the audit as it is stored.
+// entry is an audit entry as it is stored.
 type entry struct {
 	ID        bson.ObjectID `bson:"_id"`
 	At        time.Time     `bson:"at"`
@@ -31,35 +31,36 @@ type entry struct {
 	After  bson.RawValue `bson:"after"`
 }
 
-// entry tells of a key that changes from one to the other. Nil: there is none.
-func (a *Admin) entry(by lifecycle.By, action string, was, then *keystore.Details) entry {
-	of := then
+// entry describes the change from one key to another. Nil: the key does not
+// exist.
+func (a *Admin) entry(caller managedkey.Caller, action string, before, after *keystore.Details) entry {
+	of := after
 	if of == nil {
-		of = was
+		of = before
 	}
 	e := entry{
-		ID: bson.NewObjectID(), At: a.now(), Actor: by.Actor, Action: action,
-		KeyID: of.Record.KeyID, UserID: of.Record.UserID, RequestID: by.RequestID,
+		ID: bson.NewObjectID(), At: a.now(), Actor: caller.Actor, Action: action,
+		KeyID: of.Record.KeyID, UserID: of.Record.UserID, RequestID: caller.RequestID,
 	}
-	e.Before, e.After = difference(was, then)
+	e.Before, e.After = difference(before, after)
 	return e
 }
 
-// note writes a line in the session of ctx.
-func (a *Admin) note(ctx context.Context, e entry) error {
+// insertEntry writes an entry, in the session of ctx.
+func (a *Admin) insertEntry(ctx context.Context, e entry) error {
 	if _, err := a.audit.InsertOne(ctx, e); err != nil {
 		return a.explain("writing the audit", err)
 	}
 	return nil
 }
 
-// strike removes a line that tells of what did not happen.
-func (a *Admin) strike(ctx context.Context, e entry) error {
+// deleteEntry deletes the entry of a write that did not happen.
+func (a *Admin) deleteEntry(ctx context.Context, e entry) error {
 	_, err := a.audit.DeleteOne(ctx, bson.D{{Key: "_id", Value: e.ID}})
 	return err
 }
 
-// The fields that lines are sorted and looked for by.
+// The fields by which entries are sorted and found.
 const (
 	fieldID       = "_id"
 	fieldAt       = "at"
@@ -87,50 +88,50 @@ func (a *Admin) prepareAudit(ctx context.Context) error {
 	return nil
 }
 
-// explain says which privilege is missing, if one is.
+// explain names the missing privilege, if that is the reason.
 func (a *Admin) explain(doing string, err error) error {
 	if keystore.NotAllowed(err) {
-		return fmt.Errorf("%s is not allowed: grant the user of the connection string find, insert, remove and createIndex on collection %q of database %q, and find, insert, update and remove on that of the keys, or do without --admin-token-file: %w: %w",
+		return fmt.Errorf("%s is not allowed: grant the user of the connection string find, insert, remove and createIndex on collection %q of database %q, and find, insert, update and remove on that of the keys, or remove --admin-token-file: %w: %w",
 			doing, a.audit.Name(), a.audit.Database().Name(), keystore.ErrUnauthorized, err)
 	}
 	return fmt.Errorf("%s: %w", doing, err)
 }
 
-// Audit reads lines, the newest first.
-func (a *Admin) Audit(ctx context.Context, by lifecycle.By, q lifecycle.AuditQuery) (lifecycle.AuditPage, error) {
+// Audit reads entries, newest first.
+func (a *Admin) Audit(ctx context.Context, caller managedkey.Caller, q managedkey.AuditQuery) (managedkey.AuditPage, error) {
 	ctx, cancel := context.WithTimeout(ctx, a.config.Timeout)
 	defer cancel()
-	digest := listDigest(by.Owner, q.KeyID)
-	filter, err := auditFilter(by.Owner, q, digest)
+	digest := listDigest(caller.Owner, q.KeyID)
+	filter, err := auditFilter(caller.Owner, q, digest)
 	if err != nil {
-		return lifecycle.AuditPage{}, err
+		return managedkey.AuditPage{}, err
 	}
 	cursor, err := a.audit.Find(ctx, filter, options.Find().
 		SetSort(bson.D{{Key: fieldAt, Value: -1}, {Key: fieldID, Value: -1}}).
 		SetLimit(int64(q.Limit)+1).
-		SetAllowDiskUse(true)) // the server may prefer the index on the key, and sort
+		SetAllowDiskUse(true)) // the server may use the index on the key, and sort
 	if err != nil {
-		return lifecycle.AuditPage{}, inWords(a.explain("reading the audit", err))
+		return managedkey.AuditPage{}, toManagedKeyErr(a.explain("reading the audit", err))
 	}
 	var found []entry
 	if err := cursor.All(ctx, &found); err != nil {
-		return lifecycle.AuditPage{}, inWords(a.explain("reading the audit", err))
+		return managedkey.AuditPage{}, toManagedKeyErr(a.explain("reading the audit", err))
 	}
-	var page lifecycle.AuditPage
+	var page managedkey.AuditPage
 	if len(found) > q.Limit {
 		found = found[:q.Limit]
 		last := found[q.Limit-1]
 		if page.Next, err = (auditCursor{last.At, last.ID, digest}).text(); err != nil {
-			return lifecycle.AuditPage{}, err
+			return managedkey.AuditPage{}, err
 		}
 	}
 	for _, e := range found {
-		page.Entries = append(page.Entries, e.shown())
+		page.Entries = append(page.Entries, e.toAuditEntry())
 	}
 	return page, nil
 }
 
-func auditFilter(owner string, q lifecycle.AuditQuery, digest []byte) (bson.D, error) {
+func auditFilter(owner string, q managedkey.AuditQuery, digest []byte) (bson.D, error) {
 	all := bson.A{bson.D{}}
 	if owner != "" {
 		all = append(all, bson.D{{Key: "user_id", Value: owner}})
@@ -151,7 +152,7 @@ func auditFilter(owner string, q lifecycle.AuditQuery, digest []byte) (bson.D, e
 	return bson.D{{Key: "$and", Value: all}}, nil
 }
 
-// auditCursor is where a list of lines goes on, and of which list it is one.
+// auditCursor is where the next page begins, and of which list.
 type auditCursor struct {
 	At   time.Time     `bson:"t"`
 	ID   bson.ObjectID `bson:"i"`
@@ -172,7 +173,7 @@ func readAuditCursor(text string, digest []byte) (auditCursor, error) {
 	return c, nil
 }
 
-var errCursor = lifecycle.Refuse("the cursor does not belong to this list: begin it anew")
+var errCursor = managedkey.Invalid("the cursor does not belong to this list: start again without a cursor")
 
 func listDigest(owner, keyID string) []byte {
 	sum := sha256.Sum256([]byte("audit\x00" + owner + "\x00" + keyID))
@@ -180,15 +181,15 @@ func listDigest(owner, keyID string) []byte {
 	return sum[:enough]
 }
 
-func (e entry) shown() lifecycle.Entry {
-	return lifecycle.Entry{
+func (e entry) toAuditEntry() managedkey.Entry {
+	return managedkey.Entry{
 		ID: e.ID.Hex(), At: e.At, Actor: e.Actor, Action: e.Action, RequestID: e.RequestID,
 		KeyID: e.KeyID, NewKeyID: e.NewKeyID, UserID: e.UserID,
 		Before: jsonOf(e.Before), After: jsonOf(e.After),
 	}
 }
 
-// jsonOf is empty for null, and for what cannot be written as JSON.
+// jsonOf is empty for null, and for a value that JSON cannot represent.
 func jsonOf(v bson.RawValue) json.RawMessage {
 	doc, ok := v.DocumentOK()
 	if !ok {

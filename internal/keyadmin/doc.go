@@ -1,12 +1,12 @@
-// Package keyadmin makes, changes and ends keys for people, in the user's own
-// collection, and keeps an audit of it.
+// Package keyadmin creates, changes and deletes keys in the user's own collection,
+// for administrators, and writes an audit.
 //
-// Where the server has transactions a write and its line of the audit are in one,
-// so that neither is there without the other. Elsewhere the line is written first:
-// what happened has a line, always, and a line that says what did not happen is
-// taken back when that is certain.
+// If the server has transactions, a write and its audit entry are in one, so that
+// neither exists without the other. Otherwise the entry is written first: every
+// write has an entry, and the entry of a write that certainly did not happen is
+// removed again.
 //
-// After a write whose outcome nobody knows (lifecycle.UnknownError), the line tells
-// too: with transactions it is there exactly if the write has happened, and without
-// them at least then.
+// After a write with an unknown outcome (managedkey.UnknownError), the entry shows
+// the outcome: with transactions it exists exactly if the write happened, and
+// without them it exists at least then.
 package keyadmin

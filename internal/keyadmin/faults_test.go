@@ -12,10 +12,10 @@ import (
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 
-	"github.com/keytail/keytail/internal/lifecycle"
+	"github.com/keytail/keytail/internal/managedkey"
 )
 
-var randomWrites = flag.Int("random.writes", 300, "how many creates and revokes TestNothingIsLostDuringFaults does, each way and on each server")
+var randomWrites = flag.Int("random.writes", 300, "how many creates and revokes TestAuditMatchesTheKeysDuringFaults does, each way and on each server")
 
 // faults are what goes wrong while keys are written. None of them lasts longer
 // than a call, so that most end well, and some are never known to.
@@ -53,13 +53,14 @@ type tally struct {
 	failed, changed int
 }
 
-// TestNothingIsLostDuringFaults: hundreds of creates (-random.writes=1000: a thousand) and revokes at random while
-// commands fail and connections are closed, and the database compared with what
-// callers were told: each key has exactly one line for its making, and one for its
-// end, if it has ended; what failed has neither; and what nobody knows has both or
-// none.
-func TestNothingIsLostDuringFaults(t *testing.T) {
-	eachWay(t, func(t *testing.T, o *office) {
+// TestAuditMatchesTheKeysDuringFaults: random creates (hundreds;
+// -random.writes=1000 for a thousand) and revokes while commands fail and
+// connections close. The test compares the database with what callers were told:
+// each key has exactly one entry for its creation, and one for its revocation if
+// it was revoked; a failed write has neither key nor entry; a write with an
+// unknown outcome has both or neither.
+func TestAuditMatchesTheKeysDuringFaults(t *testing.T) {
+	eachWay(t, func(t *testing.T, o *fixture) {
 		seed := uint64(time.Now().UnixNano())
 		t.Logf("seed %d", seed)
 		var known tally
@@ -92,27 +93,27 @@ func TestNothingIsLostDuringFaults(t *testing.T) {
 }
 
 // write does one write at random.
-func (k *tally) write(t *testing.T, o *office, r *rand.Rand) {
+func (k *tally) write(t *testing.T, o *fixture, r *rand.Rand) {
 	id := k.victim(r)
-	var written lifecycle.Written
+	var written managedkey.Written
 	var err error
 	if id == "" {
-		written, err = o.Create(t.Context(), ann, lifecycle.Fields{UserID: ptr(fmt.Sprint("user ", r.IntN(5)))})
+		written, err = o.Create(t.Context(), ann, managedkey.Fields{UserID: ptr(fmt.Sprint("user ", r.IntN(5)))})
 	} else {
 		written, err = o.Revoke(t.Context(), ann, id)
 	}
-	var unknown *lifecycle.UnknownError
+	var unknown *managedkey.UnknownError
 	result := outcome{written.Key.Record.KeyID, false}
 	k.mutex.Lock()
 	defer k.mutex.Unlock()
 	switch {
 	case errors.As(err, &unknown):
 		result = outcome{unknown.KeyID, true}
-	case errors.Is(err, lifecycle.ErrChanged):
+	case errors.Is(err, managedkey.ErrChanged):
 		k.changed++
 		return
 	case err != nil:
-		if !errors.Is(err, lifecycle.ErrUnavailable) && !errors.Is(err, lifecycle.ErrRefused) {
+		if !errors.Is(err, managedkey.ErrUnavailable) && !errors.Is(err, managedkey.ErrRefused) {
 			t.Errorf("%v", err)
 		}
 		k.failed++
@@ -139,7 +140,7 @@ func (k *tally) victim(r *rand.Rand) string {
 }
 
 // compare looks at all that is stored.
-func (k *tally) compare(t *testing.T, o *office) {
+func (k *tally) compare(t *testing.T, o *fixture) {
 	active := map[string]bool{}
 	cursor, err := o.keys.Find(o.ctx(), bson.D{})
 	if err != nil {
@@ -167,7 +168,7 @@ func (k *tally) compare(t *testing.T, o *office) {
 	for _, e := range entries {
 		lines[e.Action][e.KeyID]++
 	}
-	k.compareWith(t, o.alone, active, lines)
+	k.compareWith(t, o.noTransactions, active, lines)
 }
 
 func (k *tally) compareWith(t *testing.T, alone bool, active map[string]bool, lines map[string]map[string]int) {

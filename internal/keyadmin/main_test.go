@@ -14,7 +14,7 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/keytail/keytail/internal/keystore"
-	"github.com/keytail/keytail/internal/lifecycle"
+	"github.com/keytail/keytail/internal/managedkey"
 	"github.com/keytail/keytail/internal/mongotest"
 )
 
@@ -22,8 +22,8 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(mongotest.Main(m)) }
 
 const patience = 30 * time.Second
 
-// office is an Admin whose client can be made to fail, and an outsider's view.
-type office struct {
+// fixture is an Admin whose client can be made to fail, and an outsider's view.
+type fixture struct {
 	*Admin
 	t      *testing.T
 	server *mongotest.Server
@@ -33,11 +33,11 @@ type office struct {
 	logs   *observer.ObservedLogs
 }
 
-func newOffice(t *testing.T, s *mongotest.Server, change ...func(*Config)) *office {
+func newOffice(t *testing.T, s *mongotest.Server, change ...func(*Config)) *fixture {
 	t.Helper()
 	name := s.Database(t)
 	outside := s.Client(t).Database(name)
-	o := &office{t: t, server: s, app: "office-" + name, keys: mongotest.CreateAPIKeys(t, outside), lines: outside.Collection(CollectionName)}
+	o := &fixture{t: t, server: s, app: "fixture-" + name, keys: mongotest.CreateAPIKeys(t, outside), lines: outside.Collection(CollectionName)}
 	client := s.Client(t, o.app)
 	store, err := keystore.New(keystore.Config{Client: client, Database: name})
 	if err != nil {
@@ -58,23 +58,23 @@ func newOffice(t *testing.T, s *mongotest.Server, change ...func(*Config)) *offi
 	return o
 }
 
-func (o *office) ctx() context.Context {
+func (o *fixture) ctx() context.Context {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	o.t.Cleanup(cancel)
 	return ctx
 }
 
 // eachWay runs f with transactions, where the server has them, and without.
-func eachWay(t *testing.T, f func(t *testing.T, o *office), change ...func(*Config)) {
+func eachWay(t *testing.T, f func(t *testing.T, o *fixture), change ...func(*Config)) {
 	t.Helper()
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
 		for _, alone := range []bool{false, true} {
 			t.Run(map[bool]string{false: "transaction", true: "alone"}[alone], func(t *testing.T) {
 				o := newOffice(t, s, change...)
-				if !alone && o.alone {
+				if !alone && o.noTransactions {
 					t.Skip("the server has no transactions")
 				}
-				o.alone = alone
+				o.noTransactions = alone
 				f(t, o)
 			})
 		}
@@ -83,7 +83,7 @@ func eachWay(t *testing.T, f func(t *testing.T, o *office), change ...func(*Conf
 
 // fail makes commands of the Admin's client fail until the function that it
 // returns is called, or the test ends.
-func (o *office) fail(mode any, data ...bson.E) func() {
+func (o *fixture) fail(mode any, data ...bson.E) func() {
 	o.t.Helper()
 	o.server.Needs(o.t, mongotest.Failpoints)
 	admin := o.lines.Database().Client().Database("admin")
@@ -113,14 +113,14 @@ func code(n int) bson.E { return bson.E{Key: "errorCode", Value: n} }
 var closes = bson.E{Key: "closeConnection", Value: true}
 
 // ann is who asks.
-var ann = lifecycle.By{Actor: "ann", RequestID: "request-1"}
+var ann = managedkey.Caller{Actor: "ann", RequestID: "request-1"}
 
 func ptr[T any](v T) *T { return &v }
 
 // made is a new key of a user.
-func (o *office) made(user string) lifecycle.Written {
+func (o *fixture) made(user string) managedkey.Written {
 	o.t.Helper()
-	written, err := o.Create(o.ctx(), ann, lifecycle.Fields{UserID: &user, Scopes: ptr([]string{"read"})})
+	written, err := o.Create(o.ctx(), ann, managedkey.Fields{UserID: &user, Scopes: ptr([]string{"read"})})
 	if err != nil {
 		o.t.Fatal(err)
 	}
@@ -129,7 +129,7 @@ func (o *office) made(user string) lifecycle.Written {
 
 // reaches waits until the server is believed to be there again: a connection that
 // was closed makes the driver forget it, and look for it as long as 500 ms later.
-func (o *office) reaches(id string) {
+func (o *fixture) reaches(id string) {
 	o.t.Helper()
 	mongotest.Eventually(o.t, 10*time.Second, func() bool {
 		_, err := o.Get(o.ctx(), ann, id)
@@ -137,7 +137,7 @@ func (o *office) reaches(id string) {
 	}, "no primary is found again")
 }
 
-func (o *office) count(c *mongo.Collection, filter bson.D) int64 {
+func (o *fixture) count(c *mongo.Collection, filter bson.D) int64 {
 	o.t.Helper()
 	n, err := c.CountDocuments(o.ctx(), filter)
 	if err != nil {
@@ -147,7 +147,7 @@ func (o *office) count(c *mongo.Collection, filter bson.D) int64 {
 }
 
 // has checks how many keys and lines there are.
-func (o *office) has(keys, lines int64, what ...any) {
+func (o *fixture) has(keys, lines int64, what ...any) {
 	o.t.Helper()
 	if k, l := o.count(o.keys, bson.D{}), o.count(o.lines, bson.D{}); k != keys || l != lines {
 		o.t.Errorf("%d keys and %d lines, want %d and %d: %s", k, l, keys, lines, fmt.Sprint(what...))

@@ -9,25 +9,25 @@ import (
 
 	"github.com/keytail/keytail/internal/clustertime"
 	"github.com/keytail/keytail/internal/keystore"
-	"github.com/keytail/keytail/internal/lifecycle"
+	"github.com/keytail/keytail/internal/managedkey"
 )
 
-// plan is what a call does, made of what it has read.
+// plan is what a call writes, based on what it has read.
 type plan struct {
 	entry entry
-	// steps are writes of one document each. None: it is all as it should be, and
-	// there is no line either.
+	// steps are writes of one document each. None: everything is as it should be,
+	// and there is no audit entry.
 	steps []step
-	// shown is the key of the answer, as it will be.
+	// shown is the key in the response.
 	shown keystore.Details
-	// names is the id of the key whose document tells what has become of it all.
-	names string
-	// end is when the key ends that a rotation replaces.
+	// affects is the id of the key whose document shows the outcome.
+	affects string
+	// end is when the key that a rotation replaces expires.
 	end time.Time
 }
 
-// step is one write. do returns the document as it is then, if there is one; undo
-// takes the step back.
+// step is one write. do returns the document after it, if there is one; undo
+// reverts it.
 type step struct {
 	do   func(ctx context.Context) (keystore.Details, error)
 	undo func(ctx context.Context) error
@@ -44,18 +44,18 @@ func (a *Admin) edit(edit keystore.Edit) step {
 	return step{do: func(ctx context.Context) (keystore.Details, error) { return a.store.Change(ctx, edit) }}
 }
 
-func (a *Admin) remove(was keystore.Details) step {
-	return step{do: func(ctx context.Context) (keystore.Details, error) { return was, a.store.Delete(ctx, was) }}
+func (a *Admin) remove(current keystore.Details) step {
+	return step{do: func(ctx context.Context) (keystore.Details, error) { return current, a.store.Delete(ctx, current) }}
 }
 
-// write makes a plan and does it. In a transaction that may be more than once, so
-// make has no effect of its own.
-func (a *Admin) write(ctx context.Context, make func(ctx context.Context) (*plan, error)) (lifecycle.Written, error) {
+// write makes a plan and executes it. A transaction may be repeated, so make must
+// have no side effects.
+func (a *Admin) write(ctx context.Context, make func(ctx context.Context) (*plan, error)) (managedkey.Written, error) {
 	ctx, cancel := context.WithTimeout(ctx, a.config.Timeout)
 	defer cancel()
 	do := a.transact
-	if a.alone {
-		do = a.inOrder
+	if a.noTransactions {
+		do = a.entryFirst
 	}
 	var p *plan
 	at, err := do(ctx, func(ctx context.Context) (*plan, error) {
@@ -67,20 +67,19 @@ func (a *Admin) write(ctx context.Context, make func(ctx context.Context) (*plan
 	})
 	switch {
 	case errors.Is(err, keystore.ErrOutcomeUnknown) && len(p.steps) == 0:
-		return lifecycle.Written{}, lifecycle.ErrUnavailable // there was nothing to write
+		return managedkey.Written{}, managedkey.ErrUnavailable // there was nothing to write
 	case errors.Is(err, keystore.ErrOutcomeUnknown):
-		return lifecycle.Written{}, &lifecycle.UnknownError{KeyID: p.names, Cause: err}
+		return managedkey.Written{}, &managedkey.UnknownError{KeyID: p.affects, Cause: err}
 	case err != nil:
-		return lifecycle.Written{}, inWords(err)
+		return managedkey.Written{}, toManagedKeyErr(err)
 	}
-	return lifecycle.Written{Key: keyOf(p.shown), Revision: at}, nil
+	return managedkey.Written{Key: keyOf(p.shown), Revision: at}, nil
 }
 
-// transact does a plan and its line in one transaction.
+// transact executes a plan and writes its audit entry in one transaction.
 func (a *Admin) transact(ctx context.Context, make func(ctx context.Context) (*plan, error)) (at clustertime.Time, err error) {
 	for range maxTries {
-		// A server that takes snapshots seriously says by itself that somebody else
-		// was faster.
+		// A server with snapshot isolation reports a concurrent write as a conflict.
 		if at, err = a.transactOnce(ctx, make); !errors.Is(err, keystore.ErrChanged) {
 			break
 		}
@@ -103,12 +102,12 @@ func (a *Admin) transactOnce(ctx context.Context, make func(ctx context.Context)
 				p.shown = shown
 			}
 		}
-		return a.note(ctx, p.entry)
+		return a.insertEntry(ctx, p.entry)
 	})
 }
 
-// inOrder does the same without a transaction: the line, then the steps.
-func (a *Admin) inOrder(ctx context.Context, make func(ctx context.Context) (*plan, error)) (clustertime.Time, error) {
+// entryFirst does the same without a transaction: the entry, then the steps.
+func (a *Admin) entryFirst(ctx context.Context, make func(ctx context.Context) (*plan, error)) (clustertime.Time, error) {
 	for try := 1; ; try++ {
 		var p *plan
 		at, err := a.store.Read(ctx, func(ctx context.Context) (err error) {
@@ -118,18 +117,18 @@ func (a *Admin) inOrder(ctx context.Context, make func(ctx context.Context) (*pl
 		if err != nil || len(p.steps) == 0 {
 			return at, err
 		}
-		at, err = a.doInOrder(ctx, p)
+		at, err = a.doEntryFirst(ctx, p)
 		if !errors.Is(err, keystore.ErrChanged) || try == maxTries {
 			return at, err
 		}
 	}
 }
 
-func (a *Admin) doInOrder(ctx context.Context, p *plan) (at clustertime.Time, err error) {
-	_, err = a.store.WriteOnce(ctx, func(ctx context.Context) error { return a.note(ctx, p.entry) })
+func (a *Admin) doEntryFirst(ctx context.Context, p *plan) (at clustertime.Time, err error) {
+	_, err = a.store.WriteOnce(ctx, func(ctx context.Context) error { return a.insertEntry(ctx, p.entry) })
 	if errors.Is(err, keystore.ErrOutcomeUnknown) {
-		a.takeBack(ctx, p, 0)
-		return 0, lifecycle.ErrUnavailable
+		a.undo(ctx, p, 0)
+		return 0, managedkey.ErrUnavailable
 	}
 	if err != nil {
 		return 0, err
@@ -146,7 +145,7 @@ func (a *Admin) doInOrder(ctx context.Context, p *plan) (at clustertime.Time, er
 			return 0, err
 		}
 		if err != nil {
-			if a.takeBack(ctx, p, i) {
+			if a.undo(ctx, p, i) {
 				return 0, err
 			}
 			return 0, errors.Join(keystore.ErrOutcomeUnknown, err)
@@ -155,11 +154,11 @@ func (a *Admin) doInOrder(ctx context.Context, p *plan) (at clustertime.Time, er
 	return at, nil
 }
 
-// takeBack undoes the first steps of a plan that has failed, and removes its line.
-// False: something is left. A line alone is not: it tells of what did not happen,
-// which a log line says.
-func (a *Admin) takeBack(ctx context.Context, p *plan, done int) bool {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), takeBackTimeout)
+// undo reverts the first steps of a plan that has failed, and deletes its entry.
+// False: a step could not be reverted. An entry that could not be deleted is
+// logged, and does not count: it describes a write that did not happen.
+func (a *Admin) undo(ctx context.Context, p *plan, done int) bool {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
 	defer cancel()
 	for i := done - 1; i >= 0; i-- {
 		if p.steps[i].undo == nil {
@@ -169,8 +168,8 @@ func (a *Admin) takeBack(ctx context.Context, p *plan, done int) bool {
 			return false
 		}
 	}
-	if err := a.strike(ctx, p.entry); err != nil {
-		a.logger.Warn("a line of the audit tells of what did not happen, and cannot be taken back",
+	if err := a.deleteEntry(ctx, p.entry); err != nil {
+		a.logger.Warn("an audit entry describes a change that did not happen and could not be deleted",
 			zap.String("line", p.entry.ID.Hex()), zap.String("action", p.entry.Action), zap.String("key_id", p.entry.KeyID), zap.Error(err))
 	}
 	return true

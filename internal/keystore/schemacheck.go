@@ -51,7 +51,7 @@ func (s Schema) checkScopes() []error {
 	var mistakes []error
 	for i, scope := range s.DefaultScopes {
 		if err := apikey.ValidScope(scope); err != nil {
-			mistakes = append(mistakes, fmt.Errorf("--default-scopes, number %d: %w", i+1, err))
+			mistakes = append(mistakes, fmt.Errorf("--default-scopes, scope %d: %w", i+1, err))
 		}
 	}
 	return mistakes

@@ -1,10 +1,11 @@
-// Package openapitest checks HTTP requests and responses against the OpenAPI document
-// of package api. It is for tests.
+// Package openapitest compares HTTP exchanges and JSON bodies with the OpenAPI
+// document of package api, in tests.
 package openapitest
 
 import (
 	"bytes"
 	"io"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -14,6 +15,8 @@ import (
 	"github.com/pb33f/libopenapi"
 	validator "github.com/pb33f/libopenapi-validator"
 	"github.com/pb33f/libopenapi-validator/errors"
+	"github.com/pb33f/libopenapi-validator/schema_validation"
+	"github.com/pb33f/libopenapi/datamodel/high/base"
 
 	"github.com/keytail/keytail/api"
 )
@@ -25,7 +28,7 @@ type Document struct {
 	mutex     sync.Mutex
 }
 
-// Load parses the document, and fails the test if it is not valid OpenAPI 3.1.
+// Load parses the document, and fails the test if it is not OpenAPI 3.1.
 func Load(t testing.TB) *Document {
 	t.Helper()
 	model, err := libopenapi.NewDocument(api.OpenAPI)
@@ -45,7 +48,7 @@ func Load(t testing.TB) *Document {
 	return &Document{model: model, validator: v}
 }
 
-// Operations returns the operations with a tag, such as "GET /v1/keys/{id}", sorted.
+// Operations are the operations with a tag, as "GET /v1/keys/{id}".
 func (d *Document) Operations(t testing.TB, tag string) []string {
 	t.Helper()
 	model, err := d.model.BuildV3Model()
@@ -64,7 +67,60 @@ func (d *Document) Operations(t testing.TB, tag string) []string {
 	return all
 }
 
-// Response returns what is wrong with a response according to the document, or nil.
+// Schema is the component with this name.
+func (d *Document) Schema(t testing.TB, name string) *base.Schema {
+	t.Helper()
+	model, err := d.model.BuildV3Model()
+	if err != nil {
+		t.Fatal(err)
+	}
+	proxy, found := model.Model.Components.Schemas.Get(name)
+	if !found {
+		t.Fatalf("the document has no schema %s", name)
+	}
+	return proxy.Schema()
+}
+
+// Schemas are the names of all components that are objects.
+func (d *Document) Schemas(t testing.TB) []string {
+	t.Helper()
+	model, err := d.model.BuildV3Model()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for name, proxy := range model.Model.Components.Schemas.FromOldest() {
+		if len(Properties(proxy.Schema())) > 0 {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// Properties maps the name of each property of a schema, and of those that it
+// combines by allOf, to whether it is required.
+func Properties(schema *base.Schema) map[string]bool {
+	all := map[string]bool{}
+	for _, part := range schema.AllOf {
+		maps.Copy(all, Properties(part.Schema()))
+	}
+	if schema.Properties != nil {
+		for name := range schema.Properties.KeysFromOldest() {
+			all[name] = slices.Contains(schema.Required, name)
+		}
+	}
+	return all
+}
+
+// Body returns how a JSON text differs from a schema. Nil: it does not.
+func (d *Document) Body(schema *base.Schema, text []byte) []string {
+	d.mutex.Lock()
+	defer d.mutex.Unlock()
+	_, problems := schema_validation.NewSchemaValidator().ValidateSchemaBytes(schema, text)
+	return describe(problems)
+}
+
+// Response returns how a response differs from the document. Nil: it does not.
 func (d *Document) Response(request *http.Request, response *http.Response, body []byte) []string {
 	d.mutex.Lock()
 	defer d.mutex.Unlock()
@@ -73,7 +129,7 @@ func (d *Document) Response(request *http.Request, response *http.Response, body
 	return describe(problems)
 }
 
-// Request returns what is wrong with a request according to the document, or nil.
+// Request returns how a request differs from the document. Nil: it does not.
 func (d *Document) Request(request *http.Request, body []byte) []string {
 	d.mutex.Lock()
 	defer d.mutex.Unlock()

@@ -1,59 +1,49 @@
-// Package reload reads files again when they change: tokens and certificates are
-// replaced while the daemon runs.
+// Package reload reads files again when they change, so that tokens and certificates
+// can be replaced while the daemon runs.
 //
-// It looks at the content every few seconds instead of asking the system for
-// events. Files are replaced in many ways (written in place, renamed over, a
-// Kubernetes volume's symlink swapped, a network file system that reports
-// nothing); their content is what all of them change, the files are small, and a
-// few seconds are soon enough.
+// It compares the content every few seconds instead of using file system events.
+// Files are replaced in many ways (written in place, renamed over, the symlink of a
+// Kubernetes volume switched, a network file system without events). All of them
+// change the content, the files are small, and a few seconds are fast enough.
 package reload
 
 import (
 	"context"
 	"crypto/sha256"
-	"errors"
-	"fmt"
-	"io"
-	"os"
-	"runtime"
 	"time"
 
 	"go.uber.org/zap"
 )
 
-// Interval is the time between two looks.
+// Interval is the time between two checks.
 const Interval = 2 * time.Second
-
-// maxFile bounds what is read of one file: a path that names something else than
-// a list of tokens or certificates must not fill the memory.
-const maxFile = 1 << 20
 
 // Config of a Files.
 type Config struct {
-	// Read returns the contents. Its error is a sentence. Required.
+	// Read returns the contents. Required.
 	Read func() ([][]byte, error)
-	// Use takes contents over, or says in a sentence why it cannot; what it had
-	// before then stays. Required. It is not called by two goroutines at once.
+	// Use starts to use the contents, or returns why it cannot; the previous
+	// contents then stay in use. Required. It is never called concurrently.
 	Use func(contents [][]byte) error
-	// What is how a log line calls the files. Required.
+	// What names the files in log lines. Required.
 	What string
-	// Logger: nil is silent.
+	// Logger: nil discards.
 	Logger *zap.Logger
-	// Ticks say when to look, for tests. Nil: every Interval.
+	// Ticks trigger a check, for tests. Nil: every Interval.
 	Ticks <-chan time.Time
 }
 
 // Files are followed by Run.
 type Files struct {
 	config Config
-	// seen is the digest of the contents that were looked at last, right or wrong.
+	// seen is the digest of the contents of the last check, whether usable or
+	// not.
 	seen [sha256.Size]byte
-	// failing: the last look could not read them, which has been logged.
+	// failing: the last check could not read the files, which has been logged.
 	failing bool
 }
 
-// New reads the files for the first time. The error says what is wrong in them;
-// nothing is followed then.
+// New reads the files for the first time. The error says what is wrong in them.
 func New(config Config) (*Files, error) {
 	if config.Logger == nil {
 		config.Logger = zap.NewNop()
@@ -67,7 +57,7 @@ func New(config Config) (*Files, error) {
 	return f, config.Use(contents)
 }
 
-// Run follows the files until ctx ends, and returns nil then.
+// Run follows the files until ctx ends, and then returns nil.
 func (f *Files) Run(ctx context.Context) error {
 	ticks := f.config.Ticks
 	if ticks == nil {
@@ -80,17 +70,17 @@ func (f *Files) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-ticks:
-			f.look()
+			f.check()
 		}
 	}
 }
 
-// look takes over what has changed. Each wrong content is logged once.
-func (f *Files) look() {
+// check uses changed contents. It logs each wrong content once.
+func (f *Files) check() {
 	contents, err := f.config.Read()
 	if err != nil {
 		if !f.failing {
-			f.config.Logger.Error(f.config.What+" cannot be read again, what was read before stays in use", zap.Error(err))
+			f.config.Logger.Error(f.config.What+" cannot be read, the previous content stays in use", zap.Error(err))
 		}
 		f.failing = true
 		return
@@ -102,13 +92,13 @@ func (f *Files) look() {
 	f.failing = false
 	f.seen = now
 	if err := f.config.Use(contents); err != nil {
-		f.config.Logger.Error(f.config.What+" changed and cannot be used, what was read before stays in use", zap.Error(err))
+		f.config.Logger.Error(f.config.What+" changed but cannot be used, the previous content stays in use", zap.Error(err))
 		return
 	}
 	f.config.Logger.Info(f.config.What + " changed and is in use")
 }
 
-// digest tells contents apart: the bytes and where a file ends.
+// digest identifies contents: the bytes, and where each file ends.
 func digest(contents [][]byte) [sha256.Size]byte {
 	all := sha256.New()
 	for _, content := range contents {
@@ -116,43 +106,4 @@ func digest(contents [][]byte) [sha256.Size]byte {
 		all.Write(sum[:])
 	}
 	return [sha256.Size]byte(all.Sum(nil))
-}
-
-// ReadFile reads a small file. The error is a sentence that begins with the
-// flag.
-func ReadFile(flag, path string) ([]byte, error) {
-	content, _, err := read(flag, path)
-	return content, err
-}
-
-// ReadSecret is ReadFile for a file with a secret in it, which only its owner and
-// group may be able to read.
-func ReadSecret(flag, path string) ([]byte, error) {
-	content, mode, err := read(flag, path)
-	if err == nil && runtime.GOOS != "windows" && mode.Perm()&0o007 != 0 {
-		return nil, fmt.Errorf("--%s: everyone on this machine may use %s: chmod o-rwx it", flag, path)
-	}
-	return content, err
-}
-
-// read takes the mode of the very file that it reads, not of what stands at the
-// path a moment later.
-func read(flag, path string) (content []byte, mode os.FileMode, err error) {
-	file, err := os.Open(path)
-	if err != nil {
-		return nil, 0, fmt.Errorf("--%s: %w", flag, err)
-	}
-	defer func() { _ = file.Close() }()
-	info, err := file.Stat()
-	if err != nil {
-		return nil, 0, fmt.Errorf("--%s: %w", flag, err)
-	}
-	content, err = io.ReadAll(io.LimitReader(file, maxFile+1))
-	if err == nil && len(content) > maxFile {
-		err = errors.New("the file has more than 1 MiB")
-	}
-	if err != nil {
-		return nil, 0, fmt.Errorf("--%s: %s cannot be read: %w", flag, path, err)
-	}
-	return content, info.Mode(), nil
 }

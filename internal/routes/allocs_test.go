@@ -16,8 +16,8 @@ func (d discard) Header() http.Header         { return d.header }
 func (d discard) Write(p []byte) (int, error) { return len(p), nil }
 func (d discard) WriteHeader(int)             {}
 
-// What a request costs is bounded, so that a slip shows. The bounds leave room
-// for other versions of Go and Gin.
+// TestAllocations bounds what a request costs, so that a regression shows. The
+// bounds leave room for other versions of Go and Gin.
 func TestAllocations(t *testing.T) {
 	handler := newPublic(t, PublicConfig{Config: forwardauth.Config{Validator: loadKeys(t), Policies: map[string]forwardauth.Policy{"open": {Scopes: []string{"read"}}}}})
 	const body = `{"key":"key-of-root","scopes":["read"]}`

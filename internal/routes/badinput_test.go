@@ -14,8 +14,8 @@ import (
 	"github.com/keytail/keytail/internal/forwardauth"
 )
 
-// verifyRequest is the raw request of a body.
-func verifyRequest(body string) string {
+// postVerify is the raw request of a body.
+func postVerify(body string) string {
 	return fmt.Sprintf("POST /v1/keys/verify HTTP/1.1\r\nHost: keytail\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s",
 		len(body), body)
 }
@@ -91,7 +91,7 @@ func TestBadBodies(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			got := exchange(t, server, http.MethodPost, verifyRequest(test.body))
+			got := exchange(t, server, http.MethodPost, postVerify(test.body))
 			checkAlways(t, got, key)
 			if code := problemCodeOf(t, got.body); got.StatusCode != test.status || code != test.code {
 				t.Errorf("%d %s, want %d %s", got.StatusCode, code, test.status, test.code)
@@ -100,8 +100,8 @@ func TestBadBodies(t *testing.T) {
 	}
 }
 
-// A length that is not announced is found out by reading, and the connection is
-// not used again.
+// TestChunkedBodies: a body without a length is limited while it is read, and the
+// connection is then closed.
 func TestChunkedBodies(t *testing.T) {
 	t.Parallel()
 	server := serve(t, newPublic(t, PublicConfig{Config: forwardauth.Config{Validator: loadKeys(t)}}))
@@ -168,15 +168,15 @@ func TestBadHeaders(t *testing.T) {
 	}
 }
 
-// Whatever is sent, no line of the log at any level holds the key.
-func TestLogHoldsNoKey(t *testing.T) {
+// TestLogContainsNoKey: whatever is sent, no line at any level contains the key.
+func TestLogContainsNoKey(t *testing.T) {
 	t.Parallel()
 	core, logs := observer.New(zapcore.DebugLevel)
 	handler := newPublic(t, PublicConfig{Config: forwardauth.Config{Validator: loadKeys(t)}, Logger: zap.New(core)})
 	server := serve(t, handler)
 	const key = "key-of-root"
 	requests := []string{
-		verifyRequest(`{"key":"key-of-root"}`), verifyRequest(`{"key-of-root":1}`), verifyRequest(`key-of-root`),
+		postVerify(`{"key":"key-of-root"}`), postVerify(`{"key-of-root":1}`), postVerify(`key-of-root`),
 		"GET /v1/auth HTTP/1.1\r\nHost: keytail\r\nX-Api-Key: key-of-root\r\nX-Request-Id: key-of-root\r\n\r\n",
 		"GET /v1/auth?key=key-of-root HTTP/1.1\r\nHost: keytail\r\nUser-Agent: key-of-root\r\n\r\n",
 		"GET /v1/auth?%zz HTTP/1.1\r\nHost: keytail\r\nX-Api-Key: key-of-root\r\nX-Request-Id: key-of-root\r\n\r\n",

@@ -10,71 +10,71 @@ import (
 	"github.com/gin-gonic/gin"
 	"go.uber.org/zap"
 
+	"github.com/keytail/keytail/api"
 	"github.com/keytail/keytail/internal/forwardauth"
 )
 
-// UseReleaseMode silences what Gin prints about itself at start. The mode is one
-// atomic variable of the whole process, so it is for a program's main (or
-// TestMain) and not for NewPublic: a service that embeds keytail has its own. A
-// mode asked for by the environment (GIN_MODE) is left alone.
+// UseReleaseMode silences what Gin prints at start. The mode is one atomic
+// variable of the whole process, so this function is for main and TestMain, not
+// for NewPublic: a service that embeds keytail has its own mode. A mode from the
+// environment (GIN_MODE) is not changed.
 func UseReleaseMode() {
 	if os.Getenv(gin.EnvGinMode) == "" {
 		gin.SetMode(gin.ReleaseMode)
 	}
 }
 
-// newEngine makes an engine that matches paths raw and answers everything with
-// our own headers and problems. sources are where a key may be, which must not
-// come back as a request id.
+// newEngine makes an engine that matches paths unescaped and gives every response
+// keytail's headers and problems. sources are the places of keys, whose content
+// must not be returned as a request id.
 func newEngine(logger *zap.Logger, sources []forwardauth.KeySource) *gin.Engine {
 	engine := gin.New()
 	// /v1/%61uth and /v1/auth/ are not /v1/auth: a proxy in front may have
-	// matched its own rules on the spelling it saw.
+	// applied its own rules to the spelling that it received.
 	engine.UseEscapedPath = true
 	engine.RedirectTrailingSlash = false
 	engine.RedirectFixedPath = false
 	engine.RemoveExtraSlash = false
 	engine.HandleMethodNotAllowed = true
-	// clientIP does this, with rules of its own.
+	// forwardauth.ClientIP does this, with other rules.
 	engine.ForwardedByClientIP = false
 
 	engine.Use(commonHeaders(sources), accessLog(logger), recovery(logger))
 	engine.NoRoute(func(c *gin.Context) {
-		writeProblem(c, codeNoSuchPath, "there is nothing at this path")
+		writeProblem(c, api.CodeNoSuchPath, "this path does not exist")
 	})
 	engine.NoMethod(methodNotAllowed)
 	return engine
 }
 
-// readable serves a path that is read: GET, and HEAD, whose body net/http drops.
+// readable serves GET, and HEAD, whose body net/http drops.
 func readable(engine *gin.Engine, path string, handler gin.HandlerFunc) {
 	engine.GET(path, handler)
 	engine.HEAD(path, handler)
 }
 
-// methodNotAllowed answers a known path with another method. Gin has set Allow.
+// methodNotAllowed responds to a method that a path does not have. Gin has set
+// Allow.
 func methodNotAllowed(c *gin.Context) {
-	writeProblem(c, codeMethodNotAllowed, "this path has other methods, see the Allow header")
+	writeProblem(c, api.CodeMethodNotAllowed, "the path does not have this method, see the Allow header")
 }
 
-// noStore is only read: of capacity one, an Add moves it away.
+// noStore must not be modified. Its capacity is one, so that Add copies it.
 var noStore = []string{"no-store"}
 
-// commonHeaders sets what every answer has. No answer may be stored by anyone:
+// commonHeaders sets the headers of every response. Nobody may store a response:
 // the next one may differ.
 func commonHeaders(sources []forwardauth.KeySource) gin.HandlerFunc {
 	return func(c *gin.Context) {
 		header := c.Writer.Header()
-		// Written directly: Set would make an object of each, and this is on the way of
-		// every request.
+		// Written directly: Set would allocate a slice for each, on every request.
 		header["Cache-Control"] = noStore
 		header[forwardauth.HeaderRequestID] = []string{forwardauth.RequestID(c.Request, sources)}
 	}
 }
 
-// accessLog writes one line for each request at debug level. The path that was
-// asked for is not in it, only the route that matched: a client may have put
-// its key anywhere.
+// accessLog writes a line for each request at debug level, with the route that
+// matched and not with the path: a client may have put its key anywhere.
 func accessLog(logger *zap.Logger) gin.HandlerFunc {
 	return func(c *gin.Context) {
 		c.Next()
@@ -88,7 +88,8 @@ func accessLog(logger *zap.Logger) gin.HandlerFunc {
 	}
 }
 
-// recovery turns a panic into a 500. Gin's own dumps the request's headers.
+// recovery turns a panic into a 500. Gin's own recovery would log the request's
+// headers.
 func recovery(logger *zap.Logger) gin.HandlerFunc {
 	return func(c *gin.Context) {
 		defer func() {
@@ -96,25 +97,25 @@ func recovery(logger *zap.Logger) gin.HandlerFunc {
 			if value == nil {
 				return
 			}
-			if value == http.ErrAbortHandler { //nolint:errorlint // net/http compares it so, too
+			if value == http.ErrAbortHandler { //nolint:errorlint // net/http compares it in this way, too
 				panic(value)
 			}
 			logger.Error("a handler panicked, which is a bug in keytail",
 				zap.String("route", c.FullPath()), zap.String("panic", describePanic(value)),
 				zap.ByteString("stack", debug.Stack()))
 			if c.Writer.Written() {
-				// Half an answer must not look like a whole one.
+				// A partial response must not look complete.
 				panic(http.ErrAbortHandler)
 			}
-			writeProblem(c, codeInternal, "keytail has a bug here, its log says more")
+			writeProblem(c, api.CodeInternal, "keytail failed because of a bug, see its log")
 		}()
 		c.Next()
 	}
 }
 
-// describePanic names a panic without quoting what might come from a request:
-// the runtime's own errors hold types and numbers only, other values may hold
-// anything.
+// describePanic describes a panic without quoting what may come from a request:
+// the runtime's own errors contain types and numbers only, other values may
+// contain anything.
 func describePanic(value any) string {
 	if err, ok := value.(runtime.Error); ok {
 		return err.Error()

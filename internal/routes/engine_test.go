@@ -3,7 +3,6 @@ package routes
 import (
 	"context"
 	"fmt"
-	"math"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -18,11 +17,12 @@ import (
 	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest/observer"
 
+	"github.com/keytail/keytail/api"
 	"github.com/keytail/keytail/internal/apikey"
 	"github.com/keytail/keytail/internal/forwardauth"
 )
 
-// answering is a Validator that gives one answer.
+// answering is a Validator that always returns the same verdict.
 type answering func(key string) apikey.Verdict
 
 func (a answering) Validate(_ context.Context, key string, _ *apikey.Request) apikey.Verdict {
@@ -43,8 +43,8 @@ func answerOf(handler http.Handler, r *http.Request) reply {
 	return reply{result, recorder.Body.String()}
 }
 
-// A bug in a validator is an outage for the client, and the key stays out of
-// the log even when the panic's value is the key.
+// TestPanicIsAnOutage: a bug in a validator is an outage for the client, and the
+// log does not contain the key even if the value of the panic is the key.
 func TestPanicIsAnOutage(t *testing.T) {
 	t.Parallel()
 	for name, value := range map[string]any{
@@ -63,7 +63,7 @@ func TestPanicIsAnOutage(t *testing.T) {
 			if got.StatusCode != http.StatusInternalServerError || problemCodeOf(t, got.body) != "INTERNAL_ERROR" {
 				t.Errorf("%s: %d %s", name, got.StatusCode, got.body)
 			}
-			if r.URL.Path == pathAuth && got.Header.Get(forwardauth.HeaderResult) != "UNAVAILABLE" {
+			if r.URL.Path == api.PathAuth && got.Header.Get(forwardauth.HeaderResult) != "UNAVAILABLE" {
 				t.Errorf("%s: the result is %q", name, got.Header.Get(forwardauth.HeaderResult))
 			}
 		}
@@ -79,13 +79,14 @@ func TestPanicIsAnOutage(t *testing.T) {
 }
 
 func verifyOf(body string) *http.Request {
-	r := httptest.NewRequest(http.MethodPost, pathVerify, strings.NewReader(body))
+	r := httptest.NewRequest(http.MethodPost, api.PathVerify, strings.NewReader(body))
 	r.Header.Set("Content-Type", "application/json")
 	return r
 }
 
-// Half an answer is cut off, and ErrAbortHandler keeps its meaning.
-func TestPanicAfterTheAnswerBegan(t *testing.T) {
+// TestPanicAfterTheResponseBeganClosesTheConnection: a partial response must not
+// look complete, and ErrAbortHandler keeps its meaning.
+func TestPanicAfterTheResponseBeganClosesTheConnection(t *testing.T) {
 	t.Parallel()
 	for name, value := range map[string]any{"late": "late", "abort": http.ErrAbortHandler} {
 		engine := newEngine(zap.NewNop(), nil)
@@ -107,8 +108,9 @@ func TestPanicAfterTheAnswerBegan(t *testing.T) {
 	}
 }
 
-// A verdict that no validator may give is an outage, never a yes.
-func TestImpossibleVerdictsAreOutages(t *testing.T) {
+// TestInvalidVerdictsAreOutages: a verdict that no validator may return never
+// allows a request.
+func TestInvalidVerdictsAreOutages(t *testing.T) {
 	t.Parallel()
 	for _, v := range []apikey.Verdict{
 		{}, {Code: apikey.Valid}, {Code: apikey.Code(apikey.CodeCount), Record: &apikey.Record{}}, {Code: 255},
@@ -125,7 +127,7 @@ func TestImpossibleVerdictsAreOutages(t *testing.T) {
 
 func TestEveryCodeHasItsStatuses(t *testing.T) {
 	t.Parallel()
-	want := map[apikey.Code][2]int{ // verify, forward-auth: HTTP.md, section 1
+	want := map[apikey.Code][2]int{ // verify, forward-auth: docs/http.md#verdicts
 		apikey.Missing: {400, 401}, apikey.Malformed: {200, 401}, apikey.Unavailable: {503, 503},
 		apikey.NotFound: {200, 401}, apikey.Disabled: {200, 401}, apikey.Expired: {200, 401},
 		apikey.Forbidden: {200, 403}, apikey.InsufficientPermissions: {200, 403}, apikey.Valid: {200, 200},
@@ -149,7 +151,7 @@ func TestEveryCodeHasItsStatuses(t *testing.T) {
 	}
 }
 
-func TestTimesAreNeverFresherThanTheTruth(t *testing.T) {
+func TestStalenessIsRoundedUp(t *testing.T) {
 	t.Parallel()
 	for age, want := range map[time.Duration]int64{
 		-1: 0, 0: 0, 1: 1, time.Millisecond: 1, time.Millisecond + 1: 2, 15 * time.Second: 15000,
@@ -165,20 +167,6 @@ func TestTimesAreNeverFresherThanTheTruth(t *testing.T) {
 	got := answerOf(handler, verifyOf(`{"key":"key-of-root"}`))
 	if !strings.Contains(got.body, `"as_of":"2026-01-02T02:04:05.999Z"`) {
 		t.Error(got.body)
-	}
-}
-
-// MongoDB's dates reach further than RFC 3339's years.
-func TestExpiryIsAlwaysRFC3339(t *testing.T) {
-	t.Parallel()
-	for at, want := range map[int64]string{
-		math.MaxInt64: "9999-12-31T23:59:59.999Z", math.MinInt64: "0000-01-01T00:00:00Z", 0: "1970-01-01T00:00:00Z",
-		1_500: "1970-01-01T00:00:01.5Z",
-	} {
-		got := expiryText(time.UnixMilli(at))
-		if _, err := time.Parse(time.RFC3339, got); err != nil || got != want {
-			t.Errorf("%d: %s, %v, want %s", at, got, err, want)
-		}
 	}
 }
 
@@ -203,8 +191,8 @@ func TestConfigurationIsChecked(t *testing.T) {
 	}
 }
 
-// TestAProxyThatIsNotTrustedIsTold, once, and nobody's word is in the line.
-func TestAProxyThatIsNotTrustedIsTold(t *testing.T) {
+// TestAnUntrustedProxyIsLoggedOnce: the line contains nothing of the request.
+func TestAnUntrustedProxyIsLoggedOnce(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
 		name, forwarded string
@@ -262,9 +250,9 @@ func (b brokenCollector) Collect(ch chan<- prometheus.Metric) {
 	ch <- prometheus.NewInvalidMetric(b.desc, fmt.Errorf("in trouble"))
 }
 
-// Handlers know neither MongoDB nor the cache (DESIGN.md, section 2). Gin itself
-// brings MongoDB's bson package, for a body format that is not used here.
-func TestReachesNeitherMongoNorTheCache(t *testing.T) {
+// TestRoutesDependOnNeitherMongoDBNorTheCache: Gin itself depends on MongoDB's
+// bson package, for a body format that is not used here.
+func TestRoutesDependOnNeitherMongoDBNorTheCache(t *testing.T) {
 	t.Parallel()
 	const self = "github.com/keytail/keytail/"
 	for _, line := range goList(t, "{{.ImportPath}} {{join .Imports \" \"}}", ".") {
@@ -277,7 +265,7 @@ func TestReachesNeitherMongoNorTheCache(t *testing.T) {
 			t.Errorf("%s imports %s", path, imports)
 		}
 		if room, ours := strings.CutPrefix(path, self+"internal/"); ours {
-			if room != "routes" && room != "apikey" && room != "forwardauth" && room != "clustertime" && room != "events" && room != "lifecycle" {
+			if room != "routes" && room != "apikey" && room != "forwardauth" && room != "clustertime" && room != "events" && room != "managedkey" && room != "strictjson" {
 				t.Errorf("reaches the room %s", room)
 			}
 		}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/gin-gonic/gin"
 
+	"github.com/keytail/keytail/api"
 	"github.com/keytail/keytail/internal/apikey"
 	"github.com/keytail/keytail/internal/events"
 	"github.com/keytail/keytail/internal/forwardauth"
@@ -25,11 +26,8 @@ type hubFeed struct{ *events.Hub }
 
 func (f hubFeed) Subscribe(lastID string) (Subscription, error) {
 	s, err := f.Hub.Subscribe(lastID)
-	switch {
-	case errors.Is(err, events.ErrBusy):
-		return nil, ErrTooManyWaiting
-	case err != nil:
-		return nil, ErrShuttingDown
+	if err != nil {
+		return nil, err
 	}
 	return s, nil
 }
@@ -44,7 +42,7 @@ func newFeed(t *testing.T, config events.Config) hubFeed {
 	return hubFeed{hub}
 }
 
-// hasty has limits that a stream of events is longer than.
+// hastyServer has timeouts that are shorter than a stream of events.
 func hastyServer(t *testing.T, feed Events) *httptest.Server {
 	t.Helper()
 	server := httptest.NewUnstartedServer(newPublic(t, PublicConfig{Config: forwardauth.Config{Validator: loadKeys(t)}, Callers: fakeTokens{"caller": "web"}, Events: feed}))
@@ -56,7 +54,7 @@ func hastyServer(t *testing.T, feed Events) *httptest.Server {
 
 func listen(t *testing.T, server *httptest.Server, lastID string) *http.Response {
 	t.Helper()
-	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, server.URL+pathEvents, nil)
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, server.URL+api.PathEvents, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -134,7 +132,7 @@ func TestEventsOnTheWire(t *testing.T) {
 	}
 }
 
-func TestTooManyListenersAreRefused(t *testing.T) {
+func TestTooManySubscribersAreRefused(t *testing.T) {
 	t.Parallel()
 	server := hastyServer(t, newFeed(t, events.Config{MaxSubscribers: 1}))
 	block(t, bufio.NewReader(listen(t, server, "").Body))
@@ -164,14 +162,14 @@ func (s closingSubscription) Close() {
 	s.closed.Add(1)
 }
 
-// TestAReaderThatStopsIsCut: its connection is full, and a write does not get
-// through in its time.
-func TestAReaderThatStopsIsCut(t *testing.T) {
+// TestAClientThatStopsReadingIsDisconnected: its connection is full, and a write
+// does not end in time.
+func TestAClientThatStopsReadingIsDisconnected(t *testing.T) {
 	feed := newFeed(t, events.Config{History: 8})
 	var closed atomic.Int64
 	engine := gin.New()
-	engine.GET(pathEvents, func(c *gin.Context) {
-		// In place of eventTime, which a test cannot wait for.
+	engine.GET(api.PathEvents, func(c *gin.Context) {
+		// In place of writeTimeout, which a test cannot wait for.
 		c.Writer = impatient{c.Writer}
 		stream(closing{feed, &closed})(c)
 	})
@@ -197,13 +195,13 @@ func TestAReaderThatStopsIsCut(t *testing.T) {
 type impatient struct{ gin.ResponseWriter }
 
 func (w impatient) SetWriteDeadline(at time.Time) error {
-	return http.NewResponseController(w.ResponseWriter).SetWriteDeadline(at.Add(100*time.Millisecond - eventTime))
+	return http.NewResponseController(w.ResponseWriter).SetWriteDeadline(at.Add(100*time.Millisecond - writeTimeout))
 }
 
 func (w impatient) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
-// TestASlowReaderIsToldBeforeTheEnd: the ring has overtaken it.
-func TestASlowReaderIsToldBeforeTheEnd(t *testing.T) {
+// TestASlowClientGetsResyncBeforeTheEnd: the ring has overtaken it.
+func TestASlowClientGetsResyncBeforeTheEnd(t *testing.T) {
 	t.Parallel()
 	server := hastyServer(t, slowFeed{})
 	rest, err := io.ReadAll(listen(t, server, "").Body)
@@ -220,7 +218,7 @@ func (slowFeed) Next(context.Context) ([]events.Event, error) {
 	return []events.Event{{ID: "a-7", Kind: events.Resync, Reason: events.ReasonSlow}}, events.ErrSlow
 }
 
-// TestAStreamIsKeptAlive counts on the cause of the end of Next's context.
+// TestAStreamIsKeptAlive depends on the cause with which Next's context ends.
 func TestAStreamIsKeptAlive(t *testing.T) {
 	t.Parallel()
 	rest, err := io.ReadAll(listen(t, hastyServer(t, &quietFeed{}), "").Body)
@@ -229,7 +227,7 @@ func TestAStreamIsKeptAlive(t *testing.T) {
 	}
 }
 
-// quietFeed has nothing to say, and then ends.
+// quietFeed has no events, and then ends.
 type quietFeed struct{ asked atomic.Int64 }
 
 func (f *quietFeed) Subscribe(string) (Subscription, error) { return f, nil }
@@ -239,13 +237,13 @@ func (f *quietFeed) Next(ctx context.Context) ([]events.Event, error) {
 		return nil, errors.New("there is no deadline")
 	}
 	if f.asked.Add(1) == 1 {
-		return nil, errQuiet
+		return nil, errIdle
 	}
 	return nil, events.ErrClosed
 }
 
-// TestWhoGoesOnIsAnsweredAtOnce: there may be no event for long.
-func TestWhoGoesOnIsAnsweredAtOnce(t *testing.T) {
+// TestAResumedStreamRespondsImmediately: the next event may be far away.
+func TestAResumedStreamRespondsImmediately(t *testing.T) {
 	t.Parallel()
 	feed := newFeed(t, events.Config{})
 	server := hastyServer(t, feed)

@@ -11,10 +11,11 @@ import (
 
 	"github.com/tidwall/gjson"
 
+	"github.com/keytail/keytail/api"
 	"github.com/keytail/keytail/internal/forwardauth"
 )
 
-// checkFuzzed checks an answer to something made up.
+// checkFuzzed checks the response to a random request.
 func checkFuzzed(t *testing.T, got reply, keys ...string) {
 	t.Helper()
 	checkAlways(t, got, keys...)
@@ -37,7 +38,7 @@ func FuzzVerify(f *testing.F) {
 	f.Add("application/json; charset", `{"key":"key-of-root"}`)
 	handler := newPublic(f, PublicConfig{Config: forwardauth.Config{Validator: loadKeys(f)}})
 	f.Fuzz(func(t *testing.T, contentType, body string) {
-		r := httptest.NewRequest(http.MethodPost, pathVerify, strings.NewReader(body))
+		r := httptest.NewRequest(http.MethodPost, api.PathVerify, strings.NewReader(body))
 		r.Header.Set("Content-Type", contentType)
 		got := answerOf(handler, r)
 		// The secrets that the validator knows are in no answer, nor is a body.
@@ -51,9 +52,9 @@ func FuzzVerify(f *testing.F) {
 	})
 }
 
-// FuzzObjectsAreReadAsTheStandardLibraryDoes: the fields of a JSON object are those
-// that encoding/json finds, in their order, and their values mean the same.
-func FuzzObjectsAreReadAsTheStandardLibraryDoes(f *testing.F) {
+// FuzzWalkObjectAgreesWithEncodingJSON: the fields of a JSON object are those
+// that encoding/json finds, in the same order and with the same values.
+func FuzzWalkObjectAgreesWithEncodingJSON(f *testing.F) {
 	for _, seed := range []string{
 		`{"a":"b","c":["d"],"e":null}`, ` { "k\u0065y" : "\ud83d\ude00\n" , "n" : -1.5e3 } `, `{}`, `[]`, `"{}"`,
 		`{"":{"":[{}]}}`, `{"a":"\ud800","b":1}`, `{"a":"\ud800\u0041"}`, `{"a":1,"\u0061":2}`, `{"a":"\"}","b":"{"}`,
@@ -118,7 +119,7 @@ func FuzzAuth(f *testing.F) {
 	}
 	handler := newPublic(f, PublicConfig{Config: forwardauth.Config{Validator: loadKeys(f), KeySources: sources, TrustedProxies: proxies}})
 	f.Fuzz(func(t *testing.T, method, query, authorization, apiKey, forwarded, cookie, id string) {
-		r := httptest.NewRequest(http.MethodGet, pathAuth, nil)
+		r := httptest.NewRequest(http.MethodGet, api.PathAuth, nil)
 		r.Method, r.URL.RawQuery = method, query
 		r.Header = http.Header{
 			"Authorization": {authorization}, "X-Api-Key": {apiKey}, "X-Forwarded-For": {forwarded},

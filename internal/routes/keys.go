@@ -10,113 +10,113 @@ import (
 	"github.com/gin-gonic/gin"
 	"go.uber.org/zap"
 
+	"github.com/keytail/keytail/api"
 	"github.com/keytail/keytail/internal/forwardauth"
-	"github.com/keytail/keytail/internal/lifecycle"
+	"github.com/keytail/keytail/internal/managedkey"
 )
 
-// The paths of keys and of their audit.
+// The paths of keys and of the audit.
 const (
-	pathKeys   = "/v1/keys"
-	pathKey    = "/v1/keys/:id"
-	pathRevoke = "/v1/keys/:id/revoke"
-	pathRotate = "/v1/keys/:id/rotate"
-	pathAudit  = "/v1/audit"
+	pathKey    = api.PathKeys + "/:id"
+	pathRevoke = pathKey + "/revoke"
+	pathRotate = pathKey + "/rotate"
 )
 
-// writeTime is what a write may take, without the wait for its receipt.
+// writeTime is what a write may take, without its wait.
 const writeTime = 20 * time.Second
 
-// Keys looks after keys. Its methods are called from many goroutines at once, and
-// bound their time themselves. Their errors are those of package lifecycle, whose
-// texts are for the caller, or others, whose texts are not.
+// Keys manages keys. Many goroutines call its methods at once, and each bounds
+// its own time. Errors are those of package managedkey, whose texts are for the
+// caller, or others, whose texts are not.
 type Keys interface {
-	Create(ctx context.Context, by lifecycle.By, fields lifecycle.Fields) (lifecycle.Written, error)
-	List(ctx context.Context, by lifecycle.By, q lifecycle.Query) (lifecycle.Page, error)
-	Get(ctx context.Context, by lifecycle.By, id string) (lifecycle.Key, error)
-	Update(ctx context.Context, by lifecycle.By, id string, fields lifecycle.Fields) (lifecycle.Written, error)
-	Revoke(ctx context.Context, by lifecycle.By, id string) (lifecycle.Written, error)
-	Rotate(ctx context.Context, by lifecycle.By, id string, overlap time.Duration) (lifecycle.Written, error)
-	Delete(ctx context.Context, by lifecycle.By, id string) (lifecycle.Written, error)
-	Audit(ctx context.Context, by lifecycle.By, q lifecycle.AuditQuery) (lifecycle.AuditPage, error)
+	Create(ctx context.Context, by managedkey.Caller, fields managedkey.Fields) (managedkey.Written, error)
+	List(ctx context.Context, by managedkey.Caller, q managedkey.Query) (managedkey.Page, error)
+	Get(ctx context.Context, by managedkey.Caller, id string) (managedkey.Key, error)
+	Update(ctx context.Context, by managedkey.Caller, id string, fields managedkey.Fields) (managedkey.Written, error)
+	Revoke(ctx context.Context, by managedkey.Caller, id string) (managedkey.Written, error)
+	Rotate(ctx context.Context, by managedkey.Caller, id string, overlap time.Duration) (managedkey.Written, error)
+	Delete(ctx context.Context, by managedkey.Caller, id string) (managedkey.Written, error)
+	Audit(ctx context.Context, by managedkey.Caller, q managedkey.AuditQuery) (managedkey.AuditPage, error)
 }
 
-// keys puts the life of keys where admins find it.
-func (a *admin) keys(engine *gin.Engine) {
-	engine.POST(pathKeys, a.createKey)
-	readable(engine, pathKeys, a.listKeys)
+// serveKeys serves the admin API of keys.
+func (a *admin) serveKeys(engine *gin.Engine) {
+	engine.POST(api.PathKeys, a.createKey)
+	readable(engine, api.PathKeys, a.listKeys)
 	readable(engine, pathKey, a.getKey)
 	engine.PATCH(pathKey, a.updateKey)
 	engine.DELETE(pathKey, a.deleteKey)
 	engine.POST(pathRevoke, a.revokeKey)
 	engine.POST(pathRotate, a.rotateKey)
-	readable(engine, pathAudit, a.listAudit)
+	readable(engine, api.PathAudit, a.listAudit)
 }
 
 func (a *admin) createKey(c *gin.Context) {
-	a.write(c, http.StatusCreated, true, func(ctx context.Context, q *adminQuery) (lifecycle.Written, error) {
+	a.write(c, http.StatusCreated, true, func(ctx context.Context, q *adminQuery) (managedkey.Written, error) {
 		fields, err := readFields(c, newKeyFields)
 		if err != nil {
-			return lifecycle.Written{}, err
+			return managedkey.Written{}, err
 		}
 		return a.Keys.Create(ctx, q.by, *fields)
 	})
 }
 
 func (a *admin) updateKey(c *gin.Context) {
-	a.writeOne(c, http.StatusOK, func(ctx context.Context, q *adminQuery, id string) (lifecycle.Written, error) {
+	a.writeOne(c, http.StatusOK, func(ctx context.Context, q *adminQuery, id string) (managedkey.Written, error) {
 		fields, err := readFields(c, changeFields)
 		if err != nil {
-			return lifecycle.Written{}, err
+			return managedkey.Written{}, err
 		}
 		return a.Keys.Update(ctx, q.by, id, *fields)
 	})
 }
 
 func (a *admin) revokeKey(c *gin.Context) {
-	a.writeOne(c, http.StatusOK, func(ctx context.Context, q *adminQuery, id string) (lifecycle.Written, error) {
+	a.writeOne(c, http.StatusOK, func(ctx context.Context, q *adminQuery, id string) (managedkey.Written, error) {
 		if err := readNothing(c); err != nil {
-			return lifecycle.Written{}, err
+			return managedkey.Written{}, err
 		}
 		return a.Keys.Revoke(ctx, q.by, id)
 	})
 }
 
 func (a *admin) deleteKey(c *gin.Context) {
-	a.writeOne(c, http.StatusOK, func(ctx context.Context, q *adminQuery, id string) (lifecycle.Written, error) {
+	a.writeOne(c, http.StatusOK, func(ctx context.Context, q *adminQuery, id string) (managedkey.Written, error) {
 		if err := readNothing(c); err != nil {
-			return lifecycle.Written{}, err
+			return managedkey.Written{}, err
 		}
 		return a.Keys.Delete(ctx, q.by, id)
 	})
 }
 
 func (a *admin) rotateKey(c *gin.Context) {
-	a.writeOne(c, http.StatusCreated, func(ctx context.Context, q *adminQuery, id string) (lifecycle.Written, error) {
+	a.writeOne(c, http.StatusCreated, func(ctx context.Context, q *adminQuery, id string) (managedkey.Written, error) {
 		overlap, err := readOverlap(c)
 		if err != nil {
-			return lifecycle.Written{}, err
+			return managedkey.Written{}, err
 		}
 		return a.Keys.Rotate(ctx, q.by, id, overlap)
 	})
 }
 
 // writeOne is write for a key that the path names.
-func (a *admin) writeOne(c *gin.Context, status int, do func(ctx context.Context, q *adminQuery, id string) (lifecycle.Written, error)) {
+func (a *admin) writeOne(c *gin.Context, status int, do func(ctx context.Context, q *adminQuery, id string) (managedkey.Written, error)) {
 	id, problem := readPathID(c)
 	if problem != nil {
 		writeProblem(c, problem.code, problem.detail)
 		return
 	}
-	a.write(c, status, false, func(ctx context.Context, q *adminQuery) (lifecycle.Written, error) {
+	a.write(c, status, false, func(ctx context.Context, q *adminQuery) (managedkey.Written, error) {
 		return do(ctx, q, id)
 	})
 }
 
-// write does a write, and waits for its receipt if that is asked for.
-func (a *admin) write(c *gin.Context, status int, isNew bool, do func(ctx context.Context, q *adminQuery) (lifecycle.Written, error)) {
+// write does a write, and waits for the write acknowledgement if the request asks
+// for it.
+func (a *admin) write(c *gin.Context, status int, isNew bool, do func(ctx context.Context, q *adminQuery) (managedkey.Written, error)) {
 	q, problem := readAdminQuery(c, paramOwner, paramWait, paramTimeout)
 	if problem == nil && q.wait != "" && a.Syncer == nil {
-		problem = badRequest("this instance gives no receipts")
+		problem = badRequest("this instance does not support wait")
 	}
 	if problem == nil && !isNew {
 		q.by.IfMatch, problem = readIfMatch(c.Request.Header)
@@ -125,36 +125,37 @@ func (a *admin) write(c *gin.Context, status int, isNew bool, do func(ctx contex
 		writeProblem(c, problem.code, problem.detail)
 		return
 	}
-	outlive(c, writeTime+q.timeout+answerTime)
-	// Whoever goes away does not cut a write in two: it ends by its own time.
+	extendWriteDeadline(c, writeTime+q.timeout+answerTime)
+	// A client that disconnects must not interrupt a write, which has its own timeout.
 	written, err := do(context.WithoutCancel(c.Request.Context()), q)
 	if err != nil {
 		a.writeKeyError(c, err)
 		return
 	}
-	body := writtenBody{keyBody: keyBodyOf(&written.Key), Key: written.Secret, Revision: revisionText(written.Revision)}
+	body := api.WrittenKey{Key: keyOf(&written.Key), Secret: written.Secret, Revision: revisionText(written.Revision)}
 	if written.Secret != "" {
 		c.Header("Location", keyPath(written.Key.Record.KeyID))
-		body.PreviousExpiresAt = timeText(written.PreviousExpiresAt)
+		body.PreviousExpiresAt = api.TimeOrNil(written.PreviousExpiresAt)
 	}
 	if q.wait != "" {
-		receipt := a.receipt(c.Request.Context(), q, written)
-		body.receiptBody = &receipt
+		result := a.wait(c.Request.Context(), q, written)
+		body.SyncResult = &result
 	}
 	c.Header("ETag", etag(&written.Key))
 	writeJSON(c, status, &body)
 }
 
-// receipt waits. What keeps it from an answer is no failure of the write, which
-// nobody should do twice: then nobody is known to have got there.
-func (a *admin) receipt(ctx context.Context, q *adminQuery, written lifecycle.Written) receiptBody {
+// wait waits until the write has been applied. A failed wait is not a failed
+// write, which must not be repeated: the result then says that no instance is
+// known to have applied it.
+func (a *admin) wait(ctx context.Context, q *adminQuery, written managedkey.Written) api.SyncResult {
 	ctx, cancel := context.WithTimeout(ctx, q.timeout)
 	defer cancel()
-	receipt, err := a.Syncer.Wait(ctx, written.Revision, q.wait == waitFleet)
+	result, err := a.Syncer.Wait(ctx, written.Revision, q.wait == api.ScopeFleet)
 	if err != nil {
-		receipt = Receipt{}
+		result = SyncResult{}
 	}
-	return receiptOf(&receipt)
+	return syncResultOf(&result)
 }
 
 func (a *admin) getKey(c *gin.Context) {
@@ -173,7 +174,7 @@ func (a *admin) getKey(c *gin.Context) {
 		return
 	}
 	c.Header("ETag", etag(&key))
-	body := keyBodyOf(&key)
+	body := keyOf(&key)
 	writeJSON(c, http.StatusOK, &body)
 }
 
@@ -183,17 +184,14 @@ func (a *admin) listKeys(c *gin.Context) {
 		writeProblem(c, problem.code, problem.detail)
 		return
 	}
-	page, err := a.Keys.List(c.Request.Context(), q.by, lifecycle.Query{IncludeInactive: q.inactive, After: q.cursor, Limit: q.limit})
+	page, err := a.Keys.List(c.Request.Context(), q.by, managedkey.Query{IncludeInactive: q.inactive, After: q.cursor, Limit: q.limit})
 	if err != nil {
 		a.writeKeyError(c, err)
 		return
 	}
-	body := struct {
-		Keys []keyBody `json:"keys"`
-		Next *string   `json:"next_cursor"`
-	}{[]keyBody{}, orNull(page.Next)}
+	body := api.KeyList{Keys: []api.Key{}, NextCursor: orNull(page.Next)}
 	for i := range page.Keys {
-		body.Keys = append(body.Keys, keyBodyOf(&page.Keys[i]))
+		body.Keys = append(body.Keys, keyOf(&page.Keys[i]))
 	}
 	writeJSON(c, http.StatusOK, &body)
 }
@@ -204,23 +202,20 @@ func (a *admin) listAudit(c *gin.Context) {
 		writeProblem(c, problem.code, problem.detail)
 		return
 	}
-	page, err := a.Keys.Audit(c.Request.Context(), q.by, lifecycle.AuditQuery{KeyID: q.keyID, After: q.cursor, Limit: q.limit})
+	page, err := a.Keys.Audit(c.Request.Context(), q.by, managedkey.AuditQuery{KeyID: q.keyID, After: q.cursor, Limit: q.limit})
 	if err != nil {
 		a.writeKeyError(c, err)
 		return
 	}
-	body := struct {
-		Entries []entryBody `json:"entries"`
-		Next    *string     `json:"next_cursor"`
-	}{[]entryBody{}, orNull(page.Next)}
+	body := api.AuditList{Entries: []api.AuditEntry{}, NextCursor: orNull(page.Next)}
 	for i := range page.Entries {
-		body.Entries = append(body.Entries, entryBodyOf(&page.Entries[i]))
+		body.Entries = append(body.Entries, auditEntryOf(&page.Entries[i]))
 	}
 	writeJSON(c, http.StatusOK, &body)
 }
 
-// writeJSON answers; what cannot be encoded is a bug of whoever read the document,
-// and becomes a 500 like any bug.
+// writeJSON responds with JSON. A body that cannot be encoded is a bug of the
+// code that read the document, and becomes a 500.
 func writeJSON(c *gin.Context, status int, body any) {
 	text, err := json.Marshal(body)
 	if err != nil {
@@ -229,20 +224,20 @@ func writeJSON(c *gin.Context, status int, body any) {
 	c.Data(status, "application/json", text)
 }
 
-// keyErrors is the one place that maps what goes wrong with keys to problems.
+// keyErrors is the only place that maps errors of managedkey to problems.
 var keyErrors = []struct {
 	kind error
-	code problemCode
+	code api.ProblemCode
 }{
-	{lifecycle.ErrInput, codeBadRequest},
-	{lifecycle.ErrAmbiguousID, codeAmbiguousID},
-	{lifecycle.ErrNoSuchKey, codeNoSuchKey},
-	{lifecycle.ErrDuplicate, codeDuplicateKey},
-	{lifecycle.ErrNotRotatable, codeNotRotatable},
-	{lifecycle.ErrChanged, codeChanged},
-	{lifecycle.ErrCannotHold, codeCannotHold},
-	{lifecycle.ErrRefused, codeDatabaseRefuses},
-	{lifecycle.ErrUnavailable, codeDatabaseAway},
+	{managedkey.ErrInvalid, api.CodeBadRequest},
+	{managedkey.ErrAmbiguousID, api.CodeAmbiguousID},
+	{managedkey.ErrNoSuchKey, api.CodeNoSuchKey},
+	{managedkey.ErrDuplicate, api.CodeDuplicateKey},
+	{managedkey.ErrNotRotatable, api.CodeNotRotatable},
+	{managedkey.ErrChanged, api.CodeChanged},
+	{managedkey.ErrCannotStore, api.CodeCannotHold},
+	{managedkey.ErrRefused, api.CodeDatabaseRefuses},
+	{managedkey.ErrUnavailable, api.CodeDatabaseUnavailable},
 }
 
 func (a *admin) writeKeyError(c *gin.Context, err error) {
@@ -251,7 +246,7 @@ func (a *admin) writeKeyError(c *gin.Context, err error) {
 		writeProblem(c, mistake.code, mistake.detail)
 		return
 	}
-	var unknown *lifecycle.UnknownError
+	var unknown *managedkey.UnknownError
 	if errors.As(err, &unknown) {
 		a.logFailure(c, err)
 		writeUnknown(c, unknown)
@@ -259,7 +254,7 @@ func (a *admin) writeKeyError(c *gin.Context, err error) {
 	}
 	for _, known := range keyErrors {
 		if errors.Is(err, known.kind) {
-			if known.code.status() >= http.StatusInternalServerError {
+			if known.code.Status() >= http.StatusInternalServerError {
 				a.logFailure(c, err)
 			}
 			writeProblem(c, known.code, keyDetail(err, known.kind))
@@ -267,11 +262,11 @@ func (a *admin) writeKeyError(c *gin.Context, err error) {
 		}
 	}
 	a.logFailure(c, err)
-	writeProblem(c, codeInternal, "keytail could not do this, its log says more")
+	writeProblem(c, api.CodeInternal, "keytail failed, see its log")
 }
 
-// logFailure is for errors whose text is not, or not only, for the caller.
+// logFailure logs an error whose text is not, or not only, for the caller.
 func (a *admin) logFailure(c *gin.Context, err error) {
-	a.Logger.Warn("a call of the admin API failed",
+	a.Logger.Warn("a request to the admin API failed",
 		zap.String("route", c.FullPath()), zap.String("request_id", c.Writer.Header().Get(forwardauth.HeaderRequestID)), zap.Error(err))
 }

@@ -10,11 +10,12 @@ import (
 
 	"github.com/gin-gonic/gin"
 
+	"github.com/keytail/keytail/api"
 	"github.com/keytail/keytail/internal/apikey"
 	"github.com/keytail/keytail/internal/forwardauth"
 )
 
-// asked is a Validator that remembers what was needed of the last key.
+// asked is a Validator that records the last request.
 type asked struct {
 	request apikey.Request
 	keys    int
@@ -34,13 +35,13 @@ func TestPoliciesAreChecked(t *testing.T) {
 		want   string // empty: valid
 	}{
 		"a-b.c_d~9":             {forwardauth.Policy{Scopes: []string{"a", "b"}, OrgID: "o", ProjectID: "p"}, ""},
-		"":                      {forwardauth.Policy{}, "a name has 1 to 64"},
-		"a/b":                   {forwardauth.Policy{}, "a name has 1 to 64"},
-		"a b":                   {forwardauth.Policy{}, "a name has 1 to 64"},
-		"..":                    {forwardauth.Policy{}, "a name of dots alone"},
-		strings.Repeat("a", 65): {forwardauth.Policy{}, "a name has 1 to 64"},
+		"":                      {forwardauth.Policy{}, "a name must have 1 to 64"},
+		"a/b":                   {forwardauth.Policy{}, "a name must have 1 to 64"},
+		"a b":                   {forwardauth.Policy{}, "a name must have 1 to 64"},
+		"..":                    {forwardauth.Policy{}, "a name must not consist of dots only"},
+		strings.Repeat("a", 65): {forwardauth.Policy{}, "a name must have 1 to 64"},
 		"space":                 {forwardauth.Policy{Scopes: []string{"a b"}}, `policy "space": a scope has no white space`},
-		"twice":                 {forwardauth.Policy{Scopes: []string{"a", "a"}}, `policy "twice": the scope "a" stands there twice`},
+		"twice":                 {forwardauth.Policy{Scopes: []string{"a", "a"}}, `policy "twice": the scope "a" is repeated`},
 		"org":                   {forwardauth.Policy{OrgID: "a\n"}, `policy "org": org_id: `},
 		"many":                  {forwardauth.Policy{Scopes: make([]string, forwardauth.MaxScopes+1)}, "at most 100 scopes"},
 	} {
@@ -69,7 +70,7 @@ func FuzzPolicyPath(f *testing.F) {
 		"open": {}, "strict": {Scopes: []string{"nobody:has"}, OrgID: "acme"},
 	}}})
 	f.Fuzz(func(t *testing.T, method, tail string) {
-		parsed, err := url.ParseRequestURI(pathPolicy + "strict" + tail)
+		parsed, err := url.ParseRequestURI(api.PathPolicy + "strict" + tail)
 		if err != nil {
 			t.Skip() // net/http answers 400 itself
 		}
@@ -88,8 +89,9 @@ func FuzzPolicyPath(f *testing.F) {
 	})
 }
 
-// TestCallersAreAskedBeforeTheBody: who has no token gets no work done.
-func TestCallersAreAskedBeforeTheBody(t *testing.T) {
+// TestCallerTokensAreCheckedBeforeTheBody: a request without a token must not
+// cost work.
+func TestCallerTokensAreCheckedBeforeTheBody(t *testing.T) {
 	t.Parallel()
 	var v asked
 	handler := newPublic(t, PublicConfig{Config: forwardauth.Config{Validator: &v}, Callers: fakeTokens{"caller-token-of-web": "web"}})
@@ -154,7 +156,7 @@ func basic(password string) func(*http.Request) {
 	return func(r *http.Request) { r.SetBasicAuth("anyone", password) }
 }
 
-func TestAdminWantsATokenEverywhere(t *testing.T) {
+func TestAdminRequiresATokenOnEveryPath(t *testing.T) {
 	t.Parallel()
 	handler := newTestAdmin(t)
 	for name, test := range map[string]struct {
@@ -210,7 +212,7 @@ func TestStatusPage(t *testing.T) {
 	handler := newTestAdmin(t)
 	page := answerOf(handler, adminRequest("GET", "/", basic(adminToken1)))
 	for _, text := range []string{
-		"keytail is stale", "16000 ms", "not known yet", "190", "the collection was dropped", "v1.2.3", "&lt;b&gt;host-1&lt;/b&gt;", "a sentence about a sharded cluster",
+		"keytail is stale", "16000 ms", "unknown", "190", "the collection was dropped", "v1.2.3", "&lt;b&gt;host-1&lt;/b&gt;", "a sentence about a sharded cluster",
 	} {
 		if !strings.Contains(page.body, text) {
 			t.Errorf("the page lacks %q:\n%s", text, page.body)
@@ -230,14 +232,14 @@ func TestStatusPage(t *testing.T) {
 	}
 }
 
-// TestActorIsTheTokensName, for the audit of the admin API.
+// TestActorIsTheTokensName: the audit names the token.
 func TestActorIsTheTokensName(t *testing.T) {
 	t.Parallel()
 	a := &admin{AdminConfig{Tokens: fakeTokens{adminToken1: "ann"}}}
 	c, _ := gin.CreateTestContext(httptest.NewRecorder())
 	c.Request = adminRequest("POST", "/v1/keys", bearer(adminToken1))
-	a.wantAdmin(c)
-	if c.GetString(keyActor) != "ann" || c.IsAborted() {
-		t.Errorf("the actor is %q", c.GetString(keyActor))
+	a.requireAdmin(c)
+	if c.GetString(actorKey) != "ann" || c.IsAborted() {
+		t.Errorf("the actor is %q", c.GetString(actorKey))
 	}
 }

@@ -28,10 +28,10 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// goldenNow is the time at which the fake validator judges.
+// goldenNow is the time of the fake validator.
 var goldenNow = time.Date(2026, 11, 23, 20, 0, 0, 532e6, time.UTC)
 
-// What the fake validator has processed, and where the cluster is.
+// How far the fake validator and its cluster are.
 const (
 	goldenProcessed = 0x6923a1c000000003
 	goldenCluster   = 0x6923a1c000000010
@@ -151,7 +151,7 @@ func goldenServers(t testing.TB) map[string]http.Handler {
 			"open": {}, "strict": {Scopes: []string{"nobody:has"}},
 		}}}),
 		"callers":  newPublic(t, PublicConfig{Config: forwardauth.Config{Validator: keys}, Callers: fakeTokens{"caller-token-of-web": "web"}}),
-		"admin":    newDesk(t),
+		"admin":    newGoldenAdmin(t),
 		"receipts": newPublic(t, PublicConfig{Config: forwardauth.Config{Validator: keys}, Callers: fakeTokens{"caller": "web"}, Syncer: goldenSyncer{}, Events: slowFeed{}}),
 	}
 	for name, status := range goldenStates() {
@@ -209,7 +209,7 @@ func exchange(t testing.TB, server *httptest.Server, method, raw string) reply {
 	if err := conn.SetDeadline(time.Now().Add(30 * time.Second)); err != nil {
 		t.Fatal(err)
 	}
-	// The server may answer and hang up before it has read everything.
+	// The server may respond and close the connection before it has read everything.
 	_, _ = io.WriteString(conn, raw)
 	response, err := http.ReadResponse(bufio.NewReader(conn), &http.Request{Method: method})
 	if err != nil {

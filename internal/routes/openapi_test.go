@@ -9,6 +9,7 @@ import (
 
 	"github.com/gin-gonic/gin"
 
+	"github.com/keytail/keytail/api"
 	"github.com/keytail/keytail/internal/openapitest"
 )
 
@@ -18,9 +19,9 @@ func documented(route gin.RouteInfo) string {
 	return route.Method + " " + strings.ReplaceAll(path, "*any", "{policy}")
 }
 
-// TestEveryRouteIsDocumented, and nothing else is: both ways, for each listener.
-// HEAD is GET without a body, and is in the document only where the method says
-// nothing; CONNECT cannot be written there.
+// TestEveryRouteIsDocumented compares the routes of each listener with the
+// document, in both directions. HEAD is GET without a body, and is in the
+// document only where the method has no effect; CONNECT cannot be documented.
 func TestEveryRouteIsDocumented(t *testing.T) {
 	t.Parallel()
 	d := openapitest.Load(t)
@@ -50,11 +51,11 @@ func TestEveryRouteIsDocumented(t *testing.T) {
 }
 
 // strangers are answers of every path that no operation can have in the document.
-var strangers = []problemCode{codeNoSuchPath, codeMethodNotAllowed}
+var strangers = []api.ProblemCode{api.CodeNoSuchPath, api.CodeMethodNotAllowed}
 
-// TestRealAnswersAreDocumented holds the answer of every golden request against the
-// document, and each request that was accepted too.
-func TestRealAnswersAreDocumented(t *testing.T) {
+// TestGoldenResponsesMatchTheDocument compares the response of every golden
+// request with the document, and each accepted request, too.
+func TestGoldenResponsesMatchTheDocument(t *testing.T) {
 	t.Parallel()
 	d := openapitest.Load(t)
 	servers := goldenServers(t)
@@ -71,7 +72,7 @@ func TestRealAnswersAreDocumented(t *testing.T) {
 				continue
 			}
 			got := exchange(t, serve(t, servers[c.Server]), request.Method, c.raw())
-			if slices.ContainsFunc(strangers, func(code problemCode) bool { return strings.Contains(got.body, `"`+string(code)+`"`) }) {
+			if slices.ContainsFunc(strangers, func(code api.ProblemCode) bool { return strings.Contains(got.body, `"`+string(code)+`"`) }) {
 				continue
 			}
 			checked++
@@ -99,6 +100,6 @@ func TestRealAnswersAreDocumented(t *testing.T) {
 // and any path below a policy's.
 func documentable(r *http.Request) bool {
 	methods := []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"}
-	rest, policy := strings.CutPrefix(r.URL.Path, pathPolicy)
-	return slices.Contains(methods, r.Method) && !(policy && strings.Contains(rest, "/")) && !(r.Method == http.MethodHead && !strings.HasPrefix(r.URL.Path, pathAuth))
+	rest, policy := strings.CutPrefix(r.URL.Path, api.PathPolicy)
+	return slices.Contains(methods, r.Method) && !(policy && strings.Contains(rest, "/")) && !(r.Method == http.MethodHead && !strings.HasPrefix(r.URL.Path, api.PathAuth))
 }

@@ -1,7 +1,6 @@
 package routes
 
 import (
-	"encoding/json"
 	"errors"
 	"net/http"
 	"time"
@@ -11,67 +10,70 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"go.uber.org/zap"
 
+	"github.com/keytail/keytail/api"
 	"github.com/keytail/keytail/internal/forwardauth"
 )
 
-// Status is how the instance is, as readyz shows it.
+// Status of the instance, as readyz shows it.
 type Status struct {
 	// State is connecting, preloading, live, stale or down.
 	State string
-	// Ready: from the first time live until shutdown begins.
+	// Ready is true from the first time live until shutdown begins.
 	Ready bool
-	// Strict: live now, nothing is wrong that the other fields name, and no shutdown
-	// has begun.
+	// Strict is true while the instance is live, no other field reports a
+	// problem, and shutdown has not begun.
 	Strict bool
-	// StalenessMS is the age of the truth in milliseconds. Negative: not known.
+	// StalenessMS is the staleness in milliseconds. Negative: unknown.
 	StalenessMS int64
-	// Epoch is the cache's epoch; odd while history is lost.
+	// Epoch of the cache. It is odd while history is lost.
 	Epoch uint64
-	// Complete: the cache holds every key.
+	// Complete: the cache is complete.
 	Complete bool
 	// Entries in the cache.
 	Entries int
-	// LagMS is how long the last change took to get here, in milliseconds.
-	// Negative: not known.
+	// LagMS is how long the last change took to arrive, in milliseconds.
+	// Negative: unknown.
 	LagMS int64
-	// Note is a sentence about what the promises become here, as on a sharded
-	// cluster. Empty: they hold as written.
+	// Note says how the guarantees are limited here, for example on a sharded
+	// cluster. Empty: they are not.
 	Note string
-	// IndexMissing says, with what to do, that the hash has no unique index any more.
-	// Empty: it has.
+	// IndexMissing says that the hash has no unique index any more, and what to
+	// do. Empty: it has one.
 	IndexMissing string
-	// LastLoss is the last time that history was lost. Nil: never.
+	// LastLoss is the last loss of history. Nil: there was none.
 	LastLoss *Loss
-	// Usage is how the writing of last_used and usage_count goes. Nil: they are not
-	// written. Answers do not depend on it, so neither Ready nor Strict does.
+	// Usage tells how far the writing of last_used and usage_count is. Nil:
+	// keytail does not write them. Verdicts do not depend on it, so neither Ready
+	// nor Strict does.
 	Usage *Usage
 }
 
-// Usage is how the writing of last_used and usage_count goes.
+// Usage tells how far the writing of last_used and usage_count is.
 type Usage struct {
-	// PendingKeys have a use that is not written yet, and BatchSize go into one
-	// command.
+	// PendingKeys have a use that is not written yet, and one command writes
+	// BatchSize of them.
 	PendingKeys int64
 	BatchSize   int
-	// FailingMS is for how many milliseconds it has failed. Negative: it does not.
+	// FailingMS is for how many milliseconds the writes have failed. Negative:
+	// they do not fail.
 	FailingMS int64
 }
 
-// Loss is a gap in the change stream.
+// Loss is a loss of the change stream's history.
 type Loss struct {
 	At     time.Time
 	Reason string
 }
 
-// OperationsConfig is what the operations listener needs. Both functions are
-// called from many goroutines at once.
+// OperationsConfig configures the operations listener. Many goroutines call its
+// functions at once.
 type OperationsConfig struct {
 	// Status is required.
 	Status func() Status
-	// Gatherer holds the metrics. Required.
+	// Gatherer has the metrics. Required.
 	Gatherer prometheus.Gatherer
-	// Logger gets a line for each request at debug level, panics, and metrics
-	// that cannot be gathered. Nil: none.
+	// Logger gets panics, metrics that cannot be gathered, and a line for each
+	// request at debug level. Nil: none.
 	Logger *zap.Logger
 }
 
@@ -79,58 +81,33 @@ type OperationsConfig struct {
 // metrics.
 func NewOperations(config OperationsConfig) (http.Handler, error) {
 	if config.Status == nil || config.Gatherer == nil {
-		return nil, errors.New("routes: the operations listener needs a status and a gatherer")
+		return nil, errors.New("routes: OperationsConfig needs Status and Gatherer")
 	}
 	logger := named(config.Logger)
-	// NewStdLogAt fails for levels that do not exist only.
+	// NewStdLogAt fails only for levels that do not exist.
 	errorLog, err := zap.NewStdLogAt(logger, zap.ErrorLevel)
 	if err != nil {
 		return nil, err
 	}
 	metrics := gin.WrapH(promhttp.HandlerFor(config.Gatherer, promhttp.HandlerOpts{
 		ErrorLog: errorLog,
-		// One collector in trouble must not hide all the others.
+		// A collector that fails must not hide the others.
 		ErrorHandling: promhttp.ContinueOnError,
 	}))
 	engine := newEngine(logger, forwardauth.DefaultKeySources())
-	readable(engine, pathLive, live)
-	readable(engine, "/readyz", ready(config.Status))
-	readable(engine, "/metrics", metrics)
+	readable(engine, api.PathLive, live)
+	readable(engine, api.PathReady, ready(config.Status))
+	readable(engine, api.PathMetrics, metrics)
 	return engine, nil
 }
 
-// readiness is readyz's body.
-type readiness struct {
-	State       string    `json:"state"`
-	StalenessMS *int64    `json:"staleness_ms"`
-	Epoch       uint64    `json:"epoch"`
-	Complete    bool      `json:"complete"`
-	Entries     int       `json:"entries"`
-	LagMS       *int64    `json:"lag_ms"`
-	LastLoss    *lastLoss `json:"last_loss"`
-	Note        string    `json:"note,omitempty"`
-	// IndexMissing is a reason for a strict 503 while the state is live.
-	IndexMissing string `json:"index_missing,omitempty"`
-	Usage        *usage `json:"usage,omitempty"`
-}
-
-type usage struct {
-	PendingKeys int64  `json:"pending_keys"`
-	BatchSize   int    `json:"batch_size"`
-	FailingMS   *int64 `json:"failing_ms"`
-}
-
-type lastLoss struct {
-	At     string `json:"at"`
-	Reason string `json:"reason"`
-}
-
-// ready answers 200 or 503 with the same body, so that a person sees why.
+// ready responds with 200 or 503 and the same body, so that a person sees the
+// reason.
 func ready(status func() Status) gin.HandlerFunc {
 	return func(c *gin.Context) {
 		strict, ok := wantsStrict(c.Request.URL.RawQuery)
 		if !ok {
-			writeProblem(c, codeBadRequest, "the query may be strict=1, strict=0 or nothing")
+			writeProblem(c, api.CodeBadRequest, "the query must be strict=1, strict=0 or empty")
 			return
 		}
 		s := status()
@@ -138,30 +115,26 @@ func ready(status func() Status) gin.HandlerFunc {
 		if strict && s.Strict || !strict && s.Ready {
 			code = http.StatusOK
 		}
-		body, err := json.Marshal(readinessOf(&s))
-		if err != nil {
-			panic(err)
-		}
-		c.Data(code, "application/json", body)
+		writeJSON(c, code, readinessOf(&s))
 	}
 }
 
-// wantsStrict reads readyz's query. A misspelt one must not be taken for the
-// lenient question.
+// wantsStrict reads readyz's query. A misspelt one must not select the check that
+// is not strict.
 func wantsStrict(query string) (strict, ok bool) {
 	return query == "strict=1", query == "" || query == "strict=0" || query == "strict=1"
 }
 
-func readinessOf(s *Status) *readiness {
-	r := &readiness{
+func readinessOf(s *Status) *api.Readiness {
+	r := &api.Readiness{
 		State: s.State, StalenessMS: knownMS(s.StalenessMS), Epoch: s.Epoch, Complete: s.Complete,
 		Entries: s.Entries, LagMS: knownMS(s.LagMS), Note: s.Note, IndexMissing: s.IndexMissing,
 	}
 	if s.LastLoss != nil {
-		r.LastLoss = &lastLoss{At: s.LastLoss.At.UTC().Format(millis), Reason: s.LastLoss.Reason}
+		r.LastLoss = &api.Loss{At: api.Timestamp{Time: s.LastLoss.At}, Reason: s.LastLoss.Reason}
 	}
 	if u := s.Usage; u != nil {
-		r.Usage = &usage{PendingKeys: u.PendingKeys, BatchSize: u.BatchSize, FailingMS: knownMS(u.FailingMS)}
+		r.Usage = &api.Usage{PendingKeys: u.PendingKeys, BatchSize: u.BatchSize, FailingMS: knownMS(u.FailingMS)}
 	}
 	return r
 }

@@ -13,40 +13,31 @@ import (
 	"github.com/keytail/keytail/internal/forwardauth"
 )
 
-// The public listener's paths.
-const (
-	pathVerify = "/v1/keys/verify"
-	pathAuth   = "/v1/auth"
-	pathLive   = "/livez"
-
-	pathOpenAPI = "/openapi.yaml"
-)
-
-// Validator judges keys. Its methods are called from many goroutines at once.
+// Validator validates keys. Many goroutines call its methods at once.
 type Validator = forwardauth.Validator
 
-// PublicConfig is what the public listener needs.
+// PublicConfig configures the public listener.
 type PublicConfig struct {
-	// Config is what forward-auth needs, and whose Validator verify asks too.
+	// Config is for forward-auth. Its Validator also serves verify.
 	forwardauth.Config
-	// Callers may use verify, sync and events. Nil: whoever reaches it may use
-	// verify, and the other two are off.
+	// Callers may use verify, sync and events. Nil: verify is open to everyone
+	// who can connect, and the other two are not served.
 	Callers Tokens
-	// Syncer and Events are behind sync and events. Nil: that one is off.
+	// Syncer serves sync, and Events serves events. Nil: not served.
 	Syncer Syncer
 	Events Events
-	// Logger gets a line for each request at debug level, and panics. Nil: none.
+	// Logger gets panics, and a line for each request at debug level. Nil: none.
 	Logger *zap.Logger
 }
 
-// public holds what its handlers share; nothing of it changes after NewPublic.
+// public holds what its handlers share. It does not change after NewPublic.
 type public struct {
-	validator Validator
-	authority *forwardauth.Authority
-	callers   Tokens
-	logger    *zap.Logger
-	// alone: no proxy is trusted. warned: that was said.
-	alone  bool
+	validator     Validator
+	authority     *forwardauth.Authority
+	callers       Tokens
+	logger        *zap.Logger
+	trustsNoProxy bool
+	// warned is set once warnUntrustedProxy has logged.
 	warned atomic.Bool
 }
 
@@ -57,30 +48,29 @@ func NewPublic(config PublicConfig) (http.Handler, error) {
 	if err != nil {
 		return nil, fmt.Errorf("routes: the public listener: %w", err)
 	}
-	p := &public{validator: config.Validator, authority: authority, callers: config.Callers, logger: named(config.Logger), alone: len(config.TrustedProxies) == 0}
+	p := &public{validator: config.Validator, authority: authority, callers: config.Callers, logger: named(config.Logger), trustsNoProxy: len(config.TrustedProxies) == 0}
 	engine := newEngine(p.logger, withBearer(authority.Sources()))
-	engine.POST(pathVerify, p.wantCaller, p.verify)
-	engine.Any(pathAuth, p.auth)
-	engine.Any(pathPolicy+"*any", p.authByPolicy)
+	engine.POST(api.PathVerify, p.requireCaller, p.verify)
+	engine.Any(api.PathAuth, p.auth)
+	engine.Any(api.PathPolicy+"*any", p.authByPolicy)
 	engine.NoMethod(p.otherMethod)
-	readable(engine, pathLive, live)
-	readable(engine, pathOpenAPI, document)
+	readable(engine, api.PathLive, live)
+	readable(engine, api.PathOpenAPI, document)
 	if config.Callers != nil {
-		receipts(engine, config.Syncer, config.Events, p.wantCaller)
+		serveSyncAndEvents(engine, config.Syncer, config.Events, p.requireCaller)
 	}
 	return engine, nil
 }
 
-// otherMethod sends methods that Gin's Any does not list (PROPFIND, PURGE and
-// whatever a client makes up) to forward-auth too: there the method is never a
-// reason for an answer.
+// otherMethod routes methods that Gin's Any does not list (PROPFIND, PURGE and
+// invented ones) to forward-auth, where the method never decides anything.
 func (p *public) otherMethod(c *gin.Context) {
 	path := c.Request.URL.EscapedPath()
 	switch {
-	case path == pathAuth:
+	case path == api.PathAuth:
 		c.Writer.Header().Del("Allow")
 		p.auth(c)
-	case strings.HasPrefix(path, pathPolicy):
+	case strings.HasPrefix(path, api.PathPolicy):
 		c.Writer.Header().Del("Allow")
 		p.authByPolicy(c)
 	default:
@@ -88,15 +78,15 @@ func (p *public) otherMethod(c *gin.Context) {
 	}
 }
 
-// document is what the listeners offer, for machines.
+// document serves the OpenAPI document.
 func document(c *gin.Context) { c.Data(http.StatusOK, "application/yaml", api.OpenAPI) }
 
-// live says that the process answers, and nothing about MongoDB.
+// live responds as long as the process runs. It says nothing about MongoDB.
 func live(c *gin.Context) {
 	c.Data(http.StatusOK, "text/plain; charset=utf-8", []byte("ok\n"))
 }
 
-// named gives nil a place to log to.
+// named is a logger for this package. Nil becomes one that discards everything.
 func named(logger *zap.Logger) *zap.Logger {
 	if logger == nil {
 		return zap.NewNop()

@@ -1,10 +1,10 @@
-// Package tokens knows who may call keytail: named tokens from a file, which is
-// read again when it changes.
+// Package tokens knows the caller tokens or admin tokens of a listener: named tokens
+// in a file, which is read again when it changes.
 //
-// The file has lines of name=token; blank lines and lines that begin with # mean
-// nothing. The name says who it is, in logs and as the actor of the audit.
-// Tokens are kept as SHA-256 and compared in constant time; nothing of one is in
-// an error or a log line.
+// The file has lines of name=token; blank lines and lines that begin with # are
+// ignored. The name identifies the caller in logs, and the actor in the audit.
+// Tokens are kept as SHA-256 and compared in constant time; no error and no log line
+// contains any part of one.
 package tokens
 
 import (
@@ -23,14 +23,15 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/keytail/keytail/internal/reload"
+	"github.com/keytail/keytail/internal/secretfile"
 )
 
-// minToken is the shortest token, in bytes. 16 characters of a random token hold
+// minToken is the shortest token, in bytes. 16 characters of a random token have
 // at least 64 bits (in hex), which nobody guesses over a network; shorter ones
-// are passwords that somebody made up.
+// are passwords made up by people.
 const minToken = 16
 
-// maxToken keeps a line that is a mistake (a key file, a whole document) out.
+// maxToken excludes a line that is a mistake (a key file, a whole document).
 const maxToken = 512
 
 // validName is unreserved in a URL and harmless in a log.
@@ -40,16 +41,15 @@ var validName = regexp.MustCompile(`^[A-Za-z0-9._~-]{1,64}$`)
 type Config struct {
 	// Path of the file. Required.
 	Path string
-	// Flag is the setting that named it, for errors: caller-token-file.
+	// Flag is the name of the setting, for errors: caller-token-file.
 	Flag string
-	// Listener is the metric's label: public or admin.
+	// Listener is the label of the metric: public or admin.
 	Listener string
-	// Logger: nil is silent.
+	// Logger: nil discards.
 	Logger *zap.Logger
 	// Registerer takes the metrics. Nil: none are registered.
 	Registerer prometheus.Registerer
-	// Ticks say when to look whether the file has changed, for tests. Nil: every
-	// reload.Interval.
+	// Ticks trigger a check of the file, for tests. Nil: every reload.Interval.
 	Ticks <-chan time.Time
 }
 
@@ -59,7 +59,7 @@ type entry struct {
 	hash [sha256.Size]byte
 }
 
-// Set is what the file says now. It may be used by many goroutines at once.
+// Set has the tokens of the file. It is safe for concurrent use.
 type Set struct {
 	files   *reload.Files
 	entries atomic.Pointer[[]entry]
@@ -73,8 +73,11 @@ func New(config Config) (*Set, error) {
 	var err error
 	s.files, err = reload.New(reload.Config{
 		Read: func() ([][]byte, error) {
-			content, err := reload.ReadSecret(config.Flag, config.Path)
-			return [][]byte{content}, err
+			content, err := secretfile.ReadSecret(config.Path)
+			if err != nil {
+				return nil, fmt.Errorf("--%s: %w", config.Flag, err)
+			}
+			return [][]byte{content}, nil
 		},
 		Use:    func(contents [][]byte) error { return s.use(config, contents[0]) },
 		What:   "the file of --" + config.Flag,
@@ -102,11 +105,12 @@ func (s *Set) register(config Config) error {
 	return errors.Join(config.Registerer.Register(s.absent), config.Registerer.Register(s.wrong))
 }
 
-// Run follows the file until ctx ends, and returns nil then.
+// Run follows the file until ctx ends, and then returns nil.
 func (s *Set) Run(ctx context.Context) error { return s.files.Run(ctx) }
 
-// Name is whose token this is; false: nobody's. "" is no token. Refusals are
-// counted. All tokens are compared, so that the time says nothing about them.
+// Name is the name of a token. False: it is unknown. "" means that no token was
+// sent. Refusals are counted. It compares all tokens, so that the time reveals
+// nothing about them.
 func (s *Set) Name(token string) (name string, known bool) {
 	if token == "" {
 		s.absent.Inc()
@@ -127,19 +131,19 @@ func (s *Set) Name(token string) (name string, known bool) {
 func (s *Set) use(config Config, content []byte) error {
 	entries, err := parse(content)
 	if err != nil {
-		// Each mistake is a sentence of its own, with the place.
-		var sentences []error
+		// Each mistake gets the flag and the path.
+		var mistakes []error
 		for line := range strings.SplitSeq(err.Error(), "\n") {
-			sentences = append(sentences, fmt.Errorf("--%s: %s%s", config.Flag, config.Path, line))
+			mistakes = append(mistakes, fmt.Errorf("--%s: %s%s", config.Flag, config.Path, line))
 		}
-		return errors.Join(sentences...)
+		return errors.Join(mistakes...)
 	}
 	s.entries.Store(&entries)
 	return nil
 }
 
 // parse reads the lines. Its errors follow the file's name, and never quote a
-// line: whatever is in the wrong place may be a token.
+// line, which may be a token in the wrong place.
 func parse(content []byte) ([]entry, error) {
 	var entries []entry
 	var mistakes []error
@@ -153,7 +157,7 @@ func parse(content []byte) ([]entry, error) {
 		}
 		e, err := parseLine(text)
 		if err == nil && names[e.name] != 0 {
-			err = fmt.Errorf("the name %s stands in line %d already", e.name, names[e.name])
+			err = fmt.Errorf("the name %s is already used in line %d", e.name, names[e.name])
 		}
 		if err == nil && hashes[e.hash] != 0 {
 			err = fmt.Errorf("it has the same token as line %d", hashes[e.hash])
@@ -175,9 +179,9 @@ func parseLine(text string) (entry, error) {
 	name, token, found := strings.Cut(text, "=")
 	switch {
 	case !found:
-		return entry{}, errors.New("it is not of the form name=token")
+		return entry{}, errors.New("it must have the form name=token")
 	case !validName.MatchString(name):
-		return entry{}, errors.New("a name has 1 to 64 letters, digits and the signs . _ ~ -, without spaces around '='")
+		return entry{}, errors.New("a name must have 1 to 64 letters, digits or the characters . _ ~ -, without spaces around '='")
 	case len(token) < minToken || len(token) > maxToken || !printable(token):
 		return entry{}, fmt.Errorf("the token of %s must have 16 to 512 printable ASCII characters and no spaces, such as the output of: openssl rand -hex 32", name)
 	}

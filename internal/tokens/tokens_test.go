@@ -65,22 +65,22 @@ func TestNames(t *testing.T) {
 	}
 }
 
-func TestWrongFilesAreRefusedWithASentence(t *testing.T) {
+func TestInvalidFilesAreRefused(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
 		content string
 		mode    os.FileMode
 		want    string
 	}{
-		"duplicate name":   {"web=" + tokenA + "\nweb=" + tokenB, 0o600, ", line 2: the name web stands in line 1 already"},
+		"duplicate name":   {"web=" + tokenA + "\nweb=" + tokenB, 0o600, ", line 2: the name web is already used in line 1"},
 		"duplicate token":  {"web=" + tokenA + "\n\nbatch=" + tokenA, 0o600, ", line 3: it has the same token as line 1"},
 		"everyone reads":   {"web=" + tokenA, 0o604, "chmod o-rwx it"},
 		"everyone writes":  {"web=" + tokenA, 0o602, "chmod o-rwx it"},
 		"short":            {"web=" + tokenA[:15], 0o600, ", line 1: the token of web must have 16 to 512 printable ASCII characters"},
 		"space":            {"web=" + tokenA + " " + tokenA, 0o600, "no spaces"},
 		"not ASCII":        {"web=" + tokenA + "é", 0o600, "printable ASCII"},
-		"no equals sign":   {tokenA, 0o600, ", line 1: it is not of the form name=token"},
-		"name":             {"a b=" + tokenA, 0o600, "a name has 1 to 64 letters"},
+		"no equals sign":   {tokenA, 0o600, ", line 1: it must have the form name=token"},
+		"name":             {"a b=" + tokenA, 0o600, "a name must have 1 to 64 letters"},
 		"space after name": {"web =" + tokenA, 0o600, "without spaces around '='"},
 		"empty":            {"# nobody yet\n", 0o600, " has no token"},
 		"too big":          {strings.Repeat("#\n", 1<<19+1), 0o600, "more than 1 MiB"},
@@ -100,7 +100,7 @@ func TestWrongFilesAreRefusedWithASentence(t *testing.T) {
 	}
 }
 
-// running is a Set that looks at its file when it is told to.
+// running is a Set that checks its file on demand.
 type running struct {
 	*Set
 	path  string
@@ -129,8 +129,8 @@ func run(t *testing.T, path string) *running {
 	return r
 }
 
-// look returns when the file has been looked at: the second tick is taken after
-// the first has been worked off.
+// look returns after a check of the file: the second tick is received after the
+// first has been processed.
 func (r *running) look() {
 	r.ticks <- time.Time{}
 	r.ticks <- time.Time{}
@@ -143,7 +143,7 @@ func (r *running) want(t *testing.T, when, token, name string) {
 	}
 }
 
-func TestChangesAreFelt(t *testing.T) {
+func TestChangesAreUsed(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	path := filepath.Join(dir, "tokens")
@@ -167,8 +167,8 @@ func TestChangesAreFelt(t *testing.T) {
 	}
 }
 
-// TestSymlinkSwapIsFelt: this is how Kubernetes replaces what a volume shows.
-func TestSymlinkSwapIsFelt(t *testing.T) {
+// TestSymlinkSwapIsUsed: Kubernetes replaces the files of a volume in this way.
+func TestSymlinkSwapIsUsed(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	link := filepath.Join(dir, "..data")
@@ -194,8 +194,9 @@ func TestSymlinkSwapIsFelt(t *testing.T) {
 	r.want(t, "after", tokenA, "")
 }
 
-// TestWrongChangesKeepWhatWas, say so once each, and show nothing of a token.
-func TestWrongChangesKeepWhatWas(t *testing.T) {
+// TestInvalidChangesKeepTheOldTokens: each is logged once, without any part of a
+// token.
+func TestInvalidChangesKeepTheOldTokens(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "tokens")
 	write(t, path, "web="+tokenA, 0o600)

@@ -1,0 +1,111 @@
+package routes
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/keytail/keytail/api"
+	"github.com/keytail/keytail/internal/clustertime"
+	"github.com/keytail/keytail/internal/forwardauth"
+)
+
+// goldenSyncer is a fleet of two instances, one of which is behind.
+type goldenSyncer struct{}
+
+func (goldenSyncer) Wait(_ context.Context, revision clustertime.Time, fleet bool) (SyncResult, error) {
+	switch {
+	case revision > goldenCluster:
+		return SyncResult{}, fmt.Errorf("%w: a test", clustertime.ErrRevisionAhead)
+	case revision == 7:
+		return SyncResult{}, fmt.Errorf("%w: a test", ErrTooManyWaiting)
+	case revision == 8:
+		return SyncResult{}, errors.New("something with a secret in it")
+	}
+	all, _ := goldenSyncer{}.Instances(context.Background())
+	if !fleet {
+		all = all[:1]
+	}
+	r := SyncResult{Synced: true, Instances: all}
+	for _, i := range all {
+		if i.Revision < revision {
+			r.Synced, r.Missing = false, append(r.Missing, i.ID)
+		}
+	}
+	return r, nil
+}
+
+func (goldenSyncer) Instances(context.Context) ([]Instance, error) {
+	return []Instance{
+		{ID: "a/1", Version: "v1", Revision: goldenProcessed, Staleness: 412 * time.Millisecond, LastSeen: goldenNow},
+		{ID: "b/1", Version: "v1", Staleness: -1, LastSeen: goldenNow},
+	}, nil
+}
+
+// everybody accepts every token.
+type everybody struct{}
+
+func (everybody) Name(string) (string, bool) { return "somebody", true }
+
+// TestAWaitMayExceedTheServersTimeouts: those are for requests that a client
+// prolongs.
+func TestAWaitMayExceedTheServersTimeouts(t *testing.T) {
+	t.Parallel()
+	server := httptest.NewUnstartedServer(newPublic(t, PublicConfig{Config: forwardauth.Config{Validator: loadKeys(t)}, Callers: everybody{}, Syncer: slowSyncer{}}))
+	server.Config.ReadTimeout, server.Config.WriteTimeout = 50*time.Millisecond, 50*time.Millisecond
+	server.Start()
+	t.Cleanup(server.Close)
+	response, err := http.Get(server.URL + "/v1/sync?revision=0000000000000001&scope=fleet&timeout=500ms")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		t.Errorf("status %d", response.StatusCode)
+	}
+}
+
+// slowSyncer waits for the deadline, which must be the requested one.
+type slowSyncer struct{ goldenSyncer }
+
+func (slowSyncer) Wait(ctx context.Context, _ clustertime.Time, _ bool) (SyncResult, error) {
+	<-ctx.Done()
+	if !errors.Is(context.Cause(ctx), context.DeadlineExceeded) {
+		return SyncResult{}, ctx.Err()
+	}
+	return SyncResult{Missing: []string{"a/1"}}, nil
+}
+
+func TestInstances(t *testing.T) {
+	t.Parallel()
+	ask := func(syncer Syncer, query string) *httptest.ResponseRecorder {
+		engine := newEngine(named(nil), forwardauth.DefaultKeySources())
+		engine.GET(api.PathInstances, instances(syncer))
+		w := httptest.NewRecorder()
+		engine.ServeHTTP(w, httptest.NewRequest(http.MethodGet, api.PathInstances+query, nil))
+		return w
+	}
+	want := `{"instances":[{"id":"a/1","version":"v1","revision":"6923a1c000000003","staleness_ms":412,"last_seen":"2026-11-23T20:00:00.532Z"},` +
+		`{"id":"b/1","version":"v1","revision":null,"last_seen":"2026-11-23T20:00:00.532Z"}]}`
+	if got := ask(goldenSyncer{}, ""); got.Code != http.StatusOK || got.Body.String() != want {
+		t.Errorf("status %d, %s", got.Code, got.Body)
+	}
+	if got := ask(goldenSyncer{}, "?a=b"); got.Code != http.StatusBadRequest {
+		t.Errorf("with a query: status %d", got.Code)
+	}
+	got := ask(awaySyncer{}, "")
+	if got.Code != http.StatusServiceUnavailable || got.Header().Get("Retry-After") != "1" || strings.Contains(got.Body.String(), "secret") {
+		t.Errorf("without a database: status %d, %v, %s", got.Code, got.Header(), got.Body)
+	}
+}
+
+type awaySyncer struct{ goldenSyncer }
+
+func (awaySyncer) Instances(context.Context) ([]Instance, error) {
+	return nil, fmt.Errorf("%w: secret", ErrDatabaseUnavailable)
+}
