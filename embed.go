@@ -38,7 +38,7 @@ var (
 	ErrStalenessExceeded = auth.ErrStalenessExceeded
 )
 
-var _ auth.Validator = (*Service)(nil)
+var _ auth.RevocationWatcher = (*Service)(nil)
 
 // Authenticate is auth.Authenticate with this service: Gin middleware that lets
 // requests pass that have a valid key. It panics at once if an option is wrong.
@@ -49,11 +49,16 @@ func (s *Service) Middleware(opts ...Option) func(http.Handler) http.Handler {
 	return auth.Middleware(s, opts...)
 }
 
-// Watches tell the middleware when a key stops being valid.
-func (s *Service) Watches() *revocation.Watches { return s.sink.watches }
+// Mark implements auth.RevocationWatcher.
+func (s *Service) Mark() uint64 { return s.sink.watches.Mark() }
+
+// Watch implements auth.RevocationWatcher.
+func (s *Service) Watch(request auth.WatchRequest) auth.Watch {
+	return s.sink.watches.Add(revocation.Entry(request))
+}
 
 // Principal is whom a Gin request speaks for, nil if nobody has authenticated.
-func Principal(c *gin.Context) *auth.Principal { return auth.PrincipalOf(c) }
+func Principal(c *gin.Context) *auth.Principal { return auth.FromGin(c) }
 
 // RequireScope lets requests pass whose key holds all these scopes, behind
 // Authenticate.
@@ -61,13 +66,13 @@ func RequireScope(scopes ...string) gin.HandlerFunc { return auth.RequireScope(s
 
 // RequireAny lets requests pass whose key holds at least one of these scopes,
 // behind Authenticate.
-func RequireAny(scopes ...string) gin.HandlerFunc { return auth.RequireAny(scopes...) }
+func RequireAny(scopes ...string) gin.HandlerFunc { return auth.RequireAnyScope(scopes...) }
 
 // CancelOnOutage makes lost truth an end of Principal.Done, with ErrStalenessExceeded.
 func CancelOnOutage() Option { return auth.CancelOnOutage() }
 
 // WithRevocationCancel ends what a request does when its key stops being valid.
-func WithRevocationCancel() Option { return auth.WithRevocationCancel() }
+func WithRevocationCancel() Option { return auth.CancelOnRevocation() }
 
 // AllowPreflight lets CORS preflights pass without a key.
 func AllowPreflight() Option { return auth.AllowPreflight() }

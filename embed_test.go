@@ -218,7 +218,7 @@ func TestWhatIsOpenIsCutWhenItsKeyEnds(t *testing.T) {
 				}
 			}
 		}
-		mongotest.Eventually(t, patience, func() bool { return r.Watches().Watching() == 0 }, "somebody still watches")
+		mongotest.Eventually(t, patience, func() bool { return r.WatchCount() == 0 }, "somebody still watches")
 	})
 }
 

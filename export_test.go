@@ -24,3 +24,6 @@ func (s *Service) Syncer() routes.Syncer { return syncer{s.sink.fleet} }
 
 // Events are what the public listener streams.
 func (s *Service) Events() routes.Events { return feed{s.sink.events} }
+
+// WatchCount returns the number of watched keys.
+func (s *Service) WatchCount() int { return s.sink.watches.Watching() }

@@ -107,7 +107,7 @@ func newHealth(s *Service, sharded bool, now func() time.Time) *health {
 		index:     s.index.Problem,
 		usage:     s.usage,
 		changed:   s.sink.events.StateChanged,
-		doubt:     s.sink.watches.Doubt,
+		doubt:     s.sink.watches.SetStale,
 		logger:    s.logger.Named("health"),
 		now:       now,
 		firstLive: make(chan struct{}),

@@ -32,7 +32,6 @@ import (
 	"github.com/keytail/keytail/internal/keyadmin"
 	"github.com/keytail/keytail/internal/keycache"
 	"github.com/keytail/keytail/internal/keystore"
-	"github.com/keytail/keytail/internal/outward"
 	"github.com/keytail/keytail/internal/preload"
 	"github.com/keytail/keytail/internal/routes"
 	"github.com/keytail/keytail/internal/tokens"
@@ -363,9 +362,9 @@ func (s *Service) track(ctx, failed context.Context) error {
 // Validate answers whether the request may go ahead with the key of this text, as
 // auth.Validator says. The verdict's key is shared: only read it.
 func (s *Service) Validate(ctx context.Context, key string, request auth.Request) (auth.Verdict, error) {
-	asked := outward.Request(&request)
-	verdict := s.validator.Validate(ctx, key, &asked)
-	return outward.Verdict(&verdict)
+	internal := internalRequest(&request)
+	verdict := s.validator.Validate(ctx, key, &internal)
+	return publicVerdict(&verdict)
 }
 
 // Public is the handler of the public listener: verify and forward-auth.

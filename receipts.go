@@ -31,12 +31,12 @@ func (s sink) Apply(change *keycache.Change) {
 	s.Sink.Apply(change)
 	s.events.Invalidated(change.ID, change.Time)
 	// No revision: the cache has the change, so any answer has seen it.
-	if !s.watches.Heard(0) {
+	if !s.watches.CountChange(0) {
 		return
 	}
 	// What has no text is no key's, and nobody can have been given it.
 	if id, ok := keystore.IDText(change.ID); ok {
-		s.watches.Tell(id, 0)
+		s.watches.RecheckKey(id, 0)
 	}
 }
 

@@ -1,0 +1,99 @@
+// Package secretfile reads small files: secrets, tokens and certificates. It
+// depends on the standard library only, because package client uses it.
+//
+// No error contains anything of a file's content.
+package secretfile
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"regexp"
+	"runtime"
+	"strings"
+)
+
+const (
+	// maxFile bounds how much of a file is read, in bytes: a path that names
+	// something else must not fill the memory.
+	maxFile = 1 << 20
+	// maxToken is the longest token, in bytes.
+	maxToken = 512
+)
+
+// Read reads a file of at most 1 MiB.
+func Read(path string) ([]byte, error) {
+	content, _, err := read(path)
+	return content, err
+}
+
+// ReadSecret is Read for a file with a secret. Only its owner and group may have
+// access to it.
+func ReadSecret(path string) ([]byte, error) {
+	content, mode, err := read(path)
+	if err == nil && runtime.GOOS != "windows" && mode.Perm()&0o007 != 0 {
+		return nil, fmt.Errorf("every user of this machine has access to %s: chmod o-rwx it", path)
+	}
+	return content, err
+}
+
+// read returns the mode of the file that it reads. The path may name another one
+// a moment later.
+func read(path string) (content []byte, mode os.FileMode, err error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, 0, err
+	}
+	defer func() { _ = file.Close() }()
+	info, err := file.Stat()
+	if err != nil {
+		return nil, 0, err
+	}
+	content, err = io.ReadAll(io.LimitReader(file, maxFile+1))
+	if err == nil && len(content) > maxFile {
+		err = errors.New("the file has more than 1 MiB")
+	}
+	if err != nil {
+		return nil, 0, fmt.Errorf("%s cannot be read: %w", path, err)
+	}
+	return content, info.Mode(), nil
+}
+
+// namedToken is a line of the daemon's token file. A token without a name can look
+// like one if it has a '=' inside and not only at its end.
+var namedToken = regexp.MustCompile(`^[A-Za-z0-9._~-]{1,64}=([!-~]{16,512})$`)
+
+// ReadToken reads a file with one token, alone or as one line of name=token. Blank
+// lines and lines that begin with # are ignored.
+func ReadToken(path string) (string, error) {
+	content, err := ReadSecret(path)
+	if err != nil {
+		return "", err
+	}
+	var lines []string
+	for line := range strings.Lines(string(content)) {
+		if line = strings.TrimSpace(line); line != "" && !strings.HasPrefix(line, "#") {
+			lines = append(lines, line)
+		}
+	}
+	if len(lines) == 1 {
+		if found := namedToken.FindStringSubmatch(lines[0]); found != nil {
+			return found[1], nil
+		}
+		if IsToken(lines[0]) {
+			return lines[0], nil
+		}
+	}
+	return "", fmt.Errorf("%s must hold one token of 1 to %d printable ASCII characters, or one line of name=token", path, maxToken)
+}
+
+// IsToken reports whether a header can carry text as a bearer token.
+func IsToken(text string) bool {
+	for i := range len(text) {
+		if text[i] <= ' ' || text[i] > '~' {
+			return false
+		}
+	}
+	return text != "" && len(text) <= maxToken
+}
