@@ -165,5 +165,5 @@ func (c *Client) unauthenticated() *failure {
 	if c.token.get() == "" {
 		return unavailable(c.address+" requires a caller token: set Token or TokenFile", ErrCallerToken)
 	}
-	return unavailable(c.address+" does not know the caller token: add it to the daemon's file of caller tokens", ErrCallerToken)
+	return unavailable(c.address+" does not know the caller token: add it to the daemon's token file", ErrCallerToken)
 }
