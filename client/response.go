@@ -1,17 +1,18 @@
 package client
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
-	"io"
 	"regexp"
 	"slices"
+	"strings"
 	"time"
-	"unicode/utf8"
+
+	"github.com/tidwall/gjson"
 
 	"github.com/keytail/keytail/auth"
 	"github.com/keytail/keytail/internal/apikey"
+	"github.com/keytail/keytail/internal/strictjson"
 )
 
 // maxResponse bounds the body of a response, in bytes. It contains the metadata of a key,
@@ -46,27 +47,27 @@ type verifyResponse struct {
 }
 
 // set decodes the value of one field. Unknown fields are ignored.
-func (v *verifyResponse) set(name string, value json.RawMessage) error {
-	if string(value) == "null" {
+func (v *verifyResponse) set(name string, value gjson.Result) error {
+	if value.Type == gjson.Null {
 		return nil
 	}
 	switch name {
 	case "valid":
 		return decode(value, &v.valid)
 	case "code":
-		return decode(value, &v.code)
+		return decodeString(value, &v.code)
 	case "key_id":
-		return decode(value, &v.keyID)
+		return decodeString(value, &v.keyID)
 	case "user_id":
-		return decode(value, &v.userID)
+		return decodeString(value, &v.userID)
 	case "org_id":
-		return decode(value, &v.orgID)
+		return decodeString(value, &v.orgID)
 	case "project_id":
-		return decode(value, &v.projectID)
+		return decodeString(value, &v.projectID)
 	case "name":
-		return decode(value, &v.name)
+		return decodeString(value, &v.name)
 	case "source":
-		return decode(value, &v.source)
+		return decodeString(value, &v.source)
 	case "scopes":
 		return decode(value, &v.scopes)
 	case "expires_at":
@@ -76,62 +77,46 @@ func (v *verifyResponse) set(name string, value json.RawMessage) error {
 	case "staleness_ms":
 		return decode(value, &v.stalenessMS)
 	case "revision":
-		return decode(value, &v.revision)
+		return decodeString(value, &v.revision)
 	case "metadata":
-		if value[0] != '{' {
+		if !value.IsObject() {
 			return errFieldType
 		}
-		v.metadata = value
+		v.metadata = json.RawMessage(value.Raw)
 	}
 	return nil
 }
 
-func decode(value json.RawMessage, into any) error {
-	if json.Unmarshal(value, into) != nil {
+func decode(value gjson.Result, into any) error {
+	if json.Unmarshal([]byte(value.Raw), into) != nil {
 		return errFieldType
 	}
 	return nil
 }
 
-// maxFields bounds the work of comparing names; fourteen are known.
-const maxFields = 256
+// decodeString decodes most strings, which have no escapes, without the decoder.
+func decodeString(value gjson.Result, into **string) error {
+	if value.Type != gjson.String || strings.Contains(value.Raw, `\`) {
+		return decode(value, into)
+	}
+	text := value.Str
+	*into = &text
+	return nil
+}
 
-// parseResponse parses a body, which must be one JSON object. Field names are case
-// sensitive, and no field may occur twice. json.Unmarshal into a struct would accept
-// "VALID" for "valid" and use the last of two fields, where an intermediary may have
-// used the first.
+// parseResponse parses a body, which must be one JSON object without duplicate fields.
 func parseResponse(body []byte) (*verifyResponse, error) {
-	if !utf8.Valid(body) {
-		return nil, errNotObject // the decoder would replace invalid bytes
-	}
-	decoder := json.NewDecoder(bytes.NewReader(body))
-	if start, err := decoder.Token(); err != nil || start != json.Delim('{') {
-		return nil, errNotObject
-	}
 	var v verifyResponse
-	names := make([]string, 0, 16)
-	for decoder.More() {
-		token, err := decoder.Token()
-		name, isName := token.(string)
-		var value json.RawMessage
-		if err != nil || !isName || decoder.Decode(&value) != nil {
-			return nil, errNotObject
-		}
-		if len(names) == maxFields || slices.Contains(names, name) {
-			return nil, errDuplicateField
-		}
-		names = append(names, name)
-		if err := v.set(name, value); err != nil {
-			return nil, err
-		}
-	}
-	if _, err := decoder.Token(); err != nil {
+	err := strictjson.Fields(body, v.set)
+	switch {
+	case err == nil:
+		return &v, nil
+	case errors.Is(err, strictjson.ErrNotObject):
 		return nil, errNotObject
+	case errors.Is(err, strictjson.ErrDuplicateField), errors.Is(err, strictjson.ErrTooManyFields):
+		return nil, errDuplicateField
 	}
-	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
-		return nil, errNotObject
-	}
-	return &v, nil
+	return nil, err
 }
 
 // verdict returns what the response means for a request, or why it is rejected.

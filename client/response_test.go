@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/keytail/keytail/auth"
+	"github.com/keytail/keytail/internal/strictjson"
 )
 
 // parse returns the verdict that a body has for a request.
@@ -49,7 +50,7 @@ func with(old, replacement string) string {
 
 func manyFields() string {
 	var all strings.Builder
-	for i := range maxFields {
+	for i := range strictjson.MaxFields {
 		fmt.Fprintf(&all, `"f%d":0,`, i)
 	}
 	return all.String()
