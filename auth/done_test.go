@@ -187,7 +187,7 @@ func TestRevocationDuringValidateIsNotMissed(t *testing.T) {
 	})
 }
 
-// Another instance than the one that reported the change can response.
+// Another instance than the one that reported the change can answer.
 func TestRecheckAsksForTheRevisionOfTheChange(t *testing.T) {
 	forEachFramework(t, func(t *testing.T, f framework) {
 		k := newKeys(t)
@@ -224,7 +224,7 @@ func (r restored) Validate(ctx context.Context, text string, request auth.Reques
 	return r.keys.Validate(ctx, text, request)
 }
 
-// Otherwise no recheck would succeed, and the key would stay valid for ever.
+// Otherwise no recheck would succeed, and the key would stay valid forever.
 func TestRecheckDropsARevisionOfAReplacedDatabase(t *testing.T) {
 	forEachFramework(t, func(t *testing.T, f framework) {
 		k := newKeys(t)

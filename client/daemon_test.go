@@ -183,7 +183,7 @@ func runClient(t *testing.T, c *Client) {
 	})
 }
 
-// Status, headers and body of both are the same for every verdict.
+// Status, headers and body of both are the same forevery verdict.
 func TestMiddlewareOfClientAndService(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
 		d := startDaemon(t, s)

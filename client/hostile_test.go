@@ -36,7 +36,7 @@ func switching(t *testing.T) (url string, requests <-chan struct{}) {
 }
 
 // The body of a 101 is the connection, which does not end with the context. Without a
-// check each request would stay in progress for ever.
+// check each request would stay in progress forever.
 func TestStatus101IsNotAVerdict(t *testing.T) {
 	url, _ := switching(t)
 	c := newClient(t, url, func(c *Config) { c.Timeout, c.MaxConnections, c.MaxInFlight = patience/2, 1, 1 })

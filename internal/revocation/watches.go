@@ -17,7 +17,7 @@ const (
 	// data is stale. A revoked key is then noticed about as fast as by a heartbeat.
 	DefaultStaleInterval = time.Second
 	// DefaultRecheckTimeout is longer than any validator takes (a linearizable read
-	// has 2 s). Without it, a recheck that hangs would block a worker for ever.
+	// has 2 s). Without it, a recheck that hangs would block a worker forever.
 	DefaultRecheckTimeout = 10 * time.Second
 )
 

@@ -429,18 +429,18 @@ func TestPendingRecheckDecidesAtExpiry(t *testing.T) {
 func TestOutageEndsOnlyWatchesWithAnOutageError(t *testing.T) {
 	withRun(t, Config{}, func(t *testing.T, s *Watches) {
 		k := &key{}
-		cut, keep := s.Add(k.entry(s, endOnOutage)), s.Add(k.entry(s))
+		cancel, keep := s.Add(k.entry(s, endOnOutage)), s.Add(k.entry(s))
 		s.SetStale(true)
 		// No changes arrive, but rechecks succeed.
 		time.Sleep(10*DefaultStaleInterval + DefaultStaleInterval/2)
-		mustBeOpen(t, cut)
+		mustBeOpen(t, cancel)
 		if n := k.count(); n != 11 {
 			t.Errorf("%d rechecks", n)
 		}
 		s.SetStale(true)
 		k.fail(errUnknown)
 		time.Sleep(DefaultStaleInterval)
-		mustHaveEnded(t, cut, errOutage)
+		mustHaveEnded(t, cancel, errOutage)
 		s.Changed("k1", 0)
 		mustBeOpen(t, keep)
 		late := s.Add(k.entry(s, endOnOutage))
