@@ -6,7 +6,6 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"github.com/keytail/keytail/auth"
-	"github.com/keytail/keytail/internal/revocation"
 )
 
 // The words of package auth, so that a program that embeds a Service needs one
@@ -50,11 +49,11 @@ func (s *Service) Middleware(opts ...Option) func(http.Handler) http.Handler {
 }
 
 // Mark implements auth.RevocationWatcher.
-func (s *Service) Mark() uint64 { return s.sink.watches.Mark() }
+func (s *Service) Mark() uint64 { return s.asValidator().Mark() }
 
 // Watch implements auth.RevocationWatcher.
 func (s *Service) Watch(request auth.WatchRequest) auth.Watch {
-	return s.sink.watches.Add(revocation.Entry(request))
+	return s.asValidator().Watch(request)
 }
 
 // Principal is whom a Gin request speaks for, nil if nobody has authenticated.

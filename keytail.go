@@ -26,6 +26,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/keytail/keytail/auth"
+	"github.com/keytail/keytail/internal/authvalidator"
 	"github.com/keytail/keytail/internal/changestream"
 	"github.com/keytail/keytail/internal/extauthz"
 	"github.com/keytail/keytail/internal/forwardauth"
@@ -362,9 +363,12 @@ func (s *Service) track(ctx, failed context.Context) error {
 // Validate answers whether the request may go ahead with the key of this text, as
 // auth.Validator says. The verdict's key is shared: only read it.
 func (s *Service) Validate(ctx context.Context, key string, request auth.Request) (auth.Verdict, error) {
-	internal := internalRequest(&request)
-	verdict := s.validator.Validate(ctx, key, &internal)
-	return publicVerdict(&verdict)
+	return s.asValidator().Validate(ctx, key, request)
+}
+
+// asValidator is s as package auth sees it.
+func (s *Service) asValidator() authvalidator.Validator {
+	return authvalidator.Validator{Core: s.validator, Watches: s.sink.watches}
 }
 
 // Public is the handler of the public listener: verify and forward-auth.

@@ -17,6 +17,7 @@ import (
 
 	"github.com/keytail/keytail/auth"
 	"github.com/keytail/keytail/internal/apikey"
+	"github.com/keytail/keytail/internal/authvalidator"
 	"github.com/keytail/keytail/internal/clustertime"
 	"github.com/keytail/keytail/internal/keycache"
 	"github.com/keytail/keytail/internal/keystore"
@@ -123,19 +124,7 @@ func (r *daemon) insert(t *testing.T, text string, k *auth.Key) {
 }
 
 func (r *daemon) validate(text string, request auth.Request) (auth.Verdict, error) {
-	v := r.Validate(context.Background(), text, &apikey.Request{
-		Scopes: request.Scopes, OrgID: request.OrgID, ProjectID: request.ProjectID, IP: request.IP, MinRevision: uint64(request.MinRevision),
-	})
-	verdict := auth.Verdict{
-		Code: auth.Code(v.Code.String()), Key: (*auth.Key)(v.Record), AsOf: v.AsOf, Staleness: v.Staleness, Revision: auth.Revision(v.Revision),
-	}
-	switch {
-	case v.Problem == apikey.RevisionAhead:
-		return verdict, auth.ErrRevisionAhead
-	case v.Code == apikey.Unavailable:
-		return verdict, auth.ErrUnavailable
-	}
-	return verdict, nil
+	return authvalidator.Validator{Core: r.Validator}.Validate(context.Background(), text, request)
 }
 
 // checkSame compares the verdicts of both for the same request at the same time. Only

@@ -1,4 +1,4 @@
-package keytail
+package authvalidator
 
 import (
 	"errors"
