@@ -26,8 +26,8 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/keytail/keytail/auth"
-	"github.com/keytail/keytail/internal/authvalidator"
 	"github.com/keytail/keytail/internal/changestream"
+	"github.com/keytail/keytail/internal/coreauth"
 	"github.com/keytail/keytail/internal/extauthz"
 	"github.com/keytail/keytail/internal/forwardauth"
 	"github.com/keytail/keytail/internal/keyadmin"
@@ -367,8 +367,8 @@ func (s *Service) Validate(ctx context.Context, key string, request auth.Request
 }
 
 // asValidator is s as package auth sees it.
-func (s *Service) asValidator() authvalidator.Validator {
-	return authvalidator.Validator{Core: s.validator, Watches: s.sink.watches}
+func (s *Service) asValidator() coreauth.Validator {
+	return coreauth.Validator{Core: s.validator, Watches: s.sink.watches}
 }
 
 // Public is the handler of the public listener: verify and forward-auth.

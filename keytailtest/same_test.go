@@ -17,8 +17,8 @@ import (
 
 	"github.com/keytail/keytail/auth"
 	"github.com/keytail/keytail/internal/apikey"
-	"github.com/keytail/keytail/internal/authvalidator"
 	"github.com/keytail/keytail/internal/clustertime"
+	"github.com/keytail/keytail/internal/coreauth"
 	"github.com/keytail/keytail/internal/keycache"
 	"github.com/keytail/keytail/internal/keystore"
 	"github.com/keytail/keytail/internal/validator"
@@ -124,7 +124,7 @@ func (r *daemon) insert(t *testing.T, text string, k *auth.Key) {
 }
 
 func (r *daemon) validate(text string, request auth.Request) (auth.Verdict, error) {
-	return authvalidator.Validator{Core: r.Validator}.Validate(context.Background(), text, request)
+	return coreauth.Validator{Core: r.Validator}.Validate(context.Background(), text, request)
 }
 
 // checkSame compares the verdicts of both for the same request at the same time. Only

@@ -1,4 +1,4 @@
-package authvalidator
+package coreauth
 
 import (
 	"errors"

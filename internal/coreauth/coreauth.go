@@ -1,0 +1,38 @@
+// Package coreauth makes the core a Validator of package auth. It is a package because
+// the embeddable service, the benchmarks, and the tests of client and keytailtest need
+// it, and because neither side can have it: the core must not depend on Gin, which
+// package auth does, and no exported function of package auth may have an internal type.
+package coreauth
+
+import (
+	"context"
+
+	"github.com/keytail/keytail/auth"
+	"github.com/keytail/keytail/internal/revocation"
+	"github.com/keytail/keytail/internal/validator"
+)
+
+// Validator is an auth.RevocationWatcher.
+type Validator struct {
+	// Core validates keys.
+	Core *validator.Validator
+	// Watches gets the changes that Core sees, after Core.
+	Watches *revocation.Watches
+}
+
+var _ auth.RevocationWatcher = Validator{}
+
+// Validate implements auth.Validator.
+func (v Validator) Validate(ctx context.Context, key string, request auth.Request) (auth.Verdict, error) {
+	internal := internalRequest(&request)
+	verdict := v.Core.Validate(ctx, key, &internal)
+	return publicVerdict(&verdict)
+}
+
+// Mark implements auth.RevocationWatcher.
+func (v Validator) Mark() uint64 { return v.Watches.Mark() }
+
+// Watch implements auth.RevocationWatcher.
+func (v Validator) Watch(request auth.WatchRequest) auth.Watch {
+	return v.Watches.Add(revocation.Entry(request))
+}
