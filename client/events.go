@@ -12,7 +12,7 @@ import (
 
 	"github.com/keytail/keytail/auth"
 	"github.com/keytail/keytail/internal/adminclient"
-	"github.com/keytail/keytail/internal/sleep"
+	"github.com/keytail/keytail/internal/timing"
 )
 
 const (
@@ -96,7 +96,7 @@ func (s *subscriber) receive(ctx context.Context) error {
 			// A stream that is closed at once does not reset the pause.
 			pause.Reset()
 		}
-		if sleep.For(ctx, max(pause.NextBackOff(), retryAfter(err))) != nil {
+		if !timing.Sleep(ctx, max(pause.NextBackOff(), retryAfter(err))) {
 			return nil
 		}
 	}

@@ -19,7 +19,7 @@ import (
 	"time"
 
 	"github.com/keytail/keytail/auth"
-	"github.com/keytail/keytail/internal/sleep"
+	"github.com/keytail/keytail/internal/timing"
 )
 
 // fakeFleet is a RoundTripper with two instances: one sends events, and the other one,
@@ -132,7 +132,7 @@ func (f *fakeFleet) disconnect() {
 
 // keepAlive sends keep-alives until ctx ends.
 func (f *fakeFleet) keepAlive(ctx context.Context) {
-	for sleep.For(ctx, 5*time.Second) == nil {
+	for timing.Sleep(ctx, 5*time.Second) {
 		f.send(": keep-alive")
 	}
 }
@@ -463,7 +463,7 @@ func TestStreamThatIsClosedAtOnceKeepsThePause(t *testing.T) {
 		defer leave()
 		ctx, cancel := context.WithTimeout(s.t.Context(), 10*time.Minute)
 		defer cancel()
-		for sleep.For(ctx, 10*time.Millisecond) == nil {
+		for timing.Sleep(ctx, 10*time.Millisecond) {
 			s.disconnect()
 		}
 		if verifies, opened := s.count(); opened > 150 || verifies > 6*opened {

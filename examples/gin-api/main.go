@@ -1,11 +1,11 @@
-// Command gin-api is a small orders API with keytail inside: it validates API keys from
-// memory, and cancels the streams of a revoked key within milliseconds.
+// Command gin-api is a small API of orders with keytail inside: API keys are judged
+// from memory, and a revoked key loses what it has open within milliseconds.
 //
 //	MONGODB_URI=mongodb://db1,db2,db3/?replicaSet=rs0 gin-api     # the keys are app.api_keys
 //	curl -i localhost:8000/orders -H 'Authorization: Bearer kt_…'
 //	curl -N localhost:8000/orders/events -H 'Authorization: Bearer kt_…'
 //
-// The API is in package orders, whose unit tests need no MongoDB.
+// The API itself is package orders, whose unit tests need no MongoDB.
 package main
 
 import (
@@ -29,10 +29,10 @@ import (
 )
 
 const (
-	// drainDelay is the time for load balancers to notice that /readyz returns 503.
+	// drainDelay gives balancers the time to see that /readyz says no.
 	drainDelay = 5 * time.Second
-	// shutdownTimeout is the time for the last requests.
-	shutdownTimeout = 10 * time.Second
+	// lastRequests may take this long at a stop.
+	lastRequests = 10 * time.Second
 )
 
 func main() {
@@ -51,7 +51,7 @@ func main() {
 
 // run serves until ctx ends, and returns when everything has stopped.
 func run(ctx context.Context, uri string, listener net.Listener, drain time.Duration) error {
-	// After a short network failure reads must not wait for the driver's 30 s.
+	// A network that failed for a moment must not hold reads up for the driver's 30 s.
 	client, err := mongo.Connect(options.Client().ApplyURI(uri).SetConnectTimeout(3 * time.Second).SetHeartbeatInterval(3 * time.Second))
 	if err != nil {
 		return err
@@ -59,10 +59,10 @@ func run(ctx context.Context, uri string, listener net.Listener, drain time.Dura
 	defer func() { _ = client.Disconnect(context.WithoutCancel(ctx)) }()
 	keys, err := keytail.New(ctx, keytail.Config{Client: client, Database: "app"})
 	if err != nil {
-		return err // the message says what is missing
+		return err // a sentence that says what is missing
 	}
 	group, ctx := errgroup.WithContext(ctx)
-	// keytail stops last, after the requests in progress.
+	// keytail stops last: until then it answers for the requests that are under way.
 	following, stop := context.WithCancel(context.WithoutCancel(ctx))
 	group.Go(func() error { return keys.Run(following) })
 	group.Go(func() error {
@@ -72,7 +72,7 @@ func run(ctx context.Context, uri string, listener net.Listener, drain time.Dura
 	return group.Wait()
 }
 
-// serve serves until ctx ends, and then waits for the requests in progress.
+// serve answers until ctx ends, and then lets the requests end that are under way.
 func serve(ctx context.Context, keys *keytail.Service, listener net.Listener, drain time.Duration) error {
 	router, book := gin.New(), orders.New()
 	router.Use(gin.Recovery())
@@ -87,9 +87,9 @@ func serve(ctx context.Context, keys *keytail.Service, listener net.Listener, dr
 		return err
 	case <-ctx.Done():
 	}
-	keys.Drain() // /readyz returns 503 from now on; all other requests are still served
+	keys.Drain() // /readyz says 503 from here on; all else goes on
 	time.Sleep(drain)
-	ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
+	ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastRequests)
 	defer cancel()
 	err := server.Shutdown(ending)
 	if served := <-ended; !errors.Is(served, http.ErrServerClosed) {

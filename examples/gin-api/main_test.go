@@ -21,8 +21,8 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// TestSmoke runs the API with an in-memory MongoDB, revokes a key during a stream, and
-// stops the API during another.
+// TestSmoke runs the service on an embedded MongoDB, revokes a key there under an
+// open stream, and stops the service under another.
 func TestSmoke(t *testing.T) {
 	d := mongotest.StartDevmongo(t, devmongo.Config{})
 	keys := mongotest.CreateAPIKeys(t, d.Client(t).Database("app"))
@@ -41,39 +41,39 @@ func TestSmoke(t *testing.T) {
 		mongotest.Eventually(t, smoke.Patience, func() bool {
 			got, _ := smoke.Answer(t, http.MethodGet, url+"/readyz", "", "")
 			return got == want
-		}, "timeout: /readyz should return ", want)
+		}, "/readyz does not say ", want)
 	}
 	ready(http.StatusOK)
 
 	if status, body := smoke.Answer(t, http.MethodPost, url+"/orders", lost, `{"item":"tea"}`); status != http.StatusCreated {
-		t.Fatalf("valid key: %d %s", status, body)
+		t.Fatalf("a good key: %d %s", status, body)
 	}
-	cancelled, open := smoke.Stream(t, url, lost), smoke.Stream(t, url, kept)
+	cut, uncut := smoke.Stream(t, url, lost), smoke.Stream(t, url, kept)
 	smoke.Revoke(t, keys, "lost")
 	acknowledged := time.Now()
-	smoke.Rest(t, cancelled)
+	smoke.Rest(t, cut)
 	t.Logf("the stream of a revoked key ended %v after the revocation was acknowledged", time.Since(acknowledged))
 	if status, body := smoke.Answer(t, http.MethodGet, url+"/orders", lost, ""); status != http.StatusUnauthorized || !strings.Contains(body, `"DISABLED"`) {
-		t.Errorf("revoked key: %d %s", status, body)
+		t.Errorf("a revoked key: %d %s", status, body)
 	}
 
 	stop()
 	ready(http.StatusServiceUnavailable)
 	if status, body := smoke.Answer(t, http.MethodPost, url+"/orders", kept, `{"item":"last order"}`); status != http.StatusCreated {
-		t.Errorf("while draining: %d %s", status, body)
+		t.Errorf("while it drains: %d %s", status, body)
 	}
 	began := time.Now()
-	if err := <-ended; err != nil || time.Since(began) > shutdownTimeout {
-		t.Errorf("run returned after %v with %v", time.Since(began), err)
+	if err := <-ended; err != nil || time.Since(began) > lastRequests {
+		t.Errorf("it stopped after %v with %v", time.Since(began), err)
 	}
-	if rest := smoke.Rest(t, open); !strings.Contains(rest, "last order") {
+	if rest := smoke.Rest(t, uncut); !strings.Contains(rest, "last order") {
 		t.Errorf("the other stream ends with %q", rest)
 	}
 }
 
-func TestMissingCollection(t *testing.T) {
+func TestWhatIsMissingIsSaid(t *testing.T) {
 	d := mongotest.StartDevmongo(t, devmongo.Config{})
 	if err := run(t.Context(), d.URI, nil, 0); err == nil || !strings.Contains(err.Error(), `no collection "api_keys"`) {
-		t.Errorf("without the collection: %v", err)
+		t.Errorf("without keys: %v", err)
 	}
 }

@@ -1,11 +1,11 @@
-// Command gin-client is a small orders API that validates API keys through a keytail
-// daemon, and cancels streams when their key is revoked.
+// Command gin-client is a small API of orders that asks a keytail daemon about API
+// keys, and hears from it when one is revoked.
 //
 //	KEYTAIL_URL=http://127.0.0.1:8080 KEYTAIL_TOKEN_FILE=token gin-client
 //	curl -i localhost:8000/orders -H 'Authorization: Bearer kt_…'
 //
-// The daemon needs --caller-token-file, otherwise it sends no events. The API is in
-// package orders, as in gin-api.
+// The daemon needs --caller-token-file, without which it sends no events. The API
+// itself is package orders, as in gin-api.
 package main
 
 import (
@@ -30,10 +30,10 @@ import (
 )
 
 const (
-	// drainDelay is the time for load balancers to notice that /readyz returns 503.
+	// drainDelay gives balancers the time to see that /readyz says no.
 	drainDelay = 5 * time.Second
-	// shutdownTimeout is the time for the last requests.
-	shutdownTimeout = 10 * time.Second
+	// lastRequests may take this long at a stop.
+	lastRequests = 10 * time.Second
 )
 
 func main() {
@@ -55,13 +55,13 @@ func main() {
 func run(ctx context.Context, config client.Config, listener net.Listener, drain time.Duration) error {
 	keys, err := client.New(config)
 	if err != nil {
-		return err // one line for each mistake
+		return err // a sentence for each mistake
 	}
 	defer keys.Close()
 	group, ctx := errgroup.WithContext(ctx)
-	// Events are needed until the end: a key may be revoked during the last requests.
-	receiving, stop := context.WithCancel(context.WithoutCancel(ctx))
-	group.Go(func() error { return keys.Run(receiving) })
+	// It listens to the end: a key may be revoked under the last requests, too.
+	hearing, stop := context.WithCancel(context.WithoutCancel(ctx))
+	group.Go(func() error { return keys.Run(hearing) })
 	group.Go(func() error {
 		defer stop()
 		return serve(ctx, keys, listener, drain)
@@ -69,7 +69,7 @@ func run(ctx context.Context, config client.Config, listener net.Listener, drain
 	return group.Wait()
 }
 
-// serve serves until ctx ends, and then waits for the requests in progress.
+// serve answers until ctx ends, and then lets the requests end that are under way.
 func serve(ctx context.Context, keys *client.Client, listener net.Listener, drain time.Duration) error {
 	router, book := gin.New(), orders.New()
 	router.Use(gin.Recovery())
@@ -84,8 +84,8 @@ func serve(ctx context.Context, keys *client.Client, listener net.Listener, drai
 		return err
 	case <-ctx.Done():
 	}
-	time.Sleep(drain) // /readyz returns 503, all other requests are still served
-	ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
+	time.Sleep(drain) // /readyz says 503, all else goes on
+	ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastRequests)
 	defer cancel()
 	err := server.Shutdown(ending)
 	if served := <-ended; !errors.Is(served, http.ErrServerClosed) {
@@ -94,15 +94,14 @@ func serve(ctx context.Context, keys *client.Client, listener net.Listener, drai
 	return err
 }
 
-// ready returns 200 from keytail's first answer until the shutdown. The first answer
-// shows that the address and the token are correct. If keytail becomes unreachable later,
-// the API stays ready and answers requests with 503 itself, which tells clients more than
-// a load balancer without instances.
+// ready says yes from keytail's first answer, which shows that address and token are
+// right, until the stop. It says so when keytail is away later, too: then requests
+// get 503 from here, which tells clients more than a balancer without instances.
 func ready(stopping context.Context, keys *client.Client) gin.HandlerFunc {
 	var answered atomic.Bool
 	return func(c *gin.Context) {
 		if !answered.Load() {
-			_, err := keys.Validate(c.Request.Context(), "not-an-existing-key", auth.Request{})
+			_, err := keys.Validate(c.Request.Context(), "a-text-that-is-no-key", auth.Request{})
 			answered.Store(err == nil)
 		}
 		if !answered.Load() || stopping.Err() != nil {
@@ -113,14 +112,14 @@ func ready(stopping context.Context, keys *client.Client) gin.HandlerFunc {
 	}
 }
 
-// withOwnErrors writes refusals in the format of this API's errors.
+// withOwnErrors gives refusals the form that all errors of this API have.
 type withOwnErrors struct{ *client.Client }
 
 func (k withOwnErrors) Authenticate(options ...auth.Option) gin.HandlerFunc {
 	return k.Client.Authenticate(append(options, auth.OnGinRefusal(refuse))...)
 }
 
-// refuse writes the body; WWW-Authenticate and Retry-After are already set.
+// refuse answers; the headers (WWW-Authenticate, Retry-After) are set.
 func refuse(c *gin.Context, r auth.Refusal) {
 	c.JSON(r.Status, gin.H{"error": r.Detail, "code": r.Code, "request_id": r.RequestID})
 }

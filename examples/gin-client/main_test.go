@@ -24,8 +24,8 @@ import (
 )
 
 const (
-	token = "token-of-the-orders-api"
-	// maxStale is the maximum staleness of the daemon and of the client.
+	token = "a-token-of-the-orders-api"
+	// maxStale is the daemon's, and the client's.
 	maxStale = time.Second
 )
 
@@ -39,7 +39,7 @@ type daemon struct {
 	*httptest.Server
 	service *keytail.Service
 	keys    *mongo.Collection
-	// open is the number of open connections.
+	// open is how many connections there are.
 	open atomic.Int64
 }
 
@@ -73,7 +73,7 @@ func startDaemon(t *testing.T) *daemon {
 	}
 	d.Start()
 	t.Cleanup(func() {
-		d.shutDown()
+		d.goAway()
 		stop()
 		if err := <-ended; err != nil {
 			t.Error(err)
@@ -87,23 +87,23 @@ func startDaemon(t *testing.T) *daemon {
 	return d
 }
 
-func (d *daemon) shutDown() {
+func (d *daemon) goAway() {
 	d.CloseClientConnections()
 	d.Close()
 }
 
-// newKey inserts a key, and returns when the daemon has it.
+// newKey inserts a key, and returns when the daemon has heard of it.
 func (d *daemon) newKey(t *testing.T, id string) string {
 	t.Helper()
 	key := smoke.Insert(t, d.keys, id)
 	mongotest.Eventually(t, smoke.Patience, func() bool {
 		verdict, err := d.service.Validate(t.Context(), key, keytail.Request{})
 		return err == nil && verdict.Valid()
-	}, "the daemon does not have the key")
+	}, "the daemon does not hear of a key")
 	return key
 }
 
-// start runs the API, and returns its address and a function that stops it.
+// start runs the API, and returns its address and what ends it.
 func start(t *testing.T, config client.Config, drain time.Duration) (url string, stop func() error) {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -117,16 +117,15 @@ func start(t *testing.T, config client.Config, drain time.Duration) (url string,
 	return "http://" + listener.Addr().String(), stop
 }
 
-// waitReady waits for a status of /readyz.
-func waitReady(t *testing.T, url string, want int) {
+func becomes(t *testing.T, url string, want int) {
 	t.Helper()
 	mongotest.Eventually(t, smoke.Patience, func() bool {
 		got, _ := smoke.Answer(t, http.MethodGet, url+"/readyz", "", "")
 		return got == want
-	}, "timeout: /readyz should return ", want)
+	}, "/readyz does not say ", want)
 }
 
-// mustRefuse checks a refusal in this API's own format.
+// mustRefuse: the answer has a code, in this API's own form.
 func mustRefuse(t *testing.T, url, key string, status int, code string) {
 	t.Helper()
 	got, body := smoke.Answer(t, http.MethodGet, url+"/orders", key, "")
@@ -135,70 +134,71 @@ func mustRefuse(t *testing.T, url, key string, status int, code string) {
 	}
 }
 
-// TestSmoke runs the API with a daemon, revokes a key in MongoDB during a stream, and
-// shuts down the daemon during another.
+// TestSmoke runs the service against a daemon, revokes a key in MongoDB under an open
+// stream, and takes the daemon away under another.
 func TestSmoke(t *testing.T) {
 	d := startDaemon(t)
 	lost, kept := d.newKey(t, "lost"), d.newKey(t, "kept")
 	url, stop := start(t, client.Config{URL: d.URL, Token: token, MaxStale: maxStale}, 0)
-	waitReady(t, url, http.StatusOK)
+	becomes(t, url, http.StatusOK)
 
 	if status, body := smoke.Answer(t, http.MethodPost, url+"/orders", lost, `{"item":"tea"}`); status != http.StatusCreated {
-		t.Fatalf("valid key: %d %s", status, body)
+		t.Fatalf("a good key: %d %s", status, body)
 	}
-	cancelled, open := smoke.Stream(t, url, lost), smoke.Stream(t, url, kept)
+	cut, uncut := smoke.Stream(t, url, lost), smoke.Stream(t, url, kept)
 	smoke.Revoke(t, d.keys, "lost")
 	acknowledged := time.Now()
-	smoke.Rest(t, cancelled)
+	smoke.Rest(t, cut)
 	t.Logf("the stream of a revoked key ended %v after the revocation was acknowledged", time.Since(acknowledged))
 	mustRefuse(t, url, lost, http.StatusUnauthorized, "DISABLED")
 	mustRefuse(t, url, "", http.StatusUnauthorized, "MISSING")
 
-	d.shutDown()
-	stopped := time.Now()
+	d.goAway()
+	gone := time.Now()
 	mustRefuse(t, url, kept, http.StatusServiceUnavailable, "UNAVAILABLE")
-	smoke.Rest(t, open)
-	t.Logf("without the daemon a stream continued for %v (max_stale %v)", time.Since(stopped), maxStale)
-	waitReady(t, url, http.StatusOK)
+	smoke.Rest(t, uncut)
+	t.Logf("without the daemon a stream went on for %v (max_stale %v)", time.Since(gone), maxStale)
+	becomes(t, url, http.StatusOK)
 	if err := stop(); err != nil {
 		t.Error(err)
 	}
 }
 
-// It is first not ready and still serves, and then stops in spite of open streams.
-func TestShutdown(t *testing.T) {
+// TestAStop: not ready, but still there, and then gone, whatever streams are open.
+func TestAStop(t *testing.T) {
 	d := startDaemon(t)
 	key := d.newKey(t, "kept")
 	url, stop := start(t, client.Config{URL: d.URL, Token: token}, 2*time.Second)
-	waitReady(t, url, http.StatusOK)
+	becomes(t, url, http.StatusOK)
 	smoke.Answer(t, http.MethodPost, url+"/orders", key, `{"item":"tea"}`)
 	stream := smoke.Stream(t, url, key)
 	began := time.Now()
 	ended := make(chan error, 1)
 	go func() { ended <- stop() }()
-	waitReady(t, url, http.StatusServiceUnavailable)
+	becomes(t, url, http.StatusServiceUnavailable)
 	if status, body := smoke.Answer(t, http.MethodPost, url+"/orders", key, `{"item":"last order"}`); status != http.StatusCreated {
-		t.Errorf("while draining: %d %s", status, body)
+		t.Errorf("while it drains: %d %s", status, body)
 	}
-	if err := <-ended; err != nil || time.Since(began) > shutdownTimeout {
-		t.Errorf("run returned after %v with %v", time.Since(began), err)
+	if err := <-ended; err != nil || time.Since(began) > lastRequests {
+		t.Errorf("it stopped after %v with %v", time.Since(began), err)
 	}
 	if rest := smoke.Rest(t, stream); !strings.Contains(rest, "last order") {
 		t.Errorf("the stream ends with %q", rest)
 	}
-	mongotest.Eventually(t, smoke.Patience, func() bool { return d.open.Load() == 0 }, "a connection to the daemon is still open")
+	mongotest.Eventually(t, smoke.Patience, func() bool { return d.open.Load() == 0 }, "a connection to the daemon stays open")
 }
 
-// Invalid settings end the program; with an unknown token it does not become ready.
-func TestMistakesInTheConfiguration(t *testing.T) {
+// TestWhatIsWrongAtTheStart: settings that cannot be right end it, a token that the
+// daemon does not know keeps it from being ready.
+func TestWhatIsWrongAtTheStart(t *testing.T) {
 	if err := run(t.Context(), client.Config{}, nil, 0); err == nil || !strings.Contains(err.Error(), "URL must be") {
 		t.Errorf("without a URL: %v", err)
 	}
 	d := startDaemon(t)
 	url, stop := start(t, client.Config{URL: d.URL, Token: "not-" + token}, 0)
-	waitReady(t, url, http.StatusServiceUnavailable)
+	becomes(t, url, http.StatusServiceUnavailable)
 	mustRefuse(t, url, d.newKey(t, "good"), http.StatusServiceUnavailable, "UNAVAILABLE")
-	waitReady(t, url, http.StatusServiceUnavailable)
+	becomes(t, url, http.StatusServiceUnavailable)
 	if err := stop(); err != nil {
 		t.Error(err)
 	}

@@ -22,7 +22,7 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// api serves the routes with keys in memory.
+// api is the routes over keys that a test makes.
 func api(t *testing.T) (url string, keys *keytailtest.Validator) {
 	keys = keytailtest.New(t)
 	router := gin.New()
@@ -38,7 +38,7 @@ func api(t *testing.T) (url string, keys *keytailtest.Validator) {
 	return server.URL, keys
 }
 
-func TestScopesAreRequired(t *testing.T) {
+func TestScopesAreNeeded(t *testing.T) {
 	url, keys := api(t)
 	reader, writer := keys.Key("orders:read"), keys.Key("orders:write")
 	for _, test := range []struct {
@@ -59,17 +59,17 @@ func TestScopesAreRequired(t *testing.T) {
 	}
 	keys.Outage()
 	if got, body := smoke.Answer(t, http.MethodGet, url+"/orders", reader, ""); got != http.StatusServiceUnavailable {
-		t.Errorf("in an outage: %d %s", got, body)
+		t.Errorf("when keytail does not know: %d %s", got, body)
 	}
 }
 
-func TestUsersSeeOnlyTheirOrders(t *testing.T) {
+func TestEverybodySeesTheirOwnOrders(t *testing.T) {
 	url, keys := api(t)
 	ada := keys.Add(auth.Key{UserID: "ada", Scopes: []string{"orders:*"}})
 	bob := keys.Add(auth.Key{UserID: "bob", Scopes: []string{"orders:*"}})
 	smoke.Answer(t, http.MethodPost, url+"/orders", ada, `{"item":"tea"}`)
 	if got, body := smoke.Answer(t, http.MethodPost, url+"/orders", ada, `{}`); got != http.StatusBadRequest {
-		t.Errorf("order without an item: %d %s", got, body)
+		t.Errorf("an order of nothing: %d %s", got, body)
 	}
 	for key, want := range map[string]string{ada: `{"orders":[{"item":"tea"}]}`, bob: `{"orders":[]}`} {
 		if _, body := smoke.Answer(t, http.MethodGet, url+"/orders", key, ""); body != want {
@@ -78,13 +78,13 @@ func TestUsersSeeOnlyTheirOrders(t *testing.T) {
 	}
 }
 
-func TestStreamEndsWithItsKey(t *testing.T) {
+func TestAStreamEndsWithItsKey(t *testing.T) {
 	for name, end := range map[string]func(keys *keytailtest.Validator, key string){
 		"revoked":           (*keytailtest.Validator).Revoke,
 		"expired":           (*keytailtest.Validator).Expire,
 		"deleted":           (*keytailtest.Validator).Delete,
 		"without the scope": func(keys *keytailtest.Validator, key string) { keys.SetScopes(key, "orders:write") },
-		"outage":            func(keys *keytailtest.Validator, _ string) { keys.Outage() },
+		"nobody knows":      func(keys *keytailtest.Validator, _ string) { keys.Outage() },
 	} {
 		t.Run(name, func(t *testing.T) {
 			url, keys := api(t)
@@ -99,7 +99,7 @@ func TestStreamEndsWithItsKey(t *testing.T) {
 	}
 }
 
-func TestStreamHasNewOrders(t *testing.T) {
+func TestAStreamHasWhatComes(t *testing.T) {
 	url, keys := api(t)
 	key := keys.Key("orders:*")
 	smoke.Answer(t, http.MethodPost, url+"/orders", key, `{"item":"tea"}`)

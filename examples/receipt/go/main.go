@@ -1,9 +1,9 @@
-// Command receipt revokes a key like an application that writes to MongoDB directly, and
-// returns when every keytail instance has applied the change.
+// Command receipt revokes a key as an application does that writes to MongoDB by
+// itself, and returns when every instance of keytail has heard of it.
 //
 //	KEYTAIL_TOKEN=... receipt MONGODB_URI DATABASE COLLECTION KEY_ID KEYTAIL_URL
 //
-// Two lines produce the write acknowledgement: the operationTime of the writing session
+// What makes the receipt is two lines: the operationTime of the session that wrote
 // is the revision, and GET /v1/sync waits for it.
 package main
 
@@ -39,27 +39,27 @@ func run(ctx context.Context, args []string, token string) error {
 		return err
 	}
 	defer func() { _ = client.Disconnect(context.WithoutCancel(ctx)) }()
-	// Only a majority write cannot be rolled back, so only such a write can be waited for.
+	// Only what a majority has cannot be rolled back, so only that can be waited for.
 	keys := client.Database(args[1]).Collection(args[2], options.Collection().SetWriteConcern(writeconcern.Majority()))
-	started := time.Now()
+	began := time.Now()
 	revision, err := revoke(ctx, keys, args[3])
 	if err != nil {
 		return err
 	}
-	ack, err := wait(ctx, args[4], token, revision)
+	receipt, err := wait(ctx, args[4], token, revision)
 	if err != nil {
 		return err
 	}
-	applied := len(ack.Instances) - len(ack.Missing)
-	fmt.Printf("revoked on %d of %d instances in %.1f s, revision %s\n", applied, len(ack.Instances), time.Since(started).Seconds(), revision)
-	if !ack.Synced {
-		return fmt.Errorf("not applied yet on: %v", ack.Missing)
+	heard := len(receipt.Instances) - len(receipt.Missing)
+	fmt.Printf("revoked on %d of %d instances in %.1f s, revision %s\n", heard, len(receipt.Instances), time.Since(began).Seconds(), revision)
+	if !receipt.Synced {
+		return fmt.Errorf("still to hear of it: %v", receipt.Missing)
 	}
 	return nil
 }
 
-// revoke returns the write's revision: the operationTime of its session, as 16
-// hexadecimal digits. The session is new, because a used one may have a later time.
+// revoke returns the write's revision: the operationTime of its session, as 16 hex
+// digits. The session is a fresh one, since a used one remembers later times.
 func revoke(ctx context.Context, keys *mongo.Collection, id any) (string, error) {
 	session, err := keys.Database().Client().StartSession()
 	if err != nil {
@@ -71,21 +71,21 @@ func revoke(ctx context.Context, keys *mongo.Collection, id any) (string, error)
 		return "", err
 	}
 	if result.MatchedCount == 0 {
-		return "", fmt.Errorf("no key has this id")
+		return "", fmt.Errorf("there is no key with this id")
 	}
 	at := session.OperationTime()
 	return fmt.Sprintf("%08x%08x", at.T, at.I), nil
 }
 
-// acknowledgement is the response of /v1/sync.
-type acknowledgement struct {
+// receipt is sync's answer.
+type receipt struct {
 	Synced    bool
 	Instances []struct{ ID string }
 	Missing   []string
 }
 
-// wait asks one instance, which responds for all of them.
-func wait(ctx context.Context, keytail, token, revision string) (*acknowledgement, error) {
+// wait asks any instance; it answers for all.
+func wait(ctx context.Context, keytail, token, revision string) (*receipt, error) {
 	query := url.Values{"revision": {revision}, "scope": {"fleet"}, "timeout": {"30s"}}
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, keytail+"/v1/sync?"+query.Encode(), nil)
 	if err != nil {
@@ -98,8 +98,8 @@ func wait(ctx context.Context, keytail, token, revision string) (*acknowledgemen
 	}
 	defer func() { _ = response.Body.Close() }()
 	if response.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("keytail responded with %s", response.Status)
+		return nil, fmt.Errorf("keytail answered %s", response.Status)
 	}
-	var ack acknowledgement
-	return &ack, json.NewDecoder(response.Body).Decode(&ack)
+	var r receipt
+	return &r, json.NewDecoder(response.Body).Decode(&r)
 }
