@@ -7,7 +7,7 @@
 //	go service.Run(ctx)
 //	router.Use(service.Authenticate())
 //	router.GET("/orders", auth.RequireScope("orders:read"), func(c *gin.Context) {
-//		c.JSON(http.StatusOK, ordersOf(auth.PrincipalOf(c).UserID))
+//		c.JSON(http.StatusOK, ordersOf(auth.FromGin(c).UserID))
 //	})
 //
 // Package auth has the options of the middleware, and what a handler learns about

@@ -16,7 +16,7 @@ type Service struct {
 	core *service.Service
 }
 
-var _ auth.Validator = (*Service)(nil)
+var _ auth.RevocationWatcher = (*Service)(nil)
 
 // New creates a Service and checks that keytail can keep its guarantees with this
 // collection. It starts nothing. The error says what to do, and names every mistake
@@ -37,21 +37,28 @@ func (s *Service) Run(ctx context.Context) error { return inFields(s.core.Run(ct
 
 // Validate decides whether the request may go ahead with this key, as auth.Validator
 // says. The verdict's Key is shared with other requests: only read it.
-func (s *Service) Validate(ctx context.Context, key string, request Request) (Verdict, error) {
-	return coreauth.Validator{Core: s.core}.Validate(ctx, key, request)
+func (s *Service) Validate(ctx context.Context, key string, request auth.Request) (auth.Verdict, error) {
+	return s.validator().Validate(ctx, key, request)
 }
 
 // Authenticate is auth.Authenticate with this service: Gin middleware that lets
 // requests pass that have a valid key. It panics at once if an option is invalid.
-func (s *Service) Authenticate(opts ...Option) gin.HandlerFunc { return auth.Authenticate(s, opts...) }
+func (s *Service) Authenticate(opts ...auth.Option) gin.HandlerFunc {
+	return auth.Authenticate(s, opts...)
+}
 
 // Middleware is Authenticate for net/http.
-func (s *Service) Middleware(opts ...Option) func(http.Handler) http.Handler {
+func (s *Service) Middleware(opts ...auth.Option) func(http.Handler) http.Handler {
 	return auth.Middleware(s, opts...)
 }
 
-// Watches notify the middleware when a key is revoked.
-func (s *Service) Watches() *auth.Watches { return s.core.Watches }
+// Mark implements auth.RevocationWatcher.
+func (s *Service) Mark() uint64 { return s.validator().Mark() }
+
+// Watch implements auth.RevocationWatcher.
+func (s *Service) Watch(request auth.WatchRequest) auth.Watch { return s.validator().Watch(request) }
+
+func (s *Service) validator() coreauth.Validator { return coreauth.Validator{Core: s.core} }
 
 // Live is closed when the service is live for the first time.
 func (s *Service) Live() <-chan struct{} { return s.core.Live() }

@@ -40,7 +40,7 @@ type Acknowledgement struct {
 // that are missing. The error is auth.ErrRevisionAhead for a revision that no write
 // has, auth.ErrUnavailable if the database does not list the fleet, ErrTooManyWaits,
 // or that of a ctx that was cancelled.
-func (s *Service) Sync(ctx context.Context, revision Revision, scope SyncScope) (Acknowledgement, error) {
+func (s *Service) Sync(ctx context.Context, revision auth.Revision, scope SyncScope) (Acknowledgement, error) {
 	var of fleet.Scope
 	switch scope {
 	case SyncInstance:

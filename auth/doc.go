@@ -1,25 +1,42 @@
-// Package auth lets API keys into Gin and net/http services: middleware over
-// whatever validates keys. A keytail.Service does that inside the process, a
-// client.Client asks a daemon, and a keytailtest.Validator holds keys for unit
-// tests; each has the methods Authenticate (Gin) and Middleware (net/http), so
-// that a service can change from one to another in one line.
+// Package auth checks API keys in Gin and net/http services: middleware over a
+// Validator. A keytail.Service validates keys inside the process, a client.Client
+// asks a daemon, and a keytailtest.Validator has its keys in memory, for unit tests.
+// Each of them has the methods Authenticate (for Gin) and Middleware (for net/http),
+// so a service changes from one to another in one line.
 //
 //	router.Use(service.Authenticate())
 //	router.GET("/orders", auth.RequireScope("orders:read"), func(c *gin.Context) {
-//		c.JSON(200, ordersOf(auth.PrincipalOf(c).UserID))
+//		c.JSON(200, ordersOf(auth.FromGin(c).UserID))
 //	})
 //
-// A request that is refused is answered by the middleware: 401, 403, or 503 when
-// the truth cannot be known, with a problem+json body, and the handler is not called.
-// Both can be replaced.
+// The middleware answers a refused request itself: 401, 403, or 503 when the key
+// cannot be validated, with a problem+json body. The handler is not called. Both the
+// status and the body can be replaced.
 //
-// A key may end while its request goes on. Principal.Done tells, and
-// WithRevocationCancel acts: it cancels the request's context with the cause and
-// closes WebSockets.
+// A key can be revoked during a request. Principal.Done reports it, and
+// CancelOnRevocation acts on it: it cancels the request's context with the cause and
+// closes hijacked connections such as WebSockets.
 //
-// What the middleware believes: the key, and nothing else that a client sends. Its
-// X-Auth-User-Id and other identity headers of forward-auth are deleted from the
-// request in every spelling, also when the request came through keytail's own
-// forward-auth: whoever authenticates here needs no second opinion. Its
-// X-Forwarded-For counts only behind TrustedProxies.
+// # Names
+//
+// Package auth is the only home of the types, options, functions and errors that
+// the three validators share: Request, Verdict, Key, Code, Option, Principal,
+// ErrUnavailable and the rest. Packages keytail, client and keytailtest export no
+// second name for any of them. A program that configures the middleware or looks at
+// a verdict imports package auth.
+//
+// Authenticate, FromGin, RequireScope, RequireAnyScope and OnGinRefusal are for Gin.
+// Middleware, FromContext, ScopeMiddleware, AnyScopeMiddleware and OnRefusal are for
+// net/http. Everything else works with both.
+//
+// Options are written in the program, so invalid options are mistakes in the program:
+// Authenticate, Middleware and the functions that require scopes panic at setup, with a
+// message that names the option. CheckOptions returns the same as an error.
+//
+// # Trust
+//
+// The middleware trusts the key, and nothing else that a client sends. It deletes
+// X-Auth-User-Id and the other identity headers of forward-auth from the request, in
+// every spelling, also when the request came through keytail's own forward-auth. It
+// uses X-Forwarded-For only from TrustedProxies.
 package auth

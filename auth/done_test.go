@@ -17,53 +17,54 @@ import (
 
 const patience = 20 * time.Second
 
-// within runs a handler on a request with a key, and gives it its principal.
-func within(t *testing.T, f framework, v auth.Validator, text string, need []string, do func(p *auth.Principal), opts ...auth.Option) {
+// handle sends a request with a key, and calls do with its principal in the handler.
+func handle(t *testing.T, f framework, v auth.Validator, text string, scopes []string, do func(p *auth.Principal), opts ...auth.Option) {
 	t.Helper()
 	called := false
-	answer := ask(f.serve(v, func(_ http.ResponseWriter, r *http.Request) {
+	response := send(f.serve(v, func(_ http.ResponseWriter, r *http.Request) {
 		called = true
 		do(auth.FromContext(r.Context()))
-	}, need, opts...), "GET", "/", "X-Api-Key", text)
+	}, scopes, opts...), "GET", "/", "X-Api-Key", text)
 	if !called {
-		t.Errorf("refused: %d %s", answer.StatusCode, bodyOf(t, answer))
+		t.Errorf("refused: %d %s", response.StatusCode, bodyOf(t, response))
 	}
 }
 
-// endsWith waits for the principal's end.
-func endsWith(t *testing.T, p *auth.Principal, code auth.Code) {
+// mustEnd waits for the end of Done.
+func mustEnd(t *testing.T, p *auth.Principal, code auth.Code) {
 	t.Helper()
 	select {
 	case <-p.Done():
 	case <-time.After(patience):
-		t.Fatalf("it goes on, and should have ended with %s", code)
+		t.Fatalf("Done is still open, want %s", code)
 	}
 	var revoked *auth.RevokedError
 	if !errors.As(p.Err(), &revoked) || revoked.Code != code {
-		t.Fatalf("it has ended with %v, not %s", p.Err(), code)
+		t.Fatalf("Done is closed with %v, want %s", p.Err(), code)
 	}
 }
 
-// settled waits until all that a change brings about has been done: the one worker
-// has come to a key that was changed after it.
-func (k *keys) settled(t *testing.T) {
+// waitForRechecks waits for the rechecks that all changes so far caused: the only
+// worker has come to a key that was changed after them.
+func (k *keys) waitForRechecks(t *testing.T) {
 	t.Helper()
-	k.put("the last")
+	k.put("last")
 	ended := make(chan error, 1)
-	w := k.watches.Add(revocation.Entry{KeyID: "id-the last", Mark: k.watches.Begin(), OnEnd: func(err error) { ended <- err }, Recheck: k.refuse})
+	w := k.watches.Add(revocation.Entry{KeyID: "id-last", Mark: k.watches.Mark(), OnEnd: func(err error) { ended <- err }, Recheck: k.refuse})
 	defer w.Stop()
-	k.watches.Changed("id-the last", 0)
+	k.watches.Changed("id-last", 0)
 	if err := <-ended; err == nil {
-		t.Error("no cause")
+		t.Error("the watch ended without a cause")
 	}
 }
 
-func goesOn(t *testing.T, k *keys, p *auth.Principal) {
+// mustBeOpen checks that Done is still open after all rechecks.
+func mustBeOpen(t *testing.T, k *keys, p *auth.Principal) {
 	t.Helper()
-	k.settled(t)
-	k.settled(t)
+	k.waitForRechecks(t)
+	k.waitForRechecks(t)
 	if err := p.Err(); err != nil {
-		t.Fatalf("it has ended: %v", err)
+		t.Fatalf("Done is closed: %v", err)
 	}
 }
 
@@ -78,101 +79,99 @@ func TestDoneIsClosedWhenTheKeyIsRefused(t *testing.T) {
 		"expires soon": {func(k *keys) {
 			k.put("k", func(r *apikey.Record) { r.ExpiresAt = time.Now().Add(50 * time.Millisecond) })
 		}, auth.Expired},
-		"bound to another org":     {func(k *keys) { k.put("k", func(r *apikey.Record) { r.OrgID = "o" }) }, auth.Forbidden},
-		"a static scope is gone":   {func(k *keys) { k.put("k", func(r *apikey.Record) { r.Scopes = []string{"admin:*", "x"} }) }, auth.InsufficientPermissions},
-		"a required scope is gone": {func(k *keys) { k.put("k", func(r *apikey.Record) { r.Scopes = []string{"read", "admin:b"} }) }, auth.InsufficientPermissions},
-		"another user's":           {func(k *keys) { k.put("k", func(r *apikey.Record) { r.UserID = "user-2" }) }, auth.NotFound},
-		"another key": {func(k *keys) {
+		"bound to another org":           {func(k *keys) { k.put("k", func(r *apikey.Record) { r.OrgID = "o" }) }, auth.Forbidden},
+		"scope of an option removed":     {func(k *keys) { k.put("k", func(r *apikey.Record) { r.Scopes = []string{"admin:*", "x"} }) }, auth.InsufficientPermissions},
+		"scope of a requirement removed": {func(k *keys) { k.put("k", func(r *apikey.Record) { r.Scopes = []string{"read", "admin:b"} }) }, auth.InsufficientPermissions},
+		"belongs to another user":        {func(k *keys) { k.put("k", func(r *apikey.Record) { r.UserID = "user-2" }) }, auth.NotFound},
+		"belongs to another key": {func(k *keys) {
 			k.put("k", func(r *apikey.Record) { r.KeyID = "id-2" })
 			k.watches.Changed("id-k", 0)
 		}, auth.NotFound},
 	} {
 		t.Run(name, func(t *testing.T) {
-			inEach(t, func(t *testing.T, f framework) {
+			forEachFramework(t, func(t *testing.T, f framework) {
 				k := newKeys(t)
 				k.put("k")
-				within(t, f, k, "k", []string{"admin:a"}, func(p *auth.Principal) {
+				handle(t, f, k, "k", []string{"admin:a"}, func(p *auth.Principal) {
 					if k.watches.Watching() != 0 {
-						t.Error("it is watched before anybody wants to know")
+						t.Error("the key is watched before Done is called")
 					}
-					goesOn(t, k, p)
+					mustBeOpen(t, k, p)
 					p.Done()
 					c.do(k)
-					endsWith(t, p, c.code)
+					mustEnd(t, p, c.code)
 				}, auth.Scopes("read"))
 			})
 		})
 	}
 }
 
-func TestDoneIsNotClosedByAChangeThatLeavesTheKeyValid(t *testing.T) {
-	inEach(t, func(t *testing.T, f framework) {
+func TestChangeOfAValidKeyDoesNotCloseDone(t *testing.T) {
+	forEachFramework(t, func(t *testing.T, f framework) {
 		k := newKeys(t)
 		k.put("k")
 		var kept *auth.Principal
-		within(t, f, k, "k", []string{"read"}, func(p *auth.Principal) {
+		handle(t, f, k, "k", []string{"read"}, func(p *auth.Principal) {
 			p.Done()
 			k.put("k", func(r *apikey.Record) {
 				r.Name, r.Scopes, r.ExpiresAt = "renamed", []string{"*"}, time.Now().Add(time.Hour)
 			})
-			goesOn(t, k, p)
-			k.away(true)
+			mustBeOpen(t, k, p)
+			k.setOutage(true)
 			k.watches.ChangedAll()
 			k.put("k", revoked)
 			k.put("k", func(r *apikey.Record) { r.Active = true })
-			k.away(false)
-			goesOn(t, k, p)
+			k.setOutage(false)
+			mustBeOpen(t, k, p)
 			kept = p
 		})
-		// When the handler has returned nobody watches any more.
+		// The watch ends with the handler.
 		k.put("k", revoked)
-		goesOn(t, k, kept)
+		mustBeOpen(t, k, kept)
 		select {
 		case <-kept.Done():
-			t.Error("it is closed")
+			t.Error("Done is closed")
 		default:
 		}
 	})
 }
 
-// TestNobodyWatchesForAHandlerThatHasReturned, whoever asks.
-func TestNobodyWatchesForAHandlerThatHasReturned(t *testing.T) {
-	inEach(t, func(t *testing.T, f framework) {
+func TestDoneAfterTheHandlerDoesNotWatch(t *testing.T) {
+	forEachFramework(t, func(t *testing.T, f framework) {
 		k := newKeys(t)
 		k.put("k")
 		var kept *auth.Principal
-		within(t, f, k, "k", nil, func(p *auth.Principal) { kept = p })
+		handle(t, f, k, "k", nil, func(p *auth.Principal) { kept = p })
 		select {
 		case <-kept.Done():
-			t.Error("it has ended")
+			t.Error("Done is closed")
 		default:
 		}
 		if k.watches.Watching() != 0 {
-			t.Error("somebody watches")
+			t.Error("the key is still watched")
 		}
 	})
 }
 
-// TestAChangeBeforeAnybodyWantsToKnowIsNotMissed: Done is called for the first time
-// when the key is revoked already.
-func TestAChangeBeforeAnybodyWantsToKnowIsNotMissed(t *testing.T) {
-	inEach(t, func(t *testing.T, f framework) {
+// Done is called for the first time after the revocation.
+func TestRevocationBeforeDoneIsNotMissed(t *testing.T) {
+	forEachFramework(t, func(t *testing.T, f framework) {
 		k := newKeys(t)
 		k.put("k")
-		within(t, f, k, "k", nil, func(p *auth.Principal) {
+		handle(t, f, k, "k", nil, func(p *auth.Principal) {
 			k.put("k", revoked)
 			if p.Err() != nil {
-				t.Error("nobody wanted to know")
+				t.Error("Err is set before Done was called")
 			}
-			endsWith(t, p, auth.Disabled)
+			mustEnd(t, p, auth.Disabled)
 		})
 	})
 }
 
-// late is a validator whose key is revoked when its verdict is on its way.
-type late struct{ *keys }
+// revokedDuringValidate revokes each key between the verdict and the return.
+type revokedDuringValidate struct{ *keys }
 
-func (l late) Validate(ctx context.Context, text string, request auth.Request) (auth.Verdict, error) {
+func (l revokedDuringValidate) Validate(ctx context.Context, text string, request auth.Request) (auth.Verdict, error) {
 	verdict, err := l.keys.Validate(ctx, text, request)
 	if verdict.Code == auth.Valid {
 		l.put(text, revoked)
@@ -180,43 +179,42 @@ func (l late) Validate(ctx context.Context, text string, request auth.Request) (
 	return verdict, err
 }
 
-func TestAChangeBehindTheVerdictIsNotMissed(t *testing.T) {
-	inEach(t, func(t *testing.T, f framework) {
+func TestRevocationDuringValidateIsNotMissed(t *testing.T) {
+	forEachFramework(t, func(t *testing.T, f framework) {
 		k := newKeys(t)
 		k.put("k")
-		within(t, f, late{k}, "k", nil, func(p *auth.Principal) { endsWith(t, p, auth.Disabled) })
+		handle(t, f, revokedDuringValidate{k}, "k", nil, func(p *auth.Principal) { mustEnd(t, p, auth.Disabled) })
 	})
 }
 
-// TestARecheckAsksForTheRevisionOfTheChange, if there is one: another instance may
-// answer.
-func TestARecheckAsksForTheRevisionOfTheChange(t *testing.T) {
-	inEach(t, func(t *testing.T, f framework) {
+// Another instance than the one that reported the change can answer.
+func TestRecheckAsksForTheRevisionOfTheChange(t *testing.T) {
+	forEachFramework(t, func(t *testing.T, f framework) {
 		k := newKeys(t)
 		k.put("k")
-		within(t, f, k, "k", nil, func(p *auth.Principal) {
+		handle(t, f, k, "k", nil, func(p *auth.Principal) {
 			p.Done()
 			k.watches.Changed("id-k", 7)
 			for begun := time.Now(); k.lastRequest().MinRevision != 7; runtime.Gosched() {
 				if time.Since(begun) > patience {
-					t.Fatal("not asked for the revision")
+					t.Fatal("no recheck with the revision")
 				}
 			}
 			k.setRevision(7)
 		})
-		asked := k.count()
-		within(t, f, k, "k", nil, func(p *auth.Principal) {
+		before := k.count()
+		handle(t, f, k, "k", nil, func(p *auth.Principal) {
 			p.Done()
-			goesOn(t, k, p)
+			mustBeOpen(t, k, p)
 		})
-		if n := k.count() - asked; n != 1 {
-			t.Errorf("a verdict that has seen the change was asked for %d times", n)
+		if n := k.count() - before; n != 1 {
+			t.Errorf("%d calls of Validate for a verdict that has seen the change, want 1", n)
 		}
 	})
 }
 
-// restored is what validates after its database was replaced by one whose clock is
-// behind: no answer has seen the revisions of before.
+// restored validates against a database that was replaced by one whose clock is behind:
+// it has not reached the earlier revisions.
 type restored struct{ *keys }
 
 func (r restored) Validate(ctx context.Context, text string, request auth.Request) (auth.Verdict, error) {
@@ -226,80 +224,78 @@ func (r restored) Validate(ctx context.Context, text string, request auth.Reques
 	return r.keys.Validate(ctx, text, request)
 }
 
-// TestARevisionOfAnotherHistoryIsNotAskedFor for ever: the key would never end.
-func TestARevisionOfAnotherHistoryIsNotAskedFor(t *testing.T) {
-	inEach(t, func(t *testing.T, f framework) {
+// Otherwise no recheck would succeed, and the key would stay valid forever.
+func TestRecheckDropsARevisionOfAReplacedDatabase(t *testing.T) {
+	forEachFramework(t, func(t *testing.T, f framework) {
 		k := newKeys(t)
 		k.put("k")
 		k.watches.Changed("id-of another key", 7)
-		within(t, f, restored{k}, "k", nil, func(p *auth.Principal) {
+		handle(t, f, restored{k}, "k", nil, func(p *auth.Principal) {
 			p.Done()
-			goesOn(t, k, p)
+			mustBeOpen(t, k, p)
 			k.put("k", revoked)
-			endsWith(t, p, auth.Disabled)
+			mustEnd(t, p, auth.Disabled)
 		})
 	})
 }
 
-// TestAScopeThatIsGoneBeforeItIsRequired: the key is watched from the beginning,
-// loses the scope, and only then a requirement is added that the principal, which is
-// from before, still meets.
-func TestAScopeThatIsGoneBeforeItIsRequired(t *testing.T) {
+// The key is watched from the beginning and loses the scope. Only then comes a
+// requirement, which the principal, from before the loss, still meets.
+func TestScopeThatWasRemovedBeforeItIsRequired(t *testing.T) {
 	k := newKeys(t)
 	k.put("k")
 	engine := gin.New()
 	var p *auth.Principal
 	engine.GET("/", auth.Authenticate(k), func(c *gin.Context) {
-		p = auth.PrincipalOf(c)
+		p = auth.FromGin(c)
 		p.Done()
 		k.put("k", func(r *apikey.Record) { r.Scopes = []string{"write"} })
-		goesOn(t, k, p)
-	}, auth.RequireAny("write", "x"), auth.RequireScope("write"), auth.RequireScope("write"), auth.RequireAny("read", "x"), func(*gin.Context) {
-		endsWith(t, p, auth.InsufficientPermissions)
+		mustBeOpen(t, k, p)
+	}, auth.RequireAnyScope("write", "x"), auth.RequireScope("write"), auth.RequireScope("write"), auth.RequireAnyScope("read", "x"), func(*gin.Context) {
+		mustEnd(t, p, auth.InsufficientPermissions)
 	})
 	k.put("k", func(r *apikey.Record) { r.Scopes = []string{"write", "read"} })
-	if got := ask(engine, "GET", "/", "X-Api-Key", "k").StatusCode; got != http.StatusOK {
+	if got := send(engine, "GET", "/", "X-Api-Key", "k").StatusCode; got != http.StatusOK {
 		t.Error(got)
 	}
 }
 
-func TestLostTruth(t *testing.T) {
-	inEach(t, func(t *testing.T, f framework) {
+func TestCancelOnOutage(t *testing.T) {
+	forEachFramework(t, func(t *testing.T, f framework) {
 		k := newKeys(t)
 		k.put("k")
-		within(t, f, k, "k", nil, func(kept *auth.Principal) {
+		handle(t, f, k, "k", nil, func(kept *auth.Principal) {
 			kept.Done()
-			within(t, f, k, "k", nil, func(p *auth.Principal) {
+			handle(t, f, k, "k", nil, func(p *auth.Principal) {
 				p.Done()
-				k.watches.Doubt(true)
-				goesOn(t, k, p) // the database can be asked
-				k.away(true)
+				k.watches.SetStale(true)
+				mustBeOpen(t, k, p) // rechecks still succeed
+				k.setOutage(true)
 				select {
 				case <-p.Done():
 				case <-time.After(patience):
-					t.Fatal("it goes on")
+					t.Fatal("Done is still open")
 				}
 				if !errors.Is(p.Err(), auth.ErrStalenessExceeded) {
-					t.Errorf("it has ended with %v", p.Err())
+					t.Errorf("Done is closed with %v", p.Err())
 				}
 				k.watches.Changed("id-k", 0)
-				goesOn(t, k, kept) // although nobody knows
-				k.away(false)
-				k.watches.Doubt(false)
+				mustBeOpen(t, k, kept) // although its rechecks fail
+				k.setOutage(false)
+				k.watches.SetStale(false)
 			}, auth.CancelOnOutage())
-			goesOn(t, k, kept)
+			mustBeOpen(t, k, kept)
 			k.put("k", revoked)
-			endsWith(t, kept, auth.Disabled)
+			mustEnd(t, kept, auth.Disabled)
 		})
 	})
 }
 
-// TestAValidatorThatTellsNothing gives an end by expiry alone.
-func TestAValidatorThatTellsNothing(t *testing.T) {
-	inEach(t, func(t *testing.T, f framework) {
+func TestValidatorWithoutWatcherEndsByExpiry(t *testing.T) {
+	forEachFramework(t, func(t *testing.T, f framework) {
 		key := &auth.Key{KeyID: "k", UserID: "u", Active: true, ExpiresAt: time.Now().Add(50 * time.Millisecond)}
-		within(t, f, lie{verdict: auth.Verdict{Code: auth.Valid, Key: key}}, "k", nil, func(p *auth.Principal) {
-			endsWith(t, p, auth.Expired)
+		handle(t, f, fixedVerdict{verdict: auth.Verdict{Code: auth.Valid, Key: key}}, "k", nil, func(p *auth.Principal) {
+			mustEnd(t, p, auth.Expired)
 		})
 	})
 }

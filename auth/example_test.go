@@ -11,7 +11,7 @@ import (
 	"github.com/keytail/keytail/keytailtest"
 )
 
-// exampleT is a test in an example, which has none.
+// exampleT stands for the *testing.T, which examples do not have.
 type exampleT struct{ cleanups []func() }
 
 func (*exampleT) Helper() {}
@@ -26,13 +26,13 @@ func (t *exampleT) end() {
 	}
 }
 
-// show prints what a service answers to a key.
+// show prints a service's response to a request with a key.
 func show(service http.Handler, target, key string) {
 	request := httptest.NewRequest(http.MethodGet, target, http.NoBody)
 	request.Header.Set("Authorization", "Bearer "+key)
-	answer := httptest.NewRecorder()
-	service.ServeHTTP(answer, request)
-	fmt.Println(answer.Code, answer.Body)
+	response := httptest.NewRecorder()
+	service.ServeHTTP(response, request)
+	fmt.Println(response.Code, response.Body)
 }
 
 func Example() {
@@ -43,7 +43,7 @@ func Example() {
 	router := gin.New()
 	router.Use(keys.Authenticate())
 	router.GET("/orders", auth.RequireScope("orders:read"), func(c *gin.Context) {
-		c.String(http.StatusOK, "orders of %s", auth.PrincipalOf(c).UserID)
+		c.String(http.StatusOK, "orders of %s", auth.FromGin(c).UserID)
 	})
 
 	show(router, "/orders", keys.Add(auth.Key{UserID: "ada", Scopes: []string{"orders:*"}}))
@@ -70,7 +70,7 @@ func ExampleMiddleware() {
 	// 200 orders of test-user
 }
 
-// Keys that are bound to an org are valid for its own routes alone.
+// A key that is bound to an organisation is valid only for its routes.
 func ExamplePathParam() {
 	t := &exampleT{}
 	defer t.end()
@@ -89,7 +89,7 @@ func ExamplePathParam() {
 	// 403 {"type":"about:blank","title":"Forbidden","status":403,"detail":"this API key must not be used from this address, or for this organisation or project","code":"FORBIDDEN"}
 }
 
-// A service with a form of errors of its own.
+// A service with its own format for errors.
 func ExampleOnGinRefusal() {
 	t := &exampleT{}
 	defer t.end()
@@ -108,7 +108,7 @@ func ExampleOnGinRefusal() {
 	// 400 {"error":"MALFORMED"}
 }
 
-// A handler that goes on for long ends when its key does.
+// A long-running handler learns that its key was revoked.
 func ExamplePrincipal_Done() {
 	t := &exampleT{}
 	defer t.end()
@@ -117,9 +117,9 @@ func ExamplePrincipal_Done() {
 
 	router := gin.New()
 	router.GET("/events", keys.Authenticate(), func(c *gin.Context) {
-		principal := auth.PrincipalOf(c)
+		principal := auth.FromGin(c)
 		done := principal.Done()
-		keys.Revoke(key) // by somebody else, at some time
+		keys.Revoke(key) // in production: another program, at any time
 		select {
 		case <-done:
 			c.String(http.StatusOK, "%v", principal.Err())
@@ -129,20 +129,20 @@ func ExamplePrincipal_Done() {
 
 	show(router, "/events", key)
 	// Output:
-	// 200 the API key has stopped being valid: DISABLED
+	// 200 the API key is no longer valid: DISABLED
 }
 
-// With WithRevocationCancel it is enough to look at the request's context.
-func ExampleWithRevocationCancel() {
+// With CancelOnRevocation the request's context is cancelled.
+func ExampleCancelOnRevocation() {
 	t := &exampleT{}
 	defer t.end()
 	keys := keytailtest.New(t)
 	key := keys.Key()
 
 	router := gin.New()
-	router.GET("/report", keys.Authenticate(auth.WithRevocationCancel()), func(c *gin.Context) {
+	router.GET("/report", keys.Authenticate(auth.CancelOnRevocation()), func(c *gin.Context) {
 		keys.Revoke(key)
-		<-c.Request.Context().Done() // here a query of a database would be cancelled
+		<-c.Request.Context().Done() // a database query with this context would be cancelled
 	})
 
 	show(router, "/report", key)

@@ -12,89 +12,87 @@ import (
 	"github.com/keytail/keytail/internal/revocation"
 )
 
-// gate is what Gin's and net/http's middleware have in common. Nothing of it
-// changes after newGate.
+// gate is what the middleware for Gin and for net/http have in common. It does not
+// change after newGate.
 type gate struct {
 	settings
 	validator Validator
-	watches   *revocation.Watches
+	watcher   RevocationWatcher
 }
 
-// newGate panics with what is wrong in the program.
+// newGate panics if the validator or the options are invalid; caller is the exported
+// function.
 func newGate(caller string, validator Validator, opts []Option) *gate {
 	settings, err := settingsOf(opts)
 	if validator == nil {
-		err = errors.Join(errors.New("a validator is needed"), err)
+		err = errors.Join(errors.New("the Validator is nil"), err)
 	}
 	if err != nil {
 		panic(fmt.Sprintf("%s: %v", caller, err))
 	}
-	g := &gate{settings: settings, validator: validator}
-	if hearing, ok := validator.(interface{ Watches() *revocation.Watches }); ok {
-		g.watches = hearing.Watches()
-	}
-	if g.watches == nil {
-		if g.cancel || g.cutOnOutage {
-			panic(caller + ": WithRevocationCancel and CancelOnOutage need a Validator that hears of changes, and this one has no method Watches() *auth.Watches: one that wraps another gives it that one's")
+	g := &gate{settings: settings, validator: validator, watcher: watcherOf(validator)}
+	if g.watcher == nil {
+		if g.cancel || g.cancelOnOutage {
+			panic(caller + ": CancelOnRevocation and CancelOnOutage need an auth.RevocationWatcher; a Validator that wraps one needs the method Unwrap() auth.Validator")
 		}
-		// Nobody tells it of changes, and nobody runs it: keys end by their expiry.
-		g.watches = revocation.New(revocation.Config{})
+		g.watcher = expiryWatcher{validator, revocation.New(revocation.Config{})}
 	}
 	return g
 }
 
-// admit decides about a request. One that is let in has a session; one that is not
-// has a refusal. header is the answer's.
+// admit decides about a request. It returns a session for one that may go ahead, and
+// a refusal otherwise. header is the response's.
 func (g *gate) admit(header http.Header, r *http.Request) (*session, *Refusal) {
 	id := forwardauth.RequestID(r, g.sources)
 	header.Set(forwardauth.HeaderRequestID, id)
-	text, two := g.key(r)
-	cleanse(r.Header, id)
+	text, ambiguous := g.findKey(r)
+	sanitize(r.Header, id)
 	switch {
 	case g.preflight && isPreflight(r):
 		return &session{Context: r.Context(), gate: g, preflight: true}, nil
-	case two:
+	case ambiguous:
 		return nil, g.refusal(Malformed, nil)
 	}
-	s := &session{Context: r.Context(), gate: g, text: func() string { return text }, request: Request{Scopes: g.scopes}}
-	if refusal := g.prepare(&s.request, r); refusal != nil {
+	s := &session{Context: r.Context(), gate: g, key: func() string { return text }, request: Request{Scopes: g.scopes}}
+	if refusal := g.complete(&s.request, r); refusal != nil {
 		return nil, refusal
 	}
-	return g.judge(s, text)
+	return g.validate(s, text)
 }
 
-// key is what the request offers as its key.
-func (g *gate) key(r *http.Request) (text string, two bool) {
+// findKey returns the text of the request's key. ambiguous: it has two different
+// ones.
+func (g *gate) findKey(r *http.Request) (text string, ambiguous bool) {
 	var query url.Values
 	if r.URL.RawQuery != "" && forwardauth.ReadQuery(g.sources) {
-		// What cannot be read of it is left out: it is no key.
+		// Parameters that cannot be parsed are left out: none of them is a key.
 		query, _ = url.ParseQuery(r.URL.RawQuery)
 	}
 	return forwardauth.FindKey(g.sources, r, query)
 }
 
-// prepare fills in what depends on the request.
-func (g *gate) prepare(request *Request, r *http.Request) *Refusal {
+// complete sets the fields that depend on the HTTP request.
+func (g *gate) complete(request *Request, r *http.Request) *Refusal {
 	request.IP = forwardauth.ClientIP(r, g.proxies)
 	for _, id := range []struct {
-		of func(*http.Request) string
-		to *string
+		of    func(*http.Request) string
+		field *string
 	}{{g.org, &request.OrgID}, {g.project, &request.ProjectID}} {
 		if id.of == nil {
 			continue
 		}
-		*id.to = id.of(r)
-		if *id.to != "" && apikey.ValidID(*id.to) != nil {
+		*id.field = id.of(r)
+		if *id.field != "" && apikey.ValidID(*id.field) != nil {
 			return g.refusal(BadRequest, nil)
 		}
 	}
 	return nil
 }
 
-// judge asks the validator.
-func (g *gate) judge(s *session, text string) (*session, *Refusal) {
-	// Before the verdict: what changes from here on is seen by a watch.
-	s.mark = g.watches.Begin()
+// validate calls the validator.
+func (g *gate) validate(s *session, text string) (*session, *Refusal) {
+	// Before the verdict, so that a watch notices every later change.
+	s.mark = g.watcher.Mark()
 	verdict, err := g.validator.Validate(s.Context, text, s.request)
 	code := codeOf(&verdict, err)
 	if code != Valid {
@@ -107,8 +105,8 @@ func (g *gate) judge(s *session, text string) (*session, *Refusal) {
 	return s, nil
 }
 
-// codeOf is an outage in place of a verdict that no Validator may give: none at
-// all, or a yes about nobody.
+// codeOf returns the verdict's code, and Unavailable for verdicts that no Validator
+// may return: one without a code, and Valid without a key.
 func codeOf(verdict *Verdict, err error) Code {
 	if err != nil || verdict.Code == "" || verdict.Code == Valid && verdict.Key == nil {
 		return Unavailable
@@ -116,29 +114,29 @@ func codeOf(verdict *Verdict, err error) Code {
 	return verdict.Code
 }
 
-// isPreflight reports whether a browser asks whether it may ask (Fetch standard,
+// isPreflight reports whether the request is a CORS preflight (Fetch standard,
 // CORS-preflight request).
 func isPreflight(r *http.Request) bool {
 	return r.Method == http.MethodOptions && r.Header.Get("Origin") != "" && r.Header.Get("Access-Control-Request-Method") != ""
 }
 
-// identityHeaders are what keytail tells a service behind a proxy. Here nobody
-// believes them, whoever sent them.
+// identityHeaders are what keytail's forward-auth tells a service behind a proxy. A
+// service with this middleware trusts none of them, whoever sent them.
 var identityHeaders = []string{
 	forwardauth.HeaderKeyID, forwardauth.HeaderUserID, forwardauth.HeaderOrgID, forwardauth.HeaderProjectID,
 	forwardauth.HeaderScopes, forwardauth.HeaderResult, forwardauth.HeaderStaleness,
 }
 
-// cleanse gives the request its id, and takes identity headers out of it in every
-// spelling: some servers read X_Auth_User_Id as the same header.
-func cleanse(header http.Header, id string) {
+// sanitize sets the request's id, and deletes identity headers in every spelling:
+// some servers treat X_Auth_User_Id as the same header.
+func sanitize(header http.Header, id string) {
 	for name := range header {
 		if len(name) < len("X-Auth-") || name[0]|0x20 != 'x' || name[1] != '-' && name[1] != '_' {
 			continue
 		}
-		plain := strings.ReplaceAll(name, "_", "-")
+		normalized := strings.ReplaceAll(name, "_", "-")
 		for _, identity := range identityHeaders {
-			if strings.EqualFold(plain, identity) {
+			if strings.EqualFold(normalized, identity) {
 				delete(header, name)
 			}
 		}
@@ -148,8 +146,8 @@ func cleanse(header http.Header, id string) {
 	}
 }
 
-// conceal takes the key out of a request.
-func (g *gate) conceal(r *http.Request) {
+// removeKey removes the key from a request.
+func (g *gate) removeKey(r *http.Request) {
 	u := *r.URL
 	r.URL = &u
 	forwardauth.Strip(g.sources, r)

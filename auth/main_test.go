@@ -17,7 +17,6 @@ import (
 
 	"github.com/keytail/keytail/auth"
 	"github.com/keytail/keytail/internal/apikey"
-	"github.com/keytail/keytail/internal/outward"
 	"github.com/keytail/keytail/internal/revocation"
 )
 
@@ -28,21 +27,22 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// keys is a validator that holds keys by their text, and tells of changes.
+// keys is a RevocationWatcher with keys in memory, by their text.
 type keys struct {
 	watches *revocation.Watches
 
 	mutex   sync.Mutex
 	records map[string]apikey.Record
 	outage  bool
-	asked   []auth.Request
-	// revision is that of all verdicts.
-	revision uint64
+	// requests are those of all calls of Validate.
+	requests []auth.Request
+	// revision is the revision of all verdicts.
+	revision auth.Revision
 }
 
-// newKeys runs until the test ends.
+// newKeys makes rechecks until the test ends.
 func newKeys(t testing.TB) *keys {
-	k := &keys{watches: revocation.New(revocation.Config{Workers: 1, DoubtInterval: 10 * time.Millisecond}), records: map[string]apikey.Record{}}
+	k := &keys{watches: revocation.New(revocation.Config{Workers: 1, StaleInterval: 10 * time.Millisecond}), records: map[string]apikey.Record{}}
 	ctx, stop := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- k.watches.Run(ctx) }()
@@ -58,31 +58,37 @@ func newKeys(t testing.TB) *keys {
 	return k
 }
 
-func (k *keys) Watches() *revocation.Watches { return k.watches }
+func (k *keys) Mark() uint64 { return k.watches.Mark() }
+
+func (k *keys) Watch(request auth.WatchRequest) auth.Watch {
+	return k.watches.Add(revocation.Entry(request))
+}
 
 func (k *keys) Validate(_ context.Context, text string, request auth.Request) (auth.Verdict, error) {
 	k.mutex.Lock()
 	defer k.mutex.Unlock()
-	k.asked = append(k.asked, request)
+	k.requests = append(k.requests, request)
 	record, found := k.records[text]
-	v := apikey.Verdict{Source: apikey.SourceCache, Revision: k.revision}
+	v := auth.Verdict{Source: auth.SourceCache, Revision: k.revision}
 	switch {
 	case k.outage:
+		v.Code = auth.Unavailable
+		return v, auth.ErrUnavailable
 	case text == "":
-		v.Code = apikey.Missing
+		v.Code = auth.Missing
 	case strings.Contains(text, " "):
-		v.Code = apikey.Malformed
+		v.Code = auth.Malformed
 	case !found:
-		v.Code = apikey.NotFound
+		v.Code = auth.NotFound
 	default:
-		asked := outward.Request(&request)
 		v.AsOf = time.Now()
-		v.Record, v.Code = &record, apikey.Decide(&record, &asked, v.AsOf)
+		code := apikey.Decide(&record, &apikey.Request{Scopes: request.Scopes, OrgID: request.OrgID, ProjectID: request.ProjectID, IP: request.IP}, v.AsOf)
+		v.Code, v.Key = auth.Code(code.String()), (*auth.Key)(&record)
 	}
-	return outward.Verdict(&v)
+	return v, nil
 }
 
-// put makes a key, or changes it, and tells.
+// put creates or changes a key, and reports the change.
 func (k *keys) put(text string, change ...func(*apikey.Record)) {
 	k.mutex.Lock()
 	record, found := k.records[text]
@@ -99,7 +105,7 @@ func (k *keys) put(text string, change ...func(*apikey.Record)) {
 
 func revoked(r *apikey.Record) { r.Active = false }
 
-// delete takes a key away, and tells.
+// delete deletes a key, and reports the change.
 func (k *keys) delete(text string) {
 	k.mutex.Lock()
 	id := k.records[text].KeyID
@@ -109,17 +115,17 @@ func (k *keys) delete(text string) {
 }
 
 // refuse is a recheck that ends its watch.
-func (k *keys) refuse(context.Context, uint64) (time.Time, error) {
-	return time.Time{}, errors.New("refused")
+func (k *keys) refuse(context.Context, uint64) (expiresAt time.Time, revoked, err error) {
+	return time.Time{}, errors.New("refused"), nil
 }
 
-func (k *keys) away(outage bool) {
+func (k *keys) setOutage(outage bool) {
 	k.mutex.Lock()
 	defer k.mutex.Unlock()
 	k.outage = outage
 }
 
-func (k *keys) setRevision(revision uint64) {
+func (k *keys) setRevision(revision auth.Revision) {
 	k.mutex.Lock()
 	defer k.mutex.Unlock()
 	k.revision = revision
@@ -128,40 +134,40 @@ func (k *keys) setRevision(revision uint64) {
 func (k *keys) count() int {
 	k.mutex.Lock()
 	defer k.mutex.Unlock()
-	return len(k.asked)
+	return len(k.requests)
 }
 
 func (k *keys) lastRequest() auth.Request {
 	k.mutex.Lock()
 	defer k.mutex.Unlock()
-	return k.asked[len(k.asked)-1]
+	return k.requests[len(k.requests)-1]
 }
 
-// framework is how a handler is served: every behaviour is the same in both.
+// framework serves a handler with Gin or with net/http. Both must behave the same.
 type framework struct {
 	name string
-	// serve puts the middleware, then requirements, before a handler at /orgs/{org}
-	// and /.
-	serve func(v auth.Validator, handler http.HandlerFunc, need []string, opts ...auth.Option) http.Handler
+	// serve puts the middleware and then requirements before a handler at /orgs/{org} and
+	// at /.
+	serve func(v auth.Validator, handler http.HandlerFunc, scopes []string, opts ...auth.Option) http.Handler
 }
 
 var frameworks = []framework{
-	{"gin", func(v auth.Validator, handler http.HandlerFunc, need []string, opts ...auth.Option) http.Handler {
+	{"gin", func(v auth.Validator, handler http.HandlerFunc, scopes []string, opts ...auth.Option) http.Handler {
 		engine := gin.New()
 		chain := []gin.HandlerFunc{auth.Authenticate(v, opts...)}
-		if len(need) > 0 {
-			chain = append(chain, auth.RequireScope(need...))
+		if len(scopes) > 0 {
+			chain = append(chain, auth.RequireScope(scopes...))
 		}
-		// Gin's own writer must go on being one, so the handler gets it.
+		// The handler gets the gin.ResponseWriter, to test that it still is one.
 		chain = append(chain, func(c *gin.Context) { handler(c.Writer, c.Request) })
 		engine.Any("/orgs/:org", chain...)
 		engine.Any("/", chain...)
 		return engine
 	}},
-	{"net/http", func(v auth.Validator, handler http.HandlerFunc, need []string, opts ...auth.Option) http.Handler {
+	{"net/http", func(v auth.Validator, handler http.HandlerFunc, scopes []string, opts ...auth.Option) http.Handler {
 		var h http.Handler = handler
-		if len(need) > 0 {
-			h = auth.ScopeMiddleware(need...)(h)
+		if len(scopes) > 0 {
+			h = auth.ScopeMiddleware(scopes...)(h)
 		}
 		h = auth.Middleware(v, opts...)(h)
 		mux := http.NewServeMux()
@@ -171,15 +177,15 @@ var frameworks = []framework{
 	}},
 }
 
-func inEach(t *testing.T, test func(t *testing.T, f framework)) {
+func forEachFramework(t *testing.T, test func(t *testing.T, f framework)) {
 	t.Helper()
 	for _, f := range frameworks {
 		t.Run(f.name, func(t *testing.T) { test(t, f) })
 	}
 }
 
-// ask sends one request with these headers, in pairs.
-func ask(h http.Handler, method, target string, headers ...string) *http.Response {
+// send sends a request with these headers, in pairs of name and value.
+func send(h http.Handler, method, target string, headers ...string) *http.Response {
 	r := httptest.NewRequest(method, target, nil)
 	for pair := range slices.Chunk(headers, 2) {
 		r.Header.Add(pair[0], pair[1])

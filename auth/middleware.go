@@ -6,13 +6,13 @@ import (
 	"github.com/gin-gonic/gin"
 )
 
-// Authenticate lets requests pass that have a valid key, and gives them a
-// Principal. All others are answered by it, and aborted. It panics at once if an
-// option is wrong, see Check. A route needs one of it.
+// Authenticate returns Gin middleware that lets requests with a valid key pass and
+// gives them a Principal. It answers all other requests and aborts their chain. A route
+// needs it once. It panics if an option is invalid, see CheckOptions.
 //
-// The request gets an X-Request-Id, the client's or a new one, which the answer
-// repeats. What a client sends as X-Auth-User-Id and in the other identity headers
-// of forward-auth is taken out of the request.
+// The request gets an X-Request-Id, the client's or a new one, which the response
+// repeats. X-Auth-User-Id and the other identity headers of forward-auth are deleted
+// from the request.
 func Authenticate(v Validator, opts ...Option) gin.HandlerFunc {
 	g := newGate("auth.Authenticate", v, opts)
 	return func(c *gin.Context) {
@@ -36,19 +36,19 @@ func Authenticate(v Validator, opts ...Option) gin.HandlerFunc {
 	}
 }
 
-// refuseGin answers, and aborts the chain.
+// refuseGin writes the response and aborts the chain.
 func (g *gate) refuseGin(c *gin.Context, refusal *Refusal) {
 	if g.respondGin == nil {
 		g.refuse(c.Writer, c.Request, refusal)
 	} else {
-		refusal.announce(c.Writer.Header())
-		hurry(c.Writer, c.Request)
+		refusal.setHeaders(c.Writer.Header())
+		limitBodyRead(c.Writer, c.Request)
 		g.respondGin(c, *refusal)
 	}
 	c.Abort()
 }
 
-// Middleware is Authenticate for net/http. The handler finds the principal with
+// Middleware is Authenticate for net/http. The handler gets the principal from
 // FromContext.
 func Middleware(v Validator, opts ...Option) func(http.Handler) http.Handler {
 	g := newGate("auth.Middleware", v, opts)

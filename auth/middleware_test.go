@@ -21,7 +21,7 @@ import (
 	"github.com/keytail/keytail/internal/apikey"
 )
 
-// hello answers with who is there.
+// hello writes the principal.
 func hello(w http.ResponseWriter, r *http.Request) {
 	if p := auth.FromContext(r.Context()); p != nil {
 		_, _ = fmt.Fprint(w, p)
@@ -30,30 +30,30 @@ func hello(w http.ResponseWriter, r *http.Request) {
 	_, _ = fmt.Fprint(w, "nobody")
 }
 
-func bodyOf(t *testing.T, answer *http.Response) string {
+func bodyOf(t *testing.T, response *http.Response) string {
 	t.Helper()
-	defer answer.Body.Close()
-	body, err := io.ReadAll(answer.Body)
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return string(body)
 }
 
-// isRefused holds an answer against HTTP.md.
-func isRefused(t *testing.T, answer *http.Response, status int, code, challenge string) {
+// checkRefusal checks a response against docs/http.md.
+func checkRefusal(t *testing.T, response *http.Response, status int, code, challenge string) {
 	t.Helper()
-	body := bodyOf(t, answer)
+	body := bodyOf(t, response)
 	var problem struct {
 		Type, Title, Detail, Code string
 		Status                    int
 	}
 	if err := json.Unmarshal([]byte(body), &problem); err != nil {
-		t.Fatalf("%d %q: %v", answer.StatusCode, body, err)
+		t.Fatalf("%d %q: %v", response.StatusCode, body, err)
 	}
-	h := answer.Header
+	h := response.Header
 	got := []string{
-		fmt.Sprint(answer.StatusCode), fmt.Sprint(problem.Status), problem.Code, problem.Type, problem.Title,
+		fmt.Sprint(response.StatusCode), fmt.Sprint(problem.Status), problem.Code, problem.Type, problem.Title,
 		h.Get("Content-Type"), h.Get("WWW-Authenticate"), h.Get("Cache-Control"), h.Get("Retry-After"),
 	}
 	retry := ""
@@ -72,8 +72,8 @@ func isRefused(t *testing.T, answer *http.Response, status int, code, challenge 
 	}
 }
 
-func TestAValidKeyHasAPrincipal(t *testing.T) {
-	inEach(t, func(t *testing.T, f framework) {
+func TestPrincipalOfAValidKey(t *testing.T) {
+	forEachFramework(t, func(t *testing.T, f framework) {
 		k := newKeys(t)
 		ends := time.Now().Add(time.Hour).UTC()
 		k.put("good", func(r *apikey.Record) {
@@ -83,12 +83,12 @@ func TestAValidKeyHasAPrincipal(t *testing.T) {
 		h := f.serve(k, func(_ http.ResponseWriter, r *http.Request) {
 			got = *auth.FromContext(r.Context())
 			if !got.HasScope("read") || !got.HasScope("admin:x") || got.HasScope("write") {
-				t.Error("scopes")
+				t.Error("HasScope is wrong")
 			}
 		}, []string{"admin:y"}, auth.OrgID(func(*http.Request) string { return "o" }), auth.ProjectID(func(*http.Request) string { return "p" }))
-		answer := ask(h, "GET", "/", "Authorization", "Bearer good")
-		if answer.StatusCode != http.StatusOK || answer.Header.Get("X-Request-Id") == "" || answer.Header.Get("Cache-Control") != "" {
-			t.Errorf("%d %v", answer.StatusCode, answer.Header)
+		response := send(h, "GET", "/", "Authorization", "Bearer good")
+		if response.StatusCode != http.StatusOK || response.Header.Get("X-Request-Id") == "" || response.Header.Get("Cache-Control") != "" {
+			t.Errorf("%d %v", response.StatusCode, response.Header)
 		}
 		want := []any{"id-good", "user-1", "o", "p", "a key", []string{"read", "admin:*"}, `{"a":1}`, ends, false}
 		if diff := cmp.Diff(want, []any{got.KeyID, got.UserID, got.OrgID, got.ProjectID, got.Name, got.Scopes, string(got.Metadata), got.ExpiresAt, got.AsOf.IsZero()}); diff != "" {
@@ -97,7 +97,7 @@ func TestAValidKeyHasAPrincipal(t *testing.T) {
 	})
 }
 
-func TestEachCodeIsRefusedAsTheContractSays(t *testing.T) {
+func TestRefusalOfEachCode(t *testing.T) {
 	const realm = `Bearer realm="keytail"`
 	cases := []struct {
 		key       string
@@ -114,7 +114,7 @@ func TestEachCodeIsRefusedAsTheContractSays(t *testing.T) {
 		{"k", func(r *apikey.Record) { r.OrgID = "o" }, 403, "FORBIDDEN", ""},
 		{"k", func(r *apikey.Record) { r.Scopes = nil }, 403, "INSUFFICIENT_PERMISSIONS", realm + `, error="insufficient_scope", scope="read a%22b"`},
 	}
-	inEach(t, func(t *testing.T, f framework) {
+	forEachFramework(t, func(t *testing.T, f framework) {
 		for _, c := range cases {
 			t.Run(c.code, func(t *testing.T) {
 				k := newKeys(t)
@@ -127,9 +127,9 @@ func TestEachCodeIsRefusedAsTheContractSays(t *testing.T) {
 				if c.key != "" {
 					headers = []string{"X-Api-Key", c.key}
 				}
-				isRefused(t, ask(h, "GET", "/", headers...), c.status, c.code, c.challenge)
-				k.away(true)
-				isRefused(t, ask(h, "POST", "/", headers...), 503, "UNAVAILABLE", "")
+				checkRefusal(t, send(h, "GET", "/", headers...), c.status, c.code, c.challenge)
+				k.setOutage(true)
+				checkRefusal(t, send(h, "POST", "/", headers...), 503, "UNAVAILABLE", "")
 				if called {
 					t.Error("the handler was called")
 				}
@@ -138,43 +138,44 @@ func TestEachCodeIsRefusedAsTheContractSays(t *testing.T) {
 	})
 }
 
-// lie is a validator that gives no verdict, or one that it may not give.
-type lie struct {
+// fixedVerdict is a Validator that always returns the same, even what no Validator may
+// return.
+type fixedVerdict struct {
 	verdict auth.Verdict
 	err     error
 }
 
-func (l lie) Validate(context.Context, string, auth.Request) (auth.Verdict, error) {
+func (l fixedVerdict) Validate(context.Context, string, auth.Request) (auth.Verdict, error) {
 	return l.verdict, l.err
 }
 
-func TestNoVerdictIsNoYes(t *testing.T) {
+func TestInvalidVerdictIsRefused(t *testing.T) {
 	key := &auth.Key{KeyID: "k", UserID: "u", Active: true}
-	inEach(t, func(t *testing.T, f framework) {
+	forEachFramework(t, func(t *testing.T, f framework) {
 		for name, c := range map[string]struct {
-			lie    lie
+			v      fixedVerdict
 			status int
 			code   string
 		}{
-			"nothing":            {lie{}, 503, "UNAVAILABLE"},
-			"a yes about nobody": {lie{verdict: auth.Verdict{Code: auth.Valid}}, 503, "UNAVAILABLE"},
-			"a yes and an error": {lie{auth.Verdict{Code: auth.Valid, Key: key}, auth.ErrUnavailable}, 503, "UNAVAILABLE"},
-			"another error":      {lie{auth.Verdict{Code: auth.Valid, Key: key}, errors.New("x")}, 503, "UNAVAILABLE"},
-			"a code of tomorrow": {lie{verdict: auth.Verdict{Code: "RATE_LIMITED", Key: key}}, 403, "RATE_LIMITED"},
+			"zero verdict":              {fixedVerdict{}, 503, "UNAVAILABLE"},
+			"VALID without a key":       {fixedVerdict{verdict: auth.Verdict{Code: auth.Valid}}, 503, "UNAVAILABLE"},
+			"VALID with ErrUnavailable": {fixedVerdict{auth.Verdict{Code: auth.Valid, Key: key}, auth.ErrUnavailable}, 503, "UNAVAILABLE"},
+			"VALID with another error":  {fixedVerdict{auth.Verdict{Code: auth.Valid, Key: key}, errors.New("x")}, 503, "UNAVAILABLE"},
+			"unknown code":              {fixedVerdict{verdict: auth.Verdict{Code: "RATE_LIMITED", Key: key}}, 403, "RATE_LIMITED"},
 		} {
 			t.Run(name, func(t *testing.T) {
-				isRefused(t, ask(f.serve(c.lie, hello, nil), "GET", "/", "X-Api-Key", "k"), c.status, c.code, "")
+				checkRefusal(t, send(f.serve(c.v, hello, nil), "GET", "/", "X-Api-Key", "k"), c.status, c.code, "")
 			})
 		}
 	})
 }
 
-func TestWhereTheKeyIs(t *testing.T) {
-	inEach(t, func(t *testing.T, f framework) {
+func TestKeySources(t *testing.T) {
+	forEachFramework(t, func(t *testing.T, f framework) {
 		k := newKeys(t)
 		k.put("a")
 		k.put("b")
-		h := f.serve(k, hello, nil, auth.KeySources("bearer", "header:X-Session", "query:key", "cookie:sid"))
+		h := f.serve(k, hello, nil, auth.KeySources(auth.BearerToken, auth.HeaderKey("X-Session"), auth.QueryKey("key"), auth.CookieKey("sid")))
 		for _, c := range []struct {
 			target  string
 			headers []string
@@ -199,29 +200,29 @@ func TestWhereTheKeyIs(t *testing.T) {
 			{"/", []string{"X-Session", strings.Repeat("x", 100_000)}, "NOT_FOUND"},
 			{"/", []string{"X-Other", strings.Repeat("x", 100_000), "X-Session", "a"}, ""},
 		} {
-			answer := ask(h, "GET", c.target, c.headers...)
-			body := bodyOf(t, answer)
-			if (answer.StatusCode == http.StatusOK) != (c.code == "") || c.code != "" && !strings.Contains(body, `"`+c.code+`"`) {
-				t.Errorf("%s %.80q: %d %s, want %q", c.target, c.headers, answer.StatusCode, body, c.code)
+			response := send(h, "GET", c.target, c.headers...)
+			body := bodyOf(t, response)
+			if (response.StatusCode == http.StatusOK) != (c.code == "") || c.code != "" && !strings.Contains(body, `"`+c.code+`"`) {
+				t.Errorf("%s %.80q: %d %s, want %q", c.target, c.headers, response.StatusCode, body, c.code)
 			}
-			if len(answer.Header.Values("X-Auth-User-Id")) > 0 {
-				t.Error("a header was split")
+			if len(response.Header.Values("X-Auth-User-Id")) > 0 {
+				t.Error("the key's newline made a header")
 			}
 		}
 	})
 }
 
-func TestNoMethodPassesByItself(t *testing.T) {
+func TestEveryMethodNeedsAKey(t *testing.T) {
 	preflight := []string{"Origin", "https://a.example", "Access-Control-Request-Method", "PUT"}
 	upgrade := []string{"Connection", "Upgrade", "Upgrade", "websocket"}
-	inEach(t, func(t *testing.T, f framework) {
+	forEachFramework(t, func(t *testing.T, f framework) {
 		k := newKeys(t)
 		k.put("a")
-		strict, lax := f.serve(k, hello, []string{"read"}), f.serve(k, hello, []string{"read"}, auth.AllowPreflight())
+		strict, preflights := f.serve(k, hello, []string{"read"}), f.serve(k, hello, []string{"read"}, auth.AllowPreflight())
 		for _, c := range []struct {
 			method  string
 			headers []string
-			lax     int
+			want    int // with AllowPreflight
 		}{
 			{"OPTIONS", preflight, 200},
 			{"OPTIONS", nil, 401},
@@ -234,31 +235,30 @@ func TestNoMethodPassesByItself(t *testing.T) {
 			{"GET", upgrade, 401},
 			{"CONNECT", preflight, 401},
 		} {
-			if got := ask(strict, c.method, "/", c.headers...).StatusCode; got != http.StatusUnauthorized {
+			if got := send(strict, c.method, "/", c.headers...).StatusCode; got != http.StatusUnauthorized {
 				t.Errorf("%s %v: %d", c.method, c.headers, got)
 			}
-			answer := ask(lax, c.method, "/", c.headers...)
-			if answer.StatusCode != c.lax {
-				t.Errorf("with preflights, %s %v: %d", c.method, c.headers, answer.StatusCode)
+			response := send(preflights, c.method, "/", c.headers...)
+			if response.StatusCode != c.want {
+				t.Errorf("with AllowPreflight, %s %v: %d", c.method, c.headers, response.StatusCode)
 			}
-			if c.lax == 200 && bodyOf(t, answer) != "nobody" {
+			if c.want == 200 && bodyOf(t, response) != "nobody" {
 				t.Error("a preflight has a principal")
 			}
-			if got := ask(strict, c.method, "/", append([]string{"X-Api-Key", "a"}, c.headers...)...).StatusCode; got != http.StatusOK {
+			if got := send(strict, c.method, "/", append([]string{"X-Api-Key", "a"}, c.headers...)...).StatusCode; got != http.StatusOK {
 				t.Errorf("with a key, %s: %d", c.method, got)
 			}
 		}
 	})
 }
 
-// TestForgedIdentityMeansNothing in any spelling, and does not reach the handler,
-// whether the request has a key or not.
-func TestForgedIdentityMeansNothing(t *testing.T) {
+// In every spelling, with a key and without.
+func TestIdentityHeadersAreRemoved(t *testing.T) {
 	forged := []string{
 		"X-Auth-User-Id", "x-auth-key-id", "X-AUTH-ORG-ID", "x-aUTH-pROJECT-iD", "X_Auth_Scopes", "x_auth-user_id", "X-Auth-Result",
 		"X-Auth-Staleness-Ms", "X_AUTH_USER_ID",
 	}
-	inEach(t, func(t *testing.T, f framework) {
+	forEachFramework(t, func(t *testing.T, f framework) {
 		k := newKeys(t)
 		k.put("a")
 		var seen http.Header
@@ -276,7 +276,7 @@ func TestForgedIdentityMeansNothing(t *testing.T) {
 				r.Header.Set(pair[0], pair[1])
 			}
 			for _, name := range forged {
-				r.Header[name] = []string{"root"} // as it came, whatever net/http does
+				r.Header[name] = []string{"root"} // not in the canonical spelling
 				r.Header.Add(name, "root")
 			}
 			r.Header.Set("X-Auth-Token", "another system's")
@@ -286,15 +286,15 @@ func TestForgedIdentityMeansNothing(t *testing.T) {
 			who += recorder.Body.String() + "; "
 			for name := range seen {
 				if strings.HasPrefix(strings.ToLower(strings.ReplaceAll(name, "_", "-")), "x-auth-") && name != "X-Auth-Token" {
-					t.Errorf("%s has come through", name)
+					t.Errorf("%s reached the handler", name)
 				}
 			}
 			if seen.Get("X-Auth-Token") == "" || seen.Get("X-Author") == "" {
-				t.Error("too much was taken away")
+				t.Error("other headers were removed")
 			}
 		}
 		if who != "key id-a of user user-1; nobody; " {
-			t.Errorf("it is %s", who)
+			t.Errorf("the principals are %s", who)
 		}
 		r := httptest.NewRequest(http.MethodGet, "/", nil)
 		for _, name := range forged {
@@ -303,13 +303,13 @@ func TestForgedIdentityMeansNothing(t *testing.T) {
 		recorder := httptest.NewRecorder()
 		h.ServeHTTP(recorder, r)
 		if recorder.Code != http.StatusUnauthorized {
-			t.Errorf("forged headers alone: %d", recorder.Code)
+			t.Errorf("identity headers without a key: %d", recorder.Code)
 		}
 	})
 }
 
 func TestRequestID(t *testing.T) {
-	inEach(t, func(t *testing.T, f framework) {
+	forEachFramework(t, func(t *testing.T, f framework) {
 		k := newKeys(t)
 		k.put("kt_a")
 		inside := ""
@@ -319,35 +319,35 @@ func TestRequestID(t *testing.T) {
 		for sent, kept := range map[string]bool{
 			"trace-1": true, "": false, "a b": false, strings.Repeat("x", 129): false, "<script>": false, "id-kt_a": false,
 		} {
-			answer := ask(h, "GET", "/", "X-Api-Key", "kt_a", "X-Request-Id", sent)
-			id := answer.Header.Get("X-Request-Id")
+			response := send(h, "GET", "/", "X-Api-Key", "kt_a", "X-Request-Id", sent)
+			id := response.Header.Get("X-Request-Id")
 			if id == "" || (id == sent) != kept || id != inside {
-				t.Errorf("%q became %q, and %q for the handler", sent, id, inside)
+				t.Errorf("%q became %q in the response and %q for the handler", sent, id, inside)
 			}
 		}
-		if id := ask(h, "GET", "/", "X-Request-Id", "trace-1").Header.Get("X-Request-Id"); id != "trace-1" {
+		if id := send(h, "GET", "/", "X-Request-Id", "trace-1").Header.Get("X-Request-Id"); id != "trace-1" {
 			t.Errorf("a refusal has the id %q", id)
 		}
-		if id := ask(h, "GET", "/", "X-Api-Key", "kt_a", "X-Request-Id", "a", "X-Request-Id", "b").Header.Get("X-Request-Id"); id == "a" || id == "b" {
-			t.Errorf("one of two ids was taken: %q", id)
+		if id := send(h, "GET", "/", "X-Api-Key", "kt_a", "X-Request-Id", "a", "X-Request-Id", "b").Header.Get("X-Request-Id"); id == "a" || id == "b" {
+			t.Errorf("one of two ids was used: %q", id)
 		}
 	})
 }
 
 func TestHideCredentials(t *testing.T) {
-	inEach(t, func(t *testing.T, f framework) {
+	forEachFramework(t, func(t *testing.T, f framework) {
 		k := newKeys(t)
 		k.put("secret")
 		var seen *http.Request
 		handler := func(_ http.ResponseWriter, r *http.Request) { seen = r }
-		sources := auth.KeySources("bearer", "x-api-key", "query:key", "cookie:sid")
+		sources := auth.KeySources(auth.BearerToken, auth.XAPIKey, auth.QueryKey("key"), auth.CookieKey("sid"))
 		r := func(h http.Handler) string {
 			request := httptest.NewRequest(http.MethodGet, "/?a=1&key=secret&b=2", nil)
 			request.Header = http.Header{"Authorization": {"Bearer secret", "Basic eDp5"}, "X-Api-Key": {"secret"}, "Cookie": {"x=1; sid=secret"}, "X-Keep": {"1"}}
 			_ = request.ParseForm()
 			h.ServeHTTP(httptest.NewRecorder(), request)
 			if request.URL.RawQuery != "a=1&key=secret&b=2" {
-				t.Error("the URL of those who stand before it was changed")
+				t.Error("the URL of the outer handlers was changed")
 			}
 			return fmt.Sprint(seen.Header, seen.URL, seen.RequestURI, seen.Form)
 		}
@@ -356,37 +356,37 @@ func TestHideCredentials(t *testing.T) {
 		}
 		text := r(f.serve(k, handler, nil, sources, auth.HideCredentials()))
 		if strings.Contains(text, "secret") {
-			t.Errorf("it is still there: %s", text)
+			t.Errorf("the key is still there: %s", text)
 		}
 		want := "/?a=1&b=2"
 		if seen.RequestURI != want || seen.URL.String() != want || seen.Header.Get("Authorization") != "Basic eDp5" || seen.Header.Get("Cookie") != "x=1" || seen.Header.Get("X-Keep") != "1" {
-			t.Errorf("it is %s", text)
+			t.Errorf("the handler got %s", text)
 		}
-		ask(f.serve(k, handler, nil, auth.KeySources("query:key"), auth.HideCredentials()), "GET", "/?key=secret")
+		send(f.serve(k, handler, nil, auth.KeySources("query:key"), auth.HideCredentials()), "GET", "/?key=secret")
 		if seen.RequestURI != "/" {
-			t.Errorf("it is %s", seen.RequestURI)
+			t.Errorf("the handler got %s", seen.RequestURI)
 		}
 	})
 }
 
-// TestGinsRecoveryShowsNoKeyThatIsHidden: httputil.ReverseProxy panics with this when
-// its client has gone, and Gin then shows all headers but Authorization.
-func TestGinsRecoveryShowsNoKeyThatIsHidden(t *testing.T) {
+// httputil.ReverseProxy panics with http.ErrAbortHandler when its client disconnects,
+// and Gin's Recovery then logs all headers except Authorization.
+func TestGinRecoveryDoesNotLogAHiddenKey(t *testing.T) {
 	for hidden, opts := range map[bool][]auth.Option{false: nil, true: {auth.HideCredentials()}} {
 		k := newKeys(t)
 		k.put("secret-key")
 		var log strings.Builder
 		engine := gin.New()
 		engine.GET("/", gin.RecoveryWithWriter(&log), auth.Authenticate(k, opts...), func(*gin.Context) { panic(http.ErrAbortHandler) })
-		ask(engine, "GET", "/", "X-Api-Key", "secret-key")
+		send(engine, "GET", "/", "X-Api-Key", "secret-key")
 		if shown := strings.Contains(log.String(), "secret-key"); log.Len() == 0 || shown == hidden {
-			t.Errorf("hidden: %v, and the log has %s", hidden, &log)
+			t.Errorf("HideCredentials is %v and the log has %s", hidden, &log)
 		}
 	}
 }
 
-func TestOrgAndProjectOfTheRequest(t *testing.T) {
-	inEach(t, func(t *testing.T, f framework) {
+func TestOrgIDAndProjectID(t *testing.T) {
+	forEachFramework(t, func(t *testing.T, f framework) {
 		k := newKeys(t)
 		k.put("bound", func(r *apikey.Record) { r.OrgID = "acme" })
 		k.put("free")
@@ -402,139 +402,137 @@ func TestOrgAndProjectOfTheRequest(t *testing.T) {
 			{"/orgs/a%00b", "free", 400},
 			{"/orgs/" + strings.Repeat("x", 300), "free", 400},
 		} {
-			if answer := ask(h, "GET", c.target, "X-Api-Key", c.key); answer.StatusCode != c.status {
-				t.Errorf("%s with %s: %d %s", c.target, c.key, answer.StatusCode, bodyOf(t, answer))
+			if response := send(h, "GET", c.target, "X-Api-Key", c.key); response.StatusCode != c.status {
+				t.Errorf("%s with %s: %d %s", c.target, c.key, response.StatusCode, bodyOf(t, response))
 			}
 		}
-		isRefused(t, ask(h, "GET", "/orgs/a%00b", "X-Api-Key", "free"), 400, "BAD_REQUEST", "")
+		checkRefusal(t, send(h, "GET", "/orgs/a%00b", "X-Api-Key", "free"), 400, "BAD_REQUEST", "")
 		project := f.serve(k, hello, nil, auth.ProjectID(func(r *http.Request) string { return r.Header.Get("X-Project") }))
-		ask(project, "GET", "/", "X-Api-Key", "free", "X-Project", "p1")
+		send(project, "GET", "/", "X-Api-Key", "free", "X-Project", "p1")
 		if got := k.lastRequest(); got.ProjectID != "p1" || got.OrgID != "" {
-			t.Errorf("asked for %+v", got)
+			t.Errorf("Validate got %+v", got)
 		}
 	})
 }
 
-func TestClientIP(t *testing.T) {
-	inEach(t, func(t *testing.T, f framework) {
+func TestTrustedProxies(t *testing.T) {
+	forEachFramework(t, func(t *testing.T, f framework) {
 		k := newKeys(t)
 		k.put("k", func(r *apikey.Record) { r.AllowedIPs = []netip.Prefix{netip.MustParsePrefix("203.0.113.0/24")} })
 		direct, behind := f.serve(k, hello, nil), f.serve(k, hello, nil, auth.TrustedProxies("192.0.2.0/24"))
 		forwarded := []string{"X-Api-Key", "k", "X-Forwarded-For", "198.51.100.1, 203.0.113.7"}
-		if got := ask(direct, "GET", "/", forwarded...).StatusCode; got != http.StatusForbidden {
-			t.Errorf("a client that says who it is: %d", got)
+		if got := send(direct, "GET", "/", forwarded...).StatusCode; got != http.StatusForbidden {
+			t.Errorf("X-Forwarded-For from an untrusted client: %d", got)
 		}
-		if got := ask(behind, "GET", "/", forwarded...).StatusCode; got != http.StatusOK {
-			t.Errorf("a proxy that says who it is: %d", got)
+		if got := send(behind, "GET", "/", forwarded...).StatusCode; got != http.StatusOK {
+			t.Errorf("X-Forwarded-For from a trusted proxy: %d", got)
 		}
-		if got := ask(behind, "GET", "/", "X-Api-Key", "k", "X-Forwarded-For", "203.0.113.7, 198.51.100.1").StatusCode; got != http.StatusForbidden {
-			t.Errorf("hearsay: %d", got)
+		if got := send(behind, "GET", "/", "X-Api-Key", "k", "X-Forwarded-For", "203.0.113.7, 198.51.100.1").StatusCode; got != http.StatusForbidden {
+			t.Errorf("first address of X-Forwarded-For: %d", got)
 		}
 	})
 }
 
 func TestRefusalsCanBeReplaced(t *testing.T) {
-	inEach(t, func(t *testing.T, f framework) {
+	forEachFramework(t, func(t *testing.T, f framework) {
 		k := newKeys(t)
 		k.put("k")
 		statuses := auth.Statuses(map[auth.Code]int{auth.NotFound: 418})
-		isRefused(t, ask(f.serve(k, hello, nil, statuses, auth.Realm(`a "b"`)), "GET", "/", "X-Api-Key", "x"), 418, "NOT_FOUND", `Bearer realm="a \"b\"", error="invalid_token"`)
+		checkRefusal(t, send(f.serve(k, hello, nil, statuses, auth.Realm(`a "b"`)), "GET", "/", "X-Api-Key", "x"), 418, "NOT_FOUND", `Bearer realm="a \"b\"", error="invalid_token"`)
 
 		var got auth.Refusal
 		h := f.serve(k, hello, []string{"write"}, auth.OnRefusal(func(w http.ResponseWriter, _ *http.Request, r auth.Refusal) {
 			got = r
 			w.WriteHeader(r.Status)
-			_, _ = io.WriteString(w, "mine")
+			_, _ = io.WriteString(w, "custom")
 		}))
-		answer := ask(h, "GET", "/", "X-Api-Key", "k", "X-Request-Id", "t1")
-		if bodyOf(t, answer) != "mine" || answer.StatusCode != http.StatusForbidden || answer.Header.Get("WWW-Authenticate") != got.Challenge || answer.Header.Get("Cache-Control") != "no-store" {
-			t.Errorf("%d %v", answer.StatusCode, answer.Header)
+		response := send(h, "GET", "/", "X-Api-Key", "k", "X-Request-Id", "t1")
+		if bodyOf(t, response) != "custom" || response.StatusCode != http.StatusForbidden || response.Header.Get("WWW-Authenticate") != got.Challenge || response.Header.Get("Cache-Control") != "no-store" {
+			t.Errorf("%d %v", response.StatusCode, response.Header)
 		}
 		want := auth.Refusal{Code: auth.InsufficientPermissions, Status: 403, Detail: got.Detail, Needed: []string{"write"}, RequestID: "t1", Challenge: `Bearer realm="keytail", error="insufficient_scope", scope="write"`}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Error(diff)
 		}
-		k.away(true)
-		ask(h, "GET", "/", "X-Api-Key", "k")
+		k.setOutage(true)
+		send(h, "GET", "/", "X-Api-Key", "k")
 		if got.RetryAfter != time.Second || !errors.Is(got.Err, auth.ErrUnavailable) {
 			t.Errorf("%+v", got)
 		}
-		k.away(false)
+		k.setOutage(false)
 		k.put("k", revoked)
-		ask(h, "GET", "/", "X-Api-Key", "k")
+		send(h, "GET", "/", "X-Api-Key", "k")
 		if got.Key == nil || got.Key.KeyID != "id-k" {
-			t.Errorf("whose key it was is not said: %+v", got)
+			t.Errorf("the refusal has no Key: %+v", got)
 		}
 	})
 }
 
-func TestRefusalsInGinsWords(t *testing.T) {
+func TestOnGinRefusal(t *testing.T) {
 	k := newKeys(t)
 	engine := gin.New()
 	engine.Use(auth.Authenticate(k, auth.OnGinRefusal(func(c *gin.Context, r auth.Refusal) {
 		c.JSON(r.Status, gin.H{"error": r.Code})
 	})))
 	engine.GET("/", func(*gin.Context) { t.Error("called") })
-	answer := ask(engine, "GET", "/")
-	if body := bodyOf(t, answer); body != `{"error":"MISSING"}` || answer.StatusCode != http.StatusUnauthorized || answer.Header.Get("WWW-Authenticate") == "" {
-		t.Errorf("%d %s", answer.StatusCode, body)
+	response := send(engine, "GET", "/")
+	if body := bodyOf(t, response); body != `{"error":"MISSING"}` || response.StatusCode != http.StatusUnauthorized || response.Header.Get("WWW-Authenticate") == "" {
+		t.Errorf("%d %s", response.StatusCode, body)
 	}
 }
 
-func TestAllScopesAreRequired(t *testing.T) {
-	inEach(t, func(t *testing.T, f framework) {
+func TestRequireScopeRequiresAllScopes(t *testing.T) {
+	forEachFramework(t, func(t *testing.T, f framework) {
 		k := newKeys(t)
 		k.put("k")
-		isRefused(t, ask(f.serve(k, hello, []string{"read", "write"}), "GET", "/", "X-Api-Key", "k"), 403, "INSUFFICIENT_PERMISSIONS", `Bearer realm="keytail", error="insufficient_scope", scope="read write"`)
+		checkRefusal(t, send(f.serve(k, hello, []string{"read", "write"}), "GET", "/", "X-Api-Key", "k"), 403, "INSUFFICIENT_PERMISSIONS", `Bearer realm="keytail", error="insufficient_scope", scope="read write"`)
 	})
 }
 
-func TestRequireAny(t *testing.T) {
+func TestRequireAnyScope(t *testing.T) {
 	k := newKeys(t)
 	k.put("k")
 	engine := gin.New()
-	engine.GET("/some", auth.Authenticate(k), auth.RequireAny("write", "admin:x"), func(c *gin.Context) { hello(c.Writer, c.Request) })
-	engine.GET("/none", auth.Authenticate(k), auth.RequireAny("write", "delete"), func(*gin.Context) { t.Error("called") })
+	engine.GET("/some", auth.Authenticate(k), auth.RequireAnyScope("write", "admin:x"), func(c *gin.Context) { hello(c.Writer, c.Request) })
+	engine.GET("/none", auth.Authenticate(k), auth.RequireAnyScope("write", "delete"), func(*gin.Context) { t.Error("called") })
 	mux := http.NewServeMux()
 	mux.Handle("/some", auth.Middleware(k)(auth.AnyScopeMiddleware("write", "admin:x")(http.HandlerFunc(hello))))
 	mux.Handle("/none", auth.Middleware(k)(auth.AnyScopeMiddleware("write", "delete")(nil)))
 	for _, h := range []http.Handler{engine, mux} {
-		if answer := ask(h, "GET", "/some", "X-Api-Key", "k"); answer.StatusCode != http.StatusOK {
-			t.Errorf("one of two: %d", answer.StatusCode)
+		if response := send(h, "GET", "/some", "X-Api-Key", "k"); response.StatusCode != http.StatusOK {
+			t.Errorf("one of two: %d", response.StatusCode)
 		}
-		isRefused(t, ask(h, "GET", "/none", "X-Api-Key", "k"), 403, "INSUFFICIENT_PERMISSIONS", `Bearer realm="keytail", error="insufficient_scope", scope="write delete"`)
+		checkRefusal(t, send(h, "GET", "/none", "X-Api-Key", "k"), 403, "INSUFFICIENT_PERMISSIONS", `Bearer realm="keytail", error="insufficient_scope", scope="write delete"`)
 	}
 }
 
-// TestARequirementWithoutAuthenticationRefuses: a mistake in the program lets
-// nobody in.
-func TestARequirementWithoutAuthenticationRefuses(t *testing.T) {
+func TestRequirementWithoutAuthenticationIsRefused(t *testing.T) {
 	engine := gin.New()
 	engine.GET("/", auth.RequireScope("read"), func(*gin.Context) { t.Error("called") })
 	for _, h := range []http.Handler{engine, auth.ScopeMiddleware("read")(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("called") }))} {
-		isRefused(t, ask(h, "GET", "/", "X-Api-Key", "k"), 500, "INTERNAL_ERROR", "")
+		checkRefusal(t, send(h, "GET", "/", "X-Api-Key", "k"), 500, "INTERNAL_ERROR", "")
 	}
 }
 
-func TestAMistakeInTheProgramIsSaidAtOnce(t *testing.T) {
+func TestInvalidOptionsPanicAtSetup(t *testing.T) {
 	k := newKeys(t)
 	for _, c := range []struct {
 		do   func()
-		says []string
+		want []string
 	}{
-		{func() { auth.Authenticate(nil) }, []string{"auth.Authenticate: a validator is needed"}},
+		{func() { auth.Authenticate(nil) }, []string{"auth.Authenticate: the Validator is nil"}},
 		{func() {
 			auth.Middleware(k, auth.KeySources("basic"), auth.TrustedProxies("x"), auth.Realm("ä"), auth.Scopes("a b"), auth.Statuses(map[auth.Code]int{auth.Missing: 200}))
-		}, []string{"auth.Middleware: ", `key source "basic"`, `trusted proxy "x"`, "realm", `scope "a b"`, "status 200"}},
+		}, []string{"auth.Middleware: ", `option KeySources: key source "basic"`, `option TrustedProxies: trusted proxy "x"`, "option Realm: ", `option Scopes: scope "a b"`, "option Statuses: status 200 for MISSING"}},
 		{func() { auth.RequireScope() }, []string{"auth.RequireScope: 1 to 100 scopes"}},
-		{func() { auth.RequireAny("") }, []string{`auth.RequireAny: the scope ""`}},
+		{func() { auth.RequireAnyScope("") }, []string{`auth.RequireAnyScope: scope ""`}},
 		{func() { auth.ScopeMiddleware(make([]string, 101)...) }, []string{"auth.ScopeMiddleware: 1 to 100 scopes"}},
 		{func() { auth.AnyScopeMiddleware("a\n") }, []string{"auth.AnyScopeMiddleware: "}},
 	} {
 		func() {
 			defer func() {
 				text := fmt.Sprint(recover())
-				for _, want := range c.says {
+				for _, want := range c.want {
 					if !strings.Contains(text, want) {
 						t.Errorf("%q does not say %q", text, want)
 					}
@@ -543,30 +541,29 @@ func TestAMistakeInTheProgramIsSaidAtOnce(t *testing.T) {
 			c.do()
 		}()
 	}
-	if err := auth.Check(auth.KeySources("basic")); err == nil {
-		t.Error("Check says nothing")
+	if err := auth.CheckOptions(auth.KeySources("basic")); err == nil {
+		t.Error("CheckOptions returns nil")
 	}
-	if err := auth.Check(auth.KeySources("bearer", "query:k"), auth.Scopes("a"), auth.Scopes("b")); err != nil {
+	if err := auth.CheckOptions(auth.KeySources("bearer", "query:k"), auth.Scopes("a"), auth.Scopes("b")); err != nil {
 		t.Error(err)
 	}
 }
 
-func TestPrincipalOfARequestWithoutOne(t *testing.T) {
-	if auth.PrincipalOf(&gin.Context{}) != nil || auth.FromContext(context.Background()) != nil {
-		t.Error("there is somebody")
+func TestRequestWithoutAPrincipal(t *testing.T) {
+	if auth.FromGin(&gin.Context{}) != nil || auth.FromContext(context.Background()) != nil {
+		t.Error("there is a principal")
 	}
 	p := &auth.Principal{}
 	if p.Done() != nil || p.Err() != nil {
-		t.Error("a principal of nothing ends")
+		t.Error("the zero Principal has Done or Err")
 	}
 }
 
-// TestNothingPrintsTheKey, however it is printed.
-func TestNothingPrintsTheKey(t *testing.T) {
-	inEach(t, func(t *testing.T, f framework) {
+func TestNoFormatVerbPrintsTheKey(t *testing.T) {
+	forEachFramework(t, func(t *testing.T, f framework) {
 		k := newKeys(t)
-		k.put("tell-nobody", func(r *apikey.Record) { r.KeyID = "id" })
-		ask(f.serve(k, func(_ http.ResponseWriter, r *http.Request) {
+		k.put("secret-key-text", func(r *apikey.Record) { r.KeyID = "id" })
+		send(f.serve(k, func(_ http.ResponseWriter, r *http.Request) {
 			p := auth.FromContext(r.Context())
 			p.Done()
 			derived := context.WithValue(r.Context(), t, t)
@@ -576,14 +573,14 @@ func TestNothingPrintsTheKey(t *testing.T) {
 			}
 			for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q"} {
 				for _, value := range []any{p, *p, r.Context(), derived, []any{p}, []any{*p}, struct{ p *auth.Principal }{p}} {
-					if text := fmt.Sprintf(verb, value); strings.Contains(text, "tell-nobody") {
+					if text := fmt.Sprintf(verb, value); strings.Contains(text, "secret-key-text") {
 						t.Errorf("%s of a %T: %s", verb, value, text)
 					}
 				}
 			}
-			if strings.Contains(string(asJSON), "tell-nobody") {
+			if strings.Contains(string(asJSON), "secret-key-text") {
 				t.Errorf("%s", asJSON)
 			}
-		}, nil, auth.HideCredentials()), "GET", "/", "X-Api-Key", "tell-nobody")
+		}, nil, auth.HideCredentials()), "GET", "/", "X-Api-Key", "secret-key-text")
 	})
 }

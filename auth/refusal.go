@@ -2,7 +2,6 @@ package auth
 
 import (
 	"errors"
-	"fmt"
 	"math"
 	"net/http"
 	"strconv"
@@ -11,64 +10,59 @@ import (
 	"github.com/keytail/keytail/api"
 	"github.com/keytail/keytail/internal/apikey"
 	"github.com/keytail/keytail/internal/forwardauth"
-	"github.com/keytail/keytail/internal/revocation"
 )
 
-// Codes of refusals that are no verdicts.
+// Codes of refusals that are not verdicts.
 const (
-	// BadRequest: the request names an org or project that cannot be one.
+	// BadRequest: the request names an invalid organisation or project.
 	BadRequest Code = "BAD_REQUEST"
-	// Misconfigured: a scope is required where nobody has authenticated, which is a
-	// mistake in the program. It is answered with 500.
+	// Misconfigured: a route requires a scope but has no authentication, which is a
+	// mistake in the program. The status is 500.
 	Misconfigured Code = "INTERNAL_ERROR"
 )
 
-// ErrStalenessExceeded is the cause with CancelOnOutage, when it could not be known for too long
-// whether the key is still valid.
-var ErrStalenessExceeded = revocation.ErrStalenessExceeded
-
-// RevokedError is the cause when a key has stopped being valid for the request.
+// RevokedError is the cause when a key is no longer valid for a request.
 type RevokedError struct {
-	// Code is what a request with the key would be refused with now. A key that is
-	// gone, or that speaks for somebody else now, is NotFound.
+	// Code is what a new request with the key would be refused with. It is NotFound
+	// for a key that was deleted or belongs to another user now.
 	Code Code
 }
 
 func (e *RevokedError) Error() string {
-	return "the API key has stopped being valid: " + string(e.Code)
+	return "the API key is no longer valid: " + string(e.Code)
 }
 
 var errExpired error = &RevokedError{Expired}
 
-// Refusal is why a request is refused, and with what.
+// Refusal is the response to a request that may not go ahead.
 type Refusal struct {
-	// Code and Status are the reason, for machines. Detail is for people.
+	// Code and Status are the reason, for programs. Detail is the reason for people.
 	Code   Code
 	Status int
 	Detail string
-	// Needed are the scopes that are needed, for InsufficientPermissions.
+	// Needed are the required scopes, for InsufficientPermissions.
 	Needed []string
-	// RequestID is the answer's X-Request-Id.
+	// RequestID is the response's X-Request-Id.
 	RequestID string
-	// Challenge is the answer's WWW-Authenticate. Empty: it has none.
+	// Challenge is the response's WWW-Authenticate. Empty: it has none.
 	Challenge string
-	// RetryAfter is the answer's Retry-After. Zero: it has none.
+	// RetryAfter is the response's Retry-After. Zero: it has none.
 	RetryAfter time.Duration
-	// Key is whose key it was, where that is known: from Disabled on.
+	// Key is the refused key, where it is known: for Disabled and all later codes.
 	Key *Key
-	// Err is why there is no verdict, for Unavailable. It may say more than a client
-	// should see.
+	// Err is why there is no verdict, for Unavailable. It can contain more than a
+	// client should see.
 	Err error
 }
 
-// ContentType is that of Body.
+// ContentType is the media type of Refusal.Body.
 const ContentType = api.ProblemType
 
-// Body is the body that is written by default: an RFC 9457 problem with the code.
+// Body returns the default response body: an RFC 9457 problem with the code.
 func (r *Refusal) Body() []byte { return forwardauth.Body(r.Status, string(r.Code), r.Detail) }
 
-// internalCode is the internal form of the codes that are known here.
-var internalCode = func() map[Code]apikey.Code {
+// internalCodes maps the known codes to their internal form.
+var internalCodes = func() map[Code]apikey.Code {
 	codes := make(map[Code]apikey.Code, apikey.CodeCount)
 	for i := range apikey.CodeCount {
 		codes[Code(apikey.Code(i).String())] = apikey.Code(i)
@@ -76,17 +70,17 @@ var internalCode = func() map[Code]apikey.Code {
 	return codes
 }()
 
-// refusal is that of a code.
+// refusal returns the refusal for a code.
 func (g *gate) refusal(code Code, needed []string) *Refusal {
 	r := &Refusal{Code: code}
-	internal, known := internalCode[code]
+	internal, known := internalCodes[code]
 	switch {
 	case code == BadRequest:
-		r.Status, r.Detail = http.StatusBadRequest, "the request names an org or project that cannot be one"
+		r.Status, r.Detail = http.StatusBadRequest, "the request names an invalid organisation or project"
 	case code == Misconfigured:
-		r.Status, r.Detail = http.StatusInternalServerError, "this service requires a scope where it has not authenticated"
+		r.Status, r.Detail = http.StatusInternalServerError, "this service requires a scope on a route without authentication"
 	case !known:
-		// A validator that is newer than this program has a reason of its own.
+		// The validator is newer than this program.
 		r.Status, r.Detail = http.StatusForbidden, "this API key was refused"
 	default:
 		r.Status, r.Detail = forwardauth.Status(internal), forwardauth.Detail(internal)
@@ -104,9 +98,9 @@ func (g *gate) refusal(code Code, needed []string) *Refusal {
 	return r
 }
 
-// ended is the refusal of a request whose key has stopped being valid before
-// anything was answered.
-func (g *gate) ended(cause error) *Refusal {
+// refusalFor returns the refusal of a request that was cancelled with this cause before
+// it wrote a response.
+func (g *gate) refusalFor(cause error) *Refusal {
 	var revoked *RevokedError
 	if errors.As(cause, &revoked) {
 		return g.refusal(revoked.Code, nil)
@@ -116,9 +110,9 @@ func (g *gate) ended(cause error) *Refusal {
 	return r
 }
 
-// announce sets the headers of a refusal.
-func (r *Refusal) announce(header http.Header) {
-	// Of a handler that was cut, and had another answer in mind.
+// setHeaders sets the headers of a refusal.
+func (r *Refusal) setHeaders(header http.Header) {
+	// A cancelled handler may have set these for another response.
 	for _, name := range []string{"Content-Length", "Content-Encoding", "Content-Range", "Etag", "Last-Modified", "Location", "Set-Cookie"} {
 		delete(header, name)
 	}
@@ -132,31 +126,29 @@ func (r *Refusal) announce(header http.Header) {
 	r.RequestID = header.Get(forwardauth.HeaderRequestID)
 }
 
-// unreadBody is how long a client that is refused may take to send the rest of its
-// body: net/http reads up to 256 KiB of it before it answers, and would wait for ever
-// for one that never comes.
-const unreadBody = time.Second
+// bodyReadTimeout is how long a refused client may take to send the rest of its body:
+// net/http reads up to 256 KiB of it before it responds, and would otherwise wait for
+// ever for a body that never comes.
+const bodyReadTimeout = time.Second
 
-// hurry bounds the wait for the rest of a body. A server that knows no deadlines has
-// its own bounds.
-func hurry(w http.ResponseWriter, r *http.Request) {
+// limitBodyRead bounds the wait for the rest of a body. A server that does not support
+// deadlines has limits of another kind.
+func limitBodyRead(w http.ResponseWriter, r *http.Request) {
 	if r.Body != nil && r.Body != http.NoBody {
-		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(unreadBody))
+		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyReadTimeout))
 	}
 }
 
-// refuse answers.
+// refuse writes the response.
 func (g *gate) refuse(w http.ResponseWriter, r *http.Request, refusal *Refusal) {
-	refusal.announce(w.Header())
-	hurry(w, r)
+	refusal.setHeaders(w.Header())
+	limitBodyRead(w, r)
 	if g.respond != nil {
 		g.respond(w, r, *refusal)
 		return
 	}
 	w.Header().Set("Content-Type", ContentType)
 	w.WriteHeader(refusal.Status)
-	// A client that is gone is no mistake of the service's.
+	// A write error means that the client has disconnected, which is no error here.
 	_, _ = w.Write(refusal.Body())
 }
-
-func unknown(err error) error { return fmt.Errorf("%w: %w", revocation.ErrUnknown, err) }

@@ -10,73 +10,61 @@ import (
 	"github.com/keytail/keytail/internal/apikey"
 )
 
-// requirement is what RequireScope and RequireAny want.
+// requirement is a set of scopes that a request requires.
 type requirement struct {
 	scopes []string
-	// one of them is enough.
-	one bool
+	// any: one of the scopes is enough.
+	any bool
 }
 
-func newRequirement(caller string, scopes []string, one bool) *requirement {
+// newRequirement panics if a scope is invalid; caller is the exported function.
+func newRequirement(caller string, scopes []string, anyOf bool) *requirement {
 	if err := checkScopes(scopes); err != nil {
 		panic(fmt.Sprintf("%s: %v", caller, err))
 	}
-	return &requirement{slices.Clone(scopes), one}
+	return &requirement{slices.Clone(scopes), anyOf}
 }
 
-func (q *requirement) met(held []string) bool {
-	holds := func(scope string) bool { return apikey.Holds(held, scope) }
-	if q.one {
-		return slices.ContainsFunc(q.scopes, holds)
+// met reports whether a key with these scopes meets the requirement.
+func (q *requirement) met(keyScopes []string) bool {
+	has := func(scope string) bool { return apikey.Holds(keyScopes, scope) }
+	if q.any {
+		return slices.ContainsFunc(q.scopes, has)
 	}
-	return !slices.ContainsFunc(q.scopes, func(scope string) bool { return !holds(scope) })
+	return !slices.ContainsFunc(q.scopes, func(scope string) bool { return !has(scope) })
 }
 
-// check refuses the request of r, or returns nil. What was required also counts for
-// Done from now on.
+// check returns a refusal, or nil if the request meets the requirement. From then on
+// Principal.Done also depends on it.
 func (q *requirement) check(r *http.Request) (*gate, *Refusal) {
 	s := sessionOf(r.Context())
 	switch {
 	case s == nil:
-		return nobody, nobody.refusal(Misconfigured, nil)
+		return noGate, noGate.refusal(Misconfigured, nil)
 	case s.preflight:
 		return s.gate, nil
 	case !q.met(s.principal.Scopes):
 		return s.gate, s.gate.refusal(InsufficientPermissions, q.scopes)
 	}
-	s.need(q)
+	s.require(q)
 	return s.gate, nil
 }
 
-// nobody is the gate of those who stand before none.
-var nobody = func() *gate {
+// noGate answers requests that did not pass Authenticate or Middleware.
+var noGate = func() *gate {
 	settings, _ := settingsOf(nil)
 	return &gate{settings: settings}
 }()
 
-func (s *session) need(q *requirement) {
-	s.mutex.Lock()
-	if s.needs == nil {
-		s.needs = s.place[:0]
-	}
-	s.needs = append(s.needs, q)
-	w := s.watch
-	s.mutex.Unlock()
-	if w != nil {
-		// What was asked about meanwhile did not include this.
-		w.Again()
-	}
-}
-
-// RequireScope lets requests pass whose key holds all these scopes. It stands
-// behind Authenticate, and panics at once if a scope cannot be one.
+// RequireScope returns Gin middleware that lets requests pass whose key has all of these
+// scopes. It must come after Authenticate. It panics if a scope is invalid.
 func RequireScope(scopes ...string) gin.HandlerFunc {
 	return ginRequire(newRequirement("auth.RequireScope", scopes, false))
 }
 
-// RequireAny lets requests pass whose key holds at least one of these scopes.
-func RequireAny(scopes ...string) gin.HandlerFunc {
-	return ginRequire(newRequirement("auth.RequireAny", scopes, true))
+// RequireAnyScope is RequireScope for keys that have at least one of these scopes.
+func RequireAnyScope(scopes ...string) gin.HandlerFunc {
+	return ginRequire(newRequirement("auth.RequireAnyScope", scopes, true))
 }
 
 func ginRequire(q *requirement) gin.HandlerFunc {
@@ -92,7 +80,7 @@ func ScopeMiddleware(scopes ...string) func(http.Handler) http.Handler {
 	return httpRequire(newRequirement("auth.ScopeMiddleware", scopes, false))
 }
 
-// AnyScopeMiddleware is RequireAny for net/http.
+// AnyScopeMiddleware is RequireAnyScope for net/http.
 func AnyScopeMiddleware(scopes ...string) func(http.Handler) http.Handler {
 	return httpRequire(newRequirement("auth.AnyScopeMiddleware", scopes, true))
 }

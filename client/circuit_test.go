@@ -16,92 +16,93 @@ import (
 	"github.com/keytail/keytail/auth"
 )
 
-// moody answers as it is told.
-func moody(t testing.TB) (*fake, *atomic.Pointer[http.HandlerFunc]) {
-	var mood atomic.Pointer[http.HandlerFunc]
-	well := json200(yes)
-	mood.Store(&well)
-	return serve(t, func(w http.ResponseWriter, r *http.Request) { (*mood.Load())(w, r) }), &mood
+// switchable starts a fakeDaemon whose handler can be replaced; at first it accepts
+// every key.
+func switchable(t testing.TB) (*fakeDaemon, *atomic.Pointer[http.HandlerFunc]) {
+	var handler atomic.Pointer[http.HandlerFunc]
+	accept := json200(validBody)
+	handler.Store(&accept)
+	return serve(t, func(w http.ResponseWriter, r *http.Request) { (*handler.Load())(w, r) }), &handler
 }
 
-func becomes(mood *atomic.Pointer[http.HandlerFunc], handle http.HandlerFunc) { mood.Store(&handle) }
+func replace(handler *atomic.Pointer[http.HandlerFunc], by http.HandlerFunc) { handler.Store(&by) }
 
-func TestTheCircuitOpensAndLetsTrialsThrough(t *testing.T) {
-	server, mood := moody(t)
+func TestCircuitOpensAndSendsTrials(t *testing.T) {
+	server, handler := switchable(t)
 	var log bytes.Buffer
 	c := newClient(t, server.URL, func(c *Config) {
 		c.BreakAfter, c.BreakFor, c.Logger = 3, 200*time.Millisecond, slog.New(slog.NewTextHandler(&log, nil))
 	})
-	ask := func() error { _, err := c.Validate(t.Context(), secret, auth.Request{}); return err }
-	becomes(mood, says(502, "text/html", secret))
+	validate := func() error { _, err := c.Validate(t.Context(), secret, auth.Request{}); return err }
+	replace(handler, respondWith(502, "text/html", secret))
 	for range 3 {
-		if err := ask(); !strings.Contains(err.Error(), "answers 502") {
+		if err := validate(); !strings.Contains(err.Error(), "status 502") {
 			t.Fatal(err)
 		}
 	}
 	for range 10 {
-		if err := ask(); !errors.Is(err, ErrUnavailable) || !strings.Contains(err.Error(), "again and again") {
+		if err := validate(); !errors.Is(err, auth.ErrUnavailable) || !strings.Contains(err.Error(), "repeatedly") {
 			t.Fatal(err)
 		}
 	}
-	if n := len(server.seen()); n != 3 {
-		t.Errorf("asked %d times", n)
+	if n := len(server.requests()); n != 3 {
+		t.Errorf("%d requests", n)
 	}
-	eventually(t, "a trial is made", func() bool { _ = ask(); return len(server.seen()) == 4 })
-	if err := ask(); !strings.Contains(err.Error(), "again and again") {
-		t.Errorf("after a trial that failed: %v", err)
+	eventually(t, "a trial request", func() bool { _ = validate(); return len(server.requests()) == 4 })
+	if err := validate(); !strings.Contains(err.Error(), "repeatedly") {
+		t.Errorf("after a failed trial: %v", err)
 	}
-	becomes(mood, json200(yes))
-	eventually(t, "a trial goes well", func() bool { return ask() == nil })
-	if err := ask(); err != nil {
+	replace(handler, json200(validBody))
+	eventually(t, "a successful trial", func() bool { return validate() == nil })
+	if err := validate(); err != nil {
 		t.Error(err)
 	}
-	if text := log.String(); strings.Count(text, "keytail is away") != 1 || !strings.Contains(text, "answers 502") || strings.Count(text, "keytail is back") != 1 || strings.Contains(text, secret) {
+	if text := log.String(); strings.Count(text, "keytail is unreachable") != 1 || !strings.Contains(text, "status 502") || strings.Count(text, "keytail is reachable again") != 1 || strings.Contains(text, secret) {
 		t.Errorf("logged %s", text)
 	}
 }
 
-// TestWhatDoesNotOpenTheCircuit: a daemon that answers is there, and others may ask
-// it. Nobody opens it for all by his own key, request or impatience.
-func TestWhatDoesNotOpenTheCircuit(t *testing.T) {
+// A daemon that responds is reachable. No caller can open the circuit breaker for all
+// others through its key, its request or its cancellation.
+func TestFailuresThatDoNotOpenTheCircuit(t *testing.T) {
 	const problemType = "application/problem+json"
-	gone := func(ctx context.Context) (context.Context, context.CancelFunc) { return context.WithCancel(ctx) }
+	cancelled := func(ctx context.Context) (context.Context, context.CancelFunc) { return context.WithCancel(ctx) }
 	for name, test := range map[string]struct {
 		handle http.HandlerFunc
 		ctx    func(context.Context) (context.Context, context.CancelFunc)
 	}{
-		"unavailable": {says(503, problemType, `{"code":"UNAVAILABLE"}`), nil},
-		"token":       {says(401, problemType, `{"code":"UNAUTHENTICATED"}`), nil},
-		"request":     {says(400, problemType, `{"code":"BAD_REQUEST"}`), nil},
-		"a bug":       {says(500, problemType, `{"code":"INTERNAL_ERROR"}`), nil},
-		"a no":        {json200(`{"valid":false,"code":"NOT_FOUND"}`), nil},
-		"gone":        {json200(yes), gone},
-		"hasty": {func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }, func(ctx context.Context) (context.Context, context.CancelFunc) {
+		"unavailable":    {respondWith(503, problemType, `{"code":"UNAVAILABLE"}`), nil},
+		"token":          {respondWith(401, problemType, `{"code":"UNAUTHENTICATED"}`), nil},
+		"request":        {respondWith(400, problemType, `{"code":"BAD_REQUEST"}`), nil},
+		"internal error": {respondWith(500, problemType, `{"code":"INTERNAL_ERROR"}`), nil},
+		"not found":      {json200(`{"valid":false,"code":"NOT_FOUND"}`), nil},
+		"cancelled":      {json200(validBody), cancelled},
+		"short deadline": {func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }, func(ctx context.Context) (context.Context, context.CancelFunc) {
 			return context.WithTimeout(ctx, 10*time.Millisecond)
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			server, mood := moody(t)
+			server, handler := switchable(t)
 			c := newClient(t, server.URL, func(c *Config) { c.BreakAfter = 2 })
-			becomes(mood, test.handle)
+			replace(handler, test.handle)
 			for range 5 {
 				ctx, cancel := t.Context(), func() {}
 				if test.ctx != nil {
 					ctx, cancel = test.ctx(ctx)
 				}
-				if name == "gone" {
+				if name == "cancelled" {
 					cancel()
 				}
 				_, err := c.Validate(ctx, secret, auth.Request{})
-				if test.ctx != nil && (!errors.Is(err, ErrUnavailable) || !errors.Is(err, ctx.Err())) {
-					t.Errorf("whoever has gone is told %v", err)
+				if test.ctx != nil && (!errors.Is(err, auth.ErrUnavailable) || !errors.Is(err, ctx.Err())) {
+					t.Errorf("error after cancellation: %v", err)
 				}
 				cancel()
 			}
 			if state := c.circuit.State(); state != gobreaker.StateClosed {
-				t.Fatalf("the circuit is %v", state)
+				t.Fatalf("the circuit breaker is %v", state)
 			}
-			becomes(mood, json200(yes))
+			replace(handler, json200(validBody))
 			if _, err := c.Validate(t.Context(), secret, auth.Request{}); err != nil {
 				t.Error(err)
 			}
@@ -109,9 +110,9 @@ func TestWhatDoesNotOpenTheCircuit(t *testing.T) {
 	}
 }
 
-// TestWhoHasWaitedLongEnoughCounts: a daemon that swallows everything must not look
-// well because nobody waits for it to the end.
-func TestWhoHasWaitedLongEnoughCounts(t *testing.T) {
+// A daemon that never responds must not look reachable because all callers give up
+// first.
+func TestCancellationAfterHalfOfTimeoutCounts(t *testing.T) {
 	server := serve(t, func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
 	c := newClient(t, server.URL, func(c *Config) { c.BreakAfter, c.Timeout = 1, 100*time.Millisecond })
 	ctx, cancel := context.WithTimeout(t.Context(), 70*time.Millisecond)
@@ -120,13 +121,12 @@ func TestWhoHasWaitedLongEnoughCounts(t *testing.T) {
 		t.Error(err)
 	}
 	if state := c.circuit.State(); state != gobreaker.StateOpen {
-		t.Errorf("the circuit is %v", state)
+		t.Errorf("the circuit breaker is %v", state)
 	}
 }
 
-// TestAWrongTokenIsLoggedOnce in a while.
-func TestAWrongTokenIsLoggedOnce(t *testing.T) {
-	server := serve(t, says(401, "application/problem+json", `{"code":"UNAUTHENTICATED"}`))
+func TestRefusedTokenIsLoggedOnce(t *testing.T) {
+	server := serve(t, respondWith(401, "application/problem+json", `{"code":"UNAUTHENTICATED"}`))
 	var log bytes.Buffer
 	c := newClient(t, server.URL, func(c *Config) { c.Logger = slog.New(slog.NewTextHandler(&log, nil)) })
 	for range 5 {
@@ -137,28 +137,28 @@ func TestAWrongTokenIsLoggedOnce(t *testing.T) {
 	}
 }
 
-// TestWhoHasGoneProvesNothing: neither that the daemon is well, nor that it is not.
-func TestWhoHasGoneProvesNothing(t *testing.T) {
-	server, mood := moody(t)
+// A cancelled call shows neither that the daemon is reachable nor that it is not.
+func TestCancelledCallsDoNotChangeTheCircuit(t *testing.T) {
+	server, handler := switchable(t)
 	c := newClient(t, server.URL, func(c *Config) { c.BreakAfter, c.BreakFor = 2, 50*time.Millisecond })
-	gone, cancel := context.WithCancel(t.Context())
+	cancelled, cancel := context.WithCancel(t.Context())
 	cancel()
-	becomes(mood, says(502, "text/html", ""))
-	for _, ctx := range []context.Context{t.Context(), gone, t.Context()} {
+	replace(handler, respondWith(502, "text/html", ""))
+	for _, ctx := range []context.Context{t.Context(), cancelled, t.Context()} {
 		_, _ = c.Validate(ctx, secret, auth.Request{})
 	}
 	if state := c.circuit.State(); state != gobreaker.StateOpen {
-		t.Fatalf("the circuit is %v after two failures", state)
+		t.Fatalf("the circuit breaker is %v after two failures", state)
 	}
-	eventually(t, "a trial may be made", func() bool { return c.circuit.State() == gobreaker.StateHalfOpen })
+	eventually(t, "half-open circuit breaker", func() bool { return c.circuit.State() == gobreaker.StateHalfOpen })
 	for range 3 {
-		_, _ = c.Validate(gone, secret, auth.Request{})
+		_, _ = c.Validate(cancelled, secret, auth.Request{})
 	}
 	if state := c.circuit.State(); state != gobreaker.StateHalfOpen {
-		t.Fatalf("the circuit is %v, and nobody has answered", state)
+		t.Fatalf("the circuit breaker is %v without a response", state)
 	}
-	becomes(mood, json200(yes))
+	replace(handler, json200(validBody))
 	if _, err := c.Validate(t.Context(), secret, auth.Request{}); err != nil || c.circuit.State() != gobreaker.StateClosed {
-		t.Errorf("%v, the circuit is %v", err, c.circuit.State())
+		t.Errorf("%v, the circuit breaker is %v", err, c.circuit.State())
 	}
 }

@@ -13,40 +13,42 @@ import (
 	"github.com/keytail/keytail/internal/revocation"
 )
 
-// pathVerify is what is asked.
+// pathVerify is the path of the daemon's public listener that validates a key.
 const pathVerify = "/v1/keys/verify"
 
-// Client asks one daemon, or the balancer in front of several. It is safe for
-// concurrent use.
+// Client validates keys through one daemon, or through a load balancer in front of
+// several. It is safe for concurrent use.
 type Client struct {
 	config Config
 	base   *url.URL
-	// where is the daemon in errors.
-	where  string
-	verify *url.URL
-	token  *token
-	// pool has the connections that stay open. fresh makes one for a second try,
-	// since what else is in the pool may be as dead as the first.
+	// address is the daemon's URL in error messages.
+	address string
+	verify  *url.URL
+	token   *token
+	// pool has the persistent connections. fresh makes a new connection for the second
+	// attempt, since the other connections of the pool may be broken, too.
 	pool, fresh http.RoundTripper
-	// stream makes one for each stream of events.
+	// stream makes one connection for each event stream.
 	stream  http.RoundTripper
 	circuit *gobreaker.CircuitBreaker[auth.Verdict]
-	// places has room for each request that is under way.
-	places chan struct{}
-	// refused is when it was last logged that the token is refused, deaf that keys are
-	// watched by nobody who hears.
-	refused, deaf throttle
-	// last is the last failure that the circuit has counted.
-	last atomic.Pointer[failure]
-	// known is when the truth about a key was last known. Nil: never.
-	known   atomic.Pointer[time.Time]
-	watches *revocation.Watches
-	running atomic.Bool
+	// inFlight has one item for each request in progress.
+	inFlight chan struct{}
+	// tokenLog and runLog limit how often it is logged that the daemon refuses the
+	// caller token, and that Run was not called.
+	tokenLog, runLog throttle
+	// lastFailure is the last failure that the circuit breaker has counted.
+	lastFailure atomic.Pointer[failure]
+	// lastVerdict is the time of the last verdict that is based on data. Nil: there was
+	// none.
+	lastVerdict atomic.Pointer[time.Time]
+	watches     *revocation.Watches
+	running     atomic.Bool
 }
 
-var _ auth.Validator = (*Client)(nil)
+var _ auth.RevocationWatcher = (*Client)(nil)
 
-// New checks the configuration and asks nobody. Its error names every mistake.
+// New checks the configuration and returns a Client. It makes no connection. Its error
+// names every invalid field.
 func New(config Config) (*Client, error) {
 	config = config.withDefaults()
 	base, urlErr := parseURL(config.URL, config.TLS != nil)
@@ -57,27 +59,29 @@ func New(config Config) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	config.Token = "" // what prints a Client prints its configuration, too
+	config.Token = "" // a printed Client prints its configuration, too
 	c := &Client{
-		config: config, base: base, where: base.String(), verify: below(base, pathVerify), token: token,
-		pool: config.Transport, fresh: config.Transport, stream: newStream(&config), watches: revocation.New(revocation.Config{}), places: make(chan struct{}, config.MaxInFlight),
+		config: config, base: base, address: base.String(), verify: join(base, pathVerify), token: token,
+		pool: config.Transport, fresh: config.Transport, stream: newStreamTransport(&config),
+		watches: revocation.New(revocation.Config{}), inFlight: make(chan struct{}, config.MaxInFlight),
 	}
 	if config.Transport == nil {
-		c.pool, c.fresh = newTransport(&config), newTransport(&config)
-		c.fresh.(*http.Transport).DisableKeepAlives = true
+		pool, fresh := newTransport(&config), newTransport(&config)
+		fresh.DisableKeepAlives = true
+		c.pool, c.fresh = pool, fresh
 	}
 	c.circuit = c.newCircuit()
 	return c, nil
 }
 
-// below is a path of the daemon's.
-func below(base *url.URL, path string) *url.URL {
+// join appends a path to the daemon's URL.
+func join(base *url.URL, path string) *url.URL {
 	joined := *base
 	joined.Path += path
 	return &joined
 }
 
-// Close gives the connections back that nobody uses. Validate goes on to work.
+// Close closes the idle connections. Validate still works afterwards.
 func (c *Client) Close() {
 	if pool, ok := c.pool.(interface{ CloseIdleConnections() }); ok {
 		pool.CloseIdleConnections()

@@ -9,35 +9,37 @@ import (
 	"net/url"
 	"strings"
 	"time"
+
+	"github.com/keytail/keytail/internal/secretfile"
 )
 
 const (
-	// DefaultTimeout is longer than a daemon takes whose truth is too old, and which
-	// therefore asks the database: 2 s for a linearizable read.
+	// DefaultTimeout is longer than the 2 s that a daemon with stale data takes at most
+	// for a linearizable read.
 	DefaultTimeout = 5 * time.Second
-	// DefaultDialTimeout: a daemon is next door.
+	// DefaultDialTimeout is enough in the network of one data center.
 	DefaultDialTimeout = time.Second
-	// DefaultTLSTimeout leaves room for a machine that is busy.
+	// DefaultTLSTimeout is enough for a machine under load.
 	DefaultTLSTimeout = 2 * time.Second
-	// DefaultHeaderTimeout lets the 2 s of a linearizable read pass.
+	// DefaultHeaderTimeout is longer than a linearizable read, which takes 2 s at most.
 	DefaultHeaderTimeout = 4 * time.Second
-	// DefaultMaxConnections is enough for 64 requests at every instant: some 100,000
-	// a second, if each takes half a millisecond.
+	// DefaultMaxConnections serves 64 requests at the same time: about 100,000 a
+	// second, if each takes half a millisecond.
 	DefaultMaxConnections = 64
-	// DefaultMaxInFlight lets fifteen requests wait for each connection, for which
-	// they hold a few KiB each.
+	// DefaultMaxInFlight lets fifteen requests wait for each connection. A waiting
+	// request needs a few KiB.
 	DefaultMaxInFlight = 1024
-	// DefaultBreakAfter failures in a row are no coincidence.
+	// DefaultBreakAfter is more consecutive failures than occur by chance.
 	DefaultBreakAfter = 5
-	// DefaultBreakFor is the time between two trials of a daemon that is away.
+	// DefaultBreakFor is the time between two attempts to reach an unreachable daemon.
 	DefaultBreakFor = time.Second
 	// DefaultMaxStale is the daemon's own default.
 	DefaultMaxStale = 15 * time.Second
 
-	// idleTimeout is below the daemon's 120 s, so that it is this side that closes a
-	// connection that nobody uses, and no request meets one being closed.
+	// idleTimeout is less than the daemon's 120 s, so that the client closes idle
+	// connections, and no request is sent on a connection that the daemon closes.
 	idleTimeout = 60 * time.Second
-	// maxHeader bounds the headers of an answer, in bytes: keytail's have a few
+	// maxHeader bounds the headers of a response, in bytes. Those of keytail have a few
 	// hundred.
 	maxHeader = 64 << 10
 )
@@ -45,51 +47,53 @@ const (
 // Config of a Client. URL is required; the zero value of every other field is a
 // default.
 type Config struct {
-	// URL is where the daemon's public listener is: scheme, host, and a path if a
-	// proxy puts it under one. Keys cross the network as the scheme says: use https
-	// to other machines.
+	// URL is the address of the daemon's public listener: scheme, host, and a path if a
+	// proxy adds one. With http, keys cross the network in clear text: use https to
+	// other machines.
 	URL string
-	// Token is the caller token, where the daemon wants one. Empty: none is sent.
+	// Token is the caller token, if the daemon requires one. Empty: none is sent.
 	Token string
-	// TokenFile holds it instead, alone or as one line of name=token, and is closed
-	// to others (chmod o-rwx). It is read again within 2 s of a change; a wrong one is
-	// logged, and what was read before stays. Empty: Token counts.
+	// TokenFile is a file with the caller token, alone or as one line of name=token.
+	// Other users must not have access to it (chmod o-rwx). The client reads it again
+	// within 2 s of a change. If that fails, it logs the error and keeps the earlier
+	// token. Empty: Token is used.
 	TokenFile string
-	// TLS is for an https URL: authorities, a certificate of one's own. Nil: the
-	// system's authorities, no certificate.
+	// TLS is the TLS configuration for an https URL, such as a CA or a client
+	// certificate. Nil: the system's CAs, and no client certificate.
 	TLS *tls.Config
-	// Transport carries requests in place of the client's own, for those who need
-	// another way; bounds on connections are its own then. Nil: one with the bounds
-	// below, which follows no proxy of the environment.
+	// Transport replaces the client's own transport. It has its own limits on
+	// connections. Nil: a transport with the limits below, which ignores the
+	// environment's proxy.
 	Transport http.RoundTripper
-	// Timeout bounds a Validate, both tries included. Zero: DefaultTimeout.
+	// Timeout bounds a call of Validate, both attempts included. Zero: DefaultTimeout.
 	Timeout time.Duration
-	// DialTimeout, TLSTimeout and HeaderTimeout bound the parts of a try: a connection,
-	// its handshake, the time from there to the first byte of the answer. None is longer
-	// than Timeout. Zero: DefaultDialTimeout, DefaultTLSTimeout, DefaultHeaderTimeout.
+	// DialTimeout, TLSTimeout and HeaderTimeout bound the parts of one attempt: the
+	// connection, the TLS handshake, and the time from the request to the first byte of
+	// the response. Each is at most Timeout. Zero: DefaultDialTimeout,
+	// DefaultTLSTimeout, DefaultHeaderTimeout.
 	DialTimeout, TLSTimeout, HeaderTimeout time.Duration
-	// MaxConnections is how many connections there are at most. Zero:
-	// DefaultMaxConnections.
+	// MaxConnections bounds the number of connections. Zero: DefaultMaxConnections.
 	MaxConnections int
-	// MaxInFlight is how many requests may be under way, or wait for a connection, at
-	// most: the next is ErrUnavailable at once. Zero: DefaultMaxInFlight.
+	// MaxInFlight bounds the number of requests that are in progress or wait for a
+	// connection. The next one is auth.ErrUnavailable at once. Zero:
+	// DefaultMaxInFlight.
 	MaxInFlight int
-	// BreakAfter failures in a row open the circuit: for BreakFor every Validate is
-	// ErrUnavailable at once, then one is let through as a trial. Zero:
-	// DefaultBreakAfter, DefaultBreakFor.
+	// BreakAfter consecutive failures open the circuit breaker: for the time of BreakFor
+	// every Validate is auth.ErrUnavailable at once, then one request is sent as a trial.
+	// Zero: DefaultBreakAfter, DefaultBreakFor.
 	BreakAfter int
 	BreakFor   time.Duration
-	// MaxStale is the daemon's --max-stale, or more: an answer whose truth is older is
-	// ErrUnavailable, and the bound for cutting a revoked key's streams is made of it
+	// MaxStale is at least the maximum staleness of the daemon. An answer with older data
+	// is auth.ErrUnavailable. How long a revoked key can keep a stream depends on it
 	// (DESIGN.md). Zero: DefaultMaxStale.
 	MaxStale time.Duration
-	// Logger is told of a daemon that is away or refuses the token, and of its
-	// return. Nil: nobody is.
+	// Logger gets a line when the daemon becomes unreachable, refuses the caller token,
+	// or is reachable again. Nil: no logging.
 	Logger *slog.Logger
 }
 
-// Format prints a configuration with any verb, and not its token, nor a password that
-// somebody has put into the URL.
+// Format prints a configuration forevery verb, without its token and without a
+// password in the URL.
 func (c Config) Format(state fmt.State, verb rune) {
 	type plain Config
 	if c.Token != "" {
@@ -104,72 +108,76 @@ func (c Config) Format(state fmt.State, verb rune) {
 // LogValue is Format, for package slog.
 func (c Config) LogValue() slog.Value { return slog.StringValue(fmt.Sprintf("%+v", c)) }
 
-// withDefaults fills in what is zero.
+// withDefaults replaces zero values.
 func (c Config) withDefaults() Config {
-	orDefault(&c.Timeout, DefaultTimeout)
-	for _, part := range []struct {
-		given *time.Duration
-		zero  time.Duration
-	}{{&c.DialTimeout, DefaultDialTimeout}, {&c.TLSTimeout, DefaultTLSTimeout}, {&c.HeaderTimeout, DefaultHeaderTimeout}} {
-		orDefault(part.given, min(part.zero, c.Timeout))
-	}
-	orDefault(&c.MaxConnections, DefaultMaxConnections)
-	orDefault(&c.MaxInFlight, max(DefaultMaxInFlight, c.MaxConnections))
-	orDefault(&c.BreakAfter, DefaultBreakAfter)
-	orDefault(&c.BreakFor, DefaultBreakFor)
-	orDefault(&c.MaxStale, DefaultMaxStale)
+	setDefault(&c.Timeout, DefaultTimeout)
+	setDefault(&c.DialTimeout, min(DefaultDialTimeout, c.Timeout))
+	setDefault(&c.TLSTimeout, min(DefaultTLSTimeout, c.Timeout))
+	setDefault(&c.HeaderTimeout, min(DefaultHeaderTimeout, c.Timeout))
+	setDefault(&c.MaxConnections, DefaultMaxConnections)
+	setDefault(&c.MaxInFlight, max(DefaultMaxInFlight, c.MaxConnections))
+	setDefault(&c.BreakAfter, DefaultBreakAfter)
+	setDefault(&c.BreakFor, DefaultBreakFor)
+	setDefault(&c.MaxStale, DefaultMaxStale)
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
 	return c
 }
 
-func orDefault[T comparable](field *T, value T) {
+func setDefault[T comparable](field *T, value T) {
 	var zero T
 	if *field == zero {
 		*field = value
 	}
 }
 
-// check names every mistake at once, after withDefaults.
+// check returns what is wrong with the fields, after withDefaults.
 func (c *Config) check() error {
-	var mistakes []error
+	var errs []error
 	wrong := func(is bool, format string, args ...any) {
 		if is {
-			mistakes = append(mistakes, fmt.Errorf("client: "+format, args...))
+			errs = append(errs, fmt.Errorf("client: "+format, args...))
 		}
 	}
-	for name, d := range map[string]time.Duration{
-		"Timeout": c.Timeout, "DialTimeout": c.DialTimeout, "TLSTimeout": c.TLSTimeout, "HeaderTimeout": c.HeaderTimeout,
-		"BreakFor": c.BreakFor, "MaxStale": c.MaxStale,
+	for _, field := range []struct {
+		name     string
+		negative bool
+	}{
+		{"Timeout", c.Timeout < 0},
+		{"DialTimeout", c.DialTimeout < 0},
+		{"TLSTimeout", c.TLSTimeout < 0},
+		{"HeaderTimeout", c.HeaderTimeout < 0},
+		{"MaxConnections", c.MaxConnections < 0},
+		{"MaxInFlight", c.MaxInFlight < 0},
+		{"BreakAfter", c.BreakAfter < 0},
+		{"BreakFor", c.BreakFor < 0},
+		{"MaxStale", c.MaxStale < 0},
 	} {
-		wrong(d < 0, "%s is negative", name)
+		wrong(field.negative, "%s is negative", field.name)
 	}
-	for name, n := range map[string]int{"MaxConnections": c.MaxConnections, "MaxInFlight": c.MaxInFlight, "BreakAfter": c.BreakAfter} {
-		wrong(n < 0, "%s is negative", name)
-	}
-	wrong(c.DialTimeout > c.Timeout || c.TLSTimeout > c.Timeout || c.HeaderTimeout > c.Timeout,
-		"a part of Timeout (DialTimeout, TLSTimeout, HeaderTimeout) is longer than all of it")
-	wrong(c.MaxInFlight < c.MaxConnections, "MaxInFlight is below MaxConnections, so that some connections would never be used")
-	wrong(c.TLS != nil && c.Transport != nil, "TLS and Transport are both given: the transport has its own TLS")
-	wrong(c.Token != "" && c.TokenFile != "", "Token and TokenFile are both given: give one")
-	wrong(c.Token != "" && !isToken(c.Token), "Token must be a caller token, of 1 to 512 printable ASCII characters without a space")
-	return errors.Join(mistakes...)
+	wrong(max(c.DialTimeout, c.TLSTimeout, c.HeaderTimeout) > c.Timeout,
+		"DialTimeout, TLSTimeout and HeaderTimeout must not be longer than Timeout")
+	wrong(c.MaxInFlight < c.MaxConnections, "MaxInFlight must be at least MaxConnections, otherwise some connections are never used")
+	wrong(c.TLS != nil && c.Transport != nil, "set TLS or Transport, not both: the transport has its own TLS configuration")
+	wrong(c.Token != "" && c.TokenFile != "", "set Token or TokenFile, not both")
+	wrong(c.Token != "" && !secretfile.IsToken(c.Token), "Token must have 1 to 512 printable ASCII characters without spaces")
+	return errors.Join(errs...)
 }
 
-// parseURL reads Config.URL. Its error does not quote it: people paste secrets into
-// the wrong place.
+// parseURL parses Config.URL. Its error does not quote the URL, which can contain a
+// secret by mistake.
 func parseURL(text string, withTLS bool) (*url.URL, error) {
 	base, err := url.Parse(text)
 	switch {
 	case err != nil || base.Scheme != "http" && base.Scheme != "https" || base.Hostname() == "":
 		return nil, errors.New("client: URL must be the address of the daemon's public listener, such as https://keytail.internal:8080")
 	case base.User != nil:
-		return nil, errors.New("client: URL must not hold a user or password: the token is given by itself")
+		return nil, errors.New("client: URL must not contain a user or password: set Token or TokenFile")
 	case base.RawQuery != "" || base.ForceQuery || base.Fragment != "":
-		return nil, errors.New("client: URL must end with the path: there is no query and no fragment")
+		return nil, errors.New("client: URL must not have a query or a fragment")
 	case withTLS && base.Scheme == "http":
-		return nil, errors.New("client: TLS is given, and URL is plain HTTP: write https")
+		return nil, errors.New("client: TLS is set and URL begins with http: use https")
 	}
 	base.Path, base.RawPath = strings.TrimRight(base.Path, "/"), ""
 	return base, nil

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-func TestBadConfigurationIsRefused(t *testing.T) {
+func TestInvalidConfiguration(t *testing.T) {
 	file := func(content string, mode os.FileMode) string {
 		path := filepath.Join(t.TempDir(), "token")
 		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
@@ -25,33 +25,33 @@ func TestBadConfigurationIsRefused(t *testing.T) {
 		change func(*Config)
 		want   string
 	}{
-		"no address":       {func(c *Config) { c.URL = "" }, "URL must be the address"},
-		"no scheme":        {func(c *Config) { c.URL = "hidden:8080" }, "URL must be the address"},
-		"no host":          {func(c *Config) { c.URL = "http://:80" }, "URL must be the address"},
-		"another scheme":   {func(c *Config) { c.URL = "ftp://hidden" }, "URL must be the address"},
-		"unreadable":       {func(c *Config) { c.URL = "http://hidden%zz" }, "URL must be the address"},
-		"a password":       {func(c *Config) { c.URL = "http://a:hidden@b" }, "user or password"},
-		"a query":          {func(c *Config) { c.URL = "http://b?key=hidden" }, "no query"},
-		"an empty query":   {func(c *Config) { c.URL = "http://b?" }, "no query"},
-		"a fragment":       {func(c *Config) { c.URL = "http://b#hidden" }, "no fragment"},
-		"TLS for http":     {func(c *Config) { c.TLS = &tls.Config{} }, "write https"},
-		"two TLS":          {func(c *Config) { c.URL = "https://b"; c.TLS = &tls.Config{}; c.Transport = http.DefaultTransport }, "its own TLS"},
-		"two tokens":       {func(c *Config) { c.Token, c.TokenFile = "hidden", file("hidden", 0o600) }, "give one"},
-		"no header value":  {func(c *Config) { c.Token = "hidden\r\nX: y" }, "printable ASCII"},
-		"a long token":     {func(c *Config) { c.Token = strings.Repeat("hidden", 100) }, "printable ASCII"},
-		"no file":          {func(c *Config) { c.TokenFile = "/nonexistent/file" }, "TokenFile: open"},
-		"an open file":     {func(c *Config) { c.TokenFile = file("hidden-token-of-web", 0o604) }, "chmod o-rwx"},
-		"two lines":        {func(c *Config) { c.TokenFile = file("hidden\nhidden2\n", 0o600) }, "must hold one token"},
-		"an empty file":    {func(c *Config) { c.TokenFile = file("# nothing\n\n", 0o600) }, "must hold one token"},
-		"words":            {func(c *Config) { c.TokenFile = file("hidden words", 0o600) }, "must hold one token"},
-		"a large file":     {func(c *Config) { c.TokenFile = file(strings.Repeat("hidden\n", 20000), 0o600) }, "more than 64 KiB"},
-		"negative time":    {func(c *Config) { c.Timeout = -1 }, "Timeout is negative"},
-		"negative stale":   {func(c *Config) { c.MaxStale = -1 }, "MaxStale is negative"},
-		"negative number":  {func(c *Config) { c.MaxInFlight = -1 }, "MaxInFlight is negative"},
-		"negative break":   {func(c *Config) { c.BreakAfter = -1 }, "BreakAfter is negative"},
-		"a longer part":    {func(c *Config) { c.Timeout, c.DialTimeout = time.Second, time.Minute }, "longer than all of it"},
-		"idle connections": {func(c *Config) { c.MaxInFlight, c.MaxConnections = 1, 2 }, "MaxInFlight is below"},
-		"two at once":      {func(c *Config) { c.URL = ""; c.MaxStale = -1 }, "MaxStale is negative\nclient: URL"},
+		"empty URL":                        {func(c *Config) { c.URL = "" }, "URL must be the address"},
+		"no scheme":                        {func(c *Config) { c.URL = "hidden:8080" }, "URL must be the address"},
+		"no host":                          {func(c *Config) { c.URL = "http://:80" }, "URL must be the address"},
+		"wrong scheme":                     {func(c *Config) { c.URL = "ftp://hidden" }, "URL must be the address"},
+		"invalid escape":                   {func(c *Config) { c.URL = "http://hidden%zz" }, "URL must be the address"},
+		"password":                         {func(c *Config) { c.URL = "http://a:hidden@b" }, "user or password"},
+		"query":                            {func(c *Config) { c.URL = "http://b?key=hidden" }, "must not have a query"},
+		"empty query":                      {func(c *Config) { c.URL = "http://b?" }, "must not have a query"},
+		"fragment":                         {func(c *Config) { c.URL = "http://b#hidden" }, "or a fragment"},
+		"TLS for http":                     {func(c *Config) { c.TLS = &tls.Config{} }, "use https"},
+		"TLS and Transport":                {func(c *Config) { c.URL = "https://b"; c.TLS = &tls.Config{}; c.Transport = http.DefaultTransport }, "its own TLS"},
+		"Token and TokenFile":              {func(c *Config) { c.Token, c.TokenFile = "hidden", file("hidden", 0o600) }, "not both"},
+		"token with a newline":             {func(c *Config) { c.Token = "hidden\r\nX: y" }, "printable ASCII"},
+		"long token":                       {func(c *Config) { c.Token = strings.Repeat("hidden", 100) }, "printable ASCII"},
+		"no file":                          {func(c *Config) { c.TokenFile = "/nonexistent/file" }, "TokenFile: open"},
+		"file readable by others":          {func(c *Config) { c.TokenFile = file("hidden-token-of-web", 0o604) }, "chmod o-rwx"},
+		"two lines":                        {func(c *Config) { c.TokenFile = file("hidden\nhidden2\n", 0o600) }, "must hold one token"},
+		"empty file":                       {func(c *Config) { c.TokenFile = file("# nothing\n\n", 0o600) }, "must hold one token"},
+		"several words":                    {func(c *Config) { c.TokenFile = file("hidden words", 0o600) }, "must hold one token"},
+		"large file":                       {func(c *Config) { c.TokenFile = file(strings.Repeat("hidden\n", 200000), 0o600) }, "more than 1 MiB"},
+		"negative Timeout":                 {func(c *Config) { c.Timeout = -1 }, "Timeout is negative"},
+		"negative MaxStale":                {func(c *Config) { c.MaxStale = -1 }, "MaxStale is negative"},
+		"negative MaxInFlight":             {func(c *Config) { c.MaxInFlight = -1 }, "MaxInFlight is negative"},
+		"negative BreakAfter":              {func(c *Config) { c.BreakAfter = -1 }, "BreakAfter is negative"},
+		"DialTimeout longer than Timeout":  {func(c *Config) { c.Timeout, c.DialTimeout = time.Second, time.Minute }, "must not be longer than Timeout"},
+		"MaxInFlight below MaxConnections": {func(c *Config) { c.MaxInFlight, c.MaxConnections = 1, 2 }, "MaxInFlight must be at least MaxConnections"},
+		"two mistakes":                     {func(c *Config) { c.URL = ""; c.MaxStale = -1 }, "MaxStale is negative\nclient: URL"},
 	} {
 		config := Config{URL: "http://127.0.0.1:1"}
 		test.change(&config)
@@ -62,12 +62,12 @@ func TestBadConfigurationIsRefused(t *testing.T) {
 	}
 }
 
-func TestDefaultsFitTogether(t *testing.T) {
+func TestDefaultsAreConsistent(t *testing.T) {
 	c := newClient(t, "http://127.0.0.1:1", func(c *Config) { c.Timeout = time.Second })
 	if got := c.config; got.DialTimeout != time.Second || got.HeaderTimeout != time.Second || got.MaxStale != DefaultMaxStale || got.MaxInFlight != DefaultMaxInFlight {
 		t.Errorf("%+v", got)
 	}
 	if c := newClient(t, "http://127.0.0.1:1", func(c *Config) { c.MaxConnections = 5000 }); c.config.MaxInFlight != 5000 {
-		t.Errorf("%d in flight", c.config.MaxInFlight)
+		t.Errorf("MaxInFlight is %d", c.config.MaxInFlight)
 	}
 }

@@ -37,16 +37,15 @@ import (
 	"github.com/keytail/keytail/internal/service"
 )
 
-// daemon is a keytail on a database of its own, and the handler of its public
-// listener.
+// daemon is a keytail.Service with its own database.
 type daemon struct {
 	*keytaild.Daemon
 	t      *testing.T
 	server *mongotest.Server
-	// appName is that of the service's own client.
+	// appName is the appName of the service's MongoDB client.
 	appName string
 	keys    *mongo.Collection
-	made    int
+	created int
 }
 
 func startDaemon(t *testing.T, s *mongotest.Server, change ...func(*keytaild.Config)) *daemon {
@@ -64,7 +63,7 @@ func startDaemon(t *testing.T, s *mongotest.Server, change ...func(*keytaild.Con
 	select {
 	case <-d.Live():
 	case <-time.After(patience):
-		t.Fatal("the daemon does not become live")
+		t.Fatal("timeout: the daemon is not live")
 	}
 	return d
 }
@@ -95,7 +94,7 @@ func prepareDaemon(t *testing.T, s *mongotest.Server, change ...func(*keytaild.C
 	return d
 }
 
-// serve is an HTTP server in front of the daemon.
+// serve starts an HTTP server for the public listener.
 func (d *daemon) serve() *httptest.Server {
 	server := httptest.NewServer(d.Public())
 	d.t.Cleanup(func() {
@@ -105,15 +104,15 @@ func (d *daemon) serve() *httptest.Server {
 	return server
 }
 
-// newKey inserts an active key; fields replace or add to those of its document.
+// newKey inserts an active key; fields replace or add fields of its document.
 func (d *daemon) newKey(fields ...bson.E) (id, text string) {
 	d.t.Helper()
 	text, err := apikey.Generate(apikey.DefaultPrefix, nil)
 	if err != nil {
 		d.t.Fatal(err)
 	}
-	d.made++
-	id = fmt.Sprint("key-", d.made)
+	d.created++
+	id = fmt.Sprint("key-", d.created)
 	document := bson.M{
 		"_id": id, "key_hash": apikey.HashOf(text).Hex(), "user_id": "user-1", "name": "a key",
 		"scopes": bson.A{"read"}, "is_active": true, "created_at": time.Now(),
@@ -124,7 +123,7 @@ func (d *daemon) newKey(fields ...bson.E) (id, text string) {
 	if _, err := d.keys.InsertOne(d.t.Context(), document); err != nil {
 		d.t.Fatal(err)
 	}
-	d.becomes(text, func(code auth.Code) bool { return code != auth.NotFound })
+	d.waitFor(text, func(code auth.Code) bool { return code != auth.NotFound })
 	return id, text
 }
 
@@ -138,16 +137,16 @@ func (d *daemon) Authenticate(opts ...auth.Option) gin.HandlerFunc {
 	return auth.Authenticate(coreauth.Validator{Core: d.Core}, opts...)
 }
 
-// becomes waits until the daemon's own answer is this one.
-func (d *daemon) becomes(text string, is func(auth.Code) bool) {
+// waitFor waits until the daemon's own answer is this one.
+func (d *daemon) waitFor(text string, is func(auth.Code) bool) {
 	d.t.Helper()
 	mongotest.Eventually(d.t, patience, func() bool {
 		verdict, err := d.Validate(d.t.Context(), text, auth.Request{})
 		return err == nil && is(verdict.Code)
-	}, "the daemon does not know")
+	}, "the daemon has not applied the change")
 }
 
-// revoke switches a key off, as another program would, and returns the revision.
+// revoke disables a key, as another program would, and returns the revision.
 func (d *daemon) revoke(id string) auth.Revision {
 	d.t.Helper()
 	session, err := d.keys.Database().Client().StartSession(options.Session().SetCausalConsistency(false))
@@ -163,8 +162,8 @@ func (d *daemon) revoke(id string) auth.Revision {
 	return auth.Revision(clustertime.New(at.T, at.I))
 }
 
-// cut makes the daemon's commands fail until the test ends.
-func (d *daemon) cut(commands ...any) {
+// fail makes these commands of the daemon fail until the test ends.
+func (d *daemon) fail(commands ...any) {
 	d.t.Helper()
 	d.server.Needs(d.t, mongotest.Failpoints)
 	admin := d.server.Client(d.t, "operator").Database("admin")
@@ -185,8 +184,8 @@ func (d *daemon) cut(commands ...any) {
 	})
 }
 
-// runs runs the client until the test ends.
-func runs(t *testing.T, c *Client) {
+// runClient calls Run until the test ends.
+func runClient(t *testing.T, c *Client) {
 	t.Helper()
 	ctx, stop := context.WithCancel(context.Background())
 	done := make(chan error, 1)
@@ -199,9 +198,8 @@ func runs(t *testing.T, c *Client) {
 	})
 }
 
-// TestRemoteAndEmbeddedAnswerTheSame: status, headers and body of both middlewares,
-// for every verdict.
-func TestRemoteAndEmbeddedAnswerTheSame(t *testing.T) {
+// Status, headers and body of both are the same forevery verdict.
+func TestMiddlewareOfClientAndService(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
 		d := startDaemon(t, s)
 		c := newClient(t, d.serve().URL)
@@ -209,7 +207,7 @@ func TestRemoteAndEmbeddedAnswerTheSame(t *testing.T) {
 		_, disabled := d.newKey(bson.E{Key: "is_active", Value: false})
 		_, broken := d.newKey(bson.E{Key: "scopes", Value: "read"})
 		_, expired := d.newKey(bson.E{Key: "expires_at", Value: time.Now().Add(-time.Hour)})
-		_, fenced := d.newKey(bson.E{Key: "allowed_ips", Value: bson.A{"203.0.113.0/24"}})
+		_, restricted := d.newKey(bson.E{Key: "allowed_ips", Value: bson.A{"203.0.113.0/24"}})
 		_, bound := d.newKey(bson.E{Key: "org_id", Value: "acme"}, bson.E{Key: "project_id", Value: "p1"})
 		_, full := d.newKey(
 			bson.E{Key: "scopes", Value: bson.A{"a b", "*"}[1:]}, bson.E{Key: "metadata", Value: bson.D{{Key: "plan", Value: "gold"}}},
@@ -221,29 +219,29 @@ func TestRemoteAndEmbeddedAnswerTheSame(t *testing.T) {
 			status int
 			code   string
 		}{
-			"missing":        {nil, nil, 401, "MISSING"},
-			"malformed":      {[]string{"short"}, nil, 401, "MALFORMED"},
-			"mistyped":       {[]string{good[:len(good)-1] + "~"}, nil, 401, "MALFORMED"},
-			"long":           {[]string{strings.Repeat("x", 20<<10)}, nil, 401, "MALFORMED"},
-			"no UTF-8":       {[]string{"kt_\xff\xfe-garbage"}, nil, 401, "MALFORMED"},
-			"two keys":       {[]string{good, full}, nil, 401, "MALFORMED"},
-			"not found":      {[]string{"another-key-that-nobody-has"}, nil, 401, "NOT_FOUND"},
-			"disabled":       {[]string{disabled}, nil, 401, "DISABLED"},
-			"cannot be read": {[]string{broken}, nil, 401, "DISABLED"},
-			"expired":        {[]string{expired}, nil, 401, "EXPIRED"},
-			"fenced":         {[]string{fenced}, nil, 403, "FORBIDDEN"},
-			"bound":          {[]string{bound}, nil, 403, "FORBIDDEN"},
-			"another org":    {[]string{bound}, []auth.Option{auth.OrgID(func(*http.Request) string { return "emca" })}, 403, "FORBIDDEN"},
-			"the same org":   {[]string{bound}, []auth.Option{auth.OrgID(org), auth.ProjectID(func(*http.Request) string { return "p1" })}, 200, ""},
-			"a lost pair":    {[]string{bound}, []auth.Option{auth.OrgID(func(*http.Request) string { return "ac\uFFFDme" })}, 403, "FORBIDDEN"},
-			"no org":         {[]string{bound}, []auth.Option{auth.OrgID(func(*http.Request) string { return "a\x00b" })}, 400, "BAD_REQUEST"},
-			"scope":          {[]string{good}, []auth.Option{auth.Scopes("write", "read")}, 403, "INSUFFICIENT_PERMISSIONS"},
-			"the same scope": {[]string{good}, []auth.Option{auth.Scopes("read")}, 200, ""},
-			"valid":          {[]string{good}, nil, 200, ""},
-			"valid, in full": {[]string{full}, []auth.Option{auth.Scopes("any:thing")}, 200, ""},
+			"missing":               {nil, nil, 401, "MISSING"},
+			"malformed":             {[]string{"short"}, nil, 401, "MALFORMED"},
+			"mistyped":              {[]string{good[:len(good)-1] + "~"}, nil, 401, "MALFORMED"},
+			"long":                  {[]string{strings.Repeat("x", 20<<10)}, nil, 401, "MALFORMED"},
+			"invalid UTF-8":         {[]string{"kt_\xff\xfe-invalid"}, nil, 401, "MALFORMED"},
+			"two keys":              {[]string{good, full}, nil, 401, "MALFORMED"},
+			"not found":             {[]string{"another-key-that-is-unknown"}, nil, 401, "NOT_FOUND"},
+			"disabled":              {[]string{disabled}, nil, 401, "DISABLED"},
+			"cannot be decoded":     {[]string{broken}, nil, 401, "DISABLED"},
+			"expired":               {[]string{expired}, nil, 401, "EXPIRED"},
+			"allow-list":            {[]string{restricted}, nil, 403, "FORBIDDEN"},
+			"bound":                 {[]string{bound}, nil, 403, "FORBIDDEN"},
+			"another org":           {[]string{bound}, []auth.Option{auth.OrgID(func(*http.Request) string { return "emca" })}, 403, "FORBIDDEN"},
+			"the same org":          {[]string{bound}, []auth.Option{auth.OrgID(org), auth.ProjectID(func(*http.Request) string { return "p1" })}, 200, ""},
+			"replacement character": {[]string{bound}, []auth.Option{auth.OrgID(func(*http.Request) string { return "ac\uFFFDme" })}, 403, "FORBIDDEN"},
+			"invalid org":           {[]string{bound}, []auth.Option{auth.OrgID(func(*http.Request) string { return "a\x00b" })}, 400, "BAD_REQUEST"},
+			"scope":                 {[]string{good}, []auth.Option{auth.Scopes("write", "read")}, 403, "INSUFFICIENT_PERMISSIONS"},
+			"sufficient scope":      {[]string{good}, []auth.Option{auth.Scopes("read")}, 200, ""},
+			"valid":                 {[]string{good}, nil, 200, ""},
+			"all fields":            {[]string{full}, []auth.Option{auth.Scopes("any:thing")}, 200, ""},
 		} {
 			t.Run(name, func(t *testing.T) {
-				embedded, remote := answerOf(d.Authenticate(test.opts...), test.keys), answerOf(c.Authenticate(test.opts...), test.keys)
+				embedded, remote := responseOf(d.Authenticate(test.opts...), test.keys), responseOf(c.Authenticate(test.opts...), test.keys)
 				if diff := cmp.Diff(embedded, remote); diff != "" {
 					t.Error(diff)
 				}
@@ -255,35 +253,34 @@ func TestRemoteAndEmbeddedAnswerTheSame(t *testing.T) {
 	})
 }
 
-// TestAnOutageIsTheSame: neither knows, and both say so.
-func TestAnOutageIsTheSame(t *testing.T) {
+func TestOutageOfClientAndService(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
 		d := prepareDaemon(t, s)
 		_, text := d.newKey()
 		c := newClient(t, d.serve().URL)
-		d.cut("find", "aggregate")
-		embedded, remote := answerOf(d.Authenticate(), []string{text}), answerOf(c.Authenticate(), []string{text})
+		d.fail("find", "aggregate")
+		embedded, remote := responseOf(d.Authenticate(), []string{text}), responseOf(c.Authenticate(), []string{text})
 		if diff := cmp.Diff(embedded, remote); diff != "" || embedded.Status != http.StatusServiceUnavailable || embedded.Header.Get("Retry-After") != "1" {
 			t.Errorf("%+v %s", embedded, diff)
 		}
 	})
 }
 
-// seen is what a client sees.
-type seen struct {
+// response is what a client of the API receives.
+type response struct {
 	Status int
 	Header http.Header
 	Body   string
 }
 
-// answerOf asks an API behind a middleware, whose handler says whom it sees.
-func answerOf(middleware gin.HandlerFunc, keys []string) seen {
+// responseOf sends a request to an API whose handler writes the principal.
+func responseOf(middleware gin.HandlerFunc, keys []string) response {
 	router := gin.New()
 	router.GET("/", middleware, func(c *gin.Context) {
-		p := Principal(c)
+		p := auth.FromGin(c)
 		c.JSON(http.StatusOK, gin.H{
 			"key": p.KeyID, "user": p.UserID, "org": p.OrgID, "project": p.ProjectID, "name": p.Name, "scopes": p.Scopes,
-			"metadata": string(p.Metadata), "expires": p.ExpiresAt.UTC(), "known": !p.AsOf.IsZero() && p.Revision != 0,
+			"metadata": string(p.Metadata), "expires": p.ExpiresAt.UTC(), "fresh": !p.AsOf.IsZero() && p.Revision != 0,
 		})
 	})
 	request := httptest.NewRequest(http.MethodGet, "/", nil)
@@ -293,37 +290,36 @@ func answerOf(middleware gin.HandlerFunc, keys []string) seen {
 	}
 	recorder := httptest.NewRecorder()
 	router.ServeHTTP(recorder, request)
-	return seen{recorder.Code, recorder.Header(), recorder.Body.String()}
+	return response{recorder.Code, recorder.Header(), recorder.Body.String()}
 }
 
-// TestTheWrongCallerTokenIsNoRefusal of a user's key.
-func TestTheWrongCallerTokenIsNoRefusal(t *testing.T) {
+// It says nothing about the API key.
+func TestWrongCallerTokenIsUnavailable(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
 		d := startDaemon(t, s)
 		_, text := d.newKey()
-		for _, token := range []string{"", "another-token-of-nobody"} {
+		for _, token := range []string{"", "another-unknown-token"} {
 			c := newClient(t, d.serve().URL, func(c *Config) { c.Token = token })
 			verdict, err := c.Validate(t.Context(), text, auth.Request{})
-			if !errors.Is(err, ErrCallerToken) || !errors.Is(err, ErrUnavailable) || verdict.Code != auth.Unavailable {
+			if !errors.Is(err, ErrCallerToken) || !errors.Is(err, auth.ErrUnavailable) || verdict.Code != auth.Unavailable {
 				t.Errorf("%+v, %v", verdict, err)
 			}
-			if got := answerOf(c.Authenticate(), []string{text}); got.Status != http.StatusServiceUnavailable || got.Header.Get("WWW-Authenticate") != "" {
+			if got := responseOf(c.Authenticate(), []string{text}); got.Status != http.StatusServiceUnavailable || got.Header.Get("WWW-Authenticate") != "" {
 				t.Errorf("%+v", got)
 			}
 		}
 	})
 }
 
-// TestTLSWithOnesOwnAuthority, and without it.
-func TestTLSWithOnesOwnAuthority(t *testing.T) {
-	mongotest.Each(t, tlsWithOnesOwnAuthority)
+func TestTLSWithAPrivateCA(t *testing.T) {
+	mongotest.Each(t, tlsWithAPrivateCA)
 }
 
-func tlsWithOnesOwnAuthority(t *testing.T, s *mongotest.Server) {
+func tlsWithAPrivateCA(t *testing.T, s *mongotest.Server) {
 	d := prepareDaemon(t, s)
 	_, text := d.newKey()
 	server := httptest.NewUnstartedServer(d.Public())
-	server.Config.ErrorLog = zap.NewStdLog(zap.NewNop()) // handshakes that fail
+	server.Config.ErrorLog = zap.NewStdLog(zap.NewNop()) // failed handshakes
 	server.StartTLS()
 	t.Cleanup(server.Close)
 	pool := x509.NewCertPool()
@@ -333,17 +329,17 @@ func tlsWithOnesOwnAuthority(t *testing.T, s *mongotest.Server) {
 		t.Errorf("%+v, %v", verdict, err)
 	}
 	c := newClient(t, server.URL)
-	if _, err := c.Validate(t.Context(), text, auth.Request{}); !errors.Is(err, ErrUnavailable) || !strings.Contains(err.Error(), "is not to be trusted") {
+	if _, err := c.Validate(t.Context(), text, auth.Request{}); !errors.Is(err, auth.ErrUnavailable) || !strings.Contains(err.Error(), "is not trusted") {
 		t.Errorf("%v", err)
 	}
 	other := newClient(t, server.URL, trust, func(c *Config) { c.TLS.ServerName = "another.example.org" })
-	if _, err := other.Validate(t.Context(), text, auth.Request{}); !errors.Is(err, ErrUnavailable) || !strings.Contains(err.Error(), "is not to be trusted") {
+	if _, err := other.Validate(t.Context(), text, auth.Request{}); !errors.Is(err, auth.ErrUnavailable) || !strings.Contains(err.Error(), "is not trusted") {
 		t.Errorf("%v", err)
 	}
 }
 
-// TestMinRevisionIsHonoured by an instance that has not got there by itself.
-func TestMinRevisionIsHonoured(t *testing.T) {
+// The instance may not have applied the change yet.
+func TestMinRevision(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
 		d := startDaemon(t, s)
 		c := newClient(t, d.serve().URL)
@@ -361,19 +357,19 @@ func TestMinRevisionIsHonoured(t *testing.T) {
 		if !s.RefusesFuture {
 			return
 		}
-		if _, err := c.Validate(t.Context(), secret, auth.Request{MinRevision: d.revoke("key-1") + 1<<40}); !errors.Is(err, ErrRevisionAhead) {
-			t.Errorf("a revision ahead: %v", err)
+		if _, err := c.Validate(t.Context(), secret, auth.Request{MinRevision: d.revoke("key-1") + 1<<40}); !errors.Is(err, auth.ErrRevisionAhead) {
+			t.Errorf("revision ahead: %v", err)
 		}
 	})
 }
 
-// proxied is a network that can be broken.
-type proxied struct {
+// faultyNetwork is a toxiproxy in front of the daemon.
+type faultyNetwork struct {
 	*toxiproxy.Proxy
 	t *testing.T
 }
 
-func startProxy(t *testing.T, upstream string) proxied {
+func startProxy(t *testing.T, upstream string) faultyNetwork {
 	t.Helper()
 	// Some toxics log to the standard error whatever logger they are given.
 	zerolog.SetGlobalLevel(zerolog.Disabled)
@@ -382,13 +378,13 @@ func startProxy(t *testing.T, upstream string) proxied {
 		t.Fatal(err)
 	}
 	t.Cleanup(p.Stop)
-	return proxied{p, t}
+	return faultyNetwork{p, t}
 }
 
-func (p proxied) url() string { return "http://" + p.Listen }
+func (p faultyNetwork) url() string { return "http://" + p.Listen }
 
-// poison adds a toxic; the function returned takes it away.
-func (p proxied) poison(toxic string) (mend func()) {
+// add adds a toxic; the returned function removes it.
+func (p faultyNetwork) add(toxic string) (remove func()) {
 	p.t.Helper()
 	added, err := p.Toxics.AddToxicJson(strings.NewReader(toxic))
 	if err != nil {
@@ -401,9 +397,9 @@ func (p proxied) poison(toxic string) (mend func()) {
 	}
 }
 
-// TestFaultsBetween: whatever the network does, the answer is the truth or that it is
-// not known, in time; and when the network is well again, so is the client.
-func TestFaultsBetween(t *testing.T) {
+// With every fault the verdict is correct or unavailable, and in time. When the network
+// works again, so does the client.
+func TestNetworkFaults(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
 		d := startDaemon(t, s)
 		server := d.serve()
@@ -411,30 +407,30 @@ func TestFaultsBetween(t *testing.T) {
 		_, bad := d.newKey(bson.E{Key: "is_active", Value: false})
 		for name, test := range map[string]struct {
 			toxic string
-			// works: answers come in spite of it.
+			// works: requests succeed in spite of the fault.
 			works bool
 		}{
 			"latency":               {`{"type":"latency","stream":"downstream","attributes":{"latency":50,"jitter":40}}`, true},
 			"slow":                  {`{"type":"bandwidth","stream":"downstream","attributes":{"rate":4}}`, true},
-			"in small pieces":       {`{"type":"slicer","stream":"downstream","attributes":{"average_size":7,"size_variation":3,"delay":100}}`, true},
-			"latency past the time": {`{"type":"latency","stream":"downstream","attributes":{"latency":5000}}`, false},
+			"small segments":        {`{"type":"slicer","stream":"downstream","attributes":{"average_size":7,"size_variation":3,"delay":100}}`, true},
+			"latency above Timeout": {`{"type":"latency","stream":"downstream","attributes":{"latency":5000}}`, false},
 			"reset":                 {`{"type":"reset_peer","stream":"downstream","attributes":{"timeout":0}}`, false},
 			"reset later":           {`{"type":"reset_peer","stream":"upstream","attributes":{"timeout":30}}`, false},
-			"a black hole, there":   {`{"type":"timeout","stream":"upstream","attributes":{"timeout":0}}`, false},
-			"a black hole, back":    {`{"type":"timeout","stream":"downstream","attributes":{"timeout":0}}`, false},
-			"half an answer":        {`{"type":"limit_data","stream":"downstream","attributes":{"bytes":200}}`, false},
-			"a piece of a question": {`{"type":"limit_data","stream":"upstream","attributes":{"bytes":20}}`, false},
+			"black hole upstream":   {`{"type":"timeout","stream":"upstream","attributes":{"timeout":0}}`, false},
+			"black hole downstream": {`{"type":"timeout","stream":"downstream","attributes":{"timeout":0}}`, false},
+			"truncated response":    {`{"type":"limit_data","stream":"downstream","attributes":{"bytes":200}}`, false},
+			"truncated request":     {`{"type":"limit_data","stream":"upstream","attributes":{"bytes":20}}`, false},
 		} {
 			t.Run(name, func(t *testing.T) {
 				proxy := startProxy(t, server.URL)
 				c := newClient(t, proxy.url(), func(c *Config) {
 					c.Timeout, c.BreakFor, c.MaxConnections = time.Second, 50*time.Millisecond, 4
 				})
-				ask := func(text string) (auth.Verdict, error) { return c.Validate(t.Context(), text, auth.Request{}) }
-				if v, err := ask(good); err != nil || !v.Valid() {
+				validate := func(text string) (auth.Verdict, error) { return c.Validate(t.Context(), text, auth.Request{}) }
+				if v, err := validate(good); err != nil || !v.Valid() {
 					t.Fatalf("before: %+v, %v", v, err)
 				}
-				mend := proxy.poison(test.toxic)
+				remove := proxy.add(test.toxic)
 				results := make(chan error)
 				began := time.Now()
 				for n := range 12 {
@@ -443,11 +439,11 @@ func TestFaultsBetween(t *testing.T) {
 						text, want = bad, auth.Disabled
 					}
 					go func() {
-						v, err := ask(text)
+						v, err := validate(text)
 						if err == nil && v.Code != want {
 							t.Errorf("%v for %v", v.Code, want)
 						}
-						if err != nil && !errors.Is(err, ErrUnavailable) {
+						if err != nil && !errors.Is(err, auth.ErrUnavailable) {
 							t.Error(err)
 						}
 						results <- err
@@ -464,13 +460,13 @@ func TestFaultsBetween(t *testing.T) {
 				if took := time.Since(began); took > 2*c.config.Timeout {
 					t.Errorf("took %v", took)
 				}
-				// A connection from before may have been lucky.
+				// The existing connections may still work.
 				if !test.works && worked > 4 {
-					t.Errorf("%d answers", worked)
+					t.Errorf("%d requests succeeded", worked)
 				}
-				mend()
-				mongotest.Eventually(t, patience, func() bool { v, err := ask(good); return err == nil && v.Valid() }, "it does not work again")
-				if v, err := ask(bad); err != nil || v.Code != auth.Disabled {
+				remove()
+				mongotest.Eventually(t, patience, func() bool { v, err := validate(good); return err == nil && v.Valid() }, "the client has not recovered")
+				if v, err := validate(bad); err != nil || v.Code != auth.Disabled {
 					t.Errorf("after: %+v, %v", v, err)
 				}
 			})
@@ -478,9 +474,8 @@ func TestFaultsBetween(t *testing.T) {
 	})
 }
 
-// TestTheDaemonIsStartedAgain at the same address, while the pool is full of its
-// connections.
-func TestTheDaemonIsStartedAgain(t *testing.T) {
+// It has the same address, and the pool is full of connections to the old process.
+func TestDaemonRestart(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
 		d := startDaemon(t, s)
 		_, text := d.newKey()
@@ -498,9 +493,9 @@ func TestTheDaemonIsStartedAgain(t *testing.T) {
 		}
 		server.CloseClientConnections()
 		server.Close()
-		// Nobody is there: the circuit opens.
+		// The circuit breaker opens.
 		for range 10 {
-			if v, err := c.Validate(t.Context(), text, auth.Request{}); !errors.Is(err, ErrUnavailable) || v.Valid() {
+			if v, err := c.Validate(t.Context(), text, auth.Request{}); !errors.Is(err, auth.ErrUnavailable) || v.Valid() {
 				t.Fatalf("%+v, %v", v, err)
 			}
 		}
@@ -511,14 +506,14 @@ func TestTheDaemonIsStartedAgain(t *testing.T) {
 		again := &httptest.Server{Listener: listener, Config: &http.Server{Handler: d.Public()}}
 		again.Start()
 		t.Cleanup(again.Close)
-		mongotest.Eventually(t, patience, func() bool { v, err := c.Validate(t.Context(), text, auth.Request{}); return err == nil && v.Valid() }, "it does not work again")
+		mongotest.Eventually(t, patience, func() bool { v, err := c.Validate(t.Context(), text, auth.Request{}); return err == nil && v.Valid() }, "the client has not recovered")
 	})
 }
 
-// api is an API with streams behind the remote client.
+// api starts an API with streams, with the middleware of a client.
 func api(t *testing.T, c *Client) *httptest.Server {
 	router := gin.New()
-	router.GET("/stream", c.Authenticate(WithRevocationCancel()), func(g *gin.Context) {
+	router.GET("/stream", c.Authenticate(auth.CancelOnRevocation()), func(g *gin.Context) {
 		g.Header("Content-Type", "text/event-stream")
 		_, _ = io.WriteString(g.Writer, "data: hello\n\n")
 		g.Writer.Flush()
@@ -532,7 +527,7 @@ func api(t *testing.T, c *Client) *httptest.Server {
 	return server
 }
 
-// open opens a stream and returns what is closed at its end.
+// open opens a stream and returns a channel that is closed at its end.
 func open(t *testing.T, server *httptest.Server, key string) <-chan struct{} {
 	t.Helper()
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, server.URL+"/stream", nil)
@@ -562,16 +557,16 @@ func expectEnd(t *testing.T, end <-chan struct{}) {
 	select {
 	case <-end:
 	case <-time.After(patience):
-		t.Fatal("the stream goes on")
+		t.Fatal("timeout: the stream is still open")
 	}
 }
 
-// TestARevokedKeysStreamIsCutThroughTheClient, and how soon.
-func TestARevokedKeysStreamIsCutThroughTheClient(t *testing.T) {
+// It logs how long it takes.
+func TestRevocationCancelsStreamsThroughTheClient(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
 		d := startDaemon(t, s)
 		c := newClient(t, d.serve().URL)
-		runs(t, c)
+		runClient(t, c)
 		server := api(t, c)
 		_, stays := d.newKey()
 		other := open(t, server, stays)
@@ -586,44 +581,43 @@ func TestARevokedKeysStreamIsCutThroughTheClient(t *testing.T) {
 		}
 		select {
 		case <-other:
-			t.Error("another key's stream was cut")
+			t.Error("the stream of another key was cancelled")
 		default:
 		}
 		slices.Sort(delays)
-		t.Logf("%s: cut after a median of %v, and %v at most, from the acknowledged write to the end of the body", s.Name, delays[len(delays)/2], delays[len(delays)-1])
+		t.Logf("%s: cancelled after a median of %v, and %v at most, from the acknowledged write to the end of the body", s.Name, delays[len(delays)/2], delays[len(delays)-1])
 	})
 }
 
-// TestAStreamIsCutAfterABrokenSubscription: the revocation comes while nobody
-// listens.
-func TestAStreamIsCutAfterABrokenSubscription(t *testing.T) {
+// The revocation happens while the event stream is disconnected.
+func TestRevocationWhileDisconnectedCancelsStreams(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
 		d := startDaemon(t, s)
 		proxy := startProxy(t, d.serve().URL)
 		c := newClient(t, proxy.url(), func(c *Config) { c.MaxStale, c.BreakFor = 3*time.Second, 50*time.Millisecond })
-		runs(t, c)
+		runClient(t, c)
 		server := api(t, c)
 		for name, toxic := range map[string]string{
-			"reset":        `{"type":"reset_peer","stream":"downstream","attributes":{"timeout":0}}`,
-			"a black hole": `{"type":"timeout","stream":"downstream","attributes":{"timeout":0}}`,
+			"reset":      `{"type":"reset_peer","stream":"downstream","attributes":{"timeout":0}}`,
+			"black hole": `{"type":"timeout","stream":"downstream","attributes":{"timeout":0}}`,
 		} {
 			id, text := d.newKey()
 			end := open(t, server, text)
-			mend := proxy.poison(toxic)
+			remove := proxy.add(toxic)
 			d.revoke(id)
 			at := time.Now()
-			d.becomes(text, func(code auth.Code) bool { return code == auth.Disabled })
-			mend() // what was under way is lost
+			d.waitFor(text, func(code auth.Code) bool { return code == auth.Disabled })
+			remove() // data in transit is lost
 			expectEnd(t, end)
-			t.Logf("%s: cut after %v", name, time.Since(at))
+			t.Logf("%s: cancelled after %v", name, time.Since(at))
 		}
 	})
 }
 
-// BenchmarkValidate against a call that does nothing, over the same kind of
-// connection.
+// Compare BenchmarkValidate with BenchmarkBarePost, a request without any work over the
+// same kind of connection.
 func BenchmarkValidate(b *testing.B) {
-	server := httptest.NewServer(json200(yes))
+	server := httptest.NewServer(json200(validBody))
 	defer server.Close()
 	c := newClient(b, server.URL)
 	defer c.Close()

@@ -1,18 +1,18 @@
-// Package client asks a keytail daemon about API keys: a Validator for services
-// that run as other processes, or on other machines, than keytail. It has the
-// middleware that an embedded Service has.
+// Package client validates API keys by asking a keytail daemon. It is the Validator
+// for services that run in another process, or on another machine, than keytail, and
+// has the same middleware as an embedded keytail.Service.
 //
 //	keys, err := client.New(client.Config{URL: "https://keytail.internal:8080", TokenFile: "/run/secrets/keytail"})
 //	...
-//	go keys.Run(ctx) // optional: hears of revoked keys, for Principal.Done
+//	go keys.Run(ctx) // optional: receives revocations, for Principal.Done
 //	router.Use(keys.Authenticate())
 //
-// It keeps no verdict: each request is one call to the daemon, over connections
-// that stay open. What can go wrong on the way ends as "not known" (ErrUnavailable,
-// 503) and never as a yes or a no. A call that broke before any byte of its answer
-// is made once more, since to ask changes nothing; nothing else is repeated. When
-// the daemon fails again and again, a circuit breaker answers in its place.
+// The client caches no verdicts: each request is one call to the daemon, over
+// persistent connections. A failure on the way is always auth.ErrUnavailable (503), and
+// never a verdict. A call whose connection broke before the first byte of the response
+// is repeated once, which is safe because validation changes nothing. When calls fail
+// repeatedly, a circuit breaker answers instead of the daemon.
 //
-// No key, and no token, is in an error, a log line or a URL. DESIGN.md has the
-// argument for how long a revoked key can keep an open stream.
+// No error, log line or URL contains a key or a token. DESIGN.md derives how long a
+// revoked key can keep an open stream.
 package client

@@ -13,14 +13,13 @@ import (
 	"time"
 
 	"github.com/keytail/keytail/auth"
-	"github.com/keytail/keytail/internal/revocation"
 )
 
-// switching is a daemon that answers 101, and then nothing. asked has a token for
-// each question.
-func switching(t *testing.T) (url string, asked <-chan struct{}) {
+// switching starts a daemon that responds with 101 and sends nothing more. requests has
+// an item for each request.
+func switching(t *testing.T) (url string, requests <-chan struct{}) {
 	t.Helper()
-	hold, questions := make(chan struct{}), make(chan struct{}, 16)
+	hold, received := make(chan struct{}), make(chan struct{}, 16)
 	server := serve(t, func(w http.ResponseWriter, _ *http.Request) {
 		conn, _, err := w.(http.Hijacker).Hijack()
 		if err != nil {
@@ -29,16 +28,16 @@ func switching(t *testing.T) (url string, asked <-chan struct{}) {
 		}
 		defer conn.Close()
 		_, _ = io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n")
-		questions <- struct{}{}
+		received <- struct{}{}
 		<-hold
 	})
 	t.Cleanup(func() { close(hold) })
-	return server.URL, questions
+	return server.URL, received
 }
 
-// TestA101IsNoAnswer: its body is the connection, which no context ends. Each
-// request would keep its place for ever.
-func TestA101IsNoAnswer(t *testing.T) {
+// The body of a 101 is the connection, which does not end with the context. Without a
+// check each request would stay in progress forever.
+func TestStatus101IsNotAVerdict(t *testing.T) {
 	url, _ := switching(t)
 	c := newClient(t, url, func(c *Config) { c.Timeout, c.MaxConnections, c.MaxInFlight = patience/2, 1, 1 })
 	done := make(chan error, 1)
@@ -52,22 +51,22 @@ func TestA101IsNoAnswer(t *testing.T) {
 			t.Error(err)
 		}
 	case <-time.After(patience):
-		t.Error("Validate goes on past its Timeout")
+		t.Error("Validate has not returned after Timeout")
 	}
 }
 
-// TestA101IsNoStream: events are asked for again.
-func TestA101IsNoStream(t *testing.T) {
-	url, asked := switching(t)
+// The client connects again.
+func TestStatus101IsNotAnEventStream(t *testing.T) {
+	url, requests := switching(t)
 	c := newClient(t, url)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- c.Run(ctx) }()
 	for range 2 {
 		select {
-		case <-asked:
+		case <-requests:
 		case <-time.After(patience):
-			t.Fatal("it listens to a connection that says nothing")
+			t.Fatal("the client waits for events of a connection with status 101")
 		}
 	}
 	cancel()
@@ -76,12 +75,11 @@ func TestA101IsNoStream(t *testing.T) {
 	}
 }
 
-// TestNobodyPrintsTheToken: neither a configuration nor a client, whatever prints it.
-func TestNobodyPrintsTheToken(t *testing.T) {
+func TestNoFormatVerbPrintsTheToken(t *testing.T) {
 	config := Config{URL: "http://user:" + callerToken + "@127.0.0.1:1", Token: callerToken}
-	right := config
-	right.URL = "http://127.0.0.1:1"
-	c := newClient(t, right.URL)
+	valid := config
+	valid.URL = "http://127.0.0.1:1"
+	c := newClient(t, valid.URL)
 	for _, thing := range []any{c, config, &config, struct{ C *Client }{c}, struct{ C Config }{config}} {
 		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d"} {
 			if text := fmt.Sprintf(verb, thing); strings.Contains(text, callerToken) || strings.Contains(text, hex.EncodeToString([]byte(callerToken))) {
@@ -95,33 +93,33 @@ func TestNobodyPrintsTheToken(t *testing.T) {
 			t.Errorf("%T in a log: %s", thing, &log)
 		}
 	}
-	if text := fmt.Sprintf("%+v", right); !strings.Contains(text, right.URL) {
+	if text := fmt.Sprintf("%+v", valid); !strings.Contains(text, valid.URL) {
 		t.Error(text)
 	}
 }
 
-// TestWhoForgetsRunIsTold: keys are watched, and nobody would hear of a revocation.
-func TestWhoForgetsRunIsTold(t *testing.T) {
+// Without Run no revocation ends a watch.
+func TestWatchWithoutRunIsLogged(t *testing.T) {
 	for _, running := range []bool{false, true} {
 		var log strings.Builder
-		server := serve(t, json200(yes))
+		server := serve(t, json200(validBody))
 		c := newClient(t, server.URL, func(c *Config) { c.Logger = slog.New(slog.NewTextHandler(&log, nil)) })
 		c.running.Store(running)
-		ask := func() {
+		validate := func() {
 			if _, err := c.Validate(t.Context(), secret, auth.Request{}); err != nil {
 				t.Fatal(err)
 			}
 		}
-		ask()
+		validate()
 		if log.Len() > 0 {
-			t.Errorf("nobody watches: %s", &log)
+			t.Errorf("logged without a watch: %s", &log)
 		}
-		w := c.Watches().Add(revocation.Entry{KeyID: "k"})
+		w := c.Watch(auth.WatchRequest{KeyID: "k"})
 		defer w.Stop()
-		ask()
-		ask()
-		if told := strings.Count(log.String(), "Run does not run"); running && told != 0 || !running && told != 1 {
-			t.Errorf("running is %v: told %d times", running, told)
+		validate()
+		validate()
+		if n := strings.Count(log.String(), "Run was not called"); running && n != 0 || !running && n != 1 {
+			t.Errorf("running is %v: logged %d times", running, n)
 		}
 	}
 }

@@ -20,8 +20,8 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(mongotest.Main(m), leaksOfToxiproxy()...)
 }
 
-// leaksOfToxiproxy are goroutines that a link of toxiproxy 2.5.0 leaves when a
-// toxic closes it while the toxic before it has a chunk to pass on.
+// leaksOfToxiproxy are goroutines that toxiproxy 2.5.0 leaks when a toxic closes a link
+// while the previous toxic still has data.
 func leaksOfToxiproxy() []goleak.Option {
 	return []goleak.Option{
 		goleak.IgnoreAnyFunction("github.com/Shopify/toxiproxy/v2/toxics.(*ToxicStub).Run"),
@@ -30,37 +30,37 @@ func leaksOfToxiproxy() []goleak.Option {
 }
 
 const (
-	// patience is how long a test waits for what should come at once.
+	// patience is how long a test waits for something that takes milliseconds.
 	patience = 20 * time.Second
-	// secret is a key, and callerToken a token, that must be nowhere.
+	// secret is a key, and callerToken a token, that no error or log may contain.
 	secret      = "kt_secret-that-nobody-may-see"
 	callerToken = "0123456789abcdef-caller"
 )
 
-const yes = `{"valid":true,"code":"VALID","key_id":"k","user_id":"u","org_id":null,"project_id":null,"name":"n","scopes":["a","b:*"],
+const validBody = `{"valid":true,"code":"VALID","key_id":"k","user_id":"u","org_id":null,"project_id":null,"name":"n","scopes":["a","b:*"],
 	"expires_at":"2027-01-02T03:04:05.6Z","metadata":{"x":[1]},"source":"cache","as_of":"2026-11-23T20:00:00.120Z","staleness_ms":412,"revision":"6923a1c000000003"}`
 
-// asked is one request as the daemon saw it.
-type asked struct {
+// receivedRequest is a request as the daemon received it.
+type receivedRequest struct {
 	uri, body string
 	header    http.Header
 }
 
-// fake is a daemon that remembers what it was asked.
-type fake struct {
+// fakeDaemon records its requests.
+type fakeDaemon struct {
 	*httptest.Server
-	mu  sync.Mutex
-	all []asked
+	mu       sync.Mutex
+	received []receivedRequest
 }
 
-// serve answers everything by a handler, after it has been noted.
-func serve(t testing.TB, handle http.HandlerFunc) *fake {
+// serve starts a fakeDaemon whose responses come from a handler.
+func serve(t testing.TB, handle http.HandlerFunc) *fakeDaemon {
 	t.Helper()
-	f := &fake{}
+	f := &fakeDaemon{}
 	f.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
 		f.mu.Lock()
-		f.all = append(f.all, asked{r.Method + " " + r.RequestURI, string(body), r.Header.Clone()})
+		f.received = append(f.received, receivedRequest{r.Method + " " + r.RequestURI, string(body), r.Header.Clone()})
 		f.mu.Unlock()
 		handle(w, r)
 	}))
@@ -68,14 +68,14 @@ func serve(t testing.TB, handle http.HandlerFunc) *fake {
 	return f
 }
 
-func (f *fake) seen() []asked {
+func (f *fakeDaemon) requests() []receivedRequest {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return append([]asked(nil), f.all...)
+	return append([]receivedRequest(nil), f.received...)
 }
 
-// says is a handler that always answers the same.
-func says(status int, contentType, body string) http.HandlerFunc {
+// respondWith is a handler that always sends the same response.
+func respondWith(status int, contentType, body string) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", contentType)
 		w.WriteHeader(status)
@@ -83,7 +83,9 @@ func says(status int, contentType, body string) http.HandlerFunc {
 	}
 }
 
-func json200(body string) http.HandlerFunc { return says(http.StatusOK, "application/json", body) }
+func json200(body string) http.HandlerFunc {
+	return respondWith(http.StatusOK, "application/json", body)
+}
 
 func newClient(t testing.TB, url string, change ...func(*Config)) *Client {
 	t.Helper()
@@ -99,7 +101,7 @@ func newClient(t testing.TB, url string, change ...func(*Config)) *Client {
 	return c
 }
 
-// eventually waits for what should come at once.
+// eventually waits for a condition.
 func eventually(t testing.TB, what string, is func() bool) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
@@ -109,7 +111,7 @@ func eventually(t testing.TB, what string, is func() bool) {
 	for !is() {
 		select {
 		case <-ctx.Done():
-			t.Fatal("it never comes that ", what)
+			t.Fatal("timeout: ", what)
 		case <-ticker.C:
 		}
 	}

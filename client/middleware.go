@@ -9,61 +9,21 @@ import (
 	"github.com/keytail/keytail/internal/revocation"
 )
 
-// The words of package auth, so that a program needs one import. The root package
-// has the same.
-type (
-	// Request is what is to be done with a key.
-	Request = auth.Request
-	// Verdict is the answer about one key for one request.
-	Verdict = auth.Verdict
-	// Key is what the database says about a key, as far as a daemon tells it.
-	Key = auth.Key
-	// Code says which check decided.
-	Code = auth.Code
-	// Option changes what Authenticate and Middleware do.
-	Option = auth.Option
-	// Refusal is why a request is refused, and with what.
-	Refusal = auth.Refusal
-	// RevokedError is the cause when a key has stopped being valid.
-	RevokedError = auth.RevokedError
-)
+// Authenticate is auth.Authenticate with c: Gin middleware that lets requests with a
+// valid key pass. It panics if an option is invalid.
+func (c *Client) Authenticate(opts ...auth.Option) gin.HandlerFunc {
+	return auth.Authenticate(c, opts...)
+}
 
-// ErrStalenessExceeded is the cause, with CancelOnOutage, when the truth about a key could not
-// be known for longer than MaxStale.
-var ErrStalenessExceeded = auth.ErrStalenessExceeded
-
-// Authenticate is auth.Authenticate with this client: Gin middleware that lets
-// requests pass that have a valid key. It panics at once if an option is wrong.
-func (c *Client) Authenticate(opts ...Option) gin.HandlerFunc { return auth.Authenticate(c, opts...) }
-
-// Middleware is Authenticate for net/http.
-func (c *Client) Middleware(opts ...Option) func(http.Handler) http.Handler {
+// Middleware is auth.Middleware with c, for net/http.
+func (c *Client) Middleware(opts ...auth.Option) func(http.Handler) http.Handler {
 	return auth.Middleware(c, opts...)
 }
 
-// Watches tell the middleware when a key stops being valid: while Run runs of every
-// change, without it of an expiry alone.
-func (c *Client) Watches() *revocation.Watches { return c.watches }
+// Mark implements auth.RevocationWatcher.
+func (c *Client) Mark() uint64 { return c.watches.Mark() }
 
-// Principal is whom a Gin request speaks for, nil if nobody has authenticated.
-func Principal(c *gin.Context) *auth.Principal { return auth.PrincipalOf(c) }
-
-// RequireScope lets requests pass whose key holds all these scopes, behind
-// Authenticate.
-func RequireScope(scopes ...string) gin.HandlerFunc { return auth.RequireScope(scopes...) }
-
-// RequireAny lets requests pass whose key holds at least one of these scopes,
-// behind Authenticate.
-func RequireAny(scopes ...string) gin.HandlerFunc { return auth.RequireAny(scopes...) }
-
-// CancelOnOutage makes lost truth an end of Principal.Done, with ErrStalenessExceeded.
-func CancelOnOutage() Option { return auth.CancelOnOutage() }
-
-// WithRevocationCancel ends what a request does when its key stops being valid.
-func WithRevocationCancel() Option { return auth.WithRevocationCancel() }
-
-// AllowPreflight lets CORS preflights pass without a key.
-func AllowPreflight() Option { return auth.AllowPreflight() }
-
-// HideCredentials takes the key out of the request before the handler sees it.
-func HideCredentials() Option { return auth.HideCredentials() }
+// Watch implements auth.RevocationWatcher. Without Run a watch ends only by expiry.
+func (c *Client) Watch(request auth.WatchRequest) auth.Watch {
+	return c.watches.Add(revocation.Entry(request))
+}

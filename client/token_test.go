@@ -13,17 +13,17 @@ import (
 	"github.com/keytail/keytail/auth"
 )
 
-// TestTheTokenFileIsReadAgain within its interval, and a wrong one changes nothing.
-func TestTheTokenFileIsReadAgain(t *testing.T) {
+// An invalid file keeps the earlier token.
+func TestTokenFileIsReadAgain(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "token")
 	write := func(content string) {
 		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
-	server := serve(t, json200(yes))
+	server := serve(t, json200(validBody))
 	var log bytes.Buffer
-	write("# this service's own\nweb=first-caller-token\n")
+	write("# this service\nweb=first-caller-token\n")
 	c := newClient(t, server.URL, func(c *Config) {
 		c.Token, c.TokenFile, c.Logger = "", path, slog.New(slog.NewTextHandler(&log, nil))
 	})
@@ -34,8 +34,8 @@ func TestTheTokenFileIsReadAgain(t *testing.T) {
 		if _, err := c.Validate(t.Context(), secret, auth.Request{}); err != nil {
 			t.Fatal(err)
 		}
-		seen := server.seen()
-		if got := seen[len(seen)-1].header.Get("Authorization"); got != "Bearer "+want {
+		requests := server.requests()
+		if got := requests[len(requests)-1].header.Get("Authorization"); got != "Bearer "+want {
 			t.Errorf("sent %q, want %q", got, want)
 		}
 	}
@@ -62,13 +62,13 @@ func TestTheTokenFileIsReadAgain(t *testing.T) {
 	}
 }
 
-func TestWithoutATokenNoneIsSent(t *testing.T) {
-	server := serve(t, json200(yes))
+func TestNoTokenNoHeader(t *testing.T) {
+	server := serve(t, json200(validBody))
 	c := newClient(t, server.URL, func(c *Config) { c.Token = "" })
 	if _, err := c.Validate(t.Context(), secret, auth.Request{}); err != nil {
 		t.Fatal(err)
 	}
-	if got := server.seen()[0].header[http.CanonicalHeaderKey("Authorization")]; got != nil {
+	if got := server.requests()[0].header[http.CanonicalHeaderKey("Authorization")]; got != nil {
 		t.Errorf("sent %q", got)
 	}
 }

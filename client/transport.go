@@ -15,11 +15,11 @@ import (
 	"github.com/keytail/keytail/auth"
 )
 
-// userAgent says in logs of proxies who asks.
+// userAgent identifies this client in the logs of proxies.
 const userAgent = "keytail-client"
 
-// newTransport makes connections with bounds. They speak HTTP/1.1: over HTTP/2 all
-// requests would share one connection, and its fate.
+// newTransport returns a transport with the limits of the configuration. It uses
+// HTTP/1.1: with HTTP/2 all requests would share one connection, and fail with it.
 func newTransport(config *Config) *http.Transport {
 	dialer := net.Dialer{Timeout: config.DialTimeout}
 	return &http.Transport{
@@ -36,58 +36,69 @@ func newTransport(config *Config) *http.Transport {
 	}
 }
 
-// ask makes a try, and one more if the connection broke before any byte of the
-// answer.
-func (c *Client) ask(ctx context.Context, body []byte, r *auth.Request) (auth.Verdict, *failure) {
-	verdict, failed := c.try(ctx, c.pool, body, r)
-	if failed == nil || !failed.again {
-		return verdict, failed
+// newStreamTransport returns a transport for event streams: each has its own
+// connection, and may be silent for silenceTimeout.
+func newStreamTransport(config *Config) http.RoundTripper {
+	if config.Transport != nil {
+		return config.Transport
 	}
-	return c.try(ctx, c.fresh, body, r)
+	t := newTransport(config)
+	t.ResponseHeaderTimeout, t.DisableKeepAlives = 0, true
+	return t
 }
 
-func (c *Client) try(ctx context.Context, transport http.RoundTripper, body []byte, r *auth.Request) (auth.Verdict, *failure) {
-	var answering atomic.Bool // the answer has begun
-	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotFirstResponseByte: func() { answering.Store(true) }})
-	// Not a Client: nothing is followed, kept or sent again by itself.
-	response, err := transport.RoundTrip(c.request(ctx, body))
+// send makes one attempt, and a second one if the connection broke before the first
+// byte of the response.
+func (c *Client) send(ctx context.Context, body []byte, r *auth.Request) (auth.Verdict, *failure) {
+	verdict, failed := c.attempt(ctx, c.pool, body, r)
+	if failed == nil || !failed.retryable {
+		return verdict, failed
+	}
+	return c.attempt(ctx, c.fresh, body, r)
+}
+
+func (c *Client) attempt(ctx context.Context, transport http.RoundTripper, body []byte, r *auth.Request) (auth.Verdict, *failure) {
+	var begun atomic.Bool // the first byte of the response has arrived
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotFirstResponseByte: func() { begun.Store(true) }})
+	// Not an http.Client: it would follow redirects, store cookies and repeat requests.
+	response, err := transport.RoundTrip(c.newRequest(ctx, body))
 	if err != nil {
-		return auth.Verdict{}, c.lost(err, answering.Load())
+		return auth.Verdict{}, c.noResponse(err, begun.Load())
 	}
 	defer func() { _ = response.Body.Close() }()
 	if response.StatusCode == http.StatusSwitchingProtocols {
-		// Its body is the connection, whose end no context brings.
-		return auth.Verdict{}, c.strange("answers 101")
+		// The body is the connection, which does not end with the context.
+		return auth.Verdict{}, c.unexpected("responded with status 101")
 	}
-	text, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer+1))
+	content, err := io.ReadAll(io.LimitReader(response.Body, maxResponse+1))
 	switch {
 	case err != nil:
-		return auth.Verdict{}, c.lost(err, true)
-	case len(text) > maxAnswer:
-		return auth.Verdict{}, c.strange("answers with more than 1 MiB")
+		return auth.Verdict{}, c.noResponse(err, true)
+	case len(content) > maxResponse:
+		return auth.Verdict{}, c.unexpected("sent a body of more than 1 MiB")
 	case response.StatusCode != http.StatusOK:
-		return auth.Verdict{}, c.refusal(response, text, r)
-	case !isType(response.Header, "application/json"):
-		return auth.Verdict{}, c.strange("answers 200 with something else than JSON")
+		return auth.Verdict{}, c.failureOf(response, content, r)
+	case !hasType(response.Header, "application/json"):
+		return auth.Verdict{}, c.unexpected("responded with status 200 and a body that is not JSON")
 	}
-	return c.read(text, r)
+	return c.parse(content, r)
 }
 
-// read is the verdict that a body has.
-func (c *Client) read(text []byte, r *auth.Request) (auth.Verdict, *failure) {
-	a, err := parseAnswer(text)
+// parse returns the verdict in a body.
+func (c *Client) parse(body []byte, r *auth.Request) (auth.Verdict, *failure) {
+	response, err := parseResponse(body)
 	if err != nil {
-		return auth.Verdict{}, c.strange(err.Error())
+		return auth.Verdict{}, c.unexpected(err.Error())
 	}
-	verdict, err := a.verdict(r)
+	verdict, err := response.verdict(r)
 	if err != nil {
-		return auth.Verdict{}, c.strange(err.Error())
+		return auth.Verdict{}, c.unexpected(err.Error())
 	}
 	return verdict, nil
 }
 
-// request has no GetBody, so that no transport makes a second one of it.
-func (c *Client) request(ctx context.Context, body []byte) *http.Request {
+// newRequest returns a request without GetBody, so that no transport repeats it.
+func (c *Client) newRequest(ctx context.Context, body []byte) *http.Request {
 	request := (&http.Request{
 		Method: http.MethodPost, URL: c.verify, Host: c.verify.Host,
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
@@ -104,54 +115,55 @@ func (c *Client) request(ctx context.Context, body []byte) *http.Request {
 	return request
 }
 
-func isType(header http.Header, want string) bool {
+// hasType reports whether a body has this media type and no encoding.
+func hasType(header http.Header, want string) bool {
 	got, _, err := mime.ParseMediaType(header.Get("Content-Type"))
 	return err == nil && got == want && len(header["Content-Encoding"]) == 0
 }
 
-// problem is RFC 9457's object as keytail fills it. Its detail is not shown: nobody
-// knows who answered.
+// problem is the part of an RFC 9457 problem that the client uses. Its detail is not
+// shown, since any server may have sent it.
 type problem struct {
 	Code string `json:"code"`
 }
 
-// The problems that mean something here.
+// The problem codes that have a meaning here.
 const (
 	codeBadRequest = "BAD_REQUEST"
 	codeInternal   = "INTERNAL_ERROR"
 )
 
-// refusal is an answer that has no verdict.
-func (c *Client) refusal(response *http.Response, text []byte, r *auth.Request) *failure {
+// failureOf returns the failure of a response with another status than 200.
+func (c *Client) failureOf(response *http.Response, body []byte, r *auth.Request) *failure {
 	var p problem
-	if isType(response.Header, "application/problem+json") {
-		// What is no JSON has no code.
-		_ = json.Unmarshal(text, &p)
+	if hasType(response.Header, "application/problem+json") {
+		// A body that is not JSON has no code.
+		_ = json.Unmarshal(body, &p)
 	}
 	switch status := response.StatusCode; {
 	case status == http.StatusServiceUnavailable && p.Code == string(auth.Unavailable):
-		return unavailable("keytail does not know at the moment whether this key is valid")
+		return unavailable("the daemon cannot validate this API key at the moment")
 	case status == http.StatusUnauthorized:
 		return c.unauthenticated()
 	case status == http.StatusBadRequest && p.Code == codeBadRequest && r.MinRevision != 0:
-		// All else that a daemon refuses has been looked at before (questionOf).
+		// encodeRequest has checked everything else that a daemon refuses.
 		return &failure{text: auth.ErrRevisionAhead.Error(), kinds: []error{auth.ErrRevisionAhead}}
 	case status == http.StatusBadRequest && p.Code == codeBadRequest:
-		return unavailable(c.where+" cannot read the request: is it older than this client?", ErrBadRequest)
+		return unavailable(c.address+" refused the request as invalid: it may be older than this client", ErrBadRequest)
 	case status == http.StatusInternalServerError && p.Code == codeInternal:
-		return unavailable(c.where + " has failed on this key: its log says why")
+		return unavailable(c.address + " had an internal error on this API key: see its log")
 	case status/100 == 3:
-		return c.strange("sends elsewhere (" + strconv.Itoa(status) + "), which is not followed")
+		return c.unexpected("responded with a redirect (" + strconv.Itoa(status) + "), which the client does not follow")
 	default:
-		return c.strange("answers " + strconv.Itoa(status))
+		return c.unexpected("responded with status " + strconv.Itoa(status))
 	}
 }
 
-// unauthenticated is about this program, and not about whoever sent the key.
+// unauthenticated returns the failure for a 401, which is about this program's caller
+// token and not about the key.
 func (c *Client) unauthenticated() *failure {
-	advice := " does not know this client's caller token: it must be one of --caller-token-file"
 	if c.token.get() == "" {
-		advice = " wants a caller token, and none is given: set Token or TokenFile"
+		return unavailable(c.address+" requires a caller token: set Token or TokenFile", ErrCallerToken)
 	}
-	return unavailable(c.where+advice, ErrCallerToken)
+	return unavailable(c.address+" does not know the caller token: add it to the daemon's token file", ErrCallerToken)
 }

@@ -1,23 +1,22 @@
-// Package keytailtest has a validator in memory, for the unit tests of services
-// that let API keys in by keytail: no MongoDB, no daemon, no waiting.
+// Package keytailtest has an in-memory Validator for the unit tests of services that
+// use keytail: no MongoDB, no daemon, no waiting.
 //
 //	v := keytailtest.New(t)
-//	router := routes(v.Authenticate()) // as the service does with its keytail.Service or client.Client
+//	router := routes(v.Authenticate()) // in the service: a keytail.Service or a client.Client
 //	key := v.Key("orders:read")
-//	// ask router with the key …
+//	// send a request with the key …
 //	v.Revoke(key)
-//	// … and once more: 401
+//	// … and again: 401
 //
-// Keys are made by Key, or by Add with a user, an end or an allow-list. What happens
-// to them in production has a line each: Revoke, Expire, SetScopes, Delete and, for
-// anything else, Change. So has what happens to keytail: Outage, Recover and Age.
-// Asked says what was asked.
+// Key creates a key with scopes; Add creates one with a user, an expiry or an
+// allow-list. Revoke, Expire, SetScopes, Delete and Change do what happens to keys in
+// production. Outage, Recover and SetStaleness do what happens to keytail. Validations
+// returns what the Validator was asked.
 //
-// The answers are keytail's own: texts are parsed and requests decided by the same
-// code, and a test holds both against each other. Whoever watches a key by
-// Principal.Done hears of each change at once, as from a daemon that follows its
-// database without delay.
+// Verdicts are the same as in production: the same code parses keys and decides, and a
+// test compares both. Principal.Done reports each change at once, as if the change
+// stream had no delay.
 //
-// The time is that of package time, so that testing/synctest can move it. The tests
-// of a service may run in parallel; everything here is safe for concurrent use.
+// The clock is that of package time, so testing/synctest can move it. Everything is
+// safe for concurrent use, and tests can run in parallel.
 package keytailtest

@@ -9,8 +9,8 @@ import (
 	"github.com/keytail/keytail/keytailtest"
 )
 
-// orders is the service to be tested. Outside of tests its Validator is a
-// keytail.Service or a client.Client.
+// orders is the service under test. In production its Validator is a keytail.Service
+// or a client.Client.
 func orders(keys auth.Validator) http.Handler {
 	mux := http.NewServeMux()
 	list := func(w http.ResponseWriter, r *http.Request) {
@@ -20,16 +20,16 @@ func orders(keys auth.Validator) http.Handler {
 	return auth.Middleware(keys)(mux)
 }
 
-// get asks the service with a key.
+// get sends a request with a key.
 func get(service http.Handler, key string) string {
 	request := httptest.NewRequest(http.MethodGet, "/orders", http.NoBody)
 	request.Header.Set("Authorization", "Bearer "+key)
-	answer := httptest.NewRecorder()
-	service.ServeHTTP(answer, request)
-	if answer.Code != http.StatusOK {
-		return http.StatusText(answer.Code)
+	response := httptest.NewRecorder()
+	service.ServeHTTP(response, request)
+	if response.Code != http.StatusOK {
+		return http.StatusText(response.Code)
 	}
-	return answer.Body.String()
+	return response.Body.String()
 }
 
 func Example() {
@@ -40,20 +40,20 @@ func Example() {
 	service := orders(v)
 	key := v.Key("orders:read")
 
-	fmt.Println("a key:", get(service, key))
-	fmt.Println("another user's:", get(service, v.Add(auth.Key{UserID: "ada", Scopes: []string{"orders:*"}})))
-	fmt.Println("without the scope:", get(service, v.Key("invoices:read")))
-	fmt.Println("nobody's:", get(service, keytailtest.UnknownKey()))
+	fmt.Println("valid key:", get(service, key))
+	fmt.Println("key of another user:", get(service, v.Add(auth.Key{UserID: "ada", Scopes: []string{"orders:*"}})))
+	fmt.Println("key without the scope:", get(service, v.Key("invoices:read")))
+	fmt.Println("unknown key:", get(service, keytailtest.UnknownKey()))
 	v.Outage()
-	fmt.Println("keytail does not know:", get(service, key))
+	fmt.Println("outage:", get(service, key))
 	v.Recover()
 	v.Revoke(key)
-	fmt.Println("revoked:", get(service, key))
+	fmt.Println("revoked key:", get(service, key))
 	// Output:
-	// a key: orders of test-user
-	// another user's: orders of ada
-	// without the scope: Forbidden
-	// nobody's: Unauthorized
-	// keytail does not know: Service Unavailable
-	// revoked: Unauthorized
+	// valid key: orders of test-user
+	// key of another user: orders of ada
+	// key without the scope: Forbidden
+	// unknown key: Unauthorized
+	// outage: Service Unavailable
+	// revoked key: Unauthorized
 }

@@ -12,7 +12,7 @@ import (
 	"github.com/keytail/keytail/keytailtest"
 )
 
-// exampleT is a test in an example, which has none.
+// exampleT stands for the *testing.T, which examples do not have.
 type exampleT struct{ cleanups []func() }
 
 func startT() *exampleT { return &exampleT{} }
@@ -50,7 +50,7 @@ func ExampleValidator_Add() {
 	// key-4 test-user VALID
 }
 
-// A handler that lasts longer than its key is told by Principal.Done.
+// Principal.Done tells a long-running handler that its key was revoked.
 func ExampleValidator_Revoke() {
 	t := startT() // the *testing.T of your test
 	defer t.end()
@@ -67,26 +67,26 @@ func ExampleValidator_Revoke() {
 	request := httptest.NewRequest(http.MethodGet, "/events", http.NoBody)
 	request.Header.Set("Authorization", "Bearer "+key)
 	service.ServeHTTP(httptest.NewRecorder(), request)
-	// Output: the API key has stopped being valid: DISABLED
+	// Output: the API key is no longer valid: DISABLED
 }
 
-func ExampleValidator_Age() {
+func ExampleValidator_SetStaleness() {
 	t := startT() // the *testing.T of your test
 	defer t.end()
 	v := keytailtest.New(t)
 	key := v.Key()
 
-	for _, age := range []time.Duration{5 * time.Second, keytailtest.MaxStale + 1} {
-		v.Age(age)
+	for _, staleness := range []time.Duration{5 * time.Second, keytailtest.MaxStale + 1} {
+		v.SetStaleness(staleness)
 		verdict, err := v.Validate(context.Background(), key, auth.Request{})
 		fmt.Println(verdict.Code, verdict.Staleness, err)
 	}
 	// Output:
 	// VALID 5s <nil>
-	// UNAVAILABLE 0s whether this API key is valid cannot be known at the moment
+	// UNAVAILABLE 0s the API key cannot be validated at the moment
 }
 
-func ExampleValidator_Asked() {
+func ExampleValidator_Validations() {
 	t := startT() // the *testing.T of your test
 	defer t.end()
 	v := keytailtest.New(t)
@@ -96,8 +96,8 @@ func ExampleValidator_Asked() {
 	request.Header.Set("X-Api-Key", v.Key("orders:write"))
 	service.ServeHTTP(httptest.NewRecorder(), request)
 
-	for _, question := range v.Asked() {
-		fmt.Println(question.KeyID, question.Request.Scopes, question.Code)
+	for _, validation := range v.Validations() {
+		fmt.Println(validation.KeyID, validation.Request.Scopes, validation.Code)
 	}
 	// Output: key-1 [orders:read] INSUFFICIENT_PERMISSIONS
 }

@@ -13,19 +13,19 @@ import (
 	"github.com/keytail/keytail/internal/apikey"
 )
 
-// DefaultUser is whom a key speaks for that was made without a UserID.
+// DefaultUser is the UserID of keys that are created without one.
 const DefaultUser = "test-user"
 
-// Key makes a key of DefaultUser with these scopes, and returns its text.
+// Key creates a key of DefaultUser with these scopes, and returns its text.
 func (v *Validator) Key(scopes ...string) string {
 	v.t.Helper()
 	return v.Add(auth.Key{Scopes: scopes})
 }
 
-// Add makes a key that says what k says, and returns its text. An empty UserID is
-// DefaultUser, an empty KeyID the next of key-1, key-2 and so on. Active need not be
-// set: a new key is, until Revoke. Times are cut to milliseconds, as in the
-// database. The test fails when the database could not hold such a key.
+// Add creates a key with the fields of k, and returns its text. The default of UserID
+// is DefaultUser, that of KeyID the next of key-1, key-2 and so on. A new key is always
+// active. Times are truncated to milliseconds, as in MongoDB. The test fails if MongoDB
+// could not store such a key.
 //
 //	key := v.Add(auth.Key{UserID: "ada", OrgID: "acme", Scopes: []string{"orders:read"}})
 func (v *Validator) Add(k auth.Key) string {
@@ -33,9 +33,9 @@ func (v *Validator) Add(k auth.Key) string {
 	text := UnknownKey()
 	v.mutex.Lock()
 	defer v.mutex.Unlock()
-	v.made++
+	v.created++
 	if k.KeyID == "" {
-		k.KeyID = fmt.Sprintf("key-%d", v.made)
+		k.KeyID = fmt.Sprintf("key-%d", v.created)
 	}
 	if k.UserID == "" {
 		k.UserID = DefaultUser
@@ -45,23 +45,23 @@ func (v *Validator) Add(k auth.Key) string {
 	return text
 }
 
-// UnknownKey is the text of a key that nobody has: auth.NotFound.
+// UnknownKey returns the text of a key that does not exist: auth.NotFound.
 func UnknownKey() string {
 	text, err := apikey.Generate(apikey.DefaultPrefix, nil)
 	if err != nil {
-		// The prefix is fine, and crypto/rand does not fail.
+		// The prefix is valid, and crypto/rand does not fail.
 		panic(err)
 	}
 	return text
 }
 
-// Revoke switches a key off: auth.Disabled. Change can switch it on again.
+// Revoke disables a key: auth.Disabled. Change can enable it again.
 func (v *Validator) Revoke(key string) {
 	v.t.Helper()
 	v.Change(key, func(k *auth.Key) { k.Active = false })
 }
 
-// Expire ends a key now: auth.Expired.
+// Expire makes a key expire now: auth.Expired.
 func (v *Validator) Expire(key string) {
 	v.t.Helper()
 	v.Change(key, func(k *auth.Key) { k.ExpiresAt = time.Now() })
@@ -73,22 +73,22 @@ func (v *Validator) SetScopes(key string, scopes ...string) {
 	v.Change(key, func(k *auth.Key) { k.Scopes = scopes })
 }
 
-// Change changes a key in any way, by a function that calls nothing of v. Verdicts
-// that were given before keep the key as it was.
+// Change changes any field of a key. The function must not call v. Earlier verdicts keep
+// the earlier fields.
 //
 //	v.Change(key, func(k *auth.Key) { k.OrgID = "acme" })
 func (v *Validator) Change(key string, change func(*auth.Key)) {
 	v.t.Helper()
 	v.write(key, func(hash apikey.Hash, record *apikey.Record) {
 		k := auth.Key(*record)
-		// What a verdict shares must not be written to, not even by append.
+		// Verdicts share the slices, so change gets copies.
 		k.Scopes, k.AllowedIPs, k.Metadata = slices.Clone(k.Scopes), slices.Clone(k.AllowedIPs), slices.Clone(k.Metadata)
 		change(&k)
 		v.putLocked(hash, &k)
 	})
 }
 
-// Delete removes a key: auth.NotFound.
+// Delete deletes a key: auth.NotFound.
 func (v *Validator) Delete(key string) {
 	v.t.Helper()
 	v.write(key, func(hash apikey.Hash, _ *apikey.Record) {
@@ -97,7 +97,7 @@ func (v *Validator) Delete(key string) {
 	})
 }
 
-// write changes a key under the lock, and tells those who watch it.
+// write changes a key under the lock, and reports the change.
 func (v *Validator) write(key string, change func(apikey.Hash, *apikey.Record)) {
 	v.t.Helper()
 	hash := apikey.HashOf(key)
@@ -105,8 +105,8 @@ func (v *Validator) write(key string, change func(apikey.Hash, *apikey.Record)) 
 	defer v.mutex.Unlock()
 	record := v.keys[hash]
 	if record == nil {
-		// Its text is not shown: it may be a real key, by mistake.
-		v.t.Errorf("keytailtest: this is no key of this Validator, or it was deleted")
+		// The message does not contain the text: it may be a real key by mistake.
+		v.t.Errorf("keytailtest: this Validator has no such key: it was never created here, or it was deleted")
 		return
 	}
 	change(hash, record)
@@ -116,24 +116,24 @@ func (v *Validator) write(key string, change func(apikey.Hash, *apikey.Record)) 
 // putLocked stores a key under its hash. The caller holds the lock.
 func (v *Validator) putLocked(hash apikey.Hash, k *auth.Key) {
 	v.t.Helper()
-	record, err := asStored(k)
+	record, err := roundTrip(k)
 	for other, r := range v.keys {
 		if other != hash && r.KeyID == k.KeyID {
-			err = errors.Join(err, errors.New("KeyID: another key has it"))
+			err = errors.Join(err, errors.New("KeyID: already used by another key"))
 		}
 	}
 	if err != nil {
-		v.t.Errorf("keytailtest: the database could not hold this key: %v", err)
-		// Nor could keytail read it.
+		v.t.Errorf("keytailtest: MongoDB could not store this key: %v", err)
+		// keytail could not decode it either.
 		record.Defect = err.Error()
 	}
 	v.revision++
 	v.keys[hash] = record
 }
 
-// asStored is what is left of a key when the database has had it, on its way there
-// and back, and why it could not be read.
-func asStored(k *auth.Key) (*apikey.Record, error) {
+// roundTrip returns the record as it would be read back from MongoDB, and why it could
+// not be.
+func roundTrip(k *auth.Key) (*apikey.Record, error) {
 	record := apikey.Record(*k)
 	record.Scopes = slices.Clone(k.Scopes)
 	record.AllowedIPs = slices.Clone(k.AllowedIPs)
@@ -142,26 +142,26 @@ func asStored(k *auth.Key) (*apikey.Record, error) {
 		record.ExpiresAt = time.UnixMilli(k.ExpiresAt.UnixMilli()).UTC()
 	}
 	errs := []error{
-		named("KeyID", apikey.ValidID(k.KeyID)), named("UserID", apikey.ValidID(k.UserID)),
-		named("OrgID", optional(k.OrgID)), named("ProjectID", optional(k.ProjectID)), named("Name", apikey.ValidName(k.Name)),
-		named("Metadata", validMetadata(k.Metadata)),
+		field("KeyID", apikey.ValidID(k.KeyID)), field("UserID", apikey.ValidID(k.UserID)),
+		field("OrgID", optional(k.OrgID)), field("ProjectID", optional(k.ProjectID)), field("Name", apikey.ValidName(k.Name)),
+		field("Metadata", validMetadata(k.Metadata)),
 	}
 	for i, scope := range k.Scopes {
-		errs = append(errs, named(fmt.Sprintf("Scopes[%d]", i), apikey.ValidScope(scope)))
+		errs = append(errs, field(fmt.Sprintf("Scopes[%d]", i), apikey.ValidScope(scope)))
 	}
 	for i, network := range k.AllowedIPs {
 		var err error
-		record.AllowedIPs[i], err = stored(network)
-		errs = append(errs, named(fmt.Sprintf("AllowedIPs[%d]", i), err))
+		record.AllowedIPs[i], err = canonical(network)
+		errs = append(errs, field(fmt.Sprintf("AllowedIPs[%d]", i), err))
 	}
 	return &record, errors.Join(errs...)
 }
 
-func named(field string, err error) error {
+func field(name string, err error) error {
 	if err == nil {
 		return nil
 	}
-	return fmt.Errorf("%s: %w", field, err)
+	return fmt.Errorf("%s: %w", name, err)
 }
 
 func optional(id string) error {
@@ -175,8 +175,10 @@ func validMetadata(metadata json.RawMessage) error {
 	if len(metadata) == 0 || json.Valid(metadata) && bytes.HasPrefix(bytes.TrimSpace(metadata), []byte("{")) {
 		return nil
 	}
-	return errors.New("this is no JSON object")
+	return errors.New("not a JSON object")
 }
 
-// stored is a network in the form in which it is read from the database.
-func stored(network netip.Prefix) (netip.Prefix, error) { return apikey.ParseNetwork(network.String()) }
+// canonical returns a network in the form in which keytail reads it.
+func canonical(network netip.Prefix) (netip.Prefix, error) {
+	return apikey.ParseNetwork(network.String())
+}

@@ -20,23 +20,22 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/keytail/keytail/auth"
-	"github.com/keytail/keytail/internal/revocation"
 	"github.com/keytail/keytail/keytailtest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// codeOf asks about a key with no more need than scopes.
+// codeOf validates a key for scopes.
 func codeOf(t *testing.T, v *keytailtest.Validator, key string, scopes ...string) auth.Code {
 	t.Helper()
 	verdict, err := v.Validate(t.Context(), key, auth.Request{Scopes: scopes})
 	if (err != nil) != (verdict.Code == auth.Unavailable) {
-		t.Fatalf("%s with the error %v", verdict.Code, err)
+		t.Fatalf("code %s with error %v", verdict.Code, err)
 	}
 	return verdict.Code
 }
 
-func TestAKeyLives(t *testing.T) {
+func TestLifeOfAKey(t *testing.T) {
 	v := keytailtest.New(t)
 	key := v.Key("orders:read", "orders:write")
 	for _, step := range []struct {
@@ -46,15 +45,15 @@ func TestAKeyLives(t *testing.T) {
 	}{
 		{"new", func() {}, auth.Valid},
 		{"revoked", func() { v.Revoke(key) }, auth.Disabled},
-		{"on again", func() { v.Change(key, func(k *auth.Key) { k.Active = true }) }, auth.Valid},
-		{"with less", func() { v.SetScopes(key, "orders:write") }, auth.InsufficientPermissions},
-		{"with more", func() { v.SetScopes(key, "orders:*") }, auth.Valid},
-		{"unknown for a while", v.Outage, auth.Unavailable},
-		{"known again", v.Recover, auth.Valid},
-		{"old", func() { v.Age(keytailtest.MaxStale) }, auth.Valid},
-		{"too old", func() { v.Age(keytailtest.MaxStale + 1) }, auth.Unavailable},
-		{"young again", v.Recover, auth.Valid},
-		{"bound", func() { v.Change(key, func(k *auth.Key) { k.OrgID = "acme" }) }, auth.Forbidden},
+		{"enabled again", func() { v.Change(key, func(k *auth.Key) { k.Active = true }) }, auth.Valid},
+		{"fewer scopes", func() { v.SetScopes(key, "orders:write") }, auth.InsufficientPermissions},
+		{"more scopes", func() { v.SetScopes(key, "orders:*") }, auth.Valid},
+		{"outage", v.Outage, auth.Unavailable},
+		{"recovered", v.Recover, auth.Valid},
+		{"stale", func() { v.SetStaleness(keytailtest.MaxStale) }, auth.Valid},
+		{"too stale", func() { v.SetStaleness(keytailtest.MaxStale + 1) }, auth.Unavailable},
+		{"recovered again", v.Recover, auth.Valid},
+		{"bound to an organisation", func() { v.Change(key, func(k *auth.Key) { k.OrgID = "acme" }) }, auth.Forbidden},
 		{"expired", func() { v.Expire(key) }, auth.Expired},
 		{"deleted", func() { v.Delete(key) }, auth.NotFound},
 	} {
@@ -65,7 +64,7 @@ func TestAKeyLives(t *testing.T) {
 	}
 }
 
-func TestAKeySaysWhatItWasMadeWith(t *testing.T) {
+func TestAddKeepsAllFields(t *testing.T) {
 	v := keytailtest.New(t)
 	made := auth.Key{
 		UserID: "ada", OrgID: "acme", ProjectID: "rockets", Name: "ci", Scopes: []string{"a", "b"},
@@ -84,19 +83,18 @@ func TestAKeySaysWhatItWasMadeWith(t *testing.T) {
 	if diff := cmp.Diff(want, *verdict.Key, cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })); diff != "" {
 		t.Error(diff)
 	}
-	// What belongs to the caller is not what was stored, nor what a verdict has.
-	made.Scopes[0] = "spoiled"
-	v.Change(key, func(k *auth.Key) { k.Scopes[1] = "spoiled" })
+	// Neither the caller's slices nor those of Change are the verdict's.
+	made.Scopes[0] = "overwritten"
+	v.Change(key, func(k *auth.Key) { k.Scopes[1] = "overwritten" })
 	if diff := cmp.Diff([]string{"a", "b"}, verdict.Key.Scopes); diff != "" {
 		t.Error(diff)
 	}
 	if second := v.Key(); second == key || codeOf(t, v, second) != auth.Valid {
-		t.Error("a second key is none of its own")
+		t.Error("the second key is the first one or not valid")
 	}
 }
 
-// TestEachChangeHasARevision: an answer after a write can be told from one before.
-func TestEachChangeHasARevision(t *testing.T) {
+func TestEachChangeHasANewRevision(t *testing.T) {
 	v := keytailtest.New(t)
 	last := revisionOf(t, v)
 	var key string
@@ -116,7 +114,7 @@ func TestEachChangeHasARevision(t *testing.T) {
 	}
 }
 
-// failures is a test that takes note of what fails in it.
+// failures is a T that records its errors.
 type failures struct {
 	*testing.T
 	mutex sync.Mutex
@@ -129,26 +127,25 @@ func (f *failures) Errorf(format string, args ...any) {
 	f.texts = append(f.texts, fmt.Sprintf(format, args...))
 }
 
-// TestMistakesFailTheTest of whoever makes them.
 func TestMistakesFailTheTest(t *testing.T) {
 	for name, test := range map[string]struct {
 		do   func(v *keytailtest.Validator)
 		want string
 	}{
-		"revoke a key of nobody": {func(v *keytailtest.Validator) { v.Revoke("kt_secret_of_mine") }, "this is no key of this Validator"},
-		"delete it twice":        {func(v *keytailtest.Validator) { k := v.Key(); v.Delete(k); v.Delete(k) }, "or it was deleted"},
-		"a scope with a space":   {func(v *keytailtest.Validator) { v.Key("a", "b c") }, "Scopes[1]: a scope has no white space"},
-		"an empty scope later":   {func(v *keytailtest.Validator) { v.SetScopes(v.Key(), "") }, "Scopes[0]: the scope is empty"},
-		"a bad user":             {func(v *keytailtest.Validator) { v.Add(auth.Key{UserID: "a\nb"}) }, "UserID: the id has a control character"},
-		"no user":                {func(v *keytailtest.Validator) { v.Change(v.Key(), func(k *auth.Key) { k.UserID = "" }) }, "UserID: the id is empty"},
-		"no id":                  {func(v *keytailtest.Validator) { v.Change(v.Key(), func(k *auth.Key) { k.KeyID = "" }) }, "KeyID: the id is empty"},
-		"a bad org":              {func(v *keytailtest.Validator) { v.Add(auth.Key{OrgID: "\xff"}) }, "OrgID: the id is not valid UTF-8"},
-		"a bad project":          {func(v *keytailtest.Validator) { v.Add(auth.Key{ProjectID: strings.Repeat("x", 257)}) }, "ProjectID: the id is longer than 256 bytes"},
-		"a bad name":             {func(v *keytailtest.Validator) { v.Add(auth.Key{Name: "\x00"}) }, "Name: the name has a control character"},
-		"a bad network":          {func(v *keytailtest.Validator) { v.Add(auth.Key{AllowedIPs: make([]netip.Prefix, 1)}) }, "AllowedIPs[0]: an IP address or a network"},
-		"metadata of a list":     {func(v *keytailtest.Validator) { v.Add(auth.Key{Metadata: json.RawMessage(`[1]`)}) }, "Metadata: this is no JSON object"},
-		"metadata cut off":       {func(v *keytailtest.Validator) { v.Add(auth.Key{Metadata: json.RawMessage(`{"a":`)}) }, "Metadata: this is no JSON object"},
-		"two of an id":           {func(v *keytailtest.Validator) { v.Add(auth.Key{KeyID: "k"}); v.Add(auth.Key{KeyID: "k"}) }, "KeyID: another key has it"},
+		"revoke an unknown key":    {func(v *keytailtest.Validator) { v.Revoke("kt_secret_of_mine") }, "this Validator has no such key"},
+		"delete a key twice":       {func(v *keytailtest.Validator) { k := v.Key(); v.Delete(k); v.Delete(k) }, "or it was deleted"},
+		"a scope with a space":     {func(v *keytailtest.Validator) { v.Key("a", "b c") }, "Scopes[1]: a scope has no white space"},
+		"change to an empty scope": {func(v *keytailtest.Validator) { v.SetScopes(v.Key(), "") }, "Scopes[0]: the scope is empty"},
+		"invalid user":             {func(v *keytailtest.Validator) { v.Add(auth.Key{UserID: "a\nb"}) }, "UserID: the id has a control character"},
+		"no user":                  {func(v *keytailtest.Validator) { v.Change(v.Key(), func(k *auth.Key) { k.UserID = "" }) }, "UserID: the id is empty"},
+		"no id":                    {func(v *keytailtest.Validator) { v.Change(v.Key(), func(k *auth.Key) { k.KeyID = "" }) }, "KeyID: the id is empty"},
+		"invalid org":              {func(v *keytailtest.Validator) { v.Add(auth.Key{OrgID: "\xff"}) }, "OrgID: the id is not valid UTF-8"},
+		"invalid project":          {func(v *keytailtest.Validator) { v.Add(auth.Key{ProjectID: strings.Repeat("x", 257)}) }, "ProjectID: the id is longer than 256 bytes"},
+		"invalid name":             {func(v *keytailtest.Validator) { v.Add(auth.Key{Name: "\x00"}) }, "Name: the name has a control character"},
+		"invalid network":          {func(v *keytailtest.Validator) { v.Add(auth.Key{AllowedIPs: make([]netip.Prefix, 1)}) }, "AllowedIPs[0]: "},
+		"metadata is an array":     {func(v *keytailtest.Validator) { v.Add(auth.Key{Metadata: json.RawMessage(`[1]`)}) }, "Metadata: not a JSON object"},
+		"metadata is truncated":    {func(v *keytailtest.Validator) { v.Add(auth.Key{Metadata: json.RawMessage(`{"a":`)}) }, "Metadata: not a JSON object"},
+		"same id twice":            {func(v *keytailtest.Validator) { v.Add(auth.Key{KeyID: "k"}); v.Add(auth.Key{KeyID: "k"}) }, "KeyID: already used by another key"},
 	} {
 		f := &failures{T: t}
 		test.do(keytailtest.New(f))
@@ -159,84 +156,83 @@ func TestMistakesFailTheTest(t *testing.T) {
 	f := &failures{T: t}
 	v := keytailtest.New(f)
 	if code := codeOf(t, v, v.Key("b c"), "b"); code != auth.Disabled {
-		t.Errorf("a key that could not be read is %s", code)
+		t.Errorf("a key that cannot be decoded is %s", code)
 	}
 }
 
-func TestAskedIsWhatWasAsked(t *testing.T) {
+func TestValidations(t *testing.T) {
 	v := keytailtest.New(t)
 	key := v.Key("a")
 	scopes := []string{"a"}
 	if _, err := v.Validate(t.Context(), key, auth.Request{Scopes: scopes, OrgID: "acme"}); err != nil {
 		t.Fatal(err)
 	}
-	scopes[0] = "spoiled"
+	scopes[0] = "overwritten"
 	codeOf(t, v, keytailtest.UnknownKey())
 	codeOf(t, v, "")
 	v.Outage()
 	codeOf(t, v, key)
-	want := []keytailtest.Question{
+	want := []keytailtest.Validation{
 		{KeyID: "key-1", Request: auth.Request{Scopes: []string{"a"}, OrgID: "acme"}, Code: auth.Valid},
 		{Code: auth.NotFound},
 		{Code: auth.Missing},
 		{KeyID: "key-1", Code: auth.Unavailable},
 	}
 	same := cmp.Options{cmpopts.EquateEmpty(), cmp.Comparer(func(a, b netip.Addr) bool { return a == b })}
-	if diff := cmp.Diff(want, v.Asked(), same); diff != "" {
+	if diff := cmp.Diff(want, v.Validations(), same); diff != "" {
 		t.Error(diff)
 	}
-	v.Asked()[0].KeyID = "spoiled"
-	if text := fmt.Sprintf("%+v", v.Asked()); strings.Contains(text, key) || strings.Contains(text, "spoiled") {
+	v.Validations()[0].KeyID = "overwritten"
+	if text := fmt.Sprintf("%+v", v.Validations()); strings.Contains(text, key) || strings.Contains(text, "overwritten") {
 		t.Error(text)
 	}
 }
 
-// TestWatchersHearOfEverything that can happen to a key, and of nothing else.
-func TestWatchersHearOfEverything(t *testing.T) {
-	errOver := errors.New("over")
+func TestWatchEndsOnlyWhenTheKeyIsRefused(t *testing.T) {
+	errRefused, errOutage := errors.New("refused"), errors.New("outage")
 	for name, test := range map[string]struct {
-		do   func(v *keytailtest.Validator, key string)
-		cut  bool
-		want error // nil: it goes on
+		do     func(v *keytailtest.Validator, key string)
+		outage error
+		want   error // nil: the watch goes on
 	}{
-		"revoked":            {func(v *keytailtest.Validator, key string) { v.Revoke(key) }, false, errOver},
-		"expired":            {func(v *keytailtest.Validator, key string) { v.Expire(key) }, false, errOver},
-		"deleted":            {func(v *keytailtest.Validator, key string) { v.Delete(key) }, false, errOver},
-		"with less":          {func(v *keytailtest.Validator, key string) { v.SetScopes(key, "b") }, false, errOver},
-		"renamed":            {func(v *keytailtest.Validator, key string) { v.Change(key, func(k *auth.Key) { k.Name = "x" }) }, false, nil},
-		"with more":          {func(v *keytailtest.Validator, key string) { v.SetScopes(key, "*") }, false, nil},
-		"another":            {func(v *keytailtest.Validator, _ string) { v.Revoke(v.Key()) }, false, nil},
-		"an outage":          {func(v *keytailtest.Validator, _ string) { v.Outage() }, false, nil},
-		"an outage, cut":     {func(v *keytailtest.Validator, _ string) { v.Outage() }, true, revocation.ErrStalenessExceeded},
-		"old, cut":           {func(v *keytailtest.Validator, _ string) { v.Age(keytailtest.MaxStale) }, true, nil},
-		"too old, cut":       {func(v *keytailtest.Validator, _ string) { v.Age(keytailtest.MaxStale + 1) }, true, revocation.ErrStalenessExceeded},
-		"revoked in between": {func(v *keytailtest.Validator, key string) { v.Outage(); v.Revoke(key); v.Recover() }, false, errOver},
+		"revoked":                   {func(v *keytailtest.Validator, key string) { v.Revoke(key) }, nil, errRefused},
+		"expired":                   {func(v *keytailtest.Validator, key string) { v.Expire(key) }, nil, errRefused},
+		"deleted":                   {func(v *keytailtest.Validator, key string) { v.Delete(key) }, nil, errRefused},
+		"fewer scopes":              {func(v *keytailtest.Validator, key string) { v.SetScopes(key, "b") }, nil, errRefused},
+		"renamed":                   {func(v *keytailtest.Validator, key string) { v.Change(key, func(k *auth.Key) { k.Name = "x" }) }, nil, nil},
+		"more scopes":               {func(v *keytailtest.Validator, key string) { v.SetScopes(key, "*") }, nil, nil},
+		"another key":               {func(v *keytailtest.Validator, _ string) { v.Revoke(v.Key()) }, nil, nil},
+		"outage":                    {func(v *keytailtest.Validator, _ string) { v.Outage() }, nil, nil},
+		"outage, CancelOnOutage":    {func(v *keytailtest.Validator, _ string) { v.Outage() }, errOutage, errOutage},
+		"stale, CancelOnOutage":     {func(v *keytailtest.Validator, _ string) { v.SetStaleness(keytailtest.MaxStale) }, errOutage, nil},
+		"too stale, CancelOnOutage": {func(v *keytailtest.Validator, _ string) { v.SetStaleness(keytailtest.MaxStale + 1) }, errOutage, errOutage},
+		"revoked during an outage":  {func(v *keytailtest.Validator, key string) { v.Outage(); v.Revoke(key); v.Recover() }, nil, errRefused},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				v := keytailtest.New(t)
 				key := v.Key("a")
-				w := v.Watches().Add(revocation.Entry{
-					KeyID: "key-1", Mark: v.Watches().Begin(), CancelOnOutage: test.cut,
-					Recheck: func(ctx context.Context, revision uint64) (time.Time, error) {
-						verdict, err := v.Validate(ctx, key, auth.Request{Scopes: []string{"a"}, MinRevision: auth.Revision(revision)})
+				w := v.Watch(auth.WatchRequest{
+					KeyID: "key-1", Mark: v.Mark(), OutageError: test.outage,
+					Recheck: func(ctx context.Context, minRevision uint64) (expiresAt time.Time, revoked, err error) {
+						verdict, err := v.Validate(ctx, key, auth.Request{Scopes: []string{"a"}, MinRevision: auth.Revision(minRevision)})
 						if errors.Is(err, auth.ErrUnavailable) {
-							return time.Time{}, revocation.ErrUnknown
+							return time.Time{}, nil, err
 						}
 						if err != nil {
 							t.Error(err)
 						}
 						if !verdict.Valid() {
-							return time.Time{}, errOver
+							return time.Time{}, errRefused, nil
 						}
-						return verdict.Key.ExpiresAt, nil
+						return verdict.Key.ExpiresAt, nil, nil
 					},
 				})
 				defer w.Stop()
 				test.do(v, key)
 				synctest.Wait()
 				if w.Err() == nil {
-					// One that did not know in an outage asks again.
+					// A recheck that failed in an outage is repeated.
 					time.Sleep(time.Minute)
 				}
 				if err := w.Err(); !errors.Is(err, test.want) {
@@ -247,8 +243,7 @@ func TestWatchersHearOfEverything(t *testing.T) {
 	}
 }
 
-// TestTimeIsThatOfTheBubble: a handler is told of its key's end by sleeping.
-func TestTimeIsThatOfTheBubble(t *testing.T) {
+func TestClockIsThatOfSynctest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		v := keytailtest.New(t)
 		key := v.Add(auth.Key{ExpiresAt: time.Now().Add(time.Hour)})
@@ -260,59 +255,58 @@ func TestTimeIsThatOfTheBubble(t *testing.T) {
 		request.Header.Set("X-Api-Key", key)
 		service.ServeHTTP(httptest.NewRecorder(), request)
 		if lived := time.Since(began); lived != time.Hour {
-			t.Errorf("it ended after %v", lived)
+			t.Errorf("Done was closed after %v", lived)
 		}
 		if code := codeOf(t, v, key); code != auth.Expired {
-			t.Errorf("it is %s", code)
+			t.Errorf("the code is %s", code)
 		}
 	})
 }
 
-// TestTheEndOfATestWaits for a question that is under way, so that none is asked in
-// the next test.
-func TestTheEndOfATestWaits(t *testing.T) {
+// Otherwise it would run during the next test.
+func TestCleanupWaitsForRechecks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		end := startT()
 		v := keytailtest.New(end)
 		key := v.Key()
-		var over atomic.Bool
-		v.Watches().Add(revocation.Entry{KeyID: "key-1", Recheck: func(ctx context.Context, _ uint64) (time.Time, error) {
+		var done atomic.Bool
+		v.Watch(auth.WatchRequest{KeyID: "key-1", Recheck: func(ctx context.Context, _ uint64) (expiresAt time.Time, revoked, err error) {
 			<-ctx.Done()
 			time.Sleep(time.Second)
-			over.Store(true)
-			return time.Time{}, ctx.Err()
+			done.Store(true)
+			return time.Time{}, nil, ctx.Err()
 		}})
 		v.Revoke(key)
 		synctest.Wait()
 		end.end()
-		if !over.Load() {
-			t.Error("the test has ended, and a question is under way")
+		if !done.Load() {
+			t.Error("a recheck still runs after the test")
 		}
 	})
 }
 
-// TestAllAtOnce is for the race detector.
-func TestAllAtOnce(t *testing.T) {
+// TestConcurrentUse is for the race detector.
+func TestConcurrentUse(t *testing.T) {
 	v := keytailtest.New(t)
 	var group sync.WaitGroup
 	for range 8 {
 		group.Go(func() {
 			for range 50 {
 				key := v.Key("a")
-				w := v.Watches().Add(revocation.Entry{KeyID: "key-1", Recheck: func(ctx context.Context, _ uint64) (time.Time, error) {
-					_, err := v.Validate(ctx, key, auth.Request{})
-					return time.Time{}, err
+				w := v.Watch(auth.WatchRequest{KeyID: "key-1", Recheck: func(ctx context.Context, _ uint64) (expiresAt time.Time, revoked, err error) {
+					_, err = v.Validate(ctx, key, auth.Request{})
+					return time.Time{}, nil, err
 				}})
 				verdict, _ := v.Validate(t.Context(), key, auth.Request{Scopes: []string{"a"}})
 				v.SetScopes(key, "b")
-				v.Age(time.Second)
+				v.SetStaleness(time.Second)
 				v.Outage()
 				v.Recover()
 				v.Revoke(key)
 				v.Delete(key)
-				v.Asked()
+				v.Validations()
 				if verdict.Key != nil && !verdict.Key.Active {
-					t.Error("a verdict changes after it was given")
+					t.Error("a verdict has changed after it was returned")
 				}
 				w.Stop()
 			}

@@ -18,27 +18,27 @@ import (
 	"github.com/keytail/keytail/auth"
 	"github.com/keytail/keytail/internal/apikey"
 	"github.com/keytail/keytail/internal/clustertime"
+	"github.com/keytail/keytail/internal/coreauth"
 	"github.com/keytail/keytail/internal/keycache"
 	"github.com/keytail/keytail/internal/keystore"
-	"github.com/keytail/keytail/internal/outward"
+	"github.com/keytail/keytail/internal/service"
 	"github.com/keytail/keytail/internal/validator"
 	"github.com/keytail/keytail/keytailtest"
 )
 
-// real is the daemon's own validator, over documents as the database would hold
-// them.
-type real struct {
+// daemon is the daemon's validator, over documents as MongoDB stores them.
+type daemon struct {
 	*validator.Validator
 	cache     *keycache.Cache
 	documents map[apikey.Hash]bson.Raw
 	down      bool
-	// now is the cluster's time.
+	// now is the cluster time.
 	now clustertime.Time
 }
 
 var errDown = errors.New("no primary")
 
-func (r *real) FindByHash(_ context.Context, h apikey.Hash, after clustertime.Time) (keystore.Document, bool, error) {
+func (r *daemon) FindByHash(_ context.Context, h apikey.Hash, after clustertime.Time) (keystore.Document, bool, error) {
 	switch {
 	case r.down:
 		return keystore.Document{}, false, errDown
@@ -52,41 +52,41 @@ func (r *real) FindByHash(_ context.Context, h apikey.Hash, after clustertime.Ti
 	return keystore.DefaultSchema().Decode(raw), true, nil
 }
 
-func (r *real) FindByIDs(context.Context, []apikey.DocID, clustertime.Time) ([]keystore.Document, error) {
+func (r *daemon) FindByIDs(context.Context, []apikey.DocID, clustertime.Time) ([]keystore.Document, error) {
 	return nil, errDown
 }
 
-func (r *real) FindLinearizable(ctx context.Context, h apikey.Hash) (keystore.Document, bool, error) {
+func (r *daemon) FindLinearizable(ctx context.Context, h apikey.Hash) (keystore.Document, bool, error) {
 	return r.FindByHash(ctx, h, 0)
 }
 
-func (r *real) Inspect(context.Context) error { return nil }
+func (r *daemon) Inspect(context.Context) error { return nil }
 
-func (r *real) Beat(context.Context) (clustertime.Time, error) {
+func (r *daemon) Beat(context.Context) (clustertime.Time, error) {
 	if r.down {
 		return 0, errDown
 	}
 	return r.now, nil
 }
 
-// newReal is a validator that has heard all up to revision, age ago.
-func newReal(t *testing.T, revision auth.Revision, age time.Duration) *real {
+// newDaemon returns a validator whose last round trip was staleness ago, at a revision.
+func newDaemon(t *testing.T, revision auth.Revision, staleness time.Duration) *daemon {
 	t.Helper()
 	cache, err := keycache.New(keycache.Config{SizeMiB: 3, Slots: 1 << 4})
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &real{cache: cache, documents: map[apikey.Hash]bson.Raw{}, now: clustertime.Time(revision)}
+	r := &daemon{cache: cache, documents: map[apikey.Hash]bson.Raw{}, now: clustertime.Time(revision)}
 	if r.Validator, err = validator.New(validator.Config{Cache: cache, Store: r, Heartbeater: r}); err != nil {
 		t.Fatal(err)
 	}
 	cache.Open(clustertime.Time(revision))
-	cache.Fresh(keycache.Freshness{AsOf: time.Now().Add(-age), Processed: clustertime.Time(revision)})
+	cache.Fresh(keycache.Freshness{AsOf: time.Now().Add(-staleness), Processed: clustertime.Time(revision)})
 	return r
 }
 
-// hold puts a key into the database, as the admin API would.
-func (r *real) hold(t *testing.T, text string, k *auth.Key) {
+// insert inserts a key document, as the admin API would.
+func (r *daemon) insert(t *testing.T, text string, k *auth.Key) {
 	t.Helper()
 	hash := apikey.HashOf(text)
 	document := bson.D{
@@ -124,33 +124,30 @@ func (r *real) hold(t *testing.T, text string, k *auth.Key) {
 	r.documents[hash] = raw
 }
 
-func (r *real) ask(text string, request auth.Request) (auth.Verdict, error) {
-	asked := outward.Request(&request)
-	verdict := r.Validate(context.Background(), text, &asked)
-	return outward.Verdict(&verdict)
+func (r *daemon) validate(text string, request auth.Request) (auth.Verdict, error) {
+	return coreauth.Validator{Core: &service.Service{Validator: r.Validator}}.Validate(context.Background(), text, request)
 }
 
-// sameAnswer compares what both say of the same question at the same time. What
-// differs is the source, since here all is in memory.
-func sameAnswer(t *testing.T, v *keytailtest.Validator, r *real, text string, request auth.Request) (auth.Code, error) {
+// checkSame compares the verdicts of both for the same request at the same time. Only
+// the source differs.
+func checkSame(t *testing.T, v *keytailtest.Validator, r *daemon, text string, request auth.Request) (auth.Code, error) {
 	t.Helper()
 	got, gotErr := v.Validate(context.Background(), text, request)
-	want, wantErr := r.ask(text, request)
+	want, wantErr := r.validate(text, request)
 	if diff := cmp.Diff(want, got,
 		cmpopts.IgnoreFields(auth.Verdict{}, "Source"), cmpopts.EquateEmpty(), cmp.Comparer(func(a, b netip.Prefix) bool { return a == b }),
 	); diff != "" || !errors.Is(gotErr, wantErr) || !errors.Is(wantErr, gotErr) {
-		t.Fatalf("keytail says %v, keytailtest %v, of %+v:\n%s", wantErr, gotErr, request, diff)
+		t.Fatalf("the daemon returns %v, keytailtest %v, for %+v:\n%s", wantErr, gotErr, request, diff)
 	}
 	return got.Code, gotErr
 }
 
-// TestTextsAreReadAsKeytailReadsThem: a key is one when it parses.
-func TestTextsAreReadAsKeytailReadsThem(t *testing.T) {
+func TestTextsAreParsedAsInTheDaemon(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		v := keytailtest.New(t)
 		key := v.Key("a:b")
-		r := newReal(t, revisionOf(t, v), 0)
-		r.hold(t, key, &auth.Key{KeyID: "key-1", UserID: keytailtest.DefaultUser, Scopes: []string{"a:b"}, Active: true})
+		r := newDaemon(t, revisionOf(t, v), 0)
+		r.insert(t, key, &auth.Key{KeyID: "key-1", UserID: keytailtest.DefaultUser, Scopes: []string{"a:b"}, Active: true})
 		mistyped := []byte(key)
 		mistyped[20] ^= 1
 		for _, text := range []string{
@@ -158,27 +155,27 @@ func TestTextsAreReadAsKeytailReadsThem(t *testing.T) {
 			"", "x", key, key + " ", " " + key, key[:len(key)-1], key + "0", strings.ToUpper(key), "xx" + key[2:], key[3:],
 			key[:10] + "é" + key[10:], strings.Repeat("k", 512), strings.Repeat("k", 513), "a key", "another-makers-key", keytailtest.UnknownKey(),
 		} {
-			_, _ = sameAnswer(t, v, r, text, auth.Request{})
+			_, _ = checkSame(t, v, r, text, auth.Request{})
 		}
 	})
 }
 
-// situation is a key, what became of it, and a question about it.
+// situation is a key, a change of it, and a request.
 type situation struct {
 	key     auth.Key
 	expires bool
-	// in is when it expires, counted from now.
+	// in is the time from now to the expiry.
 	in time.Duration
-	// became is what happened to the key.
-	became  string
-	age     time.Duration
-	outage  bool
-	request auth.Request
-	// ahead is the least revision of the request, counted from that of v.
+	// change is what happens to the key.
+	change    string
+	staleness time.Duration
+	outage    bool
+	request   auth.Request
+	// ahead is the request's MinRevision less the revision of v. Nil: no MinRevision.
 	ahead *int
 }
 
-// situations are near to each other, so that every code comes up.
+// situations have few different values, so that every code occurs.
 var situations = rapid.Custom(func(t *rapid.T) situation {
 	id := rapid.SampledFrom([]string{"", "o1", "o2"})
 	scopes := rapid.SliceOfN(rapid.SampledFrom([]string{"*", "a:*", "a:b", "a:", "a", "b"}), 0, 3)
@@ -191,30 +188,29 @@ var situations = rapid.Custom(func(t *rapid.T) situation {
 	return situation{
 		key: auth.Key{
 			UserID: rapid.SampledFrom([]string{"", "ada"}).Draw(t, "user"), OrgID: id.Draw(t, "org"), ProjectID: id.Draw(t, "project"),
-			Name: rapid.SampledFrom([]string{"", "ci"}).Draw(t, "name"), Scopes: scopes.Draw(t, "held"),
+			Name: rapid.SampledFrom([]string{"", "ci"}).Draw(t, "name"), Scopes: scopes.Draw(t, "scopes"),
 			AllowedIPs: rapid.SliceOfN(network, 0, 2).Draw(t, "allowed"),
 			Metadata:   rapid.SampledFrom([]json.RawMessage{nil, json.RawMessage(`{"plan":"gold"}`)}).Draw(t, "metadata"),
 		},
-		expires: rapid.Bool().Draw(t, "expires"),
-		in:      time.Duration(rapid.IntRange(-2, 3).Draw(t, "in")) * 500 * time.Microsecond,
-		became:  rapid.SampledFrom([]string{"", "", "", "", "revoked", "expired", "deleted", "rescoped", "changed"}).Draw(t, "became"),
-		age:     time.Duration(rapid.IntRange(0, 15).Draw(t, "age")) * time.Second,
-		outage:  rapid.IntRange(0, 9).Draw(t, "outage") == 0,
-		request: auth.Request{Scopes: scopes.Draw(t, "needed"), OrgID: id.Draw(t, "for org"), ProjectID: id.Draw(t, "for project"), IP: ip.Draw(t, "ip")},
-		ahead:   rapid.SampledFrom([]*int{nil, nil, new(-1), new(0), new(1)}).Draw(t, "ahead"),
+		expires:   rapid.Bool().Draw(t, "expires"),
+		in:        time.Duration(rapid.IntRange(-2, 3).Draw(t, "in")) * 500 * time.Microsecond,
+		change:    rapid.SampledFrom([]string{"", "", "", "", "revoked", "expired", "deleted", "rescoped", "changed"}).Draw(t, "change"),
+		staleness: time.Duration(rapid.IntRange(0, 15).Draw(t, "staleness")) * time.Second,
+		outage:    rapid.IntRange(0, 9).Draw(t, "outage") == 0,
+		request:   auth.Request{Scopes: scopes.Draw(t, "needed"), OrgID: id.Draw(t, "for org"), ProjectID: id.Draw(t, "for project"), IP: ip.Draw(t, "ip")},
+		ahead:     rapid.SampledFrom([]*int{nil, nil, new(-1), new(0), new(1)}).Draw(t, "ahead"),
 	}
 })
 
-// TestAnswersAreKeytails holds any key against any request, at any age, in and out
-// of an outage.
-func TestAnswersAreKeytails(t *testing.T) {
+// Any key, request and staleness, with and without an outage.
+func TestVerdictsAreThoseOfTheDaemon(t *testing.T) {
 	codes := map[auth.Code]int{}
 	ahead := 0
 	for seed := range 3000 {
 		s := situations.Example(seed)
 		synctest.Test(t, func(t *testing.T) {
 			v := keytailtest.New(t)
-			code, err := s.ask(t, v)
+			code, err := s.run(t, v)
 			codes[code]++
 			if errors.Is(err, auth.ErrRevisionAhead) {
 				ahead++
@@ -224,10 +220,10 @@ func TestAnswersAreKeytails(t *testing.T) {
 			t.Fatalf("situation %d: %+v", seed, s)
 		}
 	}
-	t.Log(codes, ahead, "revisions ahead")
+	t.Log(codes, "revisions ahead:", ahead)
 	for _, code := range []auth.Code{auth.Unavailable, auth.NotFound, auth.Disabled, auth.Expired, auth.Forbidden, auth.InsufficientPermissions, auth.Valid} {
 		if codes[code] < 10 {
-			t.Errorf("only %d answers are %s", codes[code], code)
+			t.Errorf("only %d verdicts are %s", codes[code], code)
 		}
 	}
 	if ahead < 10 {
@@ -235,8 +231,8 @@ func TestAnswersAreKeytails(t *testing.T) {
 	}
 }
 
-// ask makes the situation in v and in keytail's own validator, and compares.
-func (s situation) ask(t *testing.T, v *keytailtest.Validator) (auth.Code, error) {
+// run produces the situation in v and in the daemon's validator, and compares.
+func (s situation) run(t *testing.T, v *keytailtest.Validator) (auth.Code, error) {
 	t.Helper()
 	if s.expires {
 		s.key.ExpiresAt = time.Now().Add(s.in)
@@ -247,7 +243,7 @@ func (s situation) ask(t *testing.T, v *keytailtest.Validator) (auth.Code, error
 	if k.UserID == "" {
 		k.UserID = keytailtest.DefaultUser
 	}
-	switch s.became {
+	switch s.change {
 	case "revoked":
 		v.Revoke(text)
 		k.Active = false
@@ -267,26 +263,26 @@ func (s situation) ask(t *testing.T, v *keytailtest.Validator) (auth.Code, error
 	if s.ahead != nil {
 		s.request.MinRevision = auth.Revision(int64(revision) + int64(*s.ahead))
 	}
-	r := newReal(t, revision, s.age)
-	if s.became != "deleted" {
-		r.hold(t, text, &k)
+	r := newDaemon(t, revision, s.staleness)
+	if s.change != "deleted" {
+		r.insert(t, text, &k)
 	}
-	v.Age(s.age)
+	v.SetStaleness(s.staleness)
 	if s.outage {
 		v.Outage()
 		r.down = true
 		time.Sleep(keytailtest.MaxStale + 1)
 	}
-	return sameAnswer(t, v, r, text, s.request)
+	return checkSame(t, v, r, text, s.request)
 }
 
-func TestMaxStaleIsKeytails(t *testing.T) {
+func TestMaxStaleIsTheDefault(t *testing.T) {
 	if keytailtest.MaxStale != keycache.DefaultMaxStale {
-		t.Errorf("%v, keytail's is %v", keytailtest.MaxStale, keycache.DefaultMaxStale)
+		t.Errorf("MaxStale is %v, the default of the daemon is %v", keytailtest.MaxStale, keycache.DefaultMaxStale)
 	}
 }
 
-// revisionOf is how far v is.
+// revisionOf returns the revision of v.
 func revisionOf(t *testing.T, v *keytailtest.Validator) auth.Revision {
 	t.Helper()
 	verdict, err := v.Validate(context.Background(), keytailtest.UnknownKey(), auth.Request{})

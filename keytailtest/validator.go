@@ -13,165 +13,170 @@ import (
 	"github.com/keytail/keytail/auth"
 	"github.com/keytail/keytail/internal/apikey"
 	"github.com/keytail/keytail/internal/clustertime"
-	"github.com/keytail/keytail/internal/outward"
 	"github.com/keytail/keytail/internal/revocation"
 )
 
-// MaxStale is the age past which nothing is answered, keytail's default.
+// MaxStale is the maximum staleness of an answer, keytail's default.
 const MaxStale = 15 * time.Second
 
-// T is what a Validator needs of a test: a *testing.T, a *testing.B, or what
-// another test framework has in its place.
+// T is the part of testing.TB that a Validator needs: a *testing.T, a *testing.B, or
+// the equivalent of another test framework.
 type T interface {
 	Helper()
 	Errorf(format string, args ...any)
 	Cleanup(func())
 }
 
-// Validator is an auth.Validator that holds its keys in memory.
+// Validator is an auth.RevocationWatcher with its keys in memory.
 type Validator struct {
 	t       T
 	watches *revocation.Watches
 
 	mutex sync.Mutex
-	// keys maps the hash of a text to its record. A record is never changed, since
-	// verdicts share it: it is replaced.
+	// keys maps the hash of a key to its record. Verdicts share records, so a record is
+	// replaced, never modified.
 	keys map[apikey.Hash]*apikey.Record
-	// made is how many keys there have been.
-	made int
-	// revision is that of the last change.
-	revision clustertime.Time
-	outage   bool
-	age      time.Duration
-	asked    []Question
+	// created is the number of keys created so far.
+	created int
+	// revision is the revision of the last change.
+	revision    clustertime.Time
+	outage      bool
+	staleness   time.Duration
+	validations []Validation
 }
 
-var _ auth.Validator = (*Validator)(nil)
+var _ auth.RevocationWatcher = (*Validator)(nil)
 
-// Question is something that a Validator was asked. It has nothing of the key's
-// text.
-type Question struct {
-	// KeyID is the key that was sent. Empty: no key has such a text.
+// Validation is one call of Validate. It does not contain the text of the key.
+type Validation struct {
+	// KeyID is the key. Empty: there is no key with this text.
 	KeyID string
-	// Request is what was to be done with it.
+	// Request is what the key was needed for.
 	Request auth.Request
-	// Code is the answer.
+	// Code is the code of the verdict.
 	Code auth.Code
 }
 
-// New makes a Validator without keys, which stops by itself when the test ends.
+// New returns a Validator without keys. It stops when the test ends.
 func New(t T) *Validator {
 	v := &Validator{
 		t:       t,
 		watches: revocation.New(revocation.Config{}),
 		keys:    map[apikey.Hash]*apikey.Record{},
-		// The cluster time of now, as a database would give it.
+		// The cluster time of now, as a database would return it.
 		revision: clustertime.New(uint32(time.Now().Unix()), 1),
 	}
 	ctx, stop := context.WithCancel(context.Background())
-	ended := make(chan struct{})
+	stopped := make(chan struct{})
 	go func() {
-		defer close(ended)
-		_ = v.watches.Run(ctx) // nil, always
+		defer close(stopped)
+		_ = v.watches.Run(ctx) // always nil
 	}()
 	t.Cleanup(func() {
 		stop()
-		<-ended
+		<-stopped
 	})
 	return v
 }
 
-// Validate judges a key, as auth.Validator says.
+// Validate implements auth.Validator.
 func (v *Validator) Validate(_ context.Context, key string, request auth.Request) (auth.Verdict, error) {
 	v.mutex.Lock()
 	defer v.mutex.Unlock()
-	record, judged := v.judgeLocked(key, outward.Request(&request))
-	verdict, err := outward.Verdict(&judged)
-	question := Question{Request: request, Code: verdict.Code}
-	question.Request.Scopes = slices.Clone(request.Scopes)
+	record, verdict, err := v.validateLocked(key, &request)
+	validation := Validation{Request: request, Code: verdict.Code}
+	validation.Request.Scopes = slices.Clone(request.Scopes)
 	if record != nil {
-		question.KeyID = record.KeyID
+		validation.KeyID = record.KeyID
 	}
-	v.asked = append(v.asked, question)
+	v.validations = append(v.validations, validation)
 	return verdict, err
 }
 
-// judgeLocked is the way of internal/validator, with what is here in place of the
-// cache and the database. The record is that of the text, even if the verdict has
+// validateLocked makes the steps of internal/validator, with v.keys in place of the
+// cache and the database. It returns the record of the text even if the verdict has
 // none. The caller holds the lock.
-func (v *Validator) judgeLocked(text string, request apikey.Request) (*apikey.Record, apikey.Verdict) {
+func (v *Validator) validateLocked(text string, request *auth.Request) (*apikey.Record, auth.Verdict, error) {
 	hash, err := apikey.Parse(apikey.DefaultPrefix, text)
 	switch {
 	case errors.Is(err, apikey.ErrMissing):
-		return nil, apikey.Verdict{Code: apikey.Missing}
+		return nil, auth.Verdict{Code: auth.Missing}, nil
 	case err != nil:
-		return nil, apikey.Verdict{Code: apikey.Malformed}
+		return nil, auth.Verdict{Code: auth.Malformed}, nil
 	}
 	record := v.keys[hash]
 	switch {
-	case v.lostLocked():
-		return record, apikey.Verdict{Code: apikey.Unavailable}
-	case clustertime.Time(request.MinRevision) > v.revision:
-		return record, apikey.Verdict{Code: apikey.Unavailable, Problem: apikey.RevisionAhead}
+	case v.staleLocked():
+		return record, auth.Verdict{Code: auth.Unavailable}, auth.ErrUnavailable
+	case request.MinRevision > auth.Revision(v.revision):
+		return record, auth.Verdict{Code: auth.Unavailable}, auth.ErrRevisionAhead
 	}
 	now := time.Now()
-	verdict := apikey.Verdict{
-		Code:      apikey.NotFound,
-		Source:    apikey.SourceCache,
-		Record:    record,
-		AsOf:      now.Add(-v.age),
-		Staleness: v.age,
-		Revision:  uint64(v.revision),
+	verdict := auth.Verdict{
+		Code:      auth.NotFound,
+		Key:       (*auth.Key)(record),
+		Source:    auth.SourceCache,
+		AsOf:      now.Add(-v.staleness),
+		Staleness: v.staleness,
+		Revision:  auth.Revision(v.revision),
 	}
 	if record != nil {
-		verdict.Code = apikey.Decide(record, &request, now)
+		code := apikey.Decide(record, &apikey.Request{
+			Scopes: request.Scopes, OrgID: request.OrgID, ProjectID: request.ProjectID, IP: request.IP,
+		}, now)
+		verdict.Code = auth.Code(code.String())
 	}
-	return record, verdict
+	return record, verdict, nil
 }
 
-// lostLocked reports whether the truth is lost. The caller holds the lock.
-func (v *Validator) lostLocked() bool { return v.outage || v.age > MaxStale }
+// staleLocked reports whether no verdict is possible. The caller holds the lock.
+func (v *Validator) staleLocked() bool { return v.outage || v.staleness > MaxStale }
 
-// Outage makes the truth unknown, as when the database cannot be reached for
-// longer than MaxStale: every key that could be one is auth.Unavailable, and
-// Principals with CancelOnOutage are done with ErrStalenessExceeded.
+// Outage does what happens when the database has been unreachable for longer than
+// MaxStale: every well-formed key is auth.Unavailable, and a Principal with
+// CancelOnOutage ends with ErrStalenessExceeded.
 func (v *Validator) Outage() { v.set(func() { v.outage = true }) }
 
-// Recover ends an Outage, and what Age has set.
-func (v *Validator) Recover() { v.set(func() { v.outage, v.age = false, 0 }) }
+// Recover ends an Outage, and resets SetStaleness to zero.
+func (v *Validator) Recover() { v.set(func() { v.outage, v.staleness = false, 0 }) }
 
-// Age makes each answer from now on as old as this: its Staleness. Past MaxStale
-// it is an outage. Changes are seen at once all the same.
-func (v *Validator) Age(staleness time.Duration) {
-	v.set(func() { v.age = max(staleness, 0) })
+// SetStaleness sets the Staleness of all later verdicts. More than MaxStale is an
+// outage. Changes still take effect at once.
+func (v *Validator) SetStaleness(staleness time.Duration) {
+	v.set(func() { v.staleness = max(staleness, 0) })
 }
 
 func (v *Validator) set(change func()) {
 	v.mutex.Lock()
 	defer v.mutex.Unlock()
 	change()
-	// Under the lock, so that two calls are told in the order in which they were
-	// made. A watch asks by a goroutine of its own.
-	v.watches.Doubt(v.lostLocked())
+	// Under the lock, so that two calls take effect in their order. It does not block:
+	// another goroutine makes the rechecks.
+	v.watches.SetStale(v.staleLocked())
 }
 
-// Asked is what was asked so far, in order. What a Principal that is watched asks
-// after a change, by itself, is part of it.
-func (v *Validator) Asked() []Question {
+// Validations returns all calls of Validate so far, in their order. They include the
+// rechecks of a watched Principal after a change.
+func (v *Validator) Validations() []Validation {
 	v.mutex.Lock()
 	defer v.mutex.Unlock()
-	return slices.Clone(v.asked)
+	return slices.Clone(v.validations)
 }
 
-// Authenticate is auth.Authenticate over v, as a keytail.Service has it.
-func (v *Validator) Authenticate(options ...auth.Option) gin.HandlerFunc {
-	return auth.Authenticate(v, options...)
+// Authenticate is auth.Authenticate with v.
+func (v *Validator) Authenticate(opts ...auth.Option) gin.HandlerFunc {
+	return auth.Authenticate(v, opts...)
 }
 
-// Middleware is auth.Middleware over v.
-func (v *Validator) Middleware(options ...auth.Option) func(http.Handler) http.Handler {
-	return auth.Middleware(v, options...)
+// Middleware is auth.Middleware with v.
+func (v *Validator) Middleware(opts ...auth.Option) func(http.Handler) http.Handler {
+	return auth.Middleware(v, opts...)
 }
 
-// Watches is for package auth: what tells a Principal that its key has changed.
-func (v *Validator) Watches() *revocation.Watches { return v.watches }
+// Mark implements auth.RevocationWatcher.
+func (v *Validator) Mark() uint64 { return v.watches.Mark() }
+
+// Watch implements auth.RevocationWatcher.
+func (v *Validator) Watch(request auth.WatchRequest) auth.Watch {
+	return v.watches.Add(revocation.Entry(request))
+}

@@ -103,7 +103,7 @@ func ready(stopping context.Context, keys *client.Client) gin.HandlerFunc {
 	var answered atomic.Bool
 	return func(c *gin.Context) {
 		if !answered.Load() {
-			_, err := keys.Validate(c.Request.Context(), "a-malformed-key", client.Request{})
+			_, err := keys.Validate(c.Request.Context(), "a-malformed-key", auth.Request{})
 			answered.Store(err == nil)
 		}
 		if !answered.Load() || stopping.Err() != nil {
@@ -117,11 +117,11 @@ func ready(stopping context.Context, keys *client.Client) gin.HandlerFunc {
 // withOwnErrors writes refusals in the format of this API's errors.
 type withOwnErrors struct{ *client.Client }
 
-func (k withOwnErrors) Authenticate(options ...client.Option) gin.HandlerFunc {
+func (k withOwnErrors) Authenticate(options ...auth.Option) gin.HandlerFunc {
 	return k.Client.Authenticate(append(options, auth.OnGinRefusal(refuse))...)
 }
 
 // refuse writes the response. The headers (WWW-Authenticate, Retry-After) are already set.
-func refuse(c *gin.Context, r client.Refusal) {
+func refuse(c *gin.Context, r auth.Refusal) {
 	c.JSON(r.Status, gin.H{"error": r.Detail, "code": r.Code, "request_id": r.RequestID})
 }

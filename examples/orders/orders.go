@@ -28,7 +28,7 @@ func (b *Book) AddRoutes(router gin.IRouter, keys Keys) {
 
 	// A stream lasts longer than a verdict is valid. So it ends when its key is revoked, and
 	// when keytail can no longer tell whether the key is valid.
-	streams := router.Group("/orders", keys.Authenticate(auth.HideCredentials(), auth.WithRevocationCancel(), auth.CancelOnOutage()))
+	streams := router.Group("/orders", keys.Authenticate(auth.HideCredentials(), auth.CancelOnRevocation(), auth.CancelOnOutage()))
 	streams.GET("/events", auth.RequireScope("orders:read"), b.events)
 }
 
@@ -68,7 +68,7 @@ func (b *Book) of(user string) ([]order, <-chan struct{}) {
 }
 
 func (b *Book) list(c *gin.Context) {
-	orders, _ := b.of(auth.PrincipalOf(c).UserID)
+	orders, _ := b.of(auth.FromGin(c).UserID)
 	c.JSON(http.StatusOK, gin.H{"orders": orders})
 }
 
@@ -78,7 +78,7 @@ func (b *Book) create(c *gin.Context) {
 		c.JSON(http.StatusBadRequest, gin.H{"error": "an order needs an item"})
 		return
 	}
-	b.add(auth.PrincipalOf(c).UserID, o)
+	b.add(auth.FromGin(c).UserID, o)
 	c.JSON(http.StatusCreated, o)
 }
 
@@ -86,7 +86,7 @@ func (b *Book) create(c *gin.Context) {
 func (b *Book) events(c *gin.Context) {
 	c.Header("Content-Type", "text/event-stream")
 	for sent := 0; ; {
-		orders, more := b.of(auth.PrincipalOf(c).UserID)
+		orders, more := b.of(auth.FromGin(c).UserID)
 		for ; sent < len(orders); sent++ {
 			c.SSEvent("order", orders[sent])
 		}

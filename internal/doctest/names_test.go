@@ -119,7 +119,7 @@ func TestEnvironmentVariablesExist(t *testing.T) {
 
 var (
 	codeLiteral = regexp.MustCompile(`"([A-Z]{3,}(?:_[A-Z]+)+|MISSING|MALFORMED|DISABLED|EXPIRED|FORBIDDEN|VALID|UNAVAILABLE|UNAUTHENTICATED)"`)
-	wirePackage = regexp.MustCompile(`^(api|auth|client|internal/(apikey|forwardauth|routes|extauthz|lifecycle|keyadmin))/[^/]*\.go$`)
+	wirePackage = regexp.MustCompile(`^(api|auth|client|internal/(apikey|forwardauth|routes|extauthz|managedkey|keyadmin))/[^/]*\.go$`)
 )
 
 // TestCodesAreDocumented: docs/http.md has every code that the wire can carry.

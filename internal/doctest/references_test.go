@@ -24,7 +24,6 @@ var pending = map[string]bool{
 	"ARCHITECTURE.md: internal/daemon":             true,
 	"ARCHITECTURE.md: internal/integration":        true,
 	"ARCHITECTURE.md: internal/service":            true,
-	"auth/middleware_test.go: HTTP.md":             true,
 	"internal/adminclient/client_test.go: HTTP.md": true,
 	"internal/adminclient/verify.go: HTTP.md":      true,
 	"internal/cli/cli.go: DESIGN.md":               true,

@@ -41,18 +41,18 @@ func TestSync(t *testing.T) {
 		k := r.newValidKey()
 		for _, scope := range []keytail.SyncScope{keytail.SyncInstance, keytail.SyncFleet} {
 			for _, active := range []bool{false, true} {
-				revision := keytail.Revision(r.sets(k, active))
+				revision := auth.Revision(r.sets(k, active))
 				acknowledged, err := r.service.Sync(t.Context(), revision, scope)
 				if err != nil || !acknowledged.Synced || len(acknowledged.Missing) != 0 {
 					t.Fatalf("%s: %+v, %v", scope, acknowledged, err)
 				}
-				verdict, err := r.service.Validate(t.Context(), k.text, keytail.Request{})
+				verdict, err := r.service.Validate(t.Context(), k.text, auth.Request{})
 				if err != nil || verdict.Valid() != active || verdict.Revision < revision {
 					t.Errorf("%s: %s at revision %v after %v, %v", scope, verdict.Code, verdict.Revision, revision, err)
 				}
 			}
 		}
-		revision := keytail.Revision(r.sets(k, false))
+		revision := auth.Revision(r.sets(k, false))
 		if _, err := r.service.Sync(t.Context(), revision+1<<40, keytail.SyncInstance); !errors.Is(err, auth.ErrRevisionAhead) {
 			t.Errorf("a revision in the future: %v", err)
 		}
@@ -70,7 +70,7 @@ func TestSyncNamesTheInstancesThatAreMissing(t *testing.T) {
 		mongotest.Eventually(t, testkit.Patience, func() bool { return r.metric("keytail_stream_failures_total") > 0 }, "the stream does not fail")
 		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 		defer cancel()
-		acknowledged, err := r.service.Sync(ctx, keytail.Revision(r.sets(k, false)), keytail.SyncInstance)
+		acknowledged, err := r.service.Sync(ctx, auth.Revision(r.sets(k, false)), keytail.SyncInstance)
 		if err != nil || acknowledged.Synced || len(acknowledged.Missing) != 1 {
 			t.Errorf("%+v, %v", acknowledged, err)
 		}

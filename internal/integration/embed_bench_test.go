@@ -33,7 +33,7 @@ func TestCostOfAuthenticate(t *testing.T) {
 		}{
 			{"an empty handler", nil},
 			{"Authenticate and RequireScope", []gin.HandlerFunc{r.service.Authenticate(), auth.RequireScope("read")}},
-			{"WithRevocationCancel too", []gin.HandlerFunc{r.service.Authenticate(auth.WithRevocationCancel()), auth.RequireScope("read")}},
+			{"CancelOnRevocation too", []gin.HandlerFunc{r.service.Authenticate(auth.CancelOnRevocation()), auth.RequireScope("read")}},
 		} {
 			engine := gin.New()
 			engine.GET("/", append(c.chain, empty)...)

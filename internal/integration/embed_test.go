@@ -85,14 +85,14 @@ var frameworks = []string{"gin", "net/http"}
 func (r *embeddedRig) embed(framework string, opts ...auth.Option) *embedding {
 	r.t.Helper()
 	e := &embedding{rig: r.rig, causes: make(chan error, 200)}
-	opts = append(opts, auth.WithRevocationCancel(), auth.Scopes("read"))
+	opts = append(opts, auth.CancelOnRevocation(), auth.Scopes("read"))
 	var handler http.Handler
 	if framework == "gin" {
 		engine := gin.New()
-		engine.Use(r.service.Authenticate(opts...), auth.RequireAny("read", "write"))
+		engine.Use(r.service.Authenticate(opts...), auth.RequireAnyScope("read", "write"))
 		engine.GET("/stream", func(c *gin.Context) { e.stream(c.Writer, c.Request) })
 		engine.GET("/socket", func(c *gin.Context) { e.socket(c.Writer, c.Request) })
-		engine.GET("/whoami", auth.RequireScope("read"), func(c *gin.Context) { c.String(http.StatusOK, "%s", auth.PrincipalOf(c)) })
+		engine.GET("/whoami", auth.RequireScope("read"), func(c *gin.Context) { c.String(http.StatusOK, "%s", auth.FromGin(c)) })
 		handler = engine
 	} else {
 		mux := http.NewServeMux()
@@ -261,7 +261,7 @@ func TestOpenRequestsEndWithTheirKey(t *testing.T) {
 				}
 			}
 		}
-		mongotest.Eventually(t, testkit.Patience, func() bool { return r.service.Watches().Watching() == 0 }, "there are watches left")
+		mongotest.Eventually(t, testkit.Patience, func() bool { return r.Core.Watches.Watching() == 0 }, "there are watches left")
 	})
 }
 

@@ -1,13 +1,14 @@
-// Package revocation tells those who act for a key for longer than one answer, such as
-// an open stream, when the key stops being valid. It knows no key, no HTTP and no
-// database: a Watch is the id of a key, and a function that asks about it again.
+// Package revocation ends long-running requests, such as open streams, when their
+// key stops being valid. It does not depend on package auth, HTTP or MongoDB: a
+// Watch has the id of a key, and a function that validates the key again.
 //
-// Promises. A Watch that was added with a mark from before its verdict misses no
-// change that the Set is told of (DESIGN.md has the argument). Rechecks are made by
-// a bounded number of goroutines, which Run owns. A recheck that does not know is
-// made again until one does. An expiry is felt at its instant, with or without Run.
+// Guarantees. A Watch that was added with a mark from before its verdict misses no
+// change that is reported to Watches (DESIGN.md has the proof). Run makes all
+// rechecks in a bounded number of goroutines. A recheck that fails is repeated until
+// one succeeds. A watch ends at the instant at which its key expires, also while Run
+// is not running.
 //
-// Non-promises. Changes that follow each other quickly are one recheck: a key that
-// is switched off and on again in between stays. Nothing is said about a key that
-// changes while nobody watches it.
+// Not guaranteed. Changes in quick succession can result in one recheck: a key that
+// is disabled and enabled again in between keeps its watch. A change of a key that
+// has no watch is not recorded.
 package revocation

@@ -7,67 +7,66 @@ import (
 	"time"
 )
 
-// TestEveryOrderOfStepsIsSafe takes Changed and Add apart, and tries each way in
-// which the steps of the two can follow each other: whenever the verdict was good, the
-// watch ends.
-func TestEveryOrderOfStepsIsSafe(t *testing.T) {
-	orders, good := 0, 0
-	var try func(prefix []bool, changes, looks int)
-	try = func(prefix []bool, changes, looks int) {
-		if changes == 4 && looks == 4 {
+// TestEveryInterleavingEndsTheWatch splits Changed and Add into their steps and tries
+// each interleaving: whenever the verdict was VALID, the watch must end.
+func TestEveryInterleavingEndsTheWatch(t *testing.T) {
+	orders, valid := 0, 0
+	var try func(prefix []bool, changes, adds int)
+	try = func(prefix []bool, changes, adds int) {
+		if changes == 4 && adds == 4 {
 			orders++
-			if endsInOrder(t, prefix) {
-				good++
+			if runSteps(t, prefix) {
+				valid++
 			}
 			return
 		}
 		if changes < 4 {
-			try(append(prefix[:len(prefix):len(prefix)], true), changes+1, looks)
+			try(append(prefix[:len(prefix):len(prefix)], true), changes+1, adds)
 		}
-		if looks < 4 {
-			try(append(prefix[:len(prefix):len(prefix)], false), changes, looks+1)
+		if adds < 4 {
+			try(append(prefix[:len(prefix):len(prefix)], false), changes, adds+1)
 		}
 	}
 	try(nil, 0, 0)
-	if orders != 70 || good != 15 {
-		t.Errorf("%d orders, in %d of which the key was good", orders, good)
+	if orders != 70 || valid != 15 {
+		t.Errorf("%d interleavings, a valid verdict in %d of them, want 70 and 15", orders, valid)
 	}
 }
 
-// endsInOrder takes the steps in an order: true for one of Changed. It reports
-// whether the key was good when it was asked about.
-func endsInOrder(t *testing.T, order []bool) (good bool) {
+// runSteps runs the steps in an order: true stands for a step of Changed. It reports
+// whether the verdict was VALID.
+func runSteps(t *testing.T, order []bool) (valid bool) {
 	synctest.Test(t, func(t *testing.T) {
 		s := New(Config{})
 		ctx, stop := context.WithCancel(t.Context())
 		defer stop()
 		go func() { _ = s.Run(ctx) }()
 
-		revoked, there := false, false
+		revoked, watched := false, false
 		change := []func(){
 			func() { revoked = true },
 			func() { s.raise(0) },
-			func() { there = s.watched() },
+			func() { watched = s.watched() },
 			func() {
-				if there {
-					s.Tell("k1", 0)
+				if watched {
+					s.RecheckKey("k1", 0)
 				}
 			},
 		}
-		w := newWatch(s, Entry{KeyID: "k1", Recheck: func(context.Context, uint64) (time.Time, error) {
+		w := newWatch(s, Entry{KeyID: "k1", Recheck: func(context.Context, uint64) (time.Time, error, error) {
 			if revoked {
-				return time.Time{}, errRevoked
+				return time.Time{}, errRevoked, nil
 			}
-			return time.Time{}, nil
+			return time.Time{}, nil, nil
 		}})
-		look := []func(){
-			func() { w.entry.Mark = s.Begin() },
-			func() { good = !revoked },
+		add := []func(){
+			func() { w.entry.Mark = s.Mark() },
+			func() { valid = !revoked },
 			func() { s.insert(w) },
 			w.Again,
 		}
 		for _, isChange := range order {
-			steps := &look
+			steps := &add
 			if isChange {
 				steps = &change
 			}
@@ -75,10 +74,10 @@ func endsInOrder(t *testing.T, order []bool) (good bool) {
 			*steps = (*steps)[1:]
 			synctest.Wait()
 		}
-		if good && w.Err() == nil {
-			t.Errorf("in the order %v the change is missed", order)
+		if valid && w.Err() == nil {
+			t.Errorf("the change is missed in the order %v", order)
 		}
 		w.Stop()
 	})
-	return good
+	return valid
 }

@@ -9,26 +9,27 @@ import (
 	"time"
 )
 
-// race is a key in each round: good when the round begins, and revoked in it.
+// race has one key for each round, which is valid when the round begins and is revoked
+// during it.
 type race struct {
-	set *Watches
+	watches *Watches
 	// revoked is the last round whose key is revoked.
 	revoked atomic.Int64
-	// round is the one under way. Negative: there is none any more.
+	// round is the current round. Negative: the test is over.
 	round atomic.Int64
-	// lead is how much longer the revocation waits in a round than the look at the
-	// key, in loads. It is made such that about half of the keys are found good.
+	// lead is how much longer the revocation waits in a round than the validation, in
+	// loads. It is adjusted so that about half of the keys are found valid.
 	lead atomic.Int64
 }
 
-// pause takes up to about so many loads.
+// pause makes a random number of loads, up to about twice most.
 func (r *race) pause(most int64) {
 	for range rand.Int64N(2*max(most, 0) + 20) {
 		_ = r.round.Load()
 	}
 }
 
-// revoke ends the key of each round, and tells the set.
+// revoke revokes the key of each round and reports the change.
 func (r *race) revoke() {
 	for round := int64(1); ; round++ {
 		for spins := 0; r.round.Load() < round; spins++ {
@@ -42,28 +43,28 @@ func (r *race) revoke() {
 		r.pause(r.lead.Load())
 		r.revoked.Store(round)
 		if round%8 == 0 {
-			r.set.ChangedAll()
+			r.watches.ChangedAll()
 		} else {
-			r.set.Changed("k", 0)
+			r.watches.Changed("k", 0)
 		}
 	}
 }
 
-// look asks about the round's key and watches it if it is good. It reports whether
+// watch validates the round's key and watches it if it is valid. It reports whether
 // it was, and whether the watch has ended.
-func (r *race) look(round int64) (good, ended bool) {
-	valid := func() error {
+func (r *race) watch(round int64) (valid, ended bool) {
+	check := func() error {
 		if r.revoked.Load() >= round {
 			return errRevoked
 		}
 		return nil
 	}
 	r.pause(-r.lead.Load())
-	mark := r.set.Begin()
-	if valid() != nil {
+	mark := r.watches.Mark()
+	if check() != nil {
 		return false, false
 	}
-	w := r.set.Add(Entry{KeyID: "k", Mark: mark, Recheck: func(context.Context, uint64) (time.Time, error) { return time.Time{}, valid() }})
+	w := r.watches.Add(Entry{KeyID: "k", Mark: mark, Recheck: func(context.Context, uint64) (time.Time, error, error) { return time.Time{}, check(), nil }})
 	defer w.Stop()
 	select {
 	case <-w.Done():
@@ -73,17 +74,17 @@ func (r *race) look(round int64) (good, ended bool) {
 	}
 }
 
-// TestNoChangeIsMissed lets a change and the beginning of a watch meet at all
-// points: a key that was good when it was asked about, and is revoked meanwhile, must
-// end the watch. Nobody else watches, so a change finds this watch or none.
-// TestEveryOrderOfStepsIsSafe tries the orders one by one; here is what the machine
-// makes of them.
+// TestNoChangeIsMissed runs a change and the beginning of a watch concurrently: if the
+// key was valid when it was validated, and is revoked meanwhile, the watch must end.
+// There is no other watch, so a change finds this watch or none.
+// TestEveryInterleavingEndsTheWatch tries the interleavings one by one; this test runs
+// those that the machine produces.
 func TestNoChangeIsMissed(t *testing.T) {
 	const most, atMost = 400_000, 3 * time.Second
-	r := &race{set: New(Config{})}
+	r := &race{watches: New(Config{})}
 	ctx, stop := context.WithCancel(t.Context())
 	done := make(chan error, 1)
-	go func() { done <- r.set.Run(ctx) }()
+	go func() { done <- r.watches.Run(ctx) }()
 	revoker := make(chan struct{})
 	go func() { defer close(revoker); r.revoke() }()
 	defer func() {
@@ -99,19 +100,19 @@ func TestNoChangeIsMissed(t *testing.T) {
 	for round < most && (round%1000 != 0 || time.Since(begun) < atMost) {
 		round++
 		r.round.Store(round)
-		good, ended := r.look(round)
-		if !good {
+		valid, ended := r.watch(round)
+		if !valid {
 			r.lead.Add(5)
 			continue
 		}
 		found++
 		if !ended {
-			t.Fatalf("round %d: the key is revoked, and nobody has said so", round)
+			t.Fatalf("round %d: the key is revoked, and the watch has not ended", round)
 		}
 		r.lead.Add(-5)
 	}
-	t.Logf("%d of %d keys were good when they were asked about", found, round)
+	t.Logf("%d of %d keys were valid when they were validated", found, round)
 	if found == 0 {
-		t.Error("the two never meet")
+		t.Error("no key was ever valid: the two never ran concurrently")
 	}
 }

@@ -8,100 +8,92 @@ import (
 	"github.com/cenkalti/backoff/v5"
 )
 
-var (
-	// ErrUnknown is what a Recheck returns, wrapped or not, when it cannot be known
-	// whether the key is valid.
-	ErrUnknown = errors.New("it cannot be known at the moment whether the key is valid")
-	// ErrStalenessExceeded ends a watch with CancelOnOutage when it could not be known for
-	// longer than is promised whether the key is valid.
-	ErrStalenessExceeded = errors.New("whether this API key is still valid could not be known for too long")
-	// ErrExpired ends a watch whose Entry has no AtExpiry.
-	ErrExpired = errors.New("the key has expired")
-)
+// ErrExpired ends a watch whose Entry has no ExpiredError.
+var ErrExpired = errors.New("the key has expired")
 
 const (
-	// firstPause and longestPause are the jittered exponential backoff between two
-	// rechecks of which the first did not know: as short as a failover is, and slow
-	// enough for all the streams of a server.
+	// firstPause and longestPause bound the jittered exponential backoff after a failed
+	// recheck: short enough for a failover, long enough for all streams of a server.
 	firstPause   = 100 * time.Millisecond
 	longestPause = 5 * time.Second
-	// longestSleep is how long an expiry is slept for at once. A timer counts on the
-	// monotonic clock, which does not follow when the machine was suspended or its
-	// clock is set.
+	// longestSleep bounds one run of the expiry timer. A timer uses the monotonic
+	// clock, which does not advance while the machine is suspended and does not follow
+	// when the clock is set.
 	longestSleep = time.Minute
 )
 
-// Entry is what is watched.
+// Entry describes what to watch. It has the fields of auth.WatchRequest, so that one
+// can be converted to the other.
 type Entry struct {
-	// KeyID is the key, as Changed names it.
+	// KeyID is the key's id, as Changed gets it.
 	KeyID string
-	// Mark is what Begin returned before the verdict was asked for.
+	// Mark is what Watches.Mark returned before the verdict was asked for.
 	Mark uint64
-	// Revision is that up to which the verdict has seen all changes, for a set whose
-	// Changed gets revisions. Zero: not known.
+	// Revision is the revision of the verdict: it has seen all changes up to it.
+	// Needed where Changed gets revisions. Zero: not known.
 	Revision uint64
-	// Expires is the first instant at which the key is not valid any more. Zero:
-	// never.
-	Expires time.Time
-	// AtExpiry is the cause when that instant comes. Nil: ErrExpired.
-	AtExpiry error
-	// CancelOnOutage ends the watch when the truth is lost.
-	CancelOnOutage bool
-	// Recheck asks about the key again, for an answer that has seen this revision
-	// (zero: any). It returns when the key expires now; ErrUnknown; or another error,
-	// which ends the watch as its cause. It is called by one goroutine at a time, and
-	// never after Stop has returned unless it was under way. Nil: only the expiry ends
-	// the watch.
-	Recheck func(ctx context.Context, revision uint64) (expires time.Time, err error)
-	// OnEnd is called once, after Done was closed, by a goroutine that has other
-	// watches to care for: it must not wait for anything. It is not called by Stop.
-	// Nil: nobody is told.
+	// ExpiresAt is the first instant at which the key is no longer valid. Zero: never.
+	ExpiresAt time.Time
+	// ExpiredError is the cause when that instant has come. Nil: ErrExpired.
+	ExpiredError error
+	// OutageError is the cause when the data is stale and a recheck failed. Nil: an
+	// outage does not end the watch.
+	OutageError error
+	// Recheck validates the key again. The answer must have seen all changes up to
+	// minRevision (zero: any answer will do). While the key is valid, Recheck returns
+	// when it expires now. revoked is why the key is no longer valid, and becomes the
+	// cause. A non-nil err means that the state of the key is unknown, and Recheck is
+	// called again later. One goroutine at a time calls it, and none after Stop has
+	// returned, unless the call was in progress. Nil: only the expiry ends the watch.
+	Recheck func(ctx context.Context, minRevision uint64) (expiresAt time.Time, revoked, err error)
+	// OnEnd is called once, after Done is closed, by a goroutine that serves other
+	// watches too: it must not block. Stop does not call it. Nil: no call.
 	OnEnd func(cause error)
 }
 
-// Watch is one who wants to know. Its methods are safe for concurrent use.
+// Watch is one watched key. Its methods are safe for concurrent use.
 type Watch struct {
-	set   *Watches
-	entry Entry
-	done  chan struct{}
-	// cause is set before done is closed, and read after it.
+	watches *Watches
+	entry   Entry
+	done    chan struct{}
+	// cause is written before done is closed, and read after it.
 	cause error
 
-	// The set's mutex guards all that follows.
+	// watches.mutex guards all fields below.
 
 	// next and previous are watches of the same key.
 	next, previous *Watch
-	// over: the watch has ended or was stopped.
-	over bool
-	// queued: it waits for a recheck; hurried: among the urgent ones. running: one
-	// is under way; again: one more is needed after it.
-	queued, hurried, running, again bool
-	// revision is the newest that the key is known to have changed at.
-	revision uint64
-	expires  time.Time
-	// expiry fires at the expiry, or before it to look again. later asks for a
+	// ended: the watch has ended or was stopped.
+	ended bool
+	// queued: it waits for a recheck; isUrgent: in the urgent queue. running: a recheck
+	// is in progress; again: one more is needed after it.
+	queued, isUrgent, running, again bool
+	// revision is the newest revision at which the key is known to have changed.
+	revision  uint64
+	expiresAt time.Time
+	// expiry fires when the key expires, or after longestSleep. retry enqueues a
 	// recheck. Both are nil until they are needed.
-	expiry, later *time.Timer
-	// pause is nil until a recheck did not know.
+	expiry, retry *time.Timer
+	// pause is nil until a recheck failed.
 	pause *backoff.ExponentialBackOff
 }
 
-// Add begins to watch. If anything has changed since the mark, the key is asked
-// about at once. Stop must be called in the end.
+// Add begins to watch a key. If any key has changed since entry.Mark, the key is
+// rechecked at once. The caller must call Stop in the end.
 func (s *Watches) Add(entry Entry) *Watch {
 	w := newWatch(s, entry)
 	s.insert(w)
-	// The order is the algorithm: what came before the look at the counter is seen
-	// there, and what comes after finds the watch.
+	// This order is the algorithm: Again sees every change that was counted before it
+	// compares, and every later change finds the watch.
 	w.Again()
 	return w
 }
 
 func newWatch(s *Watches, entry Entry) *Watch {
-	if entry.AtExpiry == nil {
-		entry.AtExpiry = ErrExpired
+	if entry.ExpiredError == nil {
+		entry.ExpiredError = ErrExpired
 	}
-	return &Watch{set: s, entry: entry, done: make(chan struct{}), expires: entry.Expires}
+	return &Watch{watches: s, entry: entry, done: make(chan struct{}), expiresAt: entry.ExpiresAt}
 }
 
 func (s *Watches) insert(w *Watch) {
@@ -112,30 +104,31 @@ func (s *Watches) insert(w *Watch) {
 		w.next.previous = w
 	}
 	s.byKey[w.entry.KeyID] = w
-	s.there.Add(1)
-	w.armLocked()
-	if w.entry.CancelOnOutage && odd(s.doubts) {
-		s.askLocked(w, 0, &s.patient)
+	s.count.Add(1)
+	w.startTimerLocked()
+	if w.entry.OutageError != nil && odd(s.staleEpoch) {
+		s.enqueueLocked(w, 0, &s.patient)
 	}
 }
 
-// Again says that Recheck asks for more than it did before. The key is asked about
-// if anything has changed since the mark; if not, what was known then holds still.
+// Again must be called when Recheck requires more than before. It enqueues a recheck
+// if any key has changed since the mark. If none has, the caller's own check of the
+// verdict is still correct.
 func (w *Watch) Again() {
-	s := w.set
+	s := w.watches
 	if s.changes.Load() == w.entry.Mark && s.newest.Load() <= w.entry.Revision {
 		return
 	}
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
-	s.askLocked(w, s.newest.Load(), &s.urgent)
+	s.enqueueLocked(w, s.newest.Load(), &s.urgent)
 }
 
-// Done is closed when the key has stopped being valid, or with CancelOnOutage when the
-// truth is lost. Stop does not close it.
+// Done is closed when the key is no longer valid and, with an OutageError, in an
+// outage. Stop does not close it.
 func (w *Watch) Done() <-chan struct{} { return w.done }
 
-// Err is why Done is closed, nil before.
+// Err returns why Done is closed, nil while it is open.
 func (w *Watch) Err() error {
 	select {
 	case <-w.done:
@@ -145,20 +138,20 @@ func (w *Watch) Err() error {
 	}
 }
 
-// Stop ends the watch without a word. It can be called twice.
+// Stop ends the watch; Done stays open. It may be called twice.
 func (w *Watch) Stop() {
-	w.set.mutex.Lock()
-	defer w.set.mutex.Unlock()
-	w.leaveLocked()
+	w.watches.mutex.Lock()
+	defer w.watches.mutex.Unlock()
+	w.removeLocked()
 }
 
-// leaveLocked takes the watch out of the set, and reports whether it was there.
-func (w *Watch) leaveLocked() bool {
-	if w.over {
+// removeLocked removes the watch, and reports whether it was there.
+func (w *Watch) removeLocked() bool {
+	if w.ended {
 		return false
 	}
-	w.over = true
-	s := w.set
+	w.ended = true
+	s := w.watches
 	switch {
 	case w.previous != nil:
 		w.previous.next = w.next
@@ -171,8 +164,8 @@ func (w *Watch) leaveLocked() bool {
 		w.next.previous = w.previous
 	}
 	w.next, w.previous = nil, nil
-	s.there.Add(-1)
-	for _, timer := range []*time.Timer{w.expiry, w.later} {
+	s.count.Add(-1)
+	for _, timer := range []*time.Timer{w.expiry, w.retry} {
 		if timer != nil {
 			timer.Stop()
 		}
@@ -182,10 +175,10 @@ func (w *Watch) leaveLocked() bool {
 
 // end closes Done.
 func (w *Watch) end(cause error) {
-	w.set.mutex.Lock()
-	left := w.leaveLocked()
-	w.set.mutex.Unlock()
-	if !left {
+	w.watches.mutex.Lock()
+	removed := w.removeLocked()
+	w.watches.mutex.Unlock()
+	if !removed {
 		return
 	}
 	w.cause = cause
@@ -195,46 +188,46 @@ func (w *Watch) end(cause error) {
 	}
 }
 
-// conclude is why the watch ends after a recheck, nil if it goes on.
-func (s *Watches) conclude(w *Watch, q question, expires time.Time, err error) error {
+// conclude returns why the watch ends after a recheck, nil if it goes on.
+func (s *Watches) conclude(w *Watch, a attempt, expiresAt time.Time, revoked, err error) error {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
 	w.running = false
 	again := w.again
 	w.again = false
-	if w.over {
+	if w.ended {
 		return nil
 	}
 	switch {
+	case err == nil && revoked != nil:
+		return revoked
 	case err == nil:
 		w.pause = nil
-		if !expires.Equal(w.expires) {
-			w.expires = expires
-			w.armLocked()
+		if !expiresAt.Equal(w.expiresAt) {
+			w.expiresAt = expiresAt
+			w.startTimerLocked()
 		}
-	case !errors.Is(err, ErrUnknown):
-		return err
-	case w.entry.CancelOnOutage && odd(q.doubts) && q.doubts == s.doubts:
-		return ErrStalenessExceeded
+	case w.entry.OutageError != nil && odd(a.staleEpoch) && a.staleEpoch == s.staleEpoch:
+		return w.entry.OutageError
 	case w.expiredLocked():
-		// What was known last is that it ends now, and nobody knows better.
-		return w.entry.AtExpiry
+		// By the last known state of the key it has expired, and there is no newer one.
+		return w.entry.ExpiredError
 	}
 	switch {
 	case again:
-		s.askLocked(w, 0, &s.urgent)
+		s.enqueueLocked(w, 0, &s.urgent)
 	case err != nil:
-		w.askLaterLocked(w.pauseLocked())
+		w.retryLocked(w.pauseLocked())
 	case w.expiredLocked():
-		// It was renewed, and has ended again.
-		return w.entry.AtExpiry
-	case w.entry.CancelOnOutage && odd(s.doubts):
-		w.askLaterLocked(s.config.DoubtInterval)
+		// It was renewed, and has expired again.
+		return w.entry.ExpiredError
+	case w.entry.OutageError != nil && odd(s.staleEpoch):
+		w.retryLocked(s.config.StaleInterval)
 	}
 	return nil
 }
 
-// pauseLocked is the time to the next recheck after one that did not know.
+// pauseLocked returns the time from a failed recheck to the next one.
 func (w *Watch) pauseLocked() time.Duration {
 	if w.pause == nil {
 		w.pause = backoff.NewExponentialBackOff()
@@ -243,24 +236,25 @@ func (w *Watch) pauseLocked() time.Duration {
 	return w.pause.NextBackOff()
 }
 
-func (w *Watch) askLaterLocked(pause time.Duration) {
-	if w.later != nil {
-		w.later.Reset(pause)
+// retryLocked enqueues a recheck after a pause.
+func (w *Watch) retryLocked(pause time.Duration) {
+	if w.retry != nil {
+		w.retry.Reset(pause)
 		return
 	}
-	w.later = time.AfterFunc(pause, func() {
-		w.set.mutex.Lock()
-		defer w.set.mutex.Unlock()
-		w.set.askLocked(w, 0, &w.set.patient)
+	w.retry = time.AfterFunc(pause, func() {
+		w.watches.mutex.Lock()
+		defer w.watches.mutex.Unlock()
+		w.watches.enqueueLocked(w, 0, &w.watches.patient)
 	})
 }
 
-// armLocked sets the timer for the expiry.
-func (w *Watch) armLocked() {
-	if w.expires.IsZero() {
-		return // a timer that is set already finds nothing to do
+// startTimerLocked sets the timer for the expiry.
+func (w *Watch) startTimerLocked() {
+	if w.expiresAt.IsZero() {
+		return // a timer that was set before finds nothing to do
 	}
-	sleep := min(time.Until(w.expires), longestSleep)
+	sleep := min(time.Until(w.expiresAt), longestSleep)
 	if w.expiry != nil {
 		w.expiry.Reset(sleep)
 		return
@@ -269,30 +263,30 @@ func (w *Watch) armLocked() {
 }
 
 func (w *Watch) expiredLocked() bool {
-	return !w.expires.IsZero() && !time.Now().Before(w.expires)
+	return !w.expiresAt.IsZero() && !time.Now().Before(w.expiresAt)
 }
 
-// expire ends the watch if its time has come.
+// expire ends the watch if its key has expired.
 func (w *Watch) expire() {
-	if w.due() {
-		w.end(w.entry.AtExpiry)
+	if w.checkExpiry() {
+		w.end(w.entry.ExpiredError)
 	}
 }
 
-// due reports whether the expiry ends the watch now. If a recheck is to come, the
-// key has changed, and may have been renewed: then it decides.
-func (w *Watch) due() bool {
-	s := w.set
+// checkExpiry reports whether the expiry ends the watch now. If a recheck is due,
+// the key has changed and may have been renewed: then the recheck decides.
+func (w *Watch) checkExpiry() bool {
+	s := w.watches
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
 	switch {
-	case w.over || w.expires.IsZero():
+	case w.ended || w.expiresAt.IsZero():
 		return false
 	case !w.expiredLocked():
-		w.armLocked()
+		w.startTimerLocked()
 		return false
-	case s.running > 0 && (w.queued || w.running):
-		s.askLocked(w, 0, &s.urgent)
+	case s.runs > 0 && (w.queued || w.running):
+		s.enqueueLocked(w, 0, &s.urgent)
 		return false
 	}
 	return true

@@ -51,7 +51,7 @@ func newHealth(s *Service, now func() time.Time) *health {
 		index:     s.index.Problem,
 		usage:     func() *usage.Recorder { return s.Usage },
 		changed:   s.Events.StateChanged,
-		doubt:     s.Watches.Doubt,
+		doubt:     s.Watches.SetStale,
 		logger:    s.Config.Logger.Named("health"),
 		now:       now,
 		sharded:   s.Store.Sharded,

@@ -25,12 +25,12 @@ func (s sink) Apply(change *keycache.Change) {
 	s.Sink.Apply(change)
 	s.events.Invalidated(change.ID, change.Time)
 	// Without a revision: the cache has the change, so every answer contains it.
-	if !s.watches.Heard(0) {
+	if !s.watches.CountChange(0) {
 		return
 	}
 	// An _id without a text form is not that of a key, so nobody watches it.
 	if id, ok := keystore.IDText(change.ID); ok {
-		s.watches.Tell(id, 0)
+		s.watches.RecheckKey(id, 0)
 	}
 }
 

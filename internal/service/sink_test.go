@@ -83,9 +83,9 @@ func TestAWatchIsRecheckedAfterTheCache(t *testing.T) {
 			t.Error(err)
 		}
 	}()
-	w := set.Add(revocation.Entry{KeyID: "k1", Mark: set.Begin(), Recheck: func(context.Context, uint64) (time.Time, error) {
+	w := set.Add(revocation.Entry{KeyID: "k1", Mark: set.Mark(), Recheck: func(context.Context, uint64) (time.Time, error, error) {
 		log <- "rechecked"
-		return time.Time{}, nil
+		return time.Time{}, nil, nil
 	}})
 	defer w.Stop()
 	tail := sink{Sink: recordingSink{nil, log}, events: hub, watches: set}

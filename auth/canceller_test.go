@@ -21,20 +21,20 @@ import (
 	"github.com/keytail/keytail/internal/apikey"
 )
 
-// protocols are what a server may speak.
+// protocols are those that the server uses.
 var protocols = []string{"HTTP/1.1", "HTTP/1.1 over TLS", "HTTP/2"}
 
-// served is a handler behind the middleware on a real server.
-type served struct {
+// testServer is a handler behind the middleware on a real server.
+type testServer struct {
 	*httptest.Server
 	keys *keys
 }
 
-func serve(t *testing.T, f framework, protocol string, handler http.HandlerFunc, opts ...auth.Option) *served {
+func serve(t *testing.T, f framework, protocol string, handler http.HandlerFunc, opts ...auth.Option) *testServer {
 	t.Helper()
 	k := newKeys(t)
 	k.put("k")
-	s := &served{httptest.NewUnstartedServer(f.serve(k, handler, []string{"read"}, append(opts, auth.WithRevocationCancel())...)), k}
+	s := &testServer{httptest.NewUnstartedServer(f.serve(k, handler, []string{"read"}, append(opts, auth.CancelOnRevocation())...)), k}
 	s.EnableHTTP2 = protocol == "HTTP/2"
 	if protocol == "HTTP/1.1" {
 		s.Start()
@@ -45,24 +45,24 @@ func serve(t *testing.T, f framework, protocol string, handler http.HandlerFunc,
 	return s
 }
 
-func (s *served) get(t *testing.T) *http.Response {
+func (s *testServer) get(t *testing.T) *http.Response {
 	t.Helper()
 	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.URL, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	r.Header.Set("X-Api-Key", "k")
-	answer, err := s.Client().Do(r)
+	response, err := s.Client().Do(r)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { answer.Body.Close() })
-	return answer
+	t.Cleanup(func() { response.Body.Close() })
+	return response
 }
 
-func inEachProtocol(t *testing.T, test func(t *testing.T, f framework, protocol string)) {
+func forEachProtocol(t *testing.T, test func(t *testing.T, f framework, protocol string)) {
 	t.Helper()
-	inEach(t, func(t *testing.T, f framework) {
+	forEachFramework(t, func(t *testing.T, f framework) {
 		for _, protocol := range protocols {
 			t.Run(protocol, func(t *testing.T) { test(t, f, protocol) })
 		}
@@ -75,15 +75,14 @@ func wait[T any](t *testing.T, from <-chan T, what string) T {
 	case value := <-from:
 		return value
 	case <-time.After(patience):
-		t.Fatal("not in time: ", what)
+		t.Fatal("timeout: ", what)
 		panic("unreachable")
 	}
 }
 
-// TestAStreamEndsWithItsKey: the context ends with the cause, and what is written
-// after that fails.
-func TestAStreamEndsWithItsKey(t *testing.T) {
-	inEachProtocol(t, func(t *testing.T, f framework, protocol string) {
+// The context is cancelled with the cause, and later writes fail.
+func TestRevocationCancelsAStream(t *testing.T) {
+	forEachProtocol(t, func(t *testing.T, f framework, protocol string) {
 		causes := make(chan error, 2)
 		s := serve(t, f, protocol, func(w http.ResponseWriter, r *http.Request) {
 			w.(http.Flusher).Flush()
@@ -97,28 +96,27 @@ func TestAStreamEndsWithItsKey(t *testing.T) {
 			causes <- err
 			w.WriteHeader(http.StatusTeapot)
 		})
-		answer := s.get(t)
-		line, err := bufio.NewReader(answer.Body).ReadString('\n')
+		response := s.get(t)
+		line, err := bufio.NewReader(response.Body).ReadString('\n')
 		if err != nil || line != "data: 1\n" {
 			t.Fatalf("%q, %v", line, err)
 		}
 		s.keys.put("k", revoked)
 		for range 2 {
 			var why *auth.RevokedError
-			if err := wait(t, causes, "the end"); !errors.As(err, &why) || why.Code != auth.Disabled {
-				t.Errorf("it has ended with %v", err)
+			if err := wait(t, causes, "the cause"); !errors.As(err, &why) || why.Code != auth.Disabled {
+				t.Errorf("cause %v", err)
 			}
 		}
-		if rest, err := io.ReadAll(answer.Body); err != nil || len(rest) != 0 {
-			t.Errorf("after the end came %q, %v", rest, err)
+		if rest, err := io.ReadAll(response.Body); err != nil || len(rest) != 0 {
+			t.Errorf("after the revocation: %q, %v", rest, err)
 		}
 	})
 }
 
-// TestAnUploadEndsWithItsKey: what comes in after the end is not obeyed, and a handler
-// that waits for more learns of the end.
-func TestAnUploadEndsWithItsKey(t *testing.T) {
-	inEachProtocol(t, func(t *testing.T, f framework, protocol string) {
+// The handler gets nothing that comes after the revocation, and a read in progress ends.
+func TestRevocationCancelsAnUpload(t *testing.T) {
+	forEachProtocol(t, func(t *testing.T, f framework, protocol string) {
 		lines, ends := make(chan string, 8), make(chan error, 2)
 		s := serve(t, f, protocol, func(_ http.ResponseWriter, r *http.Request) {
 			scanner := bufio.NewScanner(r.Body)
@@ -138,14 +136,14 @@ func TestAnUploadEndsWithItsKey(t *testing.T) {
 		r.Header.Set("X-Api-Key", "k")
 		statuses := make(chan int, 1)
 		go func() {
-			answer, err := s.Client().Do(r)
+			response, err := s.Client().Do(r)
 			if err != nil {
 				t.Error(err)
 				statuses <- 0
 				return
 			}
-			answer.Body.Close()
-			statuses <- answer.StatusCode
+			response.Body.Close()
+			statuses <- response.StatusCode
 		}()
 		_, _ = io.WriteString(client, "one\n")
 		wait(t, lines, "the first line")
@@ -153,18 +151,17 @@ func TestAnUploadEndsWithItsKey(t *testing.T) {
 		for range 2 {
 			var why *auth.RevokedError
 			if err := wait(t, ends, "the end"); !errors.As(err, &why) || why.Code != auth.Disabled {
-				t.Errorf("it has ended with %v", err)
+				t.Errorf("cause %v", err)
 			}
 		}
-		if status := wait(t, statuses, "the answer"); status != http.StatusUnauthorized {
-			t.Errorf("the client sees %d", status)
+		if status := wait(t, statuses, "the response"); status != http.StatusUnauthorized {
+			t.Errorf("the client got %d", status)
 		}
 	})
 }
 
-// TestAHandlerThatOnlyWrites learns of it by its writes.
-func TestAHandlerThatOnlyWrites(t *testing.T) {
-	inEachProtocol(t, func(t *testing.T, f framework, protocol string) {
+func TestRevocationFailsWrites(t *testing.T) {
+	forEachProtocol(t, func(t *testing.T, f framework, protocol string) {
 		done := make(chan error, 1)
 		s := serve(t, f, protocol, func(w http.ResponseWriter, _ *http.Request) {
 			for {
@@ -175,19 +172,19 @@ func TestAHandlerThatOnlyWrites(t *testing.T) {
 				w.(http.Flusher).Flush()
 			}
 		})
-		answer := s.get(t)
-		go func() { _, _ = io.Copy(io.Discard, answer.Body) }()
+		response := s.get(t)
+		go func() { _, _ = io.Copy(io.Discard, response.Body) }()
 		s.keys.delete("k")
 		var why *auth.RevokedError
 		if err := wait(t, done, "the end"); !errors.As(err, &why) || why.Code != auth.NotFound {
-			t.Errorf("it has ended with %v", err)
+			t.Errorf("cause %v", err)
 		}
 	})
 }
 
-// TestAWriteThatWaitsForTheClientEnds: the client reads nothing.
-func TestAWriteThatWaitsForTheClientEnds(t *testing.T) {
-	inEachProtocol(t, func(t *testing.T, f framework, protocol string) {
+// The client reads nothing, so the write blocks.
+func TestRevocationEndsABlockedWrite(t *testing.T) {
+	forEachProtocol(t, func(t *testing.T, f framework, protocol string) {
 		full, done := make(chan struct{}, 1), make(chan error, 1)
 		s := serve(t, f, protocol, func(w http.ResponseWriter, _ *http.Request) {
 			much := strings.Repeat("x", 1<<20)
@@ -210,12 +207,12 @@ func TestAWriteThatWaitsForTheClientEnds(t *testing.T) {
 		wait(t, full, "a client that does not read")
 		s.keys.put("k", revoked)
 		if err := wait(t, done, "the end of the write"); err == nil {
-			t.Error("no error")
+			t.Error("the handler got no error")
 		}
 	})
 }
 
-// slow is an answer whose writes take their time.
+// slow is a ResponseWriter whose writes block until proceed is closed.
 type slow struct {
 	*httptest.ResponseRecorder
 	writing, proceed chan struct{}
@@ -233,43 +230,43 @@ func (s *slow) SetWriteDeadline(at time.Time) error {
 	return nil
 }
 
-// TestAWriteUnderWayMayEnd, within a second, and the connection is as it was then.
-func TestAWriteUnderWayMayEnd(t *testing.T) {
-	inEach(t, func(t *testing.T, f framework) {
+// It has a second, and the connection has no deadline afterwards.
+func TestWriteInProgressCanFinish(t *testing.T) {
+	forEachFramework(t, func(t *testing.T, f framework) {
 		k := newKeys(t)
 		k.put("k")
 		h := f.serve(k, func(w http.ResponseWriter, _ *http.Request) {
 			if n, err := w.Write([]byte("hello")); n != 5 || err != nil {
 				t.Errorf("%d, %v", n, err)
 			}
-		}, nil, auth.WithRevocationCancel())
-		answer := &slow{httptest.NewRecorder(), make(chan struct{}, 1), make(chan struct{}), make(chan time.Time, 5)}
+		}, nil, auth.CancelOnRevocation())
+		response := &slow{httptest.NewRecorder(), make(chan struct{}, 1), make(chan struct{}), make(chan time.Time, 5)}
 		go func() {
-			<-answer.writing
+			<-response.writing
 			k.put("k", revoked)
 		}()
 		left := make(chan time.Duration, 1)
 		go func() {
-			left <- time.Until(<-answer.deadlines)
-			close(answer.proceed)
+			left <- time.Until(<-response.deadlines)
+			close(response.proceed)
 		}()
 		r := httptest.NewRequest(http.MethodGet, "/", nil)
 		r.Header.Set("X-Api-Key", "k")
-		h.ServeHTTP(answer, r)
+		h.ServeHTTP(response, r)
 		if d := wait(t, left, "a deadline"); d <= 0 || d > time.Second {
-			t.Errorf("it has %v left", d)
+			t.Errorf("the deadline is in %v, want at most 1s", d)
 		}
-		if at := wait(t, answer.deadlines, "the end of the deadline"); !at.IsZero() {
-			t.Errorf("the connection keeps a deadline: %v", at)
+		if at := wait(t, response.deadlines, "the end of the deadline"); !at.IsZero() {
+			t.Errorf("the connection still has the deadline %v", at)
 		}
-		if answer.Body.String() != "hello" {
-			t.Errorf("it has sent %q", answer.Body)
+		if response.Body.String() != "hello" {
+			t.Errorf("the response is %q", response.Body)
 		}
 	})
 }
 
-func TestABodyIsReadAsItWas(t *testing.T) {
-	inEachProtocol(t, func(t *testing.T, f framework, protocol string) {
+func TestBodyOfAValidKeyIsUnchanged(t *testing.T) {
+	forEachProtocol(t, func(t *testing.T, f framework, protocol string) {
 		s := serve(t, f, protocol, func(w http.ResponseWriter, r *http.Request) {
 			data, err := io.ReadAll(r.Body)
 			if err != nil {
@@ -283,20 +280,20 @@ func TestABodyIsReadAsItWas(t *testing.T) {
 				t.Fatal(err)
 			}
 			r.Header.Set("X-Api-Key", "k")
-			answer, err := s.Client().Do(r)
+			response, err := s.Client().Do(r)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if body := bodyOf(t, answer); len(body) != 100_000 {
+			if body := bodyOf(t, response); len(body) != 100_000 {
 				t.Errorf("%d bytes came back", len(body))
 			}
 		}
 	})
 }
 
-// TestWhoWasNotAnsweredYetIsRefused: an empty 200 would be a lie.
-func TestWhoWasNotAnsweredYetIsRefused(t *testing.T) {
-	inEachProtocol(t, func(t *testing.T, f framework, protocol string) {
+// An empty 200 would be wrong.
+func TestRevocationBeforeTheResponseIsARefusal(t *testing.T) {
+	forEachProtocol(t, func(t *testing.T, f framework, protocol string) {
 		ready := make(chan struct{})
 		s := serve(t, f, protocol, func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Content-Length", "7")
@@ -313,12 +310,12 @@ func TestWhoWasNotAnsweredYetIsRefused(t *testing.T) {
 			<-ready
 			s.keys.put("k", revoked)
 		}()
-		isRefused(t, s.get(t), 401, "DISABLED", `Bearer realm="keytail", error="invalid_token"`)
+		checkRefusal(t, s.get(t), 401, "DISABLED", `Bearer realm="keytail", error="invalid_token"`)
 	})
 }
 
-func TestALostTruthIsAnsweredAsAnOutage(t *testing.T) {
-	inEach(t, func(t *testing.T, f framework) {
+func TestOutageBeforeTheResponseIsA503(t *testing.T) {
+	forEachFramework(t, func(t *testing.T, f framework) {
 		ready := make(chan struct{})
 		s := serve(t, f, "HTTP/1.1", func(_ http.ResponseWriter, r *http.Request) {
 			close(ready)
@@ -329,17 +326,16 @@ func TestALostTruthIsAnsweredAsAnOutage(t *testing.T) {
 		}, auth.CancelOnOutage())
 		go func() {
 			<-ready
-			s.keys.away(true)
-			s.keys.watches.Doubt(true)
+			s.keys.setOutage(true)
+			s.keys.watches.SetStale(true)
 		}()
-		isRefused(t, s.get(t), 503, "UNAVAILABLE", "")
+		checkRefusal(t, s.get(t), 503, "UNAVAILABLE", "")
 	})
 }
 
-// TestAnOrdinaryRequestIsAsItWas: the option changes nothing as long as the key is
-// valid, and the connection is used again.
-func TestAnOrdinaryRequestIsAsItWas(t *testing.T) {
-	inEachProtocol(t, func(t *testing.T, f framework, protocol string) {
+// The connection stays open for the next request.
+func TestResponseOfAValidKeyIsUnchanged(t *testing.T) {
+	forEachProtocol(t, func(t *testing.T, f framework, protocol string) {
 		s := serve(t, f, protocol, func(w http.ResponseWriter, r *http.Request) {
 			control := http.NewResponseController(w)
 			if err := control.SetWriteDeadline(time.Now().Add(time.Minute)); err != nil {
@@ -351,32 +347,31 @@ func TestAnOrdinaryRequestIsAsItWas(t *testing.T) {
 			_, _ = fmt.Fprint(w, auth.FromContext(r.Context()))
 		})
 		for range 3 {
-			answer := s.get(t)
-			if body := bodyOf(t, answer); answer.StatusCode != http.StatusAccepted || body != "key id-k of user user-1" || answer.Header.Get("X-Mine") != "1" {
-				t.Errorf("%d %s %v", answer.StatusCode, body, answer.Header)
+			response := s.get(t)
+			if body := bodyOf(t, response); response.StatusCode != http.StatusAccepted || body != "key id-k of user user-1" || response.Header.Get("X-Mine") != "1" {
+				t.Errorf("%d %s %v", response.StatusCode, body, response.Header)
 			}
 		}
 		if s.keys.watches.Watching() != 0 {
-			t.Error("somebody still watches")
+			t.Error("the key is still watched")
 		}
 	})
 }
 
-// TestAPanicIsNotAnsweredFor by the middleware.
-func TestAPanicIsNotAnsweredFor(t *testing.T) {
-	inEach(t, func(t *testing.T, f framework) {
+func TestMiddlewareWritesNothingAfterAPanic(t *testing.T) {
+	forEachFramework(t, func(t *testing.T, f framework) {
 		k := newKeys(t)
 		k.put("k")
 		h := f.serve(k, func(_ http.ResponseWriter, r *http.Request) {
 			k.put("k", revoked)
 			<-r.Context().Done()
 			panic(http.ErrAbortHandler)
-		}, nil, auth.WithRevocationCancel())
+		}, nil, auth.CancelOnRevocation())
 		recorder := httptest.NewRecorder()
 		func() {
 			defer func() {
 				if recover() == nil {
-					t.Error("the panic is swallowed")
+					t.Error("the panic did not reach the server")
 				}
 			}()
 			r := httptest.NewRequest(http.MethodGet, "/", nil)
@@ -384,19 +379,19 @@ func TestAPanicIsNotAnsweredFor(t *testing.T) {
 			h.ServeHTTP(recorder, r)
 		}()
 		if recorder.Body.Len() != 0 {
-			t.Errorf("it has answered %s", recorder.Body)
+			t.Errorf("the middleware wrote %s", recorder.Body)
 		}
 	})
 }
 
-// TestGinsStreamEnds, which looks at CloseNotify alone.
-func TestGinsStreamEnds(t *testing.T) {
+// Gin's Stream uses CloseNotify and not the context.
+func TestRevocationEndsGinStream(t *testing.T) {
 	k := newKeys(t)
 	k.put("k")
 	engine := gin.New()
 	done := make(chan bool, 1)
 	first := make(chan struct{}, 1)
-	engine.GET("/", auth.Authenticate(k, auth.WithRevocationCancel()), func(c *gin.Context) {
+	engine.GET("/", auth.Authenticate(k, auth.CancelOnRevocation()), func(c *gin.Context) {
 		done <- c.Stream(func(io.Writer) bool {
 			c.SSEvent("message", "1")
 			select {
@@ -409,32 +404,32 @@ func TestGinsStreamEnds(t *testing.T) {
 	})
 	server := httptest.NewServer(engine)
 	defer server.Close()
-	s := &served{server, k}
-	answer := s.get(t)
+	s := &testServer{server, k}
+	response := s.get(t)
 	wait(t, first, "the first event")
 	k.put("k", revoked)
 	if !wait(t, done, "the end of the stream") {
-		t.Error("it has ended by itself")
+		t.Error("Stream ended without CloseNotify")
 	}
-	if body := bodyOf(t, answer); !strings.Contains(body, "event:message") {
-		t.Errorf("it has sent %q", body)
+	if body := bodyOf(t, response); !strings.Contains(body, "event:message") {
+		t.Errorf("the response is %q", body)
 	}
 }
 
 // dial opens a WebSocket.
-func (s *served) dial(t *testing.T) *websocket.Conn {
+func (s *testServer) dial(t *testing.T) *websocket.Conn {
 	t.Helper()
-	conn, answer, err := websocket.Dial(t.Context(), strings.Replace(s.URL, "http", "ws", 1), &websocket.DialOptions{
+	conn, response, err := websocket.Dial(t.Context(), strings.Replace(s.URL, "http", "ws", 1), &websocket.DialOptions{
 		HTTPClient: s.Client(), HTTPHeader: http.Header{"X-Api-Key": {"k"}},
 	})
 	if err != nil {
-		t.Fatalf("%v %v", answer, err)
+		t.Fatalf("%v %v", response, err)
 	}
 	t.Cleanup(func() { _ = conn.CloseNow() })
 	return conn
 }
 
-// echo is a WebSocket handler that looks at no context of the request's.
+// echo is a WebSocket handler that does not use the request's context.
 func echo(ended chan<- error) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		conn, err := websocket.Accept(w, r, nil)
@@ -466,8 +461,8 @@ func speak(t *testing.T, conn *websocket.Conn) {
 	}
 }
 
-func TestAWebSocketEndsWithItsKey(t *testing.T) {
-	inEach(t, func(t *testing.T, f framework) {
+func TestRevocationClosesAWebSocket(t *testing.T) {
+	forEachFramework(t, func(t *testing.T, f framework) {
 		for _, protocol := range protocols[:2] {
 			t.Run(protocol, func(t *testing.T) {
 				ended := make(chan error, 1)
@@ -475,38 +470,37 @@ func TestAWebSocketEndsWithItsKey(t *testing.T) {
 				conn := s.dial(t)
 				speak(t, conn)
 				s.keys.put("k", func(r *apikey.Record) { r.Name = "renamed" })
-				s.keys.settled(t)
+				s.keys.waitForRechecks(t)
 				speak(t, conn)
 				s.keys.put("k", revoked)
 				if _, _, err := conn.Read(t.Context()); err == nil {
-					t.Error("the client does not notice")
+					t.Error("the client's connection is still open")
 				}
 				if err := wait(t, ended, "the end of the handler"); err == nil {
-					t.Error("no error")
+					t.Error("the handler got no error")
 				}
 			})
 		}
 	})
 }
 
-// hold hijacks a connection, and returns while it stays open.
-func hold(t *testing.T, held chan<- net.Conn, how func(w http.ResponseWriter) (net.Conn, *bufio.ReadWriter, error)) http.HandlerFunc {
+// hold returns a handler that hijacks the connection and returns while it is open.
+func hold(t *testing.T, conns chan<- net.Conn, how func(w http.ResponseWriter) (net.Conn, *bufio.ReadWriter, error)) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
 		conn, buffer, err := how(w)
 		if err != nil {
 			t.Error(err)
-			close(held)
+			close(conns)
 			return
 		}
 		_, _ = buffer.WriteString("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n")
 		_ = buffer.Flush()
-		held <- conn
+		conns <- conn
 	}
 }
 
-// connect sends a request by hand, since http.Client would take the connection
-// back.
-func (s *served) connect(t *testing.T, protocol string) net.Conn {
+// connect sends a request without http.Client, which would close the connection.
+func (s *testServer) connect(t *testing.T, protocol string) net.Conn {
 	t.Helper()
 	address := strings.TrimPrefix(strings.TrimPrefix(s.URL, "http://"), "https://")
 	conn, err := net.Dial("tcp", address)
@@ -526,38 +520,38 @@ func (s *served) connect(t *testing.T, protocol string) net.Conn {
 	return conn
 }
 
-func TestAHijackedConnectionIsWatchedAfterItsHandler(t *testing.T) {
+func TestHijackedConnectionIsWatchedAfterTheHandler(t *testing.T) {
 	ways := map[string]func(w http.ResponseWriter) (net.Conn, *bufio.ReadWriter, error){
 		"Hijacker": func(w http.ResponseWriter) (net.Conn, *bufio.ReadWriter, error) { return w.(http.Hijacker).Hijack() },
 		"ResponseController": func(w http.ResponseWriter) (net.Conn, *bufio.ReadWriter, error) {
 			return http.NewResponseController(w).Hijack()
 		},
 	}
-	inEach(t, func(t *testing.T, f framework) {
+	forEachFramework(t, func(t *testing.T, f framework) {
 		for _, protocol := range protocols[:2] {
 			for name, how := range ways {
 				t.Run(protocol+" "+name, func(t *testing.T) {
-					held := make(chan net.Conn, 1)
-					s := serve(t, f, protocol, hold(t, held, how))
+					conns := make(chan net.Conn, 1)
+					s := serve(t, f, protocol, hold(t, conns, how))
 					client := s.connect(t, protocol)
-					conn := wait(t, held, "the connection")
-					// The handler returns at some time after this, and the watch stays.
+					conn := wait(t, conns, "the connection")
+					// The handler returns now, and the connection is still watched.
 					s.keys.put("k", func(r *apikey.Record) { r.Name = "renamed" })
-					s.keys.settled(t)
+					s.keys.waitForRechecks(t)
 					if s.keys.watches.Watching() != 1 {
-						t.Fatal("nobody watches")
+						t.Fatal("the connection is not watched")
 					}
 					s.keys.put("k", revoked)
 					_ = client.SetReadDeadline(time.Now().Add(patience))
 					var timeout net.Error
 					if _, err := io.Copy(io.Discard, client); errors.As(err, &timeout) && timeout.Timeout() {
-						t.Error("the client does not notice")
+						t.Error("the client's connection is still open")
 					}
 					if _, err := conn.Write([]byte("x")); err == nil {
-						t.Error("it is still written to")
+						t.Error("a write after the revocation succeeded")
 					}
 					if s.keys.watches.Watching() != 0 {
-						t.Error("somebody still watches")
+						t.Error("the key is still watched")
 					}
 					_ = conn.Close()
 				})
@@ -566,7 +560,7 @@ func TestAHijackedConnectionIsWatchedAfterItsHandler(t *testing.T) {
 	})
 }
 
-// hijackable is an answer whose connection takes some steps to be had.
+// hijackable calls before at the beginning of Hijack.
 type hijackable struct {
 	*httptest.ResponseRecorder
 	conn   net.Conn
@@ -578,7 +572,7 @@ func (h *hijackable) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	return h.conn, nil, nil
 }
 
-// layered is a connection on another one, as TLS is.
+// layered is a connection over another one, as TLS is.
 type layered struct {
 	net.Conn
 	closed chan struct{}
@@ -591,18 +585,17 @@ func (l layered) Close() error {
 	return l.Conn.Close()
 }
 
-// TestAKeyThatEndsDuringTheHijack closes the connection as soon as there is one,
-// and does not wait for the goodbye of the layer above.
-func TestAKeyThatEndsDuringTheHijack(t *testing.T) {
-	inEach(t, func(t *testing.T, f framework) {
+// The connection is closed as soon as there is one, without the closing message of TLS.
+func TestRevocationDuringHijack(t *testing.T) {
+	forEachFramework(t, func(t *testing.T, f framework) {
 		k := newKeys(t)
 		k.put("k")
 		ours, theirs := net.Pipe()
 		defer theirs.Close()
 		conn := layered{ours, make(chan struct{})}
-		answer := &hijackable{httptest.NewRecorder(), conn, nil}
+		response := &hijackable{httptest.NewRecorder(), conn, nil}
 		h := f.serve(k, func(w http.ResponseWriter, r *http.Request) {
-			answer.before = func() {
+			response.before = func() {
 				k.put("k", revoked)
 				<-r.Context().Done()
 			}
@@ -613,37 +606,35 @@ func TestAKeyThatEndsDuringTheHijack(t *testing.T) {
 			}
 			_ = got.SetWriteDeadline(time.Now().Add(patience))
 			if _, err := got.Write([]byte("x")); !errors.Is(err, io.ErrClosedPipe) {
-				t.Errorf("it is still open: %v", err)
+				t.Errorf("the connection is still open: %v", err)
 			}
-		}, nil, auth.WithRevocationCancel())
+		}, nil, auth.CancelOnRevocation())
 		r := httptest.NewRequest(http.MethodGet, "/", nil)
 		r.Header.Set("X-Api-Key", "k")
-		h.ServeHTTP(answer, r)
+		h.ServeHTTP(response, r)
 		select {
 		case <-conn.closed:
-			t.Error("it has said goodbye")
+			t.Error("the upper layer was closed first")
 		default:
 		}
 		_ = ours.Close()
 	})
 }
 
-// TestTheContextEndsWithTheHandler, so that nothing is left of it.
-func TestTheContextEndsWithTheHandler(t *testing.T) {
-	inEach(t, func(t *testing.T, f framework) {
+func TestContextIsCancelledAfterTheHandler(t *testing.T) {
+	forEachFramework(t, func(t *testing.T, f framework) {
 		k := newKeys(t)
 		k.put("k")
 		seen := make(chan *http.Request, 1)
-		ask(f.serve(k, func(_ http.ResponseWriter, r *http.Request) { seen <- r }, nil, auth.WithRevocationCancel()), "GET", "/", "X-Api-Key", "k")
+		send(f.serve(k, func(_ http.ResponseWriter, r *http.Request) { seen <- r }, nil, auth.CancelOnRevocation()), "GET", "/", "X-Api-Key", "k")
 		if cause := context.Cause((<-seen).Context()); !errors.Is(cause, context.Canceled) {
-			t.Errorf("its cause is %v", cause)
+			t.Errorf("the cause is %v", cause)
 		}
 	})
 }
 
-// TestABodyIsNotReadAfterTheEnd, nor waited for.
-func TestABodyIsNotReadAfterTheEnd(t *testing.T) {
-	inEach(t, func(t *testing.T, f framework) {
+func TestBodyIsNotReadAfterTheRevocation(t *testing.T) {
+	forEachFramework(t, func(t *testing.T, f framework) {
 		k := newKeys(t)
 		k.put("k")
 		h := f.serve(k, func(_ http.ResponseWriter, r *http.Request) {
@@ -651,51 +642,50 @@ func TestABodyIsNotReadAfterTheEnd(t *testing.T) {
 			<-r.Context().Done()
 			var why *auth.RevokedError
 			if _, err := r.Body.Read(make([]byte, 1)); !errors.As(err, &why) {
-				t.Errorf("reading gives %v", err)
+				t.Errorf("Read returned %v", err)
 			}
-		}, nil, auth.WithRevocationCancel())
+		}, nil, auth.CancelOnRevocation())
 		body := strings.NewReader("x")
 		r := httptest.NewRequest(http.MethodPost, "/", body)
 		r.Header.Set("X-Api-Key", "k")
 		h.ServeHTTP(httptest.NewRecorder(), r)
 		if body.Len() != 1 {
-			t.Error("something was read")
+			t.Error("the body was read")
 		}
 	})
 }
 
-func TestAClosedConnectionIsNotWatched(t *testing.T) {
-	inEach(t, func(t *testing.T, f framework) {
-		held := make(chan net.Conn, 1)
-		s := serve(t, f, "HTTP/1.1", hold(t, held, func(w http.ResponseWriter) (net.Conn, *bufio.ReadWriter, error) { return w.(http.Hijacker).Hijack() }))
+func TestClosedConnectionIsNotWatched(t *testing.T) {
+	forEachFramework(t, func(t *testing.T, f framework) {
+		conns := make(chan net.Conn, 1)
+		s := serve(t, f, "HTTP/1.1", hold(t, conns, func(w http.ResponseWriter) (net.Conn, *bufio.ReadWriter, error) { return w.(http.Hijacker).Hijack() }))
 		s.connect(t, "HTTP/1.1")
-		conn := wait(t, held, "the connection")
+		conn := wait(t, conns, "the connection")
 		if under, ok := conn.(interface{ NetConn() net.Conn }); !ok || under.NetConn() == nil {
-			t.Error("the connection itself is not to be had")
+			t.Error("NetConn is missing")
 		}
 		if err := conn.Close(); err != nil {
 			t.Error(err)
 		}
 		if s.keys.watches.Watching() != 0 {
-			t.Error("somebody still watches")
+			t.Error("the key is still watched")
 		}
 	})
 }
 
-// TestAKeyThatEndsBeforeTheHijack leaves no connection open.
-func TestAKeyThatEndsBeforeTheHijack(t *testing.T) {
-	inEach(t, func(t *testing.T, f framework) {
+func TestRevocationBeforeHijack(t *testing.T) {
+	forEachFramework(t, func(t *testing.T, f framework) {
 		got := make(chan error, 1)
-		var s *served
+		var s *testServer
 		s = serve(t, f, "HTTP/1.1", func(w http.ResponseWriter, r *http.Request) {
 			s.keys.put("k", revoked)
 			<-r.Context().Done()
 			_, _, err := w.(http.Hijacker).Hijack()
 			got <- err
 		})
-		isRefused(t, s.get(t), 401, "DISABLED", `Bearer realm="keytail", error="invalid_token"`)
-		if err := wait(t, got, "the answer"); err == nil {
-			t.Error("a connection was handed out")
+		checkRefusal(t, s.get(t), 401, "DISABLED", `Bearer realm="keytail", error="invalid_token"`)
+		if err := wait(t, got, "the response"); err == nil {
+			t.Error("Hijack returned a connection")
 		}
 	})
 }

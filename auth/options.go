@@ -1,0 +1,202 @@
+package auth
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"net/netip"
+	"slices"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/keytail/keytail/internal/apikey"
+	"github.com/keytail/keytail/internal/forwardauth"
+)
+
+// Option changes what Authenticate and Middleware do. Without options they require a
+// valid key in "Authorization: Bearer" or X-Api-Key, trust no proxy, and refuse with
+// problem+json bodies.
+type Option func(*settings)
+
+// settings are the result of all options.
+type settings struct {
+	scopes       []string
+	org, project func(*http.Request) string
+	sources      []forwardauth.KeySource
+	proxies      []netip.Prefix
+	challenge    forwardauth.Challenge
+	statuses     map[Code]int
+	respond      func(http.ResponseWriter, *http.Request, Refusal)
+	respondGin   func(*gin.Context, Refusal)
+
+	preflight, hideKey, cancelOnOutage, cancel bool
+
+	errs []error
+}
+
+// check records what is wrong with an option.
+func (s *settings) check(option string, err error) {
+	if err != nil {
+		s.errs = append(s.errs, fmt.Errorf("option %s: %w", option, err))
+	}
+}
+
+// settingsOf applies options to the defaults. The error names every invalid option.
+func settingsOf(opts []Option) (settings, error) {
+	s := settings{sources: forwardauth.DefaultKeySources()}
+	Realm("")(&s)
+	for _, option := range opts {
+		option(&s)
+	}
+	return s, errors.Join(s.errs...)
+}
+
+// CheckOptions returns what is wrong with options, one line for each. Authenticate and
+// Middleware panic with the same lines. Use it for options that do not come from the
+// program itself.
+func CheckOptions(opts ...Option) error {
+	_, err := settingsOf(opts)
+	return err
+}
+
+// Scopes requires all of these scopes.
+func Scopes(scopes ...string) Option {
+	return func(s *settings) {
+		s.check("Scopes", checkScopes(scopes))
+		s.scopes = append(slices.Clip(s.scopes), scopes...)
+	}
+}
+
+func checkScopes(scopes []string) error {
+	if len(scopes) == 0 || len(scopes) > forwardauth.MaxScopes {
+		return fmt.Errorf("1 to %d scopes can be required, got %d", forwardauth.MaxScopes, len(scopes))
+	}
+	var errs []error
+	for _, scope := range scopes {
+		if err := apikey.ValidScope(scope); err != nil {
+			errs = append(errs, fmt.Errorf("scope %q: %w", scope, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// OrgID sets the function that returns the organisation a request is for. A key that is
+// bound to an organisation is valid for no other. If the function returns "", the
+// request names none, and bound keys are refused. The value must not be under the
+// client's control alone, as a header is that no other part of the service uses.
+func OrgID(of func(*http.Request) string) Option { return func(s *settings) { s.org = of } }
+
+// ProjectID is OrgID for the project.
+func ProjectID(of func(*http.Request) string) Option { return func(s *settings) { s.project = of } }
+
+// PathParam returns a parameter of the route, for OrgID and ProjectID:
+// OrgID(PathParam("org")) works on "/orgs/:org/orders" in Gin and on
+// "/orgs/{org}/orders" in net/http.
+func PathParam(name string) func(*http.Request) string {
+	return func(r *http.Request) string { return r.PathValue(name) }
+}
+
+// KeySource is a place in a request where the middleware looks for the key.
+type KeySource string
+
+// The key sources that are used without KeySources.
+const (
+	// BearerToken is the header "Authorization: Bearer".
+	BearerToken KeySource = "bearer"
+	// XAPIKey is the header X-Api-Key.
+	XAPIKey KeySource = "x-api-key"
+)
+
+// HeaderKey is a header that has the key and nothing else.
+func HeaderKey(name string) KeySource { return KeySource("header:" + name) }
+
+// QueryKey is a query parameter. Many servers and proxies log the query, so prefer a
+// header, and use HideCredentials.
+func QueryKey(name string) KeySource { return KeySource("query:" + name) }
+
+// CookieKey is a cookie.
+func CookieKey(name string) KeySource { return KeySource("cookie:" + name) }
+
+// KeySources replaces the places where the middleware looks for the key. A request with
+// different keys in two places is refused.
+func KeySources(sources ...KeySource) Option {
+	return func(s *settings) {
+		texts := make([]string, len(sources))
+		for i, source := range sources {
+			texts[i] = string(source)
+		}
+		var err error
+		s.sources, err = forwardauth.ParseKeySources(texts)
+		s.check("KeySources", err)
+	}
+}
+
+// TrustedProxies are the addresses and networks whose X-Forwarded-For is trusted. It
+// decides which client address is compared with the key's allow-list. Gin's own trusted
+// proxies have no effect here.
+func TrustedProxies(networks ...string) Option {
+	return func(s *settings) {
+		var err error
+		s.proxies, err = forwardauth.ParseTrustedProxies(networks)
+		s.check("TrustedProxies", err)
+	}
+}
+
+// Realm is the realm in WWW-Authenticate. Default: keytail.
+func Realm(realm string) Option {
+	return func(s *settings) {
+		var err error
+		s.challenge, err = forwardauth.NewChallenge(realm)
+		s.check("Realm", err)
+	}
+}
+
+// Statuses replaces the HTTP status of some refusals. A status must be 400 to 599.
+func Statuses(statuses map[Code]int) Option {
+	return func(s *settings) {
+		for code, status := range statuses {
+			if status < 400 || status > 599 {
+				s.check("Statuses", fmt.Errorf("status %d for %s: must be 400 to 599", status, code))
+			}
+		}
+		s.statuses = maps.Clone(statuses)
+	}
+}
+
+// OnRefusal writes the response to a refused request, in place of the problem+json
+// body. These headers are already set: WWW-Authenticate, Retry-After, X-Request-Id and
+// Cache-Control. The handler is not called in any case.
+func OnRefusal(respond func(http.ResponseWriter, *http.Request, Refusal)) Option {
+	return func(s *settings) { s.respond = respond }
+}
+
+// OnGinRefusal is OnRefusal for Gin; respond may use c.JSON and all other methods. It
+// has no effect in net/http. The chain is aborted in any case.
+func OnGinRefusal(respond func(*gin.Context, Refusal)) Option {
+	return func(s *settings) { s.respondGin = respond }
+}
+
+// AllowPreflight lets CORS preflights pass without a key and without a Principal. A
+// preflight is an OPTIONS request with Origin and Access-Control-Request-Method, which
+// browsers send without credentials. Use it only for routes on which OPTIONS does
+// nothing else.
+func AllowPreflight() Option { return func(s *settings) { s.preflight = true } }
+
+// HideCredentials removes the key from the request before the handler gets it: the
+// bearer token, headers, query parameters and cookies of the key sources. So others
+// cannot log it later: without this option Gin's Recovery logs X-Api-Key when a handler
+// panics or the client of a proxy disconnects.
+func HideCredentials() Option { return func(s *settings) { s.hideKey = true } }
+
+// CancelOnOutage makes an outage close Principal.Done with ErrStalenessExceeded: when it
+// was unknown for longer than the validator's maximum staleness whether the key is
+// still valid. Without it an outage does not end a request.
+func CancelOnOutage() Option { return func(s *settings) { s.cancelOnOutage = true } }
+
+// CancelOnRevocation ends a request when its key is no longer valid: the request's
+// context is cancelled with the cause (context.Cause), later reads of the body and
+// writes of the response fail, and a hijacked connection (such as a WebSocket) is
+// closed, also after the handler has returned. If nothing has been written yet, the
+// client gets a refusal.
+func CancelOnRevocation() Option { return func(s *settings) { s.cancel = true } }

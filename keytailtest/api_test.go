@@ -1,0 +1,9 @@
+package keytailtest_test
+
+import (
+	"testing"
+
+	"github.com/keytail/keytail/internal/apitest"
+)
+
+func TestNoInternalTypeInThePublicAPI(t *testing.T) { apitest.NoInternalTypes(t, ".") }
