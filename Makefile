@@ -7,7 +7,7 @@ export PATH := $(CURDIR)/.ci/venv/bin:$(PATH)
 
 # Packages whose tests take too long for the check: whole services, outages, many
 # servers, real proxies. `make test` and the gate run them.
-LONG := /internal/integration$$|/examples(/|$$)|/bench(/|$$)|/cmd/server$$|/internal/(changestream|keystore|keyadmin)$$
+LONG := /internal/integration(/|$$$$)|/examples(/|$$)|/bench(/|$$)|/cmd/server$$|/internal/(changestream|keycache|keystore|keyadmin|devmongo/conformance)$$
 
 .PHONY: check vet lint unit test docs gate
 

@@ -16,8 +16,9 @@ import (
 var foreignFlags = map[string]bool{
 	"--build": true, "--detach": true, "--profile": true, "--rm": true, "--volumes": true, // docker compose
 	"--time": true, "--mount": true, // docker
-	"--help": true,
-	"--uri":  true, "--jsonArray": true, "--file": true, // mongoimport
+	"--variant": true, // debootstrap
+	"--help":    true,
+	"--uri":     true, "--jsonArray": true, "--file": true, // mongoimport
 	"--quick":      true,                 // bench
 	"--standalone": true, "--auth": true, // secantusd-py
 	"--replSet": true, "--setParameter": true, "--keyFile": true, // mongod
@@ -50,7 +51,7 @@ var help = sync.OnceValue(func() string {
 // TestFlagsExist: each flag that a document, or a comment of the code, names is one
 // of the binary's, or one of another program that is listed above.
 func TestFlagsExist(t *testing.T) {
-	all, r, known := mustLoadTree(t), newReport(t), map[string]bool{}
+	all, r, known := mustLoadTree(t), &report{t}, map[string]bool{}
 	for _, name := range helpFlag.FindAllString(help(), -1) {
 		known[name] = true
 	}
@@ -94,7 +95,7 @@ func isPrefix(name string, known map[string]bool) bool {
 
 // TestEnvironmentVariablesExist: those that documents name are read somewhere.
 func TestEnvironmentVariablesExist(t *testing.T) {
-	all, r := mustLoadTree(t), newReport(t)
+	all, r := mustLoadTree(t), &report{t}
 	known := map[string]bool{}
 	for _, name := range helpEnv.FindAllString(help(), -1) {
 		known[name] = true

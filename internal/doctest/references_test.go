@@ -17,47 +17,12 @@ var elsewhere = map[string]bool{
 	"error_codes.yml": true, // mongod's
 }
 
-// pending are references that another change is about to mend. It only ever
-// shrinks: an entry that is no longer needed is a failure, too.
-var pending = map[string]bool{
-	".golangci.yml: DESIGN.md":                     true,
-	"ARCHITECTURE.md: internal/daemon":             true,
-	"ARCHITECTURE.md: internal/integration":        true,
-	"ARCHITECTURE.md: internal/service":            true,
-	"internal/adminclient/client_test.go: HTTP.md": true,
-	"internal/adminclient/verify.go: HTTP.md":      true,
-	"internal/cli/cli.go: DESIGN.md":               true,
-	"internal/cli/serve.go: DESIGN.md":             true,
-	"internal/doctor/doctor.go: MONGODB.md":        true,
-	"internal/forwardauth/doc.go: HTTP.md":         true,
-	"internal/forwardauth/problem.go: HTTP.md":     true,
-	"internal/lifecycle/fields.go: DESIGN.md":      true,
-	"internal/routes/doc.go: HTTP.md":              true,
-	"internal/routes/engine_test.go: DESIGN.md":    true,
-	"internal/routes/engine_test.go: HTTP.md":      true,
-	"internal/routes/question.go: HTTP.md":         true,
-	"internal/routes/verify.go: HTTP.md":           true,
-	"keytail.go: README.md, Privileges":            true,
-	"layers_test.go: DESIGN.md":                    true,
-	"mapping.go: README.md, Your collection":       true,
-}
-
-// report collects dangling references, without those that are pending.
-type report struct {
-	t    *testing.T
-	used map[string]bool
-}
-
-func newReport(t *testing.T) *report { return &report{t, map[string]bool{}} }
+// report fails the test for each dangling reference.
+type report struct{ t *testing.T }
 
 // dangling reports that a file names something that does not exist.
 func (r *report) dangling(file string, line int, kind, name string) {
 	r.t.Helper()
-	key := file + ": " + name
-	if pending[key] {
-		r.used[key] = true
-		return
-	}
 	r.t.Errorf("%s:%d: there is no %s %q", file, line, kind, name)
 }
 
@@ -78,14 +43,8 @@ var (
 
 // TestReferences: what documents, comments, messages and configurations name exists.
 func TestReferences(t *testing.T) {
-	used := map[string]bool{}
 	for name, test := range map[string]func(*report, *tree){"Markdown": markdownReferences, "Go": goReferences, "other files": otherReferences} {
-		t.Run(name, func(t *testing.T) { test(&report{t, used}, mustLoadTree(t)) })
-	}
-	for key := range pending {
-		if !used[key] {
-			t.Errorf("%q is mended: remove it from pending", key)
-		}
+		t.Run(name, func(t *testing.T) { test(&report{t}, mustLoadTree(t)) })
 	}
 }
 

@@ -42,7 +42,7 @@ const (
 
 // TestEveryErrorCode makes the stream fail with each code, for a while, while it is
 // opened, resumed and read. Each time there must be a metric and a log line that names
-// the code, the service must recover, and a code that passes must not lose the history.
+// the code, the service must recover, and a transient code must not lose the history.
 func TestEveryErrorCode(t *testing.T) {
 	queue := make(chan func(*failingRig))
 	var workers sync.WaitGroup

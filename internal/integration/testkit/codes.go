@@ -8,18 +8,18 @@ import (
 )
 
 // Code is an error code of the server, with its class in the table of
-// internal/changestream/DESIGN.md: passes, outside, request or loss.
+// internal/changestream/DESIGN.md: transient, operator, request or loss.
 type Code struct {
 	Code  int
 	Class string
 }
 
-var codeRow = regexp.MustCompile(`(?m)^\| (\d+) \| \w+ \| (passes|outside|request|loss)\b`)
+var codeRow = regexp.MustCompile(`(?m)^\| (\d+) \| \w+ \| (transient|operator|request|loss)\b`)
 
 // Codes are the codes of that table.
 func Codes(t *testing.T) []Code {
 	t.Helper()
-	text, err := os.ReadFile(ModulePath(t, "internal", "changestream", "DESIGN.md"))
+	text, err := os.ReadFile(ModulePath(t, "internal/changestream/DESIGN.md"))
 	if err != nil {
 		t.Fatal(err)
 	}
