@@ -11,6 +11,8 @@ import (
 	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -40,6 +42,8 @@ type embedding struct {
 type embeddedRig struct {
 	*rig
 	service *keytail.Service
+	// watcher is the service, for middleware.
+	watcher *watchCounter
 }
 
 // startEmbedded is start for a program that embeds keytail; maxStale may be zero.
@@ -65,7 +69,28 @@ func startEmbedded(t *testing.T, s *mongotest.Server, maxStale time.Duration) *e
 		return inward(verdict)
 	}
 	r.runs(embedded)
-	return &embeddedRig{r, embedded}
+	return &embeddedRig{r, embedded, &watchCounter{RevocationWatcher: embedded}}
+}
+
+// watchCounter counts the watches that the middleware has not stopped.
+type watchCounter struct {
+	auth.RevocationWatcher
+	open atomic.Int64
+}
+
+func (c *watchCounter) Watch(request auth.WatchRequest) auth.Watch {
+	c.open.Add(1)
+	return &countedWatch{Watch: c.RevocationWatcher.Watch(request), stopped: sync.OnceFunc(func() { c.open.Add(-1) })}
+}
+
+type countedWatch struct {
+	auth.Watch
+	stopped func()
+}
+
+func (w *countedWatch) Stop() {
+	w.Watch.Stop()
+	w.stopped()
 }
 
 // inward is the code and the source of a public verdict as the core has them.
@@ -89,7 +114,7 @@ func (r *embeddedRig) embed(framework string, opts ...auth.Option) *embedding {
 	var handler http.Handler
 	if framework == "gin" {
 		engine := gin.New()
-		engine.Use(r.service.Authenticate(opts...), auth.RequireAnyScope("read", "write"))
+		engine.Use(auth.Authenticate(r.watcher, opts...), auth.RequireAnyScope("read", "write"))
 		engine.GET("/stream", func(c *gin.Context) { e.stream(c.Writer, c.Request) })
 		engine.GET("/socket", func(c *gin.Context) { e.socket(c.Writer, c.Request) })
 		engine.GET("/whoami", auth.RequireScope("read"), func(c *gin.Context) { c.String(http.StatusOK, "%s", auth.FromGin(c)) })
@@ -101,7 +126,7 @@ func (r *embeddedRig) embed(framework string, opts ...auth.Option) *embedding {
 		mux.HandleFunc("/whoami", func(w http.ResponseWriter, r *http.Request) {
 			_, _ = fmt.Fprint(w, auth.FromContext(r.Context()))
 		})
-		handler = r.service.Middleware(opts...)(auth.AnyScopeMiddleware("read", "write")(mux))
+		handler = auth.Middleware(r.watcher, opts...)(auth.AnyScopeMiddleware("read", "write")(mux))
 	}
 	e.Server = httptest.NewServer(handler)
 	r.t.Cleanup(e.Close)
@@ -261,7 +286,7 @@ func TestOpenRequestsEndWithTheirKey(t *testing.T) {
 				}
 			}
 		}
-		mongotest.Eventually(t, testkit.Patience, func() bool { return r.Core.Watches.Watching() == 0 }, "there are watches left")
+		mongotest.Eventually(t, testkit.Patience, func() bool { return r.watcher.open.Load() == 0 }, "there are watches left")
 	})
 }
 
