@@ -1,13 +1,23 @@
 package keytail
 
 import (
+	"context"
+	"errors"
+	"fmt"
 	"os/exec"
 	"path"
 	"reflect"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
+	"github.com/prometheus/client_golang/prometheus"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+
+	"github.com/keytail/keytail/auth"
+	"github.com/keytail/keytail/internal/clustertime"
+	"github.com/keytail/keytail/internal/fleet"
 	"github.com/keytail/keytail/internal/keystore"
 	"github.com/keytail/keytail/internal/preload"
 	"github.com/keytail/keytail/internal/service"
@@ -73,6 +83,47 @@ func TestEveryFieldOfAMappingReachesTheCore(t *testing.T) {
 		case schema.Field(i).String() != field.String():
 			t.Errorf("%s is %q in the core, want %q", name, schema.Field(i), field)
 		}
+	}
+}
+
+// TestEveryFieldOfAConfigReachesTheCore: none is forgotten in the conversion.
+func TestEveryFieldOfAConfigReachesTheCore(t *testing.T) {
+	config := Config{
+		Client: &mongo.Client{}, Database: "app", Collection: "keys", DefaultScopes: []string{"read"}, StreamScope: StreamCollection,
+		StateDatabase: "state", EnsureSchema: true, MaxStale: 1, HeartbeatInterval: 2, InstanceName: "one", MaxReads: 3, CacheSizeMiB: 4,
+		Preload: PreloadOn, AuditInterval: 5, KeyPrefix: "kt", Usage: UsageOff, Registerer: prometheus.NewRegistry(), Version: "v1",
+	}
+	core := config.internal()
+	if core.Schema.Collection != config.Collection || !slices.Equal(core.Schema.DefaultScopes, config.DefaultScopes) {
+		t.Errorf("the schema has the collection %q and the default scopes %q", core.Schema.Collection, core.Schema.DefaultScopes)
+	}
+	given, got := reflect.ValueOf(config), reflect.ValueOf(core)
+	for i := range got.NumField() {
+		name := got.Type().Field(i).Name
+		switch {
+		case name == "Schema" || name == "Logger": // converted to other types
+		case given.FieldByName(name).IsZero():
+			t.Errorf("this test does not set Config.%s", name)
+		case fmt.Sprint(got.Field(i)) != fmt.Sprint(given.FieldByName(name)):
+			t.Errorf("%s is %v in the core, want %v", name, got.Field(i), given.FieldByName(name))
+		}
+	}
+}
+
+// TestErrorsOfSync: each error of the fleet is one that callers know, and keeps its
+// cause.
+func TestErrorsOfSync(t *testing.T) {
+	other := errors.New("other")
+	for cause, want := range map[error]error{
+		clustertime.ErrRevisionAhead: auth.ErrRevisionAhead, fleet.ErrUnavailable: auth.ErrUnavailable, fleet.ErrBusy: ErrTooManyWaits,
+		context.Canceled: context.Canceled, other: other,
+	} {
+		if err := syncErr(fmt.Errorf("a test: %w", cause)); !errors.Is(err, want) || !errors.Is(err, cause) {
+			t.Errorf("%v becomes %v, want %v", cause, err, want)
+		}
+	}
+	if err := syncErr(nil); err != nil {
+		t.Errorf("no error becomes %v", err)
 	}
 }
 

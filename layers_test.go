@@ -153,7 +153,7 @@ func TestOnlyTheseImport(t *testing.T) {
 }
 
 // TestEmbeddingCostsLittle: a program that embeds keytail links at most 1.3 times the
-// packages of one that uses Gin, the driverModule, bigcache and the Prometheus client.
+// packages of one that uses Gin, the driver, bigcache and the Prometheus client.
 func TestEmbeddingCostsLittle(t *testing.T) {
 	alone := countPackages(t, ginModule, driverModule+"/v2/mongo", bigcacheModule+"/v3", "github.com/prometheus/client_golang/prometheus")
 	embedding := countPackages(t, module)

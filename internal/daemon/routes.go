@@ -10,6 +10,7 @@ import (
 	"github.com/keytail/keytail/internal/events"
 	"github.com/keytail/keytail/internal/fleet"
 	"github.com/keytail/keytail/internal/routes"
+	"github.com/keytail/keytail/internal/service"
 )
 
 // Syncer is the fleet in the form that routes asks for.
@@ -70,6 +71,10 @@ func toRouteErr(err error) error {
 // status is the status of the core in the form that routes asks for.
 func (d *Daemon) status() routes.Status {
 	s := d.Core.Status()
+	return toRouteStatus(&s)
+}
+
+func toRouteStatus(s *service.Status) routes.Status {
 	status := routes.Status{
 		State:        string(s.State),
 		Ready:        s.Ready,

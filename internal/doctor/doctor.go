@@ -327,7 +327,7 @@ func (e *examination) linearizable(ctx context.Context) {
 // usage is optional: keytail starts without it.
 func (e *examination) usage(ctx context.Context) {
 	if e.Usage == nil {
-		e.add("usage", OK, "the usage of keys is not written (--track-usage=false)")
+		e.add("usage", OK, "the usage of keys is not written: it is off (--track-usage=false), or the mapping has no field for it")
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, checkTimeout)

@@ -225,6 +225,9 @@ func TestStatusPage(t *testing.T) {
 		t.Errorf("the policy is %q", policy)
 	}
 	status := answerOf(handler, adminRequest("GET", "/v1/status", bearer(adminToken1)))
+	if kind := status.Header.Get("Content-Type"); kind != "application/json" {
+		t.Errorf("the status has the content type %q", kind)
+	}
 	for _, text := range []string{`"instance":`, `"version":"v1.2.3"`, `"state":"stale"`, `"staleness_ms":16000`, `"epoch":4`} {
 		if !strings.Contains(status.body, text) {
 			t.Errorf("the status lacks %s: %s", text, status.body)

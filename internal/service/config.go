@@ -24,15 +24,16 @@ const (
 	UsageOff UsageMode = "off"
 )
 
-// Config of a Service. Client, Database and Schema are required; the zero value of
-// every other field is a default. The documentation of keytail.Config says more
+// Config of a Service. Client and Database are required; the zero value of every
+// other field is a default. The documentation of keytail.Config says more
 // about the fields that both have.
 type Config struct {
 	// Client reaches the deployment. The Service does not disconnect it.
 	Client *mongo.Client
 	// Database holds the keys.
 	Database string
-	// Schema has the name of the collection and the mapping of its documents.
+	// Schema has the name of the collection and the mapping of its documents. Zero:
+	// keystore.DefaultSchema.
 	Schema keystore.Schema
 	// StreamScope is what the change stream watches. Empty: the database.
 	StreamScope changestream.Scope

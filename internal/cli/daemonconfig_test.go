@@ -1,0 +1,39 @@
+package cli
+
+import (
+	"reflect"
+	"testing"
+
+	"go.mongodb.org/mongo-driver/v2/mongo"
+
+	"github.com/keytail/keytail/internal/config"
+	"github.com/keytail/keytail/internal/mongoclient"
+	"github.com/keytail/keytail/internal/service"
+)
+
+// TestEverySettingReachesTheDaemon: none is forgotten in the conversion.
+func TestEverySettingReachesTheDaemon(t *testing.T) {
+	cfg := config.Config{
+		Database: "app", Collection: "keys", EnsureSchema: true, StreamScope: "collection", StateDatabase: "state", MaxStale: 1,
+		HeartbeatInterval: 2, CacheSize: 3, Preload: "on", AuditInterval: 4, KeyPrefix: "kt", TrackUsage: true,
+		KeySources: []string{"bearer"}, TrustedProxies: []string{"10.0.0.1"}, Policies: map[string]config.Policy{"one": {OrgID: "acme"}},
+		HideCredentials: true, CallerTokenFile: "callers", AdminTokenFile: "admins",
+	}
+	got := daemonConfig(&cfg, database{&mongoclient.Settings{MaxReads: 5}, &mongo.Client{}}, "v1")
+	// These have no flag, or newService sets them.
+	elsewhere := map[string]bool{"InstanceName": true, "Logger": true, "Registerer": true, "Registry": true}
+	for _, part := range []reflect.Value{reflect.ValueOf(got), reflect.ValueOf(got.Config)} {
+		for i := range part.NumField() {
+			if name := part.Type().Field(i).Name; part.Field(i).IsZero() != elsewhere[name] {
+				t.Errorf("%s is %v", name, part.Field(i))
+			}
+		}
+	}
+	if got.Policies["one"].OrgID != "acme" {
+		t.Errorf("the policies are %v", got.Policies)
+	}
+	cfg.TrackUsage = false
+	if usage := daemonConfig(&cfg, database{&mongoclient.Settings{}, nil}, "v1").Usage; usage != service.UsageOff {
+		t.Errorf("usage is %q although it is switched off", usage)
+	}
+}
