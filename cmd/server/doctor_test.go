@@ -15,13 +15,13 @@ import (
 	"github.com/keytail/keytail/internal/mongotest"
 )
 
-// ran is what became of one command.
-type ran struct {
+// result is the outcome of one command.
+type result struct {
 	code           int
 	stdout, stderr string
 }
 
-func run(t *testing.T, args ...string) ran {
+func run(t *testing.T, args ...string) result {
 	t.Helper()
 	var stdout, stderr bytes.Buffer
 	cmd := exec.CommandContext(t.Context(), os.Args[0], args...)
@@ -32,7 +32,7 @@ func run(t *testing.T, args ...string) ran {
 	if err != nil && !errors.As(err, &exit) {
 		t.Fatal(err)
 	}
-	return ran{cmd.ProcessState.ExitCode(), stdout.String(), stderr.String()}
+	return result{cmd.ProcessState.ExitCode(), stdout.String(), stderr.String()}
 }
 
 // TestDoctorCommand: what it prints for people and for scripts, and its exit
@@ -43,14 +43,14 @@ func TestDoctorCommand(t *testing.T) {
 	keys := mongotest.CreateAPIKeys(t, d.Client(t).Database(database))
 	uri := strings.Replace(d.URI, "/?", "/"+database+"?", 1)
 
-	well := run(t, "doctor", "--mongodb-uri="+uri)
-	if lines := strings.Split(well.stdout, "\n"); well.code != 0 || len(lines) != 13 || !strings.HasPrefix(lines[0], "ok         deployment    replica set devmongo, 1 member") ||
-		!strings.HasSuffix(lines[11], " can run here") || well.stderr != "" || strings.Contains(well.stdout, "\x1b") {
-		t.Errorf("%+v", well)
+	fitting := run(t, "doctor", "--mongodb-uri="+uri)
+	if lines := strings.Split(fitting.stdout, "\n"); fitting.code != 0 || len(lines) != 13 || !strings.HasPrefix(lines[0], "ok         deployment    replica set devmongo, 1 member") ||
+		!strings.HasSuffix(lines[11], " can run here") || fitting.stderr != "" || strings.Contains(fitting.stdout, "\x1b") {
+		t.Errorf("%+v", fitting)
 	}
-	if ill := run(t, "doctor", "--mongodb-uri="+uri, "--collection=other"); ill.code != 1 || !strings.Contains(ill.stdout, "\nto do      collection    database ") ||
-		!strings.Contains(ill.stdout, "cannot run here yet: 8 of 11 checks failed") {
-		t.Errorf("%+v", ill)
+	if unfit := run(t, "doctor", "--mongodb-uri="+uri, "--collection=other"); unfit.code != 1 || !strings.Contains(unfit.stdout, "\nto do      collection    database ") ||
+		!strings.Contains(unfit.stdout, "cannot run here yet: 8 of 11 checks failed") {
+		t.Errorf("%+v", unfit)
 	}
 	if _, err := keys.InsertOne(t.Context(), bson.D{{Key: "_id", Value: "odd"}, {Key: "key_hash", Value: "$2b$12$abcdefghijklmnopqrstuv"}, {Key: "is_active", Value: true}, {Key: "user_id", Value: "u"}}); err != nil {
 		t.Fatal(err)

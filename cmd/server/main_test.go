@@ -25,8 +25,8 @@ import (
 // asBinary makes the test's own binary be keytail.
 const asBinary = "KEYTAIL_SERVER_TEST_AS_BINARY"
 
-// patience is how long a test waits for what should come within a second or two.
-const patience = 30 * time.Second
+// waitTimeout is how long a test waits for what should come within a second or two.
+const waitTimeout = 30 * time.Second
 
 func TestMain(m *testing.M) {
 	if os.Getenv(asBinary) != "" {
@@ -84,7 +84,7 @@ func start(t *testing.T, args ...string) *keytail {
 // welcome waits for the last line of what --dev prints, and returns it all.
 func (k *keytail) welcome(t *testing.T) string {
 	t.Helper()
-	deadline := time.After(patience)
+	deadline := time.After(waitTimeout)
 	for {
 		content, changed := k.stdout.snapshot()
 		if strings.Contains(content, "\nCtrl-C stops.\n") {
@@ -110,7 +110,7 @@ func (k *keytail) stop(t *testing.T, signal os.Signal) int {
 
 func (k *keytail) wait(t *testing.T) int {
 	t.Helper()
-	watchdog := time.AfterFunc(patience, func() { _ = k.cmd.Process.Kill() })
+	watchdog := time.AfterFunc(waitTimeout, func() { _ = k.cmd.Process.Kill() })
 	defer watchdog.Stop()
 	err := k.cmd.Wait()
 	if failed := (*exec.ExitError)(nil); err != nil && !errors.As(err, &failed) {
@@ -174,7 +174,7 @@ func revokeByDriver(t *testing.T, line []string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), waitTimeout)
 	defer cancel()
 	defer func() { _ = client.Disconnect(ctx) }()
 	id, err := bson.ObjectIDFromHex(line[4])

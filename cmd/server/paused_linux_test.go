@@ -141,7 +141,7 @@ func (p *paused) write(i int, do func(context.Context) error) {
 		state = apikey.Valid
 	}
 	acked := p.history.AddWrite(p.label(i), state, time.Now())
-	ctx, cancel := context.WithTimeout(p.t.Context(), patience)
+	ctx, cancel := context.WithTimeout(p.t.Context(), waitTimeout)
 	defer cancel()
 	if err := do(ctx); err != nil {
 		p.t.Fatal(err)
@@ -178,7 +178,9 @@ func (p *paused) round(pause time.Duration, forged bool) {
 	<-time.After(time.Until(stopped.Add(pause)))
 	var burst sync.WaitGroup
 	for n := range pausedBurst {
-		burst.Go(func() { p.ask(&http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: patience}, n) })
+		burst.Go(func() {
+			p.validate(&http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: waitTimeout}, n)
+		})
 	}
 	// Their requests lie in the sockets by then.
 	<-time.After(20 * time.Millisecond)
@@ -223,15 +225,15 @@ func (p *paused) forge() {
 func (p *paused) call(ctx context.Context, random *rand.Rand) {
 	transport := &http.Transport{MaxConnsPerHost: 1}
 	defer transport.CloseIdleConnections()
-	client := &http.Client{Transport: transport, Timeout: patience}
+	client := &http.Client{Transport: transport, Timeout: waitTimeout}
 	for ctx.Err() == nil {
-		p.ask(client, random.IntN(pausedKeys))
+		p.validate(client, random.IntN(pausedKeys))
 		<-time.After(pausedPace)
 	}
 }
 
-// ask asks for a key and records the answer.
-func (p *paused) ask(client *http.Client, i int) (code string) {
+// validate validates a key and records the answer.
+func (p *paused) validate(client *http.Client, i int) (code string) {
 	body, err := json.Marshal(map[string]string{"key": p.texts[i]})
 	if err != nil {
 		p.t.Error(err)
@@ -274,13 +276,13 @@ func (p *paused) ask(client *http.Client, i int) (code string) {
 // converges asks until every key is what was written last.
 func (p *paused) converges() {
 	p.t.Helper()
-	client := &http.Client{Timeout: patience}
+	client := &http.Client{Timeout: waitTimeout}
 	defer client.CloseIdleConnections()
 	for i := range p.texts {
 		want := apikey.Disabled
 		if p.active[i] {
 			want = apikey.Valid
 		}
-		eventually(p.t, p.label(i)+" does not become "+want.String(), func() bool { return p.ask(client, i) == want.String() })
+		eventually(p.t, p.label(i)+" does not become "+want.String(), func() bool { return p.validate(client, i) == want.String() })
 	}
 }

@@ -22,7 +22,7 @@ type remote struct {
 }
 
 // do runs one, and wants its exit code.
-func (r *remote) do(code int, stdin string, args ...string) ran {
+func (r *remote) do(code int, stdin string, args ...string) result {
 	r.t.Helper()
 	var stdout, stderr bytes.Buffer
 	cmd := exec.CommandContext(r.t.Context(), os.Args[0], args...)
@@ -33,7 +33,7 @@ func (r *remote) do(code int, stdin string, args ...string) ran {
 	if err != nil && !errors.As(err, &exit) {
 		r.t.Fatal(err)
 	}
-	got := ran{cmd.ProcessState.ExitCode(), stdout.String(), stderr.String()}
+	got := result{cmd.ProcessState.ExitCode(), stdout.String(), stderr.String()}
 	if got.code != code {
 		r.t.Fatalf("%q: %+v, want exit code %d", args, got, code)
 	}
@@ -154,7 +154,7 @@ func TestManagingAKeyWithCommands(t *testing.T) {
 // lived through by whoever listens.
 func TestEventsByCommand(t *testing.T) {
 	k, r := startRemote(t)
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), waitTimeout)
 	defer cancel()
 	stdout, stderr := &output{changed: make(chan struct{})}, &output{changed: make(chan struct{})}
 	cmd := exec.CommandContext(ctx, os.Args[0], "events", "--output=json")
@@ -180,7 +180,7 @@ func TestEventsByCommand(t *testing.T) {
 // await waits until the output has a text.
 func (o *output) await(t *testing.T, text string) {
 	t.Helper()
-	deadline := time.After(patience)
+	deadline := time.After(waitTimeout)
 	for {
 		content, changed := o.snapshot()
 		if strings.Contains(content, text) {

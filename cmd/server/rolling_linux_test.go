@@ -68,11 +68,11 @@ func TestRollingRestartsLoseNoRequest(t *testing.T) {
 	for _, i := range f.instances {
 		i.stop(syscall.SIGTERM)
 	}
-	f.saysUnavailable(t)
+	f.mustBeUnavailable(t)
 }
 
 // TestRollingRestartsCanFail is the same with what loses requests: an instance
-// that is killed, and an nginx that asks nobody else. It shows that the counts of
+// that is killed, and an nginx that tries no other instance. It shows that the counts of
 // the test above mean something.
 func TestRollingRestartsCanFail(t *testing.T) {
 	f := startFleet(t, 0, func(config string) string {
@@ -229,7 +229,7 @@ func (f *fleet) startNginx(program, dir string, change func(string) string) {
 		f.t.Fatal(err)
 	}
 	errorLog := &output{changed: make(chan struct{})}
-	p := startBound(f.t, syscall.SIGTERM, errorLog, program, "-c", path, "-p", dir, "-e", "stderr", "-g", "daemon off;")
+	p := startChild(f.t, syscall.SIGTERM, errorLog, program, "-c", path, "-p", dir, "-e", "stderr", "-g", "daemon off;")
 	f.t.Cleanup(func() {
 		// SIGTERM: a master that is killed leaves its workers behind.
 		_ = p.cmd.Process.Signal(syscall.SIGTERM)
@@ -246,10 +246,10 @@ func (f *fleet) startNginx(program, dir string, change func(string) string) {
 	})
 }
 
-// saysUnavailable asks when nobody is left: 503, and never a "no".
-func (f *fleet) saysUnavailable(t *testing.T) {
+// mustBeUnavailable asks when nobody is left: 503, and never a "no".
+func (f *fleet) mustBeUnavailable(t *testing.T) {
 	t.Helper()
-	for _, a := range asks(t, f.url) {
+	for _, a := range requestKinds(t, f.url) {
 		response, err := http.DefaultClient.Do(a.request(t))
 		if err != nil {
 			t.Fatal(err)
@@ -267,7 +267,7 @@ type instance struct {
 	program   string
 	args      []string
 	addr, ops string
-	process   *bound
+	process   *childProcess
 	stderr    *output
 }
 
@@ -275,7 +275,7 @@ type instance struct {
 func (i *instance) start(t *testing.T) {
 	t.Helper()
 	i.stderr = &output{changed: make(chan struct{})}
-	i.process = startBound(t, syscall.SIGKILL, i.stderr, i.program, i.args...)
+	i.process = startChild(t, syscall.SIGKILL, i.stderr, i.program, i.args...)
 	eventually(t, "an instance does not become ready", func() bool {
 		select {
 		case <-i.process.done:
@@ -294,7 +294,7 @@ func (i *instance) stop(signal syscall.Signal) int {
 	_ = i.process.cmd.Process.Signal(signal)
 	select {
 	case <-i.process.done:
-	case <-time.After(patience):
+	case <-time.After(waitTimeout):
 		_ = i.process.cmd.Process.Kill()
 		<-i.process.done
 	}
@@ -306,18 +306,18 @@ func (i *instance) log() string {
 	return log
 }
 
-// bound is a child that gets a signal when the test binary dies, however that
+// childProcess is a child that gets a signal when the test binary dies, however that
 // dies.
-type bound struct {
+type childProcess struct {
 	cmd  *exec.Cmd
 	done chan struct{}
 }
 
-// startBound keeps a thread until the child is gone: it is the end of the thread
+// startChild keeps a thread until the child is gone: it is the end of the thread
 // that started it that counts (prctl(2), PR_SET_PDEATHSIG).
-func startBound(t *testing.T, end syscall.Signal, stderr io.Writer, program string, args ...string) *bound {
+func startChild(t *testing.T, end syscall.Signal, stderr io.Writer, program string, args ...string) *childProcess {
 	t.Helper()
-	p := &bound{cmd: exec.Command(program, args...), done: make(chan struct{})}
+	p := &childProcess{cmd: exec.Command(program, args...), done: make(chan struct{})}
 	p.cmd.Stderr = stderr
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: end}
 	started := make(chan error)
@@ -339,13 +339,13 @@ func startBound(t *testing.T, end syscall.Signal, stderr io.Writer, program stri
 
 func eventually(t *testing.T, what string, cond func() bool) {
 	t.Helper()
-	mongotest.Eventually(t, patience, cond, what)
+	mongotest.Eventually(t, waitTimeout, cond, what)
 }
 
 // status is 0 while nobody listens.
 func status(t *testing.T, url string) int {
 	t.Helper()
-	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: patience}
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: waitTimeout}
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -358,8 +358,8 @@ func status(t *testing.T, url string) int {
 	return response.StatusCode
 }
 
-// ask is a question through nginx, and the one right answer to it.
-type ask struct {
+// requestKind is a question through nginx, and the one right answer to it.
+type requestKind struct {
 	name, method, url string
 	header            http.Header
 	body              string
@@ -368,9 +368,9 @@ type ask struct {
 	contains string
 }
 
-// asks are those of callers of verify, and after them those of visitors of the
+// requestKinds are those of callers of verify, and after them those of visitors of the
 // application.
-func asks(t *testing.T, url string) []ask {
+func requestKinds(t *testing.T, url string) []requestKind {
 	t.Helper()
 	example := func(name string) string {
 		e, err := seed.Find(name)
@@ -379,25 +379,25 @@ func asks(t *testing.T, url string) []ask {
 		}
 		return e.Key
 	}
-	verify := func(name, code string) ask {
+	verify := func(name, code string) requestKind {
 		body, err := json.Marshal(map[string]any{"key": example(name), "scopes": []string{"orders:read"}})
 		if err != nil {
 			t.Fatal(err)
 		}
-		return ask{
+		return requestKind{
 			name: "verify " + name, method: http.MethodPost, url: url + "/v1/keys/verify", body: string(body),
 			header: http.Header{"Content-Type": {"application/json"}},
 			status: http.StatusOK, contains: fmt.Sprintf(`"code":%q`, code),
 		}
 	}
-	visit := func(name string, status int, contains string) ask {
-		return ask{
+	visit := func(name string, status int, contains string) requestKind {
+		return requestKind{
 			name: "visit with " + name, method: http.MethodGet, url: url + "/app/page",
 			header: http.Header{"Authorization": {"Bearer " + example(name)}, "X-Auth-User-Id": {"root"}},
 			status: status, contains: contains,
 		}
 	}
-	return []ask{
+	return []requestKind{
 		verify(seed.Valid, "VALID"),
 		verify(seed.Expired, "EXPIRED"),
 		visit(seed.Valid, http.StatusOK, "hello, "),
@@ -405,7 +405,7 @@ func asks(t *testing.T, url string) []ask {
 	}
 }
 
-func (a ask) request(t *testing.T) *http.Request {
+func (a requestKind) request(t *testing.T) *http.Request {
 	request, err := http.NewRequestWithContext(t.Context(), a.method, a.url, strings.NewReader(a.body))
 	if err != nil {
 		t.Error(err)
@@ -429,7 +429,7 @@ type traffic struct {
 
 func (f *fleet) startTraffic() *traffic {
 	tr := &traffic{stop: make(chan struct{}), byName: map[string]int{}}
-	all := asks(f.t, f.url)
+	all := requestKinds(f.t, f.url)
 	for n := range verifiers + visitors {
 		mine := all[:2]
 		if n >= verifiers {
@@ -442,10 +442,10 @@ func (f *fleet) startTraffic() *traffic {
 }
 
 // call asks over one connection until the end.
-func (tr *traffic) call(t *testing.T, asks []ask) {
+func (tr *traffic) call(t *testing.T, kinds []requestKind) {
 	transport := &http.Transport{MaxConnsPerHost: 1}
 	defer transport.CloseIdleConnections()
-	client := &http.Client{Transport: transport, Timeout: patience}
+	client := &http.Client{Transport: transport, Timeout: waitTimeout}
 	pace := time.NewTicker(rollingPace)
 	defer pace.Stop()
 	for n := 0; ; n++ {
@@ -454,7 +454,7 @@ func (tr *traffic) call(t *testing.T, asks []ask) {
 			return
 		case <-pace.C:
 		}
-		a := asks[n%len(asks)]
+		a := kinds[n%len(kinds)]
 		began := time.Now()
 		failure := a.do(t, client)
 		tr.note(a.name, time.Since(began), failure)
@@ -462,7 +462,7 @@ func (tr *traffic) call(t *testing.T, asks []ask) {
 }
 
 // do returns what was wrong with the answer.
-func (a ask) do(t *testing.T, client *http.Client) (failure string) {
+func (a requestKind) do(t *testing.T, client *http.Client) (failure string) {
 	response, err := client.Do(a.request(t))
 	if err != nil {
 		return fmt.Sprintf("%s: %v", a.name, err)

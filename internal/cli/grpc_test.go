@@ -50,7 +50,7 @@ func dialGRPC(t *testing.T, addr string, a *authority, name string, show config.
 // askGRPC asks about nothing, and returns the code of the answer.
 func askGRPC(t *testing.T, conn *grpc.ClientConn) (codes.Code, error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), waitTimeout)
 	defer cancel()
 	answer, err := authv3.NewAuthorizationClient(conn).Check(ctx, &authv3.CheckRequest{})
 	return codes.Code(answer.GetStatus().GetCode()), err
@@ -58,7 +58,7 @@ func askGRPC(t *testing.T, conn *grpc.ClientConn) (codes.Code, error) {
 
 func healthGRPC(t *testing.T, conn *grpc.ClientConn) string {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), waitTimeout)
 	defer cancel()
 	answer, err := grpc_health_v1.NewHealthClient(conn).Check(ctx, &grpc_health_v1.HealthCheckRequest{})
 	if err != nil {

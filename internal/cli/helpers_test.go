@@ -32,8 +32,8 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// patience bounds what should happen immediately.
-const patience = 20 * time.Second
+// waitTimeout bounds what should happen immediately.
+const waitTimeout = 20 * time.Second
 
 // unreachable is a URI without a server: the fake service never connects.
 const unreachable = "--mongodb-uri=mongodb://127.0.0.1:1/keys"
@@ -64,7 +64,7 @@ func (b *buffer) String() string {
 // waitFor returns the first complete line that has text.
 func (b *buffer) waitFor(t *testing.T, text string) string {
 	t.Helper()
-	deadline := time.After(patience)
+	deadline := time.After(waitTimeout)
 	for {
 		b.mu.Lock()
 		content, changed := b.content.String(), b.changed
@@ -201,7 +201,7 @@ func (r *running) signal(t *testing.T) {
 	t.Helper()
 	select {
 	case r.signals <- os.Interrupt:
-	case <-time.After(patience):
+	case <-time.After(waitTimeout):
 		t.Fatal("nobody takes the signal")
 	}
 }
@@ -211,7 +211,7 @@ func (r *running) wait(t *testing.T) int {
 	select {
 	case code := <-r.code:
 		return code
-	case <-time.After(patience):
+	case <-time.After(waitTimeout):
 		t.Fatalf("it does not end; stderr:\n%s", r.stderr)
 		return -1
 	}
@@ -228,7 +228,7 @@ func finish(t *testing.T, deps Deps, args ...string) (code int, stdout, stderr s
 // get returns a body, or the error of a request that was not answered.
 func get(t *testing.T, url string) (string, error) {
 	t.Helper()
-	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: patience}
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: waitTimeout}
 	response, err := client.Get(url)
 	if err != nil {
 		return "", err

@@ -48,7 +48,7 @@ func shows(t *testing.T, terminal *os.File) bool {
 
 func awaitShowing(t *testing.T, terminal *os.File, want bool) {
 	t.Helper()
-	for deadline := time.Now().Add(patience); shows(t, terminal) != want; runtime.Gosched() {
+	for deadline := time.Now().Add(waitTimeout); shows(t, terminal) != want; runtime.Gosched() {
 		if time.Now().After(deadline) {
 			t.Fatalf("the terminal shows what is typed: still %v", !want)
 		}
@@ -73,7 +73,7 @@ func endReader(t *testing.T, keyboard, terminal *os.File) {
 
 // TestATypedKeyIsHidden, and Ctrl-C restores the terminal.
 func TestATypedKeyIsHidden(t *testing.T) {
-	f := newDaemonFake(t)
+	f := newFakeDaemon(t)
 	keyboard, terminal := openTerminal(t)
 	for _, typed := range []bool{true, false} {
 		r := start([]string{"verify", "-q"}, Deps{Stdin: terminal})
@@ -91,7 +91,7 @@ func TestATypedKeyIsHidden(t *testing.T) {
 			t.Errorf("exit code %d, %s%s", code, r.stdout, r.stderr)
 		}
 	}
-	if asked := f.asked(); len(asked) != 1 || !strings.Contains(asked[0], "kt_typed") {
+	if asked := f.seenRequests(); len(asked) != 1 || !strings.Contains(asked[0], "kt_typed") {
 		t.Errorf("%q", asked)
 	}
 }

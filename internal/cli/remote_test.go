@@ -35,25 +35,25 @@ const (
 const key1 = `"id":"k1","key_prefix":"kt_the","user_id":"u1","org_id":"o1","project_id":null,"name":"first","scopes":["a","b:*"],"allowed_ips":["10.0.0.0/8"],
 	"expires_at":"2999-01-02T03:04:05.6Z","metadata":{"team":"x"},"is_active":true,"created_at":"2026-01-02T03:04:05Z","last_used":null,"usage_count":7,"rotated_from":null,"defect":null`
 
-// daemonFake responds like a daemon with one key.
-type daemonFake struct {
+// fakeDaemon responds like a daemon with one key.
+type fakeDaemon struct {
 	*httptest.Server
-	mu   sync.Mutex
-	asks []string // method, address and body of each request
-	// says overrides the answer to a path, as status and body.
-	says map[string]answerFake
+	mu       sync.Mutex
+	requests []string // method, address and body of each request
+	// responses overrides the answer to a path, as status and body.
+	responses map[string]fakeResponse
 	// hold is called before each answer. Nil: nothing.
 	hold func(r *http.Request)
 }
 
-type answerFake struct {
+type fakeResponse struct {
 	status int
 	body   string
 }
 
-func newDaemonFake(t *testing.T) *daemonFake {
+func newFakeDaemon(t *testing.T) *fakeDaemon {
 	t.Helper()
-	f := &daemonFake{says: map[string]answerFake{}}
+	f := &fakeDaemon{responses: map[string]fakeResponse{}}
 	f.Server = httptest.NewServer(f)
 	t.Cleanup(f.Close)
 	t.Setenv("KEYTAIL_ADMIN_URL", f.URL)
@@ -62,38 +62,38 @@ func newDaemonFake(t *testing.T) *daemonFake {
 	return f
 }
 
-func (f *daemonFake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (f *fakeDaemon) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	body, _ := io.ReadAll(r.Body)
 	f.mu.Lock()
-	f.asks = append(f.asks, r.Method+" "+r.RequestURI+" "+string(body))
-	says, given := f.says[r.URL.Path]
+	f.requests = append(f.requests, r.Method+" "+r.RequestURI+" "+string(body))
+	response, given := f.responses[r.URL.Path]
 	f.mu.Unlock()
 	if f.hold != nil {
 		f.hold(r)
 	}
 	if !given {
-		says = f.answer(r)
+		response = f.answer(r)
 	}
 	kind := "application/json"
 	switch {
-	case says.status >= http.StatusBadRequest:
+	case response.status >= http.StatusBadRequest:
 		kind = "application/problem+json"
 	case r.URL.Path == "/v1/events":
 		kind = "text/event-stream"
 	}
 	w.Header().Set("Content-Type", kind)
 	w.Header().Set("ETag", `"e1"`)
-	w.WriteHeader(says.status)
-	_, _ = io.WriteString(w, says.body)
+	w.WriteHeader(response.status)
+	_, _ = io.WriteString(w, response.body)
 }
 
-func (f *daemonFake) answer(r *http.Request) answerFake {
+func (f *fakeDaemon) answer(r *http.Request) fakeResponse {
 	want := adminToken
 	if r.URL.Path == "/v1/keys/verify" {
 		want = callerToken
 	}
 	if got := r.Header.Get("Authorization"); got != "Bearer "+want && (got != "" || want == adminToken) {
-		return answerFake{http.StatusUnauthorized, `{"detail":"this listener wants a token","code":"UNAUTHENTICATED"}`}
+		return fakeResponse{http.StatusUnauthorized, `{"detail":"this listener wants a token","code":"UNAUTHENTICATED"}`}
 	}
 	receipt := ""
 	if r.URL.Query().Has("wait") {
@@ -102,48 +102,48 @@ func (f *daemonFake) answer(r *http.Request) answerFake {
 	written := key1 + `,"revision":"000000000000000a"` + receipt
 	switch r.Method + " " + r.URL.Path {
 	case "POST /v1/keys", "POST /v1/keys/k1/rotate":
-		return answerFake{http.StatusCreated, `{"key":"` + newSecret + `",` + written + `}`}
+		return fakeResponse{http.StatusCreated, `{"key":"` + newSecret + `",` + written + `}`}
 	case "PATCH /v1/keys/k1", "DELETE /v1/keys/k1", "POST /v1/keys/k1/revoke":
-		return answerFake{http.StatusOK, `{` + written + `}`}
+		return fakeResponse{http.StatusOK, `{` + written + `}`}
 	case "GET /v1/keys/k1":
-		return answerFake{http.StatusOK, `{` + key1 + `}`}
+		return fakeResponse{http.StatusOK, `{` + key1 + `}`}
 	case "GET /v1/keys":
 		if r.URL.Query().Get("cursor") != "" {
-			return answerFake{http.StatusOK, `{"keys":[{"id":"k2","user_id":"u2","is_active":false}],"next_cursor":null}`}
+			return fakeResponse{http.StatusOK, `{"keys":[{"id":"k2","user_id":"u2","is_active":false}],"next_cursor":null}`}
 		}
-		return answerFake{http.StatusOK, `{"keys":[{` + key1 + `}],"next_cursor":"c1"}`}
+		return fakeResponse{http.StatusOK, `{"keys":[{` + key1 + `}],"next_cursor":"c1"}`}
 	case "GET /v1/audit":
-		return answerFake{http.StatusOK, `{"entries":[{"id":"e1","at":"2026-01-02T03:04:05.678Z","actor":"ops","action":"update","key_id":"k1","new_key_id":null,"user_id":"u1","request_id":"r","before":{"name":"a","scopes":[]},"after":{"name":"b"}},
+		return fakeResponse{http.StatusOK, `{"entries":[{"id":"e1","at":"2026-01-02T03:04:05.678Z","actor":"ops","action":"update","key_id":"k1","new_key_id":null,"user_id":"u1","request_id":"r","before":{"name":"a","scopes":[]},"after":{"name":"b"}},
 			{"id":"e0","at":"2026-01-02T03:04:04Z","actor":"ops","action":"rotate","key_id":"k0","new_key_id":"k1","user_id":"u1","request_id":"r","before":{},"after":{}},
 			{"id":"e0","at":"2026-01-02T03:04:03Z","actor":"ops","action":"create","key_id":"k0","new_key_id":null,"user_id":"u1","request_id":"r","before":null,"after":{"name":"z"}}],"next_cursor":null}`}
 	case "GET /v1/instances":
-		return answerFake{http.StatusOK, `{"instances":[{"id":"i1","version":"v1","revision":"000000000000000a","staleness_ms":12,"last_seen":"2026-01-02T03:04:05Z"}]}`}
+		return fakeResponse{http.StatusOK, `{"instances":[{"id":"i1","version":"v1","revision":"000000000000000a","staleness_ms":12,"last_seen":"2026-01-02T03:04:05Z"}]}`}
 	case "GET /v1/sync":
-		return answerFake{http.StatusOK, `{"synced":true,"instances":[{"id":"i1","revision":"000000000000000a","last_seen":"2026-01-02T03:04:05Z"}],"missing":[]}`}
+		return fakeResponse{http.StatusOK, `{"synced":true,"instances":[{"id":"i1","revision":"000000000000000a","last_seen":"2026-01-02T03:04:05Z"}],"missing":[]}`}
 	case "POST /v1/keys/verify":
-		return answerFake{http.StatusOK, `{"valid":true,"code":"VALID","key_id":"k1","user_id":"u1","scopes":["a"],"staleness_ms":3,"source":"cache","revision":"000000000000000a"}`}
+		return fakeResponse{http.StatusOK, `{"valid":true,"code":"VALID","key_id":"k1","user_id":"u1","scopes":["a"],"staleness_ms":3,"source":"cache","revision":"000000000000000a"}`}
 	}
-	return answerFake{http.StatusNotFound, `{"detail":"there is no such key","code":"NO_SUCH_KEY"}`}
+	return fakeResponse{http.StatusNotFound, `{"detail":"there is no such key","code":"NO_SUCH_KEY"}`}
 }
 
-func (f *daemonFake) asked() []string {
+func (f *fakeDaemon) seenRequests() []string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return slices.Clone(f.asks)
+	return slices.Clone(f.requests)
 }
 
-// keyed is a Deps whose standard input is this text.
-func keyed(text string) Deps { return Deps{Version: "v1.2.3", Stdin: strings.NewReader(text)} }
+// depsWithStdin is a Deps whose standard input is this text.
+func depsWithStdin(text string) Deps { return Deps{Version: "v1.2.3", Stdin: strings.NewReader(text)} }
 
 // TestRemoteCommands: the request of each command, and its output.
 func TestRemoteCommands(t *testing.T) {
 	t.Setenv(envCallerToken, callerToken)
 	for name, test := range map[string]struct {
-		args   []string
-		asks   []string
-		code   int
-		stdout []string // in this order
-		stderr string
+		args     []string
+		requests []string
+		code     int
+		stdout   []string // in this order
+		stderr   string
 	}{
 		"create": {
 			[]string{"keys", "create", "--user-id=u1", "--org-id=o1", "--name=first", "--scopes=a,b:*", "--allowed-ips=10.0.0.0/8", "--expires=2999-01-02T03:04:05Z", `--metadata={"team":"x"}`},
@@ -270,10 +270,10 @@ func TestRemoteCommands(t *testing.T) {
 		"no such key":    {[]string{"keys", "get", "k9"}, []string{`GET /v1/keys/k9 `}, exitFailure, nil, "keytail: there is no such key\n"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			f := newDaemonFake(t)
-			code, stdout, stderr := finish(t, keyed("kt_asked\n"), test.args...)
-			if code != test.code || !slices.Equal(f.asked(), test.asks) {
-				t.Errorf("exit code %d, asked %q, want %q", code, f.asked(), test.asks)
+			f := newFakeDaemon(t)
+			code, stdout, stderr := finish(t, depsWithStdin("kt_asked\n"), test.args...)
+			if code != test.code || !slices.Equal(f.seenRequests(), test.requests) {
+				t.Errorf("exit code %d, asked %q, want %q", code, f.seenRequests(), test.requests)
 			}
 			rest := stdout
 			for _, text := range test.stdout {
@@ -309,20 +309,20 @@ func TestRemoteCommands(t *testing.T) {
 // TestAWaitThatTimesOutIsNotAFailure: nobody must rotate twice because of it.
 func TestAWaitThatTimesOutIsNotAFailure(t *testing.T) {
 	const instances = `"synced":false,"instances":[{"id":"i1","revision":"000000000000000a","last_seen":"2026-01-02T03:04:05Z"},{"id":"i2","revision":null,"last_seen":"2026-01-02T03:04:05Z"}],"missing":["i2"]`
-	f := newDaemonFake(t)
-	f.says["/v1/keys/k1/revoke"] = answerFake{http.StatusOK, `{` + key1 + `,"revision":"000000000000000a",` + instances + `}`}
+	f := newFakeDaemon(t)
+	f.responses["/v1/keys/k1/revoke"] = fakeResponse{http.StatusOK, `{` + key1 + `,"revision":"000000000000000a",` + instances + `}`}
 	code, _, stderr := finish(t, Deps{}, "keys", "revoke", "k1", "--wait=fleet")
 	if code != exitOK || !strings.Contains(stderr, "keytail: revoked; 1 of 2 instances applied the change within ") ||
 		!strings.Contains(stderr, ", not yet i2. Do not repeat the write. To wait again: keytail sync 000000000000000a\n") {
 		t.Errorf("exit code %d, %s", code, stderr)
 	}
-	f.says["/v1/keys/k1/revoke"] = answerFake{http.StatusOK, `{` + key1 + `,"revision":"000000000000000a","synced":false,"instances":[],"missing":[]}`}
+	f.responses["/v1/keys/k1/revoke"] = fakeResponse{http.StatusOK, `{` + key1 + `,"revision":"000000000000000a","synced":false,"instances":[],"missing":[]}`}
 	code, _, stderr = finish(t, Deps{}, "keys", "revoke", "k1", "--wait=fleet")
 	if code != exitOK || !strings.Contains(stderr, "revoked; no instance confirmed the change") {
 		t.Errorf("exit code %d, %s", code, stderr)
 	}
 	// Sync itself then fails.
-	f.says["/v1/sync"] = answerFake{http.StatusOK, `{` + instances + `}`}
+	f.responses["/v1/sync"] = fakeResponse{http.StatusOK, `{` + instances + `}`}
 	code, stdout, stderr := finish(t, Deps{}, "sync", "000000000000000a")
 	if code != exitFailure || !strings.Contains(stdout, "i2  no      -") || !strings.Contains(stderr, "1 of 2 instances have the revision in ") {
 		t.Errorf("exit code %d, %s%s", code, stdout, stderr)
@@ -343,9 +343,9 @@ func TestVerifyExitCodes(t *testing.T) {
 		`{"detail":"send a caller token","code":"UNAUTHENTICATED"}`:   {401, exitFailure, "", "UNAUTHENTICATED: "},
 		`{"valid":true`: {200, exitFailure, "", "cannot be read"},
 	} {
-		f := newDaemonFake(t)
-		f.says["/v1/keys/verify"] = answerFake{want.status, body}
-		code, stdout, stderr := finish(t, keyed("kt_asked"), "verify", "-q")
+		f := newFakeDaemon(t)
+		f.responses["/v1/keys/verify"] = fakeResponse{want.status, body}
+		code, stdout, stderr := finish(t, depsWithStdin("kt_asked"), "verify", "-q")
 		if code != want.code || stdout != want.stdout || !strings.Contains(stderr, want.stderr) || want.stderr == "" && stderr != "" {
 			t.Errorf("%s: exit code %d, %q, %q", body, code, stdout, stderr)
 		}
@@ -353,19 +353,19 @@ func TestVerifyExitCodes(t *testing.T) {
 }
 
 func TestTheAdminTokenIsNotSentToThePublicListener(t *testing.T) {
-	f := newDaemonFake(t)
+	f := newFakeDaemon(t)
 	f.hold = func(r *http.Request) {
 		if got := r.Header.Get("Authorization"); got != "" {
 			t.Errorf("verify sends %q", got)
 		}
 	}
-	if code, _, stderr := finish(t, keyed("kt_asked"), "verify"); code != exitOK {
+	if code, _, stderr := finish(t, depsWithStdin("kt_asked"), "verify"); code != exitOK {
 		t.Error(stderr)
 	}
 }
 
 func TestRemoteMistakes(t *testing.T) {
-	f := newDaemonFake(t)
+	f := newFakeDaemon(t)
 	secret, err := apikey.Generate("kt", rand.Reader)
 	if err != nil {
 		t.Fatal(err)
@@ -401,7 +401,7 @@ func TestRemoteMistakes(t *testing.T) {
 		"which keys command":   {[]string{"keys"}, []string{`expected one of "create"`}},
 		"a shell of no renown": {[]string{"completion", "ksh"}, []string{"must be one of"}},
 	} {
-		code, stdout, stderr := finish(t, keyed("kt_asked"), test.args...)
+		code, stdout, stderr := finish(t, depsWithStdin("kt_asked"), test.args...)
 		if code != exitUsage || stdout != "" {
 			t.Errorf("%s: exit code %d, %s", name, code, stdout)
 		}
@@ -415,15 +415,15 @@ func TestRemoteMistakes(t *testing.T) {
 		}
 	}
 	for _, text := range []string{"kt_one\nkt_two", strings.Repeat("x", maxKeyText+1)} {
-		if code, _, stderr := finish(t, keyed(text), "verify"); code != exitUsage || !strings.Contains(stderr, "must be one line with a key") || strings.Contains(stderr, "kt_") {
+		if code, _, stderr := finish(t, depsWithStdin(text), "verify"); code != exitUsage || !strings.Contains(stderr, "must be one line with a key") || strings.Contains(stderr, "kt_") {
 			t.Errorf("exit code %d, %s", code, stderr)
 		}
 	}
 	t.Setenv(envCallerToken, callerToken)
-	if code, _, stderr := finish(t, keyed("kt_asked"), "verify", "--url=http://10.0.0.1:8080"); code != exitUsage || !strings.Contains(stderr, "cross the network unencrypted") {
+	if code, _, stderr := finish(t, depsWithStdin("kt_asked"), "verify", "--url=http://10.0.0.1:8080"); code != exitUsage || !strings.Contains(stderr, "cross the network unencrypted") {
 		t.Errorf("exit code %d, %s", code, stderr)
 	}
-	if asked := f.asked(); len(asked) != 0 {
+	if asked := f.seenRequests(); len(asked) != 0 {
 		t.Errorf("asked %q", asked)
 	}
 }
@@ -462,7 +462,7 @@ func TestReadToken(t *testing.T) {
 }
 
 func TestTheTokenOfAFileIsSent(t *testing.T) {
-	newDaemonFake(t)
+	newFakeDaemon(t)
 	t.Setenv(envToken, "another-token-of-the-environment")
 	path := filepath.Join(t.TempDir(), "token")
 	if err := os.WriteFile(path, []byte("ops="+adminToken+"\n"), 0o600); err != nil {
@@ -503,7 +503,7 @@ func TestInvalidResponses(t *testing.T) {
 		t.Setenv("KEYTAIL_ADMIN_URL", url)
 		t.Setenv("KEYTAIL_URL", url)
 		for _, args := range commands {
-			code, stdout, stderr := finish(t, keyed("kt_asked"), args...)
+			code, stdout, stderr := finish(t, depsWithStdin("kt_asked"), args...)
 			if code != exitFailure || stdout != "" || !strings.Contains(stderr, text) || strings.Contains(stderr, adminToken) {
 				t.Errorf("%q: exit code %d, %s%s", args, code, stdout, stderr)
 			}
@@ -518,8 +518,8 @@ func TestInvalidResponses(t *testing.T) {
 
 // TestTablesCannotControlATerminal, whatever a document contains.
 func TestTablesCannotControlATerminal(t *testing.T) {
-	f := newDaemonFake(t)
-	f.says["/v1/keys"] = answerFake{http.StatusOK, `{"keys":[{"id":"k\u001b[2J","name":"a\nb\tc\u202ed","user_id":"\u009b"}],"next_cursor":"\u001b[2J"}`}
+	f := newFakeDaemon(t)
+	f.responses["/v1/keys"] = fakeResponse{http.StatusOK, `{"keys":[{"id":"k\u001b[2J","name":"a\nb\tc\u202ed","user_id":"\u009b"}],"next_cursor":"\u001b[2J"}`}
 	for _, args := range [][]string{{"keys", "list"}, {"keys", "list", "-q"}, {"keys", "list", "-o", "json"}} {
 		_, stdout, stderr := finish(t, Deps{}, args...)
 		if strings.ContainsAny(stdout+stderr, "\x1b\t\u202e\u009b") && args[len(args)-1] != "json" || strings.ContainsAny(stdout, "\x1b") {
@@ -529,22 +529,22 @@ func TestTablesCannotControlATerminal(t *testing.T) {
 }
 
 func TestAListThatRepeatsItsPageEnds(t *testing.T) {
-	f := newDaemonFake(t)
-	f.says["/v1/keys"] = answerFake{http.StatusOK, `{"keys":[],"next_cursor":"c"}`}
+	f := newFakeDaemon(t)
+	f.responses["/v1/keys"] = fakeResponse{http.StatusOK, `{"keys":[],"next_cursor":"c"}`}
 	if code, _, stderr := finish(t, Deps{}, "keys", "list", "--all"); code != exitFailure || !strings.Contains(stderr, "is the same page") {
 		t.Errorf("exit code %d, %s", code, stderr)
 	}
 }
 
-// failing is a full disk.
-type failing struct{}
+// fullDisk is a full disk.
+type fullDisk struct{}
 
-func (failing) Write([]byte) (int, error) { return 0, io.ErrShortWrite }
+func (fullDisk) Write([]byte) (int, error) { return 0, io.ErrShortWrite }
 
 func TestAKeyThatCannotBePrintedIsReportedAsLost(t *testing.T) {
-	newDaemonFake(t)
+	newFakeDaemon(t)
 	stderr := newBuffer()
-	code := execute(t.Context(), []string{"keys", "create", "--user-id=u1"}, failing{}, stderr, Deps{})
+	code := execute(t.Context(), []string{"keys", "create", "--user-id=u1"}, fullDisk{}, stderr, Deps{})
 	if code != exitFailure || !strings.Contains(stderr.String(), "the new key is lost: revoke k1") || strings.Contains(stderr.String(), newSecret) {
 		t.Errorf("exit code %d, %s", code, stderr)
 	}
@@ -582,7 +582,7 @@ func TestEventsUntilCtrlC(t *testing.T) {
 
 // TestAnInterruptedWriteIsUnknown: Ctrl-C does not undo a write.
 func TestAnInterruptedWriteIsUnknown(t *testing.T) {
-	f := newDaemonFake(t)
+	f := newFakeDaemon(t)
 	inside := make(chan struct{})
 	f.hold = func(r *http.Request) {
 		close(inside)
@@ -643,7 +643,7 @@ func TestTLS(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := &daemonFake{says: map[string]answerFake{}}
+	f := &fakeDaemon{responses: map[string]fakeResponse{}}
 	server := httptest.NewUnstartedServer(f)
 	server.Config.ErrorLog = zap.NewStdLog(zap.NewNop())
 	server.TLS = &tls.Config{Certificates: []tls.Certificate{pair}, ClientCAs: pool, ClientAuth: tls.RequireAndVerifyClientCert}
@@ -667,7 +667,7 @@ func TestTLS(t *testing.T) {
 			t.Errorf("%s: exit code %d, %s", name, code, stderr)
 		}
 	}
-	plain := newDaemonFake(t)
+	plain := newFakeDaemon(t)
 	code, _, stderr := finish(t, Deps{}, "instances", "--admin-url=https://"+plain.Listener.Addr().String())
 	if code != exitFailure || !strings.Contains(stderr, "does not speak TLS") {
 		t.Errorf("exit code %d, %s", code, stderr)

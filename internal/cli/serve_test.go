@@ -99,7 +99,7 @@ func TestStopDrainsWhileTheServiceRuns(t *testing.T) {
 // waitUntilClosed returns once nothing accepts connections at url's address.
 func waitUntilClosed(t *testing.T, url string) {
 	t.Helper()
-	deadline := time.Now().Add(patience)
+	deadline := time.Now().Add(waitTimeout)
 	for time.Now().Before(deadline) {
 		conn, err := net.Dial("tcp", strings.TrimPrefix(url, "http://"))
 		if err != nil {

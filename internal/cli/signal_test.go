@@ -28,7 +28,7 @@ func binary(t *testing.T, args ...string) (cmd *exec.Cmd, stderr *buffer) {
 // it.
 func exit(t *testing.T, cmd *exec.Cmd) int {
 	t.Helper()
-	watchdog := time.AfterFunc(patience, func() { _ = cmd.Process.Kill() })
+	watchdog := time.AfterFunc(waitTimeout, func() { _ = cmd.Process.Kill() })
 	defer watchdog.Stop()
 	err := cmd.Wait()
 	if failed := (*exec.ExitError)(nil); err != nil && !errors.As(err, &failed) {

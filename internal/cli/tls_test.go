@@ -109,7 +109,7 @@ func (a *authority) client(t *testing.T, name string, show config.TLSFiles) *htt
 	}
 	transport := &http.Transport{TLSClientConfig: made, ForceAttemptHTTP2: true}
 	t.Cleanup(transport.CloseIdleConnections)
-	return &http.Client{Transport: transport, Timeout: patience}
+	return &http.Client{Transport: transport, Timeout: waitTimeout}
 }
 
 func askTLS(t *testing.T, client *http.Client, url string) (body string, proto int, err error) {

@@ -21,8 +21,8 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// patience bounds what takes milliseconds on an idle machine.
-const patience = 20 * time.Second
+// waitTimeout bounds what takes milliseconds on an idle machine.
+const waitTimeout = 20 * time.Second
 
 // now is the time of fakeKeys.
 var now = time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
@@ -144,24 +144,24 @@ func serve(t *testing.T, s *Server) *grpc.ClientConn {
 	return conn
 }
 
-// raw is a question with headers as encode_raw_headers has them: names and values
+// rawRequest is a request with headers as encode_raw_headers has them: names and values
 // in turn.
-func raw(path string, headers ...string) *authv3.CheckRequest {
+func rawRequest(path string, headers ...string) *authv3.CheckRequest {
 	described := &authv3.AttributeContext_HttpRequest{Path: path, Method: "GET", HeaderMap: &corev3.HeaderMap{Headers: []*corev3.HeaderValue{
 		{Key: ":path", RawValue: []byte(path)},
 	}}}
 	for i := 0; i < len(headers); i += 2 {
 		described.HeaderMap.Headers = append(described.HeaderMap.Headers, &corev3.HeaderValue{Key: headers[i], RawValue: []byte(headers[i+1])})
 	}
-	return question("198.51.100.7", described)
+	return newRequest("198.51.100.7", described)
 }
 
-// plain is one with headers as they are without encode_raw_headers.
-func plain(path string, headers map[string]string) *authv3.CheckRequest {
-	return question("198.51.100.7", &authv3.AttributeContext_HttpRequest{Path: path, Method: "GET", Headers: headers})
+// plainRequest is one with headers as they are without encode_raw_headers.
+func plainRequest(path string, headers map[string]string) *authv3.CheckRequest {
+	return newRequest("198.51.100.7", &authv3.AttributeContext_HttpRequest{Path: path, Method: "GET", Headers: headers})
 }
 
-func question(peer string, described *authv3.AttributeContext_HttpRequest) *authv3.CheckRequest {
+func newRequest(peer string, described *authv3.AttributeContext_HttpRequest) *authv3.CheckRequest {
 	return &authv3.CheckRequest{Attributes: &authv3.AttributeContext{
 		Source:  &authv3.AttributeContext_Peer{Address: socket(peer)},
 		Request: &authv3.AttributeContext_Request{Http: described},
@@ -174,8 +174,8 @@ func socket(address string) *corev3.Address {
 	}}}
 }
 
-// needing adds context_extensions: names and values in turn.
-func needing(r *authv3.CheckRequest, extensions ...string) *authv3.CheckRequest {
+// withRequirements adds context_extensions: names and values in turn.
+func withRequirements(r *authv3.CheckRequest, extensions ...string) *authv3.CheckRequest {
 	r.Attributes.ContextExtensions = map[string]string{}
 	for i := 0; i < len(extensions); i += 2 {
 		r.Attributes.ContextExtensions[extensions[i]] = extensions[i+1]
@@ -183,8 +183,8 @@ func needing(r *authv3.CheckRequest, extensions ...string) *authv3.CheckRequest 
 	return r
 }
 
-// from sets the address that Envoy names.
-func from(r *authv3.CheckRequest, address *corev3.Address) *authv3.CheckRequest {
+// withPeer sets the address that Envoy names.
+func withPeer(r *authv3.CheckRequest, address *corev3.Address) *authv3.CheckRequest {
 	r.Attributes.Source = &authv3.AttributeContext_Peer{Address: address}
 	return r
 }
@@ -203,14 +203,14 @@ func check(t testing.TB, s *Server, r *authv3.CheckRequest) *authv3.CheckRespons
 // wantConsistent checks that a response either allows or denies, with the right code.
 func wantConsistent(t testing.TB, answer *authv3.CheckResponse) {
 	t.Helper()
-	code, yes, no := answer.GetStatus().GetCode(), answer.GetOkResponse(), answer.GetDeniedResponse()
-	if answer.GetStatus() == nil || (code == 0) != (yes != nil) || (code == 0) != (no == nil) || answer.GetErrorResponse() != nil {
+	code, allowed, denied := answer.GetStatus().GetCode(), answer.GetOkResponse(), answer.GetDeniedResponse()
+	if answer.GetStatus() == nil || (code == 0) != (allowed != nil) || (code == 0) != (denied == nil) || answer.GetErrorResponse() != nil {
 		t.Fatalf("the answer says two things: %v", answer)
 	}
-	if no != nil && (no.GetStatus().GetCode() < 400 || no.GetBody() == "") {
-		t.Fatalf("the answer refuses with %v", no)
+	if denied != nil && (denied.GetStatus().GetCode() < 400 || denied.GetBody() == "") {
+		t.Fatalf("the answer refuses with %v", denied)
 	}
-	for _, h := range append(yes.GetHeaders(), no.GetHeaders()...) {
+	for _, h := range append(allowed.GetHeaders(), denied.GetHeaders()...) {
 		if h.GetAppendAction() != corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD {
 			t.Errorf("%s is appended: %v", h.GetHeader().GetKey(), h.GetAppendAction())
 		}

@@ -29,7 +29,7 @@ import (
 // askHealth asks for the status of a service, "" being the server.
 func askHealth(t *testing.T, conn *grpc.ClientConn, service string) (grpc_health_v1.HealthCheckResponse_ServingStatus, error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), waitTimeout)
 	defer cancel()
 	answer, err := grpc_health_v1.NewHealthClient(conn).Check(ctx, &grpc_health_v1.HealthCheckRequest{Service: service})
 	return answer.GetStatus(), err
@@ -55,7 +55,7 @@ func TestHealth(t *testing.T) {
 			}
 		}
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), waitTimeout)
 	defer cancel()
 	watch, err := grpc_health_v1.NewHealthClient(conn).Watch(ctx, &grpc_health_v1.HealthCheckRequest{})
 	if err != nil {
@@ -78,7 +78,7 @@ func TestHealth(t *testing.T) {
 	s.Drain()
 	hear(notServing)
 	want(notServing)
-	if answer, err := authv3.NewAuthorizationClient(conn).Check(ctx, raw("/a", "x-api-key", keyRoot)); err != nil || result(answer) != "VALID" {
+	if answer, err := authv3.NewAuthorizationClient(conn).Check(ctx, rawRequest("/a", "x-api-key", keyRoot)); err != nil || result(answer) != "VALID" {
 		t.Errorf("during the drain: %v, %v", answer, err)
 	}
 }
@@ -99,7 +99,7 @@ func TestDrainedIsFinal(t *testing.T) {
 func TestReflection(t *testing.T) {
 	t.Parallel()
 	conn := serve(t, newServer(t, options{}))
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), waitTimeout)
 	defer cancel()
 	stream, err := grpc_reflection_v1.NewServerReflectionClient(conn).ServerReflectionInfo(ctx)
 	if err != nil {
@@ -149,9 +149,9 @@ func (s slow) Validate(ctx context.Context, text string, req *apikey.Request) ap
 	return s.fakeKeys.Validate(ctx, text, req)
 }
 
-// stuck is a server with a request in flight, a health watch and a reflection stream,
+// startBusyServer is a server with a request in flight, a health watch and a reflection stream,
 // none of which ends on its own.
-func stuck(t *testing.T) (s *Server, addr string, validator slow, answered, served <-chan error) {
+func startBusyServer(t *testing.T) (s *Server, addr string, validator slow, answered, served <-chan error) {
 	t.Helper()
 	validator = slow{newKeys(), make(chan struct{}), make(chan struct{})}
 	s = newServer(t, options{validator: validator})
@@ -185,23 +185,23 @@ func stuck(t *testing.T) (s *Server, addr string, validator slow, answered, serv
 	}
 	answers := make(chan error, 1)
 	go func() {
-		answer, err := authv3.NewAuthorizationClient(conn).Check(t.Context(), raw("/a", "x-api-key", keyRoot))
+		answer, err := authv3.NewAuthorizationClient(conn).Check(t.Context(), rawRequest("/a", "x-api-key", keyRoot))
 		if err == nil && result(answer) != "VALID" {
 			err = errors.New(answer.String())
 		}
 		answers <- err
 	}()
-	within(t, validator.asked)
+	receive(t, validator.asked)
 	return s, l.Addr().String(), validator, answers, end
 }
 
-// within waits for something.
-func within[T any](t *testing.T, c <-chan T) T {
+// receive waits for something.
+func receive[T any](t *testing.T, c <-chan T) T {
 	t.Helper()
 	select {
 	case value := <-c:
 		return value
-	case <-time.After(patience):
+	case <-time.After(waitTimeout):
 		t.Fatal("it takes too long")
 		panic("unreachable")
 	}
@@ -210,15 +210,15 @@ func within[T any](t *testing.T, c <-chan T) T {
 // TestShutdownLosesNoRequest, and streams do not delay it.
 func TestShutdownLosesNoRequest(t *testing.T) {
 	t.Parallel()
-	s, addr, validator, answered, served := stuck(t)
+	s, addr, validator, answered, served := startBusyServer(t)
 	ended := make(chan error, 1)
 	go func() {
-		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		ctx, cancel := context.WithTimeout(context.Background(), waitTimeout)
 		defer cancel()
 		ended <- s.Shutdown(ctx)
 	}()
 	// It has begun when nobody can connect any more.
-	mongotest.Eventually(t, patience, func() bool {
+	mongotest.Eventually(t, waitTimeout, func() bool {
 		conn, err := net.Dial("tcp", addr)
 		if err == nil {
 			_ = conn.Close()
@@ -231,13 +231,13 @@ func TestShutdownLosesNoRequest(t *testing.T) {
 	default:
 	}
 	close(validator.may)
-	if err := within(t, answered); err != nil {
+	if err := receive(t, answered); err != nil {
 		t.Errorf("the question under way: %v", err)
 	}
-	if err := within(t, ended); err != nil {
+	if err := receive(t, ended); err != nil {
 		t.Errorf("Shutdown: %v", err)
 	}
-	if err := within(t, served); err != nil {
+	if err := receive(t, served); err != nil {
 		t.Errorf("Serve: %v", err)
 	}
 	if err := s.Shutdown(t.Context()); err != nil {
@@ -255,16 +255,16 @@ func TestShutdownLosesNoRequest(t *testing.T) {
 // TestShutdownEnds: after its time, it closes the remaining connections.
 func TestShutdownEnds(t *testing.T) {
 	t.Parallel()
-	s, _, _, answered, served := stuck(t)
+	s, _, _, answered, served := startBusyServer(t)
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	if err := s.Shutdown(ctx); !errors.Is(err, context.Canceled) {
 		t.Errorf("Shutdown: %v", err)
 	}
-	if err := within(t, answered); err == nil {
+	if err := receive(t, answered); err == nil {
 		t.Error("the question under way was answered")
 	}
-	if err := within(t, served); err != nil {
+	if err := receive(t, served); err != nil {
 		t.Errorf("Serve: %v", err)
 	}
 }
@@ -282,15 +282,15 @@ func TestLimits(t *testing.T) {
 		ask  *authv3.CheckRequest
 		want string
 	}{
-		"100 KB of headers":     {raw("/a", many...), "VALID"},
-		"a key of 100 KB":       {raw("/a", "x-api-key", strings.Repeat("k", 100_000)), "MALFORMED"},
-		"a cookie of 100 KB":    {raw("/a", "cookie", strings.Repeat("k=v;", 25_000)), "MISSING"},
-		"100 KB of commas":      {plain("/a", map[string]string{"x-api-key": strings.Repeat(",", 100_000)}), "MALFORMED"},
-		"100 KB of hops":        {raw("/a", "x-api-key", keyRoot, "x-forwarded-for", strings.Repeat("10.0.0.1,", 11_000)), "VALID"},
-		"a path of 100 KB":      {raw("/"+strings.Repeat("a", 100_000), "x-api-key", keyRoot), "VALID"},
-		"past the bound":        {raw("/a", "x-api-key", keyRoot, "x-bulk", strings.Repeat("x", maxMessage)), ""},
-		"and then a plain one":  {raw("/a", "x-api-key", keyRoot), "VALID"},
-		"10,000 headers, empty": {raw("/a", append(slices.Repeat([]string{"a", ""}, 10_000), "x-api-key", keyRoot)...), "VALID"},
+		"100 KB of headers":     {rawRequest("/a", many...), "VALID"},
+		"a key of 100 KB":       {rawRequest("/a", "x-api-key", strings.Repeat("k", 100_000)), "MALFORMED"},
+		"a cookie of 100 KB":    {rawRequest("/a", "cookie", strings.Repeat("k=v;", 25_000)), "MISSING"},
+		"100 KB of commas":      {plainRequest("/a", map[string]string{"x-api-key": strings.Repeat(",", 100_000)}), "MALFORMED"},
+		"100 KB of hops":        {rawRequest("/a", "x-api-key", keyRoot, "x-forwarded-for", strings.Repeat("10.0.0.1,", 11_000)), "VALID"},
+		"a path of 100 KB":      {rawRequest("/"+strings.Repeat("a", 100_000), "x-api-key", keyRoot), "VALID"},
+		"past the bound":        {rawRequest("/a", "x-api-key", keyRoot, "x-bulk", strings.Repeat("x", maxMessage)), ""},
+		"and then a plain one":  {rawRequest("/a", "x-api-key", keyRoot), "VALID"},
+		"10,000 headers, empty": {rawRequest("/a", append(slices.Repeat([]string{"a", ""}, 10_000), "x-api-key", keyRoot)...), "VALID"},
 	} {
 		answer, err := client.Check(t.Context(), test.ask)
 		if test.want == "" {
@@ -310,7 +310,7 @@ func TestMetadataIsBounded(t *testing.T) {
 	t.Parallel()
 	client := authv3.NewAuthorizationClient(serve(t, newServer(t, options{})))
 	ask := func(size int) error {
-		_, err := client.Check(metadata.AppendToOutgoingContext(t.Context(), "x-bulk", strings.Repeat("x", size)), raw("/a"))
+		_, err := client.Check(metadata.AppendToOutgoingContext(t.Context(), "x-bulk", strings.Repeat("x", size)), rawRequest("/a"))
 		return err
 	}
 	// The first call may go out before the client has heard of the bound.
@@ -345,7 +345,7 @@ func TestConnectionsAreBounded(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer func() { _ = conn.Close() }()
-			if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
+			if err := conn.SetDeadline(time.Now().Add(waitTimeout)); err != nil {
 				t.Fatal(err)
 			}
 			_, _ = io.WriteString(conn, test.say) // it may be cut before the end

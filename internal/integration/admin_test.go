@@ -28,9 +28,9 @@ import (
 	"github.com/keytail/keytail/internal/mongotest"
 )
 
-// adminRig is a rig with the admin API.
-type adminRig struct {
-	*rig
+// adminFixture is a fixture with the admin API.
+type adminFixture struct {
+	*fixture
 	audit *mongo.Collection
 }
 
@@ -44,10 +44,10 @@ func withAdmin(t *testing.T) func(*daemon.Config) {
 	return func(c *daemon.Config) { c.AdminTokenFile = path }
 }
 
-// startAdminRig runs a daemon on an empty collection of this shape.
-func startAdminRig(t *testing.T, server *mongotest.Server, s shape, change ...func(*daemon.Config)) *adminRig {
+// startAdmin runs a daemon on an empty collection of this shape.
+func startAdmin(t *testing.T, server *mongotest.Server, s shape, change ...func(*daemon.Config)) *adminFixture {
 	t.Helper()
-	r := &rig{t: t, server: server, registry: prometheus.NewRegistry()}
+	r := &fixture{t: t, server: server, registry: prometheus.NewRegistry()}
 	database := server.Database(t)
 	r.appName = "keytail-" + database
 	r.db = server.Client(t, "outsider").Database(database)
@@ -59,7 +59,7 @@ func startAdminRig(t *testing.T, server *mongotest.Server, s shape, change ...fu
 	r.Daemon = r.run(r.registry, zaptest.NewLogger(t), append([]func(*daemon.Config){withAdmin(t), func(c *daemon.Config) {
 		c.Schema = s.schema(r.keys.Name())
 	}}, change...)...)
-	return &adminRig{r, r.db.Collection(keyadmin.CollectionName)}
+	return &adminFixture{r, r.db.Collection(keyadmin.CollectionName)}
 }
 
 // reply is a response of the admin API.
@@ -86,7 +86,7 @@ func (r reply) revision(t *testing.T) uint64 {
 }
 
 // call sends a request; header is name and value in turn.
-func (o *adminRig) call(method, path, body string, header ...string) reply {
+func (o *adminFixture) call(method, path, body string, header ...string) reply {
 	o.t.Helper()
 	request := httptest.NewRequestWithContext(o.t.Context(), method, path, strings.NewReader(body))
 	request.Header.Set("Authorization", "Bearer admin-token-of-ann")
@@ -106,7 +106,7 @@ func (o *adminRig) call(method, path, body string, header ...string) reply {
 }
 
 // wants is call, and checks the status.
-func (o *adminRig) wants(status int, method, path, body string, header ...string) reply {
+func (o *adminFixture) mustCall(status int, method, path, body string, header ...string) reply {
 	o.t.Helper()
 	r := o.call(method, path, body, header...)
 	if r.status != status {
@@ -115,12 +115,12 @@ func (o *adminRig) wants(status int, method, path, body string, header ...string
 	return r
 }
 
-// hasVerdict checks the key's verdict with the revision of a write: once, without
+// mustHaveVerdict checks the key's verdict with the revision of a write: once, without
 // waiting.
-func (o *adminRig) hasVerdict(text string, after reply, want apikey.Code, request apikey.Request) *apikey.Record {
+func (o *adminFixture) mustHaveVerdict(text string, after reply, want apikey.Code, request apikey.Request) *apikey.Record {
 	o.t.Helper()
 	request.MinRevision = after.revision(o.t)
-	v := o.Judge(o.t.Context(), text, &request)
+	v := o.Validate(o.t.Context(), text, &request)
 	if v.Code != want || v.Revision < request.MinRevision {
 		o.t.Fatalf("after %s the verdict is %v as of %x, want %v", after.text, v.Code, v.Revision, want)
 	}
@@ -142,37 +142,37 @@ func lifeShapes() map[string]shape {
 	return map[string]shape{"default": {keystore.Schema{}, nil, stringID}, "different": different, "dates": dates}
 }
 
-// TestTheLifeOfAKey over HTTP, in collections of different shapes. After each write
+// TestLifeOfAKey over HTTP, in collections of different shapes. After each write
 // the validator has the new state at once.
-func TestTheLifeOfAKey(t *testing.T) {
+func TestLifeOfAKey(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
 		for name, shape := range lifeShapes() {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
-				lifeOfAKey(t, startAdminRig(t, s, shape), shape)
+				testLifeOfAKey(t, startAdmin(t, s, shape), shape)
 			})
 		}
 	})
 }
 
-func lifeOfAKey(t *testing.T, o *adminRig, s shape) {
+func testLifeOfAKey(t *testing.T, o *adminFixture, s shape) {
 	_, user := s.id(1)
 	_, org := s.id(2)
-	made := o.wants(http.StatusCreated, "POST", "/v1/keys", fmt.Sprintf(
+	made := o.mustCall(http.StatusCreated, "POST", "/v1/keys", fmt.Sprintf(
 		`{"user_id":%q,"org_id":%q,"name":"first","scopes":["read","write:*"],"expires_at":"2090-01-02T03:04:05Z","allowed_ips":["192.0.2.0/24"],"metadata":{"plan":"pro"}}`, user, org))
 	id, text := made.str("id"), made.str("key")
 	if made.header.Get("Location") != "/v1/keys/"+id || !strings.HasPrefix(text, s.mapping.HashAfter) || !strings.HasPrefix(text, made.str("key_prefix")) || made.str("key_prefix") == text {
 		t.Fatalf("%s, %v", made.text, made.header)
 	}
 	inside := apikey.Request{OrgID: org, Scopes: []string{"write:x"}, IP: addr("192.0.2.7")}
-	record := o.hasVerdict(text, made, apikey.Valid, inside)
+	record := o.mustHaveVerdict(text, made, apikey.Valid, inside)
 	if record.UserID != user || record.Name != "first" || string(record.Metadata) != `{"plan":"pro"}` {
 		t.Errorf("the validator reads %+v", record)
 	}
-	o.hasVerdict(text, made, apikey.Forbidden, apikey.Request{IP: addr("192.0.2.7")})
+	o.mustHaveVerdict(text, made, apikey.Forbidden, apikey.Request{IP: addr("192.0.2.7")})
 
 	path := "/v1/keys/" + id
-	got := o.wants(http.StatusOK, "GET", path, "")
+	got := o.mustCall(http.StatusOK, "GET", path, "")
 	for field, value := range got.body {
 		if !reflect.DeepEqual(made.body[field], value) {
 			t.Errorf("%s is %v, and was %v", field, value, made.body[field])
@@ -182,18 +182,18 @@ func lifeOfAKey(t *testing.T, o *adminRig, s shape) {
 		t.Errorf("%s, %v", got.text, got.header)
 	}
 
-	renamed := o.wants(http.StatusOK, "PATCH", path, `{"name":"second","allowed_ips":null}`, "If-Match", got.header.Get("ETag"))
+	renamed := o.mustCall(http.StatusOK, "PATCH", path, `{"name":"second","allowed_ips":null}`, "If-Match", got.header.Get("ETag"))
 	inside.IP = addr("")
-	if record := o.hasVerdict(text, renamed, apikey.Valid, inside); record.Name != "second" {
+	if record := o.mustHaveVerdict(text, renamed, apikey.Valid, inside); record.Name != "second" {
 		t.Errorf("the validator reads %+v", record)
 	}
-	o.wants(http.StatusPreconditionFailed, "PATCH", path, `{"name":"third"}`, "If-Match", got.header.Get("ETag"))
-	down := o.wants(http.StatusOK, "PATCH", path, `{"scopes":["read"]}`, "If-Match", renamed.header.Get("ETag"))
-	o.hasVerdict(text, down, apikey.InsufficientPermissions, inside)
+	o.mustCall(http.StatusPreconditionFailed, "PATCH", path, `{"name":"third"}`, "If-Match", got.header.Get("ETag"))
+	down := o.mustCall(http.StatusOK, "PATCH", path, `{"scopes":["read"]}`, "If-Match", renamed.header.Get("ETag"))
+	o.mustHaveVerdict(text, down, apikey.InsufficientPermissions, inside)
 	inside.Scopes = []string{"read"}
-	o.hasVerdict(text, down, apikey.Valid, inside)
+	o.mustHaveVerdict(text, down, apikey.Valid, inside)
 
-	rotated := o.wants(http.StatusCreated, "POST", path+"/rotate", `{"overlap_seconds":2}`)
+	rotated := o.mustCall(http.StatusCreated, "POST", path+"/rotate", `{"overlap_seconds":2}`)
 	next, nextText := "/v1/keys/"+rotated.str("id"), rotated.str("key")
 	if rotated.str("rotated_from") != id || rotated.str("name") != "second" || nextText == text || rotated.header.Get("Location") != next {
 		t.Errorf("rotated to %s", rotated.text)
@@ -203,52 +203,52 @@ func lifeOfAKey(t *testing.T, o *adminRig, s shape) {
 		t.Errorf("the end is %q", rotated.str("previous_expires_at"))
 	}
 	if time.Until(end) > 500*time.Millisecond { // else the machine is too slow to see both
-		o.hasVerdict(text, rotated, apikey.Valid, inside)
+		o.mustHaveVerdict(text, rotated, apikey.Valid, inside)
 	}
-	o.hasVerdict(nextText, rotated, apikey.Valid, inside)
-	mongotest.Eventually(t, testkit.Patience, func() bool { return time.Now().After(end) }, "time stands still")
-	o.hasVerdict(text, rotated, apikey.Expired, inside)
-	o.hasVerdict(nextText, rotated, apikey.Valid, inside)
-	o.wants(http.StatusConflict, "POST", path+"/rotate", `{"overlap_seconds":2}`)
+	o.mustHaveVerdict(nextText, rotated, apikey.Valid, inside)
+	mongotest.Eventually(t, testkit.WaitTimeout, func() bool { return time.Now().After(end) }, "time stands still")
+	o.mustHaveVerdict(text, rotated, apikey.Expired, inside)
+	o.mustHaveVerdict(nextText, rotated, apikey.Valid, inside)
+	o.mustCall(http.StatusConflict, "POST", path+"/rotate", `{"overlap_seconds":2}`)
 
-	revoked := o.wants(http.StatusOK, "POST", next+"/revoke?wait=fleet&timeout=10s", "")
+	revoked := o.mustCall(http.StatusOK, "POST", next+"/revoke?wait=fleet&timeout=10s", "")
 	if revoked.body["synced"] != true || revoked.body["is_active"] != false {
 		t.Errorf("revoked: %s", revoked.text)
 	}
-	if v := o.Judge(t.Context(), nextText, &inside); v.Code != apikey.Disabled {
+	if v := o.Validate(t.Context(), nextText, &inside); v.Code != apikey.Disabled {
 		t.Errorf("after the acknowledgement of the fleet it is %v", v.Code)
 	}
-	again := o.wants(http.StatusOK, "POST", next+"/revoke", "")
+	again := o.mustCall(http.StatusOK, "POST", next+"/revoke", "")
 	if again.header.Get("ETag") != revoked.header.Get("ETag") {
 		t.Errorf("revoked again: %s", again.text)
 	}
-	o.hasVerdict(nextText, again, apikey.Disabled, inside)
+	o.mustHaveVerdict(nextText, again, apikey.Disabled, inside)
 
-	o.lists(user, []string{id}, "")
-	o.lists(user, []string{rotated.str("id"), id}, "&include_inactive=true")
+	o.mustList(user, []string{id}, "")
+	o.mustList(user, []string{rotated.str("id"), id}, "&include_inactive=true")
 	_, stranger := s.id(9)
-	o.lists(stranger, nil, "&include_inactive=true")
-	o.wants(http.StatusNotFound, "GET", path+"?user_id="+stranger, "")
-	o.wants(http.StatusNotFound, "DELETE", path+"?user_id="+stranger, "")
+	o.mustList(stranger, nil, "&include_inactive=true")
+	o.mustCall(http.StatusNotFound, "GET", path+"?user_id="+stranger, "")
+	o.mustCall(http.StatusNotFound, "DELETE", path+"?user_id="+stranger, "")
 
-	gone := o.wants(http.StatusOK, "DELETE", path+"?user_id="+user, "")
-	o.hasVerdict(text, gone, apikey.NotFound, inside)
-	o.wants(http.StatusNotFound, "GET", path, "")
-	o.wants(http.StatusNotFound, "POST", path+"/revoke", "")
+	gone := o.mustCall(http.StatusOK, "DELETE", path+"?user_id="+user, "")
+	o.mustHaveVerdict(text, gone, apikey.NotFound, inside)
+	o.mustCall(http.StatusNotFound, "GET", path, "")
+	o.mustCall(http.StatusNotFound, "POST", path+"/revoke", "")
 
-	o.audits("/v1/audit", "delete", "revoke", "rotate", "update", "update", "create")
-	o.audits("/v1/audit?key_id="+id, "delete", "rotate", "update", "update", "create")
-	o.audits("/v1/audit?key_id="+rotated.str("id"), "revoke", "rotate")
-	o.audits("/v1/audit?user_id=" + stranger)
-	o.storesNoSecret(text, nextText)
+	o.mustAudit("/v1/audit", "delete", "revoke", "rotate", "update", "update", "create")
+	o.mustAudit("/v1/audit?key_id="+id, "delete", "rotate", "update", "update", "create")
+	o.mustAudit("/v1/audit?key_id="+rotated.str("id"), "revoke", "rotate")
+	o.mustAudit("/v1/audit?user_id=" + stranger)
+	o.mustStoreNoSecret(text, nextText)
 }
 
-// lists checks the ids of a user's list, one on a page.
-func (o *adminRig) lists(user string, want []string, more string) {
+// mustList checks the ids of a user's list, one on a page.
+func (o *adminFixture) mustList(user string, want []string, more string) {
 	o.t.Helper()
 	var got []string
 	for cursor := ""; ; {
-		page := o.wants(http.StatusOK, "GET", "/v1/keys?limit=1&user_id="+user+more+cursor, "")
+		page := o.mustCall(http.StatusOK, "GET", "/v1/keys?limit=1&user_id="+user+more+cursor, "")
 		list, _ := page.body["keys"].([]any)
 		for _, k := range list {
 			id, _ := k.(map[string]any)["id"].(string)
@@ -264,10 +264,10 @@ func (o *adminRig) lists(user string, want []string, more string) {
 	}
 }
 
-// audits checks the actions of the audit, the newest first.
-func (o *adminRig) audits(path string, want ...string) {
+// mustAudit checks the actions of the audit, the newest first.
+func (o *adminFixture) mustAudit(path string, want ...string) {
 	o.t.Helper()
-	page := o.wants(http.StatusOK, "GET", path, "")
+	page := o.mustCall(http.StatusOK, "GET", path, "")
 	list, _ := page.body["entries"].([]any)
 	var got []string
 	for _, e := range list {
@@ -283,8 +283,8 @@ func (o *adminRig) audits(path string, want ...string) {
 	}
 }
 
-// storesNoSecret searches everything that was stored.
-func (o *adminRig) storesNoSecret(texts ...string) {
+// mustStoreNoSecret searches everything that was stored.
+func (o *adminFixture) mustStoreNoSecret(texts ...string) {
 	o.t.Helper()
 	for _, collection := range []*mongo.Collection{o.keys, o.audit} {
 		cursor, err := collection.Find(o.t.Context(), bson.D{})
@@ -312,9 +312,9 @@ func (o *adminRig) storesNoSecret(texts ...string) {
 func TestUnmappedFieldsCannotBeWritten(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
 		bare := shape{keystore.Schema{Hash: "digest", UserID: "owner", ActiveForm: "always", IDForm: "integer"}, []string{"read"}, int64ID}
-		o := startAdminRig(t, s, bare)
-		made := o.wants(http.StatusCreated, "POST", "/v1/keys", `{"user_id":"42"}`)
-		o.hasVerdict(made.str("key"), made, apikey.Valid, apikey.Request{Scopes: []string{"read"}})
+		o := startAdmin(t, s, bare)
+		made := o.mustCall(http.StatusCreated, "POST", "/v1/keys", `{"user_id":"42"}`)
+		o.mustHaveVerdict(made.str("key"), made, apikey.Valid, apikey.Request{Scopes: []string{"read"}})
 		path := "/v1/keys/" + made.str("id")
 		for call, words := range map[[3]string]string{
 			{"POST", "/v1/keys", `{"user_id":"ann"}`}:                      "--map-id-form integer",
@@ -325,20 +325,20 @@ func TestUnmappedFieldsCannotBeWritten(t *testing.T) {
 			{"POST", path + "/rotate", `{"overlap_seconds":1}`}:            "--map-expires-at",
 			{"POST", "/v1/keys", `{"user_id":"42","metadata":{"$a":"b"}}`}: "may begin with $",
 		} {
-			got := o.wants(http.StatusUnprocessableEntity, call[0], call[1], call[2])
+			got := o.mustCall(http.StatusUnprocessableEntity, call[0], call[1], call[2])
 			if got.str("code") != "COLLECTION_CANNOT_HOLD" || !strings.Contains(got.str("detail"), words) {
 				t.Errorf("%v: %s", call, got.text)
 			}
 		}
-		o.audits("/v1/audit", "create")
-		o.wants(http.StatusOK, "DELETE", path, "")
+		o.mustAudit("/v1/audit", "create")
+		o.mustCall(http.StatusOK, "DELETE", path, "")
 	})
 }
 
 // TestIDsInAPath are taken as they are.
 func TestIDsInAPath(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
-		o := startAdminRig(t, s, shape{keystore.Schema{}, nil, stringID})
+		o := startAdmin(t, s, shape{keystore.Schema{}, nil, stringID})
 		for id, escaped := range map[any]string{
 			"a+b": "a+b", "a b": "a%20b", "a/b": "a%2Fb", "ü": "%C3%BC", "%41": "%2541", "..": "%2E%2E", int64(7): "7", "x/revoke": "x%2Frevoke",
 		} {
@@ -346,7 +346,7 @@ func TestIDsInAPath(t *testing.T) {
 			if _, err := o.keys.InsertOne(t.Context(), append(bson.D{{Key: "_id", Value: id}}, k.document()[1:]...)); err != nil {
 				t.Fatal(err)
 			}
-			if got := o.wants(http.StatusOK, "GET", "/v1/keys/"+escaped, ""); got.str("id") != fmt.Sprint(id) {
+			if got := o.mustCall(http.StatusOK, "GET", "/v1/keys/"+escaped, ""); got.str("id") != fmt.Sprint(id) {
 				t.Errorf("%q: %s", escaped, got.text)
 			}
 		}
@@ -354,11 +354,11 @@ func TestIDsInAPath(t *testing.T) {
 		if _, err := o.keys.InsertOne(t.Context(), other); err != nil {
 			t.Fatal(err)
 		}
-		if got := o.wants(http.StatusBadRequest, "POST", "/v1/keys/7/revoke", ""); got.str("code") != "AMBIGUOUS_ID" {
+		if got := o.mustCall(http.StatusBadRequest, "POST", "/v1/keys/7/revoke", ""); got.str("code") != "AMBIGUOUS_ID" {
 			t.Errorf("%s", got.text)
 		}
-		o.wants(http.StatusOK, "POST", "/v1/keys/7/revoke?user_id=user-1", "")
-		made := o.wants(http.StatusNotFound, "GET", "/v1/keys/nobody", "")
+		o.mustCall(http.StatusOK, "POST", "/v1/keys/7/revoke?user_id=user-1", "")
+		made := o.mustCall(http.StatusNotFound, "GET", "/v1/keys/nobody", "")
 		if made.str("code") != "NO_SUCH_KEY" {
 			t.Errorf("%s", made.text)
 		}
@@ -368,8 +368,8 @@ func TestIDsInAPath(t *testing.T) {
 // TestAWaitThatTimesOutIsASuccess, so that a caller does not rotate twice.
 func TestAWaitThatTimesOutIsASuccess(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
-		o := startAdminRig(t, s, shape{keystore.Schema{}, nil, stringID})
-		made := o.wants(http.StatusCreated, "POST", "/v1/keys?wait=instance&timeout=10s", `{"user_id":"u"}`)
+		o := startAdmin(t, s, shape{keystore.Schema{}, nil, stringID})
+		made := o.mustCall(http.StatusCreated, "POST", "/v1/keys?wait=instance&timeout=10s", `{"user_id":"u"}`)
 		if made.body["synced"] != true || len(made.body["missing"].([]any)) != 0 { //nolint:forcetypeassert // else the test fails as well
 			t.Errorf("%s", made.text)
 		}
@@ -383,7 +383,7 @@ func TestAWaitThatTimesOutIsASuccess(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		late := o.wants(http.StatusCreated, "POST", "/v1/keys/"+made.str("id")+"/rotate?wait=fleet&timeout=200ms", `{"overlap_seconds":60}`)
+		late := o.mustCall(http.StatusCreated, "POST", "/v1/keys/"+made.str("id")+"/rotate?wait=fleet&timeout=200ms", `{"overlap_seconds":60}`)
 		if late.body["synced"] != false || late.str("key") == "" || !strings.Contains(late.text, `"mute/1"`) {
 			t.Errorf("%s", late.text)
 		}
@@ -393,15 +393,15 @@ func TestAWaitThatTimesOutIsASuccess(t *testing.T) {
 // TestARotationDoesNotExtendTheExpiry: a rotation gives no key a longer life.
 func TestARotationDoesNotExtendTheExpiry(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
-		o := startAdminRig(t, s, shape{keystore.Schema{}, nil, stringID})
+		o := startAdmin(t, s, shape{keystore.Schema{}, nil, stringID})
 		soon := time.Now().Add(time.Minute).UTC().Truncate(time.Millisecond)
-		made := o.wants(http.StatusCreated, "POST", "/v1/keys", fmt.Sprintf(`{"user_id":"u","expires_at":%q}`, soon.Format(time.RFC3339Nano)))
+		made := o.mustCall(http.StatusCreated, "POST", "/v1/keys", fmt.Sprintf(`{"user_id":"u","expires_at":%q}`, soon.Format(time.RFC3339Nano)))
 		for _, overlap := range []int{3600, 30} {
 			want := soon
 			if overlap == 30 {
 				want = soon.Add(-30 * time.Second)
 			}
-			rotated := o.wants(http.StatusCreated, "POST", "/v1/keys/"+made.str("id")+"/rotate", fmt.Sprintf(`{"overlap_seconds":%d}`, overlap))
+			rotated := o.mustCall(http.StatusCreated, "POST", "/v1/keys/"+made.str("id")+"/rotate", fmt.Sprintf(`{"overlap_seconds":%d}`, overlap))
 			end, err := time.Parse(time.RFC3339, rotated.str("previous_expires_at"))
 			if err != nil || end.Before(want.Add(-time.Second)) || end.After(soon) || overlap == 3600 && end.After(want) {
 				t.Errorf("overlap of %d s: %s, want %v", overlap, rotated.text, want)
@@ -424,20 +424,20 @@ func addr(text string) (a netip.Addr) {
 // instances", each of them rejects the key.
 func TestARevocationReachesTheFleet(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
-		r := startTrio(t, s, withShortMaxStale, withAdmin(t))
-		o := &adminRig{r.rig, r.db.Collection(keyadmin.CollectionName)}
-		made := o.wants(http.StatusCreated, "POST", "/v1/keys", `{"user_id":"u","scopes":["read"]}`)
+		r := startFleet(t, s, withShortMaxStale, withAdmin(t))
+		o := &adminFixture{r.fixture, r.db.Collection(keyadmin.CollectionName)}
+		made := o.mustCall(http.StatusCreated, "POST", "/v1/keys", `{"user_id":"u","scopes":["read"]}`)
 		everywhere := func(after reply, want apikey.Code, request apikey.Request) {
 			t.Helper()
 			for i, service := range r.all {
-				if v := service.Judge(t.Context(), made.str("key"), &request); v.Code != want || v.Revision < after.revision(t) {
+				if v := service.Validate(t.Context(), made.str("key"), &request); v.Code != want || v.Revision < after.revision(t) {
 					t.Errorf("instance %d answers %v as of %x, want %v", i, v.Code, v.Revision, want)
 				}
 			}
 		}
 		everywhere(made, apikey.Valid, apikey.Request{MinRevision: made.revision(t)})
 		began := time.Now()
-		revoked := o.wants(http.StatusOK, "POST", "/v1/keys/"+made.str("id")+"/revoke?wait=fleet&timeout=20s", "")
+		revoked := o.mustCall(http.StatusOK, "POST", "/v1/keys/"+made.str("id")+"/revoke?wait=fleet&timeout=20s", "")
 		instances, _ := revoked.body["instances"].([]any)
 		if revoked.body["synced"] != true || len(instances) != 3 {
 			t.Fatalf("%s", revoked.text)

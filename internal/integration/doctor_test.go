@@ -77,8 +77,8 @@ func (p *candidate) examined(t *testing.T) (map[string]doctor.Check, doctor.Repo
 	return checks, report
 }
 
-// is compares a check with its status and the words that it must contain.
-func is(t *testing.T, c doctor.Check, status doctor.Status, words ...string) {
+// mustBe compares a check with its status and the words that it must contain.
+func mustBe(t *testing.T, c doctor.Check, status doctor.Status, words ...string) {
 	t.Helper()
 	if c.Status != status {
 		t.Errorf("%s is %q, want %q: %s", c.Name, c.Status, status, c.Detail)
@@ -107,12 +107,12 @@ func TestDoctorFitsEveryShape(t *testing.T) {
 				if !report.OK {
 					t.Error("the collection does not fit")
 				}
-				is(t, checks["documents"], checks["documents"].Status, "20 keys in 20 surveyed documents, 20 in all: 20 valid now")
-				is(t, checks["memory"], doctor.OK, "20 keys of about")
+				mustBe(t, checks["documents"], checks["documents"].Status, "20 keys in 20 surveyed documents, 20 in all: 20 valid now")
+				mustBe(t, checks["memory"], doctor.OK, "20 keys of about")
 				if s.MongoDBTokens {
 					p.config.StreamScope = "collection"
 					checks, _ = p.examined(t)
-					is(t, checks["stream"], doctor.OK)
+					mustBe(t, checks["stream"], doctor.OK)
 				}
 			})
 		}
@@ -149,8 +149,8 @@ func TestDoctorFindsWhatIsBroken(t *testing.T) {
 		if report.OK {
 			t.Error("it fits")
 		}
-		is(t, checks["index"], doctor.ToDo, "no unique index on key_hash", "createIndex")
-		is(t, checks["documents"], doctor.Warning, "keys in 300 surveyed documents",
+		mustBe(t, checks["index"], doctor.ToDo, "no unique index on key_hash", "createIndex")
+		mustBe(t, checks["documents"], doctor.Warning, "keys in 300 surveyed documents",
 			"is_active is of type string, a boolean is needed in 2 documents: k100, k200", "is_active is of type string, a boolean is needed in 1 document: k000",
 			"the hash field holds bcrypt", "plaintext", "fields without a role: secretKind")
 		for _, c := range report.Checks {
@@ -201,12 +201,12 @@ func TestDoctorNamesMissingPrivileges(t *testing.T) {
 				allow := forbid(t, s, command)
 				defer allow()
 				checks, report := p.examined(t)
-				is(t, checks[want.check], doctor.ToDo, want.words)
+				mustBe(t, checks[want.check], doctor.ToDo, want.words)
 				if report.OK {
 					t.Error("it fits")
 				}
 				if command == "update" {
-					is(t, checks["usage"], doctor.Warning, "update")
+					mustBe(t, checks["usage"], doctor.Warning, "update")
 				}
 			})
 		}
@@ -242,8 +242,8 @@ func TestDoctorWithoutCollectionOrServer(t *testing.T) {
 		t.Run("collection", func(t *testing.T) {
 			p := newCandidate(t, s, keystore.Schema{})
 			checks, report := p.examined(t)
-			is(t, checks["collection"], doctor.ToDo, "has no collection", "--ensure-schema")
-			is(t, checks["heartbeats"], doctor.NotTried)
+			mustBe(t, checks["collection"], doctor.ToDo, "has no collection", "--ensure-schema")
+			mustBe(t, checks["heartbeats"], doctor.NotTried)
 			if report.OK {
 				t.Error("it fits")
 			}
@@ -255,7 +255,7 @@ func TestDoctorWithoutCollectionOrServer(t *testing.T) {
 			if checks, report = p.examined(t); !report.OK {
 				t.Error("what serve creates is something to do")
 			}
-			is(t, checks["collection"], doctor.Warning, "serve will create it")
+			mustBe(t, checks["collection"], doctor.Warning, "serve will create it")
 		})
 		t.Run("field", func(t *testing.T) {
 			m := keystore.DefaultSchema()
@@ -263,7 +263,7 @@ func TestDoctorWithoutCollectionOrServer(t *testing.T) {
 			p := newCandidate(t, s, m)
 			p.insert(t, shapes()["default"].document(key{id: "k", text: "kt_some key text"}))
 			checks, _ := p.examined(t)
-			is(t, checks["documents"], doctor.ToDo, "keyHash", "--map-hash", "fields without a role: key_hash")
+			mustBe(t, checks["documents"], doctor.ToDo, "keyHash", "--map-hash", "fields without a role: key_hash")
 		})
 	})
 	t.Run("server", func(t *testing.T) {
@@ -274,7 +274,7 @@ func TestDoctorWithoutCollectionOrServer(t *testing.T) {
 		t.Cleanup(func() { _ = client.Disconnect(context.Background()) })
 		p := &candidate{config: daemon.Config{Config: service.Config{Client: client, Database: "d"}}}
 		checks, report := p.examined(t)
-		is(t, checks["deployment"], doctor.ToDo, "no primary answered")
+		mustBe(t, checks["deployment"], doctor.ToDo, "no primary answered")
 		if report.OK || len(report.Checks) != 11 {
 			t.Errorf("%v", report)
 		}

@@ -31,22 +31,22 @@ import (
 // the stream waits for its request's context, the WebSocket reads its connection.
 type embedding struct {
 	*httptest.Server
-	rig *rig
+	fixture *fixture
 	// causes are why streams have ended.
 	causes chan error
 }
 
-// embeddedRig is a rig around a service that a program embeds.
-type embeddedRig struct {
-	*rig
+// embeddedFixture is a fixture around a service that a program embeds.
+type embeddedFixture struct {
+	*fixture
 	service *keytail.Service
 }
 
 // startEmbedded is start for a program that embeds keytail; maxStale may be zero.
-func startEmbedded(t *testing.T, s *mongotest.Server, maxStale time.Duration) *embeddedRig {
+func startEmbedded(t *testing.T, s *mongotest.Server, maxStale time.Duration) *embeddedFixture {
 	t.Helper()
 	database := s.Database(t)
-	r := &rig{t: t, server: s, registry: prometheus.NewRegistry(), appName: "keytail-" + database}
+	r := &fixture{t: t, server: s, registry: prometheus.NewRegistry(), appName: "keytail-" + database}
 	r.db = s.Client(t, "outsider").Database(database)
 	r.keys = mongotest.CreateAPIKeys(t, r.db)
 	config := keytail.Config{
@@ -62,14 +62,14 @@ func startEmbedded(t *testing.T, s *mongotest.Server, maxStale time.Duration) *e
 	}
 	r.embedded = func(ctx context.Context, text string, request *apikey.Request) apikey.Verdict {
 		verdict, _ := embedded.Validate(ctx, text, auth.Request{Scopes: request.Scopes})
-		return inward(verdict)
+		return coreVerdict(verdict)
 	}
-	r.runs(embedded)
-	return &embeddedRig{r, embedded}
+	r.runUntilLive(embedded)
+	return &embeddedFixture{r, embedded}
 }
 
-// inward is the code and the source of a public verdict as the core has them.
-func inward(public auth.Verdict) (verdict apikey.Verdict) {
+// coreVerdict is the code and the source of a public verdict as the core has them.
+func coreVerdict(public auth.Verdict) (verdict apikey.Verdict) {
 	for verdict.Code = apikey.Missing; verdict.Code.String() != string(public.Code); verdict.Code++ {
 	}
 	for verdict.Source = apikey.SourceNone; verdict.Source.String() != string(public.Source); verdict.Source++ {
@@ -82,9 +82,9 @@ var frameworks = []string{"gin", "net/http"}
 
 // embed serves an API whose key needs the scope read, by the option and by a
 // requirement.
-func (r *embeddedRig) embed(framework string, opts ...auth.Option) *embedding {
+func (r *embeddedFixture) embed(framework string, opts ...auth.Option) *embedding {
 	r.t.Helper()
-	e := &embedding{rig: r.rig, causes: make(chan error, 200)}
+	e := &embedding{fixture: r.fixture, causes: make(chan error, 200)}
 	opts = append(opts, auth.CancelOnRevocation(), auth.Scopes("read"))
 	var handler http.Handler
 	if framework == "gin" {
@@ -128,19 +128,19 @@ func (e *embedding) socket(w http.ResponseWriter, r *http.Request) {
 }
 
 func (e *embedding) get(path, text string) *http.Response {
-	e.rig.t.Helper()
-	r, err := http.NewRequestWithContext(e.rig.t.Context(), http.MethodGet, e.URL+path, nil)
+	e.fixture.t.Helper()
+	r, err := http.NewRequestWithContext(e.fixture.t.Context(), http.MethodGet, e.URL+path, nil)
 	if err != nil {
-		e.rig.t.Fatal(err)
+		e.fixture.t.Fatal(err)
 	}
 	if text != "" {
 		r.Header.Set("Authorization", "Bearer "+text)
 	}
 	answer, err := e.Client().Do(r)
 	if err != nil {
-		e.rig.t.Fatal(err)
+		e.fixture.t.Fatal(err)
 	}
-	e.rig.t.Cleanup(func() { answer.Body.Close() })
+	e.fixture.t.Cleanup(func() { answer.Body.Close() })
 	return answer
 }
 
@@ -158,24 +158,24 @@ func endOf(wait func()) end {
 
 // openStream and openSocket return when the other side has accepted the key.
 func (e *embedding) openStream(k key) end {
-	e.rig.t.Helper()
+	e.fixture.t.Helper()
 	answer := e.get("/stream", k.text)
 	reader := bufio.NewReader(answer.Body)
 	if line, err := reader.ReadString('\n'); err != nil || line != "data: hello\n" {
-		e.rig.t.Fatalf("%d %q, %v", answer.StatusCode, line, err)
+		e.fixture.t.Fatalf("%d %q, %v", answer.StatusCode, line, err)
 	}
 	return endOf(func() { _, _ = io.Copy(io.Discard, reader) })
 }
 
 func (e *embedding) openSocket(k key) end {
-	e.rig.t.Helper()
-	conn, _, err := websocket.Dial(e.rig.t.Context(), strings.Replace(e.URL, "http", "ws", 1)+"/socket", &websocket.DialOptions{
+	e.fixture.t.Helper()
+	conn, _, err := websocket.Dial(e.fixture.t.Context(), strings.Replace(e.URL, "http", "ws", 1)+"/socket", &websocket.DialOptions{
 		HTTPClient: e.Client(), HTTPHeader: http.Header{"X-Api-Key": {k.text}},
 	})
 	if err != nil {
-		e.rig.t.Fatal(err)
+		e.fixture.t.Fatal(err)
 	}
-	e.rig.t.Cleanup(func() { _ = conn.CloseNow() })
+	e.fixture.t.Cleanup(func() { _ = conn.CloseNow() })
 	return endOf(func() { _, _, _ = conn.Read(context.Background()) })
 }
 
@@ -184,18 +184,18 @@ func (e *embedding) openers() map[string]func(key) end {
 	return map[string]func(key) end{"stream": e.openStream, "socket": e.openSocket}
 }
 
-func (e end) happens(t *testing.T, what string) time.Time {
+func (e end) mustHappen(t *testing.T, what string) time.Time {
 	t.Helper()
 	select {
 	case at := <-e:
 		return at
-	case <-time.After(testkit.Patience):
+	case <-time.After(testkit.WaitTimeout):
 		t.Fatal("it did not end: ", what)
 		return time.Time{}
 	}
 }
 
-func (e end) hasNotHappened(t *testing.T, what string) {
+func (e end) mustNotHappen(t *testing.T, what string) {
 	t.Helper()
 	select {
 	case <-e:
@@ -205,34 +205,34 @@ func (e end) hasNotHappened(t *testing.T, what string) {
 }
 
 // newValidKey inserts a key and waits until the service accepts it.
-func (r *rig) newValidKey(fields ...bson.E) key {
+func (r *fixture) newValidKey(fields ...bson.E) key {
 	r.t.Helper()
 	k := r.newKey(fields...)
-	r.becomes(k, apikey.Valid)
+	r.waitForCode(k, apikey.Valid)
 	return k
 }
 
 // catchUp waits until the service has applied everything that was written before.
-func (r *rig) catchUp() {
+func (r *fixture) catchUp() {
 	r.t.Helper()
 	k := r.newValidKey()
 	r.set(k, "is_active", false)
-	r.becomes(k, apikey.Disabled)
+	r.waitForCode(k, apikey.Disabled)
 }
 
 // endings are what another client may do to a key, and the cause.
 var endings = map[string]struct {
-	do   func(r *rig, k key)
+	do   func(r *fixture, k key)
 	code auth.Code
 }{
-	"revoked": {func(r *rig, k key) { r.set(k, "is_active", false) }, auth.Disabled},
-	"deleted": {func(r *rig, k key) {
+	"revoked": {func(r *fixture, k key) { r.set(k, "is_active", false) }, auth.Disabled},
+	"deleted": {func(r *fixture, k key) {
 		if _, err := r.keys.DeleteOne(r.t.Context(), bson.D{{Key: "_id", Value: k.id}}); err != nil {
 			r.t.Fatal(err)
 		}
 	}, auth.NotFound},
-	"expires":         {func(r *rig, k key) { r.set(k, "expires_at", time.Now().Add(300*time.Millisecond)) }, auth.Expired},
-	"loses its scope": {func(r *rig, k key) { r.set(k, "scopes", bson.A{"write"}) }, auth.InsufficientPermissions},
+	"expires":         {func(r *fixture, k key) { r.set(k, "expires_at", time.Now().Add(300*time.Millisecond)) }, auth.Expired},
+	"loses its scope": {func(r *fixture, k key) { r.set(k, "scopes", bson.A{"write"}) }, auth.InsufficientPermissions},
 }
 
 func TestOpenRequestsEndWithTheirKey(t *testing.T) {
@@ -248,9 +248,9 @@ func TestOpenRequestsEndWithTheirKey(t *testing.T) {
 					// A change after which the key is valid ends nothing, and neither does a late expiry.
 					r.update(k, bson.D{{Key: "$set", Value: bson.D{{Key: "name", Value: "renamed"}, {Key: "expires_at", Value: time.Now().Add(time.Hour)}}}})
 					r.catchUp()
-					cut.hasNotHappened(t, name)
-					c.do(r.rig, k)
-					cut.happens(t, name)
+					cut.mustNotHappen(t, name)
+					c.do(r.fixture, k)
+					cut.mustHappen(t, name)
 					if kind != "stream" {
 						continue
 					}
@@ -261,7 +261,7 @@ func TestOpenRequestsEndWithTheirKey(t *testing.T) {
 				}
 			}
 		}
-		mongotest.Eventually(t, testkit.Patience, func() bool { return r.Core.Watches.Watching() == 0 }, "there are watches left")
+		mongotest.Eventually(t, testkit.WaitTimeout, func() bool { return r.Core.Watches.Watching() == 0 }, "there are watches left")
 	})
 }
 
@@ -272,7 +272,7 @@ func TestAStreamEndsAtTheExpiryItBeganWith(t *testing.T) {
 		e := r.embed("gin")
 		expires := time.Now().Add(2 * time.Second).Truncate(time.Millisecond)
 		k := r.newValidKey(bson.E{Key: "expires_at", Value: expires})
-		at := e.openStream(k).happens(t, "an expired key")
+		at := e.openStream(k).mustHappen(t, "an expired key")
 		if late := at.Sub(expires); late < 0 {
 			t.Errorf("it ended %v early", -late)
 		} else {
@@ -281,9 +281,9 @@ func TestAStreamEndsAtTheExpiryItBeganWith(t *testing.T) {
 	})
 }
 
-// TestHowLongWhatIsOpenOutlivesItsKey measures from the acknowledged write of
+// TestDelayOfCancelOnRevocation measures from the acknowledged write of
 // another client to the end at the API's client.
-func TestHowLongWhatIsOpenOutlivesItsKey(t *testing.T) {
+func TestDelayOfCancelOnRevocation(t *testing.T) {
 	mongotest.EachScope(t, func(t *testing.T, s *mongotest.Server) {
 		r := startEmbedded(t, s, 0)
 		e := r.embed("gin")
@@ -300,7 +300,7 @@ func TestHowLongWhatIsOpenOutlivesItsKey(t *testing.T) {
 			for i, k := range keys {
 				r.set(k, "is_active", false)
 				acknowledged := time.Now()
-				delays = append(delays, max(0, cuts[i].happens(t, kind).Sub(acknowledged)))
+				delays = append(delays, max(0, cuts[i].mustHappen(t, kind).Sub(acknowledged)))
 			}
 			slices.Sort(delays)
 			t.Logf("a %s is cut %v (median), %v (worst of %d) after the acknowledged write", kind, delays[count/2], delays[count-1], count)
@@ -320,8 +320,8 @@ func TestAnOutageEndsOnlyRequestsWithCancelOnOutage(t *testing.T) {
 		kept, keptSocket, lost, lostSocket := keep.openStream(k), keep.openSocket(k), lose.openStream(k), lose.openSocket(k)
 		mend := r.failCommands("getMore", "aggregate", "find", "update", "findAndModify")
 		began := time.Now()
-		at := lost.happens(t, "a stream during an outage")
-		lostSocket.happens(t, "a socket during an outage")
+		at := lost.mustHappen(t, "a stream during an outage")
+		lostSocket.mustHappen(t, "a socket during an outage")
 		if cause := <-lose.causes; !errors.Is(cause, auth.ErrStalenessExceeded) {
 			t.Errorf("the cause is %v", cause)
 		}
@@ -334,16 +334,16 @@ func TestAnOutageEndsOnlyRequestsWithCancelOnOutage(t *testing.T) {
 		if answer := lose.get("/whoami", k.text); answer.StatusCode != http.StatusServiceUnavailable {
 			t.Errorf("a request is answered with %d", answer.StatusCode)
 		}
-		kept.hasNotHappened(t, "a stream without CancelOnOutage")
-		keptSocket.hasNotHappened(t, "a socket without CancelOnOutage")
+		kept.mustNotHappen(t, "a stream without CancelOnOutage")
+		keptSocket.mustNotHappen(t, "a socket without CancelOnOutage")
 		mend()
-		r.reaches("live")
+		r.waitForState("live")
 		r.catchUp()
-		kept.hasNotHappened(t, "a stream after the outage")
-		keptSocket.hasNotHappened(t, "a socket after the outage")
+		kept.mustNotHappen(t, "a stream after the outage")
+		keptSocket.mustNotHappen(t, "a socket after the outage")
 		r.set(k, "is_active", false)
-		kept.happens(t, "a revoked key after the outage")
-		keptSocket.happens(t, "a revoked key after the outage")
+		kept.mustHappen(t, "a revoked key after the outage")
+		keptSocket.mustHappen(t, "a revoked key after the outage")
 	})
 }
 
@@ -360,13 +360,13 @@ func TestAFailedRecheckEndsNothing(t *testing.T) {
 		mend := r.failCommands("find")
 		r.set(k, "name", "renamed")
 		r.set(gone, "is_active", false)
-		mongotest.Eventually(t, testkit.Patience, func() bool { return failed() > before+3 }, "no key is read")
-		kept.hasNotHappened(t, "a key that cannot be read now")
-		cut.hasNotHappened(t, "another one")
+		mongotest.Eventually(t, testkit.WaitTimeout, func() bool { return failed() > before+3 }, "no key is read")
+		kept.mustNotHappen(t, "a key that cannot be read now")
+		cut.mustNotHappen(t, "another one")
 		mend()
-		cut.happens(t, "a revoked key that can be read again")
+		cut.mustHappen(t, "a revoked key that can be read again")
 		r.catchUp()
-		kept.hasNotHappened(t, "a renamed key")
+		kept.mustNotHappen(t, "a renamed key")
 	})
 }
 
@@ -385,18 +385,18 @@ func TestASilentServerEndsOnlyRequestsWithCancelOnOutage(t *testing.T) {
 				kept, lost := keep.openSocket(k), lose.openStream(k)
 				began := time.Now()
 				heal := stage(d.Node, r.appName)
-				at := lost.happens(t, "a stream during an outage")
+				at := lost.mustHappen(t, "a stream during an outage")
 				if cause := <-lose.causes; !errors.Is(cause, auth.ErrStalenessExceeded) {
 					t.Errorf("the cause is %v", cause)
 				}
 				t.Logf("ended %v after the silence began; max_stale is %v, and the last read was waited for", at.Sub(began), shortMaxStale)
-				kept.hasNotHappened(t, "a socket without CancelOnOutage")
+				kept.mustNotHappen(t, "a socket without CancelOnOutage")
 				heal()
-				r.reaches("live")
+				r.waitForState("live")
 				r.catchUp()
-				kept.hasNotHappened(t, "a socket after the outage")
+				kept.mustNotHappen(t, "a socket after the outage")
 				r.set(k, "is_active", false)
-				kept.happens(t, "a revoked key after the outage")
+				kept.mustHappen(t, "a revoked key after the outage")
 			})
 		}
 	}
@@ -411,16 +411,16 @@ func TestARevocationWithoutAChangeStreamEndsOpenRequests(t *testing.T) {
 		k, other := r.newValidKey(), r.newValidKey()
 		cut, kept := e.openStream(k), e.openStream(other)
 		defer r.failCommands("getMore", "aggregate", "update", "findAndModify")()
-		r.reaches("stale")
+		r.waitForState("stale")
 		r.set(k, "is_active", false)
 		acknowledged := time.Now()
-		at := cut.happens(t, "a revoked key")
+		at := cut.mustHappen(t, "a revoked key")
 		t.Logf("ended %v after the write, without a change stream", at.Sub(acknowledged))
 		var revoked *auth.RevokedError
 		if cause := <-e.causes; !errors.As(cause, &revoked) || revoked.Code != auth.Disabled {
 			t.Errorf("the cause is %v", cause)
 		}
-		kept.hasNotHappened(t, "a key that the database calls valid")
+		kept.mustNotHappen(t, "a key that the database calls valid")
 	})
 }
 
@@ -438,13 +438,13 @@ func TestAChangeDuringALossEndsOpenRequests(t *testing.T) {
 			{Key: "errorCode", Value: 286}, // ChangeStreamHistoryLost
 			{Key: "appName", Value: r.appName},
 		})
-		mongotest.Eventually(t, testkit.Patience, func() bool { return r.metric("keytail_losses_total") > losses }, "history is not lost")
+		mongotest.Eventually(t, testkit.WaitTimeout, func() bool { return r.metric("keytail_losses_total") > losses }, "history is not lost")
 		r.set(k, "is_active", false)
 		mend()
-		cut.happens(t, "a key that was revoked during the loss")
-		r.reaches("live")
+		cut.mustHappen(t, "a key that was revoked during the loss")
+		r.waitForState("live")
 		r.catchUp()
-		kept.hasNotHappened(t, "a key that is still valid")
+		kept.mustNotHappen(t, "a key that is still valid")
 	})
 }
 
@@ -489,7 +489,7 @@ func TestTheMiddlewareFollowsTheHTTPContract(t *testing.T) {
 		mend := r.failCommands("getMore", "aggregate", "find", "update", "findAndModify")
 		defer mend()
 		e := r.embed("gin")
-		mongotest.Eventually(t, testkit.Patience, func() bool {
+		mongotest.Eventually(t, testkit.WaitTimeout, func() bool {
 			answer := e.get("/whoami", good.text)
 			outage := answer.StatusCode == http.StatusServiceUnavailable
 			if !outage && answer.StatusCode != http.StatusOK || outage && answer.Header.Get("Retry-After") != "1" {

@@ -36,8 +36,8 @@ const (
 )
 
 const (
-	// electionPatience is several elections (electionTimeoutMillis is 10 s).
-	electionPatience = 90 * time.Second
+	// electionTimeout is several elections (electionTimeoutMillis is 10 s).
+	electionTimeout = 90 * time.Second
 	// recovery is how long after the end of a fault everything must be as before.
 	recovery = 30 * time.Second
 	// nodeTimeout bounds a command to a node that may have been stopped.
@@ -91,7 +91,7 @@ type greeting struct {
 func (s *replicaSet) hello() greeting {
 	s.t.Helper()
 	var g greeting
-	mongotest.Eventually(s.t, electionPatience, func() bool {
+	mongotest.Eventually(s.t, electionTimeout, func() bool {
 		ctx, cancel := context.WithTimeout(context.Background(), nodeTimeout)
 		defer cancel()
 		err := s.admin.RunCommand(ctx, bson.D{{Key: greetingCommand, Value: 1}}).Decode(&g)
@@ -128,7 +128,7 @@ func (s *replicaSet) restart(host string) {
 	if err := tell(node, bson.D{{Key: "shutdown", Value: 1}, {Key: "timeoutSecs", Value: 10}}); err != nil {
 		s.t.Fatal(err)
 	}
-	mongotest.Eventually(s.t, electionPatience, func() bool {
+	mongotest.Eventually(s.t, electionTimeout, func() bool {
 		g, err := greets(node)
 		return err == nil && g.TopologyVersion.ProcessID != before.TopologyVersion.ProcessID && (g.IsWritablePrimary || g.Secondary)
 	}, host, " does not come back")

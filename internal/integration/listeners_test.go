@@ -16,10 +16,10 @@ import (
 // TestTokensAndPolicies: what the configuration names is asked
 // for by the handlers of a running service.
 func TestTokensAndPolicies(t *testing.T) {
-	mongotest.Each(t, wholePathOfTokens)
+	mongotest.Each(t, testTokensAndPolicies)
 }
 
-func wholePathOfTokens(t *testing.T, s *mongotest.Server) {
+func testTokensAndPolicies(t *testing.T, s *mongotest.Server) {
 	dir := t.TempDir()
 	file := func(name, content string) string {
 		path := filepath.Join(dir, name)

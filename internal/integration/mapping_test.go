@@ -213,9 +213,9 @@ func (c change) update() bson.D {
 }
 
 // startShaped runs a service on a collection of this shape, and makes n keys.
-func startShaped(t *testing.T, server *mongotest.Server, s shape, n int) (*rig, []key) {
+func startShaped(t *testing.T, server *mongotest.Server, s shape, n int) (*fixture, []key) {
 	t.Helper()
-	r := &rig{t: t, server: server, registry: prometheus.NewRegistry()}
+	r := &fixture{t: t, server: server, registry: prometheus.NewRegistry()}
 	database := server.Database(t)
 	r.appName = "keytail-" + database
 	r.db = server.Client(t, "outsider").Database(database)
@@ -253,9 +253,9 @@ func TestEveryMappingIsReadAndFollowed(t *testing.T) {
 				r, keys := startShaped(t, server, s, len(changes)+2)
 				_, user := s.id(1)
 				for _, k := range keys {
-					r.becomes(k, apikey.Valid, "read")
-					r.isCached(k)
-					if v := r.ask(k, "read"); v.Record.UserID != user {
+					r.waitForCode(k, apikey.Valid, "read")
+					r.waitUntilCached(k)
+					if v := r.validate(k, "read"); v.Record.UserID != user {
 						t.Errorf("%s is for the user %q, want %q", k.id, v.Record.UserID, user)
 					}
 				}
@@ -263,36 +263,36 @@ func TestEveryMappingIsReadAndFollowed(t *testing.T) {
 					r.update(keys[i], s.changes(keys[i])[i].update())
 				}
 				for i, c := range changes {
-					r.shows(keys[i], c)
+					r.waitForEffect(keys[i], c)
 				}
 				if losses := r.metric("keytail_losses_total"); losses != 0 {
 					t.Errorf("%v losses", losses)
 				}
-				r.ignores(s, keys[len(changes)], keys[len(changes)+1])
+				r.mustIgnore(s, keys[len(changes)], keys[len(changes)+1])
 			})
 		}
 	})
 }
 
-// shows validates until the change has its effect.
-func (r *rig) shows(k key, c change) {
+// waitForEffect validates until the change has its effect.
+func (r *fixture) waitForEffect(k key, c change) {
 	r.t.Helper()
-	mongotest.Eventually(r.t, testkit.Patience, func() bool {
-		v := r.ask(k, "read")
+	mongotest.Eventually(r.t, testkit.WaitTimeout, func() bool {
+		v := r.validate(k, "read")
 		return v.Code == c.want && (c.seen == nil || c.seen(v.Record))
 	}, c.field, " ", c.name, ": ", k.id, " does not become ", c.want)
 }
 
-// ignores checks that updates of the ignorable fields alone come over the wire exactly
+// mustIgnore checks that updates of the ignorable fields alone come over the wire exactly
 // if the collection has no such fields. The marker's change comes after them in the
 // stream.
-func (r *rig) ignores(s shape, k, marker key) {
+func (r *fixture) mustIgnore(s shape, k, marker key) {
 	r.t.Helper()
 	m := s.names()
 	mark := func(user byte) {
 		id, text := s.id(user)
 		r.set(marker, m.UserID, id)
-		mongotest.Eventually(r.t, testkit.Patience, func() bool { return r.ask(marker).Record.UserID == text }, "the marker does not change")
+		mongotest.Eventually(r.t, testkit.WaitTimeout, func() bool { return r.validate(marker).Record.UserID == text }, "the marker does not change")
 	}
 	mark(3)
 	events, changes := r.metric("keytail_stream_events_total", "update"), r.metric("keytail_changes_total")
@@ -322,10 +322,10 @@ func TestAKeyWithoutItsPrefixIsMalformed(t *testing.T) {
 	m.HashAfter = "kt_"
 	s := shape{m, nil, stringID}
 	r, keys := startShaped(t, &server.Server, s, 1)
-	r.becomes(keys[0], apikey.Valid, "read")
+	r.waitForCode(keys[0], apikey.Valid, "read")
 	// The text that was hashed, without the prefix
 	for _, text := range []string{keys[0].text[3:], "sk_" + keys[0].text[3:], "kt_"} {
-		if got := r.ask(key{text: text}).Code; got != apikey.Malformed {
+		if got := r.validate(key{text: text}).Code; got != apikey.Malformed {
 			t.Errorf("got %v", got)
 		}
 	}
@@ -334,7 +334,7 @@ func TestAKeyWithoutItsPrefixIsMalformed(t *testing.T) {
 // TestStartReportsEveryMistakeOfAMapping at once.
 func TestStartReportsEveryMistakeOfAMapping(t *testing.T) {
 	server := mongotest.StartDevmongo(t, devmongo.Config{})
-	r := &rig{t: t, server: &server.Server, appName: "outsider"}
+	r := &fixture{t: t, server: &server.Server, appName: "outsider"}
 	r.db = server.Client(t).Database(server.Database(t))
 	r.keys = mongotest.CreateAPIKeys(t, r.db)
 	start := func(m keystore.Schema, scopes ...string) error {

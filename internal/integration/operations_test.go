@@ -84,7 +84,7 @@ func (c counted) times(n int) counted { return counted{n * c.finds, n * c.update
 
 // traffic is a collection of keys and what verifies them.
 type traffic struct {
-	*rig
+	*fixture
 	keys1000 []key
 	counter  *operations
 	// took is how long ours verified.
@@ -93,7 +93,7 @@ type traffic struct {
 
 func newTraffic(t *testing.T) *traffic {
 	server := &mongotest.StartDevmongo(t, devmongo.Config{}).Server
-	l := &traffic{rig: &rig{t: t, server: server}}
+	l := &traffic{fixture: &fixture{t: t, server: server}}
 	l.db = server.Client(t, "outsider").Database(server.Database(t))
 	l.keys = mongotest.CreateAPIKeys(t, l.db)
 	for range loadKeys {
@@ -157,11 +157,11 @@ func (l *traffic) tenth(verify func(key), written func()) counted {
 // cleared has a cache of 120 s, longer than the load, that each write of a key
 // clears; hits write no last_used.
 func (l *traffic) cleared(writes bool) counted {
-	ask := l.direct(l.client().Database(l.db.Name()).Collection("api_keys"))
+	query := l.direct(l.client().Database(l.db.Name()).Collection("api_keys"))
 	held := map[string]bool{}
 	verify := func(k key) {
 		if !held[k.id] {
-			ask(k)
+			query(k)
 			held[k.id] = true
 		}
 	}
@@ -186,14 +186,14 @@ func (l *traffic) ours(writes bool, change ...func(*daemon.Config)) counted {
 		written = func() {
 			// A second is longer than a refresh, but not here.
 			n++
-			mongotest.Eventually(l.t, testkit.Patience, func() bool { return l.metric("keytail_fills_total", "refresh") == n }, "no refresh")
+			mongotest.Eventually(l.t, testkit.WaitTimeout, func() bool { return l.metric("keytail_fills_total", "refresh") == n }, "no refresh")
 		}
 	}
 	if l.TracksUsage() {
 		flushed = l.flushUsage
 	}
 	l.verify(loadVerifies, func(k key) {
-		if v := l.ask(k); v.Code != apikey.Valid {
+		if v := l.validate(k); v.Code != apikey.Valid {
 			l.t.Fatalf("%s is %v", k.id, v.Code)
 		}
 	}, written, flushed)

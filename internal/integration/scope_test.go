@@ -55,10 +55,10 @@ func TestHeartbeatsInAnotherDatabase(t *testing.T) {
 		state := s.Database(t)
 		r := start(t, s, withShortMaxStale, inCollection, func(c *daemon.Config) { c.StateDatabase = state })
 		k := r.newKey()
-		r.becomes(k, apikey.Valid)
-		r.isCached(k)
+		r.waitForCode(k, apikey.Valid)
+		r.waitUntilCached(k)
 		r.set(k, "is_active", false)
-		r.becomes(k, apikey.Disabled)
+		r.waitForCode(k, apikey.Disabled)
 		r.mustBeReady("?strict=1", http.StatusOK, "live")
 		names, err := r.db.ListCollectionNames(t.Context(), bson.D{})
 		if err != nil || len(names) != 1 {

@@ -18,9 +18,9 @@ import (
 	"github.com/keytail/keytail/internal/service"
 )
 
-// unfitPatience is how long a service may take to become live before the test blames its
+// liveTimeout is how long a service may take to become live before the test blames its
 // client's settings. A quiet machine needs 50 ms.
-const unfitPatience = 5 * time.Second
+const liveTimeout = 5 * time.Second
 
 // clientAnomalies are those of a client with other concerns than keytail needs, from the
 // program or the connection string.
@@ -33,7 +33,7 @@ func clientAnomalies() []anomaly {
 // from the cache.
 func clientConcerns(t *testing.T, scope string) string {
 	d := mongotest.StartDevmongo(t, devmongo.Config{})
-	r := &rig{t: t, server: d.InScope(scope)}
+	r := &fixture{t: t, server: d.InScope(scope)}
 	r.db = d.Client(t, "outsider").Database(d.Database(t))
 	r.keys = mongotest.CreateAPIKeys(t, r.db)
 	under, err := daemon.New(t.Context(), daemon.Config{Config: service.Config{
@@ -58,12 +58,12 @@ func clientConcerns(t *testing.T, scope string) string {
 	}()
 	select {
 	case <-under.Live():
-	case <-time.After(unfitPatience):
+	case <-time.After(liveTimeout):
 		return "the service does not become live"
 	}
 	k := r.newKey()
-	r.becomes(k, apikey.Valid)
+	r.waitForCode(k, apikey.Valid)
 	r.set(k, "is_active", false)
-	r.becomes(k, apikey.Disabled)
+	r.waitForCode(k, apikey.Disabled)
 	return ""
 }

@@ -69,7 +69,7 @@ func twoDocuments(t *testing.T, scope string) string {
 }
 
 // firstOf makes the first document.
-func (r *rig) firstOf(p pair) pair {
+func (r *fixture) firstOf(p pair) pair {
 	r.t.Helper()
 	p.first = r.newKey()
 	p.second = key{id: p.first.id + "-again", text: p.first.text}
@@ -77,13 +77,13 @@ func (r *rig) firstOf(p pair) pair {
 		r.set(p.first, "is_active", false)
 	}
 	if p.held {
-		r.isCached(p.first)
+		r.waitUntilCached(p.first)
 	}
 	return p
 }
 
 // secondOf makes the second one, in one step or by a change that brings the hash in.
-func (r *rig) secondOf(p pair) {
+func (r *fixture) secondOf(p pair) {
 	r.t.Helper()
 	document := p.second.document()
 	if p.validFirst {
@@ -111,12 +111,12 @@ func (r *rig) secondOf(p pair) {
 
 // neverValid validates each key a few times, from the first answer on that must contain
 // the acknowledged writes.
-func (r *rig) neverValid(pairs []pair, when string) (all []string) {
+func (r *fixture) neverValid(pairs []pair, when string) (all []string) {
 	r.t.Helper()
 	known := time.Now()
 	for _, p := range pairs {
 		for range 3 {
-			if w := wrong(r.since(p.first, known), apikey.Disabled); w != "" {
+			if w := violation(r.validateSince(p.first, known), apikey.Disabled); w != "" {
 				all = append(all, fmt.Sprintf("%s (valid first %v, held %v, by %s): %s", when, p.validFirst, p.held, p.change, w))
 				break
 			}

@@ -22,7 +22,7 @@ import (
 // the cache and the validator, over a collection in memory and with a clock that stands
 // still meanwhile.
 func partsAnomalies() []anomaly {
-	return append(twinAnomalies(), []anomaly{
+	return append(duplicateAnomalies(), []anomaly{
 		{name: "stale set", shows: []string{"SeqBeforeRead"}, covered: []string{"ChangeFloor"}, stage: onParts(staleSet), scopes: noStream},
 		{name: "late stale read", shows: []string{"ChangeFloor"}, covered: []string{"SeqBeforeRead"}, stage: onParts(lateStaleRead), scopes: noStream},
 		{name: "waiter that joins late", shows: []string{"Revalidate"}, stage: onParts(lateWaiter), scopes: noStream},
@@ -95,9 +95,9 @@ func (p *parts) write(active bool) clustertime.Time {
 	return p.now
 }
 
-// told applies a change of this time as an update without a hash, and makes the stream
+// deliver applies a change of this time as an update without a hash, and makes the stream
 // fresh again: a heartbeat that was sent after the write has come back.
-func (p *parts) told(at clustertime.Time) {
+func (p *parts) deliver(at clustertime.Time) {
 	p.cache.Apply(&keycache.Change{ID: partsID, Time: at})
 	p.fresh()
 }
@@ -113,7 +113,7 @@ func (p *parts) open() {
 	p.fresh()
 }
 
-func (p *parts) ask() apikey.Verdict {
+func (p *parts) validate() apikey.Verdict {
 	return p.Validate(context.Background(), p.text, &apikey.Request{})
 }
 
@@ -181,12 +181,12 @@ func staleSet(p *parts) string {
 	p.write(true)
 	p.open()
 	letGo := p.hold()
-	go p.ask()
+	go p.validate()
 	synctest.Wait()
-	p.told(p.write(false))
+	p.deliver(p.write(false))
 	letGo()
 	synctest.Wait()
-	return wrong(p.ask(), apikey.Disabled)
+	return violation(p.validate(), apikey.Disabled)
 }
 
 // lateStaleRead: a read begins after the revocation has been applied, and shows
@@ -195,9 +195,9 @@ func lateStaleRead(p *parts) string {
 	p.lags = true
 	p.write(true)
 	p.open()
-	p.told(p.write(false))
-	p.ask()
-	return wrong(p.ask(), apikey.Disabled)
+	p.deliver(p.write(false))
+	p.validate()
+	return violation(p.validate(), apikey.Disabled)
 }
 
 // lateWaiter: a caller that comes after the revocation joins a read that began
@@ -206,15 +206,15 @@ func lateWaiter(p *parts) string {
 	p.write(true)
 	p.open()
 	letGo := p.hold()
-	go p.ask()
+	go p.validate()
 	synctest.Wait()
-	p.told(p.write(false))
+	p.deliver(p.write(false))
 	var late apikey.Verdict
-	go func() { late = p.ask() }()
+	go func() { late = p.validate() }()
 	synctest.Wait()
 	letGo()
 	synctest.Wait()
-	return wrong(late, apikey.Disabled)
+	return violation(late, apikey.Disabled)
 }
 
 // fillDuringLoss: a document is refreshed between a loss and the new stream, and
@@ -229,7 +229,7 @@ func fillDuringLoss(p *parts) string {
 	p.cache.Store(ticket, document.Hash, keycache.Found(document.ID, &document.Record))
 	p.write(false)
 	p.open()
-	return wrong(p.ask(), apikey.Disabled)
+	return violation(p.validate(), apikey.Disabled)
 }
 
 // appears moves the key's hash to the document, by an update whose refresh does
@@ -241,11 +241,11 @@ func (p *parts) appears() {
 
 func appearsAfterNegative(p *parts) string {
 	p.open()
-	if w := wrong(p.ask(), apikey.NotFound); w != "" {
+	if w := violation(p.validate(), apikey.NotFound); w != "" {
 		p.t.Fatal(w)
 	}
 	p.appears()
-	return wrong(p.ask(), apikey.Valid)
+	return violation(p.validate(), apikey.Valid)
 }
 
 // scan makes the cache complete.
@@ -266,7 +266,7 @@ func appearsAfterScan(p *parts) string {
 	p.open()
 	p.scan()
 	p.appears()
-	return wrong(p.ask(), apikey.Valid)
+	return violation(p.validate(), apikey.Valid)
 }
 
 func absentBeforeLoss(p *parts) string {
@@ -275,7 +275,7 @@ func absentBeforeLoss(p *parts) string {
 	p.cache.Lose()
 	p.write(true)
 	p.open()
-	return wrong(p.ask(), apikey.Valid)
+	return violation(p.validate(), apikey.Valid)
 }
 
 // pushedOut: other keys take the place of this one in a cache that was complete.
@@ -289,15 +289,15 @@ func pushedOut(p *parts) string {
 		// Fills and not changes: a change of 4000 may share a slot with the key.
 		p.cache.Store(p.cache.Begin(), apikey.HashOf(large.KeyID), keycache.Finding{Found: true, ID: apikey.DocID(large.KeyID), Record: &large})
 	}
-	return wrong(p.ask(), apikey.Valid)
+	return violation(p.validate(), apikey.Valid)
 }
 
 // tooOld: the stream has not been fresh for longer than max_stale.
 func tooOld(p *parts) string {
 	p.write(true)
 	p.open()
-	p.ask()
+	p.validate()
 	p.write(false)
 	time.Sleep(keycache.DefaultMaxStale + time.Second)
-	return wrong(p.ask(), apikey.Disabled)
+	return violation(p.validate(), apikey.Disabled)
 }

@@ -45,19 +45,19 @@ func restoredInPlace(t *testing.T, scope string) string {
 	r := start(t, d.InScope(scope), withRareHeartbeats)
 	k := r.newKey()
 	r.set(k, "is_active", false)
-	r.becomes(k, apikey.Disabled)
+	r.waitForCode(k, apikey.Disabled)
 	snapshot := d.Node.Snapshot()
-	revision := r.sets(k, true)
-	r.becomes(k, apikey.Valid)
-	r.isCached(k)
-	r.receipt(revision, false, testkit.Patience) // takes a heartbeat, which is not in the snapshot
+	revision := r.setActive(k, true)
+	r.waitForCode(k, apikey.Valid)
+	r.waitUntilCached(k)
+	r.sync(revision, false, testkit.WaitTimeout) // takes a heartbeat, which is not in the snapshot
 	d.Node.TickNoop()
 	requests := holding(r, time.Millisecond, "getMore")
 	for range 3 {
 		requests.wait()
 	}
 	d.Node.Restore(snapshot)
-	return wrong(r.since(k, time.Now()), apikey.Disabled)
+	return violation(r.validateSince(k, time.Now()), apikey.Disabled)
 }
 
 // restoredBeforeAHeartbeat: the history was lost and a new stream opened; before a
@@ -66,18 +66,18 @@ func restoredBeforeAHeartbeat(t *testing.T, scope string) string {
 	r, node := stagedService(t, scope, devmongo.Config{})
 	k := r.newKey()
 	r.set(k, "is_active", false)
-	r.becomes(k, apikey.Disabled)
+	r.waitForCode(k, apikey.Disabled)
 	snapshot := node.Snapshot()
 	r.set(k, "is_active", true)
-	r.becomes(k, apikey.Valid)
+	r.waitForCode(k, apikey.Valid)
 	losses, opens := r.metric("keytail_losses_total"), r.metric("keytail_stream_opens_total")
 	failing(r, 286, "getMore", "aggregate", "update")
-	mongotest.Eventually(t, testkit.Patience, func() bool { return r.metric("keytail_losses_total") > losses }, "the history is not lost")
+	mongotest.Eventually(t, testkit.WaitTimeout, func() bool { return r.metric("keytail_losses_total") > losses }, "the history is not lost")
 	failing(r, 2, "update")
-	mongotest.Eventually(t, testkit.Patience, func() bool { return r.metric("keytail_stream_opens_total") > opens }, "the stream is not opened again")
-	r.isCached(k)
+	mongotest.Eventually(t, testkit.WaitTimeout, func() bool { return r.metric("keytail_stream_opens_total") > opens }, "the stream is not opened again")
+	r.waitUntilCached(k)
 	node.Restore(snapshot)
-	return wrong(r.since(k, time.Now()), apikey.Disabled)
+	return violation(r.validateSince(k, time.Now()), apikey.Disabled)
 }
 
 // forgedHeartbeats: the tail stands still, as after a pause of the machine, and an attacker
@@ -85,7 +85,7 @@ func restoredBeforeAHeartbeat(t *testing.T, scope string) string {
 func forgedHeartbeats(t *testing.T, scope string) string {
 	g := startGated(t, scope, devmongo.Config{})
 	k := g.newKey()
-	g.isCached(k)
+	g.waitUntilCached(k)
 	there, letGo := g.gate.hold(&g.gate.applying)
 	defer letGo()
 	g.newKey()
@@ -96,13 +96,13 @@ func forgedHeartbeats(t *testing.T, scope string) string {
 	g.set(k, "is_active", false)
 	revoked := time.Now()
 	seen := map[int64]bool{}
-	mongotest.Eventually(t, testkit.Patience, func() bool {
+	mongotest.Eventually(t, testkit.WaitTimeout, func() bool {
 		seen[g.nonce(t.Context())] = true
 		return len(seen) > 4
 	}, "no heartbeats are sent")
 	letGo()
 	arrives(t, there) // the forged ones have been delivered, the revocation has not
-	if v := g.ask(k); v.Code == apikey.Valid && v.AsOf.After(revoked) {
+	if v := g.validate(k); v.Code == apikey.Valid && v.AsOf.After(revoked) {
 		return fmt.Sprintf("valid, %v old, although it was revoked %v ago", v.Staleness, time.Since(revoked))
 	}
 	return ""

@@ -95,9 +95,9 @@ func (g *gate) hold(which *func()) (arrived <-chan struct{}, letGo func()) {
 	return there, sync.OnceFunc(func() { close(leave) })
 }
 
-// gated is a core that the test connects itself. Its rig has no daemon.
+// gated is a core that the test connects itself. Its fixture has no daemon.
 type gated struct {
-	*rig
+	*fixture
 	gate      *gate
 	validator *validator.Validator
 	// sentNonce is that of the last heartbeat that was sent.
@@ -108,10 +108,10 @@ func startGated(t *testing.T, scope string, config devmongo.Config) *gated {
 	t.Helper()
 	d := mongotest.StartDevmongo(t, config)
 	database := d.Database(t)
-	r := &rig{t: t, server: &d.Server, registry: prometheus.NewRegistry(), appName: "keytail-" + database}
+	r := &fixture{t: t, server: &d.Server, registry: prometheus.NewRegistry(), appName: "keytail-" + database}
 	r.db = d.Client(t, "outsider").Database(database)
 	r.keys = mongotest.CreateAPIKeys(t, r.db)
-	g := &gated{rig: r}
+	g := &gated{fixture: r}
 	client := d.Connect(t, d.Options(r.appName).SetMonitor(g.monitor()))
 	must := func(err error) {
 		t.Helper()
@@ -145,7 +145,7 @@ func startGated(t *testing.T, scope string, config devmongo.Config) *gated {
 		stop()
 		group.Wait()
 	})
-	mongotest.Eventually(t, testkit.Patience, func() bool { return cache.Trusted() && cache.Freshness() != nil }, "the stream is not opened")
+	mongotest.Eventually(t, testkit.WaitTimeout, func() bool { return cache.Trusted() && cache.Freshness() != nil }, "the stream is not opened")
 	return g
 }
 
@@ -158,30 +158,30 @@ func (g *gated) monitor() *event.CommandMonitor {
 	}}
 }
 
-func (g *gated) ask(k key) apikey.Verdict {
+func (g *gated) validate(k key) apikey.Verdict {
 	return g.validator.Validate(context.Background(), k.text, &apikey.Request{})
 }
 
-// isCached validates the key until it is valid, from the cache.
-func (g *gated) isCached(k key) {
+// waitUntilCached validates the key until it is valid, from the cache.
+func (g *gated) waitUntilCached(k key) {
 	g.t.Helper()
-	mongotest.Eventually(g.t, testkit.Patience, func() bool {
-		v := g.ask(k)
+	mongotest.Eventually(g.t, testkit.WaitTimeout, func() bool {
+		v := g.validate(k)
 		return v.Code == apikey.Valid && v.Source == apikey.SourceCache
 	}, k.id, " is not cached")
 }
 
-// since is that of a rig.
-func (g *gated) since(k key, known time.Time) apikey.Verdict {
+// validateSince is like that of a fixture.
+func (g *gated) validateSince(k key, known time.Time) apikey.Verdict {
 	g.t.Helper()
-	return answerSince(g.t, known, func() apikey.Verdict { return g.ask(k) })
+	return validatedSince(g.t, known, func() apikey.Verdict { return g.validate(k) })
 }
 
 func arrives(t *testing.T, there <-chan struct{}) {
 	t.Helper()
 	select {
 	case <-there:
-	case <-time.After(testkit.Patience):
+	case <-time.After(testkit.WaitTimeout):
 		t.Fatal("the tail does not get there")
 	}
 }
@@ -190,15 +190,15 @@ func arrives(t *testing.T, there <-chan struct{}) {
 func positionLost(t *testing.T, scope string) string {
 	g := startGated(t, scope, devmongo.Config{OplogSize: smallOplog})
 	k := g.newKey()
-	g.isCached(k)
+	g.waitUntilCached(k)
 	there, letGo := g.gate.hold(&g.gate.applied)
 	defer letGo()
 	g.newKey()
 	arrives(t, there)
 	g.set(k, "is_active", false)
-	rollPast(g.rig)
+	rollPast(g.fixture)
 	letGo()
-	return wrong(g.since(k, time.Now()), apikey.Disabled)
+	return violation(g.validateSince(k, time.Now()), apikey.Disabled)
 }
 
 // rolledPastTheStart: a new stream has been opened, and is read for the first
@@ -207,18 +207,18 @@ func positionLost(t *testing.T, scope string) string {
 func rolledPastTheStart(t *testing.T, scope string) string {
 	g := startGated(t, scope, devmongo.Config{OplogSize: smallOplog})
 	k := g.newKey()
-	g.isCached(k)
-	stream := failing(g.rig, 286, "getMore", "aggregate")
+	g.waitUntilCached(k)
+	stream := failing(g.fixture, 286, "getMore", "aggregate")
 	stream.wait()
 	there, letGo := g.gate.hold(&g.gate.opened)
 	defer letGo()
 	stream.mend()
 	arrives(t, there)
-	g.isCached(k)
+	g.waitUntilCached(k)
 	g.set(k, "is_active", false)
-	rollPast(g.rig)
+	rollPast(g.fixture)
 	letGo()
-	return wrong(g.since(k, time.Now()), apikey.Disabled)
+	return violation(g.validateSince(k, time.Now()), apikey.Disabled)
 }
 
 // oneClusterTime: a heartbeat and a revocation have the same cluster time (as
@@ -228,10 +228,10 @@ func rolledPastTheStart(t *testing.T, scope string) string {
 func oneClusterTime(t *testing.T, scope string) string {
 	g := startGated(t, scope, devmongo.Config{})
 	k := g.newKey()
-	g.isCached(k)
-	mongotest.Eventually(t, testkit.Patience, func() bool { return g.gate.Stats().Changes == 1 }, "the insert is not applied")
+	g.waitUntilCached(k)
+	mongotest.Eventually(t, testkit.WaitTimeout, func() bool { return g.gate.Stats().Changes == 1 }, "the insert is not applied")
 	// Heartbeats are sent and refused, so that the test can write one of them.
-	failing(g.rig, 20, "update").wait()
+	failing(g.fixture, 20, "update").wait()
 	there, letGo := g.gate.hold(&g.gate.applying)
 	defer letGo()
 	beats := g.db.Collection(changestream.HeartbeatCollection)
@@ -246,7 +246,7 @@ func oneClusterTime(t *testing.T, scope string) string {
 	g.gate.mutex.Lock()
 	at := g.gate.last
 	g.gate.mutex.Unlock()
-	return wrong(g.validator.Validate(t.Context(), k.text, &apikey.Request{MinRevision: uint64(at)}), apikey.Disabled)
+	return violation(g.validator.Validate(t.Context(), k.text, &apikey.Request{MinRevision: uint64(at)}), apikey.Disabled)
 }
 
 // slowResume: the stream breaks, and the server takes very long to resume it,
@@ -256,17 +256,17 @@ func slowResume(t *testing.T, scope string) string {
 	d := mongotest.StartDevmongo(t, devmongo.Config{})
 	r := start(t, d.InScope(scope), staged, func(c *daemon.Config) { c.MaxStale = time.Second })
 	k := r.newKey()
-	r.isCached(k)
+	r.waitUntilCached(k)
 	d.Node.DelayResumes(r.appName, time.Hour)
 	stream := failing(r, 11600, "getMore")
 	stream.wait()
 	stream.mend()
 	began := time.Now()
-	mongotest.Eventually(t, testkit.Patience, func() bool { return r.ask(k).Source != apikey.SourceCache }, "the cache does not become stale")
+	mongotest.Eventually(t, testkit.WaitTimeout, func() bool { return r.validate(k).Source != apikey.SourceCache }, "the cache does not become stale")
 	ticker := time.NewTicker(50 * time.Millisecond)
 	defer ticker.Stop()
 	for time.Since(began) < bearable {
-		if v := r.ask(k); v.Code == apikey.Valid && v.Source == apikey.SourceCache {
+		if v := r.validate(k); v.Code == apikey.Valid && v.Source == apikey.SourceCache {
 			t.Log("from memory again after ", time.Since(began))
 			return ""
 		}
@@ -282,7 +282,7 @@ func refusedInSilence(t *testing.T, scope string) string {
 	r, _ := stagedService(t, scope, devmongo.Config{})
 	stream := failing(r, 99, "getMore", "aggregate")
 	defer stream.mend()
-	mongotest.Eventually(t, testkit.Patience, func() bool { return r.metric("keytail_losses_total") > 0 }, "the history is not lost")
+	mongotest.Eventually(t, testkit.WaitTimeout, func() bool { return r.metric("keytail_losses_total") > 0 }, "the history is not lost")
 	before, began := r.metric("keytail_stream_failures_total"), time.Now()
 	ticker := time.NewTicker(50 * time.Millisecond)
 	defer ticker.Stop()

@@ -27,19 +27,19 @@ func wireAnomalies() []anomaly {
 			name:    "unknown event type",
 			shows:   []string{"LossUnknownType+LossNoToken"},
 			covered: []string{"LossUnknownType"},
-			stage:   garbled("\x02operationType\x00\x07\x00\x00\x00update\x00", "\x02operationType\x00\x07\x00\x00\x00modify\x00"),
+			stage:   changedEvent("\x02operationType\x00\x07\x00\x00\x00update\x00", "\x02operationType\x00\x07\x00\x00\x00modify\x00"),
 		},
 		{
 			name:    "undecodable event",
 			shows:   []string{"LossUndecodable+LossNoToken"},
 			covered: []string{"LossUndecodable"},
-			stage:   garbled("\x03updateDescription\x00", "\x03updateDescripshun\x00"),
+			stage:   changedEvent("\x03updateDescription\x00", "\x03updateDescripshun\x00"),
 		},
 		{
 			name:    "cursor that ends without a word",
 			shows:   []string{"LossCursorEnded+LossNoToken"},
 			covered: []string{"LossCursorEnded"},
-			stage:   cursorEnded,
+			stage:   endedCursor,
 		},
 	}
 }
@@ -58,7 +58,7 @@ type shim struct {
 }
 
 // throughShim runs a service that reaches its server through a shim.
-func throughShim(t *testing.T, scope string) (*rig, *shim) {
+func throughShim(t *testing.T, scope string) (*fixture, *shim) {
 	t.Helper()
 	d := mongotest.StartDevmongo(t, devmongo.Config{})
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -157,13 +157,13 @@ func (s *shim) once(change func(message []byte), parts ...string) {
 	s.change.Store(&f)
 }
 
-// garbled stages a revocation whose event arrives in another form.
-func garbled(from, to string) stage {
+// changedEvent stages a revocation whose event arrives in another form.
+func changedEvent(from, to string) stage {
 	return func(t *testing.T, scope string) string {
 		r, s := throughShim(t, scope)
 		k := r.newKey()
-		r.becomes(k, apikey.Valid)
-		r.isCached(k)
+		r.waitForCode(k, apikey.Valid)
+		r.waitUntilCached(k)
 		opens := r.metric("keytail_stream_opens_total")
 		s.once(func(message []byte) {
 			// In the event of the key: a heartbeat's may be in the same batch.
@@ -171,18 +171,18 @@ func garbled(from, to string) stage {
 			copy(message[event+bytes.Index(message[event:], []byte(from)):], to)
 		}, "nextBatch", k.id, from)
 		r.set(k, "is_active", false)
-		mongotest.Eventually(t, testkit.Patience, func() bool { return r.metric("keytail_stream_opens_total") > opens }, "the event has no effect")
-		return wrong(r.since(k, time.Now()), apikey.Disabled)
+		mongotest.Eventually(t, testkit.WaitTimeout, func() bool { return r.metric("keytail_stream_opens_total") > opens }, "the event has no effect")
+		return violation(r.validateSince(k, time.Now()), apikey.Disabled)
 	}
 }
 
-// cursorEnded stages a server that ends the stream's cursor in an ordinary
+// endedCursor stages a server that ends the stream's cursor in an ordinary
 // response, as after an invalidate that the filter dropped.
-func cursorEnded(t *testing.T, scope string) string {
+func endedCursor(t *testing.T, scope string) string {
 	r, s := throughShim(t, scope)
 	k := r.newKey()
-	r.becomes(k, apikey.Valid)
-	r.isCached(k)
+	r.waitForCode(k, apikey.Valid)
+	r.waitUntilCached(k)
 	// The stream goes on, and cannot be opened again before the key is revoked.
 	ended := failing(r, 10107, "aggregate")
 	const id = "\x12id\x00"
@@ -193,11 +193,11 @@ func cursorEnded(t *testing.T, scope string) string {
 	ended.wait()
 	r.set(k, "is_active", false)
 	ended.mend()
-	return wrong(r.since(k, time.Now()), apikey.Disabled)
+	return violation(r.validateSince(k, time.Now()), apikey.Disabled)
 }
 
 // failing makes commands of the service fail with a code.
-func failing(r *rig, code int, commands ...any) *failure {
+func failing(r *fixture, code int, commands ...any) *failure {
 	r.t.Helper()
 	f := &failure{r: r, data: bson.D{
 		{Key: "failCommands", Value: bson.A(commands)},
@@ -209,7 +209,7 @@ func failing(r *rig, code int, commands ...any) *failure {
 }
 
 // holding makes commands of the service wait for a time.
-func holding(r *rig, by time.Duration, commands ...any) *failure {
+func holding(r *fixture, by time.Duration, commands ...any) *failure {
 	r.t.Helper()
 	f := &failure{r: r, data: bson.D{
 		{Key: "failCommands", Value: bson.A(commands)},
@@ -223,14 +223,14 @@ func holding(r *rig, by time.Duration, commands ...any) *failure {
 
 // failure is a failpoint that is on.
 type failure struct {
-	r    *rig
+	r    *fixture
 	data bson.D
 }
 
 // wait returns when it has struck.
 func (f *failure) wait() {
 	f.r.t.Helper()
-	mongotest.Eventually(f.r.t, testkit.Patience, func() bool { return f.arm("alwaysOn") > 0 }, "no command fails")
+	mongotest.Eventually(f.r.t, testkit.WaitTimeout, func() bool { return f.arm("alwaysOn") > 0 }, "no command fails")
 }
 
 func (f *failure) mend() { f.arm("off") }

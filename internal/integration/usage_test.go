@@ -28,7 +28,7 @@ import (
 )
 
 // used reads a key's count, and whether it has a time.
-func (r *rig) used(k key) (count int64, timed bool) {
+func (r *fixture) used(k key) (count int64, timed bool) {
 	r.t.Helper()
 	var d bson.Raw
 	if err := r.keys.FindOne(r.t.Context(), bson.D{{Key: "_id", Value: k.id}}).Decode(&d); err != nil {
@@ -39,7 +39,7 @@ func (r *rig) used(k key) (count int64, timed bool) {
 	return count, timed
 }
 
-func (r *rig) flushUsage() {
+func (r *fixture) flushUsage() {
 	r.t.Helper()
 	if err := r.FlushUsage(r.t.Context()); err != nil {
 		r.t.Fatal(err)
@@ -53,21 +53,21 @@ func TestWritingUsageInvalidatesNothing(t *testing.T) {
 		r := start(t, s)
 		keys := []key{r.newKey(), r.newKey(), r.newKey()}
 		marker := r.newKey()
-		mongotest.Eventually(t, testkit.Patience, func() bool { return r.metric("keytail_changes_total") == 4 }, "the inserts are not applied")
+		mongotest.Eventually(t, testkit.WaitTimeout, func() bool { return r.metric("keytail_changes_total") == 4 }, "the inserts are not applied")
 		for _, k := range append(keys, marker) {
-			r.isCached(k)
+			r.waitUntilCached(k)
 		}
 		r.flushUsage()
 		before, _ := r.used(keys[0])
 		for range 5 {
 			for _, k := range keys {
-				r.becomes(k, apikey.Valid)
+				r.waitForCode(k, apikey.Valid)
 			}
 			r.flushUsage()
 		}
 		// The marker's change comes after the uses in the stream.
 		r.set(marker, "is_active", false)
-		r.becomes(marker, apikey.Disabled)
+		r.waitForCode(marker, apikey.Disabled)
 		if got := r.metric("keytail_changes_total"); got != 5 {
 			t.Errorf("%v changes were applied, want the four inserts and the marker's", got)
 		}
@@ -75,7 +75,7 @@ func TestWritingUsageInvalidatesNothing(t *testing.T) {
 			t.Errorf("%v updates came over the wire, want the marker's", got)
 		}
 		for _, k := range keys {
-			if v := r.ask(k); v.Source != apikey.SourceCache {
+			if v := r.validate(k); v.Source != apikey.SourceCache {
 				t.Errorf("%s is answered by %v", k.id, v.Source)
 			}
 		}
@@ -92,12 +92,12 @@ func TestReadyzReportsThatUsageIsNotWritten(t *testing.T) {
 		r := start(t, s)
 		k := r.newKey()
 		// The service flushes at its interval, too, so each check may be one flush late.
-		eventually := func(what string, ask bool, flush bool) {
+		eventually := func(what string, validate bool, flush bool) {
 			t.Helper()
 			pattern := regexp.MustCompile(what)
-			mongotest.Eventually(t, testkit.Patience, func() bool {
-				if ask {
-					r.becomes(k, apikey.Valid)
+			mongotest.Eventually(t, testkit.WaitTimeout, func() bool {
+				if validate {
+					r.waitForCode(k, apikey.Valid)
 				}
 				if flush {
 					_ = r.FlushUsage(t.Context())
@@ -115,7 +115,7 @@ func TestReadyzReportsThatUsageIsNotWritten(t *testing.T) {
 	})
 }
 
-func (r *rig) usageInReadyz() string {
+func (r *fixture) usageInReadyz() string {
 	r.t.Helper()
 	r.server.Needs(r.t, mongotest.Failpoints)
 	recorder := httptest.NewRecorder()
@@ -131,7 +131,7 @@ func (r *rig) usageInReadyz() string {
 // still takes effect.
 func TestUsageIsWrittenBeforeTheTailStops(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
-		r := &rig{t: t, server: s, registry: prometheus.NewRegistry()}
+		r := &fixture{t: t, server: s, registry: prometheus.NewRegistry()}
 		database := s.Database(t)
 		r.db = s.Client(t, "outsider").Database(database)
 		r.keys = mongotest.CreateAPIKeys(t, r.db)
@@ -163,20 +163,20 @@ func TestUsageIsWrittenBeforeTheTailStops(t *testing.T) {
 		}()
 		select {
 		case <-d.Live():
-		case <-time.After(testkit.Patience):
+		case <-time.After(testkit.WaitTimeout):
 			t.Fatal("the service does not become live")
 		}
 		k, other := r.newKey(), r.newKey()
-		r.becomes(k, apikey.Valid)
-		r.becomes(other, apikey.Valid)
+		r.waitForCode(k, apikey.Valid)
+		r.waitForCode(other, apikey.Valid)
 		stop()
 		select {
 		case <-flushing:
-		case <-time.After(testkit.Patience):
+		case <-time.After(testkit.WaitTimeout):
 			t.Fatal("the last uses are not written")
 		}
 		r.set(other, "is_active", false)
-		r.becomes(other, apikey.Disabled)
+		r.waitForCode(other, apikey.Disabled)
 		letGo()
 		if err := <-done; err != nil {
 			t.Error(err)
@@ -208,8 +208,8 @@ func TestUsageIsOffWithoutThePrivilege(t *testing.T) {
 		t.Errorf("%d warnings: %v", len(warnings), logs.All())
 	}
 	k := r.newKey()
-	mongotest.Eventually(t, testkit.Patience, func() bool {
-		return second.Judge(t.Context(), k.text, &apikey.Request{}).Code == apikey.Valid
+	mongotest.Eventually(t, testkit.WaitTimeout, func() bool {
+		return second.Validate(t.Context(), k.text, &apikey.Request{}).Code == apikey.Valid
 	}, "the key is not valid without usage")
 }
 
@@ -219,7 +219,7 @@ func TestUsageOff(t *testing.T) {
 		if r.TracksUsage() {
 			t.Error("usage is written")
 		}
-		r.becomes(r.newKey(), apikey.Valid)
+		r.waitForCode(r.newKey(), apikey.Valid)
 	})
 }
 
@@ -230,13 +230,13 @@ func TestAnotherUseAllocatesNothing(t *testing.T) {
 	allocations := func(change ...func(*daemon.Config)) float64 {
 		r := start(t, server, change...)
 		k := r.newKey()
-		r.becomes(k, apikey.Valid)
-		r.isCached(k)
+		r.waitForCode(k, apikey.Valid)
+		r.waitUntilCached(k)
 		request := &apikey.Request{}
 		least := math.Inf(1)
 		for range 10 {
 			// The heartbeats allocate, too.
-			least = min(least, testing.AllocsPerRun(1000, func() { r.Judge(context.Background(), k.text, request) }))
+			least = min(least, testing.AllocsPerRun(1000, func() { r.Validate(context.Background(), k.text, request) }))
 		}
 		return least
 	}

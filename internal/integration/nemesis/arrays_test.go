@@ -46,9 +46,9 @@ var hashValues = []hashValue{
 
 // arrays makes arrays of some keys' hashes, with events that show all of the array
 // or only an element, and then puts the keys back. The writers pause meanwhile.
-func (a *arena) arrays(load *workload, random *rand.Rand) func() (mend func()) {
+func (a *testbed) arrays(load *workload, random *rand.Rand) func() (repair func()) {
 	return func() func() {
-		slots := load.settled(random, arraySlots)
+		slots := load.settledSlots(random, arraySlots)
 		for turn := range arrayTurns {
 			if len(slots) == 0 {
 				break
@@ -70,8 +70,8 @@ func (a *arena) arrays(load *workload, random *rand.Rand) func() (mend func()) {
 	}
 }
 
-// settled are some slots with a document whose state only a write changes.
-func (a *workload) settled(random *rand.Rand, most int) []*slot {
+// settledSlots are some slots with a document whose state only a write changes.
+func (a *workload) settledSlots(random *rand.Rand, most int) []*slot {
 	var slots []*slot
 	for _, i := range random.Perm(len(a.slots)) {
 		s := a.slots[i]
@@ -85,7 +85,7 @@ func (a *workload) settled(random *rand.Rand, most int) []*slot {
 	return slots
 }
 
-func (a *arena) arrayTurn(load *workload, s *slot, random *rand.Rand) {
+func (a *testbed) arrayTurn(load *workload, s *slot, random *rand.Rand) {
 	hashes := [2]string{apikey.HashOf(s.subjects[0].text).Hex(), apikey.HashOf(s.subjects[1].text).Hex()}
 	state := func(has [2]bool) (to [2]apikey.Code) {
 		for i := range to {
@@ -115,14 +115,14 @@ func (a *arena) arrayTurn(load *workload, s *slot, random *rand.Rand) {
 }
 
 // writeHash makes a write, and records what the two keys of a slot are from then on.
-func (a *arena) writeHash(load *workload, s *slot, to [2]apikey.Code, change bson.D) {
+func (a *testbed) writeHash(load *workload, s *slot, to [2]apikey.Code, change bson.D) {
 	sent := time.Now()
 	var acks []func(time.Time)
 	for i, subject := range s.subjects {
 		acks = append(acks, load.history.AddWrite(subject.label, to[i], sent))
 	}
 	load.touch(s.subjects[:])
-	a.retry("writing an array of hashes", func(ctx context.Context) error {
+	a.repeat("writing an array of hashes", func(ctx context.Context) error {
 		_, err := a.keys.UpdateByID(ctx, s.id(s.generation), change)
 		return err
 	})

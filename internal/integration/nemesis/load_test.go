@@ -25,7 +25,7 @@ import (
 const (
 	nemesisSlots   = 160
 	nemesisQuiet   = 16
-	nemesisGarbage = 8
+	nemesisUnknown = 8
 	// nemesisWriters each have one write in progress at most: so many wait for a majority
 	// that stands still.
 	nemesisWriters = 10
@@ -39,16 +39,16 @@ const (
 	// recentSubjects are those that were written last. Half of the requests are about them,
 	// so that several callers validate the same key while it changes.
 	recentSubjects = 40
-	// soon is the longest time until a key expires that is set to expire.
-	soon = 2 * time.Second
+	// longestExpiry is the longest time until a key expires that is set to expire.
+	longestExpiry = 2 * time.Second
 )
 
 // unknownLabel is the name of all unknown keys.
-const unknownLabel = "nobody's"
+const unknownLabel = "unknown"
 
-// asker validates keys, as a Service does.
-type asker interface {
-	Judge(ctx context.Context, text string, request *apikey.Request) apikey.Verdict
+// validator validates keys, as a Service does.
+type validator interface {
+	Validate(ctx context.Context, text string, request *apikey.Request) apikey.Verdict
 }
 
 // subject is a key that callers validate. Its label is its name in the history.
@@ -101,10 +101,10 @@ type workload struct {
 	history *nemesis.History
 	seed    uint64
 
-	// peace is locked for reading by each writer while it writes, and exclusively by a
+	// pauseWriters is locked for reading by each writer while it writes, and exclusively by a
 	// fault that changes the whole collection.
-	peace sync.RWMutex
-	slots []*slot
+	pauseWriters sync.RWMutex
+	slots        []*slot
 
 	mutex    sync.RWMutex
 	subjects []subject
@@ -121,17 +121,17 @@ type workload struct {
 }
 
 // startWorkload fills the collection, and starts writers and callers.
-func startWorkload(t *testing.T, keys []*mongo.Collection, seed uint64, askers []asker) *workload {
+func startWorkload(t *testing.T, keys []*mongo.Collection, seed uint64, validators []validator) *workload {
 	t.Helper()
 	a := &workload{keys: keys, history: nemesis.NewHistory(), seed: seed}
 	var writing, calling context.Context
 	writing, a.endWriters = context.WithCancel(context.Background())
 	calling, a.endCallers = context.WithCancel(context.Background())
 	t.Cleanup(a.stop)
-	for range nemesisGarbage {
+	for range nemesisUnknown {
 		a.subjects = append(a.subjects, newSubject(unknownLabel, false))
 	}
-	for i := range nemesisQuiet + nemesisSlots + receiptSlots {
+	for i := range nemesisQuiet + nemesisSlots + syncSlots {
 		a.slots = append(a.slots, a.newSlot(i < nemesisQuiet))
 	}
 	for _, s := range a.slots {
@@ -139,18 +139,18 @@ func startWorkload(t *testing.T, keys []*mongo.Collection, seed uint64, askers [
 			t.Fatal("a key cannot be created")
 		}
 	}
-	a.startClutter(writing)
-	a.startReceipts(writing, askers)
+	a.startUnrelatedWriter(writing)
+	a.startSyncs(writing, validators)
 	for i := range nemesisWriters {
 		first := nemesisQuiet + i*nemesisSlots/nemesisWriters
 		mine := slices.Clone(a.slots[first : first+nemesisSlots/nemesisWriters])
 		a.writers.Go(func() { a.write(writing, uint64(i), mine) })
 	}
-	for i, instance := range askers {
+	for i, instance := range validators {
 		for j := range nemesisCallers {
 			// Two of them ask about quiet keys alone, so that they are not held up.
 			random := rand.New(rand.NewPCG(seed, uint64(1000+100*i+j)))
-			a.callers.Go(func() { a.ask(calling, random, instanceName(i), instance, j < 2, forgetful(i)) })
+			a.callers.Go(func() { a.call(calling, random, instanceName(i), instance, j < 2, mayEvict(i)) })
 		}
 	}
 	return a
@@ -200,9 +200,9 @@ func (a *workload) write(ctx context.Context, number uint64, slots []*slot) {
 	pace := time.NewTicker(writePace)
 	defer pace.Stop()
 	for ctx.Err() == nil {
-		a.peace.RLock()
+		a.pauseWriters.RLock()
 		a.turn(ctx, random, slots)
-		a.peace.RUnlock()
+		a.pauseWriters.RUnlock()
 		select {
 		case <-ctx.Done():
 		case <-pace.C:
@@ -273,7 +273,7 @@ func anyCondition(random *rand.Rand) condition {
 
 // expiringSoon is as exact as a date in a document can be.
 func expiringSoon(random *rand.Rand) condition {
-	ahead := time.Duration(random.Int64N(int64(soon)))
+	ahead := time.Duration(random.Int64N(int64(longestExpiry)))
 	return condition{apikey.Valid, time.Now().Add(ahead).Round(0).Truncate(time.Millisecond)}
 }
 
@@ -474,8 +474,8 @@ func conditionOf(record *apikey.Record) condition {
 	return condition{apikey.Valid, record.ExpiresAt.Round(0)}
 }
 
-// ask validates one key after another at one instance.
-func (a *workload) ask(ctx context.Context, random *rand.Rand, name string, instance asker, quiet, forgetful bool) {
+// call validates one key after another at one instance.
+func (a *workload) call(ctx context.Context, random *rand.Rand, name string, instance validator, quiet, mayEvict bool) {
 	pace := time.NewTicker(callPace)
 	defer pace.Stop()
 	for ctx.Err() == nil {
@@ -489,8 +489,8 @@ func (a *workload) ask(ctx context.Context, random *rand.Rand, name string, inst
 		}
 		s := from[random.IntN(len(from))]
 		a.mutex.RUnlock()
-		answer := question(ctx, name, instance, s)
-		answer.Quiet = answer.Quiet && !forgetful
+		answer := validate(ctx, name, instance, s)
+		answer.Quiet = answer.Quiet && !mayEvict
 		a.history.AddAnswer(answer)
 		select {
 		case <-ctx.Done():
@@ -499,11 +499,11 @@ func (a *workload) ask(ctx context.Context, random *rand.Rand, name string, inst
 	}
 }
 
-func question(ctx context.Context, name string, instance asker, s subject) nemesis.Answer {
+func validate(ctx context.Context, name string, instance validator, s subject) nemesis.Answer {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), callTimeout)
 	defer cancel()
 	asked := time.Now()
-	v := instance.Judge(ctx, s.text, &apikey.Request{Scopes: []string{"read"}})
+	v := instance.Validate(ctx, s.text, &apikey.Request{Scopes: []string{"read"}})
 	return nemesis.Answer{
 		Key: s.label, Code: v.Code, Asked: asked, Given: time.Now(), AsOf: v.AsOf, Staleness: v.Staleness,
 		Instance: name, Cached: v.Source == apikey.SourceCache, Quiet: s.quiet,

@@ -52,8 +52,8 @@ const (
 	// nemesisAvailable is the least part of the answers outside faults that is
 	// not UNAVAILABLE.
 	nemesisAvailable = 0.999
-	// health is how long nothing is broken at first, to measure by.
-	health = 3 * time.Second
+	// healthyTime is how long nothing is broken at first, to measure by.
+	healthyTime = 3 * time.Second
 	// registerTimeout bounds what porcupine may take, far above what it does.
 	registerTimeout = 20 * time.Second
 	// convergence is how soon after the last fault all verdicts are right again.
@@ -63,8 +63,8 @@ const (
 // cacheSizes of the instances, in MiB. The last one is too small for ballast.
 var cacheSizes = []int{64, 64, 3}
 
-// forgetful reports whether an instance may evict entries.
-func forgetful(number int) bool { return cacheSizes[number%len(cacheSizes)] < 64 }
+// mayEvict reports whether an instance may evict entries.
+func mayEvict(number int) bool { return cacheSizes[number%len(cacheSizes)] < 64 }
 
 // instance is one of the fleet, with its own connection to the server.
 type instance struct {
@@ -74,8 +74,8 @@ type instance struct {
 	registry      *prometheus.Registry
 }
 
-// arena is a server with a fleet of instances on it.
-type arena struct {
+// testbed is a server with a fleet of instances on it.
+type testbed struct {
 	t      *testing.T
 	server *mongotest.Server
 	keys   *mongo.Collection
@@ -98,7 +98,7 @@ type arena struct {
 // Twenty seconds of these have each of them once.
 var histories = []string{
 	"restored in place", "restored in place, quiet", "slow resumes", "clocks apart", "forged heartbeats",
-	"unique index dropped, twins", "hashes in arrays",
+	"unique index dropped, duplicates", "hashes in arrays",
 }
 
 // TestNemesis makes faults on each server in turn, while keys are written and
@@ -109,7 +109,7 @@ func TestNemesis(t *testing.T) {
 		checkLeaks(t, func(t *testing.T) {
 			// The oplog is short: a stream that is interrupted for ten seconds loses its place.
 			d := mongotest.StartDevmongo(t, devmongo.Config{OplogSize: 400})
-			a := newArena(t, &d.Server)
+			a := newTestbed(t, &d.Server)
 			a.devmongo = d
 			a.run(seed, *nemesisFor)
 		})
@@ -117,7 +117,7 @@ func TestNemesis(t *testing.T) {
 	t.Run(mongotest.NameDevmongo+", collection scope", func(t *testing.T) {
 		checkLeaks(t, func(t *testing.T) {
 			d := mongotest.StartDevmongo(t, devmongo.Config{OplogSize: 400})
-			a := newArena(t, d.InScope(mongotest.ScopeCollection))
+			a := newTestbed(t, d.InScope(mongotest.ScopeCollection))
 			a.devmongo = d
 			// Half as long: the gate must not grow with each scope.
 			a.run(seed, *nemesisFor/2)
@@ -129,7 +129,7 @@ func TestNemesis(t *testing.T) {
 		}
 		checkLeaks(t, func(t *testing.T) {
 			d := mongotest.StartDevmongo(t, devmongo.Config{OplogSize: 400})
-			a := newArena(t, d.InScope(testkit.Scopes[seed%2]))
+			a := newTestbed(t, d.InScope(testkit.Scopes[seed%2]))
 			a.devmongo, a.only, a.pace = d, histories, nemesis.Dense()
 			a.run(seed, *nemesisFor)
 		})
@@ -137,7 +137,7 @@ func TestNemesis(t *testing.T) {
 	t.Run(mongotest.NameSecantus, func(t *testing.T) {
 		checkLeaks(t, func(t *testing.T) {
 			s := mongotest.StartSecantus(t, mongotest.SecantusConfig{})
-			a := newArena(t, &s.Server)
+			a := newTestbed(t, &s.Server)
 			maps.Copy(a.faults, secantusFaults(t, s))
 			a.run(seed, *nemesisFor)
 		})
@@ -156,37 +156,37 @@ func checkLeaks(t *testing.T, f func(t *testing.T)) {
 	if !t.Run("run", f) {
 		return
 	}
-	mongotest.Eventually(t, testkit.Patience, func() bool { err = goleak.Find(options...); return err == nil }, "goroutines are left: ", lazily(func() any { return err }))
+	mongotest.Eventually(t, testkit.WaitTimeout, func() bool { err = goleak.Find(options...); return err == nil }, "goroutines are left: ", lazyText(func() any { return err }))
 	after := 0
-	mongotest.Eventually(t, testkit.Patience, func() bool {
+	mongotest.Eventually(t, testkit.WaitTimeout, func() bool {
 		after, err = nemesis.OpenFiles()
 		return err == nil && after <= before+openFilesOfTheRuntime
 	}, "files are left")
 	t.Logf("files: %d before, %d after", before, after)
 }
 
-// lazily is called when it is printed.
-type lazily func() any
+// lazyText is called when it is printed.
+type lazyText func() any
 
-func (l lazily) String() string { return fmt.Sprint(l()) }
+func (l lazyText) String() string { return fmt.Sprint(l()) }
 
 // openFilesOfTheRuntime are those of the network poller, opened at first use.
 const openFilesOfTheRuntime = 3
 
-func newArena(t *testing.T, s *mongotest.Server) *arena {
+func newTestbed(t *testing.T, s *mongotest.Server) *testbed {
 	t.Helper()
 	database := s.Database(t)
-	a := &arena{t: t, server: s, pace: nemesis.Sparse(nemesisMaxStale), faults: toxics(t)}
+	a := &testbed{t: t, server: s, pace: nemesis.Sparse(nemesisMaxStale), faults: toxics(t)}
 	a.faults["ballast"] = a.overfill
 	if s.Failpoints {
 		maps.Copy(a.faults, failpoints(t, s))
-		maps.Copy(a.faults, refusals(t, s))
+		maps.Copy(a.faults, streamErrors(t, s))
 	}
-	a.keys = impatient(t, s, "outsider").Database(database).
+	a.keys = connectWithShortTimeouts(t, s, "outsider").Database(database).
 		Collection("api_keys", options.Collection().SetWriteConcern(writeconcern.Majority()))
 	a.make(a.keys)
 	once := func(o *options.ClientOptions) { o.SetRetryWrites(false) }
-	a.once = impatient(t, s, "outsider", once).Database(database).
+	a.once = connectWithShortTimeouts(t, s, "outsider", once).Database(database).
 		Collection(a.keys.Name(), options.Collection().SetWriteConcern(writeconcern.Majority()))
 	for i := range nemesisInstances {
 		a.instances = append(a.instances, startInstance(t, s, database, i))
@@ -194,7 +194,7 @@ func newArena(t *testing.T, s *mongotest.Server) *arena {
 	for _, i := range a.instances {
 		select {
 		case <-i.Live():
-		case <-time.After(testkit.Patience):
+		case <-time.After(testkit.WaitTimeout):
 			t.Fatalf("%s does not become live", i.name)
 		}
 	}
@@ -241,15 +241,15 @@ func startInstance(t *testing.T, s *mongotest.Server, database string, number in
 }
 
 // run makes faults, then waits without any, then drops the collection.
-func (a *arena) run(seed uint64, lasts time.Duration) {
+func (a *testbed) run(seed uint64, lasts time.Duration) {
 	a.t.Logf("replay the plan with -nemesis.seed %d -nemesis.for %v", seed, *nemesisFor)
-	load := startWorkload(a.t, a.writersKeys(), seed, a.askers())
+	load := startWorkload(a.t, a.writersKeys(), seed, a.validators())
 	stopWatching := a.watch(load.history)
 	defer stopWatching()
-	maps.Copy(a.faults, a.upheavals(load))
+	maps.Copy(a.faults, a.collectionFaults(load))
 	a.faults["forged heartbeats"] = a.forgeries(load)
 	if a.server.Failpoints {
-		a.faults["any code"] = a.anyCode(load)
+		a.faults["any code"] = a.randomCode(load)
 	}
 	if a.devmongo != nil {
 		maps.Copy(a.faults, a.devmongoFaults(a.devmongo))
@@ -257,7 +257,7 @@ func (a *arena) run(seed uint64, lasts time.Duration) {
 		maps.Copy(a.faults, a.timeFaults(a.devmongo))
 	}
 	kinds := a.kinds()
-	a.calm(load, health)
+	a.checkWithoutFaults(load, healthyTime)
 	began := time.Now()
 	for _, step := range nemesis.Plan(seed, lasts, a.pace, kinds, len(a.instances), nemesisMaxStale) {
 		if time.Since(began) > lasts {
@@ -265,35 +265,35 @@ func (a *arena) run(seed uint64, lasts time.Duration) {
 		}
 		a.after(step.Pause)
 		a.inject(load, step)
-		if a.judge(load, time.Now().Add(-time.Second)) {
+		if a.reportViolations(load, time.Now().Add(-time.Second)) {
 			return
 		}
 	}
-	mended := time.Now()
+	repaired := time.Now()
 	load.stopWriters()
-	a.mustConverge(load, mended.Add(convergence))
-	a.after(time.Until(mended.Add(nemesis.Grace + 2*time.Second)))
-	a.judge(load, time.Time{})
+	a.mustConverge(load, repaired.Add(convergence))
+	a.after(time.Until(repaired.Add(nemesis.Grace + 2*time.Second)))
+	a.reportViolations(load, time.Time{})
 	// Without the collection all keys are UNAVAILABLE.
 	availability, outages := load.history.Availability(), load.history.Outages()
 	a.drop(load)
 	load.stop()
-	a.judge(load, time.Time{})
+	a.reportViolations(load, time.Time{})
 	a.report(load.history, availability, outages)
 }
 
-func (a *arena) writersKeys() []*mongo.Collection { return []*mongo.Collection{a.keys, a.once} }
+func (a *testbed) writersKeys() []*mongo.Collection { return []*mongo.Collection{a.keys, a.once} }
 
-func (a *arena) askers() []asker {
-	askers := make([]asker, len(a.instances))
+func (a *testbed) validators() []validator {
+	validators := make([]validator, len(a.instances))
 	for i, instance := range a.instances {
-		askers[i] = instance
+		validators[i] = instance
 	}
-	return askers
+	return validators
 }
 
 // kinds of faults to make, of those that there are.
-func (a *arena) kinds() []string {
+func (a *testbed) kinds() []string {
 	switch {
 	case a.only != nil:
 		return a.only
@@ -310,7 +310,7 @@ func (a *arena) kinds() []string {
 }
 
 // after waits as the plan says.
-func (a *arena) after(d time.Duration) {
+func (a *testbed) after(d time.Duration) {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
@@ -319,23 +319,23 @@ func (a *arena) after(d time.Duration) {
 	}
 }
 
-func (a *arena) inject(load *workload, step nemesis.Step) {
+func (a *testbed) inject(load *workload, step nemesis.Step) {
 	victims := a.instances
 	if step.Victim >= 0 {
 		victims = victims[step.Victim : step.Victim+1]
 	}
 	over := load.history.BeginFault(step.Kind)
 	began := time.Now()
-	mend := a.faults[step.Kind](victims)
+	repair := a.faults[step.Kind](victims)
 	a.after(step.For)
-	mend()
+	repair()
 	over()
 	a.t.Logf("%s: %s for %v (planned %v), %d victims", began.Format("15:04:05.000"), step.Kind,
 		time.Since(began).Round(time.Millisecond), step.For.Round(time.Millisecond), len(victims))
 }
 
-// judge reports the violations that the oracle has found, with the key's writes.
-func (a *arena) judge(load *workload, before time.Time) (wrong bool) {
+// reportViolations reports the violations that the oracle has found, with the key's writes.
+func (a *testbed) reportViolations(load *workload, before time.Time) (wrong bool) {
 	const most = 20
 	found := load.history.CheckUntil(nemesisMaxStale, before)
 	for _, v := range found[:min(len(found), most)] {
@@ -352,7 +352,7 @@ func (a *arena) judge(load *workload, before time.Time) (wrong bool) {
 }
 
 // watch records the losses that the instances report, until it is stopped.
-func (a *arena) watch(history *nemesis.History) (stop func()) {
+func (a *testbed) watch(history *nemesis.History) (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	var group sync.WaitGroup
 	group.Go(func() {
@@ -391,7 +391,7 @@ func (i *instance) lastLoss() (nemesis.Loss, bool) {
 
 // databaseState is every subject's state by its document, decoded by keytail but without
 // the rest of it.
-func (a *arena) databaseState(subjects []subject) (map[string]apikey.Code, error) {
+func (a *testbed) databaseState(subjects []subject) (map[string]apikey.Code, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), convergence)
 	defer cancel()
 	cursor, err := a.keys.Find(ctx, bson.D{})
@@ -419,7 +419,7 @@ func (a *arena) databaseState(subjects []subject) (map[string]apikey.Code, error
 
 // mustConverge validates every key at every instance until all answers are those of the
 // database.
-func (a *arena) mustConverge(load *workload, deadline time.Time) {
+func (a *testbed) mustConverge(load *workload, deadline time.Time) {
 	a.t.Helper()
 	began := time.Now()
 	subjects := load.all()
@@ -440,13 +440,13 @@ func (a *arena) mustConverge(load *workload, deadline time.Time) {
 	}
 }
 
-func (a *arena) differences(subjects []subject, want map[string]apikey.Code) []string {
+func (a *testbed) differences(subjects []subject, want map[string]apikey.Code) []string {
 	differ := make([][]string, len(a.instances))
 	var group sync.WaitGroup
 	for n, i := range a.instances {
 		group.Go(func() {
 			for _, s := range subjects {
-				answer := question(context.Background(), i.name, i, s)
+				answer := validate(context.Background(), i.name, i, s)
 				if answer.Code != want[s.text] {
 					differ[n] = append(differ[n], fmt.Sprintf("%s says %v for %s (%v old, cached %v), the database %v",
 						i.name, answer.Code, s.label, answer.Staleness, answer.Cached, want[s.text]))
@@ -463,18 +463,18 @@ func (a *arena) differences(subjects []subject, want map[string]apikey.Code) []s
 
 // drop drops the collection and creates an empty one: no key may be known then, and none
 // may be VALID for longer than max_stale.
-func (a *arena) drop(load *workload) {
+func (a *testbed) drop(load *workload) {
 	a.t.Helper()
 	over := load.history.BeginFault("drop")
-	mend := a.upheavals(load)["drop"](nil)
+	repair := a.collectionFaults(load)["drop"](nil)
 	subjects := load.all()
 	nothing := map[string]apikey.Code{}
 	for _, s := range subjects {
 		nothing[s.text] = apikey.Unavailable
 	}
-	mongotest.Eventually(a.t, testkit.Patience, func() bool { return len(a.differences(subjects[:1], nothing)) == 0 },
+	mongotest.Eventually(a.t, testkit.WaitTimeout, func() bool { return len(a.differences(subjects[:1], nothing)) == 0 },
 		"a collection that is missing is not an outage")
-	mend()
+	repair()
 	over()
 	a.mustConverge(load, time.Now().Add(convergence))
 }
@@ -483,10 +483,10 @@ func (a *arena) drop(load *workload) {
 func (a *workload) all() []subject {
 	a.mutex.RLock()
 	defer a.mutex.RUnlock()
-	return slices.DeleteFunc(slices.Concat(a.quiet, a.subjects), func(s subject) bool { return s.label == clutterLabel })
+	return slices.DeleteFunc(slices.Concat(a.quiet, a.subjects), func(s subject) bool { return s.label == unrelatedLabel })
 }
 
-func (a *arena) report(history *nemesis.History, availability nemesis.Availability, outages []nemesis.Outage) {
+func (a *testbed) report(history *nemesis.History, availability nemesis.Availability, outages []nemesis.Outage) {
 	a.t.Helper()
 	totals := history.Totals()
 	rules := map[string]int{}

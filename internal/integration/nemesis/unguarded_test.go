@@ -30,20 +30,20 @@ var foundGuards = []string{
 	"ChangeSole", "RenewSole", "AmbiguousMark", "SeenTwice", "Provisional", "TwoDocuments",
 }
 
-// showers are the only faults that can show that a guard is missing. For the other guards
+// revealingFaults are the only faults that can show that a guard is missing. For the other guards
 // all faults are made in turn.
-var showers = map[string][]string{
+var revealingFaults = map[string][]string{
 	"LossRewound":   {"restored in place", "restored in place, quiet"},
 	"RandomNonces":  {"forged heartbeats"},
 	"FleetOwnClock": {"clocks apart"},
 	"StampHashes":   {"hashes in arrays"},
 	"MarkHashes":    {"hashes in arrays"},
-	"ChangeSole":    {"unique index dropped, twins"},
-	"RenewSole":     {"unique index dropped, twins"},
-	"AmbiguousMark": {"unique index dropped, twins"},
-	"SeenTwice":     {"unique index dropped, twins"},
-	"Provisional":   {"unique index dropped, twins"},
-	"TwoDocuments":  {"unique index dropped, twins"},
+	"ChangeSole":    {"unique index dropped, duplicates"},
+	"RenewSole":     {"unique index dropped, duplicates"},
+	"AmbiguousMark": {"unique index dropped, duplicates"},
+	"SeenTwice":     {"unique index dropped, duplicates"},
+	"Provisional":   {"unique index dropped, duplicates"},
+	"TwoDocuments":  {"unique index dropped, duplicates"},
 }
 
 var nemesisGuards = flag.String("nemesis.guards", strings.Join(foundGuards, ","), "guards that TestNemesisFindsAGuardOut takes out, one at a time")
@@ -68,17 +68,17 @@ func hunt(t *testing.T, guards string, seed uint64) {
 	t.Logf("replay the plan with -nemesis.seed %d -nemesis.hunt %v", seed, *nemesisHunt)
 	// A stream that is interrupted for two seconds loses its place.
 	d := mongotest.StartDevmongo(t, devmongo.Config{OplogSize: 200})
-	a := newArena(t, &d.Server)
-	load := startWorkload(t, a.writersKeys(), seed, a.askers())
+	a := newTestbed(t, &d.Server)
+	load := startWorkload(t, a.writersKeys(), seed, a.validators())
 	stopWatching := a.watch(load.history)
 	defer stopWatching()
 	// Those of the network and of single commands find nothing that these do not.
 	a.faults = a.devmongoFaults(d)
-	maps.Copy(a.faults, refusals(t, &d.Server))
-	maps.Copy(a.faults, a.upheavals(load))
+	maps.Copy(a.faults, streamErrors(t, &d.Server))
+	maps.Copy(a.faults, a.collectionFaults(load))
 	a.faults["ballast"] = a.overfill
 	kinds := a.kinds()
-	if only := showers[guards]; only != nil {
+	if only := revealingFaults[guards]; only != nil {
 		maps.Copy(a.faults, a.restores(load, d))
 		maps.Copy(a.faults, a.timeFaults(d))
 		a.faults["forged heartbeats"] = a.forgeries(load)

@@ -18,8 +18,8 @@ import (
 	"github.com/keytail/keytail/internal/mongotest"
 )
 
-// Patience is how long a test waits for something that should take milliseconds.
-const Patience = 20 * time.Second
+// WaitTimeout is how long a test waits for something that should take milliseconds.
+const WaitTimeout = 20 * time.Second
 
 // Scopes are the scopes of a change stream.
 var Scopes = []string{mongotest.ScopeDatabase, mongotest.ScopeCollection}
@@ -27,8 +27,8 @@ var Scopes = []string{mongotest.ScopeDatabase, mongotest.ScopeCollection}
 // Daemon is a daemon whose core tests call directly, without a listener.
 type Daemon struct{ *daemon.Daemon }
 
-// Judge validates a key.
-func (d Daemon) Judge(ctx context.Context, text string, request *apikey.Request) apikey.Verdict {
+// Validate validates a key.
+func (d Daemon) Validate(ctx context.Context, text string, request *apikey.Request) apikey.Verdict {
 	return d.Core.Validator.Validate(ctx, text, request)
 }
 

@@ -24,15 +24,15 @@ const (
 // restores put the server back to an earlier copy of its disk, data and oplog,
 // while the instances run. What was acknowledged since the copy is undone: the
 // history records the restore as a write of every key.
-func (a *arena) restores(load *workload, d *mongotest.Devmongo) map[string]fault {
-	admin := impatient(a.t, &d.Server, "operator").Database("admin")
+func (a *testbed) restores(load *workload, d *mongotest.Devmongo) map[string]fault {
+	admin := connectWithShortTimeouts(a.t, &d.Server, "operator").Database("admin")
 	restore := func(before func()) fault {
 		return func([]*instance) func() {
 			snapshot, slots := a.snapshot(load, d.Node)
 			pause(restoredAfter)
 			return func() {
-				load.peace.Lock()
-				defer load.peace.Unlock()
+				load.pauseWriters.Lock()
+				defer load.pauseWriters.Unlock()
 				before()
 				load.restore(d.Node, snapshot, slots)
 			}
@@ -50,10 +50,10 @@ func (a *arena) restores(load *workload, d *mongotest.Devmongo) map[string]fault
 }
 
 // snapshot settles all keys, and returns what they are with a copy of the disk.
-func (a *arena) snapshot(load *workload, node *devmongo.Server) (*devmongo.Snapshot, map[*slot]slot) {
-	load.peace.Lock()
-	defer load.peace.Unlock()
-	a.retry("finding out what the keys are", load.settleAll)
+func (a *testbed) snapshot(load *workload, node *devmongo.Server) (*devmongo.Snapshot, map[*slot]slot) {
+	load.pauseWriters.Lock()
+	defer load.pauseWriters.Unlock()
+	a.repeat("finding out what the keys are", load.settleAll)
 	load.forgetRetired()
 	slots := map[*slot]slot{}
 	for _, s := range load.slots {
@@ -82,7 +82,7 @@ func (a *workload) restore(node *devmongo.Server, snapshot *devmongo.Snapshot, s
 
 // timeFaults are faults of time: resumes that take long, and primaries whose clocks
 // differ.
-func (a *arena) timeFaults(d *mongotest.Devmongo) map[string]fault {
+func (a *testbed) timeFaults(d *mongotest.Devmongo) map[string]fault {
 	fail := func() { d.Node.StepDown(0); d.Node.StepUp() }
 	return map[string]fault{
 		"slow resumes": func(victims []*instance) func() {
@@ -120,7 +120,7 @@ func (a *arena) timeFaults(d *mongotest.Devmongo) map[string]fault {
 const catchingUp = nemesisMaxStale + 5*time.Second + 4*time.Second
 
 // mustLose waits until each victim has given up its stream and begun a new one.
-func (a *arena) mustLose(victims []*instance, began time.Time) {
+func (a *testbed) mustLose(victims []*instance, began time.Time) {
 	a.t.Helper()
 	behind := victims
 	for len(behind) > 0 {

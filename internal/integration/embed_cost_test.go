@@ -24,8 +24,8 @@ func TestCostOfAuthenticate(t *testing.T) {
 		}
 		r := startEmbedded(t, s, 0)
 		k := r.newKey()
-		r.becomes(k, apikey.Valid)
-		r.isCached(k)
+		r.waitForCode(k, apikey.Valid)
+		r.waitUntilCached(k)
 		empty := func(c *gin.Context) { c.Status(http.StatusNoContent) }
 		for _, c := range []struct {
 			name  string

@@ -23,16 +23,16 @@ import (
 	"github.com/keytail/keytail/internal/routes"
 )
 
-// trio is three instances on one database; the first is the rig's own.
-type trio struct {
-	*rig
+// fleetFixture is three instances on one database; the first is the fixture's own.
+type fleetFixture struct {
+	*fixture
 	all []testkit.Daemon
 }
 
 // victim is the application's name of the third one's client.
 const victim = "victim"
 
-func startTrio(t *testing.T, s *mongotest.Server, change ...func(*daemon.Config)) *trio {
+func startFleet(t *testing.T, s *mongotest.Server, change ...func(*daemon.Config)) *fleetFixture {
 	t.Helper()
 	name := func(name, app string) []func(*daemon.Config) {
 		return append(slices.Clone(change), func(c *daemon.Config) {
@@ -46,11 +46,11 @@ func startTrio(t *testing.T, s *mongotest.Server, change ...func(*daemon.Config)
 	all := []testkit.Daemon{r.Daemon}
 	all = append(all, r.run(prometheus.NewRegistry(), zap.NewNop(), name("b", "b-"+r.appName)...))
 	all = append(all, r.run(prometheus.NewRegistry(), zap.NewNop(), name("c", victim+r.appName)...))
-	return &trio{r, all}
+	return &fleetFixture{r, all}
 }
 
-// sets writes as another program would, and returns the operation time of its session.
-func (r *rig) sets(k key, active bool) clustertime.Time {
+// setActive writes as another program would, and returns the operation time of its session.
+func (r *fixture) setActive(k key, active bool) clustertime.Time {
 	r.t.Helper()
 	session, err := r.db.Client().StartSession(options.Session().SetCausalConsistency(false))
 	if err != nil {
@@ -66,23 +66,23 @@ func (r *rig) sets(k key, active bool) clustertime.Time {
 	return clustertime.New(at.T, at.I)
 }
 
-func (r *rig) receipt(revision clustertime.Time, fleet bool, limit time.Duration) routes.SyncResult {
+func (r *fixture) sync(revision clustertime.Time, fleet bool, limit time.Duration) routes.SyncResult {
 	r.t.Helper()
 	ctx, cancel := context.WithTimeout(r.t.Context(), limit)
 	defer cancel()
-	receipt, err := r.Syncer().Wait(ctx, revision, fleet)
+	acknowledgement, err := r.Syncer().Wait(ctx, revision, fleet)
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	return receipt
+	return acknowledgement
 }
 
-// names are those of instances without their boot ids.
-func names(receipt routes.SyncResult) (all, missing string) {
-	for _, i := range receipt.Instances {
+// instanceNames returns the first letters of the instances' names.
+func instanceNames(acknowledgement routes.SyncResult) (all, missing string) {
+	for _, i := range acknowledgement.Instances {
 		all += i.ID[:1]
 	}
-	for _, id := range receipt.Missing {
+	for _, id := range acknowledgement.Missing {
 		missing += id[:1]
 	}
 	return all, missing
@@ -90,31 +90,31 @@ func names(receipt routes.SyncResult) (all, missing string) {
 
 func TestAFleetAcknowledgementHolds(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
-		r := startTrio(t, s, withShortMaxStale)
+		r := startFleet(t, s, withShortMaxStale)
 		k := r.newKey()
-		r.becomes(k, apikey.Valid)
+		r.waitForCode(k, apikey.Valid)
 		for active, want := range map[bool]apikey.Code{false: apikey.Disabled, true: apikey.Valid} {
-			revision := r.sets(k, active)
-			receipt := r.receipt(revision, true, testkit.Patience)
-			if all, _ := names(receipt); !receipt.Synced || all != "abc" {
-				t.Fatalf("the acknowledgement is %+v", receipt)
+			revision := r.setActive(k, active)
+			acknowledgement := r.sync(revision, true, testkit.WaitTimeout)
+			if all, _ := instanceNames(acknowledgement); !acknowledgement.Synced || all != "abc" {
+				t.Fatalf("the acknowledgement is %+v", acknowledgement)
 			}
 			// At once, at every instance, and without min_revision.
 			for i, service := range r.all {
-				v := service.Judge(t.Context(), k.text, &apikey.Request{})
+				v := service.Validate(t.Context(), k.text, &apikey.Request{})
 				if v.Code != want || v.Revision < uint64(revision) {
 					t.Errorf("instance %d answers %v as of %x, the acknowledgement was for %v at %v", i, v.Code, v.Revision, want, revision)
 				}
-				if v = service.Judge(t.Context(), k.text, &apikey.Request{MinRevision: uint64(revision)}); v.Code != want {
+				if v = service.Validate(t.Context(), k.text, &apikey.Request{MinRevision: uint64(revision)}); v.Code != want {
 					t.Errorf("instance %d answers %v with min_revision, want %v", i, v.Code, want)
 				}
 			}
 		}
-		revision := r.sets(k, false)
-		if receipt := r.receipt(revision, false, testkit.Patience); !receipt.Synced || len(receipt.Instances) != 1 {
-			t.Errorf("of the instance: %+v", receipt)
+		revision := r.setActive(k, false)
+		if acknowledgement := r.sync(revision, false, testkit.WaitTimeout); !acknowledgement.Synced || len(acknowledgement.Instances) != 1 {
+			t.Errorf("of the instance: %+v", acknowledgement)
 		}
-		if v := r.ask(k); v.Code != apikey.Disabled || v.Revision < uint64(revision) {
+		if v := r.validate(k); v.Code != apikey.Disabled || v.Revision < uint64(revision) {
 			t.Errorf("after the acknowledgement of the instance: %v as of %x", v.Code, v.Revision)
 		}
 		if _, err := r.Syncer().Wait(t.Context(), revision+1<<40, true); !errors.Is(err, clustertime.ErrRevisionAhead) {
@@ -126,9 +126,9 @@ func TestAFleetAcknowledgementHolds(t *testing.T) {
 func TestAStoppedInstanceIsMissingUntilItCannotAnswer(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
 		s.Needs(t, mongotest.Failpoints)
-		r := startTrio(t, s, withShortMaxStale)
+		r := startFleet(t, s, withShortMaxStale)
 		k := r.newKey()
-		r.receipt(r.sets(k, true), true, testkit.Patience)
+		r.sync(r.setActive(k, true), true, testkit.WaitTimeout)
 		r.failpoint("alwaysOn", bson.D{
 			{Key: "failCommands", Value: bson.A{"update", "delete"}}, // it cannot even leave
 			{Key: "errorCode", Value: 11601},
@@ -137,23 +137,23 @@ func TestAStoppedInstanceIsMissingUntilItCannotAnswer(t *testing.T) {
 		// A heartbeat that was sent before may still report it.
 		var revision clustertime.Time
 		var before routes.SyncResult
-		mongotest.Eventually(t, testkit.Patience, func() bool {
-			revision = r.sets(k, false)
-			before = r.receipt(revision, true, 500*time.Millisecond)
-			_, missing := names(before)
+		mongotest.Eventually(t, testkit.WaitTimeout, func() bool {
+			revision = r.setActive(k, false)
+			before = r.sync(revision, true, 500*time.Millisecond)
+			_, missing := instanceNames(before)
 			return missing == "c"
 		}, "it is not missed")
-		receipt := r.receipt(revision, true, testkit.Patience)
-		if all, _ := names(receipt); !receipt.Synced || all != "ab" {
-			t.Fatalf("the acknowledgement is %+v", receipt)
+		acknowledgement := r.sync(revision, true, testkit.WaitTimeout)
+		if all, _ := instanceNames(acknowledgement); !acknowledgement.Synced || all != "ab" {
+			t.Fatalf("the acknowledgement is %+v", acknowledgement)
 		}
 		// Both times are of the server's clock.
-		silent := receipt.Instances[0].LastSeen.Sub(before.Instances[2].LastSeen)
+		silent := acknowledgement.Instances[0].LastSeen.Sub(before.Instances[2].LastSeen)
 		if silent <= shortMaxStale+5*time.Second {
 			t.Errorf("it was given up when it had been silent for %v", silent)
 		}
 		// By then it answers nothing from its cache.
-		if v := r.all[2].Judge(t.Context(), k.text, &apikey.Request{}); v.Code != apikey.Disabled {
+		if v := r.all[2].Validate(t.Context(), k.text, &apikey.Request{}); v.Code != apikey.Disabled {
 			t.Errorf("the stopped instance answers %v", v.Code)
 		}
 	})
@@ -164,20 +164,20 @@ func TestAStoppedInstanceIsMissingUntilItCannotAnswer(t *testing.T) {
 func TestDurationOfFleetAcknowledgements(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
 		const rounds = 3
-		r := startTrio(t, s)
+		r := startFleet(t, s)
 		k := r.newKey()
 		for _, fleet := range []bool{false, true} {
 			took := make([]time.Duration, rounds)
 			for i := range took {
-				revision := r.sets(k, i%2 == 0)
+				revision := r.setActive(k, i%2 == 0)
 				began := time.Now()
-				if receipt := r.receipt(revision, fleet, testkit.Patience); !receipt.Synced {
-					t.Fatalf("the acknowledgement is %+v", receipt)
+				if acknowledgement := r.sync(revision, fleet, testkit.WaitTimeout); !acknowledgement.Synced {
+					t.Fatalf("the acknowledgement is %+v", acknowledgement)
 				}
 				took[i] = time.Since(began)
 			}
 			slices.Sort(took)
-			t.Logf("fleet %v, %d receipts: median %v, worst %v", fleet, rounds, took[rounds/2], took[rounds-1])
+			t.Logf("fleet %v, %d acknowledgement: median %v, worst %v", fleet, rounds, took[rounds/2], took[rounds-1])
 		}
 	})
 }
@@ -195,12 +195,12 @@ func TestEventsOfAService(t *testing.T) {
 		stream.expect("resync", `{"reason":"start","state":"live"}`)
 		k := r.newKey()
 		stream.expect("invalidation", `{"key_id":"`+k.id+`"`)
-		if v := r.ask(k); v.Code != apikey.Valid {
+		if v := r.validate(k); v.Code != apikey.Valid {
 			t.Errorf("after its event the key is %v", v.Code)
 		}
 		r.set(k, "is_active", false)
 		stream.expect("invalidation", `{"key_id":"`+k.id+`"`)
-		if v := r.ask(k); v.Code != apikey.Disabled {
+		if v := r.validate(k); v.Code != apikey.Disabled {
 			t.Errorf("after its event the key is %v", v.Code)
 		}
 		if _, err := r.keys.DeleteOne(t.Context(), bson.D{{Key: "_id", Value: k.id}}); err != nil {

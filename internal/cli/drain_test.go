@@ -12,7 +12,7 @@ import (
 func TestDrainAsksProxiesToCloseTheirConnections(t *testing.T) {
 	f := newFake()
 	r, public, operations := startServe(t, f.deps(), "--drain-delay=1s")
-	client := http.Client{Transport: &http.Transport{}, Timeout: patience}
+	client := http.Client{Transport: &http.Transport{}, Timeout: waitTimeout}
 	t.Cleanup(client.CloseIdleConnections)
 	closes := func(url string) bool {
 		response, err := client.Get(url)

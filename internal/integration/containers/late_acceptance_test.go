@@ -31,12 +31,12 @@ import (
 const (
 	// maxStale is the default of --max-stale, which the compose file leaves alone.
 	maxStale = 15 * time.Second
-	// startPatience is how long the fleet may take to know the keys of the test.
-	startPatience = 60 * time.Second
-	// endPatience is how long the fleet may take to agree after the last fault.
-	endPatience = 60 * time.Second
-	// faultPatience is how long .ci/compose may take for its faults.
-	faultPatience = 10 * time.Minute
+	// startTimeout is how long the fleet may take to know the keys of the test.
+	startTimeout = 60 * time.Second
+	// agreeTimeout is how long the fleet may take to agree after the last fault.
+	agreeTimeout = 60 * time.Second
+	// faultsTimeout is how long .ci/compose may take for its faults.
+	faultsTimeout = 10 * time.Minute
 
 	keyCount       = 5000
 	revokeInterval = 100 * time.Millisecond
@@ -63,7 +63,7 @@ func TestNoLateAcceptance(t *testing.T) {
 	r := newRun(t, strings.Split(fleet, ","))
 	// The last key was inserted last, so an instance that knows it knows them all.
 	for _, url := range r.urls {
-		r.eventually(startPatience, func() error { return r.expect(url, keyCount-1, "VALID") })
+		r.eventually(startTimeout, func() error { return r.expect(url, keyCount-1, "VALID") })
 	}
 	ctx, stop := context.WithCancel(t.Context())
 	var group sync.WaitGroup
@@ -73,7 +73,7 @@ func TestNoLateAcceptance(t *testing.T) {
 		group.Go(func() { r.use(ctx, url) })
 	}
 	signal(t, filepath.Join(signals, "ready"))
-	r.eventually(faultPatience, func() error {
+	r.eventually(faultsTimeout, func() error {
 		_, err := os.Stat(filepath.Join(signals, "done"))
 		return err
 	})
@@ -190,7 +190,7 @@ func (r *run) use(ctx context.Context, url string) {
 		mayBeDisabled := i < r.begun
 		r.mu.Unlock()
 		began := time.Now()
-		got, err := r.ask(ctx, url, i)
+		got, err := r.verify(ctx, url, i)
 		if err != nil {
 			got.Code = "no answer"
 		}
@@ -241,7 +241,7 @@ type answer struct {
 	StalenessMS *int64 `json:"staleness_ms"`
 }
 
-func (r *run) ask(ctx context.Context, url string, i int) (answer, error) {
+func (r *run) verify(ctx context.Context, url string, i int) (answer, error) {
 	var got answer
 	body, err := json.Marshal(map[string]string{"key": r.texts[i]})
 	if err != nil {
@@ -269,7 +269,7 @@ func (a answer) String() string {
 }
 
 func (r *run) expect(url string, i int, want string) error {
-	got, err := r.ask(r.t.Context(), url, i)
+	got, err := r.verify(r.t.Context(), url, i)
 	if err == nil && got.Code != want {
 		err = fmt.Errorf("%s answers %v for %s, want %s", url, got, id(i), want)
 	}
@@ -306,7 +306,7 @@ func (r *run) agree() {
 			if active[id(i)] {
 				want = "VALID"
 			}
-			r.eventually(endPatience, func() error { return r.expect(url, i, want) })
+			r.eventually(agreeTimeout, func() error { return r.expect(url, i, want) })
 		}
 	}
 }

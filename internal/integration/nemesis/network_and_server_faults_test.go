@@ -60,9 +60,9 @@ func (p proxied) options(s *mongotest.Server, appName string) *options.ClientOpt
 		SetHeartbeatInterval(nemesisMaxStale / 6)
 }
 
-// impatient is a client that is not the instances', and that recovers as soon as
+// connectWithShortTimeouts is a client that is not the instances', and that recovers as soon as
 // they do: what a black hole has swallowed is waited for no longer.
-func impatient(t *testing.T, s *mongotest.Server, appName string, change ...func(*options.ClientOptions)) *mongo.Client {
+func connectWithShortTimeouts(t *testing.T, s *mongotest.Server, appName string, change ...func(*options.ClientOptions)) *mongo.Client {
 	t.Helper()
 	o := s.Options(appName).SetConnectTimeout(*nemesisConnect).SetHeartbeatInterval(nemesisMaxStale / 6)
 	for _, f := range change {
@@ -71,8 +71,8 @@ func impatient(t *testing.T, s *mongotest.Server, appName string, change ...func
 	return s.Connect(t, o)
 }
 
-// poison adds a toxic; the function returned takes it away.
-func (p proxied) poison(t *testing.T, toxic string) (mend func()) {
+// addToxic adds a toxic; the function returned takes it away.
+func (p proxied) addToxic(t *testing.T, toxic string) (repair func()) {
 	t.Helper()
 	added, err := p.Toxics.AddToxicJson(strings.NewReader(toxic))
 	if err != nil {
@@ -86,13 +86,13 @@ func (p proxied) poison(t *testing.T, toxic string) (mend func()) {
 }
 
 // fault breaks something for the victims, and returns what mends it.
-type fault func(victims []*instance) (mend func())
+type fault func(victims []*instance) (repair func())
 
 // toxics are faults of the network between instances and any server.
 func toxics(t *testing.T) map[string]fault {
 	toxic := func(text string) fault {
 		return func(victims []*instance) func() {
-			return each(victims, func(i *instance) func() { return i.proxy.poison(t, text) })
+			return each(victims, func(i *instance) func() { return i.proxy.addToxic(t, text) })
 		}
 	}
 	return map[string]fault{
@@ -105,21 +105,21 @@ func toxics(t *testing.T) map[string]fault {
 }
 
 // each does something to all victims, and mends all of them.
-func each(victims []*instance, do func(*instance) func()) (mend func()) {
+func each(victims []*instance, do func(*instance) func()) (repair func()) {
 	var mends []func()
 	for _, v := range victims {
 		mends = append(mends, do(v))
 	}
 	return func() {
-		for _, mend := range mends {
-			mend()
+		for _, repair := range mends {
+			repair()
 		}
 	}
 }
 
 // failpoints make commands of one instance fail, or of all of them.
 func failpoints(t *testing.T, s *mongotest.Server) map[string]fault {
-	admin := impatient(t, s, "operator").Database("admin")
+	admin := connectWithShortTimeouts(t, s, "operator").Database("admin")
 	point := func(data bson.D) fault {
 		return func(victims []*instance) func() {
 			// There is one failpoint, for one name or for everybody, writers too.
@@ -150,11 +150,11 @@ func failpoints(t *testing.T, s *mongotest.Server) map[string]fault {
 	}
 }
 
-// refusals say that the streams cannot go on, each with another word for it, and
+// streamErrors say that the streams cannot go on, each with another word for it, and
 // refuse new ones for as long. What is wrong then shows when they are heard of
 // again.
-func refusals(t *testing.T, s *mongotest.Server) map[string]fault {
-	admin := impatient(t, s, "operator").Database("admin")
+func streamErrors(t *testing.T, s *mongotest.Server) map[string]fault {
+	admin := connectWithShortTimeouts(t, s, "operator").Database("admin")
 	faults := map[string]fault{}
 	for _, code := range []int{136, 260, 280, 286, 10334, 8} { // 8: nobody knows that one
 		faults[fmt.Sprint("refused with ", code)] = func([]*instance) func() {
@@ -168,10 +168,10 @@ func refusals(t *testing.T, s *mongotest.Server) map[string]fault {
 	return faults
 }
 
-// anyCode makes streams fail with one of the server's codes, while they are read,
+// randomCode makes streams fail with one of the server's codes, while they are read,
 // opened or both.
-func (a *arena) anyCode(load *workload) fault {
-	admin := impatient(a.t, a.server, "operator").Database("admin")
+func (a *testbed) randomCode(load *workload) fault {
+	admin := connectWithShortTimeouts(a.t, a.server, "operator").Database("admin")
 	random := rand.New(rand.NewPCG(load.seed, 19))
 	codes := testkit.Codes(a.t)
 	return func(victims []*instance) func() {
@@ -195,18 +195,18 @@ func setFailpoint(t *testing.T, admin *mongo.Database, mode any, data bson.D) {
 		command = append(command, bson.E{Key: "data", Value: data})
 	}
 	var err error
-	mongotest.Eventually(t, testkit.Patience, func() bool {
+	mongotest.Eventually(t, testkit.WaitTimeout, func() bool {
 		ctx, cancel := context.WithTimeout(context.Background(), writeTimeout)
 		defer cancel()
 		err = admin.RunCommand(ctx, command).Err()
 		return err == nil
-	}, "setting a failpoint ", mode, ": ", lazily(func() any { return err }))
+	}, "setting a failpoint ", mode, ": ", lazyText(func() any { return err }))
 }
 
 // devmongoFaults are those that only the embedded server can stage.
-func (a *arena) devmongoFaults(d *mongotest.Devmongo) map[string]fault {
+func (a *testbed) devmongoFaults(d *mongotest.Devmongo) map[string]fault {
 	t := a.t
-	admin := impatient(t, &d.Server, "operator").Database("admin")
+	admin := connectWithShortTimeouts(t, &d.Server, "operator").Database("admin")
 	refuse := bson.D{{Key: "failCommands", Value: bson.A{"getMore", "aggregate"}}, {Key: "errorCode", Value: 286}}
 	// openInLag makes all streams end with a loss, and new ones open after writes
 	// that the majority has not got.

@@ -22,7 +22,7 @@ func follow(t *testing.T, handler http.Handler) *eventStream {
 	t.Helper()
 	server := httptest.NewServer(handler)
 	t.Cleanup(server.Close)
-	client := &http.Client{Timeout: testkit.Patience}
+	client := &http.Client{Timeout: testkit.WaitTimeout}
 	t.Cleanup(client.CloseIdleConnections)
 	response, err := client.Get(server.URL + "/v1/events")
 	if err != nil {

@@ -36,16 +36,16 @@ type forger struct {
 
 // forgeries writes heartbeats in the instances' names: counters that are still to
 // come, nonces that were used, and claims about how far an instance has got. No
-// answer may claim a false age because of them. Receipts of the fleet are not
+// answer may claim a false age because of them. Write acknowledgements of the fleet are not
 // checked meanwhile: docs/security.md says that they can be forged.
-func (a *arena) forgeries(load *workload) fault {
+func (a *testbed) forgeries(load *workload) fault {
 	return func(victims []*instance) func() {
 		f := &forger{
 			beats:  a.keys.Database().Collection(changestream.HeartbeatCollection),
 			random: rand.New(rand.NewPCG(load.seed, 17)), seen: map[string][]int64{}, forged: map[int64]bool{},
 		}
 		load.forgedUntil.Store(math.MaxInt64)
-		mend := each(victims, func(i *instance) func() { return i.proxy.poison(a.t, forgedLatency) })
+		repair := each(victims, func(i *instance) func() { return i.proxy.addToxic(a.t, forgedLatency) })
 		ctx, cancel := context.WithCancel(context.Background())
 		var group sync.WaitGroup
 		group.Go(func() {
@@ -58,9 +58,9 @@ func (a *arena) forgeries(load *workload) fault {
 		return func() {
 			cancel()
 			group.Wait()
-			mend()
+			repair()
 			// The instances' own heartbeats replace what was forged.
-			load.forgedUntil.Store(time.Now().Add(receiptTimeout).UnixNano())
+			load.forgedUntil.Store(time.Now().Add(syncTimeout).UnixNano())
 		}
 	}
 }

@@ -56,7 +56,7 @@ func TestKill9UnderLoadGivesNoWrongVerdict(t *testing.T) {
 
 // load validates keys and changes them, and records everything.
 type load struct {
-	*rig
+	*fixture
 	history               *nemesis.History
 	keys                  []key
 	answers, acknowledged atomic.Int64
@@ -65,8 +65,8 @@ type load struct {
 	group                 sync.WaitGroup
 }
 
-func startLoad(t *testing.T, r *rig, keys int) *load {
-	l := &load{rig: r, history: nemesis.NewHistory()}
+func startLoad(t *testing.T, r *fixture, keys int) *load {
+	l := &load{fixture: r, history: nemesis.NewHistory()}
 	l.ctx, l.cancel = context.WithCancel(context.Background())
 	for range keys {
 		sent := time.Now()
@@ -100,7 +100,7 @@ func (l *load) write(keys []key) {
 		}
 		acked := l.history.AddWrite(k.id, state, time.Now())
 		ctx, cancel := context.WithTimeout(l.ctx, 2*time.Second)
-		result, err := l.rig.keys.UpdateOne(ctx,
+		result, err := l.fixture.keys.UpdateOne(ctx,
 			bson.D{{Key: "_id", Value: k.id}, {Key: "v", Value: bson.D{{Key: "$lt", Value: version}}}},
 			bson.D{{Key: "$set", Value: bson.D{{Key: "is_active", Value: active}, {Key: "v", Value: version}}}})
 		cancel()
@@ -117,7 +117,7 @@ func (l *load) verify(name string) {
 	for l.ctx.Err() == nil {
 		k := l.keys[rand.IntN(len(l.keys))]
 		asked := time.Now()
-		v := l.ask(k)
+		v := l.validate(k)
 		l.history.AddAnswer(nemesis.Answer{
 			Key: k.id, Code: v.Code, Asked: asked, Given: time.Now(), AsOf: v.AsOf, Staleness: v.Staleness, Instance: name,
 		})
@@ -154,7 +154,7 @@ func (l *load) mustConverge(within time.Duration) {
 		var words []string
 		for _, k := range differ {
 			want := l.databaseState(k)
-			if v := l.ask(k); v.Code != want {
+			if v := l.validate(k); v.Code != want {
 				now = append(now, k)
 				words = append(words, fmt.Sprintf("%s is %v (from %v, %v old), the database says %v", k.id, v.Code, v.Source, v.Staleness, want))
 			}
@@ -174,7 +174,7 @@ func (l *load) databaseState(k key) apikey.Code {
 	var d struct {
 		Active bool `bson:"is_active"`
 	}
-	if err := l.rig.keys.FindOne(l.t.Context(), bson.D{{Key: "_id", Value: k.id}}).Decode(&d); err != nil {
+	if err := l.fixture.keys.FindOne(l.t.Context(), bson.D{{Key: "_id", Value: k.id}}).Decode(&d); err != nil {
 		l.t.Fatal(err)
 	}
 	if d.Active {
@@ -192,10 +192,10 @@ func TestRevocationDelay(t *testing.T) {
 		delays := make([]time.Duration, rounds)
 		k := r.newKey()
 		for i := range rounds {
-			r.becomes(k, apikey.Valid)
+			r.waitForCode(k, apikey.Valid)
 			r.set(k, "is_active", false)
 			acknowledged := time.Now()
-			for r.ask(k).Code != apikey.Disabled {
+			for r.validate(k).Code != apikey.Disabled {
 				if time.Since(acknowledged) > keycache.DefaultMaxStale {
 					t.Fatal("accepted for longer than max_stale")
 				}

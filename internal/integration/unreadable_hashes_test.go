@@ -22,10 +22,10 @@ import (
 // startSparse is start with a sparse unique index, under which any number of
 // documents may lack a hash. before runs when the collection exists and the service does
 // not yet run.
-func startSparse(t *testing.T, s *mongotest.Server, before func(r *rig), change ...func(*daemon.Config)) *rig {
+func startSparse(t *testing.T, s *mongotest.Server, before func(r *fixture), change ...func(*daemon.Config)) *fixture {
 	t.Helper()
 	database := s.Database(t)
-	r := &rig{t: t, server: s, registry: prometheus.NewRegistry(), appName: "keytail-" + database}
+	r := &fixture{t: t, server: s, registry: prometheus.NewRegistry(), appName: "keytail-" + database}
 	r.db = s.Client(t, "outsider").Database(database)
 	if err := r.db.CreateCollection(t.Context(), "api_keys"); err != nil {
 		t.Fatal(err)
@@ -43,7 +43,7 @@ func startSparse(t *testing.T, s *mongotest.Server, before func(r *rig), change 
 }
 
 // withHash inserts a document whose hash field holds value; nil: it has none.
-func (r *rig) withHash(value any) string {
+func (r *fixture) withHash(value any) string {
 	r.t.Helper()
 	id := fmt.Sprintf("odd-%d", r.made.Add(1))
 	d := bson.D{{Key: "_id", Value: id}, {Key: "user_id", Value: "user-1"}, {Key: "is_active", Value: true}}
@@ -69,9 +69,9 @@ func newText(t *testing.T) string {
 	return text
 }
 
-func (r *rig) complete() {
+func (r *fixture) waitUntilComplete() {
 	r.t.Helper()
-	mongotest.Eventually(r.t, testkit.Patience, func() bool { return r.metric("keytail_complete") == 1 }, "the cache is not complete")
+	mongotest.Eventually(r.t, testkit.WaitTimeout, func() bool { return r.metric("keytail_complete") == 1 }, "the cache is not complete")
 }
 
 // No lookup finds a document without a readable hash: it must neither end the complete
@@ -79,12 +79,12 @@ func (r *rig) complete() {
 func TestDocumentsWithoutAReadableHashCostNothing(t *testing.T) {
 	mongotest.EachScope(t, func(t *testing.T, s *mongotest.Server) {
 		var keys []key
-		r := startSparse(t, s, func(r *rig) {
+		r := startSparse(t, s, func(r *fixture) {
 			for range 20 {
 				keys = append(keys, r.newKey())
 			}
 		})
-		r.complete()
+		r.waitUntilComplete()
 		ended, applied := 0, r.metric("keytail_changes_total")
 		for i := range 50 {
 			var id string
@@ -105,23 +105,23 @@ func TestDocumentsWithoutAReadableHashCostNothing(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			mongotest.Eventually(t, testkit.Patience, func() bool { return r.metric("keytail_changes_total") > applied }, "the insert is not applied")
+			mongotest.Eventually(t, testkit.WaitTimeout, func() bool { return r.metric("keytail_changes_total") > applied }, "the insert is not applied")
 			applied = r.metric("keytail_changes_total")
 			if r.metric("keytail_complete") != 1 {
 				ended++
 			}
 		}
 		marker := r.newKey()
-		r.becomes(marker, apikey.Valid)
+		r.waitForCode(marker, apikey.Valid)
 		if scans, complete := r.metric("keytail_scans_total"), r.metric("keytail_complete"); scans != 1 || complete != 1 || ended != 0 {
 			t.Errorf("%v scans, want 1; complete is %v, want 1; the completeness ended with %d of 50 documents", scans, complete, ended)
 		}
 		for _, k := range keys {
-			if v := r.ask(k); v.Code != apikey.Valid || v.Source != apikey.SourceCache {
+			if v := r.validate(k); v.Code != apikey.Valid || v.Source != apikey.SourceCache {
 				t.Errorf("%s is %v from %v, want VALID from the cache", k.id, v.Code, v.Source)
 			}
 		}
-		if v := r.ask(key{id: "nobody", text: newText(t)}); v.Code != apikey.NotFound || v.Source != apikey.SourceCache {
+		if v := r.validate(key{id: "nobody", text: newText(t)}); v.Code != apikey.NotFound || v.Source != apikey.SourceCache {
 			t.Errorf("an unknown key is %v from %v", v.Code, v.Source)
 		}
 	})
@@ -134,18 +134,18 @@ func TestAHashWithinAnArrayIsNotAbsent(t *testing.T) {
 	mongotest.EachScope(t, func(t *testing.T, s *mongotest.Server) {
 		texts := []string{newText(t), newText(t), newText(t), newText(t)}
 		hash := func(i int) string { return apikey.HashOf(texts[i]).Hex() }
-		lazy := startSparse(t, s, func(r *rig) { r.newKey(); r.withHash(bson.A{hash(0), 7, hash(1), hash(0)}) },
+		lazy := startSparse(t, s, func(r *fixture) { r.newKey(); r.withHash(bson.A{hash(0), 7, hash(1), hash(0)}) },
 			func(c *daemon.Config) { c.Preload = "off" })
-		want := lazy.ask(key{id: "by a read", text: texts[0]})
+		want := lazy.validate(key{id: "by a read", text: texts[0]})
 		if want.Code != apikey.Disabled {
 			t.Fatalf("a read gives %v", want.Code)
 		}
 		var id string
-		r := startSparse(t, s, func(r *rig) { r.newKey(); id = r.withHash(bson.A{hash(0), 7, hash(1), hash(0)}) }, withFastHeartbeats)
-		r.complete()
+		r := startSparse(t, s, func(r *fixture) { r.newKey(); id = r.withHash(bson.A{hash(0), 7, hash(1), hash(0)}) }, withFastHeartbeats)
+		r.waitUntilComplete()
 		says := func(i int, want apikey.Code) {
 			t.Helper()
-			if v := r.since(key{id: "array", text: texts[i]}, time.Now()); v.Code != want {
+			if v := r.validateSince(key{id: "array", text: texts[i]}, time.Now()); v.Code != want {
 				t.Errorf("key %d is %v from %v, want %v", i, v.Code, v.Source, want)
 			}
 		}
@@ -184,9 +184,9 @@ func TestAnEntryIsInvalidBesideADocumentWithTooManyHashes(t *testing.T) {
 				t.Fatal(err)
 			}
 			k := r.newKey()
-			r.isCached(k)
+			r.waitUntilCached(k)
 			r.insertArray(k, keystore.MaxHashes+2)
-			if w := wrong(r.since(k, time.Now()), apikey.Disabled); w != "" {
+			if w := violation(r.validateSince(k, time.Now()), apikey.Disabled); w != "" {
 				t.Errorf("preload %s: %s", mode, w)
 			}
 		}

@@ -33,18 +33,18 @@ func TestPromiseBoundedAndSaid(t *testing.T) {
 	mongotest.EachScope(t, func(t *testing.T, s *mongotest.Server) {
 		r := start(t, s, withShortMaxStale)
 		k := r.newKey()
-		r.becomes(k, apikey.Valid)
-		r.isCached(k)
+		r.waitForCode(k, apikey.Valid)
+		r.waitUntilCached(k)
 		failures := r.metric("keytail_stream_failures_total")
 		mend := r.failCommands("getMore", "aggregate")
-		mongotest.Eventually(t, testkit.Patience, func() bool { return r.metric("keytail_stream_failures_total") > failures }, "the stream does not break")
+		mongotest.Eventually(t, testkit.WaitTimeout, func() bool { return r.metric("keytail_stream_failures_total") > failures }, "the stream does not break")
 		sent := time.Now()
 		r.set(k, "is_active", false)
 		acknowledged := time.Now()
 		accepted := 0
-		for deadline := time.Now().Add(testkit.Patience); ; {
+		for deadline := time.Now().Add(testkit.WaitTimeout); ; {
 			asked := time.Now()
-			v := r.ask(k)
+			v := r.validate(k)
 			if v.Code == apikey.Disabled {
 				break
 			}
@@ -63,8 +63,8 @@ func TestPromiseBoundedAndSaid(t *testing.T) {
 		}
 		t.Logf("accepted %d times, refused %v after the revocation was sent", accepted, time.Since(sent))
 		mend()
-		r.reaches("live")
-		r.becomes(k, apikey.Disabled)
+		r.waitForState("live")
+		r.waitForCode(k, apikey.Disabled)
 	})
 }
 
@@ -74,13 +74,13 @@ func TestPromiseNoUnannouncedWriter(t *testing.T) {
 	mongotest.EachScope(t, func(t *testing.T, s *mongotest.Server) {
 		r := start(t, s)
 		k := r.newKey()
-		r.becomes(k, apikey.Valid)
-		r.isCached(k)
+		r.waitForCode(k, apikey.Valid)
+		r.waitUntilCached(k)
 		many := bson.D{{Key: "$set", Value: bson.D{{Key: "is_active", Value: false}}}}
 		if _, err := r.keys.UpdateMany(t.Context(), bson.D{{Key: "user_id", Value: "user-1"}}, many); err != nil {
 			t.Fatal(err)
 		}
-		r.becomes(k, apikey.Disabled)
+		r.waitForCode(k, apikey.Disabled)
 	})
 }
 
@@ -91,8 +91,8 @@ func TestPromiseAGapIsNeverSilent(t *testing.T) {
 		r := start(t, s)
 		for _, code := range []int{11601, 286} { // Interrupted, ChangeStreamHistoryLost
 			k := r.newKey()
-			r.becomes(k, apikey.Valid)
-			r.isCached(k)
+			r.waitForCode(k, apikey.Valid)
+			r.waitUntilCached(k)
 			s.Needs(t, mongotest.Failpoints)
 			failures := r.metric("keytail_stream_failures_total") + r.metric("keytail_losses_total")
 			mend := r.failpoint("alwaysOn", bson.D{
@@ -100,13 +100,13 @@ func TestPromiseAGapIsNeverSilent(t *testing.T) {
 				{Key: "errorCode", Value: code},
 				{Key: "appName", Value: r.appName},
 			})
-			mongotest.Eventually(t, testkit.Patience, func() bool {
+			mongotest.Eventually(t, testkit.WaitTimeout, func() bool {
 				return r.metric("keytail_stream_failures_total")+r.metric("keytail_losses_total") > failures
 			}, "the stream does not break")
 			r.set(k, "is_active", false)
 			mend()
-			r.becomes(k, apikey.Disabled)
-			r.reaches("live")
+			r.waitForCode(k, apikey.Disabled)
+			r.waitForState("live")
 		}
 	})
 }
@@ -116,10 +116,10 @@ func TestPromiseAnOutageIsNotANo(t *testing.T) {
 	mongotest.EachScope(t, func(t *testing.T, s *mongotest.Server) {
 		r := start(t, s, withShortMaxStale)
 		k := r.newKey()
-		r.becomes(k, apikey.Valid)
+		r.waitForCode(k, apikey.Valid)
 		mend := r.failCommands("getMore", "aggregate", "find", "update", "findAndModify")
 		seen := map[int]int{}
-		mongotest.Eventually(t, testkit.Patience, func() bool {
+		mongotest.Eventually(t, testkit.WaitTimeout, func() bool {
 			code, header := r.auth(k.text)
 			seen[code]++
 			if code == http.StatusServiceUnavailable && header.Get("Retry-After") == "" {
@@ -133,14 +133,14 @@ func TestPromiseAnOutageIsNotANo(t *testing.T) {
 			}
 		}
 		mend()
-		mongotest.Eventually(t, testkit.Patience, func() bool {
+		mongotest.Eventually(t, testkit.WaitTimeout, func() bool {
 			code, _ := r.auth(k.text)
 			return code == http.StatusOK
 		}, "the outage does not end")
 	})
 }
 
-func (r *rig) auth(text string) (int, http.Header) {
+func (r *fixture) auth(text string) (int, http.Header) {
 	request := httptest.NewRequestWithContext(r.t.Context(), http.MethodGet, "/v1/auth", nil)
 	request.Header.Set("Authorization", "Bearer "+text)
 	recorder := httptest.NewRecorder()
@@ -159,7 +159,7 @@ func TestPromiseExactExpiry(t *testing.T) {
 		valid := 0
 		for {
 			asked := time.Now()
-			v := r.ask(k)
+			v := r.validate(k)
 			given := time.Now()
 			if v.Code == apikey.Valid {
 				valid++
@@ -185,12 +185,12 @@ func TestPromiseGarbageIsFree(t *testing.T) {
 	mongotest.EachScope(t, func(t *testing.T, s *mongotest.Server) {
 		r := start(t, s)
 		k := r.newKey()
-		r.becomes(k, apikey.Valid)
-		mongotest.Eventually(t, testkit.Patience, func() bool { return r.metric("keytail_complete") == 1 }, "not complete")
+		r.waitForCode(k, apikey.Valid)
+		mongotest.Eventually(t, testkit.WaitTimeout, func() bool { return r.metric("keytail_complete") == 1 }, "not complete")
 		reads, bytes := r.metric("keytail_fills_total"), r.metric("keytail_cache_bytes")
 		for i := range 2000 {
 			garbage := key{id: "garbage", text: fmt.Sprint("garbage-that-nobody-knows-", i)}
-			if v := r.ask(garbage); v.Code != apikey.NotFound || v.Source != apikey.SourceCache {
+			if v := r.validate(garbage); v.Code != apikey.NotFound || v.Source != apikey.SourceCache {
 				t.Fatalf("got %v from %v", v.Code, v.Source)
 			}
 		}
@@ -210,7 +210,7 @@ func TestPromiseAReceipt(t *testing.T) {
 		r := start(t, s)
 		other := r.run(prometheus.NewRegistry(), zap.NewNop())
 		k := r.newKey()
-		r.becomes(k, apikey.Valid)
+		r.waitForCode(k, apikey.Valid)
 		for range 20 {
 			for _, active := range []bool{false, true} {
 				revision := r.setWithRevision(k, active)
@@ -219,7 +219,7 @@ func TestPromiseAReceipt(t *testing.T) {
 					want = apikey.Valid
 				}
 				for name, service := range map[string]testkit.Daemon{"this": r.Daemon, "other": other} {
-					v := service.Judge(t.Context(), k.text, &apikey.Request{MinRevision: uint64(revision)})
+					v := service.Validate(t.Context(), k.text, &apikey.Request{MinRevision: uint64(revision)})
 					if v.Code != want || v.Revision < uint64(revision) {
 						t.Fatalf("%s instance: %v at %v, want %v at %v", name, v.Code, clustertime.Time(v.Revision), want, revision)
 					}
@@ -229,7 +229,7 @@ func TestPromiseAReceipt(t *testing.T) {
 	})
 }
 
-func (r *rig) setWithRevision(k key, active bool) clustertime.Time {
+func (r *fixture) setWithRevision(k key, active bool) clustertime.Time {
 	r.t.Helper()
 	session, err := r.db.Client().StartSession()
 	if err != nil {
@@ -287,7 +287,7 @@ func TestPromiseNothingOfTheKeyIsKept(t *testing.T) {
 				fmt.Fprint(&answers, recorder.Header(), recorder.Body)
 			}
 		}
-		r.becomes(keys[0], apikey.Valid)
+		r.waitForCode(keys[0], apikey.Valid)
 		families, err := registry.Gather()
 		if err != nil {
 			t.Fatal(err)

@@ -39,7 +39,7 @@ func TestIntegrationStepDown(t *testing.T) {
 				t.Fatal(err)
 			}
 			if !alone {
-				mongotest.Eventually(t, electionPatience, func() bool { return set.hello().Primary != before.Primary },
+				mongotest.Eventually(t, electionTimeout, func() bool { return set.hello().Primary != before.Primary },
 					"no other member is elected")
 			}
 		})
@@ -97,9 +97,9 @@ func TestIntegrationPausedNodeBySignal(t *testing.T) {
 	faultTest.during("a primary that is stopped", func() {
 		proceed := pauseNode(t, pid)
 		if len(before.Hosts) > 1 {
-			mongotest.Eventually(t, electionPatience, func() bool { return set.hello().Primary != before.Primary }, "no other member is elected")
+			mongotest.Eventually(t, electionTimeout, func() bool { return set.hello().Primary != before.Primary }, "no other member is elected")
 		} else {
-			mongotest.Eventually(t, electionPatience, func() bool { return faultTest.state() == "down" }, "the state does not become down")
+			mongotest.Eventually(t, electionTimeout, func() bool { return faultTest.state() == "down" }, "the state does not become down")
 		}
 		proceed()
 	})
@@ -145,7 +145,7 @@ func TestIntegrationMajorityLostAndBack(t *testing.T) {
 	set := setOf(t, 3)
 	faultTest := set.startFaultTest()
 	good := faultTest.newKey()
-	faultTest.becomes(good, apikey.Valid)
+	faultTest.waitForCode(good, apikey.Valid)
 	before := set.hello()
 	var mends []func()
 	mend := sync.OnceFunc(func() {
@@ -177,7 +177,7 @@ func TestIntegrationMajorityLostAndBack(t *testing.T) {
 		faultTest.outage(good)
 		mend()
 	})
-	faultTest.becomes(good, apikey.Valid)
+	faultTest.waitForCode(good, apikey.Valid)
 	faultTest.finish()
 }
 
@@ -186,7 +186,7 @@ func TestIntegrationMajorityLostAndBack(t *testing.T) {
 func (s *faultTest) outage(good key) {
 	s.t.Helper()
 	seen := map[int]int{}
-	mongotest.Eventually(s.t, electionPatience, func() bool {
+	mongotest.Eventually(s.t, electionTimeout, func() bool {
 		code, header := s.auth(good.text)
 		seen[code]++
 		if code == http.StatusServiceUnavailable && header.Get("Retry-After") == "" {
