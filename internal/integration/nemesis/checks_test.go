@@ -1,0 +1,226 @@
+package nemesis
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+
+	"github.com/keytail/keytail/internal/apikey"
+	"github.com/keytail/keytail/internal/integration/testkit"
+	"github.com/keytail/keytail/internal/keystore"
+	"github.com/keytail/keytail/internal/mongotest"
+	"github.com/keytail/keytail/internal/nemesis"
+)
+
+// reportViolations reports the violations that the oracle has found, with the key's writes.
+func (a *testbed) reportViolations(load *workload, before time.Time) (wrong bool) {
+	const most = 20
+	found := load.history.CheckUntil(nemesisMaxStale, before)
+	for _, v := range found[:min(len(found), most)] {
+		a.t.Error(v)
+		for _, w := range load.history.WritesOf(v.Answer.Key) {
+			a.t.Logf("  %s became %v, sent %v, acknowledged %v", w.Key, w.State,
+				w.Sent.Format("15:04:05.000000"), w.Acknowledged.Format("15:04:05.000000"))
+		}
+	}
+	if len(found) > most {
+		a.t.Errorf("and %d more", len(found)-most)
+	}
+	return len(found) > 0
+}
+
+// watch records the losses that the instances report, until it is stopped.
+func (a *testbed) watch(history *nemesis.History) (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	var group sync.WaitGroup
+	group.Go(func() {
+		pace := time.NewTicker(100 * time.Millisecond)
+		defer pace.Stop()
+		for {
+			for _, i := range a.instances {
+				if loss, ok := i.lastLoss(); ok {
+					history.AddLoss(i.name, loss)
+				}
+			}
+			select {
+			case <-ctx.Done():
+				return
+			case <-pace.C:
+			}
+		}
+	})
+	return func() { cancel(); group.Wait() }
+}
+
+func (i *instance) lastLoss() (nemesis.Loss, bool) {
+	recorder := httptest.NewRecorder()
+	i.Operations().ServeHTTP(recorder, httptest.NewRequest(http.MethodGet, "/readyz", nil))
+	var status struct {
+		LastLoss *struct {
+			At     time.Time `json:"at"`
+			Reason string    `json:"reason"`
+		} `json:"last_loss"`
+	}
+	if err := json.Unmarshal(recorder.Body.Bytes(), &status); err != nil || status.LastLoss == nil {
+		return nemesis.Loss{}, false
+	}
+	return nemesis.Loss(*status.LastLoss), true
+}
+
+// databaseState is every subject's state by its document, decoded by keytail but without
+// the rest of it.
+func (a *testbed) databaseState(subjects []subject) (map[string]apikey.Code, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), convergence)
+	defer cancel()
+	cursor, err := a.keys.Find(ctx, bson.D{})
+	if err != nil {
+		return nil, err
+	}
+	var documents []bson.Raw
+	if err := cursor.All(ctx, &documents); err != nil {
+		return nil, err
+	}
+	byHash := map[apikey.Hash]apikey.Code{}
+	for _, raw := range documents {
+		d := keystore.DefaultSchema().Decode(raw)
+		byHash[d.Hash] = apikey.Decide(&d.Record, &apikey.Request{Scopes: []string{"read"}}, time.Now())
+	}
+	result := map[string]apikey.Code{}
+	for _, s := range subjects {
+		result[s.text] = apikey.NotFound
+		if code, found := byHash[apikey.HashOf(s.text)]; found {
+			result[s.text] = code
+		}
+	}
+	return result, nil
+}
+
+// mustConverge validates every key at every instance until all answers are those of the
+// database.
+func (a *testbed) mustConverge(load *workload, deadline time.Time) {
+	a.t.Helper()
+	began := time.Now()
+	subjects := load.all()
+	for {
+		want, err := a.databaseState(subjects)
+		differ := []string{fmt.Sprint("the database: ", err)}
+		if err == nil {
+			differ = a.differences(subjects, want)
+		}
+		if len(differ) == 0 {
+			a.t.Logf("%d keys on %d instances as in the database after %v", len(subjects), len(a.instances), time.Since(began).Round(time.Millisecond))
+			return
+		}
+		if time.Now().After(deadline) {
+			a.t.Errorf("%d answers differ from the database: %s", len(differ), strings.Join(differ[:min(len(differ), 10)], "; "))
+			return
+		}
+	}
+}
+
+func (a *testbed) differences(subjects []subject, want map[string]apikey.Code) []string {
+	differ := make([][]string, len(a.instances))
+	var group sync.WaitGroup
+	for n, i := range a.instances {
+		group.Go(func() {
+			for _, s := range subjects {
+				answer := validate(context.Background(), i.name, i, s)
+				if answer.Code != want[s.text] {
+					differ[n] = append(differ[n], fmt.Sprintf("%s says %v for %s (%v old, cached %v), the database %v",
+						i.name, answer.Code, s.label, answer.Staleness, answer.Cached, want[s.text]))
+				}
+				if answer.Code == apikey.Unavailable {
+					return // the others would be as slow
+				}
+			}
+		})
+	}
+	group.Wait()
+	return slices.Concat(differ...)
+}
+
+// drop drops the collection and creates an empty one: no key may be known then, and none
+// may be VALID for longer than max_stale.
+func (a *testbed) drop(load *workload) {
+	a.t.Helper()
+	over := load.history.BeginFault("drop")
+	repair := a.collectionFaults(load)["drop"](nil)
+	subjects := load.all()
+	nothing := map[string]apikey.Code{}
+	for _, s := range subjects {
+		nothing[s.text] = apikey.Unavailable
+	}
+	mongotest.Eventually(a.t, testkit.WaitTimeout, func() bool { return len(a.differences(subjects[:1], nothing)) == 0 },
+		"a collection that is missing is not an outage")
+	repair()
+	over()
+	a.mustConverge(load, time.Now().Add(convergence))
+}
+
+// all are the keys whose documents are known.
+func (a *workload) all() []subject {
+	a.mutex.RLock()
+	defer a.mutex.RUnlock()
+	return slices.DeleteFunc(slices.Concat(a.quiet, a.subjects), func(s subject) bool { return s.label == unrelatedLabel })
+}
+
+func (a *testbed) report(history *nemesis.History, availability nemesis.Availability, outages []nemesis.Outage) {
+	a.t.Helper()
+	totals := history.Totals()
+	rules := map[string]int{}
+	for _, v := range history.Check(nemesisMaxStale) {
+		rules[v.Rule]++
+	}
+	var names []string
+	for _, i := range a.instances {
+		names = append(names, i.name)
+	}
+	outside, inside := history.Delays(names)
+	register := history.CheckRegister(registerTimeout)
+	var faults []string
+	for _, kind := range slices.Sorted(maps.Keys(totals.Faults)) {
+		faults = append(faults, fmt.Sprintf("%s %d", kind, totals.Faults[kind]))
+	}
+	a.t.Logf(`totals
+answers              %d
+writes               %d, of unknown outcome %d
+faults               %s
+losses               %d
+receipts             %d, false %d
+late acceptances     %d
+false ages           %d
+too old, withheld    %d, %d
+available outside    %v
+  within %v after    %v
+  within faults      %v
+  quiet keys then    %v
+revocation delay     %v
+  within faults      %v
+as a register        %v`,
+		totals.Answers, totals.Writes, totals.UnknownWrites, strings.Join(faults, ", "), totals.Losses,
+		totals.Acknowledgements, rules[nemesis.FalseAcknowledgement],
+		rules[nemesis.LateAcceptance], rules[nemesis.FalseAge], rules[nemesis.TooOld], rules[nemesis.Withheld],
+		availability.Outside, nemesis.Grace, availability.After, availability.Inside, availability.Quiet,
+		outside, inside, register)
+	if len(register.Wrong) > 0 {
+		a.t.Error("answers contradict each other: ", register)
+	}
+	if len(register.Undecided) > 0 || register.LeftOut > 0 {
+		a.t.Log("!!! not all answers were held against a register: ", register)
+	}
+	for _, outage := range outages {
+		a.t.Log(outage)
+	}
+	if availability.Outside.Available() < nemesisAvailable {
+		a.t.Errorf("outside faults only %v were answered", availability.Outside)
+	}
+}

@@ -1,0 +1,164 @@
+package nemesis
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+	"go.mongodb.org/mongo-driver/v2/mongo/writeconcern"
+	"go.uber.org/goleak"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest"
+
+	"github.com/keytail/keytail/internal/changestream"
+	"github.com/keytail/keytail/internal/daemon"
+	"github.com/keytail/keytail/internal/integration/testkit"
+	"github.com/keytail/keytail/internal/mongotest"
+	"github.com/keytail/keytail/internal/nemesis"
+	"github.com/keytail/keytail/internal/service"
+)
+
+// cacheSizes of the instances, in MiB. The last one is too small for ballast.
+var cacheSizes = []int{64, 64, 3}
+
+// mayEvict reports whether an instance may evict entries.
+func mayEvict(number int) bool { return cacheSizes[number%len(cacheSizes)] < 64 }
+
+// instance is one of the fleet, with its own connection to the server.
+type instance struct {
+	testkit.Daemon
+	name, appName string
+	proxy         proxied
+	registry      *prometheus.Registry
+}
+
+// testbed is a server with a fleet of instances on it.
+type testbed struct {
+	t      *testing.T
+	server *mongotest.Server
+	keys   *mongo.Collection
+	// once is the same by a client without retries: a retry would hide what a failure has
+	// done.
+	once      *mongo.Collection
+	instances []*instance
+	faults    map[string]fault
+	// forget makes all instances lose their history, and gives them time to scan.
+	// Nil: the server cannot be made to.
+	forget func()
+	// devmongo is the server, if it is that one.
+	devmongo *mongotest.Devmongo
+	// only are the kinds of faults to make, at this pace. Nil: all.
+	only []string
+	pace nemesis.Pace
+}
+
+// checkLeaks runs f with its cleanups, and then looks for goroutines and
+// files that were not there before.
+func checkLeaks(t *testing.T, f func(t *testing.T)) {
+	t.Helper()
+	before, err := nemesis.OpenFiles()
+	if err != nil {
+		t.Fatal(err)
+	}
+	options := append(testkit.ToxiproxyLeaks(), goleak.IgnoreCurrent())
+	if !t.Run("run", f) {
+		return
+	}
+	mongotest.Eventually(t, testkit.WaitTimeout, func() bool { err = goleak.Find(options...); return err == nil }, "goroutines are left: ", lazyText(func() any { return err }))
+	after := 0
+	mongotest.Eventually(t, testkit.WaitTimeout, func() bool {
+		after, err = nemesis.OpenFiles()
+		return err == nil && after <= before+openFilesOfTheRuntime
+	}, "files are left")
+	t.Logf("files: %d before, %d after", before, after)
+}
+
+// lazyText is called when it is printed.
+type lazyText func() any
+
+func (l lazyText) String() string { return fmt.Sprint(l()) }
+
+// openFilesOfTheRuntime are those of the network poller, opened at first use.
+const openFilesOfTheRuntime = 3
+
+func newTestbed(t *testing.T, s *mongotest.Server) *testbed {
+	t.Helper()
+	database := s.Database(t)
+	a := &testbed{t: t, server: s, pace: nemesis.Sparse(nemesisMaxStale), faults: toxics(t)}
+	a.faults["ballast"] = a.overfill
+	if s.Failpoints {
+		maps.Copy(a.faults, failpoints(t, s))
+		maps.Copy(a.faults, streamErrors(t, s))
+	}
+	a.keys = connectWithShortTimeouts(t, s, "outsider").Database(database).
+		Collection("api_keys", options.Collection().SetWriteConcern(writeconcern.Majority()))
+	a.make(a.keys)
+	once := func(o *options.ClientOptions) { o.SetRetryWrites(false) }
+	a.once = connectWithShortTimeouts(t, s, "outsider", once).Database(database).
+		Collection(a.keys.Name(), options.Collection().SetWriteConcern(writeconcern.Majority()))
+	for i := range nemesisInstances {
+		a.instances = append(a.instances, startInstance(t, s, database, i))
+	}
+	for _, i := range a.instances {
+		select {
+		case <-i.Live():
+		case <-time.After(testkit.WaitTimeout):
+			t.Fatalf("%s does not become live", i.name)
+		}
+	}
+	return a
+}
+
+func startInstance(t *testing.T, s *mongotest.Server, database string, number int) *instance {
+	t.Helper()
+	i := &instance{name: instanceName(number), registry: prometheus.NewRegistry()}
+	i.appName = "keytail-" + i.name
+	i.proxy = startProxy(t, i.name, s)
+	logger := zap.NewNop()
+	if *nemesisLogs {
+		logger = zaptest.NewLogger(t, zaptest.Level(zap.InfoLevel)).Named(i.name)
+	}
+	d, err := daemon.New(t.Context(), daemon.Config{
+		Config: service.Config{
+			Client:            s.Connect(t, i.proxy.options(s, i.appName)),
+			Database:          database,
+			MaxStale:          nemesisMaxStale,
+			HeartbeatInterval: nemesisMaxStale / 12,
+			InstanceName:      i.name,
+			CacheSizeMiB:      cacheSizes[number%len(cacheSizes)],
+			StreamScope:       changestream.Scope(s.StreamScope),
+			Usage:             service.UsageOff, // the writers fence with that field
+			Logger:            logger,
+		},
+		Registry: i.registry,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	i.Daemon = testkit.Daemon{Daemon: d}
+	ctx, stop := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- d.Run(ctx) }()
+	t.Cleanup(func() {
+		stop()
+		if err := <-done; err != nil {
+			t.Errorf("%s: %v", i.name, err)
+		}
+	})
+	return i
+}
+
+func (a *testbed) writersKeys() []*mongo.Collection { return []*mongo.Collection{a.keys, a.once} }
+
+func (a *testbed) validators() []validator {
+	validators := make([]validator, len(a.instances))
+	for i, instance := range a.instances {
+		validators[i] = instance
+	}
+	return validators
+}
