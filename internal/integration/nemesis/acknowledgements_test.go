@@ -14,18 +14,18 @@ import (
 )
 
 const (
-	// syncPace is the pause between two acknowledgements of the fleet that are
-	// waited for, syncTimeout how long each is.
+	// syncPace is the pause between two waits for the fleet, syncTimeout the maximum
+	// duration of each.
 	syncPace    = 200 * time.Millisecond
 	syncTimeout = 3 * time.Second
-	// syncWaiters wait at once, each for writes of its share of syncSlots.
+	// syncWaiters wait concurrently, each for writes to its share of syncSlots.
 	syncWaiters = 3
 	syncSlots   = 2 * syncWaiters
 )
 
-// startSyncs writes a key, waits until keytail reports that the fleet has applied it
-// (wait=fleet), and validates at every instance at once. From then on no answer about
-// any key may ignore a write that was acknowledged before.
+// startSyncs writes a key, waits until keytail reports that the fleet has applied the
+// write (wait=fleet), and validates at every instance immediately. From then on no answer
+// about any key may ignore an earlier acknowledged write.
 func (a *workload) startSyncs(ctx context.Context, instances []validator) {
 	all := slices.Clone(a.slots[len(a.slots)-syncSlots:])
 	for slots := range slices.Chunk(all, syncSlots/syncWaiters) {
@@ -61,8 +61,8 @@ func (i *instance) synced(ctx context.Context, revision clustertime.Time) bool {
 	return err == nil && receipt.Synced
 }
 
-// revision makes a write, and returns when it was sent and its revision; zero if
-// it was not acknowledged.
+// revision makes a write, and returns the time at which it was sent, and its revision:
+// zero if it was not acknowledged.
 func (a *workload) revision(ctx context.Context, random *rand.Rand, slots []*slot) (s *slot, sent time.Time, revision clustertime.Time) {
 	i := random.IntN(len(slots))
 	s = slots[i]
@@ -95,8 +95,8 @@ func (a *workload) revision(ctx context.Context, random *rand.Rand, slots []*slo
 	return s, sent, clustertime.New(at.T, at.I)
 }
 
-// sync waits for the fleet. It is not recorded while the positions of the instances
-// are forged (docs/security.md).
+// sync waits for the fleet. It records nothing while the instances' positions are forged
+// (docs/security.md).
 func (a *workload) sync(ctx context.Context, syncer fleetSyncer, s *slot, sent time.Time, revision clustertime.Time, instances []validator) {
 	began := time.Now().UnixNano()
 	limited, cancel := context.WithTimeout(ctx, syncTimeout)

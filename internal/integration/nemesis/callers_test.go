@@ -9,12 +9,12 @@ import (
 	"github.com/keytail/keytail/internal/nemesis"
 )
 
-// validator validates keys, as a Service does.
+// validator validates keys, as an instance does.
 type validator interface {
 	Validate(ctx context.Context, text string, request *apikey.Request) apikey.Verdict
 }
 
-// call validates one key after another at one instance.
+// call validates random keys at one instance until ctx ends.
 func (a *workload) call(ctx context.Context, random *rand.Rand, name string, instance validator, quiet, mayEvict bool) {
 	pace := time.NewTicker(callPace)
 	defer pace.Stop()

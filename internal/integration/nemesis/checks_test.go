@@ -21,7 +21,8 @@ import (
 	"github.com/keytail/keytail/internal/nemesis"
 )
 
-// reportViolations reports the violations that the oracle has found, with the key's writes.
+// reportViolations fails the test for each violation that the oracle finds, and logs the
+// key's writes.
 func (a *testbed) reportViolations(load *workload, before time.Time) (wrong bool) {
 	const most = 20
 	found := load.history.CheckUntil(nemesisMaxStale, before)
@@ -76,8 +77,8 @@ func (i *instance) lastLoss() (nemesis.Loss, bool) {
 	return nemesis.Loss(*status.LastLoss), true
 }
 
-// databaseState is every subject's state by its document, decoded by keytail but without
-// the rest of it.
+// databaseState returns every key's state by its document. It uses keytail's decoder, but
+// no other part of keytail.
 func (a *testbed) databaseState(subjects []subject) (map[string]apikey.Code, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), convergence)
 	defer cancel()
@@ -104,7 +105,7 @@ func (a *testbed) databaseState(subjects []subject) (map[string]apikey.Code, err
 	return result, nil
 }
 
-// mustConverge validates every key at every instance until all answers are those of the
+// mustConverge validates every key at every instance until all answers match the
 // database.
 func (a *testbed) mustConverge(load *workload, deadline time.Time) {
 	a.t.Helper()
@@ -117,7 +118,7 @@ func (a *testbed) mustConverge(load *workload, deadline time.Time) {
 			differ = a.differences(subjects, want)
 		}
 		if len(differ) == 0 {
-			a.t.Logf("%d keys on %d instances as in the database after %v", len(subjects), len(a.instances), time.Since(began).Round(time.Millisecond))
+			a.t.Logf("%d keys on %d instances match the database after %v", len(subjects), len(a.instances), time.Since(began).Round(time.Millisecond))
 			return
 		}
 		if time.Now().After(deadline) {
@@ -139,7 +140,7 @@ func (a *testbed) differences(subjects []subject, want map[string]apikey.Code) [
 						i.name, answer.Code, s.label, answer.Staleness, answer.Cached, want[s.text]))
 				}
 				if answer.Code == apikey.Unavailable {
-					return // the others would be as slow
+					return // the others would be slow, too
 				}
 			}
 		})
@@ -148,8 +149,8 @@ func (a *testbed) differences(subjects []subject, want map[string]apikey.Code) [
 	return slices.Concat(differ...)
 }
 
-// drop drops the collection and creates an empty one: no key may be known then, and none
-// may be VALID for longer than max_stale.
+// drop drops the collection and creates an empty one: then every key must be NOT_FOUND,
+// and none may be VALID for longer than max_stale.
 func (a *testbed) drop(load *workload) {
 	a.t.Helper()
 	over := load.history.BeginFault("drop")
@@ -166,7 +167,7 @@ func (a *testbed) drop(load *workload) {
 	a.mustConverge(load, time.Now().Add(convergence))
 }
 
-// all are the keys whose documents are known.
+// all returns the keys whose documents are known.
 func (a *workload) all() []subject {
 	a.mutex.RLock()
 	defer a.mutex.RUnlock()
@@ -215,12 +216,12 @@ as a register        %v`,
 		a.t.Error("answers contradict each other: ", register)
 	}
 	if len(register.Undecided) > 0 || register.LeftOut > 0 {
-		a.t.Log("!!! not all answers were held against a register: ", register)
+		a.t.Log("!!! not all answers were checked against a register: ", register)
 	}
 	for _, outage := range outages {
 		a.t.Log(outage)
 	}
 	if availability.Outside.Available() < nemesisAvailable {
-		a.t.Errorf("outside faults only %v were answered", availability.Outside)
+		a.t.Errorf("share of answers outside faults: got %v, want more", availability.Outside)
 	}
 }

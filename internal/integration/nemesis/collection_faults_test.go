@@ -18,8 +18,8 @@ import (
 	"github.com/keytail/keytail/internal/mongotest"
 )
 
-// collectionFaults are what other clients do to the whole collection. The writers pause, and the
-// history records the new state of each key.
+// collectionFaults returns changes of the whole collection by other clients. The writers
+// pause, and the history records the new state of each key.
 func (a *testbed) collectionFaults(load *workload) map[string]fault {
 	database := a.keys.Database()
 	elsewhere := database.Collection("elsewhere")
@@ -54,14 +54,14 @@ func (a *testbed) collectionFaults(load *workload) map[string]fault {
 	}
 }
 
-// collectionFault makes a fault of a change for which all writers pause and every slot has a
-// known state.
+// collectionFault returns a fault for a change during which all writers pause and every
+// slot has a known state.
 func (a *testbed) collectionFault(load *workload, do func() (repair func())) fault {
 	return func([]*instance) func() {
 		load.pauseWriters.Lock()
 		done := false
 		defer func() {
-			if !done { // the test has failed, and its end waits for the writers
+			if !done { // the test has failed, and its cleanup waits for the writers
 				load.pauseWriters.Unlock()
 			}
 		}()
@@ -77,8 +77,8 @@ func (a *testbed) collectionFault(load *workload, do func() (repair func())) fau
 	}
 }
 
-// repeat runs a command until it succeeds: the first try may be on a connection that
-// the last fault has closed.
+// repeat runs a command until it succeeds: the last fault may have closed the connection
+// of the first attempt.
 func (a *testbed) repeat(what string, do func(ctx context.Context) error) {
 	a.t.Helper()
 	var err error
@@ -90,7 +90,7 @@ func (a *testbed) repeat(what string, do func(ctx context.Context) error) {
 	}, what, ": ", lazyText(func() any { return err }))
 }
 
-// rename repeats well: a try whose reply was lost has been made.
+// rename can be repeated: an earlier attempt whose reply was lost may have succeeded.
 func rename(ctx context.Context, from, to *mongo.Collection, onto bool) error {
 	name := from.Database().Name()
 	err := from.Database().Client().Database("admin").RunCommand(ctx, bson.D{
@@ -101,7 +101,7 @@ func rename(ctx context.Context, from, to *mongo.Collection, onto bool) error {
 	if hasCode(err, 26) { // NamespaceNotFound
 		return nil
 	}
-	if hasCode(err, 48) { // NamespaceExists, which secantusd looks for first
+	if hasCode(err, 48) { // NamespaceExists, which secantusd checks first
 		left, listErr := from.Database().ListCollectionNames(ctx, bson.D{{Key: "name", Value: from.Name()}})
 		if listErr == nil && len(left) == 0 {
 			return nil
@@ -115,7 +115,7 @@ func hasCode(err error, code int) bool {
 	return ok && server.HasErrorCode(code)
 }
 
-// make makes a collection for keys, if it is not there.
+// make creates a collection for keys if it does not exist.
 func (a *testbed) make(collection *mongo.Collection) {
 	a.t.Helper()
 	a.repeat("making "+collection.Name(), func(ctx context.Context) error {
@@ -124,14 +124,14 @@ func (a *testbed) make(collection *mongo.Collection) {
 			return err
 		}
 		_, err = collection.Indexes().CreateOne(ctx, mongo.IndexModel{
-			// Sparse, for the documents that have no hash.
+			// Sparse, because of documents without a hash.
 			Keys: bson.D{{Key: "key_hash", Value: 1}}, Options: options.Index().SetUnique(true).SetSparse(true),
 		})
 		return err
 	})
 }
 
-// endCollection ends the collection; what is returned makes one again.
+// endCollection ends the collection; repair creates one again.
 func (a *testbed) endCollection(load *workload, end func(context.Context) error, again func()) (repair func()) {
 	// First each key is NOT_FOUND, and then, without the collection, UNAVAILABLE.
 	now := time.Now()
@@ -156,8 +156,8 @@ func (a *testbed) recreate(load *workload, random *rand.Rand) {
 	a.fill(load, a.keys, random, func(*rand.Rand) condition { return condition{state: apikey.Valid} })()
 }
 
-// fill gives most slots, and each that is quiet, a document in a collection that
-// has none.
+// fill inserts documents for each quiet slot, and for most others, into an empty
+// collection.
 func (a *testbed) fill(load *workload, into *mongo.Collection, random *rand.Rand, which func(*rand.Rand) condition) (acked func()) {
 	var documents []any
 	var done []func(bool)
@@ -178,7 +178,7 @@ func (a *testbed) fill(load *workload, into *mongo.Collection, random *rand.Rand
 	a.repeat("filling "+into.Name(), func(ctx context.Context) error {
 		_, err := into.InsertMany(ctx, documents, options.InsertMany().SetOrdered(false))
 		if mongo.IsDuplicateKeyError(err) {
-			return nil // of an earlier try
+			return nil // an earlier attempt inserted them
 		}
 		return err
 	})
@@ -196,20 +196,20 @@ func acknowledge(acks []func(time.Time)) {
 	}
 }
 
-// settleAll settles each slot whose document is not certain.
+// settleAll settles each slot whose state is uncertain.
 func (a *workload) settleAll(ctx context.Context) error {
 	for _, s := range a.slots {
 		if s.certain || s.retired {
 			continue
 		}
 		if a.settle(ctx, s); !s.certain {
-			return fmt.Errorf("%s is not certain", s.id(s.generation))
+			return fmt.Errorf("the outcome of the last write to %s is unknown", s.id(s.generation))
 		}
 	}
 	return nil
 }
 
-// forgetRetired ends the requests for keys whose state cannot be known.
+// forgetRetired ends the requests for keys of unknown state.
 func (a *workload) forgetRetired() {
 	a.mutex.Lock()
 	defer a.mutex.Unlock()
@@ -222,7 +222,7 @@ func (a *workload) forgetRetired() {
 	a.slots = slices.DeleteFunc(a.slots, func(s *slot) bool { return s.retired })
 }
 
-// labels are those of all keys, once.
+// labels returns the distinct labels of all keys.
 func (a *workload) labels() []string {
 	labels := []string{unknownLabel}
 	for _, s := range a.slots {
@@ -231,7 +231,7 @@ func (a *workload) labels() []string {
 	return labels
 }
 
-// wrote notes that all keys get this state.
+// wrote records a write that gives all keys this state.
 func (a *workload) wrote(state apikey.Code, sent time.Time) (acks []func(time.Time)) {
 	for _, label := range a.labels() {
 		acks = append(acks, a.history.AddWrite(label, state, sent))
@@ -240,8 +240,8 @@ func (a *workload) wrote(state apikey.Code, sent time.Time) (acks []func(time.Ti
 }
 
 // rewritten records that all keys get the state that they had. Meanwhile they may be
-// NOT_FOUND: a reader that has found nothing checks for the collection, and it exists by
-// then.
+// NOT_FOUND: a reader that has found nothing checks whether the collection exists, and by
+// then it does.
 func (a *workload) rewritten() (acked func()) {
 	sent := time.Now()
 	acks := a.wrote(apikey.NotFound, sent)
@@ -253,15 +253,14 @@ func (a *workload) rewritten() (acked func()) {
 	return func() { acknowledge(acks) }
 }
 
-// ballast is what the small cache of one instance cannot hold.
+// ballast is the number of documents that exceeds the small cache of one instance.
 const (
 	ballastDocuments = 120
 	ballastBytes     = 14_000
 )
 
-// overfill puts so much into the collection that the small cache evicts entries, until
-// the fault ends. Only keys of a scan can be known to be absent then, so a scan comes
-// first if possible.
+// overfill inserts so many documents that the small cache evicts entries until the fault
+// ends. Only a scan can prove that keys are absent, so a scan comes first if possible.
 func (a *testbed) overfill([]*instance) func() {
 	if a.forget != nil {
 		a.forget()

@@ -14,29 +14,28 @@ import (
 )
 
 const (
-	// duplicatePairs are keys with two documents each, while the unique index is away,
-	// and duplicateTurns how many writes are made to these.
+	// duplicatePairs is the number of keys that have two documents while there is no unique
+	// index, and duplicateTurns the number of writes to these documents.
 	duplicatePairs, duplicateTurns = 6, 40
 	twinPace                       = 30 * time.Millisecond
 )
 
-// sharedHash is a slot and a second document with the hash of a slot's.
+// sharedHash is a slot and a second document with the same hash.
 type sharedHash struct {
 	slot *slot
 	id   string
-	// active says which of the two documents are: the slot's own, the duplicate.
+	// active is is_active of the slot's own document and of the duplicate.
 	active [2]bool
 }
 
-// duplicates drops the unique index, and gives some keys a second document. Which of
-// the two is read must not matter: the key is DISABLED in any case
-// (docs/adopt-your-collection.md).
-// Then the second documents go, and the index comes back. The writers pause meanwhile.
+// duplicates drops the unique index, and gives some keys a second document. The key must
+// be DISABLED, whichever of the two is read (docs/adopt-your-collection.md). Then it
+// deletes the second documents, and creates the index again. The writers pause meanwhile.
 func (a *testbed) duplicates(load *workload, random *rand.Rand) func() (repair func()) {
 	return func() func() {
 		a.repeat("dropping the unique index", func(ctx context.Context) error {
 			err := a.keys.Indexes().DropOne(ctx, "key_hash_1")
-			if hasCode(err, 27) { // IndexNotFound: an earlier try dropped it
+			if hasCode(err, 27) { // IndexNotFound: an earlier attempt dropped it
 				return nil
 			}
 			return err
@@ -52,7 +51,7 @@ func (a *testbed) duplicates(load *workload, random *rand.Rand) func() (repair f
 				break
 			}
 			if turn == duplicateTurns/2 && a.forget != nil {
-				a.forget() // a scan meets them
+				a.forget() // a scan reads these documents
 			}
 			p := pairs[random.IntN(len(pairs))]
 			which := random.IntN(2)
@@ -95,7 +94,7 @@ func (p *sharedHash) insert(ctx context.Context, keys *mongo.Collection) error {
 		}
 	}
 	_, err := keys.InsertOne(ctx, document)
-	if hasCode(err, 11000) { // an earlier try made it
+	if hasCode(err, 11000) { // an earlier attempt inserted it
 		return nil
 	}
 	return err
@@ -108,8 +107,7 @@ func (p *sharedHash) set(ctx context.Context, keys *mongo.Collection, which int)
 	return err
 }
 
-// writeDuplicate makes a write to one of two documents, and records what the key is
-// from then on.
+// writeDuplicate makes a write to one of two documents, and records the key's new state.
 func (a *testbed) writeDuplicate(load *workload, p *sharedHash, to apikey.Code, write func(context.Context) error) {
 	s := p.slot.subjects[p.slot.current]
 	acked := load.history.AddWrite(s.label, to, time.Now())

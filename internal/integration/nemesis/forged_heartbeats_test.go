@@ -15,29 +15,29 @@ import (
 )
 
 const (
-	// forgeryPace is the pause between two rounds of forgeries, forgedCounters how
-	// far ahead of the last nonce they reach.
+	// forgeryPace is the pause between two rounds of forgeries, forgedCounters the
+	// number of future counters that each round writes.
 	forgeryPace    = 150 * time.Millisecond
 	forgedCounters = 6
-	// forgedLatency is how late the answers of the server come meanwhile: what was
-	// forged before a write is read after the heartbeat that it imitates was sent.
+	// forgedLatency delays the server's replies meanwhile: an instance reads what was
+	// forged before a write after it has sent the heartbeat that the forgery imitates.
 	forgedLatency = `{"type":"latency","stream":"downstream","attributes":{"latency":700,"jitter":100}}`
 )
 
-// forger may write the heartbeats, and nothing else.
+// forger is a client that can write heartbeats, and nothing else.
 type forger struct {
 	beats  *mongo.Collection
 	random *rand.Rand
-	// seen are the nonces of each instance, the newest last, forged those that it
-	// has not written itself.
+	// seen has the nonces of each instance, the newest last; forged has those that the
+	// instance has not written.
 	seen   map[string][]int64
 	forged map[int64]bool
 }
 
-// forgeries writes heartbeats in the instances' names: counters that are still to
-// come, nonces that were used, and claims about how far an instance has got. No
-// answer may claim a false age because of them. Write acknowledgements of the fleet are not
-// checked meanwhile: docs/security.md says that they can be forged.
+// forgeries writes heartbeats in the instances' names: future counters, used nonces, and
+// false values of processed. They must not cause a false age. The test does not check
+// write acknowledgements of the fleet meanwhile, because they can be forged
+// (docs/security.md).
 func (a *testbed) forgeries(load *workload) fault {
 	return func(victims []*instance) func() {
 		f := &forger{
@@ -50,7 +50,7 @@ func (a *testbed) forgeries(load *workload) fault {
 		var group sync.WaitGroup
 		group.Go(func() {
 			for ctx.Err() == nil {
-				// A round that fails is one less.
+				// A failed round does not matter.
 				_ = f.round(ctx)
 				pause(forgeryPace)
 			}
@@ -65,7 +65,7 @@ func (a *testbed) forgeries(load *workload) fault {
 	}
 }
 
-// round forges each document that its instance has written anew.
+// round forges each document that its instance has written since the last round.
 func (f *forger) round(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
 	defer cancel()

@@ -16,14 +16,14 @@ import (
 	"github.com/keytail/keytail/internal/nemesis"
 )
 
-// The load's sizes. It stays well below what two busy cores can do with the race
-// detector, so that what is late is late because of a fault.
+// The load stays well below what two busy cores can do with the race detector, so that
+// only a fault makes an answer late.
 const (
 	nemesisSlots   = 160
 	nemesisQuiet   = 16
 	nemesisUnknown = 8
-	// nemesisWriters each have one write in progress at most: so many wait for a majority
-	// that stands still.
+	// nemesisWriters each have at most one write in progress: so this many writes wait
+	// while the majority does not advance.
 	nemesisWriters = 10
 	writePace      = 150 * time.Millisecond
 	// nemesisHot of a writer's slots take a quarter of its writes.
@@ -32,14 +32,14 @@ const (
 	callPace       = 16 * time.Millisecond
 	callTimeout    = 4 * time.Second
 	writeTimeout   = 2 * time.Second
-	// recentSubjects are those that were written last. Half of the requests are about them,
-	// so that several callers validate the same key while it changes.
+	// recentSubjects is the number of keys that were written last. Half of the requests
+	// are about them, so that several callers validate the same key while it changes.
 	recentSubjects = 40
-	// longestExpiry is the longest time until a key expires that is set to expire.
+	// longestExpiry is the maximum lifetime of a key that gets an expiry.
 	longestExpiry = 2 * time.Second
 )
 
-// unknownLabel is the name of all unknown keys.
+// unknownLabel is the common name of all unknown keys.
 const unknownLabel = "unknown"
 
 // subject is a key that callers validate. Its label is its name in the history.
@@ -48,14 +48,13 @@ type subject struct {
 	quiet       bool
 }
 
-// condition is what decides about a document: the state, and the time at which it expires
-// (zero: never).
+// condition is the state of a document, and the time at which it expires (zero: never).
 type condition struct {
 	state   apikey.Code
 	expires time.Time
 }
 
-// now is the state by this clock.
+// now returns the state at this time.
 func (c condition) now() apikey.Code {
 	if !c.expires.IsZero() && !time.Now().Before(c.expires) {
 		return apikey.Expired
@@ -66,34 +65,34 @@ func (c condition) now() apikey.Code {
 // slot is a place for one document at a time, which has one of two key texts.
 // One writer owns it.
 type slot struct {
-	// keys is the writer's way to the collection.
+	// keys is the writer's handle of the collection.
 	keys     *mongo.Collection
 	subjects [2]subject
 	number   int
 	// generation is part of the document's _id.
 	generation int
-	// version fences: no write takes effect on a newer one.
+	// version is a fence: no write takes effect on a newer version.
 	version int
-	// The document is in this condition (NotFound: there is none) with the text of
-	// this number, if certain. If not, it may be in that of an earlier write.
+	// If certain, the document has this condition (NotFound: there is no document) and
+	// the key text of number current. Otherwise it may have those of an earlier write.
 	condition
 	current int
 	certain bool
-	// retired: a creation of unknown outcome cannot be fenced, so nothing more is
-	// done here.
+	// retired: the outcome of a creation is unknown and cannot be fenced, so the slot is
+	// not used any more.
 	retired bool
 }
 
-// workload is clients that write without keytail, and callers that validate keys at the
-// instances, with everything that they see.
+// workload has clients that write without keytail, callers that validate keys at the
+// instances, and the history of what they see.
 type workload struct {
-	// keys are ways to the collection, by clients of different habits.
+	// keys are handles of the collection, by clients with different options.
 	keys    []*mongo.Collection
 	history *nemesis.History
 	seed    uint64
 
-	// pauseWriters is locked for reading by each writer while it writes, and exclusively by a
-	// fault that changes the whole collection.
+	// pauseWriters: each writer locks it for reading while it writes. A fault that changes
+	// the whole collection locks it for writing.
 	pauseWriters sync.RWMutex
 	slots        []*slot
 
@@ -127,7 +126,7 @@ func startWorkload(t *testing.T, keys []*mongo.Collection, seed uint64, validato
 	}
 	for _, s := range a.slots {
 		if !a.create(t.Context(), s, 0, s.generation) {
-			t.Fatal("a key cannot be created")
+			t.Fatal("cannot create a key")
 		}
 	}
 	a.startUnrelatedWriter(writing)
@@ -139,7 +138,7 @@ func startWorkload(t *testing.T, keys []*mongo.Collection, seed uint64, validato
 	}
 	for i, instance := range validators {
 		for j := range nemesisCallers {
-			// Two of them ask about quiet keys alone, so that they are not held up.
+			// Two callers validate only quiet keys, so that reads do not delay them.
 			random := rand.New(rand.NewPCG(seed, uint64(1000+100*i+j)))
 			a.callers.Go(func() { a.call(calling, random, instanceName(i), instance, j < 2, mayEvict(i)) })
 		}

@@ -18,7 +18,7 @@ import (
 var (
 	nemesisFor  = flag.Duration("nemesis.for", 20*time.Second, "how long TestNemesis makes faults on each server")
 	nemesisSeed = flag.Uint64("nemesis.seed", 0, "the plan of TestNemesis's faults; 0: any, which is printed")
-	// Shorter than Grace, else it would not do to judge what comes after it.
+	// Shorter than Grace, otherwise the oracle could not check the answers after it.
 	nemesisConnect = flag.Duration("nemesis.connect", 2*time.Second, "the connect timeout of the instances' clients; the driver's own is 30s")
 	nemesisFaults  = flag.String("nemesis.faults", "", "the kinds of faults, joined by |; empty: all")
 	nemesisLogs    = flag.Bool("nemesis.logs", false, "show the instances' logs")
@@ -29,19 +29,19 @@ const (
 	// nemesisMaxStale is short, so that within a minute the caches become stale more than
 	// once.
 	nemesisMaxStale = 6 * time.Second
-	// nemesisAvailable is the least part of the answers outside faults that is
-	// not UNAVAILABLE.
+	// nemesisAvailable is the minimum share of answers outside faults that are not
+	// UNAVAILABLE.
 	nemesisAvailable = 0.999
-	// healthyTime is how long nothing is broken at first, to measure by.
+	// healthyTime is the time before the first fault, for comparison.
 	healthyTime = 3 * time.Second
-	// registerTimeout bounds what porcupine may take, far above what it does.
+	// registerTimeout limits porcupine; it normally needs far less.
 	registerTimeout = 20 * time.Second
-	// convergence is how soon after the last fault all verdicts are right again.
+	// convergence is the maximum time after the last fault until all verdicts are right.
 	convergence = 5 * time.Second
 )
 
-// histories are the faults of which twenty seconds of all kinds show too few.
-// Twenty seconds of these have each of them once.
+// histories are faults that occur too rarely in twenty seconds of all kinds. Twenty
+// seconds of only these have each of them once.
 var histories = []string{
 	"restored in place", "restored in place, quiet", "slow resumes", "clocks apart", "forged heartbeats",
 	"unique index dropped, duplicates", "hashes in arrays",
@@ -65,7 +65,7 @@ func TestNemesis(t *testing.T) {
 			d := mongotest.StartDevmongo(t, devmongo.Config{OplogSize: 400})
 			a := newTestbed(t, d.InScope(mongotest.ScopeCollection))
 			a.devmongo = d
-			// Half as long: the gate must not grow with each scope.
+			// Half as long, because CI must not take longer for each scope.
 			a.run(seed, *nemesisFor/2)
 		})
 	})
@@ -90,7 +90,7 @@ func TestNemesis(t *testing.T) {
 	})
 }
 
-// run makes faults, then waits without any, then drops the collection.
+// run makes faults, then waits without faults, then drops the collection.
 func (a *testbed) run(seed uint64, lasts time.Duration) {
 	a.t.Logf("replay the plan with -nemesis.seed %d -nemesis.for %v", seed, *nemesisFor)
 	load := startWorkload(a.t, a.writersKeys(), seed, a.validators())
@@ -132,7 +132,7 @@ func (a *testbed) run(seed uint64, lasts time.Duration) {
 	a.report(load.history, availability, outages)
 }
 
-// kinds of faults to make, of those that there are.
+// kinds returns the kinds of faults to make.
 func (a *testbed) kinds() []string {
 	switch {
 	case a.only != nil:
@@ -143,13 +143,13 @@ func (a *testbed) kinds() []string {
 	kinds := strings.Split(*nemesisFaults, "|")
 	for _, kind := range kinds {
 		if a.faults[kind] == nil {
-			a.t.Fatalf("there is no fault %q: use some of %q", kind, slices.Sorted(maps.Keys(a.faults)))
+			a.t.Fatalf("-nemesis.faults: got %q, want some of %q", kind, slices.Sorted(maps.Keys(a.faults)))
 		}
 	}
 	return kinds
 }
 
-// after waits as the plan says.
+// after waits for a pause of the plan, or until the test ends.
 func (a *testbed) after(d time.Duration) {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
@@ -174,7 +174,7 @@ func (a *testbed) inject(load *workload, step nemesis.Step) {
 		time.Since(began).Round(time.Millisecond), step.For.Round(time.Millisecond), len(victims))
 }
 
-// anySeed is the seed of the flag, or a random one.
+// anySeed returns the seed of the flag, or a random one if it is 0.
 func anySeed(seed uint64) uint64 {
 	if seed == 0 {
 		return rand.Uint64()

@@ -23,13 +23,13 @@ import (
 	"github.com/keytail/keytail/internal/service"
 )
 
-// cacheSizes of the instances, in MiB. The last one is too small for ballast.
+// cacheSizes are the instances' cache sizes in MiB. The last one is too small for ballast.
 var cacheSizes = []int{64, 64, 3}
 
 // mayEvict reports whether an instance may evict entries.
 func mayEvict(number int) bool { return cacheSizes[number%len(cacheSizes)] < 64 }
 
-// instance is one of the fleet, with its own connection to the server.
+// instance is one keytail of the fleet, with its own proxy to the server.
 type instance struct {
 	testkit.Daemon
 	name, appName string
@@ -37,28 +37,27 @@ type instance struct {
 	registry      *prometheus.Registry
 }
 
-// testbed is a server with a fleet of instances on it.
+// testbed is a MongoDB server and a fleet of instances that use it.
 type testbed struct {
 	t      *testing.T
 	server *mongotest.Server
 	keys   *mongo.Collection
-	// once is the same by a client without retries: a retry would hide what a failure has
-	// done.
+	// once is the same collection by a client without retries: a retry would hide the
+	// effect of a failure.
 	once      *mongo.Collection
 	instances []*instance
 	faults    map[string]fault
 	// forget makes all instances lose their history, and gives them time to scan.
-	// Nil: the server cannot be made to.
+	// Nil: not possible with this server.
 	forget func()
-	// devmongo is the server, if it is that one.
+	// devmongo is the server if it is devmongo, otherwise nil.
 	devmongo *mongotest.Devmongo
-	// only are the kinds of faults to make, at this pace. Nil: all.
+	// only lists the kinds of faults to make, at this pace. Nil: all.
 	only []string
 	pace nemesis.Pace
 }
 
-// checkLeaks runs f with its cleanups, and then looks for goroutines and
-// files that were not there before.
+// checkLeaks runs f with its cleanups, and fails if goroutines or open files are left.
 func checkLeaks(t *testing.T, f func(t *testing.T)) {
 	t.Helper()
 	before, err := nemesis.OpenFiles()
@@ -69,21 +68,21 @@ func checkLeaks(t *testing.T, f func(t *testing.T)) {
 	if !t.Run("run", f) {
 		return
 	}
-	mongotest.Eventually(t, testkit.WaitTimeout, func() bool { err = goleak.Find(options...); return err == nil }, "goroutines are left: ", lazyText(func() any { return err }))
+	mongotest.Eventually(t, testkit.WaitTimeout, func() bool { err = goleak.Find(options...); return err == nil }, "goroutines leak: ", lazyText(func() any { return err }))
 	after := 0
 	mongotest.Eventually(t, testkit.WaitTimeout, func() bool {
 		after, err = nemesis.OpenFiles()
 		return err == nil && after <= before+openFilesOfTheRuntime
-	}, "files are left")
+	}, "files leak")
 	t.Logf("files: %d before, %d after", before, after)
 }
 
-// lazyText is called when it is printed.
+// lazyText computes its value when it is printed.
 type lazyText func() any
 
 func (l lazyText) String() string { return fmt.Sprint(l()) }
 
-// openFilesOfTheRuntime are those of the network poller, opened at first use.
+// openFilesOfTheRuntime is the number of files that the network poller opens at first use.
 const openFilesOfTheRuntime = 3
 
 func newTestbed(t *testing.T, s *mongotest.Server) *testbed {
@@ -132,7 +131,7 @@ func startInstance(t *testing.T, s *mongotest.Server, database string, number in
 			InstanceName:      i.name,
 			CacheSizeMiB:      cacheSizes[number%len(cacheSizes)],
 			StreamScope:       changestream.Scope(s.StreamScope),
-			Usage:             service.UsageOff, // the writers fence with that field
+			Usage:             service.UsageOff, // the writers use its field as a fence
 			Logger:            logger,
 		},
 		Registry: i.registry,

@@ -16,21 +16,21 @@ import (
 )
 
 const (
-	// unrelatedPace is the pause between two writes of a document that is no key.
+	// unrelatedPace is the pause between two writes of a document that is not a key.
 	unrelatedPace = 40 * time.Millisecond
-	// unrelatedKept is how many such documents there are at most.
+	// unrelatedKept is the maximum number of such documents.
 	unrelatedKept = 40
 )
 
 // unrelatedShapes are documents of other programs and of unfinished migrations in
-// the same collection. No look-up of a key finds them, except for the array.
+// the same collection. No lookup of a key finds them, except for the array.
 var unrelatedShapes = []struct {
 	name string
-	// hash is the value of the hash field of document n. Nil: the field is missing.
+	// hash returns the value of the hash field of document n. Nil: the field is missing.
 	hash func(n int, text string) any
 }{
 	{"missing", nil},
-	{"missing", nil}, // the usual one
+	{"missing", nil}, // the most common case
 	{"null", func(int, string) any { return bson.Null{} }},
 	{"number", func(n int, _ string) any { return int64(n) }},
 	{"bcrypt", func(n int, _ string) any { return fmt.Sprintf("$2b$12$%053d", n) }},
@@ -41,14 +41,14 @@ var unrelatedShapes = []struct {
 	{"array of others", func(n int, _ string) any { return bson.A{n, fmt.Sprint("text ", n)} }},
 }
 
-// unrelatedDocument is one that the unrelatedWriter has written.
+// unrelatedDocument is a document that the unrelatedWriter has written.
 type unrelatedDocument struct {
 	id, text string
 	shape    int
 }
 
-// unrelatedWriter inserts, updates and deletes documents that no lookup finds, all the time. It
-// must cost keytail nothing but their events.
+// unrelatedWriter continuously inserts, updates and deletes documents that no lookup
+// finds. keytail must only process their events.
 type unrelatedWriter struct {
 	load   *workload
 	keys   *mongo.Collection
@@ -57,8 +57,8 @@ type unrelatedWriter struct {
 	kept   []unrelatedDocument
 }
 
-// unrelatedLabel is the name of all keys whose hash such a document holds in another
-// form. None of them is ever VALID.
+// unrelatedLabel is the common name of the keys whose hash such a document contains in
+// another form. None of them is ever VALID.
 const unrelatedLabel = "unrelatedWriter"
 
 func (a *workload) startUnrelatedWriter(ctx context.Context) {
@@ -79,8 +79,7 @@ func (a *workload) startUnrelatedWriter(ctx context.Context) {
 	})
 }
 
-// turn makes one write. Errors do not matter: what the write has done shows in
-// no answer.
+// turn makes one write. Errors do not matter, because the write affects no answer.
 func (c *unrelatedWriter) turn(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
 	defer cancel()
@@ -128,7 +127,7 @@ func (c *unrelatedWriter) hashOf(d *unrelatedDocument) any {
 	return nil
 }
 
-// reshape gives the document another hash that is none.
+// reshape gives the document another unreadable hash.
 func (c *unrelatedWriter) reshape(d *unrelatedDocument) bson.D {
 	if hash := c.hashOf(d); hash != nil {
 		return bson.D{{Key: "$set", Value: bson.D{{Key: "key_hash", Value: hash}}}}
@@ -136,7 +135,7 @@ func (c *unrelatedWriter) reshape(d *unrelatedDocument) bson.D {
 	return bson.D{{Key: "$unset", Value: bson.D{{Key: "key_hash", Value: ""}}}}
 }
 
-// forget stops asking for the document's key.
+// forget ends the requests for the document's key.
 func (c *unrelatedWriter) forget(i int) {
 	c.load.removeSubject(c.kept[i].text)
 	c.kept = slices.Delete(c.kept, i, i+1)
@@ -154,7 +153,7 @@ func (a *workload) removeSubject(text string) {
 	a.subjects = slices.DeleteFunc(a.subjects, func(s subject) bool { return s.text == text })
 }
 
-// excessScans is how many more scans than losses each instance has counted.
+// excessScans returns for each instance the number of scans minus the number of losses.
 func (a *testbed) excessScans() []float64 {
 	scans := make([]float64, len(a.instances))
 	for n, i := range a.instances {
@@ -163,24 +162,24 @@ func (a *testbed) excessScans() []float64 {
 	return scans
 }
 
-// nemesisCached is the least part of the answers about keys that nobody writes
-// that come from memory while nothing is broken.
+// nemesisCached is the minimum share of answers from the cache, among those about keys
+// without writes, while there is no fault.
 const nemesisCached = 0.99
 
-// checkWithoutFaults waits while nothing is broken. The unrelatedWriter must cause no scan, and keep no
-// key out of memory.
+// checkWithoutFaults waits before the first fault. The unrelatedWriter must cause no scan,
+// and keep no key out of the cache.
 func (a *testbed) checkWithoutFaults(load *workload, d time.Duration) {
 	a.t.Helper()
 	scans, totals := a.excessScans(), load.history.Totals()
 	a.after(d)
 	for n, after := range a.excessScans() {
 		if more := after - scans[n]; more > 0 {
-			a.t.Errorf("%s scanned the collection %v times in %v without any fault: documents that no look-up finds must cost no scan", a.instances[n].name, more, d)
+			a.t.Errorf("%s: got %v scans in %v without any fault, want 0: documents that no lookup finds must not cause a scan", a.instances[n].name, more, d)
 		}
 	}
 	now := load.history.Totals()
 	quiet, cached := now.Quiet-totals.Quiet, now.QuietCached-totals.QuietCached
 	if float64(cached) < nemesisCached*float64(quiet) {
-		a.t.Errorf("%d of %d answers about keys without writes came from the cache, want %v of them", cached, quiet, nemesisCached)
+		a.t.Errorf("got %d of %d answers about keys without writes from the cache, want a share of %v", cached, quiet, nemesisCached)
 	}
 }

@@ -13,8 +13,8 @@ import (
 	"github.com/keytail/keytail/internal/nemesis"
 )
 
-// timedCache is what keytail replaces: a cache that keeps answers for a while, and reports
-// them as current.
+// timedCache is a cache with a time to live, which keytail replaces: it keeps answers for
+// a while, and reports them as current.
 type timedCache struct {
 	honest validator
 	keep   time.Duration

@@ -16,7 +16,7 @@ import (
 	"github.com/keytail/keytail/internal/keystore"
 )
 
-// write changes random slots, at a pace that leaves most of them alone for seconds: the
+// write changes random slots, so slowly that most of them stay unchanged for seconds: the
 // next write would hide a lost one.
 func (a *workload) write(ctx context.Context, number uint64, slots []*slot) {
 	random := rand.New(rand.NewPCG(a.seed, 1+number))
@@ -33,8 +33,8 @@ func (a *workload) write(ctx context.Context, number uint64, slots []*slot) {
 	}
 }
 
-// turn is one write, first of all to a slot of unknown state: no answer about such a slot
-// can be wrong.
+// turn makes one write. It prefers a slot of unknown state, because no answer about such
+// a slot is a violation.
 func (a *workload) turn(ctx context.Context, random *rand.Rand, slots []*slot) {
 	if i := slices.IndexFunc(slots, func(s *slot) bool { return !s.certain }); i >= 0 {
 		a.settle(ctx, slots[i])
@@ -62,7 +62,7 @@ func (a *workload) replaceRetired(slots []*slot, i int) {
 func (a *workload) change(ctx context.Context, random *rand.Rand, slots []*slot, i int) {
 	s := slots[i]
 	if s.state == apikey.NotFound {
-		// The same hash comes back in the same document, or in another one.
+		// The same hash returns in the same document, or in another one.
 		a.create(ctx, s, random.IntN(2), s.generation+random.IntN(2))
 		return
 	}
@@ -84,7 +84,7 @@ func (a *workload) change(ctx context.Context, random *rand.Rand, slots []*slot,
 	a.update(ctx, s, target, current, random.IntN(8) == 0)
 }
 
-// anyCondition is mostly one that refuses.
+// anyCondition returns a random condition, usually one that is not VALID.
 func anyCondition(random *rand.Rand) condition {
 	states := []apikey.Code{apikey.Disabled, apikey.Disabled, apikey.Disabled, apikey.Expired, apikey.Forbidden, apikey.InsufficientPermissions, apikey.Valid, apikey.Valid}
 	c := condition{state: states[random.IntN(len(states))]}
@@ -137,11 +137,11 @@ func fieldsOf(c condition) bson.D {
 
 func (s *slot) id(generation int) string { return fmt.Sprintf("doc-%d-%d", s.number, generation) }
 
-// fenceField has the version. keytail ignores updates of this field alone, which settle
-// relies on.
+// fenceField contains the version. keytail ignores updates that change only this field;
+// settle relies on that.
 const fenceField = "usage_count"
 
-// document is the slot's, as it should be now.
+// document returns the slot's document in its current condition.
 func (s *slot) document() bson.D {
 	fields := fieldsOf(s.condition)
 	document := slices.DeleteFunc(testkit.Document(s.id(s.generation), s.subjects[s.current].text), func(e bson.E) bool { return e.Key == "is_active" || e.Key == "scopes" })
@@ -149,13 +149,13 @@ func (s *slot) document() bson.D {
 	return append(document, slices.DeleteFunc(fields, func(e bson.E) bool { return e.Value == nil })...)
 }
 
-// fence finds the document if it is older than this write.
+// fence is the filter that matches the document if its version is older than this write.
 func (s *slot) fence() bson.D {
 	return bson.D{{Key: "_id", Value: s.id(s.generation)}, {Key: fenceField, Value: bson.D{{Key: "$lt", Value: s.version}}}}
 }
 
-// record notes a write that is about to be sent. The function returned notes
-// whether it was acknowledged.
+// record records a write that is about to be sent. The returned function records whether
+// it was acknowledged.
 func (a *workload) record(s *slot, to condition, current int) func(acknowledged bool) {
 	s.version++
 	sent := time.Now()
@@ -177,7 +177,7 @@ func (a *workload) record(s *slot, to condition, current int) func(acknowledged 
 	}
 }
 
-// touch makes subjects the recent ones.
+// touch adds subjects to the recently written ones.
 func (a *workload) touch(subjects []subject) {
 	a.mutex.Lock()
 	defer a.mutex.Unlock()
@@ -188,7 +188,7 @@ func (a *workload) touch(subjects []subject) {
 	a.recent = a.recent[max(0, len(a.recent)-recentSubjects):]
 }
 
-// create reports whether the outcome of its write is known.
+// create inserts a document, and reports whether the outcome of the write is known.
 func (a *workload) create(ctx context.Context, s *slot, current, generation int) bool {
 	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
 	defer cancel()
@@ -224,8 +224,7 @@ func (a *workload) update(ctx context.Context, s *slot, to condition, current in
 	done(err == nil && result.MatchedCount == 1)
 }
 
-// difference changes as little as possible, so that not every event names the
-// hash.
+// difference returns the smallest update, so that not every event contains the hash.
 func (s *slot) difference(to condition, current int) bson.D {
 	set, unset := bson.D{}, bson.D{}
 	old := fieldsOf(s.condition)
@@ -248,9 +247,9 @@ func (s *slot) difference(to condition, current int) bson.D {
 	return change
 }
 
-// settle finds out what a write of unknown outcome has done. It fences with a write that
-// changes nothing about the key, and which no instance receives: so it does not hide a
-// wrong answer about the other write.
+// settle determines the result of a write of unknown outcome. It fences with a write that
+// does not change the key, and that no instance receives, so it does not hide a wrong
+// answer about the other write.
 func (a *workload) settle(ctx context.Context, s *slot) {
 	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
 	defer cancel()
@@ -284,9 +283,9 @@ func (a *workload) settle(ctx context.Context, s *slot) {
 	s.condition, s.current, s.certain = found, current, true
 }
 
-// conditionOf a document that was read.
+// conditionOf returns the condition of a document that was read.
 func conditionOf(record *apikey.Record) condition {
-	// Long ago: a later expiry is an expiry by time.
+	// Long ago: a later time is a real expiry.
 	c := condition{state: apikey.Decide(record, &apikey.Request{Scopes: []string{"read"}}, time.Unix(0, 0))}
 	if c.state != apikey.Valid || record.ExpiresAt.IsZero() {
 		return c
