@@ -23,13 +23,13 @@ import (
 	"github.com/keytail/keytail/internal/mongotest"
 )
 
-// adminFixture is a fixture with the admin API.
+// adminFixture is a fixture whose daemon has the admin API.
 type adminFixture struct {
 	*fixture
 	audit *mongo.Collection
 }
 
-// withAdmin gives a service a token.
+// withAdmin configures an admin token.
 func withAdmin(t *testing.T) func(*daemon.Config) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "admins")
@@ -70,17 +70,17 @@ func (r reply) str(name string) string {
 	return text
 }
 
-// revision is that of the write.
+// revision returns the revision of the write.
 func (r reply) revision(t *testing.T) uint64 {
 	t.Helper()
 	revision, err := clustertime.Parse(r.str("revision"))
 	if err != nil {
-		t.Fatalf("no revision in %s", r.text)
+		t.Fatalf("got no revision in %s", r.text)
 	}
 	return uint64(revision)
 }
 
-// call sends a request; header is name and value in turn.
+// call sends a request; header alternates names and values.
 func (o *adminFixture) call(method, path, body string, header ...string) reply {
 	o.t.Helper()
 	request := httptest.NewRequestWithContext(o.t.Context(), method, path, strings.NewReader(body))
@@ -100,12 +100,12 @@ func (o *adminFixture) call(method, path, body string, header ...string) reply {
 	return r
 }
 
-// wants is call, and checks the status.
+// mustCall is call, and checks the status.
 func (o *adminFixture) mustCall(status int, method, path, body string, header ...string) reply {
 	o.t.Helper()
 	r := o.call(method, path, body, header...)
 	if r.status != status {
-		o.t.Fatalf("%s %s %s: %d, want %d: %s", method, path, body, r.status, status, r.text)
+		o.t.Fatalf("%s %s %s: got status %d, want %d: %s", method, path, body, r.status, status, r.text)
 	}
 	return r
 }
@@ -117,7 +117,7 @@ func (o *adminFixture) mustHaveVerdict(text string, after reply, want apikey.Cod
 	request.MinRevision = after.revision(o.t)
 	v := o.Validate(o.t.Context(), text, &request)
 	if v.Code != want || v.Revision < request.MinRevision {
-		o.t.Fatalf("after %s the verdict is %v as of %x, want %v", after.text, v.Code, v.Revision, want)
+		o.t.Fatalf("after %s: got verdict %v at revision %x, want %v", after.text, v.Code, v.Revision, want)
 	}
 	return v.Record
 }
@@ -139,7 +139,7 @@ func (o *adminFixture) mustList(user string, want []string, more string) {
 		cursor = "&cursor=" + page.str("next_cursor")
 	}
 	if !slices.Equal(got, want) {
-		o.t.Errorf("the list of %s%s is %q, want %q", user, more, got, want)
+		o.t.Errorf("list of %s%s: got %q, want %q", user, more, got, want)
 	}
 }
 
@@ -154,11 +154,11 @@ func (o *adminFixture) mustAudit(path string, want ...string) {
 		action, _ := entry["action"].(string)
 		got = append(got, action)
 		if entry["actor"] != "ann" || entry["request_id"] == "" || entry["user_id"] == "" {
-			o.t.Errorf("a line is %v", entry)
+			o.t.Errorf("audit entry: got %v", entry)
 		}
 	}
 	if !slices.Equal(got, want) {
-		o.t.Errorf("%s tells %q, want %q: %s", path, got, want, page.text)
+		o.t.Errorf("%s: got %q, want %q: %s", path, got, want, page.text)
 	}
 }
 
@@ -177,10 +177,10 @@ func (o *adminFixture) mustStoreNoSecret(texts ...string) {
 		for _, raw := range all {
 			for _, text := range texts {
 				if strings.Contains(string(raw), text[len(text)-20:]) {
-					o.t.Errorf("%s has the secret: %v", collection.Name(), raw)
+					o.t.Errorf("%s contains the secret: %v", collection.Name(), raw)
 				}
 				if collection == o.audit && strings.Contains(raw.String(), apikey.HashOf(text).Hex()) {
-					o.t.Errorf("the audit has a hash: %v", raw)
+					o.t.Errorf("the audit contains a hash: %v", raw)
 				}
 			}
 		}

@@ -17,7 +17,7 @@ import (
 	"github.com/keytail/keytail/internal/mongotest"
 )
 
-// lifeShapes are collections in which a key can be created, changed, rotated and
+// lifeShapes returns collections in which a key can be created, changed, rotated and
 // revoked.
 func lifeShapes() map[string]shape {
 	different := shapes()["hex-upper"]
@@ -32,8 +32,8 @@ func lifeShapes() map[string]shape {
 	return map[string]shape{"default": {keystore.Schema{}, nil, stringID}, "different": different, "dates": dates}
 }
 
-// TestLifeOfAKey over HTTP, in collections of different shapes. After each write
-// the validator has the new state at once.
+// TestLifeOfAKey creates, changes, rotates and revokes a key over HTTP, in collections of
+// different shapes. The validator has the new state immediately after each write.
 func TestLifeOfAKey(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
 		for name, shape := range lifeShapes() {
@@ -57,7 +57,7 @@ func testLifeOfAKey(t *testing.T, o *adminFixture, s shape) {
 	inside := apikey.Request{OrgID: org, Scopes: []string{"write:x"}, IP: addr("192.0.2.7")}
 	record := o.mustHaveVerdict(text, made, apikey.Valid, inside)
 	if record.UserID != user || record.Name != "first" || string(record.Metadata) != `{"plan":"pro"}` {
-		t.Errorf("the validator reads %+v", record)
+		t.Errorf("record of the validator: got %+v", record)
 	}
 	o.mustHaveVerdict(text, made, apikey.Forbidden, apikey.Request{IP: addr("192.0.2.7")})
 
@@ -75,7 +75,7 @@ func testLifeOfAKey(t *testing.T, o *adminFixture, s shape) {
 	renamed := o.mustCall(http.StatusOK, "PATCH", path, `{"name":"second","allowed_ips":null}`, "If-Match", got.header.Get("ETag"))
 	inside.IP = addr("")
 	if record := o.mustHaveVerdict(text, renamed, apikey.Valid, inside); record.Name != "second" {
-		t.Errorf("the validator reads %+v", record)
+		t.Errorf("record of the validator: got %+v", record)
 	}
 	o.mustCall(http.StatusPreconditionFailed, "PATCH", path, `{"name":"third"}`, "If-Match", got.header.Get("ETag"))
 	down := o.mustCall(http.StatusOK, "PATCH", path, `{"scopes":["read"]}`, "If-Match", renamed.header.Get("ETag"))
@@ -86,13 +86,13 @@ func testLifeOfAKey(t *testing.T, o *adminFixture, s shape) {
 	rotated := o.mustCall(http.StatusCreated, "POST", path+"/rotate", `{"overlap_seconds":2}`)
 	next, nextText := "/v1/keys/"+rotated.str("id"), rotated.str("key")
 	if rotated.str("rotated_from") != id || rotated.str("name") != "second" || nextText == text || rotated.header.Get("Location") != next {
-		t.Errorf("rotated to %s", rotated.text)
+		t.Errorf("rotate: got %s", rotated.text)
 	}
 	end, err := time.Parse(time.RFC3339, rotated.str("previous_expires_at"))
 	if err != nil || time.Until(end) > 2*time.Second {
-		t.Errorf("the end is %q", rotated.str("previous_expires_at"))
+		t.Errorf("previous_expires_at: got %q", rotated.str("previous_expires_at"))
 	}
-	if time.Until(end) > 500*time.Millisecond { // else the machine is too slow to see both
+	if time.Until(end) > 500*time.Millisecond { // otherwise the machine is too slow to see both states
 		o.mustHaveVerdict(text, rotated, apikey.Valid, inside)
 	}
 	o.mustHaveVerdict(nextText, rotated, apikey.Valid, inside)
@@ -106,7 +106,7 @@ func testLifeOfAKey(t *testing.T, o *adminFixture, s shape) {
 		t.Errorf("revoked: %s", revoked.text)
 	}
 	if v := o.Validate(t.Context(), nextText, &inside); v.Code != apikey.Disabled {
-		t.Errorf("after the acknowledgement of the fleet it is %v", v.Code)
+		t.Errorf("after the acknowledgement of the fleet: got %v", v.Code)
 	}
 	again := o.mustCall(http.StatusOK, "POST", next+"/revoke", "")
 	if again.header.Get("ETag") != revoked.header.Get("ETag") {
@@ -133,7 +133,7 @@ func testLifeOfAKey(t *testing.T, o *adminFixture, s shape) {
 	o.mustStoreNoSecret(text, nextText)
 }
 
-// TestUnmappedFieldsCannotBeWritten: the API names the flag that would map them.
+// TestUnmappedFieldsCannotBeWritten: the error names the flag that maps the field.
 func TestUnmappedFieldsCannotBeWritten(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
 		bare := shape{keystore.Schema{Hash: "digest", UserID: "owner", ActiveForm: "always", IDForm: "integer"}, []string{"read"}, int64ID}
@@ -160,7 +160,7 @@ func TestUnmappedFieldsCannotBeWritten(t *testing.T) {
 	})
 }
 
-// TestIDsInAPath are taken as they are.
+// TestIDsInAPath: an id in a path is used unchanged.
 func TestIDsInAPath(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
 		o := startAdmin(t, s, shape{keystore.Schema{}, nil, stringID})
@@ -195,10 +195,10 @@ func TestAWaitThatTimesOutIsASuccess(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
 		o := startAdmin(t, s, shape{keystore.Schema{}, nil, stringID})
 		made := o.mustCall(http.StatusCreated, "POST", "/v1/keys?wait=instance&timeout=10s", `{"user_id":"u"}`)
-		if made.body["synced"] != true || len(made.body["missing"].([]any)) != 0 { //nolint:forcetypeassert // else the test fails as well
+		if made.body["synced"] != true || len(made.body["missing"].([]any)) != 0 { //nolint:forcetypeassert // a panic fails the test, too
 			t.Errorf("%s", made.text)
 		}
-		// The fleet waits for an instance without new heartbeats until it drops it.
+		// The fleet waits for an instance without new heartbeats until it removes it.
 		_, err := o.db.Collection("keytail_heartbeats").InsertOne(t.Context(), bson.D{
 			{Key: "_id", Value: "mute/1"},
 			{Key: "ns", Value: o.db.Name() + "." + o.keys.Name()},
@@ -229,10 +229,10 @@ func TestARotationDoesNotExtendTheExpiry(t *testing.T) {
 			rotated := o.mustCall(http.StatusCreated, "POST", "/v1/keys/"+made.str("id")+"/rotate", fmt.Sprintf(`{"overlap_seconds":%d}`, overlap))
 			end, err := time.Parse(time.RFC3339, rotated.str("previous_expires_at"))
 			if err != nil || end.Before(want.Add(-time.Second)) || end.After(soon) || overlap == 3600 && end.After(want) {
-				t.Errorf("overlap of %d s: %s, want %v", overlap, rotated.text, want)
+				t.Errorf("overlap of %d s: got %s, want %v", overlap, rotated.text, want)
 			}
 			if got, err := time.Parse(time.RFC3339, rotated.str("expires_at")); err != nil || got.After(soon) {
-				t.Errorf("the new key ends %v, %v", got, err)
+				t.Errorf("expires_at of the new key: got %v, %v", got, err)
 			}
 		}
 	})
@@ -249,7 +249,7 @@ func TestARevocationReachesTheFleet(t *testing.T) {
 			t.Helper()
 			for i, service := range r.all {
 				if v := service.Validate(t.Context(), made.str("key"), &request); v.Code != want || v.Revision < after.revision(t) {
-					t.Errorf("instance %d answers %v as of %x, want %v", i, v.Code, v.Revision, want)
+					t.Errorf("instance %d: got %v at revision %x, want %v", i, v.Code, v.Revision, want)
 				}
 			}
 		}

@@ -34,7 +34,7 @@ func TestStatusOfAnEmbeddedService(t *testing.T) {
 	})
 }
 
-// TestSync: after an acknowledgement, every answer contains the write.
+// TestSync: after an acknowledgement, every answer takes the write into account.
 func TestSync(t *testing.T) {
 	mongotest.EachScope(t, func(t *testing.T, s *mongotest.Server) {
 		r := startEmbedded(t, s, shortMaxStale)
@@ -48,7 +48,7 @@ func TestSync(t *testing.T) {
 				}
 				verdict, err := r.service.Validate(t.Context(), k.text, auth.Request{})
 				if err != nil || verdict.Valid() != active || verdict.Revision < revision {
-					t.Errorf("%s: %s at revision %v after %v, %v", scope, verdict.Code, verdict.Revision, revision, err)
+					t.Errorf("%s: got %s at revision %v, after the acknowledgement of %v: %v", scope, verdict.Code, verdict.Revision, revision, err)
 				}
 			}
 		}
@@ -62,7 +62,7 @@ func TestSync(t *testing.T) {
 	})
 }
 
-func TestSyncNamesTheInstancesThatAreMissing(t *testing.T) {
+func TestSyncNamesMissingInstances(t *testing.T) {
 	mongotest.EachScope(t, func(t *testing.T, s *mongotest.Server) {
 		r := startEmbedded(t, s, 0)
 		k := r.newValidKey()

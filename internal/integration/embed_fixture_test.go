@@ -24,22 +24,22 @@ import (
 	"github.com/keytail/keytail/internal/mongotest"
 )
 
-// embedding is an API with a service inside it. Its two endpoints do not know keytail:
-// the stream waits for its request's context, the WebSocket reads its connection.
+// embedding is an API that embeds a service. Its two endpoints do not know keytail: the
+// stream waits for its request's context, the WebSocket reads from its connection.
 type embedding struct {
 	*httptest.Server
 	fixture *fixture
-	// causes are why streams have ended.
+	// causes receives the cause of the end of each stream.
 	causes chan error
 }
 
-// embeddedFixture is a fixture around a service that a program embeds.
+// embeddedFixture is a fixture with an embedded service instead of a daemon.
 type embeddedFixture struct {
 	*fixture
 	service *keytail.Service
 }
 
-// startEmbedded is start for a program that embeds keytail; maxStale may be zero.
+// startEmbedded is start for an embedded service; maxStale zero: the default.
 func startEmbedded(t *testing.T, s *mongotest.Server, maxStale time.Duration) *embeddedFixture {
 	t.Helper()
 	database := s.Database(t)
@@ -65,7 +65,7 @@ func startEmbedded(t *testing.T, s *mongotest.Server, maxStale time.Duration) *e
 	return &embeddedFixture{r, embedded}
 }
 
-// coreVerdict is the code and the source of a public verdict as the core has them.
+// coreVerdict converts the code and the source of a public verdict to the core's types.
 func coreVerdict(public auth.Verdict) (verdict apikey.Verdict) {
 	for verdict.Code = apikey.Missing; verdict.Code.String() != string(public.Code); verdict.Code++ {
 	}
@@ -74,11 +74,10 @@ func coreVerdict(public auth.Verdict) (verdict apikey.Verdict) {
 	return verdict
 }
 
-// frameworks are how an API is written.
+// frameworks are the HTTP frameworks of the API.
 var frameworks = []string{"gin", "net/http"}
 
-// embed serves an API whose key needs the scope read, by the option and by a
-// requirement.
+// embed serves an API that requires the scope read, by an option and by a requirement.
 func (r *embeddedFixture) embed(framework string, opts ...auth.Option) *embedding {
 	r.t.Helper()
 	e := &embedding{fixture: r.fixture, causes: make(chan error, 200)}
@@ -118,7 +117,7 @@ func (e *embedding) stream(w http.ResponseWriter, r *http.Request) {
 func (e *embedding) socket(w http.ResponseWriter, r *http.Request) {
 	conn, err := websocket.Accept(w, r, nil)
 	if err != nil {
-		return // Accept has answered
+		return // Accept has written the response
 	}
 	defer func() { _ = conn.CloseNow() }()
 	_, _, _ = conn.Read(context.Background())
@@ -141,7 +140,7 @@ func (e *embedding) get(path, text string) *http.Response {
 	return answer
 }
 
-// end is when a client has noticed the end of its stream or connection.
+// end receives the time at which a client noticed the end of its stream or connection.
 type end <-chan time.Time
 
 func endOf(wait func()) end {
@@ -153,7 +152,7 @@ func endOf(wait func()) end {
 	return ended
 }
 
-// openStream and openSocket return when the other side has accepted the key.
+// openStream and openSocket return when the API has accepted the key.
 func (e *embedding) openStream(k key) end {
 	e.fixture.t.Helper()
 	answer := e.get("/stream", k.text)
@@ -176,7 +175,7 @@ func (e *embedding) openSocket(k key) end {
 	return endOf(func() { _, _, _ = conn.Read(context.Background()) })
 }
 
-// openers are the kinds of long connections.
+// openers returns a function for each kind of long connection.
 func (e *embedding) openers() map[string]func(key) end {
 	return map[string]func(key) end{"stream": e.openStream, "socket": e.openSocket}
 }
@@ -187,7 +186,7 @@ func (e end) mustHappen(t *testing.T, what string) time.Time {
 	case at := <-e:
 		return at
 	case <-time.After(testkit.WaitTimeout):
-		t.Fatal("it did not end: ", what)
+		t.Fatal("did not end: ", what)
 		return time.Time{}
 	}
 }
@@ -196,7 +195,7 @@ func (e end) mustNotHappen(t *testing.T, what string) {
 	t.Helper()
 	select {
 	case <-e:
-		t.Fatal("it ended: ", what)
+		t.Fatal("ended, want it open: ", what)
 	default:
 	}
 }
@@ -209,7 +208,7 @@ func (r *fixture) newValidKey(fields ...bson.E) key {
 	return k
 }
 
-// catchUp waits until the service has applied everything that was written before.
+// catchUp waits until the service has applied all earlier writes.
 func (r *fixture) catchUp() {
 	r.t.Helper()
 	k := r.newValidKey()

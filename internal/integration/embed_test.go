@@ -18,7 +18,7 @@ import (
 	"github.com/keytail/keytail/internal/mongotest"
 )
 
-// endings are what another client may do to a key, and the cause.
+// endings are changes of a key by another client, and the cause of the cancellation.
 var endings = map[string]struct {
 	do   func(r *fixture, k key)
 	code auth.Code
@@ -33,7 +33,7 @@ var endings = map[string]struct {
 	"loses its scope": {func(r *fixture, k key) { r.set(k, "scopes", bson.A{"write"}) }, auth.InsufficientPermissions},
 }
 
-func TestOpenRequestsEndWithTheirKey(t *testing.T) {
+func TestOpenRequestsEndWhenTheKeyIsRevoked(t *testing.T) {
 	mongotest.EachScope(t, func(t *testing.T, s *mongotest.Server) {
 		r := startEmbedded(t, s, 0)
 		for _, framework := range frameworks {
@@ -43,7 +43,7 @@ func TestOpenRequestsEndWithTheirKey(t *testing.T) {
 					name := fmt.Sprint(framework, ", a ", kind, " whose key ", ending)
 					k := r.newValidKey()
 					cut := open(k)
-					// A change after which the key is valid ends nothing, and neither does a late expiry.
+					// A change after which the key is still valid ends nothing, nor does a later expiry.
 					r.update(k, bson.D{{Key: "$set", Value: bson.D{{Key: "name", Value: "renamed"}, {Key: "expires_at", Value: time.Now().Add(time.Hour)}}}})
 					r.catchUp()
 					cut.mustNotHappen(t, name)
@@ -54,7 +54,7 @@ func TestOpenRequestsEndWithTheirKey(t *testing.T) {
 					}
 					var revoked *auth.RevokedError
 					if cause := <-e.causes; !errors.As(cause, &revoked) || revoked.Code != c.code {
-						t.Errorf("%s: the cause is %v", name, cause)
+						t.Errorf("%s: got cause %v", name, cause)
 					}
 				}
 			}
@@ -63,8 +63,9 @@ func TestOpenRequestsEndWithTheirKey(t *testing.T) {
 	})
 }
 
-// TestAStreamEndsAtTheExpiryItBeganWith, without an event.
-func TestAStreamEndsAtTheExpiryItBeganWith(t *testing.T) {
+// TestAStreamEndsAtItsFirstExpiry: at the expiry that the key had when the stream began,
+// without an event.
+func TestAStreamEndsAtItsFirstExpiry(t *testing.T) {
 	mongotest.EachScope(t, func(t *testing.T, s *mongotest.Server) {
 		r := startEmbedded(t, s, 0)
 		e := r.embed("gin")
@@ -72,15 +73,15 @@ func TestAStreamEndsAtTheExpiryItBeganWith(t *testing.T) {
 		k := r.newValidKey(bson.E{Key: "expires_at", Value: expires})
 		at := e.openStream(k).mustHappen(t, "an expired key")
 		if late := at.Sub(expires); late < 0 {
-			t.Errorf("it ended %v early", -late)
+			t.Errorf("ended %v before the expiry", -late)
 		} else {
 			t.Logf("ended %v after its expiry", late)
 		}
 	})
 }
 
-// TestDelayOfCancelOnRevocation measures from the acknowledged write of
-// another client to the end at the API's client.
+// TestDelayOfCancelOnRevocation measures the time from the acknowledged write of another
+// client to the end of the request at the API's client.
 func TestDelayOfCancelOnRevocation(t *testing.T) {
 	mongotest.EachScope(t, func(t *testing.T, s *mongotest.Server) {
 		r := startEmbedded(t, s, 0)
@@ -101,15 +102,15 @@ func TestDelayOfCancelOnRevocation(t *testing.T) {
 				delays = append(delays, max(0, cuts[i].mustHappen(t, kind).Sub(acknowledged)))
 			}
 			slices.Sort(delays)
-			t.Logf("a %s is cut %v (median), %v (worst of %d) after the acknowledged write", kind, delays[count/2], delays[count-1], count)
+			t.Logf("a %s ends %v (median), %v (maximum of %d) after the acknowledged write", kind, delays[count/2], delays[count-1], count)
 			if delays[count-1] > 15*time.Second {
-				t.Error("that is more than max_stale")
+				t.Error("the maximum delay exceeds max_stale")
 			}
 		}
 	})
 }
 
-// TestAnOutageEndsOnlyRequestsWithCancelOnOutage, and only past max_stale.
+// TestAnOutageEndsOnlyRequestsWithCancelOnOutage: only after max_stale has passed.
 func TestAnOutageEndsOnlyRequestsWithCancelOnOutage(t *testing.T) {
 	mongotest.EachScope(t, func(t *testing.T, s *mongotest.Server) {
 		r := startEmbedded(t, s, shortMaxStale)
@@ -121,16 +122,16 @@ func TestAnOutageEndsOnlyRequestsWithCancelOnOutage(t *testing.T) {
 		at := lost.mustHappen(t, "a stream during an outage")
 		lostSocket.mustHappen(t, "a socket during an outage")
 		if cause := <-lose.causes; !errors.Is(cause, auth.ErrStalenessExceeded) {
-			t.Errorf("the cause is %v", cause)
+			t.Errorf("cause: got %v", cause)
 		}
 		// The last round trip may be one heartbeat interval older than the outage.
 		if after := at.Sub(began); after < shortMaxStale-500*time.Millisecond {
-			t.Errorf("ended after %v, before max_stale (%v) was over", after, shortMaxStale)
+			t.Errorf("ended after %v, want at least max_stale (%v)", after, shortMaxStale)
 		} else {
 			t.Logf("ended %v after the outage began; max_stale is %v", after, shortMaxStale)
 		}
 		if answer := lose.get("/whoami", k.text); answer.StatusCode != http.StatusServiceUnavailable {
-			t.Errorf("a request is answered with %d", answer.StatusCode)
+			t.Errorf("got status %d", answer.StatusCode)
 		}
 		kept.mustNotHappen(t, "a stream without CancelOnOutage")
 		keptSocket.mustNotHappen(t, "a socket without CancelOnOutage")
@@ -185,9 +186,9 @@ func TestASilentServerEndsOnlyRequestsWithCancelOnOutage(t *testing.T) {
 				heal := stage(d.Node, r.appName)
 				at := lost.mustHappen(t, "a stream during an outage")
 				if cause := <-lose.causes; !errors.Is(cause, auth.ErrStalenessExceeded) {
-					t.Errorf("the cause is %v", cause)
+					t.Errorf("cause: got %v", cause)
 				}
-				t.Logf("ended %v after the silence began; max_stale is %v, and the last read was waited for", at.Sub(began), shortMaxStale)
+				t.Logf("ended %v after the silence began; max_stale is %v, plus the wait for the last read", at.Sub(began), shortMaxStale)
 				kept.mustNotHappen(t, "a socket without CancelOnOutage")
 				heal()
 				r.waitForState("live")
@@ -200,8 +201,8 @@ func TestASilentServerEndsOnlyRequestsWithCancelOnOutage(t *testing.T) {
 	}
 }
 
-// TestARevocationWithoutAChangeStreamEndsOpenRequests with CancelOnOutage: the database
-// can still be read.
+// TestARevocationWithoutAChangeStreamEndsOpenRequests with CancelOnOutage: rechecks read
+// the database.
 func TestARevocationWithoutAChangeStreamEndsOpenRequests(t *testing.T) {
 	mongotest.EachScope(t, func(t *testing.T, s *mongotest.Server) {
 		r := startEmbedded(t, s, shortMaxStale)
@@ -216,7 +217,7 @@ func TestARevocationWithoutAChangeStreamEndsOpenRequests(t *testing.T) {
 		t.Logf("ended %v after the write, without a change stream", at.Sub(acknowledged))
 		var revoked *auth.RevokedError
 		if cause := <-e.causes; !errors.As(cause, &revoked) || revoked.Code != auth.Disabled {
-			t.Errorf("the cause is %v", cause)
+			t.Errorf("cause: got %v", cause)
 		}
 		kept.mustNotHappen(t, "a key that the database calls valid")
 	})
@@ -280,7 +281,7 @@ func TestTheMiddlewareFollowsTheHTTPContract(t *testing.T) {
 					t.Errorf("%s: %d %s, want %d %s", framework, answer.StatusCode, body, c.status, c.code)
 				}
 				if c.code == "" && string(body) != "key "+good.id+" of user user-1" {
-					t.Errorf("%s: it is %s", framework, body)
+					t.Errorf("%s: got body %s", framework, body)
 				}
 			}
 		}
@@ -291,7 +292,7 @@ func TestTheMiddlewareFollowsTheHTTPContract(t *testing.T) {
 			answer := e.get("/whoami", good.text)
 			outage := answer.StatusCode == http.StatusServiceUnavailable
 			if !outage && answer.StatusCode != http.StatusOK || outage && answer.Header.Get("Retry-After") != "1" {
-				t.Errorf("an outage: %d %v", answer.StatusCode, answer.Header)
+				t.Errorf("outage: got %d %v", answer.StatusCode, answer.Header)
 			}
 			return outage
 		}, "it does not become an outage")

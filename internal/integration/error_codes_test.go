@@ -25,8 +25,8 @@ import (
 
 var failuresEvery = flag.Int("failures.every", 6, "TestEveryErrorCode tries one in so many of the codes, other ones each time; 1: all")
 
-// failureWorkers is the number of services, each on its own server, that share the
-// codes: most of the time is spent waiting.
+// failureWorkers is the number of services, each on its own server, that share the codes:
+// each of them waits most of the time.
 const failureWorkers = 10
 
 // loses reports whether the code loses the history in this phase. After a request that
@@ -66,7 +66,7 @@ func TestEveryErrorCode(t *testing.T) {
 	workers.Wait()
 }
 
-// failingFixture is a service whose stream fails.
+// failingFixture is a fixture whose stream a test makes fail.
 type failingFixture struct {
 	*fixture
 	node  *devmongo.Server
@@ -92,8 +92,8 @@ func startFailing(t *testing.T, n int) *failingFixture {
 	return f
 }
 
-// counts are the metrics that a failure must raise. byDriver counts failures after which
-// the driver resumed the stream: it does not report the code.
+// counts are the metrics that a failure must increase. byDriver counts failures after
+// which the driver resumed the stream without reporting the code.
 type counts struct{ failures, losses, byDriver float64 }
 
 func (f *failingFixture) counts() counts {
@@ -118,7 +118,7 @@ func (f *failingFixture) works() {
 	f.set(bson.D{{Key: "configureFailPoint", Value: "failCommand"}, {Key: "mode", Value: "off"}})
 }
 
-// set retries: a step-down closes connections.
+// set runs a command, and retries because a step-down closes connections.
 func (f *failingFixture) set(command bson.D) {
 	var err error
 	if !f.within(func() bool { err = f.admin.RunCommand(f.t.Context(), command).Err(); return err == nil }) {
@@ -127,7 +127,7 @@ func (f *failingFixture) set(command bson.D) {
 }
 
 // try makes the stream fail with one code in one phase, and checks metrics, log and
-// recovery. It reports errors and never ends the goroutine.
+// recovery. It reports errors, but does not end the goroutine.
 func (f *failingFixture) try(c testkit.Code, phase string) {
 	name := fmt.Sprintf("code %d at %s (%s scope)", c.Code, phase, f.server.StreamScope)
 	commands := []any{"aggregate"}
@@ -138,7 +138,7 @@ func (f *failingFixture) try(c testkit.Code, phase string) {
 		before := f.counts().losses
 		f.fails(286, "aggregate", "getMore")
 		if !f.within(func() bool { return f.counts().losses > before }) {
-			f.t.Errorf("%s: code 286 is no loss", name)
+			f.t.Errorf("%s: code 286 did not cause a loss", name)
 		}
 	}
 	f.logs.TakeAll()
@@ -153,7 +153,7 @@ func (f *failingFixture) try(c testkit.Code, phase string) {
 		return now.failures+now.losses > before.failures+before.losses && (f.logged(c.Code) || now.byDriver > before.byDriver)
 	})
 	if now := f.counts(); !noticed {
-		f.t.Errorf("%s: silent: %v more failures and %v more losses are counted, a line that names the code is in the log: %v",
+		f.t.Errorf("%s: got %v more failures and %v more losses counted, a log line with the code: %v",
 			name, now.failures-before.failures, now.losses-before.losses, f.logged(c.Code))
 	}
 	f.works()
@@ -162,14 +162,14 @@ func (f *failingFixture) try(c testkit.Code, phase string) {
 		v := f.validate(f.known)
 		return v.Code == apikey.Valid && v.AsOf.After(since) && f.state() == "live"
 	}) {
-		f.t.Errorf("%s: the service does not recover", name)
+		f.t.Errorf("%s: the service did not recover", name)
 	}
 	if lost := f.counts().losses - before.losses; (lost > 0) != loses(c, phase) {
-		f.t.Errorf("%s: %v losses, for a code of class %q", name, lost, c.Class)
+		f.t.Errorf("%s: got %v losses, for a code of class %q", name, lost, c.Class)
 	}
 }
 
-// within is mongotest.Eventually for another goroutine than the test's.
+// within is mongotest.Eventually for goroutines other than the test's.
 func (f *failingFixture) within(cond func() bool) bool {
 	deadline := time.Now().Add(testkit.WaitTimeout / 4)
 	for !cond() {
@@ -181,8 +181,8 @@ func (f *failingFixture) within(cond func() bool) bool {
 	return true
 }
 
-// logged reports whether a line of the log names the code. (Its digits alone could be
-// those of a port.)
+// logged reports whether a log line names the code. The digits alone could be part of a
+// port.
 func (f *failingFixture) logged(code int) bool {
 	return f.logs.FilterField(zap.String("code", strconv.Itoa(code))).Len() > 0
 }

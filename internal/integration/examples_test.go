@@ -17,10 +17,11 @@ import (
 	"github.com/keytail/keytail/internal/routes"
 )
 
-// callerToken is that of the examples.
+// callerToken is the token of the examples.
 const callerToken = "caller-token"
 
-// pythonVariable is the path of a Python that has pymongo.
+// pythonVariable names the environment variable with the path of a Python that has
+// pymongo.
 const pythonVariable = "KEYTAIL_TEST_PYTHON"
 
 func TestAcknowledgementExampleInGo(t *testing.T) {
@@ -50,7 +51,7 @@ type soleCaller string
 func (s soleCaller) Name(token string) (string, bool) { return "caller", token == string(s) }
 
 // testExample runs an example against three instances, and checks the key at each of
-// them at once.
+// them immediately.
 func testExample(t *testing.T, s *mongotest.Server, command ...string) {
 	r := startFleet(t, s, withShortMaxStale)
 	handler, err := routes.NewPublic(routes.PublicConfig{
@@ -75,7 +76,7 @@ func testExample(t *testing.T, s *mongotest.Server, command ...string) {
 	}
 	for i, service := range r.all {
 		if v := service.Validate(t.Context(), k.text, &apikey.Request{}); v.Code != apikey.Disabled {
-			t.Errorf("instance %d answers %v", i, v.Code)
+			t.Errorf("instance %d: got %v", i, v.Code)
 		}
 	}
 	t.Logf("%s", out)

@@ -18,8 +18,8 @@ import (
 	"github.com/keytail/keytail/internal/mongotest"
 )
 
-// TestExtAuthzFollowsTheStream: Envoy's requests over gRPC get the same verdicts, with
-// the configured policies, and the gRPC health is that of readyz.
+// TestExtAuthzFollowsTheStream: Envoy's requests over gRPC get the same verdicts, with the
+// configured policies, and the gRPC health status follows readyz.
 func TestExtAuthzFollowsTheStream(t *testing.T) {
 	mongotest.Each(t, testExtAuthz)
 }
@@ -65,7 +65,7 @@ func testExtAuthz(t *testing.T, s *mongotest.Server) {
 	r.set(k, "is_active", false)
 	r.waitForCode(k, apikey.Disabled)
 	if answer := check(k, nil); answer.GetStatus().GetCode() != int32(codes.Unauthenticated) {
-		t.Errorf("a key that is off: %v", answer)
+		t.Errorf("a disabled key: %v", answer)
 	}
 	r.Drain()
 	if status := health(); status != grpc_health_v1.HealthCheckResponse_NOT_SERVING {

@@ -31,17 +31,17 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(mongotest.Main(m), testkit.ToxiproxyLeaks()...)
 }
 
-// fixture is one daemon or embedded service under test, and a client of the same collection
-// that does not know keytail.
+// fixture is one daemon or embedded service under test, with another client of the same
+// collection that writes without keytail.
 type fixture struct {
 	testkit.Daemon
-	// embedded validates by a service without a daemon. Nil: there is a daemon.
+	// embedded validates with an embedded service. Nil: there is a daemon.
 	embedded func(context.Context, string, *apikey.Request) apikey.Verdict
 
 	t        *testing.T
 	server   *mongotest.Server
 	registry *prometheus.Registry
-	// appName is that of the service's own client.
+	// appName is the application name of the service's client.
 	appName string
 	db      *mongo.Database
 	keys    *mongo.Collection
@@ -63,8 +63,8 @@ func startOn(t *testing.T, s *mongotest.Server, database string, change ...func(
 	return r
 }
 
-// run makes a service on the fixture's database, runs it until the test ends, and
-// waits until it is live.
+// run creates a daemon on the fixture's database, runs it until the test ends, and waits
+// until it is live.
 func (r *fixture) run(registry *prometheus.Registry, logger *zap.Logger, change ...func(*daemon.Config)) testkit.Daemon {
 	r.t.Helper()
 	config := daemon.Config{
@@ -88,13 +88,13 @@ func (r *fixture) run(registry *prometheus.Registry, logger *zap.Logger, change 
 	return testkit.Daemon{Daemon: d}
 }
 
-// runner is a daemon, or a service in a program that embeds it.
+// runner is a daemon or an embedded service.
 type runner interface {
 	Run(ctx context.Context) error
 	Live() <-chan struct{}
 }
 
-// runUntilLive runs it until the test ends, and waits until it is live.
+// runUntilLive runs a service until the test ends, and returns when it is live.
 func (r *fixture) runUntilLive(service runner) {
 	r.t.Helper()
 	ctx, stop := context.WithCancel(context.Background())
@@ -109,7 +109,7 @@ func (r *fixture) runUntilLive(service runner) {
 	select {
 	case <-service.Live():
 	case <-time.After(testkit.WaitTimeout):
-		r.t.Fatal("the service does not become live")
+		r.t.Fatal("the service did not become live")
 	}
 }
 
@@ -120,7 +120,7 @@ func withShortMaxStale(c *daemon.Config) {
 
 const shortMaxStale = 1500 * time.Millisecond
 
-// state is the one that the metric shows.
+// state returns the state that the metric shows.
 func (r *fixture) state() string {
 	for _, state := range []string{"connecting", "preloading", "live", "stale", "down"} {
 		if r.metric("keytail_state", state) == 1 {
@@ -132,18 +132,17 @@ func (r *fixture) state() string {
 
 func (r *fixture) waitForState(state string) {
 	r.t.Helper()
-	mongotest.Eventually(r.t, testkit.WaitTimeout, func() bool { return r.state() == state }, "it does not become ", state)
+	mongotest.Eventually(r.t, testkit.WaitTimeout, func() bool { return r.state() == state }, "the state did not become ", state)
 }
 
-// failCommands makes commands of the service fail until the function that it returns is
-// called.
+// failCommands makes commands of the service fail until the returned function is called.
 func (r *fixture) failCommands(commands ...any) func() {
 	r.t.Helper()
 	r.server.Needs(r.t, mongotest.Failpoints)
 	return r.failpoint("alwaysOn", bson.D{
 		{Key: "failCommands", Value: bson.A(commands)},
-		// Interrupted: an error after which neither the driver nor its view of the topology
-		// does anything.
+		// Interrupted: the driver does not react to this error, and its view of the
+		// topology does not change.
 		{Key: "errorCode", Value: 11601},
 		{Key: "appName", Value: r.appName},
 	})
@@ -191,7 +190,8 @@ func (r *fixture) validate(k key, scopes ...string) apikey.Verdict {
 	return r.validateText(context.Background(), k.text, &apikey.Request{Scopes: scopes})
 }
 
-// validateText validates by the daemon or, in a fixture without one, by the embedded service.
+// validateText validates with the daemon or, in a fixture without one, with the embedded
+// service.
 func (r *fixture) validateText(ctx context.Context, text string, request *apikey.Request) apikey.Verdict {
 	if r.embedded != nil {
 		return r.embedded(ctx, text, request)
@@ -203,7 +203,7 @@ func (r *fixture) validateText(ctx context.Context, text string, request *apikey
 func (r *fixture) waitForCode(k key, want apikey.Code, scopes ...string) {
 	r.t.Helper()
 	mongotest.Eventually(r.t, testkit.WaitTimeout, func() bool { return r.validate(k, scopes...).Code == want },
-		k.id, " does not become ", want)
+		k.id, " did not become ", want)
 }
 
 // waitUntilCached validates the key until the answer comes from the cache.
@@ -213,7 +213,7 @@ func (r *fixture) waitUntilCached(k key) {
 		k.id, " is not cached")
 }
 
-// metric is a metric of the fixture's own service.
+// metric returns a metric of the fixture's service.
 func (r *fixture) metric(name string, labels ...string) float64 {
 	r.t.Helper()
 	return testkit.Metric(r.t, r.registry, name, labels...)
@@ -221,7 +221,7 @@ func (r *fixture) metric(name string, labels ...string) float64 {
 
 func unique() *options.IndexOptionsBuilder { return options.Index().SetUnique(true) }
 
-// isA reports whether an error is of this kind and says these words.
+// isA reports whether an error is of this kind and contains these words.
 func isA(err, kind error, words string) bool {
 	return errors.Is(err, kind) && strings.Contains(err.Error(), words)
 }

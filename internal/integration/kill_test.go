@@ -18,8 +18,8 @@ import (
 	"github.com/keytail/keytail/internal/nemesis"
 )
 
-// TestKill9UnderLoadGivesNoWrongVerdict kills the database again and again and
-// starts it on the same storage, while keys are revoked, restored and validated.
+// TestKill9UnderLoadGivesNoWrongVerdict repeatedly kills the database and starts it on the
+// same storage, while keys are revoked, restored and validated.
 func TestKill9UnderLoadGivesNoWrongVerdict(t *testing.T) {
 	const kills = 3
 	server := mongotest.StartSecantus(t, mongotest.SecantusConfig{})
@@ -32,8 +32,8 @@ func TestKill9UnderLoadGivesNoWrongVerdict(t *testing.T) {
 		load.untilAnswers(200)
 		server.Restart(t)
 		load.history.AddFault(nemesis.Fault{Kind: "kill -9", From: down, To: time.Now()})
-		// The service's stream comes back later than the writers do, as it would
-		// if it were the last of a fleet: what it missed must not be lost.
+		// The service's stream resumes later than the writers reconnect, as that of the
+		// last instance of a fleet would: it must not lose the changes in between.
 		mend := r.failpoint("alwaysOn", bson.D{
 			{Key: "failCommands", Value: bson.A{"aggregate"}},
 			{Key: "errorCode", Value: 216}, // ElectionInProgress
@@ -54,7 +54,7 @@ func TestKill9UnderLoadGivesNoWrongVerdict(t *testing.T) {
 		r.metric("keytail_losses_total"))
 }
 
-// load validates keys and changes them, and records everything.
+// load validates keys, changes them, and records all answers and writes.
 type load struct {
 	*fixture
 	history               *nemesis.History
@@ -84,9 +84,9 @@ func startLoad(t *testing.T, r *fixture, keys int) *load {
 	return l
 }
 
-// write flips random keys, so that most of them are not written again soon: the next
-// write would hide a lost one. The version fences a key: a write of unknown outcome
-// cannot take effect after a later one.
+// write changes random keys, so that most of them are not written again soon: the next
+// write would hide a lost one. The version is a fence: a write of unknown outcome cannot
+// take effect after a later one.
 func (l *load) write(keys []key) {
 	versions := make([]int, len(keys))
 	for l.ctx.Err() == nil {
@@ -143,9 +143,8 @@ func (l *load) stop() {
 	l.group.Wait()
 }
 
-// mustConverge checks that every key reaches its state in the database in this time. A
-// key that differs is read again each time: a write that its writer has abandoned may
-// still take effect.
+// mustConverge checks that every key reaches its state in the database in this time. It
+// reads a differing key again each time, because an abandoned write may still take effect.
 func (l *load) mustConverge(within time.Duration) {
 	l.t.Helper()
 	differ, deadline := l.keys, time.Now().Add(within)
@@ -163,12 +162,12 @@ func (l *load) mustConverge(within time.Duration) {
 			return
 		}
 		if time.Now().After(deadline) {
-			l.t.Fatalf("not within %v: %q", within, words)
+			l.t.Fatalf("keys that still differ after %v: %q", within, words)
 		}
 	}
 }
 
-// databaseState is the code of the key by its document.
+// databaseState returns the code of the key by its document.
 func (l *load) databaseState(k key) apikey.Code {
 	l.t.Helper()
 	var d struct {
@@ -183,8 +182,8 @@ func (l *load) databaseState(k key) apikey.Code {
 	return apikey.Disabled
 }
 
-// TestRevocationDelay measures how long a revoked key is still accepted, from
-// the acknowledgement of the write by another client.
+// TestRevocationDelay measures how long a revoked key is accepted after the acknowledgement
+// of the write by another client.
 func TestRevocationDelay(t *testing.T) {
 	mongotest.EachScope(t, func(t *testing.T, s *mongotest.Server) {
 		r := start(t, s)
@@ -204,6 +203,6 @@ func TestRevocationDelay(t *testing.T) {
 			r.set(k, "is_active", true)
 		}
 		slices.Sort(delays)
-		t.Logf("%d revocations: median %v, worst %v", rounds, delays[rounds/2], delays[rounds-1])
+		t.Logf("%d revocations: median %v, maximum %v", rounds, delays[rounds/2], delays[rounds-1])
 	})
 }

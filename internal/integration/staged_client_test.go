@@ -59,7 +59,7 @@ func clientConcerns(t *testing.T, scope string) string {
 	select {
 	case <-under.Live():
 	case <-time.After(liveTimeout):
-		return "the service does not become live"
+		return "the service did not become live"
 	}
 	k := r.newKey()
 	r.waitForCode(k, apikey.Valid)

@@ -17,15 +17,15 @@ import (
 	"github.com/keytail/keytail/internal/preload"
 )
 
-// readyz is its whole answer.
+// readyz returns status and body of readyz.
 func (r *fixture) readyz(query string) (int, string) {
 	recorder := httptest.NewRecorder()
 	r.Operations().ServeHTTP(recorder, httptest.NewRequestWithContext(r.t.Context(), http.MethodGet, "/readyz"+query, nil))
 	return recorder.Code, recorder.Body.String()
 }
 
-// TestAMissingUniqueIndexIsReported while the service goes on: readyz?strict=1 answers
-// 503 with the reason. An audit notices, and so does a new stream.
+// TestAMissingUniqueIndexIsReported: the service continues, and readyz?strict=1 returns
+// 503 with the reason. An audit and a new stream both detect it.
 func TestAMissingUniqueIndexIsReported(t *testing.T) {
 	audits := func(c *daemon.Config) { c.AuditInterval = 100 * time.Millisecond }
 	mongotest.EachScope(t, func(t *testing.T, s *mongotest.Server) {
@@ -64,7 +64,7 @@ func testMissingIndex(t *testing.T, r *fixture, take func(*fixture)) {
 		t.Errorf("readyz: %d, %s", code, body)
 	}
 	if got := r.metric("keytail_unique_index"); got != 0 {
-		t.Errorf("the metric is %v", got)
+		t.Errorf("metric: got %v", got)
 	}
 	r.waitForCode(r.newKey(), apikey.Valid)
 	if _, err := r.keys.Indexes().CreateOne(t.Context(), mongo.IndexModel{Keys: bson.D{{Key: "key_hash", Value: 1}}, Options: unique()}); err != nil {
@@ -72,7 +72,7 @@ func testMissingIndex(t *testing.T, r *fixture, take func(*fixture)) {
 	}
 	strictly(http.StatusOK, false)
 	if got := r.metric("keytail_unique_index"); got != 1 {
-		t.Errorf("the metric is %v", got)
+		t.Errorf("metric: got %v", got)
 	}
 }
 

@@ -164,7 +164,7 @@ func TestUsageIsWrittenBeforeTheTailStops(t *testing.T) {
 		select {
 		case <-d.Live():
 		case <-time.After(testkit.WaitTimeout):
-			t.Fatal("the service does not become live")
+			t.Fatal("the service did not become live")
 		}
 		k, other := r.newKey(), r.newKey()
 		r.waitForCode(k, apikey.Valid)
