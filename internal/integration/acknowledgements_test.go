@@ -23,13 +23,13 @@ import (
 	"github.com/keytail/keytail/internal/routes"
 )
 
-// fleetFixture is three instances on one database; the first is the fixture's own.
+// fleetFixture is three instances on one database; the first is the fixture's daemon.
 type fleetFixture struct {
 	*fixture
 	all []testkit.Daemon
 }
 
-// victim is the application's name of the third one's client.
+// victim begins the application name of the third instance's client.
 const victim = "victim"
 
 func startFleet(t *testing.T, s *mongotest.Server, change ...func(*daemon.Config)) *fleetFixture {
@@ -97,28 +97,28 @@ func TestAFleetAcknowledgementHolds(t *testing.T) {
 			revision := r.setActive(k, active)
 			acknowledgement := r.sync(revision, true, testkit.WaitTimeout)
 			if all, _ := instanceNames(acknowledgement); !acknowledgement.Synced || all != "abc" {
-				t.Fatalf("the acknowledgement is %+v", acknowledgement)
+				t.Fatalf("acknowledgement: got %+v", acknowledgement)
 			}
-			// At once, at every instance, and without min_revision.
+			// Immediately, at every instance, and without min_revision.
 			for i, service := range r.all {
 				v := service.Validate(t.Context(), k.text, &apikey.Request{})
 				if v.Code != want || v.Revision < uint64(revision) {
-					t.Errorf("instance %d answers %v as of %x, the acknowledgement was for %v at %v", i, v.Code, v.Revision, want, revision)
+					t.Errorf("instance %d: got %v at revision %x, want %v at %v as acknowledged", i, v.Code, v.Revision, want, revision)
 				}
 				if v = service.Validate(t.Context(), k.text, &apikey.Request{MinRevision: uint64(revision)}); v.Code != want {
-					t.Errorf("instance %d answers %v with min_revision, want %v", i, v.Code, want)
+					t.Errorf("instance %d with min_revision: got %v, want %v", i, v.Code, want)
 				}
 			}
 		}
 		revision := r.setActive(k, false)
 		if acknowledgement := r.sync(revision, false, testkit.WaitTimeout); !acknowledgement.Synced || len(acknowledgement.Instances) != 1 {
-			t.Errorf("of the instance: %+v", acknowledgement)
+			t.Errorf("acknowledgement of the instance: got %+v", acknowledgement)
 		}
 		if v := r.validate(k); v.Code != apikey.Disabled || v.Revision < uint64(revision) {
-			t.Errorf("after the acknowledgement of the instance: %v as of %x", v.Code, v.Revision)
+			t.Errorf("after the acknowledgement of the instance: got %v at revision %x", v.Code, v.Revision)
 		}
 		if _, err := r.Syncer().Wait(t.Context(), revision+1<<40, true); !errors.Is(err, clustertime.ErrRevisionAhead) {
-			t.Errorf("a revision of the future: %v", err)
+			t.Errorf("a revision in the future: got %v", err)
 		}
 	})
 }
@@ -130,7 +130,7 @@ func TestAStoppedInstanceIsMissingUntilItCannotAnswer(t *testing.T) {
 		k := r.newKey()
 		r.sync(r.setActive(k, true), true, testkit.WaitTimeout)
 		r.failpoint("alwaysOn", bson.D{
-			{Key: "failCommands", Value: bson.A{"update", "delete"}}, // it cannot even leave
+			{Key: "failCommands", Value: bson.A{"update", "delete"}}, // it cannot even remove its heartbeat
 			{Key: "errorCode", Value: 11601},
 			{Key: "appName", Value: victim + r.appName},
 		})
@@ -145,22 +145,22 @@ func TestAStoppedInstanceIsMissingUntilItCannotAnswer(t *testing.T) {
 		}, "it is not missed")
 		acknowledgement := r.sync(revision, true, testkit.WaitTimeout)
 		if all, _ := instanceNames(acknowledgement); !acknowledgement.Synced || all != "ab" {
-			t.Fatalf("the acknowledgement is %+v", acknowledgement)
+			t.Fatalf("acknowledgement: got %+v", acknowledgement)
 		}
-		// Both times are of the server's clock.
+		// Both times come from the server's clock.
 		silent := acknowledgement.Instances[0].LastSeen.Sub(before.Instances[2].LastSeen)
 		if silent <= shortMaxStale+5*time.Second {
-			t.Errorf("it was given up when it had been silent for %v", silent)
+			t.Errorf("the fleet removed the instance after %v without heartbeats, want longer", silent)
 		}
-		// By then it answers nothing from its cache.
+		// By then it answers no key from its cache.
 		if v := r.all[2].Validate(t.Context(), k.text, &apikey.Request{}); v.Code != apikey.Disabled {
-			t.Errorf("the stopped instance answers %v", v.Code)
+			t.Errorf("stopped instance: got %v", v.Code)
 		}
 	})
 }
 
-// TestDurationOfFleetAcknowledgements measures how long a write acknowledgement of the
-// fleet takes with heartbeats a second apart.
+// TestDurationOfFleetAcknowledgements measures write acknowledgements of the fleet with one
+// heartbeat per second.
 func TestDurationOfFleetAcknowledgements(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
 		const rounds = 3
@@ -172,12 +172,12 @@ func TestDurationOfFleetAcknowledgements(t *testing.T) {
 				revision := r.setActive(k, i%2 == 0)
 				began := time.Now()
 				if acknowledgement := r.sync(revision, fleet, testkit.WaitTimeout); !acknowledgement.Synced {
-					t.Fatalf("the acknowledgement is %+v", acknowledgement)
+					t.Fatalf("acknowledgement: got %+v", acknowledgement)
 				}
 				took[i] = time.Since(began)
 			}
 			slices.Sort(took)
-			t.Logf("fleet %v, %d acknowledgement: median %v, worst %v", fleet, rounds, took[rounds/2], took[rounds-1])
+			t.Logf("fleet %v, %d acknowledgement: median %v, maximum %v", fleet, rounds, took[rounds/2], took[rounds-1])
 		}
 	})
 }
@@ -186,7 +186,7 @@ func TestEventsOfAService(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
 		r := start(t, s)
 		handler, err := routes.NewPublic(routes.PublicConfig{
-			Config: forwardauth.Config{Validator: nobody{}}, Events: r.Events(), Callers: soleCaller(""),
+			Config: forwardauth.Config{Validator: unusedValidator{}}, Events: r.Events(), Callers: soleCaller(""),
 		})
 		if err != nil {
 			t.Fatal(err)
@@ -196,12 +196,12 @@ func TestEventsOfAService(t *testing.T) {
 		k := r.newKey()
 		stream.expect("invalidation", `{"key_id":"`+k.id+`"`)
 		if v := r.validate(k); v.Code != apikey.Valid {
-			t.Errorf("after its event the key is %v", v.Code)
+			t.Errorf("after the event: got %v", v.Code)
 		}
 		r.set(k, "is_active", false)
 		stream.expect("invalidation", `{"key_id":"`+k.id+`"`)
 		if v := r.validate(k); v.Code != apikey.Disabled {
-			t.Errorf("after its event the key is %v", v.Code)
+			t.Errorf("after the event: got %v", v.Code)
 		}
 		if _, err := r.keys.DeleteOne(t.Context(), bson.D{{Key: "_id", Value: k.id}}); err != nil {
 			t.Fatal(err)
@@ -220,12 +220,12 @@ func TestEventsOfAService(t *testing.T) {
 	})
 }
 
-// nobody is a Validator that is never called.
-type nobody struct{}
+// unusedValidator is a Validator that is never called.
+type unusedValidator struct{}
 
-func (nobody) Validate(context.Context, string, *apikey.Request) apikey.Verdict {
+func (unusedValidator) Validate(context.Context, string, *apikey.Request) apikey.Verdict {
 	return apikey.Verdict{}
 }
-func (nobody) Refuse(code apikey.Code) apikey.Verdict { return apikey.Verdict{Code: code} }
+func (unusedValidator) Refuse(code apikey.Code) apikey.Verdict { return apikey.Verdict{Code: code} }
 
 var _ routes.Subscription = (*events.Subscription)(nil)

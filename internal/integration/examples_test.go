@@ -55,7 +55,7 @@ func (s soleCaller) Name(token string) (string, bool) { return "caller", token =
 func testExample(t *testing.T, s *mongotest.Server, command ...string) {
 	r := startFleet(t, s, withShortMaxStale)
 	handler, err := routes.NewPublic(routes.PublicConfig{
-		Config: forwardauth.Config{Validator: nobody{}}, Syncer: r.all[1].Syncer(),
+		Config: forwardauth.Config{Validator: unusedValidator{}}, Syncer: r.all[1].Syncer(),
 		Callers: soleCaller(callerToken),
 	})
 	if err != nil {

@@ -58,7 +58,7 @@ func TestPromiseBoundedAndSaid(t *testing.T) {
 				}
 			}
 			if time.Now().After(deadline) {
-				t.Fatal("never refused")
+				t.Fatal("the revoked key was never refused")
 			}
 		}
 		t.Logf("accepted %d times, refused %v after the revocation was sent", accepted, time.Since(sent))
@@ -69,7 +69,7 @@ func TestPromiseBoundedAndSaid(t *testing.T) {
 }
 
 // TestPromiseNoUnannouncedWriter is guarantee 4: here with a migration that names no
-// single key. TestAChangeByAnotherClientTakesEffect has every kind of change.
+// single key. TestAChangeByAnotherClientTakesEffect tests every kind of change.
 func TestPromiseNoUnannouncedWriter(t *testing.T) {
 	mongotest.EachScope(t, func(t *testing.T, s *mongotest.Server) {
 		r := start(t, s)
@@ -85,7 +85,7 @@ func TestPromiseNoUnannouncedWriter(t *testing.T) {
 }
 
 // TestPromiseAGapIsNeverSilent is guarantee 5: a change without a stream takes effect
-// when there is one again, whether it resumed or lost its history.
+// when there is a stream again, whether it resumed or lost its history.
 func TestPromiseAGapIsNeverSilent(t *testing.T) {
 	mongotest.EachScope(t, func(t *testing.T, s *mongotest.Server) {
 		r := start(t, s)
@@ -129,7 +129,7 @@ func TestPromiseAnOutageIsNotANo(t *testing.T) {
 		}, "it does not become an outage")
 		for code := range seen {
 			if code != http.StatusOK && code != http.StatusServiceUnavailable {
-				t.Errorf("an outage was answered with %d", code)
+				t.Errorf("during an outage: got status %d", code)
 			}
 		}
 		mend()
@@ -169,13 +169,13 @@ func TestPromiseExactExpiry(t *testing.T) {
 			}
 			if v.Code == apikey.Expired {
 				if given.Before(expires) {
-					t.Fatalf("EXPIRED %v before it does", expires.Sub(given))
+					t.Fatalf("EXPIRED %v before it expired", expires.Sub(given))
 				}
 				break
 			}
 		}
 		if valid == 0 {
-			t.Fatal("never VALID: the test shows nothing")
+			t.Fatal("the key was never VALID, so the test proves nothing")
 		}
 	})
 }
@@ -195,10 +195,10 @@ func TestPromiseGarbageIsFree(t *testing.T) {
 			}
 		}
 		if got := r.metric("keytail_fills_total"); got != reads {
-			t.Errorf("%v reads for 2000 unknown keys", got-reads)
+			t.Errorf("got %v reads for 2000 unknown keys, want 0", got-reads)
 		}
 		if got := r.metric("keytail_cache_bytes"); got != bytes {
-			t.Errorf("%v bytes for 2000 unknown keys", got-bytes)
+			t.Errorf("got %v more bytes for 2000 unknown keys, want 0", got-bytes)
 		}
 	})
 }
@@ -221,7 +221,7 @@ func TestPromiseAReceipt(t *testing.T) {
 				for name, service := range map[string]testkit.Daemon{"this": r.Daemon, "other": other} {
 					v := service.Validate(t.Context(), k.text, &apikey.Request{MinRevision: uint64(revision)})
 					if v.Code != want || v.Revision < uint64(revision) {
-						t.Fatalf("%s instance: %v at %v, want %v at %v", name, v.Code, clustertime.Time(v.Revision), want, revision)
+						t.Fatalf("%s instance: got %v at revision %v, want %v at %v", name, v.Code, clustertime.Time(v.Revision), want, revision)
 					}
 				}
 			}
@@ -245,7 +245,7 @@ func (r *fixture) setWithRevision(k key, active bool) clustertime.Time {
 	return clustertime.New(at.T, at.I)
 }
 
-// written is the output of a logger, which a test reads meanwhile.
+// written is the output of a logger, which a test reads concurrently.
 type written struct {
 	mutex  sync.Mutex
 	buffer bytes.Buffer
@@ -301,7 +301,7 @@ func TestPromiseNothingOfTheKeyIsKept(t *testing.T) {
 			t.Fatal(err)
 		}
 		if logs.String() == "" || len(families) == 0 || len(heartbeats) == 0 {
-			t.Fatal("nothing was looked at")
+			t.Fatal("got no output to search")
 		}
 		for name, text := range map[string]string{
 			"logs": logs.String(), "metrics": fmt.Sprint(families), "answers": answers.String(), "heartbeats": fmt.Sprint(heartbeats),

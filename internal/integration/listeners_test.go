@@ -13,8 +13,8 @@ import (
 	"github.com/keytail/keytail/internal/mongotest"
 )
 
-// TestTokensAndPolicies: what the configuration names is asked
-// for by the handlers of a running service.
+// TestTokensAndPolicies: the handlers of a running service require the tokens and apply
+// the policies of the configuration.
 func TestTokensAndPolicies(t *testing.T) {
 	mongotest.Each(t, testTokensAndPolicies)
 }
@@ -56,16 +56,16 @@ func testTokensAndPolicies(t *testing.T, s *mongotest.Server) {
 		recorder := httptest.NewRecorder()
 		test.handler.ServeHTTP(recorder, request)
 		if recorder.Code != test.status {
-			t.Errorf("%s: status %d, want %d: %s", name, recorder.Code, test.status, recorder.Body)
+			t.Errorf("%s: got status %d, want %d: %s", name, recorder.Code, test.status, recorder.Body)
 		}
 	}
 }
 
-// TestNoAdminWithoutTokens: the handler is nil, not one that lets everybody in.
+// TestNoAdminWithoutTokens: the handler is nil, so that the API is not open to everybody.
 func TestNoAdminWithoutTokens(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
 		if r := start(t, s); r.Admin() != nil {
-			t.Error("there is an admin handler without admin tokens")
+			t.Error("got an admin handler without admin tokens, want nil")
 		}
 	})
 }

@@ -10,9 +10,9 @@ import (
 	"github.com/keytail/keytail/internal/mongotest"
 )
 
-// After a restore, the cache's floor, earlier revisions and the last position of the
-// stream may be later than the server's time. Clients send that time ($clusterTime), so
-// reads do not wait.
+// TestReadsGoOnAfterARestoreToAnEarlierTime: after a restore, the cache's floor, earlier
+// revisions and the last position of the stream may be later than the server's time.
+// Clients send that time ($clusterTime), so reads do not wait.
 func TestReadsGoOnAfterARestoreToAnEarlierTime(t *testing.T) {
 	for _, scope := range testkit.Scopes {
 		t.Run(scope, func(t *testing.T) {
@@ -37,9 +37,9 @@ func TestReadsGoOnAfterARestoreToAnEarlierTime(t *testing.T) {
 			r.waitUntilCached(k)
 			other := r.newKey()
 			r.waitForCode(other, apikey.Valid)
-			// A revision of the lost history is reached like any other.
+			// A wait for a revision of the lost history ends like any other.
 			if acknowledgement := r.sync(revision, true, testkit.WaitTimeout); !acknowledgement.Synced {
-				t.Errorf("the acknowledgement is %+v", acknowledgement)
+				t.Errorf("acknowledgement: got %+v", acknowledgement)
 			}
 		})
 	}

@@ -58,10 +58,10 @@ func TestAChangeByAnotherClientTakesEffect(t *testing.T) {
 			r.waitUntilCached(k)
 			c.change(k)
 			r.waitForCode(k, c.want, "read")
-			t.Log(c.name, "is felt")
+			t.Log(c.name, "takes effect")
 		}
 		if losses := r.metric("keytail_losses_total"); losses != 0 {
-			t.Errorf("%v losses", losses)
+			t.Errorf("got %v losses, want 0", losses)
 		}
 	})
 }
@@ -120,10 +120,10 @@ func TestLastUsedWritesCostNothing(t *testing.T) {
 		r.set(marker, "is_active", false)
 		r.waitForCode(marker, apikey.Disabled)
 		if got := r.metric("keytail_changes_total") - changes; got != 1 {
-			t.Fatalf("%v changes were applied, want the marker's alone", got)
+			t.Fatalf("got %v applied changes, want only the marker's", got)
 		}
 		if got := r.metric("keytail_stream_events_total", "update"); got != 1 {
-			t.Fatalf("%v updates came over the wire, want the marker's alone", got)
+			t.Fatalf("got %v updates over the wire, want only the marker's", got)
 		}
 	})
 }
@@ -147,7 +147,7 @@ func TestADroppedCollectionIsAnOutage(t *testing.T) {
 		r.set(k, "is_active", false)
 		r.waitForCode(k, apikey.Disabled)
 		if got := r.metric("keytail_losses_total", "drop"); got != 1 {
-			t.Errorf("%v losses by drop, want 1", got)
+			t.Errorf("got %v losses by drop, want 1", got)
 		}
 	})
 }
@@ -179,10 +179,10 @@ func TestACollectionRenamedOntoIsReadAgain(t *testing.T) {
 		}
 		r.rename("staging", "api_keys", true)
 		r.waitForCode(k, apikey.Disabled)
-		// MongoDB shows a rename alone; a server may show the drop of the target
+		// MongoDB sends only the rename; another server may send the drop of the target
 		// before it.
 		if got := r.metric("keytail_losses_total", "rename") + r.metric("keytail_losses_total", "drop"); got < 1 {
-			t.Error("no loss is counted")
+			t.Error("got no loss, want one")
 		}
 	})
 }
@@ -244,13 +244,13 @@ func TestRevokedKeyIsRefusedAfterResume(t *testing.T) {
 			r.set(k, "is_active", true)
 			r.waitForCode(k, apikey.Valid)
 			r.waitUntilCached(k)
-			t.Log(name, "is survived")
+			t.Log("resumed after ", name)
 		}
 		mongotest.Eventually(t, testkit.WaitTimeout, func() bool {
 			return r.metric("keytail_stream_opens_total", "resumed") > 0
 		}, "the outer loop did not resume")
 		if losses := r.metric("keytail_losses_total"); losses != 0 {
-			t.Errorf("%v losses, want an exact resume", losses)
+			t.Errorf("got %v losses, want an exact resume", losses)
 		}
 	})
 }
@@ -271,15 +271,14 @@ func TestKeysAreReadAgainAfterALoss(t *testing.T) {
 		r.waitForCode(k, apikey.Disabled)
 		mongotest.Eventually(t, testkit.WaitTimeout, func() bool {
 			return r.metric("keytail_losses_total", "history_lost") == 1
-		}, "no loss is counted")
+		}, "got no loss, want one")
 		r.set(k, "is_active", true)
 		r.waitForCode(k, apikey.Valid)
 		r.waitUntilCached(k)
 	})
 }
 
-// failpoint makes commands fail until the function that it returns is called or
-// the test ends.
+// failpoint makes commands fail until the returned function is called or the test ends.
 func (r *fixture) failpoint(mode any, data bson.D) func() {
 	r.t.Helper()
 	admin := r.server.Client(r.t, "operator").Database("admin")
@@ -293,7 +292,7 @@ func (r *fixture) failpoint(mode any, data bson.D) func() {
 	}
 	off := func() {
 		if err := command("off"); err != nil {
-			r.t.Errorf("the failpoint stays on: %v", err)
+			r.t.Errorf("cannot switch the failpoint off: %v", err)
 		}
 	}
 	r.t.Cleanup(off)
@@ -361,6 +360,6 @@ func TestNewReportsEveryMistake(t *testing.T) {
 		Config: service.Config{CacheSizeMiB: 1}, KeySources: []string{"nonsense"}, TrustedProxies: []string{"nonsense"},
 	})
 	if err == nil || len(strings.Split(err.Error(), "\n")) < 4 {
-		t.Fatalf("want four mistakes, got: %v", err)
+		t.Fatalf("got %v, want four mistakes", err)
 	}
 }
