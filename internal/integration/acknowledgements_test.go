@@ -177,7 +177,7 @@ func TestDurationOfFleetAcknowledgements(t *testing.T) {
 				took[i] = time.Since(began)
 			}
 			slices.Sort(took)
-			t.Logf("fleet %v, %d acknowledgement: median %v, maximum %v", fleet, rounds, took[rounds/2], took[rounds-1])
+			t.Logf("fleet %v, %d acknowledgements: median %v, maximum %v", fleet, rounds, took[rounds/2], took[rounds-1])
 		}
 	})
 }

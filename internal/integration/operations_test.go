@@ -185,7 +185,8 @@ func (l *traffic) ours(writes bool, change ...func(*daemon.Config)) counted {
 	if writes {
 		n := 0.0
 		written = func() {
-			// In this test a write may come before the refresh of the one before it.
+			// In production a second passes between writes, longer than a refresh takes. Here
+			// the test waits for the refresh.
 			n++
 			mongotest.Eventually(l.t, testkit.WaitTimeout, func() bool { return l.metric("keytail_fills_total", "refresh") == n }, "no refresh")
 		}

@@ -7,9 +7,9 @@ import (
 	"github.com/keytail/keytail/internal/keycache"
 )
 
-// duplicateAnomalies are those of a collection whose unique index has been dropped: two
+// duplicateAnomalies are anomalies of a collection whose unique index has been dropped: two
 // documents have the hash, one is active and one is disabled, and a lookup returns the
-// one that refuses. Another one is about the end of a complete cache.
+// disabled one. The last one is about the end of a complete cache.
 func duplicateAnomalies() []anomaly {
 	return []anomaly{
 		{name: "duplicate in a change", shows: []string{"ChangeSole"}, stage: onParts(duplicateInChange), scopes: noStream},
@@ -24,19 +24,20 @@ func duplicateAnomalies() []anomaly {
 
 const duplicateID = apikey.DocID("the duplicate")
 
-// duplicate is a document of the key's hash as the cache sees it. Its record says which.
+// duplicate returns a document with the key's hash as the cache gets it. The record's id
+// tells which document it is.
 func duplicate(id apikey.DocID, active bool) keycache.Finding {
 	return keycache.Found(id, &apikey.Record{KeyID: string(id), UserID: "user-1", Active: active})
 }
 
-// duplicates opens the stream after two documents have got the hash. A look-up finds the
+// duplicates opens the stream after two documents have the hash. A lookup finds the
 // disabled one.
 func (p *parts) duplicates() {
 	p.write(false)
 	p.open()
 }
 
-// changed applies a replace of the document.
+// changed applies a replace event of the document.
 func (p *parts) changed(id apikey.DocID, active bool) {
 	p.cache.Apply(&keycache.Change{ID: id, Time: p.write(false), Hash: p.hash, HasHash: true, Record: duplicate(id, active).Record})
 	p.fresh()
@@ -54,13 +55,13 @@ func duplicateInRefresh(p *parts) string {
 	return violation(p.validate(), apikey.Disabled)
 }
 
-// both is what a read of two documents finds.
+// both returns the finding of a read that found two documents.
 func both(f keycache.Finding) keycache.Finding {
 	f.Ambiguous = true
 	return f
 }
 
-// duplicateAfterRead: both are disabled when they are read, and one becomes active.
+// duplicateAfterRead: a read finds both disabled, and then one becomes active.
 func duplicateAfterRead(p *parts) string {
 	p.duplicates()
 	p.cache.Store(p.cache.Begin(), p.hash, both(duplicate(duplicateID, false)))
@@ -68,15 +69,15 @@ func duplicateAfterRead(p *parts) string {
 	return violation(p.validate(), apikey.Disabled)
 }
 
-// duplicateDuringRead: both are active when they are read, and the one that the read does
-// not name is disabled before a caller joins it.
+// duplicateDuringRead: a read finds both active, and the one that the read does not return
+// is disabled before a caller joins the read.
 func duplicateDuringRead(p *parts) string {
 	p.write(true)
 	p.open()
 	ticket := p.cache.Begin()
 	p.deliver(p.write(false))
 	if a, ok := p.cache.Revalidate(ticket, p.hash, both(duplicate(duplicateID, true))); ok && a.Record.Active {
-		return "the key is vouched for as active, and one of its documents is disabled"
+		return "the key is revalidated as active although one of its documents is disabled"
 	}
 	return ""
 }
@@ -106,8 +107,8 @@ func duplicateNotReached(p *parts) string {
 	return violation(p.validate(), apikey.Disabled)
 }
 
-// completenessEnds: a document whose hash cannot be read appears long after the scan.
-// Nothing has been evicted, so that the key is still answered from the cache.
+// completenessEnds: a document with an unreadable hash appears long after the scan. No
+// entry was evicted, so the cache still answers for the key.
 func completenessEnds(p *parts) string {
 	p.write(true)
 	p.open()

@@ -23,11 +23,11 @@ func fleetAnomalies() []anomaly {
 	}
 }
 
-// aheadBy is more than an instance counts after its last heartbeat: max_stale and
-// fleet.Margin.
+// aheadBy is longer than an instance stays in the fleet after its last heartbeat:
+// max_stale and fleet.Margin.
 const aheadBy = 25 * time.Second
 
-// clocksApart: an instance is cut off from its stream and cannot write heartbeats,
+// clocksApart: an instance has lost its stream and cannot write heartbeats,
 // so it answers from its cache until max_stale has passed. Meanwhile the key is
 // revoked, and the next heartbeats get their dates from a primary whose clock is
 // ahead.
@@ -59,11 +59,11 @@ func clocksApart(t *testing.T, scope string) string {
 	}
 	v := r.validate(k)
 	if v.Code != apikey.Valid || v.Source != apikey.SourceCache {
-		t.Fatalf("the instance that is cut off answers %v (source %v): the stage does not work", v.Code, v.Source)
+		t.Fatalf("the instance without a stream: got %v (source %v): the stage does not work", v.Code, v.Source)
 	}
 	if !acknowledgement.Synced {
 		return ""
 	}
-	return fmt.Sprintf("synced is %v, and an instance says %v from memory as of %x, which is before the revision %x",
+	return fmt.Sprintf("synced is %v, and an instance answers %v from the cache at revision %x, before revision %x",
 		acknowledgement.Synced, v.Code, v.Revision, uint64(revision))
 }

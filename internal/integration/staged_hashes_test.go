@@ -14,7 +14,7 @@ import (
 )
 
 // hashAnomalies are documents that a lookup finds by a hash that is only a part of their
-// hash field. A read gives DISABLED, and a complete cache must not give NOT_FOUND.
+// hash field. A read returns DISABLED, and a complete cache must not return NOT_FOUND.
 func hashAnomalies() []anomaly {
 	return []anomaly{
 		{name: "hash in an array before the scan", shows: []string{"MarkHashes"}, covered: []string{"StampHashes"}, stage: hashInArray(beforeScan, 1)},
@@ -24,7 +24,7 @@ func hashAnomalies() []anomaly {
 	}
 }
 
-// insertArray inserts a document with n hashes, of which the last is k's.
+// insertArray inserts a document with n hashes. The last one is k's.
 func (r *fixture) insertArray(k key, n int) {
 	r.t.Helper()
 	hashes := bson.A{}
@@ -49,7 +49,7 @@ func asElement(r *fixture, k key, _ int) func() {
 }
 
 // hashInArray validates, with a complete cache, a key whose hash is in an array. begin
-// runs before the service; the function that it returns runs when the cache is complete.
+// runs before the service starts; the returned function runs when the cache is complete.
 func hashInArray(begin func(r *fixture, k key, n int) func(), n int) stage {
 	return func(t *testing.T, scope string) string {
 		k := key{id: "array", text: newText(t)}

@@ -23,8 +23,8 @@ func indexAnomalies() []anomaly {
 	}
 }
 
-// pair is one key in two documents of which one refuses: made in either order, the second
-// by one kind of change, with the first one cached or not.
+// pair is one key with two documents, of which one is disabled: created in either order,
+// the second one by one kind of change, with the first one cached or not.
 type pair struct {
 	first, second key
 	validFirst    bool
@@ -68,7 +68,7 @@ func twoDocuments(t *testing.T, scope string) string {
 	return strings.Join(all, "; ")
 }
 
-// firstOf makes the first document.
+// firstOf creates the first document.
 func (r *fixture) firstOf(p pair) pair {
 	r.t.Helper()
 	p.first = r.newKey()
@@ -82,7 +82,7 @@ func (r *fixture) firstOf(p pair) pair {
 	return p
 }
 
-// secondOf makes the second one, in one step or by a change that brings the hash in.
+// secondOf creates the second document with the hash, or without it and then adds it.
 func (r *fixture) secondOf(p pair) {
 	r.t.Helper()
 	document := p.second.document()
@@ -109,15 +109,15 @@ func (r *fixture) secondOf(p pair) {
 	}
 }
 
-// neverValid validates each key a few times, from the first answer on that must contain
-// the acknowledged writes.
+// neverValid validates each key a few times, beginning with the first answer that must
+// take the acknowledged writes into account.
 func (r *fixture) neverValid(pairs []pair, when string) (all []string) {
 	r.t.Helper()
 	known := time.Now()
 	for _, p := range pairs {
 		for range 3 {
 			if w := violation(r.validateSince(p.first, known), apikey.Disabled); w != "" {
-				all = append(all, fmt.Sprintf("%s (valid first %v, held %v, by %s): %s", when, p.validFirst, p.held, p.change, w))
+				all = append(all, fmt.Sprintf("%s (valid first %v, cached %v, by %s): %s", when, p.validFirst, p.held, p.change, w))
 				break
 			}
 		}

@@ -16,8 +16,9 @@ import (
 	"github.com/keytail/keytail/internal/validator"
 )
 
-// revisionAnomalies are floods of requests with a min_revision in the future. Wrong is 503
-// for a key that exists, or anything but 400 for such a revision while heartbeats work.
+// revisionAnomalies are floods of requests with a min_revision in the future. A violation
+// is 503 for a key that exists, or anything but 400 for such a revision while heartbeats
+// work.
 func revisionAnomalies() []anomaly {
 	return []anomaly{
 		{
@@ -100,7 +101,7 @@ func flood(v *validator.Validator, beats bool) string {
 	}
 	group.Wait()
 	if outages > 0 || beats && unreported > 0 {
-		return fmt.Sprintf("%d of 30 keys are UNAVAILABLE, %d of 180 revisions in the future are not told so", outages, unreported)
+		return fmt.Sprintf("%d of 30 keys are UNAVAILABLE, %d of 180 revisions in the future are not reported as such", outages, unreported)
 	}
 	return ""
 }

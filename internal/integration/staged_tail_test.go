@@ -25,8 +25,8 @@ import (
 	"github.com/keytail/keytail/internal/validator"
 )
 
-// tailAnomalies need the tail to stand still between two of its steps. The parts
-// are those of the service, on devmongo, with a gate between tail and cache.
+// tailAnomalies need the tail to stop between two of its steps. They use the packages of
+// the service on devmongo, with a gate between tail and cache.
 func tailAnomalies() []anomaly {
 	return []anomaly{
 		{
@@ -42,7 +42,7 @@ func tailAnomalies() []anomaly {
 			stage:   rolledPastTheStart,
 		},
 		{name: "slow resume", shows: []string{"CatchUpBound"}, stage: slowResume},
-		{name: "open refused while the history is lost", shows: []string{"FailureReported"}, stage: refusedInSilence},
+		{name: "open refused while the history is lost", shows: []string{"FailureReported"}, stage: refusedDuringLoss},
 		{name: "heartbeat and change at one cluster time", shows: []string{"ProcessedBefore"}, stage: oneClusterTime, scopes: testkit.Scopes[:1]},
 	}
 }
@@ -51,10 +51,10 @@ func tailAnomalies() []anomaly {
 type gate struct {
 	*keycache.Cache
 	mutex sync.Mutex
-	// opened and applied, when not nil, are called once after the call of the cache,
+	// opened and applied, if not nil, are called once after the call of the cache,
 	// applying once before it.
 	opened, applied, applying func()
-	// last is the time of the newest change that the tail has got to.
+	// last is the time of the newest change that the tail has reached.
 	last clustertime.Time
 }
 
@@ -82,8 +82,8 @@ func (g *gate) pass(f *func()) {
 	}
 }
 
-// hold makes the tail stop at the next call of this kind. arrived is closed when
-// it has.
+// hold makes the tail stop at the next call of this kind. arrived is closed when the tail
+// has stopped.
 func (g *gate) hold(which *func()) (arrived <-chan struct{}, letGo func()) {
 	there, leave := make(chan struct{}), make(chan struct{})
 	g.mutex.Lock()
@@ -95,12 +95,12 @@ func (g *gate) hold(which *func()) (arrived <-chan struct{}, letGo func()) {
 	return there, sync.OnceFunc(func() { close(leave) })
 }
 
-// gated is a core that the test connects itself. Its fixture has no daemon.
+// gated is a core whose packages the test connects itself. Its fixture has no daemon.
 type gated struct {
 	*fixture
 	gate      *gate
 	validator *validator.Validator
-	// sentNonce is that of the last heartbeat that was sent.
+	// sentNonce is the nonce of the last heartbeat that was sent.
 	sentNonce atomic.Int64
 }
 
@@ -149,7 +149,7 @@ func startGated(t *testing.T, scope string, config devmongo.Config) *gated {
 	return g
 }
 
-// monitor notes the nonce of each heartbeat that is sent.
+// monitor records the nonce of each heartbeat that is sent.
 func (g *gated) monitor() *event.CommandMonitor {
 	return &event.CommandMonitor{Started: func(_ context.Context, e *event.CommandStartedEvent) {
 		if n, ok := e.Command.Lookup("updates", "0", "u", "$set", "n").Int64OK(); ok {
@@ -171,7 +171,7 @@ func (g *gated) waitUntilCached(k key) {
 	}, k.id, " is not cached")
 }
 
-// validateSince is like that of a fixture.
+// validateSince is fixture.validateSince with the gated validator.
 func (g *gated) validateSince(k key, known time.Time) apikey.Verdict {
 	g.t.Helper()
 	return validatedSince(g.t, known, func() apikey.Verdict { return g.validate(k) })
@@ -182,11 +182,11 @@ func arrives(t *testing.T, there <-chan struct{}) {
 	select {
 	case <-there:
 	case <-time.After(testkit.WaitTimeout):
-		t.Fatal("the tail does not get there")
+		t.Fatal("the tail did not reach the gate")
 	}
 }
 
-// positionLost: the tail is slow, and the log rolls past its cursor.
+// positionLost: the tail is slow, and the oplog rolls past its cursor.
 func positionLost(t *testing.T, scope string) string {
 	g := startGated(t, scope, devmongo.Config{OplogSize: smallOplog})
 	k := g.newKey()
@@ -201,9 +201,9 @@ func positionLost(t *testing.T, scope string) string {
 	return violation(g.validateSince(k, time.Now()), apikey.Disabled)
 }
 
-// rolledPastTheStart: a new stream has been opened, and is read for the first
-// time after the log has rolled past its start. A key that was filled in between
-// is revoked in what is lost.
+// rolledPastTheStart: a new stream has been opened, and is read for the first time after
+// the oplog has rolled past its start. The revocation of a key that was filled in between
+// is lost.
 func rolledPastTheStart(t *testing.T, scope string) string {
 	g := startGated(t, scope, devmongo.Config{OplogSize: smallOplog})
 	k := g.newKey()
@@ -223,14 +223,14 @@ func rolledPastTheStart(t *testing.T, scope string) string {
 
 // oneClusterTime: a heartbeat and a revocation have the same cluster time (as
 // those of unrelated writes may from MongoDB 8.0 on; here it takes a
-// transaction), and a caller asks for that time when the heartbeat has come back
-// and the revocation has not.
+// transaction), and a caller requires that revision when the heartbeat has arrived and the
+// revocation has not.
 func oneClusterTime(t *testing.T, scope string) string {
 	g := startGated(t, scope, devmongo.Config{})
 	k := g.newKey()
 	g.waitUntilCached(k)
 	mongotest.Eventually(t, testkit.WaitTimeout, func() bool { return g.gate.Stats().Changes == 1 }, "the insert is not applied")
-	// Heartbeats are sent and refused, so that the test can write one of them.
+	// The server refuses the heartbeats, so that the test can write one of them.
 	failing(g.fixture, 20, "update").wait()
 	there, letGo := g.gate.hold(&g.gate.applying)
 	defer letGo()
@@ -249,8 +249,8 @@ func oneClusterTime(t *testing.T, scope string) string {
 	return violation(g.validator.Validate(t.Context(), k.text, &apikey.Request{MinRevision: uint64(at)}), apikey.Disabled)
 }
 
-// slowResume: the stream breaks, and the server takes very long to resume it,
-// while it answers everything else. No key is answered from memory meanwhile.
+// slowResume: the stream breaks, and the server takes very long to resume it, while it
+// answers all other commands. Meanwhile no answer comes from the cache.
 func slowResume(t *testing.T, scope string) string {
 	const bearable = 15 * time.Second
 	d := mongotest.StartDevmongo(t, devmongo.Config{})
@@ -267,17 +267,17 @@ func slowResume(t *testing.T, scope string) string {
 	defer ticker.Stop()
 	for time.Since(began) < bearable {
 		if v := r.validate(k); v.Code == apikey.Valid && v.Source == apikey.SourceCache {
-			t.Log("from memory again after ", time.Since(began))
+			t.Log("answers come from the cache again after ", time.Since(began))
 			return ""
 		}
 		<-ticker.C
 	}
-	return fmt.Sprintf("no answer comes from memory for %v, although the database works; losses: %v", time.Since(began), r.metric("keytail_losses_total"))
+	return fmt.Sprintf("no answer came from the cache for %v although the database works; losses: %v", time.Since(began), r.metric("keytail_losses_total"))
 }
 
-// refusedInSilence: the server refuses to open the stream with an unknown code, while the
-// history is lost already.
-func refusedInSilence(t *testing.T, scope string) string {
+// refusedDuringLoss: the server refuses to open the stream with an unknown code after the
+// history was lost.
+func refusedDuringLoss(t *testing.T, scope string) string {
 	const bearable = 5 * time.Second
 	r, _ := stagedService(t, scope, devmongo.Config{})
 	stream := failing(r, 99, "getMore", "aggregate")
@@ -287,11 +287,11 @@ func refusedInSilence(t *testing.T, scope string) string {
 	ticker := time.NewTicker(50 * time.Millisecond)
 	defer ticker.Stop()
 	for time.Since(began) < bearable {
-		// The first one may be that of the loss itself.
+		// The first failure may be the loss.
 		if r.metric("keytail_stream_failures_total") >= before+2 {
 			return ""
 		}
 		<-ticker.C
 	}
-	return fmt.Sprintf("the stream could not be opened for %v, and no metric says so: %v failures", bearable, r.metric("keytail_stream_failures_total")-before)
+	return fmt.Sprintf("the stream could not be opened for %v without a metric: got %v failures", bearable, r.metric("keytail_stream_failures_total")-before)
 }

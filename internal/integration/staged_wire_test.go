@@ -19,8 +19,8 @@ import (
 	"github.com/keytail/keytail/internal/mongotest"
 )
 
-// wireAnomalies are events that no server sends today. They are staged by
-// changing what devmongo sends on its way to the service.
+// wireAnomalies are events that no server sends today. The test changes devmongo's messages
+// on their way to the service.
 func wireAnomalies() []anomaly {
 	return []anomaly{
 		{
@@ -36,7 +36,7 @@ func wireAnomalies() []anomaly {
 			stage:   changedEvent("\x03updateDescription\x00", "\x03updateDescripshun\x00"),
 		},
 		{
-			name:    "cursor that ends without a word",
+			name:    "cursor that ends without an error",
 			shows:   []string{"LossCursorEnded+LossNoToken"},
 			covered: []string{"LossCursorEnded"},
 			stage:   endedCursor,
@@ -44,11 +44,11 @@ func wireAnomalies() []anomaly {
 	}
 }
 
-// shim stands between clients and a server, and may change the server's messages.
+// shim is a proxy between clients and a server that can change the server's messages.
 type shim struct {
 	listener net.Listener
 	target   string
-	// change gets each message as a whole, and may alter but not resize it.
+	// change gets each whole message, and may change but not resize it.
 	change atomic.Pointer[func(message []byte)]
 	group  sync.WaitGroup
 
@@ -69,7 +69,7 @@ func throughShim(t *testing.T, scope string) (*fixture, *shim) {
 	s.group.Go(s.accept)
 	t.Cleanup(s.close)
 	through := d.InScope(scope)
-	// A client that knew the set would go to the server itself.
+	// A client that discovered the set would connect to the server directly.
 	through.URI = "mongodb://" + listener.Addr().String() + "/?directConnection=true"
 	return start(t, through, staged), s
 }
@@ -98,14 +98,13 @@ func (s *shim) accept() {
 	}
 }
 
-// pump copies until one side is gone, and then closes both.
+// pump copies until one side has closed, and then closes both.
 func (s *shim) pump(from net.Conn, copyAll func() error, to net.Conn) {
 	_ = copyAll()
 	_, _ = from.Close(), to.Close()
 }
 
-// copyMessages goes by the length that every message of the wire protocol begins
-// with.
+// copyMessages copies message by message. Each one begins with its length.
 func (s *shim) copyMessages(to io.Writer, from io.Reader) error {
 	var head [4]byte
 	for {
@@ -141,7 +140,7 @@ func (s *shim) close() {
 	s.group.Wait()
 }
 
-// once changes the first message in which all of the parts occur.
+// once changes the first message that contains all of the parts.
 func (s *shim) once(change func(message []byte), parts ...string) {
 	var f func(message []byte)
 	f = func(message []byte) {
@@ -166,7 +165,7 @@ func changedEvent(from, to string) stage {
 		r.waitUntilCached(k)
 		opens := r.metric("keytail_stream_opens_total")
 		s.once(func(message []byte) {
-			// In the event of the key: a heartbeat's may be in the same batch.
+			// Only in the event of the key: the batch may also contain a heartbeat's.
 			event := bytes.LastIndex(message[:bytes.Index(message, []byte(k.id))], []byte("\x02operationType\x00"))
 			copy(message[event+bytes.Index(message[event:], []byte(from)):], to)
 		}, "nextBatch", k.id, from)
@@ -183,7 +182,7 @@ func endedCursor(t *testing.T, scope string) string {
 	k := r.newKey()
 	r.waitForCode(k, apikey.Valid)
 	r.waitUntilCached(k)
-	// The stream goes on, and cannot be opened again before the key is revoked.
+	// The stream continues, and cannot be opened again before the key is revoked.
 	ended := failing(r, 10107, "aggregate")
 	const id = "\x12id\x00"
 	s.once(func(message []byte) {
@@ -227,7 +226,7 @@ type failure struct {
 	data bson.D
 }
 
-// wait returns when it has struck.
+// wait returns when the failpoint has been hit.
 func (f *failure) wait() {
 	f.r.t.Helper()
 	mongotest.Eventually(f.r.t, testkit.WaitTimeout, func() bool { return f.arm("alwaysOn") > 0 }, "no command fails")
@@ -235,7 +234,7 @@ func (f *failure) wait() {
 
 func (f *failure) mend() { f.arm("off") }
 
-// arm returns how often the failpoint before this one has struck.
+// arm sets the mode, and returns how often the previous failpoint was hit.
 func (f *failure) arm(mode string) int {
 	f.r.t.Helper()
 	var reply struct{ Count int }
