@@ -26,20 +26,20 @@ import (
 type fleet struct {
 	t         *testing.T
 	instances []*instance
-	// url is nginx's, access the file with its access log.
+	// url is nginx's URL, access the path of its access log.
 	url, access string
 }
 
 func startFleet(t *testing.T, drain time.Duration, change func(config string) string) *fleet {
 	t.Helper()
 	nginx := proxytest.Nginx(t)
-	// A directory with a short name: that of a Unix socket has at most 107 bytes.
+	// A directory with a short name: the path of a Unix socket has at most 107 bytes.
 	dir, err := os.MkdirTemp("", "keytail")
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	// The workers may be another user.
+	// The workers may run as another user.
 	if err := os.Chmod(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -47,8 +47,8 @@ func startFleet(t *testing.T, drain time.Duration, change func(config string) st
 	uri := startSamples(t)
 	f := &fleet{t: t, access: filepath.Join(dir, "access.log")}
 	for n := range 3 {
-		// An address of its own: no outgoing connection, which come from
-		// 127.0.0.1, takes the port while the instance is away.
+		// Each instance has its own address: outgoing connections use 127.0.0.1, so none
+		// takes the port during a restart.
 		host := fmt.Sprintf("127.0.1.%d", n+1)
 		i := &instance{program: program, addr: freeAddr(t, host), ops: freeAddr(t, host)}
 		i.args = []string{
@@ -65,7 +65,7 @@ func startFleet(t *testing.T, drain time.Duration, change func(config string) st
 
 const rollingDatabase = "rolling"
 
-// build makes keytail as a user does.
+// build builds keytail as a user does.
 func build(t *testing.T, dir string) (program string) {
 	t.Helper()
 	program = filepath.Join(dir, "keytail")
@@ -76,7 +76,7 @@ func build(t *testing.T, dir string) (program string) {
 	return program
 }
 
-// startSamples is a MongoDB with the sample keys.
+// startSamples starts a MongoDB with the sample keys.
 func startSamples(t *testing.T) (uri string) {
 	t.Helper()
 	server := mongotest.StartDevmongo(t, devmongo.Config{})
@@ -102,8 +102,8 @@ func freeAddr(t *testing.T, host string) string {
 	return l.Addr().String()
 }
 
-// substitute wants the old text to be there, so that the file that is tested and
-// the one that is deployed cannot drift apart.
+// substitute fails without the old text, so that the tested configuration stays the
+// deployed one.
 func substitute(t *testing.T, text, old, replacement string) string {
 	t.Helper()
 	if !strings.Contains(text, old) {
@@ -138,22 +138,22 @@ func (f *fleet) startNginx(program, dir string, change func(string) string) {
 	errorLog := &output{changed: make(chan struct{})}
 	p := startChild(f.t, syscall.SIGTERM, errorLog, program, "-c", path, "-p", dir, "-e", "stderr", "-g", "daemon off;")
 	f.t.Cleanup(func() {
-		// SIGTERM: a master that is killed leaves its workers behind.
+		// SIGTERM: if the master is killed, its workers continue.
 		_ = p.cmd.Process.Signal(syscall.SIGTERM)
 		<-p.done
 	})
-	eventually(f.t, "nginx does not answer", func() bool {
+	eventually(f.t, "nginx did not answer", func() bool {
 		select {
 		case <-p.done:
 			log, _ := errorLog.snapshot()
-			f.t.Fatalf("nginx has ended:\n%s", log)
+			f.t.Fatalf("nginx exited:\n%s", log)
 		default:
 		}
 		return status(f.t, f.url+"/") == http.StatusNotFound
 	})
 }
 
-// mustBeUnavailable asks when nobody is left: 503, and never a "no".
+// mustBeUnavailable checks the answers without any instance: 503, never a refusal.
 func (f *fleet) mustBeUnavailable(t *testing.T) {
 	t.Helper()
 	for _, a := range requestKinds(t, f.url) {
@@ -169,7 +169,7 @@ func (f *fleet) mustBeUnavailable(t *testing.T) {
 	}
 }
 
-// instance is one keytail that is started and stopped many times.
+// instance is one keytail that a test starts and stops repeatedly.
 type instance struct {
 	program   string
 	args      []string
@@ -178,22 +178,23 @@ type instance struct {
 	stderr    *output
 }
 
-// start returns when readyz says 200.
+// start starts the process, and returns when readyz returns 200.
 func (i *instance) start(t *testing.T) {
 	t.Helper()
 	i.stderr = &output{changed: make(chan struct{})}
 	i.process = startChild(t, syscall.SIGKILL, i.stderr, i.program, i.args...)
-	eventually(t, "an instance does not become ready", func() bool {
+	eventually(t, "an instance did not become ready", func() bool {
 		select {
 		case <-i.process.done:
-			t.Fatalf("an instance has ended:\n%s", i.log())
+			t.Fatalf("an instance exited:\n%s", i.log())
 		default:
 		}
 		return status(t, "http://"+i.ops+"/readyz") == http.StatusOK
 	})
 }
 
-// stop returns the exit code when the process is gone, -1 after a kill.
+// stop sends a signal, waits for the end of the process, and returns its exit code, -1
+// after a kill.
 func (i *instance) stop(signal syscall.Signal) int {
 	if i.process == nil {
 		return 0
@@ -213,15 +214,14 @@ func (i *instance) log() string {
 	return log
 }
 
-// childProcess is a child that gets a signal when the test binary dies, however that
-// dies.
+// childProcess gets a signal when the test binary exits, however that exits.
 type childProcess struct {
 	cmd  *exec.Cmd
 	done chan struct{}
 }
 
-// startChild keeps a thread until the child is gone: it is the end of the thread
-// that started it that counts (prctl(2), PR_SET_PDEATHSIG).
+// startChild keeps its thread until the child has exited, because the signal is sent when
+// the thread that started the child ends (prctl(2), PR_SET_PDEATHSIG).
 func startChild(t *testing.T, end syscall.Signal, stderr io.Writer, program string, args ...string) *childProcess {
 	t.Helper()
 	p := &childProcess{cmd: exec.Command(program, args...), done: make(chan struct{})}
@@ -249,7 +249,7 @@ func eventually(t *testing.T, what string, cond func() bool) {
 	mongotest.Eventually(t, waitTimeout, cond, what)
 }
 
-// status is 0 while nobody listens.
+// status returns the status of a GET, 0 without a listener.
 func status(t *testing.T, url string) int {
 	t.Helper()
 	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: waitTimeout}

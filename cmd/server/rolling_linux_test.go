@@ -7,18 +7,18 @@ import (
 )
 
 const (
-	// rollingRestarts of the whole fleet, and under -short.
+	// The number of restarts of the whole fleet, and with -short.
 	rollingRestarts, fewRestarts = 20, 2
 	// rollingDrain is short, so that sixty of them fit into a minute.
 	rollingDrain = 250 * time.Millisecond
-	// verifiers and visitors are the callers of verify and of the protected
-	// application, each with one connection and a request every rollingPace.
+	// verifiers and visitors are the numbers of callers of verify and of the protected
+	// application, each with one connection and one request per rollingPace.
 	verifiers, visitors = 8, 4
 	rollingPace         = 10 * time.Millisecond
 )
 
-// TestRollingRestartsLoseNoRequest restarts three instances behind nginx, one
-// after another and again and again, under load.
+// TestRollingRestartsLoseNoRequest repeatedly restarts three instances behind nginx, one
+// after another, under load.
 func TestRollingRestartsLoseNoRequest(t *testing.T) {
 	f := startFleet(t, rollingDrain, nil)
 	rounds := rollingRestarts
@@ -50,9 +50,8 @@ func TestRollingRestartsLoseNoRequest(t *testing.T) {
 	f.mustBeUnavailable(t)
 }
 
-// TestRollingRestartsCanFail is the same with what loses requests: an instance
-// that is killed, and an nginx that tries no other instance. It shows that the counts of
-// the test above mean something.
+// TestRollingRestartsCanFail is the same with killed instances, and an nginx that retries
+// no request. It proves that the test above can fail.
 func TestRollingRestartsCanFail(t *testing.T) {
 	f := startFleet(t, 0, func(config string) string {
 		return substitute(t, config, "proxy_next_upstream error timeout http_503 non_idempotent;", "proxy_next_upstream off;")
@@ -68,12 +67,12 @@ func TestRollingRestartsCanFail(t *testing.T) {
 	t.Log(traffic.summary())
 	t.Log(f.accessSummary())
 	if len(traffic.failures) == 0 {
-		t.Error("killed instances and no second try, and yet no request failed: the load does not see failures")
+		t.Error("got no failed request with killed instances and no retries: the load does not detect failures")
 	}
 }
 
-// TestRequestsAreRetriedDuringRollingKills: the second try alone saves what a kill
-// breaks, and the access log shows it.
+// TestRequestsAreRetriedDuringRollingKills: nginx retries the requests that a kill breaks,
+// and the access log shows it.
 func TestRequestsAreRetriedDuringRollingKills(t *testing.T) {
 	f := startFleet(t, 0, nil)
 	traffic := f.startTraffic()
@@ -90,6 +89,6 @@ func TestRequestsAreRetriedDuringRollingKills(t *testing.T) {
 		t.Error(failure)
 	}
 	if f.accesses().again == 0 {
-		t.Error("killed instances, and yet no request was asked again")
+		t.Error("got no retried request with killed instances")
 	}
 }

@@ -17,18 +17,18 @@ import (
 	"github.com/keytail/keytail/internal/seed"
 )
 
-// requestKind is a question through nginx, and the one right answer to it.
+// requestKind is a request through nginx, and its right answer.
 type requestKind struct {
 	name, method, url string
 	header            http.Header
 	body              string
 	status            int
-	// contains is part of the right body.
+	// contains is a part of the right body.
 	contains string
 }
 
-// requestKinds are those of callers of verify, and after them those of visitors of the
-// application.
+// requestKinds returns the kinds of callers of verify, followed by those of visitors of
+// the application.
 func requestKinds(t *testing.T, url string) []requestKind {
 	t.Helper()
 	example := func(name string) string {
@@ -70,12 +70,12 @@ func (a requestKind) request(t *testing.T) *http.Request {
 		t.Error(err)
 	}
 	request.Header = a.header
-	// The client would send the request again by itself, and hide a failure.
+	// Otherwise the client would retry the request, and hide a failure.
 	request.GetBody = nil
 	return request
 }
 
-// traffic is what the callers see.
+// traffic counts the answers that the callers get.
 type traffic struct {
 	stop  chan struct{}
 	group sync.WaitGroup
@@ -100,7 +100,7 @@ func (f *fleet) startTraffic() *traffic {
 	return tr
 }
 
-// call asks over one connection until the end.
+// call sends requests over one connection until end.
 func (tr *traffic) call(t *testing.T, kinds []requestKind) {
 	transport := &http.Transport{MaxConnsPerHost: 1}
 	defer transport.CloseIdleConnections()
@@ -120,7 +120,7 @@ func (tr *traffic) call(t *testing.T, kinds []requestKind) {
 	}
 }
 
-// do returns what was wrong with the answer.
+// do sends the request, and describes what is wrong with the answer.
 func (a requestKind) do(t *testing.T, client *http.Client) (failure string) {
 	response, err := client.Do(a.request(t))
 	if err != nil {
@@ -152,10 +152,11 @@ func (tr *traffic) untilAnswers(t *testing.T, more int) {
 		return len(tr.times)
 	}
 	want := count() + more
-	eventually(t, "no answers come", func() bool { return count() >= want })
+	eventually(t, "got no more answers", func() bool { return count() >= want })
 }
 
-// end returns when the last request is answered. Twice is once.
+// end stops the callers, and returns when the last request is answered. It may be called
+// twice.
 func (tr *traffic) end() {
 	tr.mu.Lock()
 	select {
@@ -174,10 +175,10 @@ func (tr *traffic) summary() string {
 		len(tr.times), tr.byName, len(tr.failures), at(50), at(99), at(100))
 }
 
-// accesses is what nginx's access log says of its own questions.
+// accesses counts nginx's requests to the instances, by its access log.
 type accesses struct {
 	byInstance map[string]int
-	// again are requests that were asked of more than one instance.
+	// again counts requests that nginx sent to more than one instance.
 	again int
 }
 
@@ -202,7 +203,7 @@ func (f *fleet) accesses() accesses {
 		if len(asked) > 1 {
 			result.again++
 		}
-		// The last one has answered. Some requests have no instance: the application's.
+		// The last one answered. Requests to the application have no instance.
 		if name, ours := names[asked[len(asked)-1]]; ours {
 			result.byInstance[name]++
 		}

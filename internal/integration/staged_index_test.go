@@ -82,7 +82,8 @@ func (r *fixture) firstOf(p pair) pair {
 	return p
 }
 
-// secondOf creates the second document with the hash, or without it and then adds it.
+// secondOf creates the second document, with the hash or with another hash that a change
+// then replaces.
 func (r *fixture) secondOf(p pair) {
 	r.t.Helper()
 	document := p.second.document()

@@ -252,7 +252,7 @@ func oneClusterTime(t *testing.T, scope string) string {
 // slowResume: the stream breaks, and the server takes very long to resume it, while it
 // answers all other commands. Meanwhile no answer comes from the cache.
 func slowResume(t *testing.T, scope string) string {
-	const bearable = 15 * time.Second
+	const limit = 15 * time.Second
 	d := mongotest.StartDevmongo(t, devmongo.Config{})
 	r := start(t, d.InScope(scope), staged, func(c *daemon.Config) { c.MaxStale = time.Second })
 	k := r.newKey()
@@ -265,7 +265,7 @@ func slowResume(t *testing.T, scope string) string {
 	mongotest.Eventually(t, testkit.WaitTimeout, func() bool { return r.validate(k).Source != apikey.SourceCache }, "the cache does not become stale")
 	ticker := time.NewTicker(50 * time.Millisecond)
 	defer ticker.Stop()
-	for time.Since(began) < bearable {
+	for time.Since(began) < limit {
 		if v := r.validate(k); v.Code == apikey.Valid && v.Source == apikey.SourceCache {
 			t.Log("answers come from the cache again after ", time.Since(began))
 			return ""
@@ -278,7 +278,7 @@ func slowResume(t *testing.T, scope string) string {
 // refusedDuringLoss: the server refuses to open the stream with an unknown code after the
 // history was lost.
 func refusedDuringLoss(t *testing.T, scope string) string {
-	const bearable = 5 * time.Second
+	const limit = 5 * time.Second
 	r, _ := stagedService(t, scope, devmongo.Config{})
 	stream := failing(r, 99, "getMore", "aggregate")
 	defer stream.mend()
@@ -286,12 +286,12 @@ func refusedDuringLoss(t *testing.T, scope string) string {
 	before, began := r.metric("keytail_stream_failures_total"), time.Now()
 	ticker := time.NewTicker(50 * time.Millisecond)
 	defer ticker.Stop()
-	for time.Since(began) < bearable {
+	for time.Since(began) < limit {
 		// The first failure may be the loss.
 		if r.metric("keytail_stream_failures_total") >= before+2 {
 			return ""
 		}
 		<-ticker.C
 	}
-	return fmt.Sprintf("the stream could not be opened for %v without a metric: got %v failures", bearable, r.metric("keytail_stream_failures_total")-before)
+	return fmt.Sprintf("the stream could not be opened for %v without a metric: got %v failures", limit, r.metric("keytail_stream_failures_total")-before)
 }

@@ -12,7 +12,7 @@ import (
 	"github.com/keytail/keytail/internal/mongotest"
 )
 
-// ready asks readyz, and returns its status and the state that it shows.
+// ready returns the status of readyz, and the state in its body.
 func (r *fixture) ready(query string) (int, string) {
 	r.t.Helper()
 	recorder := httptest.NewRecorder()
@@ -27,7 +27,7 @@ func (r *fixture) ready(query string) (int, string) {
 func (r *fixture) mustBeReady(query string, want int, state string) {
 	r.t.Helper()
 	if code, got := r.ready(query); code != want || got != state {
-		r.t.Errorf("readyz%s is %d in state %q, want %d in %q", query, code, got, want, state)
+		r.t.Errorf("readyz%s: got %d in state %q, want %d in %q", query, code, got, want, state)
 	}
 }
 
@@ -40,11 +40,11 @@ func TestLiveBecomesStaleAndLiveAgain(t *testing.T) {
 		r.mustBeReady("?strict=1", http.StatusOK, "live")
 		mend := r.failCommands("update", "findAndModify")
 		r.waitForState("stale")
-		// Stale is still ready: keytail reads the database.
+		// A stale instance is still ready: keytail reads the database.
 		r.mustBeReady("", http.StatusOK, "stale")
 		r.mustBeReady("?strict=1", http.StatusServiceUnavailable, "stale")
 		if v := r.validate(k); v.Code != apikey.Valid || v.Source != apikey.SourceLinearizable {
-			t.Errorf("stale answers %v from %v", v.Code, v.Source)
+			t.Errorf("stale: got %v from %v", v.Code, v.Source)
 		}
 		mend()
 		r.waitForState("live")
@@ -69,13 +69,13 @@ func TestStaleBecomesDownAndLiveAgain(t *testing.T) {
 	})
 }
 
-func TestALossGoesThroughConnectingAndPreloadingToLive(t *testing.T) {
+func TestStatesAfterALoss(t *testing.T) {
 	mongotest.EachScope(t, func(t *testing.T, s *mongotest.Server) {
 		r := start(t, s)
 		k := r.newKey()
 		r.waitForCode(k, apikey.Valid)
 		s.Needs(t, mongotest.Failpoints)
-		// The scan after the next opening is delayed.
+		// The failpoint delays the scan after the next opening.
 		mend := r.failpoint("alwaysOn", bson.D{
 			{Key: "failCommands", Value: bson.A{"find"}},
 			{Key: "blockConnection", Value: true},
@@ -93,7 +93,7 @@ func TestALossGoesThroughConnectingAndPreloadingToLive(t *testing.T) {
 		mend()
 		r.waitForState("live")
 		if got := r.metric("keytail_scans_total", "complete"); got < 2 {
-			t.Errorf("%v scans, want one for each opening", got)
+			t.Errorf("got %v scans, want one for each opening", got)
 		}
 	})
 }

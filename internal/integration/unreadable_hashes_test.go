@@ -19,9 +19,8 @@ import (
 	"github.com/keytail/keytail/internal/preload"
 )
 
-// startSparse is start with a sparse unique index, under which any number of
-// documents may lack a hash. before runs when the collection exists and the service does
-// not yet run.
+// startSparse is start with a sparse unique index, which allows any number of documents
+// without a hash. before runs when the collection exists, and before the service starts.
 func startSparse(t *testing.T, s *mongotest.Server, before func(r *fixture), change ...func(*daemon.Config)) *fixture {
 	t.Helper()
 	database := s.Database(t)
@@ -42,7 +41,7 @@ func startSparse(t *testing.T, s *mongotest.Server, before func(r *fixture), cha
 	return r
 }
 
-// withHash inserts a document whose hash field holds value; nil: it has none.
+// withHash inserts a document with this value of the hash field; nil: without the field.
 func (r *fixture) withHash(value any) string {
 	r.t.Helper()
 	id := fmt.Sprintf("odd-%d", r.made.Add(1))
@@ -56,10 +55,10 @@ func (r *fixture) withHash(value any) string {
 	return id
 }
 
-// withFastHeartbeats makes keytail prove soon that an answer contains a change.
+// withFastHeartbeats lets answers take a change into account soon.
 func withFastHeartbeats(c *daemon.Config) { c.HeartbeatInterval = 50 * time.Millisecond }
 
-// newText is the text of a key without a document.
+// newText returns the text of a key without a document.
 func newText(t *testing.T) string {
 	t.Helper()
 	text, err := apikey.Generate(apikey.DefaultPrefix, nil)
@@ -74,8 +73,8 @@ func (r *fixture) waitUntilComplete() {
 	mongotest.Eventually(r.t, testkit.WaitTimeout, func() bool { return r.metric("keytail_complete") == 1 }, "the cache is not complete")
 }
 
-// No lookup finds a document without a readable hash: it must neither end the complete
-// cache nor cause a scan.
+// TestDocumentsWithoutAReadableHashCostNothing: no lookup finds such a document, so it must
+// neither end the complete cache nor cause a scan.
 func TestDocumentsWithoutAReadableHashCostNothing(t *testing.T) {
 	mongotest.EachScope(t, func(t *testing.T, s *mongotest.Server) {
 		var keys []key
@@ -114,22 +113,22 @@ func TestDocumentsWithoutAReadableHashCostNothing(t *testing.T) {
 		marker := r.newKey()
 		r.waitForCode(marker, apikey.Valid)
 		if scans, complete := r.metric("keytail_scans_total"), r.metric("keytail_complete"); scans != 1 || complete != 1 || ended != 0 {
-			t.Errorf("%v scans, want 1; complete is %v, want 1; the completeness ended with %d of 50 documents", scans, complete, ended)
+			t.Errorf("got %v scans, want 1; complete: got %v, want 1; the completeness ended with %d of 50 documents", scans, complete, ended)
 		}
 		for _, k := range keys {
 			if v := r.validate(k); v.Code != apikey.Valid || v.Source != apikey.SourceCache {
-				t.Errorf("%s is %v from %v, want VALID from the cache", k.id, v.Code, v.Source)
+				t.Errorf("%s: got %v from %v, want VALID from the cache", k.id, v.Code, v.Source)
 			}
 		}
 		if v := r.validate(key{id: "nobody", text: newText(t)}); v.Code != apikey.NotFound || v.Source != apikey.SourceCache {
-			t.Errorf("an unknown key is %v from %v", v.Code, v.Source)
+			t.Errorf("an unknown key: got %v from %v", v.Code, v.Source)
 		}
 	})
 }
 
-// MongoDB finds a document by an element of an array, and finds a symbol by a
-// string. Such a document is a defective key, DISABLED, and a complete cache must give
-// the same verdict as a read.
+// TestAHashWithinAnArrayIsNotAbsent: MongoDB finds a document by an element of an array,
+// and finds a symbol by a string. Such a document is a defective key, DISABLED, and a
+// complete cache must return the same verdict as a read.
 func TestAHashWithinAnArrayIsNotAbsent(t *testing.T) {
 	mongotest.EachScope(t, func(t *testing.T, s *mongotest.Server) {
 		texts := []string{newText(t), newText(t), newText(t), newText(t)}
@@ -138,7 +137,7 @@ func TestAHashWithinAnArrayIsNotAbsent(t *testing.T) {
 			func(c *daemon.Config) { c.Preload = "off" })
 		want := lazy.validate(key{id: "by a read", text: texts[0]})
 		if want.Code != apikey.Disabled {
-			t.Fatalf("a read gives %v", want.Code)
+			t.Fatalf("by a read: got %v", want.Code)
 		}
 		var id string
 		r := startSparse(t, s, func(r *fixture) { r.newKey(); id = r.withHash(bson.A{hash(0), 7, hash(1), hash(0)}) }, withFastHeartbeats)
@@ -146,7 +145,7 @@ func TestAHashWithinAnArrayIsNotAbsent(t *testing.T) {
 		says := func(i int, want apikey.Code) {
 			t.Helper()
 			if v := r.validateSince(key{id: "array", text: texts[i]}, time.Now()); v.Code != want {
-				t.Errorf("key %d is %v from %v, want %v", i, v.Code, v.Source, want)
+				t.Errorf("key %d: got %v from %v, want %v", i, v.Code, v.Source, want)
 			}
 		}
 		says(0, want.Code)
@@ -169,13 +168,14 @@ func TestAHashWithinAnArrayIsNotAbsent(t *testing.T) {
 			says(0, want.Code)
 		}
 		if scans, complete := r.metric("keytail_scans_total"), r.metric("keytail_complete"); scans != 1 || complete != 1 {
-			t.Errorf("%v scans, want 1; complete is %v, want 1", scans, complete)
+			t.Errorf("got %v scans, want 1; complete: got %v, want 1", scans, complete)
 		}
 	})
 }
 
-// A document with more hashes than keytail tracks may share one with a cached key if
-// there is no unique index. No scan gets past it, so its event must invalidate the entry.
+// TestAnEntryIsInvalidBesideADocumentWithTooManyHashes: without a unique index a document
+// with more hashes than keytail tracks may share one with a cached key. No scan completes
+// beside it, so its event must invalidate the entry.
 func TestAnEntryIsInvalidBesideADocumentWithTooManyHashes(t *testing.T) {
 	mongotest.EachScope(t, func(t *testing.T, s *mongotest.Server) {
 		for _, mode := range []preload.Mode{preload.On, preload.Off} {
