@@ -41,6 +41,9 @@ const (
 	pausedAfter, pausedShown = 300, 10
 )
 
+// wireResolution is that of as_of and staleness_ms.
+const wireResolution = time.Millisecond
+
 // TestAPausedProcessReportsItsStaleness stops a real keytail process, as the pause
 // of a virtual machine does, and changes keys in the meantime. The pauses are
 // shorter and longer than max_stale. Requests arrive before, during and after each
@@ -75,7 +78,8 @@ func testPauses(t *testing.T, server *mongotest.Server, scope string) {
 	}
 	cancel()
 	callers.Wait()
-	found := p.history.Check(pausedMaxStale)
+	// The resolution is part of the reported staleness of an answer at the limit, too.
+	found := p.history.Check(pausedMaxStale + wireResolution)
 	for _, v := range found[:min(len(found), pausedShown)] {
 		t.Error(v)
 	}
@@ -254,8 +258,9 @@ func (p *paused) validate(client *http.Client, i int) (code string) {
 	given := time.Now()
 	answer := nemesis.Answer{
 		Key: p.label(i), Asked: asked, Given: given, Instance: "keytail", Cached: verdict.Source == apikey.SourceCache.String(),
-		// as_of is truncated to milliseconds, staleness_ms is rounded up.
-		AsOf: verdict.AsOf, Staleness: time.Duration(verdict.MS+1) * time.Millisecond,
+		// as_of is truncated to milliseconds and staleness_ms is rounded up, so the time from
+		// one as_of to the request can be up to a millisecond more than staleness_ms.
+		AsOf: verdict.AsOf, Staleness: time.Duration(verdict.MS)*time.Millisecond + wireResolution,
 	}
 	switch {
 	case response.StatusCode == http.StatusServiceUnavailable:

@@ -17,7 +17,7 @@ func TestCompletionScripts(t *testing.T) {
 		}
 		path, err := exec.LookPath(shell)
 		if err != nil {
-			t.Logf("%s is not here", shell)
+			t.Logf("%s is not installed", shell)
 			continue
 		}
 		cmd := exec.Command(path, "-n")
@@ -28,7 +28,7 @@ func TestCompletionScripts(t *testing.T) {
 	}
 }
 
-// TestCompletion: the completions that a shell receives.
+// TestCompletion tests the completions that a shell receives.
 func TestCompletion(t *testing.T) {
 	for line, want := range map[string][]string{
 		"keytail keys r":                {"revoke", "rotate"},

@@ -27,14 +27,14 @@ func TestDrainAsksProxiesToCloseTheirConnections(t *testing.T) {
 	}
 	for _, url := range []string{public, operations} {
 		if closes(url) {
-			t.Errorf("%s: connections are closed in ordinary times", url)
+			t.Errorf("%s: the connection was closed before the drain", url)
 		}
 	}
 	r.signal(t)
 	<-f.drained
 	for _, url := range []string{public, operations} {
 		if !closes(url) {
-			t.Errorf("%s: a connection is kept although the listener is about to close", url)
+			t.Errorf("%s: the connection was kept during the drain", url)
 		}
 	}
 	if code := r.wait(t); code != exitOK {

@@ -10,14 +10,14 @@ import (
 	"testing"
 )
 
-// Secrets that no test may find in the wrong place.
+// Secrets that may only occur in the right places.
 const (
 	adminToken  = "0123456789abcdef-admin"
 	callerToken = "0123456789abcdef-caller"
 	newSecret   = "kt_the-new-key-itself"
 )
 
-// key1 is a key as the server shows it.
+// key1 is a key in the server's JSON.
 const key1 = `"id":"k1","key_prefix":"kt_the","user_id":"u1","org_id":"o1","project_id":null,"name":"first","scopes":["a","b:*"],"allowed_ips":["10.0.0.0/8"],
 	"expires_at":"2999-01-02T03:04:05.6Z","metadata":{"team":"x"},"is_active":true,"created_at":"2026-01-02T03:04:05Z","last_used":null,"usage_count":7,"rotated_from":null,"defect":null`
 
@@ -26,9 +26,9 @@ type fakeDaemon struct {
 	*httptest.Server
 	mu       sync.Mutex
 	requests []string // method, address and body of each request
-	// responses overrides the answer to a path, as status and body.
+	// responses overrides the responses by path.
 	responses map[string]fakeResponse
-	// hold is called before each answer. Nil: nothing.
+	// hold, if not nil, is called before each response.
 	hold func(r *http.Request)
 }
 
@@ -118,5 +118,5 @@ func (f *fakeDaemon) seenRequests() []string {
 	return slices.Clone(f.requests)
 }
 
-// depsWithStdin is a Deps whose standard input is this text.
+// depsWithStdin returns Deps with this standard input.
 func depsWithStdin(text string) Deps { return Deps{Version: "v1.2.3", Stdin: strings.NewReader(text)} }

@@ -38,7 +38,8 @@ func TestHealthcheck(t *testing.T) {
 	}
 }
 
-// TestHealthcheckReadsTheEnvironmentOfServe: in a container both have the same.
+// TestHealthcheckReadsTheEnvironmentOfServe, because in a container both have the same
+// environment.
 func TestHealthcheckReadsTheEnvironmentOfServe(t *testing.T) {
 	server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
 	t.Cleanup(server.Close)

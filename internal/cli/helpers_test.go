@@ -22,7 +22,8 @@ import (
 	"github.com/keytail/keytail/internal/forwardauth"
 )
 
-// asBinary makes the test's own binary be keytail with a fake service.
+// asBinary is the environment variable that makes the test binary run as keytail with a
+// fake service.
 const asBinary = "KEYTAIL_CLI_TEST_AS_BINARY"
 
 func TestMain(m *testing.M) {
@@ -32,13 +33,13 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// waitTimeout bounds what should happen immediately.
+// waitTimeout limits waits for something that should happen immediately.
 const waitTimeout = 20 * time.Second
 
 // unreachable is a URI without a server: the fake service never connects.
 const unreachable = "--mongodb-uri=mongodb://127.0.0.1:1/keys"
 
-// buffer is a writer that can be waited on.
+// buffer is a writer whose changes a test can wait for.
 type buffer struct {
 	mu      sync.Mutex
 	content bytes.Buffer
@@ -61,7 +62,7 @@ func (b *buffer) String() string {
 	return b.content.String()
 }
 
-// waitFor returns the first complete line that has text.
+// waitFor waits for a complete line that contains text, and returns it.
 func (b *buffer) waitFor(t *testing.T, text string) string {
 	t.Helper()
 	deadline := time.After(waitTimeout)
@@ -77,16 +78,16 @@ func (b *buffer) waitFor(t *testing.T, text string) string {
 		select {
 		case <-changed:
 		case <-deadline:
-			t.Fatalf("%q was not written; what was:\n%s", text, content)
+			t.Fatalf("%q was not written; got:\n%s", text, content)
 		}
 	}
 }
 
-// fake is a service that does what a test wants.
+// fake is a service whose behaviour a test sets.
 type fake struct {
 	public http.HandlerFunc
 	live   chan struct{}
-	// runs is Run. Nil: wait for ctx.
+	// runs replaces Run. Nil: wait for ctx.
 	runs func(ctx context.Context) error
 
 	mu     sync.Mutex
@@ -169,7 +170,7 @@ func (f *fake) deps() Deps {
 	}}
 }
 
-// running is a command line that has been started.
+// running is a command that has been started.
 type running struct {
 	stdout, stderr *buffer
 	signals        chan os.Signal
@@ -202,7 +203,7 @@ func (r *running) signal(t *testing.T) {
 	select {
 	case r.signals <- os.Interrupt:
 	case <-time.After(waitTimeout):
-		t.Fatal("nobody takes the signal")
+		t.Fatal("no goroutine receives the signal")
 	}
 }
 
@@ -212,12 +213,12 @@ func (r *running) wait(t *testing.T) int {
 	case code := <-r.code:
 		return code
 	case <-time.After(waitTimeout):
-		t.Fatalf("it does not end; stderr:\n%s", r.stderr)
+		t.Fatalf("the command did not end; stderr:\n%s", r.stderr)
 		return -1
 	}
 }
 
-// finish runs a command line to its end.
+// finish runs a command to its end.
 func finish(t *testing.T, deps Deps, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
 	r := start(args, deps)

@@ -19,7 +19,7 @@ func TestTheAdminTokenIsNotSentToThePublicListener(t *testing.T) {
 	f := newFakeDaemon(t)
 	f.hold = func(r *http.Request) {
 		if got := r.Header.Get("Authorization"); got != "" {
-			t.Errorf("verify sends %q", got)
+			t.Errorf("verify sent %q", got)
 		}
 	}
 	if code, _, stderr := finish(t, depsWithStdin("kt_asked"), "verify"); code != exitOK {
@@ -27,7 +27,7 @@ func TestTheAdminTokenIsNotSentToThePublicListener(t *testing.T) {
 	}
 }
 
-// TestReadToken: a file with a token, or one of serve's own with a single line.
+// TestReadToken reads a file with a token, or a token file of serve with a single line.
 func TestReadToken(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "token")
 	for content, want := range map[string]string{

@@ -11,7 +11,7 @@ import (
 	"github.com/keytail/keytail/internal/apikey"
 )
 
-// TestAWaitThatTimesOutIsNotAFailure: nobody must rotate twice because of it.
+// TestAWaitThatTimesOutIsNotAFailure, so that no user rotates a key twice.
 func TestAWaitThatTimesOutIsNotAFailure(t *testing.T) {
 	const instances = `"synced":false,"instances":[{"id":"i1","revision":"000000000000000a","last_seen":"2026-01-02T03:04:05Z"},{"id":"i2","revision":null,"last_seen":"2026-01-02T03:04:05Z"}],"missing":["i2"]`
 	f := newFakeDaemon(t)
@@ -26,7 +26,7 @@ func TestAWaitThatTimesOutIsNotAFailure(t *testing.T) {
 	if code != exitOK || !strings.Contains(stderr, "revoked; no instance confirmed the change") {
 		t.Errorf("exit code %d, %s", code, stderr)
 	}
-	// Sync itself then fails.
+	// The command sync fails.
 	f.responses["/v1/sync"] = fakeResponse{http.StatusOK, `{` + instances + `}`}
 	code, stdout, stderr := finish(t, Deps{}, "sync", "000000000000000a")
 	if code != exitFailure || !strings.Contains(stdout, "i2  no      -") || !strings.Contains(stderr, "1 of 2 instances have the revision in ") {
@@ -81,7 +81,7 @@ func TestRemoteMistakes(t *testing.T) {
 			}
 		}
 		if strings.Contains(stderr, secret) || strings.Contains(stderr, adminToken) {
-			t.Errorf("%s shows a secret:\n%s", name, stderr)
+			t.Errorf("%s prints a secret:\n%s", name, stderr)
 		}
 	}
 	for _, text := range []string{"kt_one\nkt_two", strings.Repeat("x", maxKeyText+1)} {
@@ -98,7 +98,7 @@ func TestRemoteMistakes(t *testing.T) {
 	}
 }
 
-// TestInvalidResponses, and no response: exit code 1 and a message.
+// TestInvalidResponses: an invalid response, or none, gives exit code 1 and a message.
 func TestInvalidResponses(t *testing.T) {
 	commands := [][]string{
 		{"keys", "create", "--user-id=u"},
@@ -134,7 +134,7 @@ func TestInvalidResponses(t *testing.T) {
 	}
 }
 
-// TestTablesCannotControlATerminal, whatever a document contains.
+// TestTablesCannotControlATerminal: control characters of a document are not printed.
 func TestTablesCannotControlATerminal(t *testing.T) {
 	f := newFakeDaemon(t)
 	f.responses["/v1/keys"] = fakeResponse{http.StatusOK, `{"keys":[{"id":"k\u001b[2J","name":"a\nb\tc\u202ed","user_id":"\u009b"}],"next_cursor":"\u001b[2J"}`}
@@ -154,7 +154,7 @@ func TestAListThatRepeatsItsPageEnds(t *testing.T) {
 	}
 }
 
-// fullDisk is a full disk.
+// fullDisk is a writer on a full disk.
 type fullDisk struct{}
 
 func (fullDisk) Write([]byte) (int, error) { return 0, io.ErrShortWrite }

@@ -13,7 +13,7 @@ import (
 	"github.com/keytail/keytail/api"
 )
 
-// TestRemoteCommands: the request of each command, and its output.
+// TestRemoteCommands tests the request and the output of each command.
 func TestRemoteCommands(t *testing.T) {
 	t.Setenv(envCallerToken, callerToken)
 	for name, test := range map[string]struct {
@@ -151,13 +151,13 @@ func TestRemoteCommands(t *testing.T) {
 			f := newFakeDaemon(t)
 			code, stdout, stderr := finish(t, depsWithStdin("kt_asked\n"), test.args...)
 			if code != test.code || !slices.Equal(f.seenRequests(), test.requests) {
-				t.Errorf("exit code %d, asked %q, want %q", code, f.seenRequests(), test.requests)
+				t.Errorf("got exit code %d and requests %q, want %q", code, f.seenRequests(), test.requests)
 			}
 			rest := stdout
 			for _, text := range test.stdout {
 				_, after, found := strings.Cut(rest, text)
 				if !found {
-					t.Errorf("stdout lacks %q after what is before it:\n%s", text, stdout)
+					t.Errorf("stdout lacks %q after the other texts:\n%s", text, stdout)
 				}
 				rest = after
 			}
@@ -177,7 +177,7 @@ func TestRemoteCommands(t *testing.T) {
 			}
 			if slices.Contains(test.args, "json") || slices.Contains(test.args, "--output=json") {
 				if !json.Valid([]byte(stdout)) {
-					t.Errorf("no JSON:\n%s", stdout)
+					t.Errorf("stdout: got no JSON:\n%s", stdout)
 				}
 			}
 		})

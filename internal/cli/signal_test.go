@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// binary starts this test's binary as keytail: signals belong to a process.
+// binary starts the test binary as keytail, because signals need a process.
 func binary(t *testing.T, args ...string) (cmd *exec.Cmd, stderr *buffer) {
 	t.Helper()
 	stderr = newBuffer()
@@ -55,7 +55,7 @@ func TestSignalsStopTheProcessCleanly(t *testing.T) {
 	}
 }
 
-// TestSecondSignalEndsAtOnce, whatever still runs: here a drain of five minutes.
+// TestSecondSignalEndsAtOnce even during a drain of five minutes.
 func TestSecondSignalEndsAtOnce(t *testing.T) {
 	t.Parallel()
 	cmd, stderr := binary(t, "--drain-delay=5m")

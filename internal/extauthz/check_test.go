@@ -28,8 +28,7 @@ const (
 	invalid   = challenge + `, error="invalid_token"`
 )
 
-// TestEveryCode: the response to Envoy for each verdict, and what its client
-// sees.
+// TestEveryCode tests the response to Envoy, and to the client, for each verdict.
 func TestEveryCode(t *testing.T) {
 	t.Parallel()
 	s := newServer(t, options{})
@@ -64,10 +63,10 @@ func TestEveryCode(t *testing.T) {
 			Code   string
 		}
 		if err := json.Unmarshal([]byte(answer.GetDeniedResponse().GetBody()), &problem); err != nil || problem.Code != test.want || problem.Status != test.status {
-			t.Errorf("%s: the body is %s", test.want, answer.GetDeniedResponse().GetBody())
+			t.Errorf("%s: got body %s", test.want, answer.GetDeniedResponse().GetBody())
 		}
 		if status := int(answer.GetDeniedResponse().GetStatus().GetCode()); status != test.status {
-			t.Errorf("%s: status %d", test.want, status)
+			t.Errorf("%s: got status %d", test.want, status)
 		}
 		have, _ := header(answer, "WWW-Authenticate")
 		again, _ := header(answer, "Retry-After")
@@ -78,7 +77,7 @@ func TestEveryCode(t *testing.T) {
 	}
 }
 
-// TestIdentity: all headers are set, including empty ones, and no value can split
+// TestIdentity: the response sets all headers, including empty ones, and no value can split
 // a header.
 func TestIdentity(t *testing.T) {
 	t.Parallel()
@@ -96,12 +95,12 @@ func TestIdentity(t *testing.T) {
 			t.Errorf("%s: %s", key, diff)
 		}
 		if allowed := answer.GetOkResponse(); len(allowed.GetHeadersToRemove())+len(allowed.GetQueryParametersToRemove()) > 0 {
-			t.Errorf("nothing is to be hidden: %v", allowed)
+			t.Errorf("removed headers or parameters: got %v, want none", allowed)
 		}
 	}
 }
 
-// TestRequestID: an id that is not valid, or that is the key, is replaced.
+// TestRequestID: the server replaces an id that is invalid or is the key.
 func TestRequestID(t *testing.T) {
 	t.Parallel()
 	s := newServer(t, options{})
@@ -109,14 +108,14 @@ func TestRequestID(t *testing.T) {
 		for _, key := range []string{keyRoot, ""} {
 			answer := check(t, s, rawRequest("/a", "x-api-key", key, "authorization", "Bearer "+keyRoot, "x-request-id", sent))
 			if id, _ := header(answer, "X-Request-Id"); id == sent || !forwardauth.SafeRequestID(id) {
-				t.Errorf("%.30q became %.30q", sent, id)
+				t.Errorf("X-Request-Id for %.30q: got %.30q", sent, id)
 			}
 		}
 	}
 }
 
-// TestKeysInHeaders: both forms of headers, any case, repeated headers, and
-// values that Envoy has joined.
+// TestKeysInHeaders: the server finds keys in both forms of headers, in any case, in
+// repeated headers, and in values that Envoy has joined.
 func TestKeysInHeaders(t *testing.T) {
 	t.Parallel()
 	s := newServer(t, options{sources: []string{"bearer", "x-api-key", "cookie:sid"}})
@@ -173,7 +172,7 @@ func TestKeysInHeaders(t *testing.T) {
 	}
 }
 
-// TestInvalidRequirementsAreRefused: they are never read in part.
+// TestInvalidRequirementsAreRefused completely: the server never ignores a part of them.
 func TestInvalidRequirementsAreRefused(t *testing.T) {
 	t.Parallel()
 	s := newServer(t, options{sources: []string{"x-api-key", "query:api_key"}})
@@ -249,7 +248,7 @@ func TestKeysInTheQuery(t *testing.T) {
 				t.Errorf("%s, %v: %s, want %s", path, needs, got, want)
 			}
 			if strings.Contains(answer.String(), keyRoot) {
-				t.Errorf("%s: the answer has the key", path)
+				t.Errorf("%s: the answer contains the key", path)
 			}
 		}
 	}
@@ -258,8 +257,8 @@ func TestKeysInTheQuery(t *testing.T) {
 	}
 }
 
-// TestClientAddress: the client is the peer of Envoy; X-Forwarded-For counts if
-// that is a trusted proxy.
+// TestClientAddress: the client is Envoy's peer; X-Forwarded-For counts only if the peer is
+// a trusted proxy.
 func TestClientAddress(t *testing.T) {
 	t.Parallel()
 	const office, elsewhere, balancer = "203.0.113.9", "198.51.100.7", "10.0.0.9"
@@ -300,20 +299,20 @@ func TestClientAddress(t *testing.T) {
 	}
 }
 
-// TestTwoSpellingsOfAHeaderHaveAFixedOrder: two spellings of X-Forwarded-For are
-// always read in the same order.
+// TestTwoSpellingsOfAHeaderHaveAFixedOrder: the server always reads two spellings of
+// X-Forwarded-For in the same order.
 func TestTwoSpellingsOfAHeaderHaveAFixedOrder(t *testing.T) {
 	t.Parallel()
 	s := newServer(t, options{proxies: []string{"10.0.0.0/8"}})
 	for range 100 {
 		r := withPeer(plainRequest("/a", map[string]string{"x-api-key": "key-of-an-office", "X-Forwarded-For": "203.0.113.9", "x-forwarded-for": "198.51.100.7"}), socket("10.0.0.9"))
 		if got := result(check(t, s, r)); got != "FORBIDDEN" {
-			t.Fatalf("%s this time", got)
+			t.Fatalf("got another result: %s", got)
 		}
 	}
 }
 
-// TestHide: the key is removed wherever it may be, and nothing else.
+// TestHide: the response removes the key from each place, and nothing else.
 func TestHide(t *testing.T) {
 	t.Parallel()
 	s := newServer(t, options{hides: true, sources: []string{"bearer", "x-api-key", "query:api_key", "cookie:sid"}})
@@ -352,14 +351,14 @@ func TestHide(t *testing.T) {
 	}
 }
 
-// panicking panics, with the key as the value.
+// panicking is a Validator that panics with the key as the value.
 type panicking struct{ fakeKeys }
 
 func (panicking) Validate(_ context.Context, text string, _ *apikey.Request) apikey.Verdict {
 	panic(text)
 }
 
-// TestPanic is an outage, and its log line contains nothing of the request.
+// TestPanic: a panic is an outage, and its log line contains nothing of the request.
 func TestPanic(t *testing.T) {
 	t.Parallel()
 	core, logs := observer.New(zap.DebugLevel)
@@ -372,12 +371,12 @@ func TestPanic(t *testing.T) {
 		t.Errorf("%v", answer)
 	}
 	if logs.FilterMessageSnippet("panicked").Len() != 1 {
-		t.Errorf("logged: %v", logs.All())
+		t.Errorf("got log %v", logs.All())
 	}
 	for _, entry := range logs.All() {
 		text, err := json.Marshal(entry.ContextMap())
 		if err != nil || strings.Contains(string(text)+entry.Message, keyRoot) || strings.Contains(string(text), "a-secret") {
-			t.Errorf("the log has the request: %s %v", text, err)
+			t.Errorf("the log contains the request: %s %v", text, err)
 		}
 	}
 }
@@ -390,11 +389,11 @@ func TestNothingOfARequestIsLogged(t *testing.T) {
 	check(t, s, rawRequest("/a?"+keyRoot, "x-api-key", keyRoot, "x-request-id", keyRoot))
 	check(t, s, rawRequest("/a?"+keyRoot, "x-api-key", keyRoot, "x-request-id", "id-1"))
 	if logs.Len() != 2 || logs.All()[1].ContextMap()["request_id"] != "id-1" {
-		t.Errorf("logged: %v", logs.All())
+		t.Errorf("got log %v", logs.All())
 	}
 	for _, entry := range logs.All() {
 		if text, err := json.Marshal(entry.ContextMap()); err != nil || strings.Contains(string(text), keyRoot) {
-			t.Errorf("the log has the key: %s %v", text, err)
+			t.Errorf("the log contains the key: %s %v", text, err)
 		}
 	}
 }
@@ -452,10 +451,10 @@ func TestSameResponsesAsOverHTTP(t *testing.T) {
 		got := recorder.Result()
 		defer func() { _ = got.Body.Close() }()
 		if (got.StatusCode == http.StatusOK) != (answer.GetOkResponse() != nil) {
-			rt.Fatalf("%d over HTTP, %v", got.StatusCode, answer)
+			rt.Fatalf("got %d over HTTP and %v over gRPC", got.StatusCode, answer)
 		}
 		if denied := answer.GetDeniedResponse(); denied != nil && (int(denied.GetStatus().GetCode()) != got.StatusCode || denied.GetBody() != recorder.Body.String()) {
-			rt.Fatalf("%d %s over HTTP, %v", got.StatusCode, recorder.Body, answer)
+			rt.Fatalf("got %d %s over HTTP and %v over gRPC", got.StatusCode, recorder.Body, answer)
 		}
 		for name, values := range got.Header {
 			value, found := header(answer, name)
@@ -463,7 +462,7 @@ func TestSameResponsesAsOverHTTP(t *testing.T) {
 				continue
 			}
 			if !found || value != values[0] {
-				rt.Fatalf("%s is %q over HTTP, and %q", name, values, value)
+				rt.Fatalf("%s: got %q over HTTP and %q over gRPC", name, values, value)
 			}
 		}
 	})

@@ -12,7 +12,7 @@ import (
 	"github.com/keytail/keytail/internal/forwardauth"
 )
 
-// recordingValidator is a Validator that remembers whether it said yes, and to which key.
+// recordingValidator is a Validator that remembers the last key that it accepted.
 type recordingValidator struct {
 	fakeKeys
 	allowed *string
@@ -26,8 +26,8 @@ func (w recordingValidator) Validate(ctx context.Context, text string, req *apik
 	return v
 }
 
-// FuzzCheck sends whatever is a message. A yes is one of the validator's, to a key
-// that stands in the message as a whole; no answer has a key in it.
+// FuzzCheck sends arbitrary messages. An allowing response needs a key that the validator
+// accepted and that the message contains completely; no response contains a key.
 func FuzzCheck(f *testing.F) {
 	var allowed string
 	s := newServer(f, options{
@@ -56,13 +56,13 @@ func FuzzCheck(f *testing.F) {
 		allowed = ""
 		answer := check(t, s, &asked)
 		if (answer.GetOkResponse() != nil) != (allowed != "") {
-			t.Fatalf("the validator accepted %q, and the answer is %v", allowed, answer)
+			t.Fatalf("the validator accepted %q: got answer %v", allowed, answer)
 		}
 		if !strings.Contains(string(message), allowed) && !strings.Contains(string(message), "%") {
-			t.Fatalf("%q was made of %v", allowed, &asked)
+			t.Fatalf("the key %q is not in the request %v", allowed, &asked)
 		}
 		if id, _ := header(answer, forwardauth.HeaderRequestID); !forwardauth.SafeRequestID(id) {
-			t.Fatalf("X-Request-Id is %q", id)
+			t.Fatalf("X-Request-Id: got %q", id)
 		}
 		if _, err := proto.Marshal(answer); err != nil {
 			t.Fatal(err)
@@ -70,7 +70,7 @@ func FuzzCheck(f *testing.F) {
 		if allowed != "" && allowed != keyOther {
 			for _, name := range identityHeaders {
 				if value, _ := header(answer, name); strings.Contains(value, allowed) {
-					t.Fatalf("%s has the key: %q", name, value)
+					t.Fatalf("%s contains the key: %q", name, value)
 				}
 			}
 		}

@@ -21,14 +21,14 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// waitTimeout bounds what takes milliseconds on an idle machine.
+// waitTimeout limits waits for something that takes milliseconds on an idle machine.
 const waitTimeout = 20 * time.Second
 
 // now is the time of fakeKeys.
 var now = time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
 
-// fakeKeys is a Validator that parses and decides as the real one does. A text that
-// maps to nil is unavailable.
+// fakeKeys is a Validator that parses and decides as package validator does. A key text
+// that maps to nil is UNAVAILABLE.
 type fakeKeys map[string]*apikey.Record
 
 func (keys fakeKeys) Validate(_ context.Context, text string, req *apikey.Request) apikey.Verdict {
@@ -52,7 +52,7 @@ func (keys fakeKeys) Validate(_ context.Context, text string, req *apikey.Reques
 
 func (fakeKeys) Refuse(code apikey.Code) apikey.Verdict { return apikey.Verdict{Code: code} }
 
-// The texts of keys in tests; keyComma and keyHead are what two halves of it make.
+// The texts of keys in tests; keyComma consists of two halves: keyHead and keyTail.
 const (
 	keyRoot  = "key-of-root"
 	keyOther = "key-of-another"
@@ -144,8 +144,8 @@ func serve(t *testing.T, s *Server) *grpc.ClientConn {
 	return conn
 }
 
-// rawRequest is a request with headers as encode_raw_headers has them: names and values
-// in turn.
+// rawRequest returns a request with headers in the form of encode_raw_headers; headers
+// alternates names and values.
 func rawRequest(path string, headers ...string) *authv3.CheckRequest {
 	described := &authv3.AttributeContext_HttpRequest{Path: path, Method: "GET", HeaderMap: &corev3.HeaderMap{Headers: []*corev3.HeaderValue{
 		{Key: ":path", RawValue: []byte(path)},
@@ -156,7 +156,7 @@ func rawRequest(path string, headers ...string) *authv3.CheckRequest {
 	return newRequest("198.51.100.7", described)
 }
 
-// plainRequest is one with headers as they are without encode_raw_headers.
+// plainRequest returns a request with headers in the form without encode_raw_headers.
 func plainRequest(path string, headers map[string]string) *authv3.CheckRequest {
 	return newRequest("198.51.100.7", &authv3.AttributeContext_HttpRequest{Path: path, Method: "GET", Headers: headers})
 }
@@ -174,7 +174,7 @@ func socket(address string) *corev3.Address {
 	}}}
 }
 
-// withRequirements adds context_extensions: names and values in turn.
+// withRequirements adds context_extensions, alternating names and values.
 func withRequirements(r *authv3.CheckRequest, extensions ...string) *authv3.CheckRequest {
 	r.Attributes.ContextExtensions = map[string]string{}
 	for i := 0; i < len(extensions); i += 2 {
@@ -183,7 +183,7 @@ func withRequirements(r *authv3.CheckRequest, extensions ...string) *authv3.Chec
 	return r
 }
 
-// withPeer sets the address that Envoy names.
+// withPeer sets the address of Envoy's peer.
 func withPeer(r *authv3.CheckRequest, address *corev3.Address) *authv3.CheckRequest {
 	r.Attributes.Source = &authv3.AttributeContext_Peer{Address: address}
 	return r
@@ -205,10 +205,10 @@ func wantConsistent(t testing.TB, answer *authv3.CheckResponse) {
 	t.Helper()
 	code, allowed, denied := answer.GetStatus().GetCode(), answer.GetOkResponse(), answer.GetDeniedResponse()
 	if answer.GetStatus() == nil || (code == 0) != (allowed != nil) || (code == 0) != (denied == nil) || answer.GetErrorResponse() != nil {
-		t.Fatalf("the answer says two things: %v", answer)
+		t.Fatalf("the answer contradicts itself: %v", answer)
 	}
 	if denied != nil && (denied.GetStatus().GetCode() < 400 || denied.GetBody() == "") {
-		t.Fatalf("the answer refuses with %v", denied)
+		t.Fatalf("the answer denies with %v", denied)
 	}
 	for _, h := range append(allowed.GetHeaders(), denied.GetHeaders()...) {
 		if h.GetAppendAction() != corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD {
@@ -217,7 +217,7 @@ func wantConsistent(t testing.TB, answer *authv3.CheckResponse) {
 	}
 }
 
-// header is a header of the answer; false if it is not there.
+// header returns a header of the answer.
 func header(answer *authv3.CheckResponse, name string) (value string, found bool) {
 	for _, h := range append(answer.GetOkResponse().GetHeaders(), answer.GetDeniedResponse().GetHeaders()...) {
 		if strings.EqualFold(h.GetHeader().GetKey(), name) {
@@ -227,7 +227,7 @@ func header(answer *authv3.CheckResponse, name string) (value string, found bool
 	return "", false
 }
 
-// result is VALID, or the code of the refusal.
+// result returns VALID, or the code of the refusal.
 func result(answer *authv3.CheckResponse) string {
 	if answer.GetOkResponse() != nil {
 		return "VALID"

@@ -26,8 +26,8 @@ import (
 	"github.com/keytail/keytail/internal/mongotest"
 )
 
-// askHealth asks for the status of a service, "" being the server.
-func askHealth(t *testing.T, conn *grpc.ClientConn, service string) (grpc_health_v1.HealthCheckResponse_ServingStatus, error) {
+// healthStatus returns the health status of a service; "" is the server.
+func healthStatus(t *testing.T, conn *grpc.ClientConn, service string) (grpc_health_v1.HealthCheckResponse_ServingStatus, error) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), waitTimeout)
 	defer cancel()
@@ -40,8 +40,8 @@ const (
 	notServing = grpc_health_v1.HealthCheckResponse_NOT_SERVING
 )
 
-// TestHealth: NOT_SERVING until live, and from the beginning of the drain.
-// Watches receive both.
+// TestHealth: the status is NOT_SERVING until the instance is live, and during the drain.
+// Watches receive each change.
 func TestHealth(t *testing.T) {
 	t.Parallel()
 	live := make(chan struct{})
@@ -50,7 +50,7 @@ func TestHealth(t *testing.T) {
 	want := func(want grpc_health_v1.HealthCheckResponse_ServingStatus) {
 		t.Helper()
 		for _, service := range []string{"", "envoy.service.auth.v3.Authorization"} {
-			if got, err := askHealth(t, conn, service); err != nil || got != want {
+			if got, err := healthStatus(t, conn, service); err != nil || got != want {
 				t.Errorf("%q: %v, %v, want %v", service, got, err, want)
 			}
 		}
@@ -64,12 +64,12 @@ func TestHealth(t *testing.T) {
 	hear := func(want grpc_health_v1.HealthCheckResponse_ServingStatus) {
 		t.Helper()
 		if heard, err := watch.Recv(); err != nil || heard.GetStatus() != want {
-			t.Fatalf("heard %v, %v, want %v", heard, err, want)
+			t.Fatalf("got %v, %v, want %v", heard, err, want)
 		}
 	}
 	hear(notServing)
 	want(notServing)
-	if _, err := askHealth(t, conn, "somebody.else"); status.Code(err) != codes.NotFound {
+	if _, err := healthStatus(t, conn, "somebody.else"); status.Code(err) != codes.NotFound {
 		t.Errorf("an unknown service: %v", err)
 	}
 	close(live)
@@ -122,14 +122,14 @@ func TestReflection(t *testing.T) {
 	}
 	for _, name := range []string{"envoy.service.auth.v3.Authorization", "grpc.health.v1.Health"} {
 		if !slices.Contains(names, name) {
-			t.Errorf("%s is not among %q", name, names)
+			t.Errorf("%s is not in %q", name, names)
 		}
 	}
 	files := ask(&grpc_reflection_v1.ServerReflectionRequest{MessageRequest: &grpc_reflection_v1.ServerReflectionRequest_FileContainingSymbol{
 		FileContainingSymbol: "envoy.service.auth.v3.Authorization",
 	}}).GetFileDescriptorResponse().GetFileDescriptorProto()
 	if len(files) == 0 {
-		t.Error("no description of the service")
+		t.Error("got no description of the service")
 	}
 }
 
@@ -149,8 +149,8 @@ func (s slow) Validate(ctx context.Context, text string, req *apikey.Request) ap
 	return s.fakeKeys.Validate(ctx, text, req)
 }
 
-// startBusyServer is a server with a request in flight, a health watch and a reflection stream,
-// none of which ends on its own.
+// startBusyServer starts a server with a request in flight, a health watch and a reflection
+// stream. None of these ends before the test ends it.
 func startBusyServer(t *testing.T) (s *Server, addr string, validator slow, answered, served <-chan error) {
 	t.Helper()
 	validator = slow{newKeys(), make(chan struct{}), make(chan struct{})}
@@ -195,19 +195,19 @@ func startBusyServer(t *testing.T) (s *Server, addr string, validator slow, answ
 	return s, l.Addr().String(), validator, answers, end
 }
 
-// receive waits for something.
+// receive receives from c, and fails the test after waitTimeout.
 func receive[T any](t *testing.T, c <-chan T) T {
 	t.Helper()
 	select {
 	case value := <-c:
 		return value
 	case <-time.After(waitTimeout):
-		t.Fatal("it takes too long")
+		t.Fatal("received nothing")
 		panic("unreachable")
 	}
 }
 
-// TestShutdownLosesNoRequest, and streams do not delay it.
+// TestShutdownLosesNoRequest: streams do not delay Shutdown.
 func TestShutdownLosesNoRequest(t *testing.T) {
 	t.Parallel()
 	s, addr, validator, answered, served := startBusyServer(t)
@@ -217,7 +217,7 @@ func TestShutdownLosesNoRequest(t *testing.T) {
 		defer cancel()
 		ended <- s.Shutdown(ctx)
 	}()
-	// It has begun when nobody can connect any more.
+	// Shutdown has begun when no client can connect any more.
 	mongotest.Eventually(t, waitTimeout, func() bool {
 		conn, err := net.Dial("tcp", addr)
 		if err == nil {
@@ -232,7 +232,7 @@ func TestShutdownLosesNoRequest(t *testing.T) {
 	}
 	close(validator.may)
 	if err := receive(t, answered); err != nil {
-		t.Errorf("the question under way: %v", err)
+		t.Errorf("the request in flight: %v", err)
 	}
 	if err := receive(t, ended); err != nil {
 		t.Errorf("Shutdown: %v", err)
@@ -241,7 +241,7 @@ func TestShutdownLosesNoRequest(t *testing.T) {
 		t.Errorf("Serve: %v", err)
 	}
 	if err := s.Shutdown(t.Context()); err != nil {
-		t.Errorf("again: %v", err)
+		t.Errorf("second Shutdown: %v", err)
 	}
 	late, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -252,7 +252,7 @@ func TestShutdownLosesNoRequest(t *testing.T) {
 	}
 }
 
-// TestShutdownEnds: after its time, it closes the remaining connections.
+// TestShutdownEnds: after its deadline, Shutdown closes the remaining connections.
 func TestShutdownEnds(t *testing.T) {
 	t.Parallel()
 	s, _, _, answered, served := startBusyServer(t)
@@ -262,15 +262,15 @@ func TestShutdownEnds(t *testing.T) {
 		t.Errorf("Shutdown: %v", err)
 	}
 	if err := receive(t, answered); err == nil {
-		t.Error("the question under way was answered")
+		t.Error("the request in flight was answered")
 	}
 	if err := receive(t, served); err != nil {
 		t.Errorf("Serve: %v", err)
 	}
 }
 
-// TestLimits: headers of 100 KB get a verdict, a request over the bound is an
-// error, and neither affects the next one.
+// TestLimits: headers of 100 KB get a verdict, a request over the limit gets an error, and
+// neither affects the next one.
 func TestLimits(t *testing.T) {
 	t.Parallel()
 	client := authv3.NewAuthorizationClient(serve(t, newServer(t, options{})))
@@ -313,14 +313,14 @@ func TestMetadataIsBounded(t *testing.T) {
 		_, err := client.Check(metadata.AppendToOutgoingContext(t.Context(), "x-bulk", strings.Repeat("x", size)), rawRequest("/a"))
 		return err
 	}
-	// The first call may go out before the client has heard of the bound.
+	// The client may send the first call before it has received the limit.
 	for _, size := range []int{100, maxMetadata / 2} {
 		if err := ask(size); err != nil {
 			t.Errorf("%d bytes: %v", size, err)
 		}
 	}
 	if err := ask(2 * maxMetadata); err == nil {
-		t.Error("past the bound it is answered")
+		t.Error("a call over the limit was answered")
 	}
 }
 
@@ -351,14 +351,14 @@ func TestConnectionsAreBounded(t *testing.T) {
 			_, _ = io.WriteString(conn, test.say) // it may be cut before the end
 			heard, err := io.ReadAll(conn)
 			if errors.Is(err, os.ErrDeadlineExceeded) || !strings.Contains(string(heard), test.hear) {
-				t.Errorf("it is not cut: heard %q, %v", heard, err)
+				t.Errorf("the connection is still open: got %q, %v", heard, err)
 			}
 		})
 	}
 }
 
-// TestPanicsOfOtherServices do not end the process, and reveal nothing of the
-// value.
+// TestPanicsOfOtherServices: they do not end the process, and responses and log contain
+// nothing of the value.
 func TestPanicsOfOtherServices(t *testing.T) {
 	t.Parallel()
 	core, logs := observer.New(zap.DebugLevel)
@@ -377,7 +377,7 @@ func TestPanicsOfOtherServices(t *testing.T) {
 	}
 	all := logs.All()
 	if len(all) != 2 || all[0].ContextMap()["panic"] != "a value of type string" || !strings.Contains(all[1].ContextMap()["panic"].(string), "index out of range") {
-		t.Errorf("logged: %v", all)
+		t.Errorf("got log %v", all)
 	}
 }
 
@@ -391,6 +391,6 @@ func (f fakeStream) Context() context.Context { return f.ctx }
 func TestConfigIsChecked(t *testing.T) {
 	t.Parallel()
 	if _, err := New(Config{}); err == nil {
-		t.Error("a server without an authority")
+		t.Error("New without an authority: got no error")
 	}
 }

@@ -9,6 +9,8 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -37,6 +39,8 @@ type embedding struct {
 type embeddedFixture struct {
 	*fixture
 	service *keytail.Service
+	// watcher is the service, for middleware.
+	watcher *watchCounter
 }
 
 // startEmbedded is start for an embedded service; maxStale zero: the default.
@@ -62,7 +66,28 @@ func startEmbedded(t *testing.T, s *mongotest.Server, maxStale time.Duration) *e
 		return coreVerdict(verdict)
 	}
 	r.runUntilLive(embedded)
-	return &embeddedFixture{r, embedded}
+	return &embeddedFixture{r, embedded, &watchCounter{RevocationWatcher: embedded}}
+}
+
+// watchCounter counts the watches that the middleware has not stopped.
+type watchCounter struct {
+	auth.RevocationWatcher
+	open atomic.Int64
+}
+
+func (c *watchCounter) Watch(request auth.WatchRequest) auth.Watch {
+	c.open.Add(1)
+	return &countedWatch{Watch: c.RevocationWatcher.Watch(request), stopped: sync.OnceFunc(func() { c.open.Add(-1) })}
+}
+
+type countedWatch struct {
+	auth.Watch
+	stopped func()
+}
+
+func (w *countedWatch) Stop() {
+	w.Watch.Stop()
+	w.stopped()
 }
 
 // coreVerdict converts the code and the source of a public verdict to the core's types.
@@ -85,7 +110,7 @@ func (r *embeddedFixture) embed(framework string, opts ...auth.Option) *embeddin
 	var handler http.Handler
 	if framework == "gin" {
 		engine := gin.New()
-		engine.Use(r.service.Authenticate(opts...), auth.RequireAnyScope("read", "write"))
+		engine.Use(auth.Authenticate(r.watcher, opts...), auth.RequireAnyScope("read", "write"))
 		engine.GET("/stream", func(c *gin.Context) { e.stream(c.Writer, c.Request) })
 		engine.GET("/socket", func(c *gin.Context) { e.socket(c.Writer, c.Request) })
 		engine.GET("/whoami", auth.RequireScope("read"), func(c *gin.Context) { c.String(http.StatusOK, "%s", auth.FromGin(c)) })
@@ -97,7 +122,7 @@ func (r *embeddedFixture) embed(framework string, opts ...auth.Option) *embeddin
 		mux.HandleFunc("/whoami", func(w http.ResponseWriter, r *http.Request) {
 			_, _ = fmt.Fprint(w, auth.FromContext(r.Context()))
 		})
-		handler = r.service.Middleware(opts...)(auth.AnyScopeMiddleware("read", "write")(mux))
+		handler = auth.Middleware(r.watcher, opts...)(auth.AnyScopeMiddleware("read", "write")(mux))
 	}
 	e.Server = httptest.NewServer(handler)
 	r.t.Cleanup(e.Close)

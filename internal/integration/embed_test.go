@@ -59,7 +59,7 @@ func TestOpenRequestsEndWhenTheKeyIsRevoked(t *testing.T) {
 				}
 			}
 		}
-		mongotest.Eventually(t, testkit.WaitTimeout, func() bool { return r.Core.Watches.Watching() == 0 }, "there are watches left")
+		mongotest.Eventually(t, testkit.WaitTimeout, func() bool { return r.watcher.open.Load() == 0 }, "there are watches left")
 	})
 }
 
