@@ -49,7 +49,7 @@ func TestExitCodes(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			code, _, stderr := finish(t, newFake().deps(), test.args...)
 			if code != test.code {
-				t.Errorf("exit code %d, want %d; stderr:\n%s", code, test.code, stderr)
+				t.Errorf("got exit code %d, want %d; stderr:\n%s", code, test.code, stderr)
 			}
 			if len(test.stderr) == 0 && stderr != "" {
 				t.Errorf("stderr: got %q, want nothing", stderr)
@@ -121,7 +121,7 @@ func TestMistakesInTheFileAreReportedWithOthers(t *testing.T) {
 	}
 	code, _, stderr := finish(t, newFake().deps(), unreachable, "--config", path)
 	if code != exitUsage {
-		t.Errorf("exit code %d", code)
+		t.Errorf("got exit code %d", code)
 	}
 	for _, text := range []string{path + `, line 2: unknown key "bogus"`, "--addr must be host:port"} {
 		if !strings.Contains(stderr, "keytail: "+text) {
@@ -168,7 +168,7 @@ func TestSecretsAreNeverPrinted(t *testing.T) {
 	} {
 		code, stdout, stderr := finish(t, newFake().deps(), args...)
 		if code == exitOK || stderr == "" {
-			t.Errorf("%q: exit code %d, stderr %q", args, code, stderr)
+			t.Errorf("%q: got exit code %d, stderr %q", args, code, stderr)
 		}
 		if strings.Contains(stdout+stderr, "hunter2") {
 			t.Errorf("%q shows the secret:\n%s%s", args, stdout, stderr)

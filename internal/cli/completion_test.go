@@ -13,7 +13,7 @@ func TestCompletionScripts(t *testing.T) {
 	for shell := range completions {
 		code, stdout, stderr := finish(t, Deps{}, "completion", shell)
 		if code != exitOK || stdout != completions[shell] || stderr != "" {
-			t.Errorf("%s: exit code %d, %s%s", shell, code, stdout, stderr)
+			t.Errorf("%s: got exit code %d, %s%s", shell, code, stdout, stderr)
 		}
 		path, err := exec.LookPath(shell)
 		if err != nil {
@@ -45,7 +45,7 @@ func TestCompletion(t *testing.T) {
 		got := strings.Fields(stdout)
 		slices.Sort(got)
 		if code != exitOK || !slices.Equal(got, want) || stderr != "" {
-			t.Errorf("%q: exit code %d, %q, %s", line, code, got, stderr)
+			t.Errorf("%q: got exit code %d, %q, %s", line, code, got, stderr)
 		}
 	}
 }

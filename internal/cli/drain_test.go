@@ -38,6 +38,6 @@ func TestDrainAsksProxiesToCloseTheirConnections(t *testing.T) {
 		}
 	}
 	if code := r.wait(t); code != exitOK {
-		t.Errorf("exit code %d; stderr:\n%s", code, r.stderr)
+		t.Errorf("got exit code %d; stderr:\n%s", code, r.stderr)
 	}
 }

@@ -84,8 +84,8 @@ func TestGRPCListener(t *testing.T) {
 	f := newFake()
 	r, addr := startGRPC(t, f, "--drain-delay=1s", "--hide-credentials")
 	conn := dialGRPC(t, addr, nil, "", config.TLSFiles{})
-	if code, err := checkGRPC(t, conn); err != nil || code != codes.Unavailable { // the fake knows no truth
-		t.Errorf("%v, %v", code, err)
+	if code, err := checkGRPC(t, conn); err != nil || code != codes.Unavailable { // the fake has no data
+		t.Errorf("got %v, %v, want Unavailable", code, err)
 	}
 	if status := healthGRPC(t, conn); status != "SERVING" {
 		t.Errorf("health: got %s", status)
@@ -102,7 +102,7 @@ func TestGRPCListener(t *testing.T) {
 		t.Errorf("during the drain: %v", err)
 	}
 	if code := r.wait(t); code != exitOK {
-		t.Errorf("exit code %d; stderr:\n%s", code, r.stderr)
+		t.Errorf("got exit code %d; stderr:\n%s", code, r.stderr)
 	}
 	if conn, err := net.Dial("tcp", addr); err == nil {
 		_ = conn.Close()
@@ -145,7 +145,7 @@ func TestGRPCWithTLS(t *testing.T) {
 	}
 	r.signal(t)
 	if code := r.wait(t); code != exitOK {
-		t.Errorf("exit code %d; stderr:\n%s", code, r.stderr)
+		t.Errorf("got exit code %d; stderr:\n%s", code, r.stderr)
 	}
 }
 

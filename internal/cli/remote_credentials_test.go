@@ -52,11 +52,11 @@ func TestReadToken(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := readToken(path, envToken); err == nil || !strings.Contains(err.Error(), "chmod o-rwx") {
-		t.Errorf("%v", err)
+		t.Errorf("a readable file: got error %v", err)
 	}
 	t.Setenv(envToken, adminToken+"\nx")
 	if got, err := readToken("", envToken); err == nil || strings.Contains(err.Error(), adminToken) {
-		t.Errorf("%q, %v", got, err)
+		t.Errorf("two lines: got %q, %v", got, err)
 	}
 }
 
@@ -71,11 +71,11 @@ func TestTheTokenOfAFileIsSent(t *testing.T) {
 		t.Error(stderr)
 	}
 	if code, _, stderr := finish(t, Deps{}, "instances"); code != exitFailure || !strings.Contains(stderr, "does not accept this token") || strings.Contains(stderr, "another-token") {
-		t.Errorf("exit code %d, %s", code, stderr)
+		t.Errorf("got exit code %d, %s", code, stderr)
 	}
 	t.Setenv(envToken, "")
 	if code, _, stderr := finish(t, Deps{}, "instances"); code != exitUsage || !strings.Contains(stderr, "no admin token is given") {
-		t.Errorf("exit code %d, %s", code, stderr)
+		t.Errorf("got exit code %d, %s", code, stderr)
 	}
 }
 
@@ -112,12 +112,12 @@ func TestTLS(t *testing.T) {
 	} {
 		code, _, stderr := finish(t, Deps{}, append([]string{"instances"}, test.flags...)...)
 		if code != test.code || !strings.Contains(stderr, test.stderr) {
-			t.Errorf("%s: exit code %d, %s", name, code, stderr)
+			t.Errorf("%s: got exit code %d, %s", name, code, stderr)
 		}
 	}
 	plain := newFakeDaemon(t)
 	code, _, stderr := finish(t, Deps{}, "instances", "--admin-url=https://"+plain.Listener.Addr().String())
 	if code != exitFailure || !strings.Contains(stderr, "does not speak TLS") {
-		t.Errorf("exit code %d, %s", code, stderr)
+		t.Errorf("got exit code %d, %s", code, stderr)
 	}
 }

@@ -19,18 +19,18 @@ func TestAWaitThatTimesOutIsNotAFailure(t *testing.T) {
 	code, _, stderr := finish(t, Deps{}, "keys", "revoke", "k1", "--wait=fleet")
 	if code != exitOK || !strings.Contains(stderr, "keytail: revoked; 1 of 2 instances applied the change within ") ||
 		!strings.Contains(stderr, ", not yet i2. Do not repeat the write. To wait again: keytail sync 000000000000000a\n") {
-		t.Errorf("exit code %d, %s", code, stderr)
+		t.Errorf("got exit code %d, %s", code, stderr)
 	}
 	f.responses["/v1/keys/k1/revoke"] = fakeResponse{http.StatusOK, `{` + key1 + `,"revision":"000000000000000a","synced":false,"instances":[],"missing":[]}`}
 	code, _, stderr = finish(t, Deps{}, "keys", "revoke", "k1", "--wait=fleet")
 	if code != exitOK || !strings.Contains(stderr, "revoked; no instance confirmed the change") {
-		t.Errorf("exit code %d, %s", code, stderr)
+		t.Errorf("got exit code %d, %s", code, stderr)
 	}
 	// The command sync fails.
 	f.responses["/v1/sync"] = fakeResponse{http.StatusOK, `{` + instances + `}`}
 	code, stdout, stderr := finish(t, Deps{}, "sync", "000000000000000a")
 	if code != exitFailure || !strings.Contains(stdout, "i2  no      -") || !strings.Contains(stderr, "1 of 2 instances have the revision in ") {
-		t.Errorf("exit code %d, %s%s", code, stdout, stderr)
+		t.Errorf("got exit code %d, %s%s", code, stdout, stderr)
 	}
 }
 
@@ -73,7 +73,7 @@ func TestRemoteMistakes(t *testing.T) {
 	} {
 		code, stdout, stderr := finish(t, depsWithStdin("kt_asked"), test.args...)
 		if code != exitUsage || stdout != "" {
-			t.Errorf("%s: exit code %d, %s", name, code, stdout)
+			t.Errorf("%s: got exit code %d, %s", name, code, stdout)
 		}
 		for _, text := range test.stderr {
 			if !strings.Contains(stderr, text) {
@@ -86,12 +86,12 @@ func TestRemoteMistakes(t *testing.T) {
 	}
 	for _, text := range []string{"kt_one\nkt_two", strings.Repeat("x", maxKeyText+1)} {
 		if code, _, stderr := finish(t, depsWithStdin(text), "verify"); code != exitUsage || !strings.Contains(stderr, "must be one line with a key") || strings.Contains(stderr, "kt_") {
-			t.Errorf("exit code %d, %s", code, stderr)
+			t.Errorf("got exit code %d, %s", code, stderr)
 		}
 	}
 	t.Setenv(envCallerToken, callerToken)
 	if code, _, stderr := finish(t, depsWithStdin("kt_asked"), "verify", "--url=http://10.0.0.1:8080"); code != exitUsage || !strings.Contains(stderr, "cross the network unencrypted") {
-		t.Errorf("exit code %d, %s", code, stderr)
+		t.Errorf("got exit code %d, %s", code, stderr)
 	}
 	if asked := f.seenRequests(); len(asked) != 0 {
 		t.Errorf("asked %q", asked)
@@ -123,7 +123,7 @@ func TestInvalidResponses(t *testing.T) {
 		for _, args := range commands {
 			code, stdout, stderr := finish(t, depsWithStdin("kt_asked"), args...)
 			if code != exitFailure || stdout != "" || !strings.Contains(stderr, text) || strings.Contains(stderr, adminToken) {
-				t.Errorf("%q: exit code %d, %s%s", args, code, stdout, stderr)
+				t.Errorf("%q: got exit code %d, %s%s", args, code, stdout, stderr)
 			}
 			lost := strings.Contains(stderr, "it is not known whether the write took effect")
 			write := args[0] == "keys" && args[1] != "list" && args[1] != "get"
@@ -150,7 +150,7 @@ func TestAListThatRepeatsItsPageEnds(t *testing.T) {
 	f := newFakeDaemon(t)
 	f.responses["/v1/keys"] = fakeResponse{http.StatusOK, `{"keys":[],"next_cursor":"c"}`}
 	if code, _, stderr := finish(t, Deps{}, "keys", "list", "--all"); code != exitFailure || !strings.Contains(stderr, "is the same page") {
-		t.Errorf("exit code %d, %s", code, stderr)
+		t.Errorf("got exit code %d, %s", code, stderr)
 	}
 }
 
@@ -164,7 +164,7 @@ func TestAKeyThatCannotBePrintedIsReportedAsLost(t *testing.T) {
 	stderr := newBuffer()
 	code := execute(t.Context(), []string{"keys", "create", "--user-id=u1"}, fullDisk{}, stderr, Deps{})
 	if code != exitFailure || !strings.Contains(stderr.String(), "the new key is lost: revoke k1") || strings.Contains(stderr.String(), newSecret) {
-		t.Errorf("exit code %d, %s", code, stderr)
+		t.Errorf("got exit code %d, %s", code, stderr)
 	}
 }
 
@@ -180,6 +180,6 @@ func TestAnInterruptedWriteIsUnknown(t *testing.T) {
 	<-inside
 	r.signal(t)
 	if code := r.wait(t); code != exitFailure || !strings.Contains(r.stderr.String(), "it is not known whether the write took effect") {
-		t.Errorf("exit code %d, %s", code, r.stderr)
+		t.Errorf("got exit code %d, %s", code, r.stderr)
 	}
 }

@@ -81,17 +81,17 @@ func TestATypedKeyIsHidden(t *testing.T) {
 		if !typed {
 			r.signal(t)
 			if code := r.wait(t); code != exitFailure || !strings.Contains(r.stderr.String(), "interrupted") || !echoes(t, terminal) {
-				t.Errorf("exit code %d, echoes %v, %s", code, echoes(t, terminal), r.stderr)
+				t.Errorf("got exit code %d, echoes %v, %s", code, echoes(t, terminal), r.stderr)
 			}
 			endReader(t, keyboard, terminal)
 			continue
 		}
 		_, _ = io.WriteString(keyboard, "kt_typed\n")
 		if code := r.wait(t); code != exitOK || r.stdout.String() != "VALID\n" || !echoes(t, terminal) {
-			t.Errorf("exit code %d, %s%s", code, r.stdout, r.stderr)
+			t.Errorf("got exit code %d, %s%s", code, r.stdout, r.stderr)
 		}
 	}
 	if asked := f.seenRequests(); len(asked) != 1 || !strings.Contains(asked[0], "kt_typed") {
-		t.Errorf("%q", asked)
+		t.Errorf("requests: got %q", asked)
 	}
 }

@@ -202,7 +202,7 @@ func TestVerifyExitCodes(t *testing.T) {
 		f.responses["/v1/keys/verify"] = fakeResponse{want.status, body}
 		code, stdout, stderr := finish(t, depsWithStdin("kt_asked"), "verify", "-q")
 		if code != want.code || stdout != want.stdout || !strings.Contains(stderr, want.stderr) || want.stderr == "" && stderr != "" {
-			t.Errorf("%s: exit code %d, %q, %q", body, code, stdout, stderr)
+			t.Errorf("%s: got exit code %d, %q, %q", body, code, stdout, stderr)
 		}
 	}
 }
@@ -220,18 +220,18 @@ func TestEventsUntilCtrlC(t *testing.T) {
 	t.Setenv("KEYTAIL_ADMIN_URL", server.URL)
 	r := start([]string{"events", "--last-event-id=0"}, Deps{})
 	if line := r.stdout.waitFor(t, "invalidation"); !strings.HasSuffix(line, "  invalidation  key_id=k1 revision=000000000000000a") {
-		t.Errorf("%q", line)
+		t.Errorf("the line of the invalidation: got %q", line)
 	}
 	if line := r.stdout.waitFor(t, "state"); !strings.HasSuffix(line, "from=0 to=x?[2J") {
-		t.Errorf("%q", line)
+		t.Errorf("the line of the state: got %q", line)
 	}
 	r.signal(t)
 	if code := r.wait(t); code != exitOK || r.stderr.String() != "" {
-		t.Errorf("exit code %d, %s", code, r.stderr)
+		t.Errorf("got exit code %d, %s", code, r.stderr)
 	}
 	r = start([]string{"events", "-o", "json"}, Deps{})
 	if line := r.stdout.waitFor(t, "invalidation"); line != `{"id":"1","event":"invalidation","data":{"key_id":"k1","revision":"000000000000000a"}}` {
-		t.Errorf("%q", line)
+		t.Errorf("JSON line: got %q", line)
 	}
 	r.signal(t)
 	r.wait(t)

@@ -34,7 +34,7 @@ func TestServeAnswersOnBothListenersAndStopsCleanly(t *testing.T) {
 	}
 	r.signal(t)
 	if code := r.wait(t); code != exitOK {
-		t.Errorf("exit code %d; stderr:\n%s", code, r.stderr)
+		t.Errorf("got exit code %d; stderr:\n%s", code, r.stderr)
 	}
 	for _, url := range []string{public, operations} {
 		if _, err := get(t, url); err == nil {
@@ -89,7 +89,7 @@ func TestStopDrainsWhileTheServiceRuns(t *testing.T) {
 		t.Errorf("the request in flight failed: %v", err)
 	}
 	if code := r.wait(t); code != exitOK {
-		t.Errorf("exit code %d; stderr:\n%s", code, r.stderr)
+		t.Errorf("got exit code %d; stderr:\n%s", code, r.stderr)
 	}
 	if diff := cmp.Diff([]string{"drain", "slow request answered", "tail stopped"}, f.noted()); diff != "" {
 		t.Errorf("order of the stop (-want +got):\n%s", diff)
@@ -129,7 +129,7 @@ func TestFailureOfTheServiceStopsEverything(t *testing.T) {
 			r, public, operations := startServe(t, f.deps(), "--drain-delay=5m")
 			close(failNow)
 			if code := r.wait(t); code != exitFailure {
-				t.Errorf("exit code %d", code)
+				t.Errorf("got exit code %d", code)
 			}
 			if stderr := r.stderr.String(); !strings.Contains(stderr, "keytail: "+test.want) {
 				t.Errorf("stderr lacks %q:\n%s", test.want, stderr)
@@ -146,17 +146,17 @@ func TestStartFailures(t *testing.T) {
 	}}
 	code, _, stderr := finish(t, refuse, unreachable)
 	if code != exitFailure || !strings.Contains(stderr, "keytail: the collection keys.api_keys does not exist") {
-		t.Errorf("exit code %d, stderr:\n%s", code, stderr)
+		t.Errorf("got exit code %d, stderr:\n%s", code, stderr)
 	}
 
 	taken := listenAnywhere(t)
 	code, _, stderr = finish(t, newFake().deps(), unreachable, "--addr="+taken, "--ops-addr=127.0.0.1:0")
 	if code != exitFailure || !strings.Contains(stderr, "keytail: --addr: another program listens on "+taken) {
-		t.Errorf("exit code %d, stderr:\n%s", code, stderr)
+		t.Errorf("got exit code %d, stderr:\n%s", code, stderr)
 	}
 	code, _, stderr = finish(t, newFake().deps(), unreachable, "--addr=192.0.2.1:1", "--ops-addr="+taken)
 	if code != exitFailure || !strings.Contains(stderr, "--addr: cannot listen on 192.0.2.1:1") || !strings.Contains(stderr, "--ops-addr: another program") {
-		t.Errorf("two addresses that fail: exit code %d, stderr:\n%s", code, stderr)
+		t.Errorf("two addresses that fail: got exit code %d, stderr:\n%s", code, stderr)
 	}
 }
 
@@ -171,7 +171,7 @@ func TestSignalDuringTheStart(t *testing.T) {
 	<-entered
 	r.signal(t)
 	if code := r.wait(t); code != exitOK {
-		t.Errorf("exit code %d; stderr:\n%s", code, r.stderr)
+		t.Errorf("got exit code %d; stderr:\n%s", code, r.stderr)
 	}
 }
 

@@ -50,7 +50,7 @@ func TestSignalsStopTheProcessCleanly(t *testing.T) {
 		cmd, stderr := binary(t, "--drain-delay=0")
 		send(t, cmd, signal)
 		if code := exit(t, cmd); code != exitOK {
-			t.Errorf("%s: exit code %d; stderr:\n%s", signal, code, stderr)
+			t.Errorf("%s: got exit code %d; stderr:\n%s", signal, code, stderr)
 		}
 	}
 }
@@ -63,6 +63,6 @@ func TestSecondSignalEndsAtOnce(t *testing.T) {
 	stderr.waitFor(t, "stopping")
 	send(t, cmd, syscall.SIGINT)
 	if code := exit(t, cmd); code != exitFailure {
-		t.Errorf("exit code %d; stderr:\n%s", code, stderr)
+		t.Errorf("got exit code %d; stderr:\n%s", code, stderr)
 	}
 }

@@ -166,7 +166,7 @@ func TestServeWithTLSOnAllListeners(t *testing.T) {
 	} {
 		args := append([]string{"healthcheck", "--ops-addr=" + strings.TrimPrefix(operations, "https://")}, test.args...)
 		if code, _, stderr := finish(t, Deps{}, args...); code != test.code {
-			t.Errorf("%v: exit code %d; stderr:\n%s", args, code, stderr)
+			t.Errorf("%v: got exit code %d; stderr:\n%s", args, code, stderr)
 		}
 	}
 	if f.cfg.AdminTokenFile != tokenFile {
@@ -174,7 +174,7 @@ func TestServeWithTLSOnAllListeners(t *testing.T) {
 	}
 	r.signal(t)
 	if code := r.wait(t); code != exitOK {
-		t.Errorf("exit code %d; stderr:\n%s", code, r.stderr)
+		t.Errorf("got exit code %d; stderr:\n%s", code, r.stderr)
 	}
 }
 
@@ -200,10 +200,10 @@ func TestHealthcheckPresentsAClientCertificate(t *testing.T) {
 	r, _, operations := startServe(t, newFake().deps(), append(flags, "--drain-delay=0")...)
 	args := append([]string{"healthcheck", "--ops-addr=" + strings.TrimPrefix(operations, "http://")}, flags...)
 	if code, _, stderr := finish(t, Deps{}, args...); code != exitOK {
-		t.Errorf("exit code %d; stderr:\n%s", code, stderr)
+		t.Errorf("got exit code %d; stderr:\n%s", code, stderr)
 	}
 	if code, _, _ := finish(t, Deps{}, args[:len(args)-1]...); code != exitFailure {
-		t.Errorf("without a certificate: exit code %d", code)
+		t.Errorf("without a certificate: got exit code %d", code)
 	}
 	r.signal(t)
 	r.wait(t)
@@ -240,7 +240,7 @@ func TestWrongFilesAreRefusedAtStart(t *testing.T) {
 	} {
 		code, _, stderr := finish(t, newFake().deps(), test.args...)
 		if code != exitUsage || !strings.Contains(stderr, test.want) {
-			t.Errorf("%s: exit code %d, want %q; stderr:\n%s", name, code, test.want, stderr)
+			t.Errorf("%s: got exit code %d, want %q; stderr:\n%s", name, code, test.want, stderr)
 		}
 		if strings.Contains(stderr, "hunter2") || strings.Contains(stderr, "0123456789abcdef") {
 			t.Errorf("%s: prints a secret:\n%s", name, stderr)

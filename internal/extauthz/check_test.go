@@ -46,7 +46,7 @@ func TestEveryCode(t *testing.T) {
 		{"key-that-ended", "EXPIRED", 401, codes.Unauthenticated, invalid, nil},
 		{"key-of-an-office", "FORBIDDEN", 403, codes.PermissionDenied, "", nil},
 		{"key-of-acme", "FORBIDDEN", 403, codes.PermissionDenied, "", nil},
-		{keyRoot, "INSUFFICIENT_PERMISSIONS", 403, codes.PermissionDenied, challenge + `, error="insufficient_scope", scope="nobody:has"`, []string{"policy", "strict"}},
+		{keyRoot, "INSUFFICIENT_PERMISSIONS", 403, codes.PermissionDenied, challenge + `, error="insufficient_scope", scope="unused:scope"`, []string{"policy", "strict"}},
 		{"key-of-an-outage", "UNAVAILABLE", 503, codes.Unavailable, "", nil},
 		{keyRoot, "VALID", 200, codes.OK, "", []string{"policy", "orders"}},
 		{"key-of-acme", "VALID", 200, codes.OK, "", []string{"scope", "orders:read", "org_id", "acme", "project_id", "p1"}},
@@ -278,14 +278,14 @@ func TestClientAddress(t *testing.T) {
 		"the office":                             {forwarded(office), "VALID"},
 		"as IPv6":                                {forwarded("::ffff:" + office), "VALID"},
 		"another":                                {forwarded(elsewhere), "FORBIDDEN"},
-		"another that says it is the office":     {forwarded(elsewhere, office), "FORBIDDEN"},
+		"another that claims to be the office":   {forwarded(elsewhere, office), "FORBIDDEN"},
 		"the same, as Envoy appends":             {forwarded(elsewhere, office+","+elsewhere), "FORBIDDEN"},
-		"the office that says it is another":     {forwarded(office, elsewhere), "VALID"},
+		"the office that claims to be another":   {forwarded(office, elsewhere), "VALID"},
 		"behind a balancer":                      {forwarded(balancer, office), "VALID"},
 		"behind a balancer, as Envoy appends":    {forwarded(balancer, elsewhere+", "+office+","+balancer), "VALID"},
 		"another behind a balancer, with a word": {forwarded(balancer, office+", "+elsewhere), "FORBIDDEN"},
 		"the same in two headers":                {forwarded(balancer, office, elsewhere), "FORBIDDEN"},
-		"a balancer that names nobody":           {forwarded(balancer), "FORBIDDEN"},
+		"a balancer without X-Forwarded-For":     {forwarded(balancer), "FORBIDDEN"},
 		"a list in the plain form":               {withPeer(list, socket(balancer)), "VALID"},
 		"a Unix socket":                          {withPeer(forwarded(balancer, office), &corev3.Address{Address: &corev3.Address_Pipe{Pipe: &corev3.Pipe{Path: office}}}), "FORBIDDEN"},
 		"an internal listener":                   {withPeer(forwarded(balancer, office), &corev3.Address{Address: &corev3.Address_EnvoyInternalAddress{}}), "FORBIDDEN"},
@@ -365,10 +365,10 @@ func TestPanic(t *testing.T) {
 	s := newServer(t, options{validator: panicking{}, logger: zap.New(core)})
 	answer := check(t, s, rawRequest("/a?"+keyRoot, "x-api-key", keyRoot, "x-request-id", keyRoot, "x-note", "a-secret"))
 	if codes.Code(answer.GetStatus().GetCode()) != codes.Unavailable || answer.GetDeniedResponse().GetStatus().GetCode() != 503 || result(answer) != "UNAVAILABLE" { //nolint:gosec // a small number
-		t.Errorf("%v", answer)
+		t.Errorf("got %v, want UNAVAILABLE", answer)
 	}
 	if again, _ := header(answer, "Retry-After"); again == "" {
-		t.Errorf("%v", answer)
+		t.Errorf("got %v, want Retry-After", answer)
 	}
 	if logs.FilterMessageSnippet("panicked").Len() != 1 {
 		t.Errorf("got log %v", logs.All())
@@ -415,7 +415,7 @@ func TestSameResponsesAsOverHTTP(t *testing.T) {
 	routes.UseReleaseMode()
 	web, err := routes.NewPublic(routes.PublicConfig{Config: forwardauth.Config{
 		Validator: newKeys(), KeySources: sources, TrustedProxies: proxies,
-		Policies: map[string]forwardauth.Policy{"orders": {Scopes: []string{"orders:read"}}, "strict": {Scopes: []string{"nobody:has"}}},
+		Policies: map[string]forwardauth.Policy{"orders": {Scopes: []string{"orders:read"}}, "strict": {Scopes: []string{"unused:scope"}}},
 	}})
 	if err != nil {
 		t.Fatal(err)

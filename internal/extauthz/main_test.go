@@ -52,7 +52,8 @@ func (keys fakeKeys) Validate(_ context.Context, text string, req *apikey.Reques
 
 func (fakeKeys) Refuse(code apikey.Code) apikey.Verdict { return apikey.Verdict{Code: code} }
 
-// The texts of keys in tests; keyComma consists of two halves: keyHead and keyTail.
+// The texts of keys in tests. keyComma and keyTail look like values that a proxy has joined
+// by a comma.
 const (
 	keyRoot  = "key-of-root"
 	keyOther = "key-of-another"
@@ -108,7 +109,7 @@ func newServer(t testing.TB, o options) *Server {
 	authority, err := forwardauth.New(forwardauth.Config{
 		Validator: o.validator, KeySources: sources, TrustedProxies: proxies,
 		Policies: map[string]forwardauth.Policy{
-			"open": {}, "orders": {Scopes: []string{"orders:read"}}, "strict": {Scopes: []string{"nobody:has"}},
+			"open": {}, "orders": {Scopes: []string{"orders:read"}}, "strict": {Scopes: []string{"unused:scope"}},
 		},
 	})
 	if err != nil {

@@ -61,22 +61,22 @@ func TestHealth(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	hear := func(want grpc_health_v1.HealthCheckResponse_ServingStatus) {
+	wantStatus := func(want grpc_health_v1.HealthCheckResponse_ServingStatus) {
 		t.Helper()
-		if heard, err := watch.Recv(); err != nil || heard.GetStatus() != want {
-			t.Fatalf("got %v, %v, want %v", heard, err, want)
+		if got, err := watch.Recv(); err != nil || got.GetStatus() != want {
+			t.Fatalf("got %v, %v, want %v", got, err, want)
 		}
 	}
-	hear(notServing)
+	wantStatus(notServing)
 	want(notServing)
 	if _, err := healthStatus(t, conn, "somebody.else"); status.Code(err) != codes.NotFound {
 		t.Errorf("an unknown service: %v", err)
 	}
 	close(live)
-	hear(serving)
+	wantStatus(serving)
 	want(serving)
 	s.Drain()
-	hear(notServing)
+	wantStatus(notServing)
 	want(notServing)
 	if answer, err := authv3.NewAuthorizationClient(conn).Check(ctx, rawRequest("/a", "x-api-key", keyRoot)); err != nil || result(answer) != "VALID" {
 		t.Errorf("during the drain: %v, %v", answer, err)
@@ -92,7 +92,7 @@ func TestDrainedIsFinal(t *testing.T) {
 	s.Drain()
 	s.setHealth(serving) // what Serve does once live
 	if answer, err := s.health.Check(t.Context(), &grpc_health_v1.HealthCheckRequest{}); err != nil || answer.GetStatus() != notServing {
-		t.Errorf("%v, %v", answer, err)
+		t.Errorf("got %v, %v, want NOT_SERVING", answer, err)
 	}
 }
 
@@ -334,7 +334,7 @@ func TestConnectionsAreBounded(t *testing.T) {
 		settings = "\x00\x00\x00\x04\x00\x00\x00\x00\x00"
 		ping     = "\x00\x00\x08\x06\x00\x00\x00\x00\x00eight by"
 	)
-	for name, test := range map[string]struct{ say, hear string }{
+	for name, test := range map[string]struct{ sent, want string }{
 		"silence": {"", ""},
 		"pings":   {preface + settings + strings.Repeat(ping, 10), "too_many_pings"},
 	} {
@@ -348,10 +348,10 @@ func TestConnectionsAreBounded(t *testing.T) {
 			if err := conn.SetDeadline(time.Now().Add(waitTimeout)); err != nil {
 				t.Fatal(err)
 			}
-			_, _ = io.WriteString(conn, test.say) // it may be cut before the end
-			heard, err := io.ReadAll(conn)
-			if errors.Is(err, os.ErrDeadlineExceeded) || !strings.Contains(string(heard), test.hear) {
-				t.Errorf("the connection is still open: got %q, %v", heard, err)
+			_, _ = io.WriteString(conn, test.sent) // it may be cut before the end
+			got, err := io.ReadAll(conn)
+			if errors.Is(err, os.ErrDeadlineExceeded) || !strings.Contains(string(got), test.want) {
+				t.Errorf("the connection is still open: got %q, %v", got, err)
 			}
 		})
 	}
@@ -365,7 +365,7 @@ func TestPanicsOfOtherServices(t *testing.T) {
 	s := newServer(t, options{logger: zap.New(core)})
 	_, err := s.recoverUnary(t.Context(), nil, &grpc.UnaryServerInfo{FullMethod: "/a/b"}, func(context.Context, any) (any, error) { panic("a-secret") })
 	if status.Code(err) != codes.Unavailable {
-		t.Errorf("%v", err)
+		t.Errorf("got %v, want Unavailable", err)
 	}
 	err = s.boundStream(nil, fakeStream{ctx: t.Context()}, &grpc.StreamServerInfo{FullMethod: "/a/b"}, func(any, grpc.ServerStream) error {
 		none := make([]string, 0)
@@ -373,7 +373,7 @@ func TestPanicsOfOtherServices(t *testing.T) {
 		return nil
 	})
 	if status.Code(err) != codes.Unavailable {
-		t.Errorf("%v", err)
+		t.Errorf("got %v, want Unavailable", err)
 	}
 	all := logs.All()
 	if len(all) != 2 || all[0].ContextMap()["panic"] != "a value of type string" || !strings.Contains(all[1].ContextMap()["panic"].(string), "index out of range") {

@@ -52,7 +52,7 @@ func testLifeOfAKey(t *testing.T, o *adminFixture, s shape) {
 		`{"user_id":%q,"org_id":%q,"name":"first","scopes":["read","write:*"],"expires_at":"2090-01-02T03:04:05Z","allowed_ips":["192.0.2.0/24"],"metadata":{"plan":"pro"}}`, user, org))
 	id, text := made.str("id"), made.str("key")
 	if made.header.Get("Location") != "/v1/keys/"+id || !strings.HasPrefix(text, s.mapping.HashAfter) || !strings.HasPrefix(text, made.str("key_prefix")) || made.str("key_prefix") == text {
-		t.Fatalf("%s, %v", made.text, made.header)
+		t.Fatalf("create: got %s, %v", made.text, made.header)
 	}
 	inside := apikey.Request{OrgID: org, Scopes: []string{"write:x"}, IP: addr("192.0.2.7")}
 	record := o.mustHaveVerdict(text, made, apikey.Valid, inside)
@@ -65,11 +65,11 @@ func testLifeOfAKey(t *testing.T, o *adminFixture, s shape) {
 	got := o.mustCall(http.StatusOK, "GET", path, "")
 	for field, value := range got.body {
 		if !reflect.DeepEqual(made.body[field], value) {
-			t.Errorf("%s is %v, and was %v", field, value, made.body[field])
+			t.Errorf("%s: got %v, want %v as created", field, value, made.body[field])
 		}
 	}
 	if got.header.Get("ETag") != made.header.Get("ETag") || got.body["key"] != nil || got.body["defect"] != nil {
-		t.Errorf("%s, %v", got.text, got.header)
+		t.Errorf("get: got %s, %v", got.text, got.header)
 	}
 
 	renamed := o.mustCall(http.StatusOK, "PATCH", path, `{"name":"second","allowed_ips":null}`, "If-Match", got.header.Get("ETag"))
@@ -96,7 +96,7 @@ func testLifeOfAKey(t *testing.T, o *adminFixture, s shape) {
 		o.mustHaveVerdict(text, rotated, apikey.Valid, inside)
 	}
 	o.mustHaveVerdict(nextText, rotated, apikey.Valid, inside)
-	mongotest.Eventually(t, testkit.WaitTimeout, func() bool { return time.Now().After(end) }, "time stands still")
+	mongotest.Eventually(t, testkit.WaitTimeout, func() bool { return time.Now().After(end) }, "the overlap did not end")
 	o.mustHaveVerdict(text, rotated, apikey.Expired, inside)
 	o.mustHaveVerdict(nextText, rotated, apikey.Valid, inside)
 	o.mustCall(http.StatusConflict, "POST", path+"/rotate", `{"overlap_seconds":2}`)
@@ -180,12 +180,12 @@ func TestIDsInAPath(t *testing.T) {
 			t.Fatal(err)
 		}
 		if got := o.mustCall(http.StatusBadRequest, "POST", "/v1/keys/7/revoke", ""); got.str("code") != "AMBIGUOUS_ID" {
-			t.Errorf("%s", got.text)
+			t.Errorf("got %s, want AMBIGUOUS_ID", got.text)
 		}
 		o.mustCall(http.StatusOK, "POST", "/v1/keys/7/revoke?user_id=user-1", "")
-		made := o.mustCall(http.StatusNotFound, "GET", "/v1/keys/nobody", "")
+		made := o.mustCall(http.StatusNotFound, "GET", "/v1/keys/unknown", "")
 		if made.str("code") != "NO_SUCH_KEY" {
-			t.Errorf("%s", made.text)
+			t.Errorf("got %s, want NO_SUCH_KEY", made.text)
 		}
 	})
 }
@@ -196,7 +196,7 @@ func TestAWaitThatTimesOutIsASuccess(t *testing.T) {
 		o := startAdmin(t, s, shape{keystore.Schema{}, nil, stringID})
 		made := o.mustCall(http.StatusCreated, "POST", "/v1/keys?wait=instance&timeout=10s", `{"user_id":"u"}`)
 		if made.body["synced"] != true || len(made.body["missing"].([]any)) != 0 { //nolint:forcetypeassert // a panic fails the test, too
-			t.Errorf("%s", made.text)
+			t.Errorf("got %s, want synced", made.text)
 		}
 		// The fleet waits for an instance without new heartbeats until it removes it.
 		_, err := o.db.Collection("keytail_heartbeats").InsertOne(t.Context(), bson.D{
@@ -210,7 +210,7 @@ func TestAWaitThatTimesOutIsASuccess(t *testing.T) {
 		}
 		late := o.mustCall(http.StatusCreated, "POST", "/v1/keys/"+made.str("id")+"/rotate?wait=fleet&timeout=200ms", `{"overlap_seconds":60}`)
 		if late.body["synced"] != false || late.str("key") == "" || !strings.Contains(late.text, `"mute/1"`) {
-			t.Errorf("%s", late.text)
+			t.Errorf("got %s, want a key that is not synced", late.text)
 		}
 	})
 }
@@ -258,7 +258,7 @@ func TestARevocationReachesTheFleet(t *testing.T) {
 		revoked := o.mustCall(http.StatusOK, "POST", "/v1/keys/"+made.str("id")+"/revoke?wait=fleet&timeout=20s", "")
 		instances, _ := revoked.body["instances"].([]any)
 		if revoked.body["synced"] != true || len(instances) != 3 {
-			t.Fatalf("%s", revoked.text)
+			t.Fatalf("got %s, want synced on 3 instances", revoked.text)
 		}
 		t.Logf("revoked on %d of %d instances in %v", len(instances), len(r.all), time.Since(began).Round(time.Millisecond))
 		everywhere(revoked, apikey.Disabled, apikey.Request{})

@@ -274,7 +274,7 @@ func TestDoctorWithoutCollectionOrServer(t *testing.T) {
 		checks, report := p.examined(t)
 		mustBe(t, checks["deployment"], doctor.ToDo, "no primary answered")
 		if report.OK || len(report.Checks) != 11 {
-			t.Errorf("%v", report)
+			t.Errorf("got report %v", report)
 		}
 	})
 	t.Run("field twice", func(t *testing.T) {
@@ -286,7 +286,7 @@ func TestDoctorWithoutCollectionOrServer(t *testing.T) {
 		}
 		t.Cleanup(func() { _ = client.Disconnect(context.Background()) })
 		if _, err := daemon.Examine(t.Context(), daemon.Config{Config: service.Config{Client: client, Database: "d", Schema: m}}, nil); err == nil || !strings.Contains(err.Error(), "user_id") {
-			t.Errorf("%v", err)
+			t.Errorf("got error %v", err)
 		}
 	})
 }

@@ -72,7 +72,7 @@ func TestSyncNamesMissingInstances(t *testing.T) {
 		defer cancel()
 		acknowledged, err := r.service.Sync(ctx, auth.Revision(r.setActive(k, false)), keytail.SyncInstance)
 		if err != nil || acknowledged.Synced || len(acknowledged.Missing) != 1 {
-			t.Errorf("%+v, %v", acknowledged, err)
+			t.Errorf("got %+v, %v, want one missing instance", acknowledged, err)
 		}
 	})
 }

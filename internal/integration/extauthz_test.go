@@ -28,7 +28,7 @@ func testExtAuthz(t *testing.T, s *mongotest.Server) {
 	r := start(t, s, func(c *daemon.Config) {
 		c.HideCredentials = true
 		c.KeySources = []string{"header:x-session"}
-		c.Policies = map[string]forwardauth.Policy{"strict": {Scopes: []string{"nobody:has"}}}
+		c.Policies = map[string]forwardauth.Policy{"strict": {Scopes: []string{"unused:scope"}}}
 	})
 	conn := dialExtAuthz(t, r.Daemon)
 	check := func(k key, extensions map[string]string) *authv3.CheckResponse {

@@ -189,8 +189,8 @@ func TestPromiseGarbageIsFree(t *testing.T) {
 		mongotest.Eventually(t, testkit.WaitTimeout, func() bool { return r.metric("keytail_complete") == 1 }, "not complete")
 		reads, bytes := r.metric("keytail_fills_total"), r.metric("keytail_cache_bytes")
 		for i := range 2000 {
-			garbage := key{id: "garbage", text: fmt.Sprint("garbage-that-nobody-knows-", i)}
-			if v := r.validate(garbage); v.Code != apikey.NotFound || v.Source != apikey.SourceCache {
+			unknown := key{id: "unknown", text: fmt.Sprint("unknown-key-", i)}
+			if v := r.validate(unknown); v.Code != apikey.NotFound || v.Source != apikey.SourceCache {
 				t.Fatalf("got %v from %v", v.Code, v.Source)
 			}
 		}

@@ -130,7 +130,7 @@ func (s *replicaSet) restart(host string) {
 	mongotest.Eventually(s.t, electionTimeout, func() bool {
 		g, err := greets(node)
 		return err == nil && g.TopologyVersion.ProcessID != before.TopologyVersion.ProcessID && (g.IsWritablePrimary || g.Secondary)
-	}, host, " does not come back")
+	}, host, " did not restart")
 }
 
 // refused reports whether the server lacks a command or a failpoint.

@@ -155,7 +155,7 @@ func (l *load) mustConverge(within time.Duration) {
 			want := l.databaseState(k)
 			if v := l.validate(k); v.Code != want {
 				now = append(now, k)
-				words = append(words, fmt.Sprintf("%s is %v (from %v, %v old), the database says %v", k.id, v.Code, v.Source, v.Staleness, want))
+				words = append(words, fmt.Sprintf("%s: got %v (from %v, %v old), want %v as in the database", k.id, v.Code, v.Source, v.Staleness, want))
 			}
 		}
 		if differ = now; len(differ) == 0 {

@@ -31,7 +31,7 @@ func testTokensAndPolicies(t *testing.T, s *mongotest.Server) {
 	r := start(t, s, func(c *daemon.Config) {
 		c.CallerTokenFile = file("callers", "web=caller-token-of-web\n")
 		c.AdminTokenFile = file("admins", "ann=admin-token-of-ann\n")
-		c.Policies = map[string]forwardauth.Policy{"open": {}, "strict": {Scopes: []string{"nobody:has"}}}
+		c.Policies = map[string]forwardauth.Policy{"open": {}, "strict": {Scopes: []string{"unused:scope"}}}
 	})
 	for name, test := range map[string]struct {
 		handler             http.Handler
@@ -48,7 +48,7 @@ func testTokensAndPolicies(t *testing.T, s *mongotest.Server) {
 		"status of an admin":      {r.Admin(), "GET", "/v1/status", "admin-token-of-ann", http.StatusOK},
 		"operations want nothing": {r.Operations(), "GET", "/readyz", "", http.StatusOK},
 	} {
-		request := httptest.NewRequest(test.method, test.path, strings.NewReader(`{"key":"a-key-that-nobody-has"}`))
+		request := httptest.NewRequest(test.method, test.path, strings.NewReader(`{"key":"an-unknown-key"}`))
 		request.Header.Set("Content-Type", "application/json")
 		if test.token != "" {
 			request.Header.Set("Authorization", "Bearer "+test.token)

@@ -143,8 +143,8 @@ func processOf(t *testing.T, set *replicaSet, host string) int {
 func TestIntegrationMajorityLostAndBack(t *testing.T) {
 	set := setOf(t, 3)
 	faultTest := set.startFaultTest()
-	good := faultTest.newKey()
-	faultTest.waitForCode(good, apikey.Valid)
+	valid := faultTest.newKey()
+	faultTest.waitForCode(valid, apikey.Valid)
 	before := set.hello()
 	var mends []func()
 	mend := sync.OnceFunc(func() {
@@ -173,20 +173,20 @@ func TestIntegrationMajorityLostAndBack(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		faultTest.outage(good)
+		faultTest.outage(valid)
 		mend()
 	})
-	faultTest.waitForCode(good, apikey.Valid)
+	faultTest.waitForCode(valid, apikey.Valid)
 	faultTest.finish()
 }
 
 // outage waits until a valid key is UNAVAILABLE, and checks that no other answer refuses
 // it: an outage is not a refusal.
-func (s *faultTest) outage(good key) {
+func (s *faultTest) outage(valid key) {
 	s.t.Helper()
 	seen := map[int]int{}
 	mongotest.Eventually(s.t, electionTimeout, func() bool {
-		code, header := s.auth(good.text)
+		code, header := s.auth(valid.text)
 		seen[code]++
 		if code == http.StatusServiceUnavailable && header.Get("Retry-After") == "" {
 			s.t.Error("503 without Retry-After")

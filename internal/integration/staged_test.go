@@ -128,7 +128,7 @@ func anomalies() []anomaly {
 		{260, "token refused", "LossTokenRefused"},
 		{280, "token lost by the pipeline", "LossTokenRemoved"},
 		{10334, "event over 16 MB", "LossEventTooLarge"},
-		{8, "a code that nobody knows", "LossUnknownCode"},
+		{8, "a code without a meaning", "LossUnknownCode"},
 	} {
 		all = append(all, anomaly{
 			name:    fmt.Sprintf("code %d %s", c.code, c.name),

@@ -120,7 +120,7 @@ func TestDocumentsWithoutAReadableHashCostNothing(t *testing.T) {
 				t.Errorf("%s: got %v from %v, want VALID from the cache", k.id, v.Code, v.Source)
 			}
 		}
-		if v := r.validate(key{id: "nobody", text: newText(t)}); v.Code != apikey.NotFound || v.Source != apikey.SourceCache {
+		if v := r.validate(key{id: "unknown", text: newText(t)}); v.Code != apikey.NotFound || v.Source != apikey.SourceCache {
 			t.Errorf("an unknown key: got %v from %v", v.Code, v.Source)
 		}
 	})
@@ -142,15 +142,15 @@ func TestAHashWithinAnArrayIsNotAbsent(t *testing.T) {
 		var id string
 		r := startSparse(t, s, func(r *fixture) { r.newKey(); id = r.withHash(bson.A{hash(0), 7, hash(1), hash(0)}) }, withFastHeartbeats)
 		r.waitUntilComplete()
-		says := func(i int, want apikey.Code) {
+		wantCode := func(i int, want apikey.Code) {
 			t.Helper()
 			if v := r.validateSince(key{id: "array", text: texts[i]}, time.Now()); v.Code != want {
 				t.Errorf("key %d: got %v from %v, want %v", i, v.Code, v.Source, want)
 			}
 		}
-		says(0, want.Code)
-		says(1, want.Code)
-		says(2, apikey.NotFound)
+		wantCode(0, want.Code)
+		wantCode(1, want.Code)
+		wantCode(2, apikey.NotFound)
 		set := func(field string, value any) {
 			t.Helper()
 			if _, err := r.keys.UpdateByID(t.Context(), id, bson.D{{Key: "$set", Value: bson.D{{Key: field, Value: value}}}}); err != nil {
@@ -158,14 +158,14 @@ func TestAHashWithinAnArrayIsNotAbsent(t *testing.T) {
 			}
 		}
 		set("key_hash.1", hash(2)) // as an element
-		says(2, want.Code)
-		says(3, apikey.NotFound)
+		wantCode(2, want.Code)
+		wantCode(3, apikey.NotFound)
 		set("key_hash", bson.A{hash(3)}) // as a whole
-		says(3, want.Code)
-		says(0, apikey.NotFound)
+		wantCode(3, want.Code)
+		wantCode(0, apikey.NotFound)
 		if s.Name != mongotest.NameSecantus { // which stores a symbol as a string
 			set("key_hash", bson.Symbol(hash(0)))
-			says(0, want.Code)
+			wantCode(0, want.Code)
 		}
 		if scans, complete := r.metric("keytail_scans_total"), r.metric("keytail_complete"); scans != 1 || complete != 1 {
 			t.Errorf("got %v scans, want 1; complete: got %v, want 1", scans, complete)

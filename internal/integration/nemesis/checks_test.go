@@ -136,7 +136,7 @@ func (a *testbed) differences(subjects []subject, want map[string]apikey.Code) [
 			for _, s := range subjects {
 				answer := validate(context.Background(), i.name, i, s)
 				if answer.Code != want[s.text] {
-					differ[n] = append(differ[n], fmt.Sprintf("%s says %v for %s (%v old, cached %v), the database %v",
+					differ[n] = append(differ[n], fmt.Sprintf("%s: got %v for %s (%v old, cached %v), want %v as in the database",
 						i.name, answer.Code, s.label, answer.Staleness, answer.Cached, want[s.text]))
 				}
 				if answer.Code == apikey.Unavailable {

@@ -231,7 +231,7 @@ func (a *testbed) devmongoFaults(d *mongotest.Devmongo) map[string]fault {
 		"black hole":    func(v []*instance) func() { d.Node.BlackHole(soleVictim(v)); return d.Node.Heal },
 		"late finds": func([]*instance) func() {
 			d.Node.DelayReplies("", "find", findsLate)
-			pause(3 * scanLasts) // a heartbeat must come back in the meantime
+			pause(3 * scanLasts) // a heartbeat must complete its round trip meanwhile
 			return func() { d.Node.DelayReplies("", "", 0) }
 		},
 		"lagging reads":               func([]*instance) func() { d.Node.LagReads(); return d.Node.CatchUpReads },
