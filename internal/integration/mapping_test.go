@@ -355,7 +355,7 @@ func TestStartReportsEveryMistakeOfAMapping(t *testing.T) {
 	k := r.newKey(bson.E{Key: "expires_at", Value: time.Now().Add(time.Hour)})
 	// Not the same hash in base64
 	r.set(k, "key_hash", shape{}.hash("keytail", "base64url"))
-	if err := start(keystore.DefaultSchema()); !isA(err, keystore.ErrNoKeys, "give --map-hash-encoding=base64url") {
+	if err := start(keystore.DefaultSchema()); !isA(err, keystore.ErrNoKeys, "set --map-hash-encoding=base64url") {
 		t.Errorf("got %v", err)
 	}
 	m = keystore.DefaultSchema()
