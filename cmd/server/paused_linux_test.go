@@ -287,6 +287,6 @@ func (p *paused) converges() {
 		if p.active[i] {
 			want = apikey.Valid
 		}
-		eventually(p.t, p.label(i)+" does not become "+want.String(), func() bool { return p.validate(client, i) == want.String() })
+		eventually(p.t, p.label(i)+" did not become "+want.String(), func() bool { return p.validate(client, i) == want.String() })
 	}
 }

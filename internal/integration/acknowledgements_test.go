@@ -142,7 +142,7 @@ func TestAStoppedInstanceIsMissingUntilItCannotAnswer(t *testing.T) {
 			before = r.sync(revision, true, 500*time.Millisecond)
 			_, missing := instanceNames(before)
 			return missing == "c"
-		}, "it is not missed")
+		}, "the stopped instance is not reported as missing")
 		acknowledgement := r.sync(revision, true, testkit.WaitTimeout)
 		if all, _ := instanceNames(acknowledgement); !acknowledgement.Synced || all != "ab" {
 			t.Fatalf("acknowledgement: got %+v", acknowledgement)

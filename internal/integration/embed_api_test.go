@@ -67,7 +67,7 @@ func TestSyncNamesMissingInstances(t *testing.T) {
 		r := startEmbedded(t, s, 0)
 		k := r.newValidKey()
 		defer r.failCommands("getMore", "aggregate", "update", "findAndModify")()
-		mongotest.Eventually(t, testkit.WaitTimeout, func() bool { return r.metric("keytail_stream_failures_total") > 0 }, "the stream does not fail")
+		mongotest.Eventually(t, testkit.WaitTimeout, func() bool { return r.metric("keytail_stream_failures_total") > 0 }, "the stream did not fail")
 		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 		defer cancel()
 		acknowledged, err := r.service.Sync(ctx, auth.Revision(r.setActive(k, false)), keytail.SyncInstance)

@@ -59,7 +59,7 @@ func TestOpenRequestsEndWhenTheKeyIsRevoked(t *testing.T) {
 				}
 			}
 		}
-		mongotest.Eventually(t, testkit.WaitTimeout, func() bool { return r.watcher.open.Load() == 0 }, "there are watches left")
+		mongotest.Eventually(t, testkit.WaitTimeout, func() bool { return r.watcher.open.Load() == 0 }, "watches are left")
 	})
 }
 
@@ -295,6 +295,6 @@ func TestTheMiddlewareFollowsTheHTTPContract(t *testing.T) {
 				t.Errorf("outage: got %d %v", answer.StatusCode, answer.Header)
 			}
 			return outage
-		}, "it does not become an outage")
+		}, "the verdict did not become UNAVAILABLE")
 	})
 }

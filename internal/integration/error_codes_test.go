@@ -122,7 +122,7 @@ func (f *failingFixture) works() {
 func (f *failingFixture) set(command bson.D) {
 	var err error
 	if !f.within(func() bool { err = f.admin.RunCommand(f.t.Context(), command).Err(); return err == nil }) {
-		f.t.Errorf("setting a failpoint: %v", err)
+		f.t.Errorf("cannot set a failpoint: %v", err)
 	}
 }
 

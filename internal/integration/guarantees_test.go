@@ -37,7 +37,7 @@ func TestPromiseBoundedAndSaid(t *testing.T) {
 		r.waitUntilCached(k)
 		failures := r.metric("keytail_stream_failures_total")
 		mend := r.failCommands("getMore", "aggregate")
-		mongotest.Eventually(t, testkit.WaitTimeout, func() bool { return r.metric("keytail_stream_failures_total") > failures }, "the stream does not break")
+		mongotest.Eventually(t, testkit.WaitTimeout, func() bool { return r.metric("keytail_stream_failures_total") > failures }, "the stream did not fail")
 		sent := time.Now()
 		r.set(k, "is_active", false)
 		acknowledged := time.Now()
@@ -102,7 +102,7 @@ func TestPromiseAGapIsNeverSilent(t *testing.T) {
 			})
 			mongotest.Eventually(t, testkit.WaitTimeout, func() bool {
 				return r.metric("keytail_stream_failures_total")+r.metric("keytail_losses_total") > failures
-			}, "the stream does not break")
+			}, "the stream did not fail")
 			r.set(k, "is_active", false)
 			mend()
 			r.waitForCode(k, apikey.Disabled)
@@ -126,7 +126,7 @@ func TestPromiseAnOutageIsNotANo(t *testing.T) {
 				t.Error("503 without Retry-After")
 			}
 			return code == http.StatusServiceUnavailable && r.state() == "down"
-		}, "it does not become an outage")
+		}, "the verdict did not become UNAVAILABLE")
 		for code := range seen {
 			if code != http.StatusOK && code != http.StatusServiceUnavailable {
 				t.Errorf("during an outage: got status %d", code)
@@ -136,7 +136,7 @@ func TestPromiseAnOutageIsNotANo(t *testing.T) {
 		mongotest.Eventually(t, testkit.WaitTimeout, func() bool {
 			code, _ := r.auth(k.text)
 			return code == http.StatusOK
-		}, "the outage does not end")
+		}, "the outage did not end")
 	})
 }
 
@@ -186,7 +186,7 @@ func TestPromiseGarbageIsFree(t *testing.T) {
 		r := start(t, s)
 		k := r.newKey()
 		r.waitForCode(k, apikey.Valid)
-		mongotest.Eventually(t, testkit.WaitTimeout, func() bool { return r.metric("keytail_complete") == 1 }, "not complete")
+		mongotest.Eventually(t, testkit.WaitTimeout, func() bool { return r.metric("keytail_complete") == 1 }, "the cache did not become complete")
 		reads, bytes := r.metric("keytail_fills_total"), r.metric("keytail_cache_bytes")
 		for i := range 2000 {
 			unknown := key{id: "unknown", text: fmt.Sprint("unknown-key-", i)}

@@ -129,7 +129,7 @@ func (l *load) verify(name string) {
 func (l *load) untilAnswers(more int64) {
 	l.t.Helper()
 	want := l.answers.Load() + more
-	mongotest.Eventually(l.t, time.Minute, func() bool { return l.answers.Load() >= want }, "no answers come")
+	mongotest.Eventually(l.t, time.Minute, func() bool { return l.answers.Load() >= want }, "got no more answers")
 }
 
 func (l *load) untilAcknowledged(more int64) {

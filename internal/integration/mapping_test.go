@@ -280,7 +280,7 @@ func (r *fixture) waitForEffect(k key, c change) {
 	mongotest.Eventually(r.t, testkit.WaitTimeout, func() bool {
 		v := r.validate(k, "read")
 		return v.Code == c.want && (c.seen == nil || c.seen(v.Record))
-	}, c.field, " ", c.name, ": ", k.id, " does not become ", c.want)
+	}, c.field, " ", c.name, ": ", k.id, " did not become ", c.want)
 }
 
 // mustIgnore checks that updates that change only ignorable fields arrive at the service
@@ -292,7 +292,7 @@ func (r *fixture) mustIgnore(s shape, k, marker key) {
 	mark := func(user byte) {
 		id, text := s.id(user)
 		r.set(marker, m.UserID, id)
-		mongotest.Eventually(r.t, testkit.WaitTimeout, func() bool { return r.validate(marker).Record.UserID == text }, "the marker does not change")
+		mongotest.Eventually(r.t, testkit.WaitTimeout, func() bool { return r.validate(marker).Record.UserID == text }, "the change of the marker had no effect")
 	}
 	mark(3)
 	events, changes := r.metric("keytail_stream_events_total", "update"), r.metric("keytail_changes_total")

@@ -192,7 +192,7 @@ func (s *faultTest) outage(valid key) {
 			s.t.Error("503 without Retry-After")
 		}
 		return code == http.StatusServiceUnavailable && s.state() == "down"
-	}, "it does not become an outage")
+	}, "the verdict did not become UNAVAILABLE")
 	for code := range seen {
 		if code != http.StatusOK && code != http.StatusServiceUnavailable {
 			s.t.Errorf("during an outage: got status %d, %d times", code, seen[code])

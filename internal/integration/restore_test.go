@@ -33,7 +33,7 @@ func TestReadsGoOnAfterARestoreToAnEarlierTime(t *testing.T) {
 			if w := violation(r.validateSince(k, time.Now()), apikey.Valid); w != "" {
 				t.Error(w)
 			}
-			mongotest.Eventually(t, testkit.WaitTimeout, func() bool { return r.metric("keytail_losses_total") > losses }, "no loss")
+			mongotest.Eventually(t, testkit.WaitTimeout, func() bool { return r.metric("keytail_losses_total") > losses }, "got no loss")
 			r.waitUntilCached(k)
 			other := r.newKey()
 			r.waitForCode(other, apikey.Valid)

@@ -90,14 +90,14 @@ func TestAHashMovesToAnotherDocument(t *testing.T) {
 		r.waitForCode(k, apikey.Valid)
 		r.waitUntilCached(k)
 		r.set(k, "key_hash", apikey.HashOf("parked").Hex())
-		heir := key{id: "heir", text: k.text}
-		if _, err := r.keys.InsertOne(t.Context(), heir.document()); err != nil {
+		other := key{id: "other", text: k.text}
+		if _, err := r.keys.InsertOne(t.Context(), other.document()); err != nil {
 			t.Fatal(err)
 		}
 		mongotest.Eventually(t, testkit.WaitTimeout, func() bool {
 			v := r.validate(k)
-			return v.Code == apikey.Valid && v.Record.KeyID == "heir"
-		}, "the hash is not the heir's")
+			return v.Code == apikey.Valid && v.Record.KeyID == "other"
+		}, "the hash did not move to the other document")
 	})
 }
 
@@ -237,7 +237,7 @@ func TestRevokedKeyIsRefusedAfterResume(t *testing.T) {
 			mend := r.failpoint("alwaysOn", data)
 			mongotest.Eventually(t, testkit.WaitTimeout, func() bool {
 				return r.metric("keytail_stream_failures_total") > failures
-			}, name, ": the stream does not break")
+			}, name, ": the stream did not fail")
 			r.set(k, "is_active", false)
 			mend()
 			r.waitForCode(k, apikey.Disabled)

@@ -46,7 +46,7 @@ func clocksApart(t *testing.T, scope string) string {
 	}
 	r.waitUntilCached(k)
 	failing(r, 11601, "getMore", "aggregate", "update", "findAndModify", "delete")
-	mongotest.Eventually(t, testkit.WaitTimeout, func() bool { return r.metric("keytail_stream_failures_total") > 0 }, "the stream goes on")
+	mongotest.Eventually(t, testkit.WaitTimeout, func() bool { return r.metric("keytail_stream_failures_total") > 0 }, "the stream did not fail")
 	revision := r.setActive(k, false)
 	node.SetWallClock(aheadBy)
 	node.StepDown(0)

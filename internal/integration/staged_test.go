@@ -165,7 +165,7 @@ func validatedSince(t *testing.T, known time.Time, validate func() apikey.Verdic
 	mongotest.Eventually(t, testkit.WaitTimeout, func() bool {
 		v = validate()
 		return v.Code != apikey.Unavailable && v.AsOf.After(known)
-	}, "there is no answer of after the change")
+	}, "got no answer from data after the change")
 	return v
 }
 
@@ -260,7 +260,7 @@ func vanishing(end func(r *fixture, k key)) stage {
 			}
 			// The server has refused the stream twice, so the state is permanent.
 			return answer != "" || r.metric("keytail_stream_failures_total") >= 2
-		}, "it is neither an outage nor an answer")
+		}, "the verdict did not become final")
 		return answer
 	}
 }

@@ -170,7 +170,7 @@ func changedEvent(from, to string) stage {
 			copy(message[event+bytes.Index(message[event:], []byte(from)):], to)
 		}, "nextBatch", k.id, from)
 		r.set(k, "is_active", false)
-		mongotest.Eventually(t, testkit.WaitTimeout, func() bool { return r.metric("keytail_stream_opens_total") > opens }, "the event has no effect")
+		mongotest.Eventually(t, testkit.WaitTimeout, func() bool { return r.metric("keytail_stream_opens_total") > opens }, "the event had no effect")
 		return violation(r.validateSince(k, time.Now()), apikey.Disabled)
 	}
 }

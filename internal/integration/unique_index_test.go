@@ -54,7 +54,7 @@ func testMissingIndex(t *testing.T, r *fixture, take func(*fixture)) {
 		mongotest.Eventually(t, testkit.WaitTimeout, func() bool {
 			code, body := r.readyz("?strict=1")
 			return code == want && strings.Contains(body, "index_missing") == missing
-		}, "readyz does not say so")
+		}, "readyz does not report it")
 	}
 	strictly(http.StatusOK, false)
 	take(r)

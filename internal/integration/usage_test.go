@@ -103,7 +103,7 @@ func TestReadyzReportsThatUsageIsNotWritten(t *testing.T) {
 					_ = r.FlushUsage(t.Context())
 				}
 				return pattern.MatchString(r.usageInReadyz())
-			}, "readyz does not say ", what)
+			}, "readyz does not report ", what)
 		}
 		eventually(`^{"pending_keys":1,"batch_size":1000,"failing_ms":null}$`, true, false)
 		mend := r.failpoint("alwaysOn", bson.D{

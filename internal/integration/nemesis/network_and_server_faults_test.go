@@ -199,7 +199,7 @@ func setFailpoint(t *testing.T, admin *mongo.Database, mode any, data bson.D) {
 		defer cancel()
 		err = admin.RunCommand(ctx, command).Err()
 		return err == nil
-	}, "setting a failpoint ", mode, ": ", lazyText(func() any { return err }))
+	}, "cannot set a failpoint ", mode, ": ", lazyText(func() any { return err }))
 }
 
 // devmongoFaults returns faults that only the embedded server can make.

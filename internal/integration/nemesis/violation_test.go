@@ -16,7 +16,7 @@ import (
 // timedCache is a cache with a time to live, which keytail replaces: it keeps answers for
 // a while, and reports them as current.
 type timedCache struct {
-	honest validator
+	validator validator
 	keep   time.Duration
 
 	mutex   sync.Mutex
@@ -36,7 +36,7 @@ func (l *timedCache) Validate(ctx context.Context, text string, request *apikey.
 		k.verdict.AsOf, k.verdict.Staleness = now, time.Since(now)
 		return k.verdict
 	}
-	k = kept{l.honest.Validate(ctx, text, request), time.Now().Add(l.keep)}
+	k = kept{l.validator.Validate(ctx, text, request), time.Now().Add(l.keep)}
 	if k.verdict.Code != apikey.Unavailable {
 		l.mutex.Lock()
 		l.answers[text] = k
@@ -60,7 +60,7 @@ func TestNemesisFindsAViolation(t *testing.T) {
 			a := newTestbed(t, &d.Server)
 			validators := make([]validator, len(a.instances))
 			for i, instance := range a.instances {
-				validators[i] = &timedCache{honest: instance, keep: c.keep, answers: map[string]kept{}}
+				validators[i] = &timedCache{validator: instance, keep: c.keep, answers: map[string]kept{}}
 			}
 			load := startWorkload(t, a.writersKeys(), 1, validators)
 			began := time.Now()
@@ -73,7 +73,7 @@ func TestNemesisFindsAViolation(t *testing.T) {
 					}
 				}
 				return false
-			}, "finding a ", c.rule)
+			}, "found no violation of rule ", c.rule)
 			load.stop()
 			t.Logf("found after %v, %d violations in %d answers; the first: %v",
 				time.Since(began).Round(time.Millisecond), len(found), load.history.Totals().Answers, found[0])

@@ -111,7 +111,7 @@ func (a *workload) rotate(ctx context.Context, random *rand.Rand, slots []*slot,
 	a.update(ctx, old, expiringSoon(random), old.current, false)
 }
 
-// fieldsOf are those that make a document's state. Absent ones are nil.
+// fieldsOf returns the fields of a document in this condition. Nil: the field is absent.
 func fieldsOf(c condition) bson.D {
 	var expires, org any
 	scopes := bson.A{"read"}
