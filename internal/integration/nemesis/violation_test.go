@@ -17,7 +17,7 @@ import (
 // a while, and reports them as current.
 type timedCache struct {
 	validator validator
-	keep   time.Duration
+	keep      time.Duration
 
 	mutex   sync.Mutex
 	answers map[string]kept
