@@ -45,7 +45,7 @@ func startAdmin(t *testing.T, server *mongotest.Server, s shape, change ...func(
 	r := &fixture{t: t, server: server, registry: prometheus.NewRegistry()}
 	database := server.Database(t)
 	r.appName = "keytail-" + database
-	r.db = server.Client(t, "outsider").Database(database)
+	r.db = server.Client(t, "other-client").Database(database)
 	r.keys = r.db.Collection("customerKeys")
 	m := s.names()
 	if _, err := r.keys.Indexes().CreateOne(t.Context(), mongo.IndexModel{Keys: bson.D{{Key: m.Hash, Value: 1}}, Options: unique()}); err != nil {

@@ -200,7 +200,7 @@ func TestAWaitThatTimesOutIsASuccess(t *testing.T) {
 		}
 		// The fleet waits for an instance without new heartbeats until it removes it.
 		_, err := o.db.Collection("keytail_heartbeats").InsertOne(t.Context(), bson.D{
-			{Key: "_id", Value: "mute/1"},
+			{Key: "_id", Value: "silent/1"},
 			{Key: "ns", Value: o.db.Name() + "." + o.keys.Name()},
 			{Key: "at", Value: time.Now()},
 			{Key: "max_stale_ms", Value: time.Hour.Milliseconds()},
@@ -209,7 +209,7 @@ func TestAWaitThatTimesOutIsASuccess(t *testing.T) {
 			t.Fatal(err)
 		}
 		late := o.mustCall(http.StatusCreated, "POST", "/v1/keys/"+made.str("id")+"/rotate?wait=fleet&timeout=200ms", `{"overlap_seconds":60}`)
-		if late.body["synced"] != false || late.str("key") == "" || !strings.Contains(late.text, `"mute/1"`) {
+		if late.body["synced"] != false || late.str("key") == "" || !strings.Contains(late.text, `"silent/1"`) {
 			t.Errorf("got %s, want a key that is not synced", late.text)
 		}
 	})

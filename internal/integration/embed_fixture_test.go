@@ -48,7 +48,7 @@ func startEmbedded(t *testing.T, s *mongotest.Server, maxStale time.Duration) *e
 	t.Helper()
 	database := s.Database(t)
 	r := &fixture{t: t, server: s, registry: prometheus.NewRegistry(), appName: "keytail-" + database}
-	r.db = s.Client(t, "outsider").Database(database)
+	r.db = s.Client(t, "other-client").Database(database)
 	r.keys = mongotest.CreateAPIKeys(t, r.db)
 	config := keytail.Config{
 		Client: s.Client(t, r.appName), Database: database, StreamScope: keytail.StreamScope(s.StreamScope),

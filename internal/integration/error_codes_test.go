@@ -82,7 +82,7 @@ func startFailing(t *testing.T, n int) *failingFixture {
 	server := d.InScope(testkit.Scopes[n%len(testkit.Scopes)])
 	core, logs := observer.New(zapcore.WarnLevel)
 	r := &fixture{t: t, server: server, registry: prometheus.NewRegistry(), appName: fmt.Sprint("failing-", n)}
-	r.db = server.Client(t, "outsider").Database(server.Database(t))
+	r.db = server.Client(t, "other-client").Database(server.Database(t))
 	r.keys = mongotest.CreateAPIKeys(t, r.db)
 	admin := server.Client(t, "operator").Database("admin")
 	// Many losses in a row would delay scans, and with them the state live.

@@ -57,7 +57,7 @@ func start(t *testing.T, s *mongotest.Server, change ...func(*daemon.Config)) *f
 func startOn(t *testing.T, s *mongotest.Server, database string, change ...func(*daemon.Config)) *fixture {
 	t.Helper()
 	r := &fixture{t: t, server: s, registry: prometheus.NewRegistry(), appName: "keytail-" + database}
-	r.db = s.Client(t, "outsider").Database(database)
+	r.db = s.Client(t, "other-client").Database(database)
 	r.keys = mongotest.CreateAPIKeys(t, r.db)
 	r.Daemon = r.run(r.registry, zaptest.NewLogger(t), change...)
 	return r

@@ -218,7 +218,7 @@ func startShaped(t *testing.T, server *mongotest.Server, s shape, n int) (*fixtu
 	r := &fixture{t: t, server: server, registry: prometheus.NewRegistry()}
 	database := server.Database(t)
 	r.appName = "keytail-" + database
-	r.db = server.Client(t, "outsider").Database(database)
+	r.db = server.Client(t, "other-client").Database(database)
 	r.keys = r.db.Collection("customerKeys")
 	m := s.names()
 	if _, err := r.keys.Indexes().CreateOne(t.Context(), mongo.IndexModel{Keys: bson.D{{Key: m.Hash, Value: 1}}, Options: unique()}); err != nil {
@@ -334,7 +334,7 @@ func TestAKeyWithoutItsPrefixIsMalformed(t *testing.T) {
 // TestStartReportsEveryMistakeOfAMapping in one error.
 func TestStartReportsEveryMistakeOfAMapping(t *testing.T) {
 	server := mongotest.StartDevmongo(t, devmongo.Config{})
-	r := &fixture{t: t, server: &server.Server, appName: "outsider"}
+	r := &fixture{t: t, server: &server.Server, appName: "other-client"}
 	r.db = server.Client(t).Database(server.Database(t))
 	r.keys = mongotest.CreateAPIKeys(t, r.db)
 	start := func(m keystore.Schema, scopes ...string) error {

@@ -87,14 +87,14 @@ type traffic struct {
 	*fixture
 	keys1000 []key
 	counter  *operations
-	// took is the duration of the load with keytail.
+	// took is the duration of the load in countKeytail.
 	took time.Duration
 }
 
 func newTraffic(t *testing.T) *traffic {
 	server := &mongotest.StartDevmongo(t, devmongo.Config{}).Server
 	l := &traffic{fixture: &fixture{t: t, server: server}}
-	l.db = server.Client(t, "outsider").Database(server.Database(t))
+	l.db = server.Client(t, "other-client").Database(server.Database(t))
 	l.keys = mongotest.CreateAPIKeys(t, l.db)
 	for range loadKeys {
 		l.keys1000 = append(l.keys1000, l.newKey())
@@ -140,13 +140,13 @@ func (l *traffic) direct(keys *mongo.Collection) func(key) {
 	}
 }
 
-func (l *traffic) uncached() counted {
-	return l.tenth(l.direct(l.client().Database(l.db.Name()).Collection("api_keys")), nil)
+func (l *traffic) countUncached() counted {
+	return l.countTenth(l.direct(l.client().Database(l.db.Name()).Collection("api_keys")), nil)
 }
 
-// tenth counts a tenth of a uniform load, and multiplies; with -operations.whole it counts
+// countTenth counts a tenth of a uniform load, and multiplies; with -operations.whole it counts
 // the whole load.
-func (l *traffic) tenth(verify func(key), written func()) counted {
+func (l *traffic) countTenth(verify func(key), written func()) counted {
 	share := 10
 	if *wholeLoad {
 		share = 1
@@ -155,9 +155,9 @@ func (l *traffic) tenth(verify func(key), written func()) counted {
 	return l.counter.counted().times(share)
 }
 
-// cleared counts the operations with a cache of 120 s, longer than the load, that each
+// countTimedCache counts the operations with a cache of 120 s, longer than the load, that each
 // write of a key clears; hits write no last_used.
-func (l *traffic) cleared(writes bool) counted {
+func (l *traffic) countTimedCache(writes bool) counted {
 	query := l.direct(l.client().Database(l.db.Name()).Collection("api_keys"))
 	held := map[string]bool{}
 	verify := func(k key) {
@@ -167,14 +167,14 @@ func (l *traffic) cleared(writes bool) counted {
 		}
 	}
 	if writes {
-		return l.tenth(verify, func() { clear(held) })
+		return l.countTenth(verify, func() { clear(held) })
 	}
 	l.verify(loadVerifies, verify, nil, nil)
 	return l.counter.counted()
 }
 
-// ours counts the operations with keytail, and checks that usage_count has every use.
-func (l *traffic) ours(writes bool, change ...func(*daemon.Config)) counted {
+// countKeytail counts the operations with keytail, and checks that usage_count has every use.
+func (l *traffic) countKeytail(writes bool, change ...func(*daemon.Config)) counted {
 	client := l.client()
 	l.registry = prometheus.NewRegistry()
 	l.Daemon = l.run(l.registry, zap.NewNop(), append(change, func(c *daemon.Config) { c.Client = client })...)
@@ -234,19 +234,19 @@ func TestOperationsPer100kVerifies(t *testing.T) {
 		fmt.Fprintf(&table, "%-62s %7d %7d %10d %9d\n", name, c.finds, c.updates, c.statements, c.finds+c.updates)
 	}
 	fmt.Fprintf(&table, "%-62s %7s %7s %10s %9s\n", "100,000 verifies of 1,000 keys, 1,000 a second", "find", "update", "statements", "commands")
-	uncached := l.uncached()
+	uncached := l.countUncached()
 	row("uncached: find, and last_used", uncached)
-	row("a cache of 120 s, no other writes", l.cleared(false))
-	clearing := l.cleared(true)
+	row("a cache of 120 s, no other writes", l.countTimedCache(false))
+	clearing := l.countTimedCache(true)
 	row("a cache of 120 s, cleared by a write each second", clearing)
-	quiet := l.ours(false)
+	quiet := l.countKeytail(false)
 	// On a slow machine there are also flushes by time.
 	flushes := loadVerifies / loadFlush
 	atMost := flushes + int(l.took/(usage.DefaultInterval/2))
 	row("keytail, usage on, no other writes", quiet)
-	writing := l.ours(true)
+	writing := l.countKeytail(true)
 	row("keytail, usage on, a write each second", writing)
-	row("keytail, usage off, a write each second", l.ours(true, func(c *daemon.Config) { c.Usage = service.UsageOff }))
+	row("keytail, usage off, a write each second", l.countKeytail(true, func(c *daemon.Config) { c.Usage = service.UsageOff }))
 	t.Logf("\n%s", &table)
 	if want := (counted{loadVerifies, loadVerifies, loadVerifies}); uncached != want {
 		t.Errorf("uncached: got %+v, want %+v", uncached, want)

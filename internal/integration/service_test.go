@@ -89,7 +89,7 @@ func TestAHashMovesToAnotherDocument(t *testing.T) {
 		k := r.newKey()
 		r.waitForCode(k, apikey.Valid)
 		r.waitUntilCached(k)
-		r.set(k, "key_hash", apikey.HashOf("parked").Hex())
+		r.set(k, "key_hash", apikey.HashOf("another key").Hex())
 		other := key{id: "other", text: k.text}
 		if _, err := r.keys.InsertOne(t.Context(), other.document()); err != nil {
 			t.Fatal(err)

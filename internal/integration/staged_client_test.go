@@ -34,7 +34,7 @@ func clientAnomalies() []anomaly {
 func clientConcerns(t *testing.T, scope string) string {
 	d := mongotest.StartDevmongo(t, devmongo.Config{})
 	r := &fixture{t: t, server: d.InScope(scope)}
-	r.db = d.Client(t, "outsider").Database(d.Database(t))
+	r.db = d.Client(t, "other-client").Database(d.Database(t))
 	r.keys = mongotest.CreateAPIKeys(t, r.db)
 	under, err := daemon.New(t.Context(), daemon.Config{Config: service.Config{
 		Client: d.Connect(t, d.Options("unfit").

@@ -109,7 +109,7 @@ func startGated(t *testing.T, scope string, config devmongo.Config) *gated {
 	d := mongotest.StartDevmongo(t, config)
 	database := d.Database(t)
 	r := &fixture{t: t, server: &d.Server, registry: prometheus.NewRegistry(), appName: "keytail-" + database}
-	r.db = d.Client(t, "outsider").Database(database)
+	r.db = d.Client(t, "other-client").Database(database)
 	r.keys = mongotest.CreateAPIKeys(t, r.db)
 	g := &gated{fixture: r}
 	client := d.Connect(t, d.Options(r.appName).SetMonitor(g.monitor()))

@@ -25,7 +25,7 @@ func startSparse(t *testing.T, s *mongotest.Server, before func(r *fixture), cha
 	t.Helper()
 	database := s.Database(t)
 	r := &fixture{t: t, server: s, registry: prometheus.NewRegistry(), appName: "keytail-" + database}
-	r.db = s.Client(t, "outsider").Database(database)
+	r.db = s.Client(t, "other-client").Database(database)
 	if err := r.db.CreateCollection(t.Context(), "api_keys"); err != nil {
 		t.Fatal(err)
 	}

@@ -133,7 +133,7 @@ func TestUsageIsWrittenBeforeTheTailStops(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
 		r := &fixture{t: t, server: s, registry: prometheus.NewRegistry()}
 		database := s.Database(t)
-		r.db = s.Client(t, "outsider").Database(database)
+		r.db = s.Client(t, "other-client").Database(database)
 		r.keys = mongotest.CreateAPIKeys(t, r.db)
 		flushing, release := make(chan struct{}), make(chan struct{})
 		client := s.Connect(t, s.Options("").SetMonitor(&event.CommandMonitor{Started: func(_ context.Context, e *event.CommandStartedEvent) {

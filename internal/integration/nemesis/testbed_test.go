@@ -94,11 +94,11 @@ func newTestbed(t *testing.T, s *mongotest.Server) *testbed {
 		maps.Copy(a.faults, failpoints(t, s))
 		maps.Copy(a.faults, streamErrors(t, s))
 	}
-	a.keys = connectWithShortTimeouts(t, s, "outsider").Database(database).
+	a.keys = connectWithShortTimeouts(t, s, "other-client").Database(database).
 		Collection("api_keys", options.Collection().SetWriteConcern(writeconcern.Majority()))
 	a.make(a.keys)
 	once := func(o *options.ClientOptions) { o.SetRetryWrites(false) }
-	a.once = connectWithShortTimeouts(t, s, "outsider", once).Database(database).
+	a.once = connectWithShortTimeouts(t, s, "other-client", once).Database(database).
 		Collection(a.keys.Name(), options.Collection().SetWriteConcern(writeconcern.Majority()))
 	for i := range nemesisInstances {
 		a.instances = append(a.instances, startInstance(t, s, database, i))
