@@ -15,13 +15,13 @@ import (
 	"github.com/keytail/keytail/internal/mongotest"
 )
 
-// ran is what became of one command.
-type ran struct {
+// result is the outcome of one command.
+type result struct {
 	code           int
 	stdout, stderr string
 }
 
-func run(t *testing.T, args ...string) ran {
+func run(t *testing.T, args ...string) result {
 	t.Helper()
 	var stdout, stderr bytes.Buffer
 	cmd := exec.CommandContext(t.Context(), os.Args[0], args...)
@@ -32,25 +32,25 @@ func run(t *testing.T, args ...string) ran {
 	if err != nil && !errors.As(err, &exit) {
 		t.Fatal(err)
 	}
-	return ran{cmd.ProcessState.ExitCode(), stdout.String(), stderr.String()}
+	return result{cmd.ProcessState.ExitCode(), stdout.String(), stderr.String()}
 }
 
-// TestDoctorCommand: what it prints for people and for scripts, and its exit
-// code. What it finds is tried in the root package.
+// TestDoctorCommand tests the output for people and for scripts, and the exit code.
+// internal/integration tests the checks.
 func TestDoctorCommand(t *testing.T) {
 	d := mongotest.StartDevmongo(t, devmongo.Config{})
 	database := d.Database(t)
 	keys := mongotest.CreateAPIKeys(t, d.Client(t).Database(database))
 	uri := strings.Replace(d.URI, "/?", "/"+database+"?", 1)
 
-	well := run(t, "doctor", "--mongodb-uri="+uri)
-	if lines := strings.Split(well.stdout, "\n"); well.code != 0 || len(lines) != 13 || !strings.HasPrefix(lines[0], "ok         deployment    replica set devmongo, 1 member") ||
-		!strings.HasSuffix(lines[11], " can run here") || well.stderr != "" || strings.Contains(well.stdout, "\x1b") {
-		t.Errorf("%+v", well)
+	fitting := run(t, "doctor", "--mongodb-uri="+uri)
+	if lines := strings.Split(fitting.stdout, "\n"); fitting.code != 0 || len(lines) != 13 || !strings.HasPrefix(lines[0], "ok         deployment    replica set devmongo, 1 member") ||
+		!strings.HasSuffix(lines[11], " can run here") || fitting.stderr != "" || strings.Contains(fitting.stdout, "\x1b") {
+		t.Errorf("doctor of a good collection: got %+v", fitting)
 	}
-	if ill := run(t, "doctor", "--mongodb-uri="+uri, "--collection=other"); ill.code != 1 || !strings.Contains(ill.stdout, "\nto do      collection    database ") ||
-		!strings.Contains(ill.stdout, "cannot run here yet: 8 of 11 checks failed") {
-		t.Errorf("%+v", ill)
+	if unfit := run(t, "doctor", "--mongodb-uri="+uri, "--collection=other"); unfit.code != 1 || !strings.Contains(unfit.stdout, "\nto do      collection    database ") ||
+		!strings.Contains(unfit.stdout, "cannot run here yet: 8 of 11 checks failed") {
+		t.Errorf("doctor of a missing collection: got %+v", unfit)
 	}
 	if _, err := keys.InsertOne(t.Context(), bson.D{{Key: "_id", Value: "odd"}, {Key: "key_hash", Value: "$2b$12$abcdefghijklmnopqrstuv"}, {Key: "is_active", Value: true}, {Key: "user_id", Value: "u"}}); err != nil {
 		t.Fatal(err)
@@ -65,20 +65,20 @@ func TestDoctorCommand(t *testing.T) {
 	}
 	out := run(t, "doctor", "--mongodb-uri="+uri, "--output=json")
 	if err := json.Unmarshal([]byte(out.stdout), &report); err != nil || out.code != 1 || report.OK || report.Version == "" || len(report.Checks) != 11 {
-		t.Fatalf("%v, %+v", err, out)
+		t.Fatalf("doctor --output=json: got %v, %+v", err, out)
 	}
 	if c := report.Checks[5]; c.Name != "documents" || c.Status != "to do" || !strings.Contains(c.Detail, "bcrypt") || len(c.More) == 0 {
-		t.Errorf("%+v", c)
+		t.Errorf("the check of the documents: got %+v", c)
 	}
 	for _, wrong := range [][]string{{"--dev"}, {}, {"--mongodb-uri=" + uri, "--output=xml"}, {"--mongodb-uri=" + uri, "--map-name=user_id"}} {
 		if got := run(t, append([]string{"doctor"}, wrong...)...); got.code != 2 || got.stdout != "" {
-			t.Errorf("%q: %+v", wrong, got)
+			t.Errorf("doctor %q: got %+v, want exit code 2", wrong, got)
 		}
 	}
 }
 
-// TestConnectionStrings: what becomes of options that would break promises, as the
-// binary says it. Each option has its test in internal/mongoclient.
+// TestConnectionStrings: the commands override or refuse options that would break
+// guarantees, and say so. internal/mongoclient tests each option.
 func TestConnectionStrings(t *testing.T) {
 	d := mongotest.StartDevmongo(t, devmongo.Config{})
 	database := d.Database(t)
@@ -89,7 +89,7 @@ func TestConnectionStrings(t *testing.T) {
 	}
 	const weak = "replicaSet=devmongo&readConcernLevel=local&w=1&readPreference=secondary&retryWrites=false"
 	if got := run(t, "doctor", with(weak)); got.code != 0 || strings.Count(got.stdout, "warning    uri ") != 4 {
-		t.Errorf("overridden: %+v", got)
+		t.Errorf("overridden options: got %+v", got)
 	}
 	for _, command := range []string{"doctor", "serve"} {
 		got := run(t, command, with("replicaSet=rs7"), "--addr=127.0.0.1:0", "--ops-addr=127.0.0.1:0")
@@ -97,13 +97,13 @@ func TestConnectionStrings(t *testing.T) {
 			t.Errorf("%s, another set: %+v", command, got)
 		}
 		if got := run(t, command, with("timeoutMS=500&loadBalanced=true")); got.code != 2 || !strings.Contains(got.stderr, "timeoutMS") || !strings.Contains(got.stderr, "loadBalanced") {
-			t.Errorf("%s, refused: %+v", command, got)
+			t.Errorf("%s, refused options: got %+v", command, got)
 		}
 	}
 	large := mongotest.StartDevmongo(t, devmongo.Config{OtherMembers: []string{"db2:27017", "db3:27017"}})
 	uri, _, _ := strings.Cut(large.URI, "?")
 	if got := run(t, "serve", "--mongodb-uri="+uri+"keys?directConnection=true"); got.code != 1 || !strings.Contains(got.stderr, "has 3 members") {
-		t.Errorf("a direct connection: %+v", got)
+		t.Errorf("a direct connection: got %+v", got)
 	}
 }
 
@@ -114,6 +114,6 @@ func TestDoctorOfMongoDB44(t *testing.T) {
 	mongotest.CreateAPIKeys(t, d.Client(t).Database(database))
 	uri := strings.Replace(d.URI, "/?", "/"+database+"?", 1)
 	if got := run(t, "doctor", "--mongodb-uri="+uri); got.code != 0 || !strings.Contains(got.stdout, "MongoDB 4.4.1") {
-		t.Errorf("%+v", got)
+		t.Errorf("doctor: got %+v", got)
 	}
 }

@@ -22,11 +22,11 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/writeconcern"
 )
 
-// asBinary makes the test's own binary be keytail.
+// asBinary is the environment variable that makes the test binary run as keytail.
 const asBinary = "KEYTAIL_SERVER_TEST_AS_BINARY"
 
-// patience is how long a test waits for what should come within a second or two.
-const patience = 30 * time.Second
+// waitTimeout limits waits for something that normally takes a second or two.
+const waitTimeout = 30 * time.Second
 
 func TestMain(m *testing.M) {
 	if os.Getenv(asBinary) != "" {
@@ -35,7 +35,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// output can be waited on.
+// output is a writer whose changes a test can wait for.
 type output struct {
 	mu      sync.Mutex
 	content bytes.Buffer
@@ -62,8 +62,8 @@ type keytail struct {
 	stdout, stderr *output
 }
 
-// start runs `keytail --dev` in an empty directory, since nothing may depend on
-// where it is started.
+// start runs `keytail --dev` in an empty directory, because nothing may depend on the
+// working directory.
 func start(t *testing.T, args ...string) *keytail {
 	t.Helper()
 	k := &keytail{
@@ -81,10 +81,10 @@ func start(t *testing.T, args ...string) *keytail {
 	return k
 }
 
-// welcome waits for the last line of what --dev prints, and returns it all.
+// welcome waits for the last line that --dev prints, and returns the whole output.
 func (k *keytail) welcome(t *testing.T) string {
 	t.Helper()
-	deadline := time.After(patience)
+	deadline := time.After(waitTimeout)
 	for {
 		content, changed := k.stdout.snapshot()
 		if strings.Contains(content, "\nCtrl-C stops.\n") {
@@ -94,7 +94,7 @@ func (k *keytail) welcome(t *testing.T) string {
 		case <-changed:
 		case <-deadline:
 			log, _ := k.stderr.snapshot()
-			t.Fatalf("it is not ready; stdout:\n%s\nstderr:\n%s", content, log)
+			t.Fatalf("keytail did not become ready; stdout:\n%s\nstderr:\n%s", content, log)
 		}
 	}
 }
@@ -110,7 +110,7 @@ func (k *keytail) stop(t *testing.T, signal os.Signal) int {
 
 func (k *keytail) wait(t *testing.T) int {
 	t.Helper()
-	watchdog := time.AfterFunc(patience, func() { _ = k.cmd.Process.Kill() })
+	watchdog := time.AfterFunc(waitTimeout, func() { _ = k.cmd.Process.Kill() })
 	defer watchdog.Stop()
 	err := k.cmd.Wait()
 	if failed := (*exec.ExitError)(nil); err != nil && !errors.As(err, &failed) {
@@ -125,7 +125,7 @@ var (
 	mongoshLine = regexp.MustCompile(`(?m)^mongosh '([^']+)' --quiet --eval 'db\.getSiblingDB\("(\w+)"\)\.getCollection\("(\w+)"\)\.updateOne\(\{_id: ObjectId\("(\w{24})"\)\}, \{\$set: \{is_active: false\}\}\)'$`)
 )
 
-// paste does what a curl line says and returns the verdict's code.
+// paste sends the request of a curl line, and returns the verdict's code.
 func paste(t *testing.T, line []string) string {
 	t.Helper()
 	response, err := http.Post(line[1], "application/json", strings.NewReader(line[2]))
@@ -140,18 +140,18 @@ func paste(t *testing.T, line []string) string {
 	return verdict.Code
 }
 
-// TestDevDoesWhatItPrints: the newcomer's way from the first command to Ctrl-C.
+// TestDevDoesWhatItPrints follows the printed commands from the start to Ctrl-C.
 func TestDevDoesWhatItPrints(t *testing.T) {
 	k := start(t, "--addr=127.0.0.1:0", "--ops-addr=127.0.0.1:0", "--dev-mongodb-addr=127.0.0.1:0")
 	text := k.welcome(t)
 	curls := curlLine.FindAllStringSubmatch(text, -1)
 	revoke := mongoshLine.FindStringSubmatch(text)
 	if len(curls) != 3 || revoke == nil {
-		t.Fatalf("want three curl lines and a mongosh line:\n%s", text)
+		t.Fatalf("got other lines, want three curl lines and a mongosh line:\n%s", text)
 	}
 	for i, want := range []string{"VALID", "EXPIRED", "INSUFFICIENT_PERMISSIONS"} {
 		if code := paste(t, curls[i]); code != want {
-			t.Errorf("curl line %d: %s, want %s", i+1, code, want)
+			t.Errorf("curl line %d: got %s, want %s", i+1, code, want)
 		}
 	}
 	revokeByDriver(t, revoke)
@@ -163,18 +163,18 @@ func TestDevDoesWhatItPrints(t *testing.T) {
 	}
 	if code := k.stop(t, os.Interrupt); code != 0 {
 		log, _ := k.stderr.snapshot()
-		t.Errorf("Ctrl-C: exit code %d; stderr:\n%s", code, log)
+		t.Errorf("Ctrl-C: got exit code %d, want 0; stderr:\n%s", code, log)
 	}
 }
 
-// revokeByDriver does what the mongosh line says.
+// revokeByDriver makes the update of the mongosh line.
 func revokeByDriver(t *testing.T, line []string) {
 	t.Helper()
 	client, err := mongo.Connect(options.Client().ApplyURI(line[1]).SetWriteConcern(writeconcern.Majority()))
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), waitTimeout)
 	defer cancel()
 	defer func() { _ = client.Disconnect(ctx) }()
 	id, err := bson.ObjectIDFromHex(line[4])
@@ -187,7 +187,7 @@ func revokeByDriver(t *testing.T, line []string) {
 	}
 }
 
-// TestDevTakesFreePorts: two newcomers on one machine.
+// TestDevTakesFreePorts if another program uses the default ports.
 func TestDevTakesFreePorts(t *testing.T) {
 	t.Parallel()
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
@@ -198,13 +198,13 @@ func TestDevTakesFreePorts(t *testing.T) {
 	k := start(t, "--addr=127.0.0.1:0", "--ops-addr=127.0.0.1:0", "--dev-mongodb-addr="+taken.Addr().String())
 	text := k.welcome(t)
 	if strings.Contains(text, taken.Addr().String()) {
-		t.Errorf("it prints an address that another program has:\n%s", text)
+		t.Errorf("stdout has an address that another program uses:\n%s", text)
 	}
 	if log, _ := k.stderr.snapshot(); !strings.Contains(log, "using a free one") {
-		t.Errorf("it does not say that it takes another port:\n%s", log)
+		t.Errorf("stderr does not report the other port:\n%s", log)
 	}
 	if code := k.stop(t, syscall.SIGTERM); code != 0 {
-		t.Errorf("SIGTERM: exit code %d", code)
+		t.Errorf("SIGTERM: got exit code %d, want 0", code)
 	}
 }
 
@@ -212,7 +212,7 @@ func TestDevIsRefusedInProduction(t *testing.T) {
 	t.Setenv("ENVIRONMENT", "production")
 	k := start(t)
 	if code := k.wait(t); code != 2 {
-		t.Errorf("exit code %d, want 2", code)
+		t.Errorf("got exit code %d, want 2", code)
 	}
 	if log, _ := k.stderr.snapshot(); !strings.Contains(log, "--dev is refused because ENVIRONMENT is production") {
 		t.Errorf("stderr:\n%s", log)

@@ -31,14 +31,13 @@ const (
 	// pausedMaxStale is short, so that a pause outlasts it.
 	pausedMaxStale = 1500 * time.Millisecond
 	pausedKeys     = 24
-	// pausedCallers ask all the time, pausedBurst while the process is stopped.
+	// pausedCallers send requests all the time, pausedBurst while the process is stopped.
 	pausedCallers, pausedBurst = 6, 24
 	pausedPace                 = 3 * time.Millisecond
-	// forgedAhead is how many counters that are still to come are forged during a
-	// pause.
+	// forgedAhead is the number of future counters that are forged during a pause.
 	forgedAhead = 12
-	// pausedAfter is how many answers come between two pauses, pausedShown how many
-	// wrong ones are shown.
+	// pausedAfter is the number of answers between two pauses, pausedShown the maximum
+	// number of violations in the test's output.
 	pausedAfter, pausedShown = 300, 10
 )
 
@@ -48,7 +47,7 @@ const wireResolution = time.Millisecond
 // TestAPausedProcessReportsItsStaleness stops a real keytail process, as the pause
 // of a virtual machine does, and changes keys in the meantime. The pauses are
 // shorter and longer than max_stale. Requests arrive before, during and after each
-// pause. No answer may be older than it says, and none VALID after max_stale.
+// pause. No answer may have a false age, and none may be VALID after max_stale.
 func TestAPausedProcessReportsItsStaleness(t *testing.T) {
 	for _, scope := range []string{mongotest.ScopeDatabase, mongotest.ScopeCollection} {
 		t.Run(mongotest.NameDevmongo+"/"+scope, func(t *testing.T) {
@@ -70,7 +69,7 @@ func testPauses(t *testing.T, server *mongotest.Server, scope string) {
 		callers.Go(func() { p.call(ctx, rand.New(rand.NewPCG(uint64(n), 1))) })
 	}
 	for round := range *pausedRounds {
-		// By turns shorter and longer than max_stale, with a little of both sides.
+		// Alternately longer and shorter than max_stale.
 		pause := pausedMaxStale/5 + rand.N(pausedMaxStale/2)
 		if round%2 == 0 {
 			pause = pausedMaxStale + pausedMaxStale/10 + rand.N(pausedMaxStale/2)
@@ -94,7 +93,7 @@ func testPauses(t *testing.T, server *mongotest.Server, scope string) {
 	t.Logf("%d pauses, %d writes during them, %d answers, %d of them UNAVAILABLE", *pausedRounds, totals.Writes-pausedKeys, totals.Answers, totals.Unavailable)
 }
 
-// paused is a process that is stopped and goes on, with what is seen of it.
+// paused is a process that a test stops and continues, with the history of its answers.
 type paused struct {
 	t        *testing.T
 	instance *instance
@@ -137,7 +136,7 @@ func startPaused(t *testing.T, server *mongotest.Server, scope string) *paused {
 	return p
 }
 
-// write makes a write and records what the key is from then on.
+// write makes a write and records the key's new state.
 func (p *paused) write(i int, do func(context.Context) error) {
 	p.t.Helper()
 	state := apikey.Disabled
@@ -145,7 +144,7 @@ func (p *paused) write(i int, do func(context.Context) error) {
 		state = apikey.Valid
 	}
 	acked := p.history.AddWrite(p.label(i), state, time.Now())
-	ctx, cancel := context.WithTimeout(p.t.Context(), patience)
+	ctx, cancel := context.WithTimeout(p.t.Context(), waitTimeout)
 	defer cancel()
 	if err := do(ctx); err != nil {
 		p.t.Fatal(err)
@@ -165,8 +164,8 @@ func (p *paused) flip(i int) {
 	})
 }
 
-// round stops the process, changes half of the keys, and lets it go on after the
-// pause. Requests are waiting for it then.
+// round stops the process, changes half of the keys, and continues the process after the
+// pause. By then requests wait in its sockets.
 func (p *paused) round(pause time.Duration, forged bool) {
 	p.t.Helper()
 	p.signal(syscall.SIGSTOP)
@@ -182,15 +181,17 @@ func (p *paused) round(pause time.Duration, forged bool) {
 	<-time.After(time.Until(stopped.Add(pause)))
 	var burst sync.WaitGroup
 	for n := range pausedBurst {
-		burst.Go(func() { p.ask(&http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: patience}, n) })
+		burst.Go(func() {
+			p.validate(&http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: waitTimeout}, n)
+		})
 	}
-	// Their requests lie in the sockets by then.
+	// Until the requests are in the sockets.
 	<-time.After(20 * time.Millisecond)
 	p.signal(syscall.SIGCONT)
 	burst.Wait()
 	p.converges()
 	want := p.history.Totals().Answers + pausedAfter
-	eventually(p.t, "no answers come", func() bool { return p.history.Totals().Answers >= want })
+	eventually(p.t, "got no more answers", func() bool { return p.history.Totals().Answers >= want })
 }
 
 func (p *paused) signal(signal syscall.Signal) {
@@ -200,14 +201,14 @@ func (p *paused) signal(signal syscall.Signal) {
 		p.t.Fatal(err)
 	}
 	want := signal == syscall.SIGSTOP
-	eventually(p.t, "the process does not obey "+signal.String(), func() bool {
+	eventually(p.t, "the process did not react to "+signal.String(), func() bool {
 		status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", process.Pid))
 		return err == nil && strings.Contains(string(status), "\nState:\tT") == want
 	})
 }
 
-// forge writes counters into the instance's heartbeats that it might use after the
-// pause. They stand before the writes of the pause in the log.
+// forge writes counters into the instance's heartbeat that the instance might use after
+// the pause. In the oplog they come before the writes of the pause.
 func (p *paused) forge() {
 	p.t.Helper()
 	beats := p.keys.Database().Collection(changestream.HeartbeatCollection)
@@ -223,19 +224,19 @@ func (p *paused) forge() {
 	}
 }
 
-// call asks over one connection until ctx ends.
+// call validates random keys over one connection until ctx ends.
 func (p *paused) call(ctx context.Context, random *rand.Rand) {
 	transport := &http.Transport{MaxConnsPerHost: 1}
 	defer transport.CloseIdleConnections()
-	client := &http.Client{Transport: transport, Timeout: patience}
+	client := &http.Client{Transport: transport, Timeout: waitTimeout}
 	for ctx.Err() == nil {
-		p.ask(client, random.IntN(pausedKeys))
+		p.validate(client, random.IntN(pausedKeys))
 		<-time.After(pausedPace)
 	}
 }
 
-// ask asks for a key and records the answer.
-func (p *paused) ask(client *http.Client, i int) (code string) {
+// validate validates a key and records the answer.
+func (p *paused) validate(client *http.Client, i int) (code string) {
 	body, err := json.Marshal(map[string]string{"key": p.texts[i]})
 	if err != nil {
 		p.t.Error(err)
@@ -276,16 +277,16 @@ func (p *paused) ask(client *http.Client, i int) (code string) {
 	return answer.Code.String()
 }
 
-// converges asks until every key is what was written last.
+// converges validates each key until its verdict is that of its last write.
 func (p *paused) converges() {
 	p.t.Helper()
-	client := &http.Client{Timeout: patience}
+	client := &http.Client{Timeout: waitTimeout}
 	defer client.CloseIdleConnections()
 	for i := range p.texts {
 		want := apikey.Disabled
 		if p.active[i] {
 			want = apikey.Valid
 		}
-		eventually(p.t, p.label(i)+" does not become "+want.String(), func() bool { return p.ask(client, i) == want.String() })
+		eventually(p.t, p.label(i)+" did not become "+want.String(), func() bool { return p.validate(client, i) == want.String() })
 	}
 }

@@ -21,8 +21,8 @@ type remote struct {
 	secret []string // what must be in no stderr
 }
 
-// do runs one, and wants its exit code.
-func (r *remote) do(code int, stdin string, args ...string) ran {
+// do runs a command, and checks its exit code.
+func (r *remote) do(code int, stdin string, args ...string) result {
 	r.t.Helper()
 	var stdout, stderr bytes.Buffer
 	cmd := exec.CommandContext(r.t.Context(), os.Args[0], args...)
@@ -33,9 +33,9 @@ func (r *remote) do(code int, stdin string, args ...string) ran {
 	if err != nil && !errors.As(err, &exit) {
 		r.t.Fatal(err)
 	}
-	got := ran{cmd.ProcessState.ExitCode(), stdout.String(), stderr.String()}
+	got := result{cmd.ProcessState.ExitCode(), stdout.String(), stderr.String()}
 	if got.code != code {
-		r.t.Fatalf("%q: %+v, want exit code %d", args, got, code)
+		r.t.Fatalf("%q: got %+v, want exit code %d", args, got, code)
 	}
 	r.secret = append(r.secret, madeKey.FindAllString(got.stdout, -1)...)
 	for _, secret := range r.secret {
@@ -46,13 +46,13 @@ func (r *remote) do(code int, stdin string, args ...string) ran {
 	return got
 }
 
-// madeKey is the text of a key that keytail has made.
+// madeKey matches the text of a key that keytail has created.
 var madeKey = regexp.MustCompile(`kt_[0-9A-Za-z]{49}`)
 
-// adminLine is where --dev says that the admin listener is.
+// adminLine matches the address of the admin listener in the output of --dev.
 var adminLine = regexp.MustCompile(`(?m)^  admin +(\S+)`)
 
-// revised is what answers of the admin API have in common.
+// revised has the common fields of the admin API's responses.
 type revised struct {
 	ID, Key, Revision string
 	Synced            bool
@@ -80,14 +80,15 @@ func startRemote(t *testing.T) (*keytail, *remote) {
 	text := k.welcome(t)
 	public, admin := curlLine.FindStringSubmatch(text), adminLine.FindStringSubmatch(text)
 	if public == nil || admin == nil {
-		t.Fatalf("no addresses:\n%s", text)
+		t.Fatalf("got no addresses in:\n%s", text)
 	}
 	return k, &remote{t: t, secret: []string{adminToken}, env: []string{
 		asBinary + "=1", "KEYTAIL_TOKEN_FILE=" + path, "KEYTAIL_ADMIN_URL=" + admin[1], "KEYTAIL_URL=" + strings.TrimSuffix(public[1], "/v1/keys/verify"),
 	}}
 }
 
-// TestManagingAKeyWithCommands against a daemon, from its making to its end.
+// TestManagingAKeyWithCommands creates, changes, rotates, revokes and deletes a key of a
+// daemon.
 func TestManagingAKeyWithCommands(t *testing.T) {
 	k, r := startRemote(t)
 	verdict := func(code int, key string, flags ...string) string {
@@ -96,65 +97,65 @@ func TestManagingAKeyWithCommands(t *testing.T) {
 	}
 	first := r.json(0, "keys", "create", "--user-id=ada", "--name=first", "--scopes=a,b", "--expires=90d", "--wait=fleet")
 	if first.Key == "" || !first.Synced {
-		t.Fatalf("%+v", first)
+		t.Fatalf("keys create: got %+v", first)
 	}
 	if got := verdict(0, first.Key, "--scopes=a,b", "--min-revision="+first.Revision); got != "VALID" {
-		t.Error(got)
+		t.Errorf("got %s, want VALID", got)
 	}
 	down := r.json(0, "keys", "update", first.ID, "--name=renamed", "--scopes=a", "--user-id=ada")
 	if got := verdict(1, first.Key, "--scopes=b", "--min-revision="+down.Revision); got != "INSUFFICIENT_PERMISSIONS" {
-		t.Error(got)
+		t.Errorf("got %s, want INSUFFICIENT_PERMISSIONS", got)
 	}
 	if out := r.do(0, "", "keys", "get", first.ID); !strings.Contains(out.stdout, "name         renamed\n") || madeKey.MatchString(out.stdout) {
-		t.Errorf("%s", out.stdout)
+		t.Errorf("keys get: got %s", out.stdout)
 	}
-	r.do(1, "", "keys", "revoke", first.ID, "--user-id=bob") // whose key it is not
+	r.do(1, "", "keys", "revoke", first.ID, "--user-id=bob") // another user's key
 	r.do(1, "", "keys", "update", first.ID, "--name=late", `--if-match="0"`)
 
 	second := r.json(0, "keys", "rotate", first.ID, "--overlap=1h", "--wait=instance")
 	for _, key := range []string{first.Key, second.Key} {
 		if got := verdict(0, key, "--min-revision="+second.Revision); got != "VALID" {
-			t.Error(got)
+			t.Errorf("got %s, want VALID", got)
 		}
 	}
 	gone := r.do(0, "", "keys", "revoke", first.ID, "--wait=fleet")
 	if !regexp.MustCompile(`keytail: revoked on 1 of 1 instances in \d+ ms\n`).MatchString(gone.stderr) {
-		t.Errorf("%q", gone.stderr)
+		t.Errorf("keys revoke: got stderr %q", gone.stderr)
 	}
 	if got := verdict(1, first.Key); got != "DISABLED" {
-		t.Error(got)
+		t.Errorf("got %s, want DISABLED", got)
 	}
 	r.do(0, "", "sync", second.Revision)
 	if list := r.do(0, "", "keys", "list", "--user-id=ada", "--quiet"); list.stdout != second.ID+"\n" {
-		t.Errorf("%q", list.stdout)
+		t.Errorf("keys list: got %q, want %q", list.stdout, second.ID+"\n")
 	}
 	if list := r.do(0, "", "instances"); strings.Count(list.stdout, "\n") != 2 {
-		t.Errorf("%q", list.stdout)
+		t.Errorf("instances: got %q, want two lines", list.stdout)
 	}
 	r.do(0, "", "keys", "delete", second.ID)
 	if got := verdict(1, second.Key); got != "NOT_FOUND" {
-		t.Error(got)
+		t.Errorf("got %s, want NOT_FOUND", got)
 	}
 	audit := r.do(0, "", "audit", "--user-id=ada")
 	if lines := strings.Split(audit.stdout, "\n"); len(lines) != 7 || !strings.Contains(lines[1], "delete") || !strings.Contains(lines[5], "create") {
-		t.Errorf("%s", audit.stdout)
+		t.Errorf("audit: got %s", audit.stdout)
 	}
 	k.stop(t, os.Interrupt)
 	for name, log := range map[string]*output{"stdout": k.stdout, "stderr": k.stderr} {
 		if text, _ := log.snapshot(); strings.Contains(text, first.Key) || strings.Contains(text, second.Key) || strings.Contains(text, r.secret[0]) {
-			t.Errorf("the daemon's %s has a secret", name)
+			t.Errorf("the daemon's %s contains a secret", name)
 		}
 	}
 	if out := r.do(1, "", "keys", "list"); !strings.Contains(out.stderr, "connection refused") {
-		t.Errorf("%s", out.stderr)
+		t.Errorf("without a daemon: got stderr %s", out.stderr)
 	}
 }
 
-// TestEventsByCommand: a key's making is heard of, and a restart of the daemon is
-// lived through by whoever listens.
+// TestEventsByCommand: events reports the creation of a key, and reconnects after the
+// daemon has stopped.
 func TestEventsByCommand(t *testing.T) {
 	k, r := startRemote(t)
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), waitTimeout)
 	defer cancel()
 	stdout, stderr := &output{changed: make(chan struct{})}, &output{changed: make(chan struct{})}
 	cmd := exec.CommandContext(ctx, os.Args[0], "events", "--output=json")
@@ -180,7 +181,7 @@ func TestEventsByCommand(t *testing.T) {
 // await waits until the output has a text.
 func (o *output) await(t *testing.T, text string) {
 	t.Helper()
-	deadline := time.After(patience)
+	deadline := time.After(waitTimeout)
 	for {
 		content, changed := o.snapshot()
 		if strings.Contains(content, text) {
@@ -189,7 +190,7 @@ func (o *output) await(t *testing.T, text string) {
 		select {
 		case <-changed:
 		case <-deadline:
-			t.Fatalf("%q is not there:\n%s", text, content)
+			t.Fatalf("%q was not written; got:\n%s", text, content)
 		}
 	}
 }

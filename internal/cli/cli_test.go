@@ -49,16 +49,16 @@ func TestExitCodes(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			code, _, stderr := finish(t, newFake().deps(), test.args...)
 			if code != test.code {
-				t.Errorf("exit code %d, want %d; stderr:\n%s", code, test.code, stderr)
+				t.Errorf("got exit code %d, want %d; stderr:\n%s", code, test.code, stderr)
 			}
 			if len(test.stderr) == 0 && stderr != "" {
-				t.Errorf("stderr has %q", stderr)
+				t.Errorf("stderr: got %q, want nothing", stderr)
 			}
 			rest := stderr
 			for _, text := range test.stderr {
 				_, after, found := strings.Cut(rest, text)
 				if !found {
-					t.Errorf("stderr lacks %q after the texts before it:\n%s", text, stderr)
+					t.Errorf("stderr lacks %q after the other texts:\n%s", text, stderr)
 				}
 				rest = after
 			}
@@ -83,12 +83,12 @@ func TestHelp(t *testing.T) {
 func TestVersion(t *testing.T) {
 	_, stdout, _ := finish(t, Deps{Version: "v1.2.3", Commit: "0123abc"}, "version")
 	if !strings.HasPrefix(stdout, "keytail v1.2.3 commit 0123abc go1.") {
-		t.Errorf("version prints %q", stdout)
+		t.Errorf("version: got %q", stdout)
 	}
 }
 
-// TestVersionFallsBackOnTheBuild: without the linker's word, version prints what
-// Go read from git.
+// TestVersionFallsBackOnTheBuild: without a version from the linker, version prints what Go
+// read from git.
 func TestVersionFallsBackOnTheBuild(t *testing.T) {
 	clean := &debug.BuildInfo{
 		GoVersion: "go1.26.10", Main: debug.Module{Version: "v1.2.3"},
@@ -112,7 +112,8 @@ func TestVersionFallsBackOnTheBuild(t *testing.T) {
 	}
 }
 
-// TestMistakesInTheFileAreReportedWithOthers, each with its line.
+// TestMistakesInTheFileAreReportedWithOthers: all mistakes at once, those of the file with
+// their line.
 func TestMistakesInTheFileAreReportedWithOthers(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "keytail.yaml")
 	if err := os.WriteFile(path, []byte("addr: nowhere\nbogus: 1\n"), 0o600); err != nil {
@@ -120,7 +121,7 @@ func TestMistakesInTheFileAreReportedWithOthers(t *testing.T) {
 	}
 	code, _, stderr := finish(t, newFake().deps(), unreachable, "--config", path)
 	if code != exitUsage {
-		t.Errorf("exit code %d", code)
+		t.Errorf("got exit code %d", code)
 	}
 	for _, text := range []string{path + `, line 2: unknown key "bogus"`, "--addr must be host:port"} {
 		if !strings.Contains(stderr, "keytail: "+text) {
@@ -129,8 +130,8 @@ func TestMistakesInTheFileAreReportedWithOthers(t *testing.T) {
 	}
 }
 
-// TestCacheSizesAreRefusedBeforeTheStart: a size that the cache would refuse is a
-// usage error, and no other size is.
+// TestCacheSizesAreRefusedBeforeTheStart: exactly the sizes that the cache refuses are
+// usage errors.
 func TestCacheSizesAreRefusedBeforeTheStart(t *testing.T) {
 	for size := range 6 {
 		c := serveCommand{Config: config.Config{
@@ -143,13 +144,13 @@ func TestCacheSizesAreRefusedBeforeTheStart(t *testing.T) {
 			refused = errors.New("0 is the default of keycache, not of the flag")
 		}
 		if err := c.check(process{}); (err == nil) != (refused == nil) {
-			t.Errorf("--cache-size=%d: %v, the cache itself: %v", size, err, refused)
+			t.Errorf("--cache-size=%d: got %v, want the cache's %v", size, err, refused)
 		}
 	}
 }
 
-// TestSecretsAreNeverPrinted covers what keytail, kong and the driver report
-// about invalid URIs.
+// TestSecretsAreNeverPrinted covers the errors of keytail, kong and the driver about
+// invalid URIs.
 func TestSecretsAreNeverPrinted(t *testing.T) {
 	for _, args := range [][]string{
 		{"--mongodb-uri=mongodb://root:hunter2@127.0.0.1/keys?maxPoolSize=hunter2"},
@@ -167,7 +168,7 @@ func TestSecretsAreNeverPrinted(t *testing.T) {
 	} {
 		code, stdout, stderr := finish(t, newFake().deps(), args...)
 		if code == exitOK || stderr == "" {
-			t.Errorf("%q: exit code %d, stderr %q", args, code, stderr)
+			t.Errorf("%q: got exit code %d, stderr %q", args, code, stderr)
 		}
 		if strings.Contains(stdout+stderr, "hunter2") {
 			t.Errorf("%q shows the secret:\n%s%s", args, stdout, stderr)

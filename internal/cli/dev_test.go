@@ -29,7 +29,7 @@ func TestListenFallsBackInDevOnly(t *testing.T) {
 		}
 		if err == nil {
 			if all[0].Addr().String() == taken {
-				t.Errorf("%s: it listens on the taken address", name)
+				t.Errorf("%s: it listens on the address in use", name)
 			}
 			all.close()
 		}

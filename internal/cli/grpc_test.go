@@ -22,8 +22,8 @@ import (
 	"github.com/keytail/keytail/internal/config"
 )
 
-// dialGRPC is a client that trusts the authority for this name, and shows a pair if
-// there is one. Without an authority it speaks in the clear.
+// dialGRPC connects a client that trusts the authority for this name, and presents the
+// certificate of show, if any. Without an authority it uses no TLS.
 func dialGRPC(t *testing.T, addr string, a *authority, name string, show config.TLSFiles) *grpc.ClientConn {
 	t.Helper()
 	transport := insecure.NewCredentials()
@@ -47,10 +47,10 @@ func dialGRPC(t *testing.T, addr string, a *authority, name string, show config.
 	return conn
 }
 
-// askGRPC asks about nothing, and returns the code of the answer.
-func askGRPC(t *testing.T, conn *grpc.ClientConn) (codes.Code, error) {
+// checkGRPC sends an empty request, and returns the code of the answer.
+func checkGRPC(t *testing.T, conn *grpc.ClientConn) (codes.Code, error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), waitTimeout)
 	defer cancel()
 	answer, err := authv3.NewAuthorizationClient(conn).Check(ctx, &authv3.CheckRequest{})
 	return codes.Code(answer.GetStatus().GetCode()), err
@@ -58,7 +58,7 @@ func askGRPC(t *testing.T, conn *grpc.ClientConn) (codes.Code, error) {
 
 func healthGRPC(t *testing.T, conn *grpc.ClientConn) string {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), waitTimeout)
 	defer cancel()
 	answer, err := grpc_health_v1.NewHealthClient(conn).Check(ctx, &grpc_health_v1.HealthCheckRequest{})
 	if err != nil {
@@ -79,41 +79,41 @@ func startGRPC(t *testing.T, f *fake, args ...string) (r *running, addr string) 
 	return r, addr
 }
 
-// TestGRPCListener: it also answers during the drain, and ends with the process.
+// TestGRPCListener also answers during the drain, and closes when the process exits.
 func TestGRPCListener(t *testing.T) {
 	f := newFake()
 	r, addr := startGRPC(t, f, "--drain-delay=1s", "--hide-credentials")
 	conn := dialGRPC(t, addr, nil, "", config.TLSFiles{})
-	if code, err := askGRPC(t, conn); err != nil || code != codes.Unavailable { // the fake knows no truth
-		t.Errorf("%v, %v", code, err)
+	if code, err := checkGRPC(t, conn); err != nil || code != codes.Unavailable { // the fake has no data
+		t.Errorf("got %v, %v, want Unavailable", code, err)
 	}
 	if status := healthGRPC(t, conn); status != "SERVING" {
-		t.Errorf("health is %s", status)
+		t.Errorf("health: got %s", status)
 	}
 	if !f.cfg.HideCredentials {
-		t.Error("the service does not hear of --hide-credentials")
+		t.Error("the service did not get --hide-credentials")
 	}
 	r.signal(t)
 	<-f.drained
 	if status := healthGRPC(t, conn); status != "NOT_SERVING" {
-		t.Errorf("during the drain health is %s", status)
+		t.Errorf("health during the drain: got %s", status)
 	}
-	if _, err := askGRPC(t, conn); err != nil {
+	if _, err := checkGRPC(t, conn); err != nil {
 		t.Errorf("during the drain: %v", err)
 	}
 	if code := r.wait(t); code != exitOK {
-		t.Errorf("exit code %d; stderr:\n%s", code, r.stderr)
+		t.Errorf("got exit code %d; stderr:\n%s", code, r.stderr)
 	}
 	if conn, err := net.Dial("tcp", addr); err == nil {
 		_ = conn.Close()
-		t.Error("somebody listens still")
+		t.Error("the listener is still open")
 	}
 }
 
 func TestNoGRPCListenerByDefault(t *testing.T) {
 	r, _, _ := startServe(t, newFake().deps(), "--drain-delay=0")
 	if line := r.stderr.waitFor(t, `"serving"`); strings.Contains(line, "grpc_addr") {
-		t.Errorf("it serves gRPC: %s", line)
+		t.Errorf("got a gRPC listener, want none: %s", line)
 	}
 	r.signal(t)
 	r.wait(t)
@@ -129,7 +129,7 @@ func TestGRPCWithTLS(t *testing.T) {
 	caFile := filepath.Join(dir, "ca.crt")
 	writeFile(t, caFile, ca.pem)
 	r, addr := startGRPC(t, newFake(), "--drain-delay=0", "--grpc-tls-cert-file="+server.CertFile, "--grpc-tls-key-file="+server.KeyFile, "--grpc-tls-client-ca-file="+caFile)
-	if code, err := askGRPC(t, dialGRPC(t, addr, ca, "keytail.example", envoy)); err != nil || code != codes.Unavailable {
+	if code, err := checkGRPC(t, dialGRPC(t, addr, ca, "keytail.example", envoy)); err != nil || code != codes.Unavailable {
 		t.Errorf("with a certificate: %v, %v", code, err)
 	}
 	for name, conn := range map[string]*grpc.ClientConn{
@@ -139,13 +139,13 @@ func TestGRPCWithTLS(t *testing.T) {
 		"who takes it for another":    dialGRPC(t, addr, ca, "other.example", envoy),
 		"who trusts another's signer": dialGRPC(t, addr, newAuthority(t), "keytail.example", envoy),
 	} {
-		if code, err := askGRPC(t, conn); err == nil {
+		if code, err := checkGRPC(t, conn); err == nil {
 			t.Errorf("%s: %v", name, code)
 		}
 	}
 	r.signal(t)
 	if code := r.wait(t); code != exitOK {
-		t.Errorf("exit code %d; stderr:\n%s", code, r.stderr)
+		t.Errorf("got exit code %d; stderr:\n%s", code, r.stderr)
 	}
 }
 
@@ -181,24 +181,24 @@ func TestGRPCCertificatesAreReloaded(t *testing.T) {
 		}
 	}()
 	first := dialGRPC(t, bound.Addr().String(), ca, "first", config.TLSFiles{})
-	if _, err := askGRPC(t, first); err != nil {
+	if _, err := checkGRPC(t, first); err != nil {
 		t.Fatal(err)
 	}
 	ca.write(t, filepath.Join(dir, "pair"), "second", until)
 	ticks <- time.Time{} // the second is taken when the first has been worked off
 	ticks <- time.Time{}
-	if _, err := askGRPC(t, dialGRPC(t, bound.Addr().String(), ca, "second", config.TLSFiles{})); err != nil {
+	if _, err := checkGRPC(t, dialGRPC(t, bound.Addr().String(), ca, "second", config.TLSFiles{})); err != nil {
 		t.Errorf("a new connection: %v", err)
 	}
-	if _, err := askGRPC(t, dialGRPC(t, bound.Addr().String(), ca, "first", config.TLSFiles{})); err == nil {
-		t.Error("a new connection gets the old certificate")
+	if _, err := checkGRPC(t, dialGRPC(t, bound.Addr().String(), ca, "first", config.TLSFiles{})); err == nil {
+		t.Error("a new connection got the old certificate")
 	}
-	if _, err := askGRPC(t, first); err != nil {
+	if _, err := checkGRPC(t, first); err != nil {
 		t.Errorf("the old connection: %v", err)
 	}
 }
 
-// TestWarningOfAnOpenGRPCListener: whoever can connect can claim any client
+// TestWarningOfAnOpenGRPCListener: any program that can connect can claim any client
 // address.
 func TestWarningOfAnOpenGRPCListener(t *testing.T) {
 	tls := config.TLSFiles{CertFile: "c", KeyFile: "k"}
@@ -217,7 +217,7 @@ func TestWarningOfAnOpenGRPCListener(t *testing.T) {
 		test.cfg.Addr = "127.0.0.1:8080"
 		(&serveRun{cfg: &test.cfg, log: zap.New(core)}).announce()
 		if logs.FilterMessageSnippet("the gRPC listener is reachable").Len() != test.want || logs.Len() != test.want {
-			t.Errorf("%s: logged %v", name, logs.All())
+			t.Errorf("%s: got log %v", name, logs.All())
 		}
 	}
 }

@@ -25,7 +25,7 @@ func TestHealthcheck(t *testing.T) {
 		"every v4":       {[]string{"--ops-addr", "0.0.0.0:" + port}, exitOK},
 		"url":            {[]string{"--url", server.URL + "/livez"}, exitOK},
 		"not ready":      {[]string{"--url", server.URL + "/readyz"}, exitFailure},
-		"nobody there":   {[]string{"--ops-addr", "127.0.0.1:1"}, exitFailure},
+		"no listener":    {[]string{"--ops-addr", "127.0.0.1:1"}, exitFailure},
 		"not a URL":      {[]string{"--url", "::"}, exitFailure},
 		"free port":      {[]string{"--ops-addr", "127.0.0.1:0"}, exitUsage},
 		"not an address": {[]string{"--ops-addr", "9090"}, exitUsage},
@@ -33,12 +33,13 @@ func TestHealthcheck(t *testing.T) {
 	} {
 		code, _, stderr := finish(t, Deps{}, append([]string{"healthcheck"}, test.args...)...)
 		if code != test.code {
-			t.Errorf("%s: exit code %d, want %d; stderr:\n%s", name, code, test.code, stderr)
+			t.Errorf("%s: got exit code %d, want %d; stderr:\n%s", name, code, test.code, stderr)
 		}
 	}
 }
 
-// TestHealthcheckReadsTheEnvironmentOfServe: in a container both have the same.
+// TestHealthcheckReadsTheEnvironmentOfServe, because in a container both have the same
+// environment.
 func TestHealthcheckReadsTheEnvironmentOfServe(t *testing.T) {
 	server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
 	t.Cleanup(server.Close)
@@ -46,7 +47,7 @@ func TestHealthcheckReadsTheEnvironmentOfServe(t *testing.T) {
 	t.Setenv("KEYTAIL_MAX_STALE", "nonsense")
 	t.Setenv("HTTP_PROXY", "http://127.0.0.1:1")
 	if code, _, stderr := finish(t, Deps{}, "healthcheck"); code != exitOK {
-		t.Errorf("exit code %d; stderr:\n%s", code, stderr)
+		t.Errorf("got exit code %d; stderr:\n%s", code, stderr)
 	}
 }
 

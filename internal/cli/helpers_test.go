@@ -22,7 +22,8 @@ import (
 	"github.com/keytail/keytail/internal/forwardauth"
 )
 
-// asBinary makes the test's own binary be keytail with a fake service.
+// asBinary is the environment variable that makes the test binary run as keytail with a
+// fake service.
 const asBinary = "KEYTAIL_CLI_TEST_AS_BINARY"
 
 func TestMain(m *testing.M) {
@@ -32,13 +33,13 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// patience bounds what should happen immediately.
-const patience = 20 * time.Second
+// waitTimeout limits waits for something that should happen immediately.
+const waitTimeout = 20 * time.Second
 
 // unreachable is a URI without a server: the fake service never connects.
 const unreachable = "--mongodb-uri=mongodb://127.0.0.1:1/keys"
 
-// buffer is a writer that can be waited on.
+// buffer is a writer whose changes a test can wait for.
 type buffer struct {
 	mu      sync.Mutex
 	content bytes.Buffer
@@ -61,10 +62,10 @@ func (b *buffer) String() string {
 	return b.content.String()
 }
 
-// waitFor returns the first complete line that has text.
+// waitFor waits for a complete line that contains text, and returns it.
 func (b *buffer) waitFor(t *testing.T, text string) string {
 	t.Helper()
-	deadline := time.After(patience)
+	deadline := time.After(waitTimeout)
 	for {
 		b.mu.Lock()
 		content, changed := b.content.String(), b.changed
@@ -77,16 +78,16 @@ func (b *buffer) waitFor(t *testing.T, text string) string {
 		select {
 		case <-changed:
 		case <-deadline:
-			t.Fatalf("%q was not written; what was:\n%s", text, content)
+			t.Fatalf("%q was not written; got:\n%s", text, content)
 		}
 	}
 }
 
-// fake is a service that does what a test wants.
+// fake is a service whose behaviour a test sets.
 type fake struct {
 	public http.HandlerFunc
 	live   chan struct{}
-	// runs is Run. Nil: wait for ctx.
+	// runs replaces Run. Nil: wait for ctx.
 	runs func(ctx context.Context) error
 
 	mu     sync.Mutex
@@ -169,7 +170,7 @@ func (f *fake) deps() Deps {
 	}}
 }
 
-// running is a command line that has been started.
+// running is a command that has been started.
 type running struct {
 	stdout, stderr *buffer
 	signals        chan os.Signal
@@ -201,8 +202,8 @@ func (r *running) signal(t *testing.T) {
 	t.Helper()
 	select {
 	case r.signals <- os.Interrupt:
-	case <-time.After(patience):
-		t.Fatal("nobody takes the signal")
+	case <-time.After(waitTimeout):
+		t.Fatal("no goroutine receives the signal")
 	}
 }
 
@@ -211,13 +212,13 @@ func (r *running) wait(t *testing.T) int {
 	select {
 	case code := <-r.code:
 		return code
-	case <-time.After(patience):
-		t.Fatalf("it does not end; stderr:\n%s", r.stderr)
+	case <-time.After(waitTimeout):
+		t.Fatalf("the command did not end; stderr:\n%s", r.stderr)
 		return -1
 	}
 }
 
-// finish runs a command line to its end.
+// finish runs a command to its end.
 func finish(t *testing.T, deps Deps, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
 	r := start(args, deps)
@@ -228,7 +229,7 @@ func finish(t *testing.T, deps Deps, args ...string) (code int, stdout, stderr s
 // get returns a body, or the error of a request that was not answered.
 func get(t *testing.T, url string) (string, error) {
 	t.Helper()
-	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: patience}
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: waitTimeout}
 	response, err := client.Get(url)
 	if err != nil {
 		return "", err

@@ -10,7 +10,8 @@ import (
 	"github.com/keytail/keytail/internal/keystore"
 )
 
-// TestDefaultsOfMappingFlags are the default schema. An empty form is its first value.
+// TestDefaultsOfMappingFlags: the flags' defaults are the default schema. An empty form
+// means its first value.
 func TestDefaultsOfMappingFlags(t *testing.T) {
 	cfg := config.Config{Collection: "api_keys"}
 	flags := reflect.ValueOf(&cfg.Map).Elem()
@@ -22,7 +23,7 @@ func TestDefaultsOfMappingFlags(t *testing.T) {
 	}
 }
 
-// TestEveryMappingFlagReachesTheSchema: none is forgotten in the conversion.
+// TestEveryMappingFlagReachesTheSchema: the conversion forgets none.
 func TestEveryMappingFlagReachesTheSchema(t *testing.T) {
 	cfg := config.Config{Collection: "value of Collection", DefaultScopes: []string{"read"}}
 	flags := reflect.ValueOf(&cfg.Map).Elem()
@@ -33,7 +34,7 @@ func TestEveryMappingFlagReachesTheSchema(t *testing.T) {
 	for i := range schema.NumField() {
 		name := schema.Type().Field(i).Name
 		if name != "DefaultScopes" && schema.Field(i).String() != "value of "+name {
-			t.Errorf("%s is %q", name, schema.Field(i))
+			t.Errorf("%s: got %q", name, schema.Field(i))
 		}
 	}
 }

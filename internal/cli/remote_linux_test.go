@@ -12,8 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// openTerminal makes a pseudo-terminal: what is written to the first end is typed
-// at the second.
+// openTerminal opens a pseudo-terminal: text written to keyboard is input of terminal.
 func openTerminal(t *testing.T) (keyboard, terminal *os.File) {
 	t.Helper()
 	keyboard, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)
@@ -36,8 +35,8 @@ func openTerminal(t *testing.T) (keyboard, terminal *os.File) {
 	return keyboard, terminal
 }
 
-// shows reports whether the terminal shows what is typed.
-func shows(t *testing.T, terminal *os.File) bool {
+// echoes reports whether the terminal echoes typed text.
+func echoes(t *testing.T, terminal *os.File) bool {
 	t.Helper()
 	state, err := unix.IoctlGetTermios(int(terminal.Fd()), unix.TCGETS)
 	if err != nil {
@@ -48,15 +47,15 @@ func shows(t *testing.T, terminal *os.File) bool {
 
 func awaitShowing(t *testing.T, terminal *os.File, want bool) {
 	t.Helper()
-	for deadline := time.Now().Add(patience); shows(t, terminal) != want; runtime.Gosched() {
+	for deadline := time.Now().Add(waitTimeout); echoes(t, terminal) != want; runtime.Gosched() {
 		if time.Now().After(deadline) {
-			t.Fatalf("the terminal shows what is typed: still %v", !want)
+			t.Fatalf("the terminal echoes typed text: got %v", !want)
 		}
 	}
 }
 
-// endReader gives a line to the reader that Ctrl-C has left behind, which a process
-// takes along with it, and waits until it has put the terminal back.
+// endReader sends a line to the reader that is left after Ctrl-C (in production it ends
+// with the process), and waits until the reader has restored the terminal.
 func endReader(t *testing.T, keyboard, terminal *os.File) {
 	t.Helper()
 	state, err := unix.IoctlGetTermios(int(terminal.Fd()), unix.TCGETS)
@@ -71,27 +70,28 @@ func endReader(t *testing.T, keyboard, terminal *os.File) {
 	awaitShowing(t, terminal, true)
 }
 
-// TestATypedKeyIsHidden, and Ctrl-C restores the terminal.
+// TestATypedKeyIsHidden: the terminal does not echo the key, and Ctrl-C restores the
+// terminal.
 func TestATypedKeyIsHidden(t *testing.T) {
-	f := newDaemonFake(t)
+	f := newFakeDaemon(t)
 	keyboard, terminal := openTerminal(t)
 	for _, typed := range []bool{true, false} {
 		r := start([]string{"verify", "-q"}, Deps{Stdin: terminal})
 		awaitShowing(t, terminal, false)
 		if !typed {
 			r.signal(t)
-			if code := r.wait(t); code != exitFailure || !strings.Contains(r.stderr.String(), "interrupted") || !shows(t, terminal) {
-				t.Errorf("exit code %d, shows %v, %s", code, shows(t, terminal), r.stderr)
+			if code := r.wait(t); code != exitFailure || !strings.Contains(r.stderr.String(), "interrupted") || !echoes(t, terminal) {
+				t.Errorf("got exit code %d, echoes %v, %s", code, echoes(t, terminal), r.stderr)
 			}
 			endReader(t, keyboard, terminal)
 			continue
 		}
 		_, _ = io.WriteString(keyboard, "kt_typed\n")
-		if code := r.wait(t); code != exitOK || r.stdout.String() != "VALID\n" || !shows(t, terminal) {
-			t.Errorf("exit code %d, %s%s", code, r.stdout, r.stderr)
+		if code := r.wait(t); code != exitOK || r.stdout.String() != "VALID\n" || !echoes(t, terminal) {
+			t.Errorf("got exit code %d, %s%s", code, r.stdout, r.stderr)
 		}
 	}
-	if asked := f.asked(); len(asked) != 1 || !strings.Contains(asked[0], "kt_typed") {
-		t.Errorf("%q", asked)
+	if asked := f.seenRequests(); len(asked) != 1 || !strings.Contains(asked[0], "kt_typed") {
+		t.Errorf("requests: got %q", asked)
 	}
 }

@@ -30,15 +30,15 @@ func TestServeAnswersOnBothListenersAndStopsCleanly(t *testing.T) {
 	}
 	if f.cfg.Database != "keys" || f.cfg.Schema.Collection != "api_keys" || f.cfg.MaxStale != 3*time.Second || f.cfg.HeartbeatInterval != 500*time.Millisecond || f.cfg.CacheSizeMiB != 64 ||
 		f.cfg.EnsureSchema || f.cfg.Version != "v1.2.3" || f.cfg.Client == nil || f.cfg.Registry == nil || f.cfg.Logger == nil {
-		t.Errorf("the service is given %+v", f.cfg)
+		t.Errorf("the service got %+v", f.cfg)
 	}
 	r.signal(t)
 	if code := r.wait(t); code != exitOK {
-		t.Errorf("exit code %d; stderr:\n%s", code, r.stderr)
+		t.Errorf("got exit code %d; stderr:\n%s", code, r.stderr)
 	}
 	for _, url := range []string{public, operations} {
 		if _, err := get(t, url); err == nil {
-			t.Errorf("%s answers after the stop", url)
+			t.Errorf("%s: got an answer after the stop", url)
 		}
 	}
 }
@@ -86,10 +86,10 @@ func TestStopDrainsWhileTheServiceRuns(t *testing.T) {
 	waitUntilClosed(t, public)
 	close(release)
 	if err := <-slow; err != nil {
-		t.Errorf("the request in flight was cut: %v", err)
+		t.Errorf("the request in flight failed: %v", err)
 	}
 	if code := r.wait(t); code != exitOK {
-		t.Errorf("exit code %d; stderr:\n%s", code, r.stderr)
+		t.Errorf("got exit code %d; stderr:\n%s", code, r.stderr)
 	}
 	if diff := cmp.Diff([]string{"drain", "slow request answered", "tail stopped"}, f.noted()); diff != "" {
 		t.Errorf("order of the stop (-want +got):\n%s", diff)
@@ -99,7 +99,7 @@ func TestStopDrainsWhileTheServiceRuns(t *testing.T) {
 // waitUntilClosed returns once nothing accepts connections at url's address.
 func waitUntilClosed(t *testing.T, url string) {
 	t.Helper()
-	deadline := time.Now().Add(patience)
+	deadline := time.Now().Add(waitTimeout)
 	for time.Now().Before(deadline) {
 		conn, err := net.Dial("tcp", strings.TrimPrefix(url, "http://"))
 		if err != nil {
@@ -107,7 +107,7 @@ func waitUntilClosed(t *testing.T, url string) {
 		}
 		_ = conn.Close()
 	}
-	t.Fatal("the listener stays open")
+	t.Fatal("the listener did not close")
 }
 
 func TestFailureOfTheServiceStopsEverything(t *testing.T) {
@@ -129,7 +129,7 @@ func TestFailureOfTheServiceStopsEverything(t *testing.T) {
 			r, public, operations := startServe(t, f.deps(), "--drain-delay=5m")
 			close(failNow)
 			if code := r.wait(t); code != exitFailure {
-				t.Errorf("exit code %d", code)
+				t.Errorf("got exit code %d", code)
 			}
 			if stderr := r.stderr.String(); !strings.Contains(stderr, "keytail: "+test.want) {
 				t.Errorf("stderr lacks %q:\n%s", test.want, stderr)
@@ -146,21 +146,21 @@ func TestStartFailures(t *testing.T) {
 	}}
 	code, _, stderr := finish(t, refuse, unreachable)
 	if code != exitFailure || !strings.Contains(stderr, "keytail: the collection keys.api_keys does not exist") {
-		t.Errorf("exit code %d, stderr:\n%s", code, stderr)
+		t.Errorf("got exit code %d, stderr:\n%s", code, stderr)
 	}
 
 	taken := listenAnywhere(t)
 	code, _, stderr = finish(t, newFake().deps(), unreachable, "--addr="+taken, "--ops-addr=127.0.0.1:0")
 	if code != exitFailure || !strings.Contains(stderr, "keytail: --addr: another program listens on "+taken) {
-		t.Errorf("exit code %d, stderr:\n%s", code, stderr)
+		t.Errorf("got exit code %d, stderr:\n%s", code, stderr)
 	}
 	code, _, stderr = finish(t, newFake().deps(), unreachable, "--addr=192.0.2.1:1", "--ops-addr="+taken)
 	if code != exitFailure || !strings.Contains(stderr, "--addr: cannot listen on 192.0.2.1:1") || !strings.Contains(stderr, "--ops-addr: another program") {
-		t.Errorf("two addresses that fail: exit code %d, stderr:\n%s", code, stderr)
+		t.Errorf("two addresses that fail: got exit code %d, stderr:\n%s", code, stderr)
 	}
 }
 
-// TestSignalDuringTheStart is a clean stop, too.
+// TestSignalDuringTheStart also causes a clean stop.
 func TestSignalDuringTheStart(t *testing.T) {
 	entered := make(chan struct{})
 	r := start([]string{unreachable}, Deps{NewService: func(ctx context.Context, _ daemon.Config) (Service, error) {
@@ -171,7 +171,7 @@ func TestSignalDuringTheStart(t *testing.T) {
 	<-entered
 	r.signal(t)
 	if code := r.wait(t); code != exitOK {
-		t.Errorf("exit code %d; stderr:\n%s", code, r.stderr)
+		t.Errorf("got exit code %d; stderr:\n%s", code, r.stderr)
 	}
 }
 
@@ -181,13 +181,12 @@ func TestAReachableListenerIsAWarning(t *testing.T) {
 		r.signal(t)
 		r.wait(t)
 		if got := strings.Contains(r.stderr.String(), "is reachable from other machines"); got != want {
-			t.Errorf("a warning for %s: %v, want %v", addr, got, want)
+			t.Errorf("warning for %s: got %v, want %v", addr, got, want)
 		}
 	}
 }
 
-// TestLogHasNoValuesOfSettings: names of settings are logged, their values are
-// not.
+// TestLogHasNoValuesOfSettings: the log has the names of settings, but not their values.
 func TestLogHasNoValuesOfSettings(t *testing.T) {
 	r, _, _ := startServe(t, newFake().deps(), "--drain-delay=0", "--log-level=debug", "--mongodb-uri=mongodb://root:hunter2@127.0.0.1:1/keys")
 	r.signal(t)
@@ -213,18 +212,18 @@ func TestServerLimits(t *testing.T) {
 		}
 		_ = response.Body.Close()
 		if response.StatusCode != want {
-			t.Errorf("a header of %d bytes: %d, want %d", size, response.StatusCode, want)
+			t.Errorf("a header of %d bytes: got %d, want %d", size, response.StatusCode, want)
 		}
 	}
 	server := newServer(nil, f.cfg.Logger)
 	if server.ReadHeaderTimeout == 0 || server.ReadTimeout == 0 || server.WriteTimeout == 0 || server.IdleTimeout == 0 {
-		t.Errorf("a server without a limit: %+v", server)
+		t.Errorf("the server lacks a limit: %+v", server)
 	}
 	r.signal(t)
 	r.wait(t)
 }
 
-// TestTheHandlerAnswersEveryRequest: net/http itself must not allow any.
+// TestTheHandlerAnswersEveryRequest: net/http must not answer any with 200 itself.
 func TestTheHandlerAnswersEveryRequest(t *testing.T) {
 	refuse := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusTeapot) })
 	server := httptest.NewUnstartedServer(nil)
@@ -249,7 +248,7 @@ func TestTheHandlerAnswersEveryRequest(t *testing.T) {
 	}
 }
 
-// listenAnywhere holds a port until the test ends.
+// listenAnywhere listens on a free port until the test ends.
 func listenAnywhere(t *testing.T) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -265,7 +264,7 @@ func TestServeTracksUsageByDefault(t *testing.T) {
 		f := newFake()
 		r, _, _ := startServe(t, f.deps(), "--drain-delay=0", args)
 		if f.cfg.Usage != want {
-			t.Errorf("%s: usage is %q, want %q", args, f.cfg.Usage, want)
+			t.Errorf("%s: got usage %q, want %q", args, f.cfg.Usage, want)
 		}
 		r.signal(t)
 		r.wait(t)

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// binary starts this test's binary as keytail: signals belong to a process.
+// binary starts the test binary as keytail, because signals need a process.
 func binary(t *testing.T, args ...string) (cmd *exec.Cmd, stderr *buffer) {
 	t.Helper()
 	stderr = newBuffer()
@@ -28,7 +28,7 @@ func binary(t *testing.T, args ...string) (cmd *exec.Cmd, stderr *buffer) {
 // it.
 func exit(t *testing.T, cmd *exec.Cmd) int {
 	t.Helper()
-	watchdog := time.AfterFunc(patience, func() { _ = cmd.Process.Kill() })
+	watchdog := time.AfterFunc(waitTimeout, func() { _ = cmd.Process.Kill() })
 	defer watchdog.Stop()
 	err := cmd.Wait()
 	if failed := (*exec.ExitError)(nil); err != nil && !errors.As(err, &failed) {
@@ -50,12 +50,12 @@ func TestSignalsStopTheProcessCleanly(t *testing.T) {
 		cmd, stderr := binary(t, "--drain-delay=0")
 		send(t, cmd, signal)
 		if code := exit(t, cmd); code != exitOK {
-			t.Errorf("%s: exit code %d; stderr:\n%s", signal, code, stderr)
+			t.Errorf("%s: got exit code %d; stderr:\n%s", signal, code, stderr)
 		}
 	}
 }
 
-// TestSecondSignalEndsAtOnce, whatever still runs: here a drain of five minutes.
+// TestSecondSignalEndsAtOnce even during a drain of five minutes.
 func TestSecondSignalEndsAtOnce(t *testing.T) {
 	t.Parallel()
 	cmd, stderr := binary(t, "--drain-delay=5m")
@@ -63,6 +63,6 @@ func TestSecondSignalEndsAtOnce(t *testing.T) {
 	stderr.waitFor(t, "stopping")
 	send(t, cmd, syscall.SIGINT)
 	if code := exit(t, cmd); code != exitFailure {
-		t.Errorf("exit code %d; stderr:\n%s", code, stderr)
+		t.Errorf("got exit code %d; stderr:\n%s", code, stderr)
 	}
 }

@@ -41,7 +41,7 @@ func newAuthority(t *testing.T) *authority {
 	return a
 }
 
-// sign makes a certificate, by itself if there is no authority.
+// sign creates a certificate; without an authority it is self-signed.
 func sign(t *testing.T, by *authority, name string, until time.Time) (*x509.Certificate, *ecdsa.PrivateKey, []byte) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -74,7 +74,7 @@ func sign(t *testing.T, by *authority, name string, until time.Time) (*x509.Cert
 	return cert, key, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
 }
 
-// write puts a pair for this name into files that begin with path.
+// write writes a certificate for this name, and its key, to files that begin with path.
 func (a *authority) write(t *testing.T, path, name string, until time.Time) config.TLSFiles {
 	t.Helper()
 	_, key, certPEM := sign(t, a, name, until)
@@ -95,7 +95,8 @@ func writeFile(t *testing.T, path string, content []byte) {
 	}
 }
 
-// client trusts the authority for this name, and shows a pair if there is one.
+// client returns a client that trusts the authority for this name, and presents the
+// certificate of show, if any.
 func (a *authority) client(t *testing.T, name string, show config.TLSFiles) *http.Client {
 	t.Helper()
 	made := &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: x509.NewCertPool(), ServerName: name}
@@ -109,10 +110,10 @@ func (a *authority) client(t *testing.T, name string, show config.TLSFiles) *htt
 	}
 	transport := &http.Transport{TLSClientConfig: made, ForceAttemptHTTP2: true}
 	t.Cleanup(transport.CloseIdleConnections)
-	return &http.Client{Transport: transport, Timeout: patience}
+	return &http.Client{Transport: transport, Timeout: waitTimeout}
 }
 
-func askTLS(t *testing.T, client *http.Client, url string) (body string, proto int, err error) {
+func getTLS(t *testing.T, client *http.Client, url string) (body string, proto int, err error) {
 	t.Helper()
 	response, err := client.Get(url)
 	if err != nil {
@@ -144,15 +145,15 @@ func TestServeWithTLSOnAllListeners(t *testing.T) {
 	admin, _, _ = strings.Cut(admin, `"`)
 	public, operations = strings.Replace(public, "http:", "https:", 1), strings.Replace(operations, "http:", "https:", 1)
 	for url, want := range map[string]string{operations: "operations", "https://" + admin: "admin"} {
-		if body, proto, err := askTLS(t, ca.client(t, "keytail.example", config.TLSFiles{}), url); err != nil || body != want || proto != 2 {
+		if body, proto, err := getTLS(t, ca.client(t, "keytail.example", config.TLSFiles{}), url); err != nil || body != want || proto != 2 {
 			t.Errorf("%s: %q over HTTP/%d, %v", want, body, proto, err)
 		}
 	}
-	if body, proto, err := askTLS(t, ca.client(t, "keytail.example", caller), public); err != nil || body != "public" || proto != 2 {
+	if body, proto, err := getTLS(t, ca.client(t, "keytail.example", caller), public); err != nil || body != "public" || proto != 2 {
 		t.Errorf("with a client's certificate: %q over HTTP/%d, %v", body, proto, err)
 	}
 	for name, show := range map[string]config.TLSFiles{"none": {}, "a stranger's": stranger} {
-		if body, _, err := askTLS(t, ca.client(t, "keytail.example", show), public); err == nil {
+		if body, _, err := getTLS(t, ca.client(t, "keytail.example", show), public); err == nil {
 			t.Errorf("with %s certificate: %q", name, body)
 		}
 	}
@@ -165,15 +166,15 @@ func TestServeWithTLSOnAllListeners(t *testing.T) {
 	} {
 		args := append([]string{"healthcheck", "--ops-addr=" + strings.TrimPrefix(operations, "https://")}, test.args...)
 		if code, _, stderr := finish(t, Deps{}, args...); code != test.code {
-			t.Errorf("%v: exit code %d; stderr:\n%s", args, code, stderr)
+			t.Errorf("%v: got exit code %d; stderr:\n%s", args, code, stderr)
 		}
 	}
 	if f.cfg.AdminTokenFile != tokenFile {
-		t.Errorf("the service is given %q", f.cfg.AdminTokenFile)
+		t.Errorf("the service got %q", f.cfg.AdminTokenFile)
 	}
 	r.signal(t)
 	if code := r.wait(t); code != exitOK {
-		t.Errorf("exit code %d; stderr:\n%s", code, r.stderr)
+		t.Errorf("got exit code %d; stderr:\n%s", code, r.stderr)
 	}
 }
 
@@ -185,7 +186,7 @@ func TestHealthcheckVerifiesOtherMachines(t *testing.T) {
 		"https://10.0.0.7:9090/livez": false, "https://localhost.example:9090/livez": false,
 	} {
 		if got := (healthcheckCommand{}).tls(address).InsecureSkipVerify; got != skips {
-			t.Errorf("%s: verification is skipped: %v", address, got)
+			t.Errorf("%s: got InsecureSkipVerify %v", address, got)
 		}
 	}
 }
@@ -199,10 +200,10 @@ func TestHealthcheckPresentsAClientCertificate(t *testing.T) {
 	r, _, operations := startServe(t, newFake().deps(), append(flags, "--drain-delay=0")...)
 	args := append([]string{"healthcheck", "--ops-addr=" + strings.TrimPrefix(operations, "http://")}, flags...)
 	if code, _, stderr := finish(t, Deps{}, args...); code != exitOK {
-		t.Errorf("exit code %d; stderr:\n%s", code, stderr)
+		t.Errorf("got exit code %d; stderr:\n%s", code, stderr)
 	}
 	if code, _, _ := finish(t, Deps{}, args[:len(args)-1]...); code != exitFailure {
-		t.Errorf("without a certificate: exit code %d", code)
+		t.Errorf("without a certificate: got exit code %d", code)
 	}
 	r.signal(t)
 	r.wait(t)
@@ -239,10 +240,10 @@ func TestWrongFilesAreRefusedAtStart(t *testing.T) {
 	} {
 		code, _, stderr := finish(t, newFake().deps(), test.args...)
 		if code != exitUsage || !strings.Contains(stderr, test.want) {
-			t.Errorf("%s: exit code %d, want %q; stderr:\n%s", name, code, test.want, stderr)
+			t.Errorf("%s: got exit code %d, want %q; stderr:\n%s", name, code, test.want, stderr)
 		}
 		if strings.Contains(stderr, "hunter2") || strings.Contains(stderr, "0123456789abcdef") {
-			t.Errorf("%s: a secret is shown:\n%s", name, stderr)
+			t.Errorf("%s: prints a secret:\n%s", name, stderr)
 		}
 	}
 }
@@ -261,7 +262,7 @@ func TestPasswordOfTheFileReachesTheDriver(t *testing.T) {
 		}
 		opts := settings.Options
 		if opts.Auth.Username != "keytail" || opts.Auth.Password != "p@ss:word/%" {
-			t.Errorf("%s: the driver has %q", uri, opts.Auth.Password)
+			t.Errorf("%s: the driver got password %q", uri, opts.Auth.Password)
 		}
 	}
 }
@@ -272,14 +273,14 @@ func TestPoliciesReachTheService(t *testing.T) {
 	f := newFake()
 	r, _, _ := startServe(t, f.deps(), "--drain-delay=0", "--config="+path)
 	if got := f.cfg.Policies["orders"]; len(f.cfg.Policies) != 1 || got.OrgID != "acme" || len(got.Scopes) != 1 || got.Scopes[0] != "orders:read" {
-		t.Errorf("the service is given %v", f.cfg.Policies)
+		t.Errorf("the service got %v", f.cfg.Policies)
 	}
 	r.signal(t)
 	r.wait(t)
 }
 
-// TestCertificatesAreReloaded for new connections; an invalid pair keeps the old
-// one in use and is logged once.
+// TestCertificatesAreReloaded for new connections. With an invalid certificate the old one
+// stays in use, and one log line reports it.
 func TestCertificatesAreReloaded(t *testing.T) {
 	dir, ca := t.TempDir(), newAuthority(t)
 	until := time.Now().Add(time.Hour)
@@ -317,7 +318,7 @@ func TestCertificatesAreReloaded(t *testing.T) {
 	}
 	want := func(name string) {
 		t.Helper()
-		if body, _, err := askTLS(t, ca.client(t, name, config.TLSFiles{}), l.url()); err != nil || body != "public" {
+		if body, _, err := getTLS(t, ca.client(t, name, config.TLSFiles{}), l.url()); err != nil || body != "public" {
 			t.Errorf("as %s: %q, %v", name, body, err)
 		}
 	}
@@ -341,7 +342,7 @@ func TestCertificatesAreReloaded(t *testing.T) {
 	want("second")
 	if broken := logs.FilterMessageSnippet("cannot be used").All(); len(broken) == 0 || // more than one if a look met a half-written pair
 		bytes.Contains([]byte(broken[0].ContextMap()["error"].(string)), content[30:60]) {
-		t.Errorf("the broken pair is logged as %v", broken)
+		t.Errorf("the invalid certificate: got log %v", broken)
 	}
 	writeFile(t, files.KeyFile, third)
 	look()
@@ -355,6 +356,6 @@ func TestOldCertificateIsAWarning(t *testing.T) {
 		t.Fatal(err)
 	}
 	if logs.FilterMessageSnippet("not valid at this time").Len() != 1 {
-		t.Errorf("logged %v", logs.All())
+		t.Errorf("got log %v", logs.All())
 	}
 }

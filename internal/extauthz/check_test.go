@@ -28,8 +28,7 @@ const (
 	invalid   = challenge + `, error="invalid_token"`
 )
 
-// TestEveryCode: the response to Envoy for each verdict, and what its client
-// sees.
+// TestEveryCode tests the response to Envoy, and to the client, for each verdict.
 func TestEveryCode(t *testing.T) {
 	t.Parallel()
 	s := newServer(t, options{})
@@ -47,12 +46,12 @@ func TestEveryCode(t *testing.T) {
 		{"key-that-ended", "EXPIRED", 401, codes.Unauthenticated, invalid, nil},
 		{"key-of-an-office", "FORBIDDEN", 403, codes.PermissionDenied, "", nil},
 		{"key-of-acme", "FORBIDDEN", 403, codes.PermissionDenied, "", nil},
-		{keyRoot, "INSUFFICIENT_PERMISSIONS", 403, codes.PermissionDenied, challenge + `, error="insufficient_scope", scope="nobody:has"`, []string{"policy", "strict"}},
+		{keyRoot, "INSUFFICIENT_PERMISSIONS", 403, codes.PermissionDenied, challenge + `, error="insufficient_scope", scope="unused:scope"`, []string{"policy", "strict"}},
 		{"key-of-an-outage", "UNAVAILABLE", 503, codes.Unavailable, "", nil},
 		{keyRoot, "VALID", 200, codes.OK, "", []string{"policy", "orders"}},
 		{"key-of-acme", "VALID", 200, codes.OK, "", []string{"scope", "orders:read", "org_id", "acme", "project_id", "p1"}},
 	} {
-		answer := check(t, s, needing(raw("/a", "x-api-key", test.key), test.needs...))
+		answer := check(t, s, withRequirements(rawRequest("/a", "x-api-key", test.key), test.needs...))
 		if result(answer) != test.want || codes.Code(answer.GetStatus().GetCode()) != test.code { //nolint:gosec // a small number
 			t.Errorf("%s: %v", test.want, answer)
 		}
@@ -64,10 +63,10 @@ func TestEveryCode(t *testing.T) {
 			Code   string
 		}
 		if err := json.Unmarshal([]byte(answer.GetDeniedResponse().GetBody()), &problem); err != nil || problem.Code != test.want || problem.Status != test.status {
-			t.Errorf("%s: the body is %s", test.want, answer.GetDeniedResponse().GetBody())
+			t.Errorf("%s: got body %s", test.want, answer.GetDeniedResponse().GetBody())
 		}
 		if status := int(answer.GetDeniedResponse().GetStatus().GetCode()); status != test.status {
-			t.Errorf("%s: status %d", test.want, status)
+			t.Errorf("%s: got status %d", test.want, status)
 		}
 		have, _ := header(answer, "WWW-Authenticate")
 		again, _ := header(answer, "Retry-After")
@@ -78,7 +77,7 @@ func TestEveryCode(t *testing.T) {
 	}
 }
 
-// TestIdentity: all headers are set, including empty ones, and no value can split
+// TestIdentity: the response sets all headers, including empty ones, and no value can split
 // a header.
 func TestIdentity(t *testing.T) {
 	t.Parallel()
@@ -87,7 +86,7 @@ func TestIdentity(t *testing.T) {
 		keyRoot:           {"X-Auth-Key-Id": "k1", "X-Auth-User-Id": "u1", "X-Auth-Org-Id": "", "X-Auth-Project-Id": "", "X-Auth-Scopes": "orders:read", "X-Request-Id": "from-the-client"},
 		"key-that-is-odd": {"X-Auth-Key-Id": "k1", "X-Auth-User-Id": "%C3%A9%0D%0AX:%20y", "X-Auth-Org-Id": "", "X-Auth-Project-Id": "", "X-Auth-Scopes": "a%20b c%22", "X-Request-Id": "from-the-client"},
 	} {
-		answer := check(t, s, raw("/a", "x-api-key", key, "x-request-id", "from-the-client", "x-auth-org-id", "forged", "X-AUTH-USER-ID", "forged"))
+		answer := check(t, s, rawRequest("/a", "x-api-key", key, "x-request-id", "from-the-client", "x-auth-org-id", "forged", "X-AUTH-USER-ID", "forged"))
 		have := map[string]string{}
 		for _, h := range answer.GetOkResponse().GetHeaders() {
 			have[h.GetHeader().GetKey()] = h.GetHeader().GetValue()
@@ -95,36 +94,36 @@ func TestIdentity(t *testing.T) {
 		if diff := cmp.Diff(want, have); diff != "" {
 			t.Errorf("%s: %s", key, diff)
 		}
-		if yes := answer.GetOkResponse(); len(yes.GetHeadersToRemove())+len(yes.GetQueryParametersToRemove()) > 0 {
-			t.Errorf("nothing is to be hidden: %v", yes)
+		if allowed := answer.GetOkResponse(); len(allowed.GetHeadersToRemove())+len(allowed.GetQueryParametersToRemove()) > 0 {
+			t.Errorf("removed headers or parameters: got %v, want none", allowed)
 		}
 	}
 }
 
-// TestRequestID: an id that is not valid, or that is the key, is replaced.
+// TestRequestID: the server replaces an id that is invalid or is the key.
 func TestRequestID(t *testing.T) {
 	t.Parallel()
 	s := newServer(t, options{})
 	for _, sent := range []string{"", "two words", keyRoot, "a,b", strings.Repeat("a", 10_000)} {
 		for _, key := range []string{keyRoot, ""} {
-			answer := check(t, s, raw("/a", "x-api-key", key, "authorization", "Bearer "+keyRoot, "x-request-id", sent))
+			answer := check(t, s, rawRequest("/a", "x-api-key", key, "authorization", "Bearer "+keyRoot, "x-request-id", sent))
 			if id, _ := header(answer, "X-Request-Id"); id == sent || !forwardauth.SafeRequestID(id) {
-				t.Errorf("%.30q became %.30q", sent, id)
+				t.Errorf("X-Request-Id for %.30q: got %.30q", sent, id)
 			}
 		}
 	}
 }
 
-// TestKeysInHeaders: both forms of headers, any case, repeated headers, and
-// values that Envoy has joined.
+// TestKeysInHeaders: the server finds keys in both forms of headers, in any case, in
+// repeated headers, and in values that Envoy has joined.
 func TestKeysInHeaders(t *testing.T) {
 	t.Parallel()
 	s := newServer(t, options{sources: []string{"bearer", "x-api-key", "cookie:sid"}})
-	both := raw("/a", "x-api-key", keyRoot)
+	both := rawRequest("/a", "x-api-key", keyRoot)
 	both.Attributes.Request.Http.Headers = map[string]string{"X-Api-Key": keyOther}
-	same := raw("/a", "x-api-key", keyRoot)
+	same := rawRequest("/a", "x-api-key", keyRoot)
 	same.Attributes.Request.Http.Headers = map[string]string{"X-Api-Key": keyRoot}
-	values := raw("/a")
+	values := rawRequest("/a")
 	values.Attributes.Request.Http.HeaderMap.Headers = []*corev3.HeaderValue{{Key: "x-api-key", Value: keyRoot}}
 	for name, test := range map[string]struct {
 		ask  *authv3.CheckRequest
@@ -133,37 +132,37 @@ func TestKeysInHeaders(t *testing.T) {
 		"no attributes":                    {&authv3.CheckRequest{}, "MISSING"},
 		"no request":                       {&authv3.CheckRequest{Attributes: &authv3.AttributeContext{}}, "MISSING"},
 		"nothing at all":                   {nil, "MISSING"},
-		"raw":                              {raw("/a", "x-api-key", keyRoot), "VALID"},
+		"raw":                              {rawRequest("/a", "x-api-key", keyRoot), "VALID"},
 		"raw, by another field":            {values, "VALID"},
-		"raw, in capitals":                 {raw("/a", "X-API-KEY", keyRoot), "VALID"},
-		"raw, bearer":                      {raw("/a", "authorization", "bearer  "+keyRoot), "VALID"},
-		"raw, white space around":          {raw("/a", "x-api-key", " \t"+keyRoot+" "), "VALID"},
-		"raw, the same twice":              {raw("/a", "x-api-key", keyRoot, "X-Api-Key", keyRoot), "VALID"},
-		"raw, in two places":               {raw("/a", "x-api-key", keyRoot, "authorization", "Bearer "+keyRoot), "VALID"},
-		"raw, two":                         {raw("/a", "x-api-key", keyRoot, "x-api-key", keyOther), "MALFORMED"},
-		"raw, two in two spellings":        {raw("/a", "x-api-key", keyRoot, "X-API-Key", keyOther), "MALFORMED"},
-		"raw, two in two places":           {raw("/a", "x-api-key", keyRoot, "authorization", "Bearer "+keyOther), "MALFORMED"},
-		"raw, with an underscore":          {raw("/a", "x_api_key", keyRoot), "MISSING"},
-		"raw, another scheme":              {raw("/a", "authorization", "Basic "+keyRoot), "MISSING"},
-		"raw, a comma in a key":            {raw("/a", "x-api-key", keyComma), "VALID"},
-		"raw, Authorization was joined":    {raw("/a", "authorization", "Bearer "+keyComma), "MALFORMED"},
-		"raw, joined with nothing":         {raw("/a", "authorization", "Bearer "+keyTail), "MALFORMED"},
-		"raw, joined with Bearer":          {raw("/a", "authorization", "Bearer "+keyRoot+",Bearer "+keyOther), "MALFORMED"},
-		"raw, a scheme with commas":        {raw("/a", "authorization", `Digest a="b",c=d`, "x-api-key", keyRoot), "VALID"},
-		"raw, a cookie":                    {raw("/a", "cookie", "a=1; sid="+keyRoot+"; b=2"), "VALID"},
-		"raw, two cookies":                 {raw("/a", "cookie", "sid="+keyRoot, "cookie", "sid="+keyOther), "MALFORMED"},
-		"raw, control characters":          {raw("/a", "x-api-key", keyRoot+"\r\nx: y"), "MALFORMED"},
-		"raw, not UTF-8":                   {raw("/a", "x-api-key", keyRoot+"\xff"), "MALFORMED"},
-		"raw, a pseudo-header":             {raw("/a", ":x-api-key", keyRoot, "", keyRoot), "MISSING"},
-		"plain":                            {plain("/a", map[string]string{"x-api-key": keyRoot}), "VALID"},
-		"plain, in capitals":               {plain("/a", map[string]string{"X-API-KEY": keyRoot}), "VALID"},
-		"plain, two spellings, two keys":   {plain("/a", map[string]string{"X-API-KEY": keyRoot, "x-api-key": keyOther}), "MALFORMED"},
-		"plain, joined":                    {plain("/a", map[string]string{"x-api-key": keyComma}), "MALFORMED"},
-		"plain, joined with nothing":       {plain("/a", map[string]string{"x-api-key": keyTail}), "MALFORMED"},
-		"plain, the same joined":           {plain("/a", map[string]string{"x-api-key": keyRoot + "," + keyRoot}), "MALFORMED"},
-		"plain, bearer joined":             {plain("/a", map[string]string{"authorization": "Bearer " + keyTail}), "MALFORMED"},
-		"plain, a cookie joined":           {plain("/a", map[string]string{"cookie": "sid=" + keyTail}), "MALFORMED"},
-		"plain, a comma in another header": {plain("/a", map[string]string{"x-api-key": keyRoot, "accept": "a,b"}), "VALID"},
+		"raw, in capitals":                 {rawRequest("/a", "X-API-KEY", keyRoot), "VALID"},
+		"raw, bearer":                      {rawRequest("/a", "authorization", "bearer  "+keyRoot), "VALID"},
+		"raw, white space around":          {rawRequest("/a", "x-api-key", " \t"+keyRoot+" "), "VALID"},
+		"raw, the same twice":              {rawRequest("/a", "x-api-key", keyRoot, "X-Api-Key", keyRoot), "VALID"},
+		"raw, in two places":               {rawRequest("/a", "x-api-key", keyRoot, "authorization", "Bearer "+keyRoot), "VALID"},
+		"raw, two":                         {rawRequest("/a", "x-api-key", keyRoot, "x-api-key", keyOther), "MALFORMED"},
+		"raw, two in two spellings":        {rawRequest("/a", "x-api-key", keyRoot, "X-API-Key", keyOther), "MALFORMED"},
+		"raw, two in two places":           {rawRequest("/a", "x-api-key", keyRoot, "authorization", "Bearer "+keyOther), "MALFORMED"},
+		"raw, with an underscore":          {rawRequest("/a", "x_api_key", keyRoot), "MISSING"},
+		"raw, another scheme":              {rawRequest("/a", "authorization", "Basic "+keyRoot), "MISSING"},
+		"raw, a comma in a key":            {rawRequest("/a", "x-api-key", keyComma), "VALID"},
+		"raw, Authorization was joined":    {rawRequest("/a", "authorization", "Bearer "+keyComma), "MALFORMED"},
+		"raw, joined with nothing":         {rawRequest("/a", "authorization", "Bearer "+keyTail), "MALFORMED"},
+		"raw, joined with Bearer":          {rawRequest("/a", "authorization", "Bearer "+keyRoot+",Bearer "+keyOther), "MALFORMED"},
+		"raw, a scheme with commas":        {rawRequest("/a", "authorization", `Digest a="b",c=d`, "x-api-key", keyRoot), "VALID"},
+		"raw, a cookie":                    {rawRequest("/a", "cookie", "a=1; sid="+keyRoot+"; b=2"), "VALID"},
+		"raw, two cookies":                 {rawRequest("/a", "cookie", "sid="+keyRoot, "cookie", "sid="+keyOther), "MALFORMED"},
+		"raw, control characters":          {rawRequest("/a", "x-api-key", keyRoot+"\r\nx: y"), "MALFORMED"},
+		"raw, not UTF-8":                   {rawRequest("/a", "x-api-key", keyRoot+"\xff"), "MALFORMED"},
+		"raw, a pseudo-header":             {rawRequest("/a", ":x-api-key", keyRoot, "", keyRoot), "MISSING"},
+		"plain":                            {plainRequest("/a", map[string]string{"x-api-key": keyRoot}), "VALID"},
+		"plain, in capitals":               {plainRequest("/a", map[string]string{"X-API-KEY": keyRoot}), "VALID"},
+		"plain, two spellings, two keys":   {plainRequest("/a", map[string]string{"X-API-KEY": keyRoot, "x-api-key": keyOther}), "MALFORMED"},
+		"plain, joined":                    {plainRequest("/a", map[string]string{"x-api-key": keyComma}), "MALFORMED"},
+		"plain, joined with nothing":       {plainRequest("/a", map[string]string{"x-api-key": keyTail}), "MALFORMED"},
+		"plain, the same joined":           {plainRequest("/a", map[string]string{"x-api-key": keyRoot + "," + keyRoot}), "MALFORMED"},
+		"plain, bearer joined":             {plainRequest("/a", map[string]string{"authorization": "Bearer " + keyTail}), "MALFORMED"},
+		"plain, a cookie joined":           {plainRequest("/a", map[string]string{"cookie": "sid=" + keyTail}), "MALFORMED"},
+		"plain, a comma in another header": {plainRequest("/a", map[string]string{"x-api-key": keyRoot, "accept": "a,b"}), "VALID"},
 		"both forms, two keys":             {both, "MALFORMED"},
 		"both forms, one key":              {same, "VALID"},
 	} {
@@ -173,7 +172,7 @@ func TestKeysInHeaders(t *testing.T) {
 	}
 }
 
-// TestInvalidRequirementsAreRefused: they are never read in part.
+// TestInvalidRequirementsAreRefused completely: the server never ignores a part of them.
 func TestInvalidRequirementsAreRefused(t *testing.T) {
 	t.Parallel()
 	s := newServer(t, options{sources: []string{"x-api-key", "query:api_key"}})
@@ -202,7 +201,7 @@ func TestInvalidRequirementsAreRefused(t *testing.T) {
 		"an empty project":            {[]string{"project_id", ""}, 400, "BAD_REQUEST"},
 		"an id that would be a query": {[]string{"org_id", "a&scope=orders:read"}, 403, "FORBIDDEN"},
 	} {
-		answer := check(t, s, needing(raw("/a", "x-api-key", "key-of-acme"), test.extensions...))
+		answer := check(t, s, withRequirements(rawRequest("/a", "x-api-key", "key-of-acme"), test.extensions...))
 		if status := int(answer.GetDeniedResponse().GetStatus().GetCode()); result(answer) != test.code || status != test.status {
 			t.Errorf("%s: %v", name, answer)
 		}
@@ -218,10 +217,10 @@ func TestTheClientsPathHasNoEffect(t *testing.T) {
 		"/a?scope=orders:read", "/a?policy=open", "/v1/auth/policy/open", "/v1/auth/policy/a/../open", "/v1/auth/policy/strict/../open?scope=",
 		"*", "", "//", "/a?%zz&scope=%", "/a?scope", "/a?x=1;y=2", "open", "/a?api_key=" + keyRoot,
 	} {
-		if got := result(check(t, s, needing(raw(path, "x-api-key", keyRoot), "policy", "strict"))); got != "INSUFFICIENT_PERMISSIONS" {
+		if got := result(check(t, s, withRequirements(rawRequest(path, "x-api-key", keyRoot), "policy", "strict"))); got != "INSUFFICIENT_PERMISSIONS" {
 			t.Errorf("%q: %s", path, got)
 		}
-		if got := result(check(t, s, needing(raw(path), "policy", "open"))); got != "MISSING" {
+		if got := result(check(t, s, withRequirements(rawRequest(path), "policy", "open"))); got != "MISSING" {
 			t.Errorf("%q without a key: %s", path, got)
 		}
 	}
@@ -244,22 +243,22 @@ func TestKeysInTheQuery(t *testing.T) {
 		"/a#?api_key=key-of-x":                          "NOT_FOUND",
 	} {
 		for _, needs := range [][]string{nil, {"policy", "orders"}, {"scope", "orders:read"}} {
-			answer := check(t, s, needing(raw(path), needs...))
+			answer := check(t, s, withRequirements(rawRequest(path), needs...))
 			if got := result(answer); got != want {
 				t.Errorf("%s, %v: %s, want %s", path, needs, got, want)
 			}
 			if strings.Contains(answer.String(), keyRoot) {
-				t.Errorf("%s: the answer has the key", path)
+				t.Errorf("%s: the answer contains the key", path)
 			}
 		}
 	}
-	if got := result(check(t, s, needing(raw("/a?api_key="+keyRoot, "x-api-key", keyOther), "policy", "open"))); got != "MALFORMED" {
+	if got := result(check(t, s, withRequirements(rawRequest("/a?api_key="+keyRoot, "x-api-key", keyOther), "policy", "open"))); got != "MALFORMED" {
 		t.Errorf("two keys in two places: %s", got)
 	}
 }
 
-// TestClientAddress: the client is the peer of Envoy; X-Forwarded-For counts if
-// that is a trusted proxy.
+// TestClientAddress: the client is Envoy's peer; X-Forwarded-For counts only if the peer is
+// a trusted proxy.
 func TestClientAddress(t *testing.T) {
 	t.Parallel()
 	const office, elsewhere, balancer = "203.0.113.9", "198.51.100.7", "10.0.0.9"
@@ -269,9 +268,9 @@ func TestClientAddress(t *testing.T) {
 		for _, hop := range hops {
 			headers = append(headers, "x-forwarded-for", hop)
 		}
-		return from(raw("/a", headers...), socket(peer))
+		return withPeer(rawRequest("/a", headers...), socket(peer))
 	}
-	list := plain("/a", map[string]string{"x-api-key": "key-of-an-office", "x-forwarded-for": office + "," + balancer})
+	list := plainRequest("/a", map[string]string{"x-api-key": "key-of-an-office", "x-forwarded-for": office + "," + balancer})
 	for name, test := range map[string]struct {
 		ask  *authv3.CheckRequest
 		want string
@@ -279,18 +278,18 @@ func TestClientAddress(t *testing.T) {
 		"the office":                             {forwarded(office), "VALID"},
 		"as IPv6":                                {forwarded("::ffff:" + office), "VALID"},
 		"another":                                {forwarded(elsewhere), "FORBIDDEN"},
-		"another that says it is the office":     {forwarded(elsewhere, office), "FORBIDDEN"},
+		"another that claims to be the office":   {forwarded(elsewhere, office), "FORBIDDEN"},
 		"the same, as Envoy appends":             {forwarded(elsewhere, office+","+elsewhere), "FORBIDDEN"},
-		"the office that says it is another":     {forwarded(office, elsewhere), "VALID"},
+		"the office that claims to be another":   {forwarded(office, elsewhere), "VALID"},
 		"behind a balancer":                      {forwarded(balancer, office), "VALID"},
 		"behind a balancer, as Envoy appends":    {forwarded(balancer, elsewhere+", "+office+","+balancer), "VALID"},
 		"another behind a balancer, with a word": {forwarded(balancer, office+", "+elsewhere), "FORBIDDEN"},
 		"the same in two headers":                {forwarded(balancer, office, elsewhere), "FORBIDDEN"},
-		"a balancer that names nobody":           {forwarded(balancer), "FORBIDDEN"},
-		"a list in the plain form":               {from(list, socket(balancer)), "VALID"},
-		"a Unix socket":                          {from(forwarded(balancer, office), &corev3.Address{Address: &corev3.Address_Pipe{Pipe: &corev3.Pipe{Path: office}}}), "FORBIDDEN"},
-		"an internal listener":                   {from(forwarded(balancer, office), &corev3.Address{Address: &corev3.Address_EnvoyInternalAddress{}}), "FORBIDDEN"},
-		"no address":                             {from(forwarded(balancer, office), nil), "FORBIDDEN"},
+		"a balancer without X-Forwarded-For":     {forwarded(balancer), "FORBIDDEN"},
+		"a list in the plain form":               {withPeer(list, socket(balancer)), "VALID"},
+		"a Unix socket":                          {withPeer(forwarded(balancer, office), &corev3.Address{Address: &corev3.Address_Pipe{Pipe: &corev3.Pipe{Path: office}}}), "FORBIDDEN"},
+		"an internal listener":                   {withPeer(forwarded(balancer, office), &corev3.Address{Address: &corev3.Address_EnvoyInternalAddress{}}), "FORBIDDEN"},
+		"no address":                             {withPeer(forwarded(balancer, office), nil), "FORBIDDEN"},
 		"no socket address":                      {forwarded(""), "FORBIDDEN"},
 		"a name":                                 {forwarded("localhost"), "FORBIDDEN"},
 	} {
@@ -300,20 +299,20 @@ func TestClientAddress(t *testing.T) {
 	}
 }
 
-// TestTwoSpellingsOfAHeaderHaveAFixedOrder: two spellings of X-Forwarded-For are
-// always read in the same order.
+// TestTwoSpellingsOfAHeaderHaveAFixedOrder: the server always reads two spellings of
+// X-Forwarded-For in the same order.
 func TestTwoSpellingsOfAHeaderHaveAFixedOrder(t *testing.T) {
 	t.Parallel()
 	s := newServer(t, options{proxies: []string{"10.0.0.0/8"}})
 	for range 100 {
-		r := from(plain("/a", map[string]string{"x-api-key": "key-of-an-office", "X-Forwarded-For": "203.0.113.9", "x-forwarded-for": "198.51.100.7"}), socket("10.0.0.9"))
+		r := withPeer(plainRequest("/a", map[string]string{"x-api-key": "key-of-an-office", "X-Forwarded-For": "203.0.113.9", "x-forwarded-for": "198.51.100.7"}), socket("10.0.0.9"))
 		if got := result(check(t, s, r)); got != "FORBIDDEN" {
-			t.Fatalf("%s this time", got)
+			t.Fatalf("got another result: %s", got)
 		}
 	}
 }
 
-// TestHide: the key is removed wherever it may be, and nothing else.
+// TestHide: the response removes the key from each place, and nothing else.
 func TestHide(t *testing.T) {
 	t.Parallel()
 	s := newServer(t, options{hides: true, sources: []string{"bearer", "x-api-key", "query:api_key", "cookie:sid"}})
@@ -322,60 +321,62 @@ func TestHide(t *testing.T) {
 		remove, params []string
 		set            map[string]string
 	}{
-		"a header":                               {raw("/a?x=1", "x-api-key", keyRoot, "accept", "*/*", "cookie", "a=1"), []string{"X-Api-Key"}, nil, nil},
-		"bearer":                                 {raw("/a", "authorization", "Bearer "+keyRoot), []string{"Authorization"}, nil, nil},
-		"bearer and basic":                       {plain("/a", map[string]string{"authorization": "Basic a,Bearer b", "x-api-key": keyRoot}), []string{"X-Api-Key"}, nil, map[string]string{"Authorization": "Basic a"}},
-		"basic":                                  {raw("/a", "authorization", "Basic a", "x-api-key", keyRoot), []string{"X-Api-Key"}, nil, nil},
-		"a digest":                               {raw("/a", "authorization", `Digest a="b", c=d`, "x-api-key", keyRoot), []string{"X-Api-Key"}, nil, nil},
-		"the only cookie":                        {raw("/a", "cookie", "sid="+keyRoot), []string{"Cookie"}, nil, nil},
-		"a cookie":                               {raw("/a", "cookie", "a=1; sid="+keyRoot+"; b=2", "cookie", "sid="+keyRoot, "cookie", "c=3"), nil, nil, map[string]string{"Cookie": "a=1; b=2; c=3"}},
-		"a cookie beside bytes that are no text": {raw("/a", "cookie", "a=\xff; sid="+keyRoot), nil, nil, map[string]string{"Cookie": "a=!"}},
-		"a parameter":                            {raw("/a?x=1&api_key=" + keyRoot), nil, []string{"api_key"}, nil},
-		"in all spellings":                       {raw("/a?api%5Fkey=" + keyRoot + "&api_key&x=1&%61pi_key="), nil, []string{"api%5Fkey", "api_key", "%61pi_key"}, nil},
-		"everywhere at once":                     {raw("/a?api_key="+keyRoot, "authorization", "Bearer "+keyRoot, "x-api-key", keyRoot, "cookie", "sid="+keyRoot), []string{"Authorization", "Cookie", "X-Api-Key"}, []string{"api_key"}, nil},
+		"a header":                               {rawRequest("/a?x=1", "x-api-key", keyRoot, "accept", "*/*", "cookie", "a=1"), []string{"X-Api-Key"}, nil, nil},
+		"bearer":                                 {rawRequest("/a", "authorization", "Bearer "+keyRoot), []string{"Authorization"}, nil, nil},
+		"bearer and basic":                       {plainRequest("/a", map[string]string{"authorization": "Basic a,Bearer b", "x-api-key": keyRoot}), []string{"X-Api-Key"}, nil, map[string]string{"Authorization": "Basic a"}},
+		"basic":                                  {rawRequest("/a", "authorization", "Basic a", "x-api-key", keyRoot), []string{"X-Api-Key"}, nil, nil},
+		"a digest":                               {rawRequest("/a", "authorization", `Digest a="b", c=d`, "x-api-key", keyRoot), []string{"X-Api-Key"}, nil, nil},
+		"the only cookie":                        {rawRequest("/a", "cookie", "sid="+keyRoot), []string{"Cookie"}, nil, nil},
+		"a cookie":                               {rawRequest("/a", "cookie", "a=1; sid="+keyRoot+"; b=2", "cookie", "sid="+keyRoot, "cookie", "c=3"), nil, nil, map[string]string{"Cookie": "a=1; b=2; c=3"}},
+		"a cookie beside bytes that are no text": {rawRequest("/a", "cookie", "a=\xff; sid="+keyRoot), nil, nil, map[string]string{"Cookie": "a=!"}},
+		"a parameter":                            {rawRequest("/a?x=1&api_key=" + keyRoot), nil, []string{"api_key"}, nil},
+		"in all spellings":                       {rawRequest("/a?api%5Fkey=" + keyRoot + "&api_key&x=1&%61pi_key="), nil, []string{"api%5Fkey", "api_key", "%61pi_key"}, nil},
+		"everywhere at once":                     {rawRequest("/a?api_key="+keyRoot, "authorization", "Bearer "+keyRoot, "x-api-key", keyRoot, "cookie", "sid="+keyRoot), []string{"Authorization", "Cookie", "X-Api-Key"}, []string{"api_key"}, nil},
 	} {
 		answer := check(t, s, test.ask)
-		yes := answer.GetOkResponse()
-		if yes == nil {
+		allowed := answer.GetOkResponse()
+		if allowed == nil {
 			t.Errorf("%s: %v", name, answer)
 			continue
 		}
 		set := map[string]string{}
-		for _, h := range yes.GetHeaders() {
+		for _, h := range allowed.GetHeaders() {
 			if !slices.Contains(identityHeaders, h.GetHeader().GetKey()) {
 				set[h.GetHeader().GetKey()] = h.GetHeader().GetValue()
 			}
 		}
-		if !slices.Equal(slices.Sorted(slices.Values(yes.GetHeadersToRemove())), test.remove) || !slices.Equal(yes.GetQueryParametersToRemove(), test.params) || !maps.Equal(set, test.set) {
-			t.Errorf("%s: %v", name, yes)
+		if !slices.Equal(slices.Sorted(slices.Values(allowed.GetHeadersToRemove())), test.remove) || !slices.Equal(allowed.GetQueryParametersToRemove(), test.params) || !maps.Equal(set, test.set) {
+			t.Errorf("%s: %v", name, allowed)
 		}
 	}
 }
 
-// angry panics, with the key as the value.
-type angry struct{ fakeKeys }
+// panicking is a Validator that panics with the key as the value.
+type panicking struct{ fakeKeys }
 
-func (angry) Validate(_ context.Context, text string, _ *apikey.Request) apikey.Verdict { panic(text) }
+func (panicking) Validate(_ context.Context, text string, _ *apikey.Request) apikey.Verdict {
+	panic(text)
+}
 
-// TestPanic is an outage, and its log line contains nothing of the request.
+// TestPanic: a panic is an outage, and its log line contains nothing of the request.
 func TestPanic(t *testing.T) {
 	t.Parallel()
 	core, logs := observer.New(zap.DebugLevel)
-	s := newServer(t, options{validator: angry{}, logger: zap.New(core)})
-	answer := check(t, s, raw("/a?"+keyRoot, "x-api-key", keyRoot, "x-request-id", keyRoot, "x-note", "a-secret"))
+	s := newServer(t, options{validator: panicking{}, logger: zap.New(core)})
+	answer := check(t, s, rawRequest("/a?"+keyRoot, "x-api-key", keyRoot, "x-request-id", keyRoot, "x-note", "a-secret"))
 	if codes.Code(answer.GetStatus().GetCode()) != codes.Unavailable || answer.GetDeniedResponse().GetStatus().GetCode() != 503 || result(answer) != "UNAVAILABLE" { //nolint:gosec // a small number
-		t.Errorf("%v", answer)
+		t.Errorf("got %v, want UNAVAILABLE", answer)
 	}
 	if again, _ := header(answer, "Retry-After"); again == "" {
-		t.Errorf("%v", answer)
+		t.Errorf("got %v, want Retry-After", answer)
 	}
 	if logs.FilterMessageSnippet("panicked").Len() != 1 {
-		t.Errorf("logged: %v", logs.All())
+		t.Errorf("got log %v", logs.All())
 	}
 	for _, entry := range logs.All() {
 		text, err := json.Marshal(entry.ContextMap())
 		if err != nil || strings.Contains(string(text)+entry.Message, keyRoot) || strings.Contains(string(text), "a-secret") {
-			t.Errorf("the log has the request: %s %v", text, err)
+			t.Errorf("the log contains the request: %s %v", text, err)
 		}
 	}
 }
@@ -385,14 +386,14 @@ func TestNothingOfARequestIsLogged(t *testing.T) {
 	t.Parallel()
 	core, logs := observer.New(zap.DebugLevel)
 	s := newServer(t, options{logger: zap.New(core)})
-	check(t, s, raw("/a?"+keyRoot, "x-api-key", keyRoot, "x-request-id", keyRoot))
-	check(t, s, raw("/a?"+keyRoot, "x-api-key", keyRoot, "x-request-id", "id-1"))
+	check(t, s, rawRequest("/a?"+keyRoot, "x-api-key", keyRoot, "x-request-id", keyRoot))
+	check(t, s, rawRequest("/a?"+keyRoot, "x-api-key", keyRoot, "x-request-id", "id-1"))
 	if logs.Len() != 2 || logs.All()[1].ContextMap()["request_id"] != "id-1" {
-		t.Errorf("logged: %v", logs.All())
+		t.Errorf("got log %v", logs.All())
 	}
 	for _, entry := range logs.All() {
 		if text, err := json.Marshal(entry.ContextMap()); err != nil || strings.Contains(string(text), keyRoot) {
-			t.Errorf("the log has the key: %s %v", text, err)
+			t.Errorf("the log contains the key: %s %v", text, err)
 		}
 	}
 }
@@ -414,7 +415,7 @@ func TestSameResponsesAsOverHTTP(t *testing.T) {
 	routes.UseReleaseMode()
 	web, err := routes.NewPublic(routes.PublicConfig{Config: forwardauth.Config{
 		Validator: newKeys(), KeySources: sources, TrustedProxies: proxies,
-		Policies: map[string]forwardauth.Policy{"orders": {Scopes: []string{"orders:read"}}, "strict": {Scopes: []string{"nobody:has"}}},
+		Policies: map[string]forwardauth.Policy{"orders": {Scopes: []string{"orders:read"}}, "strict": {Scopes: []string{"unused:scope"}}},
 	}})
 	if err != nil {
 		t.Fatal(err)
@@ -446,14 +447,14 @@ func TestSameResponsesAsOverHTTP(t *testing.T) {
 		}
 		recorder := httptest.NewRecorder()
 		web.ServeHTTP(recorder, r)
-		answer := check(t, s, needing(from(raw("/a", headers...), socket(peer)), "policy", policy))
+		answer := check(t, s, withRequirements(withPeer(rawRequest("/a", headers...), socket(peer)), "policy", policy))
 		got := recorder.Result()
 		defer func() { _ = got.Body.Close() }()
 		if (got.StatusCode == http.StatusOK) != (answer.GetOkResponse() != nil) {
-			rt.Fatalf("%d over HTTP, %v", got.StatusCode, answer)
+			rt.Fatalf("got %d over HTTP and %v over gRPC", got.StatusCode, answer)
 		}
-		if no := answer.GetDeniedResponse(); no != nil && (int(no.GetStatus().GetCode()) != got.StatusCode || no.GetBody() != recorder.Body.String()) {
-			rt.Fatalf("%d %s over HTTP, %v", got.StatusCode, recorder.Body, answer)
+		if denied := answer.GetDeniedResponse(); denied != nil && (int(denied.GetStatus().GetCode()) != got.StatusCode || denied.GetBody() != recorder.Body.String()) {
+			rt.Fatalf("got %d %s over HTTP and %v over gRPC", got.StatusCode, recorder.Body, answer)
 		}
 		for name, values := range got.Header {
 			value, found := header(answer, name)
@@ -461,7 +462,7 @@ func TestSameResponsesAsOverHTTP(t *testing.T) {
 				continue
 			}
 			if !found || value != values[0] {
-				rt.Fatalf("%s is %q over HTTP, and %q", name, values, value)
+				rt.Fatalf("%s: got %q over HTTP and %q over gRPC", name, values, value)
 			}
 		}
 	})

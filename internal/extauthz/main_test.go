@@ -21,14 +21,14 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// patience bounds what takes milliseconds on an idle machine.
-const patience = 20 * time.Second
+// waitTimeout limits waits for something that takes milliseconds on an idle machine.
+const waitTimeout = 20 * time.Second
 
 // now is the time of fakeKeys.
 var now = time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
 
-// fakeKeys is a Validator that parses and decides as the real one does. A text that
-// maps to nil is unavailable.
+// fakeKeys is a Validator that parses and decides as package validator does. A key text
+// that maps to nil is UNAVAILABLE.
 type fakeKeys map[string]*apikey.Record
 
 func (keys fakeKeys) Validate(_ context.Context, text string, req *apikey.Request) apikey.Verdict {
@@ -52,7 +52,8 @@ func (keys fakeKeys) Validate(_ context.Context, text string, req *apikey.Reques
 
 func (fakeKeys) Refuse(code apikey.Code) apikey.Verdict { return apikey.Verdict{Code: code} }
 
-// The texts of keys in tests; keyComma and keyHead are what two halves of it make.
+// The texts of keys in tests. keyComma and keyTail look like values that a proxy has joined
+// by a comma.
 const (
 	keyRoot  = "key-of-root"
 	keyOther = "key-of-another"
@@ -108,7 +109,7 @@ func newServer(t testing.TB, o options) *Server {
 	authority, err := forwardauth.New(forwardauth.Config{
 		Validator: o.validator, KeySources: sources, TrustedProxies: proxies,
 		Policies: map[string]forwardauth.Policy{
-			"open": {}, "orders": {Scopes: []string{"orders:read"}}, "strict": {Scopes: []string{"nobody:has"}},
+			"open": {}, "orders": {Scopes: []string{"orders:read"}}, "strict": {Scopes: []string{"unused:scope"}},
 		},
 	})
 	if err != nil {
@@ -144,24 +145,24 @@ func serve(t *testing.T, s *Server) *grpc.ClientConn {
 	return conn
 }
 
-// raw is a question with headers as encode_raw_headers has them: names and values
-// in turn.
-func raw(path string, headers ...string) *authv3.CheckRequest {
+// rawRequest returns a request with headers in the form of encode_raw_headers; headers
+// alternates names and values.
+func rawRequest(path string, headers ...string) *authv3.CheckRequest {
 	described := &authv3.AttributeContext_HttpRequest{Path: path, Method: "GET", HeaderMap: &corev3.HeaderMap{Headers: []*corev3.HeaderValue{
 		{Key: ":path", RawValue: []byte(path)},
 	}}}
 	for i := 0; i < len(headers); i += 2 {
 		described.HeaderMap.Headers = append(described.HeaderMap.Headers, &corev3.HeaderValue{Key: headers[i], RawValue: []byte(headers[i+1])})
 	}
-	return question("198.51.100.7", described)
+	return newRequest("198.51.100.7", described)
 }
 
-// plain is one with headers as they are without encode_raw_headers.
-func plain(path string, headers map[string]string) *authv3.CheckRequest {
-	return question("198.51.100.7", &authv3.AttributeContext_HttpRequest{Path: path, Method: "GET", Headers: headers})
+// plainRequest returns a request with headers in the form without encode_raw_headers.
+func plainRequest(path string, headers map[string]string) *authv3.CheckRequest {
+	return newRequest("198.51.100.7", &authv3.AttributeContext_HttpRequest{Path: path, Method: "GET", Headers: headers})
 }
 
-func question(peer string, described *authv3.AttributeContext_HttpRequest) *authv3.CheckRequest {
+func newRequest(peer string, described *authv3.AttributeContext_HttpRequest) *authv3.CheckRequest {
 	return &authv3.CheckRequest{Attributes: &authv3.AttributeContext{
 		Source:  &authv3.AttributeContext_Peer{Address: socket(peer)},
 		Request: &authv3.AttributeContext_Request{Http: described},
@@ -174,8 +175,8 @@ func socket(address string) *corev3.Address {
 	}}}
 }
 
-// needing adds context_extensions: names and values in turn.
-func needing(r *authv3.CheckRequest, extensions ...string) *authv3.CheckRequest {
+// withRequirements adds context_extensions, alternating names and values.
+func withRequirements(r *authv3.CheckRequest, extensions ...string) *authv3.CheckRequest {
 	r.Attributes.ContextExtensions = map[string]string{}
 	for i := 0; i < len(extensions); i += 2 {
 		r.Attributes.ContextExtensions[extensions[i]] = extensions[i+1]
@@ -183,8 +184,8 @@ func needing(r *authv3.CheckRequest, extensions ...string) *authv3.CheckRequest 
 	return r
 }
 
-// from sets the address that Envoy names.
-func from(r *authv3.CheckRequest, address *corev3.Address) *authv3.CheckRequest {
+// withPeer sets the address of Envoy's peer.
+func withPeer(r *authv3.CheckRequest, address *corev3.Address) *authv3.CheckRequest {
 	r.Attributes.Source = &authv3.AttributeContext_Peer{Address: address}
 	return r
 }
@@ -203,21 +204,21 @@ func check(t testing.TB, s *Server, r *authv3.CheckRequest) *authv3.CheckRespons
 // wantConsistent checks that a response either allows or denies, with the right code.
 func wantConsistent(t testing.TB, answer *authv3.CheckResponse) {
 	t.Helper()
-	code, yes, no := answer.GetStatus().GetCode(), answer.GetOkResponse(), answer.GetDeniedResponse()
-	if answer.GetStatus() == nil || (code == 0) != (yes != nil) || (code == 0) != (no == nil) || answer.GetErrorResponse() != nil {
-		t.Fatalf("the answer says two things: %v", answer)
+	code, allowed, denied := answer.GetStatus().GetCode(), answer.GetOkResponse(), answer.GetDeniedResponse()
+	if answer.GetStatus() == nil || (code == 0) != (allowed != nil) || (code == 0) != (denied == nil) || answer.GetErrorResponse() != nil {
+		t.Fatalf("the answer contradicts itself: %v", answer)
 	}
-	if no != nil && (no.GetStatus().GetCode() < 400 || no.GetBody() == "") {
-		t.Fatalf("the answer refuses with %v", no)
+	if denied != nil && (denied.GetStatus().GetCode() < 400 || denied.GetBody() == "") {
+		t.Fatalf("the answer denies with %v", denied)
 	}
-	for _, h := range append(yes.GetHeaders(), no.GetHeaders()...) {
+	for _, h := range append(allowed.GetHeaders(), denied.GetHeaders()...) {
 		if h.GetAppendAction() != corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD {
 			t.Errorf("%s is appended: %v", h.GetHeader().GetKey(), h.GetAppendAction())
 		}
 	}
 }
 
-// header is a header of the answer; false if it is not there.
+// header returns a header of the answer.
 func header(answer *authv3.CheckResponse, name string) (value string, found bool) {
 	for _, h := range append(answer.GetOkResponse().GetHeaders(), answer.GetDeniedResponse().GetHeaders()...) {
 		if strings.EqualFold(h.GetHeader().GetKey(), name) {
@@ -227,7 +228,7 @@ func header(answer *authv3.CheckResponse, name string) (value string, found bool
 	return "", false
 }
 
-// result is VALID, or the code of the refusal.
+// result returns VALID, or the code of the refusal.
 func result(answer *authv3.CheckResponse) string {
 	if answer.GetOkResponse() != nil {
 		return "VALID"

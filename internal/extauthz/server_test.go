@@ -26,10 +26,10 @@ import (
 	"github.com/keytail/keytail/internal/mongotest"
 )
 
-// askHealth asks for the status of a service, "" being the server.
-func askHealth(t *testing.T, conn *grpc.ClientConn, service string) (grpc_health_v1.HealthCheckResponse_ServingStatus, error) {
+// healthStatus returns the health status of a service; "" is the server.
+func healthStatus(t *testing.T, conn *grpc.ClientConn, service string) (grpc_health_v1.HealthCheckResponse_ServingStatus, error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), waitTimeout)
 	defer cancel()
 	answer, err := grpc_health_v1.NewHealthClient(conn).Check(ctx, &grpc_health_v1.HealthCheckRequest{Service: service})
 	return answer.GetStatus(), err
@@ -40,8 +40,8 @@ const (
 	notServing = grpc_health_v1.HealthCheckResponse_NOT_SERVING
 )
 
-// TestHealth: NOT_SERVING until live, and from the beginning of the drain.
-// Watches receive both.
+// TestHealth: the status is NOT_SERVING until the instance is live, and during the drain.
+// Watches receive each change.
 func TestHealth(t *testing.T) {
 	t.Parallel()
 	live := make(chan struct{})
@@ -50,35 +50,35 @@ func TestHealth(t *testing.T) {
 	want := func(want grpc_health_v1.HealthCheckResponse_ServingStatus) {
 		t.Helper()
 		for _, service := range []string{"", "envoy.service.auth.v3.Authorization"} {
-			if got, err := askHealth(t, conn, service); err != nil || got != want {
+			if got, err := healthStatus(t, conn, service); err != nil || got != want {
 				t.Errorf("%q: %v, %v, want %v", service, got, err, want)
 			}
 		}
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), waitTimeout)
 	defer cancel()
 	watch, err := grpc_health_v1.NewHealthClient(conn).Watch(ctx, &grpc_health_v1.HealthCheckRequest{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	hear := func(want grpc_health_v1.HealthCheckResponse_ServingStatus) {
+	wantStatus := func(want grpc_health_v1.HealthCheckResponse_ServingStatus) {
 		t.Helper()
-		if heard, err := watch.Recv(); err != nil || heard.GetStatus() != want {
-			t.Fatalf("heard %v, %v, want %v", heard, err, want)
+		if got, err := watch.Recv(); err != nil || got.GetStatus() != want {
+			t.Fatalf("got %v, %v, want %v", got, err, want)
 		}
 	}
-	hear(notServing)
+	wantStatus(notServing)
 	want(notServing)
-	if _, err := askHealth(t, conn, "somebody.else"); status.Code(err) != codes.NotFound {
+	if _, err := healthStatus(t, conn, "somebody.else"); status.Code(err) != codes.NotFound {
 		t.Errorf("an unknown service: %v", err)
 	}
 	close(live)
-	hear(serving)
+	wantStatus(serving)
 	want(serving)
 	s.Drain()
-	hear(notServing)
+	wantStatus(notServing)
 	want(notServing)
-	if answer, err := authv3.NewAuthorizationClient(conn).Check(ctx, raw("/a", "x-api-key", keyRoot)); err != nil || result(answer) != "VALID" {
+	if answer, err := authv3.NewAuthorizationClient(conn).Check(ctx, rawRequest("/a", "x-api-key", keyRoot)); err != nil || result(answer) != "VALID" {
 		t.Errorf("during the drain: %v, %v", answer, err)
 	}
 }
@@ -92,14 +92,14 @@ func TestDrainedIsFinal(t *testing.T) {
 	s.Drain()
 	s.setHealth(serving) // what Serve does once live
 	if answer, err := s.health.Check(t.Context(), &grpc_health_v1.HealthCheckRequest{}); err != nil || answer.GetStatus() != notServing {
-		t.Errorf("%v, %v", answer, err)
+		t.Errorf("got %v, %v, want NOT_SERVING", answer, err)
 	}
 }
 
 func TestReflection(t *testing.T) {
 	t.Parallel()
 	conn := serve(t, newServer(t, options{}))
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), waitTimeout)
 	defer cancel()
 	stream, err := grpc_reflection_v1.NewServerReflectionClient(conn).ServerReflectionInfo(ctx)
 	if err != nil {
@@ -122,14 +122,14 @@ func TestReflection(t *testing.T) {
 	}
 	for _, name := range []string{"envoy.service.auth.v3.Authorization", "grpc.health.v1.Health"} {
 		if !slices.Contains(names, name) {
-			t.Errorf("%s is not among %q", name, names)
+			t.Errorf("%s is not in %q", name, names)
 		}
 	}
 	files := ask(&grpc_reflection_v1.ServerReflectionRequest{MessageRequest: &grpc_reflection_v1.ServerReflectionRequest_FileContainingSymbol{
 		FileContainingSymbol: "envoy.service.auth.v3.Authorization",
 	}}).GetFileDescriptorResponse().GetFileDescriptorProto()
 	if len(files) == 0 {
-		t.Error("no description of the service")
+		t.Error("got no description of the service")
 	}
 }
 
@@ -149,9 +149,9 @@ func (s slow) Validate(ctx context.Context, text string, req *apikey.Request) ap
 	return s.fakeKeys.Validate(ctx, text, req)
 }
 
-// stuck is a server with a request in flight, a health watch and a reflection stream,
-// none of which ends on its own.
-func stuck(t *testing.T) (s *Server, addr string, validator slow, answered, served <-chan error) {
+// startBusyServer starts a server with a request in flight, a health watch and a reflection
+// stream. None of these ends before the test ends it.
+func startBusyServer(t *testing.T) (s *Server, addr string, validator slow, answered, served <-chan error) {
 	t.Helper()
 	validator = slow{newKeys(), make(chan struct{}), make(chan struct{})}
 	s = newServer(t, options{validator: validator})
@@ -185,40 +185,40 @@ func stuck(t *testing.T) (s *Server, addr string, validator slow, answered, serv
 	}
 	answers := make(chan error, 1)
 	go func() {
-		answer, err := authv3.NewAuthorizationClient(conn).Check(t.Context(), raw("/a", "x-api-key", keyRoot))
+		answer, err := authv3.NewAuthorizationClient(conn).Check(t.Context(), rawRequest("/a", "x-api-key", keyRoot))
 		if err == nil && result(answer) != "VALID" {
 			err = errors.New(answer.String())
 		}
 		answers <- err
 	}()
-	within(t, validator.asked)
+	receive(t, validator.asked)
 	return s, l.Addr().String(), validator, answers, end
 }
 
-// within waits for something.
-func within[T any](t *testing.T, c <-chan T) T {
+// receive receives from c, and fails the test after waitTimeout.
+func receive[T any](t *testing.T, c <-chan T) T {
 	t.Helper()
 	select {
 	case value := <-c:
 		return value
-	case <-time.After(patience):
-		t.Fatal("it takes too long")
+	case <-time.After(waitTimeout):
+		t.Fatal("received nothing")
 		panic("unreachable")
 	}
 }
 
-// TestShutdownLosesNoRequest, and streams do not delay it.
+// TestShutdownLosesNoRequest: streams do not delay Shutdown.
 func TestShutdownLosesNoRequest(t *testing.T) {
 	t.Parallel()
-	s, addr, validator, answered, served := stuck(t)
+	s, addr, validator, answered, served := startBusyServer(t)
 	ended := make(chan error, 1)
 	go func() {
-		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		ctx, cancel := context.WithTimeout(context.Background(), waitTimeout)
 		defer cancel()
 		ended <- s.Shutdown(ctx)
 	}()
-	// It has begun when nobody can connect any more.
-	mongotest.Eventually(t, patience, func() bool {
+	// Shutdown has begun when no client can connect any more.
+	mongotest.Eventually(t, waitTimeout, func() bool {
 		conn, err := net.Dial("tcp", addr)
 		if err == nil {
 			_ = conn.Close()
@@ -231,17 +231,17 @@ func TestShutdownLosesNoRequest(t *testing.T) {
 	default:
 	}
 	close(validator.may)
-	if err := within(t, answered); err != nil {
-		t.Errorf("the question under way: %v", err)
+	if err := receive(t, answered); err != nil {
+		t.Errorf("the request in flight: %v", err)
 	}
-	if err := within(t, ended); err != nil {
+	if err := receive(t, ended); err != nil {
 		t.Errorf("Shutdown: %v", err)
 	}
-	if err := within(t, served); err != nil {
+	if err := receive(t, served); err != nil {
 		t.Errorf("Serve: %v", err)
 	}
 	if err := s.Shutdown(t.Context()); err != nil {
-		t.Errorf("again: %v", err)
+		t.Errorf("second Shutdown: %v", err)
 	}
 	late, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -252,25 +252,25 @@ func TestShutdownLosesNoRequest(t *testing.T) {
 	}
 }
 
-// TestShutdownEnds: after its time, it closes the remaining connections.
+// TestShutdownEnds: after its deadline, Shutdown closes the remaining connections.
 func TestShutdownEnds(t *testing.T) {
 	t.Parallel()
-	s, _, _, answered, served := stuck(t)
+	s, _, _, answered, served := startBusyServer(t)
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	if err := s.Shutdown(ctx); !errors.Is(err, context.Canceled) {
 		t.Errorf("Shutdown: %v", err)
 	}
-	if err := within(t, answered); err == nil {
-		t.Error("the question under way was answered")
+	if err := receive(t, answered); err == nil {
+		t.Error("the request in flight was answered")
 	}
-	if err := within(t, served); err != nil {
+	if err := receive(t, served); err != nil {
 		t.Errorf("Serve: %v", err)
 	}
 }
 
-// TestLimits: headers of 100 KB get a verdict, a request over the bound is an
-// error, and neither affects the next one.
+// TestLimits: headers of 100 KB get a verdict, a request over the limit gets an error, and
+// neither affects the next one.
 func TestLimits(t *testing.T) {
 	t.Parallel()
 	client := authv3.NewAuthorizationClient(serve(t, newServer(t, options{})))
@@ -282,15 +282,15 @@ func TestLimits(t *testing.T) {
 		ask  *authv3.CheckRequest
 		want string
 	}{
-		"100 KB of headers":     {raw("/a", many...), "VALID"},
-		"a key of 100 KB":       {raw("/a", "x-api-key", strings.Repeat("k", 100_000)), "MALFORMED"},
-		"a cookie of 100 KB":    {raw("/a", "cookie", strings.Repeat("k=v;", 25_000)), "MISSING"},
-		"100 KB of commas":      {plain("/a", map[string]string{"x-api-key": strings.Repeat(",", 100_000)}), "MALFORMED"},
-		"100 KB of hops":        {raw("/a", "x-api-key", keyRoot, "x-forwarded-for", strings.Repeat("10.0.0.1,", 11_000)), "VALID"},
-		"a path of 100 KB":      {raw("/"+strings.Repeat("a", 100_000), "x-api-key", keyRoot), "VALID"},
-		"past the bound":        {raw("/a", "x-api-key", keyRoot, "x-bulk", strings.Repeat("x", maxMessage)), ""},
-		"and then a plain one":  {raw("/a", "x-api-key", keyRoot), "VALID"},
-		"10,000 headers, empty": {raw("/a", append(slices.Repeat([]string{"a", ""}, 10_000), "x-api-key", keyRoot)...), "VALID"},
+		"100 KB of headers":     {rawRequest("/a", many...), "VALID"},
+		"a key of 100 KB":       {rawRequest("/a", "x-api-key", strings.Repeat("k", 100_000)), "MALFORMED"},
+		"a cookie of 100 KB":    {rawRequest("/a", "cookie", strings.Repeat("k=v;", 25_000)), "MISSING"},
+		"100 KB of commas":      {plainRequest("/a", map[string]string{"x-api-key": strings.Repeat(",", 100_000)}), "MALFORMED"},
+		"100 KB of hops":        {rawRequest("/a", "x-api-key", keyRoot, "x-forwarded-for", strings.Repeat("10.0.0.1,", 11_000)), "VALID"},
+		"a path of 100 KB":      {rawRequest("/"+strings.Repeat("a", 100_000), "x-api-key", keyRoot), "VALID"},
+		"past the bound":        {rawRequest("/a", "x-api-key", keyRoot, "x-bulk", strings.Repeat("x", maxMessage)), ""},
+		"and then a plain one":  {rawRequest("/a", "x-api-key", keyRoot), "VALID"},
+		"10,000 headers, empty": {rawRequest("/a", append(slices.Repeat([]string{"a", ""}, 10_000), "x-api-key", keyRoot)...), "VALID"},
 	} {
 		answer, err := client.Check(t.Context(), test.ask)
 		if test.want == "" {
@@ -310,17 +310,17 @@ func TestMetadataIsBounded(t *testing.T) {
 	t.Parallel()
 	client := authv3.NewAuthorizationClient(serve(t, newServer(t, options{})))
 	ask := func(size int) error {
-		_, err := client.Check(metadata.AppendToOutgoingContext(t.Context(), "x-bulk", strings.Repeat("x", size)), raw("/a"))
+		_, err := client.Check(metadata.AppendToOutgoingContext(t.Context(), "x-bulk", strings.Repeat("x", size)), rawRequest("/a"))
 		return err
 	}
-	// The first call may go out before the client has heard of the bound.
+	// The client may send the first call before it has received the limit.
 	for _, size := range []int{100, maxMetadata / 2} {
 		if err := ask(size); err != nil {
 			t.Errorf("%d bytes: %v", size, err)
 		}
 	}
 	if err := ask(2 * maxMetadata); err == nil {
-		t.Error("past the bound it is answered")
+		t.Error("a call over the limit was answered")
 	}
 }
 
@@ -334,7 +334,7 @@ func TestConnectionsAreBounded(t *testing.T) {
 		settings = "\x00\x00\x00\x04\x00\x00\x00\x00\x00"
 		ping     = "\x00\x00\x08\x06\x00\x00\x00\x00\x00eight by"
 	)
-	for name, test := range map[string]struct{ say, hear string }{
+	for name, test := range map[string]struct{ sent, want string }{
 		"silence": {"", ""},
 		"pings":   {preface + settings + strings.Repeat(ping, 10), "too_many_pings"},
 	} {
@@ -345,27 +345,27 @@ func TestConnectionsAreBounded(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer func() { _ = conn.Close() }()
-			if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
+			if err := conn.SetDeadline(time.Now().Add(waitTimeout)); err != nil {
 				t.Fatal(err)
 			}
-			_, _ = io.WriteString(conn, test.say) // it may be cut before the end
-			heard, err := io.ReadAll(conn)
-			if errors.Is(err, os.ErrDeadlineExceeded) || !strings.Contains(string(heard), test.hear) {
-				t.Errorf("it is not cut: heard %q, %v", heard, err)
+			_, _ = io.WriteString(conn, test.sent) // it may be cut before the end
+			got, err := io.ReadAll(conn)
+			if errors.Is(err, os.ErrDeadlineExceeded) || !strings.Contains(string(got), test.want) {
+				t.Errorf("the connection is still open: got %q, %v", got, err)
 			}
 		})
 	}
 }
 
-// TestPanicsOfOtherServices do not end the process, and reveal nothing of the
-// value.
+// TestPanicsOfOtherServices: they do not end the process, and responses and log contain
+// nothing of the value.
 func TestPanicsOfOtherServices(t *testing.T) {
 	t.Parallel()
 	core, logs := observer.New(zap.DebugLevel)
 	s := newServer(t, options{logger: zap.New(core)})
 	_, err := s.recoverUnary(t.Context(), nil, &grpc.UnaryServerInfo{FullMethod: "/a/b"}, func(context.Context, any) (any, error) { panic("a-secret") })
 	if status.Code(err) != codes.Unavailable {
-		t.Errorf("%v", err)
+		t.Errorf("got %v, want Unavailable", err)
 	}
 	err = s.boundStream(nil, fakeStream{ctx: t.Context()}, &grpc.StreamServerInfo{FullMethod: "/a/b"}, func(any, grpc.ServerStream) error {
 		none := make([]string, 0)
@@ -373,11 +373,11 @@ func TestPanicsOfOtherServices(t *testing.T) {
 		return nil
 	})
 	if status.Code(err) != codes.Unavailable {
-		t.Errorf("%v", err)
+		t.Errorf("got %v, want Unavailable", err)
 	}
 	all := logs.All()
 	if len(all) != 2 || all[0].ContextMap()["panic"] != "a value of type string" || !strings.Contains(all[1].ContextMap()["panic"].(string), "index out of range") {
-		t.Errorf("logged: %v", all)
+		t.Errorf("got log %v", all)
 	}
 }
 
@@ -391,6 +391,6 @@ func (f fakeStream) Context() context.Context { return f.ctx }
 func TestConfigIsChecked(t *testing.T) {
 	t.Parallel()
 	if _, err := New(Config{}); err == nil {
-		t.Error("a server without an authority")
+		t.Error("New without an authority: got no error")
 	}
 }

@@ -1,133 +1,23 @@
 package integration
 
 import (
-	"encoding/json"
 	"fmt"
 	"net/http"
-	"net/http/httptest"
-	"net/netip"
-	"os"
-	"path/filepath"
 	"reflect"
-	"slices"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"go.mongodb.org/mongo-driver/v2/bson"
-	"go.mongodb.org/mongo-driver/v2/mongo"
-	"go.uber.org/zap/zaptest"
 
 	"github.com/keytail/keytail/internal/apikey"
-	"github.com/keytail/keytail/internal/clustertime"
-	"github.com/keytail/keytail/internal/daemon"
 	"github.com/keytail/keytail/internal/integration/testkit"
 	"github.com/keytail/keytail/internal/keyadmin"
 	"github.com/keytail/keytail/internal/keystore"
 	"github.com/keytail/keytail/internal/mongotest"
 )
 
-// adminRig is a rig with the admin API.
-type adminRig struct {
-	*rig
-	audit *mongo.Collection
-}
-
-// withAdmin gives a service a token.
-func withAdmin(t *testing.T) func(*daemon.Config) {
-	t.Helper()
-	path := filepath.Join(t.TempDir(), "admins")
-	if err := os.WriteFile(path, []byte("ann=admin-token-of-ann\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	return func(c *daemon.Config) { c.AdminTokenFile = path }
-}
-
-// startAdminRig runs a daemon on an empty collection of this shape.
-func startAdminRig(t *testing.T, server *mongotest.Server, s shape, change ...func(*daemon.Config)) *adminRig {
-	t.Helper()
-	r := &rig{t: t, server: server, registry: prometheus.NewRegistry()}
-	database := server.Database(t)
-	r.appName = "keytail-" + database
-	r.db = server.Client(t, "outsider").Database(database)
-	r.keys = r.db.Collection("customerKeys")
-	m := s.names()
-	if _, err := r.keys.Indexes().CreateOne(t.Context(), mongo.IndexModel{Keys: bson.D{{Key: m.Hash, Value: 1}}, Options: unique()}); err != nil {
-		t.Fatal(err)
-	}
-	r.Daemon = r.run(r.registry, zaptest.NewLogger(t), append([]func(*daemon.Config){withAdmin(t), func(c *daemon.Config) {
-		c.Schema = s.schema(r.keys.Name())
-	}}, change...)...)
-	return &adminRig{r, r.db.Collection(keyadmin.CollectionName)}
-}
-
-// reply is a response of the admin API.
-type reply struct {
-	status int
-	header http.Header
-	body   map[string]any
-	text   string
-}
-
-func (r reply) str(name string) string {
-	text, _ := r.body[name].(string)
-	return text
-}
-
-// revision is that of the write.
-func (r reply) revision(t *testing.T) uint64 {
-	t.Helper()
-	revision, err := clustertime.Parse(r.str("revision"))
-	if err != nil {
-		t.Fatalf("no revision in %s", r.text)
-	}
-	return uint64(revision)
-}
-
-// call sends a request; header is name and value in turn.
-func (o *adminRig) call(method, path, body string, header ...string) reply {
-	o.t.Helper()
-	request := httptest.NewRequestWithContext(o.t.Context(), method, path, strings.NewReader(body))
-	request.Header.Set("Authorization", "Bearer admin-token-of-ann")
-	if body != "" {
-		request.Header.Set("Content-Type", "application/json")
-	}
-	for i := 0; i < len(header); i += 2 {
-		request.Header.Set(header[i], header[i+1])
-	}
-	recorder := httptest.NewRecorder()
-	o.Admin().ServeHTTP(recorder, request)
-	r := reply{status: recorder.Code, header: recorder.Result().Header, text: recorder.Body.String()}
-	if err := json.Unmarshal(recorder.Body.Bytes(), &r.body); err != nil && method != http.MethodHead {
-		o.t.Fatalf("%s %s: %d %q: %v", method, path, r.status, r.text, err)
-	}
-	return r
-}
-
-// wants is call, and checks the status.
-func (o *adminRig) wants(status int, method, path, body string, header ...string) reply {
-	o.t.Helper()
-	r := o.call(method, path, body, header...)
-	if r.status != status {
-		o.t.Fatalf("%s %s %s: %d, want %d: %s", method, path, body, r.status, status, r.text)
-	}
-	return r
-}
-
-// hasVerdict checks the key's verdict with the revision of a write: once, without
-// waiting.
-func (o *adminRig) hasVerdict(text string, after reply, want apikey.Code, request apikey.Request) *apikey.Record {
-	o.t.Helper()
-	request.MinRevision = after.revision(o.t)
-	v := o.Judge(o.t.Context(), text, &request)
-	if v.Code != want || v.Revision < request.MinRevision {
-		o.t.Fatalf("after %s the verdict is %v as of %x, want %v", after.text, v.Code, v.Revision, want)
-	}
-	return v.Record
-}
-
-// lifeShapes are collections in which a key can be created, changed, rotated and
+// lifeShapes returns collections in which a key can be created, changed, rotated and
 // revoked.
 func lifeShapes() map[string]shape {
 	different := shapes()["hex-upper"]
@@ -142,179 +32,114 @@ func lifeShapes() map[string]shape {
 	return map[string]shape{"default": {keystore.Schema{}, nil, stringID}, "different": different, "dates": dates}
 }
 
-// TestTheLifeOfAKey over HTTP, in collections of different shapes. After each write
-// the validator has the new state at once.
-func TestTheLifeOfAKey(t *testing.T) {
+// TestLifeOfAKey creates, changes, rotates and revokes a key over HTTP, in collections of
+// different shapes. The validator has the new state immediately after each write.
+func TestLifeOfAKey(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
 		for name, shape := range lifeShapes() {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
-				lifeOfAKey(t, startAdminRig(t, s, shape), shape)
+				testLifeOfAKey(t, startAdmin(t, s, shape), shape)
 			})
 		}
 	})
 }
 
-func lifeOfAKey(t *testing.T, o *adminRig, s shape) {
+func testLifeOfAKey(t *testing.T, o *adminFixture, s shape) {
 	_, user := s.id(1)
 	_, org := s.id(2)
-	made := o.wants(http.StatusCreated, "POST", "/v1/keys", fmt.Sprintf(
+	made := o.mustCall(http.StatusCreated, "POST", "/v1/keys", fmt.Sprintf(
 		`{"user_id":%q,"org_id":%q,"name":"first","scopes":["read","write:*"],"expires_at":"2090-01-02T03:04:05Z","allowed_ips":["192.0.2.0/24"],"metadata":{"plan":"pro"}}`, user, org))
 	id, text := made.str("id"), made.str("key")
 	if made.header.Get("Location") != "/v1/keys/"+id || !strings.HasPrefix(text, s.mapping.HashAfter) || !strings.HasPrefix(text, made.str("key_prefix")) || made.str("key_prefix") == text {
-		t.Fatalf("%s, %v", made.text, made.header)
+		t.Fatalf("create: got %s, %v", made.text, made.header)
 	}
 	inside := apikey.Request{OrgID: org, Scopes: []string{"write:x"}, IP: addr("192.0.2.7")}
-	record := o.hasVerdict(text, made, apikey.Valid, inside)
+	record := o.mustHaveVerdict(text, made, apikey.Valid, inside)
 	if record.UserID != user || record.Name != "first" || string(record.Metadata) != `{"plan":"pro"}` {
-		t.Errorf("the validator reads %+v", record)
+		t.Errorf("record of the validator: got %+v", record)
 	}
-	o.hasVerdict(text, made, apikey.Forbidden, apikey.Request{IP: addr("192.0.2.7")})
+	o.mustHaveVerdict(text, made, apikey.Forbidden, apikey.Request{IP: addr("192.0.2.7")})
 
 	path := "/v1/keys/" + id
-	got := o.wants(http.StatusOK, "GET", path, "")
+	got := o.mustCall(http.StatusOK, "GET", path, "")
 	for field, value := range got.body {
 		if !reflect.DeepEqual(made.body[field], value) {
-			t.Errorf("%s is %v, and was %v", field, value, made.body[field])
+			t.Errorf("%s: got %v, want %v as created", field, value, made.body[field])
 		}
 	}
 	if got.header.Get("ETag") != made.header.Get("ETag") || got.body["key"] != nil || got.body["defect"] != nil {
-		t.Errorf("%s, %v", got.text, got.header)
+		t.Errorf("get: got %s, %v", got.text, got.header)
 	}
 
-	renamed := o.wants(http.StatusOK, "PATCH", path, `{"name":"second","allowed_ips":null}`, "If-Match", got.header.Get("ETag"))
+	renamed := o.mustCall(http.StatusOK, "PATCH", path, `{"name":"second","allowed_ips":null}`, "If-Match", got.header.Get("ETag"))
 	inside.IP = addr("")
-	if record := o.hasVerdict(text, renamed, apikey.Valid, inside); record.Name != "second" {
-		t.Errorf("the validator reads %+v", record)
+	if record := o.mustHaveVerdict(text, renamed, apikey.Valid, inside); record.Name != "second" {
+		t.Errorf("record of the validator: got %+v", record)
 	}
-	o.wants(http.StatusPreconditionFailed, "PATCH", path, `{"name":"third"}`, "If-Match", got.header.Get("ETag"))
-	down := o.wants(http.StatusOK, "PATCH", path, `{"scopes":["read"]}`, "If-Match", renamed.header.Get("ETag"))
-	o.hasVerdict(text, down, apikey.InsufficientPermissions, inside)
+	o.mustCall(http.StatusPreconditionFailed, "PATCH", path, `{"name":"third"}`, "If-Match", got.header.Get("ETag"))
+	down := o.mustCall(http.StatusOK, "PATCH", path, `{"scopes":["read"]}`, "If-Match", renamed.header.Get("ETag"))
+	o.mustHaveVerdict(text, down, apikey.InsufficientPermissions, inside)
 	inside.Scopes = []string{"read"}
-	o.hasVerdict(text, down, apikey.Valid, inside)
+	o.mustHaveVerdict(text, down, apikey.Valid, inside)
 
-	rotated := o.wants(http.StatusCreated, "POST", path+"/rotate", `{"overlap_seconds":2}`)
+	rotated := o.mustCall(http.StatusCreated, "POST", path+"/rotate", `{"overlap_seconds":2}`)
 	next, nextText := "/v1/keys/"+rotated.str("id"), rotated.str("key")
 	if rotated.str("rotated_from") != id || rotated.str("name") != "second" || nextText == text || rotated.header.Get("Location") != next {
-		t.Errorf("rotated to %s", rotated.text)
+		t.Errorf("rotate: got %s", rotated.text)
 	}
 	end, err := time.Parse(time.RFC3339, rotated.str("previous_expires_at"))
 	if err != nil || time.Until(end) > 2*time.Second {
-		t.Errorf("the end is %q", rotated.str("previous_expires_at"))
+		t.Errorf("previous_expires_at: got %q", rotated.str("previous_expires_at"))
 	}
-	if time.Until(end) > 500*time.Millisecond { // else the machine is too slow to see both
-		o.hasVerdict(text, rotated, apikey.Valid, inside)
+	if time.Until(end) > 500*time.Millisecond { // otherwise the machine is too slow to see both states
+		o.mustHaveVerdict(text, rotated, apikey.Valid, inside)
 	}
-	o.hasVerdict(nextText, rotated, apikey.Valid, inside)
-	mongotest.Eventually(t, testkit.Patience, func() bool { return time.Now().After(end) }, "time stands still")
-	o.hasVerdict(text, rotated, apikey.Expired, inside)
-	o.hasVerdict(nextText, rotated, apikey.Valid, inside)
-	o.wants(http.StatusConflict, "POST", path+"/rotate", `{"overlap_seconds":2}`)
+	o.mustHaveVerdict(nextText, rotated, apikey.Valid, inside)
+	mongotest.Eventually(t, testkit.WaitTimeout, func() bool { return time.Now().After(end) }, "the overlap did not end")
+	o.mustHaveVerdict(text, rotated, apikey.Expired, inside)
+	o.mustHaveVerdict(nextText, rotated, apikey.Valid, inside)
+	o.mustCall(http.StatusConflict, "POST", path+"/rotate", `{"overlap_seconds":2}`)
 
-	revoked := o.wants(http.StatusOK, "POST", next+"/revoke?wait=fleet&timeout=10s", "")
+	revoked := o.mustCall(http.StatusOK, "POST", next+"/revoke?wait=fleet&timeout=10s", "")
 	if revoked.body["synced"] != true || revoked.body["is_active"] != false {
 		t.Errorf("revoked: %s", revoked.text)
 	}
-	if v := o.Judge(t.Context(), nextText, &inside); v.Code != apikey.Disabled {
-		t.Errorf("after the acknowledgement of the fleet it is %v", v.Code)
+	if v := o.Validate(t.Context(), nextText, &inside); v.Code != apikey.Disabled {
+		t.Errorf("after the acknowledgement of the fleet: got %v", v.Code)
 	}
-	again := o.wants(http.StatusOK, "POST", next+"/revoke", "")
+	again := o.mustCall(http.StatusOK, "POST", next+"/revoke", "")
 	if again.header.Get("ETag") != revoked.header.Get("ETag") {
 		t.Errorf("revoked again: %s", again.text)
 	}
-	o.hasVerdict(nextText, again, apikey.Disabled, inside)
+	o.mustHaveVerdict(nextText, again, apikey.Disabled, inside)
 
-	o.lists(user, []string{id}, "")
-	o.lists(user, []string{rotated.str("id"), id}, "&include_inactive=true")
+	o.mustList(user, []string{id}, "")
+	o.mustList(user, []string{rotated.str("id"), id}, "&include_inactive=true")
 	_, stranger := s.id(9)
-	o.lists(stranger, nil, "&include_inactive=true")
-	o.wants(http.StatusNotFound, "GET", path+"?user_id="+stranger, "")
-	o.wants(http.StatusNotFound, "DELETE", path+"?user_id="+stranger, "")
+	o.mustList(stranger, nil, "&include_inactive=true")
+	o.mustCall(http.StatusNotFound, "GET", path+"?user_id="+stranger, "")
+	o.mustCall(http.StatusNotFound, "DELETE", path+"?user_id="+stranger, "")
 
-	gone := o.wants(http.StatusOK, "DELETE", path+"?user_id="+user, "")
-	o.hasVerdict(text, gone, apikey.NotFound, inside)
-	o.wants(http.StatusNotFound, "GET", path, "")
-	o.wants(http.StatusNotFound, "POST", path+"/revoke", "")
+	gone := o.mustCall(http.StatusOK, "DELETE", path+"?user_id="+user, "")
+	o.mustHaveVerdict(text, gone, apikey.NotFound, inside)
+	o.mustCall(http.StatusNotFound, "GET", path, "")
+	o.mustCall(http.StatusNotFound, "POST", path+"/revoke", "")
 
-	o.audits("/v1/audit", "delete", "revoke", "rotate", "update", "update", "create")
-	o.audits("/v1/audit?key_id="+id, "delete", "rotate", "update", "update", "create")
-	o.audits("/v1/audit?key_id="+rotated.str("id"), "revoke", "rotate")
-	o.audits("/v1/audit?user_id=" + stranger)
-	o.storesNoSecret(text, nextText)
+	o.mustAudit("/v1/audit", "delete", "revoke", "rotate", "update", "update", "create")
+	o.mustAudit("/v1/audit?key_id="+id, "delete", "rotate", "update", "update", "create")
+	o.mustAudit("/v1/audit?key_id="+rotated.str("id"), "revoke", "rotate")
+	o.mustAudit("/v1/audit?user_id=" + stranger)
+	o.mustStoreNoSecret(text, nextText)
 }
 
-// lists checks the ids of a user's list, one on a page.
-func (o *adminRig) lists(user string, want []string, more string) {
-	o.t.Helper()
-	var got []string
-	for cursor := ""; ; {
-		page := o.wants(http.StatusOK, "GET", "/v1/keys?limit=1&user_id="+user+more+cursor, "")
-		list, _ := page.body["keys"].([]any)
-		for _, k := range list {
-			id, _ := k.(map[string]any)["id"].(string)
-			got = append(got, id)
-		}
-		if page.str("next_cursor") == "" {
-			break
-		}
-		cursor = "&cursor=" + page.str("next_cursor")
-	}
-	if !slices.Equal(got, want) {
-		o.t.Errorf("the list of %s%s is %q, want %q", user, more, got, want)
-	}
-}
-
-// audits checks the actions of the audit, the newest first.
-func (o *adminRig) audits(path string, want ...string) {
-	o.t.Helper()
-	page := o.wants(http.StatusOK, "GET", path, "")
-	list, _ := page.body["entries"].([]any)
-	var got []string
-	for _, e := range list {
-		entry, _ := e.(map[string]any)
-		action, _ := entry["action"].(string)
-		got = append(got, action)
-		if entry["actor"] != "ann" || entry["request_id"] == "" || entry["user_id"] == "" {
-			o.t.Errorf("a line is %v", entry)
-		}
-	}
-	if !slices.Equal(got, want) {
-		o.t.Errorf("%s tells %q, want %q: %s", path, got, want, page.text)
-	}
-}
-
-// storesNoSecret searches everything that was stored.
-func (o *adminRig) storesNoSecret(texts ...string) {
-	o.t.Helper()
-	for _, collection := range []*mongo.Collection{o.keys, o.audit} {
-		cursor, err := collection.Find(o.t.Context(), bson.D{})
-		if err != nil {
-			o.t.Fatal(err)
-		}
-		var all []bson.Raw
-		if err := cursor.All(o.t.Context(), &all); err != nil || len(all) == 0 {
-			o.t.Fatalf("%d documents in %s: %v", len(all), collection.Name(), err)
-		}
-		for _, raw := range all {
-			for _, text := range texts {
-				if strings.Contains(string(raw), text[len(text)-20:]) {
-					o.t.Errorf("%s has the secret: %v", collection.Name(), raw)
-				}
-				if collection == o.audit && strings.Contains(raw.String(), apikey.HashOf(text).Hex()) {
-					o.t.Errorf("the audit has a hash: %v", raw)
-				}
-			}
-		}
-	}
-}
-
-// TestUnmappedFieldsCannotBeWritten: the API names the flag that would map them.
+// TestUnmappedFieldsCannotBeWritten: the error names the flag that maps the field.
 func TestUnmappedFieldsCannotBeWritten(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
 		bare := shape{keystore.Schema{Hash: "digest", UserID: "owner", ActiveForm: "always", IDForm: "integer"}, []string{"read"}, int64ID}
-		o := startAdminRig(t, s, bare)
-		made := o.wants(http.StatusCreated, "POST", "/v1/keys", `{"user_id":"42"}`)
-		o.hasVerdict(made.str("key"), made, apikey.Valid, apikey.Request{Scopes: []string{"read"}})
+		o := startAdmin(t, s, bare)
+		made := o.mustCall(http.StatusCreated, "POST", "/v1/keys", `{"user_id":"42"}`)
+		o.mustHaveVerdict(made.str("key"), made, apikey.Valid, apikey.Request{Scopes: []string{"read"}})
 		path := "/v1/keys/" + made.str("id")
 		for call, words := range map[[3]string]string{
 			{"POST", "/v1/keys", `{"user_id":"ann"}`}:                      "--map-id-form integer",
@@ -325,20 +150,20 @@ func TestUnmappedFieldsCannotBeWritten(t *testing.T) {
 			{"POST", path + "/rotate", `{"overlap_seconds":1}`}:            "--map-expires-at",
 			{"POST", "/v1/keys", `{"user_id":"42","metadata":{"$a":"b"}}`}: "may begin with $",
 		} {
-			got := o.wants(http.StatusUnprocessableEntity, call[0], call[1], call[2])
+			got := o.mustCall(http.StatusUnprocessableEntity, call[0], call[1], call[2])
 			if got.str("code") != "COLLECTION_CANNOT_HOLD" || !strings.Contains(got.str("detail"), words) {
 				t.Errorf("%v: %s", call, got.text)
 			}
 		}
-		o.audits("/v1/audit", "create")
-		o.wants(http.StatusOK, "DELETE", path, "")
+		o.mustAudit("/v1/audit", "create")
+		o.mustCall(http.StatusOK, "DELETE", path, "")
 	})
 }
 
-// TestIDsInAPath are taken as they are.
+// TestIDsInAPath: an id in a path is used unchanged.
 func TestIDsInAPath(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
-		o := startAdminRig(t, s, shape{keystore.Schema{}, nil, stringID})
+		o := startAdmin(t, s, shape{keystore.Schema{}, nil, stringID})
 		for id, escaped := range map[any]string{
 			"a+b": "a+b", "a b": "a%20b", "a/b": "a%2Fb", "ü": "%C3%BC", "%41": "%2541", "..": "%2E%2E", int64(7): "7", "x/revoke": "x%2Frevoke",
 		} {
@@ -346,7 +171,7 @@ func TestIDsInAPath(t *testing.T) {
 			if _, err := o.keys.InsertOne(t.Context(), append(bson.D{{Key: "_id", Value: id}}, k.document()[1:]...)); err != nil {
 				t.Fatal(err)
 			}
-			if got := o.wants(http.StatusOK, "GET", "/v1/keys/"+escaped, ""); got.str("id") != fmt.Sprint(id) {
+			if got := o.mustCall(http.StatusOK, "GET", "/v1/keys/"+escaped, ""); got.str("id") != fmt.Sprint(id) {
 				t.Errorf("%q: %s", escaped, got.text)
 			}
 		}
@@ -354,13 +179,13 @@ func TestIDsInAPath(t *testing.T) {
 		if _, err := o.keys.InsertOne(t.Context(), other); err != nil {
 			t.Fatal(err)
 		}
-		if got := o.wants(http.StatusBadRequest, "POST", "/v1/keys/7/revoke", ""); got.str("code") != "AMBIGUOUS_ID" {
-			t.Errorf("%s", got.text)
+		if got := o.mustCall(http.StatusBadRequest, "POST", "/v1/keys/7/revoke", ""); got.str("code") != "AMBIGUOUS_ID" {
+			t.Errorf("got %s, want AMBIGUOUS_ID", got.text)
 		}
-		o.wants(http.StatusOK, "POST", "/v1/keys/7/revoke?user_id=user-1", "")
-		made := o.wants(http.StatusNotFound, "GET", "/v1/keys/nobody", "")
+		o.mustCall(http.StatusOK, "POST", "/v1/keys/7/revoke?user_id=user-1", "")
+		made := o.mustCall(http.StatusNotFound, "GET", "/v1/keys/unknown", "")
 		if made.str("code") != "NO_SUCH_KEY" {
-			t.Errorf("%s", made.text)
+			t.Errorf("got %s, want NO_SUCH_KEY", made.text)
 		}
 	})
 }
@@ -368,14 +193,14 @@ func TestIDsInAPath(t *testing.T) {
 // TestAWaitThatTimesOutIsASuccess, so that a caller does not rotate twice.
 func TestAWaitThatTimesOutIsASuccess(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
-		o := startAdminRig(t, s, shape{keystore.Schema{}, nil, stringID})
-		made := o.wants(http.StatusCreated, "POST", "/v1/keys?wait=instance&timeout=10s", `{"user_id":"u"}`)
-		if made.body["synced"] != true || len(made.body["missing"].([]any)) != 0 { //nolint:forcetypeassert // else the test fails as well
-			t.Errorf("%s", made.text)
+		o := startAdmin(t, s, shape{keystore.Schema{}, nil, stringID})
+		made := o.mustCall(http.StatusCreated, "POST", "/v1/keys?wait=instance&timeout=10s", `{"user_id":"u"}`)
+		if made.body["synced"] != true || len(made.body["missing"].([]any)) != 0 { //nolint:forcetypeassert // a panic fails the test, too
+			t.Errorf("got %s, want synced", made.text)
 		}
-		// The fleet waits for an instance without new heartbeats until it drops it.
+		// The fleet waits for an instance without new heartbeats until it removes it.
 		_, err := o.db.Collection("keytail_heartbeats").InsertOne(t.Context(), bson.D{
-			{Key: "_id", Value: "mute/1"},
+			{Key: "_id", Value: "silent/1"},
 			{Key: "ns", Value: o.db.Name() + "." + o.keys.Name()},
 			{Key: "at", Value: time.Now()},
 			{Key: "max_stale_ms", Value: time.Hour.Milliseconds()},
@@ -383,9 +208,9 @@ func TestAWaitThatTimesOutIsASuccess(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		late := o.wants(http.StatusCreated, "POST", "/v1/keys/"+made.str("id")+"/rotate?wait=fleet&timeout=200ms", `{"overlap_seconds":60}`)
-		if late.body["synced"] != false || late.str("key") == "" || !strings.Contains(late.text, `"mute/1"`) {
-			t.Errorf("%s", late.text)
+		late := o.mustCall(http.StatusCreated, "POST", "/v1/keys/"+made.str("id")+"/rotate?wait=fleet&timeout=200ms", `{"overlap_seconds":60}`)
+		if late.body["synced"] != false || late.str("key") == "" || !strings.Contains(late.text, `"silent/1"`) {
+			t.Errorf("got %s, want a key that is not synced", late.text)
 		}
 	})
 }
@@ -393,54 +218,47 @@ func TestAWaitThatTimesOutIsASuccess(t *testing.T) {
 // TestARotationDoesNotExtendTheExpiry: a rotation gives no key a longer life.
 func TestARotationDoesNotExtendTheExpiry(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
-		o := startAdminRig(t, s, shape{keystore.Schema{}, nil, stringID})
+		o := startAdmin(t, s, shape{keystore.Schema{}, nil, stringID})
 		soon := time.Now().Add(time.Minute).UTC().Truncate(time.Millisecond)
-		made := o.wants(http.StatusCreated, "POST", "/v1/keys", fmt.Sprintf(`{"user_id":"u","expires_at":%q}`, soon.Format(time.RFC3339Nano)))
+		made := o.mustCall(http.StatusCreated, "POST", "/v1/keys", fmt.Sprintf(`{"user_id":"u","expires_at":%q}`, soon.Format(time.RFC3339Nano)))
 		for _, overlap := range []int{3600, 30} {
 			want := soon
 			if overlap == 30 {
 				want = soon.Add(-30 * time.Second)
 			}
-			rotated := o.wants(http.StatusCreated, "POST", "/v1/keys/"+made.str("id")+"/rotate", fmt.Sprintf(`{"overlap_seconds":%d}`, overlap))
+			rotated := o.mustCall(http.StatusCreated, "POST", "/v1/keys/"+made.str("id")+"/rotate", fmt.Sprintf(`{"overlap_seconds":%d}`, overlap))
 			end, err := time.Parse(time.RFC3339, rotated.str("previous_expires_at"))
 			if err != nil || end.Before(want.Add(-time.Second)) || end.After(soon) || overlap == 3600 && end.After(want) {
-				t.Errorf("overlap of %d s: %s, want %v", overlap, rotated.text, want)
+				t.Errorf("overlap of %d s: got %s, want %v", overlap, rotated.text, want)
 			}
 			if got, err := time.Parse(time.RFC3339, rotated.str("expires_at")); err != nil || got.After(soon) {
-				t.Errorf("the new key ends %v, %v", got, err)
+				t.Errorf("expires_at of the new key: got %v, %v", got, err)
 			}
 		}
 	})
-}
-
-func addr(text string) (a netip.Addr) {
-	if text != "" {
-		a = netip.MustParseAddr(text)
-	}
-	return a
 }
 
 // TestARevocationReachesTheFleet of three: once the API reports "revoked on 3 of 3
 // instances", each of them rejects the key.
 func TestARevocationReachesTheFleet(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
-		r := startTrio(t, s, withShortMaxStale, withAdmin(t))
-		o := &adminRig{r.rig, r.db.Collection(keyadmin.CollectionName)}
-		made := o.wants(http.StatusCreated, "POST", "/v1/keys", `{"user_id":"u","scopes":["read"]}`)
+		r := startFleet(t, s, withShortMaxStale, withAdmin(t))
+		o := &adminFixture{r.fixture, r.db.Collection(keyadmin.CollectionName)}
+		made := o.mustCall(http.StatusCreated, "POST", "/v1/keys", `{"user_id":"u","scopes":["read"]}`)
 		everywhere := func(after reply, want apikey.Code, request apikey.Request) {
 			t.Helper()
 			for i, service := range r.all {
-				if v := service.Judge(t.Context(), made.str("key"), &request); v.Code != want || v.Revision < after.revision(t) {
-					t.Errorf("instance %d answers %v as of %x, want %v", i, v.Code, v.Revision, want)
+				if v := service.Validate(t.Context(), made.str("key"), &request); v.Code != want || v.Revision < after.revision(t) {
+					t.Errorf("instance %d: got %v at revision %x, want %v", i, v.Code, v.Revision, want)
 				}
 			}
 		}
 		everywhere(made, apikey.Valid, apikey.Request{MinRevision: made.revision(t)})
 		began := time.Now()
-		revoked := o.wants(http.StatusOK, "POST", "/v1/keys/"+made.str("id")+"/revoke?wait=fleet&timeout=20s", "")
+		revoked := o.mustCall(http.StatusOK, "POST", "/v1/keys/"+made.str("id")+"/revoke?wait=fleet&timeout=20s", "")
 		instances, _ := revoked.body["instances"].([]any)
 		if revoked.body["synced"] != true || len(instances) != 3 {
-			t.Fatalf("%s", revoked.text)
+			t.Fatalf("got %s, want synced on 3 instances", revoked.text)
 		}
 		t.Logf("revoked on %d of %d instances in %v", len(instances), len(r.all), time.Since(began).Round(time.Millisecond))
 		everywhere(revoked, apikey.Disabled, apikey.Request{})

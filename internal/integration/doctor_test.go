@@ -20,7 +20,7 @@ import (
 	"github.com/keytail/keytail/internal/service"
 )
 
-// candidate is a collection that the doctor examines.
+// candidate is a collection that doctor examines.
 type candidate struct {
 	keys   *mongo.Collection
 	config daemon.Config
@@ -51,8 +51,8 @@ func (p *candidate) index(t *testing.T, field string, index *options.IndexOption
 	}
 }
 
-// examined are the checks by name. It fails unless each was seen once, in the
-// order of the report.
+// examined runs doctor and returns its checks by name. It fails unless doctor showed each
+// check once, in the order of the report.
 func (p *candidate) examined(t *testing.T) (map[string]doctor.Check, doctor.Report) {
 	t.Helper()
 	var seen []string
@@ -72,16 +72,16 @@ func (p *candidate) examined(t *testing.T) (map[string]doctor.Check, doctor.Repo
 	}
 	every := []string{"deployment", "version", "clock", "collection", "index", "documents", "linearizable", "heartbeats", "stream", "usage", "memory"}
 	if !slices.Equal(seen, reported) || !slices.Equal(reported, every) {
-		t.Errorf("seen %q, reported %q, want %q", seen, reported, every)
+		t.Errorf("checks: got %q while running, %q in the report, want %q", seen, reported, every)
 	}
 	return checks, report
 }
 
-// is compares a check with its status and the words that it must contain.
-func is(t *testing.T, c doctor.Check, status doctor.Status, words ...string) {
+// mustBe checks the status of a check, and that it contains the words.
+func mustBe(t *testing.T, c doctor.Check, status doctor.Status, words ...string) {
 	t.Helper()
 	if c.Status != status {
-		t.Errorf("%s is %q, want %q: %s", c.Name, c.Status, status, c.Detail)
+		t.Errorf("%s: got %q, want %q: %s", c.Name, c.Status, status, c.Detail)
 	}
 	text := c.Detail + "\n" + strings.Join(c.More, "\n")
 	for _, word := range words {
@@ -91,8 +91,7 @@ func is(t *testing.T, c doctor.Check, status doctor.Status, words ...string) {
 	}
 }
 
-// TestDoctorFitsEveryShape: there is nothing to do for a collection that the mapping
-// describes.
+// TestDoctorFitsEveryShape: doctor accepts a collection that the mapping describes.
 func TestDoctorFitsEveryShape(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
 		for _, name := range slices.Sorted(maps.Keys(shapes())) {
@@ -105,23 +104,23 @@ func TestDoctorFitsEveryShape(t *testing.T) {
 				p.index(t, shape.names().Hash, unique())
 				checks, report := p.examined(t)
 				if !report.OK {
-					t.Error("the collection does not fit")
+					t.Error("report.OK: got false, want true")
 				}
-				is(t, checks["documents"], checks["documents"].Status, "20 keys in 20 surveyed documents, 20 in all: 20 valid now")
-				is(t, checks["memory"], doctor.OK, "20 keys of about")
+				mustBe(t, checks["documents"], checks["documents"].Status, "20 keys in 20 surveyed documents, 20 in all: 20 valid now")
+				mustBe(t, checks["memory"], doctor.OK, "20 keys of about")
 				if s.MongoDBTokens {
 					p.config.StreamScope = "collection"
 					checks, _ = p.examined(t)
-					is(t, checks["stream"], doctor.OK)
+					mustBe(t, checks["stream"], doctor.OK)
 				}
 			})
 		}
 	})
 }
 
-// broken is a collection with several kinds of mistakes: most hashes are bcrypt, some
-// keys are stored in plain text, one document in a hundred cannot be read, and there is
-// no unique index.
+// broken returns the documents of a collection with several mistakes: most hashes are
+// bcrypt, some keys are stored in plain text, one document in a hundred is unreadable, and
+// there is no unique index.
 func broken() []any {
 	var documents []any
 	for i := range 300 {
@@ -141,7 +140,7 @@ func broken() []any {
 	return documents
 }
 
-func TestDoctorFindsWhatIsBroken(t *testing.T) {
+func TestDoctorFindsMistakes(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
 		p := newCandidate(t, s, keystore.Schema{})
 		p.insert(t, broken()...)
@@ -149,19 +148,19 @@ func TestDoctorFindsWhatIsBroken(t *testing.T) {
 		if report.OK {
 			t.Error("it fits")
 		}
-		is(t, checks["index"], doctor.ToDo, "no unique index on key_hash", "createIndex")
-		is(t, checks["documents"], doctor.Warning, "keys in 300 surveyed documents",
+		mustBe(t, checks["index"], doctor.ToDo, "no unique index on key_hash", "createIndex")
+		mustBe(t, checks["documents"], doctor.Warning, "keys in 300 surveyed documents",
 			"is_active is of type string, a boolean is needed in 2 documents: k100, k200", "is_active is of type string, a boolean is needed in 1 document: k000",
 			"the hash field holds bcrypt", "plaintext", "fields without a role: secretKind")
 		for _, c := range report.Checks {
 			if text := fmt.Sprint(c); strings.Contains(text, "$2b$") || strings.Contains(text, "sk_live") {
-				t.Errorf("a value is shown: %s", text)
+				t.Errorf("doctor shows a value: %s", text)
 			}
 		}
 	})
 }
 
-// TestDoctorRecommendsAnIndexForLists where the admin API is on.
+// TestDoctorRecommendsAnIndexForLists if the admin API is on.
 func TestDoctorRecommendsAnIndexForLists(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
 		p := newCandidate(t, s, keystore.Schema{})
@@ -178,7 +177,7 @@ func TestDoctorRecommendsAnIndexForLists(t *testing.T) {
 	})
 }
 
-// TestDoctorNamesMissingPrivileges takes privileges away, one at a time.
+// TestDoctorNamesMissingPrivileges removes one privilege at a time.
 func TestDoctorNamesMissingPrivileges(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
 		s.Needs(t, mongotest.Failpoints)
@@ -201,23 +200,22 @@ func TestDoctorNamesMissingPrivileges(t *testing.T) {
 				allow := forbid(t, s, command)
 				defer allow()
 				checks, report := p.examined(t)
-				is(t, checks[want.check], doctor.ToDo, want.words)
+				mustBe(t, checks[want.check], doctor.ToDo, want.words)
 				if report.OK {
 					t.Error("it fits")
 				}
 				if command == "update" {
-					is(t, checks["usage"], doctor.Warning, "update")
+					mustBe(t, checks["usage"], doctor.Warning, "update")
 				}
 			})
 		}
 		if _, report := p.examined(t); !report.OK {
-			t.Error("with all privileges the collection does not fit")
+			t.Error("with all privileges: got report.OK false, want true")
 		}
 	})
 }
 
-// forbid makes the server refuse a command of the doctor until the function that it
-// returns is called.
+// forbid makes the server refuse a command of doctor until allow is called.
 func forbid(t *testing.T, s *mongotest.Server, command string) (allow func()) {
 	t.Helper()
 	admin := s.Client(t, "operator").Database("admin")
@@ -242,20 +240,20 @@ func TestDoctorWithoutCollectionOrServer(t *testing.T) {
 		t.Run("collection", func(t *testing.T) {
 			p := newCandidate(t, s, keystore.Schema{})
 			checks, report := p.examined(t)
-			is(t, checks["collection"], doctor.ToDo, "has no collection", "--ensure-schema")
-			is(t, checks["heartbeats"], doctor.NotTried)
+			mustBe(t, checks["collection"], doctor.ToDo, "has no collection", "--ensure-schema")
+			mustBe(t, checks["heartbeats"], doctor.NotTried)
 			if report.OK {
 				t.Error("it fits")
 			}
 			names, err := p.keys.Database().ListCollectionNames(t.Context(), bson.D{})
 			if err != nil || len(names) > 0 {
-				t.Errorf("a wrong name got collections %q, %v", names, err)
+				t.Errorf("a wrong name creates collections %q, %v", names, err)
 			}
 			p.config.EnsureSchema = true
 			if checks, report = p.examined(t); !report.OK {
-				t.Error("what serve creates is something to do")
+				t.Error("a collection that serve creates must not be an error")
 			}
-			is(t, checks["collection"], doctor.Warning, "serve will create it")
+			mustBe(t, checks["collection"], doctor.Warning, "serve will create it")
 		})
 		t.Run("field", func(t *testing.T) {
 			m := keystore.DefaultSchema()
@@ -263,7 +261,7 @@ func TestDoctorWithoutCollectionOrServer(t *testing.T) {
 			p := newCandidate(t, s, m)
 			p.insert(t, shapes()["default"].document(key{id: "k", text: "kt_some key text"}))
 			checks, _ := p.examined(t)
-			is(t, checks["documents"], doctor.ToDo, "keyHash", "--map-hash", "fields without a role: key_hash")
+			mustBe(t, checks["documents"], doctor.ToDo, "keyHash", "--map-hash", "fields without a role: key_hash")
 		})
 	})
 	t.Run("server", func(t *testing.T) {
@@ -274,9 +272,9 @@ func TestDoctorWithoutCollectionOrServer(t *testing.T) {
 		t.Cleanup(func() { _ = client.Disconnect(context.Background()) })
 		p := &candidate{config: daemon.Config{Config: service.Config{Client: client, Database: "d"}}}
 		checks, report := p.examined(t)
-		is(t, checks["deployment"], doctor.ToDo, "no primary answered")
+		mustBe(t, checks["deployment"], doctor.ToDo, "no primary answered")
 		if report.OK || len(report.Checks) != 11 {
-			t.Errorf("%v", report)
+			t.Errorf("got report %v", report)
 		}
 	})
 	t.Run("field twice", func(t *testing.T) {
@@ -288,7 +286,7 @@ func TestDoctorWithoutCollectionOrServer(t *testing.T) {
 		}
 		t.Cleanup(func() { _ = client.Disconnect(context.Background()) })
 		if _, err := daemon.Examine(t.Context(), daemon.Config{Config: service.Config{Client: client, Database: "d", Schema: m}}, nil); err == nil || !strings.Contains(err.Error(), "user_id") {
-			t.Errorf("%v", err)
+			t.Errorf("got error %v", err)
 		}
 	})
 }

@@ -21,12 +21,12 @@ func TestStatusOfAnEmbeddedService(t *testing.T) {
 			t.Errorf("live: %+v", status)
 		}
 		mend := r.failCommands("update", "findAndModify")
-		r.reaches("stale")
+		r.waitForState("stale")
 		if status = r.service.Status(); status.State != keytail.StateStale || !status.Ready || status.Strict || status.Staleness < shortMaxStale {
 			t.Errorf("without heartbeats: %+v", status)
 		}
 		mend()
-		r.reaches("live")
+		r.waitForState("live")
 		r.service.Drain()
 		if status = r.service.Status(); status.State != keytail.StateLive || status.Ready || status.Strict {
 			t.Errorf("draining: %+v", status)
@@ -34,25 +34,25 @@ func TestStatusOfAnEmbeddedService(t *testing.T) {
 	})
 }
 
-// TestSync: after an acknowledgement, every answer contains the write.
+// TestSync: after an acknowledgement, every answer takes the write into account.
 func TestSync(t *testing.T) {
 	mongotest.EachScope(t, func(t *testing.T, s *mongotest.Server) {
 		r := startEmbedded(t, s, shortMaxStale)
 		k := r.newValidKey()
 		for _, scope := range []keytail.SyncScope{keytail.SyncInstance, keytail.SyncFleet} {
 			for _, active := range []bool{false, true} {
-				revision := auth.Revision(r.sets(k, active))
+				revision := auth.Revision(r.setActive(k, active))
 				acknowledged, err := r.service.Sync(t.Context(), revision, scope)
 				if err != nil || !acknowledged.Synced || len(acknowledged.Missing) != 0 {
 					t.Fatalf("%s: %+v, %v", scope, acknowledged, err)
 				}
 				verdict, err := r.service.Validate(t.Context(), k.text, auth.Request{})
 				if err != nil || verdict.Valid() != active || verdict.Revision < revision {
-					t.Errorf("%s: %s at revision %v after %v, %v", scope, verdict.Code, verdict.Revision, revision, err)
+					t.Errorf("%s: got %s at revision %v, after the acknowledgement of %v: %v", scope, verdict.Code, verdict.Revision, revision, err)
 				}
 			}
 		}
-		revision := auth.Revision(r.sets(k, false))
+		revision := auth.Revision(r.setActive(k, false))
 		if _, err := r.service.Sync(t.Context(), revision+1<<40, keytail.SyncInstance); !errors.Is(err, auth.ErrRevisionAhead) {
 			t.Errorf("a revision in the future: %v", err)
 		}
@@ -62,17 +62,17 @@ func TestSync(t *testing.T) {
 	})
 }
 
-func TestSyncNamesTheInstancesThatAreMissing(t *testing.T) {
+func TestSyncNamesMissingInstances(t *testing.T) {
 	mongotest.EachScope(t, func(t *testing.T, s *mongotest.Server) {
 		r := startEmbedded(t, s, 0)
 		k := r.newValidKey()
 		defer r.failCommands("getMore", "aggregate", "update", "findAndModify")()
-		mongotest.Eventually(t, testkit.Patience, func() bool { return r.metric("keytail_stream_failures_total") > 0 }, "the stream does not fail")
+		mongotest.Eventually(t, testkit.WaitTimeout, func() bool { return r.metric("keytail_stream_failures_total") > 0 }, "the stream did not fail")
 		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 		defer cancel()
-		acknowledged, err := r.service.Sync(ctx, auth.Revision(r.sets(k, false)), keytail.SyncInstance)
+		acknowledged, err := r.service.Sync(ctx, auth.Revision(r.setActive(k, false)), keytail.SyncInstance)
 		if err != nil || acknowledged.Synced || len(acknowledged.Missing) != 1 {
-			t.Errorf("%+v, %v", acknowledged, err)
+			t.Errorf("got %+v, %v, want one missing instance", acknowledged, err)
 		}
 	})
 }

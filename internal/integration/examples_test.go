@@ -17,21 +17,22 @@ import (
 	"github.com/keytail/keytail/internal/routes"
 )
 
-// callerToken is that of the examples.
+// callerToken is the token of the examples.
 const callerToken = "caller-token"
 
-// pythonVariable is the path of a Python that has pymongo.
+// pythonVariable names the environment variable with the path of a Python that has
+// pymongo.
 const pythonVariable = "KEYTAIL_TEST_PYTHON"
 
-func TestExampleReceiptInGo(t *testing.T) {
+func TestAcknowledgementExampleInGo(t *testing.T) {
 	program := filepath.Join(t.TempDir(), "receipt")
 	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", program, "../../examples/receipt/go").CombinedOutput(); err != nil {
 		t.Fatalf("go build: %v\n%s", err, out)
 	}
-	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) { exampleReceipt(t, s, program) })
+	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) { testExample(t, s, program) })
 }
 
-func TestExampleReceiptInPython(t *testing.T) {
+func TestAcknowledgementExampleInPython(t *testing.T) {
 	python := os.Getenv(pythonVariable)
 	if python == "" {
 		python = testkit.ModulePath(t, ".ci", "venv", "bin", "python")
@@ -40,7 +41,7 @@ func TestExampleReceiptInPython(t *testing.T) {
 		t.Skipf("SKIPPED: the example in Python is not run, there is no Python with pymongo; name one by %s: %v %s", pythonVariable, err, out)
 	}
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
-		exampleReceipt(t, s, python, testkit.ModulePath(t, "examples", "receipt", "python", "receipt.py"))
+		testExample(t, s, python, testkit.ModulePath(t, "examples", "receipt", "python", "receipt.py"))
 	})
 }
 
@@ -49,12 +50,12 @@ type soleCaller string
 
 func (s soleCaller) Name(token string) (string, bool) { return "caller", token == string(s) }
 
-// exampleReceipt runs an example against three instances, and checks the key at each of
-// them at once.
-func exampleReceipt(t *testing.T, s *mongotest.Server, command ...string) {
-	r := startTrio(t, s, withShortMaxStale)
+// testExample runs an example against three instances, and checks the key at each of
+// them immediately.
+func testExample(t *testing.T, s *mongotest.Server, command ...string) {
+	r := startFleet(t, s, withShortMaxStale)
 	handler, err := routes.NewPublic(routes.PublicConfig{
-		Config: forwardauth.Config{Validator: nobody{}}, Syncer: r.all[1].Syncer(),
+		Config: forwardauth.Config{Validator: unusedValidator{}}, Syncer: r.all[1].Syncer(),
 		Callers: soleCaller(callerToken),
 	})
 	if err != nil {
@@ -63,7 +64,7 @@ func exampleReceipt(t *testing.T, s *mongotest.Server, command ...string) {
 	server := httptest.NewServer(handler)
 	t.Cleanup(server.Close)
 	k := r.newKey()
-	r.becomes(k, apikey.Valid)
+	r.waitForCode(k, apikey.Valid)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	args := append(command[1:], s.URI, r.db.Name(), "api_keys", k.id, server.URL)
@@ -74,8 +75,8 @@ func exampleReceipt(t *testing.T, s *mongotest.Server, command ...string) {
 		t.Fatalf("%v: %s", err, out)
 	}
 	for i, service := range r.all {
-		if v := service.Judge(t.Context(), k.text, &apikey.Request{}); v.Code != apikey.Disabled {
-			t.Errorf("instance %d answers %v", i, v.Code)
+		if v := service.Validate(t.Context(), k.text, &apikey.Request{}); v.Code != apikey.Disabled {
+			t.Errorf("instance %d: got %v", i, v.Code)
 		}
 	}
 	t.Logf("%s", out)

@@ -18,20 +18,20 @@ import (
 	"github.com/keytail/keytail/internal/mongotest"
 )
 
-// TestExtAuthzFollowsTheStream: Envoy's requests over gRPC get the same verdicts, with
-// the configured policies, and the gRPC health is that of readyz.
+// TestExtAuthzFollowsTheStream: Envoy's requests over gRPC get the same verdicts, with the
+// configured policies, and the gRPC health status follows readyz.
 func TestExtAuthzFollowsTheStream(t *testing.T) {
-	mongotest.Each(t, extAuthzFollowsTheStream)
+	mongotest.Each(t, testExtAuthz)
 }
 
-func extAuthzFollowsTheStream(t *testing.T, s *mongotest.Server) {
+func testExtAuthz(t *testing.T, s *mongotest.Server) {
 	r := start(t, s, func(c *daemon.Config) {
 		c.HideCredentials = true
 		c.KeySources = []string{"header:x-session"}
-		c.Policies = map[string]forwardauth.Policy{"strict": {Scopes: []string{"nobody:has"}}}
+		c.Policies = map[string]forwardauth.Policy{"strict": {Scopes: []string{"unused:scope"}}}
 	})
 	conn := dialExtAuthz(t, r.Daemon)
-	ask := func(k key, extensions map[string]string) *authv3.CheckResponse {
+	check := func(k key, extensions map[string]string) *authv3.CheckResponse {
 		t.Helper()
 		answer, err := authv3.NewAuthorizationClient(conn).Check(t.Context(), &authv3.CheckRequest{Attributes: &authv3.AttributeContext{
 			ContextExtensions: extensions,
@@ -52,20 +52,20 @@ func extAuthzFollowsTheStream(t *testing.T, s *mongotest.Server) {
 		}
 		return answer.GetStatus()
 	}
-	mongotest.Eventually(t, testkit.Patience, func() bool { return health() == grpc_health_v1.HealthCheckResponse_SERVING }, "the health is not SERVING once live")
+	mongotest.Eventually(t, testkit.WaitTimeout, func() bool { return health() == grpc_health_v1.HealthCheckResponse_SERVING }, "the health is not SERVING once live")
 	k := r.newKey()
-	r.becomes(k, apikey.Valid)
-	yes := ask(k, nil).GetOkResponse()
-	if remove := yes.GetHeadersToRemove(); yes == nil || len(remove) != 1 || remove[0] != "X-Session" {
-		t.Errorf("a valid key: %v", yes)
+	r.waitForCode(k, apikey.Valid)
+	allowed := check(k, nil).GetOkResponse()
+	if remove := allowed.GetHeadersToRemove(); allowed == nil || len(remove) != 1 || remove[0] != "X-Session" {
+		t.Errorf("a valid key: %v", allowed)
 	}
-	if answer := ask(k, map[string]string{"policy": "strict"}); answer.GetStatus().GetCode() != int32(codes.PermissionDenied) {
+	if answer := check(k, map[string]string{"policy": "strict"}); answer.GetStatus().GetCode() != int32(codes.PermissionDenied) {
 		t.Errorf("a policy that it does not meet: %v", answer)
 	}
 	r.set(k, "is_active", false)
-	r.becomes(k, apikey.Disabled)
-	if answer := ask(k, nil); answer.GetStatus().GetCode() != int32(codes.Unauthenticated) {
-		t.Errorf("a key that is off: %v", answer)
+	r.waitForCode(k, apikey.Disabled)
+	if answer := check(k, nil); answer.GetStatus().GetCode() != int32(codes.Unauthenticated) {
+		t.Errorf("a disabled key: %v", answer)
 	}
 	r.Drain()
 	if status := health(); status != grpc_health_v1.HealthCheckResponse_NOT_SERVING {

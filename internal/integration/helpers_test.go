@@ -31,17 +31,17 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(mongotest.Main(m), testkit.ToxiproxyLeaks()...)
 }
 
-// rig is one daemon or embedded service under test, and a client of the same collection
-// that does not know keytail.
-type rig struct {
+// fixture is one daemon or embedded service under test, with another client of the same
+// collection that writes without keytail.
+type fixture struct {
 	testkit.Daemon
-	// embedded validates by a service without a daemon. Nil: there is a daemon.
+	// embedded validates with an embedded service. Nil: there is a daemon.
 	embedded func(context.Context, string, *apikey.Request) apikey.Verdict
 
 	t        *testing.T
 	server   *mongotest.Server
 	registry *prometheus.Registry
-	// appName is that of the service's own client.
+	// appName is the application name of the service's client.
 	appName string
 	db      *mongo.Database
 	keys    *mongo.Collection
@@ -49,23 +49,23 @@ type rig struct {
 }
 
 // start runs a service on a fresh database and waits until it is live.
-func start(t *testing.T, s *mongotest.Server, change ...func(*daemon.Config)) *rig {
+func start(t *testing.T, s *mongotest.Server, change ...func(*daemon.Config)) *fixture {
 	t.Helper()
 	return startOn(t, s, s.Database(t), change...)
 }
 
-func startOn(t *testing.T, s *mongotest.Server, database string, change ...func(*daemon.Config)) *rig {
+func startOn(t *testing.T, s *mongotest.Server, database string, change ...func(*daemon.Config)) *fixture {
 	t.Helper()
-	r := &rig{t: t, server: s, registry: prometheus.NewRegistry(), appName: "keytail-" + database}
-	r.db = s.Client(t, "outsider").Database(database)
+	r := &fixture{t: t, server: s, registry: prometheus.NewRegistry(), appName: "keytail-" + database}
+	r.db = s.Client(t, "other-client").Database(database)
 	r.keys = mongotest.CreateAPIKeys(t, r.db)
 	r.Daemon = r.run(r.registry, zaptest.NewLogger(t), change...)
 	return r
 }
 
-// run makes a service on the rig's database, runs it until the test ends, and
-// waits until it is live.
-func (r *rig) run(registry *prometheus.Registry, logger *zap.Logger, change ...func(*daemon.Config)) testkit.Daemon {
+// run creates a daemon on the fixture's database, runs it until the test ends, and waits
+// until it is live.
+func (r *fixture) run(registry *prometheus.Registry, logger *zap.Logger, change ...func(*daemon.Config)) testkit.Daemon {
 	r.t.Helper()
 	config := daemon.Config{
 		Config: service.Config{
@@ -84,18 +84,18 @@ func (r *rig) run(registry *prometheus.Registry, logger *zap.Logger, change ...f
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	r.runs(d)
+	r.runUntilLive(d)
 	return testkit.Daemon{Daemon: d}
 }
 
-// runner is a daemon, or a service in a program that embeds it.
+// runner is a daemon or an embedded service.
 type runner interface {
 	Run(ctx context.Context) error
 	Live() <-chan struct{}
 }
 
-// runs runs it until the test ends, and waits until it is live.
-func (r *rig) runs(service runner) {
+// runUntilLive runs a service until the test ends, and returns when it is live.
+func (r *fixture) runUntilLive(service runner) {
 	r.t.Helper()
 	ctx, stop := context.WithCancel(context.Background())
 	done := make(chan error, 1)
@@ -108,8 +108,8 @@ func (r *rig) runs(service runner) {
 	})
 	select {
 	case <-service.Live():
-	case <-time.After(testkit.Patience):
-		r.t.Fatal("the service does not become live")
+	case <-time.After(testkit.WaitTimeout):
+		r.t.Fatal("the service did not become live")
 	}
 }
 
@@ -120,8 +120,8 @@ func withShortMaxStale(c *daemon.Config) {
 
 const shortMaxStale = 1500 * time.Millisecond
 
-// state is the one that the metric shows.
-func (r *rig) state() string {
+// state returns the state that the metric shows.
+func (r *fixture) state() string {
 	for _, state := range []string{"connecting", "preloading", "live", "stale", "down"} {
 		if r.metric("keytail_state", state) == 1 {
 			return state
@@ -130,20 +130,19 @@ func (r *rig) state() string {
 	return ""
 }
 
-func (r *rig) reaches(state string) {
+func (r *fixture) waitForState(state string) {
 	r.t.Helper()
-	mongotest.Eventually(r.t, testkit.Patience, func() bool { return r.state() == state }, "it does not become ", state)
+	mongotest.Eventually(r.t, testkit.WaitTimeout, func() bool { return r.state() == state }, "the state did not become ", state)
 }
 
-// failCommands makes commands of the service fail until the function that it returns is
-// called.
-func (r *rig) failCommands(commands ...any) func() {
+// failCommands makes commands of the service fail until the returned function is called.
+func (r *fixture) failCommands(commands ...any) func() {
 	r.t.Helper()
 	r.server.Needs(r.t, mongotest.Failpoints)
 	return r.failpoint("alwaysOn", bson.D{
 		{Key: "failCommands", Value: bson.A(commands)},
-		// Interrupted: an error after which neither the driver nor its view of the topology
-		// does anything.
+		// Interrupted: the driver does not react to this error, and its view of the
+		// topology does not change.
 		{Key: "errorCode", Value: 11601},
 		{Key: "appName", Value: r.appName},
 	})
@@ -156,7 +155,7 @@ type key struct {
 }
 
 // newKey inserts an active key; fields replace or add to those of its document.
-func (r *rig) newKey(fields ...bson.E) key {
+func (r *fixture) newKey(fields ...bson.E) key {
 	r.t.Helper()
 	text, err := apikey.Generate(apikey.DefaultPrefix, nil)
 	if err != nil {
@@ -171,7 +170,7 @@ func (r *rig) newKey(fields ...bson.E) key {
 
 func (k key) document(fields ...bson.E) bson.D { return testkit.Document(k.id, k.text, fields...) }
 
-func (r *rig) update(k key, change bson.D) {
+func (r *fixture) update(k key, change bson.D) {
 	r.t.Helper()
 	result, err := r.keys.UpdateByID(r.t.Context(), k.id, change)
 	if err != nil {
@@ -182,46 +181,47 @@ func (r *rig) update(k key, change bson.D) {
 	}
 }
 
-func (r *rig) set(k key, field string, value any) {
+func (r *fixture) set(k key, field string, value any) {
 	r.t.Helper()
 	r.update(k, bson.D{{Key: "$set", Value: bson.D{{Key: field, Value: value}}}})
 }
 
-func (r *rig) ask(k key, scopes ...string) apikey.Verdict {
-	return r.judge(context.Background(), k.text, &apikey.Request{Scopes: scopes})
+func (r *fixture) validate(k key, scopes ...string) apikey.Verdict {
+	return r.validateText(context.Background(), k.text, &apikey.Request{Scopes: scopes})
 }
 
-// judge validates by the daemon or, in a rig without one, by the embedded service.
-func (r *rig) judge(ctx context.Context, text string, request *apikey.Request) apikey.Verdict {
+// validateText validates with the daemon or, in a fixture without one, with the embedded
+// service.
+func (r *fixture) validateText(ctx context.Context, text string, request *apikey.Request) apikey.Verdict {
 	if r.embedded != nil {
 		return r.embedded(ctx, text, request)
 	}
-	return r.Judge(ctx, text, request)
+	return r.Validate(ctx, text, request)
 }
 
-// becomes validates the key until it gets this verdict.
-func (r *rig) becomes(k key, want apikey.Code, scopes ...string) {
+// waitForCode validates the key until it gets this verdict.
+func (r *fixture) waitForCode(k key, want apikey.Code, scopes ...string) {
 	r.t.Helper()
-	mongotest.Eventually(r.t, testkit.Patience, func() bool { return r.ask(k, scopes...).Code == want },
-		k.id, " does not become ", want)
+	mongotest.Eventually(r.t, testkit.WaitTimeout, func() bool { return r.validate(k, scopes...).Code == want },
+		k.id, " did not become ", want)
 }
 
-// isCached validates the key until the answer comes from the cache.
-func (r *rig) isCached(k key) {
+// waitUntilCached validates the key until the answer comes from the cache.
+func (r *fixture) waitUntilCached(k key) {
 	r.t.Helper()
-	mongotest.Eventually(r.t, testkit.Patience, func() bool { return r.ask(k).Source == apikey.SourceCache },
+	mongotest.Eventually(r.t, testkit.WaitTimeout, func() bool { return r.validate(k).Source == apikey.SourceCache },
 		k.id, " is not cached")
 }
 
-// metric is a metric of the rig's own service.
-func (r *rig) metric(name string, labels ...string) float64 {
+// metric returns a metric of the fixture's service.
+func (r *fixture) metric(name string, labels ...string) float64 {
 	r.t.Helper()
 	return testkit.Metric(r.t, r.registry, name, labels...)
 }
 
 func unique() *options.IndexOptionsBuilder { return options.Index().SetUnique(true) }
 
-// isA reports whether an error is of this kind and says these words.
+// isA reports whether an error is of this kind and contains these words.
 func isA(err, kind error, words string) bool {
 	return errors.Is(err, kind) && strings.Contains(err.Error(), words)
 }

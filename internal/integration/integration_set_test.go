@@ -20,15 +20,14 @@ import (
 )
 
 // The tests of the tag "integration" break a real replica set, the one that
-// KEYTAIL_TEST_MONGODB_URI names, while keys are revoked, restored and asked for.
-// They want a user that may do everything (root), and the set for themselves:
+// KEYTAIL_TEST_MONGODB_URI names, while keys are revoked, restored and validated.
+// They need a user with the role root, and a set that nothing else uses:
 //
 //	KEYTAIL_TEST_MONGODB_URI=mongodb://… go test -tags=integration -p 1 ./...
 //
-// docker-compose.replset.yml has such a set. Two more variables say what else the
-// tests may do:
+// docker-compose.replset.yml starts such a set. Two more variables allow the tests more:
 //
-//	KEYTAIL_TEST_MONGODB_RESTARTS=1   something starts a node again that was shut down
+//	KEYTAIL_TEST_MONGODB_RESTARTS=1   a supervisor restarts a node that was shut down
 //	KEYTAIL_TEST_MONGOD_PIDS=1,2,3    the nodes are these processes of this machine
 const (
 	restartsVariable = "KEYTAIL_TEST_MONGODB_RESTARTS"
@@ -36,13 +35,13 @@ const (
 )
 
 const (
-	// electionPatience is several elections (electionTimeoutMillis is 10 s).
-	electionPatience = 90 * time.Second
-	// recovery is how long after the end of a fault everything must be as before.
+	// electionTimeout is several elections (electionTimeoutMillis is 10 s).
+	electionTimeout = 90 * time.Second
+	// recovery is the maximum time from the end of a fault until everything works again.
 	recovery = 30 * time.Second
-	// nodeTimeout bounds a command to a node that may have been stopped.
+	// nodeTimeout limits a command to a node that may be stopped.
 	nodeTimeout = 5 * time.Second
-	// integrationKeys are flipped by the writers.
+	// integrationKeys is the number of keys that the writers change.
 	integrationKeys = 200
 )
 
@@ -61,7 +60,7 @@ type replicaSet struct {
 	admin *mongo.Database
 }
 
-// setOf skips t unless there is a set with so many members.
+// setOf skips t unless there is a set with at least this number of members.
 func setOf(t *testing.T, members int) *replicaSet {
 	t.Helper()
 	s := &replicaSet{Server: mongotest.External(t), t: t}
@@ -72,26 +71,26 @@ func setOf(t *testing.T, members int) *replicaSet {
 	return s
 }
 
-// greetingCommand is known to every version: 4.4.0 and 4.4.1 have no hello.
+// greetingCommand works with every version: 4.4.0 and 4.4.1 have no hello.
 const greetingCommand = "isMaster"
 
-// greeting is what a node says of itself and the set.
+// greeting is a node's description of itself and the set.
 type greeting struct {
 	Hosts             []string `bson:"hosts"`
 	Primary           string   `bson:"primary"`
 	IsWritablePrimary bool     `bson:"ismaster"`
 	Secondary         bool     `bson:"secondary"`
-	// TopologyVersion is another one after a restart, by its ProcessID.
+	// TopologyVersion has another ProcessID after a restart.
 	TopologyVersion struct {
 		ProcessID bson.ObjectID `bson:"processId"`
 	} `bson:"topologyVersion"`
 }
 
-// hello asks the primary, and waits for one.
+// hello waits for a primary, and returns its greeting.
 func (s *replicaSet) hello() greeting {
 	s.t.Helper()
 	var g greeting
-	mongotest.Eventually(s.t, electionPatience, func() bool {
+	mongotest.Eventually(s.t, electionTimeout, func() bool {
 		ctx, cancel := context.WithTimeout(context.Background(), nodeTimeout)
 		defer cancel()
 		err := s.admin.RunCommand(ctx, bson.D{{Key: greetingCommand, Value: 1}}).Decode(&g)
@@ -100,14 +99,14 @@ func (s *replicaSet) hello() greeting {
 	return g
 }
 
-// node is one member, whatever it is just now.
+// node returns a direct connection to one member, whatever its state is.
 func (s *replicaSet) node(host string) *mongo.Database {
 	s.t.Helper()
 	opts := s.Options("operator").SetHosts([]string{host}).SetDirect(true)
 	return s.Connect(s.t, opts).Database("admin")
 }
 
-// greets is what a node says when asked directly, within a short time.
+// greets returns a node's greeting, or an error after a short time.
 func greets(node *mongo.Database) (greeting, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), nodeTimeout)
 	defer cancel()
@@ -116,8 +115,8 @@ func greets(node *mongo.Database) (greeting, error) {
 	return g, err
 }
 
-// restart shuts a member down and waits until another process has taken its
-// place in the set: the old one may still greet for a moment.
+// restart shuts a member down and waits until another process has replaced it in the set:
+// the old one may still answer for a moment.
 func (s *replicaSet) restart(host string) {
 	s.t.Helper()
 	node := s.node(host)
@@ -128,19 +127,19 @@ func (s *replicaSet) restart(host string) {
 	if err := tell(node, bson.D{{Key: "shutdown", Value: 1}, {Key: "timeoutSecs", Value: 10}}); err != nil {
 		s.t.Fatal(err)
 	}
-	mongotest.Eventually(s.t, electionPatience, func() bool {
+	mongotest.Eventually(s.t, electionTimeout, func() bool {
 		g, err := greets(node)
 		return err == nil && g.TopologyVersion.ProcessID != before.TopologyVersion.ProcessID && (g.IsWritablePrimary || g.Secondary)
-	}, host, " does not come back")
+	}, host, " did not restart")
 }
 
-// refused reports whether the server does not have a command or a failpoint.
+// refused reports whether the server lacks a command or a failpoint.
 func refused(err error) bool {
 	var server mongo.ServerError
 	return errors.As(err, &server) && (server.HasErrorCode(codeCommandNotFound) || server.HasErrorCode(codeBadValue))
 }
 
-// allowed skips t unless the variable says that something may be done.
+// allowed skips t unless the variable allows a fault.
 func allowed(t *testing.T, variable, otherwise string) string {
 	t.Helper()
 	value := os.Getenv(variable)
@@ -150,7 +149,7 @@ func allowed(t *testing.T, variable, otherwise string) string {
 	return value
 }
 
-// faultTest is a service under load on a set that is about to break.
+// faultTest is a service under load on a set in which a test makes faults.
 type faultTest struct {
 	*load
 	set *replicaSet
@@ -170,8 +169,8 @@ func (s *replicaSet) startFaultTest() *faultTest {
 	return &faultTest{l, s}
 }
 
-// during breaks something and mends it. It goes on when the service is live and
-// writes are acknowledged again, which must be within recovery.
+// during makes a fault and repairs it. It returns when the service is live and writes are
+// acknowledged again, which must take no longer than recovery.
 func (s *faultTest) during(kind string, breakAndMend func()) {
 	s.t.Helper()
 	from := time.Now()
@@ -180,14 +179,13 @@ func (s *faultTest) during(kind string, breakAndMend func()) {
 	s.untilAcknowledged(20)
 	mongotest.Eventually(s.t, recovery, func() bool { return s.state() == "live" }, kind, ": the service does not become live again")
 	s.history.AddFault(nemesis.Fault{Kind: kind, From: from, To: time.Now()})
-	s.t.Logf("%s: %v, and live again %v after it", kind, mended.Sub(from).Round(time.Millisecond), time.Since(mended).Round(time.Millisecond))
+	s.t.Logf("%s: lasted %v, live again %v after it", kind, mended.Sub(from).Round(time.Millisecond), time.Since(mended).Round(time.Millisecond))
 	s.untilAnswers(2000)
 }
 
-// finish ends the load, and holds all that was answered against all that was
-// written: no answer older than it said, no revoked key accepted for longer than
-// max_stale, no "no" for a key that is good. What the fault left behind must be
-// right within recovery.
+// finish ends the load, and checks all answers against all writes: no answer with a false
+// age, no revoked key accepted for longer than max_stale, no valid key refused. All keys
+// must have the right verdict within recovery.
 func (s *faultTest) finish() {
 	s.t.Helper()
 	s.stop()
@@ -204,14 +202,14 @@ func (s *faultTest) finish() {
 		s.metric("keytail_losses_total"), s.metric("keytail_stream_opens_total", "resumed"))
 }
 
-// primaryLast are the members in an order that costs one election and not two.
+// primaryLast returns the members in an order that causes one election instead of two.
 func primaryLast(g greeting) []string {
 	hosts := slices.DeleteFunc(slices.Clone(g.Hosts), func(host string) bool { return host == g.Primary })
 	return append(hosts, g.Primary)
 }
 
-// tell runs a command on a node that may end the connection, or
-// itself, instead of answering.
+// tell runs a command on a node that may close the connection, or exit, instead of
+// answering.
 func tell(node *mongo.Database, command bson.D) error {
 	ctx, cancel := context.WithTimeout(context.Background(), recovery)
 	defer cancel()

@@ -13,13 +13,13 @@ import (
 	"github.com/keytail/keytail/internal/mongotest"
 )
 
-// TestTokensAndPolicies: what the configuration names is asked
-// for by the handlers of a running service.
+// TestTokensAndPolicies: the handlers of a running service require the tokens and apply
+// the policies of the configuration.
 func TestTokensAndPolicies(t *testing.T) {
-	mongotest.Each(t, wholePathOfTokens)
+	mongotest.Each(t, testTokensAndPolicies)
 }
 
-func wholePathOfTokens(t *testing.T, s *mongotest.Server) {
+func testTokensAndPolicies(t *testing.T, s *mongotest.Server) {
 	dir := t.TempDir()
 	file := func(name, content string) string {
 		path := filepath.Join(dir, name)
@@ -31,7 +31,7 @@ func wholePathOfTokens(t *testing.T, s *mongotest.Server) {
 	r := start(t, s, func(c *daemon.Config) {
 		c.CallerTokenFile = file("callers", "web=caller-token-of-web\n")
 		c.AdminTokenFile = file("admins", "ann=admin-token-of-ann\n")
-		c.Policies = map[string]forwardauth.Policy{"open": {}, "strict": {Scopes: []string{"nobody:has"}}}
+		c.Policies = map[string]forwardauth.Policy{"open": {}, "strict": {Scopes: []string{"unused:scope"}}}
 	})
 	for name, test := range map[string]struct {
 		handler             http.Handler
@@ -48,7 +48,7 @@ func wholePathOfTokens(t *testing.T, s *mongotest.Server) {
 		"status of an admin":      {r.Admin(), "GET", "/v1/status", "admin-token-of-ann", http.StatusOK},
 		"operations want nothing": {r.Operations(), "GET", "/readyz", "", http.StatusOK},
 	} {
-		request := httptest.NewRequest(test.method, test.path, strings.NewReader(`{"key":"a-key-that-nobody-has"}`))
+		request := httptest.NewRequest(test.method, test.path, strings.NewReader(`{"key":"an-unknown-key"}`))
 		request.Header.Set("Content-Type", "application/json")
 		if test.token != "" {
 			request.Header.Set("Authorization", "Bearer "+test.token)
@@ -56,16 +56,16 @@ func wholePathOfTokens(t *testing.T, s *mongotest.Server) {
 		recorder := httptest.NewRecorder()
 		test.handler.ServeHTTP(recorder, request)
 		if recorder.Code != test.status {
-			t.Errorf("%s: status %d, want %d: %s", name, recorder.Code, test.status, recorder.Body)
+			t.Errorf("%s: got status %d, want %d: %s", name, recorder.Code, test.status, recorder.Body)
 		}
 	}
 }
 
-// TestNoAdminWithoutTokens: the handler is nil, not one that lets everybody in.
+// TestNoAdminWithoutTokens: the handler is nil, so that the API is not open to everybody.
 func TestNoAdminWithoutTokens(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
 		if r := start(t, s); r.Admin() != nil {
-			t.Error("there is an admin handler without admin tokens")
+			t.Error("got an admin handler without admin tokens, want nil")
 		}
 	})
 }

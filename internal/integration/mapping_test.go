@@ -25,19 +25,19 @@ import (
 	"github.com/keytail/keytail/internal/service"
 )
 
-// shape is a collection as some team has it. Its values are written here by other
-// means than keystore reads them.
+// shape is a collection as a team may have it. The code that writes its values is
+// independent of the code in keystore that reads them.
 type shape struct {
 	mapping keystore.Schema
-	// scopes are the default ones.
+	// scopes are the default scopes.
 	scopes []string
-	// id is a value of the type that the team has for ids, and its text.
+	// id returns a value of the team's type of ids, and its text.
 	id func(n byte) (any, string)
 }
 
-// shapes have every form of every role at least once, and the roles that may be
-// absent once all there and once all absent. The full product is tried where it
-// costs no server: keystore's TestEveryCombinationOfFormsIsRead.
+// shapes returns collections that have every form of every role at least once, and the
+// optional roles once all present and once all absent. keystore tests all combinations
+// without a server: TestEveryCombinationOfFormsIsRead.
 func shapes() map[string]shape {
 	camel := func(encoding keystore.HashEncoding, active string, form keystore.ActiveForm, scopes keystore.ScopesForm, expires keystore.ExpiresForm) keystore.Schema {
 		return keystore.Schema{
@@ -78,7 +78,7 @@ func uuidID(n byte) (any, string) {
 	return bson.Binary{Subtype: 4, Data: append(make([]byte, 15), n)}, fmt.Sprintf("00000000-0000-0000-0000-0000000000%02x", n)
 }
 
-// names is the mapping with its zero value spelled out.
+// names returns the mapping with its defaults filled in.
 func (s shape) names() keystore.Schema {
 	if s.mapping.Hash == "" {
 		return keystore.DefaultSchema()
@@ -86,14 +86,14 @@ func (s shape) names() keystore.Schema {
 	return s.mapping
 }
 
-// schema is the mapping of this collection, with the default scopes.
+// schema returns the mapping of this collection, with the default scopes.
 func (s shape) schema(collection string) keystore.Schema {
 	schema := s.names()
 	schema.Collection, schema.DefaultScopes = collection, s.scopes
 	return schema
 }
 
-// hash is the value of the hash field for a key.
+// hash returns the value of the hash field for a key.
 func (s shape) hash(text string, encoding keystore.HashEncoding) any {
 	sum := sha256.Sum256([]byte(strings.TrimPrefix(text, s.mapping.HashAfter)))
 	switch encoding {
@@ -118,7 +118,7 @@ func (s shape) list(scopes ...string) any {
 	if s.mapping.ScopesForm == "text" {
 		return strings.Join(scopes, " ")
 	}
-	// An empty list, which nil would not be
+	// An empty list, not nil
 	return append([]string{}, scopes...)
 }
 
@@ -144,7 +144,7 @@ func (s shape) off() any {
 	}
 }
 
-// document is a key that may be used to read, for ever.
+// document returns the document of a key with the scope read and without an expiry.
 func (s shape) document(k key) bson.D {
 	m := s.names()
 	user, _ := s.id(1)
@@ -158,19 +158,19 @@ func (s shape) document(k key) bson.D {
 	return d
 }
 
-// change is what another client does to one field, and the effect that it must have.
+// change is another client's change of one field, and its required effect.
 type change struct {
 	field, name string
-	// value of absent: the field is taken out.
+	// value may be absent: the change removes the field.
 	value any
 	want  apikey.Code
-	// seen, if there is one, looks at the record as well.
+	// seen, if not nil, also checks the record.
 	seen func(r *apikey.Record) bool
 }
 
 type absentType struct{}
 
-// changes are at least one for each field that decides.
+// changes returns at least one change for each field that affects the verdict.
 func (s shape) changes(k key) []change {
 	m := s.names()
 	id, text := s.id(2)
@@ -213,12 +213,12 @@ func (c change) update() bson.D {
 }
 
 // startShaped runs a service on a collection of this shape, and makes n keys.
-func startShaped(t *testing.T, server *mongotest.Server, s shape, n int) (*rig, []key) {
+func startShaped(t *testing.T, server *mongotest.Server, s shape, n int) (*fixture, []key) {
 	t.Helper()
-	r := &rig{t: t, server: server, registry: prometheus.NewRegistry()}
+	r := &fixture{t: t, server: server, registry: prometheus.NewRegistry()}
 	database := server.Database(t)
 	r.appName = "keytail-" + database
-	r.db = server.Client(t, "outsider").Database(database)
+	r.db = server.Client(t, "other-client").Database(database)
 	r.keys = r.db.Collection("customerKeys")
 	m := s.names()
 	if _, err := r.keys.Indexes().CreateOne(t.Context(), mongo.IndexModel{Keys: bson.D{{Key: m.Hash, Value: 1}}, Options: unique()}); err != nil {
@@ -242,8 +242,8 @@ func startShaped(t *testing.T, server *mongotest.Server, s shape, n int) (*rig, 
 	return r, keys
 }
 
-// TestEveryMappingIsReadAndFollowed: in a collection of each shape keys are found, and
-// a change of each mapped field by another client takes effect.
+// TestEveryMappingIsReadAndFollowed: in a collection of each shape the service finds the
+// keys, and a change of each mapped field by another client takes effect.
 func TestEveryMappingIsReadAndFollowed(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, server *mongotest.Server) {
 		for name, s := range shapes() {
@@ -253,46 +253,46 @@ func TestEveryMappingIsReadAndFollowed(t *testing.T) {
 				r, keys := startShaped(t, server, s, len(changes)+2)
 				_, user := s.id(1)
 				for _, k := range keys {
-					r.becomes(k, apikey.Valid, "read")
-					r.isCached(k)
-					if v := r.ask(k, "read"); v.Record.UserID != user {
-						t.Errorf("%s is for the user %q, want %q", k.id, v.Record.UserID, user)
+					r.waitForCode(k, apikey.Valid, "read")
+					r.waitUntilCached(k)
+					if v := r.validate(k, "read"); v.Record.UserID != user {
+						t.Errorf("%s: got user %q, want %q", k.id, v.Record.UserID, user)
 					}
 				}
 				for i := range changes {
 					r.update(keys[i], s.changes(keys[i])[i].update())
 				}
 				for i, c := range changes {
-					r.shows(keys[i], c)
+					r.waitForEffect(keys[i], c)
 				}
 				if losses := r.metric("keytail_losses_total"); losses != 0 {
-					t.Errorf("%v losses", losses)
+					t.Errorf("got %v losses, want 0", losses)
 				}
-				r.ignores(s, keys[len(changes)], keys[len(changes)+1])
+				r.mustIgnore(s, keys[len(changes)], keys[len(changes)+1])
 			})
 		}
 	})
 }
 
-// shows validates until the change has its effect.
-func (r *rig) shows(k key, c change) {
+// waitForEffect validates until the change has its effect.
+func (r *fixture) waitForEffect(k key, c change) {
 	r.t.Helper()
-	mongotest.Eventually(r.t, testkit.Patience, func() bool {
-		v := r.ask(k, "read")
+	mongotest.Eventually(r.t, testkit.WaitTimeout, func() bool {
+		v := r.validate(k, "read")
 		return v.Code == c.want && (c.seen == nil || c.seen(v.Record))
-	}, c.field, " ", c.name, ": ", k.id, " does not become ", c.want)
+	}, c.field, " ", c.name, ": ", k.id, " did not become ", c.want)
 }
 
-// ignores checks that updates of the ignorable fields alone come over the wire exactly
-// if the collection has no such fields. The marker's change comes after them in the
+// mustIgnore checks that updates that change only ignorable fields arrive at the service
+// only if the mapping has no such fields. The marker's change comes after them in the
 // stream.
-func (r *rig) ignores(s shape, k, marker key) {
+func (r *fixture) mustIgnore(s shape, k, marker key) {
 	r.t.Helper()
 	m := s.names()
 	mark := func(user byte) {
 		id, text := s.id(user)
 		r.set(marker, m.UserID, id)
-		mongotest.Eventually(r.t, testkit.Patience, func() bool { return r.ask(marker).Record.UserID == text }, "the marker does not change")
+		mongotest.Eventually(r.t, testkit.WaitTimeout, func() bool { return r.validate(marker).Record.UserID == text }, "the change of the marker had no effect")
 	}
 	mark(3)
 	events, changes := r.metric("keytail_stream_events_total", "update"), r.metric("keytail_changes_total")
@@ -308,10 +308,10 @@ func (r *rig) ignores(s shape, k, marker key) {
 	}
 	mark(4)
 	if got := r.metric("keytail_stream_events_total", "update") - events; got != want {
-		r.t.Errorf("%v updates came over the wire, want %v", got, want)
+		r.t.Errorf("got %v updates over the wire, want %v", got, want)
 	}
 	if got := r.metric("keytail_changes_total") - changes; got != want {
-		r.t.Errorf("%v changes were applied, want %v", got, want)
+		r.t.Errorf("got %v applied changes, want %v", got, want)
 	}
 }
 
@@ -322,19 +322,19 @@ func TestAKeyWithoutItsPrefixIsMalformed(t *testing.T) {
 	m.HashAfter = "kt_"
 	s := shape{m, nil, stringID}
 	r, keys := startShaped(t, &server.Server, s, 1)
-	r.becomes(keys[0], apikey.Valid, "read")
-	// The text that was hashed, without the prefix
+	r.waitForCode(keys[0], apikey.Valid, "read")
+	// The hashed text, without the prefix
 	for _, text := range []string{keys[0].text[3:], "sk_" + keys[0].text[3:], "kt_"} {
-		if got := r.ask(key{text: text}).Code; got != apikey.Malformed {
+		if got := r.validate(key{text: text}).Code; got != apikey.Malformed {
 			t.Errorf("got %v", got)
 		}
 	}
 }
 
-// TestStartReportsEveryMistakeOfAMapping at once.
+// TestStartReportsEveryMistakeOfAMapping in one error.
 func TestStartReportsEveryMistakeOfAMapping(t *testing.T) {
 	server := mongotest.StartDevmongo(t, devmongo.Config{})
-	r := &rig{t: t, server: &server.Server, appName: "outsider"}
+	r := &fixture{t: t, server: &server.Server, appName: "other-client"}
 	r.db = server.Client(t).Database(server.Database(t))
 	r.keys = mongotest.CreateAPIKeys(t, r.db)
 	start := func(m keystore.Schema, scopes ...string) error {
@@ -353,7 +353,7 @@ func TestStartReportsEveryMistakeOfAMapping(t *testing.T) {
 		}
 	}
 	k := r.newKey(bson.E{Key: "expires_at", Value: time.Now().Add(time.Hour)})
-	// A hash that does not read the same in base64
+	// Not the same hash in base64
 	r.set(k, "key_hash", shape{}.hash("keytail", "base64url"))
 	if err := start(keystore.DefaultSchema()); !isA(err, keystore.ErrNoKeys, "set --map-hash-encoding=base64url") {
 		t.Errorf("got %v", err)

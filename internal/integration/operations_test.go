@@ -25,16 +25,16 @@ import (
 	"github.com/keytail/keytail/internal/usage"
 )
 
-// wholeLoad makes the parts that always read the database as long as the others: half a
-// minute.
+// wholeLoad makes the parts that always read the database as long as the others, which
+// takes half a minute.
 var wholeLoad = flag.Bool("operations.whole", false, "send all the operations of TestOperationsPer100kVerifies, and not a tenth of those without keytail")
 
 // The load of TestOperationsPer100kVerifies: 1,000 verifies a second, for 100 s.
 const (
 	loadVerifies = 100_000
 	loadKeys     = 1000
-	// loadFlush and loadWrite are how many verifies there are to a flush (10 s),
-	// and to a write of a key by somebody else (1 s).
+	// loadFlush and loadWrite are the numbers of verifies per flush (10 s), and per write
+	// of a key by another client (1 s).
 	loadFlush = 10_000
 	loadWrite = 1000
 )
@@ -42,15 +42,15 @@ const (
 // operations counts the commands that a client sends.
 type operations struct {
 	mutex sync.Mutex
-	// commands by name; statements counts the updates in them.
+	// commands counts commands by name; statements counts the updates in them.
 	commands   map[string]int
 	statements int
 }
 
 func (o *operations) monitor() *event.CommandMonitor {
 	return &event.CommandMonitor{Started: func(_ context.Context, e *event.CommandStartedEvent) {
-		// What an instance does each second, independent of the number of verifies, is not
-		// counted with them.
+		// Commands that an instance sends each second, independent of the number of verifies,
+		// are not counted.
 		if target, _ := e.Command.Lookup(e.CommandName).StringValueOK(); target != "api_keys" {
 			return
 		}
@@ -82,19 +82,19 @@ func (o *operations) counted() counted {
 
 func (c counted) times(n int) counted { return counted{n * c.finds, n * c.updates, n * c.statements} }
 
-// traffic is a collection of keys and what verifies them.
+// traffic is a collection of keys and a load of verifies.
 type traffic struct {
-	*rig
+	*fixture
 	keys1000 []key
 	counter  *operations
-	// took is how long ours verified.
+	// took is the duration of the load in countKeytail.
 	took time.Duration
 }
 
 func newTraffic(t *testing.T) *traffic {
 	server := &mongotest.StartDevmongo(t, devmongo.Config{}).Server
-	l := &traffic{rig: &rig{t: t, server: server}}
-	l.db = server.Client(t, "outsider").Database(server.Database(t))
+	l := &traffic{fixture: &fixture{t: t, server: server}}
+	l.db = server.Client(t, "other-client").Database(server.Database(t))
 	l.keys = mongotest.CreateAPIKeys(t, l.db)
 	for range loadKeys {
 		l.keys1000 = append(l.keys1000, l.newKey())
@@ -102,15 +102,15 @@ func newTraffic(t *testing.T) *traffic {
 	return l
 }
 
-// client is one whose operations are counted.
+// client returns a client whose operations are counted.
 func (l *traffic) client() *mongo.Client {
-	// Those of the services before it run on.
+	// The clients of earlier services continue.
 	l.counter = &operations{commands: map[string]int{}}
 	return l.server.Connect(l.t, l.server.Options("counted").SetMonitor(l.counter.monitor()))
 }
 
-// verify verifies random keys, the same ones each time. Every loadWrite verifies, another
-// client, which is not counted, writes a key.
+// verify verifies random keys, the same sequence each time. After each loadWrite verifies
+// another client, which is not counted, writes a key.
 func (l *traffic) verify(count int, verify func(key), written, flushed func()) {
 	l.t.Helper()
 	random := rand.New(rand.NewPCG(1, 2))
@@ -126,7 +126,7 @@ func (l *traffic) verify(count int, verify func(key), written, flushed func()) {
 	}
 }
 
-// direct is what a service does that reads the database for each key.
+// direct returns the lookup of a service that reads the database for each key.
 func (l *traffic) direct(keys *mongo.Collection) func(key) {
 	return func(k key) {
 		ctx := l.t.Context()
@@ -140,12 +140,13 @@ func (l *traffic) direct(keys *mongo.Collection) func(key) {
 	}
 }
 
-func (l *traffic) uncached() counted {
-	return l.tenth(l.direct(l.client().Database(l.db.Name()).Collection("api_keys")), nil)
+func (l *traffic) countUncached() counted {
+	return l.countTenth(l.direct(l.client().Database(l.db.Name()).Collection("api_keys")), nil)
 }
 
-// tenth counts a load each of whose seconds is like the others, mostly by a tenth.
-func (l *traffic) tenth(verify func(key), written func()) counted {
+// countTenth counts a tenth of a uniform load, and multiplies; with -operations.whole it counts
+// the whole load.
+func (l *traffic) countTenth(verify func(key), written func()) counted {
 	share := 10
 	if *wholeLoad {
 		share = 1
@@ -154,26 +155,26 @@ func (l *traffic) tenth(verify func(key), written func()) counted {
 	return l.counter.counted().times(share)
 }
 
-// cleared has a cache of 120 s, longer than the load, that each write of a key
-// clears; hits write no last_used.
-func (l *traffic) cleared(writes bool) counted {
-	ask := l.direct(l.client().Database(l.db.Name()).Collection("api_keys"))
+// countTimedCache counts the operations with a cache of 120 s, longer than the load, that each
+// write of a key clears; hits write no last_used.
+func (l *traffic) countTimedCache(writes bool) counted {
+	query := l.direct(l.client().Database(l.db.Name()).Collection("api_keys"))
 	held := map[string]bool{}
 	verify := func(k key) {
 		if !held[k.id] {
-			ask(k)
+			query(k)
 			held[k.id] = true
 		}
 	}
 	if writes {
-		return l.tenth(verify, func() { clear(held) })
+		return l.countTenth(verify, func() { clear(held) })
 	}
 	l.verify(loadVerifies, verify, nil, nil)
 	return l.counter.counted()
 }
 
-// ours also checks that every use is in usage_count.
-func (l *traffic) ours(writes bool, change ...func(*daemon.Config)) counted {
+// countKeytail counts the operations with keytail, and checks that usage_count has every use.
+func (l *traffic) countKeytail(writes bool, change ...func(*daemon.Config)) counted {
 	client := l.client()
 	l.registry = prometheus.NewRegistry()
 	l.Daemon = l.run(l.registry, zap.NewNop(), append(change, func(c *daemon.Config) { c.Client = client })...)
@@ -184,28 +185,29 @@ func (l *traffic) ours(writes bool, change ...func(*daemon.Config)) counted {
 	if writes {
 		n := 0.0
 		written = func() {
-			// A second is longer than a refresh, but not here.
+			// In production a second passes between writes, longer than a refresh takes. Here
+			// the test waits for the refresh.
 			n++
-			mongotest.Eventually(l.t, testkit.Patience, func() bool { return l.metric("keytail_fills_total", "refresh") == n }, "no refresh")
+			mongotest.Eventually(l.t, testkit.WaitTimeout, func() bool { return l.metric("keytail_fills_total", "refresh") == n }, "no refresh")
 		}
 	}
 	if l.TracksUsage() {
 		flushed = l.flushUsage
 	}
 	l.verify(loadVerifies, func(k key) {
-		if v := l.ask(k); v.Code != apikey.Valid {
-			l.t.Fatalf("%s is %v", k.id, v.Code)
+		if v := l.validate(k); v.Code != apikey.Valid {
+			l.t.Fatalf("%s: got %v", k.id, v.Code)
 		}
 	}, written, flushed)
 	l.took = time.Since(began)
 	c := l.counter.counted()
 	if got := l.usesWritten() - before; flushed != nil && got != loadVerifies {
-		l.t.Errorf("usage_count has %d verifies, want %d", got, loadVerifies)
+		l.t.Errorf("usage_count: got %d, want %d", got, loadVerifies)
 	}
 	return c
 }
 
-// usesWritten sums usage_count.
+// usesWritten returns the sum of usage_count.
 func (l *traffic) usesWritten() (sum int64) {
 	cursor, err := l.keys.Find(l.t.Context(), bson.D{})
 	if err != nil {
@@ -232,30 +234,30 @@ func TestOperationsPer100kVerifies(t *testing.T) {
 		fmt.Fprintf(&table, "%-62s %7d %7d %10d %9d\n", name, c.finds, c.updates, c.statements, c.finds+c.updates)
 	}
 	fmt.Fprintf(&table, "%-62s %7s %7s %10s %9s\n", "100,000 verifies of 1,000 keys, 1,000 a second", "find", "update", "statements", "commands")
-	uncached := l.uncached()
+	uncached := l.countUncached()
 	row("uncached: find, and last_used", uncached)
-	row("a cache of 120 s, no other writes", l.cleared(false))
-	clearing := l.cleared(true)
+	row("a cache of 120 s, no other writes", l.countTimedCache(false))
+	clearing := l.countTimedCache(true)
 	row("a cache of 120 s, cleared by a write each second", clearing)
-	quiet := l.ours(false)
-	// A machine that is slower than the load flushes by the clock, too.
+	quiet := l.countKeytail(false)
+	// On a slow machine there are also flushes by time.
 	flushes := loadVerifies / loadFlush
 	atMost := flushes + int(l.took/(usage.DefaultInterval/2))
 	row("keytail, usage on, no other writes", quiet)
-	writing := l.ours(true)
+	writing := l.countKeytail(true)
 	row("keytail, usage on, a write each second", writing)
-	row("keytail, usage off, a write each second", l.ours(true, func(c *daemon.Config) { c.Usage = service.UsageOff }))
+	row("keytail, usage off, a write each second", l.countKeytail(true, func(c *daemon.Config) { c.Usage = service.UsageOff }))
 	t.Logf("\n%s", &table)
 	if want := (counted{loadVerifies, loadVerifies, loadVerifies}); uncached != want {
-		t.Errorf("uncached: %+v, want %+v", uncached, want)
+		t.Errorf("uncached: got %+v, want %+v", uncached, want)
 	}
 	if quiet.updates < flushes || quiet.updates > atMost || quiet.statements > quiet.updates*loadKeys || quiet.finds != 0 {
-		t.Errorf("keytail: %+v, want an update a flush (%d to %d), and no find", quiet, flushes, atMost)
+		t.Errorf("keytail: got %+v, want one update per flush (%d to %d), and no find", quiet, flushes, atMost)
 	}
-	// Each write costs the refresh of its key. A request for the key meanwhile reads it,
+	// Each write causes a refresh of its key. A request for the key meanwhile reads it,
 	// too.
 	writes := loadVerifies / loadWrite
 	if writing.finds < writes || writing.finds > writes*11/10 || writing.finds > clearing.finds/10 {
-		t.Errorf("keytail: %+v, want a find a write", writing)
+		t.Errorf("keytail: got %+v, want one find per write", writing)
 	}
 }

@@ -10,9 +10,9 @@ import (
 	"github.com/keytail/keytail/internal/mongotest"
 )
 
-// After a restore, the cache's floor, earlier revisions and the last position of the
-// stream may be later than the server's time. Clients send that time ($clusterTime), so
-// reads do not wait.
+// TestReadsGoOnAfterARestoreToAnEarlierTime: after a restore, the cache's floor, earlier
+// revisions and the last position of the stream may be later than the server's time.
+// Clients send that time ($clusterTime), so reads do not wait.
 func TestReadsGoOnAfterARestoreToAnEarlierTime(t *testing.T) {
 	for _, scope := range testkit.Scopes {
 		t.Run(scope, func(t *testing.T) {
@@ -20,26 +20,26 @@ func TestReadsGoOnAfterARestoreToAnEarlierTime(t *testing.T) {
 			d := mongotest.StartDevmongo(t, devmongo.Config{Now: func() time.Time { return stopped }})
 			r := start(t, d.InScope(scope), staged)
 			k := r.newKey()
-			r.becomes(k, apikey.Valid)
+			r.waitForCode(k, apikey.Valid)
 			snapshot := d.Node.Snapshot()
 			for range 100 {
 				r.set(k, "name", time.Now().String())
 			}
-			revision := r.sets(k, false)
-			r.receipt(revision, true, testkit.Patience)
-			r.becomes(k, apikey.Disabled)
+			revision := r.setActive(k, false)
+			r.sync(revision, true, testkit.WaitTimeout)
+			r.waitForCode(k, apikey.Disabled)
 			losses := r.metric("keytail_losses_total")
 			d.Node.Restore(snapshot)
-			if w := wrong(r.since(k, time.Now()), apikey.Valid); w != "" {
+			if w := violation(r.validateSince(k, time.Now()), apikey.Valid); w != "" {
 				t.Error(w)
 			}
-			mongotest.Eventually(t, testkit.Patience, func() bool { return r.metric("keytail_losses_total") > losses }, "no loss")
-			r.isCached(k)
+			mongotest.Eventually(t, testkit.WaitTimeout, func() bool { return r.metric("keytail_losses_total") > losses }, "got no loss")
+			r.waitUntilCached(k)
 			other := r.newKey()
-			r.becomes(other, apikey.Valid)
-			// A revision of the lost history is reached like any other.
-			if receipt := r.receipt(revision, true, testkit.Patience); !receipt.Synced {
-				t.Errorf("the acknowledgement is %+v", receipt)
+			r.waitForCode(other, apikey.Valid)
+			// A wait for a revision of the lost history ends like any other.
+			if acknowledgement := r.sync(revision, true, testkit.WaitTimeout); !acknowledgement.Synced {
+				t.Errorf("acknowledgement: got %+v", acknowledgement)
 			}
 		})
 	}

@@ -45,8 +45,7 @@ func TestCollectionScopeNeedsTokensInMongoDBsLayout(t *testing.T) {
 	})
 }
 
-// The heartbeats are in another database, and the database of the keys has nothing of
-// keytail.
+// TestHeartbeatsInAnotherDatabase: the database of the keys has no collection of keytail.
 func TestHeartbeatsInAnotherDatabase(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
 		if !s.MongoDBTokens {
@@ -55,18 +54,18 @@ func TestHeartbeatsInAnotherDatabase(t *testing.T) {
 		state := s.Database(t)
 		r := start(t, s, withShortMaxStale, inCollection, func(c *daemon.Config) { c.StateDatabase = state })
 		k := r.newKey()
-		r.becomes(k, apikey.Valid)
-		r.isCached(k)
+		r.waitForCode(k, apikey.Valid)
+		r.waitUntilCached(k)
 		r.set(k, "is_active", false)
-		r.becomes(k, apikey.Disabled)
+		r.waitForCode(k, apikey.Disabled)
 		r.mustBeReady("?strict=1", http.StatusOK, "live")
 		names, err := r.db.ListCollectionNames(t.Context(), bson.D{})
 		if err != nil || len(names) != 1 {
-			t.Errorf("beside the keys: %v, %v", names, err)
+			t.Errorf("collections beside the keys: got %v, %v", names, err)
 		}
 		var beat struct{ NS string }
 		if err := r.db.Client().Database(state).Collection("keytail_heartbeats").FindOne(t.Context(), bson.D{}).Decode(&beat); err != nil || beat.NS != r.db.Name()+".api_keys" {
-			t.Errorf("the heartbeat is of %q, %v", beat.NS, err)
+			t.Errorf("heartbeat: got namespace %q, %v", beat.NS, err)
 		}
 	})
 }
@@ -91,8 +90,8 @@ func TestContradictoryScopesAreRejected(t *testing.T) {
 	})
 }
 
-// Errors without a privilege. This server has no privileges: it refuses the command that
-// needs one.
+// TestMissingPrivilegesAreNamed checks the errors without a privilege. devmongo has no
+// privileges: it refuses the command that needs one.
 func TestMissingPrivilegesAreNamed(t *testing.T) {
 	d := mongotest.StartDevmongo(t, devmongo.Config{})
 	admin := d.Client(t, "operator").Database("admin")
@@ -126,7 +125,7 @@ func TestMissingPrivilegesAreNamed(t *testing.T) {
 			}})
 			command("off", c.command)
 			if err == nil {
-				t.Errorf("%s, %s: not refused", scope, c.command)
+				t.Errorf("%s, %s: got no error", scope, c.command)
 				continue
 			}
 			t.Logf("%s, without %s: %v", scope, c.command, err)

@@ -54,14 +54,14 @@ func TestAChangeByAnotherClientTakesEffect(t *testing.T) {
 		}
 		for _, c := range cases {
 			k := r.newKey()
-			r.becomes(k, apikey.Valid, "read")
-			r.isCached(k)
+			r.waitForCode(k, apikey.Valid, "read")
+			r.waitUntilCached(k)
 			c.change(k)
-			r.becomes(k, c.want, "read")
-			t.Log(c.name, "is felt")
+			r.waitForCode(k, c.want, "read")
+			t.Log(c.name, "takes effect")
 		}
 		if losses := r.metric("keytail_losses_total"); losses != 0 {
-			t.Errorf("%v losses", losses)
+			t.Errorf("got %v losses, want 0", losses)
 		}
 	})
 }
@@ -74,12 +74,12 @@ func TestANewKeyReplacesItsNegativeEntry(t *testing.T) {
 			t.Fatal(err)
 		}
 		k := key{id: "late", text: text}
-		r.becomes(k, apikey.NotFound)
-		r.isCached(k)
+		r.waitForCode(k, apikey.NotFound)
+		r.waitUntilCached(k)
 		if _, err := r.keys.InsertOne(t.Context(), k.document()); err != nil {
 			t.Fatal(err)
 		}
-		r.becomes(k, apikey.Valid)
+		r.waitForCode(k, apikey.Valid)
 	})
 }
 
@@ -87,17 +87,17 @@ func TestAHashMovesToAnotherDocument(t *testing.T) {
 	mongotest.EachScope(t, func(t *testing.T, s *mongotest.Server) {
 		r := start(t, s)
 		k := r.newKey()
-		r.becomes(k, apikey.Valid)
-		r.isCached(k)
-		r.set(k, "key_hash", apikey.HashOf("parked").Hex())
-		heir := key{id: "heir", text: k.text}
-		if _, err := r.keys.InsertOne(t.Context(), heir.document()); err != nil {
+		r.waitForCode(k, apikey.Valid)
+		r.waitUntilCached(k)
+		r.set(k, "key_hash", apikey.HashOf("another key").Hex())
+		other := key{id: "other", text: k.text}
+		if _, err := r.keys.InsertOne(t.Context(), other.document()); err != nil {
 			t.Fatal(err)
 		}
-		mongotest.Eventually(t, testkit.Patience, func() bool {
-			v := r.ask(k)
-			return v.Code == apikey.Valid && v.Record.KeyID == "heir"
-		}, "the hash is not the heir's")
+		mongotest.Eventually(t, testkit.WaitTimeout, func() bool {
+			v := r.validate(k)
+			return v.Code == apikey.Valid && v.Record.KeyID == "other"
+		}, "the hash did not move to the other document")
 	})
 }
 
@@ -105,10 +105,10 @@ func TestLastUsedWritesCostNothing(t *testing.T) {
 	mongotest.EachScope(t, func(t *testing.T, s *mongotest.Server) {
 		r := start(t, s)
 		k, marker := r.newKey(), r.newKey()
-		mongotest.Eventually(t, testkit.Patience, func() bool { return r.metric("keytail_changes_total") == 2 }, "the inserts are not applied")
-		r.becomes(k, apikey.Valid)
-		r.becomes(marker, apikey.Valid)
-		r.isCached(marker)
+		mongotest.Eventually(t, testkit.WaitTimeout, func() bool { return r.metric("keytail_changes_total") == 2 }, "the inserts are not applied")
+		r.waitForCode(k, apikey.Valid)
+		r.waitForCode(marker, apikey.Valid)
+		r.waitUntilCached(marker)
 		changes := r.metric("keytail_changes_total")
 		for range 20 {
 			r.update(k, bson.D{
@@ -118,12 +118,12 @@ func TestLastUsedWritesCostNothing(t *testing.T) {
 		}
 		// The marker's change comes after them in the stream.
 		r.set(marker, "is_active", false)
-		r.becomes(marker, apikey.Disabled)
+		r.waitForCode(marker, apikey.Disabled)
 		if got := r.metric("keytail_changes_total") - changes; got != 1 {
-			t.Fatalf("%v changes were applied, want the marker's alone", got)
+			t.Fatalf("got %v applied changes, want only the marker's", got)
 		}
 		if got := r.metric("keytail_stream_events_total", "update"); got != 1 {
-			t.Fatalf("%v updates came over the wire, want the marker's alone", got)
+			t.Fatalf("got %v updates over the wire, want only the marker's", got)
 		}
 	})
 }
@@ -132,22 +132,22 @@ func TestADroppedCollectionIsAnOutage(t *testing.T) {
 	mongotest.EachScope(t, func(t *testing.T, s *mongotest.Server) {
 		r := start(t, s)
 		k := r.newKey()
-		r.becomes(k, apikey.Valid)
+		r.waitForCode(k, apikey.Valid)
 		if err := r.keys.Drop(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		r.becomes(k, apikey.Unavailable)
+		r.waitForCode(k, apikey.Unavailable)
 		mongotest.CreateAPIKeys(t, r.db)
-		r.becomes(k, apikey.NotFound)
+		r.waitForCode(k, apikey.NotFound)
 		if _, err := r.keys.InsertOne(t.Context(), k.document()); err != nil {
 			t.Fatal(err)
 		}
-		r.becomes(k, apikey.Valid)
-		r.isCached(k)
+		r.waitForCode(k, apikey.Valid)
+		r.waitUntilCached(k)
 		r.set(k, "is_active", false)
-		r.becomes(k, apikey.Disabled)
+		r.waitForCode(k, apikey.Disabled)
 		if got := r.metric("keytail_losses_total", "drop"); got != 1 {
-			t.Errorf("%v losses by drop, want 1", got)
+			t.Errorf("got %v losses by drop, want 1", got)
 		}
 	})
 }
@@ -156,12 +156,12 @@ func TestACollectionRenamedAwayIsAnOutage(t *testing.T) {
 	mongotest.EachScope(t, func(t *testing.T, s *mongotest.Server) {
 		r := start(t, s)
 		k := r.newKey()
-		r.becomes(k, apikey.Valid)
+		r.waitForCode(k, apikey.Valid)
 		r.rename("api_keys", "elsewhere", false)
-		r.becomes(k, apikey.Unavailable)
+		r.waitForCode(k, apikey.Unavailable)
 		r.rename("elsewhere", "api_keys", false)
-		r.becomes(k, apikey.Valid)
-		r.isCached(k)
+		r.waitForCode(k, apikey.Valid)
+		r.waitUntilCached(k)
 	})
 }
 
@@ -169,8 +169,8 @@ func TestACollectionRenamedOntoIsReadAgain(t *testing.T) {
 	mongotest.EachScope(t, func(t *testing.T, s *mongotest.Server) {
 		r := start(t, s)
 		k := r.newKey()
-		r.becomes(k, apikey.Valid)
-		r.isCached(k)
+		r.waitForCode(k, apikey.Valid)
+		r.waitUntilCached(k)
 		other := r.db.Collection("staging")
 		d := k.document()
 		d[5].Value = false
@@ -178,16 +178,16 @@ func TestACollectionRenamedOntoIsReadAgain(t *testing.T) {
 			t.Fatal(err)
 		}
 		r.rename("staging", "api_keys", true)
-		r.becomes(k, apikey.Disabled)
-		// MongoDB shows a rename alone; a server may show the drop of the target
+		r.waitForCode(k, apikey.Disabled)
+		// MongoDB sends only the rename; another server may send the drop of the target
 		// before it.
 		if got := r.metric("keytail_losses_total", "rename") + r.metric("keytail_losses_total", "drop"); got < 1 {
-			t.Error("no loss is counted")
+			t.Error("got no loss, want one")
 		}
 	})
 }
 
-func (r *rig) rename(from, to string, dropTarget bool) {
+func (r *fixture) rename(from, to string, dropTarget bool) {
 	r.t.Helper()
 	name := r.db.Name()
 	err := r.db.Client().Database("admin").RunCommand(r.t.Context(), bson.D{
@@ -204,13 +204,13 @@ func TestADroppedDatabaseIsAnOutage(t *testing.T) {
 	mongotest.EachScope(t, func(t *testing.T, s *mongotest.Server) {
 		r := start(t, s)
 		k := r.newKey()
-		r.becomes(k, apikey.Valid)
+		r.waitForCode(k, apikey.Valid)
 		if err := r.db.Drop(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		r.becomes(k, apikey.Unavailable)
+		r.waitForCode(k, apikey.Unavailable)
 		mongotest.CreateAPIKeys(t, r.db)
-		r.becomes(k, apikey.NotFound)
+		r.waitForCode(k, apikey.NotFound)
 	})
 }
 
@@ -219,8 +219,8 @@ func TestRevokedKeyIsRefusedAfterResume(t *testing.T) {
 		s.Needs(t, mongotest.Failpoints)
 		r := start(t, s)
 		k := r.newKey()
-		r.becomes(k, apikey.Valid)
-		r.isCached(k)
+		r.waitForCode(k, apikey.Valid)
+		r.waitUntilCached(k)
 		for name, data := range map[string]bson.D{
 			"connections closed": {
 				{Key: "failCommands", Value: bson.A{"getMore", "aggregate"}},
@@ -235,22 +235,22 @@ func TestRevokedKeyIsRefusedAfterResume(t *testing.T) {
 		} {
 			failures := r.metric("keytail_stream_failures_total")
 			mend := r.failpoint("alwaysOn", data)
-			mongotest.Eventually(t, testkit.Patience, func() bool {
+			mongotest.Eventually(t, testkit.WaitTimeout, func() bool {
 				return r.metric("keytail_stream_failures_total") > failures
-			}, name, ": the stream does not break")
+			}, name, ": the stream did not fail")
 			r.set(k, "is_active", false)
 			mend()
-			r.becomes(k, apikey.Disabled)
+			r.waitForCode(k, apikey.Disabled)
 			r.set(k, "is_active", true)
-			r.becomes(k, apikey.Valid)
-			r.isCached(k)
-			t.Log(name, "is survived")
+			r.waitForCode(k, apikey.Valid)
+			r.waitUntilCached(k)
+			t.Log("resumed after ", name)
 		}
-		mongotest.Eventually(t, testkit.Patience, func() bool {
+		mongotest.Eventually(t, testkit.WaitTimeout, func() bool {
 			return r.metric("keytail_stream_opens_total", "resumed") > 0
 		}, "the outer loop did not resume")
 		if losses := r.metric("keytail_losses_total"); losses != 0 {
-			t.Errorf("%v losses, want an exact resume", losses)
+			t.Errorf("got %v losses, want an exact resume", losses)
 		}
 	})
 }
@@ -260,27 +260,26 @@ func TestKeysAreReadAgainAfterALoss(t *testing.T) {
 		s.Needs(t, mongotest.Failpoints)
 		r := start(t, s)
 		k := r.newKey()
-		r.becomes(k, apikey.Valid)
-		r.isCached(k)
+		r.waitForCode(k, apikey.Valid)
+		r.waitUntilCached(k)
 		r.failpoint(bson.D{{Key: "times", Value: 1}}, bson.D{
 			{Key: "failCommands", Value: bson.A{"getMore"}},
 			{Key: "errorCode", Value: 286},
 			{Key: "appName", Value: r.appName},
 		})
 		r.set(k, "is_active", false)
-		r.becomes(k, apikey.Disabled)
-		mongotest.Eventually(t, testkit.Patience, func() bool {
+		r.waitForCode(k, apikey.Disabled)
+		mongotest.Eventually(t, testkit.WaitTimeout, func() bool {
 			return r.metric("keytail_losses_total", "history_lost") == 1
-		}, "no loss is counted")
+		}, "got no loss, want one")
 		r.set(k, "is_active", true)
-		r.becomes(k, apikey.Valid)
-		r.isCached(k)
+		r.waitForCode(k, apikey.Valid)
+		r.waitUntilCached(k)
 	})
 }
 
-// failpoint makes commands fail until the function that it returns is called or
-// the test ends.
-func (r *rig) failpoint(mode any, data bson.D) func() {
+// failpoint makes commands fail until the returned function is called or the test ends.
+func (r *fixture) failpoint(mode any, data bson.D) func() {
 	r.t.Helper()
 	admin := r.server.Client(r.t, "operator").Database("admin")
 	command := func(mode any) error {
@@ -293,7 +292,7 @@ func (r *rig) failpoint(mode any, data bson.D) func() {
 	}
 	off := func() {
 		if err := command("off"); err != nil {
-			r.t.Errorf("the failpoint stays on: %v", err)
+			r.t.Errorf("cannot switch the failpoint off: %v", err)
 		}
 	}
 	r.t.Cleanup(off)
@@ -318,12 +317,12 @@ func TestIDsOfEveryKind(t *testing.T) {
 			if _, err := r.keys.InsertOne(t.Context(), d); err != nil {
 				t.Fatal(err)
 			}
-			r.becomes(k, apikey.Valid)
-			r.isCached(k)
+			r.waitForCode(k, apikey.Valid)
+			r.waitUntilCached(k)
 			if _, err := r.keys.UpdateByID(t.Context(), id, bson.D{{Key: "$set", Value: bson.D{{Key: "is_active", Value: false}}}}); err != nil {
 				t.Fatal(err)
 			}
-			r.becomes(k, apikey.Disabled)
+			r.waitForCode(k, apikey.Disabled)
 		}
 	})
 }
@@ -361,6 +360,6 @@ func TestNewReportsEveryMistake(t *testing.T) {
 		Config: service.Config{CacheSizeMiB: 1}, KeySources: []string{"nonsense"}, TrustedProxies: []string{"nonsense"},
 	})
 	if err == nil || len(strings.Split(err.Error(), "\n")) < 4 {
-		t.Fatalf("want four mistakes, got: %v", err)
+		t.Fatalf("got %v, want four mistakes", err)
 	}
 }

@@ -18,23 +18,23 @@ import (
 	"github.com/keytail/keytail/internal/service"
 )
 
-// unfitPatience is how long a service may take to become live before the test blames its
-// client's settings. A quiet machine needs 50 ms.
-const unfitPatience = 5 * time.Second
+// liveTimeout is the time after which the test regards the client's options as the reason
+// why a service does not become live. An idle machine needs 50 ms.
+const liveTimeout = 5 * time.Second
 
-// clientAnomalies are those of a client with other concerns than keytail needs, from the
-// program or the connection string.
+// clientAnomalies are anomalies of a client with other read and write concerns than
+// keytail needs, set by the program or the connection string.
 func clientAnomalies() []anomaly {
-	return []anomaly{{name: "concerns of the client", shows: []string{"OwnConcerns"}, stage: clientConcerns}}
+	return []anomaly{{name: "options of the client", shows: []string{"OwnConcerns"}, stage: clientConcerns}}
 }
 
 // clientConcerns starts a service on a client that reads locally from secondaries and
-// writes to one node. With these no change stream opens, and nothing is ever answered
-// from the cache.
+// writes to one node. With these options no change stream opens, and no answer comes from
+// the cache.
 func clientConcerns(t *testing.T, scope string) string {
 	d := mongotest.StartDevmongo(t, devmongo.Config{})
-	r := &rig{t: t, server: d.InScope(scope)}
-	r.db = d.Client(t, "outsider").Database(d.Database(t))
+	r := &fixture{t: t, server: d.InScope(scope)}
+	r.db = d.Client(t, "other-client").Database(d.Database(t))
 	r.keys = mongotest.CreateAPIKeys(t, r.db)
 	under, err := daemon.New(t.Context(), daemon.Config{Config: service.Config{
 		Client: d.Connect(t, d.Options("unfit").
@@ -58,12 +58,12 @@ func clientConcerns(t *testing.T, scope string) string {
 	}()
 	select {
 	case <-under.Live():
-	case <-time.After(unfitPatience):
-		return "the service does not become live"
+	case <-time.After(liveTimeout):
+		return "the service did not become live"
 	}
 	k := r.newKey()
-	r.becomes(k, apikey.Valid)
+	r.waitForCode(k, apikey.Valid)
 	r.set(k, "is_active", false)
-	r.becomes(k, apikey.Disabled)
+	r.waitForCode(k, apikey.Disabled)
 	return ""
 }

@@ -4,7 +4,7 @@ package integration
 
 import "testing"
 
-// runStaged stages an anomaly against all guards.
+// runStaged stages an anomaly with all guards.
 func runStaged(t *testing.T, a anomaly, scope string) {
 	if answer := a.stage(t, scope); answer != "" {
 		t.Error("wrong: ", answer)

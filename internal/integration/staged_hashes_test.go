@@ -14,7 +14,7 @@ import (
 )
 
 // hashAnomalies are documents that a lookup finds by a hash that is only a part of their
-// hash field. A read gives DISABLED, and a complete cache must not give NOT_FOUND.
+// hash field. A read returns DISABLED, and a complete cache must not return NOT_FOUND.
 func hashAnomalies() []anomaly {
 	return []anomaly{
 		{name: "hash in an array before the scan", shows: []string{"MarkHashes"}, covered: []string{"StampHashes"}, stage: hashInArray(beforeScan, 1)},
@@ -24,8 +24,8 @@ func hashAnomalies() []anomaly {
 	}
 }
 
-// insertArray inserts a document with n hashes, of which the last is k's.
-func (r *rig) insertArray(k key, n int) {
+// insertArray inserts a document with n hashes. The last one is k's.
+func (r *fixture) insertArray(k key, n int) {
 	r.t.Helper()
 	hashes := bson.A{}
 	for i := range n - 1 {
@@ -34,33 +34,33 @@ func (r *rig) insertArray(k key, n int) {
 	r.withHash(append(hashes, apikey.HashOf(k.text).Hex()))
 }
 
-func beforeScan(r *rig, k key, n int) func() {
+func beforeScan(r *fixture, k key, n int) func() {
 	r.insertArray(k, n)
 	return func() {}
 }
 
-func afterScan(r *rig, k key, n int) func() {
+func afterScan(r *fixture, k key, n int) func() {
 	return func() { r.insertArray(k, n) }
 }
 
-func asElement(r *rig, k key, _ int) func() {
+func asElement(r *fixture, k key, _ int) func() {
 	id := r.withHash(bson.A{apikey.HashOf("another key").Hex()})
 	return func() { r.set(key{id: id}, "key_hash.1", apikey.HashOf(k.text).Hex()) }
 }
 
 // hashInArray validates, with a complete cache, a key whose hash is in an array. begin
-// runs before the service; the function that it returns runs when the cache is complete.
-func hashInArray(begin func(r *rig, k key, n int) func(), n int) stage {
+// runs before the service starts; the returned function runs when the cache is complete.
+func hashInArray(begin func(r *fixture, k key, n int) func(), n int) stage {
 	return func(t *testing.T, scope string) string {
 		k := key{id: "array", text: newText(t)}
 		var change func()
 		d := mongotest.StartDevmongo(t, devmongo.Config{})
-		r := startSparse(t, d.InScope(scope), func(r *rig) {
+		r := startSparse(t, d.InScope(scope), func(r *fixture) {
 			r.newKey()
 			change = begin(r, k, n)
 		}, withFastHeartbeats)
-		r.complete()
+		r.waitUntilComplete()
 		change()
-		return wrong(r.since(k, time.Now()), apikey.Disabled)
+		return violation(r.validateSince(k, time.Now()), apikey.Disabled)
 	}
 }

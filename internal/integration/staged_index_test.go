@@ -23,8 +23,8 @@ func indexAnomalies() []anomaly {
 	}
 }
 
-// pair is one key in two documents of which one refuses: made in either order, the second
-// by one kind of change, with the first one cached or not.
+// pair is one key with two documents, of which one is disabled: created in either order,
+// the second one by one kind of change, with the first one cached or not.
 type pair struct {
 	first, second key
 	validFirst    bool
@@ -68,8 +68,8 @@ func twoDocuments(t *testing.T, scope string) string {
 	return strings.Join(all, "; ")
 }
 
-// firstOf makes the first document.
-func (r *rig) firstOf(p pair) pair {
+// firstOf creates the first document.
+func (r *fixture) firstOf(p pair) pair {
 	r.t.Helper()
 	p.first = r.newKey()
 	p.second = key{id: p.first.id + "-again", text: p.first.text}
@@ -77,13 +77,14 @@ func (r *rig) firstOf(p pair) pair {
 		r.set(p.first, "is_active", false)
 	}
 	if p.held {
-		r.isCached(p.first)
+		r.waitUntilCached(p.first)
 	}
 	return p
 }
 
-// secondOf makes the second one, in one step or by a change that brings the hash in.
-func (r *rig) secondOf(p pair) {
+// secondOf creates the second document, with the hash or with another hash that a change
+// then replaces.
+func (r *fixture) secondOf(p pair) {
 	r.t.Helper()
 	document := p.second.document()
 	if p.validFirst {
@@ -109,15 +110,15 @@ func (r *rig) secondOf(p pair) {
 	}
 }
 
-// neverValid validates each key a few times, from the first answer on that must contain
-// the acknowledged writes.
-func (r *rig) neverValid(pairs []pair, when string) (all []string) {
+// neverValid validates each key a few times, beginning with the first answer that must
+// take the acknowledged writes into account.
+func (r *fixture) neverValid(pairs []pair, when string) (all []string) {
 	r.t.Helper()
 	known := time.Now()
 	for _, p := range pairs {
 		for range 3 {
-			if w := wrong(r.since(p.first, known), apikey.Disabled); w != "" {
-				all = append(all, fmt.Sprintf("%s (valid first %v, held %v, by %s): %s", when, p.validFirst, p.held, p.change, w))
+			if w := violation(r.validateSince(p.first, known), apikey.Disabled); w != "" {
+				all = append(all, fmt.Sprintf("%s (valid first %v, cached %v, by %s): %s", when, p.validFirst, p.held, p.change, w))
 				break
 			}
 		}

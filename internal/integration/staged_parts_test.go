@@ -17,12 +17,11 @@ import (
 	"github.com/keytail/keytail/internal/validator"
 )
 
-// partsAnomalies are those that need an exact interleaving, or that a single node cannot
-// show: a majority read that is older than the events of its stream. They are staged on
-// the cache and the validator, over a collection in memory and with a clock that stands
-// still meanwhile.
+// partsAnomalies are anomalies that need an exact interleaving, or that are impossible with
+// a single node: a majority read that is older than the events of its stream. They use the
+// cache and the validator, with a collection in memory and a clock that stands still.
 func partsAnomalies() []anomaly {
-	return append(twinAnomalies(), []anomaly{
+	return append(duplicateAnomalies(), []anomaly{
 		{name: "stale set", shows: []string{"SeqBeforeRead"}, covered: []string{"ChangeFloor"}, stage: onParts(staleSet), scopes: noStream},
 		{name: "late stale read", shows: []string{"ChangeFloor"}, covered: []string{"SeqBeforeRead"}, stage: onParts(lateStaleRead), scopes: noStream},
 		{name: "waiter that joins late", shows: []string{"Revalidate"}, stage: onParts(lateWaiter), scopes: noStream},
@@ -35,15 +34,15 @@ func partsAnomalies() []anomaly {
 		{name: "hash that appears in an update", shows: []string{"ByHash"}, covered: []string{"ByID"}, stage: onParts(appearsAfterNegative), scopes: noStream},
 		{name: "hash that appears after the scan", shows: []string{"AbsentByHash"}, covered: []string{"ByHash"}, stage: onParts(appearsAfterScan), scopes: noStream},
 		{name: "absence from before a loss", shows: []string{"AbsentEpoch"}, covered: []string{"SameEpoch"}, stage: onParts(absentBeforeLoss), scopes: noStream},
-		{name: "pushed out and taken as absent", shows: []string{"AbsentEvictions"}, stage: onParts(pushedOut), scopes: noStream},
+		{name: "evicted and taken as absent", shows: []string{"AbsentEvictions"}, stage: onParts(evicted), scopes: noStream},
 		{name: "older than max stale", shows: []string{"MaxStale"}, stage: onParts(tooOld), scopes: noStream},
 	}...)
 }
 
-// noStream: these have no stream, so one scope is as good as the other.
+// noStream are the scopes of anomalies without a stream: one is enough.
 var noStream = testkit.Scopes[:1]
 
-// parts is one key in a collection in memory, as it was at each cluster time.
+// parts has a cache, a validator, and a collection in memory with one key and its history.
 type parts struct {
 	*validator.Validator
 	t     *testing.T
@@ -54,9 +53,9 @@ type parts struct {
 	mutex    sync.Mutex
 	versions map[clustertime.Time]keystore.Document
 	now      clustertime.Time
-	// lags: a majority read shows the oldest snapshot that its rule allows.
+	// lags: a majority read returns the oldest allowed snapshot.
 	lags bool
-	// isCached is what reads wait for when they have read. Nil: nothing.
+	// held: reads wait for this channel before they return. Nil: they do not wait.
 	held chan struct{}
 }
 
@@ -95,30 +94,29 @@ func (p *parts) write(active bool) clustertime.Time {
 	return p.now
 }
 
-// told applies a change of this time as an update without a hash, and makes the stream
-// fresh again: a heartbeat that was sent after the write has come back.
-func (p *parts) told(at clustertime.Time) {
+// deliver applies a change of this time as an update without a hash, and makes the stream
+// fresh again: a heartbeat that was sent after the write has completed its round trip.
+func (p *parts) deliver(at clustertime.Time) {
 	p.cache.Apply(&keycache.Change{ID: partsID, Time: at})
 	p.fresh()
 }
 
 func (p *parts) fresh() {
-	time.Sleep(time.Millisecond) // of the test's own clock: it takes no time
+	time.Sleep(time.Millisecond) // synctest's clock: this takes no real time
 	p.cache.Fresh(keycache.Freshness{AsOf: time.Now(), Processed: p.now})
 }
 
-// open begins a stream after what has been written, and is fresh.
+// open opens a stream after all earlier writes, and makes it fresh.
 func (p *parts) open() {
 	p.cache.Open(p.now)
 	p.fresh()
 }
 
-func (p *parts) ask() apikey.Verdict {
+func (p *parts) validate() apikey.Verdict {
 	return p.Validate(context.Background(), p.text, &apikey.Request{})
 }
 
-// hold makes reads wait before they return, until the function that it returns is
-// called.
+// hold makes reads wait before they return, until the returned function is called.
 func (p *parts) hold() func() {
 	held := make(chan struct{})
 	p.mutex.Lock()
@@ -132,8 +130,7 @@ func (p *parts) hold() func() {
 	}
 }
 
-// read finds the document in the snapshot of the newest time, or of the oldest
-// that is allowed.
+// read returns the document in the newest snapshot or, if lags, in the oldest allowed one.
 func (p *parts) read(oldest clustertime.Time) (keystore.Document, bool, error) {
 	p.mutex.Lock()
 	snapshot := p.now
@@ -156,7 +153,7 @@ func (p *parts) read(oldest clustertime.Time) (keystore.Document, bool, error) {
 
 func (p *parts) FindByHash(_ context.Context, h apikey.Hash, after clustertime.Time) (keystore.Document, bool, error) {
 	if h != p.hash {
-		return keystore.Document{}, false, fmt.Errorf("asked for another hash")
+		return keystore.Document{}, false, fmt.Errorf("read for another hash")
 	}
 	return p.read(after)
 }
@@ -175,29 +172,29 @@ func (p *parts) FindLinearizable(_ context.Context, _ apikey.Hash) (keystore.Doc
 
 func (p *parts) Inspect(context.Context) error { return nil }
 
-// staleSet: a read finds the key good, it is revoked, and then the read's result
-// is put into the cache.
+// staleSet: a read finds the key valid, the key is revoked, and then the cache stores the
+// result of the read.
 func staleSet(p *parts) string {
 	p.write(true)
 	p.open()
 	letGo := p.hold()
-	go p.ask()
+	go p.validate()
 	synctest.Wait()
-	p.told(p.write(false))
+	p.deliver(p.write(false))
 	letGo()
 	synctest.Wait()
-	return wrong(p.ask(), apikey.Disabled)
+	return violation(p.validate(), apikey.Disabled)
 }
 
-// lateStaleRead: a read begins after the revocation has been applied, and shows
-// a snapshot from before it.
+// lateStaleRead: a read begins after the revocation has been applied, and returns a
+// snapshot from before it.
 func lateStaleRead(p *parts) string {
 	p.lags = true
 	p.write(true)
 	p.open()
-	p.told(p.write(false))
-	p.ask()
-	return wrong(p.ask(), apikey.Disabled)
+	p.deliver(p.write(false))
+	p.validate()
+	return violation(p.validate(), apikey.Disabled)
 }
 
 // lateWaiter: a caller that comes after the revocation joins a read that began
@@ -206,19 +203,19 @@ func lateWaiter(p *parts) string {
 	p.write(true)
 	p.open()
 	letGo := p.hold()
-	go p.ask()
+	go p.validate()
 	synctest.Wait()
-	p.told(p.write(false))
+	p.deliver(p.write(false))
 	var late apikey.Verdict
-	go func() { late = p.ask() }()
+	go func() { late = p.validate() }()
 	synctest.Wait()
 	letGo()
 	synctest.Wait()
-	return wrong(late, apikey.Disabled)
+	return violation(late, apikey.Disabled)
 }
 
 // fillDuringLoss: a document is refreshed between a loss and the new stream, and
-// is changed before that begins.
+// changes before the new stream opens.
 func fillDuringLoss(p *parts) string {
 	at := p.write(true)
 	p.open()
@@ -229,11 +226,10 @@ func fillDuringLoss(p *parts) string {
 	p.cache.Store(ticket, document.Hash, keycache.Found(document.ID, &document.Record))
 	p.write(false)
 	p.open()
-	return wrong(p.ask(), apikey.Disabled)
+	return violation(p.validate(), apikey.Disabled)
 }
 
-// appears moves the key's hash to the document, by an update whose refresh does
-// not come.
+// appears moves the key's hash to the document, by an update without a later refresh.
 func (p *parts) appears() {
 	p.cache.Apply(&keycache.Change{ID: partsID, Time: p.write(true), Hash: p.hash, HasHash: true})
 	p.fresh()
@@ -241,11 +237,11 @@ func (p *parts) appears() {
 
 func appearsAfterNegative(p *parts) string {
 	p.open()
-	if w := wrong(p.ask(), apikey.NotFound); w != "" {
+	if w := violation(p.validate(), apikey.NotFound); w != "" {
 		p.t.Fatal(w)
 	}
 	p.appears()
-	return wrong(p.ask(), apikey.Valid)
+	return violation(p.validate(), apikey.Valid)
 }
 
 // scan makes the cache complete.
@@ -266,7 +262,7 @@ func appearsAfterScan(p *parts) string {
 	p.open()
 	p.scan()
 	p.appears()
-	return wrong(p.ask(), apikey.Valid)
+	return violation(p.validate(), apikey.Valid)
 }
 
 func absentBeforeLoss(p *parts) string {
@@ -275,29 +271,29 @@ func absentBeforeLoss(p *parts) string {
 	p.cache.Lose()
 	p.write(true)
 	p.open()
-	return wrong(p.ask(), apikey.Valid)
+	return violation(p.validate(), apikey.Valid)
 }
 
-// pushedOut: other keys take the place of this one in a cache that was complete.
-func pushedOut(p *parts) string {
+// evicted: other keys evict this one from a cache that was complete.
+func evicted(p *parts) string {
 	p.write(true)
 	p.open()
 	p.scan()
 	large := apikey.Record{UserID: "user-1", Name: strings.Repeat("x", 1000), Scopes: []string{strings.Repeat("y", 14000)}}
 	for i := range 4000 {
 		large.KeyID = fmt.Sprint("large-", i)
-		// Fills and not changes: a change of 4000 may share a slot with the key.
+		// Fills, not changes: one of 4000 changes may share a slot with the key.
 		p.cache.Store(p.cache.Begin(), apikey.HashOf(large.KeyID), keycache.Finding{Found: true, ID: apikey.DocID(large.KeyID), Record: &large})
 	}
-	return wrong(p.ask(), apikey.Valid)
+	return violation(p.validate(), apikey.Valid)
 }
 
 // tooOld: the stream has not been fresh for longer than max_stale.
 func tooOld(p *parts) string {
 	p.write(true)
 	p.open()
-	p.ask()
+	p.validate()
 	p.write(false)
 	time.Sleep(keycache.DefaultMaxStale + time.Second)
-	return wrong(p.ask(), apikey.Disabled)
+	return violation(p.validate(), apikey.Disabled)
 }

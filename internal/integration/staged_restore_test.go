@@ -17,7 +17,7 @@ import (
 	"github.com/keytail/keytail/internal/mongotest"
 )
 
-// restoreAnomalies are those of a database that goes back in time, and of forged
+// restoreAnomalies are anomalies of a database that goes back in time, and of forged
 // heartbeats.
 func restoreAnomalies() []anomaly {
 	return []anomaly{
@@ -38,54 +38,54 @@ func withRareHeartbeats(c *daemon.Config) {
 	c.HeartbeatInterval = 5 * time.Second
 }
 
-// restoredInPlace: a key is good, and a snapshot from before that is restored. The
-// token names no event, so the server takes it.
+// restoredInPlace: a key becomes valid, and then the server is restored from an earlier
+// snapshot. The token names no event, so the server accepts it.
 func restoredInPlace(t *testing.T, scope string) string {
 	d := mongotest.StartDevmongo(t, devmongo.Config{})
 	r := start(t, d.InScope(scope), withRareHeartbeats)
 	k := r.newKey()
 	r.set(k, "is_active", false)
-	r.becomes(k, apikey.Disabled)
+	r.waitForCode(k, apikey.Disabled)
 	snapshot := d.Node.Snapshot()
-	revision := r.sets(k, true)
-	r.becomes(k, apikey.Valid)
-	r.isCached(k)
-	r.receipt(revision, false, testkit.Patience) // takes a heartbeat, which is not in the snapshot
+	revision := r.setActive(k, true)
+	r.waitForCode(k, apikey.Valid)
+	r.waitUntilCached(k)
+	r.sync(revision, false, testkit.WaitTimeout) // needs a heartbeat, which is not in the snapshot
 	d.Node.TickNoop()
 	requests := holding(r, time.Millisecond, "getMore")
 	for range 3 {
 		requests.wait()
 	}
 	d.Node.Restore(snapshot)
-	return wrong(r.since(k, time.Now()), apikey.Disabled)
+	return violation(r.validateSince(k, time.Now()), apikey.Disabled)
 }
 
-// restoredBeforeAHeartbeat: the history was lost and a new stream opened; before a
-// heartbeat has come back in it, a snapshot is restored.
+// restoredBeforeAHeartbeat: the history was lost and a new stream opened; the server is
+// restored from a snapshot before a heartbeat has completed its round trip.
 func restoredBeforeAHeartbeat(t *testing.T, scope string) string {
 	r, node := stagedService(t, scope, devmongo.Config{})
 	k := r.newKey()
 	r.set(k, "is_active", false)
-	r.becomes(k, apikey.Disabled)
+	r.waitForCode(k, apikey.Disabled)
 	snapshot := node.Snapshot()
 	r.set(k, "is_active", true)
-	r.becomes(k, apikey.Valid)
+	r.waitForCode(k, apikey.Valid)
 	losses, opens := r.metric("keytail_losses_total"), r.metric("keytail_stream_opens_total")
 	failing(r, 286, "getMore", "aggregate", "update")
-	mongotest.Eventually(t, testkit.Patience, func() bool { return r.metric("keytail_losses_total") > losses }, "the history is not lost")
+	mongotest.Eventually(t, testkit.WaitTimeout, func() bool { return r.metric("keytail_losses_total") > losses }, "the history is not lost")
 	failing(r, 2, "update")
-	mongotest.Eventually(t, testkit.Patience, func() bool { return r.metric("keytail_stream_opens_total") > opens }, "the stream is not opened again")
-	r.isCached(k)
+	mongotest.Eventually(t, testkit.WaitTimeout, func() bool { return r.metric("keytail_stream_opens_total") > opens }, "the stream is not opened again")
+	r.waitUntilCached(k)
 	node.Restore(snapshot)
-	return wrong(r.since(k, time.Now()), apikey.Disabled)
+	return violation(r.validateSince(k, time.Now()), apikey.Disabled)
 }
 
-// forgedHeartbeats: the tail stands still, as after a pause of the machine, and an attacker
-// wrote the numbers of later heartbeats before a revocation.
+// forgedHeartbeats: the tail stands still, as after a pause of the machine. Before a
+// revocation an attacker wrote the counters of later heartbeats.
 func forgedHeartbeats(t *testing.T, scope string) string {
 	g := startGated(t, scope, devmongo.Config{})
 	k := g.newKey()
-	g.isCached(k)
+	g.waitUntilCached(k)
 	there, letGo := g.gate.hold(&g.gate.applying)
 	defer letGo()
 	g.newKey()
@@ -96,19 +96,19 @@ func forgedHeartbeats(t *testing.T, scope string) string {
 	g.set(k, "is_active", false)
 	revoked := time.Now()
 	seen := map[int64]bool{}
-	mongotest.Eventually(t, testkit.Patience, func() bool {
+	mongotest.Eventually(t, testkit.WaitTimeout, func() bool {
 		seen[g.nonce(t.Context())] = true
 		return len(seen) > 4
 	}, "no heartbeats are sent")
 	letGo()
-	arrives(t, there) // the forged ones have been delivered, the revocation has not
-	if v := g.ask(k); v.Code == apikey.Valid && v.AsOf.After(revoked) {
+	arrives(t, there) // the forged heartbeats have been delivered, the revocation has not
+	if v := g.validate(k); v.Code == apikey.Valid && v.AsOf.After(revoked) {
 		return fmt.Sprintf("valid, %v old, although it was revoked %v ago", v.Staleness, time.Since(revoked))
 	}
 	return ""
 }
 
-// nonce is the one in the instance's document.
+// nonce returns the nonce in the instance's document.
 func (g *gated) nonce(ctx context.Context) int64 {
 	g.t.Helper()
 	var beat struct{ N int64 }
@@ -118,7 +118,7 @@ func (g *gated) nonce(ctx context.Context) int64 {
 	return beat.N
 }
 
-// forge writes the next numbers into the instance's document, and then restores it, so
+// forge writes the next counters into the instance's document, and then restores it, so
 // that the forgery leaves no trace.
 func (g *gated) forge(n int64) {
 	g.t.Helper()

@@ -16,8 +16,9 @@ import (
 	"github.com/keytail/keytail/internal/validator"
 )
 
-// revisionAnomalies are floods of requests with a min_revision in the future. Wrong is 503
-// for a key that exists, or anything but 400 for such a revision while heartbeats work.
+// revisionAnomalies are floods of requests with a min_revision in the future. A violation
+// is 503 for a key that exists, or anything but 400 for such a revision while heartbeats
+// work.
 func revisionAnomalies() []anomaly {
 	return []anomaly{
 		{
@@ -80,8 +81,8 @@ func futureRevisions(heartbeat error) stage {
 func flood(v *validator.Validator, beats bool) string {
 	var group sync.WaitGroup
 	var mutex sync.Mutex
-	outages, untold := 0, 0
-	ask := func(name string, i int, revision uint64, wrong func(apikey.Verdict) bool, count *int) {
+	outages, unreported := 0, 0
+	validate := func(name string, i int, revision uint64, wrong func(apikey.Verdict) bool, count *int) {
 		group.Go(func() {
 			verdict := v.Validate(context.Background(), fmt.Sprintf("%s-%d", name, i), &apikey.Request{MinRevision: revision})
 			mutex.Lock()
@@ -93,14 +94,14 @@ func flood(v *validator.Validator, beats bool) string {
 	}
 	for i := range 180 {
 		time.Sleep(time.Second / 60)
-		ask("garbage", i, uint64(1e9+i), func(v apikey.Verdict) bool { return v.Problem != apikey.RevisionAhead }, &untold)
+		validate("unknown-key", i, uint64(1e9+i), func(v apikey.Verdict) bool { return v.Problem != apikey.RevisionAhead }, &unreported)
 		if i%6 == 0 {
-			ask("a-real-key", i, 0, func(v apikey.Verdict) bool { return v.Code != apikey.Valid }, &outages)
+			validate("existing-key", i, 0, func(v apikey.Verdict) bool { return v.Code != apikey.Valid }, &outages)
 		}
 	}
 	group.Wait()
-	if outages > 0 || beats && untold > 0 {
-		return fmt.Sprintf("%d of 30 keys are UNAVAILABLE, %d of 180 revisions in the future are not told so", outages, untold)
+	if outages > 0 || beats && unreported > 0 {
+		return fmt.Sprintf("%d of 30 keys are UNAVAILABLE, %d of 180 revisions in the future are not reported as such", outages, unreported)
 	}
 	return ""
 }

@@ -25,8 +25,8 @@ import (
 	"github.com/keytail/keytail/internal/validator"
 )
 
-// tailAnomalies need the tail to stand still between two of its steps. The parts
-// are those of the service, on devmongo, with a gate between tail and cache.
+// tailAnomalies need the tail to stop between two of its steps. They use the packages of
+// the service on devmongo, with a gate between tail and cache.
 func tailAnomalies() []anomaly {
 	return []anomaly{
 		{
@@ -42,7 +42,7 @@ func tailAnomalies() []anomaly {
 			stage:   rolledPastTheStart,
 		},
 		{name: "slow resume", shows: []string{"CatchUpBound"}, stage: slowResume},
-		{name: "open refused while the history is lost", shows: []string{"FailureReported"}, stage: refusedInSilence},
+		{name: "open refused while the history is lost", shows: []string{"FailureReported"}, stage: refusedDuringLoss},
 		{name: "heartbeat and change at one cluster time", shows: []string{"ProcessedBefore"}, stage: oneClusterTime, scopes: testkit.Scopes[:1]},
 	}
 }
@@ -51,10 +51,10 @@ func tailAnomalies() []anomaly {
 type gate struct {
 	*keycache.Cache
 	mutex sync.Mutex
-	// opened and applied, when not nil, are called once after the call of the cache,
+	// opened and applied, if not nil, are called once after the call of the cache,
 	// applying once before it.
 	opened, applied, applying func()
-	// last is the time of the newest change that the tail has got to.
+	// last is the time of the newest change that the tail has reached.
 	last clustertime.Time
 }
 
@@ -82,8 +82,8 @@ func (g *gate) pass(f *func()) {
 	}
 }
 
-// hold makes the tail stop at the next call of this kind. arrived is closed when
-// it has.
+// hold makes the tail stop at the next call of this kind. arrived is closed when the tail
+// has stopped.
 func (g *gate) hold(which *func()) (arrived <-chan struct{}, letGo func()) {
 	there, leave := make(chan struct{}), make(chan struct{})
 	g.mutex.Lock()
@@ -95,12 +95,12 @@ func (g *gate) hold(which *func()) (arrived <-chan struct{}, letGo func()) {
 	return there, sync.OnceFunc(func() { close(leave) })
 }
 
-// gated is a core that the test connects itself. Its rig has no daemon.
+// gated is a core whose packages the test connects itself. Its fixture has no daemon.
 type gated struct {
-	*rig
+	*fixture
 	gate      *gate
 	validator *validator.Validator
-	// sentNonce is that of the last heartbeat that was sent.
+	// sentNonce is the nonce of the last heartbeat that was sent.
 	sentNonce atomic.Int64
 }
 
@@ -108,10 +108,10 @@ func startGated(t *testing.T, scope string, config devmongo.Config) *gated {
 	t.Helper()
 	d := mongotest.StartDevmongo(t, config)
 	database := d.Database(t)
-	r := &rig{t: t, server: &d.Server, registry: prometheus.NewRegistry(), appName: "keytail-" + database}
-	r.db = d.Client(t, "outsider").Database(database)
+	r := &fixture{t: t, server: &d.Server, registry: prometheus.NewRegistry(), appName: "keytail-" + database}
+	r.db = d.Client(t, "other-client").Database(database)
 	r.keys = mongotest.CreateAPIKeys(t, r.db)
-	g := &gated{rig: r}
+	g := &gated{fixture: r}
 	client := d.Connect(t, d.Options(r.appName).SetMonitor(g.monitor()))
 	must := func(err error) {
 		t.Helper()
@@ -145,11 +145,11 @@ func startGated(t *testing.T, scope string, config devmongo.Config) *gated {
 		stop()
 		group.Wait()
 	})
-	mongotest.Eventually(t, testkit.Patience, func() bool { return cache.Trusted() && cache.Freshness() != nil }, "the stream is not opened")
+	mongotest.Eventually(t, testkit.WaitTimeout, func() bool { return cache.Trusted() && cache.Freshness() != nil }, "the stream is not opened")
 	return g
 }
 
-// monitor notes the nonce of each heartbeat that is sent.
+// monitor records the nonce of each heartbeat that is sent.
 func (g *gated) monitor() *event.CommandMonitor {
 	return &event.CommandMonitor{Started: func(_ context.Context, e *event.CommandStartedEvent) {
 		if n, ok := e.Command.Lookup("updates", "0", "u", "$set", "n").Int64OK(); ok {
@@ -158,80 +158,80 @@ func (g *gated) monitor() *event.CommandMonitor {
 	}}
 }
 
-func (g *gated) ask(k key) apikey.Verdict {
+func (g *gated) validate(k key) apikey.Verdict {
 	return g.validator.Validate(context.Background(), k.text, &apikey.Request{})
 }
 
-// isCached validates the key until it is valid, from the cache.
-func (g *gated) isCached(k key) {
+// waitUntilCached validates the key until it is valid, from the cache.
+func (g *gated) waitUntilCached(k key) {
 	g.t.Helper()
-	mongotest.Eventually(g.t, testkit.Patience, func() bool {
-		v := g.ask(k)
+	mongotest.Eventually(g.t, testkit.WaitTimeout, func() bool {
+		v := g.validate(k)
 		return v.Code == apikey.Valid && v.Source == apikey.SourceCache
 	}, k.id, " is not cached")
 }
 
-// since is that of a rig.
-func (g *gated) since(k key, known time.Time) apikey.Verdict {
+// validateSince is fixture.validateSince with the gated validator.
+func (g *gated) validateSince(k key, known time.Time) apikey.Verdict {
 	g.t.Helper()
-	return answerSince(g.t, known, func() apikey.Verdict { return g.ask(k) })
+	return validatedSince(g.t, known, func() apikey.Verdict { return g.validate(k) })
 }
 
 func arrives(t *testing.T, there <-chan struct{}) {
 	t.Helper()
 	select {
 	case <-there:
-	case <-time.After(testkit.Patience):
-		t.Fatal("the tail does not get there")
+	case <-time.After(testkit.WaitTimeout):
+		t.Fatal("the tail did not reach the gate")
 	}
 }
 
-// positionLost: the tail is slow, and the log rolls past its cursor.
+// positionLost: the tail is slow, and the oplog rolls past its cursor.
 func positionLost(t *testing.T, scope string) string {
 	g := startGated(t, scope, devmongo.Config{OplogSize: smallOplog})
 	k := g.newKey()
-	g.isCached(k)
+	g.waitUntilCached(k)
 	there, letGo := g.gate.hold(&g.gate.applied)
 	defer letGo()
 	g.newKey()
 	arrives(t, there)
 	g.set(k, "is_active", false)
-	rollPast(g.rig)
+	rollPast(g.fixture)
 	letGo()
-	return wrong(g.since(k, time.Now()), apikey.Disabled)
+	return violation(g.validateSince(k, time.Now()), apikey.Disabled)
 }
 
-// rolledPastTheStart: a new stream has been opened, and is read for the first
-// time after the log has rolled past its start. A key that was filled in between
-// is revoked in what is lost.
+// rolledPastTheStart: a new stream has been opened, and is read for the first time after
+// the oplog has rolled past its start. The revocation of a key that was filled in between
+// is lost.
 func rolledPastTheStart(t *testing.T, scope string) string {
 	g := startGated(t, scope, devmongo.Config{OplogSize: smallOplog})
 	k := g.newKey()
-	g.isCached(k)
-	stream := failing(g.rig, 286, "getMore", "aggregate")
+	g.waitUntilCached(k)
+	stream := failing(g.fixture, 286, "getMore", "aggregate")
 	stream.wait()
 	there, letGo := g.gate.hold(&g.gate.opened)
 	defer letGo()
 	stream.mend()
 	arrives(t, there)
-	g.isCached(k)
+	g.waitUntilCached(k)
 	g.set(k, "is_active", false)
-	rollPast(g.rig)
+	rollPast(g.fixture)
 	letGo()
-	return wrong(g.since(k, time.Now()), apikey.Disabled)
+	return violation(g.validateSince(k, time.Now()), apikey.Disabled)
 }
 
 // oneClusterTime: a heartbeat and a revocation have the same cluster time (as
 // those of unrelated writes may from MongoDB 8.0 on; here it takes a
-// transaction), and a caller asks for that time when the heartbeat has come back
-// and the revocation has not.
+// transaction), and a caller requires that revision when the heartbeat has arrived and the
+// revocation has not.
 func oneClusterTime(t *testing.T, scope string) string {
 	g := startGated(t, scope, devmongo.Config{})
 	k := g.newKey()
-	g.isCached(k)
-	mongotest.Eventually(t, testkit.Patience, func() bool { return g.gate.Stats().Changes == 1 }, "the insert is not applied")
-	// Heartbeats are sent and refused, so that the test can write one of them.
-	failing(g.rig, 20, "update").wait()
+	g.waitUntilCached(k)
+	mongotest.Eventually(t, testkit.WaitTimeout, func() bool { return g.gate.Stats().Changes == 1 }, "the insert is not applied")
+	// The server refuses the heartbeats, so that the test can write one of them.
+	failing(g.fixture, 20, "update").wait()
 	there, letGo := g.gate.hold(&g.gate.applying)
 	defer letGo()
 	beats := g.db.Collection(changestream.HeartbeatCollection)
@@ -246,52 +246,52 @@ func oneClusterTime(t *testing.T, scope string) string {
 	g.gate.mutex.Lock()
 	at := g.gate.last
 	g.gate.mutex.Unlock()
-	return wrong(g.validator.Validate(t.Context(), k.text, &apikey.Request{MinRevision: uint64(at)}), apikey.Disabled)
+	return violation(g.validator.Validate(t.Context(), k.text, &apikey.Request{MinRevision: uint64(at)}), apikey.Disabled)
 }
 
-// slowResume: the stream breaks, and the server takes very long to resume it,
-// while it answers everything else. No key is answered from memory meanwhile.
+// slowResume: the stream breaks, and the server takes very long to resume it, while it
+// answers all other commands. Meanwhile no answer comes from the cache.
 func slowResume(t *testing.T, scope string) string {
-	const bearable = 15 * time.Second
+	const limit = 15 * time.Second
 	d := mongotest.StartDevmongo(t, devmongo.Config{})
 	r := start(t, d.InScope(scope), staged, func(c *daemon.Config) { c.MaxStale = time.Second })
 	k := r.newKey()
-	r.isCached(k)
+	r.waitUntilCached(k)
 	d.Node.DelayResumes(r.appName, time.Hour)
 	stream := failing(r, 11600, "getMore")
 	stream.wait()
 	stream.mend()
 	began := time.Now()
-	mongotest.Eventually(t, testkit.Patience, func() bool { return r.ask(k).Source != apikey.SourceCache }, "the cache does not become stale")
+	mongotest.Eventually(t, testkit.WaitTimeout, func() bool { return r.validate(k).Source != apikey.SourceCache }, "the cache does not become stale")
 	ticker := time.NewTicker(50 * time.Millisecond)
 	defer ticker.Stop()
-	for time.Since(began) < bearable {
-		if v := r.ask(k); v.Code == apikey.Valid && v.Source == apikey.SourceCache {
-			t.Log("from memory again after ", time.Since(began))
+	for time.Since(began) < limit {
+		if v := r.validate(k); v.Code == apikey.Valid && v.Source == apikey.SourceCache {
+			t.Log("answers come from the cache again after ", time.Since(began))
 			return ""
 		}
 		<-ticker.C
 	}
-	return fmt.Sprintf("no answer comes from memory for %v, although the database works; losses: %v", time.Since(began), r.metric("keytail_losses_total"))
+	return fmt.Sprintf("no answer came from the cache for %v although the database works; losses: %v", time.Since(began), r.metric("keytail_losses_total"))
 }
 
-// refusedInSilence: the server refuses to open the stream with an unknown code, while the
-// history is lost already.
-func refusedInSilence(t *testing.T, scope string) string {
-	const bearable = 5 * time.Second
+// refusedDuringLoss: the server refuses to open the stream with an unknown code after the
+// history was lost.
+func refusedDuringLoss(t *testing.T, scope string) string {
+	const limit = 5 * time.Second
 	r, _ := stagedService(t, scope, devmongo.Config{})
 	stream := failing(r, 99, "getMore", "aggregate")
 	defer stream.mend()
-	mongotest.Eventually(t, testkit.Patience, func() bool { return r.metric("keytail_losses_total") > 0 }, "the history is not lost")
+	mongotest.Eventually(t, testkit.WaitTimeout, func() bool { return r.metric("keytail_losses_total") > 0 }, "the history is not lost")
 	before, began := r.metric("keytail_stream_failures_total"), time.Now()
 	ticker := time.NewTicker(50 * time.Millisecond)
 	defer ticker.Stop()
-	for time.Since(began) < bearable {
-		// The first one may be that of the loss itself.
+	for time.Since(began) < limit {
+		// The first failure may be the loss.
 		if r.metric("keytail_stream_failures_total") >= before+2 {
 			return ""
 		}
 		<-ticker.C
 	}
-	return fmt.Sprintf("the stream could not be opened for %v, and no metric says so: %v failures", bearable, r.metric("keytail_stream_failures_total")-before)
+	return fmt.Sprintf("the stream could not be opened for %v without a metric: got %v failures", limit, r.metric("keytail_stream_failures_total")-before)
 }

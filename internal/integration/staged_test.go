@@ -19,33 +19,33 @@ import (
 	"github.com/keytail/keytail/internal/mongotest"
 )
 
-// anomaly is a way to a wrong answer, staged on devmongo or, where an interleaving
-// must be exact, on the parts themselves.
+// anomaly is an order of events that can cause a wrong answer. It is staged on devmongo or,
+// if the interleaving must be exact, on the cache and the validator.
 //
-// Without the tag unguarded all guards are on, and the answers must be right.
-// With it the stage is run once for each set of guards, without these: with one
-// of shows, the answer must be wrong, so the stage is known to be able to fail;
-// with one of covered it must still be right, since another guard stands behind.
+// Without the tag unguarded all guards are on, and the answers must be right. With the tag
+// the stage runs once for each set of guards, with that set off: for a set of shows the
+// answer must be wrong, which proves that the stage can fail; for a set of covered it must
+// still be right, because another guard prevents the anomaly.
 type anomaly struct {
 	name    string
 	shows   []string
 	covered []string
-	// stage returns the wrong answer, or "" when all answers were right. Its
+	// stage describes the wrong answer, or returns "" when all answers were right. Its
 	// streams have the scope.
 	stage stage
-	// inCollection is another view of shows and covered in collection scope. Nil:
-	// the same.
+	// inCollection replaces shows and covered in collection scope. Nil: they are the
+	// same.
 	inCollection *guards
-	// scopes are those in which it can be staged. Nil: both.
+	// scopes are the scopes in which the anomaly can be staged. Nil: both.
 	scopes []string
 }
 
 type stage = func(t *testing.T, scope string) string
 
-// guards are what an anomaly shows and what is covered.
+// guards are the sets of guards of an anomaly: shows and covered.
 type guards struct{ shows, covered []string }
 
-// in is the anomaly in a scope; false where it cannot be staged.
+// in returns the anomaly in a scope; false if it cannot be staged there.
 func (a anomaly) in(scope string) (anomaly, bool) {
 	if a.inCollection != nil && scope == mongotest.ScopeCollection {
 		a.shows, a.covered = a.inCollection.shows, a.inCollection.covered
@@ -128,7 +128,7 @@ func anomalies() []anomaly {
 		{260, "token refused", "LossTokenRefused"},
 		{280, "token lost by the pipeline", "LossTokenRemoved"},
 		{10334, "event over 16 MB", "LossEventTooLarge"},
-		{8, "a code that nobody knows", "LossUnknownCode"},
+		{8, "a code without a meaning", "LossUnknownCode"},
 	} {
 		all = append(all, anomaly{
 			name:    fmt.Sprintf("code %d %s", c.code, c.name),
@@ -140,9 +140,9 @@ func anomalies() []anomaly {
 	return slices.Concat(all, tailAnomalies(), restoreAnomalies(), wireAnomalies(), partsAnomalies(), hashAnomalies(), fleetAnomalies(), revisionAnomalies(), indexAnomalies(), clientAnomalies())
 }
 
-// stagedService runs a daemon on its own devmongo. Its cache is lazy, so that exactly the
-// keys are cached that were validated.
-func stagedService(t *testing.T, scope string, config devmongo.Config) (*rig, *devmongo.Server) {
+// stagedService runs a daemon on its own devmongo. Its cache is lazy, so that it has
+// exactly the keys that were validated.
+func stagedService(t *testing.T, scope string, config devmongo.Config) (*fixture, *devmongo.Server) {
 	t.Helper()
 	d := mongotest.StartDevmongo(t, config)
 	return start(t, d.InScope(scope), staged), d.Node
@@ -152,52 +152,52 @@ func staged(c *daemon.Config) {
 	c.Preload, c.HeartbeatInterval = "off", 50*time.Millisecond
 }
 
-// since validates until the data of an answer is not older than a time at which the
-// state was known.
-func (r *rig) since(k key, known time.Time) apikey.Verdict {
+// validateSince validates until the data of an answer is as new as known, a time at which
+// the state was known.
+func (r *fixture) validateSince(k key, known time.Time) apikey.Verdict {
 	r.t.Helper()
-	return answerSince(r.t, known, func() apikey.Verdict { return r.ask(k) })
+	return validatedSince(r.t, known, func() apikey.Verdict { return r.validate(k) })
 }
 
-func answerSince(t *testing.T, known time.Time, ask func() apikey.Verdict) apikey.Verdict {
+func validatedSince(t *testing.T, known time.Time, validate func() apikey.Verdict) apikey.Verdict {
 	t.Helper()
 	var v apikey.Verdict
-	mongotest.Eventually(t, testkit.Patience, func() bool {
-		v = ask()
+	mongotest.Eventually(t, testkit.WaitTimeout, func() bool {
+		v = validate()
 		return v.Code != apikey.Unavailable && v.AsOf.After(known)
-	}, "there is no answer of after the change")
+	}, "got no answer from data after the change")
 	return v
 }
 
-// wrong says what is wrong with an answer, if anything is.
-func wrong(v apikey.Verdict, want apikey.Code) string {
+// violation describes what is wrong with an answer; "" if it is right.
+func violation(v apikey.Verdict, want apikey.Code) string {
 	if v.Code == want {
 		return ""
 	}
-	return fmt.Sprintf("%v (source %v, %v old) and not %v", v.Code, v.Source, v.Staleness, want)
+	return fmt.Sprintf("got %v (source %v, %v old), want %v", v.Code, v.Source, v.Staleness, want)
 }
 
 // changing stages a change of a cached key.
-func changing(change func(r *rig, k key), want apikey.Code) stage {
+func changing(change func(r *fixture, k key), want apikey.Code) stage {
 	return func(t *testing.T, scope string) string {
 		r, _ := stagedService(t, scope, devmongo.Config{})
 		k := r.newKey()
-		r.becomes(k, apikey.Valid)
-		r.isCached(k)
+		r.waitForCode(k, apikey.Valid)
+		r.waitUntilCached(k)
 		change(r, k)
-		return wrong(r.since(k, time.Now()), want)
+		return violation(r.validateSince(k, time.Now()), want)
 	}
 }
 
-func deleted(r *rig, k key) {
+func deleted(r *fixture, k key) {
 	if _, err := r.keys.DeleteOne(r.t.Context(), bson.D{{Key: "_id", Value: k.id}}); err != nil {
 		r.t.Fatal(err)
 	}
 }
 
-func hashMoved(r *rig, k key) { r.set(k, "key_hash", apikey.HashOf("another key").Hex()) }
+func hashMoved(r *fixture, k key) { r.set(k, "key_hash", apikey.HashOf("another key").Hex()) }
 
-func replaced(r *rig, k key) {
+func replaced(r *fixture, k key) {
 	d := k.document()
 	d[1].Value = apikey.HashOf("another key").Hex()
 	if _, err := r.keys.ReplaceOne(r.t.Context(), bson.D{{Key: "_id", Value: k.id}}, d); err != nil {
@@ -205,28 +205,28 @@ func replaced(r *rig, k key) {
 	}
 }
 
-func dropped(r *rig, _ key) {
+func dropped(r *fixture, _ key) {
 	if err := r.keys.Drop(r.t.Context()); err != nil {
 		r.t.Fatal(err)
 	}
 }
 
-func droppedAndCreated(r *rig, k key) {
+func droppedAndCreated(r *fixture, k key) {
 	dropped(r, k)
 	mongotest.CreateAPIKeys(r.t, r.db)
 }
 
-func renamedAway(r *rig, _ key) { r.rename("api_keys", "elsewhere", false) }
+func renamedAway(r *fixture, _ key) { r.rename("api_keys", "elsewhere", false) }
 
-// renamedOnto is how $out and convertToCapped arrive, too.
-func renamedOnto(r *rig, k key) {
+// renamedOnto has the same events as $out and convertToCapped.
+func renamedOnto(r *fixture, k key) {
 	if _, err := r.db.Collection("staging").InsertOne(r.t.Context(), k.inactive()); err != nil {
 		r.t.Fatal(err)
 	}
 	r.rename("staging", "api_keys", true)
 }
 
-func databaseDropped(r *rig, _ key) {
+func databaseDropped(r *fixture, _ key) {
 	if err := r.db.Drop(r.t.Context()); err != nil {
 		r.t.Fatal(err)
 	}
@@ -244,23 +244,23 @@ func (k key) inactive() bson.D {
 
 // vanishing stages the end of the collection: until it exists again, a key is neither
 // VALID nor NOT_FOUND.
-func vanishing(end func(r *rig, k key)) stage {
+func vanishing(end func(r *fixture, k key)) stage {
 	return func(t *testing.T, scope string) string {
 		r, _ := stagedService(t, scope, devmongo.Config{})
 		k := r.newKey()
-		r.becomes(k, apikey.Valid)
-		r.isCached(k)
+		r.waitForCode(k, apikey.Valid)
+		r.waitUntilCached(k)
 		end(r, k)
 		known := time.Now()
 		answer := ""
-		mongotest.Eventually(t, testkit.Patience, func() bool {
-			v := r.ask(k)
+		mongotest.Eventually(t, testkit.WaitTimeout, func() bool {
+			v := r.validate(k)
 			if v.Code == apikey.NotFound || (v.Code == apikey.Valid && v.AsOf.After(known)) {
-				answer = wrong(v, apikey.Unavailable)
+				answer = violation(v, apikey.Unavailable)
 			}
-			// The stream was refused twice: so it stays.
+			// The server has refused the stream twice, so the state is permanent.
 			return answer != "" || r.metric("keytail_stream_failures_total") >= 2
-		}, "it is neither an outage nor an answer")
+		}, "the verdict did not become final")
 		return answer
 	}
 }
@@ -270,8 +270,8 @@ func transaction(t *testing.T, scope string) string {
 	r, _ := stagedService(t, scope, devmongo.Config{})
 	keys := []key{r.newKey(), r.newKey()}
 	for _, k := range keys {
-		r.becomes(k, apikey.Valid)
-		r.isCached(k)
+		r.waitForCode(k, apikey.Valid)
+		r.waitUntilCached(k)
 	}
 	r.inTransaction(func(ctx context.Context) error {
 		for _, k := range keys {
@@ -284,15 +284,15 @@ func transaction(t *testing.T, scope string) string {
 	known := time.Now()
 	var all []string
 	for _, k := range keys {
-		if w := wrong(r.since(k, known), apikey.NotFound); w != "" {
+		if w := violation(r.validateSince(k, known), apikey.NotFound); w != "" {
 			all = append(all, w)
 		}
 	}
 	return strings.Join(all, "; ")
 }
 
-// inTransaction commits what f writes, for a majority.
-func (r *rig) inTransaction(f func(ctx context.Context) error) {
+// inTransaction commits the writes of f with write concern majority.
+func (r *fixture) inTransaction(f func(ctx context.Context) error) {
 	r.t.Helper()
 	session, err := r.db.Client().StartSession()
 	if err != nil {
@@ -306,37 +306,37 @@ func (r *rig) inTransaction(f func(ctx context.Context) error) {
 	}
 }
 
-// holeAtOpen is a change that has been applied and not committed when the stream
-// opens: the stream begins after it, and a majority read does not show it.
+// holeAtOpen: a change has been applied but not committed when the stream opens: the stream
+// begins after it, and a majority read does not return it.
 func holeAtOpen(t *testing.T, scope string) string {
 	r, node := stagedService(t, scope, devmongo.Config{})
 	k := r.newKey()
-	r.becomes(k, apikey.Valid)
+	r.waitForCode(k, apikey.Valid)
 	node.HoldMajority()
 	applied(r, k, false)
 	loseHistory(r, func() {})
-	// Without the guard this reads the snapshot before the change, and keeps it.
-	r.ask(k)
+	// Without the guard this reads the snapshot before the change, and caches it.
+	r.validate(k)
 	node.ReleaseMajority()
-	return wrong(r.since(k, time.Now()), apikey.Disabled)
+	return violation(r.validateSince(k, time.Now()), apikey.Disabled)
 }
 
-// rolledBackWrite is a write that a local read shows, and that never happened.
+// rolledBackWrite: a local read returns a write that is then rolled back.
 func rolledBackWrite(t *testing.T, scope string) string {
 	r, node := stagedService(t, scope, devmongo.Config{})
-	// The key is not validated before, so that it is not cached.
+	// The test does not validate the key before, so that it is not cached.
 	k, other := r.newKey(), r.newKey()
 	r.set(k, "is_active", false)
-	r.since(other, time.Now())
+	r.validateSince(other, time.Now())
 	node.HoldMajority()
 	applied(r, k, true)
-	r.ask(k)
+	r.validate(k)
 	node.Rollback()
-	return wrong(r.since(k, time.Now()), apikey.Disabled)
+	return violation(r.validateSince(k, time.Now()), apikey.Disabled)
 }
 
-// applied writes without waiting for a majority.
-func applied(r *rig, k key, active bool) {
+// applied writes with write concern 1.
+func applied(r *fixture, k key, active bool) {
 	r.t.Helper()
 	keys := r.keys.Clone(options.Collection().SetWriteConcern(writeconcern.W1()))
 	if _, err := keys.UpdateByID(r.t.Context(), k.id, bson.D{{Key: "$set", Value: bson.D{{Key: "is_active", Value: active}}}}); err != nil {
@@ -344,54 +344,54 @@ func applied(r *rig, k key, active bool) {
 	}
 }
 
-// loseHistory makes the stream end with a loss, does something that the stream does not
-// see, and lets the tail open a new one.
-func loseHistory(r *rig, unseen func()) { refuse(r, 286, unseen) }
+// loseHistory makes the stream end with a loss, runs unseen, and lets the tail open a new
+// stream, which does not deliver the changes of unseen.
+func loseHistory(r *fixture, unseen func()) { refuse(r, 286, unseen) }
 
-// refuse refuses all of the stream's commands with a code, and does something
-// when the first has been refused. It returns when the stream is open again.
-func refuse(r *rig, code int, unseen func()) {
+// refuse makes all of the stream's commands fail with a code, and runs unseen when the
+// first has failed. It returns when the stream is open again.
+func refuse(r *fixture, code int, unseen func()) {
 	r.t.Helper()
 	opens := r.metric("keytail_stream_opens_total")
 	stream := failing(r, code, "getMore", "aggregate")
 	stream.wait()
 	unseen()
 	stream.mend()
-	mongotest.Eventually(r.t, testkit.Patience, func() bool { return r.metric("keytail_stream_opens_total") > opens }, "the stream is not opened again")
+	mongotest.Eventually(r.t, testkit.WaitTimeout, func() bool { return r.metric("keytail_stream_opens_total") > opens }, "the stream is not opened again")
 }
 
-// refusedWith stages a revocation that the stream cannot deliver any more, which the
-// server reports with a code.
+// refusedWith stages a revocation that the stream cannot deliver any more; the server
+// reports that with a code.
 func refusedWith(code int) stage {
 	return func(t *testing.T, scope string) string {
 		r, _ := stagedService(t, scope, devmongo.Config{})
 		k := r.newKey()
-		r.becomes(k, apikey.Valid)
-		r.isCached(k)
+		r.waitForCode(k, apikey.Valid)
+		r.waitUntilCached(k)
 		refuse(r, code, func() { r.set(k, "is_active", false) })
-		return wrong(r.since(k, time.Now()), apikey.Disabled)
+		return violation(r.validateSince(k, time.Now()), apikey.Disabled)
 	}
 }
 
-// smallOplog is how many changes a server with a tiny oplog remembers.
+// smallOplog is the number of changes in a tiny oplog.
 const smallOplog = 64
 
-// historyLost stages the same with a log that has rolled past the token.
+// historyLost stages the same with an oplog that has rolled past the token.
 func historyLost(t *testing.T, scope string) string {
 	r, _ := stagedService(t, scope, devmongo.Config{OplogSize: smallOplog})
 	k := r.newKey()
-	r.becomes(k, apikey.Valid)
-	r.isCached(k)
-	// NotWritablePrimary: it will pass, and the token is kept.
+	r.waitForCode(k, apikey.Valid)
+	r.waitUntilCached(k)
+	// NotWritablePrimary: a transient error, so the tail keeps the token.
 	refuse(r, 10107, func() {
 		r.set(k, "is_active", false)
 		rollPast(r)
 	})
-	return wrong(r.since(k, time.Now()), apikey.Disabled)
+	return violation(r.validateSince(k, time.Now()), apikey.Disabled)
 }
 
-// rollPast writes until a tiny oplog has dropped everything that was in it.
-func rollPast(r *rig) {
+// rollPast writes until a tiny oplog has dropped all earlier entries.
+func rollPast(r *fixture) {
 	r.t.Helper()
 	noise := make([]any, smallOplog+1)
 	for i := range noise {

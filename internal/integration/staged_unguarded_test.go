@@ -10,16 +10,16 @@ import (
 	"github.com/keytail/keytail/internal/integration/testkit"
 )
 
-// runStaged stages an anomaly without the guards that stand against it.
+// runStaged stages an anomaly without the guards that prevent it.
 func runStaged(t *testing.T, a anomaly, scope string) {
 	for _, guards := range a.shows {
 		t.Run("without_"+guards, func(t *testing.T) {
 			testkit.TakeOut(t, guards)
 			answer := a.stage(t, scope)
 			if answer == "" {
-				t.Error("all answers are right without the guard: the stage proves nothing")
+				t.Error("all answers are right without the guard, want a wrong one: the stage proves nothing")
 			}
-			t.Log("wrong, as it must be: ", answer)
+			t.Log("wrong, as expected: ", answer)
 		})
 	}
 	for _, guards := range a.covered {
@@ -32,7 +32,7 @@ func runStaged(t *testing.T, a anomaly, scope string) {
 	}
 }
 
-// TestStagedEveryGuard: no guard may be there without a stage that needs it.
+// TestStagedEveryGuard: each guard needs a stage that fails without it.
 func TestStagedEveryGuard(t *testing.T) {
 	needed := map[string]bool{}
 	for _, a := range anomalies() {

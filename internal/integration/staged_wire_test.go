@@ -19,36 +19,36 @@ import (
 	"github.com/keytail/keytail/internal/mongotest"
 )
 
-// wireAnomalies are events that no server sends today. They are staged by
-// changing what devmongo sends on its way to the service.
+// wireAnomalies are events that no server sends today. The test changes devmongo's messages
+// on their way to the service.
 func wireAnomalies() []anomaly {
 	return []anomaly{
 		{
 			name:    "unknown event type",
 			shows:   []string{"LossUnknownType+LossNoToken"},
 			covered: []string{"LossUnknownType"},
-			stage:   garbled("\x02operationType\x00\x07\x00\x00\x00update\x00", "\x02operationType\x00\x07\x00\x00\x00modify\x00"),
+			stage:   changedEvent("\x02operationType\x00\x07\x00\x00\x00update\x00", "\x02operationType\x00\x07\x00\x00\x00modify\x00"),
 		},
 		{
 			name:    "undecodable event",
 			shows:   []string{"LossUndecodable+LossNoToken"},
 			covered: []string{"LossUndecodable"},
-			stage:   garbled("\x03updateDescription\x00", "\x03updateDescripshun\x00"),
+			stage:   changedEvent("\x03updateDescription\x00", "\x03updateDescripshun\x00"),
 		},
 		{
-			name:    "cursor that ends without a word",
+			name:    "cursor that ends without an error",
 			shows:   []string{"LossCursorEnded+LossNoToken"},
 			covered: []string{"LossCursorEnded"},
-			stage:   cursorEnded,
+			stage:   endedCursor,
 		},
 	}
 }
 
-// shim stands between clients and a server, and may change the server's messages.
+// shim is a proxy between clients and a server that can change the server's messages.
 type shim struct {
 	listener net.Listener
 	target   string
-	// change gets each message as a whole, and may alter but not resize it.
+	// change gets each whole message, and may change but not resize it.
 	change atomic.Pointer[func(message []byte)]
 	group  sync.WaitGroup
 
@@ -58,7 +58,7 @@ type shim struct {
 }
 
 // throughShim runs a service that reaches its server through a shim.
-func throughShim(t *testing.T, scope string) (*rig, *shim) {
+func throughShim(t *testing.T, scope string) (*fixture, *shim) {
 	t.Helper()
 	d := mongotest.StartDevmongo(t, devmongo.Config{})
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -69,7 +69,7 @@ func throughShim(t *testing.T, scope string) (*rig, *shim) {
 	s.group.Go(s.accept)
 	t.Cleanup(s.close)
 	through := d.InScope(scope)
-	// A client that knew the set would go to the server itself.
+	// A client that discovered the set would connect to the server directly.
 	through.URI = "mongodb://" + listener.Addr().String() + "/?directConnection=true"
 	return start(t, through, staged), s
 }
@@ -98,14 +98,13 @@ func (s *shim) accept() {
 	}
 }
 
-// pump copies until one side is gone, and then closes both.
+// pump copies until one side has closed, and then closes both.
 func (s *shim) pump(from net.Conn, copyAll func() error, to net.Conn) {
 	_ = copyAll()
 	_, _ = from.Close(), to.Close()
 }
 
-// copyMessages goes by the length that every message of the wire protocol begins
-// with.
+// copyMessages copies message by message. Each one begins with its length.
 func (s *shim) copyMessages(to io.Writer, from io.Reader) error {
 	var head [4]byte
 	for {
@@ -141,7 +140,7 @@ func (s *shim) close() {
 	s.group.Wait()
 }
 
-// once changes the first message in which all of the parts occur.
+// once changes the first message that contains all of the parts.
 func (s *shim) once(change func(message []byte), parts ...string) {
 	var f func(message []byte)
 	f = func(message []byte) {
@@ -157,33 +156,33 @@ func (s *shim) once(change func(message []byte), parts ...string) {
 	s.change.Store(&f)
 }
 
-// garbled stages a revocation whose event arrives in another form.
-func garbled(from, to string) stage {
+// changedEvent stages a revocation whose event arrives in another form.
+func changedEvent(from, to string) stage {
 	return func(t *testing.T, scope string) string {
 		r, s := throughShim(t, scope)
 		k := r.newKey()
-		r.becomes(k, apikey.Valid)
-		r.isCached(k)
+		r.waitForCode(k, apikey.Valid)
+		r.waitUntilCached(k)
 		opens := r.metric("keytail_stream_opens_total")
 		s.once(func(message []byte) {
-			// In the event of the key: a heartbeat's may be in the same batch.
+			// Only in the event of the key: the batch may also contain a heartbeat's.
 			event := bytes.LastIndex(message[:bytes.Index(message, []byte(k.id))], []byte("\x02operationType\x00"))
 			copy(message[event+bytes.Index(message[event:], []byte(from)):], to)
 		}, "nextBatch", k.id, from)
 		r.set(k, "is_active", false)
-		mongotest.Eventually(t, testkit.Patience, func() bool { return r.metric("keytail_stream_opens_total") > opens }, "the event has no effect")
-		return wrong(r.since(k, time.Now()), apikey.Disabled)
+		mongotest.Eventually(t, testkit.WaitTimeout, func() bool { return r.metric("keytail_stream_opens_total") > opens }, "the event had no effect")
+		return violation(r.validateSince(k, time.Now()), apikey.Disabled)
 	}
 }
 
-// cursorEnded stages a server that ends the stream's cursor in an ordinary
+// endedCursor stages a server that ends the stream's cursor in an ordinary
 // response, as after an invalidate that the filter dropped.
-func cursorEnded(t *testing.T, scope string) string {
+func endedCursor(t *testing.T, scope string) string {
 	r, s := throughShim(t, scope)
 	k := r.newKey()
-	r.becomes(k, apikey.Valid)
-	r.isCached(k)
-	// The stream goes on, and cannot be opened again before the key is revoked.
+	r.waitForCode(k, apikey.Valid)
+	r.waitUntilCached(k)
+	// The stream continues, and cannot be opened again before the key is revoked.
 	ended := failing(r, 10107, "aggregate")
 	const id = "\x12id\x00"
 	s.once(func(message []byte) {
@@ -193,11 +192,11 @@ func cursorEnded(t *testing.T, scope string) string {
 	ended.wait()
 	r.set(k, "is_active", false)
 	ended.mend()
-	return wrong(r.since(k, time.Now()), apikey.Disabled)
+	return violation(r.validateSince(k, time.Now()), apikey.Disabled)
 }
 
 // failing makes commands of the service fail with a code.
-func failing(r *rig, code int, commands ...any) *failure {
+func failing(r *fixture, code int, commands ...any) *failure {
 	r.t.Helper()
 	f := &failure{r: r, data: bson.D{
 		{Key: "failCommands", Value: bson.A(commands)},
@@ -209,7 +208,7 @@ func failing(r *rig, code int, commands ...any) *failure {
 }
 
 // holding makes commands of the service wait for a time.
-func holding(r *rig, by time.Duration, commands ...any) *failure {
+func holding(r *fixture, by time.Duration, commands ...any) *failure {
 	r.t.Helper()
 	f := &failure{r: r, data: bson.D{
 		{Key: "failCommands", Value: bson.A(commands)},
@@ -223,19 +222,19 @@ func holding(r *rig, by time.Duration, commands ...any) *failure {
 
 // failure is a failpoint that is on.
 type failure struct {
-	r    *rig
+	r    *fixture
 	data bson.D
 }
 
-// wait returns when it has struck.
+// wait returns when the failpoint has been hit.
 func (f *failure) wait() {
 	f.r.t.Helper()
-	mongotest.Eventually(f.r.t, testkit.Patience, func() bool { return f.arm("alwaysOn") > 0 }, "no command fails")
+	mongotest.Eventually(f.r.t, testkit.WaitTimeout, func() bool { return f.arm("alwaysOn") > 0 }, "no command fails")
 }
 
 func (f *failure) mend() { f.arm("off") }
 
-// arm returns how often the failpoint before this one has struck.
+// arm sets the mode, and returns how often the previous failpoint was hit.
 func (f *failure) arm(mode string) int {
 	f.r.t.Helper()
 	var reply struct{ Count int }

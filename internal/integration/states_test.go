@@ -12,8 +12,8 @@ import (
 	"github.com/keytail/keytail/internal/mongotest"
 )
 
-// ready asks readyz, and returns its status and the state that it shows.
-func (r *rig) ready(query string) (int, string) {
+// ready returns the status of readyz, and the state in its body.
+func (r *fixture) ready(query string) (int, string) {
 	r.t.Helper()
 	recorder := httptest.NewRecorder()
 	r.Operations().ServeHTTP(recorder, httptest.NewRequestWithContext(r.t.Context(), http.MethodGet, "/readyz"+query, nil))
@@ -24,10 +24,10 @@ func (r *rig) ready(query string) (int, string) {
 	return recorder.Code, body.State
 }
 
-func (r *rig) mustBeReady(query string, want int, state string) {
+func (r *fixture) mustBeReady(query string, want int, state string) {
 	r.t.Helper()
 	if code, got := r.ready(query); code != want || got != state {
-		r.t.Errorf("readyz%s is %d in state %q, want %d in %q", query, code, got, want, state)
+		r.t.Errorf("readyz%s: got %d in state %q, want %d in %q", query, code, got, want, state)
 	}
 }
 
@@ -35,20 +35,20 @@ func TestLiveBecomesStaleAndLiveAgain(t *testing.T) {
 	mongotest.EachScope(t, func(t *testing.T, s *mongotest.Server) {
 		r := start(t, s, withShortMaxStale)
 		k := r.newKey()
-		r.becomes(k, apikey.Valid)
+		r.waitForCode(k, apikey.Valid)
 		r.mustBeReady("", http.StatusOK, "live")
 		r.mustBeReady("?strict=1", http.StatusOK, "live")
 		mend := r.failCommands("update", "findAndModify")
-		r.reaches("stale")
-		// Stale is still ready: keytail reads the database.
+		r.waitForState("stale")
+		// A stale instance is still ready: keytail reads the database.
 		r.mustBeReady("", http.StatusOK, "stale")
 		r.mustBeReady("?strict=1", http.StatusServiceUnavailable, "stale")
-		if v := r.ask(k); v.Code != apikey.Valid || v.Source != apikey.SourceLinearizable {
-			t.Errorf("stale answers %v from %v", v.Code, v.Source)
+		if v := r.validate(k); v.Code != apikey.Valid || v.Source != apikey.SourceLinearizable {
+			t.Errorf("stale: got %v from %v", v.Code, v.Source)
 		}
 		mend()
-		r.reaches("live")
-		r.isCached(k)
+		r.waitForState("live")
+		r.waitUntilCached(k)
 	})
 }
 
@@ -56,26 +56,26 @@ func TestStaleBecomesDownAndLiveAgain(t *testing.T) {
 	mongotest.EachScope(t, func(t *testing.T, s *mongotest.Server) {
 		r := start(t, s, withShortMaxStale)
 		k := r.newKey()
-		r.becomes(k, apikey.Valid)
+		r.waitForCode(k, apikey.Valid)
 		mend := r.failCommands("update", "findAndModify", "find")
-		r.reaches("stale")
-		r.becomes(k, apikey.Unavailable)
-		r.reaches("down")
+		r.waitForState("stale")
+		r.waitForCode(k, apikey.Unavailable)
+		r.waitForState("down")
 		r.mustBeReady("", http.StatusOK, "down")
 		r.mustBeReady("?strict=1", http.StatusServiceUnavailable, "down")
 		mend()
-		r.becomes(k, apikey.Valid)
-		r.reaches("live")
+		r.waitForCode(k, apikey.Valid)
+		r.waitForState("live")
 	})
 }
 
-func TestALossGoesThroughConnectingAndPreloadingToLive(t *testing.T) {
+func TestStatesAfterALoss(t *testing.T) {
 	mongotest.EachScope(t, func(t *testing.T, s *mongotest.Server) {
 		r := start(t, s)
 		k := r.newKey()
-		r.becomes(k, apikey.Valid)
+		r.waitForCode(k, apikey.Valid)
 		s.Needs(t, mongotest.Failpoints)
-		// The scan after the next opening is delayed.
+		// The failpoint delays the scan after the next opening.
 		mend := r.failpoint("alwaysOn", bson.D{
 			{Key: "failCommands", Value: bson.A{"find"}},
 			{Key: "blockConnection", Value: true},
@@ -85,15 +85,15 @@ func TestALossGoesThroughConnectingAndPreloadingToLive(t *testing.T) {
 		if err := r.keys.Drop(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		r.reaches("connecting")
+		r.waitForState("connecting")
 		r.mustBeReady("?strict=1", http.StatusServiceUnavailable, "connecting")
 		mongotest.CreateAPIKeys(t, r.db)
-		r.reaches("preloading")
+		r.waitForState("preloading")
 		r.mustBeReady("", http.StatusOK, "preloading")
 		mend()
-		r.reaches("live")
+		r.waitForState("live")
 		if got := r.metric("keytail_scans_total", "complete"); got < 2 {
-			t.Errorf("%v scans, want one for each opening", got)
+			t.Errorf("got %v scans, want one for each opening", got)
 		}
 	})
 }

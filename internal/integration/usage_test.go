@@ -27,8 +27,8 @@ import (
 	"github.com/keytail/keytail/internal/service"
 )
 
-// used reads a key's count, and whether it has a time.
-func (r *rig) used(k key) (count int64, timed bool) {
+// used returns a key's usage_count, and whether it has last_used.
+func (r *fixture) used(k key) (count int64, timed bool) {
 	r.t.Helper()
 	var d bson.Raw
 	if err := r.keys.FindOne(r.t.Context(), bson.D{{Key: "_id", Value: k.id}}).Decode(&d); err != nil {
@@ -39,71 +39,71 @@ func (r *rig) used(k key) (count int64, timed bool) {
 	return count, timed
 }
 
-func (r *rig) flushUsage() {
+func (r *fixture) flushUsage() {
 	r.t.Helper()
 	if err := r.FlushUsage(r.t.Context()); err != nil {
 		r.t.Fatal(err)
 	}
 }
 
-// TestWritingUsageInvalidatesNothing: its events are filtered out by the server, and hits
-// stay hits.
+// TestWritingUsageInvalidatesNothing: the server filters out the events of these writes,
+// and hits stay hits.
 func TestWritingUsageInvalidatesNothing(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
 		r := start(t, s)
 		keys := []key{r.newKey(), r.newKey(), r.newKey()}
 		marker := r.newKey()
-		mongotest.Eventually(t, testkit.Patience, func() bool { return r.metric("keytail_changes_total") == 4 }, "the inserts are not applied")
+		mongotest.Eventually(t, testkit.WaitTimeout, func() bool { return r.metric("keytail_changes_total") == 4 }, "the inserts are not applied")
 		for _, k := range append(keys, marker) {
-			r.isCached(k)
+			r.waitUntilCached(k)
 		}
 		r.flushUsage()
 		before, _ := r.used(keys[0])
 		for range 5 {
 			for _, k := range keys {
-				r.becomes(k, apikey.Valid)
+				r.waitForCode(k, apikey.Valid)
 			}
 			r.flushUsage()
 		}
 		// The marker's change comes after the uses in the stream.
 		r.set(marker, "is_active", false)
-		r.becomes(marker, apikey.Disabled)
+		r.waitForCode(marker, apikey.Disabled)
 		if got := r.metric("keytail_changes_total"); got != 5 {
-			t.Errorf("%v changes were applied, want the four inserts and the marker's", got)
+			t.Errorf("got %v applied changes, want the four inserts and the marker's", got)
 		}
 		if got := r.metric("keytail_stream_events_total", "update"); got != 1 {
-			t.Errorf("%v updates came over the wire, want the marker's", got)
+			t.Errorf("got %v updates over the wire, want the marker's", got)
 		}
 		for _, k := range keys {
-			if v := r.ask(k); v.Source != apikey.SourceCache {
-				t.Errorf("%s is answered by %v", k.id, v.Source)
+			if v := r.validate(k); v.Source != apikey.SourceCache {
+				t.Errorf("%s: got source %v", k.id, v.Source)
 			}
 		}
 		if count, timed := r.used(keys[0]); count != before+5 || !timed {
-			t.Errorf("the key was used %d times, with a time: %v; want %d", count, timed, before+5)
+			t.Errorf("usage_count: got %d, last_used present: %v; want %d", count, timed, before+5)
 		}
 	})
 }
 
-// TestReadyzReportsThatUsageIsNotWritten, and is ready nevertheless: no answer depends on
-// it.
+// TestReadyzReportsThatUsageIsNotWritten: readyz still returns 200, because no answer
+// depends on usage.
 func TestReadyzReportsThatUsageIsNotWritten(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
 		r := start(t, s)
 		k := r.newKey()
-		// The service flushes at its interval, too, so each check may be one flush late.
-		eventually := func(what string, ask bool, flush bool) {
+		// The service also flushes at its interval, so each check may be one flush late.
+		eventually := func(what string, validate bool, flush bool) {
 			t.Helper()
 			pattern := regexp.MustCompile(what)
-			mongotest.Eventually(t, testkit.Patience, func() bool {
-				if ask {
-					r.becomes(k, apikey.Valid)
+			mongotest.Eventually(t, testkit.WaitTimeout, func() bool {
+				if validate {
+					r.waitForCode(k, apikey.Valid)
 				}
 				if flush {
 					_ = r.FlushUsage(t.Context())
 				}
 				return pattern.MatchString(r.usageInReadyz())
-			}, "readyz does not say ", what)
+			}, "readyz does not report ", what)
 		}
 		eventually(`^{"pending_keys":1,"batch_size":1000,"failing_ms":null}$`, true, false)
 		mend := r.failpoint("alwaysOn", bson.D{
@@ -115,25 +115,25 @@ func TestReadyzReportsThatUsageIsNotWritten(t *testing.T) {
 	})
 }
 
-func (r *rig) usageInReadyz() string {
+func (r *fixture) usageInReadyz() string {
 	r.t.Helper()
 	r.server.Needs(r.t, mongotest.Failpoints)
 	recorder := httptest.NewRecorder()
 	r.Operations().ServeHTTP(recorder, httptest.NewRequestWithContext(r.t.Context(), http.MethodGet, "/readyz?strict=1", nil))
 	var body struct{ Usage json.RawMessage }
 	if err := json.Unmarshal(recorder.Body.Bytes(), &body); err != nil || recorder.Code != http.StatusOK {
-		r.t.Fatalf("readyz is %d %s, %v", recorder.Code, recorder.Body, err)
+		r.t.Fatalf("readyz: got %d %s, %v", recorder.Code, recorder.Body, err)
 	}
 	return string(body.Usage)
 }
 
-// TestUsageIsWrittenBeforeTheTailStops: a change while the last uses are being written
-// still takes effect.
+// TestUsageIsWrittenBeforeTheTailStops: a change during the last write of usage still
+// takes effect.
 func TestUsageIsWrittenBeforeTheTailStops(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
-		r := &rig{t: t, server: s, registry: prometheus.NewRegistry()}
+		r := &fixture{t: t, server: s, registry: prometheus.NewRegistry()}
 		database := s.Database(t)
-		r.db = s.Client(t, "outsider").Database(database)
+		r.db = s.Client(t, "other-client").Database(database)
 		r.keys = mongotest.CreateAPIKeys(t, r.db)
 		flushing, release := make(chan struct{}), make(chan struct{})
 		client := s.Connect(t, s.Options("").SetMonitor(&event.CommandMonitor{Started: func(_ context.Context, e *event.CommandStartedEvent) {
@@ -163,33 +163,33 @@ func TestUsageIsWrittenBeforeTheTailStops(t *testing.T) {
 		}()
 		select {
 		case <-d.Live():
-		case <-time.After(testkit.Patience):
-			t.Fatal("the service does not become live")
+		case <-time.After(testkit.WaitTimeout):
+			t.Fatal("the service did not become live")
 		}
 		k, other := r.newKey(), r.newKey()
-		r.becomes(k, apikey.Valid)
-		r.becomes(other, apikey.Valid)
+		r.waitForCode(k, apikey.Valid)
+		r.waitForCode(other, apikey.Valid)
 		stop()
 		select {
 		case <-flushing:
-		case <-time.After(testkit.Patience):
-			t.Fatal("the last uses are not written")
+		case <-time.After(testkit.WaitTimeout):
+			t.Fatal("the last uses were not written")
 		}
 		r.set(other, "is_active", false)
-		r.becomes(other, apikey.Disabled)
+		r.waitForCode(other, apikey.Disabled)
 		letGo()
 		if err := <-done; err != nil {
 			t.Error(err)
 		}
 		done <- nil
 		if count, timed := r.used(k); count == 0 || !timed {
-			t.Errorf("the key was used %d times, with a time: %v", count, timed)
+			t.Errorf("usage_count: got %d, last_used present: %v", count, timed)
 		}
 	})
 }
 
-// TestUsageIsOffWithoutThePrivilege, with one log line. Only devmongo and MongoDB limit a
-// failpoint to a collection.
+// TestUsageIsOffWithoutThePrivilege: one log line reports it. Only devmongo and MongoDB
+// limit a failpoint to a collection.
 func TestUsageIsOffWithoutThePrivilege(t *testing.T) {
 	r := start(t, &mongotest.StartDevmongo(t, devmongo.Config{}).Server)
 	r.failpoint("alwaysOn", bson.D{
@@ -201,15 +201,15 @@ func TestUsageIsOffWithoutThePrivilege(t *testing.T) {
 	core, logs := observer.New(zap.WarnLevel)
 	second := r.run(prometheus.NewRegistry(), zap.New(core))
 	if second.TracksUsage() {
-		t.Error("usage is written")
+		t.Error("usage is on, want off")
 	}
 	warnings := logs.FilterMessage("the usage of keys is not written").All()
 	if len(warnings) != 1 || !strings.Contains(fmt.Sprint(warnings[0].ContextMap()["error"]), "grant the user of the connection string update on collection") {
-		t.Errorf("%d warnings: %v", len(warnings), logs.All())
+		t.Errorf("got %d warnings, want 1: %v", len(warnings), logs.All())
 	}
 	k := r.newKey()
-	mongotest.Eventually(t, testkit.Patience, func() bool {
-		return second.Judge(t.Context(), k.text, &apikey.Request{}).Code == apikey.Valid
+	mongotest.Eventually(t, testkit.WaitTimeout, func() bool {
+		return second.Validate(t.Context(), k.text, &apikey.Request{}).Code == apikey.Valid
 	}, "the key is not valid without usage")
 }
 
@@ -217,32 +217,32 @@ func TestUsageOff(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
 		r := start(t, s, func(c *daemon.Config) { c.Usage = service.UsageOff })
 		if r.TracksUsage() {
-			t.Error("usage is written")
+			t.Error("usage is on, want off")
 		}
-		r.becomes(r.newKey(), apikey.Valid)
+		r.waitForCode(r.newKey(), apikey.Valid)
 	})
 }
 
-// TestAnotherUseAllocatesNothing: a hit of a key with a pending use costs as much as
-// without recording.
+// TestAnotherUseAllocatesNothing: a hit of a key with a pending use allocates as much as
+// without usage.
 func TestAnotherUseAllocatesNothing(t *testing.T) {
 	server := &mongotest.StartDevmongo(t, devmongo.Config{}).Server
 	allocations := func(change ...func(*daemon.Config)) float64 {
 		r := start(t, server, change...)
 		k := r.newKey()
-		r.becomes(k, apikey.Valid)
-		r.isCached(k)
+		r.waitForCode(k, apikey.Valid)
+		r.waitUntilCached(k)
 		request := &apikey.Request{}
 		least := math.Inf(1)
 		for range 10 {
-			// The heartbeats allocate, too.
-			least = min(least, testing.AllocsPerRun(1000, func() { r.Judge(context.Background(), k.text, request) }))
+			// Heartbeats also allocate.
+			least = min(least, testing.AllocsPerRun(1000, func() { r.Validate(context.Background(), k.text, request) }))
 		}
 		return least
 	}
 	with, without := allocations(), allocations(func(c *daemon.Config) { c.Usage = service.UsageOff })
 	t.Logf("%v allocations of a hit, %v without usage", with, without)
 	if with > without {
-		t.Errorf("%v allocations of a hit, %v without usage", with, without)
+		t.Errorf("allocations of a hit: got %v, want %v as without usage", with, without)
 	}
 }

@@ -11,22 +11,22 @@ import (
 )
 
 const (
-	// arraySlots are documents whose hash becomes an array, arrayTurns the writes to
-	// them.
+	// arraySlots is the number of documents whose hash becomes an array, arrayTurns the
+	// number of writes to them.
 	arraySlots, arrayTurns = 6, 40
 	arrayPace              = 30 * time.Millisecond
 )
 
-// hashValue is what the hash field of a slot's document can be. MongoDB finds a
+// hashValue is a possible value of the hash field of a slot's document. MongoDB finds a
 // document by each element of an array, so each of these keys is DISABLED
 // (docs/adopt-your-collection.md), and the others are unknown.
 type hashValue struct {
-	// has reports for each of the two keys of the slot whether it is in it.
+	// has reports for each of the slot's two keys whether the value contains its hash.
 	has [2]bool
-	// array reports whether there is one.
+	// array reports whether the value is an array.
 	array bool
-	// change makes it, given the two hashes, and a text that no other document has:
-	// the index is unique for each element.
+	// change returns the update that writes the value. It gets the two hashes, and a
+	// text that no other document has, because the index is unique for each element.
 	change func(hashes [2]string, text string) bson.D
 }
 
@@ -44,17 +44,17 @@ var hashValues = []hashValue{
 	}},
 }
 
-// arrays makes arrays of some keys' hashes, with events that show all of the array
-// or only an element, and then puts the keys back. The writers pause meanwhile.
-func (a *arena) arrays(load *workload, random *rand.Rand) func() (mend func()) {
+// arrays replaces some keys' hashes by arrays, with events that contain the whole array
+// or only an element, and then restores the keys. The writers pause meanwhile.
+func (a *testbed) arrays(load *workload, random *rand.Rand) func() (repair func()) {
 	return func() func() {
-		slots := load.settled(random, arraySlots)
+		slots := load.settledSlots(random, arraySlots)
 		for turn := range arrayTurns {
 			if len(slots) == 0 {
 				break
 			}
 			if turn == arrayTurns/2 && a.forget != nil {
-				a.forget() // a scan meets them
+				a.forget() // a scan reads these documents
 			}
 			a.arrayTurn(load, slots[random.IntN(len(slots))], random)
 			pause(arrayPace)
@@ -70,8 +70,8 @@ func (a *arena) arrays(load *workload, random *rand.Rand) func() (mend func()) {
 	}
 }
 
-// settled are some slots with a document whose state only a write changes.
-func (a *workload) settled(random *rand.Rand, most int) []*slot {
+// settledSlots returns some slots with a document whose state only a write changes.
+func (a *workload) settledSlots(random *rand.Rand, most int) []*slot {
 	var slots []*slot
 	for _, i := range random.Perm(len(a.slots)) {
 		s := a.slots[i]
@@ -85,7 +85,7 @@ func (a *workload) settled(random *rand.Rand, most int) []*slot {
 	return slots
 }
 
-func (a *arena) arrayTurn(load *workload, s *slot, random *rand.Rand) {
+func (a *testbed) arrayTurn(load *workload, s *slot, random *rand.Rand) {
 	hashes := [2]string{apikey.HashOf(s.subjects[0].text).Hex(), apikey.HashOf(s.subjects[1].text).Hex()}
 	state := func(has [2]bool) (to [2]apikey.Code) {
 		for i := range to {
@@ -100,13 +100,13 @@ func (a *arena) arrayTurn(load *workload, s *slot, random *rand.Rand) {
 	v := hashValues[random.IntN(len(hashValues))]
 	a.writeHash(load, s, state(v.has), v.change(hashes, text))
 	if v.has == [2]bool{true, true} {
-		// The event shows an element and its place, and no other one.
+		// The event contains one element and its index, and no other element.
 		a.writeHash(load, s, state([2]bool{true, false}), setHash("key_hash.1", text))
 		a.writeHash(load, s, state([2]bool{false, true}), setHash("key_hash.0", hashes[1]))
 		return
 	}
 	if v.has == [2]bool{} && v.array {
-		// A hash that no event has shown for a while.
+		// No event has contained this hash for a while.
 		has := [2]bool{}
 		i := random.IntN(2)
 		has[i] = true
@@ -114,15 +114,15 @@ func (a *arena) arrayTurn(load *workload, s *slot, random *rand.Rand) {
 	}
 }
 
-// writeHash makes a write, and records what the two keys of a slot are from then on.
-func (a *arena) writeHash(load *workload, s *slot, to [2]apikey.Code, change bson.D) {
+// writeHash makes a write, and records the new state of the slot's two keys.
+func (a *testbed) writeHash(load *workload, s *slot, to [2]apikey.Code, change bson.D) {
 	sent := time.Now()
 	var acks []func(time.Time)
 	for i, subject := range s.subjects {
 		acks = append(acks, load.history.AddWrite(subject.label, to[i], sent))
 	}
 	load.touch(s.subjects[:])
-	a.retry("writing an array of hashes", func(ctx context.Context) error {
+	a.repeat("writing an array of hashes", func(ctx context.Context) error {
 		_, err := a.keys.UpdateByID(ctx, s.id(s.generation), change)
 		return err
 	})

@@ -2,7 +2,6 @@ package nemesis
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -11,23 +10,20 @@ import (
 	"testing"
 	"time"
 
-	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
 
 	"github.com/keytail/keytail/internal/apikey"
-	"github.com/keytail/keytail/internal/integration/testkit"
-	"github.com/keytail/keytail/internal/keystore"
 	"github.com/keytail/keytail/internal/nemesis"
 )
 
-// The load's sizes. It stays well below what two busy cores can do with the race
-// detector, so that what is late is late because of a fault.
+// The load stays well below what two busy cores can do with the race detector, so that
+// only a fault makes an answer late.
 const (
 	nemesisSlots   = 160
 	nemesisQuiet   = 16
-	nemesisGarbage = 8
-	// nemesisWriters each have one write in progress at most: so many wait for a majority
-	// that stands still.
+	nemesisUnknown = 8
+	// nemesisWriters each have at most one write in progress: so this many writes wait
+	// while the majority does not advance.
 	nemesisWriters = 10
 	writePace      = 150 * time.Millisecond
 	// nemesisHot of a writer's slots take a quarter of its writes.
@@ -36,20 +32,15 @@ const (
 	callPace       = 16 * time.Millisecond
 	callTimeout    = 4 * time.Second
 	writeTimeout   = 2 * time.Second
-	// recentSubjects are those that were written last. Half of the requests are about them,
-	// so that several callers validate the same key while it changes.
+	// recentSubjects is the number of keys that were written last. Half of the requests
+	// are about them, so that several callers validate the same key while it changes.
 	recentSubjects = 40
-	// soon is the longest time until a key expires that is set to expire.
-	soon = 2 * time.Second
+	// longestExpiry is the maximum lifetime of a key that gets an expiry.
+	longestExpiry = 2 * time.Second
 )
 
-// unknownLabel is the name of all unknown keys.
-const unknownLabel = "nobody's"
-
-// asker validates keys, as a Service does.
-type asker interface {
-	Judge(ctx context.Context, text string, request *apikey.Request) apikey.Verdict
-}
+// unknownLabel is the common name of all unknown keys.
+const unknownLabel = "unknown"
 
 // subject is a key that callers validate. Its label is its name in the history.
 type subject struct {
@@ -57,14 +48,13 @@ type subject struct {
 	quiet       bool
 }
 
-// condition is what decides about a document: the state, and the time at which it expires
-// (zero: never).
+// condition is the state of a document, and the time at which it expires (zero: never).
 type condition struct {
 	state   apikey.Code
 	expires time.Time
 }
 
-// now is the state by this clock.
+// now returns the state at this time.
 func (c condition) now() apikey.Code {
 	if !c.expires.IsZero() && !time.Now().Before(c.expires) {
 		return apikey.Expired
@@ -75,36 +65,36 @@ func (c condition) now() apikey.Code {
 // slot is a place for one document at a time, which has one of two key texts.
 // One writer owns it.
 type slot struct {
-	// keys is the writer's way to the collection.
+	// keys is the writer's handle of the collection.
 	keys     *mongo.Collection
 	subjects [2]subject
 	number   int
 	// generation is part of the document's _id.
 	generation int
-	// version fences: no write takes effect on a newer one.
+	// version is a fence: no write takes effect on a newer version.
 	version int
-	// The document is in this condition (NotFound: there is none) with the text of
-	// this number, if certain. If not, it may be in that of an earlier write.
+	// If certain, the document has this condition (NotFound: there is no document) and
+	// the key text of number current. Otherwise it may have those of an earlier write.
 	condition
 	current int
 	certain bool
-	// retired: a creation of unknown outcome cannot be fenced, so nothing more is
-	// done here.
+	// retired: the outcome of a creation is unknown and cannot be fenced, so the slot is
+	// not used any more.
 	retired bool
 }
 
-// workload is clients that write without keytail, and callers that validate keys at the
-// instances, with everything that they see.
+// workload has clients that write without keytail, callers that validate keys at the
+// instances, and the history of what they see.
 type workload struct {
-	// keys are ways to the collection, by clients of different habits.
+	// keys are handles of the collection, by clients with different options.
 	keys    []*mongo.Collection
 	history *nemesis.History
 	seed    uint64
 
-	// peace is locked for reading by each writer while it writes, and exclusively by a
-	// fault that changes the whole collection.
-	peace sync.RWMutex
-	slots []*slot
+	// pauseWriters: each writer locks it for reading while it writes. A fault that changes
+	// the whole collection locks it for writing.
+	pauseWriters sync.RWMutex
+	slots        []*slot
 
 	mutex    sync.RWMutex
 	subjects []subject
@@ -121,36 +111,36 @@ type workload struct {
 }
 
 // startWorkload fills the collection, and starts writers and callers.
-func startWorkload(t *testing.T, keys []*mongo.Collection, seed uint64, askers []asker) *workload {
+func startWorkload(t *testing.T, keys []*mongo.Collection, seed uint64, validators []validator) *workload {
 	t.Helper()
 	a := &workload{keys: keys, history: nemesis.NewHistory(), seed: seed}
 	var writing, calling context.Context
 	writing, a.endWriters = context.WithCancel(context.Background())
 	calling, a.endCallers = context.WithCancel(context.Background())
 	t.Cleanup(a.stop)
-	for range nemesisGarbage {
+	for range nemesisUnknown {
 		a.subjects = append(a.subjects, newSubject(unknownLabel, false))
 	}
-	for i := range nemesisQuiet + nemesisSlots + receiptSlots {
+	for i := range nemesisQuiet + nemesisSlots + syncSlots {
 		a.slots = append(a.slots, a.newSlot(i < nemesisQuiet))
 	}
 	for _, s := range a.slots {
 		if !a.create(t.Context(), s, 0, s.generation) {
-			t.Fatal("a key cannot be created")
+			t.Fatal("cannot create a key")
 		}
 	}
-	a.startClutter(writing)
-	a.startReceipts(writing, askers)
+	a.startUnrelatedWriter(writing)
+	a.startSyncs(writing, validators)
 	for i := range nemesisWriters {
 		first := nemesisQuiet + i*nemesisSlots/nemesisWriters
 		mine := slices.Clone(a.slots[first : first+nemesisSlots/nemesisWriters])
 		a.writers.Go(func() { a.write(writing, uint64(i), mine) })
 	}
-	for i, instance := range askers {
+	for i, instance := range validators {
 		for j := range nemesisCallers {
-			// Two of them ask about quiet keys alone, so that they are not held up.
+			// Two callers validate only quiet keys, so that reads do not delay them.
 			random := rand.New(rand.NewPCG(seed, uint64(1000+100*i+j)))
-			a.callers.Go(func() { a.ask(calling, random, instanceName(i), instance, j < 2, forgetful(i)) })
+			a.callers.Go(func() { a.call(calling, random, instanceName(i), instance, j < 2, mayEvict(i)) })
 		}
 	}
 	return a
@@ -191,321 +181,4 @@ func (a *workload) newSlot(quiet bool) *slot {
 	}
 	a.subjects = append(a.subjects, s.subjects[:]...)
 	return s
-}
-
-// write changes random slots, at a pace that leaves most of them alone for seconds: the
-// next write would hide a lost one.
-func (a *workload) write(ctx context.Context, number uint64, slots []*slot) {
-	random := rand.New(rand.NewPCG(a.seed, 1+number))
-	pace := time.NewTicker(writePace)
-	defer pace.Stop()
-	for ctx.Err() == nil {
-		a.peace.RLock()
-		a.turn(ctx, random, slots)
-		a.peace.RUnlock()
-		select {
-		case <-ctx.Done():
-		case <-pace.C:
-		}
-	}
-}
-
-// turn is one write, first of all to a slot of unknown state: no answer about such a slot
-// can be wrong.
-func (a *workload) turn(ctx context.Context, random *rand.Rand, slots []*slot) {
-	if i := slices.IndexFunc(slots, func(s *slot) bool { return !s.certain }); i >= 0 {
-		a.settle(ctx, slots[i])
-		return
-	}
-	i := random.IntN(len(slots))
-	if random.IntN(4) == 0 {
-		i = random.IntN(nemesisHot)
-	}
-	a.change(ctx, random, slots, i)
-	if slots[i].retired {
-		a.replaceRetired(slots, i)
-	}
-}
-
-func (a *workload) replaceRetired(slots []*slot, i int) {
-	fresh := a.newSlot(false)
-	a.mutex.Lock()
-	defer a.mutex.Unlock()
-	slots[i] = fresh
-	a.slots = append(a.slots, fresh)
-}
-
-// change does one write to a slot.
-func (a *workload) change(ctx context.Context, random *rand.Rand, slots []*slot, i int) {
-	s := slots[i]
-	if s.state == apikey.NotFound {
-		// The same hash comes back in the same document, or in another one.
-		a.create(ctx, s, random.IntN(2), s.generation+random.IntN(2))
-		return
-	}
-	target, current := s.condition, s.current
-	switch what := random.IntN(100); {
-	case what < 12:
-		a.remove(ctx, s)
-		return
-	case what < 26:
-		current = 1 - current
-	case what < 32:
-		a.rotate(ctx, random, slots, s)
-		return
-	case s.now() != apikey.Valid && what < 75:
-		target = condition{state: apikey.Valid}
-	default:
-		target = anyCondition(random)
-	}
-	a.update(ctx, s, target, current, random.IntN(8) == 0)
-}
-
-// anyCondition is mostly one that refuses.
-func anyCondition(random *rand.Rand) condition {
-	states := []apikey.Code{apikey.Disabled, apikey.Disabled, apikey.Disabled, apikey.Expired, apikey.Forbidden, apikey.InsufficientPermissions, apikey.Valid, apikey.Valid}
-	c := condition{state: states[random.IntN(len(states))]}
-	if c.state == apikey.Valid && random.IntN(2) == 0 {
-		return expiringSoon(random)
-	}
-	return c
-}
-
-// expiringSoon is as exact as a date in a document can be.
-func expiringSoon(random *rand.Rand) condition {
-	ahead := time.Duration(random.Int64N(int64(soon)))
-	return condition{apikey.Valid, time.Now().Add(ahead).Round(0).Truncate(time.Millisecond)}
-}
-
-// rotate makes a new key and lets the old one work for a little longer.
-func (a *workload) rotate(ctx context.Context, random *rand.Rand, slots []*slot, old *slot) {
-	if i := slices.IndexFunc(slots, func(s *slot) bool { return s.state == apikey.NotFound }); i >= 0 {
-		a.create(ctx, slots[i], random.IntN(2), slots[i].generation+1)
-		if slots[i].retired {
-			a.replaceRetired(slots, i)
-		}
-	}
-	a.update(ctx, old, expiringSoon(random), old.current, false)
-}
-
-// fieldsOf are those that make a document's state. Absent ones are nil.
-func fieldsOf(c condition) bson.D {
-	var expires, org any
-	scopes := bson.A{"read"}
-	switch c.state {
-	case apikey.Expired:
-		expires = time.Now().Add(-time.Hour)
-	case apikey.Forbidden:
-		org = "another"
-	case apikey.InsufficientPermissions:
-		scopes = bson.A{"write"}
-	default:
-	}
-	if !c.expires.IsZero() {
-		expires = c.expires
-	}
-	return bson.D{
-		{Key: "is_active", Value: c.state != apikey.Disabled},
-		{Key: "expires_at", Value: expires},
-		{Key: "org_id", Value: org},
-		{Key: "scopes", Value: scopes},
-	}
-}
-
-func (s *slot) id(generation int) string { return fmt.Sprintf("doc-%d-%d", s.number, generation) }
-
-// fenceField has the version. keytail ignores updates of this field alone, which settle
-// relies on.
-const fenceField = "usage_count"
-
-// document is the slot's, as it should be now.
-func (s *slot) document() bson.D {
-	fields := fieldsOf(s.condition)
-	document := slices.DeleteFunc(testkit.Document(s.id(s.generation), s.subjects[s.current].text), func(e bson.E) bool { return e.Key == "is_active" || e.Key == "scopes" })
-	document = append(document, bson.E{Key: fenceField, Value: s.version})
-	return append(document, slices.DeleteFunc(fields, func(e bson.E) bool { return e.Value == nil })...)
-}
-
-// fence finds the document if it is older than this write.
-func (s *slot) fence() bson.D {
-	return bson.D{{Key: "_id", Value: s.id(s.generation)}, {Key: fenceField, Value: bson.D{{Key: "$lt", Value: s.version}}}}
-}
-
-// record notes a write that is about to be sent. The function returned notes
-// whether it was acknowledged.
-func (a *workload) record(s *slot, to condition, current int) func(acknowledged bool) {
-	s.version++
-	sent := time.Now()
-	touched := []subject{s.subjects[current]}
-	acks := []func(time.Time){a.history.AddExpiringWrite(s.subjects[current].label, to.state, sent, to.expires)}
-	if current != s.current || !s.certain {
-		touched = append(touched, s.subjects[1-current])
-		acks = append(acks, a.history.AddWrite(s.subjects[1-current].label, apikey.NotFound, sent))
-	}
-	a.touch(touched)
-	s.condition, s.current = to, current
-	return func(acknowledged bool) {
-		s.certain = acknowledged
-		if now := time.Now(); acknowledged {
-			for _, acked := range acks {
-				acked(now)
-			}
-		}
-	}
-}
-
-// touch makes subjects the recent ones.
-func (a *workload) touch(subjects []subject) {
-	a.mutex.Lock()
-	defer a.mutex.Unlock()
-	if subjects[0].quiet {
-		return
-	}
-	a.recent = append(a.recent, subjects...)
-	a.recent = a.recent[max(0, len(a.recent)-recentSubjects):]
-}
-
-// create reports whether the outcome of its write is known.
-func (a *workload) create(ctx context.Context, s *slot, current, generation int) bool {
-	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
-	defer cancel()
-	s.generation = generation
-	done := a.record(s, condition{state: apikey.Valid}, current)
-	_, err := s.keys.InsertOne(ctx, s.document())
-	done(err == nil)
-	s.retired = err != nil
-	return err == nil
-}
-
-func (a *workload) remove(ctx context.Context, s *slot) {
-	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
-	defer cancel()
-	done := a.record(s, condition{state: apikey.NotFound}, s.current)
-	result, err := s.keys.DeleteOne(ctx, s.fence())
-	done(err == nil && result.DeletedCount == 1)
-}
-
-func (a *workload) update(ctx context.Context, s *slot, to condition, current int, replace bool) {
-	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
-	defer cancel()
-	change := s.difference(to, current)
-	done := a.record(s, to, current)
-	var result *mongo.UpdateResult
-	var err error
-	if replace {
-		result, err = s.keys.ReplaceOne(ctx, s.fence(), s.document())
-	} else {
-		change[0].Value = append(change[0].Value.(bson.D), bson.E{Key: fenceField, Value: s.version})
-		result, err = s.keys.UpdateOne(ctx, s.fence(), change)
-	}
-	done(err == nil && result.MatchedCount == 1)
-}
-
-// difference changes as little as possible, so that not every event names the
-// hash.
-func (s *slot) difference(to condition, current int) bson.D {
-	set, unset := bson.D{}, bson.D{}
-	old := fieldsOf(s.condition)
-	for i, e := range fieldsOf(to) {
-		switch {
-		case fmt.Sprint(e.Value) == fmt.Sprint(old[i].Value):
-		case e.Value == nil:
-			unset = append(unset, bson.E{Key: e.Key, Value: ""})
-		default:
-			set = append(set, e)
-		}
-	}
-	if current != s.current {
-		set = append(set, bson.E{Key: "key_hash", Value: apikey.HashOf(s.subjects[current].text).Hex()})
-	}
-	change := bson.D{{Key: "$set", Value: set}}
-	if len(unset) > 0 {
-		change = append(change, bson.E{Key: "$unset", Value: unset})
-	}
-	return change
-}
-
-// settle finds out what a write of unknown outcome has done. It fences with a write that
-// changes nothing about the key, and which no instance receives: so it does not hide a
-// wrong answer about the other write.
-func (a *workload) settle(ctx context.Context, s *slot) {
-	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
-	defer cancel()
-	s.version++
-	sent := time.Now()
-	if _, err := s.keys.UpdateOne(ctx, s.fence(), bson.D{{Key: "$set", Value: bson.D{{Key: fenceField, Value: s.version}}}}); err != nil {
-		return
-	}
-	raw, err := s.keys.FindOne(ctx, bson.D{{Key: "_id", Value: s.id(s.generation)}}).Raw()
-	found := condition{state: apikey.NotFound}
-	current := s.current
-	switch {
-	case err == nil:
-		if version, _ := raw.Lookup(fenceField).AsInt64OK(); version != int64(s.version) {
-			return
-		}
-		document := keystore.DefaultSchema().Decode(raw)
-		if document.Hash == apikey.HashOf(s.subjects[1-current].text) {
-			current = 1 - current
-		}
-		found = conditionOf(&document.Record)
-	case !errors.Is(err, mongo.ErrNoDocuments):
-		return
-	}
-	for _, acked := range []func(time.Time){
-		a.history.AddExpiringWrite(s.subjects[current].label, found.state, sent, found.expires),
-		a.history.AddWrite(s.subjects[1-current].label, apikey.NotFound, sent),
-	} {
-		acked(time.Now())
-	}
-	s.condition, s.current, s.certain = found, current, true
-}
-
-// conditionOf a document that was read.
-func conditionOf(record *apikey.Record) condition {
-	// Long ago: a later expiry is an expiry by time.
-	c := condition{state: apikey.Decide(record, &apikey.Request{Scopes: []string{"read"}}, time.Unix(0, 0))}
-	if c.state != apikey.Valid || record.ExpiresAt.IsZero() {
-		return c
-	}
-	if record.ExpiresAt.Before(time.Now().Add(-time.Minute)) {
-		return condition{state: apikey.Expired}
-	}
-	return condition{apikey.Valid, record.ExpiresAt.Round(0)}
-}
-
-// ask validates one key after another at one instance.
-func (a *workload) ask(ctx context.Context, random *rand.Rand, name string, instance asker, quiet, forgetful bool) {
-	pace := time.NewTicker(callPace)
-	defer pace.Stop()
-	for ctx.Err() == nil {
-		a.mutex.RLock()
-		from := a.subjects
-		switch {
-		case quiet:
-			from = a.quiet
-		case len(a.recent) > 0 && random.IntN(2) == 0:
-			from = a.recent
-		}
-		s := from[random.IntN(len(from))]
-		a.mutex.RUnlock()
-		answer := question(ctx, name, instance, s)
-		answer.Quiet = answer.Quiet && !forgetful
-		a.history.AddAnswer(answer)
-		select {
-		case <-ctx.Done():
-		case <-pace.C:
-		}
-	}
-}
-
-func question(ctx context.Context, name string, instance asker, s subject) nemesis.Answer {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), callTimeout)
-	defer cancel()
-	asked := time.Now()
-	v := instance.Judge(ctx, s.text, &apikey.Request{Scopes: []string{"read"}})
-	return nemesis.Answer{
-		Key: s.label, Code: v.Code, Asked: asked, Given: time.Now(), AsOf: v.AsOf, Staleness: v.Staleness,
-		Instance: name, Cached: v.Source == apikey.SourceCache, Quiet: s.quiet,
-	}
 }

@@ -15,9 +15,9 @@ import (
 	"github.com/keytail/keytail/internal/nemesis"
 )
 
-// foundGuards are those that the nemesis finds in far less than a minute
-// (internal/nemesis/DESIGN.md has the others, and why). Guards joined by + are taken out
-// together: LossNoToken stands behind each other loss.
+// foundGuards are the guards whose removal the nemesis detects in far less than a minute
+// (internal/nemesis/DESIGN.md explains the others). Guards joined by + are removed
+// together, because LossNoToken covers each other loss.
 var foundGuards = []string{
 	"AfterClusterTime", "Majority",
 	"SeqBeforeRead", "TrustedStore+EvenEpoch+SameEpoch", "SameEpoch", "ByID", "ByHash", "Revalidate", "ChangeFloor", "OpenFloor",
@@ -30,29 +30,29 @@ var foundGuards = []string{
 	"ChangeSole", "RenewSole", "AmbiguousMark", "SeenTwice", "Provisional", "TwoDocuments",
 }
 
-// showers are the only faults that can show that a guard is missing. For the other guards
-// all faults are made in turn.
-var showers = map[string][]string{
+// revealingFaults are the only faults that can reveal that a guard is missing. For the
+// other guards the test makes all faults in turn.
+var revealingFaults = map[string][]string{
 	"LossRewound":   {"restored in place", "restored in place, quiet"},
 	"RandomNonces":  {"forged heartbeats"},
 	"FleetOwnClock": {"clocks apart"},
 	"StampHashes":   {"hashes in arrays"},
 	"MarkHashes":    {"hashes in arrays"},
-	"ChangeSole":    {"unique index dropped, twins"},
-	"RenewSole":     {"unique index dropped, twins"},
-	"AmbiguousMark": {"unique index dropped, twins"},
-	"SeenTwice":     {"unique index dropped, twins"},
-	"Provisional":   {"unique index dropped, twins"},
-	"TwoDocuments":  {"unique index dropped, twins"},
+	"ChangeSole":    {"unique index dropped, duplicates"},
+	"RenewSole":     {"unique index dropped, duplicates"},
+	"AmbiguousMark": {"unique index dropped, duplicates"},
+	"SeenTwice":     {"unique index dropped, duplicates"},
+	"Provisional":   {"unique index dropped, duplicates"},
+	"TwoDocuments":  {"unique index dropped, duplicates"},
 }
 
 var nemesisGuards = flag.String("nemesis.guards", strings.Join(foundGuards, ","), "guards that TestNemesisFindsAGuardOut takes out, one at a time")
 
-// nemesisHunt is how long a guard that is out may stay undiscovered.
+// nemesisHunt is the maximum time until the removal of a guard must be detected.
 var nemesisHunt = flag.Duration("nemesis.hunt", time.Minute, "how long TestNemesisFindsAGuardOut looks for each guard")
 
-// TestNemesisFindsAGuardOut runs the nemesis against keytail with one guard out,
-// and expects it to find a violation:
+// TestNemesisFindsAGuardOut runs the nemesis against keytail without one guard, and
+// expects it to find a violation:
 // `go test -tags unguarded -run NemesisFindsAGuardOut ./internal/integration/nemesis -nemesis.guards ByID`.
 func TestNemesisFindsAGuardOut(t *testing.T) {
 	for name := range strings.SplitSeq(*nemesisGuards, ",") {
@@ -66,19 +66,19 @@ func TestNemesisFindsAGuardOut(t *testing.T) {
 func hunt(t *testing.T, guards string, seed uint64) {
 	t.Helper()
 	t.Logf("replay the plan with -nemesis.seed %d -nemesis.hunt %v", seed, *nemesisHunt)
-	// A stream that is interrupted for two seconds loses its place.
+	// A stream that is interrupted for two seconds loses its history.
 	d := mongotest.StartDevmongo(t, devmongo.Config{OplogSize: 200})
-	a := newArena(t, &d.Server)
-	load := startWorkload(t, a.writersKeys(), seed, a.askers())
+	a := newTestbed(t, &d.Server)
+	load := startWorkload(t, a.writersKeys(), seed, a.validators())
 	stopWatching := a.watch(load.history)
 	defer stopWatching()
-	// Those of the network and of single commands find nothing that these do not.
+	// Faults of the network and of single commands find nothing that these do not.
 	a.faults = a.devmongoFaults(d)
-	maps.Copy(a.faults, refusals(t, &d.Server))
-	maps.Copy(a.faults, a.upheavals(load))
+	maps.Copy(a.faults, streamErrors(t, &d.Server))
+	maps.Copy(a.faults, a.collectionFaults(load))
 	a.faults["ballast"] = a.overfill
 	kinds := a.kinds()
-	if only := showers[guards]; only != nil {
+	if only := revealingFaults[guards]; only != nil {
 		maps.Copy(a.faults, a.restores(load, d))
 		maps.Copy(a.faults, a.timeFaults(d))
 		a.faults["forged heartbeats"] = a.forgeries(load)
@@ -91,7 +91,7 @@ func hunt(t *testing.T, guards string, seed uint64) {
 		}
 		a.after(step.Pause)
 		a.inject(load, step)
-		// Recent answers are judged after the next step.
+		// The next step checks recent answers.
 		for _, v := range load.history.CheckUntil(nemesisMaxStale, time.Now().Add(-time.Second)) {
 			if v.Rule != nemesis.Withheld {
 				t.Logf("found after %v: %v", time.Since(began).Round(time.Millisecond), v)
@@ -100,5 +100,5 @@ func hunt(t *testing.T, guards string, seed uint64) {
 		}
 	}
 	load.stop()
-	t.Errorf("not found within %v", *nemesisHunt)
+	t.Errorf("no violation found, want one within %v", *nemesisHunt)
 }

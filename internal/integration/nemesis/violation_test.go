@@ -13,11 +13,11 @@ import (
 	"github.com/keytail/keytail/internal/nemesis"
 )
 
-// timedCache is what keytail replaces: a cache that keeps answers for a while, and reports
-// them as current.
+// timedCache is a cache with a time to live, which keytail replaces: it keeps answers for
+// a while, and reports them as current.
 type timedCache struct {
-	honest asker
-	keep   time.Duration
+	validator validator
+	keep      time.Duration
 
 	mutex   sync.Mutex
 	answers map[string]kept
@@ -28,7 +28,7 @@ type kept struct {
 	until   time.Time
 }
 
-func (l *timedCache) Judge(ctx context.Context, text string, request *apikey.Request) apikey.Verdict {
+func (l *timedCache) Validate(ctx context.Context, text string, request *apikey.Request) apikey.Verdict {
 	l.mutex.Lock()
 	k, found := l.answers[text]
 	l.mutex.Unlock()
@@ -36,7 +36,7 @@ func (l *timedCache) Judge(ctx context.Context, text string, request *apikey.Req
 		k.verdict.AsOf, k.verdict.Staleness = now, time.Since(now)
 		return k.verdict
 	}
-	k = kept{l.honest.Judge(ctx, text, request), time.Now().Add(l.keep)}
+	k = kept{l.validator.Validate(ctx, text, request), time.Now().Add(l.keep)}
 	if k.verdict.Code != apikey.Unavailable {
 		l.mutex.Lock()
 		l.answers[text] = k
@@ -57,15 +57,15 @@ func TestNemesisFindsAViolation(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			d := mongotest.StartDevmongo(t, devmongo.Config{})
-			a := newArena(t, &d.Server)
-			askers := make([]asker, len(a.instances))
+			a := newTestbed(t, &d.Server)
+			validators := make([]validator, len(a.instances))
 			for i, instance := range a.instances {
-				askers[i] = &timedCache{honest: instance, keep: c.keep, answers: map[string]kept{}}
+				validators[i] = &timedCache{validator: instance, keep: c.keep, answers: map[string]kept{}}
 			}
-			load := startWorkload(t, a.writersKeys(), 1, askers)
+			load := startWorkload(t, a.writersKeys(), 1, validators)
 			began := time.Now()
 			var found []nemesis.Violation
-			mongotest.Eventually(t, testkit.Patience, func() bool {
+			mongotest.Eventually(t, testkit.WaitTimeout, func() bool {
 				found = load.history.CheckUntil(nemesisMaxStale, time.Now().Add(-time.Second))
 				for _, v := range found {
 					if v.Rule == c.rule {
@@ -73,7 +73,7 @@ func TestNemesisFindsAViolation(t *testing.T) {
 					}
 				}
 				return false
-			}, "finding a ", c.rule)
+			}, "found no violation of rule ", c.rule)
 			load.stop()
 			t.Logf("found after %v, %d violations in %d answers; the first: %v",
 				time.Since(began).Round(time.Millisecond), len(found), load.history.Totals().Answers, found[0])

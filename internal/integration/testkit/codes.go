@@ -16,7 +16,7 @@ type Code struct {
 
 var codeRow = regexp.MustCompile(`(?m)^\| (\d+) \| \w+ \| (transient|operator|request|loss)\b`)
 
-// Codes are the codes of that table.
+// Codes returns the codes of that table.
 func Codes(t *testing.T) []Code {
 	t.Helper()
 	text, err := os.ReadFile(ModulePath(t, "internal/changestream/DESIGN.md"))
@@ -32,7 +32,7 @@ func Codes(t *testing.T) []Code {
 		all = append(all, Code{code, string(row[2])})
 	}
 	if len(all) < 100 {
-		t.Fatalf("only %d rows of the table of error codes can be read", len(all))
+		t.Fatalf("the table of error codes: got only %d readable rows", len(all))
 	}
 	return all
 }

@@ -1,4 +1,4 @@
-// Package testkit is what the integration tests of both packages share.
+// Package testkit has what the packages of integration tests share.
 package testkit
 
 import (
@@ -18,8 +18,8 @@ import (
 	"github.com/keytail/keytail/internal/mongotest"
 )
 
-// Patience is how long a test waits for something that should take milliseconds.
-const Patience = 20 * time.Second
+// WaitTimeout limits waits for something that normally takes milliseconds.
+const WaitTimeout = 20 * time.Second
 
 // Scopes are the scopes of a change stream.
 var Scopes = []string{mongotest.ScopeDatabase, mongotest.ScopeCollection}
@@ -27,19 +27,19 @@ var Scopes = []string{mongotest.ScopeDatabase, mongotest.ScopeCollection}
 // Daemon is a daemon whose core tests call directly, without a listener.
 type Daemon struct{ *daemon.Daemon }
 
-// Judge validates a key.
-func (d Daemon) Judge(ctx context.Context, text string, request *apikey.Request) apikey.Verdict {
+// Validate validates a key.
+func (d Daemon) Validate(ctx context.Context, text string, request *apikey.Request) apikey.Verdict {
 	return d.Core.Validator.Validate(ctx, text, request)
 }
 
-// FlushUsage writes the use of keys now, so that a test need not wait for the
+// FlushUsage writes the use of keys immediately, so that a test does not wait for the
 // interval.
 func (d Daemon) FlushUsage(ctx context.Context) error { return d.Core.Usage.Flush(ctx) }
 
 // TracksUsage reports whether the use of keys is written.
 func (d Daemon) TracksUsage() bool { return d.Core.Usage != nil }
 
-// Document is the document of an active key; fields replace or add to its fields.
+// Document returns the document of an active key; fields replace or add to its fields.
 func Document(id, text string, fields ...bson.E) bson.D {
 	d := bson.D{
 		{Key: "_id", Value: id},
@@ -83,9 +83,9 @@ func Metric(t *testing.T, registry *prometheus.Registry, name string, labels ...
 	return sum
 }
 
-// ToxiproxyLeaks are goroutines that a link of toxiproxy 2.5.0 leaves when a toxic
+// ToxiproxyLeaks ignores goroutines that a link of toxiproxy 2.5.0 leaks when a toxic
 // closes it (timeout, reset_peer) while the toxic before it has a chunk to pass on:
-// nothing takes that any more. They hold no file.
+// nothing receives the chunk any more. They hold no file.
 func ToxiproxyLeaks() []goleak.Option {
 	return []goleak.Option{
 		goleak.IgnoreAnyFunction("github.com/Shopify/toxiproxy/v2/toxics.(*ToxicStub).Run"),
@@ -93,7 +93,7 @@ func ToxiproxyLeaks() []goleak.Option {
 	}
 }
 
-// ModulePath is the path of a file by its path from the root of the module.
+// ModulePath returns the path of a file, given its path from the root of the module.
 func ModulePath(t *testing.T, elements ...string) string {
 	t.Helper()
 	dir, err := os.Getwd()
@@ -105,7 +105,7 @@ func ModulePath(t *testing.T, elements ...string) string {
 			return filepath.Join(append([]string{dir}, elements...)...)
 		}
 		if dir == filepath.Dir(dir) {
-			t.Fatal("there is no go.mod above the working directory")
+			t.Fatal("no go.mod above the working directory")
 		}
 	}
 }

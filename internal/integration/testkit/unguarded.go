@@ -9,13 +9,13 @@ import (
 	"github.com/keytail/keytail/internal/guard"
 )
 
-// TakeOut switches guards off, whose names + joins, until everything has stopped that
-// the test starts later.
+// TakeOut switches guards off until the test has ended, after the cleanups that it
+// registers later. + joins the guards' names.
 func TakeOut(t *testing.T, guards string) {
 	for name := range strings.SplitSeq(guards, "+") {
 		on, ok := guard.Switches[name]
 		if !ok {
-			t.Fatalf("there is no guard %s", name)
+			t.Fatalf("unknown guard %s", name)
 		}
 		*on = false
 		t.Cleanup(func() { *on = true })

@@ -18,8 +18,8 @@ import (
 	"github.com/keytail/keytail/internal/nemesis"
 )
 
-// TestKill9UnderLoadGivesNoWrongVerdict kills the database again and again and
-// starts it on the same storage, while keys are revoked, restored and validated.
+// TestKill9UnderLoadGivesNoWrongVerdict repeatedly kills the database and starts it on the
+// same storage, while keys are revoked, restored and validated.
 func TestKill9UnderLoadGivesNoWrongVerdict(t *testing.T) {
 	const kills = 3
 	server := mongotest.StartSecantus(t, mongotest.SecantusConfig{})
@@ -32,8 +32,8 @@ func TestKill9UnderLoadGivesNoWrongVerdict(t *testing.T) {
 		load.untilAnswers(200)
 		server.Restart(t)
 		load.history.AddFault(nemesis.Fault{Kind: "kill -9", From: down, To: time.Now()})
-		// The service's stream comes back later than the writers do, as it would
-		// if it were the last of a fleet: what it missed must not be lost.
+		// The service's stream resumes later than the writers reconnect, as that of the
+		// last instance of a fleet would: it must not lose the changes in between.
 		mend := r.failpoint("alwaysOn", bson.D{
 			{Key: "failCommands", Value: bson.A{"aggregate"}},
 			{Key: "errorCode", Value: 216}, // ElectionInProgress
@@ -54,9 +54,9 @@ func TestKill9UnderLoadGivesNoWrongVerdict(t *testing.T) {
 		r.metric("keytail_losses_total"))
 }
 
-// load validates keys and changes them, and records everything.
+// load validates keys, changes them, and records all answers and writes.
 type load struct {
-	*rig
+	*fixture
 	history               *nemesis.History
 	keys                  []key
 	answers, acknowledged atomic.Int64
@@ -65,8 +65,8 @@ type load struct {
 	group                 sync.WaitGroup
 }
 
-func startLoad(t *testing.T, r *rig, keys int) *load {
-	l := &load{rig: r, history: nemesis.NewHistory()}
+func startLoad(t *testing.T, r *fixture, keys int) *load {
+	l := &load{fixture: r, history: nemesis.NewHistory()}
 	l.ctx, l.cancel = context.WithCancel(context.Background())
 	for range keys {
 		sent := time.Now()
@@ -84,9 +84,9 @@ func startLoad(t *testing.T, r *rig, keys int) *load {
 	return l
 }
 
-// write flips random keys, so that most of them are not written again soon: the next
-// write would hide a lost one. The version fences a key: a write of unknown outcome
-// cannot take effect after a later one.
+// write changes random keys, so that most of them are not written again soon: the next
+// write would hide a lost one. The version is a fence: a write of unknown outcome cannot
+// take effect after a later one.
 func (l *load) write(keys []key) {
 	versions := make([]int, len(keys))
 	for l.ctx.Err() == nil {
@@ -100,7 +100,7 @@ func (l *load) write(keys []key) {
 		}
 		acked := l.history.AddWrite(k.id, state, time.Now())
 		ctx, cancel := context.WithTimeout(l.ctx, 2*time.Second)
-		result, err := l.rig.keys.UpdateOne(ctx,
+		result, err := l.fixture.keys.UpdateOne(ctx,
 			bson.D{{Key: "_id", Value: k.id}, {Key: "v", Value: bson.D{{Key: "$lt", Value: version}}}},
 			bson.D{{Key: "$set", Value: bson.D{{Key: "is_active", Value: active}, {Key: "v", Value: version}}}})
 		cancel()
@@ -117,7 +117,7 @@ func (l *load) verify(name string) {
 	for l.ctx.Err() == nil {
 		k := l.keys[rand.IntN(len(l.keys))]
 		asked := time.Now()
-		v := l.ask(k)
+		v := l.validate(k)
 		l.history.AddAnswer(nemesis.Answer{
 			Key: k.id, Code: v.Code, Asked: asked, Given: time.Now(), AsOf: v.AsOf, Staleness: v.Staleness, Instance: name,
 		})
@@ -129,7 +129,7 @@ func (l *load) verify(name string) {
 func (l *load) untilAnswers(more int64) {
 	l.t.Helper()
 	want := l.answers.Load() + more
-	mongotest.Eventually(l.t, time.Minute, func() bool { return l.answers.Load() >= want }, "no answers come")
+	mongotest.Eventually(l.t, time.Minute, func() bool { return l.answers.Load() >= want }, "got no more answers")
 }
 
 func (l *load) untilAcknowledged(more int64) {
@@ -143,9 +143,8 @@ func (l *load) stop() {
 	l.group.Wait()
 }
 
-// mustConverge checks that every key reaches its state in the database in this time. A
-// key that differs is read again each time: a write that its writer has abandoned may
-// still take effect.
+// mustConverge checks that every key reaches its state in the database in this time. It
+// reads a differing key again each time, because an abandoned write may still take effect.
 func (l *load) mustConverge(within time.Duration) {
 	l.t.Helper()
 	differ, deadline := l.keys, time.Now().Add(within)
@@ -154,27 +153,27 @@ func (l *load) mustConverge(within time.Duration) {
 		var words []string
 		for _, k := range differ {
 			want := l.databaseState(k)
-			if v := l.ask(k); v.Code != want {
+			if v := l.validate(k); v.Code != want {
 				now = append(now, k)
-				words = append(words, fmt.Sprintf("%s is %v (from %v, %v old), the database says %v", k.id, v.Code, v.Source, v.Staleness, want))
+				words = append(words, fmt.Sprintf("%s: got %v (from %v, %v old), want %v as in the database", k.id, v.Code, v.Source, v.Staleness, want))
 			}
 		}
 		if differ = now; len(differ) == 0 {
 			return
 		}
 		if time.Now().After(deadline) {
-			l.t.Fatalf("not within %v: %q", within, words)
+			l.t.Fatalf("keys that still differ after %v: %q", within, words)
 		}
 	}
 }
 
-// databaseState is the code of the key by its document.
+// databaseState returns the code of the key by its document.
 func (l *load) databaseState(k key) apikey.Code {
 	l.t.Helper()
 	var d struct {
 		Active bool `bson:"is_active"`
 	}
-	if err := l.rig.keys.FindOne(l.t.Context(), bson.D{{Key: "_id", Value: k.id}}).Decode(&d); err != nil {
+	if err := l.fixture.keys.FindOne(l.t.Context(), bson.D{{Key: "_id", Value: k.id}}).Decode(&d); err != nil {
 		l.t.Fatal(err)
 	}
 	if d.Active {
@@ -183,8 +182,8 @@ func (l *load) databaseState(k key) apikey.Code {
 	return apikey.Disabled
 }
 
-// TestRevocationDelay measures how long a revoked key is still accepted, from
-// the acknowledgement of the write by another client.
+// TestRevocationDelay measures how long a revoked key is accepted after the acknowledgement
+// of the write by another client.
 func TestRevocationDelay(t *testing.T) {
 	mongotest.EachScope(t, func(t *testing.T, s *mongotest.Server) {
 		r := start(t, s)
@@ -192,10 +191,10 @@ func TestRevocationDelay(t *testing.T) {
 		delays := make([]time.Duration, rounds)
 		k := r.newKey()
 		for i := range rounds {
-			r.becomes(k, apikey.Valid)
+			r.waitForCode(k, apikey.Valid)
 			r.set(k, "is_active", false)
 			acknowledged := time.Now()
-			for r.ask(k).Code != apikey.Disabled {
+			for r.validate(k).Code != apikey.Disabled {
 				if time.Since(acknowledged) > keycache.DefaultMaxStale {
 					t.Fatal("accepted for longer than max_stale")
 				}
@@ -204,6 +203,6 @@ func TestRevocationDelay(t *testing.T) {
 			r.set(k, "is_active", true)
 		}
 		slices.Sort(delays)
-		t.Logf("%d revocations: median %v, worst %v", rounds, delays[rounds/2], delays[rounds-1])
+		t.Logf("%d revocations: median %v, maximum %v", rounds, delays[rounds/2], delays[rounds-1])
 	})
 }

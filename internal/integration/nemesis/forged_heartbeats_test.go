@@ -15,42 +15,42 @@ import (
 )
 
 const (
-	// forgeryPace is the pause between two rounds of forgeries, forgedCounters how
-	// far ahead of the last nonce they reach.
+	// forgeryPace is the pause between two rounds of forgeries, forgedCounters the
+	// number of future counters that each round writes.
 	forgeryPace    = 150 * time.Millisecond
 	forgedCounters = 6
-	// forgedLatency is how late the answers of the server come meanwhile: what was
-	// forged before a write is read after the heartbeat that it imitates was sent.
+	// forgedLatency delays the server's replies meanwhile: an instance reads what was
+	// forged before a write after it has sent the heartbeat that the forgery imitates.
 	forgedLatency = `{"type":"latency","stream":"downstream","attributes":{"latency":700,"jitter":100}}`
 )
 
-// forger may write the heartbeats, and nothing else.
+// forger is a client that can write heartbeats, and nothing else.
 type forger struct {
 	beats  *mongo.Collection
 	random *rand.Rand
-	// seen are the nonces of each instance, the newest last, forged those that it
-	// has not written itself.
+	// seen has the nonces of each instance, the newest last; forged has those that the
+	// instance has not written.
 	seen   map[string][]int64
 	forged map[int64]bool
 }
 
-// forgeries writes heartbeats in the instances' names: counters that are still to
-// come, nonces that were used, and claims about how far an instance has got. No
-// answer may claim a false age because of them. Receipts of the fleet are not
-// checked meanwhile: docs/security.md says that they can be forged.
-func (a *arena) forgeries(load *workload) fault {
+// forgeries writes heartbeats in the instances' names: future counters, used nonces, and
+// false values of processed. They must not cause a false age. The test does not check
+// write acknowledgements of the fleet meanwhile, because they can be forged
+// (docs/security.md).
+func (a *testbed) forgeries(load *workload) fault {
 	return func(victims []*instance) func() {
 		f := &forger{
 			beats:  a.keys.Database().Collection(changestream.HeartbeatCollection),
 			random: rand.New(rand.NewPCG(load.seed, 17)), seen: map[string][]int64{}, forged: map[int64]bool{},
 		}
 		load.forgedUntil.Store(math.MaxInt64)
-		mend := each(victims, func(i *instance) func() { return i.proxy.poison(a.t, forgedLatency) })
+		repair := each(victims, func(i *instance) func() { return i.proxy.addToxic(a.t, forgedLatency) })
 		ctx, cancel := context.WithCancel(context.Background())
 		var group sync.WaitGroup
 		group.Go(func() {
 			for ctx.Err() == nil {
-				// A round that fails is one less.
+				// A failed round does not matter.
 				_ = f.round(ctx)
 				pause(forgeryPace)
 			}
@@ -58,14 +58,14 @@ func (a *arena) forgeries(load *workload) fault {
 		return func() {
 			cancel()
 			group.Wait()
-			mend()
+			repair()
 			// The instances' own heartbeats replace what was forged.
-			load.forgedUntil.Store(time.Now().Add(receiptTimeout).UnixNano())
+			load.forgedUntil.Store(time.Now().Add(syncTimeout).UnixNano())
 		}
 	}
 }
 
-// round forges each document that its instance has written anew.
+// round forges each document that its instance has written since the last round.
 func (f *forger) round(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
 	defer cancel()

@@ -19,14 +19,13 @@ import (
 	"github.com/keytail/keytail/internal/preload"
 )
 
-// startSparse is start with a sparse unique index, under which any number of
-// documents may lack a hash. before runs when the collection exists and the service does
-// not yet run.
-func startSparse(t *testing.T, s *mongotest.Server, before func(r *rig), change ...func(*daemon.Config)) *rig {
+// startSparse is start with a sparse unique index, which allows any number of documents
+// without a hash. before runs when the collection exists, and before the service starts.
+func startSparse(t *testing.T, s *mongotest.Server, before func(r *fixture), change ...func(*daemon.Config)) *fixture {
 	t.Helper()
 	database := s.Database(t)
-	r := &rig{t: t, server: s, registry: prometheus.NewRegistry(), appName: "keytail-" + database}
-	r.db = s.Client(t, "outsider").Database(database)
+	r := &fixture{t: t, server: s, registry: prometheus.NewRegistry(), appName: "keytail-" + database}
+	r.db = s.Client(t, "other-client").Database(database)
 	if err := r.db.CreateCollection(t.Context(), "api_keys"); err != nil {
 		t.Fatal(err)
 	}
@@ -42,8 +41,8 @@ func startSparse(t *testing.T, s *mongotest.Server, before func(r *rig), change 
 	return r
 }
 
-// withHash inserts a document whose hash field holds value; nil: it has none.
-func (r *rig) withHash(value any) string {
+// withHash inserts a document with this value of the hash field; nil: without the field.
+func (r *fixture) withHash(value any) string {
 	r.t.Helper()
 	id := fmt.Sprintf("odd-%d", r.made.Add(1))
 	d := bson.D{{Key: "_id", Value: id}, {Key: "user_id", Value: "user-1"}, {Key: "is_active", Value: true}}
@@ -56,10 +55,10 @@ func (r *rig) withHash(value any) string {
 	return id
 }
 
-// withFastHeartbeats makes keytail prove soon that an answer contains a change.
+// withFastHeartbeats lets answers take a change into account soon.
 func withFastHeartbeats(c *daemon.Config) { c.HeartbeatInterval = 50 * time.Millisecond }
 
-// newText is the text of a key without a document.
+// newText returns the text of a key without a document.
 func newText(t *testing.T) string {
 	t.Helper()
 	text, err := apikey.Generate(apikey.DefaultPrefix, nil)
@@ -69,22 +68,22 @@ func newText(t *testing.T) string {
 	return text
 }
 
-func (r *rig) complete() {
+func (r *fixture) waitUntilComplete() {
 	r.t.Helper()
-	mongotest.Eventually(r.t, testkit.Patience, func() bool { return r.metric("keytail_complete") == 1 }, "the cache is not complete")
+	mongotest.Eventually(r.t, testkit.WaitTimeout, func() bool { return r.metric("keytail_complete") == 1 }, "the cache is not complete")
 }
 
-// No lookup finds a document without a readable hash: it must neither end the complete
-// cache nor cause a scan.
+// TestDocumentsWithoutAReadableHashCostNothing: no lookup finds such a document, so it must
+// neither end the complete cache nor cause a scan.
 func TestDocumentsWithoutAReadableHashCostNothing(t *testing.T) {
 	mongotest.EachScope(t, func(t *testing.T, s *mongotest.Server) {
 		var keys []key
-		r := startSparse(t, s, func(r *rig) {
+		r := startSparse(t, s, func(r *fixture) {
 			for range 20 {
 				keys = append(keys, r.newKey())
 			}
 		})
-		r.complete()
+		r.waitUntilComplete()
 		ended, applied := 0, r.metric("keytail_changes_total")
 		for i := range 50 {
 			var id string
@@ -105,53 +104,53 @@ func TestDocumentsWithoutAReadableHashCostNothing(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			mongotest.Eventually(t, testkit.Patience, func() bool { return r.metric("keytail_changes_total") > applied }, "the insert is not applied")
+			mongotest.Eventually(t, testkit.WaitTimeout, func() bool { return r.metric("keytail_changes_total") > applied }, "the insert is not applied")
 			applied = r.metric("keytail_changes_total")
 			if r.metric("keytail_complete") != 1 {
 				ended++
 			}
 		}
 		marker := r.newKey()
-		r.becomes(marker, apikey.Valid)
+		r.waitForCode(marker, apikey.Valid)
 		if scans, complete := r.metric("keytail_scans_total"), r.metric("keytail_complete"); scans != 1 || complete != 1 || ended != 0 {
-			t.Errorf("%v scans, want 1; complete is %v, want 1; the completeness ended with %d of 50 documents", scans, complete, ended)
+			t.Errorf("got %v scans, want 1; complete: got %v, want 1; the completeness ended with %d of 50 documents", scans, complete, ended)
 		}
 		for _, k := range keys {
-			if v := r.ask(k); v.Code != apikey.Valid || v.Source != apikey.SourceCache {
-				t.Errorf("%s is %v from %v, want VALID from the cache", k.id, v.Code, v.Source)
+			if v := r.validate(k); v.Code != apikey.Valid || v.Source != apikey.SourceCache {
+				t.Errorf("%s: got %v from %v, want VALID from the cache", k.id, v.Code, v.Source)
 			}
 		}
-		if v := r.ask(key{id: "nobody", text: newText(t)}); v.Code != apikey.NotFound || v.Source != apikey.SourceCache {
-			t.Errorf("an unknown key is %v from %v", v.Code, v.Source)
+		if v := r.validate(key{id: "unknown", text: newText(t)}); v.Code != apikey.NotFound || v.Source != apikey.SourceCache {
+			t.Errorf("an unknown key: got %v from %v", v.Code, v.Source)
 		}
 	})
 }
 
-// MongoDB finds a document by an element of an array, and finds a symbol by a
-// string. Such a document is a defective key, DISABLED, and a complete cache must give
-// the same verdict as a read.
+// TestAHashWithinAnArrayIsNotAbsent: MongoDB finds a document by an element of an array,
+// and finds a symbol by a string. Such a document is a defective key, DISABLED, and a
+// complete cache must return the same verdict as a read.
 func TestAHashWithinAnArrayIsNotAbsent(t *testing.T) {
 	mongotest.EachScope(t, func(t *testing.T, s *mongotest.Server) {
 		texts := []string{newText(t), newText(t), newText(t), newText(t)}
 		hash := func(i int) string { return apikey.HashOf(texts[i]).Hex() }
-		lazy := startSparse(t, s, func(r *rig) { r.newKey(); r.withHash(bson.A{hash(0), 7, hash(1), hash(0)}) },
+		lazy := startSparse(t, s, func(r *fixture) { r.newKey(); r.withHash(bson.A{hash(0), 7, hash(1), hash(0)}) },
 			func(c *daemon.Config) { c.Preload = "off" })
-		want := lazy.ask(key{id: "by a read", text: texts[0]})
+		want := lazy.validate(key{id: "by a read", text: texts[0]})
 		if want.Code != apikey.Disabled {
-			t.Fatalf("a read gives %v", want.Code)
+			t.Fatalf("by a read: got %v", want.Code)
 		}
 		var id string
-		r := startSparse(t, s, func(r *rig) { r.newKey(); id = r.withHash(bson.A{hash(0), 7, hash(1), hash(0)}) }, withFastHeartbeats)
-		r.complete()
-		says := func(i int, want apikey.Code) {
+		r := startSparse(t, s, func(r *fixture) { r.newKey(); id = r.withHash(bson.A{hash(0), 7, hash(1), hash(0)}) }, withFastHeartbeats)
+		r.waitUntilComplete()
+		wantCode := func(i int, want apikey.Code) {
 			t.Helper()
-			if v := r.since(key{id: "array", text: texts[i]}, time.Now()); v.Code != want {
-				t.Errorf("key %d is %v from %v, want %v", i, v.Code, v.Source, want)
+			if v := r.validateSince(key{id: "array", text: texts[i]}, time.Now()); v.Code != want {
+				t.Errorf("key %d: got %v from %v, want %v", i, v.Code, v.Source, want)
 			}
 		}
-		says(0, want.Code)
-		says(1, want.Code)
-		says(2, apikey.NotFound)
+		wantCode(0, want.Code)
+		wantCode(1, want.Code)
+		wantCode(2, apikey.NotFound)
 		set := func(field string, value any) {
 			t.Helper()
 			if _, err := r.keys.UpdateByID(t.Context(), id, bson.D{{Key: "$set", Value: bson.D{{Key: field, Value: value}}}}); err != nil {
@@ -159,23 +158,24 @@ func TestAHashWithinAnArrayIsNotAbsent(t *testing.T) {
 			}
 		}
 		set("key_hash.1", hash(2)) // as an element
-		says(2, want.Code)
-		says(3, apikey.NotFound)
+		wantCode(2, want.Code)
+		wantCode(3, apikey.NotFound)
 		set("key_hash", bson.A{hash(3)}) // as a whole
-		says(3, want.Code)
-		says(0, apikey.NotFound)
+		wantCode(3, want.Code)
+		wantCode(0, apikey.NotFound)
 		if s.Name != mongotest.NameSecantus { // which stores a symbol as a string
 			set("key_hash", bson.Symbol(hash(0)))
-			says(0, want.Code)
+			wantCode(0, want.Code)
 		}
 		if scans, complete := r.metric("keytail_scans_total"), r.metric("keytail_complete"); scans != 1 || complete != 1 {
-			t.Errorf("%v scans, want 1; complete is %v, want 1", scans, complete)
+			t.Errorf("got %v scans, want 1; complete: got %v, want 1", scans, complete)
 		}
 	})
 }
 
-// A document with more hashes than keytail tracks may share one with a cached key if
-// there is no unique index. No scan gets past it, so its event must invalidate the entry.
+// TestAnEntryIsInvalidBesideADocumentWithTooManyHashes: without a unique index a document
+// with more hashes than keytail tracks may share one with a cached key. No scan completes
+// beside it, so its event must invalidate the entry.
 func TestAnEntryIsInvalidBesideADocumentWithTooManyHashes(t *testing.T) {
 	mongotest.EachScope(t, func(t *testing.T, s *mongotest.Server) {
 		for _, mode := range []preload.Mode{preload.On, preload.Off} {
@@ -184,9 +184,9 @@ func TestAnEntryIsInvalidBesideADocumentWithTooManyHashes(t *testing.T) {
 				t.Fatal(err)
 			}
 			k := r.newKey()
-			r.isCached(k)
+			r.waitUntilCached(k)
 			r.insertArray(k, keystore.MaxHashes+2)
-			if w := wrong(r.since(k, time.Now()), apikey.Disabled); w != "" {
+			if w := violation(r.validateSince(k, time.Now()), apikey.Disabled); w != "" {
 				t.Errorf("preload %s: %s", mode, w)
 			}
 		}

@@ -16,21 +16,21 @@ import (
 )
 
 const (
-	// clutterPace is the pause between two writes of a document that is no key.
-	clutterPace = 40 * time.Millisecond
-	// clutterKept is how many such documents there are at most.
-	clutterKept = 40
+	// unrelatedPace is the pause between two writes of a document that is not a key.
+	unrelatedPace = 40 * time.Millisecond
+	// unrelatedKept is the maximum number of such documents.
+	unrelatedKept = 40
 )
 
-// clutterShapes are documents of other programs and of unfinished migrations in
-// the same collection. No look-up of a key finds them, except for the array.
-var clutterShapes = []struct {
+// unrelatedShapes are documents of other programs and of unfinished migrations in
+// the same collection. No lookup of a key finds them, except for the array.
+var unrelatedShapes = []struct {
 	name string
-	// hash is the value of the hash field of document n. Nil: the field is missing.
+	// hash returns the value of the hash field of document n. Nil: the field is missing.
 	hash func(n int, text string) any
 }{
 	{"missing", nil},
-	{"missing", nil}, // the usual one
+	{"missing", nil}, // the most common case
 	{"null", func(int, string) any { return bson.Null{} }},
 	{"number", func(n int, _ string) any { return int64(n) }},
 	{"bcrypt", func(n int, _ string) any { return fmt.Sprintf("$2b$12$%053d", n) }},
@@ -41,36 +41,36 @@ var clutterShapes = []struct {
 	{"array of others", func(n int, _ string) any { return bson.A{n, fmt.Sprint("text ", n)} }},
 }
 
-// clutterDocument is one that the clutter has written.
-type clutterDocument struct {
+// unrelatedDocument is a document that the unrelatedWriter has written.
+type unrelatedDocument struct {
 	id, text string
 	shape    int
 }
 
-// clutter inserts, updates and deletes documents that no lookup finds, all the time. It
-// must cost keytail nothing but their events.
-type clutter struct {
+// unrelatedWriter continuously inserts, updates and deletes documents that no lookup
+// finds. keytail must only process their events.
+type unrelatedWriter struct {
 	load   *workload
 	keys   *mongo.Collection
 	random *rand.Rand
 	number int
-	kept   []clutterDocument
+	kept   []unrelatedDocument
 }
 
-// clutterLabel is the name of all keys whose hash such a document holds in another
-// form. None of them is ever VALID.
-const clutterLabel = "clutter"
+// unrelatedLabel is the common name of the keys whose hash such a document contains in
+// another form. None of them is ever VALID.
+const unrelatedLabel = "unrelatedWriter"
 
-func (a *workload) startClutter(ctx context.Context) {
-	c := &clutter{load: a, keys: a.keys[0], random: rand.New(rand.NewPCG(a.seed, 11))}
-	a.history.DeclareUnrecorded(clutterLabel, apikey.NotFound, apikey.Disabled)
+func (a *workload) startUnrelatedWriter(ctx context.Context) {
+	c := &unrelatedWriter{load: a, keys: a.keys[0], random: rand.New(rand.NewPCG(a.seed, 11))}
+	a.history.DeclareUnrecorded(unrelatedLabel, apikey.NotFound, apikey.Disabled)
 	a.writers.Go(func() {
-		pace := time.NewTicker(clutterPace)
+		pace := time.NewTicker(unrelatedPace)
 		defer pace.Stop()
 		for ctx.Err() == nil {
-			a.peace.RLock()
+			a.pauseWriters.RLock()
 			c.turn(ctx)
-			a.peace.RUnlock()
+			a.pauseWriters.RUnlock()
 			select {
 			case <-ctx.Done():
 			case <-pace.C:
@@ -79,12 +79,11 @@ func (a *workload) startClutter(ctx context.Context) {
 	})
 }
 
-// turn makes one write. Errors do not matter: what the write has done shows in
-// no answer.
-func (c *clutter) turn(ctx context.Context) {
+// turn makes one write. Errors do not matter, because the write affects no answer.
+func (c *unrelatedWriter) turn(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
 	defer cancel()
-	if len(c.kept) < clutterKept && c.random.IntN(3) > 0 {
+	if len(c.kept) < unrelatedKept && c.random.IntN(3) > 0 {
 		c.insert(ctx)
 		return
 	}
@@ -101,15 +100,15 @@ func (c *clutter) turn(ctx context.Context) {
 	case 1:
 		_, _ = c.keys.UpdateOne(ctx, id, bson.D{{Key: "$set", Value: bson.D{{Key: "name", Value: fmt.Sprint("name ", c.random.Int())}}}})
 	default:
-		d.shape = c.random.IntN(len(clutterShapes))
+		d.shape = c.random.IntN(len(unrelatedShapes))
 		_, _ = c.keys.UpdateOne(ctx, id, c.reshape(d))
 	}
 }
 
-func (c *clutter) insert(ctx context.Context) {
+func (c *unrelatedWriter) insert(ctx context.Context) {
 	c.number++
-	s := newSubject(clutterLabel, false)
-	d := clutterDocument{id: fmt.Sprint("clutter-", c.number), text: s.text, shape: c.random.IntN(len(clutterShapes))}
+	s := newSubject(unrelatedLabel, false)
+	d := unrelatedDocument{id: fmt.Sprint("unrelatedWriter-", c.number), text: s.text, shape: c.random.IntN(len(unrelatedShapes))}
 	c.kept = append(c.kept, d)
 	c.load.addSubject(s)
 	document := testkit.Document(d.id, d.text)
@@ -120,24 +119,24 @@ func (c *clutter) insert(ctx context.Context) {
 	_, _ = c.keys.InsertOne(ctx, document)
 }
 
-func (c *clutter) hashOf(d *clutterDocument) any {
-	if hash := clutterShapes[d.shape].hash; hash != nil {
+func (c *unrelatedWriter) hashOf(d *unrelatedDocument) any {
+	if hash := unrelatedShapes[d.shape].hash; hash != nil {
 		c.number++
 		return hash(c.number, d.text)
 	}
 	return nil
 }
 
-// reshape gives the document another hash that is none.
-func (c *clutter) reshape(d *clutterDocument) bson.D {
+// reshape gives the document another unreadable hash.
+func (c *unrelatedWriter) reshape(d *unrelatedDocument) bson.D {
 	if hash := c.hashOf(d); hash != nil {
 		return bson.D{{Key: "$set", Value: bson.D{{Key: "key_hash", Value: hash}}}}
 	}
 	return bson.D{{Key: "$unset", Value: bson.D{{Key: "key_hash", Value: ""}}}}
 }
 
-// forget stops asking for the document's key.
-func (c *clutter) forget(i int) {
+// forget ends the requests for the document's key.
+func (c *unrelatedWriter) forget(i int) {
 	c.load.removeSubject(c.kept[i].text)
 	c.kept = slices.Delete(c.kept, i, i+1)
 }
@@ -154,8 +153,8 @@ func (a *workload) removeSubject(text string) {
 	a.subjects = slices.DeleteFunc(a.subjects, func(s subject) bool { return s.text == text })
 }
 
-// needless is how many more scans than losses each instance has counted.
-func (a *arena) needless() []float64 {
+// excessScans returns for each instance the number of scans minus the number of losses.
+func (a *testbed) excessScans() []float64 {
 	scans := make([]float64, len(a.instances))
 	for n, i := range a.instances {
 		scans[n] = testkit.Metric(a.t, i.registry, "keytail_scans_total") - testkit.Metric(a.t, i.registry, "keytail_losses_total")
@@ -163,24 +162,24 @@ func (a *arena) needless() []float64 {
 	return scans
 }
 
-// nemesisCached is the least part of the answers about keys that nobody writes
-// that come from memory while nothing is broken.
+// nemesisCached is the minimum share of answers from the cache, among those about keys
+// without writes, while there is no fault.
 const nemesisCached = 0.99
 
-// calm waits while nothing is broken. The clutter must cause no scan, and keep no
-// key out of memory.
-func (a *arena) calm(load *workload, d time.Duration) {
+// checkWithoutFaults waits before the first fault. The unrelatedWriter must cause no scan,
+// and keep no key out of the cache.
+func (a *testbed) checkWithoutFaults(load *workload, d time.Duration) {
 	a.t.Helper()
-	scans, totals := a.needless(), load.history.Totals()
+	scans, totals := a.excessScans(), load.history.Totals()
 	a.after(d)
-	for n, after := range a.needless() {
+	for n, after := range a.excessScans() {
 		if more := after - scans[n]; more > 0 {
-			a.t.Errorf("%s scanned the collection %v times in %v without any fault: documents that no look-up finds must cost no scan", a.instances[n].name, more, d)
+			a.t.Errorf("%s: got %v scans in %v without any fault, want 0: documents that no lookup finds must not cause a scan", a.instances[n].name, more, d)
 		}
 	}
 	now := load.history.Totals()
 	quiet, cached := now.Quiet-totals.Quiet, now.QuietCached-totals.QuietCached
 	if float64(cached) < nemesisCached*float64(quiet) {
-		a.t.Errorf("%d of %d answers about keys without writes came from the cache, want %v of them", cached, quiet, nemesisCached)
+		a.t.Errorf("got %d of %d answers about keys without writes from the cache, want a share of %v", cached, quiet, nemesisCached)
 	}
 }

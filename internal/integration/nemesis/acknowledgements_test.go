@@ -14,35 +14,35 @@ import (
 )
 
 const (
-	// receiptPace is the pause between two acknowledgements of the fleet that are
-	// waited for, receiptTimeout how long each is.
-	receiptPace    = 200 * time.Millisecond
-	receiptTimeout = 3 * time.Second
-	// receiptWaiters wait at once, each for writes of its share of receiptSlots.
-	receiptWaiters = 3
-	receiptSlots   = 2 * receiptWaiters
+	// syncPace is the pause between two waits for the fleet, syncTimeout the maximum
+	// duration of each.
+	syncPace    = 200 * time.Millisecond
+	syncTimeout = 3 * time.Second
+	// syncWaiters wait concurrently, each for writes to its share of syncSlots.
+	syncWaiters = 3
+	syncSlots   = 2 * syncWaiters
 )
 
-// startReceipts writes a key, waits until keytail reports that the fleet has applied it
-// (wait=fleet), and validates at every instance at once. From then on no answer about
-// any key may ignore a write that was acknowledged before.
-func (a *workload) startReceipts(ctx context.Context, instances []asker) {
-	all := slices.Clone(a.slots[len(a.slots)-receiptSlots:])
-	for slots := range slices.Chunk(all, receiptSlots/receiptWaiters) {
+// startSyncs writes a key, waits until keytail reports that the fleet has applied the
+// write (wait=fleet), and validates at every instance immediately. From then on no answer
+// about any key may ignore an earlier acknowledged write.
+func (a *workload) startSyncs(ctx context.Context, instances []validator) {
+	all := slices.Clone(a.slots[len(a.slots)-syncSlots:])
+	for slots := range slices.Chunk(all, syncSlots/syncWaiters) {
 		random := rand.New(rand.NewPCG(a.seed, uint64(2000+slots[0].number)))
-		a.writers.Go(func() { a.awaitReceipts(ctx, random, slots, instances) })
+		a.writers.Go(func() { a.syncRepeatedly(ctx, random, slots, instances) })
 	}
 }
 
-func (a *workload) awaitReceipts(ctx context.Context, random *rand.Rand, slots []*slot, instances []asker) {
-	pace := time.NewTicker(receiptPace)
+func (a *workload) syncRepeatedly(ctx context.Context, random *rand.Rand, slots []*slot, instances []validator) {
+	pace := time.NewTicker(syncPace)
 	defer pace.Stop()
 	for ctx.Err() == nil {
-		a.peace.RLock()
+		a.pauseWriters.RLock()
 		s, sent, revision := a.revision(ctx, random, slots)
-		a.peace.RUnlock()
+		a.pauseWriters.RUnlock()
 		if syncer, ok := instances[random.IntN(len(instances))].(fleetSyncer); ok && revision != 0 {
-			a.receipt(ctx, syncer, s, sent, revision, instances)
+			a.sync(ctx, syncer, s, sent, revision, instances)
 		}
 		select {
 		case <-ctx.Done():
@@ -61,8 +61,8 @@ func (i *instance) synced(ctx context.Context, revision clustertime.Time) bool {
 	return err == nil && receipt.Synced
 }
 
-// revision makes a write, and returns when it was sent and its revision; zero if
-// it was not acknowledged.
+// revision makes a write, and returns the time at which it was sent, and its revision:
+// zero if it was not acknowledged.
 func (a *workload) revision(ctx context.Context, random *rand.Rand, slots []*slot) (s *slot, sent time.Time, revision clustertime.Time) {
 	i := random.IntN(len(slots))
 	s = slots[i]
@@ -95,11 +95,11 @@ func (a *workload) revision(ctx context.Context, random *rand.Rand, slots []*slo
 	return s, sent, clustertime.New(at.T, at.I)
 }
 
-// receipt waits for the fleet. It is not recorded while the positions of the instances
-// are forged (docs/security.md).
-func (a *workload) receipt(ctx context.Context, syncer fleetSyncer, s *slot, sent time.Time, revision clustertime.Time, instances []asker) {
+// sync waits for the fleet. It records nothing while the instances' positions are forged
+// (docs/security.md).
+func (a *workload) sync(ctx context.Context, syncer fleetSyncer, s *slot, sent time.Time, revision clustertime.Time, instances []validator) {
 	began := time.Now().UnixNano()
-	limited, cancel := context.WithTimeout(ctx, receiptTimeout)
+	limited, cancel := context.WithTimeout(ctx, syncTimeout)
 	defer cancel()
 	if !syncer.synced(limited, revision) || began < a.forgedUntil.Load() {
 		return
@@ -107,7 +107,7 @@ func (a *workload) receipt(ctx context.Context, syncer fleetSyncer, s *slot, sen
 	a.history.AddAcknowledgement(sent, time.Now())
 	for i, instance := range instances {
 		for _, subject := range s.subjects {
-			a.history.AddAnswer(question(ctx, instanceName(i), instance, subject))
+			a.history.AddAnswer(validate(ctx, instanceName(i), instance, subject))
 		}
 	}
 }

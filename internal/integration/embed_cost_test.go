@@ -12,8 +12,8 @@ import (
 	"github.com/keytail/keytail/internal/mongotest"
 )
 
-// TestCostOfAuthenticate prints what the middleware adds to an empty Gin handler,
-// with a service behind it whose cache holds the key.
+// TestCostOfAuthenticate prints the cost of the middleware around an empty Gin handler,
+// with a cached key.
 func TestCostOfAuthenticate(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it measures")
@@ -24,8 +24,8 @@ func TestCostOfAuthenticate(t *testing.T) {
 		}
 		r := startEmbedded(t, s, 0)
 		k := r.newKey()
-		r.becomes(k, apikey.Valid)
-		r.isCached(k)
+		r.waitForCode(k, apikey.Valid)
+		r.waitUntilCached(k)
 		empty := func(c *gin.Context) { c.Status(http.StatusNoContent) }
 		for _, c := range []struct {
 			name  string

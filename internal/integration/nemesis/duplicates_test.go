@@ -14,50 +14,49 @@ import (
 )
 
 const (
-	// twinPairs are keys with two documents each, while the unique index is away,
-	// and twinTurns how many writes are made to these.
-	twinPairs, twinTurns = 6, 40
-	twinPace             = 30 * time.Millisecond
+	// duplicatePairs is the number of keys that have two documents while there is no unique
+	// index, and duplicateTurns the number of writes to these documents.
+	duplicatePairs, duplicateTurns = 6, 40
+	twinPace                       = 30 * time.Millisecond
 )
 
-// sharedHash is a slot and a second document with the hash of a slot's.
+// sharedHash is a slot and a second document with the same hash.
 type sharedHash struct {
 	slot *slot
 	id   string
-	// active says which of the two documents are: the slot's own, the twin.
+	// active is is_active of the slot's own document and of the duplicate.
 	active [2]bool
 }
 
-// twins drops the unique index, and gives some keys a second document. Which of
-// the two is read must not matter: the key is DISABLED in any case
-// (docs/adopt-your-collection.md).
-// Then the second documents go, and the index comes back. The writers pause meanwhile.
-func (a *arena) twins(load *workload, random *rand.Rand) func() (mend func()) {
+// duplicates drops the unique index, and gives some keys a second document. The key must
+// be DISABLED, whichever of the two is read (docs/adopt-your-collection.md). Then it
+// deletes the second documents, and creates the index again. The writers pause meanwhile.
+func (a *testbed) duplicates(load *workload, random *rand.Rand) func() (repair func()) {
 	return func() func() {
-		a.retry("dropping the unique index", func(ctx context.Context) error {
+		a.repeat("dropping the unique index", func(ctx context.Context) error {
 			err := a.keys.Indexes().DropOne(ctx, "key_hash_1")
-			if hasCode(err, 27) { // IndexNotFound: an earlier try dropped it
+			if hasCode(err, 27) { // IndexNotFound: an earlier attempt dropped it
 				return nil
 			}
 			return err
 		})
-		pairs := load.pairs(random)
+		pairs := load.duplicatePairsOf(random)
 		for _, p := range pairs {
-			a.twinWrite(load, p, apikey.Disabled, func(ctx context.Context) error {
+			a.writeDuplicate(load, p, apikey.Disabled, func(ctx context.Context) error {
 				return p.insert(ctx, a.keys)
 			})
 		}
-		for turn := range twinTurns {
+		for turn := range duplicateTurns {
 			if len(pairs) == 0 {
 				break
 			}
-			if turn == twinTurns/2 && a.forget != nil {
-				a.forget() // a scan meets them
+			if turn == duplicateTurns/2 && a.forget != nil {
+				a.forget() // a scan reads these documents
 			}
 			p := pairs[random.IntN(len(pairs))]
 			which := random.IntN(2)
 			p.active[which] = !p.active[which]
-			a.twinWrite(load, p, apikey.Disabled, func(ctx context.Context) error { return p.set(ctx, a.keys, which) })
+			a.writeDuplicate(load, p, apikey.Disabled, func(ctx context.Context) error { return p.set(ctx, a.keys, which) })
 			pause(twinPace)
 		}
 		return func() {
@@ -70,17 +69,17 @@ func (a *arena) twins(load *workload, random *rand.Rand) func() (mend func()) {
 }
 
 // pairs are some slots whose key is VALID, or would be but for is_active, each
-// with a twin that is active.
-func (a *workload) pairs(random *rand.Rand) []*sharedHash {
+// with a duplicate that is active.
+func (a *workload) duplicatePairsOf(random *rand.Rand) []*sharedHash {
 	var pairs []*sharedHash
 	for _, i := range random.Perm(len(a.slots)) {
 		s := a.slots[i]
 		if s.subjects[0].quiet || s.retired || !s.certain || !s.expires.IsZero() || (s.state != apikey.Valid && s.state != apikey.Disabled) {
 			continue
 		}
-		id := fmt.Sprint("twin of ", s.id(s.generation))
+		id := fmt.Sprint("duplicate of ", s.id(s.generation))
 		pairs = append(pairs, &sharedHash{slot: s, id: id, active: [2]bool{s.state == apikey.Valid, random.IntN(2) == 0}})
-		if len(pairs) == twinPairs {
+		if len(pairs) == duplicatePairs {
 			break
 		}
 	}
@@ -95,7 +94,7 @@ func (p *sharedHash) insert(ctx context.Context, keys *mongo.Collection) error {
 		}
 	}
 	_, err := keys.InsertOne(ctx, document)
-	if hasCode(err, 11000) { // an earlier try made it
+	if hasCode(err, 11000) { // an earlier attempt inserted it
 		return nil
 	}
 	return err
@@ -108,23 +107,22 @@ func (p *sharedHash) set(ctx context.Context, keys *mongo.Collection, which int)
 	return err
 }
 
-// twinWrite makes a write to one of two documents, and records what the key is
-// from then on.
-func (a *arena) twinWrite(load *workload, p *sharedHash, to apikey.Code, write func(context.Context) error) {
+// writeDuplicate makes a write to one of two documents, and records the key's new state.
+func (a *testbed) writeDuplicate(load *workload, p *sharedHash, to apikey.Code, write func(context.Context) error) {
 	s := p.slot.subjects[p.slot.current]
 	acked := load.history.AddWrite(s.label, to, time.Now())
 	load.touch([]subject{s})
-	a.retry("writing to a key with two documents", write)
+	a.repeat("writing to a key with two documents", write)
 	acked(time.Now())
 }
 
 // separate deletes the second document.
-func (a *arena) separate(load *workload, p *sharedHash) {
+func (a *testbed) separate(load *workload, p *sharedHash) {
 	p.slot.condition = condition{state: apikey.Disabled}
 	if p.active[0] {
 		p.slot.state = apikey.Valid
 	}
-	a.twinWrite(load, p, p.slot.state, func(ctx context.Context) error {
+	a.writeDuplicate(load, p, p.slot.state, func(ctx context.Context) error {
 		_, err := a.keys.DeleteOne(ctx, bson.D{{Key: "_id", Value: p.id}})
 		return err
 	})

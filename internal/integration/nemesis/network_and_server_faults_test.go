@@ -22,7 +22,7 @@ import (
 	"github.com/keytail/keytail/internal/nemesis"
 )
 
-// proxied stands between one instance and the server.
+// proxied is the toxiproxy between one instance and the server.
 type proxied struct{ *toxiproxy.Proxy }
 
 func startProxy(t *testing.T, name string, s *mongotest.Server) proxied {
@@ -31,7 +31,7 @@ func startProxy(t *testing.T, name string, s *mongotest.Server) proxied {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// Some toxics log to the standard error whatever logger they are given.
+	// Some toxics log to standard error even with another logger.
 	zerolog.SetGlobalLevel(zerolog.Disabled)
 	api := toxiproxy.NewServer(toxiproxy.NewMetricsContainer(nil), zerolog.Nop())
 	p := toxiproxy.NewProxy(api, name, "127.0.0.1:0", u.Host)
@@ -42,17 +42,17 @@ func startProxy(t *testing.T, name string, s *mongotest.Server) proxied {
 	return proxied{p}
 }
 
-// DialContext makes all connections of a client go through the proxy, whatever
-// address the replica set says it has.
+// DialContext routes all connections of a client through the proxy, whatever address the
+// replica set reports.
 func (p proxied) DialContext(ctx context.Context, network, _ string) (net.Conn, error) {
 	return (&net.Dialer{}).DialContext(ctx, network, p.Listen)
 }
 
-// options are those of an instance's client. The driver makes two connections at
-// a time and gives each 30 s to say hello, so that two whose hello was swallowed
-// keep all others from being made long after the network is well again. And its
-// monitor asks the server with a wait of 10 s: an error without a topologyVersion,
-// as secantusd's failpoints make, has the server unknown for as long.
+// options returns the options of an instance's client. The driver opens at most two
+// connections at a time, and each has 30 s for its hello. So two connections whose hello
+// was lost block all others long after the network works again. And the driver's monitor
+// waits up to 10 s for a hello: after an error without a topologyVersion, which
+// secantusd's failpoints return, the server stays unknown for that time.
 func (p proxied) options(s *mongotest.Server, appName string) *options.ClientOptions {
 	return s.Options(appName).SetDialer(p).
 		SetServerSelectionTimeout(5 * time.Second).
@@ -60,9 +60,9 @@ func (p proxied) options(s *mongotest.Server, appName string) *options.ClientOpt
 		SetHeartbeatInterval(nemesisMaxStale / 6)
 }
 
-// impatient is a client that is not the instances', and that recovers as soon as
-// they do: what a black hole has swallowed is waited for no longer.
-func impatient(t *testing.T, s *mongotest.Server, appName string, change ...func(*options.ClientOptions)) *mongo.Client {
+// connectWithShortTimeouts returns a client for the test itself. It recovers as fast as
+// the instances do: after a black hole it does not wait longer for lost replies.
+func connectWithShortTimeouts(t *testing.T, s *mongotest.Server, appName string, change ...func(*options.ClientOptions)) *mongo.Client {
 	t.Helper()
 	o := s.Options(appName).SetConnectTimeout(*nemesisConnect).SetHeartbeatInterval(nemesisMaxStale / 6)
 	for _, f := range change {
@@ -71,8 +71,8 @@ func impatient(t *testing.T, s *mongotest.Server, appName string, change ...func
 	return s.Connect(t, o)
 }
 
-// poison adds a toxic; the function returned takes it away.
-func (p proxied) poison(t *testing.T, toxic string) (mend func()) {
+// addToxic adds a toxic; repair removes it.
+func (p proxied) addToxic(t *testing.T, toxic string) (repair func()) {
 	t.Helper()
 	added, err := p.Toxics.AddToxicJson(strings.NewReader(toxic))
 	if err != nil {
@@ -85,14 +85,14 @@ func (p proxied) poison(t *testing.T, toxic string) (mend func()) {
 	}
 }
 
-// fault breaks something for the victims, and returns what mends it.
-type fault func(victims []*instance) (mend func())
+// fault breaks something for the victims, and returns the function that repairs it.
+type fault func(victims []*instance) (repair func())
 
-// toxics are faults of the network between instances and any server.
+// toxics returns faults of the network between the instances and any server.
 func toxics(t *testing.T) map[string]fault {
 	toxic := func(text string) fault {
 		return func(victims []*instance) func() {
-			return each(victims, func(i *instance) func() { return i.proxy.poison(t, text) })
+			return each(victims, func(i *instance) func() { return i.proxy.addToxic(t, text) })
 		}
 	}
 	return map[string]fault{
@@ -104,25 +104,25 @@ func toxics(t *testing.T) map[string]fault {
 	}
 }
 
-// each does something to all victims, and mends all of them.
-func each(victims []*instance, do func(*instance) func()) (mend func()) {
+// each runs do for all victims; repair repairs all of them.
+func each(victims []*instance, do func(*instance) func()) (repair func()) {
 	var mends []func()
 	for _, v := range victims {
 		mends = append(mends, do(v))
 	}
 	return func() {
-		for _, mend := range mends {
-			mend()
+		for _, repair := range mends {
+			repair()
 		}
 	}
 }
 
-// failpoints make commands of one instance fail, or of all of them.
+// failpoints returns faults that make commands of one instance, or of all, fail.
 func failpoints(t *testing.T, s *mongotest.Server) map[string]fault {
-	admin := impatient(t, s, "operator").Database("admin")
+	admin := connectWithShortTimeouts(t, s, "operator").Database("admin")
 	point := func(data bson.D) fault {
 		return func(victims []*instance) func() {
-			// There is one failpoint, for one name or for everybody, writers too.
+			// There is one failpoint, for one client name or for all clients, writers included.
 			data := data
 			if len(victims) == 1 {
 				data = append(bson.D{{Key: "appName", Value: victims[0].appName}}, data...)
@@ -150,13 +150,12 @@ func failpoints(t *testing.T, s *mongotest.Server) map[string]fault {
 	}
 }
 
-// refusals say that the streams cannot go on, each with another word for it, and
-// refuse new ones for as long. What is wrong then shows when they are heard of
-// again.
-func refusals(t *testing.T, s *mongotest.Server) map[string]fault {
-	admin := impatient(t, s, "operator").Database("admin")
+// streamErrors returns faults that end the streams, each with another error code, and
+// reject new ones meanwhile. Violations appear when the streams are open again.
+func streamErrors(t *testing.T, s *mongotest.Server) map[string]fault {
+	admin := connectWithShortTimeouts(t, s, "operator").Database("admin")
 	faults := map[string]fault{}
-	for _, code := range []int{136, 260, 280, 286, 10334, 8} { // 8: nobody knows that one
+	for _, code := range []int{136, 260, 280, 286, 10334, 8} { // 8: a code without a meaning
 		faults[fmt.Sprint("refused with ", code)] = func([]*instance) func() {
 			setFailpoint(t, admin, "alwaysOn", bson.D{{Key: "failCommands", Value: bson.A{"getMore", "aggregate"}}, {Key: "errorCode", Value: code}})
 			return func() {
@@ -168,10 +167,10 @@ func refusals(t *testing.T, s *mongotest.Server) map[string]fault {
 	return faults
 }
 
-// anyCode makes streams fail with one of the server's codes, while they are read,
+// randomCode makes streams fail with one of the server's codes, while they are read,
 // opened or both.
-func (a *arena) anyCode(load *workload) fault {
-	admin := impatient(a.t, a.server, "operator").Database("admin")
+func (a *testbed) randomCode(load *workload) fault {
+	admin := connectWithShortTimeouts(a.t, a.server, "operator").Database("admin")
 	random := rand.New(rand.NewPCG(load.seed, 19))
 	codes := testkit.Codes(a.t)
 	return func(victims []*instance) func() {
@@ -187,7 +186,7 @@ func (a *arena) anyCode(load *workload) fault {
 	}
 }
 
-// setFailpoint insists: the connection may be one that the last fault has closed.
+// setFailpoint retries: the last fault may have closed the connection.
 func setFailpoint(t *testing.T, admin *mongo.Database, mode any, data bson.D) {
 	t.Helper()
 	command := bson.D{{Key: "configureFailPoint", Value: "failCommand"}, {Key: "mode", Value: mode}}
@@ -195,21 +194,21 @@ func setFailpoint(t *testing.T, admin *mongo.Database, mode any, data bson.D) {
 		command = append(command, bson.E{Key: "data", Value: data})
 	}
 	var err error
-	mongotest.Eventually(t, testkit.Patience, func() bool {
+	mongotest.Eventually(t, testkit.WaitTimeout, func() bool {
 		ctx, cancel := context.WithTimeout(context.Background(), writeTimeout)
 		defer cancel()
 		err = admin.RunCommand(ctx, command).Err()
 		return err == nil
-	}, "setting a failpoint ", mode, ": ", lazily(func() any { return err }))
+	}, "cannot set a failpoint ", mode, ": ", lazyText(func() any { return err }))
 }
 
-// devmongoFaults are those that only the embedded server can stage.
-func (a *arena) devmongoFaults(d *mongotest.Devmongo) map[string]fault {
+// devmongoFaults returns faults that only the embedded server can make.
+func (a *testbed) devmongoFaults(d *mongotest.Devmongo) map[string]fault {
 	t := a.t
-	admin := impatient(t, &d.Server, "operator").Database("admin")
+	admin := connectWithShortTimeouts(t, &d.Server, "operator").Database("admin")
 	refuse := bson.D{{Key: "failCommands", Value: bson.A{"getMore", "aggregate"}}, {Key: "errorCode", Value: 286}}
 	// openInLag makes all streams end with a loss, and new ones open after writes
-	// that the majority has not got.
+	// that have not reached the majority.
 	openInLag := func() {
 		setFailpoint(t, admin, "alwaysOn", refuse)
 		pause(lossLasts)
@@ -232,14 +231,14 @@ func (a *arena) devmongoFaults(d *mongotest.Devmongo) map[string]fault {
 		"black hole":    func(v []*instance) func() { d.Node.BlackHole(soleVictim(v)); return d.Node.Heal },
 		"late finds": func([]*instance) func() {
 			d.Node.DelayReplies("", "find", findsLate)
-			pause(3 * scanLasts) // a heartbeat must come back in the meantime
+			pause(3 * scanLasts) // a heartbeat must complete its round trip meanwhile
 			return func() { d.Node.DelayReplies("", "", 0) }
 		},
 		"lagging reads":               func([]*instance) func() { d.Node.LagReads(); return d.Node.CatchUpReads },
 		"majority held, history lost": func([]*instance) func() { openInLag(); return d.Node.ReleaseMajority },
 		"majority held, history lost, rolled back": func([]*instance) func() {
 			openInLag()
-			// What is wrong then shows when the streams have been heard of again.
+			// Violations appear when the streams are open again.
 			return func() { d.Node.Rollback(); pause(scanLasts) }
 		},
 		"new streams read late, log rolls": func([]*instance) func() {
@@ -266,21 +265,21 @@ func (a *arena) devmongoFaults(d *mongotest.Devmongo) map[string]fault {
 }
 
 const (
-	// lossLasts is longer than the tail's first pause, so that all streams meet
-	// it, and shorter than a fault.
+	// lossLasts is longer than the tail's first pause, so that it affects all streams,
+	// and shorter than a fault.
 	lossLasts = 150 * time.Millisecond
 	// openLasts is longer than the tail's next pauses.
 	openLasts = 400 * time.Millisecond
-	// scanLasts is enough to open a stream and scan, on a machine that is not busy.
+	// scanLasts is enough time to open a stream and scan, on an idle machine.
 	scanLasts = 600 * time.Millisecond
-	// findsLate is more than one change of a hot key takes.
+	// findsLate is longer than one change of a hot key takes.
 	findsLate = 200 * time.Millisecond
 )
 
-// pause is a part of a fault that takes time.
+// pause waits as part of a fault.
 func pause(d time.Duration) { <-time.After(d) }
 
-// secantusFaults happen to its process.
+// secantusFaults returns faults of secantusd's process.
 func secantusFaults(t *testing.T, s *mongotest.Secantus) map[string]fault {
 	u, err := url.Parse(s.URI)
 	if err != nil {

@@ -22,7 +22,7 @@ func follow(t *testing.T, handler http.Handler) *eventStream {
 	t.Helper()
 	server := httptest.NewServer(handler)
 	t.Cleanup(server.Close)
-	client := &http.Client{Timeout: testkit.Patience}
+	client := &http.Client{Timeout: testkit.WaitTimeout}
 	t.Cleanup(client.CloseIdleConnections)
 	response, err := client.Get(server.URL + "/v1/events")
 	if err != nil {
@@ -30,12 +30,12 @@ func follow(t *testing.T, handler http.Handler) *eventStream {
 	}
 	t.Cleanup(func() { _ = response.Body.Close() })
 	if response.StatusCode != http.StatusOK || response.Header.Get("Content-Type") != "text/event-stream" {
-		t.Fatalf("status %d, %s", response.StatusCode, response.Header.Get("Content-Type"))
+		t.Fatalf("got status %d, %s", response.StatusCode, response.Header.Get("Content-Type"))
 	}
 	return &eventStream{t, bufio.NewScanner(response.Body)}
 }
 
-// next is the kind and the data of the next event.
+// next returns kind and data of the next event.
 func (s *eventStream) next() (kind, data string, ok bool) {
 	for s.lines.Scan() {
 		line := s.lines.Text()
@@ -57,13 +57,13 @@ func (s *eventStream) expect(kind, data string) {
 	}
 }
 
-// until skips other events.
+// until skips events up to this one.
 func (s *eventStream) until(kind, data string) {
 	s.t.Helper()
 	for {
 		gotKind, gotData, ok := s.next()
 		if !ok {
-			s.t.Fatalf("the stream ends (%v) before %s %s", s.lines.Err(), kind, data)
+			s.t.Fatalf("the stream ended (%v) before %s %s", s.lines.Err(), kind, data)
 		}
 		if gotKind == kind && strings.HasPrefix(gotData, data) {
 			return

@@ -12,7 +12,7 @@ import (
 func TestDrainAsksProxiesToCloseTheirConnections(t *testing.T) {
 	f := newFake()
 	r, public, operations := startServe(t, f.deps(), "--drain-delay=1s")
-	client := http.Client{Transport: &http.Transport{}, Timeout: patience}
+	client := http.Client{Transport: &http.Transport{}, Timeout: waitTimeout}
 	t.Cleanup(client.CloseIdleConnections)
 	closes := func(url string) bool {
 		response, err := client.Get(url)
@@ -27,17 +27,17 @@ func TestDrainAsksProxiesToCloseTheirConnections(t *testing.T) {
 	}
 	for _, url := range []string{public, operations} {
 		if closes(url) {
-			t.Errorf("%s: connections are closed in ordinary times", url)
+			t.Errorf("%s: the connection was closed before the drain", url)
 		}
 	}
 	r.signal(t)
 	<-f.drained
 	for _, url := range []string{public, operations} {
 		if !closes(url) {
-			t.Errorf("%s: a connection is kept although the listener is about to close", url)
+			t.Errorf("%s: the connection was kept during the drain", url)
 		}
 	}
 	if code := r.wait(t); code != exitOK {
-		t.Errorf("exit code %d; stderr:\n%s", code, r.stderr)
+		t.Errorf("got exit code %d; stderr:\n%s", code, r.stderr)
 	}
 }

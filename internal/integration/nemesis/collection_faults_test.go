@@ -18,79 +18,79 @@ import (
 	"github.com/keytail/keytail/internal/mongotest"
 )
 
-// upheavals are what other clients do to the whole collection. The writers pause, and the
-// history records the new state of each key.
-func (a *arena) upheavals(load *workload) map[string]fault {
+// collectionFaults returns changes of the whole collection by other clients. The writers
+// pause, and the history records the new state of each key.
+func (a *testbed) collectionFaults(load *workload) map[string]fault {
 	database := a.keys.Database()
 	elsewhere := database.Collection("elsewhere")
 	random := rand.New(rand.NewPCG(load.seed, 7))
 	return map[string]fault{
-		"drop": a.upheaval(load, func() func() {
-			return a.vanishes(load, func(ctx context.Context) error { return a.keys.Drop(ctx) }, func() { a.recreate(load, random) })
+		"drop": a.collectionFault(load, func() func() {
+			return a.endCollection(load, func(ctx context.Context) error { return a.keys.Drop(ctx) }, func() { a.recreate(load, random) })
 		}),
-		"drop database": a.upheaval(load, func() func() {
-			return a.vanishes(load, func(ctx context.Context) error { return database.Drop(ctx) }, func() { a.recreate(load, random) })
+		"drop database": a.collectionFault(load, func() func() {
+			return a.endCollection(load, func(ctx context.Context) error { return database.Drop(ctx) }, func() { a.recreate(load, random) })
 		}),
-		"unique index dropped, twins": a.upheaval(load, a.twins(load, random)),
-		"hashes in arrays":            a.upheaval(load, a.arrays(load, random)),
-		"rename away and back": a.upheaval(load, func() func() {
+		"unique index dropped, duplicates": a.collectionFault(load, a.duplicates(load, random)),
+		"hashes in arrays":                 a.collectionFault(load, a.arrays(load, random)),
+		"rename away and back": a.collectionFault(load, func() func() {
 			move := func(from, to *mongo.Collection) func(context.Context) error {
 				return func(ctx context.Context) error { return rename(ctx, from, to, false) }
 			}
-			return a.vanishes(load, move(a.keys, elsewhere), func() {
+			return a.endCollection(load, move(a.keys, elsewhere), func() {
 				back := load.rewritten()
-				a.retry("renaming back", move(elsewhere, a.keys))
+				a.repeat("renaming back", move(elsewhere, a.keys))
 				back()
 			})
 		}),
-		"rename onto": a.upheaval(load, func() func() {
+		"rename onto": a.collectionFault(load, func() func() {
 			replacement := database.Collection("replacement")
 			a.make(replacement)
 			acked := a.fill(load, replacement, random, anyCondition)
-			a.retry("renaming onto", func(ctx context.Context) error { return rename(ctx, replacement, a.keys, true) })
+			a.repeat("renaming onto", func(ctx context.Context) error { return rename(ctx, replacement, a.keys, true) })
 			acked()
 			return func() {}
 		}),
 	}
 }
 
-// upheaval makes a fault of a change for which all writers pause and every slot has a
-// known state.
-func (a *arena) upheaval(load *workload, do func() (mend func())) fault {
+// collectionFault returns a fault for a change during which all writers pause and every
+// slot has a known state.
+func (a *testbed) collectionFault(load *workload, do func() (repair func())) fault {
 	return func([]*instance) func() {
-		load.peace.Lock()
+		load.pauseWriters.Lock()
 		done := false
 		defer func() {
-			if !done { // the test has failed, and its end waits for the writers
-				load.peace.Unlock()
+			if !done { // the test has failed, and its cleanup waits for the writers
+				load.pauseWriters.Unlock()
 			}
 		}()
-		a.retry("asking the server", func(ctx context.Context) error { return a.keys.Database().Client().Ping(ctx, nil) })
-		a.retry("finding out what the keys are", load.settleAll)
+		a.repeat("asking the server", func(ctx context.Context) error { return a.keys.Database().Client().Ping(ctx, nil) })
+		a.repeat("finding out what the keys are", load.settleAll)
 		load.forgetRetired()
-		mend := do()
+		repair := do()
 		done = true
 		return func() {
-			defer load.peace.Unlock()
-			mend()
+			defer load.pauseWriters.Unlock()
+			repair()
 		}
 	}
 }
 
-// retry repeats a command until it succeeds: the first try may be on a connection that
-// the last fault has closed.
-func (a *arena) retry(what string, do func(ctx context.Context) error) {
+// repeat runs a command until it succeeds: the last fault may have closed the connection
+// of the first attempt.
+func (a *testbed) repeat(what string, do func(ctx context.Context) error) {
 	a.t.Helper()
 	var err error
-	mongotest.Eventually(a.t, testkit.Patience, func() bool {
+	mongotest.Eventually(a.t, testkit.WaitTimeout, func() bool {
 		ctx, cancel := context.WithTimeout(context.Background(), convergence)
 		defer cancel()
 		err = do(ctx)
 		return err == nil
-	}, what, ": ", lazily(func() any { return err }))
+	}, what, ": ", lazyText(func() any { return err }))
 }
 
-// rename repeats well: a try whose reply was lost has been made.
+// rename can be repeated: an earlier attempt whose reply was lost may have succeeded.
 func rename(ctx context.Context, from, to *mongo.Collection, onto bool) error {
 	name := from.Database().Name()
 	err := from.Database().Client().Database("admin").RunCommand(ctx, bson.D{
@@ -101,7 +101,7 @@ func rename(ctx context.Context, from, to *mongo.Collection, onto bool) error {
 	if hasCode(err, 26) { // NamespaceNotFound
 		return nil
 	}
-	if hasCode(err, 48) { // NamespaceExists, which secantusd looks for first
+	if hasCode(err, 48) { // NamespaceExists, which secantusd checks first
 		left, listErr := from.Database().ListCollectionNames(ctx, bson.D{{Key: "name", Value: from.Name()}})
 		if listErr == nil && len(left) == 0 {
 			return nil
@@ -115,28 +115,28 @@ func hasCode(err error, code int) bool {
 	return ok && server.HasErrorCode(code)
 }
 
-// make makes a collection for keys, if it is not there.
-func (a *arena) make(collection *mongo.Collection) {
+// make creates a collection for keys if it does not exist.
+func (a *testbed) make(collection *mongo.Collection) {
 	a.t.Helper()
-	a.retry("making "+collection.Name(), func(ctx context.Context) error {
+	a.repeat("making "+collection.Name(), func(ctx context.Context) error {
 		err := collection.Database().CreateCollection(ctx, collection.Name())
 		if err != nil && !hasCode(err, 48) { // NamespaceExists
 			return err
 		}
 		_, err = collection.Indexes().CreateOne(ctx, mongo.IndexModel{
-			// Sparse, for the documents that have no hash.
+			// Sparse, because of documents without a hash.
 			Keys: bson.D{{Key: "key_hash", Value: 1}}, Options: options.Index().SetUnique(true).SetSparse(true),
 		})
 		return err
 	})
 }
 
-// vanishes ends the collection; what is returned makes one again.
-func (a *arena) vanishes(load *workload, end func(context.Context) error, again func()) (mend func()) {
+// endCollection ends the collection; repair creates one again.
+func (a *testbed) endCollection(load *workload, end func(context.Context) error, again func()) (repair func()) {
 	// First each key is NOT_FOUND, and then, without the collection, UNAVAILABLE.
 	now := time.Now()
 	acks := slices.Concat(load.wrote(apikey.NotFound, now), load.wrote(apikey.Unavailable, now))
-	a.retry("ending the collection", end)
+	a.repeat("ending the collection", end)
 	acknowledge(acks)
 	over := load.history.BeginMissingCollection()
 	return func() {
@@ -146,7 +146,7 @@ func (a *arena) vanishes(load *workload, end func(context.Context) error, again 
 }
 
 // recreate creates an empty collection, and then the documents of most slots.
-func (a *arena) recreate(load *workload, random *rand.Rand) {
+func (a *testbed) recreate(load *workload, random *rand.Rand) {
 	acks := load.wrote(apikey.NotFound, time.Now())
 	a.make(a.keys)
 	acknowledge(acks)
@@ -156,9 +156,9 @@ func (a *arena) recreate(load *workload, random *rand.Rand) {
 	a.fill(load, a.keys, random, func(*rand.Rand) condition { return condition{state: apikey.Valid} })()
 }
 
-// fill gives most slots, and each that is quiet, a document in a collection that
-// has none.
-func (a *arena) fill(load *workload, into *mongo.Collection, random *rand.Rand, which func(*rand.Rand) condition) (acked func()) {
+// fill inserts documents for each quiet slot, and for most others, into an empty
+// collection.
+func (a *testbed) fill(load *workload, into *mongo.Collection, random *rand.Rand, which func(*rand.Rand) condition) (acked func()) {
 	var documents []any
 	var done []func(bool)
 	for _, s := range load.slots {
@@ -175,10 +175,10 @@ func (a *arena) fill(load *workload, into *mongo.Collection, random *rand.Rand, 
 			documents = append(documents, s.document())
 		}
 	}
-	a.retry("filling "+into.Name(), func(ctx context.Context) error {
+	a.repeat("filling "+into.Name(), func(ctx context.Context) error {
 		_, err := into.InsertMany(ctx, documents, options.InsertMany().SetOrdered(false))
 		if mongo.IsDuplicateKeyError(err) {
-			return nil // of an earlier try
+			return nil // an earlier attempt inserted them
 		}
 		return err
 	})
@@ -196,20 +196,20 @@ func acknowledge(acks []func(time.Time)) {
 	}
 }
 
-// settleAll settles each slot whose document is not certain.
+// settleAll settles each slot whose state is uncertain.
 func (a *workload) settleAll(ctx context.Context) error {
 	for _, s := range a.slots {
 		if s.certain || s.retired {
 			continue
 		}
 		if a.settle(ctx, s); !s.certain {
-			return fmt.Errorf("%s is not certain", s.id(s.generation))
+			return fmt.Errorf("the outcome of the last write to %s is unknown", s.id(s.generation))
 		}
 	}
 	return nil
 }
 
-// forgetRetired ends the requests for keys whose state cannot be known.
+// forgetRetired ends the requests for keys of unknown state.
 func (a *workload) forgetRetired() {
 	a.mutex.Lock()
 	defer a.mutex.Unlock()
@@ -222,7 +222,7 @@ func (a *workload) forgetRetired() {
 	a.slots = slices.DeleteFunc(a.slots, func(s *slot) bool { return s.retired })
 }
 
-// labels are those of all keys, once.
+// labels returns the distinct labels of all keys.
 func (a *workload) labels() []string {
 	labels := []string{unknownLabel}
 	for _, s := range a.slots {
@@ -231,7 +231,7 @@ func (a *workload) labels() []string {
 	return labels
 }
 
-// wrote notes that all keys get this state.
+// wrote records a write that gives all keys this state.
 func (a *workload) wrote(state apikey.Code, sent time.Time) (acks []func(time.Time)) {
 	for _, label := range a.labels() {
 		acks = append(acks, a.history.AddWrite(label, state, sent))
@@ -240,8 +240,8 @@ func (a *workload) wrote(state apikey.Code, sent time.Time) (acks []func(time.Ti
 }
 
 // rewritten records that all keys get the state that they had. Meanwhile they may be
-// NOT_FOUND: a reader that has found nothing checks for the collection, and it exists by
-// then.
+// NOT_FOUND: a reader that has found nothing checks whether the collection exists, and by
+// then it does.
 func (a *workload) rewritten() (acked func()) {
 	sent := time.Now()
 	acks := a.wrote(apikey.NotFound, sent)
@@ -253,16 +253,15 @@ func (a *workload) rewritten() (acked func()) {
 	return func() { acknowledge(acks) }
 }
 
-// ballast is what the small cache of one instance cannot hold.
+// ballast is the number of documents that exceeds the small cache of one instance.
 const (
 	ballastDocuments = 120
 	ballastBytes     = 14_000
 )
 
-// overfill puts so much into the collection that the small cache evicts entries, until
-// the fault ends. Only keys of a scan can be known to be absent then, so a scan comes
-// first if possible.
-func (a *arena) overfill([]*instance) func() {
+// overfill inserts so many documents that the small cache evicts entries until the fault
+// ends. Only a scan can prove that keys are absent, so a scan comes first if possible.
+func (a *testbed) overfill([]*instance) func() {
 	if a.forget != nil {
 		a.forget()
 	}
@@ -270,7 +269,7 @@ func (a *arena) overfill([]*instance) func() {
 	for i := range ballastDocuments {
 		documents = append(documents, testkit.Document(fmt.Sprint("ballast-", i), fmt.Sprint("ballast ", i), bson.E{Key: "metadata", Value: bson.D{{Key: "pad", Value: strings.Repeat("x", ballastBytes)}}}))
 	}
-	a.retry("loading ballast", func(ctx context.Context) error {
+	a.repeat("loading ballast", func(ctx context.Context) error {
 		_, err := a.keys.InsertMany(ctx, documents, options.InsertMany().SetOrdered(false))
 		if mongo.IsDuplicateKeyError(err) {
 			return nil
@@ -278,7 +277,7 @@ func (a *arena) overfill([]*instance) func() {
 		return err
 	})
 	return func() {
-		a.retry("throwing ballast off", func(ctx context.Context) error {
+		a.repeat("throwing ballast off", func(ctx context.Context) error {
 			_, err := a.keys.DeleteMany(ctx, bson.D{{Key: "_id", Value: bson.D{{Key: "$regex", Value: "^ballast-"}}}})
 			return err
 		})

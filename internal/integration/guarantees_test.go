@@ -33,18 +33,18 @@ func TestPromiseBoundedAndSaid(t *testing.T) {
 	mongotest.EachScope(t, func(t *testing.T, s *mongotest.Server) {
 		r := start(t, s, withShortMaxStale)
 		k := r.newKey()
-		r.becomes(k, apikey.Valid)
-		r.isCached(k)
+		r.waitForCode(k, apikey.Valid)
+		r.waitUntilCached(k)
 		failures := r.metric("keytail_stream_failures_total")
 		mend := r.failCommands("getMore", "aggregate")
-		mongotest.Eventually(t, testkit.Patience, func() bool { return r.metric("keytail_stream_failures_total") > failures }, "the stream does not break")
+		mongotest.Eventually(t, testkit.WaitTimeout, func() bool { return r.metric("keytail_stream_failures_total") > failures }, "the stream did not fail")
 		sent := time.Now()
 		r.set(k, "is_active", false)
 		acknowledged := time.Now()
 		accepted := 0
-		for deadline := time.Now().Add(testkit.Patience); ; {
+		for deadline := time.Now().Add(testkit.WaitTimeout); ; {
 			asked := time.Now()
-			v := r.ask(k)
+			v := r.validate(k)
 			if v.Code == apikey.Disabled {
 				break
 			}
@@ -58,41 +58,41 @@ func TestPromiseBoundedAndSaid(t *testing.T) {
 				}
 			}
 			if time.Now().After(deadline) {
-				t.Fatal("never refused")
+				t.Fatal("the revoked key was never refused")
 			}
 		}
 		t.Logf("accepted %d times, refused %v after the revocation was sent", accepted, time.Since(sent))
 		mend()
-		r.reaches("live")
-		r.becomes(k, apikey.Disabled)
+		r.waitForState("live")
+		r.waitForCode(k, apikey.Disabled)
 	})
 }
 
 // TestPromiseNoUnannouncedWriter is guarantee 4: here with a migration that names no
-// single key. TestAChangeByAnotherClientTakesEffect has every kind of change.
+// single key. TestAChangeByAnotherClientTakesEffect tests every kind of change.
 func TestPromiseNoUnannouncedWriter(t *testing.T) {
 	mongotest.EachScope(t, func(t *testing.T, s *mongotest.Server) {
 		r := start(t, s)
 		k := r.newKey()
-		r.becomes(k, apikey.Valid)
-		r.isCached(k)
+		r.waitForCode(k, apikey.Valid)
+		r.waitUntilCached(k)
 		many := bson.D{{Key: "$set", Value: bson.D{{Key: "is_active", Value: false}}}}
 		if _, err := r.keys.UpdateMany(t.Context(), bson.D{{Key: "user_id", Value: "user-1"}}, many); err != nil {
 			t.Fatal(err)
 		}
-		r.becomes(k, apikey.Disabled)
+		r.waitForCode(k, apikey.Disabled)
 	})
 }
 
 // TestPromiseAGapIsNeverSilent is guarantee 5: a change without a stream takes effect
-// when there is one again, whether it resumed or lost its history.
+// when there is a stream again, whether it resumed or lost its history.
 func TestPromiseAGapIsNeverSilent(t *testing.T) {
 	mongotest.EachScope(t, func(t *testing.T, s *mongotest.Server) {
 		r := start(t, s)
 		for _, code := range []int{11601, 286} { // Interrupted, ChangeStreamHistoryLost
 			k := r.newKey()
-			r.becomes(k, apikey.Valid)
-			r.isCached(k)
+			r.waitForCode(k, apikey.Valid)
+			r.waitUntilCached(k)
 			s.Needs(t, mongotest.Failpoints)
 			failures := r.metric("keytail_stream_failures_total") + r.metric("keytail_losses_total")
 			mend := r.failpoint("alwaysOn", bson.D{
@@ -100,13 +100,13 @@ func TestPromiseAGapIsNeverSilent(t *testing.T) {
 				{Key: "errorCode", Value: code},
 				{Key: "appName", Value: r.appName},
 			})
-			mongotest.Eventually(t, testkit.Patience, func() bool {
+			mongotest.Eventually(t, testkit.WaitTimeout, func() bool {
 				return r.metric("keytail_stream_failures_total")+r.metric("keytail_losses_total") > failures
-			}, "the stream does not break")
+			}, "the stream did not fail")
 			r.set(k, "is_active", false)
 			mend()
-			r.becomes(k, apikey.Disabled)
-			r.reaches("live")
+			r.waitForCode(k, apikey.Disabled)
+			r.waitForState("live")
 		}
 	})
 }
@@ -116,31 +116,31 @@ func TestPromiseAnOutageIsNotANo(t *testing.T) {
 	mongotest.EachScope(t, func(t *testing.T, s *mongotest.Server) {
 		r := start(t, s, withShortMaxStale)
 		k := r.newKey()
-		r.becomes(k, apikey.Valid)
+		r.waitForCode(k, apikey.Valid)
 		mend := r.failCommands("getMore", "aggregate", "find", "update", "findAndModify")
 		seen := map[int]int{}
-		mongotest.Eventually(t, testkit.Patience, func() bool {
+		mongotest.Eventually(t, testkit.WaitTimeout, func() bool {
 			code, header := r.auth(k.text)
 			seen[code]++
 			if code == http.StatusServiceUnavailable && header.Get("Retry-After") == "" {
 				t.Error("503 without Retry-After")
 			}
 			return code == http.StatusServiceUnavailable && r.state() == "down"
-		}, "it does not become an outage")
+		}, "the verdict did not become UNAVAILABLE")
 		for code := range seen {
 			if code != http.StatusOK && code != http.StatusServiceUnavailable {
-				t.Errorf("an outage was answered with %d", code)
+				t.Errorf("during an outage: got status %d", code)
 			}
 		}
 		mend()
-		mongotest.Eventually(t, testkit.Patience, func() bool {
+		mongotest.Eventually(t, testkit.WaitTimeout, func() bool {
 			code, _ := r.auth(k.text)
 			return code == http.StatusOK
-		}, "the outage does not end")
+		}, "the outage did not end")
 	})
 }
 
-func (r *rig) auth(text string) (int, http.Header) {
+func (r *fixture) auth(text string) (int, http.Header) {
 	request := httptest.NewRequestWithContext(r.t.Context(), http.MethodGet, "/v1/auth", nil)
 	request.Header.Set("Authorization", "Bearer "+text)
 	recorder := httptest.NewRecorder()
@@ -159,7 +159,7 @@ func TestPromiseExactExpiry(t *testing.T) {
 		valid := 0
 		for {
 			asked := time.Now()
-			v := r.ask(k)
+			v := r.validate(k)
 			given := time.Now()
 			if v.Code == apikey.Valid {
 				valid++
@@ -169,13 +169,13 @@ func TestPromiseExactExpiry(t *testing.T) {
 			}
 			if v.Code == apikey.Expired {
 				if given.Before(expires) {
-					t.Fatalf("EXPIRED %v before it does", expires.Sub(given))
+					t.Fatalf("EXPIRED %v before it expired", expires.Sub(given))
 				}
 				break
 			}
 		}
 		if valid == 0 {
-			t.Fatal("never VALID: the test shows nothing")
+			t.Fatal("the key was never VALID, so the test proves nothing")
 		}
 	})
 }
@@ -185,20 +185,20 @@ func TestPromiseGarbageIsFree(t *testing.T) {
 	mongotest.EachScope(t, func(t *testing.T, s *mongotest.Server) {
 		r := start(t, s)
 		k := r.newKey()
-		r.becomes(k, apikey.Valid)
-		mongotest.Eventually(t, testkit.Patience, func() bool { return r.metric("keytail_complete") == 1 }, "not complete")
+		r.waitForCode(k, apikey.Valid)
+		mongotest.Eventually(t, testkit.WaitTimeout, func() bool { return r.metric("keytail_complete") == 1 }, "the cache did not become complete")
 		reads, bytes := r.metric("keytail_fills_total"), r.metric("keytail_cache_bytes")
 		for i := range 2000 {
-			garbage := key{id: "garbage", text: fmt.Sprint("garbage-that-nobody-knows-", i)}
-			if v := r.ask(garbage); v.Code != apikey.NotFound || v.Source != apikey.SourceCache {
+			unknown := key{id: "unknown", text: fmt.Sprint("unknown-key-", i)}
+			if v := r.validate(unknown); v.Code != apikey.NotFound || v.Source != apikey.SourceCache {
 				t.Fatalf("got %v from %v", v.Code, v.Source)
 			}
 		}
 		if got := r.metric("keytail_fills_total"); got != reads {
-			t.Errorf("%v reads for 2000 unknown keys", got-reads)
+			t.Errorf("got %v reads for 2000 unknown keys, want 0", got-reads)
 		}
 		if got := r.metric("keytail_cache_bytes"); got != bytes {
-			t.Errorf("%v bytes for 2000 unknown keys", got-bytes)
+			t.Errorf("got %v more bytes for 2000 unknown keys, want 0", got-bytes)
 		}
 	})
 }
@@ -210,7 +210,7 @@ func TestPromiseAReceipt(t *testing.T) {
 		r := start(t, s)
 		other := r.run(prometheus.NewRegistry(), zap.NewNop())
 		k := r.newKey()
-		r.becomes(k, apikey.Valid)
+		r.waitForCode(k, apikey.Valid)
 		for range 20 {
 			for _, active := range []bool{false, true} {
 				revision := r.setWithRevision(k, active)
@@ -219,9 +219,9 @@ func TestPromiseAReceipt(t *testing.T) {
 					want = apikey.Valid
 				}
 				for name, service := range map[string]testkit.Daemon{"this": r.Daemon, "other": other} {
-					v := service.Judge(t.Context(), k.text, &apikey.Request{MinRevision: uint64(revision)})
+					v := service.Validate(t.Context(), k.text, &apikey.Request{MinRevision: uint64(revision)})
 					if v.Code != want || v.Revision < uint64(revision) {
-						t.Fatalf("%s instance: %v at %v, want %v at %v", name, v.Code, clustertime.Time(v.Revision), want, revision)
+						t.Fatalf("%s instance: got %v at revision %v, want %v at %v", name, v.Code, clustertime.Time(v.Revision), want, revision)
 					}
 				}
 			}
@@ -229,7 +229,7 @@ func TestPromiseAReceipt(t *testing.T) {
 	})
 }
 
-func (r *rig) setWithRevision(k key, active bool) clustertime.Time {
+func (r *fixture) setWithRevision(k key, active bool) clustertime.Time {
 	r.t.Helper()
 	session, err := r.db.Client().StartSession()
 	if err != nil {
@@ -245,7 +245,7 @@ func (r *rig) setWithRevision(k key, active bool) clustertime.Time {
 	return clustertime.New(at.T, at.I)
 }
 
-// written is the output of a logger, which a test reads meanwhile.
+// written is the output of a logger, which a test reads concurrently.
 type written struct {
 	mutex  sync.Mutex
 	buffer bytes.Buffer
@@ -287,7 +287,7 @@ func TestPromiseNothingOfTheKeyIsKept(t *testing.T) {
 				fmt.Fprint(&answers, recorder.Header(), recorder.Body)
 			}
 		}
-		r.becomes(keys[0], apikey.Valid)
+		r.waitForCode(keys[0], apikey.Valid)
 		families, err := registry.Gather()
 		if err != nil {
 			t.Fatal(err)
@@ -301,7 +301,7 @@ func TestPromiseNothingOfTheKeyIsKept(t *testing.T) {
 			t.Fatal(err)
 		}
 		if logs.String() == "" || len(families) == 0 || len(heartbeats) == 0 {
-			t.Fatal("nothing was looked at")
+			t.Fatal("got no output to search")
 		}
 		for name, text := range map[string]string{
 			"logs": logs.String(), "metrics": fmt.Sprint(families), "answers": answers.String(), "heartbeats": fmt.Sprint(heartbeats),

@@ -19,8 +19,8 @@ import (
 	"github.com/keytail/keytail/internal/mongotest"
 )
 
-// TestIntegrationStepDown makes the primary step down, again and again. A set of
-// one member steps down too, and elects itself again.
+// TestIntegrationStepDown repeatedly makes the primary step down. The member of a set of
+// one steps down, too, and elects itself again.
 func TestIntegrationStepDown(t *testing.T) {
 	const stepDowns = 3
 	set := setOf(t, 1)
@@ -32,14 +32,14 @@ func TestIntegrationStepDown(t *testing.T) {
 			err := tell(set.admin, bson.D{
 				{Key: "replSetStepDown", Value: 3},
 				{Key: "secondaryCatchUpPeriodSecs", Value: 2},
-				// Without it nobody steps down whom nobody can follow.
+				// Without force a primary that no member can succeed refuses to step down.
 				{Key: "force", Value: alone},
 			})
 			if err != nil {
 				t.Fatal(err)
 			}
 			if !alone {
-				mongotest.Eventually(t, electionPatience, func() bool { return set.hello().Primary != before.Primary },
+				mongotest.Eventually(t, electionTimeout, func() bool { return set.hello().Primary != before.Primary },
 					"no other member is elected")
 			}
 		})
@@ -48,8 +48,8 @@ func TestIntegrationStepDown(t *testing.T) {
 }
 
 // TestIntegrationPausedNodeByCommand holds the primary's global lock for longer
-// than max_stale: it answers heartbeats of the set, so that nobody is elected in
-// its place, and nothing else.
+// than max_stale: it answers only the set's heartbeats, so that the set elects no other
+// primary.
 func TestIntegrationPausedNodeByCommand(t *testing.T) {
 	set := setOf(t, 1)
 	hold := func(d time.Duration) error {
@@ -71,16 +71,16 @@ func TestIntegrationPausedNodeByCommand(t *testing.T) {
 	faultTest.finish()
 }
 
-// TestIntegrationPausedNodeBySignal stops the primary's process: it is there and
-// says nothing, and a set of several elects another one meanwhile. When it goes on
-// it thinks for a moment that it is the primary still.
+// TestIntegrationPausedNodeBySignal stops the primary's process: its connections stay open
+// without answers, and a set of several members elects another primary meanwhile. When
+// the process continues, it still regards itself as the primary for a moment.
 func TestIntegrationPausedNodeBySignal(t *testing.T) {
 	list := allowed(t, pidsVariable, "which processes the nodes are is not known, so none can be stopped")
 	var pids []int
 	for text := range strings.SplitSeq(list, ",") {
 		pid, err := strconv.Atoi(strings.TrimSpace(text))
 		if err != nil || pid <= 1 {
-			t.Fatalf("%s is a list of process ids, and %q is not one", pidsVariable, text)
+			t.Fatalf("%s: got %q in the list, want process ids", pidsVariable, text)
 		}
 		pids = append(pids, pid)
 	}
@@ -91,23 +91,22 @@ func TestIntegrationPausedNodeBySignal(t *testing.T) {
 		pid = processOf(t, set, before.Primary)
 	}
 	if !slices.Contains(pids, pid) {
-		t.Fatalf("the primary %s reports the process %d, which %s does not name", before.Primary, pid, pidsVariable)
+		t.Fatalf("the primary %s reports process %d, which is not in %s", before.Primary, pid, pidsVariable)
 	}
 	faultTest := set.startFaultTest()
 	faultTest.during("a primary that is stopped", func() {
 		proceed := pauseNode(t, pid)
 		if len(before.Hosts) > 1 {
-			mongotest.Eventually(t, electionPatience, func() bool { return set.hello().Primary != before.Primary }, "no other member is elected")
+			mongotest.Eventually(t, electionTimeout, func() bool { return set.hello().Primary != before.Primary }, "no other member is elected")
 		} else {
-			mongotest.Eventually(t, electionPatience, func() bool { return faultTest.state() == "down" }, "the state does not become down")
+			mongotest.Eventually(t, electionTimeout, func() bool { return faultTest.state() == "down" }, "the state does not become down")
 		}
 		proceed()
 	})
 	faultTest.finish()
 }
 
-// pause stops a process until the function that it returns is called, or the test
-// ends.
+// pauseNode stops a process until proceed is called or the test ends.
 func pauseNode(t *testing.T, pid int) (proceed func()) {
 	t.Helper()
 	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
@@ -115,7 +114,7 @@ func pauseNode(t *testing.T, pid int) (proceed func()) {
 	}
 	proceed = sync.OnceFunc(func() {
 		if err := syscall.Kill(pid, syscall.SIGCONT); err != nil {
-			t.Errorf("process %d stays stopped: %v", pid, err)
+			t.Errorf("cannot continue process %d: %v", pid, err)
 		}
 	})
 	t.Cleanup(proceed)
@@ -137,15 +136,15 @@ func processOf(t *testing.T, set *replicaSet, host string) int {
 }
 
 // TestIntegrationMajorityLostAndBack keeps the secondaries from replicating. The
-// primary stays what it is, since they answer its heartbeats, but no write is
-// acknowledged by a majority: the very state in which an answer from the primary
-// may be rolled back. Secondaries that are shut down would be brought back too
-// soon, or by nobody.
+// primary stays primary, because they answer its heartbeats, but no write is
+// acknowledged by a majority: in this state an answer from the primary may be rolled
+// back. The test does not shut secondaries down, because a supervisor would restart them
+// too early or not at all.
 func TestIntegrationMajorityLostAndBack(t *testing.T) {
 	set := setOf(t, 3)
 	faultTest := set.startFaultTest()
-	good := faultTest.newKey()
-	faultTest.becomes(good, apikey.Valid)
+	valid := faultTest.newKey()
+	faultTest.waitForCode(valid, apikey.Valid)
 	before := set.hello()
 	var mends []func()
 	mend := sync.OnceFunc(func() {
@@ -174,35 +173,35 @@ func TestIntegrationMajorityLostAndBack(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		faultTest.outage(good)
+		faultTest.outage(valid)
 		mend()
 	})
-	faultTest.becomes(good, apikey.Valid)
+	faultTest.waitForCode(valid, apikey.Valid)
 	faultTest.finish()
 }
 
-// outage waits until a good key is UNAVAILABLE, and sees that it is never
-// anything else but allowed: an outage is not a "no".
-func (s *faultTest) outage(good key) {
+// outage waits until a valid key is UNAVAILABLE, and checks that no other answer refuses
+// it: an outage is not a refusal.
+func (s *faultTest) outage(valid key) {
 	s.t.Helper()
 	seen := map[int]int{}
-	mongotest.Eventually(s.t, electionPatience, func() bool {
-		code, header := s.auth(good.text)
+	mongotest.Eventually(s.t, electionTimeout, func() bool {
+		code, header := s.auth(valid.text)
 		seen[code]++
 		if code == http.StatusServiceUnavailable && header.Get("Retry-After") == "" {
 			s.t.Error("503 without Retry-After")
 		}
 		return code == http.StatusServiceUnavailable && s.state() == "down"
-	}, "it does not become an outage")
+	}, "the verdict did not become UNAVAILABLE")
 	for code := range seen {
 		if code != http.StatusOK && code != http.StatusServiceUnavailable {
-			s.t.Errorf("an outage was answered with %d, %d times", code, seen[code])
+			s.t.Errorf("during an outage: got status %d, %d times", code, seen[code])
 		}
 	}
 }
 
-// TestIntegrationRollingRestartOfTheSet shuts every member down, the primary
-// last, and waits for each to come back.
+// TestIntegrationRollingRestartOfTheSet shuts every member down, the primary last, and
+// waits until each has restarted.
 func TestIntegrationRollingRestartOfTheSet(t *testing.T) {
 	allowed(t, restartsVariable, "nothing may bring a node back that is shut down")
 	set := setOf(t, 3)

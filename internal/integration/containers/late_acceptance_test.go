@@ -29,14 +29,14 @@ import (
 )
 
 const (
-	// maxStale is the default of --max-stale, which the compose file leaves alone.
+	// maxStale is the default of --max-stale, which the compose file does not change.
 	maxStale = 15 * time.Second
-	// startPatience is how long the fleet may take to know the keys of the test.
-	startPatience = 60 * time.Second
-	// endPatience is how long the fleet may take to agree after the last fault.
-	endPatience = 60 * time.Second
-	// faultPatience is how long .ci/compose may take for its faults.
-	faultPatience = 10 * time.Minute
+	// startTimeout limits the time until the fleet knows the keys of the test.
+	startTimeout = 60 * time.Second
+	// agreeTimeout limits the time until all instances agree after the last fault.
+	agreeTimeout = 60 * time.Second
+	// faultsTimeout limits the time that .ci/compose takes for its faults.
+	faultsTimeout = 10 * time.Minute
 
 	keyCount       = 5000
 	revokeInterval = 100 * time.Millisecond
@@ -48,12 +48,11 @@ const (
 )
 
 // TestNoLateAcceptance revokes keys, one after the other, and uses them on every
-// instance and through nginx. No key may be accepted on the grounds of data that
-// are newer than its revocation, nor later than max_stale after it, and no key that
-// is good may be refused.
+// instance and through nginx. No answer may accept a key from data newer than its
+// revocation, or later than max_stale after it, and no answer may refuse a valid key.
 //
 // KEYTAIL_TEST_FLEET lists the addresses, KEYTAIL_TEST_SIGNALS is a directory in
-// which the test makes the file ready, and ends when there is a file done.
+// which the test creates the file ready, and waits for the file done.
 func TestNoLateAcceptance(t *testing.T) {
 	fleet := os.Getenv("KEYTAIL_TEST_FLEET")
 	if fleet == "" {
@@ -61,9 +60,9 @@ func TestNoLateAcceptance(t *testing.T) {
 	}
 	signals := os.Getenv("KEYTAIL_TEST_SIGNALS")
 	r := newRun(t, strings.Split(fleet, ","))
-	// The last key was inserted last, so an instance that knows it knows them all.
+	// An instance that knows the last key knows all keys, because it was inserted last.
 	for _, url := range r.urls {
-		r.eventually(startPatience, func() error { return r.expect(url, keyCount-1, "VALID") })
+		r.eventually(startTimeout, func() error { return r.expect(url, keyCount-1, "VALID") })
 	}
 	ctx, stop := context.WithCancel(t.Context())
 	var group sync.WaitGroup
@@ -73,7 +72,7 @@ func TestNoLateAcceptance(t *testing.T) {
 		group.Go(func() { r.use(ctx, url) })
 	}
 	signal(t, filepath.Join(signals, "ready"))
-	r.eventually(faultPatience, func() error {
+	r.eventually(faultsTimeout, func() error {
 		_, err := os.Stat(filepath.Join(signals, "done"))
 		return err
 	})
@@ -83,7 +82,7 @@ func TestNoLateAcceptance(t *testing.T) {
 	r.report()
 }
 
-// run is the state that revocations and uses share.
+// run is the state that the goroutines of the test share.
 type run struct {
 	t      *testing.T
 	urls   []string
@@ -155,7 +154,7 @@ func id(i int) string { return fmt.Sprintf("late-%04d", i) }
 func (r *run) revoke(ctx context.Context) {
 	ticker := time.NewTicker(revokeInterval)
 	defer ticker.Stop()
-	// The last keys stay good.
+	// The last keys stay valid.
 	for i := range keyCount - recentKeys {
 		select {
 		case <-ctx.Done():
@@ -165,7 +164,7 @@ func (r *run) revoke(ctx context.Context) {
 		r.mu.Lock()
 		r.begun = i + 1
 		r.mu.Unlock()
-		// Not ctx: an end would make the outcome unknown.
+		// Not ctx: cancelling the write would make its outcome unknown.
 		writing, cancel := context.WithTimeout(context.WithoutCancel(ctx), writeTimeout)
 		_, err := r.keys.UpdateByID(writing, id(i), bson.D{{Key: "$set", Value: bson.D{{Key: "is_active", Value: false}}}})
 		cancel()
@@ -180,8 +179,8 @@ func (r *run) revoke(ctx context.Context) {
 	}
 }
 
-// use asks one address for keys that were just revoked or soon will be, and for
-// others, until ctx ends.
+// use validates keys at one address until ctx ends: recently revoked ones, the next to be
+// revoked, and others.
 func (r *run) use(ctx context.Context, url string) {
 	for ctx.Err() == nil {
 		i := r.choose()
@@ -190,7 +189,7 @@ func (r *run) use(ctx context.Context, url string) {
 		mayBeDisabled := i < r.begun
 		r.mu.Unlock()
 		began := time.Now()
-		got, err := r.ask(ctx, url, i)
+		got, err := r.verify(ctx, url, i)
 		if err != nil {
 			got.Code = "no answer"
 		}
@@ -212,7 +211,7 @@ func (r *run) choose() int {
 	return max(0, min(keyCount-1, r.begun-recentKeys/2+rand.IntN(recentKeys)))
 }
 
-// check compares an answer to a question that began at this time with what was
+// check compares the answer to a request that began at this time with the revocations
 // acknowledged before it.
 func (r *run) check(url string, i int, revoked, began time.Time, got answer, mayBeDisabled bool) {
 	switch {
@@ -226,10 +225,10 @@ func (r *run) check(url string, i int, revoked, began time.Time, got answer, may
 		}
 		// The answer is at least as new as began, less the staleness that it reports.
 		if got.StalenessMS != nil && late > time.Duration(*got.StalenessMS+1)*time.Millisecond {
-			r.t.Errorf("%s accepts %s %v after its revocation was acknowledged, although its data are newer: %v", url, id(i), late, got)
+			r.t.Errorf("%s accepts %s %v after its revocation was acknowledged, from newer data: %v", url, id(i), late, got)
 		}
 	case got.Code == "DISABLED" && !mayBeDisabled, got.Code == "NOT_FOUND":
-		r.t.Errorf("%s refuses the good key %s: %v", url, id(i), got)
+		r.t.Errorf("%s refuses the valid key %s: %v", url, id(i), got)
 	}
 }
 
@@ -241,7 +240,7 @@ type answer struct {
 	StalenessMS *int64 `json:"staleness_ms"`
 }
 
-func (r *run) ask(ctx context.Context, url string, i int) (answer, error) {
+func (r *run) verify(ctx context.Context, url string, i int) (answer, error) {
 	var got answer
 	body, err := json.Marshal(map[string]string{"key": r.texts[i]})
 	if err != nil {
@@ -269,14 +268,14 @@ func (a answer) String() string {
 }
 
 func (r *run) expect(url string, i int, want string) error {
-	got, err := r.ask(r.t.Context(), url, i)
+	got, err := r.verify(r.t.Context(), url, i)
 	if err == nil && got.Code != want {
-		err = fmt.Errorf("%s answers %v for %s, want %s", url, got, id(i), want)
+		err = fmt.Errorf("%s: got %v for %s, want %s", url, got, id(i), want)
 	}
 	return err
 }
 
-// agree waits until every address answers what the collection says.
+// agree waits until every address answers as the collection says.
 func (r *run) agree() {
 	r.t.Helper()
 	var documents []struct {
@@ -296,17 +295,17 @@ func (r *run) agree() {
 	}
 	for i := range keyCount {
 		if !r.acknowledged[i].IsZero() && active[id(i)] {
-			r.t.Errorf("the server has lost the revocation of %s, which it has acknowledged", id(i))
+			r.t.Errorf("the server has lost the acknowledged revocation of %s", id(i))
 		}
 	}
 	for _, url := range r.urls {
-		// All that were revoked, and as many that were not.
+		// All revoked keys, and as many others.
 		for i := range min(keyCount, 2*r.begun) {
 			want := "DISABLED"
 			if active[id(i)] {
 				want = "VALID"
 			}
-			r.eventually(endPatience, func() error { return r.expect(url, i, want) })
+			r.eventually(agreeTimeout, func() error { return r.expect(url, i, want) })
 		}
 	}
 }
@@ -333,9 +332,9 @@ func (r *run) report() {
 }
 
 // eventually repeats an attempt until it succeeds.
-func (r *run) eventually(patience time.Duration, attempt func() error) {
+func (r *run) eventually(timeout time.Duration, attempt func() error) {
 	r.t.Helper()
-	deadline := time.Now().Add(patience)
+	deadline := time.Now().Add(timeout)
 	for {
 		err := attempt()
 		if err == nil {

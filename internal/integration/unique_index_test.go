@@ -17,27 +17,27 @@ import (
 	"github.com/keytail/keytail/internal/preload"
 )
 
-// readyz is its whole answer.
-func (r *rig) readyz(query string) (int, string) {
+// readyz returns status and body of readyz.
+func (r *fixture) readyz(query string) (int, string) {
 	recorder := httptest.NewRecorder()
 	r.Operations().ServeHTTP(recorder, httptest.NewRequestWithContext(r.t.Context(), http.MethodGet, "/readyz"+query, nil))
 	return recorder.Code, recorder.Body.String()
 }
 
-// TestAMissingUniqueIndexIsReported while the service goes on: readyz?strict=1 answers
-// 503 with the reason. An audit notices, and so does a new stream.
+// TestAMissingUniqueIndexIsReported: the service continues, and readyz?strict=1 returns
+// 503 with the reason. An audit and a new stream both detect it.
 func TestAMissingUniqueIndexIsReported(t *testing.T) {
 	audits := func(c *daemon.Config) { c.AuditInterval = 100 * time.Millisecond }
 	mongotest.EachScope(t, func(t *testing.T, s *mongotest.Server) {
 		t.Run("by_an_audit", func(t *testing.T) {
-			missingIndexIsSaid(t, start(t, s, audits), func(r *rig) {
+			testMissingIndex(t, start(t, s, audits), func(r *fixture) {
 				if err := r.keys.Indexes().DropOne(t.Context(), "key_hash_1"); err != nil {
 					t.Fatal(err)
 				}
 			})
 		})
 		t.Run("by_a_new_stream", func(t *testing.T) {
-			missingIndexIsSaid(t, start(t, s, staged), func(r *rig) {
+			testMissingIndex(t, start(t, s, staged), func(r *fixture) {
 				dropped(r, key{})
 				if err := r.db.CreateCollection(t.Context(), r.keys.Name()); err != nil {
 					t.Fatal(err)
@@ -47,32 +47,32 @@ func TestAMissingUniqueIndexIsReported(t *testing.T) {
 	})
 }
 
-func missingIndexIsSaid(t *testing.T, r *rig, take func(*rig)) {
+func testMissingIndex(t *testing.T, r *fixture, take func(*fixture)) {
 	t.Helper()
 	strictly := func(want int, missing bool) {
 		t.Helper()
-		mongotest.Eventually(t, testkit.Patience, func() bool {
+		mongotest.Eventually(t, testkit.WaitTimeout, func() bool {
 			code, body := r.readyz("?strict=1")
 			return code == want && strings.Contains(body, "index_missing") == missing
-		}, "readyz does not say so")
+		}, "readyz does not report it")
 	}
 	strictly(http.StatusOK, false)
 	take(r)
 	strictly(http.StatusServiceUnavailable, true)
-	r.reaches("live")
+	r.waitForState("live")
 	if code, body := r.readyz(""); code != http.StatusOK || !strings.Contains(body, `createIndex({\"key_hash\": 1}, {unique: true})`) {
 		t.Errorf("readyz: %d, %s", code, body)
 	}
 	if got := r.metric("keytail_unique_index"); got != 0 {
-		t.Errorf("the metric is %v", got)
+		t.Errorf("metric: got %v", got)
 	}
-	r.becomes(r.newKey(), apikey.Valid)
+	r.waitForCode(r.newKey(), apikey.Valid)
 	if _, err := r.keys.Indexes().CreateOne(t.Context(), mongo.IndexModel{Keys: bson.D{{Key: "key_hash", Value: 1}}, Options: unique()}); err != nil {
 		t.Fatal(err)
 	}
 	strictly(http.StatusOK, false)
 	if got := r.metric("keytail_unique_index"); got != 1 {
-		t.Errorf("the metric is %v", got)
+		t.Errorf("metric: got %v", got)
 	}
 }
 
@@ -85,15 +85,15 @@ func TestAKeyWorksAgainWithOneDocument(t *testing.T) {
 				t.Fatal(err)
 			}
 			k := r.newKey()
-			r.becomes(k, apikey.Valid)
+			r.waitForCode(k, apikey.Valid)
 			other := key{id: "other", text: k.text}
 			if _, err := r.keys.InsertOne(t.Context(), other.document()); err != nil {
 				t.Fatal(err)
 			}
-			r.becomes(k, apikey.Disabled)
+			r.waitForCode(k, apikey.Disabled)
 			deleted(r, other)
-			r.becomes(k, apikey.Valid)
-			r.isCached(k)
+			r.waitForCode(k, apikey.Valid)
+			r.waitUntilCached(k)
 		}
 	})
 }

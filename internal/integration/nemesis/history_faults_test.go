@@ -12,27 +12,27 @@ import (
 )
 
 const (
-	// restoredAfter is how much older than the restore a snapshot is at least: a
-	// heartbeat must be acknowledged in between, else the two histories cannot be told apart
+	// restoredAfter is the minimum time between snapshot and restore: a heartbeat must be
+	// acknowledged in between, otherwise the two histories are indistinguishable
 	// (internal/changestream/DESIGN.md).
 	restoredAfter = 3 * nemesisMaxStale / 12
-	// quietBefore is longer than the server holds a getMore without events, so that all
-	// streams have a high-water token.
+	// quietBefore is longer than the server waits in a getMore without events, so that
+	// all streams have a high-water token.
 	quietBefore = 1300 * time.Millisecond
 )
 
-// restores put the server back to an earlier copy of its disk, data and oplog,
-// while the instances run. What was acknowledged since the copy is undone: the
-// history records the restore as a write of every key.
-func (a *arena) restores(load *workload, d *mongotest.Devmongo) map[string]fault {
-	admin := impatient(a.t, &d.Server, "operator").Database("admin")
+// restores returns faults that restore the server from an earlier copy of its disk, data
+// and oplog, while the instances run. That undoes all acknowledged writes since the copy:
+// the history records the restore as a write of every key.
+func (a *testbed) restores(load *workload, d *mongotest.Devmongo) map[string]fault {
+	admin := connectWithShortTimeouts(a.t, &d.Server, "operator").Database("admin")
 	restore := func(before func()) fault {
 		return func([]*instance) func() {
 			snapshot, slots := a.snapshot(load, d.Node)
 			pause(restoredAfter)
 			return func() {
-				load.peace.Lock()
-				defer load.peace.Unlock()
+				load.pauseWriters.Lock()
+				defer load.pauseWriters.Unlock()
 				before()
 				load.restore(d.Node, snapshot, slots)
 			}
@@ -41,19 +41,19 @@ func (a *arena) restores(load *workload, d *mongotest.Devmongo) map[string]fault
 	return map[string]fault{
 		"restored in place": restore(func() {}),
 		"restored in place, quiet": restore(func() {
-			// No heartbeat is written, so the last token of each stream is that of an
-			// empty batch. The code means nothing to the driver's view of the server.
+			// Without heartbeats the last token of each stream is that of an empty batch.
+			// The code does not change the driver's view of the server.
 			setFailpoint(a.t, admin, "alwaysOn", bson.D{{Key: "failCommands", Value: bson.A{"update", "findAndModify"}}, {Key: "errorCode", Value: 11601}})
 			pause(quietBefore)
 		}),
 	}
 }
 
-// snapshot settles all keys, and returns what they are with a copy of the disk.
-func (a *arena) snapshot(load *workload, node *devmongo.Server) (*devmongo.Snapshot, map[*slot]slot) {
-	load.peace.Lock()
-	defer load.peace.Unlock()
-	a.retry("finding out what the keys are", load.settleAll)
+// snapshot settles all keys, and returns a copy of the disk with the state of each slot.
+func (a *testbed) snapshot(load *workload, node *devmongo.Server) (*devmongo.Snapshot, map[*slot]slot) {
+	load.pauseWriters.Lock()
+	defer load.pauseWriters.Unlock()
+	a.repeat("finding out what the keys are", load.settleAll)
 	load.forgetRetired()
 	slots := map[*slot]slot{}
 	for _, s := range load.slots {
@@ -62,7 +62,7 @@ func (a *arena) snapshot(load *workload, node *devmongo.Server) (*devmongo.Snaps
 	return node.Snapshot(), slots
 }
 
-// restore puts the snapshot back. Keys that were made after it have never been.
+// restore restores the snapshot. Keys that were created after it do not exist then.
 func (a *workload) restore(node *devmongo.Server, snapshot *devmongo.Snapshot, slots map[*slot]slot) {
 	sent := time.Now()
 	var acks []func(time.Time)
@@ -80,9 +80,8 @@ func (a *workload) restore(node *devmongo.Server, snapshot *devmongo.Snapshot, s
 	acknowledge(acks)
 }
 
-// timeFaults are faults of time: resumes that take long, and primaries whose clocks
-// differ.
-func (a *arena) timeFaults(d *mongotest.Devmongo) map[string]fault {
+// timeFaults returns faults of time: slow resumes, and primaries whose clocks differ.
+func (a *testbed) timeFaults(d *mongotest.Devmongo) map[string]fault {
 	fail := func() { d.Node.StepDown(0); d.Node.StepUp() }
 	return map[string]fault{
 		"slow resumes": func(victims []*instance) func() {
@@ -100,8 +99,8 @@ func (a *arena) timeFaults(d *mongotest.Devmongo) map[string]fault {
 			}
 		},
 		"clocks apart": func(victims []*instance) func() {
-			// One instance hears nothing of the new primary, whose clock is ahead by
-			// more than any instance may be silent.
+			// One instance is not connected to the new primary, whose clock is ahead by
+			// more than the maximum time between an instance's heartbeats.
 			d.Node.SetWallClock(clocksDiffer)
 			d.Node.BlackHole(victims[0].appName)
 			fail()
@@ -114,13 +113,13 @@ func (a *arena) timeFaults(d *mongotest.Devmongo) map[string]fault {
 	}
 }
 
-// catchingUp bounds how long a stream may catch up: max_stale, until answers from
-// memory end, the least bound of internal/changestream/DESIGN.md (5s), and a margin
-// for a busy machine.
+// catchingUp is the maximum time for which a stream may catch up: max_stale, after which
+// answers from the cache end, the minimum bound of internal/changestream/DESIGN.md (5s),
+// and a margin for a busy machine.
 const catchingUp = nemesisMaxStale + 5*time.Second + 4*time.Second
 
-// mustLose waits until each victim has given up its stream and begun a new one.
-func (a *arena) mustLose(victims []*instance, began time.Time) {
+// mustLose waits until each victim has lost its history and opened a new stream.
+func (a *testbed) mustLose(victims []*instance, began time.Time) {
 	a.t.Helper()
 	behind := victims
 	for len(behind) > 0 {
@@ -136,13 +135,13 @@ func (a *arena) mustLose(victims []*instance, began time.Time) {
 		}
 		pause(20 * time.Millisecond)
 	}
-	a.t.Logf("%d instances have begun anew %v after a resume that does not end", len(victims), time.Since(began).Round(time.Millisecond))
+	a.t.Logf("%d instances opened new streams %v after a resume that does not end", len(victims), time.Since(began).Round(time.Millisecond))
 }
 
 // clocksDiffer is more than max_stale and the margin of a fleet's list (5s).
 const clocksDiffer = nemesisMaxStale + 20*time.Second
 
-// soleVictim is the client name that failpoints are limited to. Empty: all clients.
+// soleVictim returns the client name to which failpoints are limited. Empty: all clients.
 func soleVictim(victims []*instance) string {
 	if len(victims) == 1 {
 		return victims[0].appName

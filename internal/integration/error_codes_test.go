@@ -25,8 +25,8 @@ import (
 
 var failuresEvery = flag.Int("failures.every", 6, "TestEveryErrorCode tries one in so many of the codes, other ones each time; 1: all")
 
-// failureWorkers is the number of services, each on its own server, that share the
-// codes: most of the time is spent waiting.
+// failureWorkers is the number of services, each on its own server, that share the codes:
+// each of them waits most of the time.
 const failureWorkers = 10
 
 // loses reports whether the code loses the history in this phase. After a request that
@@ -44,7 +44,7 @@ const (
 // opened, resumed and read. Each time there must be a metric and a log line that names
 // the code, the service must recover, and a transient code must not lose the history.
 func TestEveryErrorCode(t *testing.T) {
-	queue := make(chan func(*failingRig))
+	queue := make(chan func(*failingFixture))
 	var workers sync.WaitGroup
 	for n := range failureWorkers {
 		f := startFailing(t, n)
@@ -59,16 +59,16 @@ func TestEveryErrorCode(t *testing.T) {
 	for n := first; n < len(codes); n += *failuresEvery {
 		c := codes[n]
 		for _, phase := range []string{phaseOpen, phaseResume, phaseGetMore} {
-			queue <- func(f *failingRig) { f.try(c, phase) }
+			queue <- func(f *failingFixture) { f.try(c, phase) }
 		}
 	}
 	close(queue)
 	workers.Wait()
 }
 
-// failingRig is a service whose stream fails.
-type failingRig struct {
-	*rig
+// failingFixture is a fixture whose stream a test makes fail.
+type failingFixture struct {
+	*fixture
 	node  *devmongo.Server
 	logs  *observer.ObservedLogs
 	known key
@@ -76,27 +76,27 @@ type failingRig struct {
 	admin *mongo.Database
 }
 
-func startFailing(t *testing.T, n int) *failingRig {
+func startFailing(t *testing.T, n int) *failingFixture {
 	t.Helper()
 	d := mongotest.StartDevmongo(t, devmongo.Config{})
 	server := d.InScope(testkit.Scopes[n%len(testkit.Scopes)])
 	core, logs := observer.New(zapcore.WarnLevel)
-	r := &rig{t: t, server: server, registry: prometheus.NewRegistry(), appName: fmt.Sprint("failing-", n)}
-	r.db = server.Client(t, "outsider").Database(server.Database(t))
+	r := &fixture{t: t, server: server, registry: prometheus.NewRegistry(), appName: fmt.Sprint("failing-", n)}
+	r.db = server.Client(t, "other-client").Database(server.Database(t))
 	r.keys = mongotest.CreateAPIKeys(t, r.db)
 	admin := server.Client(t, "operator").Database("admin")
 	// Many losses in a row would delay scans, and with them the state live.
 	r.Daemon = r.run(r.registry, zap.New(core), withShortMaxStale, func(c *daemon.Config) { c.Preload = "off" })
-	f := &failingRig{rig: r, node: d.Node, logs: logs, known: r.newKey(), admin: admin}
-	r.becomes(f.known, apikey.Valid)
+	f := &failingFixture{fixture: r, node: d.Node, logs: logs, known: r.newKey(), admin: admin}
+	r.waitForCode(f.known, apikey.Valid)
 	return f
 }
 
-// counts are the metrics that a failure must raise. byDriver counts failures after which
-// the driver resumed the stream: it does not report the code.
+// counts are the metrics that a failure must increase. byDriver counts failures after
+// which the driver resumed the stream without reporting the code.
 type counts struct{ failures, losses, byDriver float64 }
 
-func (f *failingRig) counts() counts {
+func (f *failingFixture) counts() counts {
 	return counts{
 		f.metric("keytail_stream_failures_total"), f.metric("keytail_losses_total"),
 		f.metric("keytail_stream_failures_total", "get_more", "resumed_by_driver"),
@@ -104,7 +104,7 @@ func (f *failingRig) counts() counts {
 }
 
 // fails makes commands of the service fail with the code, until the next call.
-func (f *failingRig) fails(code int, commands ...any) {
+func (f *failingFixture) fails(code int, commands ...any) {
 	f.set(bson.D{
 		{Key: "configureFailPoint", Value: "failCommand"},
 		{Key: "mode", Value: "alwaysOn"},
@@ -114,21 +114,21 @@ func (f *failingRig) fails(code int, commands ...any) {
 	})
 }
 
-func (f *failingRig) works() {
+func (f *failingFixture) works() {
 	f.set(bson.D{{Key: "configureFailPoint", Value: "failCommand"}, {Key: "mode", Value: "off"}})
 }
 
-// set retries: a step-down closes connections.
-func (f *failingRig) set(command bson.D) {
+// set runs a command, and retries because a step-down closes connections.
+func (f *failingFixture) set(command bson.D) {
 	var err error
 	if !f.within(func() bool { err = f.admin.RunCommand(f.t.Context(), command).Err(); return err == nil }) {
-		f.t.Errorf("setting a failpoint: %v", err)
+		f.t.Errorf("cannot set a failpoint: %v", err)
 	}
 }
 
 // try makes the stream fail with one code in one phase, and checks metrics, log and
-// recovery. It reports errors and never ends the goroutine.
-func (f *failingRig) try(c testkit.Code, phase string) {
+// recovery. It reports errors, but does not end the goroutine.
+func (f *failingFixture) try(c testkit.Code, phase string) {
 	name := fmt.Sprintf("code %d at %s (%s scope)", c.Code, phase, f.server.StreamScope)
 	commands := []any{"aggregate"}
 	switch phase {
@@ -138,7 +138,7 @@ func (f *failingRig) try(c testkit.Code, phase string) {
 		before := f.counts().losses
 		f.fails(286, "aggregate", "getMore")
 		if !f.within(func() bool { return f.counts().losses > before }) {
-			f.t.Errorf("%s: code 286 is no loss", name)
+			f.t.Errorf("%s: code 286 did not cause a loss", name)
 		}
 	}
 	f.logs.TakeAll()
@@ -153,25 +153,25 @@ func (f *failingRig) try(c testkit.Code, phase string) {
 		return now.failures+now.losses > before.failures+before.losses && (f.logged(c.Code) || now.byDriver > before.byDriver)
 	})
 	if now := f.counts(); !noticed {
-		f.t.Errorf("%s: silent: %v more failures and %v more losses are counted, a line that names the code is in the log: %v",
+		f.t.Errorf("%s: got %v more failures and %v more losses counted, a log line with the code: %v",
 			name, now.failures-before.failures, now.losses-before.losses, f.logged(c.Code))
 	}
 	f.works()
 	since := time.Now()
 	if !f.within(func() bool {
-		v := f.ask(f.known)
+		v := f.validate(f.known)
 		return v.Code == apikey.Valid && v.AsOf.After(since) && f.state() == "live"
 	}) {
-		f.t.Errorf("%s: the service does not recover", name)
+		f.t.Errorf("%s: the service did not recover", name)
 	}
 	if lost := f.counts().losses - before.losses; (lost > 0) != loses(c, phase) {
-		f.t.Errorf("%s: %v losses, for a code of class %q", name, lost, c.Class)
+		f.t.Errorf("%s: got %v losses, for a code of class %q", name, lost, c.Class)
 	}
 }
 
-// within is mongotest.Eventually for another goroutine than the test's.
-func (f *failingRig) within(cond func() bool) bool {
-	deadline := time.Now().Add(testkit.Patience / 4)
+// within is mongotest.Eventually for goroutines other than the test's.
+func (f *failingFixture) within(cond func() bool) bool {
+	deadline := time.Now().Add(testkit.WaitTimeout / 4)
 	for !cond() {
 		if time.Now().After(deadline) {
 			return false
@@ -181,8 +181,8 @@ func (f *failingRig) within(cond func() bool) bool {
 	return true
 }
 
-// logged reports whether a line of the log names the code. (Its digits alone could be
-// those of a port.)
-func (f *failingRig) logged(code int) bool {
+// logged reports whether a log line names the code. The digits alone could be part of a
+// port.
+func (f *failingFixture) logged(code int) bool {
 	return f.logs.FilterField(zap.String("code", strconv.Itoa(code))).Len() > 0
 }
