@@ -38,6 +38,8 @@ const (
 // each line of a block of console that begins with "$ ", whose output is compared
 // with the lines that follow it. In these, … stands for any text and a line with
 // nothing else for any number of lines.
+// A block of text after a process in the background is compared with what that
+// process has printed.
 //
 // All blocks of a page share a directory, which is empty at first. Commands of the
 // go tool run in the repository's root instead.
@@ -51,7 +53,7 @@ func TestCommands(t *testing.T) {
 	for _, p := range userPages(mustLoadTree(t)) {
 		var blocks []block
 		for _, b := range p.blocks {
-			if b.language == "sh" || b.language == "console" {
+			if b.language == "sh" || b.language == "console" || b.language == "text" {
 				blocks = append(blocks, b)
 			}
 		}
@@ -111,6 +113,9 @@ func (s *session) run(b *block) bool {
 		s.t.Errorf("%s:%d: unknown marker %q", s.page, b.line, b.marker)
 	case b.language == "console":
 		s.console(b)
+	case b.language == "text":
+		s.shown(b)
+		return false
 	default:
 		s.command(b.line, b.text())
 	}
@@ -176,6 +181,19 @@ func (s *session) console(b *block) {
 		}
 	}
 	check()
+}
+
+// shown compares a block of text with what the last process in the background has
+// printed. Without such a process it is a picture, or the output of another program.
+func (s *session) shown(b *block) {
+	s.t.Helper()
+	if len(s.started) == 0 {
+		return
+	}
+	printed := s.started[len(s.started)-1].output.String()
+	if want := s.addresses.Replace(b.text()); !pattern(strings.Split(want, "\n")).MatchString(strings.TrimLeft(printed, "\n")) {
+		s.t.Errorf("%s:%d: the process does not print this, but:\n%s", s.page, b.line, printed)
+	}
 }
 
 // pattern is the expression that matches what a page shows.

@@ -39,6 +39,8 @@ var (
 	bare      = regexp.MustCompile(`^, ([A-Z][\w ]+)\)`)
 	section   = regexp.MustCompile(`^,? sections? \d`)
 	makeRule  = regexp.MustCompile(`(?m)^\s*make ([a-z]+)\b`)
+	// testPackage is the one package of a command: not a pattern with "...".
+	testPackage = regexp.MustCompile(`\s\./([\w/]*\w)/?(?:\s|$)`)
 )
 
 // TestReferences: what documents, comments, messages and configurations name exists.
@@ -66,7 +68,7 @@ func markdownReferences(r *report, all *tree) {
 			}
 		}
 		for _, b := range p.blocks {
-			checkRunFlags(r, p.name, b.line, b.text(), tests)
+			checkRunFlags(r, all, p.name, b.line, b.text(), tests)
 			checkMake(r, all, p.name, b.line, b.text())
 		}
 	}
@@ -99,7 +101,7 @@ func checkSpan(r *report, all *tree, from string, line int, span string, tests [
 	case testName.MatchString(span):
 		checkPattern(r, from, line, "^"+span+"$", tests)
 	default:
-		checkRunFlags(r, from, line, span, tests)
+		checkRunFlags(r, all, from, line, span, tests)
 		checkMake(r, all, from, line, span)
 	}
 }
@@ -113,14 +115,21 @@ func checkMake(r *report, all *tree, from string, line int, commands string) {
 	}
 }
 
-// checkRunFlags looks at the patterns of go test -run and -bench in commands.
-func checkRunFlags(r *report, from string, line int, commands string, tests []string) {
-	if !strings.Contains(commands, "go test") {
-		return
-	}
-	for _, m := range runFlag.FindAllStringSubmatch(commands, -1) {
-		for pattern := range strings.SplitSeq(m[1], "|") {
-			checkPattern(r, from, line, pattern, tests)
+// checkRunFlags looks at the patterns of go test -run and -bench in commands. Where a
+// line names one package, the tests must be in it.
+func checkRunFlags(r *report, all *tree, from string, line int, commands string, tests []string) {
+	for command := range strings.Lines(commands) {
+		if !strings.Contains(command, "go test") {
+			continue
+		}
+		within := tests
+		if m := testPackage.FindStringSubmatch(command); m != nil {
+			within = testsIn(all, m[1])
+		}
+		for _, m := range runFlag.FindAllStringSubmatch(command, -1) {
+			for pattern := range strings.SplitSeq(m[1], "|") {
+				checkPattern(r, from, line, pattern, within)
+			}
 		}
 	}
 }
@@ -145,11 +154,29 @@ func checkPattern(r *report, from string, line int, pattern string, tests []stri
 func allTests(all *tree) []string {
 	var names []string
 	for _, file := range all.files(".go") {
-		if strings.HasSuffix(file, "_test.go") {
-			for _, m := range testFunc.FindAllStringSubmatch(all.text[file], -1) {
-				names = append(names, m[1])
-			}
+		names = append(names, testsOf(all, file)...)
+	}
+	return names
+}
+
+// testsIn are the tests of the package in a directory.
+func testsIn(all *tree, directory string) []string {
+	var names []string
+	for _, file := range all.files(".go") {
+		if path.Dir(file) == directory {
+			names = append(names, testsOf(all, file)...)
 		}
+	}
+	return names
+}
+
+func testsOf(all *tree, file string) []string {
+	if !strings.HasSuffix(file, "_test.go") {
+		return nil
+	}
+	var names []string
+	for _, m := range testFunc.FindAllStringSubmatch(all.text[file], -1) {
+		names = append(names, m[1])
 	}
 	return names
 }

@@ -25,14 +25,23 @@ const snippetHead = `package snippets
 import (
 	"context"
 	"testing"
+	"time"
 	"net/http"
 	"github.com/gin-gonic/gin"
+	embedded "github.com/keytail/keytail"
 	"go.mongodb.org/mongo-driver/v2/mongo"
 %s)
+
+// What an earlier snippet of the page has made.
+var (
+	keys        *embedded.Service
+	mongoClient *mongo.Client
+)
 
 var _ mongo.Client
 var _ http.Handler
 var _ *testing.T
+var _ time.Duration
 
 func snippet(ctx context.Context, t *testing.T, router *gin.Engine, orders gin.HandlerFunc, ordersOf func(user string) any, routes func(gin.HandlerFunc) http.Handler) error {
 	%s
