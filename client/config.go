@@ -92,7 +92,7 @@ type Config struct {
 	Logger *slog.Logger
 }
 
-// Format prints a configuration forevery verb, without its token and without a
+// Format prints a configuration for every verb, without its token and without a
 // password in the URL.
 func (c Config) Format(state fmt.State, verb rune) {
 	type plain Config

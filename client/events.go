@@ -10,6 +10,7 @@ import (
 	"github.com/cenkalti/backoff/v5"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/keytail/keytail/api"
 	"github.com/keytail/keytail/auth"
 	"github.com/keytail/keytail/internal/httpclient"
 	"github.com/keytail/keytail/internal/timing"
@@ -157,17 +158,19 @@ func (s *subscriber) handle(e *httpclient.Event) {
 	// An event that cannot be decoded has no fields, and counts as a gap.
 	_ = json.Unmarshal(e.Data, &data)
 	switch e.Kind {
-	case "invalidation":
+	case api.EventInvalidation:
 		if revision, err := auth.ParseRevision(data.Revision); err == nil && data.KeyID != "" {
 			s.onChange(data.KeyID, uint64(revision))
 			return
 		}
-	case "state":
+	case api.EventState:
 		s.setState(data.To)
-	case "resync":
+	case api.EventResync:
 		s.setState(data.State)
+	case api.EventLoss:
+	default:
+		// An event that is newer than this program counts as a loss.
 	}
-	// A loss, or an event that is newer than this program.
 	s.onGap()
 }
 
