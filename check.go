@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/keytail/keytail/internal/apikey"
@@ -24,6 +25,8 @@ const (
 	// minAuditInterval keeps a mistake in the unit from becoming a load, and an audit
 	// beyond maxAuditInterval reports a problem too late.
 	minAuditInterval, maxAuditInterval = time.Second, 24 * time.Hour
+	// maxInstanceName is far above any host name, in bytes.
+	maxInstanceName = 256
 	// maxCacheSizeMiB is 1 TiB: more is a mistake in the unit.
 	minCacheSizeMiB, maxCacheSizeMiB = 3, 1 << 20
 )
@@ -45,6 +48,7 @@ func (c *Config) check() error {
 		optional("AuditInterval", c.AuditInterval, minAuditInterval, maxAuditInterval),
 		optional("CacheSizeMiB", c.CacheSizeMiB, minCacheSizeMiB, maxCacheSizeMiB),
 		c.checkMaxReads(),
+		c.checkInstanceName(),
 		oneOf("Preload", string(c.Preload), string(preload.Auto), string(preload.On), string(preload.Off)),
 		oneOf("Usage", string(c.Usage), string(service.UsageWrite), string(service.UsageOff)),
 		c.checkKeyPrefix(),
@@ -54,17 +58,24 @@ func (c *Config) check() error {
 func (c *Config) checkRequired() error {
 	var mistakes []error
 	if c.Client == nil {
-		mistakes = append(mistakes, errors.New("Config.Client is required: a *mongo.Client for the replica set with the keys")) //nolint:staticcheck // a field's name
+		mistakes = append(mistakes, errors.New("Config.Client is required: a *mongo.Client for the replica set with the keys"))
 	}
 	if c.Database == "" {
-		mistakes = append(mistakes, errors.New("Config.Database is required: the name of the database with the keys")) //nolint:staticcheck // a field's name
+		mistakes = append(mistakes, errors.New("Config.Database is required: the name of the database with the keys"))
 	}
 	return errors.Join(mistakes...)
 }
 
 func (c *Config) checkMaxReads() error {
 	if c.MaxReads < 0 {
-		return fmt.Errorf("Config.MaxReads is %d: it must be positive, or 0 for the default", c.MaxReads) //nolint:staticcheck // a field's name
+		return fmt.Errorf("Config.MaxReads is %d: it must be positive, or 0 for the default", c.MaxReads)
+	}
+	return nil
+}
+
+func (c *Config) checkInstanceName() error {
+	if len(c.InstanceName) > maxInstanceName {
+		return fmt.Errorf("Config.InstanceName has %d bytes: it may have at most %d", len(c.InstanceName), maxInstanceName)
 	}
 	return nil
 }
@@ -74,7 +85,7 @@ func (c *Config) checkKeyPrefix() error {
 		return nil
 	}
 	if err := apikey.ValidPrefix(c.KeyPrefix); err != nil {
-		return fmt.Errorf("Config.KeyPrefix is %q: %w", c.KeyPrefix, err) //nolint:staticcheck // a field's name
+		return fmt.Errorf("Config.KeyPrefix is %q: %w", c.KeyPrefix, err)
 	}
 	return nil
 }
@@ -84,7 +95,7 @@ func optional[T int | time.Duration](field string, value, least, most T) error {
 	if value == 0 || least <= value && value <= most {
 		return nil
 	}
-	return fmt.Errorf("Config.%s is %v: it must be between %v and %v, or 0 for the default", field, value, least, most) //nolint:staticcheck // a field's name
+	return fmt.Errorf("Config.%s is %v: it must be between %v and %v, or 0 for the default", field, value, least, most)
 }
 
 // oneOf checks a field whose empty value is a default.
@@ -92,5 +103,5 @@ func oneOf(field, value string, allowed ...string) error {
 	if value == "" || slices.Contains(allowed, value) {
 		return nil
 	}
-	return fmt.Errorf("Config.%s is %q: it must be one of %q, or empty for the default", field, value, allowed) //nolint:staticcheck // a field's name
+	return fmt.Errorf("Config.%s is %q: it must be %s, or empty for the default", field, value, strings.Join(allowed, " or "))
 }

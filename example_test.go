@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
-	"log"
 	"net/http"
 	"net/http/httptest"
 
@@ -24,19 +23,19 @@ import (
 func connectDevmongo() (client *mongo.Client, stop func()) {
 	server, err := devmongo.New(devmongo.Config{})
 	if err != nil {
-		log.Fatal(err)
+		panic(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- server.Run(ctx) }()
 	client, err = mongo.Connect(options.Client().ApplyURI(server.URI()))
 	if err != nil {
-		log.Fatal(err)
+		panic(err)
 	}
 	return client, func() {
 		_ = client.Disconnect(ctx)
 		cancel()
-		<-ended
+		_ = <-ended
 	}
 }
 
@@ -59,7 +58,7 @@ func Example() {
 		Client: client, Database: "app", EnsureSchema: true, CacheSizeMiB: 8, Registerer: registry,
 	})
 	if err != nil {
-		log.Fatal(err) // it says what to do
+		panic(err) // it says what to do
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
@@ -101,7 +100,7 @@ func ExampleService_Sync() {
 	defer disconnect()
 	keys, err := keytail.New(context.Background(), keytail.Config{Client: client, Database: "app", EnsureSchema: true, CacheSizeMiB: 8})
 	if err != nil {
-		log.Fatal(err)
+		panic(err)
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
@@ -110,14 +109,14 @@ func ExampleService_Sync() {
 
 	session, err := client.StartSession()
 	if err != nil {
-		log.Fatal(err)
+		panic(err)
 	}
 	defer session.EndSession(ctx)
 	hash := sha256.Sum256([]byte("the-text-of-the-key"))
 	_, err = client.Database("app").Collection("api_keys").InsertOne(mongo.NewSessionContext(ctx, session),
 		bson.M{"key_hash": hex.EncodeToString(hash[:]), "is_active": true, "user_id": "ada"})
 	if err != nil {
-		log.Fatal(err)
+		panic(err)
 	}
 
 	written := keytail.RevisionOf(session.OperationTime())
@@ -127,7 +126,7 @@ func ExampleService_Sync() {
 	fmt.Println(verdict.Code, verdict.Revision >= written, err)
 
 	stop()
-	<-ended
+	_ = <-ended
 	// Output:
 	// true <nil>
 	// VALID true <nil>

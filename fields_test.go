@@ -96,6 +96,7 @@ func TestErrorsNameFields(t *testing.T) {
 		"Config.AuditInterval":        {Client: client, Database: "d", AuditInterval: 1},
 		"Config.CacheSizeMiB":         {Client: client, Database: "d", CacheSizeMiB: 2},
 		"Config.MaxReads":             {Client: client, Database: "d", MaxReads: -1},
+		"Config.InstanceName":         {Client: client, Database: "d", InstanceName: strings.Repeat("n", maxInstanceName+1)},
 		"Config.KeyPrefix":            {Client: client, Database: "d", KeyPrefix: "KT"},
 		"Config.Usage":                {Client: client, Database: "d", Usage: "no"},
 		"Config.Preload":              {Client: client, Database: "d", Preload: "no"},
@@ -111,9 +112,9 @@ func TestErrorsNameFields(t *testing.T) {
 func TestEveryMistakeIsReportedAtOnce(t *testing.T) {
 	_, err := New(t.Context(), Config{
 		StreamScope: "a", DefaultScopes: []string{"b c"}, MaxStale: -1, HeartbeatInterval: -1, AuditInterval: -1,
-		CacheSizeMiB: -1, MaxReads: -1, KeyPrefix: "-", Preload: "d", Usage: "e",
+		CacheSizeMiB: -1, MaxReads: -1, InstanceName: strings.Repeat("n", maxInstanceName+1), KeyPrefix: "-", Preload: "d", Usage: "e",
 	})
-	const want = 12
+	const want = 13
 	if err == nil || strings.Count(err.Error(), "Config.") != want {
 		t.Errorf("want %d fields, got:\n%v", want, err)
 	}
@@ -128,7 +129,7 @@ func TestBoundsAreThoseOfTheCore(t *testing.T) {
 	}
 	defer func() { _ = client.Disconnect(t.Context()) }()
 	for _, config := range []Config{
-		{MaxStale: minMaxStale, AuditInterval: minAuditInterval, CacheSizeMiB: minCacheSizeMiB},
+		{MaxStale: minMaxStale, AuditInterval: minAuditInterval, CacheSizeMiB: minCacheSizeMiB, InstanceName: strings.Repeat("n", maxInstanceName)},
 		{MaxStale: maxMaxStale, AuditInterval: maxAuditInterval, HeartbeatInterval: maxMaxStale / 3, CacheSizeMiB: minCacheSizeMiB},
 	} {
 		config.Client, config.Database = client, "d"

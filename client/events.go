@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"sync"
 	"time"
 
@@ -120,11 +121,15 @@ func (s *subscriber) connect(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return stream.Listen(ctx, s.lastID, s.onConnect, func(e httpclient.Event) error {
+	err = stream.Listen(ctx, s.lastID, s.onConnect, func(e httpclient.Event) error {
 		s.lastID = e.ID
 		s.handle(&e)
 		return nil
 	})
+	if refused, ok := errors.AsType[*httpclient.Error](err); ok && refused.Code == api.CodeNoSuchPath {
+		return fmt.Errorf("%w A daemon sends events only with --caller-token-file", err)
+	}
+	return err
 }
 
 // onConnect is called when the stream is open: from now on the client gets every change

@@ -2,7 +2,6 @@ package client_test
 
 import (
 	"fmt"
-	"log"
 	"net/http"
 	"net/http/httptest"
 
@@ -16,7 +15,7 @@ import (
 func Example() {
 	keys, err := client.New(client.Config{URL: "http://127.0.0.1:1"}) // where nothing listens
 	if err != nil {
-		log.Fatal(err)
+		panic(err)
 	}
 	defer keys.Close()
 

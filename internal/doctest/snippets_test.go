@@ -19,7 +19,7 @@ var snippetImports = map[string]string{
 	"http": "net/http", "gin": "github.com/gin-gonic/gin",
 }
 
-// snippetHead declares what snippets take for granted.
+// snippetHead declares what snippets take for granted; a snippet may declare it again.
 const snippetHead = `package snippets
 
 import (
@@ -27,6 +27,7 @@ import (
 	"testing"
 	"net/http"
 	"github.com/gin-gonic/gin"
+	"github.com/keytail/keytail"
 	"go.mongodb.org/mongo-driver/v2/mongo"
 %s)
 
@@ -34,7 +35,7 @@ var _ mongo.Client
 var _ http.Handler
 var _ *testing.T
 
-func snippet(ctx context.Context, t *testing.T, router *gin.Engine, orders gin.HandlerFunc, ordersOf func(user string) any, routes func(gin.HandlerFunc) http.Handler) error {
+func snippet(ctx context.Context, t *testing.T, keys *keytail.Service, session *mongo.Session, router *gin.Engine, orders gin.HandlerFunc, ordersOf func(user string) any, routes func(gin.HandlerFunc) http.Handler) error {
 	%s
 	{
 %s
@@ -92,7 +93,7 @@ func snippetSource(snippet, page string, line int) string {
 	imports, declare := "", "var client *mongo.Client"
 	code := regexp.MustCompile(`//.*`).ReplaceAllString(snippet, "")
 	for name, path := range snippetImports {
-		if name == "http" || name == "gin" || !regexp.MustCompile(`\b`+name+`\.[A-Z]`).MatchString(code) {
+		if strings.Contains(snippetHead, `"`+path+`"`) || !regexp.MustCompile(`\b`+name+`\.[A-Z]`).MatchString(code) {
 			continue
 		}
 		imports += fmt.Sprintf("\t%q\n", path)
