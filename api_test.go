@@ -4,12 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os/exec"
-	"path"
 	"reflect"
-	"regexp"
 	"slices"
-	"strings"
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -18,39 +14,13 @@ import (
 	"github.com/keytail/keytail/auth"
 	"github.com/keytail/keytail/internal/clustertime"
 	"github.com/keytail/keytail/internal/fleet"
+	"github.com/keytail/keytail/internal/apitest"
 	"github.com/keytail/keytail/internal/keystore"
 	"github.com/keytail/keytail/internal/preload"
 	"github.com/keytail/keytail/internal/service"
 )
 
-// comment is a comment in a declaration that go doc prints.
-var comment = regexp.MustCompile(`//.*`)
-
-// TestNoInternalTypeInThePublicAPI: a program could not name a type of an internal
-// package.
-func TestNoInternalTypeInThePublicAPI(t *testing.T) {
-	var internal []string
-	for importPath := range listPackages(t) {
-		if strings.HasPrefix(importPath, module+"/internal/") {
-			internal = append(internal, path.Base(importPath))
-		}
-	}
-	forbidden := regexp.MustCompile(`\b(` + strings.Join(internal, "|") + `)\.[A-Z]\w*`)
-	for _, public := range []string{"."} {
-		output, err := exec.CommandContext(t.Context(), "go", "doc", "-all", public).CombinedOutput()
-		if err != nil {
-			t.Fatalf("go doc %s: %v\n%s", public, err, output)
-		}
-		for line := range strings.Lines(string(output)) {
-			if strings.HasPrefix(line, "    ") {
-				continue // text of a comment: declarations begin at the margin or with a tab
-			}
-			if found := forbidden.FindString(comment.ReplaceAllString(line, "")); found != "" {
-				t.Errorf("%s has %s in: %s", public, found, strings.TrimSpace(line))
-			}
-		}
-	}
-}
+func TestNoInternalTypeInThePublicAPI(t *testing.T) { apitest.NoInternalTypes(t, ".") }
 
 // TestDefaultMappingIsThatOfTheCore, field by field, and the zero Mapping is the
 // same.

@@ -78,33 +78,37 @@ type Config struct {
 	// EnsureSchema creates the collection and its unique index if they are missing.
 	// False: New fails and says what is missing.
 	EnsureSchema bool
-	// MaxStale is the maximum staleness of an answer from the cache. Zero: 15 s.
+	// MaxStale is the maximum staleness of an answer from the cache, 30 ms to 1 h. Zero:
+	// 15 s.
 	MaxStale time.Duration
 	// HeartbeatInterval is the time between two heartbeats, whose round trip through
-	// the change stream proves that answers from the cache are fresh; at most a third
+	// the change stream proves that answers from the cache are fresh; 10 ms to a third
 	// of MaxStale. Zero: 1 s, or a third of MaxStale if that is shorter.
 	HeartbeatInterval time.Duration
-	// InstanceName identifies this instance in the fleet. Empty: the host's name.
+	// InstanceName identifies this instance in the fleet, with at most 256 bytes; it need
+	// not be unique. Empty: the host's name.
 	InstanceName string
 	// MaxReads is the maximum number of concurrent reads of keys: the client's pool
 	// size less four. A request that needs one more is Unavailable. Zero: 96.
-	MaxReads int64
+	MaxReads int
 	// CacheSizeMiB is the hard limit of the memory for cached keys, in MiB, at least
 	// 3. Zero: 512.
 	CacheSizeMiB int
 	// Preload says whether the cache is complete. Empty: PreloadAuto.
 	Preload Preload
 	// AuditInterval is the time between two scans that compare the cache with the
-	// database. Zero: 1 h.
+	// database, 1 s to 24 h. Zero: 1 h.
 	AuditInterval time.Duration
-	// KeyPrefix is the prefix of keys that keytail generates; only the checksum of
-	// keys with this prefix is verified. Empty: "kt".
+	// KeyPrefix is the prefix of keys that keytail generates, 1 to 16 characters of a-z
+	// and 0-9; only the checksum of keys with this prefix is verified. Empty: "kt".
 	KeyPrefix string
 	// Usage says whether last_used and usage_count are written. Empty: UsageWrite.
 	Usage Usage
-	// Logger receives the log. Nil: nothing is logged. No log line contains a key.
+	// Logger receives the log; the attribute "logger" of its lines begins with "keytail".
+	// Nil: nothing is logged. No log line contains a key.
 	Logger *slog.Logger
-	// Registerer receives the metrics (docs/metrics.md), one Service per Registerer.
+	// Registerer receives the metrics (docs/metrics.md) until Run returns, those of one
+	// Service at a time: for two of them, prometheus.WrapRegistererWith gives each a label.
 	// Nil: they are not exported.
 	Registerer prometheus.Registerer
 	// Version is the version of the program, shown in metrics and heartbeats. Empty:
@@ -112,7 +116,7 @@ type Config struct {
 	Version string
 }
 
-// internal is the configuration of the core.
+// internal is the configuration of the core, without the Registerer.
 func (c *Config) internal() service.Config {
 	collection := c.Collection
 	if collection == "" {
@@ -128,14 +132,13 @@ func (c *Config) internal() service.Config {
 		MaxStale:          c.MaxStale,
 		HeartbeatInterval: c.HeartbeatInterval,
 		InstanceName:      c.InstanceName,
-		MaxReads:          c.MaxReads,
+		MaxReads:          int64(c.MaxReads),
 		CacheSizeMiB:      c.CacheSizeMiB,
 		Preload:           preload.Mode(c.Preload),
 		AuditInterval:     c.AuditInterval,
 		KeyPrefix:         c.KeyPrefix,
 		Usage:             service.UsageMode(c.Usage),
 		Logger:            toZap(c.Logger),
-		Registerer:        c.Registerer,
 		Version:           c.Version,
 	}
 }

@@ -9,11 +9,13 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
 	"github.com/keytail/keytail/internal/keystore"
+	"github.com/keytail/keytail/internal/service"
 )
 
 // TestEveryFlagInAMessageHasAField looks through the string literals of all packages
@@ -83,16 +85,59 @@ func TestErrorsNameFields(t *testing.T) {
 	mapping := DefaultMapping()
 	mapping.HashEncoding, mapping.OrgID = "md5", "org.id"
 	for name, config := range map[string]Config{
-		"StreamScope":          {Client: client, Database: "d", StreamScope: "cluster"},
-		"Mapping.HashEncoding": {Client: client, Database: "d", Mapping: mapping},
-		"Mapping.OrgID":        {Client: client, Database: "d", Mapping: mapping},
-		"Config.DefaultScopes": {Client: client, Database: "d", DefaultScopes: []string{"two words"}},
-		"usage":                {Client: client, Database: "d", Usage: "no"},
-		"preload":              {Client: client, Database: "d", Preload: "no"},
+		"Config.Client is required":   {Database: "d"},
+		"Config.Database is required": {Client: client},
+		"Config.StreamScope":          {Client: client, Database: "d", StreamScope: "cluster"},
+		"Mapping.HashEncoding":        {Client: client, Database: "d", Mapping: mapping},
+		"Mapping.OrgID":               {Client: client, Database: "d", Mapping: mapping},
+		"Config.DefaultScopes":        {Client: client, Database: "d", DefaultScopes: []string{"two words"}},
+		"Config.MaxStale":             {Client: client, Database: "d", MaxStale: 25 * time.Hour},
+		"Config.HeartbeatInterval":    {Client: client, Database: "d", MaxStale: time.Second, HeartbeatInterval: time.Second},
+		"Config.AuditInterval":        {Client: client, Database: "d", AuditInterval: 1},
+		"Config.CacheSizeMiB":         {Client: client, Database: "d", CacheSizeMiB: 2},
+		"Config.MaxReads":             {Client: client, Database: "d", MaxReads: -1},
+		"Config.InstanceName":         {Client: client, Database: "d", InstanceName: strings.Repeat("n", maxInstanceName+1)},
+		"Config.KeyPrefix":            {Client: client, Database: "d", KeyPrefix: "KT"},
+		"Config.Usage":                {Client: client, Database: "d", Usage: "no"},
+		"Config.Preload":              {Client: client, Database: "d", Preload: "no"},
 	} {
 		_, err := New(t.Context(), config)
 		if err == nil || !strings.Contains(err.Error(), name) || flag.MatchString(err.Error()) {
 			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// TestEveryMistakeIsReportedAtOnce: nobody has to start a program ten times.
+func TestEveryMistakeIsReportedAtOnce(t *testing.T) {
+	_, err := New(t.Context(), Config{
+		StreamScope: "a", DefaultScopes: []string{"b c"}, MaxStale: -1, HeartbeatInterval: -1, AuditInterval: -1,
+		CacheSizeMiB: -1, MaxReads: -1, InstanceName: strings.Repeat("n", maxInstanceName+1), KeyPrefix: "-", Preload: "d", Usage: "e",
+	})
+	const want = 13
+	if err == nil || strings.Count(err.Error(), "Config.") != want {
+		t.Errorf("want %d fields, got:\n%v", want, err)
+	}
+}
+
+// TestBoundsAreThoseOfTheCore: the core starts with the least and the greatest value
+// that check accepts.
+func TestBoundsAreThoseOfTheCore(t *testing.T) {
+	client, err := mongo.Connect(options.Client().ApplyURI("mongodb://127.0.0.1:1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = client.Disconnect(t.Context()) }()
+	for _, config := range []Config{
+		{MaxStale: minMaxStale, AuditInterval: minAuditInterval, CacheSizeMiB: minCacheSizeMiB, InstanceName: strings.Repeat("n", maxInstanceName)},
+		{MaxStale: maxMaxStale, AuditInterval: maxAuditInterval, HeartbeatInterval: maxMaxStale / 3, CacheSizeMiB: minCacheSizeMiB},
+	} {
+		config.Client, config.Database = client, "d"
+		if err := config.check(); err != nil {
+			t.Error(err)
+		}
+		if _, err := service.Wire(config.internal()); err != nil {
+			t.Error(err)
 		}
 	}
 }

@@ -8,8 +8,12 @@ import (
 	"go.uber.org/zap/zapcore"
 )
 
-// loggerKey is the attribute for the name of the part that logs.
-const loggerKey = "logger"
+const (
+	// loggerKey is the attribute for the name of the part that logs.
+	loggerKey = "logger"
+	// loggerName begins each such name: the rest of the program logs, too.
+	loggerName = "keytail"
+)
 
 // toZap is a logger for the core, which logs with zap, that writes to the handler of
 // an slog.Logger. No library has this direction: zapslog writes from slog to zap.
@@ -17,7 +21,7 @@ func toZap(logger *slog.Logger) *zap.Logger {
 	if logger == nil {
 		return zap.NewNop()
 	}
-	return zap.New(slogCore{logger.Handler()})
+	return zap.New(slogCore{logger.Handler()}).Named(loggerName)
 }
 
 // slogCore passes entries on to a handler.

@@ -23,8 +23,8 @@ func TestTheCoreLogsToSlog(t *testing.T) {
 		zap.Duration("after", time.Second), zap.Int("tries", 2), zap.Error(errors.New("see --max-stale")))
 	logger.Debug("not shown")
 	logger.Error("shown")
-	want := `level=WARN msg="raise Config.CacheSizeMiB" instance=a/1 logger=changestream after=1s tries=2 error="see Config.MaxStale"
-level=ERROR msg=shown
+	want := `level=WARN msg="raise Config.CacheSizeMiB" instance=a/1 logger=keytail.changestream after=1s tries=2 error="see Config.MaxStale"
+level=ERROR msg=shown logger=keytail
 `
 	if got := text.String(); got != want {
 		t.Errorf("got\n%swant\n%s", got, want)

@@ -2,6 +2,7 @@ package keytail
 
 import (
 	"context"
+	"errors"
 	"net/http"
 
 	"github.com/gin-gonic/gin"
@@ -11,29 +12,46 @@ import (
 	"github.com/keytail/keytail/internal/service"
 )
 
-// Service validates API keys. It is safe for concurrent use.
+// Service validates API keys. Create it with New: the zero value does not work. It is
+// safe for concurrent use.
 type Service struct {
-	core *service.Service
+	core    *service.Service
+	metrics *registrations
 }
 
 var _ auth.RevocationWatcher = (*Service)(nil)
 
 // New creates a Service and checks that keytail can keep its guarantees with this
-// collection. It starts nothing. The error says what to do, and names every mistake
-// of the configuration at once.
+// collection, which takes at most 15 s. It starts nothing. The error says what to do:
+// either it names every mistake in the fields of Config, one a line, or what is wrong
+// with the database. After an error nothing is left, so New can be called again.
 func New(ctx context.Context, config Config) (*Service, error) {
-	core, err := service.New(ctx, config.internal())
-	if err != nil {
+	if err := config.check(); err != nil {
 		return nil, inFields(err)
 	}
-	return &Service{core}, nil
+	metrics := newRegistrations(config.Registerer)
+	internal := config.internal()
+	internal.Registerer = metrics
+	core, err := service.New(ctx, internal)
+	if err != nil {
+		metrics.unregister()
+		return nil, inFields(err)
+	}
+	return &Service{core, metrics}, nil
 }
 
 // Run follows the change stream until ctx ends, and returns nil when everything has
 // stopped. Until it runs, no answer comes from the cache: each request reads the
 // database. It can be called once. Let it stop after the last request: it writes the
-// last uses of keys then.
-func (s *Service) Run(ctx context.Context) error { return inFields(s.core.Run(ctx)) }
+// last uses of keys then. An error is a failure that Run cannot mend: end the program,
+// or create a new Service.
+func (s *Service) Run(ctx context.Context) error {
+	err := s.core.Run(ctx)
+	if !errors.Is(err, service.ErrStarted) {
+		s.metrics.unregister()
+	}
+	return inFields(err)
+}
 
 // Validate decides whether the request may go ahead with this key, as auth.Validator
 // says. The verdict's Key is shared with other requests: only read it.

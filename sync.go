@@ -5,10 +5,21 @@ import (
 	"errors"
 	"fmt"
 
+	"go.mongodb.org/mongo-driver/v2/bson"
+
 	"github.com/keytail/keytail/auth"
 	"github.com/keytail/keytail/internal/clustertime"
 	"github.com/keytail/keytail/internal/fleet"
 )
+
+// RevisionOf returns the revision of a write: the operation time of the mongo.Session
+// that made it. It is zero for a session without an operation, whose time is nil.
+func RevisionOf(operationTime *bson.Timestamp) auth.Revision {
+	if operationTime == nil {
+		return 0
+	}
+	return auth.Revision(clustertime.New(operationTime.T, operationTime.I))
+}
 
 // SyncScope says which instances Sync waits for.
 type SyncScope string
@@ -32,9 +43,8 @@ type Acknowledgement struct {
 }
 
 // Sync waits until this instance, or the whole fleet, has applied all changes up to a
-// revision: after that, their answers contain the write with this revision. The
-// revision of a write is the operation time of its session, with T in the upper and I
-// in the lower 32 bits.
+// revision: after that, their answers contain the write with this revision.
+// RevisionOf is the revision of a write.
 //
 // A ctx whose deadline passes is no error: the acknowledgement names the instances
 // that are missing. The error is auth.ErrRevisionAhead for a revision that no write
@@ -57,7 +67,6 @@ func (s *Service) Sync(ctx context.Context, revision auth.Revision, scope SyncSc
 // syncErr wraps err in the error that callers know it by.
 func syncErr(err error) error {
 	for _, pair := range []struct{ have, want error }{
-		{clustertime.ErrRevisionAhead, auth.ErrRevisionAhead},
 		{fleet.ErrUnavailable, auth.ErrUnavailable},
 		{fleet.ErrBusy, ErrTooManyWaits},
 	} {

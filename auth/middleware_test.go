@@ -524,6 +524,9 @@ func TestInvalidOptionsPanicAtSetup(t *testing.T) {
 		{func() {
 			auth.Middleware(k, auth.KeySources("basic"), auth.TrustedProxies("x"), auth.Realm("ä"), auth.Scopes("a b"), auth.Statuses(map[auth.Code]int{auth.Missing: 200}))
 		}, []string{"auth.Middleware: ", `option KeySources: key source "basic"`, `option TrustedProxies: trusted proxy "x"`, "option Realm: ", `option Scopes: scope "a b"`, "option Statuses: status 200 for MISSING"}},
+		{func() {
+			auth.Authenticate(k, nil, auth.OrgID(nil), auth.ProjectID(nil), auth.OnRefusal(nil), auth.OnGinRefusal(nil), auth.KeySources(), auth.Statuses(map[auth.Code]int{auth.Valid: 403}))
+		}, []string{"auth.Authenticate: option 1 is nil", "option OrgID: ", "option ProjectID: ", "option OnRefusal: ", "option OnGinRefusal: ", "option KeySources: name at least one", "option Statuses: VALID is not a refusal"}},
 		{func() { auth.RequireScope() }, []string{"auth.RequireScope: 1 to 100 scopes"}},
 		{func() { auth.RequireAnyScope("") }, []string{`auth.RequireAnyScope: scope ""`}},
 		{func() { auth.ScopeMiddleware(make([]string, 101)...) }, []string{"auth.ScopeMiddleware: 1 to 100 scopes"}},

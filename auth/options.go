@@ -16,7 +16,7 @@ import (
 
 // Option changes what Authenticate and Middleware do. Without options they require a
 // valid key in "Authorization: Bearer" or X-Api-Key, trust no proxy, and refuse with
-// problem+json bodies.
+// problem+json bodies. If an option is given twice, the last one counts; Scopes adds up.
 type Option func(*settings)
 
 // settings are the result of all options.
@@ -46,7 +46,11 @@ func (s *settings) check(option string, err error) {
 func settingsOf(opts []Option) (settings, error) {
 	s := settings{sources: forwardauth.DefaultKeySources()}
 	Realm("")(&s)
-	for _, option := range opts {
+	for i, option := range opts {
+		if option == nil {
+			s.errs = append(s.errs, fmt.Errorf("option %d is nil", i+1))
+			continue
+		}
 		option(&s)
 	}
 	return s, errors.Join(s.errs...)
@@ -85,10 +89,27 @@ func checkScopes(scopes []string) error {
 // bound to an organisation is valid for no other. If the function returns "", the
 // request names none, and bound keys are refused. The value must not be under the
 // client's control alone, as a header is that no other part of the service uses.
-func OrgID(of func(*http.Request) string) Option { return func(s *settings) { s.org = of } }
+func OrgID(of func(*http.Request) string) Option {
+	return func(s *settings) {
+		s.check("OrgID", needFunction(of != nil))
+		s.org = of
+	}
+}
 
 // ProjectID is OrgID for the project.
-func ProjectID(of func(*http.Request) string) Option { return func(s *settings) { s.project = of } }
+func ProjectID(of func(*http.Request) string) Option {
+	return func(s *settings) {
+		s.check("ProjectID", needFunction(of != nil))
+		s.project = of
+	}
+}
+
+func needFunction(given bool) error {
+	if !given {
+		return errors.New("the function is nil: leave the option out, or give a function")
+	}
+	return nil
+}
 
 // PathParam returns a parameter of the route, for OrgID and ProjectID:
 // OrgID(PathParam("org")) works on "/orgs/:org/orders" in Gin and on
@@ -122,6 +143,10 @@ func CookieKey(name string) KeySource { return KeySource("cookie:" + name) }
 // different keys in two places is refused.
 func KeySources(sources ...KeySource) Option {
 	return func(s *settings) {
+		if len(sources) == 0 {
+			s.check("KeySources", errors.New("name at least one source, or leave the option out"))
+			return
+		}
 		texts := make([]string, len(sources))
 		for i, source := range sources {
 			texts[i] = string(source)
@@ -155,8 +180,11 @@ func Realm(realm string) Option {
 // Statuses replaces the HTTP status of some refusals. A status must be 400 to 599.
 func Statuses(statuses map[Code]int) Option {
 	return func(s *settings) {
-		for code, status := range statuses {
-			if status < 400 || status > 599 {
+		for _, code := range slices.Sorted(maps.Keys(statuses)) {
+			if code == Valid {
+				s.check("Statuses", fmt.Errorf("%s is not a refusal", code))
+			}
+			if status := statuses[code]; status < 400 || status > 599 {
 				s.check("Statuses", fmt.Errorf("status %d for %s: must be 400 to 599", status, code))
 			}
 		}
@@ -168,13 +196,19 @@ func Statuses(statuses map[Code]int) Option {
 // body. These headers are already set: WWW-Authenticate, Retry-After, X-Request-Id and
 // Cache-Control. The handler is not called in any case.
 func OnRefusal(respond func(http.ResponseWriter, *http.Request, Refusal)) Option {
-	return func(s *settings) { s.respond = respond }
+	return func(s *settings) {
+		s.check("OnRefusal", needFunction(respond != nil))
+		s.respond = respond
+	}
 }
 
 // OnGinRefusal is OnRefusal for Gin; respond may use c.JSON and all other methods. It
 // has no effect in net/http. The chain is aborted in any case.
 func OnGinRefusal(respond func(*gin.Context, Refusal)) Option {
-	return func(s *settings) { s.respondGin = respond }
+	return func(s *settings) {
+		s.check("OnGinRefusal", needFunction(respond != nil))
+		s.respondGin = respond
+	}
 }
 
 // AllowPreflight lets CORS preflights pass without a key and without a Principal. A

@@ -88,11 +88,11 @@ type Config struct {
 	// (DESIGN.md). Zero: DefaultMaxStale.
 	MaxStale time.Duration
 	// Logger gets a line when the daemon becomes unreachable, refuses the caller token,
-	// or is reachable again. Nil: no logging.
+	// or is reachable again; their attribute "logger" is "keytail.client". Nil: no logging.
 	Logger *slog.Logger
 }
 
-// Format prints a configuration forevery verb, without its token and without a
+// Format prints a configuration for every verb, without its token and without a
 // password in the URL.
 func (c Config) Format(state fmt.State, verb rune) {
 	type plain Config
@@ -122,6 +122,7 @@ func (c Config) withDefaults() Config {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
+	c.Logger = c.Logger.With("logger", "keytail.client") // the rest of the program logs, too
 	return c
 }
 

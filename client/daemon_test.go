@@ -198,7 +198,7 @@ func runClient(t *testing.T, c *Client) {
 	})
 }
 
-// Status, headers and body of both are the same forevery verdict.
+// Status, headers and body of both are the same for every verdict.
 func TestMiddlewareOfClientAndService(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
 		d := startDaemon(t, s)
@@ -510,8 +510,8 @@ func TestDaemonRestart(t *testing.T) {
 	})
 }
 
-// api starts an API with streams, with the middleware of a client.
-func api(t *testing.T, c *Client) *httptest.Server {
+// streamingAPI starts an API with streams, with the middleware of a client.
+func streamingAPI(t *testing.T, c *Client) *httptest.Server {
 	router := gin.New()
 	router.GET("/stream", c.Authenticate(auth.CancelOnRevocation()), func(g *gin.Context) {
 		g.Header("Content-Type", "text/event-stream")
@@ -567,7 +567,7 @@ func TestRevocationCancelsStreamsThroughTheClient(t *testing.T) {
 		d := startDaemon(t, s)
 		c := newClient(t, d.serve().URL)
 		runClient(t, c)
-		server := api(t, c)
+		server := streamingAPI(t, c)
 		_, stays := d.newKey()
 		other := open(t, server, stays)
 		var delays []time.Duration
@@ -596,7 +596,7 @@ func TestRevocationWhileDisconnectedCancelsStreams(t *testing.T) {
 		proxy := startProxy(t, d.serve().URL)
 		c := newClient(t, proxy.url(), func(c *Config) { c.MaxStale, c.BreakFor = 3*time.Second, 50*time.Millisecond })
 		runClient(t, c)
-		server := api(t, c)
+		server := streamingAPI(t, c)
 		for name, toxic := range map[string]string{
 			"reset":      `{"type":"reset_peer","stream":"downstream","attributes":{"timeout":0}}`,
 			"black hole": `{"type":"timeout","stream":"downstream","attributes":{"timeout":0}}`,

@@ -4,12 +4,14 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"sync"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/keytail/keytail/api"
 	"github.com/keytail/keytail/auth"
 	"github.com/keytail/keytail/internal/httpclient"
 	"github.com/keytail/keytail/internal/timing"
@@ -119,11 +121,15 @@ func (s *subscriber) connect(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return stream.Listen(ctx, s.lastID, s.onConnect, func(e httpclient.Event) error {
+	err = stream.Listen(ctx, s.lastID, s.onConnect, func(e httpclient.Event) error {
 		s.lastID = e.ID
 		s.handle(&e)
 		return nil
 	})
+	if refused, ok := errors.AsType[*httpclient.Error](err); ok && refused.Code == api.CodeNoSuchPath {
+		return fmt.Errorf("%w A daemon sends events only with --caller-token-file", err)
+	}
+	return err
 }
 
 // onConnect is called when the stream is open: from now on the client gets every change
@@ -157,17 +163,19 @@ func (s *subscriber) handle(e *httpclient.Event) {
 	// An event that cannot be decoded has no fields, and counts as a gap.
 	_ = json.Unmarshal(e.Data, &data)
 	switch e.Kind {
-	case "invalidation":
+	case api.EventInvalidation:
 		if revision, err := auth.ParseRevision(data.Revision); err == nil && data.KeyID != "" {
 			s.onChange(data.KeyID, uint64(revision))
 			return
 		}
-	case "state":
+	case api.EventState:
 		s.setState(data.To)
-	case "resync":
+	case api.EventResync:
 		s.setState(data.State)
+	case api.EventLoss:
+	default:
+		// An event that is newer than this program counts as a loss.
 	}
-	// A loss, or an event that is newer than this program.
 	s.onGap()
 }
 

@@ -25,7 +25,7 @@ func (p *Parser) Complete() {
 		line = line[:point]
 	}
 	for _, candidate := range candidates(p.kong.Model.Node, line) {
-		fmt.Fprintln(p.kong.Stdout, candidate)
+		_, _ = fmt.Fprintln(p.kong.Stdout, candidate)
 	}
 }
 

@@ -19,7 +19,7 @@ var snippetImports = map[string]string{
 	"http": "net/http", "gin": "github.com/gin-gonic/gin",
 }
 
-// snippetHead declares what snippets take for granted.
+// snippetHead declares what snippets take for granted; a snippet may declare it again.
 const snippetHead = `package snippets
 
 import (
@@ -101,7 +101,7 @@ func snippetSource(snippet, page string, line int) string {
 	imports, declare := "", "var client *mongo.Client"
 	code := regexp.MustCompile(`//.*`).ReplaceAllString(snippet, "")
 	for name, path := range snippetImports {
-		if name == "http" || name == "gin" || !regexp.MustCompile(`\b`+name+`\.[A-Z]`).MatchString(code) {
+		if strings.Contains(snippetHead, `"`+path+`"`) || !regexp.MustCompile(`\b`+name+`\.[A-Z]`).MatchString(code) {
 			continue
 		}
 		imports += fmt.Sprintf("\t%q\n", path)

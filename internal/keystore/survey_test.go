@@ -216,7 +216,7 @@ func TestStartErrorForACollectionWithoutKeys(t *testing.T) {
 		"mixture": {append(hash("$2b$10$leak"), keyOf(t, 1, bson.E{Key: "key_hash", Value: upper})), "2 hold bcrypt"},
 		"gaps":    {append(hash(nil), keyOf(t, 1, bson.E{Key: "key_hash", Value: upper})), "1 hold a hash in another encoding"},
 		"number":  {hash(int32(1)), "name the field of the hash with --map-hash, or store a SHA-256 hash there"},
-		"no hash": {hash(absent), "none of the 2 documents read from shop.api_keys has a field key_hash (the hash, --map-hash): set the right name with the flag"},
+		"no hash": {hash(absent), "none of the 2 documents read from shop.api_keys has a field key_hash (the hash, --map-hash): name the field that they have"},
 		"nulls":   {hash(nil), "has a field key_hash (the hash, --map-hash)"},
 		"no user, no switch": {
 			[]bson.Raw{keyOf(t, 1, bson.E{Key: "user_id", Value: absent}, bson.E{Key: "is_active", Value: absent})},

@@ -44,7 +44,7 @@ func (s *Survey) missingFieldsError() error {
 	if names == nil {
 		return nil
 	}
-	return explained(ErrNoKeys, "none of the %s has a field %s: set the right name with the flag", s.sampleText(), strings.Join(names, " or "))
+	return explained(ErrNoKeys, "none of the %s has a field %s: name the field that they have", s.sampleText(), strings.Join(names, " or "))
 }
 
 // sampleText describes the documents of the survey, to follow "of the".

@@ -25,6 +25,9 @@ import (
 // within seconds.
 const PrepareTimeout = 15 * time.Second
 
+// ErrStarted says that Run was called before.
+var ErrStarted = errors.New("the service is running or was stopped: create a new one")
+
 // Service is the core of one instance. The exported fields do not change after
 // Prepare.
 type Service struct {
@@ -111,7 +114,7 @@ func (s *Service) lastScan() time.Duration { return s.loader.LastScan() }
 // the service.
 func (s *Service) Run(ctx context.Context, with ...func(context.Context) error) error {
 	if s.running.Swap(true) {
-		return errors.New("the service is running or was stopped: create a new one")
+		return ErrStarted
 	}
 	// The heartbeat stops last: as long as its document exists, the fleet counts on
 	// this instance, and after that nothing may be answered from its cache.
