@@ -95,7 +95,7 @@ func optional[T int | time.Duration](field string, value, least, most T) error {
 	if value == 0 || least <= value && value <= most {
 		return nil
 	}
-	return fmt.Errorf("Config.%s is %v: it must be between %v and %v, or 0 for the default", field, value, least, most)
+	return fmt.Errorf("Config.%s is %v: it must be between %v and %v, or 0 for the default", field, value, least, most) //nolint:staticcheck // a field's name
 }
 
 // oneOf checks a field whose empty value is a default.
@@ -103,5 +103,5 @@ func oneOf(field, value string, allowed ...string) error {
 	if value == "" || slices.Contains(allowed, value) {
 		return nil
 	}
-	return fmt.Errorf("Config.%s is %q: it must be %s, or empty for the default", field, value, strings.Join(allowed, " or "))
+	return fmt.Errorf("Config.%s is %q: it must be %s, or empty for the default", field, value, strings.Join(allowed, " or ")) //nolint:staticcheck // a field's name
 }

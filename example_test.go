@@ -35,7 +35,9 @@ func connectDevmongo() (client *mongo.Client, stop func()) {
 	return client, func() {
 		_ = client.Disconnect(ctx)
 		cancel()
-		_ = <-ended
+		if err := <-ended; err != nil {
+			panic(err)
+		}
 	}
 }
 
@@ -126,8 +128,9 @@ func ExampleService_Sync() {
 	fmt.Println(verdict.Code, verdict.Revision >= written, err)
 
 	stop()
-	_ = <-ended
+	fmt.Println(<-ended)
 	// Output:
 	// true <nil>
 	// VALID true <nil>
+	// <nil>
 }
