@@ -10,7 +10,7 @@ import (
 	"github.com/keytail/keytail/internal/fleet"
 )
 
-// SyncScope says which instances Sync waits for.
+// SyncScope selects which instances Sync waits for.
 type SyncScope string
 
 const (
@@ -20,10 +20,10 @@ const (
 	SyncFleet SyncScope = "fleet"
 )
 
-// ErrTooManyWaits says that too many calls of Sync wait already.
+// ErrTooManyWaits means that too many calls of Sync wait already.
 var ErrTooManyWaits = errors.New("too many callers wait for a revision already: try again later")
 
-// Acknowledgement says whether all changes up to a revision have been applied.
+// Acknowledgement reports whether all changes up to a revision have been applied.
 type Acknowledgement struct {
 	// Synced: every instance that was waited for has applied them.
 	Synced bool

@@ -1,6 +1,6 @@
 package api
 
-// SyncResult tells whether instances have applied all changes up to a revision:
+// SyncResult reports whether instances have applied all changes up to a revision:
 // the body of PathSync, and a part of a write's body if the write had wait=.
 type SyncResult struct {
 	// Synced is true if all Instances have.

@@ -280,7 +280,7 @@ func TestIdentityHeadersAreRemoved(t *testing.T) {
 				r.Header.Add(name, "root")
 			}
 			r.Header.Set("X-Auth-Token", "another system's")
-			r.Header.Set("X-Author", "somebody")
+			r.Header.Set("X-Author", "someone")
 			recorder := httptest.NewRecorder()
 			h.ServeHTTP(recorder, r)
 			who += recorder.Body.String() + "; "

@@ -68,7 +68,7 @@ func startDaemon(t *testing.T, s *mongotest.Server, change ...func(*keytaild.Con
 	return d
 }
 
-// prepareDaemon is one that does not run: it asks the database about each key.
+// prepareDaemon is one that does not run: it reads the database about each key.
 func prepareDaemon(t *testing.T, s *mongotest.Server, change ...func(*keytaild.Config)) *daemon {
 	t.Helper()
 	tokens := filepath.Join(t.TempDir(), "callers")

@@ -64,7 +64,7 @@ type subscriber struct {
 	// connected: the stream is open. state is the state of the instance that sends it.
 	connected bool
 	state     string
-	// settledAt is when all earlier gaps can be found by asking: all watches are
+	// settledAt is when all earlier gaps can be found by rechecks: all watches are
 	// rechecked once more then. recheckedAt is when they were last rechecked.
 	settledAt, recheckedAt time.Time
 	// pendingSince is since when there may be a change without a later verdict. Zero:
@@ -93,7 +93,7 @@ func (s *subscriber) receive(ctx context.Context) error {
 			s.client.config.Logger.Warn("the event stream is disconnected: watched API keys are rechecked periodically", "error", err)
 		}
 		if time.Since(started) > longestPause {
-			// A stream that is closed at once does not reset the pause.
+			// A stream that is closed immediately does not reset the pause.
 			pause.Reset()
 		}
 		if !timing.Sleep(ctx, max(pause.NextBackOff(), retryAfter(err))) {
@@ -186,7 +186,7 @@ func (s *subscriber) onChange(keyID string, revision uint64) {
 }
 
 // onGap is called when changes may have been missed up to now. All watches are
-// rechecked at once, and again when no answer can lack these changes any more: the
+// rechecked immediately, and again when no answer can lack these changes any more: the
 // instance that answers may lag behind by MaxStale. There is one more interval because
 // the end of a loss is not reported if it comes before the daemon's next check of its
 // state.

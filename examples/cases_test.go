@@ -26,11 +26,11 @@ type want struct {
 	code string
 	// challenge is the expected WWW-Authenticate, "" for none.
 	challenge string
-	// reached says that the API must get the request. If false, it must not.
+	// reached means that the API must get the request. If false, it must not.
 	reached bool
-	// either says that the API may get the request; check then decides.
+	// either means that the API may get the request; check then decides.
 	either bool
-	// anyRefusal says that the refusal depends on which limit is reached first.
+	// anyRefusal means that the refusal depends on which limit is reached first.
 	anyRefusal bool
 }
 

@@ -185,7 +185,7 @@ func TestEnvoyRepeatedHeaders(t *testing.T) {
 	type variant struct {
 		proxy
 		edit func(string) string
-		// joins says that Envoy also joins the values of X-API-Key.
+		// joins means that Envoy also joins the values of X-API-Key.
 		joins bool
 	}
 	same := func(config string) string { return config }

@@ -141,7 +141,7 @@ func (v *Validator) Outage() { v.set(func() { v.outage = true }) }
 func (v *Validator) Recover() { v.set(func() { v.outage, v.staleness = false, 0 }) }
 
 // SetStaleness sets the Staleness of all later verdicts. More than MaxStale is an
-// outage. Changes still take effect at once.
+// outage. Changes still take effect immediately.
 func (v *Validator) SetStaleness(staleness time.Duration) {
 	v.set(func() { v.staleness = max(staleness, 0) })
 }

@@ -397,7 +397,7 @@ func TestInvalidAnswersAreRefused(t *testing.T) {
 	const good = `{"valid":true,"code":"VALID","user_id":"ada"}`
 	request := func(t *testing.T) (*http.Response, []byte) {
 		t.Helper()
-		response, body, err := send(t.Context(), http.MethodGet, url, "Bearer a-key-of-somebody")
+		response, body, err := send(t.Context(), http.MethodGet, url, "Bearer a-key-of-someone")
 		if err != nil {
 			t.Fatal(err)
 		}

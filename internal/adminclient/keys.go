@@ -35,7 +35,7 @@ type WrittenKey struct {
 	Response `json:"-"`
 }
 
-// errNoSecret: the key exists, and nobody can use it.
+// errNoSecret: the key exists, and cannot be used.
 var errNoSecret = errors.New("the response has no secret, so the new key cannot be used: revoke it and create another one")
 
 // errNoKey: the response is an object without a key.

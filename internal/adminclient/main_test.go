@@ -21,13 +21,13 @@ const patience = 20 * time.Second
 // token is as long as one must be.
 const token = "0123456789abcdef-admin"
 
-// asked is one request as the server saw it.
+// recorded is one request as the server received it.
 type asked struct {
 	method, uri, body string
 	header            http.Header
 }
 
-// fake is a server that remembers what it was asked.
+// fake is a server that records its requests.
 type fake struct {
 	*httptest.Server
 	mu  sync.Mutex
@@ -55,7 +55,7 @@ func (f *fake) seen() []asked {
 	return append([]asked(nil), f.all...)
 }
 
-// answers is a handler that always says the same.
+// answers is a handler that always sends the same response.
 func answers(status int, contentType, body string) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", contentType)

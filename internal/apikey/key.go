@@ -30,7 +30,7 @@ const (
 	// checksumDigits encode a CRC-32: 62^6 > 2^32 > 62^5.
 	checksumDigits = 6
 
-	// shownChars characters of a secret may be shown to tell keys apart: 48 of 256 bits.
+	// shownChars characters of a secret may be shown to distinguish keys: 48 of 256 bits.
 	shownChars = 8
 )
 
@@ -158,7 +158,7 @@ func printableASCII(text string) bool {
 	return true
 }
 
-// DisplayPrefix is the part of a key that may be shown to tell it from others: the prefix up to
+// DisplayPrefix is the part of a key that may be shown to identify it: the prefix up to
 // the first '_', and of the rest 8 characters but never more than a quarter, so that a short key
 // from another system is not revealed.
 func DisplayPrefix(text string) string {

@@ -41,7 +41,7 @@ const (
 	failedTokens        = "token_layout"
 )
 
-// failureAdvice says what to do about those.
+// failureAdvice is what to do about those.
 var failureAdvice = map[string]string{
 	failedOther:                "look up the error, and report it if it persists",
 	failedNetwork:              "check that the hosts of the connection string can be reached",
@@ -58,7 +58,7 @@ var failureAdvice = map[string]string{
 	string(reasonTokenRemoved): adviceReport,
 }
 
-// lossAdvice says what to do about losses that were not caused by a failed request of the stream.
+// lossAdvice is what to do about losses that were not caused by a failed request of the stream.
 var lossAdvice = map[string]string{
 	string(reasonRewound):    "no action needed after a restore; otherwise check who may write the heartbeats (docs/security.md)",
 	string(reasonUnverified): "no action needed unless it persists; then find out what interrupts the connection",

@@ -146,7 +146,7 @@ func TestFailuresWithoutACodeHaveAWord(t *testing.T) {
 }
 
 // A load balancer sends each getMore to another server than its aggregate. The driver
-// resumes at once after each, and does not report it.
+// resumes immediately after each, and does not report it.
 func TestResumesByTheDriverAreCountedAndPaced(t *testing.T) {
 	inBothScopes(t, func(t *testing.T, r *rig, _ *devmongo.Server, logs *observer.ObservedLogs) {
 		r.runOpen()

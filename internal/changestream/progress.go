@@ -49,8 +49,8 @@ func (t *Tail) checkOverdue(s *stream) error {
 // checkProgress examines a resumed stream that has ended with err. It turns err into a loss if
 // this is the second stream in a row that brought nothing although a majority accepted a heartbeat
 // that was sent while it was open. Such a token will not work: a token ahead of the oplog, for
-// example after the oplog was restored, is accepted and then delivers nothing, for ever. A stream
-// during which no heartbeat was acknowledged is no evidence either way.
+// example after the oplog was restored, is accepted and then delivers nothing, forever. A stream
+// during which no heartbeat was acknowledged is no evidence.
 func (t *Tail) checkProgress(s *stream, err error) error {
 	switch {
 	case classify(err) != nil || errors.Is(err, errOutageOver):

@@ -188,7 +188,7 @@ func (t *Tail) Try(ctx context.Context) error {
 	return t.checkTokenLayout(token)
 }
 
-// explain says which privilege is missing.
+// explain returns which privilege is missing.
 func (t *Tail) explain(err error) error {
 	if f, _ := describe(err); !keystore.NotAllowed(err) {
 		if f.needsOperator {

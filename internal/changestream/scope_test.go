@@ -253,7 +253,7 @@ func TestCollectionScopeATokenThatStandsStillIsAMiss(t *testing.T) {
 	r.runOpen()
 	mongotest.Eventually(t, patience, func() bool { return testutil.ToFloat64(r.Tail.metrics.misses) >= 2 }, "the stream is not closed")
 	if n := r.freshened(); n != 0 {
-		t.Errorf("fresh %d times by a stream that stands still", n)
+		t.Errorf("fresh %d times by a stream that stops", n)
 	}
 	mongotest.Eventually(t, patience, func() bool { return r.look(func() bool { return r.losses > 0 }) }, "a stream that never moves is kept")
 	r.stop()
@@ -267,7 +267,7 @@ func TestCollectionScopeATokenAheadOfTheLogIsALoss(t *testing.T) {
 	s := mongotest.StartDevmongo(t, devmongo.Config{})
 	r := newStuckRigIn(t, s, ScopeCollection)
 	r.run()
-	mongotest.Eventually(t, patience, func() bool { return r.look(func() bool { return r.losses > 0 }) }, "the token is kept for ever")
+	mongotest.Eventually(t, patience, func() bool { return r.look(func() bool { return r.losses > 0 }) }, "the token is kept forever")
 	r.look(func() bool {
 		if len(r.fresh) != 0 && len(r.floors) == 0 {
 			t.Errorf("fresh %d times by a token ahead of the oplog", len(r.fresh))

@@ -81,7 +81,7 @@ func (c healthcheckCommand) tls(address string) *tls.Config {
 }
 
 // ask expects a 200. It does not use a proxy from the environment, because a
-// container asks itself.
+// container sends the request to itself.
 func ask(ctx context.Context, address string, tlsConfig *tls.Config) error {
 	ctx, cancel := context.WithTimeout(ctx, healthcheckTimeout)
 	defer cancel()

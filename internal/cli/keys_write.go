@@ -57,7 +57,7 @@ type keysRotateCommand struct {
 	adminFlags
 	ownerFlag
 	keyArgument
-	Overlap string `env:"-" placeholder:"DURATION" help:"How long both keys are valid, such as 24h or 7d; with 0s, the old key expires at once. Required."`
+	Overlap string `env:"-" placeholder:"DURATION" help:"How long both keys are valid, such as 24h or 7d; with 0s, the old key expires immediately. Required."`
 	waitFlags
 	Quiet bool `short:"q" env:"-" help:"Print only the new key."`
 }
@@ -70,10 +70,10 @@ func (c *keysRotateCommand) run(ctx context.Context, p process, wrong error) int
 	})
 }
 
-// readOverlap has no default, because any would surprise somebody.
+// readOverlap has no default, because any would surprise someone.
 func readOverlap(text string) (time.Duration, error) {
 	if text == "" {
-		return 0, errors.New("--overlap is missing: how long both keys are valid, such as 24h; with 0s, the old key expires at once")
+		return 0, errors.New("--overlap is missing: how long both keys are valid, such as 24h; with 0s, the old key expires immediately")
 	}
 	left, err := parseDuration(text)
 	if err != nil || left < 0 || left%time.Second != 0 {

@@ -44,7 +44,7 @@ type listener struct {
 	server     serving
 	// certificates is nil for plain HTTP.
 	certificates *certificates
-	// leaving wraps the handler of the server. Nil for gRPC, whose shutdown asks
+	// leaving wraps the handler of the server. Nil for gRPC, whose shutdown requests
 	// clients to leave before it loses a request (GOAWAY).
 	leaving *leaving
 }
@@ -59,11 +59,11 @@ type serving interface {
 	Close() error
 }
 
-// leaving asks clients to close their connections, once it has begun. A proxy may
+// leaving requests clients to close their connections, once it has begun. A proxy may
 // send a request on an idle connection at the very moment at which the server
-// closes it, and that request is lost. So the server asks the proxy first, with a
+// closes it, and that request is lost. So the server informs the proxy first, with a
 // response, and the proxy closes the connection. (http.Server's
-// SetKeepAlivesEnabled would close idle connections at once, with the same
+// SetKeepAlivesEnabled would close idle connections immediately, with the same
 // problem.) Over HTTP/2 the server turns the header into a GOAWAY.
 type leaving struct {
 	begun atomic.Bool
@@ -195,7 +195,7 @@ func (all listeners) url(name string) string {
 	return ""
 }
 
-// leave asks the clients of all listeners to close their connections.
+// leave requests the clients of all listeners to close their connections.
 func (all listeners) leave() {
 	for _, l := range all {
 		if l.leaving != nil {

@@ -10,7 +10,7 @@ import (
 	"github.com/alecthomas/kong"
 )
 
-// Completing reports whether a shell asks for completions instead of running the
+// Completing reports whether a shell requests completions instead of running the
 // program. The protocol is that of bash's `complete -C`: the command line is in
 // COMP_LINE, the position of the cursor in COMP_POINT, and the program prints one
 // candidate a line.

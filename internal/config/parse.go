@@ -179,7 +179,7 @@ func (p *Parser) decode(ctx *kong.DecodeContext, target reflect.Value) error {
 // boolMapper decodes flags that need no value.
 type boolMapper struct{ p *Parser }
 
-// IsBool tells kong not to expect a value.
+// IsBool makes kong expect no value.
 func (boolMapper) IsBool() bool { return true }
 
 // Decode takes "true" unless a value is joined with '=' or comes from elsewhere.

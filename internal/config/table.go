@@ -30,7 +30,7 @@ var sections = []section{
 	{"Listeners and tokens", "Where keytail listens, and who may call. The [listeners](http.md#listeners) are described with the wire contract.", []string{
 		"addr", "ops-addr", "admin-addr", "admin-token-file", "caller-token-file", "grpc-addr", "drain-delay",
 	}},
-	{"Forward-auth", "How keytail reads a request that a proxy asks about. Policies are set in the file alone, see [below](#policies).", []string{
+	{"Forward-auth", "How keytail reads a check request of a proxy. Policies are set in the file alone, see [below](#policies).", []string{
 		"key-sources", "trusted-proxies", "hide-credentials",
 	}},
 	{"TLS", "One set of files for each listener. keytail reads them again within 2 s of a change.", []string{

@@ -17,7 +17,7 @@ const (
 )
 
 // txn is a transaction: copies of the collections that it has used, and the changes
-// that its commit will make at once. A conflicting write outside the transaction does
+// that its commit will make immediately. A conflicting write outside the transaction does
 // not wait; it makes the transaction fail.
 type txn struct {
 	id      *txnID

@@ -205,7 +205,7 @@ type process struct {
 	err    error
 }
 
-// output collects what a process prints, and tells when it is ready.
+// output collects what a process prints, and reports when it is ready.
 type output struct {
 	mutex sync.Mutex
 	text  bytes.Buffer

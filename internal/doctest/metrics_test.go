@@ -35,7 +35,7 @@ type metric struct {
 
 // TestMetricsPage compares the tables of docs/metrics.md with the metrics of a
 // running daemon; with -update it writes them. Every metric needs a row in
-// metricSections that says what to do about it.
+// metricSections that describes what to do about it.
 func TestMetricsPage(t *testing.T) {
 	metrics := scrape(t)
 	for name, m := range vectors(t) {

@@ -35,11 +35,11 @@ type Stream interface {
 
 // Usage writes the usage of keys. A usage.Recorder is one.
 type Usage interface {
-	// Prepare asks whether it may.
+	// Prepare checks whether it may.
 	Prepare(ctx context.Context) error
 }
 
-// Config says what to check. Store, Heartbeats and Stream are required.
+// Config is what to check. Store, Heartbeats and Stream are required.
 type Config struct {
 	Store      *keystore.Store
 	Heartbeats Heartbeats

@@ -34,7 +34,7 @@ type storm struct {
 	lists [][]heartbeat
 	nonce int
 	all   []*member
-	// asleep is for how long the observer's monotonic clock has stood still,
+	// asleep is for how long the observer's monotonic clock has stopped,
 	// which it does since frozen, unless that is zero.
 	asleep time.Duration
 	frozen time.Time
@@ -111,7 +111,7 @@ func (s *storm) clock() time.Time {
 }
 
 // pause stops the observer for a while, now and then. Its clock continues or
-// stands still.
+// stops.
 func (s *storm) pause() {
 	if !s.pauses || !s.chance(0.03) {
 		return
@@ -238,7 +238,7 @@ func (s *storm) ask(ctx context.Context) {
 	for ctx.Err() == nil {
 		time.Sleep(s.between(0, 30*time.Second))
 		s.mutex.Lock()
-		revision := s.write() // somebody revokes a key
+		revision := s.write() // someone revokes a key
 		s.mutex.Unlock()
 		limited, cancel := context.WithTimeout(ctx, s.between(time.Second, 40*time.Second))
 		began := time.Now()

@@ -42,7 +42,7 @@ type Client struct {
 	http   *http.Client
 }
 
-// New sends nothing. The error says what is wrong with the URL, without quoting
+// New sends nothing. The error describes what is wrong with the URL, without quoting
 // it: people paste secrets into the wrong place.
 func New(config Config) (*Client, error) {
 	base, err := url.Parse(config.URL)

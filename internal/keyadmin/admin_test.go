@@ -90,7 +90,7 @@ func TestAnEntryHasTheChangedFields(t *testing.T) {
 		for cursor.Next(o.ctx()) {
 			for _, secret := range []string{made.Secret, rotated.Secret} {
 				if text := cursor.Current.String(); strings.Contains(text, secret[3:]) || strings.Contains(text, apikey.HashOf(secret).Hex()) || strings.Contains(text, secret[:11]) {
-					t.Errorf("a line tells the secret: %s", text)
+					t.Errorf("a line contains the secret: %s", text)
 				}
 			}
 		}
@@ -215,7 +215,7 @@ func TestAFailedUndoIsAnUnknownOutcome(t *testing.T) {
 func TestAnUnknownOutcomeNamesTheKey(t *testing.T) {
 	eachWay(t, func(t *testing.T, o *fixture) {
 		if o.server.Kind == mongotest.NameSecantus && !o.noTransactions {
-			t.Skip("a transaction that nobody ends holds up everybody there")
+			t.Skip("a transaction that does not end blocks all writers there")
 		}
 		id := o.made("u").Key.Record.KeyID
 		// The line is inserted first where there is no transaction, so that only the
@@ -270,7 +270,7 @@ func TestAFailedReadIsNotAnUnknownOutcome(t *testing.T) {
 	}, func(c *Config) { c.Timeout = 500 * time.Millisecond })
 }
 
-// TestAConcurrentChangeIsNotLost: a change by somebody else, between the read of
+// TestAConcurrentChangeIsNotLost: a change by another client, between the read of
 // a key and the write, is neither lost nor undone.
 func TestAConcurrentChangeIsNotLost(t *testing.T) {
 	eachWay(t, func(t *testing.T, o *fixture) {

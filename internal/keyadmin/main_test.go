@@ -112,7 +112,7 @@ func code(n int) bson.E { return bson.E{Key: "errorCode", Value: n} }
 
 var closes = bson.E{Key: "closeConnection", Value: true}
 
-// ann is who asks.
+// ann is the caller.
 var ann = managedkey.Caller{Actor: "ann", RequestID: "request-1"}
 
 func ptr[T any](v T) *T { return &v }

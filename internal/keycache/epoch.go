@@ -14,7 +14,7 @@ func (c *Cache) Lose() bool {
 	}
 	// One store invalidates everything: each entry carries its epoch, and every check compares it.
 	if !guard.EpochAtOpen {
-		epoch++ // even at once, and Open finds nothing to do
+		epoch++ // even immediately, and Open finds nothing to do
 	}
 	c.epoch.Store(epoch + 1)
 	return true

@@ -225,7 +225,7 @@ func (r *rules) snapshots(w *world, floor uint8) (from, to uint8) {
 // arrival is what the instance knew when a caller arrived.
 type arrival struct{ since, notified uint8 }
 
-// violation says what is wrong with the answer that the hash has this value, with an
+// violation returns what is wrong with the answer that the hash has this value, with an
 // age that covers fresh. until is the last state that counts: the majority's.
 func (r *rules) violation(w *world, value, fresh uint8, a arrival, until uint8) string {
 	bound := max(fresh, a.since)

@@ -80,7 +80,7 @@ func (c *Cache) storeChanged(change *Change, owner ownership, seq uint64) {
 	}
 }
 
-// newMarker makes an entry that says only that there is some document.
+// newMarker makes an entry that means only that a document exists.
 func newMarker(t Ticket, h apikey.Hash, kind entryKind) []byte {
 	e := entry{epoch: t.epoch, seq: t.seq, hash: h, kind: kind}
 	value, _ := e.encode("", nil)

@@ -10,7 +10,7 @@ import (
 
 // IndexIsUnique reports to the scan that the unique index on the hash was seen after BeginScan and
 // before the first Add, and that the documents passed to Add are not older than that. Then each
-// document's entry is valid at once. Without it the documents of this scan become valid when the
+// document's entry is valid immediately. Without it the documents of this scan become valid when the
 // scan has succeeded: only then is it known that no other document has the same hash.
 func (s *Scan) IndexIsUnique() { s.unique = true }
 

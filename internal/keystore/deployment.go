@@ -35,14 +35,14 @@ type Deployment struct {
 // msgSharded is the value of Msg by which mongos identifies itself.
 const msgSharded = "isdbgrid"
 
-// Sharded is the warning that says how the maximum staleness is weaker on a
+// Sharded is the warning about how the maximum staleness is weaker on a
 // sharded cluster.
 const Sharded = "this is a sharded cluster: cluster times of its shards are only loosely coupled, so a change takes effect within max_stale plus the lag between shards"
 
 // Sharded reports whether mongos has answered.
 func (d Deployment) Sharded() bool { return d.Msg == msgSharded }
 
-// CheckDeployment asks the primary what it is, and returns an error for a
+// CheckDeployment reads the description of the primary, and returns an error for a
 // deployment without change streams. It returns the Deployment even along with
 // such an error.
 func (s *Store) CheckDeployment(ctx context.Context) (Deployment, error) {

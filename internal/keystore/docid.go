@@ -14,7 +14,7 @@ import (
 	"github.com/keytail/keytail/internal/apikey"
 )
 
-// The canonical form of an _id begins with a byte that says how to read the
+// The canonical form of an _id begins with a byte that defines how to read the
 // rest. For types that MongoDB never treats as equal to another type, this byte
 // is the BSON type and the rest is the bytes of the value. Where MongoDB treats
 // values of different types or different bytes as equal, they have the same
@@ -30,7 +30,7 @@ import (
 // The form of an embedded document is its bytes. So {a: 1} and {a: 1.0} have
 // different forms here, although MongoDB treats them as the same _id. A cache
 // entry keeps the form that its document has, so this has no effect unless
-// somebody replaces a document, by a delete and an insert, by one whose nested
+// someone replaces a document, by a delete and an insert, by one whose nested
 // number has another type.
 const (
 	idInteger = byte(bson.TypeInt64)

@@ -205,7 +205,7 @@ func (s Schema) encodeActive(e *edit, active *bool, now time.Time) error {
 	return nil
 }
 
-// IDForm says in which BSON type keytail writes the ids of users, organisations
+// IDForm is the BSON type in which keytail writes the ids of users, organisations
 // and projects. Reading accepts all of the forms.
 type IDForm string
 

@@ -72,7 +72,7 @@ func invariantOf(t interface {
 			have, _ = stored.StringValueOK()
 		}
 		if !reflect.DeepEqual(have, s.HashStored(got.Hash)) {
-			t.Errorf("the hash is not what a look-up asks for")
+			t.Errorf("the hash is not what a lookup uses")
 		}
 	}
 	if got.ID != "" {

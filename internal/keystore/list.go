@@ -14,7 +14,7 @@ import (
 // valid cursor, or it belongs to a list with another filter.
 var ErrCursor = errors.New("this cursor does not belong to this list")
 
-// Query says which keys a list contains.
+// Query selects which keys a list contains.
 type Query struct {
 	// UserID limits the list to the keys of one user. Empty: all users.
 	UserID string

@@ -48,7 +48,7 @@ type Survey struct {
 	// Defects are the reasons why the other documents cannot be read, the most
 	// frequent first.
 	Defects []SurveyGroup
-	// Hashes says what the hash field contains, the most frequent first. What
+	// Hashes describes what the hash field contains, the most frequent first. What
 	// is a HashEncoding or a Shape. The documents whose hash is in the declared
 	// encoding are counted, and not named.
 	Hashes []SurveyGroup

@@ -378,7 +378,7 @@ func TestPrepareWarnsOnceOfAFewBrokenDocuments(t *testing.T) {
 	})
 }
 
-// TestEveryEncodingIsFoundByItsIndex: a look-up asks for the value that is
+// TestEveryEncodingIsFoundByItsIndex: a lookup uses the value that is
 // stored, and Prepare accepts the index on the mapped field.
 func TestEveryEncodingIsFoundByItsIndex(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {

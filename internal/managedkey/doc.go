@@ -1,4 +1,4 @@
-// Package managedkey has what package routes and package keyadmin tell each other
+// Package managedkey has the types that package routes and package keyadmin exchange
 // about a key that an administrator manages: the fields of a request and their
 // checks, the key in a response, pages, entries of the audit, and errors.
 //

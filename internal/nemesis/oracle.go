@@ -152,7 +152,7 @@ func check(a Answer, spans []span, maxStale time.Duration) (found []Violation) {
 	return found
 }
 
-// byDrop are the reasons of a loss that tell an instance that the collection is gone.
+// byDrop are the reasons of a loss from which an instance learns that the collection is gone.
 var byDrop = []string{"drop", "drop_database", "rename", "invalidate"}
 
 // falseNotFound finds a NOT_FOUND of an instance that knew that the collection did not

@@ -61,13 +61,13 @@ func (r *rig) scanned() int {
 	return r.store.scans
 }
 
-// The first repair is made at once, the next ones after 1 s, 2 s, 4 s ... up to
+// The first repair is made immediately, the next ones after 1 s, 2 s, 4 s ... up to
 // a minute.
 func TestRepeatedRepairsArePaced(t *testing.T) {
 	paced(t, func(r *rig) {
 		r.storm(500 * time.Millisecond)
 		if n := r.scanned(); n != 2 {
-			r.t.Errorf("%d scans in half a second, want the first one and one more at once", n)
+			r.t.Errorf("%d scans in half a second, want the first one and one more immediately", n)
 		}
 		r.storm(10 * time.Minute)
 		// 1+2+4+8+16+32 s, and then one a minute.
@@ -110,12 +110,12 @@ func TestAQuietPeriodEndsThePause(t *testing.T) {
 		r.voids()
 		time.Sleep(200 * time.Millisecond)
 		if !r.cache.Stats().Complete || r.scanned() != before+1 {
-			r.t.Error("the first scan after a quiet period was not made at once")
+			r.t.Error("the first scan after a quiet period was not made immediately")
 		}
 	})
 }
 
-// Somebody who can cause losses cannot make keytail read the collection all the
+// Someone who can cause losses cannot make keytail read the collection all the
 // time.
 func TestManyLossesCauseFewScans(t *testing.T) {
 	paced(t, func(r *rig) {
@@ -148,8 +148,8 @@ func TestTheFirstScanOfAnEpochIsNotDelayed(t *testing.T) {
 	})
 }
 
-// A document with more hashes than keytail tracks stays until somebody removes
-// it: another attempt at once would not help.
+// A document with more hashes than keytail tracks stays until someone removes
+// it: another attempt immediately would not help.
 func TestADocumentWithTooManyHashesIsTriedAgainAtTheNextAudit(t *testing.T) {
 	paced(t, func(r *rig) {
 		r.store.mutex.Lock()

@@ -15,7 +15,7 @@ import (
 // the smallest size that a key can have.
 var errTooLarge = errors.New("the collection has more keys than the cache can hold")
 
-// reason says why a scan is requested. It is a metric's label.
+// reason is why a scan is requested. It is a metric's label.
 type reason string
 
 const (
@@ -110,7 +110,7 @@ func (p *plan) dueAt(now time.Time) (keycache.ScanKind, bool) {
 	return kind, why != "" && wait == 0
 }
 
-// earliest returns when the requested scan may begin. Zero: at once.
+// earliest returns when the requested scan may begin. Zero: immediately.
 func (p *plan) earliest(why reason) time.Time {
 	if why == "" {
 		return time.Time{}

@@ -27,7 +27,7 @@ const (
 type Entry struct {
 	// KeyID is the key's id, as Changed gets it.
 	KeyID string
-	// Mark is what Watches.Mark returned before the verdict was asked for.
+	// Mark is what Watches.Mark returned before the verdict was requested.
 	Mark uint64
 	// Revision is the revision of the verdict: it has seen all changes up to it.
 	// Needed where Changed gets revisions. Zero: not known.
@@ -79,7 +79,7 @@ type Watch struct {
 }
 
 // Add begins to watch a key. If any key has changed since entry.Mark, the key is
-// rechecked at once. The caller must call Stop in the end.
+// rechecked immediately. The caller must call Stop in the end.
 func (s *Watches) Add(entry Entry) *Watch {
 	w := newWatch(s, entry)
 	s.insert(w)
@@ -188,7 +188,7 @@ func (w *Watch) end(cause error) {
 	}
 }
 
-// conclude returns why the watch ends after a recheck, nil if it goes on.
+// conclude returns why the watch ends after a recheck, nil if it continues.
 func (s *Watches) conclude(w *Watch, a attempt, expiresAt time.Time, revoked, err error) error {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()

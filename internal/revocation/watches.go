@@ -49,7 +49,7 @@ type Watches struct {
 	// byKey maps a key's id to the head of the list of its watches.
 	byKey map[string]*Watch
 	// urgent is served before patient. Both can contain watches that were rechecked
-	// meanwhile, or have ended: Watch.queued tells whether one still waits.
+	// meanwhile, or have ended: Watch.queued reports whether one still waits.
 	urgent, patient queue
 	// staleEpoch is odd while the data is stale.
 	staleEpoch uint64
@@ -71,13 +71,13 @@ func New(config Config) *Watches {
 	return &Watches{config: config, wake: make(chan struct{}, 1), byKey: map[string]*Watch{}}
 }
 
-// Mark returns the number of changes so far, for Entry.Mark. Take it before you ask
+// Mark returns the number of changes so far, for Entry.Mark. Take it before you request
 // for the verdict.
 func (s *Watches) Mark() uint64 { return s.changes.Load() }
 
 // Changed reports that a key has changed. Every recheck from now on must get an
 // answer that has seen the change: without conditions if revision is zero, else if it
-// asks for this revision. Changed does not wait for rechecks, and costs two atomic
+// requires this revision. Changed does not wait for rechecks, and costs two atomic
 // operations while there are no watches.
 func (s *Watches) Changed(keyID string, revision uint64) {
 	if s.CountChange(revision) {

@@ -28,7 +28,7 @@ type key struct {
 	// revoked and err are what rechecks return.
 	revoked, err error
 	rechecks     int
-	// revision is what the last recheck asked for.
+	// revision is what the last recheck required.
 	revision uint64
 	// takes is how long a recheck takes.
 	takes time.Duration

@@ -19,7 +19,7 @@ type AdminConfig struct {
 	// Tokens may use the listener. Required: the admin listener is never open to
 	// everyone.
 	Tokens Tokens
-	// Status is required. Many goroutines call it at once.
+	// Status is required. Many goroutines call it concurrently.
 	Status func() Status
 	// Syncer serves sync and instances, and Events serves events, as on the
 	// public listener. Nil: not served.

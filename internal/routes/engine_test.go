@@ -199,7 +199,7 @@ func TestAnUntrustedProxyIsLoggedOnce(t *testing.T) {
 		trusted         []netip.Prefix
 		lines           int
 	}{
-		{"nobody is trusted", "203.0.113.9", nil, 1},
+		{"no trusted proxy", "203.0.113.9", nil, 1},
 		{"no proxy", "", nil, 0},
 		{"some are trusted", "203.0.113.9", []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}, 0},
 	} {

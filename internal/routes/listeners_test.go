@@ -164,7 +164,7 @@ func TestAdminRequiresATokenOnEveryPath(t *testing.T) {
 		prepare      func(*http.Request)
 		status       int
 	}{
-		"livez is for everybody":  {"GET", "/livez", nil, 200},
+		"livez is for everyone":  {"GET", "/livez", nil, 200},
 		"page":                    {"GET", "/", nil, 401},
 		"status":                  {"GET", "/v1/status", nil, 401},
 		"unknown path":            {"GET", "/v1/none", nil, 401},
@@ -203,7 +203,7 @@ func TestAdminRequiresATokenOnEveryPath(t *testing.T) {
 		}
 	}
 	if _, err := NewAdmin(AdminConfig{Status: func() Status { return Status{} }}); err == nil {
-		t.Error("an admin listener for everybody, and no error")
+		t.Error("an admin listener for everyone, and no error")
 	}
 }
 

@@ -34,21 +34,21 @@ type Status struct {
 	// LagMS is how long the last change took to arrive, in milliseconds.
 	// Negative: unknown.
 	LagMS int64
-	// Note says how the guarantees are limited here, for example on a sharded
+	// Note describes how the guarantees are limited here, for example on a sharded
 	// cluster. Empty: they are not.
 	Note string
-	// IndexMissing says that the hash has no unique index any more, and what to
+	// IndexMissing is a message, if the hash no longer has a unique index, with what to
 	// do. Empty: it has one.
 	IndexMissing string
 	// LastLoss is the last loss of history. Nil: there was none.
 	LastLoss *Loss
-	// Usage tells how far the writing of last_used and usage_count is. Nil:
+	// Usage reports how far the writing of last_used and usage_count is. Nil:
 	// keytail does not write them. Verdicts do not depend on it, so neither Ready
 	// nor Strict does.
 	Usage *Usage
 }
 
-// Usage tells how far the writing of last_used and usage_count is.
+// Usage reports how far the writing of last_used and usage_count is.
 type Usage struct {
 	// PendingKeys have a use that is not written yet, and one command writes
 	// BatchSize of them.
@@ -66,7 +66,7 @@ type Loss struct {
 }
 
 // OperationsConfig configures the operations listener. Many goroutines call its
-// functions at once.
+// functions concurrently.
 type OperationsConfig struct {
 	// Status is required.
 	Status func() Status

@@ -112,7 +112,7 @@ func Wire(config Config) (*Service, error) {
 	return s, s.registerMetrics()
 }
 
-// freshness is the freshness of the cache as the fleet asks for it.
+// freshness is the freshness of the cache in the form that the fleet requires.
 func freshness(cache *keycache.Cache) func() (time.Time, clustertime.Time) {
 	return func() (time.Time, clustertime.Time) {
 		if fresh := cache.Freshness(); fresh != nil {

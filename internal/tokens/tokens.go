@@ -27,7 +27,7 @@ import (
 )
 
 // minToken is the shortest token, in bytes. 16 characters of a random token have
-// at least 64 bits (in hex), which nobody guesses over a network; shorter ones
+// at least 64 bits (in hex), which cannot be guessed over a network; shorter ones
 // are passwords made up by people.
 const minToken = 16
 

@@ -55,7 +55,7 @@ func (u *Recorder) flush(ctx context.Context, limit time.Duration) error {
 // writeAll sends commands until everything is written, and returns what it did
 // not try to send. After a command that times out it sends smaller ones, for
 // one interval: the next flush is due by then, and shows whether they are small
-// enough. Any other error ends the flush at once.
+// enough. Any other error ends the flush immediately.
 func (u *Recorder) writeAll(ctx context.Context, rest []pending, limit time.Duration) ([]pending, error) {
 	began := time.Now()
 	var failure error
@@ -97,7 +97,7 @@ func (u *Recorder) write(ctx context.Context, batch []pending, limit time.Durati
 	var bulk mongo.BulkWriteException
 	switch {
 	case err == nil || errors.As(err, &bulk):
-		// The error of the write concern, if there is one, says that the write
+		// The error of the write concern, if there is one, means that the write
 		// may be rolled back. It has been applied.
 		u.recordRefused(batch, bulk.WriteErrors)
 		u.matched(len(batch)-len(bulk.WriteErrors), result)
@@ -111,7 +111,7 @@ func (u *Recorder) write(ctx context.Context, batch []pending, limit time.Durati
 }
 
 // models returns the updates of a batch. It leaves out a document whose _id a
-// filter cannot ask for; no stored document has such an _id.
+// filter cannot match; no stored document has such an _id.
 func (u *Recorder) models(batch []pending) ([]pending, []mongo.WriteModel) {
 	kept, models := make([]pending, 0, len(batch)), make([]mongo.WriteModel, 0, len(batch))
 	for _, p := range batch {
@@ -156,7 +156,7 @@ func (u *Recorder) update(p pending) bson.D {
 // so that the server did not apply it twice. But a $inc that is sent again in a
 // new command is counted twice if the first one did arrive. So a command is not
 // sent again if it may have arrived. It certainly had no effect in these cases:
-// there was no server or no connection to send it on, the server says so by a
+// there was no server or no connection to send it on, the server reports this by a
 // label, or the server rejected the whole command before it began.
 func notApplied(err error) bool {
 	var selection topology.ServerSelectionError

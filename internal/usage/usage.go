@@ -57,7 +57,7 @@ type Config struct {
 	After func(time.Duration) <-chan time.Time
 	// Logger: nil logs nothing.
 	Logger *zap.Logger
-	// Registerer registers the metrics. Nil: there are none.
+	// Registerer registers the metrics. Nil: none.
 	Registerer prometheus.Registerer
 }
 

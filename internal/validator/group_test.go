@@ -47,7 +47,7 @@ func TestACallerNeverJoinsAFlightThatBeganBeforeIt(t *testing.T) {
 		first := ask(t.Context(), g, "k")
 		late := []*caller{ask(t.Context(), g, "k"), ask(t.Context(), g, "k")}
 		if w.begun.Load() != 1 {
-			t.Fatalf("%d runs at once for one key", w.begun.Load())
+			t.Fatalf("%d concurrent runs for one key", w.begun.Load())
 		}
 		w.leave <- struct{}{}
 		synctest.Wait()
@@ -148,7 +148,7 @@ func TestEveryResultIsNewerThanItsCaller(t *testing.T) {
 			for range each {
 				ctx, leave := context.WithCancel(context.Background())
 				if i == 0 {
-					leave() // some callers leave at once
+					leave() // some callers leave immediately
 				}
 				came := clock.Load()
 				if got, err := g.do(ctx, i%2); err == nil && got <= came {

@@ -58,11 +58,11 @@ func (v *Validator) runLinearizable(hash apikey.Hash) (readResult, error) {
 	return readResult{fresh: fresh, finding: finding}, err
 }
 
-// endAttempt tells the breaker the result of an attempt.
+// endAttempt reports to the breaker the result of an attempt.
 func (v *Validator) endAttempt(p attempt, err error) {
 	switch {
 	case errors.Is(err, errBusy):
-		// The database was not asked.
+		// No read was sent to the database.
 		v.breaker.withdraw(p)
 	case err == nil || isCollectionError(err):
 		if v.breaker.succeeded(p) {
@@ -99,7 +99,7 @@ func (v *Validator) Down() bool {
 	return v.breaker.isOpen()
 }
 
-// noteRoundTrip tells the breaker of the last round trip of a heartbeat.
+// noteRoundTrip reports to the breaker the last round trip of a heartbeat.
 // Without it, a breaker that opened in yesterday's outage would still be open
 // in today's.
 func (v *Validator) noteRoundTrip() {

@@ -160,7 +160,7 @@ func TestALinearizableReadIsSharedByEarlierCallers(t *testing.T) {
 		time.Sleep(500 * time.Millisecond)
 		late := []*asking{r.start(t.Context(), text), r.start(t.Context(), text)}
 		if r.store.linearCount() != 1 {
-			t.Fatalf("%d reads at once", r.store.linearCount())
+			t.Fatalf("%d concurrent reads", r.store.linearCount())
 		}
 		time.Sleep(500 * time.Millisecond)
 		r.store.letGo()

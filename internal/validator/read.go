@@ -30,7 +30,7 @@ type sharedRead struct {
 	finding keycache.Finding
 }
 
-// read asks the database, in the order of DESIGN.md: by a shared fill, which is
+// read reads from the database, in the order of DESIGN.md: by a shared fill, which is
 // stored; by a read that began after this caller arrived; and by a linearizable
 // read when the stream is not fresh, so that the other two may be too old. The
 // answer contains every change up to needed.

@@ -7,7 +7,7 @@ import (
 	"github.com/keytail/keytail/internal/guard"
 )
 
-// Heartbeater writes a heartbeat at once, to learn the current cluster time. A
+// Heartbeater writes a heartbeat immediately, to learn the current cluster time. A
 // changestream.Heartbeater is one.
 type Heartbeater interface {
 	// Beat writes with write concern majority and returns the cluster time

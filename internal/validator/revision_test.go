@@ -312,7 +312,7 @@ func TestReadsAfterARevisionAreSharedByHashAndRevision(t *testing.T) {
 			synctest.Wait()
 		}
 		if r.store.count() != 2 {
-			t.Fatalf("%d reads at once, want one for each revision", r.store.count())
+			t.Fatalf("%d concurrent reads, want one for each revision", r.store.count())
 		}
 		r.store.letGo()
 		for range 5 {

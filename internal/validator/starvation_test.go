@@ -138,7 +138,7 @@ func TestFutureRevisionsDoNotStarveOthers(t *testing.T) {
 }
 
 // TestFutureRevisionsDoNotStarveOthersWithoutHeartbeats: without heartbeats,
-// keytail cannot tell whether a revision is ahead, so these requests are read,
+// keytail does not know whether a revision is ahead, so these requests are read,
 // but with an eighth of the places at most.
 func TestFutureRevisionsDoNotStarveOthersWithoutHeartbeats(t *testing.T) {
 	for name, pulse := range map[string]*fakeHeartbeater{

@@ -154,7 +154,7 @@ type rig struct {
 type fakeClock struct {
 	mutex sync.Mutex
 	now   time.Time
-	// since is when the clock began to run, zero while it stands still.
+	// since is when the clock began to run, zero while it stops.
 	since time.Time
 }
 
@@ -560,7 +560,7 @@ func TestConfigNamesEveryMistake(t *testing.T) {
 	if err == nil {
 		t.Fatal("no error")
 	}
-	for _, want := range []string{"cache and a store", "a key prefix", "before the hashed part", "read timeout", "reads at once"} {
+	for _, want := range []string{"cache and a store", "a key prefix", "before the hashed part", "read timeout", "concurrent reads"} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("%q is not in %q", want, err)
 		}
