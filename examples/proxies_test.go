@@ -114,7 +114,7 @@ func (s *stage) tryOutages(t *testing.T) {
 		begin, end func()
 	}{
 		{"keytail has lost MongoDB", s.keytail.loseMongoDB, s.keytail.regainMongoDB},
-		{"keytail hangs", s.keytail.hang, s.keytail.resume},
+		{"keytail hangs", s.keytail.pauseProcess, s.keytail.resume},
 		{"keytail is stopped", s.keytail.kill, s.keytail.start},
 	} {
 		t.Run(outage.name, func(t *testing.T) {

@@ -233,7 +233,7 @@ func TestProgressIsShown(t *testing.T) {
 	}
 }
 
-func TestARequestThatBeginsTooLateIsCancelledAtOnce(t *testing.T) {
+func TestARequestThatBeginsTooLateIsCancelledImmediately(t *testing.T) {
 	c := newClock(t)
 	disarm := c.arm(func(error) { t.Error("called after it was disarmed") })
 	disarm()
@@ -354,7 +354,7 @@ func TestARequestThatAnOutageLeftHangingIsNoLoss(t *testing.T) {
 
 // Heartbeats are acknowledged and never arrive, while changes do. This may happen on
 // a sharded cluster.
-func TestHeartbeatsThatNeverArriveAreALossNowAndThen(t *testing.T) {
+func TestHeartbeatsThatNeverArriveCauseLossesAtIntervals(t *testing.T) {
 	s := mongotest.StartDevmongo(t, devmongo.Config{})
 	elsewhere := s.Client(t).Database(s.Database(t))
 	r := newRig(t, &s.Server, true, func(c *Config) {

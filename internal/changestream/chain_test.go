@@ -226,7 +226,7 @@ func TestARolledBackHeartbeatKeepsTheHistory(t *testing.T) {
 }
 
 // The tail's request takes an hour; the heartbeat ends it.
-func TestALossByAHeartbeatIsDeclaredAtOnce(t *testing.T) {
+func TestALossByAHeartbeatIsDeclaredImmediately(t *testing.T) {
 	s := mongotest.StartDevmongo(t, devmongo.Config{})
 	core, logs := observer.New(zap.WarnLevel)
 	r := newRig(t, &s.Server, true, func(c *Config) {
@@ -384,7 +384,7 @@ func play(games uint64) *played {
 	return all
 }
 
-func (g *game) isWrong(what string) {
+func (g *game) addViolation(what string) {
 	g.wrong = append(g.wrong, fmt.Sprintf("seed %d: %s", g.seed, what))
 }
 
@@ -465,7 +465,7 @@ func (g *game) sendHeartbeat() {
 	}
 	if g.m.noteRefused(b.nonce) {
 		if !g.undone {
-			g.isWrong("a loss although nothing was undone")
+			g.addViolation("a loss although nothing was undone")
 		}
 		g.losses++
 		g.open()
@@ -495,14 +495,14 @@ func (g *game) deliver() {
 	switch {
 	case err != nil:
 		if !g.interrupted || g.verified {
-			g.isWrong("a loss although the history was verified, or its cursor is the first")
+			g.addViolation("a loss although the history was verified, or its cursor is the first")
 		}
 		g.losses++
 		g.open()
 	case ok:
 		// A heartbeat that was written before the restore still proves the same.
 		if g.undone && w.process == g.process {
-			g.isWrong("a heartbeat is honoured after a restore")
+			g.addViolation("a heartbeat is honoured after a restore")
 		}
 		g.honoured++
 		g.verified = true

@@ -150,7 +150,7 @@ func codeWord(err error) (string, bool) {
 // here unless the loss has been logged.
 func (t *Tail) handleFailure(phase string, err error) {
 	loss := classify(err)
-	logged := loss != nil && t.lose(loss)
+	logged := loss != nil && t.declareLoss(loss)
 	f, request := describe(err)
 	if loss != nil && !logged && !guard.FailureReported {
 		return

@@ -81,7 +81,7 @@ func oneHeartbeat(t *testing.T, s *mongotest.Server, change ...func(*Config)) *r
 	return r
 }
 
-func TestFreshnessStandsStillWhileHeartbeatsFail(t *testing.T) {
+func TestFreshnessDoesNotAdvanceWhileHeartbeatsFail(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
 		s.Needs(t, mongotest.Failpoints)
 		r := newRig(t, s, true)
@@ -98,7 +98,7 @@ func TestFreshnessStandsStillWhileHeartbeatsFail(t *testing.T) {
 	})
 }
 
-func TestFreshnessStandsStillWithoutAMajority(t *testing.T) {
+func TestFreshnessDoesNotAdvanceWithoutAMajority(t *testing.T) {
 	s := mongotest.StartDevmongo(t, devmongo.Config{})
 	r := newRig(t, &s.Server, true, func(c *Config) {
 		c.Heartbeater = newHeartbeater(t, c.Database, func(h *HeartbeaterConfig) { h.MaxStale = 600 * time.Millisecond })
@@ -243,7 +243,7 @@ func (r *rig) ttl() int64 {
 	return -1
 }
 
-func TestPrepareSaysWhichPrivilegeIsMissing(t *testing.T) {
+func TestPrepareNamesTheMissingPrivilege(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
 		s.Needs(t, mongotest.Failpoints)
 		r := newRig(t, s, true)
@@ -629,7 +629,7 @@ func TestBeatsShareAHeartbeat(t *testing.T) {
 	}
 }
 
-func TestBeatDoesNotBlockForEver(t *testing.T) {
+func TestBeatDoesNotBlockForever(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
 		r := newRig(t, s, true)
 		asked, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
@@ -708,8 +708,8 @@ func TestAHeartbeatFailureIsLoggedWhenItChanges(t *testing.T) {
 	}
 }
 
-// TestAHeartbeatFailureSaysWhatToDo, and repeats it while the failure lasts.
-func TestAHeartbeatFailureSaysWhatToDo(t *testing.T) {
+// TestAHeartbeatFailureLogsAdvice, and repeats it while the failure lasts.
+func TestAHeartbeatFailureLogsAdvice(t *testing.T) {
 	for _, c := range []struct {
 		err    error
 		advice string

@@ -98,9 +98,9 @@ func classify(err error) *lossError {
 	return lost(reasonResumeRefused, err)
 }
 
-// lose ends the history. A loss during a loss is not counted again, and lose returns false:
+// declareLoss ends the history. A loss during a loss is not counted again, and declareLoss returns false:
 // nothing has been logged.
-func (t *Tail) lose(loss *lossError) bool {
+func (t *Tail) declareLoss(loss *lossError) bool {
 	t.token, t.newest, t.fruitless = nil, 0, 0
 	t.catchUp.lost(loss.reason)
 	t.config.Heartbeater.forget()

@@ -37,8 +37,8 @@ func TestSeriesExistFromTheStart(t *testing.T) {
 	}
 }
 
-// TestEveryLossSaysWhatToDo includes losses without a failed request.
-func TestEveryLossSaysWhatToDo(t *testing.T) {
+// TestEveryLossLogsAdvice includes losses without a failed request.
+func TestEveryLossLogsAdvice(t *testing.T) {
 	t.Parallel()
 	// These come with the server's code and the advice for it.
 	coded := []Reason{reasonHistoryLost, reasonPositionLost, reasonTokenRefused, reasonEventTooLarge, reasonResumeRefused}

@@ -219,7 +219,7 @@ func TestAPositionFromBeforeTheTimeWentBackProvesNothing(t *testing.T) {
 	}
 }
 
-func TestCollectionScopeStandsStillWithoutAMajority(t *testing.T) {
+func TestCollectionScopeIsNotFreshWithoutAMajority(t *testing.T) {
 	s := mongotest.StartDevmongo(t, devmongo.Config{})
 	r := collectionRig(t, &s.Server, func(h *HeartbeaterConfig) { h.MaxStale = 600 * time.Millisecond })
 	r.runOpen()
@@ -236,7 +236,7 @@ func TestCollectionScopeStandsStillWithoutAMajority(t *testing.T) {
 
 // The stream's node gets no writes, and heartbeats are acknowledged elsewhere, as by
 // the successor of a primary that was cut off.
-func TestCollectionScopeATokenThatStandsStillIsAMiss(t *testing.T) {
+func TestCollectionScopeATokenThatDoesNotAdvanceIsAMiss(t *testing.T) {
 	silent, successor := mongotest.StartDevmongo(t, devmongo.Config{}), mongotest.StartDevmongo(t, devmongo.Config{})
 	// The newest time of the silent one is now behind that of the other.
 	r := newRig(t, &silent.Server, true, func(c *Config) {
@@ -355,7 +355,7 @@ func TestCollectionScopeKillsItsCursorWithTheRightNamespace(t *testing.T) {
 	}
 }
 
-func TestCheckAccessSaysWhichPrivilegeIsMissing(t *testing.T) {
+func TestCheckAccessNamesTheMissingPrivilege(t *testing.T) {
 	s := mongotest.StartDevmongo(t, devmongo.Config{})
 	for scope, words := range map[Scope]string{ScopeDatabase: "--stream-scope collection", ScopeCollection: `the collection "api_keys" of the database`} {
 		r := newRig(t, &s.Server, true, func(c *Config) { c.Scope = scope })

@@ -65,7 +65,7 @@ func (t *Tail) open(ctx context.Context) (*stream, error) {
 // by then.
 func (t *Tail) watch(ctx context.Context) (*stream, error) {
 	if loss := classify(t.config.Heartbeater.tracker.rewoundErr()); loss != nil {
-		t.lose(loss)
+		t.declareLoss(loss)
 	}
 	ctx, cancel := t.requestContext(ctx)
 	defer cancel()
@@ -74,7 +74,7 @@ func (t *Tail) watch(ctx context.Context) (*stream, error) {
 	if t.token == nil {
 		// Without a token the stream begins anew, whatever the cause, and the changes in between
 		// are lost.
-		t.lose(lost(reasonNoToken, nil))
+		t.declareLoss(lost(reasonNoToken, nil))
 	}
 	position, _ := tokenTime(t.token)
 	t.config.Heartbeater.tracker.startAt(position)

@@ -31,13 +31,13 @@ func (c *keysCreateCommand) run(ctx context.Context, p process, wrong error) int
 		}
 	}
 	return c.adminFlags.run(ctx, p, wrong, func(ctx context.Context, s *session) error {
-		return s.makes("created", c.Quiet, func() (*adminclient.WrittenKey, error) { return s.Create(ctx, fields, c.write("")) })
+		return s.printNewKey("created", c.Quiet, func() (*adminclient.WrittenKey, error) { return s.Create(ctx, fields, c.write("")) })
 	})
 }
 
-// makes prints a new key. A key without a secret is printed, because it exists,
+// printNewKey prints a new key. A key without a secret is printed, because it exists,
 // and is a failure.
-func (s *session) makes(done string, quiet bool, do func() (*adminclient.WrittenKey, error)) error {
+func (s *session) printNewKey(done string, quiet bool, do func() (*adminclient.WrittenKey, error)) error {
 	began := time.Now()
 	written, err := do()
 	if written == nil {
@@ -66,7 +66,7 @@ func (c *keysRotateCommand) run(ctx context.Context, p process, wrong error) int
 	overlap, err := readOverlap(c.Overlap)
 	wrong = errors.Join(wrong, c.keyArgument.check(), err, c.waitFlags.check(p))
 	return c.adminFlags.run(ctx, p, wrong, func(ctx context.Context, s *session) error {
-		return s.makes("rotated", c.Quiet, func() (*adminclient.WrittenKey, error) { return s.Rotate(ctx, c.ID, overlap, c.write(c.UserID)) })
+		return s.printNewKey("rotated", c.Quiet, func() (*adminclient.WrittenKey, error) { return s.Rotate(ctx, c.ID, overlap, c.write(c.UserID)) })
 	})
 }
 

@@ -254,13 +254,13 @@ func (s *session) start(b *block) {
 	case <-timeout.C:
 		s.t.Fatalf("%s:%d: %s does not print %q", s.page, b.line, b.text(), ready)
 	}
-	s.learn(p.output.String())
+	s.readAddresses(p.output.String())
 }
 
 var address = regexp.MustCompile(`(?m)^  (MongoDB|public|operations|admin) +([^ \n]+)`)
 
-// learn takes the addresses that a process has printed for those of the page.
-func (s *session) learn(printed string) {
+// readAddresses takes the addresses that a process has printed for those of the page.
+func (s *session) readAddresses(printed string) {
 	var pairs []string
 	for _, m := range address.FindAllStringSubmatch(printed, -1) {
 		switch m[1] {

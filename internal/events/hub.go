@@ -120,7 +120,7 @@ func (h *Hub) publishLocked(r record) {
 func (h *Hub) wakeLocked() {
 	for s := range h.subscribers {
 		select {
-		case s.news <- struct{}{}:
+		case s.wake <- struct{}{}:
 		default: // it has not read since the last signal
 		}
 	}
@@ -145,7 +145,7 @@ func (h *Hub) Subscribe(lastID string) (*Subscription, error) {
 	case len(h.subscribers) >= h.config.MaxSubscribers:
 		return nil, ErrBusy
 	}
-	s := &Subscription{hub: h, news: make(chan struct{}, 1)}
+	s := &Subscription{hub: h, wake: make(chan struct{}, 1)}
 	s.seen, s.resync = h.positionLocked(lastID)
 	if s.resync != "" {
 		s.seen, s.state = h.last, h.state

@@ -60,7 +60,7 @@ type tally struct {
 // it was revoked; a failed write has neither key nor entry; a write with an
 // unknown outcome has both or neither.
 func TestAuditMatchesTheKeysDuringFaults(t *testing.T) {
-	eachWay(t, func(t *testing.T, o *fixture) {
+	withAndWithoutTransactions(t, func(t *testing.T, o *fixture) {
 		seed := uint64(time.Now().UnixNano())
 		t.Logf("seed %d", seed)
 		var known tally

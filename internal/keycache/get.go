@@ -101,7 +101,7 @@ func (c *Cache) isValid(e *entry, h *apikey.Hash) bool {
 	if e.hash != *h {
 		return false
 	}
-	if (guard.EvenEpoch && odd(e.epoch)) || (guard.SameEpoch && e.epoch != c.epoch.Load()) {
+	if (guard.EvenEpoch && isOdd(e.epoch)) || (guard.SameEpoch && e.epoch != c.epoch.Load()) {
 		return false
 	}
 	// A delete shows only the document, and a document that appears shows its hash: both stamps

@@ -36,7 +36,7 @@ func (r *rules) arrive(s *fine, out *steps[fine]) {
 
 // current reports whether the epoch of an entry is that of the stream, and even.
 func (r *rules) current(e stored, w *world) bool {
-	return e.epoch == w.epoch && (!r.parity() || !odd(e.epoch))
+	return e.epoch == w.epoch && (!r.parity() || !isOdd(e.epoch))
 }
 
 func (r *rules) idIsValid(e stored, w *world) bool {

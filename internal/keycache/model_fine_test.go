@@ -173,7 +173,7 @@ func (r *rules) fillStores(s *fine, out *steps[fine]) {
 	to := *s
 	e := stored{s.fill.value, s.fill.epoch, s.fill.seq}
 	words := "fill: stores nothing, its epoch %d is odd"
-	if !odd(e.epoch) || !r.parity() {
+	if !isOdd(e.epoch) || !r.parity() {
 		words = "fill: stores what it read, with epoch %d and seq %d"
 		if e.value == absent {
 			to.negative = e

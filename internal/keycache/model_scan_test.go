@@ -177,7 +177,7 @@ func (r *rules) scanSteps(s *scanned, out *steps[scanned]) {
 		out.add(to, "scan: loads the eviction counter %d", c.evictions)
 	case scanHasEvictions:
 		c.at, c.epoch = scanHasEpoch, s.epoch
-		if r.parity() && odd(s.epoch) {
+		if r.parity() && isOdd(s.epoch) {
 			return
 		}
 		out.add(to, "scan: loads epoch %d", c.epoch)

@@ -279,4 +279,4 @@ func (r *rules) database(w *world, add stepWorld) {
 	}
 }
 
-func odd(epoch uint8) bool { return epoch&1 == 1 }
+func isOdd(epoch uint8) bool { return epoch&1 == 1 }

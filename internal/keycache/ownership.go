@@ -53,7 +53,7 @@ func (c *Cache) ownership(h *apikey.Hash, id apikey.DocID) ownership {
 // the entry was made, and a document that got the hash later has shown it. Changes of the document
 // itself do not matter.
 func (c *Cache) isOnlyOwner(e *entry) bool {
-	return !odd(e.epoch) && e.epoch == c.epoch.Load() && c.byHash.load(c.byHash.ofHash(&e.hash)) <= e.seq
+	return !isOdd(e.epoch) && e.epoch == c.epoch.Load() && c.byHash.load(c.byHash.ofHash(&e.hash)) <= e.seq
 }
 
 // StoreByID stores the result of a read by _id. Such a read cannot know whether another document

@@ -220,7 +220,7 @@ func TestAMissingIndexIsReported(t *testing.T) {
 // is logged once.
 func TestAFailedCheckIsNotAMissingIndex(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
-		d := newDesk(t, s)
+		d := newWriteRig(t, s)
 		core, logs := observer.New(zapcore.DebugLevel)
 		w, err := NewIndexWatch(IndexWatchConfig{Store: d.Store, Logger: zap.New(core)})
 		if err != nil {

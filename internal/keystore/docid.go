@@ -54,23 +54,23 @@ func (s Schema) ID(v bson.RawValue) apikey.DocID {
 	case bson.TypeDecimal128:
 		return decimalID(v)
 	case bson.TypeString:
-		return tagged(idString, []byte(v.StringValue()))
+		return addTag(idString, []byte(v.StringValue()))
 	case bson.TypeSymbol:
-		return tagged(idString, []byte(v.Symbol()))
+		return addTag(idString, []byte(v.Symbol()))
 	}
 	return rawID(v)
 }
 
 func rawID(v bson.RawValue) apikey.DocID {
-	return tagged(byte(v.Type), v.Value)
+	return addTag(byte(v.Type), v.Value)
 }
 
-func tagged(tag byte, rest []byte) apikey.DocID {
+func addTag(tag byte, rest []byte) apikey.DocID {
 	return apikey.DocID(append([]byte{tag}, rest...))
 }
 
 func integerID(n int64) apikey.DocID {
-	return tagged(idInteger, binary.BigEndian.AppendUint64(nil, uint64(n)))
+	return addTag(idInteger, binary.BigEndian.AppendUint64(nil, uint64(n)))
 }
 
 // twoTo63 is the smallest positive double that is too large for an int64.
@@ -83,7 +83,7 @@ func doubleID(f float64) apikey.DocID {
 	if math.IsNaN(f) {
 		f = math.NaN()
 	}
-	return tagged(idDouble, binary.BigEndian.AppendUint64(nil, math.Float64bits(f)))
+	return addTag(idDouble, binary.BigEndian.AppendUint64(nil, math.Float64bits(f)))
 }
 
 // decimalDigits is the precision of Decimal128. A value with more digits is not
@@ -113,7 +113,7 @@ func decimalID(v bson.RawValue) apikey.DocID {
 	if !ok {
 		return rawID(v)
 	}
-	return tagged(idDecimal, []byte(normal.String()))
+	return addTag(idDecimal, []byte(normal.String()))
 }
 
 // stripZeros removes trailing zeros from the coefficient and raises the

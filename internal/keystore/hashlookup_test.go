@@ -41,7 +41,7 @@ func valuesAround(e HashEncoding, h apikey.Hash) map[string]any {
 }
 
 // If a lookup finds a document by a hash, Decode lists that hash.
-func TestEveryHashThatALookUpMatchesIsListed(t *testing.T) {
+func TestEveryHashThatALookupMatchesIsListed(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
 		for i, e := range HashEncodings() {
 			f := newFixture(t, s)

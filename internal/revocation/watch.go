@@ -106,7 +106,7 @@ func (s *Watches) insert(w *Watch) {
 	s.byKey[w.entry.KeyID] = w
 	s.count.Add(1)
 	w.startTimerLocked()
-	if w.entry.OutageError != nil && odd(s.staleEpoch) {
+	if w.entry.OutageError != nil && isOdd(s.staleEpoch) {
 		s.enqueueLocked(w, 0, &s.patient)
 	}
 }
@@ -207,7 +207,7 @@ func (s *Watches) conclude(w *Watch, a attempt, expiresAt time.Time, revoked, er
 			w.expiresAt = expiresAt
 			w.startTimerLocked()
 		}
-	case w.entry.OutageError != nil && odd(a.staleEpoch) && a.staleEpoch == s.staleEpoch:
+	case w.entry.OutageError != nil && isOdd(a.staleEpoch) && a.staleEpoch == s.staleEpoch:
 		return w.entry.OutageError
 	case w.expiredLocked():
 		// By the last known state of the key it has expired, and there is no newer one.
@@ -221,7 +221,7 @@ func (s *Watches) conclude(w *Watch, a attempt, expiresAt time.Time, revoked, er
 	case w.expiredLocked():
 		// It was renewed, and has expired again.
 		return w.entry.ExpiredError
-	case w.entry.OutageError != nil && odd(s.staleEpoch):
+	case w.entry.OutageError != nil && isOdd(s.staleEpoch):
 		w.retryLocked(s.config.StaleInterval)
 	}
 	return nil

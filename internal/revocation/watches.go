@@ -141,7 +141,7 @@ func (s *Watches) ChangedAll() {
 func (s *Watches) SetStale(stale bool) {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
-	if stale == odd(s.staleEpoch) {
+	if stale == isOdd(s.staleEpoch) {
 		return
 	}
 	s.staleEpoch++
@@ -157,7 +157,7 @@ func (s *Watches) SetStale(stale bool) {
 	}
 }
 
-func odd(n uint64) bool { return n%2 == 1 }
+func isOdd(n uint64) bool { return n%2 == 1 }
 
 // Watching returns the number of watches.
 func (s *Watches) Watching() int { return int(s.count.Load()) }

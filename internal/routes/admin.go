@@ -93,7 +93,7 @@ func (a *admin) requireAdmin(c *gin.Context) {
 
 // adminToken is the token of a request. False: the request has two.
 func adminToken(r *http.Request) (token string, ok bool) {
-	token, ok = soleToken(r.Header["Authorization"])
+	token, ok = singleToken(r.Header["Authorization"])
 	if !ok || token != "" || r.Method != http.MethodGet && r.Method != http.MethodHead {
 		return token, ok
 	}

@@ -285,10 +285,10 @@ func TestAWriteSucceedsEvenIfItsWaitFails(t *testing.T) {
 	}
 	handler := newGoldenAdmin(t, func(c *AdminConfig) { c.Syncer = nil })
 	if got := askAdmin(handler, "POST", "/v1/keys/a/revoke?wait=fleet", ""); got.StatusCode != http.StatusBadRequest {
-		t.Errorf("without receipts: %d %s", got.StatusCode, got.body)
+		t.Errorf("without write acknowledgements: %d %s", got.StatusCode, got.body)
 	}
 	if got := askAdmin(handler, "POST", "/v1/keys/a/revoke", ""); got.StatusCode != http.StatusOK {
-		t.Errorf("without receipts: %d %s", got.StatusCode, got.body)
+		t.Errorf("without write acknowledgements: %d %s", got.StatusCode, got.body)
 	}
 }
 

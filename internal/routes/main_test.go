@@ -152,7 +152,7 @@ func goldenServers(t testing.TB) map[string]http.Handler {
 		}}}),
 		"callers":  newPublic(t, PublicConfig{Config: forwardauth.Config{Validator: keys}, Callers: fakeTokens{"caller-token-of-web": "web"}}),
 		"admin":    newGoldenAdmin(t),
-		"receipts": newPublic(t, PublicConfig{Config: forwardauth.Config{Validator: keys}, Callers: fakeTokens{"caller": "web"}, Syncer: goldenSyncer{}, Events: slowFeed{}}),
+		"syncing": newPublic(t, PublicConfig{Config: forwardauth.Config{Validator: keys}, Callers: fakeTokens{"caller": "web"}, Syncer: goldenSyncer{}, Events: slowFeed{}}),
 	}
 	for name, status := range goldenStates() {
 		handlers[name], err = NewOperations(OperationsConfig{

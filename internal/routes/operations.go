@@ -105,7 +105,7 @@ func NewOperations(config OperationsConfig) (http.Handler, error) {
 // reason.
 func ready(status func() Status) gin.HandlerFunc {
 	return func(c *gin.Context) {
-		strict, ok := wantsStrict(c.Request.URL.RawQuery)
+		strict, ok := parseStrict(c.Request.URL.RawQuery)
 		if !ok {
 			writeProblem(c, api.CodeBadRequest, "the query must be strict=1, strict=0 or empty")
 			return
@@ -119,9 +119,9 @@ func ready(status func() Status) gin.HandlerFunc {
 	}
 }
 
-// wantsStrict reads readyz's query. A misspelt one must not select the check that
+// parseStrict reads readyz's query. A misspelt one must not select the check that
 // is not strict.
-func wantsStrict(query string) (strict, ok bool) {
+func parseStrict(query string) (strict, ok bool) {
 	return query == "strict=1", query == "" || query == "strict=0" || query == "strict=1"
 }
 
