@@ -534,7 +534,7 @@ func TestInvalidOptionsPanicAtSetup(t *testing.T) {
 				text := fmt.Sprint(recover())
 				for _, want := range c.want {
 					if !strings.Contains(text, want) {
-						t.Errorf("%q does not say %q", text, want)
+						t.Errorf("%q does not contain %q", text, want)
 					}
 				}
 			}()

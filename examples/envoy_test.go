@@ -289,7 +289,7 @@ func TestEnvoyOutagesOverGRPC(t *testing.T) {
 }
 
 // TestEnvoySendsTheConnectionsAddress checks that keytail gets the address of the
-// connection, whatever Envoy does with X-Forwarded-For.
+// connection, and does not depend on X-Forwarded-For.
 func TestEnvoySendsTheConnectionsAddress(t *testing.T) {
 	s := newEnvoy(t, envoyGRPC(), replace(t, "use_remote_address: true", "use_remote_address: false\n                xff_num_trusted_hops: 1"))
 	forged := field{"X-Forwarded-For", "203.0.113.7"}

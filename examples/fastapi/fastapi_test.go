@@ -110,7 +110,7 @@ func (r *rig) newKey(fields bson.M) key {
 	mongotest.Eventually(r.t, waitTimeout, func() bool {
 		code := r.service.Core.Validator.Validate(r.t.Context(), text, &apikey.Request{}).Code
 		return code != apikey.Unavailable && code != apikey.NotFound
-	}, "keytail does not hear of a key")
+	}, "keytail does not receive the change of a key")
 	return k
 }
 

@@ -169,7 +169,7 @@ func TestErrorResponses(t *testing.T) {
 	}
 }
 
-// TestAWriteIsSentOnce: and if its response is lost, the error says that the
+// TestAWriteIsSentOnce: and if its response is lost, the error reports that the
 // outcome is unknown. A read's does not.
 func TestAWriteIsSentOnce(t *testing.T) {
 	for name, lose := range map[string]http.HandlerFunc{

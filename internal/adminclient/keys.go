@@ -197,5 +197,5 @@ func userQuery(userID string) url.Values {
 	return values
 }
 
-// keyPath has the id as one segment, whatever it contains.
+// keyPath has the id as one segment, with any content.
 func keyPath(id string) string { return api.PathKeys + "/" + url.PathEscape(id) }

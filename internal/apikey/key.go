@@ -109,7 +109,7 @@ func ValidHashAfter(after string) error {
 // Any printable ASCII text without a space (0x21 to 0x7e) of 8 to 512 bytes is legal, because a
 // collection may contain keys from other systems. Only a text with this prefix and exactly the
 // length of Generate's keys is checked against its checksum. Parse does not check whether the 43
-// digits stand for a number past 2^256: it hashes the whole text, never the number, so such a text
+// digits represent a number past 2^256: it hashes the whole text, never the number, so such a text
 // is simply an unknown key.
 //
 // The error is ErrMissing for "" and wraps ErrMalformed for everything else; it never quotes the

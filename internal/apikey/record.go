@@ -16,7 +16,7 @@ type DocID string
 type Record struct {
 	// KeyID is the document's _id as text: the name of the key in answers and logs. Never empty.
 	KeyID string
-	// UserID is the principal that the key stands for. Empty only when Defect is set.
+	// UserID is the principal that the key authenticates. Empty only when Defect is set.
 	UserID string
 	// OrgID and ProjectID bind the key. Empty: not bound, valid for any.
 	OrgID     string

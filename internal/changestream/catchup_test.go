@@ -369,7 +369,7 @@ func TestHeartbeatsThatNeverArriveCauseLossesAtIntervals(t *testing.T) {
 			r.insert("")
 			_, _ = r.keys.DeleteMany(t.Context(), bson.D{})
 			return r.Status().Losses > uint64(n)
-		}, "it is held on to forever")
+		}, "it is kept forever")
 		at = append(at, r.Status().LastLoss.At)
 	}
 	if !r.lossOf(reasonCatchUp)() {

@@ -309,7 +309,7 @@ func TestAStreamIsNotResumedBeforeAHeartbeatArrived(t *testing.T) {
 		mongotest.Eventually(t, patience, func() bool {
 			_, _ = r.Beat(t.Context())
 			return r.look(func() bool { return r.losses > 0 })
-		}, "the history is believed to be the same")
+		}, "the history is treated as the same")
 		r.waitForLoss(reasonUnverified)
 		r.beatUntilFresh(1)
 	})

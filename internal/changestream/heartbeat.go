@@ -53,7 +53,7 @@ func (h *Heartbeater) sendHeartbeat(ctx context.Context) {
 	case errors.Is(f.err, errRewound):
 		h.results.WithLabelValues(resultRefused).Inc()
 		if !h.tracker.noteRefused(b.nonce) {
-			h.requestNow() // the next one is written whatever the document holds
+			h.requestNow() // the next one is written for any content of the document
 		}
 		return // the loss is logged instead
 	case errors.Is(ctx.Err(), context.Canceled):

@@ -284,7 +284,7 @@ func (h *Heartbeater) requestNow() {
 }
 
 // takeWaiting takes the callers of the next heartbeat: a call of Beat from now on gets the one
-// after it. It drains wanted first: those who asked are among the callers taken. In the other
+// after it. It drains wanted first: those that requested it are among the callers taken. In the other
 // order a call in between would wait for the interval.
 func (h *Heartbeater) takeWaiting() *pendingHeartbeat {
 	select {

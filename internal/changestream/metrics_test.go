@@ -44,12 +44,12 @@ func TestEveryLossLogsAdvice(t *testing.T) {
 	coded := []Reason{reasonHistoryLost, reasonPositionLost, reasonTokenRefused, reasonEventTooLarge, reasonResumeRefused}
 	for _, reason := range reasons {
 		if f, _ := describe(lost(reason, nil)); f.advice == "" && !slices.Contains(coded, reason) {
-			t.Errorf("%s: the log does not say what to do", reason)
+			t.Errorf("%s: the log does not contain what to do", reason)
 		}
 	}
 	for code, known := range errorCodes {
 		if known.advice == "" {
-			t.Errorf("code %d: the log does not say what to do", code)
+			t.Errorf("code %d: the log does not contain what to do", code)
 		}
 	}
 }

@@ -72,7 +72,7 @@ func (t *Tail) watch(ctx context.Context) (*stream, error) {
 	t.firstCursor = t.token == nil
 	t.catchUp.attemptStarted()
 	if t.token == nil {
-		// Without a token the stream begins anew, whatever the cause, and the changes in between
+		// Without a token the stream begins anew, for any reason, and the changes in between
 		// are lost.
 		t.declareLoss(lost(reasonNoToken, nil))
 	}
@@ -111,7 +111,7 @@ func (t *Tail) watch(ctx context.Context) (*stream, error) {
 }
 
 // openNew finds the floor of a new stream and opens the cache. It inspects the collection after
-// the stream exists: from then on, whatever happens to the collection is an event.
+// the stream exists: from then on, everything that happens to the collection is an event.
 func (t *Tail) openNew(ctx context.Context, s *stream) error {
 	ctx, cancel := context.WithTimeout(ctx, t.watchdog)
 	defer cancel()

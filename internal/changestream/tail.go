@@ -168,7 +168,7 @@ func (c *Config) validate() error {
 type Tail struct {
 	config   Config
 	pipeline mongo.Pipeline
-	// db reads from the primary, whatever the client's default is: a stream that is opened again
+	// db reads from the primary, regardless of the client's default: a stream that is opened again
 	// is then on the new primary. Its read concern is the only one that a change stream can have,
 	// regardless of the connection string.
 	db      *mongo.Database

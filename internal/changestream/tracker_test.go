@@ -64,7 +64,7 @@ func TestWhenAHeartbeatIsOverdue(t *testing.T) {
 		t.Error("the heartbeat that has not arrived is not expected")
 	}
 	if receive(first); !late(0, 7.1) {
-		t.Error("a heartbeat that arrives twice stands for another one")
+		t.Error("a heartbeat that arrives twice counts as another one")
 	}
 	if receive(second); late(0, 100) {
 		t.Error("a heartbeat that arrived is overdue")

@@ -176,7 +176,7 @@ func fail(stderr io.Writer, code int, err error) int {
 	return code
 }
 
-// stopped reports whether an error only means that the process was asked to stop.
+// stopped reports whether an error only means that the process was requested to stop.
 func stopped(ctx context.Context, err error) bool {
 	return ctx.Err() != nil && errors.Is(err, context.Canceled)
 }

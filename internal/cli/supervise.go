@@ -53,7 +53,7 @@ func (d *serveRun) runService(ctx context.Context, service Service) error {
 	return fmt.Errorf("the service failed: %w", err)
 }
 
-// wait returns when the process is asked to stop or a part has failed. Meanwhile
+// wait returns when the process is requested to stop or a part has failed. Meanwhile
 // it reports when keytail can validate keys.
 func (d *serveRun) wait(ctx, failed context.Context, p parts) error {
 	live := p.service.Live()

@@ -11,7 +11,7 @@ import (
 // section is one table of docs/configuration.md.
 type section struct {
 	title, intro string
-	// flags are listed by name; a name that ends in * stands for all flags with that
+	// flags are listed by name; a name that ends in * matches all flags with that
 	// prefix.
 	flags []string
 }

@@ -36,7 +36,7 @@ const (
 
 // TestCommands runs the commands of README.md and of docs/: each block of sh, and
 // each line of a block of console that begins with "$ ", whose output is compared
-// with the lines that follow it. In these, … stands for any text and a line with
+// with the lines that follow it. In these, … matches any text and a line with
 // nothing else for any number of lines.
 //
 // All blocks of a page share a directory, which is empty at first. Commands of the

@@ -20,8 +20,8 @@ var metricSections = []struct {
 		{"keytail_callers_refused_total", "A caller has no token, or an old one. Someone may also be trying tokens."},
 	}},
 	{"Change stream", []metricRow{
-		{"keytail_losses_total", "One now and then needs nothing: keytail reads all keys again. If a reason repeats, see the [table of losses](../internal/changestream/DESIGN.md#resume-or-loss); `history_lost` asks for a larger oplog."},
-		{"keytail_stream_failures_total", "The log says what to do for each code; the [table of codes](../internal/changestream/DESIGN.md#error-codes) has all of them."},
+		{"keytail_losses_total", "A single one needs nothing: keytail reads all keys again. If a reason repeats, see the [table of losses](../internal/changestream/DESIGN.md#resume-or-loss); `history_lost` asks for a larger oplog."},
+		{"keytail_stream_failures_total", "The log line of each code has what to do; the [table of codes](../internal/changestream/DESIGN.md#error-codes) has all of them."},
 		{"keytail_stream_opens_total", "Nothing by itself. Many `resumed` an hour: something ends connections."},
 		{"keytail_stream_events_total", "Nothing. It shows the load: events of heartbeats and of keys."},
 		{"keytail_event_lag_seconds", "Alert on a high quantile. It depends on both clocks: check time synchronisation first."},

@@ -92,7 +92,7 @@ func metricsMarkdown(t *testing.T, metrics map[string]*metric) string {
 	}
 	for name := range metrics {
 		if !described[name] {
-			t.Errorf("%s has no row in metricSections (metrics_table_test.go): say what to do about it", name)
+			t.Errorf("%s has no row in metricSections (metrics_table_test.go): describe what to do about it", name)
 		}
 	}
 	return b.String() + "\n"

@@ -82,7 +82,7 @@ func TestFlagsExist(t *testing.T) {
 	}
 }
 
-// isPrefix reports whether a name stands for a group of flags, such as --map or
+// isPrefix reports whether a name matches a group of flags, such as --map or
 // --grpc-tls.
 func isPrefix(name string, known map[string]bool) bool {
 	for flag := range known {

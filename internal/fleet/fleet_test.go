@@ -367,7 +367,7 @@ func TestADeadInstanceIsKnownBeforeTheFirstWait(t *testing.T) {
 }
 
 // TestNoInstanceIsDroppedWithoutAFreshness: the heartbeats of this instance do
-// not come back, so it does not know from when on the list is complete.
+// not been received, so it does not know from when on the list is complete.
 func TestNoInstanceIsDroppedWithoutAFreshness(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var asOf atomic.Pointer[time.Time]

@@ -79,7 +79,7 @@ func TestQuestionCacheHasNoKey(t *testing.T) {
 	}
 }
 
-// TestSharedHeaderValuesDoNotChange, whatever is added to a response.
+// TestSharedHeaderValuesDoNotChange when something is added to a response.
 func TestSharedHeaderValuesDoNotChange(t *testing.T) {
 	a := newAuthority(t)
 	for range 2 {

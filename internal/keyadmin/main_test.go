@@ -127,7 +127,7 @@ func (o *fixture) createKey(user string) managedkey.Written {
 	return written
 }
 
-// reaches waits until the server is believed to be there again: a connection that
+// reaches waits until the client treats the server as available again: a connection that
 // was closed makes the driver forget it, and look for it as long as 500 ms later.
 func (o *fixture) reaches(id string) {
 	o.t.Helper()

@@ -12,7 +12,7 @@ const (
 	missing
 )
 
-// write is a kind of log entry. Each stands for all writes that look the same to the
+// write is a kind of log entry. Each represents all writes that look the same to the
 // cache: an update that moves the hash away shows the document alone, as a
 // delete does; one that moves it back shows the hash, as an insert does whose
 // document happens not to be stored.

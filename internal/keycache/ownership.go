@@ -7,7 +7,7 @@ import (
 
 // ownership is what the cache knows about the documents that have a hash, at the position that the
 // stream has reached. The unique index may be gone, so a document that is seen alone, in an event
-// or in a read by _id, says nothing about other documents (DESIGN.md, "Two documents with one
+// or in a read by _id, does not affect other documents (DESIGN.md, "Two documents with one
 // hash").
 type ownership uint8
 

@@ -371,7 +371,7 @@ func TestAnAmbiguousReadIsCountedOnceAndNotStored(t *testing.T) {
 	}
 }
 
-// A scan in place that stops halfway has not seen the rest. That says nothing about
+// A scan in place that stops halfway has not seen the rest. That proves nothing about
 // those entries, and reading each of them again would delay the repair.
 func TestAScanThatStopsEarlySuspectsNothingThatItHasNotReached(t *testing.T) {
 	const keys = 1000

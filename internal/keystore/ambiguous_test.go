@@ -184,7 +184,7 @@ func TestAMissingIndexIsReported(t *testing.T) {
 				}
 			}
 			if got := testutil.ToFloat64(w.present); (got == 1) != want {
-				t.Errorf("the metric says %v", got)
+				t.Errorf("the metric is %v", got)
 			}
 			if f.lines("the unique index on the hash is missing") != missing || f.lines("exists again") != again {
 				t.Errorf("got %v", f.logs.All())

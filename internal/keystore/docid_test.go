@@ -105,7 +105,7 @@ func TestIDHasAnInverse(t *testing.T) {
 		form := DefaultSchema().ID(rawValue(t, value))
 		back, err := idValue(form)
 		if err != nil || DefaultSchema().ID(back) != form {
-			t.Errorf("%v (%T): %q came back as %v with the form %q, error %v", value, value, form, back, DefaultSchema().ID(back), err)
+			t.Errorf("%v (%T): %q was decoded as %v with the form %q, error %v", value, value, form, back, DefaultSchema().ID(back), err)
 		}
 	}
 }

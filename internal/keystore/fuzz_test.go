@@ -77,7 +77,7 @@ func invariantOf(t interface {
 	}
 	if got.ID != "" {
 		if value, err := idValue(got.ID); err == nil && DefaultSchema().ID(value) != got.ID {
-			t.Errorf("id %q comes back as %q", got.ID, DefaultSchema().ID(value))
+			t.Errorf("id %q is decoded as %q", got.ID, DefaultSchema().ID(value))
 		}
 	}
 }

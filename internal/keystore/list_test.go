@@ -37,7 +37,7 @@ func (d *writeRig) all(t *testing.T, q Query) []string {
 	}
 }
 
-// TestAListIsComplete whatever the types of creation times and ids, in pages of
+// TestAListIsComplete for all types of creation times and ids, in pages of
 // any size, and in the order of the server itself.
 func TestAListIsComplete(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {

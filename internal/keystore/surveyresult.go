@@ -140,7 +140,7 @@ func (s *Survey) hashContents() string {
 
 // missingFieldsWarning is for fields that would restrict a key if any document
 // had them: with a wrong field name, keys would never expire, or never be off.
-// An operator whose documents have no such field says so with an empty name.
+// An operator whose documents have no such field sets an empty name.
 func (s *Survey) missingFieldsWarning() string {
 	var names, flags []string
 	for _, f := range s.Fields {

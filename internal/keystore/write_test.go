@@ -128,7 +128,7 @@ func TestAKeyIsWrittenReadChangedAndDeleted(t *testing.T) {
 	})
 }
 
-// TestAnEditRequiresTheDocumentThatWasRead whatever values the fields have: a
+// TestAnEditRequiresTheDocumentThatWasRead for all values of the fields: a
 // change of any of them by another client is noticed, and an unchanged value is
 // never taken for a change.
 func TestAnEditRequiresTheDocumentThatWasRead(t *testing.T) {
@@ -238,7 +238,7 @@ func TestADuplicateNamesItsIndex(t *testing.T) {
 		}
 		words := "the same value in user_id"
 		if s.Kind == mongotest.NameSecantus {
-			words = "" // the server does not say which index
+			words = "" // the server does not name the index
 		}
 		insert(next, words)
 		if n := d.count(t, bson.D{}); n != 1 {

@@ -12,7 +12,7 @@ import (
 
 // Database is the only way to get a handle of a database: it and the
 // collections from it read with read concern majority from the primary, and
-// write with write concern majority, whatever the settings of the client. Uses
+// write with write concern majority, regardless of the settings of the client. Uses
 // that need something else (linearizable reads, last_used with w: 1) clone such
 // a collection.
 //

@@ -51,7 +51,7 @@ type span struct {
 	from, to time.Time // to is zero for "until now"
 	// begins and ends bound a state that depends on the clock (Expired, and Valid with
 	// an expiry). They are compared with the time of the request and of the answer,
-	// whatever staleness the answer reports. Zero: no such bound.
+	// regardless of the staleness that the answer reports. Zero: no such bound.
 	begins, ends time.Time
 }
 

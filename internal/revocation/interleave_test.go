@@ -33,7 +33,7 @@ func TestEveryInterleavingEndsTheWatch(t *testing.T) {
 	}
 }
 
-// runSteps runs the steps in an order: true stands for a step of Changed. It reports
+// runSteps runs the steps in an order: true is a step of Changed. It reports
 // whether the verdict was VALID.
 func runSteps(t *testing.T, order []bool) (valid bool) {
 	synctest.Test(t, func(t *testing.T) {

@@ -143,7 +143,7 @@ func TestEveryCodeHasItsStatuses(t *testing.T) {
 			t.Errorf("%v: %v, want %v", code, got, want[code])
 		}
 		if code != apikey.Valid && problemCodeOf(t, auth.body) != code.String() {
-			t.Errorf("%v: forward-auth says %s", code, auth.body)
+			t.Errorf("%v: forward-auth responds %s", code, auth.body)
 		}
 		if strings.Contains(verify.body, `"key_id"`) != (code >= apikey.Disabled) {
 			t.Errorf("%v: %s", code, verify.body)

@@ -56,7 +56,7 @@ func stream(source Events) gin.HandlerFunc {
 		header := c.Writer.Header()
 		header.Set("Content-Type", "text/event-stream")
 		header.Set("X-Accel-Buffering", "no") // else nginx delays events
-		// The next event may be far away, and the client needs to know now that it is
+		// The next event may be late, and the client needs to know now that it is
 		// connected.
 		c.Writer.WriteHeaderNow()
 		if send(c, nil) == nil {

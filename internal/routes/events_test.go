@@ -242,7 +242,7 @@ func (f *quietFeed) Next(ctx context.Context) ([]events.Event, error) {
 	return nil, events.ErrClosed
 }
 
-// TestAResumedStreamRespondsImmediately: the next event may be far away.
+// TestAResumedStreamRespondsImmediately: the next event may be late.
 func TestAResumedStreamRespondsImmediately(t *testing.T) {
 	t.Parallel()
 	feed := newFeed(t, events.Config{})

@@ -81,7 +81,7 @@ func (p *public) otherMethod(c *gin.Context) {
 // document serves the OpenAPI document.
 func document(c *gin.Context) { c.Data(http.StatusOK, "application/yaml", api.OpenAPI) }
 
-// live responds while the process runs. It says nothing about MongoDB.
+// live responds while the process runs. It does not depend on MongoDB.
 func live(c *gin.Context) {
 	c.Data(http.StatusOK, "text/plain; charset=utf-8", []byte("ok\n"))
 }

@@ -42,7 +42,7 @@ func (b *batch) sizeFor(limit time.Duration) int {
 // observe records that n keys took this long, with that limit.
 func (b *batch) observe(n int, took, limit time.Duration) {
 	if n < b.sizeFor(limit) || took > limit*3/4 {
-		return // the end of a flush says little about a whole batch
+		return // the end of a flush is no measure of a whole batch
 	}
 	size := b.size.Load()
 	b.size.Store(min(size+max(1, size/4), batchSize))

@@ -234,7 +234,7 @@ func (u *Recorder) recordRefused(batch []pending, errs []mongo.BulkWriteError) {
 	}
 }
 
-// transientCodes are codes of one update that say nothing about its document:
+// transientCodes are codes of one update that are unrelated to its document:
 // LockTimeout, MaxTimeMSExpired, ShutdownInProgress, WriteConflict,
 // PrimarySteppedDown, NotWritablePrimary, and the interruptions. The update was
 // not made.

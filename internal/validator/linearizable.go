@@ -22,7 +22,7 @@ func (v *Validator) readLinearizable(ctx context.Context, hash apikey.Hash, need
 	}
 	// Not known(): the change at which a stream begins may still be rolled
 	// back.
-	asked, err := v.rejectAhead(ctx, needed, v.processed())
+	sent, err := v.rejectAhead(ctx, needed, v.processed())
 	if err != nil {
 		return keycache.Answer{}, apikey.SourceNone, err
 	}
@@ -33,7 +33,7 @@ func (v *Validator) readLinearizable(ctx context.Context, hash apikey.Hash, need
 	// Heartbeats had failed, but one may succeed now. A revision that was given
 	// to a client belongs to a change that a majority had acknowledged before
 	// this request, so the read contains it.
-	if !asked && s.fresh.Processed < needed && v.isAhead(ctx, needed) {
+	if !sent && s.fresh.Processed < needed && v.isAhead(ctx, needed) {
 		return keycache.Answer{}, apikey.SourceNone, errRevisionAhead
 	}
 	answer, err := v.answer(s)

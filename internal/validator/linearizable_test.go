@@ -344,7 +344,7 @@ func TestAReadBeyondTheLimitLeavesTheBreakerOpen(t *testing.T) {
 	mustBe(t, r.validate(), apikey.NotFound, apikey.SourceLinearizable)
 }
 
-// A stream that is not fresh reports no drop, whatever the epoch.
+// A stream that is not fresh reports no drop, in any epoch.
 func TestACollectionThatVanishedWhileStaleIsUnavailable(t *testing.T) {
 	for name, lose := range map[string]bool{"history kept": false, "history lost": true} {
 		r := stale(t)

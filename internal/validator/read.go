@@ -167,7 +167,7 @@ func (v *Validator) processed() clustertime.Time {
 // readTwice reads. While no stream reports what happens to the collection, it
 // accepts an empty result only if the collection exists. The collection may
 // have been recreated since the read, as by a rename away and back, so an empty
-// result is read again. (A collection that goes away and comes back twice
+// result is read again. (A collection that is dropped and created twice
 // within one call is not noticed.)
 func (v *Validator) readTwice(ctx context.Context, suspicious bool, read func() (keystore.Document, bool, error)) (keystore.Document, bool, error) {
 	document, found, err := read()

@@ -284,7 +284,7 @@ func TestHeartbeatsAreSharedAndSentAfterTheRequest(t *testing.T) {
 		}
 		for range 3 {
 			if <-answers {
-				t.Fatal("a heartbeat from before the request says that its revision is ahead")
+				t.Fatal("a heartbeat from before the request shows that its revision is ahead")
 			}
 		}
 		if p.beats != 2 {

@@ -63,7 +63,7 @@ func (f *flood) requests(ctx context.Context, v *Validator, group *sync.WaitGrou
 	for i := 0; ctx.Err() == nil; i++ {
 		group.Go(func() {
 			began := time.Now()
-			verdict := v.Validate(context.Background(), fmt.Sprintf("garbage-key-%d", i), &apikey.Request{MinRevision: uint64(1e9 + i)})
+			verdict := v.Validate(context.Background(), fmt.Sprintf("unknown-key-%d", i), &apikey.Request{MinRevision: uint64(1e9 + i)})
 			f.mutex.Lock()
 			defer f.mutex.Unlock()
 			f.slowest = max(f.slowest, time.Since(began))
