@@ -19,8 +19,8 @@ type Service struct {
 var _ auth.RevocationWatcher = (*Service)(nil)
 
 // New creates a Service and checks that keytail can keep its guarantees with this
-// collection. It starts nothing. The error describes what to do, and names every mistake
-// of the configuration together.
+// collection. It starts nothing. The error describes what to do, and names every mistake of the
+// configuration together.
 func New(ctx context.Context, config Config) (*Service, error) {
 	core, err := service.New(ctx, config.internal())
 	if err != nil {
@@ -64,6 +64,6 @@ func (s *Service) validator() coreauth.Validator { return coreauth.Validator{Cor
 func (s *Service) Live() <-chan struct{} { return s.core.Live() }
 
 // Drain makes Status report not ready from now on, and ends calls of Sync, as if
-// their time were up. Everything else continues. Call it when the program begins to
-// stop, so that load balancers send no more requests.
+// their time were up. Everything else continues. Call it when the program begins to stop, so that
+// load balancers send no more requests.
 func (s *Service) Drain() { s.core.Drain() }

@@ -8,8 +8,8 @@ import (
 	"github.com/keytail/keytail/internal/clustertime"
 )
 
-// Code is the check that decided. New versions can add codes: treat a code that you
-// do not know as a refusal. The zero value is not a code, and not Valid.
+// Code is the check that decided. New versions can add codes: treat a code that you do not know as
+// a refusal. The zero value is not a code, and not Valid.
 type Code string
 
 // The codes of verdicts, in the order of the checks: the first check that fails

@@ -66,4 +66,6 @@ func sawStatus(status int) func(*reply, *received) bool {
 // that needs a key.
 func requestDotSegments(map[string]string) request { return request{target: "/orders/../public/1"} }
 
-func gotOrders(_ *reply, got *received) bool { return got != nil && canResolveTo(got.Target, "/orders") }
+func gotOrders(_ *reply, got *received) bool {
+	return got != nil && canResolveTo(got.Target, "/orders")
+}

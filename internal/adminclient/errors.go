@@ -14,7 +14,8 @@ import (
 // Error is a response with an error status.
 type Error = httpclient.Error
 
-// UnknownError is an error after which it is unknown whether a write took effect.
+// UnknownError is an error after which it is unknown whether a write took
+// effect.
 type UnknownError struct {
 	// KeyID is the key to look at. Empty: not known either.
 	KeyID string
@@ -47,7 +48,8 @@ func (c *Client) explain(err error) error {
 // refusal makes an error of a response with an error status.
 func (c *Client) refusal(q *call, response *http.Response, body []byte) error {
 	e := c.http.Refusal(q.path, response, body)
-	// The response of a proxy that gave up does not describe the server behind it.
+	// The response of a proxy that gave up does not describe the server behind
+	// it.
 	lost := e.Code == "" && response.StatusCode >= http.StatusInternalServerError
 	if q.write() && (lost || e.Code == api.CodeOutcomeUnknown) {
 		return &UnknownError{KeyID: e.KeyID, Cause: e}

@@ -135,7 +135,7 @@ func TestFollowEndsOnPermanentErrors(t *testing.T) {
 		broken    int
 	}{
 		"wrong token":      {refusing.URL, "does not accept this token", 0},
-		"unreachable":     {"http://127.0.0.1:1", "connection refused", 0},
+		"unreachable":      {"http://127.0.0.1:1", "connection refused", 0},
 		"refused later":    {later.URL, "has no /v1/events", 1},
 		"not even a start": {page.URL, "answers 200 OK, and not as keytail does", 0},
 		"no JSON":          {text.URL, "event's data is not JSON", 0},

@@ -158,9 +158,9 @@ func printableASCII(text string) bool {
 	return true
 }
 
-// DisplayPrefix is the part of a key that may be shown to identify it: the prefix up to
-// the first '_', and of the rest 8 characters but never more than a quarter, so that a short key
-// from another system is not revealed.
+// DisplayPrefix is the part of a key that may be shown to identify it: the prefix up to the first
+// '_', and of the rest 8 characters but never more than a quarter, so that a short key from another
+// system is not revealed.
 func DisplayPrefix(text string) string {
 	start := 0
 	if head, _, found := strings.Cut(text, "_"); found && ValidPrefix(head) == nil {

@@ -33,8 +33,8 @@ type Record struct {
 	Metadata json.RawMessage
 	// Active is the document's is_active.
 	Active bool
-	// Defect is the reason why the document cannot be read as a key, without any of its values. Empty: it
-	// can be read. A record with a defect is DISABLED.
+	// Defect is the reason why the document cannot be read as a key, without any of its values.
+	// Empty: it can be read. A record with a defect is DISABLED.
 	Defect string
 }
 

@@ -1,5 +1,5 @@
-// Package changestream tails the change stream of the keys' database. It reports to the cache what has
-// changed, in order, or that it can no longer know.
+// Package changestream tails the change stream of the keys' database. It reports to the cache what
+// has changed, in order, or that it can no longer know.
 //
 // One goroutine, the one that calls Tail.Run, owns the stream: it reads, applies, and reads again,
 // with no queue in between. When the stream ends, the tail resumes it exactly after the last

@@ -83,8 +83,8 @@ func newLoggedRig(t *testing.T) (*rig, *observer.ObservedLogs, *time.Time) {
 	return r, logs, &now
 }
 
-// For every code and phase there is one metric, and one log line with what to do,
-// also when the history is already lost.
+// For every code and phase there is one metric, and one log line with what to do, also when the
+// history is already lost.
 func TestEveryFailureIsCountedAndLogged(t *testing.T) {
 	r, logs, now := newLoggedRig(t)
 	codes := append(slices.Collect(maps.Keys(errorCodes)), 99999)

@@ -221,8 +221,8 @@ func (h *Heartbeater) ID() string { return h.id }
 func (h *Heartbeater) Heartbeats() *mongo.Collection { return h.beats }
 
 // Run sends heartbeats, one at a time, from the first open of the stream until ctx ends. Then it
-// deletes the document, so that no caller waits for an instance that no longer runs, and returns nil.
-// If a heartbeat fails, the next one follows after the interval. Run can be called once.
+// deletes the document, so that no caller waits for an instance that no longer runs, and returns
+// nil. If a heartbeat fails, the next one follows after the interval. Run can be called once.
 func (h *Heartbeater) Run(ctx context.Context) error {
 	defer h.deleteDocument(ctx)
 	defer close(h.stopped)
@@ -284,8 +284,8 @@ func (h *Heartbeater) requestNow() {
 }
 
 // takeWaiting takes the callers of the next heartbeat: a call of Beat from now on gets the one
-// after it. It drains wanted first: those that requested it are among the callers taken. In the other
-// order a call in between would wait for the interval.
+// after it. It drains wanted first: those that requested it are among the callers taken. In the
+// other order a call in between would wait for the interval.
 func (h *Heartbeater) takeWaiting() *pendingHeartbeat {
 	select {
 	case <-h.wanted:
@@ -298,8 +298,8 @@ func (h *Heartbeater) takeWaiting() *pendingHeartbeat {
 	return f
 }
 
-// opened is called by the tail at each open of the stream. A heartbeat follows immediately: it is the
-// first one, or shortens the time without freshness.
+// opened is called by the tail at each open of the stream. A heartbeat follows immediately: it is
+// the first one, or shortens the time without freshness.
 func (h *Heartbeater) opened() {
 	h.requestNow()
 	h.isReady.Do(func() { close(h.ready) })

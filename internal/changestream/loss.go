@@ -81,7 +81,8 @@ func classify(err error) *lossError {
 		return nil
 	}
 	// An error without a code comes from the driver, for example when it clears its pool because
-	// another operation met a server that shuts down. No server has reported anything about the token.
+	// another operation met a server that shuts down. No server has reported anything about the
+	// token.
 	transient := true
 	for _, code := range server.ErrorCodes() {
 		known := errorCodes[code]
@@ -98,8 +99,8 @@ func classify(err error) *lossError {
 	return lost(reasonResumeRefused, err)
 }
 
-// declareLoss ends the history. A loss during a loss is not counted again, and declareLoss returns false:
-// nothing has been logged.
+// declareLoss ends the history. A loss during a loss is not counted again, and declareLoss returns
+// false: nothing has been logged.
 func (t *Tail) declareLoss(loss *lossError) bool {
 	t.token, t.newest, t.fruitless = nil, 0, 0
 	t.catchUp.lost(loss.reason)

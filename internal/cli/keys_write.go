@@ -35,8 +35,8 @@ func (c *keysCreateCommand) run(ctx context.Context, p process, wrong error) int
 	})
 }
 
-// printNewKey prints a new key. A key without a secret is printed, because it exists,
-// and is a failure.
+// printNewKey prints a new key. A key without a secret is printed, because it
+// exists, and is a failure.
 func (s *session) printNewKey(done string, quiet bool, do func() (*adminclient.WrittenKey, error)) error {
 	began := time.Now()
 	written, err := do()

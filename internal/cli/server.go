@@ -44,8 +44,8 @@ type listener struct {
 	server     serving
 	// certificates is nil for plain HTTP.
 	certificates *certificates
-	// connectionCloser wraps the handler of the server. Nil for gRPC, whose shutdown requests
-	// clients to leave before it loses a request (GOAWAY).
+	// connectionCloser wraps the handler of the server. Nil for gRPC, whose
+	// shutdown requests clients to leave before it loses a request (GOAWAY).
 	connectionCloser *connectionCloser
 }
 
@@ -59,12 +59,13 @@ type serving interface {
 	Close() error
 }
 
-// connectionCloser requests clients to close their connections, once it has begun. A proxy may
-// send a request on an idle connection at the very moment at which the server
-// closes it, and that request is lost. So the server informs the proxy first, with a
-// response, and the proxy closes the connection. (http.Server's
-// SetKeepAlivesEnabled would close idle connections immediately, with the same
-// problem.) Over HTTP/2 the server turns the header into a GOAWAY.
+// connectionCloser requests clients to close their connections, once it has
+// begun. A proxy may send a request on an idle connection at the very moment at
+// which the server closes it, and that request is lost. So the server informs
+// the proxy first, with a response, and the proxy closes the connection.
+// (http.Server's SetKeepAlivesEnabled would close idle connections immediately,
+// with the same problem.) Over HTTP/2 the server turns the header into a
+// GOAWAY.
 type connectionCloser struct {
 	begun atomic.Bool
 	next  http.Handler

@@ -53,8 +53,8 @@ func (d *serveRun) runService(ctx context.Context, service Service) error {
 	return fmt.Errorf("the service failed: %w", err)
 }
 
-// wait returns when the process is requested to stop or a part has failed. Meanwhile
-// it reports when keytail can validate keys.
+// wait returns when the process is requested to stop or a part has failed.
+// Meanwhile it reports when keytail can validate keys.
 func (d *serveRun) wait(ctx, failed context.Context, p parts) error {
 	live := p.service.Live()
 	var devDone <-chan error

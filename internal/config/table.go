@@ -11,8 +11,8 @@ import (
 // section is one table of docs/configuration.md.
 type section struct {
 	title, intro string
-	// flags are listed by name; a name that ends in * matches all flags with that
-	// prefix.
+	// flags are listed by name; a name that ends in * matches all flags with
+	// that prefix.
 	flags []string
 }
 

@@ -28,8 +28,8 @@ type Daemon struct {
 	extauthz   *extauthz.Server
 }
 
-// New creates a Daemon and checks the database. It starts nothing. The error describes
-// what to do; mistakes of the configuration are all reported together.
+// New creates a Daemon and checks the database. It starts nothing. The error describes what to do;
+// mistakes of the configuration are all reported together.
 func New(ctx context.Context, config Config) (*Daemon, error) {
 	d, err := wire(&config)
 	if err != nil {

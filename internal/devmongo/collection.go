@@ -14,7 +14,7 @@ type document struct {
 	version uint64
 	key     string // canonical _id
 	raw     bson.Raw
-	removed    bool
+	removed bool
 }
 
 // collection holds documents in insertion order and by _id, and its indexes.

@@ -159,8 +159,8 @@ func number(v any) (int64, bool) {
 	return 0, false
 }
 
-// isTrue reports whether MongoDB treats the value as true: every value except false,
-// null, missing and zero.
+// isTrue reports whether MongoDB treats the value as true: every value except false, null, missing
+// and zero.
 func isTrue(v any) bool {
 	switch x := v.(type) {
 	case bool:

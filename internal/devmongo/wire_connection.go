@@ -25,8 +25,8 @@ type conn struct {
 	id int32
 	// appName comes with the first hello and is guarded by the server's lock.
 	appName string
-	// replaced is set when Restore replaces the process that served the connection. It is
-	// guarded by the server's lock.
+	// replaced is set when Restore replaces the process that served the
+	// connection. It is guarded by the server's lock.
 	replaced bool
 }
 

@@ -259,7 +259,8 @@ func (s *session) start(b *block) {
 
 var address = regexp.MustCompile(`(?m)^  (MongoDB|public|operations|admin) +([^ \n]+)`)
 
-// readAddresses takes the addresses that a process has printed for those of the page.
+// readAddresses takes the addresses that a process has printed for those of the
+// page.
 func (s *session) readAddresses(printed string) {
 	var pairs []string
 	for _, m := range address.FindAllStringSubmatch(printed, -1) {

@@ -1,7 +1,7 @@
 package doctest
 
-// metricSections describe what to do about each metric, in the order of docs/metrics.md.
-// The other columns come from the daemon itself.
+// metricSections describe what to do about each metric, in the order of
+// docs/metrics.md. The other columns come from the daemon itself.
 var metricSections = []struct {
 	title string
 	rows  []metricRow

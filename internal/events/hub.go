@@ -23,7 +23,8 @@ const (
 	// maxStoredID is the longest _id that the ring stores. A longer one is not a
 	// key's (apikey.MaxIDLen), and must not stay in memory.
 	maxStoredID = apikey.MaxIDLen + 1
-	// batch is how many events a subscriber takes in one batch, while others wait.
+	// batch is how many events a subscriber takes in one batch, while others
+	// wait.
 	batch = 64
 )
 

@@ -19,9 +19,9 @@ const (
 	// Margin is by how much another instance's clock may be slower than this
 	// one's during its max_stale, with a reserve (doc.go).
 	Margin = 5 * time.Second
-	// DefaultMaxWaits is how many waits may be in progress at the same time: each takes
-	// a connection of a caller and a few KiB, but no connection to the
-	// database.
+	// DefaultMaxWaits is how many waits may be in progress at the same time:
+	// each takes a connection of a caller and a few KiB, but no connection to
+	// the database.
 	DefaultMaxWaits = 1024
 
 	// readTimeout is the deadline of one read of the list, which is a short
@@ -29,9 +29,9 @@ const (
 	// of 5 s.
 	readTimeout = 2 * time.Second
 	// firstPause and longestPause are between two reads of the list. What the
-	// list contains about an instance is at most one heartbeat interval (1 s) old, so
-	// the pause grows slowly: by an eighth each time, to a third of a second
-	// after two intervals.
+	// list contains about an instance is at most one heartbeat interval (1 s)
+	// old, so the pause grows slowly: by an eighth each time, to a third of a
+	// second after two intervals.
 	firstPause   = 100 * time.Millisecond
 	longestPause = time.Second
 	// leastPause is the pause when callers keep arriving: at most 50 reads a

@@ -35,10 +35,10 @@ type world struct {
 
 	mutex sync.Mutex
 	// now is the cluster time of the next heartbeat's acknowledgement.
-	now   clustertime.Time
-	all   map[string]heartbeat
+	now     clustertime.Time
+	all     map[string]heartbeat
 	listErr error
-	beats int
+	beats   int
 	// nonce is the nonce of the last heartbeat of any instance.
 	nonce int
 	// reads are the times after which the list was read, and glances how often
@@ -110,8 +110,8 @@ func (w *world) readCounts() (whole, brief int) {
 	return len(w.reads), w.glances
 }
 
-// addHeartbeat writes a heartbeat of an instance, at this time after began by the clock
-// of the primary.
+// addHeartbeat writes a heartbeat of an instance, at this time after began by
+// the clock of the primary.
 func (w *world) addHeartbeat(id string, processed clustertime.Time, at time.Duration) {
 	w.mutex.Lock()
 	defer w.mutex.Unlock()

@@ -15,10 +15,10 @@ import (
 	"github.com/keytail/keytail/internal/clustertime"
 )
 
-// randomFleet is a fleet on a database whose primaries have clocks up to 10 s off,
-// with failovers, instances that are silent, cut off, slow or killed, and an
-// observer that is paused at the worst moments. All of it runs on a simulated
-// clock.
+// randomFleet is a fleet on a database whose primaries have clocks up to 10 s
+// off, with failovers, instances that are silent, cut off, slow or killed, and
+// an observer that is paused at the worst moments. All of it runs on a
+// simulated clock.
 type randomFleet struct {
 	*Fleet
 	random *rand.Rand
@@ -45,7 +45,7 @@ type randomFleet struct {
 	// own clock.
 	sent map[time.Time]time.Time
 	// checked is the last snapshot that was checked.
-	checked  *snapshot
+	checked *snapshot
 	synced  int
 	dropped int
 	wrong   []string
@@ -312,8 +312,8 @@ func (s *randomFleet) checkDropped(l *snapshot) {
 	}
 }
 
-// runRandomFleet runs a random fleet for half an hour of simulated time, or until something is
-// wrong.
+// runRandomFleet runs a random fleet for half an hour of simulated time, or
+// until something is wrong.
 func runRandomFleet(t *testing.T, seed uint64, pauses bool) (result *randomFleet) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {

@@ -50,7 +50,8 @@ type Authority struct {
 	cache     questionCache
 }
 
-// New makes an Authority. The error describes what is wrong in the configuration.
+// New makes an Authority. The error describes what is wrong in the
+// configuration.
 func New(config Config) (*Authority, error) {
 	if config.Validator == nil {
 		return nil, errors.New("forward-auth: Config.Validator is required")

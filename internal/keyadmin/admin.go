@@ -91,8 +91,8 @@ func New(config Config) (*Admin, error) {
 	return &Admin{config: config, store: config.Store, schema: config.Store.Schema(), audit: audit, logger: config.Logger.Named("keyadmin")}, nil
 }
 
-// Prepare creates the audit's collection and its indexes, and checks with the server
-// whether it has transactions. The error describes what to do.
+// Prepare creates the audit's collection and its indexes, and checks with the
+// server whether it has transactions. The error describes what to do.
 func (a *Admin) Prepare(ctx context.Context) error {
 	if _, ok := ctx.Deadline(); !ok {
 		return keystore.ErrNoDeadline

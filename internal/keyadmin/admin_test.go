@@ -270,8 +270,8 @@ func TestAFailedReadIsNotAnUnknownOutcome(t *testing.T) {
 	}, func(c *Config) { c.Timeout = 500 * time.Millisecond })
 }
 
-// TestAConcurrentChangeIsNotLost: a change by another client, between the read of
-// a key and the write, is neither lost nor undone.
+// TestAConcurrentChangeIsNotLost: a change by another client, between the read
+// of a key and the write, is neither lost nor undone.
 func TestAConcurrentChangeIsNotLost(t *testing.T) {
 	withAndWithoutTransactions(t, func(t *testing.T, o *fixture) {
 		made := o.createKey("u")

@@ -55,10 +55,10 @@ type tally struct {
 
 // TestAuditMatchesTheKeysDuringFaults: random creates (hundreds;
 // -random.writes=1000 for a thousand) and revokes while commands fail and
-// connections close. The test compares the database with the results that callers received:
-// each key has exactly one entry for its creation, and one for its revocation if
-// it was revoked; a failed write has neither key nor entry; a write with an
-// unknown outcome has both or neither.
+// connections close. The test compares the database with the results that
+// callers received: each key has exactly one entry for its creation, and one
+// for its revocation if it was revoked; a failed write has neither key nor
+// entry; a write with an unknown outcome has both or neither.
 func TestAuditMatchesTheKeysDuringFaults(t *testing.T) {
 	withAndWithoutTransactions(t, func(t *testing.T, o *fixture) {
 		seed := uint64(time.Now().UnixNano())

@@ -64,7 +64,8 @@ func (o *fixture) ctx() context.Context {
 	return ctx
 }
 
-// withAndWithoutTransactions runs f with transactions, where the server has them, and without.
+// withAndWithoutTransactions runs f with transactions, where the server has
+// them, and without.
 func withAndWithoutTransactions(t *testing.T, f func(t *testing.T, o *fixture), change ...func(*Config)) {
 	t.Helper()
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
@@ -127,8 +128,9 @@ func (o *fixture) createKey(user string) managedkey.Written {
 	return written
 }
 
-// reaches waits until the client treats the server as available again: a connection that
-// was closed makes the driver forget it, and look for it as long as 500 ms later.
+// reaches waits until the client treats the server as available again: a
+// connection that was closed makes the driver forget it, and look for it as
+// long as 500 ms later.
 func (o *fixture) reaches(id string) {
 	o.t.Helper()
 	mongotest.Eventually(o.t, 10*time.Second, func() bool {

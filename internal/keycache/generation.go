@@ -56,8 +56,8 @@ func (c *Cache) isAbsent(g *generation, complete *completeness, h *apikey.Hash) 
 	if guard.AbsentUnread && complete.unreadable != c.unreadable.Load() {
 		return false
 	}
-	// Last, and after the lookup: everything that was evicted before the lookup has moved the counter by
-	// now.
+	// Last, and after the lookup: everything that was evicted before the lookup has moved the
+	// counter by now.
 	return !guard.AbsentEvictions || g.evictions.Load() == complete.evictions
 }
 

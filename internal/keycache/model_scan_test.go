@@ -256,8 +256,8 @@ func (r *rules) scanStores(s *scanned, out *steps[scanned]) {
 	out.add(to, "scan: stores it with epoch %d and seq %d", e.epoch, e.seq)
 }
 
-// scanChecks gives up, or continues. The loads are one step: what uses the
-// completeness checks both again.
+// scanChecks gives up, or continues. The loads are one step: what uses the completeness checks both
+// again.
 func (r *rules) scanChecks(s *scanned, out *steps[scanned]) {
 	to := *s
 	to.scan = scanState{}

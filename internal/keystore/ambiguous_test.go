@@ -36,7 +36,8 @@ func (f fixture) readers() map[string]func(context.Context) (Document, bool, err
 	}
 }
 
-// TestTwoDocumentsWithOneHashAreDisabled, regardless of their contents, in either order.
+// TestTwoDocumentsWithOneHashAreDisabled, regardless of their contents, in
+// either order.
 func TestTwoDocumentsWithOneHashAreDisabled(t *testing.T) {
 	active := []bson.E{}
 	others := map[string][]bson.E{

@@ -16,8 +16,8 @@ type Document struct {
 	// Defect.
 	Hash    apikey.Hash
 	HasHash bool
-	// OtherHashes are the hashes, other than Hash, for which a lookup may find the
-	// document, too: in an array, for example.
+	// OtherHashes are the hashes, other than Hash, for which a lookup may find
+	// the document, too: in an array, for example.
 	OtherHashes []apikey.Hash
 	// MoreHashes means that the list of hashes is not complete: the document has
 	// more than MaxHashes, or a lookup may find it for hashes that are not
@@ -168,8 +168,8 @@ func (d *decoder) readHash(v bson.RawValue) string {
 	return ""
 }
 
-// addOtherHashes records for which hashes a lookup may find a value that is not a
-// hash.
+// addOtherHashes records for which hashes a lookup may find a value that is not
+// a hash.
 func (d *decoder) addOtherHashes(v bson.RawValue) {
 	hashes, all := d.schema.HashesIn(v)
 	d.doc.OtherHashes = append(d.doc.OtherHashes, hashes...)

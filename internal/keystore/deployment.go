@@ -42,9 +42,9 @@ const Sharded = "this is a sharded cluster: cluster times of its shards are only
 // Sharded reports whether mongos has answered.
 func (d Deployment) Sharded() bool { return d.Msg == msgSharded }
 
-// CheckDeployment reads the description of the primary, and returns an error for a
-// deployment without change streams. It returns the Deployment even along with
-// such an error.
+// CheckDeployment reads the description of the primary, and returns an error
+// for a deployment without change streams. It returns the Deployment even along
+// with such an error.
 func (s *Store) CheckDeployment(ctx context.Context) (Deployment, error) {
 	d := Deployment{Asked: time.Now()}
 	// hello itself needs no credentials, but a client that has credentials logs

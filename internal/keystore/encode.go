@@ -205,8 +205,8 @@ func (s Schema) encodeActive(e *edit, active *bool, now time.Time) error {
 	return nil
 }
 
-// IDForm is the BSON type in which keytail writes the ids of users, organisations
-// and projects. Reading accepts all of the forms.
+// IDForm is the BSON type in which keytail writes the ids of users,
+// organisations and projects. Reading accepts all of the forms.
 type IDForm string
 
 // The forms of ids.

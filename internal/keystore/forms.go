@@ -16,10 +16,10 @@ import (
 type ActiveForm string
 
 // The forms of the switch. A boolean is required, because the key is on only if
-// the field's value is true. In the forms that mark a key as off, a key without the
-// mark (absent or null) is on: programs write such a field when they turn a key
-// off, and query it with {disabled: {$ne: true}}. A value of any other type is
-// a defect.
+// the field's value is true. In the forms that mark a key as off, a key without
+// the mark (absent or null) is on: programs write such a field when they turn a
+// key off, and query it with {disabled: {$ne: true}}. A value of any other type
+// is a defect.
 const (
 	// ActiveBoolean: true is on, false is off. Absent and null are defects.
 	ActiveBoolean ActiveForm = "boolean"

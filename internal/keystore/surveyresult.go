@@ -52,8 +52,8 @@ func (s *Survey) sampleText() string {
 	return fmt.Sprintf("%d documents read from %s", s.Documents, s.Namespace)
 }
 
-// hashAdvice describes what the hash field contains most often, and what to do about
-// it.
+// hashAdvice describes what the hash field contains most often, and what to do
+// about it.
 func (s *Survey) hashAdvice() string {
 	most := s.Hashes[0]
 	if most.What == string(ShapeMissing) && len(s.Hashes) > 1 {

@@ -162,9 +162,9 @@ func commitMayHaveHappened(err error) bool {
 
 // uncertain reports whether a write may have taken effect in spite of this
 // error. If the server returned an error, the write did not happen, with two
-// exceptions: the server reports that the majority did not acknowledge it in time,
-// or that the command can be retried: then the driver has sent it twice, and
-// the first attempt may have succeeded.
+// exceptions: the server reports that the majority did not acknowledge it in
+// time, or that the command can be retried: then the driver has sent it twice,
+// and the first attempt may have succeeded.
 func uncertain(err error) bool {
 	return hasLabel(err, labelRetryable) || hasWriteConcernError(err) ||
 		mongo.IsNetworkError(err) || mongo.IsTimeout(err) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)

@@ -19,8 +19,8 @@ import (
 	"github.com/keytail/keytail/internal/mongotest"
 )
 
-// writeRig is a store whose client the test can make fail, and the view of another
-// client.
+// writeRig is a store whose client the test can make fail, and the view of
+// another client.
 type writeRig struct {
 	*Store
 	server *mongotest.Server
@@ -355,18 +355,18 @@ func TestOutcomeOfACommit(t *testing.T) {
 			limit   time.Duration
 		}{
 			"refused once":          {once(1), []bson.E{commands("commitTransaction"), {Key: "errorCode", Value: 13}}, false, true, patience},
-			"refused forever":      {"alwaysOn", []bson.E{commands("commitTransaction"), {Key: "errorCode", Value: 13}}, true, false, 700 * time.Millisecond},
+			"refused forever":       {"alwaysOn", []bson.E{commands("commitTransaction"), {Key: "errorCode", Value: 13}}, true, false, 700 * time.Millisecond},
 			"transient":             {once(2), []bson.E{commands("commitTransaction"), {Key: "errorCode", Value: 112}, {Key: "errorLabels", Value: bson.A{labelTransient}}}, false, true, patience},
-			"transient forever":    {"alwaysOn", []bson.E{commands("commitTransaction"), {Key: "errorCode", Value: 112}, {Key: "errorLabels", Value: bson.A{labelTransient}}}, true, false, 700 * time.Millisecond},
+			"transient forever":     {"alwaysOn", []bson.E{commands("commitTransaction"), {Key: "errorCode", Value: 112}, {Key: "errorLabels", Value: bson.A{labelTransient}}}, true, false, 700 * time.Millisecond},
 			"gone once":             {once(1), []bson.E{commands("commitTransaction"), {Key: "errorCode", Value: 251}, {Key: "errorLabels", Value: bson.A{labelTransient}}}, false, true, patience},
 			"cut off twice":         {once(2), []bson.E{commands("commitTransaction"), {Key: "closeConnection", Value: true}}, false, true, patience},
 			"stepped down":          {once(3), []bson.E{commands("commitTransaction"), {Key: "errorCode", Value: 189}, {Key: "errorLabels", Value: bson.A{labelRetryable}}}, false, true, patience},
-			"cut off forever":      {"alwaysOn", []bson.E{commands("commitTransaction"), {Key: "closeConnection", Value: true}}, true, false, 700 * time.Millisecond},
-			"no majority forever":  {"alwaysOn", []bson.E{commands("commitTransaction"), {Key: "writeConcernError", Value: bson.D{{Key: "code", Value: 64}, {Key: "errmsg", Value: "no majority"}}}}, true, false, 700 * time.Millisecond},
+			"cut off forever":       {"alwaysOn", []bson.E{commands("commitTransaction"), {Key: "closeConnection", Value: true}}, true, false, 700 * time.Millisecond},
+			"no majority forever":   {"alwaysOn", []bson.E{commands("commitTransaction"), {Key: "writeConcernError", Value: bson.D{{Key: "code", Value: 64}, {Key: "errmsg", Value: "no majority"}}}}, true, false, 700 * time.Millisecond},
 			"no answer":             {"alwaysOn", []bson.E{commands("commitTransaction"), {Key: "blockConnection", Value: true}, {Key: "blockTimeMS", Value: 1500}}, true, false, 500 * time.Millisecond},
 			"the insert is refused": {once(1), []bson.E{commands("insert"), {Key: "errorCode", Value: 13}}, false, false, patience},
 			"the insert is cut off": {once(1), []bson.E{commands("insert"), {Key: "closeConnection", Value: true}}, false, true, patience},
-			"the insert, forever":  {"alwaysOn", []bson.E{commands("insert"), {Key: "closeConnection", Value: true}}, false, false, 500 * time.Millisecond},
+			"the insert, forever":   {"alwaysOn", []bson.E{commands("insert"), {Key: "closeConnection", Value: true}}, false, false, 500 * time.Millisecond},
 			"the insert hangs":      {"alwaysOn", []bson.E{commands("insert"), {Key: "blockConnection", Value: true}, {Key: "blockTimeMS", Value: 1500}}, false, false, 500 * time.Millisecond},
 		} {
 			t.Run(name, func(t *testing.T) {

@@ -5,8 +5,8 @@
 // (reads from secondaries, writes that one node acknowledges, timeouts that end
 // the change stream). OptionTable lists what keytail does with each option; the
 // table in docs/mongodb-uri.md is generated from it. Database returns handles
-// that read and write as keytail must, for every client: an
-// embedding program brings its own client.
+// that read and write as keytail must, for every client: an embedding program
+// brings its own client.
 //
 // options.go has the table; uri.go checks a connection string against it;
 // settings.go makes the settings of the client; replicaset.go checks the name

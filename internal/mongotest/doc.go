@@ -21,8 +21,8 @@
 // KEYTAIL_TEST_REQUIRE=devmongo,secantus it fails the test (package testprogram).
 //
 // A test that needs a feature which not every server has calls Server.Needs and is
-// skipped on the others. docs/testing.md describes how to run the suite on your own
-// replica set; package internal/devmongo/conformance checks the servers themselves.
+// skipped on the others. docs/testing.md describes how to run the suite on your own replica set;
+// package internal/devmongo/conformance checks the servers themselves.
 //
 // KEYTAIL_TEST_SECANTUSD is the path of secantusd-py. Without it, PATH and
 // .ci/venv/bin are searched.

@@ -21,9 +21,8 @@ const cleanupTimeout = 5 * time.Second
 // secantusd-py takes less, even on a machine that is busy with other tests.
 const selectionTimeout = 30 * time.Second
 
-// Server is a running server. The feature flags are read from the server.
-// They are for tests of features that only some servers have, not for skipping what
-// every server should do.
+// Server is a running server. The feature flags are read from the server. They are for tests of
+// features that only some servers have, not for skipping what every server should do.
 type Server struct {
 	// Name is where the server comes from: one of the Name constants.
 	Name string

@@ -65,8 +65,8 @@ type registerState struct {
 	expires time.Time
 }
 
-// allows reports whether the answer can be read from the state. An expiry is compared
-// with the times of the request and of the answer.
+// allows reports whether the answer can be read from the state. An expiry is compared with the
+// times of the request and of the answer.
 func (s registerState) allows(a *Answer) bool {
 	switch {
 	case s.expires.IsZero():

@@ -10,9 +10,9 @@ import (
 const firstPause = time.Second
 
 // repairPace limits the rate of repairs, which are scans that make the cache
-// complete again: the first one is made immediately, and each one that follows soon
-// after doubles the pause before the next. The causes for which a cache is no
-// longer complete come from outside, so without this limit anyone who writes
+// complete again: the first one is made immediately, and each one that follows
+// soon after doubles the pause before the next. The causes for which a cache is
+// no longer complete come from outside, so without this limit anyone who writes
 // to the collection could decide how often all of it is read.
 type repairPace struct {
 	// longest is the longest pause. A request that comes this long after the
@@ -47,8 +47,8 @@ func (p *repairPace) scanned(now time.Time, repair bool) {
 // and someone who can cause losses (docs/security.md) must not be able to make
 // every instance read the collection all the time.
 const (
-	// firstScans within firstScansWindow begin immediately: more than the elections
-	// and restarts of a database cause.
+	// firstScans within firstScansWindow begin immediately: more than the
+	// elections and restarts of a database cause.
 	firstScans       = 10
 	firstScansWindow = time.Minute
 	// firstScanPause is the time between those that follow: meanwhile, keys are

@@ -61,8 +61,8 @@ func (r *rig) scanned() int {
 	return r.store.scans
 }
 
-// The first repair is made immediately, the next ones after 1 s, 2 s, 4 s ... up to
-// a minute.
+// The first repair is made immediately, the next ones after 1 s, 2 s, 4 s ...
+// up to a minute.
 func TestRepeatedRepairsArePaced(t *testing.T) {
 	paced(t, func(r *rig) {
 		r.makeIncompleteFor(500 * time.Millisecond)
@@ -185,9 +185,9 @@ func TestHashesWithinAnArrayAreMarked(t *testing.T) {
 			r.cache.Store(r.cache.Begin(), array.OtherHashes[0], keycache.Found(array.ID, &array.Record))
 		}
 		for _, next := range []func(){
-			r.makeIncomplete,   // in place
-			r.reopenStream, // into a new generation
-			read,      // and in place once more
+			r.makeIncomplete, // in place
+			r.reopenStream,   // into a new generation
+			read,             // and in place once more
 		} {
 			next()
 			r.makeIncomplete()

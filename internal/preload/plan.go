@@ -124,8 +124,8 @@ func (p *plan) earliest(why reason) time.Time {
 	return p.notBefore
 }
 
-// requiredScan returns the scan that the state of the cache requires, whenever it may
-// begin. An empty reason: none.
+// requiredScan returns the scan that the state of the cache requires, whenever
+// it may begin. An empty reason: none.
 func (p *plan) requiredScan(now time.Time) (keycache.ScanKind, reason) {
 	cache := p.config.Cache
 	if !cache.Trusted() {

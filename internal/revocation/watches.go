@@ -71,8 +71,8 @@ func New(config Config) *Watches {
 	return &Watches{config: config, wake: make(chan struct{}, 1), byKey: map[string]*Watch{}}
 }
 
-// Mark returns the number of changes so far, for Entry.Mark. Take it before you request
-// for the verdict.
+// Mark returns the number of changes so far, for Entry.Mark. Take it before you request for the
+// verdict.
 func (s *Watches) Mark() uint64 { return s.changes.Load() }
 
 // Changed reports that a key has changed. Every recheck from now on must get an

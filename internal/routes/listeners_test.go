@@ -26,7 +26,10 @@ func (a *recordingValidator) Validate(_ context.Context, _ string, req *apikey.R
 	a.keys++
 	return apikey.Verdict{Code: apikey.Valid, Record: &apikey.Record{KeyID: "k", UserID: "u"}}
 }
-func (a *recordingValidator) Refuse(code apikey.Code) apikey.Verdict { return apikey.Verdict{Code: code} }
+
+func (a *recordingValidator) Refuse(code apikey.Code) apikey.Verdict {
+	return apikey.Verdict{Code: code}
+}
 
 func TestPoliciesAreChecked(t *testing.T) {
 	t.Parallel()
@@ -164,7 +167,7 @@ func TestAdminRequiresATokenOnEveryPath(t *testing.T) {
 		prepare      func(*http.Request)
 		status       int
 	}{
-		"livez is for everyone":  {"GET", "/livez", nil, 200},
+		"livez is for everyone":   {"GET", "/livez", nil, 200},
 		"page":                    {"GET", "/", nil, 401},
 		"status":                  {"GET", "/v1/status", nil, 401},
 		"unknown path":            {"GET", "/v1/none", nil, 401},

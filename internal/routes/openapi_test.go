@@ -96,8 +96,8 @@ func TestGoldenResponsesMatchTheDocument(t *testing.T) {
 	}
 }
 
-// isDocumentable leaves out methods and paths that OpenAPI cannot write: any method,
-// and any path below a policy's.
+// isDocumentable leaves out methods and paths that OpenAPI cannot write: any
+// method, and any path below a policy's.
 func isDocumentable(r *http.Request) bool {
 	methods := []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"}
 	rest, policy := strings.CutPrefix(r.URL.Path, api.PathPolicy)

@@ -34,11 +34,11 @@ type Status struct {
 	// LagMS is how long the last change took to arrive, in milliseconds.
 	// Negative: unknown.
 	LagMS int64
-	// Note describes how the guarantees are limited here, for example on a sharded
-	// cluster. Empty: they are not.
+	// Note describes how the guarantees are limited here, for example on a
+	// sharded cluster. Empty: they are not.
 	Note string
-	// IndexMissing is a message, if the hash no longer has a unique index, with what to
-	// do. Empty: it has one.
+	// IndexMissing is a message, if the hash no longer has a unique index, with
+	// what to do. Empty: it has one.
 	IndexMissing string
 	// LastLoss is the last loss of history. Nil: there was none.
 	LastLoss *Loss
@@ -119,8 +119,8 @@ func ready(status func() Status) gin.HandlerFunc {
 	}
 }
 
-// parseStrict reads readyz's query. A misspelt one must not select the check that
-// is not strict.
+// parseStrict reads readyz's query. A misspelt one must not select the check
+// that is not strict.
 func parseStrict(query string) (strict, ok bool) {
 	return query == "strict=1", query == "" || query == "strict=0" || query == "strict=1"
 }

@@ -35,8 +35,8 @@ var (
 	ErrDatabaseUnavailable = errors.New("the database did not answer")
 )
 
-// Syncer reports how far instances are. Many goroutines call its methods concurrently.
-// An error is one of the above, or that of ctx.
+// Syncer reports how far instances are. Many goroutines call its methods
+// concurrently. An error is one of the above, or that of ctx.
 type Syncer interface {
 	// Wait returns when this instance (fleet: every live one) has applied all
 	// changes up to a revision, or when ctx's deadline has passed, which is not

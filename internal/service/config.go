@@ -25,8 +25,8 @@ const (
 )
 
 // Config of a Service. Client, Database and Schema are required; the zero value of
-// every other field is a default. The documentation of keytail.Config has more
-// about the fields that both have.
+// every other field is a default. The documentation of keytail.Config has more about the fields
+// that both have.
 type Config struct {
 	// Client reaches the deployment. The Service does not disconnect it.
 	Client *mongo.Client

@@ -107,14 +107,13 @@ func (s *Service) lastScan() time.Duration { return s.loader.LastScan() }
 // stopped. Until it runs, nothing is answered from the cache: each request reads the
 // database. It can be called once.
 //
-// The functions in with run until the tail stops; an error of one of them stops
-// the service.
+// The functions in with run until the tail stops; an error of one of them stops the service.
 func (s *Service) Run(ctx context.Context, with ...func(context.Context) error) error {
 	if s.running.Swap(true) {
 		return errors.New("the service is running or was stopped: create a new one")
 	}
-	// The heartbeat stops last: while its document exists, the fleet counts on
-	// this instance, and after that nothing may be answered from its cache.
+	// The heartbeat stops last: while its document exists, the fleet counts on this instance, and
+	// after that nothing may be answered from its cache.
 	beating, stopHeartbeat := context.WithCancel(context.WithoutCancel(ctx))
 	heartbeat := make(chan error, 1)
 	go func() { heartbeat <- s.Heartbeater.Run(beating) }()

@@ -12,8 +12,8 @@ import (
 
 // sink passes what the stream delivers to the cache first, and then to those who
 // listen: a listener that acts on an event gets answers from the new data. The
-// watches come last because they act immediately, and a watch that ends may make its
-// handler look at the events.
+// watches come last because they act immediately, and a watch that ends may
+// make its handler look at the events.
 type sink struct {
 	changestream.Sink
 	events  *events.Hub

@@ -27,8 +27,8 @@ import (
 )
 
 // minToken is the shortest token, in bytes. 16 characters of a random token have
-// at least 64 bits (in hex), which cannot be guessed over a network; shorter ones
-// are passwords made up by people.
+// at least 64 bits (in hex), which cannot be guessed over a network; shorter
+// ones are passwords made up by people.
 const minToken = 16
 
 // maxToken excludes a line that is a mistake (a key file, a whole document).

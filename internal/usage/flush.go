@@ -156,8 +156,8 @@ func (u *Recorder) update(p pending) bson.D {
 // so that the server did not apply it twice. But a $inc that is sent again in a
 // new command is counted twice if the first one did arrive. So a command is not
 // sent again if it may have arrived. It certainly had no effect in these cases:
-// there was no server or no connection to send it on, the server reports this by a
-// label, or the server rejected the whole command before it began.
+// there was no server or no connection to send it on, the server reports this
+// by a label, or the server rejected the whole command before it began.
 func notApplied(err error) bool {
 	var selection topology.ServerSelectionError
 	var queue topology.WaitQueueTimeoutError

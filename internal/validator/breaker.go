@@ -17,8 +17,8 @@ type breaker struct {
 	probing bool
 	// failedAt is when the last failure that counts was noticed.
 	failedAt time.Time
-	// successes counts the successes. By it, a new failure can be distinguished from the
-	// failure of an attempt that began before the last success.
+	// successes counts the successes. By it, a new failure can be distinguished
+	// from the failure of an attempt that began before the last success.
 	successes uint64
 }
 

@@ -30,10 +30,10 @@ type sharedRead struct {
 	finding keycache.Finding
 }
 
-// read reads from the database, in the order of DESIGN.md: by a shared fill, which is
-// stored; by a read that began after this caller arrived; and by a linearizable
-// read when the stream is not fresh, so that the other two may be too old. The
-// answer contains every change up to needed.
+// read reads from the database, in the order of DESIGN.md: by a shared fill,
+// which is stored; by a read that began after this caller arrived; and by a
+// linearizable read when the stream is not fresh, so that the other two may be
+// too old. The answer contains every change up to needed.
 func (v *Validator) read(ctx context.Context, hash apikey.Hash, needed clustertime.Time) (keycache.Answer, apikey.Source, error) {
 	fresh := v.config.Cache.Freshness()
 	if _, ok := v.config.Cache.AnswerAsOf(fresh, v.config.Now()); !ok {

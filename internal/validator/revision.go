@@ -7,8 +7,8 @@ import (
 	"github.com/keytail/keytail/internal/guard"
 )
 
-// Heartbeater writes a heartbeat immediately, to learn the current cluster time. A
-// changestream.Heartbeater is one.
+// Heartbeater writes a heartbeat immediately, to learn the current cluster
+// time. A changestream.Heartbeater is one.
 type Heartbeater interface {
 	// Beat writes with write concern majority and returns the cluster time
 	// (operationTime) of the acknowledgement.

@@ -80,9 +80,9 @@ func (f *flood) requests(ctx context.Context, v *Validator, group *sync.WaitGrou
 	}
 }
 
-// validateDuringFlood sends ten requests a second for keys that are not cached, beside
-// the flood, and counts those that are UNAVAILABLE. The cache is filled on
-// demand.
+// validateDuringFlood sends ten requests a second for keys that are not cached,
+// beside the flood, and counts those that are UNAVAILABLE. The cache is filled
+// on demand.
 func validateDuringFlood(t *testing.T, memoryIsStale bool, pulse *fakeHeartbeater) (unavailable int, f *flood) {
 	t.Helper()
 	f = &flood{}

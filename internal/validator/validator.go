@@ -68,10 +68,11 @@ type Config struct {
 	// is hashed; a text without it is MALFORMED. Empty: the whole text is
 	// hashed.
 	HashAfter string
-	// Heartbeater makes it possible to distinguish a min_revision that is ahead of the
-	// cluster from one that only this instance has not reached. Nil: they are
-	// not distinguished, and a request with such a revision is UNAVAILABLE, or is
-	// answered by a linearizable read when the cache is stale.
+	// Heartbeater makes it possible to distinguish a min_revision that is ahead
+	// of the cluster from one that only this instance has not reached. Nil:
+	// they are not distinguished, and a request with such a revision is
+	// UNAVAILABLE, or is answered by a linearizable read when the cache is
+	// stale.
 	Heartbeater Heartbeater
 	// Usage records each VALID answer. Nil: uses are not recorded.
 	Usage UsageRecorder
@@ -79,8 +80,8 @@ type Config struct {
 	// that a request has to wait for. Zero: DefaultReadTimeout.
 	ReadTimeout time.Duration
 	// MaxReads is how many reads may be in progress at the same time, including
-	// linearizable ones; beyond it a cache miss is UNAVAILABLE immediately, instead
-	// of one more in a queue without end. Zero: DefaultMaxReads.
+	// linearizable ones; beyond it a cache miss is UNAVAILABLE immediately,
+	// instead of one more in a queue without end. Zero: DefaultMaxReads.
 	MaxReads int64
 	// Now is the clock. Nil: time.Now.
 	Now func() time.Time
