@@ -227,7 +227,7 @@ func (s *subscriber) recheckWhileMissing(ctx context.Context) error {
 		if s.recheckDue() {
 			s.recheckAll()
 		}
-		s.client.watches.SetStale(s.stale())
+		s.client.watches.SetStale(s.isStale())
 	}
 }
 
@@ -239,9 +239,9 @@ func (s *subscriber) recheckDue() bool {
 	return missing && time.Since(s.recheckedAt) >= s.client.config.MaxStale/recheckFraction
 }
 
-// stale reports whether there may have been a change more than MaxStale ago and no
+// isStale reports whether there may have been a change more than MaxStale ago and no
 // verdict since.
-func (s *subscriber) stale() bool {
+func (s *subscriber) isStale() bool {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
 	if last := s.client.lastVerdict.Load(); last != nil && last.After(s.pendingSince) {

@@ -162,7 +162,7 @@ func TestErrorResponses(t *testing.T) {
 					t.Errorf("%q", err)
 				}
 				if len(server.seen()) != 1 {
-					t.Errorf("asked %d times", len(server.seen()))
+					t.Errorf("%d requests were sent", len(server.seen()))
 				}
 			})
 		}

@@ -97,7 +97,7 @@ func Generate(prefix string, random io.Reader) (string, error) {
 // ValidHashAfter returns ErrHashAfter unless ParseAfter may be used with after. There must be
 // space for a secret behind it.
 func ValidHashAfter(after string) error {
-	if len(after) > MaxTextLen-MinTextLen || !printableASCII(after) {
+	if len(after) > MaxTextLen-MinTextLen || !isPrintableASCII(after) {
 		return ErrHashAfter
 	}
 	return nil
@@ -140,16 +140,16 @@ func checkText(prefix, text string) error {
 	switch {
 	case len(text) < MinTextLen || len(text) > MaxTextLen:
 		return errTextLength
-	case !printableASCII(text):
+	case !isPrintableASCII(text):
 		return errTextByte
-	case ours(prefix, text) && !checksumHolds(text, len(prefix)+1):
+	case hasOwnFormat(prefix, text) && !isChecksumValid(text, len(prefix)+1):
 		return errTextChecksum
 	}
 	return nil
 }
 
-// printableASCII reports whether all of text is in 0x21 to 0x7e, so without a space.
-func printableASCII(text string) bool {
+// isPrintableASCII reports whether all of text is in 0x21 to 0x7e, so without a space.
+func isPrintableASCII(text string) bool {
 	for i := range len(text) {
 		if c := text[i]; c < 0x21 || c > 0x7e {
 			return false
@@ -169,16 +169,16 @@ func DisplayPrefix(text string) string {
 	return text[:start+min(shownChars, (len(text)-start)/4)]
 }
 
-// ours reports whether text has the prefix and the length of the keys that Generate makes with
+// hasOwnFormat reports whether text has the prefix and the length of the keys that Generate makes with
 // prefix.
-func ours(prefix, text string) bool {
+func hasOwnFormat(prefix, text string) bool {
 	n := len(prefix)
 	return n > 0 && len(text) == n+1+secretDigits+checksumDigits && text[n] == '_' && text[:n] == prefix
 }
 
-// checksumHolds reports whether the checksum matches, for a text of Generate's length whose digits
+// isChecksumValid reports whether the checksum matches, for a text of Generate's length whose digits
 // begin at start.
-func checksumHolds(text string, start int) bool {
+func isChecksumValid(text string, start int) bool {
 	var value uint64
 	end := len(text) - checksumDigits
 	for i := start; i < len(text); i++ {

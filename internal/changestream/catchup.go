@@ -147,7 +147,7 @@ func (c *catchUp) fresh(asOf time.Time) {
 	if asOf.After(c.since) {
 		c.since = asOf
 	}
-	if c.behind(c.now()) {
+	if c.isBehind(c.now()) {
 		return
 	}
 	c.repeatedLosses = 0
@@ -157,7 +157,7 @@ func (c *catchUp) fresh(asOf time.Time) {
 	c.stop()
 }
 
-func (c *catchUp) behind(now time.Time) bool { return keycache.Elapsed(c.since, now) > c.maxStale }
+func (c *catchUp) isBehind(now time.Time) bool { return keycache.Elapsed(c.since, now) > c.maxStale }
 
 // acknowledged: a majority has accepted a heartbeat, as of this operationTime. It moves the clock.
 // The first acknowledgement after an outage cancels the request in progress: otherwise a dead
@@ -176,7 +176,7 @@ func (c *catchUp) acknowledged(at clustertime.Time) {
 		active += now.Sub(c.attemptSince)
 		c.attemptSince = now
 	}
-	if c.since.IsZero() || c.tooSlow || !c.behind(now) {
+	if c.since.IsZero() || c.tooSlow || !c.isBehind(now) {
 		return
 	}
 	if wasDown && c.startedAt.IsZero() && c.giveUp != nil {

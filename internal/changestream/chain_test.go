@@ -71,7 +71,7 @@ func (r *rig) waitUntilIdle(node *devmongo.Server) {
 func (r *rig) waitForRequests(n int, held time.Duration) {
 	r.t.Helper()
 	admin := r.server.Client(r.t, "operator").Database("admin")
-	asked := func() int {
+	countRequests := func() int {
 		var reply struct{ Count int }
 		if err := admin.RunCommand(r.t.Context(), bson.D{
 			{Key: "configureFailPoint", Value: "failCommand"},
@@ -87,9 +87,9 @@ func (r *rig) waitForRequests(n int, held time.Duration) {
 		}
 		return reply.Count
 	}
-	asked()
+	countRequests()
 	got := 0
-	mongotest.Eventually(r.t, patience, func() bool { got += asked(); return got >= n }, "the tail sends no request")
+	mongotest.Eventually(r.t, patience, func() bool { got += countRequests(); return got >= n }, "the tail sends no request")
 }
 
 func TestARestoreInPlaceIsALoss(t *testing.T) {

@@ -115,7 +115,7 @@ func (c *HeartbeaterConfig) validate() error {
 	switch {
 	case c.Collection == "":
 		errs = append(errs, errors.New("the keys' collection is required"))
-	case c.Collection == HeartbeatCollection && c.sameDatabase():
+	case c.Collection == HeartbeatCollection && c.isSameDatabase():
 		errs = append(errs, fmt.Errorf("keys cannot be stored in %s: instances write their heartbeats there", HeartbeatCollection))
 	}
 	if c.State != nil && slices.Contains(serverDatabases, c.State.Name()) {
@@ -133,7 +133,7 @@ func (c *HeartbeaterConfig) validate() error {
 // serverDatabases are reserved for the server.
 var serverDatabases = []string{"admin", "config", "local"}
 
-func (c *HeartbeaterConfig) sameDatabase() bool {
+func (c *HeartbeaterConfig) isSameDatabase() bool {
 	return c.State == nil || c.Database == nil || c.State.Name() == c.Database.Name()
 }
 

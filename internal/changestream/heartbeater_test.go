@@ -182,9 +182,9 @@ func TestTheFirstHeartbeatFollowsTheFirstOpen(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
 		r := newRig(t, s, false) // there is no collection, so the stream does not open
 		r.run()
-		asked, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+		deadline, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 		defer cancel()
-		if at, err := r.Beat(asked); err == nil || r.tracker.anySent() {
+		if at, err := r.Beat(deadline); err == nil || r.tracker.anySent() {
 			t.Errorf("a heartbeat was sent before the stream was open, at %v, %v", at, err)
 		}
 		mongotest.CreateAPIKeys(t, r.db)
@@ -632,9 +632,9 @@ func TestBeatsShareAHeartbeat(t *testing.T) {
 func TestBeatDoesNotBlockForever(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
 		r := newRig(t, s, true)
-		asked, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		deadline, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 		defer cancel()
-		if _, err := r.Beat(asked); !errors.Is(err, context.DeadlineExceeded) {
+		if _, err := r.Beat(deadline); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("before the first open: %v", err)
 		}
 		r.runOpen()

@@ -105,7 +105,7 @@ func (t *Tail) declareLoss(loss *lossError) bool {
 	t.token, t.newest, t.fruitless = nil, 0, 0
 	t.catchUp.lost(loss.reason)
 	t.config.Heartbeater.forget()
-	if hiddenFromCache(loss.reason) || !t.config.Sink.Lose() {
+	if isHiddenFromCache(loss.reason) || !t.config.Sink.Lose() {
 		return false
 	}
 	t.metrics.losses.WithLabelValues(string(loss.reason)).Inc()

@@ -39,7 +39,7 @@ func (t *Tail) heartbeatReceived(nonce int64) error {
 // and delivers nothing. The next open reaches the new primary.
 func (t *Tail) checkOverdue(s *stream) error {
 	h := t.config.Heartbeater
-	if s.changes.RemainingBatchLength() > 0 || !h.tracker.overdue(s.opened, t.config.Now(), h.config.MaxStale/MaxStaleParts) {
+	if s.changes.RemainingBatchLength() > 0 || !h.tracker.isOverdue(s.opened, t.config.Now(), h.config.MaxStale/MaxStaleParts) {
 		return nil
 	}
 	t.metrics.misses.Inc()
@@ -55,7 +55,7 @@ func (t *Tail) checkProgress(s *stream, err error) error {
 	switch {
 	case classify(err) != nil || errors.Is(err, errOutageOver):
 		return err
-	case t.madeProgress(s):
+	case t.hasMadeProgress(s):
 		t.fruitless = 0
 	case s.resumed && t.config.Heartbeater.tracker.hasUndelivered(s.opened):
 		t.fruitless++
@@ -66,8 +66,8 @@ func (t *Tail) checkProgress(s *stream, err error) error {
 	return lost(reasonNoProgress, err)
 }
 
-// madeProgress reports whether the stream brought a heartbeat or a change, or at least moved.
-func (t *Tail) madeProgress(s *stream) bool {
+// hasMadeProgress reports whether the stream brought a heartbeat or a change, or at least moved.
+func (t *Tail) hasMadeProgress(s *stream) bool {
 	return s.events > 0 || isLater(s.openedAfter, t.token)
 }
 

@@ -168,9 +168,9 @@ func (m *heartbeatTracker) anySent() bool {
 	return m.last > 0
 }
 
-// overdue reports whether the stream, open since opened, has not delivered an acknowledged
+// isOverdue reports whether the stream, open since opened, has not delivered an acknowledged
 // heartbeat for longer than limit.
-func (m *heartbeatTracker) overdue(opened, now time.Time, limit time.Duration) bool {
+func (m *heartbeatTracker) isOverdue(opened, now time.Time, limit time.Duration) bool {
 	m.mutex.Lock()
 	defer m.mutex.Unlock()
 	since := m.waitingSince

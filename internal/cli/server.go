@@ -21,7 +21,7 @@ const (
 	readHeaderTimeout = 5 * time.Second
 	// readTimeout covers a body of at most 16 KiB over a slow connection.
 	readTimeout = 10 * time.Second
-	// writeTimeout starts at the end of the header. It leaves room for a database
+	// writeTimeout starts at the end of the header. It has space for a database
 	// read and a second, direct one before the response.
 	writeTimeout = 20 * time.Second
 	// idleTimeout is longer than the 60 to 90 s after which proxies close an idle

@@ -159,7 +159,7 @@ func given(ctx *kong.Context) Given {
 		}
 	}
 	for _, flag := range allFlags(ctx) {
-		if envSet(flag) {
+		if isEnvSet(flag) {
 			g[flag.Name] = true
 		}
 	}

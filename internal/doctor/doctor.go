@@ -196,7 +196,7 @@ func clockStatus(d keystore.Deployment) (Status, string) {
 	if d.LocalTime.IsZero() {
 		return Warning, "the server does not report its time"
 	}
-	offset := d.LocalTime.Sub(d.Asked.Add(d.Took / 2)).Abs()
+	offset := d.LocalTime.Sub(d.RequestedAt.Add(d.Took / 2)).Abs()
 	unsure := d.Took/2 + time.Millisecond
 	detail := fmt.Sprintf("this machine's clock differs from the server's by %v, ±%v", offset.Round(time.Millisecond), unsure.Round(time.Millisecond))
 	switch sure := offset - unsure; {

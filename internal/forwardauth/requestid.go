@@ -12,7 +12,7 @@ import (
 // HeaderRequestID connects a request with its response and its log line.
 const HeaderRequestID = "X-Request-Id"
 
-// maxRequestIDLen leaves room for the trace ids of all vendors.
+// maxRequestIDLen has space for the trace ids of all vendors.
 const maxRequestIDLen = 128
 
 // RequestID is the client's id if there is exactly one, it is safe to repeat in a

@@ -188,7 +188,7 @@ func (c *Cache) Audit(t Ticket, h apikey.Hash, f Finding) bool {
 		return false
 	}
 	value, _ := c.encode(t, h, f)
-	if f.Found && sameDocument(&e, record, value) {
+	if f.Found && isSameDocument(&e, record, value) {
 		return false
 	}
 	c.counters.mismatch.Add(1)

@@ -254,7 +254,7 @@ func TestTheIndexIsChecked(t *testing.T) {
 		then     func(*IndexWatch)
 	}{
 		"at the interval": {10 * time.Millisecond, func(*IndexWatch) {}},
-		"when asked":      {time.Hour, (*IndexWatch).CheckSoon},
+		"on request":      {time.Hour, (*IndexWatch).CheckSoon},
 	} {
 		f := newFixture(t, &s.Server)
 		f.withoutIndex(t)

@@ -75,7 +75,7 @@ func (s *Store) createCommand() string {
 // all collections.)
 func (s *Store) checkCollation(indexes []index) error {
 	for _, i := range indexes {
-		if i.on(idField) && i.collated() {
+		if i.on(idField) && i.hasCollation() {
 			return explained(ErrCollation, "%s has a default collation (locale %q), by which different hashes or ids may be equal: keep the keys in a collection without one",
 				s.Namespace(), i.Collation.Locale)
 		}
@@ -101,9 +101,9 @@ func (s *Store) indexes(ctx context.Context) ([]index, error) {
 func (s *Store) checkUsable(i index) error {
 	again := "drop it and create a plain unique one"
 	switch {
-	case !i.unique():
+	case !i.isUnique():
 		return explained(ErrNoUniqueIndex, "%s has an index on %s (%s), but it is not unique: %s", s.Namespace(), s.schema.Hash, i.Name, again)
-	case i.collated():
+	case i.hasCollation():
 		return explained(ErrNoUniqueIndex, "%s has a unique index on %s (%s), but with a collation, which a lookup cannot use: %s", s.Namespace(), s.schema.Hash, i.Name, again)
 	case i.Partial != nil && !existsAlone(i.Partial, s.schema.Hash):
 		return explained(ErrNoUniqueIndex, "%s has a unique index on %s (%s), but it is partial, so documents outside it may share a hash: %s", s.Namespace(), s.schema.Hash, i.Name, again)
@@ -122,7 +122,7 @@ func (i index) on(field string) bool {
 	return elements[0].Value().IsNumber()
 }
 
-func (i index) unique() bool {
+func (i index) isUnique() bool {
 	if yes, ok := i.Unique.BooleanOK(); ok {
 		return yes
 	}
@@ -130,7 +130,7 @@ func (i index) unique() bool {
 	return ok && number != 0
 }
 
-func (i index) collated() bool {
+func (i index) hasCollation() bool {
 	return i.Collation.Locale != "" && i.Collation.Locale != "simple"
 }
 

@@ -58,7 +58,7 @@ func TestSchemaMistakesAreNamed(t *testing.T) {
 		"expires form":       {func(s *Schema) { s.ExpiresForm = "unix-us" }, `--map-expires-form must be one of date, unix, unix-ms, not "unix-us"`},
 		"hash after":         {func(s *Schema) { s.HashAfter = "a b" }, "--map-hash-after: "},
 		"hash after, long":   {func(s *Schema) { s.HashAfter = strings.Repeat("a", 505) }, "--map-hash-after: "},
-		"default scopes":     {func(s *Schema) { s.DefaultScopes = []string{"ok", "a b"} }, "--default-scopes, number 2: a scope has no white space"},
+		"default scopes":     {func(s *Schema) { s.DefaultScopes = []string{"ok", "a b"} }, "--default-scopes, scope 2: a scope has no white space"},
 		"empty collection":   {func(s *Schema) { s.Collection = "" }, "the collection has no name"},
 		"two roles":          {func(s *Schema) { s.Name = "user_id" }, `the user id and the name are both called "user_id"`},
 		"nested hash":        {func(s *Schema) { s.Hash = "key.hash" }, "updates of a nested field do not name it"},

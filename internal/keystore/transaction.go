@@ -137,7 +137,7 @@ func (s *Store) inSession(ctx context.Context, writes bool, do func(ctx context.
 	if err == nil && session.OperationTime() == nil && !writes {
 		return 0, nil
 	}
-	return outcome(session.OperationTime(), writes && uncertain(err), err)
+	return outcome(session.OperationTime(), writes && isUncertain(err), err)
 }
 
 // outcome returns what is known after a write. open means that the write may
@@ -160,12 +160,12 @@ func commitMayHaveHappened(err error) bool {
 	return err != nil && !hasCode(err, codeNoSuchTransaction, codeIllegalOperation, codeNotInTransaction)
 }
 
-// uncertain reports whether a write may have taken effect in spite of this
+// isUncertain reports whether a write may have taken effect in spite of this
 // error. If the server returned an error, the write did not happen, with two
 // exceptions: the server reports that the majority did not acknowledge it in
 // time, or that the command can be retried: then the driver has sent it twice,
 // and the first attempt may have succeeded.
-func uncertain(err error) bool {
+func isUncertain(err error) bool {
 	return hasLabel(err, labelRetryable) || hasWriteConcernError(err) ||
 		mongo.IsNetworkError(err) || mongo.IsTimeout(err) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)
 }

@@ -138,12 +138,12 @@ func check(a Answer, spans []span, maxStale time.Duration) (found []Violation) {
 	// AsOf to the request.
 	if age := a.Asked.Sub(a.AsOf); a.Staleness < age {
 		wrong(FalseAge, fmt.Sprintf("it was already %v old at the time of the request", age))
-	} else if w := (window{a.Asked, a.AsOf, a.Given}); !possible(a.Code, spans, w) {
+	} else if w := (window{a.Asked, a.AsOf, a.Given}); !isPossible(a.Code, spans, w) {
 		// The staleness counts up to some time before the answer arrived.
 		wrong(FalseAge, history(spans, w))
 	}
 	// Weaker than FalseAge, but independent of what the answer reports.
-	if w := (window{a.Asked, a.Asked.Add(-maxStale), a.Given}); a.Code == apikey.Valid && !possible(a.Code, spans, w) {
+	if w := (window{a.Asked, a.Asked.Add(-maxStale), a.Given}); a.Code == apikey.Valid && !isPossible(a.Code, spans, w) {
 		wrong(LateAcceptance, history(spans, w))
 	}
 	if a.Staleness > maxStale {
@@ -176,9 +176,9 @@ func (h *History) falseNotFound(a Answer) (Violation, bool) {
 	return Violation{}, false
 }
 
-// possible reports whether the key may have had the state at some time in the window,
+// isPossible reports whether the key may have had the state at some time in the window,
 // ends included.
-func possible(state apikey.Code, spans []span, w window) bool {
+func isPossible(state apikey.Code, spans []span, w window) bool {
 	// Start with the latest spans, which match most often.
 	for i := len(spans) - 1; i >= 0; i-- {
 		if spans[i].state == state && spans[i].overlaps(w) {

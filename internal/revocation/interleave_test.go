@@ -46,7 +46,7 @@ func runSteps(t *testing.T, order []bool) (valid bool) {
 		change := []func(){
 			func() { revoked = true },
 			func() { s.raise(0) },
-			func() { watched = s.watched() },
+			func() { watched = s.isWatched() },
 			func() {
 				if watched {
 					s.RecheckKey("k1", 0)

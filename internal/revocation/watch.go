@@ -209,7 +209,7 @@ func (s *Watches) conclude(w *Watch, a attempt, expiresAt time.Time, revoked, er
 		}
 	case w.entry.OutageError != nil && isOdd(a.staleEpoch) && a.staleEpoch == s.staleEpoch:
 		return w.entry.OutageError
-	case w.expiredLocked():
+	case w.hasExpiredLocked():
 		// By the last known state of the key it has expired, and there is no newer one.
 		return w.entry.ExpiredError
 	}
@@ -218,7 +218,7 @@ func (s *Watches) conclude(w *Watch, a attempt, expiresAt time.Time, revoked, er
 		s.enqueueLocked(w, 0, &s.urgent)
 	case err != nil:
 		w.retryLocked(w.pauseLocked())
-	case w.expiredLocked():
+	case w.hasExpiredLocked():
 		// It was renewed, and has expired again.
 		return w.entry.ExpiredError
 	case w.entry.OutageError != nil && isOdd(s.staleEpoch):
@@ -262,7 +262,7 @@ func (w *Watch) startTimerLocked() {
 	w.expiry = time.AfterFunc(sleep, w.expire)
 }
 
-func (w *Watch) expiredLocked() bool {
+func (w *Watch) hasExpiredLocked() bool {
 	return !w.expiresAt.IsZero() && !time.Now().Before(w.expiresAt)
 }
 
@@ -282,7 +282,7 @@ func (w *Watch) checkExpiry() bool {
 	switch {
 	case w.ended || w.expiresAt.IsZero():
 		return false
-	case !w.expiredLocked():
+	case !w.hasExpiredLocked():
 		w.startTimerLocked()
 		return false
 	case s.runs > 0 && (w.queued || w.running):

@@ -91,7 +91,7 @@ func (s *Watches) Changed(keyID string, revision uint64) {
 func (s *Watches) CountChange(revision uint64) bool {
 	// This order is the algorithm: a watch that is not seen here sees the counter.
 	s.raise(revision)
-	return s.watched()
+	return s.isWatched()
 }
 
 // raise counts a change. Who sees the new count also sees its revision.
@@ -105,8 +105,8 @@ func (s *Watches) raise(revision uint64) {
 	s.changes.Add(1)
 }
 
-// watched reports whether there is any watch.
-func (s *Watches) watched() bool { return s.count.Load() > 0 }
+// isWatched reports whether there is any watch.
+func (s *Watches) isWatched() bool { return s.count.Load() > 0 }
 
 // RecheckKey is the second half of Changed.
 func (s *Watches) RecheckKey(keyID string, revision uint64) {
@@ -122,7 +122,7 @@ func (s *Watches) RecheckKey(keyID string, revision uint64) {
 // is known to have changed.
 func (s *Watches) ChangedAll() {
 	s.raise(0)
-	if !s.watched() {
+	if !s.isWatched() {
 		return
 	}
 	s.mutex.Lock()

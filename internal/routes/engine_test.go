@@ -264,9 +264,9 @@ func TestRoutesDependOnNeitherMongoDBNorTheCache(t *testing.T) {
 		if strings.HasPrefix(path, self) && strings.Contains(imports, "go.mongodb.org/") {
 			t.Errorf("%s imports %s", path, imports)
 		}
-		if room, ours := strings.CutPrefix(path, self+"internal/"); ours {
-			if room != "routes" && room != "apikey" && room != "forwardauth" && room != "clustertime" && room != "events" && room != "managedkey" && room != "strictjson" {
-				t.Errorf("reaches the room %s", room)
+		if pkg, ours := strings.CutPrefix(path, self+"internal/"); ours {
+			if pkg != "routes" && pkg != "apikey" && pkg != "forwardauth" && pkg != "clustertime" && pkg != "events" && pkg != "managedkey" && pkg != "strictjson" {
+				t.Errorf("reaches the package %s", pkg)
 			}
 		}
 	}

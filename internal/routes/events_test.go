@@ -228,7 +228,7 @@ func TestAStreamIsKeptAlive(t *testing.T) {
 }
 
 // quietFeed has no events, and then ends.
-type quietFeed struct{ asked atomic.Int64 }
+type quietFeed struct{ reads atomic.Int64 }
 
 func (f *quietFeed) Subscribe(string) (Subscription, error) { return f, nil }
 func (f *quietFeed) Close()                                 {}
@@ -236,7 +236,7 @@ func (f *quietFeed) Next(ctx context.Context) ([]events.Event, error) {
 	if deadline, ok := ctx.Deadline(); !ok || time.Until(deadline) > keepAlive {
 		return nil, errors.New("there is no deadline")
 	}
-	if f.asked.Add(1) == 1 {
+	if f.reads.Add(1) == 1 {
 		return nil, errIdle
 	}
 	return nil, events.ErrClosed

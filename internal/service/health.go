@@ -79,7 +79,7 @@ func (h *health) run(ctx context.Context) error {
 	seenLive := false
 	for {
 		signs := h.signs()
-		h.doubt(signs.lost())
+		h.doubt(signs.isLost())
 		now := signs.state()
 		if now != last {
 			h.logger.Info("state changed", zap.String("from", string(last)), zap.String("to", string(now)))

@@ -51,8 +51,8 @@ func (s sink) Fresh(f keycache.Freshness) {
 	s.fleet.NotifyProgress()
 }
 
-// lost is called by the tail when all entries have become invalid.
-func (s sink) lost(reason changestream.Reason) {
+// reportLoss is called by the tail when all entries have become invalid.
+func (s sink) reportLoss(reason changestream.Reason) {
 	s.events.Lost(string(reason))
 	s.watches.ChangedAll()
 }

@@ -79,7 +79,7 @@ func Wire(config Config) (*Service, error) {
 	maxAwait, watchdog := changestream.TimeoutsFor(config.MaxStale)
 	if s.Tail, err = changestream.New(changestream.Config{
 		Database: keysDatabase, Scope: scope, Schema: config.Schema, Collection: watchedKeys{store, s.index}, Heartbeater: s.Heartbeater,
-		Sink: s.sink, OnLoss: s.sink.lost, LastScan: s.lastScan,
+		Sink: s.sink, OnLoss: s.sink.reportLoss, LastScan: s.lastScan,
 		MaxAwait: scope.MaxAwait(maxAwait, config.MaxStale), Watchdog: watchdog, Logger: logger, Registerer: registerer,
 	}); err != nil {
 		return nil, err

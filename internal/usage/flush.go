@@ -73,7 +73,7 @@ func (u *Recorder) writeAll(ctx context.Context, rest []pending, limit time.Dura
 			continue
 		}
 		failure = err
-		if !tooSlow(err) || !u.batch.halve(n, limit) || time.Since(began) > u.config.Interval {
+		if !isTooSlow(err) || !u.batch.halve(n, limit) || time.Since(began) > u.config.Interval {
 			break
 		}
 	}
@@ -102,7 +102,7 @@ func (u *Recorder) write(ctx context.Context, batch []pending, limit time.Durati
 		u.recordRefused(batch, bulk.WriteErrors)
 		u.matched(len(batch)-len(bulk.WriteErrors), result)
 		return nil
-	case notApplied(err):
+	case wasNotApplied(err):
 		u.mergeBack(batch)
 	default:
 		u.dropCounts(batch)
@@ -150,7 +150,7 @@ func (u *Recorder) update(p pending) bson.D {
 	return d
 }
 
-// notApplied reports whether a failed command certainly had no effect.
+// wasNotApplied reports whether a failed command certainly had no effect.
 //
 // By now, the driver has sent the command twice, under one transaction number,
 // so that the server did not apply it twice. But a $inc that is sent again in a
@@ -158,7 +158,7 @@ func (u *Recorder) update(p pending) bson.D {
 // sent again if it may have arrived. It certainly had no effect in these cases:
 // there was no server or no connection to send it on, the server reports this
 // by a label, or the server rejected the whole command before it began.
-func notApplied(err error) bool {
+func wasNotApplied(err error) bool {
 	var selection topology.ServerSelectionError
 	var queue topology.WaitQueueTimeoutError
 	if errors.As(err, &selection) || errors.As(err, &queue) {

@@ -191,7 +191,7 @@ func (u *Recorder) stop(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
 	defer cancel()
 	err := u.flush(ctx, stopBatchTimeout)
-	for tooSlow(err) && ctx.Err() == nil {
+	for isTooSlow(err) && ctx.Err() == nil {
 		err = u.flush(ctx, stopBatchTimeout)
 	}
 	if err != nil {

@@ -333,7 +333,7 @@ func TestAReadBeyondTheLimitLeavesTheBreakerOpen(t *testing.T) {
 	r.store.linearErr = errors.New("no primary")
 	r.validate()
 	if !r.reads.TryAcquire(1) {
-		t.Fatal("no room")
+		t.Fatal("no space")
 	}
 	mustBe(t, r.validate(), apikey.Unavailable, apikey.SourceNone)
 	if !r.Down() || r.outages("busy") != 1 {
@@ -359,9 +359,9 @@ func TestACollectionThatVanishedWhileStaleIsUnavailable(t *testing.T) {
 		}
 		// If a document is found, the collection is not inspected.
 		r.store.put(hash, document("u1"))
-		asked := r.store.inspected
+		before := r.store.inspected
 		mustBe(t, r.validate(), apikey.Valid, apikey.SourceLinearizable)
-		if r.store.inspected != asked {
+		if r.store.inspected != before {
 			t.Errorf("%s: an existing key was read twice", name)
 		}
 	}
