@@ -169,8 +169,8 @@ func DisplayPrefix(text string) string {
 	return text[:start+min(shownChars, (len(text)-start)/4)]
 }
 
-// hasOwnFormat reports whether text has the prefix and the length of the keys that Generate makes with
-// prefix.
+// hasOwnFormat reports whether text has the prefix and the length of the keys that Generate makes
+// with prefix.
 func hasOwnFormat(prefix, text string) bool {
 	n := len(prefix)
 	return n > 0 && len(text) == n+1+secretDigits+checksumDigits && text[n] == '_' && text[:n] == prefix

@@ -2,9 +2,9 @@ package changestream
 
 import "github.com/keytail/keytail/internal/guard"
 
-// isHiddenFromCache reports whether a loss is not reported to the cache, as in a consumer that
-// simply opens a new stream. It is the constant false, except in tests that show the resulting
-// anomalies (internal/guard).
+// isHiddenFromCache reports whether a loss is not reported to the cache, as in
+// a consumer that simply opens a new stream. It is the constant false, except
+// in tests that show the resulting anomalies (internal/guard).
 func isHiddenFromCache(r Reason) bool {
 	return !guard.LossNoToken && r == reasonNoToken ||
 		!guard.LossHistory && r == reasonHistoryLost ||

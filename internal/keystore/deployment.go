@@ -26,7 +26,8 @@ type Deployment struct {
 	// CheckDeployment copies it to IsWritablePrimary.
 	IsMaster bool `bson:"ismaster"`
 	// LocalTime is the server's clock at the time of its reply, which lies
-	// between RequestedAt and RequestedAt plus Took on the clock of this machine.
+	// between RequestedAt and RequestedAt plus Took on the clock of this
+	// machine.
 	LocalTime   time.Time     `bson:"localTime"`
 	RequestedAt time.Time     `bson:"-"`
 	Took        time.Duration `bson:"-"`

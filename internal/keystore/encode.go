@@ -169,9 +169,9 @@ func (s Schema) encodeMetadata(e *edit, metadata *json.RawMessage) error {
 // maxNesting keeps metadata far below the limit of 100 levels in a document.
 const maxNesting = 32
 
-// isStorable reports whether every server version accepts a document as a part of
-// another one: servers before MongoDB 5.0 reject names with a $, and with later
-// ones such names cause trouble in filters.
+// isStorable reports whether every server version accepts a document as a part
+// of another one: servers before MongoDB 5.0 reject names with a $, and with
+// later ones such names cause trouble in filters.
 func isStorable(doc bson.Raw, depth int) bool {
 	elements, err := elements(doc)
 	if err != nil || depth == 0 {

@@ -53,9 +53,9 @@ func (s signs) state() State {
 	}
 }
 
-// isLost reports whether changes may have been missed: the stream has not been fresh
-// for longer than max_stale. A service whose stream was never fresh has missed
-// nothing until the database fails, too.
+// isLost reports whether changes may have been missed: the stream has not been fresh for longer
+// than max_stale. A service whose stream was never fresh has missed nothing until the database
+// fails, too.
 func (s signs) isLost() bool { return !s.fresh && (s.began || s.down) }
 
 // Status is the state of the service, and what it depends on.

@@ -57,6 +57,6 @@ func (b *batch) halve(n int, limit time.Duration) bool {
 	return n > 1
 }
 
-// isTooSlow reports whether a command reached the server and did not end in time.
-// A smaller one may.
+// isTooSlow reports whether a command reached the server and did not end in
+// time. A smaller one may.
 func isTooSlow(err error) bool { return mongo.IsTimeout(err) && !wasNotApplied(err) }
