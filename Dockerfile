@@ -8,7 +8,7 @@
 # layer of `go mod download` takes the place of a cache mount.
 #
 # The base images are arguments, so that a machine without an image registry can
-# build with images of its own (.ci/compose does that, docs/testing.md says how).
+# build with its own images (.ci/compose does that, docs/testing.md describes how).
 # Renovate updates both lines, and pins the first by digest with its first update.
 ARG GO_IMAGE=golang:1.26.10-bookworm
 # distroless/static has CA certificates, for a MongoDB behind TLS, and /tmp.

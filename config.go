@@ -24,7 +24,7 @@ const (
 	StreamCollection StreamScope = "collection"
 )
 
-// Preload says whether the cache is complete: whether it holds every key, so that an
+// Preload selects whether the cache is complete: whether it holds every key, so that an
 // unknown key needs no read of the database.
 type Preload string
 
@@ -37,7 +37,7 @@ const (
 	PreloadOff Preload = "off"
 )
 
-// Usage says whether the use of keys is written to their documents.
+// Usage selects whether the use of keys is written to their documents.
 type Usage string
 
 const (
@@ -65,7 +65,7 @@ type Config struct {
 	Database string
 	// Collection holds the keys. Empty: "api_keys".
 	Collection string
-	// Mapping says which field of a document has which role. Zero: DefaultMapping.
+	// Mapping defines which field of a document has which role. Zero: DefaultMapping.
 	Mapping Mapping
 	// DefaultScopes are the scopes of a key whose document has none (absent or null).
 	// Nil: none.
@@ -76,7 +76,7 @@ type Config struct {
 	// than that of the keys needs StreamCollection. Empty: Database.
 	StateDatabase string
 	// EnsureSchema creates the collection and its unique index if they are missing.
-	// False: New fails and says what is missing.
+	// False: New returns an error that names what is missing.
 	EnsureSchema bool
 	// MaxStale is the maximum staleness of an answer from the cache, 30 ms to 1 h. Zero:
 	// 15 s.
@@ -94,7 +94,7 @@ type Config struct {
 	// CacheSizeMiB is the hard limit of the memory for cached keys, in MiB, at least
 	// 3. Zero: 512.
 	CacheSizeMiB int
-	// Preload says whether the cache is complete. Empty: PreloadAuto.
+	// Preload selects whether the cache is complete. Empty: PreloadAuto.
 	Preload Preload
 	// AuditInterval is the time between two scans that compare the cache with the
 	// database, 1 s to 24 h. Zero: 1 h.
@@ -102,7 +102,7 @@ type Config struct {
 	// KeyPrefix is the prefix of keys that keytail generates, 1 to 16 characters of a-z
 	// and 0-9; only the checksum of keys with this prefix is verified. Empty: "kt".
 	KeyPrefix string
-	// Usage says whether last_used and usage_count are written. Empty: UsageWrite.
+	// Usage selects whether last_used and usage_count are written. Empty: UsageWrite.
 	Usage Usage
 	// Logger receives the log; the attribute "logger" of its lines begins with "keytail".
 	// Nil: nothing is logged. No log line contains a key.

@@ -11,7 +11,7 @@
 //	})
 //
 // Package auth has the options of the middleware, and what a handler learns about
-// the key. Package client has the same methods for programs that ask a keytail
+// the key. Package client has the same methods for programs that use a keytail
 // daemon, and package keytailtest has them for unit tests.
 //
 // docs/embedding.md explains the use of this package, docs/guarantees.md what its

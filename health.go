@@ -46,7 +46,7 @@ type Status struct {
 	// Note is a sentence on a guarantee that is weaker with this deployment, as on a
 	// sharded cluster. Empty: the guarantees hold as documented.
 	Note string
-	// IndexMissing says that the hash has no unique index any more, and what to do.
+	// IndexMissing is a message, with what to do, if the hash no longer has a unique index.
 	// Empty: it has one.
 	IndexMissing string
 	// LostAt is the last time that the change stream lost its history. Zero: never.

@@ -64,8 +64,8 @@ const (
 	IDInteger  IDForm = "integer"
 )
 
-// Mapping says which top-level field of a key document has which role, and in which
-// form (docs/adopt-your-collection.md).
+// Mapping defines which top-level field of a key document has which role, and in which form
+// (docs/adopt-your-collection.md).
 //
 // The zero Mapping is DefaultMapping. In any other one, an optional role without a
 // name is a role that the collection does not have, so begin with DefaultMapping and

@@ -60,7 +60,7 @@ func (s *Service) Validate(ctx context.Context, key string, request auth.Request
 }
 
 // Authenticate is auth.Authenticate with this service: Gin middleware that lets
-// requests pass that have a valid key. It panics at once if an option is invalid.
+// requests pass that have a valid key. It panics immediately if an option is invalid.
 func (s *Service) Authenticate(opts ...auth.Option) gin.HandlerFunc {
 	return auth.Authenticate(s, opts...)
 }
@@ -82,6 +82,6 @@ func (s *Service) validator() coreauth.Validator { return coreauth.Validator{Cor
 func (s *Service) Live() <-chan struct{} { return s.core.Live() }
 
 // Drain makes Status report not ready from now on, and ends calls of Sync, as if
-// their time were up. Everything else goes on. Call it when the program begins to
-// stop, so that load balancers send no more requests.
+// their time were up. Everything else continues. Call it when the program begins to stop, so that
+// load balancers send no more requests.
 func (s *Service) Drain() { s.core.Drain() }

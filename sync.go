@@ -21,7 +21,7 @@ func RevisionOf(operationTime *bson.Timestamp) auth.Revision {
 	return auth.Revision(clustertime.New(operationTime.T, operationTime.I))
 }
 
-// SyncScope says which instances Sync waits for.
+// SyncScope selects which instances Sync waits for.
 type SyncScope string
 
 const (
@@ -31,10 +31,10 @@ const (
 	SyncFleet SyncScope = "fleet"
 )
 
-// ErrTooManyWaits says that too many calls of Sync wait already.
+// ErrTooManyWaits means that too many calls of Sync wait already.
 var ErrTooManyWaits = errors.New("too many callers wait for a revision already: try again later")
 
-// Acknowledgement says whether all changes up to a revision have been applied.
+// Acknowledgement reports whether all changes up to a revision have been applied.
 type Acknowledgement struct {
 	// Synced: every instance that was waited for has applied them.
 	Synced bool

@@ -20,8 +20,8 @@ type Key struct {
 	LastUsed    *Time           `json:"last_used"`
 	UsageCount  *int64          `json:"usage_count"`
 	RotatedFrom *string         `json:"rotated_from"`
-	// Defect tells why the document cannot be read as a key. Such a key is
-	// DISABLED.
+	// Defect is the reason why the document cannot be read as a key. Such a key
+	// is DISABLED.
 	Defect *string `json:"defect"`
 }
 

@@ -27,7 +27,7 @@ type Loss struct {
 	Reason string    `json:"reason"`
 }
 
-// Usage tells how far the writing of last_used and usage_count is.
+// Usage reports how far the writing of last_used and usage_count is.
 type Usage struct {
 	PendingKeys int64 `json:"pending_keys"`
 	BatchSize   int   `json:"batch_size"`

@@ -1,7 +1,8 @@
 package api
 
-// SyncResult tells whether instances have applied all changes up to a revision:
-// the body of PathSync, and a part of a write's body if the write had wait=.
+// SyncResult reports whether instances have applied all changes up to a
+// revision: the body of PathSync, and a part of a write's body if the write had
+// wait=.
 type SyncResult struct {
 	// Synced is true if all Instances have.
 	Synced bool `json:"synced"`

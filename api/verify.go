@@ -11,7 +11,7 @@ type VerifyRequest struct {
 	ProjectID string   `json:"project_id,omitempty"`
 	// IP is the client's address, for keys with an allow-list.
 	IP string `json:"ip,omitempty"`
-	// MinRevision asks for an answer that includes all changes up to a revision.
+	// MinRevision requires an answer that includes all changes up to a revision.
 	MinRevision string `json:"min_revision,omitempty"`
 }
 
@@ -33,7 +33,7 @@ type Verdict struct {
 	Revision    string     `json:"revision,omitempty"`
 }
 
-// Identity tells for whom a key acts. Its fields are present together; null
+// Identity is for whom a key acts. Its fields are present together; null
 // means that the key is not bound, or never expires.
 type Identity struct {
 	UserID    string          `json:"user_id"`

@@ -285,7 +285,7 @@ func TestBodyOfAValidKeyIsUnchanged(t *testing.T) {
 				t.Fatal(err)
 			}
 			if body := bodyOf(t, response); len(body) != 100_000 {
-				t.Errorf("%d bytes came back", len(body))
+				t.Errorf("%d bytes were received", len(body))
 			}
 		}
 	})

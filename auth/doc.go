@@ -1,6 +1,6 @@
 // Package auth checks API keys in Gin and net/http services: middleware over a
 // Validator. A keytail.Service validates keys inside the process, a client.Client
-// asks a daemon, and a keytailtest.Validator has its keys in memory, for unit tests.
+// sends requests to a daemon, and a keytailtest.Validator has its keys in memory, for unit tests.
 // Each of them has the methods Authenticate (for Gin) and Middleware (for net/http),
 // so a service changes from one to another in one line.
 //

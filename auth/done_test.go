@@ -188,7 +188,7 @@ func TestRevocationDuringValidateIsNotMissed(t *testing.T) {
 }
 
 // Another instance than the one that reported the change can answer.
-func TestRecheckAsksForTheRevisionOfTheChange(t *testing.T) {
+func TestRecheckRequiresTheRevisionOfTheChange(t *testing.T) {
 	forEachFramework(t, func(t *testing.T, f framework) {
 		k := newKeys(t)
 		k.put("k")

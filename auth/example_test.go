@@ -11,7 +11,7 @@ import (
 	"github.com/keytail/keytail/keytailtest"
 )
 
-// exampleT stands for the *testing.T, which examples do not have.
+// exampleT replaces the *testing.T, which examples do not have.
 type exampleT struct{ cleanups []func() }
 
 func (*exampleT) Helper() {}

@@ -120,8 +120,8 @@ func isPreflight(r *http.Request) bool {
 	return r.Method == http.MethodOptions && r.Header.Get("Origin") != "" && r.Header.Get("Access-Control-Request-Method") != ""
 }
 
-// identityHeaders are what keytail's forward-auth tells a service behind a proxy. A
-// service with this middleware trusts none of them, whoever sent them.
+// identityHeaders are what keytail's forward-auth sends to a service behind a proxy. A
+// service with this middleware trusts none of them, from any sender.
 var identityHeaders = []string{
 	forwardauth.HeaderKeyID, forwardauth.HeaderUserID, forwardauth.HeaderOrgID, forwardauth.HeaderProjectID,
 	forwardauth.HeaderScopes, forwardauth.HeaderResult, forwardauth.HeaderStaleness,

@@ -280,7 +280,7 @@ func TestIdentityHeadersAreRemoved(t *testing.T) {
 				r.Header.Add(name, "root")
 			}
 			r.Header.Set("X-Auth-Token", "another system's")
-			r.Header.Set("X-Author", "somebody")
+			r.Header.Set("X-Author", "someone")
 			recorder := httptest.NewRecorder()
 			h.ServeHTTP(recorder, r)
 			who += recorder.Body.String() + "; "
@@ -537,7 +537,7 @@ func TestInvalidOptionsPanicAtSetup(t *testing.T) {
 				text := fmt.Sprint(recover())
 				for _, want := range c.want {
 					if !strings.Contains(text, want) {
-						t.Errorf("%q does not say %q", text, want)
+						t.Errorf("%q does not contain %q", text, want)
 					}
 				}
 			}()

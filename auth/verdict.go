@@ -8,8 +8,8 @@ import (
 	"github.com/keytail/keytail/internal/clustertime"
 )
 
-// Code tells which check decided. New versions can add codes: treat a code that you
-// do not know as a refusal. The zero value is not a code, and not Valid.
+// Code is the check that decided. New versions can add codes: treat a code that you do not know as
+// a refusal. The zero value is not a code, and not Valid.
 type Code string
 
 // The codes of verdicts, in the order of the checks: the first check that fails
@@ -91,12 +91,12 @@ type Key struct {
 	Metadata json.RawMessage
 	// Active is the switch in the key document.
 	Active bool
-	// Defect tells why the document cannot be decoded as a key. Empty: it can. Only a
+	// Defect is the reason why the document cannot be decoded as a key. Empty: it can. Only a
 	// keytail.Service sets it.
 	Defect string
 }
 
-// Source tells where the data of a verdict came from.
+// Source is where the data of a verdict came from.
 type Source string
 
 // The sources of verdicts.
@@ -115,12 +115,12 @@ const (
 
 // Verdict is the answer to one request. The zero value is not valid.
 type Verdict struct {
-	// Code tells which check decided.
+	// Code is the check that decided.
 	Code Code
 	// Key is set for Disabled and all later codes, and nil for earlier ones. For
 	// Forbidden, a daemon returns only its KeyID.
 	Key *Key
-	// Source tells where the data came from.
+	// Source is where the data came from.
 	Source Source
 	// AsOf is the time of the data, on the clock of the machine that decided. Zero: no
 	// data was needed.

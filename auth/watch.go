@@ -24,7 +24,7 @@ type RevocationWatcher interface {
 	// you call Validate.
 	Mark() uint64
 	// Watch begins to watch a key. It misses no change after the mark: if one was
-	// received between Mark and Watch, the key is rechecked at once. The caller must
+	// received between Mark and Watch, the key is rechecked immediately. The caller must
 	// call Stop in the end.
 	Watch(request WatchRequest) Watch
 }
@@ -39,7 +39,7 @@ type WatchRequest struct {
 	Revision uint64
 	// ExpiresAt is the first instant at which the key is no longer valid. Zero: never.
 	ExpiresAt time.Time
-	// ExpiredError is the cause when that instant has come. Nil: an error that says so.
+	// ExpiredError is the cause when that instant has come. Nil: a default error.
 	ExpiredError error
 	// OutageError is the cause when the data is stale and a recheck failed. Nil: an
 	// outage does not end the watch.

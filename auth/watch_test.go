@@ -30,7 +30,7 @@ func TestCancelOnRevocationWithoutAWatcherPanics(t *testing.T) {
 			func() {
 				defer func() {
 					if text := fmt.Sprint(recover()); !strings.Contains(text, name) || !strings.Contains(text, "Unwrap() auth.Validator") {
-						t.Errorf("the panic says %q", text)
+						t.Errorf("the panic is %q", text)
 					}
 				}()
 				f.serve(decorated{k}, nil, nil, option)

@@ -120,7 +120,7 @@ func (s *session) serveHTTP(w http.ResponseWriter, r *http.Request, next http.Ha
 	c := s.startCanceller(w)
 	returned := false
 	defer func() {
-		// After a panic the response is up to whoever recovers.
+		// After a panic the response is up to the code that recovers.
 		if cause := c.finish(); cause != nil && returned {
 			s.gate.refuse(w, r, s.gate.refusalFor(cause))
 		}

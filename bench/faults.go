@@ -80,7 +80,7 @@ type network struct {
 	resets, kills int
 }
 
-// fixedDialer dials one address, whatever address the driver asks for: the replica set
+// fixedDialer dials one address, for every address that the driver requests: the replica set
 // reports the address of its member, which would bypass the proxy.
 type fixedDialer string
 

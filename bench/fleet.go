@@ -144,7 +144,7 @@ func revokeEverywhere(ctx context.Context, c *collection, all []*instance, k int
 }
 
 // writeOtherCollection updates otherWrites documents of another collection per second.
-// It updates a hundred at once, because single updates would be too many for some
+// It updates a hundred with one command, because single updates would be too many for some
 // servers.
 func writeOtherCollection(ctx context.Context, e *env, c *collection) (written *atomic.Int64, stop func(), err error) {
 	const atOnce = 100

@@ -153,7 +153,7 @@ func writeMarkdown(w *bytes.Buffer, r *result, docs string) error {
 	return nil
 }
 
-// provenance says when and with which versions the row was measured.
+// provenance describes when and with which versions the row was measured.
 func provenance(r *result) string {
 	m := r.Machine
 	commit := m.Commit

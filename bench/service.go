@@ -114,7 +114,7 @@ func (i *instance) Validate(ctx context.Context, key string, request auth.Reques
 }
 
 // start runs a service and waits until it is live. A client that change gives it is
-// disconnected by whoever made it.
+// disconnected by the code that created it.
 func (e *env) start(ctx context.Context, c *collection, change ...func(*daemon.Config)) (*instance, error) {
 	config := daemon.Config{Config: service.Config{
 		Database: c.Database().Name(), CacheSizeMiB: max(64, c.size*1000>>20), Usage: service.UsageOff,

@@ -75,11 +75,11 @@ type Config struct {
 	// MaxConnections bounds the number of connections. Zero: DefaultMaxConnections.
 	MaxConnections int
 	// MaxInFlight bounds the number of requests that are in progress or wait for a
-	// connection. The next one is auth.ErrUnavailable at once. Zero:
+	// connection. The next one is auth.ErrUnavailable immediately. Zero:
 	// DefaultMaxInFlight.
 	MaxInFlight int
 	// BreakAfter consecutive failures open the circuit breaker: for the time of BreakFor
-	// every Validate is auth.ErrUnavailable at once, then one request is sent as a trial.
+	// every Validate is auth.ErrUnavailable immediately, then one request is sent as a trial.
 	// Zero: DefaultBreakAfter, DefaultBreakFor.
 	BreakAfter int
 	BreakFor   time.Duration

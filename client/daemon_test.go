@@ -68,7 +68,7 @@ func startDaemon(t *testing.T, s *mongotest.Server, change ...func(*keytaild.Con
 	return d
 }
 
-// prepareDaemon is one that does not run: it asks the database about each key.
+// prepareDaemon is one that does not run: it reads the database about each key.
 func prepareDaemon(t *testing.T, s *mongotest.Server, change ...func(*keytaild.Config)) *daemon {
 	t.Helper()
 	tokens := filepath.Join(t.TempDir(), "callers")
@@ -293,7 +293,7 @@ func responseOf(middleware gin.HandlerFunc, keys []string) response {
 	return response{recorder.Code, recorder.Header(), recorder.Body.String()}
 }
 
-// It says nothing about the API key.
+// It is no verdict about the API key.
 func TestWrongCallerTokenIsUnavailable(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
 		d := startDaemon(t, s)
@@ -371,7 +371,7 @@ type faultyNetwork struct {
 
 func startProxy(t *testing.T, upstream string) faultyNetwork {
 	t.Helper()
-	// Some toxics log to the standard error whatever logger they are given.
+	// Some toxics log to the standard error in spite of their logger.
 	zerolog.SetGlobalLevel(zerolog.Disabled)
 	p := toxiproxy.NewProxy(toxiproxy.NewServer(toxiproxy.NewMetricsContainer(nil), zerolog.Nop()), t.Name(), "127.0.0.1:0", strings.TrimPrefix(upstream, "http://"))
 	if err := p.Start(); err != nil {

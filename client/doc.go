@@ -1,4 +1,4 @@
-// Package client validates API keys by asking a keytail daemon. It is the Validator
+// Package client validates API keys by requests to a keytail daemon. It is the Validator
 // for services that run in another process, or on another machine, than keytail, and
 // has the same middleware as an embedded keytail.Service.
 //

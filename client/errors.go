@@ -15,7 +15,7 @@ import (
 
 var (
 	// ErrCallerToken means that the daemon refuses the caller token of this program, or
-	// requires one and none is set. It is a mistake in the configuration, and says nothing
+	// requires one and none is set. It is a mistake in the configuration, and has no information
 	// about the key. Validate returns it together with auth.ErrUnavailable.
 	ErrCallerToken = errors.New("the daemon refuses the caller token")
 	// ErrBadRequest means that the auth.Request is invalid, for example a scope with a

@@ -66,7 +66,7 @@ type subscriber struct {
 	// connected: the stream is open. state is the state of the instance that sends it.
 	connected bool
 	state     string
-	// settledAt is when all earlier gaps can be found by asking: all watches are
+	// settledAt is when all earlier gaps can be found by rechecks: all watches are
 	// rechecked once more then. recheckedAt is when they were last rechecked.
 	settledAt, recheckedAt time.Time
 	// pendingSince is since when there may be a change without a later verdict. Zero:
@@ -95,7 +95,7 @@ func (s *subscriber) receive(ctx context.Context) error {
 			s.client.config.Logger.Warn("the event stream is disconnected: watched API keys are rechecked periodically", "error", err)
 		}
 		if time.Since(started) > longestPause {
-			// A stream that is closed at once does not reset the pause.
+			// A stream that is closed immediately does not reset the pause.
 			pause.Reset()
 		}
 		if !timing.Sleep(ctx, max(pause.NextBackOff(), retryAfter(err))) {
@@ -194,7 +194,7 @@ func (s *subscriber) onChange(keyID string, revision uint64) {
 }
 
 // onGap is called when changes may have been missed up to now. All watches are
-// rechecked at once, and again when no answer can lack these changes any more: the
+// rechecked immediately, and again when no answer can lack these changes any more: the
 // instance that answers may lag behind by MaxStale. There is one more interval because
 // the end of a loss is not reported if it comes before the daemon's next check of its
 // state.
@@ -235,7 +235,7 @@ func (s *subscriber) recheckWhileMissing(ctx context.Context) error {
 		if s.recheckDue() {
 			s.recheckAll()
 		}
-		s.client.watches.SetStale(s.stale())
+		s.client.watches.SetStale(s.isStale())
 	}
 }
 
@@ -247,9 +247,9 @@ func (s *subscriber) recheckDue() bool {
 	return missing && time.Since(s.recheckedAt) >= s.client.config.MaxStale/recheckFraction
 }
 
-// stale reports whether there may have been a change more than MaxStale ago and no
+// isStale reports whether there may have been a change more than MaxStale ago and no
 // verdict since.
-func (s *subscriber) stale() bool {
+func (s *subscriber) isStale() bool {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
 	if last := s.client.lastVerdict.Load(); last != nil && last.After(s.pendingSince) {

@@ -239,7 +239,7 @@ func (s *rig) count() (verifies, opened int) {
 const bound = DefaultMaxStale + DefaultMaxStale/recheckFraction + DefaultMaxStale/tickFraction + time.Second
 
 // The instance that answers lags behind, and gets the revision of the event.
-func TestRevocationEndsAWatchAtOnce(t *testing.T) {
+func TestRevocationEndsAWatchImmediately(t *testing.T) {
 	withRig(t, func(s *rig) {
 		s.set(func(f *fakeFleet) { f.lag = DefaultMaxStale })
 		time.Sleep(time.Minute)
@@ -457,7 +457,7 @@ func TestStreamContinuesAfterTheLastEvent(t *testing.T) {
 }
 
 // Each connection rechecks all watches.
-func TestStreamThatIsClosedAtOnceKeepsThePause(t *testing.T) {
+func TestStreamThatIsClosedImmediatelyKeepsThePause(t *testing.T) {
 	withRig(t, func(s *rig) {
 		_, leave := s.stream()
 		defer leave()

@@ -16,8 +16,7 @@ import (
 )
 
 // maxResponse bounds the body of a response, in bytes. It contains the metadata of a key,
-// which keytail passes on without a limit of its own; a key with more is
-// auth.ErrUnavailable here.
+// which keytail passes on without a limit; a key with more is auth.ErrUnavailable here.
 const maxResponse = 1 << 20
 
 // Why a response is rejected. No message quotes the response.

@@ -71,7 +71,7 @@ func TestRejectedResponses(t *testing.T) {
 		"truncated":                     {validBody[:len(validBody)-1], auth.Request{}, errNotObject},
 		"truncated in a value":          {validBody[:len(validBody)-5], auth.Request{}, errNotObject},
 		"two objects":                   {validBody + `{}`, auth.Request{}, errNotObject},
-		"trailing garbage":              {validBody + `x`, auth.Request{}, errNotObject},
+		"trailing bytes":                {validBody + `x`, auth.Request{}, errNotObject},
 		"invalid UTF-8":                 {with(`"n"`, "\"\xff\""), auth.Request{}, errNotObject},
 		"name without value":            {with(`"valid":true`, `"valid"`), auth.Request{}, errNotObject},
 		"too many fields":               {with(`"valid"`, manyFields()+`"valid"`), auth.Request{}, errDuplicateField},

@@ -49,8 +49,8 @@ func requestOrders(key string, header ...field) func(map[string]string) request 
 	}
 }
 
-// gotForged reports whether the API got a header that a client forged.
-func gotForged(_ *reply, got *received) bool {
+// receivedForgedHeader reports whether the API got a header that a client forged.
+func receivedForgedHeader(_ *reply, got *received) bool {
 	return got != nil && slices.ContainsFunc(got.Header, func(f field) bool { return strings.Contains(f.Value, "forged") })
 }
 
@@ -66,4 +66,6 @@ func sawStatus(status int) func(*reply, *received) bool {
 // that needs a key.
 func requestDotSegments(map[string]string) request { return request{target: "/orders/../public/1"} }
 
-func gotOrders(_ *reply, got *received) bool { return got != nil && couldMean(got.Target, "/orders") }
+func gotOrders(_ *reply, got *received) bool {
+	return got != nil && canResolveTo(got.Target, "/orders")
+}

@@ -26,11 +26,11 @@ type want struct {
 	code string
 	// challenge is the expected WWW-Authenticate, "" for none.
 	challenge string
-	// reached says that the API must get the request. If false, it must not.
+	// reached means that the API must get the request. If false, it must not.
 	reached bool
-	// either says that the API may get the request; check then decides.
+	// either means that the API may get the request; check then decides.
 	either bool
-	// anyRefusal says that the refusal depends on which limit is reached first.
+	// anyRefusal means that the refusal depends on which limit is reached first.
 	anyRefusal bool
 }
 
@@ -435,7 +435,7 @@ func paths(keys map[string]string) []testCase {
 			name: "without a key: " + target, request: request{target: target}, want: want{either: true, statuses: []int{200, 301, 307, 308, 400, 401, 404}},
 			check: func(t *testing.T, _ *reply, got *received) {
 				t.Helper()
-				if got != nil && couldMean(got.Target, "/orders", "/acme") {
+				if got != nil && canResolveTo(got.Target, "/orders", "/acme") {
 					t.Errorf("without a key the API got %q", got.Target)
 				}
 			},
@@ -446,7 +446,7 @@ func paths(keys map[string]string) []testCase {
 			name: "with a key: " + target, request: request{target: target, header: []field{bearer(keys["valid"])}}, want: want{either: true, statuses: []int{200, 301, 307, 308, 400, 404}},
 			check: func(t *testing.T, r *reply, got *received) {
 				t.Helper()
-				if r.status == http.StatusOK && (got == nil || !couldMean(got.Target, "/orders")) {
+				if r.status == http.StatusOK && (got == nil || !canResolveTo(got.Target, "/orders")) {
 					t.Errorf("the API got %+v", got)
 				}
 			},
@@ -455,10 +455,10 @@ func paths(keys map[string]string) []testCase {
 	return all
 }
 
-// couldMean reports whether a server could resolve a target to a path below one of the
+// canResolveTo reports whether a server could resolve a target to a path below one of the
 // prefixes: with or without decoding it, resolving dot segments, removing parameters of
 // segments (";"), and treating "\\" as "/".
-func couldMean(target string, prefixes ...string) bool {
+func canResolveTo(target string, prefixes ...string) bool {
 	raw, _, _ := strings.Cut(target, "?")
 	readings := []string{raw}
 	if decoded, err := url.PathUnescape(raw); err == nil {

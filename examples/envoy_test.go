@@ -71,15 +71,15 @@ func envoyMistakes(t *testing.T) []mutation {
 	path := func(target string) func(map[string]string) request {
 		return func(map[string]string) request { return request{target: target} }
 	}
-	gotOrders := func(_ *reply, got *received) bool { return got != nil && couldMean(got.Target, "/orders") }
+	gotOrders := func(_ *reply, got *received) bool { return got != nil && canResolveTo(got.Target, "/orders") }
 	return []mutation{
 		{
 			name: "nothing is deleted", edit: replace(t, envoyDeletes, "never"),
-			request: unasked(field{"X-Auth-User-Id", "forged"}), detected: gotForged,
+			request: unasked(field{"X-Auth-User-Id", "forged"}), detected: receivedForgedHeader,
 		},
 		{
 			name: "names with underscores", edit: remove(t, "headers_with_underscores_action: DROP_HEADER"),
-			request: requestOrders("valid", field{"X_Forwarded_For", "forged"}), detected: gotForged,
+			request: requestOrders("valid", field{"X_Forwarded_For", "forged"}), detected: receivedForgedHeader,
 		},
 		{
 			name: "dot segments in a path", edit: remove(t, "normalize_path: true"),
@@ -185,7 +185,7 @@ func TestEnvoyRepeatedHeaders(t *testing.T) {
 	type variant struct {
 		proxy
 		edit func(string) string
-		// joins says that Envoy also joins the values of X-API-Key.
+		// joins means that Envoy also joins the values of X-API-Key.
 		joins bool
 	}
 	same := func(config string) string { return config }
@@ -289,7 +289,7 @@ func TestEnvoyOutagesOverGRPC(t *testing.T) {
 }
 
 // TestEnvoySendsTheConnectionsAddress checks that keytail gets the address of the
-// connection, whatever Envoy does with X-Forwarded-For.
+// connection, and does not depend on X-Forwarded-For.
 func TestEnvoySendsTheConnectionsAddress(t *testing.T) {
 	s := newEnvoy(t, envoyGRPC(), replace(t, "use_remote_address: true", "use_remote_address: false\n                xff_num_trusted_hops: 1"))
 	forged := field{"X-Forwarded-For", "203.0.113.7"}

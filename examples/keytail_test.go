@@ -153,9 +153,9 @@ func (d *daemon) awaitStatus(status int, what string) {
 // kill ends the process, so that connections are refused.
 func (d *daemon) kill() { d.child.kill() }
 
-// hang stops the process, so that connections are accepted and get no response, until
+// pauseProcess stops the process, so that connections are accepted and get no response, until
 // resume.
-func (d *daemon) hang() {
+func (d *daemon) pauseProcess() {
 	d.t.Helper()
 	if err := d.child.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
 		d.t.Fatal(err)

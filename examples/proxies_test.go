@@ -63,7 +63,7 @@ func (s *stage) try(t *testing.T, c testCase) {
 	c.check(t, r, got)
 }
 
-// compare compares the response and the API's requests with what the case wants.
+// compare compares the response and the API's requests with what the case expects.
 func (w want) compare(t *testing.T, a request, r *reply, after []received) {
 	t.Helper()
 	if !slices.Contains(append(w.statuses, w.status), r.status) || (r.status == 0 && len(w.statuses) == 0) {
@@ -114,7 +114,7 @@ func (s *stage) tryOutages(t *testing.T) {
 		begin, end func()
 	}{
 		{"keytail has lost MongoDB", s.keytail.loseMongoDB, s.keytail.regainMongoDB},
-		{"keytail hangs", s.keytail.hang, s.keytail.resume},
+		{"keytail hangs", s.keytail.pauseProcess, s.keytail.resume},
 		{"keytail is stopped", s.keytail.kill, s.keytail.start},
 	} {
 		t.Run(outage.name, func(t *testing.T) {

@@ -11,10 +11,10 @@
 // Key creates a key with scopes; Add creates one with a user, an expiry or an
 // allow-list. Revoke, Expire, SetScopes, Delete and Change do what happens to keys in
 // production. Outage, Recover and SetStaleness do what happens to keytail. Validations
-// returns what the Validator was asked.
+// returns the requests that the Validator received.
 //
 // Verdicts are the same as in production: the same code parses keys and decides, and a
-// test compares both. Principal.Done reports each change at once, as if the change
+// test compares both. Principal.Done reports each change immediately, as if the change
 // stream had no delay.
 //
 // The clock is that of package time, so testing/synctest can move it. Everything is

@@ -12,7 +12,7 @@ import (
 	"github.com/keytail/keytail/keytailtest"
 )
 
-// exampleT stands for the *testing.T, which examples do not have.
+// exampleT replaces the *testing.T, which examples do not have.
 type exampleT struct{ cleanups []func() }
 
 func startT() *exampleT { return &exampleT{} }
@@ -50,7 +50,7 @@ func ExampleValidator_Add() {
 	// key-4 test-user VALID
 }
 
-// Principal.Done tells a long-running handler that its key was revoked.
+// Principal.Done notifies a long-running handler that its key was revoked.
 func ExampleValidator_Revoke() {
 	t := startT() // the *testing.T of your test
 	defer t.end()

@@ -106,7 +106,7 @@ func (v *Validator) validateLocked(text string, request *auth.Request) (*apikey.
 	}
 	record := v.keys[hash]
 	switch {
-	case v.staleLocked():
+	case v.isStaleLocked():
 		return record, auth.Verdict{Code: auth.Unavailable}, auth.ErrUnavailable
 	case request.MinRevision > auth.Revision(v.revision):
 		return record, auth.Verdict{Code: auth.Unavailable}, auth.ErrRevisionAhead
@@ -129,8 +129,8 @@ func (v *Validator) validateLocked(text string, request *auth.Request) (*apikey.
 	return record, verdict, nil
 }
 
-// staleLocked reports whether no verdict is possible. The caller holds the lock.
-func (v *Validator) staleLocked() bool { return v.outage || v.staleness > MaxStale }
+// isStaleLocked reports whether no verdict is possible. The caller holds the lock.
+func (v *Validator) isStaleLocked() bool { return v.outage || v.staleness > MaxStale }
 
 // Outage does what happens when the database has been unreachable for longer than
 // MaxStale: every well-formed key is auth.Unavailable, and a Principal with
@@ -141,7 +141,7 @@ func (v *Validator) Outage() { v.set(func() { v.outage = true }) }
 func (v *Validator) Recover() { v.set(func() { v.outage, v.staleness = false, 0 }) }
 
 // SetStaleness sets the Staleness of all later verdicts. More than MaxStale is an
-// outage. Changes still take effect at once.
+// outage. Changes still take effect immediately.
 func (v *Validator) SetStaleness(staleness time.Duration) {
 	v.set(func() { v.staleness = max(staleness, 0) })
 }
@@ -152,7 +152,7 @@ func (v *Validator) set(change func()) {
 	change()
 	// Under the lock, so that two calls take effect in their order. It does not block:
 	// another goroutine makes the rechecks.
-	v.watches.SetStale(v.staleLocked())
+	v.watches.SetStale(v.isStaleLocked())
 }
 
 // Validations returns all calls of Validate so far, in their order. They include the

@@ -1,4 +1,4 @@
-# Stands for the official golang image. The build context is a Go tree.
+# Replaces the official golang image. The build context is a Go tree.
 ARG BASE
 FROM ${BASE}
 COPY . /usr/local/go

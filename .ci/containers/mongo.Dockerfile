@@ -1,4 +1,4 @@
-# Stands for the official mongo image: SecantusDB in the place of mongod, and the
+# Replaces the official mongo image: SecantusDB in the place of mongod, and the
 # real mongosh. Node.js comes from PyPI, because Debian's is too old for mongosh.
 ARG BASE
 FROM ${BASE}

@@ -1,4 +1,4 @@
-# Stands for the official nginx image: Debian's nginx, and the same user 101.
+# Replaces the official nginx image: Debian's nginx, and the same user 101.
 ARG BASE
 FROM ${BASE}
 RUN apt-get update -q \

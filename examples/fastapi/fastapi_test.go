@@ -110,7 +110,7 @@ func (r *rig) newKey(fields bson.M) key {
 	mongotest.Eventually(r.t, waitTimeout, func() bool {
 		code := r.service.Core.Validator.Validate(r.t.Context(), text, &apikey.Request{}).Code
 		return code != apikey.Unavailable && code != apikey.NotFound
-	}, "keytail does not hear of a key")
+	}, "keytail does not receive the change of a key")
 	return k
 }
 
@@ -397,7 +397,7 @@ func TestInvalidAnswersAreRefused(t *testing.T) {
 	const good = `{"valid":true,"code":"VALID","user_id":"ada"}`
 	request := func(t *testing.T) (*http.Response, []byte) {
 		t.Helper()
-		response, body, err := send(t.Context(), http.MethodGet, url, "Bearer a-key-of-somebody")
+		response, body, err := send(t.Context(), http.MethodGet, url, "Bearer a-key-of-someone")
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -81,7 +81,7 @@ func ready(c *gin.Context, status keytail.Status) {
 	c.String(code, "%s\n", status.State)
 }
 
-// serve answers until ctx ends, and then lets the requests end that are under way.
+// serve answers until ctx ends, and then lets the requests end that are in progress.
 func serve(ctx context.Context, keys *keytail.Service, listener net.Listener, drain time.Duration) error {
 	router, book := gin.New(), orders.New()
 	router.Use(gin.Recovery())

@@ -97,7 +97,7 @@ func serve(ctx context.Context, keys *client.Client, listener net.Listener, drai
 
 // ready responds 200 from keytail's first answer, which shows that the address and the
 // token are right, until the shutdown. It also does so when keytail becomes unreachable
-// later: this API then responds 503, which tells clients more than a load balancer
+// later: this API then responds 503, which informs clients better than a load balancer
 // without instances.
 func ready(stopping context.Context, keys *client.Client) gin.HandlerFunc {
 	var answered atomic.Bool

@@ -102,7 +102,7 @@ func (d *daemon) newKey(t *testing.T, id string) string {
 	key := smoke.Insert(t, d.keys, id)
 	mongotest.Eventually(t, smoke.Timeout, func() bool {
 		return d.service.Core.Validator.Validate(t.Context(), key, &apikey.Request{}).Code == apikey.Valid
-	}, "the daemon does not hear of a key")
+	}, "the daemon does not receive the change of a key")
 	return key
 }
 

@@ -27,7 +27,7 @@ func (b *Book) AddRoutes(router gin.IRouter, keys Keys) {
 	orders.POST("", auth.RequireScope("orders:write"), b.create)
 
 	// A stream lasts longer than a verdict is valid. So it ends when its key is revoked, and
-	// when keytail can no longer tell whether the key is valid.
+	// when keytail no longer knows whether the key is valid.
 	streams := router.Group("/orders", keys.Authenticate(auth.HideCredentials(), auth.CancelOnRevocation(), auth.CancelOnOutage()))
 	streams.GET("/events", auth.RequireScope("orders:read"), b.events)
 }
@@ -96,7 +96,7 @@ func (b *Book) events(c *gin.Context) {
 		case <-b.closed:
 			return
 		case <-c.Request.Context().Done():
-			// The client has disconnected, or its key is no longer valid; context.Cause tells
+			// The client has disconnected, or its key is no longer valid; context.Cause reports
 			// which.
 			return
 		}

@@ -36,8 +36,7 @@ type Client struct {
 	timeout time.Duration
 }
 
-// New sends nothing. The error says what is wrong with the URL, without quoting
-// it.
+// New sends nothing. The error describes what is wrong with the URL, without quoting it.
 func New(config Config) (*Client, error) {
 	base, err := httpclient.New(config.Config)
 	if err != nil {

@@ -135,7 +135,7 @@ func TestErrorResponses(t *testing.T) {
 		"token":          {401, problemType, `{"detail":"d","code":"UNAUTHENTICATED"}`, "does not accept this token", "UNAUTHENTICATED", false},
 		"path":           {404, problemType, `{"detail":"d","code":"NO_SUCH_PATH"}`, "is this the right listener", "NO_SUCH_PATH", false},
 		"database":       {503, problemType, `{"detail":"the database is away","code":"DATABASE_UNAVAILABLE"}`, "the database is away", "DATABASE_UNAVAILABLE", false},
-		"not known":      {503, problemType, `{"detail":"nobody knows","code":"OUTCOME_UNKNOWN","key_id":"k7"}`, "nobody knows", "OUTCOME_UNKNOWN", true},
+		"not known":      {503, problemType, `{"detail":"not known","code":"OUTCOME_UNKNOWN","key_id":"k7"}`, "not known", "OUTCOME_UNKNOWN", true},
 		"proxy":          {502, "text/html", "<html>", "answers 502 Bad Gateway, and not as keytail does", "", true},
 		"other server":   {404, "text/plain", "404 page not found", "answers 404 Not Found, and not as keytail does", "", false},
 		"elsewhere":      {302, "text/html", "", "which is not followed", "", false},
@@ -162,14 +162,14 @@ func TestErrorResponses(t *testing.T) {
 					t.Errorf("%q", err)
 				}
 				if len(server.seen()) != 1 {
-					t.Errorf("asked %d times", len(server.seen()))
+					t.Errorf("%d requests were sent", len(server.seen()))
 				}
 			})
 		}
 	}
 }
 
-// TestAWriteIsSentOnce: and if its response is lost, the error says that the
+// TestAWriteIsSentOnce: and if its response is lost, the error reports that the
 // outcome is unknown. A read's does not.
 func TestAWriteIsSentOnce(t *testing.T) {
 	for name, lose := range map[string]http.HandlerFunc{
@@ -272,7 +272,7 @@ func TestANewKeyWithoutItsSecretIsAFailure(t *testing.T) {
 }
 
 // TestInconsistentVerdictsAreErrors: a code other than VALID is not valid,
-// whatever else the response says (docs/http.md).
+// regardless of the rest of the response (docs/http.md).
 func TestInconsistentVerdictsAreErrors(t *testing.T) {
 	for body, valid := range map[string]bool{
 		`{"valid":true,"code":"VALID"}`: true, `{"valid":false,"code":"NEWER"}`: false,

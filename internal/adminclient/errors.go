@@ -14,7 +14,8 @@ import (
 // Error is a response with an error status.
 type Error = httpclient.Error
 
-// UnknownError is an error after which nobody knows whether a write took effect.
+// UnknownError is an error after which it is unknown whether a write took
+// effect.
 type UnknownError struct {
 	// KeyID is the key to look at. Empty: not known either.
 	KeyID string
@@ -31,7 +32,7 @@ func (u *UnknownError) Error() string {
 
 func (u *UnknownError) Unwrap() error { return u.Cause }
 
-// explain says why there was no response, and which flag helps.
+// explain returns why there was no response, and which flag helps.
 func (c *Client) explain(err error) error {
 	explained := c.http.Explain(err)
 	var certificate *tls.CertificateVerificationError
@@ -47,7 +48,8 @@ func (c *Client) explain(err error) error {
 // refusal makes an error of a response with an error status.
 func (c *Client) refusal(q *call, response *http.Response, body []byte) error {
 	e := c.http.Refusal(q.path, response, body)
-	// A proxy that gave up says nothing about the server behind it.
+	// The response of a proxy that gave up does not describe the server behind
+	// it.
 	lost := e.Code == "" && response.StatusCode >= http.StatusInternalServerError
 	if q.write() && (lost || e.Code == api.CodeOutcomeUnknown) {
 		return &UnknownError{KeyID: e.KeyID, Cause: e}

@@ -46,7 +46,7 @@ func (c *Client) Follow(ctx context.Context, lastID string, take func(Event) err
 			return ctx.Err()
 		case takeErr != nil:
 			return takeErr
-		case !opened || permanent(err):
+		case !opened || isPermanent(err):
 			return err
 		}
 		if broken != nil {
@@ -58,8 +58,8 @@ func (c *Client) Follow(ctx context.Context, lastID string, take func(Event) err
 	}
 }
 
-// permanent reports whether another attempt would have the same result.
-func permanent(err error) bool {
+// isPermanent reports whether another attempt would have the same result.
+func isPermanent(err error) bool {
 	var refused *Error
 	return errors.Is(err, httpclient.ErrNotKeytail) ||
 		errors.As(err, &refused) && refused.Status < http.StatusInternalServerError && refused.Status != http.StatusTooManyRequests

@@ -13,8 +13,8 @@ import (
 	"github.com/keytail/keytail/internal/httpclient"
 )
 
-// tell sends events with these ids, and their ends.
-func tell(w http.ResponseWriter, ids ...string) {
+// sendEvents sends events with these ids, and their ends.
+func sendEvents(w http.ResponseWriter, ids ...string) {
 	w.Header().Set("Content-Type", "text/event-stream")
 	for _, id := range ids {
 		_, _ = fmt.Fprintf(w, "id: %s\nevent: invalidation\ndata: {\"key_id\":\"k%s\"}\n\n", id, id)
@@ -49,16 +49,16 @@ func TestFollowResumesAfterTheLastEvent(t *testing.T) {
 	server = serve(t, func(w http.ResponseWriter, r *http.Request) {
 		switch len(server.seen()) {
 		case 1:
-			tell(w, "1", "2")
+			sendEvents(w, "1", "2")
 		case 2:
 			w.Header().Set("Retry-After", "0")
 			answers(http.StatusServiceUnavailable, "application/problem+json", `{"detail":"about to stop","code":"SHUTTING_DOWN"}`)(w, r)
 		case 3:
-			tell(w, "3")
+			sendEvents(w, "3")
 			_, _ = io.WriteString(w, "id: 4\nevent: invalid")
 			panic(http.ErrAbortHandler)
 		default:
-			tell(w, "4")
+			sendEvents(w, "4")
 			<-r.Context().Done()
 		}
 	})
@@ -86,10 +86,10 @@ func TestFollowReconnectsAfterSilence(t *testing.T) {
 	var server *fake
 	server = serve(t, func(w http.ResponseWriter, r *http.Request) {
 		if len(server.seen()) > 1 {
-			tell(w, "2")
+			sendEvents(w, "2")
 			return
 		}
-		tell(w, "1")
+		sendEvents(w, "1")
 		for range 10 {
 			timer := time.NewTimer(50 * time.Millisecond)
 			<-timer.C
@@ -118,7 +118,7 @@ func TestFollowEndsOnPermanentErrors(t *testing.T) {
 	var later *fake
 	later = serve(t, func(w http.ResponseWriter, r *http.Request) {
 		if len(later.seen()) == 1 {
-			tell(w, "1")
+			sendEvents(w, "1")
 			return
 		}
 		answers(http.StatusNotFound, "application/problem+json", `{"detail":"d","code":"NO_SUCH_PATH"}`)(w, r)
@@ -135,7 +135,7 @@ func TestFollowEndsOnPermanentErrors(t *testing.T) {
 		broken    int
 	}{
 		"wrong token":      {refusing.URL, "does not accept this token", 0},
-		"nobody there":     {"http://127.0.0.1:1", "connection refused", 0},
+		"unreachable":      {"http://127.0.0.1:1", "connection refused", 0},
 		"refused later":    {later.URL, "has no /v1/events", 1},
 		"not even a start": {page.URL, "answers 200 OK, and not as keytail does", 0},
 		"no JSON":          {text.URL, "event's data is not JSON", 0},
@@ -149,7 +149,7 @@ func TestFollowEndsOnPermanentErrors(t *testing.T) {
 
 func TestFollowEndsWithItsContext(t *testing.T) {
 	server := serve(t, func(w http.ResponseWriter, r *http.Request) {
-		tell(w, "1")
+		sendEvents(w, "1")
 		<-r.Context().Done()
 	})
 	ctx, cancel := context.WithCancel(t.Context())

@@ -35,7 +35,7 @@ type WrittenKey struct {
 	Response `json:"-"`
 }
 
-// errNoSecret: the key exists, and nobody can use it.
+// errNoSecret: the key exists, and cannot be used.
 var errNoSecret = errors.New("the response has no secret, so the new key cannot be used: revoke it and create another one")
 
 // errNoKey: the response is an object without a key.
@@ -197,5 +197,5 @@ func userQuery(userID string) url.Values {
 	return values
 }
 
-// keyPath has the id as one segment, whatever it contains.
+// keyPath has the id as one segment, with any content.
 func keyPath(id string) string { return api.PathKeys + "/" + url.PathEscape(id) }

@@ -21,17 +21,17 @@ const patience = 20 * time.Second
 // token is as long as one must be.
 const token = "0123456789abcdef-admin"
 
-// asked is one request as the server saw it.
-type asked struct {
+// recordedRequest is one request as the server received it.
+type recordedRequest struct {
 	method, uri, body string
 	header            http.Header
 }
 
-// fake is a server that remembers what it was asked.
+// fake is a server that records its requests.
 type fake struct {
 	*httptest.Server
 	mu  sync.Mutex
-	all []asked
+	all []recordedRequest
 }
 
 // serve answers everything by a handler, after it has been noted.
@@ -41,7 +41,7 @@ func serve(t *testing.T, handle http.HandlerFunc) *fake {
 	f.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
 		f.mu.Lock()
-		f.all = append(f.all, asked{r.Method, r.RequestURI, string(body), r.Header.Clone()})
+		f.all = append(f.all, recordedRequest{r.Method, r.RequestURI, string(body), r.Header.Clone()})
 		f.mu.Unlock()
 		handle(w, r)
 	}))
@@ -49,13 +49,13 @@ func serve(t *testing.T, handle http.HandlerFunc) *fake {
 	return f
 }
 
-func (f *fake) seen() []asked {
+func (f *fake) seen() []recordedRequest {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return append([]asked(nil), f.all...)
+	return append([]recordedRequest(nil), f.all...)
 }
 
-// answers is a handler that always says the same.
+// answers is a handler that always sends the same response.
 func answers(status int, contentType, body string) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", contentType)

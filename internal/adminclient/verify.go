@@ -18,7 +18,7 @@ type Verdict struct {
 // (docs/http.md).
 var errInconsistent = errors.New("the verdict is inconsistent: is the server keytail?")
 
-// Verify asks the public listener about a key. A verdict with an error status
+// Verify sends a key to the public listener. A verdict with an error status
 // (UNAVAILABLE, MISSING) is an Error with that Code.
 func (c *Client) Verify(ctx context.Context, r api.VerifyRequest) (*Verdict, error) {
 	var v Verdict

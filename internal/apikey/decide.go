@@ -19,7 +19,7 @@ func Decide(r *Record, q *Request, now time.Time) Code {
 		return Disabled
 	case !r.ExpiresAt.IsZero() && !now.Before(r.ExpiresAt):
 		return Expired
-	case !boundTo(r.OrgID, q.OrgID) || !boundTo(r.ProjectID, q.ProjectID) || !addressAllowed(r.AllowedIPs, q.IP):
+	case !isBoundTo(r.OrgID, q.OrgID) || !isBoundTo(r.ProjectID, q.ProjectID) || !isAddressAllowed(r.AllowedIPs, q.IP):
 		return Forbidden
 	case !holdsAll(r.Scopes, q.Scopes):
 		return InsufficientPermissions
@@ -27,15 +27,15 @@ func Decide(r *Record, q *Request, now time.Time) Code {
 	return Valid
 }
 
-// boundTo reports whether a key that is bound to bound ("": not bound) may be used for what the
+// isBoundTo reports whether a key that is bound to bound ("": not bound) may be used for what the
 // request names. A bound key requires the request to name what it is for.
-func boundTo(bound, named string) bool { return bound == "" || bound == named }
+func isBoundTo(bound, named string) bool { return bound == "" || bound == named }
 
-// addressAllowed reports whether one of the allowed networks contains the client's address. If
+// isAddressAllowed reports whether one of the allowed networks contains the client's address. If
 // there are no networks, any address is allowed, known or not. If there are, an unknown address is
 // refused. So is one with a zone (fe80::1%eth0): a zone names a link of one machine, and the same
 // address on another link is another host.
-func addressAllowed(allowed []netip.Prefix, client netip.Addr) bool {
+func isAddressAllowed(allowed []netip.Prefix, client netip.Addr) bool {
 	if len(allowed) == 0 {
 		return true
 	}

@@ -30,7 +30,7 @@ const (
 	// checksumDigits encode a CRC-32: 62^6 > 2^32 > 62^5.
 	checksumDigits = 6
 
-	// shownChars characters of a secret may be shown to tell keys apart: 48 of 256 bits.
+	// shownChars characters of a secret may be shown to distinguish keys: 48 of 256 bits.
 	shownChars = 8
 )
 
@@ -97,7 +97,7 @@ func Generate(prefix string, random io.Reader) (string, error) {
 // ValidHashAfter returns ErrHashAfter unless ParseAfter may be used with after. There must be
 // space for a secret behind it.
 func ValidHashAfter(after string) error {
-	if len(after) > MaxTextLen-MinTextLen || !printableASCII(after) {
+	if len(after) > MaxTextLen-MinTextLen || !isPrintableASCII(after) {
 		return ErrHashAfter
 	}
 	return nil
@@ -109,7 +109,7 @@ func ValidHashAfter(after string) error {
 // Any printable ASCII text without a space (0x21 to 0x7e) of 8 to 512 bytes is legal, because a
 // collection may contain keys from other systems. Only a text with this prefix and exactly the
 // length of Generate's keys is checked against its checksum. Parse does not check whether the 43
-// digits stand for a number past 2^256: it hashes the whole text, never the number, so such a text
+// digits represent a number past 2^256: it hashes the whole text, never the number, so such a text
 // is simply an unknown key.
 //
 // The error is ErrMissing for "" and wraps ErrMalformed for everything else; it never quotes the
@@ -140,16 +140,16 @@ func checkText(prefix, text string) error {
 	switch {
 	case len(text) < MinTextLen || len(text) > MaxTextLen:
 		return errTextLength
-	case !printableASCII(text):
+	case !isPrintableASCII(text):
 		return errTextByte
-	case ours(prefix, text) && !checksumHolds(text, len(prefix)+1):
+	case hasOwnFormat(prefix, text) && !isChecksumValid(text, len(prefix)+1):
 		return errTextChecksum
 	}
 	return nil
 }
 
-// printableASCII reports whether all of text is in 0x21 to 0x7e, so without a space.
-func printableASCII(text string) bool {
+// isPrintableASCII reports whether all of text is in 0x21 to 0x7e, so without a space.
+func isPrintableASCII(text string) bool {
 	for i := range len(text) {
 		if c := text[i]; c < 0x21 || c > 0x7e {
 			return false
@@ -158,9 +158,9 @@ func printableASCII(text string) bool {
 	return true
 }
 
-// DisplayPrefix is the part of a key that may be shown to tell it from others: the prefix up to
-// the first '_', and of the rest 8 characters but never more than a quarter, so that a short key
-// from another system is not revealed.
+// DisplayPrefix is the part of a key that may be shown to identify it: the prefix up to the first
+// '_', and of the rest 8 characters but never more than a quarter, so that a short key from another
+// system is not revealed.
 func DisplayPrefix(text string) string {
 	start := 0
 	if head, _, found := strings.Cut(text, "_"); found && ValidPrefix(head) == nil {
@@ -169,16 +169,16 @@ func DisplayPrefix(text string) string {
 	return text[:start+min(shownChars, (len(text)-start)/4)]
 }
 
-// ours reports whether text has the prefix and the length of the keys that Generate makes with
-// prefix.
-func ours(prefix, text string) bool {
+// hasOwnFormat reports whether text has the prefix and the length of the keys that Generate makes
+// with prefix.
+func hasOwnFormat(prefix, text string) bool {
 	n := len(prefix)
 	return n > 0 && len(text) == n+1+secretDigits+checksumDigits && text[n] == '_' && text[:n] == prefix
 }
 
-// checksumHolds reports whether the checksum matches, for a text of Generate's length whose digits
+// isChecksumValid reports whether the checksum matches, for a text of Generate's length whose digits
 // begin at start.
-func checksumHolds(text string, start int) bool {
+func isChecksumValid(text string, start int) bool {
 	var value uint64
 	end := len(text) - checksumDigits
 	for i := start; i < len(text); i++ {

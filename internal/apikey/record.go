@@ -11,12 +11,12 @@ import (
 // packages only compare it.
 type DocID string
 
-// Record is what the database says about one key, in the form that Decide reads. The hash is not
-// part of it: whoever has a Record found it by hash.
+// Record is what the database contains about one key, in the form that Decide reads. The hash is not
+// part of it: a Record is always found by its hash.
 type Record struct {
 	// KeyID is the document's _id as text: the name of the key in answers and logs. Never empty.
 	KeyID string
-	// UserID is the principal that the key stands for. Empty only when Defect is set.
+	// UserID is the principal that the key authenticates. Empty only when Defect is set.
 	UserID string
 	// OrgID and ProjectID bind the key. Empty: not bound, valid for any.
 	OrgID     string
@@ -33,12 +33,12 @@ type Record struct {
 	Metadata json.RawMessage
 	// Active is the document's is_active.
 	Active bool
-	// Defect says why the document cannot be read as a key, without any of its values. Empty: it
-	// can be read. A record with a defect is DISABLED.
+	// Defect is the reason why the document cannot be read as a key, without any of its values.
+	// Empty: it can be read. A record with a defect is DISABLED.
 	Defect string
 }
 
-// Request is what the caller wants to do with the key.
+// Request is what the caller needs the key for.
 type Request struct {
 	// Scopes that the key must have, all of them. Empty: none is needed.
 	Scopes []string

@@ -2,7 +2,7 @@ package apikey
 
 import "time"
 
-// Code says which check decided. It is part of the wire contract.
+// Code is the check that decided. It is part of the wire contract.
 type Code uint8
 
 // The codes in the order of the checks: the first check that fails decides. The zero value is
@@ -32,7 +32,7 @@ const (
 	CodeCount = int(Valid) + 1
 )
 
-// Source says where the data of a verdict came from.
+// Source is where the data of a verdict came from.
 type Source uint8
 
 const (
@@ -59,7 +59,7 @@ const (
 	// NoProblem: the request is in order.
 	NoProblem Problem = iota
 	// RevisionAhead: the cluster has not yet reached the request's MinRevision, so keytail cannot
-	// have given it to anybody.
+	// have given it to anyone.
 	RevisionAhead
 )
 

@@ -179,7 +179,7 @@ func (w *walker) name(where string, object *types.TypeName) {
 }
 
 // constants looks at the initializers of exported constants, which go doc prints. The
-// types do not tell where a constant comes from.
+// types do not show where a constant comes from.
 func (w *walker) constants(path string) error {
 	file, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.SkipObjectResolution)
 	if err != nil {

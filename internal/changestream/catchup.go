@@ -34,7 +34,7 @@ const (
 var errCatchUpTooSlow = errors.New("catching up took longer than its bound")
 
 // errOutageOver is why a request was cancelled that an outage may have left without an answer.
-var errOutageOver = errors.New("the database acknowledges heartbeats again, so the request under way was cancelled and is repeated")
+var errOutageOver = errors.New("the database acknowledges heartbeats again, so the request in progress was cancelled and is repeated")
 
 // catchUp is the clock that limits how long the stream may stay behind although the database works
 // (DESIGN.md, "Catching up"). It runs while the cache is older than max_stale, in steps from one
@@ -71,7 +71,7 @@ type catchUp struct {
 	// lastAcknowledged is when a heartbeat was last acknowledged.
 	lastAcknowledged time.Time
 	// tooSlow is set when the bound has passed. giveUp cancels the request, or the pause, under
-	// way, with errCatchUpTooSlow or errOutageOver. Nil: there is none.
+	// way, with errCatchUpTooSlow or errOutageOver. Nil: none.
 	tooSlow bool
 	giveUp  func(why error)
 }
@@ -147,7 +147,7 @@ func (c *catchUp) fresh(asOf time.Time) {
 	if asOf.After(c.since) {
 		c.since = asOf
 	}
-	if c.behind(c.now()) {
+	if c.isBehind(c.now()) {
 		return
 	}
 	c.repeatedLosses = 0
@@ -157,10 +157,10 @@ func (c *catchUp) fresh(asOf time.Time) {
 	c.stop()
 }
 
-func (c *catchUp) behind(now time.Time) bool { return keycache.Elapsed(c.since, now) > c.maxStale }
+func (c *catchUp) isBehind(now time.Time) bool { return keycache.Elapsed(c.since, now) > c.maxStale }
 
 // acknowledged: a majority has accepted a heartbeat, as of this operationTime. It moves the clock.
-// The first acknowledgement after an outage cancels the request under way: otherwise a dead
+// The first acknowledgement after an outage cancels the request in progress: otherwise a dead
 // connection would be waited for until the bound has passed. Only the acknowledgement that starts
 // the clock does so: where heartbeats are rare, no resume would ever finish otherwise.
 func (c *catchUp) acknowledged(at clustertime.Time) {
@@ -176,7 +176,7 @@ func (c *catchUp) acknowledged(at clustertime.Time) {
 		active += now.Sub(c.attemptSince)
 		c.attemptSince = now
 	}
-	if c.since.IsZero() || c.tooSlow || !c.behind(now) {
+	if c.since.IsZero() || c.tooSlow || !c.isBehind(now) {
 		return
 	}
 	if wasDown && c.startedAt.IsZero() && c.giveUp != nil {
@@ -242,7 +242,7 @@ func (c *catchUp) backlog() time.Duration {
 }
 
 // arm registers giveUp, to be called when the bound passes or an outage is over; if the bound has
-// already passed, it is called at once. disarm must be called before the next arm.
+// already passed, it is called immediately. disarm must be called before the next arm.
 func (c *catchUp) arm(giveUp func(why error)) (disarm func()) {
 	c.mutex.Lock()
 	defer c.mutex.Unlock()

@@ -233,7 +233,7 @@ func TestProgressIsShown(t *testing.T) {
 	}
 }
 
-func TestARequestThatBeginsTooLateIsCancelledAtOnce(t *testing.T) {
+func TestARequestThatBeginsTooLateIsCancelledImmediately(t *testing.T) {
 	c := newClock(t)
 	disarm := c.arm(func(error) { t.Error("called after it was disarmed") })
 	disarm()
@@ -289,7 +289,7 @@ func TestAResumeThatBlocksIsALossWithinTheBound(t *testing.T) {
 		r.runOpen()
 		r.waitForFreshness(1)
 		r.interrupt(node)
-		mongotest.Eventually(t, patience, r.lossOf(reasonCatchUp), "it is retried for ever")
+		mongotest.Eventually(t, patience, r.lossOf(reasonCatchUp), "it is retried forever")
 		lostAt := r.Status().LastLoss.At
 		r.look(func() bool {
 			i := slices.IndexFunc(r.fresh, func(f keycache.Freshness) bool { return f.AsOf.After(lostAt) })
@@ -330,7 +330,7 @@ func TestASlowResumeIsNoLossWhileTheDatabaseIsUnreachable(t *testing.T) {
 	})
 }
 
-// The connection of the resume under way is dead, the others are not.
+// The connection of the resume in progress is dead, the others are not.
 func TestARequestThatAnOutageLeftHangingIsNoLoss(t *testing.T) {
 	inBothScopes(t, func(t *testing.T, r *rig, node *devmongo.Server, _ *observer.ObservedLogs) {
 		r.runOpen()
@@ -354,7 +354,7 @@ func TestARequestThatAnOutageLeftHangingIsNoLoss(t *testing.T) {
 
 // Heartbeats are acknowledged and never arrive, while changes do. This may happen on
 // a sharded cluster.
-func TestHeartbeatsThatNeverArriveAreALossNowAndThen(t *testing.T) {
+func TestHeartbeatsThatNeverArriveCauseLossesAtIntervals(t *testing.T) {
 	s := mongotest.StartDevmongo(t, devmongo.Config{})
 	elsewhere := s.Client(t).Database(s.Database(t))
 	r := newRig(t, &s.Server, true, func(c *Config) {
@@ -369,7 +369,7 @@ func TestHeartbeatsThatNeverArriveAreALossNowAndThen(t *testing.T) {
 			r.insert("")
 			_, _ = r.keys.DeleteMany(t.Context(), bson.D{})
 			return r.Status().Losses > uint64(n)
-		}, "it is held on to for ever")
+		}, "it is kept forever")
 		at = append(at, r.Status().LastLoss.At)
 	}
 	if !r.lossOf(reasonCatchUp)() {

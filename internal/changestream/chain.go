@@ -15,10 +15,10 @@ import (
 var errRewound = errors.New("this instance's document in " + HeartbeatCollection + " does not hold its last acknowledged heartbeat: the database was restored from a snapshot, or another client has changed or deleted the document; if this happens again without a restore, check who may write the collection (docs/security.md)")
 
 // errUnverified is why a history is lost when a stream was resumed too early.
-var errUnverified = errors.New("the stream was interrupted before the first heartbeat arrived, so keytail cannot tell whether the server still has the same history")
+var errUnverified = errors.New("the stream was interrupted before the first heartbeat arrived, so keytail does not know whether the server still has the same history")
 
 // chain is a sequence of heartbeats. The server wrote each of them only because the document held
-// an earlier one of the chain; it wrote the first whatever the document held. DESIGN.md ("A
+// an earlier one of the chain; it wrote the first for any content of the document. DESIGN.md ("A
 // restore is a loss") proves that a restored server cannot continue a chain.
 type chain struct {
 	// start is the sequence number of its first heartbeat. Zero: the next heartbeat begins a

@@ -71,7 +71,7 @@ func (r *rig) waitUntilIdle(node *devmongo.Server) {
 func (r *rig) waitForRequests(n int, held time.Duration) {
 	r.t.Helper()
 	admin := r.server.Client(r.t, "operator").Database("admin")
-	asked := func() int {
+	countRequests := func() int {
 		var reply struct{ Count int }
 		if err := admin.RunCommand(r.t.Context(), bson.D{
 			{Key: "configureFailPoint", Value: "failCommand"},
@@ -87,9 +87,9 @@ func (r *rig) waitForRequests(n int, held time.Duration) {
 		}
 		return reply.Count
 	}
-	asked()
+	countRequests()
 	got := 0
-	mongotest.Eventually(r.t, patience, func() bool { got += asked(); return got >= n }, "the tail sends no request")
+	mongotest.Eventually(r.t, patience, func() bool { got += countRequests(); return got >= n }, "the tail sends no request")
 }
 
 func TestARestoreInPlaceIsALoss(t *testing.T) {
@@ -226,7 +226,7 @@ func TestARolledBackHeartbeatKeepsTheHistory(t *testing.T) {
 }
 
 // The tail's request takes an hour; the heartbeat ends it.
-func TestALossByAHeartbeatIsDeclaredAtOnce(t *testing.T) {
+func TestALossByAHeartbeatIsDeclaredImmediately(t *testing.T) {
 	s := mongotest.StartDevmongo(t, devmongo.Config{})
 	core, logs := observer.New(zap.WarnLevel)
 	r := newRig(t, &s.Server, true, func(c *Config) {
@@ -309,7 +309,7 @@ func TestAStreamIsNotResumedBeforeAHeartbeatArrived(t *testing.T) {
 		mongotest.Eventually(t, patience, func() bool {
 			_, _ = r.Beat(t.Context())
 			return r.look(func() bool { return r.losses > 0 })
-		}, "the history is believed to be the same")
+		}, "the history is treated as the same")
 		r.waitForLoss(reasonUnverified)
 		r.beatUntilFresh(1)
 	})
@@ -384,7 +384,7 @@ func play(games uint64) *played {
 	return all
 }
 
-func (g *game) isWrong(what string) {
+func (g *game) addViolation(what string) {
 	g.wrong = append(g.wrong, fmt.Sprintf("seed %d: %s", g.seed, what))
 }
 
@@ -465,7 +465,7 @@ func (g *game) sendHeartbeat() {
 	}
 	if g.m.noteRefused(b.nonce) {
 		if !g.undone {
-			g.isWrong("a loss although nothing was undone")
+			g.addViolation("a loss although nothing was undone")
 		}
 		g.losses++
 		g.open()
@@ -495,14 +495,14 @@ func (g *game) deliver() {
 	switch {
 	case err != nil:
 		if !g.interrupted || g.verified {
-			g.isWrong("a loss although the history was verified, or its cursor is the first")
+			g.addViolation("a loss although the history was verified, or its cursor is the first")
 		}
 		g.losses++
 		g.open()
 	case ok:
 		// A heartbeat that was written before the restore still proves the same.
 		if g.undone && w.process == g.process {
-			g.isWrong("a heartbeat is honoured after a restore")
+			g.addViolation("a heartbeat is honoured after a restore")
 		}
 		g.honoured++
 		g.verified = true

@@ -22,7 +22,7 @@ const (
 type errorCode struct {
 	name  string
 	class class
-	// advice says what to do, for the log.
+	// advice is what to do, for the log.
 	advice string
 	// reason is the reason of the loss, for classLoss. Empty: reasonResumeRefused.
 	reason Reason

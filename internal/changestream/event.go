@@ -37,7 +37,7 @@ type event struct {
 	wall time.Time
 }
 
-// decodeEvent reads an event, or returns what is wrong with it. The error quotes nothing of the
+// decodeEvent reads an event, or returns what is wrong with it. The error quotes nothing from the
 // event's documents.
 func decodeEvent(raw bson.Raw) (event, error) {
 	var e event

@@ -41,7 +41,7 @@ const (
 	failedTokens        = "token_layout"
 )
 
-// failureAdvice says what to do about those.
+// failureAdvice is what to do about those.
 var failureAdvice = map[string]string{
 	failedOther:                "look up the error, and report it if it persists",
 	failedNetwork:              "check that the hosts of the connection string can be reached",
@@ -58,7 +58,7 @@ var failureAdvice = map[string]string{
 	string(reasonTokenRemoved): adviceReport,
 }
 
-// lossAdvice says what to do about losses that were not caused by a failed request of the stream.
+// lossAdvice is what to do about losses that were not caused by a failed request of the stream.
 var lossAdvice = map[string]string{
 	string(reasonRewound):    "no action needed after a restore; otherwise check who may write the heartbeats (docs/security.md)",
 	string(reasonUnverified): "no action needed unless it persists; then find out what interrupts the connection",
@@ -150,7 +150,7 @@ func codeWord(err error) (string, bool) {
 // here unless the loss has been logged.
 func (t *Tail) handleFailure(phase string, err error) {
 	loss := classify(err)
-	logged := loss != nil && t.lose(loss)
+	logged := loss != nil && t.declareLoss(loss)
 	f, request := describe(err)
 	if loss != nil && !logged && !guard.FailureReported {
 		return

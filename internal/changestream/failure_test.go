@@ -83,8 +83,8 @@ func newLoggedRig(t *testing.T) (*rig, *observer.ObservedLogs, *time.Time) {
 	return r, logs, &now
 }
 
-// For every code and phase there is one metric, and one log line that says what to do,
-// also when the history is already lost.
+// For every code and phase there is one metric, and one log line with what to do, also when the
+// history is already lost.
 func TestEveryFailureIsCountedAndLogged(t *testing.T) {
 	r, logs, now := newLoggedRig(t)
 	codes := append(slices.Collect(maps.Keys(errorCodes)), 99999)
@@ -146,7 +146,7 @@ func TestFailuresWithoutACodeHaveAWord(t *testing.T) {
 }
 
 // A load balancer sends each getMore to another server than its aggregate. The driver
-// resumes at once after each, and does not report it.
+// resumes immediately after each, and does not report it.
 func TestResumesByTheDriverAreCountedAndPaced(t *testing.T) {
 	inBothScopes(t, func(t *testing.T, r *rig, _ *devmongo.Server, logs *observer.ObservedLogs) {
 		r.runOpen()

@@ -34,7 +34,7 @@ func match(filter bson.D) mongo.Pipeline { return mongo.Pipeline{{{Key: "$match"
 // namespaceFilter lets these events pass: those of the collection, renames onto it ($out and
 // convertToCapped arrive as a rename of a temporary collection), heartbeats of this instance
 // (those of a fleet of a thousand would overload each member), and every type that does not always
-// belong to a collection: dropDatabase, invalidate, and whatever a later server may send without a
+// belong to a collection: dropDatabase, invalidate, and what a later server may send without a
 // collection. interpret ignores those of other collections.
 func namespaceFilter(collection, own string) bson.D {
 	either := bson.A{

@@ -53,7 +53,7 @@ func (h *Heartbeater) sendHeartbeat(ctx context.Context) {
 	case errors.Is(f.err, errRewound):
 		h.results.WithLabelValues(resultRefused).Inc()
 		if !h.tracker.noteRefused(b.nonce) {
-			h.requestNow() // the next one is written whatever the document holds
+			h.requestNow() // the next one is written for any content of the document
 		}
 		return // the loss is logged instead
 	case errors.Is(ctx.Err(), context.Canceled):
@@ -138,7 +138,7 @@ func (h *Heartbeater) document(b heartbeatWrite) bson.D {
 	return d
 }
 
-// recreateIndex creates the index again after somebody dropped the collection, or deleted the
+// recreateIndex creates the index again after someone dropped the collection, or deleted the
 // document, which looks the same.
 func (h *Heartbeater) recreateIndex(ctx context.Context) {
 	h.logger.Warn("the heartbeat document was missing and has been written again")
@@ -177,7 +177,7 @@ func (h *Heartbeater) recordResult(err error) {
 	h.logger.Info("heartbeats are acknowledged", zap.String("instance", h.id))
 }
 
-// heartbeatAdvice says what to do about a heartbeat that failed.
+// heartbeatAdvice returns what to do about a heartbeat that failed.
 func heartbeatAdvice(err error) string {
 	if keystore.NotAllowed(err) {
 		return "grant the user insert and update on the heartbeat collection (docs/deploy.md, Privileges)"

@@ -68,7 +68,7 @@ func (h *Heartbeater) createIndex(ctx context.Context) error {
 	return err
 }
 
-// explain turns the driver's error into one that says what to do.
+// explain turns the driver's error into one with what to do.
 func (h *Heartbeater) explain(err error) error {
 	var server mongo.ServerError
 	if !errors.As(err, &server) {

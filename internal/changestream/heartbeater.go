@@ -46,7 +46,7 @@ const (
 	maxInstanceName = 256
 )
 
-// ErrHeartbeatStopped says that no heartbeat will be sent any more.
+// ErrHeartbeatStopped means that no heartbeat will be sent any more.
 var ErrHeartbeatStopped = errors.New("the heartbeat has stopped")
 
 // HeartbeaterConfig is the configuration of a Heartbeater.
@@ -115,7 +115,7 @@ func (c *HeartbeaterConfig) validate() error {
 	switch {
 	case c.Collection == "":
 		errs = append(errs, errors.New("the keys' collection is required"))
-	case c.Collection == HeartbeatCollection && c.sameDatabase():
+	case c.Collection == HeartbeatCollection && c.isSameDatabase():
 		errs = append(errs, fmt.Errorf("keys cannot be stored in %s: instances write their heartbeats there", HeartbeatCollection))
 	}
 	if c.State != nil && slices.Contains(serverDatabases, c.State.Name()) {
@@ -133,7 +133,7 @@ func (c *HeartbeaterConfig) validate() error {
 // serverDatabases are reserved for the server.
 var serverDatabases = []string{"admin", "config", "local"}
 
-func (c *HeartbeaterConfig) sameDatabase() bool {
+func (c *HeartbeaterConfig) isSameDatabase() bool {
 	return c.State == nil || c.Database == nil || c.State.Name() == c.Database.Name()
 }
 
@@ -221,8 +221,8 @@ func (h *Heartbeater) ID() string { return h.id }
 func (h *Heartbeater) Heartbeats() *mongo.Collection { return h.beats }
 
 // Run sends heartbeats, one at a time, from the first open of the stream until ctx ends. Then it
-// deletes the document, so that nobody waits for an instance that no longer runs, and returns nil.
-// If a heartbeat fails, the next one follows after the interval. Run can be called once.
+// deletes the document, so that no caller waits for an instance that no longer runs, and returns
+// nil. If a heartbeat fails, the next one follows after the interval. Run can be called once.
 func (h *Heartbeater) Run(ctx context.Context) error {
 	defer h.deleteDocument(ctx)
 	defer close(h.stopped)
@@ -253,7 +253,7 @@ func (h *Heartbeater) Run(ctx context.Context) error {
 // Beat sends a heartbeat now and returns the operationTime of its acknowledgement: a current
 // cluster time of this database. Callers share heartbeats, but the one that answers a call was
 // always *sent* after the call began; one that was already in flight does not count. So every
-// change that was acknowledged to anybody before the call has a cluster time below that of the
+// change that was acknowledged to anyone before the call has a cluster time below that of the
 // heartbeat, and has been applied when the heartbeat arrives.
 //
 // The operationTime may be later than the heartbeat's own cluster time, because of other writes in
@@ -275,7 +275,7 @@ func (h *Heartbeater) Beat(ctx context.Context) (clustertime.Time, error) {
 	}
 }
 
-// requestNow asks for a heartbeat now.
+// requestNow requests a heartbeat now.
 func (h *Heartbeater) requestNow() {
 	select {
 	case h.wanted <- struct{}{}:
@@ -283,9 +283,9 @@ func (h *Heartbeater) requestNow() {
 	}
 }
 
-// takeWaiting takes the callers of the next heartbeat: whoever calls Beat from now on gets the one
-// after it. It drains wanted first: those who asked are among the callers taken. In the other
-// order a call in between would wait for the interval.
+// takeWaiting takes the callers of the next heartbeat: a call of Beat from now on gets the one
+// after it. It drains wanted first: those that requested it are among the callers taken. In the
+// other order a call in between would wait for the interval.
 func (h *Heartbeater) takeWaiting() *pendingHeartbeat {
 	select {
 	case <-h.wanted:
@@ -298,8 +298,8 @@ func (h *Heartbeater) takeWaiting() *pendingHeartbeat {
 	return f
 }
 
-// opened is called by the tail at each open of the stream. A heartbeat follows at once: it is the
-// first one, or shortens the time without freshness.
+// opened is called by the tail at each open of the stream. A heartbeat follows immediately: it is
+// the first one, or shortens the time without freshness.
 func (h *Heartbeater) opened() {
 	h.requestNow()
 	h.isReady.Do(func() { close(h.ready) })

@@ -81,7 +81,7 @@ func oneHeartbeat(t *testing.T, s *mongotest.Server, change ...func(*Config)) *r
 	return r
 }
 
-func TestFreshnessStandsStillWhileHeartbeatsFail(t *testing.T) {
+func TestFreshnessDoesNotAdvanceWhileHeartbeatsFail(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
 		s.Needs(t, mongotest.Failpoints)
 		r := newRig(t, s, true)
@@ -98,7 +98,7 @@ func TestFreshnessStandsStillWhileHeartbeatsFail(t *testing.T) {
 	})
 }
 
-func TestFreshnessStandsStillWithoutAMajority(t *testing.T) {
+func TestFreshnessDoesNotAdvanceWithoutAMajority(t *testing.T) {
 	s := mongotest.StartDevmongo(t, devmongo.Config{})
 	r := newRig(t, &s.Server, true, func(c *Config) {
 		c.Heartbeater = newHeartbeater(t, c.Database, func(h *HeartbeaterConfig) { h.MaxStale = 600 * time.Millisecond })
@@ -182,9 +182,9 @@ func TestTheFirstHeartbeatFollowsTheFirstOpen(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
 		r := newRig(t, s, false) // there is no collection, so the stream does not open
 		r.run()
-		asked, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+		deadline, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 		defer cancel()
-		if at, err := r.Beat(asked); err == nil || r.tracker.anySent() {
+		if at, err := r.Beat(deadline); err == nil || r.tracker.anySent() {
 			t.Errorf("a heartbeat was sent before the stream was open, at %v, %v", at, err)
 		}
 		mongotest.CreateAPIKeys(t, r.db)
@@ -243,7 +243,7 @@ func (r *rig) ttl() int64 {
 	return -1
 }
 
-func TestPrepareSaysWhichPrivilegeIsMissing(t *testing.T) {
+func TestPrepareNamesTheMissingPrivilege(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
 		s.Needs(t, mongotest.Failpoints)
 		r := newRig(t, s, true)
@@ -475,7 +475,7 @@ func TestTwoFruitlessResumesAreALoss(t *testing.T) {
 	s := mongotest.StartDevmongo(t, devmongo.Config{})
 	r := newStuckRig(t, s)
 	r.run()
-	mongotest.Eventually(t, patience, func() bool { return r.look(func() bool { return r.losses > 0 }) }, "the token is kept for ever")
+	mongotest.Eventually(t, patience, func() bool { return r.look(func() bool { return r.losses > 0 }) }, "the token is kept forever")
 	r.waitForFreshness(2)
 	r.waitUntilDelivered("marker")
 	r.stop()
@@ -629,12 +629,12 @@ func TestBeatsShareAHeartbeat(t *testing.T) {
 	}
 }
 
-func TestBeatDoesNotBlockForEver(t *testing.T) {
+func TestBeatDoesNotBlockForever(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
 		r := newRig(t, s, true)
-		asked, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		deadline, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 		defer cancel()
-		if _, err := r.Beat(asked); !errors.Is(err, context.DeadlineExceeded) {
+		if _, err := r.Beat(deadline); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("before the first open: %v", err)
 		}
 		r.runOpen()
@@ -708,8 +708,8 @@ func TestAHeartbeatFailureIsLoggedWhenItChanges(t *testing.T) {
 	}
 }
 
-// TestAHeartbeatFailureSaysWhatToDo, and repeats it while the failure lasts.
-func TestAHeartbeatFailureSaysWhatToDo(t *testing.T) {
+// TestAHeartbeatFailureLogsAdvice, and repeats it while the failure lasts.
+func TestAHeartbeatFailureLogsAdvice(t *testing.T) {
 	for _, c := range []struct {
 		err    error
 		advice string

@@ -83,8 +83,8 @@ func documentEffect(schema *keystore.Schema, e *event) (effect, error) {
 		return effect{}, fmt.Errorf("an event of type %q without a fullDocument", e.kind)
 	}
 	document := schema.Decode(e.document)
-	// A document that no look-up can find has neither a hash nor others: it may have
-	// had one before, so it is stamped by its _id, and nothing else happens.
+	// A document that no lookup can find has neither a hash nor others: it may have had one before,
+	// so it is stamped by its _id, and nothing else happens.
 	change.Hash, change.HasHash, change.Hashes = document.Hash, document.HasHash, document.OtherHashes
 	change.Unreadable = document.MoreHashes
 	if document.HasHash {

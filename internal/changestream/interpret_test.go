@@ -306,7 +306,7 @@ func FuzzDecodeEvent(f *testing.F) {
 			return
 		}
 		if m, err := interpret(&schema, own, &e); err == nil && m.change != nil && m.loss != nil {
-			t.Fatal("a change and a loss at once")
+			t.Fatal("both a change and a loss")
 		}
 	})
 }

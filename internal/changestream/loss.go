@@ -10,7 +10,7 @@ import (
 	"go.uber.org/zap"
 )
 
-// Reason says why the stream's history was lost. It is a metric's label.
+// Reason is why the stream's history was lost. It is a metric's label.
 type Reason string
 
 // The reasons for a loss.
@@ -42,7 +42,7 @@ var reasons = []Reason{
 	reasonUndecodable, reasonUnknownType, reasonNoProgress, reasonRewound, reasonUnverified, reasonCatchUp,
 }
 
-// lossError says that the stream cannot be resumed exactly where it was.
+// lossError means that the stream cannot be resumed exactly where it was.
 type lossError struct {
 	reason Reason
 	cause  error
@@ -59,14 +59,14 @@ func (e *lossError) Error() string {
 
 func (e *lossError) Unwrap() error { return e.cause }
 
-// transientLabels are labels with which the server says that the same request may succeed later.
+// transientLabels are labels with which the server reports that the same request may succeed later.
 // They cover codes that are newer than the table.
 var transientLabels = []string{"ResumableChangeStreamError", "RetryableError", "SystemOverloadedError"}
 
 // classify decides whether an error of the stream is a loss. Nil: the error is transient, or an
 // operator has to repair something, and the stream is to be resumed from its token. A code that
-// the table does not have is a loss, unless a label says that it is transient: reading all keys
-// again, once, is better than keeping a useless token for ever. A code of classRequest is a loss,
+// the table does not have is a loss, unless a label reports that it is transient: reading all keys
+// again, once, is better than keeping a useless token forever. A code of classRequest is a loss,
 // too: the token is part of the request.
 func classify(err error) *lossError {
 	var loss *lossError
@@ -81,7 +81,8 @@ func classify(err error) *lossError {
 		return nil
 	}
 	// An error without a code comes from the driver, for example when it clears its pool because
-	// another operation met a server that shuts down. No server has said anything about the token.
+	// another operation met a server that shuts down. No server has reported anything about the
+	// token.
 	transient := true
 	for _, code := range server.ErrorCodes() {
 		known := errorCodes[code]
@@ -98,13 +99,13 @@ func classify(err error) *lossError {
 	return lost(reasonResumeRefused, err)
 }
 
-// lose ends the history. A loss during a loss is not counted again, and lose returns false:
-// nothing has been logged.
-func (t *Tail) lose(loss *lossError) bool {
+// declareLoss ends the history. A loss during a loss is not counted again, and declareLoss returns
+// false: nothing has been logged.
+func (t *Tail) declareLoss(loss *lossError) bool {
 	t.token, t.newest, t.fruitless = nil, 0, 0
 	t.catchUp.lost(loss.reason)
 	t.config.Heartbeater.forget()
-	if hiddenFromCache(loss.reason) || !t.config.Sink.Lose() {
+	if isHiddenFromCache(loss.reason) || !t.config.Sink.Lose() {
 		return false
 	}
 	t.metrics.losses.WithLabelValues(string(loss.reason)).Inc()

@@ -2,10 +2,10 @@ package changestream
 
 import "github.com/keytail/keytail/internal/guard"
 
-// hiddenFromCache reports whether a loss is not reported to the cache, as in a consumer that
-// simply opens a new stream. It is the constant false, except in tests that show the resulting
-// anomalies (internal/guard).
-func hiddenFromCache(r Reason) bool {
+// isHiddenFromCache reports whether a loss is not reported to the cache, as in
+// a consumer that simply opens a new stream. It is the constant false, except
+// in tests that show the resulting anomalies (internal/guard).
+func isHiddenFromCache(r Reason) bool {
 	return !guard.LossNoToken && r == reasonNoToken ||
 		!guard.LossHistory && r == reasonHistoryLost ||
 		!guard.LossPosition && r == reasonPositionLost ||

@@ -107,7 +107,7 @@ func catchUpGauges(c *catchUp) []prometheus.Collector {
 	}
 }
 
-// recordEvent counts one event and records its lag. Heartbeats are counted separately, whatever
+// recordEvent counts one event and records its lag. Heartbeats are counted separately, for any
 // their type.
 func (t *Tail) recordEvent(e *event, heartbeat bool) {
 	kind := e.kind

@@ -37,19 +37,19 @@ func TestSeriesExistFromTheStart(t *testing.T) {
 	}
 }
 
-// TestEveryLossSaysWhatToDo includes losses without a failed request.
-func TestEveryLossSaysWhatToDo(t *testing.T) {
+// TestEveryLossLogsAdvice includes losses without a failed request.
+func TestEveryLossLogsAdvice(t *testing.T) {
 	t.Parallel()
 	// These come with the server's code and the advice for it.
 	coded := []Reason{reasonHistoryLost, reasonPositionLost, reasonTokenRefused, reasonEventTooLarge, reasonResumeRefused}
 	for _, reason := range reasons {
 		if f, _ := describe(lost(reason, nil)); f.advice == "" && !slices.Contains(coded, reason) {
-			t.Errorf("%s: the log does not say what to do", reason)
+			t.Errorf("%s: the log does not contain what to do", reason)
 		}
 	}
 	for code, known := range errorCodes {
 		if known.advice == "" {
-			t.Errorf("code %d: the log does not say what to do", code)
+			t.Errorf("code %d: the log does not contain what to do", code)
 		}
 	}
 }

@@ -39,7 +39,7 @@ func (t *Tail) heartbeatReceived(nonce int64) error {
 // and delivers nothing. The next open reaches the new primary.
 func (t *Tail) checkOverdue(s *stream) error {
 	h := t.config.Heartbeater
-	if s.changes.RemainingBatchLength() > 0 || !h.tracker.overdue(s.opened, t.config.Now(), h.config.MaxStale/MaxStaleParts) {
+	if s.changes.RemainingBatchLength() > 0 || !h.tracker.isOverdue(s.opened, t.config.Now(), h.config.MaxStale/MaxStaleParts) {
 		return nil
 	}
 	t.metrics.misses.Inc()
@@ -49,13 +49,13 @@ func (t *Tail) checkOverdue(s *stream) error {
 // checkProgress examines a resumed stream that has ended with err. It turns err into a loss if
 // this is the second stream in a row that brought nothing although a majority accepted a heartbeat
 // that was sent while it was open. Such a token will not work: a token ahead of the oplog, for
-// example after the oplog was restored, is accepted and then delivers nothing, for ever. A stream
-// during which no heartbeat was acknowledged is no evidence either way.
+// example after the oplog was restored, is accepted and then delivers nothing, forever. A stream
+// during which no heartbeat was acknowledged is no evidence.
 func (t *Tail) checkProgress(s *stream, err error) error {
 	switch {
 	case classify(err) != nil || errors.Is(err, errOutageOver):
 		return err
-	case t.madeProgress(s):
+	case t.hasMadeProgress(s):
 		t.fruitless = 0
 	case s.resumed && t.config.Heartbeater.tracker.hasUndelivered(s.opened):
 		t.fruitless++
@@ -66,8 +66,8 @@ func (t *Tail) checkProgress(s *stream, err error) error {
 	return lost(reasonNoProgress, err)
 }
 
-// madeProgress reports whether the stream brought a heartbeat or a change, or at least moved.
-func (t *Tail) madeProgress(s *stream) bool {
+// hasMadeProgress reports whether the stream brought a heartbeat or a change, or at least moved.
+func (t *Tail) hasMadeProgress(s *stream) bool {
 	return s.events > 0 || isLater(s.openedAfter, t.token)
 }
 

@@ -110,7 +110,7 @@ func (c *Config) validateScope() error {
 		return nil
 	}
 	if state := c.Heartbeater.beats.Database().Name(); state != c.Database.Name() {
-		return fmt.Errorf("heartbeats in the database %q never arrive through a stream of the database %q: leave --state-database out, or start with --stream-scope collection", state, c.Database.Name())
+		return fmt.Errorf("heartbeats in the database %q never arrive through a stream of the database %q: omit --state-database, or start with --stream-scope collection", state, c.Database.Name())
 	}
 	return nil
 }
@@ -188,7 +188,7 @@ func (t *Tail) Try(ctx context.Context) error {
 	return t.checkTokenLayout(token)
 }
 
-// explain says which privilege is missing.
+// explain returns which privilege is missing.
 func (t *Tail) explain(err error) error {
 	if f, _ := describe(err); !keystore.NotAllowed(err) {
 		if f.needsOperator {

@@ -219,7 +219,7 @@ func TestAPositionFromBeforeTheTimeWentBackProvesNothing(t *testing.T) {
 	}
 }
 
-func TestCollectionScopeStandsStillWithoutAMajority(t *testing.T) {
+func TestCollectionScopeIsNotFreshWithoutAMajority(t *testing.T) {
 	s := mongotest.StartDevmongo(t, devmongo.Config{})
 	r := collectionRig(t, &s.Server, func(h *HeartbeaterConfig) { h.MaxStale = 600 * time.Millisecond })
 	r.runOpen()
@@ -236,7 +236,7 @@ func TestCollectionScopeStandsStillWithoutAMajority(t *testing.T) {
 
 // The stream's node gets no writes, and heartbeats are acknowledged elsewhere, as by
 // the successor of a primary that was cut off.
-func TestCollectionScopeATokenThatStandsStillIsAMiss(t *testing.T) {
+func TestCollectionScopeATokenThatDoesNotAdvanceIsAMiss(t *testing.T) {
 	silent, successor := mongotest.StartDevmongo(t, devmongo.Config{}), mongotest.StartDevmongo(t, devmongo.Config{})
 	// The newest time of the silent one is now behind that of the other.
 	r := newRig(t, &silent.Server, true, func(c *Config) {
@@ -253,7 +253,7 @@ func TestCollectionScopeATokenThatStandsStillIsAMiss(t *testing.T) {
 	r.runOpen()
 	mongotest.Eventually(t, patience, func() bool { return testutil.ToFloat64(r.Tail.metrics.misses) >= 2 }, "the stream is not closed")
 	if n := r.freshened(); n != 0 {
-		t.Errorf("fresh %d times by a stream that stands still", n)
+		t.Errorf("fresh %d times by a stream that stops", n)
 	}
 	mongotest.Eventually(t, patience, func() bool { return r.look(func() bool { return r.losses > 0 }) }, "a stream that never moves is kept")
 	r.stop()
@@ -267,7 +267,7 @@ func TestCollectionScopeATokenAheadOfTheLogIsALoss(t *testing.T) {
 	s := mongotest.StartDevmongo(t, devmongo.Config{})
 	r := newStuckRigIn(t, s, ScopeCollection)
 	r.run()
-	mongotest.Eventually(t, patience, func() bool { return r.look(func() bool { return r.losses > 0 }) }, "the token is kept for ever")
+	mongotest.Eventually(t, patience, func() bool { return r.look(func() bool { return r.losses > 0 }) }, "the token is kept forever")
 	r.look(func() bool {
 		if len(r.fresh) != 0 && len(r.floors) == 0 {
 			t.Errorf("fresh %d times by a token ahead of the oplog", len(r.fresh))
@@ -355,7 +355,7 @@ func TestCollectionScopeKillsItsCursorWithTheRightNamespace(t *testing.T) {
 	}
 }
 
-func TestCheckAccessSaysWhichPrivilegeIsMissing(t *testing.T) {
+func TestCheckAccessNamesTheMissingPrivilege(t *testing.T) {
 	s := mongotest.StartDevmongo(t, devmongo.Config{})
 	for scope, words := range map[Scope]string{ScopeDatabase: "--stream-scope collection", ScopeCollection: `the collection "api_keys" of the database`} {
 		r := newRig(t, &s.Server, true, func(c *Config) { c.Scope = scope })

@@ -65,16 +65,16 @@ func (t *Tail) open(ctx context.Context) (*stream, error) {
 // by then.
 func (t *Tail) watch(ctx context.Context) (*stream, error) {
 	if loss := classify(t.config.Heartbeater.tracker.rewoundErr()); loss != nil {
-		t.lose(loss)
+		t.declareLoss(loss)
 	}
 	ctx, cancel := t.requestContext(ctx)
 	defer cancel()
 	t.firstCursor = t.token == nil
 	t.catchUp.attemptStarted()
 	if t.token == nil {
-		// Without a token the stream begins anew, whatever the cause, and the changes in between
+		// Without a token the stream begins anew, for any reason, and the changes in between
 		// are lost.
-		t.lose(lost(reasonNoToken, nil))
+		t.declareLoss(lost(reasonNoToken, nil))
 	}
 	position, _ := tokenTime(t.token)
 	t.config.Heartbeater.tracker.startAt(position)
@@ -111,7 +111,7 @@ func (t *Tail) watch(ctx context.Context) (*stream, error) {
 }
 
 // openNew finds the floor of a new stream and opens the cache. It inspects the collection after
-// the stream exists: from then on, whatever happens to the collection is an event.
+// the stream exists: from then on, everything that happens to the collection is an event.
 func (t *Tail) openNew(ctx context.Context, s *stream) error {
 	ctx, cancel := context.WithTimeout(ctx, t.watchdog)
 	defer cancel()
@@ -164,7 +164,7 @@ func (s *stream) floorOfEmptyBatch() (clustertime.Time, error) {
 	if t, ok := sessionClusterTime(s.session); ok {
 		return t, nil
 	}
-	return 0, errors.New("the server sends neither a resume token in MongoDB's layout nor a $clusterTime: keytail cannot tell where its change stream begins")
+	return 0, errors.New("the server sends neither a resume token in MongoDB's layout nor a $clusterTime: keytail does not know where its change stream begins")
 }
 
 func sessionClusterTime(session *mongo.Session) (clustertime.Time, bool) {
@@ -199,7 +199,7 @@ func (t *Tail) step(ctx context.Context, s *stream) error {
 	return t.checkOverdue(s)
 }
 
-// read asks for the next event under the watchdog.
+// read requests the next event under the watchdog.
 func (t *Tail) read(ctx context.Context, s *stream) (bool, error) {
 	ctx, cancel := t.requestContext(ctx)
 	defer cancel()
@@ -224,7 +224,7 @@ func (t *Tail) read(ctx context.Context, s *stream) (bool, error) {
 	}
 	if s.changes.ID() == 0 {
 		// The server ended the cursor without an error, as after an invalidate that a filter
-		// dropped. Resuming after the token would repeat that for ever.
+		// dropped. Resuming after the token would repeat that forever.
 		s.cursor = 0
 		return false, lost(reasonCursorEnded, nil)
 	}
@@ -232,11 +232,11 @@ func (t *Tail) read(ctx context.Context, s *stream) (bool, error) {
 	return false, nil
 }
 
-// errDriverResumed says that a getMore failed; the driver does not tell why.
+// errDriverResumed means that a getMore failed; the driver does not report why.
 var errDriverResumed = errors.New("a getMore failed, and the driver resumed the stream on its own")
 
 // noteDriverResume handles a cursor that the driver has opened on its own. The driver does not
-// report this, makes no pause, and would go on for ever where each getMore fails at once and each
+// report this, makes no pause, and would go on forever where each getMore fails immediately and each
 // aggregate works. So the stream is given up after a few in a row. What was read over the last
 // cursor comes again.
 func (t *Tail) noteDriverResume(s *stream, cursor int64) error {
@@ -292,7 +292,7 @@ func (t *Tail) advanceToken(s *stream, seen clustertime.Time) {
 	t.catchUp.positionReached(t.newest)
 }
 
-// close tells the server to close the cursor, as far as possible, and ends the session.
+// close requests the server to close the cursor, as far as possible, and ends the session.
 func (s *stream) close() {
 	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 	defer cancel()

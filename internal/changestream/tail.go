@@ -89,7 +89,7 @@ type Config struct {
 	Sink       Sink
 	Collection Collection
 	// Heartbeater writes the heartbeats that move the freshness when they arrive through the
-	// stream. Required; in ScopeDatabase it writes into the same Database. The tail tells it when
+	// stream. Required; in ScopeDatabase it writes into the same Database. The tail informs it when
 	// the stream is open; its Run must be called separately.
 	Heartbeater *Heartbeater
 	// OnLoss is called with the reason of a loss, after Sink.Lose, by the same goroutine. Nil: it
@@ -168,9 +168,9 @@ func (c *Config) validate() error {
 type Tail struct {
 	config   Config
 	pipeline mongo.Pipeline
-	// db reads from the primary, whatever the client's default is: a stream that is opened again
+	// db reads from the primary, regardless of the client's default: a stream that is opened again
 	// is then on the new primary. Its read concern is the only one that a change stream can have,
-	// whatever the connection string says.
+	// regardless of the connection string.
 	db      *mongo.Database
 	logger  *zap.Logger
 	metrics *metrics
@@ -183,7 +183,7 @@ type Tail struct {
 	token bson.Raw
 	// newest is the newest cluster time seen since the history was last lost. Within a history it
 	// never moves back. A loss resets it: after a restore the lost times may belong to an oplog
-	// that no longer exists, and say nothing about the next one.
+	// that no longer exists, and do not apply to the next one.
 	newest clustertime.Time
 	// watchdog is the current limit. It doubles each time the watchdog fires, until the server
 	// answers a request.

@@ -17,7 +17,7 @@ import (
 const trackedHeartbeats = 64
 
 // heartbeatTracker remembers which heartbeats have been sent, acknowledged, and received. A nonce
-// is random, so nobody can write one that has not been sent yet. The order of sending is a
+// is random, so no one can write one that has not been sent yet. The order of sending is a
 // sequence number, which proves nothing. The zero value is ready to use.
 type heartbeatTracker struct {
 	mutex sync.Mutex
@@ -32,7 +32,7 @@ type heartbeatTracker struct {
 	// acknowledged is the newest that was acknowledged.
 	acknowledged sentHeartbeat
 	// waitingSince is since when there is an acknowledged heartbeat that has not been received,
-	// nor any after it. Zero: there is none.
+	// nor any after it. Zero: none.
 	waitingSince time.Time
 	// chain decides which heartbeats the document may hold (chain.go).
 	chain chain
@@ -114,7 +114,7 @@ func (m *heartbeatTracker) acknowledge(nonce int64, at clustertime.Time, now tim
 }
 
 // receive is called when this heartbeat arrives in the stream. It returns the time before it was
-// sent; false when no such heartbeat is expected. firstCursor says whether the stream has had one
+// sent; false when no such heartbeat is expected. firstCursor reports whether the stream has had one
 // cursor since the history began. Without that a heartbeat may belong to another history, and
 // receive returns a loss.
 func (m *heartbeatTracker) receive(nonce int64, firstCursor bool) (time.Time, bool, error) {
@@ -168,9 +168,9 @@ func (m *heartbeatTracker) anySent() bool {
 	return m.last > 0
 }
 
-// overdue reports whether the stream, open since opened, has not delivered an acknowledged
+// isOverdue reports whether the stream, open since opened, has not delivered an acknowledged
 // heartbeat for longer than limit.
-func (m *heartbeatTracker) overdue(opened, now time.Time, limit time.Duration) bool {
+func (m *heartbeatTracker) isOverdue(opened, now time.Time, limit time.Duration) bool {
 	m.mutex.Lock()
 	defer m.mutex.Unlock()
 	since := m.waitingSince

@@ -44,7 +44,7 @@ func TestANonceProvesTheTimeBeforeItWasSent(t *testing.T) {
 func TestWhenAHeartbeatIsOverdue(t *testing.T) {
 	const limit = 5 * time.Second
 	var m heartbeatTracker
-	late := func(opened, now float64) bool { return m.overdue(after(opened), after(now), limit) }
+	late := func(opened, now float64) bool { return m.isOverdue(after(opened), after(now), limit) }
 	receive := func(n int64) { _, _, _ = m.receive(n, true) }
 	first := m.send(after(0)).nonce
 	if late(0, 100) {
@@ -64,7 +64,7 @@ func TestWhenAHeartbeatIsOverdue(t *testing.T) {
 		t.Error("the heartbeat that has not arrived is not expected")
 	}
 	if receive(first); !late(0, 7.1) {
-		t.Error("a heartbeat that arrives twice stands for another one")
+		t.Error("a heartbeat that arrives twice counts as another one")
 	}
 	if receive(second); late(0, 100) {
 		t.Error("a heartbeat that arrived is overdue")

@@ -72,7 +72,7 @@ type Deps struct {
 // grammar is the command line, for kong.
 type grammar struct {
 	Serve       serveCommand       `cmd:"" default:"withargs" help:"Validate API keys (the default command)."`
-	Doctor      doctorCommand      `cmd:"" help:"Check whether keytail can run with the collection and the replica set, and say what to do. Exit code 0 or 1. Takes the settings of serve."`
+	Doctor      doctorCommand      `cmd:"" help:"Check whether keytail can run with the collection and the replica set, and print what to do. Exit code 0 or 1. Takes the settings of serve."`
 	Keys        keysCommands       `cmd:"" help:"Create, list, change and revoke keys, through the admin listener of a running keytail."`
 	Verify      verifyCommand      `cmd:"" help:"Validate a key with a running keytail. Reads the key from standard input. Exit code 0 if it is valid, else 1."`
 	Sync        syncCommand        `cmd:"" help:"Wait until the fleet has applied a write. Exit code 0 or 1."`
@@ -93,7 +93,7 @@ Every setting of serve has an environment variable and a key in the YAML file of
 Exit codes: 0 clean stop, 1 failure at run time, 2 invalid usage or configuration.`
 
 // Main runs the command line and returns the exit code. The first SIGINT or
-// SIGTERM starts a clean stop; the second ends the process at once.
+// SIGTERM starts a clean stop; the second ends the process immediately.
 func Main(args []string, stdout, stderr io.Writer, deps Deps) int {
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
@@ -176,7 +176,7 @@ func fail(stderr io.Writer, code int, err error) int {
 	return code
 }
 
-// stopped reports whether an error only means that the process was asked to stop.
+// stopped reports whether an error only means that the process was requested to stop.
 func stopped(ctx context.Context, err error) bool {
 	return ctx.Err() != nil && errors.Is(err, context.Canceled)
 }

@@ -38,7 +38,7 @@ func TestListenFallsBackInDevOnly(t *testing.T) {
 
 func TestWelcome(t *testing.T) {
 	var out strings.Builder
-	w := welcome{
+	w := greeting{
 		mongoDB: "mongodb://127.0.0.1:27127/?replicaSet=rs", public: "http://127.0.0.1:8080", operations: "http://127.0.0.1:9090",
 		admin:    "  admin       http://127.0.0.1:9091\n",
 		database: "keytail", collection: `it's "odd"`,
@@ -56,7 +56,7 @@ func TestWelcome(t *testing.T) {
 		"  MongoDB     mongodb://127.0.0.1:27127/?replicaSet=rs",
 	} {
 		if !strings.Contains(out.String(), "\n"+line+"\n") {
-			t.Errorf("the welcome lacks the line\n%s\n%s", line, out.String())
+			t.Errorf("the greeting lacks the line\n%s\n%s", line, out.String())
 		}
 	}
 }

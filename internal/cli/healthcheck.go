@@ -30,7 +30,7 @@ func (c healthcheckCommand) run(ctx context.Context, stderr io.Writer, wrong err
 	}
 	address := c.URL
 	if address == "" {
-		host, err := dialable(c.OpsAddr)
+		host, err := dialAddress(c.OpsAddr)
 		if err != nil {
 			return usage(stderr, err)
 		}
@@ -45,8 +45,8 @@ func (c healthcheckCommand) run(ctx context.Context, stderr io.Writer, wrong err
 	return exitOK
 }
 
-// dialable turns a listen address into one to which this machine can connect.
-func dialable(addr string) (string, error) {
+// dialAddress turns a listen address into one to which this machine can connect.
+func dialAddress(addr string) (string, error) {
 	host, port, err := net.SplitHostPort(addr)
 	if err != nil || port == "0" || port == "" {
 		return "", fmt.Errorf("--ops-addr must be host:port with the port that serve listens on; or give --url")
@@ -81,7 +81,7 @@ func (c healthcheckCommand) tls(address string) *tls.Config {
 }
 
 // ask expects a 200. It does not use a proxy from the environment, because a
-// container asks itself.
+// container sends the request to itself.
 func ask(ctx context.Context, address string, tlsConfig *tls.Config) error {
 	ctx, cancel := context.WithTimeout(ctx, healthcheckTimeout)
 	defer cancel()

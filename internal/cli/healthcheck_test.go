@@ -56,7 +56,7 @@ func TestDialable(t *testing.T) {
 		":9090": "127.0.0.1:9090", "0.0.0.0:9090": "127.0.0.1:9090", "[::]:9090": "localhost:9090",
 		"10.0.0.7:9090": "10.0.0.7:9090", "[::1]:9090": "[::1]:9090", "host:9090": "host:9090",
 	} {
-		if got, err := dialable(addr); err != nil || got != want {
+		if got, err := dialAddress(addr); err != nil || got != want {
 			t.Errorf("dialable(%q) = %q, %v; want %q", addr, got, err, want)
 		}
 	}

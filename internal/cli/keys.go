@@ -106,7 +106,7 @@ func (s *session) reportWritten(done string, w *adminclient.WrittenKey, since ti
 	}
 }
 
-// waitMessage says which instances have applied a write. It warns against
+// waitMessage returns which instances have applied a write. It warns against
 // repeating one that only took long to arrive.
 func waitMessage(done string, w *adminclient.WrittenKey, d time.Duration) string {
 	if w.Synced {

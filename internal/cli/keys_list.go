@@ -196,7 +196,7 @@ func changed(e *api.AuditEntry) string {
 		return "new key " + *e.NewKeyID
 	}
 	if isNull(e.Before) != isNull(e.After) {
-		return "" // the action says that the whole key changed
+		return "" // the action means that the whole key changed
 	}
 	var sorted []string
 	for name := range names {

@@ -31,13 +31,13 @@ func (c *keysCreateCommand) run(ctx context.Context, p process, wrong error) int
 		}
 	}
 	return c.adminFlags.run(ctx, p, wrong, func(ctx context.Context, s *session) error {
-		return s.makes("created", c.Quiet, func() (*adminclient.WrittenKey, error) { return s.Create(ctx, fields, c.write("")) })
+		return s.printNewKey("created", c.Quiet, func() (*adminclient.WrittenKey, error) { return s.Create(ctx, fields, c.write("")) })
 	})
 }
 
-// makes prints a new key. A key without a secret is printed, because it exists,
-// and is a failure.
-func (s *session) makes(done string, quiet bool, do func() (*adminclient.WrittenKey, error)) error {
+// printNewKey prints a new key. A key without a secret is printed, because it
+// exists, and is a failure.
+func (s *session) printNewKey(done string, quiet bool, do func() (*adminclient.WrittenKey, error)) error {
 	began := time.Now()
 	written, err := do()
 	if written == nil {
@@ -57,7 +57,7 @@ type keysRotateCommand struct {
 	adminFlags
 	ownerFlag
 	keyArgument
-	Overlap string `env:"-" placeholder:"DURATION" help:"How long both keys are valid, such as 24h or 7d; with 0s, the old key expires at once. Required."`
+	Overlap string `env:"-" placeholder:"DURATION" help:"How long both keys are valid, such as 24h or 7d; with 0s, the old key expires immediately. Required."`
 	waitFlags
 	Quiet bool `short:"q" env:"-" help:"Print only the new key."`
 }
@@ -66,14 +66,14 @@ func (c *keysRotateCommand) run(ctx context.Context, p process, wrong error) int
 	overlap, err := readOverlap(c.Overlap)
 	wrong = errors.Join(wrong, c.keyArgument.check(), err, c.waitFlags.check(p))
 	return c.adminFlags.run(ctx, p, wrong, func(ctx context.Context, s *session) error {
-		return s.makes("rotated", c.Quiet, func() (*adminclient.WrittenKey, error) { return s.Rotate(ctx, c.ID, overlap, c.write(c.UserID)) })
+		return s.printNewKey("rotated", c.Quiet, func() (*adminclient.WrittenKey, error) { return s.Rotate(ctx, c.ID, overlap, c.write(c.UserID)) })
 	})
 }
 
-// readOverlap has no default, because any would surprise somebody.
+// readOverlap has no default, because any would surprise someone.
 func readOverlap(text string) (time.Duration, error) {
 	if text == "" {
-		return 0, errors.New("--overlap is missing: how long both keys are valid, such as 24h; with 0s, the old key expires at once")
+		return 0, errors.New("--overlap is missing: how long both keys are valid, such as 24h; with 0s, the old key expires immediately")
 	}
 	left, err := parseDuration(text)
 	if err != nil || left < 0 || left%time.Second != 0 {

@@ -56,7 +56,8 @@ type database struct {
 }
 
 // connect creates a client, and logs which options of the connection string are
-// not followed. It asks the server only whether a direct connection is enough.
+// not followed. It queries the server only whether a direct connection is
+// enough.
 func connect(ctx context.Context, uri string, logger *zap.Logger) (database, error) {
 	settings, err := mongoclient.ForURI(uri)
 	if err != nil {

@@ -129,7 +129,7 @@ func (f *connection) tls() (*tls.Config, error) {
 func checkEncrypted(flag, address string) error {
 	parsed, err := url.Parse(address)
 	if err != nil || parsed.Scheme != "http" || config.Loopback(net.JoinHostPort(parsed.Hostname(), "0")) {
-		return nil //nolint:nilerr // the client says what is wrong with an address
+		return nil //nolint:nilerr // the client reports what is wrong with an address
 	}
 	return fmt.Errorf("--%s is plain HTTP to another machine, and the token would cross the network unencrypted: use https, or a tunnel to this machine", flag)
 }

@@ -21,7 +21,7 @@ const (
 	readHeaderTimeout = 5 * time.Second
 	// readTimeout covers a body of at most 16 KiB over a slow connection.
 	readTimeout = 10 * time.Second
-	// writeTimeout starts at the end of the header. It leaves room for a database
+	// writeTimeout starts at the end of the header. It has space for a database
 	// read and a second, direct one before the response.
 	writeTimeout = 20 * time.Second
 	// idleTimeout is longer than the 60 to 90 s after which proxies close an idle
@@ -44,9 +44,9 @@ type listener struct {
 	server     serving
 	// certificates is nil for plain HTTP.
 	certificates *certificates
-	// leaving wraps the handler of the server. Nil for gRPC, whose shutdown asks
-	// clients to leave before it loses a request (GOAWAY).
-	leaving *leaving
+	// connectionCloser wraps the handler of the server. Nil for gRPC, whose
+	// shutdown requests clients to leave before it loses a request (GOAWAY).
+	connectionCloser *connectionCloser
 }
 
 // serving is an http.Server, or the one of gRPC.
@@ -59,19 +59,20 @@ type serving interface {
 	Close() error
 }
 
-// leaving asks clients to close their connections, once it has begun. A proxy may
-// send a request on an idle connection at the very moment at which the server
-// closes it, and that request is lost. So the server asks the proxy first, with a
-// response, and the proxy closes the connection. (http.Server's
-// SetKeepAlivesEnabled would close idle connections at once, with the same
-// problem.) Over HTTP/2 the server turns the header into a GOAWAY.
-type leaving struct {
+// connectionCloser requests clients to close their connections, once it has
+// begun. A proxy may send a request on an idle connection at the very moment at
+// which the server closes it, and that request is lost. So the server informs
+// the proxy first, with a response, and the proxy closes the connection.
+// (http.Server's SetKeepAlivesEnabled would close idle connections immediately,
+// with the same problem.) Over HTTP/2 the server turns the header into a
+// GOAWAY.
+type connectionCloser struct {
 	begun atomic.Bool
 	next  http.Handler
 }
 
 // ServeHTTP sets the header before the handler writes anything.
-func (l *leaving) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (l *connectionCloser) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if l.begun.Load() {
 		w.Header().Set("Connection", "close")
 	}
@@ -118,8 +119,8 @@ func (l listener) url() string {
 
 // handle sets the handler of a bound listener.
 func (l *listener) handle(handler http.Handler, logger *zap.Logger) {
-	l.leaving = &leaving{next: handler}
-	l.serveBy(newServer(l.leaving, logger.Named(l.name)))
+	l.connectionCloser = &connectionCloser{next: handler}
+	l.serveBy(newServer(l.connectionCloser, logger.Named(l.name)))
 }
 
 // serveBy sets the server of a bound listener.
@@ -195,11 +196,11 @@ func (all listeners) url(name string) string {
 	return ""
 }
 
-// leave asks the clients of all listeners to close their connections.
+// leave requests the clients of all listeners to close their connections.
 func (all listeners) leave() {
 	for _, l := range all {
-		if l.leaving != nil {
-			l.leaving.begun.Store(true)
+		if l.connectionCloser != nil {
+			l.connectionCloser.begun.Store(true)
 		}
 	}
 }

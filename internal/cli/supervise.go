@@ -53,8 +53,8 @@ func (d *serveRun) runService(ctx context.Context, service Service) error {
 	return fmt.Errorf("the service failed: %w", err)
 }
 
-// wait returns when the process is asked to stop or a part has failed. Meanwhile
-// it reports when keytail can validate keys.
+// wait returns when the process is requested to stop or a part has failed.
+// Meanwhile it reports when keytail can validate keys.
 func (d *serveRun) wait(ctx, failed context.Context, p parts) error {
 	live := p.service.Live()
 	var devDone <-chan error
@@ -72,20 +72,20 @@ func (d *serveRun) wait(ctx, failed context.Context, p parts) error {
 			return fmt.Errorf("the in-memory MongoDB stopped: %w", errors.Join(err, errEnded))
 		case <-live:
 			live = nil // a closed channel is always ready
-			if err := d.live(p); err != nil {
+			if err := d.logReady(p); err != nil {
 				return err
 			}
 		}
 	}
 }
 
-// live runs once keytail can validate keys.
-func (d *serveRun) live(p parts) error {
+// logReady runs once keytail can validate keys.
+func (d *serveRun) logReady(p parts) error {
 	d.log.Info("serving", p.listeners.fields()...)
 	if p.dev == nil {
 		return nil
 	}
-	return d.welcome(p)
+	return d.printGreeting(p)
 }
 
 // drain makes the instance unready, waits until proxies have noticed and have

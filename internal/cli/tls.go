@@ -64,7 +64,7 @@ func readTLSFiles(l config.Listener) ([][]byte, error) {
 }
 
 // tlsConfig is for new connections. An expired certificate is used with a
-// warning: a listener that does not start helps nobody, and the clock may be
+// warning: a listener that does not start helps no one, and the clock may be
 // wrong.
 func tlsConfig(l config.Listener, contents [][]byte, logger *zap.Logger, now time.Time) (*tls.Config, error) {
 	pair, err := tls.X509KeyPair(contents[0], contents[1])

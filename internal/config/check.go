@@ -24,7 +24,7 @@ const (
 	// keytail.
 	minHeartbeat   = 10 * time.Millisecond
 	heartbeatParts = 3
-	// minMaxStale leaves room for the shortest interval.
+	// minMaxStale has space for the shortest interval.
 	minMaxStale = heartbeatParts * minHeartbeat
 	// maxDrainDelay: an orchestrator would kill the process much earlier.
 	maxDrainDelay = 5 * time.Minute

@@ -48,7 +48,7 @@ func TestCheck(t *testing.T) {
 		"gRPC, half a pair":        {[]string{server, "--grpc-addr=:8081", "--grpc-tls-cert-file=c"}, []string{"--grpc-tls-cert-file is given without --grpc-tls-key-file"}},
 		"gRPC, no port":            {[]string{server, "--grpc-addr=localhost"}, []string{"--grpc-addr"}},
 		"gRPC and public the same": {[]string{server, "--addr=:8081", "--grpc-addr=:8081"}, []string{"--addr and --grpc-addr are the same"}},
-		"hides for nobody":         {[]string{server, "--hide-credentials"}, []string{"--hide-credentials needs the gRPC listener"}},
+		"hides without gRPC":       {[]string{server, "--hide-credentials"}, []string{"--hide-credentials needs the gRPC listener"}},
 		"admin TLS, no tokens":     {[]string{server, "--admin-tls-cert-file=c", "--admin-tls-key-file=k"}, []string{"the admin listener needs"}},
 		"certificate, no key":      {[]string{server, "--tls-cert-file=c"}, []string{"--tls-cert-file is given without --tls-key-file"}},
 		"key, no certificate":      {[]string{server, "--ops-tls-key-file=c"}, []string{"--ops-tls-key-file is given without --ops-tls-cert-file"}},

@@ -10,10 +10,9 @@ import (
 	"github.com/alecthomas/kong"
 )
 
-// Completing reports whether a shell asks for completions instead of running the
-// program. The protocol is that of bash's `complete -C`: the command line is in
-// COMP_LINE, the position of the cursor in COMP_POINT, and the program prints one
-// candidate a line.
+// Completing reports whether a shell requests completions instead of running the program. The
+// protocol is that of bash's `complete -C`: the command line is in COMP_LINE, the position of the
+// cursor in COMP_POINT, and the program prints one candidate a line.
 func Completing() bool { return os.Getenv("COMP_LINE") != "" }
 
 // Complete prints the candidates to the standard output that kong was given. The

@@ -33,13 +33,13 @@ func (f *file) Validate(*kong.Application) error { return nil }
 // environment, so it does not answer for a flag that the environment sets.
 func (f *file) Resolve(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, error) {
 	text, found := f.values[flag.Name]
-	if !found || envSet(flag) {
+	if !found || isEnvSet(flag) {
 		return nil, nil
 	}
 	return text, nil
 }
 
-func envSet(flag *kong.Flag) bool {
+func isEnvSet(flag *kong.Flag) bool {
 	return slices.ContainsFunc(flag.Envs, func(name string) bool {
 		_, set := os.LookupEnv(name)
 		return set

@@ -24,7 +24,7 @@ type grammar struct {
 func load(t *testing.T, args ...string) (*Config, Given, error) {
 	t.Helper()
 	var g grammar
-	parser, err := NewParser(&g, kong.Exit(func(int) { t.Error("the parser wants to exit") }))
+	parser, err := NewParser(&g, kong.Exit(func(int) { t.Error("the parser exits") }))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -69,7 +69,7 @@ func (p *Parser) Policies() map[string]Policy { return p.file.policies }
 // dropUnknownFlags removes flags that no command has, each with the value that
 // follows it, and returns kong's errors about them.
 func (p *Parser) dropUnknownFlags(args []string) (known []string, problems []error) {
-	names, commands := p.vocabulary()
+	names, commands := p.flagsAndCommands()
 	for i := 0; i < len(args); i++ {
 		name, _, hasValue := strings.Cut(args[i], "=")
 		if args[i] == "--" {
@@ -99,8 +99,8 @@ func (p *Parser) unknownFlag(name string) error {
 	return errors.New(Redact(err.Error()))
 }
 
-// vocabulary is every flag, as --name, and every command.
-func (p *Parser) vocabulary() (flags, commands map[string]bool) {
+// flagsAndCommands is every flag, as --name, and every command.
+func (p *Parser) flagsAndCommands() (flags, commands map[string]bool) {
 	flags, commands = map[string]bool{}, map[string]bool{}
 	_ = kong.Visit(p.kong.Model, func(node kong.Visitable, next kong.Next) error {
 		switch node := node.(type) {
@@ -159,7 +159,7 @@ func given(ctx *kong.Context) Given {
 		}
 	}
 	for _, flag := range allFlags(ctx) {
-		if envSet(flag) {
+		if isEnvSet(flag) {
 			g[flag.Name] = true
 		}
 	}
@@ -179,7 +179,7 @@ func (p *Parser) decode(ctx *kong.DecodeContext, target reflect.Value) error {
 // boolMapper decodes flags that need no value.
 type boolMapper struct{ p *Parser }
 
-// IsBool tells kong not to expect a value.
+// IsBool makes kong expect no value.
 func (boolMapper) IsBool() bool { return true }
 
 // Decode takes "true" unless a value is joined with '=' or comes from elsewhere.

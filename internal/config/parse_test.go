@@ -162,7 +162,7 @@ func TestDatabaseOfTheURI(t *testing.T) {
 	}
 }
 
-// TestEveryMistakeIsReported: several at once, from every source.
+// TestEveryMistakeIsReported: several together, from every source.
 func TestEveryMistakeIsReported(t *testing.T) {
 	t.Setenv("KEYTAIL_DRAIN_DELAY", "soon")
 	path := yamlFile(t, "# comment", "max_stale: 15", "bogus: 1")

@@ -11,8 +11,8 @@ import (
 // section is one table of docs/configuration.md.
 type section struct {
 	title, intro string
-	// flags are listed by name; a name that ends in * stands for all flags with that
-	// prefix.
+	// flags are listed by name; a name that ends in * matches all flags with
+	// that prefix.
 	flags []string
 }
 
@@ -30,7 +30,7 @@ var sections = []section{
 	{"Listeners and tokens", "Where keytail listens, and who may call. The [listeners](http.md#listeners) are described with the wire contract.", []string{
 		"addr", "ops-addr", "admin-addr", "admin-token-file", "caller-token-file", "grpc-addr", "drain-delay",
 	}},
-	{"Forward-auth", "How keytail reads a request that a proxy asks about. Policies are set in the file alone, see [below](#policies).", []string{
+	{"Forward-auth", "How keytail reads a check request of a proxy. Policies are set in the file alone, see [below](#policies).", []string{
 		"key-sources", "trusted-proxies", "hide-credentials",
 	}},
 	{"TLS", "One set of files for each listener. keytail reads them again within 2 s of a change.", []string{

@@ -34,7 +34,7 @@ func checkURI(uri string) error {
 	if strings.Count(beforeQuery, "@") > 1 || strings.Contains(query, "@") {
 		return errURIEscape
 	}
-	if strings.Contains(beforeQuery, "@") && !userInfoEscaped(user) {
+	if strings.Contains(beforeQuery, "@") && !isUserInfoEscaped(user) {
 		return errURIEscape
 	}
 	return nil
@@ -63,8 +63,8 @@ func WithPassword(uri, password string) string {
 	return user + ":" + strings.ReplaceAll(url.QueryEscape(password), "+", "%20") + "@" + rest
 }
 
-// userInfoEscaped reports whether user[:password] has only one reading.
-func userInfoEscaped(userInfo string) bool {
+// isUserInfoEscaped reports whether user[:password] has only one reading.
+func isUserInfoEscaped(userInfo string) bool {
 	if strings.Count(userInfo, ":") > 1 || strings.Contains(userInfo, "/") {
 		return false
 	}

@@ -28,8 +28,8 @@ type Daemon struct {
 	extauthz   *extauthz.Server
 }
 
-// New creates a Daemon and checks the database. It starts nothing. The error says
-// what to do; mistakes of the configuration are all reported at once.
+// New creates a Daemon and checks the database. It starts nothing. The error describes what to do;
+// mistakes of the configuration are all reported together.
 func New(ctx context.Context, config Config) (*Daemon, error) {
 	d, err := wire(&config)
 	if err != nil {
@@ -161,7 +161,7 @@ func (d *Daemon) ExtAuthz() *extauthz.Server { return d.extauthz }
 func (d *Daemon) Live() <-chan struct{} { return d.Core.Live() }
 
 // Drain makes readyz answer 503 and the gRPC health NOT_SERVING from now on, and ends
-// streams of events and waits for a revision. Everything else goes on.
+// streams of events and waits for a revision. Everything else continues.
 func (d *Daemon) Drain() {
 	d.Core.Drain()
 	d.extauthz.Drain()

@@ -13,10 +13,10 @@ import (
 	"github.com/keytail/keytail/internal/service"
 )
 
-// Syncer is the fleet in the form that routes asks for.
+// Syncer is the fleet in the form that routes requires.
 func (d *Daemon) Syncer() routes.Syncer { return syncer{d.Core.Fleet} }
 
-// Events are the events in the form that routes asks for.
+// Events are the events in the form that routes requires.
 func (d *Daemon) Events() routes.Events { return feed{d.Core.Events} }
 
 type syncer struct{ fleet *fleet.Fleet }
@@ -68,7 +68,7 @@ func toRouteErr(err error) error {
 	return err
 }
 
-// status is the status of the core in the form that routes asks for.
+// status is the status of the core in the form that routes requires.
 func (d *Daemon) status() routes.Status {
 	s := d.Core.Status()
 	return toRouteStatus(&s)

@@ -14,7 +14,7 @@ type document struct {
 	version uint64
 	key     string // canonical _id
 	raw     bson.Raw
-	dead    bool
+	removed bool
 }
 
 // collection holds documents in insertion order and by _id, and its indexes.
@@ -87,9 +87,9 @@ func (c *collection) remove(key string) {
 	}
 	c.unindex(doc)
 	delete(c.byID, key)
-	doc.dead = true
+	doc.removed = true
 	if len(c.docs) > 64 && len(c.docs) > 2*len(c.byID) {
-		c.docs = slices.DeleteFunc(slices.Clone(c.docs), func(d *document) bool { return d.dead })
+		c.docs = slices.DeleteFunc(slices.Clone(c.docs), func(d *document) bool { return d.removed })
 	}
 }
 
@@ -97,7 +97,7 @@ func (c *collection) remove(key string) {
 func (c *collection) addIndex(x *index) error {
 	x.entries = map[string][]*document{}
 	for _, doc := range c.docs {
-		if doc.dead {
+		if doc.removed {
 			continue
 		}
 		keys, err := x.keys(doc.decode())
@@ -118,7 +118,7 @@ func (c *collection) clone() *collection {
 	n := newCollection(c.ns, c.uuid)
 	n.next = c.next
 	for _, doc := range c.docs {
-		if !doc.dead {
+		if !doc.removed {
 			copied := *doc
 			n.docs, n.byID[doc.key] = append(n.docs, &copied), &copied
 		}

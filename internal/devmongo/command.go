@@ -56,7 +56,7 @@ func (s *Server) execute(ctx context.Context, c *conn, req *request) (bson.D, er
 	defer s.mu.Unlock()
 	o := &op{s: s, c: c, ctx: ctx, name: req.body[0].Key, a: newArgs(req.body[0].Key, req.body), txnNumber: -1}
 	reply, err := o.run(req.legacy)
-	if c.dead {
+	if c.replaced {
 		return nil, errHangUp
 	}
 	if err == errHangUp { //nolint:errorlint // it is never wrapped
@@ -65,7 +65,7 @@ func (s *Server) execute(ctx context.Context, c *conn, req *request) (bson.D, er
 	if err != nil {
 		reply = o.fail(err)
 	}
-	return o.gossip(reply), nil
+	return o.addClusterTimes(reply), nil
 }
 
 // fail returns the reply to a command that failed.
@@ -191,8 +191,8 @@ func (o *op) deadline() (context.Context, context.CancelFunc, error) {
 	return ctx, cancel, o.a.err
 }
 
-// gossip adds the cluster time and the operation time to a reply.
-func (o *op) gossip(reply bson.D) bson.D {
+// addClusterTimes adds the cluster time and the operation time to a reply.
+func (o *op) addClusterTimes(reply bson.D) bson.D {
 	if o.operationTime == 0 {
 		o.operationTime = o.s.oplog.applied
 	}

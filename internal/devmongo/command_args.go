@@ -73,7 +73,7 @@ func (a *args) boolean(key string) bool {
 	v := a.value(key)
 	switch v.(type) {
 	case missing, bool, nil, int32, int64, float64:
-		return truthy(v)
+		return isTrue(v)
 	}
 	a.wrongType(key, v, "bool")
 	return false

@@ -3,7 +3,7 @@ package devmongo
 import "go.mongodb.org/mongo-driver/v2/bson"
 
 // count returns the number of documents of a collection, as EstimatedDocumentCount
-// of the drivers asks for it.
+// of the drivers requests it.
 func count(o *op) (bson.D, error) {
 	ns, err := o.target()
 	if err != nil {

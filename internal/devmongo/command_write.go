@@ -43,7 +43,7 @@ func (o *op) each(count int, ordered bool, run func(i int) (any, error), add fun
 // ordered reads the option of insert, update and delete. The default is true.
 func (o *op) ordered() bool {
 	v := o.a.value("ordered")
-	return isMissing(v) || truthy(v)
+	return isMissing(v) || isTrue(v)
 }
 
 func (t *tally) reply() bson.D {

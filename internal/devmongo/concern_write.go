@@ -6,7 +6,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 )
 
-// writeConcern tells which nodes must have a write before it is acknowledged. The
+// writeConcern is which nodes must have a write before it is acknowledged. The
 // default is a majority, without a timeout.
 type writeConcern struct {
 	majority bool

@@ -125,7 +125,7 @@ func compileLogic(v any, names names, decides bool) (expression, error) {
 			if err != nil {
 				return nil, err
 			}
-			if truthy(v) == decides {
+			if isTrue(v) == decides {
 				return decides, nil
 			}
 		}

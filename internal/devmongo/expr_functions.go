@@ -18,7 +18,7 @@ func functionNamed(name string) (function, bool) {
 	case "$eq", "$gt", "$lt":
 		return function{2, 2, func(a []any) (any, error) { return matches(name, compare(a[0], a[1])), nil }}, true
 	case "$not":
-		return function{1, 1, func(a []any) (any, error) { return !truthy(a[0]), nil }}, true
+		return function{1, 1, func(a []any) (any, error) { return !isTrue(a[0]), nil }}, true
 	case "$ifNull":
 		return function{2, -1, ifNull}, true
 	case "$size":

@@ -83,7 +83,7 @@ func TestMutatedCommandsNeverPanic(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	r := rand.New(rand.NewPCG(seed, 0))
-	s := quiet(t)
+	s := newServerWithoutListener(t)
 	list := seeds()
 	docs := bson.A{}
 	for i := range 5 {

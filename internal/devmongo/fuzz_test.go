@@ -50,8 +50,8 @@ func seeds() []bson.D {
 	}
 }
 
-// quiet is a server that does not accept connections, for a fuzz function.
-func quiet(tb testing.TB) *Server {
+// newServerWithoutListener is a server that does not accept connections, for a fuzz function.
+func newServerWithoutListener(tb testing.TB) *Server {
 	tb.Helper()
 	s, err := New(Config{Getenv: noEnv})
 	if err != nil {
@@ -80,7 +80,7 @@ func FuzzBytesOnTheSocketNeverPanic(f *testing.F) {
 	b = append(b, 1, 19, 0, 0, 0)
 	b = append(append(b, "documents\x00"...), 5, 0, 0, 0, 0)
 	f.Add(setLength(append(b, 1, 2, 3, 4), i))
-	s := quiet(f)
+	s := newServerWithoutListener(f)
 	f.Fuzz(func(_ *testing.T, data []byte) {
 		client, server := net.Pipe()
 		c := s.addConn(server)
@@ -103,7 +103,7 @@ func FuzzCommandsNeverPanic(f *testing.F) {
 		}
 		f.Add(raw, true)
 	}
-	s := quiet(f)
+	s := newServerWithoutListener(f)
 	f.Fuzz(func(t *testing.T, raw []byte, reset bool) {
 		body, err := decode(raw)
 		if err != nil || len(body) == 0 {

@@ -72,7 +72,7 @@ func compileTopLevel(e bson.E) (predicate, error) {
 		}
 		return func(d bson.D) (bool, error) {
 			v, err := x(newScope(d))
-			return truthy(v), err
+			return isTrue(v), err
 		}, nil
 	}
 	return nil, unsupported(codeBadValue, "unknown top level operator: %s", e.Key)

@@ -20,7 +20,7 @@ func compileOperator(path []string, name string, v any) (predicate, error) {
 		p, err := compileIn(path, v)
 		return negate(p), err
 	case "$exists":
-		return exists(path, truthy(v)), nil
+		return exists(path, isTrue(v)), nil
 	case "$type":
 		return compileType(path, v)
 	case "$regex":

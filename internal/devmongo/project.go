@@ -42,7 +42,7 @@ func compileProjection(spec bson.D) (projection, error) {
 			return nil, unsupported(codeNotImplemented, "a projection other than 0 and 1, in '%s'", e.Key)
 		}
 		include := 0
-		if truthy(e.Value) {
+		if isTrue(e.Value) {
 			include = 1
 		}
 		if e.Key == "_id" {

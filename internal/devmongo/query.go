@@ -39,7 +39,7 @@ func (q query) run(c *collection) ([]*row, error) {
 	}
 	var rows []*row
 	for _, doc := range c.candidates(q.filter) {
-		if doc.dead {
+		if doc.removed {
 			continue
 		}
 		if q.limit > 0 && len(q.sort) == 0 && int64(len(rows)) >= q.limit {

@@ -5,8 +5,9 @@ import (
 )
 
 // LagReads makes majority reads of documents return the current data whatever is
-// written later, unless they ask for a later cluster time. So reads a node whose commit
-// point is behind that of the node that serves a change stream. CatchUpReads ends it.
+// written later, unless they require a later cluster time. So reads a node
+// whose commit point is behind that of the node that serves a change stream.
+// CatchUpReads ends it.
 func (s *Server) LagReads() {
 	s.mu.Lock()
 	defer s.mu.Unlock()

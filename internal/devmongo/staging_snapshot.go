@@ -45,7 +45,7 @@ func (s *Server) Restore(snapshot *Snapshot) {
 		s.killCursor(id)
 	}
 	for c := range s.conns {
-		c.dead = true
+		c.replaced = true
 	}
 	s.elect()
 	s.release()
@@ -73,7 +73,7 @@ func durable(sessions map[string]*session) map[string]*session {
 
 // checkProcess ends a command of a process that Restore has replaced.
 func (o *op) checkProcess() error {
-	if o.c.dead {
+	if o.c.replaced {
 		return errHangUp
 	}
 	return nil

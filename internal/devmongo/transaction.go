@@ -17,7 +17,7 @@ const (
 )
 
 // txn is a transaction: copies of the collections that it has used, and the changes
-// that its commit will make at once. A conflicting write outside the transaction does
+// that its commit will make immediately. A conflicting write outside the transaction does
 // not wait; it makes the transaction fail.
 type txn struct {
 	id      *txnID
@@ -42,7 +42,7 @@ func newUUID() (u [16]byte) {
 
 // enterTxn starts, continues or ends a transaction.
 func (o *op) enterTxn(number int64) error {
-	if truthy(o.a.value("autocommit")) {
+	if isTrue(o.a.value("autocommit")) {
 		return refuse(codeInvalidOptions, "autocommit must be false if it is specified")
 	}
 	if o.flags&inTxn == 0 {
@@ -51,7 +51,7 @@ func (o *op) enterTxn(number int64) error {
 	if o.flags&writes != 0 && o.write.given != nil && o.name != "commitTransaction" && o.name != "abortTransaction" {
 		return refuse(codeInvalidOptions, "writeConcern is not allowed within a multi-statement transaction")
 	}
-	if truthy(o.a.value("startTransaction")) {
+	if isTrue(o.a.value("startTransaction")) {
 		if number == o.session.number {
 			return refuse(50911, "Cannot start a transaction at given transaction number %d: a transaction with the same number is in progress or has ended", number)
 		}

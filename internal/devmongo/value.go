@@ -159,9 +159,9 @@ func number(v any) (int64, bool) {
 	return 0, false
 }
 
-// truthy reports whether MongoDB treats the value as true: every value except false,
-// null, missing and zero.
-func truthy(v any) bool {
+// isTrue reports whether MongoDB treats the value as true: every value except false, null, missing
+// and zero.
+func isTrue(v any) bool {
 	switch x := v.(type) {
 	case bool:
 		return x

@@ -25,9 +25,9 @@ type conn struct {
 	id int32
 	// appName comes with the first hello and is guarded by the server's lock.
 	appName string
-	// dead is set when Restore replaces the process that served the connection. It is
-	// guarded by the server's lock.
-	dead bool
+	// replaced is set when Restore replaces the process that served the
+	// connection. It is guarded by the server's lock.
+	replaced bool
 }
 
 func (s *Server) addConn(nc net.Conn) *conn {

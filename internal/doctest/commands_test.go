@@ -36,7 +36,7 @@ const (
 
 // TestCommands runs the commands of README.md and of docs/: each block of sh, and
 // each line of a block of console that begins with "$ ", whose output is compared
-// with the lines that follow it. In these, … stands for any text and a line with
+// with the lines that follow it. In these, … matches any text and a line with
 // nothing else for any number of lines.
 // A block of text after a process in the background is compared with what that
 // process has printed.
@@ -223,7 +223,7 @@ type process struct {
 	err    error
 }
 
-// output collects what a process prints, and tells when it is ready.
+// output collects what a process prints, and reports when it is ready.
 type output struct {
 	mutex sync.Mutex
 	text  bytes.Buffer
@@ -272,13 +272,14 @@ func (s *session) start(b *block) {
 	case <-timeout.C:
 		s.t.Fatalf("%s:%d: %s does not print %q", s.page, b.line, b.text(), ready)
 	}
-	s.learn(p.output.String())
+	s.readAddresses(p.output.String())
 }
 
 var address = regexp.MustCompile(`(?m)^  (MongoDB|public|operations|admin) +([^ \n]+)`)
 
-// learn takes the addresses that a process has printed for those of the page.
-func (s *session) learn(printed string) {
+// readAddresses takes the addresses that a process has printed for those of the
+// page.
+func (s *session) readAddresses(printed string) {
 	var pairs []string
 	for _, m := range address.FindAllStringSubmatch(printed, -1) {
 		switch m[1] {

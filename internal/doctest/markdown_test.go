@@ -28,7 +28,7 @@ type block struct {
 	// language is the word after the fence.
 	language string
 	// marker is the HTML comment on the line before the fence: "background", "needs:
-	// a replica set". Empty: there is none.
+	// a replica set". Empty: none.
 	marker string
 	lines  []string
 }

@@ -1,7 +1,7 @@
 package doctest
 
-// metricSections say what to do about each metric, in the order of docs/metrics.md.
-// The other columns come from the daemon itself.
+// metricSections describe what to do about each metric, in the order of
+// docs/metrics.md. The other columns come from the daemon itself.
 var metricSections = []struct {
 	title string
 	rows  []metricRow
@@ -13,15 +13,15 @@ var metricSections = []struct {
 		{"keytail_build_info", "Nothing. Join it with other metrics to see versions."},
 	}},
 	{"Answers", []metricRow{
-		{"keytail_verdicts_total", "Alert on the rate of `UNAVAILABLE`. A rise of `NOT_FOUND` is somebody guessing keys, or a wrong mapping."},
+		{"keytail_verdicts_total", "Alert on the rate of `UNAVAILABLE`. A rise of `NOT_FOUND` is someone guessing keys, or a wrong mapping."},
 		{"keytail_unavailable_total", "`busy`: raise `maxPoolSize` in the URI. `database`, `timeout`, `breaker`: look at MongoDB. `no_collection`: the collection is gone. `stale`, `server_behind`: the primary is slow or cut off."},
 		{"keytail_fills_total", "A high rate in a complete cache means many updates. In a lazy one raise `--cache-size`. Errors: look at MongoDB."},
 		{"keytail_revisions_ahead_total", "A client sends a `min_revision` of another deployment: find it in its log."},
-		{"keytail_callers_refused_total", "A caller has no token, or an old one. Somebody may also be trying tokens."},
+		{"keytail_callers_refused_total", "A caller has no token, or an old one. Someone may also be trying tokens."},
 	}},
 	{"Change stream", []metricRow{
-		{"keytail_losses_total", "One now and then needs nothing: keytail reads all keys again. If a reason repeats, see the [table of losses](../internal/changestream/DESIGN.md#resume-or-loss); `history_lost` asks for a larger oplog."},
-		{"keytail_stream_failures_total", "The log says what to do for each code; the [table of codes](../internal/changestream/DESIGN.md#error-codes) has all of them."},
+		{"keytail_losses_total", "A single one needs nothing: keytail reads all keys again. If a reason repeats, see the [table of losses](../internal/changestream/DESIGN.md#resume-or-loss); `history_lost` asks for a larger oplog."},
+		{"keytail_stream_failures_total", "The log line of each code has what to do; the [table of codes](../internal/changestream/DESIGN.md#error-codes) has all of them."},
 		{"keytail_stream_opens_total", "Nothing by itself. Many `resumed` an hour: something ends connections."},
 		{"keytail_stream_events_total", "Nothing. It shows the load: events of heartbeats and of keys."},
 		{"keytail_event_lag_seconds", "Alert on a high quantile. It depends on both clocks: check time synchronisation first."},
@@ -39,13 +39,13 @@ var metricSections = []struct {
 		{"keytail_cache_bytes", "Nothing. It stays within `--cache-size`."},
 		{"keytail_cache_evictions", "If it rises again and again, raise `--cache-size`."},
 		{"keytail_cache_oversize_total", "Documents over 16 KiB are read for each request: make them smaller, such as their metadata."},
-		{"keytail_refresh_dropped_total", "Nothing for a burst of updates: such a key is read when it is next asked for."},
+		{"keytail_refresh_dropped_total", "Nothing for a burst of updates: such a key is read when it is next requested."},
 		{"keytail_audit_mismatch_total", "**Must stay 0.** Restart keytail, and report a bug with the log."},
 	}},
 	{"Scans", []metricRow{
 		{"keytail_scans_total", "`does_not_fit`: raise `--cache-size`. `failed`: look at MongoDB. `unreadable_hash`: the log names the document."},
 		{"keytail_scan_requests_total", "Many `evicted`: raise `--cache-size`. Many `new_epoch`: see `keytail_losses_total`."},
-		{"keytail_scan_pause_seconds", "Nothing. keytail delays scans when something asks for many."},
+		{"keytail_scan_pause_seconds", "Nothing. keytail delays scans when something requests many."},
 	}},
 	{"Documents", []metricRow{
 		{"keytail_unique_index", "**0: create the index now.** The log has the command."},

@@ -35,7 +35,7 @@ type metric struct {
 
 // TestMetricsPage compares the tables of docs/metrics.md with the metrics of a
 // running daemon; with -update it writes them. Every metric needs a row in
-// metricSections that says what to do about it.
+// metricSections that describes what to do about it.
 func TestMetricsPage(t *testing.T) {
 	metrics := scrape(t)
 	for name, m := range vectors(t) {
@@ -92,7 +92,7 @@ func metricsMarkdown(t *testing.T, metrics map[string]*metric) string {
 	}
 	for name := range metrics {
 		if !described[name] {
-			t.Errorf("%s has no row in metricSections (metrics_table_test.go): say what to do about it", name)
+			t.Errorf("%s has no row in metricSections (metrics_table_test.go): describe what to do about it", name)
 		}
 	}
 	return b.String() + "\n"

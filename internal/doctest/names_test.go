@@ -61,7 +61,7 @@ func TestFlagsExist(t *testing.T) {
 	check := func(file string, line int, text string) {
 		for _, m := range flagName.FindAllStringSubmatch(text, -1) {
 			if name := m[1]; !known[name] && !foreignFlags[name] && !isPrefix(name, known) {
-				r.dangling(file, line, "flag", name)
+				r.fail(file, line, "flag", name)
 			}
 		}
 	}
@@ -82,7 +82,7 @@ func TestFlagsExist(t *testing.T) {
 	}
 }
 
-// isPrefix reports whether a name stands for a group of flags, such as --map or
+// isPrefix reports whether a name matches a group of flags, such as --map or
 // --grpc-tls.
 func isPrefix(name string, known map[string]bool) bool {
 	for flag := range known {
@@ -111,7 +111,7 @@ func TestEnvironmentVariablesExist(t *testing.T) {
 		for i, text := range strings.Split(all.text[name], "\n") {
 			for _, variable := range envName.FindAllString(text, -1) {
 				if !known[variable] {
-					r.dangling(name, i+1, "environment variable", variable)
+					r.fail(name, i+1, "environment variable", variable)
 				}
 			}
 		}

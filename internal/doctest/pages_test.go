@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// languages are those that a fenced block may have: what is shown has to be said,
+// languages are those that a fenced block may have: the language must be named,
 // so that no command hides in a block without a language.
 var languages = []string{"sh", "console", "text", "go", "yaml", "json", "js", "nginx"}
 

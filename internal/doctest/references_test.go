@@ -20,8 +20,8 @@ var elsewhere = map[string]bool{
 // report fails the test for each dangling reference.
 type report struct{ t *testing.T }
 
-// dangling reports that a file names something that does not exist.
-func (r *report) dangling(file string, line int, kind, name string) {
+// fail reports that a file names something that does not exist.
+func (r *report) fail(file string, line int, kind, name string) {
 	r.t.Helper()
 	r.t.Errorf("%s:%d: there is no %s %q", file, line, kind, name)
 }
@@ -85,9 +85,9 @@ func checkLink(r *report, all *tree, pages map[string]*page, p *page, line int, 
 	}
 	switch {
 	case !all.exists(to):
-		r.dangling(p.name, line, "file", target)
+		r.fail(p.name, line, "file", target)
 	case anchor != "" && pages[to] != nil && !pages[to].anchors[anchor]:
-		r.dangling(p.name, line, "heading", target)
+		r.fail(p.name, line, "heading", target)
 	}
 }
 
@@ -96,7 +96,7 @@ func checkSpan(r *report, all *tree, from string, line int, span string, tests [
 	case elsewhere[span]:
 	case fileName.MatchString(span), directory.MatchString(span):
 		if _, found := all.find(from, strings.TrimSuffix(span, "/")); !found {
-			r.dangling(from, line, "file", span)
+			r.fail(from, line, "file", span)
 		}
 	case testName.MatchString(span):
 		checkPattern(r, from, line, "^"+span+"$", tests)
@@ -110,7 +110,7 @@ func checkSpan(r *report, all *tree, from string, line int, span string, tests [
 func checkMake(r *report, all *tree, from string, line int, commands string) {
 	for _, m := range makeRule.FindAllStringSubmatch(commands, -1) {
 		if !strings.Contains(all.text["Makefile"], "\n"+m[1]+":") {
-			r.dangling(from, line, "rule of make", m[1])
+			r.fail(from, line, "rule of make", m[1])
 		}
 	}
 }
@@ -140,7 +140,7 @@ func checkPattern(r *report, from string, line int, pattern string, tests []stri
 	}
 	matches, err := regexp.Compile(pattern)
 	if err != nil {
-		r.dangling(from, line, "pattern", pattern)
+		r.fail(from, line, "pattern", pattern)
 		return
 	}
 	for _, test := range tests {
@@ -148,7 +148,7 @@ func checkPattern(r *report, from string, line int, pattern string, tests []stri
 			return
 		}
 	}
-	r.dangling(from, line, "test", pattern)
+	r.fail(from, line, "test", pattern)
 }
 
 func allTests(all *tree) []string {
@@ -227,7 +227,7 @@ func otherReferences(r *report, all *tree) {
 // checkProse looks at the documents that a text names.
 func checkProse(r *report, all *tree, from string, line int, text string) {
 	if strings.Contains(text, "project's design") {
-		r.dangling(from, line, "document", "the project's design")
+		r.fail(from, line, "document", "the project's design")
 	}
 	for _, at := range mdMention.FindAllStringIndex(text, -1) {
 		name, rest := text[at[0]:at[1]], text[at[1]:]
@@ -235,9 +235,9 @@ func checkProse(r *report, all *tree, from string, line int, text string) {
 		switch {
 		case strings.Contains(lastField(text[:at[0]]), "://"): // another site's
 		case !found:
-			r.dangling(from, line, "file", name)
+			r.fail(from, line, "file", name)
 		case section.MatchString(rest):
-			r.dangling(from, line, "heading", name+section.FindString(rest))
+			r.fail(from, line, "heading", name+section.FindString(rest))
 		default:
 			checkHeading(r, all, from, line, to, rest)
 		}
@@ -260,6 +260,6 @@ func checkHeading(r *report, all *tree, from string, line int, to, rest string) 
 		m = bare.FindStringSubmatch(rest)
 	}
 	if m != nil && !parsePage(to, all.text[to]).hasHeading(m[1]) && !strings.Contains(all.text[to], m[1]) {
-		r.dangling(from, line, "heading", to+", "+m[1])
+		r.fail(from, line, "heading", to+", "+m[1])
 	}
 }

@@ -1,5 +1,5 @@
 // Package doctor checks whether keytail can run with a team's collection and replica
-// set, and says what to do if it cannot. A check does what serve does, with the same
+// set, and reports what to do if it cannot. A check does what serve does, with the same
 // functions, so it reports the same errors.
 //
 // It does not change existing data. It creates keytail's own collection of heartbeats

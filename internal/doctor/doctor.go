@@ -35,11 +35,11 @@ type Stream interface {
 
 // Usage writes the usage of keys. A usage.Recorder is one.
 type Usage interface {
-	// Prepare asks whether it may.
+	// Prepare checks whether it may.
 	Prepare(ctx context.Context) error
 }
 
-// Config says what to check. Store, Heartbeats and Stream are required.
+// Config is what to check. Store, Heartbeats and Stream are required.
 type Config struct {
 	Store      *keystore.Store
 	Heartbeats Heartbeats
@@ -196,7 +196,7 @@ func clockStatus(d keystore.Deployment) (Status, string) {
 	if d.LocalTime.IsZero() {
 		return Warning, "the server does not report its time"
 	}
-	offset := d.LocalTime.Sub(d.Asked.Add(d.Took / 2)).Abs()
+	offset := d.LocalTime.Sub(d.RequestedAt.Add(d.Took / 2)).Abs()
 	unsure := d.Took/2 + time.Millisecond
 	detail := fmt.Sprintf("this machine's clock differs from the server's by %v, ±%v", offset.Round(time.Millisecond), unsure.Round(time.Millisecond))
 	switch sure := offset - unsure; {

@@ -21,7 +21,7 @@ func TestVersions(t *testing.T) {
 }
 
 func TestClocks(t *testing.T) {
-	asked := time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
+	requestedAt := time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
 	for name, c := range map[string]struct {
 		took, offset time.Duration
 		want         Status
@@ -34,28 +34,28 @@ func TestClocks(t *testing.T) {
 		"a minute, by a slow question":  {20 * time.Second, 65 * time.Second, Warning},
 		"a minute, and not by the line": {time.Millisecond, -65 * time.Second, ToDo},
 	} {
-		d := keystore.Deployment{Asked: asked, Took: c.took, LocalTime: asked.Add(c.took/2 + c.offset)}
+		d := keystore.Deployment{RequestedAt: requestedAt, Took: c.took, LocalTime: requestedAt.Add(c.took/2 + c.offset)}
 		if got, detail := clockStatus(d); got != c.want {
 			t.Errorf("%s is %q: %s", name, got, detail)
 		}
 	}
-	if got, _ := clockStatus(keystore.Deployment{Asked: asked}); got != Warning {
+	if got, _ := clockStatus(keystore.Deployment{RequestedAt: requestedAt}); got != Warning {
 		t.Errorf("no clock is %q", got)
 	}
 }
 
 func TestMemory(t *testing.T) {
-	room := keycache.GenerationBytes(10, true)
+	capacity := keycache.GenerationBytes(10, true)
 	for name, c := range map[string]struct {
 		mode   preload.Mode
 		total  int64
 		want   Status
 		advice string
 	}{
-		"fits":                {preload.Auto, room / 200, OK, ""},
-		"too many":            {preload.Auto, room, Warning, "use a larger --cache-size"},
-		"too many, asked for": {preload.On, room, ToDo, "use a larger --cache-size"},
-		"not wanted":          {preload.Off, room, OK, "--preload off"},
+		"fits":                {preload.Auto, capacity / 200, OK, ""},
+		"too many":            {preload.Auto, capacity, Warning, "use a larger --cache-size"},
+		"too many, requested": {preload.On, capacity, ToDo, "use a larger --cache-size"},
+		"not wanted":          {preload.Off, capacity, OK, "--preload off"},
 	} {
 		e := &examination{Config: Config{CacheSizeMiB: 10, Preload: c.mode}, survey: &keystore.Survey{Documents: 10, Total: c.total}, entries: 2000}
 		e.memory()

@@ -23,7 +23,8 @@ const (
 	// maxStoredID is the longest _id that the ring stores. A longer one is not a
 	// key's (apikey.MaxIDLen), and must not stay in memory.
 	maxStoredID = apikey.MaxIDLen + 1
-	// batch is how many events a subscriber takes at once, while others wait.
+	// batch is how many events a subscriber takes in one batch, while others
+	// wait.
 	batch = 64
 )
 
@@ -120,7 +121,7 @@ func (h *Hub) publishLocked(r record) {
 func (h *Hub) wakeLocked() {
 	for s := range h.subscribers {
 		select {
-		case s.news <- struct{}{}:
+		case s.wake <- struct{}{}:
 		default: // it has not read since the last signal
 		}
 	}
@@ -145,7 +146,7 @@ func (h *Hub) Subscribe(lastID string) (*Subscription, error) {
 	case len(h.subscribers) >= h.config.MaxSubscribers:
 		return nil, ErrBusy
 	}
-	s := &Subscription{hub: h, news: make(chan struct{}, 1)}
+	s := &Subscription{hub: h, wake: make(chan struct{}, 1)}
 	s.seen, s.resync = h.positionLocked(lastID)
 	if s.resync != "" {
 		s.seen, s.state = h.last, h.state

@@ -274,7 +274,7 @@ func TestAResyncHasTheState(t *testing.T) {
 	h.StateChanged("", "connecting")
 	begun := subscribe(t, h, "")
 	h.StateChanged("connecting", "live")
-	// What it is told is the state at its beginning, and changes follow.
+	// What it receives is the state at its beginning, and changes follow.
 	expect(t, first, "0 resync start>", "1 state connecting>live")
 	expect(t, begun, "0 resync start>connecting", "1 state connecting>live")
 	h.StateChanged("live", "stale")

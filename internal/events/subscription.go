@@ -5,8 +5,8 @@ import "context"
 // Subscription is the position of one subscriber. It is for one goroutine.
 type Subscription struct {
 	hub *Hub
-	// news has a token if there may be new events.
-	news chan struct{}
+	// wake has a token if there may be new events.
+	wake chan struct{}
 	// seen is the number of the last event that Next returned.
 	seen uint64
 	// resync is why the subscriber must start again. Empty: it need not.
@@ -26,7 +26,7 @@ func (s *Subscription) Next(ctx context.Context) ([]Event, error) {
 			return events, err
 		}
 		select {
-		case <-s.news:
+		case <-s.wake:
 		case <-ctx.Done():
 			return nil, context.Cause(ctx)
 		}

@@ -11,8 +11,8 @@ import (
 	"github.com/keytail/keytail/internal/forwardauth"
 )
 
-// Check tells Envoy whether a request may pass. It never returns an error: Envoy
-// would treat it as an outage, which failure_mode_allow lets pass.
+// Check answers Envoy whether a request may pass. It never returns an error:
+// Envoy would treat it as an outage, which failure_mode_allow lets pass.
 func (s *Server) Check(ctx context.Context, request *authv3.CheckRequest) (response *authv3.CheckResponse, _ error) {
 	defer func() {
 		if value := recover(); value != nil {

@@ -1,7 +1,7 @@
 // Package extauthz serves Envoy's ext_authz filter over gRPC: the service
 // envoy.service.auth.v3.Authorization, with health and reflection. Package
 // forwardauth decides, as over HTTP; this package translates Envoy's messages.
-// DESIGN.md says which parts of a message are trusted, and why.
+// DESIGN.md describes which parts of a message are trusted, and why.
 //
 // It depends on a forwardauth.Authority, and neither on MongoDB nor on the cache.
 package extauthz

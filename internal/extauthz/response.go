@@ -84,7 +84,7 @@ func overwrite(name, value string) *corev3.HeaderValueOption {
 }
 
 // hide removes the key from the request that Envoy forwards: it strips a copy of
-// everything that the sources may contain, and tells Envoy the difference.
+// everything that the sources may contain, and sends Envoy the difference.
 func (s *Server) hide(allowed *authv3.OkHttpResponse, r *http.Request) {
 	stripped := &http.Request{Header: r.Header.Clone(), URL: &url.URL{RawQuery: r.URL.RawQuery}}
 	// Envoy joins several Authorization headers, so each part counts.

@@ -138,9 +138,9 @@ func (s *Server) Serve(l net.Listener) error {
 // before.
 func (s *Server) Drain() { s.health.Shutdown() }
 
-// Shutdown closes the listener, asks clients to leave (GOAWAY, which loses no
-// request) and waits for responses in flight until ctx ends. It then closes the
-// remaining connections, and returns an error.
+// Shutdown closes the listener, requests clients to leave (GOAWAY, which loses
+// no request) and waits for responses in flight until ctx ends. It then closes
+// the remaining connections, and returns an error.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.Drain()
 	s.end()
@@ -159,7 +159,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	return fmt.Errorf("the gRPC server was stopped with requests in flight: %w", ctx.Err())
 }
 
-// Close closes all connections at once.
+// Close closes all connections immediately.
 func (s *Server) Close() error {
 	s.grpc.Stop()
 	return nil

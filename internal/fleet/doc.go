@@ -6,12 +6,12 @@
 // # How it works
 //
 // Instances do not talk to each other. Each writes a heartbeat, a small
-// document that says up to which cluster time the instance has processed the
+// document with the cluster time up to which the instance has processed the
 // changes of the keys (internal/changestream), and this package reads the
 // documents of all instances. A write acknowledgement of the fleet therefore
 // takes up to two heartbeat intervals and a little: an instance learns that it
-// has processed a change when the next heartbeat after the change comes back to
-// it, and says so in the heartbeat after that.
+// has processed a change when the next heartbeat after the change is received by
+// it, and reports this in the heartbeat after that.
 //
 // fleet.go has the Fleet and its configuration; list.go reads the heartbeats;
 // observations.go remembers when each was first seen; poll.go reads the list as
@@ -28,14 +28,14 @@
 //     heartbeat of this instance that was sent after the caller arrived, so the
 //     list is not older than R.
 //   - An instance that is not on the list yet answers nothing from its cache
-//     until its first heartbeat has come back to it. That heartbeat follows R
+//     until its first heartbeat has been received by it. That heartbeat follows R
 //     in the oplog, so the instance has processed everything up to R by then.
 //   - An instance that has been silent for longer than its max_stale and Margin
-//     answers nothing from its cache either, until a later heartbeat comes back
+//     answers nothing from its cache either, until a later heartbeat is received
 //     to it.
 //   - An instance that stops deletes its document after its last answer.
 //
-// The guarantee does not hold if somebody deletes the document of an instance
+// The guarantee does not hold if someone deletes the document of an instance
 // by hand: that instance is not on the list until its next heartbeat.
 //
 // # Silence
@@ -59,7 +59,7 @@
 //
 // This is correct for the following reason. Assume that an instance that was
 // dropped answers from its cache after the read, and ignores a change up to R.
-// The heartbeat H that makes it fresh came back before that change was
+// The heartbeat H that makes it fresh was received before that change was
 // processed, so H precedes R in the oplog. The list shows everything up to R,
 // so H is the heartbeat in the document or an earlier one, and was sent before
 // since. The instance stops answering from its cache when max_stale has passed
@@ -70,7 +70,7 @@
 //
 //   - Both times have monotonic readings, and only these are compared. Setting
 //     the wall clock, forward or back, changes nothing.
-//   - The monotonic clock of a machine that is suspended stands still. The
+//   - The monotonic clock of a machine that is suspended stops. The
 //     observer then underestimates the silence, and drops the instance late.
 //   - An observer that is paused between two reads, or within one, drops no
 //     instance because of the pause: until is not later than the time for which

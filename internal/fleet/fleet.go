@@ -19,9 +19,9 @@ const (
 	// Margin is by how much another instance's clock may be slower than this
 	// one's during its max_stale, with a reserve (doc.go).
 	Margin = 5 * time.Second
-	// DefaultMaxWaits is how many waits may be in progress at once: each takes
-	// a connection of a caller and a few KiB, but no connection to the
-	// database.
+	// DefaultMaxWaits is how many waits may be in progress at the same time:
+	// each takes a connection of a caller and a few KiB, but no connection to
+	// the database.
 	DefaultMaxWaits = 1024
 
 	// readTimeout is the deadline of one read of the list, which is a short
@@ -29,9 +29,9 @@ const (
 	// of 5 s.
 	readTimeout = 2 * time.Second
 	// firstPause and longestPause are between two reads of the list. What the
-	// list says of an instance is at most one heartbeat interval (1 s) old, so
-	// the pause grows slowly: by an eighth each time, to a third of a second
-	// after two intervals.
+	// list contains about an instance is at most one heartbeat interval (1 s)
+	// old, so the pause grows slowly: by an eighth each time, to a third of a
+	// second after two intervals.
 	firstPause   = 100 * time.Millisecond
 	longestPause = time.Second
 	// leastPause is the pause when callers keep arriving: at most 50 reads a
@@ -65,7 +65,7 @@ var (
 	ErrUnavailable = errors.New("the list of instances could not be read from the database")
 )
 
-// Scope says which instances a wait is for.
+// Scope selects which instances a wait is for.
 type Scope int
 
 // The scopes.
@@ -119,7 +119,7 @@ type SyncResult struct {
 type Config struct {
 	// Heartbeats is the collection of the heartbeats, of a client without a
 	// timeout. It must be the client with which Heartbeater writes: that client
-	// tells the server about the cluster time of the heartbeat, which the
+	// informs the server about the cluster time of the heartbeat, which the
 	// server would otherwise refuse to wait for.
 	Heartbeats *mongo.Collection
 	// Namespace is "<database>.<collection>" of the keys. Instances with
@@ -138,14 +138,14 @@ type Config struct {
 	// PollInterval is the time between two reads of the list that no caller has
 	// requested. It is longer in a large fleet. Zero: DefaultPollInterval.
 	PollInterval time.Duration
-	// MaxWaits is how many waits may be in progress at once. Zero:
+	// MaxWaits is how many waits may be in progress at the same time. Zero:
 	// DefaultMaxWaits.
 	MaxWaits int
 	// Now is this machine's clock, with its monotonic reading. Nil: time.Now.
 	Now func() time.Time
 	// Logger: nil logs nothing.
 	Logger *zap.Logger
-	// Registerer registers the metrics. Nil: there are none.
+	// Registerer registers the metrics. Nil: none.
 	Registerer prometheus.Registerer
 }
 

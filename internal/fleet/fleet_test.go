@@ -35,10 +35,10 @@ type world struct {
 
 	mutex sync.Mutex
 	// now is the cluster time of the next heartbeat's acknowledgement.
-	now   clustertime.Time
-	all   map[string]heartbeat
-	away  error
-	beats int
+	now     clustertime.Time
+	all     map[string]heartbeat
+	listErr error
+	beats   int
 	// nonce is the nonce of the last heartbeat of any instance.
 	nonce int
 	// reads are the times after which the list was read, and glances how often
@@ -73,7 +73,7 @@ func newWorld(t *testing.T, change ...func(*Config)) *world {
 			t.Error(err)
 		}
 	})
-	w.says(self, 0, 0)
+	w.addHeartbeat(self, 0, 0)
 	return w
 }
 
@@ -81,8 +81,8 @@ func newWorld(t *testing.T, change ...func(*Config)) *world {
 func (w *world) Beat(context.Context) (clustertime.Time, error) {
 	w.mutex.Lock()
 	defer w.mutex.Unlock()
-	if w.away != nil {
-		return 0, w.away
+	if w.listErr != nil {
+		return 0, w.listErr
 	}
 	w.beats++
 	return w.now, nil
@@ -100,19 +100,19 @@ func (w *world) read(_ context.Context, after clustertime.Time, brief bool) ([]h
 	for _, h := range w.all {
 		all = append(all, h)
 	}
-	return all, w.away
+	return all, w.listErr
 }
 
-// looks returns how often the list was read, whole and in brief.
-func (w *world) looks() (whole, brief int) {
+// readCounts returns how often the list was read, whole and in brief.
+func (w *world) readCounts() (whole, brief int) {
 	w.mutex.Lock()
 	defer w.mutex.Unlock()
 	return len(w.reads), w.glances
 }
 
-// says writes a heartbeat of an instance, at this time after began by the clock
-// of the primary.
-func (w *world) says(id string, processed clustertime.Time, at time.Duration) {
+// addHeartbeat writes a heartbeat of an instance, at this time after began by
+// the clock of the primary.
+func (w *world) addHeartbeat(id string, processed clustertime.Time, at time.Duration) {
 	w.mutex.Lock()
 	defer w.mutex.Unlock()
 	w.nonce++
@@ -128,10 +128,10 @@ func (w *world) leaves(id string) {
 	delete(w.all, id)
 }
 
-func (w *world) goesAway(err error) {
+func (w *world) setListErr(err error) {
 	w.mutex.Lock()
 	defer w.mutex.Unlock()
-	w.away = err
+	w.listErr = err
 }
 
 // processes is the round trip of a heartbeat of this instance.
@@ -209,11 +209,11 @@ func TestAWaitForAProcessedRevisionReadsNothing(t *testing.T) {
 func TestAWaitForThisInstanceSendsAnotherHeartbeat(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
-		w.goesAway(errors.New("away"))
+		w.setListErr(errors.New("unreachable"))
 		done := w.wait(100, ScopeInstance, time.Minute)
 		time.Sleep(time.Second)
 		w.waits(done)
-		w.goesAway(nil)
+		w.setListErr(nil)
 		time.Sleep(3 * time.Second)
 		w.waits(done)
 		if w.beats < 3 || w.beats > 4 {
@@ -232,11 +232,11 @@ func TestADeadlineIsNotAnError(t *testing.T) {
 		if r.Took != 5*time.Second {
 			t.Errorf("took %v", r.Took)
 		}
-		w.goesAway(errors.New("away"))
+		w.setListErr(errors.New("unreachable"))
 		(<-w.wait(100, ScopeInstance, 5*time.Second)).must(t, false, self)
-		w.goesAway(nil)
+		w.setListErr(nil)
 		w.processes(100)
-		w.says("other/1", 99, 0)
+		w.addHeartbeat("other/1", 99, 0)
 		(<-w.wait(100, ScopeFleet, 5*time.Second)).must(t, false, "other/1")
 	})
 }
@@ -258,14 +258,14 @@ func TestARevisionAheadIsTheCallersError(t *testing.T) {
 func TestTheFleetIsSyncedWhenItsLastInstanceIs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
-		w.says("a/1", 100, 0)
-		w.says("b/1", 99, 0)
+		w.addHeartbeat("a/1", 100, 0)
+		w.addHeartbeat("b/1", 99, 0)
 		done := w.wait(100, ScopeFleet, time.Minute)
 		w.waits(done)
 		w.processes(100) // the list still has zero for this instance
 		w.waits(done)
 		time.Sleep(2 * time.Second)
-		w.says("b/1", 100, 2*time.Second)
+		w.addHeartbeat("b/1", 100, 2*time.Second)
 		r := <-done
 		r.must(t, true)
 		if len(r.Instances) != 3 || r.Instances[0].ID != "a/1" || r.Instances[2].Revision != 100 {
@@ -286,7 +286,7 @@ func TestAnInstanceWithoutARevisionIsWaitedFor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		w.processes(100)
-		w.says("new/1", 0, 0)
+		w.addHeartbeat("new/1", 0, 0)
 		(<-w.wait(100, ScopeFleet, time.Second)).must(t, false, "new/1")
 	})
 }
@@ -295,7 +295,7 @@ func TestAnInstanceThatLeavesIsNotWaitedFor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		w.processes(100)
-		w.says("a/1", 99, 0)
+		w.addHeartbeat("a/1", 99, 0)
 		done := w.wait(100, ScopeFleet, time.Minute)
 		w.waits(done)
 		w.leaves("a/1")
@@ -307,7 +307,7 @@ func TestADeadInstanceCountsForMaxStaleAndTheMargin(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		w.processes(100)
-		w.says("dead/1", 99, 0)
+		w.addHeartbeat("dead/1", 99, 0)
 		(<-w.wait(100, ScopeFleet, time.Second)).must(t, false, "dead/1")
 		time.Sleep(15*time.Second + Margin - 2*time.Second)
 		// First seen at 0: at 20 s it still counts.
@@ -327,19 +327,19 @@ func TestClocksOfPrimariesDropNoInstance(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		w.processes(100)
-		w.says("slow/1", 99, 0)
-		w.says(self, 0, time.Hour)
+		w.addHeartbeat("slow/1", 99, 0)
+		w.addHeartbeat(self, 0, time.Hour)
 		(<-w.wait(100, ScopeFleet, 5*time.Second)).must(t, false, "slow/1")
 		for i := range 10 {
-			w.says("slow/1", 99, -time.Duration(i)*time.Second)
+			w.addHeartbeat("slow/1", 99, -time.Duration(i)*time.Second)
 			time.Sleep(4 * time.Second)
 		}
 		(<-w.wait(100, ScopeFleet, 5*time.Second)).must(t, false, "slow/1")
 		// The same time and the same revision again, but another heartbeat.
 		time.Sleep(14 * time.Second)
-		w.says("slow/1", 99, 0)
+		w.addHeartbeat("slow/1", 99, 0)
 		time.Sleep(14 * time.Second)
-		w.says("slow/1", 99, 0)
+		w.addHeartbeat("slow/1", 99, 0)
 		(<-w.wait(100, ScopeFleet, 5*time.Second)).must(t, false, "slow/1")
 	})
 }
@@ -351,7 +351,7 @@ func TestADeadInstanceIsKnownBeforeTheFirstWait(t *testing.T) {
 		w := newWorld(t)
 		w.processes(100)
 		time.Sleep(time.Hour)
-		w.says("dead/1", 99, 0)
+		w.addHeartbeat("dead/1", 99, 0)
 		time.Sleep(15*time.Second + Margin + DefaultPollInterval + DefaultPollInterval/10 + time.Millisecond)
 		r := <-w.wait(100, ScopeFleet, 5*time.Second)
 		r.must(t, true)
@@ -361,13 +361,13 @@ func TestADeadInstanceIsKnownBeforeTheFirstWait(t *testing.T) {
 		// An instance that was off the list meanwhile counts as a new one.
 		w.leaves("dead/1")
 		time.Sleep(2 * DefaultPollInterval)
-		w.says("dead/1", 99, 0)
+		w.addHeartbeat("dead/1", 99, 0)
 		(<-w.wait(100, ScopeFleet, 5*time.Second)).must(t, false, "dead/1")
 	})
 }
 
 // TestNoInstanceIsDroppedWithoutAFreshness: the heartbeats of this instance do
-// not come back, so it does not know from when on the list is complete.
+// not been received, so it does not know from when on the list is complete.
 func TestNoInstanceIsDroppedWithoutAFreshness(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var asOf atomic.Pointer[time.Time]
@@ -376,7 +376,7 @@ func TestNoInstanceIsDroppedWithoutAFreshness(t *testing.T) {
 		w := newWorld(t, func(c *Config) {
 			c.Fresh = func() (time.Time, clustertime.Time) { return *asOf.Load(), 100 }
 		})
-		w.says("silent/1", 99, 0)
+		w.addHeartbeat("silent/1", 99, 0)
 		time.Sleep(time.Hour)
 		(<-w.wait(100, ScopeFleet, 5*time.Second)).must(t, false, "silent/1")
 		later := time.Now()
@@ -385,7 +385,7 @@ func TestNoInstanceIsDroppedWithoutAFreshness(t *testing.T) {
 	})
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t) // nothing has been processed: the time has no meaning
-		w.says("silent/1", 100, 0)
+		w.addHeartbeat("silent/1", 100, 0)
 		time.Sleep(time.Hour)
 		(<-w.wait(100, ScopeFleet, 5*time.Second)).must(t, false, self)
 		if all, err := w.Instances(t.Context(), 0); err != nil || len(all) != 2 {
@@ -398,9 +398,9 @@ func TestAListThatCannotBeReadIsLoggedOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		core, logs := observer.New(zap.InfoLevel)
 		w := newWorld(t, func(c *Config) { c.Logger, c.Registerer = zap.New(core), prometheus.NewRegistry() })
-		w.goesAway(errors.New("away"))
+		w.setListErr(errors.New("unreachable"))
 		time.Sleep(59 * time.Second)
-		w.goesAway(nil)
+		w.setListErr(nil)
 		time.Sleep(DefaultPollInterval * 2)
 		var lines []string
 		for _, l := range logs.All() {
@@ -425,7 +425,7 @@ func TestWithoutItsOwnHeartbeatTheListIsNotUsed(t *testing.T) {
 		}
 		done := w.wait(100, ScopeFleet, time.Minute)
 		w.waits(done)
-		w.says(self, 0, 0)
+		w.addHeartbeat(self, 0, 0)
 		(<-done).must(t, true)
 	})
 }
@@ -434,9 +434,9 @@ func TestAnUnreachableDatabaseIsAnErrorForTheFleet(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		w.processes(100)
-		away := errors.New("away")
-		w.goesAway(away)
-		if r := <-w.wait(100, ScopeFleet, time.Second); !errors.Is(r.err, ErrUnavailable) || !errors.Is(r.err, away) {
+		unreachable := errors.New("unreachable")
+		w.setListErr(unreachable)
+		if r := <-w.wait(100, ScopeFleet, time.Second); !errors.Is(r.err, ErrUnavailable) || !errors.Is(r.err, unreachable) {
 			t.Errorf("got %+v", r)
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
@@ -446,11 +446,11 @@ func TestAnUnreachableDatabaseIsAnErrorForTheFleet(t *testing.T) {
 		}
 		// An instance that was there before is known, so the result can name it
 		// as missing.
-		w.goesAway(nil)
-		w.says("a/1", 99, 0)
+		w.setListErr(nil)
+		w.addHeartbeat("a/1", 99, 0)
 		done := w.wait(100, ScopeFleet, 5*time.Second)
 		w.waits(done)
-		w.goesAway(away)
+		w.setListErr(unreachable)
 		(<-done).must(t, false, "a/1")
 	})
 }
@@ -462,7 +462,7 @@ func TestAReadThatBeganBeforeTheCallDoesNotCount(t *testing.T) {
 		if _, err := w.Instances(t.Context(), 0); err != nil {
 			t.Fatal(err)
 		}
-		w.says("a/1", 99, 0)
+		w.addHeartbeat("a/1", 99, 0)
 		instances, err := w.Instances(t.Context(), 0)
 		if err != nil || len(instances) != 2 {
 			t.Errorf("%+v, %v", instances, err)
@@ -474,25 +474,25 @@ func TestWaitsShareTheirReads(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		w.processes(100)
-		w.says("a/1", 99, 0)
+		w.addHeartbeat("a/1", 99, 0)
 		const waits = 1000
 		done := make([]<-chan result, waits)
 		for i := range done {
 			done[i] = w.wait(100, ScopeFleet, 10*time.Second)
 		}
 		time.Sleep(9 * time.Second)
-		w.says("a/1", 100, 0)
+		w.addHeartbeat("a/1", 100, 0)
 		for _, d := range done {
 			(<-d).must(t, true)
 		}
-		looks, _ := w.looks()
-		if looks > 40 {
-			t.Errorf("the list was read %d times for %d waits", looks, waits)
+		reads, _ := w.readCounts()
+		if reads > 40 {
+			t.Errorf("the list was read %d times for %d waits", reads, waits)
 		}
 		time.Sleep(time.Hour)
-		whole, brief := w.looks()
-		if whole > looks+1 {
-			t.Errorf("%d reads of the list although no caller waits", whole-looks)
+		whole, brief := w.readCounts()
+		if whole > reads+1 {
+			t.Errorf("%d reads of the list although no caller waits", whole-reads)
 		}
 		if n := time.Duration(brief); n < time.Hour/DefaultPollInterval*9/11 || n > time.Hour/DefaultPollInterval*10/9+2 {
 			t.Errorf("%d reads in brief in an hour", n)
@@ -506,10 +506,10 @@ func TestALargeFleetReadsTheListLessOften(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		for i := range 1000 {
-			w.says(fmt.Sprint("i/", i), 100, 0)
+			w.addHeartbeat(fmt.Sprint("i/", i), 100, 0)
 		}
 		time.Sleep(time.Hour)
-		if _, n := w.looks(); n < 100 || n > 140 {
+		if _, n := w.readCounts(); n < 100 || n > 140 {
 			t.Errorf("%d reads of 1000 documents in an hour", n)
 		}
 	})
@@ -533,7 +533,7 @@ func TestTooManyWaitsAreRefused(t *testing.T) {
 func TestAShutdownEndsWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
-		w.says("a/1", 0, 0)
+		w.addHeartbeat("a/1", 0, 0)
 		own, all := w.wait(100, ScopeInstance, time.Minute), w.wait(100, ScopeFleet, time.Minute)
 		time.Sleep(time.Second)
 		w.waits(own)

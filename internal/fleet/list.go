@@ -100,7 +100,7 @@ type list struct {
 	namespace  string
 }
 
-// newList reads from the primary, whatever the settings of the client.
+// newList reads from the primary, regardless of the settings of the client.
 func newList(heartbeats *mongo.Collection, namespace string) *list {
 	return &list{
 		heartbeats: heartbeats.Clone(options.Collection().

@@ -67,16 +67,16 @@ func TestDecodeAssumesTheSafeValue(t *testing.T) {
 		if ok == c.none {
 			t.Errorf("%s: a heartbeat: %v", name, ok)
 		}
-		got.key, got.version = "", "" // TestHeartbeatsAreToldApart
+		got.key, got.version = "", "" // TestHeartbeatsAreDistinguished
 		if diff := cmp.Diff(c.want, got, cmp.AllowUnexported(heartbeat{})); diff != "" {
 			t.Errorf("%s, want - and got +:\n%s", name, diff)
 		}
 	}
 }
 
-// TestHeartbeatsAreToldApart by whatever an instance writes anew each time, and
+// TestHeartbeatsAreDistinguished by what an instance writes anew each time, and
 // documents by an _id of any type.
-func TestHeartbeatsAreToldApart(t *testing.T) {
+func TestHeartbeatsAreDistinguished(t *testing.T) {
 	at := time.Date(2026, 11, 23, 20, 0, 0, 0, time.UTC)
 	of := func(id, n any, at time.Time) heartbeat {
 		raw, err := bson.Marshal(bson.D{{Key: "_id", Value: id}, {Key: "n", Value: n}, {Key: "at", Value: at}})

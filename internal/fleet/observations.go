@@ -8,7 +8,7 @@ import "time"
 //
 // Times are compared by their monotonic readings (time.Time.Sub), which do not
 // change if the wall clock is set. The monotonic clock of a machine that is
-// suspended stands still, so the difference of two readings is never more than
+// suspended stops, so the difference of two readings is never more than
 // the time that has really passed: an instance is dropped late, never early.
 // (An age must be overestimated, not underestimated: keycache.Elapsed takes the
 // larger of two clocks, and would be wrong here.)

@@ -94,7 +94,7 @@ func (p *poll) end(l *snapshot) {
 	p.updated.raise()
 }
 
-// Run reads the list as long as callers wait for it, and at the poll interval
+// Run reads the list while callers wait for it, and at the poll interval
 // when no caller does, until ctx ends. It returns nil. Only Run reads the list,
 // so a thousand waits cost as much as one.
 func (f *Fleet) Run(ctx context.Context) error {
@@ -124,7 +124,7 @@ func (f *Fleet) idlePause() time.Duration {
 }
 
 // readWhileWaited reads the list until no caller waits any more. When a caller
-// joins, the next read follows at once, or almost.
+// joins, the next read follows immediately, or almost.
 func (f *Fleet) readWhileWaited(ctx context.Context) {
 	pause := firstPause
 	for {

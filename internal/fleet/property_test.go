@@ -15,11 +15,11 @@ import (
 	"github.com/keytail/keytail/internal/clustertime"
 )
 
-// storm is a fleet on a database whose primaries have clocks up to 10 s off,
-// with failovers, instances that are silent, cut off, slow or killed, and an
-// observer that is paused at the worst moments. All of it runs on a simulated
-// clock.
-type storm struct {
+// randomFleet is a fleet on a database whose primaries have clocks up to 10 s
+// off, with failovers, instances that are silent, cut off, slow or killed, and
+// an observer that is paused at the worst moments. All of it runs on a
+// simulated clock.
+type randomFleet struct {
 	*Fleet
 	random *rand.Rand
 	// pauses means that the observer is paused now and then.
@@ -34,7 +34,7 @@ type storm struct {
 	lists [][]heartbeat
 	nonce int
 	all   []*member
-	// asleep is for how long the observer's monotonic clock has stood still,
+	// asleep is for how long the observer's monotonic clock has stopped,
 	// which it does since frozen, unless that is zero.
 	asleep time.Duration
 	frozen time.Time
@@ -44,8 +44,8 @@ type storm struct {
 	// sent is when each of the observer's heartbeats was really sent, by its
 	// own clock.
 	sent map[time.Time]time.Time
-	// judged is the last snapshot that was checked.
-	judged  *snapshot
+	// checked is the last snapshot that was checked.
+	checked *snapshot
 	synced  int
 	dropped int
 	wrong   []string
@@ -88,20 +88,20 @@ func (m *member) answered(then time.Time) bool {
 }
 
 // between returns a random time.
-func (s *storm) between(least, most time.Duration) time.Duration {
+func (s *randomFleet) between(least, most time.Duration) time.Duration {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
 	return least + time.Duration(s.random.Int64N(int64(most-least)+1))
 }
 
-func (s *storm) chance(p float64) bool {
+func (s *randomFleet) chance(p float64) bool {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
 	return s.random.Float64() < p
 }
 
 // clock is the observer's clock.
-func (s *storm) clock() time.Time {
+func (s *randomFleet) clock() time.Time {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
 	if !s.frozen.IsZero() {
@@ -111,8 +111,8 @@ func (s *storm) clock() time.Time {
 }
 
 // pause stops the observer for a while, now and then. Its clock continues or
-// stands still.
-func (s *storm) pause() {
+// stops.
+func (s *randomFleet) pause() {
 	if !s.pauses || !s.chance(0.03) {
 		return
 	}
@@ -141,14 +141,14 @@ const (
 
 // write adds a write to the oplog that does not change the list. The caller
 // holds the lock.
-func (s *storm) write() clustertime.Time {
+func (s *randomFleet) write() clustertime.Time {
 	s.lists = append(s.lists, s.lists[len(s.lists)-1])
 	s.log++
 	return s.log
 }
 
 // commit writes an instance's document. The caller holds the lock.
-func (s *storm) commit(m *member) clustertime.Time {
+func (s *randomFleet) commit(m *member) clustertime.Time {
 	at := s.write()
 	s.nonce++
 	list := slices.DeleteFunc(slices.Clone(s.lists[at-firstTime]), func(h heartbeat) bool { return h.key == m.id })
@@ -161,7 +161,7 @@ func (s *storm) commit(m *member) clustertime.Time {
 
 // beat is the round trip of one heartbeat: sent at asOf, committed, and
 // received after lag.
-func (s *storm) beat(m *member, asOf time.Time, lag time.Duration) clustertime.Time {
+func (s *randomFleet) beat(m *member, asOf time.Time, lag time.Duration) clustertime.Time {
 	s.mutex.Lock()
 	at := s.commit(m)
 	s.mutex.Unlock()
@@ -176,7 +176,7 @@ func (s *storm) beat(m *member, asOf time.Time, lag time.Duration) clustertime.T
 }
 
 // live simulates another instance.
-func (s *storm) live(ctx context.Context, m *member) {
+func (s *randomFleet) live(ctx context.Context, m *member) {
 	for ctx.Err() == nil && m.killed.IsZero() {
 		asOf := time.Now()
 		time.Sleep(s.between(0, 500*time.Millisecond))
@@ -194,8 +194,8 @@ func (s *storm) live(ctx context.Context, m *member) {
 	}
 }
 
-// Beat makes the storm the observer's Heartbeater.
-func (s *storm) Beat(context.Context) (clustertime.Time, error) {
+// Beat makes the random fleet the observer's Heartbeater.
+func (s *randomFleet) Beat(context.Context) (clustertime.Time, error) {
 	asOf := s.clock()
 	s.mutex.Lock()
 	own := s.all[0]
@@ -208,7 +208,7 @@ func (s *storm) Beat(context.Context) (clustertime.Time, error) {
 	return at, nil
 }
 
-func (s *storm) fresh() (time.Time, clustertime.Time) {
+func (s *randomFleet) fresh() (time.Time, clustertime.Time) {
 	defer s.pause()
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
@@ -216,7 +216,7 @@ func (s *storm) fresh() (time.Time, clustertime.Time) {
 }
 
 // readSnapshot reads the list from a snapshot that is not older than after.
-func (s *storm) readSnapshot(_ context.Context, after clustertime.Time, _ bool) ([]heartbeat, error) {
+func (s *randomFleet) readSnapshot(_ context.Context, after clustertime.Time, _ bool) ([]heartbeat, error) {
 	s.pause()
 	time.Sleep(s.between(0, 100*time.Millisecond))
 	s.mutex.Lock()
@@ -234,11 +234,11 @@ func (s *storm) readSnapshot(_ context.Context, after clustertime.Time, _ bool) 
 
 // ask requests write acknowledgements of the fleet, with long silences in
 // between.
-func (s *storm) ask(ctx context.Context) {
+func (s *randomFleet) ask(ctx context.Context) {
 	for ctx.Err() == nil {
 		time.Sleep(s.between(0, 30*time.Second))
 		s.mutex.Lock()
-		revision := s.write() // somebody revokes a key
+		revision := s.write() // someone revokes a key
 		s.mutex.Unlock()
 		limited, cancel := context.WithTimeout(ctx, s.between(time.Second, 40*time.Second))
 		began := time.Now()
@@ -264,7 +264,7 @@ func deadFor(maxStale time.Duration) time.Duration {
 
 // checkDead looks for instances that should have been dropped before a wait
 // began.
-func (s *storm) checkDead(began time.Time, listed []Instance) {
+func (s *randomFleet) checkDead(began time.Time, listed []Instance) {
 	for _, m := range s.all {
 		if m.killed.IsZero() || began.Sub(m.killed) < deadFor(m.maxStale) {
 			continue
@@ -280,17 +280,17 @@ func (s *storm) checkDead(began time.Time, listed []Instance) {
 
 // check compares what every instance would answer with what was acknowledged,
 // and reports whether nothing has been wrong so far.
-func (s *storm) check() bool {
+func (s *randomFleet) check() bool {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
 	for _, m := range s.all[1:] {
 		if m.answers(time.Now()) && m.processed < s.promised {
-			s.wrong = append(s.wrong, fmt.Sprintf("%s answers from memory as of %d, %v old, and a receipt has promised %d",
+			s.wrong = append(s.wrong, fmt.Sprintf("%s answers from memory as of %d, %v old, and a write acknowledgement promised %d",
 				m.id, m.processed, time.Since(m.asOf), s.promised))
 		}
 	}
-	if l := s.poll.newerThan(0); l != nil && l != s.judged {
-		s.judged = l
+	if l := s.poll.newerThan(0); l != nil && l != s.checked {
+		s.checked = l
 		s.checkDropped(l)
 	}
 	return len(s.wrong) == 0
@@ -298,7 +298,7 @@ func (s *storm) check() bool {
 
 // checkDropped looks for instances that were dropped although they could have
 // answered at the time of the snapshot.
-func (s *storm) checkDropped(l *snapshot) {
+func (s *randomFleet) checkDropped(l *snapshot) {
 	instances, known := l.live(self)
 	if !known {
 		return
@@ -312,12 +312,12 @@ func (s *storm) checkDropped(l *snapshot) {
 	}
 }
 
-// rage runs a storm for half an hour of simulated time, or until something is
-// wrong.
-func rage(t *testing.T, seed uint64, pauses bool) (result *storm) {
+// runRandomFleet runs a random fleet for half an hour of simulated time, or
+// until something is wrong.
+func runRandomFleet(t *testing.T, seed uint64, pauses bool) (result *randomFleet) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		s := &storm{random: rand.New(rand.NewPCG(seed, 0)), pauses: pauses, log: firstTime, lists: make([][]heartbeat, 1), sent: map[time.Time]time.Time{}}
+		s := &randomFleet{random: rand.New(rand.NewPCG(seed, 0)), pauses: pauses, log: firstTime, lists: make([][]heartbeat, 1), sent: map[time.Time]time.Time{}}
 		result = s
 		f, err := New(Config{
 			Heartbeats: (&mongo.Client{}).Database("db").Collection("beats"), Namespace: "db.keys", Self: self,
@@ -374,13 +374,13 @@ func TestWriteAcknowledgementsHoldWithAnyClocks(t *testing.T) {
 	for _, pauses := range []bool{true, false} {
 		synced, dropped := 0, 0
 		for seed := range uint64(seeds) {
-			s := rage(t, seed, pauses)
+			s := runRandomFleet(t, seed, pauses)
 			synced, dropped = synced+s.synced, dropped+s.dropped
 			for _, wrong := range s.wrong {
 				t.Errorf("pauses %v, seed %d: %s", pauses, seed, wrong)
 			}
 		}
-		t.Logf("pauses %v: %d receipts were synced, dead instances were updated for %d times", pauses, synced, dropped)
+		t.Logf("pauses %v: %d write acknowledgements were synced, dead instances were updated for %d times", pauses, synced, dropped)
 		if synced < seeds || !pauses && dropped < seeds {
 			t.Error("that proves nothing")
 		}

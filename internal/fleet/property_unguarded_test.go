@@ -14,10 +14,10 @@ func TestWithoutTheGuardClocksDropLiveInstances(t *testing.T) {
 	guard.FleetOwnClock = false
 	defer func() { guard.FleetOwnClock = true }()
 	for seed := range uint64(seeds) {
-		if s := rage(t, seed, false); len(s.wrong) > 0 {
+		if s := runRandomFleet(t, seed, false); len(s.wrong) > 0 {
 			t.Logf("wrong, as it must be, with seed %d: %s", seed, s.wrong[0])
 			return
 		}
 	}
-	t.Error("all receipts are right without the guard: the storm proves nothing")
+	t.Error("all write acknowledgements are right without the guard: the test proves nothing")
 }

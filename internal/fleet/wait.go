@@ -11,11 +11,11 @@ import (
 
 // Wait returns when this instance, or every live instance, has processed all
 // changes up to a revision. If the deadline of ctx passes, that is not an
-// error: the result says which instances have not reached the revision. The
+// error: the result lists which instances have not reached the revision. The
 // error is clustertime.ErrRevisionAhead, ErrBusy, for ScopeFleet ErrUnavailable if the list
 // could not be read even once, or the cause of a ctx that was cancelled.
 //
-// It sends a heartbeat at once, and again until one has been acknowledged.
+// It sends a heartbeat immediately, and again until one has been acknowledged.
 func (f *Fleet) Wait(ctx context.Context, revision clustertime.Time, scope Scope) (SyncResult, error) {
 	began := f.config.Now()
 	ctx, done, err := f.enter(ctx)
@@ -162,7 +162,7 @@ func (f *Fleet) waitAll(ctx context.Context, revision clustertime.Time) (SyncRes
 	return outcome, nil
 }
 
-// syncResult says which instances have reached a revision.
+// syncResult returns which instances have reached a revision.
 func syncResult(instances []Instance, revision clustertime.Time) SyncResult {
 	outcome := SyncResult{Synced: true, Instances: instances, Missing: []string{}}
 	for _, i := range instances {

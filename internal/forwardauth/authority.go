@@ -12,14 +12,14 @@ import (
 	"github.com/keytail/keytail/internal/apikey"
 )
 
-// Validator validates keys. Many goroutines call its methods at once.
+// Validator validates keys. Many goroutines call its methods concurrently.
 type Validator interface {
 	// Validate validates the key with this text for this request; "" is Missing.
 	// req is valid only during the call. The verdict's record is shared: read
 	// only. Its revision is at or after the request's MinRevision, or it is
 	// Unavailable, with a Problem if that is a mistake of the caller.
 	Validate(ctx context.Context, keyText string, req *apikey.Request) apikey.Verdict
-	// Refuse makes a verdict without a look-up, for a text that cannot be a key.
+	// Refuse makes a verdict without a lookup, for a text that cannot be a key.
 	// It is counted like the others.
 	Refuse(code apikey.Code) apikey.Verdict
 }
@@ -33,7 +33,7 @@ type Config struct {
 	// TrustedProxies are the peers whose X-Forwarded-For is used. Empty: the peer
 	// is the client.
 	TrustedProxies []netip.Prefix
-	// Policies are named requirements. Nil: there are none.
+	// Policies are named requirements. Nil: none.
 	Policies map[string]Policy
 	// Realm is shown in WWW-Authenticate: printable ASCII. Empty: DefaultRealm.
 	Realm string
@@ -50,7 +50,8 @@ type Authority struct {
 	cache     questionCache
 }
 
-// New makes an Authority. The error says what is wrong in the configuration.
+// New makes an Authority. The error describes what is wrong in the
+// configuration.
 func New(config Config) (*Authority, error) {
 	if config.Validator == nil {
 		return nil, errors.New("forward-auth: Config.Validator is required")
@@ -123,7 +124,7 @@ func (a *Authority) ByPolicy(name string) (Question, *QuestionError) {
 	return Question{need: need}, nil
 }
 
-// SetUnavailable sets the headers of a response that nobody finishes:
+// SetUnavailable sets the headers of a response that no other code finishes:
 // UNAVAILABLE.
 func SetUnavailable(header http.Header) {
 	header[HeaderResult], header[HeaderStaleness] = unavailable, empty
@@ -150,7 +151,7 @@ func (a *Authority) Answer(r *http.Request, q *Question, header http.Header) (st
 	return a.refuse(verdict.Code, q.need.Scopes, header)
 }
 
-// validate asks the validator about the key of a request.
+// validate validates the key of a request.
 func (a *Authority) validate(r *http.Request, q *Question) apikey.Verdict {
 	need := q.need
 	need.IP = ClientIP(r, a.proxies)

@@ -8,7 +8,7 @@ import "strings"
 // at the ends. It encodes bytes, not characters, as in RFC 3986, section 2.1.
 func escape(text string) string {
 	for i := range len(text) {
-		if !plain(text[i]) {
+		if !isPlain(text[i]) {
 			var b strings.Builder
 			b.Grow(len(text) + 8)
 			appendEscaped(&b, text)
@@ -42,7 +42,7 @@ func appendEscaped(b *strings.Builder, text string) {
 	const digits = "0123456789ABCDEF"
 	for i := range len(text) {
 		c := text[i]
-		if plain(c) {
+		if isPlain(c) {
 			b.WriteByte(c)
 			continue
 		}
@@ -52,7 +52,7 @@ func appendEscaped(b *strings.Builder, text string) {
 	}
 }
 
-// plain reports whether a byte needs no escape.
-func plain(c byte) bool {
+// isPlain reports whether a byte needs no escape.
+func isPlain(c byte) bool {
 	return c > ' ' && c <= '~' && c != '%' && c != '"' && c != '\\'
 }

@@ -14,7 +14,7 @@ func TestEscapeIsExact(t *testing.T) {
 		text := string(rapid.SliceOf(rapid.Byte()).Draw(t, "text"))
 		out := escape(text)
 		if back, err := url.PathUnescape(out); err != nil || back != text {
-			t.Fatalf("%q became %q and came back as %q, %v", text, out, back, err)
+			t.Fatalf("%q became %q and was decoded as %q, %v", text, out, back, err)
 		}
 		for _, c := range []byte(out) {
 			if c <= ' ' || c > '~' || c == '"' || c == '\\' {

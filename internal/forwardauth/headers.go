@@ -35,8 +35,8 @@ func (v *values) set(header http.Header, name, value string) {
 	v.used++
 }
 
-// setIdentity sets the headers that say for whom the key acts. It always sets all
-// five, so that they overwrite whatever a client sent.
+// setIdentity sets the headers that name for whom the key acts. It always sets
+// all five, so that they overwrite what a client sent.
 func (v *values) setIdentity(header http.Header, r *apikey.Record) {
 	v.set(header, HeaderKeyID, escape(r.KeyID))
 	v.set(header, HeaderUserID, escape(r.UserID))

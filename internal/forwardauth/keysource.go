@@ -97,7 +97,7 @@ func parseKeySource(text string) (KeySource, error) {
 	case "header":
 		return headerSource(name)
 	case "query":
-		if reservedParameter(name) {
+		if isReservedParameter(name) {
 			return KeySource{}, errors.New("this query parameter is reserved for a requirement")
 		}
 		return KeySource{kind: fromQuery, name: name}, nil
@@ -139,7 +139,7 @@ func isToken(name string) bool {
 // same key in two places, or twice in one place, is one key; ambiguous reports
 // that there are different ones.
 func FindKey(sources []KeySource, r *http.Request, query url.Values) (text string, ambiguous bool) {
-	for offer := range offered(sources, r, query) {
+	for offer := range allKeys(sources, r, query) {
 		if text == "" {
 			text = offer
 		}
@@ -148,8 +148,8 @@ func FindKey(sources []KeySource, r *http.Request, query url.Values) (text strin
 	return text, ambiguous
 }
 
-// offered yields all non-empty texts in the sources.
-func offered(sources []KeySource, r *http.Request, query url.Values) iter.Seq[string] {
+// allKeys yields all non-empty texts in the sources.
+func allKeys(sources []KeySource, r *http.Request, query url.Values) iter.Seq[string] {
 	return func(yield func(string) bool) {
 		for _, source := range sources {
 			for _, text := range source.values(r, query) {

@@ -53,7 +53,7 @@ func TestParseKeySourcesNamesEachMistake(t *testing.T) {
 	}
 	for i, line := range lines {
 		if !strings.HasPrefix(line, `key source "`+mistakes[i]) {
-			t.Errorf("%q is told as %s", mistakes[i], line)
+			t.Errorf("%q is reported as %s", mistakes[i], line)
 		}
 	}
 }

@@ -24,7 +24,7 @@ type Policy struct {
 // policyName is unreserved in a URL, so that a name has only one spelling.
 var policyName = regexp.MustCompile(`^[A-Za-z0-9._~-]{1,64}$`)
 
-// CheckPolicy says what is wrong with a policy, one error for each mistake.
+// CheckPolicy returns what is wrong with a policy, one error for each mistake.
 func CheckPolicy(name string, policy Policy) error {
 	var mistakes []error
 	wrong := func(err error) {
@@ -56,7 +56,7 @@ func CheckPolicy(name string, policy Policy) error {
 }
 
 // requirementsOf prepares the requirements of the policies, so that a request
-// costs a map look-up.
+// costs a map lookup.
 func requirementsOf(policies map[string]Policy) (map[string]apikey.Request, error) {
 	prepared := make(map[string]apikey.Request, len(policies))
 	var mistakes []error

@@ -22,13 +22,13 @@ func badRequest(detail string) *QuestionError {
 	return &QuestionError{api.CodeBadRequest, detail}
 }
 
-// outcomes is the only place that says how a verdict is reported to a client
+// outcomes is the only place that defines how a verdict is reported to a client
 // (docs/http.md#verdicts).
 var outcomes = [apikey.CodeCount]struct {
 	status int
 	detail string // for people
 }{
-	apikey.Unavailable:             {http.StatusServiceUnavailable, "keytail cannot tell at the moment whether this API key is valid, try again"},
+	apikey.Unavailable:             {http.StatusServiceUnavailable, "keytail cannot validate this API key at the moment, try again"},
 	apikey.Missing:                 {http.StatusUnauthorized, "no API key was sent"},
 	apikey.Malformed:               {http.StatusUnauthorized, "the request does not contain exactly one well-formed API key"},
 	apikey.NotFound:                {http.StatusUnauthorized, "this API key is unknown"},

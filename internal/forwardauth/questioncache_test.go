@@ -9,13 +9,13 @@ import (
 	"github.com/keytail/keytail/internal/apikey"
 )
 
-// everybody is a Validator that returns VALID for every key.
-type everybody struct{}
+// everyone is a Validator that returns VALID for every key.
+type everyone struct{}
 
-func (everybody) Validate(context.Context, string, *apikey.Request) apikey.Verdict {
+func (everyone) Validate(context.Context, string, *apikey.Request) apikey.Verdict {
 	return apikey.Verdict{Code: apikey.Valid, Record: &apikey.Record{KeyID: "k", UserID: "u", Scopes: []string{"a", "b"}}}
 }
-func (everybody) Refuse(code apikey.Code) apikey.Verdict { return apikey.Verdict{Code: code} }
+func (everyone) Refuse(code apikey.Code) apikey.Verdict { return apikey.Verdict{Code: code} }
 
 func newAuthority(t *testing.T, sources ...string) *Authority {
 	t.Helper()
@@ -23,7 +23,7 @@ func newAuthority(t *testing.T, sources ...string) *Authority {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a, err := New(Config{Validator: everybody{}, KeySources: parsed})
+	a, err := New(Config{Validator: everyone{}, KeySources: parsed})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -79,7 +79,7 @@ func TestQuestionCacheHasNoKey(t *testing.T) {
 	}
 }
 
-// TestSharedHeaderValuesDoNotChange, whatever is added to a response.
+// TestSharedHeaderValuesDoNotChange when something is added to a response.
 func TestSharedHeaderValuesDoNotChange(t *testing.T) {
 	a := newAuthority(t)
 	for range 2 {

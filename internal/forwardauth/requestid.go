@@ -12,7 +12,7 @@ import (
 // HeaderRequestID connects a request with its response and its log line.
 const HeaderRequestID = "X-Request-Id"
 
-// maxRequestIDLen leaves room for the trace ids of all vendors.
+// maxRequestIDLen has space for the trace ids of all vendors.
 const maxRequestIDLen = 128
 
 // RequestID is the client's id if there is exactly one, it is safe to repeat in a
@@ -28,7 +28,7 @@ func RequestID(r *http.Request, sources []KeySource) string {
 		// Parts that cannot be parsed are ignored here, and are an error elsewhere.
 		query, _ = url.ParseQuery(r.URL.RawQuery)
 	}
-	for key := range offered(sources, r, query) {
+	for key := range allKeys(sources, r, query) {
 		if strings.Contains(values[0], key) {
 			return newID()
 		}

@@ -18,8 +18,8 @@ const (
 // each scope of the key.
 const MaxScopes = 100
 
-// reservedParameter reports whether a query parameter is a requirement.
-func reservedParameter(name string) bool {
+// isReservedParameter reports whether a query parameter is a requirement.
+func isReservedParameter(name string) bool {
 	return name == paramScope || name == paramOrg || name == paramProject
 }
 

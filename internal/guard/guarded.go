@@ -58,7 +58,7 @@ const (
 	LossRewound       bool = true // a heartbeat whose predecessor is not in the database
 
 	// What a heartbeat proves (changestream).
-	RandomNonces    bool = true // nobody can write a nonce that has not been sent
+	RandomNonces    bool = true // no one can write a nonce that has not been sent
 	VerifiedHistory bool = true // a resumed stream needs a history that a heartbeat has verified
 
 	// How the stream is opened (changestream).

@@ -59,7 +59,7 @@ var (
 	LossRewound       = true // a heartbeat whose predecessor is not in the database
 
 	// What a heartbeat proves (changestream).
-	RandomNonces    = true // nobody can write a nonce that has not been sent
+	RandomNonces    = true // no one can write a nonce that has not been sent
 	VerifiedHistory = true // a resumed stream needs a history that a heartbeat has verified
 
 	// How the stream is opened (changestream).

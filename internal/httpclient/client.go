@@ -42,8 +42,8 @@ type Client struct {
 	http   *http.Client
 }
 
-// New sends nothing. The error says what is wrong with the URL, without quoting
-// it: people paste secrets into the wrong place.
+// New sends nothing. The error describes what is wrong with the URL, without
+// quoting it: people paste secrets into the wrong place.
 func New(config Config) (*Client, error) {
 	base, err := url.Parse(config.URL)
 	switch {

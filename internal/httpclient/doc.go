@@ -2,7 +2,7 @@
 // the address and the token, one request and its response, problems as errors,
 // and the stream of events.
 //
-// It sends each request once and follows no redirect. Errors say what to do, name
-// no flag (package client is for programs that have none), and contain neither the
-// token nor a key.
+// It sends each request once and follows no redirect. Errors describe what to
+// do, name no flag (package client is for programs that have none), and contain
+// neither the token nor a key.
 package httpclient

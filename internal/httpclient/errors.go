@@ -33,7 +33,7 @@ type Error struct {
 
 func (e *Error) Error() string { return e.text }
 
-// Explain says why there was no response.
+// Explain returns why there was no response.
 func (c *Client) Explain(err error) error {
 	var wrapped *url.Error
 	if errors.As(err, &wrapped) {

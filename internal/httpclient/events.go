@@ -87,7 +87,7 @@ func (c *Client) readEvents(ctx context.Context, r io.Reader, take func(Event) e
 	return err
 }
 
-// streamError says why a stream broke.
+// streamError returns why a stream broke.
 func (c *Client) streamError(ctx context.Context, err error) error {
 	if cause := context.Cause(ctx); errors.Is(cause, ErrSilent) {
 		return fmt.Errorf("%s: %w", c.Server(), cause)

@@ -91,8 +91,8 @@ func New(config Config) (*Admin, error) {
 	return &Admin{config: config, store: config.Store, schema: config.Store.Schema(), audit: audit, logger: config.Logger.Named("keyadmin")}, nil
 }
 
-// Prepare creates the audit's collection and its indexes, and asks the server
-// whether it has transactions. The error says what to do.
+// Prepare creates the audit's collection and its indexes, and checks with the
+// server whether it has transactions. The error describes what to do.
 func (a *Admin) Prepare(ctx context.Context) error {
 	if _, ok := ctx.Deadline(); !ok {
 		return keystore.ErrNoDeadline
@@ -105,7 +105,7 @@ func (a *Admin) Prepare(ctx context.Context) error {
 	}
 	has, err := a.store.HasTransactions(ctx)
 	if err != nil {
-		return fmt.Errorf("asking whether the server has transactions: %w", err)
+		return fmt.Errorf("checking whether the server has transactions: %w", err)
 	}
 	if a.noTransactions = !has; a.noTransactions {
 		a.logger.Warn("the server has no transactions: audit entries are written before the changes that they describe")

@@ -40,7 +40,7 @@ func (o *fixture) line() bson.M {
 // TestAnEntryHasTheChangedFields by role, and nothing of a secret.
 func TestAnEntryHasTheChangedFields(t *testing.T) {
 	now := time.Date(2026, 11, 24, 10, 0, 0, 123e6, time.UTC)
-	eachWay(t, func(t *testing.T, o *fixture) {
+	withAndWithoutTransactions(t, func(t *testing.T, o *fixture) {
 		tells := func(action, keyID, before, after string) {
 			t.Helper()
 			page, err := o.Audit(o.ctx(), managedkey.Caller{}, managedkey.AuditQuery{Limit: 1})
@@ -82,7 +82,7 @@ func TestAnEntryHasTheChangedFields(t *testing.T) {
 			t.Fatal(err)
 		}
 		tells("delete", id, `{"user_id":"u","scopes":[],"expires_at":"2026-11-24T10:01:00.123Z","metadata":{"a":1},"is_active":false}`, "")
-		o.has(1, 5)
+		o.mustCount(1, 5)
 		cursor, err := o.lines.Find(o.ctx(), bson.D{})
 		if err != nil {
 			t.Fatal(err)
@@ -90,7 +90,7 @@ func TestAnEntryHasTheChangedFields(t *testing.T) {
 		for cursor.Next(o.ctx()) {
 			for _, secret := range []string{made.Secret, rotated.Secret} {
 				if text := cursor.Current.String(); strings.Contains(text, secret[3:]) || strings.Contains(text, apikey.HashOf(secret).Hex()) || strings.Contains(text, secret[:11]) {
-					t.Errorf("a line tells the secret: %s", text)
+					t.Errorf("a line contains the secret: %s", text)
 				}
 			}
 		}
@@ -99,14 +99,14 @@ func TestAnEntryHasTheChangedFields(t *testing.T) {
 
 // TestAnUnchangedKeyHasNoEntry, and the response has a revision all the same.
 func TestAnUnchangedKeyHasNoEntry(t *testing.T) {
-	eachWay(t, func(t *testing.T, o *fixture) {
-		made := o.made("u")
+	withAndWithoutTransactions(t, func(t *testing.T, o *fixture) {
+		made := o.createKey("u")
 		id := made.Key.Record.KeyID
 		first, err := o.Revoke(o.ctx(), ann, id)
 		if err != nil {
 			t.Fatal(err)
 		}
-		o.has(1, 2)
+		o.mustCount(1, 2)
 		again, err := o.Revoke(o.ctx(), ann, id)
 		if err != nil || again.Revision < first.Revision || again.Key.Digest != first.Key.Digest {
 			t.Errorf("%+v, %v", again, err)
@@ -114,12 +114,12 @@ func TestAnUnchangedKeyHasNoEntry(t *testing.T) {
 		if same, err := o.Update(o.ctx(), ann, id, managedkey.Fields{Scopes: ptr([]string{"read"})}); err != nil || same.Revision < first.Revision {
 			t.Errorf("%+v, %v", same, err)
 		}
-		o.has(1, 2)
+		o.mustCount(1, 2)
 	})
 }
 
 func TestOnlyAValidKeyIsRotated(t *testing.T) {
-	eachWay(t, func(t *testing.T, o *fixture) {
+	withAndWithoutTransactions(t, func(t *testing.T, o *fixture) {
 		insert := func(id string, fields ...bson.E) {
 			t.Helper()
 			document := append(bson.D{{Key: "_id", Value: id}, {Key: "key_hash", Value: apikey.HashOf(id).Hex()}, {Key: "user_id", Value: "u"}}, fields...)
@@ -141,7 +141,7 @@ func TestOnlyAValidKeyIsRotated(t *testing.T) {
 				t.Errorf("%v: %v", overlap, err)
 			}
 		}
-		o.has(3, 0)
+		o.mustCount(3, 0)
 		// A broken one can be switched off and deleted.
 		for _, id := range []string{"broken", "expired"} {
 			if got, err := o.Revoke(o.ctx(), ann, id); err != nil || got.Key.Record.Active {
@@ -151,14 +151,14 @@ func TestOnlyAValidKeyIsRotated(t *testing.T) {
 				t.Errorf("%s: %v", id, err)
 			}
 		}
-		o.has(1, 4)
+		o.mustCount(1, 4)
 	})
 }
 
 // TestARotationIsAtomic, also without a transaction.
 func TestARotationIsAtomic(t *testing.T) {
-	eachWay(t, func(t *testing.T, o *fixture) {
-		made := o.made("u")
+	withAndWithoutTransactions(t, func(t *testing.T, o *fixture) {
+		made := o.createKey("u")
 		id := made.Key.Record.KeyID
 		before, err := o.Get(o.ctx(), ann, id)
 		if err != nil {
@@ -169,14 +169,14 @@ func TestARotationIsAtomic(t *testing.T) {
 			if got, err := o.Rotate(o.ctx(), ann, id, time.Minute); !errors.Is(err, managedkey.ErrRefused) || got.Secret != "" {
 				t.Errorf("%s: %+v, %v", command, got, err)
 			}
-			o.has(1, 1, command, " fails")
+			o.mustCount(1, 1, command, " fails")
 		}
 		// The key itself cannot be written, but its line could.
 		o.fail(skip(1), commands("insert"), code(13))
 		if _, err := o.Create(o.ctx(), ann, managedkey.Fields{UserID: ptr("u")}); !errors.Is(err, managedkey.ErrRefused) {
 			t.Errorf("%v", err)
 		}
-		o.has(1, 1, "the second insert fails")
+		o.mustCount(1, 1, "the second insert fails")
 		if after, err := o.Get(o.ctx(), ann, id); err != nil || after.Digest != before.Digest {
 			t.Errorf("it was changed: %+v, %v", after, err)
 		}
@@ -186,11 +186,11 @@ func TestARotationIsAtomic(t *testing.T) {
 // TestAFailedUndoIsAnUnknownOutcome: the second half of a rotation fails, and the
 // first half cannot be undone.
 func TestAFailedUndoIsAnUnknownOutcome(t *testing.T) {
-	eachWay(t, func(t *testing.T, o *fixture) {
+	withAndWithoutTransactions(t, func(t *testing.T, o *fixture) {
 		if !o.noTransactions {
 			t.Skip("a transaction takes back what it has to")
 		}
-		id := o.made("u").Key.Record.KeyID
+		id := o.createKey("u").Key.Record.KeyID
 		o.fail("alwaysOn", commands("findAndModify", "delete"), code(13))
 		_, err := o.Rotate(o.ctx(), ann, id, time.Minute)
 		var unknown *managedkey.UnknownError
@@ -200,7 +200,7 @@ func TestAFailedUndoIsAnUnknownOutcome(t *testing.T) {
 		if _, err := o.Get(o.ctx(), ann, unknown.KeyID); err != nil {
 			t.Errorf("the new key %s: %v", unknown.KeyID, err)
 		}
-		o.has(2, 2)
+		o.mustCount(2, 2)
 		// An entry that could not be deleted is in the log.
 		o.fail("alwaysOn", commands("findAndModify", "delete"), code(13))
 		if _, err := o.Revoke(o.ctx(), ann, id); !errors.Is(err, managedkey.ErrRefused) {
@@ -213,11 +213,11 @@ func TestAFailedUndoIsAnUnknownOutcome(t *testing.T) {
 }
 
 func TestAnUnknownOutcomeNamesTheKey(t *testing.T) {
-	eachWay(t, func(t *testing.T, o *fixture) {
+	withAndWithoutTransactions(t, func(t *testing.T, o *fixture) {
 		if o.server.Kind == mongotest.NameSecantus && !o.noTransactions {
-			t.Skip("a transaction that nobody ends holds up everybody there")
+			t.Skip("a transaction that does not end blocks all writers there")
 		}
-		id := o.made("u").Key.Record.KeyID
+		id := o.createKey("u").Key.Record.KeyID
 		// The line is inserted first where there is no transaction, so that only the
 		// key's own write may fail.
 		mode := any("alwaysOn")
@@ -257,8 +257,8 @@ func TestAnUnknownOutcomeNamesTheKey(t *testing.T) {
 
 // TestAFailedReadIsNotAnUnknownOutcome: nothing was sent that could take effect.
 func TestAFailedReadIsNotAnUnknownOutcome(t *testing.T) {
-	eachWay(t, func(t *testing.T, o *fixture) {
-		id := o.made("u").Key.Record.KeyID
+	withAndWithoutTransactions(t, func(t *testing.T, o *fixture) {
+		id := o.createKey("u").Key.Record.KeyID
 		o.fail("alwaysOn", commands("find"), closes)
 		if _, err := o.Revoke(o.ctx(), ann, id); !errors.Is(err, managedkey.ErrUnavailable) {
 			t.Errorf("%v", err)
@@ -270,11 +270,11 @@ func TestAFailedReadIsNotAnUnknownOutcome(t *testing.T) {
 	}, func(c *Config) { c.Timeout = 500 * time.Millisecond })
 }
 
-// TestAConcurrentChangeIsNotLost: a change by somebody else, between the read of
-// a key and the write, is neither lost nor undone.
+// TestAConcurrentChangeIsNotLost: a change by another client, between the read
+// of a key and the write, is neither lost nor undone.
 func TestAConcurrentChangeIsNotLost(t *testing.T) {
-	eachWay(t, func(t *testing.T, o *fixture) {
-		made := o.made("u")
+	withAndWithoutTransactions(t, func(t *testing.T, o *fixture) {
+		made := o.createKey("u")
 		id := made.Key.Record.KeyID
 		mine := ann
 		mine.IfMatch = []string{"another", made.Key.Digest}
@@ -304,13 +304,13 @@ func TestAConcurrentChangeIsNotLost(t *testing.T) {
 		if r := &written.Key.Record; err != nil || tries != 2 || r.ProjectID != "theirs" || r.Name != "after mine" {
 			t.Errorf("after %d tries: %+v, %v", tries, r, err)
 		}
-		o.has(1, 3, renamed.Key.Digest)
+		o.mustCount(1, 3, renamed.Key.Digest)
 	})
 }
 
 func TestAnOwnerSeesOnlyTheirKeys(t *testing.T) {
-	eachWay(t, func(t *testing.T, o *fixture) {
-		id := o.made("u").Key.Record.KeyID
+	withAndWithoutTransactions(t, func(t *testing.T, o *fixture) {
+		id := o.createKey("u").Key.Record.KeyID
 		theirs := managedkey.Caller{Actor: "ann", Owner: "other"}
 		calls := map[string]func() error{
 			"get":    func() error { _, err := o.Get(o.ctx(), theirs, id); return err },
@@ -333,17 +333,17 @@ func TestAnOwnerSeesOnlyTheirKeys(t *testing.T) {
 		if page, err := o.Audit(o.ctx(), theirs, managedkey.AuditQuery{Limit: 9}); err != nil || len(page.Entries) != 0 {
 			t.Errorf("%+v, %v", page, err)
 		}
-		o.has(1, 1)
+		o.mustCount(1, 1)
 	})
 }
 
 func TestTheAuditContinuesAtItsCursor(t *testing.T) {
 	var clock time.Time
-	eachWay(t, func(t *testing.T, o *fixture) {
+	withAndWithoutTransactions(t, func(t *testing.T, o *fixture) {
 		var ids []string
 		for i := range 7 {
 			clock = time.Date(2026, 11, 24, 10, 0, i/3, 0, time.UTC) // three a second
-			ids = append(ids, o.made("u").Key.Record.KeyID)
+			ids = append(ids, o.createKey("u").Key.Record.KeyID)
 		}
 		slices.Reverse(ids)
 		for limit := 1; limit < 9; limit++ {
@@ -395,13 +395,13 @@ func TestTheAuditContinuesAtItsCursor(t *testing.T) {
 
 func TestADuplicateIsReported(t *testing.T) {
 	random := bytes.Repeat([]byte{7}, 64)
-	eachWay(t, func(t *testing.T, o *fixture) {
+	withAndWithoutTransactions(t, func(t *testing.T, o *fixture) {
 		o.config.Random = bytes.NewReader(random)
-		o.made("u")
+		o.createKey("u")
 		if _, err := o.Create(o.ctx(), ann, managedkey.Fields{UserID: ptr("u")}); !errors.Is(err, managedkey.ErrDuplicate) || !strings.Contains(err.Error(), "another key has this hash") {
 			t.Errorf("%v", err)
 		}
-		o.has(1, 1)
+		o.mustCount(1, 1)
 		if _, err := o.Create(o.ctx(), ann, managedkey.Fields{UserID: ptr("u")}); err == nil {
 			t.Error("a key is made without randomness")
 		}
@@ -426,7 +426,7 @@ func TestANewKeyFollowsTheCollectionsForm(t *testing.T) {
 
 func TestAMissingPrivilegeIsNamedAtStart(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
-		o := newOffice(t, s)
+		o := newFixture(t, s)
 		o.fail("alwaysOn", commands("createIndexes"), code(13))
 		err := o.Prepare(o.ctx())
 		for _, words := range []string{"find, insert, remove and createIndex", CollectionName, o.lines.Database().Name(), "--admin-token-file"} {

@@ -55,12 +55,12 @@ type tally struct {
 
 // TestAuditMatchesTheKeysDuringFaults: random creates (hundreds;
 // -random.writes=1000 for a thousand) and revokes while commands fail and
-// connections close. The test compares the database with what callers were told:
-// each key has exactly one entry for its creation, and one for its revocation if
-// it was revoked; a failed write has neither key nor entry; a write with an
-// unknown outcome has both or neither.
+// connections close. The test compares the database with the results that
+// callers received: each key has exactly one entry for its creation, and one
+// for its revocation if it was revoked; a failed write has neither key nor
+// entry; a write with an unknown outcome has both or neither.
 func TestAuditMatchesTheKeysDuringFaults(t *testing.T) {
-	eachWay(t, func(t *testing.T, o *fixture) {
+	withAndWithoutTransactions(t, func(t *testing.T, o *fixture) {
 		seed := uint64(time.Now().UnixNano())
 		t.Logf("seed %d", seed)
 		var known tally
@@ -187,7 +187,7 @@ func (k *tally) compareWith(t *testing.T, alone bool, active map[string]bool, li
 	}
 	for id := range active {
 		if !asked[id] {
-			t.Errorf("nobody knows of the key %s", id)
+			t.Errorf("no caller knows of the key %s", id)
 		}
 		if lines["create"][id] != 1 {
 			t.Errorf("the key %s has %d lines of its making", id, lines["create"][id])
@@ -207,19 +207,19 @@ func (k *tally) compareWith(t *testing.T, alone bool, active map[string]bool, li
 		case sure[id] && on:
 			t.Errorf("the end of %s was acknowledged and is lost", id)
 		case !on && !sure[id] && !maybe[id]:
-			t.Errorf("nobody knows of the end of %s", id)
+			t.Errorf("no caller knows of the end of %s", id)
 		case !on && n < 1, !on && n > 1 && !alone, on && n > 0 && !alone:
 			t.Errorf("the key %s, on %v, has %d lines of its end", id, on, n)
 		}
 	}
 	for id, n := range lines["create"] {
 		if _, exists := active[id]; !exists && !alone {
-			t.Errorf("%d lines tell of %s, which was never made", n, id)
+			t.Errorf("%d lines are about %s, which was never made", n, id)
 		}
 	}
 	if happy := len(active); happy < *randomWrites/10 || len(sure) == 0 {
 		t.Errorf("only %d keys, and %d ends: the faults leave nothing to compare", happy, len(sure))
 	}
-	t.Logf("%d creates (%d of unknown outcome, %d of which have happened), %d revokes (%d unknown), %d failed, %d gave way; %d keys, %d + %d lines",
+	t.Logf("%d creates (%d of unknown outcome, %d of which have happened), %d revokes (%d unknown), %d failed, %d gave up; %d keys, %d + %d lines",
 		len(k.created), unknown, happened, len(k.revoked), len(maybe), k.failed, k.changed, len(active), len(lines["create"]), len(lines["revoke"]))
 }

@@ -33,7 +33,7 @@ type fixture struct {
 	logs   *observer.ObservedLogs
 }
 
-func newOffice(t *testing.T, s *mongotest.Server, change ...func(*Config)) *fixture {
+func newFixture(t *testing.T, s *mongotest.Server, change ...func(*Config)) *fixture {
 	t.Helper()
 	name := s.Database(t)
 	outside := s.Client(t).Database(name)
@@ -64,13 +64,14 @@ func (o *fixture) ctx() context.Context {
 	return ctx
 }
 
-// eachWay runs f with transactions, where the server has them, and without.
-func eachWay(t *testing.T, f func(t *testing.T, o *fixture), change ...func(*Config)) {
+// withAndWithoutTransactions runs f with transactions, where the server has
+// them, and without.
+func withAndWithoutTransactions(t *testing.T, f func(t *testing.T, o *fixture), change ...func(*Config)) {
 	t.Helper()
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
 		for _, alone := range []bool{false, true} {
 			t.Run(map[bool]string{false: "transaction", true: "alone"}[alone], func(t *testing.T) {
-				o := newOffice(t, s, change...)
+				o := newFixture(t, s, change...)
 				if !alone && o.noTransactions {
 					t.Skip("the server has no transactions")
 				}
@@ -112,13 +113,13 @@ func code(n int) bson.E { return bson.E{Key: "errorCode", Value: n} }
 
 var closes = bson.E{Key: "closeConnection", Value: true}
 
-// ann is who asks.
+// ann is the caller.
 var ann = managedkey.Caller{Actor: "ann", RequestID: "request-1"}
 
 func ptr[T any](v T) *T { return &v }
 
-// made is a new key of a user.
-func (o *fixture) made(user string) managedkey.Written {
+// createKey creates a key of a user.
+func (o *fixture) createKey(user string) managedkey.Written {
 	o.t.Helper()
 	written, err := o.Create(o.ctx(), ann, managedkey.Fields{UserID: &user, Scopes: ptr([]string{"read"})})
 	if err != nil {
@@ -127,8 +128,9 @@ func (o *fixture) made(user string) managedkey.Written {
 	return written
 }
 
-// reaches waits until the server is believed to be there again: a connection that
-// was closed makes the driver forget it, and look for it as long as 500 ms later.
+// reaches waits until the client treats the server as available again: a
+// connection that was closed makes the driver forget it, and look for it as
+// long as 500 ms later.
 func (o *fixture) reaches(id string) {
 	o.t.Helper()
 	mongotest.Eventually(o.t, 10*time.Second, func() bool {
@@ -146,8 +148,8 @@ func (o *fixture) count(c *mongo.Collection, filter bson.D) int64 {
 	return n
 }
 
-// has checks how many keys and lines there are.
-func (o *fixture) has(keys, lines int64, what ...any) {
+// mustCount checks how many keys and lines there are.
+func (o *fixture) mustCount(keys, lines int64, what ...any) {
 	o.t.Helper()
 	if k, l := o.count(o.keys, bson.D{}), o.count(o.lines, bson.D{}); k != keys || l != lines {
 		o.t.Errorf("%d keys and %d lines, want %d and %d: %s", k, l, keys, lines, fmt.Sprint(what...))

@@ -25,7 +25,7 @@ const (
 	// DefaultSlots makes each table 8 MiB. With n changes since an entry was filled, about n in
 	// 2^20 unrelated keys cost one extra read.
 	DefaultSlots = 1 << 20
-	// DefaultRefreshQueue has room for a bulk update of a few thousand keys. What does not fit is
+	// DefaultRefreshQueue has space for a bulk update of a few thousand keys. What does not fit is
 	// read when it is requested.
 	DefaultRefreshQueue = 4096
 )

@@ -24,7 +24,7 @@ type Change struct {
 	// Unreadable means that the event does not show all the hashes by which a lookup may now find
 	// the document. Any hash could be one of them.
 	Unreadable bool
-	// Refresh asks for the document to be read again soon (after an update).
+	// Refresh requests that the document be read again soon (after an update).
 	Refresh bool
 }
 

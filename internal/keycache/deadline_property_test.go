@@ -13,7 +13,7 @@ import (
 )
 
 // randomHistory is a random history of a cache and its collection. The stream delivers
-// at once, so each answer must be the present state of the collection.
+// immediately, so each answer must be the present state of the collection.
 type randomHistory struct {
 	*rig
 	t         *rapid.T
@@ -240,7 +240,7 @@ func TestValidEntriesDecreaseOnlyByEvictionsAndStamps(t *testing.T) {
 }
 
 // TestEntriesStoredTogetherExpireSeparately: also in a cache that is not complete, MaxAge
-// does not end many entries at once.
+// does not end many entries at the same time.
 func TestEntriesStoredTogetherExpireSeparately(t *testing.T) {
 	r := live(t)
 	const keys, parts = 2000, 20

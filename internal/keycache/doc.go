@@ -1,6 +1,6 @@
-// Package keycache answers from memory what the database says about an API key, and never with an
-// answer that is older than it reports. It is a byte store (bigcache) plus the stamps that decide
-// whether a stored answer is still valid.
+// Package keycache answers from memory what the database contains about an API key, and never with
+// an answer that is older than it reports. It is a byte store (bigcache) plus the stamps that
+// decide whether a stored answer is still valid.
 //
 // # Guarantees
 //

@@ -256,7 +256,7 @@ func (w *twins) scanStep() {
 	}
 }
 
-// wrong says why an answer is wrong. Each document is taken as it was at some time since
+// wrong returns why an answer is wrong. Each document is taken as it was at some time since
 // the answer's AsOf: an answer that ignores a refusal must be older than the refusal.
 // The two times need not be the same (DESIGN.md, "Two documents with one hash").
 func (w *twins) wrong(a Answer, ok bool) string {

@@ -9,12 +9,12 @@ import (
 // valid. A loss during a loss changes nothing. Lose returns whether there was a history to lose.
 func (c *Cache) Lose() bool {
 	epoch := c.epoch.Load()
-	if odd(epoch) || !guard.EpochAtLoss {
+	if isOdd(epoch) || !guard.EpochAtLoss {
 		return false
 	}
 	// One store invalidates everything: each entry carries its epoch, and every check compares it.
 	if !guard.EpochAtOpen {
-		epoch++ // even at once, and Open finds nothing to do
+		epoch++ // even immediately, and Open finds nothing to do
 	}
 	c.epoch.Store(epoch + 1)
 	return true
@@ -30,7 +30,7 @@ func (c *Cache) Open(floor clustertime.Time) {
 	if guard.OpenFloor {
 		c.raiseFloor(floor)
 	}
-	if epoch := c.epoch.Load(); odd(epoch) {
+	if epoch := c.epoch.Load(); isOdd(epoch) {
 		c.epoch.Store(epoch + 1)
 	}
 }
@@ -46,4 +46,4 @@ func (c *Cache) raiseFloor(t clustertime.Time) {
 // Epoch is the current epoch, odd while the history is lost.
 func (c *Cache) Epoch() uint64 { return c.epoch.Load() }
 
-func odd(epoch uint64) bool { return epoch&1 == 1 }
+func isOdd(epoch uint64) bool { return epoch&1 == 1 }

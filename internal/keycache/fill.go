@@ -23,7 +23,7 @@ func (t Ticket) Floor() clustertime.Time { return t.floor }
 
 // Trusted reports whether the stream had its history when the ticket was taken. The result of a
 // read with an untrusted ticket answers its own caller only and is not stored.
-func (t Ticket) Trusted() bool { return !odd(t.epoch) }
+func (t Ticket) Trusted() bool { return !isOdd(t.epoch) }
 
 // Begin takes a ticket. The read must start after it returns.
 func (c *Cache) Begin() Ticket {

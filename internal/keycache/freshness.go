@@ -7,7 +7,7 @@ import (
 	"github.com/keytail/keytail/internal/guard"
 )
 
-// Freshness says that every change acknowledged before AsOf has been applied.
+// Freshness means that every change acknowledged before AsOf has been applied.
 type Freshness struct {
 	// AsOf is a time of this machine's clock, with its monotonic reading.
 	AsOf time.Time
@@ -54,7 +54,7 @@ func (c *Cache) AnswerAsOf(fresh *Freshness, now time.Time) (Answer, bool) {
 }
 
 // Elapsed is the time between two readings of this machine's clock: the larger of what the
-// monotonic and the wall clock show. The monotonic clock stands still while a machine is suspended
+// monotonic and the wall clock show. The monotonic clock stops while a machine is suspended
 // (CLOCK_MONOTONIC of clock_gettime(2)), and the wall clock can be set back. So an age may be
 // overstated, but is never understated. It is never negative.
 func Elapsed(from, to time.Time) time.Duration {

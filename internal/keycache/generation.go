@@ -16,7 +16,7 @@ type generation struct {
 	complete atomic.Pointer[completeness]
 }
 
-// completeness says: every document that a majority read could see at the ticket's floor was put
+// completeness means: every document that a majority read could see at the ticket's floor was put
 // into the generation, and nothing was evicted while evictions has this value. From then on a hash
 // that the generation does not hold is not in the database, unless a change has shown it since.
 type completeness struct {
@@ -56,8 +56,8 @@ func (c *Cache) isAbsent(g *generation, complete *completeness, h *apikey.Hash) 
 	if guard.AbsentUnread && complete.unreadable != c.unreadable.Load() {
 		return false
 	}
-	// Last, and after the lookup: whatever was evicted before the lookup has moved the counter by
-	// now.
+	// Last, and after the lookup: everything that was evicted before the lookup has moved the
+	// counter by now.
 	return !guard.AbsentEvictions || g.evictions.Load() == complete.evictions
 }
 

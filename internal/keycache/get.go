@@ -44,7 +44,7 @@ func (c *Cache) Get(h apikey.Hash) (Answer, bool) {
 	if e, body, ok := c.decodeValid(value, &h); ok && e.canAnswer(complete) {
 		// answerNow reads the clock last: the reported age is never too small.
 		a, ok := c.answerNow(fresh)
-		if !ok || c.expired(&e, g, complete, a.Now) {
+		if !ok || c.hasExpired(&e, g, complete, a.Now) {
 			return Answer{}, false
 		}
 		a.Found = true
@@ -61,7 +61,7 @@ func (c *Cache) getNegative(fresh *Freshness, h *apikey.Hash) (Answer, bool) {
 		return Answer{}, false
 	}
 	a, ok := c.answerNow(fresh)
-	if !ok || c.expired(&e, nil, nil, a.Now) {
+	if !ok || c.hasExpired(&e, nil, nil, a.Now) {
 		return Answer{}, false
 	}
 	return a, true
@@ -101,7 +101,7 @@ func (c *Cache) isValid(e *entry, h *apikey.Hash) bool {
 	if e.hash != *h {
 		return false
 	}
-	if (guard.EvenEpoch && odd(e.epoch)) || (guard.SameEpoch && e.epoch != c.epoch.Load()) {
+	if (guard.EvenEpoch && isOdd(e.epoch)) || (guard.SameEpoch && e.epoch != c.epoch.Load()) {
 		return false
 	}
 	// A delete shows only the document, and a document that appears shows its hash: both stamps
@@ -112,10 +112,10 @@ func (c *Cache) isValid(e *entry, h *apikey.Hash) bool {
 	return !guard.ByHash || c.byHash.load(c.byHash.ofHash(h)) <= e.seq
 }
 
-// expired reports whether an entry has reached its deadline. There is no deadline in a generation
+// hasExpired reports whether an entry has reached its deadline. There is no deadline in a generation
 // that a scan of this epoch has completed, whether the cache is still complete or not. Otherwise
 // one eviction would make a miss of every entry that is older than MaxAge.
-func (c *Cache) expired(e *entry, g *generation, complete *completeness, now time.Time) bool {
+func (c *Cache) hasExpired(e *entry, g *generation, complete *completeness, now time.Time) bool {
 	if now.Sub(c.origin) < e.deadline {
 		return false
 	}

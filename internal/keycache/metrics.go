@@ -40,7 +40,7 @@ type Stats struct {
 }
 
 // Trusted reports whether the stream has its history.
-func (s Stats) Trusted() bool { return !odd(s.Epoch) }
+func (s Stats) Trusted() bool { return !isOdd(s.Epoch) }
 
 // Stats reads the numbers. It takes the shards' locks one by one, so do not call it for each
 // request.
@@ -73,7 +73,7 @@ func (c *Cache) capacity() int {
 func (c *Cache) GenerationBytes() int64 { return int64(c.generationMiB) << 20 }
 
 // Trusted reports whether the stream has its history now.
-func (c *Cache) Trusted() bool { return !odd(c.epoch.Load()) }
+func (c *Cache) Trusted() bool { return !isOdd(c.epoch.Load()) }
 
 // Collectors returns the cache's metrics, to be registered once.
 func (c *Cache) Collectors() []prometheus.Collector {

@@ -24,7 +24,7 @@ func (r *rules) arrive(s *fine, out *steps[fine]) {
 		to.call.fresh = 0
 	}
 	out.add(to, "hit: a caller arrives, %d is processed; freshAsOf covers %d", to.call.since, to.call.fresh)
-	// A caller joins a shared read that is under way, or starts it.
+	// A caller joins a shared read that is in progress, or starts it.
 	to.call = caller{at: waits, arrival: arrival{s.done, s.notified}}
 	if !r.has(revalidation) {
 		to.call.fresh = s.fresh
@@ -36,7 +36,7 @@ func (r *rules) arrive(s *fine, out *steps[fine]) {
 
 // current reports whether the epoch of an entry is that of the stream, and even.
 func (r *rules) current(e stored, w *world) bool {
-	return e.epoch == w.epoch && (!r.parity() || !odd(e.epoch))
+	return e.epoch == w.epoch && (!r.parity() || !isOdd(e.epoch))
 }
 
 func (r *rules) idIsValid(e stored, w *world) bool {

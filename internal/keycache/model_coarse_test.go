@@ -38,15 +38,15 @@ func (r *rules) coarse(s *coarse, out *steps[coarse]) {
 	}
 }
 
-// dead is the epoch of an entry that will never be valid again.
-const dead = 0xff
+// neverValidEpoch is the epoch of an entry that will never be valid again.
+const neverValidEpoch = 0xff
 
 // forget treats states as equal that differ only in entries which will never be valid
 // again: stamps only rise. That there is an entry still matters, since it prevents an
 // absence.
 func (r *rules) forget(s *coarse) {
 	if s.found.epoch != 0 && !r.coarseIsValid(s.found, s) {
-		s.found = stored{epoch: dead}
+		s.found = stored{epoch: neverValidEpoch}
 	}
 	if !r.coarseIsValid(s.negative, s) {
 		s.negative = stored{}
@@ -133,7 +133,7 @@ func (r *rules) coarseStore(s *coarse, i int, out *steps[coarse]) {
 	if !r.has(seqBeforeRead) {
 		e.seq = s.seq
 	}
-	if !odd(e.epoch) || !r.parity() {
+	if !isOdd(e.epoch) || !r.parity() {
 		if e.value == absent {
 			to.negative = e
 		} else {
@@ -165,7 +165,7 @@ func ordered(s coarse) coarse {
 }
 
 func (r *rules) coarseIsValid(e stored, s *coarse) bool {
-	if e.epoch == 0 || e.epoch != s.epoch || (r.parity() && odd(e.epoch)) {
+	if e.epoch == 0 || e.epoch != s.epoch || (r.parity() && isOdd(e.epoch)) {
 		return false
 	}
 	if e.value != absent && r.has(byIDChecked) && s.byID[r.history.nodes[e.value].owner-docA] > e.seq {
@@ -179,7 +179,7 @@ func (r *rules) coarseScan(s *coarse, out *steps[coarse]) {
 	c := &to.scan
 	switch c.at {
 	case scanIdle:
-		if r.parity() && odd(s.epoch) {
+		if r.parity() && isOdd(s.epoch) {
 			return
 		}
 		*c = scanState{at: scanHasTicket, evictions: s.evictions, epoch: s.epoch, seq: s.seq, floor: s.floor}

@@ -41,7 +41,7 @@ type stepTo[S comparable] struct {
 	to    S
 	words string
 	args  [4]uint8
-	// wrong says why the answer in this step is a violation, empty if it is none.
+	// wrong is why the answer in this step is a violation, empty if it is none.
 	wrong string
 }
 
@@ -50,7 +50,7 @@ func (s *stepTo[S]) String() string {
 	for i := range s.args {
 		args = append(args, s.args[i])
 	}
-	// The number of verbs says how many of the four are used.
+	// The number of verbs shows how many of the four are used.
 	n := 0
 	for i := range len(s.words) {
 		if s.words[i] == '%' {

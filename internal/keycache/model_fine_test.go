@@ -5,7 +5,7 @@ package keycache_test
 // callers change nothing that others see, and the validity of an entry depends on
 // its own stamps alone, so only the fill that stored it last matters.
 
-// stored is an entry: what it says, and its stamps. Epoch 0: no entry.
+// stored is an entry: its content, and its stamps. Epoch 0: no entry.
 type stored struct{ value, epoch, seq uint8 }
 
 // fine is a state.
@@ -16,7 +16,7 @@ type fine struct {
 	call            caller
 }
 
-// flightState is a shared read under way.
+// flightState is a shared read in progress.
 type flightState struct {
 	at                uint8
 	epoch, seq, floor uint8
@@ -173,7 +173,7 @@ func (r *rules) fillStores(s *fine, out *steps[fine]) {
 	to := *s
 	e := stored{s.fill.value, s.fill.epoch, s.fill.seq}
 	words := "fill: stores nothing, its epoch %d is odd"
-	if !odd(e.epoch) || !r.parity() {
+	if !isOdd(e.epoch) || !r.parity() {
 		words = "fill: stores what it read, with epoch %d and seq %d"
 		if e.value == absent {
 			to.negative = e

@@ -90,6 +90,6 @@ type rules struct {
 func (r *rules) has(g guard) bool { return r.without != g }
 
 // parity reports whether odd epochs are refused. If the epoch does not move at
-// open, the number cannot tell a lost history from an open stream, so this check
-// is left out with it.
+// open, the number does not distinguish a lost history from an open stream, so
+// this check is left out with it.
 func (r *rules) parity() bool { return r.has(oddNotStored) && r.has(epochAtOpen) }

@@ -78,7 +78,7 @@ func (r *rules) lookupPresent(s *scanned, out *steps[scanned]) {
 	w := &s.world
 	switch s.call.at {
 	case lookupPresent:
-		ok := e.epoch == w.epoch && (!r.parity() || !odd(e.epoch))
+		ok := e.epoch == w.epoch && (!r.parity() || !isOdd(e.epoch))
 		r.lookupOrMiss(&to, ok, out, "hit: epoch is %d", w.epoch)
 	case lookupPresentEpoch:
 		at := w.byID[r.history.nodes[e.value].owner-docA]

@@ -177,7 +177,7 @@ func (r *rules) scanSteps(s *scanned, out *steps[scanned]) {
 		out.add(to, "scan: loads the eviction counter %d", c.evictions)
 	case scanHasEvictions:
 		c.at, c.epoch = scanHasEpoch, s.epoch
-		if r.parity() && odd(s.epoch) {
+		if r.parity() && isOdd(s.epoch) {
 			return
 		}
 		out.add(to, "scan: loads epoch %d", c.epoch)
@@ -220,7 +220,7 @@ func (r *rules) scanBegins(s *scanned, out *steps[scanned]) {
 		to.scan.into = 1
 		out.add(to, "scan: begins with a fresh generation aside")
 		to.current = 1
-		out.add(to, "scan: begins with a fresh generation, in use at once")
+		out.add(to, "scan: begins with a fresh generation, in use immediately")
 	}
 }
 
@@ -256,8 +256,8 @@ func (r *rules) scanStores(s *scanned, out *steps[scanned]) {
 	out.add(to, "scan: stores it with epoch %d and seq %d", e.epoch, e.seq)
 }
 
-// scanChecks gives up, or goes on. The loads are one step: whoever uses the
-// completeness checks both again.
+// scanChecks gives up, or continues. The loads are one step: what uses the completeness checks both
+// again.
 func (r *rules) scanChecks(s *scanned, out *steps[scanned]) {
 	to := *s
 	to.scan = scanState{}

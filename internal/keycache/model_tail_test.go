@@ -106,7 +106,7 @@ func (r *rules) freshen(w *world, pos uint8, add stepWorld) {
 }
 
 func (r *rules) lose(w *world) {
-	if r.has(epochAtLoss) && (!odd(w.epoch) || !r.has(epochAtOpen)) {
+	if r.has(epochAtLoss) && (!isOdd(w.epoch) || !r.has(epochAtOpen)) {
 		w.epoch++
 	}
 	// The position of the lost stream has no meaning any more.
@@ -153,7 +153,7 @@ func (r *rules) opened(w *world) { w.tail, w.done = tailIdle, w.pos }
 func (r *rules) raise(w *world, time uint8) { w.floor = max(w.floor, time) }
 
 func (r *rules) bump(w *world) {
-	if r.has(epochAtOpen) && odd(w.epoch) {
+	if r.has(epochAtOpen) && isOdd(w.epoch) {
 		w.epoch++
 	}
 }

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// MODEL.md says what is modelled, and what is not.
+// MODEL.md describes what is modelled, and what is not.
 
 var fullModel = flag.Bool("model.full", false, "search the models of the cache with all bounds (some ten minutes, more than 16 GiB of memory)")
 

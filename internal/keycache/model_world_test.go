@@ -12,10 +12,9 @@ const (
 	missing
 )
 
-// write is a kind of log entry. Each stands for all writes that look the same to the
-// cache: an update that moves the hash away shows the document alone, as a
-// delete does; one that moves it back shows the hash, as an insert does whose
-// document happens not to be stored.
+// write is a kind of log entry. Each represents all writes that look the same to the cache: an
+// update that moves the hash away shows the document alone, as a delete does; one that moves it
+// back shows the hash, as an insert does whose document happens not to be stored.
 type write uint8
 
 const (
@@ -225,8 +224,8 @@ func (r *rules) snapshots(w *world, floor uint8) (from, to uint8) {
 // arrival is what the instance knew when a caller arrived.
 type arrival struct{ since, notified uint8 }
 
-// violation says what is wrong with the answer that the hash has this value, with an
-// age that covers fresh. until is the last state that counts: the majority's.
+// violation returns what is wrong with the answer that the hash has this value, with an age that
+// covers fresh. until is the last state that counts: the majority's.
 func (r *rules) violation(w *world, value, fresh uint8, a arrival, until uint8) string {
 	bound := max(fresh, a.since)
 	for time := bound; time <= until; time++ {
@@ -279,4 +278,4 @@ func (r *rules) database(w *world, add stepWorld) {
 	}
 }
 
-func odd(epoch uint8) bool { return epoch&1 == 1 }
+func isOdd(epoch uint8) bool { return epoch&1 == 1 }

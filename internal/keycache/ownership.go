@@ -7,7 +7,7 @@ import (
 
 // ownership is what the cache knows about the documents that have a hash, at the position that the
 // stream has reached. The unique index may be gone, so a document that is seen alone, in an event
-// or in a read by _id, says nothing about other documents (DESIGN.md, "Two documents with one
+// or in a read by _id, does not affect other documents (DESIGN.md, "Two documents with one
 // hash").
 type ownership uint8
 
@@ -53,7 +53,7 @@ func (c *Cache) ownership(h *apikey.Hash, id apikey.DocID) ownership {
 // the entry was made, and a document that got the hash later has shown it. Changes of the document
 // itself do not matter.
 func (c *Cache) isOnlyOwner(e *entry) bool {
-	return !odd(e.epoch) && e.epoch == c.epoch.Load() && c.byHash.load(c.byHash.ofHash(&e.hash)) <= e.seq
+	return !isOdd(e.epoch) && e.epoch == c.epoch.Load() && c.byHash.load(c.byHash.ofHash(&e.hash)) <= e.seq
 }
 
 // StoreByID stores the result of a read by _id. Such a read cannot know whether another document
@@ -80,7 +80,7 @@ func (c *Cache) storeChanged(change *Change, owner ownership, seq uint64) {
 	}
 }
 
-// newMarker makes an entry that says only that there is some document.
+// newMarker makes an entry that means only that a document exists.
 func newMarker(t Ticket, h apikey.Hash, kind entryKind) []byte {
 	e := entry{epoch: t.epoch, seq: t.seq, hash: h, kind: kind}
 	value, _ := e.encode("", nil)

@@ -17,11 +17,11 @@ var (
 	ErrScanUnreadable = errors.New("a document whose hashes cannot all be tracked appeared during the scan")
 )
 
-// ScanKind says where a scan puts its entries.
+// ScanKind is where a scan puts its entries.
 type ScanKind uint8
 
 const (
-	// ScanIntoEmpty starts with an empty generation that is in use at once. It is for the first
+	// ScanIntoEmpty starts with an empty generation that is in use immediately. It is for the first
 	// scan of an epoch, when no cached entry is valid anyway.
 	ScanIntoEmpty ScanKind = iota
 	// ScanInPlace uses the generation in use: it audits its entries, adds what is missing, and
@@ -111,7 +111,7 @@ func (s *Scan) Finish() error {
 	defer s.Abandon()
 	c := s.cache
 	if err := s.failure(); err != nil {
-		// The scan may have stopped half way. What it has not reached is not suspect: reading each
+		// The scan may have stopped halfway. What it has not reached is not suspect: reading each
 		// of those entries would delay the scan that repairs this.
 		return err
 	}
@@ -188,7 +188,7 @@ func (c *Cache) Audit(t Ticket, h apikey.Hash, f Finding) bool {
 		return false
 	}
 	value, _ := c.encode(t, h, f)
-	if f.Found && sameDocument(&e, record, value) {
+	if f.Found && isSameDocument(&e, record, value) {
 		return false
 	}
 	c.counters.mismatch.Add(1)

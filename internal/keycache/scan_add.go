@@ -10,14 +10,14 @@ import (
 
 // IndexIsUnique reports to the scan that the unique index on the hash was seen after BeginScan and
 // before the first Add, and that the documents passed to Add are not older than that. Then each
-// document's entry is valid at once. Without it the documents of this scan become valid when the
+// document's entry is valid immediately. Without it the documents of this scan become valid when the
 // scan has succeeded: only then is it known that no other document has the same hash.
 func (s *Scan) IndexIsUnique() { s.unique = true }
 
 // Add takes in one document. A valid entry is compared with it and not replaced: it may be newer
 // than the scan.
 func (s *Scan) Add(h apikey.Hash, f Finding) {
-	if s.seenBefore(h, f.ID) && guard.SeenTwice {
+	if s.wasSeen(h, f.ID) && guard.SeenTwice {
 		s.into.set(&h, newMarker(s.ticket, h, ambiguous))
 		return
 	}
@@ -43,7 +43,7 @@ func (s *Scan) compare(g *generation, h *apikey.Hash, value []byte) bool {
 	if !ok || !e.canAnswer(g.complete.Load()) {
 		return false
 	}
-	if !sameDocument(&e, body, value) {
+	if !isSameDocument(&e, body, value) {
 		s.suspects = append(s.suspects, *h)
 	}
 	return true
@@ -73,7 +73,7 @@ func (s *Scan) needsNoSeenList() bool { return s.unique && s.kind != ScanInPlace
 // with it before. It does not look at the cache's entries, which may have been overwritten
 // meanwhile by a read that is older than the scan. A scan that need not know, because the index is
 // unique, keeps no list.
-func (s *Scan) seenBefore(h apikey.Hash, id apikey.DocID) bool {
+func (s *Scan) wasSeen(h apikey.Hash, id apikey.DocID) bool {
 	if s.needsNoSeenList() {
 		return false
 	}
@@ -119,7 +119,7 @@ func (s *Scan) Duplicates() int { return s.duplicates }
 func storeSum(h *apikey.Hash) uint64 { return identity{}.Sum64(storeKey(h)) }
 
 // sameDocument compares a cached entry with the encoding of what was read.
-func sameDocument(e *entry, body, value []byte) bool {
+func isSameDocument(e *entry, body, value []byte) bool {
 	other, otherBody, ok := decodeEntry(value)
 	return ok && e.idSlot == other.idSlot && bytes.Equal(body, otherBody)
 }

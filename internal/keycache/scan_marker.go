@@ -15,7 +15,7 @@ import (
 // one document has the hash. If the entry is valid, it came from such a read, and is compared with
 // f as Add does. If it is not valid, it never will be again, which is as good as a marker.
 func (s *Scan) AddMarker(h apikey.Hash, f Finding) {
-	if s.seenBefore(h, f.ID) && guard.SeenTwice {
+	if s.wasSeen(h, f.ID) && guard.SeenTwice {
 		s.into.set(&h, newMarker(s.ticket, h, ambiguous))
 		return
 	}

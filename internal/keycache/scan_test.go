@@ -371,8 +371,8 @@ func TestAnAmbiguousReadIsCountedOnceAndNotStored(t *testing.T) {
 	}
 }
 
-// A scan in place that stops half way has not seen the rest. That says nothing about
-// those entries, and reading each of them again would delay the repair.
+// A scan in place that stops halfway has not seen the rest. That proves nothing about those
+// entries, and reading each of them again would delay the repair.
 func TestAScanThatStopsEarlySuspectsNothingThatItHasNotReached(t *testing.T) {
 	const keys = 1000
 	r := live(t, forScans)

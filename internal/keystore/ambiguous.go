@@ -12,12 +12,12 @@ import (
 const sharesHash = "shares its hash with another document"
 
 // ambiguous merges several documents that have the same hash into one Document.
-// The result is DISABLED, whatever the documents say and whatever a request
-// requires: keytail cannot know which document is meant, and no choice among
-// them is safe for every request (one may be revoked, and if two are active,
-// each may allow what the other does not). The result takes its identity and
-// record from the first document that is defective or inactive, or else from
-// the first document.
+// The result is DISABLED, regardless of the documents' contents and of what a
+// request requires: keytail cannot know which document is meant, and no choice
+// among them is safe for every request (one may be revoked, and if two are
+// active, each may allow what the other does not). The result takes its
+// identity and record from the first document that is defective or inactive, or
+// else from the first document.
 func (s *Store) ambiguous(documents []Document) Document {
 	chosen := documents[0]
 	for _, d := range documents {

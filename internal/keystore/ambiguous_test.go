@@ -36,7 +36,8 @@ func (f fixture) readers() map[string]func(context.Context) (Document, bool, err
 	}
 }
 
-// TestTwoDocumentsWithOneHashAreDisabled, whatever they say, in either order.
+// TestTwoDocumentsWithOneHashAreDisabled, regardless of their contents, in
+// either order.
 func TestTwoDocumentsWithOneHashAreDisabled(t *testing.T) {
 	active := []bson.E{}
 	others := map[string][]bson.E{
@@ -184,7 +185,7 @@ func TestAMissingIndexIsReported(t *testing.T) {
 				}
 			}
 			if got := testutil.ToFloat64(w.present); (got == 1) != want {
-				t.Errorf("the metric says %v", got)
+				t.Errorf("the metric is %v", got)
 			}
 			if f.lines("the unique index on the hash is missing") != missing || f.lines("exists again") != again {
 				t.Errorf("got %v", f.logs.All())
@@ -220,7 +221,7 @@ func TestAMissingIndexIsReported(t *testing.T) {
 // is logged once.
 func TestAFailedCheckIsNotAMissingIndex(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
-		d := newDesk(t, s)
+		d := newWriteRig(t, s)
 		core, logs := observer.New(zapcore.DebugLevel)
 		w, err := NewIndexWatch(IndexWatchConfig{Store: d.Store, Logger: zap.New(core)})
 		if err != nil {
@@ -253,7 +254,7 @@ func TestTheIndexIsChecked(t *testing.T) {
 		then     func(*IndexWatch)
 	}{
 		"at the interval": {10 * time.Millisecond, func(*IndexWatch) {}},
-		"when asked":      {time.Hour, (*IndexWatch).CheckSoon},
+		"on request":      {time.Hour, (*IndexWatch).CheckSoon},
 	} {
 		f := newFixture(t, &s.Server)
 		f.withoutIndex(t)

@@ -16,11 +16,11 @@ type Document struct {
 	// Defect.
 	Hash    apikey.Hash
 	HasHash bool
-	// OtherHashes are the hashes, other than Hash, for which a look-up may find the
-	// document, too: in an array, for example.
+	// OtherHashes are the hashes, other than Hash, for which a lookup may find
+	// the document, too: in an array, for example.
 	OtherHashes []apikey.Hash
 	// MoreHashes means that the list of hashes is not complete: the document has
-	// more than MaxHashes, or a look-up may find it for hashes that are not
+	// more than MaxHashes, or a lookup may find it for hashes that are not
 	// listedCollection here.
 	MoreHashes bool
 	// Record is the content of the document.
@@ -30,14 +30,14 @@ type Document struct {
 	Ambiguous bool
 }
 
-// Unfindable reports whether no look-up can find the document.
+// Unfindable reports whether no lookup can find the document.
 func (d *Document) Unfindable() bool { return !d.HasHash && d.OtherHashes == nil && !d.MoreHashes }
 
 // unknownID is the KeyID of a document without an _id. No server stores such a
 // document.
 const unknownID = "unknown"
 
-// Decode reads a document. It never fails: Record.Defect says what cannot be
+// Decode reads a document. It never fails: Record.Defect is what cannot be
 // read, in words that contain names of fields and types but no value, and a
 // record with a defect is DISABLED. The record still contains everything that
 // could be read.
@@ -88,7 +88,7 @@ type seen struct{ id, hash, active, user, org, project, name, scopes, ips, expir
 
 func (d *decoder) addDefect(words ...string) { d.defects = append(d.defects, strings.Join(words, " ")) }
 
-// setDefaults sets what holds if the document does not say otherwise.
+// setDefaults sets the values that apply if the document has no others.
 func (d *decoder) setDefaults() {
 	d.doc.Record.Active = !d.schema.ActiveForm.required()
 	d.doc.Record.Scopes = d.schema.DefaultScopes
@@ -168,8 +168,8 @@ func (d *decoder) readHash(v bson.RawValue) string {
 	return ""
 }
 
-// addOtherHashes records for which hashes a look-up may find a value that is not a
-// hash.
+// addOtherHashes records for which hashes a lookup may find a value that is not
+// a hash.
 func (d *decoder) addOtherHashes(v bson.RawValue) {
 	hashes, all := d.schema.HashesIn(v)
 	d.doc.OtherHashes = append(d.doc.OtherHashes, hashes...)

@@ -17,7 +17,7 @@ const (
 	// thousand.
 	maxRemembered = 10_000
 	// maxUnfindable is the same limit for documents without a hash that a
-	// look-up could ask for. They are not keys, and a collection may contain
+	// lookup could use. They are not keys, and a collection may contain
 	// any number of them on purpose: a few are logged so that a mistake is
 	// seen.
 	maxUnfindable = 10
@@ -32,7 +32,7 @@ type defects struct {
 }
 
 // seenIDs is a set of at most max ids that have been logged, and one more, for
-// the line that says that the limit was reached.
+// the line about reaching the limit.
 type seenIDs struct {
 	max int
 
@@ -66,7 +66,7 @@ func (d *defects) register(registerer prometheus.Registerer) error {
 // Report counts a document with a defect, and logs it the first time. A caller
 // that decodes a document which no find of this Store returned (from a change
 // event, for example) must report it. Report ignores a document without a
-// defect. After 10,000 different documents (10, of those that no look-up can
+// defect. After 10,000 different documents (10, of those that no lookup can
 // find) it logs once that the limit was reached, and only counts later ones.
 func (s *Store) Report(d Document) {
 	if d.Record.Defect == "" {
@@ -77,7 +77,7 @@ func (s *Store) Report(d Document) {
 	}
 	seen, what := &s.disabled, "a document cannot be read as a key, so it is DISABLED: correct the document, see the field defect"
 	if d.Unfindable() {
-		seen, what = &s.unfindable, "a document has no hash that a look-up can find, so no key matches it: correct the document or the mapping, see the field defect"
+		seen, what = &s.unfindable, "a document has no hash that a lookup can find, so no key matches it: correct the document or the mapping, see the field defect"
 	}
 	switch first, last := seen.add(d.ID); {
 	case last:

@@ -81,7 +81,7 @@ func TestMemoryOfDefectsIsBounded(t *testing.T) {
 }
 
 // During a migration that mixes hashes, a collection has any number of
-// documents that no look-up finds.
+// documents that no lookup finds.
 func TestFewDocumentsWithoutAHashAreLogged(t *testing.T) {
 	t.Parallel()
 	s, logs, _ := observed(t)

@@ -26,31 +26,32 @@ type Deployment struct {
 	// CheckDeployment copies it to IsWritablePrimary.
 	IsMaster bool `bson:"ismaster"`
 	// LocalTime is the server's clock at the time of its reply, which lies
-	// between Asked and Asked plus Took on the clock of this machine.
-	LocalTime time.Time     `bson:"localTime"`
-	Asked     time.Time     `bson:"-"`
-	Took      time.Duration `bson:"-"`
+	// between RequestedAt and RequestedAt plus Took on the clock of this
+	// machine.
+	LocalTime   time.Time     `bson:"localTime"`
+	RequestedAt time.Time     `bson:"-"`
+	Took        time.Duration `bson:"-"`
 }
 
 // msgSharded is the value of Msg by which mongos identifies itself.
 const msgSharded = "isdbgrid"
 
-// Sharded is the warning that says how the maximum staleness is weaker on a
+// Sharded is the warning about how the maximum staleness is weaker on a
 // sharded cluster.
 const Sharded = "this is a sharded cluster: cluster times of its shards are only loosely coupled, so a change takes effect within max_stale plus the lag between shards"
 
 // Sharded reports whether mongos has answered.
 func (d Deployment) Sharded() bool { return d.Msg == msgSharded }
 
-// CheckDeployment asks the primary what it is, and returns an error for a
-// deployment without change streams. It returns the Deployment even along with
-// such an error.
+// CheckDeployment reads the description of the primary, and returns an error
+// for a deployment without change streams. It returns the Deployment even along
+// with such an error.
 func (s *Store) CheckDeployment(ctx context.Context) (Deployment, error) {
-	d := Deployment{Asked: time.Now()}
+	d := Deployment{RequestedAt: time.Now()}
 	// hello itself needs no credentials, but a client that has credentials logs
 	// in first, so wrong credentials show here
 	reply, err := mongoclient.Hello(ctx, s.client)
-	d.Took = time.Since(d.Asked)
+	d.Took = time.Since(d.RequestedAt)
 	if err == nil {
 		err = bson.Unmarshal(reply, &d)
 	}
@@ -69,7 +70,7 @@ func (s *Store) requireReplicaSet(d Deployment) error {
 	case d.SetName == "":
 		return explained(ErrStandalone, "the MongoDB server is a standalone mongod, and change streams need a replica set: start it with --replSet and run rs.initiate() once (one member is enough)")
 	case !d.IsWritablePrimary:
-		return explained(ErrNotPrimary, "the MongoDB server %q is not the primary of its replica set: take directConnection out of the connection string", d.Me)
+		return explained(ErrNotPrimary, "the MongoDB server %q is not the primary of its replica set: remove directConnection from the connection string", d.Me)
 	}
 	return nil
 }

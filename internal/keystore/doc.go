@@ -3,7 +3,7 @@
 // names the collection and its fields and declares the form of their values,
 // and every document goes through Schema.Decode, whether a find or a change
 // event delivered it. keytail does not guess forms: they are declared, and a
-// Survey tells people what a collection looks like.
+// Survey describes the contents of a collection.
 //
 // # Guarantees
 //
@@ -25,12 +25,12 @@
 // # Requirements
 //
 // Store.Prepare checks the collection: it is a plain collection with the simple
-// collation, a look-up can find some of its documents, and a unique index on
+// collation, a lookup can find some of its documents, and a unique index on
 // the hash ensures that each hash has at most one document.
 //
 // The index may be dropped later. No change event reports that, so every read
-// by hash asks for two documents. If it finds two, the key is DISABLED,
-// whatever the documents say. An IndexWatch reports the missing index to
+// by hash requests two documents. If it finds two, the key is DISABLED,
+// regardless of their contents. An IndexWatch reports the missing index to
 // people. For the reasons see
 // internal/validator/DESIGN.md#two-documents-with-one-hash.
 //
@@ -41,7 +41,7 @@
 //   - decode.go: Schema.Decode, from BSON to a record; decodevalues.go reads
 //     the single values; docid.go: the canonical form of an _id
 //   - hashencoding.go: how a hash is stored; hashlookup.go: for which hashes a
-//     look-up finds a document; hashshape.go: what an unreadable hash field
+//     lookup finds a document; hashshape.go: what an unreadable hash field
 //     holds
 //   - store.go: the Store; errors.go: its errors; deployment.go, collection.go
 //     and index.go: checks of the server, the collection and the indexes;

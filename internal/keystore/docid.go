@@ -14,7 +14,7 @@ import (
 	"github.com/keytail/keytail/internal/apikey"
 )
 
-// The canonical form of an _id begins with a byte that says how to read the
+// The canonical form of an _id begins with a byte that defines how to read the
 // rest. For types that MongoDB never treats as equal to another type, this byte
 // is the BSON type and the rest is the bytes of the value. Where MongoDB treats
 // values of different types or different bytes as equal, they have the same
@@ -30,7 +30,7 @@ import (
 // The form of an embedded document is its bytes. So {a: 1} and {a: 1.0} have
 // different forms here, although MongoDB treats them as the same _id. A cache
 // entry keeps the form that its document has, so this has no effect unless
-// somebody replaces a document, by a delete and an insert, by one whose nested
+// someone replaces a document, by a delete and an insert, by one whose nested
 // number has another type.
 const (
 	idInteger = byte(bson.TypeInt64)
@@ -54,23 +54,23 @@ func (s Schema) ID(v bson.RawValue) apikey.DocID {
 	case bson.TypeDecimal128:
 		return decimalID(v)
 	case bson.TypeString:
-		return tagged(idString, []byte(v.StringValue()))
+		return addTag(idString, []byte(v.StringValue()))
 	case bson.TypeSymbol:
-		return tagged(idString, []byte(v.Symbol()))
+		return addTag(idString, []byte(v.Symbol()))
 	}
 	return rawID(v)
 }
 
 func rawID(v bson.RawValue) apikey.DocID {
-	return tagged(byte(v.Type), v.Value)
+	return addTag(byte(v.Type), v.Value)
 }
 
-func tagged(tag byte, rest []byte) apikey.DocID {
+func addTag(tag byte, rest []byte) apikey.DocID {
 	return apikey.DocID(append([]byte{tag}, rest...))
 }
 
 func integerID(n int64) apikey.DocID {
-	return tagged(idInteger, binary.BigEndian.AppendUint64(nil, uint64(n)))
+	return addTag(idInteger, binary.BigEndian.AppendUint64(nil, uint64(n)))
 }
 
 // twoTo63 is the smallest positive double that is too large for an int64.
@@ -83,7 +83,7 @@ func doubleID(f float64) apikey.DocID {
 	if math.IsNaN(f) {
 		f = math.NaN()
 	}
-	return tagged(idDouble, binary.BigEndian.AppendUint64(nil, math.Float64bits(f)))
+	return addTag(idDouble, binary.BigEndian.AppendUint64(nil, math.Float64bits(f)))
 }
 
 // decimalDigits is the precision of Decimal128. A value with more digits is not
@@ -113,7 +113,7 @@ func decimalID(v bson.RawValue) apikey.DocID {
 	if !ok {
 		return rawID(v)
 	}
-	return tagged(idDecimal, []byte(normal.String()))
+	return addTag(idDecimal, []byte(normal.String()))
 }
 
 // stripZeros removes trailing zeros from the coefficient and raises the

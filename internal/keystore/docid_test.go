@@ -105,7 +105,7 @@ func TestIDHasAnInverse(t *testing.T) {
 		form := DefaultSchema().ID(rawValue(t, value))
 		back, err := idValue(form)
 		if err != nil || DefaultSchema().ID(back) != form {
-			t.Errorf("%v (%T): %q came back as %v with the form %q, error %v", value, value, form, back, DefaultSchema().ID(back), err)
+			t.Errorf("%v (%T): %q was decoded as %v with the form %q, error %v", value, value, form, back, DefaultSchema().ID(back), err)
 		}
 	}
 }
@@ -165,7 +165,7 @@ func TestNumbersShareAFormExactlyWhenTheyAreEqual(t *testing.T) {
 			t.Fatalf("%v and the double %v: equal %v, forms %q and %q", a, f, exact, form(a), form(f))
 		}
 		if n := exactly(t, a); n.IsInt() && n.Num().IsInt64() && form(n.Num().Int64()) != form(a) {
-			t.Fatalf("%v is a whole number with a form of its own", a)
+			t.Fatalf("%v is a whole number with its own form", a)
 		}
 	})
 }

@@ -160,7 +160,7 @@ func (s Schema) encodeMetadata(e *edit, metadata *json.RawMessage) error {
 	if err := bson.UnmarshalExtJSON(*metadata, false, &doc); err != nil {
 		return explained(ErrCannotStore, "metadata must be a JSON object that MongoDB can store")
 	}
-	if !storable(doc, maxNesting) {
+	if !isStorable(doc, maxNesting) {
 		return explained(ErrCannotStore, "metadata may be nested %d deep, and no name in it may begin with $, except as in MongoDB Extended JSON", maxNesting)
 	}
 	return encodeRole(e, s.Metadata, "metadata", "map-metadata", metadata, false, func(json.RawMessage) any { return doc })
@@ -169,10 +169,10 @@ func (s Schema) encodeMetadata(e *edit, metadata *json.RawMessage) error {
 // maxNesting keeps metadata far below the limit of 100 levels in a document.
 const maxNesting = 32
 
-// storable reports whether every server version accepts a document as a part of
-// another one: servers before MongoDB 5.0 reject names with a $, and with later
-// ones such names cause trouble in filters.
-func storable(doc bson.Raw, depth int) bool {
+// isStorable reports whether every server version accepts a document as a part
+// of another one: servers before MongoDB 5.0 reject names with a $, and with
+// later ones such names cause trouble in filters.
+func isStorable(doc bson.Raw, depth int) bool {
 	elements, err := elements(doc)
 	if err != nil || depth == 0 {
 		return false
@@ -183,7 +183,7 @@ func storable(doc bson.Raw, depth int) bool {
 		if array, isArray := value.ArrayOK(); isArray {
 			nested, ok = bson.Raw(array), true
 		}
-		return strings.HasPrefix(e.Key(), "$") || ok && !storable(nested, depth-1)
+		return strings.HasPrefix(e.Key(), "$") || ok && !isStorable(nested, depth-1)
 	})
 }
 
@@ -205,8 +205,8 @@ func (s Schema) encodeActive(e *edit, active *bool, now time.Time) error {
 	return nil
 }
 
-// IDForm says in which BSON type keytail writes the ids of users, organisations
-// and projects. Reading accepts all of the forms.
+// IDForm is the BSON type in which keytail writes the ids of users,
+// organisations and projects. Reading accepts all of the forms.
 type IDForm string
 
 // The forms of ids.

@@ -213,12 +213,12 @@ func TestUnmappedFieldsAreRefused(t *testing.T) {
 		nothing := Fields{OrgID: ptr(""), ProjectID: ptr(""), Name: ptr(""), ClearScopes: true, AllowedIPs: ptr([]netip.Prefix{}), ExpiresAt: &time.Time{}, Metadata: ptr(json.RawMessage(nil))}
 		nothing.UserID = ptr(idTexts[s.IDForm].text)
 		if _, err := s.Draft(NewKey{Hash: testHash, CreatedAt: made, Fields: nothing}); err != nil {
-			t.Errorf("%s, taken away: %v", name, err)
+			t.Errorf("%s, removed: %v", name, err)
 		}
 	}
 	was := DefaultSchema().Details(document(t))
 	if _, err := DefaultSchema().Edit(was, Fields{UserID: ptr("")}, made); !errors.Is(err, ErrCannotStore) {
-		t.Errorf("a user taken away: %v", err)
+		t.Errorf("a removed user: %v", err)
 	}
 	if _, err := DefaultSchema().Edit(was, Fields{Name: ptr("\x00")}, made); !errors.Is(err, ErrCannotStore) {
 		t.Errorf("a name that cannot be read: %v", err)

@@ -9,8 +9,8 @@ import (
 	"go.mongodb.org/mongo-driver/v2/x/mongo/driver/topology"
 )
 
-// These errors say what can be wrong with the database. Each is wrapped in an
-// error whose text says in one sentence what to do.
+// These errors are what can be wrong with the database. Each is wrapped in an
+// error whose text has one sentence with what to do.
 var (
 	// ErrCollectionMissing: the collection does not exist.
 	ErrCollectionMissing = errors.New("the collection does not exist")
@@ -101,8 +101,8 @@ func hasCode(err error, codes ...int) bool {
 // otherwise understands.
 func NotAllowed(err error) bool { return hasCode(err, codeUnauthorized, codeAtlas) }
 
-// explain adds to the driver's error a sentence that says what to do, if it is
-// an error that an operator can correct. doing says what failed, as in "reading
+// explain adds to the driver's error a sentence with what to do, if it is
+// an error that an operator can correct. doing is what failed, as in "reading
 // a key".
 func (s *Store) explain(doing string, err error) error {
 	switch {

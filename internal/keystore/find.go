@@ -20,7 +20,7 @@ import (
 )
 
 // ErrNoDeadline means that a read was called without a deadline. A replica set
-// that has lost its majority would block it for ever.
+// that has lost its majority would block it forever.
 var ErrNoDeadline = errors.New("a read of a key needs a deadline")
 
 // ErrRevisionAhead means that the server, until the deadline, refused to read
@@ -38,7 +38,7 @@ var ErrRevisionAhead = errors.New("the cluster time is ahead of the server's")
 // returns a defective document like any other, and reports it.
 //
 // The unique index, which Prepare requires, ensures that there is only one
-// document. The index may be dropped later, so the read asks for two documents:
+// document. The index may be dropped later, so the read requests two documents:
 // if there are two, the Document is Ambiguous and DISABLED (ambiguous.go).
 //
 // The document may have no readable hash if its hash field is an array that
@@ -116,7 +116,7 @@ func byIDs(ids []apikey.DocID) (bson.D, error) {
 // document that had the hash from before the read until its end, and the server
 // answers only when a majority has acknowledged everything that was found. So
 // the read does not miss a second document that is revoked, and if it finds
-// two, the key is DISABLED whatever each of them says (ambiguous.go).
+// two, the key is DISABLED regardless of their contents (ambiguous.go).
 func (s *Store) FindLinearizable(ctx context.Context, hash apikey.Hash) (Document, bool, error) {
 	return s.findByHash(ctx, hash, s.readLinearizable)
 }
@@ -128,7 +128,7 @@ func (s *Store) byHash(hash apikey.Hash) bson.D {
 // checkHash returns an error if a find returned the document of another key.
 func (s *Store) checkHash(hash apikey.Hash, doc Document) error {
 	if doc.HasHash && doc.Hash != hash && !slices.Contains(doc.OtherHashes, hash) {
-		return explained(ErrCollation, "a look-up in %s found the document of another hash: the collection must not have a collation", s.Namespace())
+		return explained(ErrCollation, "a lookup in %s found the document of another hash: the collection must not have a collation", s.Namespace())
 	}
 	return nil
 }
@@ -162,7 +162,7 @@ func (s *Store) findByHash(ctx context.Context, hash apikey.Hash, read readRule)
 	}
 }
 
-// readLimit is how many documents a read by hash asks for: a second one shows
+// readLimit is how many documents a read by hash requests: a second one shows
 // that the hash is not unique, and more than two change nothing.
 const readLimit = 2
 
@@ -248,7 +248,7 @@ func (s *Store) readMajority(ctx context.Context, filter bson.D, after clusterti
 }
 
 // codeInvalidOptions is the server's error for a read after a cluster time that
-// is ahead of its own.
+// is ahead of its own cluster time.
 const codeInvalidOptions = 72
 
 // An idle server's clock advances with its periodic no-op, or with the next
@@ -259,7 +259,7 @@ const (
 	longestPause = 200 * time.Millisecond
 )
 
-// retryWhileAhead repeats a read as long as the server refuses it with
+// retryWhileAhead repeats a read while the server refuses it with
 // InvalidOptions, until ctx ends. A floor is one tick ahead of an idle server,
 // so that refusal is not a mistake. When ctx ends, it returns ErrRevisionAhead
 // together with the refusal and the deadline's error.

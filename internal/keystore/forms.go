@@ -12,14 +12,14 @@ import (
 	"github.com/keytail/keytail/internal/apikey"
 )
 
-// ActiveForm says how a document switches its key on and off.
+// ActiveForm is how a document switches its key on and off.
 type ActiveForm string
 
 // The forms of the switch. A boolean is required, because the key is on only if
-// the field says so. In the forms that mark a key as off, a key without the
-// mark (absent or null) is on: programs write such a field when they turn a key
-// off, and query it with {disabled: {$ne: true}}. A value of any other type is
-// a defect.
+// the field's value is true. In the forms that mark a key as off, a key without
+// the mark (absent or null) is on: programs write such a field when they turn a
+// key off, and query it with {disabled: {$ne: true}}. A value of any other type
+// is a defect.
 const (
 	// ActiveBoolean: true is on, false is off. Absent and null are defects.
 	ActiveBoolean ActiveForm = "boolean"
@@ -57,7 +57,7 @@ func (f ActiveForm) read(v bson.RawValue) (bool, string) {
 	return !off && problem == "", problem
 }
 
-// ScopesForm says how a document stores its list of scopes.
+// ScopesForm is how a document stores its list of scopes.
 type ScopesForm string
 
 // The forms of the scopes.
@@ -93,7 +93,7 @@ func (f ScopesForm) read(v bson.RawValue) ([]string, string) {
 	return scopes, ""
 }
 
-// ExpiresForm says how a document stores the time at which its key expires.
+// ExpiresForm is how a document stores the time at which its key expires.
 type ExpiresForm string
 
 // The forms of the expiry. One of the two number forms is declared and keytail

@@ -72,12 +72,12 @@ func invariantOf(t interface {
 			have, _ = stored.StringValueOK()
 		}
 		if !reflect.DeepEqual(have, s.HashStored(got.Hash)) {
-			t.Errorf("the hash is not what a look-up asks for")
+			t.Errorf("the hash is not what a lookup uses")
 		}
 	}
 	if got.ID != "" {
 		if value, err := idValue(got.ID); err == nil && DefaultSchema().ID(value) != got.ID {
-			t.Errorf("id %q comes back as %q", got.ID, DefaultSchema().ID(value))
+			t.Errorf("id %q is decoded as %q", got.ID, DefaultSchema().ID(value))
 		}
 	}
 }

@@ -10,9 +10,9 @@ import (
 	"github.com/keytail/keytail/internal/apikey"
 )
 
-// HashEncoding says how a collection stores the 32 bytes of a SHA-256. A
-// look-up asks for exactly one value, so one encoding is declared and the
-// others are not read: a look-up would never find a document with another
+// HashEncoding is how a collection stores the 32 bytes of a SHA-256. A
+// lookup uses exactly one value, so one encoding is declared and the
+// others are not read: a lookup would never find a document with another
 // encoding.
 type HashEncoding string
 

@@ -14,21 +14,21 @@ import (
 // become invalid.
 const MaxHashes = 1000
 
-// A look-up is an equality match on the hash field (Store.byHash). MongoDB's
+// A lookup is an equality match on the hash field (Store.byHash). MongoDB's
 // equality never matches across BSON types, but it matches more than HashValue
 // reads, in three ways (see "Query an Array" and "Comparison/Sort Order" in
 // MongoDB's manual):
 //
 //   - an array matches if one of its elements matches; arrays within it do not
 //   - a symbol equals the string with the same text
-//   - if a field occurs twice, MongoDB does not say which value counts
+//   - if a field occurs twice, MongoDB does not define which value counts
 //
 // Such a document is defective, so a key that finds it is DISABLED and not
 // NOT_FOUND. HashesIn and HashWithin list a superset of the hashes whose
-// look-up finds a value, so that a cache does not treat one of them as an
+// lookup finds a value, so that a cache does not treat one of them as an
 // unknown key.
 
-// HashesIn lists the hashes for which a look-up may find a document with this
+// HashesIn lists the hashes for which a lookup may find a document with this
 // value in its hash field. all is false if the value is an array that cannot be
 // read: then the list is not complete.
 func (s Schema) HashesIn(v bson.RawValue) (hashes []apikey.Hash, all bool) {
@@ -65,7 +65,7 @@ func (s Schema) hashesOfArray(array bson.RawArray) (hashes []apikey.Hash, all bo
 }
 
 // HashWithin reads a single value, such as an element of an array in the hash
-// field. False: no look-up matches it.
+// field. False: no lookup matches it.
 func (s Schema) HashWithin(v bson.RawValue) (apikey.Hash, bool) {
 	if v.Type == bson.TypeSymbol && v.Validate() == nil && s.HashEncoding.orDefault() != HashBinary {
 		return s.HashEncoding.parse(v.Symbol())

@@ -40,8 +40,8 @@ func valuesAround(e HashEncoding, h apikey.Hash) map[string]any {
 	return values
 }
 
-// If a look-up finds a document by a hash, Decode lists that hash.
-func TestEveryHashThatALookUpMatchesIsListed(t *testing.T) {
+// If a lookup finds a document by a hash, Decode lists that hash.
+func TestEveryHashThatALookupMatchesIsListed(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
 		for i, e := range HashEncodings() {
 			f := newFixture(t, s)
@@ -54,17 +54,17 @@ func TestEveryHashThatALookUpMatchesIsListed(t *testing.T) {
 				}
 				found, listedCollection := f.looksUp(t, document, h)
 				if found && !listedCollection {
-					t.Errorf("%s, %s: a look-up finds it, and the hash is not listedCollection", e, name)
+					t.Errorf("%s, %s: a lookup finds it, and the hash is not listedCollection", e, name)
 				}
 				if listedCollection && !found {
-					t.Errorf("%s, %s: no look-up finds it, and the hash is listedCollection", e, name)
+					t.Errorf("%s, %s: no lookup finds it, and the hash is listedCollection", e, name)
 				}
 			}
 		}
 	})
 }
 
-// looksUp writes the document and reports whether a look-up finds it by h, and
+// looksUp writes the document and reports whether a lookup finds it by h, and
 // whether Decode lists h.
 func (f fixture) looksUp(t *testing.T, document bson.D, h apikey.Hash) (found, listedCollection bool) {
 	t.Helper()

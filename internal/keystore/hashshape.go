@@ -14,7 +14,7 @@ import (
 type Shape string
 
 // The shapes. A salted hash differs each time that the same key is hashed, so
-// no look-up can ask for it.
+// no lookup can use it.
 const (
 	ShapeBcrypt Shape = "bcrypt"
 	ShapeArgon2 Shape = "argon2"

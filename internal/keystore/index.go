@@ -27,7 +27,7 @@ type index struct {
 //
 //   - its key is the hash alone, in either direction (a hashed or text index
 //     cannot be unique, a compound index makes only the combination unique)
-//   - it may be sparse: no look-up finds documents without a hash
+//   - it may be sparse: no lookup finds documents without a hash
 //   - it must not be partial, because documents outside it may share a hash,
 //     unless it leaves out only documents without a hash: {hash: {$exists:
 //     true}}
@@ -75,7 +75,7 @@ func (s *Store) createCommand() string {
 // all collections.)
 func (s *Store) checkCollation(indexes []index) error {
 	for _, i := range indexes {
-		if i.on(idField) && i.collated() {
+		if i.on(idField) && i.hasCollation() {
 			return explained(ErrCollation, "%s has a default collation (locale %q), by which different hashes or ids may be equal: keep the keys in a collection without one",
 				s.Namespace(), i.Collation.Locale)
 		}
@@ -101,14 +101,14 @@ func (s *Store) indexes(ctx context.Context) ([]index, error) {
 func (s *Store) checkUsable(i index) error {
 	again := "drop it and create a plain unique one"
 	switch {
-	case !i.unique():
+	case !i.isUnique():
 		return explained(ErrNoUniqueIndex, "%s has an index on %s (%s), but it is not unique: %s", s.Namespace(), s.schema.Hash, i.Name, again)
-	case i.collated():
-		return explained(ErrNoUniqueIndex, "%s has a unique index on %s (%s), but with a collation, which a look-up cannot use: %s", s.Namespace(), s.schema.Hash, i.Name, again)
+	case i.hasCollation():
+		return explained(ErrNoUniqueIndex, "%s has a unique index on %s (%s), but with a collation, which a lookup cannot use: %s", s.Namespace(), s.schema.Hash, i.Name, again)
 	case i.Partial != nil && !existsAlone(i.Partial, s.schema.Hash):
 		return explained(ErrNoUniqueIndex, "%s has a unique index on %s (%s), but it is partial, so documents outside it may share a hash: %s", s.Namespace(), s.schema.Hash, i.Name, again)
 	case i.Hidden:
-		return explained(ErrNoUniqueIndex, "%s has a unique index on %s (%s), but it is hidden, so a look-up reads the whole collection: unhide it", s.Namespace(), s.schema.Hash, i.Name)
+		return explained(ErrNoUniqueIndex, "%s has a unique index on %s (%s), but it is hidden, so a lookup reads the whole collection: unhide it", s.Namespace(), s.schema.Hash, i.Name)
 	}
 	return nil
 }
@@ -122,7 +122,7 @@ func (i index) on(field string) bool {
 	return elements[0].Value().IsNumber()
 }
 
-func (i index) unique() bool {
+func (i index) isUnique() bool {
 	if yes, ok := i.Unique.BooleanOK(); ok {
 		return yes
 	}
@@ -130,7 +130,7 @@ func (i index) unique() bool {
 	return ok && number != 0
 }
 
-func (i index) collated() bool {
+func (i index) hasCollation() bool {
 	return i.Collation.Locale != "" && i.Collation.Locale != "simple"
 }
 
@@ -141,7 +141,7 @@ func existsAlone(filter bson.Raw, field string) bool {
 }
 
 // createIndex creates the index. The name is the server's default, so that an
-// index that somebody else created at the same time is the same index.
+// index that another client created at the same time is the same index.
 func (s *Store) createIndex(ctx context.Context) error {
 	_, err := s.database.Collection(s.schema.Collection).Indexes().CreateOne(ctx, mongo.IndexModel{
 		Keys:    bson.D{{Key: s.schema.Hash, Value: 1}},

@@ -49,7 +49,7 @@ type IndexWatchConfig struct {
 	Interval time.Duration
 	// Logger: nil logs nothing.
 	Logger *zap.Logger
-	// Registerer registers the metrics. Nil: there are none.
+	// Registerer registers the metrics. Nil: none.
 	Registerer prometheus.Registerer
 }
 
@@ -69,7 +69,7 @@ type IndexWatch struct {
 	checks   *prometheus.CounterVec
 	// wake has a token when a check is requested.
 	wake chan struct{}
-	// problem says what is wrong. Nil: no problem is known.
+	// problem is what is wrong. Nil: no problem is known.
 	problem atomic.Pointer[string]
 
 	// mutex serializes the checks, so that the last result counts.
@@ -119,7 +119,7 @@ func NewIndexWatch(config IndexWatchConfig) (*IndexWatch, error) {
 	return w, nil
 }
 
-// Problem says, in a sentence with what to do, that there is no unique index.
+// Problem returns a sentence with what to do if there is no unique index.
 // Empty: there is one, as far as is known.
 func (w *IndexWatch) Problem() string {
 	if problem := w.problem.Load(); problem != nil {
@@ -128,7 +128,7 @@ func (w *IndexWatch) Problem() string {
 	return ""
 }
 
-// CheckSoon requests a check and returns at once.
+// CheckSoon requests a check and returns immediately.
 func (w *IndexWatch) CheckSoon() {
 	select {
 	case w.wake <- struct{}{}:

@@ -271,7 +271,7 @@ func TestDefectiveDocumentIsFoundAndDisabled(t *testing.T) {
 	})
 }
 
-// TestReadAheadOfAnIdleServerIsAnswered asks for one tick after the newest
+// TestReadAheadOfAnIdleServerIsAnswered requires one tick after the newest
 // write: this is the floor of a stream on an idle server.
 func TestReadAheadOfAnIdleServerIsAnswered(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {

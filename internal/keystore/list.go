@@ -14,7 +14,7 @@ import (
 // valid cursor, or it belongs to a list with another filter.
 var ErrCursor = errors.New("this cursor does not belong to this list")
 
-// Query says which keys a list contains.
+// Query selects which keys a list contains.
 type Query struct {
 	// UserID limits the list to the keys of one user. Empty: all users.
 	UserID string
@@ -35,7 +35,7 @@ type Page struct {
 
 // List reads keys from the newest to the oldest: by the creation time, where
 // the mapping has one, and by _id. The order is MongoDB's order over all types,
-// so a list is complete whatever values the fields have, with one exception: a
+// so a list is complete for all values of the fields, with one exception: a
 // creation time that is an array, which MongoDB sorts by one value and compares
 // by another. Without an index on the two fields (PrepareListIndex), the server
 // sorts the collection for each page, on its disk if it does not fit into

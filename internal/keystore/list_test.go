@@ -17,7 +17,7 @@ import (
 )
 
 // all reads a list to its end, in pages of this size.
-func (d *desk) all(t *testing.T, q Query) []string {
+func (d *writeRig) all(t *testing.T, q Query) []string {
 	t.Helper()
 	var ids []string
 	for pages := 0; ; pages++ {
@@ -37,11 +37,11 @@ func (d *desk) all(t *testing.T, q Query) []string {
 	}
 }
 
-// TestAListIsComplete whatever the types of creation times and ids, in pages of
+// TestAListIsComplete for all types of creation times and ids, in pages of
 // any size, and in the order of the server itself.
 func TestAListIsComplete(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
-		d := newDesk(t, s)
+		d := newWriteRig(t, s)
 		created := []any{
 			absent, nil, made, made, made.Add(time.Millisecond), "2026", int32(7), 7.5, int64(math.MaxInt64), true,
 			bson.D{{Key: "at", Value: made}},
@@ -92,7 +92,7 @@ func TestAListIsComplete(t *testing.T) {
 func TestAListOfLargeKeys(t *testing.T) {
 	t.Parallel()
 	node := mongotest.StartDevmongo(t, devmongo.Config{SortMemory: 4 << 10})
-	d := newDesk(t, &node.Server)
+	d := newWriteRig(t, &node.Server)
 	for i := range 20 {
 		at := bson.E{Key: "created_at", Value: made.Add(time.Duration(i) * time.Second)}
 		name := bson.E{Key: "name", Value: strings.Repeat("x", 500)}
@@ -112,7 +112,7 @@ func TestAListOfLargeKeys(t *testing.T) {
 // recognised by its order.
 func TestTheIndexForLists(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
-		d := newDesk(t, s)
+		d := newWriteRig(t, s)
 		err := d.PrepareListIndex(testContext(t), false)
 		wantSentence(t, err, ErrNoListIndex, "createIndex({\"created_at\": -1, _id: -1})", "--ensure-schema")
 		for _, ensure := range []bool{true, false, true} {
@@ -163,7 +163,7 @@ func TestOrdersOfIndexes(t *testing.T) {
 
 func TestAListIsNewestFirst(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
-		d := newDesk(t, s)
+		d := newWriteRig(t, s)
 		var want []string
 		for i := range 5 {
 			id := fmt.Sprint(5 - i)
@@ -195,7 +195,7 @@ func TestAListContainsOneUserOrAll(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
 		for _, form := range ActiveForms() {
 			t.Run(string(form), func(t *testing.T) {
-				d := newDesk(t, s)
+				d := newWriteRig(t, s)
 				d.schema.ActiveForm = form
 				if form == ActiveAlways {
 					d.schema.Active = ""
@@ -241,7 +241,7 @@ func TestAListContainsOneUserOrAll(t *testing.T) {
 
 func TestACursorBelongsToItsList(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
-		d := newDesk(t, s)
+		d := newWriteRig(t, s)
 		for range 3 {
 			d.insert(t, "u")
 		}

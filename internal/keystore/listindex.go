@@ -45,7 +45,7 @@ func (s *Store) PrepareListIndex(ctx context.Context, ensure bool) error {
 // which each field descends, or in the reverse order.
 func (i index) hasOrder(descending bson.D) bool {
 	elements, err := i.Key.Elements()
-	if err != nil || len(elements) < len(descending) || i.Hidden || i.Partial != nil || i.collated() || i.sparse() {
+	if err != nil || len(elements) < len(descending) || i.Hidden || i.Partial != nil || i.hasCollation() || i.isSparse() {
 		return false
 	}
 	var up, down int
@@ -63,7 +63,7 @@ func (i index) hasOrder(descending bson.D) bool {
 	return up == 0 || down == 0
 }
 
-func (i index) sparse() bool {
+func (i index) isSparse() bool {
 	yes, ok := i.Sparse.BooleanOK()
 	return ok && yes
 }

@@ -12,11 +12,11 @@ import (
 // can read, if there are any (Prepare makes a small Survey, and returns its
 // error or logs its warnings), and a unique index on the hash. With ensure it
 // creates the collection and the index if they are missing; it never changes
-// anything that exists. Each error is one sentence that says what to do, and
+// anything that exists. Each error is one sentence with what to do, and
 // for errors.Is one of this package's errors.
 //
 // If ctx has no deadline, the driver waits for a server as long as its own
-// settings say (30 s by default).
+// settings allow (30 s by default).
 func (s *Store) Prepare(ctx context.Context, ensure bool) error {
 	deployment, err := s.CheckDeployment(ctx)
 	if err != nil {
@@ -30,7 +30,7 @@ func (s *Store) Prepare(ctx context.Context, ensure bool) error {
 	if err != nil {
 		return err
 	}
-	// Before the index: a collection whose documents no look-up can find should
+	// Before the index: a collection whose documents no lookup can find should
 	// not get one
 	if err := s.checkDocuments(ctx); err != nil {
 		return err
@@ -83,7 +83,7 @@ func (s *Store) prepareIndex(ctx context.Context, ensure bool) error {
 	return err
 }
 
-// createCollection succeeds if the collection was created by somebody else
+// createCollection succeeds if the collection was created by another client
 // meanwhile.
 func (s *Store) createCollection(ctx context.Context) error {
 	err := s.database.CreateCollection(ctx, s.schema.Collection)

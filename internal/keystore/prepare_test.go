@@ -400,7 +400,7 @@ func TestPrepareRefusesCredentialsWithoutShowingThem(t *testing.T) {
 	}
 }
 
-func TestPrepareRefusesAnAnonymousUserOfAServerThatWantsLogins(t *testing.T) {
+func TestPrepareRefusesAnAnonymousUserOfAServerThatRequiresLogins(t *testing.T) {
 	s := withUser(t)
 	store, err := New(Config{Client: s.Client(t), Database: "shop"})
 	if err != nil {

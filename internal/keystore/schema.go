@@ -108,7 +108,7 @@ func (s Schema) Ignorable() []string {
 }
 
 // HashValue reads a value of the hash field. False: HashStored returns this
-// value for no hash. A look-up may still find the document: HashesIn says for
+// value for no hash. A lookup may still find the document: HashesIn returns for
 // which hashes.
 func (s Schema) HashValue(v bson.RawValue) (apikey.Hash, bool) { return s.HashEncoding.read(v) }
 

@@ -57,17 +57,17 @@ func (s Schema) checkScopes() []error {
 	return mistakes
 }
 
-// requirement says whether a role needs a field.
+// requirement is whether a role needs a field.
 type requirement int
 
 const (
 	optional requirement = iota
 	required
-	// forbidden: the form of the role says that there is no such field.
+	// forbidden: the form of the role has no such field.
 	forbidden
 )
 
-// absence says what it means that a document does not have the field of a role.
+// absence is what it means that a document does not have the field of a role.
 type absence int
 
 const (
@@ -137,7 +137,7 @@ func (f field) check() error {
 	return fmt.Errorf("the field for %s %s (--%s)", f.role, problem, f.flag)
 }
 
-// problem says what is wrong with the field, as words that follow its role.
+// problem returns what is wrong with the field, as words that follow its role.
 // Empty: nothing.
 func (f field) problem() string {
 	switch {

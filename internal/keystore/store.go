@@ -19,8 +19,8 @@ import (
 // Config configures a Store. Client and Database are required.
 type Config struct {
 	// Client connects to the replica set. It must be the client that the change
-	// stream uses: the driver tells the server about cluster times per client,
-	// and a server refuses to wait for a time that it has not heard of. The
+	// stream uses: the driver informs the server about cluster times per client,
+	// and a server refuses to wait for a time that it does not know. The
 	// Store does not close the client.
 	Client *mongo.Client
 	// Database contains the collection.
@@ -30,7 +30,7 @@ type Config struct {
 	// Logger logs defective documents, by _id. Nil: nothing is logged.
 	Logger *zap.Logger
 	// Registerer registers the metrics of defective and ambiguous documents.
-	// Nil: there are none.
+	// Nil: none.
 	Registerer prometheus.Registerer
 }
 

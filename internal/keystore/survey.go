@@ -48,9 +48,9 @@ type Survey struct {
 	// Defects are the reasons why the other documents cannot be read, the most
 	// frequent first.
 	Defects []SurveyGroup
-	// Hashes says what the hash field contains, the most frequent first. What
-	// is a HashEncoding or a Shape. The documents whose hash is in the declared
-	// encoding are counted, and not named.
+	// Hashes describes what the hash field contains, the most frequent first.
+	// What is a HashEncoding or a Shape. The documents whose hash is in the
+	// declared encoding are counted, and not named.
 	Hashes []SurveyGroup
 	// Readable is how many hashes each encoding could read. Some base64 texts
 	// are valid in two encodings. Encodings that could read none are not in the

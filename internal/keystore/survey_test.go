@@ -205,7 +205,7 @@ func TestStartErrorForACollectionWithoutKeys(t *testing.T) {
 		"keys":    {[]bson.Raw{keyOf(t, 1)}, ""},
 		"one key": {append(hash("$2b$10$leak"), keyOf(t, 1)), ""},
 		"bcrypt": {hash("$2b$10$leak"), "none of the 2 documents read from shop.api_keys has a SHA-256 hash of 64 lower-case hex digits in key_hash: " +
-			`2 hold bcrypt hashes, which are salted on purpose, so no key can be found by its hash: store the SHA-256 of each key in a field of its own when the key is next used, or issue new keys (docs/adopt-your-collection.md)`},
+			`2 hold bcrypt hashes, which are salted on purpose, so no key can be found by its hash: store the SHA-256 of each key in a separate field when the key is next used, or issue new keys (docs/adopt-your-collection.md)`},
 		"argon2":  {hash("$argon2id$leak"), "2 hold argon2 hashes, which are salted on purpose"},
 		"salted":  {hash("$6$leak$leak"), "2 hold salted hashes"},
 		"plain":   {hash("sk_live_leak"), "2 hold what looks like the keys themselves, or like another kind of hash: replace each key by its SHA-256"},
@@ -378,7 +378,7 @@ func TestPrepareWarnsOnceOfAFewBrokenDocuments(t *testing.T) {
 	})
 }
 
-// TestEveryEncodingIsFoundByItsIndex: a look-up asks for the value that is
+// TestEveryEncodingIsFoundByItsIndex: a lookup uses the value that is
 // stored, and Prepare accepts the index on the mapped field.
 func TestEveryEncodingIsFoundByItsIndex(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {

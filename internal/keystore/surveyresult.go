@@ -17,7 +17,7 @@ const seeAdopt = "(docs/adopt-your-collection.md)"
 
 // StartError returns why keytail refuses to start with this collection, in one
 // sentence that says what to do, or nil. It is ErrNoKeys for errors.Is. A
-// collection without documents is fine, and so is one in which a look-up can
+// collection without documents is fine, and so is one in which a lookup can
 // find some documents.
 func (s *Survey) StartError() error {
 	if s.Documents == 0 {
@@ -52,8 +52,8 @@ func (s *Survey) sampleText() string {
 	return fmt.Sprintf("%d documents read from %s", s.Documents, s.Namespace)
 }
 
-// hashAdvice says what the hash field contains most often, and what to do about
-// it.
+// hashAdvice describes what the hash field contains most often, and what to do
+// about it.
 func (s *Survey) hashAdvice() string {
 	most := s.Hashes[0]
 	if most.What == string(ShapeMissing) && len(s.Hashes) > 1 {
@@ -62,9 +62,9 @@ func (s *Survey) hashAdvice() string {
 	has := fmt.Sprintf("%d hold ", most.Count)
 	switch Shape(most.What) {
 	case ShapeBcrypt, ShapeArgon2:
-		return has + most.What + " hashes, which are salted on purpose, so no key can be found by its hash: store the SHA-256 of each key in a field of its own when the key is next used, or issue new keys " + seeAdopt
+		return has + most.What + " hashes, which are salted on purpose, so no key can be found by its hash: store the SHA-256 of each key in a separate field when the key is next used, or issue new keys " + seeAdopt
 	case ShapeSalted:
-		return has + "salted hashes, so no key can be found by its hash: store the SHA-256 of each key in a field of its own when the key is next used, or issue new keys " + seeAdopt
+		return has + "salted hashes, so no key can be found by its hash: store the SHA-256 of each key in a separate field when the key is next used, or issue new keys " + seeAdopt
 	case ShapePlain:
 		return has + "what looks like the keys themselves, or like another kind of hash: replace each key by its SHA-256, in place " + seeAdopt + ", or name the field of the hash with --map-hash"
 	case ShapeOther, ShapeMissing:
@@ -88,7 +88,7 @@ func (s *Survey) otherEncodings() string {
 
 // Warnings returns sentences about what is unusual but does not prevent the
 // start: documents that cannot be read, and roles whose field is in no
-// document. Nil: there are none.
+// document. Nil: none.
 func (s *Survey) Warnings() []string {
 	var warnings []string
 	for _, warning := range []string{s.warnBroken(), s.missingFieldsWarning()} {
@@ -129,7 +129,7 @@ func (g SurveyGroup) countAndIDs() string {
 	return text
 }
 
-// hashContents says what the hash field contains, with counts.
+// hashContents describes what the hash field contains, with counts.
 func (s *Survey) hashContents() string {
 	var parts []string
 	for _, g := range s.Hashes {
@@ -140,7 +140,7 @@ func (s *Survey) hashContents() string {
 
 // missingFieldsWarning is for fields that would restrict a key if any document
 // had them: with a wrong field name, keys would never expire, or never be off.
-// An operator whose documents have no such field says so with an empty name.
+// An operator whose documents have no such field sets an empty name.
 func (s *Survey) missingFieldsWarning() string {
 	var names, flags []string
 	for _, f := range s.Fields {

@@ -21,7 +21,7 @@ import (
 // may have taken effect, or may still do so.
 var ErrOutcomeUnknown = errors.New("it is unknown whether the write took effect")
 
-// Error labels by which a server, or the driver, says how to handle an error.
+// Error labels by which a server, or the driver, reports how to handle an error.
 const (
 	labelTransient = "TransientTransactionError"
 	labelRetryable = "RetryableWriteError"
@@ -31,7 +31,7 @@ const (
 const endTimeout = time.Second
 
 // Transact calls write in a transaction that a majority acknowledges. It
-// repeats the transaction as long as the server says that it may be repeated
+// repeats the transaction while the server reports that it may be repeated
 // and ctx allows it. It returns the operation time of the commit, which is the
 // write's revision. All commands of write must use its context. ctx must have a
 // deadline, else the error is ErrNoDeadline.
@@ -39,7 +39,7 @@ const endTimeout = time.Second
 // Any error other than ErrOutcomeUnknown means that nothing was written.
 //
 // Transact does not use the driver's WithTransaction, which commits without a
-// deadline and retries for two minutes whatever its context says.
+// deadline and retries for two minutes regardless of its context.
 func (s *Store) Transact(ctx context.Context, write func(ctx context.Context) error) (clustertime.Time, error) {
 	if _, ok := ctx.Deadline(); !ok {
 		return 0, ErrNoDeadline
@@ -91,7 +91,7 @@ func endSession(ctx context.Context, session *mongo.Session) {
 
 // commit repeats the commit until there is an answer, or ctx ends. A
 // transaction can be committed any number of times. commit concludes that the
-// transaction did not happen only if the server says that it knows no such
+// transaction did not happen only if the server reports that it knows no such
 // transaction, or has no transactions at all: before any other error, the
 // driver may have made a first attempt whose reply was lost.
 func commit(ctx context.Context, session *mongo.Session) error {
@@ -137,7 +137,7 @@ func (s *Store) inSession(ctx context.Context, writes bool, do func(ctx context.
 	if err == nil && session.OperationTime() == nil && !writes {
 		return 0, nil
 	}
-	return outcome(session.OperationTime(), writes && uncertain(err), err)
+	return outcome(session.OperationTime(), writes && isUncertain(err), err)
 }
 
 // outcome returns what is known after a write. open means that the write may
@@ -160,12 +160,12 @@ func commitMayHaveHappened(err error) bool {
 	return err != nil && !hasCode(err, codeNoSuchTransaction, codeIllegalOperation, codeNotInTransaction)
 }
 
-// uncertain reports whether a write may have taken effect in spite of this
+// isUncertain reports whether a write may have taken effect in spite of this
 // error. If the server returned an error, the write did not happen, with two
-// exceptions: the server says that the majority did not acknowledge it in time,
-// or that the command can be retried: then the driver has sent it twice, and
-// the first attempt may have succeeded.
-func uncertain(err error) bool {
+// exceptions: the server reports that the majority did not acknowledge it in
+// time, or that the command can be retried: then the driver has sent it twice,
+// and the first attempt may have succeeded.
+func isUncertain(err error) bool {
 	return hasLabel(err, labelRetryable) || hasWriteConcernError(err) ||
 		mongo.IsNetworkError(err) || mongo.IsTimeout(err) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)
 }

@@ -15,7 +15,7 @@ import (
 	"github.com/keytail/keytail/internal/apikey"
 )
 
-// Errors of the writes and of the look-up of a key by its id.
+// Errors of the writes and of the lookup of a key by its id.
 var (
 	// ErrNoSuchKey: no document has this id, or it belongs to another owner.
 	ErrNoSuchKey = errors.New("there is no such key")
@@ -125,7 +125,7 @@ func (s *Store) explainWrite(doing string, err error) error {
 	return s.explain(doing, err)
 }
 
-// duplicate says which index rejected the write. If the server does not name
+// duplicate returns which index rejected the write. If the server does not name
 // the index, duplicate assumes the one on the hash, which always exists.
 func (s *Store) duplicate(err error) error {
 	for _, answer := range serverReplies(err) {

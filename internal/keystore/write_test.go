@@ -19,9 +19,9 @@ import (
 	"github.com/keytail/keytail/internal/mongotest"
 )
 
-// desk is a store whose client the test can make fail, and the view of another
-// client.
-type desk struct {
+// writeRig is a store whose client the test can make fail, and the view of
+// another client.
+type writeRig struct {
 	*Store
 	server *mongotest.Server
 	app    string
@@ -29,10 +29,10 @@ type desk struct {
 	made   int
 }
 
-func newDesk(t *testing.T, s *mongotest.Server) *desk {
+func newWriteRig(t *testing.T, s *mongotest.Server) *writeRig {
 	t.Helper()
 	name := s.Database(t)
-	d := &desk{server: s, app: "desk-" + name, keys: mongotest.CreateAPIKeys(t, s.Client(t).Database(name))}
+	d := &writeRig{server: s, app: "rig-" + name, keys: mongotest.CreateAPIKeys(t, s.Client(t).Database(name))}
 	store, err := New(Config{Client: s.Client(t, d.app), Database: name})
 	if err != nil {
 		t.Fatal(err)
@@ -42,7 +42,7 @@ func newDesk(t *testing.T, s *mongotest.Server) *desk {
 }
 
 // fail makes commands of the store's client fail, until t ends.
-func (d *desk) fail(t *testing.T, mode any, data ...bson.E) {
+func (d *writeRig) fail(t *testing.T, mode any, data ...bson.E) {
 	t.Helper()
 	d.server.Needs(t, mongotest.Failpoints)
 	admin := d.server.Client(t).Database("admin")
@@ -64,7 +64,7 @@ func once(n int) bson.D { return bson.D{{Key: "times", Value: n}} }
 func commands(names ...any) bson.E { return bson.E{Key: "failCommands", Value: bson.A(names)} }
 
 // draft is a new key of a user.
-func (d *desk) draft(t *testing.T, user string) Draft {
+func (d *writeRig) draft(t *testing.T, user string) Draft {
 	t.Helper()
 	d.made++
 	draft, err := d.schema.Draft(NewKey{Hash: apikey.HashOf(fmt.Sprint("kt_key ", d.made)), CreatedAt: made, Fields: Fields{UserID: &user}})
@@ -75,7 +75,7 @@ func (d *desk) draft(t *testing.T, user string) Draft {
 }
 
 // insert stores a new key without a transaction, which every server can do.
-func (d *desk) insert(t *testing.T, user string) Details {
+func (d *writeRig) insert(t *testing.T, user string) Details {
 	t.Helper()
 	draft := d.draft(t, user)
 	if _, err := d.WriteOnce(testContext(t), func(ctx context.Context) error { return d.Insert(ctx, draft) }); err != nil {
@@ -84,7 +84,7 @@ func (d *desk) insert(t *testing.T, user string) Details {
 	return draft.Details
 }
 
-func (d *desk) count(t *testing.T, filter bson.D) int64 {
+func (d *writeRig) count(t *testing.T, filter bson.D) int64 {
 	t.Helper()
 	n, err := d.keys.CountDocuments(testContext(t), filter)
 	if err != nil {
@@ -95,7 +95,7 @@ func (d *desk) count(t *testing.T, filter bson.D) int64 {
 
 func TestAKeyIsWrittenReadChangedAndDeleted(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
-		d, ctx := newDesk(t, s), testContext(t)
+		d, ctx := newWriteRig(t, s), testContext(t)
 		was := d.insert(t, "u")
 		got, err := d.FindByID(ctx, was.Record.KeyID, "")
 		if err != nil || !cmp.Equal(got.Record, was.Record, compareRecords) || got.Digest != was.Digest {
@@ -128,12 +128,12 @@ func TestAKeyIsWrittenReadChangedAndDeleted(t *testing.T) {
 	})
 }
 
-// TestAnEditRequiresTheDocumentThatWasRead whatever values the fields have: a
+// TestAnEditRequiresTheDocumentThatWasRead for all values of the fields: a
 // change of any of them by another client is noticed, and an unchanged value is
 // never taken for a change.
 func TestAnEditRequiresTheDocumentThatWasRead(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
-		d, ctx := newDesk(t, s), testContext(t)
+		d, ctx := newWriteRig(t, s), testContext(t)
 		values := []any{nil, bson.A{}, bson.A{"a"}, bson.A{bson.A{"a"}}, "a", int32(1), true, bson.D{}, bson.D{{Key: "a", Value: 1}}, bson.Regex{Pattern: "a"}, absent}
 		for i, have := range values {
 			for j, then := range values {
@@ -167,7 +167,7 @@ func TestAnEditRequiresTheDocumentThatWasRead(t *testing.T) {
 
 func TestAKeyIsFoundByItsIDText(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
-		d, ctx := newDesk(t, s), testContext(t)
+		d, ctx := newWriteRig(t, s), testContext(t)
 		for i, test := range []struct {
 			id   any
 			user string
@@ -213,7 +213,7 @@ func TestAKeyIsFoundByItsIDText(t *testing.T) {
 // TestADuplicateNamesItsIndex without a value of it.
 func TestADuplicateNamesItsIndex(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
-		d, ctx := newDesk(t, s), testContext(t)
+		d, ctx := newWriteRig(t, s), testContext(t)
 		was := d.insert(t, "u")
 		again, err := d.schema.Draft(NewKey{Hash: apikey.HashOf(fmt.Sprint("kt_key ", d.made)), Fields: Fields{UserID: ptr("u")}})
 		if err != nil {
@@ -221,7 +221,7 @@ func TestADuplicateNamesItsIndex(t *testing.T) {
 		}
 		insert := func(draft Draft, words string) {
 			t.Helper()
-			for name, transact := range d.ways(t) {
+			for name, transact := range d.writers(t) {
 				_, err := transact(ctx, func(ctx context.Context) error { return d.Insert(ctx, draft) })
 				if !errors.Is(err, ErrDuplicate) || !strings.Contains(err.Error(), words) || strings.Contains(err.Error(), apikey.HashOf(fmt.Sprint("kt_key ", 1)).Hex()) {
 					t.Errorf("%s: %v", name, err)
@@ -238,7 +238,7 @@ func TestADuplicateNamesItsIndex(t *testing.T) {
 		}
 		words := "the same value in user_id"
 		if s.Kind == mongotest.NameSecantus {
-			words = "" // the server does not say which index
+			words = "" // the server does not name the index
 		}
 		insert(next, words)
 		if n := d.count(t, bson.D{}); n != 1 {
@@ -247,23 +247,23 @@ func TestADuplicateNamesItsIndex(t *testing.T) {
 	})
 }
 
-// ways are the ways of writing that the server supports.
-func (d *desk) ways(t *testing.T) map[string]func(context.Context, func(context.Context) error) (clustertime.Time, error) {
+// writers are the methods of writing that the server supports.
+func (d *writeRig) writers(t *testing.T) map[string]func(context.Context, func(context.Context) error) (clustertime.Time, error) {
 	t.Helper()
-	ways := map[string]func(context.Context, func(context.Context) error) (clustertime.Time, error){"alone": d.WriteOnce}
+	writers := map[string]func(context.Context, func(context.Context) error) (clustertime.Time, error){"alone": d.WriteOnce}
 	has, err := d.HasTransactions(testContext(t))
 	if err != nil {
 		t.Fatal(err)
 	}
 	if has {
-		ways["transaction"] = d.Transact
+		writers["transaction"] = d.Transact
 	}
-	return ways
+	return writers
 }
 
-func TestHasTransactionsAsksTheServer(t *testing.T) {
+func TestHasTransactionsQueriesTheServer(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
-		d := newDesk(t, s)
+		d := newWriteRig(t, s)
 		has, err := d.HasTransactions(testContext(t))
 		if err != nil || s.Kind != mongotest.NameSecantus && !has {
 			t.Errorf("%s: %v, %v", s.Name, has, err)
@@ -286,8 +286,8 @@ func TestHasTransactionsAsksTheServer(t *testing.T) {
 // TestARevisionIsNotBeforeItsWrite: a read after it sees the write.
 func TestARevisionIsNotBeforeItsWrite(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
-		d, ctx := newDesk(t, s), testContext(t)
-		for name, transact := range d.ways(t) {
+		d, ctx := newWriteRig(t, s), testContext(t)
+		for name, transact := range d.writers(t) {
 			draft := d.draft(t, "u")
 			before := d.insert(t, "u")
 			at, err := transact(ctx, func(ctx context.Context) error { return d.Insert(ctx, draft) })
@@ -306,8 +306,8 @@ func TestARevisionIsNotBeforeItsWrite(t *testing.T) {
 // TestATransactionIsAllOrNothing and is repeated when another one was faster.
 func TestATransactionIsAllOrNothing(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
-		d, ctx := newDesk(t, s), testContext(t)
-		if d.ways(t)["transaction"] == nil {
+		d, ctx := newWriteRig(t, s), testContext(t)
+		if d.writers(t)["transaction"] == nil {
 			t.Skip("the server has no transactions")
 		}
 		mine := errors.New("a mistake of mine")
@@ -355,26 +355,26 @@ func TestOutcomeOfACommit(t *testing.T) {
 			limit   time.Duration
 		}{
 			"refused once":          {once(1), []bson.E{commands("commitTransaction"), {Key: "errorCode", Value: 13}}, false, true, patience},
-			"refused for ever":      {"alwaysOn", []bson.E{commands("commitTransaction"), {Key: "errorCode", Value: 13}}, true, false, 700 * time.Millisecond},
+			"refused forever":       {"alwaysOn", []bson.E{commands("commitTransaction"), {Key: "errorCode", Value: 13}}, true, false, 700 * time.Millisecond},
 			"transient":             {once(2), []bson.E{commands("commitTransaction"), {Key: "errorCode", Value: 112}, {Key: "errorLabels", Value: bson.A{labelTransient}}}, false, true, patience},
-			"transient for ever":    {"alwaysOn", []bson.E{commands("commitTransaction"), {Key: "errorCode", Value: 112}, {Key: "errorLabels", Value: bson.A{labelTransient}}}, true, false, 700 * time.Millisecond},
+			"transient forever":     {"alwaysOn", []bson.E{commands("commitTransaction"), {Key: "errorCode", Value: 112}, {Key: "errorLabels", Value: bson.A{labelTransient}}}, true, false, 700 * time.Millisecond},
 			"gone once":             {once(1), []bson.E{commands("commitTransaction"), {Key: "errorCode", Value: 251}, {Key: "errorLabels", Value: bson.A{labelTransient}}}, false, true, patience},
 			"cut off twice":         {once(2), []bson.E{commands("commitTransaction"), {Key: "closeConnection", Value: true}}, false, true, patience},
 			"stepped down":          {once(3), []bson.E{commands("commitTransaction"), {Key: "errorCode", Value: 189}, {Key: "errorLabels", Value: bson.A{labelRetryable}}}, false, true, patience},
-			"cut off for ever":      {"alwaysOn", []bson.E{commands("commitTransaction"), {Key: "closeConnection", Value: true}}, true, false, 700 * time.Millisecond},
-			"no majority for ever":  {"alwaysOn", []bson.E{commands("commitTransaction"), {Key: "writeConcernError", Value: bson.D{{Key: "code", Value: 64}, {Key: "errmsg", Value: "no majority"}}}}, true, false, 700 * time.Millisecond},
+			"cut off forever":       {"alwaysOn", []bson.E{commands("commitTransaction"), {Key: "closeConnection", Value: true}}, true, false, 700 * time.Millisecond},
+			"no majority forever":   {"alwaysOn", []bson.E{commands("commitTransaction"), {Key: "writeConcernError", Value: bson.D{{Key: "code", Value: 64}, {Key: "errmsg", Value: "no majority"}}}}, true, false, 700 * time.Millisecond},
 			"no answer":             {"alwaysOn", []bson.E{commands("commitTransaction"), {Key: "blockConnection", Value: true}, {Key: "blockTimeMS", Value: 1500}}, true, false, 500 * time.Millisecond},
 			"the insert is refused": {once(1), []bson.E{commands("insert"), {Key: "errorCode", Value: 13}}, false, false, patience},
 			"the insert is cut off": {once(1), []bson.E{commands("insert"), {Key: "closeConnection", Value: true}}, false, true, patience},
-			"the insert, for ever":  {"alwaysOn", []bson.E{commands("insert"), {Key: "closeConnection", Value: true}}, false, false, 500 * time.Millisecond},
+			"the insert, forever":   {"alwaysOn", []bson.E{commands("insert"), {Key: "closeConnection", Value: true}}, false, false, 500 * time.Millisecond},
 			"the insert hangs":      {"alwaysOn", []bson.E{commands("insert"), {Key: "blockConnection", Value: true}, {Key: "blockTimeMS", Value: 1500}}, false, false, 500 * time.Millisecond},
 		} {
 			t.Run(name, func(t *testing.T) {
 				if name == "stepped down" && s.Kind == mongotest.NameSecantus {
 					t.Skip("its clients look for a new primary for 10 s each time")
 				}
-				d := newDesk(t, s)
-				if d.ways(t)["transaction"] == nil {
+				d := newWriteRig(t, s)
+				if d.writers(t)["transaction"] == nil {
 					t.Skip("the server has no transactions")
 				}
 				draft := d.draft(t, "u")
@@ -419,7 +419,7 @@ func TestOutcomeOfAWriteOnce(t *testing.T) {
 				if name == "stepped down" && s.Kind == mongotest.NameSecantus {
 					t.Skip("its clients look for a new primary for 10 s each time")
 				}
-				d := newDesk(t, s)
+				d := newWriteRig(t, s)
 				was, draft := d.insert(t, "u"), d.draft(t, "u")
 				edit, err := d.schema.Edit(was, Fields{Active: ptr(false)}, made)
 				if err != nil {
@@ -452,7 +452,7 @@ func TestOutcomeOfAWriteOnce(t *testing.T) {
 // TestAMissingPrivilegeIsNamed.
 func TestAMissingPrivilegeIsNamed(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
-		d := newDesk(t, s)
+		d := newWriteRig(t, s)
 		draft := d.draft(t, "u")
 		d.fail(t, once(1), commands("insert"), bson.E{Key: "errorCode", Value: codeUnauthorized})
 		_, err := d.WriteOnce(testContext(t), func(ctx context.Context) error { return d.Insert(ctx, draft) })

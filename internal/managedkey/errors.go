@@ -25,7 +25,8 @@ var (
 	ErrRefused = errors.New("the database user lacks a privilege")
 )
 
-// UnknownError is an error after which nobody knows whether a write took effect.
+// UnknownError is an error after which it is unknown whether a write took
+// effect.
 type UnknownError struct {
 	// KeyID is the key whose document shows the outcome. Of a rotation it is the
 	// new key.

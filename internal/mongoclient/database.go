@@ -12,9 +12,9 @@ import (
 
 // Database is the only way to get a handle of a database: it and the
 // collections from it read with read concern majority from the primary, and
-// write with write concern majority, whatever the settings of the client. Uses
-// that need something else (linearizable reads, last_used with w: 1) clone such
-// a collection.
+// write with write concern majority, regardless of the settings of the client.
+// Uses that need something else (linearizable reads, last_used with w: 1) clone
+// such a collection.
 //
 // A handle that comes from the client itself inherits the client's concerns,
 // which come from a connection string or from an embedding program. A test

@@ -3,10 +3,10 @@
 //
 // A connection string can contain options that break keytail's guarantees
 // (reads from secondaries, writes that one node acknowledges, timeouts that end
-// the change stream). OptionTable says what keytail does with each option; the
+// the change stream). OptionTable lists what keytail does with each option; the
 // table in docs/mongodb-uri.md is generated from it. Database returns handles
-// that read and write as keytail must, whatever client they belong to: an
-// embedding program brings its own client.
+// that read and write as keytail must, for every client: an embedding program
+// brings its own client.
 //
 // options.go has the table; uri.go checks a connection string against it;
 // settings.go makes the settings of the client; replicaset.go checks the name

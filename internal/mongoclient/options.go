@@ -12,7 +12,7 @@ type Effect string
 
 // The effects.
 const (
-	// Kept: the driver does what the option says.
+	// Kept: the driver applies the option.
 	Kept Effect = "kept"
 	// Overridden: keytail uses its own value, and logs that the option is not
 	// used if the two differ.
@@ -20,7 +20,7 @@ const (
 	// Limited: values within bounds are kept; others are replaced, which is
 	// logged.
 	Limited Effect = "limited"
-	// Refused: keytail does not start, and the error says why.
+	// Refused: keytail does not start, and the error contains the reason.
 	Refused Effect = "refused"
 	// NoEffect: the driver reads the option and ignores it.
 	NoEffect Effect = "no effect"
@@ -47,7 +47,7 @@ func OptionTable() []Option {
 	return slices.Concat(concernOptions(), poolOptions(), topologyOptions(), plainOptions())
 }
 
-// concernOptions say how to read and write. keytail decides that itself.
+// concernOptions are how to read and write. keytail decides that itself.
 func concernOptions() []Option {
 	return []Option{
 		{
@@ -85,21 +85,21 @@ func concernOptions() []Option {
 	}
 }
 
-// poolOptions say how many connections there are.
+// poolOptions are how many connections there are.
 func poolOptions() []Option {
 	return []Option{
 		{
 			Name: "maxPoolSize", Effect: Limited, refuse: checkPoolSize,
-			Why: fmt.Sprintf("At most maxPoolSize less %d reads of keys run at once; beyond that, a request for a key that is not in the cache gets 503. Default %d; 0 (no limit) counts as %d. Below %d keytail does not start; below %d it logs how many reads are left.",
+			Why: fmt.Sprintf("At most maxPoolSize less %d reads of keys run concurrently; beyond that, a request for a key that is not in the cache gets 503. Default %d; 0 (no limit) counts as %d. Below %d keytail does not start; below %d it logs how many reads are left.",
 				reservedConnections, maxPoolSize, maxPoolSize, reservedConnections+1, reservedConnections+lowMaxReads),
 		},
 		{Name: "minPoolSize", Effect: Kept, Why: "The number of connections that stay open while idle."},
-		{Name: "maxConnecting", Effect: Kept, Why: "How many connections are opened at once."},
+		{Name: "maxConnecting", Effect: Kept, Why: "How many connections are opened concurrently."},
 		{Name: "maxIdleTimeMS", Effect: Kept, Why: "The connection of the change stream is never idle for longer than a second."},
 	}
 }
 
-// topologyOptions say which servers are used, and how long to wait.
+// topologyOptions are which servers are used, and how long to wait.
 func topologyOptions() []Option {
 	return []Option{
 		{
@@ -163,7 +163,7 @@ func plainOptions() []Option {
 		{Name: "tlsDisableOCSPEndpointCheck", Effect: Kept, Why: "Whether certificates are checked for revocation."},
 		{
 			Name: "tlsInsecure", Aliases: []string{"sslInsecure"}, Effect: Kept,
-			Why: "`true` is kept and logged: anybody who can redirect the connection can impersonate the database and make any key valid.",
+			Why: "`true` is kept and logged: anyone who can redirect the connection can impersonate the database and make any key valid.",
 		},
 	}
 }

@@ -58,9 +58,9 @@ func (s *Settings) Explain(err error) error {
 	}
 	for address, name := range s.names.found {
 		if name == "" {
-			return fmt.Errorf("--mongodb-uri asks for the replica set %q, but %s belongs to no replica set: start it with --replSet %s and run rs.initiate(), or set other hosts: %w", s.names.wanted, address, s.names.wanted, err)
+			return fmt.Errorf("--mongodb-uri names the replica set %q, but %s belongs to no replica set: start it with --replSet %s and run rs.initiate(), or set other hosts: %w", s.names.wanted, address, s.names.wanted, err)
 		}
-		return fmt.Errorf("--mongodb-uri asks for the replica set %q, but the replica set of %s is %q: set replicaSet=%s, or set other hosts: %w", s.names.wanted, address, name, name, err)
+		return fmt.Errorf("--mongodb-uri names the replica set %q, but the replica set of %s is %q: set replicaSet=%s, or set other hosts: %w", s.names.wanted, address, name, name, err)
 	}
 	return err
 }

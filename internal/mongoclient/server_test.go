@@ -54,7 +54,7 @@ func TestAWrongSetName(t *testing.T) {
 		c := client(t, s, uri)
 		_, err := Hello(testContext(t), c)
 		if err == nil || strings.Contains(err.Error(), "devmongo") {
-			t.Fatalf("the driver says %v", err)
+			t.Fatalf("the driver returns %v", err)
 		}
 		for _, words := range []string{`"rs7"`, `is "devmongo"`, "set replicaSet=devmongo"} {
 			if got := s.Explain(err).Error(); !strings.Contains(got, words) {
@@ -77,17 +77,17 @@ func TestAWrongSetName(t *testing.T) {
 func TestOneHostOfAnotherSet(t *testing.T) {
 	t.Parallel()
 	s := settings(t, "mongodb://db1,db2/keys?replicaSet=rs0")
-	hear := func(host, set string) {
+	addReply := func(host, set string) {
 		s.Options.ServerMonitor.ServerHeartbeatSucceeded(&event.ServerHeartbeatSucceededEvent{
 			Reply: event.ServerDescription{Addr: address.Address(host), SetName: set},
 		})
 	}
 	failure := errors.New("there is no unique index")
-	hear("db2:27017", "rs1")
+	addReply("db2:27017", "rs1")
 	if got := s.Explain(failure).Error(); !strings.Contains(got, `is "rs1"`) {
 		t.Errorf("no server of the set has answered: %s", got)
 	}
-	hear("db1:27017", "rs0")
+	addReply("db1:27017", "rs0")
 	if got := s.Explain(failure); got != failure { //nolint:errorlint // nothing may be added
 		t.Errorf("the set has answered: %v", got)
 	}
@@ -118,7 +118,7 @@ func TestADirectConnection(t *testing.T) {
 	}
 }
 
-// TestHandlesSetTheirConcerns, whatever the settings of their client.
+// TestHandlesSetTheirConcerns, regardless of their client's settings.
 func TestHandlesSetTheirConcerns(t *testing.T) {
 	t.Parallel()
 	node := mongotest.StartDevmongo(t, devmongo.Config{})

@@ -32,7 +32,7 @@ type bounds struct{ min, max, fallback time.Duration }
 
 var (
 	// selectionTimeouts: reads have their own deadlines, and the tail tries
-	// again for ever. With the driver's 30 s, a wrong address would only make a
+	// again forever. With the driver's 30 s, a wrong address would only make a
 	// start look as if it hangs. With less than a second, a first connection
 	// with TLS and a login may fail on a busy machine.
 	selectionTimeouts = bounds{time.Second, 30 * time.Second, 5 * time.Second}
@@ -41,12 +41,12 @@ var (
 	// a moment, all reads would keep waiting long after the network has
 	// recovered.
 	connectTimeouts = bounds{500 * time.Millisecond, 10 * time.Second, 3 * time.Second}
-	// heartbeatIntervals limit how often the driver's monitor hears from the
-	// server, and how long the server may delay its reply. With the driver's 10
-	// s, an error without a topologyVersion, or a monitor's connection that has
-	// gone silent, makes the server unknown to all reads and heartbeats for
-	// that long, which is most of a max-stale. (The driver rejects less than
-	// 500 ms; keytail does not.)
+	// heartbeatIntervals limit how often the driver's monitor gets a reply of
+	// the server, and how long the server may delay its reply. With the
+	// driver's 10 s, an error without a topologyVersion, or a monitor's
+	// connection that has gone silent, makes the server unknown to all reads
+	// and heartbeats for that long, which is most of a max-stale. (The driver
+	// rejects less than 500 ms; keytail does not.)
 	heartbeatIntervals = bounds{500 * time.Millisecond, 10 * time.Second, 2 * time.Second}
 )
 
@@ -54,9 +54,9 @@ var (
 type Settings struct {
 	// Options make the client.
 	Options *options.ClientOptions
-	// MaxReads is how many reads of keys may run at once: the pool size without
-	// the connections that other parts need, so that no read waits for a
-	// connection.
+	// MaxReads is how many reads of keys may run concurrently: the pool size
+	// without the connections that other parts need, so that no read waits for
+	// a connection.
 	MaxReads int64
 	// Notes are sentences for the log: options of the string that keytail does
 	// not follow. None contains a value that could be secret.
@@ -145,7 +145,7 @@ func (s *Settings) maxReads() int64 {
 	}
 	reads := pool - reservedConnections
 	if reads < lowMaxReads {
-		s.note("--mongodb-uri sets maxPoolSize to %d, so at most %d keys are read from the database at once, and further requests get 503: remove maxPoolSize for the default, %d", pool, reads, maxPoolSize)
+		s.note("--mongodb-uri sets maxPoolSize to %d, so at most %d keys are read from the database concurrently, and further requests get 503: remove maxPoolSize for the default, %d", pool, reads, maxPoolSize)
 	}
 	return reads
 }

@@ -38,7 +38,7 @@ func notes(uri string) []string {
 		case o.Effect == NoEffect:
 			all = append(all, fmt.Sprintf("the option %s of --mongodb-uri has no effect: %s", o.Name, withoutMarkup(o.Why)))
 		case o.Name == "tlsInsecure" && value == "true":
-			all = append(all, "--mongodb-uri sets tlsInsecure=true: anybody who can redirect the connection can impersonate the database and make any key valid")
+			all = append(all, "--mongodb-uri sets tlsInsecure=true: anyone who can redirect the connection can impersonate the database and make any key valid")
 		}
 	}
 	return all

@@ -12,7 +12,7 @@ import (
 // Devmongo is an in-memory server that belongs to one test.
 type Devmongo struct {
 	Server
-	// Node is the server itself, for what no client can ask it to do.
+	// Node is the server itself, for what no client can make it do.
 	Node *devmongo.Server
 }
 

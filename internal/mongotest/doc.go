@@ -3,7 +3,7 @@
 //
 //   - devmongo: the in-memory server of package devmongo; always available.
 //   - secantus: secantusd-py of the PyPI package SecantusDB, an independent
-//     implementation in a process of its own.
+//     implementation in its own process.
 //   - external: the replica set that KEYTAIL_TEST_MONGODB_URI names.
 //
 // A package uses it like this:
@@ -17,12 +17,12 @@
 //		})
 //	}
 //
-// A server that is not available skips the test and says why. With
+// A server that is not available skips the test with the reason. With
 // KEYTAIL_TEST_REQUIRE=devmongo,secantus it fails the test (package testprogram).
 //
 // A test that needs a feature which not every server has calls Server.Needs and is
-// skipped on the others. docs/testing.md tells how to run the suite on your own
-// replica set; package internal/devmongo/conformance checks the servers themselves.
+// skipped on the others. docs/testing.md describes how to run the suite on your own replica set;
+// package internal/devmongo/conformance checks the servers themselves.
 //
 // KEYTAIL_TEST_SECANTUSD is the path of secantusd-py. Without it, PATH and
 // .ci/venv/bin are searched.

@@ -35,7 +35,7 @@ func starters() []starter {
 
 // Each runs f as a subtest on every available server. In a binary whose TestMain
 // uses Main, all tests share the servers; otherwise each call starts its own. Tests
-// do not disturb each other as long as each uses its own Database.
+// do not disturb each other if each uses its own Database.
 func Each(t *testing.T, f func(t *testing.T, s *Server)) {
 	t.Helper()
 	for _, st := range starters() {

@@ -18,7 +18,7 @@ const (
 	Failpoints Need = "failpoints"
 	// MongoDBTokens: resume tokens have MongoDB's layout.
 	MongoDBTokens Need = "tokens"
-	// RefusesFuture: the server rejects a read after a future cluster time at once.
+	// RefusesFuture: the server rejects a read after a future cluster time immediately.
 	RefusesFuture Need = "refuses-future"
 	// Views: the server can create views.
 	Views Need = "views"

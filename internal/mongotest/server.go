@@ -21,11 +21,10 @@ const cleanupTimeout = 5 * time.Second
 // secantusd-py takes less, even on a machine that is busy with other tests.
 const selectionTimeout = 30 * time.Second
 
-// Server is a running server. The feature flags are found by asking the server.
-// They are for tests of features that only some servers have, not for skipping what
-// every server should do.
+// Server is a running server. The feature flags are read from the server. They are for tests of
+// features that only some servers have, not for skipping what every server should do.
 type Server struct {
-	// Name tells where the server comes from: one of the Name constants.
+	// Name is where the server comes from: one of the Name constants.
 	Name string
 	// Kind is what the server reports to be: NameDevmongo, NameSecantus, or KindMongoDB.
 	// An external server may be of any kind.

@@ -45,7 +45,7 @@ func (h *History) falseAcknowledgement(a Answer, spans []span) (Violation, bool)
 		return Violation{}, false // FalseAge is stricter
 	}
 	w := window{a.Asked, r.covers, a.Given}
-	if possible(a.Code, spans, w) {
+	if isPossible(a.Code, spans, w) {
 		return Violation{}, false
 	}
 	return Violation{Answer: a, Rule: FalseAcknowledgement, Why: "the fleet reported synced at " + clock(r.at) + "; " + history(spans, w)}, true

@@ -51,7 +51,7 @@ type span struct {
 	from, to time.Time // to is zero for "until now"
 	// begins and ends bound a state that depends on the clock (Expired, and Valid with
 	// an expiry). They are compared with the time of the request and of the answer,
-	// whatever staleness the answer reports. Zero: no such bound.
+	// regardless of the staleness that the answer reports. Zero: no such bound.
 	begins, ends time.Time
 }
 
@@ -138,12 +138,12 @@ func check(a Answer, spans []span, maxStale time.Duration) (found []Violation) {
 	// AsOf to the request.
 	if age := a.Asked.Sub(a.AsOf); a.Staleness < age {
 		wrong(FalseAge, fmt.Sprintf("it was already %v old at the time of the request", age))
-	} else if w := (window{a.Asked, a.AsOf, a.Given}); !possible(a.Code, spans, w) {
+	} else if w := (window{a.Asked, a.AsOf, a.Given}); !isPossible(a.Code, spans, w) {
 		// The staleness counts up to some time before the answer arrived.
 		wrong(FalseAge, history(spans, w))
 	}
 	// Weaker than FalseAge, but independent of what the answer reports.
-	if w := (window{a.Asked, a.Asked.Add(-maxStale), a.Given}); a.Code == apikey.Valid && !possible(a.Code, spans, w) {
+	if w := (window{a.Asked, a.Asked.Add(-maxStale), a.Given}); a.Code == apikey.Valid && !isPossible(a.Code, spans, w) {
 		wrong(LateAcceptance, history(spans, w))
 	}
 	if a.Staleness > maxStale {
@@ -152,7 +152,7 @@ func check(a Answer, spans []span, maxStale time.Duration) (found []Violation) {
 	return found
 }
 
-// byDrop are the reasons of a loss that tell an instance that the collection is gone.
+// byDrop are the reasons of a loss from which an instance learns that the collection is gone.
 var byDrop = []string{"drop", "drop_database", "rename", "invalidate"}
 
 // falseNotFound finds a NOT_FOUND of an instance that knew that the collection did not
@@ -176,9 +176,9 @@ func (h *History) falseNotFound(a Answer) (Violation, bool) {
 	return Violation{}, false
 }
 
-// possible reports whether the key may have had the state at some time in the window,
+// isPossible reports whether the key may have had the state at some time in the window,
 // ends included.
-func possible(state apikey.Code, spans []span, w window) bool {
+func isPossible(state apikey.Code, spans []span, w window) bool {
 	// Start with the latest spans, which match most often.
 	for i := len(spans) - 1; i >= 0; i-- {
 		if spans[i].state == state && spans[i].overlaps(w) {

@@ -65,9 +65,9 @@ type registerState struct {
 	expires time.Time
 }
 
-// legal reports whether the answer can be read from the state. An expiry is compared
-// with the times of the request and of the answer.
-func (s registerState) legal(a *Answer) bool {
+// allows reports whether the answer can be read from the state. An expiry is compared with the
+// times of the request and of the answer.
+func (s registerState) allows(a *Answer) bool {
 	switch {
 	case s.expires.IsZero():
 		return a.Code == s.state
@@ -85,7 +85,7 @@ var registerModel = porcupine.Model{
 		if in.write != nil {
 			return true, registerState{in.write.State, in.write.Expires}
 		}
-		return s.legal(in.answer), s
+		return s.allows(in.answer), s
 	},
 }
 

@@ -10,9 +10,9 @@ import (
 const firstPause = time.Second
 
 // repairPace limits the rate of repairs, which are scans that make the cache
-// complete again: the first one is made at once, and each one that follows soon
-// after doubles the pause before the next. The causes for which a cache is no
-// longer complete come from outside, so without this limit anybody who writes
+// complete again: the first one is made immediately, and each one that follows
+// soon after doubles the pause before the next. The causes for which a cache is
+// no longer complete come from outside, so without this limit anyone who writes
 // to the collection could decide how often all of it is read.
 type repairPace struct {
 	// longest is the longest pause. A request that comes this long after the
@@ -44,11 +44,11 @@ func (p *repairPace) scanned(now time.Time, repair bool) {
 
 // The first scans of epochs are not paced like repairs, because until the first
 // scan the cache is empty. But each loss of the stream's history requests one,
-// and somebody who can cause losses (docs/security.md) must not be able to make
+// and someone who can cause losses (docs/security.md) must not be able to make
 // every instance read the collection all the time.
 const (
-	// firstScans within firstScansWindow begin at once: more than the elections
-	// and restarts of a database cause.
+	// firstScans within firstScansWindow begin immediately: more than the
+	// elections and restarts of a database cause.
 	firstScans       = 10
 	firstScansWindow = time.Minute
 	// firstScanPause is the time between those that follow: meanwhile, keys are
@@ -64,7 +64,7 @@ type firstScanPace struct {
 }
 
 // earliest returns when a first scan may begin that was requested at this time.
-// Zero: at once.
+// Zero: immediately.
 func (f *firstScanPace) earliest(requested time.Time) time.Time {
 	if oldest := f.ended[f.next]; oldest.IsZero() || requested.Sub(oldest) >= firstScansWindow {
 		return time.Time{}

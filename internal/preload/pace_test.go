@@ -30,16 +30,16 @@ func paced(t *testing.T, f func(r *rig), change ...func(*Config)) {
 
 func audits(c *Config) { c.AuditInterval = auditEvery }
 
-// voids applies a change that does not contain all of its hashes.
-func (r *rig) voids() {
+// makeIncomplete applies a change that does not contain all of its hashes.
+func (r *rig) makeIncomplete() {
 	r.tail.Lock()
 	defer r.tail.Unlock()
 	r.at++
 	r.cache.Apply(&keycache.Change{ID: apikey.DocID("odd"), Time: r.at, Unreadable: true})
 }
 
-// reopens loses the history and opens a new stream.
-func (r *rig) reopens() {
+// reopenStream loses the history and opens a new stream.
+func (r *rig) reopenStream() {
 	r.tail.Lock()
 	defer r.tail.Unlock()
 	r.cache.Lose()
@@ -47,10 +47,10 @@ func (r *rig) reopens() {
 	r.cache.Open(r.at)
 }
 
-// storm makes the cache incomplete ten times a second for d.
-func (r *rig) storm(d time.Duration) {
+// makeIncompleteFor makes the cache incomplete ten times a second for d.
+func (r *rig) makeIncompleteFor(d time.Duration) {
 	for end := time.Now().Add(d); time.Now().Before(end); {
-		r.voids()
+		r.makeIncomplete()
 		time.Sleep(100 * time.Millisecond)
 	}
 }
@@ -61,15 +61,15 @@ func (r *rig) scanned() int {
 	return r.store.scans
 }
 
-// The first repair is made at once, the next ones after 1 s, 2 s, 4 s ... up to
-// a minute.
+// The first repair is made immediately, the next ones after 1 s, 2 s, 4 s ...
+// up to a minute.
 func TestRepeatedRepairsArePaced(t *testing.T) {
 	paced(t, func(r *rig) {
-		r.storm(500 * time.Millisecond)
+		r.makeIncompleteFor(500 * time.Millisecond)
 		if n := r.scanned(); n != 2 {
-			r.t.Errorf("%d scans in half a second, want the first one and one more at once", n)
+			r.t.Errorf("%d scans in half a second, want the first one and one more immediately", n)
 		}
-		r.storm(10 * time.Minute)
+		r.makeIncompleteFor(10 * time.Minute)
 		// 1+2+4+8+16+32 s, and then one a minute.
 		n := r.scanned()
 		if n < 14 || n > 20 {
@@ -87,7 +87,7 @@ func TestRepeatedRepairsArePaced(t *testing.T) {
 
 func TestAScanThatWaitsIsMade(t *testing.T) {
 	paced(t, func(r *rig) {
-		r.storm(3 * time.Minute)
+		r.makeIncompleteFor(3 * time.Minute)
 		if r.cache.Stats().Complete {
 			r.t.Fatal("the storm does not void: the test shows nothing")
 		}
@@ -104,24 +104,24 @@ func TestAScanThatWaitsIsMade(t *testing.T) {
 
 func TestAQuietPeriodEndsThePause(t *testing.T) {
 	paced(t, func(r *rig) {
-		r.storm(3 * time.Minute)
+		r.makeIncompleteFor(3 * time.Minute)
 		time.Sleep(3 * DefaultRebuildPause)
 		before := r.scanned()
-		r.voids()
+		r.makeIncomplete()
 		time.Sleep(200 * time.Millisecond)
 		if !r.cache.Stats().Complete || r.scanned() != before+1 {
-			r.t.Error("the first scan after a quiet period was not made at once")
+			r.t.Error("the first scan after a quiet period was not made immediately")
 		}
 	})
 }
 
-// Somebody who can cause losses cannot make keytail read the collection all the
+// Someone who can cause losses cannot make keytail read the collection all the
 // time.
 func TestManyLossesCauseFewScans(t *testing.T) {
 	paced(t, func(r *rig) {
 		before := r.scanned()
 		for range 600 { // ten minutes
-			r.reopens()
+			r.reopenStream()
 			time.Sleep(time.Second)
 		}
 		if n := r.scanned() - before; n < 60 || n > firstScans+600/5+5 {
@@ -136,10 +136,10 @@ func TestManyLossesCauseFewScans(t *testing.T) {
 
 func TestTheFirstScanOfAnEpochIsNotDelayed(t *testing.T) {
 	paced(t, func(r *rig) {
-		r.storm(3 * time.Minute)
+		r.makeIncompleteFor(3 * time.Minute)
 		for range 5 {
 			before := r.scanned()
-			r.reopens()
+			r.reopenStream()
 			time.Sleep(200 * time.Millisecond)
 			if !r.cache.Stats().Complete || r.scanned() != before+1 {
 				r.t.Fatal("the first scan of an epoch waited")
@@ -148,15 +148,15 @@ func TestTheFirstScanOfAnEpochIsNotDelayed(t *testing.T) {
 	})
 }
 
-// A document with more hashes than keytail tracks stays until somebody removes
-// it: another attempt at once would not help.
+// A document with more hashes than keytail tracks stays until someone removes
+// it: another attempt immediately would not help.
 func TestADocumentWithTooManyHashesIsTriedAgainAtTheNextAudit(t *testing.T) {
 	paced(t, func(r *rig) {
 		r.store.mutex.Lock()
 		h := apikey.HashOf("opaque")
 		r.store.documents[h] = keystore.Document{ID: "opaque", MoreHashes: true, Record: apikey.Record{KeyID: "opaque"}}
 		r.store.mutex.Unlock()
-		r.voids()
+		r.makeIncomplete()
 		time.Sleep(auditEvery / 2)
 		if r.scanned() != 2 || r.cache.Stats().Complete || r.absent("nobody") {
 			r.t.Errorf("%d scans, want 2; complete is %v", r.scanned(), r.cache.Stats().Complete)
@@ -185,12 +185,12 @@ func TestHashesWithinAnArrayAreMarked(t *testing.T) {
 			r.cache.Store(r.cache.Begin(), array.OtherHashes[0], keycache.Found(array.ID, &array.Record))
 		}
 		for _, next := range []func(){
-			r.voids,   // in place
-			r.reopens, // into a new generation
-			read,      // and in place once more
+			r.makeIncomplete, // in place
+			r.reopenStream,   // into a new generation
+			read,             // and in place once more
 		} {
 			next()
-			r.voids()
+			r.makeIncomplete()
 			time.Sleep(2 * time.Minute)
 			if !r.cache.Stats().Complete || r.absent("a") || r.absent("b") || !r.absent("nobody") {
 				r.t.Fatal("a hash within an array is absent, or all is unknown")

@@ -15,7 +15,7 @@ import (
 // the smallest size that a key can have.
 var errTooLarge = errors.New("the collection has more keys than the cache can hold")
 
-// reason says why a scan is requested. It is a metric's label.
+// reason is why a scan is requested. It is a metric's label.
 type reason string
 
 const (
@@ -33,10 +33,10 @@ func reasons() []reason {
 	return []reason{reasonNewEpoch, reasonAudit, reasonLazy, reasonMoved, reasonEvicted, reasonIncomplete, reasonFailed}
 }
 
-// repairs reports whether the scan is a repair: it is requested because of
+// isRepair reports whether the scan is a repair: it is requested because of
 // changes in the collection or a failed scan, not by the schedule. Repairs are
 // paced.
-func (r reason) repairs() bool {
+func (r reason) isRepair() bool {
 	return r != reasonNewEpoch && r != reasonAudit && r != reasonLazy
 }
 
@@ -94,7 +94,7 @@ func (p *plan) waitForScan(ctx context.Context) (keycache.ScanKind, bool) {
 
 // dueAt returns whether a scan is due at this time.
 func (p *plan) dueAt(now time.Time) (keycache.ScanKind, bool) {
-	kind, why := p.wanted(now)
+	kind, why := p.requiredScan(now)
 	if why != p.requested.why {
 		p.requested, p.logged = request{kind, why, now}, false
 		if why != "" {
@@ -110,7 +110,7 @@ func (p *plan) dueAt(now time.Time) (keycache.ScanKind, bool) {
 	return kind, why != "" && wait == 0
 }
 
-// earliest returns when the requested scan may begin. Zero: at once.
+// earliest returns when the requested scan may begin. Zero: immediately.
 func (p *plan) earliest(why reason) time.Time {
 	if why == "" {
 		return time.Time{}
@@ -118,15 +118,15 @@ func (p *plan) earliest(why reason) time.Time {
 	if why == reasonNewEpoch {
 		return p.firstScanPace.earliest(p.requested.since)
 	}
-	if next := p.repairPace.earliest(p.requested.since); why.repairs() && next.After(p.notBefore) {
+	if next := p.repairPace.earliest(p.requested.since); why.isRepair() && next.After(p.notBefore) {
 		return next
 	}
 	return p.notBefore
 }
 
-// wanted returns the scan that the state of the cache requires, whenever it may
-// begin. An empty reason: none.
-func (p *plan) wanted(now time.Time) (keycache.ScanKind, reason) {
+// requiredScan returns the scan that the state of the cache requires, whenever
+// it may begin. An empty reason: none.
+func (p *plan) requiredScan(now time.Time) (keycache.ScanKind, reason) {
 	cache := p.config.Cache
 	if !cache.Trusted() {
 		return 0, ""
@@ -163,7 +163,7 @@ func (p *plan) ended(epoch uint64, kind keycache.ScanKind, err error) {
 	p.epoch = epoch
 	p.due = now.Add(timing.Jitter(p.config.AuditInterval, jitter))
 	p.notBefore, p.failed = now, false
-	p.repairPace.scanned(now, p.requested.why.repairs())
+	p.repairPace.scanned(now, p.requested.why.isRepair())
 	if p.requested.why == reasonNewEpoch {
 		p.firstScanPace.scanned(now)
 	}

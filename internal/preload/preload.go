@@ -16,7 +16,7 @@ import (
 	"github.com/keytail/keytail/internal/keystore"
 )
 
-// Mode says whether the collection is scanned.
+// Mode is whether the collection is scanned.
 type Mode string
 
 const (
@@ -63,7 +63,7 @@ type Store interface {
 	FindByHash(ctx context.Context, h apikey.Hash, after clustertime.Time) (keystore.Document, bool, error)
 }
 
-// Heartbeater writes a heartbeat at once, so that a scan that waits for the
+// Heartbeater writes a heartbeat immediately, so that a scan that waits for the
 // stream need not wait for the next heartbeat. A changestream.Heartbeater is
 // one.
 type Heartbeater interface {
@@ -100,7 +100,7 @@ type Config struct {
 	MovedShare float64
 	// Logger: nil logs nothing.
 	Logger *zap.Logger
-	// Registerer registers the metrics. Nil: there are none.
+	// Registerer registers the metrics. Nil: none.
 	Registerer prometheus.Registerer
 }
 

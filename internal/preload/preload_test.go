@@ -227,15 +227,15 @@ func TestUnknownKeysCostNoRead(t *testing.T) {
 	}
 	before := r.cache.Stats()
 	for i := range 10_000 {
-		if !r.absent(fmt.Sprint("garbage-", i)) {
+		if !r.absent(fmt.Sprint("unknown-", i)) {
 			t.Fatal("an unknown key is not known to be absent")
 		}
 	}
 	if after := r.cache.Stats(); after.Entries != before.Entries || after.Negatives != 0 || after.CapacityBytes != before.CapacityBytes {
-		t.Fatalf("garbage took memory: %+v, before %+v", after, before)
+		t.Fatalf("unknown keys took memory: %+v, before %+v", after, before)
 	}
-	r.change("garbage-7", apikey.Record{UserID: "u"})
-	if a, ok := r.cache.Get(apikey.HashOf("garbage-7")); !ok || !a.Found {
+	r.change("unknown-7", apikey.Record{UserID: "u"})
+	if a, ok := r.cache.Get(apikey.HashOf("unknown-7")); !ok || !a.Found {
 		t.Fatal("a new key is still absent")
 	}
 }

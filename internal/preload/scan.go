@@ -62,7 +62,7 @@ func (p *Loader) scan(ctx context.Context, kind keycache.ScanKind) error {
 }
 
 // clusterTime returns a cluster time that is not before anything that the
-// server has shown. A new index is listed at once, but a majority read may
+// server has shown. A new index is listed immediately, but a majority read may
 // still return an earlier snapshot, in which two documents share a hash. Zero:
 // without a Heartbeater.
 func (p *Loader) clusterTime(ctx context.Context) (clustertime.Time, error) {
@@ -74,12 +74,12 @@ func (p *Loader) clusterTime(ctx context.Context) (clustertime.Time, error) {
 	return p.config.Heartbeater.Beat(ctx)
 }
 
-// errTooManyHashes means that a look-up may find a document for more hashes
+// errTooManyHashes means that a lookup may find a document for more hashes
 // than are known.
 var errTooManyHashes = errors.New("the hash field of a document holds more hashes than keytail tracks")
 
 // addDocument adds the document to the scan under every hash for which a
-// look-up may find it. It ignores a document that no look-up can find.
+// lookup may find it. It ignores a document that no lookup can find.
 func addDocument(scan *keycache.Scan, document *keystore.Document) error {
 	if document.MoreHashes {
 		return fmt.Errorf("document %s: %w", document.Record.KeyID, errTooManyHashes)

@@ -43,7 +43,8 @@ type Files struct {
 	failing bool
 }
 
-// New reads the files for the first time. The error says what is wrong in them.
+// New reads the files for the first time. The error describes what is wrong in
+// them.
 func New(config Config) (*Files, error) {
 	if config.Logger == nil {
 		config.Logger = zap.NewNop()

@@ -33,7 +33,7 @@ func TestEveryInterleavingEndsTheWatch(t *testing.T) {
 	}
 }
 
-// runSteps runs the steps in an order: true stands for a step of Changed. It reports
+// runSteps runs the steps in an order: true is a step of Changed. It reports
 // whether the verdict was VALID.
 func runSteps(t *testing.T, order []bool) (valid bool) {
 	synctest.Test(t, func(t *testing.T) {
@@ -46,7 +46,7 @@ func runSteps(t *testing.T, order []bool) (valid bool) {
 		change := []func(){
 			func() { revoked = true },
 			func() { s.raise(0) },
-			func() { watched = s.watched() },
+			func() { watched = s.isWatched() },
 			func() {
 				if watched {
 					s.RecheckKey("k1", 0)

@@ -27,7 +27,7 @@ const (
 type Entry struct {
 	// KeyID is the key's id, as Changed gets it.
 	KeyID string
-	// Mark is what Watches.Mark returned before the verdict was asked for.
+	// Mark is what Watches.Mark returned before the verdict was requested.
 	Mark uint64
 	// Revision is the revision of the verdict: it has seen all changes up to it.
 	// Needed where Changed gets revisions. Zero: not known.
@@ -79,7 +79,7 @@ type Watch struct {
 }
 
 // Add begins to watch a key. If any key has changed since entry.Mark, the key is
-// rechecked at once. The caller must call Stop in the end.
+// rechecked immediately. The caller must call Stop in the end.
 func (s *Watches) Add(entry Entry) *Watch {
 	w := newWatch(s, entry)
 	s.insert(w)
@@ -106,7 +106,7 @@ func (s *Watches) insert(w *Watch) {
 	s.byKey[w.entry.KeyID] = w
 	s.count.Add(1)
 	w.startTimerLocked()
-	if w.entry.OutageError != nil && odd(s.staleEpoch) {
+	if w.entry.OutageError != nil && isOdd(s.staleEpoch) {
 		s.enqueueLocked(w, 0, &s.patient)
 	}
 }
@@ -188,7 +188,7 @@ func (w *Watch) end(cause error) {
 	}
 }
 
-// conclude returns why the watch ends after a recheck, nil if it goes on.
+// conclude returns why the watch ends after a recheck, nil if it continues.
 func (s *Watches) conclude(w *Watch, a attempt, expiresAt time.Time, revoked, err error) error {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
@@ -207,9 +207,9 @@ func (s *Watches) conclude(w *Watch, a attempt, expiresAt time.Time, revoked, er
 			w.expiresAt = expiresAt
 			w.startTimerLocked()
 		}
-	case w.entry.OutageError != nil && odd(a.staleEpoch) && a.staleEpoch == s.staleEpoch:
+	case w.entry.OutageError != nil && isOdd(a.staleEpoch) && a.staleEpoch == s.staleEpoch:
 		return w.entry.OutageError
-	case w.expiredLocked():
+	case w.hasExpiredLocked():
 		// By the last known state of the key it has expired, and there is no newer one.
 		return w.entry.ExpiredError
 	}
@@ -218,10 +218,10 @@ func (s *Watches) conclude(w *Watch, a attempt, expiresAt time.Time, revoked, er
 		s.enqueueLocked(w, 0, &s.urgent)
 	case err != nil:
 		w.retryLocked(w.pauseLocked())
-	case w.expiredLocked():
+	case w.hasExpiredLocked():
 		// It was renewed, and has expired again.
 		return w.entry.ExpiredError
-	case w.entry.OutageError != nil && odd(s.staleEpoch):
+	case w.entry.OutageError != nil && isOdd(s.staleEpoch):
 		w.retryLocked(s.config.StaleInterval)
 	}
 	return nil
@@ -262,7 +262,7 @@ func (w *Watch) startTimerLocked() {
 	w.expiry = time.AfterFunc(sleep, w.expire)
 }
 
-func (w *Watch) expiredLocked() bool {
+func (w *Watch) hasExpiredLocked() bool {
 	return !w.expiresAt.IsZero() && !time.Now().Before(w.expiresAt)
 }
 
@@ -282,7 +282,7 @@ func (w *Watch) checkExpiry() bool {
 	switch {
 	case w.ended || w.expiresAt.IsZero():
 		return false
-	case !w.expiredLocked():
+	case !w.hasExpiredLocked():
 		w.startTimerLocked()
 		return false
 	case s.runs > 0 && (w.queued || w.running):

@@ -49,7 +49,7 @@ type Watches struct {
 	// byKey maps a key's id to the head of the list of its watches.
 	byKey map[string]*Watch
 	// urgent is served before patient. Both can contain watches that were rechecked
-	// meanwhile, or have ended: Watch.queued tells whether one still waits.
+	// meanwhile, or have ended: Watch.queued reports whether one still waits.
 	urgent, patient queue
 	// staleEpoch is odd while the data is stale.
 	staleEpoch uint64
@@ -71,13 +71,13 @@ func New(config Config) *Watches {
 	return &Watches{config: config, wake: make(chan struct{}, 1), byKey: map[string]*Watch{}}
 }
 
-// Mark returns the number of changes so far, for Entry.Mark. Take it before you ask
-// for the verdict.
+// Mark returns the number of changes so far, for Entry.Mark. Take it before you request for the
+// verdict.
 func (s *Watches) Mark() uint64 { return s.changes.Load() }
 
 // Changed reports that a key has changed. Every recheck from now on must get an
 // answer that has seen the change: without conditions if revision is zero, else if it
-// asks for this revision. Changed does not wait for rechecks, and costs two atomic
+// requires this revision. Changed does not wait for rechecks, and costs two atomic
 // operations while there are no watches.
 func (s *Watches) Changed(keyID string, revision uint64) {
 	if s.CountChange(revision) {
@@ -91,7 +91,7 @@ func (s *Watches) Changed(keyID string, revision uint64) {
 func (s *Watches) CountChange(revision uint64) bool {
 	// This order is the algorithm: a watch that is not seen here sees the counter.
 	s.raise(revision)
-	return s.watched()
+	return s.isWatched()
 }
 
 // raise counts a change. Who sees the new count also sees its revision.
@@ -105,8 +105,8 @@ func (s *Watches) raise(revision uint64) {
 	s.changes.Add(1)
 }
 
-// watched reports whether there is any watch.
-func (s *Watches) watched() bool { return s.count.Load() > 0 }
+// isWatched reports whether there is any watch.
+func (s *Watches) isWatched() bool { return s.count.Load() > 0 }
 
 // RecheckKey is the second half of Changed.
 func (s *Watches) RecheckKey(keyID string, revision uint64) {
@@ -122,7 +122,7 @@ func (s *Watches) RecheckKey(keyID string, revision uint64) {
 // is known to have changed.
 func (s *Watches) ChangedAll() {
 	s.raise(0)
-	if !s.watched() {
+	if !s.isWatched() {
 		return
 	}
 	s.mutex.Lock()
@@ -141,7 +141,7 @@ func (s *Watches) ChangedAll() {
 func (s *Watches) SetStale(stale bool) {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
-	if stale == odd(s.staleEpoch) {
+	if stale == isOdd(s.staleEpoch) {
 		return
 	}
 	s.staleEpoch++
@@ -157,7 +157,7 @@ func (s *Watches) SetStale(stale bool) {
 	}
 }
 
-func odd(n uint64) bool { return n%2 == 1 }
+func isOdd(n uint64) bool { return n%2 == 1 }
 
 // Watching returns the number of watches.
 func (s *Watches) Watching() int { return int(s.count.Load()) }

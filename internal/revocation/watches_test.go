@@ -28,7 +28,7 @@ type key struct {
 	// revoked and err are what rechecks return.
 	revoked, err error
 	rechecks     int
-	// revision is what the last recheck asked for.
+	// revision is what the last recheck required.
 	revision uint64
 	// takes is how long a recheck takes.
 	takes time.Duration
@@ -222,7 +222,7 @@ func TestVerdictOlderThanTheNewestChangeIsRechecked(t *testing.T) {
 	})
 }
 
-func TestRecheckAsksForTheRevisionOfTheChange(t *testing.T) {
+func TestRecheckRequiresTheRevisionOfTheChange(t *testing.T) {
 	withRun(t, Config{}, func(t *testing.T, s *Watches) {
 		k := &key{}
 		w := s.Add(k.entry(s))
@@ -304,7 +304,7 @@ func TestFailedRecheckIsRepeated(t *testing.T) {
 	})
 }
 
-func TestChangeDuringAFailingRecheckIsRecheckedAtOnce(t *testing.T) {
+func TestChangeDuringAFailingRecheckIsRecheckedImmediately(t *testing.T) {
 	withRun(t, Config{}, func(t *testing.T, s *Watches) {
 		k := &key{takes: time.Second, err: errUnknown}
 		w := s.Add(k.entry(s))

@@ -19,7 +19,7 @@ type AdminConfig struct {
 	// Tokens may use the listener. Required: the admin listener is never open to
 	// everyone.
 	Tokens Tokens
-	// Status is required. Many goroutines call it at once.
+	// Status is required. Many goroutines call it concurrently.
 	Status func() Status
 	// Syncer serves sync and instances, and Events serves events, as on the
 	// public listener. Nil: not served.
@@ -93,7 +93,7 @@ func (a *admin) requireAdmin(c *gin.Context) {
 
 // adminToken is the token of a request. False: the request has two.
 func adminToken(r *http.Request) (token string, ok bool) {
-	token, ok = soleToken(r.Header["Authorization"])
+	token, ok = singleToken(r.Header["Authorization"])
 	if !ok || token != "" || r.Method != http.MethodGet && r.Method != http.MethodHead {
 		return token, ok
 	}

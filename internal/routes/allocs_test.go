@@ -9,7 +9,7 @@ import (
 	"github.com/keytail/keytail/internal/forwardauth"
 )
 
-// discard is a ResponseWriter that allocates nothing of its own.
+// discard is a ResponseWriter that allocates nothing itself.
 type discard struct{ header http.Header }
 
 func (d discard) Header() http.Header         { return d.header }

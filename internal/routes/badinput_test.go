@@ -168,7 +168,7 @@ func TestBadHeaders(t *testing.T) {
 	}
 }
 
-// TestLogContainsNoKey: whatever is sent, no line at any level contains the key.
+// TestLogContainsNoKey: for every input, no line at any level contains the key.
 func TestLogContainsNoKey(t *testing.T) {
 	t.Parallel()
 	core, logs := observer.New(zapcore.DebugLevel)

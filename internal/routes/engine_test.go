@@ -143,7 +143,7 @@ func TestEveryCodeHasItsStatuses(t *testing.T) {
 			t.Errorf("%v: %v, want %v", code, got, want[code])
 		}
 		if code != apikey.Valid && problemCodeOf(t, auth.body) != code.String() {
-			t.Errorf("%v: forward-auth says %s", code, auth.body)
+			t.Errorf("%v: forward-auth responds %s", code, auth.body)
 		}
 		if strings.Contains(verify.body, `"key_id"`) != (code >= apikey.Disabled) {
 			t.Errorf("%v: %s", code, verify.body)
@@ -199,7 +199,7 @@ func TestAnUntrustedProxyIsLoggedOnce(t *testing.T) {
 		trusted         []netip.Prefix
 		lines           int
 	}{
-		{"nobody is trusted", "203.0.113.9", nil, 1},
+		{"no trusted proxy", "203.0.113.9", nil, 1},
 		{"no proxy", "", nil, 0},
 		{"some are trusted", "203.0.113.9", []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}, 0},
 	} {
@@ -264,9 +264,9 @@ func TestRoutesDependOnNeitherMongoDBNorTheCache(t *testing.T) {
 		if strings.HasPrefix(path, self) && strings.Contains(imports, "go.mongodb.org/") {
 			t.Errorf("%s imports %s", path, imports)
 		}
-		if room, ours := strings.CutPrefix(path, self+"internal/"); ours {
-			if room != "routes" && room != "apikey" && room != "forwardauth" && room != "clustertime" && room != "events" && room != "managedkey" && room != "strictjson" {
-				t.Errorf("reaches the room %s", room)
+		if pkg, ours := strings.CutPrefix(path, self+"internal/"); ours {
+			if pkg != "routes" && pkg != "apikey" && pkg != "forwardauth" && pkg != "clustertime" && pkg != "events" && pkg != "managedkey" && pkg != "strictjson" {
+				t.Errorf("reaches the package %s", pkg)
 			}
 		}
 	}

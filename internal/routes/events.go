@@ -56,8 +56,8 @@ func stream(source Events) gin.HandlerFunc {
 		header := c.Writer.Header()
 		header.Set("Content-Type", "text/event-stream")
 		header.Set("X-Accel-Buffering", "no") // else nginx delays events
-		// The next event may be far away, and the client wants to know now that it is
-		// connected.
+		// The next event may be late, and the client needs to know now that it
+		// is connected.
 		c.Writer.WriteHeaderNow()
 		if send(c, nil) == nil {
 			pump(c, subscription)

@@ -42,8 +42,8 @@ func newFeed(t *testing.T, config events.Config) hubFeed {
 	return hubFeed{hub}
 }
 
-// hastyServer has timeouts that are shorter than a stream of events.
-func hastyServer(t *testing.T, feed Events) *httptest.Server {
+// serverWithShortTimeouts has timeouts that are shorter than a stream of events.
+func serverWithShortTimeouts(t *testing.T, feed Events) *httptest.Server {
 	t.Helper()
 	server := httptest.NewUnstartedServer(newPublic(t, PublicConfig{Config: forwardauth.Config{Validator: loadKeys(t)}, Callers: fakeTokens{"caller": "web"}, Events: feed}))
 	server.Config.ReadTimeout, server.Config.WriteTimeout = 50*time.Millisecond, 50*time.Millisecond
@@ -89,7 +89,7 @@ func block(t *testing.T, lines *bufio.Reader) string {
 func TestEventsOnTheWire(t *testing.T) {
 	t.Parallel()
 	feed := newFeed(t, events.Config{})
-	server := hastyServer(t, feed)
+	server := serverWithShortTimeouts(t, feed)
 	response := listen(t, server, "")
 	if response.StatusCode != http.StatusOK || response.Header.Get("Content-Type") != "text/event-stream" || response.Header.Get("Cache-Control") != "no-store" {
 		t.Fatalf("status %d, %v", response.StatusCode, response.Header)
@@ -134,7 +134,7 @@ func TestEventsOnTheWire(t *testing.T) {
 
 func TestTooManySubscribersAreRefused(t *testing.T) {
 	t.Parallel()
-	server := hastyServer(t, newFeed(t, events.Config{MaxSubscribers: 1}))
+	server := serverWithShortTimeouts(t, newFeed(t, events.Config{MaxSubscribers: 1}))
 	block(t, bufio.NewReader(listen(t, server, "").Body))
 	if got := listen(t, server, "").StatusCode; got != http.StatusServiceUnavailable {
 		t.Errorf("status %d", got)
@@ -203,7 +203,7 @@ func (w impatient) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 // TestASlowClientGetsResyncBeforeTheEnd: the ring has overtaken it.
 func TestASlowClientGetsResyncBeforeTheEnd(t *testing.T) {
 	t.Parallel()
-	server := hastyServer(t, slowFeed{})
+	server := serverWithShortTimeouts(t, slowFeed{})
 	rest, err := io.ReadAll(listen(t, server, "").Body)
 	if err != nil || string(rest) != "id: a-7\nevent: resync\ndata: {\"reason\":\"slow\"}\n\n" {
 		t.Errorf("got %q, %v", rest, err)
@@ -221,14 +221,14 @@ func (slowFeed) Next(context.Context) ([]events.Event, error) {
 // TestAStreamIsKeptAlive depends on the cause with which Next's context ends.
 func TestAStreamIsKeptAlive(t *testing.T) {
 	t.Parallel()
-	rest, err := io.ReadAll(listen(t, hastyServer(t, &quietFeed{}), "").Body)
+	rest, err := io.ReadAll(listen(t, serverWithShortTimeouts(t, &quietFeed{}), "").Body)
 	if err != nil || string(rest) != ": keep-alive\n\n" {
 		t.Errorf("got %q, %v", rest, err)
 	}
 }
 
 // quietFeed has no events, and then ends.
-type quietFeed struct{ asked atomic.Int64 }
+type quietFeed struct{ reads atomic.Int64 }
 
 func (f *quietFeed) Subscribe(string) (Subscription, error) { return f, nil }
 func (f *quietFeed) Close()                                 {}
@@ -236,17 +236,17 @@ func (f *quietFeed) Next(ctx context.Context) ([]events.Event, error) {
 	if deadline, ok := ctx.Deadline(); !ok || time.Until(deadline) > keepAlive {
 		return nil, errors.New("there is no deadline")
 	}
-	if f.asked.Add(1) == 1 {
+	if f.reads.Add(1) == 1 {
 		return nil, errIdle
 	}
 	return nil, events.ErrClosed
 }
 
-// TestAResumedStreamRespondsImmediately: the next event may be far away.
+// TestAResumedStreamRespondsImmediately: the next event may be late.
 func TestAResumedStreamRespondsImmediately(t *testing.T) {
 	t.Parallel()
 	feed := newFeed(t, events.Config{})
-	server := hastyServer(t, feed)
+	server := serverWithShortTimeouts(t, feed)
 	first := block(t, bufio.NewReader(listen(t, server, "").Body))
 	began := time.Now()
 	response := listen(t, server, strings.TrimPrefix(first[:strings.IndexByte(first, '\n')], "id: "))

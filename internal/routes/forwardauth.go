@@ -48,7 +48,7 @@ func (p *public) respondAuth(c *gin.Context, q *forwardauth.Question, mistake *f
 
 // warnUntrustedProxy warns once about X-Forwarded-For from a peer that is not
 // trusted: allow-lists of keys are then checked against the address of the proxy,
-// whoever its client is. A client that is not a proxy and invents the header
+// for every client. A client that is not a proxy and invents the header
 // causes the warning and nothing else.
 func (p *public) warnUntrustedProxy(c *gin.Context) {
 	if !p.trustsNoProxy || len(c.Request.Header[forwardauth.HeaderForwardedFor]) == 0 || p.warned.Swap(true) {

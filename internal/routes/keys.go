@@ -25,9 +25,9 @@ const (
 // writeTime is what a write may take, without its wait.
 const writeTime = 20 * time.Second
 
-// Keys manages keys. Many goroutines call its methods at once, and each bounds
-// its own time. Errors are those of package managedkey, whose texts are for the
-// caller, or others, whose texts are not.
+// Keys manages keys. Many goroutines call its methods concurrently, and each
+// bounds its own time. Errors are those of package managedkey, whose texts are
+// for the caller, or others, whose texts are not.
 type Keys interface {
 	Create(ctx context.Context, by managedkey.Caller, fields managedkey.Fields) (managedkey.Written, error)
 	List(ctx context.Context, by managedkey.Caller, q managedkey.Query) (managedkey.Page, error)
@@ -111,8 +111,8 @@ func (a *admin) writeOne(c *gin.Context, status int, do func(ctx context.Context
 	})
 }
 
-// write does a write, and waits for the write acknowledgement if the request asks
-// for it.
+// write does a write, and waits for the write acknowledgement if the request
+// requires for it.
 func (a *admin) write(c *gin.Context, status int, isNew bool, do func(ctx context.Context, q *adminQuery) (managedkey.Written, error)) {
 	q, problem := readAdminQuery(c, paramOwner, paramWait, paramTimeout)
 	if problem == nil && q.wait != "" && a.Syncer == nil {
@@ -146,7 +146,7 @@ func (a *admin) write(c *gin.Context, status int, isNew bool, do func(ctx contex
 }
 
 // wait waits until the write has been applied. A failed wait is not a failed
-// write, which must not be repeated: the result then says that no instance is
+// write, which must not be repeated: the result then reports that no instance is
 // known to have applied it.
 func (a *admin) wait(ctx context.Context, q *adminQuery, written managedkey.Written) api.SyncResult {
 	ctx, cancel := context.WithTimeout(ctx, q.timeout)

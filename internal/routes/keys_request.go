@@ -48,7 +48,7 @@ type adminQuery struct {
 	inactive      bool
 	cursor, keyID string
 	limit         int
-	wait          string // "": not asked for
+	wait          string // "": not requested
 	timeout       time.Duration
 }
 
@@ -329,7 +329,7 @@ func checkInside(name string, tokens *json.Decoder, isObject bool, depth int) *c
 }
 
 // readOverlap reads the body of a rotation. There is no default, because any
-// would surprise somebody.
+// would surprise someone.
 func readOverlap(c *gin.Context) (time.Duration, error) {
 	body, problem := readJSON(c, maxKeyBody, "the body may have at most 64 KiB")
 	if problem != nil {

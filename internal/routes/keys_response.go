@@ -41,7 +41,7 @@ func auditEntryOf(e *managedkey.Entry) api.AuditEntry {
 // etag is a strong entity tag.
 func etag(k *managedkey.Key) string { return `"` + k.Digest + `"` }
 
-// keyPath is the path of a key. The id is one segment, whatever it contains.
+// keyPath is the path of a key. The id is one segment, with any content.
 func keyPath(id string) string { return api.PathKeys + "/" + url.PathEscape(id) }
 
 // keyDetail is the text for the caller. Errors of the database may contain

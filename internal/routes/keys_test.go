@@ -245,7 +245,7 @@ func TestInvalidRequestsToTheAdminAPI(t *testing.T) {
 		"empty cursor":         {"GET", "/v1/keys?cursor=", "", 400, "cursor"},
 		"another one's cursor": {"GET", "/v1/keys?cursor=another", "", 400, "does not belong"},
 		"perhaps inactive":     {"GET", "/v1/keys?include_inactive=1", "", 400, "true or false"},
-		"wait for everybody":   {"POST", "/v1/keys/a/revoke?wait=all", "", 400, "instance or fleet"},
+		"wait for everyone":    {"POST", "/v1/keys/a/revoke?wait=all", "", 400, "instance or fleet"},
 		"timeout alone":        {"POST", "/v1/keys/a/revoke?timeout=1s", "", 400, "timeout needs wait"},
 		"a long timeout":       {"POST", "/v1/keys/a/revoke?wait=fleet&timeout=2m", "", 400, "at most 1m"},
 		"wait of a read":       {"GET", "/v1/keys/a?wait=fleet", "", 400, "may have only"},
@@ -285,10 +285,10 @@ func TestAWriteSucceedsEvenIfItsWaitFails(t *testing.T) {
 	}
 	handler := newGoldenAdmin(t, func(c *AdminConfig) { c.Syncer = nil })
 	if got := askAdmin(handler, "POST", "/v1/keys/a/revoke?wait=fleet", ""); got.StatusCode != http.StatusBadRequest {
-		t.Errorf("without receipts: %d %s", got.StatusCode, got.body)
+		t.Errorf("without write acknowledgements: %d %s", got.StatusCode, got.body)
 	}
 	if got := askAdmin(handler, "POST", "/v1/keys/a/revoke", ""); got.StatusCode != http.StatusOK {
-		t.Errorf("without receipts: %d %s", got.StatusCode, got.body)
+		t.Errorf("without write acknowledgements: %d %s", got.StatusCode, got.body)
 	}
 }
 

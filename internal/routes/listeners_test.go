@@ -15,18 +15,21 @@ import (
 	"github.com/keytail/keytail/internal/forwardauth"
 )
 
-// asked is a Validator that records the last request.
-type asked struct {
+// recordingValidator is a Validator that records the last request.
+type recordingValidator struct {
 	request apikey.Request
 	keys    int
 }
 
-func (a *asked) Validate(_ context.Context, _ string, req *apikey.Request) apikey.Verdict {
+func (a *recordingValidator) Validate(_ context.Context, _ string, req *apikey.Request) apikey.Verdict {
 	a.request = *req
 	a.keys++
 	return apikey.Verdict{Code: apikey.Valid, Record: &apikey.Record{KeyID: "k", UserID: "u"}}
 }
-func (a *asked) Refuse(code apikey.Code) apikey.Verdict { return apikey.Verdict{Code: code} }
+
+func (a *recordingValidator) Refuse(code apikey.Code) apikey.Verdict {
+	return apikey.Verdict{Code: code}
+}
 
 func TestPoliciesAreChecked(t *testing.T) {
 	t.Parallel()
@@ -48,7 +51,7 @@ func TestPoliciesAreChecked(t *testing.T) {
 		err := forwardauth.CheckPolicy(name, test.policy)
 		_, built := NewPublic(PublicConfig{Config: forwardauth.Config{Validator: goldenKeys{}, Policies: map[string]forwardauth.Policy{name: test.policy}}})
 		if (err == nil) != (built == nil) {
-			t.Errorf("%q: CheckPolicy says %v, NewPublic %v", name, err, built)
+			t.Errorf("%q: CheckPolicy returns %v, NewPublic %v", name, err, built)
 		}
 		if test.want == "" && err != nil || test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want)) {
 			t.Errorf("%q: %v, want %q", name, err, test.want)
@@ -65,7 +68,7 @@ func FuzzPolicyPath(f *testing.F) {
 	} {
 		f.Add("GET", tail)
 	}
-	var v asked
+	var v recordingValidator
 	handler := newPublic(f, PublicConfig{Config: forwardauth.Config{Validator: &v, Policies: map[string]forwardauth.Policy{
 		"open": {}, "strict": {Scopes: []string{"nobody:has"}, OrgID: "acme"},
 	}}})
@@ -76,13 +79,13 @@ func FuzzPolicyPath(f *testing.F) {
 		}
 		r := authRequest("key-of-root")
 		r.Method, r.URL = method, parsed
-		v = asked{}
+		v = recordingValidator{}
 		got := answerOf(handler, r)
 		checkFuzzed(t, got, "key-of-root")
 		exact := tail == "" || tail[0] == '/' || tail[0] == '?'
 		switch {
 		case exact && (got.StatusCode != http.StatusOK || v.keys != 1 || len(v.request.Scopes) != 1 || v.request.OrgID != "acme"):
-			t.Errorf("%q: status %d, asked for %v", tail, got.StatusCode, v.request)
+			t.Errorf("%q: status %d, requested %v", tail, got.StatusCode, v.request)
 		case !exact && (got.StatusCode != http.StatusNotFound || v.keys != 0):
 			t.Errorf("%q: status %d for a policy that is not there", tail, got.StatusCode)
 		}
@@ -93,7 +96,7 @@ func FuzzPolicyPath(f *testing.F) {
 // cost work.
 func TestCallerTokensAreCheckedBeforeTheBody(t *testing.T) {
 	t.Parallel()
-	var v asked
+	var v recordingValidator
 	handler := newPublic(t, PublicConfig{Config: forwardauth.Config{Validator: &v}, Callers: fakeTokens{"caller-token-of-web": "web"}})
 	r := verifyOf(`{"key":"key-of-root"}`)
 	r.Header.Set("X-Request-Id", "key-of-root")
@@ -118,7 +121,7 @@ func TestCallerTokensAreNotRepeatedWhereKeysAreElsewhere(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	handler := newPublic(t, PublicConfig{Config: forwardauth.Config{Validator: &asked{}, KeySources: sources}, Callers: fakeTokens{"caller-token-of-web": "web"}})
+	handler := newPublic(t, PublicConfig{Config: forwardauth.Config{Validator: &recordingValidator{}, KeySources: sources}, Callers: fakeTokens{"caller-token-of-web": "web"}})
 	r := verifyOf(`{"key":"key-of-root"}`)
 	r.Header.Set("Authorization", "Bearer caller-token-of-web")
 	r.Header.Set("X-Request-Id", "caller-token-of-web")
@@ -164,7 +167,7 @@ func TestAdminRequiresATokenOnEveryPath(t *testing.T) {
 		prepare      func(*http.Request)
 		status       int
 	}{
-		"livez is for everybody":  {"GET", "/livez", nil, 200},
+		"livez is for everyone":   {"GET", "/livez", nil, 200},
 		"page":                    {"GET", "/", nil, 401},
 		"status":                  {"GET", "/v1/status", nil, 401},
 		"unknown path":            {"GET", "/v1/none", nil, 401},
@@ -203,7 +206,7 @@ func TestAdminRequiresATokenOnEveryPath(t *testing.T) {
 		}
 	}
 	if _, err := NewAdmin(AdminConfig{Status: func() Status { return Status{} }}); err == nil {
-		t.Error("an admin listener for everybody, and no error")
+		t.Error("an admin listener for everyone, and no error")
 	}
 }
 

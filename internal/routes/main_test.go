@@ -150,9 +150,9 @@ func goldenServers(t testing.TB) map[string]http.Handler {
 		"policies": newPublic(t, PublicConfig{Config: forwardauth.Config{Validator: keys, KeySources: sources, Policies: map[string]forwardauth.Policy{
 			"open": {}, "strict": {Scopes: []string{"nobody:has"}},
 		}}}),
-		"callers":  newPublic(t, PublicConfig{Config: forwardauth.Config{Validator: keys}, Callers: fakeTokens{"caller-token-of-web": "web"}}),
-		"admin":    newGoldenAdmin(t),
-		"receipts": newPublic(t, PublicConfig{Config: forwardauth.Config{Validator: keys}, Callers: fakeTokens{"caller": "web"}, Syncer: goldenSyncer{}, Events: slowFeed{}}),
+		"callers": newPublic(t, PublicConfig{Config: forwardauth.Config{Validator: keys}, Callers: fakeTokens{"caller-token-of-web": "web"}}),
+		"admin":   newGoldenAdmin(t),
+		"syncing": newPublic(t, PublicConfig{Config: forwardauth.Config{Validator: keys}, Callers: fakeTokens{"caller": "web"}, Syncer: goldenSyncer{}, Events: slowFeed{}}),
 	}
 	for name, status := range goldenStates() {
 		handlers[name], err = NewOperations(OperationsConfig{

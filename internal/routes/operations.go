@@ -34,21 +34,21 @@ type Status struct {
 	// LagMS is how long the last change took to arrive, in milliseconds.
 	// Negative: unknown.
 	LagMS int64
-	// Note says how the guarantees are limited here, for example on a sharded
-	// cluster. Empty: they are not.
+	// Note describes how the guarantees are limited here, for example on a
+	// sharded cluster. Empty: they are not.
 	Note string
-	// IndexMissing says that the hash has no unique index any more, and what to
-	// do. Empty: it has one.
+	// IndexMissing is a message, if the hash no longer has a unique index, with
+	// what to do. Empty: it has one.
 	IndexMissing string
 	// LastLoss is the last loss of history. Nil: there was none.
 	LastLoss *Loss
-	// Usage tells how far the writing of last_used and usage_count is. Nil:
+	// Usage reports how far the writing of last_used and usage_count is. Nil:
 	// keytail does not write them. Verdicts do not depend on it, so neither Ready
 	// nor Strict does.
 	Usage *Usage
 }
 
-// Usage tells how far the writing of last_used and usage_count is.
+// Usage reports how far the writing of last_used and usage_count is.
 type Usage struct {
 	// PendingKeys have a use that is not written yet, and one command writes
 	// BatchSize of them.
@@ -66,7 +66,7 @@ type Loss struct {
 }
 
 // OperationsConfig configures the operations listener. Many goroutines call its
-// functions at once.
+// functions concurrently.
 type OperationsConfig struct {
 	// Status is required.
 	Status func() Status
@@ -105,7 +105,7 @@ func NewOperations(config OperationsConfig) (http.Handler, error) {
 // reason.
 func ready(status func() Status) gin.HandlerFunc {
 	return func(c *gin.Context) {
-		strict, ok := wantsStrict(c.Request.URL.RawQuery)
+		strict, ok := parseStrict(c.Request.URL.RawQuery)
 		if !ok {
 			writeProblem(c, api.CodeBadRequest, "the query must be strict=1, strict=0 or empty")
 			return
@@ -119,9 +119,9 @@ func ready(status func() Status) gin.HandlerFunc {
 	}
 }
 
-// wantsStrict reads readyz's query. A misspelt one must not select the check that
-// is not strict.
-func wantsStrict(query string) (strict, ok bool) {
+// parseStrict reads readyz's query. A misspelt one must not select the check
+// that is not strict.
+func parseStrict(query string) (strict, ok bool) {
 	return query == "strict=1", query == "" || query == "strict=0" || query == "strict=1"
 }
 

@@ -13,7 +13,7 @@ import (
 	"github.com/keytail/keytail/internal/forwardauth"
 )
 
-// Validator validates keys. Many goroutines call its methods at once.
+// Validator validates keys. Many goroutines call its methods concurrently.
 type Validator = forwardauth.Validator
 
 // PublicConfig configures the public listener.
@@ -42,7 +42,7 @@ type public struct {
 }
 
 // NewPublic makes the handler of the public listener: verify, forward-auth, sync,
-// events and livez. The error says what is wrong in the configuration.
+// events and livez. The error describes what is wrong in the configuration.
 func NewPublic(config PublicConfig) (http.Handler, error) {
 	authority, err := forwardauth.New(config.Config)
 	if err != nil {
@@ -81,7 +81,7 @@ func (p *public) otherMethod(c *gin.Context) {
 // document serves the OpenAPI document.
 func document(c *gin.Context) { c.Data(http.StatusOK, "application/yaml", api.OpenAPI) }
 
-// live responds as long as the process runs. It says nothing about MongoDB.
+// live responds while the process runs. It does not depend on MongoDB.
 func live(c *gin.Context) {
 	c.Data(http.StatusOK, "text/plain; charset=utf-8", []byte("ok\n"))
 }

@@ -35,8 +35,8 @@ var (
 	ErrDatabaseUnavailable = errors.New("the database did not answer")
 )
 
-// Syncer tells how far instances are. Many goroutines call its methods at once.
-// An error is one of the above, or that of ctx.
+// Syncer reports how far instances are. Many goroutines call its methods
+// concurrently. An error is one of the above, or that of ctx.
 type Syncer interface {
 	// Wait returns when this instance (fleet: every live one) has applied all
 	// changes up to a revision, or when ctx's deadline has passed, which is not
@@ -151,7 +151,7 @@ func (q *syncRequest) readParameter(name, value string) (problem *callerError) {
 	return problem
 }
 
-// readTimeout reads how long a caller wants to wait.
+// readTimeout reads how long a caller will wait.
 func readTimeout(value string) (time.Duration, *callerError) {
 	timeout, err := time.ParseDuration(value)
 	if err != nil || timeout <= 0 || timeout > longestWait {
@@ -169,7 +169,7 @@ func writeSyncError(c *gin.Context, err error) {
 	case errors.Is(err, ErrTooManyWaiting), errors.Is(err, events.ErrBusy):
 		writeProblem(c, api.CodeTooManyWaiting, "too many requests are waiting already, try again")
 	case errors.Is(err, events.ErrClosed):
-		writeProblem(c, api.CodeShuttingDown, "this instance is shutting down, ask another one")
+		writeProblem(c, api.CodeShuttingDown, "this instance is shutting down, use another one")
 	default:
 		writeProblem(c, api.CodeDatabaseUnavailable, "the database did not return the list of instances, try again")
 	}

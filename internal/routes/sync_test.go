@@ -47,16 +47,16 @@ func (goldenSyncer) Instances(context.Context) ([]Instance, error) {
 	}, nil
 }
 
-// everybody accepts every token.
-type everybody struct{}
+// everyone accepts every token.
+type everyone struct{}
 
-func (everybody) Name(string) (string, bool) { return "somebody", true }
+func (everyone) Name(string) (string, bool) { return "someone", true }
 
 // TestAWaitMayExceedTheServersTimeouts: those are for requests that a client
 // prolongs.
 func TestAWaitMayExceedTheServersTimeouts(t *testing.T) {
 	t.Parallel()
-	server := httptest.NewUnstartedServer(newPublic(t, PublicConfig{Config: forwardauth.Config{Validator: loadKeys(t)}, Callers: everybody{}, Syncer: slowSyncer{}}))
+	server := httptest.NewUnstartedServer(newPublic(t, PublicConfig{Config: forwardauth.Config{Validator: loadKeys(t)}, Callers: everyone{}, Syncer: slowSyncer{}}))
 	server.Config.ReadTimeout, server.Config.WriteTimeout = 50*time.Millisecond, 50*time.Millisecond
 	server.Start()
 	t.Cleanup(server.Close)

@@ -33,7 +33,7 @@ func (p *public) requireCaller(c *gin.Context) {
 	if p.callers == nil {
 		return
 	}
-	token, ok := soleToken(c.Request.Header["Authorization"])
+	token, ok := singleToken(c.Request.Header["Authorization"])
 	if ok {
 		_, ok = p.callers.Name(token)
 	}
@@ -45,9 +45,9 @@ func (p *public) requireCaller(c *gin.Context) {
 	refuseToken(c, token, p.authority.Challenge(), "send Authorization: Bearer with a caller token (not with the API key)")
 }
 
-// soleToken is the bearer token of an Authorization header. Two headers are
+// singleToken is the bearer token of an Authorization header. Two headers are
 // refused: a proxy in front may have checked the other one.
-func soleToken(values []string) (token string, ok bool) {
+func singleToken(values []string) (token string, ok bool) {
 	switch len(values) {
 	case 0:
 		return "", true // Name counts it

@@ -13,7 +13,7 @@ import (
 	"github.com/keytail/keytail/internal/preload"
 )
 
-// UsageMode says whether the use of keys is written to their documents.
+// UsageMode selects whether the use of keys is written to their documents.
 type UsageMode string
 
 const (
@@ -55,7 +55,7 @@ type Config struct {
 	// CacheSizeMiB is the hard limit of the cache, in MiB. Zero:
 	// keycache.DefaultSizeMiB.
 	CacheSizeMiB int
-	// Preload says whether the cache is complete. Empty: preload.Auto.
+	// Preload selects whether the cache is complete. Empty: preload.Auto.
 	Preload preload.Mode
 	// AuditInterval is the time between two audits. Zero:
 	// preload.DefaultAuditInterval.
@@ -63,7 +63,7 @@ type Config struct {
 	// KeyPrefix is the prefix of keys that keytail generates. Empty:
 	// apikey.DefaultPrefix.
 	KeyPrefix string
-	// Usage says whether the use of keys is written. Empty: UsageWrite.
+	// Usage selects whether the use of keys is written. Empty: UsageWrite.
 	Usage UsageMode
 	// Logger: nil is silent.
 	Logger *zap.Logger

@@ -31,7 +31,7 @@ type health struct {
 	doubt  func(lost bool)
 	logger *zap.Logger
 	now    func() time.Time
-	// index says what is wrong with the unique index, empty if nothing is.
+	// index is what is wrong with the unique index, empty if nothing is.
 	index func() string
 	// sharded reports whether the deployment is a sharded cluster.
 	sharded func() bool
@@ -42,7 +42,7 @@ type health struct {
 
 // shardedNote is guarantee 1 on a sharded cluster: the cluster times of its shards
 // are only loosely coupled, and a heartbeat proves nothing about another shard.
-const shardedNote = "sharded cluster: a change is felt within max_stale plus the lag between shards"
+const shardedNote = "sharded cluster: a change takes effect within max_stale plus the lag between shards"
 
 func newHealth(s *Service, now func() time.Time) *health {
 	h := &health{
@@ -79,7 +79,7 @@ func (h *health) run(ctx context.Context) error {
 	seenLive := false
 	for {
 		signs := h.signs()
-		h.doubt(signs.lost())
+		h.doubt(signs.isLost())
 		now := signs.state()
 		if now != last {
 			h.logger.Info("state changed", zap.String("from", string(last)), zap.String("to", string(now)))

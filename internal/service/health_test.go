@@ -51,7 +51,7 @@ func TestChangesMayBeMissed(t *testing.T) {
 		{signs{began: true, down: true}, true},
 		{signs{down: true}, true},
 	} {
-		if got := c.signs.lost(); got != c.want {
+		if got := c.signs.isLost(); got != c.want {
 			t.Errorf("%+v: %v", c.signs, got)
 		}
 	}

@@ -9,7 +9,7 @@ import (
 	"github.com/keytail/keytail/internal/mongotest"
 )
 
-// The tail asks how long a scan takes: catching up may take twice as long.
+// The tail reads how long a scan takes: catching up may take twice as long.
 func TestTheTailKnowsHowLongAScanTakes(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
 		client, database := s.Client(t), s.Database(t)

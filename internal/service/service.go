@@ -61,7 +61,7 @@ func New(ctx context.Context, config Config) (*Service, error) {
 }
 
 // Prepare checks the database, and fails if keytail could not keep its guarantees
-// with it. The error says what to do.
+// with it. The error describes what to do.
 func (s *Service) Prepare(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, PrepareTimeout)
 	defer cancel()
@@ -103,21 +103,20 @@ func (s *Service) Record(id apikey.DocID, at time.Time) {
 }
 
 // lastScan is how long the last complete scan took, zero if there was none. The tail
-// asks: catching up may take twice as long.
+// reads this: catching up may take twice as long.
 func (s *Service) lastScan() time.Duration { return s.loader.LastScan() }
 
 // Run follows the change stream until ctx ends, and returns nil when everything has
 // stopped. Until it runs, nothing is answered from the cache: each request reads the
 // database. It can be called once.
 //
-// The functions in with run as long as the tail does; an error of one of them stops
-// the service.
+// The functions in with run until the tail stops; an error of one of them stops the service.
 func (s *Service) Run(ctx context.Context, with ...func(context.Context) error) error {
 	if s.running.Swap(true) {
 		return ErrStarted
 	}
-	// The heartbeat stops last: as long as its document exists, the fleet counts on
-	// this instance, and after that nothing may be answered from its cache.
+	// The heartbeat stops last: while its document exists, the fleet counts on this instance, and
+	// after that nothing may be answered from its cache.
 	beating, stopHeartbeat := context.WithCancel(context.WithoutCancel(ctx))
 	heartbeat := make(chan error, 1)
 	go func() { heartbeat <- s.Heartbeater.Run(beating) }()
@@ -159,7 +158,7 @@ func (s *Service) Live() <-chan struct{} { return s.health.firstLive }
 
 // Drain makes Status report not ready from now on, and ends what could last longer
 // than a shutdown: streams of events, whose clients continue at another instance,
-// and waits for a revision, as if their time were up. Everything else goes on.
+// and waits for a revision, as if their time were up. Everything else continues.
 func (s *Service) Drain() {
 	s.health.draining.Store(true)
 	s.Events.Close()

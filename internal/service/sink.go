@@ -12,8 +12,8 @@ import (
 
 // sink passes what the stream delivers to the cache first, and then to those who
 // listen: a listener that acts on an event gets answers from the new data. The
-// watches come last because they act at once, and a watch that ends may make its
-// handler look at the events.
+// watches come last because they act immediately, and a watch that ends may
+// make its handler look at the events.
 type sink struct {
 	changestream.Sink
 	events  *events.Hub
@@ -28,7 +28,7 @@ func (s sink) Apply(change *keycache.Change) {
 	if !s.watches.CountChange(0) {
 		return
 	}
-	// An _id without a text form is not that of a key, so nobody watches it.
+	// An _id without a text form is not that of a key, so it has no watches.
 	if id, ok := keystore.IDText(change.ID); ok {
 		s.watches.RecheckKey(id, 0)
 	}
@@ -51,8 +51,8 @@ func (s sink) Fresh(f keycache.Freshness) {
 	s.fleet.NotifyProgress()
 }
 
-// lost is called by the tail when all entries have become invalid.
-func (s sink) lost(reason changestream.Reason) {
+// reportLoss is called by the tail when all entries have become invalid.
+func (s sink) reportLoss(reason changestream.Reason) {
 	s.events.Lost(string(reason))
 	s.watches.ChangedAll()
 }

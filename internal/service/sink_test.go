@@ -97,7 +97,7 @@ func TestAWatchIsRecheckedAfterTheCache(t *testing.T) {
 		{"another key", func() { tail.Apply(&keycache.Change{ID: docID(t, "k2")}) }, []string{"applied"}},
 		{"the key", func() { tail.Apply(&keycache.Change{ID: docID(t, "k1")}) }, []string{"applied", "rechecked"}},
 		{"no key", func() { tail.Apply(&keycache.Change{ID: "unreadable"}) }, []string{"applied"}},
-		{"a loss", func() { tail.lost("drop") }, []string{"rechecked"}},
+		{"a loss", func() { tail.reportLoss("drop") }, []string{"rechecked"}},
 		{"a new stream", func() { tail.Open(7) }, []string{"opened", "rechecked"}},
 	} {
 		c.do()

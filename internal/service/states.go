@@ -53,10 +53,10 @@ func (s signs) state() State {
 	}
 }
 
-// lost reports whether changes may have been missed: the stream has not been fresh
-// for longer than max_stale. A service whose stream was never fresh has missed
-// nothing until the database fails, too.
-func (s signs) lost() bool { return !s.fresh && (s.began || s.down) }
+// isLost reports whether changes may have been missed: the stream has not been fresh for longer
+// than max_stale. A service whose stream was never fresh has missed nothing until the database
+// fails, too.
+func (s signs) isLost() bool { return !s.fresh && (s.began || s.down) }
 
 // Status is the state of the service, and what it depends on.
 type Status struct {
@@ -79,7 +79,7 @@ type Status struct {
 	// Note is a sentence on a guarantee that is weaker here, as on a sharded cluster.
 	// Empty: the guarantees hold as documented.
 	Note string
-	// IndexMissing says that the hash has no unique index any more, and what to do.
+	// IndexMissing is a message, with what to do, if the hash no longer has a unique index.
 	// Empty: it has one.
 	IndexMissing string
 	// LastLoss is the last time that history was lost. Nil: never.

@@ -79,7 +79,7 @@ func Wire(config Config) (*Service, error) {
 	maxAwait, watchdog := changestream.TimeoutsFor(config.MaxStale)
 	if s.Tail, err = changestream.New(changestream.Config{
 		Database: keysDatabase, Scope: scope, Schema: config.Schema, Collection: watchedKeys{store, s.index}, Heartbeater: s.Heartbeater,
-		Sink: s.sink, OnLoss: s.sink.lost, LastScan: s.lastScan,
+		Sink: s.sink, OnLoss: s.sink.reportLoss, LastScan: s.lastScan,
 		MaxAwait: scope.MaxAwait(maxAwait, config.MaxStale), Watchdog: watchdog, Logger: logger, Registerer: registerer,
 	}); err != nil {
 		return nil, err
@@ -112,7 +112,7 @@ func Wire(config Config) (*Service, error) {
 	return s, s.registerMetrics()
 }
 
-// freshness is the freshness of the cache as the fleet asks for it.
+// freshness is the freshness of the cache in the form that the fleet requires.
 func freshness(cache *keycache.Cache) func() (time.Time, clustertime.Time) {
 	return func() (time.Time, clustertime.Time) {
 		if fresh := cache.Freshness(); fresh != nil {

@@ -5,7 +5,7 @@ import (
 	"syscall"
 )
 
-// dieWithParent makes the kernel kill the child when the test binary is killed.
-func dieWithParent(cmd *exec.Cmd) {
+// killWithParent makes the kernel kill the child when the test binary is killed.
+func killWithParent(cmd *exec.Cmd) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 }

@@ -4,6 +4,6 @@ package testprogram
 
 import "os/exec"
 
-// dieWithParent does nothing: only Linux has such a signal. On other systems a
+// killWithParent does nothing: only Linux has such a signal. On other systems a
 // child survives a killed test binary.
-func dieWithParent(*exec.Cmd) {}
+func killWithParent(*exec.Cmd) {}

@@ -3,6 +3,6 @@
 // examples/fastapi.
 //
 // A test that needs a program which is not installed is skipped, and the message
-// tells how to install it. KEYTAIL_TEST_REQUIRE=secantus,nginx turns the skip into
-// a failure; .ci/run requires every program that it installs.
+// describes how to install it. KEYTAIL_TEST_REQUIRE=secantus,nginx turns the
+// skip into a failure; .ci/run requires every program that it installs.
 package testprogram

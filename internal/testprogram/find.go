@@ -17,7 +17,7 @@ type Program struct {
 	// Places are paths, or names to look up on PATH, in the order of preference.
 	// An empty place is ignored.
 	Places []string
-	// Install tells how to install the program.
+	// Install describes how to install the program.
 	Install string
 }
 

@@ -41,7 +41,7 @@ func Start(program string, args []string, dir string) (*Process, error) {
 	defer func() { _ = log.Close() }()
 	p := &Process{cmd: exec.Command(program, args...), log: log.Name(), done: make(chan struct{})}
 	p.cmd.Stdout, p.cmd.Stderr, p.cmd.Dir = log, log, dir
-	dieWithParent(p.cmd)
+	killWithParent(p.cmd)
 	started := make(chan error)
 	go func() {
 		runtime.LockOSThread()

@@ -34,7 +34,7 @@ func wait(ctx context.Context, passed <-chan time.Time) bool {
 
 // Jitter returns d, longer or shorter by a random share of up to fraction (0.1
 // is a tenth). Without it, instances that were started at the same moment would
-// do their periodic work at the same moment for ever.
+// do their periodic work at the same moment forever.
 func Jitter(d time.Duration, fraction float64) time.Duration {
 	return d + time.Duration(fraction*(2*rand.Float64()-1)*float64(d))
 }

@@ -39,7 +39,7 @@ func TestSleepOnUsesTheGivenClock(t *testing.T) {
 		return passed
 	}
 	if !SleepOn(t.Context(), clock, time.Hour) || asked != time.Hour {
-		t.Errorf("the clock was asked for %v, want an hour", asked)
+		t.Errorf("the sleep on the clock was %v, want an hour", asked)
 	}
 }
 

@@ -27,8 +27,8 @@ import (
 )
 
 // minToken is the shortest token, in bytes. 16 characters of a random token have
-// at least 64 bits (in hex), which nobody guesses over a network; shorter ones
-// are passwords made up by people.
+// at least 64 bits (in hex), which cannot be guessed over a network; shorter
+// ones are passwords made up by people.
 const minToken = 16
 
 // maxToken excludes a line that is a mistake (a key file, a whole document).
@@ -182,14 +182,14 @@ func parseLine(text string) (entry, error) {
 		return entry{}, errors.New("it must have the form name=token")
 	case !validName.MatchString(name):
 		return entry{}, errors.New("a name must have 1 to 64 letters, digits or the characters . _ ~ -, without spaces around '='")
-	case len(token) < minToken || len(token) > maxToken || !printable(token):
+	case len(token) < minToken || len(token) > maxToken || !isPrintable(token):
 		return entry{}, fmt.Errorf("the token of %s must have 16 to 512 printable ASCII characters and no spaces, such as the output of: openssl rand -hex 32", name)
 	}
 	return entry{name: name, hash: sha256.Sum256([]byte(token))}, nil
 }
 
 // printable: what a header can carry, without the space that would end it.
-func printable(text string) bool {
+func isPrintable(text string) bool {
 	for i := range len(text) {
 		if text[i] <= ' ' || text[i] > '~' {
 			return false

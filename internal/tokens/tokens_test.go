@@ -22,7 +22,7 @@ const (
 	tokenB = "bbbbbbbbbbbbbbbb-of-batch="
 )
 
-// write puts the file there at once: a look may be under way.
+// write puts the file there immediately: a look may be in progress.
 func write(t *testing.T, path, content string, mode os.FileMode) {
 	t.Helper()
 	unfinished := path + ".unfinished"
@@ -82,7 +82,7 @@ func TestInvalidFilesAreRefused(t *testing.T) {
 		"no equals sign":   {tokenA, 0o600, ", line 1: it must have the form name=token"},
 		"name":             {"a b=" + tokenA, 0o600, "a name must have 1 to 64 letters"},
 		"space after name": {"web =" + tokenA, 0o600, "without spaces around '='"},
-		"empty":            {"# nobody yet\n", 0o600, " has no token"},
+		"empty":            {"# empty so far\n", 0o600, " has no token"},
 		"too big":          {strings.Repeat("#\n", 1<<19+1), 0o600, "more than 1 MiB"},
 	} {
 		_, path, err := open(t, test.content, test.mode)

@@ -42,7 +42,7 @@ func (b *batch) sizeFor(limit time.Duration) int {
 // observe records that n keys took this long, with that limit.
 func (b *batch) observe(n int, took, limit time.Duration) {
 	if n < b.sizeFor(limit) || took > limit*3/4 {
-		return // the end of a flush says little about a whole batch
+		return // the end of a flush is no measure of a whole batch
 	}
 	size := b.size.Load()
 	b.size.Store(min(size+max(1, size/4), batchSize))
@@ -57,6 +57,6 @@ func (b *batch) halve(n int, limit time.Duration) bool {
 	return n > 1
 }
 
-// tooSlow reports whether a command reached the server and did not end in time.
-// A smaller one may.
-func tooSlow(err error) bool { return mongo.IsTimeout(err) && !notApplied(err) }
+// isTooSlow reports whether a command reached the server and did not end in
+// time. A smaller one may.
+func isTooSlow(err error) bool { return mongo.IsTimeout(err) && !wasNotApplied(err) }

@@ -47,5 +47,5 @@
 //   - last_used is the time of the clock of the machine that answered.
 //
 // The change stream's filter leaves out updates of only these two fields, so
-// these writes do not come back to the cache of any instance.
+// these writes do not reach the cache of any instance.
 package usage

@@ -55,7 +55,7 @@ func (u *Recorder) flush(ctx context.Context, limit time.Duration) error {
 // writeAll sends commands until everything is written, and returns what it did
 // not try to send. After a command that times out it sends smaller ones, for
 // one interval: the next flush is due by then, and shows whether they are small
-// enough. Any other error ends the flush at once.
+// enough. Any other error ends the flush immediately.
 func (u *Recorder) writeAll(ctx context.Context, rest []pending, limit time.Duration) ([]pending, error) {
 	began := time.Now()
 	var failure error
@@ -73,7 +73,7 @@ func (u *Recorder) writeAll(ctx context.Context, rest []pending, limit time.Dura
 			continue
 		}
 		failure = err
-		if !tooSlow(err) || !u.batch.halve(n, limit) || time.Since(began) > u.config.Interval {
+		if !isTooSlow(err) || !u.batch.halve(n, limit) || time.Since(began) > u.config.Interval {
 			break
 		}
 	}
@@ -97,12 +97,12 @@ func (u *Recorder) write(ctx context.Context, batch []pending, limit time.Durati
 	var bulk mongo.BulkWriteException
 	switch {
 	case err == nil || errors.As(err, &bulk):
-		// The error of the write concern, if there is one, says that the write
+		// The error of the write concern, if there is one, means that the write
 		// may be rolled back. It has been applied.
 		u.recordRefused(batch, bulk.WriteErrors)
 		u.matched(len(batch)-len(bulk.WriteErrors), result)
 		return nil
-	case notApplied(err):
+	case wasNotApplied(err):
 		u.mergeBack(batch)
 	default:
 		u.dropCounts(batch)
@@ -111,7 +111,7 @@ func (u *Recorder) write(ctx context.Context, batch []pending, limit time.Durati
 }
 
 // models returns the updates of a batch. It leaves out a document whose _id a
-// filter cannot ask for; no stored document has such an _id.
+// filter cannot match; no stored document has such an _id.
 func (u *Recorder) models(batch []pending) ([]pending, []mongo.WriteModel) {
 	kept, models := make([]pending, 0, len(batch)), make([]mongo.WriteModel, 0, len(batch))
 	for _, p := range batch {
@@ -150,15 +150,15 @@ func (u *Recorder) update(p pending) bson.D {
 	return d
 }
 
-// notApplied reports whether a failed command certainly had no effect.
+// wasNotApplied reports whether a failed command certainly had no effect.
 //
 // By now, the driver has sent the command twice, under one transaction number,
 // so that the server did not apply it twice. But a $inc that is sent again in a
 // new command is counted twice if the first one did arrive. So a command is not
 // sent again if it may have arrived. It certainly had no effect in these cases:
-// there was no server or no connection to send it on, the server says so by a
-// label, or the server rejected the whole command before it began.
-func notApplied(err error) bool {
+// there was no server or no connection to send it on, the server reports this
+// by a label, or the server rejected the whole command before it began.
+func wasNotApplied(err error) bool {
 	var selection topology.ServerSelectionError
 	var queue topology.WaitQueueTimeoutError
 	if errors.As(err, &selection) || errors.As(err, &queue) {
@@ -234,7 +234,7 @@ func (u *Recorder) recordRefused(batch []pending, errs []mongo.BulkWriteError) {
 	}
 }
 
-// transientCodes are codes of one update that say nothing about its document:
+// transientCodes are codes of one update that are unrelated to its document:
 // LockTimeout, MaxTimeMSExpired, ShutdownInProgress, WriteConflict,
 // PrimarySteppedDown, NotWritablePrimary, and the interruptions. The update was
 // not made.

@@ -245,7 +245,7 @@ func TestNotApplied(t *testing.T) {
 		"deadline":             {mongo.CommandError{Code: 50}, false},
 		"anything else":        {errors.New("x"), false},
 	} {
-		if got := notApplied(test.err); got != test.want {
+		if got := wasNotApplied(test.err); got != test.want {
 			t.Errorf("%s: %v, want %v", name, got, test.want)
 		}
 	}

@@ -11,8 +11,8 @@ import (
 
 // Prepare finds out whether the user of the connection string may write at all,
 // with an update that matches no document. If the user may not, the error is
-// keystore.ErrUnauthorized, in a sentence that says what to do; any other error
-// says nothing about later writes.
+// keystore.ErrUnauthorized, in a sentence with what to do; any other error
+// does not affect later writes.
 func (u *Recorder) Prepare(ctx context.Context) error {
 	nothing := bson.D{{Key: idField, Value: bson.D{{Key: "$in", Value: bson.A{}}}}}
 	_, err := u.keys.UpdateOne(ctx, nothing, u.update(pending{count: 1, last: 1}))

@@ -360,7 +360,7 @@ func TestTheDriversTimeoutIsRecognised(t *testing.T) {
 		const limit = 200 * time.Millisecond
 		mend := r.fails(bson.E{Key: "blockConnection", Value: true}, bson.E{Key: "blockTimeMS", Value: 2 * limit.Milliseconds()})
 		err := r.Recorder.flush(t.Context(), limit)
-		if !tooSlow(err) {
+		if !isTooSlow(err) {
 			t.Errorf("got %v, want a time-out", err)
 		}
 		if n := r.batch.sizeFor(limit); n >= 10 {

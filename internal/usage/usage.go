@@ -57,7 +57,7 @@ type Config struct {
 	After func(time.Duration) <-chan time.Time
 	// Logger: nil logs nothing.
 	Logger *zap.Logger
-	// Registerer registers the metrics. Nil: there are none.
+	// Registerer registers the metrics. Nil: none.
 	Registerer prometheus.Registerer
 }
 
@@ -191,7 +191,7 @@ func (u *Recorder) stop(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
 	defer cancel()
 	err := u.flush(ctx, stopBatchTimeout)
-	for tooSlow(err) && ctx.Err() == nil {
+	for isTooSlow(err) && ctx.Err() == nil {
 		err = u.flush(ctx, stopBatchTimeout)
 	}
 	if err != nil {

@@ -39,7 +39,7 @@ func TestAKeyWithTwoDocumentsIsReadForEachRequest(t *testing.T) {
 	mustRead := func(when string) {
 		t.Helper()
 		for range 2 {
-			mustBe(t, r.ask(), apikey.Disabled, apikey.SourceFill)
+			mustBe(t, r.validate(), apikey.Disabled, apikey.SourceFill)
 			if reads++; r.store.count() != reads {
 				t.Fatalf("%s: %d reads, want %d", when, r.store.count(), reads)
 			}
@@ -53,5 +53,5 @@ func TestAKeyWithTwoDocumentsIsReadForEachRequest(t *testing.T) {
 	}
 	mustRead("after a refresh")
 	r.clock.advance(keycache.DefaultMaxStale + 1)
-	mustBe(t, r.ask(), apikey.Disabled, apikey.SourceLinearizable)
+	mustBe(t, r.validate(), apikey.Disabled, apikey.SourceLinearizable)
 }

@@ -17,8 +17,8 @@ type breaker struct {
 	probing bool
 	// failedAt is when the last failure that counts was noticed.
 	failedAt time.Time
-	// successes counts the successes. By it, a new failure can be told from the
-	// failure of an attempt that began before the last success.
+	// successes counts the successes. By it, a new failure can be distinguished
+	// from the failure of an attempt that began before the last success.
 	successes uint64
 }
 
@@ -29,7 +29,7 @@ type attempt struct {
 	successes uint64
 }
 
-// begin asks for an attempt. False: the caller must fail at once.
+// begin requests an attempt. False: the caller must fail immediately.
 func (b *breaker) begin() (attempt, bool) {
 	b.mutex.Lock()
 	defer b.mutex.Unlock()
@@ -52,7 +52,7 @@ func (b *breaker) succeeded(p attempt) bool {
 // failed ends an attempt, and reports whether it has opened the breaker. A
 // failure of an attempt that began before the last success is ignored:
 // otherwise the time-outs of all callers that had waited together would reopen
-// the breaker one by one after the database has come back.
+// the breaker one by one after the database is available again.
 func (b *breaker) failed(p attempt, now time.Time) bool {
 	b.mutex.Lock()
 	defer b.mutex.Unlock()
@@ -72,7 +72,7 @@ func (b *breaker) withdraw(p attempt) {
 	b.endLocked(p)
 }
 
-// closeAfter says that a write which was sent at that time has been
+// closeAfter means that a write which was sent at that time has been
 // acknowledged by a majority, which counts as a success.
 func (b *breaker) closeAfter(at time.Time) {
 	b.mutex.Lock()

@@ -40,7 +40,7 @@ func TestBreakerLetsOneThroughUntilOneSucceeds(t *testing.T) {
 	}
 	probe = mustBegin(t, &b)
 	mustRefuse(t, &b)
-	b.withdraw(probe) // the database was not asked
+	b.withdraw(probe) // no read was sent to the database
 	probe = mustBegin(t, &b)
 	mustRefuse(t, &b)
 	if !b.succeeded(probe) || b.isOpen() || b.refuses() {

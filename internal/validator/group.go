@@ -5,7 +5,7 @@ import (
 	"sync"
 )
 
-// group shares work among callers that ask for the same thing, by one rule: a
+// group shares work among callers with the same request, by one rule: a
 // caller gets the result of a flight that began after the caller arrived. A
 // flight is one run of the shared work. So for each of its callers, a flight is
 // as good as a run that the caller had made alone.

@@ -29,7 +29,7 @@ type caller struct {
 	back  bool
 }
 
-func ask(ctx context.Context, g *group[string, int64], key string) *caller {
+func join(ctx context.Context, g *group[string, int64], key string) *caller {
 	c := &caller{}
 	go func() {
 		c.value, c.err = g.do(ctx, key)
@@ -44,10 +44,10 @@ func TestACallerNeverJoinsAFlightThatBeganBeforeIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := &work{leave: make(chan struct{})}
 		g := newGroup(w.run)
-		first := ask(t.Context(), g, "k")
-		late := []*caller{ask(t.Context(), g, "k"), ask(t.Context(), g, "k")}
+		first := join(t.Context(), g, "k")
+		late := []*caller{join(t.Context(), g, "k"), join(t.Context(), g, "k")}
 		if w.begun.Load() != 1 {
-			t.Fatalf("%d runs at once for one key", w.begun.Load())
+			t.Fatalf("%d concurrent runs for one key", w.begun.Load())
 		}
 		w.leave <- struct{}{}
 		synctest.Wait()
@@ -55,7 +55,7 @@ func TestACallerNeverJoinsAFlightThatBeganBeforeIt(t *testing.T) {
 			t.Fatalf("first %+v, late %+v %+v", first, late[0], late[1])
 		}
 		// The second run is in progress: this caller arrived too late for it.
-		later := ask(t.Context(), g, "k")
+		later := join(t.Context(), g, "k")
 		w.leave <- struct{}{}
 		synctest.Wait()
 		if late[0].value != 2 || late[1].value != 2 || later.back {
@@ -74,8 +74,8 @@ func TestKeysDoNotWaitForEachOther(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := &work{leave: make(chan struct{})}
 		g := newGroup(w.run)
-		ask(t.Context(), g, "a")
-		ask(t.Context(), g, "b")
+		join(t.Context(), g, "a")
+		join(t.Context(), g, "b")
 		if w.begun.Load() != 2 {
 			t.Fatalf("%d runs for two keys", w.begun.Load())
 		}
@@ -90,8 +90,8 @@ func TestACallerThatLeavesEndsNoFlightAndBeginsNone(t *testing.T) {
 		w := &work{leave: make(chan struct{})}
 		g := newGroup(w.run)
 		ctx, leave := context.WithCancel(t.Context())
-		first := ask(ctx, g, "k")
-		stays := ask(t.Context(), g, "k")
+		first := join(ctx, g, "k")
+		stays := join(t.Context(), g, "k")
 		leave()
 		synctest.Wait()
 		if !errors.Is(first.err, context.Canceled) || stays.back {
@@ -101,8 +101,8 @@ func TestACallerThatLeavesEndsNoFlightAndBeginsNone(t *testing.T) {
 		synctest.Wait()
 		// All callers of the third run leave before it begins.
 		ctx, leave = context.WithCancel(t.Context())
-		ask(ctx, g, "k")
-		ask(ctx, g, "k")
+		join(ctx, g, "k")
+		join(ctx, g, "k")
 		leave()
 		synctest.Wait()
 		w.leave <- struct{}{}
@@ -121,7 +121,7 @@ func TestAnErrorIsSharedLikeAResult(t *testing.T) {
 			time.Sleep(time.Second)
 			return 0, want
 		})
-		callers := []*caller{ask(t.Context(), g, "k"), ask(t.Context(), g, "k")}
+		callers := []*caller{join(t.Context(), g, "k"), join(t.Context(), g, "k")}
 		time.Sleep(3 * time.Second)
 		synctest.Wait()
 		for i, c := range callers {
@@ -148,7 +148,7 @@ func TestEveryResultIsNewerThanItsCaller(t *testing.T) {
 			for range each {
 				ctx, leave := context.WithCancel(context.Background())
 				if i == 0 {
-					leave() // some callers leave at once
+					leave() // some callers leave immediately
 				}
 				came := clock.Load()
 				if got, err := g.do(ctx, i%2); err == nil && got <= came {

@@ -19,9 +19,9 @@ import (
 // patience is the time limit of one step of a test on a busy machine.
 const patience = 30 * time.Second
 
-// site is a validator over a real store. Its stream has been opened and then
+// instance is a validator over a real store. Its stream has been opened and then
 // delivers nothing: only reads show changes.
-type site struct {
+type instance struct {
 	*Validator
 	t      *testing.T
 	cache  *keycache.Cache
@@ -29,33 +29,33 @@ type site struct {
 	keys   *mongo.Collection
 }
 
-// newSite makes a site whose freshness has this age.
-func newSite(t *testing.T, s *mongotest.Server, age time.Duration, change ...func(*Config)) *site {
+// newInstance makes a instance whose freshness has this age.
+func newInstance(t *testing.T, s *mongotest.Server, age time.Duration, change ...func(*Config)) *instance {
 	t.Helper()
 	name := s.Database(t)
 	outsider := s.Client(t, "outsider")
-	site := &site{t: t, client: outsider, keys: mongotest.CreateAPIKeys(t, outsider.Database(name))}
+	instance := &instance{t: t, client: outsider, keys: mongotest.CreateAPIKeys(t, outsider.Database(name))}
 	store, err := keystore.New(keystore.Config{Client: s.Client(t, "keytail"), Database: name})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if site.cache, err = keycache.New(keycache.Config{SizeMiB: 3, Slots: 1 << 10}); err != nil {
+	if instance.cache, err = keycache.New(keycache.Config{SizeMiB: 3, Slots: 1 << 10}); err != nil {
 		t.Fatal(err)
 	}
-	site.cache.Open(1)
-	site.cache.Fresh(keycache.Freshness{AsOf: time.Now().Add(-age), Processed: 1})
-	config := Config{Cache: site.cache, Store: store, ReadTimeout: patience, Heartbeater: &outsidersHeartbeater{site}}
+	instance.cache.Open(1)
+	instance.cache.Fresh(keycache.Freshness{AsOf: time.Now().Add(-age), Processed: 1})
+	config := Config{Cache: instance.cache, Store: store, ReadTimeout: patience, Heartbeater: &outsidersHeartbeater{instance}}
 	for _, f := range change {
 		f(&config)
 	}
-	if site.Validator, err = New(config); err != nil {
+	if instance.Validator, err = New(config); err != nil {
 		t.Fatal(err)
 	}
-	return site
+	return instance
 }
 
 // write changes the keys and returns the revision.
-func (s *site) write(do func(ctx context.Context) error) uint64 {
+func (s *instance) write(do func(ctx context.Context) error) uint64 {
 	s.t.Helper()
 	at, err := s.timed(s.t.Context(), do)
 	if err != nil {
@@ -65,7 +65,7 @@ func (s *site) write(do func(ctx context.Context) error) uint64 {
 }
 
 // timed makes one or more writes and returns the time of the last one.
-func (s *site) timed(ctx context.Context, do func(ctx context.Context) error) (clustertime.Time, error) {
+func (s *instance) timed(ctx context.Context, do func(ctx context.Context) error) (clustertime.Time, error) {
 	session, err := s.client.StartSession()
 	if err != nil {
 		return 0, err
@@ -78,7 +78,7 @@ func (s *site) timed(ctx context.Context, do func(ctx context.Context) error) (c
 	return clustertime.New(at.T, at.I), nil
 }
 
-func (s *site) put(active bool) uint64 {
+func (s *instance) put(active bool) uint64 {
 	s.t.Helper()
 	return s.write(func(ctx context.Context) error {
 		_, err := s.keys.InsertOne(ctx, bson.D{
@@ -91,7 +91,7 @@ func (s *site) put(active bool) uint64 {
 	})
 }
 
-func (s *site) setActive(active bool) uint64 {
+func (s *instance) setActive(active bool) uint64 {
 	s.t.Helper()
 	return s.write(func(ctx context.Context) error {
 		_, err := s.keys.UpdateByID(ctx, "k1", bson.D{{Key: "$set", Value: bson.D{{Key: "is_active", Value: active}}}})
@@ -99,17 +99,17 @@ func (s *site) setActive(active bool) uint64 {
 	})
 }
 
-func (s *site) ask(revision uint64) apikey.Verdict {
+func (s *instance) validate(revision uint64) apikey.Verdict {
 	return s.Validate(s.t.Context(), text, &apikey.Request{MinRevision: revision})
 }
 
 // outsidersHeartbeater makes its own write as a heartbeat, and returns its
 // time.
-type outsidersHeartbeater struct{ site *site }
+type outsidersHeartbeater struct{ instance *instance }
 
 func (p *outsidersHeartbeater) Beat(ctx context.Context) (clustertime.Time, error) {
-	return p.site.timed(ctx, func(ctx context.Context) error {
-		_, err := p.site.keys.Database().Collection("beats").InsertOne(ctx, bson.D{})
+	return p.instance.timed(ctx, func(ctx context.Context) error {
+		_, err := p.instance.keys.Database().Collection("beats").InsertOne(ctx, bson.D{})
 		return err
 	})
 }
@@ -118,13 +118,13 @@ const tooOld = keycache.DefaultMaxStale + time.Minute
 
 func TestWhileStaleTheDatabaseAnswers(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, server *mongotest.Server) {
-		s := newSite(t, server, tooOld)
-		mustBe(t, s.ask(0), apikey.NotFound, apikey.SourceLinearizable)
+		s := newInstance(t, server, tooOld)
+		mustBe(t, s.validate(0), apikey.NotFound, apikey.SourceLinearizable)
 		s.put(true)
 		for range 3 {
-			mustBe(t, s.ask(0), apikey.Valid, apikey.SourceLinearizable)
+			mustBe(t, s.validate(0), apikey.Valid, apikey.SourceLinearizable)
 			s.setActive(false)
-			v := s.ask(0)
+			v := s.validate(0)
 			mustBe(t, v, apikey.Disabled, apikey.SourceLinearizable)
 			if v.Staleness > patience || time.Since(v.AsOf) > patience {
 				t.Fatalf("got %+v", v)
@@ -136,7 +136,7 @@ func TestWhileStaleTheDatabaseAnswers(t *testing.T) {
 		if err := s.keys.Drop(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		mustBe(t, s.ask(0), apikey.Unavailable, apikey.SourceNone)
+		mustBe(t, s.validate(0), apikey.Unavailable, apikey.SourceNone)
 		if s.Down() {
 			t.Fatal("down, though the database answers")
 		}
@@ -147,7 +147,7 @@ func TestAKeyIsRefusedByEveryInstanceAfterItsRevocation(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, server *mongotest.Server) {
 		for name, age := range map[string]time.Duration{"live": 0, "stale": tooOld} {
 			source := map[string]apikey.Source{"live": apikey.SourceDirect, "stale": apikey.SourceLinearizable}[name]
-			s := newSite(t, server, age, func(c *Config) {
+			s := newInstance(t, server, age, func(c *Config) {
 				if name == "live" {
 					// The rig's stream is silent; the rig stays live for the
 					// time of the test.
@@ -155,18 +155,18 @@ func TestAKeyIsRefusedByEveryInstanceAfterItsRevocation(t *testing.T) {
 				}
 			})
 			s.put(true)
-			if v := s.ask(0); v.Code != apikey.Valid {
+			if v := s.validate(0); v.Code != apikey.Valid {
 				t.Fatalf("%s: got %+v", name, v)
 			}
 			for range 3 {
 				revoked := s.setActive(false)
-				v := s.ask(revoked)
+				v := s.validate(revoked)
 				mustBe(t, v, apikey.Disabled, source)
 				if v.Revision < revoked {
 					t.Fatalf("%s: revision %x of an answer that has %x in it", name, v.Revision, revoked)
 				}
 				restored := s.setActive(true)
-				mustBe(t, s.ask(restored), apikey.Valid, source)
+				mustBe(t, s.validate(restored), apikey.Valid, source)
 			}
 		}
 	})
@@ -181,16 +181,16 @@ func TestAMadeUpRevisionIsRejected(t *testing.T) {
 				t.Log("the server answers reads of the future: only a stale instance finds it out here")
 				continue
 			}
-			s := newSite(t, server, age, func(c *Config) { c.ReadTimeout = 2 * time.Second })
+			s := newInstance(t, server, age, func(c *Config) { c.ReadTimeout = 2 * time.Second })
 			at := clustertime.Time(s.put(true))
 			// Without an answer of the database in time, it is an outage like
 			// any other.
 			mongotest.Eventually(t, patience, func() bool {
-				v := s.ask(uint64(clustertime.New(at.Seconds()+3600, 1)))
+				v := s.validate(uint64(clustertime.New(at.Seconds()+3600, 1)))
 				mustBe(t, v, apikey.Unavailable, apikey.SourceNone)
 				return v.Problem == apikey.RevisionAhead
 			}, name, ": it is not found out")
-			if v := s.ask(uint64(at)); v.Code != apikey.Valid {
+			if v := s.validate(uint64(at)); v.Code != apikey.Valid {
 				t.Fatalf("%s: afterwards got %+v", name, v)
 			}
 		}
@@ -201,19 +201,19 @@ func TestAMadeUpRevisionIsRejected(t *testing.T) {
 // in which a revoked key is valid; 503 is the correct answer.
 func TestWithoutAMajorityAStaleInstanceIsUnavailable(t *testing.T) {
 	server := mongotest.StartDevmongo(t, devmongo.Config{})
-	s := newSite(t, &server.Server, tooOld, func(c *Config) { c.ReadTimeout = 300 * time.Millisecond })
+	s := newInstance(t, &server.Server, tooOld, func(c *Config) { c.ReadTimeout = 300 * time.Millisecond })
 	s.put(true)
-	mustBe(t, s.ask(0), apikey.Valid, apikey.SourceLinearizable)
+	mustBe(t, s.validate(0), apikey.Valid, apikey.SourceLinearizable)
 	server.Node.HoldMajority()
 	defer server.Node.ReleaseMajority()
 	for range 2 {
-		mustBe(t, s.ask(0), apikey.Unavailable, apikey.SourceNone)
+		mustBe(t, s.validate(0), apikey.Unavailable, apikey.SourceNone)
 		if !s.Down() {
 			t.Fatal("not down")
 		}
 	}
 	server.Node.ReleaseMajority()
-	mongotest.Eventually(t, patience, func() bool { return s.ask(0).Code == apikey.Valid }, "linearizable reads do not succeed again")
+	mongotest.Eventually(t, patience, func() bool { return s.validate(0).Code == apikey.Valid }, "linearizable reads do not succeed again")
 	if s.Down() {
 		t.Fatal("still down")
 	}

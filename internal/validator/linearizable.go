@@ -22,7 +22,7 @@ func (v *Validator) readLinearizable(ctx context.Context, hash apikey.Hash, need
 	}
 	// Not known(): the change at which a stream begins may still be rolled
 	// back.
-	asked, err := v.rejectAhead(ctx, needed, v.processed())
+	sent, err := v.rejectAhead(ctx, needed, v.processed())
 	if err != nil {
 		return keycache.Answer{}, apikey.SourceNone, err
 	}
@@ -33,7 +33,7 @@ func (v *Validator) readLinearizable(ctx context.Context, hash apikey.Hash, need
 	// Heartbeats had failed, but one may succeed now. A revision that was given
 	// to a client belongs to a change that a majority had acknowledged before
 	// this request, so the read contains it.
-	if !asked && s.fresh.Processed < needed && v.isAhead(ctx, needed) {
+	if !sent && s.fresh.Processed < needed && v.isAhead(ctx, needed) {
 		return keycache.Answer{}, apikey.SourceNone, errRevisionAhead
 	}
 	answer, err := v.answer(s)
@@ -58,11 +58,11 @@ func (v *Validator) runLinearizable(hash apikey.Hash) (readResult, error) {
 	return readResult{fresh: fresh, finding: finding}, err
 }
 
-// endAttempt tells the breaker the result of an attempt.
+// endAttempt reports to the breaker the result of an attempt.
 func (v *Validator) endAttempt(p attempt, err error) {
 	switch {
 	case errors.Is(err, errBusy):
-		// The database was not asked.
+		// No read was sent to the database.
 		v.breaker.withdraw(p)
 	case err == nil || isCollectionError(err):
 		if v.breaker.succeeded(p) {
@@ -99,7 +99,7 @@ func (v *Validator) Down() bool {
 	return v.breaker.isOpen()
 }
 
-// noteRoundTrip tells the breaker of the last round trip of a heartbeat.
+// noteRoundTrip reports to the breaker the last round trip of a heartbeat.
 // Without it, a breaker that opened in yesterday's outage would still be open
 // in today's.
 func (v *Validator) noteRoundTrip() {

@@ -34,15 +34,15 @@ func bubble(t *testing.T, f func(t *testing.T, r *rig), change ...func(*Config))
 	})
 }
 
-// asking is a request in progress.
-type asking struct {
+// pendingRequest is a request in progress.
+type pendingRequest struct {
 	verdict apikey.Verdict
 	back    bool
 	took    time.Duration
 }
 
-func (r *rig) start(ctx context.Context, text string) *asking {
-	a := &asking{}
+func (r *rig) start(ctx context.Context, text string) *pendingRequest {
+	a := &pendingRequest{}
 	begin := time.Now()
 	go func() {
 		a.verdict = r.Validate(ctx, text, &apikey.Request{})
@@ -59,42 +59,42 @@ func (r *rig) outages(reason string) float64 {
 func TestAStaleCacheCausesALinearizableRead(t *testing.T) {
 	r := live(t)
 	r.store.put(hash, document("old"))
-	mustBe(t, r.ask(), apikey.Valid, apikey.SourceFill)
+	mustBe(t, r.validate(), apikey.Valid, apikey.SourceFill)
 	r.clock.advance(keycache.DefaultMaxStale)
-	mustBe(t, r.ask(), apikey.Valid, apikey.SourceCache)
+	mustBe(t, r.validate(), apikey.Valid, apikey.SourceCache)
 	r.clock.advance(1)
 	r.store.put(hash, document("new"))
-	v := r.ask()
+	v := r.validate()
 	mustBe(t, v, apikey.Valid, apikey.SourceLinearizable)
 	if v.Record.UserID != "new" || v.Staleness != 0 || !v.AsOf.Equal(r.clock.Now()) || v.Revision != 100 {
 		t.Fatalf("got %+v of %+v", v, v.Record)
 	}
 	// The result is never stored: the next request reads again, and when the
 	// stream is fresh again, the cache still contains what was stored before.
-	mustBe(t, r.ask(), apikey.Valid, apikey.SourceLinearizable)
+	mustBe(t, r.validate(), apikey.Valid, apikey.SourceLinearizable)
 	if r.store.linearCount() != 2 || r.store.count() != 1 {
 		t.Fatalf("%d linearizable reads, %d fills", r.store.linearCount(), r.store.count())
 	}
 	r.cache.Fresh(keycache.Freshness{AsOf: r.clock.Now()})
-	if v = r.ask(); v.Source != apikey.SourceCache || v.Record.UserID != "old" {
+	if v = r.validate(); v.Source != apikey.SourceCache || v.Record.UserID != "old" {
 		t.Fatalf("got %+v of %+v", v, v.Record)
 	}
 }
 
 func TestALinearizableReadIsNotStored(t *testing.T) {
 	r := stale(t)
-	mustBe(t, r.ask(), apikey.NotFound, apikey.SourceLinearizable)
+	mustBe(t, r.validate(), apikey.NotFound, apikey.SourceLinearizable)
 	r.cache.Fresh(keycache.Freshness{AsOf: r.clock.Now(), Processed: 100})
-	mustBe(t, r.ask(), apikey.NotFound, apikey.SourceFill)
+	mustBe(t, r.validate(), apikey.NotFound, apikey.SourceFill)
 	if r.store.count() != 1 {
 		t.Fatal("the negative of a linearizable read was kept")
 	}
 }
 
-func TestTheDatabaseIsAskedBeforeTheFirstFreshness(t *testing.T) {
+func TestTheDatabaseIsReadBeforeTheFirstFreshness(t *testing.T) {
 	r := newRig(t)
 	r.store.put(hash, document("u1"))
-	v := r.ask()
+	v := r.validate()
 	mustBe(t, v, apikey.Valid, apikey.SourceLinearizable)
 	if v.Revision != 0 {
 		t.Fatalf("revision %d of a stream that has not begun", v.Revision)
@@ -110,12 +110,12 @@ func TestFillThatTurnsStaleIsReadLinearizably(t *testing.T) {
 		if lose {
 			r.cache.Lose()
 		}
-		r.store.hold()
+		r.store.block()
 		verdict := make(chan apikey.Verdict)
-		go func() { verdict <- r.ask() }()
+		go func() { verdict <- r.validate() }()
 		<-r.store.began
 		r.clock.advance(keycache.DefaultMaxStale + 1)
-		r.store.letGo()
+		r.store.release()
 		if v := <-verdict; v.Code != apikey.Valid || v.Source != apikey.SourceLinearizable || r.store.linearCount() != 1 {
 			t.Fatalf("%s: got %+v", name, v)
 		}
@@ -127,22 +127,22 @@ func TestFillThatTurnsStaleIsReadLinearizably(t *testing.T) {
 func TestAgeOfALinearizableReadIsZeroAtItsStart(t *testing.T) {
 	r := stale(t)
 	r.store.put(hash, document("u1"))
-	r.store.hold()
+	r.store.block()
 	verdict := make(chan apikey.Verdict)
 	start := r.clock.Now()
-	go func() { verdict <- r.ask() }()
+	go func() { verdict <- r.validate() }()
 	<-r.store.began
 	r.clock.advance(3 * time.Second)
-	r.store.letGo()
+	r.store.release()
 	if v := <-verdict; v.Code != apikey.Valid || !v.AsOf.Equal(start) || v.Staleness != 3*time.Second {
 		t.Fatalf("got %+v", v)
 	}
 	// An answer that is older than max_stale by then is not returned either.
-	r.store.hold()
-	go func() { verdict <- r.ask() }()
+	r.store.block()
+	go func() { verdict <- r.validate() }()
 	<-r.store.began
 	r.clock.advance(keycache.DefaultMaxStale + 1)
-	r.store.letGo()
+	r.store.release()
 	mustBe(t, <-verdict, apikey.Unavailable, apikey.SourceNone)
 	if r.outages("stale") != 1 {
 		t.Fatal("not counted as stale")
@@ -152,18 +152,18 @@ func TestAgeOfALinearizableReadIsZeroAtItsStart(t *testing.T) {
 func TestALinearizableReadIsSharedByEarlierCallers(t *testing.T) {
 	bubble(t, func(t *testing.T, r *rig) {
 		r.store.put(hash, document("old"))
-		r.store.hold()
+		r.store.block()
 		begin := r.clock.Now()
 		go func() { <-r.store.began }()
 		first := r.start(t.Context(), text)
 		r.store.put(hash, document("new")) // acknowledged now
 		time.Sleep(500 * time.Millisecond)
-		late := []*asking{r.start(t.Context(), text), r.start(t.Context(), text)}
+		late := []*pendingRequest{r.start(t.Context(), text), r.start(t.Context(), text)}
 		if r.store.linearCount() != 1 {
-			t.Fatalf("%d reads at once", r.store.linearCount())
+			t.Fatalf("%d concurrent reads", r.store.linearCount())
 		}
 		time.Sleep(500 * time.Millisecond)
-		r.store.letGo()
+		r.store.release()
 		synctest.Wait()
 		if !first.back || first.verdict.Record.UserID != "old" || !first.verdict.AsOf.Equal(begin) || first.verdict.Staleness != time.Second {
 			t.Fatalf("first: %+v", first.verdict)
@@ -182,7 +182,7 @@ func TestALinearizableReadIsSharedByEarlierCallers(t *testing.T) {
 func TestACallerThatLeavesDoesNotEndALinearizableRead(t *testing.T) {
 	bubble(t, func(t *testing.T, r *rig) {
 		r.store.put(hash, document("u1"))
-		r.store.hold()
+		r.store.block()
 		go func() { <-r.store.began }()
 		ctx, leave := context.WithCancel(t.Context())
 		first := r.start(ctx, text)
@@ -192,7 +192,7 @@ func TestACallerThatLeavesDoesNotEndALinearizableRead(t *testing.T) {
 			t.Fatalf("first: %+v", first)
 		}
 		second := r.start(t.Context(), text)
-		r.store.letGo()
+		r.store.release()
 		synctest.Wait()
 		if second.verdict.Code != apikey.Valid || r.Down() {
 			t.Fatalf("second: %+v, down: %v", second, r.Down())
@@ -204,7 +204,7 @@ func TestACallerThatLeavesDoesNotEndALinearizableRead(t *testing.T) {
 // goroutine is left.
 func TestALinearizableReadEndsAtItsDeadline(t *testing.T) {
 	bubble(t, func(t *testing.T, r *rig) {
-		r.store.hold()
+		r.store.block()
 		go func() { <-r.store.began }()
 		ctx, leave := context.WithCancel(t.Context())
 		r.start(ctx, text)
@@ -220,7 +220,7 @@ func TestALinearizableReadEndsAtItsDeadline(t *testing.T) {
 func TestAfterATimeoutOneIsLetThroughUntilOneSucceeds(t *testing.T) {
 	bubble(t, func(t *testing.T, r *rig) {
 		r.store.put(hash, document("u1"))
-		r.store.hold()
+		r.store.block()
 		go func() {
 			for range r.store.began {
 			}
@@ -232,7 +232,7 @@ func TestAfterATimeoutOneIsLetThroughUntilOneSucceeds(t *testing.T) {
 		}
 		time.Sleep(DefaultReadTimeout)
 		synctest.Wait()
-		for _, a := range []*asking{first, other} {
+		for _, a := range []*pendingRequest{first, other} {
 			if a.verdict.Code != apikey.Unavailable || a.took != DefaultReadTimeout {
 				t.Fatalf("got %+v", a)
 			}
@@ -249,7 +249,7 @@ func TestAfterATimeoutOneIsLetThroughUntilOneSucceeds(t *testing.T) {
 		if probe.back || r.store.linearCount() != 3 || r.outages("breaker") != 2 {
 			t.Fatalf("%d reads, %v refused", r.store.linearCount(), r.outages("breaker"))
 		}
-		r.store.letGo()
+		r.store.release()
 		close(began)
 		synctest.Wait()
 		if probe.verdict.Code != apikey.Valid || r.Down() {
@@ -278,7 +278,7 @@ func TestWhichErrorsOpenTheBreaker(t *testing.T) {
 	} {
 		r := stale(t)
 		r.store.linearErr = c.err
-		mustBe(t, r.ask(), apikey.Unavailable, apikey.SourceNone)
+		mustBe(t, r.validate(), apikey.Unavailable, apikey.SourceNone)
 		if r.Down() != c.down {
 			t.Errorf("%v: down is %v", c.err, r.Down())
 		}
@@ -288,7 +288,7 @@ func TestWhichErrorsOpenTheBreaker(t *testing.T) {
 func TestDownNeedsStaleness(t *testing.T) {
 	r := stale(t)
 	r.store.linearErr = errors.New("no primary")
-	r.ask()
+	r.validate()
 	if !r.Down() {
 		t.Fatal("stale, and the breaker is open: not down")
 	}
@@ -307,9 +307,9 @@ func TestDownNeedsStaleness(t *testing.T) {
 func TestLinearizableReadsCountTowardsTheLimit(t *testing.T) {
 	r := live(t, func(c *Config) { c.MaxReads = 2 })
 	r.store.put(hash, document("u1"))
-	r.store.hold()
+	r.store.block()
 	verdicts := make(chan apikey.Verdict)
-	go func() { verdicts <- r.ask() }() // a fill
+	go func() { verdicts <- r.validate() }() // a fill
 	<-r.store.began
 	r.clock.advance(keycache.DefaultMaxStale + 1)
 	go func() { verdicts <- r.Validate(context.Background(), "second-key-text", &apikey.Request{}) }()
@@ -318,7 +318,7 @@ func TestLinearizableReadsCountTowardsTheLimit(t *testing.T) {
 	if r.outages("busy") != 1 || r.Down() {
 		t.Fatalf("busy is counted %v times, down: %v", r.outages("busy"), r.Down())
 	}
-	r.store.letGo()
+	r.store.release()
 	for range 2 {
 		if v := <-verdicts; v.Code == apikey.Unavailable {
 			t.Fatalf("got %+v", v)
@@ -331,37 +331,37 @@ func TestLinearizableReadsCountTowardsTheLimit(t *testing.T) {
 func TestAReadBeyondTheLimitLeavesTheBreakerOpen(t *testing.T) {
 	r := stale(t, func(c *Config) { c.MaxReads = 1 })
 	r.store.linearErr = errors.New("no primary")
-	r.ask()
+	r.validate()
 	if !r.reads.TryAcquire(1) {
-		t.Fatal("no room")
+		t.Fatal("no space")
 	}
-	mustBe(t, r.ask(), apikey.Unavailable, apikey.SourceNone)
+	mustBe(t, r.validate(), apikey.Unavailable, apikey.SourceNone)
 	if !r.Down() || r.outages("busy") != 1 {
 		t.Fatal("not down, or not busy")
 	}
 	r.reads.Release(1)
 	r.store.linearErr = nil
-	mustBe(t, r.ask(), apikey.NotFound, apikey.SourceLinearizable)
+	mustBe(t, r.validate(), apikey.NotFound, apikey.SourceLinearizable)
 }
 
-// A stream that is not fresh reports no drop, whatever the epoch.
+// A stream that is not fresh reports no drop, in any epoch.
 func TestACollectionThatVanishedWhileStaleIsUnavailable(t *testing.T) {
 	for name, lose := range map[string]bool{"history kept": false, "history lost": true} {
 		r := stale(t)
 		if lose {
 			r.cache.Lose()
 		}
-		mustBe(t, r.ask(), apikey.NotFound, apikey.SourceLinearizable)
+		mustBe(t, r.validate(), apikey.NotFound, apikey.SourceLinearizable)
 		r.store.missing = keystore.ErrCollectionMissing
-		mustBe(t, r.ask(), apikey.Unavailable, apikey.SourceNone)
+		mustBe(t, r.validate(), apikey.Unavailable, apikey.SourceNone)
 		if r.Down() || r.outages("no_collection") != 1 {
 			t.Errorf("%s: down: %v", name, r.Down())
 		}
 		// If a document is found, the collection is not inspected.
 		r.store.put(hash, document("u1"))
-		asked := r.store.inspected
-		mustBe(t, r.ask(), apikey.Valid, apikey.SourceLinearizable)
-		if r.store.inspected != asked {
+		before := r.store.inspected
+		mustBe(t, r.validate(), apikey.Valid, apikey.SourceLinearizable)
+		if r.store.inspected != before {
 			t.Errorf("%s: an existing key was read twice", name)
 		}
 	}

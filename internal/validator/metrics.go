@@ -10,7 +10,7 @@ import (
 	"github.com/keytail/keytail/internal/keystore"
 )
 
-// readKind says what a read was made for. It is a metric's label.
+// readKind is what a read was made for. It is a metric's label.
 type readKind string
 
 const (

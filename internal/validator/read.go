@@ -30,10 +30,10 @@ type sharedRead struct {
 	finding keycache.Finding
 }
 
-// read asks the database, in the order of DESIGN.md: by a shared fill, which is
-// stored; by a read that began after this caller arrived; and by a linearizable
-// read when the stream is not fresh, so that the other two may be too old. The
-// answer contains every change up to needed.
+// read reads from the database, in the order of DESIGN.md: by a shared fill,
+// which is stored; by a read that began after this caller arrived; and by a
+// linearizable read when the stream is not fresh, so that the other two may be
+// too old. The answer contains every change up to needed.
 func (v *Validator) read(ctx context.Context, hash apikey.Hash, needed clustertime.Time) (keycache.Answer, apikey.Source, error) {
 	fresh := v.config.Cache.Freshness()
 	if _, ok := v.config.Cache.AnswerAsOf(fresh, v.config.Now()); !ok {
@@ -167,7 +167,7 @@ func (v *Validator) processed() clustertime.Time {
 // readTwice reads. While no stream reports what happens to the collection, it
 // accepts an empty result only if the collection exists. The collection may
 // have been recreated since the read, as by a rename away and back, so an empty
-// result is read again. (A collection that goes away and comes back twice
+// result is read again. (A collection that is dropped and created twice
 // within one call is not noticed.)
 func (v *Validator) readTwice(ctx context.Context, suspicious bool, read func() (keystore.Document, bool, error)) (keystore.Document, bool, error) {
 	document, found, err := read()

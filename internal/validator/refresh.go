@@ -11,8 +11,8 @@ import (
 	"github.com/keytail/keytail/internal/timing"
 )
 
-// refreshBatch is how many documents are read at once: as many as a server
-// finds in about the time of a network round trip.
+// refreshBatch is how many documents are read with one command: as many as a
+// server finds in about the time of a network round trip.
 const refreshBatch = 100
 
 // maxRefreshPause limits the pause between two reads while many updates arrive.

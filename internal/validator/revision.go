@@ -7,8 +7,8 @@ import (
 	"github.com/keytail/keytail/internal/guard"
 )
 
-// Heartbeater writes a heartbeat at once, to learn the current cluster time. A
-// changestream.Heartbeater is one.
+// Heartbeater writes a heartbeat immediately, to learn the current cluster
+// time. A changestream.Heartbeater is one.
 type Heartbeater interface {
 	// Beat writes with write concern majority and returns the cluster time
 	// (operationTime) of the acknowledgement.
@@ -22,11 +22,11 @@ type Heartbeater interface {
 // up to it needs no heartbeat, and most do not: the event of a write shows its
 // time within milliseconds.
 //
-// asked means that a heartbeat was requested; if the heartbeat failed, the
+// sent means that a heartbeat was requested; if the heartbeat failed, the
 // revision may be ahead although there is no error. While heartbeats fail, they
 // would only delay the read, so none is requested, and the read goes first,
 // within the few places of kindUnreached.
-func (v *Validator) rejectAhead(ctx context.Context, revision, known clustertime.Time) (asked bool, err error) {
+func (v *Validator) rejectAhead(ctx context.Context, revision, known clustertime.Time) (sent bool, err error) {
 	if revision <= known || v.beatFailed.Load() || !guard.RevisionFirst {
 		return false, nil
 	}
@@ -39,7 +39,7 @@ func (v *Validator) rejectAhead(ctx context.Context, revision, known clustertime
 
 // isAhead reports whether the cluster has not reached a revision yet. A client
 // gets a revision only after a majority has acknowledged the change that it
-// stands for. A heartbeat that is sent later follows that change in the oplog,
+// represents. A heartbeat that is sent later follows that change in the oplog,
 // so the time of its own acknowledgement is not before the revision. False if
 // this cannot be found out.
 //

@@ -38,11 +38,11 @@ func (p *fakeHeartbeater) Beat(ctx context.Context) (clustertime.Time, error) {
 	return now, err
 }
 
-func pulsed(p *fakeHeartbeater) func(*Config) {
+func withHeartbeater(p *fakeHeartbeater) func(*Config) {
 	return func(c *Config) { c.Heartbeater = p }
 }
 
-func (r *rig) askFor(revision uint64) apikey.Verdict {
+func (r *rig) validateRevision(revision uint64) apikey.Verdict {
 	return r.Validate(context.Background(), text, &apikey.Request{MinRevision: revision})
 }
 
@@ -56,11 +56,11 @@ func mustContain(t *testing.T, got apikey.Verdict, source apikey.Source, revisio
 
 func TestAProcessedRevisionCostsNoRead(t *testing.T) {
 	p := &fakeHeartbeater{}
-	r := live(t, pulsed(p))
+	r := live(t, withHeartbeater(p))
 	r.store.put(hash, document("u1"))
-	mustContain(t, r.askFor(100), apikey.SourceFill, 100)
-	mustContain(t, r.askFor(100), apikey.SourceCache, 100)
-	mustContain(t, r.askFor(1), apikey.SourceCache, 100)
+	mustContain(t, r.validateRevision(100), apikey.SourceFill, 100)
+	mustContain(t, r.validateRevision(100), apikey.SourceCache, 100)
+	mustContain(t, r.validateRevision(1), apikey.SourceCache, 100)
 	if r.store.count() != 1 || p.beats != 0 {
 		t.Fatalf("%d reads, %d heartbeats", r.store.count(), p.beats)
 	}
@@ -69,36 +69,36 @@ func TestAProcessedRevisionCostsNoRead(t *testing.T) {
 func TestAnUnprocessedRevisionCausesAReadAfterIt(t *testing.T) {
 	r := live(t)
 	r.store.put(hash, document("old"))
-	mustContain(t, r.askFor(0), apikey.SourceFill, 100)
+	mustContain(t, r.validateRevision(0), apikey.SourceFill, 100)
 	r.store.put(hash, document("new"))
-	v := r.askFor(150)
+	v := r.validateRevision(150)
 	mustContain(t, v, apikey.SourceDirect, 150)
 	if got := r.store.floors[len(r.store.floors)-1]; got != 150 || v.Record.UserID != "new" {
 		t.Fatalf("read after %d, got %+v", got, v.Record)
 	}
 	// The result is not stored: the cache contains what the stream has
 	// processed.
-	if v := r.askFor(100); v.Source != apikey.SourceCache || v.Record.UserID != "old" {
+	if v := r.validateRevision(100); v.Source != apikey.SourceCache || v.Record.UserID != "old" {
 		t.Fatalf("got %+v of %+v", v, v.Record)
 	}
 	// The floor is later than the revision.
 	r.cache.Apply(&keycache.Change{ID: "other", Time: 170})
-	mustContain(t, r.askFor(160), apikey.SourceDirect, 160)
+	mustContain(t, r.validateRevision(160), apikey.SourceDirect, 160)
 	if got := r.store.floors[len(r.store.floors)-1]; got != 170 {
 		t.Fatalf("read after %d, want the floor", got)
 	}
 	r.cache.Lose()
-	mustContain(t, r.askFor(180), apikey.SourceDirect, 180)
-	mustContain(t, r.askFor(50), apikey.SourceDirect, 100)
+	mustContain(t, r.validateRevision(180), apikey.SourceDirect, 180)
+	mustContain(t, r.validateRevision(50), apikey.SourceDirect, 100)
 }
 
 func TestARevisionWhileStaleCausesALinearizableRead(t *testing.T) {
 	p := &fakeHeartbeater{now: 200}
-	for name, r := range map[string]*rig{"with a pulse": stale(t, pulsed(p)), "without": stale(t)} {
+	for name, r := range map[string]*rig{"with a pulse": stale(t, withHeartbeater(p)), "without": stale(t)} {
 		r.store.put(hash, document("u1"))
-		mustContain(t, r.askFor(150), apikey.SourceLinearizable, 150)
-		mustContain(t, r.askFor(200), apikey.SourceLinearizable, 200)
-		mustContain(t, r.askFor(100), apikey.SourceLinearizable, 100)
+		mustContain(t, r.validateRevision(150), apikey.SourceLinearizable, 150)
+		mustContain(t, r.validateRevision(200), apikey.SourceLinearizable, 200)
+		mustContain(t, r.validateRevision(100), apikey.SourceLinearizable, 100)
 		if r.store.count() != 0 {
 			t.Fatalf("%s: %d reads by the fill rule", name, r.store.count())
 		}
@@ -109,9 +109,9 @@ func TestARevisionWhileStaleCausesALinearizableRead(t *testing.T) {
 	// A heartbeat that fails proves nothing; the read contains every revision
 	// that a client was given.
 	p.err, p.now = errors.New("no privilege"), 0
-	r := stale(t, pulsed(p))
+	r := stale(t, withHeartbeater(p))
 	r.store.put(hash, document("u1"))
-	mustContain(t, r.askFor(150), apikey.SourceLinearizable, 150)
+	mustContain(t, r.validateRevision(150), apikey.SourceLinearizable, 150)
 }
 
 // The heartbeat comes before the read: its duration is not part of the answer's
@@ -120,40 +120,40 @@ func TestAHeartbeatBeforeTheReadDoesNotAge(t *testing.T) {
 	p := &fakeHeartbeater{now: 200, takes: time.Second}
 	bubble(t, func(t *testing.T, r *rig) {
 		r.store.put(hash, document("u1"))
-		v := r.askFor(150)
+		v := r.validateRevision(150)
 		mustContain(t, v, apikey.SourceLinearizable, 150)
 		if v.Staleness != 0 {
 			t.Fatalf("got %+v", v)
 		}
 		r.beatFailed.Store(true)
-		v = r.askFor(201)
+		v = r.validateRevision(201)
 		if v.Problem != apikey.RevisionAhead || p.beats != 2 || r.store.linearCount() != 2 {
 			t.Fatalf("%d heartbeats, %d reads, got %+v", p.beats, r.store.linearCount(), v)
 		}
 		p.now = 202
 		r.beatFailed.Store(true)
-		v = r.askFor(202)
+		v = r.validateRevision(202)
 		mustContain(t, v, apikey.SourceLinearizable, 202)
 		if v.Staleness != time.Second {
 			t.Fatalf("got %+v", v)
 		}
-	}, pulsed(p))
+	}, withHeartbeater(p))
 }
 
 // Most revisions belong to a change that the stream has just delivered, and
 // `processed` is one tick before it: such a revision costs no heartbeat.
 func TestARevisionThatTheStreamHasShownCostsNoHeartbeat(t *testing.T) {
 	p := &fakeHeartbeater{now: 200}
-	r := live(t, pulsed(p))
+	r := live(t, withHeartbeater(p))
 	r.store.put(hash, document("u1"))
 	r.cache.Apply(&keycache.Change{ID: "other", Time: 150})
-	mustContain(t, r.askFor(150), apikey.SourceDirect, 150)
+	mustContain(t, r.validateRevision(150), apikey.SourceDirect, 150)
 	if p.beats != 0 {
 		t.Fatalf("%d heartbeats", p.beats)
 	}
 	// The heartbeat at 200 covers all revisions up to it.
 	for _, revision := range []uint64{180, 200, 151} {
-		mustContain(t, r.askFor(revision), apikey.SourceDirect, revision)
+		mustContain(t, r.validateRevision(revision), apikey.SourceDirect, revision)
 	}
 	if p.beats != 1 {
 		t.Fatalf("%d heartbeats", p.beats)
@@ -164,21 +164,21 @@ func TestARevisionThatTheStreamHasShownCostsNoHeartbeat(t *testing.T) {
 // when they succeed again.
 func TestWhileHeartbeatsFailTheReadGoesFirst(t *testing.T) {
 	p := &fakeHeartbeater{err: errors.New("no primary")}
-	r := live(t, pulsed(p))
+	r := live(t, withHeartbeater(p))
 	r.store.put(hash, document("u1"))
 	for range 3 {
-		mustContain(t, r.askFor(150), apikey.SourceDirect, 150)
+		mustContain(t, r.validateRevision(150), apikey.SourceDirect, 150)
 	}
 	if p.beats != 1 {
 		t.Fatalf("%d heartbeats", p.beats)
 	}
 	p.err, p.now = nil, 200
 	r.store.err = fmt.Errorf("reading a key: %w: %w", keystore.ErrRevisionAhead, context.DeadlineExceeded)
-	if v := r.askFor(201); v.Problem != apikey.RevisionAhead || r.store.count() != 4 {
+	if v := r.validateRevision(201); v.Problem != apikey.RevisionAhead || r.store.count() != 4 {
 		t.Fatalf("%d reads, got %+v", r.store.count(), v)
 	}
 	// Heartbeats succeed again.
-	if v := r.askFor(202); v.Problem != apikey.RevisionAhead || r.store.count() != 4 {
+	if v := r.validateRevision(202); v.Problem != apikey.RevisionAhead || r.store.count() != 4 {
 		t.Fatalf("%d reads, got %+v", r.store.count(), v)
 	}
 	if got := testutil.ToFloat64(r.metrics.ahead); got != 2 {
@@ -191,7 +191,7 @@ func TestACallerThatLeavesDuringTheHeartbeatCausesNoRead(t *testing.T) {
 	t.Parallel()
 	for name, begin := range map[string]func(*testing.T, ...func(*Config)) *rig{"live": live, "stale": stale} {
 		synctest.Test(t, func(t *testing.T) {
-			r := begin(t, pulsed(&fakeHeartbeater{now: 200, takes: time.Second}))
+			r := begin(t, withHeartbeater(&fakeHeartbeater{now: 200, takes: time.Second}))
 			ctx, leave := context.WithTimeout(t.Context(), time.Millisecond)
 			defer leave()
 			v := r.Validate(ctx, text, &apikey.Request{MinRevision: 150})
@@ -208,10 +208,10 @@ func TestARevisionAheadIsTheCallersMistake(t *testing.T) {
 	ahead := fmt.Errorf("reading a key: %w: %w", keystore.ErrRevisionAhead, context.DeadlineExceeded)
 	p := &fakeHeartbeater{now: 200}
 	for name, begin := range map[string]func(*testing.T, ...func(*Config)) *rig{"live": live, "stale": stale} {
-		r := begin(t, pulsed(p))
+		r := begin(t, withHeartbeater(p))
 		r.store.put(hash, document("u1"))
 		r.store.err = ahead
-		v := r.askFor(201)
+		v := r.validateRevision(201)
 		mustBe(t, v, apikey.Unavailable, apikey.SourceNone)
 		if v.Problem != apikey.RevisionAhead || v.Record != nil || !v.AsOf.IsZero() || v.Revision != 0 {
 			t.Fatalf("%s: got %+v", name, v)
@@ -239,7 +239,7 @@ func TestARevisionThatMayComeIsUnavailable(t *testing.T) {
 	} {
 		r := live(t, func(config *Config) { config.Heartbeater = c.pulse })
 		r.store.err = c.err
-		v := r.askFor(201)
+		v := r.validateRevision(201)
 		mustBe(t, v, apikey.Unavailable, apikey.SourceNone)
 		if v.Problem != apikey.NoProblem {
 			t.Errorf("%s: got problem %d", name, v.Problem)
@@ -250,11 +250,11 @@ func TestARevisionThatMayComeIsUnavailable(t *testing.T) {
 	}
 	// Without a revision no heartbeat is needed.
 	p := &fakeHeartbeater{now: 1}
-	r := live(t, pulsed(p))
+	r := live(t, withHeartbeater(p))
 	r.store.err = ahead
-	mustBe(t, r.askFor(0), apikey.Unavailable, apikey.SourceNone)
+	mustBe(t, r.validateRevision(0), apikey.Unavailable, apikey.SourceNone)
 	r.cache.Lose()
-	mustBe(t, r.askFor(0), apikey.Unavailable, apikey.SourceNone)
+	mustBe(t, r.validateRevision(0), apikey.Unavailable, apikey.SourceNone)
 	if p.beats != 0 {
 		t.Errorf("%d heartbeats for no revision", p.beats)
 	}
@@ -266,7 +266,7 @@ func TestHeartbeatsAreSharedAndSentAfterTheRequest(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		p := &fakeHeartbeater{now: 200, takes: time.Second}
-		r := newRig(t, pulsed(p))
+		r := newRig(t, withHeartbeater(p))
 		answers := make(chan bool, 4)
 		ask := func(revision clustertime.Time) {
 			go func() { answers <- r.isAhead(t.Context(), revision) }()
@@ -284,7 +284,7 @@ func TestHeartbeatsAreSharedAndSentAfterTheRequest(t *testing.T) {
 		}
 		for range 3 {
 			if <-answers {
-				t.Fatal("a heartbeat from before the request says that its revision is ahead")
+				t.Fatal("a heartbeat from before the request shows that its revision is ahead")
 			}
 		}
 		if p.beats != 2 {
@@ -300,7 +300,7 @@ func TestReadsAfterARevisionAreSharedByHashAndRevision(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := live(t)
 		r.store.put(hash, document("u1"))
-		r.store.hold()
+		r.store.block()
 		began := r.store.began
 		go func() {
 			for range began {
@@ -308,13 +308,13 @@ func TestReadsAfterARevisionAreSharedByHashAndRevision(t *testing.T) {
 		}()
 		verdicts := make(chan apikey.Verdict, 6)
 		for _, revision := range []uint64{150, 150, 150, 160, 160} {
-			go func() { verdicts <- r.askFor(revision) }()
+			go func() { verdicts <- r.validateRevision(revision) }()
 			synctest.Wait()
 		}
 		if r.store.count() != 2 {
-			t.Fatalf("%d reads at once, want one for each revision", r.store.count())
+			t.Fatalf("%d concurrent reads, want one for each revision", r.store.count())
 		}
-		r.store.letGo()
+		r.store.release()
 		for range 5 {
 			if v := <-verdicts; v.Code != apikey.Valid || v.Revision < 150 {
 				t.Fatalf("got %+v", v)

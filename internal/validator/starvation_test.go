@@ -63,7 +63,7 @@ func (f *flood) requests(ctx context.Context, v *Validator, group *sync.WaitGrou
 	for i := 0; ctx.Err() == nil; i++ {
 		group.Go(func() {
 			began := time.Now()
-			verdict := v.Validate(context.Background(), fmt.Sprintf("garbage-key-%d", i), &apikey.Request{MinRevision: uint64(1e9 + i)})
+			verdict := v.Validate(context.Background(), fmt.Sprintf("unknown-key-%d", i), &apikey.Request{MinRevision: uint64(1e9 + i)})
 			f.mutex.Lock()
 			defer f.mutex.Unlock()
 			f.slowest = max(f.slowest, time.Since(began))
@@ -80,10 +80,10 @@ func (f *flood) requests(ctx context.Context, v *Validator, group *sync.WaitGrou
 	}
 }
 
-// underFlood sends ten requests a second for keys that are not cached, beside
-// the flood, and counts those that are UNAVAILABLE. The cache is filled on
-// demand.
-func underFlood(t *testing.T, memoryIsStale bool, pulse *fakeHeartbeater) (unavailable int, f *flood) {
+// validateDuringFlood sends ten requests a second for keys that are not cached,
+// beside the flood, and counts those that are UNAVAILABLE. The cache is filled
+// on demand.
+func validateDuringFlood(t *testing.T, memoryIsStale bool, pulse *fakeHeartbeater) (unavailable int, f *flood) {
 	t.Helper()
 	f = &flood{}
 	synctest.Test(t, func(t *testing.T) {
@@ -95,7 +95,7 @@ func underFlood(t *testing.T, memoryIsStale bool, pulse *fakeHeartbeater) (unava
 		defer stop()
 		var group sync.WaitGroup
 		if !memoryIsStale {
-			group.Go(func() { beFresh(ctx, r) })
+			group.Go(func() { keepFresh(ctx, r) })
 		}
 		group.Go(func() { f.requests(ctx, r.Validator, &group) })
 		time.Sleep(3 * time.Second)
@@ -113,7 +113,7 @@ func underFlood(t *testing.T, memoryIsStale bool, pulse *fakeHeartbeater) (unava
 	return unavailable, f
 }
 
-func beFresh(ctx context.Context, r *rig) {
+func keepFresh(ctx context.Context, r *rig) {
 	for ctx.Err() == nil {
 		r.cache.Fresh(keycache.Freshness{AsOf: r.clock.Now(), Processed: 100})
 		time.Sleep(time.Second)
@@ -126,7 +126,7 @@ func beFresh(ctx context.Context, r *rig) {
 func TestFutureRevisionsDoNotStarveOthers(t *testing.T) {
 	for name, memoryIsStale := range map[string]bool{"live": false, "stale": true} {
 		pulse := &fakeHeartbeater{now: 200, takes: 10 * time.Millisecond}
-		unavailable, f := underFlood(t, memoryIsStale, pulse)
+		unavailable, f := validateDuringFlood(t, memoryIsStale, pulse)
 		if unavailable > 0 || f.refused > 0 || f.ahead < 400 {
 			t.Errorf("%s: %d of 50 keys are UNAVAILABLE; of the future revisions %d were rejected, %d not",
 				name, unavailable, f.ahead, f.refused)
@@ -138,14 +138,14 @@ func TestFutureRevisionsDoNotStarveOthers(t *testing.T) {
 }
 
 // TestFutureRevisionsDoNotStarveOthersWithoutHeartbeats: without heartbeats,
-// keytail cannot tell whether a revision is ahead, so these requests are read,
+// keytail does not know whether a revision is ahead, so these requests are read,
 // but with an eighth of the places at most.
 func TestFutureRevisionsDoNotStarveOthersWithoutHeartbeats(t *testing.T) {
 	for name, pulse := range map[string]*fakeHeartbeater{
 		"they fail":     {err: errors.New("no privilege")},
 		"they are slow": {err: context.DeadlineExceeded, takes: DefaultReadTimeout},
 	} {
-		if unavailable, f := underFlood(t, false, pulse); unavailable > 0 || f.ahead > 0 {
+		if unavailable, f := validateDuringFlood(t, false, pulse); unavailable > 0 || f.ahead > 0 {
 			t.Errorf("%s: %d of 50 keys are UNAVAILABLE, %d revisions were rejected", name, unavailable, f.ahead)
 		}
 	}

@@ -21,7 +21,7 @@ import (
 // Defaults of Config, each with its reason.
 const (
 	// DefaultReadTimeout is long for a read by a unique index, and short for a
-	// caller that could ask another instance.
+	// caller that could use another instance.
 	DefaultReadTimeout = 2 * time.Second
 	// DefaultMaxReads is the driver's default pool size (100) less four, which
 	// are left for the stream, the start checks and the refresh.
@@ -68,19 +68,20 @@ type Config struct {
 	// is hashed; a text without it is MALFORMED. Empty: the whole text is
 	// hashed.
 	HashAfter string
-	// Heartbeater makes it possible to tell a min_revision that is ahead of the
-	// cluster from one that only this instance has not reached. Nil: they are
-	// not told apart, and a request with such a revision is UNAVAILABLE, or is
-	// answered by a linearizable read when the cache is stale.
+	// Heartbeater makes it possible to distinguish a min_revision that is ahead
+	// of the cluster from one that only this instance has not reached. Nil:
+	// they are not distinguished, and a request with such a revision is
+	// UNAVAILABLE, or is answered by a linearizable read when the cache is
+	// stale.
 	Heartbeater Heartbeater
 	// Usage records each VALID answer. Nil: uses are not recorded.
 	Usage UsageRecorder
 	// ReadTimeout is the deadline of one read of any kind, and of a heartbeat
 	// that a request has to wait for. Zero: DefaultReadTimeout.
 	ReadTimeout time.Duration
-	// MaxReads is how many reads may be in progress at once, including
-	// linearizable ones; beyond it a cache miss is UNAVAILABLE at once, instead
-	// of one more in a queue without end. Zero: DefaultMaxReads.
+	// MaxReads is how many reads may be in progress at the same time, including
+	// linearizable ones; beyond it a cache miss is UNAVAILABLE immediately,
+	// instead of one more in a queue without end. Zero: DefaultMaxReads.
 	MaxReads int64
 	// Now is the clock. Nil: time.Now.
 	Now func() time.Time
@@ -88,7 +89,7 @@ type Config struct {
 	After func(time.Duration) <-chan time.Time
 	// Logger: nil logs nothing.
 	Logger *zap.Logger
-	// Registerer registers the metrics. Nil: there are none.
+	// Registerer registers the metrics. Nil: none.
 	Registerer prometheus.Registerer
 }
 
@@ -128,7 +129,7 @@ func (c *Config) validate() error {
 		errs = append(errs, fmt.Errorf("the read timeout is %v, it must be positive", c.ReadTimeout))
 	}
 	if c.MaxReads < 0 {
-		errs = append(errs, fmt.Errorf("the maximum number of reads at once is %d, it must be positive", c.MaxReads))
+		errs = append(errs, fmt.Errorf("the maximum number of concurrent reads is %d, it must be positive", c.MaxReads))
 	}
 	return errors.Join(errs...)
 }

@@ -117,13 +117,13 @@ func (s *fakeStore) Inspect(context.Context) error {
 	return s.missing
 }
 
-func (s *fakeStore) hold() {
+func (s *fakeStore) block() {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
 	s.began, s.leave = make(chan struct{}), make(chan struct{})
 }
 
-func (s *fakeStore) letGo() {
+func (s *fakeStore) release() {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
 	close(s.leave)
@@ -154,7 +154,7 @@ type rig struct {
 type fakeClock struct {
 	mutex sync.Mutex
 	now   time.Time
-	// since is when the clock began to run, zero while it stands still.
+	// since is when the clock began to run, zero while it stops.
 	since time.Time
 }
 
@@ -215,7 +215,7 @@ func document(user string) keystore.Document {
 	return keystore.Document{ID: "d1", Record: apikey.Record{KeyID: "d1", UserID: user, Active: true}}
 }
 
-func (r *rig) ask() apikey.Verdict {
+func (r *rig) validate() apikey.Verdict {
 	return r.Validate(context.Background(), text, &apikey.Request{})
 }
 
@@ -229,8 +229,8 @@ func mustBe(t *testing.T, got apikey.Verdict, code apikey.Code, source apikey.So
 func TestAMissIsReadOnceAndThenCached(t *testing.T) {
 	r := live(t)
 	r.store.put(hash, document("u1"))
-	mustBe(t, r.ask(), apikey.Valid, apikey.SourceFill)
-	v := r.ask()
+	mustBe(t, r.validate(), apikey.Valid, apikey.SourceFill)
+	v := r.validate()
 	mustBe(t, v, apikey.Valid, apikey.SourceCache)
 	if v.Record.UserID != "u1" || v.AsOf.IsZero() || v.Revision != 100 {
 		t.Fatalf("got %+v", v)
@@ -242,8 +242,8 @@ func TestAMissIsReadOnceAndThenCached(t *testing.T) {
 
 func TestAnUnknownKeyIsReadOnceAndThenCached(t *testing.T) {
 	r := live(t)
-	mustBe(t, r.ask(), apikey.NotFound, apikey.SourceFill)
-	mustBe(t, r.ask(), apikey.NotFound, apikey.SourceCache)
+	mustBe(t, r.validate(), apikey.NotFound, apikey.SourceFill)
+	mustBe(t, r.validate(), apikey.NotFound, apikey.SourceCache)
 	if r.store.count() != 1 {
 		t.Fatalf("%d reads", r.store.count())
 	}
@@ -269,7 +269,7 @@ func TestAMalformedTextCausesNoRead(t *testing.T) {
 func TestAKeyIsHashedAfterItsPrefix(t *testing.T) {
 	r := live(t, func(c *Config) { c.HashAfter = "sk_live_" })
 	r.store.put(hash, document("u1"))
-	mustBe(t, r.ask(), apikey.Malformed, apikey.SourceNone)
+	mustBe(t, r.validate(), apikey.Malformed, apikey.SourceNone)
 	ask := func(text string) apikey.Verdict {
 		return r.Validate(context.Background(), text, &apikey.Request{})
 	}
@@ -293,7 +293,7 @@ func TestAnOutageIsUnavailable(t *testing.T) {
 			r.clock.advance(keycache.DefaultMaxStale + 1)
 		}
 		r.store.err, r.store.linearErr = noPrimary, noPrimary
-		v := r.ask()
+		v := r.validate()
 		mustBe(t, v, apikey.Unavailable, apikey.SourceNone)
 		if !v.AsOf.IsZero() || v.Record != nil {
 			t.Fatalf("%s: got %+v", name, v)
@@ -306,11 +306,11 @@ func TestExpiryIsExactWithoutAnEvent(t *testing.T) {
 	d := document("u1")
 	d.Record.ExpiresAt = r.clock.Now().Add(time.Second)
 	r.store.put(hash, d)
-	mustBe(t, r.ask(), apikey.Valid, apikey.SourceFill)
+	mustBe(t, r.validate(), apikey.Valid, apikey.SourceFill)
 	r.clock.advance(time.Second - time.Millisecond)
-	mustBe(t, r.ask(), apikey.Valid, apikey.SourceCache)
+	mustBe(t, r.validate(), apikey.Valid, apikey.SourceCache)
 	r.clock.advance(time.Millisecond)
-	mustBe(t, r.ask(), apikey.Expired, apikey.SourceCache)
+	mustBe(t, r.validate(), apikey.Expired, apikey.SourceCache)
 }
 
 func TestCallersOfOneHashShareARead(t *testing.T) {
@@ -318,13 +318,13 @@ func TestCallersOfOneHashShareARead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := live(t)
 		r.store.put(hash, document("u1"))
-		r.store.hold()
+		r.store.block()
 		go func() { <-r.store.began }()
-		var callers []*asking
+		var callers []*pendingRequest
 		for range 5 {
 			callers = append(callers, r.start(t.Context(), text))
 		}
-		r.store.letGo()
+		r.store.release()
 		synctest.Wait()
 		for _, a := range callers {
 			mustBe(t, a.verdict, apikey.Valid, apikey.SourceFill)
@@ -338,15 +338,15 @@ func TestCallersOfOneHashShareARead(t *testing.T) {
 func TestALateCallerGetsNothingOlderThanItsArrival(t *testing.T) {
 	r := live(t)
 	r.store.put(hash, document("old"))
-	r.store.hold()
+	r.store.block()
 	verdicts := make(chan apikey.Verdict)
-	go func() { verdicts <- r.ask() }()
+	go func() { verdicts <- r.validate() }()
 	<-r.store.began // It has read "old", and has not returned yet.
 
 	r.store.put(hash, document("new"))
 	r.cache.Apply(&keycache.Change{ID: "d1", Time: 170})
-	go func() { verdicts <- r.ask() }()
-	r.store.letGo()
+	go func() { verdicts <- r.validate() }()
+	r.store.release()
 	for range 2 {
 		v := <-verdicts
 		if v.Code != apikey.Valid || v.Record.UserID != "new" {
@@ -361,7 +361,7 @@ func TestALateCallerGetsNothingOlderThanItsArrival(t *testing.T) {
 func TestACallerThatLeavesDoesNotEndTheFlight(t *testing.T) {
 	r := live(t)
 	r.store.put(hash, document("u1"))
-	r.store.hold()
+	r.store.block()
 	ctx, leave := context.WithCancel(context.Background())
 	first := make(chan apikey.Verdict)
 	go func() { first <- r.Validate(ctx, text, &apikey.Request{}) }()
@@ -369,8 +369,8 @@ func TestACallerThatLeavesDoesNotEndTheFlight(t *testing.T) {
 	leave()
 	mustBe(t, <-first, apikey.Unavailable, apikey.SourceNone)
 	second := make(chan apikey.Verdict)
-	go func() { second <- r.ask() }()
-	r.store.letGo()
+	go func() { second <- r.validate() }()
+	r.store.release()
 	if v := <-second; v.Code != apikey.Valid {
 		t.Fatalf("got %+v", v)
 	}
@@ -382,13 +382,13 @@ func TestACallerThatLeavesDoesNotEndTheFlight(t *testing.T) {
 func TestReadsBeyondTheLimitAreUnavailable(t *testing.T) {
 	r := live(t, func(c *Config) { c.MaxReads = 1 })
 	r.store.put(hash, document("u1"))
-	r.store.hold()
+	r.store.block()
 	first := make(chan apikey.Verdict)
-	go func() { first <- r.ask() }()
+	go func() { first <- r.validate() }()
 	<-r.store.began
 	other := r.Validate(context.Background(), "another-key-text", &apikey.Request{})
 	mustBe(t, other, apikey.Unavailable, apikey.SourceNone)
-	r.store.letGo()
+	r.store.release()
 	mustBe(t, <-first, apikey.Valid, apikey.SourceFill)
 	if got := testutil.ToFloat64(r.metrics.outages.WithLabelValues("busy")); got != 1 {
 		t.Fatalf("busy is counted %v times", got)
@@ -399,22 +399,22 @@ func TestAfterALossReadsAreNotStored(t *testing.T) {
 	r := live(t)
 	r.store.put(hash, document("u1"))
 	r.cache.Lose()
-	mustBe(t, r.ask(), apikey.Valid, apikey.SourceDirect)
-	mustBe(t, r.ask(), apikey.Valid, apikey.SourceDirect)
+	mustBe(t, r.validate(), apikey.Valid, apikey.SourceDirect)
+	mustBe(t, r.validate(), apikey.Valid, apikey.SourceDirect)
 	r.cache.Open(200)
-	mustBe(t, r.ask(), apikey.Valid, apikey.SourceFill)
+	mustBe(t, r.validate(), apikey.Valid, apikey.SourceFill)
 }
 
 func TestACollectionThatVanishedIsUnavailable(t *testing.T) {
 	r := live(t)
 	r.cache.Lose()
-	mustBe(t, r.ask(), apikey.NotFound, apikey.SourceDirect)
+	mustBe(t, r.validate(), apikey.NotFound, apikey.SourceDirect)
 	r.store.missing = keystore.ErrCollectionMissing
-	mustBe(t, r.ask(), apikey.Unavailable, apikey.SourceNone)
+	mustBe(t, r.validate(), apikey.Unavailable, apikey.SourceNone)
 }
 
 // A collection that is renamed away and back exists again when it is inspected.
-func TestACollectionThatCameBackIsReadAgain(t *testing.T) {
+func TestARecreatedCollectionIsReadAgain(t *testing.T) {
 	for name, begin := range map[string]func(*testing.T) *rig{
 		"history lost": func(t *testing.T) *rig { r := live(t); r.cache.Lose(); return r },
 		"stale":        func(t *testing.T) *rig { return stale(t) },
@@ -422,7 +422,7 @@ func TestACollectionThatCameBackIsReadAgain(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			r := begin(t)
 			r.store.onInspect = func() { r.store.put(hash, document("u1")) }
-			if v := r.ask(); v.Code != apikey.Valid {
+			if v := r.validate(); v.Code != apikey.Valid {
 				t.Errorf("%v of a key that was never gone", v.Code)
 			}
 		})
@@ -432,7 +432,7 @@ func TestACollectionThatCameBackIsReadAgain(t *testing.T) {
 func TestRefreshMakesAnUpdatedKeyAHit(t *testing.T) {
 	r := live(t)
 	r.store.put(hash, document("old"))
-	r.ask()
+	r.validate()
 	r.store.put(hash, document("new"))
 	r.cache.Apply(&keycache.Change{ID: "d1", Time: 170, Refresh: true})
 	ctx, stop := context.WithCancel(context.Background())
@@ -534,8 +534,8 @@ func TestVerdictsAreCountedByCodeAndSource(t *testing.T) {
 	registry := prometheus.NewPedanticRegistry()
 	r := live(t, func(c *Config) { c.Registerer = registry })
 	r.store.put(hash, document("u1"))
-	r.ask()
-	r.ask()
+	r.validate()
+	r.validate()
 	r.Refuse(apikey.Malformed)
 	want := `
 # HELP keytail_fills_total Reads of the database, by kind and by result.
@@ -560,7 +560,7 @@ func TestConfigNamesEveryMistake(t *testing.T) {
 	if err == nil {
 		t.Fatal("no error")
 	}
-	for _, want := range []string{"cache and a store", "a key prefix", "before the hashed part", "read timeout", "reads at once"} {
+	for _, want := range []string{"cache and a store", "a key prefix", "before the hashed part", "read timeout", "concurrent reads"} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("%q is not in %q", want, err)
 		}

@@ -104,7 +104,7 @@ func TestCurrentDateIsTheServersClock(t *testing.T) {
 		r.update(t, 1, d("$currentDate", d("at", true)))
 		at, ok := part(r.find(t, d("_id", 1)), "at").(bson.DateTime)
 		if difference := time.Since(at.Time()).Abs(); !ok || difference > time.Hour {
-			t.Errorf("got %v, which is %v away", at, difference)
+			t.Errorf("got %v, which differs by %v", at, difference)
 		}
 	})
 }

@@ -52,7 +52,7 @@ func newRig(t *testing.T, s *mongotest.Server) *rig {
 	return &rig{server: s, client: client, db: db, coll: db.Collection("api_keys"), ctx: ctx}
 }
 
-// run runs one case of a test as a subtest, with a database of its own.
+// run runs one case of a test as a subtest, with its own database.
 func (r *rig) run(t *testing.T, name string, f func(t *testing.T, r *rig)) {
 	t.Helper()
 	test, _, _ := strings.Cut(t.Name(), "/")

@@ -132,8 +132,9 @@ func TestAbortedTransactionHasNoEffect(t *testing.T) {
 	})
 }
 
-// MongoDB refuses the second write at once, devmongo at the commit. Either way only one
-// of the transactions commits, and the driver may retry the other one.
+// MongoDB refuses the second write immediately, devmongo at the commit. In both
+// cases only one of the transactions commits, and the driver may retry the
+// other one.
 func TestOneOfTwoConflictingTransactionsFails(t *testing.T) {
 	each(t, func(t *testing.T, r *rig) {
 		r.insert(t, d("_id", 1, "n", int32(0)))

@@ -1,4 +1,4 @@
-// Command devmongod serves the embedded MongoDB in a process of its own, to run tests
+// Command devmongod serves the embedded MongoDB in its own process, to run tests
 // on a server in another process (docs/testing.md):
 //
 //	go run ./internal/devmongo/devmongod -addr 127.0.0.1:27128 -release 4.4 -lag 20ms
@@ -50,7 +50,7 @@ func run(ctx context.Context, args []string) error {
 }
 
 // lagMajority makes the majority lag most of the time. A write that does not wait for
-// the majority is then not visible to majority reads at once.
+// the majority is then not visible to majority reads immediately.
 func lagMajority(ctx context.Context, server *devmongo.Server, lag time.Duration) {
 	const parts = 5 // the majority catches up for a fifth of the lag
 	for ctx.Err() == nil {

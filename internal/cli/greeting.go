@@ -10,9 +10,9 @@ import (
 	"github.com/keytail/keytail/internal/seed"
 )
 
-// welcome prints commands for a first try. Each works when it is pasted.
-func (d *serveRun) welcome(p parts) error {
-	w := welcome{
+// printGreeting prints commands for a first try. Each works when it is pasted.
+func (d *serveRun) printGreeting(p parts) error {
+	w := greeting{
 		mongoDB: p.dev.URI(), public: p.listeners.url(config.Public), operations: p.listeners.url(config.Operations),
 		database: d.cfg.Database, collection: d.cfg.Collection,
 	}
@@ -29,8 +29,8 @@ func (d *serveRun) welcome(p parts) error {
 	return w.print(d.stdout)
 }
 
-// welcome has the values in the text of --dev.
-type welcome struct {
+// greeting has the values in the text of --dev.
+type greeting struct {
 	mongoDB, public, operations string
 	// admin is the line of the admin listener, or empty if it is disabled.
 	admin                  string
@@ -38,7 +38,7 @@ type welcome struct {
 	valid, expired, scoped seed.Example
 }
 
-func (w welcome) print(out io.Writer) error {
+func (w greeting) print(out io.Writer) error {
 	_, err := fmt.Fprintf(out, `
 keytail is ready, with an in-memory MongoDB and 200 sample keys (testdata/README.md). Nothing is stored.
 
@@ -65,12 +65,12 @@ Ctrl-C stops.
 }
 
 // curl validates a key. more is JSON after the key.
-func (w welcome) curl(example seed.Example, more string) string {
+func (w greeting) curl(example seed.Example, more string) string {
 	return fmt.Sprintf(`curl -s -w '\n' %s/v1/keys/verify -H 'Content-Type: application/json' -d '{"key":"%s"%s}'`, w.public, example.Key, more)
 }
 
 // revoke is a mongosh command.
-func (w welcome) revoke() string {
+func (w greeting) revoke() string {
 	return fmt.Sprintf(`mongosh '%s' --quiet --eval 'db.getSiblingDB(%s).getCollection(%s).updateOne({_id: ObjectId("%s")}, {$set: {is_active: false}})'`,
 		w.mongoDB, quoteJS(w.database), quoteJS(w.collection), w.valid.ID)
 }
