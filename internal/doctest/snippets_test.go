@@ -101,7 +101,7 @@ func snippetSource(snippet, page string, line int) string {
 	imports, declare := "", "var client *mongo.Client"
 	code := regexp.MustCompile(`//.*`).ReplaceAllString(snippet, "")
 	for name, path := range snippetImports {
-		if strings.Contains(snippetHead, `"`+path+`"`) || !regexp.MustCompile(`\b`+name+`\.[A-Z]`).MatchString(code) {
+		if strings.Contains(snippetHead, "\t\""+path+`"`) || !regexp.MustCompile(`\b`+name+`\.[A-Z]`).MatchString(code) {
 			continue
 		}
 		imports += fmt.Sprintf("\t%q\n", path)
