@@ -81,11 +81,11 @@ func (f *fakeDaemon) answer(r *http.Request) fakeResponse {
 	if got := r.Header.Get("Authorization"); got != "Bearer "+want && (got != "" || want == adminToken) {
 		return fakeResponse{http.StatusUnauthorized, `{"detail":"this listener wants a token","code":"UNAUTHENTICATED"}`}
 	}
-	receipt := ""
+	syncFields := ""
 	if r.URL.Query().Has("wait") {
-		receipt = `,"synced":true,"instances":[{"id":"i1","revision":"000000000000000a","last_seen":"2026-01-02T03:04:05Z"},{"id":"i2","revision":"000000000000000a","last_seen":"2026-01-02T03:04:05Z"}],"missing":[]`
+		syncFields = `,"synced":true,"instances":[{"id":"i1","revision":"000000000000000a","last_seen":"2026-01-02T03:04:05Z"},{"id":"i2","revision":"000000000000000a","last_seen":"2026-01-02T03:04:05Z"}],"missing":[]`
 	}
-	written := key1 + `,"revision":"000000000000000a"` + receipt
+	written := key1 + `,"revision":"000000000000000a"` + syncFields
 	switch r.Method + " " + r.URL.Path {
 	case "POST /v1/keys", "POST /v1/keys/k1/rotate":
 		return fakeResponse{http.StatusCreated, `{"key":"` + newSecret + `",` + written + `}`}

@@ -25,8 +25,8 @@ const callerToken = "caller-token"
 const pythonVariable = "KEYTAIL_TEST_PYTHON"
 
 func TestAcknowledgementExampleInGo(t *testing.T) {
-	program := filepath.Join(t.TempDir(), "receipt")
-	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", program, "../../examples/receipt/go").CombinedOutput(); err != nil {
+	program := filepath.Join(t.TempDir(), "revoke")
+	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", program, "../../examples/revoke/go").CombinedOutput(); err != nil {
 		t.Fatalf("go build: %v\n%s", err, out)
 	}
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) { testExample(t, s, program) })
@@ -41,7 +41,7 @@ func TestAcknowledgementExampleInPython(t *testing.T) {
 		t.Skipf("SKIPPED: the example in Python is not run, there is no Python with pymongo; name one by %s: %v %s", pythonVariable, err, out)
 	}
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
-		testExample(t, s, python, testkit.ModulePath(t, "examples", "receipt", "python", "receipt.py"))
+		testExample(t, s, python, testkit.ModulePath(t, "examples", "revoke", "python", "revoke.py"))
 	})
 }
 

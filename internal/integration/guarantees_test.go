@@ -26,10 +26,10 @@ import (
 // One test for each guarantee of docs/guarantees.md. Guarantee 3, never a stale set, is
 // TestNeverAStaleSet and the model of package keycache.
 
-// TestPromiseBoundedAndSaid covers guarantees 1 and 2: without a change stream, a revoked
+// TestPromiseBoundedAndReported covers guarantees 1 and 2: without a change stream, a revoked
 // key is accepted for max_stale at most, and only by answers whose staleness reaches back
 // before the revocation.
-func TestPromiseBoundedAndSaid(t *testing.T) {
+func TestPromiseBoundedAndReported(t *testing.T) {
 	mongotest.EachScope(t, func(t *testing.T, s *mongotest.Server) {
 		r := start(t, s, withShortMaxStale)
 		k := r.newKey()
@@ -111,8 +111,8 @@ func TestPromiseAGapIsNeverSilent(t *testing.T) {
 	})
 }
 
-// TestPromiseAnOutageIsNotANo is guarantee 6, over HTTP.
-func TestPromiseAnOutageIsNotANo(t *testing.T) {
+// TestPromiseAnOutageIsNotARefusal is guarantee 6, over HTTP.
+func TestPromiseAnOutageIsNotARefusal(t *testing.T) {
 	mongotest.EachScope(t, func(t *testing.T, s *mongotest.Server) {
 		r := start(t, s, withShortMaxStale)
 		k := r.newKey()
@@ -180,8 +180,8 @@ func TestPromiseExactExpiry(t *testing.T) {
 	})
 }
 
-// TestPromiseGarbageIsFree is guarantee 8: unknown keys cost nothing.
-func TestPromiseGarbageIsFree(t *testing.T) {
+// TestPromiseUnknownKeysCostNothing is guarantee 8: unknown keys cost nothing.
+func TestPromiseUnknownKeysCostNothing(t *testing.T) {
 	mongotest.EachScope(t, func(t *testing.T, s *mongotest.Server) {
 		r := start(t, s)
 		k := r.newKey()
@@ -203,9 +203,9 @@ func TestPromiseGarbageIsFree(t *testing.T) {
 	})
 }
 
-// TestPromiseAReceipt is one part of guarantee 9: with the revision of a write as
+// TestPromiseWriteAcknowledgements is one part of guarantee 9: with the revision of a write as
 // min_revision, any instance answers with that write at once.
-func TestPromiseAReceipt(t *testing.T) {
+func TestPromiseWriteAcknowledgements(t *testing.T) {
 	mongotest.EachScope(t, func(t *testing.T, s *mongotest.Server) {
 		r := start(t, s)
 		other := r.run(prometheus.NewRegistry(), zap.NewNop())

@@ -57,8 +57,8 @@ type fleetSyncer interface {
 }
 
 func (i *instance) synced(ctx context.Context, revision clustertime.Time) bool {
-	receipt, err := i.Syncer().Wait(ctx, revision, true)
-	return err == nil && receipt.Synced
+	result, err := i.Syncer().Wait(ctx, revision, true)
+	return err == nil && result.Synced
 }
 
 // revision makes a write, and returns the time at which it was sent, and its revision:

@@ -196,7 +196,7 @@ answers              %d
 writes               %d, of unknown outcome %d
 faults               %s
 losses               %d
-receipts             %d, false %d
+acknowledgements     %d, false %d
 late acceptances     %d
 false ages           %d
 too old, withheld    %d, %d

@@ -1,7 +1,7 @@
-// Command receipt revokes a key like an application that writes to MongoDB directly, and
+// Command revoke revokes a key like an application that writes to MongoDB directly, and
 // returns when every instance of keytail has applied the revocation.
 //
-//	KEYTAIL_TOKEN=... receipt MONGODB_URI DATABASE COLLECTION KEY_ID KEYTAIL_URL
+//	KEYTAIL_TOKEN=... revoke MONGODB_URI DATABASE COLLECTION KEY_ID KEYTAIL_URL
 //
 // Two steps get the write acknowledgement: the operationTime of the session that wrote is
 // the revision, and GET /v1/sync waits until the fleet has applied it.
@@ -24,7 +24,7 @@ import (
 
 func main() {
 	if len(os.Args) != 6 {
-		fmt.Fprintln(os.Stderr, "usage: KEYTAIL_TOKEN=... receipt MONGODB_URI DATABASE COLLECTION KEY_ID KEYTAIL_URL")
+		fmt.Fprintln(os.Stderr, "usage: KEYTAIL_TOKEN=... revoke MONGODB_URI DATABASE COLLECTION KEY_ID KEYTAIL_URL")
 		os.Exit(2)
 	}
 	if err := run(context.Background(), os.Args[1:], os.Getenv("KEYTAIL_TOKEN")); err != nil {

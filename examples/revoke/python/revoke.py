@@ -1,7 +1,7 @@
 """Revokes a key like an application that writes to MongoDB directly, and returns
 when every instance of keytail has applied the revocation.
 
-    KEYTAIL_TOKEN=... python receipt.py MONGODB_URI DATABASE COLLECTION KEY_ID KEYTAIL_URL
+    KEYTAIL_TOKEN=... python revoke.py MONGODB_URI DATABASE COLLECTION KEY_ID KEYTAIL_URL
 
 Two steps get the write acknowledgement: the operation_time of the session that wrote
 is the revision, and GET /v1/sync waits until the fleet has applied it.
