@@ -42,13 +42,13 @@ var garbageCollection = stage{name: "garbage collection, in the background", fun
 // hitStages are the stages of Validate. A function that matches two stages belongs to
 // the first.
 var hitStages = []stage{
-	{name: "parse the key: prefix, length, alphabet, checksum", functions: []string{"apikey.ParseAfter", "apikey.check", "apikey.printableASCII", "apikey.ours", "hash/crc32."}},
+	{name: "parse the key: prefix, length, alphabet, checksum", functions: []string{"apikey.ParseAfter", "apikey.check", "apikey.isPrintableASCII", "apikey.hasOwnFormat", "apikey.isChecksumValid", "hash/crc32."}},
 	{name: "SHA-256 of the key", functions: []string{"sha256.", "apikey.HashOf"}},
 	{name: "bigcache: lock of the shard, lookup, copy of the value", functions: []string{"bigcache.", "keycache.(*byteStore)", "keycache.storeKey", "keycache.identity"}},
 	{name: "staleness: the clock, and the comparison with max_stale", functions: []string{"keycache.(*Cache).AnswerAsOf", "keycache.(*Cache).answer", "time."}},
-	{name: "check that the entry is valid: hash, epoch, stamps, generation", functions: []string{"keycache.(*Cache)", "keycache.(*completeness)", "keycache.decodeEntry", "keycache.(*slots)", "keycache.odd"}},
+	{name: "check that the entry is valid: hash, epoch, stamps, generation", functions: []string{"keycache.(*Cache)", "keycache.(*completeness)", "keycache.decodeEntry", "keycache.(*slots)", "keycache.isOdd"}},
 	{name: "decode the record", functions: []string{"keycache.decodeFound", "keycache.(*decoder)"}},
-	{name: "decide: expiry, organisation and project, scopes", functions: []string{"apikey.Decide", "apikey.boundTo", "apikey.addressAllowed", "apikey.holdsAll", "apikey.Holds", "validator.(*Validator).decide"}},
+	{name: "decide: expiry, organisation and project, scopes", functions: []string{"apikey.Decide", "apikey.isBoundTo", "apikey.isAddressAllowed", "apikey.holdsAll", "apikey.Holds", "validator.(*Validator).decide"}},
 	{name: "metrics", functions: []string{"validator.(*metrics)", "prometheus."}},
 	{name: "the rest of the validator", functions: []string{"validator.(*Validator)"}},
 	garbageCollection,
@@ -62,7 +62,7 @@ var authStages = []stage{
 	{name: "net/http: write the response: copy, sort and encode the headers", functions: []string{"http.(*response)", "http.(*chunkWriter)", "http.Header", "bufio.(*Writer)"}},
 	{name: "net/http: everything else", functions: []string{"http."}},
 	{name: "Gin: context and route", functions: []string{"gin."}},
-	{name: "read the forward-auth request: query, key, address of the client", functions: []string{"forwardauth.(*Authority).By", "forwardauth.(*questionCache)", "forwardauth.parseQuery", "forwardauth.parseRequirements", "forwardauth.FindKey", "forwardauth.offered", "forwardauth.KeySource", "forwardauth.BearerToken", "forwardauth.ClientIP", "forwardauth.peerAddress"}, inclusive: true},
+	{name: "read the forward-auth request: query, key, address of the client", functions: []string{"forwardauth.(*Authority).By", "forwardauth.(*questionCache)", "forwardauth.parseQuery", "forwardauth.parseRequirements", "forwardauth.FindKey", "forwardauth.allKeys", "forwardauth.KeySource", "forwardauth.BearerToken", "forwardauth.ClientIP", "forwardauth.peerAddress"}, inclusive: true},
 	{name: "the cache hit: validator.Validate", functions: []string{"validator.(*Validator).Validate"}, inclusive: true},
 	{name: "the nine headers of the response: their values, and net/http's map", functions: []string{"forwardauth.(*values)", "forwardauth.SetUnavailable", "forwardauth.stalenessText", "forwardauth.joinScopes", "forwardauth.escape", "routes.newEngine.commonHeaders", "forwardauth.RequestID"}, inclusive: true},
 	{name: "the rest of keytail's handlers", functions: []string{"routes.", "forwardauth."}},
