@@ -108,7 +108,7 @@ func TestErrorsNameFields(t *testing.T) {
 	}
 }
 
-// TestEveryMistakeIsReportedAtOnce: nobody has to start a program ten times.
+// TestEveryMistakeIsReportedAtOnce: one start shows all mistakes of a Config.
 func TestEveryMistakeIsReportedAtOnce(t *testing.T) {
 	_, err := New(t.Context(), Config{
 		StreamScope: "a", DefaultScopes: []string{"b c"}, MaxStale: -1, HeartbeatInterval: -1, AuditInterval: -1,

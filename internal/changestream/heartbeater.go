@@ -18,6 +18,7 @@ import (
 	"github.com/keytail/keytail/internal/clustertime"
 	"github.com/keytail/keytail/internal/keycache"
 	"github.com/keytail/keytail/internal/mongoclient"
+	"github.com/keytail/keytail/internal/timing"
 )
 
 // HeartbeatCollection holds one small document of each instance, in the database of the keys
@@ -240,7 +241,7 @@ func (h *Heartbeater) Run(ctx context.Context) error {
 			return nil
 		case <-timer.C:
 		case <-h.wanted:
-			if !wait(ctx, minBeatGap-time.Since(last)) {
+			if !timing.Sleep(ctx, minBeatGap-time.Since(last)) {
 				return nil
 			}
 		}

@@ -17,6 +17,7 @@ import (
 	"github.com/keytail/keytail/internal/keycache"
 	"github.com/keytail/keytail/internal/keystore"
 	"github.com/keytail/keytail/internal/mongoclient"
+	"github.com/keytail/keytail/internal/timing"
 )
 
 // Defaults of Config, each with its reason.
@@ -247,20 +248,8 @@ func (t *Tail) waitToRetry(ctx context.Context, pause time.Duration) bool {
 	until, cancel := context.WithCancelCause(until)
 	defer cancel(nil)
 	defer t.catchUp.arm(cancel)()
-	wait(until, pause)
+	timing.Sleep(until, pause)
 	return ctx.Err() == nil
-}
-
-// wait returns false when ctx ended first.
-func wait(ctx context.Context, pause time.Duration) bool {
-	timer := time.NewTimer(pause)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-timer.C:
-		return true
-	}
 }
 
 // follow opens the stream, new or where it was, and applies what it delivers until it ends. It

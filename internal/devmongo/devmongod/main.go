@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/keytail/keytail/internal/devmongo"
+	"github.com/keytail/keytail/internal/timing"
 )
 
 func main() {
@@ -55,17 +56,8 @@ func lagMajority(ctx context.Context, server *devmongo.Server, lag time.Duration
 	const parts = 5 // the majority catches up for a fifth of the lag
 	for ctx.Err() == nil {
 		server.HoldMajority()
-		pause(ctx, lag)
+		timing.Sleep(ctx, lag)
 		server.ReleaseMajority()
-		pause(ctx, lag/parts)
-	}
-}
-
-func pause(ctx context.Context, d time.Duration) {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-	case <-timer.C:
+		timing.Sleep(ctx, lag/parts)
 	}
 }
