@@ -23,6 +23,8 @@ import (
 //     schemas that share the name.
 //   - A schema with allOf has no properties beside it, and at least two parts:
 //     openapi-python-client takes the only part for the whole, without a warning.
+//   - No schema has a default: openapi-python-client sends it in every request, also
+//     where an operation refuses it, and to a keytail that does not know the field yet.
 func Conventions(document []byte) ([]string, error) {
 	parsed, err := libopenapi.NewDocument(document)
 	if err != nil {
@@ -137,6 +139,9 @@ func (c *conventions) nested(name string, proxy *base.SchemaProxy) {
 		return
 	}
 	schema := proxy.Schema()
+	if schema.Default != nil {
+		c.report("%s has a default, want it in the description", name)
+	}
 	if slices.Contains(schema.Type, "object") || len(schema.Enum) > 0 || len(schema.AllOf) > 0 {
 		c.report("%s is an object or an enumeration without a name, want a reference to a component", name)
 	}

@@ -38,6 +38,8 @@ func TestBrokenConventionsAreReported(t *testing.T) {
 		"an anonymous property":  {`metadata: {$ref: "#/components/schemas/Metadata"}`, "metadata: {type: object}", "Verdict: metadata is an object or an enumeration without a name"},
 		"an anonymous choice":    {`{oneOf: [{$ref: "#/components/schemas/Metadata"}, {type: "null"}]}`, `{oneOf: [{type: object}, {type: "null"}]}`, "CreateKeyRequest: a choice is an object"},
 		"an anonymous item":      {`items: {$ref: "#/components/schemas/AuditEntry"}`, "items: {type: object}", "AuditList: an item is an object"},
+		"a parameter's default":  {"maximum: 500}", "maximum: 500, default: 50}", "GET /v1/keys: limit has a default"},
+		"a property's default":   {"overlap_seconds: {type: integer,", "overlap_seconds: {type: integer, default: 0,", "RotateRequest: overlap_seconds has a default"},
 		"one part in allOf":      {`        - {type: object, required: [key], properties:`, "      x-part:\n        - {type: object, required: [key], properties:", "NewKey: its allOf has 1 parts"},
 	} {
 		t.Run(name, func(t *testing.T) {
