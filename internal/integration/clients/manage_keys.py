@@ -11,10 +11,8 @@ import httpx
 from keytail_api import AuthenticatedClient
 from keytail_api.api.admin import create_key, get_key, get_status, list_audit, list_keys, revoke_key, rotate_key, update_key
 from keytail_api.api.public import verify_key
-from keytail_api.models import (
-    AuditList, CreateKeyRequest, Key, KeyList, Metadata, NewKey, Problem, RotateRequest, State, Status, UpdateKeyRequest,
-    Verdict, VerifyRequest, WaitFor, WrittenKey,
-)  # fmt: skip
+from keytail_api.models import AuditList, CreateKeyRequest, Key, KeyList, Metadata, NewKey, Problem, RotateRequest
+from keytail_api.models import State, Status, UpdateKeyRequest, Verdict, VerifyRequest, WaitFor, WrittenKey
 
 USER = "user of the Python client"
 
