@@ -68,6 +68,9 @@ type Config struct {
 	// is hashed; a text without it is MALFORMED. Empty: the whole text is
 	// hashed.
 	HashAfter string
+	// RequireBinding makes every request one that must name its organisation and
+	// its project: without them, a key that is bound is FORBIDDEN.
+	RequireBinding bool
 	// Heartbeater makes it possible to distinguish a min_revision that is ahead
 	// of the cluster from one that only this instance has not reached. Nil:
 	// they are not distinguished, and a request with such a revision is
@@ -236,10 +239,20 @@ func (v *Validator) decide(answer *keycache.Answer, source apikey.Source, reques
 	}
 	if answer.Found {
 		verdict.Record = answer.Record
-		verdict.Code = apikey.Decide(answer.Record, request, answer.Now)
+		required := v.Required(request)
+		verdict.Code = apikey.Decide(answer.Record, &required, answer.Now)
 	}
 	if verdict.Code == apikey.Valid && v.config.Usage != nil {
 		v.config.Usage.Record(answer.ID, answer.Now)
 	}
 	return verdict
+}
+
+// Required returns the request that is decided in place of request: the same,
+// with what the configuration requires of all of them.
+func (v *Validator) Required(request *apikey.Request) apikey.Request {
+	required := *request
+	required.RequireOrg = required.RequireOrg || v.config.RequireBinding
+	required.RequireProject = required.RequireProject || v.config.RequireBinding
+	return required
 }
