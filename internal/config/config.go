@@ -107,13 +107,20 @@ const devDatabase = "keytail"
 
 // Complete sets what depends on other settings: the database of the URI, a
 // heartbeat interval that fits max-stale, no field for active if there is none,
-// and, with --dev, defaults for a first try wherever nothing else was given.
+// no form where none was given (package keystore has the same defaults, and trusts
+// a form more that the operator gave), and, with --dev, defaults for a first try wherever nothing else was given.
 func (c *Config) Complete(given Given) {
 	if c.Database == "" {
 		c.Database = uriDatabase(c.MongoDBURI)
 	}
 	if !given["heartbeat-interval"] {
 		c.HeartbeatInterval = shorter(c.HeartbeatInterval, c.MaxStale)
+	}
+	if !given["map-active-form"] {
+		c.Map.ActiveForm = ""
+	}
+	if !given["map-expires-form"] {
+		c.Map.ExpiresForm = ""
 	}
 	if c.Map.ActiveForm == "always" && !given["map-active"] {
 		c.Map.Active = ""

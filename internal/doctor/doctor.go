@@ -263,9 +263,10 @@ func (e *examination) documents(ctx context.Context) {
 	}
 	e.survey = found
 	more := surveyLines(found)
-	switch refusal, warnings := found.StartError(), found.Warnings(); {
+	contradicts := e.Store.Schema().Warnings()
+	switch refusal, warnings := found.StartError(), append(contradicts, found.Warnings()...); {
 	case refusal != nil:
-		e.add("documents", ToDo, refusal.Error(), more...)
+		e.add("documents", ToDo, refusal.Error(), append(contradicts, more...)...)
 	case len(warnings) > 0:
 		e.add("documents", Warning, summary(found), append(warnings, more...)...)
 	default:

@@ -58,6 +58,8 @@ type Survey struct {
 	Readable map[HashEncoding]int
 	// Fields are the roles that have a field, in the order of the Schema.
 	Fields []SurveyField
+	// Dates are the roles with dates that have a field.
+	Dates []*SurveyDates
 	// Others are root fields that documents have and that have no role, in
 	// alphabetical order, 30 at most: one of them may be the right name of a
 	// role's field.
@@ -171,7 +173,7 @@ func newSurveyor(namespace string, schema Schema, now time.Time, each func(Docum
 	sv := &surveyor{
 		each:    each,
 		others:  map[string]struct{}{},
-		found:   Survey{Namespace: namespace, Readable: map[HashEncoding]int{}, schema: schema},
+		found:   Survey{Namespace: namespace, Readable: map[HashEncoding]int{}, Dates: schema.dateFields(), schema: schema},
 		now:     now,
 		seen:    map[apikey.DocID]struct{}{},
 		defects: map[string]*SurveyGroup{},
@@ -194,6 +196,9 @@ func (sv *surveyor) see(raw bson.Raw) {
 	sv.found.Documents++
 	sv.each(d)
 	sv.noteOtherFields(raw)
+	for _, dates := range sv.found.Dates {
+		dates.see(raw.Lookup(dates.Field), d.Record.KeyID)
+	}
 	for i := range sv.found.Fields {
 		if v := raw.Lookup(sv.found.Fields[i].Field); !missing(v) {
 			sv.found.Fields[i].Present++
@@ -244,6 +249,10 @@ func addToGroup(groups map[string]*SurveyGroup, what, id string) {
 		g = &SurveyGroup{What: what}
 		groups[what] = g
 	}
+	g.add(id)
+}
+
+func (g *SurveyGroup) add(id string) {
 	g.Count++
 	if id != "" && len(g.IDs) < surveyIDs {
 		g.IDs = append(g.IDs, id)
