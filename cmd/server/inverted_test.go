@@ -57,8 +57,10 @@ func insertTokens(t *testing.T, keys *mongo.Collection) {
 	docs := make([]any, 10)
 	for i := range docs {
 		docs[i] = bson.D{
-			{Key: "hash", Value: apikey.HashOf(fmt.Sprint("token ", i)).Hex()}, {Key: "revoked", Value: i < 2},
-			{Key: "owner", Value: bson.NewObjectID()}, {Key: "exp", Value: time.Now().AddDate(1, 0, 0).Unix()},
+			{Key: "hash", Value: apikey.HashOf(fmt.Sprint("token ", i)).Hex()},
+			{Key: "revoked", Value: i < 2},
+			{Key: "owner", Value: bson.NewObjectID()},
+			{Key: "exp", Value: time.Now().AddDate(1, 0, 0).Unix()},
 		}
 	}
 	if _, err := keys.InsertMany(t.Context(), docs); err != nil {
