@@ -23,8 +23,8 @@ func (e *examination) memory() {
 	need := each * keys
 	complete := e.Preload != preload.Off
 	size, available := e.cacheSize(), keycache.GenerationBytes(e.CacheSizeMiB, complete)
-	detail := fmt.Sprintf("--cache-size %d holds about %s of this collection's size (%d bytes); %s take %s of %s",
-		size, count(rounded(available/each), "key"), each, count(int(keys), "key"), mebibytes(need), mebibytes(available))
+	detail := fmt.Sprintf("%s of about %d bytes take %s of %s; --cache-size %d holds about %s of this size",
+		count(int(keys), "key"), each, mebibytes(need), mebibytes(available), size, count(rounded(available/each), "key"))
 	more := explainSize(size, available, complete)
 	enough := fmt.Sprintf("use --cache-size %d or more", sizeFor(need, complete))
 	switch {
