@@ -51,6 +51,8 @@ type Store struct {
 	sharded atomic.Bool
 	// surveyWithin is startSurveyWithin. A test may change it.
 	surveyWithin time.Duration
+	// surveyBytes is maxSurveyBytes. A test may change it.
+	surveyBytes int
 	defects
 }
 
@@ -73,6 +75,7 @@ func New(cfg Config) (*Store, error) {
 		logger:   cfg.Logger.Named("keystore"),
 
 		surveyWithin: startSurveyWithin,
+		surveyBytes:  maxSurveyBytes,
 	}
 	s.keys = s.database.Collection(cfg.Schema.Collection)
 	if !guard.Majority {
