@@ -59,6 +59,8 @@ func (s *Store) checkDocuments(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	others := found.otherTypes()
+	s.found.Store(&others)
 	if err := found.StartError(); err != nil {
 		return err
 	}

@@ -53,6 +53,8 @@ type Store struct {
 	hasher  apikey.Hasher
 	logger  *zap.Logger
 	sharded atomic.Bool
+	// found is what Prepare has seen of the documents' types. Nil before.
+	found atomic.Pointer[otherTypes]
 	// surveyWithin is startSurveyWithin. A test may change it.
 	surveyWithin time.Duration
 	defects
