@@ -26,6 +26,9 @@ func (s *Store) Prepare(ctx context.Context, ensure bool) error {
 	for _, warning := range s.schema.Warnings() {
 		s.logger.Warn(warning)
 	}
+	if warning := s.SecretWarning(); warning != "" {
+		s.logger.Warn(warning)
+	}
 	err = s.Inspect(ctx)
 	if ensure && errors.Is(err, ErrCollectionMissing) {
 		err = s.createCollection(ctx)
@@ -62,6 +65,8 @@ func (s *Store) checkDocuments(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	others := found.otherTypes()
+	s.found.Store(&others)
 	if err := found.StartError(); err != nil {
 		return err
 	}

@@ -29,7 +29,7 @@ func (s *Survey) StartError() error {
 		return err
 	}
 	if s.Readable[s.schema.HashEncoding.orDefault()] == 0 {
-		return explained(ErrNoKeys, "none of the %s has a SHA-256 hash %s in %s: %s", s.sampleText(), s.schema.HashEncoding.description(), s.schema.Hash, s.hashAdvice())
+		return explained(ErrNoKeys, "none of the %s has %s %s in %s: %s", s.sampleText(), s.schema.aHash(), s.schema.HashEncoding.description(), s.schema.Hash, s.hashAdvice())
 	}
 	if err := s.datesError(); err != nil {
 		return err
@@ -70,13 +70,13 @@ func (s *Survey) hashAdvice() string {
 	has := fmt.Sprintf("%d hold ", most.Count)
 	switch Shape(most.What) {
 	case ShapeBcrypt, ShapeArgon2:
-		return has + most.What + " hashes, which are salted on purpose, so no key can be found by its hash: store the SHA-256 of each key in a separate field when the key is next used, or issue new keys " + seeAdopt
+		return has + most.What + " hashes, which are salted on purpose, so no key can be found by its hash: store the " + s.schema.hashName() + " of each key in a separate field when the key is next used, or issue new keys " + seeAdopt
 	case ShapeSalted:
-		return has + "salted hashes, so no key can be found by its hash: store the SHA-256 of each key in a separate field when the key is next used, or issue new keys " + seeAdopt
+		return has + "salted hashes, so no key can be found by its hash: store the " + s.schema.hashName() + " of each key in a separate field when the key is next used, or issue new keys " + seeAdopt
 	case ShapePlain:
-		return has + "what looks like the keys themselves, or like another kind of hash: replace each key by its SHA-256, in place " + seeAdopt + ", or name the field of the hash with --map-hash"
+		return has + "what looks like the keys themselves, or like another kind of hash: replace each key by its " + s.schema.hashName() + ", in place " + seeAdopt + ", or name the field of the hash with --map-hash"
 	case ShapeOther, ShapeMissing:
-		return "name the field of the hash with --map-hash, or store a SHA-256 hash there"
+		return "name the field of the hash with --map-hash, or store " + s.schema.aHash() + " there"
 	}
 	return has + "a hash in another encoding: set --map-hash-encoding=" + s.otherEncodings()
 }
