@@ -4,6 +4,7 @@
 package clients_test
 
 import (
+	"cmp"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -68,18 +69,20 @@ func testTypeScript(t *testing.T, program string) {
 // with the packages of package.json.
 const nodeModulesVariable = "KEYTAIL_TEST_NODE_MODULES"
 
-// nodeModules returns the directory that the variable names, or that of .ci/run.
+// nodeModules returns the absolute path of the directory that the variable names, or of
+// that of .ci/run.
 func nodeModules(t *testing.T) string {
 	t.Helper()
 	const install = "install Node.js 18 or later, run npm ci in internal/integration/clients, and set " + nodeModulesVariable + " to its node_modules"
 	_, err := testprogram.Find(testprogram.Program{Name: "node", Places: []string{"node"}, Install: install})
 	testprogram.SkipIfMissing(t, nameClients, err)
-	if directory := os.Getenv(nodeModulesVariable); directory != "" {
-		return directory
-	}
-	tsc, err := testprogram.Find(testprogram.Program{Name: "tsc", Places: []string{testprogram.InVenv("../node_modules/.bin/tsc")}, Install: install})
+	directory := cmp.Or(os.Getenv(nodeModulesVariable), testprogram.InVenv("../node_modules"))
+	_, err = testprogram.Find(testprogram.Program{Name: "tsc", Places: []string{filepath.Join(directory, ".bin", "tsc")}, Install: install})
 	testprogram.SkipIfMissing(t, nameClients, err)
-	return filepath.Dir(filepath.Dir(tsc))
+	if directory, err = filepath.Abs(directory); err != nil {
+		t.Fatal(err)
+	}
+	return directory
 }
 
 // workshop is a directory in which a client is generated and used, beside a daemon.
@@ -94,10 +97,6 @@ type workshop struct {
 // newWorkshop starts a daemon of the program keytail. Commands are searched in bin first.
 func newWorkshop(t *testing.T, program, bin string) *workshop {
 	t.Helper()
-	bin, err := filepath.Abs(bin)
-	if err != nil {
-		t.Fatal(err)
-	}
 	article, err := os.ReadFile(testkit.ModulePath(t, "docs", "other-languages.md"))
 	if err != nil {
 		t.Fatal(err)
