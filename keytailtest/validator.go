@@ -121,10 +121,9 @@ func (v *Validator) validateLocked(text string, request *auth.Request) (*apikey.
 		Revision:  auth.Revision(v.revision),
 	}
 	if record != nil {
-		code := apikey.Decide(record, &apikey.Request{
-			Scopes: request.Scopes, OrgID: request.OrgID, ProjectID: request.ProjectID, IP: request.IP,
-		}, now)
-		verdict.Code = auth.Code(code.String())
+		internal := apikey.Request{Scopes: request.Scopes, OrgID: request.OrgID, ProjectID: request.ProjectID, IP: request.IP}
+		code := apikey.Decide(record, &internal, now)
+		verdict.Code, verdict.Reason = auth.Code(code.String()), apikey.Reason(code, record, &internal)
 	}
 	return record, verdict, nil
 }
