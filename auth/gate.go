@@ -53,7 +53,9 @@ func (g *gate) admit(header http.Header, r *http.Request) (*session, *Refusal) {
 	case ambiguous:
 		return nil, g.refusal(Malformed, nil)
 	}
-	s := &session{Context: r.Context(), gate: g, key: func() string { return text }, request: Request{Scopes: g.scopes}}
+	s := &session{Context: r.Context(), gate: g, key: func() string { return text }, request: Request{
+		Scopes: g.scopes, RequireOrg: g.requireOrg, RequireProject: g.requireProject,
+	}}
 	if refusal := g.complete(&s.request, r); refusal != nil {
 		return nil, refusal
 	}

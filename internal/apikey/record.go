@@ -36,8 +36,7 @@ type Record struct {
 	// Defect is the reason why the document cannot be read as a key, without any of its values.
 	// Empty: it can be read. A record with a defect is DISABLED.
 	Defect string
-	// DefectReason is the first defect as a reason, such as ReasonMissing and a field's name. Empty
-	// without a Defect.
+	// DefectReason is the text of the Reason for the first defect. Empty without a Defect.
 	DefectReason string
 }
 

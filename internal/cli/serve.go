@@ -179,6 +179,7 @@ func daemonConfig(cfg *config.Config, to database, version string) daemon.Config
 			Preload:           preload.Mode(cfg.Preload),
 			AuditInterval:     cfg.AuditInterval,
 			KeyPrefix:         cfg.KeyPrefix,
+			RequireBinding:    cfg.RequireBinding,
 			Usage:             usage,
 			Version:           version,
 		},

@@ -47,6 +47,7 @@ type Config struct {
 	HideCredentials     bool          `help:"Let Envoy remove the key from an allowed request (ext_authz over gRPC). Other proxies do that with their own configuration, see examples."`
 	DefaultScopes       []string      `placeholder:"SCOPE" help:"The scopes of a key whose document has no scopes (absent or null)."`
 	TrackUsage          bool          `default:"true" help:"Write last_used and usage_count of keys that were VALID, in the background, every 10s. Needs the privilege update on the collection. Disable it with --track-usage=false."`
+	RequireBinding      bool          `help:"Refuse a key that is bound to an organisation or a project (FORBIDDEN) if the request does not name it. Without it, such a request is for the key's own organisation and project."`
 	TLS                 TLSFiles      `embed:"" prefix:"tls-"`
 	OpsTLS              TLSFiles      `embed:"" prefix:"ops-tls-"`
 	AdminTLS            TLSFiles      `embed:"" prefix:"admin-tls-"`
@@ -72,6 +73,8 @@ type TLSFiles struct {
 type Policy struct {
 	Scopes           []string
 	OrgID, ProjectID string
+	// RequireOrg and RequireProject refuse a key that is bound if OrgID (ProjectID) is empty.
+	RequireOrg, RequireProject bool
 }
 
 // Mapping describes the documents of the collection: a field for each role, and

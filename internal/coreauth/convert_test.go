@@ -22,7 +22,7 @@ func TestPublicVerdictHasTheNameOfEachCode(t *testing.T) {
 		t.Errorf("this test has %d codes, package apikey has %d", len(want), apikey.CodeCount)
 	}
 	for code, name := range want {
-		v, err := publicVerdict(&apikey.Verdict{Code: code}, &apikey.Request{})
+		v, err := publicVerdict(&apikey.Verdict{Code: code})
 		if v.Code != name || errors.Is(err, auth.ErrUnavailable) != (code == apikey.Unavailable) || v.Valid() {
 			t.Errorf("%v: %+v, %v", code, v, err)
 		}
@@ -34,7 +34,7 @@ func TestPublicVerdictHasTheNameOfEachSource(t *testing.T) {
 		apikey.SourceNone: auth.SourceNone, apikey.SourceCache: auth.SourceCache, apikey.SourceFill: auth.SourceFill,
 		apikey.SourceDirect: auth.SourceDirect, apikey.SourceLinearizable: auth.SourceLinearizable,
 	} {
-		if v, _ := publicVerdict(&apikey.Verdict{Source: source}, &apikey.Request{}); v.Source != name {
+		if v, _ := publicVerdict(&apikey.Verdict{Source: source}); v.Source != name {
 			t.Errorf("%v: %q, want %q", source, v.Source, name)
 		}
 	}
@@ -43,21 +43,13 @@ func TestPublicVerdictHasTheNameOfEachSource(t *testing.T) {
 func TestPublicVerdictHasAllFields(t *testing.T) {
 	now := time.Now()
 	record := &apikey.Record{KeyID: "k", UserID: "u", Scopes: []string{"a"}, Active: true}
-	v, err := publicVerdict(&apikey.Verdict{Code: apikey.Valid, Source: apikey.SourceFill, Record: record, AsOf: now, Staleness: time.Second, Revision: 7}, &apikey.Request{})
-	want := auth.Verdict{Code: auth.Valid, Key: &auth.Key{KeyID: "k", UserID: "u", Scopes: []string{"a"}, Active: true}, Source: auth.SourceFill, AsOf: now, Staleness: time.Second, Revision: 7}
+	v, err := publicVerdict(&apikey.Verdict{Code: apikey.Valid, Source: apikey.SourceFill, Reason: apikey.Reason{Kind: apikey.ReasonScope, Name: "b"}, Record: record, AsOf: now, Staleness: time.Second, Revision: 7})
+	want := auth.Verdict{Code: auth.Valid, Key: &auth.Key{KeyID: "k", UserID: "u", Scopes: []string{"a"}, Active: true}, Source: auth.SourceFill, Reason: "scope:b", AsOf: now, Staleness: time.Second, Revision: 7}
 	if diff := cmp.Diff(want, v); err != nil || diff != "" || !v.Valid() {
 		t.Errorf("%v %s", err, diff)
 	}
-	if _, err := publicVerdict(&apikey.Verdict{Problem: apikey.RevisionAhead}, &apikey.Request{}); !errors.Is(err, auth.ErrRevisionAhead) {
+	if _, err := publicVerdict(&apikey.Verdict{Problem: apikey.RevisionAhead}); !errors.Is(err, auth.ErrRevisionAhead) {
 		t.Errorf("RevisionAhead: %v", err)
-	}
-}
-
-func TestPublicVerdictHasTheReason(t *testing.T) {
-	record := &apikey.Record{KeyID: "k", UserID: "u", Active: true}
-	request := &apikey.Request{Scopes: []string{"a"}}
-	if v, _ := publicVerdict(&apikey.Verdict{Code: apikey.InsufficientPermissions, Record: record}, request); v.Reason != "scope:a" {
-		t.Errorf("reason %q, want scope:a", v.Reason)
 	}
 }
 

@@ -21,7 +21,7 @@ var _ auth.RevocationWatcher = Validator{}
 func (v Validator) Validate(ctx context.Context, key string, request auth.Request) (auth.Verdict, error) {
 	internal := internalRequest(&request)
 	verdict := v.Core.Validator.Validate(ctx, key, &internal)
-	return publicVerdict(&verdict, &internal)
+	return publicVerdict(&verdict)
 }
 
 // Mark implements auth.RevocationWatcher.

@@ -34,7 +34,7 @@ func (p *public) verify(c *gin.Context) {
 	body := verdictOf(&verdict)
 	// Without caller tokens anyone can ask, so the response is as for an end user.
 	if p.callers != nil {
-		body.Reason = verdict.Reason(&request.Request)
+		body.Reason = verdict.Reason.String()
 	}
 	writeJSON(c, http.StatusOK, &body)
 }

@@ -20,13 +20,13 @@ import (
 // the key; the second read is of kind explain in the metrics.
 func (v *Validator) Explain(ctx context.Context, hash apikey.Hash, request *apikey.Request) (instance, database apikey.Verdict, err error) {
 	if answer, source, err := v.find(ctx, hash, clustertime.Time(request.MinRevision)); err == nil {
-		instance = decide(&answer, source, request)
+		instance = v.decide(&answer, source, request)
 	} // else the zero Verdict, which is Unavailable
 	answer, err := v.readCurrent(ctx, hash)
 	if err != nil {
 		return apikey.Verdict{}, apikey.Verdict{}, fmt.Errorf("reading what the database has: %w", err)
 	}
-	return instance, decide(&answer, apikey.SourceDirect, request), nil
+	return instance, v.decide(&answer, apikey.SourceDirect, request), nil
 }
 
 // readCurrent reads by the rule for fills, whatever the state of the stream.

@@ -68,6 +68,9 @@ type Config struct {
 	// is hashed; a text without it is MALFORMED. Empty: the whole text is
 	// hashed.
 	HashAfter string
+	// RequireBinding makes every request one that must name its organisation and
+	// its project: without them, a key that is bound is FORBIDDEN.
+	RequireBinding bool
 	// Heartbeater makes it possible to distinguish a min_revision that is ahead
 	// of the cluster from one that only this instance has not reached. Nil:
 	// they are not distinguished, and a request with such a revision is
@@ -217,7 +220,7 @@ func (v *Validator) validate(ctx context.Context, text string, request *apikey.R
 		v.metrics.unavailable(err)
 		return apikey.Verdict{Code: apikey.Unavailable}
 	}
-	verdict := decide(&answer, source, request)
+	verdict := v.decide(&answer, source, request)
 	if verdict.Code == apikey.Valid && v.config.Usage != nil {
 		v.config.Usage.Record(answer.ID, answer.Now)
 	}
@@ -235,7 +238,7 @@ func (v *Validator) find(ctx context.Context, hash apikey.Hash, needed clusterti
 
 // decide makes the verdict of an answer. The expiry is compared with the time at
 // which the answer was given.
-func decide(answer *keycache.Answer, source apikey.Source, request *apikey.Request) apikey.Verdict {
+func (v *Validator) decide(answer *keycache.Answer, source apikey.Source, request *apikey.Request) apikey.Verdict {
 	verdict := apikey.Verdict{
 		Code:      apikey.NotFound,
 		Source:    source,
@@ -245,7 +248,18 @@ func decide(answer *keycache.Answer, source apikey.Source, request *apikey.Reque
 	}
 	if answer.Found {
 		verdict.Record = answer.Record
-		verdict.Code = apikey.Decide(answer.Record, request, answer.Now)
+		required := v.Required(request)
+		verdict.Code = apikey.Decide(answer.Record, &required, answer.Now)
+		verdict.Reason = apikey.ReasonFor(verdict.Code, answer.Record, &required)
 	}
 	return verdict
+}
+
+// Required returns the request that is decided in place of request: the same,
+// with what the configuration requires of all of them.
+func (v *Validator) Required(request *apikey.Request) apikey.Request {
+	required := *request
+	required.RequireOrg = required.RequireOrg || v.config.RequireBinding
+	required.RequireProject = required.RequireProject || v.config.RequireBinding
+	return required
 }
