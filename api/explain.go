@@ -17,11 +17,11 @@ type Explanation struct {
 	StalenessMS *int64     `json:"staleness_ms,omitempty"`
 	Revision    string     `json:"revision,omitempty"`
 	// Database is what the document in the database gives now.
-	Database DatabaseVerdict `json:"database"`
+	Database StoredVerdict `json:"database"`
 }
 
-// DatabaseVerdict is the verdict of a document as the database had it at AsOf.
-type DatabaseVerdict struct {
+// StoredVerdict is the verdict of a document as the database had it at AsOf.
+type StoredVerdict struct {
 	Valid  bool      `json:"valid"`
 	Code   string    `json:"code"`
 	Reason string    `json:"reason,omitempty"`

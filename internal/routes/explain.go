@@ -76,7 +76,7 @@ func explanationOf(e *managedkey.Explanation) api.Explanation {
 	return api.Explanation{
 		KeyID: e.KeyID, Valid: instance.Valid, Code: instance.Code, Reason: e.Instance.Reason.String(),
 		Source: instance.Source, AsOf: instance.AsOf, StalenessMS: instance.StalenessMS, Revision: instance.Revision,
-		Database: api.DatabaseVerdict{
+		Database: api.StoredVerdict{
 			Valid: database.Valid, Code: database.Code, Reason: e.Database.Reason.String(), AsOf: api.Timestamp{Time: e.Database.AsOf},
 		},
 	}
