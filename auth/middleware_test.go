@@ -111,7 +111,7 @@ func TestRefusalOfEachCode(t *testing.T) {
 		{"unknown", nil, 401, "NOT_FOUND", realm + `, error="invalid_token"`},
 		{"k", revoked, 401, "DISABLED", realm + `, error="invalid_token"`},
 		{"k", func(r *apikey.Record) { r.ExpiresAt = time.Now() }, 401, "EXPIRED", realm + `, error="invalid_token"`},
-		{"k", func(r *apikey.Record) { r.OrgID = "o" }, 403, "FORBIDDEN", ""},
+		{"k", func(r *apikey.Record) { r.AllowedIPs = []netip.Prefix{netip.MustParsePrefix("198.51.100.0/24")} }, 403, "FORBIDDEN", ""},
 		{"k", func(r *apikey.Record) { r.Scopes = nil }, 403, "INSUFFICIENT_PERMISSIONS", realm + `, error="insufficient_scope", scope="read a%22b"`},
 	}
 	forEachFramework(t, func(t *testing.T, f framework) {
@@ -397,7 +397,8 @@ func TestOrgIDAndProjectID(t *testing.T) {
 		}{
 			{"/orgs/acme", "bound", 200},
 			{"/orgs/other", "bound", 403},
-			{"/", "bound", 403},
+			{"/", "bound", 403}, // a path without the parameter
+			{"/", "free", 200},
 			{"/orgs/other", "free", 200},
 			{"/orgs/a%00b", "free", 400},
 			{"/orgs/" + strings.Repeat("x", 300), "free", 400},

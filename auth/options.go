@@ -123,15 +123,15 @@ func RequireOrg() Option { return func(s *settings) { s.requireOrg = true } }
 // RequireProject is RequireOrg for the project.
 func RequireProject() Option { return func(s *settings) { s.requireProject = true } }
 
-// noPathParam is the value of a path parameter that the request does not have. It is
-// not a valid id, so that a request for an organisation that the path does not name is
-// refused, and not taken for one that names none.
-const noPathParam = "\x00"
+// noPathParam is what PathParam returns for a parameter that the request does not have.
+// It is not a valid id.
+const noPathParam = "\x00absent"
 
 // PathParam returns a parameter of the route, for OrgID and ProjectID:
 // OrgID(PathParam("org")) works on "/orgs/:org/orders" in Gin and on
 // "/orgs/{org}/orders" in net/http. A request without this parameter, or with an empty
-// one, is refused with BadRequest.
+// one, names none; but a service that has its organisations in the path does not use the
+// key's own, so keys that are bound are refused, as with RequireOrg (RequireProject).
 func PathParam(name string) func(*http.Request) string {
 	return func(r *http.Request) string {
 		if value := r.PathValue(name); value != "" {
