@@ -347,6 +347,10 @@ func TestResponsesByCode(t *testing.T) {
 			}
 		})
 	}
+	_, body, err := send(t.Context(), http.MethodGet, url, bearer(bson.M{"org_id": "acme"}))
+	if err != nil || !strings.Contains(string(body), `"org_id":"acme"`) {
+		t.Errorf("the organisation of the key: %s, %v", body, err)
+	}
 }
 
 // fakeKeytail is a server that responds with what a test sets.
@@ -394,7 +398,7 @@ func TestInvalidAnswersAreRefused(t *testing.T) {
 	python := findPython(t)
 	fake := startFake(t)
 	url := (&rig{t: t, python: python}).after(fake.URL) + "/orders"
-	const good = `{"valid":true,"code":"VALID","user_id":"ada"}`
+	const good = `{"valid":true,"code":"VALID","user_id":"ada","org_id":null}`
 	request := func(t *testing.T) (*http.Response, []byte) {
 		t.Helper()
 		response, body, err := send(t.Context(), http.MethodGet, url, "Bearer a-key-of-someone")
