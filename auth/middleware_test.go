@@ -522,7 +522,9 @@ func TestRefusalsCanBeReplaced(t *testing.T) {
 func TestTheDefaultRefusalHasNoReason(t *testing.T) {
 	forEachFramework(t, func(t *testing.T, f framework) {
 		k := newKeys(t)
-		k.put("k", func(r *apikey.Record) { r.Active, r.Defect, r.DefectReason = false, "a sentence", "missing:secret_field" })
+		k.put("k", func(r *apikey.Record) {
+			r.Active, r.Defect, r.DefectReason = false, "a sentence", "missing:secret_field"
+		})
 		response := send(f.serve(k, hello, nil), "GET", "/", "X-Api-Key", "k")
 		body := bodyOf(t, response)
 		if response.StatusCode != http.StatusUnauthorized || strings.Contains(fmt.Sprint(response.Header)+body, "secret_field") {
