@@ -38,6 +38,8 @@ type Config struct {
 	Store *keystore.Store
 	// Audit is the collection of the audit, of the same client as the store's.
 	Audit *mongo.Collection
+	// Validator answers requests, and says how. Nil: Explain fails.
+	Validator Validator
 	// Prefix of new keys. Empty: apikey.DefaultPrefix.
 	Prefix string
 	// Timeout bounds each call. Zero: DefaultTimeout.

@@ -28,6 +28,7 @@ func (s *Store) ambiguous(documents []Document) Document {
 	chosen.Ambiguous = true
 	chosen.Record.Active = false
 	chosen.Record.Defect = strings.TrimPrefix(chosen.Record.Defect+"; "+sharesHash, "; ")
+	chosen.Record.DefectReason = apikey.ReasonSharedHash // it holds whatever the documents contain
 	return chosen
 }
 

@@ -65,8 +65,8 @@ func TestTwoDocumentsWithOneHashAreDisabled(t *testing.T) {
 							t.Errorf("%s, %s: %v", name, kind, code)
 						}
 					}
-					if !strings.Contains(got.Record.Defect, sharesHash) {
-						t.Errorf("%s, %s: the defect is %q", name, kind, got.Record.Defect)
+					if !strings.Contains(got.Record.Defect, sharesHash) || got.Record.DefectReason != apikey.ReasonSharedHash {
+						t.Errorf("%s, %s: the defect is %q, its reason %q", name, kind, got.Record.Defect, got.Record.DefectReason)
 					}
 				}
 			}

@@ -60,7 +60,7 @@ func readAdminQuery(c *gin.Context, allowed ...string) (*adminQuery, *callerErro
 		return nil, badRequest("the query cannot be read")
 	}
 	q := adminQuery{limit: defaultLimit}
-	q.by = managedkey.Caller{Actor: c.GetString(actorKey), RequestID: c.Writer.Header().Get(forwardauth.HeaderRequestID)}
+	q.by = callerOf(c)
 	for name, values := range query {
 		if !slices.Contains(allowed, name) {
 			return nil, badRequest("the query may have only " + strings.Join(allowed, ", "))
@@ -79,6 +79,11 @@ func readAdminQuery(c *gin.Context, allowed ...string) (*adminQuery, *callerErro
 		q.timeout = defaultWait
 	}
 	return &q, nil
+}
+
+// callerOf is who sent a request, without an owner.
+func callerOf(c *gin.Context) managedkey.Caller {
+	return managedkey.Caller{Actor: c.GetString(actorKey), RequestID: c.Writer.Header().Get(forwardauth.HeaderRequestID)}
 }
 
 func (q *adminQuery) readParameter(name, value string) (problem *callerError) {
