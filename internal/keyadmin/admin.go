@@ -132,9 +132,9 @@ func (a *Admin) Create(ctx context.Context, caller managedkey.Caller, fields man
 	}
 	written, err := a.write(ctx, func(context.Context) (*plan, error) {
 		return &plan{
-			entry: a.entry(caller, "create", nil, &draft.Details),
-			steps: []step{a.insert(draft)},
-			shown: draft.Details, affects: draft.Details.Record.KeyID,
+			entries: []entry{a.entry(caller, "create", nil, &draft.Details)},
+			steps:   []step{a.insert(draft)},
+			shown:   draft.Details, affects: draft.Details.Record.KeyID,
 		}, nil
 	})
 	if err == nil {
@@ -177,9 +177,9 @@ func (a *Admin) change(ctx context.Context, caller managedkey.Caller, action, id
 			return &plan{shown: current}, nil
 		}
 		return &plan{
-			entry: a.entry(caller, action, &current, &edit.After),
-			steps: []step{a.edit(edit)},
-			shown: edit.After, affects: current.Record.KeyID,
+			entries: []entry{a.entry(caller, action, &current, &edit.After)},
+			steps:   []step{a.edit(edit)},
+			shown:   edit.After, affects: current.Record.KeyID,
 		}, nil
 	})
 }
@@ -192,9 +192,9 @@ func (a *Admin) Delete(ctx context.Context, caller managedkey.Caller, id string)
 			return nil, err
 		}
 		return &plan{
-			entry: a.entry(caller, "delete", &current, nil),
-			steps: []step{a.remove(current)},
-			shown: current, affects: current.Record.KeyID,
+			entries: []entry{a.entry(caller, "delete", &current, nil)},
+			steps:   []step{a.remove(current)},
+			shown:   current, affects: current.Record.KeyID,
 		}, nil
 	})
 }
@@ -246,14 +246,14 @@ func (a *Admin) rotation(caller managedkey.Caller, current keystore.Details, has
 	if err != nil {
 		return nil, err
 	}
-	entry := a.entry(caller, "rotate", &current, &edit.After)
-	entry.NewKeyID = draft.Details.Record.KeyID
+	e := a.entry(caller, "rotate", &current, &edit.After)
+	e.NewKeyID = draft.Details.Record.KeyID
 	steps := []step{a.insert(draft)}
 	if !edit.IsEmpty() {
 		steps = append(steps, a.edit(edit))
 	}
 	return &plan{
-		entry: entry, steps: steps, shown: draft.Details, affects: draft.Details.Record.KeyID, end: edit.After.Record.ExpiresAt,
+		entries: []entry{e}, steps: steps, shown: draft.Details, affects: draft.Details.Record.KeyID, end: edit.After.Record.ExpiresAt,
 	}, nil
 }
 
@@ -269,7 +269,7 @@ func (a *Admin) Get(ctx context.Context, caller managedkey.Caller, id string) (m
 func (a *Admin) List(ctx context.Context, caller managedkey.Caller, q managedkey.Query) (managedkey.Page, error) {
 	ctx, cancel := context.WithTimeout(ctx, a.config.Timeout)
 	defer cancel()
-	found, err := a.store.List(ctx, keystore.Query{UserID: caller.Owner, IncludeInactive: q.IncludeInactive, After: q.After, Limit: q.Limit})
+	found, err := a.store.List(ctx, a.queryOf(caller, q))
 	if err != nil {
 		return managedkey.Page{}, toManagedKeyErr(err)
 	}
@@ -278,6 +278,13 @@ func (a *Admin) List(ctx context.Context, caller managedkey.Caller, q managedkey
 		page.Keys = append(page.Keys, keyOf(shown))
 	}
 	return page, nil
+}
+
+func (a *Admin) queryOf(caller managedkey.Caller, q managedkey.Query) keystore.Query {
+	return keystore.Query{
+		UserID: caller.Owner, OrgID: q.OrgID, ProjectID: q.ProjectID, IncludeInactive: q.IncludeInactive,
+		UnusedFor: q.UnusedFor, ExpiresWithin: q.ExpiresWithin, Now: a.now(), After: q.After, Limit: q.Limit,
+	}
 }
 
 // find reads the key of a write, which must be as the caller has seen it.
@@ -299,17 +306,21 @@ func (a *Admin) find(ctx context.Context, caller managedkey.Caller, id string) (
 
 // secret makes the text of a new key, and its hash by the collection's rule.
 func (a *Admin) secret() (text string, hash apikey.Hash, err error) {
-	after := a.schema.HashAfter
 	if text, err = apikey.Generate(a.config.Prefix, a.config.Random); err != nil {
 		return "", apikey.Hash{}, err
 	}
-	if hash, err = apikey.ParseAfter(a.config.Prefix, after, text); err == nil {
+	if hash, err = a.hashOf(text); err == nil {
 		return text, hash, nil
 	}
 	// The keys of this collection have another beginning.
-	text = after + text
-	hash, err = apikey.ParseAfter(a.config.Prefix, after, text)
+	text = a.schema.HashAfter + text
+	hash, err = a.hashOf(text)
 	return text, hash, err
+}
+
+// hashOf parses and hashes the text of a key as the validator does.
+func (a *Admin) hashOf(text string) (apikey.Hash, error) {
+	return apikey.ParseAfter(a.config.Prefix, a.schema.HashAfter, text)
 }
 
 // now has the precision of MongoDB's dates.
