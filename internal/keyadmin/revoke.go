@@ -91,8 +91,7 @@ func (a *Admin) RevokeAll(ctx context.Context, caller managedkey.Caller, q manag
 	page := managedkey.RevokedPage{Next: q.After}
 	for left := q.Limit; ; {
 		q.After, q.Limit = page.Next, min(left, keysPerTransaction)
-		found, err := a.store.List(ctx, a.queryOf(caller, q))
-		err = toManagedKeyErr(err)
+		found, err := r.list(ctx, q)
 		if err == nil && !dryRun {
 			err = r.revoke(ctx, found.Keys)
 		}
@@ -115,7 +114,9 @@ func (a *Admin) RevokeAll(ctx context.Context, caller managedkey.Caller, q manag
 	for _, shown := range r.revoked {
 		page.KeyIDs = append(page.KeyIDs, shown.Record.KeyID)
 	}
-	page.Failed, page.Revision = r.failed, r.revision
+	if page.Failed = r.failed; !dryRun {
+		page.Revision = r.revision
+	}
 	return page, nil
 }
 
@@ -137,6 +138,17 @@ type revocation struct {
 	failed        []managedkey.FailedKey
 	// revision is that of the last write or read.
 	revision clustertime.Time
+}
+
+// list reads a page of keys. Its revision counts, too: if there are none left, it is
+// that of whoever revoked them.
+func (r *revocation) list(ctx context.Context, q managedkey.Query) (found keystore.Page, err error) {
+	at, err := r.store.Read(ctx, func(ctx context.Context) error {
+		found, err = r.store.List(ctx, r.queryOf(r.caller, q))
+		return err
+	})
+	r.revision = max(r.revision, at)
+	return found, toManagedKeyErr(err)
 }
 
 // revoke revokes keys by one transaction. If the collection refuses one of them,

@@ -66,7 +66,8 @@ type RevokedPage struct {
 	Failed []FailedKey
 	// Next is where the next page begins. Empty: this is the last one.
 	Next string
-	// Revision is a cluster time at or after all writes. Zero: nothing was written.
+	// Revision is a cluster time at or after all writes, also those of earlier
+	// calls. Zero: a dry run.
 	Revision clustertime.Time
 }
 
