@@ -44,8 +44,11 @@ func (c *keysRevokeCommand) owner(ctx context.Context, s *session) error {
 	err := r.revokeAll(ctx)
 	r.bar.end()
 	n := keyCount(len(r.result.KeyIDs))
-	if err != nil {
+	if err != nil && len(r.result.KeyIDs) > 0 {
 		return fmt.Errorf("%s of %s revoked, not all: %w. The same command continues", n, c.ownerText(), err)
+	}
+	if err != nil {
+		return err
 	}
 	acknowledged, syncErr := s.Sync(ctx, value(r.result.Revision), c.Wait, c.Timeout)
 	if syncErr == nil {

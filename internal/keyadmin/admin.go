@@ -62,6 +62,8 @@ type Admin struct {
 	logger *zap.Logger
 	// noTransactions: the server has none. Prepare finds out.
 	noTransactions bool
+	// perTransaction is keysPerTransaction, or less in a test.
+	perTransaction int
 }
 
 // New checks the configuration. It does not connect.
@@ -88,7 +90,7 @@ func New(config Config) (*Admin, error) {
 		SetReadConcern(readconcern.Majority()).
 		SetReadPreference(readpref.Primary()).
 		SetWriteConcern(writeconcern.Majority()))
-	return &Admin{config: config, store: config.Store, schema: config.Store.Schema(), audit: audit, logger: config.Logger.Named("keyadmin")}, nil
+	return &Admin{config: config, store: config.Store, schema: config.Store.Schema(), audit: audit, logger: config.Logger.Named("keyadmin"), perTransaction: keysPerTransaction}, nil
 }
 
 // Prepare creates the audit's collection and its indexes, and checks with the

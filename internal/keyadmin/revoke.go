@@ -36,7 +36,7 @@ const keysPerTransaction = 100
 func (a *Admin) RevokeLeaked(ctx context.Context, caller managedkey.Caller, text string) (managedkey.Leaked, error) {
 	hash, err := a.hashOf(text)
 	if err != nil {
-		return managedkey.Leaked{}, managedkey.Invalid("key cannot be the text of a key: " + err.Error())
+		return managedkey.Leaked{}, managedkey.Invalid(err.Error())
 	}
 	found, err := a.findLeaked(ctx, caller, hash)
 	if err != nil {
@@ -90,7 +90,7 @@ func (a *Admin) RevokeAll(ctx context.Context, caller managedkey.Caller, q manag
 	r := revocation{Admin: a, caller: caller, cause: causeOwner}
 	page := managedkey.RevokedPage{Next: q.After}
 	for left := q.Limit; ; {
-		q.After, q.Limit = page.Next, min(left, keysPerTransaction)
+		q.After, q.Limit = page.Next, min(left, a.perTransaction)
 		found, err := r.list(ctx, q)
 		if err == nil && !dryRun {
 			err = r.revoke(ctx, found.Keys)
