@@ -34,7 +34,7 @@ var (
 	}
 	synced = api.SyncResult{Instances: []api.Instance{instance}, Missing: []string{"a/1"}}
 	entry  = api.AuditEntry{
-		ID: "e", At: api.Timestamp{Time: at}, Actor: "ops", Action: "rotate", KeyID: "k0", NewKeyID: point("k1"), UserID: "u", RequestID: "r",
+		ID: "e", At: api.Timestamp{Time: at}, Actor: "ops", Action: "rotate", Cause: point("leaked"), KeyID: "k0", NewKeyID: point("k1"), UserID: "u", RequestID: "r",
 		Before: json.RawMessage(`{}`), After: json.RawMessage(`{"name":"n"}`),
 	}
 	written = api.WrittenKey{Key: key, PreviousExpiresAt: &api.Time{Time: at}, Revision: point("6923a1c000000003"), SyncResult: &synced}
@@ -66,11 +66,18 @@ var (
 		"WrittenKey":    written,
 		"NewKey":        created,
 		"AuditEntry":    entry,
-		"AuditList":     api.AuditList{Entries: []api.AuditEntry{entry}, NextCursor: point("c")},
-		"Invalidation":  api.Invalidation{KeyID: "k1", Revision: "6923a1c000000003"},
-		"LossEvent":     api.LossEvent{Reason: "drop"},
-		"StateChange":   api.StateChange{From: "live", To: "stale"},
-		"Resync":        api.Resync{Reason: "start", State: "live"},
+		"FailedKey":     api.FailedKey{KeyID: "k1", Detail: "d"},
+		"RevokedKeys": api.RevokedKeys{
+			KeyIDs: []string{"k1"}, Failed: []api.FailedKey{{KeyID: "k1", Detail: "d"}}, DryRun: true, NextCursor: point("c"), Revision: point("6923a1c000000003"), SyncResult: &synced,
+		},
+		"RevokeKeysRequest":      api.RevokeKeysRequest{UserID: "u", OrgID: "o", ProjectID: "p", DryRun: true, Limit: 7, Cursor: "c"},
+		"RevokeLeakedKeyRequest": api.RevokeLeakedKeyRequest{Key: "kt_leaked"},
+		"RevokedLeakedKey":       api.RevokedLeakedKey{Keys: []api.Key{key}, Revoked: 1, Revision: point("6923a1c000000003"), SyncResult: &synced},
+		"AuditList":              api.AuditList{Entries: []api.AuditEntry{entry}, NextCursor: point("c")},
+		"Invalidation":           api.Invalidation{KeyID: "k1", Revision: "6923a1c000000003"},
+		"LossEvent":              api.LossEvent{Reason: "drop"},
+		"StateChange":            api.StateChange{From: "live", To: "stale"},
+		"Resync":                 api.Resync{Reason: "start", State: "live"},
 	}
 	sparse = map[string]any{
 		"VerifyRequest": api.VerifyRequest{Key: "kt_x"},
@@ -88,6 +95,10 @@ var (
 		"WrittenKey":    api.WrittenKey{Key: api.Key{Scopes: []string{}, AllowedIPs: []string{}, Metadata: json.RawMessage(`{}`)}},
 		"AuditEntry":    api.AuditEntry{Action: "create", At: api.Timestamp{Time: at}},
 		"Resync":        api.Resync{Reason: "start"},
+
+		"RevokedKeys":       api.RevokedKeys{KeyIDs: []string{}, Failed: []api.FailedKey{}},
+		"RevokeKeysRequest": api.RevokeKeysRequest{UserID: "u"},
+		"RevokedLeakedKey":  api.RevokedLeakedKey{Keys: []api.Key{}},
 	}
 )
 

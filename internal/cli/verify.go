@@ -24,7 +24,7 @@ type verifyCommand struct {
 	URL       string `name:"url" placeholder:"URL" default:"http://127.0.0.1:8080" help:"The public listener of a running keytail."`
 	TokenFile string `env:"-" placeholder:"FILE" help:"File with a caller token, or with one line of name=token, if the listener requires one. KEYTAIL_CALLER_TOKEN can have the token instead."`
 	connection
-	KeyFile string `env:"-" placeholder:"FILE" help:"File with the key. Default: standard input."`
+	KeyFile string `env:"-" placeholder:"FILE" help:"File with the key. Default, and -: standard input."`
 	requirementFlags
 	MinRevision string `env:"-" placeholder:"REVISION" help:"The verdict must include the write with this revision."`
 	Quiet       bool   `short:"q" env:"-" help:"Print the code and nothing else."`
@@ -43,7 +43,7 @@ func (c *verifyCommand) run(ctx context.Context, p process, wrong error) int {
 	}
 	var key string
 	if wrong == nil {
-		key, wrong = c.key(ctx, p)
+		key, wrong = readKey(ctx, p, c.KeyFile)
 		if stopped(ctx, wrong) {
 			return fail(p.stderr, exitFailure, errors.New("interrupted"))
 		}
@@ -93,15 +93,16 @@ func (s *session) verdict(v *adminclient.Verdict, quiet bool) {
 	}...)
 }
 
-// key reads the key. No error contains any part of it.
-func (c *verifyCommand) key(ctx context.Context, p process) (string, error) {
+// readKey reads a key from a file, or from standard input if file is "" or "-". No
+// error contains any part of it.
+func readKey(ctx context.Context, p process, file string) (string, error) {
 	var content []byte
 	var err error
 	switch stdin := p.stdin(); {
-	case c.KeyFile != "":
-		content, err = secretfile.Read(c.KeyFile)
+	case file != "" && file != "-":
+		content, err = secretfile.Read(file)
 		err = ofFlag("key-file", err)
-	case isPrompt(stdin):
+	case isInteractive(stdin):
 		content, err = promptHidden(ctx, p.stderr, int(stdin.(*os.File).Fd()))
 	default:
 		content, err = io.ReadAll(io.LimitReader(stdin, maxKeyText+1))
@@ -142,9 +143,9 @@ func promptHidden(ctx context.Context, stderr io.Writer, terminal int) ([]byte, 
 	}
 }
 
-// isPrompt reports whether a person can be prompted.
-func isPrompt(r io.Reader) bool {
-	f, ok := r.(*os.File)
+// isInteractive reports whether a reader or writer is a person's terminal.
+func isInteractive(stream any) bool {
+	f, ok := stream.(*os.File)
 	return ok && isatty.IsTerminal(f.Fd())
 }
 

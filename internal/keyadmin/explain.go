@@ -34,7 +34,7 @@ func (a *Admin) Explain(ctx context.Context, caller managedkey.Caller, id string
 		return managedkey.Explanation{}, toManagedKeyErr(err)
 	}
 	explanation := managedkey.Explanation{KeyID: current.Record.KeyID}
-	hash, found := a.schema.LookupHash(current)
+	hash, found := a.store.Schema().LookupHash(current)
 	if !found {
 		// No text of a key has the hash of this document.
 		unfindable := apikey.Verdict{Code: apikey.NotFound, Reason: apikey.Reason{Kind: current.Record.DefectReason}}

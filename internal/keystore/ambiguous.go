@@ -4,6 +4,8 @@ import (
 	"strings"
 
 	"go.uber.org/zap"
+
+	"github.com/keytail/keytail/internal/apikey"
 )
 
 // sharesHash is the defect of a document whose hash another document has, too.

@@ -140,6 +140,19 @@ func (f ExpiresForm) read(v bson.RawValue) (time.Time, string) {
 	return readExpiry(v)
 }
 
+// stored returns the value of a time, rounded down to the unit of the form: a key
+// never lives longer than requested.
+func (f ExpiresForm) stored(at time.Time) any {
+	switch f {
+	case ExpiresUnix:
+		return at.Unix()
+	case ExpiresUnixMilli:
+		return at.UnixMilli()
+	case ExpiresDate:
+	}
+	return bson.NewDateTimeFromTime(at)
+}
+
 // readUnix reads a number of units since 1970. count converts a time into such
 // a number, and at converts it back.
 func readUnix(v bson.RawValue, units string, count func(time.Time) int64, at func(int64) time.Time) (time.Time, string) {
