@@ -83,10 +83,12 @@ var (
 	}
 )
 
+// untyped are schemas without a type: the fields of these bodies may be absent, null
+// or set, so the server reads them one by one and adminclient sends a map.
+var untyped = []string{"CreateKeyRequest", "UpdateKeyRequest"}
+
 // TestTypesAreTheSchemas compares the fields of each type with the properties of
-// its schema, in both directions, and validates examples. The bodies that create
-// and update a key have no type: their fields may be absent, null or set, so the
-// server reads them one by one and adminclient sends a map.
+// its schema, in both directions, and validates examples.
 func TestTypesAreTheSchemas(t *testing.T) {
 	d := openapitest.Load(t)
 	for name, example := range examples {
@@ -118,7 +120,7 @@ func TestTypesAreTheSchemas(t *testing.T) {
 		}
 	}
 	for _, name := range d.Schemas(t) {
-		if examples[name] == nil {
+		if examples[name] == nil && !slices.Contains(untyped, name) {
 			t.Errorf("package api has no type for the schema %s", name)
 		}
 	}

@@ -82,7 +82,10 @@ func (k *keys) Validate(_ context.Context, text string, request auth.Request) (a
 		v.Code = auth.NotFound
 	default:
 		v.AsOf = time.Now()
-		code := apikey.Decide(&record, &apikey.Request{Scopes: request.Scopes, OrgID: request.OrgID, ProjectID: request.ProjectID, IP: request.IP}, v.AsOf)
+		code := apikey.Decide(&record, &apikey.Request{
+			Scopes: request.Scopes, OrgID: request.OrgID, ProjectID: request.ProjectID, IP: request.IP,
+			RequireOrg: request.RequireOrg, RequireProject: request.RequireProject,
+		}, v.AsOf)
 		v.Code, v.Key = auth.Code(code.String()), (*auth.Key)(&record)
 	}
 	return v, nil

@@ -42,9 +42,13 @@ type Request struct {
 	// Scopes are required, all of them. Empty: no scope is required.
 	Scopes []string
 	// OrgID and ProjectID are the organisation and the project that the request is
-	// for. A key that is bound to one is valid only for requests that name the same.
-	// Empty: the request names none.
+	// for. A key that is bound to others is Forbidden. Empty: the request names none,
+	// and is for what the key is bound to, which Verdict.Key has.
 	OrgID, ProjectID string
+	// RequireOrg and RequireProject make a key that is bound to an organisation
+	// (project) Forbidden if the request names none. They do not concern keys that are
+	// not bound.
+	RequireOrg, RequireProject bool
 	// IP is the client's address, for keys with an allow-list. Zero: unknown, and such
 	// keys are refused.
 	IP netip.Addr
@@ -75,7 +79,8 @@ type Key struct {
 	KeyID string
 	// UserID is the user that the key speaks for.
 	UserID string
-	// OrgID and ProjectID bind the key. Empty: the key is valid for all.
+	// OrgID and ProjectID bind the key: it is valid for no other. Empty: the key is
+	// valid for all.
 	OrgID     string
 	ProjectID string
 	// Name is a label for people. It can be empty.

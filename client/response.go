@@ -219,7 +219,9 @@ func (v *verifyResponse) checkValid(verdict *auth.Verdict, r *auth.Request) erro
 	}
 	// The allow-list is not sent, and the expiry depends on the daemon's clock.
 	record := apikey.Record{UserID: k.UserID, OrgID: k.OrgID, ProjectID: k.ProjectID, Scopes: k.Scopes, Active: true}
-	request := apikey.Request{Scopes: r.Scopes, OrgID: r.OrgID, ProjectID: r.ProjectID}
+	request := apikey.Request{
+		Scopes: r.Scopes, OrgID: r.OrgID, ProjectID: r.ProjectID, RequireOrg: r.RequireOrg, RequireProject: r.RequireProject,
+	}
 	if apikey.Decide(&record, &request, time.Time{}) != apikey.Valid {
 		return errOtherRequest
 	}

@@ -107,7 +107,8 @@ func TestRejectedResponses(t *testing.T) {
 		"metadata is a string":          {with(`{"x":[1]}`, `"x"`), auth.Request{}, errFieldType},
 		"required scope missing":        {validBody, auth.Request{Scopes: []string{"a", "c"}}, errOtherRequest},
 		"another org":                   {with(`"org_id":null`, `"org_id":"o"`), auth.Request{OrgID: "p"}, errOtherRequest},
-		"org not requested":             {with(`"org_id":null`, `"org_id":"o"`), auth.Request{}, errOtherRequest},
+		"org required":                  {with(`"org_id":null`, `"org_id":"o"`), auth.Request{RequireOrg: true}, errOtherRequest},
+		"project required":              {with(`"project_id":null`, `"project_id":"p"`), auth.Request{RequireProject: true}, errOtherRequest},
 		"another project":               {with(`"project_id":null`, `"project_id":"o"`), auth.Request{ProjectID: "p"}, errOtherRequest},
 		"older revision":                {validBody, auth.Request{MinRevision: 0x6923a1c000000004}, errOldRevision},
 		"no revision":                   {with(`"6923a1c000000003"`, `null`), auth.Request{MinRevision: 1}, errOldRevision},
@@ -155,10 +156,10 @@ func FuzzResponse(f *testing.F) {
 		validBody, `{"valid":false,"code":"NOT_FOUND"}`, `{}`, ` { } `, `null`, `{"valid":true,"valid":false}`, `{"a":"\\\"}{","code":"NOT_FOUND" , "valid" : false }`, `{"a":{"valid":true}}`, validBody + validBody,
 		with(`"valid":true`, `"Valid":true,"valid":true`), with(`412`, `4e2`), with(`["a","b:*"]`, `["*"]`), `{"valid":false,"code":"UNKNOWN_ONE"}`,
 	} {
-		f.Add([]byte(body), "a", "", uint64(0))
+		f.Add([]byte(body), "a", "", false, uint64(0))
 	}
-	f.Fuzz(func(t *testing.T, body []byte, scope, org string, revision uint64) {
-		r := auth.Request{OrgID: org, MinRevision: auth.Revision(revision)}
+	f.Fuzz(func(t *testing.T, body []byte, scope, org string, requireOrg bool, revision uint64) {
+		r := auth.Request{OrgID: org, RequireOrg: requireOrg, MinRevision: auth.Revision(revision)}
 		if scope != "" {
 			r.Scopes = []string{scope}
 		}
@@ -192,8 +193,8 @@ func FuzzResponse(f *testing.F) {
 				t.Fatalf("%s is %s, parsed as %s", name, sent, parsed)
 			}
 		}
-		if v.Key.OrgID != "" && v.Key.OrgID != org {
-			t.Fatalf("org %q for %q", v.Key.OrgID, org)
+		if v.Key.OrgID != "" && v.Key.OrgID != org && (org != "" || requireOrg) {
+			t.Fatalf("org %q for %q, required %v", v.Key.OrgID, org, requireOrg)
 		}
 	})
 }

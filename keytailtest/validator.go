@@ -39,10 +39,12 @@ type Validator struct {
 	// created is the number of keys created so far.
 	created int
 	// revision is the revision of the last change.
-	revision    clustertime.Time
-	outage      bool
-	staleness   time.Duration
-	validations []Validation
+	revision  clustertime.Time
+	outage    bool
+	staleness time.Duration
+	// requireBinding: see RequireBinding.
+	requireBinding bool
+	validations    []Validation
 }
 
 var _ auth.RevocationWatcher = (*Validator)(nil)
@@ -123,6 +125,7 @@ func (v *Validator) validateLocked(text string, request *auth.Request) (*apikey.
 	if record != nil {
 		code := apikey.Decide(record, &apikey.Request{
 			Scopes: request.Scopes, OrgID: request.OrgID, ProjectID: request.ProjectID, IP: request.IP,
+			RequireOrg: request.RequireOrg || v.requireBinding, RequireProject: request.RequireProject || v.requireBinding,
 		}, now)
 		verdict.Code = auth.Code(code.String())
 	}
@@ -131,6 +134,15 @@ func (v *Validator) validateLocked(text string, request *auth.Request) (*apikey.
 
 // isStaleLocked reports whether no verdict is possible. The caller holds the lock.
 func (v *Validator) isStaleLocked() bool { return v.outage || v.staleness > MaxStale }
+
+// RequireBinding does what keytail.Config.RequireBinding does, and the daemon's
+// --require-binding: a key that is bound to an organisation or a project is
+// auth.Forbidden for later requests that do not name it.
+func (v *Validator) RequireBinding() {
+	v.mutex.Lock()
+	defer v.mutex.Unlock()
+	v.requireBinding = true
+}
 
 // Outage does what happens when the database has been unreachable for longer than
 // MaxStale: every well-formed key is auth.Unavailable, and a Principal with

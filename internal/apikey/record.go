@@ -18,7 +18,7 @@ type Record struct {
 	KeyID string
 	// UserID is the principal that the key authenticates. Empty only when Defect is set.
 	UserID string
-	// OrgID and ProjectID bind the key. Empty: not bound, valid for any.
+	// OrgID and ProjectID bind the key: it is valid for no other. Empty: not bound, valid for any.
 	OrgID     string
 	ProjectID string
 	// Name is for people. May be empty.
@@ -42,9 +42,14 @@ type Record struct {
 type Request struct {
 	// Scopes that the key must have, all of them. Empty: none is needed.
 	Scopes []string
-	// OrgID and ProjectID name what the request is for. Empty: not named.
+	// OrgID and ProjectID name what the request is for. Empty: not named, so it is for the
+	// organisation (project) that the key is bound to.
 	OrgID     string
 	ProjectID string
+	// RequireOrg and RequireProject refuse a bound key if the request does not name what it is for.
+	// They have no effect on a key that is not bound.
+	RequireOrg     bool
+	RequireProject bool
 	// IP is the client's address. The zero Addr: unknown. An address with a zone is in no network.
 	IP netip.Addr
 	// MinRevision is the revision, a cluster time as an integer, that the answer must contain.

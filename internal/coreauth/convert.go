@@ -7,7 +7,10 @@ import (
 
 // internalRequest converts a request to its internal form.
 func internalRequest(r *auth.Request) apikey.Request {
-	return apikey.Request{Scopes: r.Scopes, OrgID: r.OrgID, ProjectID: r.ProjectID, IP: r.IP, MinRevision: uint64(r.MinRevision)}
+	return apikey.Request{
+		Scopes: r.Scopes, OrgID: r.OrgID, ProjectID: r.ProjectID, RequireOrg: r.RequireOrg, RequireProject: r.RequireProject,
+		IP: r.IP, MinRevision: uint64(r.MinRevision),
+	}
 }
 
 // publicVerdict converts a verdict to its public form, with the error of an

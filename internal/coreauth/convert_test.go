@@ -55,8 +55,8 @@ func TestPublicVerdictHasAllFields(t *testing.T) {
 
 func TestInternalRequestHasAllFields(t *testing.T) {
 	ip := netip.MustParseAddr("192.0.2.1")
-	got := internalRequest(&auth.Request{Scopes: []string{"a"}, OrgID: "o", ProjectID: "p", IP: ip, MinRevision: 9})
-	want := apikey.Request{Scopes: []string{"a"}, OrgID: "o", ProjectID: "p", IP: ip, MinRevision: 9}
+	got := internalRequest(&auth.Request{Scopes: []string{"a"}, OrgID: "o", ProjectID: "p", RequireOrg: true, RequireProject: true, IP: ip, MinRevision: 9})
+	want := apikey.Request{Scopes: []string{"a"}, OrgID: "o", ProjectID: "p", RequireOrg: true, RequireProject: true, IP: ip, MinRevision: 9}
 	if diff := cmp.Diff(want, got, cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); diff != "" {
 		t.Error(diff)
 	}

@@ -64,6 +64,9 @@ type Config struct {
 	// Prefix is the prefix of the keys that keytail generates; the checksum of
 	// keys with it is verified. Empty: apikey.DefaultPrefix.
 	Prefix string
+	// RequireBinding makes every request one that must name its organisation and
+	// its project: without them, a key that is bound is FORBIDDEN.
+	RequireBinding bool
 	// Hasher hashes the texts of the collection's keys. Zero: SHA-256 of the whole
 	// text.
 	Hasher apikey.Hasher
@@ -232,10 +235,20 @@ func (v *Validator) decide(answer *keycache.Answer, source apikey.Source, reques
 	}
 	if answer.Found {
 		verdict.Record = answer.Record
-		verdict.Code = apikey.Decide(answer.Record, request, answer.Now)
+		required := v.Required(request)
+		verdict.Code = apikey.Decide(answer.Record, &required, answer.Now)
 	}
 	if verdict.Code == apikey.Valid && v.config.Usage != nil {
 		v.config.Usage.Record(answer.ID, answer.Now)
 	}
 	return verdict
+}
+
+// Required returns the request that is decided in place of request: the same,
+// with what the configuration requires of all of them.
+func (v *Validator) Required(request *apikey.Request) apikey.Request {
+	required := *request
+	required.RequireOrg = required.RequireOrg || v.config.RequireBinding
+	required.RequireProject = required.RequireProject || v.config.RequireBinding
+	return required
 }
