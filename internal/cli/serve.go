@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"os"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -92,11 +93,16 @@ type serveRun struct {
 	process
 	cfg *config.Config
 	log *zap.Logger
+	// hangups receives SIGHUP.
+	hangups <-chan os.Signal
 }
 
 // run starts everything in order (ARCHITECTURE.md) and stops it in reverse order:
 // everything that a deferred call needs is still running then.
 func (d *serveRun) run(ctx context.Context) error {
+	var stopNotify func()
+	d.hangups, stopNotify = notifyHangup()
+	defer stopNotify()
 	d.announce()
 	uri, err := databaseURI(d.cfg)
 	if err != nil {
