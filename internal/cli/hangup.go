@@ -22,7 +22,7 @@ func notifyHangup() (hangups <-chan os.Signal, stop func()) {
 // reads its files again. --dev in a terminal belongs to the person who sits there:
 // it stops when the window is closed, because it would keep its ports otherwise.
 func (d *serveRun) hangup(p parts) (stop bool) {
-	if d.cfg.Dev && isPrompt(d.stdin()) {
+	if d.cfg.Dev && d.inTerminal {
 		d.log.Info("stopping because the terminal was closed")
 		return true
 	}

@@ -106,7 +106,7 @@ func (c *verifyCommand) key(ctx context.Context, p process) (string, error) {
 	case c.KeyFile != "":
 		content, err = secretfile.Read(c.KeyFile)
 		err = ofFlag("key-file", err)
-	case isPrompt(stdin):
+	case isTTY(stdin):
 		content, err = promptHidden(ctx, p.stderr, int(stdin.(*os.File).Fd()))
 	default:
 		content, err = io.ReadAll(io.LimitReader(stdin, maxKeyText+1))
@@ -147,9 +147,9 @@ func promptHidden(ctx context.Context, stderr io.Writer, terminal int) ([]byte, 
 	}
 }
 
-// isPrompt reports whether a person can be prompted.
-func isPrompt(r io.Reader) bool {
-	f, ok := r.(*os.File)
+// isTTY reports whether a person is at the other end of a reader or writer.
+func isTTY(stream any) bool {
+	f, ok := stream.(*os.File)
 	return ok && isatty.IsTerminal(f.Fd())
 }
 
