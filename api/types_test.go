@@ -62,6 +62,7 @@ var (
 		"AuditEntry":    entry,
 		"AuditList":     api.AuditList{Entries: []api.AuditEntry{entry}, NextCursor: point("c")},
 		"Invalidation":  api.Invalidation{KeyID: "k1", Revision: "6923a1c000000003"},
+		"ExpiryNotice":  api.ExpiryNotice{KeyID: "k1", ExpiresAt: api.Time{Time: at}},
 		"LossEvent":     api.LossEvent{Reason: "drop"},
 		"StateChange":   api.StateChange{From: "live", To: "stale"},
 		"Resync":        api.Resync{Reason: "start", State: "live"},

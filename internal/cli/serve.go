@@ -197,6 +197,7 @@ func daemonConfig(cfg *config.Config, to database, version string) daemon.Config
 			CacheSizeMiB:      cfg.CacheSize,
 			Preload:           preload.Mode(cfg.Preload),
 			AuditInterval:     cfg.AuditInterval,
+			ExpiryNotice:      cfg.ExpiryNotice,
 			KeyPrefix:         cfg.KeyPrefix,
 			Usage:             usage,
 			Version:           version,

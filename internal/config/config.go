@@ -29,6 +29,7 @@ type Config struct {
 	CacheSize           int           `default:"512" help:"Maximum size of the cache in MiB, at least 3."`
 	Preload             string        `default:"auto" help:"Whether to load every key into the cache, so that an unknown key costs no read: auto (if they fit), on or off."`
 	AuditInterval       time.Duration `default:"1h" help:"How often the cache is compared with the database. From 1s to 24h."`
+	ExpiryNotice        time.Duration `default:"336h" help:"How long before its expiry a key is counted by keytail_keys_expiring and reported by an event, 14 days by default. From 1h to 8760h."`
 	KeyPrefix           string        `default:"kt" help:"Prefix of keys that keytail creates. Only keys with this prefix must have a valid checksum."`
 	KeySources          []string      `default:"bearer,x-api-key" help:"Where forward-auth looks for the key: bearer, x-api-key, header:NAME, query:NAME, cookie:NAME."`
 	TrustedProxies      []string      `placeholder:"CIDR" help:"Networks of proxies whose X-Forwarded-For is trusted. Default: none; the client is the peer."`

@@ -107,7 +107,7 @@ func (d *Daemon) newHandlers(config *Config, keys *keyadmin.Admin) error {
 		Tokens:   d.settings.admins,
 		Status:   d.status,
 		Syncer:   d.Syncer(),
-		Events:   d.Events(),
+		Events:   d.AdminEvents(),
 		Keys:     keys,
 		Instance: d.Core.Heartbeater.ID(),
 		Version:  d.Core.Config.Version,
