@@ -520,7 +520,7 @@ func TestAnObserverSeesEachScan(t *testing.T) {
 	r.store.documents[apikey.Hash{}] = unfindable
 	r.store.dies = 1
 	r.run()
-	r.becomesComplete()
+	r.eventually("the observer sees both scans", func() bool { return strings.Count(o.all(), "end") == 2 })
 	if got := o.all(); !strings.HasSuffix(got, "false, begin, end of 10 true") {
 		t.Errorf("got %s", got)
 	}
