@@ -104,7 +104,7 @@ func (d *serveRun) makeAdminToken() (remove func(), err error) {
 	}
 	dir, err := os.MkdirTemp("", "keytail-dev-")
 	if err != nil {
-		return nil, fmt.Errorf("making a directory for the admin token of --dev: %w", err)
+		return nil, fmt.Errorf("the admin token of --dev needs a temporary directory: set TMPDIR to one that can be written, or give --admin-token-file: %w", err)
 	}
 	remove = func() { _ = os.RemoveAll(dir) }
 	d.madeToken = rand.Text()
