@@ -94,6 +94,23 @@ func (k *keytail) welcome(t *testing.T) string {
 	}
 }
 
+// logs waits until the log matches.
+func (k *keytail) logs(t *testing.T, want *regexp.Regexp) {
+	t.Helper()
+	deadline := time.After(waitTimeout)
+	for {
+		log, changed := k.stderr.snapshot()
+		if want.MatchString(log) {
+			return
+		}
+		select {
+		case <-changed:
+		case <-deadline:
+			t.Fatalf("the log does not match %s:\n%s", want, log)
+		}
+	}
+}
+
 // stop sends a signal and returns the exit code.
 func (k *keytail) stop(t *testing.T, signal os.Signal) int {
 	t.Helper()
@@ -227,6 +244,24 @@ func TestDevTakesFreePorts(t *testing.T) {
 	if log, _ := k.stderr.snapshot(); !strings.Contains(log, "an address is in use, the in-memory MongoDB takes a free port") {
 		t.Errorf("stderr does not report the other port:\n%s", log)
 	}
+	if code := k.stop(t, syscall.SIGTERM); code != 0 {
+		t.Errorf("SIGTERM: got exit code %d, want 0", code)
+	}
+}
+
+// TestHangupReadsTheTokensAgain: the new token works once the signal's line is in the log.
+func TestHangupReadsTheTokensAgain(t *testing.T) {
+	t.Parallel()
+	k := start(t, "--addr=127.0.0.1:0", "--ops-addr=127.0.0.1:0", "--admin-addr=127.0.0.1:0", "--dev-mongodb-addr=127.0.0.1:0")
+	text := k.welcome(t)
+	if err := os.WriteFile(tokenFileOf(t, text), []byte("dev=another-token-of-the-test\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := k.cmd.Process.Signal(syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+	k.logs(t, regexp.MustCompile(`SIGHUP: .*"the file of --admin-token-file"`))
+	pasteInShell(t, keysLine.FindString(text))
 	if code := k.stop(t, syscall.SIGTERM); code != 0 {
 		t.Errorf("SIGTERM: got exit code %d, want 0", code)
 	}
