@@ -75,6 +75,7 @@ var (
 		"RevokedLeakedKey":       api.RevokedLeakedKey{Keys: []api.Key{key}, Revoked: 1, Revision: point("6923a1c000000003"), SyncResult: &synced},
 		"AuditList":              api.AuditList{Entries: []api.AuditEntry{entry}, NextCursor: point("c")},
 		"Invalidation":           api.Invalidation{KeyID: "k1", Revision: "6923a1c000000003"},
+		"ExpiryNotice":           api.ExpiryNotice{KeyID: "k1", ExpiresAt: api.Time{Time: at}},
 		"LossEvent":              api.LossEvent{Reason: "drop"},
 		"StateChange":            api.StateChange{From: "live", To: "stale"},
 		"Resync":                 api.Resync{Reason: "start", State: "live"},

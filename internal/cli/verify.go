@@ -102,7 +102,7 @@ func readKey(ctx context.Context, p process, file string) (string, error) {
 	case file != "" && file != "-":
 		content, err = secretfile.Read(file)
 		err = ofFlag("key-file", err)
-	case isInteractive(stdin):
+	case isTTY(stdin):
 		content, err = promptHidden(ctx, p.stderr, int(stdin.(*os.File).Fd()))
 	default:
 		content, err = io.ReadAll(io.LimitReader(stdin, maxKeyText+1))
@@ -143,8 +143,8 @@ func promptHidden(ctx context.Context, stderr io.Writer, terminal int) ([]byte, 
 	}
 }
 
-// isInteractive reports whether a reader or writer is a person's terminal.
-func isInteractive(stream any) bool {
+// isTTY reports whether a person is at the other end of a reader or writer.
+func isTTY(stream any) bool {
 	f, ok := stream.(*os.File)
 	return ok && isatty.IsTerminal(f.Fd())
 }
