@@ -144,6 +144,13 @@ func TestRemoteCommands(t *testing.T) {
 			[]string{"code       VALID\n", "key id     k1\n", "staleness  3 ms\n"},
 			"",
 		},
+		"verify for an organisation": {
+			[]string{"verify", "-q", "--org-id=o1", "--project-id=p1", "--require-org", "--require-project"},
+			[]string{`POST /v1/keys/verify {"key":"kt_asked","org_id":"o1","project_id":"p1","require_org":true,"require_project":true}`},
+			exitOK,
+			[]string{"VALID\n"},
+			"",
+		},
 		"verify quietly": {[]string{"verify", "-q"}, []string{`POST /v1/keys/verify {"key":"kt_asked"}`}, exitOK, []string{"VALID\n"}, ""},
 		"no such key":    {[]string{"keys", "get", "k9"}, []string{`GET /v1/keys/k9 `}, exitFailure, nil, "keytail: there is no such key\n"},
 	} {
