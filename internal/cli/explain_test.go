@@ -44,7 +44,7 @@ func TestExplainRefusesAKey(t *testing.T) {
 
 // TestEachReasonHasASentence that says what is wrong, and what to give.
 func TestEachReasonHasASentence(t *testing.T) {
-	named := explainCommand{requirementFlags: requirementFlags{OrgID: "o1", ProjectID: "p1", IP: "192.0.2.1"}}
+	named := explainCommand{requirementFlags: requirementFlags{OrgID: new("o1"), ProjectID: new("p1"), IP: "192.0.2.1"}}
 	for _, test := range []struct {
 		command explainCommand
 		e       api.Explanation

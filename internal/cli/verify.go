@@ -41,6 +41,7 @@ func (c *verifyCommand) run(ctx context.Context, p process, wrong error) int {
 	if len(c.InArgv) > 0 {
 		wrong = errors.Join(wrong, errors.New("a key on the command line is visible to other users: pass it on standard input, or with --key-file"))
 	}
+	wrong = errors.Join(wrong, c.check())
 	var key string
 	if wrong == nil {
 		key, wrong = readKey(ctx, p, c.KeyFile)
@@ -50,7 +51,7 @@ func (c *verifyCommand) run(ctx context.Context, p process, wrong error) int {
 	}
 	return c.connection.run(ctx, p, wrong, server{"url", c.URL, token}, func(ctx context.Context, s *session) error {
 		v, err := s.Verify(ctx, api.VerifyRequest{
-			Key: key, Scopes: texts(c.Scopes), OrgID: c.OrgID, ProjectID: c.ProjectID,
+			Key: key, Scopes: texts(c.Scopes), OrgID: value(c.OrgID), ProjectID: value(c.ProjectID),
 			RequireOrg: c.RequireOrg, RequireProject: c.RequireProject, IP: c.IP, MinRevision: c.MinRevision,
 		})
 		var refused *adminclient.Error
