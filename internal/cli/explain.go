@@ -100,7 +100,7 @@ func (c *explainCommand) because(reason string) string {
 	case apikey.ReasonMissing:
 		return "its document has no field " + name
 	case apikey.ReasonType:
-		return "the field " + name + " of its document does not have the form that the mapping declares"
+		return "the field " + name + " of its document does not have the form that the mapping declares: see the defect in keytail keys get " + c.ID
 	case apikey.ReasonDuplicate:
 		return "its document has the field " + name + " twice"
 	case apikey.ReasonExpired:
@@ -127,12 +127,18 @@ func binding(kind, named, flag string) string {
 	return "it is bound to another " + kind
 }
 
-// difference says that the database has another verdict. Empty: it has the same.
+// difference says that the database has another verdict, or none. Empty: it has the same.
 func difference(e *api.Explanation) string {
-	if d := &e.Database; d.Code == e.Code && d.Reason == e.Reason {
+	switch d := &e.Database; {
+	case d.Code == e.Code && d.Reason == e.Reason:
 		return ""
+	case d.Code == apikey.Unavailable.String():
+		return "what the database has now is not known: it has no primary with a majority, or does not answer in time"
 	}
 	text := "the database says " + e.Database.Code
+	if e.Database.Reason != "" {
+		text += " (" + e.Database.Reason + ")"
+	}
 	if e.StalenessMS != nil {
 		text += fmt.Sprintf(": a change has not reached this instance yet, whose data are %d ms old", *e.StalenessMS)
 	}

@@ -74,3 +74,19 @@ func TestEachReasonHasASentence(t *testing.T) {
 		}
 	}
 }
+
+// TestADifferenceIsNamed, and not knowing is not a difference.
+func TestADifferenceIsNamed(t *testing.T) {
+	age := int64(7)
+	valid := api.Explanation{Valid: true, Code: "VALID", StalenessMS: &age}
+	for want, database := range map[string]api.StoredVerdict{
+		"": {Valid: true, Code: "VALID"},
+		"the database says DISABLED (inactive): a change has not reached this instance yet, whose data are 7 ms old": {Code: "DISABLED", Reason: "inactive"},
+		"what the database has now is not known: it has no primary with a majority, or does not answer in time":      {Code: "UNAVAILABLE"},
+	} {
+		valid.Database = database
+		if got := difference(&valid); got != want {
+			t.Errorf("%+v: %q, want %q", database, got, want)
+		}
+	}
+}
