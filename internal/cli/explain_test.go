@@ -42,9 +42,21 @@ func TestExplainRefusesAKey(t *testing.T) {
 	}
 }
 
+// TestExplainRefusesAnEmptyID: without it, another request would be explained.
+func TestExplainRefusesAnEmptyID(t *testing.T) {
+	f := newFakeDaemon(t)
+	for _, flag := range []string{"--org-id=", "--project-id="} {
+		code, _, stderr := finish(t, Deps{}, "explain", "k1", flag)
+		if code != exitUsage || !strings.Contains(stderr, "the id is empty") || len(f.seenRequests()) != 0 {
+			t.Errorf("%s: got exit code %d, %q", flag, code, stderr)
+		}
+	}
+}
+
 // TestEachReasonHasASentence that says what is wrong, and what to give.
 func TestEachReasonHasASentence(t *testing.T) {
-	named := explainCommand{requirementFlags: requirementFlags{OrgID: "o1", ProjectID: "p1", IP: "192.0.2.1"}}
+	id := "1"
+	named := explainCommand{requirementFlags: requirementFlags{OrgID: &id, ProjectID: &id, IP: "192.0.2.1"}}
 	for _, test := range []struct {
 		command explainCommand
 		e       api.Explanation

@@ -41,6 +41,7 @@ func (c *verifyCommand) run(ctx context.Context, p process, wrong error) int {
 	if len(c.InArgv) > 0 {
 		wrong = errors.Join(wrong, errors.New("a key on the command line is visible to other users: pass it on standard input, or with --key-file"))
 	}
+	wrong = errors.Join(wrong, c.checkIDs())
 	var key string
 	if wrong == nil {
 		key, wrong = c.key(ctx, p)
@@ -50,7 +51,7 @@ func (c *verifyCommand) run(ctx context.Context, p process, wrong error) int {
 	}
 	return c.connection.run(ctx, p, wrong, server{"url", c.URL, token}, func(ctx context.Context, s *session) error {
 		v, err := s.Verify(ctx, api.VerifyRequest{
-			Key: key, Scopes: texts(c.Scopes), OrgID: c.OrgID, ProjectID: c.ProjectID,
+			Key: key, Scopes: texts(c.Scopes), OrgID: value(c.OrgID), ProjectID: value(c.ProjectID),
 			RequireOrg: c.RequireOrg, RequireProject: c.RequireProject, IP: c.IP, MinRevision: c.MinRevision,
 		})
 		var refused *adminclient.Error
@@ -66,6 +67,15 @@ func (c *verifyCommand) run(ctx context.Context, p process, wrong error) int {
 		}
 		return nil
 	})
+}
+
+// checkNamed refuses an empty id, such as "$ORG" in a script that has no value: without it,
+// the request would be for what the key is bound to.
+func checkNamed(flag string, id *string) error {
+	if id != nil && *id == "" {
+		return ofFlag(flag, errors.New("the id is empty: give one, or leave the flag out"))
+	}
+	return nil
 }
 
 func (s *session) verdict(v *adminclient.Verdict, quiet bool) {
