@@ -30,7 +30,7 @@ var (
 	}
 	explanation = api.Explanation{
 		KeyID: "k1", Instance: "a/1", Code: "FORBIDDEN", Reason: "ip", Source: "cache", AsOf: &api.Timestamp{Time: at}, StalenessMS: point(int64(4)),
-		Revision: "6923a1c000000003", Database: api.StoredVerdict{Code: "DISABLED", Reason: "inactive", AsOf: api.Timestamp{Time: at}},
+		Revision: "6923a1c000000003", Database: api.StoredVerdict{Code: "DISABLED", Reason: "inactive", AsOf: &api.Timestamp{Time: at}},
 	}
 	synced = api.SyncResult{Instances: []api.Instance{instance}, Missing: []string{"a/1"}}
 	entry  = api.AuditEntry{
@@ -90,8 +90,8 @@ var (
 		"Instance":      api.Instance{ID: "a/1", LastSeen: api.Timestamp{Time: at}},
 		"SyncResult":    api.SyncResult{Instances: []api.Instance{}, Missing: []string{}},
 		"Key":           api.Key{Scopes: []string{}, AllowedIPs: []string{}, Metadata: json.RawMessage(`{}`)},
-		"Explanation":   api.Explanation{Code: "UNAVAILABLE", Database: api.StoredVerdict{Code: "VALID", AsOf: api.Timestamp{Time: at}}},
-		"StoredVerdict": api.StoredVerdict{Code: "VALID", AsOf: api.Timestamp{Time: at}},
+		"Explanation":   api.Explanation{Code: "UNAVAILABLE", Database: api.StoredVerdict{Code: "NOT_FOUND"}},
+		"StoredVerdict": api.StoredVerdict{Code: "NOT_FOUND"},
 		"KeyList":       api.KeyList{Keys: []api.Key{}},
 		"WrittenKey":    api.WrittenKey{Key: api.Key{Scopes: []string{}, AllowedIPs: []string{}, Metadata: json.RawMessage(`{}`)}},
 		"AuditEntry":    api.AuditEntry{Action: "create", At: api.Timestamp{Time: at}},

@@ -21,17 +21,9 @@ type requirementFlags struct {
 	IP             string   `name:"ip" env:"-" placeholder:"ADDRESS" help:"The address of the client."`
 }
 
-func (f *requirementFlags) check() error {
+// checkIDs refuses an empty id.
+func (f *requirementFlags) checkIDs() error {
 	return errors.Join(checkNamed("org-id", f.OrgID), checkNamed("project-id", f.ProjectID))
-}
-
-// checkNamed refuses an empty id, such as "$ORG" in a script that has no value: without it,
-// the request would be for what the key is bound to.
-func checkNamed(flag string, id *string) error {
-	if id != nil && *id == "" {
-		return ofFlag(flag, errors.New("the id is empty: give one, or leave the flag out"))
-	}
-	return nil
 }
 
 type explainCommand struct {
@@ -43,7 +35,7 @@ type explainCommand struct {
 }
 
 func (c *explainCommand) run(ctx context.Context, p process, wrong error) int {
-	return c.adminFlags.run(ctx, p, errors.Join(wrong, c.keyArgument.check(), c.requirementFlags.check()), func(ctx context.Context, s *session) error {
+	return c.adminFlags.run(ctx, p, errors.Join(wrong, c.check(), c.checkIDs()), func(ctx context.Context, s *session) error {
 		e, err := s.Explain(ctx, c.ID, c.UserID, adminclient.Requirements{
 			Scopes: texts(c.Scopes), OrgID: value(c.OrgID), ProjectID: value(c.ProjectID),
 			RequireOrg: c.RequireOrg, RequireProject: c.RequireProject, IP: c.IP,
@@ -113,7 +105,7 @@ func (c *explainCommand) because(reason string) string {
 	case apikey.ReasonMissing:
 		return "its document has no field " + name
 	case apikey.ReasonType:
-		return "the field " + name + " of its document does not have the form that the mapping declares"
+		return "the field " + name + " of its document does not have the form that the mapping declares: see the defect in keytail keys get " + c.ID
 	case apikey.ReasonDuplicate:
 		return "its document has the field " + name + " twice"
 	case apikey.ReasonExpired:
@@ -140,12 +132,18 @@ func binding(kind, named, flag string) string {
 	return "it is bound to another " + kind
 }
 
-// difference says that the database has another verdict. Empty: it has the same.
+// difference says that the database has another verdict, or none. Empty: it has the same.
 func difference(e *api.Explanation) string {
-	if d := &e.Database; d.Code == e.Code && d.Reason == e.Reason {
+	switch d := &e.Database; {
+	case d.Code == e.Code && d.Reason == e.Reason:
 		return ""
+	case d.Code == apikey.Unavailable.String():
+		return "what the database has now is not known: it has no primary with a majority, or does not answer in time"
 	}
 	text := "the database says " + e.Database.Code
+	if e.Database.Reason != "" {
+		text += " (" + e.Database.Reason + ")"
+	}
 	if e.StalenessMS != nil {
 		text += fmt.Sprintf(": a change has not reached this instance yet, whose data are %d ms old", *e.StalenessMS)
 	}

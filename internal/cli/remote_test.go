@@ -189,7 +189,7 @@ func TestRemoteCommands(t *testing.T) {
 			exitFailure,
 			[]string{
 				"the key is refused for this request: the client's address 192.0.2.1 is not in its allow-list\n",
-				"the database says DISABLED: a change has not reached this instance yet, whose data are 3 ms old\n",
+				"the database says DISABLED (inactive): a change has not reached this instance yet, whose data are 3 ms old\n",
 				"code             FORBIDDEN\n", "reason           ip\n", "key id           k1\n", "instance         i1\n", "source           cache\n", "staleness        3 ms\n",
 				"revision         000000000000000a\n", "in the database  DISABLED inactive\n",
 			},

@@ -41,7 +41,7 @@ func (c *verifyCommand) run(ctx context.Context, p process, wrong error) int {
 	if len(c.InArgv) > 0 {
 		wrong = errors.Join(wrong, errors.New("a key on the command line is visible to other users: pass it on standard input, or with --key-file"))
 	}
-	wrong = errors.Join(wrong, c.check())
+	wrong = errors.Join(wrong, c.checkIDs())
 	var key string
 	if wrong == nil {
 		key, wrong = readKey(ctx, p, c.KeyFile)
@@ -156,4 +156,13 @@ func (p process) stdin() io.Reader {
 		return p.deps.Stdin
 	}
 	return os.Stdin
+}
+
+// checkNamed refuses an empty id, such as "$ORG" in a script that has no value: without it,
+// the request would be for what the key is bound to.
+func checkNamed(flag string, id *string) error {
+	if id != nil && *id == "" {
+		return ofFlag(flag, errors.New("the id is empty: give one, or leave the flag out"))
+	}
+	return nil
 }
