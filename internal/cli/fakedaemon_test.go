@@ -102,6 +102,8 @@ func (f *fakeDaemon) answer(r *http.Request, body string) fakeResponse {
 		return f.revokePage(body)
 	case "GET /v1/keys/k1":
 		return fakeResponse{http.StatusOK, `{` + key1 + `}`}
+	case "GET /v1/keys/k1/explain":
+		return fakeResponse{http.StatusOK, `{"key_id":"k1","instance":"i1","valid":false,"code":"FORBIDDEN","reason":"ip","source":"cache","as_of":"2026-01-02T03:04:05Z","staleness_ms":3,"revision":"000000000000000a","database":{"valid":false,"code":"DISABLED","reason":"inactive","as_of":"2026-01-02T03:04:05Z"}}`}
 	case "GET /v1/keys":
 		if r.URL.Query().Get("cursor") != "" {
 			return fakeResponse{http.StatusOK, `{"keys":[{"id":"k2","user_id":"u2","is_active":false}],"next_cursor":null}`}

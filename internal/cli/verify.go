@@ -24,13 +24,10 @@ type verifyCommand struct {
 	URL       string `name:"url" placeholder:"URL" default:"http://127.0.0.1:8080" help:"The public listener of a running keytail."`
 	TokenFile string `env:"-" placeholder:"FILE" help:"File with a caller token, or with one line of name=token, if the listener requires one. KEYTAIL_CALLER_TOKEN can have the token instead."`
 	connection
-	KeyFile     string   `env:"-" placeholder:"FILE" help:"File with the key. Default, and -: standard input."`
-	Scopes      []string `env:"-" placeholder:"SCOPE" help:"Scopes that the key must have, separated by commas."`
-	OrgID       string   `name:"org-id" env:"-" placeholder:"ID" help:"The organisation of the request."`
-	ProjectID   string   `name:"project-id" env:"-" placeholder:"ID" help:"The project of the request."`
-	IP          string   `name:"ip" env:"-" placeholder:"ADDRESS" help:"The address of the client."`
-	MinRevision string   `env:"-" placeholder:"REVISION" help:"The verdict must include the write with this revision."`
-	Quiet       bool     `short:"q" env:"-" help:"Print the code and nothing else."`
+	KeyFile string `env:"-" placeholder:"FILE" help:"File with the key. Default, and -: standard input."`
+	requirementFlags
+	MinRevision string `env:"-" placeholder:"REVISION" help:"The verdict must include the write with this revision."`
+	Quiet       bool   `short:"q" env:"-" help:"Print the code and nothing else."`
 	// InArgv catches a key in the wrong place, which kong would quote.
 	InArgv []string `arg:"" optional:"" hidden:""`
 }
@@ -53,7 +50,8 @@ func (c *verifyCommand) run(ctx context.Context, p process, wrong error) int {
 	}
 	return c.connection.run(ctx, p, wrong, server{"url", c.URL, token}, func(ctx context.Context, s *session) error {
 		v, err := s.Verify(ctx, api.VerifyRequest{
-			Key: key, Scopes: texts(c.Scopes), OrgID: c.OrgID, ProjectID: c.ProjectID, IP: c.IP, MinRevision: c.MinRevision,
+			Key: key, Scopes: texts(c.Scopes), OrgID: c.OrgID, ProjectID: c.ProjectID,
+			RequireOrg: c.RequireOrg, RequireProject: c.RequireProject, IP: c.IP, MinRevision: c.MinRevision,
 		})
 		var refused *adminclient.Error
 		if errors.As(err, &refused) && refused.Code != "" {
@@ -78,12 +76,9 @@ func (s *session) verdict(v *adminclient.Verdict, quiet bool) {
 	if s.quietly(quiet, v.Code) {
 		return
 	}
-	staleness := ""
-	if v.StalenessMS != nil {
-		staleness = fmt.Sprintf("%d ms", *v.StalenessMS)
-	}
 	s.out.record([][2]string{
 		{"code", v.Code},
+		{"reason", v.Reason},
 		{"key id", v.KeyID},
 		{"name", v.Name},
 		{"user", v.UserID},
@@ -93,7 +88,7 @@ func (s *session) verdict(v *adminclient.Verdict, quiet bool) {
 		{"expires", instantOrNone(v.ExpiresAt)},
 		{"metadata", metadataText(v.Metadata)},
 		{"source", v.Source},
-		{"staleness", staleness},
+		{"staleness", millisecondsText(v.StalenessMS)},
 		{"revision", v.Revision},
 	}...)
 }

@@ -38,6 +38,8 @@ type Config struct {
 	Store *keystore.Store
 	// Audit is the collection of the audit, of the same client as the store's.
 	Audit *mongo.Collection
+	// Validator answers requests, and says how. Nil: Explain fails.
+	Validator Validator
 	// Prefix of new keys. Empty: apikey.DefaultPrefix.
 	Prefix string
 	// Timeout bounds each call. Zero: DefaultTimeout.
@@ -57,7 +59,6 @@ type Config struct {
 type Admin struct {
 	config Config
 	store  *keystore.Store
-	schema keystore.Schema
 	audit  *mongo.Collection
 	logger *zap.Logger
 	// noTransactions: the server has none. Prepare finds out.
@@ -90,7 +91,7 @@ func New(config Config) (*Admin, error) {
 		SetReadConcern(readconcern.Majority()).
 		SetReadPreference(readpref.Primary()).
 		SetWriteConcern(writeconcern.Majority()))
-	return &Admin{config: config, store: config.Store, schema: config.Store.Schema(), audit: audit, logger: config.Logger.Named("keyadmin"), perTransaction: keysPerTransaction}, nil
+	return &Admin{config: config, store: config.Store, audit: audit, logger: config.Logger.Named("keyadmin"), perTransaction: keysPerTransaction}, nil
 }
 
 // Prepare creates the audit's collection and its indexes, and checks with the
@@ -104,6 +105,9 @@ func (a *Admin) Prepare(ctx context.Context) error {
 	}
 	if err := a.store.PrepareListIndex(ctx, a.config.EnsureSchema); err != nil {
 		a.logger.Warn("lists of keys are slow without an index", zap.Error(err))
+	}
+	for _, warning := range a.store.NotWritten() {
+		a.logger.Warn(warning)
 	}
 	has, err := a.store.HasTransactions(ctx)
 	if err != nil {
@@ -128,7 +132,7 @@ func (a *Admin) Create(ctx context.Context, caller managedkey.Caller, fields man
 	if err != nil {
 		return managedkey.Written{}, err
 	}
-	draft, err := a.schema.Draft(keystore.NewKey{Hash: hash, KeyPrefix: apikey.DisplayPrefix(secret), CreatedAt: now, Fields: fieldsOf(fields)})
+	draft, err := a.store.Draft(keystore.NewKey{Hash: hash, KeyPrefix: apikey.DisplayPrefix(secret), CreatedAt: now, Fields: fieldsOf(fields)})
 	if err != nil {
 		return managedkey.Written{}, toManagedKeyErr(err)
 	}
@@ -171,7 +175,7 @@ func (a *Admin) change(ctx context.Context, caller managedkey.Caller, action, id
 		if err != nil {
 			return nil, err
 		}
-		edit, err := a.schema.Edit(current, fields, a.now())
+		edit, err := a.store.Edit(current, fields, a.now())
 		if err != nil {
 			return nil, err
 		}
@@ -240,11 +244,11 @@ func (a *Admin) rotation(caller managedkey.Caller, current keystore.Details, has
 	if !r.ExpiresAt.IsZero() && r.ExpiresAt.Before(end) {
 		end = r.ExpiresAt
 	}
-	edit, err := a.schema.Edit(current, keystore.Fields{ExpiresAt: &end}, now)
+	edit, err := a.store.Edit(current, keystore.Fields{ExpiresAt: &end}, now)
 	if err != nil {
 		return nil, err
 	}
-	draft, err := a.schema.DraftSuccessor(current, hash, keyPrefix, now)
+	draft, err := a.store.DraftSuccessor(current, hash, keyPrefix, now)
 	if err != nil {
 		return nil, err
 	}
@@ -315,14 +319,14 @@ func (a *Admin) secret() (text string, hash apikey.Hash, err error) {
 		return text, hash, nil
 	}
 	// The keys of this collection have another beginning.
-	text = a.schema.HashAfter + text
+	text = a.store.Hasher().After() + text
 	hash, err = a.hashOf(text)
 	return text, hash, err
 }
 
 // hashOf parses and hashes the text of a key as the validator does.
 func (a *Admin) hashOf(text string) (apikey.Hash, error) {
-	return apikey.ParseAfter(a.config.Prefix, a.schema.HashAfter, text)
+	return a.store.Hasher().Parse(a.config.Prefix, text)
 }
 
 // now has the precision of MongoDB's dates.

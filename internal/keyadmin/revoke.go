@@ -81,7 +81,7 @@ func (a *Admin) RevokeAll(ctx context.Context, caller managedkey.Caller, q manag
 	if caller.Owner == "" && q.OrgID == "" && q.ProjectID == "" {
 		return managedkey.RevokedPage{}, managedkey.Invalid("the owner of the keys is missing: name a user_id, org_id or project_id")
 	}
-	if err := a.schema.CheckRevocable(); err != nil {
+	if err := a.store.Schema().CheckRevocable(); err != nil {
 		return managedkey.RevokedPage{}, toManagedKeyErr(err)
 	}
 	ctx, cancel := context.WithTimeout(ctx, a.config.Timeout)
@@ -214,7 +214,7 @@ func (r *revocation) plan(ctx context.Context, ids []apikey.DocID) (p *plan, rev
 	p = &plan{}
 	var edits []keystore.Edit
 	for _, current := range found {
-		edit, err := r.schema.Edit(current, keystore.Fields{Active: &off}, now)
+		edit, err := r.store.Edit(current, keystore.Fields{Active: &off}, now)
 		if err != nil {
 			return nil, nil, nil, err
 		}

@@ -153,7 +153,7 @@ func TestALeakedKeyOfTwoDocuments(t *testing.T) {
 // withSchema gives the Admin another mapping.
 func (o *fixture) withSchema(t *testing.T, change func(*keystore.Schema)) *Admin {
 	t.Helper()
-	schema := o.schema
+	schema := o.store.Schema()
 	change(&schema)
 	client := o.server.Client(t)
 	store, err := keystore.New(keystore.Config{Client: client, Database: o.keys.Database().Name(), Schema: schema})

@@ -38,8 +38,16 @@ func ActiveForms() []ActiveForm {
 	return []ActiveForm{ActiveBoolean, ActiveNegated, ActiveNoDate, ActiveAlways}
 }
 
+// orDefault returns the form that the zero value means.
+func (f ActiveForm) orDefault() ActiveForm {
+	if f == "" {
+		return ActiveBoolean
+	}
+	return f
+}
+
 // required reports whether the document must have the field.
-func (f ActiveForm) required() bool { return f == "" || f == ActiveBoolean }
+func (f ActiveForm) required() bool { return f.orDefault() == ActiveBoolean }
 
 func (f ActiveForm) read(v bson.RawValue) (bool, string) {
 	switch {
@@ -111,6 +119,14 @@ const (
 // ExpiresForms returns all forms. The first is the default.
 func ExpiresForms() []ExpiresForm {
 	return []ExpiresForm{ExpiresDate, ExpiresUnix, ExpiresUnixMilli}
+}
+
+// orDefault returns the form that the zero value means.
+func (f ExpiresForm) orDefault() ExpiresForm {
+	if f == "" {
+		return ExpiresDate
+	}
+	return f
 }
 
 func (f ExpiresForm) read(v bson.RawValue) (time.Time, string) {

@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/keytail/keytail/api"
+	"github.com/keytail/keytail/internal/apikey"
 	"github.com/keytail/keytail/internal/clustertime"
 	"github.com/keytail/keytail/internal/forwardauth"
 	"github.com/keytail/keytail/internal/managedkey"
@@ -18,9 +19,10 @@ import (
 
 // The paths of keys and of the audit.
 const (
-	pathKey    = api.PathKeys + "/:id"
-	pathRevoke = pathKey + "/revoke"
-	pathRotate = pathKey + "/rotate"
+	pathKey     = api.PathKeys + "/:id"
+	pathRevoke  = pathKey + "/revoke"
+	pathRotate  = pathKey + "/rotate"
+	pathExplain = pathKey + "/explain"
 )
 
 // writeTime is what a write may take, without its wait.
@@ -33,6 +35,7 @@ type Keys interface {
 	Create(ctx context.Context, by managedkey.Caller, fields managedkey.Fields) (managedkey.Written, error)
 	List(ctx context.Context, by managedkey.Caller, q managedkey.Query) (managedkey.Page, error)
 	Get(ctx context.Context, by managedkey.Caller, id string) (managedkey.Key, error)
+	Explain(ctx context.Context, by managedkey.Caller, id string, request *apikey.Request) (managedkey.Explanation, error)
 	Update(ctx context.Context, by managedkey.Caller, id string, fields managedkey.Fields) (managedkey.Written, error)
 	Revoke(ctx context.Context, by managedkey.Caller, id string) (managedkey.Written, error)
 	RevokeLeaked(ctx context.Context, by managedkey.Caller, text string) (managedkey.Leaked, error)
@@ -47,6 +50,7 @@ func (a *admin) serveKeys(engine *gin.Engine) {
 	engine.POST(api.PathKeys, a.createKey)
 	readable(engine, api.PathKeys, a.listKeys)
 	readable(engine, pathKey, a.getKey)
+	readable(engine, pathExplain, a.explainKey)
 	engine.PATCH(pathKey, a.updateKey)
 	engine.DELETE(pathKey, a.deleteKey)
 	engine.POST(pathRevoke, a.revokeKey)

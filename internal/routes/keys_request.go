@@ -63,8 +63,7 @@ func readAdminQuery(c *gin.Context, allowed ...string) (*adminQuery, *callerErro
 	if err != nil {
 		return nil, badRequest("the query cannot be read")
 	}
-	q := adminQuery{keys: managedkey.Query{Limit: defaultLimit}}
-	q.by = managedkey.Caller{Actor: c.GetString(actorKey), RequestID: c.Writer.Header().Get(forwardauth.HeaderRequestID)}
+	q := adminQuery{by: callerOf(c), keys: managedkey.Query{Limit: defaultLimit}}
 	for name, values := range query {
 		if !slices.Contains(allowed, name) {
 			return nil, badRequest("the query may have only " + strings.Join(allowed, ", "))
@@ -83,6 +82,11 @@ func readAdminQuery(c *gin.Context, allowed ...string) (*adminQuery, *callerErro
 		q.timeout = defaultWait
 	}
 	return &q, nil
+}
+
+// callerOf is who sent a request, without an owner.
+func callerOf(c *gin.Context) managedkey.Caller {
+	return managedkey.Caller{Actor: c.GetString(actorKey), RequestID: c.Writer.Header().Get(forwardauth.HeaderRequestID)}
 }
 
 func (q *adminQuery) readParameter(name, value string) (problem *callerError) {

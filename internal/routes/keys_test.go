@@ -80,6 +80,36 @@ func (goldenKeyAdmin) Get(_ context.Context, by managedkey.Caller, id string) (m
 	return goldenKey(), keyAdminErrors[id]
 }
 
+// Explain has a key that a request from an unknown address may not use, and one that
+// no request can find.
+func (goldenKeyAdmin) Explain(_ context.Context, by managedkey.Caller, id string, request *apikey.Request) (managedkey.Explanation, error) {
+	if by.Owner != "" && by.Owner != "user-1" {
+		return managedkey.Explanation{}, managedkey.ErrNoSuchKey
+	}
+	record := goldenKey().Record
+	e := managedkey.Explanation{
+		KeyID:    record.KeyID,
+		Instance: apikey.Verdict{Source: apikey.SourceCache, AsOf: goldenNow.Add(-412 * time.Millisecond), Staleness: 412 * time.Millisecond, Revision: goldenProcessed},
+		Database: apikey.Verdict{Source: apikey.SourceDirect, AsOf: goldenNow},
+	}
+	switch id {
+	case "no-hash":
+		e.Instance = apikey.Verdict{Code: apikey.NotFound, Reason: apikey.Reason{Kind: apikey.ReasonMissing, Name: "key_hash"}}
+		e.Database = e.Instance
+		e.Database.AsOf = goldenNow
+		return e, nil
+	case "stale":
+		e.Instance = apikey.Verdict{}
+	default:
+		e.Instance.Code = apikey.Decide(&record, request, goldenNow)
+		e.Instance.Reason = apikey.ReasonFor(e.Instance.Code, &record, request)
+	}
+	record.Active = false
+	e.Database.Code = apikey.Decide(&record, request, goldenNow)
+	e.Database.Reason = apikey.ReasonFor(e.Database.Code, &record, request)
+	return e, keyAdminErrors[id]
+}
+
 func (d goldenKeyAdmin) Update(_ context.Context, by managedkey.Caller, id string, f managedkey.Fields) (managedkey.Written, error) {
 	if err := f.CheckChange(goldenNow); err != nil {
 		return managedkey.Written{}, err
@@ -166,7 +196,7 @@ func newGoldenAdmin(t testing.TB, change ...func(*AdminConfig)) http.Handler {
 	t.Helper()
 	config := AdminConfig{
 		Tokens: fakeTokens{"admin-token-of-ann": "ann"}, Status: func() Status { return Status{} },
-		Keys: goldenKeyAdmin{}, Syncer: goldenSyncer{}, Events: slowFeed{},
+		Keys: goldenKeyAdmin{}, Instance: "golden/1", Syncer: goldenSyncer{}, Events: slowFeed{},
 	}
 	for _, f := range change {
 		f(&config)
@@ -220,7 +250,7 @@ func TestEachErrorHasItsStatus(t *testing.T) {
 				t.Errorf("%s %s: %d %s, %d lines in the log", id, path, got.StatusCode, got.body, logs.Len())
 			}
 		}
-		for _, call := range [][2]string{{"POST", "/rotate"}, {"POST", "/revoke"}, {"PATCH", ""}, {"DELETE", ""}, {"GET", ""}} {
+		for _, call := range [][2]string{{"POST", "/rotate"}, {"POST", "/revoke"}, {"PATCH", ""}, {"DELETE", ""}, {"GET", ""}, {"GET", "/explain"}} {
 			body := map[string]string{"/rotate": `{"overlap_seconds":0}`, "PATCH": `{"name":"x"}`}[call[1]+map[bool]string{true: call[0]}[call[1] == "" && call[0] == "PATCH"]]
 			logs.TakeAll()
 			got := askAdmin(handler, call[0], "/v1/keys/"+id+call[1], body)

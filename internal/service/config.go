@@ -35,6 +35,8 @@ type Config struct {
 	// Schema has the name of the collection and the mapping of its documents. Zero:
 	// keystore.DefaultSchema.
 	Schema keystore.Schema
+	// HashSecret is the secret of the schema's hash algorithm. Nil: none.
+	HashSecret []byte
 	// StreamScope is what the change stream watches. Empty: the database.
 	StreamScope changestream.Scope
 	// StateDatabase holds the heartbeats. Empty: Database.
@@ -63,6 +65,9 @@ type Config struct {
 	// KeyPrefix is the prefix of keys that keytail generates. Empty:
 	// apikey.DefaultPrefix.
 	KeyPrefix string
+	// RequireBinding refuses a key that is bound if the request does not name what it
+	// is for.
+	RequireBinding bool
 	// Usage selects whether the use of keys is written. Empty: UsageWrite.
 	Usage UsageMode
 	// Logger: nil is silent.
