@@ -1,0 +1,133 @@
+package propose
+
+import (
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// identifier is what a program calls a field. A document can also be keyed by
+// data, which must not be shown: long names and those with many digits.
+var identifier = regexp.MustCompile(`^[A-Za-z_][A-Za-z_-]{0,39}$`)
+
+const (
+	maxDigits = 3
+	minShared = 2
+)
+
+// nameable reports whether the name of a field may be shown.
+func nameable(name string) bool {
+	letters := strings.Map(func(r rune) rune {
+		if r >= '0' && r <= '9' {
+			return -1
+		}
+		return r
+	}, name)
+	return len(name)-len(letters) <= maxDigits && identifier.MatchString(letters)
+}
+
+// names is a role's list of names, the most likely first, in lower case and
+// without separators.
+type names []string
+
+func list(text string) names { return strings.Fields(text) }
+
+// The names of fields by role, as programs use them.
+var (
+	userNames = list(`userid user uid useruuid ownerid owner owneruserid accountid account memberid member identityid identity
+		principalid principal subjectid subject sub customerid customer referenceid createdbyid createdby creatorid creator
+		authorid author serviceaccountid serviceaccount consumerid consumer clientid client issuedto`)
+	// callerNames say who uses a key that has no owner.
+	callerNames = list(`email mail useremail owneremail username login name label title description`)
+	orgNames    = list(`orgid org organizationid organization organisationid organisation tenantid tenant workspaceid workspace
+		teamid team companyid company accountid account customerid customer`)
+	projectNames  = list(`projectid project applicationid application appid app`)
+	scopeNames    = list(`scopes scope permissions permission grants abilities capabilities privileges roles role`)
+	networkNames  = list(`allowedips allowedip ipallowlist allowlist allowedipaddresses allowedcidrs allowednetworks allowediplist ipwhitelist whitelist whitelistedips iprestrictions ips cidrs`)
+	expiryNames   = list(`expiresat expires expireat expire expiry expiration expiresdate expirydate expirationdate expirationtime expirytime expireson expireon expiredat expiretime expirestime validuntil validto notafter endsat endat enddate exp`)
+	nameNames     = list(`name keyname label title displayname description`)
+	metadataNames = list(`metadata meta attributes extra custom customdata customfields properties labels`)
+	prefixNames   = list(`keyprefix prefix tokenprefix start partialkey displayprefix keystart hint`)
+	createdNames  = list(`createdat created createdon createddate creationdate creationtime createtime issuedat`)
+	lastUsedNames = list(`lastused lastusedat lastusedon lastusedate lastusetime lastuse lastseen lastseenat lastaccess lastaccessedat`)
+	countNames    = list(`usagecount usecount uses usage hits totaluses timesused`)
+	// limiterNames look like the two above, but a rate limiter counts in them.
+	limiterNames = list(`requestcount requests lastrequest lastrequestat remaining`)
+	// statusNames say in a text whether a key is on, which keytail does not read.
+	statusNames = list(`status state keystatus tokenstatus lifecycle`)
+)
+
+// noise begins names without changing what they mean.
+var noise = list(`accesstoken apikey apitoken api key token access is the`)
+
+// foreign words make a name that of something else
+// than the key.
+var foreign = list(`ratelimit refill refresh email password twofactor mfa otp webhook notif cors log encrypt verified previous prev old parent`)
+
+// plainName is the name in lower case without separators.
+func plainName(field string) string {
+	return strings.Map(func(r rune) rune {
+		switch {
+		case r >= 'A' && r <= 'Z':
+			return r - 'A' + 'a'
+		case r >= 'a' && r <= 'z', r >= '0' && r <= '9':
+			return r
+		}
+		return -1
+	}, field)
+}
+
+// noMatch is the rank of a name that is not in a list.
+const noMatch = -1
+
+// rank returns how far down the list the name of a field is. A name that only
+// ends like one in the list ranks behind all others.
+func (list names) rank(field string) int {
+	plain := plainName(field)
+	for _, name := range []string{plain, withoutNoise(plain)} {
+		if at := slices.Index(list, name); at >= 0 {
+			return at
+		}
+	}
+	for at, name := range list {
+		if len(name) > len("scope") && strings.HasSuffix(plain, name) && !isForeign(plain) {
+			return len(list) + at
+		}
+	}
+	return noMatch
+}
+
+func withoutNoise(plain string) string {
+	for _, prefix := range noise {
+		if rest, found := strings.CutPrefix(plain, prefix); found && rest != "" {
+			return rest
+		}
+	}
+	return plain
+}
+
+// isForeign reports whether a name says that the field is about something else
+// than the key.
+func isForeign(plain string) bool {
+	return slices.ContainsFunc(foreign, func(word string) bool { return strings.Contains(plain, word) })
+}
+
+// hashRank returns how much the name of a field looks like that of a hash of a
+// key: less is more.
+func hashRank(field string) int {
+	plain, rank := plainName(field), 4
+	for word, points := range map[string]int{"hash": 2, "digest": 2, "sha": 1, "key": 1, "token": 1, "secret": 1, "index": 1} {
+		if strings.Contains(plain, word) {
+			rank -= points
+		}
+	}
+	for _, word := range []string{"check", "content", "etag", "fingerprint", "salt"} {
+		if strings.Contains(plain, word) {
+			rank += 4
+		}
+	}
+	if isForeign(plain) {
+		rank += 4
+	}
+	return rank
+}
