@@ -67,6 +67,10 @@ type Config struct {
 	Collection string
 	// Mapping defines which field of a document has which role. Zero: DefaultMapping.
 	Mapping Mapping
+	// HashSecret is the secret (the "pepper") under which the hashes of the keys were
+	// made with HashHMACSHA256, as the bytes that the program which made them used; at
+	// least 16 are recommended. Nil: none, for HashSHA256.
+	HashSecret []byte
 	// DefaultScopes are the scopes of a key whose document has none (absent or null).
 	// Nil: none.
 	DefaultScopes []string
@@ -126,6 +130,7 @@ func (c *Config) internal() service.Config {
 		Client:            c.Client,
 		Database:          c.Database,
 		Schema:            c.Mapping.schema(collection, c.DefaultScopes),
+		HashSecret:        c.HashSecret,
 		StreamScope:       changestream.Scope(c.StreamScope),
 		StateDatabase:     c.StateDatabase,
 		EnsureSchema:      c.EnsureSchema,

@@ -85,7 +85,11 @@ func (c *doctorCommand) examine(ctx context.Context, p process, to database, onC
 	for _, note := range to.Notes {
 		collect(doctor.Check{Name: "uri", Status: doctor.Warning, Detail: note})
 	}
-	report, err := daemon.Examine(ctx, daemonConfig(&c.Config, to, serviceVersion(p.deps)), collect)
+	cfg, err := daemonConfig(&c.Config, to, serviceVersion(p.deps))
+	if err != nil {
+		return doctor.Report{}, err
+	}
+	report, err := daemon.Examine(ctx, cfg, collect)
 	report.Checks = checks
 	return report, err
 }

@@ -84,7 +84,7 @@ func checkFiles(cfg *config.Config) error {
 		}
 	}
 	_, err := databaseURI(cfg)
-	return errors.Join(append(mistakes, err)...)
+	return errors.Join(append(mistakes, err, checkHash(cfg))...)
 }
 
 // serveRun is one run of serve.
@@ -153,13 +153,20 @@ func (d *serveRun) newService(ctx context.Context, to database) (Service, error)
 	if build == nil {
 		build = func(ctx context.Context, cfg daemon.Config) (Service, error) { return daemon.New(ctx, cfg) }
 	}
-	cfg := daemonConfig(d.cfg, to, serviceVersion(d.deps))
+	cfg, err := daemonConfig(d.cfg, to, serviceVersion(d.deps))
+	if err != nil {
+		return nil, err
+	}
 	cfg.Logger, cfg.Registry = d.log, registry
 	return build(ctx, cfg)
 }
 
 // daemonConfig is the configuration of package daemon by the settings of serve.
-func daemonConfig(cfg *config.Config, to database, version string) daemon.Config {
+func daemonConfig(cfg *config.Config, to database, version string) (daemon.Config, error) {
+	secret, err := hashSecret(cfg)
+	if err != nil {
+		return daemon.Config{}, err
+	}
 	usage := service.UsageWrite
 	if !cfg.TrackUsage {
 		usage = service.UsageOff
@@ -169,6 +176,7 @@ func daemonConfig(cfg *config.Config, to database, version string) daemon.Config
 			Client:            to.client,
 			Database:          cfg.Database,
 			Schema:            schemaOf(cfg),
+			HashSecret:        secret,
 			EnsureSchema:      cfg.EnsureSchema,
 			StreamScope:       changestream.Scope(cfg.StreamScope),
 			StateDatabase:     cfg.StateDatabase,
@@ -188,7 +196,7 @@ func daemonConfig(cfg *config.Config, to database, version string) daemon.Config
 		HideCredentials: cfg.HideCredentials,
 		CallerTokenFile: cfg.CallerTokenFile,
 		AdminTokenFile:  cfg.AdminTokenFile,
-	}
+	}, nil
 }
 
 // policies are those of the configuration for forward-auth.

@@ -134,7 +134,11 @@ func (c *Config) checkDev() error {
 	if addr == nil && !Loopback(c.DevMongoDBAddr) {
 		addr = errors.New("--dev-mongodb-addr must be a loopback address, such as 127.0.0.1:27127")
 	}
-	return errors.Join(production, addr)
+	var algorithm error
+	if c.Map.HashAlgorithm == string(apikey.HMACSHA256) {
+		algorithm = errors.New("--dev and --map-hash-algorithm hmac-sha256 exclude each other: its sample keys are stored as sha256")
+	}
+	return errors.Join(production, addr, algorithm)
 }
 
 // Loopback reports whether only this machine can connect to an address of the

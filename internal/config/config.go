@@ -76,30 +76,34 @@ type Policy struct {
 
 // Mapping describes the documents of the collection: a field for each role, and
 // the form of fields that have more than one. If a role that may be empty is
-// empty, the collection does not have it. keytail.Mapping has the same fields, so
-// that one converts to the other; this type exists because its tags are flags,
-// which the embeddable package must not have.
+// empty, the collection does not have it. keytail.Mapping has the same fields
+// except HashSecretFile; this type exists because its tags are flags, which the
+// embeddable package must not have.
 type Mapping struct {
-	Hash         string `default:"key_hash" help:"Field: the SHA-256 hash of the key. Top-level, under a unique index."`
-	HashEncoding string `default:"hex" help:"How the hash is written: hex, hex-upper, base64, base64-raw, base64url, base64url-raw (raw: without padding) or binary."`
-	HashAfter    string `placeholder:"PREFIX" help:"The hash covers what follows this prefix of the key's text; a key without the prefix is MALFORMED. Empty: the hash covers the whole text."`
-	Active       string `default:"is_active" help:"Field: whether the key is active."`
-	ActiveForm   string `default:"boolean" help:"boolean; negated (true means disabled); no-date (the time of revocation, absent or null while the key is active); always (there is no such field)."`
-	UserID       string `name:"user-id" default:"user_id" help:"Field: the user for whom the key acts."`
-	OrgID        string `name:"org-id" default:"org_id" help:"Field: the organisation that the key is bound to. May be empty."`
-	ProjectID    string `name:"project-id" default:"project_id" help:"Field: the project that the key is bound to. May be empty."`
-	Name         string `default:"name" help:"Field: the key's name. May be empty."`
-	Scopes       string `default:"scopes" help:"Field: the scopes of the key. May be empty: then every key has the default scopes."`
-	ScopesForm   string `default:"array" help:"array, or text (separated by spaces)."`
-	AllowedIPs   string `name:"allowed-ips" default:"allowed_ips" help:"Field: client addresses and networks that may use the key. May be empty."`
-	ExpiresAt    string `default:"expires_at" help:"Field: when the key expires. May be empty."`
-	ExpiresForm  string `default:"date" help:"date, unix (seconds) or unix-ms (milliseconds)."`
-	Metadata     string `default:"metadata" help:"Field: a document that is part of the verdict. May be empty."`
-	KeyPrefix    string `default:"key_prefix" help:"Field: the beginning of the key's text, for people. May be empty."`
-	CreatedAt    string `default:"created_at" help:"Field: when the key was created. May be empty."`
-	LastUsed     string `default:"last_used" help:"Field: when the key was last used. Updates of it alone are ignored. May be empty."`
-	UsageCount   string `default:"usage_count" help:"Field: how often the key was used. Updates of it alone are ignored. May be empty."`
-	IDForm       string `name:"id-form" default:"string" help:"The BSON type with which the admin API writes ids of users, organisations and projects: string, objectid, uuid or integer. Reading accepts all of them."`
+	Hash           string `default:"key_hash" help:"Field: the hash of the key. Top-level, under a unique index."`
+	HashAlgorithm  string `default:"sha256" help:"How the hash was made: sha256, or hmac-sha256 with --map-hash-secret-file."`
+	HashSecretFile string `placeholder:"FILE" help:"File with the secret (the pepper) of hmac-sha256: its bytes without one newline at the end. Other users must not have access to it. Read once, at start."`
+	HashEncoding   string `default:"hex" help:"How the hash is written: hex, hex-upper, base64, base64-raw, base64url, base64url-raw (raw: without padding) or binary."`
+	HashAfter      string `placeholder:"PREFIX" help:"The hash covers what follows this prefix of the key's text; a key without the prefix is MALFORMED. Empty: the hash covers the whole text."`
+	Active         string `default:"is_active" help:"Field: whether the key is active."`
+	ActiveForm     string `default:"boolean" help:"boolean; negated (true means disabled); no-date (the time of revocation, absent or null while the key is active); always (there is no such field)."`
+	UserID         string `name:"user-id" default:"user_id" help:"Field: the user for whom the key acts."`
+	UserIDForm     string `name:"user-id-form" default:"string" help:"The BSON type with which the admin API writes ids of users: string, objectid, uuid or integer. Reading accepts all of them."`
+	OrgID          string `name:"org-id" default:"org_id" help:"Field: the organisation that the key is bound to. May be empty."`
+	OrgIDForm      string `name:"org-id-form" default:"string" help:"The same for ids of organisations."`
+	ProjectID      string `name:"project-id" default:"project_id" help:"Field: the project that the key is bound to. May be empty."`
+	ProjectIDForm  string `name:"project-id-form" default:"string" help:"The same for ids of projects."`
+	Name           string `default:"name" help:"Field: the key's name. May be empty."`
+	Scopes         string `default:"scopes" help:"Field: the scopes of the key. May be empty: then every key has the default scopes."`
+	ScopesForm     string `default:"array" help:"array, or text (separated by spaces)."`
+	AllowedIPs     string `name:"allowed-ips" default:"allowed_ips" help:"Field: client addresses and networks that may use the key. May be empty."`
+	ExpiresAt      string `default:"expires_at" help:"Field: when the key expires. May be empty."`
+	ExpiresForm    string `default:"date" help:"date, unix (seconds) or unix-ms (milliseconds)."`
+	Metadata       string `default:"metadata" help:"Field: a document that is part of the verdict. May be empty."`
+	KeyPrefix      string `default:"key_prefix" help:"Field: the beginning of the key's text, for people. May be empty."`
+	CreatedAt      string `default:"created_at" help:"Field: when the key was created. May be empty."`
+	LastUsed       string `default:"last_used" help:"Field: when the key was last used. Updates of it alone are ignored. May be empty."`
+	UsageCount     string `default:"usage_count" help:"Field: how often the key was used. Updates of it alone are ignored. May be empty."`
 }
 
 // devDatabase has the sample keys of --dev unless --database is given.

@@ -15,10 +15,10 @@ func TestDefaults(t *testing.T) {
 		DrainDelay: 5 * time.Second, DevMongoDBAddr: "127.0.0.1:27127", LogLevel: "info", LogFormat: "json",
 		StreamScope: "database", AdminAddr: "127.0.0.1:9091", TrackUsage: true,
 		Map: Mapping{
-			Hash: "key_hash", HashEncoding: "hex", Active: "is_active", ActiveForm: "boolean", UserID: "user_id", OrgID: "org_id",
+			Hash: "key_hash", HashAlgorithm: "sha256", HashEncoding: "hex", Active: "is_active", ActiveForm: "boolean", UserID: "user_id", OrgID: "org_id",
 			ProjectID: "project_id", Name: "name", Scopes: "scopes", ScopesForm: "array", AllowedIPs: "allowed_ips",
 			ExpiresAt: "expires_at", ExpiresForm: "date", Metadata: "metadata", KeyPrefix: "key_prefix", CreatedAt: "created_at",
-			LastUsed: "last_used", UsageCount: "usage_count", IDForm: "string",
+			LastUsed: "last_used", UsageCount: "usage_count", UserIDForm: "string", OrgIDForm: "string", ProjectIDForm: "string",
 		},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {

@@ -299,16 +299,16 @@ func (a *Admin) find(ctx context.Context, caller managedkey.Caller, id string) (
 
 // secret makes the text of a new key, and its hash by the collection's rule.
 func (a *Admin) secret() (text string, hash apikey.Hash, err error) {
-	after := a.schema.HashAfter
+	hasher := a.store.Hasher()
 	if text, err = apikey.Generate(a.config.Prefix, a.config.Random); err != nil {
 		return "", apikey.Hash{}, err
 	}
-	if hash, err = apikey.ParseAfter(a.config.Prefix, after, text); err == nil {
+	if hash, err = hasher.Parse(a.config.Prefix, text); err == nil {
 		return text, hash, nil
 	}
 	// The keys of this collection have another beginning.
-	text = after + text
-	hash, err = apikey.ParseAfter(a.config.Prefix, after, text)
+	text = hasher.After() + text
+	hash, err = hasher.Parse(a.config.Prefix, text)
 	return text, hash, err
 }
 

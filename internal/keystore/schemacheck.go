@@ -10,7 +10,7 @@ import (
 )
 
 // Validate returns all mistakes, joined, or nil. Each mistake is a sentence
-// that names the flag.
+// that names the flag. Hasher finds those of the secret.
 func (s Schema) Validate() error {
 	return errors.Join(checkCollection(s.Collection), s.CheckMapping())
 }
@@ -18,11 +18,14 @@ func (s Schema) Validate() error {
 // CheckMapping is Validate without the check of the collection's name.
 func (s Schema) CheckMapping() error {
 	mistakes := []error{
+		valid("map-hash-algorithm", s.HashAlgorithm, apikey.HashAlgorithms()),
 		valid("map-hash-encoding", s.HashEncoding, HashEncodings()),
 		valid("map-active-form", s.ActiveForm, ActiveForms()),
 		valid("map-scopes-form", s.ScopesForm, ScopesForms()),
 		valid("map-expires-form", s.ExpiresForm, ExpiresForms()),
-		valid("map-id-form", s.IDForm, IDForms()),
+		valid("map-user-id-form", s.UserIDForm, IDForms()),
+		valid("map-org-id-form", s.OrgIDForm, IDForms()),
+		valid("map-project-id-form", s.ProjectIDForm, IDForms()),
 		s.checkHashAfter(),
 	}
 	taken := make(map[string]field)

@@ -12,6 +12,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/readconcern"
 	"go.uber.org/zap"
 
+	"github.com/keytail/keytail/internal/apikey"
 	"github.com/keytail/keytail/internal/guard"
 	"github.com/keytail/keytail/internal/mongoclient"
 )
@@ -27,6 +28,8 @@ type Config struct {
 	Database string
 	// Schema names the collection and its fields. Zero: DefaultSchema.
 	Schema Schema
+	// HashSecret is the secret of the schema's hash algorithm. Nil: none.
+	HashSecret []byte
 	// Logger logs defective documents, by _id. Nil: nothing is logged.
 	Logger *zap.Logger
 	// Registerer registers the metrics of defective and ambiguous documents.
@@ -47,6 +50,7 @@ type Store struct {
 	linearizable *mongo.Collection
 
 	schema  Schema
+	hasher  apikey.Hasher
 	logger  *zap.Logger
 	sharded atomic.Bool
 	// surveyWithin is startSurveyWithin. A test may change it.
@@ -63,13 +67,15 @@ func New(cfg Config) (*Store, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = zap.NewNop()
 	}
-	if err := cfg.validate(); err != nil {
+	hasher, err := cfg.Schema.Hasher(cfg.HashSecret)
+	if err := errors.Join(cfg.validate(), err); err != nil {
 		return nil, err
 	}
 	s := &Store{
 		client:   cfg.Client,
 		database: mongoclient.Database(cfg.Client, cfg.Database),
 		schema:   cfg.Schema,
+		hasher:   hasher,
 		logger:   cfg.Logger.Named("keystore"),
 
 		surveyWithin: startSurveyWithin,
@@ -100,6 +106,9 @@ func (s *Store) Sharded() bool { return s.sharded.Load() }
 
 // Schema returns the schema in use.
 func (s *Store) Schema() Schema { return s.schema }
+
+// Hasher hashes the texts of the collection's keys.
+func (s *Store) Hasher() apikey.Hasher { return s.hasher }
 
 // Namespace returns the collection's full name, for messages.
 func (s *Store) Namespace() string { return s.database.Name() + "." + s.schema.Collection }

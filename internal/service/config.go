@@ -35,6 +35,8 @@ type Config struct {
 	// Schema has the name of the collection and the mapping of its documents. Zero:
 	// keystore.DefaultSchema.
 	Schema keystore.Schema
+	// HashSecret is the secret of the schema's hash algorithm. Nil: none.
+	HashSecret []byte
 	// StreamScope is what the change stream watches. Empty: the database.
 	StreamScope changestream.Scope
 	// StateDatabase holds the heartbeats. Empty: Database.

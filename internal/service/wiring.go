@@ -37,7 +37,8 @@ func Wire(config Config) (*Service, error) {
 		SizeMiB: config.CacheSizeMiB, MaxStale: config.MaxStale, Complete: config.Preload != preload.Off,
 	})
 	store, storeErr := keystore.New(keystore.Config{
-		Client: config.Client, Database: config.Database, Schema: config.Schema, Logger: logger, Registerer: registerer,
+		Client: config.Client, Database: config.Database, Schema: config.Schema, HashSecret: config.HashSecret,
+		Logger: logger, Registerer: registerer,
 	})
 	scope, scopeErr := changestream.ParseScope(string(config.StreamScope))
 	if err := errors.Join(cacheErr, storeErr, scopeErr, config.checkUsage()); err != nil {
@@ -102,7 +103,7 @@ func Wire(config Config) (*Service, error) {
 		return nil, err
 	}
 	if s.Validator, err = validator.New(validator.Config{
-		Cache: cache, Store: store, Prefix: config.KeyPrefix, HashAfter: config.Schema.HashAfter, Usage: recorder, Heartbeater: s.Heartbeater,
+		Cache: cache, Store: store, Prefix: config.KeyPrefix, Hasher: store.Hasher(), Usage: recorder, Heartbeater: s.Heartbeater,
 		MaxReads: config.MaxReads, Logger: logger, Registerer: registerer,
 	}); err != nil {
 		return nil, err

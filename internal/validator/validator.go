@@ -64,10 +64,9 @@ type Config struct {
 	// Prefix is the prefix of the keys that keytail generates; the checksum of
 	// keys with it is verified. Empty: apikey.DefaultPrefix.
 	Prefix string
-	// HashAfter is the beginning of every key's text, which is not part of what
-	// is hashed; a text without it is MALFORMED. Empty: the whole text is
-	// hashed.
-	HashAfter string
+	// Hasher hashes the texts of the collection's keys. Zero: SHA-256 of the whole
+	// text.
+	Hasher apikey.Hasher
 	// Heartbeater makes it possible to distinguish a min_revision that is ahead
 	// of the cluster from one that only this instance has not reached. Nil:
 	// they are not distinguished, and a request with such a revision is
@@ -120,9 +119,6 @@ func (c *Config) validate() error {
 		errs = append(errs, errors.New("a cache and a store are required"))
 	}
 	if err := apikey.ValidPrefix(c.Prefix); err != nil {
-		errs = append(errs, err)
-	}
-	if err := apikey.ValidHashAfter(c.HashAfter); err != nil {
 		errs = append(errs, err)
 	}
 	if c.ReadTimeout < 0 {
@@ -201,7 +197,7 @@ func (v *Validator) Refuse(code apikey.Code) apikey.Verdict {
 }
 
 func (v *Validator) validate(ctx context.Context, text string, request *apikey.Request) apikey.Verdict {
-	hash, err := apikey.ParseAfter(v.config.Prefix, v.config.HashAfter, text)
+	hash, err := v.config.Hasher.Parse(v.config.Prefix, text)
 	if errors.Is(err, apikey.ErrMissing) {
 		return apikey.Verdict{Code: apikey.Missing}
 	}

@@ -267,7 +267,12 @@ func TestAMalformedTextCausesNoRead(t *testing.T) {
 // TestAKeyIsHashedAfterItsPrefix: a text without the prefix is not a key of
 // this collection, even if the collection contains its hash.
 func TestAKeyIsHashedAfterItsPrefix(t *testing.T) {
-	r := live(t, func(c *Config) { c.HashAfter = "sk_live_" })
+	r := live(t, func(c *Config) {
+		var err error
+		if c.Hasher, err = apikey.NewHasher(apikey.SHA256, nil, "sk_live_"); err != nil {
+			t.Fatal(err)
+		}
+	})
 	r.store.put(hash, document("u1"))
 	mustBe(t, r.validate(), apikey.Malformed, apikey.SourceNone)
 	ask := func(text string) apikey.Verdict {
@@ -556,11 +561,11 @@ keytail_fills_total{kind="shared",result="found"} 1
 }
 
 func TestConfigNamesEveryMistake(t *testing.T) {
-	_, err := New(Config{Prefix: "not a prefix", HashAfter: "a b", ReadTimeout: -1, MaxReads: -1})
+	_, err := New(Config{Prefix: "not a prefix", ReadTimeout: -1, MaxReads: -1})
 	if err == nil {
 		t.Fatal("no error")
 	}
-	for _, want := range []string{"cache and a store", "a key prefix", "before the hashed part", "read timeout", "concurrent reads"} {
+	for _, want := range []string{"cache and a store", "a key prefix", "read timeout", "concurrent reads"} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("%q is not in %q", want, err)
 		}
