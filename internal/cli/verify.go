@@ -24,7 +24,7 @@ type verifyCommand struct {
 	URL       string `name:"url" placeholder:"URL" default:"http://127.0.0.1:8080" help:"The public listener of a running keytail."`
 	TokenFile string `env:"-" placeholder:"FILE" help:"File with a caller token, or with one line of name=token, if the listener requires one. KEYTAIL_CALLER_TOKEN can have the token instead."`
 	connection
-	KeyFile     string   `env:"-" placeholder:"FILE" help:"File with the key. Default: standard input."`
+	KeyFile     string   `env:"-" placeholder:"FILE" help:"File with the key, or - for standard input, which is the default."`
 	Scopes      []string `env:"-" placeholder:"SCOPE" help:"Scopes that the key must have, separated by commas."`
 	OrgID       string   `name:"org-id" env:"-" placeholder:"ID" help:"The organisation of the request."`
 	ProjectID   string   `name:"project-id" env:"-" placeholder:"ID" help:"The project of the request."`
@@ -46,7 +46,7 @@ func (c *verifyCommand) run(ctx context.Context, p process, wrong error) int {
 	}
 	var key string
 	if wrong == nil {
-		key, wrong = c.key(ctx, p)
+		key, wrong = p.readKey(ctx, c.KeyFile, "key: ")
 		if stopped(ctx, wrong) {
 			return fail(p.stderr, exitFailure, errors.New("interrupted"))
 		}
@@ -98,16 +98,20 @@ func (s *session) verdict(v *adminclient.Verdict, quiet bool) {
 	}...)
 }
 
-// key reads the key. No error contains any part of it.
-func (c *verifyCommand) key(ctx context.Context, p process) (string, error) {
+// standardInput is the name of a file that stands for standard input.
+const standardInput = "-"
+
+// readKey reads a key from a file, or from standard input (no name, or "-"), where a
+// person is prompted for it. No error contains any part of it.
+func (p process) readKey(ctx context.Context, file, prompt string) (string, error) {
 	var content []byte
 	var err error
 	switch stdin := p.stdin(); {
-	case c.KeyFile != "":
-		content, err = secretfile.Read(c.KeyFile)
+	case file != "" && file != standardInput:
+		content, err = secretfile.Read(file)
 		err = ofFlag("key-file", err)
 	case isPrompt(stdin):
-		content, err = promptHidden(ctx, p.stderr, int(stdin.(*os.File).Fd()))
+		content, err = promptHidden(ctx, p.stderr, int(stdin.(*os.File).Fd()), prompt)
 	default:
 		content, err = io.ReadAll(io.LimitReader(stdin, maxKeyText+1))
 	}
@@ -122,7 +126,7 @@ func (c *verifyCommand) key(ctx context.Context, p process) (string, error) {
 
 // promptHidden reads a line that the terminal does not show. Ctrl-C ends it and
 // restores the terminal.
-func promptHidden(ctx context.Context, stderr io.Writer, terminal int) ([]byte, error) {
+func promptHidden(ctx context.Context, stderr io.Writer, terminal int, prompt string) ([]byte, error) {
 	before, err := term.GetState(terminal)
 	if err != nil {
 		return nil, err
@@ -132,7 +136,7 @@ func promptHidden(ctx context.Context, stderr io.Writer, terminal int) ([]byte, 
 		err     error
 	}
 	read := make(chan line, 1)
-	_, _ = fmt.Fprint(stderr, "key: ")
+	_, _ = fmt.Fprint(stderr, prompt)
 	// A read from a terminal cannot be interrupted: the process ends first.
 	go func() {
 		content, err := term.ReadPassword(terminal)

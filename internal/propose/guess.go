@@ -105,10 +105,14 @@ func (g *guesser) alternatives(others []candidate) []string {
 	return []string{"It could also be " + strings.Join(parts, ", or ") + "."}
 }
 
-// sentence begins with a capital and ends with a full stop.
+// sentence begins with a capital, unless it begins with a value (%s), which may be
+// the name of a field, and ends with a full stop.
 func sentence(format string, args ...any) string {
-	text := fmt.Sprintf(format, args...)
-	return strings.ToUpper(text[:1]) + text[1:] + "."
+	text := fmt.Sprintf(format, args...) + "."
+	if strings.HasPrefix(format, "%") {
+		return text
+	}
+	return strings.ToUpper(text[:1]) + text[1:]
 }
 
 // documents is a count with its noun.

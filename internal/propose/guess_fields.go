@@ -65,7 +65,7 @@ func (g *guesser) unreadableOrAbsent(r Role, all []candidate, need, consequence 
 		return r
 	}
 	r.Status = Absent
-	r.Seen = []string{sentence("no field is named like one: %s", consequence)}
+	r.Seen = []string{"no field is named like one: " + consequence + "."}
 	return r
 }
 
@@ -108,7 +108,7 @@ func (g *guesser) caller(missing Role, name *Role) Role {
 	g.owner(&r, best)
 	r.Seen = append(r.Seen, "No field is named like the id of a user or an owner, and keytail needs one: this is the nearest. Check it.")
 	if best.field == free.Field {
-		*name = Role{Name: free.Name, Key: free.Key, Status: Absent, Seen: []string{"Its field is used for the user."}}
+		*name = Role{Name: free.Name, Key: free.Key, Status: Absent, Seen: []string{"its field is used for the user."}}
 	} else {
 		g.taken[free.Field] = true
 	}
@@ -122,7 +122,7 @@ func (g *guesser) id(what, key string, list names) Role {
 	best, others, ok := choose(all)
 	if !ok {
 		r.Status = Absent
-		r.Seen = []string{"No field is named like one: no key is bound to one."}
+		r.Seen = []string{"no field is named like one, so no key is bound to one."}
 		for _, c := range all {
 			g.warn("%s looks like %s, but is %s, which is no id: keytail would not bind keys to it", c.field, what, g.types(c.field))
 		}
@@ -139,7 +139,9 @@ func (g *guesser) id(what, key string, list names) Role {
 func (g *guesser) takeID(r *Role, c candidate) {
 	g.take(r, c.field)
 	form, n := majority(g.sample, c.field, keystore.IDForms(), func(v *value, f keystore.IDForm) bool { return v.id == f })
-	r.Forms = idForms(r.Key, form)
+	if form != keystore.IDString {
+		r.Forms = []Setting{{r.Key + "_form", string(form)}}
+	}
 	r.Seen = append(r.Seen, sentence("%s %s", idText[form], g.inDocuments(n)))
 	if n != c.fits {
 		r.Seen = append(r.Seen, sentence("it is %s: keytail reads all of these, and writes %s", g.types(c.field), idText[form]))
@@ -156,7 +158,7 @@ func (g *guesser) scopes() Role {
 	best, others, ok := choose(all)
 	if !ok {
 		r.Status = Absent
-		r.Seen = []string{"No field is named like one: each key has the default scopes (--default-scopes), which are none."}
+		r.Seen = []string{"no field is named like one: each key has the scopes of --default-scopes, which are none."}
 		for _, c := range all {
 			r.Seen = append(r.Seen, sentence("%s is %s, with elements or words that are no scopes", c.field, g.types(c.field)))
 		}
@@ -202,7 +204,7 @@ func (g *guesser) simple(what, key string, list names, form string, fits func(*v
 	best, others, ok := choose(all)
 	if !ok {
 		r.Status = Absent
-		r.Seen = []string{"No field is named like one."}
+		r.Seen = []string{"no field is named like one."}
 		for _, c := range all {
 			if c.present.sum() > 0 {
 				r.Seen = []string{sentence("%s is %s, not %s", c.field, g.types(c.field), form)}

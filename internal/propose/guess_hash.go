@@ -36,6 +36,26 @@ func (g *guesser) hash() Role {
 	return r
 }
 
+// knownHash is the field in which the hash of the known key stands.
+func (g *guesser) knownHash(r Role, all []candidate) Role {
+	m := g.found
+	r.Status = Found
+	g.take(&r, m.field)
+	g.setEncoding(&r, m.encoding)
+	if m.after != "" {
+		r.Forms = append(r.Forms, Setting{"map_hash_after", m.after})
+	}
+	n := g.count(m.field, func(v *value) bool { return reads(v, m.encoding) })
+	r.Seen = []string{
+		sentence("%s of 32 bytes %s%s; %s", m.encoding, g.inDocuments(n), g.repeated(m.field), g.indexes.describe(m.field)),
+		sentence("the hash of the known key stands there: %s of %s", algorithmText[m.algorithm], m.part()),
+	}
+	g.otherEncodings(&r, m.encoding)
+	others := slices.DeleteFunc(all, func(c candidate) bool { return c.field == m.field })
+	g.otherGenerations(&r, candidate{field: m.field}, others)
+	return r
+}
+
 // hashCandidates are all fields with hashes, whatever they are called: unique
 // indexes first, then by name.
 func (g *guesser) hashCandidates() []candidate {

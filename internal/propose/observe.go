@@ -2,6 +2,7 @@ package propose
 
 import (
 	"hash/maphash"
+	"strings"
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -15,6 +16,10 @@ const (
 	maxHashText  = 512
 	maxListBytes = 64 << 10
 )
+
+// notScopes are characters of JSON and of lists with commas. keytail would read
+// such a text as scopes, but not as those that are meant.
+const notScopes = `{}[]",;`
 
 // A number or a date outside these years is no expiry that anyone wrote on
 // purpose.
@@ -117,7 +122,10 @@ func (o observer) text(v *value, raw bson.RawValue) {
 	}
 	v.sum = maphash.Bytes(o.seed, raw.Value)
 	v.encodings, v.shape = keystore.InspectHash(raw)
-	v.set(isScopeText, keystore.ScopesText.Reads(raw))
+	if raw.Type != bson.TypeString {
+		return
+	}
+	v.set(isScopeText, keystore.ScopesText.Reads(raw) && !strings.ContainsAny(raw.StringValue(), notScopes))
 	v.set(isName, keystore.ReadsName(raw))
 }
 
@@ -149,42 +157,48 @@ const (
 
 // hashInside returns the path of the first hash within a document or an array.
 // Fields whose names cannot be shown are not searched.
-func hashInside(raw bson.RawValue) string {
+func hashInside(raw bson.RawValue) (found string) {
 	left := maxInside
-	return search(raw, maxDepth, &left)
+	walk(raw, "", maxDepth, &left, func(path string, v bson.RawValue) bool {
+		if isHash(v) {
+			found = path
+		}
+		return found != ""
+	})
+	return found
 }
 
-func search(raw bson.RawValue, depth int, left *int) string {
+// walk calls visit with the path and the value of each element within a document
+// or an array, until visit returns true. left is how many elements it may visit.
+func walk(raw bson.RawValue, path string, depth int, left *int, visit func(path string, v bson.RawValue) bool) bool {
 	var inner bson.Raw
 	list := raw.Type == bson.TypeArray
 	switch {
 	case depth == 0:
-		return ""
+		return false
 	case list:
 		inner = bson.Raw(raw.Array())
 	case raw.Type == bson.TypeEmbeddedDocument:
 		inner = raw.Document()
 	default:
-		return ""
+		return false
 	}
 	elements, _ := inner.Elements()
 	for _, e := range elements {
 		if *left--; *left < 0 {
-			return ""
+			return true
 		}
-		step := "[]"
+		step := path + "[]"
 		if !list {
-			if step = "." + e.Key(); !nameable(e.Key()) {
+			if step = path + "." + e.Key(); !nameable(e.Key()) {
 				continue
 			}
 		}
-		if v := e.Value(); isHash(v) {
-			return step
-		} else if path := search(v, depth-1, left); path != "" {
-			return step + path
+		if visit(step, e.Value()) || walk(e.Value(), step, depth-1, left, visit) {
+			return true
 		}
 	}
-	return ""
+	return false
 }
 
 func isHash(raw bson.RawValue) bool {

@@ -1,6 +1,7 @@
 package propose
 
 import (
+	"github.com/keytail/keytail/internal/apikey"
 	"github.com/keytail/keytail/internal/keystore"
 )
 
@@ -98,25 +99,29 @@ func (p *Proposal) Schema() keystore.Schema {
 	field := func(key string) string { return p.role(key).Field }
 	form := func(key, form string) string { return p.role(key).form(form) }
 	return keystore.Schema{
-		Collection:   p.Collection,
-		Hash:         field("map_hash"),
-		HashEncoding: keystore.HashEncoding(form("map_hash", "map_hash_encoding")),
-		HashAfter:    form("map_hash", "map_hash_after"),
-		Active:       field("map_active"),
-		ActiveForm:   keystore.ActiveForm(form("map_active", "map_active_form")),
-		UserID:       field("map_user_id"),
-		OrgID:        field("map_org_id"),
-		ProjectID:    field("map_project_id"),
-		Name:         field("map_name"),
-		Scopes:       field("map_scopes"),
-		ScopesForm:   keystore.ScopesForm(form("map_scopes", "map_scopes_form")),
-		AllowedIPs:   field("map_allowed_ips"),
-		ExpiresAt:    field("map_expires_at"),
-		ExpiresForm:  keystore.ExpiresForm(form("map_expires_at", "map_expires_form")),
-		Metadata:     field("map_metadata"),
-		KeyPrefix:    field("map_key_prefix"),
-		CreatedAt:    field("map_created_at"),
-		LastUsed:     field("map_last_used"),
-		UsageCount:   field("map_usage_count"),
+		Collection:    p.Collection,
+		Hash:          field("map_hash"),
+		HashAlgorithm: apikey.HashAlgorithm(form("map_hash", "map_hash_algorithm")),
+		HashEncoding:  keystore.HashEncoding(form("map_hash", "map_hash_encoding")),
+		HashAfter:     form("map_hash", "map_hash_after"),
+		Active:        field("map_active"),
+		ActiveForm:    keystore.ActiveForm(form("map_active", "map_active_form")),
+		UserID:        field("map_user_id"),
+		UserIDForm:    keystore.IDForm(form("map_user_id", "map_user_id_form")),
+		OrgID:         field("map_org_id"),
+		OrgIDForm:     keystore.IDForm(form("map_org_id", "map_org_id_form")),
+		ProjectID:     field("map_project_id"),
+		ProjectIDForm: keystore.IDForm(form("map_project_id", "map_project_id_form")),
+		Name:          field("map_name"),
+		Scopes:        field("map_scopes"),
+		ScopesForm:    keystore.ScopesForm(form("map_scopes", "map_scopes_form")),
+		AllowedIPs:    field("map_allowed_ips"),
+		ExpiresAt:     field("map_expires_at"),
+		ExpiresForm:   keystore.ExpiresForm(form("map_expires_at", "map_expires_form")),
+		Metadata:      field("map_metadata"),
+		KeyPrefix:     field("map_key_prefix"),
+		CreatedAt:     field("map_created_at"),
+		LastUsed:      field("map_last_used"),
+		UsageCount:    field("map_usage_count"),
 	}
 }
