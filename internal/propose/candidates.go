@@ -1,11 +1,14 @@
 package propose
 
 import (
+	"crypto/hmac"
 	"crypto/md5"  //nolint:gosec // to tell a person that their hashes are MD5
 	"crypto/sha1" //nolint:gosec // the same
 	"crypto/sha512"
 	"encoding/base64"
 	"encoding/hex"
+	"hash"
+	"regexp"
 	"strings"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -53,7 +56,7 @@ func attemptsFor(key string, secret []byte) attempts {
 		for _, algorithm := range algorithms {
 			all.add(key, after, algorithm, secret)
 		}
-		all.addOthers(strings.TrimPrefix(key, after))
+		all.addOthers(strings.TrimPrefix(key, after), secret)
 	}
 	all.others[key] = "the key itself: replace it by its SHA-256 (docs/adopt-your-collection.md)"
 	return all
@@ -78,12 +81,12 @@ func (a *attempts) add(key, after string, algorithm apikey.HashAlgorithm, secret
 	if err != nil {
 		return
 	}
-	hash, err := hasher.Parse("", key)
+	sum, err := hasher.Parse("", key)
 	if err != nil {
 		return
 	}
 	for _, encoding := range keystore.HashEncodings() {
-		switch stored := encoding.Stored(hash).(type) {
+		switch stored := encoding.Stored(sum).(type) {
 		case string:
 			// Two encodings may write the same text: the first one counts.
 			if _, again := a.texts[stored]; !again {
@@ -96,13 +99,21 @@ func (a *attempts) add(key, after string, algorithm apikey.HashAlgorithm, secret
 }
 
 // addOthers adds hashes that keytail does not read, so that a person is told.
-func (a *attempts) addOthers(text string) {
-	long, short, shorter := sha512.Sum512([]byte(text)), sha1.Sum([]byte(text)), md5.Sum([]byte(text)) //nolint:gosec // see the imports
-	for name, sum := range map[string][]byte{"SHA-512": long[:], "SHA-1": short[:], "MD5": shorter[:]} {
-		what := name + " of the key, and keytail reads SHA-256 and HMAC-SHA256: store the SHA-256 in a field of its own when a key is next used"
-		a.others[hex.EncodeToString(sum)] = what
-		a.others[base64.StdEncoding.EncodeToString(sum)] = what
+func (a *attempts) addOthers(text string, secret []byte) {
+	for name, function := range map[string]func() hash.Hash{"SHA-512": sha512.New, "SHA-1": sha1.New, "MD5": md5.New} {
+		a.addOther(name, text, function())
+		if len(secret) > 0 {
+			a.addOther("HMAC with "+name, text, hmac.New(function, secret))
+		}
 	}
+}
+
+func (a *attempts) addOther(name, text string, function hash.Hash) {
+	_, _ = function.Write([]byte(text)) // never fails
+	sum := function.Sum(nil)
+	what := name + " of the key, and keytail reads SHA-256 and HMAC-SHA256: store one of these in a field of its own when a key is next used"
+	a.others[hex.EncodeToString(sum)] = what
+	a.others[base64.StdEncoding.EncodeToString(sum)] = what
 }
 
 // find returns how a value holds a hash of the key. other says what the value is
@@ -136,15 +147,10 @@ func (a *attempts) values() bson.A {
 	return all
 }
 
-// fixed reports whether a beginning of a key can be that of all keys, and may be
-// shown. Otherwise it is a part that differs from key to key.
-func fixed(after string) bool {
-	const maxLen, maxDigits = 24, 2
-	digits := strings.IndexFunc(after, func(r rune) bool { return r >= 0x7f || r < 0x21 })
-	return len(after) <= maxLen && digits < 0 && len(after)-len(strings.Map(func(r rune) rune {
-		if r >= '0' && r <= '9' {
-			return -1
-		}
-		return r
-	}, after)) <= maxDigits
-}
+// fixedBeginning consists of words, such as sk_live_ or Acme-v2-. A part that
+// differs from key to key has other letters and more digits.
+var fixedBeginning = regexp.MustCompile(`^(?:(?:[A-Z]?[a-z]{0,11}|[A-Z]{2,8})[0-9]{0,2}[-_.:~/]+){1,4}$`)
+
+// fixed reports whether a beginning of a key can be that of all keys. Only then
+// may it be shown.
+func fixed(after string) bool { return after == "" || fixedBeginning.MatchString(after) }

@@ -44,6 +44,8 @@ func (g *guesser) warn(format string, args ...any) {
 type candidate struct {
 	field string
 	rank  int
+	// exact: the name is in the list, and does not only end like one.
+	exact bool
 	// fits are the documents in which its value fits, present those in which it
 	// has one.
 	fits, present share
@@ -55,7 +57,7 @@ func (g *guesser) candidates(list names, fits func(*value) bool) []candidate {
 	var all []candidate
 	for _, field := range g.fields {
 		if rank := list.rank(field); rank != noMatch && !g.taken[field] {
-			all = append(all, candidate{field, rank, g.count(field, fits), g.count(field, (*value).present)})
+			all = append(all, candidate{field, rank, list.exact(field) != noMatch, g.count(field, fits), g.count(field, (*value).present)})
 		}
 	}
 	return all

@@ -51,7 +51,7 @@ func (g *guesser) otherTimes(r *Role, form keystore.ExpiresForm, others int) {
 // unreadableOrAbsent is for a role whose absence makes keys valid for more.
 func (g *guesser) unreadableOrAbsent(r Role, all []candidate, need, consequence string) Role {
 	for _, c := range all {
-		if c.rank >= len(expiryNames)+len(networkNames) { // only its ending fits
+		if !c.exact {
 			continue
 		}
 		g.take(&r, c.field)
@@ -65,7 +65,7 @@ func (g *guesser) unreadableOrAbsent(r Role, all []candidate, need, consequence 
 		return r
 	}
 	r.Status = Absent
-	r.Seen = []string{"no field is named like one: " + consequence + "."}
+	r.Seen = []string{"so " + consequence}
 	return r
 }
 
@@ -74,10 +74,16 @@ func isID(v *value) bool { return v.id != "" }
 // user proposes the owner of the key.
 func (g *guesser) user() Role {
 	r := Role{Name: "the user", Key: "map_user_id"}
-	best, others, ok := choose(g.candidates(userNames, isID))
+	all := g.candidates(userNames, isID)
+	best, others, ok := choose(all)
 	if !ok {
 		r.Status = Missing
 		r.Seen = []string{"No field is named like the id of a user or an owner: name the field that says for whom a key acts."}
+		for _, c := range all {
+			if c.present.sum() > 0 {
+				r.Seen = append(r.Seen, sentence("%s is %s: keytail reads a string, ObjectId, UUID or integer", c.field, g.types(c.field)))
+			}
+		}
 		return r
 	}
 	g.owner(&r, best)
@@ -106,9 +112,10 @@ func (g *guesser) caller(missing Role, name *Role) Role {
 	}
 	r := Role{Name: missing.Name, Key: missing.Key}
 	g.owner(&r, best)
-	r.Seen = append(r.Seen, "No field is named like the id of a user or an owner, and keytail needs one: this is the nearest. Check it.")
+	r.Seen = append(r.Seen, "No field is named like the id of a user or an owner, and keytail needs one: this is the nearest.")
+	g.warn("no field is named like the id of a user: %s was taken, so that it is what your API sees as the user of a request", best.field)
 	if best.field == free.Field {
-		*name = Role{Name: free.Name, Key: free.Key, Status: Absent, Seen: []string{"its field is used for the user."}}
+		*name = Role{Name: free.Name, Key: free.Key, Status: Absent, Seen: []string{"its field is used for the user"}}
 	} else {
 		g.taken[free.Field] = true
 	}
@@ -122,7 +129,7 @@ func (g *guesser) id(what, key string, list names) Role {
 	best, others, ok := choose(all)
 	if !ok {
 		r.Status = Absent
-		r.Seen = []string{"no field is named like one, so no key is bound to one."}
+		r.Seen = []string{"so no key is bound to one"}
 		for _, c := range all {
 			g.warn("%s looks like %s, but is %s, which is no id: keytail would not bind keys to it", c.field, what, g.types(c.field))
 		}
@@ -158,7 +165,7 @@ func (g *guesser) scopes() Role {
 	best, others, ok := choose(all)
 	if !ok {
 		r.Status = Absent
-		r.Seen = []string{"no field is named like one: each key has the scopes of --default-scopes, which are none."}
+		r.Seen = []string{"so each key has the scopes of --default-scopes, which are none"}
 		for _, c := range all {
 			r.Seen = append(r.Seen, sentence("%s is %s, with elements or words that are no scopes", c.field, g.types(c.field)))
 		}
@@ -204,7 +211,6 @@ func (g *guesser) simple(what, key string, list names, form string, fits func(*v
 	best, others, ok := choose(all)
 	if !ok {
 		r.Status = Absent
-		r.Seen = []string{"no field is named like one."}
 		for _, c := range all {
 			if c.present.sum() > 0 {
 				r.Seen = []string{sentence("%s is %s, not %s", c.field, g.types(c.field), form)}

@@ -164,6 +164,9 @@ func (g *guesser) noHash(r Role) Role {
 	if nested := g.nested(); nested != "" {
 		r.Seen = append(r.Seen, sentence("a hash stands in %s: keytail reads fields of the root only, so copy it to one, with one document for each key", nested))
 	}
+	if g.hashedIDs > 0 {
+		r.Seen = append(r.Seen, sentence("_id holds 32 bytes in %s: keytail takes the hash from another field, so copy it to one", documents(g.hashedIDs)))
+	}
 	if r.Seen == nil {
 		r.Seen = []string{"No field holds 32 bytes as hex, base64 or binary data: store the SHA-256 of each key in a field of its own, with a unique index."}
 	}

@@ -140,7 +140,7 @@ func (g *guesser) toggleOf(field string) (t toggle, named bool) {
 		}
 		return toggle{}, true
 	}
-	return toggle{}, statusNames.rank(field) != noMatch && statusNames.rank(field) < len(statusNames)
+	return toggle{}, statusNames.exact(field) != noMatch
 }
 
 // class orders switches: a boolean that (nearly) all of the newest documents have,

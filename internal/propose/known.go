@@ -16,9 +16,9 @@ import (
 	"github.com/keytail/keytail/internal/keystore"
 )
 
-// smallCollection is up to how many documents a field without an index is searched
-// in the whole collection.
-const smallCollection = 20_000
+// smallCollection is up to how many bytes, by the documents read, a field without
+// an index is searched in the whole collection.
+const smallCollection = 64 << 20
 
 // Known is what was found out with a known key. It contains nothing of the key
 // but the beginning that all keys share.
@@ -58,11 +58,13 @@ func (k *keySearch) see(raw bson.Raw) {
 	elements, _ := raw.Elements()
 	for _, e := range elements {
 		name := e.Key()
-		if k.found != nil || name == "_id" || !nameable(name) {
+		if k.found != nil || name != "_id" && !nameable(name) {
 			continue
 		}
 		found, other, ok := k.attempts.find(e.Value())
 		switch {
+		case ok && name == "_id":
+			k.other = "its hash is _id: keytail takes the hash from another field, so copy it to one"
 		case ok:
 			k.found = &match{found, name, slices.Clone(raw)}
 		case other != "":
@@ -98,7 +100,7 @@ func (k *keySearch) search(ctx context.Context, s *sample, x *indexes) error {
 	}
 	slices.Sort(fields)
 	for _, field := range fields {
-		if !x.leading[field] && s.total > smallCollection {
+		if !x.leading[field] && s.collectionBytes() > smallCollection {
 			k.sampled = append(k.sampled, field)
 			continue
 		}

@@ -4,6 +4,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/keytail/keytail/internal/keystore"
 )
 
 // identifier is what a program calls a field. A document can also be keyed by
@@ -80,14 +82,21 @@ func plainName(field string) string {
 // noMatch is the rank of a name that is not in a list.
 const noMatch = -1
 
-// rank returns how far down the list the name of a field is. A name that only
-// ends like one in the list ranks behind all others.
+// exact returns how far down the list the name of a field is.
+func (list names) exact(field string) int {
+	plain := plainName(field)
+	if at := slices.Index(list, plain); at >= 0 {
+		return at
+	}
+	return slices.Index(list, withoutNoise(plain))
+}
+
+// rank is exact, but a name that only ends like one in the list is behind all
+// others.
 func (list names) rank(field string) int {
 	plain := plainName(field)
-	for _, name := range []string{plain, withoutNoise(plain)} {
-		if at := slices.Index(list, name); at >= 0 {
-			return at
-		}
+	if at := list.exact(field); at != noMatch {
+		return at
 	}
 	for at, name := range list {
 		if len(name) > len("scope") && strings.HasSuffix(plain, name) && !isForeign(plain) {
@@ -110,6 +119,18 @@ func withoutNoise(plain string) string {
 // than the key.
 func isForeign(plain string) bool {
 	return slices.ContainsFunc(foreign, func(word string) bool { return strings.Contains(plain, word) })
+}
+
+// isVocabulary reports whether a name consists of words that say what a field is.
+func isVocabulary(field string) bool {
+	const longest = 20 // bytes of a name with further words around a known one
+	if len(field) <= longest && (keystore.NameMeansOff(field) || keystore.NameMeansOn(field)) {
+		return true
+	}
+	return slices.ContainsFunc([]names{
+		userNames, callerNames, orgNames, projectNames, scopeNames, networkNames, expiryNames, nameNames,
+		metadataNames, prefixNames, createdNames, lastUsedNames, countNames, limiterNames, statusNames,
+	}, func(list names) bool { return list.exact(field) != noMatch })
 }
 
 // hashRank returns how much the name of a field looks like that of a hash of a

@@ -76,18 +76,20 @@ type observer struct{ seed maphash.Seed }
 // maxFields limits what is kept of one document.
 const maxFields = 200
 
-func (o observer) document(raw bson.Raw) document {
+// document reports whether it has seen all fields.
+func (o observer) document(raw bson.Raw) (d document, all bool) {
 	elements, err := raw.Elements()
-	if err != nil {
-		return document{}
-	}
-	d := make(document, min(len(elements), maxFields))
+	d, all = make(document, min(len(elements), maxFields)), err == nil
 	for _, e := range elements {
-		if name := e.Key(); len(d) < maxFields && name != "_id" && nameable(name) {
+		switch name := e.Key(); {
+		case name == "_id":
+		case len(d) < maxFields && nameable(name):
 			d[name] = o.value(e.Value())
+		default:
+			all = false
 		}
 	}
-	return d
+	return d, all
 }
 
 func (o observer) value(raw bson.RawValue) value {

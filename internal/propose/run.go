@@ -67,6 +67,12 @@ func Run(ctx context.Context, cfg Config) (*Proposal, error) {
 	}
 	g.guess()
 	p := &g.proposal
+	if s.unnamed > 0 {
+		g.warn("%s have fields that were not looked at, because their names look like data or there are more than %d", documents(s.unnamed), maxFields)
+	}
+	if len(cfg.HashSecret) > 0 && cfg.Key == "" {
+		g.warn("whether the secret of --map-hash-secret-file was used cannot be seen without a known key (--key-file)")
+	}
 	if g.found != nil && g.found.algorithm == apikey.HMACSHA256 {
 		hash := p.role("map_hash")
 		hash.Forms = append(hash.Forms, Setting{"map_hash_algorithm", string(apikey.HMACSHA256)}, Setting{"map_hash_secret_file", cfg.HashSecretFile})
@@ -118,7 +124,7 @@ func (p *Proposal) Summary() [][3]string {
 		for _, form := range r.Forms {
 			forms = append(forms, form.Value)
 		}
-		rows = append(rows, [3]string{r.Name, strings.TrimSpace(field + " " + strings.Join(forms, " ")), shortened(r.Seen[0])})
+		rows = append(rows, [3]string{r.Name, strings.TrimSpace(field + " " + strings.Join(forms, " ")), shortened(strings.Join(r.Seen[:min(1, len(r.Seen))], ""))})
 	}
 	return rows
 }

@@ -31,8 +31,13 @@ type sample struct {
 	older     int
 	// total is how many documents the collection has by its metadata.
 	total int64
-	// cut: large documents ended the reading early.
-	cut bool
+	// cut: large documents ended the reading early. bytes is their size.
+	cut   bool
+	bytes int
+	// unnamed is how many documents have fields that were left out: their names
+	// look like data, or there are too many. hashedIDs is how many documents have
+	// a hash as _id.
+	unnamed, hashedIDs int
 	// fields are the names that at least two documents have, sorted.
 	fields []string
 }
@@ -57,7 +62,7 @@ func read(ctx context.Context, keys *mongo.Collection, each func(bson.Raw)) (*sa
 		slices.Reverse(newest)
 		s.documents, s.older = append(oldest, newest...), len(oldest)
 	}
-	s.cut = r.cut
+	s.cut, s.bytes, s.unnamed, s.hashedIDs = r.cut, r.bytes, r.unnamed, r.hashedIDs
 	s.fields = s.sharedNames()
 	return s, nil
 }
@@ -68,7 +73,9 @@ type reader struct {
 	each func(bson.Raw)
 	// ids are the _ids read so far.
 	ids map[string]struct{}
-	cut bool
+	// The others are those of the sample.
+	cut                       bool
+	bytes, unnamed, hashedIDs int
 }
 
 // end reads from one end. all: there are no more documents.
@@ -78,7 +85,7 @@ func (r *reader) end(ctx context.Context, order int) (documents []document, all 
 		return nil, false, err
 	}
 	defer func() { _ = cursor.Close(context.WithoutCancel(ctx)) }()
-	bytes := 0
+	limit := r.bytes + bytesPerEnd
 	for cursor.Next(ctx) {
 		raw := cursor.Current
 		id := raw.Lookup("_id")
@@ -88,8 +95,8 @@ func (r *reader) end(ctx context.Context, order int) (documents []document, all 
 		}
 		r.ids[key] = struct{}{}
 		r.each(raw)
-		documents = append(documents, r.document(raw))
-		if bytes += len(raw); bytes > bytesPerEnd {
+		documents = append(documents, r.see(raw, id))
+		if r.bytes += len(raw); r.bytes > limit {
 			r.cut = true
 			return documents, false, nil
 		}
@@ -97,8 +104,20 @@ func (r *reader) end(ctx context.Context, order int) (documents []document, all 
 	return documents, len(documents) < perEnd, cursor.Err()
 }
 
-// sharedNames returns the names that more than one document has: the others
-// cannot be a role's, and may be data. A single document has to be trusted.
+func (r *reader) see(raw bson.Raw, id bson.RawValue) document {
+	d, all := r.document(raw)
+	if !all {
+		r.unnamed++
+	}
+	if isHash(id) {
+		r.hashedIDs++
+	}
+	return d
+}
+
+// sharedNames returns the names that more than one document has, and those that are
+// words that roles are called: the others may be data. (Only one key of a thousand
+// may have a revokedAt.) A single document has to be trusted.
 func (s *sample) sharedNames() []string {
 	counts := map[string]int{}
 	for _, d := range s.documents {
@@ -108,7 +127,7 @@ func (s *sample) sharedNames() []string {
 	}
 	var shared []string
 	for name, count := range counts {
-		if count >= min(minShared, len(s.documents)) {
+		if count >= min(minShared, len(s.documents)) || isVocabulary(name) {
 			shared = append(shared, name)
 		}
 	}
@@ -120,6 +139,9 @@ func (s *sample) sharedNames() []string {
 type share struct{ older, newer int }
 
 func (s share) sum() int { return s.older + s.newer }
+
+// collectionBytes is about how many bytes the collection has.
+func (s *sample) collectionBytes() int64 { return s.total * int64(s.bytes/max(1, len(s.documents))) }
 
 // count counts the documents whose field is as told. An absent field is the zero
 // value.
@@ -146,6 +168,8 @@ func (s *sample) size() share { return share{s.older, len(s.documents) - s.older
 func (s *sample) inDocuments(n share) string {
 	size := s.size()
 	switch {
+	case n == size && n.sum() == 1:
+		return "in the only document read"
 	case n == size:
 		return fmt.Sprintf("in all %d documents read", size.sum())
 	case n.sum() == 0:

@@ -64,12 +64,19 @@ func (f *file) absent(roles []*Role) {
 		return
 	}
 	f.b.WriteString("\n")
-	f.comment("No field was found for these roles:")
+	f.comment("No field was found for these. An empty name means that there is none.")
 	for _, r := range roles {
-		f.comment("- " + r.Name + ": " + strings.Join(r.Seen, " "))
-	}
-	for _, r := range roles {
-		f.setting(r.Key, "")
+		seen := strings.Join(r.Seen, " ")
+		line := r.Key + `: ""`
+		switch {
+		case seen == "":
+			f.b.WriteString(line + "\n")
+		case len(line)+len(seen) < commentWidth:
+			f.b.WriteString(line + " # " + seen + "\n")
+		default:
+			f.comment(seen)
+			f.b.WriteString(line + "\n")
+		}
 	}
 }
 
