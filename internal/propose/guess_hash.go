@@ -39,6 +39,11 @@ func (g *guesser) hash() Role {
 // knownHash is the field in which the hash of the known key stands.
 func (g *guesser) knownHash(r Role, all []candidate) Role {
 	m := g.found
+	// One text can be valid in two encodings: the other documents decide.
+	possible, _ := keystore.InspectHash(m.raw.Lookup(m.field))
+	if encoding, n := majority(g.sample, m.field, possible, reads); n.sum() > 0 {
+		m.encoding = encoding
+	}
 	r.Status = Found
 	g.take(&r, m.field)
 	g.setEncoding(&r, m.encoding)

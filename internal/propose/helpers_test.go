@@ -11,6 +11,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.uber.org/goleak"
 
+	"github.com/keytail/keytail/internal/devmongo"
 	"github.com/keytail/keytail/internal/mongotest"
 )
 
@@ -122,3 +123,6 @@ func mustSay(t *testing.T, p *Proposal, words ...string) {
 		}
 	}
 }
+
+// devmongoConfig is that of a server of one test's own.
+var devmongoConfig devmongo.Config

@@ -172,6 +172,8 @@ func (s *sample) inDocuments(n share) string {
 		return "in the only document read"
 	case n == size:
 		return fmt.Sprintf("in all %d documents read", size.sum())
+	case n.sum() == 0 && size.sum() == 1:
+		return "not in the only document read"
 	case n.sum() == 0:
 		return fmt.Sprintf("in none of the %d documents read", size.sum())
 	}
