@@ -186,15 +186,26 @@ func (g *guesser) byHashName() []string {
 }
 
 // nested returns the path of hashes that are not in a field of the root.
-func (g *guesser) nested() string {
-	for _, field := range g.fields {
-		for _, d := range g.documents {
+func (s *sample) nested() string {
+	for _, field := range s.fields {
+		for _, d := range s.documents {
 			if v := d[field]; v.inside != "" {
-				return field + v.inside
+				return s.shownPath(field + v.inside)
 			}
 		}
 	}
 	return ""
+}
+
+// shownPath returns a path if at least two documents have a hash there. Otherwise
+// names in it may be data, and only the field of the root is named.
+func (s *sample) shownPath(path string) string {
+	root, _, _ := strings.Cut(strings.ReplaceAll(path, "[", "."), ".")
+	n := s.count(root, func(v *value) bool { return v.inside != "" && root+v.inside == path })
+	if n.sum() >= minShared {
+		return path
+	}
+	return "the embedded documents of " + root
 }
 
 // countDocuments counts whole documents.

@@ -48,6 +48,8 @@ type keySearch struct {
 	// other says what else was found: a hash that keytail does not read, or one
 	// that is not in a field of the root.
 	other string
+	// nested is the path of the hash if it is not in a field of the root.
+	nested string
 	// everywhere are the fields in which the whole collection was searched,
 	// sampled those in which only the documents read were.
 	everywhere, sampled []string
@@ -81,7 +83,7 @@ func (k *keySearch) seeInside(path string, v bson.RawValue) {
 	left := maxInside
 	walk(v, path, maxDepth, &left, func(path string, v bson.RawValue) bool {
 		if _, other, ok := k.attempts.find(v); ok || other != "" {
-			k.other = "it stands in " + path + ": keytail reads fields of the root only, so copy the hash to one, with one document for each key"
+			k.nested = path
 			return true
 		}
 		return false
@@ -127,7 +129,7 @@ func (k *keySearch) usable() *match {
 }
 
 // verdict says what keytail would answer with the proposed mapping.
-func (k *keySearch) verdict(cfg Config, schema keystore.Schema) *Known {
+func (k *keySearch) verdict(cfg Config, s *sample, schema keystore.Schema) *Known {
 	known := &Known{}
 	switch {
 	case k.found != nil && k.usable() == nil:
@@ -135,7 +137,7 @@ func (k *keySearch) verdict(cfg Config, schema keystore.Schema) *Known {
 			k.found.field, len(k.found.after))
 		return known
 	case k.found == nil:
-		k.notFound(known, len(cfg.HashSecret) > 0)
+		k.notFound(known, s, len(cfg.HashSecret) > 0)
 		return known
 	}
 	m := k.found
@@ -160,9 +162,13 @@ func (a attempt) part() string {
 	return "what follows " + a.after
 }
 
-func (k *keySearch) notFound(known *Known, hmac bool) {
+func (k *keySearch) notFound(known *Known, s *sample, hmac bool) {
 	if k.other != "" {
 		known.say("The key was found, but %s.", k.other)
+		return
+	}
+	if k.nested != "" {
+		known.say("The key was found, but its hash stands in %s: keytail reads fields of the root only, so copy it to one, with one document for each key.", s.shownPath(k.nested))
 		return
 	}
 	known.say("No document was found for this key. Tried: %s of its text, hashed by %s, in %d encodings.",

@@ -8,24 +8,28 @@ import (
 	"github.com/keytail/keytail/internal/keystore"
 )
 
-// identifier is what a program calls a field. A document can also be keyed by
-// data, which must not be shown: long names and those with many digits.
-var identifier = regexp.MustCompile(`^[A-Za-z_][A-Za-z_-]{0,39}$`)
+// identifier is what a program calls a field: letters, with digits in one place at
+// most. A document can also be keyed by data, which must not be shown.
+var identifier = regexp.MustCompile(`^[A-Za-z_][A-Za-z_-]*[0-9]{0,3}[A-Za-z_-]*$`)
 
 const (
-	maxDigits = 3
+	// maxName is the longest name, in bytes, and maxCapitals how many capitals one
+	// with small letters has.
+	maxName     = 40
+	maxCapitals = 6
+	// minShared is how many documents have a field that a program writes.
 	minShared = 2
 )
 
-// nameable reports whether the name of a field may be shown.
+// nameable reports whether a name can be that of a field and not data.
 func nameable(name string) bool {
-	letters := strings.Map(func(r rune) rune {
-		if r >= '0' && r <= '9' {
+	capitals := len(strings.Map(func(r rune) rune {
+		if r < 'A' || r > 'Z' {
 			return -1
 		}
 		return r
-	}, name)
-	return len(name)-len(letters) <= maxDigits && identifier.MatchString(letters)
+	}, name))
+	return len(name) <= maxName && identifier.MatchString(name) && (capitals <= maxCapitals || name == strings.ToUpper(name))
 }
 
 // names is a role's list of names, the most likely first, in lower case and
@@ -121,16 +125,23 @@ func isForeign(plain string) bool {
 	return slices.ContainsFunc(foreign, func(word string) bool { return strings.Contains(plain, word) })
 }
 
-// isVocabulary reports whether a name consists of words that say what a field is.
+// isVocabulary reports whether a name consists of words that say what a field is,
+// and of nothing else.
 func isVocabulary(field string) bool {
-	const longest = 20 // bytes of a name with further words around a known one
-	if len(field) <= longest && (keystore.NameMeansOff(field) || keystore.NameMeansOn(field)) {
+	plain := plainName(field)
+	if keystore.NameMeansOff(plain) || keystore.NameMeansOn(plain) {
 		return true
 	}
 	return slices.ContainsFunc([]names{
 		userNames, callerNames, orgNames, projectNames, scopeNames, networkNames, expiryNames, nameNames,
 		metadataNames, prefixNames, createdNames, lastUsedNames, countNames, limiterNames, statusNames,
 	}, func(list names) bool { return list.exact(field) != noMatch })
+}
+
+// namesHash reports whether a name has a word that hashes are called by.
+func namesHash(field string) bool {
+	const longest = 20 // bytes: a longer one has room for data
+	return len(field) <= longest && hashRank(field) < hashRank("")
 }
 
 // hashRank returns how much the name of a field looks like that of a hash of a

@@ -78,7 +78,7 @@ func Run(ctx context.Context, cfg Config) (*Proposal, error) {
 		hash.Forms = append(hash.Forms, Setting{"map_hash_algorithm", string(apikey.HMACSHA256)}, Setting{"map_hash_secret_file", cfg.HashSecretFile})
 	}
 	if cfg.Key != "" {
-		p.Known = search.verdict(cfg, p.Schema())
+		p.Known = search.verdict(cfg, s, p.Schema())
 	}
 	return p, nil
 }

@@ -200,7 +200,7 @@ func TestAFieldWithoutAnIndexIsNotScanned(t *testing.T) {
 	if err := search.search(t.Context(), s, &indexes{}); err != nil {
 		t.Fatal(err)
 	}
-	said := strings.Join(search.verdict(Config{}, keystore.Schema{}).Lines, " ")
+	said := strings.Join(search.verdict(Config{}, s, keystore.Schema{}).Lines, " ")
 	for _, words := range []string{"Searched only in the documents read, because there is no index: hash, owner", "HMAC-SHA256 was not tried"} {
 		if !strings.Contains(said, words) {
 			t.Errorf("%q is not said: %s", words, said)
@@ -217,14 +217,14 @@ func TestAKnownKeyThatKeytailCannotUseIsExplained(t *testing.T) {
 			document bson.D
 			key      string
 		}{
-			"token holds the key itself: replace it by its SHA-256":                         {knownDocument("token", knownText), knownText},
-			"token holds SHA-512 of the key, and keytail reads SHA-256":                     {knownDocument("token", hex.EncodeToString(long[:])), knownText},
-			"it stands in services.tokens[].hash: keytail reads fields of the root only":    {knownDocument("services", bson.D{{Key: "tokens", Value: bson.A{bson.D{{Key: "hash", Value: hexHash(knownText)}}}}}), knownText},
-			"its hash is _id: keytail takes the hash from another field":                    {bson.D{{Key: "_id", Value: hexHash(knownText)}, {Key: "owner", Value: "u"}, {Key: "active", Value: true}}, knownText},
-			"its hash covers only what follows character 9, and what precedes that looks":   {knownDocument("token", hexHash(uuid[9:])), uuid},
-			"verdict is MALFORMED, and VALID was expected: this is not a key: its checksum": {knownDocument("token", hexHash(badChecksum)), badChecksum},
-			"verdict is DISABLED, and VALID was expected: active says that it is off":       {append(knownDocument("token", hexHash(knownText))[:3], bson.E{Key: "active", Value: false}), knownText},
-			"verdict is EXPIRED, and VALID was expected: expires is 48h0m0s ago":            {append(knownDocument("token", hexHash(knownText)), bson.E{Key: "expires", Value: when.Add(-48 * time.Hour)}), knownText},
+			"token holds the key itself: replace it by its SHA-256":                          {knownDocument("token", knownText), knownText},
+			"token holds SHA-512 of the key, and keytail reads SHA-256":                      {knownDocument("token", hex.EncodeToString(long[:])), knownText},
+			"its hash stands in the embedded documents of services: keytail reads fields of": {knownDocument("services", bson.D{{Key: "tokens", Value: bson.A{bson.D{{Key: "hash", Value: hexHash(knownText)}}}}}), knownText},
+			"its hash is _id: keytail takes the hash from another field":                     {bson.D{{Key: "_id", Value: hexHash(knownText)}, {Key: "owner", Value: "u"}, {Key: "active", Value: true}}, knownText},
+			"its hash covers only what follows character 9, and what precedes that looks":    {knownDocument("token", hexHash(uuid[9:])), uuid},
+			"verdict is MALFORMED, and VALID was expected: this is not a key: its checksum":  {knownDocument("token", hexHash(badChecksum)), badChecksum},
+			"verdict is DISABLED, and VALID was expected: active says that it is off":        {append(knownDocument("token", hexHash(knownText))[:3], bson.E{Key: "active", Value: false}), knownText},
+			"verdict is EXPIRED, and VALID was expected: expires is 48h0m0s ago":             {append(knownDocument("token", hexHash(knownText)), bson.E{Key: "expires", Value: when.Add(-48 * time.Hour)}), knownText},
 		} {
 			t.Run(words, func(t *testing.T) {
 				p := run(t, Config{Keys: collection(t, server, c.document), Key: c.key, Now: when})

@@ -117,7 +117,7 @@ func (r *reader) see(raw bson.Raw, id bson.RawValue) document {
 
 // sharedNames returns the names that more than one document has, and those that are
 // words that roles are called: the others may be data. (Only one key of a thousand
-// may have a revokedAt.) A single document has to be trusted.
+// may have a revokedAt.) Of a single document they are all that can be trusted.
 func (s *sample) sharedNames() []string {
 	counts := map[string]int{}
 	for _, d := range s.documents {
@@ -127,7 +127,7 @@ func (s *sample) sharedNames() []string {
 	}
 	var shared []string
 	for name, count := range counts {
-		if count >= min(minShared, len(s.documents)) || isVocabulary(name) {
+		if count >= minShared || isVocabulary(name) || len(s.documents) == 1 && namesHash(name) {
 			shared = append(shared, name)
 		}
 	}
