@@ -85,6 +85,8 @@ func TestEachRoleIsFound(t *testing.T) {
 		"expires, null":   {one("expiresAt", null), "map_expires_at", "expiresAt"},
 		"expires, text":   {one("expiresAt", fixedValue("2031-05-01")), "map_expires_at", "expiresAt (not readable)"},
 		"a duration":      {one("expiry", fixedValue(int32(3600))), "map_expires_at", "expiry (not readable)"},
+		"of a refresh":    {one("refreshTokenExpiresAt", fixedValue(when)), "map_expires_at", "(none)"},
+		"by its ending":   {one("licenceExpiresAt", fixedValue(when)), "map_expires_at", "licenceExpiresAt"},
 		"expires never":   {one("x", null), "map_expires_at", "(none)"},
 
 		"user, object id":  {user("owner", bson.NewObjectID()), "map_user_id", "owner objectid"},

@@ -288,3 +288,16 @@ func TestTheOtherDocumentsDecideOnTheEncoding(t *testing.T) {
 		t.Errorf("got %q\n%s", got, said(p))
 	}
 }
+
+// TestAQueryHasHashesOnly: a server can log a query.
+func TestAQueryHasHashesOnly(t *testing.T) {
+	all := attemptsFor(knownText, hashSecret)
+	if n := len(all.values()); n < 3*2*3 {
+		t.Errorf("got %d values, want three parts by two algorithms in three alphabets at least", n)
+	}
+	for _, value := range all.values() {
+		if text, ok := value.(string); ok && strings.Contains(text, knownText[5:]) {
+			t.Error("a query has the key")
+		}
+	}
+}
