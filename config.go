@@ -70,7 +70,7 @@ type Config struct {
 	// HashSecret is the secret (the "pepper") under which the hashes of the keys were
 	// made with HashHMACSHA256, as the bytes that the program which made them used; at
 	// least 16 are recommended. Nil: none, for HashSHA256.
-	HashSecret []byte
+	HashSecret Secret
 	// DefaultScopes are the scopes of a key whose document has none (absent or null).
 	// Nil: none.
 	DefaultScopes []string

@@ -123,13 +123,17 @@ func newKeyedHasher(secret []byte) *keyedHasher {
 // hash hashes a text of at most MaxTextLen bytes.
 func (k *keyedHasher) hash(text string) Hash {
 	s := k.states.Get().(*keyedState) //nolint:forcetypeassert // the pool has nothing else
+	sum := s.hash(text)
+	k.states.Put(s)
+	return sum
+}
+
+// hash leaves nothing of a client's key behind: Reset overwrites the block that mac keeps.
+func (s *keyedState) hash(text string) Hash {
 	n := copy(s.text[:], text)
 	_, _ = s.mac.Write(s.text[:n]) // never fails
 	s.mac.Sum(s.sum[:0])
-	sum := s.sum
-	// Nothing of a client's key stays behind: Reset overwrites the block that mac keeps.
 	s.mac.Reset()
 	clear(s.text[:n])
-	k.states.Put(s)
-	return sum
+	return s.sum
 }

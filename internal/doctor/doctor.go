@@ -50,7 +50,7 @@ type Config struct {
 	// warning.
 	EnsureSchema bool
 	// Lists: the admin API is enabled, so that an index for its lists is
-	// recommended.
+	// recommended, and it matters which fields it does not write.
 	Lists bool
 	// CacheSizeMiB and Preload are those of serve. Zero: its defaults.
 	CacheSizeMiB int
@@ -81,6 +81,7 @@ func Examine(ctx context.Context, config Config, onCheck func(Check)) Report {
 	}
 	e.version(ctx)
 	e.clock(deployment)
+	e.hash()
 	switch exists, willExist := e.collection(ctx); {
 	case exists:
 		e.index(ctx)
@@ -263,7 +264,13 @@ func (e *examination) documents(ctx context.Context) {
 	}
 	e.survey = found
 	more := surveyLines(found)
-	switch refusal, warnings := found.StartError(), found.Warnings(); {
+	refusal, warnings := found.StartError(), found.Warnings()
+	if e.Lists {
+		warnings = append(warnings, found.NotWritten()...)
+	} else {
+		more = append(more, found.NotWritten()...)
+	}
+	switch {
 	case refusal != nil:
 		e.add("documents", ToDo, refusal.Error(), more...)
 	case len(warnings) > 0:

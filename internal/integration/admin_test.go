@@ -22,7 +22,7 @@ import (
 func lifeShapes() map[string]shape {
 	different := shapes()["hex-upper"]
 	different.mapping = keystore.Schema{
-		Hash: "keyHash", HashEncoding: "base64", HashAfter: "sk_live_", Active: "disabled", ActiveForm: "negated", UserID: "owner", OrgID: "orgId", ProjectID: "projectId",
+		Hash: "keyHash", HashAlgorithm: "hmac-sha256", HashEncoding: "base64", HashAfter: "sk_live_", Active: "disabled", ActiveForm: "negated", UserID: "owner", OrgID: "orgId", ProjectID: "projectId",
 		Name: "label", Scopes: "scope", ScopesForm: "text", AllowedIPs: "ips", ExpiresAt: "expires", ExpiresForm: "unix",
 		Metadata: "meta", KeyPrefix: "shown", CreatedAt: "created", LastUsed: "lastUsedAt", UsageCount: "hits", UserIDForm: "objectid", OrgIDForm: "objectid", ProjectIDForm: "objectid",
 	}

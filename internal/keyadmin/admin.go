@@ -57,7 +57,6 @@ type Config struct {
 type Admin struct {
 	config Config
 	store  *keystore.Store
-	schema keystore.Schema
 	audit  *mongo.Collection
 	logger *zap.Logger
 	// noTransactions: the server has none. Prepare finds out.
@@ -88,7 +87,7 @@ func New(config Config) (*Admin, error) {
 		SetReadConcern(readconcern.Majority()).
 		SetReadPreference(readpref.Primary()).
 		SetWriteConcern(writeconcern.Majority()))
-	return &Admin{config: config, store: config.Store, schema: config.Store.Schema(), audit: audit, logger: config.Logger.Named("keyadmin")}, nil
+	return &Admin{config: config, store: config.Store, audit: audit, logger: config.Logger.Named("keyadmin")}, nil
 }
 
 // Prepare creates the audit's collection and its indexes, and checks with the
@@ -102,6 +101,9 @@ func (a *Admin) Prepare(ctx context.Context) error {
 	}
 	if err := a.store.PrepareListIndex(ctx, a.config.EnsureSchema); err != nil {
 		a.logger.Warn("lists of keys are slow without an index", zap.Error(err))
+	}
+	for _, warning := range a.store.NotWritten() {
+		a.logger.Warn(warning)
 	}
 	has, err := a.store.HasTransactions(ctx)
 	if err != nil {
@@ -126,7 +128,7 @@ func (a *Admin) Create(ctx context.Context, caller managedkey.Caller, fields man
 	if err != nil {
 		return managedkey.Written{}, err
 	}
-	draft, err := a.schema.Draft(keystore.NewKey{Hash: hash, KeyPrefix: apikey.DisplayPrefix(secret), CreatedAt: now, Fields: fieldsOf(fields)})
+	draft, err := a.store.Draft(keystore.NewKey{Hash: hash, KeyPrefix: apikey.DisplayPrefix(secret), CreatedAt: now, Fields: fieldsOf(fields)})
 	if err != nil {
 		return managedkey.Written{}, toManagedKeyErr(err)
 	}
@@ -169,7 +171,7 @@ func (a *Admin) change(ctx context.Context, caller managedkey.Caller, action, id
 		if err != nil {
 			return nil, err
 		}
-		edit, err := a.schema.Edit(current, fields, a.now())
+		edit, err := a.store.Edit(current, fields, a.now())
 		if err != nil {
 			return nil, err
 		}
@@ -238,11 +240,11 @@ func (a *Admin) rotation(caller managedkey.Caller, current keystore.Details, has
 	if !r.ExpiresAt.IsZero() && r.ExpiresAt.Before(end) {
 		end = r.ExpiresAt
 	}
-	edit, err := a.schema.Edit(current, keystore.Fields{ExpiresAt: &end}, now)
+	edit, err := a.store.Edit(current, keystore.Fields{ExpiresAt: &end}, now)
 	if err != nil {
 		return nil, err
 	}
-	draft, err := a.schema.DraftSuccessor(current, hash, keyPrefix, now)
+	draft, err := a.store.DraftSuccessor(current, hash, keyPrefix, now)
 	if err != nil {
 		return nil, err
 	}

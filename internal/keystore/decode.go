@@ -163,7 +163,7 @@ func (d *decoder) readHash(v bson.RawValue) string {
 	d.doc.Hash, d.doc.HasHash = d.schema.HashValue(v)
 	if !d.doc.HasHash {
 		d.addOtherHashes(v)
-		return "is not a SHA-256 hash " + d.schema.HashEncoding.description()
+		return "is not " + d.schema.aHash() + " " + d.schema.HashEncoding.description()
 	}
 	return ""
 }

@@ -23,6 +23,9 @@ func (s *Store) Prepare(ctx context.Context, ensure bool) error {
 		return err
 	}
 	s.logDeployment(deployment)
+	if warning := s.SecretWarning(); warning != "" {
+		s.logger.Warn(warning)
+	}
 	err = s.Inspect(ctx)
 	if ensure && errors.Is(err, ErrCollectionMissing) {
 		err = s.createCollection(ctx)
@@ -59,6 +62,8 @@ func (s *Store) checkDocuments(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	others := found.otherTypes()
+	s.found.Store(&others)
 	if err := found.StartError(); err != nil {
 		return err
 	}

@@ -28,7 +28,8 @@ type Config struct {
 	Database string
 	// Schema names the collection and its fields. Zero: DefaultSchema.
 	Schema Schema
-	// HashSecret is the secret of the schema's hash algorithm. Nil: none.
+	// HashSecret is the secret of the schema's hash algorithm; fewer than 16 bytes
+	// give a warning at start. Nil: none.
 	HashSecret []byte
 	// Logger logs defective documents, by _id. Nil: nothing is logged.
 	Logger *zap.Logger
@@ -49,10 +50,14 @@ type Store struct {
 	// too old.
 	linearizable *mongo.Collection
 
-	schema  Schema
-	hasher  apikey.Hasher
-	logger  *zap.Logger
-	sharded atomic.Bool
+	schema Schema
+	hasher apikey.Hasher
+	// secretIsShort: see SecretWarning.
+	secretIsShort bool
+	logger        *zap.Logger
+	sharded       atomic.Bool
+	// found is what Prepare has seen of the documents' types. Nil before.
+	found atomic.Pointer[otherTypes]
 	// surveyWithin is startSurveyWithin. A test may change it.
 	surveyWithin time.Duration
 	defects
@@ -76,7 +81,9 @@ func New(cfg Config) (*Store, error) {
 		database: mongoclient.Database(cfg.Client, cfg.Database),
 		schema:   cfg.Schema,
 		hasher:   hasher,
-		logger:   cfg.Logger.Named("keystore"),
+
+		secretIsShort: len(cfg.HashSecret) > 0 && len(cfg.HashSecret) < apikey.MinSecretLen,
+		logger:        cfg.Logger.Named("keystore"),
 
 		surveyWithin: startSurveyWithin,
 	}

@@ -81,6 +81,9 @@ type SurveyField struct {
 	// ("map-user-id").
 	Role, Field, Flag string
 	Present           int
+	// Types counts the values that are present by their type, in words ("string",
+	// "ObjectId", "array of strings").
+	Types map[string]int
 
 	absence absence
 }
@@ -178,7 +181,7 @@ func newSurveyor(namespace string, schema Schema, now time.Time, each func(Docum
 	}
 	for _, f := range schema.fields() {
 		if f.name != "" {
-			sv.found.Fields = append(sv.found.Fields, SurveyField{Role: f.role, Field: f.name, Flag: f.flag, absence: f.absence})
+			sv.found.Fields = append(sv.found.Fields, SurveyField{Role: f.role, Field: f.name, Flag: f.flag, Types: map[string]int{}, absence: f.absence})
 		}
 	}
 	return sv
@@ -197,6 +200,7 @@ func (sv *surveyor) see(raw bson.Raw) {
 	for i := range sv.found.Fields {
 		if v := raw.Lookup(sv.found.Fields[i].Field); !missing(v) {
 			sv.found.Fields[i].Present++
+			sv.found.Fields[i].Types[typeOf(v)]++
 		}
 	}
 	value := inspectHash(raw.Lookup(sv.found.schema.Hash))

@@ -29,7 +29,7 @@ func (s *Survey) StartError() error {
 	if s.Readable[s.schema.HashEncoding.orDefault()] > 0 {
 		return nil
 	}
-	return explained(ErrNoKeys, "none of the %s has a SHA-256 hash %s in %s: %s", s.sampleText(), s.schema.HashEncoding.description(), s.schema.Hash, s.hashAdvice())
+	return explained(ErrNoKeys, "none of the %s has %s %s in %s: %s", s.sampleText(), s.schema.aHash(), s.schema.HashEncoding.description(), s.schema.Hash, s.hashAdvice())
 }
 
 // missingFieldsError is for a required field that no document has: the field
@@ -62,9 +62,9 @@ func (s *Survey) hashAdvice() string {
 	has := fmt.Sprintf("%d hold ", most.Count)
 	switch shape := Shape(most.What); shape {
 	case ShapeBcrypt, ShapeArgon2, ShapeSalted, ShapePlain:
-		return has + shape.Advice()
+		return has + shape.Advice(s.schema.hashName())
 	case ShapeOther, ShapeMissing:
-		return "name the field of the hash with --map-hash, or store a SHA-256 hash there"
+		return "name the field of the hash with --map-hash, or store " + s.schema.aHash() + " there"
 	}
 	return has + "a hash in another encoding: set --map-hash-encoding=" + s.otherEncodings()
 }

@@ -162,7 +162,7 @@ func (g *guesser) noHash(r Role) Role {
 		shape, n := majority(g.sample, field, []keystore.Shape{keystore.ShapeBcrypt, keystore.ShapeArgon2, keystore.ShapeSalted, keystore.ShapePlain},
 			func(v *value, s keystore.Shape) bool { return v.present() && v.encodings == nil && v.shape == s })
 		if n.sum() > 0 && (shape != keystore.ShapePlain || hashRank(field) < hashRank("")) {
-			r.Seen = append(r.Seen, sentence("%s holds, %s, %s", field, g.inDocuments(n), shape.Advice()))
+			r.Seen = append(r.Seen, sentence("%s holds, %s, %s", field, g.inDocuments(n), shape.Advice("SHA-256")))
 			break
 		}
 	}

@@ -180,7 +180,7 @@ func (c *fakeClock) advance(d time.Duration) {
 	c.now = c.now.Add(d)
 }
 
-func newRig(t *testing.T, change ...func(*Config)) *rig {
+func newRig(t testing.TB, change ...func(*Config)) *rig {
 	t.Helper()
 	clock := &fakeClock{now: time.Now()}
 	cache, err := keycache.New(keycache.Config{SizeMiB: 3, Slots: 1 << 10, Now: clock.Now})
@@ -199,7 +199,7 @@ func newRig(t *testing.T, change ...func(*Config)) *rig {
 	return &rig{Validator: v, cache: cache, store: store, clock: clock}
 }
 
-func live(t *testing.T, change ...func(*Config)) *rig {
+func live(t testing.TB, change ...func(*Config)) *rig {
 	t.Helper()
 	r := newRig(t, change...)
 	r.cache.Open(100)
@@ -219,7 +219,7 @@ func (r *rig) validate() apikey.Verdict {
 	return r.Validate(context.Background(), text, &apikey.Request{})
 }
 
-func mustBe(t *testing.T, got apikey.Verdict, code apikey.Code, source apikey.Source) {
+func mustBe(t testing.TB, got apikey.Verdict, code apikey.Code, source apikey.Source) {
 	t.Helper()
 	if got.Code != code || got.Source != source {
 		t.Fatalf("got %v from %q, want %v from %q", got.Code, got.Source, code, source)
