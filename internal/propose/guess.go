@@ -104,17 +104,7 @@ func (g *guesser) alternatives(others []candidate) []string {
 	if parts == nil {
 		return nil
 	}
-	return []string{"It could also be " + strings.Join(parts, ", or ") + "."}
-}
-
-// sentence begins with a capital, unless it begins with a value (%s), which may be
-// the name of a field, and ends with a full stop.
-func sentence(format string, args ...any) string {
-	text := fmt.Sprintf(format, args...) + "."
-	if strings.HasPrefix(format, "%") {
-		return text
-	}
-	return strings.ToUpper(text[:1]) + text[1:]
+	return []string{"it could also be " + strings.Join(parts, ", or ")}
 }
 
 // documents is a count with its noun.

@@ -1,6 +1,8 @@
 package propose
 
 import (
+	"fmt"
+
 	"go.mongodb.org/mongo-driver/v2/bson"
 
 	"github.com/keytail/keytail/internal/keystore"
@@ -26,7 +28,7 @@ func (g *guesser) expiry() Role {
 	if form != keystore.ExpiresDate {
 		r.Forms = []Setting{{"map_expires_form", string(form)}}
 	}
-	r.Seen = append(r.Seen, sentence("%s between the years 2000 and 2200 %s", expiryText[form], g.inDocuments(n)))
+	r.Seen = append(r.Seen, fmt.Sprintf("%s between the years 2000 and 2200 %s", expiryText[form], g.inDocuments(n)))
 	g.otherTimes(&r, form, best.present.sum()-n.sum())
 	r.Seen = append(r.Seen, g.alternatives(others)...)
 	return r
@@ -41,7 +43,7 @@ func (g *guesser) otherTimes(r *Role, form keystore.ExpiresForm, others int) {
 	if others == 0 {
 		return
 	}
-	r.Seen = append(r.Seen, sentence("something else in %s: %s", documents(others), g.types(r.Field)))
+	r.Seen = append(r.Seen, fmt.Sprintf("something else in %s: %s", documents(others), g.types(r.Field)))
 	g.warn("%s holds something else than %s in %s: such keys would be EXPIRED, DISABLED or expire at another time than you expect", r.Field, expiryText[form], documents(others))
 	if zeros := g.count(r.Field, func(v *value) bool { return v.is(isZero) }); zeros.sum() > 0 {
 		g.warn("%s is 0 in %s: keytail reads 0 as 1970, so these keys would be EXPIRED; remove the field, or set null, for keys that never expire", r.Field, documents(zeros.sum()))
@@ -57,11 +59,11 @@ func (g *guesser) unreadableOrAbsent(r Role, all []candidate, need, consequence 
 		g.take(&r, c.field)
 		if c.present.sum() == 0 {
 			r.Status = Found
-			r.Seen = []string{sentence("null in all documents read that have it, so its form could not be seen")}
+			r.Seen = []string{"null in all documents read that have it, so its form could not be seen"}
 			return r
 		}
 		r.Status = Unreadable
-		r.Seen = []string{sentence("it is %s: keytail reads %s, so these keys would be DISABLED with this line; with an empty name, %s", g.types(c.field), need, consequence)}
+		r.Seen = []string{fmt.Sprintf("it is %s: keytail reads %s, so these keys would be DISABLED with this line; with an empty name, %s", g.types(c.field), need, consequence)}
 		return r
 	}
 	r.Status = Absent
@@ -78,10 +80,10 @@ func (g *guesser) user() Role {
 	best, others, ok := choose(all)
 	if !ok {
 		r.Status = Missing
-		r.Seen = []string{"No field is named like the id of a user or an owner: name the field that says for whom a key acts."}
+		r.Seen = []string{"no field is named like the id of a user or an owner: name the field that says for whom a key acts"}
 		for _, c := range all {
 			if c.present.sum() > 0 {
-				r.Seen = append(r.Seen, sentence("%s is %s: keytail reads a string, ObjectId, UUID or integer", c.field, g.types(c.field)))
+				r.Seen = append(r.Seen, fmt.Sprintf("%s is %s: keytail reads a string, ObjectId, UUID or integer", c.field, g.types(c.field)))
 			}
 		}
 		return r
@@ -112,7 +114,7 @@ func (g *guesser) caller(missing Role, name *Role) Role {
 	}
 	r := Role{Name: missing.Name, Key: missing.Key}
 	g.owner(&r, best)
-	r.Seen = append(r.Seen, "No field is named like the id of a user or an owner, and keytail needs one: this is the nearest.")
+	r.Seen = append(r.Seen, "no field is named like the id of a user or an owner, and keytail needs one: this is the nearest")
 	g.warn("no field is named like the id of a user: %s was taken, so that it is what your API sees as the user of a request", best.field)
 	if best.field == free.Field {
 		*name = Role{Name: free.Name, Key: free.Key, Status: Absent, Seen: []string{"its field is used for the user"}}
@@ -137,7 +139,7 @@ func (g *guesser) id(what, key string, list names) Role {
 	}
 	r.Status = Found
 	g.takeID(&r, best)
-	r.Seen = append(r.Seen, "A key that has one is bound to it.")
+	r.Seen = append(r.Seen, "a key that has one is bound to it")
 	r.Seen = append(r.Seen, g.alternatives(others)...)
 	return r
 }
@@ -149,9 +151,9 @@ func (g *guesser) takeID(r *Role, c candidate) {
 	if form != keystore.IDString {
 		r.Forms = []Setting{{r.Key + "_form", string(form)}}
 	}
-	r.Seen = append(r.Seen, sentence("%s %s", idText[form], g.inDocuments(n)))
+	r.Seen = append(r.Seen, fmt.Sprintf("%s %s", idText[form], g.inDocuments(n)))
 	if n != c.fits {
-		r.Seen = append(r.Seen, sentence("it is %s: keytail reads all of these, and writes %s", g.types(c.field), idText[form]))
+		r.Seen = append(r.Seen, fmt.Sprintf("it is %s: keytail reads all of these, and writes %s", g.types(c.field), idText[form]))
 	}
 }
 
@@ -167,7 +169,7 @@ func (g *guesser) scopes() Role {
 		r.Status = Absent
 		r.Seen = []string{"so each key has the scopes of --default-scopes, which are none"}
 		for _, c := range all {
-			r.Seen = append(r.Seen, sentence("%s is %s, with elements or words that are no scopes", c.field, g.types(c.field)))
+			r.Seen = append(r.Seen, fmt.Sprintf("%s is %s, with elements or words that are no scopes", c.field, g.types(c.field)))
 		}
 		return r
 	}
@@ -175,11 +177,11 @@ func (g *guesser) scopes() Role {
 	g.take(&r, best.field)
 	lists, texts := g.count(best.field, func(v *value) bool { return v.is(isScopeList) }), g.count(best.field, func(v *value) bool { return v.is(isScopeText) })
 	n := lists
-	r.Seen = append(r.Seen, sentence("an array of strings %s", g.inDocuments(lists)))
+	r.Seen = append(r.Seen, fmt.Sprintf("an array of strings %s", g.inDocuments(lists)))
 	if texts.newer > lists.newer || lists.sum() == 0 {
 		n = texts
 		r.Forms = []Setting{{"map_scopes_form", string(keystore.ScopesText)}}
-		r.Seen[0] = sentence("words with spaces between them %s", g.inDocuments(texts))
+		r.Seen[0] = fmt.Sprintf("words with spaces between them %s", g.inDocuments(texts))
 	}
 	if broken := best.present.sum() - n.sum(); broken > 0 {
 		g.warn("%s cannot be read in %s (it is %s): these keys would be DISABLED", best.field, documents(broken), g.types(best.field))
@@ -197,7 +199,7 @@ func (g *guesser) networks() Role {
 	}
 	r.Status = Found
 	g.take(&r, best.field)
-	r.Seen = []string{sentence("an array of addresses and networks %s", g.inDocuments(best.fits))}
+	r.Seen = []string{fmt.Sprintf("an array of addresses and networks %s", g.inDocuments(best.fits))}
 	if broken := best.present.sum() - best.fits.sum(); broken > 0 {
 		g.warn("%s cannot be read in %s: these keys would be DISABLED", best.field, documents(broken))
 	}
@@ -213,14 +215,14 @@ func (g *guesser) simple(what, key string, list names, form string, fits func(*v
 		r.Status = Absent
 		for _, c := range all {
 			if c.present.sum() > 0 {
-				r.Seen = []string{sentence("%s is %s, not %s", c.field, g.types(c.field), form)}
+				r.Seen = []string{fmt.Sprintf("%s is %s, not %s", c.field, g.types(c.field), form)}
 			}
 		}
 		return r
 	}
 	r.Status = Found
 	g.take(&r, best.field)
-	r.Seen = append([]string{sentence("%s %s", form, g.inDocuments(best.fits))}, g.alternatives(others)...)
+	r.Seen = append([]string{fmt.Sprintf("%s %s", form, g.inDocuments(best.fits))}, g.alternatives(others)...)
 	return r
 }
 
@@ -275,12 +277,12 @@ func (g *guesser) usageCount() Role {
 
 func (g *guesser) written(r *Role, what string) {
 	if r.Field != "" {
-		r.Seen = append(r.Seen, sentence("keytail writes %s there, unless --track-usage=false", what))
+		r.Seen = append(r.Seen, fmt.Sprintf("keytail writes %s there, unless --track-usage=false", what))
 		return
 	}
 	for _, field := range g.fields {
 		if rank := limiterNames.rank(field); rank != noMatch && !g.taken[field] {
-			r.Seen = append(r.Seen, sentence("%s is left out, because keytail would write to it, and a rate limiter may use it", field))
+			r.Seen = append(r.Seen, fmt.Sprintf("%s is left out, because keytail would write to it, and a rate limiter may use it", field))
 			return
 		}
 	}

@@ -28,10 +28,10 @@ func (g *guesser) hash() Role {
 	g.take(&r, best.field)
 	encoding, n := majority(g.sample, best.field, keystore.HashEncodings(), reads)
 	g.setEncoding(&r, encoding)
-	r.Seen = append(r.Seen, sentence("%s of 32 bytes %s%s; %s", encoding, g.inDocuments(n), g.repeated(best.field), g.indexes.describe(best.field)))
+	r.Seen = append(r.Seen, fmt.Sprintf("%s of 32 bytes %s%s; %s", encoding, g.inDocuments(n), g.repeated(best.field), g.indexes.describe(best.field)))
 	g.otherEncodings(&r, encoding)
 	g.otherGenerations(&r, best, others)
-	r.Seen = append(r.Seen, "What was hashed, and by which algorithm, cannot be seen: give a known key (--key-file) to find out.")
+	r.Seen = append(r.Seen, "what was hashed, and by which algorithm, cannot be seen: give a known key (--key-file) to find out")
 	g.salt(&r)
 	return r
 }
@@ -52,8 +52,8 @@ func (g *guesser) knownHash(r Role, all []candidate) Role {
 	}
 	n := g.count(m.field, func(v *value) bool { return reads(v, m.encoding) })
 	r.Seen = []string{
-		sentence("%s of 32 bytes %s%s; %s", m.encoding, g.inDocuments(n), g.repeated(m.field), g.indexes.describe(m.field)),
-		sentence("the hash of the known key stands there: %s of %s", algorithmText[m.algorithm], m.part()),
+		fmt.Sprintf("%s of 32 bytes %s%s; %s", m.encoding, g.inDocuments(n), g.repeated(m.field), g.indexes.describe(m.field)),
+		fmt.Sprintf("the hash of the known key stands there: %s of %s", algorithmText[m.algorithm], m.part()),
 	}
 	g.otherEncodings(&r, m.encoding)
 	others := slices.DeleteFunc(all, func(c candidate) bool { return c.field == m.field })
@@ -122,12 +122,12 @@ func (g *guesser) otherEncodings(r *Role, encoding keystore.HashEncoding) {
 			undecided = append(undecided, string(other))
 		}
 		if n.sum() > 0 {
-			r.Seen = append(r.Seen, sentence("%s %s: keytail does not find these keys", other, g.inDocuments(n)))
+			r.Seen = append(r.Seen, fmt.Sprintf("%s %s: keytail does not find these keys", other, g.inDocuments(n)))
 			g.warn("%s holds %s %s: one encoding is read, so these keys would be NOT_FOUND until their hashes are written as %s", r.Field, other, g.inDocuments(n), encoding)
 		}
 	}
 	if undecided != nil {
-		r.Seen = append(r.Seen, sentence("no document shows whether it is %s or %s", encoding, strings.Join(undecided, " or ")))
+		r.Seen = append(r.Seen, fmt.Sprintf("no document shows whether it is %s or %s", encoding, strings.Join(undecided, " or ")))
 	}
 }
 
@@ -138,7 +138,7 @@ func (g *guesser) otherGenerations(r *Role, best candidate, others []candidate) 
 			mine, other := d[best.field], d[c.field]
 			return mine.encodings == nil && other.encodings != nil
 		})
-		r.Seen = append(r.Seen, sentence("%s also holds 32 bytes, %s", c.field, g.inDocuments(c.fits)))
+		r.Seen = append(r.Seen, fmt.Sprintf("%s also holds 32 bytes, %s", c.field, g.inDocuments(c.fits)))
 		if alone.sum() > 0 {
 			g.warn("%s have their hash in %s and none in %s %s: keytail reads one field, so these keys would be NOT_FOUND until the hash is copied to %s",
 				documents(alone.sum()), c.field, best.field, g.parts(alone), best.field)
@@ -150,7 +150,7 @@ func (g *guesser) otherGenerations(r *Role, best candidate, others []candidate) 
 func (g *guesser) salt(r *Role) {
 	for _, field := range g.fields {
 		if strings.Contains(plainName(field), "salt") {
-			r.Seen = append(r.Seen, sentence("there is a field %s: a hash that covers a salt cannot be looked up", field))
+			r.Seen = append(r.Seen, fmt.Sprintf("there is a field %s: a hash that covers a salt cannot be looked up", field))
 		}
 	}
 }
@@ -162,18 +162,18 @@ func (g *guesser) noHash(r Role) Role {
 		shape, n := majority(g.sample, field, []keystore.Shape{keystore.ShapeBcrypt, keystore.ShapeArgon2, keystore.ShapeSalted, keystore.ShapePlain},
 			func(v *value, s keystore.Shape) bool { return v.present() && v.encodings == nil && v.shape == s })
 		if n.sum() > 0 && (shape != keystore.ShapePlain || hashRank(field) < hashRank("")) {
-			r.Seen = append(r.Seen, sentence("%s holds, %s, %s", field, g.inDocuments(n), shape.Advice("SHA-256")))
+			r.Seen = append(r.Seen, fmt.Sprintf("%s holds, %s, %s", field, g.inDocuments(n), shape.Advice("SHA-256")))
 			break
 		}
 	}
 	if nested := g.nested(); nested != "" {
-		r.Seen = append(r.Seen, sentence("a hash stands in %s: keytail reads fields of the root only, so copy it to one, with one document for each key", nested))
+		r.Seen = append(r.Seen, fmt.Sprintf("a hash stands in %s: keytail reads fields of the root only, so copy it to one, with one document for each key", nested))
 	}
 	if g.hashedIDs > 0 {
-		r.Seen = append(r.Seen, sentence("_id holds 32 bytes in %s: keytail takes the hash from another field, so copy it to one", documents(g.hashedIDs)))
+		r.Seen = append(r.Seen, fmt.Sprintf("_id holds 32 bytes in %s: keytail takes the hash from another field, so copy it to one", documents(g.hashedIDs)))
 	}
 	if r.Seen == nil {
-		r.Seen = []string{"No field holds 32 bytes as hex, base64 or binary data: store the SHA-256 of each key in a field of its own, with a unique index."}
+		r.Seen = []string{"no field holds 32 bytes as hex, base64 or binary data: store the SHA-256 of each key in a field of its own, with a unique index"}
 	}
 	return r
 }

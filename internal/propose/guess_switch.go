@@ -40,14 +40,14 @@ func (g *guesser) active() Role {
 			r.Forms = []Setting{{"map_active_form", string(keystore.ActiveNegated)}}
 		}
 		r.Seen = []string{
-			sentence("%s is %s: keytail reads a boolean or a date, so all keys would be DISABLED with this line", r.Field, g.types(r.Field)),
-			"Add a boolean to each document, and let the code that switches keys off write it, too.",
+			fmt.Sprintf("%s is %s: keytail reads a boolean or a date, so all keys would be DISABLED with this line", r.Field, g.types(r.Field)),
+			"add a boolean to each document, and let the code that switches keys off write it, too",
 		}
 	default:
 		r.Forms = []Setting{{"map_active_form", string(keystore.ActiveAlways)}}
 		r.Seen = []string{
-			"No field is named like a switch (active, revoked, disabledAt, …), so a key ends when its document is deleted or expires.",
-			"If your code writes such a field when it revokes a key, name it here: then documents without it are keys that are on.",
+			"no field is named like a switch (active, revoked, disabledAt, …), so a key ends when its document is deleted or expires",
+			"if your code writes such a field when it revokes a key, name it here: then documents without it are keys that are on",
 		}
 	}
 	return r
@@ -61,7 +61,7 @@ func (g *guesser) toggle(r *Role, toggles []toggle, unusable []string) {
 		r.Forms = []Setting{{"map_active_form", string(best.form)}}
 	}
 	off := g.count(best.field, best.off)
-	r.Seen = append(r.Seen, sentence("%s; off %s", g.toggleText(best), g.inDocuments(off)))
+	r.Seen = append(r.Seen, fmt.Sprintf("%s; off %s", g.toggleText(best), g.inDocuments(off)))
 	if best.form == keystore.ActiveBoolean && best.fits.sum() < g.size().sum() {
 		g.warn("%s is missing or no boolean in %s: these keys would be DISABLED", best.field, documents(g.size().sum()-best.fits.sum()))
 	}
@@ -70,7 +70,7 @@ func (g *guesser) toggle(r *Role, toggles []toggle, unusable []string) {
 		g.contradiction(r, best, other)
 	}
 	for _, field := range unusable {
-		r.Seen = append(r.Seen, sentence("%s also looks like a switch, but is %s, which keytail does not read", field, g.types(field)))
+		r.Seen = append(r.Seen, fmt.Sprintf("%s also looks like a switch, but is %s, which keytail does not read", field, g.types(field)))
 	}
 }
 
@@ -92,11 +92,11 @@ func (g *guesser) contradiction(r *Role, best, other toggle) {
 		return other.off(&theirs) && !best.off(&mine) && (best.form != keystore.ActiveBoolean || mine.is(isTrue))
 	})
 	if n.sum() == 0 {
-		r.Seen = append(r.Seen, sentence("%s also looks like a switch: no document read is off by it and on by %s", other.field, best.field))
+		r.Seen = append(r.Seen, fmt.Sprintf("%s also looks like a switch: no document read is off by it and on by %s", other.field, best.field))
 		return
 	}
 	r.Status = Undecided
-	r.Seen = append(r.Seen, sentence("%s are off by %s and on by %s %s: keytail reads one field, so they would be VALID; let the code that writes %s write %s, too",
+	r.Seen = append(r.Seen, fmt.Sprintf("%s are off by %s and on by %s %s: keytail reads one field, so they would be VALID; let the code that writes %s write %s, too",
 		documents(n.sum()), other.field, best.field, g.parts(n), other.field, best.field))
 }
 
@@ -188,7 +188,7 @@ func (g *guesser) types(field string) string {
 	slices.SortFunc(kinds, func(a, b bson.Type) int { return cmp.Or(cmp.Compare(counts[b], counts[a]), cmp.Compare(a, b)) })
 	var parts []string
 	for _, kind := range kinds {
-		parts = append(parts, fmt.Sprintf("of type %s in %d", kind, counts[kind]))
+		parts = append(parts, fmt.Sprintf("%s in %d", kind, counts[kind]))
 	}
-	return strings.Join(parts, " and ") + " of the documents read"
+	return "of type " + strings.Join(parts, ", ") + " of the documents read"
 }

@@ -35,7 +35,8 @@ type Role struct {
 	Field string
 	// Forms are the other settings of the role that differ from their defaults.
 	Forms []Setting
-	// Seen are sentences about what the guess is based on, the first one short.
+	// Seen is what the guess is based on, in half-sentences: small letters, no full
+	// stop.
 	Seen []string
 }
 

@@ -46,7 +46,13 @@ func (f *file) role(r *Role) {
 	if r.open() {
 		what = "TO DO: " + what + " is " + string(r.Status)
 	}
-	f.comment(what + ": " + strings.Join(r.Seen, " "))
+	for i, seen := range r.Seen {
+		if i == 0 {
+			f.comment(what + ": " + seen)
+		} else {
+			f.indented("  ", seen)
+		}
+	}
 	switch {
 	case r.Status == Missing:
 		f.comment(r.Key + ": NAME_OF_THE_FIELD")
@@ -66,7 +72,7 @@ func (f *file) absent(roles []*Role) {
 	f.b.WriteString("\n")
 	f.comment("No field was found for these. An empty name means that there is none.")
 	for _, r := range roles {
-		seen := strings.Join(r.Seen, " ")
+		seen := strings.Join(r.Seen, "; ")
 		line := r.Key + `: ""`
 		switch {
 		case seen == "":
@@ -94,12 +100,15 @@ func scalar(value string) string {
 }
 
 // comment writes lines that begin with '#', broken between words.
-func (f *file) comment(text string) {
-	line := "#"
+func (f *file) comment(text string) { f.indented("", text) }
+
+func (f *file) indented(indent, text string) {
+	begin := "#" + indent
+	line := begin
 	for word := range strings.FieldsSeq(text) {
-		if len(line)+1+len(word) > commentWidth && line != "#" {
+		if len(line)+1+len(word) > commentWidth && line != begin {
 			f.b.WriteString(line + "\n")
-			line = "#"
+			line = begin
 		}
 		line += " " + word
 	}
