@@ -10,6 +10,9 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/keytail/keytail/internal/devmongo"
+	"github.com/keytail/keytail/internal/mongotest"
 )
 
 // openTerminal opens a pseudo-terminal: text written to keyboard is input of terminal.
@@ -93,5 +96,23 @@ func TestATypedKeyIsHidden(t *testing.T) {
 	}
 	if asked := f.seenRequests(); len(asked) != 1 || !strings.Contains(asked[0], "kt_typed") {
 		t.Errorf("requests: got %q", asked)
+	}
+}
+
+// TestTheKnownKeyIsPromptedFor on a terminal, which does not echo it. Enter alone means
+// that there is none.
+func TestTheKnownKeyIsPromptedFor(t *testing.T) {
+	server := mongotest.StartDevmongo(t, devmongo.Config{})
+	a := newAdopter(t, &server.Server, "tokens")
+	documents, good, _ := trialTokens(2501)
+	a.insert(documents)
+	keyboard, terminal := openTerminal(t)
+	for typed, want := range map[string]string{"\n": "and by which algorithm, cannot be seen", good + "\n": "its verdict is VALID, as expected"} {
+		r := start(a.proposeArgs("--collection=tokens"), Deps{Stdin: terminal})
+		awaitShowing(t, terminal, false)
+		_, _ = io.WriteString(keyboard, typed)
+		if code := r.wait(t); code != exitOK || !strings.Contains(r.stdout.String()+r.stderr.String(), want) || !echoes(t, terminal) {
+			t.Errorf("got exit code %d, want %q\n%s%s", code, want, r.stdout, r.stderr)
+		}
 	}
 }
