@@ -260,9 +260,12 @@ func trialTokens(n int) (documents []any, good, revoked string) {
 	for i := range n {
 		sum := sha256.Sum256([]byte(text(i)))
 		documents = append(documents, bson.D{
-			{Key: "_id", Value: bson.NewObjectID()}, {Key: "digest", Value: base64.StdEncoding.EncodeToString(sum[:])},
-			{Key: "owner", Value: bson.NewObjectID()}, {Key: "tenant", Value: fmt.Sprintf("tenant-%04d", i%40)},
-			{Key: "revoked", Value: i%50 == 7}, {Key: "expires", Value: time.Now().Add(time.Duration(i+1) * time.Hour).Unix()},
+			{Key: "_id", Value: bson.NewObjectID()},
+			{Key: "digest", Value: base64.StdEncoding.EncodeToString(sum[:])},
+			{Key: "owner", Value: bson.NewObjectID()},
+			{Key: "tenant", Value: fmt.Sprintf("tenant-%04d", i%40)},
+			{Key: "revoked", Value: i%50 == 7},
+			{Key: "expires", Value: time.Now().Add(time.Duration(i+1) * time.Hour).Unix()},
 		})
 	}
 	return documents, text(2500), text(2507)

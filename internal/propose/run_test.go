@@ -269,7 +269,7 @@ func TestAKeyThatIsBoundIsValid(t *testing.T) {
 // TestTheOtherDocumentsDecideOnTheEncoding: the hash of the known key is the same text in
 // base64 and in base64url.
 func TestTheOtherDocumentsDecideOnTheEncoding(t *testing.T) {
-	text := knownText
+	var text string
 	for i := 0; ; i++ {
 		text = fmt.Sprint(knownText, i)
 		if !strings.ContainsAny(fmt.Sprint(keystore.HashBase64URL.Stored(sha(text))), "-_") {
