@@ -106,6 +106,11 @@ type Config struct {
 	// KeyPrefix is the prefix of keys that keytail generates, 1 to 16 characters of a-z
 	// and 0-9; only the checksum of keys with this prefix is verified. Empty: "kt".
 	KeyPrefix string
+	// RequireBinding makes every request one that must name its organisation and its
+	// project: without them, a key that is bound is auth.Forbidden. False: a request that
+	// names none is for what the key is bound to. Package auth has RequireOrg and
+	// RequireProject for single routes (docs/security.md explains when to use which).
+	RequireBinding bool
 	// Usage selects whether last_used and usage_count are written. Empty: UsageWrite.
 	Usage Usage
 	// Logger receives the log; the attribute "logger" of its lines begins with "keytail".
@@ -142,6 +147,7 @@ func (c *Config) internal() service.Config {
 		Preload:           preload.Mode(c.Preload),
 		AuditInterval:     c.AuditInterval,
 		KeyPrefix:         c.KeyPrefix,
+		RequireBinding:    c.RequireBinding,
 		Usage:             service.UsageMode(c.Usage),
 		Logger:            toZap(c.Logger),
 		Version:           c.Version,

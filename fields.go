@@ -14,6 +14,7 @@ var fieldNames = map[string]string{
 	"--max-stale":          "Config.MaxStale",
 	"--mongodb-uri":        "the connection string",
 	"--preload":            "Config.Preload",
+	"--require-binding":    "Config.RequireBinding",
 	"--state-database":     "Config.StateDatabase",
 	"--stream-scope":       "Config.StreamScope",
 	"--track-usage":        "Config.Usage",

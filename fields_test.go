@@ -84,7 +84,10 @@ func TestErrorsNameFields(t *testing.T) {
 	defer func() { _ = client.Disconnect(t.Context()) }()
 	mapping := DefaultMapping()
 	mapping.HashEncoding, mapping.OrgID = "md5", "org.id"
+	inverted := DefaultMapping()
+	inverted.Active = "revoked"
 	for name, config := range map[string]Config{
+		"Mapping.ActiveForm":          {Client: client, Database: "d", Mapping: inverted},
 		"Config.Client is required":   {Database: "d"},
 		"Config.Database is required": {Client: client},
 		"Config.StreamScope":          {Client: client, Database: "d", StreamScope: "cluster"},

@@ -97,7 +97,9 @@ type Mapping struct {
 	// Active is the field that switches a key off. Required, except that it must be
 	// empty with ActiveAlways.
 	Active string
-	// ActiveForm is what that field means. Empty: ActiveBoolean.
+	// ActiveForm is what that field means. Empty: ActiveBoolean, unless the field's
+	// name says the opposite (revoked, isDisabled) or no key can be used: then New
+	// returns an error, and a form that is not empty is the answer to it.
 	ActiveForm ActiveForm
 	// UserID is the field of the user that the key belongs to. Required.
 	UserID string
@@ -122,7 +124,8 @@ type Mapping struct {
 	// ExpiresAt is the field of the time at which the key expires. Optional: without
 	// it no key expires.
 	ExpiresAt string
-	// ExpiresForm is how it is written. Empty: ExpiresDate.
+	// ExpiresForm is how it is written. Empty: ExpiresDate, unless no key can be used:
+	// then New returns an error, and a form that is not empty is the answer to it.
 	ExpiresForm ExpiresForm
 	// Metadata is the field of a document that is passed on. Optional.
 	Metadata string

@@ -6,9 +6,15 @@ import "encoding/json"
 type VerifyRequest struct {
 	Key string `json:"key"`
 	// Scopes must all be granted by the key.
-	Scopes    []string `json:"scopes,omitempty"`
-	OrgID     string   `json:"org_id,omitempty"`
-	ProjectID string   `json:"project_id,omitempty"`
+	Scopes []string `json:"scopes,omitempty"`
+	// OrgID and ProjectID name what the request is for: a key that is bound to
+	// others is FORBIDDEN. Empty: the request is for the key's own.
+	OrgID     string `json:"org_id,omitempty"`
+	ProjectID string `json:"project_id,omitempty"`
+	// RequireOrg and RequireProject make a bound key FORBIDDEN if the request does
+	// not name what it is for.
+	RequireOrg     bool `json:"require_org,omitempty"`
+	RequireProject bool `json:"require_project,omitempty"`
 	// IP is the client's address, for keys with an allow-list.
 	IP string `json:"ip,omitempty"`
 	// MinRevision requires an answer that includes all changes up to a revision.
@@ -20,8 +26,11 @@ type VerifyRequest struct {
 type Verdict struct {
 	Valid bool `json:"valid"`
 	// Code is VALID exactly if Valid is true.
-	Code  string `json:"code"`
-	KeyID string `json:"key_id,omitempty"`
+	Code string `json:"code"`
+	// Reason is which part of the check failed. Only a caller with a caller token
+	// gets it.
+	Reason string `json:"reason,omitempty"`
+	KeyID  string `json:"key_id,omitempty"`
 	// Identity is nil if the response has none of its fields.
 	*Identity
 

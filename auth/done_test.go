@@ -106,6 +106,41 @@ func TestDoneIsClosedWhenTheKeyIsRefused(t *testing.T) {
 	}
 }
 
+// A request that named nothing is for what the key was bound to, and the handler works with
+// that: a key that is bound to something else no longer speaks for the request.
+func TestDoneIsClosedWhenTheKeyIsMoved(t *testing.T) {
+	for name, c := range map[string]struct {
+		before, after string
+		open          bool
+	}{
+		"to another":  {"acme", "emca", false},
+		"bound":       {"", "acme", false},
+		"the same":    {"acme", "acme", true},
+		"bound to no": {"acme", "", true},
+	} {
+		for field, bind := range map[string]func(id string) func(*apikey.Record){
+			"org":     func(id string) func(*apikey.Record) { return func(r *apikey.Record) { r.OrgID = id } },
+			"project": func(id string) func(*apikey.Record) { return func(r *apikey.Record) { r.ProjectID = id } },
+		} {
+			t.Run(name+" "+field, func(t *testing.T) {
+				forEachFramework(t, func(t *testing.T, f framework) {
+					k := newKeys(t)
+					k.put("k", bind(c.before))
+					handle(t, f, k, "k", nil, func(p *auth.Principal) {
+						p.Done()
+						k.put("k", bind(c.after))
+						if c.open {
+							mustBeOpen(t, k, p)
+							return
+						}
+						mustEnd(t, p, auth.Forbidden)
+					})
+				})
+			})
+		}
+	}
+}
+
 func TestChangeOfAValidKeyDoesNotCloseDone(t *testing.T) {
 	forEachFramework(t, func(t *testing.T, f framework) {
 		k := newKeys(t)

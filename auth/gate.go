@@ -53,7 +53,9 @@ func (g *gate) admit(header http.Header, r *http.Request) (*session, *Refusal) {
 	case ambiguous:
 		return nil, g.refusal(Malformed, nil)
 	}
-	s := &session{Context: r.Context(), gate: g, key: func() string { return text }, request: Request{Scopes: g.scopes}}
+	s := &session{Context: r.Context(), gate: g, key: func() string { return text }, request: Request{
+		Scopes: g.scopes, RequireOrg: g.requireOrg, RequireProject: g.requireProject,
+	}}
 	if refusal := g.complete(&s.request, r); refusal != nil {
 		return nil, refusal
 	}
@@ -75,15 +77,20 @@ func (g *gate) findKey(r *http.Request) (text string, ambiguous bool) {
 func (g *gate) complete(request *Request, r *http.Request) *Refusal {
 	request.IP = forwardauth.ClientIP(r, g.proxies)
 	for _, id := range []struct {
-		of    func(*http.Request) string
-		field *string
-	}{{g.org, &request.OrgID}, {g.project, &request.ProjectID}} {
+		of       func(*http.Request) string
+		named    *string
+		required *bool
+	}{{g.org, &request.OrgID, &request.RequireOrg}, {g.project, &request.ProjectID, &request.RequireProject}} {
 		if id.of == nil {
 			continue
 		}
-		*id.field = id.of(r)
-		if *id.field != "" && apikey.ValidID(*id.field) != nil {
+		switch named := id.of(r); {
+		case named == noPathParam:
+			*id.required = true
+		case named != "" && apikey.ValidID(named) != nil:
 			return g.refusal(BadRequest, nil)
+		default:
+			*id.named = named
 		}
 	}
 	return nil
@@ -97,7 +104,7 @@ func (g *gate) validate(s *session, text string) (*session, *Refusal) {
 	code := codeOf(&verdict, err)
 	if code != Valid {
 		refusal := g.refusal(code, s.request.Scopes)
-		refusal.Key, refusal.Err = verdict.Key, err
+		refusal.Reason, refusal.Key, refusal.Err = verdict.Reason, verdict.Key, err
 		return nil, refusal
 	}
 	s.revision = verdict.Revision

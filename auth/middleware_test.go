@@ -111,7 +111,7 @@ func TestRefusalOfEachCode(t *testing.T) {
 		{"unknown", nil, 401, "NOT_FOUND", realm + `, error="invalid_token"`},
 		{"k", revoked, 401, "DISABLED", realm + `, error="invalid_token"`},
 		{"k", func(r *apikey.Record) { r.ExpiresAt = time.Now() }, 401, "EXPIRED", realm + `, error="invalid_token"`},
-		{"k", func(r *apikey.Record) { r.OrgID = "o" }, 403, "FORBIDDEN", ""},
+		{"k", func(r *apikey.Record) { r.AllowedIPs = []netip.Prefix{netip.MustParsePrefix("198.51.100.0/24")} }, 403, "FORBIDDEN", ""},
 		{"k", func(r *apikey.Record) { r.Scopes = nil }, 403, "INSUFFICIENT_PERMISSIONS", realm + `, error="insufficient_scope", scope="read a%22b"`},
 	}
 	forEachFramework(t, func(t *testing.T, f framework) {
@@ -397,7 +397,8 @@ func TestOrgIDAndProjectID(t *testing.T) {
 		}{
 			{"/orgs/acme", "bound", 200},
 			{"/orgs/other", "bound", 403},
-			{"/", "bound", 403},
+			{"/", "bound", 403}, // a path without the parameter
+			{"/", "free", 200},
 			{"/orgs/other", "free", 200},
 			{"/orgs/a%00b", "free", 400},
 			{"/orgs/" + strings.Repeat("x", 300), "free", 400},
@@ -411,6 +412,55 @@ func TestOrgIDAndProjectID(t *testing.T) {
 		send(project, "GET", "/", "X-Api-Key", "free", "X-Project", "p1")
 		if got := k.lastRequest(); got.ProjectID != "p1" || got.OrgID != "" {
 			t.Errorf("Validate got %+v", got)
+		}
+	})
+}
+
+// TestOrganisationOfTheKey: a request that names none is for the key's own, unless the
+// route requires that one is named.
+func TestOrganisationOfTheKey(t *testing.T) {
+	header := func(name string) func(*http.Request) string {
+		return func(r *http.Request) string { return r.Header.Get(name) }
+	}
+	org, project := auth.OrgID(header("X-Org")), auth.ProjectID(header("X-Project"))
+	forEachFramework(t, func(t *testing.T, f framework) {
+		k := newKeys(t)
+		k.put("bound", func(r *apikey.Record) { r.OrgID, r.ProjectID = "acme", "p1" })
+		k.put("free")
+		for name, c := range map[string]struct {
+			key     string
+			options []auth.Option
+			headers []string
+			want    string // the principal's organisation and project, or the code of the refusal
+		}{
+			"nothing is named":                {"bound", nil, nil, "acme p1"},
+			"functions that name nothing":     {"bound", []auth.Option{org, project}, nil, "acme p1"},
+			"both are named":                  {"bound", []auth.Option{org, project}, []string{"X-Org", "acme", "X-Project", "p1"}, "acme p1"},
+			"one is named":                    {"bound", []auth.Option{org, project}, []string{"X-Org", "acme"}, "acme p1"},
+			"another is named":                {"bound", []auth.Option{org, project}, []string{"X-Org", "emca"}, "FORBIDDEN"},
+			"another project is named":        {"bound", []auth.Option{org, project}, []string{"X-Org", "acme", "X-Project", "p2"}, "FORBIDDEN"},
+			"org required":                    {"bound", []auth.Option{auth.RequireOrg()}, nil, "FORBIDDEN"},
+			"project required":                {"bound", []auth.Option{auth.RequireProject()}, nil, "FORBIDDEN"},
+			"org required and not named":      {"bound", []auth.Option{org, auth.RequireOrg()}, nil, "FORBIDDEN"},
+			"org required and named":          {"bound", []auth.Option{org, auth.RequireOrg()}, []string{"X-Org", "acme"}, "acme p1"},
+			"both required, one is named":     {"bound", []auth.Option{org, auth.RequireOrg(), auth.RequireProject()}, []string{"X-Org", "acme"}, "FORBIDDEN"},
+			"project required and named":      {"bound", []auth.Option{project, auth.RequireProject()}, []string{"X-Project", "p1"}, "acme p1"},
+			"not in the path":                 {"bound", []auth.Option{auth.ProjectID(auth.PathParam("project"))}, nil, "FORBIDDEN"},
+			"not bound":                       {"free", nil, nil, " "},
+			"not bound, required":             {"free", []auth.Option{auth.RequireOrg(), auth.RequireProject()}, nil, " "},
+			"not bound, required and named":   {"free", []auth.Option{org, auth.RequireOrg()}, []string{"X-Org", "acme"}, " "},
+			"not bound, and not in the path":  {"free", []auth.Option{auth.OrgID(auth.PathParam("team"))}, nil, " "},
+			"invalid, where one is required":  {"bound", []auth.Option{org, auth.RequireOrg()}, []string{"X-Org", "a\x00"}, "BAD_REQUEST"},
+			"invalid, although none is bound": {"free", []auth.Option{org}, []string{"X-Org", "a\x00"}, "BAD_REQUEST"},
+		} {
+			h := f.serve(k, func(w http.ResponseWriter, r *http.Request) {
+				p := auth.FromContext(r.Context())
+				_, _ = io.WriteString(w, p.OrgID+" "+p.ProjectID)
+			}, nil, c.options...)
+			response := send(h, "GET", "/", append(c.headers, "X-Api-Key", c.key)...)
+			if body := bodyOf(t, response); body != c.want && !strings.Contains(body, `"code":"`+c.want+`"`) {
+				t.Errorf("%s: %d %s, want %s", name, response.StatusCode, body, c.want)
+			}
 		}
 	})
 }
@@ -462,8 +512,23 @@ func TestRefusalsCanBeReplaced(t *testing.T) {
 		k.setOutage(false)
 		k.put("k", revoked)
 		send(h, "GET", "/", "X-Api-Key", "k")
-		if got.Key == nil || got.Key.KeyID != "id-k" {
-			t.Errorf("the refusal has no Key: %+v", got)
+		if got.Key == nil || got.Key.KeyID != "id-k" || got.Reason != "inactive" {
+			t.Errorf("the refusal has no Key or no Reason: %+v", got)
+		}
+	})
+}
+
+// TestTheDefaultRefusalHasNoReason: the reason is for the service's own log.
+func TestTheDefaultRefusalHasNoReason(t *testing.T) {
+	forEachFramework(t, func(t *testing.T, f framework) {
+		k := newKeys(t)
+		k.put("k", func(r *apikey.Record) {
+			r.Active, r.Defect, r.DefectReason = false, "a sentence", "missing:secret_field"
+		})
+		response := send(f.serve(k, hello, nil), "GET", "/", "X-Api-Key", "k")
+		body := bodyOf(t, response)
+		if response.StatusCode != http.StatusUnauthorized || strings.Contains(fmt.Sprint(response.Header)+body, "secret_field") {
+			t.Errorf("%d %v %s", response.StatusCode, response.Header, body)
 		}
 	})
 }

@@ -23,12 +23,15 @@ type Option func(*settings)
 type settings struct {
 	scopes       []string
 	org, project func(*http.Request) string
-	sources      []forwardauth.KeySource
-	proxies      []netip.Prefix
-	challenge    forwardauth.Challenge
-	statuses     map[Code]int
-	respond      func(http.ResponseWriter, *http.Request, Refusal)
-	respondGin   func(*gin.Context, Refusal)
+	// requireOrg and requireProject are those of the requests.
+	requireOrg, requireProject bool
+
+	sources    []forwardauth.KeySource
+	proxies    []netip.Prefix
+	challenge  forwardauth.Challenge
+	statuses   map[Code]int
+	respond    func(http.ResponseWriter, *http.Request, Refusal)
+	respondGin func(*gin.Context, Refusal)
 
 	preflight, hideKey, cancelOnOutage, cancel bool
 
@@ -85,10 +88,11 @@ func checkScopes(scopes []string) error {
 	return errors.Join(errs...)
 }
 
-// OrgID sets the function that returns the organisation a request is for. A key that is
-// bound to an organisation is valid for no other. If the function returns "", the
-// request names none, and bound keys are refused. The value must not be under the
-// client's control alone, as a header is that no other part of the service uses.
+// OrgID sets the function that returns the organisation a request is for: a key that is
+// bound to another is refused. If the function returns "", or without this option, the
+// request names none and is for the key's own, which is Principal.OrgID. A service that
+// takes the organisation from anywhere else than the principal needs this option, with
+// a function that returns the very value that the service uses.
 func OrgID(of func(*http.Request) string) Option {
 	return func(s *settings) {
 		s.check("OrgID", needFunction(of != nil))
@@ -111,11 +115,30 @@ func needFunction(given bool) error {
 	return nil
 }
 
+// RequireOrg refuses a key that is bound to an organisation if the request names none:
+// if the function of OrgID returns "", or if there is no OrgID. Then only keys that are
+// bound to no organisation pass.
+func RequireOrg() Option { return func(s *settings) { s.requireOrg = true } }
+
+// RequireProject is RequireOrg for the project.
+func RequireProject() Option { return func(s *settings) { s.requireProject = true } }
+
+// noPathParam is what PathParam returns for a parameter that the request does not have.
+// It is not a valid id.
+const noPathParam = "\x00absent"
+
 // PathParam returns a parameter of the route, for OrgID and ProjectID:
 // OrgID(PathParam("org")) works on "/orgs/:org/orders" in Gin and on
-// "/orgs/{org}/orders" in net/http.
+// "/orgs/{org}/orders" in net/http. A request without this parameter, or with an empty
+// one, names none; but a service that has its organisations in the path does not use the
+// key's own, so keys that are bound are refused, as with RequireOrg (RequireProject).
 func PathParam(name string) func(*http.Request) string {
-	return func(r *http.Request) string { return r.PathValue(name) }
+	return func(r *http.Request) string {
+		if value := r.PathValue(name); value != "" {
+			return value
+		}
+		return noPathParam
+	}
 }
 
 // KeySource is a place in a request where the middleware looks for the key.

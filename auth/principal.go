@@ -19,7 +19,8 @@ type Principal struct {
 	KeyID string
 	// UserID is the user that the key speaks for.
 	UserID string
-	// OrgID and ProjectID bind the key. Empty: the key is valid for all.
+	// OrgID and ProjectID bind the key: the request is for them, also if it named none.
+	// Empty: the key is valid for all.
 	OrgID     string
 	ProjectID string
 	// Name is a label for people. It can be empty.
@@ -51,8 +52,8 @@ func principalOf(v *Verdict, s *session) Principal {
 func (p *Principal) HasScope(scope string) bool { return apikey.Holds(p.Scopes, scope) }
 
 // Done returns a channel that is closed when the key is no longer valid for this
-// request: it was revoked, deleted or given to another user, it has expired, or it
-// lost a scope that the request requires. With CancelOnOutage an outage closes it, too.
+// request: it was revoked, deleted, given to another user or bound to another
+// organisation or project, it has expired, or it lost a scope that the request requires. With CancelOnOutage an outage closes it, too.
 // A change after which the key is still valid does not close it.
 //
 // The key is watched from the first call of Done until the handler returns, and its

@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/http"
@@ -111,13 +112,24 @@ func (s *session) release() {
 	}
 }
 
+// recheckRequest is the request that rechecks make: for the organisation and the project
+// of the principal, which the handler works with, even if the request named none. A key
+// that was moved to another one no longer speaks for them.
+func (s *session) recheckRequest() Request {
+	request := s.request
+	request.OrgID = cmp.Or(request.OrgID, s.principal.OrgID)
+	request.ProjectID = cmp.Or(request.ProjectID, s.principal.ProjectID)
+	request.RequireOrg, request.RequireProject = true, true
+	return request
+}
+
 // recheck is the WatchRequest.Recheck of a session: would the request be accepted
 // now?
 func (s *session) recheck(ctx context.Context, minRevision uint64) (expiresAt time.Time, revoked, err error) {
 	s.mutex.Lock()
 	requirements := s.requirements
 	s.mutex.Unlock()
-	request := s.request
+	request := s.recheckRequest()
 	request.MinRevision = Revision(minRevision)
 	verdict, err := s.gate.validator.Validate(ctx, s.key(), request)
 	if errors.Is(err, ErrRevisionAhead) {

@@ -42,9 +42,13 @@ type Request struct {
 	// Scopes are required, all of them. Empty: no scope is required.
 	Scopes []string
 	// OrgID and ProjectID are the organisation and the project that the request is
-	// for. A key that is bound to one is valid only for requests that name the same.
-	// Empty: the request names none.
+	// for. A key that is bound to others is Forbidden. Empty: the request names none,
+	// and is for what the key is bound to, which Verdict.Key has.
 	OrgID, ProjectID string
+	// RequireOrg and RequireProject make a key that is bound to an organisation
+	// (project) Forbidden if the request names none. They do not concern keys that are
+	// not bound.
+	RequireOrg, RequireProject bool
 	// IP is the client's address, for keys with an allow-list. Zero: unknown, and such
 	// keys are refused.
 	IP netip.Addr
@@ -75,7 +79,8 @@ type Key struct {
 	KeyID string
 	// UserID is the user that the key speaks for.
 	UserID string
-	// OrgID and ProjectID bind the key. Empty: the key is valid for all.
+	// OrgID and ProjectID bind the key: it is valid for no other. Empty: the key is
+	// valid for all.
 	OrgID     string
 	ProjectID string
 	// Name is a label for people. It can be empty.
@@ -94,6 +99,8 @@ type Key struct {
 	// Defect is the reason why the document cannot be decoded as a key. Empty: it can. Only a
 	// keytail.Service sets it.
 	Defect string
+	// DefectReason is the first defect in the form of Verdict.Reason. Empty without a Defect.
+	DefectReason string
 }
 
 // Source is where the data of a verdict came from.
@@ -117,6 +124,12 @@ const (
 type Verdict struct {
 	// Code is the check that decided.
 	Code Code
+	// Reason is which part of that check failed, from Disabled on: inactive, shared_hash,
+	// missing:FIELD, type:FIELD, duplicate:FIELD, unreadable, expired, org, project, ip or
+	// scope:SCOPE. More can be added. It is for the service's own log, and not for end users.
+	// Empty: the key is valid, the code says everything, or a daemon answered without a
+	// caller token.
+	Reason string
 	// Key is set for Disabled and all later codes, and nil for earlier ones. For
 	// Forbidden, a daemon returns only its KeyID.
 	Key *Key

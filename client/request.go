@@ -19,12 +19,14 @@ const (
 
 // verifyRequest is the body of a request.
 type verifyRequest struct {
-	Key         string   `json:"key"`
-	Scopes      []string `json:"scopes,omitempty"`
-	OrgID       string   `json:"org_id,omitempty"`
-	ProjectID   string   `json:"project_id,omitempty"`
-	IP          string   `json:"ip,omitempty"`
-	MinRevision string   `json:"min_revision,omitempty"`
+	Key            string   `json:"key"`
+	Scopes         []string `json:"scopes,omitempty"`
+	OrgID          string   `json:"org_id,omitempty"`
+	ProjectID      string   `json:"project_id,omitempty"`
+	RequireOrg     bool     `json:"require_org,omitempty"`
+	RequireProject bool     `json:"require_project,omitempty"`
+	IP             string   `json:"ip,omitempty"`
+	MinRevision    string   `json:"min_revision,omitempty"`
 }
 
 // checkKey returns the code of a text that cannot be a key, "" for any other text. The
@@ -47,7 +49,9 @@ func encodeRequest(key string, r *auth.Request) ([]byte, error) {
 	if err := checkScopes(r.Scopes); err != nil {
 		return nil, err
 	}
-	request := verifyRequest{Key: key, Scopes: r.Scopes, OrgID: validID(r.OrgID), ProjectID: validID(r.ProjectID)}
+	request := verifyRequest{Key: key, Scopes: r.Scopes}
+	request.OrgID, request.RequireOrg = binding(r.OrgID, r.RequireOrg)
+	request.ProjectID, request.RequireProject = binding(r.ProjectID, r.RequireProject)
 	// No allow-list contains an address with a zone (apikey.Decide), so it is sent as
 	// unknown.
 	if r.IP.IsValid() && r.IP.Zone() == "" {
@@ -68,13 +72,14 @@ func encodeRequest(key string, r *auth.Request) ([]byte, error) {
 	return body.Bytes(), nil
 }
 
-// validID returns "" for an invalid id, which can come from a client's path. No key is
-// bound to an invalid id, so naming it and naming none have the same result.
-func validID(id string) string {
-	if apikey.ValidID(id) != nil || hasReplacementCharacter(id) {
-		return ""
+// binding returns the fields for an id. An invalid one can come from a client's path, and
+// the daemon would not accept it. No key is bound to it, so naming it has the result of
+// naming none where one is required: keys that are bound are refused.
+func binding(named string, required bool) (id string, require bool) {
+	if named != "" && (apikey.ValidID(named) != nil || hasReplacementCharacter(named)) {
+		return "", true
 	}
-	return id
+	return named, required
 }
 
 func checkScopes(scopes []string) error {

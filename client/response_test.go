@@ -107,7 +107,8 @@ func TestRejectedResponses(t *testing.T) {
 		"metadata is a string":          {with(`{"x":[1]}`, `"x"`), auth.Request{}, errFieldType},
 		"required scope missing":        {validBody, auth.Request{Scopes: []string{"a", "c"}}, errOtherRequest},
 		"another org":                   {with(`"org_id":null`, `"org_id":"o"`), auth.Request{OrgID: "p"}, errOtherRequest},
-		"org not requested":             {with(`"org_id":null`, `"org_id":"o"`), auth.Request{}, errOtherRequest},
+		"org required":                  {with(`"org_id":null`, `"org_id":"o"`), auth.Request{RequireOrg: true}, errOtherRequest},
+		"project required":              {with(`"project_id":null`, `"project_id":"p"`), auth.Request{RequireProject: true}, errOtherRequest},
 		"another project":               {with(`"project_id":null`, `"project_id":"o"`), auth.Request{ProjectID: "p"}, errOtherRequest},
 		"older revision":                {validBody, auth.Request{MinRevision: 0x6923a1c000000004}, errOldRevision},
 		"no revision":                   {with(`"6923a1c000000003"`, `null`), auth.Request{MinRevision: 1}, errOldRevision},
@@ -132,6 +133,10 @@ func TestRefusalsAndUnknownValues(t *testing.T) {
 		"disabled":              {`{"valid":false,"code":"DISABLED","key_id":"k","user_id":"u"}`, auth.Verdict{Code: auth.Disabled, Key: &auth.Key{KeyID: "k", UserID: "u"}}},
 		"expired":               {`{"valid":false,"code":"EXPIRED","key_id":"k","scopes":["a"]}`, auth.Verdict{Code: auth.Expired, Key: &auth.Key{KeyID: "k", Scopes: []string{"a"}, Active: true}}},
 		"forbidden":             {`{"valid":false,"code":"FORBIDDEN","key_id":"k"}`, auth.Verdict{Code: auth.Forbidden, Key: &auth.Key{KeyID: "k", Active: true}}},
+		"reason":                {`{"valid":false,"code":"FORBIDDEN","key_id":"k","reason":"ip"}`, auth.Verdict{Code: auth.Forbidden, Reason: "ip", Key: &auth.Key{KeyID: "k", Active: true}}},
+		"reason with a name":    {`{"valid":false,"code":"EXPIRED","key_id":"k","reason":"newer_one:a b:ü"}`, auth.Verdict{Code: auth.Expired, Reason: "newer_one:a b:ü", Key: &auth.Key{KeyID: "k", Active: true}}},
+		"reason with a line":    {`{"valid":false,"code":"FORBIDDEN","key_id":"k","reason":"scope:a\nb"}`, auth.Verdict{Code: auth.Forbidden, Key: &auth.Key{KeyID: "k", Active: true}}},
+		"reason without a key":  {`{"valid":false,"code":"NOT_FOUND","reason":"ip"}`, auth.Verdict{Code: auth.NotFound}},
 		"unknown code":          {`{"valid":false,"code":"PAUSED_2","key_id":"k"}`, auth.Verdict{Code: "PAUSED_2", Key: &auth.Key{KeyID: "k", Active: true}}},
 		"unknown field":         {`{"Valid":true,"newer":{"valid":[true]},"valid":false,"code":"NOT_FOUND"}`, auth.Verdict{Code: auth.NotFound}},
 		"unknown source":        {`{"valid":false,"code":"NOT_FOUND","source":"oracle"}`, auth.Verdict{Code: auth.NotFound, Source: "oracle"}},
@@ -141,6 +146,9 @@ func TestRefusalsAndUnknownValues(t *testing.T) {
 		if diff := cmp.Diff(test.want, got); err != nil || diff != "" {
 			t.Errorf("%s: %v %s", name, err, diff)
 		}
+	}
+	if got, err := parse(with(`"valid":true`, `"reason":"ip","valid":true`), auth.Request{}); err != nil || got.Reason != "" {
+		t.Errorf("VALID with a reason: %+v, %v", got, err)
 	}
 	got, err := parse(with(`"valid":true`, `"newer":[{"a":null}],"valid":true`), auth.Request{})
 	if err != nil || !got.Valid() {
@@ -155,10 +163,10 @@ func FuzzResponse(f *testing.F) {
 		validBody, `{"valid":false,"code":"NOT_FOUND"}`, `{}`, ` { } `, `null`, `{"valid":true,"valid":false}`, `{"a":"\\\"}{","code":"NOT_FOUND" , "valid" : false }`, `{"a":{"valid":true}}`, validBody + validBody,
 		with(`"valid":true`, `"Valid":true,"valid":true`), with(`412`, `4e2`), with(`["a","b:*"]`, `["*"]`), `{"valid":false,"code":"UNKNOWN_ONE"}`,
 	} {
-		f.Add([]byte(body), "a", "", uint64(0))
+		f.Add([]byte(body), "a", "", false, uint64(0))
 	}
-	f.Fuzz(func(t *testing.T, body []byte, scope, org string, revision uint64) {
-		r := auth.Request{OrgID: org, MinRevision: auth.Revision(revision)}
+	f.Fuzz(func(t *testing.T, body []byte, scope, org string, requireOrg bool, revision uint64) {
+		r := auth.Request{OrgID: org, RequireOrg: requireOrg, MinRevision: auth.Revision(revision)}
 		if scope != "" {
 			r.Scopes = []string{scope}
 		}
@@ -192,8 +200,8 @@ func FuzzResponse(f *testing.F) {
 				t.Fatalf("%s is %s, parsed as %s", name, sent, parsed)
 			}
 		}
-		if v.Key.OrgID != "" && v.Key.OrgID != org {
-			t.Fatalf("org %q for %q", v.Key.OrgID, org)
+		if v.Key.OrgID != "" && v.Key.OrgID != org && (org != "" || requireOrg) {
+			t.Fatalf("org %q for %q, required %v", v.Key.OrgID, org, requireOrg)
 		}
 	})
 }

@@ -26,9 +26,11 @@ func TestRequestBody(t *testing.T) {
 		"key":                   {auth.Request{}, ``},
 		"all fields":            {auth.Request{Scopes: []string{"a", "b:c&d"}, OrgID: "o", ProjectID: "p", IP: netip.MustParseAddr("::ffff:192.0.2.1"), MinRevision: 0x6923a1c000000003}, `,"scopes":["a","b:c&d"],"org_id":"o","project_id":"p","ip":"192.0.2.1","min_revision":"6923a1c000000003"`},
 		"address with a zone":   {auth.Request{IP: netip.MustParseAddr("fe80::1%eth0")}, ``},
-		"invalid ids":           {auth.Request{OrgID: "a\x00b", ProjectID: "\xff"}, ``},
-		"replacement character": {auth.Request{OrgID: "a\uFFFDb"}, ``},
-		"long id":               {auth.Request{ProjectID: strings.Repeat("p", 257)}, ``},
+		"requirements":          {auth.Request{RequireOrg: true, RequireProject: true}, `,"require_org":true,"require_project":true`},
+		"requirement and id":    {auth.Request{OrgID: "o", RequireOrg: true}, `,"org_id":"o","require_org":true`},
+		"invalid ids":           {auth.Request{OrgID: "a\x00b", ProjectID: "\xff"}, `,"require_org":true,"require_project":true`},
+		"replacement character": {auth.Request{OrgID: "a\uFFFDb"}, `,"require_org":true`},
+		"long id":               {auth.Request{ProjectID: strings.Repeat("p", 257)}, `,"require_project":true`},
 		"id with quotes":        {auth.Request{OrgID: `a"b é`}, `,"org_id":"a\"b é"`},
 	} {
 		body := strings.NewReplacer(`"org_id":null`, `"org_id":""`, `"a","b:*"`, `"*"`).Replace(validBody)

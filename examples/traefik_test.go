@@ -202,18 +202,18 @@ func TestPolicyPathIsNotNormalized(t *testing.T) {
 	lockAddresses(t)
 	dir := workDir(t)
 	_, keys := startKeytail(t, dir)
-	// scoped lacks the scope of orders. project meets the requirements of acme, and orders
-	// refuses it because it names no organisation. local meets both.
+	// scoped lacks the scope of both. elsewhere is bound to another project than acme names;
+	// orders names none. local meets both.
 	for target, want := range map[string]map[string]int{
-		"/v1/auth/policy/orders":                                             {"scoped": 403, "project": 403, "local": 200},
-		"/v1/auth/policy/acme":                                               {"scoped": 403, "project": 200, "local": 200},
-		"/v1/auth/policy/orders/../acme":                                     {"project": 403, "local": 200},
-		"/v1/auth/policy/acme/../orders":                                     {"project": 200},
-		"/v1/auth/policy/orders/..%2facme":                                   {"project": 403, "local": 200},
-		"/v1/auth/policy/orders/../../../v1/auth":                            {"scoped": 403, "project": 403},
+		"/v1/auth/policy/orders":                                             {"scoped": 403, "elsewhere": 200, "local": 200},
+		"/v1/auth/policy/acme":                                               {"scoped": 403, "elsewhere": 403, "local": 200},
+		"/v1/auth/policy/orders/../acme":                                     {"elsewhere": 200, "local": 200},
+		"/v1/auth/policy/acme/../orders":                                     {"elsewhere": 403},
+		"/v1/auth/policy/orders/..%2facme":                                   {"elsewhere": 200, "local": 200},
+		"/v1/auth/policy/orders/../../../v1/auth":                            {"scoped": 403, "elsewhere": 200},
 		"/v1/auth/policy/orders?scope=reports:read":                          {"scoped": 403},
-		"/v1/auth/policy/orders/?org_id=org_acme&project_id=project_staging": {"project": 403},
-		"/v1/auth/policy/orders%2f..%2facme":                                 {"local": 404, "project": 404},
+		"/v1/auth/policy/orders/?org_id=org_acme&project_id=project_staging": {"elsewhere": 200},
+		"/v1/auth/policy/orders%2f..%2facme":                                 {"local": 404, "elsewhere": 404},
 		"/v1/auth/policy/%6frders":                                           {"local": 404},
 		"/v1/auth/policy/../policy/orders":                                   {"local": 404},
 		"/v1/auth/policy//orders":                                            {"local": 404},

@@ -45,7 +45,7 @@ func ExampleValidator_Add() {
 	}
 	// Output:
 	// key-1 ada VALID
-	// key-2 test-user FORBIDDEN
+	// key-2 test-user VALID
 	// key-3 test-user VALID
 	// key-4 test-user VALID
 }

@@ -53,7 +53,8 @@ func TestLifeOfAKey(t *testing.T) {
 		{"stale", func() { v.SetStaleness(keytailtest.MaxStale) }, auth.Valid},
 		{"too stale", func() { v.SetStaleness(keytailtest.MaxStale + 1) }, auth.Unavailable},
 		{"recovered again", v.Recover, auth.Valid},
-		{"bound to an organisation", func() { v.Change(key, func(k *auth.Key) { k.OrgID = "acme" }) }, auth.Forbidden},
+		{"bound to an organisation", func() { v.Change(key, func(k *auth.Key) { k.OrgID = "acme" }) }, auth.Valid},
+		{"which must be named", v.RequireBinding, auth.Forbidden},
 		{"expired", func() { v.Expire(key) }, auth.Expired},
 		{"deleted", func() { v.Delete(key) }, auth.NotFound},
 	} {

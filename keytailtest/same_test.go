@@ -70,14 +70,14 @@ func (r *daemon) Beat(context.Context) (clustertime.Time, error) {
 }
 
 // newDaemon returns a validator whose last round trip was staleness ago, at a revision.
-func newDaemon(t *testing.T, revision auth.Revision, staleness time.Duration) *daemon {
+func newDaemon(t *testing.T, revision auth.Revision, staleness time.Duration, requireBinding bool) *daemon {
 	t.Helper()
 	cache, err := keycache.New(keycache.Config{SizeMiB: 3, Slots: 1 << 4})
 	if err != nil {
 		t.Fatal(err)
 	}
 	r := &daemon{cache: cache, documents: map[apikey.Hash]bson.Raw{}, now: clustertime.Time(revision)}
-	if r.Validator, err = validator.New(validator.Config{Cache: cache, Store: r, Heartbeater: r}); err != nil {
+	if r.Validator, err = validator.New(validator.Config{Cache: cache, Store: r, Heartbeater: r, RequireBinding: requireBinding}); err != nil {
 		t.Fatal(err)
 	}
 	cache.Open(clustertime.Time(revision))
@@ -146,7 +146,7 @@ func TestTextsAreParsedAsInTheDaemon(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		v := keytailtest.New(t)
 		key := v.Key("a:b")
-		r := newDaemon(t, revisionOf(t, v), 0)
+		r := newDaemon(t, revisionOf(t, v), 0, false)
 		r.insert(t, key, &auth.Key{KeyID: "key-1", UserID: keytailtest.DefaultUser, Scopes: []string{"a:b"}, Active: true})
 		mistyped := []byte(key)
 		mistyped[20] ^= 1
@@ -170,7 +170,9 @@ type situation struct {
 	change    string
 	staleness time.Duration
 	outage    bool
-	request   auth.Request
+	// binding is RequireBinding of both.
+	binding bool
+	request auth.Request
 	// ahead is the request's MinRevision less the revision of v. Nil: no MinRevision.
 	ahead *int
 }
@@ -197,8 +199,12 @@ var situations = rapid.Custom(func(t *rapid.T) situation {
 		change:    rapid.SampledFrom([]string{"", "", "", "", "revoked", "expired", "deleted", "rescoped", "changed"}).Draw(t, "change"),
 		staleness: time.Duration(rapid.IntRange(0, 15).Draw(t, "staleness")) * time.Second,
 		outage:    rapid.IntRange(0, 9).Draw(t, "outage") == 0,
-		request:   auth.Request{Scopes: scopes.Draw(t, "needed"), OrgID: id.Draw(t, "for org"), ProjectID: id.Draw(t, "for project"), IP: ip.Draw(t, "ip")},
-		ahead:     rapid.SampledFrom([]*int{nil, nil, new(-1), new(0), new(1)}).Draw(t, "ahead"),
+		binding:   rapid.IntRange(0, 3).Draw(t, "binding") == 0,
+		request: auth.Request{
+			Scopes: scopes.Draw(t, "needed"), OrgID: id.Draw(t, "for org"), ProjectID: id.Draw(t, "for project"),
+			RequireOrg: rapid.Bool().Draw(t, "org required"), RequireProject: rapid.Bool().Draw(t, "project required"), IP: ip.Draw(t, "ip"),
+		},
+		ahead: rapid.SampledFrom([]*int{nil, nil, new(-1), new(0), new(1)}).Draw(t, "ahead"),
 	}
 })
 
@@ -263,11 +269,14 @@ func (s situation) run(t *testing.T, v *keytailtest.Validator) (auth.Code, error
 	if s.ahead != nil {
 		s.request.MinRevision = auth.Revision(int64(revision) + int64(*s.ahead))
 	}
-	r := newDaemon(t, revision, s.staleness)
+	r := newDaemon(t, revision, s.staleness, s.binding)
 	if s.change != "deleted" {
 		r.insert(t, text, &k)
 	}
 	v.SetStaleness(s.staleness)
+	if s.binding {
+		v.RequireBinding()
+	}
 	if s.outage {
 		v.Outage()
 		r.down = true

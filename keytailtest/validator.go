@@ -39,10 +39,12 @@ type Validator struct {
 	// created is the number of keys created so far.
 	created int
 	// revision is the revision of the last change.
-	revision    clustertime.Time
-	outage      bool
-	staleness   time.Duration
-	validations []Validation
+	revision  clustertime.Time
+	outage    bool
+	staleness time.Duration
+	// requireBinding: see RequireBinding.
+	requireBinding bool
+	validations    []Validation
 }
 
 var _ auth.RevocationWatcher = (*Validator)(nil)
@@ -121,16 +123,27 @@ func (v *Validator) validateLocked(text string, request *auth.Request) (*apikey.
 		Revision:  auth.Revision(v.revision),
 	}
 	if record != nil {
-		code := apikey.Decide(record, &apikey.Request{
+		internal := apikey.Request{
 			Scopes: request.Scopes, OrgID: request.OrgID, ProjectID: request.ProjectID, IP: request.IP,
-		}, now)
-		verdict.Code = auth.Code(code.String())
+			RequireOrg: request.RequireOrg || v.requireBinding, RequireProject: request.RequireProject || v.requireBinding,
+		}
+		code := apikey.Decide(record, &internal, now)
+		verdict.Code, verdict.Reason = auth.Code(code.String()), apikey.ReasonFor(code, record, &internal).String()
 	}
 	return record, verdict, nil
 }
 
 // isStaleLocked reports whether no verdict is possible. The caller holds the lock.
 func (v *Validator) isStaleLocked() bool { return v.outage || v.staleness > MaxStale }
+
+// RequireBinding does what keytail.Config.RequireBinding does, and the daemon's
+// --require-binding: a key that is bound to an organisation or a project is
+// auth.Forbidden for later requests that do not name it.
+func (v *Validator) RequireBinding() {
+	v.mutex.Lock()
+	defer v.mutex.Unlock()
+	v.requireBinding = true
+}
 
 // Outage does what happens when the database has been unreachable for longer than
 // MaxStale: every well-formed key is auth.Unavailable, and a Principal with

@@ -90,4 +90,7 @@ async def refuse(_: Request, refusal: Refusal) -> JSONResponse:
 
 @app.get("/orders")
 async def orders(key: dict = Depends(require("orders:read"))):
-    return {"user_id": key["user_id"], "orders": ["o-1", "o-2"]}
+    # The request to keytail named no organisation, so the organisation is the key's (None:
+    # the key is not bound to one). An API with the organisation in its path must send it
+    # to keytail as org_id.
+    return {"org_id": key["org_id"], "user_id": key["user_id"], "orders": ["o-1", "o-2"]}

@@ -332,7 +332,7 @@ func TestResponsesByCode(t *testing.T) {
 		"disabled":          {bearer(bson.M{"is_active": false}), 401, "DISABLED", invalidChallenge},
 		"expired":           {bearer(bson.M{"expires_at": time.Now().Add(-time.Second)}), 401, "EXPIRED", invalidChallenge},
 		"from elsewhere":    {bearer(bson.M{"allowed_ips": bson.A{"192.0.2.0/24"}}), 403, "FORBIDDEN", ""},
-		"bound to an org":   {bearer(bson.M{"org_id": "acme"}), 403, "FORBIDDEN", ""},
+		"bound to an org":   {bearer(bson.M{"org_id": "acme"}), 200, "", ""},
 		"without the scope": {bearer(bson.M{"scopes": bson.A{"invoices:read"}}), 403, "INSUFFICIENT_PERMISSIONS", scopeChallenge},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -346,6 +346,10 @@ func TestResponsesByCode(t *testing.T) {
 				t.Errorf("%s: %s", response.Status, body)
 			}
 		})
+	}
+	_, body, err := send(t.Context(), http.MethodGet, url, bearer(bson.M{"org_id": "acme"}))
+	if err != nil || !strings.Contains(string(body), `"org_id":"acme"`) {
+		t.Errorf("the organisation of the key: %s, %v", body, err)
 	}
 }
 
@@ -394,7 +398,7 @@ func TestInvalidAnswersAreRefused(t *testing.T) {
 	python := findPython(t)
 	fake := startFake(t)
 	url := (&rig{t: t, python: python}).after(fake.URL) + "/orders"
-	const good = `{"valid":true,"code":"VALID","user_id":"ada"}`
+	const good = `{"valid":true,"code":"VALID","user_id":"ada","org_id":null}`
 	request := func(t *testing.T) (*http.Response, []byte) {
 		t.Helper()
 		response, body, err := send(t.Context(), http.MethodGet, url, "Bearer a-key-of-someone")

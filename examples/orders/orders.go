@@ -35,9 +35,22 @@ func (b *Book) AddRoutes(router gin.IRouter, keys Keys) {
 // Book has the orders of all users.
 type Book struct {
 	mutex  sync.Mutex
-	orders map[string][]order // by user
+	orders map[owner][]order
 	// more is closed and replaced with each new order. closed is closed at shutdown.
 	more, closed chan struct{}
+}
+
+// owner is whose orders a request is about. No path of this API names an organisation, so
+// the organisation is that of the key: a user with keys of two has separate orders in each.
+// An API that had it in its path would name it, with auth.OrgID(auth.PathParam("org")).
+type owner struct {
+	orgID  string // empty: the key is not bound to an organisation
+	userID string
+}
+
+func ownerOf(c *gin.Context) owner {
+	p := auth.FromGin(c)
+	return owner{p.OrgID, p.UserID}
 }
 
 type order struct {
@@ -46,29 +59,29 @@ type order struct {
 
 // New creates an empty book.
 func New() *Book {
-	return &Book{orders: map[string][]order{}, more: make(chan struct{}), closed: make(chan struct{})}
+	return &Book{orders: map[owner][]order{}, more: make(chan struct{}), closed: make(chan struct{})}
 }
 
 // Close ends the streams, so that the shutdown of the server does not wait for them.
 func (b *Book) Close() { close(b.closed) }
 
-func (b *Book) add(user string, o order) {
+func (b *Book) add(of owner, o order) {
 	b.mutex.Lock()
 	defer b.mutex.Unlock()
-	b.orders[user] = append(b.orders[user], o)
+	b.orders[of] = append(b.orders[of], o)
 	close(b.more)
 	b.more = make(chan struct{})
 }
 
-// of returns a user's orders, and a channel that is closed when there is another order.
-func (b *Book) of(user string) ([]order, <-chan struct{}) {
+// of returns an owner's orders, and a channel that is closed when there is another order.
+func (b *Book) of(who owner) ([]order, <-chan struct{}) {
 	b.mutex.Lock()
 	defer b.mutex.Unlock()
-	return append([]order{}, b.orders[user]...), b.more
+	return append([]order{}, b.orders[who]...), b.more
 }
 
 func (b *Book) list(c *gin.Context) {
-	orders, _ := b.of(auth.FromGin(c).UserID)
+	orders, _ := b.of(ownerOf(c))
 	c.JSON(http.StatusOK, gin.H{"orders": orders})
 }
 
@@ -78,15 +91,15 @@ func (b *Book) create(c *gin.Context) {
 		c.JSON(http.StatusBadRequest, gin.H{"error": "an order needs an item"})
 		return
 	}
-	b.add(auth.FromGin(c).UserID, o)
+	b.add(ownerOf(c), o)
 	c.JSON(http.StatusCreated, o)
 }
 
-// events streams a user's orders, existing and new ones.
+// events streams an owner's orders, existing and new ones.
 func (b *Book) events(c *gin.Context) {
 	c.Header("Content-Type", "text/event-stream")
 	for sent := 0; ; {
-		orders, more := b.of(auth.FromGin(c).UserID)
+		orders, more := b.of(ownerOf(c))
 		for ; sent < len(orders); sent++ {
 			c.SSEvent("order", orders[sent])
 		}

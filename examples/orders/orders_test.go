@@ -78,13 +78,30 @@ func TestUsersGetTheirOwnOrders(t *testing.T) {
 	}
 }
 
+// TestOrganisationComesFromTheKey: no request names one.
+func TestOrganisationComesFromTheKey(t *testing.T) {
+	url, keys := api(t)
+	inAcme := keys.Add(auth.Key{UserID: "ada", OrgID: "acme", Scopes: []string{"orders:*"}})
+	inEmca := keys.Add(auth.Key{UserID: "ada", OrgID: "emca", Scopes: []string{"orders:*"}})
+	inNone := keys.Add(auth.Key{UserID: "ada", Scopes: []string{"orders:*"}})
+	smoke.Answer(t, http.MethodPost, url+"/orders", inAcme, `{"item":"tea"}`)
+	for key, want := range map[string]string{inAcme: `{"orders":[{"item":"tea"}]}`, inEmca: `{"orders":[]}`, inNone: `{"orders":[]}`} {
+		if _, body := smoke.Answer(t, http.MethodGet, url+"/orders", key, ""); body != want {
+			t.Errorf("got %s, want %s", body, want)
+		}
+	}
+}
+
 func TestStreamEndsWithItsKey(t *testing.T) {
 	for name, end := range map[string]func(keys *keytailtest.Validator, key string){
 		"revoked":           (*keytailtest.Validator).Revoke,
 		"expired":           (*keytailtest.Validator).Expire,
 		"deleted":           (*keytailtest.Validator).Delete,
 		"without the scope": func(keys *keytailtest.Validator, key string) { keys.SetScopes(key, "orders:write") },
-		"outage":            func(keys *keytailtest.Validator, _ string) { keys.Outage() },
+		"moved": func(keys *keytailtest.Validator, key string) {
+			keys.Change(key, func(k *auth.Key) { k.OrgID = "acme" })
+		},
+		"outage": func(keys *keytailtest.Validator, _ string) { keys.Outage() },
 	} {
 		t.Run(name, func(t *testing.T) {
 			url, keys := api(t)

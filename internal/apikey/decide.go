@@ -19,7 +19,8 @@ func Decide(r *Record, q *Request, now time.Time) Code {
 		return Disabled
 	case !r.ExpiresAt.IsZero() && !now.Before(r.ExpiresAt):
 		return Expired
-	case !isBoundTo(r.OrgID, q.OrgID) || !isBoundTo(r.ProjectID, q.ProjectID) || !isAddressAllowed(r.AllowedIPs, q.IP):
+	case !isBindingMet(r.OrgID, q.OrgID, q.RequireOrg), !isBindingMet(r.ProjectID, q.ProjectID, q.RequireProject),
+		!isAddressAllowed(r.AllowedIPs, q.IP):
 		return Forbidden
 	case !holdsAll(r.Scopes, q.Scopes):
 		return InsufficientPermissions
@@ -27,9 +28,12 @@ func Decide(r *Record, q *Request, now time.Time) Code {
 	return Valid
 }
 
-// isBoundTo reports whether a key that is bound to bound ("": not bound) may be used for what the
-// request names. A bound key requires the request to name what it is for.
-func isBoundTo(bound, named string) bool { return bound == "" || bound == named }
+// isBindingMet reports whether a key that is bound to bound ("": not bound) may be used for what the
+// request names ("": it names none). A request that names none is for the key's own, unless the
+// request must name what it is for.
+func isBindingMet(bound, named string, required bool) bool {
+	return bound == "" || bound == named || named == "" && !required
+}
 
 // isAddressAllowed reports whether one of the allowed networks contains the client's address. If
 // there are no networks, any address is allowed, known or not. If there are, an unknown address is

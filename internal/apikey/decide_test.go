@@ -1,6 +1,7 @@
 package apikey
 
 import (
+	"cmp"
 	"fmt"
 	"math/bits"
 	"net/netip"
@@ -23,7 +24,7 @@ func good() (*Record, *Request) {
 	}
 	request := &Request{
 		Scopes: []string{"read", "admin:x"}, OrgID: "o1", ProjectID: "p1",
-		IP: netip.MustParseAddr("192.0.2.7"),
+		RequireOrg: true, RequireProject: true, IP: netip.MustParseAddr("192.0.2.7"),
 	}
 	return record, request
 }
@@ -88,30 +89,62 @@ func TestExpiryIsExact(t *testing.T) {
 	}
 }
 
+// TestBinding has every case of one dimension. The other one meets all its conditions.
 func TestBinding(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
 		bound, named string
+		required     bool
 		want         Code
 	}{
-		{"", "", Valid},
-		{"", "o1", Valid},
-		{"o1", "o1", Valid},
-		{"o1", "", Forbidden},
-		{"o1", "o2", Forbidden},
-		{"o1", "O1", Forbidden},
-		{"o1", "o1 ", Forbidden},
+		{"", "", false, Valid},
+		{"", "", true, Valid},
+		{"", "o1", false, Valid},
+		{"", "o1", true, Valid},
+		{"o1", "o1", false, Valid},
+		{"o1", "o1", true, Valid},
+		{"o1", "", false, Valid},
+		{"o1", "", true, Forbidden},
+		{"o1", "o2", false, Forbidden},
+		{"o1", "o2", true, Forbidden},
+		{"o1", "O1", false, Forbidden},
+		{"o1", "o1 ", false, Forbidden},
+		{"o1", "o", false, Forbidden},
 	}
 	for _, test := range tests {
 		r, q := good()
-		r.OrgID, q.OrgID = test.bound, test.named
+		r.OrgID, q.OrgID, q.RequireOrg = test.bound, test.named, test.required
 		if got := Decide(r, q, now); got != test.want {
-			t.Errorf("org: bound to %q, for %q: %v, want %v", test.bound, test.named, got, test.want)
+			t.Errorf("org: bound to %q, for %q, required %v: %v, want %v", test.bound, test.named, test.required, got, test.want)
 		}
 		r, q = good()
-		r.ProjectID, q.ProjectID = test.bound, test.named
+		r.ProjectID, q.ProjectID, q.RequireProject = test.bound, test.named, test.required
 		if got := Decide(r, q, now); got != test.want {
-			t.Errorf("project: bound to %q, for %q: %v, want %v", test.bound, test.named, got, test.want)
+			t.Errorf("project: bound to %q, for %q, required %v: %v, want %v", test.bound, test.named, test.required, got, test.want)
+		}
+	}
+}
+
+// TestBindingsAreIndependent: a requirement of one dimension has no effect on the other.
+func TestBindingsAreIndependent(t *testing.T) {
+	t.Parallel()
+	r, _ := good()
+	for _, test := range []struct {
+		request Request
+		want    Code
+	}{
+		{Request{}, Valid},
+		{Request{RequireOrg: true}, Forbidden},
+		{Request{RequireProject: true}, Forbidden},
+		{Request{OrgID: "o1", RequireOrg: true}, Valid},
+		{Request{ProjectID: "p1", RequireProject: true}, Valid},
+		{Request{OrgID: "o1", RequireProject: true}, Forbidden},
+		{Request{ProjectID: "p1", RequireOrg: true}, Forbidden},
+		{Request{OrgID: "p1"}, Forbidden},
+	} {
+		test.request.IP = netip.MustParseAddr("192.0.2.7")
+		if got := Decide(r, &test.request, now); got != test.want {
+			t.Errorf("%+v: %v, want %v", test.request, got, test.want)
 		}
 	}
 }
@@ -234,6 +267,7 @@ func drawCase(t *rapid.T) (*Record, *Request) {
 	return r, &Request{
 		Scopes: rapid.SliceOfN(scope, 0, 3).Draw(t, "needed"),
 		OrgID:  id.Draw(t, "for org"), ProjectID: id.Draw(t, "for project"), IP: addr.Draw(t, "ip"),
+		RequireOrg: rapid.Bool().Draw(t, "org required"), RequireProject: rapid.Bool().Draw(t, "project required"),
 	}
 }
 
@@ -251,9 +285,9 @@ func decideProperties(t *rapid.T) {
 			r.Scopes = r.Scopes[:max(0, len(r.Scopes)-1)]
 		},
 		"no address":        func(_ *Record, q *Request) { q.IP = netip.Addr{} },
-		"no org named":      func(_ *Record, q *Request) { q.OrgID = "" },
-		"no project named":  func(_ *Record, q *Request) { q.ProjectID = "" },
-		"bound to an org":   func(r *Record, _ *Request) { r.OrgID = "elsewhere" },
+		"org required":      func(_ *Record, q *Request) { q.RequireOrg = true },
+		"project required":  func(_ *Record, q *Request) { q.RequireProject = true },
+		"bound to an org":   func(r *Record, _ *Request) { r.OrgID = cmp.Or(r.OrgID, "o1") },
 		"not active":        func(r *Record, _ *Request) { r.Active = false },
 		"a defect":          func(r *Record, _ *Request) { r.Defect = "bad" },
 		"one network fewer": func(r *Record, _ *Request) { r.AllowedIPs = fewer(r.AllowedIPs) },

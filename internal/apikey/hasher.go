@@ -116,7 +116,11 @@ type keyedState struct {
 func newKeyedHasher(secret []byte) *keyedHasher {
 	secret = slices.Clone(secret)
 	k := &keyedHasher{}
-	k.states.New = func() any { return &keyedState{mac: hmac.New(sha256.New, secret)} }
+	k.states.New = func() any {
+		s := &keyedState{mac: hmac.New(sha256.New, secret)}
+		s.mac.Reset() // saves what later calls restore; before it, Reset overwrites less
+		return s
+	}
 	return k
 }
 
@@ -128,7 +132,7 @@ func (k *keyedHasher) hash(text string) Hash {
 	return sum
 }
 
-// hash leaves nothing of a client's key behind: Reset overwrites the block that mac keeps.
+// hash leaves nothing of a client's key behind: Reset overwrites the block that mac holds.
 func (s *keyedState) hash(text string) Hash {
 	n := copy(s.text[:], text)
 	_, _ = s.mac.Write(s.text[:n]) // never fails

@@ -18,7 +18,7 @@ type Record struct {
 	KeyID string
 	// UserID is the principal that the key authenticates. Empty only when Defect is set.
 	UserID string
-	// OrgID and ProjectID bind the key. Empty: not bound, valid for any.
+	// OrgID and ProjectID bind the key: it is valid for no other. Empty: not bound, valid for any.
 	OrgID     string
 	ProjectID string
 	// Name is for people. May be empty.
@@ -36,15 +36,22 @@ type Record struct {
 	// Defect is the reason why the document cannot be read as a key, without any of its values.
 	// Empty: it can be read. A record with a defect is DISABLED.
 	Defect string
+	// DefectReason is the text of the Reason for the first defect. Empty without a Defect.
+	DefectReason string
 }
 
 // Request is what the caller needs the key for.
 type Request struct {
 	// Scopes that the key must have, all of them. Empty: none is needed.
 	Scopes []string
-	// OrgID and ProjectID name what the request is for. Empty: not named.
+	// OrgID and ProjectID name what the request is for. Empty: not named, so it is for the
+	// organisation (project) that the key is bound to.
 	OrgID     string
 	ProjectID string
+	// RequireOrg and RequireProject refuse a bound key if the request does not name what it is for.
+	// They have no effect on a key that is not bound.
+	RequireOrg     bool
+	RequireProject bool
 	// IP is the client's address. The zero Addr: unknown. An address with a zone is in no network.
 	IP netip.Addr
 	// MinRevision is the revision, a cluster time as an integer, that the answer must contain.

@@ -75,6 +75,7 @@ type grammar struct {
 	Doctor      doctorCommand      `cmd:"" help:"Check whether keytail can run with the collection and the replica set, and print what to do. Exit code 0 or 1. Takes the settings of serve."`
 	Keys        keysCommands       `cmd:"" help:"Create, list, change and revoke keys, through the admin listener of a running keytail."`
 	Verify      verifyCommand      `cmd:"" help:"Validate a key with a running keytail. Reads the key from standard input. Exit code 0 if it is valid, else 1."`
+	Explain     explainCommand     `cmd:"" help:"Say what a running keytail would answer to a request with a key, and why. Takes the key's id. Exit code 0 if the key is valid, else 1."`
 	Sync        syncCommand        `cmd:"" help:"Wait until the fleet has applied a write. Exit code 0 or 1."`
 	Instances   instancesCommand   `cmd:"" help:"List the live instances."`
 	Audit       auditCommand       `cmd:"" help:"List who did what to which key, newest first."`

@@ -112,7 +112,7 @@ type printer struct {
 }
 
 // colours are the ANSI codes of the statuses.
-var colours = map[doctor.Status]string{doctor.OK: "32", doctor.Warning: "33", doctor.ToDo: "31", doctor.NotTried: "31"}
+var colours = map[doctor.Status]string{doctor.OK: "32", doctor.Warning: "33", doctor.ToDo: "31", doctor.NotTried: "33"}
 
 // check prints a check, with its further lines.
 func (p printer) check(c doctor.Check) {
@@ -126,22 +126,24 @@ func (p printer) check(c doctor.Check) {
 	}
 }
 
+// verdict prints the last line. A check that was not tried has not failed, but
+// until it is tried nobody knows whether keytail can run.
 func (p printer) verdict(r doctor.Report) {
-	var todo, warnings int
+	n := map[doctor.Status]int{}
 	for _, c := range r.Checks {
-		switch c.Status {
-		case doctor.ToDo, doctor.NotTried:
-			todo++
-		case doctor.Warning:
-			warnings++
-		case doctor.OK:
-		}
+		n[c.Status]++
+	}
+	notTried := ""
+	if n[doctor.NotTried] > 0 {
+		notTried = fmt.Sprintf(", %d not tried", n[doctor.NotTried])
 	}
 	switch {
-	case todo > 0:
-		p.line("keytail %s cannot run here yet: %d of %d checks failed", r.Version, todo, len(r.Checks))
-	case warnings > 0:
-		p.line("keytail %s can run here, with warnings from %d of %d checks", r.Version, warnings, len(r.Checks))
+	case n[doctor.ToDo] > 0:
+		p.line("keytail %s cannot run here yet: %d of %d checks failed%s", r.Version, n[doctor.ToDo], len(r.Checks), notTried)
+	case notTried != "":
+		p.line("it is not known whether keytail %s can run here: of %d checks none failed%s", r.Version, len(r.Checks), notTried)
+	case n[doctor.Warning] > 0:
+		p.line("keytail %s can run here, with warnings from %d of %d checks", r.Version, n[doctor.Warning], len(r.Checks))
 	default:
 		p.line("keytail %s can run here", r.Version)
 	}

@@ -20,6 +20,7 @@ func TestDefaultsOfMappingFlags(t *testing.T) {
 	for i := range flags.NumField() {
 		flags.Field(i).SetString(flags.Type().Field(i).Tag.Get("default"))
 	}
+	cfg.Complete(config.Given{})
 	if diff := cmp.Diff(keystore.DefaultSchema(), schemaOf(&cfg)); diff != "" {
 		t.Error(diff)
 	}

@@ -72,10 +72,10 @@ func (c *doctorCommand) checkProposal() error {
 
 // knownKey reads the known key, if there is one: a person may have none.
 func (c *doctorCommand) knownKey(ctx context.Context, p process) (string, error) {
-	if c.KeyFile == "" && !isPrompt(p.stdin()) {
+	if c.KeyFile == "" && !isInteractive(p.stdin()) {
 		return "", nil
 	}
-	key, err := p.readKey(ctx, c.KeyFile, "one known key of the collection (Enter: none): ")
+	key, err := readKey(ctx, p, c.KeyFile, "one known key of the collection (Enter: none): ")
 	if err != nil || key == "" && c.KeyFile == "" {
 		return "", err
 	}

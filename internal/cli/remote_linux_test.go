@@ -99,6 +99,38 @@ func TestATypedKeyIsHidden(t *testing.T) {
 	}
 }
 
+// TestRevokeOfAnOwnerAsks on a terminal, and shows the number of keys. A leaked key is
+// read without an echo.
+func TestRevokeOfAnOwnerAsks(t *testing.T) {
+	for answer, want := range map[string]struct {
+		code    int
+		stderr  string
+		revokes bool
+	}{
+		"y\n":   {exitOK, "revoked 3 keys of user u1; refused on 1 of 1 instances", true},
+		"YES\n": {exitOK, "revoked 3 keys of user u1; refused on 1 of 1 instances", true},
+		"\n":    {exitFailure, "nothing was revoked", false},
+		"yep\n": {exitFailure, "nothing was revoked", false},
+	} {
+		f := newFakeDaemon(t)
+		keyboard, terminal := openTerminal(t)
+		_, _ = io.WriteString(keyboard, answer)
+		code, _, stderr := finish(t, Deps{Stdin: terminal}, "keys", "revoke", "--user-id=u1")
+		asked := strings.Contains(strings.Join(f.seenRequests(), "\n"), `POST /v1/keys/revoke {"user_id":"u1"}`)
+		if code != want.code || !strings.Contains(stderr, "revoke 3 keys of user u1? [y/N]") || !strings.Contains(stderr, want.stderr) || asked != want.revokes {
+			t.Errorf("%q: got exit code %d, %s%q", answer, code, stderr, f.seenRequests())
+		}
+	}
+	f := newFakeDaemon(t)
+	keyboard, terminal := openTerminal(t)
+	r := start([]string{"keys", "revoke", "--key-file=-"}, Deps{Stdin: terminal})
+	awaitShowing(t, terminal, false)
+	_, _ = io.WriteString(keyboard, "kt_typed\n")
+	if code := r.wait(t); code != exitOK || !strings.Contains(strings.Join(f.seenRequests(), ""), `{"key":"kt_typed"}`) {
+		t.Errorf("got exit code %d, %s", code, r.stderr)
+	}
+}
+
 // TestTheKnownKeyIsPromptedFor on a terminal, which does not echo it. Enter alone means
 // that there is none.
 func TestTheKnownKeyIsPromptedFor(t *testing.T) {

@@ -68,6 +68,38 @@ func TestRemoteCommands(t *testing.T) {
 			[]string{"revision      000000000000000a\n"},
 			"keytail: revoked on 2 of 2 instances in ",
 		},
+		"revoke a leaked key": {
+			[]string{"keys", "revoke", "--key-file=-"},
+			[]string{`POST /v1/keys/revoke-leaked?timeout=5s&wait=fleet {"key":"kt_asked"}`},
+			exitOK,
+			[]string{"id            k1\n", "revision      000000000000000a\n"},
+			"keytail: revoked k1; refused on 2 of 2 instances in ",
+		},
+		"revoke a leaked key for scripts": {
+			[]string{"keys", "revoke", "--key-file=-", "-o", "json", "--timeout=2s", "--wait=instance"},
+			[]string{`POST /v1/keys/revoke-leaked?timeout=2s&wait=instance {"key":"kt_asked"}`},
+			exitOK,
+			[]string{`"id": "k1"`, `"revoked": 1`},
+			"keytail: revoked k1; refused on 2 of 2 instances in ",
+		},
+		"revoke all of an owner": {
+			[]string{"keys", "revoke", "--user-id=u1", "--org-id=o1", "--yes"},
+			[]string{
+				`POST /v1/keys/revoke {"user_id":"u1","org_id":"o1"}`, `POST /v1/keys/revoke {"user_id":"u1","org_id":"o1","cursor":"c1"}`,
+				`POST /v1/keys/revoke {"user_id":"u1","org_id":"o1"}`,
+				`GET /v1/sync?revision=000000000000000b&scope=fleet&timeout=5s `,
+			},
+			exitOK,
+			[]string{"revoked   3\nrevision  000000000000000b\n"},
+			"keytail: revoked 3 keys of user u1 and organisation o1; refused on 1 of 1 instances in ",
+		},
+		"what would be revoked": {
+			[]string{"keys", "revoke", "--project-id=p1", "--dry-run"},
+			[]string{`POST /v1/keys/revoke {"project_id":"p1","dry_run":true}`, `POST /v1/keys/revoke {"project_id":"p1","dry_run":true,"cursor":"c1"}`},
+			exitOK,
+			[]string{"k1\nk2\nk3\n"},
+			"keytail: 3 keys of project p1 would be revoked\n",
+		},
 		"rotate": {
 			[]string{"keys", "rotate", "k1", "--overlap=1d"},
 			[]string{`POST /v1/keys/k1/rotate {"overlap_seconds":86400}`},
@@ -94,10 +126,17 @@ func TestRemoteCommands(t *testing.T) {
 			[]string{`GET /v1/keys?include_inactive=true&limit=1&user_id=u1 `},
 			exitOK,
 			[]string{
-				"ID  NAME   STATE  USER  SCOPES  EXPIRES               LAST USED\n",
-				"k1  first  valid  u1    a b:*   2999-01-02T03:04:05Z  -\n",
+				"ID  NAME   STATE  USER  ORG  PROJECT  SCOPES  EXPIRES               LAST USED\n",
+				"k1  first  valid  u1    o1   -        a b:*   2999-01-02T03:04:05Z  -\n",
 			},
 			"keytail: there are more: --cursor c1 goes on, --all shows all\n",
+		},
+		"list by everything": {
+			[]string{"keys", "list", "-q", "--org-id=o1", "--project-id=p1", "--unused=90d", "--expires-within=14d"},
+			[]string{`GET /v1/keys?expires_within=336h0m0s&org_id=o1&project_id=p1&unused_for=2160h0m0s `},
+			exitOK,
+			[]string{"k1\n"},
+			"keytail: there are more",
 		},
 		"list all quietly": {
 			[]string{"keys", "list", "--all", "--quiet"},
@@ -144,8 +183,22 @@ func TestRemoteCommands(t *testing.T) {
 			[]string{"code       VALID\n", "key id     k1\n", "staleness  3 ms\n"},
 			"",
 		},
-		"verify quietly": {[]string{"verify", "-q"}, []string{`POST /v1/keys/verify {"key":"kt_asked"}`}, exitOK, []string{"VALID\n"}, ""},
-		"no such key":    {[]string{"keys", "get", "k9"}, []string{`GET /v1/keys/k9 `}, exitFailure, nil, "keytail: there is no such key\n"},
+		"explain": {
+			[]string{"explain", "k1", "--scopes=a,b:c", "--org-id=o1", "--project-id=p1", "--require-org", "--require-project", "--ip=192.0.2.1", "--user-id=u1"},
+			[]string{`GET /v1/keys/k1/explain?ip=192.0.2.1&org_id=o1&project_id=p1&require_org=true&require_project=true&scope=a&scope=b%3Ac&user_id=u1 `},
+			exitFailure,
+			[]string{
+				"the key is refused for this request: the client's address 192.0.2.1 is not in its allow-list\n",
+				"the database says DISABLED: a change has not reached this instance yet, whose data are 3 ms old\n",
+				"code             FORBIDDEN\n", "reason           ip\n", "key id           k1\n", "instance         i1\n", "source           cache\n", "staleness        3 ms\n",
+				"revision         000000000000000a\n", "in the database  DISABLED inactive\n",
+			},
+			"",
+		},
+		"explain quietly":     {[]string{"explain", "k1", "-q"}, []string{`GET /v1/keys/k1/explain `}, exitFailure, []string{"FORBIDDEN\n"}, ""},
+		"explain for scripts": {[]string{"explain", "k1", "-o", "json"}, []string{`GET /v1/keys/k1/explain `}, exitFailure, []string{"{\n  \"key_id\": \"k1\"", "\n}\n"}, ""},
+		"verify quietly":      {[]string{"verify", "-q"}, []string{`POST /v1/keys/verify {"key":"kt_asked"}`}, exitOK, []string{"VALID\n"}, ""},
+		"no such key":         {[]string{"keys", "get", "k9"}, []string{`GET /v1/keys/k9 `}, exitFailure, nil, "keytail: there is no such key\n"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := newFakeDaemon(t)

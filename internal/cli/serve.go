@@ -187,6 +187,7 @@ func daemonConfig(cfg *config.Config, to database, version string) (daemon.Confi
 			Preload:           preload.Mode(cfg.Preload),
 			AuditInterval:     cfg.AuditInterval,
 			KeyPrefix:         cfg.KeyPrefix,
+			RequireBinding:    cfg.RequireBinding,
 			Usage:             usage,
 			Version:           version,
 		},

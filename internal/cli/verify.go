@@ -24,13 +24,10 @@ type verifyCommand struct {
 	URL       string `name:"url" placeholder:"URL" default:"http://127.0.0.1:8080" help:"The public listener of a running keytail."`
 	TokenFile string `env:"-" placeholder:"FILE" help:"File with a caller token, or with one line of name=token, if the listener requires one. KEYTAIL_CALLER_TOKEN can have the token instead."`
 	connection
-	KeyFile     string   `env:"-" placeholder:"FILE" help:"File with the key, or - for standard input, which is the default."`
-	Scopes      []string `env:"-" placeholder:"SCOPE" help:"Scopes that the key must have, separated by commas."`
-	OrgID       string   `name:"org-id" env:"-" placeholder:"ID" help:"The organisation of the request."`
-	ProjectID   string   `name:"project-id" env:"-" placeholder:"ID" help:"The project of the request."`
-	IP          string   `name:"ip" env:"-" placeholder:"ADDRESS" help:"The address of the client."`
-	MinRevision string   `env:"-" placeholder:"REVISION" help:"The verdict must include the write with this revision."`
-	Quiet       bool     `short:"q" env:"-" help:"Print the code and nothing else."`
+	KeyFile string `env:"-" placeholder:"FILE" help:"File with the key. Default, and -: standard input."`
+	requirementFlags
+	MinRevision string `env:"-" placeholder:"REVISION" help:"The verdict must include the write with this revision."`
+	Quiet       bool   `short:"q" env:"-" help:"Print the code and nothing else."`
 	// InArgv catches a key in the wrong place, which kong would quote.
 	InArgv []string `arg:"" optional:"" hidden:""`
 }
@@ -46,14 +43,15 @@ func (c *verifyCommand) run(ctx context.Context, p process, wrong error) int {
 	}
 	var key string
 	if wrong == nil {
-		key, wrong = p.readKey(ctx, c.KeyFile, "key: ")
+		key, wrong = readKey(ctx, p, c.KeyFile, keyPrompt)
 		if stopped(ctx, wrong) {
 			return fail(p.stderr, exitFailure, errors.New("interrupted"))
 		}
 	}
 	return c.connection.run(ctx, p, wrong, server{"url", c.URL, token}, func(ctx context.Context, s *session) error {
 		v, err := s.Verify(ctx, api.VerifyRequest{
-			Key: key, Scopes: texts(c.Scopes), OrgID: c.OrgID, ProjectID: c.ProjectID, IP: c.IP, MinRevision: c.MinRevision,
+			Key: key, Scopes: texts(c.Scopes), OrgID: c.OrgID, ProjectID: c.ProjectID,
+			RequireOrg: c.RequireOrg, RequireProject: c.RequireProject, IP: c.IP, MinRevision: c.MinRevision,
 		})
 		var refused *adminclient.Error
 		if errors.As(err, &refused) && refused.Code != "" {
@@ -78,12 +76,9 @@ func (s *session) verdict(v *adminclient.Verdict, quiet bool) {
 	if s.quietly(quiet, v.Code) {
 		return
 	}
-	staleness := ""
-	if v.StalenessMS != nil {
-		staleness = fmt.Sprintf("%d ms", *v.StalenessMS)
-	}
 	s.out.record([][2]string{
 		{"code", v.Code},
+		{"reason", v.Reason},
 		{"key id", v.KeyID},
 		{"name", v.Name},
 		{"user", v.UserID},
@@ -93,24 +88,24 @@ func (s *session) verdict(v *adminclient.Verdict, quiet bool) {
 		{"expires", instantOrNone(v.ExpiresAt)},
 		{"metadata", metadataText(v.Metadata)},
 		{"source", v.Source},
-		{"staleness", staleness},
+		{"staleness", millisecondsText(v.StalenessMS)},
 		{"revision", v.Revision},
 	}...)
 }
 
-// standardInput is the name of a file that stands for standard input.
-const standardInput = "-"
+// keyPrompt asks a person for a key.
+const keyPrompt = "key: "
 
-// readKey reads a key from a file, or from standard input (no name, or "-"), where a
-// person is prompted for it. No error contains any part of it.
-func (p process) readKey(ctx context.Context, file, prompt string) (string, error) {
+// readKey reads a key from a file, or from standard input if file is "" or "-", where
+// a person sees the prompt. No error contains any part of it.
+func readKey(ctx context.Context, p process, file, prompt string) (string, error) {
 	var content []byte
 	var err error
 	switch stdin := p.stdin(); {
-	case file != "" && file != standardInput:
+	case file != "" && file != "-":
 		content, err = secretfile.Read(file)
 		err = ofFlag("key-file", err)
-	case isPrompt(stdin):
+	case isInteractive(stdin):
 		content, err = promptHidden(ctx, p.stderr, int(stdin.(*os.File).Fd()), prompt)
 	default:
 		content, err = io.ReadAll(io.LimitReader(stdin, maxKeyText+1))
@@ -151,9 +146,9 @@ func promptHidden(ctx context.Context, stderr io.Writer, terminal int, prompt st
 	}
 }
 
-// isPrompt reports whether a person can be prompted.
-func isPrompt(r io.Reader) bool {
-	f, ok := r.(*os.File)
+// isInteractive reports whether a reader or writer is a person's terminal.
+func isInteractive(stream any) bool {
+	f, ok := stream.(*os.File)
 	return ok && isatty.IsTerminal(f.Fd())
 }
 

@@ -26,7 +26,7 @@ type Config struct {
 	OpsAddr             string        `default:"127.0.0.1:9090" help:"Operations listener: livez, readyz, metrics."`
 	MaxStale            time.Duration `default:"15s" help:"Maximum staleness of an answer from the cache. From 30ms to 1h."`
 	HeartbeatInterval   time.Duration `default:"1s" help:"How often an instance writes its heartbeat. Its round trip through the change stream proves that answers from the cache are fresh. From 10ms to a third of max-stale."`
-	CacheSize           int           `default:"512" help:"Maximum size of the cache in MiB, at least 3."`
+	CacheSize           int           `default:"512" help:"Maximum size of the cache in MiB, at least 3. A MiB holds about 1800 keys of ordinary size (260 bytes), or 3700 with --preload off. keytail doctor says how many of your keys fit."`
 	Preload             string        `default:"auto" help:"Whether to load every key into the cache, so that an unknown key costs no read: auto (if they fit), on or off."`
 	AuditInterval       time.Duration `default:"1h" help:"How often the cache is compared with the database. From 1s to 24h."`
 	KeyPrefix           string        `default:"kt" help:"Prefix of keys that keytail creates. Only keys with this prefix must have a valid checksum."`
@@ -47,6 +47,7 @@ type Config struct {
 	HideCredentials     bool          `help:"Let Envoy remove the key from an allowed request (ext_authz over gRPC). Other proxies do that with their own configuration, see examples."`
 	DefaultScopes       []string      `placeholder:"SCOPE" help:"The scopes of a key whose document has no scopes (absent or null)."`
 	TrackUsage          bool          `default:"true" help:"Write last_used and usage_count of keys that were VALID, in the background, every 10s. Needs the privilege update on the collection. Disable it with --track-usage=false."`
+	RequireBinding      bool          `help:"Refuse a key that is bound to an organisation or a project (FORBIDDEN) if the request does not name it. Without it, such a request is for the key's own organisation and project."`
 	TLS                 TLSFiles      `embed:"" prefix:"tls-"`
 	OpsTLS              TLSFiles      `embed:"" prefix:"ops-tls-"`
 	AdminTLS            TLSFiles      `embed:"" prefix:"admin-tls-"`
@@ -72,6 +73,8 @@ type TLSFiles struct {
 type Policy struct {
 	Scopes           []string
 	OrgID, ProjectID string
+	// RequireOrg and RequireProject refuse a key that is bound if OrgID (ProjectID) is empty.
+	RequireOrg, RequireProject bool
 }
 
 // Mapping describes the documents of the collection: a field for each role, and
@@ -111,13 +114,20 @@ const devDatabase = "keytail"
 
 // Complete sets what depends on other settings: the database of the URI, a
 // heartbeat interval that fits max-stale, no field for active if there is none,
-// and, with --dev, defaults for a first try wherever nothing else was given.
+// no form where none was given (package keystore has the same defaults, and trusts
+// a form more that the operator gave), and, with --dev, defaults for a first try wherever nothing else was given.
 func (c *Config) Complete(given Given) {
 	if c.Database == "" {
 		c.Database = uriDatabase(c.MongoDBURI)
 	}
 	if !given["heartbeat-interval"] {
 		c.HeartbeatInterval = shorter(c.HeartbeatInterval, c.MaxStale)
+	}
+	if !given["map-active-form"] {
+		c.Map.ActiveForm = ""
+	}
+	if !given["map-expires-form"] {
+		c.Map.ExpiresForm = ""
 	}
 	if c.Map.ActiveForm == "always" && !given["map-active"] {
 		c.Map.Active = ""

@@ -52,7 +52,7 @@ func (r *fileReader) fields(node *yaml.Node, must string, use func(key, value *y
 
 func (r *fileReader) readPolicy(name string, node *yaml.Node) Policy {
 	var policy Policy
-	r.fields(node, "the policy "+name+" must be a mapping with scopes, org_id and project_id, or {} for any valid key", func(key, value *yaml.Node) {
+	r.fields(node, "the policy "+name+" must be a mapping with scopes, org_id, project_id, require_org and require_project, or {} for any valid key", func(key, value *yaml.Node) {
 		var err error
 		switch key.Value {
 		case "scopes":
@@ -61,8 +61,12 @@ func (r *fileReader) readPolicy(name string, node *yaml.Node) Policy {
 			policy.OrgID, err = readID(value)
 		case "project_id":
 			policy.ProjectID, err = readID(value)
+		case "require_org":
+			policy.RequireOrg, err = readBool(value)
+		case "require_project":
+			policy.RequireProject, err = readBool(value)
 		default:
-			r.problem(key.Line, "the policy %s has an unknown key %q; allowed are scopes, org_id and project_id", name, key.Value)
+			r.problem(key.Line, "the policy %s has an unknown key %q; allowed are scopes, org_id, project_id, require_org and require_project", name, key.Value)
 		}
 		if err != nil {
 			r.problem(value.Line, "the policy %s: %s %v", name, key.Value, err)
@@ -99,4 +103,11 @@ func readID(node *yaml.Node) (string, error) {
 		return "", errors.New("must be a string; put it in quotes")
 	}
 	return node.Value, apikey.ValidID(node.Value)
+}
+
+func readBool(node *yaml.Node) (bool, error) {
+	if node.Kind != yaml.ScalarNode || node.Tag != "!!bool" || node.Value != "true" && node.Value != "false" {
+		return false, errors.New("must be true or false, without quotes")
+	}
+	return node.Value == "true", nil
 }

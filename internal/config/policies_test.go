@@ -9,9 +9,11 @@ import (
 
 func TestPolicies(t *testing.T) {
 	c, _ := mustLoad(t, "--config", yamlFile(t,
-		"policies:", "  orders:", "    scopes: [orders:read, orders:list]", "    org_id: acme", "    project_id: '7'", "  anyone: {}"))
+		"policies:", "  orders:", "    scopes: [orders:read, orders:list]", "    org_id: acme", "    project_id: '7'", "  anyone: {}",
+		"  platform: {require_org: true, require_project: false}", "  live: {require_project: true}"))
 	want := map[string]Policy{
 		"orders": {Scopes: []string{"orders:read", "orders:list"}, OrgID: "acme", ProjectID: "7"}, "anyone": {},
+		"platform": {RequireOrg: true}, "live": {RequireProject: true},
 	}
 	if diff := cmp.Diff(want, c.Policies); diff != "" {
 		t.Error(diff)
@@ -41,6 +43,13 @@ func TestWrongPoliciesAreRefusedWithTheirLine(t *testing.T) {
 		"scope number":   {[]string{"policies: {a: {scopes: [7]}}"}, []string{"a scope must be a string; put it in quotes"}},
 		"id number":      {[]string{"policies: {a: {org_id: 7}}"}, []string{"the policy a: org_id must be a string; put it in quotes"}},
 		"empty id":       {[]string{"policies: {a: {project_id: ''}}"}, []string{"the policy a: project_id "}},
+		"bool as text":   {[]string{"policies: {a: {require_org: 'true'}}"}, []string{"the policy a: require_org must be true or false, without quotes"}},
+		"bool number":    {[]string{"policies:", "  a:", "    require_project: 1"}, []string{"line 3: the policy a: require_project must be true or false"}},
+		"bool in yes":    {[]string{"policies: {a: {require_org: yes}}"}, []string{"the policy a: require_org must be true or false"}},
+		"bool list":      {[]string{"policies: {a: {require_org: [true]}}"}, []string{"the policy a: require_org must be true or false"}},
+		"no bool":        {[]string{"policies: {a: {require_org: }}"}, []string{"the policy a: require_org must be true or false"}},
+		"bool twice":     {[]string{"policies:", "  a:", "    require_org: true", "    require_org: false"}, []string{`line 4: "require_org" is repeated`}},
+		"misspelt bool":  {[]string{"policies: {a: {require_orgs: true}}"}, []string{`the policy a has an unknown key "require_orgs"; allowed are scopes, org_id, project_id, require_org and require_project`}},
 		"merge":          {[]string{"policies: {a: {<<: {scopes: [x]}}}"}, []string{"a key must be plain text"}},
 		"alias":          {[]string{"policies: {a: &x {scopes: [x]}, b: *x}"}, []string{"the policy b must be a mapping"}},
 		"two mistakes":   {[]string{"policies:", "  a: {org: x}", "  b: {org: x}"}, []string{"line 2: the policy a", "line 3: the policy b"}},

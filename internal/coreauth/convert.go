@@ -7,7 +7,10 @@ import (
 
 // internalRequest converts a request to its internal form.
 func internalRequest(r *auth.Request) apikey.Request {
-	return apikey.Request{Scopes: r.Scopes, OrgID: r.OrgID, ProjectID: r.ProjectID, IP: r.IP, MinRevision: uint64(r.MinRevision)}
+	return apikey.Request{
+		Scopes: r.Scopes, OrgID: r.OrgID, ProjectID: r.ProjectID, RequireOrg: r.RequireOrg, RequireProject: r.RequireProject,
+		IP: r.IP, MinRevision: uint64(r.MinRevision),
+	}
 }
 
 // publicVerdict converts a verdict to its public form, with the error of an
@@ -16,6 +19,7 @@ func internalRequest(r *auth.Request) apikey.Request {
 func publicVerdict(v *apikey.Verdict) (auth.Verdict, error) {
 	verdict := auth.Verdict{
 		Code:      auth.Code(v.Code.String()),
+		Reason:    v.Reason.String(),
 		Key:       (*auth.Key)(v.Record),
 		Source:    auth.Source(v.Source.String()),
 		AsOf:      v.AsOf,

@@ -72,6 +72,7 @@ func (d *Daemon) newKeys(ctx context.Context) (*keyadmin.Admin, error) {
 	config := &d.Core.Config
 	keys, err := keyadmin.New(keyadmin.Config{
 		Store:        d.Core.Store,
+		Validator:    d.Core.Validator,
 		Audit:        mongoclient.Database(config.Client, config.StateDatabase).Collection(keyadmin.CollectionName),
 		Prefix:       config.KeyPrefix,
 		EnsureSchema: config.EnsureSchema,

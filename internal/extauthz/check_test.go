@@ -45,10 +45,14 @@ func TestEveryCode(t *testing.T) {
 		{"key-that-is-off", "DISABLED", 401, codes.Unauthenticated, invalid, nil},
 		{"key-that-ended", "EXPIRED", 401, codes.Unauthenticated, invalid, nil},
 		{"key-of-an-office", "FORBIDDEN", 403, codes.PermissionDenied, "", nil},
-		{"key-of-acme", "FORBIDDEN", 403, codes.PermissionDenied, "", nil},
+		{"key-of-acme", "FORBIDDEN", 403, codes.PermissionDenied, "", []string{"org_id", "emca"}},
+		{"key-of-acme", "FORBIDDEN", 403, codes.PermissionDenied, "", []string{"require_org", "true"}},
+		{"key-of-acme", "FORBIDDEN", 403, codes.PermissionDenied, "", []string{"org_id", "acme", "require_project", "true"}},
 		{keyRoot, "INSUFFICIENT_PERMISSIONS", 403, codes.PermissionDenied, challenge + `, error="insufficient_scope", scope="unused:scope"`, []string{"policy", "strict"}},
 		{"key-of-an-outage", "UNAVAILABLE", 503, codes.Unavailable, "", nil},
 		{keyRoot, "VALID", 200, codes.OK, "", []string{"policy", "orders"}},
+		{"key-of-acme", "VALID", 200, codes.OK, "", nil},
+		{"key-of-acme", "VALID", 200, codes.OK, "", []string{"require_org", "false", "require_project", "false"}},
 		{"key-of-acme", "VALID", 200, codes.OK, "", []string{"scope", "orders:read", "org_id", "acme", "project_id", "p1"}},
 	} {
 		answer := check(t, s, withRequirements(rawRequest("/a", "x-api-key", test.key), test.needs...))
@@ -199,6 +203,10 @@ func TestInvalidRequirementsAreRefused(t *testing.T) {
 		"101 scopes":                  {[]string{"scope", strings.TrimSuffix(strings.Repeat("a ", 101), " ")}, 400, "BAD_REQUEST"},
 		"an empty organisation":       {[]string{"scope", "orders:read", "org_id", ""}, 400, "BAD_REQUEST"},
 		"an empty project":            {[]string{"project_id", ""}, 400, "BAD_REQUEST"},
+		"a requirement as a number":   {[]string{"require_org", "1"}, 400, "BAD_REQUEST"},
+		"a requirement in capitals":   {[]string{"require_project", "True"}, 400, "BAD_REQUEST"},
+		"an empty requirement":        {[]string{"require_org", ""}, 400, "BAD_REQUEST"},
+		"a policy and a requirement":  {[]string{"policy", "open", "require_org", "true"}, 400, "BAD_REQUEST"},
 		"an id that would be a query": {[]string{"org_id", "a&scope=orders:read"}, 403, "FORBIDDEN"},
 	} {
 		answer := check(t, s, withRequirements(rawRequest("/a", "x-api-key", "key-of-acme"), test.extensions...))

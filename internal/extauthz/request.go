@@ -95,10 +95,12 @@ func hasComma(value string) bool { return strings.Contains(value, ",") }
 
 // The context_extensions that a route may have.
 const (
-	extensionPolicy  = "policy"
-	extensionScope   = "scope"
-	extensionOrg     = "org_id"
-	extensionProject = "project_id"
+	extensionPolicy         = "policy"
+	extensionScope          = "scope"
+	extensionOrg            = "org_id"
+	extensionProject        = "project_id"
+	extensionRequireOrg     = "require_org"
+	extensionRequireProject = "require_project"
 )
 
 // question reads the requirements from the route's context_extensions, which the
@@ -106,7 +108,7 @@ const (
 func (s *Server) question(extensions map[string]string) (forwardauth.Question, *forwardauth.QuestionError) {
 	if policy, found := extensions[extensionPolicy]; found {
 		if len(extensions) > 1 {
-			return forwardauth.Question{}, misconfigured("context_extensions must have either policy, or scope, org_id and project_id")
+			return forwardauth.Question{}, misconfigured("context_extensions must have either policy, or scope, org_id, project_id, require_org and require_project")
 		}
 		return s.authority.ByPolicy(policy)
 	}
@@ -116,10 +118,10 @@ func (s *Server) question(extensions map[string]string) (forwardauth.Question, *
 		case extensionScope:
 			// Not strings.Fields: the meaning of nothing, or of two spaces, is unclear.
 			needed[name] = strings.Split(value, " ")
-		case extensionOrg, extensionProject:
+		case extensionOrg, extensionProject, extensionRequireOrg, extensionRequireProject:
 			needed[name] = []string{value}
 		default:
-			return forwardauth.Question{}, misconfigured("context_extensions may have only policy, or scope (separated by spaces), org_id and project_id")
+			return forwardauth.Question{}, misconfigured("context_extensions may have only policy, or scope (separated by spaces), org_id, project_id, require_org and require_project")
 		}
 	}
 	return s.authority.ByQuery(needed.Encode())

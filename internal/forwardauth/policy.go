@@ -16,9 +16,12 @@ import (
 type Policy struct {
 	// Scopes must all be granted by the key.
 	Scopes []string
-	// OrgID and ProjectID are those of the request, which a bound key must match.
-	// Empty: the request has none, and a bound key is refused.
+	// OrgID and ProjectID are those of the request: a key that is bound to others is
+	// refused. Empty: the request names none, and is for the key's own.
 	OrgID, ProjectID string
+	// RequireOrg and RequireProject refuse a key that is bound if OrgID (ProjectID) is
+	// empty: only keys that are not bound pass.
+	RequireOrg, RequireProject bool
 }
 
 // policyName is unreserved in a URL, so that a name has only one spelling.
@@ -63,7 +66,10 @@ func requirementsOf(policies map[string]Policy) (map[string]apikey.Request, erro
 	for _, name := range slices.Sorted(maps.Keys(policies)) {
 		policy := policies[name]
 		mistakes = append(mistakes, CheckPolicy(name, policy))
-		prepared[name] = apikey.Request{Scopes: slices.Clone(policy.Scopes), OrgID: policy.OrgID, ProjectID: policy.ProjectID}
+		prepared[name] = apikey.Request{
+			Scopes: slices.Clone(policy.Scopes), OrgID: policy.OrgID, ProjectID: policy.ProjectID,
+			RequireOrg: policy.RequireOrg, RequireProject: policy.RequireProject,
+		}
 	}
 	return prepared, errors.Join(mistakes...)
 }

@@ -9,9 +9,11 @@ import (
 
 // The query parameters of forward-auth.
 const (
-	paramScope   = "scope"
-	paramOrg     = "org_id"
-	paramProject = "project_id"
+	paramScope          = "scope"
+	paramOrg            = "org_id"
+	paramProject        = "project_id"
+	paramRequireOrg     = "require_org"
+	paramRequireProject = "require_project"
 )
 
 // MaxScopes bounds the work for one request: each required scope is compared with
@@ -20,7 +22,16 @@ const MaxScopes = 100
 
 // isReservedParameter reports whether a query parameter is a requirement.
 func isReservedParameter(name string) bool {
-	return name == paramScope || name == paramOrg || name == paramProject
+	switch name {
+	case paramScope, paramOrg, paramProject, paramRequireOrg, paramRequireProject:
+		return true
+	}
+	return false
+}
+
+// ParseRequirements reads the requirements of a query that has nothing else.
+func ParseRequirements(query url.Values) (apikey.Request, *QuestionError) {
+	return parseRequirements(query, nil)
 }
 
 // parseRequirements reads forward-auth's query, which the proxy's configuration
@@ -37,9 +48,13 @@ func parseRequirements(query url.Values, sources []KeySource) (apikey.Request, *
 			req.OrgID, err = single(name, values)
 		case paramProject:
 			req.ProjectID, err = single(name, values)
+		case paramRequireOrg:
+			req.RequireOrg, err = trueOrFalse(name, values)
+		case paramRequireProject:
+			req.RequireProject, err = trueOrFalse(name, values)
 		default:
 			if !slices.Contains(sources, KeySource{kind: fromQuery, name: name}) {
-				err = badRequest("the query may have only scope (repeated), org_id and project_id")
+				err = badRequest("the query may have only scope (repeated), org_id, project_id, require_org and require_project")
 			}
 		}
 		if err != nil {
@@ -67,6 +82,14 @@ func single(name string, values []string) (string, *QuestionError) {
 		return "", badRequest(name + " must not be repeated")
 	}
 	return values[0], CheckID(name, values[0])
+}
+
+// trueOrFalse reads a value that must not be repeated and has one spelling.
+func trueOrFalse(name string, values []string) (bool, *QuestionError) {
+	if len(values) != 1 || values[0] != "true" && values[0] != "false" {
+		return false, badRequest(name + " must be true or false, and must not be repeated")
+	}
+	return values[0] == "true", nil
 }
 
 // CheckScopes checks the scopes that a request requires.

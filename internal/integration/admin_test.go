@@ -59,7 +59,8 @@ func testLifeOfAKey(t *testing.T, o *adminFixture, s shape) {
 	if record.UserID != user || record.Name != "first" || string(record.Metadata) != `{"plan":"pro"}` {
 		t.Errorf("record of the validator: got %+v", record)
 	}
-	o.mustHaveVerdict(text, made, apikey.Forbidden, apikey.Request{IP: addr("192.0.2.7")})
+	o.mustHaveVerdict(text, made, apikey.Valid, apikey.Request{IP: addr("192.0.2.7")})
+	o.mustHaveVerdict(text, made, apikey.Forbidden, apikey.Request{RequireOrg: true, IP: addr("192.0.2.7")})
 
 	path := "/v1/keys/" + id
 	got := o.mustCall(http.StatusOK, "GET", path, "")

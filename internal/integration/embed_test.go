@@ -266,7 +266,6 @@ func TestTheMiddlewareFollowsTheHTTPContract(t *testing.T) {
 			{unknown.text, 401, auth.NotFound},
 			{r.newKey(bson.E{Key: "is_active", Value: false}).text, 401, auth.Disabled},
 			{r.newKey(bson.E{Key: "expires_at", Value: time.Now().Add(-time.Hour)}).text, 401, auth.Expired},
-			{r.newKey(bson.E{Key: "org_id", Value: "o"}).text, 403, auth.Forbidden},
 			{r.newKey(bson.E{Key: "allowed_ips", Value: bson.A{"192.0.2.1"}}).text, 403, auth.Forbidden},
 			{lacking.text, 403, auth.InsufficientPermissions},
 			{good.text, 200, ""},

@@ -20,7 +20,8 @@ import (
 
 func TestAChangeByAnotherClientTakesEffect(t *testing.T) {
 	mongotest.EachScope(t, func(t *testing.T, s *mongotest.Server) {
-		r := start(t, s)
+		// The requests name no organisation.
+		r := start(t, s, func(c *daemon.Config) { c.RequireBinding = true })
 		cases := []struct {
 			name   string
 			change func(k key)

@@ -151,18 +151,7 @@ func (s Schema) encodeNetworks(e *edit, networks *[]netip.Prefix) error {
 }
 
 func (s Schema) encodeExpiry(e *edit, at *time.Time) error {
-	return encodeRole(e, s.ExpiresAt, "an expiry", "map-expires-at", at, at != nil && at.IsZero(), func(at time.Time) any {
-		switch s.ExpiresForm {
-		case ExpiresUnix:
-			// Whole seconds, rounded down: a key never lives longer than
-			// requested.
-			return at.Unix()
-		case ExpiresUnixMilli:
-			return at.UnixMilli()
-		case ExpiresDate:
-		}
-		return bson.NewDateTimeFromTime(at)
-	})
+	return encodeRole(e, s.ExpiresAt, "an expiry", "map-expires-at", at, at != nil && at.IsZero(), s.ExpiresForm.stored)
 }
 
 func (s Schema) encodeMetadata(e *edit, metadata *json.RawMessage) error {

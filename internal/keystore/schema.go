@@ -13,7 +13,8 @@ const idField = "_id"
 // field for each role, and the form of the roles that have several. If an
 // optional role has no name, the collection has no such field. The zero value
 // is not valid: begin with DefaultSchema. The zero value of a form is the first
-// of its list.
+// of its list, which nobody asked for: keytail checks it against the documents
+// and the names of the fields more strictly than a form that was given.
 type Schema struct {
 	// Collection contains one document per key.
 	Collection string
@@ -79,7 +80,6 @@ func DefaultSchema() Schema {
 		HashAlgorithm: apikey.SHA256,
 		HashEncoding:  HashHex,
 		Active:        "is_active",
-		ActiveForm:    ActiveBoolean,
 		UserID:        "user_id",
 		UserIDForm:    IDString,
 		OrgID:         "org_id",
@@ -91,7 +91,6 @@ func DefaultSchema() Schema {
 		ScopesForm:    ScopesArray,
 		AllowedIPs:    "allowed_ips",
 		ExpiresAt:     "expires_at",
-		ExpiresForm:   ExpiresDate,
 		Metadata:      "metadata",
 		KeyPrefix:     "key_prefix",
 		CreatedAt:     "created_at",

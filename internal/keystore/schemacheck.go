@@ -27,6 +27,7 @@ func (s Schema) CheckMapping() error {
 		valid("map-org-id-form", s.OrgIDForm, IDForms()),
 		valid("map-project-id-form", s.ProjectIDForm, IDForms()),
 		s.checkHashAfter(),
+		s.checkActiveName(),
 	}
 	taken := make(map[string]field)
 	for _, f := range s.fields() {
@@ -94,6 +95,8 @@ type field struct {
 // own error message.
 const roleHash = "the hash"
 
+const roleExpiry = "the expiry"
+
 func (s Schema) fields() []field {
 	return []field{
 		{roleHash, s.Hash, "map-hash", required, breaks},
@@ -104,7 +107,7 @@ func (s Schema) fields() []field {
 		{"the name", s.Name, "map-name", optional, harmless},
 		{"the scopes", s.Scopes, "map-scopes", optional, s.scopesAbsence()},
 		{"the allowed IPs", s.AllowedIPs, "map-allowed-ips", optional, widens},
-		{"the expiry", s.ExpiresAt, "map-expires-at", optional, widens},
+		{roleExpiry, s.ExpiresAt, "map-expires-at", optional, widens},
 		{"the metadata", s.Metadata, "map-metadata", optional, harmless},
 		{"the key prefix", s.KeyPrefix, "map-key-prefix", optional, harmless},
 		{"the creation time", s.CreatedAt, "map-created-at", optional, harmless},

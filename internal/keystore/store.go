@@ -60,6 +60,8 @@ type Store struct {
 	found atomic.Pointer[otherTypes]
 	// surveyWithin is startSurveyWithin. A test may change it.
 	surveyWithin time.Duration
+	// surveyBytes is maxSurveyBytes. A test may change it.
+	surveyBytes int
 	defects
 }
 
@@ -86,6 +88,7 @@ func New(cfg Config) (*Store, error) {
 		logger:        cfg.Logger.Named("keystore"),
 
 		surveyWithin: startSurveyWithin,
+		surveyBytes:  maxSurveyBytes,
 	}
 	s.keys = s.database.Collection(cfg.Schema.Collection)
 	if !guard.Majority {

@@ -152,6 +152,12 @@ func serverReplies(err error) []bson.Raw {
 			all = append(all, e.Raw)
 		}
 	}
+	var bulk mongo.BulkWriteException
+	if errors.As(err, &bulk) {
+		for _, e := range bulk.WriteErrors {
+			all = append(all, e.Raw)
+		}
+	}
 	return all
 }
 

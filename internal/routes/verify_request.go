@@ -142,12 +142,16 @@ func (q *verifyRequest) readField(name string, value gjson.Result) (err *callerE
 		q.OrgID, err = readID(name, value)
 	case "project_id":
 		q.ProjectID, err = readID(name, value)
+	case "require_org":
+		q.RequireOrg, err = readBool(name, value)
+	case "require_project":
+		q.RequireProject, err = readBool(name, value)
 	case "ip":
 		q.IP, err = readIP(value)
 	case "min_revision":
 		q.MinRevision, err = readRevision(name, value)
 	default:
-		err = badRequest("the body may have only the fields key, scopes, org_id, project_id, ip and min_revision")
+		err = badRequest("the body may have only the fields key, scopes, org_id, project_id, require_org, require_project, ip and min_revision")
 	}
 	return err
 }
@@ -157,6 +161,15 @@ func readString(name string, value gjson.Result) (string, *callerError) {
 		return "", badRequest(name + " must be a string")
 	}
 	return value.Str, nil
+}
+
+// readBool reads true or false: a client that sends 1 or "true" may mean something
+// else.
+func readBool(name string, value gjson.Result) (bool, *callerError) {
+	if !value.IsBool() {
+		return false, badRequest(name + " must be true or false")
+	}
+	return value.Bool(), nil
 }
 
 func readID(name string, value gjson.Result) (string, *callerError) {
@@ -195,6 +208,10 @@ func readIP(value gjson.Result) (netip.Addr, *callerError) {
 	if problem != nil {
 		return netip.Addr{}, problem
 	}
+	return parseIP(text)
+}
+
+func parseIP(text string) (netip.Addr, *callerError) {
 	addr, err := netip.ParseAddr(text)
 	if err != nil || addr.Zone() != "" {
 		return netip.Addr{}, badRequest("ip must be an IPv4 or IPv6 address without a zone")

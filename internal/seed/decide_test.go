@@ -65,7 +65,7 @@ func TestSampleKeysCoverAllKinds(t *testing.T) {
 			got["allow-list"]++
 		}
 	}
-	want := map[string]int{"VALID": 105, "EXPIRED": 31, "DISABLED": 21, "FORBIDDEN": 43, "org": 32, "project": 16, "allow-list": 11}
+	want := map[string]int{"VALID": 137, "EXPIRED": 31, "DISABLED": 21, "FORBIDDEN": 11, "org": 32, "project": 16, "allow-list": 11}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("kinds of sample keys (-want +got):\n%s", diff)
 	}

@@ -249,12 +249,12 @@ func published() []publishedKey {
 		}},
 		{"disabled", "disabled", "", fields{name: "leaked in a log", scopes: orders, disabled: true}, []Ask{{Code: "DISABLED"}}},
 		{"org", "bound to one organisation", "", fields{name: "acme", scopes: orders, org: "org_acme"}, []Ask{
-			{OrgID: "org_acme", Code: "VALID"}, {OrgID: "org_other", Code: "FORBIDDEN"}, {Code: "FORBIDDEN"},
+			{OrgID: "org_acme", Code: "VALID"}, {OrgID: "org_other", Code: "FORBIDDEN"}, {Code: "VALID"}, {RequireOrg: true, Code: "FORBIDDEN"},
 		}},
 		{"project", "bound to an organisation and one of its projects", "", fields{name: "acme staging", scopes: orders, org: "org_acme", project: "project_staging"}, []Ask{
 			{OrgID: "org_acme", ProjectID: "project_staging", Code: "VALID"},
 			{OrgID: "org_acme", ProjectID: "project_live", Code: "FORBIDDEN"},
-			{OrgID: "org_acme", Code: "FORBIDDEN"},
+			{OrgID: "org_acme", Code: "VALID"},
 		}},
 		{"office", "allowed from two networks only", "", fields{name: "office", scopes: orders, allowedIPs: []string{"203.0.113.0/24", "2001:db8::/32"}}, []Ask{
 			{IP: office, Code: "VALID"}, {IP: elsewhere, Code: "FORBIDDEN"}, {Code: "FORBIDDEN"},

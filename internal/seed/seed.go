@@ -40,17 +40,19 @@ type Example struct {
 
 // Ask is one request with an example key, and its verdict. Zero fields are not sent.
 type Ask struct {
-	Scopes    []string   `json:"scopes,omitempty"`
-	OrgID     string     `json:"org_id,omitempty"`
-	ProjectID string     `json:"project_id,omitempty"`
-	IP        netip.Addr `json:"ip,omitzero"`
+	Scopes    []string `json:"scopes,omitempty"`
+	OrgID     string   `json:"org_id,omitempty"`
+	ProjectID string   `json:"project_id,omitempty"`
+	// RequireOrg makes a bound key FORBIDDEN if OrgID is empty.
+	RequireOrg bool       `json:"require_org,omitempty"`
+	IP         netip.Addr `json:"ip,omitzero"`
 	// Code is the verdict's code as apikey.Code spells it.
 	Code string `json:"code"`
 }
 
 // Request returns the request in the form that apikey.Decide takes.
 func (a Ask) Request() *apikey.Request {
-	return &apikey.Request{Scopes: a.Scopes, OrgID: a.OrgID, ProjectID: a.ProjectID, IP: a.IP}
+	return &apikey.Request{Scopes: a.Scopes, OrgID: a.OrgID, ProjectID: a.ProjectID, RequireOrg: a.RequireOrg, IP: a.IP}
 }
 
 // Documents returns the sample documents in the layout of keystore's default

@@ -142,6 +142,9 @@ func askText(ask Ask) string {
 	if ask.ProjectID != "" {
 		parts = append(parts, "project "+ask.ProjectID)
 	}
+	if ask.RequireOrg {
+		parts = append(parts, "an org required")
+	}
 	if ask.IP.IsValid() {
 		parts = append(parts, "from "+ask.IP.String())
 	}

@@ -65,6 +65,9 @@ type Config struct {
 	// KeyPrefix is the prefix of keys that keytail generates. Empty:
 	// apikey.DefaultPrefix.
 	KeyPrefix string
+	// RequireBinding refuses a key that is bound if the request does not name what it
+	// is for.
+	RequireBinding bool
 	// Usage selects whether the use of keys is written. Empty: UsageWrite.
 	Usage UsageMode
 	// Logger: nil is silent.

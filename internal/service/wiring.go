@@ -103,7 +103,7 @@ func Wire(config Config) (*Service, error) {
 		return nil, err
 	}
 	if s.Validator, err = validator.New(validator.Config{
-		Cache: cache, Store: store, Prefix: config.KeyPrefix, Hasher: store.Hasher(), Usage: recorder, Heartbeater: s.Heartbeater,
+		Cache: cache, Store: store, Prefix: config.KeyPrefix, Hasher: store.Hasher(), RequireBinding: config.RequireBinding, Usage: recorder, Heartbeater: s.Heartbeater,
 		MaxReads: config.MaxReads, Logger: logger, Registerer: registerer,
 	}); err != nil {
 		return nil, err

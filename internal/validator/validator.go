@@ -64,6 +64,9 @@ type Config struct {
 	// Prefix is the prefix of the keys that keytail generates; the checksum of
 	// keys with it is verified. Empty: apikey.DefaultPrefix.
 	Prefix string
+	// RequireBinding makes every request one that must name its organisation and
+	// its project: without them, a key that is bound is FORBIDDEN.
+	RequireBinding bool
 	// Hasher hashes the texts of the collection's keys. Zero: SHA-256 of the whole
 	// text.
 	Hasher apikey.Hasher
@@ -204,11 +207,7 @@ func (v *Validator) validate(ctx context.Context, text string, request *apikey.R
 	if err != nil {
 		return apikey.Verdict{Code: apikey.Malformed}
 	}
-	needed := clustertime.Time(request.MinRevision)
-	if answer, ok := v.config.Cache.Get(hash); ok && answer.Revision >= needed {
-		return v.decide(&answer, apikey.SourceCache, request)
-	}
-	answer, source, err := v.read(ctx, hash, needed)
+	answer, source, err := v.find(ctx, hash, clustertime.Time(request.MinRevision))
 	if errors.Is(err, errRevisionAhead) {
 		v.metrics.ahead.Inc()
 		return apikey.Verdict{Code: apikey.Unavailable, Problem: apikey.RevisionAhead}
@@ -217,11 +216,24 @@ func (v *Validator) validate(ctx context.Context, text string, request *apikey.R
 		v.metrics.unavailable(err)
 		return apikey.Verdict{Code: apikey.Unavailable}
 	}
-	return v.decide(&answer, source, request)
+	verdict := v.decide(&answer, source, request)
+	if verdict.Code == apikey.Valid && v.config.Usage != nil {
+		v.config.Usage.Record(answer.ID, answer.Now)
+	}
+	return verdict
 }
 
-// decide makes the verdict of an answer, and records a use of the key. The
-// expiry is compared with the time at which the answer was given.
+// find answers from the cache or, on a miss, from the database. The answer
+// contains every change up to needed.
+func (v *Validator) find(ctx context.Context, hash apikey.Hash, needed clustertime.Time) (keycache.Answer, apikey.Source, error) {
+	if answer, ok := v.config.Cache.Get(hash); ok && answer.Revision >= needed {
+		return answer, apikey.SourceCache, nil
+	}
+	return v.read(ctx, hash, needed)
+}
+
+// decide makes the verdict of an answer. The expiry is compared with the time at
+// which the answer was given.
 func (v *Validator) decide(answer *keycache.Answer, source apikey.Source, request *apikey.Request) apikey.Verdict {
 	verdict := apikey.Verdict{
 		Code:      apikey.NotFound,
@@ -232,10 +244,18 @@ func (v *Validator) decide(answer *keycache.Answer, source apikey.Source, reques
 	}
 	if answer.Found {
 		verdict.Record = answer.Record
-		verdict.Code = apikey.Decide(answer.Record, request, answer.Now)
-	}
-	if verdict.Code == apikey.Valid && v.config.Usage != nil {
-		v.config.Usage.Record(answer.ID, answer.Now)
+		required := v.Required(request)
+		verdict.Code = apikey.Decide(answer.Record, &required, answer.Now)
+		verdict.Reason = apikey.ReasonFor(verdict.Code, answer.Record, &required)
 	}
 	return verdict
+}
+
+// Required returns the request that is decided in place of request: the same,
+// with what the configuration requires of all of them.
+func (v *Validator) Required(request *apikey.Request) apikey.Request {
+	required := *request
+	required.RequireOrg = required.RequireOrg || v.config.RequireBinding
+	required.RequireProject = required.RequireProject || v.config.RequireBinding
+	return required
 }

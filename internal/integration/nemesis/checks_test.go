@@ -93,7 +93,7 @@ func (a *testbed) databaseState(subjects []subject) (map[string]apikey.Code, err
 	byHash := map[apikey.Hash]apikey.Code{}
 	for _, raw := range documents {
 		d := keystore.DefaultSchema().Decode(raw)
-		byHash[d.Hash] = apikey.Decide(&d.Record, &apikey.Request{Scopes: []string{"read"}}, time.Now())
+		byHash[d.Hash] = apikey.Decide(&d.Record, everyRequest(), time.Now())
 	}
 	result := map[string]apikey.Code{}
 	for _, s := range subjects {

@@ -286,7 +286,7 @@ func (a *workload) settle(ctx context.Context, s *slot) {
 // conditionOf returns the condition of a document that was read.
 func conditionOf(record *apikey.Record) condition {
 	// Long ago: a later time is a real expiry.
-	c := condition{state: apikey.Decide(record, &apikey.Request{Scopes: []string{"read"}}, time.Unix(0, 0))}
+	c := condition{state: apikey.Decide(record, everyRequest(), time.Unix(0, 0))}
 	if c.state != apikey.Valid || record.ExpiresAt.IsZero() {
 		return c
 	}
