@@ -32,7 +32,7 @@ func (c *keysRevokeCommand) run(ctx context.Context, p process, wrong error) int
 	wrong = errors.Join(wrong, c.check(p), c.waitFlags.check(p))
 	var key string
 	if wrong == nil && c.KeyFile != "" {
-		if key, wrong = readKey(ctx, p, c.KeyFile); stopped(ctx, wrong) {
+		if key, wrong = readKey(ctx, p, c.KeyFile, keyPrompt); stopped(ctx, wrong) {
 			return fail(p.stderr, exitFailure, errors.New("interrupted"))
 		}
 		if wrong == nil && key == "" {

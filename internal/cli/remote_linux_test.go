@@ -10,6 +10,9 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/keytail/keytail/internal/devmongo"
+	"github.com/keytail/keytail/internal/mongotest"
+
 	"github.com/keytail/keytail/internal/testprogram"
 )
 
@@ -103,5 +106,23 @@ func TestRevokeOfAnOwnerAsks(t *testing.T) {
 	_, _ = io.WriteString(keyboard, "kt_typed\n")
 	if code := r.wait(t); code != exitOK || !strings.Contains(strings.Join(f.seenRequests(), ""), `{"key":"kt_typed"}`) {
 		t.Errorf("got exit code %d, %s", code, r.stderr)
+	}
+}
+
+// TestTheKnownKeyIsPromptedFor on a terminal, which does not echo it. Enter alone means
+// that there is none.
+func TestTheKnownKeyIsPromptedFor(t *testing.T) {
+	server := mongotest.StartDevmongo(t, devmongo.Config{})
+	a := newAdopter(t, &server.Server, "tokens")
+	documents, good, _ := trialTokens(2501)
+	a.insert(documents)
+	keyboard, terminal := testprogram.OpenTerminal(t)
+	for typed, want := range map[string]string{"\n": "and by which algorithm, cannot be seen", good + "\n": "its verdict is VALID, as expected"} {
+		r := start(a.proposeArgs("--collection=tokens"), Deps{Stdin: terminal})
+		awaitShowing(t, terminal, false)
+		_, _ = io.WriteString(keyboard, typed)
+		if code := r.wait(t); code != exitOK || !strings.Contains(r.stdout.String()+r.stderr.String(), want) || !echoes(t, terminal) {
+			t.Errorf("got exit code %d, want %q\n%s%s", code, want, r.stdout, r.stderr)
+		}
 	}
 }

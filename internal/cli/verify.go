@@ -44,7 +44,7 @@ func (c *verifyCommand) run(ctx context.Context, p process, wrong error) int {
 	wrong = errors.Join(wrong, c.checkIDs())
 	var key string
 	if wrong == nil {
-		key, wrong = readKey(ctx, p, c.KeyFile)
+		key, wrong = readKey(ctx, p, c.KeyFile, keyPrompt)
 		if stopped(ctx, wrong) {
 			return fail(p.stderr, exitFailure, errors.New("interrupted"))
 		}
@@ -94,9 +94,12 @@ func (s *session) verdict(v *adminclient.Verdict, quiet bool) {
 	}...)
 }
 
-// readKey reads a key from a file, or from standard input if file is "" or "-". No
-// error contains any part of it.
-func readKey(ctx context.Context, p process, file string) (string, error) {
+// keyPrompt asks a person for a key.
+const keyPrompt = "key: "
+
+// readKey reads a key from a file, or from standard input if file is "" or "-", where
+// a person sees the prompt. No error contains any part of it.
+func readKey(ctx context.Context, p process, file, prompt string) (string, error) {
 	var content []byte
 	var err error
 	switch stdin := p.stdin(); {
@@ -104,7 +107,7 @@ func readKey(ctx context.Context, p process, file string) (string, error) {
 		content, err = secretfile.Read(file)
 		err = ofFlag("key-file", err)
 	case isTTY(stdin):
-		content, err = promptHidden(ctx, p.stderr, int(stdin.(*os.File).Fd()))
+		content, err = promptHidden(ctx, p.stderr, int(stdin.(*os.File).Fd()), prompt)
 	default:
 		content, err = io.ReadAll(io.LimitReader(stdin, maxKeyText+1))
 	}
@@ -119,7 +122,7 @@ func readKey(ctx context.Context, p process, file string) (string, error) {
 
 // promptHidden reads a line that the terminal does not show. Ctrl-C ends it and
 // restores the terminal.
-func promptHidden(ctx context.Context, stderr io.Writer, terminal int) ([]byte, error) {
+func promptHidden(ctx context.Context, stderr io.Writer, terminal int, prompt string) ([]byte, error) {
 	before, err := term.GetState(terminal)
 	if err != nil {
 		return nil, err
@@ -129,7 +132,7 @@ func promptHidden(ctx context.Context, stderr io.Writer, terminal int) ([]byte, 
 		err     error
 	}
 	read := make(chan line, 1)
-	_, _ = fmt.Fprint(stderr, "key: ")
+	_, _ = fmt.Fprint(stderr, prompt)
 	// A read from a terminal cannot be interrupted: the process ends first.
 	go func() {
 		content, err := term.ReadPassword(terminal)
