@@ -19,7 +19,7 @@ import (
 // ends. Reads of single documents log the first ten documents by _id, and then
 // at most one line a minute with the number of reads since the last line.
 const (
-	maxLogged     = 10
+	maxLogged    = 10
 	logCountEach = time.Minute
 )
 
