@@ -26,7 +26,7 @@ type Config struct {
 	OpsAddr             string        `default:"127.0.0.1:9090" help:"Operations listener: livez, readyz, metrics."`
 	MaxStale            time.Duration `default:"15s" help:"Maximum staleness of an answer from the cache. From 30ms to 1h."`
 	HeartbeatInterval   time.Duration `default:"1s" help:"How often an instance writes its heartbeat. Its round trip through the change stream proves that answers from the cache are fresh. From 10ms to a third of max-stale."`
-	CacheSize           int           `default:"512" help:"Maximum size of the cache in MiB, at least 3. A MiB holds about 1800 keys of ordinary size (260 bytes), or 3700 with --preload off. keytail doctor says how many of your keys fit."`
+	CacheSize           int           `default:"512" help:"Maximum size of the cache in MiB, at least 3. A MiB holds at least 1800 keys of ordinary size (260 bytes), or 3700 with --preload off. keytail doctor says how many of your keys fit."`
 	Preload             string        `default:"auto" help:"Whether to load every key into the cache, so that an unknown key costs no read: auto (if they fit), on or off."`
 	AuditInterval       time.Duration `default:"1h" help:"How often the cache is compared with the database. From 1s to 24h."`
 	ExpiryNotice        time.Duration `default:"336h" help:"How long before its expiry a key is counted by keytail_keys_expiring and reported by an event, 14 days by default. From 1h to 8760h."`
