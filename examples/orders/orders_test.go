@@ -98,8 +98,10 @@ func TestStreamEndsWithItsKey(t *testing.T) {
 		"expired":           (*keytailtest.Validator).Expire,
 		"deleted":           (*keytailtest.Validator).Delete,
 		"without the scope": func(keys *keytailtest.Validator, key string) { keys.SetScopes(key, "orders:write") },
-		"moved":             func(keys *keytailtest.Validator, key string) { keys.Change(key, func(k *auth.Key) { k.OrgID = "acme" }) },
-		"outage":            func(keys *keytailtest.Validator, _ string) { keys.Outage() },
+		"moved": func(keys *keytailtest.Validator, key string) {
+			keys.Change(key, func(k *auth.Key) { k.OrgID = "acme" })
+		},
+		"outage": func(keys *keytailtest.Validator, _ string) { keys.Outage() },
 	} {
 		t.Run(name, func(t *testing.T) {
 			url, keys := api(t)
