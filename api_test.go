@@ -61,7 +61,7 @@ func TestEveryFieldOfAConfigReachesTheCore(t *testing.T) {
 	config := Config{
 		Client: &mongo.Client{}, Database: "app", Collection: "keys", DefaultScopes: []string{"read"}, StreamScope: StreamCollection,
 		StateDatabase: "state", EnsureSchema: true, MaxStale: 1, HeartbeatInterval: 2, InstanceName: "one", MaxReads: 3, CacheSizeMiB: 4,
-		Preload: PreloadOn, AuditInterval: 5, KeyPrefix: "kt", RequireBinding: true, Usage: UsageOff, Registerer: prometheus.NewRegistry(), Version: "v1",
+		Preload: PreloadOn, AuditInterval: 5, ExpiryNotice: 6, KeyPrefix: "kt", RequireBinding: true, HashSecret: []byte("pepper"), Usage: UsageOff, Registerer: prometheus.NewRegistry(), Version: "v1",
 	}
 	core := config.internal()
 	if core.Schema.Collection != config.Collection || !slices.Equal(core.Schema.DefaultScopes, config.DefaultScopes) {
@@ -72,6 +72,10 @@ func TestEveryFieldOfAConfigReachesTheCore(t *testing.T) {
 		name := got.Type().Field(i).Name
 		switch {
 		case name == "Schema" || name == "Logger" || name == "Registerer": // New converts them
+		case name == "HashSecret": // it is not shown
+			if string(core.HashSecret) != string(config.HashSecret) || config.HashSecret == nil {
+				t.Errorf("%s is %q in the core", name, core.HashSecret)
+			}
 		case given.FieldByName(name).IsZero():
 			t.Errorf("this test does not set Config.%s", name)
 		case fmt.Sprint(got.Field(i)) != fmt.Sprint(given.FieldByName(name)):

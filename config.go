@@ -67,6 +67,10 @@ type Config struct {
 	Collection string
 	// Mapping defines which field of a document has which role. Zero: DefaultMapping.
 	Mapping Mapping
+	// HashSecret is the secret (the "pepper") under which the hashes of the keys were
+	// made with HashHMACSHA256, as the bytes that the program which made them used; at
+	// least 16 are recommended. Nil: none, for HashSHA256.
+	HashSecret Secret
 	// DefaultScopes are the scopes of a key whose document has none (absent or null).
 	// Nil: none.
 	DefaultScopes []string
@@ -99,6 +103,9 @@ type Config struct {
 	// AuditInterval is the time between two scans that compare the cache with the
 	// database, 1 s to 24 h. Zero: 1 h.
 	AuditInterval time.Duration
+	// ExpiryNotice is how long before its expiry a key counts in the metric
+	// keytail_keys_expiring, 1 h to 365 days. Zero: 14 days.
+	ExpiryNotice time.Duration
 	// KeyPrefix is the prefix of keys that keytail generates, 1 to 16 characters of a-z
 	// and 0-9; only the checksum of keys with this prefix is verified. Empty: "kt".
 	KeyPrefix string
@@ -131,6 +138,7 @@ func (c *Config) internal() service.Config {
 		Client:            c.Client,
 		Database:          c.Database,
 		Schema:            c.Mapping.schema(collection, c.DefaultScopes),
+		HashSecret:        c.HashSecret,
 		StreamScope:       changestream.Scope(c.StreamScope),
 		StateDatabase:     c.StateDatabase,
 		EnsureSchema:      c.EnsureSchema,
@@ -141,6 +149,7 @@ func (c *Config) internal() service.Config {
 		CacheSizeMiB:      c.CacheSizeMiB,
 		Preload:           preload.Mode(c.Preload),
 		AuditInterval:     c.AuditInterval,
+		ExpiryNotice:      c.ExpiryNotice,
 		KeyPrefix:         c.KeyPrefix,
 		RequireBinding:    c.RequireBinding,
 		Usage:             service.UsageMode(c.Usage),

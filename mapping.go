@@ -1,6 +1,19 @@
 package keytail
 
-import "github.com/keytail/keytail/internal/keystore"
+import (
+	"github.com/keytail/keytail/internal/apikey"
+	"github.com/keytail/keytail/internal/keystore"
+)
+
+// HashAlgorithm is how a key's text becomes its hash.
+type HashAlgorithm string
+
+// The algorithms.
+const (
+	HashSHA256 HashAlgorithm = "sha256"
+	// HashHMACSHA256 is HMAC-SHA256 (RFC 2104) under Config.HashSecret.
+	HashHMACSHA256 HashAlgorithm = "hmac-sha256"
+)
 
 // HashEncoding is how the hash of a key is written in its document.
 type HashEncoding string
@@ -52,8 +65,8 @@ const (
 	ExpiresUnixMS ExpiresForm = "unix-ms"
 )
 
-// IDForm is the type of the ids of users, organisations and projects where keytail
-// writes them. It reads all of these types.
+// IDForm is the type of the ids of a role (users, organisations, projects) where
+// keytail writes them. It reads all of these types.
 type IDForm string
 
 // The types of ids.
@@ -71,8 +84,11 @@ const (
 // name is a role that the collection does not have, so begin with DefaultMapping and
 // change what is different. The zero value of a form is its default.
 type Mapping struct {
-	// Hash is the field of the SHA-256 hash of the key. Required, with a unique index.
+	// Hash is the field of the hash of the key. Required, with a unique index.
 	Hash string
+	// HashAlgorithm is how the hash was made. Empty: HashSHA256. HashHMACSHA256 needs
+	// Config.HashSecret.
+	HashAlgorithm HashAlgorithm
 	// HashEncoding is how the hash is written. Empty: HashHex.
 	HashEncoding HashEncoding
 	// HashAfter is the beginning of each key that is not hashed; a key without it is
@@ -81,14 +97,20 @@ type Mapping struct {
 	// Active is the field that switches a key off. Required, except that it must be
 	// empty with ActiveAlways.
 	Active string
-	// ActiveForm is what that field means. Empty: ActiveBoolean.
+	// ActiveForm is what that field means. Empty: ActiveBoolean, unless the field's
+	// name says the opposite (revoked, isDisabled) or no key can be used: then New
+	// returns an error, and a form that is not empty is the answer to it.
 	ActiveForm ActiveForm
 	// UserID is the field of the user that the key belongs to. Required.
 	UserID string
+	// UserIDForm is the type of its ids where keytail writes them. Empty: IDString.
+	UserIDForm IDForm
 	// OrgID and ProjectID are the fields of the organisation and the project that the
-	// key is bound to. Optional.
-	OrgID     string
-	ProjectID string
+	// key is bound to. Optional. Their forms are as UserIDForm.
+	OrgID         string
+	OrgIDForm     IDForm
+	ProjectID     string
+	ProjectIDForm IDForm
 	// Name is the field of the key's name. Optional.
 	Name string
 	// Scopes is the field of the key's scopes. Optional: without it each key has
@@ -102,7 +124,8 @@ type Mapping struct {
 	// ExpiresAt is the field of the time at which the key expires. Optional: without
 	// it no key expires.
 	ExpiresAt string
-	// ExpiresForm is how it is written. Empty: ExpiresDate.
+	// ExpiresForm is how it is written. Empty: ExpiresDate, unless no key can be used:
+	// then New returns an error, and a form that is not empty is the answer to it.
 	ExpiresForm ExpiresForm
 	// Metadata is the field of a document that is passed on. Optional.
 	Metadata string
@@ -112,8 +135,6 @@ type Mapping struct {
 	CreatedAt  string
 	LastUsed   string
 	UsageCount string
-	// IDForm is the type of ids that keytail writes. Empty: IDString.
-	IDForm IDForm
 }
 
 // DefaultMapping is the mapping of a collection whose documents look like the sample
@@ -121,26 +142,29 @@ type Mapping struct {
 func DefaultMapping() Mapping {
 	s := keystore.DefaultSchema()
 	return Mapping{
-		Hash:         s.Hash,
-		HashEncoding: HashEncoding(s.HashEncoding),
-		HashAfter:    s.HashAfter,
-		Active:       s.Active,
-		ActiveForm:   ActiveForm(s.ActiveForm),
-		UserID:       s.UserID,
-		OrgID:        s.OrgID,
-		ProjectID:    s.ProjectID,
-		Name:         s.Name,
-		Scopes:       s.Scopes,
-		ScopesForm:   ScopesForm(s.ScopesForm),
-		AllowedIPs:   s.AllowedIPs,
-		ExpiresAt:    s.ExpiresAt,
-		ExpiresForm:  ExpiresForm(s.ExpiresForm),
-		Metadata:     s.Metadata,
-		KeyPrefix:    s.KeyPrefix,
-		CreatedAt:    s.CreatedAt,
-		LastUsed:     s.LastUsed,
-		UsageCount:   s.UsageCount,
-		IDForm:       IDForm(s.IDForm),
+		Hash:          s.Hash,
+		HashAlgorithm: HashAlgorithm(s.HashAlgorithm),
+		HashEncoding:  HashEncoding(s.HashEncoding),
+		HashAfter:     s.HashAfter,
+		Active:        s.Active,
+		ActiveForm:    ActiveForm(s.ActiveForm),
+		UserID:        s.UserID,
+		UserIDForm:    IDForm(s.UserIDForm),
+		OrgID:         s.OrgID,
+		OrgIDForm:     IDForm(s.OrgIDForm),
+		ProjectID:     s.ProjectID,
+		ProjectIDForm: IDForm(s.ProjectIDForm),
+		Name:          s.Name,
+		Scopes:        s.Scopes,
+		ScopesForm:    ScopesForm(s.ScopesForm),
+		AllowedIPs:    s.AllowedIPs,
+		ExpiresAt:     s.ExpiresAt,
+		ExpiresForm:   ExpiresForm(s.ExpiresForm),
+		Metadata:      s.Metadata,
+		KeyPrefix:     s.KeyPrefix,
+		CreatedAt:     s.CreatedAt,
+		LastUsed:      s.LastUsed,
+		UsageCount:    s.UsageCount,
 	}
 }
 
@@ -152,13 +176,17 @@ func (m Mapping) schema(collection string, defaultScopes []string) keystore.Sche
 	return keystore.Schema{
 		Collection:    collection,
 		Hash:          m.Hash,
+		HashAlgorithm: apikey.HashAlgorithm(m.HashAlgorithm),
 		HashEncoding:  keystore.HashEncoding(m.HashEncoding),
 		HashAfter:     m.HashAfter,
 		Active:        m.Active,
 		ActiveForm:    keystore.ActiveForm(m.ActiveForm),
 		UserID:        m.UserID,
+		UserIDForm:    keystore.IDForm(m.UserIDForm),
 		OrgID:         m.OrgID,
+		OrgIDForm:     keystore.IDForm(m.OrgIDForm),
 		ProjectID:     m.ProjectID,
+		ProjectIDForm: keystore.IDForm(m.ProjectIDForm),
 		Name:          m.Name,
 		Scopes:        m.Scopes,
 		ScopesForm:    keystore.ScopesForm(m.ScopesForm),
@@ -171,6 +199,5 @@ func (m Mapping) schema(collection string, defaultScopes []string) keystore.Sche
 		CreatedAt:     m.CreatedAt,
 		LastUsed:      m.LastUsed,
 		UsageCount:    m.UsageCount,
-		IDForm:        keystore.IDForm(m.IDForm),
 	}
 }

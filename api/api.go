@@ -32,6 +32,11 @@ const (
 	PathInstances = "/v1/instances"
 	PathKeys      = "/v1/keys"
 	PathAudit     = "/v1/audit"
+
+	// PathRevokeLeaked revokes a key by its text, and PathRevokeKeys all keys of an
+	// owner.
+	PathRevokeLeaked = "/v1/keys/revoke-leaked"
+	PathRevokeKeys   = "/v1/keys/revoke"
 )
 
 // The values of the parameters scope (of PathSync) and wait (of a write).

@@ -10,7 +10,10 @@ type AuditEntry struct {
 	Actor string `json:"actor"`
 	// Action is create, update, revoke, rotate or delete.
 	Action string `json:"action"`
-	KeyID  string `json:"key_id"`
+	// Cause is why a key was revoked: "leaked" (PathRevokeLeaked) or "owner"
+	// (PathRevokeKeys). Null: by its id, or another action.
+	Cause *string `json:"cause"`
+	KeyID string  `json:"key_id"`
 	// NewKeyID is the new key of a rotation.
 	NewKeyID  *string `json:"new_key_id"`
 	UserID    string  `json:"user_id"`

@@ -28,9 +28,13 @@ var (
 		State: "live", StalenessMS: point(int64(1)), LagMS: point(int64(2)), LastLoss: &api.Loss{At: api.Timestamp{Time: at}, Reason: "r"},
 		Note: "n", IndexMissing: "i", Usage: &api.Usage{PendingKeys: 1, BatchSize: 2, FailingMS: point(int64(3))},
 	}
+	explanation = api.Explanation{
+		KeyID: "k1", Instance: "a/1", Code: "FORBIDDEN", Reason: "ip", Source: "cache", AsOf: &api.Timestamp{Time: at}, StalenessMS: point(int64(4)),
+		Revision: "6923a1c000000003", Database: api.StoredVerdict{Code: "DISABLED", Reason: "inactive", AsOf: &api.Timestamp{Time: at}},
+	}
 	synced = api.SyncResult{Instances: []api.Instance{instance}, Missing: []string{"a/1"}}
 	entry  = api.AuditEntry{
-		ID: "e", At: api.Timestamp{Time: at}, Actor: "ops", Action: "rotate", KeyID: "k0", NewKeyID: point("k1"), UserID: "u", RequestID: "r",
+		ID: "e", At: api.Timestamp{Time: at}, Actor: "ops", Action: "rotate", Cause: point("leaked"), KeyID: "k0", NewKeyID: point("k1"), UserID: "u", RequestID: "r",
 		Before: json.RawMessage(`{}`), After: json.RawMessage(`{"name":"n"}`),
 	}
 	written = api.WrittenKey{Key: key, PreviousExpiresAt: &api.Time{Time: at}, Revision: point("6923a1c000000003"), SyncResult: &synced}
@@ -43,7 +47,7 @@ var (
 	examples = map[string]any{
 		"VerifyRequest": api.VerifyRequest{Key: "kt_x", Scopes: []string{"read"}, OrgID: "o", ProjectID: "p", IP: "192.0.2.1", MinRevision: "6923a1c000000003"},
 		"Verdict": api.Verdict{
-			Valid: true, Code: "VALID", KeyID: "k1", Source: "cache", AsOf: &api.Timestamp{Time: at}, StalenessMS: point(int64(4)), Revision: "6923a1c000000003",
+			Valid: true, Code: "VALID", Reason: "ip", KeyID: "k1", Source: "cache", AsOf: &api.Timestamp{Time: at}, StalenessMS: point(int64(4)), Revision: "6923a1c000000003",
 			Identity: &api.Identity{UserID: "u", OrgID: point("o"), ProjectID: point("p"), Name: "n", Scopes: []string{"read"}, ExpiresAt: &api.Time{Time: at}, Metadata: json.RawMessage(`{}`)},
 		},
 		"Problem":       api.Problem{Type: "about:blank", Title: "t", Status: 503, Detail: "d", Code: string(api.CodeOutcomeUnknown), KeyID: "k1"},
@@ -55,16 +59,26 @@ var (
 		"InstanceList":  api.InstanceList{Instances: []api.Instance{instance}},
 		"SyncResult":    synced,
 		"Key":           key,
+		"Explanation":   explanation,
+		"StoredVerdict": explanation.Database,
 		"KeyList":       api.KeyList{Keys: []api.Key{key}, NextCursor: point("c")},
 		"RotateRequest": api.RotateRequest{OverlapSeconds: 90},
 		"WrittenKey":    written,
 		"NewKey":        created,
 		"AuditEntry":    entry,
-		"AuditList":     api.AuditList{Entries: []api.AuditEntry{entry}, NextCursor: point("c")},
-		"Invalidation":  api.Invalidation{KeyID: "k1", Revision: "6923a1c000000003"},
-		"LossEvent":     api.LossEvent{Reason: "drop"},
-		"StateChange":   api.StateChange{From: "live", To: "stale"},
-		"Resync":        api.Resync{Reason: "start", State: "live"},
+		"FailedKey":     api.FailedKey{KeyID: "k1", Detail: "d"},
+		"RevokedKeys": api.RevokedKeys{
+			KeyIDs: []string{"k1"}, Failed: []api.FailedKey{{KeyID: "k1", Detail: "d"}}, DryRun: true, NextCursor: point("c"), Revision: point("6923a1c000000003"), SyncResult: &synced,
+		},
+		"RevokeKeysRequest":      api.RevokeKeysRequest{UserID: "u", OrgID: "o", ProjectID: "p", DryRun: true, Limit: 7, Cursor: "c"},
+		"RevokeLeakedKeyRequest": api.RevokeLeakedKeyRequest{Key: "kt_leaked"},
+		"RevokedLeakedKey":       api.RevokedLeakedKey{Keys: []api.Key{key}, Revoked: 1, Revision: point("6923a1c000000003"), SyncResult: &synced},
+		"AuditList":              api.AuditList{Entries: []api.AuditEntry{entry}, NextCursor: point("c")},
+		"Invalidation":           api.Invalidation{KeyID: "k1", Revision: "6923a1c000000003"},
+		"ExpiryNotice":           api.ExpiryNotice{KeyID: "k1", ExpiresAt: api.Time{Time: at}},
+		"LossEvent":              api.LossEvent{Reason: "drop"},
+		"StateChange":            api.StateChange{From: "live", To: "stale"},
+		"Resync":                 api.Resync{Reason: "start", State: "live"},
 	}
 	sparse = map[string]any{
 		"VerifyRequest": api.VerifyRequest{Key: "kt_x"},
@@ -76,17 +90,25 @@ var (
 		"Instance":      api.Instance{ID: "a/1", LastSeen: api.Timestamp{Time: at}},
 		"SyncResult":    api.SyncResult{Instances: []api.Instance{}, Missing: []string{}},
 		"Key":           api.Key{Scopes: []string{}, AllowedIPs: []string{}, Metadata: json.RawMessage(`{}`)},
+		"Explanation":   api.Explanation{Code: "UNAVAILABLE", Database: api.StoredVerdict{Code: "NOT_FOUND"}},
+		"StoredVerdict": api.StoredVerdict{Code: "NOT_FOUND"},
 		"KeyList":       api.KeyList{Keys: []api.Key{}},
 		"WrittenKey":    api.WrittenKey{Key: api.Key{Scopes: []string{}, AllowedIPs: []string{}, Metadata: json.RawMessage(`{}`)}},
 		"AuditEntry":    api.AuditEntry{Action: "create", At: api.Timestamp{Time: at}},
 		"Resync":        api.Resync{Reason: "start"},
+
+		"RevokedKeys":       api.RevokedKeys{KeyIDs: []string{}, Failed: []api.FailedKey{}},
+		"RevokeKeysRequest": api.RevokeKeysRequest{UserID: "u"},
+		"RevokedLeakedKey":  api.RevokedLeakedKey{Keys: []api.Key{}},
 	}
 )
 
+// untyped are schemas without a type: the fields of these bodies may be absent, null
+// or set, so the server reads them one by one and adminclient sends a map.
+var untyped = []string{"CreateKeyRequest", "UpdateKeyRequest"}
+
 // TestTypesAreTheSchemas compares the fields of each type with the properties of
-// its schema, in both directions, and validates examples. The bodies that create
-// and update a key have no type: their fields may be absent, null or set, so the
-// server reads them one by one and adminclient sends a map.
+// its schema, in both directions, and validates examples.
 func TestTypesAreTheSchemas(t *testing.T) {
 	d := openapitest.Load(t)
 	for name, example := range examples {
@@ -118,7 +140,7 @@ func TestTypesAreTheSchemas(t *testing.T) {
 		}
 	}
 	for _, name := range d.Schemas(t) {
-		if examples[name] == nil {
+		if examples[name] == nil && !slices.Contains(untyped, name) {
 			t.Errorf("package api has no type for the schema %s", name)
 		}
 	}

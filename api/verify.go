@@ -26,8 +26,11 @@ type VerifyRequest struct {
 type Verdict struct {
 	Valid bool `json:"valid"`
 	// Code is VALID exactly if Valid is true.
-	Code  string `json:"code"`
-	KeyID string `json:"key_id,omitempty"`
+	Code string `json:"code"`
+	// Reason is which part of the check failed. Only a caller with a caller token
+	// gets it.
+	Reason string `json:"reason,omitempty"`
+	KeyID  string `json:"key_id,omitempty"`
 	// Identity is nil if the response has none of its fields.
 	*Identity
 

@@ -104,7 +104,7 @@ func (g *gate) validate(s *session, text string) (*session, *Refusal) {
 	code := codeOf(&verdict, err)
 	if code != Valid {
 		refusal := g.refusal(code, s.request.Scopes)
-		refusal.Key, refusal.Err = verdict.Key, err
+		refusal.Reason, refusal.Key, refusal.Err = verdict.Reason, verdict.Key, err
 		return nil, refusal
 	}
 	s.revision = verdict.Revision

@@ -82,11 +82,13 @@ func (k *keys) Validate(_ context.Context, text string, request auth.Request) (a
 		v.Code = auth.NotFound
 	default:
 		v.AsOf = time.Now()
-		code := apikey.Decide(&record, &apikey.Request{
+		internal := apikey.Request{
 			Scopes: request.Scopes, OrgID: request.OrgID, ProjectID: request.ProjectID, IP: request.IP,
 			RequireOrg: request.RequireOrg, RequireProject: request.RequireProject,
-		}, v.AsOf)
+		}
+		code := apikey.Decide(&record, &internal, v.AsOf)
 		v.Code, v.Key = auth.Code(code.String()), (*auth.Key)(&record)
+		v.Reason = apikey.ReasonFor(code, &record, &internal).String()
 	}
 	return v, nil
 }

@@ -512,8 +512,23 @@ func TestRefusalsCanBeReplaced(t *testing.T) {
 		k.setOutage(false)
 		k.put("k", revoked)
 		send(h, "GET", "/", "X-Api-Key", "k")
-		if got.Key == nil || got.Key.KeyID != "id-k" {
-			t.Errorf("the refusal has no Key: %+v", got)
+		if got.Key == nil || got.Key.KeyID != "id-k" || got.Reason != "inactive" {
+			t.Errorf("the refusal has no Key or no Reason: %+v", got)
+		}
+	})
+}
+
+// TestTheDefaultRefusalHasNoReason: the reason is for the service's own log.
+func TestTheDefaultRefusalHasNoReason(t *testing.T) {
+	forEachFramework(t, func(t *testing.T, f framework) {
+		k := newKeys(t)
+		k.put("k", func(r *apikey.Record) {
+			r.Active, r.Defect, r.DefectReason = false, "a sentence", "missing:secret_field"
+		})
+		response := send(f.serve(k, hello, nil), "GET", "/", "X-Api-Key", "k")
+		body := bodyOf(t, response)
+		if response.StatusCode != http.StatusUnauthorized || strings.Contains(fmt.Sprint(response.Header)+body, "secret_field") {
+			t.Errorf("%d %v %s", response.StatusCode, response.Header, body)
 		}
 	})
 }

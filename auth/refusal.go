@@ -36,10 +36,14 @@ var errExpired error = &RevokedError{Expired}
 
 // Refusal is the response to a request that may not go ahead.
 type Refusal struct {
-	// Code and Status are the reason, for programs. Detail is the reason for people.
+	// Code and Status are for programs, Detail is for people. All three are in the default
+	// response.
 	Code   Code
 	Status int
 	Detail string
+	// Reason is that of the verdict, for the service's own log. The default response does
+	// not have it, and a client should not see it.
+	Reason string
 	// Needed are the required scopes, for InsufficientPermissions.
 	Needed []string
 	// RequestID is the response's X-Request-Id.

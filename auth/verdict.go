@@ -99,6 +99,8 @@ type Key struct {
 	// Defect is the reason why the document cannot be decoded as a key. Empty: it can. Only a
 	// keytail.Service sets it.
 	Defect string
+	// DefectReason is the first defect in the form of Verdict.Reason. Empty without a Defect.
+	DefectReason string
 }
 
 // Source is where the data of a verdict came from.
@@ -122,6 +124,12 @@ const (
 type Verdict struct {
 	// Code is the check that decided.
 	Code Code
+	// Reason is which part of that check failed, from Disabled on: inactive, shared_hash,
+	// missing:FIELD, type:FIELD, duplicate:FIELD, unreadable, expired, org, project, ip or
+	// scope:SCOPE. More can be added. It is for the service's own log, and not for end users.
+	// Empty: the key is valid, the code says everything, or a daemon answered without a
+	// caller token.
+	Reason string
 	// Key is set for Disabled and all later codes, and nil for earlier ones. For
 	// Forbidden, a daemon returns only its KeyID.
 	Key *Key

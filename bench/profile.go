@@ -42,7 +42,7 @@ var garbageCollection = stage{name: "garbage collection, in the background", fun
 // hitStages are the stages of Validate. A function that matches two stages belongs to
 // the first.
 var hitStages = []stage{
-	{name: "parse the key: prefix, length, alphabet, checksum", functions: []string{"apikey.ParseAfter", "apikey.check", "apikey.isPrintableASCII", "apikey.hasOwnFormat", "apikey.isChecksumValid", "hash/crc32."}},
+	{name: "parse the key: prefix, length, alphabet, checksum", functions: []string{"apikey.Hasher.Parse", "apikey.check", "apikey.isPrintableASCII", "apikey.hasOwnFormat", "apikey.isChecksumValid", "hash/crc32."}},
 	{name: "SHA-256 of the key", functions: []string{"sha256.", "apikey.HashOf"}},
 	{name: "bigcache: lock of the shard, lookup, copy of the value", functions: []string{"bigcache.", "keycache.(*byteStore)", "keycache.storeKey", "keycache.identity"}},
 	{name: "staleness: the clock, and the comparison with max_stale", functions: []string{"keycache.(*Cache).AnswerAsOf", "keycache.(*Cache).answer", "time."}},

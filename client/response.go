@@ -38,6 +38,7 @@ type verifyResponse struct {
 	code                           *string
 	keyID, userID                  *string
 	orgID, projectID, name, source *string
+	reason                         *string
 	scopes                         *[]string
 	expiresAt, asOf                *time.Time
 	stalenessMS                    *int64
@@ -55,6 +56,8 @@ func (v *verifyResponse) set(name string, value gjson.Result) error {
 		return decode(value, &v.valid)
 	case "code":
 		return decodeString(value, &v.code)
+	case "reason":
+		return decodeString(value, &v.reason)
 	case "key_id":
 		return decodeString(value, &v.keyID)
 	case "user_id":
@@ -135,6 +138,9 @@ func (v *verifyResponse) verdict(r *auth.Request) (auth.Verdict, error) {
 		return auth.Verdict{}, err
 	}
 	verdict.Key = v.key(verdict.Code)
+	if verdict.Key != nil && verdict.Code != auth.Valid && v.reason != nil && reasonPattern.MatchString(*v.reason) {
+		verdict.Reason = *v.reason
+	}
 	if verdict.Code == auth.Valid {
 		if err := v.checkValid(&verdict, r); err != nil {
 			return auth.Verdict{}, err
@@ -175,6 +181,10 @@ func (v *verifyResponse) setFreshness(verdict *auth.Verdict, r *auth.Request) er
 	}
 	return nil
 }
+
+// reasonPattern is the form of all reasons, also of unknown ones: a reason may be written
+// into a log.
+var reasonPattern = regexp.MustCompile(`^[a-z_]{1,32}(:[^[:cntrl:]]{1,512})?$`)
 
 var sourcePattern = regexp.MustCompile(`^[a-z_]{1,32}$`)
 

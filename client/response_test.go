@@ -133,6 +133,10 @@ func TestRefusalsAndUnknownValues(t *testing.T) {
 		"disabled":              {`{"valid":false,"code":"DISABLED","key_id":"k","user_id":"u"}`, auth.Verdict{Code: auth.Disabled, Key: &auth.Key{KeyID: "k", UserID: "u"}}},
 		"expired":               {`{"valid":false,"code":"EXPIRED","key_id":"k","scopes":["a"]}`, auth.Verdict{Code: auth.Expired, Key: &auth.Key{KeyID: "k", Scopes: []string{"a"}, Active: true}}},
 		"forbidden":             {`{"valid":false,"code":"FORBIDDEN","key_id":"k"}`, auth.Verdict{Code: auth.Forbidden, Key: &auth.Key{KeyID: "k", Active: true}}},
+		"reason":                {`{"valid":false,"code":"FORBIDDEN","key_id":"k","reason":"ip"}`, auth.Verdict{Code: auth.Forbidden, Reason: "ip", Key: &auth.Key{KeyID: "k", Active: true}}},
+		"reason with a name":    {`{"valid":false,"code":"EXPIRED","key_id":"k","reason":"newer_one:a b:ü"}`, auth.Verdict{Code: auth.Expired, Reason: "newer_one:a b:ü", Key: &auth.Key{KeyID: "k", Active: true}}},
+		"reason with a line":    {`{"valid":false,"code":"FORBIDDEN","key_id":"k","reason":"scope:a\nb"}`, auth.Verdict{Code: auth.Forbidden, Key: &auth.Key{KeyID: "k", Active: true}}},
+		"reason without a key":  {`{"valid":false,"code":"NOT_FOUND","reason":"ip"}`, auth.Verdict{Code: auth.NotFound}},
 		"unknown code":          {`{"valid":false,"code":"PAUSED_2","key_id":"k"}`, auth.Verdict{Code: "PAUSED_2", Key: &auth.Key{KeyID: "k", Active: true}}},
 		"unknown field":         {`{"Valid":true,"newer":{"valid":[true]},"valid":false,"code":"NOT_FOUND"}`, auth.Verdict{Code: auth.NotFound}},
 		"unknown source":        {`{"valid":false,"code":"NOT_FOUND","source":"oracle"}`, auth.Verdict{Code: auth.NotFound, Source: "oracle"}},
@@ -142,6 +146,9 @@ func TestRefusalsAndUnknownValues(t *testing.T) {
 		if diff := cmp.Diff(test.want, got); err != nil || diff != "" {
 			t.Errorf("%s: %v %s", name, err, diff)
 		}
+	}
+	if got, err := parse(with(`"valid":true`, `"reason":"ip","valid":true`), auth.Request{}); err != nil || got.Reason != "" {
+		t.Errorf("VALID with a reason: %+v, %v", got, err)
 	}
 	got, err := parse(with(`"valid":true`, `"newer":[{"a":null}],"valid":true`), auth.Request{})
 	if err != nil || !got.Valid() {

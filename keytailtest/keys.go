@@ -125,7 +125,7 @@ func (v *Validator) putLocked(hash apikey.Hash, k *auth.Key) {
 	if err != nil {
 		v.t.Errorf("keytailtest: MongoDB could not store this key: %v", err)
 		// keytail could not decode it either.
-		record.Defect = err.Error()
+		record.Defect, record.DefectReason = err.Error(), apikey.ReasonUnreadable
 	}
 	v.revision++
 	v.keys[hash] = record

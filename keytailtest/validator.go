@@ -123,11 +123,12 @@ func (v *Validator) validateLocked(text string, request *auth.Request) (*apikey.
 		Revision:  auth.Revision(v.revision),
 	}
 	if record != nil {
-		code := apikey.Decide(record, &apikey.Request{
+		internal := apikey.Request{
 			Scopes: request.Scopes, OrgID: request.OrgID, ProjectID: request.ProjectID, IP: request.IP,
 			RequireOrg: request.RequireOrg || v.requireBinding, RequireProject: request.RequireProject || v.requireBinding,
-		}, now)
-		verdict.Code = auth.Code(code.String())
+		}
+		code := apikey.Decide(record, &internal, now)
+		verdict.Code, verdict.Reason = auth.Code(code.String()), apikey.ReasonFor(code, record, &internal).String()
 	}
 	return record, verdict, nil
 }

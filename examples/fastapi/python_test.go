@@ -1,7 +1,6 @@
 package fastapi_test
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -19,24 +18,13 @@ import (
 // example.
 const nameFastAPI = "fastapi"
 
-// pythonVariable names the path of a Python.
-const pythonVariable = "KEYTAIL_TEST_PYTHON"
-
 // startTimeout is how long uvicorn may take until it serves.
 const startTimeout = 60 * time.Second
 
-// findPython returns the path of a Python that has the packages of this example: the
-// one of KEYTAIL_TEST_PYTHON, or that of .ci/run. Without one it skips t, or fails
-// it if fastapi is required.
+// findPython returns the path of a Python that has the packages of this example.
 func findPython(t testing.TB) string {
 	t.Helper()
-	python := cmp.Or(os.Getenv(pythonVariable), testprogram.InVenv("python"))
-	out, err := exec.CommandContext(t.Context(), python, "-c", "import fastapi, uvicorn, httpx, pymongo").CombinedOutput()
-	if err != nil {
-		testprogram.SkipIfMissing(t, nameFastAPI, fmt.Errorf("%w: a Python with FastAPI: pip install -r examples/fastapi/requirements.txt, and set %s to the path of the Python: %w %s",
-			testprogram.ErrMissing, pythonVariable, err, out))
-	}
-	return python
+	return testprogram.Python(t, nameFastAPI, "examples/fastapi/requirements.txt", "fastapi", "uvicorn", "httpx", "pymongo")
 }
 
 // listeningLine is the line of uvicorn's log that has its address.

@@ -60,11 +60,15 @@ type call struct {
 	body         any // nil: none
 	// wait is what the server may take in addition to its usual time.
 	wait time.Duration
+	// repeatable: the call may be sent again after any error.
+	repeatable bool
 }
 
 // write reports whether the call changes something, so that its outcome matters
 // when its response is lost.
-func (q *call) write() bool { return q.method != http.MethodGet && q.path != api.PathVerify }
+func (q *call) write() bool {
+	return q.method != http.MethodGet && q.path != api.PathVerify && !q.repeatable
+}
 
 // Response is a body as it was received.
 type Response struct {

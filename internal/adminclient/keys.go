@@ -76,10 +76,7 @@ func (c *Client) Delete(ctx context.Context, id string, w Write) (*WrittenKey, e
 
 func (c *Client) write(ctx context.Context, method, path string, body any, w Write) (*WrittenKey, error) {
 	q := call{method: method, path: path, query: userQuery(w.UserID), header: http.Header{}, body: body}
-	if w.Wait != "" {
-		q.query.Set("wait", w.Wait)
-		q.wait = addTimeout(q.query, w.Timeout)
-	}
+	q.addWait(w)
 	if w.IfMatch != "" {
 		q.header.Set("If-Match", w.IfMatch)
 	}
@@ -93,6 +90,14 @@ func (c *Client) write(ctx context.Context, method, path string, body any, w Wri
 		return nil, &UnknownError{Cause: errNoKey}
 	}
 	return &written, nil
+}
+
+// addWait asks for a write acknowledgement.
+func (q *call) addWait(w Write) {
+	if w.Wait != "" {
+		q.query.Set("wait", w.Wait)
+		q.wait = addTimeout(q.query, w.Timeout)
+	}
 }
 
 // longestWait is the longest time that a server waits without a timeout.
@@ -130,11 +135,14 @@ func (c *Client) Get(ctx context.Context, id, userID string) (*Key, error) {
 
 // Query selects a part of a list. Zero values do not restrict it.
 type Query struct {
-	UserID          string
-	IncludeInactive bool
-	KeyID           string // of the audit
-	Cursor          string
-	Limit           int
+	UserID, OrgID, ProjectID string
+	IncludeInactive          bool
+	// UnusedFor and ExpiresWithin select keys that were not used for this long, and
+	// keys that expire within this time.
+	UnusedFor, ExpiresWithin time.Duration
+	KeyID                    string // of the audit
+	Cursor                   string
+	Limit                    int
 }
 
 func (q Query) values() url.Values {
@@ -142,11 +150,15 @@ func (q Query) values() url.Values {
 	if q.IncludeInactive {
 		values.Set("include_inactive", "true")
 	}
-	if q.KeyID != "" {
-		values.Set("key_id", q.KeyID)
+	for name, text := range map[string]string{"org_id": q.OrgID, "project_id": q.ProjectID, "key_id": q.KeyID, "cursor": q.Cursor} {
+		if text != "" {
+			values.Set(name, text)
+		}
 	}
-	if q.Cursor != "" {
-		values.Set("cursor", q.Cursor)
+	for name, d := range map[string]time.Duration{"unused_for": q.UnusedFor, "expires_within": q.ExpiresWithin} {
+		if d != 0 {
+			values.Set(name, d.String())
+		}
 	}
 	if q.Limit != 0 {
 		values.Set("limit", strconv.Itoa(q.Limit))

@@ -3,7 +3,7 @@
 // with it.
 //
 // It imports the standard library only. The text of a key is not kept after Parse: everything
-// after it knows the key by its SHA-256 hash.
+// after it knows the key by its hash.
 //
 // To add a code for a refusal, add it to the constants in verdict.go, to the names in codes.go
 // and, if Decide returns it, to decide.go. The HTTP status and the text are in package forwardauth

@@ -6,11 +6,12 @@ import (
 	"unsafe"
 )
 
-// Hash is the SHA-256 of a key's text (of all of it, or of what follows a prefix, see ParseAfter).
+// Hash is the hash of a key's text (of all of it, or of what follows a prefix) by a HashAlgorithm.
 // It is the only form in which keytail stores, compares or looks up a key.
 type Hash [sha256.Size]byte
 
-// HashOf hashes a key's text. It allocates nothing.
+// HashOf is the SHA-256 of a text. It allocates nothing. For the keys of a collection, use its
+// Hasher.
 func HashOf(text string) Hash { return sha256.Sum256(view(text)) }
 
 // view returns text's bytes without a copy, for functions that only read them: a conversion of

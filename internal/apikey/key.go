@@ -94,7 +94,7 @@ func Generate(prefix string, random io.Reader) (string, error) {
 	return text + base62(big.NewInt(int64(checksum(text))), checksumDigits), nil
 }
 
-// ValidHashAfter returns ErrHashAfter unless ParseAfter may be used with after. There must be
+// ValidHashAfter returns ErrHashAfter unless NewHasher may be used with after. There must be
 // space for a secret behind it.
 func ValidHashAfter(after string) error {
 	if len(after) > MaxTextLen-MinTextLen || !isPrintableASCII(after) {
@@ -103,7 +103,7 @@ func ValidHashAfter(after string) error {
 	return nil
 }
 
-// Parse checks a key's text and hashes it. prefix is the one that Generate is used with; with ""
+// Parse checks a key's text and hashes all of it with SHA-256. prefix is the one that Generate is used with; with ""
 // no text counts as keytail's own.
 //
 // Any printable ASCII text without a space (0x21 to 0x7e) of 8 to 512 bytes is legal, because a
@@ -114,27 +114,7 @@ func ValidHashAfter(after string) error {
 //
 // The error is ErrMissing for "" and wraps ErrMalformed for everything else; it never quotes the
 // text. Parse allocates nothing.
-func Parse(prefix, text string) (Hash, error) { return ParseAfter(prefix, "", text) }
-
-// ParseAfter is Parse for a collection whose hashes cover only what follows after in a key's text.
-// A text that does not begin with it is malformed, and so is one with less than MinTextLen bytes
-// behind it, which could be guessed. The checksum is still that of the whole text.
-func ParseAfter(prefix, after, text string) (Hash, error) {
-	if text == "" {
-		return Hash{}, ErrMissing
-	}
-	if err := checkText(prefix, text); err != nil {
-		return Hash{}, err
-	}
-	hashed, found := strings.CutPrefix(text, after)
-	switch {
-	case !found:
-		return Hash{}, errTextHead
-	case len(hashed) < MinTextLen:
-		return Hash{}, errTextRest
-	}
-	return HashOf(hashed), nil
-}
+func Parse(prefix, text string) (Hash, error) { return Hasher{}.Parse(prefix, text) }
 
 func checkText(prefix, text string) error {
 	switch {

@@ -36,6 +36,8 @@ type Record struct {
 	// Defect is the reason why the document cannot be read as a key, without any of its values.
 	// Empty: it can be read. A record with a defect is DISABLED.
 	Defect string
+	// DefectReason is the text of the Reason for the first defect. Empty without a Defect.
+	DefectReason string
 }
 
 // Request is what the caller needs the key for.

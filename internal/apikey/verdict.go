@@ -67,6 +67,8 @@ const (
 type Verdict struct {
 	Code   Code
 	Source Source
+	// Reason is for callers that keytail trusts.
+	Reason Reason
 	// Problem, if there is one, is a mistake of the caller. The code is Unavailable then, so code
 	// that ignores Problem sees neither a yes nor a no.
 	Problem Problem

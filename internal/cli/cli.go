@@ -20,6 +20,7 @@ import (
 	"github.com/keytail/keytail/internal/config"
 	"github.com/keytail/keytail/internal/daemon"
 	"github.com/keytail/keytail/internal/extauthz"
+	"github.com/keytail/keytail/internal/reload"
 )
 
 // Exit codes of the binary (docs/cli.md).
@@ -40,6 +41,8 @@ type Service interface {
 	Admin() http.Handler
 	// ExtAuthz is the server of the gRPC listener.
 	ExtAuthz() *extauthz.Server
+	// Files are the token files, which Run reads again when they change.
+	Files() []*reload.Files
 	// Live is closed once keytail can validate keys.
 	Live() <-chan struct{}
 	// Drain makes readyz answer 503 from now on.
@@ -75,6 +78,7 @@ type grammar struct {
 	Doctor      doctorCommand      `cmd:"" help:"Check whether keytail can run with the collection and the replica set, and print what to do. Exit code 0 or 1. Takes the settings of serve."`
 	Keys        keysCommands       `cmd:"" help:"Create, list, change and revoke keys, through the admin listener of a running keytail."`
 	Verify      verifyCommand      `cmd:"" help:"Validate a key with a running keytail. Reads the key from standard input. Exit code 0 if it is valid, else 1."`
+	Explain     explainCommand     `cmd:"" help:"Say what a running keytail would answer to a request with a key, and why. Takes the key's id. Exit code 0 if the key is valid, else 1."`
 	Sync        syncCommand        `cmd:"" help:"Wait until the fleet has applied a write. Exit code 0 or 1."`
 	Instances   instancesCommand   `cmd:"" help:"List the live instances."`
 	Audit       auditCommand       `cmd:"" help:"List who did what to which key, newest first."`
@@ -93,7 +97,8 @@ Every setting of serve has an environment variable and a key in the YAML file of
 Exit codes: 0 clean stop, 1 failure at run time, 2 invalid usage or configuration.`
 
 // Main runs the command line and returns the exit code. The first SIGINT or
-// SIGTERM starts a clean stop; the second ends the process immediately.
+// SIGTERM starts a clean stop; the second ends the process immediately. serve
+// handles SIGHUP (hangup.go).
 func Main(args []string, stdout, stderr io.Writer, deps Deps) int {
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)

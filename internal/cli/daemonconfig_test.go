@@ -15,11 +15,15 @@ import (
 func TestEverySettingReachesTheDaemon(t *testing.T) {
 	cfg := config.Config{
 		Database: "app", Collection: "keys", EnsureSchema: true, StreamScope: "collection", StateDatabase: "state", MaxStale: 1,
-		HeartbeatInterval: 2, CacheSize: 3, Preload: "on", AuditInterval: 4, KeyPrefix: "kt", RequireBinding: true, TrackUsage: true,
+		HeartbeatInterval: 2, CacheSize: 3, Preload: "on", AuditInterval: 4, ExpiryNotice: 6, KeyPrefix: "kt", RequireBinding: true, TrackUsage: true,
 		KeySources: []string{"bearer"}, TrustedProxies: []string{"10.0.0.1"}, Policies: map[string]config.Policy{"one": {OrgID: "acme"}},
+		Map:             config.Mapping{HashSecretFile: writeSecret(t, "pepper\n", 0o600)},
 		HideCredentials: true, CallerTokenFile: "callers", AdminTokenFile: "admins",
 	}
-	got := daemonConfig(&cfg, database{&mongoclient.Settings{MaxReads: 5}, &mongo.Client{}}, "v1")
+	got, err := daemonConfig(&cfg, database{&mongoclient.Settings{MaxReads: 5}, &mongo.Client{}}, "v1")
+	if err != nil || string(got.HashSecret) != "pepper" {
+		t.Fatalf("secret %q, %v", got.HashSecret, err)
+	}
 	// These have no flag, or newService sets them.
 	elsewhere := map[string]bool{"InstanceName": true, "Logger": true, "Registerer": true, "Registry": true}
 	for _, part := range []reflect.Value{reflect.ValueOf(got), reflect.ValueOf(got.Config)} {
@@ -33,7 +37,7 @@ func TestEverySettingReachesTheDaemon(t *testing.T) {
 		t.Errorf("the policies are %v", got.Policies)
 	}
 	cfg.TrackUsage = false
-	if usage := daemonConfig(&cfg, database{&mongoclient.Settings{}, nil}, "v1").Usage; usage != service.UsageOff {
-		t.Errorf("usage is %q although it is switched off", usage)
+	if got, err = daemonConfig(&cfg, database{&mongoclient.Settings{}, nil}, "v1"); err != nil || got.Usage != service.UsageOff {
+		t.Errorf("usage is %q although it is switched off: %v", got.Usage, err)
 	}
 }

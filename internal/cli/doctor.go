@@ -10,7 +10,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/mattn/go-isatty"
 	"go.uber.org/zap"
 
 	"github.com/keytail/keytail/internal/daemon"
@@ -85,7 +84,11 @@ func (c *doctorCommand) examine(ctx context.Context, p process, to database, onC
 	for _, note := range to.Notes {
 		collect(doctor.Check{Name: "uri", Status: doctor.Warning, Detail: note})
 	}
-	report, err := daemon.Examine(ctx, daemonConfig(&c.Config, to, serviceVersion(p.deps)), collect)
+	cfg, err := daemonConfig(&c.Config, to, serviceVersion(p.deps))
+	if err != nil {
+		return doctor.Report{}, err
+	}
+	report, err := daemon.Examine(ctx, cfg, collect)
 	report.Checks = checks
 	return report, err
 }
@@ -97,7 +100,7 @@ type printer struct {
 }
 
 // colours are the ANSI codes of the statuses.
-var colours = map[doctor.Status]string{doctor.OK: "32", doctor.Warning: "33", doctor.ToDo: "31", doctor.NotTried: "31"}
+var colours = map[doctor.Status]string{doctor.OK: "32", doctor.Warning: "33", doctor.ToDo: "31", doctor.NotTried: "33"}
 
 // check prints a check, with its further lines.
 func (p printer) check(c doctor.Check) {
@@ -111,22 +114,24 @@ func (p printer) check(c doctor.Check) {
 	}
 }
 
+// verdict prints the last line. A check that was not tried has not failed, but
+// until it is tried nobody knows whether keytail can run.
 func (p printer) verdict(r doctor.Report) {
-	var todo, warnings int
+	n := map[doctor.Status]int{}
 	for _, c := range r.Checks {
-		switch c.Status {
-		case doctor.ToDo, doctor.NotTried:
-			todo++
-		case doctor.Warning:
-			warnings++
-		case doctor.OK:
-		}
+		n[c.Status]++
+	}
+	notTried := ""
+	if n[doctor.NotTried] > 0 {
+		notTried = fmt.Sprintf(", %d not tried", n[doctor.NotTried])
 	}
 	switch {
-	case todo > 0:
-		p.line("keytail %s cannot run here yet: %d of %d checks failed", r.Version, todo, len(r.Checks))
-	case warnings > 0:
-		p.line("keytail %s can run here, with warnings from %d of %d checks", r.Version, warnings, len(r.Checks))
+	case n[doctor.ToDo] > 0:
+		p.line("keytail %s cannot run here yet: %d of %d checks failed%s", r.Version, n[doctor.ToDo], len(r.Checks), notTried)
+	case notTried != "":
+		p.line("it is not known whether keytail %s can run here: of %d checks none failed%s", r.Version, len(r.Checks), notTried)
+	case n[doctor.Warning] > 0:
+		p.line("keytail %s can run here, with warnings from %d of %d checks", r.Version, n[doctor.Warning], len(r.Checks))
 	default:
 		p.line("keytail %s can run here", r.Version)
 	}
@@ -144,6 +149,5 @@ func (p printer) line(format string, args ...any) {
 // isTerminal reports whether the output is shown in colour
 // (https://no-color.org).
 func isTerminal(w io.Writer) bool {
-	f, ok := w.(*os.File)
-	return ok && os.Getenv("NO_COLOR") == "" && isatty.IsTerminal(f.Fd())
+	return os.Getenv("NO_COLOR") == "" && isTTY(w)
 }

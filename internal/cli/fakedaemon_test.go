@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -28,6 +29,10 @@ type fakeDaemon struct {
 	requests []string // method, address and body of each request
 	// responses overrides the responses by path.
 	responses map[string]fakeResponse
+	// revokedAll: the keys of every owner are revoked. failed is in each page of
+	// such a revocation.
+	revokedAll bool
+	failed     string
 	// hold, if not nil, is called before each response.
 	hold func(r *http.Request)
 }
@@ -58,7 +63,7 @@ func (f *fakeDaemon) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		f.hold(r)
 	}
 	if !given {
-		response = f.answer(r)
+		response = f.answer(r, string(body))
 	}
 	kind := "application/json"
 	switch {
@@ -73,7 +78,7 @@ func (f *fakeDaemon) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_, _ = io.WriteString(w, response.body)
 }
 
-func (f *fakeDaemon) answer(r *http.Request) fakeResponse {
+func (f *fakeDaemon) answer(r *http.Request, body string) fakeResponse {
 	want := adminToken
 	if r.URL.Path == "/v1/keys/verify" {
 		want = callerToken
@@ -91,8 +96,14 @@ func (f *fakeDaemon) answer(r *http.Request) fakeResponse {
 		return fakeResponse{http.StatusCreated, `{"key":"` + newSecret + `",` + written + `}`}
 	case "PATCH /v1/keys/k1", "DELETE /v1/keys/k1", "POST /v1/keys/k1/revoke":
 		return fakeResponse{http.StatusOK, `{` + written + `}`}
+	case "POST /v1/keys/revoke-leaked":
+		return fakeResponse{http.StatusOK, `{"keys":[{` + key1 + `}],"revoked":1,"revision":"000000000000000a"` + syncFields + `}`}
+	case "POST /v1/keys/revoke":
+		return f.revokePage(body)
 	case "GET /v1/keys/k1":
 		return fakeResponse{http.StatusOK, `{` + key1 + `}`}
+	case "GET /v1/keys/k1/explain":
+		return fakeResponse{http.StatusOK, `{"key_id":"k1","instance":"i1","valid":false,"code":"FORBIDDEN","reason":"ip","source":"cache","as_of":"2026-01-02T03:04:05Z","staleness_ms":3,"revision":"000000000000000a","database":{"valid":false,"code":"DISABLED","reason":"inactive","as_of":"2026-01-02T03:04:05Z"}}`}
 	case "GET /v1/keys":
 		if r.URL.Query().Get("cursor") != "" {
 			return fakeResponse{http.StatusOK, `{"keys":[{"id":"k2","user_id":"u2","is_active":false}],"next_cursor":null}`}
@@ -110,6 +121,25 @@ func (f *fakeDaemon) answer(r *http.Request) fakeResponse {
 		return fakeResponse{http.StatusOK, `{"valid":true,"code":"VALID","key_id":"k1","user_id":"u1","scopes":["a"],"staleness_ms":3,"source":"cache","revision":"000000000000000a"}`}
 	}
 	return fakeResponse{http.StatusNotFound, `{"detail":"there is no such key","code":"NO_SUCH_KEY"}`}
+}
+
+// revokePage has two pages with three keys, and then none.
+func (f *fakeDaemon) revokePage(body string) fakeResponse {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	ids, next, revision := `"k1","k2"`, `"c1"`, `"000000000000000a"`
+	switch {
+	case f.revokedAll:
+		ids, next, revision = "", "null", `"0000000000000009"`
+	case strings.Contains(body, `"cursor":"c1"`):
+		ids, next, revision = `"k3"`, "null", `"000000000000000b"`
+	}
+	dryRun := strings.Contains(body, `"dry_run":true`)
+	if dryRun {
+		revision = "null"
+	}
+	f.revokedAll = f.revokedAll || next == "null" && !dryRun
+	return fakeResponse{http.StatusOK, fmt.Sprintf(`{"key_ids":[%s],"failed":[%s],"dry_run":%v,"next_cursor":%s,"revision":%s}`, ids, f.failed, dryRun, next, revision)}
 }
 
 func (f *fakeDaemon) seenRequests() []string {

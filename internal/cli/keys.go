@@ -20,7 +20,7 @@ type keysCommands struct {
 	List   keysListCommand   `cmd:"" help:"List keys, newest first."`
 	Get    keysGetCommand    `cmd:"" help:"Show a key."`
 	Update keysUpdateCommand `cmd:"" help:"Change fields of a key. Other fields do not change."`
-	Revoke keysRevokeCommand `cmd:"" help:"Disable a key. Its document stays."`
+	Revoke keysRevokeCommand `cmd:"" help:"Disable a key, by its id or by its text, or all keys of an owner. The documents stay."`
 	Rotate keysRotateCommand `cmd:"" help:"Create a key that replaces another one, which expires after --overlap. It is shown only once, on stdout."`
 	Delete keysDeleteCommand `cmd:"" help:"Delete a key and its document. To keep the document, revoke the key."`
 }

@@ -109,17 +109,43 @@ func (p *screen) rows(header *[]string, rows [][]string) error {
 
 type keysListCommand struct {
 	adminFlags
-	UserID string `name:"user-id" env:"-" placeholder:"ID" help:"Only this user's keys."`
-	Off    bool   `name:"include-inactive" env:"-" help:"Include disabled keys."`
+	UserID        string `name:"user-id" env:"-" placeholder:"ID" help:"Only this user's keys."`
+	OrgID         string `name:"org-id" env:"-" placeholder:"ID" help:"Only keys of this organisation."`
+	ProjectID     string `name:"project-id" env:"-" placeholder:"ID" help:"Only keys of this project."`
+	Unused        string `env:"-" placeholder:"DURATION" help:"Only keys that were created, and not used, for this long, such as 90d."`
+	ExpiresWithin string `env:"-" placeholder:"DURATION" help:"Only keys that expire within this time, such as 14d, and have not yet."`
+	Off           bool   `name:"include-inactive" env:"-" help:"Include disabled keys."`
 	pageFlags
 	Quiet bool `short:"q" env:"-" help:"Print only ids."`
 }
 
+// query reads the flags that select keys.
+func (c *keysListCommand) query() (adminclient.Query, error) {
+	unused, unusedErr := readAge("unused", c.Unused)
+	expires, expiresErr := readAge("expires-within", c.ExpiresWithin)
+	return adminclient.Query{
+		UserID: c.UserID, OrgID: c.OrgID, ProjectID: c.ProjectID, IncludeInactive: c.Off,
+		UnusedFor: unused, ExpiresWithin: expires,
+	}, errors.Join(unusedErr, expiresErr)
+}
+
+// readAge reads a duration of days or hours. Empty: zero.
+func readAge(flag, text string) (time.Duration, error) {
+	if text == "" {
+		return 0, nil
+	}
+	age, err := parseDuration(text)
+	if err != nil || age <= 0 {
+		return 0, fmt.Errorf("--%s must be a duration such as 90d or 12h", flag)
+	}
+	return age, nil
+}
+
 func (c *keysListCommand) run(ctx context.Context, p process, wrong error) int {
-	return c.adminFlags.run(ctx, p, wrong, func(ctx context.Context, s *session) error {
-		header := []string{"ID", "NAME", "STATE", "USER", "SCOPES", "EXPIRES", "LAST USED"}
+	q, err := c.query()
+	return c.adminFlags.run(ctx, p, errors.Join(wrong, err), func(ctx context.Context, s *session) error {
+		header := []string{"ID", "NAME", "STATE", "USER", "ORG", "PROJECT", "SCOPES", "EXPIRES", "LAST USED"}
 		now := time.Now()
-		q := adminclient.Query{UserID: c.UserID, IncludeInactive: c.Off}
 		read := func(q adminclient.Query) (*adminclient.Page, error) { return s.List(ctx, q) }
 		return s.list("keys", &c.pageFlags, q, read, func(items []json.RawMessage) error {
 			keys, err := decodeAll[api.Key](items)
@@ -133,7 +159,7 @@ func (c *keysListCommand) run(ctx context.Context, p process, wrong error) int {
 					continue
 				}
 				rows = append(rows, []string{
-					k.ID, shortened(k.Name), keyState(k, now), k.UserID, shortened(strings.Join(k.Scopes, " ")),
+					k.ID, shortened(k.Name), keyState(k, now), k.UserID, value(k.OrgID), value(k.ProjectID), shortened(strings.Join(k.Scopes, " ")),
 					instantOrNone(k.ExpiresAt), instantOrNone(k.LastUsed),
 				})
 			}
@@ -174,11 +200,19 @@ func (c *auditCommand) run(ctx context.Context, p process, wrong error) int {
 			var rows [][]string
 			for i := range entries {
 				e := &entries[i]
-				rows = append(rows, []string{instant(e.At.Time), e.Actor, e.Action, e.KeyID, e.UserID, changed(e)})
+				rows = append(rows, []string{instant(e.At.Time), e.Actor, actionOf(e), e.KeyID, e.UserID, changed(e)})
 			}
 			return s.out.rows(&header, rows)
 		})
 	})
+}
+
+// actionOf is the action with its cause.
+func actionOf(e *api.AuditEntry) string {
+	if e.Cause == nil {
+		return e.Action
+	}
+	return e.Action + "/" + *e.Cause
 }
 
 // changed are the names of the changed fields: json shows their values.

@@ -123,20 +123,6 @@ func (s *session) changes(done string, do func() (*adminclient.WrittenKey, error
 	return nil
 }
 
-type keysRevokeCommand struct {
-	adminFlags
-	ownerFlag
-	keyArgument
-	waitFlags
-}
-
-func (c *keysRevokeCommand) run(ctx context.Context, p process, wrong error) int {
-	wrong = errors.Join(wrong, c.keyArgument.check(), c.waitFlags.check(p))
-	return c.adminFlags.run(ctx, p, wrong, func(ctx context.Context, s *session) error {
-		return s.changes("revoked", func() (*adminclient.WrittenKey, error) { return s.Revoke(ctx, c.ID, c.write(c.UserID)) })
-	})
-}
-
 type keysDeleteCommand struct {
 	adminFlags
 	ownerFlag

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"strings"
@@ -23,16 +24,14 @@ func databaseURI(cfg *config.Config) (string, error) {
 		return cfg.MongoDBURI, nil
 	}
 	const flag = "mongodb-password-file"
-	content, err := secretfile.ReadSecret(cfg.MongoDBPasswordFile)
+	password, err := secretfile.ReadSecretBytes(cfg.MongoDBPasswordFile)
 	if err != nil {
 		return "", ofFlag(flag, err)
 	}
-	// Editors and echo end a file with a newline, which is not part of the password.
-	password := strings.TrimSuffix(strings.TrimSuffix(string(content), "\n"), "\r")
-	if password == "" || strings.ContainsAny(password, "\r\n\x00") {
+	if bytes.ContainsAny(password, "\r\n\x00") {
 		return "", fmt.Errorf("--%s: %s must hold one line, the password", flag, cfg.MongoDBPasswordFile)
 	}
-	return config.WithPassword(cfg.MongoDBURI, password), nil
+	return config.WithPassword(cfg.MongoDBURI, string(password)), nil
 }
 
 // isSRV reports whether reading a URI needs the network, so that a failure is one

@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"fmt"
 	"io"
 	"os"
 	"runtime"
@@ -10,30 +9,9 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
-)
 
-// openTerminal opens a pseudo-terminal: text written to keyboard is input of terminal.
-func openTerminal(t *testing.T) (keyboard, terminal *os.File) {
-	t.Helper()
-	keyboard, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)
-	if err != nil {
-		t.Skip(err)
-	}
-	t.Cleanup(func() { _ = keyboard.Close() })
-	if err := unix.IoctlSetPointerInt(int(keyboard.Fd()), unix.TIOCSPTLCK, 0); err != nil {
-		t.Skip(err)
-	}
-	number, err := unix.IoctlGetInt(int(keyboard.Fd()), unix.TIOCGPTN)
-	if err != nil {
-		t.Skip(err)
-	}
-	terminal, err = os.OpenFile(fmt.Sprintf("/dev/pts/%d", number), os.O_RDWR|unix.O_NOCTTY, 0)
-	if err != nil {
-		t.Skip(err)
-	}
-	t.Cleanup(func() { _ = terminal.Close() })
-	return keyboard, terminal
-}
+	"github.com/keytail/keytail/internal/testprogram"
+)
 
 // echoes reports whether the terminal echoes typed text.
 func echoes(t *testing.T, terminal *os.File) bool {
@@ -74,7 +52,7 @@ func endReader(t *testing.T, keyboard, terminal *os.File) {
 // terminal.
 func TestATypedKeyIsHidden(t *testing.T) {
 	f := newFakeDaemon(t)
-	keyboard, terminal := openTerminal(t)
+	keyboard, terminal := testprogram.OpenTerminal(t)
 	for _, typed := range []bool{true, false} {
 		r := start([]string{"verify", "-q"}, Deps{Stdin: terminal})
 		awaitShowing(t, terminal, false)
@@ -93,5 +71,37 @@ func TestATypedKeyIsHidden(t *testing.T) {
 	}
 	if asked := f.seenRequests(); len(asked) != 1 || !strings.Contains(asked[0], "kt_typed") {
 		t.Errorf("requests: got %q", asked)
+	}
+}
+
+// TestRevokeOfAnOwnerAsks on a terminal, and shows the number of keys. A leaked key is
+// read without an echo.
+func TestRevokeOfAnOwnerAsks(t *testing.T) {
+	for answer, want := range map[string]struct {
+		code    int
+		stderr  string
+		revokes bool
+	}{
+		"y\n":   {exitOK, "revoked 3 keys of user u1; refused on 1 of 1 instances", true},
+		"YES\n": {exitOK, "revoked 3 keys of user u1; refused on 1 of 1 instances", true},
+		"\n":    {exitFailure, "nothing was revoked", false},
+		"yep\n": {exitFailure, "nothing was revoked", false},
+	} {
+		f := newFakeDaemon(t)
+		keyboard, terminal := testprogram.OpenTerminal(t)
+		_, _ = io.WriteString(keyboard, answer)
+		code, _, stderr := finish(t, Deps{Stdin: terminal}, "keys", "revoke", "--user-id=u1")
+		asked := strings.Contains(strings.Join(f.seenRequests(), "\n"), `POST /v1/keys/revoke {"user_id":"u1"}`)
+		if code != want.code || !strings.Contains(stderr, "revoke 3 keys of user u1? [y/N]") || !strings.Contains(stderr, want.stderr) || asked != want.revokes {
+			t.Errorf("%q: got exit code %d, %s%q", answer, code, stderr, f.seenRequests())
+		}
+	}
+	f := newFakeDaemon(t)
+	keyboard, terminal := testprogram.OpenTerminal(t)
+	r := start([]string{"keys", "revoke", "--key-file=-"}, Deps{Stdin: terminal})
+	awaitShowing(t, terminal, false)
+	_, _ = io.WriteString(keyboard, "kt_typed\n")
+	if code := r.wait(t); code != exitOK || !strings.Contains(strings.Join(f.seenRequests(), ""), `{"key":"kt_typed"}`) {
+		t.Errorf("got exit code %d, %s", code, r.stderr)
 	}
 }

@@ -235,7 +235,7 @@ func TestWrongFilesAreRefusedAtStart(t *testing.T) {
 		"tokens for all":   {[]string{unreachable, "--admin-token-file=" + file("all", "a=0123456789abcdef\n", 0o644)}, "chmod o-rwx it"},
 		"password for all": {[]string{withUser, "--mongodb-password-file=" + file("pw-all", "hunter2\n", 0o644)}, "chmod o-rwx it"},
 		"two passwords":    {[]string{withUser, "--mongodb-password-file=" + file("pw-two", "hunter2\nhunter2\n", 0o600)}, "must hold one line, the password"},
-		"no password":      {[]string{withUser, "--mongodb-password-file=" + file("pw-none", "\n", 0o600)}, "must hold one line, the password"},
+		"no password":      {[]string{withUser, "--mongodb-password-file=" + file("pw-none", "\n", 0o600)}, "is empty: it must hold the secret"},
 		"policy":           {[]string{unreachable, "--config=" + file("config", "policies: {a: {scopes: ['x y']}}", 0o600)}, "line 1: the policy a: a scope has no white space"},
 	} {
 		code, _, stderr := finish(t, newFake().deps(), test.args...)

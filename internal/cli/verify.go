@@ -24,15 +24,10 @@ type verifyCommand struct {
 	URL       string `name:"url" placeholder:"URL" default:"http://127.0.0.1:8080" help:"The public listener of a running keytail."`
 	TokenFile string `env:"-" placeholder:"FILE" help:"File with a caller token, or with one line of name=token, if the listener requires one. KEYTAIL_CALLER_TOKEN can have the token instead."`
 	connection
-	KeyFile        string   `env:"-" placeholder:"FILE" help:"File with the key. Default: standard input."`
-	Scopes         []string `env:"-" placeholder:"SCOPE" help:"Scopes that the key must have, separated by commas."`
-	OrgID          *string  `name:"org-id" env:"-" placeholder:"ID" help:"The organisation of the request."`
-	ProjectID      *string  `name:"project-id" env:"-" placeholder:"ID" help:"The project of the request."`
-	RequireOrg     bool     `env:"-" help:"Refuse a key that is bound to an organisation if the request has none."`
-	RequireProject bool     `env:"-" help:"Refuse a key that is bound to a project if the request has none."`
-	IP             string   `name:"ip" env:"-" placeholder:"ADDRESS" help:"The address of the client."`
-	MinRevision    string   `env:"-" placeholder:"REVISION" help:"The verdict must include the write with this revision."`
-	Quiet          bool     `short:"q" env:"-" help:"Print the code and nothing else."`
+	KeyFile string `env:"-" placeholder:"FILE" help:"File with the key. Default, and -: standard input."`
+	requirementFlags
+	MinRevision string `env:"-" placeholder:"REVISION" help:"The verdict must include the write with this revision."`
+	Quiet       bool   `short:"q" env:"-" help:"Print the code and nothing else."`
 	// InArgv catches a key in the wrong place, which kong would quote.
 	InArgv []string `arg:"" optional:"" hidden:""`
 }
@@ -46,10 +41,10 @@ func (c *verifyCommand) run(ctx context.Context, p process, wrong error) int {
 	if len(c.InArgv) > 0 {
 		wrong = errors.Join(wrong, errors.New("a key on the command line is visible to other users: pass it on standard input, or with --key-file"))
 	}
-	wrong = errors.Join(wrong, checkNamed("org-id", c.OrgID), checkNamed("project-id", c.ProjectID))
+	wrong = errors.Join(wrong, c.checkIDs())
 	var key string
 	if wrong == nil {
-		key, wrong = c.key(ctx, p)
+		key, wrong = readKey(ctx, p, c.KeyFile)
 		if stopped(ctx, wrong) {
 			return fail(p.stderr, exitFailure, errors.New("interrupted"))
 		}
@@ -74,15 +69,6 @@ func (c *verifyCommand) run(ctx context.Context, p process, wrong error) int {
 	})
 }
 
-// checkNamed refuses an empty id, such as "$ORG" in a script that has no value: without it,
-// the request would be for what the key is bound to.
-func checkNamed(flag string, id *string) error {
-	if id != nil && *id == "" {
-		return ofFlag(flag, errors.New("the id is empty: give one, or leave the flag out"))
-	}
-	return nil
-}
-
 func (s *session) verdict(v *adminclient.Verdict, quiet bool) {
 	if s.json {
 		s.out.object(v.Raw)
@@ -91,12 +77,9 @@ func (s *session) verdict(v *adminclient.Verdict, quiet bool) {
 	if s.quietly(quiet, v.Code) {
 		return
 	}
-	staleness := ""
-	if v.StalenessMS != nil {
-		staleness = fmt.Sprintf("%d ms", *v.StalenessMS)
-	}
 	s.out.record([][2]string{
 		{"code", v.Code},
+		{"reason", v.Reason},
 		{"key id", v.KeyID},
 		{"name", v.Name},
 		{"user", v.UserID},
@@ -106,20 +89,21 @@ func (s *session) verdict(v *adminclient.Verdict, quiet bool) {
 		{"expires", instantOrNone(v.ExpiresAt)},
 		{"metadata", metadataText(v.Metadata)},
 		{"source", v.Source},
-		{"staleness", staleness},
+		{"staleness", millisecondsText(v.StalenessMS)},
 		{"revision", v.Revision},
 	}...)
 }
 
-// key reads the key. No error contains any part of it.
-func (c *verifyCommand) key(ctx context.Context, p process) (string, error) {
+// readKey reads a key from a file, or from standard input if file is "" or "-". No
+// error contains any part of it.
+func readKey(ctx context.Context, p process, file string) (string, error) {
 	var content []byte
 	var err error
 	switch stdin := p.stdin(); {
-	case c.KeyFile != "":
-		content, err = secretfile.Read(c.KeyFile)
+	case file != "" && file != "-":
+		content, err = secretfile.Read(file)
 		err = ofFlag("key-file", err)
-	case isPrompt(stdin):
+	case isTTY(stdin):
 		content, err = promptHidden(ctx, p.stderr, int(stdin.(*os.File).Fd()))
 	default:
 		content, err = io.ReadAll(io.LimitReader(stdin, maxKeyText+1))
@@ -160,9 +144,9 @@ func promptHidden(ctx context.Context, stderr io.Writer, terminal int) ([]byte, 
 	}
 }
 
-// isPrompt reports whether a person can be prompted.
-func isPrompt(r io.Reader) bool {
-	f, ok := r.(*os.File)
+// isTTY reports whether a person is at the other end of a reader or writer.
+func isTTY(stream any) bool {
+	f, ok := stream.(*os.File)
 	return ok && isatty.IsTerminal(f.Fd())
 }
 
@@ -172,4 +156,13 @@ func (p process) stdin() io.Reader {
 		return p.deps.Stdin
 	}
 	return os.Stdin
+}
+
+// checkNamed refuses an empty id, such as "$ORG" in a script that has no value: without it,
+// the request would be for what the key is bound to.
+func checkNamed(flag string, id *string) error {
+	if id != nil && *id == "" {
+		return ofFlag(flag, errors.New("the id is empty: give one, or leave the flag out"))
+	}
+	return nil
 }

@@ -26,14 +26,15 @@ type Config struct {
 	OpsAddr             string        `default:"127.0.0.1:9090" help:"Operations listener: livez, readyz, metrics."`
 	MaxStale            time.Duration `default:"15s" help:"Maximum staleness of an answer from the cache. From 30ms to 1h."`
 	HeartbeatInterval   time.Duration `default:"1s" help:"How often an instance writes its heartbeat. Its round trip through the change stream proves that answers from the cache are fresh. From 10ms to a third of max-stale."`
-	CacheSize           int           `default:"512" help:"Maximum size of the cache in MiB, at least 3."`
+	CacheSize           int           `default:"512" help:"Maximum size of the cache in MiB, at least 3. A MiB holds about 1800 keys of ordinary size (260 bytes), or 3700 with --preload off. keytail doctor says how many of your keys fit."`
 	Preload             string        `default:"auto" help:"Whether to load every key into the cache, so that an unknown key costs no read: auto (if they fit), on or off."`
 	AuditInterval       time.Duration `default:"1h" help:"How often the cache is compared with the database. From 1s to 24h."`
+	ExpiryNotice        time.Duration `default:"336h" help:"How long before its expiry a key is counted by keytail_keys_expiring and reported by an event, 14 days by default. From 1h to 8760h."`
 	KeyPrefix           string        `default:"kt" help:"Prefix of keys that keytail creates. Only keys with this prefix must have a valid checksum."`
 	KeySources          []string      `default:"bearer,x-api-key" help:"Where forward-auth looks for the key: bearer, x-api-key, header:NAME, query:NAME, cookie:NAME."`
 	TrustedProxies      []string      `placeholder:"CIDR" help:"Networks of proxies whose X-Forwarded-For is trusted. Default: none; the client is the peer."`
 	DrainDelay          time.Duration `default:"5s" help:"How long readyz answers 503 before the listeners close. 0 with --dev. At most 5m."`
-	Dev                 bool          `help:"Start with an in-memory MongoDB and 200 sample keys. Nothing is stored. Refused in production."`
+	Dev                 bool          `help:"Start with an in-memory MongoDB, 200 sample keys and an admin token, and print commands to try. A default port that is in use is replaced by a free one. Nothing is stored. Refused in production."`
 	DevMongoDBAddr      string        `name:"dev-mongodb-addr" default:"127.0.0.1:27127" help:"Address of the in-memory MongoDB of --dev. If the port is in use, a free one is used."`
 	LogLevel            string        `default:"info" help:"debug, info, warn or error."`
 	LogFormat           string        `default:"json" help:"json or console. console with --dev."`
@@ -41,7 +42,7 @@ type Config struct {
 	StateDatabase       string        `placeholder:"NAME" help:"The database of keytail's own collections (heartbeats, audit). A database other than that of the keys needs --stream-scope collection. Default: the database of the keys."`
 	MongoDBPasswordFile string        `name:"mongodb-password-file" placeholder:"FILE" help:"File with the password of the user in the URI, so that the URI contains no secret."`
 	AdminAddr           string        `default:"127.0.0.1:9091" help:"Admin listener: status page, admin API. It needs --admin-token-file, and TLS unless the address is a loopback address."`
-	AdminTokenFile      string        `placeholder:"FILE" help:"File with the tokens for the admin listener: lines of name=token. Read again when it changes."`
+	AdminTokenFile      string        `placeholder:"FILE" help:"File with the tokens for the admin listener: lines of name=token. Read again when it changes. With --dev, the default is a file with a new token."`
 	CallerTokenFile     string        `placeholder:"FILE" help:"File with the tokens for verify, sync and events: lines of name=token. Read again when it changes. Default: verify needs no token, and the others are disabled."`
 	GRPCAddr            string        `name:"grpc-addr" placeholder:"ADDR" help:"gRPC listener: Envoy's ext_authz, health, reflection. Empty: disabled."`
 	HideCredentials     bool          `help:"Let Envoy remove the key from an allowed request (ext_authz over gRPC). Other proxies do that with their own configuration, see examples."`
@@ -79,30 +80,34 @@ type Policy struct {
 
 // Mapping describes the documents of the collection: a field for each role, and
 // the form of fields that have more than one. If a role that may be empty is
-// empty, the collection does not have it. keytail.Mapping has the same fields, so
-// that one converts to the other; this type exists because its tags are flags,
-// which the embeddable package must not have.
+// empty, the collection does not have it. keytail.Mapping has the same fields
+// except HashSecretFile; this type exists because its tags are flags, which the
+// embeddable package must not have.
 type Mapping struct {
-	Hash         string `default:"key_hash" help:"Field: the SHA-256 hash of the key. Top-level, under a unique index."`
-	HashEncoding string `default:"hex" help:"How the hash is written: hex, hex-upper, base64, base64-raw, base64url, base64url-raw (raw: without padding) or binary."`
-	HashAfter    string `placeholder:"PREFIX" help:"The hash covers what follows this prefix of the key's text; a key without the prefix is MALFORMED. Empty: the hash covers the whole text."`
-	Active       string `default:"is_active" help:"Field: whether the key is active."`
-	ActiveForm   string `default:"boolean" help:"boolean; negated (true means disabled); no-date (the time of revocation, absent or null while the key is active); always (there is no such field)."`
-	UserID       string `name:"user-id" default:"user_id" help:"Field: the user for whom the key acts."`
-	OrgID        string `name:"org-id" default:"org_id" help:"Field: the organisation that the key is bound to. May be empty."`
-	ProjectID    string `name:"project-id" default:"project_id" help:"Field: the project that the key is bound to. May be empty."`
-	Name         string `default:"name" help:"Field: the key's name. May be empty."`
-	Scopes       string `default:"scopes" help:"Field: the scopes of the key. May be empty: then every key has the default scopes."`
-	ScopesForm   string `default:"array" help:"array, or text (separated by spaces)."`
-	AllowedIPs   string `name:"allowed-ips" default:"allowed_ips" help:"Field: client addresses and networks that may use the key. May be empty."`
-	ExpiresAt    string `default:"expires_at" help:"Field: when the key expires. May be empty."`
-	ExpiresForm  string `default:"date" help:"date, unix (seconds) or unix-ms (milliseconds)."`
-	Metadata     string `default:"metadata" help:"Field: a document that is part of the verdict. May be empty."`
-	KeyPrefix    string `default:"key_prefix" help:"Field: the beginning of the key's text, for people. May be empty."`
-	CreatedAt    string `default:"created_at" help:"Field: when the key was created. May be empty."`
-	LastUsed     string `default:"last_used" help:"Field: when the key was last used. Updates of it alone are ignored. May be empty."`
-	UsageCount   string `default:"usage_count" help:"Field: how often the key was used. Updates of it alone are ignored. May be empty."`
-	IDForm       string `name:"id-form" default:"string" help:"The BSON type with which the admin API writes ids of users, organisations and projects: string, objectid, uuid or integer. Reading accepts all of them."`
+	Hash           string `default:"key_hash" help:"Field: the hash of the key. Top-level, under a unique index."`
+	HashAlgorithm  string `default:"sha256" help:"How the hash was made: sha256, or hmac-sha256 with --map-hash-secret-file."`
+	HashSecretFile string `placeholder:"FILE" help:"File with the secret (the pepper) of hmac-sha256: its bytes without one newline at the end. Other users must not have access to it. Read once, at start."`
+	HashEncoding   string `default:"hex" help:"How the hash is written: hex, hex-upper, base64, base64-raw, base64url, base64url-raw (raw: without padding) or binary."`
+	HashAfter      string `placeholder:"PREFIX" help:"The hash covers what follows this prefix of the key's text; a key without the prefix is MALFORMED. Empty: the hash covers the whole text."`
+	Active         string `default:"is_active" help:"Field: whether the key is active."`
+	ActiveForm     string `default:"boolean" help:"boolean; negated (true means disabled); no-date (the time of revocation, absent or null while the key is active); always (there is no such field)."`
+	UserID         string `name:"user-id" default:"user_id" help:"Field: the user for whom the key acts."`
+	UserIDForm     string `name:"user-id-form" default:"string" help:"The BSON type with which the admin API writes ids of users: string, objectid, uuid or integer. Reading accepts all of them."`
+	OrgID          string `name:"org-id" default:"org_id" help:"Field: the organisation that the key is bound to. May be empty."`
+	OrgIDForm      string `name:"org-id-form" default:"string" help:"The same for ids of organisations."`
+	ProjectID      string `name:"project-id" default:"project_id" help:"Field: the project that the key is bound to. May be empty."`
+	ProjectIDForm  string `name:"project-id-form" default:"string" help:"The same for ids of projects."`
+	Name           string `default:"name" help:"Field: the key's name. May be empty."`
+	Scopes         string `default:"scopes" help:"Field: the scopes of the key. May be empty: then every key has the default scopes."`
+	ScopesForm     string `default:"array" help:"array, or text (separated by spaces)."`
+	AllowedIPs     string `name:"allowed-ips" default:"allowed_ips" help:"Field: client addresses and networks that may use the key. May be empty."`
+	ExpiresAt      string `default:"expires_at" help:"Field: when the key expires. May be empty."`
+	ExpiresForm    string `default:"date" help:"date, unix (seconds) or unix-ms (milliseconds)."`
+	Metadata       string `default:"metadata" help:"Field: a document that is part of the verdict. May be empty."`
+	KeyPrefix      string `default:"key_prefix" help:"Field: the beginning of the key's text, for people. May be empty."`
+	CreatedAt      string `default:"created_at" help:"Field: when the key was created. May be empty."`
+	LastUsed       string `default:"last_used" help:"Field: when the key was last used. Updates of it alone are ignored. May be empty."`
+	UsageCount     string `default:"usage_count" help:"Field: how often the key was used. Updates of it alone are ignored. May be empty."`
 }
 
 // devDatabase has the sample keys of --dev unless --database is given.
@@ -110,13 +115,20 @@ const devDatabase = "keytail"
 
 // Complete sets what depends on other settings: the database of the URI, a
 // heartbeat interval that fits max-stale, no field for active if there is none,
-// and, with --dev, defaults for a first try wherever nothing else was given.
+// no form where none was given (package keystore has the same defaults, and trusts
+// a form more that the operator gave), and, with --dev, defaults for a first try wherever nothing else was given.
 func (c *Config) Complete(given Given) {
 	if c.Database == "" {
 		c.Database = uriDatabase(c.MongoDBURI)
 	}
 	if !given["heartbeat-interval"] {
 		c.HeartbeatInterval = shorter(c.HeartbeatInterval, c.MaxStale)
+	}
+	if !given["map-active-form"] {
+		c.Map.ActiveForm = ""
+	}
+	if !given["map-expires-form"] {
+		c.Map.ExpiresForm = ""
 	}
 	if c.Map.ActiveForm == "always" && !given["map-active"] {
 		c.Map.Active = ""

@@ -11,14 +11,14 @@ func TestDefaults(t *testing.T) {
 	got, given := mustLoad(t)
 	want := &Config{
 		Collection: "api_keys", Addr: "127.0.0.1:8080", OpsAddr: "127.0.0.1:9090",
-		MaxStale: 15 * time.Second, HeartbeatInterval: time.Second, CacheSize: 512, Preload: "auto", AuditInterval: time.Hour, KeyPrefix: "kt", KeySources: []string{"bearer", "x-api-key"},
+		MaxStale: 15 * time.Second, HeartbeatInterval: time.Second, CacheSize: 512, Preload: "auto", AuditInterval: time.Hour, ExpiryNotice: 14 * 24 * time.Hour, KeyPrefix: "kt", KeySources: []string{"bearer", "x-api-key"},
 		DrainDelay: 5 * time.Second, DevMongoDBAddr: "127.0.0.1:27127", LogLevel: "info", LogFormat: "json",
 		StreamScope: "database", AdminAddr: "127.0.0.1:9091", TrackUsage: true,
 		Map: Mapping{
-			Hash: "key_hash", HashEncoding: "hex", Active: "is_active", ActiveForm: "boolean", UserID: "user_id", OrgID: "org_id",
+			Hash: "key_hash", HashAlgorithm: "sha256", HashEncoding: "hex", Active: "is_active", UserID: "user_id", OrgID: "org_id",
 			ProjectID: "project_id", Name: "name", Scopes: "scopes", ScopesForm: "array", AllowedIPs: "allowed_ips",
-			ExpiresAt: "expires_at", ExpiresForm: "date", Metadata: "metadata", KeyPrefix: "key_prefix", CreatedAt: "created_at",
-			LastUsed: "last_used", UsageCount: "usage_count", IDForm: "string",
+			ExpiresAt: "expires_at", Metadata: "metadata", KeyPrefix: "key_prefix", CreatedAt: "created_at",
+			LastUsed: "last_used", UsageCount: "usage_count", UserIDForm: "string", OrgIDForm: "string", ProjectIDForm: "string",
 		},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -134,6 +134,22 @@ func TestActiveFormAlwaysHasNoField(t *testing.T) {
 			t.Errorf("%v: the switch is %q, want %q", test.args, c.Map.Active, test.want)
 		}
 	}
+}
+
+// TestFormsAreEmptyUnlessGiven: the store trusts a form that the operator gave, even
+// if it is the default.
+func TestFormsAreEmptyUnlessGiven(t *testing.T) {
+	expect := func(source, active, expires string, args ...string) {
+		t.Helper()
+		if c, _ := mustLoad(t, args...); c.Map.ActiveForm != active || c.Map.ExpiresForm != expires {
+			t.Errorf("%s: got %q and %q, want %q and %q", source, c.Map.ActiveForm, c.Map.ExpiresForm, active, expires)
+		}
+	}
+	expect("nothing", "", "")
+	expect("flags", "boolean", "date", "--map-active-form=boolean", "--map-expires-form=date")
+	expect("file", "boolean", "date", "--config="+yamlFile(t, "map_active_form: boolean", "map_expires_form: date"))
+	t.Setenv("KEYTAIL_MAP_ACTIVE_FORM", "boolean")
+	expect("environment", "boolean", "")
 }
 
 // TestARoleCanBeEmptyInEverySource: an empty name differs from no name.

@@ -19,6 +19,7 @@ func internalRequest(r *auth.Request) apikey.Request {
 func publicVerdict(v *apikey.Verdict) (auth.Verdict, error) {
 	verdict := auth.Verdict{
 		Code:      auth.Code(v.Code.String()),
+		Reason:    v.Reason.String(),
 		Key:       (*auth.Key)(v.Record),
 		Source:    auth.Source(v.Source.String()),
 		AsOf:      v.AsOf,

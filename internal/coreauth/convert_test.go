@@ -43,8 +43,8 @@ func TestPublicVerdictHasTheNameOfEachSource(t *testing.T) {
 func TestPublicVerdictHasAllFields(t *testing.T) {
 	now := time.Now()
 	record := &apikey.Record{KeyID: "k", UserID: "u", Scopes: []string{"a"}, Active: true}
-	v, err := publicVerdict(&apikey.Verdict{Code: apikey.Valid, Source: apikey.SourceFill, Record: record, AsOf: now, Staleness: time.Second, Revision: 7})
-	want := auth.Verdict{Code: auth.Valid, Key: &auth.Key{KeyID: "k", UserID: "u", Scopes: []string{"a"}, Active: true}, Source: auth.SourceFill, AsOf: now, Staleness: time.Second, Revision: 7}
+	v, err := publicVerdict(&apikey.Verdict{Code: apikey.Valid, Source: apikey.SourceFill, Reason: apikey.Reason{Kind: apikey.ReasonScope, Name: "b"}, Record: record, AsOf: now, Staleness: time.Second, Revision: 7})
+	want := auth.Verdict{Code: auth.Valid, Key: &auth.Key{KeyID: "k", UserID: "u", Scopes: []string{"a"}, Active: true}, Source: auth.SourceFill, Reason: "scope:b", AsOf: now, Staleness: time.Second, Revision: 7}
 	if diff := cmp.Diff(want, v); err != nil || diff != "" || !v.Valid() {
 		t.Errorf("%v %s", err, diff)
 	}

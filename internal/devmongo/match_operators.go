@@ -9,7 +9,7 @@ import (
 // compileOperator compiles one operator on the values at a path.
 func compileOperator(path []string, name string, v any) (predicate, error) {
 	switch name {
-	case "$eq", "$lt", "$lte":
+	case "$eq", "$gt", "$lt", "$lte":
 		return compileComparison(path, name, v)
 	case "$ne":
 		p, err := compileComparison(path, "$eq", v)

@@ -21,6 +21,8 @@ var foreignFlags = map[string]bool{
 	"--uri":     true, "--jsonArray": true, "--file": true, // mongoimport
 	"--quick":      true,                 // bench
 	"--standalone": true, "--auth": true, // secantusd-py
+	"--meta": true, "--output-path": true, // openapi-python-client
+	"--redact":  true,                                            // gitleaks
 	"--replSet": true, "--setParameter": true, "--keyFile": true, // mongod
 }
 

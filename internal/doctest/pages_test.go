@@ -8,8 +8,9 @@ import (
 )
 
 // languages are those that a fenced block may have: the language must be named,
-// so that no command hides in a block without a language.
-var languages = []string{"sh", "console", "text", "go", "yaml", "json", "js", "nginx"}
+// so that no command hides in a block without a language. Blocks of python and ts are
+// run by internal/integration/clients.
+var languages = []string{"sh", "console", "text", "go", "yaml", "json", "js", "nginx", "python", "ts"}
 
 // userPages are README.md, the pages of docs/, and others with commands.
 func userPages(all *tree) []*page {
@@ -62,6 +63,9 @@ func TestBlocksHaveALanguage(t *testing.T) {
 		for _, b := range p.blocks {
 			if !slices.Contains(languages, b.language) {
 				t.Errorf("%s:%d: the block has the language %q, want one of %v", p.name, b.line, b.language, languages)
+			}
+			if (b.language == "python" || b.language == "ts") && p.name != "docs/other-languages.md" {
+				t.Errorf("%s:%d: no test runs a block of %s on this page", p.name, b.line, b.language)
 			}
 		}
 		for i, l := range p.lines {

@@ -50,7 +50,7 @@ type Config struct {
 	// warning.
 	EnsureSchema bool
 	// Lists: the admin API is enabled, so that an index for its lists is
-	// recommended.
+	// recommended, and it matters which fields it does not write.
 	Lists bool
 	// CacheSizeMiB and Preload are those of serve. Zero: its defaults.
 	CacheSizeMiB int
@@ -81,6 +81,7 @@ func Examine(ctx context.Context, config Config, onCheck func(Check)) Report {
 	}
 	e.version(ctx)
 	e.clock(deployment)
+	e.hash()
 	switch exists, willExist := e.collection(ctx); {
 	case exists:
 		e.index(ctx)
@@ -263,9 +264,16 @@ func (e *examination) documents(ctx context.Context) {
 	}
 	e.survey = found
 	more := surveyLines(found)
-	switch refusal, warnings := found.StartError(), found.Warnings(); {
+	contradicts := e.Store.Schema().Warnings()
+	refusal, warnings := found.StartError(), append(contradicts, found.Warnings()...)
+	if e.Lists {
+		warnings = append(warnings, found.NotWritten()...)
+	} else {
+		more = append(more, found.NotWritten()...)
+	}
+	switch {
 	case refusal != nil:
-		e.add("documents", ToDo, refusal.Error(), more...)
+		e.add("documents", ToDo, refusal.Error(), append(contradicts, more...)...)
 	case len(warnings) > 0:
 		e.add("documents", Warning, summary(found), append(warnings, more...)...)
 	default:
@@ -338,34 +346,6 @@ func (e *examination) usage(ctx context.Context) {
 	}
 	e.add("usage", OK, "the usage of keys can be written")
 }
-
-// memory checks whether all keys fit into the cache.
-func (e *examination) memory() {
-	switch {
-	case e.survey == nil:
-		e.skip("the documents could not be read", "memory")
-		return
-	case e.survey.Documents == 0:
-		e.add("memory", OK, "the collection is empty, so there is nothing to cache yet")
-		return
-	}
-	each := e.entries / int64(e.survey.Documents)
-	need := each * max(e.survey.Total, int64(e.survey.Documents))
-	available := keycache.GenerationBytes(e.CacheSizeMiB, e.Preload != preload.Off)
-	detail := fmt.Sprintf("%d keys of about %d bytes take %s of the %s that --cache-size leaves for them", max(e.survey.Total, int64(e.survey.Documents)), each, mebibytes(need), mebibytes(available))
-	switch {
-	case e.Preload == preload.Off:
-		e.add("memory", OK, detail+"; --preload off: only keys in use are cached")
-	case need > available && e.Preload == preload.On:
-		e.add("memory", ToDo, detail+": they do not fit; use a larger --cache-size, or --preload auto")
-	case need > available:
-		e.add("memory", Warning, detail+": they do not fit, so an unknown key costs a read; use a larger --cache-size")
-	default:
-		e.add("memory", OK, detail)
-	}
-}
-
-func mebibytes(bytes int64) string { return fmt.Sprintf("%.1f MiB", float64(bytes)/(1<<20)) }
 
 func count(n int, what string) string {
 	if n == 1 {

@@ -1,13 +1,10 @@
 package doctor
 
 import (
-	"strings"
 	"testing"
 	"time"
 
-	"github.com/keytail/keytail/internal/keycache"
 	"github.com/keytail/keytail/internal/keystore"
-	"github.com/keytail/keytail/internal/preload"
 )
 
 func TestVersions(t *testing.T) {
@@ -41,27 +38,6 @@ func TestClocks(t *testing.T) {
 	}
 	if got, _ := clockStatus(keystore.Deployment{RequestedAt: requestedAt}); got != Warning {
 		t.Errorf("no clock is %q", got)
-	}
-}
-
-func TestMemory(t *testing.T) {
-	capacity := keycache.GenerationBytes(10, true)
-	for name, c := range map[string]struct {
-		mode   preload.Mode
-		total  int64
-		want   Status
-		advice string
-	}{
-		"fits":                {preload.Auto, capacity / 200, OK, ""},
-		"too many":            {preload.Auto, capacity, Warning, "use a larger --cache-size"},
-		"too many, requested": {preload.On, capacity, ToDo, "use a larger --cache-size"},
-		"not wanted":          {preload.Off, capacity, OK, "--preload off"},
-	} {
-		e := &examination{Config: Config{CacheSizeMiB: 10, Preload: c.mode}, survey: &keystore.Survey{Documents: 10, Total: c.total}, entries: 2000}
-		e.memory()
-		if got := e.report.Checks[0]; got.Status != c.want || !strings.Contains(got.Detail, c.advice) {
-			t.Errorf("%s: %+v", name, got)
-		}
 	}
 }
 

@@ -29,6 +29,11 @@ func isReservedParameter(name string) bool {
 	return false
 }
 
+// ParseRequirements reads the requirements of a query that has nothing else.
+func ParseRequirements(query url.Values) (apikey.Request, *QuestionError) {
+	return parseRequirements(query, nil)
+}
+
 // parseRequirements reads forward-auth's query, which the proxy's configuration
 // sets. It reads the query completely, or fails: an ignored parameter would be a
 // requirement that is not enforced.

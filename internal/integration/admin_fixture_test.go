@@ -51,9 +51,7 @@ func startAdmin(t *testing.T, server *mongotest.Server, s shape, change ...func(
 	if _, err := r.keys.Indexes().CreateOne(t.Context(), mongo.IndexModel{Keys: bson.D{{Key: m.Hash, Value: 1}}, Options: unique()}); err != nil {
 		t.Fatal(err)
 	}
-	r.Daemon = r.run(r.registry, zaptest.NewLogger(t), append([]func(*daemon.Config){withAdmin(t), func(c *daemon.Config) {
-		c.Schema = s.schema(r.keys.Name())
-	}}, change...)...)
+	r.Daemon = r.run(r.registry, zaptest.NewLogger(t), append([]func(*daemon.Config){withAdmin(t), func(c *daemon.Config) { s.configure(&c.Config, r.keys.Name()) }}, change...)...)
 	return &adminFixture{r, r.db.Collection(keyadmin.CollectionName)}
 }
 

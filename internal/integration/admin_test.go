@@ -22,9 +22,9 @@ import (
 func lifeShapes() map[string]shape {
 	different := shapes()["hex-upper"]
 	different.mapping = keystore.Schema{
-		Hash: "keyHash", HashEncoding: "base64", HashAfter: "sk_live_", Active: "disabled", ActiveForm: "negated", UserID: "owner", OrgID: "orgId", ProjectID: "projectId",
+		Hash: "keyHash", HashAlgorithm: "hmac-sha256", HashEncoding: "base64", HashAfter: "sk_live_", Active: "disabled", ActiveForm: "negated", UserID: "owner", OrgID: "orgId", ProjectID: "projectId",
 		Name: "label", Scopes: "scope", ScopesForm: "text", AllowedIPs: "ips", ExpiresAt: "expires", ExpiresForm: "unix",
-		Metadata: "meta", KeyPrefix: "shown", CreatedAt: "created", LastUsed: "lastUsedAt", UsageCount: "hits", IDForm: "objectid",
+		Metadata: "meta", KeyPrefix: "shown", CreatedAt: "created", LastUsed: "lastUsedAt", UsageCount: "hits", UserIDForm: "objectid", OrgIDForm: "objectid", ProjectIDForm: "objectid",
 	}
 	dates := different
 	dates.mapping.HashEncoding, dates.mapping.ActiveForm, dates.mapping.Active = "binary", "no-date", "revokedAt"
@@ -137,13 +137,13 @@ func testLifeOfAKey(t *testing.T, o *adminFixture, s shape) {
 // TestUnmappedFieldsCannotBeWritten: the error names the flag that maps the field.
 func TestUnmappedFieldsCannotBeWritten(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
-		bare := shape{keystore.Schema{Hash: "digest", UserID: "owner", ActiveForm: "always", IDForm: "integer"}, []string{"read"}, int64ID}
+		bare := shape{keystore.Schema{Hash: "digest", UserID: "owner", ActiveForm: "always", UserIDForm: "integer"}, []string{"read"}, int64ID}
 		o := startAdmin(t, s, bare)
 		made := o.mustCall(http.StatusCreated, "POST", "/v1/keys", `{"user_id":"42"}`)
 		o.mustHaveVerdict(made.str("key"), made, apikey.Valid, apikey.Request{Scopes: []string{"read"}})
 		path := "/v1/keys/" + made.str("id")
 		for call, words := range map[[3]string]string{
-			{"POST", "/v1/keys", `{"user_id":"ann"}`}:                      "--map-id-form integer",
+			{"POST", "/v1/keys", `{"user_id":"ann"}`}:                      "--map-user-id-form integer",
 			{"POST", "/v1/keys", `{"user_id":"42","name":"a"}`}:            "--map-name",
 			{"PATCH", path, `{"scopes":[]}`}:                               "--map-scopes",
 			{"PATCH", path, `{"expires_at":"2090-01-01T00:00:00Z"}`}:       "--map-expires-at",

@@ -13,6 +13,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
+	"github.com/keytail/keytail/internal/apikey"
 	"github.com/keytail/keytail/internal/daemon"
 	"github.com/keytail/keytail/internal/doctor"
 	"github.com/keytail/keytail/internal/keystore"
@@ -71,6 +72,9 @@ func (p *candidate) examined(t *testing.T) (map[string]doctor.Check, doctor.Repo
 		}
 	}
 	every := []string{"deployment", "version", "clock", "collection", "index", "documents", "linearizable", "heartbeats", "stream", "usage", "memory"}
+	if p.config.Schema.HashAlgorithm == apikey.HMACSHA256 {
+		every = slices.Insert(every, slices.Index(every, "collection"), "hash")
+	}
 	if !slices.Equal(seen, reported) || !slices.Equal(reported, every) {
 		t.Errorf("checks: got %q while running, %q in the report, want %q", seen, reported, every)
 	}
@@ -98,6 +102,7 @@ func TestDoctorFitsEveryShape(t *testing.T) {
 			shape := shapes()[name]
 			t.Run(name, func(t *testing.T) {
 				p := newCandidate(t, s, shape.schema("api_keys"))
+				p.config.HashSecret = shape.secret()
 				for i := range 20 {
 					p.insert(t, shape.document(key{id: fmt.Sprint("key-", i), text: fmt.Sprintf("kt_%032d", i)}))
 				}

@@ -15,14 +15,11 @@ import (
 	"github.com/keytail/keytail/internal/integration/testkit"
 	"github.com/keytail/keytail/internal/mongotest"
 	"github.com/keytail/keytail/internal/routes"
+	"github.com/keytail/keytail/internal/testprogram"
 )
 
 // callerToken is the token of the examples.
 const callerToken = "caller-token"
-
-// pythonVariable names the environment variable with the path of a Python that has
-// pymongo.
-const pythonVariable = "KEYTAIL_TEST_PYTHON"
 
 func TestAcknowledgementExampleInGo(t *testing.T) {
 	program := filepath.Join(t.TempDir(), "revoke")
@@ -33,13 +30,8 @@ func TestAcknowledgementExampleInGo(t *testing.T) {
 }
 
 func TestAcknowledgementExampleInPython(t *testing.T) {
-	python := os.Getenv(pythonVariable)
-	if python == "" {
-		python = testkit.ModulePath(t, ".ci", "venv", "bin", "python")
-	}
-	if out, err := exec.CommandContext(t.Context(), python, "-c", "import pymongo").CombinedOutput(); err != nil {
-		t.Skipf("SKIPPED: the example in Python is not run, there is no Python with pymongo; name one by %s: %v %s", pythonVariable, err, out)
-	}
+	// The packages of examples/fastapi include pymongo.
+	python := testprogram.Python(t, "fastapi", "examples/fastapi/requirements.txt", "pymongo")
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
 		testExample(t, s, python, testkit.ModulePath(t, "examples", "revoke", "python", "revoke.py"))
 	})

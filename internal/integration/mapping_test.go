@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
@@ -50,18 +51,22 @@ func shapes() map[string]shape {
 		m.HashAfter = prefix
 		return m
 	}
+	keyed := func(m keystore.Schema) keystore.Schema {
+		m.HashAlgorithm = apikey.HMACSHA256
+		return m
+	}
 	oneIgnorable := camel("base64url-raw", "disabled", "negated", "text", "date")
 	oneIgnorable.UsageCount = ""
 	bare := keystore.Schema{Hash: "digest", UserID: "owner", ActiveForm: "always"}
 	return map[string]shape{
 		"default":        {keystore.Schema{}, nil, stringID},
 		"hex-upper":      {camel("hex-upper", "disabled", "negated", "text", "unix"), nil, objectID},
-		"base64":         {camel("base64", "revokedAt", "no-date", "array", "unix-ms"), []string{"read"}, uuidID},
+		"base64":         {keyed(camel("base64", "revokedAt", "no-date", "array", "unix-ms")), []string{"read"}, uuidID},
 		"base64-raw":     {camel("base64-raw", "", "always", "text", "unix"), []string{"read"}, int32ID},
 		"base64url":      {after(camel("base64url", "enabled", "boolean", "text", "unix-ms"), "kt_"), nil, int64ID},
 		"base64url-raw":  {oneIgnorable, []string{"other"}, stringID},
 		"binary":         {after(camel("binary", "revokedAt", "no-date", "array", "date"), "kt_"), nil, objectID},
-		"nothing but it": {bare, []string{"read"}, uuidID},
+		"nothing but it": {keyed(bare), []string{"read"}, uuidID},
 	}
 }
 
@@ -93,24 +98,42 @@ func (s shape) schema(collection string) keystore.Schema {
 	return schema
 }
 
+// secret returns the secret of the hashes, nil if they have none.
+func (s shape) secret() []byte {
+	if s.mapping.HashAlgorithm != apikey.HMACSHA256 {
+		return nil
+	}
+	return []byte("the pepper of the team")
+}
+
+// configure sets the collection's mapping and its secret.
+func (s shape) configure(c *service.Config, collection string) {
+	c.Schema, c.HashSecret = s.schema(collection), s.secret()
+}
+
 // hash returns the value of the hash field for a key.
 func (s shape) hash(text string, encoding keystore.HashEncoding) any {
-	sum := sha256.Sum256([]byte(strings.TrimPrefix(text, s.mapping.HashAfter)))
+	algorithm := sha256.New()
+	if s.mapping.HashAlgorithm == apikey.HMACSHA256 {
+		algorithm = hmac.New(sha256.New, s.secret())
+	}
+	_, _ = algorithm.Write([]byte(strings.TrimPrefix(text, s.mapping.HashAfter)))
+	sum := algorithm.Sum(nil)
 	switch encoding {
 	case "hex-upper":
-		return strings.ToUpper(hex.EncodeToString(sum[:]))
+		return strings.ToUpper(hex.EncodeToString(sum))
 	case "base64":
-		return base64.StdEncoding.EncodeToString(sum[:])
+		return base64.StdEncoding.EncodeToString(sum)
 	case "base64-raw":
-		return base64.RawStdEncoding.EncodeToString(sum[:])
+		return base64.RawStdEncoding.EncodeToString(sum)
 	case "base64url":
-		return base64.URLEncoding.EncodeToString(sum[:])
+		return base64.URLEncoding.EncodeToString(sum)
 	case "base64url-raw":
-		return base64.RawURLEncoding.EncodeToString(sum[:])
+		return base64.RawURLEncoding.EncodeToString(sum)
 	case "binary":
-		return bson.Binary{Data: sum[:]}
+		return bson.Binary{Data: sum}
 	default:
-		return hex.EncodeToString(sum[:])
+		return hex.EncodeToString(sum)
 	}
 }
 
@@ -236,9 +259,7 @@ func startShaped(t *testing.T, server *mongotest.Server, s shape, n int) (*fixtu
 	if _, err := r.keys.InsertMany(t.Context(), documents); err != nil {
 		t.Fatal(err)
 	}
-	r.Daemon = r.run(r.registry, zaptest.NewLogger(t), func(c *daemon.Config) {
-		c.Schema = s.schema(r.keys.Name())
-	})
+	r.Daemon = r.run(r.registry, zaptest.NewLogger(t), func(c *daemon.Config) { s.configure(&c.Config, r.keys.Name()) })
 	return r, keys
 }
 

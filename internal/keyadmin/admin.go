@@ -38,6 +38,8 @@ type Config struct {
 	Store *keystore.Store
 	// Audit is the collection of the audit, of the same client as the store's.
 	Audit *mongo.Collection
+	// Validator answers requests, and says how. Nil: Explain fails.
+	Validator Validator
 	// Prefix of new keys. Empty: apikey.DefaultPrefix.
 	Prefix string
 	// Timeout bounds each call. Zero: DefaultTimeout.
@@ -57,11 +59,12 @@ type Config struct {
 type Admin struct {
 	config Config
 	store  *keystore.Store
-	schema keystore.Schema
 	audit  *mongo.Collection
 	logger *zap.Logger
 	// noTransactions: the server has none. Prepare finds out.
 	noTransactions bool
+	// perTransaction is keysPerTransaction, or less in a test.
+	perTransaction int
 }
 
 // New checks the configuration. It does not connect.
@@ -88,7 +91,7 @@ func New(config Config) (*Admin, error) {
 		SetReadConcern(readconcern.Majority()).
 		SetReadPreference(readpref.Primary()).
 		SetWriteConcern(writeconcern.Majority()))
-	return &Admin{config: config, store: config.Store, schema: config.Store.Schema(), audit: audit, logger: config.Logger.Named("keyadmin")}, nil
+	return &Admin{config: config, store: config.Store, audit: audit, logger: config.Logger.Named("keyadmin"), perTransaction: keysPerTransaction}, nil
 }
 
 // Prepare creates the audit's collection and its indexes, and checks with the
@@ -102,6 +105,9 @@ func (a *Admin) Prepare(ctx context.Context) error {
 	}
 	if err := a.store.PrepareListIndex(ctx, a.config.EnsureSchema); err != nil {
 		a.logger.Warn("lists of keys are slow without an index", zap.Error(err))
+	}
+	for _, warning := range a.store.NotWritten() {
+		a.logger.Warn(warning)
 	}
 	has, err := a.store.HasTransactions(ctx)
 	if err != nil {
@@ -126,15 +132,15 @@ func (a *Admin) Create(ctx context.Context, caller managedkey.Caller, fields man
 	if err != nil {
 		return managedkey.Written{}, err
 	}
-	draft, err := a.schema.Draft(keystore.NewKey{Hash: hash, KeyPrefix: apikey.DisplayPrefix(secret), CreatedAt: now, Fields: fieldsOf(fields)})
+	draft, err := a.store.Draft(keystore.NewKey{Hash: hash, KeyPrefix: apikey.DisplayPrefix(secret), CreatedAt: now, Fields: fieldsOf(fields)})
 	if err != nil {
 		return managedkey.Written{}, toManagedKeyErr(err)
 	}
 	written, err := a.write(ctx, func(context.Context) (*plan, error) {
 		return &plan{
-			entry: a.entry(caller, "create", nil, &draft.Details),
-			steps: []step{a.insert(draft)},
-			shown: draft.Details, affects: draft.Details.Record.KeyID,
+			entries: []entry{a.entry(caller, "create", nil, &draft.Details)},
+			steps:   []step{a.insert(draft)},
+			shown:   draft.Details, affects: draft.Details.Record.KeyID,
 		}, nil
 	})
 	if err == nil {
@@ -169,7 +175,7 @@ func (a *Admin) change(ctx context.Context, caller managedkey.Caller, action, id
 		if err != nil {
 			return nil, err
 		}
-		edit, err := a.schema.Edit(current, fields, a.now())
+		edit, err := a.store.Edit(current, fields, a.now())
 		if err != nil {
 			return nil, err
 		}
@@ -177,9 +183,9 @@ func (a *Admin) change(ctx context.Context, caller managedkey.Caller, action, id
 			return &plan{shown: current}, nil
 		}
 		return &plan{
-			entry: a.entry(caller, action, &current, &edit.After),
-			steps: []step{a.edit(edit)},
-			shown: edit.After, affects: current.Record.KeyID,
+			entries: []entry{a.entry(caller, action, &current, &edit.After)},
+			steps:   []step{a.edit(edit)},
+			shown:   edit.After, affects: current.Record.KeyID,
 		}, nil
 	})
 }
@@ -192,9 +198,9 @@ func (a *Admin) Delete(ctx context.Context, caller managedkey.Caller, id string)
 			return nil, err
 		}
 		return &plan{
-			entry: a.entry(caller, "delete", &current, nil),
-			steps: []step{a.remove(current)},
-			shown: current, affects: current.Record.KeyID,
+			entries: []entry{a.entry(caller, "delete", &current, nil)},
+			steps:   []step{a.remove(current)},
+			shown:   current, affects: current.Record.KeyID,
 		}, nil
 	})
 }
@@ -238,22 +244,22 @@ func (a *Admin) rotation(caller managedkey.Caller, current keystore.Details, has
 	if !r.ExpiresAt.IsZero() && r.ExpiresAt.Before(end) {
 		end = r.ExpiresAt
 	}
-	edit, err := a.schema.Edit(current, keystore.Fields{ExpiresAt: &end}, now)
+	edit, err := a.store.Edit(current, keystore.Fields{ExpiresAt: &end}, now)
 	if err != nil {
 		return nil, err
 	}
-	draft, err := a.schema.DraftSuccessor(current, hash, keyPrefix, now)
+	draft, err := a.store.DraftSuccessor(current, hash, keyPrefix, now)
 	if err != nil {
 		return nil, err
 	}
-	entry := a.entry(caller, "rotate", &current, &edit.After)
-	entry.NewKeyID = draft.Details.Record.KeyID
+	e := a.entry(caller, "rotate", &current, &edit.After)
+	e.NewKeyID = draft.Details.Record.KeyID
 	steps := []step{a.insert(draft)}
 	if !edit.IsEmpty() {
 		steps = append(steps, a.edit(edit))
 	}
 	return &plan{
-		entry: entry, steps: steps, shown: draft.Details, affects: draft.Details.Record.KeyID, end: edit.After.Record.ExpiresAt,
+		entries: []entry{e}, steps: steps, shown: draft.Details, affects: draft.Details.Record.KeyID, end: edit.After.Record.ExpiresAt,
 	}, nil
 }
 
@@ -269,7 +275,7 @@ func (a *Admin) Get(ctx context.Context, caller managedkey.Caller, id string) (m
 func (a *Admin) List(ctx context.Context, caller managedkey.Caller, q managedkey.Query) (managedkey.Page, error) {
 	ctx, cancel := context.WithTimeout(ctx, a.config.Timeout)
 	defer cancel()
-	found, err := a.store.List(ctx, keystore.Query{UserID: caller.Owner, IncludeInactive: q.IncludeInactive, After: q.After, Limit: q.Limit})
+	found, err := a.store.List(ctx, a.queryOf(caller, q))
 	if err != nil {
 		return managedkey.Page{}, toManagedKeyErr(err)
 	}
@@ -278,6 +284,13 @@ func (a *Admin) List(ctx context.Context, caller managedkey.Caller, q managedkey
 		page.Keys = append(page.Keys, keyOf(shown))
 	}
 	return page, nil
+}
+
+func (a *Admin) queryOf(caller managedkey.Caller, q managedkey.Query) keystore.Query {
+	return keystore.Query{
+		UserID: caller.Owner, OrgID: q.OrgID, ProjectID: q.ProjectID, IncludeInactive: q.IncludeInactive,
+		UnusedFor: q.UnusedFor, ExpiresWithin: q.ExpiresWithin, Now: a.now(), After: q.After, Limit: q.Limit,
+	}
 }
 
 // find reads the key of a write, which must be as the caller has seen it.
@@ -299,17 +312,21 @@ func (a *Admin) find(ctx context.Context, caller managedkey.Caller, id string) (
 
 // secret makes the text of a new key, and its hash by the collection's rule.
 func (a *Admin) secret() (text string, hash apikey.Hash, err error) {
-	after := a.schema.HashAfter
 	if text, err = apikey.Generate(a.config.Prefix, a.config.Random); err != nil {
 		return "", apikey.Hash{}, err
 	}
-	if hash, err = apikey.ParseAfter(a.config.Prefix, after, text); err == nil {
+	if hash, err = a.hashOf(text); err == nil {
 		return text, hash, nil
 	}
 	// The keys of this collection have another beginning.
-	text = after + text
-	hash, err = apikey.ParseAfter(a.config.Prefix, after, text)
+	text = a.store.Hasher().After() + text
+	hash, err = a.hashOf(text)
 	return text, hash, err
+}
+
+// hashOf parses and hashes the text of a key as the validator does.
+func (a *Admin) hashOf(text string) (apikey.Hash, error) {
+	return a.store.Hasher().Parse(a.config.Prefix, text)
 }
 
 // now has the precision of MongoDB's dates.

@@ -413,7 +413,13 @@ func TestADuplicateIsReported(t *testing.T) {
 func TestANewKeyFollowsTheCollectionsForm(t *testing.T) {
 	t.Parallel()
 	for after, want := range map[string]string{"": "kt_", "kt_": "kt_", "sk_live_": "sk_live_kt_", "k": "kt_", "kt_kt_": "kt_kt_kt_"} {
-		a := &Admin{config: Config{Prefix: "kt"}, schema: keystore.Schema{HashAfter: after}}
+		schema := keystore.DefaultSchema()
+		schema.HashAfter = after
+		store, err := keystore.New(keystore.Config{Client: &mongo.Client{}, Database: "d", Schema: schema})
+		if err != nil {
+			t.Fatal(err)
+		}
+		a := &Admin{config: Config{Prefix: "kt"}, store: store}
 		text, hash, err := a.secret()
 		if err != nil || !strings.HasPrefix(text, want) || len(text) != len(want)+49 {
 			t.Errorf("after %q: %q, %v", after, text, err)

@@ -22,6 +22,7 @@ type entry struct {
 	At        time.Time     `bson:"at"`
 	Actor     string        `bson:"actor"`
 	Action    string        `bson:"action"`
+	Cause     string        `bson:"cause,omitempty"`
 	KeyID     string        `bson:"key_id"`
 	NewKeyID  string        `bson:"new_key_id,omitempty"`
 	UserID    string        `bson:"user_id"`
@@ -46,9 +47,9 @@ func (a *Admin) entry(caller managedkey.Caller, action string, before, after *ke
 	return e
 }
 
-// insertEntry writes an entry, in the session of ctx.
-func (a *Admin) insertEntry(ctx context.Context, e entry) error {
-	if _, err := a.audit.InsertOne(ctx, e); err != nil {
+// insertEntries writes entries by one command, in the session of ctx.
+func (a *Admin) insertEntries(ctx context.Context, entries []entry) error {
+	if _, err := a.audit.InsertMany(ctx, entries); err != nil {
 		return a.explain("writing the audit", err)
 	}
 	return nil
@@ -183,7 +184,7 @@ func listDigest(owner, keyID string) []byte {
 
 func (e entry) toAuditEntry() managedkey.Entry {
 	return managedkey.Entry{
-		ID: e.ID.Hex(), At: e.At, Actor: e.Actor, Action: e.Action, RequestID: e.RequestID,
+		ID: e.ID.Hex(), At: e.At, Actor: e.Actor, Action: e.Action, Cause: e.Cause, RequestID: e.RequestID,
 		KeyID: e.KeyID, NewKeyID: e.NewKeyID, UserID: e.UserID,
 		Before: jsonOf(e.Before), After: jsonOf(e.After),
 	}

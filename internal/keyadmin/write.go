@@ -14,9 +14,11 @@ import (
 
 // plan is what a call writes, based on what it has read.
 type plan struct {
-	entry entry
-	// steps are writes of one document each. None: everything is as it should be,
-	// and there is no audit entry.
+	// entries are the audit's: one for each key that changes. Without transactions
+	// there is exactly one.
+	entries []entry
+	// steps are writes of one document each (in a transaction, also of several).
+	// None: everything is as it should be, and there is no audit entry.
 	steps []step
 	// shown is the key in the response.
 	shown keystore.Details
@@ -102,7 +104,7 @@ func (a *Admin) transactOnce(ctx context.Context, make func(ctx context.Context)
 				p.shown = shown
 			}
 		}
-		return a.insertEntry(ctx, p.entry)
+		return a.insertEntries(ctx, p.entries)
 	})
 }
 
@@ -125,7 +127,7 @@ func (a *Admin) entryFirst(ctx context.Context, make func(ctx context.Context) (
 }
 
 func (a *Admin) doEntryFirst(ctx context.Context, p *plan) (at clustertime.Time, err error) {
-	_, err = a.store.WriteOnce(ctx, func(ctx context.Context) error { return a.insertEntry(ctx, p.entry) })
+	_, err = a.store.WriteOnce(ctx, func(ctx context.Context) error { return a.insertEntries(ctx, p.entries) })
 	if errors.Is(err, keystore.ErrOutcomeUnknown) {
 		a.undo(ctx, p, 0)
 		return 0, managedkey.ErrUnavailable
@@ -168,9 +170,11 @@ func (a *Admin) undo(ctx context.Context, p *plan, done int) bool {
 			return false
 		}
 	}
-	if err := a.deleteEntry(ctx, p.entry); err != nil {
-		a.logger.Warn("an audit entry describes a change that did not happen and could not be deleted",
-			zap.String("line", p.entry.ID.Hex()), zap.String("action", p.entry.Action), zap.String("key_id", p.entry.KeyID), zap.Error(err))
+	for _, e := range p.entries {
+		if err := a.deleteEntry(ctx, e); err != nil {
+			a.logger.Warn("an audit entry describes a change that did not happen and could not be deleted",
+				zap.String("line", e.ID.Hex()), zap.String("action", e.Action), zap.String("key_id", e.KeyID), zap.Error(err))
+		}
 	}
 	return true
 }

@@ -14,6 +14,7 @@ import (
 const (
 	flagActive  = 1 << 0
 	flagExpires = 1 << 1
+	flagDefect  = 1 << 2
 )
 
 // maxVarintBytes is the longest encoding of one length or time.
@@ -26,6 +27,9 @@ func recordSize(r *apikey.Record) int {
 	for _, scope := range r.Scopes {
 		size += maxVarintBytes + len(scope)
 	}
+	if r.Defect != "" {
+		size += maxVarintBytes + len(r.DefectReason)
+	}
 	return size + len(r.AllowedIPs)*(2+len(netip.IPv6Unspecified().As16()))
 }
 
@@ -37,13 +41,19 @@ func appendRecord(b []byte, r *apikey.Record) []byte {
 	if !r.ExpiresAt.IsZero() {
 		flags |= flagExpires
 	}
+	if r.Defect != "" {
+		flags |= flagDefect
+	}
 	b = append(b, flags)
 	if !r.ExpiresAt.IsZero() {
 		// A BSON date has millisecond precision, so nothing is lost.
 		b = binary.AppendVarint(b, r.ExpiresAt.UnixMilli())
 	}
-	for _, text := range [...]string{r.KeyID, r.UserID, r.OrgID, r.ProjectID, r.Name, r.Defect, string(r.Metadata)} {
+	for _, text := range [...]string{r.KeyID, r.UserID, r.OrgID, r.ProjectID, r.Name, string(r.Metadata)} {
 		b = appendText(b, text)
+	}
+	if r.Defect != "" {
+		b = appendText(appendText(b, r.Defect), r.DefectReason)
 	}
 	b = binary.AppendUvarint(b, uint64(len(r.Scopes)))
 	for _, scope := range r.Scopes {
@@ -86,11 +96,14 @@ func (d *decoder) record() *apikey.Record {
 	if flags&flagExpires != 0 {
 		r.ExpiresAt = time.UnixMilli(d.varint()).UTC()
 	}
-	for _, field := range [...]*string{&r.KeyID, &r.UserID, &r.OrgID, &r.ProjectID, &r.Name, &r.Defect} {
+	for _, field := range [...]*string{&r.KeyID, &r.UserID, &r.OrgID, &r.ProjectID, &r.Name} {
 		*field = d.text()
 	}
 	if metadata := d.bytes(d.length()); len(metadata) > 0 {
 		r.Metadata = json.RawMessage(metadata)
+	}
+	if flags&flagDefect != 0 {
+		r.Defect, r.DefectReason = d.text(), d.text()
 	}
 	if n := d.length(); n > 0 {
 		r.Scopes = block.scopes[:min(n, scopesInline):min(n, scopesInline)]

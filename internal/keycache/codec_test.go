@@ -63,6 +63,9 @@ func drawRecord(t *rapid.T) *apikey.Record {
 		Scopes:   rapid.SliceOf(rapid.String()).Draw(t, "scopes"),
 		Metadata: json.RawMessage(text("metadata")),
 	}
+	if r.Defect != "" {
+		r.DefectReason = text("defect reason")
+	}
 	if rapid.Bool().Draw(t, "expires") {
 		// The range of years that JSON can represent.
 		r.ExpiresAt = time.UnixMilli(rapid.Int64Range(-6e13, 2e14).Draw(t, "expires_at")).UTC()

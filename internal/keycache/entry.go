@@ -135,3 +135,13 @@ func GenerationBytes(sizeMiB int, complete bool) int64 {
 	found, _ := splitSize(sizeMiB, complete)
 	return int64(found) << 20
 }
+
+// NegativeBytes is how many bytes of a cache of this size are for negatives, whatever happens. A
+// size of zero means DefaultSizeMiB.
+func NegativeBytes(sizeMiB int) int64 {
+	if sizeMiB == 0 {
+		sizeMiB = DefaultSizeMiB
+	}
+	_, negatives := splitSize(sizeMiB, false)
+	return int64(negatives) << 20
+}

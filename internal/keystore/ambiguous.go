@@ -30,31 +30,29 @@ func (s *Store) ambiguous(documents []Document) Document {
 	chosen.Ambiguous = true
 	chosen.Record.Active = false
 	chosen.Record.Defect = strings.TrimPrefix(chosen.Record.Defect+"; "+sharesHash, "; ")
+	chosen.Record.DefectReason = apikey.ReasonSharedHash // it holds whatever the documents contain
 	return chosen
 }
 
-// reportShared counts a read that found several documents, and logs each
-// document once. The cache does not store such keys, so every request for one
-// of them gets here.
+// reportShared counts a read that found several documents, and logs them once,
+// as Report does. The cache does not store such keys, so every request for one of
+// them gets here.
 func (s *Store) reportShared(documents []Document) {
 	if s.shared != nil {
 		s.shared.Inc()
 	}
-	fresh, full := false, false
-	names := make([]string, len(documents))
-	for i, d := range documents {
-		first, last := s.disabled.add(apikey.DocID(sharesHash) + d.ID)
-		fresh, full = fresh || first, full || last
-		names[i] = d.Record.KeyID
-	}
-	if full {
-		s.logLimitReached(&s.disabled)
+	first, more := s.sharing.read(sharedID(documents), s.now())
+	if !first && more == 0 {
 		return
 	}
-	if fresh {
-		s.logger.Error("documents share a hash, so their key is DISABLED: remove all but one of them, and create the unique index again",
-			zap.String("collection", s.Namespace()),
-			zap.Strings("key_ids", names),
-			zap.String("index", s.createCommand()))
+	names := make([]string, len(documents))
+	for i, d := range documents {
+		names[i] = d.Record.KeyID
 	}
+	fields := []zap.Field{zap.String("collection", s.Namespace()), zap.Strings("key_ids", names), zap.String("index", s.createCommand())}
+	what := "documents share a hash, so their key is DISABLED: remove all but one of them, and create the unique index again"
+	if more > 0 {
+		what, fields = "more documents share a hash, these are the last ones: remove all but one of each, and create the unique index again", append(fields, zap.Int("reads", more))
+	}
+	s.logger.Error(what, fields...)
 }

@@ -65,8 +65,8 @@ func TestTwoDocumentsWithOneHashAreDisabled(t *testing.T) {
 							t.Errorf("%s, %s: %v", name, kind, code)
 						}
 					}
-					if !strings.Contains(got.Record.Defect, sharesHash) {
-						t.Errorf("%s, %s: the defect is %q", name, kind, got.Record.Defect)
+					if !strings.Contains(got.Record.Defect, sharesHash) || got.Record.DefectReason != apikey.ReasonSharedHash {
+						t.Errorf("%s, %s: the defect is %q, its reason %q", name, kind, got.Record.Defect, got.Record.DefectReason)
 					}
 				}
 			}
@@ -132,7 +132,7 @@ func TestSharedHashesAreLoggedOnceAndCounted(t *testing.T) {
 		}
 	}
 	want := `
-# HELP keytail_ambiguous_reads_total Reads of a hash that more than one document has, so the key is DISABLED. Each document is logged once by its _id.
+# HELP keytail_ambiguous_reads_total Reads of a hash that more than one document has, so the key is DISABLED. The log has the _ids of some.
 # TYPE keytail_ambiguous_reads_total counter
 keytail_ambiguous_reads_total 3
 `

@@ -52,7 +52,7 @@ func (s Schema) Decode(doc bson.Raw) Document {
 	d.setDefaults()
 	elements, err := elements(doc)
 	if err != nil {
-		d.addDefect("the document is not valid BSON")
+		d.addDefect(apikey.ReasonUnreadable, "the document is not valid BSON")
 		d.doc.MoreHashes = true
 	}
 	for _, e := range elements {
@@ -60,6 +60,10 @@ func (s Schema) Decode(doc bson.Raw) Document {
 	}
 	d.checkRequired()
 	d.doc.Record.Defect = strings.Join(d.defects, "; ")
+	if d.doc.Unfindable() {
+		// No request gets as far as the other defects.
+		d.doc.Record.DefectReason = d.hashReason()
+	}
 	return d.doc
 }
 
@@ -86,7 +90,21 @@ type decoder struct {
 // seen has a mark for each field that affects a verdict.
 type seen struct{ id, hash, active, user, org, project, name, scopes, ips, expiry, metadata bool }
 
-func (d *decoder) addDefect(words ...string) { d.defects = append(d.defects, strings.Join(words, " ")) }
+// addDefect adds a sentence of these words. The first reason is that of the record.
+func (d *decoder) addDefect(reason string, words ...string) {
+	d.defects = append(d.defects, strings.Join(words, " "))
+	if r := &d.doc.Record; r.DefectReason == "" {
+		r.DefectReason = reason
+	}
+}
+
+// hashReason is the reason of a document without a readable hash.
+func (d *decoder) hashReason() string {
+	if !d.seen.hash {
+		return apikey.ReasonMissing + d.schema.Hash
+	}
+	return apikey.ReasonType + d.schema.Hash
+}
 
 // setDefaults sets the values that apply if the document has no others.
 func (d *decoder) setDefaults() {
@@ -101,7 +119,7 @@ func (d *decoder) readElement(name string, v bson.RawValue) {
 		return
 	}
 	if *place {
-		d.addDefect(name, "occurs twice")
+		d.addDefect(apikey.ReasonDuplicate+name, name, "occurs twice")
 		if name == d.schema.Hash {
 			d.addOtherHashes(v)
 		}
@@ -109,7 +127,7 @@ func (d *decoder) readElement(name string, v bson.RawValue) {
 	}
 	*place = true
 	if problem := read(v); problem != "" {
-		d.addDefect(name, problem)
+		d.addDefect(apikey.ReasonType+name, name, problem)
 	}
 }
 
@@ -163,7 +181,7 @@ func (d *decoder) readHash(v bson.RawValue) string {
 	d.doc.Hash, d.doc.HasHash = d.schema.HashValue(v)
 	if !d.doc.HasHash {
 		d.addOtherHashes(v)
-		return "is not a SHA-256 hash " + d.schema.HashEncoding.description()
+		return "is not " + d.schema.aHash() + " " + d.schema.HashEncoding.description()
 	}
 	return ""
 }
@@ -208,7 +226,7 @@ func (d *decoder) checkRequired() {
 		{d.schema.UserID, d.seen.user},
 	} {
 		if !f.seen {
-			d.addDefect(f.name, "is missing")
+			d.addDefect(apikey.ReasonMissing+f.name, f.name, "is missing")
 		}
 	}
 }

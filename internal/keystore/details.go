@@ -53,6 +53,20 @@ func (s Schema) Details(doc bson.Raw) Details {
 	return shown
 }
 
+// LookupHash returns a hash for which a lookup finds the document: its own or, if
+// that cannot be read, one that the server finds in the field. False: no lookup
+// finds it, and Record.DefectReason says why.
+func (s Schema) LookupHash(d Details) (apikey.Hash, bool) {
+	decoded := s.Decode(d.raw)
+	switch {
+	case decoded.HasHash:
+		return decoded.Hash, true
+	case len(decoded.OtherHashes) > 0:
+		return decoded.OtherHashes[0], true
+	}
+	return apikey.Hash{}, false
+}
+
 // lookup returns a field's value. Its type is 0 if there is none or the role
 // has no name.
 func (s Schema) lookup(doc bson.Raw, name string) bson.RawValue {

@@ -1,12 +1,10 @@
 package keystore
 
 import (
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"net/netip"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -67,9 +65,9 @@ func (e *edit) update() bson.D {
 func (s Schema) encode(f Fields, now time.Time) (edit, error) {
 	var e edit
 	return e, errors.Join(
-		s.encodeID(&e, f.UserID, s.UserID, "a user id", "map-user-id"),
-		s.encodeID(&e, f.OrgID, s.OrgID, "an organisation", "map-org-id"),
-		s.encodeID(&e, f.ProjectID, s.ProjectID, "a project", "map-project-id"),
+		s.encodeUserID(&e, f.UserID),
+		encodeID(&e, f.OrgID, idRole{"org_id", "an organisation", "map-org-id", s.OrgID, s.OrgIDForm}),
+		encodeID(&e, f.ProjectID, idRole{"project_id", "a project", "map-project-id", s.ProjectID, s.ProjectIDForm}),
 		s.encodeName(&e, f.Name),
 		s.encodeScopes(&e, f),
 		s.encodeNetworks(&e, f.AllowedIPs),
@@ -94,18 +92,33 @@ func encodeRole[T any](e *edit, name, what, flag string, value *T, empty bool, s
 	return nil
 }
 
-func (s Schema) encodeID(e *edit, id *string, name, what, flag string) error {
-	if id != nil && *id == "" && name == s.UserID {
+func (s Schema) encodeUserID(e *edit, id *string) error {
+	if id != nil && *id == "" {
 		return explained(ErrCannotStore, "a key needs a user id")
 	}
-	if id == nil || *id == "" {
-		return encodeRole(e, name, what, flag, id, true, nil)
+	return encodeID(e, id, idRole{"user_id", "a user id", "map-user-id", s.UserID, s.UserIDForm})
+}
+
+// idRole is a role whose field contains an id.
+type idRole struct {
+	// param is its name in the admin API.
+	param string
+	// what is in words, and flag names the field.
+	what, flag string
+	field      string
+	form       IDForm
+}
+
+func encodeID(e *edit, id *string, role idRole) error {
+	if id == nil || *id == "" || role.field == "" {
+		return encodeRole(e, role.field, role.what, role.flag, id, id != nil && *id == "", nil)
 	}
-	value, err := s.IDForm.stored(*id)
-	if err != nil {
-		return err
+	value, ok := role.form.stored(*id)
+	if !ok {
+		return explained(ErrCannotStore, "%s: the mapping says that ids in %s are %s (--%s-form %s), so %q cannot be written there: send %s",
+			role.param, role.field, role.form.plural(), role.flag, role.form, *id, role.form.example())
 	}
-	return encodeRole(e, name, what, flag, id, false, func(string) any { return value })
+	return encodeRole(e, role.field, role.what, role.flag, id, false, func(string) any { return value })
 }
 
 func (s Schema) encodeName(e *edit, name *string) error {
@@ -138,18 +151,7 @@ func (s Schema) encodeNetworks(e *edit, networks *[]netip.Prefix) error {
 }
 
 func (s Schema) encodeExpiry(e *edit, at *time.Time) error {
-	return encodeRole(e, s.ExpiresAt, "an expiry", "map-expires-at", at, at != nil && at.IsZero(), func(at time.Time) any {
-		switch s.ExpiresForm {
-		case ExpiresUnix:
-			// Whole seconds, rounded down: a key never lives longer than
-			// requested.
-			return at.Unix()
-		case ExpiresUnixMilli:
-			return at.UnixMilli()
-		case ExpiresDate:
-		}
-		return bson.NewDateTimeFromTime(at)
-	})
+	return encodeRole(e, s.ExpiresAt, "an expiry", "map-expires-at", at, at != nil && at.IsZero(), s.ExpiresForm.stored)
 }
 
 func (s Schema) encodeMetadata(e *edit, metadata *json.RawMessage) error {
@@ -203,71 +205,4 @@ func (s Schema) encodeActive(e *edit, active *bool, now time.Time) error {
 		e.put(s.Active, *active != (s.ActiveForm == ActiveNegated))
 	}
 	return nil
-}
-
-// IDForm is the BSON type in which keytail writes the ids of users,
-// organisations and projects. Reading accepts all of the forms.
-type IDForm string
-
-// The forms of ids.
-const (
-	IDString   IDForm = "string"
-	IDObjectID IDForm = "objectid"
-	// IDUUID is binary data of subtype 4.
-	IDUUID IDForm = "uuid"
-	// IDInteger is an int64.
-	IDInteger IDForm = "integer"
-)
-
-// IDForms returns all forms. The first is the default.
-func IDForms() []IDForm { return []IDForm{IDString, IDObjectID, IDUUID, IDInteger} }
-
-// stored returns the stored value of an id. Two ids never have the same value:
-// reading the value gives exactly this text.
-func (f IDForm) stored(text string) (any, error) {
-	if f == "" || f == IDString {
-		return text, nil
-	}
-	for _, candidate := range idCandidates(text)[1:] {
-		switch candidate.(type) {
-		case bson.ObjectID:
-			if f == IDObjectID {
-				return candidate, nil
-			}
-		case bson.Binary:
-			if f == IDUUID {
-				return candidate, nil
-			}
-		case int64:
-			if f == IDInteger {
-				return candidate, nil
-			}
-		}
-	}
-	return nil, explained(ErrCannotStore, "ids of this collection are stored with --map-id-form %s, and this id does not have that form", f)
-}
-
-// idCandidates returns all values that have this text, the string first.
-func idCandidates(text string) bson.A {
-	candidates := bson.A{text}
-	if id, err := bson.ObjectIDFromHex(text); err == nil && id.Hex() == text {
-		candidates = append(candidates, id)
-	}
-	if n, err := strconv.ParseInt(text, 10, 64); err == nil && strconv.FormatInt(n, 10) == text {
-		candidates = append(candidates, n)
-	}
-	if u, err := uuidBytes(text); err == nil && uuidText(u) == text {
-		candidates = append(candidates, bson.Binary{Subtype: bson.TypeBinaryUUID, Data: u})
-	}
-	return candidates
-}
-
-// uuidBytes reads the text form of RFC 9562, section 4.
-func uuidBytes(text string) ([]byte, error) {
-	const size = 16
-	u, err := hex.DecodeString(strings.ReplaceAll(text, "-", ""))
-	if err == nil && len(u) != size {
-		err = errors.New("a UUID has 16 bytes")
-	}
-	return u, err
 }

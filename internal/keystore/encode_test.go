@@ -63,7 +63,7 @@ func TestWhatIsWrittenIsRead(t *testing.T) {
 	t.Parallel()
 	for _, s := range combinations() {
 		for form, id := range idTexts {
-			s.IDForm = form
+			s.UserIDForm, s.OrgIDForm, s.ProjectIDForm = form, form, form
 			if err := s.Validate(); err != nil {
 				t.Fatal(err)
 			}
@@ -189,9 +189,9 @@ func TestUnmappedFieldsAreRefused(t *testing.T) {
 		"expiry":          {func(s *Schema) { s.ExpiresAt = "" }, Fields{UserID: user, ExpiresAt: &ends}, "--map-expires-at"},
 		"metadata":        {func(s *Schema) { s.Metadata = "" }, Fields{UserID: user, Metadata: full("u").Metadata}, "--map-metadata"},
 		"off":             {func(s *Schema) { s.Active, s.ActiveForm = "", ActiveAlways }, Fields{UserID: user, Active: ptr(false)}, "delete it"},
-		"objectid":        {func(s *Schema) { s.IDForm = IDObjectID }, Fields{UserID: user}, "--map-id-form objectid"},
-		"uuid":            {func(s *Schema) { s.IDForm = IDUUID }, Fields{UserID: ptr("0123456789abcdef0123456789abcdef")}, "--map-id-form uuid"},
-		"integer":         {func(s *Schema) { s.IDForm = IDInteger }, Fields{UserID: ptr("007")}, "--map-id-form integer"},
+		"objectid":        {func(s *Schema) { s.UserIDForm = IDObjectID }, Fields{UserID: user}, "--map-user-id-form objectid"},
+		"uuid":            {func(s *Schema) { s.UserIDForm = IDUUID }, Fields{UserID: ptr("0123456789abcdef0123456789abcdef")}, "--map-user-id-form uuid"},
+		"integer":         {func(s *Schema) { s.UserIDForm = IDInteger }, Fields{UserID: ptr("007")}, "--map-user-id-form integer"},
 		"no user":         {func(*Schema) {}, Fields{}, "user_id is missing"},
 		"an empty user":   {func(*Schema) {}, Fields{UserID: ptr("")}, "needs a user id"},
 		"two words":       {func(s *Schema) { s.ScopesForm = ScopesText }, Fields{UserID: user, Scopes: ptr([]string{"a\tb"})}, "could not be read as a key"},
@@ -207,11 +207,11 @@ func TestUnmappedFieldsAreRefused(t *testing.T) {
 		if !errors.Is(err, ErrCannotStore) || !strings.Contains(err.Error(), test.words) || strings.Contains(err.Error(), "leak") {
 			t.Errorf("%s: %v", name, err)
 		}
-		if _, err := s.Draft(NewKey{Hash: testHash, CreatedAt: made, Fields: Fields{UserID: ptr(idTexts[s.IDForm].text)}}); err != nil {
+		if _, err := s.Draft(NewKey{Hash: testHash, CreatedAt: made, Fields: Fields{UserID: ptr(idTexts[s.UserIDForm].text)}}); err != nil {
 			t.Errorf("%s, although it is not set: %v", name, err)
 		}
 		nothing := Fields{OrgID: ptr(""), ProjectID: ptr(""), Name: ptr(""), ClearScopes: true, AllowedIPs: ptr([]netip.Prefix{}), ExpiresAt: &time.Time{}, Metadata: ptr(json.RawMessage(nil))}
-		nothing.UserID = ptr(idTexts[s.IDForm].text)
+		nothing.UserID = ptr(idTexts[s.UserIDForm].text)
 		if _, err := s.Draft(NewKey{Hash: testHash, CreatedAt: made, Fields: nothing}); err != nil {
 			t.Errorf("%s, removed: %v", name, err)
 		}
@@ -231,9 +231,9 @@ func TestUnmappedFieldsAreRefused(t *testing.T) {
 // TestAllUnmappedFieldsAreReportedTogether.
 func TestAllUnmappedFieldsAreReportedTogether(t *testing.T) {
 	t.Parallel()
-	s := in(func(s *Schema) { s.OrgID, s.Name, s.IDForm = "", "", IDInteger })
+	s := in(func(s *Schema) { s.OrgID, s.Name, s.UserIDForm = "", "", IDInteger })
 	_, err := s.Draft(NewKey{Hash: testHash, Fields: Fields{UserID: ptr("u"), OrgID: ptr("7"), Name: ptr("n")}})
-	for _, words := range []string{"--map-id-form", "--map-org-id", "--map-name"} {
+	for _, words := range []string{"--map-user-id-form", "--map-org-id", "--map-name"} {
 		if err == nil || !strings.Contains(err.Error(), words) {
 			t.Errorf("nothing of %s in: %v", words, err)
 		}
@@ -343,9 +343,9 @@ func TestDetailsKeepsNothingOfTheDocument(t *testing.T) {
 
 func TestTheMappingLeavesKeytailsOwnFieldAlone(t *testing.T) {
 	t.Parallel()
-	s := in(func(s *Schema) { s.Name, s.IDForm = "rotated_from", "hex" })
+	s := in(func(s *Schema) { s.Name, s.OrgIDForm = "rotated_from", "hex" })
 	err := s.Validate()
-	for _, words := range []string{"is rotated_from, which keytail writes itself", "(--map-name)", "--map-id-form must be one of string, objectid, uuid, integer"} {
+	for _, words := range []string{"is rotated_from, which keytail writes itself", "(--map-name)", "--map-org-id-form must be one of string, objectid, uuid, integer"} {
 		if err == nil || !strings.Contains(err.Error(), words) {
 			t.Errorf("nothing of %s in: %v", words, err)
 		}

@@ -31,6 +31,9 @@ var (
 	// ErrNoKeys: no document of the collection can be found as a key with this
 	// schema.
 	ErrNoKeys = errors.New("the collection holds no keys that can be looked up")
+	// ErrUnusable: no key of the collection can be used now, most likely because
+	// the mapping has a wrong form.
+	ErrUnusable = errors.New("no key of the collection can be used with this mapping")
 	// ErrCredentials: the server does not accept the user name or the password.
 	ErrCredentials = errors.New("the credentials are refused")
 	// ErrUnauthorized: the user does not have a privilege that keytail needs.

@@ -38,8 +38,16 @@ func ActiveForms() []ActiveForm {
 	return []ActiveForm{ActiveBoolean, ActiveNegated, ActiveNoDate, ActiveAlways}
 }
 
+// orDefault returns the form that the zero value means.
+func (f ActiveForm) orDefault() ActiveForm {
+	if f == "" {
+		return ActiveBoolean
+	}
+	return f
+}
+
 // required reports whether the document must have the field.
-func (f ActiveForm) required() bool { return f == "" || f == ActiveBoolean }
+func (f ActiveForm) required() bool { return f.orDefault() == ActiveBoolean }
 
 func (f ActiveForm) read(v bson.RawValue) (bool, string) {
 	switch {
@@ -113,6 +121,14 @@ func ExpiresForms() []ExpiresForm {
 	return []ExpiresForm{ExpiresDate, ExpiresUnix, ExpiresUnixMilli}
 }
 
+// orDefault returns the form that the zero value means.
+func (f ExpiresForm) orDefault() ExpiresForm {
+	if f == "" {
+		return ExpiresDate
+	}
+	return f
+}
+
 func (f ExpiresForm) read(v bson.RawValue) (time.Time, string) {
 	switch f {
 	case ExpiresUnix:
@@ -122,6 +138,19 @@ func (f ExpiresForm) read(v bson.RawValue) (time.Time, string) {
 	case ExpiresDate:
 	}
 	return readExpiry(v)
+}
+
+// stored returns the value of a time, rounded down to the unit of the form: a key
+// never lives longer than requested.
+func (f ExpiresForm) stored(at time.Time) any {
+	switch f {
+	case ExpiresUnix:
+		return at.Unix()
+	case ExpiresUnixMilli:
+		return at.UnixMilli()
+	case ExpiresDate:
+	}
+	return bson.NewDateTimeFromTime(at)
 }
 
 // readUnix reads a number of units since 1970. count converts a time into such

@@ -52,6 +52,9 @@ func invariantOf(t interface {
 	if !utf8.ValidString(r.Defect) {
 		t.Errorf("defect %q", r.Defect)
 	}
+	if (r.Defect == "") != (r.DefectReason == "") {
+		t.Errorf("defect %q with the reason %q", r.Defect, r.DefectReason)
+	}
 	if r.Metadata != nil && (!json.Valid(r.Metadata) || r.Metadata[0] != '{') {
 		t.Errorf("metadata %q is no JSON object", r.Metadata)
 	}

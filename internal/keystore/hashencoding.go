@@ -10,7 +10,7 @@ import (
 	"github.com/keytail/keytail/internal/apikey"
 )
 
-// HashEncoding is how a collection stores the 32 bytes of a SHA-256. A
+// HashEncoding is how a collection stores the 32 bytes of a hash. A
 // lookup uses exactly one value, so one encoding is declared and the
 // others are not read: a lookup would never find a document with another
 // encoding.
@@ -43,7 +43,7 @@ func (e HashEncoding) orDefault() HashEncoding {
 	return e
 }
 
-// description returns words that follow "is not a SHA-256 hash".
+// description returns words that follow "is not a SHA-256 hash" (aHash).
 func (e HashEncoding) description() string {
 	switch e {
 	case HashHexUpper:

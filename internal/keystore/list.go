@@ -2,9 +2,9 @@ package keystore
 
 import (
 	"context"
-	"crypto/sha256"
 	"encoding/base64"
 	"errors"
+	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
@@ -14,12 +14,21 @@ import (
 // valid cursor, or it belongs to a list with another filter.
 var ErrCursor = errors.New("this cursor does not belong to this list")
 
-// Query selects which keys a list contains.
+// Query selects which keys a list contains. A key must meet all conditions.
 type Query struct {
-	// UserID limits the list to the keys of one user. Empty: all users.
-	UserID string
+	// UserID, OrgID and ProjectID limit the list to the keys of one user,
+	// organisation or project. Empty: all.
+	UserID, OrgID, ProjectID string
 	// IncludeInactive includes keys that are switched off.
 	IncludeInactive bool
+	// UnusedFor limits the list to keys that were created, and not used, in this
+	// time before Now. Zero: all.
+	UnusedFor time.Duration
+	// ExpiresWithin limits the list to keys that have not expired at Now, and
+	// will within this time. Zero: all.
+	ExpiresWithin time.Duration
+	// Now is needed by the two durations only.
+	Now time.Time
 	// After is the Next of the previous page. Empty: the first page.
 	After string
 	// Limit is the maximum number of keys of a page. Required.
@@ -39,9 +48,14 @@ type Page struct {
 // creation time that is an array, which MongoDB sorts by one value and compares
 // by another. Without an index on the two fields (PrepareListIndex), the server
 // sorts the collection for each page, on its disk if it does not fit into
-// memory: up to MongoDB 5.0, a query has to allow that.
+// memory: up to MongoDB 5.0, a query has to allow that. ctx must have a deadline,
+// which the server gets, too. If the mapping lacks a field that the query needs,
+// the error is ErrCannotStore.
 func (s *Store) List(ctx context.Context, q Query) (Page, error) {
-	filter := s.schema.filterOf(q)
+	filter, err := s.schema.filterOf(q)
+	if err != nil {
+		return Page{}, err
+	}
 	if q.After != "" {
 		at, err := parseCursor(q)
 		if err != nil {
@@ -50,10 +64,14 @@ func (s *Store) List(ctx context.Context, q Query) (Page, error) {
 		filter = append(filter, s.schema.afterPosition(at))
 	}
 	// One more than the page has, to see whether there is another page.
-	cursor, err := s.keys.Find(ctx, filter, options.Find().
+	find := options.Find().
 		SetSort(s.schema.newestFirst()).
-		SetLimit(int64(q.Limit)+1).
-		SetAllowDiskUse(true))
+		SetLimit(int64(q.Limit) + 1).
+		SetAllowDiskUse(true)
+	if err := withMaxTime(ctx, find); err != nil {
+		return Page{}, err
+	}
+	cursor, err := s.keys.Find(ctx, filter, find)
 	if err != nil {
 		return Page{}, s.explain("listing the keys", err)
 	}
@@ -67,9 +85,7 @@ func (s *Store) List(ctx context.Context, q Query) (Page, error) {
 		page.Next = s.schema.cursor(found[q.Limit-1], q)
 	}
 	for _, raw := range found {
-		// The filter also finds arrays that contain the user, and numbers that
-		// are equal.
-		if shown := s.schema.Details(raw); q.UserID == "" || shown.Record.UserID == q.UserID {
+		if shown := s.schema.Details(raw); q.belongs(&shown.Record) {
 			page.Keys = append(page.Keys, shown)
 		}
 	}
@@ -81,26 +97,6 @@ func (s Schema) newestFirst() bson.D {
 		return bson.D{{Key: idField, Value: -1}}
 	}
 	return bson.D{{Key: s.CreatedAt, Value: -1}, {Key: idField, Value: -1}}
-}
-
-func (s Schema) filterOf(q Query) bson.D {
-	filter := bson.D{}
-	if q.UserID != "" {
-		filter = append(filter, bson.E{Key: s.UserID, Value: bson.D{{Key: "$in", Value: idCandidates(q.UserID)}}})
-	}
-	if q.IncludeInactive {
-		return filter
-	}
-	switch s.ActiveForm {
-	case ActiveAlways:
-	case ActiveNegated:
-		filter = append(filter, bson.E{Key: s.Active, Value: bson.D{{Key: "$ne", Value: true}}})
-	case ActiveNoDate:
-		filter = append(filter, bson.E{Key: s.Active, Value: nil})
-	default:
-		filter = append(filter, bson.E{Key: s.Active, Value: true})
-	}
-	return filter
 }
 
 // afterPosition matches the documents after a position in the list. The
@@ -152,16 +148,4 @@ func parseCursor(q Query) (position, error) {
 		return position{}, ErrCursor
 	}
 	return at, nil
-}
-
-// digest identifies a list: a caller that continued with the cursor of another
-// list would miss keys without an error.
-func (q Query) digest() []byte {
-	inactive := "active"
-	if q.IncludeInactive {
-		inactive = "all"
-	}
-	sum := sha256.Sum256([]byte(inactive + "/" + q.UserID))
-	const enough = 8
-	return sum[:enough]
 }

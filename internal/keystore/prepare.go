@@ -23,6 +23,12 @@ func (s *Store) Prepare(ctx context.Context, ensure bool) error {
 		return err
 	}
 	s.logDeployment(deployment)
+	for _, warning := range s.schema.Warnings() {
+		s.logger.Warn(warning)
+	}
+	if warning := s.SecretWarning(); warning != "" {
+		s.logger.Warn(warning)
+	}
 	err = s.Inspect(ctx)
 	if ensure && errors.Is(err, ErrCollectionMissing) {
 		err = s.createCollection(ctx)
@@ -50,7 +56,7 @@ func (s *Store) logDeployment(d Deployment) {
 func (s *Store) checkDocuments(ctx context.Context) error {
 	brief, cancel := context.WithTimeout(ctx, s.surveyWithin)
 	defer cancel()
-	found, err := s.sample(brief, startSurvey, func(Document) {})
+	found, err := s.startSample(brief)
 	if err != nil && ctx.Err() == nil && brief.Err() != nil {
 		s.logger.Warn("the server did not return the first documents of the collection in time, so it is unknown whether the mapping fits them: run keytail doctor, and see the log for documents that cannot be read as keys",
 			zap.String("collection", s.Namespace()), zap.Duration("waited", s.surveyWithin))
@@ -59,6 +65,8 @@ func (s *Store) checkDocuments(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	others := found.otherTypes()
+	s.found.Store(&others)
 	if err := found.StartError(); err != nil {
 		return err
 	}
@@ -66,6 +74,20 @@ func (s *Store) checkDocuments(ctx context.Context) error {
 		s.logger.Warn(warning)
 	}
 	return nil
+}
+
+// startSample is a small sample, or one of the size of a Survey if the small one
+// contains no usable key: a start is refused for that only if keytail doctor
+// would say the same.
+func (s *Store) startSample(ctx context.Context) (*Survey, error) {
+	small, err := s.sample(ctx, startSurvey, func(Document) {})
+	if err != nil || small.Usable() > 0 || small.Documents < startSurvey {
+		return small, err
+	}
+	if large, err := s.sample(ctx, DefaultSurvey, func(Document) {}); err == nil {
+		return large, nil
+	}
+	return small, nil
 }
 
 // prepareIndex creates the index only if there is none on the hash: if there is

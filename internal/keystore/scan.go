@@ -27,7 +27,8 @@ func (s *Store) Count(ctx context.Context) (int64, error) {
 }
 
 // Scan reads every document once by the rule of FindByHash, and calls see for
-// each, until see returns an error, which Scan returns.
+// each, until see returns an error, which Scan returns. It logs defective
+// documents in one line when it ends, with their number and some of their _ids.
 //
 // Scan uses one cursor that is sorted by _id. Ranges of _id would not work:
 // MongoDB compares within one BSON type, so ranges skip ids of other types. A
@@ -44,6 +45,8 @@ func (s *Store) Scan(ctx context.Context, after clustertime.Time, see func(Docum
 		return s.explain("scanning the keys", err)
 	}
 	defer func() { _ = cursor.Close(context.WithoutCancel(ctx)) }()
+	var defects scanDefects
+	defer s.logScan(&defects)
 	for {
 		more, err := nextDocument(ctx, cursor)
 		if err != nil {
@@ -53,7 +56,10 @@ func (s *Store) Scan(ctx context.Context, after clustertime.Time, see func(Docum
 			return nil
 		}
 		document := s.schema.Decode(cursor.Current)
-		s.Report(document)
+		if document.Record.Defect != "" {
+			s.count()
+		}
+		defects.see(&document)
 		if err := see(document); err != nil {
 			return err
 		}

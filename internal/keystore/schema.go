@@ -13,15 +13,18 @@ const idField = "_id"
 // field for each role, and the form of the roles that have several. If an
 // optional role has no name, the collection has no such field. The zero value
 // is not valid: begin with DefaultSchema. The zero value of a form is the first
-// of its list.
+// of its list, which nobody asked for: keytail checks it against the documents
+// and the names of the fields more strictly than a form that was given.
 type Schema struct {
 	// Collection contains one document per key.
 	Collection string
 
-	// Hash is the field with the SHA-256 of the key's text, or of the part that
-	// follows HashAfter, in HashEncoding. Required, and needs a unique index.
-	Hash         string
-	HashEncoding HashEncoding
+	// Hash is the field with the hash of the key's text, or of the part that
+	// follows HashAfter, by HashAlgorithm, in HashEncoding. Required, and needs a
+	// unique index.
+	Hash          string
+	HashAlgorithm apikey.HashAlgorithm
+	HashEncoding  HashEncoding
 	// HashAfter is the beginning of every key's text, which is not part of what
 	// is hashed. Empty: the whole text is hashed. The validator hashes by it;
 	// reading documents does not depend on it.
@@ -31,12 +34,17 @@ type Schema struct {
 	Active     string
 	ActiveForm ActiveForm
 	// UserID is the user that the key speaks for: a string, ObjectId, UUID or
-	// integer. Required.
-	UserID string
+	// integer. Required. UserIDForm is the form in which keytail writes it;
+	// reading does not depend on it.
+	UserID     string
+	UserIDForm IDForm
 	// OrgID and ProjectID bind the key to an organisation and a project; of the
-	// same types. Optional. Absent or null: not bound.
-	OrgID     string
-	ProjectID string
+	// same types, each written in a form of its own. Optional. Absent or null: not
+	// bound.
+	OrgID         string
+	OrgIDForm     IDForm
+	ProjectID     string
+	ProjectIDForm IDForm
 	// Name is a string for people. Optional. Absent or null: no name.
 	Name string
 	// Scopes is a list in ScopesForm. Optional. Absent or null: DefaultScopes.
@@ -56,10 +64,6 @@ type Schema struct {
 	// or null: no metadata.
 	Metadata string
 
-	// IDForm is the form in which keytail writes ids. Reading does not depend
-	// on it.
-	IDForm IDForm
-
 	// KeyPrefix, CreatedAt, LastUsed and UsageCount do not affect a verdict,
 	// and are optional. Decode ignores them.
 	KeyPrefix  string
@@ -71,26 +75,27 @@ type Schema struct {
 // DefaultSchema is the layout of the sample data in testdata.
 func DefaultSchema() Schema {
 	return Schema{
-		Collection:   "api_keys",
-		Hash:         "key_hash",
-		HashEncoding: HashHex,
-		Active:       "is_active",
-		ActiveForm:   ActiveBoolean,
-		UserID:       "user_id",
-		OrgID:        "org_id",
-		ProjectID:    "project_id",
-		Name:         "name",
-		Scopes:       "scopes",
-		ScopesForm:   ScopesArray,
-		AllowedIPs:   "allowed_ips",
-		ExpiresAt:    "expires_at",
-		ExpiresForm:  ExpiresDate,
-		Metadata:     "metadata",
-		KeyPrefix:    "key_prefix",
-		CreatedAt:    "created_at",
-		LastUsed:     "last_used",
-		UsageCount:   "usage_count",
-		IDForm:       IDString,
+		Collection:    "api_keys",
+		Hash:          "key_hash",
+		HashAlgorithm: apikey.SHA256,
+		HashEncoding:  HashHex,
+		Active:        "is_active",
+		UserID:        "user_id",
+		UserIDForm:    IDString,
+		OrgID:         "org_id",
+		OrgIDForm:     IDString,
+		ProjectID:     "project_id",
+		ProjectIDForm: IDString,
+		Name:          "name",
+		Scopes:        "scopes",
+		ScopesForm:    ScopesArray,
+		AllowedIPs:    "allowed_ips",
+		ExpiresAt:     "expires_at",
+		Metadata:      "metadata",
+		KeyPrefix:     "key_prefix",
+		CreatedAt:     "created_at",
+		LastUsed:      "last_used",
+		UsageCount:    "usage_count",
 	}
 }
 

@@ -10,7 +10,7 @@ import (
 )
 
 // Validate returns all mistakes, joined, or nil. Each mistake is a sentence
-// that names the flag.
+// that names the flag. Hasher finds those of the secret.
 func (s Schema) Validate() error {
 	return errors.Join(checkCollection(s.Collection), s.CheckMapping())
 }
@@ -18,12 +18,16 @@ func (s Schema) Validate() error {
 // CheckMapping is Validate without the check of the collection's name.
 func (s Schema) CheckMapping() error {
 	mistakes := []error{
+		valid("map-hash-algorithm", s.HashAlgorithm, apikey.HashAlgorithms()),
 		valid("map-hash-encoding", s.HashEncoding, HashEncodings()),
 		valid("map-active-form", s.ActiveForm, ActiveForms()),
 		valid("map-scopes-form", s.ScopesForm, ScopesForms()),
 		valid("map-expires-form", s.ExpiresForm, ExpiresForms()),
-		valid("map-id-form", s.IDForm, IDForms()),
+		valid("map-user-id-form", s.UserIDForm, IDForms()),
+		valid("map-org-id-form", s.OrgIDForm, IDForms()),
+		valid("map-project-id-form", s.ProjectIDForm, IDForms()),
 		s.checkHashAfter(),
+		s.checkActiveName(),
 	}
 	taken := make(map[string]field)
 	for _, f := range s.fields() {
@@ -91,6 +95,8 @@ type field struct {
 // own error message.
 const roleHash = "the hash"
 
+const roleExpiry = "the expiry"
+
 func (s Schema) fields() []field {
 	return []field{
 		{roleHash, s.Hash, "map-hash", required, breaks},
@@ -101,7 +107,7 @@ func (s Schema) fields() []field {
 		{"the name", s.Name, "map-name", optional, harmless},
 		{"the scopes", s.Scopes, "map-scopes", optional, s.scopesAbsence()},
 		{"the allowed IPs", s.AllowedIPs, "map-allowed-ips", optional, widens},
-		{"the expiry", s.ExpiresAt, "map-expires-at", optional, widens},
+		{roleExpiry, s.ExpiresAt, "map-expires-at", optional, widens},
 		{"the metadata", s.Metadata, "map-metadata", optional, harmless},
 		{"the key prefix", s.KeyPrefix, "map-key-prefix", optional, harmless},
 		{"the creation time", s.CreatedAt, "map-created-at", optional, harmless},

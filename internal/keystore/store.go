@@ -12,6 +12,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/readconcern"
 	"go.uber.org/zap"
 
+	"github.com/keytail/keytail/internal/apikey"
 	"github.com/keytail/keytail/internal/guard"
 	"github.com/keytail/keytail/internal/mongoclient"
 )
@@ -27,6 +28,9 @@ type Config struct {
 	Database string
 	// Schema names the collection and its fields. Zero: DefaultSchema.
 	Schema Schema
+	// HashSecret is the secret of the schema's hash algorithm; fewer than 16 bytes
+	// give a warning at start. Nil: none.
+	HashSecret []byte
 	// Logger logs defective documents, by _id. Nil: nothing is logged.
 	Logger *zap.Logger
 	// Registerer registers the metrics of defective and ambiguous documents.
@@ -46,11 +50,18 @@ type Store struct {
 	// too old.
 	linearizable *mongo.Collection
 
-	schema  Schema
-	logger  *zap.Logger
-	sharded atomic.Bool
+	schema Schema
+	hasher apikey.Hasher
+	// secretIsShort: see SecretWarning.
+	secretIsShort bool
+	logger        *zap.Logger
+	sharded       atomic.Bool
+	// found is what Prepare has seen of the documents' types. Nil before.
+	found atomic.Pointer[otherTypes]
 	// surveyWithin is startSurveyWithin. A test may change it.
 	surveyWithin time.Duration
+	// surveyBytes is maxSurveyBytes. A test may change it.
+	surveyBytes int
 	defects
 }
 
@@ -63,16 +74,21 @@ func New(cfg Config) (*Store, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = zap.NewNop()
 	}
-	if err := cfg.validate(); err != nil {
+	hasher, err := cfg.Schema.Hasher(cfg.HashSecret)
+	if err := errors.Join(cfg.validate(), err); err != nil {
 		return nil, err
 	}
 	s := &Store{
 		client:   cfg.Client,
 		database: mongoclient.Database(cfg.Client, cfg.Database),
 		schema:   cfg.Schema,
-		logger:   cfg.Logger.Named("keystore"),
+		hasher:   hasher,
+
+		secretIsShort: len(cfg.HashSecret) > 0 && len(cfg.HashSecret) < apikey.MinSecretLen,
+		logger:        cfg.Logger.Named("keystore"),
 
 		surveyWithin: startSurveyWithin,
+		surveyBytes:  maxSurveyBytes,
 	}
 	s.keys = s.database.Collection(cfg.Schema.Collection)
 	if !guard.Majority {
@@ -100,6 +116,9 @@ func (s *Store) Sharded() bool { return s.sharded.Load() }
 
 // Schema returns the schema in use.
 func (s *Store) Schema() Schema { return s.schema }
+
+// Hasher hashes the texts of the collection's keys.
+func (s *Store) Hasher() apikey.Hasher { return s.hasher }
 
 // Namespace returns the collection's full name, for messages.
 func (s *Store) Namespace() string { return s.database.Name() + "." + s.schema.Collection }

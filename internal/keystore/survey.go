@@ -58,9 +58,11 @@ type Survey struct {
 	Readable map[HashEncoding]int
 	// Fields are the roles that have a field, in the order of the Schema.
 	Fields []SurveyField
-	// Others are root fields that documents have and that have no role, in
-	// alphabetical order, 30 at most: one of them may be the right name of a
-	// role's field.
+	// Dates are the roles with dates that have a field.
+	Dates []*SurveyDates
+	// Others are root fields that a few of the documents have and that have no
+	// role, in alphabetical order, 30 at most: one of them may be the right name
+	// of a role's field. Nil if each role's field is in some document.
 	Others []string
 
 	schema Schema
@@ -81,8 +83,16 @@ type SurveyField struct {
 	// ("map-user-id").
 	Role, Field, Flag string
 	Present           int
+	// Types counts the values that are present by their type, in words ("string",
+	// "ObjectId", "array of strings").
+	Types map[string]int
 
 	absence absence
+}
+
+// lacksFields reports whether the field of a role is in no document.
+func (s *Survey) lacksFields() bool {
+	return s.Documents > 0 && slices.ContainsFunc(s.Fields, func(f SurveyField) bool { return f.Present == 0 })
 }
 
 // Broken returns how many documents cannot be read as keys.
@@ -108,42 +118,20 @@ func (s *Store) SurveyEach(ctx context.Context, limit int, see func(Document)) (
 		return nil, err
 	}
 	found.Total = total
-	return found, nil
+	if found.lacksFields() {
+		found.Others, err = s.otherFields(ctx)
+	}
+	return found, err
 }
 
-// sample is a Survey that does not know how many documents there are.
+// sample is a Survey that does not know how many documents there are, nor their
+// fields without a role.
 func (s *Store) sample(ctx context.Context, limit int, see func(Document)) (*Survey, error) {
 	sv := newSurveyor(s.Namespace(), s.schema, time.Now(), see)
-	// By _id from both ends, which the index on _id makes fast however large
-	// the collection is. $sample would give a different result each time, and
-	// reads all of a small collection.
-	for _, half := range []struct{ order, limit int }{{1, (limit + 1) / 2}, {-1, limit / 2}} {
-		if half.limit == 0 {
-			continue
-		}
-		n, err := s.surveyHalf(ctx, half.order, half.limit, sv.see)
-		if err != nil {
-			return nil, s.explain("reading documents of "+s.Namespace(), err)
-		}
-		if n < half.limit {
-			break
-		}
+	if err := s.readEnds(ctx, limit, s.schema.mappedFields(), sv.see); err != nil {
+		return nil, err
 	}
 	return sv.survey(), nil
-}
-
-func (s *Store) surveyHalf(ctx context.Context, order, limit int, see func(bson.Raw)) (int, error) {
-	cursor, err := s.keys.Find(ctx, bson.D{}, findSortedByID(order).SetLimit(int64(limit)))
-	if err != nil {
-		return 0, err
-	}
-	defer func() { _ = cursor.Close(context.WithoutCancel(ctx)) }()
-	n := 0
-	for cursor.Next(ctx) {
-		see(cursor.Current)
-		n++
-	}
-	return n, cursor.Err()
 }
 
 // surveyor is the state of one Survey.
@@ -154,8 +142,6 @@ type surveyor struct {
 	seen map[apikey.DocID]struct{}
 	// each is called with every document, once.
 	each func(Document)
-	// others are the names of root fields that have no role.
-	others map[string]struct{}
 	// defects maps a reason to the documents that have it.
 	defects map[string]*SurveyGroup
 	// hashes is what the hash field contains, document by document.
@@ -170,15 +156,14 @@ type surveyHash struct {
 func newSurveyor(namespace string, schema Schema, now time.Time, each func(Document)) *surveyor {
 	sv := &surveyor{
 		each:    each,
-		others:  map[string]struct{}{},
-		found:   Survey{Namespace: namespace, Readable: map[HashEncoding]int{}, schema: schema},
+		found:   Survey{Namespace: namespace, Readable: map[HashEncoding]int{}, Dates: schema.dateFields(), schema: schema},
 		now:     now,
 		seen:    map[apikey.DocID]struct{}{},
 		defects: map[string]*SurveyGroup{},
 	}
 	for _, f := range schema.fields() {
 		if f.name != "" {
-			sv.found.Fields = append(sv.found.Fields, SurveyField{Role: f.role, Field: f.name, Flag: f.flag, absence: f.absence})
+			sv.found.Fields = append(sv.found.Fields, SurveyField{Role: f.role, Field: f.name, Flag: f.flag, Types: map[string]int{}, absence: f.absence})
 		}
 	}
 	return sv
@@ -193,10 +178,13 @@ func (sv *surveyor) see(raw bson.Raw) {
 	sv.seen[d.ID] = struct{}{}
 	sv.found.Documents++
 	sv.each(d)
-	sv.noteOtherFields(raw)
+	for _, dates := range sv.found.Dates {
+		dates.see(raw.Lookup(dates.Field), d.Record.KeyID)
+	}
 	for i := range sv.found.Fields {
 		if v := raw.Lookup(sv.found.Fields[i].Field); !missing(v) {
 			sv.found.Fields[i].Present++
+			sv.found.Fields[i].Types[typeOf(v)]++
 		}
 	}
 	value := inspectHash(raw.Lookup(sv.found.schema.Hash))
@@ -205,16 +193,6 @@ func (sv *surveyor) see(raw bson.Raw) {
 		sv.found.Readable[e]++
 	}
 	sv.countRecord(&d.Record)
-}
-
-// noteOtherFields notes the root fields that have no role.
-func (sv *surveyor) noteOtherFields(raw bson.Raw) {
-	elements, _ := elements(raw)
-	for _, e := range elements {
-		if name := e.Key(); len(sv.others) < maxOthers && !sv.found.schema.hasRole(name) {
-			sv.others[printable(name)] = struct{}{}
-		}
-	}
 }
 
 // hasRole reports whether a field has a role.
@@ -244,6 +222,10 @@ func addToGroup(groups map[string]*SurveyGroup, what, id string) {
 		g = &SurveyGroup{What: what}
 		groups[what] = g
 	}
+	g.add(id)
+}
+
+func (g *SurveyGroup) add(id string) {
 	g.Count++
 	if id != "" && len(g.IDs) < surveyIDs {
 		g.IDs = append(g.IDs, id)
@@ -254,7 +236,6 @@ func addToGroup(groups map[string]*SurveyGroup, what, id string) {
 func (sv *surveyor) survey() *Survey {
 	found := sv.found
 	found.Defects = sortGroups(sv.defects)
-	found.Others = slices.Sorted(maps.Keys(sv.others))
 	order := found.encodingOrder()
 	groups := map[string]*SurveyGroup{}
 	for _, h := range sv.hashes {

@@ -15,10 +15,12 @@ const (
 // seeAdopt ends a message whose remedy takes more than a sentence.
 const seeAdopt = "(docs/adopt-your-collection.md)"
 
-// StartError returns why keytail refuses to start with this collection, in one
-// sentence that says what to do, or nil. It is ErrNoKeys for errors.Is. A
-// collection without documents is fine, and so is one in which a lookup can
-// find some documents.
+// StartError returns why keytail refuses to start with this collection, in
+// words that say what to do, or nil. For errors.Is it is ErrNoKeys if no
+// document can be read as a key, and ErrUnusable if the mapping is probably
+// wrong. A collection without documents is fine, and so is one in which a key
+// can be used now. One in which none can is fine if the operator gave the form
+// that decides so.
 func (s *Survey) StartError() error {
 	if s.Documents == 0 {
 		return nil
@@ -26,10 +28,16 @@ func (s *Survey) StartError() error {
 	if err := s.missingFieldsError(); err != nil {
 		return err
 	}
-	if s.Readable[s.schema.HashEncoding.orDefault()] > 0 {
-		return nil
+	if s.Readable[s.schema.HashEncoding.orDefault()] == 0 {
+		return explained(ErrNoKeys, "none of the %s has %s %s in %s: %s", s.sampleText(), s.schema.aHash(), s.schema.HashEncoding.description(), s.schema.Hash, s.hashAdvice())
 	}
-	return explained(ErrNoKeys, "none of the %s has a SHA-256 hash %s in %s: %s", s.sampleText(), s.schema.HashEncoding.description(), s.schema.Hash, s.hashAdvice())
+	if err := s.datesError(); err != nil {
+		return err
+	}
+	if err := s.unreadableError(); err != nil {
+		return err
+	}
+	return s.unusableError()
 }
 
 // missingFieldsError is for a required field that no document has: the field
@@ -62,13 +70,13 @@ func (s *Survey) hashAdvice() string {
 	has := fmt.Sprintf("%d hold ", most.Count)
 	switch Shape(most.What) {
 	case ShapeBcrypt, ShapeArgon2:
-		return has + most.What + " hashes, which are salted on purpose, so no key can be found by its hash: store the SHA-256 of each key in a separate field when the key is next used, or issue new keys " + seeAdopt
+		return has + most.What + " hashes, which are salted on purpose, so no key can be found by its hash: store the " + s.schema.hashName() + " of each key in a separate field when the key is next used, or issue new keys " + seeAdopt
 	case ShapeSalted:
-		return has + "salted hashes, so no key can be found by its hash: store the SHA-256 of each key in a separate field when the key is next used, or issue new keys " + seeAdopt
+		return has + "salted hashes, so no key can be found by its hash: store the " + s.schema.hashName() + " of each key in a separate field when the key is next used, or issue new keys " + seeAdopt
 	case ShapePlain:
-		return has + "what looks like the keys themselves, or like another kind of hash: replace each key by its SHA-256, in place " + seeAdopt + ", or name the field of the hash with --map-hash"
+		return has + "what looks like the keys themselves, or like another kind of hash: replace each key by its " + s.schema.hashName() + ", in place " + seeAdopt + ", or name the field of the hash with --map-hash"
 	case ShapeOther, ShapeMissing:
-		return "name the field of the hash with --map-hash, or store a SHA-256 hash there"
+		return "name the field of the hash with --map-hash, or store " + s.schema.aHash() + " there"
 	}
 	return has + "a hash in another encoding: set --map-hash-encoding=" + s.otherEncodings()
 }
@@ -87,11 +95,11 @@ func (s *Survey) otherEncodings() string {
 }
 
 // Warnings returns sentences about what is unusual but does not prevent the
-// start: documents that cannot be read, and roles whose field is in no
-// document. Nil: none.
+// start: documents that cannot be read, keys most of which are off, roles whose
+// field is in no document, and implausible dates. Nil: none.
 func (s *Survey) Warnings() []string {
 	var warnings []string
-	for _, warning := range []string{s.warnBroken(), s.missingFieldsWarning()} {
+	for _, warning := range append([]string{s.warnBroken(), s.usableWarning(), s.missingFieldsWarning()}, s.dateWarnings()...) {
 		if warning != "" {
 			warnings = append(warnings, warning)
 		}
@@ -103,6 +111,16 @@ func (s *Survey) warnBroken() string {
 	if s.Broken() == 0 {
 		return ""
 	}
+	text := fmt.Sprintf("%d of the %s cannot be read as keys, so they are DISABLED, or never found if the hash is the reason: %s",
+		s.Broken(), s.sampleText(), s.reasons())
+	if len(s.Hashes) > 1 {
+		text += "; " + s.schema.Hash + " holds " + s.hashContents()
+	}
+	return text
+}
+
+// reasons returns the most frequent defects, with counts and ids.
+func (s *Survey) reasons() string {
 	var reasons []string
 	for i, g := range s.Defects {
 		if i == maxReasons {
@@ -111,18 +129,16 @@ func (s *Survey) warnBroken() string {
 		}
 		reasons = append(reasons, fmt.Sprintf("%s (%s)", g.What, g.countAndIDs()))
 	}
-	text := fmt.Sprintf("%d of the %s cannot be read as keys, so they are DISABLED, or never found if the hash is the reason: %s",
-		s.Broken(), s.sampleText(), strings.Join(reasons, ", "))
-	if len(s.Hashes) > 1 {
-		text += "; " + s.schema.Hash + " holds " + s.hashContents()
-	}
-	return text
+	return strings.Join(reasons, ", ")
 }
 
 // countAndIDs returns the count, and the ids of the first documents.
-func (g SurveyGroup) countAndIDs() string {
+func (g SurveyGroup) countAndIDs() string { return fmt.Sprintf("%d: %s", g.Count, g.ids()) }
+
+// ids returns the ids of the first documents.
+func (g SurveyGroup) ids() string {
 	n := min(len(g.IDs), maxIDs)
-	text := fmt.Sprintf("%d: %s", g.Count, strings.Join(g.IDs[:n], ", "))
+	text := strings.Join(g.IDs[:n], ", ")
 	if g.Count > n {
 		text += ", …"
 	}

@@ -177,7 +177,9 @@ func hasLabel(err error, label string) bool {
 
 func hasWriteConcernError(err error) bool {
 	var write mongo.WriteException
-	return errors.As(err, &write) && write.WriteConcernError != nil
+	var bulk mongo.BulkWriteException
+	return errors.As(err, &write) && write.WriteConcernError != nil ||
+		errors.As(err, &bulk) && bulk.WriteConcernError != nil
 }
 
 // HasTransactions finds out whether the server has transactions, by a

@@ -47,7 +47,7 @@ type Draft struct {
 
 // Draft makes a new document in the forms of the schema. The error is
 // ErrCannotStore for errors.Is, also if the new document could not be read as a
-// key.
+// key. What is stored is made by Store.Draft.
 func (s Schema) Draft(n NewKey) (Draft, error) {
 	if n.Active == nil {
 		on := true
@@ -61,7 +61,8 @@ func (s Schema) Draft(n NewKey) (Draft, error) {
 }
 
 // DraftSuccessor makes a new document that replaces another one: it has the
-// same fields, even those that no mapping knows, and a new hash.
+// same fields, even those that no mapping knows, and a new hash. What is stored is
+// made by Store.DraftSuccessor.
 func (s Schema) DraftSuccessor(old Details, hash apikey.Hash, keyPrefix string, createdAt time.Time) (Draft, error) {
 	elements, err := elements(old.raw)
 	if err != nil {
@@ -151,6 +152,12 @@ func serverReplies(err error) []bson.Raw {
 			all = append(all, e.Raw)
 		}
 	}
+	var bulk mongo.BulkWriteException
+	if errors.As(err, &bulk) {
+		for _, e := range bulk.WriteErrors {
+			all = append(all, e.Raw)
+		}
+	}
 	return all
 }
 
@@ -204,7 +211,7 @@ func (e Edit) IsEmpty() bool { return e.edit.update() == nil }
 
 // Edit returns the changes that give the document these fields, in the forms of
 // the schema. The error is ErrCannotStore for errors.Is. now is the date of a
-// revocation, where the switch is a date.
+// revocation, where the switch is a date. What is written is made by Store.Edit.
 func (s Schema) Edit(was Details, f Fields, now time.Time) (Edit, error) {
 	if s.ActiveForm == ActiveNoDate && f.Active != nil && !*f.Active && s.lookup(was.raw, s.Active).Type == bson.TypeDateTime {
 		f.Active = nil // it is off already, and keeps its date

@@ -47,9 +47,48 @@ type Written struct {
 	Revision clustertime.Time
 }
 
-// Query selects keys.
+// Leaked is what the report of a leaked key has done.
+type Leaked struct {
+	// Keys are the documents with the key's hash, as they are now: one, where the
+	// hash is unique.
+	Keys []Key
+	// Revoked is how many of them were active until now.
+	Revoked int
+	// Revision is a cluster time at or after all writes.
+	Revision clustertime.Time
+}
+
+// RevokedPage is a part of the keys of an owner, which are revoked.
+type RevokedPage struct {
+	// KeyIDs are the keys that were revoked (in a dry run, that would be).
+	KeyIDs []string
+	// Failed are keys that could not be revoked, and stay active.
+	Failed []FailedKey
+	// Next is where the next page begins. Empty: this is the last one.
+	Next string
+	// Revision is a cluster time at or after all writes, also those of earlier
+	// calls. Zero: a dry run.
+	Revision clustertime.Time
+}
+
+// FailedKey is a key that could not be written, and why.
+type FailedKey struct {
+	KeyID string
+	Err   error
+}
+
+// Query selects keys. They must meet all conditions.
 type Query struct {
-	IncludeInactive bool
+	// OrgID and ProjectID restrict it to the keys of an organisation or project.
+	// Empty: all.
+	OrgID, ProjectID string
+	IncludeInactive  bool
+	// UnusedFor restricts it to keys that were created, and not used, for this
+	// long. Zero: all.
+	UnusedFor time.Duration
+	// ExpiresWithin restricts it to keys that are not expired, and will be after
+	// this time. Zero: all.
+	ExpiresWithin time.Duration
 	// After is the Next of the previous page. Empty: the first page.
 	After string
 	// Limit is the maximum number of keys in the page.
@@ -76,6 +115,8 @@ type Entry struct {
 	ID                       string
 	At                       time.Time
 	Actor, Action, RequestID string
+	// Cause is why a key was revoked, if it was not by its id. Empty: it was.
+	Cause string
 	// KeyID is the key that was written; NewKeyID is the new key of a rotation.
 	KeyID, NewKeyID, UserID string
 	// Before and After are JSON objects of the fields that changed, by role.

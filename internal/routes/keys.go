@@ -11,15 +11,18 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/keytail/keytail/api"
+	"github.com/keytail/keytail/internal/apikey"
+	"github.com/keytail/keytail/internal/clustertime"
 	"github.com/keytail/keytail/internal/forwardauth"
 	"github.com/keytail/keytail/internal/managedkey"
 )
 
 // The paths of keys and of the audit.
 const (
-	pathKey    = api.PathKeys + "/:id"
-	pathRevoke = pathKey + "/revoke"
-	pathRotate = pathKey + "/rotate"
+	pathKey     = api.PathKeys + "/:id"
+	pathRevoke  = pathKey + "/revoke"
+	pathRotate  = pathKey + "/rotate"
+	pathExplain = pathKey + "/explain"
 )
 
 // writeTime is what a write may take, without its wait.
@@ -32,8 +35,11 @@ type Keys interface {
 	Create(ctx context.Context, by managedkey.Caller, fields managedkey.Fields) (managedkey.Written, error)
 	List(ctx context.Context, by managedkey.Caller, q managedkey.Query) (managedkey.Page, error)
 	Get(ctx context.Context, by managedkey.Caller, id string) (managedkey.Key, error)
+	Explain(ctx context.Context, by managedkey.Caller, id string, request *apikey.Request) (managedkey.Explanation, error)
 	Update(ctx context.Context, by managedkey.Caller, id string, fields managedkey.Fields) (managedkey.Written, error)
 	Revoke(ctx context.Context, by managedkey.Caller, id string) (managedkey.Written, error)
+	RevokeLeaked(ctx context.Context, by managedkey.Caller, text string) (managedkey.Leaked, error)
+	RevokeAll(ctx context.Context, by managedkey.Caller, q managedkey.Query, dryRun bool) (managedkey.RevokedPage, error)
 	Rotate(ctx context.Context, by managedkey.Caller, id string, overlap time.Duration) (managedkey.Written, error)
 	Delete(ctx context.Context, by managedkey.Caller, id string) (managedkey.Written, error)
 	Audit(ctx context.Context, by managedkey.Caller, q managedkey.AuditQuery) (managedkey.AuditPage, error)
@@ -44,10 +50,13 @@ func (a *admin) serveKeys(engine *gin.Engine) {
 	engine.POST(api.PathKeys, a.createKey)
 	readable(engine, api.PathKeys, a.listKeys)
 	readable(engine, pathKey, a.getKey)
+	readable(engine, pathExplain, a.explainKey)
 	engine.PATCH(pathKey, a.updateKey)
 	engine.DELETE(pathKey, a.deleteKey)
 	engine.POST(pathRevoke, a.revokeKey)
 	engine.POST(pathRotate, a.rotateKey)
+	engine.POST(api.PathRevokeLeaked, a.revokeLeaked)
+	engine.POST(api.PathRevokeKeys, a.revokeKeys)
 	readable(engine, api.PathAudit, a.listAudit)
 }
 
@@ -114,10 +123,7 @@ func (a *admin) writeOne(c *gin.Context, status int, do func(ctx context.Context
 // write does a write, and waits for the write acknowledgement if the request
 // requires for it.
 func (a *admin) write(c *gin.Context, status int, isNew bool, do func(ctx context.Context, q *adminQuery) (managedkey.Written, error)) {
-	q, problem := readAdminQuery(c, paramOwner, paramWait, paramTimeout)
-	if problem == nil && q.wait != "" && a.Syncer == nil {
-		problem = badRequest("this instance does not support wait")
-	}
+	q, problem := a.readWriteQuery(c, paramOwner, paramWait, paramTimeout)
 	if problem == nil && !isNew {
 		q.by.IfMatch, problem = readIfMatch(c.Request.Header)
 	}
@@ -137,25 +143,35 @@ func (a *admin) write(c *gin.Context, status int, isNew bool, do func(ctx contex
 		c.Header("Location", keyPath(written.Key.Record.KeyID))
 		body.PreviousExpiresAt = api.TimeOrNil(written.PreviousExpiresAt)
 	}
-	if q.wait != "" {
-		result := a.wait(c.Request.Context(), q, written)
-		body.SyncResult = &result
-	}
+	body.SyncResult = a.wait(c.Request.Context(), q, written.Revision)
 	c.Header("ETag", etag(&written.Key))
 	writeJSON(c, status, &body)
 }
 
-// wait waits until the write has been applied. A failed wait is not a failed
-// write, which must not be repeated: the result then reports that no instance is
-// known to have applied it.
-func (a *admin) wait(ctx context.Context, q *adminQuery, written managedkey.Written) api.SyncResult {
+// readWriteQuery is readAdminQuery for a write, which may have wait.
+func (a *admin) readWriteQuery(c *gin.Context, allowed ...string) (*adminQuery, *callerError) {
+	q, problem := readAdminQuery(c, allowed...)
+	if problem == nil && q.wait != "" && a.Syncer == nil {
+		problem = badRequest("this instance does not support wait")
+	}
+	return q, problem
+}
+
+// wait waits, if the request has wait, until a write has been applied; otherwise
+// the result is nil. A failed wait is not a failed write, which must not be
+// repeated: the result then reports that no instance is known to have applied it.
+func (a *admin) wait(ctx context.Context, q *adminQuery, revision clustertime.Time) *api.SyncResult {
+	if q.wait == "" {
+		return nil
+	}
 	ctx, cancel := context.WithTimeout(ctx, q.timeout)
 	defer cancel()
-	result, err := a.Syncer.Wait(ctx, written.Revision, q.wait == api.ScopeFleet)
+	result, err := a.Syncer.Wait(ctx, revision, q.wait == api.ScopeFleet)
 	if err != nil {
 		result = SyncResult{}
 	}
-	return syncResultOf(&result)
+	body := syncResultOf(&result)
+	return &body
 }
 
 func (a *admin) getKey(c *gin.Context) {
@@ -179,12 +195,12 @@ func (a *admin) getKey(c *gin.Context) {
 }
 
 func (a *admin) listKeys(c *gin.Context) {
-	q, problem := readAdminQuery(c, paramOwner, paramInactive, paramCursor, paramLimit)
+	q, problem := readAdminQuery(c, paramOwner, paramOrg, paramProject, paramInactive, paramUnused, paramExpires, paramCursor, paramLimit)
 	if problem != nil {
 		writeProblem(c, problem.code, problem.detail)
 		return
 	}
-	page, err := a.Keys.List(c.Request.Context(), q.by, managedkey.Query{IncludeInactive: q.inactive, After: q.cursor, Limit: q.limit})
+	page, err := a.Keys.List(c.Request.Context(), q.by, q.keys)
 	if err != nil {
 		a.writeKeyError(c, err)
 		return
@@ -202,7 +218,7 @@ func (a *admin) listAudit(c *gin.Context) {
 		writeProblem(c, problem.code, problem.detail)
 		return
 	}
-	page, err := a.Keys.Audit(c.Request.Context(), q.by, managedkey.AuditQuery{KeyID: q.keyID, After: q.cursor, Limit: q.limit})
+	page, err := a.Keys.Audit(c.Request.Context(), q.by, managedkey.AuditQuery{KeyID: q.keyID, After: q.keys.After, Limit: q.keys.Limit})
 	if err != nil {
 		a.writeKeyError(c, err)
 		return
@@ -237,6 +253,7 @@ var keyErrors = []struct {
 	{managedkey.ErrChanged, api.CodeChanged},
 	{managedkey.ErrCannotStore, api.CodeCannotHold},
 	{managedkey.ErrRefused, api.CodeDatabaseRefuses},
+	{managedkey.ErrInterrupted, api.CodeDatabaseUnavailable},
 	{managedkey.ErrUnavailable, api.CodeDatabaseUnavailable},
 }
 

@@ -24,6 +24,10 @@ import (
 // The query parameters of the admin API.
 const (
 	paramOwner    = "user_id"
+	paramOrg      = "org_id"
+	paramProject  = "project_id"
+	paramUnused   = "unused_for"
+	paramExpires  = "expires_within"
 	paramInactive = "include_inactive"
 	paramCursor   = "cursor"
 	paramLimit    = "limit"
@@ -44,12 +48,12 @@ const (
 
 // adminQuery has the query parameters of a request, and who sent it.
 type adminQuery struct {
-	by            managedkey.Caller
-	inactive      bool
-	cursor, keyID string
-	limit         int
-	wait          string // "": not requested
-	timeout       time.Duration
+	by managedkey.Caller
+	// keys has the cursor and the limit of any list.
+	keys    managedkey.Query
+	keyID   string
+	wait    string // "": not requested
+	timeout time.Duration
 }
 
 // readAdminQuery reads the query completely, or fails: to ignore a user_id would
@@ -59,8 +63,7 @@ func readAdminQuery(c *gin.Context, allowed ...string) (*adminQuery, *callerErro
 	if err != nil {
 		return nil, badRequest("the query cannot be read")
 	}
-	q := adminQuery{limit: defaultLimit}
-	q.by = managedkey.Caller{Actor: c.GetString(actorKey), RequestID: c.Writer.Header().Get(forwardauth.HeaderRequestID)}
+	q := adminQuery{by: callerOf(c), keys: managedkey.Query{Limit: defaultLimit}}
 	for name, values := range query {
 		if !slices.Contains(allowed, name) {
 			return nil, badRequest("the query may have only " + strings.Join(allowed, ", "))
@@ -81,25 +84,35 @@ func readAdminQuery(c *gin.Context, allowed ...string) (*adminQuery, *callerErro
 	return &q, nil
 }
 
+// callerOf is who sent a request, without an owner.
+func callerOf(c *gin.Context) managedkey.Caller {
+	return managedkey.Caller{Actor: c.GetString(actorKey), RequestID: c.Writer.Header().Get(forwardauth.HeaderRequestID)}
+}
+
 func (q *adminQuery) readParameter(name, value string) (problem *callerError) {
 	switch name {
 	case paramOwner:
 		q.by.Owner, problem = value, checkID(name, value)
+	case paramOrg:
+		q.keys.OrgID, problem = value, checkID(name, value)
+	case paramProject:
+		q.keys.ProjectID, problem = value, checkID(name, value)
+	case paramUnused:
+		q.keys.UnusedFor, problem = readAge(name, value)
+	case paramExpires:
+		q.keys.ExpiresWithin, problem = readAge(name, value)
 	case paramKeyID:
 		q.keyID, problem = value, checkID(name, value)
 	case paramInactive:
-		if q.inactive = value == "true"; !q.inactive && value != "false" {
+		if q.keys.IncludeInactive = value == "true"; !q.keys.IncludeInactive && value != "false" {
 			problem = badRequest("include_inactive must be true or false")
 		}
 	case paramCursor:
-		if q.cursor = value; value == "" {
+		if q.keys.After = value; value == "" {
 			problem = badRequest("cursor must be the next_cursor of a page, or be omitted")
 		}
 	case paramLimit:
-		var err error
-		if q.limit, err = strconv.Atoi(value); err != nil || q.limit < 1 || q.limit > maxLimit {
-			problem = badRequest("limit must be between 1 and 500")
-		}
+		q.keys.Limit, problem = readLimit(value)
 	case paramWait:
 		if q.wait = value; value != api.ScopeInstance && value != api.ScopeFleet {
 			problem = badRequest("wait must be instance or fleet")
@@ -108,6 +121,23 @@ func (q *adminQuery) readParameter(name, value string) (problem *callerError) {
 		q.timeout, problem = readTimeout(value)
 	}
 	return problem
+}
+
+func readLimit(value string) (int, *callerError) {
+	limit, err := strconv.Atoi(value)
+	if err != nil || limit < 1 || limit > maxLimit {
+		return 0, badRequest("limit must be between 1 and 500")
+	}
+	return limit, nil
+}
+
+// readAge reads a duration of days, which Go writes as hours.
+func readAge(name, value string) (time.Duration, *callerError) {
+	age, err := time.ParseDuration(value)
+	if err != nil || age <= 0 {
+		return 0, badRequest(name + " must be a duration such as 336h, more than 0")
+	}
+	return age, nil
 }
 
 // readPathID is the id in the path, unescaped once. (Gin would read a + as a

@@ -33,7 +33,7 @@ func keyOf(k *managedkey.Key) api.Key {
 
 func auditEntryOf(e *managedkey.Entry) api.AuditEntry {
 	return api.AuditEntry{
-		ID: e.ID, At: api.Timestamp{Time: e.At}, Actor: e.Actor, Action: e.Action, KeyID: e.KeyID, NewKeyID: orNull(e.NewKeyID),
+		ID: e.ID, At: api.Timestamp{Time: e.At}, Actor: e.Actor, Action: e.Action, Cause: orNull(e.Cause), KeyID: e.KeyID, NewKeyID: orNull(e.NewKeyID),
 		UserID: e.UserID, RequestID: e.RequestID, Before: e.Before, After: e.After,
 	}
 }
@@ -48,7 +48,7 @@ func keyPath(id string) string { return api.PathKeys + "/" + url.PathEscape(id) 
 // anything, and are not for callers.
 func keyDetail(err, kind error) string {
 	switch {
-	case errors.Is(kind, managedkey.ErrUnavailable):
+	case errors.Is(kind, managedkey.ErrUnavailable), errors.Is(kind, managedkey.ErrInterrupted):
 		return kind.Error()
 	case errors.Is(kind, managedkey.ErrRefused):
 		return "the database user lacks a privilege: the log of keytail names it"

@@ -35,6 +35,7 @@ var keyAdminErrors = map[string]error{
 	"refused":   fmt.Errorf("%w: secret", managedkey.ErrRefused),
 	"away":      fmt.Errorf("%w: secret", managedkey.ErrUnavailable),
 	"unknown":   &managedkey.UnknownError{KeyID: "650102030405060708090a0b", Cause: errors.New("secret")},
+	"interrupt": fmt.Errorf("%w: secret", managedkey.ErrInterrupted),
 	"no-reason": errors.New("secret"),
 }
 
@@ -79,6 +80,38 @@ func (goldenKeyAdmin) Get(_ context.Context, by managedkey.Caller, id string) (m
 	return goldenKey(), keyAdminErrors[id]
 }
 
+// Explain has a key that a request from an unknown address may not use, and one that
+// no request can find.
+func (goldenKeyAdmin) Explain(_ context.Context, by managedkey.Caller, id string, request *apikey.Request) (managedkey.Explanation, error) {
+	if by.Owner != "" && by.Owner != "user-1" {
+		return managedkey.Explanation{}, managedkey.ErrNoSuchKey
+	}
+	record := goldenKey().Record
+	e := managedkey.Explanation{
+		KeyID:    record.KeyID,
+		Instance: apikey.Verdict{Source: apikey.SourceCache, AsOf: goldenNow.Add(-412 * time.Millisecond), Staleness: 412 * time.Millisecond, Revision: goldenProcessed},
+		Database: apikey.Verdict{Source: apikey.SourceDirect, AsOf: goldenNow},
+	}
+	switch id {
+	case "no-hash":
+		e.Instance = apikey.Verdict{Code: apikey.NotFound, Reason: apikey.Reason{Kind: apikey.ReasonMissing, Name: "key_hash"}}
+		e.Database = e.Instance
+		return e, nil
+	case "outage":
+		e.Instance.Code, e.Database = apikey.Valid, apikey.Verdict{}
+		return e, nil
+	case "stale":
+		e.Instance = apikey.Verdict{}
+	default:
+		e.Instance.Code = apikey.Decide(&record, request, goldenNow)
+		e.Instance.Reason = apikey.ReasonFor(e.Instance.Code, &record, request)
+	}
+	record.Active = false
+	e.Database.Code = apikey.Decide(&record, request, goldenNow)
+	e.Database.Reason = apikey.ReasonFor(e.Database.Code, &record, request)
+	return e, keyAdminErrors[id]
+}
+
 func (d goldenKeyAdmin) Update(_ context.Context, by managedkey.Caller, id string, f managedkey.Fields) (managedkey.Written, error) {
 	if err := f.CheckChange(goldenNow); err != nil {
 		return managedkey.Written{}, err
@@ -93,6 +126,49 @@ func (d goldenKeyAdmin) Revoke(_ context.Context, _ managedkey.Caller, id string
 	w, err := d.written(id, "")
 	w.Key.Record.Active = false
 	return w, err
+}
+
+// RevokeLeaked knows the keys leaked-key (active) and leaked-again (off), and fails
+// for an id of keyAdminErrors.
+func (goldenKeyAdmin) RevokeLeaked(_ context.Context, by managedkey.Caller, text string) (managedkey.Leaked, error) {
+	key := goldenKey()
+	key.Record.Active = false
+	leaked := managedkey.Leaked{Keys: []managedkey.Key{key}, Revoked: 1, Revision: goldenProcessed}
+	switch {
+	case keyAdminErrors[text] != nil:
+		return managedkey.Leaked{}, keyAdminErrors[text]
+	case text == "short":
+		return managedkey.Leaked{}, managedkey.Invalid("key cannot be the text of a key")
+	case by.Owner != "" && by.Owner != "user-1" || text != "leaked-key" && text != "leaked-again":
+		return managedkey.Leaked{}, managedkey.ErrNoSuchKey
+	case text == "leaked-again":
+		leaked.Revoked = 0
+	}
+	return leaked, nil
+}
+
+// RevokeAll knows the keys of user-1 in acme, and fails for an id of
+// keyAdminErrors.
+func (goldenKeyAdmin) RevokeAll(_ context.Context, by managedkey.Caller, q managedkey.Query, dryRun bool) (managedkey.RevokedPage, error) {
+	switch {
+	case by.Owner+q.OrgID+q.ProjectID == "":
+		return managedkey.RevokedPage{}, managedkey.Invalid("the owner of the keys is missing")
+	case q.After == "another":
+		return managedkey.RevokedPage{}, managedkey.Invalid("this cursor does not belong to this list")
+	case keyAdminErrors[by.Owner] != nil:
+		return managedkey.RevokedPage{}, keyAdminErrors[by.Owner]
+	case by.Owner != "user-1" || q.OrgID != "" && q.OrgID != "acme":
+		return managedkey.RevokedPage{}, nil
+	}
+	page := managedkey.RevokedPage{KeyIDs: []string{"k1", "k2"}, Next: "next"}
+	if !dryRun {
+		page.Revision = goldenProcessed
+		page.Failed = []managedkey.FailedKey{
+			{KeyID: "k3", Err: fmt.Errorf("%w: the validator rejects it", managedkey.ErrCannotStore)},
+			{KeyID: "k4", Err: errors.New("secret")},
+		}
+	}
+	return page, nil
 }
 
 func (d goldenKeyAdmin) Rotate(_ context.Context, _ managedkey.Caller, id string, overlap time.Duration) (managedkey.Written, error) {
@@ -122,7 +198,7 @@ func newGoldenAdmin(t testing.TB, change ...func(*AdminConfig)) http.Handler {
 	t.Helper()
 	config := AdminConfig{
 		Tokens: fakeTokens{"admin-token-of-ann": "ann"}, Status: func() Status { return Status{} },
-		Keys: goldenKeyAdmin{}, Syncer: goldenSyncer{}, Events: slowFeed{},
+		Keys: goldenKeyAdmin{}, Instance: "golden/1", Syncer: goldenSyncer{}, Events: slowFeed{},
 	}
 	for _, f := range change {
 		f(&config)
@@ -167,9 +243,16 @@ func TestEachErrorHasItsStatus(t *testing.T) {
 		"refused":   {503, "DATABASE_REFUSES", true},
 		"away":      {503, "DATABASE_UNAVAILABLE", true},
 		"unknown":   {503, "OUTCOME_UNKNOWN", true},
+		"interrupt": {503, "DATABASE_UNAVAILABLE", true},
 		"no-reason": {500, "INTERNAL_ERROR", true},
 	} {
-		for _, call := range [][2]string{{"POST", "/rotate"}, {"POST", "/revoke"}, {"PATCH", ""}, {"DELETE", ""}, {"GET", ""}} {
+		for path, body := range map[string]string{"/v1/keys/revoke-leaked": `{"key":"` + id + `"}`, "/v1/keys/revoke": `{"user_id":"` + id + `"}`} {
+			logs.TakeAll()
+			if got := askAdmin(handler, "POST", path, body); got.StatusCode != want.status || problemCodeOf(t, got.body) != want.code || strings.Contains(got.body, "secret") || (logs.Len() > 0) != want.logged {
+				t.Errorf("%s %s: %d %s, %d lines in the log", id, path, got.StatusCode, got.body, logs.Len())
+			}
+		}
+		for _, call := range [][2]string{{"POST", "/rotate"}, {"POST", "/revoke"}, {"PATCH", ""}, {"DELETE", ""}, {"GET", ""}, {"GET", "/explain"}} {
 			body := map[string]string{"/rotate": `{"overlap_seconds":0}`, "PATCH": `{"name":"x"}`}[call[1]+map[bool]string{true: call[0]}[call[1] == "" && call[0] == "PATCH"]]
 			logs.TakeAll()
 			got := askAdmin(handler, call[0], "/v1/keys/"+id+call[1], body)
@@ -249,6 +332,36 @@ func TestInvalidRequestsToTheAdminAPI(t *testing.T) {
 		"timeout alone":        {"POST", "/v1/keys/a/revoke?timeout=1s", "", 400, "timeout needs wait"},
 		"a long timeout":       {"POST", "/v1/keys/a/revoke?wait=fleet&timeout=2m", "", 400, "at most 1m"},
 		"wait of a read":       {"GET", "/v1/keys/a?wait=fleet", "", 400, "may have only"},
+		"empty org":            {"GET", "/v1/keys?org_id=", "", 400, "org_id is not valid"},
+		"project, twice":       {"GET", "/v1/keys?project_id=a&project_id=b", "", 400, "repeated"},
+		"unused for days":      {"GET", "/v1/keys?unused_for=90d", "", 400, "such as 336h"},
+		"unused for nothing":   {"GET", "/v1/keys?unused_for=0s", "", 400, "more than 0"},
+		"expires before":       {"GET", "/v1/keys?expires_within=-1h", "", 400, "more than 0"},
+		"audit of an org":      {"GET", "/v1/audit?org_id=a", "", 400, "may have only"},
+		"leaked: no body":      {"POST", "/v1/keys/revoke-leaked", "", 415, "application/json"},
+		"leaked: nothing":      {"POST", "/v1/keys/revoke-leaked", `{}`, 400, "key is missing"},
+		"leaked: empty":        {"POST", "/v1/keys/revoke-leaked", `{"key":""}`, 400, "key is missing"},
+		"leaked: null":         {"POST", "/v1/keys/revoke-leaked", `{"key":null}`, 400, "key must be a string"},
+		"leaked: twice":        {"POST", "/v1/keys/revoke-leaked", `{"key":"leaked-key","key":"x"}`, 400, "repeated"},
+		"leaked: and another":  {"POST", "/v1/keys/revoke-leaked", `{"key":"leaked-key","dry_run":true}`, 400, "only the field key"},
+		"leaked: in the query": {"POST", "/v1/keys/revoke-leaked?key=leaked-key", `{"key":"leaked-key"}`, 400, "may have only"},
+		"leaked: no key":       {"POST", "/v1/keys/revoke-leaked", `{"key":"short"}`, 400, "cannot be the text"},
+		"leaked: unknown":      {"POST", "/v1/keys/revoke-leaked", `{"key":"key-of-nobody"}`, 404, "NO_SUCH_KEY"},
+		"leaked: another's":    {"POST", "/v1/keys/revoke-leaked?user_id=other", `{"key":"leaked-key"}`, 404, "NO_SUCH_KEY"},
+		"leaked: long":         {"POST", "/v1/keys/revoke-leaked", `{"key":"` + strings.Repeat("k", 17<<10) + `"}`, 413, "16 KiB"},
+		"leaked: read":         {"PUT", "/v1/keys/revoke-leaked", "", 405, ""},
+		"owner: nobody":        {"POST", "/v1/keys/revoke", `{}`, 400, "owner of the keys is missing"},
+		"owner: no body":       {"POST", "/v1/keys/revoke", "", 415, "application/json"},
+		"owner: empty user":    {"POST", "/v1/keys/revoke", `{"user_id":"","org_id":"acme"}`, 400, "user_id is not valid"},
+		"owner: null user":     {"POST", "/v1/keys/revoke", `{"user_id":null,"org_id":"acme"}`, 400, "user_id must be a string"},
+		"owner: in the query":  {"POST", "/v1/keys/revoke?user_id=user-1", `{"org_id":"acme"}`, 400, "may have only"},
+		"owner: other field":   {"POST", "/v1/keys/revoke", `{"user":"user-1","org_id":"acme"}`, 400, "only the fields"},
+		"owner: dry run":       {"POST", "/v1/keys/revoke", `{"user_id":"user-1","dry_run":"true"}`, 400, "dry_run must be"},
+		"owner: null dry run":  {"POST", "/v1/keys/revoke", `{"user_id":"user-1","dry_run":null}`, 400, "dry_run must be"},
+		"owner: limit 501":     {"POST", "/v1/keys/revoke", `{"user_id":"user-1","limit":501}`, 400, "between 1 and 500"},
+		"owner: limit text":    {"POST", "/v1/keys/revoke", `{"user_id":"user-1","limit":"5"}`, 400, "between 1 and 500"},
+		"owner: empty cursor":  {"POST", "/v1/keys/revoke", `{"user_id":"user-1","cursor":""}`, 400, "cursor must be"},
+		"owner: other cursor":  {"POST", "/v1/keys/revoke", `{"user_id":"user-1","cursor":"another"}`, 400, "does not belong"},
 		"id with a control":    {"GET", "/v1/keys/a%00", "", 400, "control character"},
 		"path below":           {"GET", "/v1/keys/a/b", "", 404, ""},
 		"a slash":              {"GET", "/v1/keys/", "", 404, ""},
@@ -257,6 +370,20 @@ func TestInvalidRequestsToTheAdminAPI(t *testing.T) {
 		got := askAdmin(handler, test.method, test.target, test.body)
 		if got.StatusCode != test.status || !strings.Contains(got.body, test.words) || got.Header.Get("Cache-Control") != "no-store" {
 			t.Errorf("%s: %d %.300s", name, got.StatusCode, got.body)
+		}
+	}
+}
+
+// TestAKeyMayHaveTheIDOfAPath: POST /v1/keys/revoke is about an owner, and the key
+// with the id revoke is still reached.
+func TestAKeyMayHaveTheIDOfAPath(t *testing.T) {
+	t.Parallel()
+	handler := newGoldenAdmin(t)
+	for _, id := range []string{"revoke", "revoke-leaked"} {
+		for _, call := range [][3]string{{"GET", ""}, {"POST", "/revoke"}, {"PATCH", "", `{"name":"x"}`}, {"DELETE", ""}, {"POST", "/rotate", `{"overlap_seconds":1}`}} {
+			if got := askAdmin(handler, call[0], "/v1/keys/"+id+call[1], call[2]); got.StatusCode/100 != 2 || !strings.Contains(got.body, `"id":"650102030405060708090a0b"`) {
+				t.Errorf("%s %v: %d %s", id, call, got.StatusCode, got.body)
+			}
 		}
 	}
 }
@@ -328,6 +455,8 @@ func (a alive) Revoke(ctx context.Context, by managedkey.Caller, id string) (man
 func FuzzKeys(f *testing.F) {
 	f.Add("POST", "/v1/keys", "wait=fleet", `{"user_id":"u","scopes":["a"],"metadata":{"a":[1,{"$date":"x"}]},"expires_at":"2090-01-01T00:00:00Z"}`, "")
 	f.Add("PATCH", "/v1/keys/a%2Fb", "user_id=u", `{"name":null,"allowed_ips":["::/0"]}`, `"0123456789abcdef"`)
+	f.Add("POST", "/v1/keys/revoke-leaked", "wait=fleet", `{"key":"leaked-key"}`, "")
+	f.Add("POST", "/v1/keys/revoke", "", `{"user_id":"user-1","dry_run":true,"limit":1,"cursor":"x"}`, "")
 	f.Add("POST", "/v1/keys/a/rotate", "", `{"overlap_seconds":1e3}`, "*")
 	f.Add("GET", "/v1/audit", "limit=1&cursor=x", "", "")
 	handler := newGoldenAdmin(f)

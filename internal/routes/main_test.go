@@ -64,6 +64,7 @@ func (keys goldenKeys) Validate(_ context.Context, text string, req *apikey.Requ
 	}
 	if found {
 		v.Code, v.Record = apikey.Decide(record, req, goldenNow), record
+		v.Reason = apikey.ReasonFor(v.Code, record, req)
 	}
 	return v
 }
@@ -101,6 +102,7 @@ func loadKeys(t testing.TB) goldenKeys {
 			Metadata   json.RawMessage
 			Active     bool
 			Defect     string
+			Reason     string `json:"defect_reason"`
 		}
 	}
 	loadGolden(t, "keys.json", &file)
@@ -118,7 +120,7 @@ func loadKeys(t testing.TB) goldenKeys {
 		keys[entry.Key] = &apikey.Record{
 			KeyID: r.KeyID, UserID: r.UserID, OrgID: r.OrgID, ProjectID: r.ProjectID, Name: r.Name,
 			Scopes: r.Scopes, AllowedIPs: networks, ExpiresAt: r.ExpiresAt, Metadata: r.Metadata,
-			Active: r.Active, Defect: r.Defect,
+			Active: r.Active, Defect: r.Defect, DefectReason: r.Reason,
 		}
 	}
 	return keys

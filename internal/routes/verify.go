@@ -31,7 +31,12 @@ func (p *public) verify(c *gin.Context) {
 		writeVerdictProblem(c, status, verdict.Code)
 		return
 	}
-	writeVerdict(c, &verdict)
+	body := verdictOf(&verdict)
+	// Without caller tokens anyone can ask, so the response is as for an end user.
+	if p.callers != nil {
+		body.Reason = verdict.Reason.String()
+	}
+	writeJSON(c, http.StatusOK, &body)
 }
 
 // verifyStatus is the status of verify: a refusal is a complete response and not
@@ -47,10 +52,8 @@ func verifyStatus(code apikey.Code) int {
 	return http.StatusOK
 }
 
-// writeVerdict responds with 200. A verdict that cannot be encoded (metadata that
-// is not JSON, which is a bug of the code that read the document) panics, and
-// becomes a 500.
-func writeVerdict(c *gin.Context, v *apikey.Verdict) {
+// verdictOf is the body of status 200, without a reason.
+func verdictOf(v *apikey.Verdict) api.Verdict {
 	a := api.Verdict{Valid: v.Code == apikey.Valid, Code: v.Code.String(), Source: v.Source.String()}
 	if r := v.Record; r != nil && v.Code >= apikey.Disabled {
 		a.KeyID = r.KeyID
@@ -66,7 +69,7 @@ func writeVerdict(c *gin.Context, v *apikey.Verdict) {
 	if v.Revision != 0 {
 		a.Revision = clustertime.Time(v.Revision).String()
 	}
-	writeJSON(c, http.StatusOK, &a)
+	return a
 }
 
 func identityOf(r *apikey.Record) *api.Identity {

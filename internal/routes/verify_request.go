@@ -208,6 +208,10 @@ func readIP(value gjson.Result) (netip.Addr, *callerError) {
 	if problem != nil {
 		return netip.Addr{}, problem
 	}
+	return parseIP(text)
+}
+
+func parseIP(text string) (netip.Addr, *callerError) {
 	addr, err := netip.ParseAddr(text)
 	if err != nil || addr.Zone() != "" {
 		return netip.Addr{}, badRequest("ip must be an IPv4 or IPv6 address without a zone")

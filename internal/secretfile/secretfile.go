@@ -5,6 +5,7 @@
 package secretfile
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -36,6 +37,24 @@ func ReadSecret(path string) ([]byte, error) {
 		return nil, fmt.Errorf("every user of this machine has access to %s: chmod o-rwx it", path)
 	}
 	return content, err
+}
+
+// ReadSecretBytes is ReadSecret for a file that holds one secret of any bytes. One
+// newline at the end, which editors and echo add, is not part of the secret. A file
+// without a secret is an error.
+func ReadSecretBytes(path string) ([]byte, error) {
+	content, err := ReadSecret(path)
+	if err != nil {
+		return nil, err
+	}
+	secret, ended := bytes.CutSuffix(content, []byte("\n"))
+	if ended {
+		secret = bytes.TrimSuffix(secret, []byte("\r"))
+	}
+	if len(secret) == 0 {
+		return nil, fmt.Errorf("%s is empty: it must hold the secret", path)
+	}
+	return secret, nil
 }
 
 // read returns the mode of the file that it reads. The path may name another one

@@ -47,3 +47,49 @@ func TestReadToken(t *testing.T) {
 		t.Error("a file that does not exist, and no error")
 	}
 }
+
+// TestReadSecretBytes: one newline at the end is not part of the secret, every other byte is.
+func TestReadSecretBytes(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		content string
+		mode    os.FileMode
+		want    string // the secret, or a part of the error
+		fails   bool
+	}{
+		"text":                {"pepper", 0o600, "pepper", false},
+		"for the group":       {"pepper\n", 0o640, "pepper", false},
+		"a newline":           {"pepper\n", 0o600, "pepper", false},
+		"one of Windows":      {"pepper\r\n", 0o600, "pepper", false},
+		"two newlines":        {"pepper\n\n", 0o600, "pepper\n", false},
+		"ends with a \\r":     {"pepper\r", 0o600, "pepper\r", false},
+		"spaces":              {" pepper \n", 0o600, " pepper ", false},
+		"bytes":               {"\x00\xff\n\x01", 0o600, "\x00\xff\n\x01", false},
+		"empty":               {"", 0o600, "is empty: it must hold the secret", true},
+		"a newline alone":     {"\n", 0o600, "is empty", true},
+		"readable for all":    {"pepper", 0o604, "chmod o-rwx", true},
+		"writable for all":    {"pepper", 0o602, "chmod o-rwx", true},
+		"more than one MiB":   {strings.Repeat("p", 1<<20+1), 0o600, "more than 1 MiB", true},
+		"a mebibyte of bytes": {strings.Repeat("p", 1<<20), 0o600, strings.Repeat("p", 1<<20), false},
+	} {
+		path := filepath.Join(t.TempDir(), "secret")
+		if err := os.WriteFile(path, []byte(test.content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chmod(path, test.mode); err != nil {
+			t.Fatal(err)
+		}
+		got, err := ReadSecretBytes(path)
+		switch {
+		case !test.fails && (err != nil || string(got) != test.want):
+			t.Errorf("%s: %.20q, %v", name, got, err)
+		case test.fails && (err == nil || !strings.Contains(err.Error(), test.want) || strings.Contains(err.Error(), "pepper")):
+			t.Errorf("%s: %.20q, %v", name, got, err)
+		}
+	}
+	for _, path := range []string{filepath.Join(t.TempDir(), "none"), t.TempDir()} {
+		if _, err := ReadSecretBytes(path); err == nil || !strings.Contains(err.Error(), path) {
+			t.Errorf("no file: %v", err)
+		}
+	}
+}

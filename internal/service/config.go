@@ -35,6 +35,8 @@ type Config struct {
 	// Schema has the name of the collection and the mapping of its documents. Zero:
 	// keystore.DefaultSchema.
 	Schema keystore.Schema
+	// HashSecret is the secret of the schema's hash algorithm. Nil: none.
+	HashSecret []byte
 	// StreamScope is what the change stream watches. Empty: the database.
 	StreamScope changestream.Scope
 	// StateDatabase holds the heartbeats. Empty: Database.
@@ -60,6 +62,9 @@ type Config struct {
 	// AuditInterval is the time between two audits. Zero:
 	// preload.DefaultAuditInterval.
 	AuditInterval time.Duration
+	// ExpiryNotice is how long before its expiry a key counts as about to expire.
+	// Zero: expiry.DefaultNotice.
+	ExpiryNotice time.Duration
 	// KeyPrefix is the prefix of keys that keytail generates. Empty:
 	// apikey.DefaultPrefix.
 	KeyPrefix string

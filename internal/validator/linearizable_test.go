@@ -16,7 +16,7 @@ import (
 )
 
 // stale is a rig whose stream is not fresh.
-func stale(t *testing.T, change ...func(*Config)) *rig {
+func stale(t testing.TB, change ...func(*Config)) *rig {
 	t.Helper()
 	r := live(t, change...)
 	r.clock.advance(keycache.DefaultMaxStale + 1)

@@ -22,6 +22,8 @@ const (
 	// this instance knows, may not have reached. If it has not, the read lasts
 	// until its deadline.
 	kindUnreached readKind = "unreached"
+	// kindExplain is a read that shows an operator the database's verdict.
+	kindExplain readKind = "explain"
 )
 
 // metrics are the validator's counters. The counters of the verdicts are

@@ -189,7 +189,7 @@ func TestWhileHeartbeatsFailTheReadGoesFirst(t *testing.T) {
 // A caller that leaves while its heartbeat is in progress causes no read.
 func TestACallerThatLeavesDuringTheHeartbeatCausesNoRead(t *testing.T) {
 	t.Parallel()
-	for name, begin := range map[string]func(*testing.T, ...func(*Config)) *rig{"live": live, "stale": stale} {
+	for name, begin := range map[string]func(testing.TB, ...func(*Config)) *rig{"live": live, "stale": stale} {
 		synctest.Test(t, func(t *testing.T) {
 			r := begin(t, withHeartbeater(&fakeHeartbeater{now: 200, takes: time.Second}))
 			ctx, leave := context.WithTimeout(t.Context(), time.Millisecond)
@@ -207,7 +207,7 @@ func TestACallerThatLeavesDuringTheHeartbeatCausesNoRead(t *testing.T) {
 func TestARevisionAheadIsTheCallersMistake(t *testing.T) {
 	ahead := fmt.Errorf("reading a key: %w: %w", keystore.ErrRevisionAhead, context.DeadlineExceeded)
 	p := &fakeHeartbeater{now: 200}
-	for name, begin := range map[string]func(*testing.T, ...func(*Config)) *rig{"live": live, "stale": stale} {
+	for name, begin := range map[string]func(testing.TB, ...func(*Config)) *rig{"live": live, "stale": stale} {
 		r := begin(t, withHeartbeater(p))
 		r.store.put(hash, document("u1"))
 		r.store.err = ahead

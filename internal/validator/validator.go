@@ -64,13 +64,12 @@ type Config struct {
 	// Prefix is the prefix of the keys that keytail generates; the checksum of
 	// keys with it is verified. Empty: apikey.DefaultPrefix.
 	Prefix string
-	// HashAfter is the beginning of every key's text, which is not part of what
-	// is hashed; a text without it is MALFORMED. Empty: the whole text is
-	// hashed.
-	HashAfter string
 	// RequireBinding makes every request one that must name its organisation and
 	// its project: without them, a key that is bound is FORBIDDEN.
 	RequireBinding bool
+	// Hasher hashes the texts of the collection's keys. Zero: SHA-256 of the whole
+	// text.
+	Hasher apikey.Hasher
 	// Heartbeater makes it possible to distinguish a min_revision that is ahead
 	// of the cluster from one that only this instance has not reached. Nil:
 	// they are not distinguished, and a request with such a revision is
@@ -123,9 +122,6 @@ func (c *Config) validate() error {
 		errs = append(errs, errors.New("a cache and a store are required"))
 	}
 	if err := apikey.ValidPrefix(c.Prefix); err != nil {
-		errs = append(errs, err)
-	}
-	if err := apikey.ValidHashAfter(c.HashAfter); err != nil {
 		errs = append(errs, err)
 	}
 	if c.ReadTimeout < 0 {
@@ -204,18 +200,14 @@ func (v *Validator) Refuse(code apikey.Code) apikey.Verdict {
 }
 
 func (v *Validator) validate(ctx context.Context, text string, request *apikey.Request) apikey.Verdict {
-	hash, err := apikey.ParseAfter(v.config.Prefix, v.config.HashAfter, text)
+	hash, err := v.config.Hasher.Parse(v.config.Prefix, text)
 	if errors.Is(err, apikey.ErrMissing) {
 		return apikey.Verdict{Code: apikey.Missing}
 	}
 	if err != nil {
 		return apikey.Verdict{Code: apikey.Malformed}
 	}
-	needed := clustertime.Time(request.MinRevision)
-	if answer, ok := v.config.Cache.Get(hash); ok && answer.Revision >= needed {
-		return v.decide(&answer, apikey.SourceCache, request)
-	}
-	answer, source, err := v.read(ctx, hash, needed)
+	answer, source, err := v.find(ctx, hash, clustertime.Time(request.MinRevision))
 	if errors.Is(err, errRevisionAhead) {
 		v.metrics.ahead.Inc()
 		return apikey.Verdict{Code: apikey.Unavailable, Problem: apikey.RevisionAhead}
@@ -224,11 +216,24 @@ func (v *Validator) validate(ctx context.Context, text string, request *apikey.R
 		v.metrics.unavailable(err)
 		return apikey.Verdict{Code: apikey.Unavailable}
 	}
-	return v.decide(&answer, source, request)
+	verdict := v.decide(&answer, source, request)
+	if verdict.Code == apikey.Valid && v.config.Usage != nil {
+		v.config.Usage.Record(answer.ID, answer.Now)
+	}
+	return verdict
 }
 
-// decide makes the verdict of an answer, and records a use of the key. The
-// expiry is compared with the time at which the answer was given.
+// find answers from the cache or, on a miss, from the database. The answer
+// contains every change up to needed.
+func (v *Validator) find(ctx context.Context, hash apikey.Hash, needed clustertime.Time) (keycache.Answer, apikey.Source, error) {
+	if answer, ok := v.config.Cache.Get(hash); ok && answer.Revision >= needed {
+		return answer, apikey.SourceCache, nil
+	}
+	return v.read(ctx, hash, needed)
+}
+
+// decide makes the verdict of an answer. The expiry is compared with the time at
+// which the answer was given.
 func (v *Validator) decide(answer *keycache.Answer, source apikey.Source, request *apikey.Request) apikey.Verdict {
 	verdict := apikey.Verdict{
 		Code:      apikey.NotFound,
@@ -241,9 +246,7 @@ func (v *Validator) decide(answer *keycache.Answer, source apikey.Source, reques
 		verdict.Record = answer.Record
 		required := v.Required(request)
 		verdict.Code = apikey.Decide(answer.Record, &required, answer.Now)
-	}
-	if verdict.Code == apikey.Valid && v.config.Usage != nil {
-		v.config.Usage.Record(answer.ID, answer.Now)
+		verdict.Reason = apikey.ReasonFor(verdict.Code, answer.Record, &required)
 	}
 	return verdict
 }

@@ -180,7 +180,7 @@ func (c *fakeClock) advance(d time.Duration) {
 	c.now = c.now.Add(d)
 }
 
-func newRig(t *testing.T, change ...func(*Config)) *rig {
+func newRig(t testing.TB, change ...func(*Config)) *rig {
 	t.Helper()
 	clock := &fakeClock{now: time.Now()}
 	cache, err := keycache.New(keycache.Config{SizeMiB: 3, Slots: 1 << 10, Now: clock.Now})
@@ -199,7 +199,7 @@ func newRig(t *testing.T, change ...func(*Config)) *rig {
 	return &rig{Validator: v, cache: cache, store: store, clock: clock}
 }
 
-func live(t *testing.T, change ...func(*Config)) *rig {
+func live(t testing.TB, change ...func(*Config)) *rig {
 	t.Helper()
 	r := newRig(t, change...)
 	r.cache.Open(100)
@@ -219,7 +219,7 @@ func (r *rig) validate() apikey.Verdict {
 	return r.Validate(context.Background(), text, &apikey.Request{})
 }
 
-func mustBe(t *testing.T, got apikey.Verdict, code apikey.Code, source apikey.Source) {
+func mustBe(t testing.TB, got apikey.Verdict, code apikey.Code, source apikey.Source) {
 	t.Helper()
 	if got.Code != code || got.Source != source {
 		t.Fatalf("got %v from %q, want %v from %q", got.Code, got.Source, code, source)
@@ -267,7 +267,12 @@ func TestAMalformedTextCausesNoRead(t *testing.T) {
 // TestAKeyIsHashedAfterItsPrefix: a text without the prefix is not a key of
 // this collection, even if the collection contains its hash.
 func TestAKeyIsHashedAfterItsPrefix(t *testing.T) {
-	r := live(t, func(c *Config) { c.HashAfter = "sk_live_" })
+	r := live(t, func(c *Config) {
+		var err error
+		if c.Hasher, err = apikey.NewHasher(apikey.SHA256, nil, "sk_live_"); err != nil {
+			t.Fatal(err)
+		}
+	})
 	r.store.put(hash, document("u1"))
 	mustBe(t, r.validate(), apikey.Malformed, apikey.SourceNone)
 	ask := func(text string) apikey.Verdict {
@@ -593,11 +598,11 @@ keytail_fills_total{kind="shared",result="found"} 1
 }
 
 func TestConfigNamesEveryMistake(t *testing.T) {
-	_, err := New(Config{Prefix: "not a prefix", HashAfter: "a b", ReadTimeout: -1, MaxReads: -1})
+	_, err := New(Config{Prefix: "not a prefix", ReadTimeout: -1, MaxReads: -1})
 	if err == nil {
 		t.Fatal("no error")
 	}
-	for _, want := range []string{"cache and a store", "a key prefix", "before the hashed part", "read timeout", "concurrent reads"} {
+	for _, want := range []string{"cache and a store", "a key prefix", "read timeout", "concurrent reads"} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("%q is not in %q", want, err)
 		}

@@ -1,0 +1,61 @@
+package keystore
+
+import (
+	"bytes"
+	"fmt"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"go.mongodb.org/mongo-driver/v2/bson"
+
+	"github.com/keytail/keytail/internal/mongotest"
+)
+
+// TestSurveyReadsMappedFieldsAlone: a document may have other fields of any
+// size. Their names are read from a few documents, if a role has no field.
+func TestSurveyReadsMappedFieldsAlone(t *testing.T) {
+	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
+		f := newFixture(t, s)
+		for i := range 12 {
+			f.insert(t, keyOf(t, fmt.Sprintf("k%02d", i), bson.E{Key: fmt.Sprintf("other_%02d", i), Value: bytes.Repeat([]byte("x"), 1<<20)}))
+		}
+		documents := 0
+		if err := f.readEnds(testContext(t), 4, f.schema.mappedFields(), func(doc bson.Raw) {
+			documents++
+			if len(doc) > 1000 {
+				t.Error("a field without a role is read")
+			}
+		}); err != nil || documents != 4 {
+			t.Errorf("%d documents were read, %v", documents, err)
+		}
+		found, err := f.Survey(testContext(t), 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := []string{"other_00", "other_01", "other_02", "other_03", "other_04", "other_07", "other_08", "other_09", "other_10", "other_11"}
+		if diff := cmp.Diff(want, found.Others); found.Documents != 12 || diff != "" {
+			t.Errorf("%d documents, others: %s", found.Documents, diff)
+		}
+	})
+}
+
+// TestSurveyOfLargeDocumentsIsLimited: it reads fewer documents, and still both
+// ends.
+func TestSurveyOfLargeDocumentsIsLimited(t *testing.T) {
+	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
+		f := newFixture(t, s)
+		f.surveyBytes = 100 << 10
+		metadata := bson.E{Key: "metadata", Value: bson.D{{Key: "a", Value: bytes.Repeat([]byte("x"), 20<<10)}}}
+		for i := range 12 {
+			f.insert(t, keyOf(t, int32(i), metadata))
+		}
+		ids := []string{}
+		found, err := f.sample(testContext(t), 1000, func(d Document) { ids = append(ids, d.Record.KeyID) })
+		if err != nil || found.Documents != 6 {
+			t.Errorf("%+v, %v", found, err)
+		}
+		if diff := cmp.Diff([]string{"0", "1", "2", "11", "10", "9"}, ids); diff != "" {
+			t.Error(diff)
+		}
+	})
+}
