@@ -120,10 +120,10 @@ func (c *doctorCommand) chooseCollection(ctx context.Context, p process, db *mon
 		return "", fmt.Errorf("%s is a view, which has no change stream: name the collection that it is made from", c.Collection)
 	}
 	if len(found.Likely) == 1 && !p.given["collection"] {
-		p.note("no --collection was given: this is %s, the only one of %s with such a name", found.Likely[0].Name, db.Name())
+		p.note("no --collection was given: this is %s, the only one of %s with such a name", plain(found.Likely[0].Name), db.Name())
 		return found.Likely[0].Name, nil
 	}
-	return "", fmt.Errorf("the database %s has no collection %s: name the one with the keys by --collection%s", db.Name(), c.Collection, found.Describe())
+	return "", fmt.Errorf("the database %s has no collection %s: name the one with the keys by --collection%s", db.Name(), c.Collection, plain(found.Describe()))
 }
 
 // present prints the proposal and returns the exit code.
