@@ -103,6 +103,9 @@ type Config struct {
 	// AuditInterval is the time between two scans that compare the cache with the
 	// database, 1 s to 24 h. Zero: 1 h.
 	AuditInterval time.Duration
+	// ExpiryNotice is how long before its expiry a key counts in the metric
+	// keytail_keys_expiring, 1 h to 365 days. Zero: 14 days.
+	ExpiryNotice time.Duration
 	// KeyPrefix is the prefix of keys that keytail generates, 1 to 16 characters of a-z
 	// and 0-9; only the checksum of keys with this prefix is verified. Empty: "kt".
 	KeyPrefix string
@@ -146,6 +149,7 @@ func (c *Config) internal() service.Config {
 		CacheSizeMiB:      c.CacheSizeMiB,
 		Preload:           preload.Mode(c.Preload),
 		AuditInterval:     c.AuditInterval,
+		ExpiryNotice:      c.ExpiryNotice,
 		KeyPrefix:         c.KeyPrefix,
 		RequireBinding:    c.RequireBinding,
 		Usage:             service.UsageMode(c.Usage),

@@ -10,7 +10,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/mattn/go-isatty"
 	"go.uber.org/zap"
 
 	"github.com/keytail/keytail/internal/daemon"
@@ -161,6 +160,5 @@ func (p printer) line(format string, args ...any) {
 // isTerminal reports whether the output is shown in colour
 // (https://no-color.org).
 func isTerminal(w io.Writer) bool {
-	f, ok := w.(*os.File)
-	return ok && os.Getenv("NO_COLOR") == "" && isatty.IsTerminal(f.Fd())
+	return os.Getenv("NO_COLOR") == "" && isTTY(w)
 }

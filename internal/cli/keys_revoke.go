@@ -75,7 +75,7 @@ func (c *keysRevokeCommand) check(p process) error {
 		return nil
 	case !hasOwner:
 		return errors.New("which key? Give an id, --key-file for the text of a key, or --user-id, --org-id or --project-id for all keys of an owner")
-	case !c.DryRun && !c.Yes && !isInteractive(p.stdin()):
+	case !c.DryRun && !c.Yes && !isTTY(p.stdin()):
 		return errors.New("--yes is missing: it confirms that all keys of " + c.ownerText() + " are to be revoked; --dry-run prints their ids")
 	}
 	return nil

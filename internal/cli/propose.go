@@ -73,7 +73,7 @@ func (c *doctorCommand) checkProposal() error {
 
 // knownKey reads the known key, if there is one: a person may have none.
 func (c *doctorCommand) knownKey(ctx context.Context, p process) (string, error) {
-	if c.KeyFile == "" && !isInteractive(p.stdin()) {
+	if c.KeyFile == "" && !isTTY(p.stdin()) {
 		return "", c.checkExpect("")
 	}
 	key, err := readKey(ctx, p, c.KeyFile, "one known key of the collection (Enter: none): ")

@@ -41,6 +41,7 @@ func (c *verifyCommand) run(ctx context.Context, p process, wrong error) int {
 	if len(c.InArgv) > 0 {
 		wrong = errors.Join(wrong, errors.New("a key on the command line is visible to other users: pass it on standard input, or with --key-file"))
 	}
+	wrong = errors.Join(wrong, c.checkIDs())
 	var key string
 	if wrong == nil {
 		key, wrong = readKey(ctx, p, c.KeyFile, keyPrompt)
@@ -50,7 +51,7 @@ func (c *verifyCommand) run(ctx context.Context, p process, wrong error) int {
 	}
 	return c.connection.run(ctx, p, wrong, server{"url", c.URL, token}, func(ctx context.Context, s *session) error {
 		v, err := s.Verify(ctx, api.VerifyRequest{
-			Key: key, Scopes: texts(c.Scopes), OrgID: c.OrgID, ProjectID: c.ProjectID,
+			Key: key, Scopes: texts(c.Scopes), OrgID: value(c.OrgID), ProjectID: value(c.ProjectID),
 			RequireOrg: c.RequireOrg, RequireProject: c.RequireProject, IP: c.IP, MinRevision: c.MinRevision,
 		})
 		var refused *adminclient.Error
@@ -105,7 +106,7 @@ func readKey(ctx context.Context, p process, file, prompt string) (string, error
 	case file != "" && file != "-":
 		content, err = secretfile.Read(file)
 		err = ofFlag("key-file", err)
-	case isInteractive(stdin):
+	case isTTY(stdin):
 		content, err = promptHidden(ctx, p.stderr, int(stdin.(*os.File).Fd()), prompt)
 	default:
 		content, err = io.ReadAll(io.LimitReader(stdin, maxKeyText+1))
@@ -146,8 +147,8 @@ func promptHidden(ctx context.Context, stderr io.Writer, terminal int, prompt st
 	}
 }
 
-// isInteractive reports whether a reader or writer is a person's terminal.
-func isInteractive(stream any) bool {
+// isTTY reports whether a person is at the other end of a reader or writer.
+func isTTY(stream any) bool {
 	f, ok := stream.(*os.File)
 	return ok && isatty.IsTerminal(f.Fd())
 }
@@ -158,4 +159,13 @@ func (p process) stdin() io.Reader {
 		return p.deps.Stdin
 	}
 	return os.Stdin
+}
+
+// checkNamed refuses an empty id, such as "$ORG" in a script that has no value: without it,
+// the request would be for what the key is bound to.
+func checkNamed(flag string, id *string) error {
+	if id != nil && *id == "" {
+		return ofFlag(flag, errors.New("the id is empty: give one, or leave the flag out"))
+	}
+	return nil
 }
