@@ -48,6 +48,7 @@ func (c *doctorCommand) propose(ctx context.Context, p process, wrong error) int
 	if err != nil {
 		return fail(p.stderr, exitFailure, to.Explain(err))
 	}
+	p.noteIgnored()
 	cfg.Keys = db.Collection(name)
 	found, err := propose.Run(ctx, cfg)
 	if err != nil {
@@ -73,16 +74,36 @@ func (c *doctorCommand) checkProposal() error {
 // knownKey reads the known key, if there is one: a person may have none.
 func (c *doctorCommand) knownKey(ctx context.Context, p process) (string, error) {
 	if c.KeyFile == "" && !isTTY(p.stdin()) {
-		return "", nil
+		return "", c.checkExpect("")
 	}
 	key, err := readKey(ctx, p, c.KeyFile, "one known key of the collection (Enter: none): ")
 	if err != nil || key == "" && c.KeyFile == "" {
-		return "", err
+		return "", errors.Join(err, c.checkExpect(key))
 	}
 	if _, err := apikey.Parse("", key); err != nil {
 		return "", fmt.Errorf("the known key: %w", err)
 	}
 	return key, nil
+}
+
+func (c *doctorCommand) checkExpect(key string) error {
+	if c.Expect != "" && key == "" {
+		return errors.New("--expect is the verdict of a known key: give one with --key-file")
+	}
+	return nil
+}
+
+// noteIgnored says which settings have no effect here.
+func (p process) noteIgnored() {
+	var ignored []string
+	for _, name := range p.given.Names() {
+		if strings.HasPrefix(name, "map-") && name != "map-hash-secret-file" {
+			ignored = append(ignored, "--"+name)
+		}
+	}
+	if ignored != nil {
+		p.note("--propose looks at the documents and makes no use of %s", strings.Join(ignored, ", "))
+	}
 }
 
 // chooseCollection returns the collection that was named, or the only one that
@@ -92,14 +113,17 @@ func (c *doctorCommand) chooseCollection(ctx context.Context, p process, db *mon
 	if err != nil {
 		return "", err
 	}
-	if found.Exists(c.Collection) {
+	switch {
+	case found.Exists(c.Collection):
 		return c.Collection, nil
+	case found.IsView(c.Collection):
+		return "", fmt.Errorf("%s is a view, which has no change stream: name the collection that it is made from", c.Collection)
 	}
 	if len(found.Likely) == 1 && !p.given["collection"] {
-		p.note("no --collection was given: this is %s, the only one of %s with such a name", found.Likely[0].Name, db.Name())
+		p.note("no --collection was given: this is %s, the only one of %s with such a name", plain(found.Likely[0].Name), db.Name())
 		return found.Likely[0].Name, nil
 	}
-	return "", fmt.Errorf("the database %s has no collection %s: name the one with the keys by --collection%s", db.Name(), c.Collection, found.Describe())
+	return "", fmt.Errorf("the database %s has no collection %s: name the one with the keys by --collection%s", db.Name(), c.Collection, plain(found.Describe()))
 }
 
 // present prints the proposal and returns the exit code.

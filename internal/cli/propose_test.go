@@ -281,11 +281,27 @@ func TestTheTrialFromZeroIsServed(t *testing.T) {
 	a.insert(documents)
 	a.index("digest")
 	code, file, stderr := a.propose("--key-file=" + a.file("key", good))
-	content, _ := os.ReadFile(file)
-	t.Logf("%s\n%s", content, stderr)
 	if code != exitOK {
-		t.Fatalf("exit code %d", code)
+		t.Fatalf("exit code %d: %s", code, stderr)
 	}
+	a.mustBeInTheDocs(file)
 	shape := publicShape{Good: good, Off: revoked, Org: "tenant-0020"}
 	a.mustServe(file, &shape)
+}
+
+// mustBeInTheDocs checks that the page shows this file, of a database called app.
+func (a *adopter) mustBeInTheDocs(file string) {
+	a.t.Helper()
+	content, err := os.ReadFile(file)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	page, err := os.ReadFile("../../docs/adopt-your-collection.md")
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	shown := strings.Replace(string(content), a.keys.Database().Name(), "app", 1)
+	if !strings.Contains(string(page), "```yaml\n"+shown+"```\n") {
+		a.t.Errorf("docs/adopt-your-collection.md does not show this file:\n%s", shown)
+	}
 }

@@ -22,6 +22,7 @@ func TestMistakesInTheFlagsOfPropose(t *testing.T) {
 	for want, args := range map[string][]string{
 		"--key-file and --expect belong to --propose":                 {"doctor", unreachable, "--key-file=x"},
 		"--expect must be one of UNAVAILABLE, MISSING":                {"doctor", "--propose", unreachable, "--expect=GOOD"},
+		"--expect is the verdict of a known key":                      {"doctor", "--propose", unreachable, "--expect=VALID"},
 		"--propose prints YAML, not JSON":                             {"doctor", "--propose", unreachable, "--output=json"},
 		"--dev has its own MongoDB":                                   {"doctor", "--propose", "--dev"},
 		"the known key: this is not a key: a key has 8 to 512 bytes":  {"doctor", "--propose", unreachable, "--key-file=" + a.file("short", "tiny-1")},
@@ -62,6 +63,7 @@ func TestProposeFindsTheCollection(t *testing.T) {
 	a.insert(documents)
 	mustRun(exitOK, "no --collection was given: this is customerTokens, the only one of")
 	mustRun(exitOK, "collection: customerTokens\n", "--collection=customerTokens")
+	mustRun(exitOK, "makes no use of --map-active, --map-hash\n", "--collection=customerTokens", "--map-hash=x", "--map-active=y")
 	mustRun(exitFailure, "has no collection nope", "--collection=nope")
 	if err := db.CreateCollection(t.Context(), "apiKeys"); err != nil {
 		t.Fatal(err)

@@ -19,7 +19,7 @@ type Collection struct {
 
 // CollectionList is the collections of a database that this user may see.
 type CollectionList struct {
-	names []string
+	names, views []string
 	// Likely are those whose name looks like one of keys, sorted.
 	Likely []Collection
 }
@@ -36,6 +36,9 @@ func Collections(ctx context.Context, db *mongo.Database) (*CollectionList, erro
 	}
 	list := &CollectionList{}
 	for _, c := range all {
+		if c.Type == "view" {
+			list.views = append(list.views, c.Name)
+		}
 		if c.Type != "collection" || strings.HasPrefix(c.Name, "system.") || strings.HasPrefix(c.Name, "keytail_") {
 			continue
 		}
@@ -60,6 +63,9 @@ func namesKeys(name string) bool {
 
 // Exists reports whether there is a collection with this name.
 func (l *CollectionList) Exists(name string) bool { return slices.Contains(l.names, name) }
+
+// IsView reports whether there is a view with this name.
+func (l *CollectionList) IsView(name string) bool { return slices.Contains(l.views, name) }
 
 // Describe names the likely ones, as the end of a sentence that asks for a name.
 // Empty: there are none.

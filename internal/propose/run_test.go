@@ -83,6 +83,21 @@ func TestSmallCollections(t *testing.T) {
 	})
 }
 
+// TestAViewIsNoCollection, but it is recognized.
+func TestAViewIsNoCollection(t *testing.T) {
+	mongotest.Each(t, func(t *testing.T, server *mongotest.Server) {
+		server.Needs(t, mongotest.Views)
+		keys := collection(t, server, numbered(1, "text ", nothing)...)
+		if err := keys.Database().CreateView(t.Context(), "tokens", "keys", mongo.Pipeline{}); err != nil {
+			t.Fatal(err)
+		}
+		found, err := Collections(t.Context(), keys.Database())
+		if err != nil || found.Exists("tokens") || !found.IsView("tokens") || !found.Exists("keys") || found.IsView("keys") || len(found.Likely) != 1 {
+			t.Errorf("got %+v: %v", found, err)
+		}
+	})
+}
+
 // TestBothEndsAreRead: the middle of a large collection is not.
 func TestBothEndsAreRead(t *testing.T) {
 	server := mongotest.StartDevmongo(t, devmongoConfig)
