@@ -74,7 +74,8 @@ func (a *Admin) findLeaked(ctx context.Context, caller managedkey.Caller, hash a
 // RevokeAll revokes the active keys of an owner: those of the caller's Owner, of
 // an organisation, or of a project, which the query names. It revokes at most
 // Limit keys, newest first, and less if that takes long: then Next is not empty.
-// A repeated call continues, because it finds active keys only.
+// A repeated call continues, because it finds active keys only. An error does not
+// mean that no key was revoked.
 //
 // A dry run writes nothing, and returns the keys that a call would revoke.
 func (a *Admin) RevokeAll(ctx context.Context, caller managedkey.Caller, q managedkey.Query, dryRun bool) (managedkey.RevokedPage, error) {
@@ -88,14 +89,16 @@ func (a *Admin) RevokeAll(ctx context.Context, caller managedkey.Caller, q manag
 	defer cancel()
 	q.IncludeInactive = false
 	r := revocation{Admin: a, caller: caller, cause: causeOwner}
-	page := managedkey.RevokedPage{Next: q.After}
+	began := q.After
+	page := managedkey.RevokedPage{Next: began}
 	for left := q.Limit; ; {
 		q.After, q.Limit = page.Next, min(left, a.perTransaction)
 		found, err := r.list(ctx, q)
 		if err == nil && !dryRun {
 			err = r.revoke(ctx, found.Keys)
 		}
-		if err != nil && len(r.revoked) == 0 {
+		// An empty Next would say that all keys are off.
+		if err != nil && page.Next == began {
 			return managedkey.RevokedPage{}, err
 		}
 		if err != nil {
@@ -210,6 +213,8 @@ func (r *revocation) plan(ctx context.Context, ids []apikey.DocID) (p *plan, rev
 	if err != nil {
 		return nil, nil, nil, err
 	}
+	// In the order of the list, which a dry run has, too.
+	slices.SortFunc(found, func(a, b keystore.Details) int { return slices.Index(ids, a.ID) - slices.Index(ids, b.ID) })
 	off, now := false, r.now()
 	p = &plan{}
 	var edits []keystore.Edit

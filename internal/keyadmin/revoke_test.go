@@ -4,6 +4,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -230,8 +231,9 @@ func TestAllKeysOfAnOwnerAreRevoked(t *testing.T) {
 				}
 			}
 		}
-		if ids, _ := all(true); len(ids) != n || ids[0] != fmt.Sprintf("u-%05d", n-1) {
-			t.Errorf("dry run: %d keys", len(ids))
+		dry, _ := all(true)
+		if len(dry) != n || dry[0] != fmt.Sprintf("u-%05d", n-1) {
+			t.Errorf("dry run: %d keys", len(dry))
 		}
 		o.mustCount(int64(n)+40, 0)
 		if active := o.count(o.keys, active); active != int64(n)+40 {
@@ -241,8 +243,8 @@ func TestAllKeysOfAnOwnerAreRevoked(t *testing.T) {
 		ids, calls := all(false)
 		t.Logf("%d keys in %d calls and %v", len(ids), calls, time.Since(began).Round(time.Millisecond))
 		o.mustCount(int64(n)+40, int64(n))
-		if len(ids) != n || o.count(o.keys, active) != 40 {
-			t.Errorf("%d keys revoked, %d are active", len(ids), o.count(o.keys, active))
+		if !slices.Equal(ids, dry) || o.count(o.keys, active) != 40 {
+			t.Errorf("%d keys revoked, %d are active, in the order of the dry run: %v", len(ids), o.count(o.keys, active), slices.Equal(ids, dry))
 		}
 		lines := bson.D{{Key: "action", Value: "revoke"}, {Key: "cause", Value: "owner"}, {Key: "user_id", Value: "u"}, {Key: "actor", Value: "ann"}, {Key: "request_id", Value: "request-1"}, {Key: "after", Value: inactive}}
 		if got := o.count(o.lines, lines); got != int64(n) {
@@ -280,19 +282,19 @@ func TestRevokeAllNeedsAnOwner(t *testing.T) {
 	})
 }
 
-// TestARevocationThatStopsIsContinued: after three transactions the database refuses
+// TestARevocationThatStopsIsContinued: in the fourth transaction the database refuses
 // the writes. What is revoked has its audit entries, and a repeated call continues.
 func TestARevocationThatStopsIsContinued(t *testing.T) {
 	withAndWithoutTransactions(t, func(t *testing.T, o *fixture) {
-		const n, commandsToPass = 25, 3
-		done := commandsToPass // keys, each written alone
-		if o.perTransaction = 5; !o.noTransactions {
-			done = commandsToPass * o.perTransaction
+		const n = 25
+		commandsToPass, done := 3, 15
+		if o.perTransaction = 5; o.noTransactions { // each key is written alone
+			commandsToPass, done = 17, 17
 		}
 		o.insertKeys(n, "u")
 		off := o.fail(skip(commandsToPass), commands("update"), code(13))
 		first, err := o.RevokeAll(o.ctx(), ofOwner("u"), managedkey.Query{Limit: 500}, false)
-		if err != nil || len(first.KeyIDs) != done || (first.Next == "") != o.noTransactions {
+		if err != nil || len(first.KeyIDs) != done || first.Next == "" {
 			t.Fatalf("%d keys, next %q, %v", len(first.KeyIDs), first.Next, err)
 		}
 		if o.logs.FilterMessageSnippet("stopped before its limit").Len() != 1 {
@@ -309,6 +311,32 @@ func TestARevocationThatStopsIsContinued(t *testing.T) {
 			t.Errorf("%d keys, next %q, %v", len(second.KeyIDs), second.Next, err)
 		}
 		o.mustCount(n, n)
+	})
+}
+
+// TestARevocationThatStopsAtOnceIsAnError, also if it has revoked keys: an empty Next
+// would say that all are off.
+func TestARevocationThatStopsAtOnceIsAnError(t *testing.T) {
+	withAndWithoutTransactions(t, func(t *testing.T, o *fixture) {
+		const n, commandsToPass = 25, 3
+		done := int64(commandsToPass)
+		if !o.noTransactions {
+			done = 0 // all keys are in one transaction
+		}
+		o.insertKeys(n, "u")
+		mode := any(skip(commandsToPass))
+		if !o.noTransactions {
+			mode = "alwaysOn"
+		}
+		off := o.fail(mode, commands("update"), code(13))
+		if page, err := o.RevokeAll(o.ctx(), ofOwner("u"), managedkey.Query{Limit: 500}, false); !errors.Is(err, managedkey.ErrRefused) {
+			t.Errorf("%d keys, next %q, %v", len(page.KeyIDs), page.Next, err)
+		}
+		off()
+		o.mustCount(n, done)
+		if page, err := o.RevokeAll(o.ctx(), ofOwner("u"), managedkey.Query{Limit: 500}, false); err != nil || int64(len(page.KeyIDs)) != n-done {
+			t.Errorf("again: %d keys, %v", len(page.KeyIDs), err)
+		}
 	})
 }
 
