@@ -3,6 +3,7 @@ package routes
 import (
 	"bytes"
 	"encoding/json"
+	"math"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -131,11 +132,18 @@ func readLimit(value string) (int, *callerError) {
 	return limit, nil
 }
 
-// readAge reads a duration of days, which Go writes as hours.
+// readAge reads a duration of days, such as 14d, or one of Go, such as 336h.
 func readAge(name, value string) (time.Duration, *callerError) {
+	const day, maxDays = 24 * time.Hour, int(math.MaxInt64 / (24 * time.Hour))
 	age, err := time.ParseDuration(value)
+	if days, found := strings.CutSuffix(value, "d"); found {
+		var n int
+		if n, err = strconv.Atoi(days); n <= maxDays {
+			age = time.Duration(n) * day
+		}
+	}
 	if err != nil || age <= 0 {
-		return 0, badRequest(name + " must be a duration such as 336h, more than 0")
+		return 0, badRequest(name + " must be a duration such as 14d or 336h, more than 0")
 	}
 	return age, nil
 }

@@ -9,11 +9,12 @@ import (
 	"github.com/tidwall/gjson"
 
 	"github.com/keytail/keytail/api"
+	"github.com/keytail/keytail/internal/forwardauth"
 	"github.com/keytail/keytail/internal/managedkey"
 )
 
 // revokeLeaked revokes the key whose text is in the body. As in verify's body,
-// the text is in no error and in no log.
+// the text is in no error and in no log, and not in the request's id in the audit.
 func (a *admin) revokeLeaked(c *gin.Context) {
 	q, problem := a.readWriteQuery(c, paramOwner, paramWait, paramTimeout)
 	var text string
@@ -21,9 +22,12 @@ func (a *admin) revokeLeaked(c *gin.Context) {
 		text, problem = readLeaked(c)
 	}
 	if problem != nil {
+		forwardauth.HideKey(c.Writer.Header(), "")
 		writeProblem(c, problem.code, problem.detail)
 		return
 	}
+	forwardauth.HideKey(c.Writer.Header(), text)
+	q.by.RequestID = c.Writer.Header().Get(forwardauth.HeaderRequestID)
 	extendWriteDeadline(c, writeTime+q.timeout+answerTime)
 	leaked, err := a.Keys.RevokeLeaked(context.WithoutCancel(c.Request.Context()), q.by, text)
 	if err != nil {

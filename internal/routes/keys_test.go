@@ -269,6 +269,47 @@ func TestEachErrorHasItsStatus(t *testing.T) {
 	}
 }
 
+// TestALeakedKeyIsInNoRequestID: the audit has the request's id.
+func TestALeakedKeyIsInNoRequestID(t *testing.T) {
+	t.Parallel()
+	keys := callerRecorder{callers: make(chan managedkey.Caller, 1)}
+	handler := newGoldenAdmin(t, func(c *AdminConfig) { c.Keys = keys })
+	for name, body := range map[string]string{"known": `{"key":"leaked-key"}`, "broken": `{"key":"leaked-key"`} {
+		got := askAdmin(handler, "POST", "/v1/keys/revoke-leaked", body, "X-Request-Id", "scan:leaked-key")
+		if id := got.Header.Get("X-Request-Id"); id == "" || strings.Contains(id, "leaked-key") {
+			t.Errorf("%s: the response has the id %q", name, id)
+		}
+	}
+	if id := (<-keys.callers).RequestID; id == "" || strings.Contains(id, "leaked-key") {
+		t.Errorf("the audit has the id %q", id)
+	}
+	askAdmin(handler, "POST", "/v1/keys/revoke-leaked", `{"key":"leaked-key"}`, "X-Request-Id", "scan:7")
+	if id := (<-keys.callers).RequestID; id != "scan:7" {
+		t.Errorf("the audit has the id %q, want the caller's", id)
+	}
+}
+
+// callerRecorder keeps who revoked a leaked key.
+type callerRecorder struct {
+	goldenKeyAdmin
+	callers chan managedkey.Caller
+}
+
+func (r callerRecorder) RevokeLeaked(ctx context.Context, by managedkey.Caller, text string) (managedkey.Leaked, error) {
+	r.callers <- by
+	return r.goldenKeyAdmin.RevokeLeaked(ctx, by, text)
+}
+
+// TestAgesAreDaysOrHours, as in the command line.
+func TestAgesAreDaysOrHours(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]time.Duration{"14d": 336 * time.Hour, "336h": 336 * time.Hour, "106751d": 106751 * 24 * time.Hour, "1h30m": 90 * time.Minute} {
+		if got, problem := readAge("unused_for", text); problem != nil || got != want {
+			t.Errorf("%s: %v, %v, want %v", text, got, problem, want)
+		}
+	}
+}
+
 func TestInvalidRequestsToTheAdminAPI(t *testing.T) {
 	t.Parallel()
 	handler := newGoldenAdmin(t)
@@ -334,7 +375,9 @@ func TestInvalidRequestsToTheAdminAPI(t *testing.T) {
 		"wait of a read":       {"GET", "/v1/keys/a?wait=fleet", "", 400, "may have only"},
 		"empty org":            {"GET", "/v1/keys?org_id=", "", 400, "org_id is not valid"},
 		"project, twice":       {"GET", "/v1/keys?project_id=a&project_id=b", "", 400, "repeated"},
-		"unused for days":      {"GET", "/v1/keys?unused_for=90d", "", 400, "such as 336h"},
+		"unused for days":      {"GET", "/v1/keys?unused_for=1.5d", "", 400, "such as 14d or 336h"},
+		"unused for aeons":     {"GET", "/v1/keys?unused_for=106752d", "", 400, "such as 14d or 336h"},
+		"unused for 0 days":    {"GET", "/v1/keys?unused_for=0d", "", 400, "more than 0"},
 		"unused for nothing":   {"GET", "/v1/keys?unused_for=0s", "", 400, "more than 0"},
 		"expires before":       {"GET", "/v1/keys?expires_within=-1h", "", 400, "more than 0"},
 		"audit of an org":      {"GET", "/v1/audit?org_id=a", "", 400, "may have only"},
