@@ -23,6 +23,9 @@ import (
 //     schemas that share the name.
 //   - A schema with allOf has no properties beside it, and at least two parts:
 //     openapi-python-client takes the only part for the whole, without a warning.
+//   - A schema that no request has is open: it has no enumeration, and no object
+//     excludes other properties. Responses may get new values and fields in any
+//     release, and an older client must not fail at them.
 //   - No schema has a default: openapi-python-client sends it in every request, also
 //     where an operation refuses it, and to a keytail that does not know the field yet.
 func Conventions(document []byte) ([]string, error) {
@@ -34,7 +37,7 @@ func Conventions(document []byte) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &conventions{ids: map[string]string{}}
+	c := &conventions{ids: map[string]string{}, requests: map[string]bool{}}
 	for _, tag := range model.Model.Tags {
 		c.tags = append(c.tags, tag.Name)
 	}
@@ -47,6 +50,9 @@ func Conventions(document []byte) ([]string, error) {
 	for name, proxy := range model.Model.Components.Schemas.FromOldest() {
 		c.where = name
 		c.parts(proxy.Schema())
+		if !c.requests["#/components/schemas/"+name] {
+			c.open(proxy.Schema())
+		}
 	}
 	return c.found, nil
 }
@@ -56,8 +62,10 @@ type conventions struct {
 	tags  []string
 	where string
 	// ids maps the operationId to its operation.
-	ids   map[string]string
-	found []string
+	ids map[string]string
+	// requests are the references of schemas in requests.
+	requests map[string]bool
+	found    []string
 }
 
 func (c *conventions) report(format string, args ...any) {
@@ -81,6 +89,7 @@ func (c *conventions) operation(o *v3.Operation, parameters []*v3.Parameter) {
 	}
 	for _, p := range parameters {
 		c.nested(p.Name, p.Schema)
+		c.requested(p.Schema)
 	}
 	for _, status := range errorStatuses(o, parameters) {
 		if _, found := o.Responses.Codes.Get(status); !found {
@@ -112,6 +121,7 @@ func (c *conventions) bodies(o *v3.Operation) {
 	if o.RequestBody != nil {
 		for kind, media := range o.RequestBody.Content.FromOldest() {
 			c.body("the request", kind, media)
+			c.requested(media.Schema)
 		}
 	}
 	success := ""
@@ -146,6 +156,42 @@ func (c *conventions) nested(name string, proxy *base.SchemaProxy) {
 		c.report("%s is an object or an enumeration without a name, want a reference to a component", name)
 	}
 	c.parts(schema)
+}
+
+// requested notes the schemas of a request.
+func (c *conventions) requested(proxy *base.SchemaProxy) {
+	if proxy == nil || c.requests[proxy.GetReference()] {
+		return
+	}
+	if proxy.IsReference() {
+		c.requests[proxy.GetReference()] = true
+	}
+	schema := proxy.Schema()
+	if schema.Properties != nil {
+		for property := range schema.Properties.ValuesFromOldest() {
+			c.requested(property)
+		}
+	}
+	if schema.Items != nil && schema.Items.IsA() {
+		c.requested(schema.Items.A)
+	}
+	for _, part := range slices.Concat(schema.AllOf, schema.OneOf, schema.AnyOf) {
+		c.requested(part)
+	}
+}
+
+// open checks that a schema of responses is open.
+func (c *conventions) open(schema *base.Schema) {
+	if len(schema.Enum) > 0 {
+		c.report("it has an enumeration, want the values in the description: a response may have new ones")
+	}
+	if excludes(schema.AdditionalProperties) || excludes(schema.UnevaluatedProperties) {
+		c.report("it excludes other properties: a response may have new ones")
+	}
+}
+
+func excludes(others *base.DynamicValue[*base.SchemaProxy, bool]) bool {
+	return others != nil && others.IsB() && !others.B
 }
 
 // parts checks the schemas that a schema consists of.

@@ -40,6 +40,9 @@ func TestBrokenConventionsAreReported(t *testing.T) {
 		"an anonymous item":      {`items: {$ref: "#/components/schemas/AuditEntry"}`, "items: {type: object}", "AuditList: an item is an object"},
 		"a parameter's default":  {"maximum: 500}", "maximum: 500, default: 50}", "GET /v1/keys: limit has a default"},
 		"a property's default":   {"overlap_seconds: {type: integer,", "overlap_seconds: {type: integer, default: 0,", "RotateRequest: overlap_seconds has a default"},
+		"a response's values":    {`    AuditAction: {type: string,`, `    AuditAction: {type: string, enum: [create],`, "AuditAction: it has an enumeration"},
+		"a closed response":      {"    Loss:\n      type: object\n", "    Loss:\n      type: object\n      unevaluatedProperties: false\n", "Loss: it excludes other properties"},
+		"a closed response, too": {"    Loss:\n      type: object\n", "    Loss:\n      type: object\n      additionalProperties: false\n", "Loss: it excludes other properties"},
 		"one part in allOf":      {`        - {type: object, required: [key], properties:`, "      x-part:\n        - {type: object, required: [key], properties:", "NewKey: its allOf has 1 parts"},
 	} {
 		t.Run(name, func(t *testing.T) {

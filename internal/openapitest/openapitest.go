@@ -7,6 +7,7 @@ import (
 	"io"
 	"maps"
 	"net/http"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -28,10 +29,29 @@ type Document struct {
 	mutex     sync.Mutex
 }
 
-// Load parses the document, and fails the test if it is not OpenAPI 3.1.
+// objects finds the beginning of each component that is an object. parts are those that
+// others are made of, which have more properties.
+var (
+	objects = regexp.MustCompile(`(?m)^    (\w+):\n      type: object\n`)
+	parts   = []string{"Key", "SyncResult", "Readiness"}
+)
+
+// closed is the document without its promise that responses may get new fields: in a
+// test, a field that is not in the document is a mistake.
+func closed(document []byte) []byte {
+	return objects.ReplaceAllFunc(document, func(beginning []byte) []byte {
+		if name := string(objects.FindSubmatch(beginning)[1]); slices.Contains(parts, name) {
+			return beginning
+		}
+		return append(bytes.Clone(beginning), "      unevaluatedProperties: false\n"...)
+	})
+}
+
+// Load parses the document, and fails the test if it is not OpenAPI 3.1. Its objects
+// exclude other fields than the document has.
 func Load(t testing.TB) *Document {
 	t.Helper()
-	model, err := libopenapi.NewDocument(api.OpenAPI)
+	model, err := libopenapi.NewDocument(closed(api.OpenAPI))
 	if err != nil {
 		t.Fatal(err)
 	}

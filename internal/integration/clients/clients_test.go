@@ -26,6 +26,9 @@ rotated: old VALID, new VALID
 revoked: applied by 1 instance
 verified again: DISABLED
 refused: 404 NO_SUCH_KEY
+explained: INSUFFICIENT_PERMISSIONS scope:orders:read
+leaked: DISABLED
+revoked all: 1 key, DISABLED
 audited: revoke
 `
 

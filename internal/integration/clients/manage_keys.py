@@ -9,10 +9,11 @@ import os
 
 import httpx
 from keytail_api import AuthenticatedClient
-from keytail_api.api.admin import create_key, get_key, get_status, list_audit, list_keys, revoke_key, rotate_key, update_key
+from keytail_api.api.admin import create_key, explain_key, get_key, get_status, list_audit, list_keys
+from keytail_api.api.admin import revoke_key, revoke_keys_of_owner, revoke_leaked_key, rotate_key, update_key
 from keytail_api.api.public import verify_key
-from keytail_api.models import AuditList, CreateKeyRequest, Key, KeyList, Metadata, NewKey, Problem, RotateRequest
-from keytail_api.models import State, Status, UpdateKeyRequest, Verdict, VerifyRequest, WaitFor, WrittenKey
+from keytail_api.models import AuditList, CreateKeyRequest, Explanation, Key, KeyList, Metadata, NewKey, Problem, RotateRequest
+from keytail_api.models import RevokedKeys, RevokedLeakedKey, RevokeKeysRequest, RevokeLeakedKeyRequest, Status, UpdateKeyRequest, Verdict, VerifyRequest, WaitFor, WrittenKey
 
 USER = "user of the Python client"
 
@@ -47,7 +48,7 @@ def ids():
 
 
 status = expect(Status, get_status.sync(client=admin))
-assert status.state is State.LIVE and status.instance, status
+assert status.state == "live" and status.instance, status
 
 metadata = Metadata.from_dict({"plan": {"seats": 7}})
 request = CreateKeyRequest(user_id=USER, name="ci", scopes=["orders:*"], expires_at=None, metadata=metadata)
@@ -75,7 +76,26 @@ print("verified again:", code(rotated.key))
 problem = expect(Problem, get_key.sync("no-such-key", client=admin))
 print("refused:", problem.status, problem.code)
 
+explanation = expect(Explanation, explain_key.sync(second.id, client=admin, scope=["orders:read", "orders:write"]))
+assert explanation.valid is explanation.database.valid is False and explanation.instance == status.instance, explanation
+print("explained:", explanation.code, explanation.reason)
+
+leak = RevokeLeakedKeyRequest(key=second.key)
+leaked = expect(RevokedLeakedKey, revoke_leaked_key.sync(client=admin, body=leak, wait=WaitFor.FLEET, timeout="20s"))
+assert leaked.revoked == 1 and leaked.synced is True and leaked.keys[0].id == second.id, leaked
+print("leaked:", code(second.key))
+
+owner = RevokeKeysRequest(user_id=USER, dry_run=True)
+would = expect(RevokedKeys, revoke_keys_of_owner.sync(client=admin, body=owner))
+assert would.dry_run is True and would.key_ids == [first.id] and would.failed == [] and would.revision is None, would
+owner.dry_run = False
+left = expect(RevokedKeys, revoke_keys_of_owner.sync(client=admin, body=owner, wait=WaitFor.INSTANCE))
+assert left.key_ids == would.key_ids and left.next_cursor is None and left.synced is True, left
+print(f"revoked all: {len(left.key_ids)} key, {code(first.key)}")
+
 audit = expect(AuditList, list_audit.sync(client=admin, key_id=rotated.id))
 entry = audit.entries[0]
 assert entry.before is not None and expect(Key, get_key.sync(entry.key_id, client=admin)).is_active is False, entry
-print("audited:", entry.action.value)
+causes = [(line.action, line.cause) for line in expect(AuditList, list_audit.sync(client=admin, user_id=USER, limit=2)).entries]
+assert causes == [("revoke", "owner"), ("revoke", "leaked")], causes
+print("audited:", entry.action)

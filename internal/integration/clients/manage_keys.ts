@@ -89,9 +89,38 @@ console.log(`verified again: ${await code(rotated.key)}`);
 const { error } = await admin.GET("/v1/keys/{id}", { params: { path: { id: "no-such-key" } } });
 console.log(`refused: ${error?.status} ${error?.code}`);
 
+const explanation = body(
+  await admin.GET("/v1/keys/{id}/explain", {
+    params: { path: { id: second.id }, query: { scope: ["orders:read", "orders:write"] } },
+  }),
+);
+assert(!explanation.valid && !explanation.database.valid && explanation.instance === status.instance);
+console.log(`explained: ${explanation.code} ${explanation.reason}`);
+
+const leaked = body(
+  await admin.POST("/v1/keys/revoke-leaked", {
+    body: { key: second.key },
+    params: { query: { wait: "fleet", timeout: "20s" } },
+  }),
+);
+assert(leaked.revoked === 1 && leaked.synced === true && leaked.keys[0]?.id === second.id);
+console.log(`leaked: ${await code(second.key)}`);
+
+const would = body(await admin.POST("/v1/keys/revoke", { body: { user_id: user, dry_run: true } }));
+assert(would.dry_run && would.failed.length === 0 && would.revision === null);
+assert.deepEqual(would.key_ids, [first.id]);
+const left = body(
+  await admin.POST("/v1/keys/revoke", { body: { user_id: user }, params: { query: { wait: "instance" } } }),
+);
+assert(left.next_cursor === null && left.synced === true);
+assert.deepEqual(left.key_ids, would.key_ids);
+console.log(`revoked all: ${left.key_ids.length} key, ${await code(first.key)}`);
+
 const audit = body(await admin.GET("/v1/audit", { params: { query: { key_id: rotated.id } } }));
 const [entry] = audit.entries;
 assert(entry && entry.before !== null);
 const after = body(await admin.GET("/v1/keys/{id}", { params: { path: { id: entry.key_id } } }));
 assert.equal(after.is_active, false);
+const lines = body(await admin.GET("/v1/audit", { params: { query: { user_id: user, limit: 2 } } }));
+assert.deepEqual(lines.entries.map((line) => line.cause), ["owner", "leaked"]);
 console.log(`audited: ${entry.action}`);
