@@ -28,7 +28,7 @@ func TestBrokenConventionsAreReported(t *testing.T) {
 		"an unknown tag":         {"operationId: listAudit\n      tags: [admin]", "operationId: listAudit\n      tags: [audit]", `GET /v1/audit: its tags are ["audit"]`},
 		"no tag":                 {"operationId: listAudit\n      tags: [admin]", "operationId: listAudit", "GET /v1/audit: its tags are []"},
 		"no summary":             {"      summary: One key.\n", "", "GET /v1/keys/{id}: it has no summary"},
-		"no 401":                 {"        \"401\": *unauthenticated\n        \"404\": *problem\n        \"409\"", "        \"404\": *problem\n        \"409\"", "POST /v1/keys/{id}/rotate: it has no response 401"},
+		"no 401":                 {"        \"401\": *unauthenticated\n        \"404\": *problem\n        \"409\"", "        \"404\": *problem\n        \"409\"", "POST /v1/keys/revoke-leaked: it has no response 401"},
 		"no 413":                 {"\"413\": {$ref: \"#/components/responses/Problem\"}\n", "\"418\": {$ref: \"#/components/responses/Problem\"}\n", "POST /v1/keys/verify: it has no response 413"},
 		"no 404":                 {"        \"404\": *problem\n        \"503\"", "        \"503\"", "GET /v1/keys/{id}: it has no response 404"},
 		"an anonymous request":   {`schema: {$ref: "#/components/schemas/RotateRequest"}`, "schema: {type: object}", "POST /v1/keys/{id}/rotate: the request has a body without a name"},

@@ -57,7 +57,7 @@ func NewAdmin(config AdminConfig) (http.Handler, error) {
 	readable(engine, api.PathStatus, a.status)
 	serveSyncAndEvents(engine, config.Syncer, config.Events)
 	if config.Syncer != nil {
-		engine.GET(api.PathInstances, instances(config.Syncer))
+		readable(engine, api.PathInstances, instances(config.Syncer))
 	}
 	if config.Keys != nil {
 		a.serveKeys(engine)

@@ -300,6 +300,17 @@ func (r callerRecorder) RevokeLeaked(ctx context.Context, by managedkey.Caller, 
 	return r.goldenKeyAdmin.RevokeLeaked(ctx, by, text)
 }
 
+// TestHEADIsGET for every path of the admin listener that responds at once.
+func TestHEADIsGET(t *testing.T) {
+	t.Parallel()
+	handler := newGoldenAdmin(t)
+	for _, path := range []string{"/", "/livez", "/openapi.yaml", "/v1/status", "/v1/instances", "/v1/keys", "/v1/keys/a", "/v1/keys/a/explain", "/v1/audit"} {
+		if got := askAdmin(handler, "HEAD", path, ""); got.StatusCode != 200 {
+			t.Errorf("HEAD %s: %d, want 200", path, got.StatusCode)
+		}
+	}
+}
+
 // TestAgesAreDaysOrHours, as in the command line.
 func TestAgesAreDaysOrHours(t *testing.T) {
 	t.Parallel()
