@@ -24,6 +24,7 @@ var foreignFlags = map[string]bool{
 	"--meta": true, "--output-path": true, // openapi-python-client
 	"--redact":  true,                                            // gitleaks
 	"--replSet": true, "--setParameter": true, "--keyFile": true, // mongod
+	"--map-id-form": true, // an earlier keytail (CHANGELOG.md)
 }
 
 var (
