@@ -38,6 +38,15 @@ func TestListenFallsBackInDevOnly(t *testing.T) {
 	}
 }
 
+// TestWelcomeWithCallerTokens: verify requires one of them.
+func TestWelcomeWithCallerTokens(t *testing.T) {
+	w := greeting{public: "http://127.0.0.1:8080", callers: "caller tokens"}
+	const header = ` -H "Authorization: Bearer $(sed -n 's/^[^#=][^=]*=//p' 'caller tokens' | head -n 1)" `
+	if line := w.curl(seed.Example{Key: "kt_valid"}, ""); !strings.Contains(line, header) {
+		t.Errorf("got %s, want%s", line, header)
+	}
+}
+
 func TestWelcome(t *testing.T) {
 	w := greeting{
 		mongoDB: "mongodb://127.0.0.1:27127/?replicaSet=rs", public: "http://127.0.0.1:8080", operations: "http://127.0.0.1:9090",

@@ -17,7 +17,7 @@ func (d *serveRun) printGreeting(p parts) error {
 	w := greeting{
 		mongoDB: p.dev.URI(), public: p.listeners.url(config.Public), operations: p.listeners.url(config.Operations),
 		admin: p.listeners.url(config.Admin), moved: d.moved,
-		program: program(), tokenFile: d.cfg.AdminTokenFile,
+		program: program(), tokenFile: d.cfg.AdminTokenFile, callers: d.cfg.CallerTokenFile,
 	}
 	if isTTY(d.stdout) {
 		w.token = d.madeToken
@@ -61,7 +61,9 @@ type greeting struct {
 	// tokenFile has the admin token. token is the text of a token that --dev has
 	// made, if a person sees it: a script may store what it reads. Empty: a person
 	// finds it in the file.
-	tokenFile, token       string
+	tokenFile, token string
+	// callers is the file with the caller tokens. Empty: verify requires none.
+	callers                string
 	valid, expired, scoped seed.Example
 }
 
@@ -113,7 +115,11 @@ func (w greeting) moves() string {
 
 // curl validates a key. more is JSON after the key.
 func (w greeting) curl(example seed.Example, more string) string {
-	return fmt.Sprintf(`curl -s -w '\n' %s/v1/keys/verify -H 'Content-Type: application/json' -d '{"key":"%s"%s}'`, w.public, example.Key, more)
+	token := ""
+	if w.callers != "" {
+		token = fmt.Sprintf(` -H "Authorization: Bearer $(sed -n 's/^[^#=][^=]*=//p' %s | head -n 1)"`, quoteShell(w.callers))
+	}
+	return fmt.Sprintf(`curl -s -w '\n' %s/v1/keys/verify%s -H 'Content-Type: application/json' -d '{"key":"%s"%s}'`, w.public, token, example.Key, more)
 }
 
 // keys is a command that manages keys, with everything that it needs.

@@ -305,7 +305,7 @@ func TestHEADIsGET(t *testing.T) {
 	t.Parallel()
 	handler := newGoldenAdmin(t)
 	for _, path := range []string{"/", "/livez", "/openapi.yaml", "/v1/status", "/v1/instances", "/v1/keys", "/v1/keys/a", "/v1/keys/a/explain", "/v1/audit"} {
-		if got := askAdmin(handler, "HEAD", path, ""); got.StatusCode != 200 {
+		if got := askAdmin(handler, "HEAD", path, ""); got.StatusCode != http.StatusOK {
 			t.Errorf("HEAD %s: %d, want 200", path, got.StatusCode)
 		}
 	}
