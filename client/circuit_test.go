@@ -71,6 +71,7 @@ func TestFailuresThatDoNotOpenTheCircuit(t *testing.T) {
 		handle http.HandlerFunc
 		ctx    func(context.Context) (context.Context, context.CancelFunc)
 	}{
+		"newer daemon":   {json200(strings.Replace(validBody, `"org_id":null`, `"org_id":"o"`, 1)), nil},
 		"unavailable":    {respondWith(503, problemType, `{"code":"UNAVAILABLE"}`), nil},
 		"token":          {respondWith(401, problemType, `{"code":"UNAUTHENTICATED"}`), nil},
 		"request":        {respondWith(400, problemType, `{"code":"BAD_REQUEST"}`), nil},
@@ -93,7 +94,10 @@ func TestFailuresThatDoNotOpenTheCircuit(t *testing.T) {
 				if name == "cancelled" {
 					cancel()
 				}
-				_, err := c.Validate(ctx, secret, auth.Request{})
+				verdict, err := c.Validate(ctx, secret, auth.Request{RequireOrg: true})
+				if verdict.Code == auth.Valid {
+					t.Errorf("%+v", verdict)
+				}
 				if test.ctx != nil && (!errors.Is(err, auth.ErrUnavailable) || !errors.Is(err, ctx.Err())) {
 					t.Errorf("error after cancellation: %v", err)
 				}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"mime"
 	"net"
@@ -91,6 +92,10 @@ func (c *Client) parse(body []byte, r *auth.Request) (auth.Verdict, *failure) {
 		return auth.Verdict{}, c.unexpected(err.Error())
 	}
 	verdict, err := response.verdict(r)
+	if errors.Is(err, errOtherRequest) {
+		// It may depend on the key: a newer daemon can accept one that this client refuses.
+		return auth.Verdict{}, unavailable(c.address + " " + err.Error() + ": the daemon may be newer than this client, or a server between mixes up responses")
+	}
 	if err != nil {
 		return auth.Verdict{}, c.unexpected(err.Error())
 	}
