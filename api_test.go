@@ -61,7 +61,7 @@ func TestEveryFieldOfAConfigReachesTheCore(t *testing.T) {
 	config := Config{
 		Client: &mongo.Client{}, Database: "app", Collection: "keys", DefaultScopes: []string{"read"}, StreamScope: StreamCollection,
 		StateDatabase: "state", EnsureSchema: true, MaxStale: 1, HeartbeatInterval: 2, InstanceName: "one", MaxReads: 3, CacheSizeMiB: 4,
-		Preload: PreloadOn, AuditInterval: 5, KeyPrefix: "kt", RequireBinding: true, HashSecret: []byte("pepper"), Usage: UsageOff, Registerer: prometheus.NewRegistry(), Version: "v1",
+		Preload: PreloadOn, AuditInterval: 5, ExpiryNotice: 6, KeyPrefix: "kt", RequireBinding: true, HashSecret: []byte("pepper"), Usage: UsageOff, Registerer: prometheus.NewRegistry(), Version: "v1",
 	}
 	core := config.internal()
 	if core.Schema.Collection != config.Collection || !slices.Equal(core.Schema.DefaultScopes, config.DefaultScopes) {

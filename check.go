@@ -25,6 +25,9 @@ const (
 	// minAuditInterval keeps a mistake in the unit from becoming a load, and an audit
 	// beyond maxAuditInterval reports a problem too late.
 	minAuditInterval, maxAuditInterval = time.Second, 24 * time.Hour
+	// minExpiryNotice is the default AuditInterval, the resolution of the notice. Beyond
+	// maxExpiryNotice a list of keys is none of things to do.
+	minExpiryNotice, maxExpiryNotice = time.Hour, 365 * 24 * time.Hour
 	// maxInstanceName is far above any host name, in bytes.
 	maxInstanceName = 256
 	// maxCacheSizeMiB is 1 TiB: more is a mistake in the unit.
@@ -46,6 +49,7 @@ func (c *Config) check() error {
 		optional("HeartbeatInterval", c.HeartbeatInterval, changestream.MinHeartbeatInterval,
 			max(maxStale, minMaxStale)/changestream.MaxStaleParts),
 		optional("AuditInterval", c.AuditInterval, minAuditInterval, maxAuditInterval),
+		optional("ExpiryNotice", c.ExpiryNotice, minExpiryNotice, maxExpiryNotice),
 		optional("CacheSizeMiB", c.CacheSizeMiB, minCacheSizeMiB, maxCacheSizeMiB),
 		c.checkMaxReads(),
 		c.checkInstanceName(),

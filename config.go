@@ -96,13 +96,17 @@ type Config struct {
 	// size less four. A request that needs one more is Unavailable. Zero: 96.
 	MaxReads int
 	// CacheSizeMiB is the hard limit of the memory for cached keys, in MiB, at least
-	// 3. Zero: 512.
+	// 3. A MiB holds at least 1,800 keys of ordinary size (260 bytes), or twice as many
+	// with PreloadOff. Zero: 512.
 	CacheSizeMiB int
 	// Preload selects whether the cache is complete. Empty: PreloadAuto.
 	Preload Preload
 	// AuditInterval is the time between two scans that compare the cache with the
 	// database, 1 s to 24 h. Zero: 1 h.
 	AuditInterval time.Duration
+	// ExpiryNotice is how long before its expiry a key counts in the metric
+	// keytail_keys_expiring, 1 h to 365 days. Zero: 14 days.
+	ExpiryNotice time.Duration
 	// KeyPrefix is the prefix of keys that keytail generates, 1 to 16 characters of a-z
 	// and 0-9; only the checksum of keys with this prefix is verified. Empty: "kt".
 	KeyPrefix string
@@ -146,6 +150,7 @@ func (c *Config) internal() service.Config {
 		CacheSizeMiB:      c.CacheSizeMiB,
 		Preload:           preload.Mode(c.Preload),
 		AuditInterval:     c.AuditInterval,
+		ExpiryNotice:      c.ExpiryNotice,
 		KeyPrefix:         c.KeyPrefix,
 		RequireBinding:    c.RequireBinding,
 		Usage:             service.UsageMode(c.Usage),

@@ -7,7 +7,8 @@
 //	go service.Run(ctx)
 //	router.Use(service.Authenticate())
 //	router.GET("/orders", auth.RequireScope("orders:read"), func(c *gin.Context) {
-//		c.JSON(http.StatusOK, ordersOf(auth.FromGin(c).UserID))
+//		p := auth.FromGin(c)
+//		c.JSON(http.StatusOK, ordersOf(p.OrgID, p.UserID))
 //	})
 //
 // Package auth has the options of the middleware, and what a handler learns about

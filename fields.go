@@ -9,6 +9,7 @@ var fieldNames = map[string]string{
 	"--cache-size":         "Config.CacheSizeMiB",
 	"--default-scopes":     "Config.DefaultScopes",
 	"--ensure-schema":      "Config.EnsureSchema",
+	"--expiry-notice":      "Config.ExpiryNotice",
 	"--heartbeat-interval": "Config.HeartbeatInterval",
 	"--key-prefix":         "Config.KeyPrefix",
 	"--max-stale":          "Config.MaxStale",

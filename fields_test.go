@@ -97,6 +97,7 @@ func TestErrorsNameFields(t *testing.T) {
 		"Config.MaxStale":             {Client: client, Database: "d", MaxStale: 25 * time.Hour},
 		"Config.HeartbeatInterval":    {Client: client, Database: "d", MaxStale: time.Second, HeartbeatInterval: time.Second},
 		"Config.AuditInterval":        {Client: client, Database: "d", AuditInterval: 1},
+		"Config.ExpiryNotice":         {Client: client, Database: "d", ExpiryNotice: 1},
 		"Config.CacheSizeMiB":         {Client: client, Database: "d", CacheSizeMiB: 2},
 		"Config.MaxReads":             {Client: client, Database: "d", MaxReads: -1},
 		"Config.InstanceName":         {Client: client, Database: "d", InstanceName: strings.Repeat("n", maxInstanceName+1)},
@@ -114,10 +115,10 @@ func TestErrorsNameFields(t *testing.T) {
 // TestEveryMistakeIsReportedAtOnce: one start shows all mistakes of a Config.
 func TestEveryMistakeIsReportedAtOnce(t *testing.T) {
 	_, err := New(t.Context(), Config{
-		StreamScope: "a", DefaultScopes: []string{"b c"}, MaxStale: -1, HeartbeatInterval: -1, AuditInterval: -1,
+		StreamScope: "a", DefaultScopes: []string{"b c"}, MaxStale: -1, HeartbeatInterval: -1, AuditInterval: -1, ExpiryNotice: -1,
 		CacheSizeMiB: -1, MaxReads: -1, InstanceName: strings.Repeat("n", maxInstanceName+1), KeyPrefix: "-", Preload: "d", Usage: "e",
 	})
-	const want = 13
+	const want = 14
 	if err == nil || strings.Count(err.Error(), "Config.") != want {
 		t.Errorf("want %d fields, got:\n%v", want, err)
 	}
@@ -132,8 +133,8 @@ func TestBoundsAreThoseOfTheCore(t *testing.T) {
 	}
 	defer func() { _ = client.Disconnect(t.Context()) }()
 	for _, config := range []Config{
-		{MaxStale: minMaxStale, AuditInterval: minAuditInterval, CacheSizeMiB: minCacheSizeMiB, InstanceName: strings.Repeat("n", maxInstanceName)},
-		{MaxStale: maxMaxStale, AuditInterval: maxAuditInterval, HeartbeatInterval: maxMaxStale / 3, CacheSizeMiB: minCacheSizeMiB},
+		{MaxStale: minMaxStale, AuditInterval: minAuditInterval, ExpiryNotice: minExpiryNotice, CacheSizeMiB: minCacheSizeMiB, InstanceName: strings.Repeat("n", maxInstanceName)},
+		{MaxStale: maxMaxStale, AuditInterval: maxAuditInterval, ExpiryNotice: maxExpiryNotice, HeartbeatInterval: maxMaxStale / 3, CacheSizeMiB: minCacheSizeMiB},
 	} {
 		config.Client, config.Database = client, "d"
 		if err := config.check(); err != nil {

@@ -14,6 +14,9 @@ const (
 	EventState EventKind = "state"
 	// EventResync: this subscriber may have missed events. Its data is a Resync.
 	EventResync EventKind = "resync"
+	// EventExpiring: a key is about to expire. Its data is an ExpiryNotice. Only the
+	// admin listener sends it.
+	EventExpiring EventKind = "expiring"
 )
 
 // Invalidation is the data of EventInvalidation.
@@ -40,4 +43,11 @@ type Resync struct {
 	Reason string `json:"reason"`
 	// State is the instance's at this event. Absent: it has not reported one.
 	State string `json:"state,omitempty"`
+}
+
+// ExpiryNotice is the data of EventExpiring. It is no change: the key is valid until
+// ExpiresAt.
+type ExpiryNotice struct {
+	KeyID     string `json:"key_id"`
+	ExpiresAt Time   `json:"expires_at"`
 }

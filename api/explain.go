@@ -20,10 +20,12 @@ type Explanation struct {
 	Database StoredVerdict `json:"database"`
 }
 
-// StoredVerdict is the verdict of a document as the database had it at AsOf.
+// StoredVerdict is the verdict of a document as the database had it at AsOf. AsOf is
+// nil if no request can find the document, and if the database gives no answer that
+// is certain (UNAVAILABLE).
 type StoredVerdict struct {
-	Valid  bool      `json:"valid"`
-	Code   string    `json:"code"`
-	Reason string    `json:"reason,omitempty"`
-	AsOf   Timestamp `json:"as_of"`
+	Valid  bool       `json:"valid"`
+	Code   string     `json:"code"`
+	Reason string     `json:"reason,omitempty"`
+	AsOf   *Timestamp `json:"as_of,omitempty"`
 }

@@ -30,7 +30,7 @@ var (
 	}
 	explanation = api.Explanation{
 		KeyID: "k1", Instance: "a/1", Code: "FORBIDDEN", Reason: "ip", Source: "cache", AsOf: &api.Timestamp{Time: at}, StalenessMS: point(int64(4)),
-		Revision: "6923a1c000000003", Database: api.StoredVerdict{Code: "DISABLED", Reason: "inactive", AsOf: api.Timestamp{Time: at}},
+		Revision: "6923a1c000000003", Database: api.StoredVerdict{Code: "DISABLED", Reason: "inactive", AsOf: &api.Timestamp{Time: at}},
 	}
 	synced = api.SyncResult{Instances: []api.Instance{instance}, Missing: []string{"a/1"}}
 	entry  = api.AuditEntry{
@@ -75,6 +75,7 @@ var (
 		"RevokedLeakedKey":       api.RevokedLeakedKey{Keys: []api.Key{key}, Revoked: 1, Revision: point("6923a1c000000003"), SyncResult: &synced},
 		"AuditList":              api.AuditList{Entries: []api.AuditEntry{entry}, NextCursor: point("c")},
 		"Invalidation":           api.Invalidation{KeyID: "k1", Revision: "6923a1c000000003"},
+		"ExpiryNotice":           api.ExpiryNotice{KeyID: "k1", ExpiresAt: api.Time{Time: at}},
 		"LossEvent":              api.LossEvent{Reason: "drop"},
 		"StateChange":            api.StateChange{From: "live", To: "stale"},
 		"Resync":                 api.Resync{Reason: "start", State: "live"},
@@ -89,8 +90,8 @@ var (
 		"Instance":      api.Instance{ID: "a/1", LastSeen: api.Timestamp{Time: at}},
 		"SyncResult":    api.SyncResult{Instances: []api.Instance{}, Missing: []string{}},
 		"Key":           api.Key{Scopes: []string{}, AllowedIPs: []string{}, Metadata: json.RawMessage(`{}`)},
-		"Explanation":   api.Explanation{Code: "UNAVAILABLE", Database: api.StoredVerdict{Code: "VALID", AsOf: api.Timestamp{Time: at}}},
-		"StoredVerdict": api.StoredVerdict{Code: "VALID", AsOf: api.Timestamp{Time: at}},
+		"Explanation":   api.Explanation{Code: "UNAVAILABLE", Database: api.StoredVerdict{Code: "NOT_FOUND"}},
+		"StoredVerdict": api.StoredVerdict{Code: "NOT_FOUND"},
 		"KeyList":       api.KeyList{Keys: []api.Key{}},
 		"WrittenKey":    api.WrittenKey{Key: api.Key{Scopes: []string{}, AllowedIPs: []string{}, Metadata: json.RawMessage(`{}`)}},
 		"AuditEntry":    api.AuditEntry{Action: "create", At: api.Timestamp{Time: at}},

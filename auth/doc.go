@@ -6,8 +6,13 @@
 //
 //	router.Use(service.Authenticate())
 //	router.GET("/orders", auth.RequireScope("orders:read"), func(c *gin.Context) {
-//		c.JSON(200, ordersOf(auth.FromGin(c).UserID))
+//		p := auth.FromGin(c)
+//		c.JSON(200, ordersOf(p.OrgID, p.UserID))
 //	})
+//
+// A request is for the organisation and the project that its key is bound to, as the
+// Principal has them. A service that takes them from elsewhere, such as its path, needs
+// OrgID and ProjectID.
 //
 // The middleware answers a refused request itself: 401, 403, or 503 when the key
 // cannot be validated, with a problem+json body. The handler is not called. Both the

@@ -141,6 +141,22 @@ func TestDoneIsClosedWhenTheKeyIsMoved(t *testing.T) {
 	}
 }
 
+// A key that was not bound becomes bound to what the request named.
+func TestDoneStaysOpenWhenTheKeyIsBoundToWhatTheRequestNamed(t *testing.T) {
+	named := auth.OrgID(func(*http.Request) string { return "acme" })
+	forEachFramework(t, func(t *testing.T, f framework) {
+		k := newKeys(t)
+		k.put("k")
+		handle(t, f, k, "k", nil, func(p *auth.Principal) {
+			p.Done()
+			k.put("k", func(r *apikey.Record) { r.OrgID = "acme" })
+			mustBeOpen(t, k, p)
+			k.put("k", func(r *apikey.Record) { r.OrgID = "emca" })
+			mustEnd(t, p, auth.Forbidden)
+		}, named)
+	})
+}
+
 func TestChangeOfAValidKeyDoesNotCloseDone(t *testing.T) {
 	forEachFramework(t, func(t *testing.T, f framework) {
 		k := newKeys(t)

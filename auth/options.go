@@ -129,9 +129,9 @@ const noPathParam = "\x00absent"
 
 // PathParam returns a parameter of the route, for OrgID and ProjectID:
 // OrgID(PathParam("org")) works on "/orgs/:org/orders" in Gin and on
-// "/orgs/{org}/orders" in net/http. A request without this parameter, or with an empty
-// one, names none; but a service that has its organisations in the path does not use the
-// key's own, so keys that are bound are refused, as with RequireOrg (RequireProject).
+// "/orgs/{org}/orders" in net/http. If the request has no such parameter, or an empty one,
+// keys that are bound are refused, as with RequireOrg (RequireProject): a route with its
+// organisation in the path is not for that of the key.
 func PathParam(name string) func(*http.Request) string {
 	return func(r *http.Request) string {
 		if value := r.PathValue(name); value != "" {

@@ -24,7 +24,8 @@ const (
 // RevokedError is the cause when a key is no longer valid for a request.
 type RevokedError struct {
 	// Code is what a new request with the key would be refused with. It is NotFound
-	// for a key that was deleted or belongs to another user now.
+	// for a key that was deleted or belongs to another user now, and Forbidden for one
+	// that is bound to another organisation or project now.
 	Code Code
 }
 

@@ -1,7 +1,6 @@
 package auth
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"net/http"
@@ -112,24 +111,13 @@ func (s *session) release() {
 	}
 }
 
-// recheckRequest is the request that rechecks make: for the organisation and the project
-// of the principal, which the handler works with, even if the request named none. A key
-// that was moved to another one no longer speaks for them.
-func (s *session) recheckRequest() Request {
-	request := s.request
-	request.OrgID = cmp.Or(request.OrgID, s.principal.OrgID)
-	request.ProjectID = cmp.Or(request.ProjectID, s.principal.ProjectID)
-	request.RequireOrg, request.RequireProject = true, true
-	return request
-}
-
 // recheck is the WatchRequest.Recheck of a session: would the request be accepted
 // now?
 func (s *session) recheck(ctx context.Context, minRevision uint64) (expiresAt time.Time, revoked, err error) {
 	s.mutex.Lock()
 	requirements := s.requirements
 	s.mutex.Unlock()
-	request := s.recheckRequest()
+	request := s.request
 	request.MinRevision = Revision(minRevision)
 	verdict, err := s.gate.validator.Validate(ctx, s.key(), request)
 	if errors.Is(err, ErrRevisionAhead) {
@@ -146,6 +134,8 @@ func (s *session) recheck(ctx context.Context, minRevision uint64) (expiresAt ti
 		// The text belongs to another user now, or to another key, whose changes this
 		// watch would not see.
 		return time.Time{}, &RevokedError{NotFound}, nil
+	case s.isMoved(verdict.Key):
+		return time.Time{}, &RevokedError{Forbidden}, nil
 	}
 	for _, q := range requirements {
 		if !q.met(verdict.Key.Scopes) {
@@ -153,4 +143,12 @@ func (s *session) recheck(ctx context.Context, minRevision uint64) (expiresAt ti
 		}
 	}
 	return verdict.Key.ExpiresAt, nil, nil
+}
+
+// isMoved reports whether a key that is valid has become bound to another organisation
+// or project than the one that the request is for: the one that it named, or that the
+// principal has. A request that named none would be valid again, for the new one.
+func (s *session) isMoved(now *Key) bool {
+	moved := func(now, named, before string) bool { return now != "" && now != named && now != before }
+	return moved(now.OrgID, s.request.OrgID, s.principal.OrgID) || moved(now.ProjectID, s.request.ProjectID, s.principal.ProjectID)
 }

@@ -168,6 +168,8 @@ func (s *subscriber) handle(e *httpclient.Event) {
 			s.onChange(data.KeyID, uint64(revision))
 			return
 		}
+	case api.EventExpiring:
+		return // no change, and each answer checks the expiry
 	case api.EventState:
 		s.setState(data.To)
 	case api.EventResync:

@@ -261,6 +261,7 @@ func TestIdleWatchMakesNoRequests(t *testing.T) {
 		defer leave()
 		s.mustBeOpen(p, time.Minute)
 		verifies, opened := s.count()
+		s.send("id: i-1\nevent: expiring\ndata: {\"key_id\":\"k\",\"expires_at\":\"2027-01-02T03:04:05Z\"}") // no change
 		s.mustBeOpen(p, time.Hour)
 		if now, again := s.count(); now != verifies || again != opened || opened != 1 {
 			t.Errorf("%d verifies in an hour, and %d connections", now-verifies, again)

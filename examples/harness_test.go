@@ -9,7 +9,7 @@
 // rules:
 //
 //	/orders/  requires the scope orders:read (policy "orders")
-//	/acme/    also requires an organisation and a project (policy "acme")
+//	/acme/    also names an organisation and a project (policy "acme")
 //	/public/  passes without a check
 //	others    get 404 from the proxy and do not reach the API
 //

@@ -2,24 +2,19 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"errors"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
-
-	"go.mongodb.org/mongo-driver/v2/bson"
-	"go.mongodb.org/mongo-driver/v2/mongo"
-	"go.mongodb.org/mongo-driver/v2/mongo/options"
-	"go.mongodb.org/mongo-driver/v2/mongo/writeconcern"
 )
 
 // asBinary is the environment variable that makes the test binary run as keytail.
@@ -99,6 +94,23 @@ func (k *keytail) welcome(t *testing.T) string {
 	}
 }
 
+// logs waits until the log matches.
+func (k *keytail) logs(t *testing.T, want *regexp.Regexp) {
+	t.Helper()
+	deadline := time.After(waitTimeout)
+	for {
+		log, changed := k.stderr.snapshot()
+		if want.MatchString(log) {
+			return
+		}
+		select {
+		case <-changed:
+		case <-deadline:
+			t.Fatalf("the log does not match %s:\n%s", want, log)
+		}
+	}
+}
+
 // stop sends a signal and returns the exit code.
 func (k *keytail) stop(t *testing.T, signal os.Signal) int {
 	t.Helper()
@@ -121,8 +133,8 @@ func (k *keytail) wait(t *testing.T) int {
 
 // Lines that --dev prints for pasting.
 var (
-	curlLine    = regexp.MustCompile(`(?m)^curl -s -w '\\n' (\S+) -H 'Content-Type: application/json' -d '([^']+)'$`)
-	mongoshLine = regexp.MustCompile(`(?m)^mongosh '([^']+)' --quiet --eval 'db\.getSiblingDB\("(\w+)"\)\.getCollection\("(\w+)"\)\.updateOne\(\{_id: ObjectId\("(\w{24})"\)\}, \{\$set: \{is_active: false\}\}\)'$`)
+	curlLine = regexp.MustCompile(`(?m)^curl -s -w '\\n' (\S+) -H 'Content-Type: application/json' -d '([^']+)'$`)
+	keysLine = regexp.MustCompile(`(?m)^\S+ keys (?:create|revoke) .*$`)
 )
 
 // paste sends the request of a curl line, and returns the verdict's code.
@@ -140,54 +152,82 @@ func paste(t *testing.T, line []string) string {
 	return verdict.Code
 }
 
+// pasteInShell runs a printed line as a shell does, and returns what it prints.
+func pasteInShell(t *testing.T, line string) (stdout, stderr string) {
+	t.Helper()
+	var out, wrong bytes.Buffer
+	cmd := exec.CommandContext(t.Context(), "sh", "-c", line)
+	cmd.Env = append(os.Environ(), asBinary+"=1")
+	cmd.Stdout, cmd.Stderr = &out, &wrong
+	if err := cmd.Run(); err != nil {
+		t.Fatalf("%s: %v\n%s%s", line, err, &out, &wrong)
+	}
+	return out.String(), wrong.String()
+}
+
 // TestDevDoesWhatItPrints follows the printed commands from the start to Ctrl-C.
 func TestDevDoesWhatItPrints(t *testing.T) {
-	k := start(t, "--addr=127.0.0.1:0", "--ops-addr=127.0.0.1:0", "--dev-mongodb-addr=127.0.0.1:0")
+	k := start(t, "--addr=127.0.0.1:0", "--ops-addr=127.0.0.1:0", "--admin-addr=127.0.0.1:0", "--dev-mongodb-addr=127.0.0.1:0")
 	text := k.welcome(t)
-	curls := curlLine.FindAllStringSubmatch(text, -1)
-	revoke := mongoshLine.FindStringSubmatch(text)
-	if len(curls) != 3 || revoke == nil {
-		t.Fatalf("got other lines, want three curl lines and a mongosh line:\n%s", text)
+	curls, keys := curlLine.FindAllStringSubmatch(text, -1), keysLine.FindAllString(text, -1)
+	if len(curls) != 3 || len(keys) != 2 {
+		t.Fatalf("got other lines, want three curl lines and two keys lines:\n%s", text)
 	}
 	for i, want := range []string{"VALID", "EXPIRED", "INSUFFICIENT_PERMISSIONS"} {
 		if code := paste(t, curls[i]); code != want {
 			t.Errorf("curl line %d: got %s, want %s", i+1, code, want)
 		}
 	}
-	revokeByDriver(t, revoke)
-	deadline := time.Now().Add(time.Second)
-	for paste(t, curls[0]) != "DISABLED" {
-		if time.Now().After(deadline) {
-			t.Fatal("the revoked key is not DISABLED after a second")
-		}
+	created, _ := pasteInShell(t, keys[0])
+	made := madeKey.FindString(created)
+	if code := paste(t, []string{"", curls[0][1], `{"key":"` + made + `","scopes":["orders:read"]}`}); code != "VALID" {
+		t.Errorf("the created key: got %s, want VALID:\n%s", code, created)
 	}
+	if _, stderr := pasteInShell(t, keys[1]); !strings.Contains(stderr, "revoked on 1 of 1 instances") {
+		t.Errorf("the revocation: got %q", stderr)
+	}
+	if code := paste(t, curls[0]); code != "DISABLED" {
+		t.Errorf("the revoked key: got %s, want DISABLED", code)
+	}
+	tokenFile := tokenFileOf(t, text)
+	if info, err := os.Stat(tokenFile); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("the token file: got %v, %v, want the mode 0600", info, err)
+	}
+	token := tokenIn(t, tokenFile)
 	if code := k.stop(t, os.Interrupt); code != 0 {
 		log, _ := k.stderr.snapshot()
 		t.Errorf("Ctrl-C: got exit code %d, want 0; stderr:\n%s", code, log)
 	}
+	if _, err := os.Stat(filepath.Dir(tokenFile)); !os.IsNotExist(err) {
+		t.Errorf("the directory of the token is left behind: %v", err)
+	}
+	log, _ := k.stderr.snapshot()
+	if strings.Contains(text+log, token) {
+		t.Error("the output or the log, which may be stored, has the token")
+	}
 }
 
-// revokeByDriver makes the update of the mongosh line.
-func revokeByDriver(t *testing.T, line []string) {
+// tokenFileOf returns the file with the admin token that --dev has made.
+func tokenFileOf(t *testing.T, text string) string {
 	t.Helper()
-	client, err := mongo.Connect(options.Client().ApplyURI(line[1]).SetWriteConcern(writeconcern.Majority()))
-	if err != nil {
-		t.Fatal(err)
+	found := regexp.MustCompile(`--token-file (\S+)`).FindStringSubmatch(text)
+	if found == nil {
+		t.Fatalf("no token file is printed:\n%s", text)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), waitTimeout)
-	defer cancel()
-	defer func() { _ = client.Disconnect(ctx) }()
-	id, err := bson.ObjectIDFromHex(line[4])
-	if err != nil {
-		t.Fatal(err)
-	}
-	result, err := client.Database(line[2]).Collection(line[3]).UpdateOne(ctx, bson.D{{Key: "_id", Value: id}}, bson.D{{Key: "$set", Value: bson.D{{Key: "is_active", Value: false}}}})
-	if err != nil || result.ModifiedCount != 1 {
-		t.Fatalf("revoke: %+v, %v", result, err)
-	}
+	return found[1]
 }
 
-// TestDevTakesFreePorts if another program uses the default ports.
+func tokenIn(t *testing.T, path string) string {
+	t.Helper()
+	content, err := os.ReadFile(path)
+	token, ok := strings.CutPrefix(strings.TrimSpace(string(content)), "dev=")
+	if err != nil || !ok {
+		t.Fatalf("the token file: %v", err)
+	}
+	return token
+}
+
+// TestDevTakesFreePorts if another program uses the default ports, and says so.
 func TestDevTakesFreePorts(t *testing.T) {
 	t.Parallel()
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
@@ -195,14 +235,33 @@ func TestDevTakesFreePorts(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = taken.Close() }()
-	k := start(t, "--addr=127.0.0.1:0", "--ops-addr=127.0.0.1:0", "--dev-mongodb-addr="+taken.Addr().String())
+	k := start(t, "--addr=127.0.0.1:0", "--ops-addr=127.0.0.1:0", "--admin-addr=127.0.0.1:0", "--dev-mongodb-addr="+taken.Addr().String())
 	text := k.welcome(t)
-	if strings.Contains(text, taken.Addr().String()) {
-		t.Errorf("stdout has an address that another program uses:\n%s", text)
+	moved := regexp.MustCompile(`(?m)^` + regexp.QuoteMeta(taken.Addr().String()) + ` is in use: the in-memory MongoDB is on (\S+)$`).FindStringSubmatch(text)
+	if moved == nil || !strings.Contains(text, "  MongoDB     mongodb://"+moved[1]+"/") {
+		t.Errorf("stdout does not report the other port:\n%s", text)
 	}
-	if log, _ := k.stderr.snapshot(); !strings.Contains(log, "using a free one") {
+	if log, _ := k.stderr.snapshot(); !strings.Contains(log, "an address is in use, the in-memory MongoDB takes a free port") {
 		t.Errorf("stderr does not report the other port:\n%s", log)
 	}
+	if code := k.stop(t, syscall.SIGTERM); code != 0 {
+		t.Errorf("SIGTERM: got exit code %d, want 0", code)
+	}
+}
+
+// TestHangupReadsTheTokensAgain: the new token works once the signal's line is in the log.
+func TestHangupReadsTheTokensAgain(t *testing.T) {
+	t.Parallel()
+	k := start(t, "--addr=127.0.0.1:0", "--ops-addr=127.0.0.1:0", "--admin-addr=127.0.0.1:0", "--dev-mongodb-addr=127.0.0.1:0")
+	text := k.welcome(t)
+	if err := os.WriteFile(tokenFileOf(t, text), []byte("dev=another-token-of-the-test\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := k.cmd.Process.Signal(syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+	k.logs(t, regexp.MustCompile(`SIGHUP: .*"the file of --admin-token-file"`))
+	pasteInShell(t, keysLine.FindString(text))
 	if code := k.stop(t, syscall.SIGTERM); code != 0 {
 		t.Errorf("SIGTERM: got exit code %d, want 0", code)
 	}

@@ -29,7 +29,7 @@ func TestCacheSizeInKeys(t *testing.T) {
 		return keycache.GenerationBytes(keycache.DefaultSizeMiB, complete) / keycache.DefaultSizeMiB / each / 100 * 100
 	}
 	field, _ := reflect.TypeFor[config.Config]().FieldByName("CacheSize")
-	want := fmt.Sprintf("A MiB holds about %d keys of ordinary size (%d bytes), or %d with --preload off.", perMiB(true), each/10*10, perMiB(false))
+	want := fmt.Sprintf("A MiB holds at least %d keys of ordinary size (%d bytes), or %d with --preload off.", perMiB(true), each/10*10, perMiB(false))
 	if got := field.Tag.Get("help"); !strings.Contains(got, want) {
 		t.Errorf("the help of --cache-size is %q, want %q in it", got, want)
 	}

@@ -20,6 +20,7 @@ import (
 	"github.com/keytail/keytail/internal/config"
 	"github.com/keytail/keytail/internal/daemon"
 	"github.com/keytail/keytail/internal/extauthz"
+	"github.com/keytail/keytail/internal/reload"
 )
 
 // Exit codes of the binary (docs/cli.md).
@@ -40,6 +41,8 @@ type Service interface {
 	Admin() http.Handler
 	// ExtAuthz is the server of the gRPC listener.
 	ExtAuthz() *extauthz.Server
+	// Files are the token files, which Run reads again when they change.
+	Files() []*reload.Files
 	// Live is closed once keytail can validate keys.
 	Live() <-chan struct{}
 	// Drain makes readyz answer 503 from now on.
@@ -94,7 +97,8 @@ Every setting of serve has an environment variable and a key in the YAML file of
 Exit codes: 0 clean stop, 1 failure at run time, 2 invalid usage or configuration.`
 
 // Main runs the command line and returns the exit code. The first SIGINT or
-// SIGTERM starts a clean stop; the second ends the process immediately.
+// SIGTERM starts a clean stop; the second ends the process immediately. serve
+// handles SIGHUP (hangup.go).
 func Main(args []string, stdout, stderr io.Writer, deps Deps) int {
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)

@@ -136,7 +136,7 @@ func TestCacheSizesAreRefusedBeforeTheStart(t *testing.T) {
 	for size := range 6 {
 		c := serveCommand{Config: config.Config{
 			MongoDBURI: "mongodb://127.0.0.1:1", Database: "keys", Collection: "api_keys", Addr: "127.0.0.1:0", OpsAddr: "127.0.0.1:0",
-			MaxStale: time.Second, HeartbeatInterval: 100 * time.Millisecond, CacheSize: size, Preload: "auto", AuditInterval: time.Hour, KeyPrefix: "kt", LogLevel: "info", LogFormat: "json",
+			MaxStale: time.Second, HeartbeatInterval: 100 * time.Millisecond, CacheSize: size, Preload: "auto", AuditInterval: time.Hour, ExpiryNotice: time.Hour, KeyPrefix: "kt", LogLevel: "info", LogFormat: "json",
 			Map: config.Mapping{Hash: "key_hash", Active: "is_active", UserID: "user_id"},
 		}}
 		_, refused := keycache.New(keycache.Config{SizeMiB: size, MaxStale: time.Second})

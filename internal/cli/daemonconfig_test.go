@@ -15,7 +15,7 @@ import (
 func TestEverySettingReachesTheDaemon(t *testing.T) {
 	cfg := config.Config{
 		Database: "app", Collection: "keys", EnsureSchema: true, StreamScope: "collection", StateDatabase: "state", MaxStale: 1,
-		HeartbeatInterval: 2, CacheSize: 3, Preload: "on", AuditInterval: 4, KeyPrefix: "kt", RequireBinding: true, TrackUsage: true,
+		HeartbeatInterval: 2, CacheSize: 3, Preload: "on", AuditInterval: 4, ExpiryNotice: 6, KeyPrefix: "kt", RequireBinding: true, TrackUsage: true,
 		KeySources: []string{"bearer"}, TrustedProxies: []string{"10.0.0.1"}, Policies: map[string]config.Policy{"one": {OrgID: "acme"}},
 		Map:             config.Mapping{HashSecretFile: writeSecret(t, "pepper\n", 0o600)},
 		HideCredentials: true, CallerTokenFile: "callers", AdminTokenFile: "admins",

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -21,15 +22,16 @@ func TestListenFallsBackInDevOnly(t *testing.T) {
 		"dev, asked for it": {true, config.Given{"addr": true}, false},
 		"not dev":           {false, config.Given{}, false},
 	} {
-		d := &serveRun{process: process{given: test.given}, cfg: &config.Config{Dev: test.dev, Addr: taken, OpsAddr: "127.0.0.1:0"}}
+		d := &serveRun{process: process{given: test.given}, cfg: &config.Config{Dev: test.dev, Addr: taken, OpsAddr: "127.0.0.1:0", AdminAddr: "127.0.0.1:0"}}
 		d.log = newTestLogger(t)
 		all, err := d.listen(t.Context(), newFake())
 		if (err == nil) != test.falls {
 			t.Errorf("%s: %v", name, err)
 		}
 		if err == nil {
-			if all[0].Addr().String() == taken {
-				t.Errorf("%s: it listens on the address in use", name)
+			now := all[0].Addr().String()
+			if want := []move{{"the public listener", taken, now}}; now == taken || !slices.Equal(d.moved, want) {
+				t.Errorf("%s: it listens on %s and reports %v", name, now, d.moved)
 			}
 			all.close()
 		}
@@ -37,26 +39,36 @@ func TestListenFallsBackInDevOnly(t *testing.T) {
 }
 
 func TestWelcome(t *testing.T) {
-	var out strings.Builder
 	w := greeting{
 		mongoDB: "mongodb://127.0.0.1:27127/?replicaSet=rs", public: "http://127.0.0.1:8080", operations: "http://127.0.0.1:9090",
-		admin:    "  admin       http://127.0.0.1:9091\n",
-		database: "keytail", collection: `it's "odd"`,
+		admin: "http://127.0.0.1:43211", moved: []move{{"the admin listener", "127.0.0.1:9091", "127.0.0.1:43211"}},
+		program: "keytail", tokenFile: "/tmp/it's/admin-token",
 		valid: seed.Example{Key: "kt_valid", ID: "63b28f00a5cdcafdda709172"}, expired: seed.Example{Key: "kt_expired"}, scoped: seed.Example{Key: "kt_scoped"},
 	}
-	if err := w.print(&out); err != nil {
-		t.Fatal(err)
-	}
-	for _, line := range []string{
+	lines := []string{
 		`curl -s -w '\n' http://127.0.0.1:8080/v1/keys/verify -H 'Content-Type: application/json' -d '{"key":"kt_valid"}'`,
 		`curl -s -w '\n' http://127.0.0.1:8080/v1/keys/verify -H 'Content-Type: application/json' -d '{"key":"kt_expired"}'`,
 		`curl -s -w '\n' http://127.0.0.1:8080/v1/keys/verify -H 'Content-Type: application/json' -d '{"key":"kt_scoped","scopes":["orders:write"]}'`,
-		`mongosh 'mongodb://127.0.0.1:27127/?replicaSet=rs' --quiet --eval 'db.getSiblingDB("keytail").getCollection("it\x27s \"odd\"").updateOne({_id: ObjectId("63b28f00a5cdcafdda709172")}, {$set: {is_active: false}})'`,
-		"  admin       http://127.0.0.1:9091",
+		`keytail keys create --user-id ada --scopes orders:read --admin-url http://127.0.0.1:43211 --token-file '/tmp/it'\''s/admin-token'`,
+		`keytail keys revoke 63b28f00a5cdcafdda709172 --wait fleet --admin-url http://127.0.0.1:43211 --token-file '/tmp/it'\''s/admin-token'`,
+		"127.0.0.1:9091 is in use: the admin listener is on 127.0.0.1:43211",
+		"  admin       http://127.0.0.1:43211  (status page, admin API)",
 		"  MongoDB     mongodb://127.0.0.1:27127/?replicaSet=rs",
-	} {
-		if !strings.Contains(out.String(), "\n"+line+"\n") {
-			t.Errorf("the greeting lacks the line\n%s\n%s", line, out.String())
+	}
+	for _, token := range []string{"", "ABC"} {
+		w.token = token
+		password := token
+		if token == "" {
+			password = "the token in /tmp/it's/admin-token, which is the text after the '='"
+		}
+		var out strings.Builder
+		if err := w.print(&out); err != nil {
+			t.Fatal(err)
+		}
+		for _, line := range append([]string{password}, lines...) {
+			if !strings.Contains(out.String(), "\n"+line+"\n") {
+				t.Errorf("the greeting lacks the line\n%s\n%s", line, out.String())
+			}
 		}
 	}
 }

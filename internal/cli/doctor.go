@@ -10,7 +10,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/mattn/go-isatty"
 	"go.uber.org/zap"
 
 	"github.com/keytail/keytail/internal/daemon"
@@ -26,17 +25,28 @@ const (
 	outputJSON  = "json"
 )
 
+var errDevDoctor = errors.New("--dev has its own MongoDB, which needs no check: give --mongodb-uri instead")
+
 type doctorCommand struct {
 	serveCommand
-	Output string `env:"-" enum:"table,json" default:"table" help:"table, or json for scripts."`
+	Output  string `env:"-" enum:"table,json" default:"table" help:"table, or json for scripts."`
+	Propose bool   `env:"-" help:"Read documents of the collection and print a file for --config: a mapping with a comment on each guess. Exit code 0 if nothing is left to decide, else 1."`
+	KeyFile string `env:"-" placeholder:"FILE" help:"With --propose: file with one known key, or - for standard input. keytail finds where its hash stands and how it was made. A terminal is prompted for it."`
+	Expect  string `env:"-" placeholder:"CODE" help:"With --propose: the verdict that the known key should get. Default: VALID."`
 }
 
 // run makes the checks, and prints each as soon as it is known.
 func (c *doctorCommand) run(ctx context.Context, p process, wrong error) int {
 	c.Complete(p.given)
+	if c.Propose {
+		return c.propose(ctx, p, wrong)
+	}
+	if c.KeyFile != "" || c.Expect != "" {
+		wrong = errors.Join(wrong, errors.New("--key-file and --expect belong to --propose"))
+	}
 	mistakes := errors.Join(wrong, c.check(p))
 	if c.Dev {
-		mistakes = errors.Join(mistakes, errors.New("--dev has its own MongoDB, which needs no check: give --mongodb-uri instead"))
+		mistakes = errors.Join(mistakes, errDevDoctor)
 	}
 	if mistakes != nil {
 		return usage(p.stderr, mistakes)
@@ -150,6 +160,5 @@ func (p printer) line(format string, args ...any) {
 // isTerminal reports whether the output is shown in colour
 // (https://no-color.org).
 func isTerminal(w io.Writer) bool {
-	f, ok := w.(*os.File)
-	return ok && os.Getenv("NO_COLOR") == "" && isatty.IsTerminal(f.Fd())
+	return os.Getenv("NO_COLOR") == "" && isTTY(w)
 }

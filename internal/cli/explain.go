@@ -14,11 +14,16 @@ import (
 // requirementFlags describe a request, without its key.
 type requirementFlags struct {
 	Scopes         []string `env:"-" placeholder:"SCOPE" help:"Scopes that the key must have, separated by commas."`
-	OrgID          string   `name:"org-id" env:"-" placeholder:"ID" help:"The organisation of the request."`
-	ProjectID      string   `name:"project-id" env:"-" placeholder:"ID" help:"The project of the request."`
+	OrgID          *string  `name:"org-id" env:"-" placeholder:"ID" help:"The organisation of the request."`
+	ProjectID      *string  `name:"project-id" env:"-" placeholder:"ID" help:"The project of the request."`
 	RequireOrg     bool     `env:"-" help:"Refuse a key that is bound to an organisation if the request has none."`
 	RequireProject bool     `env:"-" help:"Refuse a key that is bound to a project if the request has none."`
 	IP             string   `name:"ip" env:"-" placeholder:"ADDRESS" help:"The address of the client."`
+}
+
+// checkIDs refuses an empty id.
+func (f *requirementFlags) checkIDs() error {
+	return errors.Join(checkNamed("org-id", f.OrgID), checkNamed("project-id", f.ProjectID))
 }
 
 type explainCommand struct {
@@ -30,9 +35,9 @@ type explainCommand struct {
 }
 
 func (c *explainCommand) run(ctx context.Context, p process, wrong error) int {
-	return c.adminFlags.run(ctx, p, errors.Join(wrong, c.check()), func(ctx context.Context, s *session) error {
+	return c.adminFlags.run(ctx, p, errors.Join(wrong, c.check(), c.checkIDs()), func(ctx context.Context, s *session) error {
 		e, err := s.Explain(ctx, c.ID, c.UserID, adminclient.Requirements{
-			Scopes: texts(c.Scopes), OrgID: c.OrgID, ProjectID: c.ProjectID,
+			Scopes: texts(c.Scopes), OrgID: value(c.OrgID), ProjectID: value(c.ProjectID),
 			RequireOrg: c.RequireOrg, RequireProject: c.RequireProject, IP: c.IP,
 		})
 		if err != nil {
@@ -100,15 +105,15 @@ func (c *explainCommand) because(reason string) string {
 	case apikey.ReasonMissing:
 		return "its document has no field " + name
 	case apikey.ReasonType:
-		return "the field " + name + " of its document does not have the form that the mapping declares"
+		return "the field " + name + " of its document does not have the form that the mapping declares: see the defect in keytail keys get " + c.ID
 	case apikey.ReasonDuplicate:
 		return "its document has the field " + name + " twice"
 	case apikey.ReasonExpired:
 		return "it has expired"
 	case apikey.ReasonOrg:
-		return binding("organisation", c.OrgID, "--org-id")
+		return binding("organisation", value(c.OrgID), "--org-id")
 	case apikey.ReasonProject:
-		return binding("project", c.ProjectID, "--project-id")
+		return binding("project", value(c.ProjectID), "--project-id")
 	case apikey.ReasonIP:
 		if c.IP == "" {
 			return "it has an allow-list, and the request has no client address (--ip)"
@@ -127,12 +132,18 @@ func binding(kind, named, flag string) string {
 	return "it is bound to another " + kind
 }
 
-// difference says that the database has another verdict. Empty: it has the same.
+// difference says that the database has another verdict, or none. Empty: it has the same.
 func difference(e *api.Explanation) string {
-	if d := &e.Database; d.Code == e.Code && d.Reason == e.Reason {
+	switch d := &e.Database; {
+	case d.Code == e.Code && d.Reason == e.Reason:
 		return ""
+	case d.Code == apikey.Unavailable.String():
+		return "what the database has now is not known: it has no primary with a majority, or does not answer in time"
 	}
 	text := "the database says " + e.Database.Code
+	if e.Database.Reason != "" {
+		text += " (" + e.Database.Reason + ")"
+	}
 	if e.StalenessMS != nil {
 		text += fmt.Sprintf(": a change has not reached this instance yet, whose data are %d ms old", *e.StalenessMS)
 	}

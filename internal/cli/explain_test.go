@@ -42,9 +42,20 @@ func TestExplainRefusesAKey(t *testing.T) {
 	}
 }
 
+// TestExplainRefusesAnEmptyID: without it, another request would be explained.
+func TestExplainRefusesAnEmptyID(t *testing.T) {
+	f := newFakeDaemon(t)
+	for _, flag := range []string{"--org-id=", "--project-id="} {
+		code, _, stderr := finish(t, Deps{}, "explain", "k1", flag)
+		if code != exitUsage || !strings.Contains(stderr, "the id is empty") || len(f.seenRequests()) != 0 {
+			t.Errorf("%s: got exit code %d, %q", flag, code, stderr)
+		}
+	}
+}
+
 // TestEachReasonHasASentence that says what is wrong, and what to give.
 func TestEachReasonHasASentence(t *testing.T) {
-	named := explainCommand{requirementFlags: requirementFlags{OrgID: "o1", ProjectID: "p1", IP: "192.0.2.1"}}
+	named := explainCommand{requirementFlags: requirementFlags{OrgID: new("o1"), ProjectID: new("p1"), IP: "192.0.2.1"}}
 	for _, test := range []struct {
 		command explainCommand
 		e       api.Explanation
@@ -71,6 +82,22 @@ func TestEachReasonHasASentence(t *testing.T) {
 	} {
 		if got := test.command.sentence(&test.e); !strings.Contains(got, test.want) {
 			t.Errorf("%+v: %q, want %q", test.e, got, test.want)
+		}
+	}
+}
+
+// TestADifferenceIsNamed, and not knowing is not a difference.
+func TestADifferenceIsNamed(t *testing.T) {
+	age := int64(7)
+	valid := api.Explanation{Valid: true, Code: "VALID", StalenessMS: &age}
+	for want, database := range map[string]api.StoredVerdict{
+		"": {Valid: true, Code: "VALID"},
+		"the database says DISABLED (inactive): a change has not reached this instance yet, whose data are 7 ms old": {Code: "DISABLED", Reason: "inactive"},
+		"what the database has now is not known: it has no primary with a majority, or does not answer in time":      {Code: "UNAVAILABLE"},
+	} {
+		valid.Database = database
+		if got := difference(&valid); got != want {
+			t.Errorf("%+v: %q, want %q", database, got, want)
 		}
 	}
 }

@@ -3,7 +3,9 @@ package cli
 import (
 	"fmt"
 	"io"
-	"strconv"
+	"os"
+	"os/exec"
+	"regexp"
 	"strings"
 
 	"github.com/keytail/keytail/internal/config"
@@ -14,10 +16,11 @@ import (
 func (d *serveRun) printGreeting(p parts) error {
 	w := greeting{
 		mongoDB: p.dev.URI(), public: p.listeners.url(config.Public), operations: p.listeners.url(config.Operations),
-		database: d.cfg.Database, collection: d.cfg.Collection,
+		admin: p.listeners.url(config.Admin), moved: d.moved,
+		program: program(), tokenFile: d.cfg.AdminTokenFile,
 	}
-	if admin := p.listeners.url(config.Admin); admin != "" {
-		w.admin = fmt.Sprintf("  admin       %s  (a status page; the password is an admin token)\n", admin)
+	if isTTY(d.stdout) {
+		w.token = d.madeToken
 	}
 	for name, example := range map[string]*seed.Example{seed.Valid: &w.valid, seed.Expired: &w.expired, seed.Scoped: &w.scoped} {
 		found, err := seed.Find(name)
@@ -29,12 +32,36 @@ func (d *serveRun) printGreeting(p parts) error {
 	return w.print(d.stdout)
 }
 
+// program is the command that starts this binary again, as a shell reads it:
+// keytail if that is what the PATH finds, else its path.
+func program() string {
+	executable, err := os.Executable()
+	if err != nil {
+		return "keytail"
+	}
+	if found, err := exec.LookPath("keytail"); err == nil && isSameFile(found, executable) {
+		return "keytail"
+	}
+	return quoteShell(executable)
+}
+
+func isSameFile(a, b string) bool {
+	infoA, errA := os.Stat(a)
+	infoB, errB := os.Stat(b)
+	return errA == nil && errB == nil && os.SameFile(infoA, infoB)
+}
+
 // greeting has the values in the text of --dev.
 type greeting struct {
-	mongoDB, public, operations string
-	// admin is the line of the admin listener, or empty if it is disabled.
-	admin                  string
-	database, collection   string
+	mongoDB, public, operations, admin string
+	// moved are the addresses that are not the default ones.
+	moved []move
+	// program is this binary, for the shell.
+	program string
+	// tokenFile has the admin token. token is the text of a token that --dev has
+	// made, if a person sees it: a script may store what it reads. Empty: a person
+	// finds it in the file.
+	tokenFile, token       string
 	valid, expired, scoped seed.Example
 }
 
@@ -45,6 +72,7 @@ keytail is ready, with an in-memory MongoDB and 200 sample keys (testdata/README
   MongoDB     %s
   public      %s  (POST /v1/keys/verify, /v1/auth, /livez)
   operations  %s  (/livez, /readyz, /metrics)
+  admin       %s  (status page, admin API)
 %s
 A valid key:
 %s
@@ -55,13 +83,32 @@ An expired key:
 A key refused for its scope:
 %s
 
-Revoke the valid key with any MongoDB client, then validate it again:
+Create a key, which is shown this once:
+%s
+
+Revoke the valid key, then validate it again. Any MongoDB client can revoke it, too:
+%s
+
+The status page is %s, with any user name and the password:
 %s
 
 Ctrl-C stops.
-`, w.mongoDB, w.public, w.operations, w.admin,
-		w.curl(w.valid, ""), w.curl(w.expired, ""), w.curl(w.scoped, `,"scopes":["orders:write"]`), w.revoke())
+`, w.mongoDB, w.public, w.operations, w.admin, w.moves(),
+		w.curl(w.valid, ""), w.curl(w.expired, ""), w.curl(w.scoped, `,"scopes":["orders:write"]`),
+		w.keys("create --user-id ada --scopes orders:read"), w.keys("revoke "+w.valid.ID+" --wait fleet"), w.admin, w.password())
 	return err
+}
+
+// moves has one line for each address that is not the default one.
+func (w greeting) moves() string {
+	var b strings.Builder
+	for _, m := range w.moved {
+		fmt.Fprintf(&b, "\n%s", m)
+	}
+	if b.Len() > 0 {
+		b.WriteByte('\n')
+	}
+	return b.String()
 }
 
 // curl validates a key. more is JSON after the key.
@@ -69,12 +116,25 @@ func (w greeting) curl(example seed.Example, more string) string {
 	return fmt.Sprintf(`curl -s -w '\n' %s/v1/keys/verify -H 'Content-Type: application/json' -d '{"key":"%s"%s}'`, w.public, example.Key, more)
 }
 
-// revoke is a mongosh command.
-func (w greeting) revoke() string {
-	return fmt.Sprintf(`mongosh '%s' --quiet --eval 'db.getSiblingDB(%s).getCollection(%s).updateOne({_id: ObjectId("%s")}, {$set: {is_active: false}})'`,
-		w.mongoDB, quoteJS(w.database), quoteJS(w.collection), w.valid.ID)
+// keys is a command that manages keys, with everything that it needs.
+func (w greeting) keys(command string) string {
+	return fmt.Sprintf("%s keys %s --admin-url %s --token-file %s", w.program, command, w.admin, quoteShell(w.tokenFile))
 }
 
-// quoteJS writes a name, which may contain any character, as a JavaScript string
-// inside the shell's single quotes.
-func quoteJS(name string) string { return strings.ReplaceAll(strconv.Quote(name), "'", `\x27`) }
+func (w greeting) password() string {
+	if w.token != "" {
+		return w.token
+	}
+	return "the token in " + w.tokenFile + ", which is the text after the '='"
+}
+
+// needsNoQuotes matches what a shell takes as it is.
+var needsNoQuotes = regexp.MustCompile(`^[A-Za-z0-9_./:@%+=-]+$`)
+
+// quoteShell writes text as one word for a POSIX shell.
+func quoteShell(text string) string {
+	if needsNoQuotes.MatchString(text) {
+		return text
+	}
+	return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'"
+}

@@ -20,6 +20,7 @@ import (
 	"github.com/keytail/keytail/internal/daemon"
 	"github.com/keytail/keytail/internal/extauthz"
 	"github.com/keytail/keytail/internal/forwardauth"
+	"github.com/keytail/keytail/internal/reload"
 )
 
 // asBinary is the environment variable that makes the test binary run as keytail with a
@@ -154,6 +155,8 @@ func (f *fake) Admin() http.Handler {
 }
 
 func (f *fake) ExtAuthz() *extauthz.Server { return f.extauthz }
+
+func (f *fake) Files() []*reload.Files { return nil }
 
 func (f *fake) Live() <-chan struct{} { return f.live }
 

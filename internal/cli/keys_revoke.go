@@ -32,7 +32,7 @@ func (c *keysRevokeCommand) run(ctx context.Context, p process, wrong error) int
 	wrong = errors.Join(wrong, c.check(p), c.waitFlags.check(p))
 	var key string
 	if wrong == nil && c.KeyFile != "" {
-		if key, wrong = readKey(ctx, p, c.KeyFile); stopped(ctx, wrong) {
+		if key, wrong = readKey(ctx, p, c.KeyFile, keyPrompt); stopped(ctx, wrong) {
 			return fail(p.stderr, exitFailure, errors.New("interrupted"))
 		}
 		if wrong == nil && key == "" {
@@ -78,7 +78,7 @@ func (c *keysRevokeCommand) check(p process) error {
 		return nil
 	case !hasOwner:
 		return errors.New("which key? Give an id, --key-file for the text of a key, or --user-id, --org-id or --project-id for all keys of an owner")
-	case !c.DryRun && !c.Yes && !isInteractive(p.stdin()):
+	case !c.DryRun && !c.Yes && !isTTY(p.stdin()):
 		return errors.New("--yes is missing: it confirms that all keys of " + c.ownerText() + " are to be revoked; --dry-run prints their ids")
 	}
 	return nil

@@ -72,7 +72,7 @@ func keyCount(n int) string {
 
 // prepare counts the keys if a person is there to see the number, and asks.
 func (r *ownerRevocation) prepare(ctx context.Context, c *keysRevokeCommand) error {
-	if c.Yes && !isInteractive(r.stderr) {
+	if c.Yes && !isTTY(r.stderr) {
 		return nil
 	}
 	n := 0
@@ -84,7 +84,7 @@ func (r *ownerRevocation) prepare(ctx context.Context, c *keysRevokeCommand) err
 			return err
 		}
 	}
-	if isInteractive(r.stderr) {
+	if isTTY(r.stderr) {
 		r.bar = progressBar{out: r.stderr, total: n}
 	}
 	return nil

@@ -65,6 +65,7 @@ func TestRemoteMistakes(t *testing.T) {
 		"half a certificate":   {[]string{"instances", "--client-cert-file=x"}, []string{"must be given together"}},
 		"no authorities":       {[]string{"instances", "--ca-file=/dev/null"}, []string{"has no certificate in PEM"}},
 		"no file":              {[]string{"instances", "--ca-file=/none", "--token-file=/none"}, []string{"--token-file: open /none", "--ca-file: open /none"}},
+		"empty names":          {[]string{"verify", "--org-id=", "--project-id", ""}, []string{"--org-id: the id is empty", "--project-id: the id is empty"}},
 		"a key in argv":        {[]string{"verify", secret}, []string{"a key on the command line is visible"}},
 		"a key as a flag":      {[]string{"verify", "--key", secret}, []string{"unknown flag --key"}},
 		"a token as a flag":    {[]string{"keys", "list", "--token", adminToken}, []string{"unknown flag --token"}},

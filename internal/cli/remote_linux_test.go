@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"fmt"
 	"io"
 	"os"
 	"runtime"
@@ -10,30 +9,12 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
-)
 
-// openTerminal opens a pseudo-terminal: text written to keyboard is input of terminal.
-func openTerminal(t *testing.T) (keyboard, terminal *os.File) {
-	t.Helper()
-	keyboard, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)
-	if err != nil {
-		t.Skip(err)
-	}
-	t.Cleanup(func() { _ = keyboard.Close() })
-	if err := unix.IoctlSetPointerInt(int(keyboard.Fd()), unix.TIOCSPTLCK, 0); err != nil {
-		t.Skip(err)
-	}
-	number, err := unix.IoctlGetInt(int(keyboard.Fd()), unix.TIOCGPTN)
-	if err != nil {
-		t.Skip(err)
-	}
-	terminal, err = os.OpenFile(fmt.Sprintf("/dev/pts/%d", number), os.O_RDWR|unix.O_NOCTTY, 0)
-	if err != nil {
-		t.Skip(err)
-	}
-	t.Cleanup(func() { _ = terminal.Close() })
-	return keyboard, terminal
-}
+	"github.com/keytail/keytail/internal/devmongo"
+	"github.com/keytail/keytail/internal/mongotest"
+
+	"github.com/keytail/keytail/internal/testprogram"
+)
 
 // echoes reports whether the terminal echoes typed text.
 func echoes(t *testing.T, terminal *os.File) bool {
@@ -74,7 +55,7 @@ func endReader(t *testing.T, keyboard, terminal *os.File) {
 // terminal.
 func TestATypedKeyIsHidden(t *testing.T) {
 	f := newFakeDaemon(t)
-	keyboard, terminal := openTerminal(t)
+	keyboard, terminal := testprogram.OpenTerminal(t)
 	for _, typed := range []bool{true, false} {
 		r := start([]string{"verify", "-q"}, Deps{Stdin: terminal})
 		awaitShowing(t, terminal, false)
@@ -110,7 +91,7 @@ func TestRevokeOfAnOwnerAsks(t *testing.T) {
 		"yep\n": {exitFailure, "nothing was revoked", false},
 	} {
 		f := newFakeDaemon(t)
-		keyboard, terminal := openTerminal(t)
+		keyboard, terminal := testprogram.OpenTerminal(t)
 		_, _ = io.WriteString(keyboard, answer)
 		code, _, stderr := finish(t, Deps{Stdin: terminal}, "keys", "revoke", "--user-id=u1")
 		asked := strings.Contains(strings.Join(f.seenRequests(), "\n"), `POST /v1/keys/revoke {"user_id":"u1"}`)
@@ -119,11 +100,29 @@ func TestRevokeOfAnOwnerAsks(t *testing.T) {
 		}
 	}
 	f := newFakeDaemon(t)
-	keyboard, terminal := openTerminal(t)
+	keyboard, terminal := testprogram.OpenTerminal(t)
 	r := start([]string{"keys", "revoke", "--key-file=-"}, Deps{Stdin: terminal})
 	awaitShowing(t, terminal, false)
 	_, _ = io.WriteString(keyboard, "kt_typed\n")
 	if code := r.wait(t); code != exitOK || !strings.Contains(strings.Join(f.seenRequests(), ""), `{"key":"kt_typed"}`) {
 		t.Errorf("got exit code %d, %s", code, r.stderr)
+	}
+}
+
+// TestTheKnownKeyIsPromptedFor on a terminal, which does not echo it. Enter alone means
+// that there is none.
+func TestTheKnownKeyIsPromptedFor(t *testing.T) {
+	server := mongotest.StartDevmongo(t, devmongo.Config{})
+	a := newAdopter(t, &server.Server, "tokens")
+	documents, good, _ := trialTokens(2501)
+	a.insert(documents)
+	keyboard, terminal := testprogram.OpenTerminal(t)
+	for typed, want := range map[string]string{"\n": "and by which algorithm, cannot be seen", good + "\n": "its verdict is VALID, as expected"} {
+		r := start(a.proposeArgs("--collection=tokens"), Deps{Stdin: terminal})
+		awaitShowing(t, terminal, false)
+		_, _ = io.WriteString(keyboard, typed)
+		if code := r.wait(t); code != exitOK || !strings.Contains(r.stdout.String()+r.stderr.String(), want) || !echoes(t, terminal) {
+			t.Errorf("got exit code %d, want %q\n%s%s", code, want, r.stdout, r.stderr)
+		}
 	}
 }

@@ -189,7 +189,7 @@ func TestRemoteCommands(t *testing.T) {
 			exitFailure,
 			[]string{
 				"the key is refused for this request: the client's address 192.0.2.1 is not in its allow-list\n",
-				"the database says DISABLED: a change has not reached this instance yet, whose data are 3 ms old\n",
+				"the database says DISABLED (inactive): a change has not reached this instance yet, whose data are 3 ms old\n",
 				"code             FORBIDDEN\n", "reason           ip\n", "key id           k1\n", "instance         i1\n", "source           cache\n", "staleness        3 ms\n",
 				"revision         000000000000000a\n", "in the database  DISABLED inactive\n",
 			},
@@ -197,8 +197,15 @@ func TestRemoteCommands(t *testing.T) {
 		},
 		"explain quietly":     {[]string{"explain", "k1", "-q"}, []string{`GET /v1/keys/k1/explain `}, exitFailure, []string{"FORBIDDEN\n"}, ""},
 		"explain for scripts": {[]string{"explain", "k1", "-o", "json"}, []string{`GET /v1/keys/k1/explain `}, exitFailure, []string{"{\n  \"key_id\": \"k1\"", "\n}\n"}, ""},
-		"verify quietly":      {[]string{"verify", "-q"}, []string{`POST /v1/keys/verify {"key":"kt_asked"}`}, exitOK, []string{"VALID\n"}, ""},
-		"no such key":         {[]string{"keys", "get", "k9"}, []string{`GET /v1/keys/k9 `}, exitFailure, nil, "keytail: there is no such key\n"},
+		"verify for an organisation": {
+			[]string{"verify", "-q", "--org-id=o1", "--project-id=p1", "--require-org", "--require-project"},
+			[]string{`POST /v1/keys/verify {"key":"kt_asked","org_id":"o1","project_id":"p1","require_org":true,"require_project":true}`},
+			exitOK,
+			[]string{"VALID\n"},
+			"",
+		},
+		"verify quietly": {[]string{"verify", "-q"}, []string{`POST /v1/keys/verify {"key":"kt_asked"}`}, exitOK, []string{"VALID\n"}, ""},
+		"no such key":    {[]string{"keys", "get", "k9"}, []string{`GET /v1/keys/k9 `}, exitFailure, nil, "keytail: there is no such key\n"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := newFakeDaemon(t)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"os"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -92,11 +93,24 @@ type serveRun struct {
 	process
 	cfg *config.Config
 	log *zap.Logger
+	// hangups receives SIGHUP.
+	hangups <-chan os.Signal
+	// inTerminal: standard input was a terminal at the start. It is none any more
+	// when its window has been closed.
+	inTerminal bool
+	// moved are the addresses of --dev that were in use.
+	moved []move
+	// madeToken is the admin token that --dev has made. Empty: none.
+	madeToken string
 }
 
 // run starts everything in order (ARCHITECTURE.md) and stops it in reverse order:
 // everything that a deferred call needs is still running then.
 func (d *serveRun) run(ctx context.Context) error {
+	var stopNotify func()
+	d.hangups, stopNotify = notifyHangup()
+	defer stopNotify()
+	d.inTerminal = isTTY(d.stdin())
 	d.announce()
 	uri, err := databaseURI(d.cfg)
 	if err != nil {
@@ -109,6 +123,11 @@ func (d *serveRun) run(ctx context.Context) error {
 		}
 		defer dev.stop()
 		uri = dev.URI()
+		removeToken, err := d.makeAdminToken()
+		if err != nil {
+			return err
+		}
+		defer removeToken()
 	}
 	to, err := connect(ctx, uri, d.log)
 	if err != nil {
@@ -186,6 +205,7 @@ func daemonConfig(cfg *config.Config, to database, version string) (daemon.Confi
 			CacheSizeMiB:      cfg.CacheSize,
 			Preload:           preload.Mode(cfg.Preload),
 			AuditInterval:     cfg.AuditInterval,
+			ExpiryNotice:      cfg.ExpiryNotice,
 			KeyPrefix:         cfg.KeyPrefix,
 			RequireBinding:    cfg.RequireBinding,
 			Usage:             usage,
@@ -210,15 +230,14 @@ func policies(of map[string]config.Policy) map[string]forwardauth.Policy {
 }
 
 // bind reads the certificates and binds the addresses of all listeners, in the
-// order of config.Listeners. With --dev, a default address that is in use is
-// replaced by a free port, so that a first try does not fail.
+// order of config.Listeners.
 func (d *serveRun) bind(ctx context.Context) (listeners, error) {
 	var all listeners
 	var mistakes []error
 	for _, l := range d.cfg.Listeners() {
 		certificates, err := newCertificates(l, d.log.Named("tls"), nil)
 		mistakes = append(mistakes, err)
-		bound, err := listen(ctx, l.Flag, l.Addr, d.cfg.Dev && !d.given[l.Flag])
+		bound, err := d.bindOne(ctx, l)
 		mistakes = append(mistakes, err)
 		all = append(all, listener{Listener: bound, name: l.Name, flag: l.Flag, certificates: certificates})
 	}

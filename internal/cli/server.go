@@ -79,14 +79,11 @@ func (l *connectionCloser) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	l.next.ServeHTTP(w, r)
 }
 
-// listen binds addr. With fallback, a port that is in use is replaced by a free
-// one of the same host. The error names the flag.
-func listen(ctx context.Context, flag, addr string, fallback bool) (net.Listener, error) {
+// listen binds addr. The error names the flag, and wraps syscall.EADDRINUSE if the
+// address is in use.
+func listen(ctx context.Context, flag, addr string) (net.Listener, error) {
 	var lc net.ListenConfig
 	l, err := lc.Listen(ctx, "tcp", addr)
-	if errors.Is(err, syscall.EADDRINUSE) && fallback {
-		l, err = lc.Listen(ctx, "tcp", freePort(addr))
-	}
 	if err == nil {
 		return l, nil
 	}
@@ -98,15 +95,6 @@ func listen(ctx context.Context, flag, addr string, fallback bool) (net.Listener
 		return nil, fmt.Errorf("--%s: another program listens on %s: stop it, or use another address (%w)", flag, addr, reason)
 	}
 	return nil, fmt.Errorf("--%s: cannot listen on %s: %w", flag, addr, reason)
-}
-
-// freePort is addr with port 0. An addr without a port is not changed.
-func freePort(addr string) string {
-	host, _, err := net.SplitHostPort(addr)
-	if err != nil {
-		return addr
-	}
-	return net.JoinHostPort(host, "0")
 }
 
 // url is the address for people.

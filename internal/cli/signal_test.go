@@ -4,6 +4,8 @@ import (
 	"errors"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -64,5 +66,75 @@ func TestSecondSignalEndsAtOnce(t *testing.T) {
 	send(t, cmd, syscall.SIGINT)
 	if code := exit(t, cmd); code != exitFailure {
 		t.Errorf("got exit code %d; stderr:\n%s", code, stderr)
+	}
+}
+
+// TestHangupReloadsAndDoesNotStop: the process reads its files again, says so in one
+// line, and then stops as cleanly as ever.
+func TestHangupReloadsAndDoesNotStop(t *testing.T) {
+	t.Parallel()
+	authority, path := newAuthority(t), filepath.Join(t.TempDir(), "old")
+	files := authority.write(t, path, "old.test", time.Now().Add(time.Hour))
+	for name, test := range map[string]struct {
+		args []string
+		want []string
+	}{
+		"files": {
+			[]string{"--tls-cert-file=" + files.CertFile, "--tls-key-file=" + files.KeyFile},
+			[]string{`"level":"info"`, `"unchanged":["the certificate files of --addr"]`, "--config, need a restart"},
+		},
+		"no files": {nil, []string{`"level":"warn"`, "there is no token file and no certificate to read again", "--config, need a restart"}},
+	} {
+		cmd, stderr := binary(t, append(test.args, "--drain-delay=0")...)
+		send(t, cmd, syscall.SIGHUP)
+		line := stderr.waitFor(t, "SIGHUP: ")
+		for _, want := range test.want {
+			if !strings.Contains(line, want) {
+				t.Errorf("%s: the line lacks %s: %s", name, want, line)
+			}
+		}
+		send(t, cmd, syscall.SIGTERM)
+		if code := exit(t, cmd); code != exitOK {
+			t.Errorf("%s: got exit code %d; stderr:\n%s", name, code, stderr)
+		}
+	}
+}
+
+// TestHangupNamesWhatItRefused: the reason is in a line of its own.
+func TestHangupNamesWhatItRefused(t *testing.T) {
+	t.Parallel()
+	authority, path := newAuthority(t), filepath.Join(t.TempDir(), "old")
+	files := authority.write(t, path, "old.test", time.Now().Add(time.Hour))
+	cmd, stderr := binary(t, "--drain-delay=0", "--tls-cert-file="+files.CertFile, "--tls-key-file="+files.KeyFile)
+	writeFile(t, files.CertFile, []byte("no certificate"))
+	send(t, cmd, syscall.SIGHUP)
+	if line := stderr.waitFor(t, "SIGHUP: "); !strings.Contains(line, `"refused":["the certificate files of --addr"]`) || !strings.Contains(line, `"level":"warn"`) {
+		t.Errorf("got %s", line)
+	}
+	stderr.waitFor(t, "changed but cannot be used, the previous content stays in use")
+}
+
+// TestQuitAndBrokenPipeEndTheProcessAsUsual: SIGQUIT prints the goroutines, and a
+// write to a standard output that nobody reads ends the process.
+func TestQuitAndBrokenPipeEndTheProcessAsUsual(t *testing.T) {
+	t.Parallel()
+	cmd, stderr := binary(t)
+	send(t, cmd, syscall.SIGQUIT)
+	if code := exit(t, cmd); code != 2 || !strings.Contains(stderr.String(), "goroutine ") {
+		t.Errorf("SIGQUIT: got exit code %d; stderr:\n%s", code, stderr)
+	}
+
+	reader, writer, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = reader.Close()
+	version := exec.Command(os.Args[0], "version")
+	version.Env, version.Stdout = append(os.Environ(), asBinary+"=1"), writer
+	err = version.Run()
+	_ = writer.Close()
+	status, ok := version.ProcessState.Sys().(syscall.WaitStatus)
+	if !ok || !status.Signaled() || status.Signal() != syscall.SIGPIPE {
+		t.Errorf("a broken pipe: got %v, %v", version.ProcessState, err)
 	}
 }

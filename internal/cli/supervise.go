@@ -54,7 +54,7 @@ func (d *serveRun) runService(ctx context.Context, service Service) error {
 }
 
 // wait returns when the process is requested to stop or a part has failed.
-// Meanwhile it reports when keytail can validate keys.
+// Meanwhile it reports when keytail can validate keys, and handles SIGHUP.
 func (d *serveRun) wait(ctx, failed context.Context, p parts) error {
 	live := p.service.Live()
 	var devDone <-chan error
@@ -70,6 +70,10 @@ func (d *serveRun) wait(ctx, failed context.Context, p parts) error {
 			return nil // the group has the error
 		case err := <-devDone:
 			return fmt.Errorf("the in-memory MongoDB stopped: %w", errors.Join(err, errEnded))
+		case <-d.hangups:
+			if d.hangup(p) {
+				return nil
+			}
 		case <-live:
 			live = nil // a closed channel is always ready
 			if err := d.logReady(p); err != nil {

@@ -41,16 +41,17 @@ func (c *verifyCommand) run(ctx context.Context, p process, wrong error) int {
 	if len(c.InArgv) > 0 {
 		wrong = errors.Join(wrong, errors.New("a key on the command line is visible to other users: pass it on standard input, or with --key-file"))
 	}
+	wrong = errors.Join(wrong, c.checkIDs())
 	var key string
 	if wrong == nil {
-		key, wrong = readKey(ctx, p, c.KeyFile)
+		key, wrong = readKey(ctx, p, c.KeyFile, keyPrompt)
 		if stopped(ctx, wrong) {
 			return fail(p.stderr, exitFailure, errors.New("interrupted"))
 		}
 	}
 	return c.connection.run(ctx, p, wrong, server{"url", c.URL, token}, func(ctx context.Context, s *session) error {
 		v, err := s.Verify(ctx, api.VerifyRequest{
-			Key: key, Scopes: texts(c.Scopes), OrgID: c.OrgID, ProjectID: c.ProjectID,
+			Key: key, Scopes: texts(c.Scopes), OrgID: value(c.OrgID), ProjectID: value(c.ProjectID),
 			RequireOrg: c.RequireOrg, RequireProject: c.RequireProject, IP: c.IP, MinRevision: c.MinRevision,
 		})
 		var refused *adminclient.Error
@@ -93,17 +94,20 @@ func (s *session) verdict(v *adminclient.Verdict, quiet bool) {
 	}...)
 }
 
-// readKey reads a key from a file, or from standard input if file is "" or "-". No
-// error contains any part of it.
-func readKey(ctx context.Context, p process, file string) (string, error) {
+// keyPrompt asks a person for a key.
+const keyPrompt = "key: "
+
+// readKey reads a key from a file, or from standard input if file is "" or "-", where
+// a person sees the prompt. No error contains any part of it.
+func readKey(ctx context.Context, p process, file, prompt string) (string, error) {
 	var content []byte
 	var err error
 	switch stdin := p.stdin(); {
 	case file != "" && file != "-":
 		content, err = secretfile.Read(file)
 		err = ofFlag("key-file", err)
-	case isInteractive(stdin):
-		content, err = promptHidden(ctx, p.stderr, int(stdin.(*os.File).Fd()))
+	case isTTY(stdin):
+		content, err = promptHidden(ctx, p.stderr, int(stdin.(*os.File).Fd()), prompt)
 	default:
 		content, err = io.ReadAll(io.LimitReader(stdin, maxKeyText+1))
 	}
@@ -118,7 +122,7 @@ func readKey(ctx context.Context, p process, file string) (string, error) {
 
 // promptHidden reads a line that the terminal does not show. Ctrl-C ends it and
 // restores the terminal.
-func promptHidden(ctx context.Context, stderr io.Writer, terminal int) ([]byte, error) {
+func promptHidden(ctx context.Context, stderr io.Writer, terminal int, prompt string) ([]byte, error) {
 	before, err := term.GetState(terminal)
 	if err != nil {
 		return nil, err
@@ -128,7 +132,7 @@ func promptHidden(ctx context.Context, stderr io.Writer, terminal int) ([]byte, 
 		err     error
 	}
 	read := make(chan line, 1)
-	_, _ = fmt.Fprint(stderr, "key: ")
+	_, _ = fmt.Fprint(stderr, prompt)
 	// A read from a terminal cannot be interrupted: the process ends first.
 	go func() {
 		content, err := term.ReadPassword(terminal)
@@ -143,8 +147,8 @@ func promptHidden(ctx context.Context, stderr io.Writer, terminal int) ([]byte, 
 	}
 }
 
-// isInteractive reports whether a reader or writer is a person's terminal.
-func isInteractive(stream any) bool {
+// isTTY reports whether a person is at the other end of a reader or writer.
+func isTTY(stream any) bool {
 	f, ok := stream.(*os.File)
 	return ok && isatty.IsTerminal(f.Fd())
 }
@@ -155,4 +159,13 @@ func (p process) stdin() io.Reader {
 		return p.deps.Stdin
 	}
 	return os.Stdin
+}
+
+// checkNamed refuses an empty id, such as "$ORG" in a script that has no value: without it,
+// the request would be for what the key is bound to.
+func checkNamed(flag string, id *string) error {
+	if id != nil && *id == "" {
+		return ofFlag(flag, errors.New("the id is empty: give one, or leave the flag out"))
+	}
+	return nil
 }

@@ -31,6 +31,9 @@ const (
 	// maxAuditInterval: an audit that runs less than daily reports a problem too
 	// late.
 	maxAuditInterval = 24 * time.Hour
+	// minExpiryNotice is the default audit-interval, the resolution of the notice.
+	// maxExpiryNotice is a year: a list of more keys is none of things to do.
+	minExpiryNotice, maxExpiryNotice = time.Hour, 365 * 24 * time.Hour
 	// minCacheMiB is keycache's minimum; a test of package cli compares the two.
 	minCacheMiB = 3
 	// maxCacheMiB is 1 TiB: more is a mistake in the unit.
@@ -58,6 +61,7 @@ func (c *Config) Check() error {
 		between("cache-size", c.CacheSize, minCacheMiB, maxCacheMiB, "between 3 and 1048576 MiB"),
 		oneOf("preload", c.Preload, "auto", "on", "off"),
 		between("audit-interval", c.AuditInterval, time.Second, maxAuditInterval, "between 1s and 24h"),
+		between("expiry-notice", c.ExpiryNotice, minExpiryNotice, maxExpiryNotice, "between 1h and 8760h"),
 		named("key-prefix", apikey.ValidPrefix(c.KeyPrefix)),
 		oneOf("log-level", c.LogLevel, "debug", "info", "warn", "error"),
 		oneOf("log-format", c.LogFormat, "json", "console"),

@@ -26,14 +26,15 @@ type Config struct {
 	OpsAddr             string        `default:"127.0.0.1:9090" help:"Operations listener: livez, readyz, metrics."`
 	MaxStale            time.Duration `default:"15s" help:"Maximum staleness of an answer from the cache. From 30ms to 1h."`
 	HeartbeatInterval   time.Duration `default:"1s" help:"How often an instance writes its heartbeat. Its round trip through the change stream proves that answers from the cache are fresh. From 10ms to a third of max-stale."`
-	CacheSize           int           `default:"512" help:"Maximum size of the cache in MiB, at least 3. A MiB holds about 1800 keys of ordinary size (260 bytes), or 3700 with --preload off. keytail doctor says how many of your keys fit."`
+	CacheSize           int           `default:"512" help:"Maximum size of the cache in MiB, at least 3. A MiB holds at least 1800 keys of ordinary size (260 bytes), or 3700 with --preload off. keytail doctor says how many of your keys fit."`
 	Preload             string        `default:"auto" help:"Whether to load every key into the cache, so that an unknown key costs no read: auto (if they fit), on or off."`
 	AuditInterval       time.Duration `default:"1h" help:"How often the cache is compared with the database. From 1s to 24h."`
+	ExpiryNotice        time.Duration `default:"336h" help:"How long before its expiry a key is counted by keytail_keys_expiring and reported by an event, 14 days by default. From 1h to 8760h."`
 	KeyPrefix           string        `default:"kt" help:"Prefix of keys that keytail creates. Only keys with this prefix must have a valid checksum."`
 	KeySources          []string      `default:"bearer,x-api-key" help:"Where forward-auth looks for the key: bearer, x-api-key, header:NAME, query:NAME, cookie:NAME."`
 	TrustedProxies      []string      `placeholder:"CIDR" help:"Networks of proxies whose X-Forwarded-For is trusted. Default: none; the client is the peer."`
 	DrainDelay          time.Duration `default:"5s" help:"How long readyz answers 503 before the listeners close. 0 with --dev. At most 5m."`
-	Dev                 bool          `help:"Start with an in-memory MongoDB and 200 sample keys. Nothing is stored. Refused in production."`
+	Dev                 bool          `help:"Start with an in-memory MongoDB, 200 sample keys and an admin token, and print commands to try. A default port that is in use is replaced by a free one. Nothing is stored. Refused in production."`
 	DevMongoDBAddr      string        `name:"dev-mongodb-addr" default:"127.0.0.1:27127" help:"Address of the in-memory MongoDB of --dev. If the port is in use, a free one is used."`
 	LogLevel            string        `default:"info" help:"debug, info, warn or error."`
 	LogFormat           string        `default:"json" help:"json or console. console with --dev."`
@@ -41,7 +42,7 @@ type Config struct {
 	StateDatabase       string        `placeholder:"NAME" help:"The database of keytail's own collections (heartbeats, audit). A database other than that of the keys needs --stream-scope collection. Default: the database of the keys."`
 	MongoDBPasswordFile string        `name:"mongodb-password-file" placeholder:"FILE" help:"File with the password of the user in the URI, so that the URI contains no secret."`
 	AdminAddr           string        `default:"127.0.0.1:9091" help:"Admin listener: status page, admin API. It needs --admin-token-file, and TLS unless the address is a loopback address."`
-	AdminTokenFile      string        `placeholder:"FILE" help:"File with the tokens for the admin listener: lines of name=token. Read again when it changes."`
+	AdminTokenFile      string        `placeholder:"FILE" help:"File with the tokens for the admin listener: lines of name=token. Read again when it changes. With --dev, the default is a file with a new token."`
 	CallerTokenFile     string        `placeholder:"FILE" help:"File with the tokens for verify, sync and events: lines of name=token. Read again when it changes. Default: verify needs no token, and the others are disabled."`
 	GRPCAddr            string        `name:"grpc-addr" placeholder:"ADDR" help:"gRPC listener: Envoy's ext_authz, health, reflection. Empty: disabled."`
 	HideCredentials     bool          `help:"Let Envoy remove the key from an allowed request (ext_authz over gRPC). Other proxies do that with their own configuration, see examples."`

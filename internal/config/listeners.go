@@ -27,18 +27,21 @@ const (
 )
 
 // Listeners are the enabled ones, in the order in which they are closed: public,
-// grpc if it has an address, operations, and admin if there are admin tokens.
+// grpc if it has an address, operations, and admin if there are admin tokens (--dev
+// makes one).
 func (c *Config) Listeners() []Listener {
 	all := []Listener{{Name: Public, Flag: "addr", Prefix: "tls-", Addr: c.Addr, TLS: c.TLS}}
 	if c.GRPCAddr != "" {
 		all = append(all, Listener{Name: GRPC, Flag: "grpc-addr", Prefix: "grpc-tls-", Addr: c.GRPCAddr, TLS: c.GRPCTLS})
 	}
 	all = append(all, Listener{Name: Operations, Flag: "ops-addr", Prefix: "ops-tls-", Addr: c.OpsAddr, TLS: c.OpsTLS})
-	if c.AdminTokenFile != "" {
+	if c.hasAdmin() {
 		all = append(all, Listener{Name: Admin, Flag: "admin-addr", Prefix: "admin-tls-", Addr: c.AdminAddr, TLS: c.AdminTLS})
 	}
 	return all
 }
+
+func (c *Config) hasAdmin() bool { return c.AdminTokenFile != "" || c.Dev }
 
 func (c *Config) checkListeners() error {
 	var mistakes []error
@@ -58,10 +61,10 @@ func (c *Config) checkListeners() error {
 	if c.GRPCAddr == "" && c.HideCredentials {
 		mistakes = append(mistakes, errors.New("--hide-credentials needs the gRPC listener (--grpc-addr): over HTTP the proxy removes the key, see examples"))
 	}
-	if c.AdminTokenFile == "" && c.AdminTLS != (TLSFiles{}) {
+	if !c.hasAdmin() && c.AdminTLS != (TLSFiles{}) {
 		mistakes = append(mistakes, errors.New("the --admin-tls flags are given, but the admin listener needs --admin-token-file"))
 	}
-	if c.AdminTokenFile != "" && c.AdminTLS.CertFile == "" && address("admin-addr", c.AdminAddr) == nil && !Loopback(c.AdminAddr) {
+	if c.hasAdmin() && c.AdminTLS.CertFile == "" && address("admin-addr", c.AdminAddr) == nil && !Loopback(c.AdminAddr) {
 		mistakes = append(mistakes, errors.New("--admin-addr is reachable from other machines, and tokens would cross the network unencrypted: set --admin-tls-cert-file and --admin-tls-key-file, or use a loopback address"))
 	}
 	return errors.Join(mistakes...)

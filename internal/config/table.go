@@ -25,7 +25,7 @@ var sections = []section{
 		"max-stale", "heartbeat-interval", "cache-size", "preload", "audit-interval",
 	}},
 	{"Keys and usage", "What keytail assumes about keys, and what it writes about their use.", []string{
-		"key-prefix", "default-scopes", "require-binding", "track-usage",
+		"key-prefix", "default-scopes", "require-binding", "track-usage", "expiry-notice",
 	}},
 	{"Listeners and tokens", "Where keytail listens, and who may call. The [listeners](http.md#listeners) are described with the wire contract.", []string{
 		"addr", "ops-addr", "admin-addr", "admin-token-file", "caller-token-file", "grpc-addr", "drain-delay",

@@ -12,8 +12,10 @@ import (
 	"github.com/keytail/keytail/internal/forwardauth"
 	"github.com/keytail/keytail/internal/keyadmin"
 	"github.com/keytail/keytail/internal/mongoclient"
+	"github.com/keytail/keytail/internal/reload"
 	"github.com/keytail/keytail/internal/routes"
 	"github.com/keytail/keytail/internal/service"
+	"github.com/keytail/keytail/internal/tokens"
 )
 
 // Daemon is the core and the handlers of its listeners.
@@ -106,7 +108,7 @@ func (d *Daemon) newHandlers(config *Config, keys *keyadmin.Admin) error {
 		Tokens:   d.settings.admins,
 		Status:   d.status,
 		Syncer:   d.Syncer(),
-		Events:   d.Events(),
+		Events:   d.AdminEvents(),
 		Keys:     keys,
 		Instance: d.Core.Heartbeater.ID(),
 		Version:  d.Core.Config.Version,
@@ -133,14 +135,22 @@ func (d *Daemon) newExtAuthz(config *Config) error {
 // Run runs the core until ctx ends, and returns nil when everything has stopped. It
 // can be called once.
 func (d *Daemon) Run(ctx context.Context) error {
-	var files []func(context.Context) error
-	if d.settings.callers != nil {
-		files = append(files, d.settings.callers.Run)
+	var follow []func(context.Context) error
+	for _, files := range d.Files() {
+		follow = append(follow, files.Run)
 	}
-	if d.settings.admins != nil {
-		files = append(files, d.settings.admins.Run)
+	return d.Core.Run(ctx, follow...)
+}
+
+// Files are the token files, which Run reads again when they change.
+func (d *Daemon) Files() []*reload.Files {
+	var all []*reload.Files
+	for _, set := range []*tokens.Set{d.settings.callers, d.settings.admins} {
+		if set != nil {
+			all = append(all, set.Files())
+		}
 	}
-	return d.Core.Run(ctx, files...)
+	return all
 }
 
 // Public is the handler of the public listener: verify and forward-auth.

@@ -17,7 +17,10 @@ import (
 func (d *Daemon) Syncer() routes.Syncer { return syncer{d.Core.Fleet} }
 
 // Events are the events in the form that routes requires.
-func (d *Daemon) Events() routes.Events { return feed{d.Core.Events} }
+func (d *Daemon) Events() routes.Events { return feed{d.Core.Events.Subscribe} }
+
+// AdminEvents are those of the admin listener.
+func (d *Daemon) AdminEvents() routes.Events { return feed{d.Core.Events.SubscribeAdmin} }
 
 type syncer struct{ fleet *fleet.Fleet }
 
@@ -45,10 +48,12 @@ func toInstances(all []fleet.Instance) []routes.Instance {
 	return instances
 }
 
-type feed struct{ hub *events.Hub }
+type feed struct {
+	subscribe func(lastID string) (*events.Subscription, error)
+}
 
 func (f feed) Subscribe(lastID string) (routes.Subscription, error) {
-	subscription, err := f.hub.Subscribe(lastID)
+	subscription, err := f.subscribe(lastID)
 	if err != nil {
 		return nil, err
 	}

@@ -54,6 +54,9 @@ var metricSections = []struct {
 		{"keytail_ambiguous_reads_total", "The same. The log names the documents."},
 		{"keytail_defective_documents_total", "Look up the `_id`s in the log and repair the documents; run `keytail doctor`."},
 	}},
+	{"Expiry", []metricRow{
+		{"keytail_keys_expiring", "Rotate the keys: `keytail keys list` has them. Absent: the cache is not complete (`keytail_complete`), or the first scan has not ended."},
+	}},
 	{"Usage", []metricRow{
 		{"keytail_usage_keys_total", "`refused`: `last_used` or `usage_count` of these documents has the wrong type."},
 		{"keytail_usage_dropped_total", "`full`: the database could not be written to for long. `unknown` needs nothing: `usage_count` is a little low."},

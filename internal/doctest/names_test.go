@@ -22,6 +22,7 @@ var foreignFlags = map[string]bool{
 	"--quick":      true,                 // bench
 	"--standalone": true, "--auth": true, // secantusd-py
 	"--meta": true, "--output-path": true, // openapi-python-client
+	"--redact":  true,                                            // gitleaks
 	"--replSet": true, "--setParameter": true, "--keyFile": true, // mongod
 }
 

@@ -43,7 +43,7 @@ var _ http.Handler
 var _ *testing.T
 var _ time.Duration
 
-func snippet(ctx context.Context, t *testing.T, router *gin.Engine, orders gin.HandlerFunc, ordersOf func(user string) any, routes func(gin.HandlerFunc) http.Handler) error {
+func snippet(ctx context.Context, t *testing.T, router *gin.Engine, orders gin.HandlerFunc, ordersOf func(org, user string) any, routes func(gin.HandlerFunc) http.Handler) error {
 	%s
 	{
 %s

@@ -88,7 +88,9 @@ func Examine(ctx context.Context, config Config, onCheck func(Check)) Report {
 		e.documents(ctx)
 		e.linearizable(ctx)
 	case willExist:
-		e.createdLater("index", "documents", "linearizable")
+		e.createdLater("index")
+		e.createdLater("documents", e.Store.Schema().Warnings()...)
+		e.createdLater("linearizable")
 		e.survey = &keystore.Survey{}
 	default:
 		// A misspelt database must not get keytail's collections.
@@ -112,11 +114,9 @@ func (e *examination) skip(why string, names ...string) {
 	}
 }
 
-// createdLater is for checks of what serve creates itself.
-func (e *examination) createdLater(names ...string) {
-	for _, name := range names {
-		e.add(name, Warning, "serve will create the collection first")
-	}
+// createdLater is for a check of what serve creates itself.
+func (e *examination) createdLater(name string, more ...string) {
+	e.add(name, Warning, "serve will create the collection first", more...)
 }
 
 // try makes a check that is one call.

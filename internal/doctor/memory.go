@@ -23,7 +23,7 @@ func (e *examination) memory() {
 	need := each * keys
 	complete := e.Preload != preload.Off
 	size, available := e.cacheSize(), keycache.GenerationBytes(e.CacheSizeMiB, complete)
-	detail := fmt.Sprintf("%s of about %d bytes take %s of %s; --cache-size %d holds about %s of this size",
+	detail := fmt.Sprintf("%s of about %d bytes take %s of %s; --cache-size %d holds at least %s of this size",
 		count(int(keys), "key"), each, mebibytes(need), mebibytes(available), size, count(rounded(available/each), "key"))
 	more := explainSize(size, available, complete)
 	enough := fmt.Sprintf("use --cache-size %d or more", sizeFor(need, complete))

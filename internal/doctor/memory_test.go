@@ -38,14 +38,14 @@ func TestMemoryIsExplained(t *testing.T) {
 		wantDetail, wantWhy string
 	}{
 		{
-			0, preload.Auto, "1000 keys of about 200 bytes take 0.2 MiB of 240.0 MiB; --cache-size 512 holds about 1200000 keys of this size",
+			0, preload.Auto, "1000 keys of about 200 bytes take 0.2 MiB of 240.0 MiB; --cache-size 512 holds at least 1200000 keys of this size",
 			"of the 512 MiB, two times 240.0 MiB are for keys, because a scan fills a second copy beside the one in use, and 32.0 MiB for the hashes of unknown keys",
 		},
 		{
-			512, preload.Off, "1000 keys of about 200 bytes take 0.2 MiB of 480.0 MiB; --cache-size 512 holds about 2500000 keys of this size",
+			512, preload.Off, "1000 keys of about 200 bytes take 0.2 MiB of 480.0 MiB; --cache-size 512 holds at least 2500000 keys of this size",
 			"of the 512 MiB, 480.0 MiB are for keys and 32.0 MiB for the hashes of unknown keys",
 		},
-		{3, preload.On, "1000 keys of about 200 bytes take 0.2 MiB of 1.0 MiB; --cache-size 3 holds about 5200 keys", "of the 3 MiB, two times 1.0 MiB are for keys"},
+		{3, preload.On, "1000 keys of about 200 bytes take 0.2 MiB of 1.0 MiB; --cache-size 3 holds at least 5200 keys", "of the 3 MiB, two times 1.0 MiB are for keys"},
 	} {
 		e := &examination{Config: Config{CacheSizeMiB: c.size, Preload: c.mode}, survey: &keystore.Survey{Documents: 10, Total: 1000}, entries: 2000}
 		e.memory()

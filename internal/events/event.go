@@ -1,6 +1,8 @@
 package events
 
 import (
+	"time"
+
 	"github.com/keytail/keytail/api"
 	"github.com/keytail/keytail/internal/apikey"
 	"github.com/keytail/keytail/internal/clustertime"
@@ -19,6 +21,8 @@ const (
 	State = api.EventState
 	// Resync: this subscriber may have missed events.
 	Resync = api.EventResync
+	// Expiring: a key is about to expire.
+	Expiring = api.EventExpiring
 )
 
 // Why a subscriber must start again: the Reason of a Resync.
@@ -41,10 +45,11 @@ type Event struct {
 	// ID is where to continue: the lastID of Subscribe.
 	ID   string
 	Kind Kind
-	// KeyID is the key of an Invalidation, as in responses, and Revision the
-	// cluster time of the change.
-	KeyID    string
-	Revision clustertime.Time
+	// KeyID is the key of an Invalidation or of an Expiring, as in responses.
+	// Revision is the cluster time of the change, ExpiresAt the end of the key.
+	KeyID     string
+	Revision  clustertime.Time
+	ExpiresAt time.Time
 	// Reason of a Loss or a Resync.
 	Reason string
 	// From and To are those of a State. To is also the state of the instance at a
@@ -55,9 +60,10 @@ type Event struct {
 // record is an event as the ring stores it: the fields of Event are made only for
 // those who read it.
 type record struct {
-	kind     Kind
-	id       apikey.DocID
-	revision clustertime.Time
-	reason   string
-	from, to string
+	kind      Kind
+	id        apikey.DocID
+	revision  clustertime.Time
+	expiresAt time.Time
+	reason    string
+	from, to  string
 }

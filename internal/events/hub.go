@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/keytail/keytail/internal/apikey"
 	"github.com/keytail/keytail/internal/clustertime"
@@ -15,7 +16,7 @@ import (
 const (
 	// DefaultHistory is how many events the ring stores: a client that is
 	// disconnected for a second misses none at 4,000 changes a second. It takes
-	// half a MiB.
+	// about half a MiB.
 	DefaultHistory = 4096
 	// DefaultMaxSubscribers bounds concurrent subscribers; each is a connection.
 	DefaultMaxSubscribers = 256
@@ -92,6 +93,14 @@ func (h *Hub) Invalidated(id apikey.DocID, revision clustertime.Time) {
 	h.publish(record{kind: Invalidation, id: id, revision: revision})
 }
 
+// KeyExpires publishes that a key is about to expire.
+func (h *Hub) KeyExpires(id apikey.DocID, at time.Time) {
+	if len(id) > maxStoredID {
+		return
+	}
+	h.publish(record{kind: Expiring, id: id, expiresAt: at})
+}
+
 // Lost publishes that history was lost.
 func (h *Hub) Lost(reason string) { h.publish(record{kind: Loss, reason: reason}) }
 
@@ -136,8 +145,18 @@ func (h *Hub) Close() {
 }
 
 // Subscribe begins after the event with this id or, with a Resync, now if that is
-// not possible. "" means now. The error is ErrBusy or ErrClosed.
+// not possible. "" means now. The subscriber gets no Expiring: that is for those who
+// manage keys. The error is ErrBusy or ErrClosed.
 func (h *Hub) Subscribe(lastID string) (*Subscription, error) {
+	return h.subscribe(&Subscription{}, lastID)
+}
+
+// SubscribeAdmin is Subscribe for those who manage keys: it includes Expiring.
+func (h *Hub) SubscribeAdmin(lastID string) (*Subscription, error) {
+	return h.subscribe(&Subscription{admin: true}, lastID)
+}
+
+func (h *Hub) subscribe(s *Subscription, lastID string) (*Subscription, error) {
 	h.mutex.Lock()
 	defer h.mutex.Unlock()
 	switch {
@@ -146,7 +165,7 @@ func (h *Hub) Subscribe(lastID string) (*Subscription, error) {
 	case len(h.subscribers) >= h.config.MaxSubscribers:
 		return nil, ErrBusy
 	}
-	s := &Subscription{hub: h, wake: make(chan struct{}, 1)}
+	s.hub, s.wake = h, make(chan struct{}, 1)
 	s.seen, s.resync = h.positionLocked(lastID)
 	if s.resync != "" {
 		s.seen, s.state = h.last, h.state

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"go.uber.org/goleak"
 
@@ -151,6 +152,51 @@ func TestEventsOfOtherDocumentsAreOmitted(t *testing.T) {
 	h.Invalidated(apikey.DocID("k"+strings.Repeat("x", maxStoredID)), 7)
 	h.Invalidated("k1", 7)
 	expect(t, s, "2 invalidation k1>")
+}
+
+// TestManyEventsOfOthersDoNotHideOne: the subscriber does not wait for the next event
+// while there is one after those that it skips.
+func TestManyEventsOfOthersDoNotHideOne(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHub(t)
+		s := subscribe(t, h, "")
+		next(t, s)
+		for range 3 * batch {
+			h.Invalidated("unreadable", 7)
+			h.KeyExpires("k0", time.Time{})
+		}
+		h.Invalidated("k1", 7)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		events, err := s.Next(ctx)
+		if got := words(events); err != nil || !slices.Equal(got, []string{"385 invalidation k1>"}) {
+			t.Errorf("got %q, %v", got, err)
+		}
+	})
+}
+
+// TestOnlyAdminsReceiveNoticesOfExpiry, with the time; ids that are not those of keys
+// are left out here, too.
+func TestOnlyAdminsReceiveNoticesOfExpiry(t *testing.T) {
+	h := newHub(t)
+	caller := subscribe(t, h, "")
+	admin, err := h.SubscribeAdmin("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer admin.Close()
+	next(t, caller)
+	next(t, admin)
+	at := time.Date(2027, 1, 2, 3, 4, 5, 0, time.UTC)
+	h.KeyExpires("k1", at)
+	h.KeyExpires("unreadable", at)
+	h.KeyExpires(apikey.DocID("k"+strings.Repeat("x", maxStoredID)), at)
+	h.Invalidated("k2", 7)
+	expect(t, caller, "3 invalidation k2>")
+	events, err := admin.Next(t.Context())
+	if got := words(events); err != nil || !slices.Equal(got, []string{"1 expiring k1>", "3 invalidation k2>"}) || !events[0].ExpiresAt.Equal(at) {
+		t.Errorf("got %q, %v, %+v", got, err, events)
+	}
 }
 
 func TestTooManySubscribersAreRefused(t *testing.T) {

@@ -5,6 +5,8 @@ import "context"
 // Subscription is the position of one subscriber. It is for one goroutine.
 type Subscription struct {
 	hub *Hub
+	// admin: it gets events for those who manage keys, too.
+	admin bool
 	// wake has a token if there may be new events.
 	wake chan struct{}
 	// seen is the number of the last event that Next returned.
@@ -21,9 +23,12 @@ type Subscription struct {
 // read them.
 func (s *Subscription) Next(ctx context.Context) ([]Event, error) {
 	for {
-		events, err := s.take()
+		events, more, err := s.take()
 		if len(events) > 0 || err != nil {
 			return events, err
+		}
+		if more {
+			continue // all that it took is not for this subscriber
 		}
 		select {
 		case <-s.wake:
@@ -40,25 +45,28 @@ func (s *Subscription) Close() {
 	delete(s.hub.subscribers, s)
 }
 
-// take copies the new events, and renders them after it has released the lock.
-func (s *Subscription) take() ([]Event, error) {
+// take copies the new events, and renders them after it has released the lock. more:
+// there are others.
+func (s *Subscription) take() (events []Event, more bool, err error) {
 	h := s.hub
 	h.mutex.Lock()
 	switch {
 	case h.closed:
 		h.mutex.Unlock()
-		return nil, ErrClosed
+		return nil, false, ErrClosed
 	case h.overtakenLocked(s.seen):
 		s.seen, s.resync, s.state = h.last, ReasonSlow, h.state
 	}
 	first, records := s.seen+1, s.copyLocked()
 	s.seen += uint64(len(records))
+	more = s.seen < h.last
 	h.mutex.Unlock()
 
 	if s.resync != "" {
-		return s.restart(first-1, records)
+		events, err = s.restart(first-1, records)
+		return events, more, err
 	}
-	return s.render(nil, first, records), nil
+	return s.render(nil, first, records), more, nil
 }
 
 // copyLocked is the events after the last one that Next returned.
@@ -80,11 +88,14 @@ func (s *Subscription) restart(at uint64, records []record) ([]Event, error) {
 	return s.render(events, at+1, records), nil
 }
 
-// render omits events that are not about a key.
+// render omits events that are not about a key, and those for others.
 func (s *Subscription) render(events []Event, first uint64, records []record) []Event {
 	for i, r := range records {
-		e := Event{ID: s.hub.id(first + uint64(i)), Kind: r.kind, Revision: r.revision, Reason: r.reason, From: r.from, To: r.to}
-		if r.kind == Invalidation {
+		if r.kind == Expiring && !s.admin {
+			continue
+		}
+		e := Event{ID: s.hub.id(first + uint64(i)), Kind: r.kind, Revision: r.revision, ExpiresAt: r.expiresAt, Reason: r.reason, From: r.from, To: r.to}
+		if r.kind == Invalidation || r.kind == Expiring {
 			text, ok := s.hub.config.Text(r.id)
 			if !ok {
 				continue

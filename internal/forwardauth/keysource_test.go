@@ -41,7 +41,7 @@ func TestParseKeySourcesNamesEachMistake(t *testing.T) {
 	mistakes := []string{
 		"", "Bearer", "basic", "header", "header:", "header:a b", "header:a:b", "query:", "query:ä", "cookie:a;b",
 		"header:authorization", "header:cookie", "header:x-request-id", "header:host", "header:x-forwarded-for",
-		"query:scope", "query:org_id", "query:project_id", " bearer", "bearer,x-api-key",
+		"query:scope", "query:org_id", "query:project_id", "query:require_org", "query:require_project", " bearer", "bearer,x-api-key",
 	}
 	_, err := ParseKeySources(append(mistakes, "bearer"))
 	if err == nil {

@@ -13,22 +13,21 @@ type Validator interface {
 	// Explain returns the verdict that a request with the key of this hash gets now,
 	// and that of the document as the database has it now. The request is not
 	// counted, and neither is the use of the key.
-	Explain(ctx context.Context, hash apikey.Hash, request *apikey.Request) (instance, database apikey.Verdict, err error)
+	Explain(ctx context.Context, hash apikey.Hash, request *apikey.Request) (instance, database apikey.Verdict)
 }
 
 // errNoValidator: the configuration has none.
 var errNoValidator = errors.New("keyadmin: Explain needs a Validator in Config")
 
 // Explain says what this instance answers to a request with a key, and why. It needs
-// the key's id and not its text. The database must answer, because the cache finds a
-// key by its hash alone.
+// the key's id and not its text. The database must find the document, because the cache
+// knows a key by its hash alone.
 func (a *Admin) Explain(ctx context.Context, caller managedkey.Caller, id string, request *apikey.Request) (managedkey.Explanation, error) {
 	if a.config.Validator == nil {
 		return managedkey.Explanation{}, errNoValidator
 	}
 	ctx, cancel := context.WithTimeout(ctx, a.config.Timeout)
 	defer cancel()
-	began := a.config.Now()
 	current, err := a.store.FindByID(ctx, id, caller.Owner)
 	if err != nil {
 		return managedkey.Explanation{}, toManagedKeyErr(err)
@@ -39,9 +38,8 @@ func (a *Admin) Explain(ctx context.Context, caller managedkey.Caller, id string
 		// No text of a key has the hash of this document.
 		unfindable := apikey.Verdict{Code: apikey.NotFound, Reason: apikey.Reason{Kind: current.Record.DefectReason}}
 		explanation.Instance, explanation.Database = unfindable, unfindable
-		explanation.Database.AsOf = began
 		return explanation, nil
 	}
-	explanation.Instance, explanation.Database, err = a.config.Validator.Explain(ctx, hash, request)
-	return explanation, toManagedKeyErr(err)
+	explanation.Instance, explanation.Database = a.config.Validator.Explain(ctx, hash, request)
+	return explanation, nil
 }

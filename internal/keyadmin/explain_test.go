@@ -13,14 +13,11 @@ import (
 )
 
 // fakeValidator keeps the hashes that it is asked for.
-type fakeValidator struct {
-	hashes []apikey.Hash
-	err    error
-}
+type fakeValidator struct{ hashes []apikey.Hash }
 
-func (v *fakeValidator) Explain(_ context.Context, hash apikey.Hash, _ *apikey.Request) (instance, database apikey.Verdict, err error) {
+func (v *fakeValidator) Explain(_ context.Context, hash apikey.Hash, _ *apikey.Request) (instance, database apikey.Verdict) {
 	v.hashes = append(v.hashes, hash)
-	return apikey.Verdict{Code: apikey.Valid}, apikey.Verdict{Code: apikey.Disabled}, v.err
+	return apikey.Verdict{Code: apikey.Valid}, apikey.Verdict{Code: apikey.Disabled}
 }
 
 // TestExplainFindsTheHashByTheID: a request with the key's text would look up the same
@@ -41,7 +38,7 @@ func TestExplainFindsTheHashByTheID(t *testing.T) {
 		if _, err := o.Explain(o.ctx(), managedkey.Caller{Owner: "u2"}, id, &apikey.Request{}); !errors.Is(err, managedkey.ErrNoSuchKey) {
 			t.Errorf("another user's key: %v", err)
 		}
-		v.err = errors.New("no primary")
+		defer o.fail("alwaysOn", commands("find"), code(11601))()
 		if _, err := o.Explain(o.ctx(), ann, id, &apikey.Request{}); !errors.Is(err, managedkey.ErrUnavailable) {
 			t.Errorf("without the database: %v", err)
 		}
@@ -66,7 +63,7 @@ func TestExplainSaysThatNoRequestFindsADocument(t *testing.T) {
 		}
 		for id, want := range map[string]string{"none": "missing:key_hash", "plain": "type:key_hash"} {
 			e, err := o.Explain(o.ctx(), ann, id, &apikey.Request{})
-			if err != nil || e.Instance.Code != apikey.NotFound || e.Instance.Reason.String() != want || e.Database.Code != apikey.NotFound || e.Database.AsOf.IsZero() {
+			if err != nil || e.Instance.Code != apikey.NotFound || e.Instance.Reason.String() != want || e.Database.Code != apikey.NotFound {
 				t.Errorf("%s: %+v, %v", id, e, err)
 			}
 		}

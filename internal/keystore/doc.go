@@ -25,8 +25,9 @@
 // # Requirements
 //
 // Store.Prepare checks the collection: it is a plain collection with the simple
-// collation, a lookup can find some of its documents, and a unique index on
-// the hash ensures that each hash has at most one document.
+// collation, a lookup can find some of its documents, some key can be used
+// unless the operator gave the forms that decide that, and a unique index on the
+// hash ensures that each hash has at most one document.
 //
 // The index may be dropped later. No change event reports that, so every read
 // by hash requests two documents. If it finds two, the key is DISABLED,
@@ -54,7 +55,11 @@
 //     key; listindex.go: the index for it
 //   - encode.go and write.go: new documents, changes and deletions;
 //     transaction.go: the sessions in which they are made
-//   - survey.go: the Survey; surveyresult.go: its errors and warnings
+//   - survey.go: the Survey; surveyread.go reads its documents;
+//     surveyresult.go, surveyusable.go and surveydates.go: its errors and
+//     warnings
+//   - activename.go: the check that the switch's name fits its form; offname.go:
+//     which names mean "off"
 //   - indexwatch.go: the IndexWatch, which checks at intervals that the unique
 //     index exists
 package keystore

@@ -27,6 +27,22 @@ const (
 	ShapeOther   Shape = "other"
 )
 
+// Advice says what such values are and what to do about them. hash is what keytail
+// looks up: "SHA-256". Empty: nothing is known about them.
+func (s Shape) Advice(hash string) string {
+	rehash := "store the " + hash + " of each key in a separate field when the key is next used, or issue new keys " + seeAdopt
+	switch s {
+	case ShapeBcrypt, ShapeArgon2:
+		return string(s) + " hashes, which are salted on purpose, so no key can be found by its hash: " + rehash
+	case ShapeSalted:
+		return "salted hashes, so no key can be found by its hash: " + rehash
+	case ShapePlain:
+		return "what looks like the keys themselves, or like another kind of hash: replace each key by its " + hash + ", in place " + seeAdopt + ", or name the field of the hash with --map-hash"
+	case ShapeMissing, ShapeOther:
+	}
+	return ""
+}
+
 // hashContent is what one hash field contains: a value that some encodings can
 // read, or a value with a shape.
 type hashContent struct {

@@ -23,10 +23,11 @@ type SurveyDates struct {
 	// Form is how the dates are read.
 	Form ExpiresForm
 	// Present is how many documents have a value that is not null. Early are
-	// those whose date is before the year 2000, Late those after 2200; the
-	// others are plausible or cannot be read.
-	Present     int
-	Early, Late SurveyGroup
+	// those whose date is before the year 2000, Late those after 2200, and
+	// Unreadable those whose value is not a date in this form. The others are
+	// plausible.
+	Present                 int
+	Early, Late, Unreadable SurveyGroup
 	// Plausible is how many of the values are plausible dates in each form.
 	Plausible map[ExpiresForm]int
 
@@ -66,6 +67,7 @@ func (d *SurveyDates) see(v bson.RawValue, id string) {
 	}
 	switch at, problem := d.Form.read(v); {
 	case problem != "":
+		d.Unreadable.add(id)
 	case isEarly(at):
 		d.Early.add(id)
 	case isLate(at):
@@ -91,15 +93,20 @@ func (d *SurveyDates) better() ExpiresForm {
 	return ""
 }
 
+// wrongFormFrom is the part of the documents, one in so many, that must have an
+// expiry in another form before a start is refused: a single wrong document in a
+// large collection must not do that.
+const wrongFormFrom = 10
+
 // datesError is for an expiry in another form than the declared one. It is not
 // for other roles: they have one form.
 func (s *Survey) datesError() error {
 	for _, d := range s.Dates {
 		better := d.better()
-		if !d.decides || better == "" {
+		if !d.decides || better == "" || d.Present*wrongFormFrom < s.Documents {
 			continue
 		}
-		return explained(ErrUnusable, "none of the %d values of %s (%s) in the %s is a plausible date as --map-expires-form=%s (%s), and %d are as %s: set --map-expires-form=%s",
+		return explained(ErrUnusable, "none of the %d values of %s (%s) in the %s is a plausible date as --map-expires-form=%s (%s), and %d are as %s: set --map-expires-form=%s, or correct these documents",
 			d.Present, d.Field, d.Role, s.sampleText(), d.Form, d.counts(), d.Plausible[better], better, better)
 	}
 	return nil
@@ -108,29 +115,33 @@ func (s *Survey) datesError() error {
 // counts says how the dates are implausible, with ids.
 func (d *SurveyDates) counts() string {
 	var parts []string
-	if d.Early.Count > 0 {
-		parts = append(parts, "before the year 2000 in "+d.Early.countAndIDs())
-	}
-	if d.Late.Count > 0 {
-		parts = append(parts, "after the year 2200 in "+d.Late.countAndIDs())
-	}
-	if rest := d.Present - d.Early.Count - d.Late.Count; rest > 0 && d.Plausible[d.Form] == 0 {
-		parts = append(parts, fmt.Sprintf("unreadable in %d", rest))
+	for _, group := range []struct {
+		what string
+		SurveyGroup
+	}{{"before the year 2000", d.Early}, {"after the year 2200", d.Late}, {"unreadable", d.Unreadable}} {
+		if group.Count > 0 {
+			parts = append(parts, group.what+" in "+group.countAndIDs())
+		}
 	}
 	return strings.Join(parts, "; ")
 }
 
-// dateWarnings returns a sentence for each role with implausible dates.
+// dateWarnings returns a sentence for each role and kind of implausible dates.
 func (s *Survey) dateWarnings() []string {
 	var warnings []string
 	for _, d := range s.Dates {
-		if d.Early.Count > 0 {
-			warnings = append(warnings, fmt.Sprintf("%s in %s is before the year 2000 in %d of the %s (%s): %s",
-				d.Role, d.Field, d.Early.Count, s.sampleText(), d.Early.ids(), d.earlyAdvice()))
-		}
-		if d.Late.Count > 0 {
-			warnings = append(warnings, fmt.Sprintf("%s in %s is after the year 2200 in %d of the %s (%s): %s",
-				d.Role, d.Field, d.Late.Count, s.sampleText(), d.Late.ids(), d.lateAdvice()))
+		for _, kind := range []struct {
+			what, advice string
+			SurveyGroup
+		}{
+			{"is before the year 2000", d.earlyAdvice(), d.Early},
+			{"is after the year 2200", d.lateAdvice(), d.Late},
+			{"cannot be read as " + string(d.Form), d.otherForm(), d.Unreadable},
+		} {
+			if kind.Count > 0 && kind.advice != "" {
+				warnings = append(warnings, fmt.Sprintf("%s in %s %s in %d of the %s (%s): %s",
+					d.Role, d.Field, kind.what, kind.Count, s.sampleText(), kind.ids(), kind.advice))
+			}
 		}
 	}
 	return warnings
@@ -140,8 +151,8 @@ func (d *SurveyDates) earlyAdvice() string {
 	if !d.decides {
 		return "probably seconds were stored where milliseconds belong; no verdict depends on it"
 	}
-	if d.Form == ExpiresUnixMilli && d.Plausible[ExpiresUnix] > 0 {
-		return fmt.Sprintf("these keys are EXPIRED; as --map-expires-form=%s, %d of all would be plausible", ExpiresUnix, d.Plausible[ExpiresUnix])
+	if other := d.otherForm(); d.Form == ExpiresUnixMilli && other != "" {
+		return "these keys are EXPIRED; " + other
 	}
 	return "these keys are EXPIRED; 0 is a time in 1970 and not \"never\", for which you leave the field out or set it to null, and seconds that a program stored as milliseconds are in 1970, too"
 }
@@ -150,8 +161,20 @@ func (d *SurveyDates) lateAdvice() string {
 	if !d.decides {
 		return "probably the unit is wrong; no verdict depends on it"
 	}
-	if d.Form == ExpiresUnix && d.Plausible[ExpiresUnixMilli] > 0 {
-		return fmt.Sprintf("these keys practically never expire; as --map-expires-form=%s, %d of all would be plausible", ExpiresUnixMilli, d.Plausible[ExpiresUnixMilli])
-	}
 	return "these keys practically never expire; if that is what the date means, nothing is wrong"
+}
+
+// otherForm names the form in which other values than those of the form in use
+// are plausible. Empty: there is none. No value is plausible in two forms.
+func (d *SurveyDates) otherForm() string {
+	if !d.decides {
+		return ""
+	}
+	for _, form := range ExpiresForms() {
+		if n := d.Plausible[form]; form != d.Form && n > 0 {
+			return fmt.Sprintf("%d of the %d values are plausible as --map-expires-form=%s, and %d as %s, but all documents must have one form",
+				n, d.Present, form, d.Plausible[d.Form], d.Form)
+		}
+	}
+	return ""
 }

@@ -68,13 +68,9 @@ func (s *Survey) hashAdvice() string {
 		most = s.Hashes[1]
 	}
 	has := fmt.Sprintf("%d hold ", most.Count)
-	switch Shape(most.What) {
-	case ShapeBcrypt, ShapeArgon2:
-		return has + most.What + " hashes, which are salted on purpose, so no key can be found by its hash: store the " + s.schema.hashName() + " of each key in a separate field when the key is next used, or issue new keys " + seeAdopt
-	case ShapeSalted:
-		return has + "salted hashes, so no key can be found by its hash: store the " + s.schema.hashName() + " of each key in a separate field when the key is next used, or issue new keys " + seeAdopt
-	case ShapePlain:
-		return has + "what looks like the keys themselves, or like another kind of hash: replace each key by its " + s.schema.hashName() + ", in place " + seeAdopt + ", or name the field of the hash with --map-hash"
+	switch shape := Shape(most.What); shape {
+	case ShapeBcrypt, ShapeArgon2, ShapeSalted, ShapePlain:
+		return has + shape.Advice(s.schema.hashName())
 	case ShapeOther, ShapeMissing:
 		return "name the field of the hash with --map-hash, or store " + s.schema.aHash() + " there"
 	}

@@ -70,6 +70,16 @@ type Heartbeater interface {
 	Beat(ctx context.Context) (clustertime.Time, error)
 }
 
+// Observer looks at what a scan reads, on the scan's goroutine. An expiry.Watch is
+// one.
+type Observer interface {
+	// Begin is called before the first See of a scan, End at its end. complete: the
+	// scan has read every document.
+	Begin()
+	See(id apikey.DocID, record *apikey.Record)
+	End(complete bool)
+}
+
 // Config configures a Loader. Cache and Store are required.
 type Config struct {
 	Cache *keycache.Cache
@@ -81,6 +91,8 @@ type Config struct {
 	// be read, so each entry is valid as soon as its document has been read.
 	// Nil, or false: entries become valid at the end of the scan.
 	UniqueIndex func(ctx context.Context) bool
+	// Observer: nil is none.
+	Observer Observer
 	// Mode: zero is Auto.
 	Mode Mode
 	// CacheBytes is the capacity of one generation of the cache; Auto compares
@@ -104,6 +116,13 @@ type Config struct {
 	Registerer prometheus.Registerer
 }
 
+// nobody observes nothing.
+type nobody struct{}
+
+func (nobody) Begin()                           {}
+func (nobody) See(apikey.DocID, *apikey.Record) {}
+func (nobody) End(bool)                         {}
+
 func (c *Config) setDefaults() {
 	if c.Mode == "" {
 		c.Mode = Auto
@@ -119,6 +138,9 @@ func (c *Config) setDefaults() {
 	}
 	if c.MovedShare == 0 {
 		c.MovedShare = DefaultMovedShare
+	}
+	if c.Observer == nil {
+		c.Observer = nobody{}
 	}
 	if c.Logger == nil {
 		c.Logger = zap.NewNop()

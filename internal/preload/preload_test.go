@@ -476,3 +476,64 @@ func TestAScanReadsNothingFromBeforeTheIndexCheck(t *testing.T) {
 		}
 	}, func(c *Config) { c.Heartbeater = heartbeatAt(7000) })
 }
+
+// observer notes what it is told, in words.
+type observer struct {
+	mutex sync.Mutex
+	words []string
+	saw   int
+}
+
+func (o *observer) Begin() {
+	o.mutex.Lock()
+	defer o.mutex.Unlock()
+	o.words, o.saw = append(o.words, "begin"), 0
+}
+
+func (o *observer) See(id apikey.DocID, record *apikey.Record) {
+	o.mutex.Lock()
+	defer o.mutex.Unlock()
+	if string(id) != record.KeyID {
+		o.words = append(o.words, "another record")
+	}
+	o.saw++
+}
+
+func (o *observer) End(complete bool) {
+	o.mutex.Lock()
+	defer o.mutex.Unlock()
+	o.words = append(o.words, fmt.Sprint("end of ", o.saw, " ", complete))
+}
+
+func (o *observer) all() string {
+	o.mutex.Lock()
+	defer o.mutex.Unlock()
+	return strings.Join(o.words, ", ")
+}
+
+// TestAnObserverSeesEachScan, and whether it has read every document.
+func TestAnObserverSeesEachScan(t *testing.T) {
+	o := &observer{}
+	r := newRig(t, 4, func(c *Config) { c.Observer = o })
+	r.store.fill("key-", 10, 0)
+	unfindable := keystore.Document{ID: "no-hash", Record: apikey.Record{KeyID: "no-hash", Defect: "it has no hash"}}
+	r.store.documents[apikey.Hash{}] = unfindable
+	r.store.dies = 1
+	r.run()
+	r.eventually("the observer sees both scans", func() bool { return strings.Count(o.all(), "end") == 2 })
+	if got := o.all(); !strings.HasSuffix(got, "false, begin, end of 10 true") {
+		t.Errorf("got %s", got)
+	}
+}
+
+// TestAnObserverLearnsOfAScanThatIsNotMade.
+func TestAnObserverLearnsOfAScanThatIsNotMade(t *testing.T) {
+	o := &observer{}
+	r := newRig(t, 4, func(c *Config) { c.Observer, c.CacheBytes = o, 1000 })
+	r.store.fill("key-", 10, 0)
+	r.run()
+	r.eventually("the attempt ends", func() bool { return !r.Loading() })
+	if got := o.all(); got != "begin, end of 0 false" {
+		t.Errorf("got %s", got)
+	}
+}

@@ -21,6 +21,9 @@ const auditTimeout = 10 * time.Second
 
 // scan makes one scan, and audits the suspects that it found.
 func (p *Loader) scan(ctx context.Context, kind keycache.ScanKind) error {
+	readAll := false
+	p.config.Observer.Begin()
+	defer func() { p.config.Observer.End(readAll) }()
 	if err := p.checkSize(ctx); err != nil {
 		return err
 	}
@@ -38,6 +41,9 @@ func (p *Loader) scan(ctx context.Context, kind keycache.ScanKind) error {
 	}
 	began := time.Now()
 	err = p.config.Store.Scan(ctx, after, func(document keystore.Document) error {
+		if document.HasHash {
+			p.config.Observer.See(document.ID, &document.Record)
+		}
 		if err := addDocument(scan, &document); err != nil {
 			return err
 		}
@@ -50,6 +56,7 @@ func (p *Loader) scan(ctx context.Context, kind keycache.ScanKind) error {
 		return err
 	}
 	if err == nil {
+		readAll = true
 		p.took.Store(int64(time.Since(began)))
 		if err := p.waitForStream(ctx); err != nil {
 			return err

@@ -10,6 +10,7 @@ package reload
 import (
 	"context"
 	"crypto/sha256"
+	"sync"
 	"time"
 
 	"go.uber.org/zap"
@@ -33,14 +34,32 @@ type Config struct {
 	Ticks <-chan time.Time
 }
 
-// Files are followed by Run.
+// Outcome is the result of one check of the files.
+type Outcome string
+
+// The outcomes, as the log has them.
+const (
+	// Unchanged: the files have the content that is in use.
+	Unchanged Outcome = "unchanged"
+	// Changed: the files have a new content, which is in use now.
+	Changed Outcome = "changed"
+	// Refused: the files cannot be read, or their content cannot be used; the
+	// previous content stays in use. The log has the reason.
+	Refused Outcome = "refused"
+)
+
+// Files are followed by Run. Reload may be called at any time, by any goroutine.
 type Files struct {
 	config Config
+
+	mutex sync.Mutex
 	// seen is the digest of the contents of the last check, whether usable or
 	// not.
 	seen [sha256.Size]byte
 	// failing: the last check could not read the files, which has been logged.
 	failing bool
+	// unusable: the contents of seen cannot be used, which has been logged.
+	unusable bool
 }
 
 // New reads the files for the first time. The error describes what is wrong in
@@ -57,6 +76,9 @@ func New(config Config) (*Files, error) {
 	f.seen = digest(contents)
 	return f, config.Use(contents)
 }
+
+// What names the files: Config.What.
+func (f *Files) What() string { return f.config.What }
 
 // Run follows the files until ctx ends, and then returns nil.
 func (f *Files) Run(ctx context.Context) error {
@@ -76,27 +98,45 @@ func (f *Files) Run(ctx context.Context) error {
 	}
 }
 
+// Reload checks the files now. It also tries again, and logs again, what an
+// earlier check has refused: whoever calls it wants to know why.
+func (f *Files) Reload() Outcome {
+	f.mutex.Lock()
+	defer f.mutex.Unlock()
+	return f.checkLocked(f.failing || f.unusable)
+}
+
 // check uses changed contents. It logs each wrong content once.
 func (f *Files) check() {
+	f.mutex.Lock()
+	defer f.mutex.Unlock()
+	f.checkLocked(false)
+}
+
+// checkLocked: again treats what was refused as new.
+func (f *Files) checkLocked(again bool) Outcome {
 	contents, err := f.config.Read()
 	if err != nil {
-		if !f.failing {
+		if !f.failing || again {
 			f.config.Logger.Error(f.config.What+" cannot be read, the previous content stays in use", zap.Error(err))
 		}
 		f.failing = true
-		return
+		return Refused
 	}
 	now := digest(contents)
-	if now == f.seen && !f.failing {
-		return
+	if now == f.seen && !f.failing && !again {
+		return Unchanged
 	}
 	f.failing = false
 	f.seen = now
-	if err := f.config.Use(contents); err != nil {
+	err = f.config.Use(contents)
+	f.unusable = err != nil
+	if f.unusable {
 		f.config.Logger.Error(f.config.What+" changed but cannot be used, the previous content stays in use", zap.Error(err))
-		return
+		return Refused
 	}
 	f.config.Logger.Info(f.config.What + " changed and is in use")
+	return Changed
 }
 
 // digest identifies contents: the bytes, and where each file ends.

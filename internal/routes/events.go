@@ -118,6 +118,8 @@ func eventData(e *events.Event) []byte {
 	switch e.Kind {
 	case events.Invalidation:
 		text, _ = json.Marshal(api.Invalidation{KeyID: e.KeyID, Revision: e.Revision.String()})
+	case events.Expiring:
+		text, _ = json.Marshal(api.ExpiryNotice{KeyID: e.KeyID, ExpiresAt: api.Time{Time: e.ExpiresAt}})
 	case events.State:
 		text, _ = json.Marshal(api.StateChange{From: e.From, To: e.To})
 	case events.Loss:

@@ -25,7 +25,7 @@ import (
 type hubFeed struct{ *events.Hub }
 
 func (f hubFeed) Subscribe(lastID string) (Subscription, error) {
-	s, err := f.Hub.Subscribe(lastID)
+	s, err := f.Hub.SubscribeAdmin(lastID)
 	if err != nil {
 		return nil, err
 	}
@@ -105,11 +105,13 @@ func TestEventsOnTheWire(t *testing.T) {
 		feed.Invalidated("key\n1", 0x6923a1c000000003)
 		feed.Lost("drop")
 		feed.StateChanged("live", "stale")
+		feed.KeyExpires("k2", time.Date(2027, 1, 2, 3, 4, 5, 0, time.UTC))
 	})
 	for _, want := range []string{
 		"id: " + boot + "-1\nevent: invalidation\ndata: {\"key_id\":\"key\\n1\",\"revision\":\"6923a1c000000003\"}\n",
 		"id: " + boot + "-2\nevent: loss\ndata: {\"reason\":\"drop\"}\n",
 		"id: " + boot + "-3\nevent: state\ndata: {\"from\":\"live\",\"to\":\"stale\"}\n",
+		"id: " + boot + "-4\nevent: expiring\ndata: {\"key_id\":\"k2\",\"expires_at\":\"2027-01-02T03:04:05Z\"}\n",
 	} {
 		if got := block(t, lines); got != want {
 			t.Errorf("got %q, want %q", got, want)

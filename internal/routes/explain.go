@@ -77,7 +77,7 @@ func explanationOf(e *managedkey.Explanation) api.Explanation {
 		KeyID: e.KeyID, Valid: instance.Valid, Code: instance.Code, Reason: e.Instance.Reason.String(),
 		Source: instance.Source, AsOf: instance.AsOf, StalenessMS: instance.StalenessMS, Revision: instance.Revision,
 		Database: api.StoredVerdict{
-			Valid: database.Valid, Code: database.Code, Reason: e.Database.Reason.String(), AsOf: api.Timestamp{Time: e.Database.AsOf},
+			Valid: database.Valid, Code: database.Code, Reason: e.Database.Reason.String(), AsOf: database.AsOf,
 		},
 	}
 }

@@ -96,7 +96,9 @@ func (goldenKeyAdmin) Explain(_ context.Context, by managedkey.Caller, id string
 	case "no-hash":
 		e.Instance = apikey.Verdict{Code: apikey.NotFound, Reason: apikey.Reason{Kind: apikey.ReasonMissing, Name: "key_hash"}}
 		e.Database = e.Instance
-		e.Database.AsOf = goldenNow
+		return e, nil
+	case "outage":
+		e.Instance.Code, e.Database = apikey.Valid, apikey.Verdict{}
 		return e, nil
 	case "stale":
 		e.Instance = apikey.Verdict{}

@@ -62,6 +62,9 @@ type Config struct {
 	// AuditInterval is the time between two audits. Zero:
 	// preload.DefaultAuditInterval.
 	AuditInterval time.Duration
+	// ExpiryNotice is how long before its expiry a key counts as about to expire.
+	// Zero: expiry.DefaultNotice.
+	ExpiryNotice time.Duration
 	// KeyPrefix is the prefix of keys that keytail generates. Empty:
 	// apikey.DefaultPrefix.
 	KeyPrefix string

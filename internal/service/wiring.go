@@ -11,6 +11,7 @@ import (
 	"github.com/keytail/keytail/internal/changestream"
 	"github.com/keytail/keytail/internal/clustertime"
 	"github.com/keytail/keytail/internal/events"
+	"github.com/keytail/keytail/internal/expiry"
 	"github.com/keytail/keytail/internal/fleet"
 	"github.com/keytail/keytail/internal/keycache"
 	"github.com/keytail/keytail/internal/keystore"
@@ -86,9 +87,14 @@ func Wire(config Config) (*Service, error) {
 		return nil, err
 	}
 
-	// The loader makes the cache complete, and compares it with the database.
+	// The loader makes the cache complete, and compares it with the database. It reads
+	// every document for that, so it also finds the keys that are about to expire.
+	soon, err := expiry.New(expiry.Config{Notice: config.ExpiryNotice, Report: s.Events.KeyExpires, Logger: logger.Named("expiry"), Registerer: registerer})
+	if err != nil {
+		return nil, err
+	}
 	if s.loader, err = preload.New(preload.Config{
-		Cache: cache, Store: store, Heartbeater: s.Heartbeater, UniqueIndex: s.index.Check,
+		Cache: cache, Store: store, Heartbeater: s.Heartbeater, UniqueIndex: s.index.Check, Observer: soon,
 		Mode: config.Preload, CacheBytes: cache.GenerationBytes(), AuditInterval: config.AuditInterval, Logger: logger, Registerer: registerer,
 	}); err != nil {
 		return nil, err

@@ -15,13 +15,14 @@ const RequireVariable = "KEYTAIL_TEST_REQUIRE"
 
 // names are all that RequireVariable may list: the servers and their optional
 // features of package mongotest, the proxies of package proxytest, the Python of
-// examples/fastapi, and the generators of internal/integration/clients.
+// examples/fastapi, the generators of internal/integration/clients, and the gitleaks
+// of deploy.
 func names() []string {
 	return []string{
 		"devmongo", "secantus", "external",
 		"failpoints", "tokens", "refuses-future", "views",
 		"nginx", "caddy", "caddy-current", "envoy",
-		"fastapi", "generated-clients",
+		"fastapi", "generated-clients", "gitleaks",
 	}
 }
 

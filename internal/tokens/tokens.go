@@ -108,6 +108,9 @@ func (s *Set) register(config Config) error {
 // Run follows the file until ctx ends, and then returns nil.
 func (s *Set) Run(ctx context.Context) error { return s.files.Run(ctx) }
 
+// Files is the file, so that it can be read again before Run does.
+func (s *Set) Files() *reload.Files { return s.files }
+
 // Name is the name of a token. False: it is unknown. "" means that no token was
 // sent. Refusals are counted. It compares all tokens, so that the time reveals
 // nothing about them.

@@ -14,13 +14,8 @@ import (
 )
 
 // explained is what Explain returns for the key of this package's tests.
-func (r *rig) explained(t *testing.T, request apikey.Request) (instance, database apikey.Verdict) {
-	t.Helper()
-	instance, database, err := r.Explain(context.Background(), hash, &request)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return instance, database
+func (r *rig) explained(request apikey.Request) (instance, database apikey.Verdict) {
+	return r.Explain(context.Background(), hash, &request)
 }
 
 // TestExplainIsWhatValidateAnswers: the same code, reason and source, whatever the state
@@ -65,7 +60,7 @@ func TestExplainIsWhatValidateAnswers(t *testing.T) {
 				return r
 			}
 			want := twin().Validate(context.Background(), text, &request)
-			got, database := twin().explained(t, request)
+			got, database := twin().explained(request)
 			if got.Code != want.Code || got.Reason != want.Reason || got.Source != want.Source || got.Staleness != want.Staleness || got.Revision != want.Revision {
 				t.Errorf("%s, %+v: explained %+v, answered %+v", name, request, got, want)
 			}
@@ -86,9 +81,9 @@ func TestExplainShowsAChangeThatHasNotArrived(t *testing.T) {
 	off.Record.Active = false
 	r.store.put(hash, off)
 	for seconds := range 3 {
-		instance, database := r.explained(t, apikey.Request{})
+		instance, database := r.explained(apikey.Request{})
 		mustBe(t, instance, apikey.Valid, apikey.SourceCache)
-		mustBe(t, database, apikey.Disabled, apikey.SourceDirect)
+		mustBe(t, database, apikey.Disabled, apikey.SourceLinearizable)
 		if instance.Reason != (apikey.Reason{}) || database.Reason.String() != "inactive" {
 			t.Errorf("reasons %q and %q", instance.Reason, database.Reason)
 		}
@@ -98,7 +93,7 @@ func TestExplainShowsAChangeThatHasNotArrived(t *testing.T) {
 		r.clock.advance(time.Second)
 	}
 	r.cache.Apply(&keycache.Change{ID: "d1", Time: 101})
-	instance, _ := r.explained(t, apikey.Request{})
+	instance, _ := r.explained(apikey.Request{})
 	mustBe(t, instance, apikey.Disabled, apikey.SourceFill)
 }
 
@@ -125,7 +120,7 @@ func TestExplainCountsAsNoRequest(t *testing.T) {
 		return sum
 	}
 	for range 3 {
-		if instance, _ := r.explained(t, apikey.Request{}); instance.Code != apikey.Valid {
+		if instance, _ := r.explained(apikey.Request{}); instance.Code != apikey.Valid {
 			t.Fatalf("got %v", instance.Code)
 		}
 	}
@@ -135,8 +130,8 @@ func TestExplainCountsAsNoRequest(t *testing.T) {
 	r.store.mutex.Lock()
 	r.store.err, r.store.linearErr = errors.New("no primary"), errors.New("no primary")
 	r.store.mutex.Unlock()
-	if _, _, err := r.Explain(context.Background(), apikey.HashOf("another-key"), &apikey.Request{}); err == nil {
-		t.Error("no error, although the database does not answer")
+	if instance, database := r.Explain(context.Background(), apikey.HashOf("another-key"), &apikey.Request{}); instance.Code != apikey.Unavailable || database.Code != apikey.Unavailable {
+		t.Errorf("%v and %v, although the database does not answer", instance.Code, database.Code)
 	}
 	if len(used) != 0 || counted() != 0 {
 		t.Errorf("%d uses, %v verdicts and outages are counted", len(used), counted())
@@ -147,15 +142,36 @@ func TestExplainCountsAsNoRequest(t *testing.T) {
 	}
 }
 
-// TestExplainWhenOnlyTheInstanceHasNoAnswer: the database answers, but not within what
-// the instance allows.
-func TestExplainWhenOnlyTheInstanceHasNoAnswer(t *testing.T) {
-	r := newRig(t)
+// TestExplainWhenOnlyOneSideHasAnAnswer: the instance answers from its cache while the
+// database has no majority; and the database answers more reads than the instance may
+// make for requests while its circuit breaker is open.
+func TestExplainWhenOnlyOneSideHasAnAnswer(t *testing.T) {
+	r := live(t)
 	r.store.put(hash, document("u1"))
+	r.validate()
+	r.store.mutex.Lock()
 	r.store.linearErr = errors.New("no majority")
-	instance, database := r.explained(t, apikey.Request{})
+	r.store.mutex.Unlock()
+	instance, database := r.explained(apikey.Request{})
+	mustBe(t, instance, apikey.Valid, apikey.SourceCache)
+	mustBe(t, database, apikey.Unavailable, apikey.SourceNone)
+	if !database.AsOf.IsZero() {
+		t.Errorf("the database as of %v, without an answer", database.AsOf)
+	}
+
+	r.clock.advance(time.Minute) // stale
+	if attempt, ok := r.breaker.begin(); ok {
+		r.breaker.failed(attempt, r.clock.Now())
+	}
+	if _, ok := r.breaker.begin(); !ok { // somebody else tries
+		t.Fatal("no attempt is allowed")
+	}
+	r.store.mutex.Lock()
+	r.store.linearErr = nil
+	r.store.mutex.Unlock()
+	instance, database = r.explained(apikey.Request{})
 	mustBe(t, instance, apikey.Unavailable, apikey.SourceNone)
-	mustBe(t, database, apikey.Valid, apikey.SourceDirect)
+	mustBe(t, database, apikey.Valid, apikey.SourceLinearizable)
 }
 
 // TestTheReasonKnowsWhatIsRequiredOfAllRequests: not only what this one requires.

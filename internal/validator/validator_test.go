@@ -286,6 +286,43 @@ func TestAKeyIsHashedAfterItsPrefix(t *testing.T) {
 	mustBe(t, ask("sk_live_"+text), apikey.Valid, apikey.SourceCache)
 }
 
+// TestRequireBinding: whether the data come from a read or from the cache, a bound key needs
+// a request that names what it is for.
+func TestRequireBinding(t *testing.T) {
+	for _, required := range []bool{false, true} {
+		r := live(t, func(c *Config) { c.RequireBinding = required })
+		bound := document("u1")
+		bound.Record.OrgID, bound.Record.ProjectID = "acme", "p1"
+		r.store.put(hash, bound)
+		unnamed := apikey.Forbidden
+		if !required {
+			unnamed = apikey.Valid
+		}
+		for _, source := range []apikey.Source{apikey.SourceFill, apikey.SourceCache} {
+			request := apikey.Request{}
+			mustBe(t, r.Validate(context.Background(), text, &request), unnamed, source)
+			if request.RequireOrg || request.RequireProject {
+				t.Errorf("the caller's request became %+v", request)
+			}
+		}
+		for _, test := range []struct {
+			request apikey.Request
+			want    apikey.Code
+		}{
+			{apikey.Request{OrgID: "acme", ProjectID: "p1"}, apikey.Valid},
+			{apikey.Request{OrgID: "acme"}, unnamed},
+			{apikey.Request{ProjectID: "p1"}, unnamed},
+			{apikey.Request{OrgID: "emca", ProjectID: "p1"}, apikey.Forbidden},
+			{apikey.Request{RequireOrg: true}, apikey.Forbidden},
+			{apikey.Request{RequireProject: true}, apikey.Forbidden},
+		} {
+			if got := r.Validate(context.Background(), text, &test.request); got.Code != test.want {
+				t.Errorf("RequireBinding %v, %+v: %v, want %v", required, test.request, got.Code, test.want)
+			}
+		}
+	}
+}
+
 func TestAnOutageIsUnavailable(t *testing.T) {
 	noPrimary := errors.New("no primary")
 	for name, r := range map[string]*rig{

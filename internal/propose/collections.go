@@ -1,0 +1,81 @@
+package propose
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+)
+
+// Collection is a collection with its number of documents by its metadata.
+type Collection struct {
+	Name      string
+	Documents int64
+}
+
+// CollectionList is the collections of a database that this user may see.
+type CollectionList struct {
+	names, views []string
+	// Likely are those whose name looks like one of keys, sorted.
+	Likely []Collection
+}
+
+// Collections lists the collections of a database. Views are not among them.
+func Collections(ctx context.Context, db *mongo.Database) (*CollectionList, error) {
+	cursor, err := db.ListCollections(ctx, bson.D{}, options.ListCollections().SetNameOnly(true).SetAuthorizedCollections(true))
+	if err != nil {
+		return nil, fmt.Errorf("listing the collections: %w", err)
+	}
+	var all []struct{ Name, Type string }
+	if err := cursor.All(ctx, &all); err != nil {
+		return nil, fmt.Errorf("listing the collections: %w", err)
+	}
+	list := &CollectionList{}
+	for _, c := range all {
+		if c.Type == "view" {
+			list.views = append(list.views, c.Name)
+		}
+		if c.Type != "collection" || strings.HasPrefix(c.Name, "system.") || strings.HasPrefix(c.Name, "keytail_") {
+			continue
+		}
+		list.names = append(list.names, c.Name)
+		if !namesKeys(c.Name) {
+			continue
+		}
+		n, err := db.Collection(c.Name).EstimatedDocumentCount(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("counting the documents of %s: %w", c.Name, err)
+		}
+		list.Likely = append(list.Likely, Collection{c.Name, n})
+	}
+	slices.SortFunc(list.Likely, func(a, b Collection) int { return strings.Compare(a.Name, b.Name) })
+	return list, nil
+}
+
+func namesKeys(name string) bool {
+	plain := plainName(name)
+	return slices.ContainsFunc([]string{"key", "token", "credential", "secret"}, func(word string) bool { return strings.Contains(plain, word) })
+}
+
+// Exists reports whether there is a collection with this name.
+func (l *CollectionList) Exists(name string) bool { return slices.Contains(l.names, name) }
+
+// IsView reports whether there is a view with this name.
+func (l *CollectionList) IsView(name string) bool { return slices.Contains(l.views, name) }
+
+// Describe names the likely ones, as the end of a sentence that asks for a name.
+// Empty: there are none.
+func (l *CollectionList) Describe() string {
+	var parts []string
+	for _, c := range l.Likely {
+		parts = append(parts, fmt.Sprintf("%s (%d documents)", c.Name, c.Documents))
+	}
+	if parts == nil {
+		return ""
+	}
+	return ", such as " + strings.Join(parts, ", ")
+}
