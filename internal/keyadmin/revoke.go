@@ -203,7 +203,7 @@ func (r *revocation) revokeTogether(ctx context.Context, ids []apikey.DocID) err
 	})
 	var unknown *managedkey.UnknownError
 	if errors.As(err, &unknown) {
-		return fmt.Errorf("%w: %w", managedkey.ErrInterrupted, err)
+		return fmt.Errorf("%w: %w", managedkey.ErrInterrupted, unknown.Cause)
 	}
 	if err != nil {
 		return err
