@@ -99,9 +99,9 @@ func (q *adminQuery) readParameter(name, value string) (problem *callerError) {
 	case paramProject:
 		q.keys.ProjectID, problem = value, checkID(name, value)
 	case paramUnused:
-		q.keys.UnusedFor, problem = readAge(name, value)
+		q.keys.UnusedFor, problem = readPeriod(name, value)
 	case paramExpires:
-		q.keys.ExpiresWithin, problem = readAge(name, value)
+		q.keys.ExpiresWithin, problem = readPeriod(name, value)
 	case paramKeyID:
 		q.keyID, problem = value, checkID(name, value)
 	case paramInactive:
@@ -132,20 +132,20 @@ func readLimit(value string) (int, *callerError) {
 	return limit, nil
 }
 
-// readAge reads a duration of days, such as 14d, or one of Go, such as 336h.
-func readAge(name, value string) (time.Duration, *callerError) {
+// readPeriod reads a duration of days, such as 14d, or one of Go, such as 336h.
+func readPeriod(name, value string) (time.Duration, *callerError) {
 	const day, maxDays = 24 * time.Hour, int(math.MaxInt64 / (24 * time.Hour))
-	age, err := time.ParseDuration(value)
+	period, err := time.ParseDuration(value)
 	if days, found := strings.CutSuffix(value, "d"); found {
 		var n int
 		if n, err = strconv.Atoi(days); n <= maxDays {
-			age = time.Duration(n) * day
+			period = time.Duration(n) * day
 		}
 	}
-	if err != nil || age <= 0 {
+	if err != nil || period <= 0 {
 		return 0, badRequest(name + " must be a duration such as 14d or 336h, more than 0")
 	}
-	return age, nil
+	return period, nil
 }
 
 // readPathID is the id in the path, unescaped once. (Gin would read a + as a

@@ -311,11 +311,11 @@ func TestHEADIsGET(t *testing.T) {
 	}
 }
 
-// TestAgesAreDaysOrHours, as in the command line.
-func TestAgesAreDaysOrHours(t *testing.T) {
+// TestPeriodsAreDaysOrHours, as in the command line.
+func TestPeriodsAreDaysOrHours(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]time.Duration{"14d": 336 * time.Hour, "336h": 336 * time.Hour, "106751d": 106751 * 24 * time.Hour, "1h30m": 90 * time.Minute} {
-		if got, problem := readAge("unused_for", text); problem != nil || got != want {
+		if got, problem := readPeriod("unused_for", text); problem != nil || got != want {
 			t.Errorf("%s: %v, %v, want %v", text, got, problem, want)
 		}
 	}
