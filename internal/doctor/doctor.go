@@ -285,8 +285,8 @@ func summary(s *keystore.Survey) string {
 	if s.Documents == 0 {
 		return "the collection is empty, so the mapping could not be checked"
 	}
-	return fmt.Sprintf("%s in %d surveyed documents, %d in all: %d valid now, %d disabled, %d expired, %d cannot be read as keys",
-		count(s.Keys, "key"), s.Documents, s.Total, s.Keys-s.Inactive-s.Expired, s.Inactive, s.Expired, s.Broken())
+	return fmt.Sprintf("%s in %s, %d in all: %d valid now, %d disabled, %d expired, %d cannot be read as keys",
+		count(s.Keys, "key"), count(s.Documents, "surveyed document"), s.Total, s.Keys-s.Inactive-s.Expired, s.Inactive, s.Expired, s.Broken())
 }
 
 // surveyLines lists what a person looks for: documents that would be DISABLED,

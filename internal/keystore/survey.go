@@ -66,6 +66,8 @@ type Survey struct {
 	Others []string
 
 	schema Schema
+	// hashes is how many documents have a hash that some encoding can read.
+	hashes int
 }
 
 // SurveyGroup counts documents that have something in common.
@@ -189,6 +191,9 @@ func (sv *surveyor) see(raw bson.Raw) {
 	}
 	value := inspectHash(raw.Lookup(sv.found.schema.Hash))
 	sv.hashes = append(sv.hashes, surveyHash{d.Record.KeyID, value})
+	if value.readable != nil {
+		sv.found.hashes++
+	}
 	for _, e := range value.readable {
 		sv.found.Readable[e]++
 	}
