@@ -64,6 +64,10 @@ type Survey struct {
 	// role, in alphabetical order, 30 at most: one of them may be the right name
 	// of a role's field. Nil if each role's field is in some document.
 	Others []string
+	// OffFields are those root fields of a few of the documents that have no role,
+	// are named like a switch, and hold a boolean, a date or null: keytail does not
+	// see it if one of them switches a key off.
+	OffFields []string
 
 	schema Schema
 	// hashes is how many documents have a hash that some encoding can read.
@@ -120,10 +124,7 @@ func (s *Store) SurveyEach(ctx context.Context, limit int, see func(Document)) (
 		return nil, err
 	}
 	found.Total = total
-	if found.lacksFields() {
-		found.Others, err = s.otherFields(ctx)
-	}
-	return found, err
+	return found, s.readOtherFields(ctx, found)
 }
 
 // sample is a Survey that does not know how many documents there are, nor their

@@ -143,10 +143,11 @@ func (s *Survey) otherEncodings() string {
 
 // Warnings returns sentences about what is unusual but does not prevent the
 // start: documents that cannot be read, keys most of which are off, roles whose
-// field is in no document, and implausible dates. Nil: none.
+// field is in no document, switches without a role, and implausible dates. Nil:
+// none.
 func (s *Survey) Warnings() []string {
 	var warnings []string
-	for _, warning := range append([]string{s.warnBroken(), s.usableWarning(), s.missingFieldsWarning()}, s.dateWarnings()...) {
+	for _, warning := range append([]string{s.warnBroken(), s.usableWarning(), s.missingFieldsWarning(), s.offFieldsWarning()}, s.dateWarnings()...) {
 		if warning != "" {
 			warnings = append(warnings, warning)
 		}
@@ -219,4 +220,18 @@ func (s *Survey) missingFieldsWarning() string {
 	}
 	return fmt.Sprintf("%s field %s: if your field has another name, keytail ignores it until you set the name (%s); an empty name means that there is no such field",
 		s.none("has a", "has no"), strings.Join(names, ", "), strings.Join(flags, ", "))
+}
+
+// offFieldsWarning is for a switch that the mapping does not use, because another
+// field was taken or its name is mistyped.
+func (s *Survey) offFieldsWarning() string {
+	if len(s.OffFields) == 0 {
+		return ""
+	}
+	field, them, it := "a field "+s.OffFields[0]+", whose name says", "it", "it"
+	if len(s.OffFields) > 1 {
+		field, them, it = "fields "+strings.Join(s.OffFields, ", ")+", whose names say", "them", "one of them"
+	}
+	return fmt.Sprintf("documents of %s have %s that a key is off, and the mapping does not use %s: a key that only %s switches off is VALID; keytail reads one switch (--map-active), so name the right one, or let your code write that one, too",
+		s.Namespace, field, them, it)
 }
