@@ -294,7 +294,11 @@ func summary(s *keystore.Survey) string {
 func surveyLines(s *keystore.Survey) []string {
 	var lines []string
 	for _, g := range s.Defects {
-		lines = append(lines, fmt.Sprintf("DISABLED: %s in %s", g.What, named(g)))
+		what := "DISABLED: "
+		if g.Unfindable == g.Count {
+			what = "never found: "
+		}
+		lines = append(lines, fmt.Sprintf("%s%s in %s", what, g.What, named(g)))
 	}
 	if len(s.Hashes) > 1 {
 		for _, g := range s.Hashes {

@@ -72,13 +72,18 @@ type Survey struct {
 	schema Schema
 	// hashes is how many documents have a hash that some encoding can read.
 	hashes int
+	// keyIDs is how many documents have the key itself as their _id.
+	keyIDs int
 }
 
 // SurveyGroup counts documents that have something in common.
 type SurveyGroup struct {
 	What  string
 	Count int
-	// IDs names up to 10 of them, by the text of their _id.
+	// Unfindable is how many of them no lookup finds. The others are DISABLED.
+	Unfindable int
+	// IDs names up to 10 of them, by the text of their _id. None is named where
+	// an _id is or could be a key: see forgetIDs.
 	IDs []string
 }
 
@@ -131,6 +136,7 @@ func (s *Store) SurveyEach(ctx context.Context, limit int, see func(Document)) (
 // fields without a role.
 func (s *Store) sample(ctx context.Context, limit int, see func(Document)) (*Survey, error) {
 	sv := newSurveyor(s.Namespace(), s.schema, time.Now(), see)
+	sv.hasher = s.hasher
 	if err := s.readEnds(ctx, limit, s.schema.mappedFields(), sv.see); err != nil {
 		return nil, err
 	}
@@ -141,6 +147,8 @@ func (s *Store) sample(ctx context.Context, limit int, see func(Document)) (*Sur
 type surveyor struct {
 	found Survey
 	now   time.Time
+	// hasher shows whether an _id is the key itself.
+	hasher apikey.Hasher
 	// seen are the documents of the first half.
 	seen map[apikey.DocID]struct{}
 	// each is called with every document, once.
@@ -190,6 +198,11 @@ func (sv *surveyor) see(raw bson.Raw) {
 			sv.found.Fields[i].Types[typeOf(v)]++
 		}
 	}
+	if text, ok := stringOf(raw.Lookup(idField)); ok && d.HasHash {
+		if hash, err := sv.hasher.Parse("", text); err == nil && hash == d.Hash {
+			sv.found.keyIDs++
+		}
+	}
 	value := inspectHash(raw.Lookup(sv.found.schema.Hash))
 	sv.hashes = append(sv.hashes, surveyHash{d.Record.KeyID, value})
 	if value.readable != nil {
@@ -198,7 +211,7 @@ func (sv *surveyor) see(raw bson.Raw) {
 	for _, e := range value.readable {
 		sv.found.Readable[e]++
 	}
-	sv.countRecord(&d.Record)
+	sv.countRecord(&d)
 }
 
 // hasRole reports whether a field has a role.
@@ -206,9 +219,13 @@ func (s Schema) hasRole(name string) bool {
 	return name == idField || slices.ContainsFunc(s.fields(), func(f field) bool { return f.name == name })
 }
 
-func (sv *surveyor) countRecord(r *apikey.Record) {
+func (sv *surveyor) countRecord(d *Document) {
+	r := &d.Record
 	if r.Defect != "" {
 		addToGroup(sv.defects, r.Defect, r.KeyID)
+		if d.Unfindable() {
+			sv.defects[r.Defect].Unfindable++
+		}
 		return
 	}
 	sv.found.Keys++
@@ -252,7 +269,24 @@ func (sv *surveyor) survey() *Survey {
 		addToGroup(groups, what, id)
 	}
 	found.Hashes = sortGroups(groups)
+	if found.Readable[order[0]] == 0 || found.keyIDs > 0 {
+		found.forgetIDs()
+	}
 	return &found
+}
+
+// forgetIDs removes the ids from what is wrong with the documents, because they
+// are the keys, or could be. Where no document has a hash that can be looked up,
+// the mapping is wrong, and ids would say nothing.
+func (s *Survey) forgetIDs() {
+	for _, d := range s.Dates {
+		d.Early.IDs, d.Late.IDs, d.Unreadable.IDs = nil, nil, nil
+	}
+	for _, groups := range [][]SurveyGroup{s.Defects, s.Hashes} {
+		for i := range groups {
+			groups[i].IDs = nil
+		}
+	}
 }
 
 // encodingOrder returns the declared encoding, and then the others, those that

@@ -63,7 +63,7 @@ func TestSurveyCountsAndNames(t *testing.T) {
 			Namespace: f.Namespace(), Documents: 18, Total: 18, Keys: 3, Inactive: 1, Expired: 1,
 			Defects: []SurveyGroup{
 				{What: "scopes is of type string, an array of strings is needed", Count: 12, IDs: ten},
-				{What: "key_hash is not a SHA-256 hash of 64 lower-case hex digits", Count: 2, IDs: []string{"crypt", "upper"}},
+				{What: "key_hash is not a SHA-256 hash of 64 lower-case hex digits", Count: 2, Unfindable: 2, IDs: []string{"crypt", "upper"}},
 				{What: "user_id is null, a string, ObjectId, UUID or integer is needed", Count: 1, IDs: []string{"7"}},
 			},
 			Hashes: []SurveyGroup{
@@ -258,6 +258,36 @@ func TestStartErrorForACollectionWithoutKeys(t *testing.T) {
 		wantSentence(t, err, ErrNoKeys, test.want)
 		wantNoLeak(t, got, err.Error())
 	}
+}
+
+// TestKeysThatAreIDsAreNotShown: neither where the hash is missing, nor where the
+// mapping is right; keytail does not start, because it would log and answer them.
+func TestKeysThatAreIDsAreNotShown(t *testing.T) {
+	t.Parallel()
+	for name, changes := range map[string][]bson.E{
+		"no hash":          {{Key: "key_hash", Value: absent}},
+		"another encoding": {{Key: "key_hash", Value: HashBase64.stored(testHash)}},
+		"a hash":           {{Key: "key_hash", Value: HashHex.stored(apikey.HashOf("sk_live_leak"))}},
+		"a broken key": {
+			{Key: "key_hash", Value: HashHex.stored(apikey.HashOf("sk_live_leak"))},
+			{Key: "scopes", Value: 1}, {Key: "expires_at", Value: bson.DateTime(0)},
+		},
+	} {
+		got := surveyed(t, DefaultSchema(), keyOf(t, "sk_live_leak", changes...), keyOf(t, "good"))
+		if name == "no hash" || name == "another encoding" {
+			got = surveyed(t, DefaultSchema(), keyOf(t, "sk_live_leak", changes...))
+		}
+		err := got.StartError()
+		if err == nil {
+			t.Errorf("%s: it starts", name)
+			continue
+		}
+		wantNoLeak(t, got, append(got.Warnings(), err.Error())...)
+	}
+	good := keyOf(t, "good")
+	key := keyOf(t, "sk_live_leak", bson.E{Key: "key_hash", Value: HashHex.stored(apikey.HashOf("sk_live_leak"))})
+	wantSentence(t, surveyed(t, DefaultSchema(), key, good).StartError(), ErrUnusable,
+		"the _id is the key itself in 1 of the 2 documents read from shop.api_keys", "give each document another _id")
 }
 
 // wantNoLeak: the values in these tests contain "leak", or are the hash.

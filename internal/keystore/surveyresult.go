@@ -34,6 +34,9 @@ func (s *Survey) StartError() error {
 	if err := s.encodingError(); err != nil {
 		return err
 	}
+	if s.keyIDs > 0 {
+		return explained(ErrUnusable, "the _id is the key itself in %s: keytail shows the _id of a key in answers, lists and its log, so give each document another _id", s.some(s.keyIDs))
+	}
 	if err := s.datesError(); err != nil {
 		return err
 	}
@@ -184,7 +187,12 @@ func (s *Survey) reasons() string {
 }
 
 // countAndIDs returns the count, and the ids of the first documents.
-func (g SurveyGroup) countAndIDs() string { return fmt.Sprintf("%d: %s", g.Count, g.ids()) }
+func (g SurveyGroup) countAndIDs() string {
+	if len(g.IDs) == 0 {
+		return fmt.Sprint(g.Count)
+	}
+	return fmt.Sprintf("%d: %s", g.Count, g.ids())
+}
 
 // ids returns the ids of the first documents.
 func (g SurveyGroup) ids() string {
