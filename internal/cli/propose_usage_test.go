@@ -55,11 +55,12 @@ func TestProposeFindsTheCollection(t *testing.T) {
 			t.Errorf("exit code %d, want %d and %q:\n%s%s", code, want, words, stdout, stderr)
 		}
 	}
-	mustRun(exitFailure, "has no collection api_keys: name the one with the keys by --collection\n")
+	mustRun(exitFailure, "has no collection api_keys: name the one with the keys by --collection (this user sees no collection there: is the name of the database right?)\n")
 	documents, _, _ := trialTokens(10)
 	if _, err := db.Collection("orders").InsertOne(t.Context(), bson.D{}); err != nil {
 		t.Fatal(err)
 	}
+	mustRun(exitFailure, "name the one with the keys by --collection; it has orders\n")
 	a.insert(documents)
 	mustRun(exitOK, "no --collection was given: this is customerTokens, the only one of")
 	mustRun(exitOK, "collection: customerTokens\n", "--collection=customerTokens")

@@ -67,15 +67,22 @@ func (l *CollectionList) Exists(name string) bool { return slices.Contains(l.nam
 // IsView reports whether there is a view with this name.
 func (l *CollectionList) IsView(name string) bool { return slices.Contains(l.views, name) }
 
-// Describe names the likely ones, as the end of a sentence that asks for a name.
-// Empty: there are none.
+// Describe names the likely ones, or else the others, as the end of a sentence
+// that asks for a name.
 func (l *CollectionList) Describe() string {
 	var parts []string
 	for _, c := range l.Likely {
-		parts = append(parts, fmt.Sprintf("%s (%d documents)", c.Name, c.Documents))
+		n := fmt.Sprintf("%d documents", c.Documents)
+		if c.Documents == 1 {
+			n = "1 document"
+		}
+		parts = append(parts, fmt.Sprintf("%s (%s)", c.Name, n))
 	}
-	if parts == nil {
-		return ""
+	switch {
+	case parts != nil:
+		return ", such as " + strings.Join(parts, ", ")
+	case len(l.names) == 0:
+		return " (this user sees no collection there: is the name of the database right?)"
 	}
-	return ", such as " + strings.Join(parts, ", ")
+	return "; it has " + enumerate(slices.Sorted(slices.Values(l.names)))
 }

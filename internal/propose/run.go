@@ -47,6 +47,7 @@ func Run(ctx context.Context, cfg Config) (*Proposal, error) {
 	search := &keySearch{keys: cfg.Keys}
 	if cfg.Key != "" {
 		search.attempts = attemptsFor(cfg.Key, cfg.HashSecret)
+		search.quoted = strings.ContainsAny(cfg.Key[:1], "\"'`") && strings.HasSuffix(cfg.Key, cfg.Key[:1])
 	}
 	s, err := read(ctx, cfg.Keys, search.see)
 	if err != nil {
@@ -57,7 +58,7 @@ func Run(ctx context.Context, cfg Config) (*Proposal, error) {
 			return nil, fmt.Errorf("searching for the key: %w", err)
 		}
 	}
-	g := &guesser{sample: s, indexes: x, found: search.usable()}
+	g := &guesser{sample: s, indexes: x, found: search.usable(), keyGiven: cfg.Key != ""}
 	g.proposal = Proposal{
 		Database: cfg.Keys.Database().Name(), Collection: cfg.Keys.Name(),
 		Documents: len(s.documents), Total: s.total, Basis: s.basis(),
@@ -122,7 +123,9 @@ func (p *Proposal) Summary() [][3]string {
 		}
 		forms := make([]string, 0, len(r.Forms))
 		for _, form := range r.Forms {
-			forms = append(forms, form.Value)
+			if form.Key != "map_hash_secret_file" { // a path would make the table wide
+				forms = append(forms, form.Value)
+			}
 		}
 		rows = append(rows, [3]string{r.Name, strings.TrimSpace(field + " " + strings.Join(forms, " ")), shortened(strings.Join(r.Seen[:min(1, len(r.Seen))], ""))})
 	}
