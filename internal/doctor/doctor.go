@@ -302,7 +302,11 @@ func surveyLines(s *keystore.Survey) []string {
 	}
 	if len(s.Hashes) > 1 {
 		for _, g := range s.Hashes {
-			lines = append(lines, fmt.Sprintf("the hash field holds %s in %s", g.What, named(g)))
+			holds := "holds " + g.What
+			if g.What == string(keystore.ShapeMissing) {
+				holds = "is missing or null"
+			}
+			lines = append(lines, fmt.Sprintf("the hash field %s in %s", holds, named(g)))
 		}
 	}
 	absent := false

@@ -61,7 +61,7 @@ type Survey struct {
 	// Dates are the roles with dates that have a field.
 	Dates []*SurveyDates
 	// Others are root fields that a few of the documents have and that have no
-	// role, in alphabetical order, 30 at most: one of them may be the right name
+	// role, in alphabetical order, 30 at most, without names that look like data: one of them may be the right name
 	// of a role's field. Nil if each role's field is in some document.
 	Others []string
 	// OffFields are those root fields of a few of the documents that have no role,

@@ -83,14 +83,14 @@ func (s Schema) addOtherFields(names, off map[string]struct{}, doc bson.Raw) {
 	elements, _ := elements(doc)
 	for _, e := range elements {
 		name := e.Key()
-		if s.hasRole(name) {
+		if s.hasRole(name) || !CanBeFieldName(name) {
 			continue
 		}
 		if len(names) < maxOthers {
-			names[printable(name)] = struct{}{}
+			names[name] = struct{}{}
 		}
 		if len(off) < maxOthers && NameMeansOff(name) && couldSwitch(e.Value()) {
-			off[printable(name)] = struct{}{}
+			off[name] = struct{}{}
 		}
 	}
 }

@@ -71,6 +71,7 @@ func (g *guesser) toggle(r *Role, toggles []toggle, unusable []string) {
 	}
 	for _, field := range unusable {
 		r.Seen = append(r.Seen, fmt.Sprintf("%s also looks like a switch, but is %s, which keytail does not read", field, g.types(field)))
+		g.warn("%s looks like a switch that keytail does not read: a key that only it switches off would be VALID; let the code that writes it write %s, too", field, best.field)
 	}
 }
 

@@ -242,3 +242,15 @@ func TestAnExpiryOfZeroIsSaidOnce(t *testing.T) {
 		t.Errorf("got %q", p.Warnings)
 	}
 }
+
+// TestAnUnreadableSwitchBesideAnotherIsAWarning: nobody can see from the documents
+// whether it alone switches keys off.
+func TestAnUnreadableSwitchBesideAnotherIsAWarning(t *testing.T) {
+	p := guessed(t, ten(without("active", func(int) bson.D {
+		return bson.D{{Key: "status", Value: "active"}, {Key: "revokedAt", Value: nil}}
+	}))...)
+	if got := settings(p, "map_active"); got != "revokedAt no-date" {
+		t.Errorf("got %q", got)
+	}
+	mustSay(t, p, "status looks like a switch that keytail does not read: a key that only it switches off would be VALID; let the code that writes it write revokedAt, too")
+}

@@ -71,6 +71,8 @@ func (k *keySearch) see(raw bson.Raw) {
 			k.other = "its hash is _id: keytail takes the hash from another field, so copy it to one"
 		case ok:
 			k.found = &match{found, name, slices.Clone(raw)}
+		case strings.HasPrefix(other, "the key itself") && name == "_id":
+			k.other = "the _id is the key itself: store its SHA-256 in a field of its own, and give the document another _id, because keytail shows the _id of a key"
 		case other != "":
 			k.other = name + " holds " + other
 		default:

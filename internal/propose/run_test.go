@@ -236,6 +236,7 @@ func TestAKnownKeyThatKeytailCannotUseIsExplained(t *testing.T) {
 			"token holds SHA-512 of the key, and keytail reads SHA-256":                      {knownDocument("token", hex.EncodeToString(long[:])), knownText},
 			"its hash stands in the embedded documents of services: keytail reads fields of": {knownDocument("services", bson.D{{Key: "tokens", Value: bson.A{bson.D{{Key: "hash", Value: hexHash(knownText)}}}}}), knownText},
 			"its hash is _id: keytail takes the hash from another field":                     {bson.D{{Key: "_id", Value: hexHash(knownText)}, {Key: "owner", Value: "u"}, {Key: "active", Value: true}}, knownText},
+			"the _id is the key itself: store its SHA-256 in a field of its own, and give":   {bson.D{{Key: "_id", Value: knownText}, {Key: "owner", Value: "u"}, {Key: "active", Value: true}}, knownText},
 			"its hash covers only what follows character 9, and what precedes that looks":    {knownDocument("token", hexHash(uuid[9:])), uuid},
 			"verdict is MALFORMED, and VALID was expected: this is not a key: its checksum":  {knownDocument("token", hexHash(badChecksum)), badChecksum},
 			"verdict is DISABLED, and VALID was expected: active says that it is off":        {append(knownDocument("token", hexHash(knownText))[:3], bson.E{Key: "active", Value: false}), knownText},
