@@ -125,3 +125,12 @@ func TestAnUnreachableServerIsAFailure(t *testing.T) {
 		t.Errorf("exit code %d, %s%s", code, stdout, stderr)
 	}
 }
+
+// TestProposeSaysWhatToDoAboutTheDatabase, as the checks of doctor do: it is the first
+// command of a team.
+func TestProposeSaysWhatToDoAboutTheDatabase(t *testing.T) {
+	code, stdout, stderr := finish(t, Deps{Stdin: strings.NewReader("")}, "doctor", "--propose", unreachable)
+	if want := "failed because no primary answered: check the hosts in the connection string"; code != exitFailure || stdout != "" || !strings.Contains(stderr, want) {
+		t.Errorf("exit code %d, %s%s", code, stdout, stderr)
+	}
+}

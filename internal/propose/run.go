@@ -9,6 +9,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo"
 
 	"github.com/keytail/keytail/internal/apikey"
+	"github.com/keytail/keytail/internal/keystore"
 )
 
 // Config is what to look at. Keys is required.
@@ -42,7 +43,7 @@ func Run(ctx context.Context, cfg Config) (*Proposal, error) {
 	cfg.setDefaults()
 	x, err := readIndexes(ctx, cfg.Keys)
 	if err != nil {
-		return nil, fmt.Errorf("listing the indexes: %w", err)
+		return nil, keystore.Explain(cfg.Keys.Database().Name(), "listing the indexes of "+cfg.Keys.Name(), err)
 	}
 	search := &keySearch{keys: cfg.Keys}
 	if cfg.Key != "" {
@@ -51,11 +52,11 @@ func Run(ctx context.Context, cfg Config) (*Proposal, error) {
 	}
 	s, err := read(ctx, cfg.Keys, search.see)
 	if err != nil {
-		return nil, fmt.Errorf("reading documents: %w", err)
+		return nil, keystore.Explain(cfg.Keys.Database().Name(), "reading documents of "+cfg.Keys.Name(), err)
 	}
 	if cfg.Key != "" && search.found == nil && len(s.documents) > 0 {
 		if err := search.search(ctx, s, &x); err != nil {
-			return nil, fmt.Errorf("searching for the key: %w", err)
+			return nil, keystore.Explain(cfg.Keys.Database().Name(), "searching for the key in "+cfg.Keys.Name(), err)
 		}
 	}
 	g := &guesser{sample: s, indexes: x, found: search.usable(), keyGiven: cfg.Key != ""}
