@@ -270,7 +270,8 @@ func TestKeysThatAreIDsAreNotShown(t *testing.T) {
 		"a hash":           {{Key: "key_hash", Value: HashHex.stored(apikey.HashOf("sk_live_leak"))}},
 		"a broken key": {
 			{Key: "key_hash", Value: HashHex.stored(apikey.HashOf("sk_live_leak"))},
-			{Key: "scopes", Value: 1}, {Key: "expires_at", Value: bson.DateTime(0)},
+			{Key: "scopes", Value: 1},
+			{Key: "expires_at", Value: bson.DateTime(0)},
 		},
 	} {
 		got := surveyed(t, DefaultSchema(), keyOf(t, "sk_live_leak", changes...), keyOf(t, "good"))
