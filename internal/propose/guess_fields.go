@@ -8,7 +8,7 @@ import (
 	"github.com/keytail/keytail/internal/keystore"
 )
 
-// timeForms are the forms of an expiry, with what a plausible one shows.
+// timeForms are the forms of an expiry, with what a value in that form shows.
 var timeForms = map[keystore.ExpiresForm]trait{
 	keystore.ExpiresDate: isTime, keystore.ExpiresUnix: isSeconds, keystore.ExpiresUnixMilli: isMillis,
 }
@@ -28,7 +28,7 @@ func (g *guesser) expiry() Role {
 	if form != keystore.ExpiresDate {
 		r.Forms = []Setting{{"map_expires_form", string(form)}}
 	}
-	r.Seen = append(r.Seen, fmt.Sprintf("%s between the years 2000 and 2200 %s", expiryText[form], g.inDocuments(n)))
+	r.Seen = append(r.Seen, plausible(form)+" "+g.inDocuments(n))
 	g.otherTimes(&r, form, best.present.sum()-n.sum())
 	r.Seen = append(r.Seen, g.alternatives(others)...)
 	return r
@@ -36,6 +36,14 @@ func (g *guesser) expiry() Role {
 
 var expiryText = map[keystore.ExpiresForm]string{
 	keystore.ExpiresDate: "a date", keystore.ExpiresUnix: "seconds since 1970", keystore.ExpiresUnixMilli: "milliseconds since 1970",
+}
+
+// plausible describes the values that fit a form: a date is one, however far it is.
+func plausible(form keystore.ExpiresForm) string {
+	if form == keystore.ExpiresDate {
+		return expiryText[form]
+	}
+	return expiryText[form] + " between the years 2000 and 2200"
 }
 
 // otherTimes tells of values that are none of this form.
@@ -52,7 +60,7 @@ func (g *guesser) otherTimes(r *Role, form keystore.ExpiresForm, others int) {
 		return
 	}
 	r.Seen = append(r.Seen, fmt.Sprintf("another time, or something else, in %s; the field is %s", documents(others), g.types(r.Field)))
-	g.warn("%s does not hold %s between the years 2000 and 2200 in %s: such keys would be EXPIRED or DISABLED, or expire at another time than you expect", r.Field, expiryText[form], documents(others))
+	g.warn("%s does not hold %s in %s: such keys would be EXPIRED or DISABLED, or expire at another time than you expect", r.Field, plausible(form), documents(others))
 }
 
 // unreadableOrAbsent is for a role whose absence makes keys valid for more.
