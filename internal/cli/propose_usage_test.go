@@ -55,11 +55,12 @@ func TestProposeFindsTheCollection(t *testing.T) {
 			t.Errorf("exit code %d, want %d and %q:\n%s%s", code, want, words, stdout, stderr)
 		}
 	}
-	mustRun(exitFailure, "has no collection api_keys: name the one with the keys by --collection\n")
+	mustRun(exitFailure, "has no collection api_keys: name the one with the keys by --collection (this user sees no collection there: is the name of the database right?)\n")
 	documents, _, _ := trialTokens(10)
 	if _, err := db.Collection("orders").InsertOne(t.Context(), bson.D{}); err != nil {
 		t.Fatal(err)
 	}
+	mustRun(exitFailure, "name the one with the keys by --collection; it has orders\n")
 	a.insert(documents)
 	mustRun(exitOK, "no --collection was given: this is customerTokens, the only one of")
 	mustRun(exitOK, "collection: customerTokens\n", "--collection=customerTokens")
@@ -121,6 +122,15 @@ func TestAnUnreachableServerIsAFailure(t *testing.T) {
 	code, stdout, stderr := finish(t, Deps{Stdin: strings.NewReader("")}, "doctor", "--propose",
 		"--mongodb-uri=mongodb://root:hunter2@127.0.0.1:1/keys?serverSelectionTimeoutMS=1000")
 	if code != exitFailure || stdout != "" || strings.Contains(stderr, "hunter2") {
+		t.Errorf("exit code %d, %s%s", code, stdout, stderr)
+	}
+}
+
+// TestProposeSaysWhatToDoAboutTheDatabase, as the checks of doctor do: it is the first
+// command of a team.
+func TestProposeSaysWhatToDoAboutTheDatabase(t *testing.T) {
+	code, stdout, stderr := finish(t, Deps{Stdin: strings.NewReader("")}, "doctor", "--propose", unreachable)
+	if want := "failed because no primary answered: check the hosts in the connection string"; code != exitFailure || stdout != "" || !strings.Contains(stderr, want) {
 		t.Errorf("exit code %d, %s%s", code, stdout, stderr)
 	}
 }

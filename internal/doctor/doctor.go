@@ -285,8 +285,8 @@ func summary(s *keystore.Survey) string {
 	if s.Documents == 0 {
 		return "the collection is empty, so the mapping could not be checked"
 	}
-	return fmt.Sprintf("%s in %d surveyed documents, %d in all: %d valid now, %d disabled, %d expired, %d cannot be read as keys",
-		count(s.Keys, "key"), s.Documents, s.Total, s.Keys-s.Inactive-s.Expired, s.Inactive, s.Expired, s.Broken())
+	return fmt.Sprintf("%s in %s, %d in all: %d valid now, %d disabled, %d expired, %d cannot be read as keys",
+		count(s.Keys, "key"), count(s.Documents, "surveyed document"), s.Total, s.Keys-s.Inactive-s.Expired, s.Inactive, s.Expired, s.Broken())
 }
 
 // surveyLines lists what a person looks for: documents that would be DISABLED,
@@ -294,11 +294,19 @@ func summary(s *keystore.Survey) string {
 func surveyLines(s *keystore.Survey) []string {
 	var lines []string
 	for _, g := range s.Defects {
-		lines = append(lines, fmt.Sprintf("DISABLED: %s in %s", g.What, named(g)))
+		what := "DISABLED: "
+		if g.Unfindable == g.Count {
+			what = "never found: "
+		}
+		lines = append(lines, fmt.Sprintf("%s%s in %s", what, g.What, named(g)))
 	}
 	if len(s.Hashes) > 1 {
 		for _, g := range s.Hashes {
-			lines = append(lines, fmt.Sprintf("the hash field holds %s in %s", g.What, named(g)))
+			holds := "holds " + g.What
+			if g.What == string(keystore.ShapeMissing) {
+				holds = "is missing or null"
+			}
+			lines = append(lines, fmt.Sprintf("the hash field %s in %s", holds, named(g)))
 		}
 	}
 	absent := false

@@ -62,7 +62,7 @@
 //     surveyresult.go, surveyusable.go and surveydates.go: its errors and
 //     warnings
 //   - activename.go: the check that the switch's name fits its form; offname.go:
-//     which names mean "off"
+//     which names mean "off"; fieldname.go: which names are no data
 //   - indexwatch.go: the IndexWatch, which checks at intervals that the unique
 //     index exists
 package keystore

@@ -104,15 +104,17 @@ func hasCode(err error, codes ...int) bool {
 // otherwise understands.
 func NotAllowed(err error) bool { return hasCode(err, codeUnauthorized, codeAtlas) }
 
-// explain adds to the driver's error a sentence with what to do, if it is
+func (s *Store) explain(doing string, err error) error { return Explain(s.database.Name(), doing, err) }
+
+// Explain adds to the driver's error a sentence with what to do, if it is
 // an error that an operator can correct. doing is what failed, as in "reading
 // a key".
-func (s *Store) explain(doing string, err error) error {
+func Explain(database, doing string, err error) error {
 	switch {
 	case isCredentials(err):
 		return &explainedError{"MongoDB rejects the user name or password: check them in the connection string, and check authSource, the database that stores the user", ErrCredentials, err}
 	case hasCode(err, codeUnauthorized):
-		return &explainedError{fmt.Sprintf("%s is not allowed: grant the user of the connection string the role read on database %q, or readWrite for --ensure-schema (docs/deploy.md lists the minimum under Privileges)", doing, s.database.Name()), ErrUnauthorized, err}
+		return &explainedError{fmt.Sprintf("%s is not allowed: grant the user of the connection string the role read on database %q, or readWrite for --ensure-schema (docs/deploy.md lists the minimum under Privileges)", doing, database), ErrUnauthorized, err}
 	case isUnreachable(err):
 		return &explainedError{fmt.Sprintf("%s failed because no primary answered: check the hosts in the connection string, and that the replica set has a primary", doing), ErrUnreachable, err}
 	}

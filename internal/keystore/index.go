@@ -150,8 +150,8 @@ func (s *Store) createIndex(ctx context.Context) error {
 	if hasCode(err, codeDuplicateKey) {
 		// The server's message contains the hash, which does not help and is
 		// secret
-		return explained(ErrNoUniqueIndex, "%s cannot have a unique index on %s because documents share a value of it (or several lack it): remove all but one of each",
-			s.Namespace(), s.schema.Hash)
+		return explained(ErrNoUniqueIndex, "%s cannot have a unique index on %s because documents share a value of it, or several lack it: remove all but one of those that share it; if some have no hash, or null, remove the null and create a sparse index with db.getCollection(%q).createIndex({%q: 1}, {unique: true, sparse: true})",
+			s.Namespace(), s.schema.Hash, s.schema.Collection, s.schema.Hash)
 	}
 	if err != nil {
 		return s.explain("creating the unique index on "+s.schema.Hash+" of "+s.Namespace(), err)

@@ -70,6 +70,8 @@ func (s *Store) checkDocuments(ctx context.Context) error {
 	if err := found.StartError(); err != nil {
 		return err
 	}
+	// Whole documents may be large: what is not read in time gives no warning
+	_ = s.readOtherFields(brief, found)
 	for _, warning := range found.Warnings() {
 		s.logger.Warn(warning)
 	}

@@ -185,7 +185,7 @@ func TestEnsureReportsDuplicates(t *testing.T) {
 			}
 		}
 		err := p.Prepare(testContext(t), true)
-		wantSentence(t, err, ErrNoUniqueIndex, "share a value")
+		wantSentence(t, err, ErrNoUniqueIndex, "share a value", "sparse: true")
 		if strings.Contains(err.Error(), testHash.Hex()) {
 			t.Errorf("the hash is in the error: %v", err)
 		}

@@ -61,18 +61,29 @@ type Survey struct {
 	// Dates are the roles with dates that have a field.
 	Dates []*SurveyDates
 	// Others are root fields that a few of the documents have and that have no
-	// role, in alphabetical order, 30 at most: one of them may be the right name
+	// role, in alphabetical order, 30 at most, without names that look like data: one of them may be the right name
 	// of a role's field. Nil if each role's field is in some document.
 	Others []string
+	// OffFields are those root fields of a few of the documents that have no role,
+	// are named like a switch, and hold a boolean, a date or null: keytail does not
+	// see it if one of them switches a key off.
+	OffFields []string
 
 	schema Schema
+	// hashes is how many documents have a hash that some encoding can read.
+	hashes int
+	// keyIDs is how many documents have the key itself as their _id.
+	keyIDs int
 }
 
 // SurveyGroup counts documents that have something in common.
 type SurveyGroup struct {
 	What  string
 	Count int
-	// IDs names up to 10 of them, by the text of their _id.
+	// Unfindable is how many of them no lookup finds. The others are DISABLED.
+	Unfindable int
+	// IDs names up to 10 of them, by the text of their _id. None is named where
+	// an _id is or could be a key: see forgetIDs.
 	IDs []string
 }
 
@@ -118,16 +129,14 @@ func (s *Store) SurveyEach(ctx context.Context, limit int, see func(Document)) (
 		return nil, err
 	}
 	found.Total = total
-	if found.lacksFields() {
-		found.Others, err = s.otherFields(ctx)
-	}
-	return found, err
+	return found, s.readOtherFields(ctx, found)
 }
 
 // sample is a Survey that does not know how many documents there are, nor their
 // fields without a role.
 func (s *Store) sample(ctx context.Context, limit int, see func(Document)) (*Survey, error) {
 	sv := newSurveyor(s.Namespace(), s.schema, time.Now(), see)
+	sv.hasher = s.hasher
 	if err := s.readEnds(ctx, limit, s.schema.mappedFields(), sv.see); err != nil {
 		return nil, err
 	}
@@ -138,6 +147,8 @@ func (s *Store) sample(ctx context.Context, limit int, see func(Document)) (*Sur
 type surveyor struct {
 	found Survey
 	now   time.Time
+	// hasher shows whether an _id is the key itself.
+	hasher apikey.Hasher
 	// seen are the documents of the first half.
 	seen map[apikey.DocID]struct{}
 	// each is called with every document, once.
@@ -187,12 +198,20 @@ func (sv *surveyor) see(raw bson.Raw) {
 			sv.found.Fields[i].Types[typeOf(v)]++
 		}
 	}
+	if text, ok := stringOf(raw.Lookup(idField)); ok && d.HasHash {
+		if hash, err := sv.hasher.Parse("", text); err == nil && hash == d.Hash {
+			sv.found.keyIDs++
+		}
+	}
 	value := inspectHash(raw.Lookup(sv.found.schema.Hash))
 	sv.hashes = append(sv.hashes, surveyHash{d.Record.KeyID, value})
+	if value.readable != nil {
+		sv.found.hashes++
+	}
 	for _, e := range value.readable {
 		sv.found.Readable[e]++
 	}
-	sv.countRecord(&d.Record)
+	sv.countRecord(&d)
 }
 
 // hasRole reports whether a field has a role.
@@ -200,9 +219,13 @@ func (s Schema) hasRole(name string) bool {
 	return name == idField || slices.ContainsFunc(s.fields(), func(f field) bool { return f.name == name })
 }
 
-func (sv *surveyor) countRecord(r *apikey.Record) {
+func (sv *surveyor) countRecord(d *Document) {
+	r := &d.Record
 	if r.Defect != "" {
 		addToGroup(sv.defects, r.Defect, r.KeyID)
+		if d.Unfindable() {
+			sv.defects[r.Defect].Unfindable++
+		}
 		return
 	}
 	sv.found.Keys++
@@ -246,7 +269,24 @@ func (sv *surveyor) survey() *Survey {
 		addToGroup(groups, what, id)
 	}
 	found.Hashes = sortGroups(groups)
+	if found.Readable[order[0]] == 0 || found.keyIDs > 0 {
+		found.forgetIDs()
+	}
 	return &found
+}
+
+// forgetIDs removes the ids from what is wrong with the documents, because they
+// are the keys, or could be. Where no document has a hash that can be looked up,
+// the mapping is wrong, and ids would say nothing.
+func (s *Survey) forgetIDs() {
+	for _, d := range s.Dates {
+		d.Early.IDs, d.Late.IDs, d.Unreadable.IDs = nil, nil, nil
+	}
+	for _, groups := range [][]SurveyGroup{s.Defects, s.Hashes} {
+		for i := range groups {
+			groups[i].IDs = nil
+		}
+	}
 }
 
 // encodingOrder returns the declared encoding, and then the others, those that

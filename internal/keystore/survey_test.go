@@ -63,7 +63,7 @@ func TestSurveyCountsAndNames(t *testing.T) {
 			Namespace: f.Namespace(), Documents: 18, Total: 18, Keys: 3, Inactive: 1, Expired: 1,
 			Defects: []SurveyGroup{
 				{What: "scopes is of type string, an array of strings is needed", Count: 12, IDs: ten},
-				{What: "key_hash is not a SHA-256 hash of 64 lower-case hex digits", Count: 2, IDs: []string{"crypt", "upper"}},
+				{What: "key_hash is not a SHA-256 hash of 64 lower-case hex digits", Count: 2, Unfindable: 2, IDs: []string{"crypt", "upper"}},
 				{What: "user_id is null, a string, ObjectId, UUID or integer is needed", Count: 1, IDs: []string{"7"}},
 			},
 			Hashes: []SurveyGroup{
@@ -189,6 +189,28 @@ func TestTheDeclaredEncodingComesFirst(t *testing.T) {
 	}
 }
 
+// TestAnEncodingThatReadsOnlySomeHashesIsRefused if another one reads all: with
+// base64url for base64 three of four keys would never be found.
+func TestAnEncodingThatReadsOnlySomeHashesIsRefused(t *testing.T) {
+	t.Parallel()
+	var docs []bson.Raw
+	for i := range 60 {
+		docs = append(docs, keyOf(t, i, bson.E{Key: "key_hash", Value: HashBase64.stored(apikey.HashOf(fmt.Sprint(i)))}))
+	}
+	url := in(func(s *Schema) { s.HashEncoding = HashBase64URL })
+	wantSentence(t, surveyed(t, url, docs...).StartError(), ErrUnusable,
+		"of the 60 hashes in key_hash in the 60 documents read from shop.api_keys can be read as base64url, and all as base64: set --map-hash-encoding=base64")
+	wantSentence(t, surveyed(t, url, append(docs, keyOf(t, "broken", bson.E{Key: "key_hash", Value: "leak"}))...).StartError(), ErrUnusable,
+		"of the 60 hashes in key_hash in the 61 documents")
+	// Two generations: no encoding reads all
+	for i := range 20 {
+		docs = append(docs, keyOf(t, fmt.Sprint("new ", i), bson.E{Key: "key_hash", Value: HashBase64URL.stored(apikey.HashOf(fmt.Sprint("new ", i)))}))
+	}
+	if err := surveyed(t, url, docs...).StartError(); err != nil {
+		t.Errorf("two generations: %v", err)
+	}
+}
+
 func TestStartErrorForACollectionWithoutKeys(t *testing.T) {
 	t.Parallel()
 	hash := func(value any) []bson.Raw {
@@ -214,13 +236,14 @@ func TestStartErrorForACollectionWithoutKeys(t *testing.T) {
 		"base64":  {hash(HashBase64URLRaw.stored(testHash)), "set --map-hash-encoding=base64url-raw"},
 		"unclear": {hash(HashBase64.stored(sameInBoth)), "set --map-hash-encoding=base64 or base64url"},
 		"mixture": {append(hash("$2b$10$leak"), keyOf(t, 1, bson.E{Key: "key_hash", Value: upper})), "2 hold bcrypt"},
-		"gaps":    {append(hash(nil), keyOf(t, 1, bson.E{Key: "key_hash", Value: upper})), "1 hold a hash in another encoding"},
+		"gaps":    {append(hash(nil), keyOf(t, 1, bson.E{Key: "key_hash", Value: upper})), "1 holds a hash in another encoding"},
+		"one":     {hash("$2b$10$leak")[:1], "the only document read from shop.api_keys does not have a SHA-256 hash of 64 lower-case hex digits in key_hash: it holds bcrypt hashes"},
 		"number":  {hash(int32(1)), "name the field of the hash with --map-hash, or store a SHA-256 hash there"},
 		"no hash": {hash(absent), "none of the 2 documents read from shop.api_keys has a field key_hash (the hash, --map-hash): name the field that they have"},
 		"nulls":   {hash(nil), "has a field key_hash (the hash, --map-hash)"},
 		"no user, no switch": {
 			[]bson.Raw{keyOf(t, 1, bson.E{Key: "user_id", Value: absent}, bson.E{Key: "is_active", Value: absent})},
-			"has a field is_active (the active switch, --map-active) or user_id (the user id, --map-user-id)",
+			"the only document read from shop.api_keys has no field is_active (the active switch, --map-active) or user_id (the user id, --map-user-id): name the field that it has",
 		},
 		"some user": {[]bson.Raw{keyOf(t, 1, bson.E{Key: "user_id", Value: absent}), keyOf(t, 2)}, ""},
 	} {
@@ -235,6 +258,37 @@ func TestStartErrorForACollectionWithoutKeys(t *testing.T) {
 		wantSentence(t, err, ErrNoKeys, test.want)
 		wantNoLeak(t, got, err.Error())
 	}
+}
+
+// TestKeysThatAreIDsAreNotShown: neither where the hash is missing, nor where the
+// mapping is right; keytail does not start, because it would log and answer them.
+func TestKeysThatAreIDsAreNotShown(t *testing.T) {
+	t.Parallel()
+	for name, changes := range map[string][]bson.E{
+		"no hash":          {{Key: "key_hash", Value: absent}},
+		"another encoding": {{Key: "key_hash", Value: HashBase64.stored(testHash)}},
+		"a hash":           {{Key: "key_hash", Value: HashHex.stored(apikey.HashOf("sk_live_leak"))}},
+		"a broken key": {
+			{Key: "key_hash", Value: HashHex.stored(apikey.HashOf("sk_live_leak"))},
+			{Key: "scopes", Value: 1},
+			{Key: "expires_at", Value: bson.DateTime(0)},
+		},
+	} {
+		got := surveyed(t, DefaultSchema(), keyOf(t, "sk_live_leak", changes...), keyOf(t, "good"))
+		if name == "no hash" || name == "another encoding" {
+			got = surveyed(t, DefaultSchema(), keyOf(t, "sk_live_leak", changes...))
+		}
+		err := got.StartError()
+		if err == nil {
+			t.Errorf("%s: it starts", name)
+			continue
+		}
+		wantNoLeak(t, got, append(got.Warnings(), err.Error())...)
+	}
+	good := keyOf(t, "good")
+	key := keyOf(t, "sk_live_leak", bson.E{Key: "key_hash", Value: HashHex.stored(apikey.HashOf("sk_live_leak"))})
+	wantSentence(t, surveyed(t, DefaultSchema(), key, good).StartError(), ErrUnusable,
+		"the _id is the key itself in 1 of the 2 documents read from shop.api_keys", "give each document another _id")
 }
 
 // wantNoLeak: the values in these tests contain "leak", or are the hash.
@@ -292,14 +346,14 @@ func TestSurveyWarnsOfFieldsThatNoDocumentHas(t *testing.T) {
 		want   string // empty: none
 	}{
 		"all there":         {func(*Schema) {}, ""},
-		"expiry":            {func(s *Schema) { s.ExpiresAt = "expiresAt" }, "none of the 1 documents read from shop.api_keys has a field expiresAt: if your field has another name, keytail ignores it until you set the name (--map-expires-at); an empty name means that there is no such field"},
+		"expiry":            {func(s *Schema) { s.ExpiresAt = "expiresAt" }, "the only document read from shop.api_keys has no field expiresAt: if your field has another name, keytail ignores it until you set the name (--map-expires-at); an empty name means that there is no such field"},
 		"no expiry":         {func(s *Schema) { s.ExpiresAt = "" }, ""},
-		"two":               {func(s *Schema) { s.OrgID, s.AllowedIPs = "o", "i" }, "has a field o, i: "},
-		"negated":           {func(s *Schema) { s.Active, s.ActiveForm = "disabled", ActiveNegated }, "has a field disabled: "},
+		"two":               {func(s *Schema) { s.OrgID, s.AllowedIPs = "o", "i" }, "has no field o, i: "},
+		"negated":           {func(s *Schema) { s.Active, s.ActiveForm = "disabled", ActiveNegated }, "has no field disabled: "},
 		"no date":           {func(s *Schema) { s.Active, s.ActiveForm = "revoked_at", ActiveNoDate }, "(--map-active)"},
 		"always":            {func(s *Schema) { s.Active, s.ActiveForm = "", ActiveAlways }, ""},
 		"scopes":            {func(*Schema) {}, ""},
-		"scopes by default": {func(s *Schema) { s.DefaultScopes = []string{"a"} }, "has a field scopes: "},
+		"scopes by default": {func(s *Schema) { s.DefaultScopes = []string{"a"} }, "has no field scopes: "},
 		"name":              {func(s *Schema) { s.Name = "label" }, ""},
 	} {
 		s := in(test.change)

@@ -110,8 +110,12 @@ func (s *Survey) datesError() error {
 		if !d.decides || better == "" || d.Present*wrongFormFrom < s.Documents {
 			continue
 		}
-		return explained(ErrUnusable, "none of the %d values of %s (%s) in the %s is a plausible date as --map-expires-form=%s (%s), and %d are as %s: set --map-expires-form=%s, or correct these documents",
-			d.Present, d.Field, d.Role, s.sampleText(), d.Form, d.counts(), d.Plausible[better], better, better)
+		none, others := fmt.Sprintf("none of the %d values of %s (%s) in the %s is", d.Present, d.Field, d.Role, s.sampleText()), fmt.Sprintf("%d are", d.Plausible[better])
+		if d.Present == 1 {
+			none, others = fmt.Sprintf("the only value of %s (%s) in the %s is not", d.Field, d.Role, s.sampleText()), "it is"
+		}
+		return explained(ErrUnusable, "%s a plausible date as --map-expires-form=%s (%s), and %s as %s: set --map-expires-form=%s, or correct these documents",
+			none, d.Form, d.counts(), others, better, better)
 	}
 	return nil
 }
@@ -143,8 +147,8 @@ func (s *Survey) dateWarnings() []string {
 			{"cannot be read as " + string(d.Form), d.otherForm(), d.Unreadable},
 		} {
 			if kind.Count > 0 && kind.advice != "" {
-				warnings = append(warnings, fmt.Sprintf("%s in %s %s in %d of the %s (%s): %s",
-					d.Role, d.Field, kind.what, kind.Count, s.sampleText(), kind.ids(), kind.advice))
+				warnings = append(warnings, fmt.Sprintf("%s in %s %s in %s (%s): %s",
+					d.Role, d.Field, kind.what, s.some(kind.Count), kind.ids(), kind.advice))
 			}
 		}
 	}

@@ -65,21 +65,36 @@ func (s Schema) mappedFields() bson.D {
 	return projection
 }
 
-// otherFields reads the names of root fields that have no role, from a few
+// readOtherFields reads the names of root fields that have no role, from a few
 // documents.
-func (s *Store) otherFields(ctx context.Context) ([]string, error) {
-	names := map[string]struct{}{}
-	err := s.readEnds(ctx, othersFrom, bson.D{}, func(doc bson.Raw) { s.schema.addOtherFields(names, doc) })
-	return slices.Sorted(maps.Keys(names)), err
+func (s *Store) readOtherFields(ctx context.Context, found *Survey) error {
+	names, off := map[string]struct{}{}, map[string]struct{}{}
+	err := s.readEnds(ctx, othersFrom, bson.D{}, func(doc bson.Raw) { s.schema.addOtherFields(names, off, doc) })
+	found.OffFields = slices.Sorted(maps.Keys(off))
+	if found.lacksFields() {
+		found.Others = slices.Sorted(maps.Keys(names))
+	}
+	return err
 }
 
 // addOtherFields adds the names of a document's root fields that have no role,
-// up to maxOthers.
-func (s Schema) addOtherFields(names map[string]struct{}, doc bson.Raw) {
+// up to maxOthers, and of those that could be a switch.
+func (s Schema) addOtherFields(names, off map[string]struct{}, doc bson.Raw) {
 	elements, _ := elements(doc)
 	for _, e := range elements {
-		if name := e.Key(); len(names) < maxOthers && !s.hasRole(name) {
-			names[printable(name)] = struct{}{}
+		name := e.Key()
+		if s.hasRole(name) || !CanBeFieldName(name) {
+			continue
+		}
+		if len(names) < maxOthers {
+			names[name] = struct{}{}
+		}
+		if len(off) < maxOthers && NameMeansOff(name) && couldSwitch(e.Value()) {
+			off[name] = struct{}{}
 		}
 	}
+}
+
+func couldSwitch(v bson.RawValue) bool {
+	return v.Type == bson.TypeBoolean || v.Type == bson.TypeDateTime || v.Type == bson.TypeNull
 }

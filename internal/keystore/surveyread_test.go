@@ -3,10 +3,14 @@ package keystore
 import (
 	"bytes"
 	"fmt"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/keytail/keytail/internal/mongotest"
 )
@@ -56,6 +60,31 @@ func TestSurveyOfLargeDocumentsIsLimited(t *testing.T) {
 		}
 		if diff := cmp.Diff([]string{"0", "1", "2", "11", "10", "9"}, ids); diff != "" {
 			t.Error(diff)
+		}
+	})
+}
+
+// TestASwitchWithoutARoleIsAWarning, also at start: a key that it alone switches off
+// would be VALID.
+func TestASwitchWithoutARoleIsAWarning(t *testing.T) {
+	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
+		p, log := storeOf(t, s,
+			keyOf(t, "a", bson.E{Key: "revoked", Value: false}, bson.E{Key: "revokedBy", Value: "ann"}, bson.E{Key: "revoked_sk_live_4Fa8leak1X9leak0q", Value: true}, bson.E{Key: "expires_at", Value: nil}, bson.E{Key: "blocked", Value: bson.A{}}),
+			keyOf(t, "b", bson.E{Key: "deletedAt", Value: nil}))
+		p.index(t, bson.D{{Key: "key_hash", Value: 1}}, options.Index().SetUnique(true))
+		if err := p.Prepare(testContext(t), false); err != nil {
+			t.Fatal(err)
+		}
+		want := "documents of " + p.Namespace() + " have fields deletedAt, revoked, whose names say that a key is off, and the mapping does not use them: a key that only one of them switches off is VALID"
+		found, err := p.Survey(testContext(t), 0)
+		if err != nil || !slices.ContainsFunc(found.Warnings(), func(w string) bool { return strings.HasPrefix(w, want) }) {
+			t.Errorf("the survey warns %q, %v", found.Warnings(), err)
+		}
+		if others := fmt.Sprint(found.Others); strings.Contains(others, "leak") || !strings.Contains(others, "revokedBy") {
+			t.Errorf("the fields without a role are %s", others)
+		}
+		if !slices.ContainsFunc(log.All(), func(e observer.LoggedEntry) bool { return strings.HasPrefix(e.Message, want) }) {
+			t.Errorf("the log at start has %v", log.All())
 		}
 	})
 }

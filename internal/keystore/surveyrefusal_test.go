@@ -222,8 +222,8 @@ func TestImplausibleDates(t *testing.T) {
 		warn string // empty: none
 	}{
 		"plausible":                        {ExpiresUnix, key(field, now.Unix(), int32(now.Unix()), nil, absent), "", ""},
-		"seconds as milliseconds":          {ExpiresUnixMilli, key(field, now.Unix(), nil), "none of the 1 values of expires_at (the expiry) in the 2 documents read from shop.api_keys is a plausible date as --map-expires-form=unix-ms (before the year 2000 in 1: expires_at0), and 1 are as unix: set --map-expires-form=unix", "1 of the 1 values are plausible as --map-expires-form=unix, and 0 as unix-ms"},
-		"milliseconds as seconds":          {ExpiresUnix, key(field, now.UnixMilli(), nil), "(unreadable in 1: expires_at0), and 1 are as unix-ms", "cannot be read as "},
+		"seconds as milliseconds":          {ExpiresUnixMilli, key(field, now.Unix(), nil), "the only value of expires_at (the expiry) in the 2 documents read from shop.api_keys is not a plausible date as --map-expires-form=unix-ms (before the year 2000 in 1: expires_at0), and it is as unix: set --map-expires-form=unix", "1 of the 1 values are plausible as --map-expires-form=unix, and 0 as unix-ms"},
+		"milliseconds as seconds":          {ExpiresUnix, key(field, now.UnixMilli(), nil), "(unreadable in 1: expires_at0), and it is as unix-ms", "cannot be read as "},
 		"old milliseconds as seconds":      {ExpiresUnix, key(field, int64(200e9), int64(3e11)), "", "is after the year 2200 in 1 of the 2 documents read from shop.api_keys (expires_at0): these keys practically never expire"},
 		"a number as a date":               {"", key(field, now.Unix(), now.Unix(), nil), "and 2 are as unix: set --map-expires-form=unix", "cannot be read as "},
 		"milliseconds as a date":           {"", key(field, now.UnixMilli()), "set --map-expires-form=unix-ms", "cannot be read as "},
@@ -241,8 +241,8 @@ func TestImplausibleDates(t *testing.T) {
 		"the year 9999 in ms":              {ExpiresUnixMilli, key(field, int64(never)*1000), "", "if that is what the date means, nothing is wrong"},
 		"31 December 1999":                 {"", append(key(field, time.Date(1999, 12, 31, 23, 59, 59, 0, time.UTC)), keyOf(t, 1)), "", "before the year 2000 in 1"},
 		"1 January 2000 and 2200":          {"", key(field, time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC), time.Date(2200, 12, 31, 0, 0, 0, 0, time.UTC)), "", ""},
-		"1 January 2201":                   {"", key(field, latestPlausible), "", "after the year 2200 in 1"},
-		"seconds as a creation date":       {"", key("created_at", time.UnixMilli(now.Unix())), "", "the creation time in created_at is before the year 2000 in 1 of the 1 documents read from shop.api_keys (created_at0): probably seconds"},
+		"1 January 2201":                   {"", key(field, latestPlausible), "", "after the year 2200 in the only document"},
+		"seconds as a creation date":       {"", key("created_at", time.UnixMilli(now.Unix())), "", "the creation time in created_at is before the year 2000 in the only document read from shop.api_keys (created_at0): probably seconds"},
 		"a number as a creation date":      {"", key("created_at", now.Unix()), "", ""},
 		"a date of last use in the future": {"", key("last_used", time.Unix(now.UnixMilli(), 0)), "", "the last use in last_used is after the year 2200"},
 	} {

@@ -29,7 +29,13 @@ func (s *Survey) StartError() error {
 		return err
 	}
 	if s.Readable[s.schema.HashEncoding.orDefault()] == 0 {
-		return explained(ErrNoKeys, "none of the %s has %s %s in %s: %s", s.sampleText(), s.schema.aHash(), s.schema.HashEncoding.description(), s.schema.Hash, s.hashAdvice())
+		return explained(ErrNoKeys, "%s %s %s in %s: %s", s.none("has", "does not have"), s.schema.aHash(), s.schema.HashEncoding.description(), s.schema.Hash, s.hashAdvice())
+	}
+	if err := s.encodingError(); err != nil {
+		return err
+	}
+	if s.keyIDs > 0 {
+		return explained(ErrUnusable, "the _id is the key itself in %s: keytail shows the _id of a key in answers, lists and its log, so give each document another _id", s.some(s.keyIDs))
 	}
 	if err := s.datesError(); err != nil {
 		return err
@@ -52,12 +58,54 @@ func (s *Survey) missingFieldsError() error {
 	if names == nil {
 		return nil
 	}
-	return explained(ErrNoKeys, "none of the %s has a field %s: name the field that they have", s.sampleText(), strings.Join(names, " or "))
+	they := "they have"
+	if s.Documents == 1 {
+		they = "it has"
+	}
+	return explained(ErrNoKeys, "%s field %s: name the field that %s", s.none("has a", "has no"), strings.Join(names, " or "), they)
 }
 
-// sampleText describes the documents of the survey, to follow "of the".
+// encodingError is for a hash that another encoding can read in all documents,
+// and the declared one in some: most base64 texts have a character that base64url
+// does not have, so with the wrong one of the two most keys are never found.
+func (s *Survey) encodingError() error {
+	declared := s.schema.HashEncoding.orDefault()
+	if s.Readable[declared] == s.hashes {
+		return nil
+	}
+	for _, e := range HashEncodings() {
+		if s.Readable[e] == s.hashes {
+			return explained(ErrUnusable, "only %d of the %d hashes in %s in the %s can be read as %s, and all as %s: set --map-hash-encoding=%s",
+				s.Readable[declared], s.hashes, s.schema.Hash, s.sampleText(), declared, e, e)
+		}
+	}
+	return nil
+}
+
+// sampleText describes the documents of the survey, to follow "of the" or "in
+// the".
 func (s *Survey) sampleText() string {
+	if s.Documents == 1 {
+		return "only document read from " + s.Namespace
+	}
 	return fmt.Sprintf("%d documents read from %s", s.Documents, s.Namespace)
+}
+
+// none begins a sentence about all documents: that none of them does something, or
+// that the only one does not.
+func (s *Survey) none(does, doesNot string) string {
+	if s.Documents == 1 {
+		return "the " + s.sampleText() + " " + doesNot
+	}
+	return "none of the " + s.sampleText() + " " + does
+}
+
+// some begins a sentence about n of the documents.
+func (s *Survey) some(n int) string {
+	if s.Documents == 1 {
+		return "the " + s.sampleText()
+	}
+	return fmt.Sprintf("%d of the %s", n, s.sampleText())
 }
 
 // hashAdvice describes what the hash field contains most often, and what to do
@@ -68,6 +116,12 @@ func (s *Survey) hashAdvice() string {
 		most = s.Hashes[1]
 	}
 	has := fmt.Sprintf("%d hold ", most.Count)
+	switch {
+	case s.Documents == 1:
+		has = "it holds "
+	case most.Count == 1:
+		has = "1 holds "
+	}
 	switch shape := Shape(most.What); shape {
 	case ShapeBcrypt, ShapeArgon2, ShapeSalted, ShapePlain:
 		return has + shape.Advice(s.schema.hashName())
@@ -92,10 +146,11 @@ func (s *Survey) otherEncodings() string {
 
 // Warnings returns sentences about what is unusual but does not prevent the
 // start: documents that cannot be read, keys most of which are off, roles whose
-// field is in no document, and implausible dates. Nil: none.
+// field is in no document, switches without a role, and implausible dates. Nil:
+// none.
 func (s *Survey) Warnings() []string {
 	var warnings []string
-	for _, warning := range append([]string{s.warnBroken(), s.usableWarning(), s.missingFieldsWarning()}, s.dateWarnings()...) {
+	for _, warning := range append([]string{s.warnBroken(), s.usableWarning(), s.missingFieldsWarning(), s.offFieldsWarning()}, s.dateWarnings()...) {
 		if warning != "" {
 			warnings = append(warnings, warning)
 		}
@@ -107,8 +162,11 @@ func (s *Survey) warnBroken() string {
 	if s.Broken() == 0 {
 		return ""
 	}
-	text := fmt.Sprintf("%d of the %s cannot be read as keys, so they are DISABLED, or never found if the hash is the reason: %s",
-		s.Broken(), s.sampleText(), s.reasons())
+	what := "cannot be read as keys, so they are DISABLED"
+	if s.Broken() == 1 {
+		what = "cannot be read as a key, so it is DISABLED"
+	}
+	text := fmt.Sprintf("%s %s, or never found if the hash is the reason: %s", s.some(s.Broken()), what, s.reasons())
 	if len(s.Hashes) > 1 {
 		text += "; " + s.schema.Hash + " holds " + s.hashContents()
 	}
@@ -129,7 +187,12 @@ func (s *Survey) reasons() string {
 }
 
 // countAndIDs returns the count, and the ids of the first documents.
-func (g SurveyGroup) countAndIDs() string { return fmt.Sprintf("%d: %s", g.Count, g.ids()) }
+func (g SurveyGroup) countAndIDs() string {
+	if len(g.IDs) == 0 {
+		return fmt.Sprint(g.Count)
+	}
+	return fmt.Sprintf("%d: %s", g.Count, g.ids())
+}
 
 // ids returns the ids of the first documents.
 func (g SurveyGroup) ids() string {
@@ -163,6 +226,20 @@ func (s *Survey) missingFieldsWarning() string {
 	if s.Documents == 0 || names == nil {
 		return ""
 	}
-	return fmt.Sprintf("none of the %s has a field %s: if your field has another name, keytail ignores it until you set the name (%s); an empty name means that there is no such field",
-		s.sampleText(), strings.Join(names, ", "), strings.Join(flags, ", "))
+	return fmt.Sprintf("%s field %s: if your field has another name, keytail ignores it until you set the name (%s); an empty name means that there is no such field",
+		s.none("has a", "has no"), strings.Join(names, ", "), strings.Join(flags, ", "))
+}
+
+// offFieldsWarning is for a switch that the mapping does not use, because another
+// field was taken or its name is mistyped.
+func (s *Survey) offFieldsWarning() string {
+	if len(s.OffFields) == 0 {
+		return ""
+	}
+	field, them, it := "a field "+s.OffFields[0]+", whose name says", "it", "it"
+	if len(s.OffFields) > 1 {
+		field, them, it = "fields "+strings.Join(s.OffFields, ", ")+", whose names say", "them", "one of them"
+	}
+	return fmt.Sprintf("documents of %s have %s that a key is off, and the mapping does not use %s: a key that only %s switches off is VALID; keytail reads one switch (--map-active), so name the right one, or let your code write that one, too",
+		s.Namespace, field, them, it)
 }

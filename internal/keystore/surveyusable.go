@@ -13,7 +13,7 @@ func (s *Survey) unreadableError() error {
 	if s.Keys > 0 {
 		return nil
 	}
-	return explained(ErrNoKeys, "none of the %s can be read as a key: %s: correct the mapping or the documents %s", s.sampleText(), s.reasons(), seeAdopt)
+	return explained(ErrNoKeys, "%s be read as a key: %s: correct the mapping or the documents %s", s.none("can", "cannot"), s.reasons(), seeAdopt)
 }
 
 // unusableError is for a sample in which no key can be used now, unless the
@@ -35,8 +35,8 @@ func (s *Survey) unusableError() error {
 	if confirm == nil {
 		return nil
 	}
-	return explained(ErrUnusable, "none of the %s can be used now: %s. If that is wrong, set %s; if it is right, start with %s %s",
-		s.sampleText(), s.unusableCounts(), strings.Join(try, ", or "), strings.Join(confirm, " and "), seeAdopt)
+	return explained(ErrUnusable, "%s be used now: %s. If that is wrong, set %s; if it is right, start with %s %s",
+		s.none("can", "cannot"), s.unusableCounts(), strings.Join(try, ", or "), strings.Join(confirm, " and "), seeAdopt)
 }
 
 // unusableCounts says why keys cannot be used, and which setting decides that.
@@ -61,7 +61,7 @@ func (s *Survey) usableWarning() string {
 	case s.Keys == 0:
 		return ""
 	case s.Usable() == 0:
-		return fmt.Sprintf("none of the %s can be used now: %s", s.sampleText(), s.unusableCounts())
+		return fmt.Sprintf("%s be used now: %s", s.none("can", "cannot"), s.unusableCounts())
 	case 2*s.Inactive > s.Keys:
 		return fmt.Sprintf("most keys are off: %d of %d in the %s (%s, --map-active-form=%s); if that is wrong, revoked keys are valid: set another form",
 			s.Inactive, s.Keys, s.sampleText(), s.schema.Active, s.schema.ActiveForm.orDefault())

@@ -9,6 +9,8 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
+
+	"github.com/keytail/keytail/internal/keystore"
 )
 
 // Collection is a collection with its number of documents by its metadata.
@@ -28,11 +30,11 @@ type CollectionList struct {
 func Collections(ctx context.Context, db *mongo.Database) (*CollectionList, error) {
 	cursor, err := db.ListCollections(ctx, bson.D{}, options.ListCollections().SetNameOnly(true).SetAuthorizedCollections(true))
 	if err != nil {
-		return nil, fmt.Errorf("listing the collections: %w", err)
+		return nil, keystore.Explain(db.Name(), "listing the collections of "+db.Name(), err)
 	}
 	var all []struct{ Name, Type string }
 	if err := cursor.All(ctx, &all); err != nil {
-		return nil, fmt.Errorf("listing the collections: %w", err)
+		return nil, keystore.Explain(db.Name(), "listing the collections of "+db.Name(), err)
 	}
 	list := &CollectionList{}
 	for _, c := range all {
@@ -48,7 +50,7 @@ func Collections(ctx context.Context, db *mongo.Database) (*CollectionList, erro
 		}
 		n, err := db.Collection(c.Name).EstimatedDocumentCount(ctx)
 		if err != nil {
-			return nil, fmt.Errorf("counting the documents of %s: %w", c.Name, err)
+			return nil, keystore.Explain(db.Name(), "counting the documents of "+c.Name, err)
 		}
 		list.Likely = append(list.Likely, Collection{c.Name, n})
 	}
@@ -67,15 +69,22 @@ func (l *CollectionList) Exists(name string) bool { return slices.Contains(l.nam
 // IsView reports whether there is a view with this name.
 func (l *CollectionList) IsView(name string) bool { return slices.Contains(l.views, name) }
 
-// Describe names the likely ones, as the end of a sentence that asks for a name.
-// Empty: there are none.
+// Describe names the likely ones, or else the others, as the end of a sentence
+// that asks for a name.
 func (l *CollectionList) Describe() string {
 	var parts []string
 	for _, c := range l.Likely {
-		parts = append(parts, fmt.Sprintf("%s (%d documents)", c.Name, c.Documents))
+		n := fmt.Sprintf("%d documents", c.Documents)
+		if c.Documents == 1 {
+			n = "1 document"
+		}
+		parts = append(parts, fmt.Sprintf("%s (%s)", c.Name, n))
 	}
-	if parts == nil {
-		return ""
+	switch {
+	case parts != nil:
+		return ", such as " + strings.Join(parts, ", ")
+	case len(l.names) == 0:
+		return " (this user sees no collection there: is the name of the database right?)"
 	}
-	return ", such as " + strings.Join(parts, ", ")
+	return "; it has " + enumerate(slices.Sorted(slices.Values(l.names)))
 }

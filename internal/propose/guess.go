@@ -12,7 +12,9 @@ type guesser struct {
 	*sample
 	indexes indexes
 	// found is where the hash of the known key stands. Nil: not known.
-	found    *match
+	found *match
+	// keyGiven: a known key was looked for.
+	keyGiven bool
 	taken    map[string]bool
 	proposal Proposal
 }

@@ -28,11 +28,7 @@ func (g *guesser) expiry() Role {
 	if form != keystore.ExpiresDate {
 		r.Forms = []Setting{{"map_expires_form", string(form)}}
 	}
-	plausible := " between the years 2000 and 2200"
-	if form == keystore.ExpiresDate {
-		plausible = ""
-	}
-	r.Seen = append(r.Seen, fmt.Sprintf("%s%s %s", expiryText[form], plausible, g.inDocuments(n)))
+	r.Seen = append(r.Seen, plausible(form)+" "+g.inDocuments(n))
 	g.otherTimes(&r, form, best.present.sum()-n.sum())
 	r.Seen = append(r.Seen, g.alternatives(others)...)
 	return r
@@ -42,16 +38,29 @@ var expiryText = map[keystore.ExpiresForm]string{
 	keystore.ExpiresDate: "a date", keystore.ExpiresUnix: "seconds since 1970", keystore.ExpiresUnixMilli: "milliseconds since 1970",
 }
 
+// plausible describes the values that fit a form: a date is one, however far it is.
+func plausible(form keystore.ExpiresForm) string {
+	if form == keystore.ExpiresDate {
+		return expiryText[form]
+	}
+	return expiryText[form] + " between the years 2000 and 2200"
+}
+
 // otherTimes tells of values that are none of this form.
 func (g *guesser) otherTimes(r *Role, form keystore.ExpiresForm, others int) {
 	if others == 0 {
 		return
 	}
-	r.Seen = append(r.Seen, fmt.Sprintf("something else in %s: %s", documents(others), g.types(r.Field)))
-	g.warn("%s holds something else than %s in %s: such keys would be EXPIRED, DISABLED or expire at another time than you expect", r.Field, expiryText[form], documents(others))
-	if zeros := g.count(r.Field, func(v *value) bool { return v.is(isZero) }); zeros.sum() > 0 {
-		g.warn("%s is 0 in %s: keytail reads 0 as 1970, so these keys would be EXPIRED; remove the field, or set null, for keys that never expire", r.Field, documents(zeros.sum()))
+	if zeros := g.count(r.Field, func(v *value) bool { return v.is(isZero) }).sum(); zeros > 0 {
+		r.Seen = append(r.Seen, "0 in "+documents(zeros))
+		g.warn("%s is 0 in %s: keytail reads 0 as 1970, so these keys would be EXPIRED; remove the field, or set null, for keys that never expire", r.Field, documents(zeros))
+		others -= zeros
 	}
+	if others <= 0 {
+		return
+	}
+	r.Seen = append(r.Seen, fmt.Sprintf("another time, or something else, in %s; the field is %s", documents(others), g.types(r.Field)))
+	g.warn("%s does not hold %s in %s: such keys would be EXPIRED or DISABLED, or expire at another time than you expect", r.Field, plausible(form), documents(others))
 }
 
 // unreadableOrAbsent is for a role whose absence makes keys valid for more.

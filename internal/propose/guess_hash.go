@@ -31,9 +31,17 @@ func (g *guesser) hash() Role {
 	r.Seen = append(r.Seen, fmt.Sprintf("%s of 32 bytes %s%s; %s", encoding, g.inDocuments(n), g.repeated(best.field), g.indexes.describe(best.field)))
 	g.otherEncodings(&r, encoding)
 	g.otherGenerations(&r, best, others)
-	r.Seen = append(r.Seen, "what was hashed, and by which algorithm, cannot be seen: give a known key (--key-file) to find out")
+	r.Seen = append(r.Seen, g.hashUnknown())
 	g.salt(&r)
 	return r
+}
+
+// hashUnknown is for hashes of which none was made from a known key.
+func (g *guesser) hashUnknown() string {
+	if g.keyGiven {
+		return "the known key was not found, so this may be another field, or another kind of hash: without a known key that is found, expect that every key is NOT_FOUND"
+	}
+	return "what was hashed, and by which algorithm, cannot be seen: give a known key (--key-file) to find out"
 }
 
 // knownHash is the field in which the hash of the known key stands.
@@ -94,8 +102,10 @@ func (g *guesser) repeats(field string) int {
 }
 
 func (g *guesser) repeated(field string) string {
-	switch n := g.repeats(field); n {
-	case 0:
+	switch n := g.repeats(field); {
+	case n == 0 && g.size().sum() == 1:
+		return ""
+	case n == 0:
 		return ", no two alike"
 	default:
 		g.warn("%s has a value in %s that another document has, too: two documents for one hash make the key DISABLED, and a unique index cannot be created", field, documents(n))

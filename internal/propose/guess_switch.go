@@ -61,7 +61,7 @@ func (g *guesser) toggle(r *Role, toggles []toggle, unusable []string) {
 		r.Forms = []Setting{{"map_active_form", string(best.form)}}
 	}
 	off := g.count(best.field, best.off)
-	r.Seen = append(r.Seen, fmt.Sprintf("%s; off %s", g.toggleText(best), g.inDocuments(off)))
+	r.Seen = append(r.Seen, g.toggleText(best)+"; "+g.offIn(off))
 	if best.form == keystore.ActiveBoolean && best.fits.sum() < g.size().sum() {
 		g.warn("%s is missing or no boolean in %s: these keys would be DISABLED", best.field, documents(g.size().sum()-best.fits.sum()))
 	}
@@ -71,7 +71,16 @@ func (g *guesser) toggle(r *Role, toggles []toggle, unusable []string) {
 	}
 	for _, field := range unusable {
 		r.Seen = append(r.Seen, fmt.Sprintf("%s also looks like a switch, but is %s, which keytail does not read", field, g.types(field)))
+		g.warn("%s looks like a switch that keytail does not read: a key that only it switches off would be VALID; let the code that writes it write %s, too", field, best.field)
 	}
+}
+
+// offIn says how many keys are off.
+func (g *guesser) offIn(off share) string {
+	if off.sum() == 0 && g.size().sum() == 1 {
+		return "on in it"
+	}
+	return "off " + g.inDocuments(off)
 }
 
 func (g *guesser) toggleText(t toggle) string {
@@ -96,8 +105,12 @@ func (g *guesser) contradiction(r *Role, best, other toggle) {
 		return
 	}
 	r.Status = Undecided
-	r.Seen = append(r.Seen, fmt.Sprintf("%s are off by %s and on by %s %s: keytail reads one field, so they would be VALID; let the code that writes %s write %s, too",
-		documents(n.sum()), other.field, best.field, g.parts(n), other.field, best.field))
+	are, they := "are", "they"
+	if n.sum() == 1 {
+		are, they = "is", "it"
+	}
+	r.Seen = append(r.Seen, fmt.Sprintf("%s %s off by %s and on by %s %s: keytail reads one field, so %s would be VALID; let the code that writes %s write %s, too",
+		documents(n.sum()), are, other.field, best.field, g.parts(n), they, other.field, best.field))
 }
 
 // toggles are the fields that are named like a switch, the best first, and those

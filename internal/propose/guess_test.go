@@ -190,7 +190,7 @@ func TestGenerationsAreProposedWithTheirShares(t *testing.T) {
 	if got := settings(p, "map_expires_at"); got != "expiresAt unix" {
 		t.Errorf("got %q", got)
 	}
-	mustSay(t, p, "expiresAt holds something else than seconds since 1970 in 5 documents")
+	mustSay(t, p, "expiresAt does not hold seconds since 1970 between the years 2000 and 2200 in 5 documents")
 }
 
 // TestAMissingUserIsSaid: each key needs one.
@@ -218,4 +218,41 @@ func TestSaltedAndPlainKeysAreNamed(t *testing.T) {
 			t.Errorf("a value is shown:\n%s", said(p))
 		}
 	}
+}
+
+// TestSentencesAboutOneDocument have a verb in the singular.
+func TestSentencesAboutOneDocument(t *testing.T) {
+	p := guessed(t, bson.D{{Key: "token", Value: hexHash(knownText)}, {Key: "owner", Value: "u"}, {Key: "active", Value: true}})
+	mustSay(t, p, "hex of 32 bytes in the only document read; ", "true means on; a boolean in the only document read; on in it")
+	if strings.Contains(said(p), "alike") {
+		t.Errorf("two documents:\n%s", said(p))
+	}
+	p = guessed(t, ten(func(i int) bson.D { return bson.D{{Key: "active", Value: true}, {Key: "revoked", Value: i == 3}} })...)
+	mustSay(t, p, "1 document is off by revoked and on by active (1 of the 5 oldest, 0 of the 5 newest): keytail reads one field, so it would be VALID")
+}
+
+// TestAnExpiryOfZeroIsSaidOnce, and not as something else than a time.
+func TestAnExpiryOfZeroIsSaidOnce(t *testing.T) {
+	p := guessed(t, ten(func(i int) bson.D {
+		if i%2 == 0 {
+			return bson.D{{Key: "expiresAt", Value: int64(0)}}
+		}
+		return bson.D{{Key: "expiresAt", Value: when.Unix()}}
+	})...)
+	mustSay(t, p, "0 in 5 documents", "expiresAt is 0 in 5 documents")
+	if len(p.Warnings) != 1 {
+		t.Errorf("got %q", p.Warnings)
+	}
+}
+
+// TestAnUnreadableSwitchBesideAnotherIsAWarning: nobody can see from the documents
+// whether it alone switches keys off.
+func TestAnUnreadableSwitchBesideAnotherIsAWarning(t *testing.T) {
+	p := guessed(t, ten(without("active", func(int) bson.D {
+		return bson.D{{Key: "status", Value: "active"}, {Key: "revokedAt", Value: nil}}
+	}))...)
+	if got := settings(p, "map_active"); got != "revokedAt no-date" {
+		t.Errorf("got %q", got)
+	}
+	mustSay(t, p, "status looks like a switch that keytail does not read: a key that only it switches off would be VALID; let the code that writes it write revokedAt, too")
 }

@@ -50,6 +50,8 @@ type keySearch struct {
 	other string
 	// nested is the path of the hash if it is not in a field of the root.
 	nested string
+	// quoted: the text begins and ends with the same quotation mark.
+	quoted bool
 	// everywhere are the fields in which the whole collection was searched,
 	// sampled those in which only the documents read were.
 	everywhere, sampled []string
@@ -69,6 +71,8 @@ func (k *keySearch) see(raw bson.Raw) {
 			k.other = "its hash is _id: keytail takes the hash from another field, so copy it to one"
 		case ok:
 			k.found = &match{found, name, slices.Clone(raw)}
+		case strings.HasPrefix(other, "the key itself") && name == "_id":
+			k.other = "the _id is the key itself: store its SHA-256 in a field of its own, and give the document another _id, because keytail shows the _id of a key"
 		case other != "":
 			k.other = name + " holds " + other
 		default:
@@ -182,6 +186,12 @@ func (k *keySearch) notFound(known *Known, s *sample, hmac bool) {
 	if !hmac {
 		known.say("HMAC-SHA256 was not tried: it needs --map-hash-secret-file.")
 	}
+	if hmac {
+		known.say("HMAC-SHA256 was tried with the secret in --map-hash-secret-file: is it the right one, as the bytes that your program uses (not as hex, base64 or in quotes)?")
+	}
+	if k.quoted {
+		known.say("The key begins and ends with a quotation mark: if that is not a part of it, leave it out.")
+	}
 	known.say("Is it a key of this collection? A salted hash (bcrypt, argon2) is never found.")
 }
 
@@ -207,9 +217,18 @@ func (m *match) decide(cfg Config, schema keystore.Schema) (apikey.Code, string)
 	case !r.Active:
 		return code, ": " + schema.Active + " says that it is off"
 	case code == apikey.Expired:
-		return code, ": " + schema.ExpiresAt + " is " + cfg.Now.Sub(r.ExpiresAt).Round(time.Hour).String() + " ago"
+		return code, ": " + schema.ExpiresAt + " was " + ago(cfg.Now.Sub(r.ExpiresAt)) + " ago"
 	}
 	return code, ""
+}
+
+// ago describes how long ago something was, in days if it was not today.
+func ago(d time.Duration) string {
+	const day = 24 * time.Hour
+	if days := int(d / day); days > 0 {
+		return plural(days, "day")
+	}
+	return d.Round(time.Second).String()
 }
 
 func enumerate(list []string) string {

@@ -119,10 +119,11 @@ func TestAKnownKeyThatKeytailCannotUseIsExplained(t *testing.T) {
 			"token holds SHA-512 of the key, and keytail reads SHA-256":                      {knownDocument("token", hex.EncodeToString(long[:])), knownText},
 			"its hash stands in the embedded documents of services: keytail reads fields of": {knownDocument("services", bson.D{{Key: "tokens", Value: bson.A{bson.D{{Key: "hash", Value: hexHash(knownText)}}}}}), knownText},
 			"its hash is _id: keytail takes the hash from another field":                     {bson.D{{Key: "_id", Value: hexHash(knownText)}, {Key: "owner", Value: "u"}, {Key: "active", Value: true}}, knownText},
+			"the _id is the key itself: store its SHA-256 in a field of its own, and give":   {bson.D{{Key: "_id", Value: knownText}, {Key: "owner", Value: "u"}, {Key: "active", Value: true}}, knownText},
 			"its hash covers only what follows character 9, and what precedes that looks":    {knownDocument("token", hexHash(uuid[9:])), uuid},
 			"verdict is MALFORMED, and VALID was expected: this is not a key: its checksum":  {knownDocument("token", hexHash(badChecksum)), badChecksum},
 			"verdict is DISABLED, and VALID was expected: active says that it is off":        {append(knownDocument("token", hexHash(knownText))[:3], bson.E{Key: "active", Value: false}), knownText},
-			"verdict is EXPIRED, and VALID was expected: expires is 48h0m0s ago":             {append(knownDocument("token", hexHash(knownText)), bson.E{Key: "expires", Value: when.Add(-48 * time.Hour)}), knownText},
+			"verdict is EXPIRED, and VALID was expected: expires was 2 days ago":             {append(knownDocument("token", hexHash(knownText)), bson.E{Key: "expires", Value: when.Add(-48 * time.Hour)}), knownText},
 		} {
 			t.Run(words, func(t *testing.T) {
 				p := run(t, Config{Keys: collection(t, server, c.document), Key: c.key, Now: when})
@@ -198,4 +199,20 @@ func TestAQueryHasHashesOnly(t *testing.T) {
 			t.Error("a query has the key")
 		}
 	}
+}
+
+// TestAKeyThatIsNotFound: the operator hears what else could be wrong, and that the
+// hashes may not be those of the keys.
+func TestAKeyThatIsNotFound(t *testing.T) {
+	mongotest.Each(t, func(t *testing.T, server *mongotest.Server) {
+		keys := collection(t, server, knownDocument("token", hexHash("another key")))
+		p := run(t, Config{Keys: keys, Key: `"` + knownText + `"`, HashSecret: []byte("a secret of some bytes"), HashSecretFile: "pepper"})
+		mustSay(t, p, "the known key was not found, so this may be another field, or another kind of hash",
+			"The key begins and ends with a quotation mark", "HMAC-SHA256 was tried with the secret in --map-hash-secret-file: is it the right one")
+		mustNotShowTheKey(t, p)
+		p = run(t, Config{Keys: keys, Key: knownText})
+		if said := said(p); p.OK() || strings.Contains(said, "quotation") || strings.Contains(said, "was tried with the secret") || strings.Contains(said, "give a known key") {
+			t.Errorf("OK %v:\n%s", p.OK(), said)
+		}
+	})
 }

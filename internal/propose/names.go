@@ -1,36 +1,19 @@
 package propose
 
 import (
-	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/keytail/keytail/internal/keystore"
 )
 
-// identifier is what a program calls a field: letters, with digits in one place at
-// most. A document can also be keyed by data, which must not be shown.
-var identifier = regexp.MustCompile(`^[A-Za-z_][A-Za-z_-]*[0-9]{0,3}[A-Za-z_-]*$`)
-
 const (
-	// maxName is the longest name, in bytes, and maxCapitals how many capitals one
-	// with small letters has.
-	maxName     = 40
-	maxCapitals = 6
 	// minShared is how many documents have a field that a program writes.
 	minShared = 2
 )
 
 // nameable reports whether a name can be that of a field and not data.
-func nameable(name string) bool {
-	capitals := len(strings.Map(func(r rune) rune {
-		if r < 'A' || r > 'Z' {
-			return -1
-		}
-		return r
-	}, name))
-	return len(name) <= maxName && identifier.MatchString(name) && (capitals <= maxCapitals || name == strings.ToUpper(name))
-}
+func nameable(name string) bool { return keystore.CanBeFieldName(name) }
 
 // names is a role's list of names, the most likely first, in lower case and
 // without separators.

@@ -9,6 +9,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo"
 
 	"github.com/keytail/keytail/internal/apikey"
+	"github.com/keytail/keytail/internal/keystore"
 )
 
 // Config is what to look at. Keys is required.
@@ -42,22 +43,23 @@ func Run(ctx context.Context, cfg Config) (*Proposal, error) {
 	cfg.setDefaults()
 	x, err := readIndexes(ctx, cfg.Keys)
 	if err != nil {
-		return nil, fmt.Errorf("listing the indexes: %w", err)
+		return nil, keystore.Explain(cfg.Keys.Database().Name(), "listing the indexes of "+cfg.Keys.Name(), err)
 	}
 	search := &keySearch{keys: cfg.Keys}
 	if cfg.Key != "" {
 		search.attempts = attemptsFor(cfg.Key, cfg.HashSecret)
+		search.quoted = strings.ContainsAny(cfg.Key[:1], "\"'`") && strings.HasSuffix(cfg.Key, cfg.Key[:1])
 	}
 	s, err := read(ctx, cfg.Keys, search.see)
 	if err != nil {
-		return nil, fmt.Errorf("reading documents: %w", err)
+		return nil, keystore.Explain(cfg.Keys.Database().Name(), "reading documents of "+cfg.Keys.Name(), err)
 	}
 	if cfg.Key != "" && search.found == nil && len(s.documents) > 0 {
 		if err := search.search(ctx, s, &x); err != nil {
-			return nil, fmt.Errorf("searching for the key: %w", err)
+			return nil, keystore.Explain(cfg.Keys.Database().Name(), "searching for the key in "+cfg.Keys.Name(), err)
 		}
 	}
-	g := &guesser{sample: s, indexes: x, found: search.usable()}
+	g := &guesser{sample: s, indexes: x, found: search.usable(), keyGiven: cfg.Key != ""}
 	g.proposal = Proposal{
 		Database: cfg.Keys.Database().Name(), Collection: cfg.Keys.Name(),
 		Documents: len(s.documents), Total: s.total, Basis: s.basis(),
@@ -122,7 +124,9 @@ func (p *Proposal) Summary() [][3]string {
 		}
 		forms := make([]string, 0, len(r.Forms))
 		for _, form := range r.Forms {
-			forms = append(forms, form.Value)
+			if form.Key != "map_hash_secret_file" { // a path would make the table wide
+				forms = append(forms, form.Value)
+			}
 		}
 		rows = append(rows, [3]string{r.Name, strings.TrimSpace(field + " " + strings.Join(forms, " ")), shortened(strings.Join(r.Seen[:min(1, len(r.Seen))], ""))})
 	}

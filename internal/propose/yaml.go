@@ -29,7 +29,7 @@ func (p *Proposal) YAML() string {
 	f.absent(absent)
 	if len(p.Warnings) > 0 {
 		f.b.WriteString("\n")
-		f.comment("To be decided by a person:")
+		f.comment("Warnings:")
 		for _, warning := range p.Warnings {
 			f.comment("- " + warning + ".")
 		}
