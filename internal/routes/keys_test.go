@@ -269,6 +269,46 @@ func TestEachErrorHasItsStatus(t *testing.T) {
 	}
 }
 
+// TestALeakedKeyIsInNoRequestID: the response repeats it, and the audit keeps it.
+func TestALeakedKeyIsInNoRequestID(t *testing.T) {
+	t.Parallel()
+	core, logs := observer.New(zap.DebugLevel)
+	keys := &callersOfRevokeLeaked{}
+	handler := newGoldenAdmin(t, func(c *AdminConfig) { c.Logger, c.Keys = zap.New(core), keys })
+	for _, test := range []struct {
+		target, body string
+		status       int
+	}{
+		{"/v1/keys/revoke-leaked", `{"key":"leaked-key"}`, 200},
+		{"/v1/keys/revoke-leaked", `{"key":"leaked-key","x":1}`, 400},
+		{"/v1/keys/revoke-leaked?x=1", `{"key":"leaked-key"}`, 400},
+	} {
+		got := askAdmin(handler, "POST", test.target, test.body, "X-Request-Id", "incident:leaked-key")
+		checkAlways(t, got, "leaked-key")
+		if got.StatusCode != test.status {
+			t.Errorf("%s %s: %d %s", test.target, test.body, got.StatusCode, got.body)
+		}
+	}
+	got := askAdmin(handler, "POST", "/v1/keys/revoke-leaked", `{"key":"leaked-key"}`, "X-Request-Id", "incident-7")
+	if id := got.Header.Get("X-Request-Id"); id != "incident-7" {
+		t.Errorf("the request id is %q", id)
+	}
+	if len(keys.callers) != 2 || keys.callers[1].RequestID != "incident-7" || strings.Contains(fmt.Sprint(keys.callers, logs.All()), "leaked-key") {
+		t.Errorf("for the audit: %+v, log: %v", keys.callers, logs.All())
+	}
+}
+
+// callersOfRevokeLeaked records who called it.
+type callersOfRevokeLeaked struct {
+	goldenKeyAdmin
+	callers []managedkey.Caller
+}
+
+func (k *callersOfRevokeLeaked) RevokeLeaked(ctx context.Context, by managedkey.Caller, text string) (managedkey.Leaked, error) {
+	k.callers = append(k.callers, by)
+	return k.goldenKeyAdmin.RevokeLeaked(ctx, by, text)
+}
+
 func TestInvalidRequestsToTheAdminAPI(t *testing.T) {
 	t.Parallel()
 	handler := newGoldenAdmin(t)
