@@ -95,13 +95,15 @@ func (a *Admin) RevokeAll(ctx context.Context, caller managedkey.Caller, q manag
 		if err == nil && !dryRun {
 			err = r.revoke(ctx, found.Keys)
 		}
-		if err != nil && len(r.revoked) == 0 {
+		if err != nil && len(r.revoked) > 0 {
+			a.logger.Warn("a revocation of several keys stopped before its limit", zap.Int("revoked", len(r.revoked)), zap.Error(err))
+		}
+		if err != nil && (len(r.revoked) == 0 || page.Next == "") {
+			// Without Next the caller would think that no key is left.
 			return managedkey.RevokedPage{}, err
 		}
 		if err != nil {
-			// The caller continues from Next, and gets this error if it happens again.
-			a.logger.Warn("a revocation of several keys stopped before its limit", zap.Int("revoked", len(r.revoked)), zap.Error(err))
-			break
+			break // the caller continues from Next, and gets this error if it happens again
 		}
 		if dryRun {
 			r.revoked = append(r.revoked, found.Keys...)

@@ -292,7 +292,12 @@ func TestARevocationThatStopsIsContinued(t *testing.T) {
 		o.insertKeys(n, "u")
 		off := o.fail(skip(commandsToPass), commands("update"), code(13))
 		first, err := o.RevokeAll(o.ctx(), ofOwner("u"), managedkey.Query{Limit: 500}, false)
-		if err != nil || len(first.KeyIDs) != done || (first.Next == "") != o.noTransactions {
+		if o.noTransactions {
+			// It stopped within the first page: no Next would mean that no key is left.
+			if !errors.Is(err, managedkey.ErrRefused) {
+				t.Fatalf("%+v, %v", first, err)
+			}
+		} else if err != nil || len(first.KeyIDs) != done || first.Next == "" {
 			t.Fatalf("%d keys, next %q, %v", len(first.KeyIDs), first.Next, err)
 		}
 		if o.logs.FilterMessageSnippet("stopped before its limit").Len() != 1 {
