@@ -103,6 +103,8 @@ func readKey(ctx context.Context, p process, file, prompt string) (string, error
 	var content []byte
 	var err error
 	switch stdin := p.stdin(); {
+	case looksLikeKey(file):
+		return "", errors.New("--key-file: this is a key and not a file. Other users may have seen it on the command line: pass it on standard input (--key-file -), and then rotate it")
 	case file != "" && file != "-":
 		content, err = secretfile.Read(file)
 		err = ofFlag("key-file", err)
