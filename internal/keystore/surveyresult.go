@@ -92,10 +92,11 @@ func (s *Survey) otherEncodings() string {
 
 // Warnings returns sentences about what is unusual but does not prevent the
 // start: documents that cannot be read, keys most of which are off, roles whose
-// field is in no document, and implausible dates. Nil: none.
+// field is in no document, keys that are bound to no organisation although most
+// are, and implausible dates. Nil: none.
 func (s *Survey) Warnings() []string {
 	var warnings []string
-	for _, warning := range append([]string{s.warnBroken(), s.usableWarning(), s.missingFieldsWarning()}, s.dateWarnings()...) {
+	for _, warning := range append([]string{s.warnBroken(), s.usableWarning(), s.missingFieldsWarning(), s.unboundWarning()}, s.dateWarnings()...) {
 		if warning != "" {
 			warnings = append(warnings, warning)
 		}
@@ -165,4 +166,15 @@ func (s *Survey) missingFieldsWarning() string {
 	}
 	return fmt.Sprintf("none of the %s has a field %s: if your field has another name, keytail ignores it until you set the name (%s); an empty name means that there is no such field",
 		s.sampleText(), strings.Join(names, ", "), strings.Join(flags, ", "))
+}
+
+// unboundWarning is for keys without an organisation among keys of which at least
+// half have one: if their organisation is in another field, such as that of an
+// older schema, they are valid for every organisation.
+func (s *Survey) unboundWarning() string {
+	if s.schema.OrgID == "" || s.Unbound == 0 || 2*s.Unbound > s.Keys {
+		return ""
+	}
+	return fmt.Sprintf("%d of %d keys in the %s have no %s, so they are bound to no organisation and are valid for every one: if their organisation is in another field, copy it to %s",
+		s.Unbound, s.Keys, s.sampleText(), s.schema.OrgID, s.schema.OrgID)
 }
