@@ -88,38 +88,38 @@ func (a *Admin) RevokeAll(ctx context.Context, caller managedkey.Caller, q manag
 	defer cancel()
 	q.IncludeInactive = false
 	r := revocation{Admin: a, caller: caller, cause: causeOwner}
-	page := managedkey.RevokedPage{Next: q.After}
-	for left := q.Limit; ; {
-		q.After, q.Limit = page.Next, min(left, a.perTransaction)
-		found, err := r.list(ctx, q)
-		if err == nil && !dryRun {
-			err = r.revoke(ctx, found.Keys)
-		}
-		if err != nil && len(r.revoked) > 0 {
+	found, err := r.list(ctx, q)
+	if err != nil {
+		return managedkey.RevokedPage{}, err
+	}
+	page := managedkey.RevokedPage{Next: found.Next}
+	if dryRun {
+		page.KeyIDs = idsOf(found.Keys)
+		return page, nil
+	}
+	for r.done < len(found.Keys) && !(r.done > 0 && a.isLate(ctx)) {
+		if err := r.revoke(ctx, found.Keys[r.done:min(r.done+a.perTransaction, len(found.Keys))]); err != nil {
+			if r.done == 0 {
+				return managedkey.RevokedPage{}, err
+			}
+			// The caller continues from Next, and gets this error if it happens again.
 			a.logger.Warn("a revocation of several keys stopped before its limit", zap.Int("revoked", len(r.revoked)), zap.Error(err))
-		}
-		if err != nil && (len(r.revoked) == 0 || page.Next == "") {
-			// Without Next the caller would think that no key is left.
-			return managedkey.RevokedPage{}, err
-		}
-		if err != nil {
-			break // the caller continues from Next, and gets this error if it happens again
-		}
-		if dryRun {
-			r.revoked = append(r.revoked, found.Keys...)
-		}
-		page.Next = found.Next
-		if left -= q.Limit; left <= 0 || page.Next == "" || a.isLate(ctx) {
 			break
 		}
 	}
-	for _, shown := range r.revoked {
-		page.KeyIDs = append(page.KeyIDs, shown.Record.KeyID)
+	if r.done < len(found.Keys) {
+		page.Next = a.store.Schema().CursorAfter(found.Keys[r.done-1], a.queryOf(caller, q))
 	}
-	if page.Failed = r.failed; !dryRun {
-		page.Revision = r.revision
-	}
+	page.KeyIDs, page.Failed, page.Revision = idsOf(r.revoked), r.failed, r.revision
 	return page, nil
+}
+
+func idsOf(keys []keystore.Details) []string {
+	ids := make([]string, len(keys))
+	for i := range keys {
+		ids[i] = keys[i].Record.KeyID
+	}
+	return ids
 }
 
 // isLate reports whether half of a call's time is used: a transaction that begins
@@ -138,6 +138,8 @@ type revocation struct {
 	// that were off already, as they are now.
 	revoked, seen []keystore.Details
 	failed        []managedkey.FailedKey
+	// done is how many keys were given and need no other attempt.
+	done int
 	// revision is that of the last write or read.
 	revision clustertime.Time
 }
@@ -165,7 +167,11 @@ func (r *revocation) revoke(ctx context.Context, keys []keystore.Details) error 
 		return nil
 	}
 	if !r.noTransactions {
-		if err := r.revokeTogether(ctx, ids); !isOfOneKey(err) {
+		err := r.revokeTogether(ctx, ids)
+		if err == nil {
+			r.done += len(ids)
+		}
+		if !isOfOneKey(err) {
 			return err
 		}
 	}
@@ -176,6 +182,7 @@ func (r *revocation) revoke(ctx context.Context, keys []keystore.Details) error 
 		case err != nil:
 			return err
 		}
+		r.done++
 	}
 	return nil
 }
@@ -196,7 +203,7 @@ func (r *revocation) revokeTogether(ctx context.Context, ids []apikey.DocID) err
 	})
 	var unknown *managedkey.UnknownError
 	if errors.As(err, &unknown) {
-		return fmt.Errorf("%w: %w", managedkey.ErrInterrupted, err)
+		return fmt.Errorf("%w: %w", managedkey.ErrInterrupted, unknown.Cause)
 	}
 	if err != nil {
 		return err
