@@ -123,6 +123,8 @@ func places(key string) []string {
 	return []string{
 		key, "KEYTAIL_KEY=" + key, "Authorization: Bearer " + key, `{"key":"` + key + `","scopes":[]}`, `"first line\n` + key + `\n"`,
 		"https://api.example.com/?api_key=" + key + "&page=2", "?next=%2F%3Fapi_key%3D" + key + "%26page%3D2", "key: '" + key + "'.", "(" + key + ")",
+		`{"body":"\u003ctoken\u003e` + key + `\u003c/token\u003e"}`, `b'key\x3d` + key + `'`, "?next=%252F%253Fapi_key%253D" + key, "key=3D" + key + "=20",
+		"token \x1b[1;32m" + key + "\x1b[0m", "\x1b[01;31m\x1b[K" + key + "\x1b[m\x1b[K", `{"log":"\u001b[32m` + key + `\u001b[0m"}`,
 	}
 }
 

@@ -173,9 +173,10 @@ func usage(stderr io.Writer, err error) int {
 	return code
 }
 
-// fail prints each line of an error with the program's name.
+// fail prints each line of an error with the program's name. The parser quotes what
+// it does not expect, which may be a key.
 func fail(stderr io.Writer, code int, err error) int {
-	for line := range strings.SplitSeq(config.Redact(err.Error()), "\n") {
+	for line := range strings.SplitSeq(hideKeys(config.Redact(err.Error())), "\n") {
 		_, _ = fmt.Fprintf(stderr, "keytail: %s\n", line)
 	}
 	return code

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -56,6 +57,12 @@ func looksLikeKey(text string) bool {
 	_, err := apikey.Parse(text[:cut], text)
 	return err == nil
 }
+
+// keyShaped matches keys that keytail has created, also mistyped ones.
+var keyShaped = regexp.MustCompile(`[a-z0-9]+_[0-9A-Za-z]{49}\b`)
+
+// hideKeys removes such keys from a text.
+func hideKeys(text string) string { return keyShaped.ReplaceAllString(text, "(a key)") }
 
 // waitFlags ask for a write acknowledgement.
 type waitFlags struct {

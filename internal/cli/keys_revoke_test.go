@@ -59,6 +59,37 @@ func TestRevokeNeedsOneForm(t *testing.T) {
 	}
 }
 
+// TestAKeyInTheWrongPlaceIsNotShown: a job's log keeps what a command prints.
+func TestAKeyInTheWrongPlaceIsNotShown(t *testing.T) {
+	f := newFakeDaemon(t)
+	key, err := apikey.Generate("kt", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mistyped := key[:len(key)-2] + "00"
+	for _, test := range []struct {
+		args  []string
+		words string
+	}{
+		{[]string{"keys", "revoke", "--key-file", key}, "this is a key and not a file"},
+		{[]string{"keys", "revoke", "--key-file=" + mistyped}, "may be a key"},
+		{[]string{"keys", "revoke", "--key-file=sk-" + key[3:len(key)-2]}, "may be a key"},
+		{[]string{"keys", "revoke", "--" + key}, "unknown flag"},
+		{[]string{"keys", "revoke", "k1", key}, "unexpected argument"},
+		{[]string{"explain", "k1", key}, "unexpected argument"},
+		{[]string{"verify", "--key-file=" + key}, "this is a key and not a file"},
+		{[]string{key}, "unexpected argument"},
+	} {
+		code, stdout, stderr := finish(t, depsWithStdin(""), test.args...)
+		if code != exitUsage || !strings.Contains(stderr, test.words) || strings.Contains(stdout+stderr, key[3:len(key)-2]) {
+			t.Errorf("%q: got exit code %d, %s%s", test.args[:1], code, stdout, stderr)
+		}
+	}
+	if asked := f.seenRequests(); len(asked) != 0 {
+		t.Errorf("requests: got %q", asked)
+	}
+}
+
 // TestRevokeReportsWhatIsNotDone: the exit code is 0 only if every key is revoked, on
 // every instance.
 func TestRevokeReportsWhatIsNotDone(t *testing.T) {

@@ -231,7 +231,7 @@ func TestWrongFilesAreRefusedAtStart(t *testing.T) {
 		"no certificate":   {[]string{unreachable, "--ops-tls-cert-file=" + one.KeyFile, "--ops-tls-key-file=" + one.KeyFile}, "--ops-tls-cert-file"},
 		"no file":          {[]string{unreachable, "--tls-cert-file=" + dir + "/none", "--tls-key-file=" + one.KeyFile}, "no such file"},
 		"no authority":     {[]string{unreachable, "--tls-cert-file=" + one.CertFile, "--tls-key-file=" + one.KeyFile, "--tls-client-ca-file=" + one.KeyFile}, "--tls-client-ca-file " + one.KeyFile + " has no certificate in PEM"},
-		"duplicate tokens": {[]string{unreachable, "--caller-token-file=" + file("dup", "a=0123456789abcdef\na=fedcba9876543210\n", 0o600)}, ", line 2: the name a is already used in line 1"},
+		"duplicate tokens": {[]string{unreachable, "--caller-token-file=" + file("dup", "a=0123456789abcdef\na=fedcba9876543210\n", 0o600)}, ", line 2: its name is already used in line 1"},
 		"tokens for all":   {[]string{unreachable, "--admin-token-file=" + file("all", "a=0123456789abcdef\n", 0o644)}, "chmod o-rwx it"},
 		"password for all": {[]string{withUser, "--mongodb-password-file=" + file("pw-all", "hunter2\n", 0o644)}, "chmod o-rwx it"},
 		"two passwords":    {[]string{withUser, "--mongodb-password-file=" + file("pw-two", "hunter2\nhunter2\n", 0o600)}, "must hold one line, the password"},

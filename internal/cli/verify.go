@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"strings"
 
@@ -103,8 +104,13 @@ func readKey(ctx context.Context, p process, file, prompt string) (string, error
 	var content []byte
 	var err error
 	switch stdin := p.stdin(); {
+	case looksLikeKey(file):
+		return "", errors.New("--key-file: this is a key and not a file. Other users may have seen it on the command line: pass it on standard input (--key-file -), and then rotate it")
 	case file != "" && file != "-":
 		content, err = secretfile.Read(file)
+		if errors.Is(err, fs.ErrNotExist) && mayBeKey(file) {
+			err = errors.New("there is no file with this name, which is not shown because it may be a key")
+		}
 		err = ofFlag("key-file", err)
 	case isTTY(stdin):
 		content, err = promptHidden(ctx, p.stderr, int(stdin.(*os.File).Fd()), prompt)
@@ -118,6 +124,13 @@ func readKey(ctx context.Context, p process, file, prompt string) (string, error
 		return "", errors.New("the input must be one line with a key")
 	}
 	return string(content), nil
+}
+
+// mayBeKey reports whether the name of a file that does not exist looks more like a
+// key, of any maker, than like a path.
+func mayBeKey(name string) bool {
+	const short = 16 // fewer characters are no random key
+	return len(name) >= short && !strings.ContainsAny(name, `/\.`)
 }
 
 // promptHidden reads a line that the terminal does not show. Ctrl-C ends it and

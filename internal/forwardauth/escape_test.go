@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"pgregory.net/rapid"
+
+	"github.com/keytail/keytail/internal/apikey"
 )
 
 func TestEscapeIsExact(t *testing.T) {
@@ -42,10 +44,16 @@ func TestJoinScopes(t *testing.T) {
 
 func TestSafeRequestID(t *testing.T) {
 	t.Parallel()
+	key, err := apikey.Generate("kt", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
 	for id, want := range map[string]bool{
 		"a": true, strings.Repeat("a", 128): true, "550e8400-e29b-41d4-a716-446655440000": true,
 		"": false, strings.Repeat("a", 129): false, "a b": false, "a\tb": false, "a\"b": false, "<b>": false, "é": false,
 		"a;b": false, "a%0a": false, "a\x7f": false, "${x}": false,
+		key: false, "leak:" + key: false, key + ":leak": false, "a_b_" + key + ".": false, "kt__" + key[3:]: false,
+		key[:len(key)-1]: true, key + "0": true, "kt-" + key[3:]: true, "a_b_c": true,
 	} {
 		if SafeRequestID(id) != want {
 			t.Errorf("%q: %v", id, !want)

@@ -48,20 +48,30 @@ func newID() string {
 }
 
 // SafeRequestID accepts 1 to 128 letters, digits and a few characters that mean
-// nothing to a shell, a log viewer or HTML.
+// nothing to a shell, a log viewer or HTML. It refuses what has the form of a key that
+// keytail has made, which may be in a place where keytail reads no key.
 func SafeRequestID(id string) bool {
 	if id == "" || len(id) > maxRequestIDLen {
 		return false
 	}
+	run, inKey := 0, false // letters and digits so far, and whether an underscore precedes them
 	for i := range len(id) {
 		c := id[i]
-		letter := c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z'
-		if !letter && (c < '0' || c > '9') && strings.IndexByte("-_.~:/+=", c) < 0 {
+		if c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' {
+			run++
+			continue
+		}
+		if strings.IndexByte("-_.~:/+=", c) < 0 || inKey && run == keyDigits {
 			return false
 		}
+		run, inKey = 0, c == '_'
 	}
-	return true
+	return !inKey || run != keyDigits
 }
+
+// keyDigits is how many letters and digits a key that keytail has made has after the
+// underscore (apikey.Generate).
+const keyDigits = 49
 
 // HideKey replaces a request id that contains the key of a body. While the key is
 // not known (""), it replaces any id.

@@ -43,8 +43,9 @@ type Survey struct {
 	// Total is how many documents there are by the collection's metadata.
 	Total int64
 	// Keys is how many documents can be read as keys. Of these, Inactive are
-	// switched off, and Expired are on but have expired.
-	Keys, Inactive, Expired int
+	// switched off, Expired are on but have expired, and Unbound are bound to no
+	// organisation.
+	Keys, Inactive, Expired, Unbound int
 	// Defects are the reasons why the other documents cannot be read, the most
 	// frequent first.
 	Defects []SurveyGroup
@@ -229,6 +230,9 @@ func (sv *surveyor) countRecord(d *Document) {
 		return
 	}
 	sv.found.Keys++
+	if r.OrgID == "" {
+		sv.found.Unbound++
+	}
 	switch {
 	case !r.Active:
 		sv.found.Inactive++

@@ -60,7 +60,7 @@ func TestSurveyCountsAndNames(t *testing.T) {
 		}
 		ten := []string{"x00", "x01", "x02", "x03", "x04", "x05", "x06", "x07", "x08", "x09"}
 		want := &Survey{
-			Namespace: f.Namespace(), Documents: 18, Total: 18, Keys: 3, Inactive: 1, Expired: 1,
+			Namespace: f.Namespace(), Documents: 18, Total: 18, Keys: 3, Inactive: 1, Expired: 1, Unbound: 3,
 			Defects: []SurveyGroup{
 				{What: "scopes is of type string, an array of strings is needed", Count: 12, IDs: ten},
 				{What: "key_hash is not a SHA-256 hash of 64 lower-case hex digits", Count: 2, Unfindable: 2, IDs: []string{"crypt", "upper"}},
@@ -364,6 +364,33 @@ func TestSurveyWarnsOfFieldsThatNoDocumentHas(t *testing.T) {
 		if got := surveyed(t, s).Warnings(); got != nil {
 			t.Errorf("%s: an empty collection: %q", name, got)
 		}
+	}
+}
+
+// TestSurveyWarnsOfKeysWithoutAnOrganisationAmongOthers: they are valid for every one,
+// and their organisation may be in the field of an older schema.
+func TestSurveyWarnsOfKeysWithoutAnOrganisationAmongOthers(t *testing.T) {
+	t.Parallel()
+	bound, null := bson.E{Key: "org_id", Value: "acme"}, bson.E{Key: "org_id", Value: nil}
+	older := bson.E{Key: "organizationId", Value: "acme"}
+	for name, test := range map[string]struct {
+		docs []bson.Raw
+		want string // empty: none
+	}{
+		"all bound":        {keysWith(t, 3, bound), ""},
+		"none bound":       {keysWith(t, 3), ""},
+		"few bound":        {joined(keysWith(t, 1, bound), keysWith(t, 2)), ""},
+		"half in another":  {joined(keysWith(t, 2, bound), keysWith(t, 2, older)), "2 of 4 keys in the 4 documents read from shop.api_keys have no org_id, so they are bound to no organisation and are valid for every one"},
+		"one without, two": {joined(keysWith(t, 2, bound), []bson.Raw{keyOf(t, "null", null)}), "1 of 3 keys"},
+	} {
+		got := surveyed(t, DefaultSchema(), test.docs...).unboundWarning()
+		if (got == "") != (test.want == "") || !strings.HasPrefix(got, test.want) {
+			t.Errorf("%s: %q, want %q", name, got, test.want)
+		}
+	}
+	s := in(func(s *Schema) { s.OrgID = "" })
+	if got := surveyed(t, s, joined(keysWith(t, 2, bound), keysWith(t, 2, older))...).unboundWarning(); got != "" {
+		t.Errorf("a collection without organisations: %q", got)
 	}
 }
 

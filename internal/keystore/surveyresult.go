@@ -146,11 +146,11 @@ func (s *Survey) otherEncodings() string {
 
 // Warnings returns sentences about what is unusual but does not prevent the
 // start: documents that cannot be read, keys most of which are off, roles whose
-// field is in no document, switches without a role, and implausible dates. Nil:
-// none.
+// field is in no document, switches without a role, keys that are bound to no
+// organisation although most are, and implausible dates. Nil: none.
 func (s *Survey) Warnings() []string {
 	var warnings []string
-	for _, warning := range append([]string{s.warnBroken(), s.usableWarning(), s.missingFieldsWarning(), s.offFieldsWarning()}, s.dateWarnings()...) {
+	for _, warning := range append([]string{s.warnBroken(), s.usableWarning(), s.missingFieldsWarning(), s.offFieldsWarning(), s.unboundWarning()}, s.dateWarnings()...) {
 		if warning != "" {
 			warnings = append(warnings, warning)
 		}
@@ -242,4 +242,15 @@ func (s *Survey) offFieldsWarning() string {
 	}
 	return fmt.Sprintf("documents of %s have %s that a key is off, and the mapping does not use %s: a key that only %s switches off is VALID; keytail reads one switch (--map-active), so name the right one, or let your code write that one, too",
 		s.Namespace, field, them, it)
+}
+
+// unboundWarning is for keys without an organisation among keys of which at least
+// half have one: if their organisation is in another field, such as that of an
+// older schema, they are valid for every organisation.
+func (s *Survey) unboundWarning() string {
+	if s.schema.OrgID == "" || s.Unbound == 0 || 2*s.Unbound > s.Keys {
+		return ""
+	}
+	return fmt.Sprintf("%d of %d keys in the %s have no %s, so they are bound to no organisation and are valid for every one: if their organisation is in another field, copy it to %s",
+		s.Unbound, s.Keys, s.sampleText(), s.schema.OrgID, s.schema.OrgID)
 }

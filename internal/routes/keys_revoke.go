@@ -14,20 +14,21 @@ import (
 )
 
 // revokeLeaked revokes the key whose text is in the body. As in verify's body,
-// the text is in no error and in no log, and not in the request's id in the audit.
+// the text is in no error, in no log, and in no request id, which the audit keeps.
 func (a *admin) revokeLeaked(c *gin.Context) {
+	header := c.Writer.Header()
 	q, problem := a.readWriteQuery(c, paramOwner, paramWait, paramTimeout)
 	var text string
 	if problem == nil {
 		text, problem = readLeaked(c)
 	}
 	if problem != nil {
-		forwardauth.HideKey(c.Writer.Header(), "")
+		forwardauth.HideKey(header, "")
 		writeProblem(c, problem.code, problem.detail)
 		return
 	}
-	forwardauth.HideKey(c.Writer.Header(), text)
-	q.by.RequestID = c.Writer.Header().Get(forwardauth.HeaderRequestID)
+	forwardauth.HideKey(header, text)
+	q.by.RequestID = header.Get(forwardauth.HeaderRequestID)
 	extendWriteDeadline(c, writeTime+q.timeout+answerTime)
 	leaked, err := a.Keys.RevokeLeaked(context.WithoutCancel(c.Request.Context()), q.by, text)
 	if err != nil {

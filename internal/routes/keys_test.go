@@ -269,35 +269,44 @@ func TestEachErrorHasItsStatus(t *testing.T) {
 	}
 }
 
-// TestALeakedKeyIsInNoRequestID: the audit has the request's id.
+// TestALeakedKeyIsInNoRequestID: the response repeats it, and the audit keeps it.
 func TestALeakedKeyIsInNoRequestID(t *testing.T) {
 	t.Parallel()
-	keys := callerRecorder{callers: make(chan managedkey.Caller, 1)}
-	handler := newGoldenAdmin(t, func(c *AdminConfig) { c.Keys = keys })
-	for name, body := range map[string]string{"known": `{"key":"leaked-key"}`, "broken": `{"key":"leaked-key"`} {
-		got := askAdmin(handler, "POST", "/v1/keys/revoke-leaked", body, "X-Request-Id", "scan:leaked-key")
-		if id := got.Header.Get("X-Request-Id"); id == "" || strings.Contains(id, "leaked-key") {
-			t.Errorf("%s: the response has the id %q", name, id)
+	core, logs := observer.New(zap.DebugLevel)
+	keys := &callersOfRevokeLeaked{}
+	handler := newGoldenAdmin(t, func(c *AdminConfig) { c.Logger, c.Keys = zap.New(core), keys })
+	for _, test := range []struct {
+		target, body string
+		status       int
+	}{
+		{"/v1/keys/revoke-leaked", `{"key":"leaked-key"}`, 200},
+		{"/v1/keys/revoke-leaked", `{"key":"leaked-key","x":1}`, 400},
+		{"/v1/keys/revoke-leaked?x=1", `{"key":"leaked-key"}`, 400},
+	} {
+		got := askAdmin(handler, "POST", test.target, test.body, "X-Request-Id", "incident:leaked-key")
+		checkAlways(t, got, "leaked-key")
+		if got.StatusCode != test.status {
+			t.Errorf("%s %s: %d %s", test.target, test.body, got.StatusCode, got.body)
 		}
 	}
-	if id := (<-keys.callers).RequestID; id == "" || strings.Contains(id, "leaked-key") {
-		t.Errorf("the audit has the id %q", id)
+	got := askAdmin(handler, "POST", "/v1/keys/revoke-leaked", `{"key":"leaked-key"}`, "X-Request-Id", "incident-7")
+	if id := got.Header.Get("X-Request-Id"); id != "incident-7" {
+		t.Errorf("the request id is %q", id)
 	}
-	askAdmin(handler, "POST", "/v1/keys/revoke-leaked", `{"key":"leaked-key"}`, "X-Request-Id", "scan:7")
-	if id := (<-keys.callers).RequestID; id != "scan:7" {
-		t.Errorf("the audit has the id %q, want the caller's", id)
+	if len(keys.callers) != 2 || keys.callers[1].RequestID != "incident-7" || strings.Contains(fmt.Sprint(keys.callers, logs.All()), "leaked-key") {
+		t.Errorf("for the audit: %+v, log: %v", keys.callers, logs.All())
 	}
 }
 
-// callerRecorder keeps who revoked a leaked key.
-type callerRecorder struct {
+// callersOfRevokeLeaked records who called it.
+type callersOfRevokeLeaked struct {
 	goldenKeyAdmin
-	callers chan managedkey.Caller
+	callers []managedkey.Caller
 }
 
-func (r callerRecorder) RevokeLeaked(ctx context.Context, by managedkey.Caller, text string) (managedkey.Leaked, error) {
-	r.callers <- by
-	return r.goldenKeyAdmin.RevokeLeaked(ctx, by, text)
+func (k *callersOfRevokeLeaked) RevokeLeaked(ctx context.Context, by managedkey.Caller, text string) (managedkey.Leaked, error) {
+	k.callers = append(k.callers, by)
+	return k.goldenKeyAdmin.RevokeLeaked(ctx, by, text)
 }
 
 // TestHEADIsGET for every path of the admin listener that responds at once.

@@ -13,6 +13,8 @@ import (
 	"regexp"
 	"runtime"
 	"strings"
+	"syscall"
+	"time"
 )
 
 const (
@@ -21,6 +23,8 @@ const (
 	maxFile = 1 << 20
 	// maxToken is the longest token, in bytes.
 	maxToken = 512
+	// maxWait is for a command that writes into a pipe, and may ask a person first.
+	maxWait = 30 * time.Second
 )
 
 // Read reads a file of at most 1 MiB.
@@ -60,11 +64,22 @@ func ReadSecretBytes(path string) ([]byte, error) {
 // read returns the mode of the file that it reads. The path may name another one
 // a moment later.
 func read(path string) (content []byte, mode os.FileMode, err error) {
-	file, err := os.Open(path)
+	return readWithin(path, maxWait)
+}
+
+// readWithin waits so long for a pipe that has a writer, and not for one without: a
+// daemon that reads its files again must not hang because one became a named pipe.
+func readWithin(path string, wait time.Duration) (content []byte, mode os.FileMode, err error) {
+	flag := os.O_RDONLY
+	if runtime.GOOS != "windows" {
+		flag |= syscall.O_NONBLOCK
+	}
+	file, err := os.OpenFile(path, flag, 0)
 	if err != nil {
 		return nil, 0, err
 	}
 	defer func() { _ = file.Close() }()
+	_ = file.SetReadDeadline(time.Now().Add(wait)) // only a pipe has deadlines, and needs one
 	info, err := file.Stat()
 	if err != nil {
 		return nil, 0, err

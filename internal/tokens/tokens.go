@@ -146,7 +146,8 @@ func (s *Set) use(config Config, content []byte) error {
 }
 
 // parse reads the lines. Its errors follow the file's name, and never quote a
-// line, which may be a token in the wrong place.
+// line, nor the name in it: it may be a token in the wrong place, such as one in
+// base64, which ends with '='.
 func parse(content []byte) ([]entry, error) {
 	var entries []entry
 	var mistakes []error
@@ -160,7 +161,7 @@ func parse(content []byte) ([]entry, error) {
 		}
 		e, err := parseLine(text)
 		if err == nil && names[e.name] != 0 {
-			err = fmt.Errorf("the name %s is already used in line %d", e.name, names[e.name])
+			err = fmt.Errorf("its name is already used in line %d", names[e.name])
 		}
 		if err == nil && hashes[e.hash] != 0 {
 			err = fmt.Errorf("it has the same token as line %d", hashes[e.hash])
@@ -186,7 +187,7 @@ func parseLine(text string) (entry, error) {
 	case !validName.MatchString(name):
 		return entry{}, errors.New("a name must have 1 to 64 letters, digits or the characters . _ ~ -, without spaces around '='")
 	case len(token) < minToken || len(token) > maxToken || !isPrintable(token):
-		return entry{}, fmt.Errorf("the token of %s must have 16 to 512 printable ASCII characters and no spaces, such as the output of: openssl rand -hex 32", name)
+		return entry{}, errors.New("the token after name= must have 16 to 512 printable ASCII characters and no spaces, such as the output of: openssl rand -hex 32")
 	}
 	return entry{name: name, hash: sha256.Sum256([]byte(token))}, nil
 }

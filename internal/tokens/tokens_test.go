@@ -72,16 +72,19 @@ func TestInvalidFilesAreRefused(t *testing.T) {
 		mode    os.FileMode
 		want    string
 	}{
-		"duplicate name":   {"web=" + tokenA + "\nweb=" + tokenB, 0o600, ", line 2: the name web is already used in line 1"},
+		"duplicate name":   {"web=" + tokenA + "\nweb=" + tokenB, 0o600, ", line 2: its name is already used in line 1"},
 		"duplicate token":  {"web=" + tokenA + "\n\nbatch=" + tokenA, 0o600, ", line 3: it has the same token as line 1"},
 		"everyone reads":   {"web=" + tokenA, 0o604, "chmod o-rwx it"},
 		"everyone writes":  {"web=" + tokenA, 0o602, "chmod o-rwx it"},
-		"short":            {"web=" + tokenA[:15], 0o600, ", line 1: the token of web must have 16 to 512 printable ASCII characters"},
+		"short":            {"web=" + tokenA[:15], 0o600, ", line 1: the token after name= must have 16 to 512 printable ASCII characters"},
 		"space":            {"web=" + tokenA + " " + tokenA, 0o600, "no spaces"},
 		"not ASCII":        {"web=" + tokenA + "é", 0o600, "printable ASCII"},
 		"no equals sign":   {tokenA, 0o600, ", line 1: it must have the form name=token"},
 		"name":             {"a b=" + tokenA, 0o600, "a name must have 1 to 64 letters"},
 		"space after name": {"web =" + tokenA, 0o600, "without spaces around '='"},
+		"base64, no name":  {tokenA + "=", 0o600, ", line 1: the token after name= must have"},
+		"the wrong way":    {tokenA + "=web", 0o600, ", line 1: the token after name= must have"},
+		"twice, wrong way": {tokenA + "=" + tokenB + "\n" + tokenA + "=" + tokenB + "x", 0o600, ", line 2: its name is already used in line 1"},
 		"empty":            {"# empty so far\n", 0o600, " has no token"},
 		"too big":          {strings.Repeat("#\n", 1<<19+1), 0o600, "more than 1 MiB"},
 	} {
