@@ -19,6 +19,8 @@ func compileOperator(path []string, name string, v any) (predicate, error) {
 	case "$nin":
 		p, err := compileIn(path, v)
 		return negate(p), err
+	case "$not":
+		return compileNot(path, v)
 	case "$exists":
 		return exists(path, isTrue(v)), nil
 	case "$type":
@@ -102,6 +104,22 @@ func compileIn(path []string, v any) (predicate, error) {
 		branches = append(branches, p)
 	}
 	return anyOf(branches), nil
+}
+
+// compileNot takes operators. (MongoDB also takes a regular expression.)
+func compileNot(path []string, v any) (predicate, error) {
+	ops, isDocument := v.(bson.D)
+	if !isDocument {
+		return nil, refuse(codeBadValue, "$not needs a regex or a document")
+	}
+	if len(ops) == 0 {
+		return nil, refuse(codeBadValue, "$not cannot be empty")
+	}
+	if _, ok := isOperators(ops); !ok {
+		return nil, refuse(codeBadValue, "unknown operator: %s", ops[0].Key)
+	}
+	p, err := compileField(path, ops)
+	return negate(p), err
 }
 
 // compileType takes one type by its name or number.

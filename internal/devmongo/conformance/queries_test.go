@@ -27,6 +27,7 @@ func TestFiltersFindDocuments(t *testing.T) {
 			{d("n", d("$gt", 1)), bson.A{int32(2)}},
 			{d("n", d("$gt", 0, "$lte", 1)), bson.A{int32(1)}},
 			{d("n", d("$lt", 2)), bson.A{int32(1)}},
+			{d("n", d("$not", d("$gt", 1))), bson.A{int32(1), int32(3), "4"}},
 			{d("n", d("$lte", 2.5)), bson.A{int32(1), int32(2)}},
 			{d("n", nil), bson.A{int32(3), "4"}},
 			{d("n", d("$ne", nil)), bson.A{int32(1), int32(2)}},
