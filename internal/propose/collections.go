@@ -9,12 +9,16 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
+
+	"github.com/keytail/keytail/internal/keystore"
 )
 
-// Collection is a collection with its number of documents by its metadata.
+// Collection is a collection with its number of documents by its metadata. Unknown:
+// this user may not count them.
 type Collection struct {
 	Name      string
 	Documents int64
+	Unknown   bool
 }
 
 // CollectionList is the collections of a database that this user may see.
@@ -47,10 +51,11 @@ func Collections(ctx context.Context, db *mongo.Database) (*CollectionList, erro
 			continue
 		}
 		n, err := db.Collection(c.Name).EstimatedDocumentCount(ctx)
-		if err != nil {
+		unknown := keystore.NotAllowed(err) // the user may have another privilege on it, such as insert
+		if err != nil && !unknown {
 			return nil, fmt.Errorf("counting the documents of %s: %w", c.Name, err)
 		}
-		list.Likely = append(list.Likely, Collection{c.Name, n})
+		list.Likely = append(list.Likely, Collection{c.Name, n, unknown})
 	}
 	slices.SortFunc(list.Likely, func(a, b Collection) int { return strings.Compare(a.Name, b.Name) })
 	return list, nil
@@ -72,6 +77,10 @@ func (l *CollectionList) IsView(name string) bool { return slices.Contains(l.vie
 func (l *CollectionList) Describe() string {
 	var parts []string
 	for _, c := range l.Likely {
+		if c.Unknown {
+			parts = append(parts, c.Name+" (which this user may not read)")
+			continue
+		}
 		parts = append(parts, fmt.Sprintf("%s (%d documents)", c.Name, c.Documents))
 	}
 	if parts == nil {

@@ -9,6 +9,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo"
 
 	"github.com/keytail/keytail/internal/apikey"
+	"github.com/keytail/keytail/internal/keystore"
 )
 
 // Config is what to look at. Keys is required.
@@ -42,7 +43,7 @@ func Run(ctx context.Context, cfg Config) (*Proposal, error) {
 	cfg.setDefaults()
 	x, err := readIndexes(ctx, cfg.Keys)
 	if err != nil {
-		return nil, fmt.Errorf("listing the indexes: %w", err)
+		return nil, cfg.explain("listing the indexes", err)
 	}
 	search := &keySearch{keys: cfg.Keys}
 	if cfg.Key != "" {
@@ -50,11 +51,11 @@ func Run(ctx context.Context, cfg Config) (*Proposal, error) {
 	}
 	s, err := read(ctx, cfg.Keys, search.see)
 	if err != nil {
-		return nil, fmt.Errorf("reading documents: %w", err)
+		return nil, cfg.explain("reading documents", err)
 	}
 	if cfg.Key != "" && search.found == nil && len(s.documents) > 0 {
 		if err := search.search(ctx, s, &x); err != nil {
-			return nil, fmt.Errorf("searching for the key: %w", err)
+			return nil, cfg.explain("searching for the key", err)
 		}
 	}
 	g := &guesser{sample: s, indexes: x, found: search.usable()}
@@ -81,6 +82,14 @@ func Run(ctx context.Context, cfg Config) (*Proposal, error) {
 		p.Known = search.verdict(cfg, s, p.Schema())
 	}
 	return p, nil
+}
+
+// explain names the missing privilege, if that is the reason.
+func (cfg *Config) explain(doing string, err error) error {
+	if keystore.NotAllowed(err) {
+		return fmt.Errorf("%s is not allowed: grant the user of the connection string find and listIndexes on collection %q of database %q: %w", doing, cfg.Keys.Name(), cfg.Keys.Database().Name(), err)
+	}
+	return fmt.Errorf("%s: %w", doing, err)
 }
 
 func (cfg *Config) setDefaults() {
