@@ -43,8 +43,10 @@ func (a *Admin) RevokeLeaked(ctx context.Context, caller managedkey.Caller, text
 		return managedkey.Leaked{}, toManagedKeyErr(err)
 	}
 	r := revocation{Admin: a, caller: caller, cause: causeLeaked}
-	if err := r.revoke(ctx, found); err != nil {
-		return managedkey.Leaked{}, err
+	for some := range slices.Chunk(found, a.perTransaction) {
+		if err := r.revoke(ctx, some); err != nil {
+			return managedkey.Leaked{}, err
+		}
 	}
 	if len(r.failed) > 0 {
 		f := r.failed[0]
@@ -87,7 +89,7 @@ func (a *Admin) RevokeAll(ctx context.Context, caller managedkey.Caller, q manag
 	ctx, cancel := context.WithTimeout(ctx, a.config.Timeout)
 	defer cancel()
 	q.IncludeInactive = false
-	r := revocation{Admin: a, caller: caller, cause: causeOwner}
+	r := revocation{Admin: a, caller: caller, orgID: q.OrgID, projectID: q.ProjectID, cause: causeOwner}
 	page := managedkey.RevokedPage{Next: q.After}
 	for left := q.Limit; ; {
 		q.After, q.Limit = page.Next, min(left, a.perTransaction)
@@ -131,7 +133,9 @@ func (a *Admin) isLate(ctx context.Context) bool {
 type revocation struct {
 	*Admin
 	caller managedkey.Caller
-	cause  string
+	// orgID and projectID select keys, as the caller's Owner does. Empty: any.
+	orgID, projectID string
+	cause            string
 	// revoked are the keys that it has switched off, and seen are these and those
 	// that were off already, as they are now.
 	revoked, seen []keystore.Details
@@ -214,6 +218,9 @@ func (r *revocation) plan(ctx context.Context, ids []apikey.DocID) (p *plan, rev
 	p = &plan{}
 	var edits []keystore.Edit
 	for _, current := range found {
+		if !r.selects(&current.Record) {
+			continue // it has changed hands since it was found
+		}
 		edit, err := r.store.Edit(current, keystore.Fields{Active: &off}, now)
 		if err != nil {
 			return nil, nil, nil, err
@@ -230,6 +237,11 @@ func (r *revocation) plan(ctx context.Context, ids []apikey.DocID) (p *plan, rev
 		p.steps = []step{r.editAll(edits)}
 	}
 	return p, revoked, seen, nil
+}
+
+func (r *revocation) selects(key *apikey.Record) bool {
+	is := func(wanted, id string) bool { return wanted == "" || wanted == id }
+	return is(r.caller.Owner, key.UserID) && is(r.orgID, key.OrgID) && is(r.projectID, key.ProjectID)
 }
 
 func (a *Admin) editAll(edits []keystore.Edit) step {
