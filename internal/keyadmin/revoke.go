@@ -91,13 +91,15 @@ func (a *Admin) RevokeAll(ctx context.Context, caller managedkey.Caller, q manag
 	q.IncludeInactive = false
 	r := revocation{Admin: a, caller: caller, orgID: q.OrgID, projectID: q.ProjectID, cause: causeOwner}
 	page := managedkey.RevokedPage{Next: q.After}
-	for left := q.Limit; ; {
+	for start, left := q.After, q.Limit; ; {
 		q.After, q.Limit = page.Next, min(left, a.perTransaction)
 		found, err := r.list(ctx, q)
 		if err == nil && !dryRun {
 			err = r.revoke(ctx, found.Keys)
 		}
-		if err != nil && len(r.revoked) == 0 {
+		if err != nil && page.Next == start {
+			// Keys may be revoked all the same, one by one. But Next cannot say so: an
+			// empty one says that none are left.
 			return managedkey.RevokedPage{}, err
 		}
 		if err != nil {

@@ -292,10 +292,14 @@ func TestARevocationThatStopsIsContinued(t *testing.T) {
 		o.insertKeys(n, "u")
 		off := o.fail(skip(commandsToPass), commands("update"), code(13))
 		first, err := o.RevokeAll(o.ctx(), ofOwner("u"), managedkey.Query{Limit: 500}, false)
-		if err != nil || len(first.KeyIDs) != done || (first.Next == "") != o.noTransactions {
+		if o.noTransactions {
+			// Nothing could say where to continue: an empty Next says that no keys are left.
+			if !errors.Is(err, managedkey.ErrRefused) || first.KeyIDs != nil {
+				t.Fatalf("%d keys, next %q, %v", len(first.KeyIDs), first.Next, err)
+			}
+		} else if err != nil || len(first.KeyIDs) != done || first.Next == "" {
 			t.Fatalf("%d keys, next %q, %v", len(first.KeyIDs), first.Next, err)
-		}
-		if o.logs.FilterMessageSnippet("stopped before its limit").Len() != 1 {
+		} else if o.logs.FilterMessageSnippet("stopped before its limit").Len() != 1 {
 			t.Errorf("log: %v", o.logs.All())
 		}
 		o.mustCount(n, int64(done))

@@ -31,6 +31,10 @@ type CollectionList struct {
 // Collections lists the collections of a database. Views are not among them.
 func Collections(ctx context.Context, db *mongo.Database) (*CollectionList, error) {
 	cursor, err := db.ListCollections(ctx, bson.D{}, options.ListCollections().SetNameOnly(true).SetAuthorizedCollections(true))
+	if keystore.NotAllowed(err) {
+		// MongoDB lists those on which the user has any privilege: it has none here.
+		return nil, fmt.Errorf("listing the collections is not allowed: check the name of the database, %s, and grant the user of the connection string find and listIndexes on the collection of the keys: %w", db.Name(), err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("listing the collections: %w", err)
 	}

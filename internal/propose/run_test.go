@@ -383,5 +383,9 @@ func TestAMissingPrivilegeIsNamed(t *testing.T) {
 	if err != nil || found.Describe() != ", such as keys (which this user may not read)" {
 		t.Errorf("without find: %q, %v", found.Describe(), err)
 	}
+	refuse("alwaysOn", "listCollections")
+	if _, err := Collections(t.Context(), keys.Database()); err == nil || !strings.Contains(err.Error(), "grant the user of the connection string find and listIndexes") {
+		t.Errorf("without any privilege: %v", err)
+	}
 	refuse("off", "ping")
 }
