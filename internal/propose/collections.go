@@ -85,7 +85,7 @@ func (l *CollectionList) Describe() string {
 			parts = append(parts, c.Name+" (which this user may not read)")
 			continue
 		}
-		parts = append(parts, fmt.Sprintf("%s (%d documents)", c.Name, c.Documents))
+		parts = append(parts, fmt.Sprintf("%s (%s)", c.Name, documents(int(c.Documents))))
 	}
 	if parts == nil {
 		return ""
