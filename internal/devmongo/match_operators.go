@@ -1,6 +1,7 @@
 package devmongo
 
 import (
+	"math"
 	"regexp"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -64,8 +65,19 @@ func compileComparison(path []string, name string, want any) (predicate, error) 
 		if isMissing(v) {
 			v = nil
 		}
-		return rank(v) == rank(want) && matches(name, compare(v, want))
+		return rank(v) == rank(want) && isNaN(v) == isNaN(want) && matches(name, compare(v, want))
 	}), nil
+}
+
+// isNaN: a filter compares NaN with NaN only, although it is the least number of a sort.
+func isNaN(v any) bool {
+	switch n := v.(type) {
+	case float64:
+		return math.IsNaN(n)
+	case bson.Decimal128:
+		return n.IsNaN()
+	}
+	return false
 }
 
 // matches reports whether a result of compare satisfies a comparison operator.

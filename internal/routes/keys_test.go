@@ -267,6 +267,9 @@ func TestEachErrorHasItsStatus(t *testing.T) {
 			if id == "unknown" && !strings.Contains(got.body, `"key_id":"650102030405060708090a0b"`) {
 				t.Errorf("the key is not named: %s", got.body)
 			}
+			if id == "slow" && !strings.Contains(got.body, "create an index") {
+				t.Errorf("the index is not named: %s", got.body)
+			}
 		}
 	}
 }
