@@ -82,7 +82,10 @@ func TestLayers(t *testing.T) {
 			driverModule, bigcacheModule, ginModule,
 			module + "/internal/keycache", module + "/internal/keystore", module + "/internal/routes", module + "/internal/service",
 		},
-		"internal/doctor": {module + "/internal/routes", module + "/internal/cli", module + "/internal/config", module + "/internal/daemon", ginModule},
+		"internal/doctor":  {module + "/internal/routes", module + "/internal/cli", module + "/internal/config", module + "/internal/daemon", ginModule},
+		"internal/propose": {module + "/internal/routes", module + "/internal/cli", module + "/internal/config", module + "/internal/service", module + "/internal/keycache", ginModule},
+		// It sees the scans of preload, and knows nothing of it.
+		"internal/expiry": {driverModule, bigcacheModule, module + "/internal/keystore", module + "/internal/preload"},
 		// Clients contain nothing of the server.
 		"internal/httpclient": {module + "/internal", driverModule, ginModule, zapModule},
 		"internal/adminclient": {

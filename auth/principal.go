@@ -53,7 +53,8 @@ func (p *Principal) HasScope(scope string) bool { return apikey.Holds(p.Scopes, 
 
 // Done returns a channel that is closed when the key is no longer valid for this
 // request: it was revoked, deleted, given to another user or bound to another
-// organisation or project, it has expired, or it lost a scope that the request requires. With CancelOnOutage an outage closes it, too.
+// organisation or project, it has expired, or it lost a scope that the request
+// requires. With CancelOnOutage an outage closes it, too.
 // A change after which the key is still valid does not close it.
 //
 // The key is watched from the first call of Done until the handler returns, and its

@@ -103,8 +103,8 @@ func ValidHashAfter(after string) error {
 	return nil
 }
 
-// Parse checks a key's text and hashes all of it with SHA-256. prefix is the one that Generate is used with; with ""
-// no text counts as keytail's own.
+// Parse checks a key's text and hashes all of it with SHA-256. prefix is the one that Generate is
+// used with; with "" no text counts as keytail's own.
 //
 // Any printable ASCII text without a space (0x21 to 0x7e) of 8 to 512 bytes is legal, because a
 // collection may contain keys from other systems. Only a text with this prefix and exactly the

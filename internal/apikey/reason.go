@@ -4,7 +4,7 @@ package apikey
 // operator where to look. It names fields and scopes, and contains no value of a document. It is for
 // callers that keytail trusts, never for end users. The zero value is no reason.
 type Reason struct {
-	// Kind is one of the constants below.
+	// Kind is one of the constants below. For a defect it is the whole text: Record.DefectReason.
 	Kind string
 	// Name is the scope or the field, for the kinds that end with a colon.
 	Name string

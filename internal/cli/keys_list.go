@@ -121,24 +121,24 @@ type keysListCommand struct {
 
 // query reads the flags that select keys.
 func (c *keysListCommand) query() (adminclient.Query, error) {
-	unused, unusedErr := readAge("unused", c.Unused)
-	expires, expiresErr := readAge("expires-within", c.ExpiresWithin)
+	unused, unusedErr := readPeriod("unused", c.Unused)
+	expires, expiresErr := readPeriod("expires-within", c.ExpiresWithin)
 	return adminclient.Query{
 		UserID: c.UserID, OrgID: c.OrgID, ProjectID: c.ProjectID, IncludeInactive: c.Off,
 		UnusedFor: unused, ExpiresWithin: expires,
 	}, errors.Join(unusedErr, expiresErr)
 }
 
-// readAge reads a duration of days or hours. Empty: zero.
-func readAge(flag, text string) (time.Duration, error) {
+// readPeriod reads a duration of days or hours. Empty: zero.
+func readPeriod(flag, text string) (time.Duration, error) {
 	if text == "" {
 		return 0, nil
 	}
-	age, err := parseDuration(text)
-	if err != nil || age <= 0 {
+	period, err := parseDuration(text)
+	if err != nil || period <= 0 {
 		return 0, fmt.Errorf("--%s must be a duration such as 90d or 12h", flag)
 	}
-	return age, nil
+	return period, nil
 }
 
 func (c *keysListCommand) run(ctx context.Context, p process, wrong error) int {

@@ -67,6 +67,9 @@ func (c *keysRevokeCommand) check(p process) error {
 		if c.KeyFile != "" || inOrg || c.DryRun || c.Yes {
 			wrong = errors.New("a key by its id takes neither --key-file, --org-id, --project-id, --dry-run nor --yes")
 		}
+		if looksLikeKey(*c.ID) {
+			return errors.New("this is a key and not an id. Other users may have seen it on the command line: revoke it with --key-file -")
+		}
 		return errors.Join(wrong, (&keyArgument{*c.ID}).check())
 	case c.KeyFile != "":
 		if hasOwner || c.DryRun || c.Yes {

@@ -120,7 +120,7 @@ func (c *doctorCommand) chooseCollection(ctx context.Context, p process, db *mon
 		return "", fmt.Errorf("%s is a view, which has no change stream: name the collection that it is made from", c.Collection)
 	}
 	if len(found.Likely) == 1 && !p.given["collection"] {
-		p.note("no --collection was given: this is %s, the only one of %s with such a name", plain(found.Likely[0].Name), db.Name())
+		p.note("no --collection was given: this is %s, the only one of %s with such a name", found.Likely[0].Name, db.Name())
 		return found.Likely[0].Name, nil
 	}
 	return "", fmt.Errorf("the database %s has no collection %s: name the one with the keys by --collection%s", db.Name(), c.Collection, plain(found.Describe()))
@@ -157,10 +157,6 @@ func (c *doctorCommand) present(p process, found *propose.Proposal) int {
 	notes.line("  keytail doctor --config keytail.yaml")
 	notes.line("  keytail serve --config keytail.yaml")
 	return exitOK
-}
-
-func (p process) note(format string, args ...any) {
-	_, _ = fmt.Fprintf(p.stderr, format+"\n", args...)
 }
 
 // codeNamed returns the code with this name on the wire.

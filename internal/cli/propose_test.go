@@ -85,9 +85,8 @@ func (a *adopter) settings(file string) map[string]string {
 	return settings
 }
 
-// serve starts the real service by the file and returns the verdict of each key, for
-// requests of this organisation.
-func (a *adopter) serve(file, org string, keys ...string) []string {
+// serve starts the real service by the file and returns the verdict of each key.
+func (a *adopter) serve(file string, keys ...string) []string {
 	a.t.Helper()
 	r := start([]string{"serve", "--config=" + file, "--mongodb-uri=" + a.uri, "--addr=127.0.0.1:0", "--ops-addr=127.0.0.1:0", "--drain-delay=0", "--cache-size=8"}, Deps{})
 	var line struct {
@@ -99,7 +98,7 @@ func (a *adopter) serve(file, org string, keys ...string) []string {
 	r.stderr.waitFor(a.t, "live")
 	var codes []string
 	for _, key := range keys {
-		codes = append(codes, a.verify("http://"+line.Addr, key, org))
+		codes = append(codes, a.verify("http://"+line.Addr, key))
 	}
 	r.signal(a.t)
 	if code := r.wait(a.t); code != exitOK {
@@ -108,14 +107,10 @@ func (a *adopter) serve(file, org string, keys ...string) []string {
 	return codes
 }
 
-func (a *adopter) verify(url, key, org string) string {
+func (a *adopter) verify(url, key string) string {
 	a.t.Helper()
 	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: waitTimeout}
-	request := map[string]string{"key": key}
-	if org != "" {
-		request["org_id"] = org
-	}
-	body, err := json.Marshal(request)
+	body, err := json.Marshal(map[string]string{"key": key})
 	if err != nil {
 		a.t.Fatal(err)
 	}
@@ -141,8 +136,6 @@ type publicShape struct {
 	// Good is a key that is valid, Off one that is switched off, Secret that of
 	// HMAC.
 	Good, Off, Secret string
-	// Org is the organisation that Good is bound to.
-	Org string
 	// Mapping is what must be proposed, Advice what must be said instead.
 	Mapping   map[string]string
 	Advice    []string
@@ -231,7 +224,7 @@ func (a *adopter) mustServe(file string, shape *publicShape) {
 	if shape.Off != "" {
 		keys, want = append(keys, shape.Off), append(want, "DISABLED")
 	}
-	if diff := cmp.Diff(want, a.serve(file, shape.Org, keys...)); diff != "" {
+	if diff := cmp.Diff(want, a.serve(file, keys...)); diff != "" {
 		a.t.Error(diff)
 	}
 }
@@ -285,7 +278,7 @@ func TestTheTrialFromZeroIsServed(t *testing.T) {
 		t.Fatalf("exit code %d: %s", code, stderr)
 	}
 	a.mustBeInTheDocs(file)
-	shape := publicShape{Good: good, Off: revoked, Org: "tenant-0020"}
+	shape := publicShape{Good: good, Off: revoked}
 	a.mustServe(file, &shape)
 }
 

@@ -119,7 +119,7 @@ func TestAKnownKeyThatIsOffFails(t *testing.T) {
 // TestAnUnreachableServerIsAFailure of run time, without the password.
 func TestAnUnreachableServerIsAFailure(t *testing.T) {
 	code, stdout, stderr := finish(t, Deps{Stdin: strings.NewReader("")}, "doctor", "--propose",
-		"--mongodb-uri=mongodb://root:hunter2@127.0.0.1:1/keys?serverSelectionTimeoutMS=50")
+		"--mongodb-uri=mongodb://root:hunter2@127.0.0.1:1/keys?serverSelectionTimeoutMS=1000")
 	if code != exitFailure || stdout != "" || strings.Contains(stderr, "hunter2") {
 		t.Errorf("exit code %d, %s%s", code, stdout, stderr)
 	}

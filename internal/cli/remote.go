@@ -94,8 +94,8 @@ func failed(p process, err error) int {
 }
 
 // note prints a message for people, to standard error.
-func (s *session) note(format string, args ...any) {
-	_, _ = fmt.Fprintf(s.stderr, "keytail: %s\n", plain(fmt.Sprintf(format, args...)))
+func (p process) note(format string, args ...any) {
+	_, _ = fmt.Fprintf(p.stderr, "keytail: %s\n", plain(fmt.Sprintf(format, args...)))
 }
 
 // tls reads the files.

@@ -12,7 +12,6 @@ import (
 
 	"github.com/keytail/keytail/internal/devmongo"
 	"github.com/keytail/keytail/internal/mongotest"
-
 	"github.com/keytail/keytail/internal/testprogram"
 )
 

@@ -114,9 +114,10 @@ type Mapping struct {
 const devDatabase = "keytail"
 
 // Complete sets what depends on other settings: the database of the URI, a
-// heartbeat interval that fits max-stale, no field for active if there is none,
-// no form where none was given (package keystore has the same defaults, and trusts
-// a form more that the operator gave), and, with --dev, defaults for a first try wherever nothing else was given.
+// heartbeat interval that fits max-stale, no field for active if there is none, no
+// form where none was given (package keystore has the same defaults, and trusts a
+// form more that the operator gave), and, with --dev, defaults for a first try
+// wherever nothing else was given.
 func (c *Config) Complete(given Given) {
 	if c.Database == "" {
 		c.Database = uriDatabase(c.MongoDBURI)

@@ -93,14 +93,11 @@ func separateJoined(all http.Header, described *authv3.AttributeContext_HttpRequ
 
 func hasComma(value string) bool { return strings.Contains(value, ",") }
 
-// The context_extensions that a route may have.
+// The context_extensions that are read in another way than the requirements of a query
+// (forwardauth.IsRequirement).
 const (
-	extensionPolicy         = "policy"
-	extensionScope          = "scope"
-	extensionOrg            = "org_id"
-	extensionProject        = "project_id"
-	extensionRequireOrg     = "require_org"
-	extensionRequireProject = "require_project"
+	extensionPolicy = "policy"
+	extensionScope  = "scope"
 )
 
 // question reads the requirements from the route's context_extensions, which the
@@ -114,11 +111,11 @@ func (s *Server) question(extensions map[string]string) (forwardauth.Question, *
 	}
 	needed := url.Values{}
 	for name, value := range extensions {
-		switch name {
-		case extensionScope:
+		switch {
+		case name == extensionScope:
 			// Not strings.Fields: the meaning of nothing, or of two spaces, is unclear.
 			needed[name] = strings.Split(value, " ")
-		case extensionOrg, extensionProject, extensionRequireOrg, extensionRequireProject:
+		case forwardauth.IsRequirement(name):
 			needed[name] = []string{value}
 		default:
 			return forwardauth.Question{}, misconfigured("context_extensions may have only policy, or scope (separated by spaces), org_id, project_id, require_org and require_project")

@@ -97,7 +97,7 @@ func parseKeySource(text string) (KeySource, error) {
 	case "header":
 		return headerSource(name)
 	case "query":
-		if isReservedParameter(name) {
+		if IsRequirement(name) {
 			return KeySource{}, errors.New("this query parameter is reserved for a requirement")
 		}
 		return KeySource{kind: fromQuery, name: name}, nil

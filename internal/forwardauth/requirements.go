@@ -20,8 +20,9 @@ const (
 // each scope of the key.
 const MaxScopes = 100
 
-// isReservedParameter reports whether a query parameter is a requirement.
-func isReservedParameter(name string) bool {
+// IsRequirement reports whether a name is that of a requirement: in a query, or in
+// Envoy's context_extensions.
+func IsRequirement(name string) bool {
 	switch name {
 	case paramScope, paramOrg, paramProject, paramRequireOrg, paramRequireProject:
 		return true

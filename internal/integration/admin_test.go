@@ -114,6 +114,12 @@ func testLifeOfAKey(t *testing.T, o *adminFixture, s shape) {
 		t.Errorf("revoked again: %s", again.text)
 	}
 	o.mustHaveVerdict(nextText, again, apikey.Disabled, inside)
+	byText := o.mustCall(http.StatusOK, "POST", "/v1/keys/revoke-leaked", fmt.Sprintf(`{"key":%q}`, nextText))
+	if byText.body["revoked"] != 0.0 || !strings.Contains(byText.text, `"id":"`+rotated.str("id")+`"`) {
+		t.Errorf("revoked again, by its text: %s", byText.text)
+	}
+	o.mustList(user, []string{id}, "&org_id="+org)
+	o.mustList(user, nil, "&org_id="+user)
 
 	o.mustList(user, []string{id}, "")
 	o.mustList(user, []string{rotated.str("id"), id}, "&include_inactive=true")

@@ -26,6 +26,13 @@ const (
 // documents, and each key is two: its own and its audit entry.
 const keysPerTransaction = 100
 
+// triesTogether is how often a transaction of several keys is tried. It fails if any
+// of them is written at the same time, and a leaked key is in heavy use.
+const triesTogether = 5
+
+// errConflicts: other writes prevented all of these tries. Nothing was written.
+var errConflicts = errors.New("other clients write these keys all the time")
+
 // RevokeLeaked revokes the key with this text: each document that has its hash,
 // even if the unique index is missing. A key that is revoked already stays as it
 // is, without an audit entry.
@@ -90,38 +97,38 @@ func (a *Admin) RevokeAll(ctx context.Context, caller managedkey.Caller, q manag
 	defer cancel()
 	q.IncludeInactive = false
 	r := revocation{Admin: a, caller: caller, orgID: q.OrgID, projectID: q.ProjectID, cause: causeOwner}
-	page := managedkey.RevokedPage{Next: q.After}
-	for start, left := q.After, q.Limit; ; {
-		q.After, q.Limit = page.Next, min(left, a.perTransaction)
-		found, err := r.list(ctx, q)
-		if err == nil && !dryRun {
-			err = r.revoke(ctx, found.Keys)
-		}
-		if err != nil && page.Next == start {
-			// Keys may be revoked all the same, one by one. But Next cannot say so: an
-			// empty one says that none are left.
-			return managedkey.RevokedPage{}, err
-		}
-		if err != nil {
+	found, err := r.list(ctx, q)
+	if err != nil {
+		return managedkey.RevokedPage{}, err
+	}
+	page := managedkey.RevokedPage{Next: found.Next}
+	if dryRun {
+		page.KeyIDs = idsOf(found.Keys)
+		return page, nil
+	}
+	for r.done < len(found.Keys) && !(r.done > 0 && a.isLate(ctx)) {
+		if err := r.revoke(ctx, found.Keys[r.done:min(r.done+a.perTransaction, len(found.Keys))]); err != nil {
+			if r.done == 0 {
+				return managedkey.RevokedPage{}, err
+			}
 			// The caller continues from Next, and gets this error if it happens again.
 			a.logger.Warn("a revocation of several keys stopped before its limit", zap.Int("revoked", len(r.revoked)), zap.Error(err))
 			break
 		}
-		if dryRun {
-			r.revoked = append(r.revoked, found.Keys...)
-		}
-		page.Next = found.Next
-		if left -= q.Limit; left <= 0 || page.Next == "" || a.isLate(ctx) {
-			break
-		}
 	}
-	for _, shown := range r.revoked {
-		page.KeyIDs = append(page.KeyIDs, shown.Record.KeyID)
+	if r.done < len(found.Keys) {
+		page.Next = a.store.Schema().CursorAfter(found.Keys[r.done-1], a.queryOf(caller, q))
 	}
-	if page.Failed = r.failed; !dryRun {
-		page.Revision = r.revision
-	}
+	page.KeyIDs, page.Failed, page.Revision = idsOf(r.revoked), r.failed, r.revision
 	return page, nil
+}
+
+func idsOf(keys []keystore.Details) []string {
+	ids := make([]string, len(keys))
+	for i := range keys {
+		ids[i] = keys[i].Record.KeyID
+	}
+	return ids
 }
 
 // isLate reports whether half of a call's time is used: a transaction that begins
@@ -142,6 +149,8 @@ type revocation struct {
 	// that were off already, as they are now.
 	revoked, seen []keystore.Details
 	failed        []managedkey.FailedKey
+	// done is how many keys were given and need no other attempt.
+	done int
 	// revision is that of the last write or read.
 	revision clustertime.Time
 }
@@ -158,8 +167,9 @@ func (r *revocation) list(ctx context.Context, q managedkey.Query) (found keysto
 }
 
 // revoke revokes keys by one transaction. If the collection refuses one of them,
-// or if there are no transactions, it revokes each by itself. The error is one of
-// package managedkey, after which a repetition does no harm.
+// or if there are no transactions, it revokes each by itself. If others write the
+// same keys all the time, it makes smaller transactions. The error is one of package
+// managedkey, after which a repetition does no harm.
 func (r *revocation) revoke(ctx context.Context, keys []keystore.Details) error {
 	ids := make([]apikey.DocID, len(keys))
 	for i := range keys {
@@ -169,7 +179,19 @@ func (r *revocation) revoke(ctx context.Context, keys []keystore.Details) error 
 		return nil
 	}
 	if !r.noTransactions {
-		if err := r.revokeTogether(ctx, ids); !isOfOneKey(err) {
+		err := r.revokeTogether(ctx, ids)
+		switch {
+		case err == nil:
+			r.done += len(ids)
+			return nil
+		case errors.Is(err, errConflicts):
+			for half := range slices.Chunk(keys, (len(keys)+1)/2) {
+				if err := r.revoke(ctx, half); err != nil {
+					return err
+				}
+			}
+			return nil
+		case !isOfOneKey(err):
 			return err
 		}
 	}
@@ -180,6 +202,7 @@ func (r *revocation) revoke(ctx context.Context, keys []keystore.Details) error 
 		case err != nil:
 			return err
 		}
+		r.done++
 	}
 	return nil
 }
@@ -194,13 +217,17 @@ func isOfOneKey(err error) bool {
 // transactions it takes one key.
 func (r *revocation) revokeTogether(ctx context.Context, ids []apikey.DocID) error {
 	var revoked, seen []keystore.Details
+	tries := 0
 	written, err := r.write(ctx, func(ctx context.Context) (p *plan, err error) {
+		if tries++; tries > triesTogether && len(ids) > 1 {
+			return nil, errConflicts
+		}
 		p, revoked, seen, err = r.plan(ctx, ids)
 		return p, err
 	})
 	var unknown *managedkey.UnknownError
 	if errors.As(err, &unknown) {
-		return fmt.Errorf("%w: %w", managedkey.ErrInterrupted, err)
+		return fmt.Errorf("%w: %w", managedkey.ErrInterrupted, unknown.Cause)
 	}
 	if err != nil {
 		return err

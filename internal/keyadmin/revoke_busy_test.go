@@ -1,6 +1,7 @@
 package keyadmin
 
 import (
+	"context"
 	"fmt"
 	"math/rand/v2"
 	"sync"
@@ -8,6 +9,7 @@ import (
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
 
 	"github.com/keytail/keytail/internal/managedkey"
 	"github.com/keytail/keytail/internal/mongotest"
@@ -62,5 +64,43 @@ func TestARevocationDuringOtherWrites(t *testing.T) {
 			t.Errorf("%d of %d keys are revoked, %d are off", revoked, n, off)
 		}
 		o.mustCount(int64(n), int64(n))
+	})
+}
+
+// TestAKeyThatIsLocked by the transaction of another client stops no key before it: after
+// some conflicts the transaction is divided.
+func TestAKeyThatIsLocked(t *testing.T) {
+	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
+		if s.Kind == mongotest.NameDevmongo {
+			t.Skip("devmongo finds conflicts at the commit, and locks nothing before")
+		}
+		o := newFixture(t, s, func(c *Config) { c.Timeout = 3 * time.Second })
+		if o.noTransactions {
+			t.Skip("the server has no transactions")
+		}
+		o.insertKeys(8, "u")
+		session, err := o.keys.Database().Client().StartSession()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer session.EndSession(context.Background())
+		if err := session.StartTransaction(); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := o.keys.UpdateByID(mongo.NewSessionContext(o.ctx(), session), "u-00003", bson.D{{Key: "$set", Value: bson.D{{Key: "name", Value: "x"}}}}); err != nil {
+			t.Fatal(err)
+		}
+		first, err := o.RevokeAll(o.ctx(), ofOwner("u"), managedkey.Query{Limit: 500}, false)
+		if err != nil || len(first.KeyIDs) != 4 || first.Next == "" {
+			t.Errorf("%+v, %v", first, err)
+		}
+		if err := session.AbortTransaction(o.ctx()); err != nil {
+			t.Fatal(err)
+		}
+		second, err := o.RevokeAll(o.ctx(), ofOwner("u"), managedkey.Query{Limit: 500, After: first.Next}, false)
+		if err != nil || len(second.KeyIDs) != 4 || second.Next != "" {
+			t.Errorf("the rest: %+v, %v", second, err)
+		}
+		o.mustCount(8, 8)
 	})
 }

@@ -160,7 +160,7 @@ func (c *scanDefects) see(d *Document) {
 	}
 }
 
-// log writes one line, if there is a defective document.
+// logScan writes one line, if there is a defective document.
 func (s *Store) logScan(c *scanDefects) {
 	if c.disabled+c.unfindable == 0 {
 		return

@@ -38,12 +38,13 @@
 // # Files
 //
 //   - schema.go: the Schema; schemacheck.go validates it; forms.go: the forms
-//     of the switch, the scopes and the expiry
+//     of the switch, the scopes and the expiry; idform.go: those of ids
 //   - decode.go: Schema.Decode, from BSON to a record; decodevalues.go reads
 //     the single values; docid.go: the canonical form of an _id
 //   - hashencoding.go: how a hash is stored; hashlookup.go: for which hashes a
 //     lookup finds a document; hashshape.go: what an unreadable hash field
-//     holds
+//     holds; hasher.go: the algorithm and its secret
+//   - inspect.go: what a value could be, for who does not know the mapping yet
 //   - store.go: the Store; errors.go: its errors; deployment.go, collection.go
 //     and index.go: checks of the server, the collection and the indexes;
 //     prepare.go: all of these checks at the start
@@ -52,9 +53,11 @@
 //     documents
 //   - scan.go: the read of the whole collection
 //   - list.go and details.go: pages of keys, and what the admin API shows of a
-//     key; listindex.go: the index for it
-//   - encode.go and write.go: new documents, changes and deletions;
-//     transaction.go: the sessions in which they are made
+//     key; listfilter.go: which keys a page has; listindex.go: the index for it
+//   - encode.go and write.go: new documents, changes and deletions; writemany.go:
+//     changes of several; fieldtype.go: which fields are not written, because the
+//     documents have another type there; transaction.go: the sessions in which
+//     writes are made
 //   - survey.go: the Survey; surveyread.go reads its documents;
 //     surveyresult.go, surveyusable.go and surveydates.go: its errors and
 //     warnings

@@ -20,9 +20,6 @@ func InspectHash(v bson.RawValue) ([]HashEncoding, Shape) {
 func (e HashEncoding) Stored(hash apikey.Hash) any { return e.stored(hash) }
 
 // Reads reports whether a value can be read in this form.
-func (f ActiveForm) Reads(v bson.RawValue) bool { return reads(f.read, v) }
-
-// Reads reports whether a value can be read in this form.
 func (f ScopesForm) Reads(v bson.RawValue) bool { return reads(f.read, v) }
 
 // Reads reports whether a value can be read in this form.

@@ -192,6 +192,9 @@ type position struct {
 	List      []byte        `bson:"l"`
 }
 
+// CursorAfter returns the cursor of the page that follows this key of a list.
+func (s Schema) CursorAfter(last Details, q Query) string { return s.cursor(last.raw, q) }
+
 // cursor returns the position after this key, as text.
 func (s Schema) cursor(last bson.Raw, q Query) string {
 	at := position{s.lookup(last, s.CreatedAt), last.Lookup(idField), q.digest()}

@@ -61,7 +61,7 @@ func (d *SurveyDates) see(v bson.RawValue, id string) {
 	}
 	d.Present++
 	for _, form := range ExpiresForms() {
-		if at, problem := form.read(v); problem == "" && !isEarly(at) && !isLate(at) {
+		if at, problem := form.read(v); problem == "" && IsPlausibleDate(at) {
 			d.Plausible[form]++
 		}
 	}
@@ -74,6 +74,10 @@ func (d *SurveyDates) see(v bson.RawValue, id string) {
 		d.Late.add(id)
 	}
 }
+
+// IsPlausibleDate reports whether a date is one that somebody may have written on
+// purpose: it is neither before the year 2000 nor after 2200.
+func IsPlausibleDate(at time.Time) bool { return !isEarly(at) && !isLate(at) }
 
 func isEarly(at time.Time) bool { return at.Before(earliestPlausible) }
 func isLate(at time.Time) bool  { return !at.Before(latestPlausible) }

@@ -108,9 +108,4 @@ func (g *guesser) alternatives(others []candidate) []string {
 }
 
 // documents is a count with its noun.
-func documents(n int) string {
-	if n == 1 {
-		return "1 document"
-	}
-	return fmt.Sprintf("%d documents", n)
-}
+func documents(n int) string { return plural(n, "document") }

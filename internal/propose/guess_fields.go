@@ -8,7 +8,7 @@ import (
 	"github.com/keytail/keytail/internal/keystore"
 )
 
-// timeForms are the forms of an expiry, with what a plausible one shows.
+// timeForms are the forms of an expiry, with what a value in that form shows.
 var timeForms = map[keystore.ExpiresForm]trait{
 	keystore.ExpiresDate: isTime, keystore.ExpiresUnix: isSeconds, keystore.ExpiresUnixMilli: isMillis,
 }
@@ -28,7 +28,11 @@ func (g *guesser) expiry() Role {
 	if form != keystore.ExpiresDate {
 		r.Forms = []Setting{{"map_expires_form", string(form)}}
 	}
-	r.Seen = append(r.Seen, fmt.Sprintf("%s between the years 2000 and 2200 %s", expiryText[form], g.inDocuments(n)))
+	plausible := " between the years 2000 and 2200"
+	if form == keystore.ExpiresDate {
+		plausible = ""
+	}
+	r.Seen = append(r.Seen, fmt.Sprintf("%s%s %s", expiryText[form], plausible, g.inDocuments(n)))
 	g.otherTimes(&r, form, best.present.sum()-n.sum())
 	r.Seen = append(r.Seen, g.alternatives(others)...)
 	return r

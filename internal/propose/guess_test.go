@@ -80,6 +80,8 @@ func TestEachRoleIsFound(t *testing.T) {
 
 		"expires":         {one("expires_at", fixedValue(when)), "map_expires_at", "expires_at"},
 		"seconds":         {one("exp", fixedValue(when.Unix())), "map_expires_at", "exp unix"},
+		"a far date":      {one("expires_at", fixedValue(time.Date(9999, 12, 31, 0, 0, 0, 0, time.UTC))), "map_expires_at", "expires_at"},
+		"seconds of 2200": {one("exp", fixedValue(time.Date(2200, 12, 31, 0, 0, 0, 0, time.UTC).Unix())), "map_expires_at", "exp unix"},
 		"seconds, double": {one("validUntil", fixedValue(float64(when.Unix()))), "map_expires_at", "validUntil unix"},
 		"milliseconds":    {one("tokenExpiration", fixedValue(when.UnixMilli())), "map_expires_at", "tokenExpiration unix-ms"},
 		"expires, null":   {one("expiresAt", null), "map_expires_at", "expiresAt"},

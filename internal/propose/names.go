@@ -66,8 +66,7 @@ var (
 // noise begins names without changing what they mean.
 var noise = list(`accesstoken apikey apitoken api key token access is the`)
 
-// foreign words make a name that of something else
-// than the key.
+// foreign words make a name that of something else than the key.
 var foreign = list(`ratelimit refill refresh email password twofactor mfa otp webhook notif cors log encrypt verified previous prev old parent`)
 
 // plainName is the name in lower case without separators.

@@ -21,19 +21,13 @@ const (
 // such a text as scopes, but not as those that are meant.
 const notScopes = `{}[]",;`
 
-// A number or a date outside these years is no expiry that anyone wrote on
-// purpose.
-var (
-	earliestTime = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
-	latestTime   = time.Date(2200, 1, 1, 0, 0, 0, 0, time.UTC)
-)
-
 // trait is something that one value could be.
 type trait uint16
 
 const (
 	isTrue trait = 1 << iota
-	// isTime is a date, isSeconds and isMillis a number, between 2000 and 2200.
+	// isTime is any date, because no other form could hold one. isSeconds and
+	// isMillis are numbers that are a plausible date in that unit.
 	isTime
 	isSeconds
 	isMillis
@@ -104,7 +98,7 @@ func (o observer) value(raw bson.RawValue) value {
 	case bson.TypeBoolean:
 		v.set(isTrue, raw.Boolean())
 	case bson.TypeDateTime:
-		v.set(isTime, between(raw.Time()))
+		v.set(isTime, true)
 	case bson.TypeInt32, bson.TypeInt64, bson.TypeDouble:
 		v.number(raw)
 	}
@@ -145,11 +139,9 @@ func (v *value) list(raw bson.RawValue) {
 func (v *value) number(raw bson.RawValue) {
 	n, _ := raw.AsInt64OK()
 	v.set(isZero, n == 0)
-	v.set(isSeconds, keystore.ExpiresUnix.Reads(raw) && between(time.Unix(n, 0)))
-	v.set(isMillis, keystore.ExpiresUnixMilli.Reads(raw) && between(time.UnixMilli(n)))
+	v.set(isSeconds, keystore.ExpiresUnix.Reads(raw) && keystore.IsPlausibleDate(time.Unix(n, 0)))
+	v.set(isMillis, keystore.ExpiresUnixMilli.Reads(raw) && keystore.IsPlausibleDate(time.UnixMilli(n)))
 }
-
-func between(at time.Time) bool { return !at.Before(earliestTime) && at.Before(latestTime) }
 
 // Limits of the search for a hash in embedded documents and arrays.
 const (

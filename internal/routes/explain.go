@@ -49,12 +49,12 @@ func readExplainQuery(raw string) (owner string, request apikey.Request, problem
 	}
 	requirements := url.Values{}
 	for name, values := range query {
-		switch name {
-		case paramIP, paramOwner:
+		switch {
+		case name == paramIP || name == paramOwner:
 			if len(values) != 1 {
 				return "", request, badRequest(name + " must not be repeated")
 			}
-		case "scope", "org_id", "project_id", "require_org", "require_project":
+		case forwardauth.IsRequirement(name):
 			requirements[name] = values
 		default:
 			return "", request, badRequest("the query may have only " + explainParams)

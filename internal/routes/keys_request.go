@@ -98,9 +98,9 @@ func (q *adminQuery) readParameter(name, value string) (problem *callerError) {
 	case paramProject:
 		q.keys.ProjectID, problem = value, checkID(name, value)
 	case paramUnused:
-		q.keys.UnusedFor, problem = readAge(name, value)
+		q.keys.UnusedFor, problem = readPeriod(name, value)
 	case paramExpires:
-		q.keys.ExpiresWithin, problem = readAge(name, value)
+		q.keys.ExpiresWithin, problem = readPeriod(name, value)
 	case paramKeyID:
 		q.keyID, problem = value, checkID(name, value)
 	case paramInactive:
@@ -131,13 +131,13 @@ func readLimit(value string) (int, *callerError) {
 	return limit, nil
 }
 
-// readAge reads a duration of days, which Go writes as hours.
-func readAge(name, value string) (time.Duration, *callerError) {
-	age, err := time.ParseDuration(value)
-	if err != nil || age <= 0 {
+// readPeriod reads a duration of days, which Go writes as hours.
+func readPeriod(name, value string) (time.Duration, *callerError) {
+	period, err := time.ParseDuration(value)
+	if err != nil || period <= 0 {
 		return 0, badRequest(name + " must be a duration such as 336h, more than 0")
 	}
-	return age, nil
+	return period, nil
 }
 
 // readPathID is the id in the path, unescaped once. (Gin would read a + as a

@@ -15,14 +15,14 @@ const RequireVariable = "KEYTAIL_TEST_REQUIRE"
 
 // names are all that RequireVariable may list: the servers and their optional
 // features of package mongotest, the proxies of package proxytest, the Python of
-// examples/fastapi, the generators of internal/integration/clients, and the gitleaks
-// of deploy.
+// examples/fastapi, the generators of internal/integration/clients, the gitleaks of
+// deploy, and the pseudo-terminal of the tests of prompts.
 func names() []string {
 	return []string{
 		"devmongo", "secantus", "external",
 		"failpoints", "tokens", "refuses-future", "views",
 		"nginx", "caddy", "caddy-current", "envoy",
-		"fastapi", "generated-clients", "gitleaks",
+		"fastapi", "generated-clients", "gitleaks", "terminal",
 	}
 }
 

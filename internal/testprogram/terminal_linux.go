@@ -11,22 +11,22 @@ import (
 
 // OpenTerminal opens a pseudo-terminal: what is written to screen is typed on
 // terminal, and what a program prints to terminal can be read from screen. Closing
-// screen hangs the terminal up. It skips t where there is none.
+// screen hangs the terminal up. Where there is none it skips t, or fails it if
+// RequireVariable lists "terminal".
 func OpenTerminal(t testing.TB) (screen, terminal *os.File) {
 	t.Helper()
-	screen, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)
-	if err != nil {
-		t.Skip(err)
+	need := func(err error) {
+		if err != nil {
+			SkipIfMissing(t, "terminal", fmt.Errorf("%w: a pseudo-terminal: %w", ErrMissing, err))
+		}
 	}
+	screen, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)
+	need(err)
 	t.Cleanup(func() { _ = screen.Close() })
 	number, err := unlock(screen)
-	if err != nil {
-		t.Skip(err)
-	}
+	need(err)
 	terminal, err = os.OpenFile(fmt.Sprintf("/dev/pts/%d", number), os.O_RDWR|unix.O_NOCTTY, 0)
-	if err != nil {
-		t.Skip(err)
-	}
+	need(err)
 	t.Cleanup(func() { _ = terminal.Close() })
 	return screen, terminal
 }

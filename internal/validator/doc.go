@@ -9,6 +9,5 @@
 // validator.go has the path; read.go, linearizable.go and group.go the reads on
 // a cache miss; revision.go the min_revision of a request; refresh.go the reads
 // after updates; breaker.go the circuit breaker; explain.go the verdicts that an
-// operator asks for. DESIGN.md explains which read
-// is made when, and why.
+// operator asks for. DESIGN.md explains which read is made when, and why.
 package validator
