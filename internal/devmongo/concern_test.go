@@ -111,6 +111,11 @@ func TestLinearizableReadAndMajorityWriteWaitForTheMajority(t *testing.T) {
 	if part(reply, "writeConcernError.code") != int32(50) || field(reply, "n") != int32(1) {
 		t.Errorf("a majority write: %v", reply)
 	}
+	write = d("insert", "api_keys", "documents", bson.A{d("_id", 3)}, "writeConcern", d("w", "majority", "wtimeout", int64(20)))
+	reply = s.direct(t, write)
+	if part(reply, "writeConcernError.code") != int32(64) || field(reply, "n") != int32(1) {
+		t.Errorf("a majority write with a wtimeout: %v", reply)
+	}
 	s.ReleaseMajority()
 	if reply := s.direct(t, linear); field(reply, "ok") != 1.0 {
 		t.Errorf("after the release: %v", reply)

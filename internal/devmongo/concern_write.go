@@ -1,7 +1,9 @@
 package devmongo
 
 import (
+	"context"
 	"slices"
+	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 )
@@ -11,7 +13,9 @@ import (
 type writeConcern struct {
 	majority bool
 	nodes    int64
-	given    bson.D
+	// timeout is wtimeout: how long to wait for the nodes. Zero: no limit of its own.
+	timeout time.Duration
+	given   bson.D
 }
 
 func (o *op) readWriteConcern() error {
@@ -38,6 +42,14 @@ func (o *op) readWriteConcern() error {
 		}
 		o.write.majority, o.write.nodes = false, n
 	}
+	// Drivers send it with the second commit of a transaction.
+	if given := a.value("wtimeout"); !isMissing(given) {
+		ms, ok := number(given)
+		if !ok || ms < 0 {
+			return refuse(codeFailedToParse, "wtimeout has to be a number of milliseconds, 0 or more")
+		}
+		o.write.timeout = time.Duration(ms) * time.Millisecond
+	}
 	return a.finish()
 }
 
@@ -63,9 +75,18 @@ func (o *op) waitForWrite(reply bson.D) (bson.D, error) {
 	return reply, nil
 }
 
+// errWriteConcernTimeout: wtimeout is over. The write has been done.
+var errWriteConcernTimeout = refuse(codeWriteConcernFailed, "waiting for replication timed out")
+
 func (o *op) waitForMajority(reply bson.D) bson.D {
+	ctx := o.ctx
+	if o.write.timeout > 0 {
+		limited, cancel := context.WithTimeoutCause(ctx, o.write.timeout, errWriteConcernTimeout)
+		defer cancel()
+		ctx = limited
+	}
 	at, term := o.operationTime, o.s.term
-	err := o.s.await(o.ctx, func() bool { return o.s.oplog.majority >= at || o.s.term != term })
+	err := o.s.await(ctx, func() bool { return o.s.oplog.majority >= at || o.s.term != term })
 	if err == nil && o.s.term != term {
 		err = refuse(codeInterruptedByStepDown, "the node stepped down while it waited for the write concern")
 	}

@@ -28,6 +28,7 @@ const (
 	codeInvalidIDField        = 53
 	codeEmptyFieldName        = 56
 	codeCommandNotFound       = 59
+	codeWriteConcernFailed    = 64
 	codeImmutableField        = 66
 	codeCannotCreateIndex     = 67
 	codeInvalidOptions        = 72
@@ -68,7 +69,7 @@ var codeNames = map[int32]string{
 	2: "BadValue", 9: "FailedToParse", 13: "Unauthorized", 14: "TypeMismatch", 15: "Overflow", 16: "InvalidLength",
 	18: "AuthenticationFailed", 20: "IllegalOperation", 26: "NamespaceNotFound", 27: "IndexNotFound", 28: "PathNotViable",
 	40: "ConflictingUpdateOperators", 43: "CursorNotFound", 48: "NamespaceExists", 50: "MaxTimeMSExpired",
-	52: "DollarPrefixedFieldName", 53: "InvalidIdField", 56: "EmptyFieldName", 59: "CommandNotFound",
+	52: "DollarPrefixedFieldName", 53: "InvalidIdField", 56: "EmptyFieldName", 59: "CommandNotFound", 64: "WriteConcernFailed",
 	66: "ImmutableField", 67: "CannotCreateIndex", 72: "InvalidOptions", 73: "InvalidNamespace", 79: "UnknownReplWriteConcern",
 	85: "IndexOptionsConflict", 86: "IndexKeySpecsConflict", 91: "ShutdownInProgress", 100: "UnsatisfiableWriteConcern",
 	112: "WriteConflict", 136: "CappedPositionLost", 168: "InvalidPipelineOperator", 171: "CannotIndexParallelArrays",

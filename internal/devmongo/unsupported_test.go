@@ -58,7 +58,6 @@ func TestUnsupportedFeaturesAreRejected(t *testing.T) {
 		"snapshot read":           {d("find", "x", "readConcern", d("level", "snapshot")), 72},
 		"available read":          {d("find", "x", "readConcern", d("level", "available")), 9},
 		"write concern mode":      {d("insert", "x", "documents", bson.A{d()}, "writeConcern", d("w", "eu")), 79},
-		"wtimeout":                {d("insert", "x", "documents", bson.A{d()}, "writeConcern", d("w", 1, "wtimeout", 1)), 40415},
 		"Stable API":              {d("ping", 1, "apiVersion", "1"), 40415},
 	} {
 		reply := s.direct(t, c.command)

@@ -90,6 +90,18 @@ func TestImpossibleWriteConcernIsReported(t *testing.T) {
 	})
 }
 
+// TestWriteConcernHasATimeout: drivers send wtimeout when they repeat the commit of a transaction.
+func TestWriteConcernHasATimeout(t *testing.T) {
+	each(t, func(t *testing.T, r *rig) {
+		for id, wtimeout := range []any{0, 10_000, int64(10_000)} {
+			reply, err := r.command(r.db.Name(), d("insert", "api_keys", "documents", bson.A{d("_id", id)}, "writeConcern", d("w", "majority", "wtimeout", wtimeout)))
+			if err != nil || part(reply, "writeConcernError") != nil {
+				t.Errorf("wtimeout %v: %v, %v", wtimeout, reply, err)
+			}
+		}
+	})
+}
+
 func TestConcernsAreRejectedWhereTheyDoNotApply(t *testing.T) {
 	each(t, func(t *testing.T, r *rig) {
 		_, err := r.command(r.db.Name(), d("ping", 1, "readConcern", d("level", "majority")))
