@@ -1,6 +1,7 @@
 package devmongo
 
 import (
+	"math"
 	"regexp"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -19,6 +20,8 @@ func compileOperator(path []string, name string, v any) (predicate, error) {
 	case "$nin":
 		p, err := compileIn(path, v)
 		return negate(p), err
+	case "$not":
+		return compileNot(path, v)
 	case "$exists":
 		return exists(path, isTrue(v)), nil
 	case "$type":
@@ -62,8 +65,19 @@ func compileComparison(path []string, name string, want any) (predicate, error) 
 		if isMissing(v) {
 			v = nil
 		}
-		return rank(v) == rank(want) && matches(name, compare(v, want))
+		return rank(v) == rank(want) && isNaN(v) == isNaN(want) && matches(name, compare(v, want))
 	}), nil
+}
+
+// isNaN: a filter compares NaN with NaN only, although it is the least number of a sort.
+func isNaN(v any) bool {
+	switch n := v.(type) {
+	case float64:
+		return math.IsNaN(n)
+	case bson.Decimal128:
+		return n.IsNaN()
+	}
+	return false
 }
 
 // matches reports whether a result of compare satisfies a comparison operator.
@@ -102,6 +116,22 @@ func compileIn(path []string, v any) (predicate, error) {
 		branches = append(branches, p)
 	}
 	return anyOf(branches), nil
+}
+
+// compileNot takes operators. (MongoDB also takes a regular expression.)
+func compileNot(path []string, v any) (predicate, error) {
+	ops, isDocument := v.(bson.D)
+	if !isDocument {
+		return nil, refuse(codeBadValue, "$not needs a regex or a document")
+	}
+	if len(ops) == 0 {
+		return nil, refuse(codeBadValue, "$not cannot be empty")
+	}
+	if _, ok := isOperators(ops); !ok {
+		return nil, refuse(codeBadValue, "unknown operator: %s", ops[0].Key)
+	}
+	p, err := compileField(path, ops)
+	return negate(p), err
 }
 
 // compileType takes one type by its name or number.

@@ -20,6 +20,7 @@ func toManagedKeyErr(err error) error {
 		{keystore.ErrChanged, managedkey.ErrChanged},
 		{keystore.ErrCannotStore, managedkey.ErrCannotStore},
 		{keystore.ErrCursor, managedkey.ErrInvalid},
+		{keystore.ErrSlowList, managedkey.ErrSlow},
 		{keystore.ErrUnauthorized, managedkey.ErrRefused},
 	} {
 		if errors.Is(err, pair.have) {

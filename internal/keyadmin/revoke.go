@@ -26,6 +26,13 @@ const (
 // documents, and each key is two: its own and its audit entry.
 const keysPerTransaction = 100
 
+// triesTogether is how often a transaction of several keys is tried. It fails if any
+// of them is written at the same time, and a leaked key is in heavy use.
+const triesTogether = 5
+
+// errConflicts: other writes prevented all of these tries. Nothing was written.
+var errConflicts = errors.New("other clients write these keys all the time")
+
 // RevokeLeaked revokes the key with this text: each document that has its hash,
 // even if the unique index is missing. A key that is revoked already stays as it
 // is, without an audit entry.
@@ -43,8 +50,10 @@ func (a *Admin) RevokeLeaked(ctx context.Context, caller managedkey.Caller, text
 		return managedkey.Leaked{}, toManagedKeyErr(err)
 	}
 	r := revocation{Admin: a, caller: caller, cause: causeLeaked}
-	if err := r.revoke(ctx, found); err != nil {
-		return managedkey.Leaked{}, err
+	for some := range slices.Chunk(found, a.perTransaction) {
+		if err := r.revoke(ctx, some); err != nil {
+			return managedkey.Leaked{}, err
+		}
 	}
 	if len(r.failed) > 0 {
 		f := r.failed[0]
@@ -87,7 +96,7 @@ func (a *Admin) RevokeAll(ctx context.Context, caller managedkey.Caller, q manag
 	ctx, cancel := context.WithTimeout(ctx, a.config.Timeout)
 	defer cancel()
 	q.IncludeInactive = false
-	r := revocation{Admin: a, caller: caller, cause: causeOwner}
+	r := revocation{Admin: a, caller: caller, orgID: q.OrgID, projectID: q.ProjectID, cause: causeOwner}
 	found, err := r.list(ctx, q)
 	if err != nil {
 		return managedkey.RevokedPage{}, err
@@ -133,7 +142,9 @@ func (a *Admin) isLate(ctx context.Context) bool {
 type revocation struct {
 	*Admin
 	caller managedkey.Caller
-	cause  string
+	// orgID and projectID select keys, as the caller's Owner does. Empty: any.
+	orgID, projectID string
+	cause            string
 	// revoked are the keys that it has switched off, and seen are these and those
 	// that were off already, as they are now.
 	revoked, seen []keystore.Details
@@ -156,8 +167,9 @@ func (r *revocation) list(ctx context.Context, q managedkey.Query) (found keysto
 }
 
 // revoke revokes keys by one transaction. If the collection refuses one of them,
-// or if there are no transactions, it revokes each by itself. The error is one of
-// package managedkey, after which a repetition does no harm.
+// or if there are no transactions, it revokes each by itself. If others write the
+// same keys all the time, it makes smaller transactions. The error is one of package
+// managedkey, after which a repetition does no harm.
 func (r *revocation) revoke(ctx context.Context, keys []keystore.Details) error {
 	ids := make([]apikey.DocID, len(keys))
 	for i := range keys {
@@ -168,10 +180,18 @@ func (r *revocation) revoke(ctx context.Context, keys []keystore.Details) error 
 	}
 	if !r.noTransactions {
 		err := r.revokeTogether(ctx, ids)
-		if err == nil {
+		switch {
+		case err == nil:
 			r.done += len(ids)
-		}
-		if !isOfOneKey(err) {
+			return nil
+		case errors.Is(err, errConflicts):
+			for half := range slices.Chunk(keys, (len(keys)+1)/2) {
+				if err := r.revoke(ctx, half); err != nil {
+					return err
+				}
+			}
+			return nil
+		case !isOfOneKey(err):
 			return err
 		}
 	}
@@ -197,7 +217,11 @@ func isOfOneKey(err error) bool {
 // transactions it takes one key.
 func (r *revocation) revokeTogether(ctx context.Context, ids []apikey.DocID) error {
 	var revoked, seen []keystore.Details
+	tries := 0
 	written, err := r.write(ctx, func(ctx context.Context) (p *plan, err error) {
+		if tries++; tries > triesTogether && len(ids) > 1 {
+			return nil, errConflicts
+		}
 		p, revoked, seen, err = r.plan(ctx, ids)
 		return p, err
 	})
@@ -225,6 +249,9 @@ func (r *revocation) plan(ctx context.Context, ids []apikey.DocID) (p *plan, rev
 	p = &plan{}
 	var edits []keystore.Edit
 	for _, current := range found {
+		if !r.selects(&current.Record) {
+			continue // it has changed hands since it was found
+		}
 		edit, err := r.store.Edit(current, keystore.Fields{Active: &off}, now)
 		if err != nil {
 			return nil, nil, nil, err
@@ -241,6 +268,11 @@ func (r *revocation) plan(ctx context.Context, ids []apikey.DocID) (p *plan, rev
 		p.steps = []step{r.editAll(edits)}
 	}
 	return p, revoked, seen, nil
+}
+
+func (r *revocation) selects(key *apikey.Record) bool {
+	is := func(wanted, id string) bool { return wanted == "" || wanted == id }
+	return is(r.caller.Owner, key.UserID) && is(r.orgID, key.OrgID) && is(r.projectID, key.ProjectID)
 }
 
 func (a *Admin) editAll(edits []keystore.Edit) step {

@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
+	"github.com/keytail/keytail/internal/apikey"
 	"github.com/keytail/keytail/internal/devmongo"
 	"github.com/keytail/keytail/internal/keystore"
 	"github.com/keytail/keytail/internal/managedkey"
@@ -197,4 +199,63 @@ func TestALongRevocationEndsBetweenTransactions(t *testing.T) {
 	if o.logs.FilterMessageSnippet("stopped before its limit").Len() != 0 {
 		t.Errorf("log: %v", o.logs.All())
 	}
+}
+
+// TestAKeyThatHasChangedHandsIsNotRevoked: it belonged to the owner when it was found,
+// and belongs to another one when it is written.
+func TestAKeyThatHasChangedHandsIsNotRevoked(t *testing.T) {
+	withAndWithoutTransactions(t, func(t *testing.T, o *fixture) {
+		o.insertKeys(4, "u", bson.E{Key: "org_id", Value: "acme"}, bson.E{Key: "project_id", Value: "p"})
+		found, err := o.store.List(o.ctx(), keystore.Query{OrgID: "acme", Limit: 9})
+		if err != nil || len(found.Keys) != 4 {
+			t.Fatalf("%d keys, %v", len(found.Keys), err)
+		}
+		for id, field := range map[string]string{"u-00000": "user_id", "u-00001": "org_id", "u-00002": "project_id"} {
+			if _, err := o.keys.UpdateByID(o.ctx(), id, bson.D{{Key: "$set", Value: bson.D{{Key: field, Value: "another"}}}}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		r := revocation{Admin: o.Admin, caller: ofOwner("u"), orgID: "acme", projectID: "p", cause: causeOwner}
+		if err := r.revoke(o.ctx(), found.Keys); err != nil || len(r.revoked) != 1 || r.revoked[0].Record.KeyID != "u-00003" || len(r.failed) != 0 {
+			t.Errorf("%+v, %+v, %v", r.revoked, r.failed, err)
+		}
+		o.mustCount(4, 1)
+		if n := o.count(o.keys, active); n != 3 {
+			t.Errorf("%d keys are active", n)
+		}
+	})
+}
+
+// TestMoreDuplicatesThanATransactionHas are all revoked.
+func TestMoreDuplicatesThanATransactionHas(t *testing.T) {
+	withAndWithoutTransactions(t, func(t *testing.T, o *fixture) {
+		const n = keysPerTransaction + 5
+		if err := o.keys.Indexes().DropOne(o.ctx(), "key_hash_1"); err != nil {
+			t.Fatal(err)
+		}
+		documents := make([]any, n)
+		for i := range documents {
+			documents[i] = bson.D{{Key: "_id", Value: i}, {Key: "key_hash", Value: apikey.HashOf("sk_the-leaked-key").Hex()}, {Key: "user_id", Value: "u"}, {Key: "is_active", Value: true}}
+		}
+		if _, err := o.keys.InsertMany(o.ctx(), documents); err != nil {
+			t.Fatal(err)
+		}
+		leaked, err := o.RevokeLeaked(o.ctx(), ann, "sk_the-leaked-key")
+		if err != nil || leaked.Revoked != n || len(leaked.Keys) != n || o.count(o.keys, active) != 0 {
+			t.Errorf("%d of %d, %d are active, %v", leaked.Revoked, n, o.count(o.keys, active), err)
+		}
+	})
+}
+
+// TestASlowListOfAnOwnersKeys is not a database that does not answer: an index is what
+// helps.
+func TestASlowListOfAnOwnersKeys(t *testing.T) {
+	withAndWithoutTransactions(t, func(t *testing.T, o *fixture) {
+		o.insertKeys(1, "u")
+		o.fail("alwaysOn", commands("find"), code(50))
+		_, err := o.RevokeAll(o.ctx(), ofOwner("u"), managedkey.Query{Limit: 5}, false)
+		if !errors.Is(err, managedkey.ErrSlow) || !strings.Contains(err.Error(), `createIndex({"user_id": 1, "created_at": -1, _id: -1})`) {
+			t.Errorf("got %v", err)
+		}
+	})
 }

@@ -75,7 +75,8 @@ func explained(kind error, format string, args ...any) error {
 const (
 	codeUnauthorized         = 13
 	codeAuthenticationFailed = 18
-	codeIllegalOperation     = 20  // the reply of a server without transactions
+	codeIllegalOperation     = 20 // the reply of a server without transactions
+	codeMaxTimeMSExpired     = 50
 	codeValidation           = 121 // a collection's validator rejected the document
 	codeNamespaceExists      = 48
 	codeNoSuchTransaction    = 251

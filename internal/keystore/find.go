@@ -191,11 +191,16 @@ func findLimited(ctx context.Context, keys *mongo.Collection, filter bson.D) ([]
 // not (the driver leaves it out of commands that return a cursor): a read whose
 // caller has gone must not wait for a majority on the server.
 func withMaxTime(ctx context.Context, find *options.FindOptionsBuilder) error {
+	return withMaxTimeOf(ctx, find, 1)
+}
+
+// withMaxTimeOf sends this share of the time that is left.
+func withMaxTimeOf(ctx context.Context, find *options.FindOptionsBuilder, share float64) error {
 	deadline, ok := ctx.Deadline()
 	if !ok {
 		return ErrNoDeadline
 	}
-	left := (time.Until(deadline) + time.Millisecond - 1) / time.Millisecond
+	left := (time.Duration(float64(time.Until(deadline))*share) + time.Millisecond - 1) / time.Millisecond
 	if left <= 0 {
 		return context.DeadlineExceeded
 	}

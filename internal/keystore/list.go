@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"errors"
+	"fmt"
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -13,6 +14,11 @@ import (
 // ErrCursor means that a list cannot continue from this cursor: it is not a
 // valid cursor, or it belongs to a list with another filter.
 var ErrCursor = errors.New("this cursor does not belong to this list")
+
+// ErrSlowList means that the server did not finish a list in the time that it was
+// given, most likely because no index serves the list. The text of the error has the
+// command that creates one.
+var ErrSlowList = errors.New("the list takes too long")
 
 // Query selects which keys a list contains. A key must meet all conditions.
 type Query struct {
@@ -49,8 +55,9 @@ type Page struct {
 // by another. Without an index on the two fields (PrepareListIndex), the server
 // sorts the collection for each page, on its disk if it does not fit into
 // memory: up to MongoDB 5.0, a query has to allow that. ctx must have a deadline,
-// which the server gets, too. If the mapping lacks a field that the query needs,
-// the error is ErrCannotStore.
+// and the server gets a little less time, so that a slow list is ErrSlowList and
+// not a server that does not answer. If the mapping lacks a field that the query
+// needs, the error is ErrCannotStore.
 func (s *Store) List(ctx context.Context, q Query) (Page, error) {
 	filter, err := s.schema.filterOf(q)
 	if err != nil {
@@ -61,23 +68,23 @@ func (s *Store) List(ctx context.Context, q Query) (Page, error) {
 		if err != nil {
 			return Page{}, err
 		}
-		filter = append(filter, s.schema.afterPosition(at))
+		filter = append(filter, s.schema.afterPosition(at)...)
 	}
 	// One more than the page has, to see whether there is another page.
 	find := options.Find().
 		SetSort(s.schema.newestFirst()).
 		SetLimit(int64(q.Limit) + 1).
 		SetAllowDiskUse(true)
-	if err := withMaxTime(ctx, find); err != nil {
+	if err := withMaxTimeOf(ctx, find, listShare); err != nil {
 		return Page{}, err
 	}
 	cursor, err := s.keys.Find(ctx, filter, find)
 	if err != nil {
-		return Page{}, s.explain("listing the keys", err)
+		return Page{}, s.explainList(q, err)
 	}
 	var found []bson.Raw
 	if err := cursor.All(ctx, &found); err != nil {
-		return Page{}, s.explain("listing the keys", err)
+		return Page{}, s.explainList(q, err)
 	}
 	var page Page
 	if len(found) > q.Limit {
@@ -92,6 +99,39 @@ func (s *Store) List(ctx context.Context, q Query) (Page, error) {
 	return page, nil
 }
 
+// listShare is the part of a call's time that the server gets for a list.
+const listShare = 0.9
+
+// explainList is explain with ErrSlowList.
+func (s *Store) explainList(q Query, err error) error {
+	if !hasCode(err, codeMaxTimeMSExpired) {
+		return s.explain("listing the keys", err)
+	}
+	return explained(ErrSlowList, "MongoDB did not finish the list of keys in time: select fewer keys, or create an index that serves it, such as db.getCollection(%q).createIndex({%s})",
+		s.schema.Collection, s.schema.listIndexFor(q))
+}
+
+// listIndexFor returns the keys of an index that serves a list.
+func (s Schema) listIndexFor(q Query) string {
+	order := "_id: -1"
+	if s.CreatedAt != "" {
+		order = fmt.Sprintf("%q: -1, _id: -1", s.CreatedAt)
+	}
+	switch {
+	case q.UserID != "":
+		return fmt.Sprintf("%q: 1, %s", s.UserID, order)
+	case q.OrgID != "":
+		return fmt.Sprintf("%q: 1, %s", s.OrgID, order)
+	case q.ProjectID != "":
+		return fmt.Sprintf("%q: 1, %s", s.ProjectID, order)
+	case q.ExpiresWithin != 0:
+		return fmt.Sprintf("%q: 1", s.ExpiresAt)
+	case q.UnusedFor != 0:
+		return fmt.Sprintf("%q: 1", s.LastUsed)
+	}
+	return order
+}
+
 func (s Schema) newestFirst() bson.D {
 	if s.CreatedAt == "" {
 		return bson.D{{Key: idField, Value: -1}}
@@ -101,8 +141,35 @@ func (s Schema) newestFirst() bson.D {
 
 // afterPosition matches the documents after a position in the list. The
 // comparison operators of an aggregation compare values of all types, those of
-// a query only values of the same type.
-func (s Schema) afterPosition(at position) bson.E {
+// a query only values of the same type. They use no index here, so a query
+// operator precedes them: it leaves out the values of the position's type that
+// come before it, and an index in the order of the list is read from the position
+// on, and not from its beginning.
+func (s Schema) afterPosition(at position) bson.D {
+	first, value := s.CreatedAt, at.CreatedAt
+	if first == "" {
+		first, value = idField, at.ID
+	}
+	exactly := bson.E{Key: "$expr", Value: s.isAfter(at)}
+	if !hasBound(value) {
+		return bson.D{exactly}
+	}
+	return bson.D{{Key: first, Value: bson.D{{Key: "$not", Value: bson.D{{Key: "$gt", Value: value}}}}}, exactly}
+}
+
+// hasBound reports whether $gt finds exactly the values of this type that the order
+// of lists has before the value. ($gt of null finds nothing, and some other types
+// cannot be compared.)
+func hasBound(v bson.RawValue) bool {
+	switch v.Type {
+	case bson.TypeDateTime, bson.TypeObjectID, bson.TypeString, bson.TypeInt32, bson.TypeInt64:
+		return true
+	default:
+		return false
+	}
+}
+
+func (s Schema) isAfter(at position) bson.D {
 	less := func(operator, field string, than any) bson.D {
 		// An absent field is sorted like null.
 		value := bson.D{{Key: "$ifNull", Value: bson.A{"$" + field, nil}}}
@@ -110,12 +177,12 @@ func (s Schema) afterPosition(at position) bson.E {
 	}
 	byID := less("$lt", idField, at.ID)
 	if s.CreatedAt == "" {
-		return bson.E{Key: "$expr", Value: byID}
+		return byID
 	}
-	return bson.E{Key: "$expr", Value: bson.D{{Key: "$or", Value: bson.A{
+	return bson.D{{Key: "$or", Value: bson.A{
 		less("$lt", s.CreatedAt, at.CreatedAt),
 		bson.D{{Key: "$and", Value: bson.A{less("$eq", s.CreatedAt, at.CreatedAt), byID}}},
-	}}}}
+	}}}
 }
 
 // position is a place in a list, and identifies the list.

@@ -1,6 +1,8 @@
 package keystore
 
 import (
+	"cmp"
+	"context"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -11,6 +13,7 @@ import (
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/event"
 
 	"github.com/keytail/keytail/internal/devmongo"
 	"github.com/keytail/keytail/internal/mongotest"
@@ -292,6 +295,95 @@ func FuzzCursor(f *testing.F) {
 		at, err := parseCursor(Query{After: cursor, UserID: user, IncludeInactive: inactive})
 		if err == nil && (at.ID.Validate() != nil || at.CreatedAt.Validate() != nil) {
 			t.Errorf("%q is taken as %v", cursor, at)
+		}
+	})
+}
+
+// TestALaterPageBeginsAtItsPosition: its filter has a bound that an index can use. $expr
+// with $ifNull cannot, so that each page would be read from the beginning of the list.
+func TestALaterPageBeginsAtItsPosition(t *testing.T) {
+	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
+		d := newWriteRig(t, s)
+		var filters []bson.Raw
+		client := s.Connect(t, s.Options("").SetMonitor(&event.CommandMonitor{Started: func(_ context.Context, e *event.CommandStartedEvent) {
+			if e.CommandName == "find" {
+				filters = append(filters, slices.Clone(e.Command.Lookup("filter").Document()))
+			}
+		}}))
+		store, err := New(Config{Client: client, Database: d.database.Name()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range 3 {
+			d.store(t, fmt.Sprint(i), bson.E{Key: "created_at", Value: made.Add(time.Duration(i) * time.Second)})
+		}
+		for _, createdAt := range []string{"created_at", ""} {
+			store.schema.CreatedAt, filters = createdAt, nil
+			var got []string
+			for q := (Query{Limit: 1}); ; {
+				page, err := store.List(testContext(t), q)
+				if err != nil {
+					t.Fatal(err)
+				}
+				got = append(got, page.Keys[0].Record.KeyID)
+				if q.After = page.Next; q.After == "" {
+					break
+				}
+			}
+			if strings.Join(got, " ") != "2 1 0" || len(filters) != 3 {
+				t.Fatalf("by %q: keys %v by %d finds", createdAt, got, len(filters))
+			}
+			first := cmp.Or(createdAt, idField)
+			for i, filter := range filters {
+				if _, err := filter.LookupErr(first, "$not", "$gt"); (err == nil) != (i > 0) {
+					t.Errorf("by %q, page %d: %s", createdAt, i+1, filter)
+				}
+			}
+		}
+	})
+}
+
+// TestASlowListNamesTheIndex that would serve it. The server has less time than the
+// caller, so that it is the server that says it.
+func TestASlowListNamesTheIndex(t *testing.T) {
+	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
+		d := newWriteRig(t, s)
+		d.fail(t, "alwaysOn", commands("find"), bson.E{Key: "errorCode", Value: codeMaxTimeMSExpired})
+		for keys, q := range map[string]Query{
+			`{"user_id": 1, "created_at": -1, _id: -1}`:    {UserID: "u", OrgID: "o"},
+			`{"org_id": 1, "created_at": -1, _id: -1}`:     {OrgID: "o", UnusedFor: time.Hour},
+			`{"project_id": 1, "created_at": -1, _id: -1}`: {ProjectID: "p"},
+			`{"expires_at": 1}`:                            {ExpiresWithin: time.Hour},
+			`{"last_used": 1}`:                             {UnusedFor: time.Hour},
+			`{"created_at": -1, _id: -1}`:                  {},
+		} {
+			q.Limit, q.Now = 5, made
+			_, err := d.List(testContext(t), q)
+			wantSentence(t, err, ErrSlowList, "did not finish", `db.getCollection("api_keys").createIndex(`+keys+")")
+		}
+	})
+}
+
+func TestTheServerHasLessTimeForAListThanTheCaller(t *testing.T) {
+	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
+		d := newWriteRig(t, s)
+		var given []int64
+		client := s.Connect(t, s.Options("").SetMonitor(&event.CommandMonitor{Started: func(_ context.Context, e *event.CommandStartedEvent) {
+			if e.CommandName == "find" {
+				given = append(given, e.Command.Lookup("maxTimeMS").AsInt64())
+			}
+		}}))
+		store, err := New(Config{Client: client, Database: d.database.Name()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Second)
+		defer cancel()
+		if _, err := store.List(ctx, Query{Limit: 1}); err != nil {
+			t.Fatal(err)
+		}
+		if len(given) != 1 || given[0] < 50_000 || given[0] > 90_000 {
+			t.Errorf("maxTimeMS of 100 s: %v", given)
 		}
 	})
 }

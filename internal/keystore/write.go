@@ -313,6 +313,10 @@ func (s *Store) Delete(ctx context.Context, was Details) error {
 
 // unchangedFilter returns a filter that matches the document if each relevant
 // field is as it was.
+//
+// A collection that is sharded has the hash as its shard key, because of the unique
+// index. So the hash is a plain equality, too: up to MongoDB 7.0, mongos accepts a
+// findAndModify only with the shard key, and takes none from $expr.
 func (s Schema) unchangedFilter(was Details) (bson.D, error) {
 	id, err := idValue(was.ID)
 	if err != nil {
@@ -330,6 +334,9 @@ func (s Schema) unchangedFilter(was Details) (bson.D, error) {
 		case bson.TypeNull, bson.TypeUndefined:
 			filter = append(filter, bson.E{Key: f.name, Value: bson.D{{Key: "$type", Value: int32(v.Type)}}})
 		default:
+			if f.name == s.Hash && (v.Type == bson.TypeString || v.Type == bson.TypeBinary) {
+				filter = append(filter, bson.E{Key: f.name, Value: v})
+			}
 			// In a query filter, an array would also match its own elements.
 			exactly = append(exactly, bson.D{{Key: "$eq", Value: bson.A{"$" + f.name, bson.D{{Key: "$literal", Value: v}}}}})
 		}

@@ -468,3 +468,23 @@ func TestAMissingPrivilegeIsNamed(t *testing.T) {
 		}
 	})
 }
+
+// TestAChangeNamesTheShardKey: mongos takes it from an equality, and not from $expr.
+func TestAChangeNamesTheShardKey(t *testing.T) {
+	t.Parallel()
+	s := DefaultSchema()
+	for _, value := range []any{testHash.Hex(), bson.Binary{Data: testHash[:]}} {
+		raw := document(t, bson.E{Key: "_id", Value: "a"}, bson.E{Key: s.Hash, Value: value})
+		filter, err := s.unchangedFilter(s.Details(raw))
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, err := bson.Marshal(filter)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := bson.Raw(text).Lookup(s.Hash); !got.Equal(raw.Lookup(s.Hash)) {
+			t.Errorf("the filter has %v as the hash: %s", got, bson.Raw(text))
+		}
+	}
+}

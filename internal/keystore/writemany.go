@@ -12,8 +12,9 @@ import (
 )
 
 // maxShared bounds how many documents FindAllByHash returns: with the unique
-// index there is at most one.
-const maxShared = 100
+// index there is at most one. The rest would stay as it is, so this is more than
+// any collection has.
+const maxShared = 100_000
 
 // CheckRevocable returns an error, which is ErrCannotStore, if keys of this
 // collection cannot be switched off.

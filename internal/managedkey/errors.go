@@ -21,6 +21,9 @@ var (
 	ErrCannotStore = errors.New("the mapping has no field for this value")
 	// ErrUnavailable: the database did not answer, and nothing was written.
 	ErrUnavailable = errors.New("the database did not answer and nothing was written: try again")
+	// ErrSlow: the database did not finish a list in time, most likely for want of an
+	// index.
+	ErrSlow = errors.New("the list takes too long")
 	// ErrInterrupted: the database did not confirm a revocation of several keys,
 	// which can be repeated.
 	ErrInterrupted = errors.New("the database did not confirm that all of these keys are revoked: repeat the request, which skips those that are")

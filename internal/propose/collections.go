@@ -13,10 +13,12 @@ import (
 	"github.com/keytail/keytail/internal/keystore"
 )
 
-// Collection is a collection with its number of documents by its metadata.
+// Collection is a collection with its number of documents by its metadata. Unknown:
+// this user may not count them.
 type Collection struct {
 	Name      string
 	Documents int64
+	Unknown   bool
 }
 
 // CollectionList is the collections of a database that this user may see.
@@ -29,6 +31,10 @@ type CollectionList struct {
 // Collections lists the collections of a database. Views are not among them.
 func Collections(ctx context.Context, db *mongo.Database) (*CollectionList, error) {
 	cursor, err := db.ListCollections(ctx, bson.D{}, options.ListCollections().SetNameOnly(true).SetAuthorizedCollections(true))
+	if keystore.NotAllowed(err) {
+		// MongoDB lists those on which the user has any privilege: it has none here.
+		return nil, fmt.Errorf("listing the collections is not allowed: check the name of the database, %s, and grant the user of the connection string find and listIndexes on the collection of the keys: %w", db.Name(), err)
+	}
 	if err != nil {
 		return nil, keystore.Explain(db.Name(), "listing the collections of "+db.Name(), err)
 	}
@@ -49,10 +55,11 @@ func Collections(ctx context.Context, db *mongo.Database) (*CollectionList, erro
 			continue
 		}
 		n, err := db.Collection(c.Name).EstimatedDocumentCount(ctx)
-		if err != nil {
+		unknown := keystore.NotAllowed(err) // the user may have another privilege on it, such as insert
+		if err != nil && !unknown {
 			return nil, keystore.Explain(db.Name(), "counting the documents of "+c.Name, err)
 		}
-		list.Likely = append(list.Likely, Collection{c.Name, n})
+		list.Likely = append(list.Likely, Collection{c.Name, n, unknown})
 	}
 	slices.SortFunc(list.Likely, func(a, b Collection) int { return strings.Compare(a.Name, b.Name) })
 	return list, nil
@@ -74,11 +81,11 @@ func (l *CollectionList) IsView(name string) bool { return slices.Contains(l.vie
 func (l *CollectionList) Describe() string {
 	var parts []string
 	for _, c := range l.Likely {
-		n := fmt.Sprintf("%d documents", c.Documents)
-		if c.Documents == 1 {
-			n = "1 document"
+		if c.Unknown {
+			parts = append(parts, c.Name+" (which this user may not read)")
+			continue
 		}
-		parts = append(parts, fmt.Sprintf("%s (%s)", c.Name, n))
+		parts = append(parts, fmt.Sprintf("%s (%s)", c.Name, documents(int(c.Documents))))
 	}
 	switch {
 	case parts != nil:

@@ -38,7 +38,7 @@ func (x *indexes) add(index bson.Raw) {
 	_, collation := index.Lookup("collation").DocumentOK()
 	key, _ := index.Lookup("key").DocumentOK()
 	elements, err := key.Elements()
-	if err != nil || len(elements) == 0 || hidden || partial || collation || !elements[0].Value().IsNumber() {
+	if err != nil || len(elements) == 0 || hidden || partial || collation || !servesEquality(elements[0].Value()) {
 		return
 	}
 	field := elements[0].Key()
@@ -46,6 +46,14 @@ func (x *indexes) add(index bson.Raw) {
 	if unique, _ := index.Lookup("unique").BooleanOK(); unique && len(elements) == 1 {
 		x.unique[field] = true
 	}
+}
+
+// servesEquality reports whether an index of this kind finds values by equality:
+// one in an order, or a hashed one, as shard keys often have. (Others are "text",
+// "2d" and the like.)
+func servesEquality(kind bson.RawValue) bool {
+	name, _ := kind.StringValueOK()
+	return kind.IsNumber() || name == "hashed"
 }
 
 func (x *indexes) describe(field string) string {

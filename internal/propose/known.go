@@ -10,7 +10,6 @@ import (
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
-	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
 	"github.com/keytail/keytail/internal/apikey"
 	"github.com/keytail/keytail/internal/keystore"
@@ -105,23 +104,42 @@ func (k *keySearch) search(ctx context.Context, s *sample, x *indexes) error {
 		}
 	}
 	slices.Sort(fields)
+	var scanned []string
 	for _, field := range fields {
-		if !x.leading[field] && s.collectionBytes() > smallCollection {
+		switch {
+		case x.leading[field]:
+			if err := k.searchIn(ctx, field); err != nil || k.found != nil {
+				return err
+			}
+		case s.collectionBytes() > smallCollection:
 			k.sampled = append(k.sampled, field)
-			continue
-		}
-		k.everywhere = append(k.everywhere, field)
-		raw, err := k.keys.FindOne(ctx, bson.D{{Key: field, Value: bson.D{{Key: "$in", Value: k.values()}}}}, options.FindOne()).Raw()
-		if errors.Is(err, mongo.ErrNoDocuments) {
-			continue
-		} else if err != nil {
-			return err
-		}
-		if k.see(raw); k.found != nil {
-			return nil
+		default:
+			scanned = append(scanned, field)
 		}
 	}
-	return nil
+	if scanned == nil {
+		return nil
+	}
+	return k.searchIn(ctx, scanned...)
+}
+
+// searchIn looks in these fields by one query: without indexes, the server reads the
+// collection once, and not once for each field.
+func (k *keySearch) searchIn(ctx context.Context, fields ...string) error {
+	k.everywhere = append(k.everywhere, fields...)
+	wanted := bson.D{{Key: "$in", Value: k.values()}}
+	var branches bson.A
+	for _, field := range fields {
+		branches = append(branches, bson.D{{Key: field, Value: wanted}})
+	}
+	raw, err := k.keys.FindOne(ctx, bson.D{{Key: "$or", Value: branches}}).Raw()
+	if errors.Is(err, mongo.ErrNoDocuments) {
+		return nil
+	}
+	if err == nil {
+		k.see(raw)
+	}
+	return err
 }
 
 // usable returns the match, unless what is not hashed differs from key to key.
@@ -177,7 +195,7 @@ func (k *keySearch) notFound(known *Known, s *sample, hmac bool) {
 	}
 	known.say("No document was found for this key. Tried: %s of its text, hashed by %s, in %d encodings.",
 		plural(k.hashed, "part"), plural(k.algorithms, "algorithm"), len(keystore.HashEncodings()))
-	if k.everywhere != nil {
+	if slices.Sort(k.everywhere); k.everywhere != nil {
 		known.say("Searched in all documents: %s.", enumerate(k.everywhere))
 	}
 	if k.sampled != nil {

@@ -2,6 +2,7 @@ package propose
 
 import (
 	"cmp"
+	"context"
 	"crypto/hmac"
 	"crypto/sha256"
 	"crypto/sha512"
@@ -14,9 +15,11 @@ import (
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/event"
 
 	"github.com/keytail/keytail/internal/apikey"
 	"github.com/keytail/keytail/internal/keystore"
+	"github.com/keytail/keytail/internal/mongoclient"
 	"github.com/keytail/keytail/internal/mongotest"
 )
 
@@ -215,4 +218,75 @@ func TestAKeyThatIsNotFound(t *testing.T) {
 			t.Errorf("OK %v:\n%s", p.OK(), said)
 		}
 	})
+}
+
+// TestAHashedIndexIsSearched: a shard key is often one. It finds values by equality.
+func TestAHashedIndexIsSearched(t *testing.T) {
+	x := indexes{map[string]bool{}, map[string]bool{}}
+	for field, kind := range map[string]any{"secret": "hashed", "notes": "text", "tenant": 1} {
+		raw, err := bson.Marshal(bson.D{{Key: "key", Value: bson.D{{Key: field, Value: kind}}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		x.add(raw)
+	}
+	if !x.leading["secret"] || !x.leading["tenant"] || x.leading["notes"] || x.unique["secret"] {
+		t.Errorf("got %+v", x)
+	}
+}
+
+// TestFieldsWithoutAnIndexAreSearchedTogether: the server reads the collection once.
+func TestFieldsWithoutAnIndexAreSearchedTogether(t *testing.T) {
+	mongotest.Each(t, func(t *testing.T, server *mongotest.Server) {
+		keys := collection(t, server, numbered(1001, "a key number ", func(i int) bson.D {
+			return bson.D{{Key: "name", Value: fmt.Sprint("name ", i)}, {Key: "tenant", Value: "acme"}}
+		})...)
+		if _, err := keys.UpdateOne(t.Context(), bson.D{{Key: "_id", Value: "00000500"}}, bson.D{{Key: "$set", Value: bson.D{{Key: "hash", Value: hexHash(knownText)}}}}); err != nil {
+			t.Fatal(err)
+		}
+		searches := 0
+		watched := server.Connect(t, server.Options("").SetMonitor(&event.CommandMonitor{Started: func(_ context.Context, e *event.CommandStartedEvent) {
+			if filter, ok := e.Command.Lookup("filter").DocumentOK(); ok && e.CommandName == "find" && len(filter) > 5 {
+				searches++
+			}
+		}}))
+		again := mongoclient.Database(watched, keys.Database().Name()).Collection(keys.Name())
+		if p := run(t, Config{Keys: again, Key: knownText}); !p.OK() || searches != 1 {
+			t.Errorf("OK %v by %d searches:\n%s", p.OK(), searches, said(p))
+		}
+		p := run(t, Config{Keys: again, Key: "a-key-number"})
+		mustSay(t, p, "Searched in all documents: hash, name, owner, tenant")
+		if searches != 2 {
+			t.Errorf("%d searches", searches)
+		}
+	})
+}
+
+// TestAMissingPrivilegeIsNamed, and one on another collection stops nothing.
+func TestAMissingPrivilegeIsNamed(t *testing.T) {
+	server := mongotest.StartDevmongo(t, devmongoConfig)
+	keys := collection(t, &server.Server, numbered(3, "text ", nothing)...)
+	refuse := func(mode any, command string) {
+		t.Helper()
+		failPoint := bson.D{{Key: "configureFailPoint", Value: "failCommand"}, {Key: "mode", Value: mode}, {Key: "data", Value: bson.D{{Key: "failCommands", Value: bson.A{command}}, {Key: "errorCode", Value: 13}}}}
+		if err := keys.Database().Client().Database("admin").RunCommand(t.Context(), failPoint).Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, command := range []string{"listIndexes", "find", "count"} {
+		refuse("alwaysOn", command)
+		_, err := Run(t.Context(), Config{Keys: keys})
+		if words := `is not allowed: grant the user of the connection string find and listIndexes on collection "keys"`; err == nil || !strings.Contains(err.Error(), words) {
+			t.Errorf("without %s: %v", command, err)
+		}
+	}
+	found, err := Collections(t.Context(), keys.Database())
+	if err != nil || found.Describe() != ", such as keys (which this user may not read)" {
+		t.Errorf("without find: %q, %v", found.Describe(), err)
+	}
+	refuse("alwaysOn", "listCollections")
+	if _, err := Collections(t.Context(), keys.Database()); err == nil || !strings.Contains(err.Error(), "grant the user of the connection string find and listIndexes") {
+		t.Errorf("without any privilege: %v", err)
+	}
+	refuse("off", "ping")
 }

@@ -43,7 +43,7 @@ func Run(ctx context.Context, cfg Config) (*Proposal, error) {
 	cfg.setDefaults()
 	x, err := readIndexes(ctx, cfg.Keys)
 	if err != nil {
-		return nil, keystore.Explain(cfg.Keys.Database().Name(), "listing the indexes of "+cfg.Keys.Name(), err)
+		return nil, cfg.explain("listing the indexes", err)
 	}
 	search := &keySearch{keys: cfg.Keys}
 	if cfg.Key != "" {
@@ -52,11 +52,11 @@ func Run(ctx context.Context, cfg Config) (*Proposal, error) {
 	}
 	s, err := read(ctx, cfg.Keys, search.see)
 	if err != nil {
-		return nil, keystore.Explain(cfg.Keys.Database().Name(), "reading documents of "+cfg.Keys.Name(), err)
+		return nil, cfg.explain("reading documents", err)
 	}
 	if cfg.Key != "" && search.found == nil && len(s.documents) > 0 {
 		if err := search.search(ctx, s, &x); err != nil {
-			return nil, keystore.Explain(cfg.Keys.Database().Name(), "searching for the key in "+cfg.Keys.Name(), err)
+			return nil, cfg.explain("searching for the key", err)
 		}
 	}
 	g := &guesser{sample: s, indexes: x, found: search.usable(), keyGiven: cfg.Key != ""}
@@ -83,6 +83,14 @@ func Run(ctx context.Context, cfg Config) (*Proposal, error) {
 		p.Known = search.verdict(cfg, s, p.Schema())
 	}
 	return p, nil
+}
+
+// explain names the missing privilege, if that is the reason.
+func (cfg *Config) explain(doing string, err error) error {
+	if keystore.NotAllowed(err) {
+		return fmt.Errorf("%s is not allowed: grant the user of the connection string find and listIndexes on collection %q of database %q: %w", doing, cfg.Keys.Name(), cfg.Keys.Database().Name(), err)
+	}
+	return keystore.Explain(cfg.Keys.Database().Name(), doing+" of "+cfg.Keys.Name(), err)
 }
 
 func (cfg *Config) setDefaults() {

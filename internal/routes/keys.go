@@ -253,6 +253,7 @@ var keyErrors = []struct {
 	{managedkey.ErrChanged, api.CodeChanged},
 	{managedkey.ErrCannotStore, api.CodeCannotHold},
 	{managedkey.ErrRefused, api.CodeDatabaseRefuses},
+	{managedkey.ErrSlow, api.CodeDatabaseUnavailable},
 	{managedkey.ErrInterrupted, api.CodeDatabaseUnavailable},
 	{managedkey.ErrUnavailable, api.CodeDatabaseUnavailable},
 }

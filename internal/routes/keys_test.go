@@ -34,6 +34,7 @@ var keyAdminErrors = map[string]error{
 	"no-place":  fmt.Errorf("%w: name the field with --map-name", managedkey.ErrCannotStore),
 	"refused":   fmt.Errorf("%w: secret", managedkey.ErrRefused),
 	"away":      fmt.Errorf("%w: secret", managedkey.ErrUnavailable),
+	"slow":      fmt.Errorf("%w: create an index", managedkey.ErrSlow),
 	"unknown":   &managedkey.UnknownError{KeyID: "650102030405060708090a0b", Cause: errors.New("secret")},
 	"interrupt": fmt.Errorf("%w: secret", managedkey.ErrInterrupted),
 	"no-reason": errors.New("secret"),
@@ -242,6 +243,7 @@ func TestEachErrorHasItsStatus(t *testing.T) {
 		"no-place":  {422, "COLLECTION_CANNOT_HOLD", false},
 		"refused":   {503, "DATABASE_REFUSES", true},
 		"away":      {503, "DATABASE_UNAVAILABLE", true},
+		"slow":      {503, "DATABASE_UNAVAILABLE", true},
 		"unknown":   {503, "OUTCOME_UNKNOWN", true},
 		"interrupt": {503, "DATABASE_UNAVAILABLE", true},
 		"no-reason": {500, "INTERNAL_ERROR", true},
@@ -264,6 +266,9 @@ func TestEachErrorHasItsStatus(t *testing.T) {
 			}
 			if id == "unknown" && !strings.Contains(got.body, `"key_id":"650102030405060708090a0b"`) {
 				t.Errorf("the key is not named: %s", got.body)
+			}
+			if id == "slow" && !strings.Contains(got.body, "create an index") {
+				t.Errorf("the index is not named: %s", got.body)
 			}
 		}
 	}

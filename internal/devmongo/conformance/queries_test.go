@@ -2,6 +2,7 @@ package conformance
 
 import (
 	"context"
+	"math"
 	"slices"
 	"testing"
 
@@ -27,6 +28,7 @@ func TestFiltersFindDocuments(t *testing.T) {
 			{d("n", d("$gt", 1)), bson.A{int32(2)}},
 			{d("n", d("$gt", 0, "$lte", 1)), bson.A{int32(1)}},
 			{d("n", d("$lt", 2)), bson.A{int32(1)}},
+			{d("n", d("$not", d("$gt", 1))), bson.A{int32(1), int32(3), "4"}},
 			{d("n", d("$lte", 2.5)), bson.A{int32(1), int32(2)}},
 			{d("n", nil), bson.A{int32(3), "4"}},
 			{d("n", d("$ne", nil)), bson.A{int32(1), int32(2)}},
@@ -56,6 +58,29 @@ func TestFiltersFindDocuments(t *testing.T) {
 }
 
 // The order of types is on the page "Comparison/Sort Order" of MongoDB's manual.
+// TestNotANumber is less than no number in a filter, although a sort has it first.
+func TestNotANumber(t *testing.T) {
+	each(t, func(t *testing.T, r *rig) {
+		nan := math.NaN()
+		r.insert(t, d("_id", int32(1), "n", nan), d("_id", int32(2), "n", int32(1)))
+		for _, c := range []struct {
+			filter bson.D
+			want   bson.A
+		}{
+			{d("n", d("$lt", 5)), bson.A{int32(2)}},
+			{d("n", d("$lte", 5)), bson.A{int32(2)}},
+			{d("n", d("$gt", nan)), bson.A{}},
+			{d("n", d("$lte", nan)), bson.A{int32(1)}},
+			{d("n", nan), bson.A{int32(1)}},
+			{d("n", d("$not", d("$gt", nan))), bson.A{int32(1), int32(2)}},
+		} {
+			if got := r.ids(t, c.filter, options.Find().SetSort(d("_id", 1))); !equal(t, got, c.want) {
+				t.Errorf("%v: %v, want %v", c.filter, got, c.want)
+			}
+		}
+	})
+}
+
 func TestSortsFollowTheOrderOfTypes(t *testing.T) {
 	each(t, func(t *testing.T, r *rig) {
 		inOrder := []any{
