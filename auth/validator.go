@@ -7,7 +7,9 @@ import (
 	"github.com/keytail/keytail/internal/clustertime"
 )
 
-// Validator validates API keys. It is safe for concurrent use.
+// Validator validates API keys. It is safe for concurrent use. One that wraps or caches
+// another passes on every field of the Request: a verdict is for that request alone, and
+// without RequireOrg the middleware's refusals of forgotten names are lost.
 type Validator interface {
 	// Validate decides whether the key with this text may make this request. An empty
 	// text is Missing. A refusal is not an error: the error is non-nil exactly when

@@ -55,6 +55,9 @@ func (c *keysRevokeCommand) owner(ctx context.Context, s *session) error {
 		r.result.SyncResult = &acknowledged.SyncResult
 	}
 	r.print()
+	if len(r.result.KeyIDs)+len(r.result.Failed) == 0 {
+		s.note("%s has no active key: check the id if you expected one", c.ownerText())
+	}
 	err = s.reportRefused("revoked "+n+" of "+c.ownerText(), r.result.SyncResult, r.result.Revision, time.Since(began))
 	if syncErr != nil {
 		return syncErr

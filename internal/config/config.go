@@ -86,7 +86,7 @@ type Policy struct {
 type Mapping struct {
 	Hash           string `default:"key_hash" help:"Field: the hash of the key. Top-level, under a unique index."`
 	HashAlgorithm  string `default:"sha256" help:"How the hash was made: sha256, or hmac-sha256 with --map-hash-secret-file."`
-	HashSecretFile string `placeholder:"FILE" help:"File with the secret (the pepper) of hmac-sha256: its bytes without one newline at the end. Other users must not have access to it. Read once, at start."`
+	HashSecretFile string `placeholder:"FILE" help:"File with the secret (the pepper) of hmac-sha256: its bytes without one newline at the end. Other users must not have access to it. A change needs a restart."`
 	HashEncoding   string `default:"hex" help:"How the hash is written: hex, hex-upper, base64, base64-raw, base64url, base64url-raw (raw: without padding) or binary."`
 	HashAfter      string `placeholder:"PREFIX" help:"The hash covers what follows this prefix of the key's text; a key without the prefix is MALFORMED. Empty: the hash covers the whole text."`
 	Active         string `default:"is_active" help:"Field: whether the key is active."`
