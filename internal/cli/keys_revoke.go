@@ -100,6 +100,9 @@ func (c *keysRevokeCommand) leaked(ctx context.Context, s *session, key string) 
 	if errors.As(err, &refused) && refused.Code == api.CodeNoSuchKey {
 		return errors.New("no key of this collection has this text")
 	}
+	if err != nil && refused == nil {
+		return fmt.Errorf("the key may still be valid: %w. Repeat the command, also with the --admin-url of another instance", err)
+	}
 	if err != nil {
 		return err
 	}

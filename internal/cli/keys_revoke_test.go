@@ -115,6 +115,17 @@ func TestRevokeStopsInTheMiddle(t *testing.T) {
 	}
 }
 
+// TestRevokeLeakedWithoutAResponse: the error says that the key may be valid, and
+// what to do.
+func TestRevokeLeakedWithoutAResponse(t *testing.T) {
+	f := newFakeDaemon(t)
+	f.hold = func(*http.Request) { panic(http.ErrAbortHandler) }
+	code, _, stderr := finish(t, depsWithStdin("kt_asked\n"), "keys", "revoke", "--key-file=-")
+	if code != exitFailure || !strings.Contains(stderr, "the key may still be valid: ") || !strings.Contains(stderr, "--admin-url of another instance") || strings.Contains(stderr, "kt_asked") {
+		t.Errorf("got exit code %d, %s", code, stderr)
+	}
+}
+
 func TestAProgressBarEndsFull(t *testing.T) {
 	var b strings.Builder
 	bar := progressBar{out: &b, total: 3}
