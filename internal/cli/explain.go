@@ -41,7 +41,7 @@ func (c *explainCommand) run(ctx context.Context, p process, wrong error) int {
 			RequireOrg: c.RequireOrg, RequireProject: c.RequireProject, IP: c.IP,
 		})
 		if err != nil {
-			return err
+			return c.failure(err)
 		}
 		c.print(s, e)
 		if !e.Valid {
@@ -49,6 +49,21 @@ func (c *explainCommand) run(ctx context.Context, p process, wrong error) int {
 		}
 		return nil
 	})
+}
+
+// failure says what to do when there is nothing to explain.
+func (c *explainCommand) failure(err error) error {
+	var refused *adminclient.Error
+	if !errors.As(err, &refused) {
+		return err
+	}
+	switch refused.Code {
+	case api.CodeNoSuchKey:
+		return fmt.Errorf("%w; keytail audit --key-id %s says whether it was deleted by keytail", err, plain(c.ID))
+	case api.CodeDatabaseUnavailable:
+		return errors.New("the database did not answer, and without it keytail cannot find a key by its id. Until it answers, callers get answers from the cache, at most --max-stale (15s by default) old, and then 503")
+	}
+	return err
 }
 
 func (c *explainCommand) print(s *session, e *adminclient.Explanation) {

@@ -18,7 +18,8 @@ func TestExplainExitCodes(t *testing.T) {
 		`{"key_id":"k1","instance":"i1","valid":true,"code":"VALID","source":"cache",` + database: {200, exitOK, "VALID\n", ""},
 		`{"key_id":"k1","instance":"i1","valid":false,"code":"UNAVAILABLE",` + database:           {200, exitFailure, "UNAVAILABLE\n", ""},
 		`{"key_id":"k1","instance":"i1","valid":true,"code":"EXPIRED",` + database:                {200, exitFailure, "", "the verdict is inconsistent"},
-		`{"detail":"this key does not exist","code":"NO_SUCH_KEY"}`:                               {404, exitFailure, "", "this key does not exist"},
+		`{"detail":"this key does not exist","code":"NO_SUCH_KEY"}`:                               {404, exitFailure, "", "this key does not exist; keytail audit --key-id k1 says"},
+		`{"detail":"nothing was written","code":"DATABASE_UNAVAILABLE"}`:                          {503, exitFailure, "", "callers get answers from the cache"},
 	} {
 		f := newFakeDaemon(t)
 		f.responses["/v1/keys/k1/explain"] = fakeResponse{want.status, body}

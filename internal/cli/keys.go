@@ -42,7 +42,7 @@ func (a *keyArgument) check() error {
 		return errors.New("the id of the key is empty")
 	}
 	if looksLikeKey(a.ID) {
-		return errors.New("this is a key and not an id. Other users may have seen it on the command line: rotate it")
+		return errors.New("this is a key and not an id. Other users may have seen it on the command line: rotate it, or revoke it with keytail keys revoke --key-file -")
 	}
 	return nil
 }

@@ -141,9 +141,21 @@ func readPeriod(flag, text string) (time.Duration, error) {
 	return period, nil
 }
 
+// checkOwner refuses an empty id, such as "$ORG" in a script that has no value: the
+// list would have everybody's keys, and may be what the script revokes.
+func (c *keysListCommand) checkOwner(p process) error {
+	var wrong error
+	for _, flag := range [][2]string{{"user-id", c.UserID}, {"org-id", c.OrgID}, {"project-id", c.ProjectID}} {
+		if p.given[flag[0]] && flag[1] == "" {
+			wrong = errors.Join(wrong, fmt.Errorf("--%s is empty: give an id, or leave the flag out", flag[0]))
+		}
+	}
+	return wrong
+}
+
 func (c *keysListCommand) run(ctx context.Context, p process, wrong error) int {
 	q, err := c.query()
-	return c.adminFlags.run(ctx, p, errors.Join(wrong, err), func(ctx context.Context, s *session) error {
+	return c.adminFlags.run(ctx, p, errors.Join(wrong, err, c.checkOwner(p)), func(ctx context.Context, s *session) error {
 		header := []string{"ID", "NAME", "STATE", "USER", "ORG", "PROJECT", "SCOPES", "EXPIRES", "LAST USED"}
 		now := time.Now()
 		read := func(q adminclient.Query) (*adminclient.Page, error) { return s.List(ctx, q) }

@@ -103,6 +103,9 @@ func (c *keysRevokeCommand) leaked(ctx context.Context, s *session, key string) 
 	if errors.As(err, &refused) && refused.Code == api.CodeNoSuchKey {
 		return errors.New("no key of this collection has this text")
 	}
+	if err != nil && refused == nil {
+		return fmt.Errorf("the key may still be valid: %w. Repeat the command, also with the --admin-url of another instance", err)
+	}
 	if err != nil {
 		return err
 	}
@@ -122,6 +125,9 @@ func (c *keysRevokeCommand) leaked(ctx context.Context, s *session, key string) 
 	return s.reportRefused(done, revoked.SyncResult, revoked.Revision, time.Since(began))
 }
 
+// notRefusedYet says what an instance that has not confirmed can still do.
+const notRefusedYet = "an instance that does not confirm is stopped, or cut off: it answers from its cache until its data are --max-stale old (15s by default), and then from the database or not at all"
+
 // reportRefused reports how many instances refuse the revoked keys. Unless all of
 // them do, it returns errNo.
 func (s *session) reportRefused(done string, r *api.SyncResult, revision *string, d time.Duration) error {
@@ -132,6 +138,7 @@ func (s *session) reportRefused(done string, r *api.SyncResult, revision *string
 		return errNo
 	case !r.Synced:
 		s.note("%s; refused on %s within %s, not yet on %s. %s", done, syncedCount(r), took(d), strings.Join(r.Missing, ", "), again)
+		s.note("%s", notRefusedYet)
 		return errNo
 	}
 	s.note("%s; refused on %s in %s", done, syncedCount(r), took(d))

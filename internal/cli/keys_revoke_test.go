@@ -105,6 +105,7 @@ func TestRevokeReportsWhatIsNotDone(t *testing.T) {
 		stderr string
 	}{
 		"leaked, not everywhere":  {leaked, "/v1/keys/revoke-leaked", fakeResponse{200, `{"keys":[{` + key1 + `}],"revoked":1` + notSynced}, "", exitFailure, "revoked k1; refused on 1 of 2 instances within "},
+		"leaked, what it means":   {leaked, "/v1/keys/revoke-leaked", fakeResponse{200, `{"keys":[{` + key1 + `}],"revoked":1` + notSynced}, "", exitFailure, "until its data are --max-stale old"},
 		"leaked, nowhere":         {leaked, "/v1/keys/revoke-leaked", fakeResponse{200, `{"keys":[{` + key1 + `}],"revoked":1` + nobody}, "", exitFailure, "no instance confirmed it within "},
 		"leaked, and off":         {leaked, "/v1/keys/revoke-leaked", fakeResponse{200, `{"keys":[{` + key1 + `}],"revoked":0,"revision":"000000000000000a","synced":true,"instances":[{"id":"i1","revision":null,"last_seen":"2026-01-02T03:04:05Z"}],"missing":[]}`}, "", exitOK, "k1 was revoked already; refused on 1 of 1 instances in "},
 		"leaked, unknown":         {leaked, "/v1/keys/revoke-leaked", fakeResponse{404, `{"detail":"this key does not exist","code":"NO_SUCH_KEY"}`}, "", exitFailure, "no key of this collection has this text\n"},
@@ -114,7 +115,7 @@ func TestRevokeReportsWhatIsNotDone(t *testing.T) {
 		"owner, sync fails":       {owner, "/v1/sync", fakeResponse{503, `{"detail":"too many requests are waiting","code":"TOO_MANY_WAITING"}`}, "", exitFailure, "too many requests are waiting"},
 		"owner, one is refused":   {owner, "", fakeResponse{}, `{"key_id":"k9","detail":"the validator rejects it"}`, exitFailure, "the key k9 is still active: the validator rejects it"},
 		"owner, no key of theirs": {owner, "/v1/keys/revoke", fakeResponse{200, `{"key_ids":[],"failed":[],"dry_run":false,"next_cursor":null,"revision":"000000000000000a"}`}, "", exitOK, "user u1 has no active key: check the id if you expected one"},
-		"owner, the same page":    {owner, "/v1/keys/revoke", fakeResponse{200, `{"key_ids":["k1"],"failed":[],"dry_run":false,"next_cursor":"c1","revision":null}`}, "", exitFailure, "2 keys of user u1 revoked, not all: the next page of the list is the same page"},
+		"owner, the same page":    {owner, "/v1/keys/revoke", fakeResponse{200, `{"key_ids":["k1"],"failed":[],"dry_run":false,"next_cursor":"c1","revision":null}`}, "", exitFailure, "at least 2 keys of user u1 revoked, not all: the next page of the list is the same page"},
 		"owner, never the last":   {owner, "/v1/keys/revoke", fakeResponse{200, `{"key_ids":["k1"],"failed":[],"dry_run":false,"next_cursor":null,"revision":null}`}, "", exitFailure, "10 keys of user u1 revoked, not all: keys are created as fast"},
 		"owner, away":             {owner, "/v1/keys/revoke", fakeResponse{503, `{"detail":"the database did not answer","code":"DATABASE_UNAVAILABLE"}`}, "", exitFailure, "keytail: the database did not answer\n"},
 		"owner, a dry run of it":  {[]string{"--user-id=u1", "--dry-run"}, "/v1/keys/revoke", fakeResponse{200, `{"key_ids":["k1"],"failed":[],"dry_run":false,"next_cursor":null,"revision":null}`}, "", exitFailure, "did not do what was asked"},
@@ -144,12 +145,23 @@ func TestRevokeStopsInTheMiddle(t *testing.T) {
 		}
 	}
 	code, _, stderr := finish(t, depsWithStdin(""), "keys", "revoke", "--user-id=u1", "--yes")
-	if code != exitFailure || !strings.Contains(stderr, "2 keys of user u1 revoked, not all: ") || !strings.Contains(stderr, "The same command continues") {
+	if code != exitFailure || !strings.Contains(stderr, "2 keys of user u1 revoked, not all: ") || !strings.Contains(stderr, "The same command continues, also with the --admin-url of another instance") {
 		t.Errorf("got exit code %d, %s", code, stderr)
 	}
 	code, stdout, stderr := finish(t, depsWithStdin(""), "keys", "revoke", "--user-id=u1", "--yes", "-o", "json")
 	if code != exitOK || !strings.Contains(stderr, "refused on 1 of 1 instances") || !strings.Contains(stdout, `"synced": true`) {
 		t.Errorf("again: got exit code %d, %s%s", code, stdout, stderr)
+	}
+}
+
+// TestRevokeLeakedWithoutAResponse: the error says that the key may be valid, and
+// what to do.
+func TestRevokeLeakedWithoutAResponse(t *testing.T) {
+	f := newFakeDaemon(t)
+	f.hold = func(*http.Request) { panic(http.ErrAbortHandler) }
+	code, _, stderr := finish(t, depsWithStdin("kt_asked\n"), "keys", "revoke", "--key-file=-")
+	if code != exitFailure || !strings.Contains(stderr, "the key may still be valid: ") || !strings.Contains(stderr, "--admin-url of another instance") || strings.Contains(stderr, "kt_asked") {
+		t.Errorf("got exit code %d, %s", code, stderr)
 	}
 }
 

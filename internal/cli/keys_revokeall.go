@@ -45,7 +45,7 @@ func (c *keysRevokeCommand) owner(ctx context.Context, s *session) error {
 	r.bar.end()
 	n := keyCount(len(r.result.KeyIDs))
 	if err != nil && len(r.result.KeyIDs) > 0 {
-		return fmt.Errorf("%s of %s revoked, not all: %w. The same command continues", n, c.ownerText(), err)
+		return fmt.Errorf("at least %s of %s revoked, not all: %w. The same command continues, also with the --admin-url of another instance", n, c.ownerText(), err)
 	}
 	if err != nil {
 		return err
@@ -89,6 +89,7 @@ func (r *ownerRevocation) prepare(ctx context.Context, c *keysRevokeCommand) err
 	}
 	if isTTY(r.stderr) {
 		r.bar = progressBar{out: r.stderr, total: n}
+		r.bar.show(0)
 	}
 	return nil
 }

@@ -111,7 +111,7 @@ func TestHangupNamesWhatItRefused(t *testing.T) {
 	if line := stderr.waitFor(t, "SIGHUP: "); !strings.Contains(line, `"refused":["the certificate files of --addr"]`) || !strings.Contains(line, `"level":"warn"`) {
 		t.Errorf("got %s", line)
 	}
-	stderr.waitFor(t, "changed but cannot be used, the previous content stays in use")
+	stderr.waitFor(t, "changed, and the new content cannot be used: the previous one stays in use")
 }
 
 // TestQuitAndBrokenPipeEndTheProcessAsUsual: SIGQUIT prints the goroutines, and a

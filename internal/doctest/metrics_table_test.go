@@ -55,7 +55,7 @@ var metricSections = []struct {
 		{"keytail_defective_documents_total", "Look up the `_id`s in the log and repair the documents; run `keytail doctor`."},
 	}},
 	{"Expiry", []metricRow{
-		{"keytail_keys_expiring", "Rotate the keys: `keytail keys list` has them. Absent: the cache is not complete (`keytail_complete`), or the first scan has not ended."},
+		{"keytail_keys_expiring", "Rotate the keys: `keytail keys list --expires-within 14d` has them. Absent: the cache is not complete (`keytail_complete`), or the first scan has not ended."},
 	}},
 	{"Usage", []metricRow{
 		{"keytail_usage_keys_total", "`refused`: `last_used` or `usage_count` of these documents has the wrong type."},

@@ -132,10 +132,10 @@ func (f *Files) checkLocked(again bool) Outcome {
 	err = f.config.Use(contents)
 	f.unusable = err != nil
 	if f.unusable {
-		f.config.Logger.Error(f.config.What+" changed but cannot be used, the previous content stays in use", zap.Error(err))
+		f.config.Logger.Error(f.config.What+" changed, and the new content cannot be used: the previous one stays in use", zap.Error(err))
 		return Refused
 	}
-	f.config.Logger.Info(f.config.What + " changed and is in use")
+	f.config.Logger.Info(f.config.What + " changed; the new content is in use")
 	return Changed
 }
 
