@@ -156,16 +156,19 @@ func (h *History) BeginFault(kind string) (end func()) {
 }
 
 // BeginMissingCollection begins a span in which the collection does not exist. The
-// returned function ends it; call it before the collection is created again.
-func (h *History) BeginMissingCollection() (end func()) {
+// returned function ends it; call it before the collection is created again. Only the
+// first call counts.
+func (h *History) BeginMissingCollection() (end func(time.Time)) {
 	h.mutex.Lock()
 	defer h.mutex.Unlock()
 	h.missing = append(h.missing, Fault{From: time.Now()})
 	i := len(h.missing) - 1
-	return func() {
+	return func(at time.Time) {
 		h.mutex.Lock()
 		defer h.mutex.Unlock()
-		h.missing[i].To = time.Now()
+		if h.missing[i].To.IsZero() {
+			h.missing[i].To = at
+		}
 	}
 }
 

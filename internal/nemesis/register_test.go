@@ -141,8 +141,8 @@ func TestFalseNotFoundIsFound(t *testing.T) {
 	h := NewHistory()
 	over := h.BeginMissingCollection()
 	gone := h.missing[0].From
-	over()
-	h.missing[0].To = gone.Add(2 * time.Second)
+	over(gone.Add(2 * time.Second))
+	over(gone) // too late
 	h.AddLoss("knows", Loss{gone.Add(-time.Millisecond), "drop"})
 	h.AddLoss("other reason", Loss{gone.Add(time.Millisecond), "history_lost"})
 	for name, c := range map[string]struct {
