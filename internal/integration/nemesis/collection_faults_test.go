@@ -161,6 +161,7 @@ func (a *testbed) watchForCollection(load *workload, ended time.Time, over func(
 		for {
 			names, err := a.keys.Database().ListCollectionNames(ctx, bson.D{{Key: "name", Value: a.keys.Name()}})
 			if err == nil && len(names) > 0 {
+				a.appeared.Add(1)
 				over(ended)
 				load.wrote(apikey.NotFound, ended) // it took effect at an unknown time
 				a.t.Logf("the collection exists again although nobody has created it: NOT_FOUND is right from now on")

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -55,6 +56,9 @@ type testbed struct {
 	// only lists the kinds of faults to make, at this pace. Nil: all.
 	only []string
 	pace nemesis.Pace
+	// appeared counts the times that a collection which had been ended existed again
+	// although nobody had created it: see watchForCollection.
+	appeared atomic.Int32
 }
 
 // checkLeaks runs f with its cleanups, and fails if goroutines or open files are left.
