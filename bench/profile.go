@@ -48,7 +48,7 @@ var hitStages = []stage{
 	{name: "staleness: the clock, and the comparison with max_stale", functions: []string{"keycache.(*Cache).AnswerAsOf", "keycache.(*Cache).answer", "time."}},
 	{name: "check that the entry is valid: hash, epoch, stamps, generation", functions: []string{"keycache.(*Cache)", "keycache.(*completeness)", "keycache.decodeEntry", "keycache.(*slots)", "keycache.isOdd"}},
 	{name: "decode the record", functions: []string{"keycache.decodeFound", "keycache.(*decoder)"}},
-	{name: "decide: expiry, organisation and project, scopes", functions: []string{"apikey.Decide", "apikey.isBoundTo", "apikey.isAddressAllowed", "apikey.holdsAll", "apikey.Holds", "validator.(*Validator).decide"}},
+	{name: "decide: expiry, organisation and project, scopes", functions: []string{"apikey.Decide", "apikey.isBindingMet", "apikey.isAddressAllowed", "apikey.holdsAll", "apikey.Holds", "validator.(*Validator).decide"}},
 	{name: "metrics", functions: []string{"validator.(*metrics)", "prometheus."}},
 	{name: "the rest of the validator", functions: []string{"validator.(*Validator)"}},
 	garbageCollection,

@@ -57,7 +57,7 @@ func (c *explainCommand) failure(err error) error {
 	if !errors.As(err, &refused) {
 		return err
 	}
-	switch refused.Code {
+	switch refused.Code { //nolint:exhaustive // the others need no more words
 	case api.CodeNoSuchKey:
 		return fmt.Errorf("%w; keytail audit --key-id %s says whether it was deleted by keytail", err, plain(c.ID))
 	case api.CodeDatabaseUnavailable:
