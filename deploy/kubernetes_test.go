@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"flag"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,8 +13,6 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	"go.yaml.in/yaml/v3"
-
 	"github.com/keytail/keytail/internal/testprogram"
 )
 
@@ -195,50 +192,4 @@ func TestChartRefusesMistakes(t *testing.T) {
 			t.Errorf("%s: got %v, want an error with %q\n%s", values, err, want, out)
 		}
 	}
-}
-
-// object is what most tests need of an object.
-type object struct {
-	APIVersion string `yaml:"apiVersion"`
-	Kind       string
-	Metadata   struct {
-		Name   string
-		Labels map[string]string
-	}
-	Data map[string]string
-	Spec yaml.Node
-}
-
-// objectsIn reads a file with several documents.
-func objectsIn(t *testing.T, file string) []object {
-	t.Helper()
-	content, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var all []object
-	for decoder := yaml.NewDecoder(bytes.NewReader(content)); ; {
-		var o object
-		if err := decoder.Decode(&o); errors.Is(err, io.EOF) {
-			return all
-		} else if err != nil {
-			t.Fatalf("%s: %v", file, err)
-		}
-		if o.Kind != "" {
-			all = append(all, o)
-		}
-	}
-}
-
-// find decodes the spec of the object with this kind and name.
-func find[T any](t *testing.T, all []object, kind, name string) (spec T) {
-	t.Helper()
-	i := slices.IndexFunc(all, func(o object) bool { return o.Kind == kind && o.Metadata.Name == name })
-	if i < 0 {
-		t.Fatalf("there is no %s %s", kind, name)
-	}
-	if err := all[i].Spec.Decode(&spec); err != nil {
-		t.Fatal(err)
-	}
-	return spec
 }
