@@ -50,8 +50,10 @@ type container struct {
 	StartupProbe, LivenessProbe, ReadinessProbe probe
 	Resources                                   struct{ Requests, Limits map[string]string }
 	SecurityContext                             any
-	VolumeMounts                                []struct{ Name, MountPath, SubPath string }
+	VolumeMounts                                []mount
 }
+
+type mount struct{ Name, MountPath, SubPath string }
 
 type containerPort struct {
 	Name          string

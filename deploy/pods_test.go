@@ -64,6 +64,11 @@ func TestPodStarts(t *testing.T) {
 		if got.Database != "app" || got.CallerTokenFile == "" {
 			t.Errorf("the daemon has the database %q and the caller tokens %q", got.Database, got.CallerTokenFile)
 		}
+		for _, m := range secretFile.FindAllStringSubmatch(config["keytail.yaml"], -1) {
+			if !slices.ContainsFunc(c.VolumeMounts, func(v mount) bool { return strings.HasPrefix(m[2], v.MountPath+"/") }) {
+				t.Errorf("%s is in no volume: %s", m[1], m[2])
+			}
+		}
 		for _, m := range c.VolumeMounts {
 			if m.SubPath != "" {
 				t.Errorf("%s is mounted by subPath: a changed Secret would not arrive", m.MountPath)
