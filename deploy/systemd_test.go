@@ -56,7 +56,8 @@ func TestUnitIsConfined(t *testing.T) {
 	}
 }
 
-// unit are the settings of the unit; of one that is repeated, the last.
+// unit are the settings of the unit. The values of one that is repeated are separated
+// by spaces.
 func unit(t *testing.T) map[string]string {
 	t.Helper()
 	content, err := os.ReadFile(unitFile)
@@ -65,7 +66,7 @@ func unit(t *testing.T) map[string]string {
 	}
 	settings := map[string]string{}
 	for _, m := range regexp.MustCompile(`(?m)^(\w+)=(.*)$`).FindAllStringSubmatch(string(content), -1) {
-		settings[m[1]] = m[2]
+		settings[m[1]] = strings.TrimSpace(settings[m[1]] + " " + m[2])
 	}
 	return settings
 }
@@ -76,14 +77,17 @@ func TestUnitStarts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	settings := unit(t)
-	name, value, _ := strings.Cut(settings["Environment"], "=")
-	if name != "GOMEMLIMIT" {
-		t.Fatalf("the environment is %s", settings["Environment"])
+	settings, environment := unit(t), map[string]string{}
+	for _, variable := range strings.Fields(settings["Environment"]) {
+		name, value, _ := strings.Cut(variable, "=")
+		environment[name] = value
 	}
 	args := strings.Fields(settings["ExecStart"])[1:]
-	got := startUntilService(t, args, nil, map[string]string{"/etc/keytail/keytail.yaml": string(file)})
-	checkMemory(t, got.CacheSizeMiB, mebibytes(t, settings["MemoryMax"]), mebibytes(t, value))
+	got := startUntilService(t, args, environment, map[string]string{"/etc/keytail/keytail.yaml": string(file)})
+	checkMemory(t, got.CacheSizeMiB, mebibytes(t, settings["MemoryMax"]), mebibytes(t, environment["GOMEMLIMIT"]))
+	if settings["RestartPreventExitStatus"] != "2" || environment["GOTRACEBACK"] != "crash" {
+		t.Error("a wrong configuration ends with the exit code 2, and so does a crash, which must be restarted, without GOTRACEBACK=crash")
+	}
 }
 
 // TestUnitFitsTheProgram: what systemd expects is what keytail does.
@@ -91,9 +95,8 @@ func TestUnitFitsTheProgram(t *testing.T) {
 	t.Parallel()
 	settings := unit(t)
 	for name, want := range map[string]string{
-		"Type":                     "notify",
-		"RestartPreventExitStatus": "2", // exit code of a wrong configuration (docs/configuration.md)
-		"ProcSubset":               "",  // net.core.somaxconn must be readable
+		"Type":       "notify",
+		"ProcSubset": "", // net.core.somaxconn must be readable
 	} {
 		if settings[name] != want {
 			t.Errorf("%s is %q, want %q", name, settings[name], want)

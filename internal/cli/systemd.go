@@ -7,6 +7,8 @@ import (
 
 	"github.com/coreos/go-systemd/v22/daemon"
 	"go.uber.org/zap"
+
+	"github.com/keytail/keytail/api"
 )
 
 // watchdogParts is how many checks fit into systemd's watchdog interval, so that one
@@ -44,7 +46,7 @@ func (d *serveRun) watchdog(ctx context.Context, operations http.Handler) error 
 // is started again. The request does not pass the listener, as a limit or a
 // certificate there says nothing about the process.
 func (d *serveRun) watch(ctx context.Context, ticks <-chan time.Time, operations http.Handler) error {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "/readyz", http.NoBody)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, api.PathReady, http.NoBody)
 	if err != nil {
 		return err
 	}
