@@ -1,5 +1,6 @@
-// Package deploy tests the rules for scanners that look for leaked keys. How the
-// other files here work is tested in cmd/server and by .ci/compose.
+// Package deploy tests the manifests and the chart for Kubernetes, the systemd unit,
+// and the rules for scanners that look for leaked keys. How the other files here work
+// is tested in cmd/server and by .ci/compose.
 package deploy
 
 import (

@@ -191,6 +191,13 @@ func start(args []string, deps Deps) *running {
 func startServe(t *testing.T, deps Deps, args ...string) (r *running, public, operations string) {
 	t.Helper()
 	r = start(append([]string{unreachable, "--addr=127.0.0.1:0", "--ops-addr=127.0.0.1:0"}, args...), deps)
+	public, operations = r.serving(t)
+	return r, public, operations
+}
+
+// serving returns the base URLs once the command serves.
+func (r *running) serving(t *testing.T) (public, operations string) {
+	t.Helper()
 	var line struct {
 		Addr    string `json:"addr"`
 		OpsAddr string `json:"ops_addr"`
@@ -198,7 +205,7 @@ func startServe(t *testing.T, deps Deps, args ...string) (r *running, public, op
 	if err := json.Unmarshal([]byte(r.stderr.waitFor(t, `"serving"`)), &line); err != nil {
 		t.Fatal(err)
 	}
-	return r, "http://" + line.Addr, "http://" + line.OpsAddr
+	return "http://" + line.Addr, "http://" + line.OpsAddr
 }
 
 func (r *running) signal(t *testing.T) {

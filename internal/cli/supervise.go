@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/coreos/go-systemd/v22/daemon"
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
 
@@ -34,6 +35,7 @@ func (d *serveRun) supervise(ctx context.Context, p parts) error {
 		group.Go(l.serve)
 		group.Go(func() error { return l.follow(serviceCtx) })
 	}
+	group.Go(func() error { return d.watchdog(serviceCtx, p.service.Operations()) })
 	group.Go(func() error {
 		defer stopService()
 		return errors.Join(d.wait(ctx, failed, p), d.drain(ctx, failed, p))
@@ -86,6 +88,7 @@ func (d *serveRun) wait(ctx, failed context.Context, p parts) error {
 // logReady runs once keytail can validate keys.
 func (d *serveRun) logReady(p parts) error {
 	d.log.Info("serving", p.listeners.fields()...)
+	notifySystemd(d.log, daemon.SdNotifyReady+"\nSTATUS=serving")
 	if p.dev == nil {
 		return nil
 	}
@@ -96,6 +99,7 @@ func (d *serveRun) logReady(p parts) error {
 // closed their idle connections, and closes the listeners: the public one first,
 // so that operations can be observed meanwhile. After a failure it does not wait.
 func (d *serveRun) drain(ctx, failed context.Context, p parts) error {
+	notifySystemd(d.log, daemon.SdNotifyStopping+"\nSTATUS=draining")
 	p.listeners.leave()
 	p.service.Drain()
 	if ctx.Err() != nil {

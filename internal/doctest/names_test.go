@@ -24,6 +24,8 @@ var foreignFlags = map[string]bool{
 	"--meta": true, "--output-path": true, // openapi-python-client
 	"--redact":  true,                                            // gitleaks
 	"--replSet": true, "--setParameter": true, "--keyFile": true, // mongod
+	"--from-file": true, "--filename": true, "--values": true, // kubectl, helm
+	"--create": true, "--now": true, // systemd
 	"--map-id-form": true, // an earlier keytail (CHANGELOG.md)
 }
 

@@ -15,14 +15,16 @@ const RequireVariable = "KEYTAIL_TEST_REQUIRE"
 
 // names are all that RequireVariable may list: the servers and their optional
 // features of package mongotest, the proxies of package proxytest, the Python of
-// examples/fastapi, the generators of internal/integration/clients, the gitleaks of
-// deploy, and the pseudo-terminal of the tests of prompts.
+// examples/fastapi, the generators of internal/integration/clients, the gitleaks, helm,
+// kubernetes-validate and systemd-analyze of deploy, and the pseudo-terminal of the
+// tests of prompts.
 func names() []string {
 	return []string{
 		"devmongo", "secantus", "external",
 		"failpoints", "tokens", "refuses-future", "views",
 		"nginx", "caddy", "caddy-current", "envoy",
 		"fastapi", "generated-clients", "gitleaks", "terminal",
+		"helm", "kubernetes-validate", "systemd",
 	}
 }
 
