@@ -8,7 +8,7 @@ func Limit(what string, used func() float64, maximum float64) []prometheus.Colle
 	labels := prometheus.Labels{"limit": what}
 	most := prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "keytail_limit_maximum", ConstLabels: labels,
-		Help: "The maximum of each limit.",
+		Help: "The maximum of each limit (keytail_limit_used).",
 	})
 	most.Set(maximum)
 	return []prometheus.Collector{most, prometheus.NewGaugeFunc(prometheus.GaugeOpts{

@@ -9,9 +9,10 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// requestBuckets range from an answer of the cache, over the deadlines of a read
-// (2 s) and of a wait (5 s), to the longest time for a response (20 s).
-var requestBuckets = []float64{.0001, .0005, .001, .0025, .005, .01, .05, .1, .5, 1, 2.5, 5, 20}
+// requestBuckets range from more than an answer of the cache takes, over the
+// deadlines of a read (2 s) and of a wait (5 s), to the longest time for a response
+// (20 s). They are few, because each is a series for every route and status.
+var requestBuckets = []float64{.0005, .001, .005, .01, .05, .1, .5, 1, 2.5, 5, 20}
 
 // Requests measures the requests of all listeners. It is safe for concurrent use.
 // Nil measures nothing.
