@@ -56,8 +56,11 @@ func TestAFailureHasALabelOfTheList(t *testing.T) {
 	failures := []error{
 		errWatchdog, errFreshnessMiss, errDriverResumed, errOutageOver, errTokenLayout, errors.New("another"),
 		keystore.ErrCollectionMissing, keystore.ErrIsView, keystore.ErrIsTimeseries, mongo.ErrMissingResumeToken,
-		context.DeadlineExceeded, topology.ServerSelectionError{}, mongo.CommandError{Labels: []string{"NetworkError"}},
-		mongo.CommandError{Code: 1}, mongo.CommandError{Code: 123456},
+		context.DeadlineExceeded,
+		topology.ServerSelectionError{},
+		mongo.CommandError{Labels: []string{"NetworkError"}},
+		mongo.CommandError{Code: 1},
+		mongo.CommandError{Code: 123456},
 	}
 	for _, reason := range reasons {
 		failures = append(failures, lost(reason, nil))

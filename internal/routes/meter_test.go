@@ -81,20 +81,24 @@ func measured(t testing.TB) *instrument.Requests {
 	return requests
 }
 
-// counts are the requests by route and code, without zeros, and the requests in flight.
-func counts(t testing.TB, registry *prometheus.Registry) (requests map[string]uint64, inFlight float64, series int) {
+// counts are the requests by route and code, without zeros, the requests in flight, and
+// every route and code that has a series.
+func counts(t testing.TB, registry *prometheus.Registry) (requests map[string]uint64, inFlight float64, series map[string]bool) {
 	t.Helper()
 	families, err := registry.Gather()
 	if err != nil {
 		t.Fatal(err)
 	}
-	requests = map[string]uint64{}
+	requests, series = map[string]uint64{}, map[string]bool{}
 	for _, family := range families {
-		series += len(family.GetMetric())
 		for _, m := range family.GetMetric() {
 			inFlight += m.GetGauge().GetValue()
+			if m.GetHistogram() == nil {
+				continue
+			}
+			code, route := m.GetLabel()[0].GetValue(), m.GetLabel()[1].GetValue() // sorted by name
+			series[route+" "+code] = true
 			if n := m.GetHistogram().GetSampleCount(); n > 0 {
-				code, route := m.GetLabel()[0].GetValue(), m.GetLabel()[1].GetValue() // sorted by name
 				requests[route+" "+code] += n
 			}
 		}
@@ -159,7 +163,10 @@ func TestRequestsAreMeasuredByRouteAndCode(t *testing.T) {
 	if inFlight != 0 {
 		t.Errorf("%v requests are still in flight", inFlight)
 	}
-	if before != after {
-		t.Errorf("%d series at the start, %d after the requests", before, after)
+	if !maps.Equal(before, after) {
+		t.Errorf("the series at the start %v, after the requests %v", before, after)
+	}
+	if before["/v1/events 200"] || !before["/v1/events 503"] {
+		t.Error("a stream of events must have no duration, and a refusal of one must have it")
 	}
 }
