@@ -94,8 +94,12 @@ func TestAStatusThatNoListHasIsMeasured(t *testing.T) {
 
 func TestNilMeasuresNothing(t *testing.T) {
 	var requests *Requests
-	requests.Route("/a", http.StatusOK).Start().Stop(http.StatusOK)
-	requests.Stream("/s", http.StatusOK).Start().Stop(http.StatusOK)
+	for _, route := range []*Route{requests.Route("/a", http.StatusOK), requests.Stream("/s", http.StatusOK)} {
+		if route != nil {
+			t.Errorf("the route %v of no Requests", route)
+		}
+		route.Start().Stop(http.StatusOK) // must not panic
+	}
 }
 
 func TestMeasuringARequestAllocatesNothing(t *testing.T) {
