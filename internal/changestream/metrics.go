@@ -1,9 +1,13 @@
 package changestream
 
 import (
+	"slices"
+	"strconv"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/keytail/keytail/internal/instrument"
 )
 
 // Loss is one loss of the stream's history.
@@ -28,7 +32,7 @@ type Status struct {
 // Status is the tail's status now. Safe for concurrent use.
 func (t *Tail) Status() Status { return *t.status.Load() }
 
-// lagBuckets range from a local event to more than max_stale, in seconds.
+// lagBuckets range from a local event or round trip to more than max_stale, in seconds.
 var lagBuckets = []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 15, 30}
 
 // The kinds of opens, as labels of a metric.
@@ -37,20 +41,38 @@ const (
 	openedResumed = "resumed"
 )
 
+// The types of events, as labels of a metric, beside the operation types of changes.
+const (
+	// typeHeartbeat is a heartbeat of this instance, of any operation type.
+	typeHeartbeat = "heartbeat"
+	// typeOther is any operation type that is neither a change nor a loss: a server that delivers
+	// more than was requested must not add labels.
+	typeOther = "other"
+)
+
+var eventTypes = []string{kindInsert, kindUpdate, kindReplace, kindDelete, typeHeartbeat, typeOther}
+
+// The kinds of lags, as labels of a metric.
+const (
+	lagOfChange    = "change"
+	lagOfHeartbeat = "heartbeat"
+)
+
 type metrics struct {
-	events   *prometheus.CounterVec
-	losses   *prometheus.CounterVec
-	opens    *prometheus.CounterVec
-	failures *prometheus.CounterVec
-	watchdog prometheus.Counter
-	misses   prometheus.Counter
-	lag      prometheus.Histogram
+	events    *prometheus.CounterVec
+	losses    *prometheus.CounterVec
+	opens     *prometheus.CounterVec
+	failures  *prometheus.CounterVec
+	watchdog  prometheus.Counter
+	misses    prometheus.Counter
+	lag       *prometheus.HistogramVec
+	roundTrip prometheus.Histogram
 }
 
 func newMetrics(registerer prometheus.Registerer, catchUp *catchUp) (*metrics, error) {
 	m := &metrics{
 		events: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "keytail_stream_events_total", Help: "Applied change events, by operation type.",
+			Name: "keytail_stream_events_total", Help: "Applied change events, by operation type; heartbeats of this instance are a type of their own.",
 		}, []string{"type"}),
 		losses: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "keytail_losses_total", Help: "Times that the stream's history was lost and the whole cache became invalid, by reason.",
@@ -67,30 +89,41 @@ func newMetrics(registerer prometheus.Registerer, catchUp *catchUp) (*metrics, e
 		misses: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "keytail_stream_freshness_misses_total", Help: "Streams closed because acknowledged heartbeats did not arrive.",
 		}),
-		lag: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Name:    "keytail_event_lag_seconds",
-			Help:    "Age of events when applied, by the wall clocks of the server and of this machine.",
-			Buckets: lagBuckets,
-		}),
+		lag: prometheus.NewHistogramVec(instrument.Histogram("keytail_event_lag_seconds",
+			"Age of events when applied, by the wall clocks of the server and of this machine. change: how late this instance saw changes of keys, so also revocations. heartbeat: the same for its own heartbeats.",
+			lagBuckets), []string{"kind"}),
+		roundTrip: prometheus.NewHistogram(instrument.Histogram("keytail_heartbeat_round_trip_seconds",
+			"From before a heartbeat was sent to its arrival through the change stream, by this machine's clock.",
+			lagBuckets)),
 	}
-	// Series with few label values exist from the start: an alert on an increase misses the first
-	// one of a series that begins at 1.
+	m.makeSeries()
+	all := []prometheus.Collector{m.events, m.losses, m.opens, m.failures, m.watchdog, m.misses, m.lag, m.roundTrip}
+	return m, instrument.Register(registerer, append(all, catchUpGauges(catchUp)...)...)
+}
+
+// makeSeries makes every series: an alert on an increase misses the first one of a series that
+// begins at 1.
+func (m *metrics) makeSeries() {
+	for _, of := range eventTypes {
+		m.events.WithLabelValues(of)
+	}
 	for _, reason := range reasons {
 		m.losses.WithLabelValues(string(reason))
 	}
 	for _, kind := range []string{openedNew, openedResumed} {
 		m.opens.WithLabelValues(kind)
 	}
-	if registerer == nil {
-		return m, nil
-	}
-	all := []prometheus.Collector{m.events, m.losses, m.opens, m.failures, m.watchdog, m.misses, m.lag}
-	for _, collector := range append(all, catchUpGauges(catchUp)...) {
-		if err := registerer.Register(collector); err != nil {
-			return nil, err
+	for _, phase := range []string{phaseOpen, phaseResume, phaseGetMore} {
+		for code := range errorCodes {
+			m.failures.WithLabelValues(phase, strconv.Itoa(code))
+		}
+		for word := range failureAdvice {
+			m.failures.WithLabelValues(phase, word)
 		}
 	}
-	return m, nil
+	for _, kind := range []string{lagOfChange, lagOfHeartbeat} {
+		m.lag.WithLabelValues(kind)
+	}
 }
 
 // catchUpGauges show how far behind the stream is.
@@ -107,20 +140,32 @@ func catchUpGauges(c *catchUp) []prometheus.Collector {
 	}
 }
 
-// recordEvent counts one event and records its lag. Heartbeats are counted separately, for any
-// their type.
-func (t *Tail) recordEvent(e *event, heartbeat bool) {
-	kind := e.kind
-	if heartbeat {
-		kind = "heartbeat"
-	}
-	t.metrics.events.WithLabelValues(kind).Inc()
+// recordEvent counts one event and records its lag.
+func (t *Tail) recordEvent(e *event, m *effect) {
+	t.metrics.events.WithLabelValues(typeOf(e, m)).Inc()
 	if e.wall.IsZero() {
 		return
 	}
 	lag := max(0, t.config.Now().Sub(e.wall))
-	t.metrics.lag.Observe(lag.Seconds())
+	switch {
+	case m.change != nil:
+		t.metrics.lag.WithLabelValues(lagOfChange).Observe(lag.Seconds())
+	case m.nonce != 0:
+		t.metrics.lag.WithLabelValues(lagOfHeartbeat).Observe(lag.Seconds())
+	}
 	status := *t.status.Load()
 	status.Lag, status.HasLag = lag, true
 	t.status.Store(&status)
+}
+
+// typeOf is one of eventTypes.
+func typeOf(e *event, m *effect) string {
+	switch {
+	case m.nonce != 0:
+		return typeHeartbeat
+	case slices.Contains(eventTypes, e.kind):
+		return e.kind
+	default:
+		return typeOther
+	}
 }

@@ -28,6 +28,7 @@ func (t *Tail) heartbeatReceived(nonce int64) error {
 	if !guard.ProcessedBefore {
 		f.Processed = t.newest
 	}
+	t.metrics.roundTrip.Observe(keycache.Elapsed(asOf, t.config.Now()).Seconds())
 	t.config.Heartbeater.lastFreshness.Store(&f)
 	t.config.Sink.Fresh(f)
 	t.catchUp.fresh(asOf)

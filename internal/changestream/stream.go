@@ -268,7 +268,7 @@ func (t *Tail) apply(s *stream, raw bson.Raw) error {
 	if m.change != nil {
 		t.config.Sink.Apply(m.change)
 	}
-	t.recordEvent(&e, m.nonce != 0)
+	t.recordEvent(&e, &m)
 	t.advanceToken(s, e.time)
 	s.events++
 	return t.noteEventTime(&e, m.nonce)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
+	dto "github.com/prometheus/client_model/go"
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.uber.org/goleak"
@@ -293,6 +294,10 @@ func TestFreshnessMovesWithoutAnyChange(t *testing.T) {
 			if f.AsOf.Before(started) || f.AsOf.After(time.Now()) || (i > 0 && f.AsOf.Before(r.fresh[i-1].AsOf)) {
 				t.Fatalf("freshness %d is %v, the one before %v", i, f.AsOf, r.fresh[max(0, i-1)].AsOf)
 			}
+		}
+		var trips dto.Metric
+		if err := r.Tail.metrics.roundTrip.Write(&trips); err != nil || trips.GetHistogram().GetSampleCount() != uint64(len(r.fresh)) {
+			t.Errorf("%d round trips are measured, want one for each of %d heartbeats (%v)", trips.GetHistogram().GetSampleCount(), len(r.fresh), err)
 		}
 	})
 }

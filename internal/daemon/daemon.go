@@ -10,6 +10,7 @@ import (
 
 	"github.com/keytail/keytail/internal/extauthz"
 	"github.com/keytail/keytail/internal/forwardauth"
+	"github.com/keytail/keytail/internal/instrument"
 	"github.com/keytail/keytail/internal/keyadmin"
 	"github.com/keytail/keytail/internal/mongoclient"
 	"github.com/keytail/keytail/internal/reload"
@@ -24,6 +25,7 @@ type Daemon struct {
 	Core *service.Service
 
 	settings   settings
+	requests   *instrument.Requests
 	public     http.Handler
 	operations http.Handler
 	admin      http.Handler // nil without admin tokens
@@ -58,11 +60,12 @@ func wire(config *Config) (*Daemon, error) {
 	config.Registerer = config.Registry
 	settings, settingsErr := config.settings()
 	core, err := service.Wire(config.Config)
-	if err := errors.Join(settingsErr, err); err != nil {
+	requests, requestsErr := instrument.NewRequests(config.Registry)
+	if err := errors.Join(settingsErr, err, requestsErr); err != nil {
 		return nil, err
 	}
 	settings.forward.Validator = core.Validator
-	return &Daemon{Core: core, settings: settings}, nil
+	return &Daemon{Core: core, settings: settings, requests: requests}, nil
 }
 
 // newKeys creates the administration of keys, or nil without admin tokens. It fails
@@ -90,7 +93,7 @@ func (d *Daemon) newKeys(ctx context.Context) (*keyadmin.Admin, error) {
 
 // newHandlers creates the handlers of the three HTTP listeners.
 func (d *Daemon) newHandlers(config *Config, keys *keyadmin.Admin) error {
-	public := routes.PublicConfig{Config: d.settings.forward, Logger: config.Logger, Syncer: d.Syncer(), Events: d.Events()}
+	public := routes.PublicConfig{Config: d.settings.forward, Logger: config.Logger, Syncer: d.Syncer(), Events: d.Events(), Requests: d.requests}
 	if d.settings.callers != nil {
 		public.Callers = d.settings.callers
 	}
@@ -99,7 +102,7 @@ func (d *Daemon) newHandlers(config *Config, keys *keyadmin.Admin) error {
 		return err
 	}
 	d.operations, err = routes.NewOperations(routes.OperationsConfig{
-		Status: d.status, Gatherer: config.Registry, Logger: config.Logger,
+		Status: d.status, Gatherer: config.Registry, Requests: d.requests, Logger: config.Logger,
 	})
 	if err != nil || d.settings.admins == nil {
 		return err
@@ -112,6 +115,7 @@ func (d *Daemon) newHandlers(config *Config, keys *keyadmin.Admin) error {
 		Keys:     keys,
 		Instance: d.Core.Heartbeater.ID(),
 		Version:  d.Core.Config.Version,
+		Requests: d.requests,
 		Logger:   config.Logger,
 	})
 	return err
@@ -127,6 +131,7 @@ func (d *Daemon) newExtAuthz(config *Config) error {
 		Authority:       authority,
 		HideCredentials: config.HideCredentials,
 		Live:            d.Live(),
+		Requests:        d.requests,
 		Logger:          config.Logger,
 	})
 	return err

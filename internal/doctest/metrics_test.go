@@ -1,22 +1,26 @@
 package doctest
 
 import (
-	"bufio"
+	"bytes"
 	"context"
 	"flag"
 	"fmt"
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"io"
 	"maps"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/keytail/keytail/internal/testprogram"
 )
 
 var update = flag.Bool("update", false, "write the tables in docs/metrics.md anew")
@@ -37,16 +41,13 @@ type metric struct {
 // running daemon; with -update it writes them. Every metric needs a row in
 // metricSections that describes what to do about it.
 func TestMetricsPage(t *testing.T) {
-	metrics := scrape(t)
-	for name, m := range vectors(t) {
-		if _, ok := metrics[name]; !ok {
-			metrics[name] = m
+	metrics, exposition := scrape(t)
+	for _, name := range sourceMetrics(t) {
+		if metrics[name] == nil {
+			t.Errorf("%s is in the source, and a new daemon has no series of it: make all of them in a constructor", name)
 		}
 	}
-	names := slices.Sorted(maps.Keys(metrics))
-	if len(names) < 30 {
-		t.Fatalf("the daemon has only the metrics %v", names)
-	}
+	t.Run("promtool", func(t *testing.T) { checkWithPromtool(t, exposition) })
 	table := metricsMarkdown(t, metrics)
 	content, err := os.ReadFile(metricsPage)
 	if err != nil {
@@ -107,7 +108,7 @@ var (
 )
 
 // scrape starts a daemon with every listener that has metrics, and reads /metrics.
-func scrape(t *testing.T) map[string]*metric {
+func scrape(t *testing.T) (all map[string]*metric, exposition []byte) {
 	t.Helper()
 	binaries := t.TempDir()
 	build(t, binaries)
@@ -128,11 +129,14 @@ func scrape(t *testing.T) map[string]*metric {
 		t.Fatal(err)
 	}
 	defer func() { _ = response.Body.Close() }()
-	all := map[string]*metric{}
-	for lines := bufio.NewScanner(response.Body); lines.Scan(); {
-		read(all, lines.Text())
+	if exposition, err = io.ReadAll(response.Body); err != nil {
+		t.Fatal(err)
 	}
-	return all
+	all = map[string]*metric{}
+	for line := range strings.Lines(string(exposition)) {
+		read(all, strings.TrimSuffix(line, "\n"))
+	}
+	return all, exposition
 }
 
 // read takes one line of Prometheus' text format in.
@@ -155,13 +159,12 @@ func read(all map[string]*metric, line string) {
 	}
 }
 
-// vectors finds the metrics with labels in the source. Such a metric is missing in
-// /metrics until it has a value.
-func vectors(t *testing.T) map[string]*metric {
+// sourceMetrics are the names of all metrics in the source.
+func sourceMetrics(t *testing.T) []string {
 	t.Helper()
-	tree, all := mustLoadTree(t), map[string]*metric{}
+	tree, names := mustLoadTree(t), map[string]bool{}
 	for _, name := range tree.files(".go") {
-		if strings.HasSuffix(name, "_test.go") || !strings.Contains(tree.text[name], "Vec(prometheus.") {
+		if strings.HasSuffix(name, "_test.go") || !strings.Contains(tree.text[name], "client_golang/prometheus") {
 			continue
 		}
 		file, err := parser.ParseFile(token.NewFileSet(), name, tree.text[name], 0)
@@ -169,51 +172,32 @@ func vectors(t *testing.T) map[string]*metric {
 			t.Fatal(err)
 		}
 		ast.Inspect(file, func(node ast.Node) bool {
-			if call, ok := node.(*ast.CallExpr); ok {
-				if m := vector(call); m != nil && strings.HasPrefix(m.name, "keytail_") {
-					all[m.name] = m
-				}
+			if metric := metricIn(node); strings.HasPrefix(metric, "keytail_") {
+				names[metric] = true
 			}
 			return true
 		})
 	}
-	if len(all) < 10 {
-		t.Fatalf("only %d metrics with labels were found", len(all))
+	if len(names) < 40 {
+		t.Fatalf("only %d metrics were found in the source", len(names))
 	}
-	return all
+	return slices.Sorted(maps.Keys(names))
 }
 
-// vector reads prometheus.NewXVec(prometheus.XOpts{…}, []string{…}); nil if the call
-// is another one.
-func vector(call *ast.CallExpr) *metric {
-	selector, ok := call.Fun.(*ast.SelectorExpr)
-	if !ok || len(call.Args) != 2 {
-		return nil
-	}
-	kind, ok := strings.CutSuffix(strings.TrimPrefix(selector.Sel.Name, "New"), "Vec")
-	options, isOptions := call.Args[0].(*ast.CompositeLit)
-	labels, isLabels := call.Args[1].(*ast.CompositeLit)
-	if !ok || !isOptions || !isLabels {
-		return nil
-	}
-	m := &metric{kind: strings.ToLower(kind)}
-	for _, element := range options.Elts {
-		field, ok := element.(*ast.KeyValueExpr)
-		if !ok {
-			continue
+// metricIn is the name of the metric that a node describes: a field Name, or the first
+// argument of a call whose second one is a text for people. "": it describes none.
+func metricIn(node ast.Node) string {
+	switch n := node.(type) {
+	case *ast.KeyValueExpr:
+		if key, ok := n.Key.(*ast.Ident); ok && key.Name == "Name" {
+			return literal(n.Value)
 		}
-		switch fmt.Sprint(field.Key) {
-		case "Name":
-			m.name = literal(field.Value)
-		case "Help":
-			m.meaning = literal(field.Value)
+	case *ast.CallExpr:
+		if len(n.Args) > 1 && strings.Contains(literal(n.Args[1]), " ") {
+			return literal(n.Args[0])
 		}
 	}
-	for _, label := range labels.Elts {
-		m.labels = append(m.labels, literal(label))
-	}
-	slices.Sort(m.labels)
-	return m
+	return ""
 }
 
 func literal(e ast.Expr) string {
@@ -223,4 +207,19 @@ func literal(e ast.Expr) string {
 		}
 	}
 	return ""
+}
+
+// checkWithPromtool compares names, types and help texts with Prometheus' conventions.
+func checkWithPromtool(t *testing.T, exposition []byte) {
+	path, err := testprogram.Find(testprogram.Program{
+		Name: "promtool", Variable: "KEYTAIL_TEST_PROMTOOL", Places: []string{testprogram.InVenv("promtool"), "promtool"},
+		Install: "promtool is part of Debian's package prometheus, which also starts a server: .ci/run takes it out of the package",
+	})
+	testprogram.SkipIfMissing(t, "promtool", err)
+	command := exec.CommandContext(t.Context(), path, "check", "metrics")
+	command.Stdin = bytes.NewReader(exposition)
+	// It also writes what it finds wrong with a name, and then ends with 3.
+	if output, err := command.CombinedOutput(); err != nil || len(output) > 0 {
+		t.Errorf("promtool check metrics: %v\n%s", err, output)
+	}
 }

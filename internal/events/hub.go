@@ -174,6 +174,16 @@ func (h *Hub) subscribe(s *Subscription, lastID string) (*Subscription, error) {
 	return s, nil
 }
 
+// Subscribers is how many clients are subscribed now.
+func (h *Hub) Subscribers() int {
+	h.mutex.Lock()
+	defer h.mutex.Unlock()
+	return len(h.subscribers)
+}
+
+// MaxSubscribers is the limit of concurrent subscribers.
+func (h *Hub) MaxSubscribers() int { return h.config.MaxSubscribers }
+
 // positionLocked is the number of the event with an id, or why one cannot
 // continue from there.
 func (h *Hub) positionLocked(id string) (number uint64, reason string) {

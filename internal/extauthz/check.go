@@ -13,30 +13,39 @@ import (
 
 // Check answers Envoy whether a request may pass. It never returns an error:
 // Envoy would treat it as an outage, which failure_mode_allow lets pass.
-func (s *Server) Check(ctx context.Context, request *authv3.CheckRequest) (response *authv3.CheckResponse, _ error) {
+func (s *Server) Check(ctx context.Context, request *authv3.CheckRequest) (*authv3.CheckResponse, error) {
+	measured := s.checks.Start()
+	response, status := s.check(ctx, request)
+	measured.Stop(status)
+	return response, nil
+}
+
+// check returns the response, and the status that the client gets if it is a refusal.
+func (s *Server) check(ctx context.Context, request *authv3.CheckRequest) (response *authv3.CheckResponse, status int) {
 	defer func() {
 		if value := recover(); value != nil {
 			s.panicked(authv3.Authorization_Check_FullMethodName, value)
-			response = bugResponse()
+			response, status = bugResponse(), bugStatus
 		}
 	}()
 	r := clientRequest(ctx, request.GetAttributes())
 	header := make(http.Header, 8)
 	forwardauth.SetUnavailable(header)
-	status, body := s.answer(r, request.GetAttributes(), header)
+	var body []byte
+	status, body = s.answer(r, request.GetAttributes(), header)
 	header.Set("Cache-Control", "no-store")
 	header.Set(forwardauth.HeaderRequestID, forwardauth.RequestID(r, s.authority.Sources()))
 	if entry := s.logger.Check(zap.DebugLevel, "check answered"); entry != nil {
 		entry.Write(zap.Int("status", status), zap.String("request_id", header.Get(forwardauth.HeaderRequestID)))
 	}
 	if status != http.StatusOK {
-		return deny(status, header, body), nil
+		return deny(status, header, body), status
 	}
 	allowed := okResponse(header)
 	if s.hideCredentials {
 		s.hide(allowed, r)
 	}
-	return allow(allowed), nil
+	return allow(allowed), status
 }
 
 // answer is forward-auth's. 200, and only 200, allows the request.
@@ -53,6 +62,9 @@ func (s *Server) answer(r *http.Request, attributes *authv3.AttributeContext, he
 	return s.authority.Answer(&seen, &q, header)
 }
 
+// bugStatus is that of bugResponse.
+const bugStatus = http.StatusServiceUnavailable
+
 // bugResponse is the response of a handler that has panicked.
 func bugResponse() *authv3.CheckResponse {
 	header := http.Header{}
@@ -60,6 +72,5 @@ func bugResponse() *authv3.CheckResponse {
 	header.Set("Cache-Control", "no-store")
 	header.Set("Content-Type", api.ProblemType)
 	header.Set(forwardauth.HeaderRetryAfter, "1")
-	const status = http.StatusServiceUnavailable
-	return deny(status, header, forwardauth.Body(status, string(api.CodeInternal), "keytail failed because of a bug, see its log"))
+	return deny(bugStatus, header, forwardauth.Body(bugStatus, string(api.CodeInternal), "keytail failed because of a bug, see its log"))
 }

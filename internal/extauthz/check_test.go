@@ -13,6 +13,7 @@ import (
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
 	"google.golang.org/grpc/codes"
@@ -386,6 +387,36 @@ func TestPanic(t *testing.T) {
 		if err != nil || strings.Contains(string(text)+entry.Message, keyRoot) || strings.Contains(string(text), "a-secret") {
 			t.Errorf("the log contains the request: %s %v", text, err)
 		}
+	}
+}
+
+func TestChecksAreMeasuredByStatus(t *testing.T) {
+	t.Parallel()
+	registry := prometheus.NewPedanticRegistry()
+	s := newServer(t, options{registry: registry})
+	check(t, s, rawRequest("/a", "x-api-key", keyRoot))
+	check(t, s, rawRequest("/a", "x-api-key", "key-of-nobody"))
+	check(t, s, rawRequest("/a", "x-api-key", "key-of-an-outage"))
+	s.authority = nil // a bug
+	check(t, s, rawRequest("/a", "x-api-key", keyRoot))
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]uint64{}
+	for _, family := range families {
+		for _, m := range family.GetMetric() {
+			if m.GetGauge().GetValue() != 0 {
+				t.Errorf("checks are still in flight: %v", m)
+			}
+			if n := m.GetHistogram().GetSampleCount(); n > 0 {
+				got[m.GetLabel()[0].GetValue()+" "+m.GetLabel()[1].GetValue()] = n
+			}
+		}
+	}
+	const route = " /envoy.service.auth.v3.Authorization/Check"
+	if want := map[string]uint64{"200" + route: 1, "401" + route: 1, "503" + route: 2}; !maps.Equal(got, want) {
+		t.Errorf("measured %v, want %v", got, want)
 	}
 }
 

@@ -10,6 +10,8 @@ import (
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	"go.uber.org/goleak"
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
@@ -17,6 +19,7 @@ import (
 
 	"github.com/keytail/keytail/internal/apikey"
 	"github.com/keytail/keytail/internal/forwardauth"
+	"github.com/keytail/keytail/internal/instrument"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -87,6 +90,7 @@ type options struct {
 	hides     bool
 	live      chan struct{} // nil: closed
 	logger    *zap.Logger
+	registry  *prometheus.Registry // nil: a new one
 }
 
 func newServer(t testing.TB, o options) *Server {
@@ -115,7 +119,19 @@ func newServer(t testing.TB, o options) *Server {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := New(Config{Authority: authority, HideCredentials: o.hides, Live: o.live, Logger: o.logger})
+	if o.registry == nil {
+		o.registry = prometheus.NewPedanticRegistry()
+	}
+	requests, err := instrument.NewRequests(o.registry)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if n, err := testutil.GatherAndCount(o.registry, "keytail_request_duration_seconds"); err != nil || n != len(statuses) {
+			t.Errorf("%d statuses were measured, the list has %d (%v)", n, len(statuses), err)
+		}
+	})
+	s, err := New(Config{Authority: authority, HideCredentials: o.hides, Live: o.live, Requests: requests, Logger: o.logger})
 	if err != nil {
 		t.Fatal(err)
 	}

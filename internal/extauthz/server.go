@@ -17,6 +17,7 @@ import (
 	"google.golang.org/grpc/reflection"
 
 	"github.com/keytail/keytail/internal/forwardauth"
+	"github.com/keytail/keytail/internal/instrument"
 )
 
 const (
@@ -42,6 +43,10 @@ const (
 	pingTimeout = 20 * time.Second
 )
 
+// statuses are those that Check answers a client with: 404 is a policy that does not
+// exist, and 503 includes a panic.
+var statuses = []int{200, 400, 401, 403, 404, 503}
+
 // Config of a Server.
 type Config struct {
 	// Authority decides. Required.
@@ -52,6 +57,8 @@ type Config struct {
 	// Live is closed once keytail can validate keys: from then on health reports
 	// SERVING. Required.
 	Live <-chan struct{}
+	// Requests measures checks. Nil: they are not measured.
+	Requests *instrument.Requests
 	// Logger gets panics, and a line for each request at debug level. Nil: none.
 	Logger *zap.Logger
 }
@@ -65,6 +72,7 @@ type Server struct {
 	// readsQuery: a query parameter is among the key sources.
 	readsQuery bool
 	live       <-chan struct{}
+	checks     *instrument.Route
 	logger     *zap.Logger
 
 	grpc   *grpc.Server
@@ -81,6 +89,7 @@ func New(config Config) (*Server, error) {
 	}
 	s := &Server{
 		authority: config.Authority, hideCredentials: config.HideCredentials, live: config.Live,
+		checks: config.Requests.Route(authv3.Authorization_Check_FullMethodName, statuses...),
 		logger: zap.NewNop(), health: health.NewServer(),
 	}
 	s.ending, s.end = context.WithCancel(context.Background())

@@ -13,6 +13,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/keytail/keytail/internal/clustertime"
+	"github.com/keytail/keytail/internal/instrument"
 )
 
 const (
@@ -218,6 +219,10 @@ func New(config Config) (*Fleet, error) {
 	f.read = newList(config.Heartbeats, config.Namespace).read
 	f.poll.init()
 	f.progressed.init()
+	waits := func() float64 { return float64(f.waits.Load()) }
+	if err := instrument.Register(config.Registerer, instrument.Limit("waits", waits, float64(config.MaxWaits))...); err != nil {
+		return nil, fmt.Errorf("fleet: %w", err)
+	}
 	return f, nil
 }
 

@@ -5,6 +5,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
+
+	"github.com/keytail/keytail/internal/instrument"
 )
 
 // warnEvery is the least time between two warnings about the list.
@@ -27,10 +29,7 @@ func newReads(registerer prometheus.Registerer, logger *zap.Logger) (*reads, err
 		Help: "Reads of the heartbeats of all instances, by result: ok, failed. Write acknowledgements of the fleet depend on them, verdicts do not.",
 	}, []string{"result"})
 	r := &reads{ok: results.WithLabelValues("ok"), failed: results.WithLabelValues("failed"), logger: logger}
-	if registerer == nil {
-		return r, nil
-	}
-	return r, registerer.Register(results)
+	return r, instrument.Register(registerer, results)
 }
 
 // note records the result of a read that ended at now.

@@ -187,14 +187,14 @@ func TestPromiseUnknownKeysCostNothing(t *testing.T) {
 		k := r.newKey()
 		r.waitForCode(k, apikey.Valid)
 		mongotest.Eventually(t, testkit.WaitTimeout, func() bool { return r.metric("keytail_complete") == 1 }, "the cache did not become complete")
-		reads, bytes := r.metric("keytail_fills_total"), r.metric("keytail_cache_bytes")
+		reads, bytes := r.metric("keytail_reads_total"), r.metric("keytail_cache_bytes")
 		for i := range 2000 {
 			unknown := key{id: "unknown", text: fmt.Sprint("unknown-key-", i)}
 			if v := r.validate(unknown); v.Code != apikey.NotFound || v.Source != apikey.SourceCache {
 				t.Fatalf("got %v from %v", v.Code, v.Source)
 			}
 		}
-		if got := r.metric("keytail_fills_total"); got != reads {
+		if got := r.metric("keytail_reads_total"); got != reads {
 			t.Errorf("got %v reads for 2000 unknown keys, want 0", got-reads)
 		}
 		if got := r.metric("keytail_cache_bytes"); got != bytes {

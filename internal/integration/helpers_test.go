@@ -84,6 +84,7 @@ func (r *fixture) run(registry *prometheus.Registry, logger *zap.Logger, change 
 	if err != nil {
 		r.t.Fatal(err)
 	}
+	testkit.ExpectNoNewSeries(r.t, registry)
 	r.runUntilLive(d)
 	return testkit.Daemon{Daemon: d}
 }

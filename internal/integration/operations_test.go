@@ -188,7 +188,7 @@ func (l *traffic) countKeytail(writes bool, change ...func(*daemon.Config)) coun
 			// In production a second passes between writes, longer than a refresh takes. Here
 			// the test waits for the refresh.
 			n++
-			mongotest.Eventually(l.t, testkit.WaitTimeout, func() bool { return l.metric("keytail_fills_total", "refresh") == n }, "no refresh")
+			mongotest.Eventually(l.t, testkit.WaitTimeout, func() bool { return l.metric("keytail_reads_total", "refresh") == n }, "no refresh")
 		}
 	}
 	if l.TracksUsage() {

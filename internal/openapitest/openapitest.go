@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -84,6 +85,30 @@ func (d *Document) Operations(t testing.TB, tag string) []string {
 		}
 	}
 	slices.Sort(all)
+	return all
+}
+
+// Statuses maps each path to the statuses of its operations, sorted.
+func (d *Document) Statuses(t testing.TB) map[string][]int {
+	t.Helper()
+	model, err := d.model.BuildV3Model()
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := map[string][]int{}
+	for path, item := range model.Model.Paths.PathItems.FromOldest() {
+		for operation := range item.GetOperations().ValuesFromOldest() {
+			for code := range operation.Responses.Codes.KeysFromOldest() {
+				status, err := strconv.Atoi(code)
+				if err != nil {
+					t.Fatalf("%s: %v", path, err)
+				}
+				all[path] = append(all[path], status)
+			}
+		}
+		slices.Sort(all[path])
+		all[path] = slices.Compact(all[path])
+	}
 	return all
 }
 

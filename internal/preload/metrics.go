@@ -5,6 +5,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/keytail/keytail/internal/instrument"
 	"github.com/keytail/keytail/internal/keycache"
 )
 
@@ -41,15 +42,7 @@ func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
 	for _, why := range reasons() {
 		m.requests.WithLabelValues(string(why))
 	}
-	if registerer == nil {
-		return m, nil
-	}
-	for _, collector := range []prometheus.Collector{m.scans, m.requests, m.pause} {
-		if err := registerer.Register(collector); err != nil {
-			return nil, err
-		}
-	}
-	return m, nil
+	return m, instrument.Register(registerer, m.scans, m.requests, m.pause)
 }
 
 func resultOf(err error) string {

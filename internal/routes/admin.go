@@ -9,6 +9,7 @@ import (
 
 	"github.com/keytail/keytail/api"
 	"github.com/keytail/keytail/internal/forwardauth"
+	"github.com/keytail/keytail/internal/instrument"
 )
 
 // actorKey is the name in Gin's context of the admin token's name.
@@ -29,6 +30,8 @@ type AdminConfig struct {
 	Keys Keys
 	// Instance and Version are shown on the status page.
 	Instance, Version string
+	// Requests measures the requests of all listeners. Nil: they are not measured.
+	Requests *instrument.Requests
 	// Logger gets panics, and a line for each request at debug level. Nil: none.
 	Logger *zap.Logger
 }
@@ -47,7 +50,8 @@ func NewAdmin(config AdminConfig) (http.Handler, error) {
 	}
 	config.Logger = named(config.Logger)
 	a := &admin{config}
-	engine := newEngine(config.Logger, forwardauth.DefaultKeySources())
+	m := &meter{requests: config.Requests}
+	engine := newEngine(config.Logger, forwardauth.DefaultKeySources(), m)
 	// Gin would read a + as a space. readPathID unescapes instead.
 	engine.UnescapePathValues = false
 	engine.Use(a.requireAdmin)
@@ -62,6 +66,7 @@ func NewAdmin(config AdminConfig) (http.Handler, error) {
 	if config.Keys != nil {
 		a.serveKeys(engine)
 	}
+	m.prepare(engine)
 	return engine, nil
 }
 

@@ -26,8 +26,8 @@ func UseReleaseMode() {
 
 // newEngine makes an engine that matches paths unescaped and gives every response
 // keytail's headers and problems. sources are the places of keys, whose content
-// must not be returned as a request id.
-func newEngine(logger *zap.Logger, sources []forwardauth.KeySource) *gin.Engine {
+// must not be returned as a request id. m needs the engine before its first request.
+func newEngine(logger *zap.Logger, sources []forwardauth.KeySource, m *meter) *gin.Engine {
 	engine := gin.New()
 	// /v1/%61uth and /v1/auth/ are not /v1/auth: a proxy in front may have
 	// applied its own rules to the spelling that it received.
@@ -39,7 +39,7 @@ func newEngine(logger *zap.Logger, sources []forwardauth.KeySource) *gin.Engine 
 	// forwardauth.ClientIP does this, with other rules.
 	engine.ForwardedByClientIP = false
 
-	engine.Use(commonHeaders(sources), accessLog(logger), recovery(logger))
+	engine.Use(m.measure, commonHeaders(sources), accessLog(logger), recovery(logger))
 	engine.NoRoute(func(c *gin.Context) {
 		writeProblem(c, api.CodeNoSuchPath, "this path does not exist")
 	})

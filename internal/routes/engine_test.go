@@ -20,6 +20,7 @@ import (
 	"github.com/keytail/keytail/api"
 	"github.com/keytail/keytail/internal/apikey"
 	"github.com/keytail/keytail/internal/forwardauth"
+	"github.com/keytail/keytail/internal/instrument"
 )
 
 // answering is a Validator that always returns the same verdict.
@@ -89,13 +90,20 @@ func verifyOf(body string) *http.Request {
 func TestPanicAfterTheResponseBeganClosesTheConnection(t *testing.T) {
 	t.Parallel()
 	for name, value := range map[string]any{"late": "late", "abort": http.ErrAbortHandler} {
-		engine := newEngine(zap.NewNop(), nil)
+		registry := prometheus.NewPedanticRegistry()
+		requests, err := instrument.NewRequests(registry)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m := &meter{requests: requests}
+		engine := newEngine(zap.NewNop(), nil, m)
 		engine.GET("/x", func(c *gin.Context) {
 			if name == "late" {
 				c.String(http.StatusOK, "half")
 			}
 			panic(value)
 		})
+		m.prepare(engine)
 		func() {
 			defer func() {
 				if got := recover(); got != http.ErrAbortHandler { //nolint:errorlint // identity is its contract
@@ -105,6 +113,9 @@ func TestPanicAfterTheResponseBeganClosesTheConnection(t *testing.T) {
 			engine.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/x", nil))
 			t.Errorf("%s: no panic", name)
 		}()
+		if measured, inFlight, _ := counts(t, registry); measured["/x 500"] != 1 || inFlight != 0 {
+			t.Errorf("%s: measured as %v, and %v are in flight", name, measured, inFlight)
+		}
 	}
 }
 
@@ -265,7 +276,7 @@ func TestRoutesDependOnNeitherMongoDBNorTheCache(t *testing.T) {
 			t.Errorf("%s imports %s", path, imports)
 		}
 		if pkg, ours := strings.CutPrefix(path, self+"internal/"); ours {
-			if pkg != "routes" && pkg != "apikey" && pkg != "forwardauth" && pkg != "clustertime" && pkg != "events" && pkg != "managedkey" && pkg != "strictjson" {
+			if pkg != "routes" && pkg != "apikey" && pkg != "forwardauth" && pkg != "clustertime" && pkg != "events" && pkg != "managedkey" && pkg != "strictjson" && pkg != "instrument" {
 				t.Errorf("reaches the package %s", pkg)
 			}
 		}

@@ -129,6 +129,9 @@ func loadKeys(t testing.TB) goldenKeys {
 // newPublic makes a public handler or fails the test.
 func newPublic(t testing.TB, config PublicConfig) http.Handler {
 	t.Helper()
+	if config.Requests == nil {
+		config.Requests = measured(t)
+	}
 	handler, err := NewPublic(config)
 	if err != nil {
 		t.Fatal(err)
@@ -158,7 +161,7 @@ func goldenServers(t testing.TB) map[string]http.Handler {
 	}
 	for name, status := range goldenStates() {
 		handlers[name], err = NewOperations(OperationsConfig{
-			Status: func() Status { return status }, Gatherer: prometheus.NewRegistry(),
+			Status: func() Status { return status }, Gatherer: prometheus.NewRegistry(), Requests: measured(t),
 		})
 		if err != nil {
 			t.Fatal(err)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/keytail/keytail/api"
 	"github.com/keytail/keytail/internal/forwardauth"
+	"github.com/keytail/keytail/internal/instrument"
 )
 
 // Status of the instance, as readyz shows it.
@@ -72,6 +73,8 @@ type OperationsConfig struct {
 	Status func() Status
 	// Gatherer has the metrics. Required.
 	Gatherer prometheus.Gatherer
+	// Requests measures the requests of all listeners. Nil: they are not measured.
+	Requests *instrument.Requests
 	// Logger gets panics, metrics that cannot be gathered, and a line for each
 	// request at debug level. Nil: none.
 	Logger *zap.Logger
@@ -94,10 +97,12 @@ func NewOperations(config OperationsConfig) (http.Handler, error) {
 		// A collector that fails must not hide the others.
 		ErrorHandling: promhttp.ContinueOnError,
 	}))
-	engine := newEngine(logger, forwardauth.DefaultKeySources())
+	m := &meter{requests: config.Requests}
+	engine := newEngine(logger, forwardauth.DefaultKeySources(), m)
 	readable(engine, api.PathLive, live)
 	readable(engine, api.PathReady, ready(config.Status))
 	readable(engine, api.PathMetrics, metrics)
+	m.prepare(engine)
 	return engine, nil
 }
 

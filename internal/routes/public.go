@@ -3,7 +3,6 @@ package routes
 import (
 	"fmt"
 	"net/http"
-	"strings"
 	"sync/atomic"
 
 	"github.com/gin-gonic/gin"
@@ -11,6 +10,7 @@ import (
 
 	"github.com/keytail/keytail/api"
 	"github.com/keytail/keytail/internal/forwardauth"
+	"github.com/keytail/keytail/internal/instrument"
 )
 
 // Validator validates keys. Many goroutines call its methods concurrently.
@@ -26,6 +26,8 @@ type PublicConfig struct {
 	// Syncer serves sync, and Events serves events. Nil: not served.
 	Syncer Syncer
 	Events Events
+	// Requests measures the requests of all listeners. Nil: they are not measured.
+	Requests *instrument.Requests
 	// Logger gets panics, and a line for each request at debug level. Nil: none.
 	Logger *zap.Logger
 }
@@ -49,28 +51,29 @@ func NewPublic(config PublicConfig) (http.Handler, error) {
 		return nil, fmt.Errorf("routes: the public listener: %w", err)
 	}
 	p := &public{validator: config.Validator, authority: authority, callers: config.Callers, logger: named(config.Logger), trustsNoProxy: len(config.TrustedProxies) == 0}
-	engine := newEngine(p.logger, withBearer(authority.Sources()))
+	m := &meter{requests: config.Requests}
+	engine := newEngine(p.logger, withBearer(authority.Sources()), m)
 	engine.POST(api.PathVerify, p.requireCaller, p.verify)
 	engine.Any(api.PathAuth, p.auth)
-	engine.Any(api.PathPolicy+"*any", p.authByPolicy)
+	engine.Any(pathPolicyAny, p.authByPolicy)
 	engine.NoMethod(p.otherMethod)
 	readable(engine, api.PathLive, live)
 	readable(engine, api.PathOpenAPI, document)
 	if config.Callers != nil {
 		serveSyncAndEvents(engine, config.Syncer, config.Events, p.requireCaller)
 	}
+	m.prepare(engine)
 	return engine, nil
 }
 
 // otherMethod routes methods that Gin's Any does not list (PROPFIND, PURGE and
 // invented ones) to forward-auth, where the method never decides anything.
 func (p *public) otherMethod(c *gin.Context) {
-	path := c.Request.URL.EscapedPath()
-	switch {
-	case path == api.PathAuth:
+	switch anyMethodRoute(c.Request.URL.EscapedPath()) {
+	case api.PathAuth:
 		c.Writer.Header().Del("Allow")
 		p.auth(c)
-	case strings.HasPrefix(path, api.PathPolicy):
+	case pathPolicyAny:
 		c.Writer.Header().Del("Allow")
 		p.authByPolicy(c)
 	default:

@@ -84,7 +84,7 @@ func (slowSyncer) Wait(ctx context.Context, _ clustertime.Time, _ bool) (SyncRes
 func TestInstances(t *testing.T) {
 	t.Parallel()
 	ask := func(syncer Syncer, query string) *httptest.ResponseRecorder {
-		engine := newEngine(named(nil), forwardauth.DefaultKeySources())
+		engine := newEngine(named(nil), forwardauth.DefaultKeySources(), &meter{})
 		engine.GET(api.PathInstances, instances(syncer))
 		w := httptest.NewRecorder()
 		engine.ServeHTTP(w, httptest.NewRequest(http.MethodGet, api.PathInstances+query, nil))

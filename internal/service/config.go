@@ -9,6 +9,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/keytail/keytail/internal/changestream"
+	"github.com/keytail/keytail/internal/keycache"
 	"github.com/keytail/keytail/internal/keystore"
 	"github.com/keytail/keytail/internal/preload"
 )
@@ -87,6 +88,15 @@ func (c *Config) setDefaults() {
 	}
 	if c.Usage == "" {
 		c.Usage = UsageWrite
+	}
+	if c.MaxStale == 0 {
+		c.MaxStale = keycache.DefaultMaxStale
+	}
+	if c.Preload == "" {
+		c.Preload = preload.Auto
+	}
+	if c.StreamScope == "" {
+		c.StreamScope = changestream.ScopeDatabase
 	}
 	if c.Logger == nil {
 		c.Logger = zap.NewNop()

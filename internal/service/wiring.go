@@ -3,10 +3,7 @@ package service
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
-
-	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/keytail/keytail/internal/changestream"
 	"github.com/keytail/keytail/internal/clustertime"
@@ -152,20 +149,4 @@ func newUsage(config Config) (*usage.Recorder, error) {
 		LastUsed: config.Schema.LastUsed, UsageCount: config.Schema.UsageCount, IDValue: config.Schema.IDValue,
 		Logger: config.Logger, Registerer: config.Registerer,
 	})
-}
-
-// registerMetrics registers the metrics that no part registers itself.
-func (s *Service) registerMetrics() error {
-	build := prometheus.NewGauge(prometheus.GaugeOpts{
-		Name:        "keytail_build_info",
-		Help:        "Always 1; its label is the version.",
-		ConstLabels: prometheus.Labels{"version": s.Config.Version},
-	})
-	build.Set(1)
-	for _, collector := range append(append(s.Cache.Collectors(), s.health.collectors()...), build) {
-		if err := s.Config.Registerer.Register(collector); err != nil {
-			return fmt.Errorf("register metrics: %w", err)
-		}
-	}
-	return nil
 }

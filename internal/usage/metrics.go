@@ -1,6 +1,10 @@
 package usage
 
-import "github.com/prometheus/client_golang/prometheus"
+import (
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/keytail/keytail/internal/instrument"
+)
 
 // metrics count what happened to the uses. Children of the vectors are resolved
 // once.
@@ -34,12 +38,8 @@ func newMetrics(registerer prometheus.Registerer, u *Recorder) (*metrics, error)
 		failures: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "keytail_usage_flush_failures_total", Help: "Flushes that failed before everything was written. The next flush writes the rest.",
 		}),
-		duration: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Name: "keytail_usage_flush_seconds", Help: "How long flushes took.", Buckets: prometheus.ExponentialBuckets(0.001, 4, 8),
-		}),
-	}
-	if registerer == nil {
-		return m, nil
+		duration: prometheus.NewHistogram(instrument.Histogram("keytail_usage_flush_seconds", "How long flushes took.",
+			prometheus.ExponentialBuckets(0.001, 4, 8))),
 	}
 	waiting := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "keytail_usage_pending_keys", Help: "Keys whose use is not written yet.",
@@ -50,10 +50,5 @@ func newMetrics(registerer prometheus.Registerer, u *Recorder) (*metrics, error)
 	failing := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "keytail_usage_failing_seconds", Help: "How long flushes have been failing; 0 if the last one did not fail.",
 	}, func() float64 { return u.failingFor().Seconds() })
-	for _, collector := range []prometheus.Collector{keys, dropped, m.failures, m.duration, waiting, size, failing} {
-		if err := registerer.Register(collector); err != nil {
-			return nil, err
-		}
-	}
-	return m, nil
+	return m, instrument.Register(registerer, keys, dropped, m.failures, m.duration, waiting, size, failing)
 }

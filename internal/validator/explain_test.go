@@ -124,7 +124,7 @@ func TestExplainCountsAsNoRequest(t *testing.T) {
 			t.Fatalf("got %v", instance.Code)
 		}
 	}
-	if n := testutil.ToFloat64(r.metrics.fills.WithLabelValues(string(kindExplain), "found")); n != 3 {
+	if n := testutil.ToFloat64(r.metrics.reads.WithLabelValues(string(kindExplain), "found")); n != 3 {
 		t.Errorf("%v reads of the kind explain, want 3", n)
 	}
 	r.store.mutex.Lock()

@@ -20,6 +20,9 @@ type group[K comparable, V any] struct {
 	// run does the work. It is called on the flight's goroutine, not on that of
 	// a caller, and must end without help: it does not end when callers leave.
 	run func(K) (V, error)
+	// joined is called for a caller that shares a flight which was begun, or is to
+	// begin, for another one. Nil: it is not called.
+	joined func()
 
 	mutex sync.Mutex
 	// flights maps a key to its flight that is in progress.
@@ -41,8 +44,8 @@ type flight[V any] struct {
 	next *flight[V]
 }
 
-func newGroup[K comparable, V any](run func(K) (V, error)) *group[K, V] {
-	return &group[K, V]{run: run, flights: map[K]*flight[V]{}}
+func newGroup[K comparable, V any](run func(K) (V, error), joined func()) *group[K, V] {
+	return &group[K, V]{run: run, joined: joined, flights: map[K]*flight[V]{}}
 }
 
 // do returns the result of a run that begins after this call, or ctx's error as
@@ -72,6 +75,8 @@ func (g *group[K, V]) join(key K) *flight[V] {
 	}
 	if current.next == nil {
 		current.next = &flight[V]{done: make(chan struct{})}
+	} else if g.joined != nil {
+		g.joined()
 	}
 	current.next.waiting++
 	return current.next

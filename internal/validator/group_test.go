@@ -43,7 +43,7 @@ func TestACallerNeverJoinsAFlightThatBeganBeforeIt(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := &work{leave: make(chan struct{})}
-		g := newGroup(w.run)
+		g := newGroup(w.run, nil)
 		first := join(t.Context(), g, "k")
 		late := []*caller{join(t.Context(), g, "k"), join(t.Context(), g, "k")}
 		if w.begun.Load() != 1 {
@@ -73,7 +73,7 @@ func TestKeysDoNotWaitForEachOther(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := &work{leave: make(chan struct{})}
-		g := newGroup(w.run)
+		g := newGroup(w.run, nil)
 		join(t.Context(), g, "a")
 		join(t.Context(), g, "b")
 		if w.begun.Load() != 2 {
@@ -88,7 +88,7 @@ func TestACallerThatLeavesEndsNoFlightAndBeginsNone(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := &work{leave: make(chan struct{})}
-		g := newGroup(w.run)
+		g := newGroup(w.run, nil)
 		ctx, leave := context.WithCancel(t.Context())
 		first := join(ctx, g, "k")
 		stays := join(t.Context(), g, "k")
@@ -117,17 +117,21 @@ func TestAnErrorIsSharedLikeAResult(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		want := errors.New("no")
+		joined := 0
 		g := newGroup(func(string) (int64, error) {
 			time.Sleep(time.Second)
 			return 0, want
-		})
-		callers := []*caller{join(t.Context(), g, "k"), join(t.Context(), g, "k")}
+		}, func() { joined++ })
+		callers := []*caller{join(t.Context(), g, "k"), join(t.Context(), g, "k"), join(t.Context(), g, "k")}
 		time.Sleep(3 * time.Second)
 		synctest.Wait()
 		for i, c := range callers {
 			if !c.back || !errors.Is(c.err, want) {
 				t.Errorf("caller %d: %+v", i, c)
 			}
+		}
+		if joined != 1 { // the second caller has a flight of its own, which the third shares
+			t.Errorf("%d callers have joined the flight of another, want 1", joined)
 		}
 	})
 }
@@ -140,7 +144,7 @@ func TestEveryResultIsNewerThanItsCaller(t *testing.T) {
 	g := newGroup(func(int) (int64, error) {
 		runs.Add(1)
 		return clock.Add(1), nil
-	})
+	}, nil)
 	var callers sync.WaitGroup
 	const each = 2000
 	for i := range 8 {

@@ -3,22 +3,25 @@ package validator
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/keytail/keytail/internal/apikey"
+	"github.com/keytail/keytail/internal/instrument"
 	"github.com/keytail/keytail/internal/keystore"
 )
 
-// readKind is what a read was made for. It is a metric's label.
+// readKind is what a read was made for. It is a metric's label. The first three
+// are named like the source of the verdict.
 type readKind string
 
 const (
-	kindShared       readKind = "shared"
-	kindAlone        readKind = "alone"
+	kindFill         readKind = "fill"
+	kindDirect       readKind = "direct"
 	kindLinearizable readKind = "linearizable"
 	kindRefresh      readKind = "refresh"
-	// kindUnreached is kindAlone for a revision that the cluster, as far as
+	// kindUnreached is kindDirect for a revision that the cluster, as far as
 	// this instance knows, may not have reached. If it has not, the read lasts
 	// until its deadline.
 	kindUnreached readKind = "unreached"
@@ -26,14 +29,34 @@ const (
 	kindExplain readKind = "explain"
 )
 
+// The labels of metrics.
+var (
+	readKinds = []readKind{kindFill, kindDirect, kindLinearizable, kindRefresh, kindUnreached, kindExplain}
+	// flightKinds are those whose reads callers can share. A direct flight may
+	// make a read of kindUnreached.
+	flightKinds = []readKind{kindFill, kindDirect, kindLinearizable}
+)
+
+// The results of a read and of a revalidation, as labels of metrics.
+const (
+	resultFound  = "found"
+	resultAbsent = "absent"
+	resultError  = "error"
+
+	resultValid    = "valid"
+	resultOutdated = "outdated"
+)
+
 // metrics are the validator's counters. The counters of the verdicts are
 // resolved when they are made, so that counting a verdict is a single atomic
 // add.
 type metrics struct {
-	verdicts [apikey.CodeCount][apikey.SourceCount]prometheus.Counter
-	fills    *prometheus.CounterVec
-	outages  *prometheus.CounterVec
-	ahead    prometheus.Counter
+	verdicts      [apikey.CodeCount][apikey.SourceCount]prometheus.Counter
+	reads         *prometheus.CounterVec
+	joined        *prometheus.CounterVec
+	revalidations *prometheus.CounterVec
+	outages       *prometheus.CounterVec
+	ahead         prometheus.Counter
 }
 
 func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
@@ -41,9 +64,15 @@ func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
 		Name: "keytail_verdicts_total", Help: "Verdicts, by code and by the source of their data.",
 	}, []string{"code", "source"})
 	m := &metrics{
-		fills: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "keytail_fills_total", Help: "Reads of the database, by kind and by result.",
+		reads: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "keytail_reads_total", Help: "Reads of the database, by kind and by result.",
 		}, []string{"kind", "result"}),
+		joined: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "keytail_flights_joined_total", Help: "Requests that shared a read (a flight) with the request for which it was made, by kind of the read.",
+		}, []string{"kind"}),
+		revalidations: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "keytail_revalidations_total", Help: "Revalidations of the result of a fill, once for each request that waited for it: valid, or outdated (the key changed meanwhile, or the stream lost its history), so that a direct read follows.",
+		}, []string{"result"}),
 		outages: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "keytail_unavailable_total", Help: "UNAVAILABLE verdicts, by reason.",
 		}, []string{"reason"}),
@@ -51,38 +80,65 @@ func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
 			Name: "keytail_revisions_ahead_total", Help: "Requests rejected (400) because the cluster has never reached their min_revision.",
 		}),
 	}
-	for _, reason := range outageReasons {
-		m.outages.WithLabelValues(reason)
-	}
+	m.makeSeries()
 	for code := range apikey.CodeCount {
 		for source := range apikey.SourceCount {
 			m.verdicts[code][source] = verdicts.WithLabelValues(apikey.Code(code).String(), apikey.Source(source).String())
 		}
 	}
-	if registerer == nil {
-		return m, nil
+	return m, instrument.Register(registerer, verdicts, m.reads, m.joined, m.revalidations, m.outages, m.ahead)
+}
+
+// makeSeries makes every series, so that it is there before its first value.
+func (m *metrics) makeSeries() {
+	for _, reason := range outageReasons {
+		m.outages.WithLabelValues(reason)
 	}
-	for _, collector := range []prometheus.Collector{verdicts, m.fills, m.outages, m.ahead} {
-		if err := registerer.Register(collector); err != nil {
-			return nil, err
+	for _, kind := range readKinds {
+		for _, result := range []string{resultFound, resultAbsent, resultError} {
+			m.reads.WithLabelValues(string(kind), result)
 		}
 	}
-	return m, nil
+	for _, kind := range flightKinds {
+		m.joined.WithLabelValues(string(kind))
+	}
+	for _, result := range []string{resultValid, resultOutdated} {
+		m.revalidations.WithLabelValues(result)
+	}
+}
+
+// limits are the gauges of the limits of reads.
+func (v *Validator) limits() []prometheus.Collector {
+	of := func(n *atomic.Int64) func() float64 { return func() float64 { return float64(n.Load()) } }
+	return append(
+		instrument.Limit("reads", of(&v.reading), float64(v.config.MaxReads)),
+		instrument.Limit("unreached_reads", of(&v.readingUnreached), float64(v.config.maxUnreached()))...)
 }
 
 func (m *metrics) count(verdict apikey.Verdict) {
 	m.verdicts[verdict.Code][verdict.Source].Inc()
 }
 
-func (m *metrics) fill(kind readKind, found bool, err error) {
-	result := "absent"
+func (m *metrics) read(kind readKind, found bool, err error) {
+	result := resultAbsent
 	switch {
 	case err != nil:
-		result = "error"
+		result = resultError
 	case found:
-		result = "found"
+		result = resultFound
 	}
-	m.fills.WithLabelValues(string(kind), result).Inc()
+	m.reads.WithLabelValues(string(kind), result).Inc()
+}
+
+// join counts a request that got the result of another one's flight.
+func (m *metrics) join(kind readKind) { m.joined.WithLabelValues(string(kind)).Inc() }
+
+func (m *metrics) revalidate(valid bool) {
+	result := resultOutdated
+	if valid {
+		result = resultValid
+	}
+	m.revalidations.WithLabelValues(result).Inc()
 }
 
 // outageReasons are the labels of unavailable.

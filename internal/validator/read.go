@@ -46,7 +46,9 @@ func (v *Validator) read(ctx context.Context, hash apikey.Hash, needed clusterti
 			return keycache.Answer{}, apikey.SourceNone, err
 		}
 		answer, ok := v.config.Cache.Revalidate(shared.ticket, hash, shared.finding)
-		if ok && answer.Revision >= needed {
+		ok = ok && answer.Revision >= needed
+		v.metrics.revalidate(ok)
+		if ok {
 			return answer, apikey.SourceFill, nil
 		}
 		// The document changed meanwhile, or the stream has no history. The
@@ -59,12 +61,18 @@ func (v *Validator) read(ctx context.Context, hash apikey.Hash, needed clusterti
 // share joins or starts the shared fill of a hash. The fill belongs to no
 // caller: it continues if the caller that started it leaves.
 func (v *Validator) share(ctx context.Context, hash apikey.Hash) (sharedRead, error) {
-	detached := context.WithoutCancel(ctx)
-	result := v.fills.DoChan(string(hash[:]), func() (any, error) { return v.fill(detached, hash) })
+	detached, began := context.WithoutCancel(ctx), false
+	result := v.fills.DoChan(string(hash[:]), func() (any, error) {
+		began = true
+		return v.fill(detached, hash)
+	})
 	select {
 	case <-ctx.Done():
 		return sharedRead{}, ctx.Err()
 	case r := <-result:
+		if !began { // the fill of another caller has run, and the channel orders this after it
+			v.metrics.join(kindFill)
+		}
 		if r.Err != nil {
 			return sharedRead{}, r.Err
 		}
@@ -76,7 +84,7 @@ func (v *Validator) share(ctx context.Context, hash apikey.Hash) (sharedRead, er
 // read: keycache/DESIGN.md explains the order.
 func (v *Validator) fill(ctx context.Context, hash apikey.Hash) (sharedRead, error) {
 	ticket := v.config.Cache.Begin()
-	finding, err := v.readLimited(ctx, kindShared, func(ctx context.Context) (keystore.Document, bool, error) {
+	finding, err := v.readLimited(ctx, kindFill, func(ctx context.Context) (keystore.Document, bool, error) {
 		return v.config.Store.FindByHash(ctx, hash, ticket.Floor())
 	})
 	if err != nil {
@@ -136,7 +144,7 @@ func (v *Validator) runAlone(q readKey) (readResult, error) {
 		return readResult{}, errStale // the result would be too old already
 	}
 	ticket := v.config.Cache.Begin()
-	kind := kindAlone
+	kind := kindDirect
 	if guard.RevisionSlots && q.needed > max(fresh.Processed, ticket.Floor(), v.acknowledgedAt()) {
 		kind = kindUnreached
 	}
@@ -204,7 +212,7 @@ func (v *Validator) readLimited(ctx context.Context, kind readKind, read func(co
 	ctx, cancel := context.WithTimeout(ctx, v.config.ReadTimeout)
 	defer cancel()
 	document, found, err := read(ctx)
-	v.metrics.fill(kind, found, err)
+	v.metrics.read(kind, found, err)
 	if err != nil {
 		return keycache.Finding{}, err
 	}
@@ -218,6 +226,7 @@ func (v *Validator) acquire(kind readKind) error {
 		return errUnreached
 	}
 	if v.reads.TryAcquire(1) {
+		v.countReading(kind, 1)
 		return nil
 	}
 	if kind == kindUnreached {
@@ -227,9 +236,19 @@ func (v *Validator) acquire(kind readKind) error {
 }
 
 func (v *Validator) release(kind readKind) {
+	v.countReading(kind, -1)
 	v.reads.Release(1)
 	if kind == kindUnreached {
 		v.unreached.Release(1)
+	}
+}
+
+// countReading counts the places that are taken, for the metrics: a semaphore does
+// not tell.
+func (v *Validator) countReading(kind readKind, change int64) {
+	v.reading.Add(change)
+	if kind == kindUnreached {
+		v.readingUnreached.Add(change)
 	}
 }
 

@@ -76,7 +76,7 @@ func (v *Validator) refresh(ctx context.Context, ids []apikey.DocID) {
 	documents, err := v.config.Store.FindByIDs(ctx, ids, ticket.Floor())
 	// Counted at the end, so that the keys are in the cache once the read is
 	// counted.
-	defer func() { v.metrics.fill(kindRefresh, len(documents) > 0, err) }()
+	defer func() { v.metrics.read(kindRefresh, len(documents) > 0, err) }()
 	if err != nil {
 		v.logger.Debug("the refresh after an update failed, the next request for each key will read it", zap.Int("keys", len(ids)), zap.Error(err))
 		return

@@ -14,6 +14,7 @@ import (
 
 	"github.com/keytail/keytail/internal/apikey"
 	"github.com/keytail/keytail/internal/clustertime"
+	"github.com/keytail/keytail/internal/instrument"
 	"github.com/keytail/keytail/internal/keycache"
 	"github.com/keytail/keytail/internal/keystore"
 )
@@ -116,6 +117,9 @@ func (c *Config) setDefaults() {
 	}
 }
 
+// maxUnreached is how many reads of kindUnreached may be in progress.
+func (c *Config) maxUnreached() int64 { return max(1, c.MaxReads/unreachedShare) }
+
 func (c *Config) validate() error {
 	var errs []error
 	if c.Cache == nil || c.Store == nil {
@@ -146,6 +150,8 @@ type Validator struct {
 	// reads limits the reads in progress, of any kind. unreached limits those
 	// among them that are of kindUnreached.
 	reads, unreached *semaphore.Weighted
+	// reading and readingUnreached are how many of them are in progress.
+	reading, readingUnreached atomic.Int64
 	// acknowledged is the time of the newest heartbeat that a request has
 	// waited for, beatFailed whether the last one failed. The flights of beats
 	// write them.
@@ -170,13 +176,16 @@ func New(config Config) (*Validator, error) {
 	v := &Validator{
 		config:    config,
 		reads:     semaphore.NewWeighted(config.MaxReads),
-		unreached: semaphore.NewWeighted(max(1, config.MaxReads/unreachedShare)),
+		unreached: semaphore.NewWeighted(config.maxUnreached()),
 		metrics:   m,
 		logger:    config.Logger.Named("validator"),
 	}
-	v.alone = newGroup(v.runAlone)
-	v.linearizable = newGroup(v.runLinearizable)
-	v.beats = newGroup(v.runBeat)
+	v.alone = newGroup(v.runAlone, func() { m.join(kindDirect) })
+	v.linearizable = newGroup(v.runLinearizable, func() { m.join(kindLinearizable) })
+	v.beats = newGroup(v.runBeat, nil)
+	if err := instrument.Register(config.Registerer, v.limits()...); err != nil {
+		return nil, fmt.Errorf("validator: %w", err)
+	}
 	return v, nil
 }
 

@@ -374,6 +374,12 @@ func TestCallersOfOneHashShareARead(t *testing.T) {
 		if r.store.count() != 1 {
 			t.Fatalf("%d reads for one hash", r.store.count())
 		}
+		if n := testutil.ToFloat64(r.metrics.joined.WithLabelValues(string(kindFill))); n != 4 {
+			t.Errorf("%v callers have joined the flight of another, want 4", n)
+		}
+		if n := testutil.ToFloat64(r.metrics.revalidations.WithLabelValues(resultValid)); n != 5 {
+			t.Errorf("%v revalidations, want one for each of 5 callers", n)
+		}
 	})
 }
 
@@ -397,6 +403,9 @@ func TestALateCallerGetsNothingOlderThanItsArrival(t *testing.T) {
 	}
 	if got := r.store.floors[len(r.store.floors)-1]; got != 170 {
 		t.Fatalf("the second read is after %d, want 170", got)
+	}
+	if n := testutil.ToFloat64(r.metrics.revalidations.WithLabelValues(resultOutdated)); n < 1 {
+		t.Error("the result that was outdated is not counted")
 	}
 }
 
@@ -430,10 +439,20 @@ func TestReadsBeyondTheLimitAreUnavailable(t *testing.T) {
 	<-r.store.began
 	other := r.Validate(context.Background(), "another-key-text", &apikey.Request{})
 	mustBe(t, other, apikey.Unavailable, apikey.SourceNone)
+	mustUse(t, r, 1)
 	r.store.release()
 	mustBe(t, <-first, apikey.Valid, apikey.SourceFill)
+	mustUse(t, r, 0)
 	if got := testutil.ToFloat64(r.metrics.outages.WithLabelValues("busy")); got != 1 {
 		t.Fatalf("busy is counted %v times", got)
+	}
+}
+
+// mustUse compares the reads in progress, as the metrics have them.
+func mustUse(t *testing.T, r *rig, want int64) {
+	t.Helper()
+	if n := r.reading.Load(); n != want {
+		t.Errorf("%d reads are in progress, want %d", n, want)
 	}
 }
 
@@ -579,12 +598,16 @@ func TestVerdictsAreCountedByCodeAndSource(t *testing.T) {
 	r.validate()
 	r.validate()
 	r.Refuse(apikey.Malformed)
+	if n := testutil.ToFloat64(r.metrics.reads.WithLabelValues(string(kindFill), resultFound)); n != 1 {
+		t.Errorf("%v fills that have found the key, want 1", n)
+	}
 	want := `
-# HELP keytail_fills_total Reads of the database, by kind and by result.
-# TYPE keytail_fills_total counter
-keytail_fills_total{kind="shared",result="found"} 1
+# HELP keytail_limit_maximum The maximum of each limit (keytail_limit_used).
+# TYPE keytail_limit_maximum gauge
+keytail_limit_maximum{limit="reads"} 96
+keytail_limit_maximum{limit="unreached_reads"} 12
 `
-	if err := testutil.GatherAndCompare(registry, strings.NewReader(want), "keytail_fills_total"); err != nil {
+	if err := testutil.GatherAndCompare(registry, strings.NewReader(want), "keytail_limit_maximum"); err != nil {
 		t.Error(err)
 	}
 	for source, n := range map[apikey.Source]float64{apikey.SourceFill: 1, apikey.SourceCache: 1, apikey.SourceDirect: 0} {

@@ -143,6 +143,7 @@ func startInstance(t *testing.T, s *mongotest.Server, database string, number in
 	if err != nil {
 		t.Fatal(err)
 	}
+	testkit.ExpectNoNewSeries(t, i.registry)
 	i.Daemon = testkit.Daemon{Daemon: d}
 	ctx, stop := context.WithCancel(context.Background())
 	done := make(chan error, 1)
