@@ -30,6 +30,7 @@ func (t *Tail) heartbeatReceived(nonce int64) error {
 	}
 	t.config.Heartbeater.lastFreshness.Store(&f)
 	t.config.Sink.Fresh(f)
+	t.diagnosis.succeeded()
 	t.catchUp.fresh(asOf)
 	return nil
 }
