@@ -26,13 +26,18 @@ func (d *serveRun) hangup(p parts) (stop bool) {
 		d.log.Info("stopping because the terminal was closed")
 		return true
 	}
-	d.reload(append(p.service.Files(), p.listeners.files()...))
+	d.reload(append(p.service.Files(), p.listeners.files()...), p.service.ReopenLogs())
 	return false
 }
 
-// reload reads the files now, and logs what came of it in one line. Whoever sends
+// reload reads the files now, and logs what came of it in one line. reopened: there is
+// a decision log, which has been told, too. Whoever sends
 // the signal may expect more of it, so the line also says what it does not do.
-func (d *serveRun) reload(all []*reload.Files) {
+func (d *serveRun) reload(all []*reload.Files, reopened bool) {
+	if len(all) == 0 && reopened {
+		d.log.Info("SIGHUP: the decision log is opened again; there is no token file and no certificate to read again; changes of settings, also in the file of --config, need a restart")
+		return
+	}
 	if len(all) == 0 {
 		d.log.Warn("SIGHUP: there is no token file and no certificate to read again; changes of settings, also in the file of --config, need a restart")
 		return

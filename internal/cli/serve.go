@@ -14,6 +14,7 @@ import (
 	"github.com/keytail/keytail/internal/changestream"
 	"github.com/keytail/keytail/internal/config"
 	"github.com/keytail/keytail/internal/daemon"
+	"github.com/keytail/keytail/internal/decisionlog"
 	"github.com/keytail/keytail/internal/forwardauth"
 	"github.com/keytail/keytail/internal/mongoclient"
 	"github.com/keytail/keytail/internal/preload"
@@ -57,7 +58,8 @@ func (c *serveCommand) check(p process) error {
 	_, proxies := forwardauth.ParseTrustedProxies(c.TrustedProxies)
 	schema := schemaOf(&c.Config)
 	mapping := schema.CheckMapping()
-	mistakes := []error{c.Check(), sources, proxies, mapping}
+	decisions := decisionlog.Check(c.DecisionLogAccepts, c.DecisionLogMask)
+	mistakes := []error{c.Check(), sources, proxies, mapping, decisions}
 	if c.Dev && p.deps.NewDev == nil {
 		mistakes = append(mistakes, errors.New("this binary was built without the in-memory MongoDB of --dev"))
 	}
@@ -176,7 +178,7 @@ func (d *serveRun) newService(ctx context.Context, to database) (Service, error)
 	if err != nil {
 		return nil, err
 	}
-	cfg.Logger, cfg.Registry = d.log, registry
+	cfg.Logger, cfg.Registry, cfg.DecisionLog.Stdout = d.log, registry, d.stdout
 	return build(ctx, cfg)
 }
 
@@ -217,6 +219,9 @@ func daemonConfig(cfg *config.Config, to database, version string) (daemon.Confi
 		HideCredentials: cfg.HideCredentials,
 		CallerTokenFile: cfg.CallerTokenFile,
 		AdminTokenFile:  cfg.AdminTokenFile,
+		DecisionLog: decisionlog.Config{
+			Path: cfg.DecisionLog, AcceptRatio: cfg.DecisionLogAccepts, Mask: cfg.DecisionLogMask,
+		},
 	}, nil
 }
 

@@ -28,7 +28,7 @@ type health struct {
 	// from.
 	changed func(from, to string)
 	// doubt is called at each check with whether changes may have been missed.
-	doubt  func(lost bool)
+	doubt func(lost bool)
 	// cause is why the service is not live, by the state that it is in.
 	cause  func(State) cause
 	logger *zap.Logger
