@@ -87,6 +87,7 @@ type options struct {
 	hides     bool
 	live      chan struct{} // nil: closed
 	logger    *zap.Logger
+	decisions forwardauth.DecisionLog
 }
 
 func newServer(t testing.TB, o options) *Server {
@@ -108,6 +109,7 @@ func newServer(t testing.TB, o options) *Server {
 	}
 	authority, err := forwardauth.New(forwardauth.Config{
 		Validator: o.validator, KeySources: sources, TrustedProxies: proxies,
+		Decisions: o.decisions, Operation: forwardauth.OperationExtAuthz,
 		Policies: map[string]forwardauth.Policy{
 			"open": {}, "orders": {Scopes: []string{"orders:read"}}, "strict": {Scopes: []string{"unused:scope"}},
 		},
