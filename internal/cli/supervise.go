@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
@@ -53,6 +54,9 @@ func (d *serveRun) runService(ctx context.Context, service Service) error {
 	return fmt.Errorf("the service failed: %w", err)
 }
 
+// logReportInterval is the time between two log lines about lines that were left out.
+const logReportInterval = time.Minute
+
 // wait returns when the process is requested to stop or a part has failed.
 // Meanwhile it reports when keytail can validate keys, and handles SIGHUP.
 func (d *serveRun) wait(ctx, failed context.Context, p parts) error {
@@ -61,8 +65,12 @@ func (d *serveRun) wait(ctx, failed context.Context, p parts) error {
 	if p.dev != nil {
 		devDone = p.dev.done
 	}
+	report := time.NewTicker(logReportInterval)
+	defer report.Stop()
 	for {
 		select {
+		case <-report.C:
+			d.log.report()
 		case <-ctx.Done():
 			d.log.Info("stopping because of a signal", zap.Duration("drain_delay", d.cfg.DrainDelay))
 			return nil

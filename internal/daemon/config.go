@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/zap"
 
 	"github.com/keytail/keytail/internal/decisionlog"
 	"github.com/keytail/keytail/internal/forwardauth"
@@ -37,6 +38,8 @@ type Config struct {
 	// AdminTokenFile names the users of the admin handler, in the same form. Empty:
 	// there is no admin handler.
 	AdminTokenFile string
+	// LogLevel is the level of Logger, which the admin handler changes. Nil: it cannot.
+	LogLevel *zap.AtomicLevel
 	// DecisionLog writes a line for each answer about a key. Its Instance, Logger and
 	// Registerer are set by New. An empty Path: there is none.
 	DecisionLog decisionlog.Config
