@@ -30,16 +30,12 @@ func (d *serveRun) hangup(p parts) (stop bool) {
 	return false
 }
 
-// reload reads the files now, and logs what came of it in one line. reopened: there is
-// a decision log, which has been told, too. Whoever sends
+// reload reads the files now, and logs what came of it in one line. reopened: the
+// decision log is opened again, too. Whoever sends
 // the signal may expect more of it, so the line also says what it does not do.
 func (d *serveRun) reload(all []*reload.Files, reopened bool) {
-	if len(all) == 0 && reopened {
-		d.log.Info("SIGHUP: the decision log is opened again; there is no token file and no certificate to read again; changes of settings, also in the file of --config, need a restart")
-		return
-	}
-	if len(all) == 0 {
-		d.log.Warn("SIGHUP: there is no token file and no certificate to read again; changes of settings, also in the file of --config, need a restart")
+	if len(all) == 0 && !reopened {
+		d.log.Warn("SIGHUP: there is no token file, no certificate and no decision log to open again; changes of settings, also in the file of --config, need a restart")
 		return
 	}
 	names := map[reload.Outcome][]string{}
@@ -56,6 +52,9 @@ func (d *serveRun) reload(all []*reload.Files, reopened bool) {
 		if names[outcome] != nil {
 			fields = append(fields, zap.Strings(string(outcome), names[outcome]))
 		}
+	}
+	if reopened {
+		fields = append(fields, zap.String("decision_log", "opened again"))
 	}
 	log("SIGHUP: the token and certificate files have been read again; changes of other settings, also in the file of --config, need a restart", fields...)
 }

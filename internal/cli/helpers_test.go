@@ -160,7 +160,7 @@ func (f *fake) Files() []*reload.Files { return nil }
 
 func (f *fake) ReopenLogs() bool {
 	f.note("reopen logs")
-	return false
+	return f.cfg.DecisionLog.Path != ""
 }
 
 func (f *fake) Live() <-chan struct{} { return f.live }
