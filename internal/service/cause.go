@@ -18,13 +18,15 @@ type cause struct {
 	since time.Time
 	// err is the last error. Nil: nothing has failed, something is awaited.
 	err error
+	// readErr is that of the last linearizable read. Nil: it succeeded, or there was none.
+	readErr error
 	// advice is what an operator can do, next what keytail does by itself.
 	advice, next string
 }
 
 // The causes. They are parts of log lines, and the runbook may refer to them.
 const (
-	causeReads      = "the change stream is not fresh, and linearizable reads fail"
+	causeReads      = "linearizable reads fail"
 	causeHeartbeats = "heartbeats are not acknowledged"
 	causeStream     = "the change stream fails"
 	causeSilence    = "acknowledged heartbeats do not arrive through the change stream"
@@ -43,24 +45,34 @@ type parts struct {
 	now      time.Time
 }
 
-// cause names what failed first: without writes no heartbeat can arrive, whatever the stream does.
+// cause is why the service is not live.
 func (p *parts) cause() cause {
-	switch {
-	case p.state == Preloading:
+	if p.state == Preloading {
 		return cause{what: causeScan, next: "the scan continues"}
-	case p.state == Down && p.read != nil:
-		return cause{
-			what: causeReads, since: p.read.Since, err: p.read.Err,
-			advice: "check that the replica set has a primary and a majority, and that keytail can reach it",
-			next:   "one linearizable read at a time, with the next request; " + p.nextOfStream(),
-		}
+	}
+	c := p.causeOfStream()
+	if p.state != Down || p.read == nil {
+		return c
+	}
+	c.readErr = p.read.Err
+	c.next = "one linearizable read at a time, with the next request; " + c.next
+	if c.err == nil {
+		c.what, c.since = causeReads, p.read.Since
+		c.advice = "check that the replica set has a primary and a majority, and that keytail can reach it"
+	}
+	return c
+}
+
+// causeOfStream names what failed first: without writes no heartbeat can arrive, whatever the
+// stream does.
+func (p *parts) causeOfStream() cause {
+	switch f := p.stream.Failure; {
 	case p.heartbeat != nil:
 		return cause{
 			what: causeHeartbeats, since: p.heartbeat.Since, err: p.heartbeat.Err, advice: p.heartbeat.Advice,
 			next: fmt.Sprintf("a heartbeat every %v; %s", p.interval, p.nextOfStream()),
 		}
-	case p.stream.Failure != nil:
-		f := p.stream.Failure
+	case f != nil:
 		return cause{what: causeStream, since: f.Since, err: f.Err, advice: f.Advice, next: p.nextOfStream()}
 	case p.stream.Activity == changestream.Reading:
 		return cause{what: causeSilence, next: p.nextOfStream()}
@@ -92,6 +104,9 @@ func (c *cause) fields() []zap.Field {
 	}
 	if c.err != nil {
 		fields = append(fields, zap.Error(c.err))
+	}
+	if c.readErr != nil {
+		fields = append(fields, zap.NamedError("read_error", c.readErr))
 	}
 	if c.advice != "" {
 		fields = append(fields, zap.String("advice", c.advice))

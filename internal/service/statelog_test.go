@@ -168,7 +168,8 @@ func TestCauses(t *testing.T) {
 		"overdue":              {parts{state: Stale, stream: changestream.Diagnosis{Activity: changestream.Opening, Until: since}}, causeOpening, "after another 0s"},
 		"no write":             {parts{state: Stale, heartbeat: failed, stream: resuming}, causeHeartbeats, "a heartbeat every 1s; the change stream is being resumed"},
 		"nothing arrives":      {parts{state: Stale, stream: changestream.Diagnosis{Activity: changestream.Reading}}, causeSilence, "waits for a heartbeat"},
-		"no read":              {parts{state: Down, heartbeat: failed, read: &validator.ReadFailure{Since: since, At: now, Err: broken}}, causeReads, "with the next request"},
+		"neither":              {parts{state: Down, heartbeat: failed, read: &validator.ReadFailure{Since: since, At: now, Err: broken}}, causeHeartbeats, "with the next request; a heartbeat every 1s"},
+		"no read":              {parts{state: Down, read: &validator.ReadFailure{Since: since, At: now, Err: broken}}, causeReads, "with the next request; the change stream"},
 		"reads fail no longer": {parts{state: Stale, heartbeat: failed, read: &validator.ReadFailure{Since: since, At: now, Err: broken}}, causeHeartbeats, "a heartbeat"},
 		"scanning":             {parts{state: Preloading, stream: changestream.Diagnosis{Activity: changestream.Reading}}, causeScan, "scan"},
 	} {
@@ -177,7 +178,11 @@ func TestCauses(t *testing.T) {
 		if c.what != test.what || !strings.Contains(c.next, test.next) {
 			t.Errorf("%s: %q, next %q", name, c.what, c.next)
 		}
-		if failing := c.what == causeStream || c.what == causeHeartbeats || c.what == causeReads; failing != errors.Is(c.err, broken) || failing == c.since.IsZero() || failing != (c.advice != "") {
+		if (test.parts.state == Down) != errors.Is(c.readErr, broken) {
+			t.Errorf("%s: the error of reads is %v", name, c.readErr)
+		}
+		failing := c.what == causeStream || c.what == causeHeartbeats || c.what == causeReads
+		if (failing && c.what != causeReads) != errors.Is(c.err, broken) || failing == c.since.IsZero() || failing != (c.advice != "") {
 			t.Errorf("%s: %+v", name, c)
 		}
 	}
