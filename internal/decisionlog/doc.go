@@ -1,6 +1,6 @@
 // Package decisionlog writes a line of JSON for each answer to a request that wanted
 // to use a key, so that an operator can say later why a request was refused
-// (docs/decision-log.md).
+// (docs/logs.md).
 //
 // A request never waits for it: Record puts the decision into a bounded queue, and one
 // goroutine writes. What does not fit is dropped and counted. Refusals are always

@@ -10,7 +10,7 @@ import (
 	"github.com/keytail/keytail/internal/clustertime"
 )
 
-// line is one decision as it is written. docs/decision-log.md describes the fields.
+// line is one decision as it is written. docs/logs.md describes the fields.
 type line struct {
 	Time      api.Timestamp  `json:"time"`
 	Operation string         `json:"operation"`
