@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"bytes"
 	"io"
 	"sync/atomic"
 	"time"
@@ -13,8 +12,8 @@ import (
 	"github.com/keytail/keytail/internal/config"
 )
 
-// Lines with the same message are limited, because clients can cause some of them, such
-// as failed TLS handshakes: in each second the first ten are logged, and then every
+// Lines with the same message are limited, because clients and outages can cause some of
+// them again and again: in each second the first ten are logged, and then every
 // hundredth.
 const (
 	sampleTick       = time.Second
@@ -89,13 +88,4 @@ func (c sampledCore) Check(entry zapcore.Entry, checked *zapcore.CheckedEntry) *
 		return c.all.Check(entry, checked)
 	}
 	return c.Core.Check(entry, checked)
-}
-
-// connectionProblems logs what an http.Server reports. Its texts contain addresses, so they
-// are in a field: as messages they would all differ, and none would be sampled.
-type connectionProblems struct{ logger *zap.Logger }
-
-func (p connectionProblems) Write(text []byte) (int, error) {
-	p.logger.Warn("the HTTP server reports a problem with a connection", zap.ByteString("problem", bytes.TrimSpace(text)))
-	return len(text), nil
 }

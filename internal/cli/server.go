@@ -131,7 +131,6 @@ func (l listener) follow(ctx context.Context) error {
 func newServer(handler http.Handler, logger *zap.Logger) *http.Server {
 	// NewStdLogAt fails for unknown levels only.
 	errorLog, _ := zap.NewStdLogAt(logger, zap.WarnLevel)
-	errorLog.SetOutput(connectionProblems{logger})
 	return &http.Server{
 		Handler:           handler,
 		ReadHeaderTimeout: readHeaderTimeout,

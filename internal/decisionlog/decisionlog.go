@@ -80,9 +80,11 @@ type Log struct {
 	// acceptRoom is how many waiting decisions leave room for an accept.
 	acceptRoom int
 
-	// out and file belong to the goroutine of Run. file is nil for standard output.
+	// The rest belongs to the goroutine of Run. file is nil for standard output. torn: what
+	// was written last may be a part of a line.
 	out  io.Writer
 	file *os.File
+	torn bool
 }
 
 // entry is one decision and its time.
@@ -133,7 +135,23 @@ func (l *Log) open() error {
 		_ = l.file.Close() // everything has been written
 	}
 	l.file, l.out = file, file
+	l.torn = endsWithinLine(l.config.Path)
 	return nil
+}
+
+// endsWithinLine reports whether a file ends within a line, as after a crash. A file that
+// may be written and not read counts as complete.
+func endsWithinLine(path string) bool {
+	file, err := os.Open(path)
+	if err != nil {
+		return false
+	}
+	defer func() { _ = file.Close() }()
+	last := []byte("\n")
+	if size, err := file.Seek(0, io.SeekEnd); err == nil && size > 0 {
+		_, _ = file.ReadAt(last, size-1)
+	}
+	return last[0] != '\n'
 }
 
 // openFile refuses what is not a file: to open a pipe without a reader would block the

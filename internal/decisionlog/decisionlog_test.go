@@ -288,6 +288,23 @@ func TestAFailedWriteIsCountedAndTearsNoLine(t *testing.T) {
 	}
 }
 
+// TestALineThatACrashHasCutShort is ended: the next line is complete.
+func TestALineThatACrashHasCutShort(t *testing.T) {
+	for before, want := range map[string]string{"": "", "{}\n": "{}\n", `{"time":`: `{"time":` + "\n"} {
+		path := filepath.Join(t.TempDir(), "decisions.log")
+		if err := os.WriteFile(path, []byte(before), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		u := newLog(t, func(c *Config) { c.Path = path })
+		u.Record(decided(apikey.Valid))
+		u.finish(t)
+		content, err := os.ReadFile(path)
+		if rest, ok := strings.CutPrefix(string(content), want); err != nil || !ok || len(lines(t, rest)) != 1 {
+			t.Errorf("after %q: %v, %s", before, err, content)
+		}
+	}
+}
+
 // TestReopen follows a rotation: what comes later is in the new file.
 func TestReopen(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "decisions.log")

@@ -28,8 +28,6 @@ type writer struct {
 	batch bytes.Buffer
 	count int
 	json  *json.Encoder
-	// torn: the last write failed, and may have left a part of a line.
-	torn bool
 	// failure is the error of the last write. Nil: it succeeded.
 	failure error
 }
@@ -157,7 +155,6 @@ func (w *writer) reopenFile() {
 		w.logger.Error("the decision log cannot be opened again, the file that is open stays in use", zap.Error(err))
 		return
 	}
-	w.torn = false
 	w.logger.Info("the decision log has been opened again")
 }
 

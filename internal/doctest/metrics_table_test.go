@@ -67,7 +67,7 @@ var metricSections = []struct {
 		{"keytail_usage_flush_seconds", "Nothing. It shows how long writes take."},
 	}},
 	{"Logs", []metricRow{
-		{"keytail_log_lines_dropped_total", "Nothing for a moment. If it rises steadily, find the client in the lines that are logged, such as one that fails TLS handshakes."},
+		{"keytail_log_lines_dropped_total", "Nothing for a moment. If it rises steadily, the lines that are logged name the cause."},
 		{"keytail_decision_log_lines_total", "Nothing. It shows how fast the [decision log](logs.md#the-decision-log) grows."},
 		{"keytail_decision_log_dropped_total", "`queue_full`: lower `--decision-log-accepts`, or find out why the disk is slow. `write_failed`: the disk is full, or the file cannot be written; the log has the error."},
 		{"keytail_decision_log_queue_length", "If it stays near 4096, accepts are dropped; near 8192, refusals are, too: see the row above."},
