@@ -88,7 +88,7 @@ func checkFiles(cfg *config.Config) error {
 		}
 	}
 	_, err := databaseURI(cfg)
-	return errors.Join(append(mistakes, err, checkHash(cfg))...)
+	return errors.Join(append(mistakes, err, checkHash(cfg), decisionlog.CheckPath(cfg.DecisionLog))...)
 }
 
 // serveRun is one run of serve.

@@ -24,9 +24,6 @@ const Stdout = "-"
 // defaultQueueSize is some tenths of a second of a busy instance, and 2 MiB.
 const defaultQueueSize = 8192
 
-// fileMode: lines name users. Its group can read it, for a program that ships logs.
-const fileMode = 0o640
-
 // Config of a Log.
 type Config struct {
 	// Path is the file to append to, which is created if it does not exist, or Stdout.
@@ -119,48 +116,6 @@ func New(config Config) (*Log, error) {
 		return nil, fmt.Errorf("decision log: %w", err)
 	}
 	return l, l.open()
-}
-
-// open opens the file for the first time, or again.
-func (l *Log) open() error {
-	if l.config.Path == Stdout {
-		l.out = l.config.Stdout
-		return nil
-	}
-	file, err := openFile(l.config.Path)
-	if err != nil {
-		return fmt.Errorf("--decision-log: %w", err)
-	}
-	if l.file != nil {
-		_ = l.file.Close() // everything has been written
-	}
-	l.file, l.out = file, file
-	l.torn = endsWithinLine(l.config.Path)
-	return nil
-}
-
-// endsWithinLine reports whether a file ends within a line, as after a crash. A file that
-// may be written and not read counts as complete.
-func endsWithinLine(path string) bool {
-	file, err := os.Open(path)
-	if err != nil {
-		return false
-	}
-	defer func() { _ = file.Close() }()
-	last := []byte("\n")
-	if size, err := file.Seek(0, io.SeekEnd); err == nil && size > 0 {
-		_, _ = file.ReadAt(last, size-1)
-	}
-	return last[0] != '\n'
-}
-
-// openFile refuses what is not a file: to open a pipe without a reader would block the
-// start, and one that is not read would block each write.
-func openFile(path string) (*os.File, error) {
-	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s is not a file: name a file, or %s for standard output", path, Stdout)
-	}
-	return os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, fileMode)
 }
 
 // Record implements forwardauth.DecisionLog. It never waits: a decision that does not
