@@ -18,7 +18,7 @@ func TestADiagnosisKeepsSinceWhenItFails(t *testing.T) {
 	if got := d.load(); *got.Failure != want || got.Activity != Pausing || !got.Until.Equal(begin.Add(time.Second)) {
 		t.Errorf("%+v of %+v", got.Failure, got)
 	}
-	if before.Err != first {
+	if !errors.Is(before.Err, first) {
 		t.Error("a failure that was read has changed")
 	}
 	d.succeeded()

@@ -118,17 +118,17 @@ func New(config Config) (*Log, error) {
 	return l, l.open()
 }
 
+// Wants implements forwardauth.DecisionLog: it wants each refusal, and accepts at random.
+func (l *Log) Wants(code apikey.Code) bool {
+	return code != apikey.Valid || l.config.AcceptRatio >= 1 || rand.Float64() < l.config.AcceptRatio
+}
+
 // Record implements forwardauth.DecisionLog. It never waits: a decision that does not
 // fit into the queue is dropped and counted.
 func (l *Log) Record(d forwardauth.Decision) {
-	if d.Problem == "" && d.Verdict.Code == apikey.Valid {
-		if l.config.AcceptRatio < 1 && rand.Float64() >= l.config.AcceptRatio {
-			return
-		}
-		if len(l.queue) >= l.acceptRoom {
-			l.drop(droppedFull, 1)
-			return
-		}
+	if d.Verdict.Code == apikey.Valid && len(l.queue) >= l.acceptRoom {
+		l.drop(droppedFull, 1)
+		return
 	}
 	select {
 	case l.queue <- entry{l.config.Now(), d}:

@@ -50,8 +50,12 @@ func (m mask) apply(to *line) {
 		is    bool
 		value *string
 	}{
-		{m.requestID, &to.RequestID}, {m.traceID, &to.TraceID}, {m.reason, &to.Reason},
-		{m.keyID, &to.KeyID}, {m.userID, &to.UserID}, {m.instance, &to.Instance},
+		{m.requestID, &to.RequestID},
+		{m.traceID, &to.TraceID},
+		{m.reason, &to.Reason},
+		{m.keyID, &to.KeyID},
+		{m.userID, &to.UserID},
+		{m.instance, &to.Instance},
 	} {
 		if field.is && *field.value != "" {
 			*field.value = masked

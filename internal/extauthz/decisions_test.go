@@ -11,6 +11,8 @@ import (
 // decisions is a DecisionLog.
 type decisions struct{ all []forwardauth.Decision }
 
+func (*decisions) Wants(apikey.Code) bool { return true }
+
 func (d *decisions) Record(of forwardauth.Decision) { d.all = append(d.all, of) }
 
 // TestEachCheckIsADecision, with the request id that its response has, which is no key.

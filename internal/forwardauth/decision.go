@@ -29,8 +29,11 @@ const (
 	OperationExtAuthz    = "ext_authz"
 )
 
-// DecisionLog takes decisions. Many goroutines call its method concurrently.
+// DecisionLog takes decisions. Many goroutines call its methods concurrently.
 type DecisionLog interface {
+	// Wants reports whether a verdict with this code is to be recorded, so that a verdict
+	// that is not costs nothing more. It may answer at random. Problems always are.
+	Wants(code apikey.Code) bool
 	// Record takes one decision, before the client has the answer: it does no I/O and does not
 	// wait. The record of the verdict is shared: read only.
 	Record(d Decision)
@@ -38,7 +41,7 @@ type DecisionLog interface {
 
 // decide records a decision about r, whose answer has the header. It costs nothing without a log.
 func (a *Authority) decide(r *http.Request, q *Question, header http.Header, verdict *apikey.Verdict, problem api.ProblemCode) {
-	if a.decisions == nil {
+	if a.decisions == nil || problem == "" && !a.decisions.Wants(verdict.Code) {
 		return
 	}
 	a.decisions.Record(Decision{

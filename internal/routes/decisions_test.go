@@ -16,6 +16,8 @@ import (
 // decisions is a DecisionLog of texts: operation, request id, trace id, code, reason.
 type decisions struct{ all []string }
 
+func (*decisions) Wants(apikey.Code) bool { return true }
+
 func (d *decisions) Record(of forwardauth.Decision) {
 	code := of.Verdict.Code.String()
 	if of.Problem != "" {

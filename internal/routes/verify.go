@@ -44,7 +44,7 @@ func (p *public) verify(c *gin.Context) {
 // decide records a verdict about the key in the body. Nothing that the caller chose may
 // have the key in it.
 func (p *public) decide(c *gin.Context, key string, verdict *apikey.Verdict) {
-	if p.decisions == nil {
+	if p.decisions == nil || !p.decisions.Wants(verdict.Code) {
 		return
 	}
 	trace := forwardauth.TraceID(c.Request, p.sources, nil)
