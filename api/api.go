@@ -29,6 +29,7 @@ const (
 	PathSync      = "/v1/sync"
 	PathEvents    = "/v1/events"
 	PathStatus    = "/v1/status"
+	PathLogLevel  = "/v1/log-level"
 	PathInstances = "/v1/instances"
 	PathKeys      = "/v1/keys"
 	PathAudit     = "/v1/audit"

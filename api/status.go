@@ -36,6 +36,11 @@ type Usage struct {
 	FailingMS *int64 `json:"failing_ms"`
 }
 
+// LogLevel is the body of PathLogLevel: debug, info, warn or error.
+type LogLevel struct {
+	Level string `json:"level"`
+}
+
 // Status is the body of PathStatus: Readiness, and the instance that reports it.
 type Status struct {
 	Instance string `json:"instance"`

@@ -55,6 +55,7 @@ var (
 		"Loss":          *readiness.LastLoss,
 		"Usage":         *readiness.Usage,
 		"Status":        api.Status{Instance: "a/1", Version: "1.0", Readiness: readiness},
+		"LogLevel":      api.LogLevel{Level: "debug"},
 		"Instance":      instance,
 		"InstanceList":  api.InstanceList{Instances: []api.Instance{instance}},
 		"SyncResult":    synced,

@@ -257,7 +257,7 @@ func TestALossByAHeartbeatIsDeclaredImmediately(t *testing.T) {
 }
 
 func TestAPauseEndsWithTheHistory(t *testing.T) {
-	tail := &Tail{config: Config{Heartbeater: &Heartbeater{}}, catchUp: &catchUp{}}
+	tail := &Tail{config: Config{Heartbeater: &Heartbeater{}, Now: time.Now}, catchUp: &catchUp{}}
 	m := &tail.config.Heartbeater.tracker
 	m.receiveVerified(m.send(after(0)).nonce)
 	n := m.send(after(1)).nonce
@@ -278,7 +278,7 @@ func TestAPauseEndsWithTheHistory(t *testing.T) {
 
 func TestAPauseEndsWithAnOutage(t *testing.T) {
 	c := newClock(t)
-	tail := &Tail{config: Config{Heartbeater: &Heartbeater{}}, catchUp: c.catchUp}
+	tail := &Tail{config: Config{Heartbeater: &Heartbeater{}, Now: time.Now}, catchUp: c.catchUp}
 	done := make(chan bool)
 	go func() { done <- tail.waitToRetry(t.Context(), time.Hour) }()
 	mongotest.Eventually(t, patience, func() bool {

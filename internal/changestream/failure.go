@@ -152,6 +152,9 @@ func (t *Tail) handleFailure(phase string, err error) {
 	loss := classify(err)
 	logged := loss != nil && t.declareLoss(loss)
 	f, request := describe(err)
+	if !errors.Is(err, errOutageOver) { // which is the end of a failure
+		t.diagnosis.failed(t.config.Now(), err, f.advice)
+	}
 	if loss != nil && !logged && !guard.FailureReported {
 		return
 	}

@@ -165,6 +165,7 @@ func (h *Heartbeater) recordResult(err error) {
 		result = resultFailed
 	}
 	h.results.WithLabelValues(result).Inc()
+	h.diagnose(err)
 	now, changed := h.config.Now(), result != h.lastResult
 	if !changed && (err == nil || keycache.Elapsed(h.loggedAt, now) < reminderInterval) {
 		return
@@ -175,6 +176,15 @@ func (h *Heartbeater) recordResult(err error) {
 		return
 	}
 	h.logger.Info("heartbeats are acknowledged", zap.String("instance", h.id))
+}
+
+// diagnose records the result of a heartbeat for others.
+func (h *Heartbeater) diagnose(err error) {
+	if err == nil {
+		h.diagnosis.succeeded()
+		return
+	}
+	h.diagnosis.failed(h.config.Now(), err, heartbeatAdvice(err))
 }
 
 // heartbeatAdvice returns what to do about a heartbeat that failed.

@@ -149,6 +149,8 @@ type Heartbeater struct {
 	logger  *zap.Logger
 	results *prometheus.CounterVec
 	tracker heartbeatTracker
+	// diagnosis has why heartbeats are not acknowledged.
+	diagnosis diagnosis
 	// lastFreshness is the freshness of the last heartbeat that arrived.
 	lastFreshness atomic.Pointer[keycache.Freshness]
 	// acknowledged is called with each acknowledgement. The tail sets it before Run; nil: there is

@@ -31,6 +31,7 @@ func (t *Tail) heartbeatReceived(nonce int64) error {
 	t.metrics.roundTrip.Observe(keycache.Elapsed(asOf, t.config.Now()).Seconds())
 	t.config.Heartbeater.lastFreshness.Store(&f)
 	t.config.Sink.Fresh(f)
+	t.diagnosis.succeeded()
 	t.catchUp.fresh(asOf)
 	return nil
 }

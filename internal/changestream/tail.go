@@ -176,6 +176,8 @@ type Tail struct {
 	logger  *zap.Logger
 	metrics *metrics
 	status  atomic.Pointer[Status]
+	// diagnosis is what the tail does and fails at, for others.
+	diagnosis diagnosis
 	// catchUp limits how long the stream may be behind.
 	catchUp *catchUp
 
@@ -248,6 +250,7 @@ func (t *Tail) waitToRetry(ctx context.Context, pause time.Duration) bool {
 	until, cancel := context.WithCancelCause(until)
 	defer cancel(nil)
 	defer t.catchUp.arm(cancel)()
+	t.diagnosis.does(Pausing, t.config.Now().Add(pause))
 	timing.Sleep(until, pause)
 	return ctx.Err() == nil
 }
@@ -255,10 +258,11 @@ func (t *Tail) waitToRetry(ctx context.Context, pause time.Duration) bool {
 // follow opens the stream, new or where it was, and applies what it delivers until it ends. It
 // returns whether the server answered on the open stream, or is known to answer again.
 func (t *Tail) follow(ctx context.Context) (moved bool) {
-	phase := phaseOpen
+	phase, attempt := phaseOpen, Opening
 	if t.token != nil {
-		phase = phaseResume
+		phase, attempt = phaseResume, Resuming
 	}
+	t.diagnosis.does(attempt, t.config.Now().Add(t.watchdog))
 	s, err := t.open(ctx)
 	if err != nil {
 		if ctx.Err() == nil {
@@ -267,6 +271,7 @@ func (t *Tail) follow(ctx context.Context) (moved bool) {
 		return errors.Is(err, errOutageOver)
 	}
 	defer s.close()
+	t.diagnosis.does(Reading, time.Time{})
 	t.logger.Info("the change stream is open", zap.Bool("resumed", s.resumed))
 	for {
 		if err := t.step(ctx, s); err != nil {

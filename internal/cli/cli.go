@@ -43,6 +43,8 @@ type Service interface {
 	ExtAuthz() *extauthz.Server
 	// Files are the token files, which Run reads again when they change.
 	Files() []*reload.Files
+	// ReopenLogs opens the files of logs again, and returns whether there are any.
+	ReopenLogs() bool
 	// Live is closed once keytail can validate keys.
 	Live() <-chan struct{}
 	// Drain makes readyz answer 503 from now on.

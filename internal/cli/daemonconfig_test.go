@@ -19,13 +19,14 @@ func TestEverySettingReachesTheDaemon(t *testing.T) {
 		KeySources: []string{"bearer"}, TrustedProxies: []string{"10.0.0.1"}, Policies: map[string]config.Policy{"one": {OrgID: "acme"}},
 		Map:             config.Mapping{HashSecretFile: writeSecret(t, "pepper\n", 0o600)},
 		HideCredentials: true, CallerTokenFile: "callers", AdminTokenFile: "admins",
+		DecisionLog: "file", DecisionLogAccepts: 0.5, DecisionLogMask: []string{"user_id"},
 	}
 	got, err := daemonConfig(&cfg, database{&mongoclient.Settings{MaxReads: 5}, &mongo.Client{}}, "v1")
 	if err != nil || string(got.HashSecret) != "pepper" {
 		t.Fatalf("secret %q, %v", got.HashSecret, err)
 	}
 	// These have no flag, or newService sets them.
-	elsewhere := map[string]bool{"InstanceName": true, "Logger": true, "Registerer": true, "Registry": true}
+	elsewhere := map[string]bool{"InstanceName": true, "Logger": true, "LogLevel": true, "Registerer": true, "Registry": true}
 	for _, part := range []reflect.Value{reflect.ValueOf(got), reflect.ValueOf(got.Config)} {
 		for i := range part.NumField() {
 			if name := part.Type().Field(i).Name; part.Field(i).IsZero() != elsewhere[name] {
@@ -35,6 +36,9 @@ func TestEverySettingReachesTheDaemon(t *testing.T) {
 	}
 	if got.Policies["one"].OrgID != "acme" {
 		t.Errorf("the policies are %v", got.Policies)
+	}
+	if got.DecisionLog.Path != "file" || got.DecisionLog.AcceptRatio != 0.5 || len(got.DecisionLog.Mask) != 1 {
+		t.Errorf("the decision log is %+v", got.DecisionLog)
 	}
 	cfg.TrackUsage = false
 	if got, err = daemonConfig(&cfg, database{&mongoclient.Settings{}, nil}, "v1"); err != nil || got.Usage != service.UsageOff {

@@ -33,9 +33,9 @@ type devServer struct {
 // startDev starts the in-memory MongoDB, on a free port if its own is in use. It
 // does not end with the context of the process, because it stops last.
 func (d *serveRun) startDev() (*devServer, error) {
-	server, err := d.deps.NewDev(d.cfg.DevMongoDBAddr, d.log)
+	server, err := d.deps.NewDev(d.cfg.DevMongoDBAddr, d.log.Logger)
 	if errors.Is(err, syscall.EADDRINUSE) {
-		if server, err = d.deps.NewDev(freePort(d.cfg.DevMongoDBAddr), d.log); err == nil {
+		if server, err = d.deps.NewDev(freePort(d.cfg.DevMongoDBAddr), d.log.Logger); err == nil {
 			d.noteMove("the in-memory MongoDB", d.cfg.DevMongoDBAddr, hostOf(server.URI()))
 		}
 	}

@@ -23,7 +23,7 @@ func TestListenFallsBackInDevOnly(t *testing.T) {
 		"not dev":           {false, config.Given{}, false},
 	} {
 		d := &serveRun{process: process{given: test.given}, cfg: &config.Config{Dev: test.dev, Addr: taken, OpsAddr: "127.0.0.1:0", AdminAddr: "127.0.0.1:0"}}
-		d.log = newTestLogger(t)
+		d.log = &logging{Logger: newTestLogger(t)}
 		all, err := d.listen(t.Context(), newFake())
 		if (err == nil) != test.falls {
 			t.Errorf("%s: %v", name, err)

@@ -215,7 +215,7 @@ func TestWarningOfAnOpenGRPCListener(t *testing.T) {
 	} {
 		core, logs := observer.New(zap.WarnLevel)
 		test.cfg.Addr = "127.0.0.1:8080"
-		(&serveRun{cfg: &test.cfg, log: zap.New(core)}).announce()
+		(&serveRun{cfg: &test.cfg, log: &logging{Logger: zap.New(core)}}).announce()
 		if logs.FilterMessageSnippet("the gRPC listener is reachable").Len() != test.want || logs.Len() != test.want {
 			t.Errorf("%s: got log %v", name, logs.All())
 		}

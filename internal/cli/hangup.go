@@ -26,15 +26,16 @@ func (d *serveRun) hangup(p parts) (stop bool) {
 		d.log.Info("stopping because the terminal was closed")
 		return true
 	}
-	d.reload(append(p.service.Files(), p.listeners.files()...))
+	d.reload(append(p.service.Files(), p.listeners.files()...), p.service.ReopenLogs())
 	return false
 }
 
-// reload reads the files now, and logs what came of it in one line. Whoever sends
+// reload reads the files now, and logs what came of it in one line. reopened: the
+// decision log is opened again, too. Whoever sends
 // the signal may expect more of it, so the line also says what it does not do.
-func (d *serveRun) reload(all []*reload.Files) {
-	if len(all) == 0 {
-		d.log.Warn("SIGHUP: there is no token file and no certificate to read again; changes of settings, also in the file of --config, need a restart")
+func (d *serveRun) reload(all []*reload.Files, reopened bool) {
+	if len(all) == 0 && !reopened {
+		d.log.Warn("SIGHUP: there is no token file, no certificate and no decision log to open again; changes of settings, also in the file of --config, need a restart")
 		return
 	}
 	names := map[reload.Outcome][]string{}
@@ -51,6 +52,9 @@ func (d *serveRun) reload(all []*reload.Files) {
 		if names[outcome] != nil {
 			fields = append(fields, zap.Strings(string(outcome), names[outcome]))
 		}
+	}
+	if reopened {
+		fields = append(fields, zap.String("decision_log", "opened again"))
 	}
 	log("SIGHUP: the token and certificate files have been read again; changes of other settings, also in the file of --config, need a restart", fields...)
 }

@@ -158,6 +158,11 @@ func (f *fake) ExtAuthz() *extauthz.Server { return f.extauthz }
 
 func (f *fake) Files() []*reload.Files { return nil }
 
+func (f *fake) ReopenLogs() bool {
+	f.note("reopen logs")
+	return f.cfg.DecisionLog.Path != ""
+}
+
 func (f *fake) Live() <-chan struct{} { return f.live }
 
 func (f *fake) Drain() {

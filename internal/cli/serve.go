@@ -14,6 +14,7 @@ import (
 	"github.com/keytail/keytail/internal/changestream"
 	"github.com/keytail/keytail/internal/config"
 	"github.com/keytail/keytail/internal/daemon"
+	"github.com/keytail/keytail/internal/decisionlog"
 	"github.com/keytail/keytail/internal/forwardauth"
 	"github.com/keytail/keytail/internal/mongoclient"
 	"github.com/keytail/keytail/internal/preload"
@@ -44,6 +45,7 @@ func (c *serveCommand) run(ctx context.Context, p process, wrong error) int {
 		return usage(p.stderr, err)
 	}
 	err = (&serveRun{process: p, cfg: &c.Config, log: logger}).run(ctx)
+	logger.report()
 	_ = logger.Sync() // stderr cannot be synced on every system
 	if err != nil && !stopped(ctx, err) {
 		return fail(p.stderr, exitFailure, err)
@@ -57,7 +59,8 @@ func (c *serveCommand) check(p process) error {
 	_, proxies := forwardauth.ParseTrustedProxies(c.TrustedProxies)
 	schema := schemaOf(&c.Config)
 	mapping := schema.CheckMapping()
-	mistakes := []error{c.Check(), sources, proxies, mapping}
+	decisions := decisionlog.Check(c.DecisionLogAccepts, c.DecisionLogMask)
+	mistakes := []error{c.Check(), sources, proxies, mapping, decisions}
 	if c.Dev && p.deps.NewDev == nil {
 		mistakes = append(mistakes, errors.New("this binary was built without the in-memory MongoDB of --dev"))
 	}
@@ -85,14 +88,14 @@ func checkFiles(cfg *config.Config) error {
 		}
 	}
 	_, err := databaseURI(cfg)
-	return errors.Join(append(mistakes, err, checkHash(cfg))...)
+	return errors.Join(append(mistakes, err, checkHash(cfg), decisionlog.CheckPath(cfg.DecisionLog))...)
 }
 
 // serveRun is one run of serve.
 type serveRun struct {
 	process
 	cfg *config.Config
-	log *zap.Logger
+	log *logging
 	// hangups receives SIGHUP.
 	hangups <-chan os.Signal
 	// inTerminal: standard input was a terminal at the start. It is none any more
@@ -129,11 +132,11 @@ func (d *serveRun) run(ctx context.Context) error {
 		}
 		defer removeToken()
 	}
-	to, err := connect(ctx, uri, d.log)
+	to, err := connect(ctx, uri, d.log.Logger)
 	if err != nil {
 		return err
 	}
-	defer disconnect(to.client, d.log)
+	defer disconnect(to.client, d.log.Logger)
 	service, err := d.newService(ctx, to)
 	if err != nil {
 		return to.Explain(err)
@@ -167,7 +170,7 @@ func (d *serveRun) announce() {
 
 func (d *serveRun) newService(ctx context.Context, to database) (Service, error) {
 	registry := prometheus.NewRegistry()
-	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), d.log.dropped)
 	build := d.deps.NewService
 	if build == nil {
 		build = func(ctx context.Context, cfg daemon.Config) (Service, error) { return daemon.New(ctx, cfg) }
@@ -176,7 +179,7 @@ func (d *serveRun) newService(ctx context.Context, to database) (Service, error)
 	if err != nil {
 		return nil, err
 	}
-	cfg.Logger, cfg.Registry = d.log, registry
+	cfg.Logger, cfg.LogLevel, cfg.Registry, cfg.DecisionLog.Stdout = d.log.Logger, &d.log.level, registry, d.stdout
 	return build(ctx, cfg)
 }
 
@@ -217,6 +220,9 @@ func daemonConfig(cfg *config.Config, to database, version string) (daemon.Confi
 		HideCredentials: cfg.HideCredentials,
 		CallerTokenFile: cfg.CallerTokenFile,
 		AdminTokenFile:  cfg.AdminTokenFile,
+		DecisionLog: decisionlog.Config{
+			Path: cfg.DecisionLog, AcceptRatio: cfg.DecisionLogAccepts, Mask: cfg.DecisionLogMask,
+		},
 	}, nil
 }
 
@@ -261,7 +267,7 @@ func (d *serveRun) listen(ctx context.Context, service Service) (listeners, erro
 		if l := &all[i]; l.name == config.GRPC {
 			l.serveBy(service.ExtAuthz())
 		} else {
-			l.handle(handlers[l.name], d.log)
+			l.handle(handlers[l.name], d.log.Logger)
 		}
 	}
 	return all, nil

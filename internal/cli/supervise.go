@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
 	"go.uber.org/zap"
@@ -55,6 +56,9 @@ func (d *serveRun) runService(ctx context.Context, service Service) error {
 	return fmt.Errorf("the service failed: %w", err)
 }
 
+// logReportInterval is the time between two log lines about lines that were left out.
+const logReportInterval = time.Minute
+
 // wait returns when the process is requested to stop or a part has failed.
 // Meanwhile it reports when keytail can validate keys, and handles SIGHUP.
 func (d *serveRun) wait(ctx, failed context.Context, p parts) error {
@@ -63,8 +67,12 @@ func (d *serveRun) wait(ctx, failed context.Context, p parts) error {
 	if p.dev != nil {
 		devDone = p.dev.done
 	}
+	report := time.NewTicker(logReportInterval)
+	defer report.Stop()
 	for {
 		select {
+		case <-report.C:
+			d.log.report()
 		case <-ctx.Done():
 			d.log.Info("stopping because of a signal", zap.Duration("drain_delay", d.cfg.DrainDelay))
 			return nil
@@ -88,7 +96,7 @@ func (d *serveRun) wait(ctx, failed context.Context, p parts) error {
 // logReady runs once keytail can validate keys.
 func (d *serveRun) logReady(p parts) error {
 	d.log.Info("serving", p.listeners.fields()...)
-	notifySystemd(d.log, daemon.SdNotifyReady+"\nSTATUS=serving")
+	notifySystemd(d.log.Logger, daemon.SdNotifyReady+"\nSTATUS=serving")
 	if p.dev == nil {
 		return nil
 	}
@@ -99,7 +107,7 @@ func (d *serveRun) logReady(p parts) error {
 // closed their idle connections, and closes the listeners: the public one first,
 // so that operations can be observed meanwhile. After a failure it does not wait.
 func (d *serveRun) drain(ctx, failed context.Context, p parts) error {
-	notifySystemd(d.log, daemon.SdNotifyStopping+"\nSTATUS=draining")
+	notifySystemd(d.log.Logger, daemon.SdNotifyStopping+"\nSTATUS=draining")
 	p.listeners.leave()
 	p.service.Drain()
 	if ctx.Err() != nil {

@@ -52,7 +52,7 @@ func (d *serveRun) watch(ctx context.Context, ticks <-chan time.Time, operations
 	}
 	for {
 		operations.ServeHTTP(discard{}, request)
-		notifySystemd(d.log, daemon.SdNotifyWatchdog)
+		notifySystemd(d.log.Logger, daemon.SdNotifyWatchdog)
 		select {
 		case <-ctx.Done():
 			return nil

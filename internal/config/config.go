@@ -38,6 +38,9 @@ type Config struct {
 	DevMongoDBAddr      string        `name:"dev-mongodb-addr" default:"127.0.0.1:27127" help:"Address of the in-memory MongoDB of --dev. If the port is in use, a free one is used."`
 	LogLevel            string        `default:"info" help:"debug, info, warn or error."`
 	LogFormat           string        `default:"json" help:"json or console. console with --dev."`
+	DecisionLog         string        `placeholder:"FILE" help:"File to which a line of JSON is appended for each answer about a key, or - for standard output. SIGHUP opens it again, for programs that rotate logs. Empty: off."`
+	DecisionLogAccepts  float64       `default:"0.01" placeholder:"RATIO" help:"The share of VALID answers in the decision log, from 0 (none) to 1 (all). Refusals are always in it."`
+	DecisionLogMask     []string      `placeholder:"FIELD" help:"Fields whose values the decision log replaces by [masked]: request_id, trace_id, reason, key_id, user_id, instance."`
 	StreamScope         string        `default:"database" help:"What the change stream watches: database, or collection if the database user may watch only the keys."`
 	StateDatabase       string        `placeholder:"NAME" help:"The database of keytail's own collections (heartbeats, audit). A database other than that of the keys needs --stream-scope collection. Default: the database of the keys."`
 	MongoDBPasswordFile string        `name:"mongodb-password-file" placeholder:"FILE" help:"File with the password of the user in the URI, so that the URI contains no secret."`

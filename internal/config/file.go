@@ -169,7 +169,7 @@ func textOf(flag *kong.Flag, value *yaml.Node) (string, error) {
 	if value.Kind != yaml.ScalarNode {
 		return "", fmt.Errorf("must be %s, not a list, mapping or alias", kindName(flag))
 	}
-	if want := tagOf(flag); value.Tag != want {
+	if want := tagOf(flag); value.Tag != want && (want != "!!float" || value.Tag != "!!int") {
 		return "", fmt.Errorf("must be %s%s", kindName(flag), quoteHint(want, value.Tag))
 	}
 	if err := check(flag.Target.Type(), value.Value); err != nil {
@@ -203,6 +203,8 @@ func tagOf(flag *kong.Flag) string {
 		return "!!bool"
 	case kind == reflect.Int:
 		return "!!int"
+	case kind == reflect.Float64:
+		return "!!float"
 	}
 	return "!!str"
 }
@@ -215,6 +217,8 @@ func kindName(flag *kong.Flag) string {
 		return "true or false"
 	case kind == reflect.Int:
 		return "a whole number"
+	case kind == reflect.Float64:
+		return "a number, such as 0.01"
 	}
 	return "a string"
 }

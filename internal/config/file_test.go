@@ -12,7 +12,7 @@ func TestFileHasEveryFlag(t *testing.T) {
 	values := map[string]string{
 		"mongodb_uri": "mongodb://a/b", "database": "d", "collection": "c", "ensure_schema": "true", "addr": "a:1", "ops_addr": "a:2",
 		"max_stale": "7s", "heartbeat_interval": "2s", "cache_size": "7", "preload": "off", "audit_interval": "7m", "expiry_notice": "7h", "key_prefix": "p", "key_sources": "[query:k]", "trusted_proxies": "[10.0.0.0/8]",
-		"drain_delay": "7s", "dev": "true", "dev_mongodb_addr": "a:3", "log_level": "warn", "log_format": "console", "default_scopes": "[a:read]", "track_usage": "false", "require_binding": "true", "hide_credentials": "true",
+		"drain_delay": "7s", "dev": "true", "dev_mongodb_addr": "a:3", "log_level": "warn", "log_format": "console", "decision_log_accepts": "0.5", "decision_log_mask": "[user_id]", "default_scopes": "[a:read]", "track_usage": "false", "require_binding": "true", "hide_credentials": "true",
 	}
 	var lines []string
 	for _, flag := range modelFlags() {
@@ -60,6 +60,7 @@ func TestFileIsStrict(t *testing.T) {
 		},
 		"number for duration":  {[]string{"max_stale: 15"}, []string{"line 1: max_stale must be a duration with its unit"}},
 		"bad duration":         {[]string{"max_stale: fifteen"}, []string{`line 1: max_stale must be a duration with its unit, such as 500ms, 15s or 2m, not "fifteen"`}},
+		"text for number":      {[]string{"decision_log_accepts: half"}, []string{"line 1: decision_log_accepts must be a number, such as 0.01"}},
 		"fraction":             {[]string{"cache_size: 1.5"}, []string{"line 1: cache_size must be a whole number"}},
 		"huge":                 {[]string{"cache_size: 99999999999999999999"}, []string{"line 1: cache_size must be a whole number"}},
 		"quoted bool":          {[]string{`dev: "true"`}, []string{"line 1: dev must be true or false"}},

@@ -34,6 +34,7 @@ func NewParser(grammar any, options ...kong.Option) (*Parser, error) {
 		kong.Resolvers(&p.file),
 		kong.TypeMapper(reflect.TypeFor[time.Duration](), kong.MapperFunc(p.decode)),
 		kong.KindMapper(reflect.Int, kong.MapperFunc(p.decode)),
+		kong.KindMapper(reflect.Float64, kong.MapperFunc(p.decode)),
 		kong.KindMapper(reflect.Bool, boolMapper{p}),
 	}, options...)
 	var err error
@@ -166,7 +167,7 @@ func given(ctx *kong.Context) Given {
 	return g
 }
 
-// decode is a mapper for durations and integers that collects mistakes.
+// decode is a mapper for durations and numbers that collects mistakes.
 func (p *Parser) decode(ctx *kong.DecodeContext, target reflect.Value) error {
 	var text string
 	if err := ctx.Scan.PopValueInto("value", &text); err != nil {
@@ -222,7 +223,7 @@ func check(t reflect.Type, text string) error {
 	return err
 }
 
-// parse reads a text as a duration, an integer, a bool, or a string.
+// parse reads a text as a duration, a number, a bool, or a string.
 func parse(t reflect.Type, text string) (reflect.Value, error) {
 	value := reflect.New(t).Elem()
 	switch {
@@ -238,6 +239,12 @@ func parse(t reflect.Type, text string) (reflect.Value, error) {
 			return value, fmt.Errorf("must be a whole number, not %s", quote(text))
 		}
 		value.SetInt(int64(n))
+	case t.Kind() == reflect.Float64:
+		f, err := strconv.ParseFloat(text, 64)
+		if err != nil {
+			return value, fmt.Errorf("must be a number, such as 0.01, not %s", quote(text))
+		}
+		value.SetFloat(f)
 	case t.Kind() == reflect.Bool:
 		b, err := strconv.ParseBool(text)
 		if err != nil {

@@ -12,7 +12,7 @@ func TestDefaults(t *testing.T) {
 	want := &Config{
 		Collection: "api_keys", Addr: "127.0.0.1:8080", OpsAddr: "127.0.0.1:9090",
 		MaxStale: 15 * time.Second, HeartbeatInterval: time.Second, CacheSize: 512, Preload: "auto", AuditInterval: time.Hour, ExpiryNotice: 14 * 24 * time.Hour, KeyPrefix: "kt", KeySources: []string{"bearer", "x-api-key"},
-		DrainDelay: 5 * time.Second, DevMongoDBAddr: "127.0.0.1:27127", LogLevel: "info", LogFormat: "json",
+		DrainDelay: 5 * time.Second, DevMongoDBAddr: "127.0.0.1:27127", LogLevel: "info", LogFormat: "json", DecisionLogAccepts: 0.01,
 		StreamScope: "database", AdminAddr: "127.0.0.1:9091", TrackUsage: true,
 		Map: Mapping{
 			Hash: "key_hash", HashAlgorithm: "sha256", HashEncoding: "hex", Active: "is_active", UserID: "user_id", OrgID: "org_id",
@@ -65,7 +65,11 @@ func TestPrecedence(t *testing.T) {
 		},
 		"cache-size":    {"--cache-size=4", "3", "cache_size: 2", func(c *Config) any { return c.CacheSize }, 512, 2, 3, 4},
 		"ensure-schema": {"--ensure-schema=true", "false", "ensure_schema: true", func(c *Config) any { return c.EnsureSchema }, false, true, false, true},
-		"collection":    {"--collection=d", "c", "collection: b", func(c *Config) any { return c.Collection }, "api_keys", "b", "c", "d"},
+		"decision-log-accepts": {
+			"--decision-log-accepts=0.75", "0.5", "decision_log_accepts: 1",
+			func(c *Config) any { return c.DecisionLogAccepts }, 0.01, 1.0, 0.5, 0.75,
+		},
+		"collection": {"--collection=d", "c", "collection: b", func(c *Config) any { return c.Collection }, "api_keys", "b", "c", "d"},
 		"key-sources": {
 			"--key-sources=query:d,bearer", "query:c", "key_sources: [query:b, cookie:b]",
 			func(c *Config) any { return c.KeySources },

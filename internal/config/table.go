@@ -40,7 +40,7 @@ var sections = []section{
 		"map-*",
 	}},
 	{"Process", "How the process starts and logs.", []string{
-		"config", "log-level", "log-format", "dev", "dev-mongodb-addr",
+		"config", "log-level", "log-format", "decision-log", "decision-log-accepts", "decision-log-mask", "dev", "dev-mongodb-addr",
 	}},
 }
 

@@ -6,7 +6,9 @@ import (
 	"slices"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/zap"
 
+	"github.com/keytail/keytail/internal/decisionlog"
 	"github.com/keytail/keytail/internal/forwardauth"
 	"github.com/keytail/keytail/internal/service"
 	"github.com/keytail/keytail/internal/tokens"
@@ -36,6 +38,11 @@ type Config struct {
 	// AdminTokenFile names the users of the admin handler, in the same form. Empty:
 	// there is no admin handler.
 	AdminTokenFile string
+	// LogLevel is the level of Logger, which the admin handler changes. Nil: it cannot.
+	LogLevel *zap.AtomicLevel
+	// DecisionLog writes a line for each answer about a key. Its Instance, Logger and
+	// Registerer are set by New. An empty Path: there is none.
+	DecisionLog decisionlog.Config
 }
 
 // settings are what the fields of a Config that are not the core's parse to.
@@ -54,7 +61,7 @@ func (c *Config) settings() (settings, error) {
 	return settings{
 		forward: forwardauth.Config{KeySources: sources, TrustedProxies: proxies, Policies: c.Policies},
 		callers: callers, admins: admins,
-	}, errors.Join(sourcesErr, proxiesErr, c.checkPolicies(), callersErr, adminsErr)
+	}, errors.Join(sourcesErr, proxiesErr, c.checkPolicies(), callersErr, adminsErr, decisionlog.Check(c.DecisionLog.AcceptRatio, c.DecisionLog.Mask))
 }
 
 func (c *Config) checkPolicies() error {

@@ -8,6 +8,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 
+	"github.com/keytail/keytail/internal/decisionlog"
 	"github.com/keytail/keytail/internal/extauthz"
 	"github.com/keytail/keytail/internal/forwardauth"
 	"github.com/keytail/keytail/internal/instrument"
@@ -26,6 +27,7 @@ type Daemon struct {
 
 	settings   settings
 	requests   *instrument.Requests
+	decisions  *decisionlog.Log // nil without a decision log
 	public     http.Handler
 	operations http.Handler
 	admin      http.Handler // nil without admin tokens
@@ -46,7 +48,24 @@ func New(ctx context.Context, config Config) (*Daemon, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := d.openDecisionLog(config.DecisionLog); err != nil {
+		return nil, err
+	}
 	return d, errors.Join(d.newHandlers(&config, keys), d.newExtAuthz(&config))
+}
+
+// openDecisionLog opens the decision log, if there is one.
+func (d *Daemon) openDecisionLog(config decisionlog.Config) error {
+	if config.Path == "" {
+		return nil
+	}
+	core := &d.Core.Config
+	config.Instance, config.Logger, config.Registerer = d.Core.Heartbeater.ID(), core.Logger, core.Registerer
+	var err error
+	if d.decisions, err = decisionlog.New(config); err == nil {
+		d.settings.forward.Decisions = d.decisions // not before: a nil *Log is a DecisionLog, too
+	}
+	return err
 }
 
 // wire creates what needs no database.
@@ -113,6 +132,7 @@ func (d *Daemon) newHandlers(config *Config, keys *keyadmin.Admin) error {
 		Syncer:   d.Syncer(),
 		Events:   d.AdminEvents(),
 		Keys:     keys,
+		LogLevel: config.LogLevel,
 		Instance: d.Core.Heartbeater.ID(),
 		Version:  d.Core.Config.Version,
 		Requests: d.requests,
@@ -123,7 +143,9 @@ func (d *Daemon) newHandlers(config *Config, keys *keyadmin.Admin) error {
 
 // newExtAuthz creates the server of the gRPC listener.
 func (d *Daemon) newExtAuthz(config *Config) error {
-	authority, err := forwardauth.New(d.settings.forward)
+	forward := d.settings.forward
+	forward.Operation = forwardauth.OperationExtAuthz
+	authority, err := forwardauth.New(forward)
 	if err != nil {
 		return err
 	}
@@ -144,6 +166,9 @@ func (d *Daemon) Run(ctx context.Context) error {
 	for _, files := range d.Files() {
 		follow = append(follow, files.Run)
 	}
+	if d.decisions != nil {
+		follow = append(follow, d.decisions.Run)
+	}
 	return d.Core.Run(ctx, follow...)
 }
 
@@ -156,6 +181,15 @@ func (d *Daemon) Files() []*reload.Files {
 		}
 	}
 	return all
+}
+
+// ReopenLogs opens the files of logs again, after a program that rotates logs has renamed
+// them, and returns whether there is one. The log has the result.
+func (d *Daemon) ReopenLogs() bool {
+	if d.decisions == nil {
+		return false
+	}
+	return d.decisions.Reopen()
 }
 
 // Public is the handler of the public listener: verify and forward-auth.

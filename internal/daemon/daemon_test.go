@@ -9,9 +9,11 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
 
 	"github.com/keytail/keytail/api"
+	"github.com/keytail/keytail/internal/decisionlog"
 	"github.com/keytail/keytail/internal/devmongo"
 	"github.com/keytail/keytail/internal/forwardauth"
 	"github.com/keytail/keytail/internal/keystore"
@@ -47,13 +49,14 @@ func TestNewNamesEverySettingThatIsWrong(t *testing.T) {
 		Policies:        map[string]forwardauth.Policy{"orders": {Scopes: []string{"two words"}}},
 		CallerTokenFile: absent,
 		AdminTokenFile:  absent,
+		DecisionLog:     decisionlog.Config{AcceptRatio: 2, Mask: []string{"code"}},
 	})
 	if err == nil {
 		t.Fatal("there is no error")
 	}
 	for _, want := range []string{
 		`key source "basic"`, `trusted proxy "everyone"`, `orders`, "--caller-token-file: ", "--admin-token-file: ",
-		"MongoDB client", "--stream-scope",
+		"MongoDB client", "--stream-scope", "--decision-log-accepts", "--decision-log-mask",
 	} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("the error does not contain %q:\n%v", want, err)
@@ -120,5 +123,39 @@ func TestDrainChangesReadinessOnly(t *testing.T) {
 	}
 	if err := d.Run(t.Context()); err == nil {
 		t.Error("a second Run has no error")
+	}
+}
+
+// TestTheDecisionLog has the last answer when Run has returned, and is opened again.
+func TestTheDecisionLog(t *testing.T) {
+	config := onDevmongo(t)
+	without, err := New(t.Context(), config)
+	if err != nil || without.ReopenLogs() {
+		t.Fatalf("%v, or there is a log to open", err)
+	}
+	config.Registry, config.InstanceName = prometheus.NewRegistry(), "host"
+	config.DecisionLog = decisionlog.Config{Path: filepath.Join(t.TempDir(), "decisions.log")}
+	d, err := New(t.Context(), config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- d.Run(ctx) }()
+	<-d.Live()
+	if code := get(d.Public(), api.PathAuth); code != http.StatusUnauthorized {
+		t.Errorf("without a key: %d", code)
+	}
+	if !d.ReopenLogs() {
+		t.Error("there is no log to open")
+	}
+	stop()
+	if err := <-ended; err != nil {
+		t.Fatal(err)
+	}
+	content, err := os.ReadFile(config.DecisionLog.Path)
+	text := string(content)
+	if err != nil || strings.Count(text, "\n") != 1 || !strings.Contains(text, `"operation":"forward_auth"`) || !strings.Contains(text, `"code":"MISSING"`) || !strings.Contains(text, `"instance":"host/`) {
+		t.Errorf("%v in\n%s", err, text)
 	}
 }

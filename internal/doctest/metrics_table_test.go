@@ -77,6 +77,12 @@ var metricSections = []struct {
 		{"keytail_usage_flush_failures_total", "The same. What was not written is tried again."},
 		{"keytail_usage_flush_seconds", "Nothing. It shows how long writes take."},
 	}},
+	{"Logs", []metricRow{
+		{"keytail_log_lines_dropped_total", "Nothing for a moment. If it rises steadily, the lines that are logged name the cause."},
+		{"keytail_decision_log_lines_total", "Nothing. It shows how fast the [decision log](logs.md#the-decision-log) grows."},
+		{"keytail_decision_log_dropped_total", "`queue_full`: lower `--decision-log-accepts`, or find out why the disk is slow. `write_failed`: the disk is full, or the file cannot be written; the log has the error."},
+		{"keytail_decision_log_queue_length", "If it stays near 4096, accepts are dropped; near 8192, refusals are, too: see the row above."},
+	}},
 	{"Fleet", []metricRow{
 		{"keytail_fleet_list_reads_total", "`failed`: waits for the fleet time out. Check the privilege `find` on `keytail_heartbeats`."},
 	}},

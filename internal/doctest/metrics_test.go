@@ -119,7 +119,7 @@ func scrape(t *testing.T) (all map[string]*metric, exposition []byte) {
 			t.Fatal(err)
 		}
 	}
-	s.start(&block{lines: []string{"keytail serve --dev --admin-token-file admins --caller-token-file callers"}})
+	s.start(&block{lines: []string{"keytail serve --dev --admin-token-file admins --caller-token-file callers --decision-log decisions.log"}})
 	request, err := http.NewRequestWithContext(context.WithoutCancel(t.Context()), http.MethodGet, s.addresses.Replace("http://127.0.0.1:9090")+"/metrics", http.NoBody)
 	if err != nil {
 		t.Fatal(err)

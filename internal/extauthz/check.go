@@ -32,9 +32,9 @@ func (s *Server) check(ctx context.Context, request *authv3.CheckRequest) (respo
 	header := make(http.Header, 8)
 	forwardauth.SetUnavailable(header)
 	var body []byte
-	status, body = s.answer(r, request.GetAttributes(), header)
 	header.Set("Cache-Control", "no-store")
 	header.Set(forwardauth.HeaderRequestID, forwardauth.RequestID(r, s.authority.Sources()))
+	status, body = s.answer(r, request.GetAttributes(), header)
 	if entry := s.logger.Check(zap.DebugLevel, "check answered"); entry != nil {
 		entry.Write(zap.Int("status", status), zap.String("request_id", header.Get(forwardauth.HeaderRequestID)))
 	}
@@ -55,7 +55,7 @@ func (s *Server) answer(r *http.Request, attributes *authv3.AttributeContext, he
 		q, mistake = s.withClientQuery(q, r.URL.RawQuery)
 	}
 	if mistake != nil {
-		return mistake.Refuse(header)
+		return s.authority.Refuse(r, mistake, header)
 	}
 	seen := *r
 	seen.Header = separateJoined(r.Header, attributes.GetRequest().GetHttp())

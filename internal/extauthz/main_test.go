@@ -91,6 +91,7 @@ type options struct {
 	live      chan struct{} // nil: closed
 	logger    *zap.Logger
 	registry  *prometheus.Registry // nil: a new one
+	decisions forwardauth.DecisionLog
 }
 
 func newServer(t testing.TB, o options) *Server {
@@ -112,6 +113,7 @@ func newServer(t testing.TB, o options) *Server {
 	}
 	authority, err := forwardauth.New(forwardauth.Config{
 		Validator: o.validator, KeySources: sources, TrustedProxies: proxies,
+		Decisions: o.decisions, Operation: forwardauth.OperationExtAuthz,
 		Policies: map[string]forwardauth.Policy{
 			"open": {}, "orders": {Scopes: []string{"orders:read"}}, "strict": {Scopes: []string{"unused:scope"}},
 		},

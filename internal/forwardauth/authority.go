@@ -37,6 +37,9 @@ type Config struct {
 	Policies map[string]Policy
 	// Realm is shown in WWW-Authenticate: printable ASCII. Empty: DefaultRealm.
 	Realm string
+	// Decisions takes each decision, under the name Operation. Nil: they are not recorded.
+	Decisions DecisionLog
+	Operation string
 }
 
 // Authority decides whether requests may pass. It does not change after New, so
@@ -47,6 +50,8 @@ type Authority struct {
 	proxies   []netip.Prefix
 	policies  map[string]apikey.Request // what each policy's requests need; only read
 	challenge Challenge
+	decisions DecisionLog
+	operation string
 	cache     questionCache
 }
 
@@ -63,7 +68,7 @@ func New(config Config) (*Authority, error) {
 	}
 	a := &Authority{
 		validator: config.Validator, sources: config.KeySources, proxies: config.TrustedProxies,
-		policies: policies, challenge: challenge,
+		policies: policies, challenge: challenge, decisions: config.Decisions, operation: config.Operation,
 	}
 	if len(a.sources) == 0 {
 		a.sources = DefaultKeySources()
@@ -133,12 +138,19 @@ func SetUnavailable(header http.Header) {
 // Do not modify these. Their capacity is one, so that Add copies them.
 var unavailable, empty = []string{apikey.Unavailable.String()}, []string{""}
 
+// Refuse answers a question about r that cannot be read, like Answer.
+func (a *Authority) Refuse(r *http.Request, mistake *QuestionError, header http.Header) (status int, body []byte) {
+	a.decide(r, &Question{}, header, &apikey.Verdict{}, mistake.Code)
+	return mistake.respond(header)
+}
+
 // Answer validates the key of r, from its headers or the question's query, and
-// sets the headers of the response. Status 200 allows the request and has no
+// sets the headers of the response, which has its X-Request-Id. Status 200 allows the request and has no
 // body; every other status refuses it. Of r it uses Header, RemoteAddr and the
 // context.
 func (a *Authority) Answer(r *http.Request, q *Question, header http.Header) (status int, body []byte) {
 	verdict := a.validate(r, q)
+	a.decide(r, q, header, &verdict, "")
 	values := &values{}
 	values.set(header, HeaderResult, verdict.Code.String())
 	if !verdict.AsOf.IsZero() {
@@ -174,8 +186,8 @@ func (a *Authority) refuse(code apikey.Code, needed []string, header http.Header
 	return status, Body(status, code.String(), Detail(code))
 }
 
-// Refuse responds to a question that cannot be read, like Answer.
-func (m *QuestionError) Refuse(header http.Header) (status int, body []byte) {
+// respond is the response to a question that cannot be read.
+func (m *QuestionError) respond(header http.Header) (status int, body []byte) {
 	header.Set(HeaderResult, string(m.Code))
 	header.Set("Content-Type", api.ProblemType)
 	return m.Code.Status(), Body(m.Code.Status(), string(m.Code), m.Detail)

@@ -28,10 +28,8 @@ func RequestID(r *http.Request, sources []KeySource) string {
 		// Parts that cannot be parsed are ignored here, and are an error elsewhere.
 		query, _ = url.ParseQuery(r.URL.RawQuery)
 	}
-	for key := range allKeys(sources, r, query) {
-		if strings.Contains(values[0], key) {
-			return newID()
-		}
+	if containsKey(values[0], r, sources, query) {
+		return newID()
 	}
 	return values[0]
 }

@@ -28,6 +28,9 @@ type AdminConfig struct {
 	Events Events
 	// Keys serves the admin API of keys and the audit. Nil: not served.
 	Keys Keys
+	// LogLevel is the level of the log, which the listener shows and changes. Nil: it
+	// is not served.
+	LogLevel *zap.AtomicLevel
 	// Instance and Version are shown on the status page.
 	Instance, Version string
 	// Requests measures the requests of all listeners. Nil: they are not measured.
@@ -59,6 +62,10 @@ func NewAdmin(config AdminConfig) (http.Handler, error) {
 	readable(engine, api.PathOpenAPI, document)
 	readable(engine, "/", a.page)
 	readable(engine, api.PathStatus, a.status)
+	if config.LogLevel != nil {
+		readable(engine, api.PathLogLevel, a.logLevel)
+		engine.PUT(api.PathLogLevel, a.setLogLevel)
+	}
 	serveSyncAndEvents(engine, config.Syncer, config.Events)
 	if config.Syncer != nil {
 		readable(engine, api.PathInstances, instances(config.Syncer))

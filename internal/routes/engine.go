@@ -101,7 +101,8 @@ func recovery(logger *zap.Logger) gin.HandlerFunc {
 				panic(value)
 			}
 			logger.Error("a handler panicked, which is a bug in keytail",
-				zap.String("route", c.FullPath()), zap.String("panic", describePanic(value)),
+				zap.String("route", c.FullPath()), zap.String("request_id", c.Writer.Header().Get(forwardauth.HeaderRequestID)),
+				zap.String("panic", describePanic(value)),
 				zap.ByteString("stack", debug.Stack()))
 			if c.Writer.Written() {
 				// A partial response must not look complete.

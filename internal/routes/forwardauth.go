@@ -33,7 +33,7 @@ func (p *public) respondAuth(c *gin.Context, q *forwardauth.Question, mistake *f
 	var status int
 	var body []byte
 	if mistake != nil {
-		status, body = mistake.Refuse(header)
+		status, body = p.authority.Refuse(c.Request, mistake, header)
 	} else {
 		status, body = p.authority.Answer(c.Request, q, header)
 	}

@@ -199,7 +199,7 @@ func newGoldenAdmin(t testing.TB, change ...func(*AdminConfig)) http.Handler {
 	t.Helper()
 	config := AdminConfig{
 		Tokens: fakeTokens{"admin-token-of-ann": "ann"}, Status: func() Status { return Status{} },
-		Keys: goldenKeyAdmin{}, Instance: "golden/1", Syncer: goldenSyncer{}, Events: slowFeed{}, Requests: measured(t),
+		Keys: goldenKeyAdmin{}, LogLevel: newLevel(), Instance: "golden/1", Syncer: goldenSyncer{}, Events: slowFeed{}, Requests: measured(t),
 	}
 	for _, f := range change {
 		f(&config)
@@ -321,7 +321,7 @@ func (k *callersOfRevokeLeaked) RevokeLeaked(ctx context.Context, by managedkey.
 func TestHEADIsGET(t *testing.T) {
 	t.Parallel()
 	handler := newGoldenAdmin(t)
-	for _, path := range []string{"/", "/livez", "/openapi.yaml", "/v1/status", "/v1/instances", "/v1/keys", "/v1/keys/a", "/v1/keys/a/explain", "/v1/audit"} {
+	for _, path := range []string{"/", "/livez", "/openapi.yaml", "/v1/status", "/v1/log-level", "/v1/instances", "/v1/keys", "/v1/keys/a", "/v1/keys/a/explain", "/v1/audit"} {
 		if got := askAdmin(handler, "HEAD", path, ""); got.StatusCode != http.StatusOK {
 			t.Errorf("HEAD %s: %d, want 200", path, got.StatusCode)
 		}

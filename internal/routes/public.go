@@ -37,8 +37,11 @@ type public struct {
 	validator     Validator
 	authority     *forwardauth.Authority
 	callers       Tokens
+	decisions     forwardauth.DecisionLog
 	logger        *zap.Logger
 	trustsNoProxy bool
+	// sources are the places of keys and of caller tokens.
+	sources []forwardauth.KeySource
 	// warned is set once warnUntrustedProxy has logged.
 	warned atomic.Bool
 }
@@ -46,13 +49,15 @@ type public struct {
 // NewPublic makes the handler of the public listener: verify, forward-auth, sync,
 // events and livez. The error describes what is wrong in the configuration.
 func NewPublic(config PublicConfig) (http.Handler, error) {
+	config.Operation = forwardauth.OperationForwardAuth
 	authority, err := forwardauth.New(config.Config)
 	if err != nil {
 		return nil, fmt.Errorf("routes: the public listener: %w", err)
 	}
-	p := &public{validator: config.Validator, authority: authority, callers: config.Callers, logger: named(config.Logger), trustsNoProxy: len(config.TrustedProxies) == 0}
+	p := &public{validator: config.Validator, authority: authority, callers: config.Callers, decisions: config.Decisions, logger: named(config.Logger), trustsNoProxy: len(config.TrustedProxies) == 0}
+	p.sources = withBearer(authority.Sources())
 	m := &meter{requests: config.Requests}
-	engine := newEngine(p.logger, withBearer(authority.Sources()), m)
+	engine := newEngine(p.logger, p.sources, m)
 	engine.POST(api.PathVerify, p.requireCaller, p.verify)
 	engine.Any(api.PathAuth, p.auth)
 	engine.Any(pathPolicyAny, p.authByPolicy)

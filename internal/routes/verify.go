@@ -3,6 +3,7 @@ package routes
 import (
 	"encoding/json"
 	"net/http"
+	"strings"
 
 	"github.com/gin-gonic/gin"
 
@@ -27,6 +28,7 @@ func (p *public) verify(c *gin.Context) {
 		writeProblem(c, api.CodeBadRequest, "min_revision is ahead of the database: no answer of keytail can have returned it")
 		return
 	}
+	p.decide(c, request.key, &verdict)
 	if status := verifyStatus(verdict.Code); status != http.StatusOK {
 		writeVerdictProblem(c, status, verdict.Code)
 		return
@@ -37,6 +39,21 @@ func (p *public) verify(c *gin.Context) {
 		body.Reason = verdict.Reason.String()
 	}
 	writeJSON(c, http.StatusOK, &body)
+}
+
+// decide records a verdict about the key in the body. Nothing that the caller chose may
+// have the key in it.
+func (p *public) decide(c *gin.Context, key string, verdict *apikey.Verdict) {
+	if p.decisions == nil || !p.decisions.Wants(verdict.Code) {
+		return
+	}
+	trace := forwardauth.TraceID(c.Request, p.sources, nil)
+	if key != "" && strings.Contains(trace, key) {
+		trace = ""
+	}
+	p.decisions.Record(forwardauth.Decision{
+		Operation: forwardauth.OperationVerify, RequestID: c.Writer.Header().Get(forwardauth.HeaderRequestID), TraceID: trace, Verdict: *verdict,
+	})
 }
 
 // verifyStatus is the status of verify: a refusal is a complete response and not

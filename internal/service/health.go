@@ -28,7 +28,9 @@ type health struct {
 	// from.
 	changed func(from, to string)
 	// doubt is called at each check with whether changes may have been missed.
-	doubt  func(lost bool)
+	doubt func(lost bool)
+	// cause is why the service is not live, by the state that it is in.
+	cause  func(State) cause
 	logger *zap.Logger
 	now    func() time.Time
 	// index is what is wrong with the unique index, empty if nothing is.
@@ -68,23 +70,28 @@ func newHealth(s *Service, now func() time.Time) *health {
 			down:    s.Validator.Down(),
 		}
 	}
+	h.cause = func(state State) cause {
+		p := parts{
+			state: state, stream: s.Tail.Diagnosis(), heartbeat: s.Heartbeater.Failure(), read: s.Validator.ReadFailure(),
+			interval: s.Heartbeater.Interval(), now: h.now(),
+		}
+		return p.cause()
+	}
 	return h
 }
 
-// run logs each change of state until ctx ends.
+// run logs the states until ctx ends.
 func (h *health) run(ctx context.Context) error {
 	ticker := time.NewTicker(healthInterval)
 	defer ticker.Stop()
-	var last State
+	log := &stateLog{logger: h.logger, now: h.now, cause: h.cause}
 	seenLive := false
 	for {
 		signs := h.signs()
 		h.doubt(signs.isLost())
 		now := signs.state()
-		if now != last {
-			h.logger.Info("state changed", zap.String("from", string(last)), zap.String("to", string(now)))
-			h.changed(string(last), string(now))
-			last = now
+		if from, changed := log.see(now); changed {
+			h.changed(string(from), string(now))
 		}
 		if now == Live && !seenLive {
 			seenLive = true

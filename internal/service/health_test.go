@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"go.uber.org/zap"
 )
@@ -67,7 +68,7 @@ func TestTheFirstStateIsReported(t *testing.T) {
 				checks++
 				return signs{trusted: checks > 1, began: checks > 1, fresh: checks > 1}
 			},
-			doubt: func(bool) {}, logger: zap.NewNop(), firstLive: make(chan struct{}),
+			doubt: func(bool) {}, logger: zap.NewNop(), now: time.Now, firstLive: make(chan struct{}),
 			changed: func(from, to string) { reported = append(reported, from+">"+to) },
 		}
 		ctx, stop := context.WithCancel(t.Context())

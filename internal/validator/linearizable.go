@@ -3,6 +3,7 @@ package validator
 import (
 	"context"
 	"errors"
+	"time"
 
 	"go.uber.org/zap"
 
@@ -65,14 +66,39 @@ func (v *Validator) endAttempt(p attempt, err error) {
 		// No read was sent to the database.
 		v.breaker.withdraw(p)
 	case err == nil || isCollectionError(err):
+		v.failure.Store(nil)
 		if v.breaker.succeeded(p) {
 			v.logger.Info("linearizable reads succeed again")
 		}
 	default:
-		if v.breaker.failed(p, v.config.Now()) {
+		now := v.config.Now()
+		opened := v.breaker.failed(p, now)
+		v.noteFailure(now, err, opened)
+		if opened {
 			v.logger.Warn("a linearizable read failed, keytail tries one at a time until one succeeds: check that the replica set has a primary and a majority", zap.Error(err))
 		}
 	}
+}
+
+// ReadFailure describes failing linearizable reads, for people.
+type ReadFailure struct {
+	// Since is when the first read failed, without a success since. At is when the last one did.
+	Since, At time.Time
+	// Err is the error of the last one.
+	Err error
+}
+
+// ReadFailure is why the last linearizable read failed. Nil: it succeeded, or there was none.
+func (v *Validator) ReadFailure() *ReadFailure { return v.failure.Load() }
+
+// noteFailure records a failed read; first means that the one before it succeeded. Reads that
+// fail together may overwrite each other, which loses nothing but a moment.
+func (v *Validator) noteFailure(now time.Time, err error, first bool) {
+	since := now
+	if last := v.failure.Load(); last != nil && !first {
+		since = last.Since
+	}
+	v.failure.Store(&ReadFailure{Since: since, At: now, Err: err})
 }
 
 // isCollectionError reports whether the error is the database's answer about

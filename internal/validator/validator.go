@@ -157,8 +157,9 @@ type Validator struct {
 	// write them.
 	acknowledged atomic.Uint64
 	beatFailed   atomic.Bool
-	// breaker guards linearizable reads.
+	// breaker guards linearizable reads. failure is why the last one failed.
 	breaker breaker
+	failure atomic.Pointer[ReadFailure]
 	metrics *metrics
 	logger  *zap.Logger
 }
