@@ -126,7 +126,7 @@ func TestWatchdogNeedsAnAnswer(t *testing.T) {
 	})
 	ctx, stop := context.WithCancel(t.Context())
 	ticks, ended := make(chan time.Time), make(chan error)
-	d := &serveRun{log: newTestLogger(t)}
+	d := &serveRun{log: &logging{Logger: newTestLogger(t)}}
 	go func() { ended <- d.watch(ctx, ticks, operations) }()
 	for range 3 {
 		if path := <-requests; path != "/readyz" {

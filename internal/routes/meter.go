@@ -33,6 +33,7 @@ var statuses = map[string][]int{
 	"/":               {200, 401},
 	api.PathStatus:    {200, 401},
 	api.PathInstances: {200, 400, 401, 503},
+	api.PathLogLevel:  {200, 400, 401, 413, 415},
 
 	api.PathKeys:         {200, 201, 400, 401, 409, 413, 415, 422, 503},
 	pathKey:              {200, 400, 401, 404, 409, 412, 413, 415, 422, 503},
