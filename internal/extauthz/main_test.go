@@ -85,6 +85,9 @@ type options struct {
 	sources   []string
 	proxies   []string
 	hides     bool
+	// reflection, callTimeout and maxAge are Config's.
+	reflection          bool
+	callTimeout, maxAge time.Duration
 	live      chan struct{} // nil: closed
 	logger    *zap.Logger
 }
@@ -115,7 +118,10 @@ func newServer(t testing.TB, o options) *Server {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := New(Config{Authority: authority, HideCredentials: o.hides, Live: o.live, Logger: o.logger})
+	s, err := New(Config{
+		Authority: authority, HideCredentials: o.hides, Live: o.live, Logger: o.logger,
+		Reflection: o.reflection, CallTimeout: o.callTimeout, MaxConnectionAge: o.maxAge,
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
