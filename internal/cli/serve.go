@@ -13,6 +13,7 @@ import (
 
 	"github.com/keytail/keytail/internal/changestream"
 	"github.com/keytail/keytail/internal/config"
+	"github.com/keytail/keytail/internal/connlimit"
 	"github.com/keytail/keytail/internal/daemon"
 	"github.com/keytail/keytail/internal/forwardauth"
 	"github.com/keytail/keytail/internal/mongoclient"
@@ -102,6 +103,10 @@ type serveRun struct {
 	moved []move
 	// madeToken is the admin token that --dev has made. Empty: none.
 	madeToken string
+	// registry has the metrics of the daemon and of its listeners.
+	registry *prometheus.Registry
+	// connections is how many the listeners may have.
+	connections connlimit.Budget
 }
 
 // run starts everything in order (ARCHITECTURE.md) and stops it in reverse order:
@@ -134,6 +139,9 @@ func (d *serveRun) run(ctx context.Context) error {
 		return err
 	}
 	defer disconnect(to.client, d.log)
+	if err := d.divideDescriptors(to); err != nil {
+		return err
+	}
 	service, err := d.newService(ctx, to)
 	if err != nil {
 		return to.Explain(err)
@@ -166,8 +174,8 @@ func (d *serveRun) announce() {
 }
 
 func (d *serveRun) newService(ctx context.Context, to database) (Service, error) {
-	registry := prometheus.NewRegistry()
-	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	d.registry = prometheus.NewRegistry()
+	d.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	build := d.deps.NewService
 	if build == nil {
 		build = func(ctx context.Context, cfg daemon.Config) (Service, error) { return daemon.New(ctx, cfg) }
@@ -176,7 +184,8 @@ func (d *serveRun) newService(ctx context.Context, to database) (Service, error)
 	if err != nil {
 		return nil, err
 	}
-	cfg.Logger, cfg.Registry = d.log, registry
+	cfg.Logger, cfg.Registry = d.log, d.registry
+	cfg.EventsPerToken, cfg.AdminEventsPerToken = eventsPerToken(d.connections.Clients), eventsPerToken(d.connections.Side)
 	return build(ctx, cfg)
 }
 
@@ -215,6 +224,7 @@ func daemonConfig(cfg *config.Config, to database, version string) (daemon.Confi
 		TrustedProxies:  cfg.TrustedProxies,
 		Policies:        policies(cfg.Policies),
 		HideCredentials: cfg.HideCredentials,
+		GRPCReflection:  cfg.GRPCReflection,
 		CallerTokenFile: cfg.CallerTokenFile,
 		AdminTokenFile:  cfg.AdminTokenFile,
 	}, nil
@@ -239,7 +249,9 @@ func (d *serveRun) bind(ctx context.Context) (listeners, error) {
 		mistakes = append(mistakes, err)
 		bound, err := d.bindOne(ctx, l)
 		mistakes = append(mistakes, err)
-		all = append(all, listener{Listener: bound, name: l.Name, flag: l.Flag, certificates: certificates})
+		limited, err := d.limit(bound, l.Name)
+		mistakes = append(mistakes, err)
+		all = append(all, listener{Listener: bound, limit: limited, name: l.Name, flag: l.Flag, certificates: certificates})
 	}
 	if err := errors.Join(mistakes...); err != nil {
 		all.close()

@@ -13,6 +13,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/keytail/keytail/internal/config"
+	"github.com/keytail/keytail/internal/connlimit"
 )
 
 const (
@@ -41,7 +42,9 @@ type listener struct {
 	net.Listener
 	// name and flag are those of config.Listener.
 	name, flag string
-	server     serving
+	// limit bounds the connections of Listener.
+	limit  *connlimit.Listener
+	server serving
 	// certificates is nil for plain HTTP.
 	certificates *certificates
 	// connectionCloser wraps the handler of the server. Nil for gRPC, whose
@@ -108,12 +111,15 @@ func (l listener) url() string {
 // handle sets the handler of a bound listener.
 func (l *listener) handle(handler http.Handler, logger *zap.Logger) {
 	l.connectionCloser = &connectionCloser{next: handler}
-	l.serveBy(newServer(l.connectionCloser, logger.Named(l.name)))
+	server := newServer(l.connectionCloser, logger.Named(l.name))
+	server.ConnState = l.limit.ConnState
+	l.serveBy(server)
 }
 
 // serveBy sets the server of a bound listener.
 func (l *listener) serveBy(s serving) {
 	l.server = s
+	l.Listener = l.limit
 	if l.certificates != nil {
 		l.Listener = l.certificates.listener(l.Listener)
 	}

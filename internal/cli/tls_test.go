@@ -295,7 +295,7 @@ func TestCertificatesAreReloaded(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := listener{Listener: bound, name: "public", certificates: c}
+	l := listener{Listener: bound, limit: unlimited(t, bound), name: "public", certificates: c}
 	l.handle(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "public") }), zap.NewNop())
 	ctx, stop := context.WithCancel(context.Background())
 	ended := make(chan error, 2)

@@ -44,7 +44,9 @@ type Config struct {
 	AdminAddr           string        `default:"127.0.0.1:9091" help:"Admin listener: status page, admin API. It needs --admin-token-file, and TLS unless the address is a loopback address."`
 	AdminTokenFile      string        `placeholder:"FILE" help:"File with the tokens for the admin listener: lines of name=token. Read again when it changes. With --dev, the default is a file with a new token."`
 	CallerTokenFile     string        `placeholder:"FILE" help:"File with the tokens for verify, sync and events: lines of name=token. Read again when it changes. Default: verify needs no token, and the others are disabled."`
-	GRPCAddr            string        `name:"grpc-addr" placeholder:"ADDR" help:"gRPC listener: Envoy's ext_authz, health, reflection. Empty: disabled."`
+	GRPCAddr            string        `name:"grpc-addr" placeholder:"ADDR" help:"gRPC listener: Envoy's ext_authz, health. Empty: disabled."`
+	GRPCReflection      bool          `name:"grpc-reflection" help:"Describe the services of the gRPC listener to everyone who connects, for tools such as grpcurl."`
+	MaxConnections      int           `default:"0" help:"Maximum number of connections of the public listener, and of the gRPC listener. 0: as many as the limit of open files leaves after a reserve for MongoDB, operations and admin, at most 8192. Else at least 16."`
 	HideCredentials     bool          `help:"Let Envoy remove the key from an allowed request (ext_authz over gRPC). Other proxies do that with their own configuration, see examples."`
 	DefaultScopes       []string      `placeholder:"SCOPE" help:"The scopes of a key whose document has no scopes (absent or null)."`
 	TrackUsage          bool          `default:"true" help:"Write last_used and usage_count of keys that were VALID, in the background, every 10s. Needs the privilege update on the collection. Disable it with --track-usage=false."`

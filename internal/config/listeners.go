@@ -58,6 +58,9 @@ func (c *Config) checkListeners() error {
 	if c.GRPCAddr == "" && c.GRPCTLS != (TLSFiles{}) {
 		mistakes = append(mistakes, errors.New("the --grpc-tls flags are given, but the gRPC listener needs --grpc-addr"))
 	}
+	if c.GRPCAddr == "" && c.GRPCReflection {
+		mistakes = append(mistakes, errors.New("--grpc-reflection is given, but the gRPC listener needs --grpc-addr"))
+	}
 	if c.GRPCAddr == "" && c.HideCredentials {
 		mistakes = append(mistakes, errors.New("--hide-credentials needs the gRPC listener (--grpc-addr): over HTTP the proxy removes the key, see examples"))
 	}
@@ -82,6 +85,18 @@ func (l Listener) checkTLS() error {
 		return fmt.Errorf("--%sclient-ca-file is given without --%scert-file: without TLS no client presents a certificate", l.Prefix, l.Prefix)
 	}
 	return nil
+}
+
+// minConnections is enough for a few services; fewer are a mistake. maxConnections is
+// what the memory of a large machine has space for.
+const minConnections, maxConnections = 16, 1_000_000
+
+// checkConnections: whether the number fits the limit of open files is known at start.
+func (c *Config) checkConnections() error {
+	if c.MaxConnections == 0 {
+		return nil
+	}
+	return between("max-connections", c.MaxConnections, minConnections, maxConnections, "0, or between 16 and 1000000")
 }
 
 // checkTokenFiles: one file for both would make every caller an administrator.

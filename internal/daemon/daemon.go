@@ -90,7 +90,7 @@ func (d *Daemon) newKeys(ctx context.Context) (*keyadmin.Admin, error) {
 
 // newHandlers creates the handlers of the three HTTP listeners.
 func (d *Daemon) newHandlers(config *Config, keys *keyadmin.Admin) error {
-	public := routes.PublicConfig{Config: d.settings.forward, Logger: config.Logger, Syncer: d.Syncer(), Events: d.Events()}
+	public := routes.PublicConfig{Config: d.settings.forward, Logger: config.Logger, Syncer: d.Syncer(), Events: d.Events(), EventsPerToken: config.EventsPerToken}
 	if d.settings.callers != nil {
 		public.Callers = d.settings.callers
 	}
@@ -113,6 +113,8 @@ func (d *Daemon) newHandlers(config *Config, keys *keyadmin.Admin) error {
 		Instance: d.Core.Heartbeater.ID(),
 		Version:  d.Core.Config.Version,
 		Logger:   config.Logger,
+
+		EventsPerToken: config.AdminEventsPerToken,
 	})
 	return err
 }
@@ -126,6 +128,7 @@ func (d *Daemon) newExtAuthz(config *Config) error {
 	d.extauthz, err = extauthz.New(extauthz.Config{
 		Authority:       authority,
 		HideCredentials: config.HideCredentials,
+		Reflection:      config.GRPCReflection,
 		Live:            d.Live(),
 		Logger:          config.Logger,
 	})

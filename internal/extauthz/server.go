@@ -44,7 +44,7 @@ const (
 	pingTimeout = 20 * time.Second
 	// maxIdle closes connections without a call, so that idle clients do not use up
 	// the connections of the listener.
-	maxIdle = 15 * time.Minute
+	maxIdle = 5 * time.Minute
 
 	// DefaultCallTimeout is as long as a request over HTTP may take: two reads of the
 	// database. Envoy waits 200 ms unless configured otherwise.

@@ -150,6 +150,10 @@ func (s *Settings) maxReads() int64 {
 	return reads
 }
 
+// Pool is the most connections that the client has at a time, besides those with
+// which the driver monitors the servers. A pool without a limit counts as MaxReads does.
+func (s *Settings) Pool() int { return int(s.MaxReads) + reservedConnections }
+
 func (s *Settings) note(format string, args ...any) {
 	s.Notes = append(s.Notes, fmt.Sprintf(format, args...))
 }

@@ -11,7 +11,7 @@ import (
 	"github.com/keytail/keytail/internal/forwardauth"
 )
 
-// actorKey is the name in Gin's context of the admin token's name.
+// actorKey is the name in Gin's context of the token's name.
 const actorKey = "keytail.actor"
 
 // AdminConfig configures the admin listener.
@@ -25,6 +25,8 @@ type AdminConfig struct {
 	// public listener. Nil: not served.
 	Syncer Syncer
 	Events Events
+	// EventsPerToken is PublicConfig's.
+	EventsPerToken int
 	// Keys serves the admin API of keys and the audit. Nil: not served.
 	Keys Keys
 	// Instance and Version are shown on the status page.
@@ -55,7 +57,8 @@ func NewAdmin(config AdminConfig) (http.Handler, error) {
 	readable(engine, api.PathOpenAPI, document)
 	readable(engine, "/", a.page)
 	readable(engine, api.PathStatus, a.status)
-	serveSyncAndEvents(engine, config.Syncer, config.Events)
+	serveSync(engine, config.Syncer)
+	serveEvents(engine, config.Events, config.EventsPerToken)
 	if config.Syncer != nil {
 		readable(engine, api.PathInstances, instances(config.Syncer))
 	}

@@ -26,6 +26,9 @@ type PublicConfig struct {
 	// Syncer serves sync, and Events serves events. Nil: not served.
 	Syncer Syncer
 	Events Events
+	// EventsPerToken bounds the streams of events that are open with one token at a
+	// time. Zero: no bound.
+	EventsPerToken int
 	// Logger gets panics, and a line for each request at debug level. Nil: none.
 	Logger *zap.Logger
 }
@@ -57,7 +60,8 @@ func NewPublic(config PublicConfig) (http.Handler, error) {
 	readable(engine, api.PathLive, live)
 	readable(engine, api.PathOpenAPI, document)
 	if config.Callers != nil {
-		serveSyncAndEvents(engine, config.Syncer, config.Events, p.requireCaller)
+		serveSync(engine, config.Syncer, p.requireCaller)
+		serveEvents(engine, config.Events, config.EventsPerToken, p.requireNamedCaller)
 	}
 	return engine, nil
 }
