@@ -272,8 +272,9 @@ func (d *serveRun) listen(ctx context.Context, service Service) (listeners, erro
 	for i := range all {
 		if l := &all[i]; l.name == config.GRPC {
 			l.serveBy(service.ExtAuthz())
-		} else {
-			l.handle(handlers[l.name], d.log)
+		} else if err := l.handle(handlers[l.name], d.log, d.registry); err != nil {
+			all.close()
+			return nil, err
 		}
 	}
 	return all, nil

@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 
 	"github.com/keytail/keytail/internal/config"
@@ -108,12 +109,17 @@ func (l listener) url() string {
 	return "http://" + l.Addr().String()
 }
 
-// handle sets the handler of a bound listener.
-func (l *listener) handle(handler http.Handler, logger *zap.Logger) {
+// handle sets the handler of a bound listener. A nil registerer registers no metric.
+func (l *listener) handle(handler http.Handler, logger *zap.Logger, registerer prometheus.Registerer) error {
+	errorLog, err := limitErrors(logger.Named(l.name), l.name, registerer)
+	if err != nil {
+		return err
+	}
 	l.connectionCloser = &connectionCloser{next: handler}
-	server := newServer(l.connectionCloser, logger.Named(l.name))
+	server := newServer(l.connectionCloser, errorLog)
 	server.ConnState = l.limit.ConnState
 	l.serveBy(server)
+	return nil
 }
 
 // serveBy sets the server of a bound listener.

@@ -38,6 +38,7 @@ type AdminConfig struct {
 // admin holds what its handlers share. It does not change after NewAdmin.
 type admin struct {
 	AdminConfig
+	guesses *guesses
 }
 
 // NewAdmin makes the handler of the admin listener. Every path except /livez
@@ -48,7 +49,7 @@ func NewAdmin(config AdminConfig) (http.Handler, error) {
 		return nil, errors.New("routes: AdminConfig needs Tokens and Status")
 	}
 	config.Logger = named(config.Logger)
-	a := &admin{config}
+	a := &admin{AdminConfig: config, guesses: newGuesses(config.Logger)}
 	engine := newEngine(config.Logger, forwardauth.DefaultKeySources())
 	// Gin would read a + as a space. readPathID unescapes instead.
 	engine.UnescapePathValues = false
@@ -86,6 +87,9 @@ func (a *admin) requireAdmin(c *gin.Context) {
 			c.Set(actorKey, name)
 			return
 		}
+	}
+	if token != "" {
+		a.guesses.wrongToken(c)
 	}
 	header := c.Writer.Header()
 	forwardauth.HideKey(header, "") // the token may be in a form that is not read here

@@ -241,7 +241,7 @@ func TestStatusPage(t *testing.T) {
 // TestActorIsTheTokensName: the audit names the token.
 func TestActorIsTheTokensName(t *testing.T) {
 	t.Parallel()
-	a := &admin{AdminConfig{Tokens: fakeTokens{adminToken1: "ann"}}}
+	a := &admin{AdminConfig: AdminConfig{Tokens: fakeTokens{adminToken1: "ann"}}}
 	c, _ := gin.CreateTestContext(httptest.NewRecorder())
 	c.Request = adminRequest("POST", "/v1/keys", bearer(adminToken1))
 	a.requireAdmin(c)
