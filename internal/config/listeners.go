@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/keytail/keytail/internal/apikey"
+	"github.com/keytail/keytail/internal/secretfile"
 )
 
 // Listener is the configuration of one of the four listeners.
@@ -101,7 +102,7 @@ func (c *Config) checkConnections() error {
 
 // checkTokenFiles: one file for both would make every caller an administrator.
 func (c *Config) checkTokenFiles() error {
-	if c.CallerTokenFile != "" && c.CallerTokenFile == c.AdminTokenFile {
+	if c.CallerTokenFile != "" && secretfile.IsSame(c.CallerTokenFile, c.AdminTokenFile) {
 		return errors.New("--caller-token-file and --admin-token-file are the same file: every caller would be an administrator")
 	}
 	return nil

@@ -59,7 +59,7 @@ func (c *Config) settings() (settings, error) {
 	return settings{
 		forward: forwardauth.Config{KeySources: sources, TrustedProxies: proxies, Policies: c.Policies},
 		callers: callers, admins: admins,
-	}, errors.Join(sourcesErr, proxiesErr, c.checkPolicies(), callersErr, adminsErr)
+	}, errors.Join(sourcesErr, proxiesErr, c.checkPolicies(), callersErr, adminsErr, tokens.Separate(callers, admins))
 }
 
 func (c *Config) checkPolicies() error {

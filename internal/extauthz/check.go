@@ -25,6 +25,7 @@ func (s *Server) Check(ctx context.Context, request *authv3.CheckRequest) (respo
 	forwardauth.SetUnavailable(header)
 	status, body := s.answer(r, request.GetAttributes(), header)
 	header.Set("Cache-Control", "no-store")
+	header.Set("X-Content-Type-Options", "nosniff")
 	header.Set(forwardauth.HeaderRequestID, forwardauth.RequestID(r, s.authority.Sources()))
 	if entry := s.logger.Check(zap.DebugLevel, "check answered"); entry != nil {
 		entry.Write(zap.Int("status", status), zap.String("request_id", header.Get(forwardauth.HeaderRequestID)))
@@ -58,6 +59,7 @@ func bugResponse() *authv3.CheckResponse {
 	header := http.Header{}
 	forwardauth.SetUnavailable(header)
 	header.Set("Cache-Control", "no-store")
+	header.Set("X-Content-Type-Options", "nosniff")
 	header.Set("Content-Type", api.ProblemType)
 	header.Set(forwardauth.HeaderRetryAfter, "1")
 	const status = http.StatusServiceUnavailable

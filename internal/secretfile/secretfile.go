@@ -43,6 +43,14 @@ func ReadSecret(path string) ([]byte, error) {
 	return content, err
 }
 
+// IsSame reports whether two paths name the same file: by the same path, another
+// spelling of it, a symbolic link or a hard link. A file that cannot be found is none.
+func IsSame(a, b string) bool {
+	infoA, errA := os.Stat(a)
+	infoB, errB := os.Stat(b)
+	return a == b || errA == nil && errB == nil && os.SameFile(infoA, infoB)
+}
+
 // ReadSecretBytes is ReadSecret for a file that holds one secret of any bytes. One
 // newline at the end, which editors and echo add, is not part of the secret. A file
 // without a secret is an error.
