@@ -35,7 +35,9 @@ func (d *serveRun) divideDescriptors(to database) error {
 }
 
 // eventsPerToken is for a listener with this many connections.
-func eventsPerToken(connections int) int { return max(1, min(maxEventsPerToken, connections/eventsShare)) }
+func eventsPerToken(connections int) int {
+	return max(1, min(maxEventsPerToken, connections/eventsShare))
+}
 
 // limit bounds the connections of a listener. Nil for one that could not be bound.
 func (d *serveRun) limit(bound net.Listener, name string) (*connlimit.Listener, error) {

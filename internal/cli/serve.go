@@ -18,6 +18,7 @@ import (
 	"github.com/keytail/keytail/internal/forwardauth"
 	"github.com/keytail/keytail/internal/mongoclient"
 	"github.com/keytail/keytail/internal/preload"
+	"github.com/keytail/keytail/internal/routes"
 	"github.com/keytail/keytail/internal/service"
 	"github.com/keytail/keytail/internal/tokens"
 )
@@ -56,9 +57,10 @@ func (c *serveCommand) run(ctx context.Context, p process, wrong error) int {
 func (c *serveCommand) check(p process) error {
 	_, sources := forwardauth.ParseKeySources(c.KeySources)
 	_, proxies := forwardauth.ParseTrustedProxies(c.TrustedProxies)
+	_, authCallers := forwardauth.ParseNetworks("--auth-caller-networks", c.AuthCallerNetworks)
 	schema := schemaOf(&c.Config)
 	mapping := schema.CheckMapping()
-	mistakes := []error{c.Check(), sources, proxies, mapping}
+	mistakes := []error{c.Check(), sources, proxies, authCallers, mapping}
 	if c.Dev && p.deps.NewDev == nil {
 		mistakes = append(mistakes, errors.New("this binary was built without the in-memory MongoDB of --dev"))
 	}
@@ -79,11 +81,15 @@ func checkFiles(cfg *config.Config) error {
 		_, err := newCertificates(l, zap.NewNop(), nil)
 		mistakes = append(mistakes, err)
 	}
+	var sets []*tokens.Set
 	for flag, path := range map[string]string{"caller-token-file": cfg.CallerTokenFile, "admin-token-file": cfg.AdminTokenFile} {
 		if path != "" {
-			_, err := tokens.New(tokens.Config{Path: path, Flag: flag})
-			mistakes = append(mistakes, err)
+			set, err := tokens.New(tokens.Config{Path: path, Flag: flag})
+			mistakes, sets = append(mistakes, err), append(sets, set)
 		}
+	}
+	if errors.Join(mistakes...) == nil && len(sets) == 2 {
+		mistakes = append(mistakes, tokens.Separate(sets[0], sets[1]))
 	}
 	_, err := databaseURI(cfg)
 	return errors.Join(append(mistakes, err, checkHash(cfg))...)
@@ -163,13 +169,8 @@ func (d *serveRun) run(ctx context.Context) error {
 func (d *serveRun) announce() {
 	d.log.Info("starting", zap.String("version", serviceVersion(d.deps)), zap.Strings("given", d.given.Names()),
 		zap.String("database", d.cfg.Database), zap.String("collection", d.cfg.Collection))
-	if !config.Loopback(d.cfg.Addr) && d.cfg.CallerTokenFile == "" {
-		d.log.Warn("the public listener is reachable from other machines, and anyone who can connect may validate keys: set --caller-token-file, or allow only your own services and proxies to connect",
-			zap.String("addr", d.cfg.Addr))
-	}
-	if d.cfg.GRPCAddr != "" && !config.Loopback(d.cfg.GRPCAddr) && d.cfg.GRPCTLS.ClientCAFile == "" {
-		d.log.Warn("the gRPC listener is reachable from other machines, and anyone who can connect may validate keys for any client address: set --grpc-tls-client-ca-file, or allow only Envoy to connect",
-			zap.String("grpc_addr", d.cfg.GRPCAddr))
+	for _, exposed := range exposures(d.cfg) {
+		d.log.Warn(exposed.text, zap.String(config.Key(exposed.flag), exposed.addr))
 	}
 }
 
@@ -220,8 +221,12 @@ func daemonConfig(cfg *config.Config, to database, version string) (daemon.Confi
 			Usage:             usage,
 			Version:           version,
 		},
-		KeySources:      cfg.KeySources,
-		TrustedProxies:  cfg.TrustedProxies,
+		KeySources:     cfg.KeySources,
+		TrustedProxies: cfg.TrustedProxies,
+
+		AuthCallerNetworks: cfg.AuthCallerNetworks,
+		DisableForwardAuth: !cfg.ForwardAuth,
+
 		Policies:        policies(cfg.Policies),
 		HideCredentials: cfg.HideCredentials,
 		GRPCReflection:  cfg.GRPCReflection,
@@ -268,6 +273,13 @@ func (d *serveRun) listen(ctx context.Context, service Service) (listeners, erro
 	}
 	handlers := map[string]http.Handler{
 		config.Public: service.Public(), config.Operations: service.Operations(), config.Admin: service.Admin(),
+	}
+	for _, name := range []string{config.Operations, config.Admin} {
+		// Not the public listener: a proxy on this machine may pass on the Host of its
+		// client, and what the listener answers is no use to a web page without a key.
+		if addr := all.addr(name); addr != "" && config.Loopback(addr) {
+			handlers[name] = routes.OnlyLocalNames(handlers[name])
+		}
 	}
 	for i := range all {
 		if l := &all[i]; l.name == config.GRPC {

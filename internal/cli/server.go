@@ -186,6 +186,16 @@ func (all listeners) fields() []zap.Field {
 	return fields
 }
 
+// addr is the bound address of the listener with this name, or "" if it is disabled.
+func (all listeners) addr(name string) string {
+	for _, l := range all {
+		if l.name == name {
+			return l.Addr().String()
+		}
+	}
+	return ""
+}
+
 // url is the address of the listener with this name, or "" if it is disabled.
 func (all listeners) url(name string) string {
 	for _, l := range all {

@@ -59,6 +59,9 @@ func (c *Config) checkListeners() error {
 	if c.GRPCAddr == "" && c.GRPCTLS != (TLSFiles{}) {
 		mistakes = append(mistakes, errors.New("the --grpc-tls flags are given, but the gRPC listener needs --grpc-addr"))
 	}
+	if !c.ForwardAuth && len(c.AuthCallerNetworks) > 0 {
+		mistakes = append(mistakes, errors.New("--auth-caller-networks is given, but --forward-auth=false lets nobody call forward-auth: remove one of them"))
+	}
 	if c.GRPCAddr == "" && c.GRPCReflection {
 		mistakes = append(mistakes, errors.New("--grpc-reflection is given, but the gRPC listener needs --grpc-addr"))
 	}

@@ -3,6 +3,7 @@ package daemon
 import (
 	"errors"
 	"maps"
+	"net/netip"
 	"slices"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -24,6 +25,11 @@ type Config struct {
 	// TrustedProxies are addresses or networks whose X-Forwarded-For names the client.
 	// Empty: the peer is the client.
 	TrustedProxies []string
+	// AuthCallerNetworks are addresses or networks whose peers may call forward-auth over
+	// HTTP. Empty: everyone who reaches the public handler may call it.
+	AuthCallerNetworks []string
+	// DisableForwardAuth takes forward-auth off the public handler.
+	DisableForwardAuth bool
 	// Policies are the requirements behind /v1/auth/policy/{name}, by name. Nil: none.
 	Policies map[string]forwardauth.Policy
 	// HideCredentials lets Envoy remove the key from a request that may go ahead.
@@ -46,6 +52,8 @@ type Config struct {
 // settings are what the fields of a Config that are not the core's parse to.
 type settings struct {
 	forward forwardauth.Config
+	// authCallers is nil if everyone may call forward-auth.
+	authCallers []netip.Prefix
 	// callers and admins are nil without their file.
 	callers, admins *tokens.Set
 }
@@ -54,12 +62,14 @@ type settings struct {
 func (c *Config) settings() (settings, error) {
 	sources, sourcesErr := forwardauth.ParseKeySources(c.KeySources)
 	proxies, proxiesErr := forwardauth.ParseTrustedProxies(c.TrustedProxies)
+	authCallers, authCallersErr := forwardauth.ParseNetworks("network of a caller of forward-auth", c.AuthCallerNetworks)
 	callers, callersErr := c.tokens(c.CallerTokenFile, "caller-token-file", "public")
 	admins, adminsErr := c.tokens(c.AdminTokenFile, "admin-token-file", "admin")
 	return settings{
-		forward: forwardauth.Config{KeySources: sources, TrustedProxies: proxies, Policies: c.Policies},
-		callers: callers, admins: admins,
-	}, errors.Join(sourcesErr, proxiesErr, c.checkPolicies(), callersErr, adminsErr, tokens.Separate(callers, admins))
+		forward:     forwardauth.Config{KeySources: sources, TrustedProxies: proxies, Policies: c.Policies},
+		authCallers: authCallers,
+		callers:     callers, admins: admins,
+	}, errors.Join(sourcesErr, proxiesErr, authCallersErr, c.checkPolicies(), callersErr, adminsErr, tokens.Separate(callers, admins))
 }
 
 func (c *Config) checkPolicies() error {

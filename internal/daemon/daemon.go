@@ -90,7 +90,10 @@ func (d *Daemon) newKeys(ctx context.Context) (*keyadmin.Admin, error) {
 
 // newHandlers creates the handlers of the three HTTP listeners.
 func (d *Daemon) newHandlers(config *Config, keys *keyadmin.Admin) error {
-	public := routes.PublicConfig{Config: d.settings.forward, Logger: config.Logger, Syncer: d.Syncer(), Events: d.Events(), EventsPerToken: config.EventsPerToken}
+	public := routes.PublicConfig{
+		Config: d.settings.forward, AuthCallers: d.settings.authCallers, NoForwardAuth: config.DisableForwardAuth,
+		Logger: config.Logger, Syncer: d.Syncer(), Events: d.Events(), EventsPerToken: config.EventsPerToken,
+	}
 	if d.settings.callers != nil {
 		public.Callers = d.settings.callers
 	}

@@ -88,8 +88,8 @@ type options struct {
 	// reflection, callTimeout and maxAge are Config's.
 	reflection          bool
 	callTimeout, maxAge time.Duration
-	live      chan struct{} // nil: closed
-	logger    *zap.Logger
+	live                chan struct{} // nil: closed
+	logger              *zap.Logger
 }
 
 func newServer(t testing.TB, o options) *Server {

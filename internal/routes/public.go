@@ -3,6 +3,7 @@ package routes
 import (
 	"fmt"
 	"net/http"
+	"net/netip"
 	"strings"
 	"sync/atomic"
 
@@ -11,6 +12,7 @@ import (
 
 	"github.com/keytail/keytail/api"
 	"github.com/keytail/keytail/internal/forwardauth"
+	"github.com/keytail/keytail/internal/lograte"
 )
 
 // Validator validates keys. Many goroutines call its methods concurrently.
@@ -20,6 +22,11 @@ type Validator = forwardauth.Validator
 type PublicConfig struct {
 	// Config is for forward-auth. Its Validator also serves verify.
 	forwardauth.Config
+	// AuthCallers are the networks whose peers may call forward-auth; all others are
+	// refused. Nil: everyone who can connect may call it.
+	AuthCallers []netip.Prefix
+	// NoForwardAuth: forward-auth is not served.
+	NoForwardAuth bool
 	// Callers may use verify, sync and events. Nil: verify is open to everyone
 	// who can connect, and the other two are not served.
 	Callers Tokens
@@ -38,8 +45,11 @@ type public struct {
 	validator     Validator
 	authority     *forwardauth.Authority
 	callers       Tokens
+	authCallers   []netip.Prefix
 	logger        *zap.Logger
 	trustsNoProxy bool
+	// strangers limits the log lines of refuseStranger.
+	strangers lograte.Limiter
 	// warned is set once warnUntrustedProxy has logged.
 	warned atomic.Bool
 }
@@ -51,12 +61,14 @@ func NewPublic(config PublicConfig) (http.Handler, error) {
 	if err != nil {
 		return nil, fmt.Errorf("routes: the public listener: %w", err)
 	}
-	p := &public{validator: config.Validator, authority: authority, callers: config.Callers, logger: named(config.Logger), trustsNoProxy: len(config.TrustedProxies) == 0}
+	p := &public{validator: config.Validator, authority: authority, callers: config.Callers, authCallers: config.AuthCallers, logger: named(config.Logger), trustsNoProxy: len(config.TrustedProxies) == 0}
 	engine := newEngine(p.logger, withBearer(authority.Sources()))
 	engine.POST(api.PathVerify, p.requireCaller, p.verify)
-	engine.Any(api.PathAuth, p.auth)
-	engine.Any(api.PathPolicy+"*any", p.authByPolicy)
-	engine.NoMethod(p.otherMethod)
+	if !config.NoForwardAuth {
+		engine.Any(api.PathAuth, p.auth)
+		engine.Any(api.PathPolicy+"*any", p.authByPolicy)
+		engine.NoMethod(p.otherMethod)
+	}
 	readable(engine, api.PathLive, live)
 	readable(engine, api.PathOpenAPI, document)
 	if config.Callers != nil {
