@@ -109,7 +109,7 @@ func (l *Listener) evictLocked() bool {
 
 func (l *Listener) logFull() {
 	if skipped, ok := l.lines.Allow(time.Now()); ok {
-		l.config.Logger.Warn("the listener has as many connections as it may have: the one that is idle longest is closed for each new one, and new ones wait if none is idle; if these are your own clients, raise --max-connections or the limit of open files",
+		l.config.Logger.Warn("the listener has as many connections as it may have: idle ones are closed for new ones, and new ones wait while none is idle; if these are your own clients, raise the limit of open files (ulimit -n), or --max-connections if it is set",
 			zap.Int("limit", l.config.Limit), zap.Int("times_since_last_line", skipped+1))
 	}
 }

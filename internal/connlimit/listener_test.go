@@ -126,6 +126,40 @@ func TestIdleConnectionsMakeRoom(t *testing.T) {
 	}
 }
 
+// TestIdleConnectionsOfHTTP2MakeRoom: TLS wraps the connections, and HTTP/2 reports in
+// another way that one is idle.
+func TestIdleConnectionsOfHTTP2MakeRoom(t *testing.T) {
+	t.Parallel()
+	bound, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	limited, err := New(bound, Config{Limit: 2, Name: "public"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	_ = server.Listener.Close()
+	server.Listener, server.Config.ConnState, server.EnableHTTP2 = limited, limited.ConnState, true
+	server.StartTLS()
+	t.Cleanup(server.Close)
+	for i := range 5 {
+		transport := server.Client().Transport.(*http.Transport).Clone() // a connection of its own
+		t.Cleanup(transport.CloseIdleConnections)
+		response, err := (&http.Client{Transport: transport, Timeout: waitTimeout}).Get(server.URL)
+		if err != nil {
+			t.Fatalf("client %d: %v", i, err)
+		}
+		_ = response.Body.Close()
+		if response.ProtoMajor != 2 {
+			t.Errorf("client %d uses %s", i, response.Proto)
+		}
+	}
+	if evicted := testutil.ToFloat64(limited.metrics.evicted); evicted != 3 {
+		t.Errorf("%v connections were evicted, want 3", evicted)
+	}
+}
+
 // TestRequestsInProgressAreNotInterrupted: a new connection waits for one of them.
 func TestRequestsInProgressAreNotInterrupted(t *testing.T) {
 	t.Parallel()
