@@ -59,16 +59,19 @@ func Divide(need Need) (Budget, error) {
 	}
 	reserved := ownDescriptors + need.Pool + 2*b.Side
 	fits := (descriptors - reserved) / listeners
+	// enough is a limit of open files that certainly suffices for so many connections of
+	// clients: with a higher limit, the side listeners get more, too.
+	enough := func(clients int) int { return ownDescriptors + need.Pool + 2*maxSide + clients*listeners }
 	switch {
 	case need.Requested > 0 && need.Requested > fits:
 		return Budget{}, fmt.Errorf("--max-connections is %d, but the limit of open files is %d, and %d of them are reserved for MongoDB and the other listeners: raise the limit (ulimit -n, LimitNOFILE of systemd) to at least %d",
-			need.Requested, descriptors, reserved, reserved+need.Requested*listeners)
+			need.Requested, descriptors, reserved, enough(need.Requested))
 	case need.Requested > 0:
 		b.Clients = need.Requested
 	case fits < minClients:
 		b.Clients = minClients
 		b.Warning = fmt.Sprintf("the limit of open files is %d, but keytail needs %d for MongoDB, the operations listener and the admin listener, and more for clients: raise it (ulimit -n, LimitNOFILE of systemd) to at least %d, or set a lower maxPoolSize in the URI",
-			descriptors, reserved, reserved+minClients*listeners)
+			descriptors, reserved, enough(minClients))
 	default:
 		b.Clients = min(fits, maxClients)
 	}
