@@ -10,12 +10,12 @@ import (
 )
 
 const (
-	// maxEventsPerToken bounds the streams of events of one token: a service has one
-	// for each of its instances.
-	maxEventsPerToken = 256
-	// eventsShare is the part of a listener's connections that the streams of one token
-	// may have: a stream is never idle, so it never makes room for others.
-	eventsShare = 4
+	// maxOpenPerToken bounds the streams of events of one token, and its waits for
+	// revisions: a service has a stream for each of its instances.
+	maxOpenPerToken = 256
+	// openShare is the part of a listener's connections that each of the two may have: a
+	// stream is never idle, so it never makes room for others.
+	openShare = 4
 )
 
 // divideDescriptors sets how many connections each listener may have.
@@ -34,9 +34,9 @@ func (d *serveRun) divideDescriptors(to database) error {
 	return err
 }
 
-// eventsPerToken is for a listener with this many connections.
-func eventsPerToken(connections int) int {
-	return max(1, min(maxEventsPerToken, connections/eventsShare))
+// openPerToken is for a listener with this many connections.
+func openPerToken(connections int) int {
+	return max(1, min(maxOpenPerToken, connections/openShare))
 }
 
 // limit bounds the connections of a listener. Nil for one that could not be bound.

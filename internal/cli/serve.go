@@ -186,7 +186,7 @@ func (d *serveRun) newService(ctx context.Context, to database) (Service, error)
 		return nil, err
 	}
 	cfg.Logger, cfg.Registry = d.log, d.registry
-	cfg.EventsPerToken, cfg.AdminEventsPerToken = eventsPerToken(d.connections.Clients), eventsPerToken(d.connections.Side)
+	cfg.OpenPerToken, cfg.AdminOpenPerToken = openPerToken(d.connections.Clients), openPerToken(d.connections.Side)
 	return build(ctx, cfg)
 }
 

@@ -37,9 +37,10 @@ type Config struct {
 	HideCredentials bool
 	// GRPCReflection describes the services of ExtAuthz to everyone who connects to it.
 	GRPCReflection bool
-	// EventsPerToken and AdminEventsPerToken bound the streams of events that are open
-	// with one caller token or admin token. Zero: no bound but that of all together.
-	EventsPerToken, AdminEventsPerToken int
+	// OpenPerToken and AdminOpenPerToken bound the streams of events, and the waits for
+	// a revision, that are open with one caller token or admin token, each on its own.
+	// Zero: no bound but that of all together.
+	OpenPerToken, AdminOpenPerToken int
 	// CallerTokenFile names the callers of verify, sync and events, in lines of
 	// name=token; it is read again when it changes. Empty: everyone who reaches the
 	// public handler may call verify, and sync and events are off.

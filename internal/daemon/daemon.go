@@ -92,7 +92,7 @@ func (d *Daemon) newKeys(ctx context.Context) (*keyadmin.Admin, error) {
 func (d *Daemon) newHandlers(config *Config, keys *keyadmin.Admin) error {
 	public := routes.PublicConfig{
 		Config: d.settings.forward, AuthCallers: d.settings.authCallers, NoForwardAuth: config.DisableForwardAuth,
-		Logger: config.Logger, Syncer: d.Syncer(), Events: d.Events(), EventsPerToken: config.EventsPerToken,
+		Logger: config.Logger, Syncer: d.Syncer(), Events: d.Events(), OpenPerToken: config.OpenPerToken,
 	}
 	if d.settings.callers != nil {
 		public.Callers = d.settings.callers
@@ -117,7 +117,7 @@ func (d *Daemon) newHandlers(config *Config, keys *keyadmin.Admin) error {
 		Version:  d.Core.Config.Version,
 		Logger:   config.Logger,
 
-		EventsPerToken: config.AdminEventsPerToken,
+		OpenPerToken: config.AdminOpenPerToken,
 	})
 	return err
 }

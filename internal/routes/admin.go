@@ -25,8 +25,8 @@ type AdminConfig struct {
 	// public listener. Nil: not served.
 	Syncer Syncer
 	Events Events
-	// EventsPerToken is PublicConfig's.
-	EventsPerToken int
+	// OpenPerToken is PublicConfig's.
+	OpenPerToken int
 	// Keys serves the admin API of keys and the audit. Nil: not served.
 	Keys Keys
 	// Instance and Version are shown on the status page.
@@ -58,8 +58,8 @@ func NewAdmin(config AdminConfig) (http.Handler, error) {
 	readable(engine, api.PathOpenAPI, document)
 	readable(engine, "/", a.page)
 	readable(engine, api.PathStatus, a.status)
-	serveSync(engine, config.Syncer)
-	serveEvents(engine, config.Events, config.EventsPerToken)
+	serveSync(engine, config.Syncer, config.OpenPerToken)
+	serveEvents(engine, config.Events, config.OpenPerToken)
 	if config.Syncer != nil {
 		readable(engine, api.PathInstances, instances(config.Syncer))
 	}

@@ -42,13 +42,9 @@ type Subscription interface {
 // serveEvents serves events behind guards, which abort requests that they refuse and
 // note the token's name.
 func serveEvents(engine *gin.Engine, source Events, perToken int, guards ...gin.HandlerFunc) {
-	if source == nil {
-		return
+	if source != nil {
+		engine.GET(api.PathEvents, append(limitPerToken(perToken, guards), stream(source))...)
 	}
-	if perToken > 0 {
-		guards = append(guards, (&tokenLimit{limit: perToken, open: map[string]int{}}).guard)
-	}
-	engine.GET(api.PathEvents, append(guards, stream(source))...)
 }
 
 // stream sends events as they happen, as server-sent events, until the client

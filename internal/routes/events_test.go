@@ -149,7 +149,7 @@ func TestOneTokenCannotHoldAllStreams(t *testing.T) {
 	t.Parallel()
 	server := httptest.NewServer(newPublic(t, PublicConfig{
 		Config: forwardauth.Config{Validator: loadKeys(t)}, Callers: fakeTokens{"caller": "web", "another": "batch"},
-		Events: newFeed(t, events.Config{}), EventsPerToken: 2,
+		Events: newFeed(t, events.Config{}), OpenPerToken: 2,
 	}))
 	t.Cleanup(server.Close)
 	open := func(token string) (status int, end func()) {

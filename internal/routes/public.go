@@ -33,9 +33,9 @@ type PublicConfig struct {
 	// Syncer serves sync, and Events serves events. Nil: not served.
 	Syncer Syncer
 	Events Events
-	// EventsPerToken bounds the streams of events that are open with one token at a
-	// time. Zero: no bound.
-	EventsPerToken int
+	// OpenPerToken bounds the streams of events, and the waits for a revision, that are
+	// open with one token at a time, each on its own. Zero: no bound.
+	OpenPerToken int
 	// Logger gets panics, and a line for each request at debug level. Nil: none.
 	Logger *zap.Logger
 }
@@ -72,8 +72,8 @@ func NewPublic(config PublicConfig) (http.Handler, error) {
 	readable(engine, api.PathLive, live)
 	readable(engine, api.PathOpenAPI, document)
 	if config.Callers != nil {
-		serveSync(engine, config.Syncer, p.requireCaller)
-		serveEvents(engine, config.Events, config.EventsPerToken, p.requireNamedCaller)
+		serveSync(engine, config.Syncer, config.OpenPerToken, p.requireNamedCaller)
+		serveEvents(engine, config.Events, config.OpenPerToken, p.requireNamedCaller)
 	}
 	return engine, nil
 }

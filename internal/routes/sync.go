@@ -65,10 +65,11 @@ type Instance struct {
 	LastSeen  time.Time
 }
 
-// serveSync serves sync behind guards, which abort requests that they refuse.
-func serveSync(engine *gin.Engine, syncer Syncer, guards ...gin.HandlerFunc) {
+// serveSync serves sync behind guards, which abort requests that they refuse and note
+// the token's name.
+func serveSync(engine *gin.Engine, syncer Syncer, perToken int, guards ...gin.HandlerFunc) {
 	if syncer != nil {
-		engine.GET(api.PathSync, append(guards, waitForRevision(syncer))...)
+		engine.GET(api.PathSync, append(limitPerToken(perToken, guards), waitForRevision(syncer))...)
 	}
 }
 
