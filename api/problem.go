@@ -34,6 +34,8 @@ type ProblemCode string
 const (
 	CodeBadRequest          ProblemCode = "BAD_REQUEST"
 	CodeUnauthenticated     ProblemCode = "UNAUTHENTICATED"
+	CodeCallerNotAllowed    ProblemCode = "CALLER_NOT_ALLOWED"
+	CodeWrongHost           ProblemCode = "WRONG_HOST"
 	CodeNoSuchPath          ProblemCode = "NO_SUCH_PATH"
 	CodeNoSuchPolicy        ProblemCode = "NO_SUCH_POLICY"
 	CodeMethodNotAllowed    ProblemCode = "METHOD_NOT_ALLOWED"
@@ -60,6 +62,10 @@ func (c ProblemCode) Status() int {
 		return http.StatusBadRequest
 	case CodeUnauthenticated:
 		return http.StatusUnauthorized
+	case CodeCallerNotAllowed:
+		return http.StatusForbidden
+	case CodeWrongHost:
+		return http.StatusMisdirectedRequest
 	case CodeNoSuchPath, CodeNoSuchPolicy, CodeNoSuchKey:
 		return http.StatusNotFound
 	case CodeMethodNotAllowed:

@@ -4,6 +4,8 @@ import (
 	"net/http"
 
 	"github.com/gin-gonic/gin"
+
+	"github.com/keytail/keytail/internal/forwardauth"
 )
 
 // Authenticate returns Gin middleware that lets requests with a valid key pass and
@@ -31,8 +33,20 @@ func Authenticate(v Validator, opts ...Option) gin.HandlerFunc {
 			return
 		}
 		defer s.release()
-		c.Request = s.attach(c.Request)
+		s.attachGin(c)
 		c.Next()
+	}
+}
+
+// attachGin gives the rest of the chain the session's request.
+func (s *session) attachGin(c *gin.Context) {
+	c.Request = s.attach(c.Request)
+	if s.gate.hideKey {
+		for _, name := range forwardauth.QueryNames(s.gate.sources) {
+			// Gin keeps the query that it has parsed for an earlier middleware, and
+			// offers no way to drop it; the slice that it returns is the one it keeps.
+			clear(c.QueryArray(name))
+		}
 	}
 }
 

@@ -369,6 +369,25 @@ func TestHideCredentials(t *testing.T) {
 	})
 }
 
+// TestHideCredentialsFromGinsQuery: Gin keeps a query that an earlier middleware has
+// read.
+func TestHideCredentialsFromGinsQuery(t *testing.T) {
+	k := newKeys(t)
+	k.put("secret")
+	for name, opts := range map[string][]auth.Option{
+		"plain": {auth.HideCredentials()}, "cancelling": {auth.HideCredentials(), auth.CancelOnRevocation()},
+	} {
+		engine := gin.New()
+		var before, after string
+		engine.Use(func(c *gin.Context) { before = c.Query("key") }, auth.Authenticate(k, append(opts, auth.KeySources(auth.QueryKey("key")))...))
+		engine.GET("/", func(c *gin.Context) { after = fmt.Sprint(c.Query("key"), c.QueryArray("key"), c.Query("a")) })
+		send(engine, "GET", "/?key=secret&a=1")
+		if before != "secret" || strings.Contains(after, "secret") || !strings.HasSuffix(after, "1") {
+			t.Errorf("%s: before %q, in the handler %q", name, before, after)
+		}
+	}
+}
+
 // httputil.ReverseProxy panics with http.ErrAbortHandler when its client disconnects,
 // and Gin's Recovery then logs all headers except Authorization.
 func TestGinRecoveryDoesNotLogAHiddenKey(t *testing.T) {

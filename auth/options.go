@@ -241,7 +241,8 @@ func OnGinRefusal(respond func(*gin.Context, Refusal)) Option {
 func AllowPreflight() Option { return func(s *settings) { s.preflight = true } }
 
 // HideCredentials removes the key from the request before the handler gets it: the
-// bearer token, headers, query parameters and cookies of the key sources. So others
+// bearer token, headers, query parameters and cookies of the key sources, also in what
+// Gin has parsed for an earlier middleware. So others
 // cannot log it later: without this option Gin's Recovery logs X-Api-Key when a handler
 // panics or the client of a proxy disconnects.
 func HideCredentials() Option { return func(s *settings) { s.hideKey = true } }

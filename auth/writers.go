@@ -195,7 +195,8 @@ func (s *session) serveGin(g *gin.Context) {
 		}
 	}()
 	g.Writer = ginWriter{writer, c}
-	g.Request = c.watchBody(s.attach(g.Request))
+	s.attachGin(g)
+	g.Request = c.watchBody(g.Request)
 	g.Next()
 	returned = true
 }

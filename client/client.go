@@ -3,6 +3,7 @@ package client
 import (
 	"errors"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"sync/atomic"
 	"time"
@@ -71,7 +72,16 @@ func New(config Config) (*Client, error) {
 		c.pool, c.fresh = pool, fresh
 	}
 	c.circuit = c.newCircuit()
+	if base.Scheme == "http" && !isLoopback(base.Hostname()) {
+		config.Logger.Warn("keytail is reached by http on another machine: keys and the caller token cross the network unencrypted, use https", "url", c.address)
+	}
 	return c, nil
+}
+
+// isLoopback reports whether a host is this machine.
+func isLoopback(host string) bool {
+	ip, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && ip.Unmap().IsLoopback()
 }
 
 // join appends a path to the daemon's URL.

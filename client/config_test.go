@@ -2,6 +2,7 @@ package client
 
 import (
 	"crypto/tls"
+	"log/slog"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -69,5 +70,23 @@ func TestDefaultsAreConsistent(t *testing.T) {
 	}
 	if c := newClient(t, "http://127.0.0.1:1", func(c *Config) { c.MaxConnections = 5000 }); c.config.MaxInFlight != 5000 {
 		t.Errorf("MaxInFlight is %d", c.config.MaxInFlight)
+	}
+}
+
+// TestHTTPToAnotherMachineIsAWarning: nothing else would show it, because it works.
+func TestHTTPToAnotherMachineIsAWarning(t *testing.T) {
+	for url, want := range map[string]bool{
+		"http://keytail.internal:8080": true, "http://10.0.0.7": true, "http://localhost.example": true,
+		"https://keytail.internal": false, "http://localhost:8080": false, "http://127.0.0.1:8080": false, "http://[::1]:8080": false,
+	} {
+		var log strings.Builder
+		c, err := New(Config{URL: url, Token: "hidden", Logger: slog.New(slog.NewTextHandler(&log, nil))})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.Close()
+		if got := log.String(); strings.Contains(got, "unencrypted, use https") != want || strings.Contains(got, "hidden") {
+			t.Errorf("%s: the log is %q", url, got)
+		}
 	}
 }

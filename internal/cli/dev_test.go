@@ -5,7 +5,10 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/keytail/keytail/internal/config"
+	"github.com/keytail/keytail/internal/connlimit"
 	"github.com/keytail/keytail/internal/seed"
 )
 
@@ -23,7 +26,7 @@ func TestListenFallsBackInDevOnly(t *testing.T) {
 		"not dev":           {false, config.Given{}, false},
 	} {
 		d := &serveRun{process: process{given: test.given}, cfg: &config.Config{Dev: test.dev, Addr: taken, OpsAddr: "127.0.0.1:0", AdminAddr: "127.0.0.1:0"}}
-		d.log = &logging{Logger: newTestLogger(t)}
+		d.log, d.registry, d.connections = &logging{Logger: newTestLogger(t)}, prometheus.NewRegistry(), connlimit.Budget{Clients: 100, Side: 10}
 		all, err := d.listen(t.Context(), newFake())
 		if (err == nil) != test.falls {
 			t.Errorf("%s: %v", name, err)

@@ -95,6 +95,9 @@ func (c *doctorCommand) examine(ctx context.Context, p process, to database, onC
 	for _, note := range to.Notes {
 		collect(doctor.Check{Name: "uri", Status: doctor.Warning, Detail: note})
 	}
+	for _, exposed := range exposures(&c.Config) {
+		collect(doctor.Check{Name: "listeners", Status: doctor.Warning, Detail: "--" + exposed.flag + " " + exposed.addr + ": " + exposed.text})
+	}
 	cfg, err := daemonConfig(&c.Config, to, serviceVersion(p.deps))
 	if err != nil {
 		return doctor.Report{}, err

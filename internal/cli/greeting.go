@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/keytail/keytail/internal/config"
+	"github.com/keytail/keytail/internal/secretfile"
 	"github.com/keytail/keytail/internal/seed"
 )
 
@@ -39,16 +40,10 @@ func program() string {
 	if err != nil {
 		return "keytail"
 	}
-	if found, err := exec.LookPath("keytail"); err == nil && isSameFile(found, executable) {
+	if found, err := exec.LookPath("keytail"); err == nil && secretfile.IsSame(found, executable) {
 		return "keytail"
 	}
 	return quoteShell(executable)
-}
-
-func isSameFile(a, b string) bool {
-	infoA, errA := os.Stat(a)
-	infoB, errB := os.Stat(b)
-	return errA == nil && errB == nil && os.SameFile(infoA, infoB)
 }
 
 // greeting has the values in the text of --dev.

@@ -163,7 +163,7 @@ func TestGRPCCertificatesAreReloaded(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := listener{Listener: bound, name: config.GRPC, certificates: c}
+	l := listener{Listener: bound, limit: unlimited(t, bound), name: config.GRPC, certificates: c}
 	l.serveBy(newFake().extauthz)
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan error, 2)

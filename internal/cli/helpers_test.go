@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"strings"
@@ -17,6 +18,7 @@ import (
 	"go.uber.org/zap/zaptest"
 
 	"github.com/keytail/keytail/internal/apikey"
+	"github.com/keytail/keytail/internal/connlimit"
 	"github.com/keytail/keytail/internal/daemon"
 	"github.com/keytail/keytail/internal/extauthz"
 	"github.com/keytail/keytail/internal/forwardauth"
@@ -252,6 +254,16 @@ func get(t *testing.T, url string) (string, error) {
 	defer func() { _ = response.Body.Close() }()
 	body, err := io.ReadAll(response.Body)
 	return string(body), err
+}
+
+// unlimited is a listener whose limit no test reaches.
+func unlimited(t *testing.T, l net.Listener) *connlimit.Listener {
+	t.Helper()
+	limited, err := connlimit.New(l, connlimit.Config{Limit: 1000})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return limited
 }
 
 func newTestLogger(t *testing.T) *zap.Logger { return zaptest.NewLogger(t) }

@@ -115,14 +115,25 @@ func (f *connection) tls() (*tls.Config, error) {
 	case cert != key:
 		mistakes = append(mistakes, errors.New("--client-cert-file and --client-key-file must be given together"))
 	case cert:
-		pair, err := tls.LoadX509KeyPair(f.ClientCertFile, f.ClientKeyFile)
-		if err != nil {
-			err = fmt.Errorf("--client-cert-file and --client-key-file cannot be used: %w", err)
-		}
+		pair, err := f.certificate()
 		made.Certificates = []tls.Certificate{pair}
 		mistakes = append(mistakes, err)
 	}
 	return made, errors.Join(mistakes...)
+}
+
+// certificate is the client's own, with its key.
+func (f *connection) certificate() (tls.Certificate, error) {
+	cert, certErr := secretfile.Read(f.ClientCertFile)
+	key, keyErr := secretfile.ReadSecret(f.ClientKeyFile)
+	if err := errors.Join(ofFlag("client-cert-file", certErr), ofFlag("client-key-file", keyErr)); err != nil {
+		return tls.Certificate{}, err
+	}
+	pair, err := tls.X509KeyPair(cert, key)
+	if err != nil {
+		err = fmt.Errorf("--client-cert-file and --client-key-file cannot be used: %w", err)
+	}
+	return pair, err
 }
 
 // checkEncrypted refuses to send a token where the server would refuse to listen.

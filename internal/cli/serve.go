@@ -13,11 +13,13 @@ import (
 
 	"github.com/keytail/keytail/internal/changestream"
 	"github.com/keytail/keytail/internal/config"
+	"github.com/keytail/keytail/internal/connlimit"
 	"github.com/keytail/keytail/internal/daemon"
 	"github.com/keytail/keytail/internal/decisionlog"
 	"github.com/keytail/keytail/internal/forwardauth"
 	"github.com/keytail/keytail/internal/mongoclient"
 	"github.com/keytail/keytail/internal/preload"
+	"github.com/keytail/keytail/internal/routes"
 	"github.com/keytail/keytail/internal/service"
 	"github.com/keytail/keytail/internal/tokens"
 )
@@ -57,10 +59,11 @@ func (c *serveCommand) run(ctx context.Context, p process, wrong error) int {
 func (c *serveCommand) check(p process) error {
 	_, sources := forwardauth.ParseKeySources(c.KeySources)
 	_, proxies := forwardauth.ParseTrustedProxies(c.TrustedProxies)
+	_, authCallers := forwardauth.ParseNetworks("--auth-caller-networks", c.AuthCallerNetworks)
 	schema := schemaOf(&c.Config)
 	mapping := schema.CheckMapping()
 	decisions := decisionlog.Check(c.DecisionLogAccepts, c.DecisionLogMask)
-	mistakes := []error{c.Check(), sources, proxies, mapping, decisions}
+	mistakes := []error{c.Check(), sources, proxies, authCallers, mapping, decisions}
 	if c.Dev && p.deps.NewDev == nil {
 		mistakes = append(mistakes, errors.New("this binary was built without the in-memory MongoDB of --dev"))
 	}
@@ -81,11 +84,15 @@ func checkFiles(cfg *config.Config) error {
 		_, err := newCertificates(l, zap.NewNop(), nil)
 		mistakes = append(mistakes, err)
 	}
+	var sets []*tokens.Set
 	for flag, path := range map[string]string{"caller-token-file": cfg.CallerTokenFile, "admin-token-file": cfg.AdminTokenFile} {
 		if path != "" {
-			_, err := tokens.New(tokens.Config{Path: path, Flag: flag})
-			mistakes = append(mistakes, err)
+			set, err := tokens.New(tokens.Config{Path: path, Flag: flag})
+			mistakes, sets = append(mistakes, err), append(sets, set)
 		}
+	}
+	if errors.Join(mistakes...) == nil && len(sets) == 2 {
+		mistakes = append(mistakes, tokens.Separate(sets[0], sets[1]))
 	}
 	_, err := databaseURI(cfg)
 	return errors.Join(append(mistakes, err, checkHash(cfg), decisionlog.CheckPath(cfg.DecisionLog))...)
@@ -105,6 +112,10 @@ type serveRun struct {
 	moved []move
 	// madeToken is the admin token that --dev has made. Empty: none.
 	madeToken string
+	// registry has the metrics of the daemon and of its listeners.
+	registry *prometheus.Registry
+	// connections is how many the listeners may have.
+	connections connlimit.Budget
 }
 
 // run starts everything in order (ARCHITECTURE.md) and stops it in reverse order:
@@ -137,6 +148,9 @@ func (d *serveRun) run(ctx context.Context) error {
 		return err
 	}
 	defer disconnect(to.client, d.log.Logger)
+	if err := d.divideDescriptors(to); err != nil {
+		return err
+	}
 	service, err := d.newService(ctx, to)
 	if err != nil {
 		return to.Explain(err)
@@ -158,19 +172,14 @@ func (d *serveRun) run(ctx context.Context) error {
 func (d *serveRun) announce() {
 	d.log.Info("starting", zap.String("version", serviceVersion(d.deps)), zap.Strings("given", d.given.Names()),
 		zap.String("database", d.cfg.Database), zap.String("collection", d.cfg.Collection))
-	if !config.Loopback(d.cfg.Addr) && d.cfg.CallerTokenFile == "" {
-		d.log.Warn("the public listener is reachable from other machines, and anyone who can connect may validate keys: set --caller-token-file, or allow only your own services and proxies to connect",
-			zap.String("addr", d.cfg.Addr))
-	}
-	if d.cfg.GRPCAddr != "" && !config.Loopback(d.cfg.GRPCAddr) && d.cfg.GRPCTLS.ClientCAFile == "" {
-		d.log.Warn("the gRPC listener is reachable from other machines, and anyone who can connect may validate keys for any client address: set --grpc-tls-client-ca-file, or allow only Envoy to connect",
-			zap.String("grpc_addr", d.cfg.GRPCAddr))
+	for _, exposed := range exposures(d.cfg) {
+		d.log.Warn(exposed.text, zap.String(config.Key(exposed.flag), exposed.addr))
 	}
 }
 
 func (d *serveRun) newService(ctx context.Context, to database) (Service, error) {
-	registry := prometheus.NewRegistry()
-	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), d.log.dropped)
+	d.registry = prometheus.NewRegistry()
+	d.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), d.log.dropped)
 	build := d.deps.NewService
 	if build == nil {
 		build = func(ctx context.Context, cfg daemon.Config) (Service, error) { return daemon.New(ctx, cfg) }
@@ -179,7 +188,8 @@ func (d *serveRun) newService(ctx context.Context, to database) (Service, error)
 	if err != nil {
 		return nil, err
 	}
-	cfg.Logger, cfg.LogLevel, cfg.Registry, cfg.DecisionLog.Stdout = d.log.Logger, &d.log.level, registry, d.stdout
+	cfg.Logger, cfg.LogLevel, cfg.Registry, cfg.DecisionLog.Stdout = d.log.Logger, &d.log.level, d.registry, d.stdout
+	cfg.OpenPerToken, cfg.AdminOpenPerToken = openPerToken(d.connections.Clients), openPerToken(d.connections.Side)
 	return build(ctx, cfg)
 }
 
@@ -214,10 +224,15 @@ func daemonConfig(cfg *config.Config, to database, version string) (daemon.Confi
 			Usage:             usage,
 			Version:           version,
 		},
-		KeySources:      cfg.KeySources,
-		TrustedProxies:  cfg.TrustedProxies,
+		KeySources:     cfg.KeySources,
+		TrustedProxies: cfg.TrustedProxies,
+
+		AuthCallerNetworks: cfg.AuthCallerNetworks,
+		DisableForwardAuth: !cfg.ForwardAuth,
+
 		Policies:        policies(cfg.Policies),
 		HideCredentials: cfg.HideCredentials,
+		GRPCReflection:  cfg.GRPCReflection,
 		CallerTokenFile: cfg.CallerTokenFile,
 		AdminTokenFile:  cfg.AdminTokenFile,
 		DecisionLog: decisionlog.Config{
@@ -245,7 +260,9 @@ func (d *serveRun) bind(ctx context.Context) (listeners, error) {
 		mistakes = append(mistakes, err)
 		bound, err := d.bindOne(ctx, l)
 		mistakes = append(mistakes, err)
-		all = append(all, listener{Listener: bound, name: l.Name, flag: l.Flag, certificates: certificates})
+		limited, err := d.limit(bound, l.Name)
+		mistakes = append(mistakes, err)
+		all = append(all, listener{Listener: bound, limit: limited, name: l.Name, flag: l.Flag, certificates: certificates})
 	}
 	if err := errors.Join(mistakes...); err != nil {
 		all.close()
@@ -263,11 +280,19 @@ func (d *serveRun) listen(ctx context.Context, service Service) (listeners, erro
 	handlers := map[string]http.Handler{
 		config.Public: service.Public(), config.Operations: service.Operations(), config.Admin: service.Admin(),
 	}
+	for _, name := range []string{config.Operations, config.Admin} {
+		// Not the public listener: a proxy on this machine may pass on the Host of its
+		// client, and what the listener answers is no use to a web page without a key.
+		if addr := all.addr(name); addr != "" && config.Loopback(addr) {
+			handlers[name] = routes.OnlyLocalNames(handlers[name])
+		}
+	}
 	for i := range all {
 		if l := &all[i]; l.name == config.GRPC {
 			l.serveBy(service.ExtAuthz())
-		} else {
-			l.handle(handlers[l.name], d.log.Logger)
+		} else if err := l.handle(handlers[l.name], d.log.Logger, d.registry); err != nil {
+			all.close()
+			return nil, err
 		}
 	}
 	return all, nil

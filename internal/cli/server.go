@@ -10,9 +10,11 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 
 	"github.com/keytail/keytail/internal/config"
+	"github.com/keytail/keytail/internal/connlimit"
 )
 
 const (
@@ -41,7 +43,9 @@ type listener struct {
 	net.Listener
 	// name and flag are those of config.Listener.
 	name, flag string
-	server     serving
+	// limit bounds the connections of Listener.
+	limit  *connlimit.Listener
+	server serving
 	// certificates is nil for plain HTTP.
 	certificates *certificates
 	// connectionCloser wraps the handler of the server. Nil for gRPC, whose
@@ -105,15 +109,23 @@ func (l listener) url() string {
 	return "http://" + l.Addr().String()
 }
 
-// handle sets the handler of a bound listener.
-func (l *listener) handle(handler http.Handler, logger *zap.Logger) {
+// handle sets the handler of a bound listener. A nil registerer registers no metric.
+func (l *listener) handle(handler http.Handler, logger *zap.Logger, registerer prometheus.Registerer) error {
+	errorLog, err := limitErrors(logger.Named(l.name), l.name, registerer)
+	if err != nil {
+		return err
+	}
 	l.connectionCloser = &connectionCloser{next: handler}
-	l.serveBy(newServer(l.connectionCloser, logger.Named(l.name)))
+	server := newServer(l.connectionCloser, errorLog)
+	server.ConnState = l.limit.ConnState
+	l.serveBy(server)
+	return nil
 }
 
 // serveBy sets the server of a bound listener.
 func (l *listener) serveBy(s serving) {
 	l.server = s
+	l.Listener = l.limit
 	if l.certificates != nil {
 		l.Listener = l.certificates.listener(l.Listener)
 	}
@@ -172,6 +184,16 @@ func (all listeners) fields() []zap.Field {
 		fields = append(fields, zap.Stringer(config.Key(l.flag), l.Addr()))
 	}
 	return fields
+}
+
+// addr is the bound address of the listener with this name, or "" if it is disabled.
+func (all listeners) addr(name string) string {
+	for _, l := range all {
+		if l.name == name {
+			return l.Addr().String()
+		}
+	}
+	return ""
 }
 
 // url is the address of the listener with this name, or "" if it is disabled.

@@ -51,13 +51,18 @@ func newCertificates(l config.Listener, logger *zap.Logger, ticks <-chan time.Ti
 func readTLSFiles(l config.Listener) ([][]byte, error) {
 	var contents [][]byte
 	var mistakes []error
-	for _, file := range []struct{ flag, path string }{
-		{"cert-file", l.TLS.CertFile}, {"key-file", l.TLS.KeyFile}, {"client-ca-file", l.TLS.ClientCAFile},
+	for _, file := range []struct {
+		flag, path string
+		read       func(string) ([]byte, error)
+	}{
+		{"cert-file", l.TLS.CertFile, secretfile.Read},
+		{"key-file", l.TLS.KeyFile, secretfile.ReadSecret},
+		{"client-ca-file", l.TLS.ClientCAFile, secretfile.Read},
 	} {
 		if file.path == "" {
 			continue
 		}
-		content, err := secretfile.Read(file.path)
+		content, err := file.read(file.path)
 		contents, mistakes = append(contents, content), append(mistakes, ofFlag(l.Prefix+file.flag, err))
 	}
 	return contents, errors.Join(mistakes...)

@@ -222,21 +222,32 @@ func TestWrongFilesAreRefusedAtStart(t *testing.T) {
 		}
 		return path
 	}
+	shared := func(path string) string {
+		content, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return file("shared.key", string(content), 0o644)
+	}
 	withUser := "--mongodb-uri=mongodb://keytail@127.0.0.1:1/keys"
 	for name, test := range map[string]struct {
 		args []string
 		want string
 	}{
-		"no pair":          {[]string{unreachable, "--tls-cert-file=" + one.CertFile, "--tls-key-file=" + two.KeyFile}, "do not belong together: tls: private key does not match public key"},
-		"no certificate":   {[]string{unreachable, "--ops-tls-cert-file=" + one.KeyFile, "--ops-tls-key-file=" + one.KeyFile}, "--ops-tls-cert-file"},
-		"no file":          {[]string{unreachable, "--tls-cert-file=" + dir + "/none", "--tls-key-file=" + one.KeyFile}, "no such file"},
-		"no authority":     {[]string{unreachable, "--tls-cert-file=" + one.CertFile, "--tls-key-file=" + one.KeyFile, "--tls-client-ca-file=" + one.KeyFile}, "--tls-client-ca-file " + one.KeyFile + " has no certificate in PEM"},
-		"duplicate tokens": {[]string{unreachable, "--caller-token-file=" + file("dup", "a=0123456789abcdef\na=fedcba9876543210\n", 0o600)}, ", line 2: its name is already used in line 1"},
-		"tokens for all":   {[]string{unreachable, "--admin-token-file=" + file("all", "a=0123456789abcdef\n", 0o644)}, "chmod o-rwx it"},
-		"password for all": {[]string{withUser, "--mongodb-password-file=" + file("pw-all", "hunter2\n", 0o644)}, "chmod o-rwx it"},
-		"two passwords":    {[]string{withUser, "--mongodb-password-file=" + file("pw-two", "hunter2\nhunter2\n", 0o600)}, "must hold one line, the password"},
-		"no password":      {[]string{withUser, "--mongodb-password-file=" + file("pw-none", "\n", 0o600)}, "is empty: it must hold the secret"},
-		"policy":           {[]string{unreachable, "--config=" + file("config", "policies: {a: {scopes: ['x y']}}", 0o600)}, "line 1: the policy a: a scope has no white space"},
+		"no pair":             {[]string{unreachable, "--tls-cert-file=" + one.CertFile, "--tls-key-file=" + two.KeyFile}, "do not belong together: tls: private key does not match public key"},
+		"no certificate":      {[]string{unreachable, "--ops-tls-cert-file=" + one.KeyFile, "--ops-tls-key-file=" + one.KeyFile}, "--ops-tls-cert-file"},
+		"no file":             {[]string{unreachable, "--tls-cert-file=" + dir + "/none", "--tls-key-file=" + one.KeyFile}, "no such file"},
+		"no authority":        {[]string{unreachable, "--tls-cert-file=" + one.CertFile, "--tls-key-file=" + one.KeyFile, "--tls-client-ca-file=" + one.KeyFile}, "--tls-client-ca-file " + one.KeyFile + " has no certificate in PEM"},
+		"duplicate tokens":    {[]string{unreachable, "--caller-token-file=" + file("dup", "a=0123456789abcdef\na=fedcba9876543210\n", 0o600)}, ", line 2: its name is already used in line 1"},
+		"tokens for all":      {[]string{unreachable, "--admin-token-file=" + file("all", "a=0123456789abcdef\n", 0o644)}, "chmod o-rwx it"},
+		"password for all":    {[]string{withUser, "--mongodb-password-file=" + file("pw-all", "hunter2\n", 0o644)}, "chmod o-rwx it"},
+		"two passwords":       {[]string{withUser, "--mongodb-password-file=" + file("pw-two", "hunter2\nhunter2\n", 0o600)}, "must hold one line, the password"},
+		"no password":         {[]string{withUser, "--mongodb-password-file=" + file("pw-none", "\n", 0o600)}, "is empty: it must hold the secret"},
+		"key for all":         {[]string{unreachable, "--tls-cert-file=" + one.CertFile, "--tls-key-file=" + shared(one.KeyFile)}, "--tls-key-file: every user of this machine has access to"},
+		"one token for two":   {[]string{unreachable, "--caller-token-file=" + file("callers", "a=0123456789abcdef\n", 0o600), "--admin-token-file=" + file("admins", "b=0123456789abcdef\n", 0o600)}, "every caller would be an administrator"},
+		"one file, two names": {[]string{unreachable, "--caller-token-file=" + file("one-name", "a=0123456789abcdef\n", 0o600), "--admin-token-file=" + dir + "/./one-name"}, "are the same file"},
+		"config for all":      {[]string{"--config=" + file("config-all", "addr: 127.0.0.1:0\nmongodb_uri: mongodb://u:hunter2@127.0.0.1:1/keys", 0o644)}, "line 2: mongodb_uri has a password, and every user of this machine has access"},
+		"policy":              {[]string{unreachable, "--config=" + file("config", "policies: {a: {scopes: ['x y']}}", 0o600)}, "line 1: the policy a: a scope has no white space"},
 	} {
 		code, _, stderr := finish(t, newFake().deps(), test.args...)
 		if code != exitUsage || !strings.Contains(stderr, test.want) {
@@ -295,8 +306,10 @@ func TestCertificatesAreReloaded(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := listener{Listener: bound, name: "public", certificates: c}
-	l.handle(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "public") }), zap.NewNop())
+	l := listener{Listener: bound, limit: unlimited(t, bound), name: "public", certificates: c}
+	if err := l.handle(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "public") }), zap.NewNop(), nil); err != nil {
+		t.Fatal(err)
+	}
 	ctx, stop := context.WithCancel(context.Background())
 	ended := make(chan error, 2)
 	go func() { ended <- l.serve() }()

@@ -57,6 +57,7 @@ func (c *Config) Check() error {
 		c.checkDefaultScopes(),
 		c.checkDev(),
 		c.checkAges(),
+		c.checkConnections(),
 		between("drain-delay", c.DrainDelay, 0, maxDrainDelay, "between 0 and 5m"),
 		between("cache-size", c.CacheSize, minCacheMiB, maxCacheMiB, "between 3 and 1048576 MiB"),
 		oneOf("preload", c.Preload, "auto", "on", "off"),

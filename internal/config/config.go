@@ -33,6 +33,8 @@ type Config struct {
 	KeyPrefix           string        `default:"kt" help:"Prefix of keys that keytail creates. Only keys with this prefix must have a valid checksum."`
 	KeySources          []string      `default:"bearer,x-api-key" help:"Where forward-auth looks for the key: bearer, x-api-key, header:NAME, query:NAME, cookie:NAME."`
 	TrustedProxies      []string      `placeholder:"CIDR" help:"Networks of proxies whose X-Forwarded-For is trusted. Default: none; the client is the peer."`
+	ForwardAuth         bool          `default:"true" help:"Serve forward-auth (/v1/auth) on the public listener. Disable it with --forward-auth=false if no proxy uses it."`
+	AuthCallerNetworks  []string      `placeholder:"CIDR" help:"Networks of the proxies that may send forward-auth requests, by the address of the connection. All others get 403. Default: everyone who can connect to the public listener."`
 	DrainDelay          time.Duration `default:"5s" help:"How long readyz answers 503 before the listeners close. 0 with --dev. At most 5m."`
 	Dev                 bool          `help:"Start with an in-memory MongoDB, 200 sample keys and an admin token, and print commands to try. A default port that is in use is replaced by a free one. Nothing is stored. Refused in production."`
 	DevMongoDBAddr      string        `name:"dev-mongodb-addr" default:"127.0.0.1:27127" help:"Address of the in-memory MongoDB of --dev. If the port is in use, a free one is used."`
@@ -47,7 +49,9 @@ type Config struct {
 	AdminAddr           string        `default:"127.0.0.1:9091" help:"Admin listener: status page, admin API. It needs --admin-token-file, and TLS unless the address is a loopback address."`
 	AdminTokenFile      string        `placeholder:"FILE" help:"File with the tokens for the admin listener: lines of name=token. Read again when it changes. With --dev, the default is a file with a new token."`
 	CallerTokenFile     string        `placeholder:"FILE" help:"File with the tokens for verify, sync and events: lines of name=token. Read again when it changes. Default: verify needs no token, and the others are disabled."`
-	GRPCAddr            string        `name:"grpc-addr" placeholder:"ADDR" help:"gRPC listener: Envoy's ext_authz, health, reflection. Empty: disabled."`
+	GRPCAddr            string        `name:"grpc-addr" placeholder:"ADDR" help:"gRPC listener: Envoy's ext_authz, health. Empty: disabled."`
+	GRPCReflection      bool          `name:"grpc-reflection" help:"Describe the services of the gRPC listener to everyone who connects, for tools such as grpcurl."`
+	MaxConnections      int           `default:"0" help:"Maximum number of connections of the public listener, and of the gRPC listener. 0: as many as the limit of open files leaves after a reserve for MongoDB, operations and admin, at most 8192. Else at least 16."`
 	HideCredentials     bool          `help:"Let Envoy remove the key from an allowed request (ext_authz over gRPC). Other proxies do that with their own configuration, see examples."`
 	DefaultScopes       []string      `placeholder:"SCOPE" help:"The scopes of a key whose document has no scopes (absent or null)."`
 	TrackUsage          bool          `default:"true" help:"Write last_used and usage_count of keys that were VALID, in the background, every 10s. Needs the privilege update on the collection. Disable it with --track-usage=false."`

@@ -13,6 +13,8 @@ import (
 
 	"github.com/alecthomas/kong"
 	"go.yaml.in/yaml/v3"
+
+	"github.com/keytail/keytail/internal/secretfile"
 )
 
 // Key is a flag's name in the YAML file: max_stale for --max-stale.
@@ -50,7 +52,7 @@ func isEnvSet(flag *kong.Flag) bool {
 // mistake with its line. The file has the valid settings even then, so that they
 // can be checked further.
 func readFile(path string, flags []*kong.Flag) (*file, error) {
-	content, err := os.ReadFile(path)
+	content, shared, err := secretfile.ReadShared(path)
 	if err != nil {
 		return &file{}, fmt.Errorf("the file of --config cannot be read: %w", err)
 	}
@@ -63,6 +65,9 @@ func readFile(path string, flags []*kong.Flag) (*file, error) {
 		for i := 0; i+1 < len(root.Content); i += 2 {
 			r.entry(root.Content[i], root.Content[i+1])
 		}
+	}
+	if shared && hasPassword(r.values["mongodb-uri"]) {
+		r.problem(r.lines["mongodb_uri"], "mongodb_uri has a password, and every user of this machine has access to the file: chmod o-rwx it, or move the password to a file of its own (mongodb_password_file)")
 	}
 	return &file{values: r.values, policies: r.policies}, errors.Join(r.problems...)
 }

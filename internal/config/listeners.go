@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/keytail/keytail/internal/apikey"
+	"github.com/keytail/keytail/internal/secretfile"
 )
 
 // Listener is the configuration of one of the four listeners.
@@ -58,6 +59,12 @@ func (c *Config) checkListeners() error {
 	if c.GRPCAddr == "" && c.GRPCTLS != (TLSFiles{}) {
 		mistakes = append(mistakes, errors.New("the --grpc-tls flags are given, but the gRPC listener needs --grpc-addr"))
 	}
+	if !c.ForwardAuth && len(c.AuthCallerNetworks) > 0 {
+		mistakes = append(mistakes, errors.New("--auth-caller-networks is given, but --forward-auth=false lets nobody call forward-auth: remove one of them"))
+	}
+	if c.GRPCAddr == "" && c.GRPCReflection {
+		mistakes = append(mistakes, errors.New("--grpc-reflection is given, but the gRPC listener needs --grpc-addr"))
+	}
 	if c.GRPCAddr == "" && c.HideCredentials {
 		mistakes = append(mistakes, errors.New("--hide-credentials needs the gRPC listener (--grpc-addr): over HTTP the proxy removes the key, see examples"))
 	}
@@ -84,9 +91,21 @@ func (l Listener) checkTLS() error {
 	return nil
 }
 
+// minConnections is enough for a few services; fewer are a mistake. maxConnections is
+// what the memory of a large machine has space for.
+const minConnections, maxConnections = 16, 1_000_000
+
+// checkConnections: whether the number fits the limit of open files is known at start.
+func (c *Config) checkConnections() error {
+	if c.MaxConnections == 0 {
+		return nil
+	}
+	return between("max-connections", c.MaxConnections, minConnections, maxConnections, "0, or between 16 and 1000000")
+}
+
 // checkTokenFiles: one file for both would make every caller an administrator.
 func (c *Config) checkTokenFiles() error {
-	if c.CallerTokenFile != "" && c.CallerTokenFile == c.AdminTokenFile {
+	if c.CallerTokenFile != "" && secretfile.IsSame(c.CallerTokenFile, c.AdminTokenFile) {
 		return errors.New("--caller-token-file and --admin-token-file are the same file: every caller would be an administrator")
 	}
 	return nil

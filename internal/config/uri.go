@@ -56,6 +56,13 @@ func checkPasswordFile(uri string) error {
 	return nil
 }
 
+// hasPassword reports whether a URI has a password in it.
+func hasPassword(uri string) bool {
+	_, rest, _ := strings.Cut(uri, "://")
+	user, _, found := strings.Cut(rest, "@")
+	return found && strings.Contains(user, ":")
+}
+
 // WithPassword is a MongoDB URI whose user has this password. The URI must have
 // passed the checks.
 func WithPassword(uri, password string) string {

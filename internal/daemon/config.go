@@ -3,6 +3,7 @@ package daemon
 import (
 	"errors"
 	"maps"
+	"net/netip"
 	"slices"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -26,11 +27,22 @@ type Config struct {
 	// TrustedProxies are addresses or networks whose X-Forwarded-For names the client.
 	// Empty: the peer is the client.
 	TrustedProxies []string
+	// AuthCallerNetworks are addresses or networks whose peers may call forward-auth over
+	// HTTP. Empty: everyone who reaches the public handler may call it.
+	AuthCallerNetworks []string
+	// DisableForwardAuth takes forward-auth off the public handler.
+	DisableForwardAuth bool
 	// Policies are the requirements behind /v1/auth/policy/{name}, by name. Nil: none.
 	Policies map[string]forwardauth.Policy
 	// HideCredentials lets Envoy remove the key from a request that may go ahead.
 	// False: the key goes on to the API.
 	HideCredentials bool
+	// GRPCReflection describes the services of ExtAuthz to everyone who connects to it.
+	GRPCReflection bool
+	// OpenPerToken and AdminOpenPerToken bound the streams of events, and the waits for
+	// a revision, that are open with one caller token or admin token, each on its own.
+	// Zero: no bound but that of all together.
+	OpenPerToken, AdminOpenPerToken int
 	// CallerTokenFile names the callers of verify, sync and events, in lines of
 	// name=token; it is read again when it changes. Empty: everyone who reaches the
 	// public handler may call verify, and sync and events are off.
@@ -48,6 +60,8 @@ type Config struct {
 // settings are what the fields of a Config that are not the core's parse to.
 type settings struct {
 	forward forwardauth.Config
+	// authCallers is nil if everyone may call forward-auth.
+	authCallers []netip.Prefix
 	// callers and admins are nil without their file.
 	callers, admins *tokens.Set
 }
@@ -56,12 +70,14 @@ type settings struct {
 func (c *Config) settings() (settings, error) {
 	sources, sourcesErr := forwardauth.ParseKeySources(c.KeySources)
 	proxies, proxiesErr := forwardauth.ParseTrustedProxies(c.TrustedProxies)
+	authCallers, authCallersErr := forwardauth.ParseNetworks("network of a caller of forward-auth", c.AuthCallerNetworks)
 	callers, callersErr := c.tokens(c.CallerTokenFile, "caller-token-file", "public")
 	admins, adminsErr := c.tokens(c.AdminTokenFile, "admin-token-file", "admin")
 	return settings{
-		forward: forwardauth.Config{KeySources: sources, TrustedProxies: proxies, Policies: c.Policies},
-		callers: callers, admins: admins,
-	}, errors.Join(sourcesErr, proxiesErr, c.checkPolicies(), callersErr, adminsErr, decisionlog.Check(c.DecisionLog.AcceptRatio, c.DecisionLog.Mask))
+		forward:     forwardauth.Config{KeySources: sources, TrustedProxies: proxies, Policies: c.Policies},
+		authCallers: authCallers,
+		callers:     callers, admins: admins,
+	}, errors.Join(sourcesErr, proxiesErr, authCallersErr, c.checkPolicies(), callersErr, adminsErr, tokens.Separate(callers, admins), decisionlog.Check(c.DecisionLog.AcceptRatio, c.DecisionLog.Mask))
 }
 
 func (c *Config) checkPolicies() error {

@@ -112,7 +112,10 @@ func (d *Daemon) newKeys(ctx context.Context) (*keyadmin.Admin, error) {
 
 // newHandlers creates the handlers of the three HTTP listeners.
 func (d *Daemon) newHandlers(config *Config, keys *keyadmin.Admin) error {
-	public := routes.PublicConfig{Config: d.settings.forward, Logger: config.Logger, Syncer: d.Syncer(), Events: d.Events(), Requests: d.requests}
+	public := routes.PublicConfig{
+		Config: d.settings.forward, AuthCallers: d.settings.authCallers, NoForwardAuth: config.DisableForwardAuth,
+		Logger: config.Logger, Syncer: d.Syncer(), Events: d.Events(), OpenPerToken: config.OpenPerToken, Requests: d.requests,
+	}
 	if d.settings.callers != nil {
 		public.Callers = d.settings.callers
 	}
@@ -137,6 +140,8 @@ func (d *Daemon) newHandlers(config *Config, keys *keyadmin.Admin) error {
 		Version:  d.Core.Config.Version,
 		Requests: d.requests,
 		Logger:   config.Logger,
+
+		OpenPerToken: config.AdminOpenPerToken,
 	})
 	return err
 }
@@ -152,6 +157,7 @@ func (d *Daemon) newExtAuthz(config *Config) error {
 	d.extauthz, err = extauthz.New(extauthz.Config{
 		Authority:       authority,
 		HideCredentials: config.HideCredentials,
+		Reflection:      config.GRPCReflection,
 		Live:            d.Live(),
 		Requests:        d.requests,
 		Logger:          config.Logger,

@@ -30,6 +30,13 @@ var metricSections = []struct {
 		{"keytail_limit_used", "Alert when it is near `keytail_limit_maximum` for minutes. `reads`: look at MongoDB, or raise `maxPoolSize` in the URI. `unreached_reads`: clients send a `min_revision` that is ahead. `waits`, `event_subscriptions`: add instances."},
 		{"keytail_limit_maximum", "Nothing. `reads` follows `maxPoolSize` in the URI."},
 	}},
+	{"Connections", []metricRow{
+		{"keytail_connections", "Alert when it is near `keytail_connections_limit` for long ([limits](deploy.md#connections-and-open-files))."},
+		{"keytail_connections_limit", "Nothing. Compare it with `keytail_connections`."},
+		{"keytail_connections_evicted_total", "A rise: more clients than connections. Raise `--max-connections` or the limit of open files if they are yours, else find out who connects."},
+		{"keytail_connections_delayed_total", "**Alert when it rises**: every connection has a request in progress, and new clients wait. The same."},
+		{"keytail_tls_handshake_errors_total", "A rise: a client does not trust the certificate, has none itself, or speaks no TLS. The log has an example a minute."},
+	}},
 	{"Change stream", []metricRow{
 		{"keytail_losses_total", "A single one needs nothing: keytail reads all keys again. If a reason repeats, see the [table of losses](../internal/changestream/DESIGN.md#resume-or-loss); `history_lost` asks for a larger oplog."},
 		{"keytail_stream_failures_total", "The log line of each code has what to do; the [table of codes](../internal/changestream/DESIGN.md#error-codes) has all of them."},

@@ -18,8 +18,9 @@ const (
 	// disconnected for a second misses none at 4,000 changes a second. It takes
 	// about half a MiB.
 	DefaultHistory = 4096
-	// DefaultMaxSubscribers bounds concurrent subscribers; each is a connection.
-	DefaultMaxSubscribers = 256
+	// DefaultMaxSubscribers bounds concurrent subscribers; each is a connection. The
+	// daemon lets one token have a quarter of them.
+	DefaultMaxSubscribers = 1024
 
 	// maxStoredID is the longest _id that the ring stores. A longer one is not a
 	// key's (apikey.MaxIDLen), and must not stay in memory.

@@ -33,6 +33,7 @@ func (s *Server) check(ctx context.Context, request *authv3.CheckRequest) (respo
 	forwardauth.SetUnavailable(header)
 	var body []byte
 	header.Set("Cache-Control", "no-store")
+	header.Set("X-Content-Type-Options", "nosniff")
 	header.Set(forwardauth.HeaderRequestID, forwardauth.RequestID(r, s.authority.Sources()))
 	status, body = s.answer(r, request.GetAttributes(), header)
 	if entry := s.logger.Check(zap.DebugLevel, "check answered"); entry != nil {
@@ -70,6 +71,7 @@ func bugResponse() *authv3.CheckResponse {
 	header := http.Header{}
 	forwardauth.SetUnavailable(header)
 	header.Set("Cache-Control", "no-store")
+	header.Set("X-Content-Type-Options", "nosniff")
 	header.Set("Content-Type", api.ProblemType)
 	header.Set(forwardauth.HeaderRetryAfter, "1")
 	return deny(bugStatus, header, forwardauth.Body(bugStatus, string(api.CodeInternal), "keytail failed because of a bug, see its log"))

@@ -1,5 +1,5 @@
 // Package extauthz serves Envoy's ext_authz filter over gRPC: the service
-// envoy.service.auth.v3.Authorization, with health and reflection. Package
+// envoy.service.auth.v3.Authorization, with health and, if it is on, reflection. Package
 // forwardauth decides, as over HTTP; this package translates Envoy's messages.
 // DESIGN.md describes which parts of a message are trusted, and why.
 //

@@ -88,10 +88,13 @@ type options struct {
 	sources   []string
 	proxies   []string
 	hides     bool
-	live      chan struct{} // nil: closed
-	logger    *zap.Logger
-	registry  *prometheus.Registry // nil: a new one
-	decisions forwardauth.DecisionLog
+	// reflection, callTimeout and maxAge are Config's.
+	reflection          bool
+	callTimeout, maxAge time.Duration
+	live                chan struct{} // nil: closed
+	logger              *zap.Logger
+	registry            *prometheus.Registry // nil: a new one
+	decisions           forwardauth.DecisionLog
 }
 
 func newServer(t testing.TB, o options) *Server {
@@ -133,7 +136,10 @@ func newServer(t testing.TB, o options) *Server {
 			t.Errorf("%d statuses were measured, the list has %d (%v)", n, len(statuses), err)
 		}
 	})
-	s, err := New(Config{Authority: authority, HideCredentials: o.hides, Live: o.live, Requests: requests, Logger: o.logger})
+	s, err := New(Config{
+		Authority: authority, HideCredentials: o.hides, Live: o.live, Requests: requests, Logger: o.logger,
+		Reflection: o.reflection, CallTimeout: o.callTimeout, MaxConnectionAge: o.maxAge,
+	})
 	if err != nil {
 		t.Fatal(err)
 	}

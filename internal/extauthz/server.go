@@ -1,6 +1,7 @@
 package extauthz
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -15,6 +16,7 @@ import (
 	"google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/reflection"
+	"google.golang.org/grpc/tap"
 
 	"github.com/keytail/keytail/internal/forwardauth"
 	"github.com/keytail/keytail/internal/instrument"
@@ -41,6 +43,16 @@ const (
 	// pingAfter and pingTimeout find connections whose other end has disappeared.
 	pingAfter   = time.Minute
 	pingTimeout = 20 * time.Second
+	// maxIdle closes connections without a call, so that idle clients do not use up
+	// the connections of the listener.
+	maxIdle = 5 * time.Minute
+
+	// DefaultCallTimeout is as long as a request over HTTP may take: two reads of the
+	// database. Envoy waits 200 ms unless configured otherwise.
+	DefaultCallTimeout = 20 * time.Second
+	// DefaultMaxConnectionAge is rare enough to cost nothing, and soon enough for a
+	// fleet behind a load balancer of connections to spread over new instances.
+	DefaultMaxConnectionAge = 30 * time.Minute
 )
 
 // statuses are those that Check answers a client with: 404 is a policy that does not
@@ -54,6 +66,15 @@ type Config struct {
 	// HideCredentials removes the key from allowed requests before Envoy forwards
 	// them.
 	HideCredentials bool
+	// Reflection serves the description of the services to everyone who connects.
+	Reflection bool
+	// CallTimeout bounds a call from its first byte to the end of its response, so
+	// that a call of which only a part is sent is not held. Zero: DefaultCallTimeout.
+	CallTimeout time.Duration
+	// MaxConnectionAge is the age at which the server asks a client to connect again
+	// (GOAWAY, which loses no call). After CallTimeout more it closes the connection,
+	// and ends streams of health and reflection with it. Zero: DefaultMaxConnectionAge.
+	MaxConnectionAge time.Duration
 	// Live is closed once keytail can validate keys: from then on health reports
 	// SERVING. Required.
 	Live <-chan struct{}
@@ -100,20 +121,49 @@ func New(config Config) (*Server, error) {
 		s.readsQuery = s.readsQuery || strings.HasPrefix(source.String(), "query:")
 	}
 	s.setHealth(grpc_health_v1.HealthCheckResponse_NOT_SERVING)
-	s.grpc = grpc.NewServer(
+	s.grpc = grpc.NewServer(s.options(config)...)
+	authv3.RegisterAuthorizationServer(s.grpc, s)
+	grpc_health_v1.RegisterHealthServer(s.grpc, s.health)
+	if config.Reflection {
+		reflection.Register(s.grpc)
+	}
+	return s, nil
+}
+
+// options have a limit for everything that a client can prolong.
+func (s *Server) options(config Config) []grpc.ServerOption {
+	callTimeout := cmp.Or(config.CallTimeout, DefaultCallTimeout)
+	return []grpc.ServerOption{
 		grpc.MaxRecvMsgSize(maxMessage),
 		grpc.MaxHeaderListSize(maxMetadata),
 		grpc.MaxConcurrentStreams(maxStreams),
 		grpc.ConnectionTimeout(handshakeTimeout),
+		grpc.InTapHandle(boundCall(callTimeout)),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: minPing, PermitWithoutStream: true}),
-		grpc.KeepaliveParams(keepalive.ServerParameters{Time: pingAfter, Timeout: pingTimeout}),
+		grpc.KeepaliveParams(keepalive.ServerParameters{
+			Time: pingAfter, Timeout: pingTimeout, MaxConnectionIdle: maxIdle,
+			MaxConnectionAge:      cmp.Or(config.MaxConnectionAge, DefaultMaxConnectionAge),
+			MaxConnectionAgeGrace: callTimeout,
+		}),
 		grpc.UnaryInterceptor(s.recoverUnary),
 		grpc.StreamInterceptor(s.boundStream),
-	)
-	authv3.RegisterAuthorizationServer(s.grpc, s)
-	grpc_health_v1.RegisterHealthServer(s.grpc, s.health)
-	reflection.Register(s.grpc)
-	return s, nil
+	}
+}
+
+// boundCall gives each call a deadline that begins with its headers. An interceptor
+// would be too late: gRPC calls it when the message has arrived, which a client can
+// delay for ever. Health watches and reflection are streams that stay open; they end
+// with their connection.
+func boundCall(timeout time.Duration) tap.ServerInHandle {
+	return func(ctx context.Context, call *tap.Info) (context.Context, error) {
+		switch call.FullMethodName {
+		case authv3.Authorization_Check_FullMethodName, grpc_health_v1.Health_Check_FullMethodName, grpc_health_v1.Health_List_FullMethodName:
+			bounded, cancel := context.WithTimeout(ctx, timeout)
+			context.AfterFunc(ctx, cancel) // gRPC ends ctx with the call
+			return bounded, nil
+		}
+		return ctx, nil
+	}
 }
 
 // setHealth sets the health of the server, and of the authorization service.

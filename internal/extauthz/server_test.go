@@ -98,7 +98,7 @@ func TestDrainedIsFinal(t *testing.T) {
 
 func TestReflection(t *testing.T) {
 	t.Parallel()
-	conn := serve(t, newServer(t, options{}))
+	conn := serve(t, newServer(t, options{reflection: true}))
 	ctx, cancel := context.WithTimeout(t.Context(), waitTimeout)
 	defer cancel()
 	stream, err := grpc_reflection_v1.NewServerReflectionClient(conn).ServerReflectionInfo(ctx)
@@ -154,7 +154,7 @@ func (s slow) Validate(ctx context.Context, text string, req *apikey.Request) ap
 func startBusyServer(t *testing.T) (s *Server, addr string, validator slow, answered, served <-chan error) {
 	t.Helper()
 	validator = slow{newKeys(), make(chan struct{}), make(chan struct{})}
-	s = newServer(t, options{validator: validator})
+	s = newServer(t, options{validator: validator, reflection: true})
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

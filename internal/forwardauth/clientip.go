@@ -16,12 +16,18 @@ const HeaderForwardedFor = "X-Forwarded-For"
 // ParseTrustedProxies reads addresses and networks in CIDR form. The error names
 // every text that cannot be read.
 func ParseTrustedProxies(texts []string) ([]netip.Prefix, error) {
+	return ParseNetworks("trusted proxy", texts)
+}
+
+// ParseNetworks is ParseTrustedProxies for others; the error calls each text by what it
+// is.
+func ParseNetworks(what string, texts []string) ([]netip.Prefix, error) {
 	var networks []netip.Prefix
 	var mistakes []error
 	for _, text := range texts {
 		network, err := apikey.ParseNetwork(text)
 		if err != nil {
-			mistakes = append(mistakes, fmt.Errorf("trusted proxy %q: %w", text, err))
+			mistakes = append(mistakes, fmt.Errorf("%s %q: %w", what, text, err))
 			continue
 		}
 		networks = append(networks, network)

@@ -3,6 +3,10 @@ package mongoclient
 import (
 	"errors"
 	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/mongo"
@@ -93,6 +97,7 @@ func ForURI(uri string) (*Settings, error) {
 	}
 	s.override()
 	s.MaxReads = s.maxReads()
+	s.noteUnencrypted()
 	s.names = newSetNames(s.Options)
 	return s, nil
 }
@@ -149,6 +154,31 @@ func (s *Settings) maxReads() int64 {
 	}
 	return reads
 }
+
+// noteUnencrypted: without TLS, keytail cannot know that it talks to its own servers.
+func (s *Settings) noteUnencrypted() {
+	if s.Options.TLSConfig != nil || !slices.ContainsFunc(s.Options.Hosts, isRemote) {
+		return
+	}
+	s.note("--mongodb-uri connects to another machine without TLS, so whoever can change what crosses that network can make any key valid: enable TLS on the servers and add tls=true")
+}
+
+// isRemote reports whether a host of a connection string is another machine. A Unix
+// socket is not.
+func isRemote(host string) bool {
+	if strings.HasSuffix(host, ".sock") {
+		return false
+	}
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		host = name
+	}
+	ip, err := netip.ParseAddr(strings.Trim(host, "[]"))
+	return host != "localhost" && (err != nil || !ip.Unmap().IsLoopback())
+}
+
+// Pool is the most connections that the client has at a time, besides those with
+// which the driver monitors the servers. A pool without a limit counts as MaxReads does.
+func (s *Settings) Pool() int { return int(s.MaxReads) + reservedConnections }
 
 func (s *Settings) note(format string, args ...any) {
 	s.Notes = append(s.Notes, fmt.Sprintf(format, args...))

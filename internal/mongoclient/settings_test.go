@@ -157,6 +157,21 @@ func TestEachOption(t *testing.T) {
 	}
 }
 
+// TestUnencryptedRemoteServersAreNoted, and none that is on this machine.
+func TestUnencryptedRemoteServersAreNoted(t *testing.T) {
+	t.Parallel()
+	for hosts, want := range map[string]bool{
+		"db1/keys": true, "db1:27017/keys": true, "10.0.0.7/keys": true, "[2001:db8::1]:27017/keys": true, "127.0.0.1,db2/keys": true, "localhost.example/keys": true,
+		"db1/keys?tls=true": false, "db1/keys?ssl=true": false, "db1/keys?tls=false": true,
+		"localhost/keys": false, "127.0.0.2:27018/keys": false, "[::1]:27017/keys": false, "%2Ftmp%2Fmongodb-27017.sock/keys": false,
+	} {
+		s := settings(t, "mongodb://user:hunter2@"+hosts)
+		if s.noted("without TLS") != want || s.noted("hunter2") {
+			t.Errorf("%s: notes %q, want one: %v", hosts, s.Notes, want)
+		}
+	}
+}
+
 func ofPrimary(s *Settings) bool { return s.Options.ReadPreference.Mode() == readpref.PrimaryMode }
 
 // TestUsualOptionsAreNotNoted: the string that Atlas shows, and values that are

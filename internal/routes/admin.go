@@ -12,7 +12,7 @@ import (
 	"github.com/keytail/keytail/internal/instrument"
 )
 
-// actorKey is the name in Gin's context of the admin token's name.
+// actorKey is the name in Gin's context of the token's name.
 const actorKey = "keytail.actor"
 
 // AdminConfig configures the admin listener.
@@ -26,6 +26,8 @@ type AdminConfig struct {
 	// public listener. Nil: not served.
 	Syncer Syncer
 	Events Events
+	// OpenPerToken is PublicConfig's.
+	OpenPerToken int
 	// Keys serves the admin API of keys and the audit. Nil: not served.
 	Keys Keys
 	// LogLevel is the level of the log, which the listener shows and changes. Nil: it
@@ -42,6 +44,7 @@ type AdminConfig struct {
 // admin holds what its handlers share. It does not change after NewAdmin.
 type admin struct {
 	AdminConfig
+	guesses *guesses
 }
 
 // NewAdmin makes the handler of the admin listener. Every path except /livez
@@ -52,7 +55,7 @@ func NewAdmin(config AdminConfig) (http.Handler, error) {
 		return nil, errors.New("routes: AdminConfig needs Tokens and Status")
 	}
 	config.Logger = named(config.Logger)
-	a := &admin{config}
+	a := &admin{AdminConfig: config, guesses: newGuesses(config.Logger)}
 	m := &meter{requests: config.Requests}
 	engine := newEngine(config.Logger, forwardauth.DefaultKeySources(), m)
 	// Gin would read a + as a space. readPathID unescapes instead.
@@ -66,7 +69,8 @@ func NewAdmin(config AdminConfig) (http.Handler, error) {
 		readable(engine, api.PathLogLevel, a.logLevel)
 		engine.PUT(api.PathLogLevel, a.setLogLevel)
 	}
-	serveSyncAndEvents(engine, config.Syncer, config.Events)
+	serveSync(engine, config.Syncer, config.OpenPerToken)
+	serveEvents(engine, config.Events, config.OpenPerToken)
 	if config.Syncer != nil {
 		readable(engine, api.PathInstances, instances(config.Syncer))
 	}
@@ -95,6 +99,9 @@ func (a *admin) requireAdmin(c *gin.Context) {
 			c.Set(actorKey, name)
 			return
 		}
+	}
+	if token != "" {
+		a.guesses.wrongToken(c)
 	}
 	header := c.Writer.Header()
 	forwardauth.HideKey(header, "") // the token may be in a form that is not read here

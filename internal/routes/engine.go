@@ -59,16 +59,18 @@ func methodNotAllowed(c *gin.Context) {
 	writeProblem(c, api.CodeMethodNotAllowed, "the path does not have this method, see the Allow header")
 }
 
-// noStore must not be modified. Its capacity is one, so that Add copies it.
-var noStore = []string{"no-store"}
+// noStore and noSniff must not be modified. Their capacity is one, so that Add copies
+// them.
+var noStore, noSniff = []string{"no-store"}, []string{"nosniff"}
 
 // commonHeaders sets the headers of every response. Nobody may store a response:
-// the next one may differ.
+// the next one may differ. No browser may guess another type for what it contains.
 func commonHeaders(sources []forwardauth.KeySource) gin.HandlerFunc {
 	return func(c *gin.Context) {
 		header := c.Writer.Header()
 		// Written directly: Set would allocate a slice for each, on every request.
 		header["Cache-Control"] = noStore
+		header["X-Content-Type-Options"] = noSniff
 		header[forwardauth.HeaderRequestID] = []string{forwardauth.RequestID(c.Request, sources)}
 	}
 }

@@ -39,6 +39,14 @@ type Subscription interface {
 	Close()
 }
 
+// serveEvents serves events behind guards, which abort requests that they refuse and
+// note the token's name.
+func serveEvents(engine *gin.Engine, source Events, perToken int, guards ...gin.HandlerFunc) {
+	if source != nil {
+		engine.GET(api.PathEvents, append(limitPerToken(perToken, guards), stream(source))...)
+	}
+}
+
 // stream sends events as they happen, as server-sent events, until the client
 // disconnects, reads too slowly, or the instance shuts down.
 func stream(source Events) gin.HandlerFunc {

@@ -143,6 +143,52 @@ func TestTooManySubscribersAreRefused(t *testing.T) {
 	}
 }
 
+// TestOneTokenCannotHoldAllStreams: others still get one, and so does the token once it
+// has closed one of its own.
+func TestOneTokenCannotHoldAllStreams(t *testing.T) {
+	t.Parallel()
+	server := httptest.NewServer(newPublic(t, PublicConfig{
+		Config: forwardauth.Config{Validator: loadKeys(t)}, Callers: fakeTokens{"caller": "web", "another": "batch"},
+		Events: newFeed(t, events.Config{}), OpenPerToken: 2,
+	}))
+	t.Cleanup(server.Close)
+	open := func(token string) (status int, end func()) {
+		ctx, cancel := context.WithCancel(t.Context())
+		request, err := http.NewRequestWithContext(ctx, http.MethodGet, server.URL+api.PathEvents, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		request.Header.Set("Authorization", "Bearer "+token)
+		response, err := server.Client().Do(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		end = func() { cancel(); _ = response.Body.Close() }
+		t.Cleanup(end)
+		return response.StatusCode, end
+	}
+	var ends []func()
+	for i, want := range []int{http.StatusOK, http.StatusOK, http.StatusServiceUnavailable} {
+		status, end := open("caller")
+		if status != want {
+			t.Fatalf("stream %d: status %d, want %d", i+1, status, want)
+		}
+		ends = append(ends, end)
+	}
+	if status, _ := open("another"); status != http.StatusOK {
+		t.Errorf("another token: status %d", status)
+	}
+	ends[0]()
+	for deadline := time.Now().Add(10 * time.Second); ; {
+		if status, _ := open("caller"); status == http.StatusOK {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("a stream that has ended still counts")
+		}
+	}
+}
+
 // closing counts the subscriptions that have ended.
 type closing struct {
 	Events

@@ -2,9 +2,13 @@ package routes
 
 import (
 	"net/http"
+	"net/netip"
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/gin-gonic/gin"
+	"go.uber.org/zap"
 
 	"github.com/keytail/keytail/api"
 	"github.com/keytail/keytail/internal/forwardauth"
@@ -27,7 +31,11 @@ func (p *public) authByPolicy(c *gin.Context) {
 
 // respondAuth responds to a question, or reports that it cannot be read.
 func (p *public) respondAuth(c *gin.Context, q *forwardauth.Question, mistake *forwardauth.QuestionError) {
-	p.warnUntrustedProxy(c)
+	if !p.isAuthCaller(c) {
+		mistake = &forwardauth.QuestionError{Code: api.CodeCallerNotAllowed, Detail: "this address may not send forward-auth requests: if it is your proxy, add it to --auth-caller-networks"}
+	} else {
+		p.warnUntrustedProxy(c)
+	}
 	header := c.Writer.Header()
 	forwardauth.SetUnavailable(header)
 	var status int
@@ -44,6 +52,22 @@ func (p *public) respondAuth(c *gin.Context, q *forwardauth.Question, mistake *f
 	}
 	_, _ = c.Writer.Write(body) // if it fails, the client is gone
 	c.Abort()
+}
+
+// isAuthCaller reports whether the peer may call forward-auth, and logs refusals.
+func (p *public) isAuthCaller(c *gin.Context) bool {
+	if p.authCallers == nil {
+		return true
+	}
+	peer := forwardauth.ClientIP(c.Request, nil)
+	if slices.ContainsFunc(p.authCallers, func(network netip.Prefix) bool { return network.Contains(peer) }) {
+		return true
+	}
+	if skipped, ok := p.strangers.Allow(time.Now()); ok {
+		p.logger.Warn("a peer that is not in --auth-caller-networks called forward-auth and was refused: if it is your proxy, add its address",
+			zap.Stringer("peer", peer), zap.Int("times_since_last_line", skipped+1))
+	}
+	return false
 }
 
 // warnUntrustedProxy warns once about X-Forwarded-For from a peer that is not

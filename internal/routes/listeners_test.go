@@ -4,11 +4,14 @@ import (
 	"context"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"net/url"
 	"strings"
 	"testing"
 
 	"github.com/gin-gonic/gin"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/keytail/keytail/api"
 	"github.com/keytail/keytail/internal/apikey"
@@ -128,6 +131,60 @@ func TestCallerTokensAreNotRepeatedWhereKeysAreElsewhere(t *testing.T) {
 	checkAlways(t, answerOf(handler, r), "caller-token-of-web")
 }
 
+// TestForwardAuthIsClosedToStrangers: they learn nothing about a key, by any method, and
+// not even that a policy exists. The log has one line a minute.
+func TestForwardAuthIsClosedToStrangers(t *testing.T) {
+	t.Parallel()
+	var v recordingValidator
+	core, logs := observer.New(zap.WarnLevel)
+	handler := newPublic(t, PublicConfig{
+		Config:      forwardauth.Config{Validator: &v, Policies: map[string]forwardauth.Policy{"open": {}}, TrustedProxies: []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0")}},
+		AuthCallers: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("fd00::/8")}, Logger: zap.New(core),
+	})
+	for _, path := range []string{api.PathAuth, api.PathPolicy + "open", api.PathPolicy + "none", api.PathAuth + "?scope=%zz"} {
+		for _, method := range []string{"GET", "OPTIONS", "PURGE"} {
+			for peer, allowed := range map[string]bool{
+				"10.0.0.7:1": true, "[::ffff:10.0.0.7]:1": true, "[fd00::1]:1": true,
+				"192.0.2.1:1": false, "[2001:db8::1]:1": false, "@": false,
+			} {
+				v.keys = 0
+				r := httptest.NewRequest(method, path, nil)
+				r.RemoteAddr = peer
+				r.Header.Set("X-Api-Key", "key-of-root")
+				r.Header.Set("X-Forwarded-For", "10.0.0.7") // the stranger's claim
+				got := answerOf(handler, r)
+				checkAlways(t, got, "key-of-root")
+				refused := got.StatusCode == http.StatusForbidden && problemCodeOf(t, got.body) == "CALLER_NOT_ALLOWED"
+				if refused == allowed || !allowed && v.keys != 0 {
+					t.Errorf("%s %s from %s: status %d, %d keys were validated", method, path, peer, got.StatusCode, v.keys)
+				}
+			}
+		}
+	}
+	if logs.Len() != 1 {
+		t.Errorf("%d log lines, want 1", logs.Len())
+	}
+	if got := answerOf(handler, verifyOf(`{"key":"key-of-root"}`)); got.StatusCode != http.StatusOK {
+		t.Errorf("verify: status %d", got.StatusCode)
+	}
+}
+
+// TestForwardAuthCanBeOff: its paths do not exist, by any method.
+func TestForwardAuthCanBeOff(t *testing.T) {
+	t.Parallel()
+	var v recordingValidator
+	handler := newPublic(t, PublicConfig{Config: forwardauth.Config{Validator: &v, Policies: map[string]forwardauth.Policy{"open": {}}}, NoForwardAuth: true})
+	for _, path := range []string{api.PathAuth, api.PathPolicy + "open"} {
+		for _, method := range []string{"GET", "POST", "PURGE"} {
+			r := httptest.NewRequest(method, path, nil)
+			r.Header.Set("X-Api-Key", "key-of-root")
+			if got := answerOf(handler, r); got.StatusCode != http.StatusNotFound || v.keys != 0 {
+				t.Errorf("%s %s: status %d, %d keys were validated", method, path, got.StatusCode, v.keys)
+			}
+		}
+	}
+}
+
 const adminToken1 = "admin-token-of-ann"
 
 func newTestAdmin(t *testing.T) http.Handler {
@@ -241,7 +298,7 @@ func TestStatusPage(t *testing.T) {
 // TestActorIsTheTokensName: the audit names the token.
 func TestActorIsTheTokensName(t *testing.T) {
 	t.Parallel()
-	a := &admin{AdminConfig{Tokens: fakeTokens{adminToken1: "ann"}}}
+	a := &admin{AdminConfig: AdminConfig{Tokens: fakeTokens{adminToken1: "ann"}}}
 	c, _ := gin.CreateTestContext(httptest.NewRecorder())
 	c.Request = adminRequest("POST", "/v1/keys", bearer(adminToken1))
 	a.requireAdmin(c)

@@ -241,6 +241,9 @@ func checkAlways(t testing.TB, got reply, keys ...string) {
 	if got.Header.Get("Cache-Control") != "no-store" {
 		t.Errorf("Cache-Control is %q", got.Header.Get("Cache-Control"))
 	}
+	if got.Header.Get("X-Content-Type-Options") != "nosniff" {
+		t.Errorf("X-Content-Type-Options is %q", got.Header.Get("X-Content-Type-Options"))
+	}
 	if ids := got.Header["X-Request-Id"]; len(ids) != 1 || !forwardauth.SafeRequestID(ids[0]) {
 		t.Errorf("X-Request-Id is %q", ids)
 	}

@@ -3,6 +3,7 @@ package routes
 import (
 	"fmt"
 	"net/http"
+	"net/netip"
 	"sync/atomic"
 
 	"github.com/gin-gonic/gin"
@@ -11,6 +12,7 @@ import (
 	"github.com/keytail/keytail/api"
 	"github.com/keytail/keytail/internal/forwardauth"
 	"github.com/keytail/keytail/internal/instrument"
+	"github.com/keytail/keytail/internal/lograte"
 )
 
 // Validator validates keys. Many goroutines call its methods concurrently.
@@ -20,6 +22,11 @@ type Validator = forwardauth.Validator
 type PublicConfig struct {
 	// Config is for forward-auth. Its Validator also serves verify.
 	forwardauth.Config
+	// AuthCallers are the networks whose peers may call forward-auth; all others are
+	// refused. Nil: everyone who can connect may call it.
+	AuthCallers []netip.Prefix
+	// NoForwardAuth: forward-auth is not served.
+	NoForwardAuth bool
 	// Callers may use verify, sync and events. Nil: verify is open to everyone
 	// who can connect, and the other two are not served.
 	Callers Tokens
@@ -28,6 +35,9 @@ type PublicConfig struct {
 	Events Events
 	// Requests measures the requests of all listeners. Nil: they are not measured.
 	Requests *instrument.Requests
+	// OpenPerToken bounds the streams of events, and the waits for a revision, that are
+	// open with one token at a time, each on its own. Zero: no bound.
+	OpenPerToken int
 	// Logger gets panics, and a line for each request at debug level. Nil: none.
 	Logger *zap.Logger
 }
@@ -38,10 +48,13 @@ type public struct {
 	authority     *forwardauth.Authority
 	callers       Tokens
 	decisions     forwardauth.DecisionLog
+	authCallers   []netip.Prefix
 	logger        *zap.Logger
 	trustsNoProxy bool
 	// sources are the places of keys and of caller tokens.
 	sources []forwardauth.KeySource
+	// strangers limits the log lines of refuseStranger.
+	strangers lograte.Limiter
 	// warned is set once warnUntrustedProxy has logged.
 	warned atomic.Bool
 }
@@ -54,18 +67,21 @@ func NewPublic(config PublicConfig) (http.Handler, error) {
 	if err != nil {
 		return nil, fmt.Errorf("routes: the public listener: %w", err)
 	}
-	p := &public{validator: config.Validator, authority: authority, callers: config.Callers, decisions: config.Decisions, logger: named(config.Logger), trustsNoProxy: len(config.TrustedProxies) == 0}
+	p := &public{validator: config.Validator, authority: authority, callers: config.Callers, authCallers: config.AuthCallers, decisions: config.Decisions, logger: named(config.Logger), trustsNoProxy: len(config.TrustedProxies) == 0}
 	p.sources = withBearer(authority.Sources())
 	m := &meter{requests: config.Requests}
 	engine := newEngine(p.logger, p.sources, m)
 	engine.POST(api.PathVerify, p.requireCaller, p.verify)
-	engine.Any(api.PathAuth, p.auth)
-	engine.Any(pathPolicyAny, p.authByPolicy)
-	engine.NoMethod(p.otherMethod)
+	if !config.NoForwardAuth {
+		engine.Any(api.PathAuth, p.auth)
+		engine.Any(pathPolicyAny, p.authByPolicy)
+		engine.NoMethod(p.otherMethod)
+	}
 	readable(engine, api.PathLive, live)
 	readable(engine, api.PathOpenAPI, document)
 	if config.Callers != nil {
-		serveSyncAndEvents(engine, config.Syncer, config.Events, p.requireCaller)
+		serveSync(engine, config.Syncer, config.OpenPerToken, p.requireNamedCaller)
+		serveEvents(engine, config.Events, config.OpenPerToken, p.requireNamedCaller)
 	}
 	m.prepare(engine)
 	return engine, nil

@@ -11,7 +11,6 @@ import (
 func (a *admin) page(c *gin.Context) {
 	header := c.Writer.Header()
 	header.Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'")
-	header.Set("X-Content-Type-Options", "nosniff")
 	header.Set("Referrer-Policy", "no-referrer")
 	header.Set("Content-Type", "text/html; charset=utf-8")
 	c.Status(http.StatusOK)

@@ -65,19 +65,16 @@ type Instance struct {
 	LastSeen  time.Time
 }
 
-// serveSyncAndEvents serves sync and events behind guards, which abort requests
-// that they refuse.
-func serveSyncAndEvents(engine *gin.Engine, syncer Syncer, source Events, guards ...gin.HandlerFunc) {
+// serveSync serves sync behind guards, which abort requests that they refuse and note
+// the token's name.
+func serveSync(engine *gin.Engine, syncer Syncer, perToken int, guards ...gin.HandlerFunc) {
 	if syncer != nil {
-		engine.GET(api.PathSync, append(guards, sync(syncer))...)
-	}
-	if source != nil {
-		engine.GET(api.PathEvents, append(guards, stream(source))...)
+		engine.GET(api.PathSync, append(limitPerToken(perToken, guards), waitForRevision(syncer))...)
 	}
 }
 
-// sync waits for a revision.
-func sync(syncer Syncer) gin.HandlerFunc {
+// waitForRevision serves sync.
+func waitForRevision(syncer Syncer) gin.HandlerFunc {
 	return func(c *gin.Context) {
 		request, problem := readSyncRequest(c.Request.URL.RawQuery)
 		if problem != nil {

@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/keytail/keytail/api"
@@ -79,6 +80,38 @@ func (slowSyncer) Wait(ctx context.Context, _ clustertime.Time, _ bool) (SyncRes
 		return SyncResult{}, ctx.Err()
 	}
 	return SyncResult{Missing: []string{"a/1"}}, nil
+}
+
+// TestOneTokenCannotHoldAllWaits: others still wait, and so does the token once one of
+// its own has ended.
+func TestOneTokenCannotHoldAllWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		handler := newPublic(t, PublicConfig{
+			Config: forwardauth.Config{Validator: loadKeys(t)}, Callers: fakeTokens{"caller": "web", "another": "batch"},
+			Syncer: slowSyncer{}, OpenPerToken: 2,
+		})
+		wait := func(token, timeout string) int {
+			r := httptest.NewRequest(http.MethodGet, "/v1/sync?revision=0000000000000001&scope=instance&timeout="+timeout, nil)
+			r.Header.Set("Authorization", "Bearer "+token)
+			return answerOf(handler, r).StatusCode
+		}
+		for _, timeout := range []string{"10s", "1m"} {
+			go wait("caller", timeout)
+		}
+		synctest.Wait()
+		if status := wait("caller", "1s"); status != http.StatusServiceUnavailable {
+			t.Errorf("a third wait: status %d", status)
+		}
+		if status := wait("another", "1s"); status != http.StatusOK {
+			t.Errorf("another token: status %d", status)
+		}
+		time.Sleep(10 * time.Second) // the first one ends
+		synctest.Wait()
+		if status := wait("caller", "1s"); status != http.StatusOK {
+			t.Errorf("after one has ended: status %d", status)
+		}
+		time.Sleep(time.Minute) // and the other
+	})
 }
 
 func TestInstances(t *testing.T) {

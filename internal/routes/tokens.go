@@ -29,20 +29,34 @@ func withBearer(sources []forwardauth.KeySource) []forwardauth.KeySource {
 }
 
 // requireCaller lets a request with a caller token pass.
-func (p *public) requireCaller(c *gin.Context) {
+func (p *public) requireCaller(c *gin.Context) { p.callerOf(c) }
+
+// requireNamedCaller also notes the token's name. Verify does without: it would cost an
+// allocation.
+func (p *public) requireNamedCaller(c *gin.Context) {
+	if name := p.callerOf(c); name != "" {
+		c.Set(actorKey, name)
+	}
+}
+
+// callerOf is the name of the request's token. "": callers need none, or the request
+// has been refused.
+func (p *public) callerOf(c *gin.Context) string {
 	if p.callers == nil {
-		return
+		return ""
 	}
 	token, ok := singleToken(c.Request.Header["Authorization"])
+	var name string
 	if ok {
-		_, ok = p.callers.Name(token)
+		name, ok = p.callers.Name(token)
 	}
 	if ok {
-		return
+		return name
 	}
 	// The body is not read: a request without a token must not cost work.
 	forwardauth.HideKey(c.Writer.Header(), "")
 	refuseToken(c, token, p.authority.Challenge(), "send Authorization: Bearer with a caller token (not with the API key)")
+	return ""
 }
 
 // singleToken is the bearer token of an Authorization header. Two headers are

@@ -36,11 +36,26 @@ func Read(path string) ([]byte, error) {
 // ReadSecret is Read for a file with a secret. Only its owner and group may have
 // access to it.
 func ReadSecret(path string) ([]byte, error) {
-	content, mode, err := read(path)
-	if err == nil && runtime.GOOS != "windows" && mode.Perm()&0o007 != 0 {
+	content, shared, err := ReadShared(path)
+	if err == nil && shared {
 		return nil, fmt.Errorf("every user of this machine has access to %s: chmod o-rwx it", path)
 	}
 	return content, err
+}
+
+// ReadShared is Read for a file that may have a secret in it: shared reports whether
+// every user of the machine has access to the file.
+func ReadShared(path string) (content []byte, shared bool, err error) {
+	content, mode, err := read(path)
+	return content, runtime.GOOS != "windows" && mode.Perm()&0o007 != 0, err
+}
+
+// IsSame reports whether two paths name the same file: by the same path, another
+// spelling of it, a symbolic link or a hard link. A file that cannot be found is none.
+func IsSame(a, b string) bool {
+	infoA, errA := os.Stat(a)
+	infoB, errB := os.Stat(b)
+	return a == b || errA == nil && errB == nil && os.SameFile(infoA, infoB)
 }
 
 // ReadSecretBytes is ReadSecret for a file that holds one secret of any bytes. One

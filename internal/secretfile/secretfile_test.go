@@ -1,6 +1,7 @@
 package secretfile
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -90,6 +91,28 @@ func TestReadSecretBytes(t *testing.T) {
 	for _, path := range []string{filepath.Join(t.TempDir(), "none"), t.TempDir()} {
 		if _, err := ReadSecretBytes(path); err == nil || !strings.Contains(err.Error(), path) {
 			t.Errorf("no file: %v", err)
+		}
+	}
+}
+
+// TestIsSame: no spelling of a path hides that it is the same file.
+func TestIsSame(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	file, other, link, hard := filepath.Join(dir, "file"), filepath.Join(dir, "other"), filepath.Join(dir, "link"), filepath.Join(dir, "hard")
+	for _, path := range []string{file, other} {
+		if err := os.WriteFile(path, []byte("same content"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := errors.Join(os.Symlink(file, link), os.Link(file, hard)); err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string]bool{
+		file: true, dir + "//file": true, dir + "/./file": true, link: true, hard: true, other: false, filepath.Join(dir, "none"): false, "": false,
+	} {
+		if got := IsSame(file, path); got != want {
+			t.Errorf("%s: got %v, want %v", path, got, want)
 		}
 	}
 }

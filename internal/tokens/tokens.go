@@ -63,13 +63,17 @@ type entry struct {
 type Set struct {
 	files   *reload.Files
 	entries atomic.Pointer[[]entry]
+	// flag is Config.Flag.
+	flag string
+	// apart is nil unless Separate was called.
+	apart *separation
 	// absent and wrong count the refusals.
 	absent, wrong prometheus.Counter
 }
 
 // New reads the file. The error names every line that is wrong.
 func New(config Config) (*Set, error) {
-	s := &Set{}
+	s := &Set{flag: config.Flag}
 	var err error
 	s.files, err = reload.New(reload.Config{
 		Read: func() ([][]byte, error) {
@@ -132,6 +136,10 @@ func (s *Set) Name(token string) (name string, known bool) {
 }
 
 func (s *Set) use(config Config, content []byte) error {
+	if s.apart != nil {
+		s.apart.mutex.Lock()
+		defer s.apart.mutex.Unlock()
+	}
 	entries, err := parse(content)
 	if err != nil {
 		// Each mistake gets the flag and the path.
@@ -140,6 +148,9 @@ func (s *Set) use(config Config, content []byte) error {
 			mistakes = append(mistakes, fmt.Errorf("--%s: %s%s", config.Flag, config.Path, line))
 		}
 		return errors.Join(mistakes...)
+	}
+	if err := s.checkSeparate(entries); err != nil {
+		return err
 	}
 	s.entries.Store(&entries)
 	return nil

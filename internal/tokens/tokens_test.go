@@ -13,6 +13,8 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest/observer"
+
+	"github.com/keytail/keytail/internal/reload"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -234,6 +236,48 @@ func TestInvalidChangesKeepTheOldTokens(t *testing.T) {
 				t.Errorf("a token is in the log: %v", line)
 			}
 		}
+	}
+}
+
+// TestATokenInTwoFiles is refused at start and when either file changes.
+func TestATokenInTwoFiles(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	callers, admins := filepath.Join(dir, "callers"), filepath.Join(dir, "admins")
+	write(t, callers, "web="+tokenA, 0o600)
+	write(t, admins, "ann="+tokenA, 0o600)
+	sets := func() (a, b *Set) {
+		var err error
+		if a, err = New(Config{Path: callers, Flag: "caller-token-file", Listener: "public"}); err != nil {
+			t.Fatal(err)
+		}
+		if b, err = New(Config{Path: admins, Flag: "admin-token-file", Listener: "admin"}); err != nil {
+			t.Fatal(err)
+		}
+		return a, b
+	}
+	err := Separate(sets())
+	if err == nil || !strings.Contains(err.Error(), "the token of web is also that of ann in the file of --admin-token-file") || strings.Contains(err.Error(), tokenA) {
+		t.Errorf("at start: %v", err)
+	}
+	write(t, admins, "ann="+tokenB, 0o600)
+	a, b := sets()
+	if err := Separate(a, b); err != nil {
+		t.Fatal(err)
+	}
+	write(t, admins, "ann="+tokenB+"\nbob="+tokenA, 0o600)
+	if outcome := b.Files().Reload(); outcome != reload.Refused {
+		t.Errorf("a caller token among the admin tokens: %s", outcome)
+	}
+	if name, known := b.Name(tokenA); known {
+		t.Errorf("the caller token is admin token %q", name)
+	}
+	write(t, callers, "web="+tokenB, 0o600)
+	if outcome := a.Files().Reload(); outcome != reload.Refused {
+		t.Errorf("an admin token among the caller tokens: %s", outcome)
+	}
+	if err := Separate(a, nil); err != nil {
+		t.Errorf("without admin tokens: %v", err)
 	}
 }
 

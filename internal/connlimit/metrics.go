@@ -1,0 +1,40 @@
+package connlimit
+
+import (
+	"errors"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+type metrics struct{ evicted, delayed prometheus.Counter }
+
+// register makes the metrics, and registers them if there is a registerer.
+func (l *Listener) register() error {
+	labels := prometheus.Labels{"listener": l.config.Name}
+	l.metrics.evicted = prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "keytail_connections_evicted_total", ConstLabels: labels,
+		Help: "Idle connections that were closed because the listener had as many as it may have, by listener.",
+	})
+	l.metrics.delayed = prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "keytail_connections_delayed_total", ConstLabels: labels,
+		Help: "Connections that waited because the listener had as many as it may have, all of them with a request in progress, by listener.",
+	})
+	if l.config.Registerer == nil {
+		return nil
+	}
+	open := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "keytail_connections", ConstLabels: labels, Help: "Open connections, by listener.",
+	}, func() float64 {
+		l.mutex.Lock()
+		defer l.mutex.Unlock()
+		return float64(l.open)
+	})
+	limit := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "keytail_connections_limit", ConstLabels: labels, Help: "How many connections a listener may have at a time, by listener.",
+	}, func() float64 { return float64(l.config.Limit) })
+	var errs []error
+	for _, collector := range []prometheus.Collector{l.metrics.evicted, l.metrics.delayed, open, limit} {
+		errs = append(errs, l.config.Registerer.Register(collector))
+	}
+	return errors.Join(errs...)
+}

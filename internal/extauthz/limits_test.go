@@ -1,0 +1,112 @@
+package extauthz
+
+import (
+	"testing"
+	"time"
+
+	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/reflection/grpc_reflection_v1"
+	"google.golang.org/grpc/status"
+)
+
+// halfCall sends the headers of a call and nothing else, and returns its error.
+func halfCall(t *testing.T, conn *grpc.ClientConn) <-chan error {
+	t.Helper()
+	stream, err := conn.NewStream(t.Context(), &grpc.StreamDesc{ClientStreams: true}, authv3.Authorization_Check_FullMethodName)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- stream.RecvMsg(&authv3.CheckResponse{}) }()
+	return ended
+}
+
+// TestHalfSentCallsEnd: calls whose message never comes do not stay open, and the
+// connection still answers others.
+func TestHalfSentCallsEnd(t *testing.T) {
+	t.Parallel()
+	conn := serve(t, newServer(t, options{callTimeout: 50 * time.Millisecond}))
+	calls := make([]<-chan error, 500)
+	for i := range calls {
+		calls[i] = halfCall(t, conn)
+	}
+	for _, ended := range calls {
+		if err := receive(t, ended); status.Code(err) != codes.DeadlineExceeded {
+			t.Fatalf("got %v, want DeadlineExceeded", err)
+		}
+	}
+	answer, err := authv3.NewAuthorizationClient(conn).Check(t.Context(), rawRequest("/a", "x-api-key", keyRoot))
+	if err != nil || result(answer) != "VALID" {
+		t.Errorf("the next call: %v, %v", answer, err)
+	}
+}
+
+// TestStreamsOutliveTheCallTimeout: a health watch is not a call that is half sent.
+func TestStreamsOutliveTheCallTimeout(t *testing.T) {
+	t.Parallel()
+	s := newServer(t, options{callTimeout: 10 * time.Millisecond})
+	conn := serve(t, s)
+	watch, err := grpc_health_v1.NewHealthClient(conn).Watch(t.Context(), &grpc_health_v1.HealthCheckRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	next := func(want grpc_health_v1.HealthCheckResponse_ServingStatus) {
+		t.Helper()
+		for {
+			switch answer, err := watch.Recv(); {
+			case err != nil:
+				t.Fatal(err)
+			case answer.GetStatus() == want:
+				return
+			}
+		}
+	}
+	next(serving)
+	if err := receive(t, halfCall(t, conn)); status.Code(err) != codes.DeadlineExceeded { // the timeout of a later call has passed
+		t.Errorf("a call that is half sent: %v", err)
+	}
+	s.Drain()
+	next(notServing)
+}
+
+// TestOldConnectionsEnd with what is still open on them, and a client that wants to
+// continue connects again.
+func TestOldConnectionsEnd(t *testing.T) {
+	t.Parallel()
+	conn := serve(t, newServer(t, options{callTimeout: 50 * time.Millisecond, maxAge: 50 * time.Millisecond}))
+	watch, err := grpc_health_v1.NewHealthClient(conn).Watch(t.Context(), &grpc_health_v1.HealthCheckRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() {
+		for {
+			if _, err := watch.Recv(); err != nil {
+				ended <- err
+				return
+			}
+		}
+	}()
+	if err := receive(t, ended); status.Code(err) != codes.Unavailable {
+		t.Errorf("got %v, want Unavailable", err)
+	}
+	answer, err := authv3.NewAuthorizationClient(conn).Check(t.Context(), rawRequest("/a", "x-api-key", keyRoot), grpc.WaitForReady(true))
+	if err != nil || result(answer) != "VALID" {
+		t.Errorf("the next call: %v, %v", answer, err)
+	}
+}
+
+// TestReflectionIsOffByDefault: a stranger is not told what there is to call.
+func TestReflectionIsOffByDefault(t *testing.T) {
+	t.Parallel()
+	stream, err := grpc_reflection_v1.NewServerReflectionClient(serve(t, newServer(t, options{}))).ServerReflectionInfo(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := stream.Recv(); status.Code(err) != codes.Unimplemented {
+		t.Errorf("got %v, want Unimplemented", err)
+	}
+}
