@@ -18,6 +18,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/keytail/keytail/api"
 	"github.com/keytail/keytail/auth"
 	"github.com/keytail/keytail/internal/timing"
 )
@@ -60,7 +61,7 @@ func respond(contentType string, body io.ReadCloser) *http.Response {
 }
 
 func (f *fakeFleet) verify(r *http.Request) (*http.Response, error) {
-	var q verifyRequest
+	var q api.VerifyRequest
 	if err := json.NewDecoder(r.Body).Decode(&q); err != nil {
 		return nil, err
 	}

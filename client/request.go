@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/keytail/keytail/api"
 	"github.com/keytail/keytail/auth"
 	"github.com/keytail/keytail/internal/apikey"
 )
@@ -16,18 +17,6 @@ const (
 	maxRequestBody = 16 << 10
 	maxScopes      = 100
 )
-
-// verifyRequest is the body of a request.
-type verifyRequest struct {
-	Key            string   `json:"key"`
-	Scopes         []string `json:"scopes,omitempty"`
-	OrgID          string   `json:"org_id,omitempty"`
-	ProjectID      string   `json:"project_id,omitempty"`
-	RequireOrg     bool     `json:"require_org,omitempty"`
-	RequireProject bool     `json:"require_project,omitempty"`
-	IP             string   `json:"ip,omitempty"`
-	MinRevision    string   `json:"min_revision,omitempty"`
-}
 
 // checkKey returns the code of a text that cannot be a key, "" for any other text. The
 // daemon returns the same code without a lookup.
@@ -49,7 +38,7 @@ func encodeRequest(key string, r *auth.Request) ([]byte, error) {
 	if err := checkScopes(r.Scopes); err != nil {
 		return nil, err
 	}
-	request := verifyRequest{Key: key, Scopes: r.Scopes}
+	request := api.VerifyRequest{Key: key, Scopes: r.Scopes}
 	request.OrgID, request.RequireOrg = binding(r.OrgID, r.RequireOrg)
 	request.ProjectID, request.RequireProject = binding(r.ProjectID, r.RequireProject)
 	// No allow-list contains an address with a zone (apikey.Decide), so it is sent as

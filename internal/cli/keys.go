@@ -199,7 +199,7 @@ func parseDuration(text string) (time.Duration, error) {
 		return time.ParseDuration(text)
 	}
 	n, err := strconv.Atoi(days)
-	if err == nil && n > maxDays {
+	if err == nil && (n > maxDays || n < -maxDays) {
 		err = errors.New("too many days")
 	}
 	return time.Duration(n) * 24 * time.Hour, err

@@ -325,7 +325,7 @@ func TestReadExpiry(t *testing.T) {
 			t.Errorf("%s: %v, %v", text, at, err)
 		}
 	}
-	for _, text := range []string{"", "0s", "-1h", "soon", "2027-01-02", "d", "99999999999999999999d", "200000d", "300000d", "1.5d"} {
+	for _, text := range []string{"", "0s", "-1h", "soon", "2027-01-02", "d", "99999999999999999999d", "200000d", "300000d", "-200000d", "1.5d"} {
 		if at, err := readExpiry(text, now); err == nil {
 			t.Errorf("%q: %v", text, at)
 		}

@@ -138,7 +138,8 @@ func readPeriod(name, value string) (time.Duration, *callerError) {
 	period, err := time.ParseDuration(value)
 	if days, found := strings.CutSuffix(value, "d"); found {
 		var n int
-		if n, err = strconv.Atoi(days); n <= maxDays {
+		// A negative number may overflow into a positive duration.
+		if n, err = strconv.Atoi(days); n > 0 && n <= maxDays {
 			period = time.Duration(n) * day
 		}
 	}

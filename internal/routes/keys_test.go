@@ -405,6 +405,7 @@ func TestInvalidRequestsToTheAdminAPI(t *testing.T) {
 		"project, twice":       {"GET", "/v1/keys?project_id=a&project_id=b", "", 400, "repeated"},
 		"unused for days":      {"GET", "/v1/keys?unused_for=1.5d", "", 400, "such as 14d or 336h"},
 		"unused for aeons":     {"GET", "/v1/keys?unused_for=106752d", "", 400, "such as 14d or 336h"},
+		"unused for less":      {"GET", "/v1/keys?unused_for=-200000d", "", 400, "such as 14d or 336h"},
 		"unused for 0 days":    {"GET", "/v1/keys?unused_for=0d", "", 400, "more than 0"},
 		"unused for nothing":   {"GET", "/v1/keys?unused_for=0s", "", 400, "more than 0"},
 		"expires before":       {"GET", "/v1/keys?expires_within=-1h", "", 400, "more than 0"},
