@@ -1,0 +1,223 @@
+package main
+
+import (
+	"encoding/json"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/promql/parser"
+	"go.yaml.in/yaml/v3"
+)
+
+// targetLabels are those that Prometheus adds when it scrapes.
+var targetLabels = []string{"job", "instance", "namespace"}
+
+// expression is a query, and where it stands.
+type expression struct{ where, text string }
+
+// TestQueriesFitTheMetrics: every metric, label and value in an alert, a rule or the
+// dashboard is one of a running daemon, or of the recording rules. An alert on a value
+// that does not exist would be silent for ever.
+func TestQueriesFitTheMetrics(t *testing.T) {
+	t.Parallel()
+	metrics := registry(t)
+	all := append(rulesOf(t, "rules.yaml", metrics), rulesOf(t, "alerts.yaml", metrics)...)
+	all = append(all, dashboardQueries(t)...)
+	if len(all) < 60 {
+		t.Fatalf("there are only %d expressions", len(all))
+	}
+	for _, e := range all {
+		for _, mistake := range check(e.text, metrics) {
+			t.Errorf("%s: %s\n\t%s", e.where, mistake, e.text)
+		}
+	}
+}
+
+// TestWrongQueriesAreFound, so that the test above can fail.
+func TestWrongQueriesAreFound(t *testing.T) {
+	t.Parallel()
+	metrics := series{"keytail_state": {{"state": "live"}, {"state": "down"}}}
+	for query, want := range map[string]string{
+		`keytail_state{state="down",job="a"}`: "",
+		`sum by (state) (keytail_state)`:      "",
+		`keytail_stat{state="down"}`:          "no metric keytail_stat",
+		`keytail_state{state="dead"}`:         "no series",
+		`keytail_state{kind="down"}`:          "no label kind",
+		`sum without (kind) (keytail_state)`:  "no label kind",
+		`keytail_state / on (kind) keytail_state{state="live"}`: "no label kind",
+		`keytail_state{`: "parse error",
+	} {
+		got := strings.Join(check(query, metrics), ", ")
+		if (want == "") != (got == "") || !strings.Contains(got, want) {
+			t.Errorf("%s: %q, want %q", query, got, want)
+		}
+	}
+}
+
+// check returns what is wrong with a query.
+func check(query string, metrics series) (mistakes []string) {
+	tree, err := parser.NewParser(parser.Options{}).ParseExpr(query)
+	if err != nil {
+		return []string{err.Error()}
+	}
+	names := map[string]bool{}
+	parser.Inspect(tree, func(node parser.Node, _ []parser.Node) error {
+		if selector, ok := node.(*parser.VectorSelector); ok {
+			names[selector.Name] = true
+			mistakes = append(mistakes, checkSelector(selector, metrics)...)
+		}
+		return nil
+	})
+	known := func(label string) bool {
+		if label == "le" || slices.Contains(targetLabels, label) {
+			return true
+		}
+		for name := range names {
+			if metrics.hasLabel(name, label) {
+				return true
+			}
+		}
+		return false
+	}
+	parser.Inspect(tree, func(node parser.Node, _ []parser.Node) error {
+		for _, label := range labelsIn(node) {
+			if !known(label) {
+				mistakes = append(mistakes, "no label "+label)
+			}
+		}
+		return nil
+	})
+	return mistakes
+}
+
+// labelsIn are the labels by which a node groups or matches.
+func labelsIn(node parser.Node) []string {
+	switch n := node.(type) {
+	case *parser.AggregateExpr:
+		return n.Grouping
+	case *parser.BinaryExpr:
+		if n.VectorMatching != nil {
+			return append(slices.Clone(n.VectorMatching.MatchingLabels), n.VectorMatching.Include...)
+		}
+	}
+	return nil
+}
+
+// checkSelector requires a series that fits.
+func checkSelector(s *parser.VectorSelector, metrics series) []string {
+	all, known := metrics[s.Name]
+	if !known {
+		return []string{"no metric " + s.Name}
+	}
+	var matchers []*labels.Matcher
+	for _, m := range s.LabelMatchers {
+		if m.Name == labels.MetricName || slices.Contains(targetLabels, m.Name) {
+			continue
+		}
+		if !metrics.hasLabel(s.Name, m.Name) {
+			return []string{s.Name + " has no label " + m.Name}
+		}
+		matchers = append(matchers, m)
+	}
+	for _, series := range all {
+		if !slices.ContainsFunc(matchers, func(m *labels.Matcher) bool { return !m.Matches(series[m.Name]) }) {
+			return nil
+		}
+	}
+	return []string{"no series fits " + s.String()}
+}
+
+// rulesOf are the expressions of a file of rules. What a rule records is added to the
+// metrics.
+func rulesOf(t *testing.T, name string, metrics series) (all []expression) {
+	t.Helper()
+	var file ruleFile
+	if err := yaml.NewDecoder(installed(t, name)).Decode(&file); err != nil {
+		t.Fatal(err)
+	}
+	for _, group := range file.Groups {
+		for _, rule := range group.Rules {
+			all = append(all, expression{name + ", " + rule.Alert + rule.Record, rule.Expr})
+			if rule.Record != "" {
+				metrics[rule.Record] = recorded(rule.Record, metrics)
+			}
+		}
+	}
+	return all
+}
+
+// recorded are the series of a recording rule, by its name: level:metric:operation.
+func recorded(name string, metrics series) []map[string]string {
+	level, _, _ := strings.Cut(name, ":")
+	if level == "instance_code" {
+		return []map[string]string{{"code": metrics["keytail_verdicts_total"][0]["code"]}}
+	}
+	return []map[string]string{{}}
+}
+
+// variables of the dashboard, as Grafana fills them in.
+var variables = strings.NewReplacer("$__rate_interval", "5m", "$job", ".*", "$instance", ".*")
+
+// dashboardQueries checks the structure of the dashboard on the way.
+func dashboardQueries(t *testing.T) (all []expression) {
+	t.Helper()
+	type panel struct {
+		Title, Type string
+		GridPos     struct{ X, Y, W, H int }
+		Datasource  struct{ Type, UID string }
+		Targets     []struct{ Expr string }
+		Panels      []panel
+	}
+	var board struct {
+		Title, UID string
+		Panels     []panel
+		Templating struct {
+			List []struct{ Name, Type, Query string }
+		}
+	}
+	if err := json.NewDecoder(installed(t, "dashboards/keytail.json")).Decode(&board); err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, v := range board.Templating.List {
+		names = append(names, v.Name)
+		if query, found := strings.CutPrefix(v.Query, "label_values("); found {
+			query, _, _ = cutLast(query, ",")
+			all = append(all, expression{"variable " + v.Name, variables.Replace(query)})
+		}
+	}
+	if !slices.Equal(names, []string{"datasource", "job", "instance"}) || board.UID == "" || board.Title == "" {
+		t.Errorf("the dashboard %q (%q) has the variables %q", board.Title, board.UID, names)
+	}
+	taken := map[[2]int]string{}
+	for _, p := range board.Panels {
+		at := [2]int{p.GridPos.X, p.GridPos.Y}
+		if other, twice := taken[at]; twice {
+			t.Errorf("%q and %q are at the same place %v", p.Title, other, at)
+		}
+		taken[at] = p.Title
+		if p.Type == "row" {
+			continue
+		}
+		if len(p.Targets) == 0 || p.Datasource.UID != "${datasource}" {
+			t.Errorf("%q has %d queries to %q", p.Title, len(p.Targets), p.Datasource.UID)
+		}
+		for _, target := range p.Targets {
+			if !strings.Contains(target.Expr, `job=~"$job",instance=~"$instance"`) {
+				t.Errorf("%q does not follow the variables: %s", p.Title, target.Expr)
+			}
+			all = append(all, expression{"dashboard, " + p.Title, variables.Replace(target.Expr)})
+		}
+	}
+	return all
+}
+
+func cutLast(text, separator string) (before, after string, found bool) {
+	i := strings.LastIndex(text, separator)
+	if i < 0 {
+		return text, "", false
+	}
+	return text[:i], text[i+len(separator):], true
+}
