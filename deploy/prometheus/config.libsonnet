@@ -35,7 +35,7 @@
     usageFailingSeconds: 300,
     // Restarts in 15 minutes.
     restarts: 2,
-    // Losses in an hour after which somebody must look.
+    // With this many losses in an hour somebody must look.
     losses: 3,
   },
 }

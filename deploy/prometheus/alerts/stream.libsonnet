@@ -44,7 +44,8 @@
         ),
         alert(
           'KeytailHistoryLostRepeatedly', 'warning', 0,
-          'sum without (reason) (%s) > %d' % [q.increase('keytail_losses_total', '', 3600), config.losses],
+          // An increase is extrapolated, so it is not a whole number.
+          'sum without (reason) (%s) > %g' % [q.increase('keytail_losses_total', '', 3600), config.losses - 0.5],
           'keytail loses the history of the change stream again and again.',
           '{{ $labels.instance }} has lost it {{ $value | printf "%.0f" }} times in an hour.',
         ),
