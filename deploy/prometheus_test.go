@@ -242,3 +242,43 @@ func absolute(t *testing.T, path string) string {
 	}
 	return path
 }
+
+var runbookSection = regexp.MustCompile(`(?m)^### (Keytail\w+)\n\n((?:.+\n)+)`)
+
+// TestEachAlertIsInTheRunbook, by its link, and nothing else is.
+func TestEachAlertIsInTheRunbook(t *testing.T) {
+	t.Parallel()
+	content, err := os.ReadFile("../docs/runbook.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	metrics, err := os.ReadFile("../docs/metrics.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	sections, all := map[string]string{}, alerts(t)
+	for _, m := range runbookSection.FindAllStringSubmatch(string(content), -1) {
+		sections[m[1]] = m[2]
+		if _, found := all[m[1]]; !found {
+			t.Errorf("the runbook has %s, which is no alert", m[1])
+		}
+	}
+	for name, rule := range all {
+		for _, part := range []string{"- **Meaning**: ", "- **Users see**: ", "- **Look at**: ", "- **Do**: "} {
+			if !strings.Contains(sections[name], part) {
+				t.Errorf("%s has no %q in the runbook", name, part)
+			}
+		}
+		if want := "https://github.com/keytail/keytail/blob/main/docs/runbook.md#" + strings.ToLower(name); rule.Annotations["runbook_url"] != want {
+			t.Errorf("%s has the link %q, want %q", name, rule.Annotations["runbook_url"], want)
+		}
+		if severity := rule.Labels["severity"]; !slices.Contains([]string{"critical", "warning", "info"}, severity) || rule.Annotations["summary"] == "" {
+			t.Errorf("%s has the severity %q and the summary %q", name, severity, rule.Annotations["summary"])
+		}
+	}
+	for _, name := range regexp.MustCompile(`keytail_\w+`).FindAllString(string(content), -1) {
+		if name != "keytail_heartbeats" && !strings.Contains(string(metrics), "| `"+name+"` |") {
+			t.Errorf("the runbook names the metric %s, which docs/metrics.md does not have", name)
+		}
+	}
+}

@@ -22,7 +22,7 @@
         ),
         alert(
           'KeytailDuplicateHashes', 'critical', 0,
-          '%s > 0' % q.increase('keytail_duplicate_hashes_total', '', 3600),
+          '%s > 0' % q.increase('keytail_duplicate_hashes_total', '', 7200),
           'Two documents have the same key, which is therefore refused.',
           '{{ $labels.instance }} has found a hash that more than one document has.',
         ),
