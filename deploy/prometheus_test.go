@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"go.yaml.in/yaml/v3"
 
 	"github.com/keytail/keytail/internal/testprogram"
@@ -241,6 +242,40 @@ func absolute(t *testing.T, path string) string {
 		t.Fatal(err)
 	}
 	return path
+}
+
+// TestChartHasTheRules of the files, changed by no template.
+func TestChartHasTheRules(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "rule.yaml")
+	rendered := render(t, "--set", "prometheusRule.enabled=true,prometheusRule.labels.release=prometheus", "--show-only", "templates/prometheusrule.yaml")
+	if err := os.WriteFile(file, []byte(rendered), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	object := find(t, objectsIn(t, file), "PrometheusRule", "keytail")
+	if object.Metadata.Labels["release"] != "prometheus" {
+		t.Errorf("the labels are %v", object.Metadata.Labels)
+	}
+	var spec, want struct{ Groups []any }
+	convert(t, object.Spec, &spec)
+	for _, name := range []string{rulesFile, alertsFile} {
+		var file struct{ Groups []any }
+		content, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := yaml.Unmarshal(content, &file); err != nil {
+			t.Fatal(err)
+		}
+		want.Groups = append(want.Groups, file.Groups...)
+	}
+	convert(t, want, &want)
+	if diff := cmp.Diff(want, spec); diff != "" {
+		t.Errorf("(-files +chart):\n%s", diff)
+	}
+	if strings.Contains(render(t), "PrometheusRule") {
+		t.Error("the chart has the rules without being asked")
+	}
 }
 
 var runbookSection = regexp.MustCompile(`(?m)^### (Keytail\w+)\n\n((?:.+\n)+)`)
