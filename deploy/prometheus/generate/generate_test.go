@@ -4,6 +4,8 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+
+	"github.com/google/go-jsonnet"
 )
 
 // TestFilesAreCurrent: they are what is installed, and the mixin is what is changed.
@@ -24,6 +26,15 @@ func TestFilesAreCurrent(t *testing.T) {
 	}
 }
 
+// TestMixinHasTheDashboard, for those who install all of it with jsonnet.
+func TestMixinHasTheDashboard(t *testing.T) {
+	t.Parallel()
+	uid, err := jsonnet.MakeVM().EvaluateAnonymousSnippet("test", "(import '"+mixinFile+"').grafanaDashboards['keytail.json'].uid")
+	if err != nil || uid != "\"keytail\"\n" {
+		t.Errorf("got %q, %v", uid, err)
+	}
+}
+
 // TestRehearsalHasTheSameRules with shorter times.
 func TestRehearsalHasTheSameRules(t *testing.T) {
 	t.Parallel()
@@ -31,11 +42,11 @@ func TestRehearsalHasTheSameRules(t *testing.T) {
 	if err := run([]string{"-o", folder, "-times-divided-by", "20"}); err != nil {
 		t.Fatal(err)
 	}
-	whole, err := evaluate("prometheusAlerts", 1)
+	whole, err := evaluate("prometheusAlerts", "")
 	if err != nil {
 		t.Fatal(err)
 	}
-	short, err := evaluate("prometheusAlerts", 20)
+	short, err := evaluate("prometheusAlerts", "timesDividedBy: 20")
 	if err != nil {
 		t.Fatal(err)
 	}

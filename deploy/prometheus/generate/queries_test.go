@@ -40,18 +40,44 @@ func TestWrongQueriesAreFound(t *testing.T) {
 	t.Parallel()
 	metrics := series{"keytail_state": {{"state": "live"}, {"state": "down"}}}
 	for query, want := range map[string]string{
-		`keytail_state{state="down",job="a"}`: "",
-		`sum by (state) (keytail_state)`:      "",
-		`keytail_stat{state="down"}`:          "no metric keytail_stat",
-		`keytail_state{state="dead"}`:         "no series",
-		`keytail_state{kind="down"}`:          "no label kind",
-		`sum without (kind) (keytail_state)`:  "no label kind",
+		`keytail_state{state="down",job="a"}`:                   "",
+		`sum by (state) (keytail_state)`:                        "",
+		`keytail_stat{state="down"}`:                            "no metric keytail_stat",
+		`keytail_state{state="dead"}`:                           "no series",
+		`keytail_state{kind="down"}`:                            "no label kind",
+		`sum without (kind) (keytail_state)`:                    "no label kind",
 		`keytail_state / on (kind) keytail_state{state="live"}`: "no label kind",
-		`keytail_state{`: "parse error",
+		`keytail_state{`:                                        "parse error",
 	} {
 		got := strings.Join(check(query, metrics), ", ")
 		if (want == "") != (got == "") || !strings.Contains(got, want) {
 			t.Errorf("%s: %q, want %q", query, got, want)
+		}
+	}
+}
+
+// TestSelectorIsInEveryQuery: who has two environments in one Prometheus sets it.
+func TestSelectorIsInEveryQuery(t *testing.T) {
+	t.Parallel()
+	for _, field := range []string{"prometheusAlerts", "prometheusRules"} {
+		file, err := evaluate(field, `selector: 'namespace="auth"', jobSelector: 'namespace="auth"'`)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, group := range file.Groups {
+			for _, rule := range group.Rules {
+				tree, err := parser.NewParser(parser.Options{}).ParseExpr(rule.Expr)
+				if err != nil {
+					t.Fatal(err)
+				}
+				parser.Inspect(tree, func(node parser.Node, _ []parser.Node) error {
+					s, ok := node.(*parser.VectorSelector)
+					if ok && !strings.Contains(s.Name, ":") && !strings.Contains(s.String(), `namespace="auth"`) {
+						t.Errorf("%s reads %s without the selector", rule.Alert+rule.Record, s)
+					}
+					return nil
+				})
+			}
 		}
 	}
 }

@@ -10,7 +10,7 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// The places of files. The working directory is that of this module.
+// The places of files, from the folder of this module, where the command has to run.
 const (
 	repository    = "../../.."
 	mixinFile     = "../mixin.libsonnet"
@@ -62,7 +62,7 @@ func renderAll() (map[string][]byte, error) {
 func renderRules(divisor int) (map[string][]byte, error) {
 	files := map[string][]byte{}
 	for name, field := range map[string]string{"alerts.yaml": "prometheusAlerts", "rules.yaml": "prometheusRules"} {
-		file, err := evaluate(field, divisor)
+		file, err := evaluate(field, fmt.Sprintf("timesDividedBy: %d", divisor))
 		if err != nil {
 			return nil, err
 		}
@@ -77,10 +77,9 @@ func renderRules(divisor int) (map[string][]byte, error) {
 	return files, nil
 }
 
-// evaluate returns one field of the mixin.
-func evaluate(field string, divisor int) (file ruleFile, err error) {
-	text, err := jsonnet.MakeVM().EvaluateAnonymousSnippet("generate",
-		fmt.Sprintf("((import '%s') + {_config+:: {timesDividedBy: %d}}).%s", mixinFile, divisor, field))
+// evaluate returns one field of the mixin with this configuration.
+func evaluate(field, config string) (file ruleFile, err error) {
+	text, err := jsonnet.MakeVM().EvaluateAnonymousSnippet("generate", fmt.Sprintf("((import '%s') + {_config+:: {%s}}).%s", mixinFile, config, field))
 	if err != nil {
 		return file, err
 	}
