@@ -34,6 +34,7 @@ type ProblemCode string
 const (
 	CodeBadRequest          ProblemCode = "BAD_REQUEST"
 	CodeUnauthenticated     ProblemCode = "UNAUTHENTICATED"
+	CodeNotPermitted        ProblemCode = "NOT_PERMITTED"
 	CodeNoSuchPath          ProblemCode = "NO_SUCH_PATH"
 	CodeNoSuchPolicy        ProblemCode = "NO_SUCH_POLICY"
 	CodeMethodNotAllowed    ProblemCode = "METHOD_NOT_ALLOWED"
@@ -60,6 +61,8 @@ func (c ProblemCode) Status() int {
 		return http.StatusBadRequest
 	case CodeUnauthenticated:
 		return http.StatusUnauthorized
+	case CodeNotPermitted:
+		return http.StatusForbidden
 	case CodeNoSuchPath, CodeNoSuchPolicy, CodeNoSuchKey:
 		return http.StatusNotFound
 	case CodeMethodNotAllowed:

@@ -73,7 +73,7 @@ func startRemote(t *testing.T) (*keytail, *remote) {
 	t.Helper()
 	const adminToken = "0123456789abcdef-of-the-test"
 	path := filepath.Join(t.TempDir(), "tokens")
-	if err := os.WriteFile(path, []byte("ops="+adminToken+"\n"), 0o600); err != nil {
+	if err := os.WriteFile(path, []byte("ops="+adminToken+" role=admin\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	k := start(t, "--addr=127.0.0.1:0", "--ops-addr=127.0.0.1:0", "--admin-addr=127.0.0.1:0", "--dev-mongodb-addr=127.0.0.1:0", "--admin-token-file="+path)

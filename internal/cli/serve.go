@@ -78,15 +78,22 @@ func checkFiles(cfg *config.Config) error {
 		_, err := newCertificates(l, zap.NewNop(), nil)
 		mistakes = append(mistakes, err)
 	}
-	for flag, path := range map[string]string{"caller-token-file": cfg.CallerTokenFile, "admin-token-file": cfg.AdminTokenFile} {
-		if path != "" {
-			_, err := tokens.New(tokens.Config{Path: path, Flag: flag})
+	for _, file := range []tokens.Config{
+		{Path: cfg.CallerTokenFile, Flag: "caller-token-file"},
+		{Path: cfg.AdminTokenFile, Flag: "admin-token-file", Rights: true, Certificates: hasAdminCertificates(cfg)},
+	} {
+		if file.Path != "" {
+			_, err := tokens.New(file)
 			mistakes = append(mistakes, err)
 		}
 	}
 	_, err := databaseURI(cfg)
 	return errors.Join(append(mistakes, err, checkHash(cfg))...)
 }
+
+// hasAdminCertificates reports whether clients of the admin listener present
+// certificates.
+func hasAdminCertificates(cfg *config.Config) bool { return cfg.AdminTLS.ClientCAFile != "" }
 
 // serveRun is one run of serve.
 type serveRun struct {
@@ -217,6 +224,8 @@ func daemonConfig(cfg *config.Config, to database, version string) (daemon.Confi
 		HideCredentials: cfg.HideCredentials,
 		CallerTokenFile: cfg.CallerTokenFile,
 		AdminTokenFile:  cfg.AdminTokenFile,
+
+		AdminCertificates: hasAdminCertificates(cfg),
 	}, nil
 }
 

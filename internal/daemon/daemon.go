@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"slices"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
@@ -105,7 +106,7 @@ func (d *Daemon) newHandlers(config *Config, keys *keyadmin.Admin) error {
 		return err
 	}
 	d.admin, err = routes.NewAdmin(routes.AdminConfig{
-		Tokens:   d.settings.admins,
+		Callers:  d.settings.admins,
 		Status:   d.status,
 		Syncer:   d.Syncer(),
 		Events:   d.AdminEvents(),
@@ -136,19 +137,22 @@ func (d *Daemon) newExtAuthz(config *Config) error {
 // can be called once.
 func (d *Daemon) Run(ctx context.Context) error {
 	var follow []func(context.Context) error
-	for _, files := range d.Files() {
-		follow = append(follow, files.Run)
+	for _, set := range d.tokens() {
+		follow = append(follow, set.Run)
 	}
 	return d.Core.Run(ctx, follow...)
+}
+
+// tokens are those of the token files.
+func (d *Daemon) tokens() []*tokens.Set {
+	return slices.DeleteFunc([]*tokens.Set{d.settings.callers, d.settings.admins}, func(set *tokens.Set) bool { return set == nil })
 }
 
 // Files are the token files, which Run reads again when they change.
 func (d *Daemon) Files() []*reload.Files {
 	var all []*reload.Files
-	for _, set := range []*tokens.Set{d.settings.callers, d.settings.admins} {
-		if set != nil {
-			all = append(all, set.Files())
-		}
+	for _, set := range d.tokens() {
+		all = append(all, set.Files())
 	}
 	return all
 }

@@ -122,6 +122,10 @@ func (a *Admin) Prepare(ctx context.Context) error {
 // Create creates a key. It is active, and only the response has its text.
 func (a *Admin) Create(ctx context.Context, caller managedkey.Caller, fields managedkey.Fields) (managedkey.Written, error) {
 	now := a.now()
+	fields, err := caller.Claim(fields)
+	if err != nil {
+		return managedkey.Written{}, err
+	}
 	if err := fields.CheckNew(now); err != nil {
 		return managedkey.Written{}, err
 	}
@@ -267,7 +271,7 @@ func (a *Admin) rotation(caller managedkey.Caller, current keystore.Details, has
 func (a *Admin) Get(ctx context.Context, caller managedkey.Caller, id string) (managedkey.Key, error) {
 	ctx, cancel := context.WithTimeout(ctx, a.config.Timeout)
 	defer cancel()
-	shown, err := a.store.FindByID(ctx, id, caller.Owner)
+	shown, err := a.store.FindByID(ctx, id, caller.Owns)
 	return keyOf(shown), toManagedKeyErr(err)
 }
 
@@ -275,7 +279,11 @@ func (a *Admin) Get(ctx context.Context, caller managedkey.Caller, id string) (m
 func (a *Admin) List(ctx context.Context, caller managedkey.Caller, q managedkey.Query) (managedkey.Page, error) {
 	ctx, cancel := context.WithTimeout(ctx, a.config.Timeout)
 	defer cancel()
-	found, err := a.store.List(ctx, a.queryOf(caller, q))
+	owner, err := caller.Select(q.OrgID)
+	if err != nil {
+		return managedkey.Page{}, err
+	}
+	found, err := a.store.List(ctx, a.queryOf(owner, q))
 	if err != nil {
 		return managedkey.Page{}, toManagedKeyErr(err)
 	}
@@ -286,16 +294,18 @@ func (a *Admin) List(ctx context.Context, caller managedkey.Caller, q managedkey
 	return page, nil
 }
 
-func (a *Admin) queryOf(caller managedkey.Caller, q managedkey.Query) keystore.Query {
+// queryOf selects the keys of an owner, which is what Caller.Select returns for the
+// query.
+func (a *Admin) queryOf(owner managedkey.Owner, q managedkey.Query) keystore.Query {
 	return keystore.Query{
-		UserID: caller.Owner, OrgID: q.OrgID, ProjectID: q.ProjectID, IncludeInactive: q.IncludeInactive,
+		UserID: owner.UserID, OrgID: owner.OrgID, ProjectID: q.ProjectID, IncludeInactive: q.IncludeInactive,
 		UnusedFor: q.UnusedFor, ExpiresWithin: q.ExpiresWithin, Now: a.now(), After: q.After, Limit: q.Limit,
 	}
 }
 
 // find reads the key of a write, which must be as the caller has seen it.
 func (a *Admin) find(ctx context.Context, caller managedkey.Caller, id string) (keystore.Details, error) {
-	current, err := a.store.FindByID(ctx, id, caller.Owner)
+	current, err := a.store.FindByID(ctx, id, caller.Owns)
 	if err != nil {
 		return keystore.Details{}, err
 	}

@@ -26,6 +26,7 @@ type entry struct {
 	KeyID     string        `bson:"key_id"`
 	NewKeyID  string        `bson:"new_key_id,omitempty"`
 	UserID    string        `bson:"user_id"`
+	OrgID     string        `bson:"org_id,omitempty"`
 	RequestID string        `bson:"request_id"`
 	// Before and After are documents or null.
 	Before bson.RawValue `bson:"before"`
@@ -41,7 +42,7 @@ func (a *Admin) entry(caller managedkey.Caller, action string, before, after *ke
 	}
 	e := entry{
 		ID: bson.NewObjectID(), At: a.now(), Actor: caller.Actor, Action: action,
-		KeyID: of.Record.KeyID, UserID: of.Record.UserID, RequestID: caller.RequestID,
+		KeyID: of.Record.KeyID, UserID: of.Record.UserID, OrgID: of.Record.OrgID, RequestID: caller.RequestID,
 	}
 	e.Before, e.After = difference(before, after)
 	return e
@@ -102,8 +103,12 @@ func (a *Admin) explain(doing string, err error) error {
 func (a *Admin) Audit(ctx context.Context, caller managedkey.Caller, q managedkey.AuditQuery) (managedkey.AuditPage, error) {
 	ctx, cancel := context.WithTimeout(ctx, a.config.Timeout)
 	defer cancel()
-	digest := listDigest(caller.Owner, q.KeyID)
-	filter, err := auditFilter(caller.Owner, q, digest)
+	owner, err := caller.Select("")
+	if err != nil {
+		return managedkey.AuditPage{}, err
+	}
+	digest := listDigest(owner, q.KeyID)
+	filter, err := auditFilter(owner, q, digest)
 	if err != nil {
 		return managedkey.AuditPage{}, err
 	}
@@ -132,10 +137,15 @@ func (a *Admin) Audit(ctx context.Context, caller managedkey.Caller, q managedke
 	return page, nil
 }
 
-func auditFilter(owner string, q managedkey.AuditQuery, digest []byte) (bson.D, error) {
+// auditFilter leaves out entries about several owners, such as a list, for those that
+// may see one.
+func auditFilter(owner managedkey.Owner, q managedkey.AuditQuery, digest []byte) (bson.D, error) {
 	all := bson.A{bson.D{}}
-	if owner != "" {
-		all = append(all, bson.D{{Key: "user_id", Value: owner}})
+	if owner.UserID != "" {
+		all = append(all, bson.D{{Key: "user_id", Value: owner.UserID}})
+	}
+	if owner.OrgID != "" {
+		all = append(all, bson.D{{Key: "org_id", Value: owner.OrgID}})
 	}
 	if q.KeyID != "" {
 		all = append(all, bson.D{{Key: "$or", Value: bson.A{bson.D{{Key: fieldKeyID, Value: q.KeyID}}, bson.D{{Key: fieldNewKeyID, Value: q.KeyID}}}}})
@@ -176,8 +186,8 @@ func readAuditCursor(text string, digest []byte) (auditCursor, error) {
 
 var errCursor = managedkey.Invalid("the cursor does not belong to this list: start again without a cursor")
 
-func listDigest(owner, keyID string) []byte {
-	sum := sha256.Sum256([]byte("audit\x00" + owner + "\x00" + keyID))
+func listDigest(owner managedkey.Owner, keyID string) []byte {
+	sum := sha256.Sum256([]byte("audit\x00" + owner.UserID + "\x00" + owner.OrgID + "\x00" + keyID))
 	const enough = 8
 	return sum[:enough]
 }

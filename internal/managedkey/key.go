@@ -12,7 +12,10 @@ import (
 type Caller struct {
 	// Actor is the name of the token. RequestID connects the audit with logs.
 	Actor, RequestID string
-	// Owner restricts the request to one user's keys: another one is
+	// Bound is whose keys the token may see and change: another one is
+	// ErrNoSuchKey. Zero: all.
+	Bound Owner
+	// Owner restricts the request to one user's keys, within Bound: another one is
 	// ErrNoSuchKey. Empty: no restriction.
 	Owner string
 	// IfMatch are digests. The key must have one of them, else ErrChanged. Nil:

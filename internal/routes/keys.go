@@ -246,6 +246,7 @@ var keyErrors = []struct {
 	code api.ProblemCode
 }{
 	{managedkey.ErrInvalid, api.CodeBadRequest},
+	{managedkey.ErrNotPermitted, api.CodeNotPermitted},
 	{managedkey.ErrAmbiguousID, api.CodeAmbiguousID},
 	{managedkey.ErrNoSuchKey, api.CodeNoSuchKey},
 	{managedkey.ErrDuplicate, api.CodeDuplicateKey},

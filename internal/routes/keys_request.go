@@ -85,9 +85,10 @@ func readAdminQuery(c *gin.Context, allowed ...string) (*adminQuery, *callerErro
 	return &q, nil
 }
 
-// callerOf is who sent a request, without an owner.
+// callerOf is who sent a request, and whose keys it may be about.
 func callerOf(c *gin.Context) managedkey.Caller {
-	return managedkey.Caller{Actor: c.GetString(actorKey), RequestID: c.Writer.Header().Get(forwardauth.HeaderRequestID)}
+	who := whoIs(c)
+	return managedkey.Caller{Actor: who.Name, Bound: who.Owner, RequestID: c.Writer.Header().Get(forwardauth.HeaderRequestID)}
 }
 
 func (q *adminQuery) readParameter(name, value string) (problem *callerError) {

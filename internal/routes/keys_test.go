@@ -19,6 +19,7 @@ import (
 	"github.com/keytail/keytail/internal/apikey"
 	"github.com/keytail/keytail/internal/clustertime"
 	"github.com/keytail/keytail/internal/managedkey"
+	"github.com/keytail/keytail/internal/rights"
 )
 
 // goldenKeyAdmin is a Keys with one key, which fails for certain ids.
@@ -198,7 +199,7 @@ func (goldenKeyAdmin) Audit(_ context.Context, by managedkey.Caller, q managedke
 func newGoldenAdmin(t testing.TB, change ...func(*AdminConfig)) http.Handler {
 	t.Helper()
 	config := AdminConfig{
-		Tokens: fakeTokens{"admin-token-of-ann": "ann"}, Status: func() Status { return Status{} },
+		Callers: fakeAdmins{"admin-token-of-ann": {Name: "ann", Role: rights.Admin}}, Status: func() Status { return Status{} },
 		Keys: goldenKeyAdmin{}, Instance: "golden/1", Syncer: goldenSyncer{}, Events: slowFeed{},
 	}
 	for _, f := range change {

@@ -80,7 +80,7 @@ func TestInvalidFilesAreRefused(t *testing.T) {
 		"space":            {"web=" + tokenA + " " + tokenA, 0o600, "no spaces"},
 		"not ASCII":        {"web=" + tokenA + "é", 0o600, "printable ASCII"},
 		"no equals sign":   {tokenA, 0o600, ", line 1: it must have the form name=token"},
-		"name":             {"a b=" + tokenA, 0o600, "a name must have 1 to 64 letters"},
+		"name":             {"a/b=" + tokenA, 0o600, "a name must have 1 to 64 letters"},
 		"space after name": {"web =" + tokenA, 0o600, "without spaces around '='"},
 		"base64, no name":  {tokenA + "=", 0o600, ", line 1: the token after name= must have"},
 		"the wrong way":    {tokenA + "=web", 0o600, ", line 1: the token after name= must have"},
