@@ -226,6 +226,7 @@ func daemonConfig(cfg *config.Config, to database, version string) (daemon.Confi
 		AdminTokenFile:  cfg.AdminTokenFile,
 
 		AdminCertificates: hasAdminCertificates(cfg),
+		AdminAuditReads:   cfg.AdminAuditReads,
 	}, nil
 }
 

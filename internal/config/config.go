@@ -42,8 +42,9 @@ type Config struct {
 	StateDatabase       string        `placeholder:"NAME" help:"The database of keytail's own collections (heartbeats, audit). A database other than that of the keys needs --stream-scope collection. Default: the database of the keys."`
 	MongoDBPasswordFile string        `name:"mongodb-password-file" placeholder:"FILE" help:"File with the password of the user in the URI, so that the URI contains no secret."`
 	AdminAddr           string        `default:"127.0.0.1:9091" help:"Admin listener: status page, admin API. It needs --admin-token-file, and TLS unless the address is a loopback address."`
-	AdminTokenFile      string        `placeholder:"FILE" help:"File with the tokens for the admin listener: lines of name=token. Read again when it changes. With --dev, the default is a file with a new token."`
-	CallerTokenFile     string        `placeholder:"FILE" help:"File with the tokens for verify, sync and events: lines of name=token. Read again when it changes. Default: verify needs no token, and the others are disabled."`
+	AdminTokenFile      string        `placeholder:"FILE" help:"File with the tokens for the admin listener: lines of name=token role=viewer, operator or admin, and more attributes. Read again when it changes. With --dev, the default is a file with a new token."`
+	AdminAuditReads     bool          `default:"true" help:"Write an entry into the audit for each read of keys by the admin API, before the answer: a read without an entry fails. Disable it with --admin-audit-reads=false. Changes and failed logins are always in the audit."`
+	CallerTokenFile     string        `placeholder:"FILE" help:"File with the tokens for verify, sync and events: lines of name=token, with expires= if it should end. Read again when it changes. Default: verify needs no token, and the others are disabled."`
 	GRPCAddr            string        `name:"grpc-addr" placeholder:"ADDR" help:"gRPC listener: Envoy's ext_authz, health, reflection. Empty: disabled."`
 	HideCredentials     bool          `help:"Let Envoy remove the key from an allowed request (ext_authz over gRPC). Other proxies do that with their own configuration, see examples."`
 	DefaultScopes       []string      `placeholder:"SCOPE" help:"The scopes of a key whose document has no scopes (absent or null)."`

@@ -40,6 +40,9 @@ type Config struct {
 	// AdminCertificates: the TLS listener of the admin handler verifies certificates of
 	// clients, so that AdminTokenFile may have lines with san=. False: it must not.
 	AdminCertificates bool
+	// AdminAuditReads writes an audit entry for each read of keys. False: only changes
+	// and refused requests are in the audit.
+	AdminAuditReads bool
 }
 
 // settings are what the fields of a Config that are not the core's parse to.

@@ -25,6 +25,7 @@ type Daemon struct {
 	Core *service.Service
 
 	settings   settings
+	refusals   *keyadmin.Refusals // nil without admin tokens
 	public     http.Handler
 	operations http.Handler
 	admin      http.Handler // nil without admin tokens
@@ -41,7 +42,7 @@ func New(ctx context.Context, config Config) (*Daemon, error) {
 	if err := d.Core.Prepare(ctx); err != nil {
 		return nil, err
 	}
-	keys, err := d.newKeys(ctx)
+	keys, err := d.newKeys(ctx, config.AdminAuditReads)
 	if err != nil {
 		return nil, err
 	}
@@ -68,7 +69,7 @@ func wire(config *Config) (*Daemon, error) {
 
 // newKeys creates the administration of keys, or nil without admin tokens. It fails
 // if the credential may not write.
-func (d *Daemon) newKeys(ctx context.Context) (*keyadmin.Admin, error) {
+func (d *Daemon) newKeys(ctx context.Context, auditReads bool) (*keyadmin.Admin, error) {
 	if d.settings.admins == nil {
 		return nil, nil //nolint:nilnil // off, and no error
 	}
@@ -79,6 +80,7 @@ func (d *Daemon) newKeys(ctx context.Context) (*keyadmin.Admin, error) {
 		Audit:        mongoclient.Database(config.Client, config.StateDatabase).Collection(keyadmin.CollectionName),
 		Prefix:       config.KeyPrefix,
 		EnsureSchema: config.EnsureSchema,
+		AuditReads:   auditReads,
 		Logger:       config.Logger,
 	})
 	if err != nil {
@@ -105,12 +107,14 @@ func (d *Daemon) newHandlers(config *Config, keys *keyadmin.Admin) error {
 	if err != nil || d.settings.admins == nil {
 		return err
 	}
+	d.refusals = keys.Refusals()
 	d.admin, err = routes.NewAdmin(routes.AdminConfig{
 		Callers:  d.settings.admins,
 		Status:   d.status,
 		Syncer:   d.Syncer(),
 		Events:   d.AdminEvents(),
 		Keys:     keys,
+		Refusals: d.refusals,
 		Instance: d.Core.Heartbeater.ID(),
 		Version:  d.Core.Config.Version,
 		Logger:   config.Logger,
@@ -139,6 +143,9 @@ func (d *Daemon) Run(ctx context.Context) error {
 	var follow []func(context.Context) error
 	for _, set := range d.tokens() {
 		follow = append(follow, set.Run)
+	}
+	if d.refusals != nil {
+		follow = append(follow, d.refusals.Run)
 	}
 	return d.Core.Run(ctx, follow...)
 }

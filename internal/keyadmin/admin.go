@@ -51,6 +51,9 @@ type Config struct {
 	// EnsureSchema creates the index for lists of keys if it is missing. False:
 	// the log recommends it.
 	EnsureSchema bool
+	// AuditReads writes an entry for each read of keys, before its result is returned:
+	// a read without an entry fails. False: reads are not in the audit.
+	AuditReads bool
 	// Logger: nil discards.
 	Logger *zap.Logger
 }
@@ -272,7 +275,13 @@ func (a *Admin) Get(ctx context.Context, caller managedkey.Caller, id string) (m
 	ctx, cancel := context.WithTimeout(ctx, a.config.Timeout)
 	defer cancel()
 	shown, err := a.store.FindByID(ctx, id, caller.Owns)
-	return keyOf(shown), toManagedKeyErr(err)
+	if err == nil {
+		err = a.auditRead(ctx, caller, actionGet, shown)
+	}
+	if err != nil {
+		return managedkey.Key{}, toManagedKeyErr(err)
+	}
+	return keyOf(shown), nil
 }
 
 // List reads keys, newest first.
@@ -285,6 +294,9 @@ func (a *Admin) List(ctx context.Context, caller managedkey.Caller, q managedkey
 	}
 	found, err := a.store.List(ctx, a.queryOf(owner, q))
 	if err != nil {
+		return managedkey.Page{}, toManagedKeyErr(err)
+	}
+	if err := a.auditList(ctx, caller, owner, q, len(found.Keys)); err != nil {
 		return managedkey.Page{}, toManagedKeyErr(err)
 	}
 	page := managedkey.Page{Next: found.Next}

@@ -107,6 +107,9 @@ func (a *Admin) RevokeAll(ctx context.Context, caller managedkey.Caller, q manag
 	}
 	page := managedkey.RevokedPage{Next: found.Next}
 	if dryRun {
+		if err := a.auditList(ctx, caller, owner, q, len(found.Keys)); err != nil {
+			return managedkey.RevokedPage{}, toManagedKeyErr(err)
+		}
 		page.KeyIDs = idsOf(found.Keys)
 		return page, nil
 	}

@@ -109,6 +109,8 @@ type Page struct {
 type AuditQuery struct {
 	// KeyID restricts it to entries about one key. Empty: all.
 	KeyID string
+	// Action restricts it to entries with this action. Empty: all.
+	Action string
 	After string
 	Limit int
 }
@@ -120,8 +122,15 @@ type Entry struct {
 	Actor, Action, RequestID string
 	// Cause is why a key was revoked, if it was not by its id. Empty: it was.
 	Cause string
-	// KeyID is the key that was written; NewKeyID is the new key of a rotation.
-	KeyID, NewKeyID, UserID string
+	// KeyID is the key that was written or read; NewKeyID is the new key of a rotation.
+	// Empty: the entry is about no single key.
+	KeyID, NewKeyID, UserID, OrgID string
+	// Source is the address from which requests came that were refused, and Count is
+	// how many. Of a list, Count is how many keys it had.
+	Source string
+	Count  int64
+	// Query is a JSON object of the conditions of a list. Empty: it has none.
+	Query json.RawMessage
 	// Before and After are JSON objects of the fields that changed, by role.
 	// Empty: the key did not exist before, or does not exist any more.
 	Before, After json.RawMessage

@@ -11,6 +11,9 @@ import (
 	"github.com/keytail/keytail/internal/forwardauth"
 )
 
+// actorKey is the name in Gin's context of the caller's name.
+const actorKey = "keytail.actor"
+
 // AdminConfig configures the admin listener.
 type AdminConfig struct {
 	// Callers may use the listener, each by its role. Required: the admin listener is
@@ -24,6 +27,8 @@ type AdminConfig struct {
 	Events Events
 	// Keys serves the admin API of keys and the audit. Nil: not served.
 	Keys Keys
+	// Refusals keeps failed logins, and what a caller may not do. Nil: nobody does.
+	Refusals Refusals
 	// Instance and Version are shown on the status page.
 	Instance, Version string
 	// Logger gets panics, and a line for each request at debug level. Nil: none.

@@ -43,9 +43,11 @@ func (a *admin) requireAdmin(c *gin.Context) {
 		return
 	}
 	who, token, err := a.identify(c)
+	a.noteLogin(c.Request, who, err)
 	switch {
 	case err == nil:
 		c.Set(identityKey, who)
+		c.Set(actorKey, who.Name)
 		return
 	case errors.Is(err, errCrossOrigin):
 		writeProblem(c, api.CodeNotPermitted, "a page of another site has sent this request: it must not change anything")

@@ -70,6 +70,7 @@ func (a *admin) requireRight(c *gin.Context) {
 	}
 	who, needed := whoIs(c), rightFor(c.Request.Method, route)
 	if problem := checkRight(who, needed); problem != nil {
+		a.note(c.Request, managedkey.Refusal{Action: managedkey.RefusedRequest, Actor: who.Name, Cause: needed.operation})
 		writeProblem(c, problem.code, problem.detail)
 	}
 }

@@ -213,12 +213,12 @@ func (a *admin) listKeys(c *gin.Context) {
 }
 
 func (a *admin) listAudit(c *gin.Context) {
-	q, problem := readAdminQuery(c, paramOwner, paramKeyID, paramCursor, paramLimit)
+	q, problem := readAdminQuery(c, paramOwner, paramKeyID, paramAction, paramCursor, paramLimit)
 	if problem != nil {
 		writeProblem(c, problem.code, problem.detail)
 		return
 	}
-	page, err := a.Keys.Audit(c.Request.Context(), q.by, managedkey.AuditQuery{KeyID: q.keyID, After: q.keys.After, Limit: q.keys.Limit})
+	page, err := a.Keys.Audit(c.Request.Context(), q.by, managedkey.AuditQuery{KeyID: q.keyID, Action: q.action, After: q.keys.After, Limit: q.keys.Limit})
 	if err != nil {
 		a.writeKeyError(c, err)
 		return
