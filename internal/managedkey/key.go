@@ -111,8 +111,8 @@ type AuditQuery struct {
 	KeyID string
 	// Action restricts it to entries with this action. Empty: all.
 	Action string
-	After string
-	Limit int
+	After  string
+	Limit  int
 }
 
 // Entry of the audit.
