@@ -18,7 +18,8 @@ func TestEverySettingReachesTheDaemon(t *testing.T) {
 		HeartbeatInterval: 2, CacheSize: 3, Preload: "on", AuditInterval: 4, ExpiryNotice: 6, KeyPrefix: "kt", RequireBinding: true, TrackUsage: true,
 		KeySources: []string{"bearer"}, TrustedProxies: []string{"10.0.0.1"}, Policies: map[string]config.Policy{"one": {OrgID: "acme"}},
 		Map:             config.Mapping{HashSecretFile: writeSecret(t, "pepper\n", 0o600)},
-		HideCredentials: true, CallerTokenFile: "callers", AdminTokenFile: "admins",
+		HideCredentials: true, CallerTokenFile: "callers", AdminTokenFile: "admins", AdminAuditReads: true,
+		AdminTLS: config.TLSFiles{ClientCAFile: "ca"},
 	}
 	got, err := daemonConfig(&cfg, database{&mongoclient.Settings{MaxReads: 5}, &mongo.Client{}}, "v1")
 	if err != nil || string(got.HashSecret) != "pepper" {

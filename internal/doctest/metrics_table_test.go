@@ -17,7 +17,7 @@ var metricSections = []struct {
 		{"keytail_unavailable_total", "`busy`: raise `maxPoolSize` in the URI. `database`, `timeout`, `breaker`: look at MongoDB. `no_collection`: the collection is gone. `stale`, `server_behind`: the primary is slow or cut off."},
 		{"keytail_fills_total", "A high rate in a complete cache means many updates. In a lazy one raise `--cache-size`. Errors: look at MongoDB."},
 		{"keytail_revisions_ahead_total", "A client sends a `min_revision` of another deployment: find it in its log."},
-		{"keytail_callers_refused_total", "A caller has no token, or an old one. Someone may also be trying tokens."},
+		{"keytail_callers_refused_total", "A caller has no token, or an old one. Someone may also be trying tokens: on the admin listener, `keytail audit --action login_failed` has from where."},
 	}},
 	{"Change stream", []metricRow{
 		{"keytail_losses_total", "A single one needs nothing: keytail reads all keys again. If a reason repeats, see the [table of losses](../internal/changestream/DESIGN.md#resume-or-loss); `history_lost` asks for a larger oplog."},

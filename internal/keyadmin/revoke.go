@@ -85,7 +85,7 @@ func (a *Admin) findLeaked(ctx context.Context, caller managedkey.Caller, hash a
 // Limit keys, newest first, and less if that takes long: then Next is not empty.
 // A repeated call continues, because it finds active keys only.
 //
-// A dry run writes nothing, and returns the keys that a call would revoke.
+// A dry run changes no key, and returns the keys that a call would revoke.
 func (a *Admin) RevokeAll(ctx context.Context, caller managedkey.Caller, q managedkey.Query, dryRun bool) (managedkey.RevokedPage, error) {
 	if caller.Owner == "" && q.OrgID == "" && q.ProjectID == "" {
 		return managedkey.RevokedPage{}, managedkey.Invalid("the owner of the keys is missing: name a user_id, org_id or project_id")

@@ -174,6 +174,20 @@ func TestRefusedRequestsAreNoted(t *testing.T) {
 	}
 }
 
+// TestARefusedRequestRepeatsNoKey: its body is not read, so its request id may be the
+// leaked key.
+func TestARefusedRequestRepeatsNoKey(t *testing.T) {
+	t.Parallel()
+	handler := newGoldenAdmin(t)
+	for token, status := range map[string]int{"admin-token-of-bob": 403, "wrong": 401} {
+		got := askAdmin(handler, "POST", "/v1/keys/revoke-leaked", `{"key":"leaked-key"}`, "X-Request-Id", "leaked-key", "Authorization", "Bearer "+token)
+		checkAlways(t, got, "leaked-key", token)
+		if got.StatusCode != status {
+			t.Errorf("%s: %d %s", token, got.StatusCode, got.body)
+		}
+	}
+}
+
 func TestTheActionOfTheAuditIsChecked(t *testing.T) {
 	t.Parallel()
 	handler := newGoldenAdmin(t)

@@ -43,18 +43,18 @@ func (a *admin) requireAdmin(c *gin.Context) {
 		return
 	}
 	who, token, err := a.identify(c)
-	a.noteLogin(c.Request, who, err)
-	switch {
-	case err == nil:
+	if err == nil {
 		c.Set(identityKey, who)
 		c.Set(actorKey, who.Name)
 		return
-	case errors.Is(err, errCrossOrigin):
+	}
+	a.noteLogin(c.Request, who, err)
+	header := c.Writer.Header()
+	forwardauth.HideKey(header, "") // the token or key may be in a form that is not read here
+	if errors.Is(err, errCrossOrigin) {
 		writeProblem(c, api.CodeNotPermitted, "a page of another site has sent this request: it must not change anything")
 		return
 	}
-	header := c.Writer.Header()
-	forwardauth.HideKey(header, "") // the token may be in a form that is not read here
 	header.Del("Allow")
 	header.Add(forwardauth.HeaderChallenge, `Basic realm="keytail admin", charset="UTF-8"`)
 	refuseToken(c, token, `Bearer realm="keytail admin"`, refusalDetail(err))

@@ -20,7 +20,7 @@ type Refusals interface {
 func (a *admin) noteLogin(r *http.Request, who rights.Identity, err error) {
 	refusal := managedkey.Refusal{Action: managedkey.RefusedLogin, Actor: who.Name}
 	switch {
-	case err == nil || errors.Is(err, rights.ErrAbsent):
+	case errors.Is(err, rights.ErrAbsent):
 		return
 	case errors.Is(err, errCrossOrigin):
 		refusal.Action, refusal.Cause = managedkey.RefusedRequest, "cross_origin"

@@ -6,6 +6,7 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"github.com/keytail/keytail/api"
+	"github.com/keytail/keytail/internal/forwardauth"
 	"github.com/keytail/keytail/internal/managedkey"
 	"github.com/keytail/keytail/internal/rights"
 )
@@ -71,6 +72,7 @@ func (a *admin) requireRight(c *gin.Context) {
 	who, needed := whoIs(c), rightFor(c.Request.Method, route)
 	if problem := checkRight(who, needed); problem != nil {
 		a.note(c.Request, managedkey.Refusal{Action: managedkey.RefusedRequest, Actor: who.Name, Cause: needed.operation})
+		forwardauth.HideKey(c.Writer.Header(), "") // the body, which is not read, may have the same key
 		writeProblem(c, problem.code, problem.detail)
 	}
 }

@@ -196,10 +196,19 @@ func (goldenKeyAdmin) Audit(_ context.Context, by managedkey.Caller, q managedke
 	}}, nil
 }
 
+// goldenAdmins are the callers that testdata/http/README.md describes.
+func goldenAdmins() fakeAdmins {
+	return fakeAdmins{
+		"admin-token-of-ann":  {Name: "ann", Role: rights.Admin},
+		"admin-token-of-bob":  {Name: "bob", Role: rights.Viewer},
+		"admin-token-of-acme": {Name: "acme", Role: rights.Admin, Owner: managedkey.Owner{OrgID: "acme"}},
+	}
+}
+
 func newGoldenAdmin(t testing.TB, change ...func(*AdminConfig)) http.Handler {
 	t.Helper()
 	config := AdminConfig{
-		Callers: fakeAdmins{"admin-token-of-ann": {Name: "ann", Role: rights.Admin}}, Status: func() Status { return Status{} },
+		Callers: goldenAdmins(), Status: func() Status { return Status{} },
 		Keys: goldenKeyAdmin{}, Instance: "golden/1", Syncer: goldenSyncer{}, Events: slowFeed{},
 	}
 	for _, f := range change {

@@ -109,7 +109,7 @@ type running struct {
 	*Set
 	path  string
 	ticks chan time.Time
-	// notice triggers a look for expiries, and at is the time. Nil: a day without any.
+	// notice triggers a look for expiries, and at is the time.
 	notice chan time.Time
 	at     atomic.Pointer[time.Time]
 	logs   *observer.ObservedLogs
