@@ -56,6 +56,6 @@ func (s *Set) logExpiries(seen map[noticed]bool) {
 		if n.over {
 			message = "a token has expired and is refused: remove it from the file, or replace it"
 		}
-		s.config.Logger.Warn(message, zap.String("flag", "--"+s.config.Flag), zap.String("name", n.name), zap.Time("expires", e.expires))
+		s.config.Logger.Warn(message, zap.String("flag", "--"+s.config.Flag), zap.String("name", n.name), zap.String("expires", e.expires.UTC().Format(time.RFC3339)))
 	}
 }
