@@ -270,51 +270,6 @@ func (a *Admin) rotation(caller managedkey.Caller, current keystore.Details, has
 	}, nil
 }
 
-// Get reads a key.
-func (a *Admin) Get(ctx context.Context, caller managedkey.Caller, id string) (managedkey.Key, error) {
-	ctx, cancel := context.WithTimeout(ctx, a.config.Timeout)
-	defer cancel()
-	shown, err := a.store.FindByID(ctx, id, caller.Owns)
-	if err == nil {
-		err = a.auditRead(ctx, caller, actionGet, shown)
-	}
-	if err != nil {
-		return managedkey.Key{}, toManagedKeyErr(err)
-	}
-	return keyOf(shown), nil
-}
-
-// List reads keys, newest first.
-func (a *Admin) List(ctx context.Context, caller managedkey.Caller, q managedkey.Query) (managedkey.Page, error) {
-	ctx, cancel := context.WithTimeout(ctx, a.config.Timeout)
-	defer cancel()
-	owner, err := caller.Select(q.OrgID)
-	if err != nil {
-		return managedkey.Page{}, err
-	}
-	found, err := a.store.List(ctx, a.queryOf(owner, q))
-	if err != nil {
-		return managedkey.Page{}, toManagedKeyErr(err)
-	}
-	if err := a.auditList(ctx, caller, owner, q, len(found.Keys)); err != nil {
-		return managedkey.Page{}, toManagedKeyErr(err)
-	}
-	page := managedkey.Page{Next: found.Next}
-	for _, shown := range found.Keys {
-		page.Keys = append(page.Keys, keyOf(shown))
-	}
-	return page, nil
-}
-
-// queryOf selects the keys of an owner, which is what Caller.Select returns for the
-// query.
-func (a *Admin) queryOf(owner managedkey.Owner, q managedkey.Query) keystore.Query {
-	return keystore.Query{
-		UserID: owner.UserID, OrgID: owner.OrgID, ProjectID: q.ProjectID, IncludeInactive: q.IncludeInactive,
-		UnusedFor: q.UnusedFor, ExpiresWithin: q.ExpiresWithin, Now: a.now(), After: q.After, Limit: q.Limit,
-	}
-}
-
 // find reads the key of a write, which must be as the caller has seen it.
 func (a *Admin) find(ctx context.Context, caller managedkey.Caller, id string) (keystore.Details, error) {
 	current, err := a.store.FindByID(ctx, id, caller.Owns)
