@@ -44,7 +44,7 @@ const selected = `job=~"$job",instance=~"$instance"`
 
 // renderDashboard renders dashboards/keytail.json.
 func renderDashboard() ([]byte, error) {
-	board := dashboard.NewDashboardBuilder("keytail"). //nolint:staticcheck // the newer form needs Grafana 13; every Grafana imports this one
+	board := dashboard.NewDashboardBuilder("keytail"). //nolint:staticcheck // every Grafana imports this form, and only recent ones the newer
 		Uid("keytail").
 		Description("State, answers, change stream and resources of keytail. Made by deploy/prometheus/generate.").
 		Tags([]string{"keytail"}).
