@@ -134,14 +134,14 @@ var alertCases = []alertCase{
 		description: "One of a hundred changes, revocations included, reaches a after 1.75s or later.",
 	},
 	{
-		alert: "KeytailUnavailable", at: "5m",
+		alert: "KeytailUnavailable", at: "8m",
 		above:       series{`keytail_unavailable_total{reason="database"}`: "0+3.3x300"},
 		below:       series{`keytail_unavailable_total{reason="database"}`: "0+2.9x300", `keytail_unavailable_total{reason="caller_left"}`: "0+200x300"},
 		description: "a answers 0.11 requests a second with UNAVAILABLE.",
 	},
 	{
-		alert: "KeytailReadCapReached", at: "5m",
-		above: series{`keytail_unavailable_total{reason="busy"}`: "0+1.5x300"}, below: series{`keytail_unavailable_total{reason="busy"}`: "7x300"},
+		alert: "KeytailReadCapReached", at: "10m",
+		above: series{`keytail_unavailable_total{reason="busy"}`: "0+1.5x300"}, below: series{`keytail_unavailable_total{reason="busy"}`: "0x5 1x2 2x300"},
 		labels: map[string]string{"reason": "busy"}, description: "a refuses 0.05 requests a second.",
 	},
 	{

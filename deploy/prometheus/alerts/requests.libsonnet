@@ -9,8 +9,9 @@
       name: 'keytail-requests',
       rules: [
         alert(
-          'KeytailUnavailable', 'critical', 60,
-          // Without what the caller is the cause of.
+          // Longer than the range, so that one answer is not enough. Without what the
+          // caller is the cause of.
+          'KeytailUnavailable', 'critical', 180,
           |||
             sum without (reason) (%s)
             > %g *
@@ -24,8 +25,8 @@
           '{{ $labels.instance }} answers {{ $value | printf "%.2f" }} requests a second with UNAVAILABLE.',
         ),
         alert(
-          'KeytailReadCapReached', 'warning', 60,
-          '%s > 0' % q.rate('keytail_unavailable_total', 'reason="busy"', 300),
+          'KeytailReadCapReached', 'warning', 300,
+          '%s > 0' % q.rate('keytail_unavailable_total', 'reason="busy"', 120),
           'keytail refuses requests because too many wait for a read of MongoDB.',
           '{{ $labels.instance }} refuses {{ $value | printf "%.2f" }} requests a second.',
         ),
@@ -53,7 +54,11 @@
         ),
         alert(
           'KeytailSlow', 'warning', 600,
-          'instance:keytail_request_duration_seconds:p99_5m > %g' % config.requestSeconds,
+          // In an outage other alerts fire.
+          |||
+            instance:keytail_request_duration_seconds:p99_5m > %g
+            and ignoring (state) %s == 1
+          ||| % [config.requestSeconds, q.metric('keytail_state', 'state="live"')],
           'keytail answers slowly.',
           'One of a hundred requests to {{ $labels.instance }} takes {{ $value | humanizeDuration }} or longer.',
         ),

@@ -10,8 +10,9 @@
       rules: [
         alert(
           'KeytailDown', 'critical', 60,
-          // Requests move the state between stale and down many times a second.
-          'max_over_time(%s%s) == 1' % [q.metric('keytail_state', 'state="down"'), q.range(60)],
+          // Requests move the state between stale and down many times a second, and an
+          // election makes it down for a moment.
+          'avg_over_time(%s%s) > 0.25' % [q.metric('keytail_state', 'state="down"'), q.range(120)],
           'keytail is down: requests are answered with UNAVAILABLE.',
           '{{ $labels.instance }} has no fresh data, and reads of MongoDB fail.',
         ),

@@ -21,7 +21,7 @@ const (
 	// divisor shortens the times of the rules: a minute is three seconds.
 	divisor = 20
 	// rest is how long nothing may happen while all is well.
-	rest = 8 * time.Second
+	rest = 6 * time.Second
 	// hold is how long exactly the expected alerts must fire.
 	hold = 3 * time.Second
 )
