@@ -36,10 +36,7 @@ func TestFaultsFireTheirAlerts(t *testing.T) {
 	}
 	s := newStage(t)
 	s.say("keytail and Prometheus run, with a request each 200 ms")
-	for _, w := range s.watchers {
-		s.poll(func() bool { return w.evaluates(s) })
-	}
-	s.await()
+	s.calm()
 	s.hold(rest)
 
 	s.say("FAULT: MongoDB cannot be reached any more")

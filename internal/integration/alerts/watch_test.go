@@ -99,7 +99,7 @@ func (w *watcher) firing() (names, others []string) {
 }
 
 // await waits until exactly these alerts fire in both. Those that fired before may end
-// meanwhile; any other one is a failure. Without names none may even be pending.
+// meanwhile; any other one is a failure.
 func (s *staged) await(want ...string) {
 	s.t.Helper()
 	before := map[string]bool{}
@@ -112,16 +112,32 @@ func (s *staged) await(want ...string) {
 	s.poll(func() bool {
 		done := true
 		for _, w := range s.watchers {
-			firing, others := w.firing()
+			firing, _ := w.firing()
 			for _, name := range firing {
 				if !before[name] && !slices.Contains(want, name) {
 					s.t.Fatalf("%s fires (%s), and only %v may", name, w.name, want)
 				}
 			}
-			done = done && slices.Equal(firing, want) && (len(want) > 0 || len(others) == 0)
+			done = done && slices.Equal(firing, want)
 		}
 		if !done && time.Now().After(deadline) {
 			s.t.Fatalf("after %v these fire: %s; want %v", awaitTimeout, s.summary(), want)
+		}
+		return done
+	})
+}
+
+// calm waits until no alert is even pending, on rules that have seen a scrape.
+func (s *staged) calm() {
+	s.t.Helper()
+	deadline := time.Now().Add(awaitTimeout)
+	s.poll(func() bool {
+		done := true
+		for _, w := range s.watchers {
+			done = done && w.evaluates(s) && len(w.seen) == 0
+		}
+		if !done && time.Now().After(deadline) {
+			s.t.Fatalf("after %v there are these alerts: %s", awaitTimeout, s.summary())
 		}
 		return done
 	})
