@@ -45,21 +45,23 @@ const selected = `job=~"$job",instance=~"$instance"`
 // renderDashboard renders dashboards/keytail.json.
 func renderDashboard() ([]byte, error) {
 	board := dashboard.NewDashboardBuilder("keytail"). //nolint:staticcheck // every Grafana imports this form, and only recent ones the newer
-		Uid("keytail").
-		Description("State, answers, change stream and resources of keytail. Made by deploy/prometheus/generate.").
-		Tags([]string{"keytail"}).
-		Time("now-1h", "now").
-		Refresh("30s").
-		Tooltip(dashboard.DashboardCursorSyncCrosshair).
-		Link(dashboard.NewDashboardLinkBuilder("Runbook").Type(dashboard.DashboardLinkTypeLink).
-			Url("https://github.com/keytail/keytail/blob/main/docs/runbook.md").TargetBlank(true)).
-		WithVariable(dashboard.NewDatasourceVariableBuilder("datasource").Label("Data source").Type("prometheus")).
-		WithVariable(variable("job", `label_values(keytail_build_info, job)`)).
-		WithVariable(variable("instance", `label_values(keytail_build_info{job=~"$job"}, instance)`))
+								Uid("keytail").
+								Description("State, answers, change stream and resources of keytail. Made by deploy/prometheus/generate.").
+								Tags([]string{"keytail"}).
+								Time("now-1h", "now").
+								Refresh("30s").
+								Tooltip(dashboard.DashboardCursorSyncCrosshair).
+								Link(dashboard.NewDashboardLinkBuilder("Runbook").Type(dashboard.DashboardLinkTypeLink).
+									Url("https://github.com/keytail/keytail/blob/main/docs/runbook.md").TargetBlank(true)).
+								WithVariable(dashboard.NewDatasourceVariableBuilder("datasource").Label("Data source").Type("prometheus")).
+								WithVariable(variable("job", `label_values(keytail_build_info, job)`)).
+								WithVariable(variable("instance", `label_values(keytail_build_info{job=~"$job"}, instance)`))
+	id := uint32(0)
+	next := func() uint32 { id++; return id }
 	for _, row := range rows {
-		board.WithRow(dashboard.NewRowBuilder(row.title))
+		board.WithRow(dashboard.NewRowBuilder(row.title).Id(next()))
 		for _, p := range row.panels {
-			board.WithPanel(p.build())
+			board.WithPanel(p.build(next()))
 		}
 	}
 	built, err := board.Build()
@@ -91,16 +93,18 @@ func source() common.DataSourceRef {
 	return common.DataSourceRef{Type: &kind, Uid: &uid}
 }
 
-func (p *panel) build() cog.Builder[dashboard.Panel] {
+func (p *panel) build(id uint32) cog.Builder[dashboard.Panel] {
+	tooltip := common.NewVizTooltipOptionsBuilder().Mode(common.TooltipDisplayModeMulti).Sort(common.SortOrderDescending)
 	switch p.kind {
 	case kindStates:
-		return statetimeline.NewPanelBuilder().Title(p.title).Description(p.description).Span(panelWidth).Height(panelHeight).
+		return statetimeline.NewPanelBuilder().Id(id).Tooltip(tooltip).Title(p.title).Description(p.description).Span(panelWidth).Height(panelHeight).
 			Datasource(source()).Targets(p.targets()).Mappings(stateMappings()).ShowValue(common.VisibilityModeNever)
 	case kindHeatmap:
-		return heatmap.NewPanelBuilder().Title(p.title).Description(p.description).Span(panelWidth).Height(panelHeight).
+		return heatmap.NewPanelBuilder().Id(id).Title(p.title).Description(p.description).Span(panelWidth).Height(panelHeight).
 			Datasource(source()).Targets(p.targets()).YAxis(heatmap.NewYAxisConfigBuilder().Unit(p.unit))
 	default:
-		return timeseries.NewPanelBuilder().Title(p.title).Description(p.description).Span(panelWidth).Height(panelHeight).
+		legend := common.NewVizLegendOptionsBuilder().DisplayMode(common.LegendDisplayModeList).Placement(common.LegendPlacementBottom).ShowLegend(true)
+		return timeseries.NewPanelBuilder().Id(id).Tooltip(tooltip).Legend(legend).Title(p.title).Description(p.description).Span(panelWidth).Height(panelHeight).
 			Datasource(source()).Targets(p.targets()).Unit(p.unit).FillOpacity(10).Min(0)
 	}
 }

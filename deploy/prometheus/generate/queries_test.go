@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"slices"
 	"strings"
 	"testing"
@@ -161,7 +160,7 @@ func checkSelector(s *parser.VectorSelector, metrics series) []string {
 func rulesOf(t *testing.T, name string, metrics series) (all []expression) {
 	t.Helper()
 	var file ruleFile
-	if err := yaml.NewDecoder(installed(t, name)).Decode(&file); err != nil {
+	if err := yaml.Unmarshal(installed(t, name), &file); err != nil {
 		t.Fatal(err)
 	}
 	for _, group := range file.Groups {
@@ -182,69 +181,4 @@ func recorded(name string, metrics series) []map[string]string {
 		return []map[string]string{{"code": metrics["keytail_verdicts_total"][0]["code"]}}
 	}
 	return []map[string]string{{}}
-}
-
-// variables of the dashboard, as Grafana fills them in.
-var variables = strings.NewReplacer("$__rate_interval", "5m", "$job", ".*", "$instance", ".*")
-
-// dashboardQueries checks the structure of the dashboard on the way.
-func dashboardQueries(t *testing.T) (all []expression) {
-	t.Helper()
-	type panel struct {
-		Title, Type string
-		GridPos     struct{ X, Y, W, H int }
-		Datasource  struct{ Type, UID string }
-		Targets     []struct{ Expr string }
-		Panels      []panel
-	}
-	var board struct {
-		Title, UID string
-		Panels     []panel
-		Templating struct {
-			List []struct{ Name, Type, Query string }
-		}
-	}
-	if err := json.NewDecoder(installed(t, "dashboards/keytail.json")).Decode(&board); err != nil {
-		t.Fatal(err)
-	}
-	var names []string
-	for _, v := range board.Templating.List {
-		names = append(names, v.Name)
-		if query, found := strings.CutPrefix(v.Query, "label_values("); found {
-			query, _, _ = cutLast(query, ",")
-			all = append(all, expression{"variable " + v.Name, variables.Replace(query)})
-		}
-	}
-	if !slices.Equal(names, []string{"datasource", "job", "instance"}) || board.UID == "" || board.Title == "" {
-		t.Errorf("the dashboard %q (%q) has the variables %q", board.Title, board.UID, names)
-	}
-	taken := map[[2]int]string{}
-	for _, p := range board.Panels {
-		at := [2]int{p.GridPos.X, p.GridPos.Y}
-		if other, twice := taken[at]; twice {
-			t.Errorf("%q and %q are at the same place %v", p.Title, other, at)
-		}
-		taken[at] = p.Title
-		if p.Type == "row" {
-			continue
-		}
-		if len(p.Targets) == 0 || p.Datasource.UID != "${datasource}" {
-			t.Errorf("%q has %d queries to %q", p.Title, len(p.Targets), p.Datasource.UID)
-		}
-		for _, target := range p.Targets {
-			if !strings.Contains(target.Expr, `job=~"$job",instance=~"$instance"`) {
-				t.Errorf("%q does not follow the variables: %s", p.Title, target.Expr)
-			}
-			all = append(all, expression{"dashboard, " + p.Title, variables.Replace(target.Expr)})
-		}
-	}
-	return all
-}
-
-func cutLast(text, separator string) (before, after string, found bool) {
-	i := strings.LastIndex(text, separator)
-	if i < 0 {
-		return text, "", false
-	}
-	return text[:i], text[i+len(separator):], true
 }

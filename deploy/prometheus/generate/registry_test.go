@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"net/http"
 	"os"
 	"os/exec"
@@ -88,12 +87,12 @@ func (s series) hasLabel(metric, label string) bool {
 	return slices.ContainsFunc(s[metric], func(labels map[string]string) bool { _, has := labels[label]; return has })
 }
 
-// files reads the files that are installed.
-func installed(t *testing.T, name string) *bytes.Reader {
+// installed is the content of a file that is installed.
+func installed(t *testing.T, name string) []byte {
 	t.Helper()
 	content, err := os.ReadFile(filepath.Join("..", name))
 	if err != nil {
 		t.Fatal(err)
 	}
-	return bytes.NewReader(content)
+	return content
 }

@@ -38,6 +38,7 @@ func TestFaultsFireTheirAlerts(t *testing.T) {
 	s.say("keytail and Prometheus run, with a request each 200 ms")
 	s.calm()
 	s.hold(rest)
+	s.checkDashboard()
 
 	s.say("FAULT: MongoDB cannot be reached any more")
 	s.mongo.Node.BlackHole(keytailApp)

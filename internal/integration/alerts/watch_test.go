@@ -65,9 +65,7 @@ func (w *watcher) alerts(s *staged) []alert {
 // evaluates reports whether rules have been evaluated on what was scraped.
 func (w *watcher) evaluates(s *staged) bool {
 	s.t.Helper()
-	var body struct{ Data struct{ Result []any } }
-	w.get(s, "/api/v1/query?query=fleet:keytail_staleness_seconds:max", &body)
-	return len(body.Data.Result) > 0
+	return w.results(s, "fleet:keytail_staleness_seconds:max") > 0
 }
 
 func (w *watcher) get(s *staged, path string, body any) {
