@@ -1,0 +1,8 @@
+#!/bin/sh
+# Runs after the files were removed. The user stays, because files of it may, and so does
+# what others have written into /etc/keytail.
+set -e
+
+if [ -d /run/systemd/system ]; then
+  systemctl daemon-reload
+fi
