@@ -4,7 +4,7 @@
 set -e
 
 case "$1" in
-remove | deconfigure | 0)
+remove | 0)
   if [ -d /run/systemd/system ]; then
     systemctl disable --now keytail.service
   fi
