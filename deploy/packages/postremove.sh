@@ -3,6 +3,10 @@
 # what others have written into /etc/keytail.
 set -e
 
-if [ -d /run/systemd/system ]; then
-  systemctl daemon-reload
-fi
+case "$1" in
+remove | 0)
+  if [ -d /run/systemd/system ]; then
+    systemctl daemon-reload
+  fi
+  ;;
+esac
