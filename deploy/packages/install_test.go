@@ -8,10 +8,10 @@ import (
 )
 
 // format is what differs between the two kinds of packages. The commands have the path
-// of the package as $1.
+// of the package as $1. purge is empty where there is no such command.
 type format struct {
-	install, again, remove, query string
-	file                          func(release) string
+	install, again, remove, purge, query string
+	file                                 func(release) string
 	// zsh is the directory of its completions.
 	zsh string
 	// license is the file with keytail's license.
@@ -22,7 +22,7 @@ type format struct {
 
 var formats = map[string]format{
 	"deb": {
-		install: "dpkg --force-unsafe-io --install $1", again: "dpkg --force-unsafe-io --install $1", remove: "dpkg --remove keytail", query: "dpkg --listfiles keytail",
+		install: "dpkg --force-unsafe-io --install $1", again: "dpkg --force-unsafe-io --install $1", remove: "dpkg --remove keytail", purge: "dpkg --purge keytail", query: "dpkg --listfiles keytail",
 		file: release.deb, zsh: "/usr/share/zsh/vendor-completions", license: "/usr/share/doc/keytail/copyright", afterRemoval: "/etc/keytail/keytail.yaml",
 	},
 	// Debian's rpm knows no other package, so systemd is not there for it.
@@ -133,4 +133,7 @@ func removed(t *testing.T, m machine, f format) {
 		t.Errorf("the removal called systemctl: %s", got)
 	}
 	m.run("! test -e /usr/bin/keytail && tail -n 1 " + f.afterRemoval + " | grep debug")
+	if f.purge != "" {
+		m.run(f.purge + " && ! test -e /etc/keytail")
+	}
 }
