@@ -76,7 +76,7 @@ func installed(t *testing.T, m machine, f format, out string) {
 	if !strings.Contains(out, "keytail is installed and not started") {
 		t.Errorf("the installation does not say what to do next:\n%s", out)
 	}
-	if got := m.systemctl(); got != "daemon-reload; try-restart keytail.service" {
+	if got := m.systemctl(); got != "daemon-reload; --no-block try-restart keytail.service" {
 		t.Errorf("the installation called systemctl: %s", got)
 	}
 	got := map[string]string{}
@@ -117,7 +117,7 @@ func upgraded(t *testing.T, m machine, out string) {
 	if strings.Contains(out, "is installed and not started") {
 		t.Errorf("an upgrade speaks as an installation does:\n%s", out)
 	}
-	if got := m.systemctl(); got != "daemon-reload; try-restart keytail.service" {
+	if got := m.systemctl(); got != "daemon-reload; --no-block try-restart keytail.service" {
 		t.Errorf("the upgrade called systemctl: %s", got)
 	}
 	if got := m.run("tail -n 1 /etc/keytail/keytail.yaml; stat --format '%U:%G %a' /etc/keytail /etc/keytail/keytail.yaml"); got != "log_level: debug\nroot:keytail 750\nroot:keytail 640\n" {

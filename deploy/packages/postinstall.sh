@@ -16,6 +16,6 @@ esac
 # A machine without a running systemd has no unit to tell: a container, or an image.
 if [ -d /run/systemd/system ]; then
   systemctl daemon-reload
-  systemctl try-restart keytail.service ||
-    echo 'keytail did not start again after its upgrade: journalctl --unit keytail' >&2
+  # keytail is live when it has scanned all keys. The package manager does not wait for that.
+  systemctl --no-block try-restart keytail.service
 fi
