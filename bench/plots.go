@@ -14,6 +14,9 @@ func draw(p *chart, file string) error {
 	if p.LogX {
 		canvas.X.Scale, canvas.X.Tick.Marker = plot.LogScale{}, plot.LogTicks{Prec: -1}
 	}
+	if p.LogY {
+		canvas.Y.Scale, canvas.Y.Tick.Marker = plot.LogScale{}, plot.LogTicks{Prec: -1}
+	}
 	canvas.Add(plotter.NewGrid())
 	canvas.Legend.Top = true
 	for i, s := range p.Series {

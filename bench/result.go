@@ -52,9 +52,9 @@ type table struct {
 // chart describes a plot; see plots.go.
 type chart struct {
 	Name, Title, X, Y string
-	// LogX: the x axis is logarithmic.
-	LogX   bool
-	Series []series
+	// LogX, LogY: the axis is logarithmic. Its values are positive.
+	LogX, LogY bool
+	Series     []series
 }
 
 type series struct {

@@ -40,13 +40,13 @@ func (c *soakCommand) Run(ctx context.Context, o *options) error {
 		return err
 	}
 	defer e.close()
-	began := time.Now()
+	began, facts := time.Now(), machine(ctx)
 	outcome, err := c.run(ctx, e)
 	if err != nil {
 		return err
 	}
 	r := soakResult(outcome)
-	r.At, r.Took, r.Machine = began.UTC().Truncate(time.Second), c.For, machine(ctx)
+	r.At, r.Took, r.Machine = began.UTC().Truncate(time.Second), c.For, facts
 	r.Machine.Server = e.serverName(ctx)
 	r.note(fmt.Sprintf("%v at %d requests a second, %d keys, seed %d.", c.For, c.Rate, c.Keys, c.Seed))
 	return errors.Join(c.write(outcome, r, o.Docs), print(outcome, r))

@@ -2,8 +2,10 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"maps"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -56,15 +58,19 @@ func promiseTable(o *soak.Outcome) table {
 	for _, kind := range slices.Sorted(maps.Keys(o.Totals.Faults)) {
 		kinds = append(kinds, fmt.Sprintf("%s %d", kind, o.Totals.Faults[kind]))
 	}
-	return table{Title: "What was promised", Head: []string{"figure", "measured"}, Rows: [][]string{
+	quantiles := make([]string, len(o.Quantiles))
+	for i, q := range o.Quantiles {
+		quantiles[i] = q.String()
+	}
+	return table{Title: "The guarantee, and what clients saw", Head: []string{"figure", "measured"}, Rows: [][]string{
 		{"faults", strings.Join(kinds, ", ")},
 		{"answers that were compared with every write", strconv.Itoa(o.Totals.Answers)},
 		{"writes to keys; of unknown outcome", fmt.Sprintf("%d; %d", o.Totals.Writes, o.Totals.UnknownWrites)},
 		{"answers that break the guarantee", strconv.Itoa(len(o.Violations))},
 		{"other wrong answers, closed connections, failed scrapes", strconv.Itoa(o.Wrongs)},
-		{"last VALID after an acknowledged revocation, without a fault", delayText(o.Outside.Median, o.Outside.Worst, o.Outside.Count)},
-		{"the same during a fault; " + soak.MaxStale.String() + " is promised", delayText(o.Inside.Median, o.Inside.Worst, o.Inside.Count)},
-		{"durations of all answers: p50, p99, p99.9, longest", strings.Trim(fmt.Sprint(o.Quantiles), "[]")},
+		{"from the acknowledgement of a revocation to the last `VALID`, outside faults", delayText(o.Outside.Median, o.Outside.Worst, o.Outside.Count)},
+		{"the same during a fault and in the 5 s after it; at most " + soak.MaxStale.String() + " is guaranteed", delayText(o.Inside.Median, o.Inside.Worst, o.Inside.Count)},
+		{"durations of all answers: p50, p99, p99.9, longest", strings.Join(quantiles, ", ")},
 		{"log of the daemon", fmt.Sprintf("%d KiB", o.LogBytes>>10)},
 	}}
 }
@@ -84,6 +90,9 @@ func requestTable(o *soak.Outcome) table {
 // soakStates are the states by their height in the plot.
 var soakStates = []string{"connecting", "preloading", "live", "stale", "down"}
 
+// live is the place of live in soakStates.
+const live = 2
+
 // soakCharts are the plots. Several samples make one point, so that the files are small.
 func soakCharts(o *soak.Outcome) []chart {
 	value := func(of func(*soak.Sample) float64, from, name string) series {
@@ -95,8 +104,11 @@ func soakCharts(o *soak.Outcome) []chart {
 				all[i] = of(&part[i])
 			}
 			y := median(all)
-			if from == "highest" {
+			switch from {
+			case "highest":
 				y = slices.Max(all)
+			case "furthest from live":
+				y = slices.MaxFunc(all, func(a, b float64) int { return cmp.Compare(math.Abs(a-live), math.Abs(b-live)) })
 			}
 			s.X, s.Y = append(s.X, rounded(part[len(part)-1].At.Minutes())), append(s.Y, rounded(y))
 		}
@@ -107,13 +119,15 @@ func soakCharts(o *soak.Outcome) []chart {
 		return chart{Name: name, Title: title, X: "minutes", Y: y, Series: all}
 	}
 	state := func(s *soak.Sample) float64 { return float64(slices.Index(soakStates, s.State)) }
+	duration := minutes("p99", "p99 of the durations of answers, the highest second", "milliseconds", value(func(s *soak.Sample) float64 { return max(0.01, s.P99.Seconds()*1000) }, "highest", "p99"))
+	duration.LogY = true
 	return []chart{
 		minutes("memory", "Memory", "MiB", resource(0, "RSS"), resource(1, "heap in use")),
 		minutes("counts", "Goroutines, descriptors, threads", "number", resource(2, "goroutines"), resource(3, "open descriptors"), resource(4, "threads")),
 		minutes("requests", "Requests", "answers per second", value(func(s *soak.Sample) float64 { return s.Requests }, "median", "requests")),
-		minutes("p99", "p99 of the durations of answers, the highest second", "milliseconds", value(func(s *soak.Sample) float64 { return s.P99.Seconds() * 1000 }, "highest", "p99")),
+		duration,
 		minutes("staleness", "Staleness, the highest second", "seconds", value(func(s *soak.Sample) float64 { return s.Staleness }, "highest", "staleness")),
-		minutes("state", "State, the worst second: 2 live, 3 stale, 4 down", "", value(state, "highest", "state")),
+		minutes("state", "State: 0 connecting, 1 preloading, 2 live, 3 stale, 4 down", "", value(state, "furthest from live", "state")),
 	}
 }
 

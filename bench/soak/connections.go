@@ -18,6 +18,8 @@ import (
 const (
 	// subscribers listen to events at the same time.
 	subscribers = 6
+	// readers call the admin API at the same time.
+	readers = 4
 	// longestVisit is how long a subscriber listens at most.
 	longestVisit = 20 * time.Second
 	// halfTimeout is more than the 5 s that a header may take, and the 20 s of a gRPC call.

@@ -105,7 +105,7 @@ func (n *network) toxic(text string) fault {
 
 // shortestPause and longestPause bound the time between faults of a run: long enough to
 // recover, and short enough that each kind occurs in a run of a minute.
-const shortestPause, longestPause = 1500 * time.Millisecond, 5 * time.Second
+const shortestPause, longestPause = 1500 * time.Millisecond, 8 * time.Second
 
 // plan returns the faults of a run: the same for the same arguments.
 func plan(seed uint64, total time.Duration, kinds map[string]fault) []nemesis.Step {

@@ -9,7 +9,7 @@ import (
 // The rule (docs/soak.md#the-rule explains it).
 const (
 	// windows is the number of parts of a run whose lowest values are compared.
-	windows = 20
+	windows = 12
 	// warmUp is the part of a run, one in so many, that the rule leaves out.
 	warmUp = 3
 )
@@ -36,8 +36,8 @@ func (r Resource) Value(s *Sample) float64 { return r.of(s) }
 var Resources = []Resource{
 	{Name: "memory (RSS)", Unit: "MiB", Share: 0.1, Floor: 8, of: func(s *Sample) float64 { return s.RSS / mebi }},
 	{Name: "heap in use", Unit: "MiB", Share: 0.1, Floor: 4, of: func(s *Sample) float64 { return s.Heap / mebi }},
-	{Name: "goroutines", Unit: "", Share: 0.1, Floor: 5, AtRest: 5, of: func(s *Sample) float64 { return s.Goroutines }},
-	{Name: "open descriptors", Unit: "", Share: 0.1, Floor: 5, AtRest: 5 + pool, of: func(s *Sample) float64 { return s.Descriptors }},
+	{Name: "goroutines", Unit: "", Share: 0.1, Floor: 10, AtRest: 5, of: func(s *Sample) float64 { return s.Goroutines }},
+	{Name: "open descriptors", Unit: "", Share: 0.1, Floor: 10, AtRest: 5 + pool, of: func(s *Sample) float64 { return s.Descriptors }},
 	{Name: "threads", Unit: "", Share: 0.1, Floor: 3, of: func(s *Sample) float64 { return s.Threads }},
 }
 

@@ -84,7 +84,9 @@ func (l *load) start(ctx context.Context, rate int) {
 	for range subscribers {
 		l.every(ctx, time.Second, l.subscribe)
 	}
-	l.every(ctx, 200*time.Millisecond, l.readAdmin)
+	for range readers {
+		l.every(ctx, readers*200*time.Millisecond, l.readAdmin)
+	}
 	l.every(ctx, 300*time.Millisecond, l.leave)
 	l.every(ctx, time.Second, l.halfRequest)
 	l.every(ctx, 2*time.Second, l.halfCall)

@@ -38,8 +38,9 @@ const (
 	checkDelay = 2 * writeTimeout
 )
 
-// ShortestRun has enough samples for the rule, and time for each kind of fault.
-const ShortestRun = time.Minute
+// ShortestRun has time for each kind of fault, and its warm-up is longer than anything that
+// a client can hold: half a gRPC call, 20 s.
+const ShortestRun = 90 * time.Second
 
 // Config describes a run.
 type Config struct {
@@ -134,6 +135,7 @@ type run struct {
 // daemon ended; what keytail did wrong is in the outcome.
 func Run(ctx context.Context, c Config) (*Outcome, error) {
 	r := &run{
+		began:  time.Now(),
 		Config: c, outcome: &Outcome{}, recorder: newRecorder(), history: nemesis.NewHistory(), fault: make(chan string, 1),
 		scraper: &http.Client{Timeout: callTimeout},
 	}

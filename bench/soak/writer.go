@@ -16,15 +16,15 @@ import (
 
 const (
 	// writers each own slots, and make a write each writePace.
-	writers, slots = 3, 40
-	writePace      = 300 * time.Millisecond
+	writers, slots = 8, 6
+	writePace      = 600 * time.Millisecond
 	// writeTimeout bounds a write. Its outcome is then unknown.
 	writeTimeout = 5 * time.Second
 	// overlap of a rotation is longer than writeTimeout, so that nobody sees the old key
 	// expire before its expiry is recorded.
 	overlap = 8 * time.Second
 	// rest is how long a key stays in a state before the next write.
-	rest = 5 * time.Second
+	rest = 3 * time.Second
 )
 
 // slot is a place for one key at a time. One writer owns it.
@@ -113,10 +113,7 @@ func (w *writer) revoke(ctx context.Context, s *slot) {
 	if w.random.IntN(2) == 0 {
 		_, ok = w.admin(ctx, "revoke", http.MethodPost, "/v1/keys/"+s.id+"/revoke", nil)
 	} else {
-		ok = w.direct(ctx, "revoke in the collection", func(filter bson.D) (int64, error) {
-			result, err := w.collection.UpdateOne(ctx, filter, bson.D{{Key: "$set", Value: bson.D{{Key: "is_active", Value: false}}}})
-			return result.MatchedCount, err
-		}, s)
+		ok = w.revokeDirectly(ctx, s)
 	}
 	if !ok {
 		w.lose(s)
@@ -144,15 +141,31 @@ func (w *writer) lose(s *slot) {
 	s.unknown = true
 }
 
+// revokeDirectly writes as a client that does not know keytail.
+func (w *writer) revokeDirectly(ctx context.Context, s *slot) bool {
+	const kind = "revoke in the collection"
+	result, err := w.collection.UpdateOne(ctx, s.filter(), bson.D{{Key: "$set", Value: bson.D{{Key: "is_active", Value: false}}}})
+	if err != nil {
+		w.recorder.did(kind + outcomeUnknown)
+		return false
+	}
+	if w.recorder.did(kind); result.MatchedCount != 1 {
+		w.recorder.wrongf("%s: the collection does not hold the key %s", kind, s.id)
+		return false
+	}
+	return true
+}
+
 // forget deletes the document of a key that nobody validates any more.
 func (w *writer) forget(ctx context.Context, s *slot) {
-	if w.direct(ctx, "clean up", func(filter bson.D) (int64, error) {
-		_, err := w.collection.DeleteOne(ctx, filter)
-		return 1, err
-	}, s) {
-		w.free(s)
+	if _, err := w.collection.DeleteOne(ctx, s.filter()); err != nil {
+		return // again, later
 	}
+	w.free(s)
 }
+
+// filter finds the document of the key.
+func (k key) filter() bson.D { return bson.D{{Key: "key_hash", Value: apikey.HashOf(k.text).Hex()}} }
 
 func (w *writer) free(s *slot) {
 	w.keys.remove(s.key)
@@ -168,19 +181,8 @@ func (w *writer) free(s *slot) {
 	}
 }
 
-// direct writes as a client that does not know keytail.
-func (w *writer) direct(_ context.Context, kind string, write func(filter bson.D) (int64, error), s *slot) bool {
-	matched, err := write(bson.D{{Key: "key_hash", Value: apikey.HashOf(s.text).Hex()}})
-	if err != nil {
-		w.recorder.did(kind + ", outcome unknown")
-		return false
-	}
-	if w.recorder.did(kind); matched != 1 {
-		w.recorder.wrongf("%s: the collection does not hold the key %s", kind, s.id)
-		return false
-	}
-	return true
-}
+// outcomeUnknown follows a kind of write.
+const outcomeUnknown = ", outcome unknown"
 
 // admin calls the admin API. Without success the outcome counts as unknown.
 func (w *writer) admin(ctx context.Context, kind, method, path string, body any) (api.WrittenKey, bool) {
@@ -195,6 +197,6 @@ func (w *writer) admin(ctx context.Context, kind, method, path string, body any)
 	case err == nil && status != http.StatusServiceUnavailable:
 		w.recorder.wrongf("%s: status %d", kind, status)
 	}
-	w.recorder.did(kind + ", outcome unknown")
+	w.recorder.did(kind + outcomeUnknown)
 	return written, false
 }
