@@ -45,8 +45,9 @@ type Daemon struct {
 	*testprogram.Process
 	// Public, Operations, Admin and GRPC are host:port.
 	Public, Operations, Admin, GRPC string
-	// CallerToken and AdminToken are valid bearer tokens.
-	CallerToken, AdminToken string
+	// CallerToken, OtherToken and AdminToken are valid bearer tokens: of two callers, and of
+	// an administrator.
+	CallerToken, OtherToken, AdminToken string
 	// Dir is that of Config. The file log in it has the output of the process.
 	Dir string
 }
@@ -80,7 +81,7 @@ func Start(ctx context.Context, c Config) (*Daemon, error) {
 }
 
 func start(ctx context.Context, c Config, role string) (*Daemon, error) {
-	d := &Daemon{Dir: c.Dir, CallerToken: rand.Text(), AdminToken: rand.Text()}
+	d := &Daemon{Dir: c.Dir, CallerToken: rand.Text(), OtherToken: rand.Text(), AdminToken: rand.Text()}
 	args := []string{
 		"serve", "--mongodb-uri=" + c.URI, "--database=" + c.Database, "--ensure-schema", "--drain-delay=0",
 		"--addr=127.0.0.1:0", "--ops-addr=127.0.0.1:0", "--admin-addr=127.0.0.1:0", "--grpc-addr=127.0.0.1:0",
@@ -133,7 +134,7 @@ func (d *Daemon) callers() string { return filepath.Join(d.Dir, "callers") }
 
 // WriteCallers writes the file of caller tokens, with one more, new token each time.
 func (d *Daemon) WriteCallers() error {
-	lines := "outside=" + d.CallerToken + "\nother=" + rand.Text() + "\n"
+	lines := "outside=" + d.CallerToken + "\nother=" + d.OtherToken + "\nnew=" + rand.Text() + "\n"
 	next := d.callers() + ".new"
 	if err := os.WriteFile(next, []byte(lines), 0o600); err != nil {
 		return err
