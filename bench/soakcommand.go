@@ -70,7 +70,10 @@ func (c *soakCommand) run(ctx context.Context, e *env) (*soak.Outcome, error) {
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return nil, err
 	}
-	config := soak.Config{For: c.For, Rate: c.Rate, Keys: c.Keys, Seed: c.Seed, URI: uri, Server: e.server, Binary: binary, Dir: dir}
+	config := soak.Config{For: c.For, Rate: c.Rate, Keys: c.Keys, Seed: c.Seed, URI: uri, Binary: binary, Dir: dir}
+	if e.server != nil {
+		config.Server = e.server
+	}
 	if isatty.IsTerminal(os.Stderr.Fd()) {
 		config.Progress = c.progress
 		defer fmt.Fprintln(os.Stderr)

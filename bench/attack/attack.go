@@ -16,7 +16,6 @@ import (
 
 	"github.com/keytail/keytail/bench/child"
 	"github.com/keytail/keytail/internal/devmongo"
-	"github.com/keytail/keytail/internal/testprogram"
 )
 
 // Attack is one of the attacks.
@@ -62,9 +61,12 @@ func Run(ctx context.Context, attacks []Attack, binary, dir string, done func(a 
 	serving, stop := context.WithCancel(ctx)
 	ended := make(chan error, 1)
 	go func() { ended <- server.Run(serving) }()
-	defer func() { stop(); <-ended }()
-	t := &target{binary: binary, uri: server.URI(), dir: dir}
-	var results []string
+	results, err := runAll(ctx, attacks, &target{binary: binary, uri: server.URI(), dir: dir}, done)
+	stop()
+	return results, errors.Join(err, <-ended)
+}
+
+func runAll(ctx context.Context, attacks []Attack, t *target, done func(a Attack, result string)) (results []string, err error) {
 	for _, a := range attacks {
 		result, err := a.run(ctx, t)
 		if err != nil {
@@ -110,7 +112,7 @@ func (t *target) starts(ctx context.Context, complaint string, args func(dir str
 	}
 	d, err := child.Start(ctx, c)
 	if err != nil {
-		if !errors.Is(err, testprogram.ErrExited) || !strings.Contains(err.Error(), complaint) {
+		if !errors.Is(err, child.ErrExited) || !strings.Contains(err.Error(), complaint) {
 			return "", err
 		}
 		return "does not start", nil

@@ -51,8 +51,10 @@ func idleClients(ctx context.Context, t *target) (string, error) {
 		}
 		defer closeAll()
 		return statuses(ctx, [][2]string{
-			{"/livez", "http://" + d.Operations + "/livez"}, {"/readyz", "http://" + d.Operations + "/readyz"},
-			{"admin", "http://" + d.Admin + "/v1/status"}, {"public", "http://" + d.Public + "/livez"},
+			{"/livez", "http://" + d.Operations + "/livez"},
+			{"/readyz", "http://" + d.Operations + "/readyz"},
+			{"admin", "http://" + d.Admin + "/v1/status"},
+			{"public", "http://" + d.Public + "/livez"},
 		}, bearer(d.AdminToken))
 	})
 }
@@ -83,7 +85,7 @@ func openStream(ctx context.Context, address, token string) (status int, err err
 		return 0, err
 	}
 	bearer(token)(r)
-	response, err := (&http.Transport{DisableKeepAlives: true}).RoundTrip(r) //nolint:bodyclose // closed when ctx ends
+	response, err := (&http.Transport{DisableKeepAlives: true}).RoundTrip(r)
 	if err != nil {
 		return 0, err
 	}

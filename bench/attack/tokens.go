@@ -86,7 +86,7 @@ func badHandshakes(ctx context.Context, t *target) (string, error) {
 		closeAll()
 	}
 	after, err := logLines(d, "")
-	return fmt.Sprint(after-before), err
+	return fmt.Sprint(after - before), err
 }
 
 func guesses(ctx context.Context, t *target) (string, error) {

@@ -26,6 +26,9 @@ const (
 	stopTimeout = 30 * time.Second
 )
 
+// ErrExited means that the process ended before it served.
+var ErrExited = testprogram.ErrExited
+
 // Config describes one process.
 type Config struct {
 	// Binary is the path of the program.
@@ -73,7 +76,7 @@ func Start(ctx context.Context, c Config) (*Daemon, error) {
 		if err == nil {
 			return d, nil
 		}
-		if failures = append(failures, err); !errors.Is(err, testprogram.ErrExited) {
+		if failures = append(failures, err); !errors.Is(err, ErrExited) {
 			break
 		}
 	}

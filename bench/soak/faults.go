@@ -14,7 +14,6 @@ import (
 	"github.com/Shopify/toxiproxy/v2"
 	"github.com/rs/zerolog"
 
-	"github.com/keytail/keytail/internal/mongotest"
 	"github.com/keytail/keytail/internal/nemesis"
 )
 
@@ -73,7 +72,7 @@ type fault func() (repair func() error, err error)
 
 // faults are what can happen between the daemon and the server, and to a server that the
 // soak has started (nil: to none).
-func (n *network) faults(server *mongotest.Secantus) map[string]fault {
+func (n *network) faults(server Server) map[string]fault {
 	all := map[string]fault{
 		"reset":       n.toxic(`{"type":"reset_peer","stream":"downstream","attributes":{"timeout":50}}`),
 		"stall there": n.toxic(`{"type":"timeout","stream":"upstream","attributes":{"timeout":0}}`),

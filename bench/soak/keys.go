@@ -46,8 +46,13 @@ func insertQuiet(ctx context.Context, collection *mongo.Collection, history *nem
 		}
 		all[i] = key{fmt.Sprintf("quiet-%06d", i), text}
 		documents[i] = bson.D{
-			{Key: "_id", Value: all[i].id}, {Key: "key_hash", Value: apikey.HashOf(text).Hex()}, {Key: "user_id", Value: "soak"},
-			{Key: "name", Value: "quiet"}, {Key: "scopes", Value: bson.A{"orders:read"}}, {Key: "is_active", Value: true}, {Key: "created_at", Value: sent},
+			{Key: "_id", Value: all[i].id},
+			{Key: "key_hash", Value: apikey.HashOf(text).Hex()},
+			{Key: "user_id", Value: "soak"},
+			{Key: "name", Value: "quiet"},
+			{Key: "scopes", Value: bson.A{"orders:read"}},
+			{Key: "is_active", Value: true},
+			{Key: "created_at", Value: sent},
 		}
 	}
 	const batch = 2000

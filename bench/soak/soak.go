@@ -19,7 +19,6 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/writeconcern"
 
 	"github.com/keytail/keytail/bench/child"
-	"github.com/keytail/keytail/internal/mongotest"
 	"github.com/keytail/keytail/internal/nemesis"
 )
 
@@ -42,6 +41,13 @@ const (
 // a client can hold: half a gRPC call, 20 s.
 const ShortestRun = 90 * time.Second
 
+// Server is a server that may be killed.
+type Server interface {
+	Kill9()
+	// Reopen starts it again, with its data.
+	Reopen() error
+}
+
 // Config describes a run.
 type Config struct {
 	// For is how long the load lasts.
@@ -55,7 +61,7 @@ type Config struct {
 	// URI is the connection string of the server. Server is the server itself, if it may
 	// be killed; nil: it may not.
 	URI    string
-	Server *mongotest.Secantus
+	Server Server
 	// Binary is the daemon's program, and Dir a directory for its files.
 	Binary, Dir string
 	// Progress is called after each sample. Nil: nobody looks.
