@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -49,7 +50,7 @@ func (c *soakCommand) Run(ctx context.Context, o *options) error {
 	r.At, r.Took, r.Machine = began.UTC().Truncate(time.Second), c.For, facts
 	r.Machine.Server = e.serverName(ctx)
 	r.note(fmt.Sprintf("%v at %d requests a second, %d keys, seed %d.", c.For, c.Rate, c.Keys, c.Seed))
-	return errors.Join(c.write(outcome, r, o.Docs), print(outcome, r))
+	return errors.Join(c.write(outcome, r, o.Docs), printOutcome(os.Stdout, outcome, r))
 }
 
 func (c *soakCommand) run(ctx context.Context, e *env) (*soak.Outcome, error) {
@@ -104,16 +105,17 @@ func (c *soakCommand) write(outcome *soak.Outcome, r *result, docs string) error
 	return errors.Join(r.save(filepath.Join(docs, soakRow)), writeSoakPage(docs, r))
 }
 
-// print prints the outcome, and what is wrong with it.
-func print(outcome *soak.Outcome, r *result) error {
+// printOutcome prints the outcome and what is wrong with it.
+func printOutcome(w io.Writer, outcome *soak.Outcome, r *result) error {
 	var text bytes.Buffer
 	writeSoak(&text, r)
-	fmt.Print(text.String())
 	failures := outcome.Failures()
 	if len(failures) == 0 {
-		fmt.Println("\nEverything is flat, and no answer broke the guarantee.")
-		return nil
+		fmt.Fprintln(&text, "\nEverything is flat, and no answer broke the guarantee.")
+		_, err := text.WriteTo(w)
+		return err
 	}
-	fmt.Println("\n" + strings.Join(failures, "\n"))
-	return errSoak
+	fmt.Fprintln(&text, "\n"+strings.Join(failures, "\n"))
+	_, err := text.WriteTo(w)
+	return errors.Join(errSoak, err)
 }

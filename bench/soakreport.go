@@ -41,12 +41,8 @@ func trendTable(o *soak.Outcome) table {
 		if !trend.Flat() {
 			verdict = "**not flat**"
 		}
-		name := trend.Resource.Name
-		if trend.Resource.Unit != "" {
-			name += ", " + trend.Resource.Unit
-		}
 		t.Rows = append(t.Rows, []string{
-			name, fmt.Sprintf("%.1f", trend.Level), fmt.Sprintf("%+.1f in %v", trend.Growth, trend.Measured.Round(time.Second)), fmt.Sprintf("%.1f", trend.Allowed),
+			trend.Resource.Title(), fmt.Sprintf("%.1f", trend.Level), fmt.Sprintf("%+.1f in %v", trend.Growth, trend.Measured.Round(time.Second)), fmt.Sprintf("%.1f", trend.Allowed),
 			fmt.Sprintf("%.0f, %.0f", trend.Resource.Value(&o.Before), trend.Resource.Value(&o.After)), verdict,
 		})
 	}

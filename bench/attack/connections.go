@@ -127,10 +127,10 @@ func halfCalls(ctx context.Context, t *target) (string, error) {
 
 // drip sends a beginning and then a byte a second on many connections, and says how many are
 // open in the end. It waits for keytail's answer or close on each.
-func drip(ctx context.Context, t *target, first string, after time.Duration) (string, error) {
+func drip(ctx context.Context, t *target, first func(d *child.Daemon) string, after time.Duration) (string, error) {
 	const clients = 100
 	return t.with(ctx, 0, nil, func(d *child.Daemon) (string, error) {
-		conns, closeAll, err := connect(ctx, d.Public, clients, first)
+		conns, closeAll, err := connect(ctx, d.Public, clients, first(d))
 		if err != nil {
 			return "", err
 		}
@@ -161,12 +161,15 @@ func dripOn(ctx context.Context, conn net.Conn, open *atomic.Int64) {
 }
 
 func slowHeaders(ctx context.Context, t *target) (string, error) {
-	return drip(ctx, t, "GET /livez HTTP/1.1\r\nHost: a\r\nX-A: ", 8*time.Second)
+	return drip(ctx, t, func(*child.Daemon) string { return "GET /livez HTTP/1.1\r\nHost: a\r\nX-A: " }, 8*time.Second)
 }
 
 func slowBodies(ctx context.Context, t *target) (string, error) {
-	// With a token that is not known, keytail need not read the body.
-	return drip(ctx, t, "POST /v1/keys/verify HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n{\"key\":\"", 15*time.Second)
+	return drip(ctx, t, func(d *child.Daemon) string {
+		// Without the token, keytail would refuse the request before its body.
+		return "POST /v1/keys/verify HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer " + d.CallerToken +
+			"\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n{\"key\":\""
+	}, 15*time.Second)
 }
 
 func reflection(ctx context.Context, t *target) (string, error) {

@@ -32,6 +32,17 @@ const mebi = 1 << 20
 // Value is how much of the resource a sample shows.
 func (r Resource) Value(s *Sample) float64 { return r.of(s) }
 
+// unit is the unit after a separator, if there is one.
+func (r Resource) unit(separator string) string {
+	if r.Unit == "" {
+		return ""
+	}
+	return separator + r.Unit
+}
+
+// Title is the name with the unit.
+func (r Resource) Title() string { return r.Name + r.unit(", ") }
+
 // Resources are what the rule looks at.
 var Resources = []Resource{
 	{Name: "memory (RSS)", Unit: "MiB", Share: 0.1, Floor: 8, of: func(s *Sample) float64 { return s.RSS / mebi }},
@@ -58,7 +69,7 @@ func (t Trend) String() string {
 	if t.Measured == 0 {
 		return t.Resource.Name + ": too few samples: run for longer"
 	}
-	return fmt.Sprintf("%s: %+.1f %s within %v, allowed %.1f, at a level of %.1f", t.Resource.Name, t.Growth, t.Resource.Unit, t.Measured.Round(time.Second), t.Allowed, t.Level)
+	return fmt.Sprintf("%s: %+.1f within %v, allowed %.1f, at a level of %.1f%s", t.Resource.Name, t.Growth, t.Measured.Round(time.Second), t.Allowed, t.Level, t.Resource.unit(" "))
 }
 
 // trend applies the rule to samples, which are in the order of time.

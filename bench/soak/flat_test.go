@@ -79,21 +79,34 @@ func TestWhatIsKeptAfterTheLoad(t *testing.T) {
 	}
 }
 
+// passed returns an outcome without failures.
+func passed() Outcome {
+	o := Outcome{Trends: []Trend{{Resource: goroutines, Measured: time.Minute}}, Faults: make([]FaultSpan, 1), Counts: map[string]int{}}
+	for _, kind := range essentials {
+		o.Counts[kind] = 1
+	}
+	return o
+}
+
 // TestFailures: everything that is wrong fails a run.
 func TestFailures(t *testing.T) {
-	flat := Trend{Resource: goroutines, Measured: time.Minute}
 	for name, test := range map[string]struct {
-		outcome Outcome
-		want    string
+		change func(*Outcome)
+		want   string
 	}{
-		"flat":                     {Outcome{Trends: []Trend{flat}}, ""},
-		"not flat":                 {Outcome{Trends: []Trend{{Resource: goroutines, Measured: time.Minute, Growth: 1}}}, "not flat: goroutines"},
-		"without a verdict":        {Outcome{Trends: []Trend{{Resource: goroutines}}}, "too few samples"},
-		"a leak":                   {Outcome{Leaks: []string{"goroutines: 3"}}, "goroutines: 3"},
-		"a late acceptance":        {Outcome{Violations: []nemesis.Violation{{Rule: nemesis.LateAcceptance}}}, nemesis.LateAcceptance},
-		"an answer that was wrong": {Outcome{Wrongs: 1, Wrong: []string{"verify: status 500"}}, "verify: status 500"},
+		"nothing":                  {func(*Outcome) {}, ""},
+		"not flat":                 {func(o *Outcome) { o.Trends[0].Growth = 1 }, "not flat: goroutines"},
+		"without a verdict":        {func(o *Outcome) { o.Trends[0].Measured = 0 }, "too few samples"},
+		"a leak":                   {func(o *Outcome) { o.Leaks = []string{"goroutines: 3"} }, "goroutines: 3"},
+		"a late acceptance":        {func(o *Outcome) { o.Violations = []nemesis.Violation{{Rule: nemesis.LateAcceptance}} }, nemesis.LateAcceptance},
+		"an answer that was wrong": {func(o *Outcome) { o.Wrongs, o.Wrong = 1, []string{"verify: status 500"} }, "verify: status 500"},
+		"no revocation":            {func(o *Outcome) { o.Counts["revoke"] = 0 }, "no revoke"},
+		"no faults":                {func(o *Outcome) { o.Faults = nil }, "no faults"},
+		"no resources":             {func(o *Outcome) { o.Trends = nil }, "nothing was measured"},
 	} {
-		got := strings.Join(test.outcome.Failures(), "\n")
+		o := passed()
+		test.change(&o)
+		got := strings.Join(o.Failures(), "\n")
 		if (got == "") != (test.want == "") || !strings.Contains(got, test.want) {
 			t.Errorf("%s: got %q, want %q", name, got, test.want)
 		}

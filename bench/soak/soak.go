@@ -100,8 +100,22 @@ type FaultSpan struct {
 	From, To time.Duration
 }
 
+// essentials are kinds of what clients do without which a run shows nothing.
+var essentials = []string{
+	"verify, valid key", "verify, unknown key", "verify, changing key", "forward-auth", "ext_authz", "garbage", "event subscription", "admin read",
+	"client that leaves", "half a request", "half a gRPC call", "SIGHUP", "create", "rotate", "revoke", "revoke in the collection", "delete",
+}
+
 // Failures are sentences about what is wrong. None: the run has passed.
 func (o *Outcome) Failures() (all []string) {
+	for _, kind := range essentials {
+		if o.Counts[kind] == 0 {
+			all = append(all, "there was no "+kind+": run for longer, or on a machine that has more time")
+		}
+	}
+	if len(o.Trends) == 0 || len(o.Faults) == 0 {
+		all = append(all, "nothing was measured, or there were no faults")
+	}
 	for _, t := range o.Trends {
 		if !t.Flat() {
 			all = append(all, "not flat: "+t.String())
