@@ -82,13 +82,14 @@ func (c *soakCommand) run(ctx context.Context, e *env) (*soak.Outcome, error) {
 	return soak.Run(ctx, config)
 }
 
+// progressWidth is that of a narrow terminal: a longer line would not be overwritten.
+const progressWidth = 79
+
 // progress shows the last sample on a line of a terminal.
 func (c *soakCommand) progress(s soak.Sample, fault string) {
-	if fault != "" {
-		fault = "fault: " + fault
-	}
-	fmt.Fprintf(os.Stderr, "\r\x1b[K%v of %v  %-10s %6.0f requests/s  p99 %v  RSS %.0f MiB  %.0f goroutines  %.0f descriptors  %s",
-		s.At.Round(time.Second), c.For, s.State, s.Requests, s.P99.Round(100*time.Microsecond), s.RSS/(1<<20), s.Goroutines, s.Descriptors, fault)
+	line := fmt.Sprintf("%v/%v %s %.0f/s p99 %v %.0f MiB %.0f goroutines %.0f descriptors %s",
+		s.At.Round(time.Second), c.For, s.State, s.Requests, s.P99.Round(time.Millisecond), s.RSS/(1<<20), s.Goroutines, s.Descriptors, fault)
+	fmt.Fprintf(os.Stderr, "\r\x1b[K%.*s", progressWidth, line)
 }
 
 // write writes the files that the flags ask for.
