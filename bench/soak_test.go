@@ -5,10 +5,13 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/alecthomas/kong"
 
 	"github.com/keytail/keytail/bench/soak"
 )
@@ -46,6 +49,27 @@ func TestSoakPageIsCurrent(t *testing.T) {
 	}
 	if !slices.Equal(was, is) {
 		t.Errorf("the saved result has the heads %q, want %q", was, is)
+	}
+}
+
+// TestSoakPageCommands: each command of the page can be given.
+func TestSoakPageCommands(t *testing.T) {
+	page, err := os.ReadFile("../docs/soak.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	commands := regexp.MustCompile(`(?m)^go -C bench run \. ([^#\n]*)`).FindAllStringSubmatch(string(page), -1)
+	if len(commands) < 5 {
+		t.Fatalf("the page has only the commands %q", commands)
+	}
+	for _, c := range commands {
+		parser, err := kong.New(&command{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := parser.Parse(strings.Fields(strings.ReplaceAll(c[1], "'", ""))); err != nil {
+			t.Errorf("%s: %v", c[0], err)
+		}
 	}
 }
 
