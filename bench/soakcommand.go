@@ -44,13 +44,39 @@ func (c *soakCommand) Run(ctx context.Context, o *options) error {
 	began, facts := time.Now(), machine(ctx)
 	outcome, err := c.run(ctx, e)
 	if err != nil {
-		return err
+		return errors.Join(err, e.keepLog())
 	}
 	r := soakResult(outcome)
 	r.At, r.Took, r.Machine = began.UTC().Truncate(time.Second), c.For, facts
 	r.Machine.Server = e.serverName(ctx)
 	r.note(fmt.Sprintf("%v at %d requests a second, %d keys, seed %d.", c.For, c.Rate, c.Keys, c.Seed))
-	return errors.Join(c.write(outcome, r, o.Docs), printOutcome(os.Stdout, outcome, r))
+	err = errors.Join(c.write(outcome, r, o.Docs), printOutcome(os.Stdout, outcome, r))
+	if err != nil {
+		return errors.Join(err, e.keepLog())
+	}
+	return nil
+}
+
+// daemonDir is the directory of the daemon's files.
+func (e *env) daemonDir() string { return filepath.Join(e.dir, "daemon") }
+
+// keepLog keeps the daemon's log, which says more about a failure, and prints where it is. A
+// daemon that was never started has none.
+func (e *env) keepLog() error {
+	text, err := os.ReadFile(filepath.Join(e.daemonDir(), "log"))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	file, err := os.CreateTemp("", "keytail-soak-*.log")
+	if err != nil {
+		return err
+	}
+	_, err = file.Write(text)
+	e.progress("the daemon's log is in %s", file.Name())
+	return errors.Join(err, file.Close())
 }
 
 func (c *soakCommand) run(ctx context.Context, e *env) (*soak.Outcome, error) {
@@ -67,11 +93,10 @@ func (c *soakCommand) run(ctx context.Context, e *env) (*soak.Outcome, error) {
 	if binary, err = filepath.Abs(binary); err != nil {
 		return nil, err
 	}
-	dir := filepath.Join(e.dir, "daemon")
-	if err := os.Mkdir(dir, 0o700); err != nil {
+	if err := os.Mkdir(e.daemonDir(), 0o700); err != nil {
 		return nil, err
 	}
-	config := soak.Config{For: c.For, Rate: c.Rate, Keys: c.Keys, Seed: c.Seed, URI: uri, Binary: binary, Dir: dir}
+	config := soak.Config{For: c.For, Rate: c.Rate, Keys: c.Keys, Seed: c.Seed, URI: uri, Binary: binary, Dir: e.daemonDir()}
 	if e.server != nil {
 		config.Server = e.server
 	}
