@@ -43,6 +43,9 @@ func (c *soakCommand) Run(ctx context.Context, o *options) error {
 	defer e.close()
 	began, facts := time.Now(), machine(ctx)
 	outcome, err := c.run(ctx, e)
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
 	if err != nil {
 		return errors.Join(err, e.keepLog())
 	}

@@ -178,6 +178,11 @@ func Run(ctx context.Context, c Config) (*Outcome, error) {
 		return nil, err
 	}
 	err = r.soak(ctx)
+	if ctx.Err() != nil {
+		// Ctrl-C on a terminal is also a signal to the daemon, and a second one ends it at once.
+		r.daemon.Kill()
+		return nil, context.Cause(ctx)
+	}
 	return r.outcome, errors.Join(err, r.daemon.Stop())
 }
 
