@@ -61,7 +61,7 @@ func promiseTable(o *soak.Outcome) table {
 	return table{Title: "The guarantee, and what clients saw", Head: []string{"figure", "measured"}, Rows: [][]string{
 		{"faults", strings.Join(kinds, ", ")},
 		{"answers that were compared with every write", strconv.Itoa(o.Totals.Answers)},
-		{"writes to keys; of unknown outcome", fmt.Sprintf("%d; %d", o.Totals.Writes, o.Totals.UnknownWrites)},
+		{"writes to keys; without an acknowledgement", fmt.Sprintf("%d; %d", o.Totals.Writes, o.Totals.UnknownWrites)},
 		{"answers that break the guarantee", strconv.Itoa(len(o.Violations))},
 		{"other wrong answers, closed connections, failed scrapes", strconv.Itoa(o.Wrongs)},
 		{"from the acknowledgement of a revocation to the last `VALID`, outside faults", delayText(o.Outside.Median, o.Outside.Worst, o.Outside.Count)},

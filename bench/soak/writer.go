@@ -146,7 +146,7 @@ func (w *writer) revokeDirectly(ctx context.Context, s *slot) bool {
 	const kind = "revoke in the collection"
 	result, err := w.collection.UpdateOne(ctx, s.filter(), bson.D{{Key: "$set", Value: bson.D{{Key: "is_active", Value: false}}}})
 	if err != nil {
-		w.recorder.did(kind + outcomeUnknown)
+		w.recorder.did(kind + withoutSuccess)
 		return false
 	}
 	if w.recorder.did(kind); result.MatchedCount != 1 {
@@ -181,8 +181,8 @@ func (w *writer) free(s *slot) {
 	}
 }
 
-// outcomeUnknown follows a kind of write.
-const outcomeUnknown = ", outcome unknown"
+// withoutSuccess follows a kind of write: it failed, or its outcome is unknown.
+const withoutSuccess = ", without success"
 
 // admin calls the admin API. Without success the outcome counts as unknown.
 func (w *writer) admin(ctx context.Context, kind, method, path string, body any) (api.WrittenKey, bool) {
@@ -197,6 +197,6 @@ func (w *writer) admin(ctx context.Context, kind, method, path string, body any)
 	case err == nil && status != http.StatusServiceUnavailable:
 		w.recorder.wrongf("%s: status %d", kind, status)
 	}
-	w.recorder.did(kind + outcomeUnknown)
+	w.recorder.did(kind + withoutSuccess)
 	return written, false
 }
