@@ -54,7 +54,10 @@ type chart struct {
 	Name, Title, X, Y string
 	// LogX, LogY: the axis is logarithmic. Its values are positive.
 	LogX, LogY bool
-	Series     []series
+	// Even: both axes begin at zero and have ticks at round numbers, unless an axis is
+	// logarithmic.
+	Even   bool
+	Series []series
 }
 
 type series struct {

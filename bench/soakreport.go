@@ -112,17 +112,19 @@ func soakCharts(o *soak.Outcome) []chart {
 	}
 	resource := func(i int, name string) series { return value(soak.Resources[i].Value, "median", name) }
 	minutes := func(name, title, y string, all ...series) chart {
-		return chart{Name: name, Title: title, X: "minutes", Y: y, Series: all}
+		return chart{Name: name, Title: title, X: "minutes", Y: y, Series: all, Even: true}
 	}
 	state := func(s *soak.Sample) float64 { return float64(slices.Index(soakStates, s.State)) }
 	duration := minutes("p99", "p99 of the durations of answers, the highest second", "milliseconds", value(func(s *soak.Sample) float64 { return max(0.01, s.P99.Seconds()*1000) }, "highest", "p99"))
 	duration.LogY = true
+	staleness := value(func(s *soak.Sample) float64 { return s.Staleness }, "highest", "staleness")
+	maxStale := series{Name: "max_stale: older data is not used", X: staleness.X, Y: slices.Repeat([]float64{soak.MaxStale.Seconds()}, len(staleness.X))}
 	return []chart{
 		minutes("memory", "Memory", "MiB", resource(0, "RSS"), resource(1, "heap in use")),
 		minutes("counts", "Goroutines, descriptors, threads", "number", resource(2, "goroutines"), resource(3, "open descriptors"), resource(4, "threads")),
 		minutes("requests", "Requests", "answers per second", value(func(s *soak.Sample) float64 { return s.Requests }, "median", "requests")),
 		duration,
-		minutes("staleness", "Staleness, the highest second", "seconds", value(func(s *soak.Sample) float64 { return s.Staleness }, "highest", "staleness")),
+		minutes("staleness", "Staleness of the cache, the highest second", "seconds", staleness, maxStale),
 		minutes("state", "State: 0 connecting, 1 preloading, 2 live, 3 stale, 4 down", "", value(state, "furthest from live", "state")),
 	}
 }
