@@ -34,7 +34,7 @@ type Listener struct {
 	metrics metrics
 	// lines and busyLines limit the log lines about connections and requests.
 	lines, busyLines lograte.Limiter
-	// requests are those in progress that LimitRequests counts.
+	// requests are those in progress, see BeginRequest.
 	requests atomic.Int64
 
 	mutex sync.Mutex

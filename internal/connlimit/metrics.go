@@ -21,7 +21,7 @@ func (l *Listener) register() error {
 	})
 	l.metrics.busy = prometheus.NewCounter(prometheus.CounterOpts{
 		Name: "keytail_requests_over_limit_total", ConstLabels: labels,
-		Help: "Requests that were refused with 503 because the listener had as many in progress as it may have connections, by listener.",
+		Help: "Requests that were refused because the listener had as many in progress as it may have connections, by listener.",
 	})
 	if l.config.Registerer == nil {
 		return nil

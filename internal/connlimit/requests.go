@@ -14,12 +14,11 @@ import (
 // answer.
 func (l *Listener) LimitRequests(next, busy http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		defer l.requests.Add(-1)
-		if l.requests.Add(1) > int64(l.config.Limit) {
-			l.logBusy()
+		if !l.BeginRequest() {
 			busy.ServeHTTP(w, r)
 			return
 		}
+		defer l.EndRequest()
 		next.ServeHTTP(w, r)
 		if r.ProtoMajor > 1 {
 			// Otherwise the server would send the rest of the answer when the request is
@@ -29,10 +28,20 @@ func (l *Listener) LimitRequests(next, busy http.Handler) http.Handler {
 	})
 }
 
-func (l *Listener) logBusy() {
+// BeginRequest is LimitRequests for other protocols: it reports whether a request may be in
+// progress. If it may, EndRequest must follow. If not, it has been counted and logged.
+func (l *Listener) BeginRequest() bool {
+	if l.requests.Add(1) <= int64(l.config.Limit) {
+		return true
+	}
+	l.requests.Add(-1)
 	l.metrics.busy.Inc()
 	if skipped, ok := l.busyLines.Allow(time.Now()); ok {
-		l.config.Logger.Warn("the listener has as many requests in progress as it may have connections, and others are refused with 503: if these are your own clients, raise the limit of open files (ulimit -n), or --max-connections if it is set",
+		l.config.Logger.Warn("the listener has as many requests in progress as it may have connections, and others are refused: if these are your own clients, raise the limit of open files (ulimit -n), or --max-connections if it is set",
 			zap.Int("limit", l.config.Limit), zap.Int("times_since_last_line", skipped+1))
 	}
+	return false
 }
+
+// EndRequest ends a request.
+func (l *Listener) EndRequest() { l.requests.Add(-1) }
