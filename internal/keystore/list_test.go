@@ -242,6 +242,28 @@ func TestAListContainsOneUserOrAll(t *testing.T) {
 	})
 }
 
+// TestOperatorsInAListAreText: an id that looks like an operator of MongoDB or a pattern
+// selects nothing but a key that has it.
+func TestOperatorsInAListAreText(t *testing.T) {
+	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
+		d := newWriteRig(t, s)
+		owners := []string{"ann", `{"$ne":""}`, "$where", ".*"}
+		for _, owner := range owners {
+			doc := bson.D{{Key: "_id", Value: owner}, {Key: "key_hash", Value: owner}, {Key: "user_id", Value: owner}, {Key: "org_id", Value: owner}, {Key: "is_active", Value: true}}
+			if _, err := d.keys.InsertOne(testContext(t), doc); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for _, owner := range owners {
+			for field, q := range map[string]Query{"user_id": {UserID: owner, Limit: 10}, "org_id": {OrgID: owner, Limit: 10}} {
+				if got := d.all(t, q); len(got) != 1 || got[0] != owner {
+					t.Errorf("%s %q selects %q", field, owner, got)
+				}
+			}
+		}
+	})
+}
+
 func TestACursorBelongsToItsList(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
 		d := newWriteRig(t, s)
