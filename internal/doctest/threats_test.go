@@ -18,7 +18,7 @@ func TestEachThreatHasATest(t *testing.T) {
 			inTable = false
 		case last == "test" || last == "test or check":
 			inTable = true
-		case !inTable || strings.Trim(last, "-") == "":
+		case !inTable || last == "---":
 		case last == "the gate, `.ci/run`":
 		case !strings.Contains(last, "`Test") && !strings.Contains(last, "`Fuzz"):
 			t.Errorf("docs/security.md:%d: no test stands for the threat: %s", l.number, strings.TrimSpace(cells[0]))
