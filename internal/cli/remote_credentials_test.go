@@ -123,3 +123,27 @@ func TestTLS(t *testing.T) {
 		t.Errorf("got exit code %d, %s", code, stderr)
 	}
 }
+
+// TestPlainConnectionsToAnotherMachineAreWarnedOf. 0.0.0.0 is no loopback address, and
+// refuses the connection.
+func TestPlainConnectionsToAnotherMachineAreWarnedOf(t *testing.T) {
+	const key = "kt_secret-key-text"
+	for name, test := range map[string]struct {
+		args []string
+		code int
+		want string
+	}{
+		"a key":         {[]string{"verify", "--url=http://0.0.0.0:1"}, exitFailure, "the key crosses the network unencrypted"},
+		"a key, https":  {[]string{"verify", "--url=https://0.0.0.0:1"}, exitFailure, "connection refused"},
+		"MongoDB":       {[]string{"doctor", "--mongodb-uri=mongodb://0.0.0.0:1/app?replicaSet=rs0&serverSelectionTimeoutMS=1"}, exitFailure, "connects to another machine without TLS"},
+		"MongoDB, read": {[]string{"doctor", "--propose", "--mongodb-uri=mongodb://0.0.0.0:1/app?replicaSet=rs0&serverSelectionTimeoutMS=1"}, exitFailure, "connects to another machine without TLS"},
+	} {
+		code, stdout, stderr := finish(t, Deps{Stdin: strings.NewReader(key + "\n")}, test.args...)
+		if all := stdout + stderr; code != test.code || !strings.Contains(all, test.want) || strings.Contains(all, key) {
+			t.Errorf("%s: exit code %d, %s%s", name, code, stdout, stderr)
+		}
+		if strings.Contains(name, "https") && strings.Contains(stderr, "unencrypted") {
+			t.Errorf("%s: %s", name, stderr)
+		}
+	}
+}
