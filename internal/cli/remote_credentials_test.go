@@ -13,6 +13,9 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+
+	"github.com/keytail/keytail/internal/devmongo"
+	"github.com/keytail/keytail/internal/mongotest"
 )
 
 func TestTheAdminTokenIsNotSentToThePublicListener(t *testing.T) {
@@ -124,10 +127,11 @@ func TestTLS(t *testing.T) {
 	}
 }
 
-// TestPlainConnectionsToAnotherMachineAreWarnedOf. 0.0.0.0 is no loopback address, and
-// refuses the connection.
+// TestPlainConnectionsToAnotherMachineAreWarnedOf: 0.0.0.0 is not a loopback address, and
+// reaches this machine.
 func TestPlainConnectionsToAnotherMachineAreWarnedOf(t *testing.T) {
 	const key = "kt_secret-key-text"
+	elsewhere := strings.Replace(mongotest.StartDevmongo(t, devmongo.Config{}).URI, "127.0.0.1", "0.0.0.0", 1)
 	for name, test := range map[string]struct {
 		args []string
 		code int
@@ -135,8 +139,8 @@ func TestPlainConnectionsToAnotherMachineAreWarnedOf(t *testing.T) {
 	}{
 		"a key":         {[]string{"verify", "--url=http://0.0.0.0:1"}, exitFailure, "the key crosses the network unencrypted"},
 		"a key, https":  {[]string{"verify", "--url=https://0.0.0.0:1"}, exitFailure, "connection refused"},
-		"MongoDB":       {[]string{"doctor", "--mongodb-uri=mongodb://0.0.0.0:1/app?replicaSet=rs0&serverSelectionTimeoutMS=1"}, exitFailure, "connects to another machine without TLS"},
-		"MongoDB, read": {[]string{"doctor", "--propose", "--mongodb-uri=mongodb://0.0.0.0:1/app?replicaSet=rs0&serverSelectionTimeoutMS=1"}, exitFailure, "connects to another machine without TLS"},
+		"MongoDB":      {[]string{"doctor", "--mongodb-uri=" + elsewhere, "--database=app"}, exitFailure, "connects to another machine without TLS"},
+		"MongoDB, read": {[]string{"doctor", "--propose", "--mongodb-uri=" + elsewhere, "--database=app"}, exitFailure, "connects to another machine without TLS"},
 	} {
 		code, stdout, stderr := finish(t, Deps{Stdin: strings.NewReader(key + "\n")}, test.args...)
 		if all := stdout + stderr; code != test.code || !strings.Contains(all, test.want) || strings.Contains(all, key) {
