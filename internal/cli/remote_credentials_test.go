@@ -139,7 +139,7 @@ func TestPlainConnectionsToAnotherMachineAreWarnedOf(t *testing.T) {
 	}{
 		"a key":         {[]string{"verify", "--url=http://0.0.0.0:1"}, exitFailure, "the key crosses the network unencrypted"},
 		"a key, https":  {[]string{"verify", "--url=https://0.0.0.0:1"}, exitFailure, "connection refused"},
-		"MongoDB":      {[]string{"doctor", "--mongodb-uri=" + elsewhere, "--database=app"}, exitFailure, "connects to another machine without TLS"},
+		"MongoDB":       {[]string{"doctor", "--mongodb-uri=" + elsewhere, "--database=app"}, exitFailure, "connects to another machine without TLS"},
 		"MongoDB, read": {[]string{"doctor", "--propose", "--mongodb-uri=" + elsewhere, "--database=app"}, exitFailure, "connects to another machine without TLS"},
 	} {
 		code, stdout, stderr := finish(t, Deps{Stdin: strings.NewReader(key + "\n")}, test.args...)
