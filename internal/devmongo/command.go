@@ -135,7 +135,7 @@ func (o *op) runConcerned(cmd *command) (bson.D, error) {
 
 // readGeneric reads the fields that every command may have.
 func (o *op) readGeneric(legacy bool) error {
-	o.a.accept(o.name, "lsid", "txnNumber", "autocommit", "startTransaction", "$clusterTime", "$readPreference")
+	o.a.accept(o.name, "lsid", "txnNumber", "autocommit", "startTransaction", "$clusterTime", "$readPreference", "comment")
 	o.db = o.a.str("$db")
 	if legacy {
 		o.db = "admin"

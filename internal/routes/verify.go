@@ -80,7 +80,7 @@ func verdictOf(v *apikey.Verdict) api.Verdict {
 		}
 	}
 	if !v.AsOf.IsZero() {
-		ms := forwardauth.StalenessMS(v.Staleness)
+		ms := apikey.StalenessMS(v.Staleness)
 		a.AsOf, a.StalenessMS = &api.Timestamp{Time: v.AsOf}, &ms
 	}
 	if v.Revision != 0 {
