@@ -133,7 +133,7 @@ func TestServeWithTLSOnAllListeners(t *testing.T) {
 	stranger := newAuthority(t).write(t, filepath.Join(dir, "stranger"), "caller", until)
 	caFile, tokenFile := filepath.Join(dir, "ca.crt"), filepath.Join(dir, "tokens")
 	writeFile(t, caFile, ca.pem)
-	writeFile(t, tokenFile, []byte("ann=0123456789abcdef\n"))
+	writeFile(t, tokenFile, []byte("ann=0123456789abcdef role=admin\n"))
 	f := newFake()
 	args := []string{"--drain-delay=0", "--tls-client-ca-file=" + caFile, "--admin-token-file=" + tokenFile, "--admin-addr=127.0.0.1:0"}
 	for _, prefix := range []string{"", "ops-", "admin-"} {

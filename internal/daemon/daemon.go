@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"slices"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
@@ -27,7 +28,8 @@ type Daemon struct {
 
 	settings   settings
 	requests   *instrument.Requests
-	decisions  *decisionlog.Log // nil without a decision log
+	decisions  *decisionlog.Log   // nil without a decision log
+	refusals   *keyadmin.Refusals // nil without admin tokens
 	public     http.Handler
 	operations http.Handler
 	admin      http.Handler // nil without admin tokens
@@ -44,7 +46,7 @@ func New(ctx context.Context, config Config) (*Daemon, error) {
 	if err := d.Core.Prepare(ctx); err != nil {
 		return nil, err
 	}
-	keys, err := d.newKeys(ctx)
+	keys, err := d.newKeys(ctx, config.AdminAuditReads)
 	if err != nil {
 		return nil, err
 	}
@@ -89,7 +91,7 @@ func wire(config *Config) (*Daemon, error) {
 
 // newKeys creates the administration of keys, or nil without admin tokens. It fails
 // if the credential may not write.
-func (d *Daemon) newKeys(ctx context.Context) (*keyadmin.Admin, error) {
+func (d *Daemon) newKeys(ctx context.Context, auditReads bool) (*keyadmin.Admin, error) {
 	if d.settings.admins == nil {
 		return nil, nil //nolint:nilnil // off, and no error
 	}
@@ -100,6 +102,7 @@ func (d *Daemon) newKeys(ctx context.Context) (*keyadmin.Admin, error) {
 		Audit:        mongoclient.Database(config.Client, config.StateDatabase).Collection(keyadmin.CollectionName),
 		Prefix:       config.KeyPrefix,
 		EnsureSchema: config.EnsureSchema,
+		AuditReads:   auditReads,
 		Logger:       config.Logger,
 	})
 	if err != nil {
@@ -129,13 +132,15 @@ func (d *Daemon) newHandlers(config *Config, keys *keyadmin.Admin) error {
 	if err != nil || d.settings.admins == nil {
 		return err
 	}
+	d.refusals = keys.Refusals()
 	d.admin, err = routes.NewAdmin(routes.AdminConfig{
-		Tokens:   d.settings.admins,
+		Callers:  d.settings.admins,
 		Status:   d.status,
 		Syncer:   d.Syncer(),
 		Events:   d.AdminEvents(),
 		Keys:     keys,
 		LogLevel: config.LogLevel,
+		Refusals: d.refusals,
 		Instance: d.Core.Heartbeater.ID(),
 		Version:  d.Core.Config.Version,
 		Requests: d.requests,
@@ -169,8 +174,11 @@ func (d *Daemon) newExtAuthz(config *Config) error {
 // can be called once.
 func (d *Daemon) Run(ctx context.Context) error {
 	var follow []func(context.Context) error
-	for _, files := range d.Files() {
-		follow = append(follow, files.Run)
+	for _, set := range d.tokens() {
+		follow = append(follow, set.Run)
+	}
+	if d.refusals != nil {
+		follow = append(follow, d.refusals.Run)
 	}
 	if d.decisions != nil {
 		follow = append(follow, d.decisions.Run)
@@ -178,13 +186,16 @@ func (d *Daemon) Run(ctx context.Context) error {
 	return d.Core.Run(ctx, follow...)
 }
 
+// tokens are those of the token files.
+func (d *Daemon) tokens() []*tokens.Set {
+	return slices.DeleteFunc([]*tokens.Set{d.settings.callers, d.settings.admins}, func(set *tokens.Set) bool { return set == nil })
+}
+
 // Files are the token files, which Run reads again when they change.
 func (d *Daemon) Files() []*reload.Files {
 	var all []*reload.Files
-	for _, set := range []*tokens.Set{d.settings.callers, d.settings.admins} {
-		if set != nil {
-			all = append(all, set.Files())
-		}
+	for _, set := range d.tokens() {
+		all = append(all, set.Files())
 	}
 	return all
 }
