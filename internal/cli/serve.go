@@ -17,7 +17,6 @@ import (
 	"github.com/keytail/keytail/internal/forwardauth"
 	"github.com/keytail/keytail/internal/mongoclient"
 	"github.com/keytail/keytail/internal/routes"
-	"github.com/keytail/keytail/internal/service"
 	"github.com/keytail/keytail/internal/telemetry"
 	"github.com/keytail/keytail/internal/tokens"
 )

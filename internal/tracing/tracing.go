@@ -2,10 +2,13 @@ package tracing
 
 import (
 	"context"
+	"time"
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/trace"
+
+	"github.com/keytail/keytail/internal/apikey"
 )
 
 // Scope is the name of the instrumentation, which spans have as their scope.
@@ -57,6 +60,24 @@ func Start(ctx context.Context, name string) (context.Context, trace.Span) {
 // nothing records nothing. (A span that is not recorded must not be ended by others
 // than its owner, so Start does not return the parent.)
 var nothing = trace.SpanFromContext(context.Background())
+
+// Verdict is what Describe notes of an answer.
+type Verdict struct {
+	Code string
+	// HasData: the answer rests on data of this source, staleness and revision.
+	HasData   bool
+	Source    string
+	Staleness time.Duration
+	Revision  string
+}
+
+// Describe notes an answer on a span that is recorded.
+func Describe(span trace.Span, v Verdict) {
+	span.SetAttributes(Code.String(v.Code))
+	if v.HasData {
+		span.SetAttributes(Source.String(v.Source), StalenessMS.Int64(apikey.StalenessMS(v.Staleness)), Revision.String(v.Revision))
+	}
+}
 
 // Fail marks a span as failed. class is a word from a short list.
 func Fail(span trace.Span, class string) {

@@ -11,19 +11,13 @@ import (
 )
 
 // describe notes the verdict on the span of the request.
-func describe(span trace.Span, verdict *apikey.Verdict) {
-	if !span.IsRecording() {
-		return
+func describe(ctx context.Context, verdict *apikey.Verdict) {
+	if span := tracing.Span(ctx); span.IsRecording() {
+		tracing.Describe(span, tracing.Verdict{
+			Code: verdict.Code.String(), Source: verdict.Source.String(), HasData: !verdict.AsOf.IsZero(),
+			Staleness: verdict.Staleness, Revision: clustertime.Time(verdict.Revision).String(),
+		})
 	}
-	span.SetAttributes(tracing.Code.String(verdict.Code.String()))
-	if verdict.AsOf.IsZero() {
-		return // there is no data
-	}
-	span.SetAttributes(
-		tracing.Source.String(verdict.Source.String()),
-		tracing.StalenessMS.Int64(apikey.StalenessMS(verdict.Staleness)),
-		tracing.Revision.String(clustertime.Time(verdict.Revision).String()),
-	)
 }
 
 // describeRead notes on the span of a read what was found.

@@ -17,7 +17,6 @@ import (
 	"github.com/keytail/keytail/internal/instrument"
 	"github.com/keytail/keytail/internal/keycache"
 	"github.com/keytail/keytail/internal/keystore"
-	"github.com/keytail/keytail/internal/tracing"
 )
 
 // Defaults of Config, each with its reason.
@@ -199,7 +198,7 @@ func (v *Validator) Validate(ctx context.Context, text string, request *apikey.R
 		// A caller's mistake is not counted as an outage.
 		v.metrics.count(verdict)
 	}
-	describe(tracing.Span(ctx), &verdict)
+	describe(ctx, &verdict)
 	return verdict
 }
 
