@@ -94,11 +94,13 @@ func (t *Telemetry) Provider() trace.TracerProvider {
 
 // Shutdown exports what waits, for at most two seconds. Call it when nothing ends spans any
 // more.
-func (t *Telemetry) Shutdown() {
+func (t *Telemetry) Shutdown() { t.shutdown(shutdownTimeout) }
+
+func (t *Telemetry) shutdown(within time.Duration) {
 	if t.sdk == nil {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), shutdownTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), within)
 	defer cancel()
 	if err := t.sdk.Shutdown(ctx); err != nil {
 		t.log.Warn("the last spans may not have been exported", zap.Error(err))
