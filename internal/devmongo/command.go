@@ -54,6 +54,9 @@ type op struct {
 func (s *Server) execute(ctx context.Context, c *conn, req *request) (bson.D, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.cfg.Observe != nil {
+		s.cfg.Observe(req.body)
+	}
 	o := &op{s: s, c: c, ctx: ctx, name: req.body[0].Key, a: newArgs(req.body[0].Key, req.body), txnNumber: -1}
 	reply, err := o.run(req.legacy)
 	if c.replaced {
