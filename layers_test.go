@@ -60,11 +60,11 @@ const (
 // listeners are what a program that embeds keytail does not link: HTTP listeners, gRPC
 // and Envoy, the admin API, the doctor, the command line.
 var listeners = []string{
-	"google.golang.org/grpc", "github.com/envoyproxy", "github.com/cncf/xds", "github.com/alecthomas/kong", "github.com/pb33f/libopenapi",
+	"google.golang.org/grpc", "google.golang.org/protobuf", "go.opentelemetry.io/otel/sdk", "go.opentelemetry.io/otel/exporters", "go.opentelemetry.io/proto", "github.com/envoyproxy", "github.com/cncf/xds", "github.com/alecthomas/kong", "github.com/pb33f/libopenapi",
 	"github.com/prometheus/client_golang/prometheus/promhttp", module + "/client",
 	module + "/internal/adminclient", module + "/internal/cli", module + "/internal/config", module + "/internal/daemon",
 	module + "/internal/devmongo", module + "/internal/doctor", module + "/internal/extauthz", module + "/internal/keyadmin",
-	module + "/internal/managedkey", module + "/internal/propose", module + "/internal/reload", module + "/internal/rights", module + "/internal/routes", module + "/internal/seed", module + "/internal/tokens",
+	module + "/internal/managedkey", module + "/internal/propose", module + "/internal/reload", module + "/internal/rights", module + "/internal/routes", module + "/internal/seed", module + "/internal/serverspan", module + "/internal/telemetry", module + "/internal/tokens",
 }
 
 // TestLayers checks the rules between packages that ARCHITECTURE.md explains.

@@ -1,6 +1,7 @@
 package telemetry
 
 import (
+	"context"
 	"net"
 	"strings"
 	"testing"
@@ -8,6 +9,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"github.com/keytail/keytail/internal/tracing/otlptest"
 )
 
 // clean removes what the environment of the machine may have.
@@ -95,6 +98,35 @@ func TestTheQueueHasTheSizeOfTheVariable(t *testing.T) {
 		t.Setenv(envQueueSize, value)
 		if got := queueSize(); got != want {
 			t.Errorf("%q: %d, want %d", value, got, want)
+		}
+	}
+}
+
+// TestSpansArriveOverBothProtocols, with the name of the service.
+func TestSpansArriveOverBothProtocols(t *testing.T) {
+	for proto, start := range map[string]func(*testing.T) (*otlptest.Collector, string){
+		"http/protobuf": otlptest.HTTP, "grpc": otlptest.GRPC,
+	} {
+		for name, want := range map[string]string{"": "keytail", "keys": "keys"} {
+			t.Run(proto+" "+name, func(t *testing.T) {
+				clean(t)
+				collector, endpoint := start(t)
+				t.Setenv(envEndpoint, endpoint)
+				t.Setenv(envProtocol, proto)
+				t.Setenv("OTEL_SERVICE_NAME", name)
+				on, err := New(t.Context(), Config{Version: "v1"})
+				if err != nil {
+					t.Fatal(err)
+				}
+				_, span := on.Provider().Tracer("test").Start(t.Context(), "request")
+				span.End()
+				on.Shutdown() // exports what waits
+				ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+				defer cancel()
+				if got := collector.Await(ctx, t, "there", func(otlptest.Span) bool { return true }); got.Service != want || got.Name != "request" {
+					t.Errorf("%+v", got)
+				}
+			})
 		}
 	}
 }
