@@ -64,6 +64,7 @@ func NewAdmin(config AdminConfig) (http.Handler, error) {
 	readable(engine, api.PathLive, live)
 	readable(engine, api.PathOpenAPI, document)
 	readable(engine, "/", a.page)
+	readable(engine, pathAsset, asset)
 	readable(engine, api.PathStatus, a.status)
 	if config.LogLevel != nil {
 		readable(engine, api.PathLogLevel, a.logLevel)
