@@ -22,6 +22,9 @@ type AdminConfig struct {
 	Tokens Tokens
 	// Status is required. Many goroutines call it concurrently.
 	Status func() Status
+	// Details are what the status shows beyond Status. It reads nothing from the database.
+	// Nil: nothing more.
+	Details func() api.StatusDetails
 	// Syncer serves sync and instances, and Events serves events, as on the
 	// public listener. Nil: not served.
 	Syncer Syncer
@@ -123,7 +126,11 @@ func adminToken(r *http.Request) (token string, ok bool) {
 
 func (a *admin) currentStatus() *api.Status {
 	s := a.Status()
-	return &api.Status{Instance: a.Instance, Version: a.Version, Readiness: *readinessOf(&s)}
+	status := &api.Status{Instance: a.Instance, Version: a.Version, Readiness: *readinessOf(&s)}
+	if a.Details != nil {
+		status.StatusDetails = a.Details()
+	}
+	return status
 }
 
 func (a *admin) status(c *gin.Context) { writeJSON(c, http.StatusOK, a.currentStatus()) }
