@@ -44,10 +44,13 @@ type AdminConfig struct {
 	Logger *zap.Logger
 }
 
-// admin holds what its handlers share. It does not change after NewAdmin.
+// admin holds what its handlers share. Its configuration does not change after NewAdmin.
 type admin struct {
 	AdminConfig
 	guesses *guesses
+	lists   pageLists
+	// pages has an element for each open stream of the status page.
+	pages chan struct{}
 }
 
 // NewAdmin makes the handler of the admin listener. Every path except /livez
@@ -58,7 +61,7 @@ func NewAdmin(config AdminConfig) (http.Handler, error) {
 		return nil, errors.New("routes: AdminConfig needs Tokens and Status")
 	}
 	config.Logger = named(config.Logger)
-	a := &admin{AdminConfig: config, guesses: newGuesses(config.Logger)}
+	a := &admin{AdminConfig: config, guesses: newGuesses(config.Logger), pages: make(chan struct{}, maxLive)}
 	m := &meter{requests: config.Requests}
 	engine := newEngine(config.Logger, forwardauth.DefaultKeySources(), m)
 	// Gin would read a + as a space. readPathID unescapes instead.
@@ -75,6 +78,9 @@ func NewAdmin(config AdminConfig) (http.Handler, error) {
 	}
 	serveSync(engine, config.Syncer, config.OpenPerToken)
 	serveEvents(engine, config.Events, config.OpenPerToken)
+	if config.Events != nil {
+		engine.GET(pathStatusLive, append(limitPerToken(config.OpenPerToken, nil), a.live)...)
+	}
 	if config.Syncer != nil {
 		readable(engine, api.PathInstances, instances(config.Syncer))
 	}
@@ -112,6 +118,16 @@ func (a *admin) requireAdmin(c *gin.Context) {
 	header.Del("Allow")
 	header.Add(forwardauth.HeaderChallenge, `Basic realm="keytail admin", charset="UTF-8"`)
 	refuseToken(c, token, `Bearer realm="keytail admin"`, "this listener requires an admin token: send Authorization: Bearer, or in a browser any user name and the token as password")
+}
+
+// admits reports whether a request that was let pass still would be.
+func (a *admin) admits(r *http.Request) bool {
+	token, ok := adminToken(r)
+	if !ok {
+		return false
+	}
+	_, ok = a.Tokens.Name(token)
+	return ok
 }
 
 // adminToken is the token of a request. False: the request has two.
