@@ -36,6 +36,7 @@ const (
 	CodeUnauthenticated     ProblemCode = "UNAUTHENTICATED"
 	CodeCallerNotAllowed    ProblemCode = "CALLER_NOT_ALLOWED"
 	CodeWrongHost           ProblemCode = "WRONG_HOST"
+	CodeNotPermitted        ProblemCode = "NOT_PERMITTED"
 	CodeNoSuchPath          ProblemCode = "NO_SUCH_PATH"
 	CodeNoSuchPolicy        ProblemCode = "NO_SUCH_POLICY"
 	CodeMethodNotAllowed    ProblemCode = "METHOD_NOT_ALLOWED"
@@ -66,6 +67,8 @@ func (c ProblemCode) Status() int {
 		return http.StatusForbidden
 	case CodeWrongHost:
 		return http.StatusMisdirectedRequest
+	case CodeNotPermitted:
+		return http.StatusForbidden
 	case CodeNoSuchPath, CodeNoSuchPolicy, CodeNoSuchKey:
 		return http.StatusNotFound
 	case CodeMethodNotAllowed:

@@ -26,7 +26,7 @@ type RevokeKeysRequest struct {
 	UserID    string `json:"user_id,omitempty"`
 	OrgID     string `json:"org_id,omitempty"`
 	ProjectID string `json:"project_id,omitempty"`
-	// DryRun writes nothing.
+	// DryRun changes no key.
 	DryRun bool `json:"dry_run,omitempty"`
 	// Limit is the maximum number of keys of one request. 0: the server's default.
 	Limit int `json:"limit,omitempty"`

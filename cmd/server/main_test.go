@@ -220,7 +220,7 @@ func tokenFileOf(t *testing.T, text string) string {
 func tokenIn(t *testing.T, path string) string {
 	t.Helper()
 	content, err := os.ReadFile(path)
-	token, ok := strings.CutPrefix(strings.TrimSpace(string(content)), "dev=")
+	token, ok := strings.CutPrefix(strings.TrimSuffix(string(content), " role=admin\n"), "dev=")
 	if err != nil || !ok {
 		t.Fatalf("the token file: %v", err)
 	}
@@ -254,7 +254,7 @@ func TestHangupReadsTheTokensAgain(t *testing.T) {
 	t.Parallel()
 	k := start(t, "--addr=127.0.0.1:0", "--ops-addr=127.0.0.1:0", "--admin-addr=127.0.0.1:0", "--dev-mongodb-addr=127.0.0.1:0")
 	text := k.welcome(t)
-	if err := os.WriteFile(tokenFileOf(t, text), []byte("dev=another-token-of-the-test\n"), 0o600); err != nil {
+	if err := os.WriteFile(tokenFileOf(t, text), []byte("dev=another-token-of-the-test role=admin\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if err := k.cmd.Process.Signal(syscall.SIGHUP); err != nil {

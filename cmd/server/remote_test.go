@@ -73,7 +73,7 @@ func startRemote(t *testing.T) (*keytail, *remote) {
 	t.Helper()
 	const adminToken = "0123456789abcdef-of-the-test"
 	path := filepath.Join(t.TempDir(), "tokens")
-	if err := os.WriteFile(path, []byte("ops="+adminToken+"\n"), 0o600); err != nil {
+	if err := os.WriteFile(path, []byte("ops="+adminToken+" role=admin\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	k := start(t, "--addr=127.0.0.1:0", "--ops-addr=127.0.0.1:0", "--admin-addr=127.0.0.1:0", "--dev-mongodb-addr=127.0.0.1:0", "--admin-token-file="+path)
@@ -137,8 +137,13 @@ func TestManagingAKeyWithCommands(t *testing.T) {
 		t.Errorf("got %s, want NOT_FOUND", got)
 	}
 	audit := r.do(0, "", "audit", "--user-id=ada")
-	if lines := strings.Split(audit.stdout, "\n"); len(lines) != 7 || !strings.Contains(lines[1], "delete") || !strings.Contains(lines[5], "create") {
-		t.Errorf("audit: got %s", audit.stdout)
+	for i, action := range []string{"delete", "list", "revoke", "rotate", "get", "update", "create"} {
+		if lines := strings.Split(audit.stdout, "\n"); len(lines) != 9 || !strings.Contains(lines[i+1], " "+action+" ") {
+			t.Errorf("audit: got %s", audit.stdout)
+		}
+	}
+	if reads := r.do(0, "", "audit", "--action=get"); strings.Count(reads.stdout, "\n") != 2 {
+		t.Errorf("audit of reads: got %s", reads.stdout)
 	}
 	k.stop(t, os.Interrupt)
 	for name, log := range map[string]*output{"stdout": k.stdout, "stderr": k.stderr} {

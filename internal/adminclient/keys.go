@@ -140,7 +140,7 @@ type Query struct {
 	// UnusedFor and ExpiresWithin select keys that were not used for this long, and
 	// keys that expire within this time.
 	UnusedFor, ExpiresWithin time.Duration
-	KeyID                    string // of the audit
+	KeyID, Action            string // of the audit
 	Cursor                   string
 	Limit                    int
 }
@@ -150,7 +150,7 @@ func (q Query) values() url.Values {
 	if q.IncludeInactive {
 		values.Set("include_inactive", "true")
 	}
-	for name, text := range map[string]string{"org_id": q.OrgID, "project_id": q.ProjectID, "key_id": q.KeyID, "cursor": q.Cursor} {
+	for name, text := range map[string]string{"org_id": q.OrgID, "project_id": q.ProjectID, "key_id": q.KeyID, "action": q.Action, "cursor": q.Cursor} {
 		if text != "" {
 			values.Set(name, text)
 		}

@@ -19,7 +19,8 @@ func TestEverySettingReachesTheDaemon(t *testing.T) {
 		KeySources: []string{"bearer"}, TrustedProxies: []string{"10.0.0.1"}, Policies: map[string]config.Policy{"one": {OrgID: "acme"}},
 		Map:            config.Mapping{HashSecretFile: writeSecret(t, "pepper\n", 0o600)},
 		GRPCReflection: true, AuthCallerNetworks: []string{"10.0.0.2"}, // and no ForwardAuth
-		HideCredentials: true, CallerTokenFile: "callers", AdminTokenFile: "admins",
+		HideCredentials: true, CallerTokenFile: "callers", AdminTokenFile: "admins", AdminAuditReads: true,
+		AdminTLS:    config.TLSFiles{ClientCAFile: "ca"},
 		DecisionLog: "file", DecisionLogAccepts: 0.5, DecisionLogMask: []string{"user_id"},
 	}
 	got, err := daemonConfig(&cfg, database{&mongoclient.Settings{MaxReads: 5}, &mongo.Client{}}, "v1")

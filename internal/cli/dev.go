@@ -109,7 +109,7 @@ func (d *serveRun) makeAdminToken() (remove func(), err error) {
 	remove = func() { _ = os.RemoveAll(dir) }
 	d.madeToken = rand.Text()
 	path := filepath.Join(dir, "admin-token")
-	if err := os.WriteFile(path, []byte("dev="+d.madeToken+"\n"), 0o600); err != nil {
+	if err := os.WriteFile(path, []byte("dev="+d.madeToken+" role=admin\n"), 0o600); err != nil {
 		remove()
 		return nil, fmt.Errorf("writing the admin token of --dev: %w", err)
 	}

@@ -44,7 +44,7 @@ func TestListenFallsBackInDevOnly(t *testing.T) {
 // TestWelcomeWithCallerTokens: verify requires one of them.
 func TestWelcomeWithCallerTokens(t *testing.T) {
 	w := greeting{public: "http://127.0.0.1:8080", callers: "caller tokens"}
-	const header = ` -H "Authorization: Bearer $(sed -n 's/^[^#=][^=]*=//p' 'caller tokens' | head -n 1)" `
+	const header = ` -H "Authorization: Bearer $(sed -n 's/^[^#=][^=]*=\([^[:space:]]*\).*/\1/p' 'caller tokens' | head -n 1)" `
 	if line := w.curl(seed.Example{Key: "kt_valid"}, ""); !strings.Contains(line, header) {
 		t.Errorf("got %s, want%s", line, header)
 	}
@@ -71,7 +71,7 @@ func TestWelcome(t *testing.T) {
 		w.token = token
 		password := token
 		if token == "" {
-			password = "the token in /tmp/it's/admin-token, which is the text after the '='"
+			password = "the token in /tmp/it's/admin-token, which is the text between the first '=' and the space"
 		}
 		var out strings.Builder
 		if err := w.print(&out); err != nil {

@@ -112,7 +112,7 @@ func (w greeting) moves() string {
 func (w greeting) curl(example seed.Example, more string) string {
 	token := ""
 	if w.callers != "" {
-		token = fmt.Sprintf(` -H "Authorization: Bearer $(sed -n 's/^[^#=][^=]*=//p' %s | head -n 1)"`, quoteShell(w.callers))
+		token = fmt.Sprintf(` -H "Authorization: Bearer $(sed -n 's/^[^#=][^=]*=\([^[:space:]]*\).*/\1/p' %s | head -n 1)"`, quoteShell(w.callers))
 	}
 	return fmt.Sprintf(`curl -s -w '\n' %s/v1/keys/verify%s -H 'Content-Type: application/json' -d '{"key":"%s"%s}'`, w.public, token, example.Key, more)
 }
@@ -126,7 +126,7 @@ func (w greeting) password() string {
 	if w.token != "" {
 		return w.token
 	}
-	return "the token in " + w.tokenFile + ", which is the text after the '='"
+	return "the token in " + w.tokenFile + ", which is the text between the first '=' and the space"
 }
 
 // needsNoQuotes matches what a shell takes as it is.

@@ -196,13 +196,14 @@ type auditCommand struct {
 	adminFlags
 	KeyID  string `name:"key-id" env:"-" placeholder:"ID" help:"Only entries about this key."`
 	UserID string `name:"user-id" env:"-" placeholder:"ID" help:"Only entries about keys of this user."`
+	Action string `name:"action" env:"-" placeholder:"ACTION" help:"Only entries with this action: create, update, revoke, rotate, delete; get, explain, list; login_failed, denied."`
 	pageFlags
 }
 
 func (c *auditCommand) run(ctx context.Context, p process, wrong error) int {
 	return c.adminFlags.run(ctx, p, wrong, func(ctx context.Context, s *session) error {
-		header := []string{"AT", "ACTOR", "ACTION", "KEY", "USER", "CHANGED"}
-		q := adminclient.Query{UserID: c.UserID, KeyID: c.KeyID}
+		header := []string{"AT", "ACTOR", "ACTION", "KEY", "USER", "DETAILS"}
+		q := adminclient.Query{UserID: c.UserID, KeyID: c.KeyID, Action: c.Action}
 		read := func(q adminclient.Query) (*adminclient.Page, error) { return s.Audit(ctx, q) }
 		return s.list("entries", &c.pageFlags, q, read, func(items []json.RawMessage) error {
 			entries, err := decodeAll[api.AuditEntry](items)
@@ -212,7 +213,7 @@ func (c *auditCommand) run(ctx context.Context, p process, wrong error) int {
 			var rows [][]string
 			for i := range entries {
 				e := &entries[i]
-				rows = append(rows, []string{instant(e.At.Time), e.Actor, actionOf(e), e.KeyID, e.UserID, changed(e)})
+				rows = append(rows, []string{instant(e.At.Time), e.Actor, actionOf(e), e.KeyID, e.UserID, detailsOf(e)})
 			}
 			return s.out.rows(&header, rows)
 		})
@@ -225,6 +226,19 @@ func actionOf(e *api.AuditEntry) string {
 		return e.Action
 	}
 	return e.Action + "/" + *e.Cause
+}
+
+// detailsOf is what an entry says beside who, what and which key.
+func detailsOf(e *api.AuditEntry) string {
+	switch {
+	case e.Count == nil:
+		return changed(e)
+	case e.Action == "list":
+		return fmt.Sprintf("%d keys", *e.Count)
+	case e.Source != nil:
+		return fmt.Sprintf("%d from %s", *e.Count, *e.Source)
+	}
+	return fmt.Sprintf("%d from several addresses", *e.Count)
 }
 
 // changed are the names of the changed fields: json shows their values.

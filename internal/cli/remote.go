@@ -52,8 +52,8 @@ type session struct {
 // reported together with those in these flags.
 func (f *adminFlags) run(ctx context.Context, p process, wrong error, do func(context.Context, *session) error) int {
 	token, tokenErr := readToken(f.TokenFile, envToken)
-	if tokenErr == nil && token == "" {
-		tokenErr = fmt.Errorf("no admin token is given: set --token-file, or %s", envToken)
+	if tokenErr == nil && token == "" && f.ClientCertFile == "" {
+		tokenErr = fmt.Errorf("no admin token is given: set --token-file, %s, or --client-cert-file if the server knows the certificate as a caller", envToken)
 	}
 	return f.connection.run(ctx, p, errors.Join(wrong, tokenErr, checkEncrypted("admin-url", f.AdminURL)),
 		server{"admin-url", f.AdminURL, token}, do)

@@ -31,14 +31,16 @@ func TestTheAdminTokenIsNotSentToThePublicListener(t *testing.T) {
 func TestReadToken(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "token")
 	for content, want := range map[string]string{
-		adminToken + "\n":                  adminToken,
-		"# mine\n\n  " + adminToken + " ":  adminToken,
-		"ops=" + adminToken:                adminToken,
-		"c2hvcnQgdG9rZW4gaW4gYmFzZTY0Cg==": "c2hvcnQgdG9rZW4gaW4gYmFzZTY0Cg==",
-		"":                                 "",
-		"ops=" + adminToken + "\nother=" + adminToken: "",
-		"two words":           "",
-		"umlaut-ä-0123456789": "",
+		adminToken + "\n":                 adminToken,
+		"# mine\n\n  " + adminToken + " ": adminToken,
+		"ops=" + adminToken:               adminToken,
+		"ops=" + adminToken + " role=admin user_id=u/1 expires=2027-01-01T00:00:00Z": adminToken,
+		"ops=" + adminToken + " a comment":                                           "",
+		"c2hvcnQgdG9rZW4gaW4gYmFzZTY0Cg==":                                           "c2hvcnQgdG9rZW4gaW4gYmFzZTY0Cg==",
+		"":                                                                           "",
+		"ops=" + adminToken + "\nother=" + adminToken:                                "",
+		"two words":                                                                  "",
+		"umlaut-ä-0123456789":                                                        "",
 	} {
 		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
 			t.Fatal(err)

@@ -157,7 +157,7 @@ func TestRemoteCommands(t *testing.T) {
 			[]string{`GET /v1/audit?key_id=k1 `},
 			exitOK,
 			[]string{
-				"AT                    ACTOR  ACTION  KEY  USER  CHANGED\n", "2026-01-02T03:04:05Z  ops    update  k1   u1    name scopes\n",
+				"AT                    ACTOR  ACTION  KEY  USER  DETAILS\n", "2026-01-02T03:04:05Z  ops    update  k1   u1    name scopes\n",
 				"rotate  k0   u1    new key k1\n", "create  k0   u1    -\n",
 			},
 			"",

@@ -86,9 +86,12 @@ func checkFiles(cfg *config.Config) error {
 		mistakes = append(mistakes, err)
 	}
 	var sets []*tokens.Set
-	for flag, path := range map[string]string{"caller-token-file": cfg.CallerTokenFile, "admin-token-file": cfg.AdminTokenFile} {
-		if path != "" {
-			set, err := tokens.New(tokens.Config{Path: path, Flag: flag})
+	for _, file := range []tokens.Config{
+		{Path: cfg.CallerTokenFile, Flag: "caller-token-file"},
+		{Path: cfg.AdminTokenFile, Flag: "admin-token-file", Rights: true, Certificates: hasAdminCertificates(cfg)},
+	} {
+		if file.Path != "" {
+			set, err := tokens.New(file)
 			mistakes, sets = append(mistakes, err), append(sets, set)
 		}
 	}
@@ -98,6 +101,10 @@ func checkFiles(cfg *config.Config) error {
 	_, err := databaseURI(cfg)
 	return errors.Join(append(mistakes, err, checkHash(cfg), decisionlog.CheckPath(cfg.DecisionLog))...)
 }
+
+// hasAdminCertificates reports whether clients of the admin listener present
+// certificates.
+func hasAdminCertificates(cfg *config.Config) bool { return cfg.AdminTLS.ClientCAFile != "" }
 
 // serveRun is one run of serve.
 type serveRun struct {
@@ -243,6 +250,9 @@ func daemonConfig(cfg *config.Config, to database, version string) (daemon.Confi
 		DecisionLog: decisionlog.Config{
 			Path: cfg.DecisionLog, AcceptRatio: cfg.DecisionLogAccepts, Mask: cfg.DecisionLogMask,
 		},
+
+		AdminCertificates: hasAdminCertificates(cfg),
+		AdminAuditReads:   cfg.AdminAuditReads,
 	}, nil
 }
 

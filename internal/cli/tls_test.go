@@ -133,7 +133,7 @@ func TestServeWithTLSOnAllListeners(t *testing.T) {
 	stranger := newAuthority(t).write(t, filepath.Join(dir, "stranger"), "caller", until)
 	caFile, tokenFile := filepath.Join(dir, "ca.crt"), filepath.Join(dir, "tokens")
 	writeFile(t, caFile, ca.pem)
-	writeFile(t, tokenFile, []byte("ann=0123456789abcdef\n"))
+	writeFile(t, tokenFile, []byte("ann=0123456789abcdef role=admin\n"))
 	f := newFake()
 	args := []string{"--drain-delay=0", "--tls-client-ca-file=" + caFile, "--admin-token-file=" + tokenFile, "--admin-addr=127.0.0.1:0"}
 	for _, prefix := range []string{"", "ops-", "admin-"} {
@@ -244,7 +244,7 @@ func TestWrongFilesAreRefusedAtStart(t *testing.T) {
 		"two passwords":       {[]string{withUser, "--mongodb-password-file=" + file("pw-two", "hunter2\nhunter2\n", 0o600)}, "must hold one line, the password"},
 		"no password":         {[]string{withUser, "--mongodb-password-file=" + file("pw-none", "\n", 0o600)}, "is empty: it must hold the secret"},
 		"key for all":         {[]string{unreachable, "--tls-cert-file=" + one.CertFile, "--tls-key-file=" + shared(one.KeyFile)}, "--tls-key-file: every user of this machine has access to"},
-		"one token for two":   {[]string{unreachable, "--caller-token-file=" + file("callers", "a=0123456789abcdef\n", 0o600), "--admin-token-file=" + file("admins", "b=0123456789abcdef\n", 0o600)}, "every caller would be an administrator"},
+		"one token for two":   {[]string{unreachable, "--caller-token-file=" + file("callers", "a=0123456789abcdef\n", 0o600), "--admin-token-file=" + file("admins", "b=0123456789abcdef role=viewer\n", 0o600)}, "every caller would be an administrator"},
 		"one file, two names": {[]string{unreachable, "--caller-token-file=" + file("one-name", "a=0123456789abcdef\n", 0o600), "--admin-token-file=" + dir + "/./one-name"}, "are the same file"},
 		"config for all":      {[]string{"--config=" + file("config-all", "addr: 127.0.0.1:0\nmongodb_uri: mongodb://u:hunter2@127.0.0.1:1/keys", 0o644)}, "line 2: mongodb_uri has a password, and every user of this machine has access"},
 		"policy":              {[]string{unreachable, "--config=" + file("config", "policies: {a: {scopes: ['x y']}}", 0o600)}, "line 1: the policy a: a scope has no white space"},

@@ -14,7 +14,7 @@ func TestDefaults(t *testing.T) {
 		MaxStale: 15 * time.Second, HeartbeatInterval: time.Second, CacheSize: 512, Preload: "auto", AuditInterval: time.Hour, ExpiryNotice: 14 * 24 * time.Hour, KeyPrefix: "kt", KeySources: []string{"bearer", "x-api-key"},
 		ForwardAuth: true,
 		DrainDelay:  5 * time.Second, DevMongoDBAddr: "127.0.0.1:27127", LogLevel: "info", LogFormat: "json", DecisionLogAccepts: 0.01,
-		StreamScope: "database", AdminAddr: "127.0.0.1:9091", TrackUsage: true,
+		StreamScope: "database", AdminAddr: "127.0.0.1:9091", AdminAuditReads: true, TrackUsage: true,
 		Map: Mapping{
 			Hash: "key_hash", HashAlgorithm: "sha256", HashEncoding: "hex", Active: "is_active", UserID: "user_id", OrgID: "org_id",
 			ProjectID: "project_id", Name: "name", Scopes: "scopes", ScopesForm: "array", AllowedIPs: "allowed_ips",

@@ -49,8 +49,9 @@ type Config struct {
 	// name=token; it is read again when it changes. Empty: everyone who reaches the
 	// public handler may call verify, and sync and events are off.
 	CallerTokenFile string
-	// AdminTokenFile names the users of the admin handler, in the same form. Empty:
-	// there is no admin handler.
+	// AdminTokenFile names the users of the admin handler, in the same form with their
+	// rights: name=token role=viewer, operator or admin. Empty: there is no admin
+	// handler.
 	AdminTokenFile string
 	// LogLevel is the level of Logger, which the admin handler changes. Nil: it cannot.
 	LogLevel *zap.AtomicLevel
@@ -62,6 +63,12 @@ type Config struct {
 	// DecisionLog writes a line for each answer about a key. Its Instance, Logger and
 	// Registerer are set by New. An empty Path: there is none.
 	DecisionLog decisionlog.Config
+	// AdminCertificates: the TLS listener of the admin handler verifies certificates of
+	// clients, so that AdminTokenFile may have lines with san=. False: it must not.
+	AdminCertificates bool
+	// AdminAuditReads writes an audit entry for each read of keys. False: only changes
+	// and refused requests are in the audit.
+	AdminAuditReads bool
 }
 
 // settings are what the fields of a Config that are not the core's parse to.
@@ -78,8 +85,10 @@ func (c *Config) settings() (settings, error) {
 	sources, sourcesErr := forwardauth.ParseKeySources(c.KeySources)
 	proxies, proxiesErr := forwardauth.ParseTrustedProxies(c.TrustedProxies)
 	authCallers, authCallersErr := forwardauth.ParseNetworks("network of a caller of forward-auth", c.AuthCallerNetworks)
-	callers, callersErr := c.tokens(c.CallerTokenFile, "caller-token-file", "public")
-	admins, adminsErr := c.tokens(c.AdminTokenFile, "admin-token-file", "admin")
+	callers, callersErr := c.tokens(tokens.Config{Path: c.CallerTokenFile, Flag: "caller-token-file", Listener: "public"})
+	admins, adminsErr := c.tokens(tokens.Config{
+		Path: c.AdminTokenFile, Flag: "admin-token-file", Listener: "admin", Rights: true, Certificates: c.AdminCertificates,
+	})
 	return settings{
 		forward:     forwardauth.Config{KeySources: sources, TrustedProxies: proxies, Policies: c.Policies},
 		authCallers: authCallers,
@@ -96,12 +105,10 @@ func (c *Config) checkPolicies() error {
 }
 
 // tokens is nil without a file.
-func (c *Config) tokens(path, flag, listener string) (*tokens.Set, error) {
-	if path == "" {
+func (c *Config) tokens(of tokens.Config) (*tokens.Set, error) {
+	if of.Path == "" {
 		return nil, nil //nolint:nilnil // no file, and no error
 	}
-	return tokens.New(tokens.Config{
-		Path: path, Flag: flag, Listener: listener,
-		Logger: c.Logger.Named("tokens"), Registerer: c.Registry,
-	})
+	of.Logger, of.Registerer = c.Logger.Named("tokens"), c.Registry
+	return tokens.New(of)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"slices"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
@@ -28,7 +29,8 @@ type Daemon struct {
 	settings   settings
 	requests   *instrument.Requests
 	details    *details
-	decisions  *decisionlog.Log // nil without a decision log
+	decisions  *decisionlog.Log   // nil without a decision log
+	refusals   *keyadmin.Refusals // nil without admin tokens
 	public     http.Handler
 	operations http.Handler
 	admin      http.Handler // nil without admin tokens
@@ -45,7 +47,7 @@ func New(ctx context.Context, config Config) (*Daemon, error) {
 	if err := d.Core.Prepare(ctx); err != nil {
 		return nil, err
 	}
-	keys, err := d.newKeys(ctx)
+	keys, err := d.newKeys(ctx, config.AdminAuditReads)
 	if err != nil {
 		return nil, err
 	}
@@ -91,7 +93,7 @@ func wire(config *Config) (*Daemon, error) {
 
 // newKeys creates the administration of keys, or nil without admin tokens. It fails
 // if the credential may not write.
-func (d *Daemon) newKeys(ctx context.Context) (*keyadmin.Admin, error) {
+func (d *Daemon) newKeys(ctx context.Context, auditReads bool) (*keyadmin.Admin, error) {
 	if d.settings.admins == nil {
 		return nil, nil //nolint:nilnil // off, and no error
 	}
@@ -102,6 +104,7 @@ func (d *Daemon) newKeys(ctx context.Context) (*keyadmin.Admin, error) {
 		Audit:        mongoclient.Database(config.Client, config.StateDatabase).Collection(keyadmin.CollectionName),
 		Prefix:       config.KeyPrefix,
 		EnsureSchema: config.EnsureSchema,
+		AuditReads:   auditReads,
 		Logger:       config.Logger,
 	})
 	if err != nil {
@@ -131,14 +134,16 @@ func (d *Daemon) newHandlers(config *Config, keys *keyadmin.Admin) error {
 	if err != nil || d.settings.admins == nil {
 		return err
 	}
+	d.refusals = keys.Refusals()
 	d.admin, err = routes.NewAdmin(routes.AdminConfig{
-		Tokens:   d.settings.admins,
+		Callers:  d.settings.admins,
 		Status:   d.status,
 		Details:  d.details.read,
 		Syncer:   d.Syncer(),
 		Events:   d.AdminEvents(),
 		Keys:     keys,
 		LogLevel: config.LogLevel,
+		Refusals: d.refusals,
 		Instance: d.Core.Heartbeater.ID(),
 		Version:  d.Core.Config.Version,
 		Requests: d.requests,
@@ -172,8 +177,11 @@ func (d *Daemon) newExtAuthz(config *Config) error {
 // can be called once.
 func (d *Daemon) Run(ctx context.Context) error {
 	follow := []func(context.Context) error{d.details.past.Run}
-	for _, files := range d.Files() {
-		follow = append(follow, files.Run)
+	for _, set := range d.tokens() {
+		follow = append(follow, set.Run)
+	}
+	if d.refusals != nil {
+		follow = append(follow, d.refusals.Run)
 	}
 	if d.decisions != nil {
 		follow = append(follow, d.decisions.Run)
@@ -181,13 +189,16 @@ func (d *Daemon) Run(ctx context.Context) error {
 	return d.Core.Run(ctx, follow...)
 }
 
+// tokens are those of the token files.
+func (d *Daemon) tokens() []*tokens.Set {
+	return slices.DeleteFunc([]*tokens.Set{d.settings.callers, d.settings.admins}, func(set *tokens.Set) bool { return set == nil })
+}
+
 // Files are the token files, which Run reads again when they change.
 func (d *Daemon) Files() []*reload.Files {
 	var all []*reload.Files
-	for _, set := range []*tokens.Set{d.settings.callers, d.settings.admins} {
-		if set != nil {
-			all = append(all, set.Files())
-		}
+	for _, set := range d.tokens() {
+		all = append(all, set.Files())
 	}
 	return all
 }

@@ -74,7 +74,7 @@ func TestAdminHandlerNeedsATokenFile(t *testing.T) {
 		t.Errorf("an admin handler without tokens: %v", admin)
 	}
 	config.AdminTokenFile = filepath.Join(t.TempDir(), "tokens")
-	if err := os.WriteFile(config.AdminTokenFile, []byte("ops="+strings.Repeat("t", 40)+"\n"), 0o600); err != nil {
+	if err := os.WriteFile(config.AdminTokenFile, []byte("ops="+strings.Repeat("t", 40)+" role=admin\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	with, err := New(t.Context(), config)

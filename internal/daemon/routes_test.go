@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -16,13 +17,20 @@ import (
 	"github.com/keytail/keytail/internal/clustertime"
 	"github.com/keytail/keytail/internal/events"
 	"github.com/keytail/keytail/internal/fleet"
+	"github.com/keytail/keytail/internal/rights"
 	"github.com/keytail/keytail/internal/routes"
 	"github.com/keytail/keytail/internal/service"
 )
 
 type anyToken struct{}
 
-func (anyToken) Name(string) (string, bool) { return "ann", true }
+func (anyToken) Token(string) (rights.Identity, error) {
+	return rights.Identity{Name: "ann", Role: rights.Viewer}, nil
+}
+
+func (anyToken) Certificate(*x509.Certificate) (rights.Identity, error) {
+	return rights.Identity{}, rights.ErrAbsent
+}
 
 // failing fails as the fleet and the events do.
 type failing struct{ err error }
@@ -55,7 +63,7 @@ func TestErrorsOfTheCoreOnTheWire(t *testing.T) {
 	} {
 		f := failing{fmt.Errorf("a test: %w", c.err)}
 		handler, err := routes.NewAdmin(routes.AdminConfig{
-			Tokens: anyToken{}, Status: func() routes.Status { return routes.Status{} }, Syncer: f, Events: f,
+			Callers: anyToken{}, Status: func() routes.Status { return routes.Status{} }, Syncer: f, Events: f,
 		})
 		if err != nil {
 			t.Fatal(err)

@@ -22,7 +22,7 @@ var metricSections = []struct {
 		{"keytail_flights_joined_total", "Nothing. It shows how many reads were saved because requests for the same key came together."},
 		{"keytail_revalidations_total", "Nothing for single `outdated` ones: a key changed while it was read. Many: look at `keytail_changes_total` and `keytail_losses_total`."},
 		{"keytail_revisions_ahead_total", "A client sends a `min_revision` of another deployment: find it in its log."},
-		{"keytail_callers_refused_total", "A caller has no token, or an old one. Someone may also be trying tokens."},
+		{"keytail_callers_refused_total", "A caller has no token, or an old one. Someone may also be trying tokens: on the admin listener, `keytail audit --action login_failed` has from where."},
 	}},
 	{"Requests", []metricRow{
 		{"keytail_request_duration_seconds", "Alert on a high quantile of the routes that validate keys (`/v1/keys/verify`, `/v1/auth`, …). An answer from the cache takes less than a millisecond, so slow ones wait for a read: see `keytail_verdicts_total` by source. `/v1/sync` and writes with `wait` take as long as they wait. `500`: a bug of keytail, see its log."},

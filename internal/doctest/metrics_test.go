@@ -114,8 +114,8 @@ func scrape(t *testing.T) (all map[string]*metric, exposition []byte) {
 	build(t, binaries)
 	s := &session{t: t, page: "a daemon", dir: t.TempDir(), binaries: binaries}
 	defer s.stop()
-	for _, name := range []string{"admins", "callers"} {
-		if err := os.WriteFile(filepath.Join(s.dir, name), []byte(name+"=0123456789abcdef-"+name+"\n"), 0o600); err != nil {
+	for name, role := range map[string]string{"admins": " role=viewer", "callers": ""} {
+		if err := os.WriteFile(filepath.Join(s.dir, name), []byte(name+"=0123456789abcdef-"+name+role+"\n"), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}

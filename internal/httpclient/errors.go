@@ -71,7 +71,7 @@ func (c *Client) Refusal(path string, response *http.Response, body []byte) *Err
 	case response.StatusCode == http.StatusUnauthorized && c.config.Token == "":
 		e.text = c.Server() + " requires a token, and none was given"
 	case response.StatusCode == http.StatusUnauthorized:
-		e.text = c.Server() + " does not accept this token: admin tokens and caller tokens are in separate files of the server"
+		e.text = c.Server() + " does not accept this token: it may have expired, and admin tokens and caller tokens are in separate files of the server"
 	case e.Code == api.CodeNoSuchPath:
 		e.text = fmt.Sprintf("%s has no %s: is this the right listener, and is keytail new enough?", c.Server(), path)
 	case known:

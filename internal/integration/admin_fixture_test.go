@@ -33,7 +33,7 @@ type adminFixture struct {
 func withAdmin(t *testing.T) func(*daemon.Config) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "admins")
-	if err := os.WriteFile(path, []byte("ann=admin-token-of-ann\n"), 0o600); err != nil {
+	if err := os.WriteFile(path, []byte("ann=admin-token-of-ann role=admin\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	return func(c *daemon.Config) { c.AdminTokenFile = path }

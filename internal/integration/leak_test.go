@@ -40,7 +40,7 @@ func startLeakDrill(t *testing.T, s *mongotest.Server) *leakFixture {
 	server := httptest.NewServer(r.Admin())
 	t.Cleanup(server.Close)
 	token := filepath.Join(t.TempDir(), "token")
-	if err := os.WriteFile(token, []byte("ann=admin-token-of-ann\n"), 0o600); err != nil {
+	if err := os.WriteFile(token, []byte("ann=admin-token-of-ann role=admin\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	return &leakFixture{

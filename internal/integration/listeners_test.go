@@ -30,7 +30,7 @@ func testTokensAndPolicies(t *testing.T, s *mongotest.Server) {
 	}
 	r := start(t, s, func(c *daemon.Config) {
 		c.CallerTokenFile = file("callers", "web=caller-token-of-web\n")
-		c.AdminTokenFile = file("admins", "ann=admin-token-of-ann\n")
+		c.AdminTokenFile = file("admins", "ann=admin-token-of-ann role=admin\n")
 		c.Policies = map[string]forwardauth.Policy{"open": {}, "strict": {Scopes: []string{"unused:scope"}}}
 	})
 	for name, test := range map[string]struct {

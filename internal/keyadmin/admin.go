@@ -51,6 +51,9 @@ type Config struct {
 	// EnsureSchema creates the index for lists of keys if it is missing. False:
 	// the log recommends it.
 	EnsureSchema bool
+	// AuditReads writes an entry for each read of keys, before its result is returned:
+	// a read without an entry fails. False: reads are not in the audit.
+	AuditReads bool
 	// Logger: nil discards.
 	Logger *zap.Logger
 }
@@ -122,6 +125,10 @@ func (a *Admin) Prepare(ctx context.Context) error {
 // Create creates a key. It is active, and only the response has its text.
 func (a *Admin) Create(ctx context.Context, caller managedkey.Caller, fields managedkey.Fields) (managedkey.Written, error) {
 	now := a.now()
+	fields, err := caller.Claim(fields)
+	if err != nil {
+		return managedkey.Written{}, err
+	}
 	if err := fields.CheckNew(now); err != nil {
 		return managedkey.Written{}, err
 	}
@@ -263,39 +270,9 @@ func (a *Admin) rotation(caller managedkey.Caller, current keystore.Details, has
 	}, nil
 }
 
-// Get reads a key.
-func (a *Admin) Get(ctx context.Context, caller managedkey.Caller, id string) (managedkey.Key, error) {
-	ctx, cancel := context.WithTimeout(ctx, a.config.Timeout)
-	defer cancel()
-	shown, err := a.store.FindByID(ctx, id, caller.Owner)
-	return keyOf(shown), toManagedKeyErr(err)
-}
-
-// List reads keys, newest first.
-func (a *Admin) List(ctx context.Context, caller managedkey.Caller, q managedkey.Query) (managedkey.Page, error) {
-	ctx, cancel := context.WithTimeout(ctx, a.config.Timeout)
-	defer cancel()
-	found, err := a.store.List(ctx, a.queryOf(caller, q))
-	if err != nil {
-		return managedkey.Page{}, toManagedKeyErr(err)
-	}
-	page := managedkey.Page{Next: found.Next}
-	for _, shown := range found.Keys {
-		page.Keys = append(page.Keys, keyOf(shown))
-	}
-	return page, nil
-}
-
-func (a *Admin) queryOf(caller managedkey.Caller, q managedkey.Query) keystore.Query {
-	return keystore.Query{
-		UserID: caller.Owner, OrgID: q.OrgID, ProjectID: q.ProjectID, IncludeInactive: q.IncludeInactive,
-		UnusedFor: q.UnusedFor, ExpiresWithin: q.ExpiresWithin, Now: a.now(), After: q.After, Limit: q.Limit,
-	}
-}
-
 // find reads the key of a write, which must be as the caller has seen it.
 func (a *Admin) find(ctx context.Context, caller managedkey.Caller, id string) (keystore.Details, error) {
-	current, err := a.store.FindByID(ctx, id, caller.Owner)
+	current, err := a.store.FindByID(ctx, id, caller.Owns)
 	if err != nil {
 		return keystore.Details{}, err
 	}

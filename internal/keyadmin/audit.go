@@ -26,7 +26,13 @@ type entry struct {
 	KeyID     string        `bson:"key_id"`
 	NewKeyID  string        `bson:"new_key_id,omitempty"`
 	UserID    string        `bson:"user_id"`
+	OrgID     string        `bson:"org_id,omitempty"`
 	RequestID string        `bson:"request_id"`
+	// Source and Count are those of refusals; of a list, Count is the number of keys,
+	// and Query has its conditions.
+	Source string `bson:"source,omitempty"`
+	Count  int64  `bson:"count,omitempty"`
+	Query  bson.D `bson:"query,omitempty"`
 	// Before and After are documents or null.
 	Before bson.RawValue `bson:"before"`
 	After  bson.RawValue `bson:"after"`
@@ -39,12 +45,19 @@ func (a *Admin) entry(caller managedkey.Caller, action string, before, after *ke
 	if of == nil {
 		of = before
 	}
-	e := entry{
-		ID: bson.NewObjectID(), At: a.now(), Actor: caller.Actor, Action: action,
-		KeyID: of.Record.KeyID, UserID: of.Record.UserID, RequestID: caller.RequestID,
-	}
+	e := newEntry(a.now(), action, caller)
+	e.KeyID, e.UserID, e.OrgID = of.Record.KeyID, of.Record.UserID, of.Record.OrgID
 	e.Before, e.After = difference(before, after)
 	return e
+}
+
+// newEntry is an entry that is not about a change.
+func newEntry(at time.Time, action string, caller managedkey.Caller) entry {
+	null := bson.RawValue{Type: bson.TypeNull}
+	return entry{
+		ID: bson.NewObjectID(), At: at, Actor: caller.Actor, Action: action, RequestID: caller.RequestID,
+		Before: null, After: null,
+	}
 }
 
 // insertEntries writes entries by one command, in the session of ctx.
@@ -102,8 +115,12 @@ func (a *Admin) explain(doing string, err error) error {
 func (a *Admin) Audit(ctx context.Context, caller managedkey.Caller, q managedkey.AuditQuery) (managedkey.AuditPage, error) {
 	ctx, cancel := context.WithTimeout(ctx, a.config.Timeout)
 	defer cancel()
-	digest := listDigest(caller.Owner, q.KeyID)
-	filter, err := auditFilter(caller.Owner, q, digest)
+	owner, err := caller.Select("")
+	if err != nil {
+		return managedkey.AuditPage{}, err
+	}
+	digest := listDigest(owner, q)
+	filter, err := auditFilter(owner, q, digest)
 	if err != nil {
 		return managedkey.AuditPage{}, err
 	}
@@ -132,10 +149,18 @@ func (a *Admin) Audit(ctx context.Context, caller managedkey.Caller, q managedke
 	return page, nil
 }
 
-func auditFilter(owner string, q managedkey.AuditQuery, digest []byte) (bson.D, error) {
+// auditFilter leaves out entries about several owners, such as a list, for those that
+// may see one.
+func auditFilter(owner managedkey.Owner, q managedkey.AuditQuery, digest []byte) (bson.D, error) {
 	all := bson.A{bson.D{}}
-	if owner != "" {
-		all = append(all, bson.D{{Key: "user_id", Value: owner}})
+	if owner.UserID != "" {
+		all = append(all, bson.D{{Key: "user_id", Value: owner.UserID}})
+	}
+	if owner.OrgID != "" {
+		all = append(all, bson.D{{Key: "org_id", Value: owner.OrgID}})
+	}
+	if q.Action != "" {
+		all = append(all, bson.D{{Key: "action", Value: q.Action}})
 	}
 	if q.KeyID != "" {
 		all = append(all, bson.D{{Key: "$or", Value: bson.A{bson.D{{Key: fieldKeyID, Value: q.KeyID}}, bson.D{{Key: fieldNewKeyID, Value: q.KeyID}}}}})
@@ -176,8 +201,8 @@ func readAuditCursor(text string, digest []byte) (auditCursor, error) {
 
 var errCursor = managedkey.Invalid("the cursor does not belong to this list: start again without a cursor")
 
-func listDigest(owner, keyID string) []byte {
-	sum := sha256.Sum256([]byte("audit\x00" + owner + "\x00" + keyID))
+func listDigest(owner managedkey.Owner, q managedkey.AuditQuery) []byte {
+	sum := sha256.Sum256([]byte("audit\x00" + owner.UserID + "\x00" + owner.OrgID + "\x00" + q.KeyID + "\x00" + q.Action))
 	const enough = 8
 	return sum[:enough]
 }
@@ -185,9 +210,22 @@ func listDigest(owner, keyID string) []byte {
 func (e entry) toAuditEntry() managedkey.Entry {
 	return managedkey.Entry{
 		ID: e.ID.Hex(), At: e.At, Actor: e.Actor, Action: e.Action, Cause: e.Cause, RequestID: e.RequestID,
-		KeyID: e.KeyID, NewKeyID: e.NewKeyID, UserID: e.UserID,
+		KeyID: e.KeyID, NewKeyID: e.NewKeyID, UserID: e.UserID, OrgID: e.OrgID,
+		Source: e.Source, Count: e.Count, Query: queryJSON(e.Query),
 		Before: jsonOf(e.Before), After: jsonOf(e.After),
 	}
+}
+
+// queryJSON is empty for no conditions.
+func queryJSON(query bson.D) json.RawMessage {
+	if len(query) == 0 {
+		return nil
+	}
+	text, err := bson.MarshalExtJSON(query, false, false)
+	if err != nil {
+		return nil // not possible: they are texts and booleans
+	}
+	return text
 }
 
 // jsonOf is empty for null, and for a value that JSON cannot represent.

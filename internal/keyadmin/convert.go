@@ -27,7 +27,7 @@ func toManagedKeyErr(err error) error {
 			return &translated{pair.want, err}
 		}
 	}
-	for _, known := range []error{managedkey.ErrInvalid, managedkey.ErrNotRotatable, managedkey.ErrChanged, managedkey.ErrUnavailable, managedkey.ErrInterrupted} {
+	for _, known := range []error{managedkey.ErrInvalid, managedkey.ErrNotPermitted, managedkey.ErrNotRotatable, managedkey.ErrChanged, managedkey.ErrUnavailable, managedkey.ErrInterrupted} {
 		if errors.Is(err, known) {
 			return err
 		}

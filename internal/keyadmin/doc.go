@@ -1,5 +1,7 @@
 // Package keyadmin creates, changes and deletes keys in the user's own collection,
-// for administrators, and writes an audit.
+// for administrators, and writes an audit: of changes, of reads (reads.go), and of
+// requests that were refused (refusals.go). A caller that is bound to an owner reaches
+// no other key (managedkey.Caller).
 //
 // If the server has transactions, a write and its audit entry are in one, so that
 // neither exists without the other. Otherwise the entry is written first: every

@@ -28,7 +28,10 @@ func (a *Admin) Explain(ctx context.Context, caller managedkey.Caller, id string
 	}
 	ctx, cancel := context.WithTimeout(ctx, a.config.Timeout)
 	defer cancel()
-	current, err := a.store.FindByID(ctx, id, caller.Owner)
+	current, err := a.store.FindByID(ctx, id, caller.Owns)
+	if err == nil {
+		err = a.auditRead(ctx, caller, actionExplain, current)
+	}
 	if err != nil {
 		return managedkey.Explanation{}, toManagedKeyErr(err)
 	}

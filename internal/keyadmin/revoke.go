@@ -73,7 +73,7 @@ func (a *Admin) findLeaked(ctx context.Context, caller managedkey.Caller, hash a
 	if err != nil {
 		return nil, err
 	}
-	found = slices.DeleteFunc(found, func(d keystore.Details) bool { return caller.Owner != "" && d.Record.UserID != caller.Owner })
+	found = slices.DeleteFunc(found, func(d keystore.Details) bool { return !caller.Owns(&d.Record) })
 	if len(found) == 0 {
 		return nil, keystore.ErrNoSuchKey
 	}
@@ -85,10 +85,14 @@ func (a *Admin) findLeaked(ctx context.Context, caller managedkey.Caller, hash a
 // Limit keys, newest first, and less if that takes long: then Next is not empty.
 // A repeated call continues, because it finds active keys only.
 //
-// A dry run writes nothing, and returns the keys that a call would revoke.
+// A dry run changes no key, and returns the keys that a call would revoke.
 func (a *Admin) RevokeAll(ctx context.Context, caller managedkey.Caller, q managedkey.Query, dryRun bool) (managedkey.RevokedPage, error) {
 	if caller.Owner == "" && q.OrgID == "" && q.ProjectID == "" {
 		return managedkey.RevokedPage{}, managedkey.Invalid("the owner of the keys is missing: name a user_id, org_id or project_id")
+	}
+	owner, err := caller.Select(q.OrgID)
+	if err != nil {
+		return managedkey.RevokedPage{}, err
 	}
 	if err := a.store.Schema().CheckRevocable(); err != nil {
 		return managedkey.RevokedPage{}, toManagedKeyErr(err)
@@ -96,13 +100,16 @@ func (a *Admin) RevokeAll(ctx context.Context, caller managedkey.Caller, q manag
 	ctx, cancel := context.WithTimeout(ctx, a.config.Timeout)
 	defer cancel()
 	q.IncludeInactive = false
-	r := revocation{Admin: a, caller: caller, orgID: q.OrgID, projectID: q.ProjectID, cause: causeOwner}
+	r := revocation{Admin: a, caller: caller, owner: owner, projectID: q.ProjectID, cause: causeOwner}
 	found, err := r.list(ctx, q)
 	if err != nil {
 		return managedkey.RevokedPage{}, err
 	}
 	page := managedkey.RevokedPage{Next: found.Next}
 	if dryRun {
+		if err := a.auditList(ctx, caller, owner, q, len(found.Keys)); err != nil {
+			return managedkey.RevokedPage{}, toManagedKeyErr(err)
+		}
 		page.KeyIDs = idsOf(found.Keys)
 		return page, nil
 	}
@@ -117,7 +124,7 @@ func (a *Admin) RevokeAll(ctx context.Context, caller managedkey.Caller, q manag
 		}
 	}
 	if r.done < len(found.Keys) {
-		page.Next = a.store.Schema().CursorAfter(found.Keys[r.done-1], a.queryOf(caller, q))
+		page.Next = a.store.Schema().CursorAfter(found.Keys[r.done-1], a.queryOf(owner, q))
 	}
 	page.KeyIDs, page.Failed, page.Revision = idsOf(r.revoked), r.failed, r.revision
 	return page, nil
@@ -142,9 +149,10 @@ func (a *Admin) isLate(ctx context.Context) bool {
 type revocation struct {
 	*Admin
 	caller managedkey.Caller
-	// orgID and projectID select keys, as the caller's Owner does. Empty: any.
-	orgID, projectID string
-	cause            string
+	// owner and projectID select keys. Empty: any.
+	owner     managedkey.Owner
+	projectID string
+	cause     string
 	// revoked are the keys that it has switched off, and seen are these and those
 	// that were off already, as they are now.
 	revoked, seen []keystore.Details
@@ -159,7 +167,7 @@ type revocation struct {
 // that of whoever revoked them.
 func (r *revocation) list(ctx context.Context, q managedkey.Query) (found keystore.Page, err error) {
 	at, err := r.store.Read(ctx, func(ctx context.Context) error {
-		found, err = r.store.List(ctx, r.queryOf(r.caller, q))
+		found, err = r.store.List(ctx, r.queryOf(r.owner, q))
 		return err
 	})
 	r.revision = max(r.revision, at)
@@ -271,8 +279,7 @@ func (r *revocation) plan(ctx context.Context, ids []apikey.DocID) (p *plan, rev
 }
 
 func (r *revocation) selects(key *apikey.Record) bool {
-	is := func(wanted, id string) bool { return wanted == "" || wanted == id }
-	return is(r.caller.Owner, key.UserID) && is(r.orgID, key.OrgID) && is(r.projectID, key.ProjectID)
+	return r.caller.Owns(key) && r.owner.Owns(key) && (r.projectID == "" || r.projectID == key.ProjectID)
 }
 
 func (a *Admin) editAll(edits []keystore.Edit) step {

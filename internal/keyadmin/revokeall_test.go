@@ -215,7 +215,7 @@ func TestAKeyThatHasChangedHandsIsNotRevoked(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		r := revocation{Admin: o.Admin, caller: ofOwner("u"), orgID: "acme", projectID: "p", cause: causeOwner}
+		r := revocation{Admin: o.Admin, caller: ofOwner("u"), owner: managedkey.Owner{OrgID: "acme"}, projectID: "p", cause: causeOwner}
 		if err := r.revoke(o.ctx(), found.Keys); err != nil || len(r.revoked) != 1 || r.revoked[0].Record.KeyID != "u-00003" || len(r.failed) != 0 {
 			t.Errorf("%+v, %+v, %v", r.revoked, r.failed, err)
 		}

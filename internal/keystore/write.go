@@ -171,10 +171,10 @@ func fieldsOf(pattern bson.Raw) string {
 	return strings.Join(names, ", ")
 }
 
-// FindByID reads the key whose id has this text, in the session of ctx. If
-// owner is not empty, the key must belong to that user: the key of another user
-// gives ErrNoSuchKey, as if it did not exist.
-func (s *Store) FindByID(ctx context.Context, id, owner string) (Details, error) {
+// FindByID reads the key whose id has this text, in the session of ctx. A key for
+// which isTheirs is false gives ErrNoSuchKey, as if it did not exist. Nil: every key
+// counts.
+func (s *Store) FindByID(ctx context.Context, id string, isTheirs func(*apikey.Record) bool) (Details, error) {
 	cursor, err := s.keys.Find(ctx, bson.D{{Key: idField, Value: bson.D{{Key: "$in", Value: idCandidates(id)}}}}, options.Find().SetLimit(2))
 	if err != nil {
 		return Details{}, s.explain("reading a key", err)
@@ -185,7 +185,7 @@ func (s *Store) FindByID(ctx context.Context, id, owner string) (Details, error)
 	}
 	var theirs []Details
 	for _, raw := range found {
-		if shown := s.schema.Details(raw); owner == "" || shown.Record.UserID == owner {
+		if shown := s.schema.Details(raw); isTheirs == nil || isTheirs(&shown.Record) {
 			theirs = append(theirs, shown)
 		}
 	}

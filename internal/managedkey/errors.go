@@ -7,7 +7,10 @@ import "errors"
 var (
 	// ErrInvalid: the request is not valid.
 	ErrInvalid = errors.New("the request is not valid")
-	// ErrNoSuchKey: no key has this id, or it belongs to another user.
+	// ErrNotPermitted: the caller's token is bound to another owner than the request
+	// names.
+	ErrNotPermitted = errors.New("the admin token does not permit this")
+	// ErrNoSuchKey: no key has this id, or it belongs to another owner.
 	ErrNoSuchKey = errors.New("this key does not exist")
 	// ErrAmbiguousID: two keys have this id, with different BSON types.
 	ErrAmbiguousID = errors.New("two keys have this id, with different BSON types: restrict the request by user_id, or change one of them in the database")

@@ -12,7 +12,10 @@ import (
 type Caller struct {
 	// Actor is the name of the token. RequestID connects the audit with logs.
 	Actor, RequestID string
-	// Owner restricts the request to one user's keys: another one is
+	// Bound is whose keys the token may see and change: another one is
+	// ErrNoSuchKey. Zero: all.
+	Bound Owner
+	// Owner restricts the request to one user's keys, within Bound: another one is
 	// ErrNoSuchKey. Empty: no restriction.
 	Owner string
 	// IfMatch are digests. The key must have one of them, else ErrChanged. Nil:
@@ -106,8 +109,10 @@ type Page struct {
 type AuditQuery struct {
 	// KeyID restricts it to entries about one key. Empty: all.
 	KeyID string
-	After string
-	Limit int
+	// Action restricts it to entries with this action. Empty: all.
+	Action string
+	After  string
+	Limit  int
 }
 
 // Entry of the audit.
@@ -117,8 +122,15 @@ type Entry struct {
 	Actor, Action, RequestID string
 	// Cause is why a key was revoked, if it was not by its id. Empty: it was.
 	Cause string
-	// KeyID is the key that was written; NewKeyID is the new key of a rotation.
-	KeyID, NewKeyID, UserID string
+	// KeyID is the key that was written or read; NewKeyID is the new key of a rotation.
+	// Empty: the entry is about no single key.
+	KeyID, NewKeyID, UserID, OrgID string
+	// Source is the address from which requests came that were refused, and Count is
+	// how many. Of a list, Count is how many keys it had.
+	Source string
+	Count  int64
+	// Query is a JSON object of the conditions of a list. Empty: it has none.
+	Query json.RawMessage
 	// Before and After are JSON objects of the fields that changed, by role.
 	// Empty: the key did not exist before, or does not exist any more.
 	Before, After json.RawMessage

@@ -104,6 +104,9 @@ func errorStatuses(o *v3.Operation, parameters []*v3.Parameter) []string {
 	var statuses []string
 	if slices.ContainsFunc(o.Security, func(r *base.SecurityRequirement) bool { _, token := r.Requirements.Get("token"); return token }) || o.Security == nil {
 		statuses = append(statuses, "401")
+		if slices.Contains(o.Tags, "admin") {
+			statuses = append(statuses, "403")
+		}
 	}
 	if o.RequestBody != nil {
 		statuses = append(statuses, "413", "415")

@@ -72,19 +72,25 @@ func Load(t testing.TB) *Document {
 // Operations are the operations with a tag, as "GET /v1/keys/{id}".
 func (d *Document) Operations(t testing.TB, tag string) []string {
 	t.Helper()
+	return slices.Sorted(maps.Keys(d.OperationIDs(t, tag)))
+}
+
+// OperationIDs maps the operations with a tag, as Operations has them, to their
+// operationId.
+func (d *Document) OperationIDs(t testing.TB, tag string) map[string]string {
+	t.Helper()
 	model, err := d.model.BuildV3Model()
 	if err != nil {
 		t.Fatal(err)
 	}
-	var all []string
+	all := map[string]string{}
 	for path, item := range model.Model.Paths.PathItems.FromOldest() {
 		for method, operation := range item.GetOperations().FromOldest() {
 			if slices.Contains(operation.Tags, tag) {
-				all = append(all, strings.ToUpper(method)+" "+path)
+				all[strings.ToUpper(method)+" "+path] = operation.OperationId
 			}
 		}
 	}
-	slices.Sort(all)
 	return all
 }
 

@@ -12,14 +12,14 @@ import (
 	"github.com/keytail/keytail/internal/instrument"
 )
 
-// actorKey is the name in Gin's context of the token's name.
+// actorKey is the name in Gin's context of the caller's name.
 const actorKey = "keytail.actor"
 
 // AdminConfig configures the admin listener.
 type AdminConfig struct {
-	// Tokens may use the listener. Required: the admin listener is never open to
-	// everyone.
-	Tokens Tokens
+	// Callers may use the listener, each by its role. Required: the admin listener is
+	// never open to everyone.
+	Callers AdminCallers
 	// Status is required. Many goroutines call it concurrently.
 	Status func() Status
 	// Details are what the status shows beyond Status. It reads nothing from the database.
@@ -36,6 +36,8 @@ type AdminConfig struct {
 	// LogLevel is the level of the log, which the listener shows and changes. Nil: it
 	// is not served.
 	LogLevel *zap.AtomicLevel
+	// Refusals keeps failed logins, and what a caller may not do. Nil: nobody does.
+	Refusals Refusals
 	// Instance and Version are shown on the status page.
 	Instance, Version string
 	// Requests measures the requests of all listeners. Nil: they are not measured.
@@ -54,11 +56,12 @@ type admin struct {
 }
 
 // NewAdmin makes the handler of the admin listener. Every path except /livez
-// requires an admin token, even one that does not exist, so that a client without
-// a token learns nothing about the paths.
+// requires an admin token or the certificate of a caller, even one that does not
+// exist, so that a client without learns nothing about the paths. What each caller may
+// do is in adminRights.
 func NewAdmin(config AdminConfig) (http.Handler, error) {
-	if config.Tokens == nil || config.Status == nil {
-		return nil, errors.New("routes: AdminConfig needs Tokens and Status")
+	if config.Callers == nil || config.Status == nil {
+		return nil, errors.New("routes: AdminConfig needs Callers and Status")
 	}
 	config.Logger = named(config.Logger)
 	a := &admin{AdminConfig: config, guesses: newGuesses(config.Logger), pages: make(chan struct{}, maxLive)}
@@ -66,7 +69,7 @@ func NewAdmin(config AdminConfig) (http.Handler, error) {
 	engine := newEngine(config.Logger, forwardauth.DefaultKeySources(), m)
 	// Gin would read a + as a space. readPathID unescapes instead.
 	engine.UnescapePathValues = false
-	engine.Use(a.requireAdmin)
+	engine.Use(a.requireAdmin, a.requireRight)
 	readable(engine, api.PathLive, live)
 	readable(engine, api.PathOpenAPI, document)
 	readable(engine, "/", a.page)
@@ -89,55 +92,6 @@ func NewAdmin(config AdminConfig) (http.Handler, error) {
 	}
 	m.prepare(engine)
 	return engine, nil
-}
-
-// requireAdmin lets a request with an admin token pass: as a bearer token or, for
-// GET and HEAD, as the password of HTTP Basic, which a browser can send. A
-// browser also sends it when another site triggers the request, so it must never
-// be enough to change anything.
-func (a *admin) requireAdmin(c *gin.Context) {
-	if c.FullPath() == api.PathLive {
-		return
-	}
-	token, ok := adminToken(c.Request)
-	if token != "" {
-		forwardauth.HideKey(c.Writer.Header(), token)
-	}
-	if ok {
-		var name string
-		if name, ok = a.Tokens.Name(token); ok {
-			c.Set(actorKey, name)
-			return
-		}
-	}
-	if token != "" {
-		a.guesses.wrongToken(c)
-	}
-	header := c.Writer.Header()
-	forwardauth.HideKey(header, "") // the token may be in a form that is not read here
-	header.Del("Allow")
-	header.Add(forwardauth.HeaderChallenge, `Basic realm="keytail admin", charset="UTF-8"`)
-	refuseToken(c, token, `Bearer realm="keytail admin"`, "this listener requires an admin token: send Authorization: Bearer, or in a browser any user name and the token as password")
-}
-
-// admits reports whether a request that was let pass still would be.
-func (a *admin) admits(r *http.Request) bool {
-	token, ok := adminToken(r)
-	if !ok {
-		return false
-	}
-	_, ok = a.Tokens.Name(token)
-	return ok
-}
-
-// adminToken is the token of a request. False: the request has two.
-func adminToken(r *http.Request) (token string, ok bool) {
-	token, ok = singleToken(r.Header["Authorization"])
-	if !ok || token != "" || r.Method != http.MethodGet && r.Method != http.MethodHead {
-		return token, ok
-	}
-	_, password, _ := r.BasicAuth()
-	return password, true
 }
 
 func (a *admin) currentStatus() *api.Status {

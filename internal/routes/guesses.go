@@ -10,6 +10,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/keytail/keytail/internal/lograte"
+	"github.com/keytail/keytail/internal/managedkey"
 	"github.com/keytail/keytail/internal/timing"
 )
 
@@ -24,9 +25,6 @@ const (
 	maxDelayed = 4
 	// maxSources bounds the clients that are remembered.
 	maxSources = 1024
-	// ipv6Network is the part of an IPv6 address that identifies a client, which often
-	// has all addresses of such a network.
-	ipv6Network = 64
 )
 
 // guesses delays and logs requests with a wrong admin token. A right token is never
@@ -57,7 +55,7 @@ func newGuesses(logger *zap.Logger) *guesses {
 func (g *guesses) wrongToken(c *gin.Context) {
 	now, source := time.Now(), sourceOf(c.Request.RemoteAddr)
 	if skipped, ok := g.lines.Allow(now); ok {
-		g.logger.Warn("a request has an admin token that is not known: if it is not a mistake of your own, someone is guessing; allow only your own networks to connect to the admin listener",
+		g.logger.Warn("a request has an admin token that is not known or has expired: if it is not a mistake of your own, someone is guessing; allow only your own networks to connect to the admin listener",
 			zap.Stringer("client", source), zap.Int("times_since_last_line", skipped+1))
 	}
 	g.wait(c.Request.Context(), g.note(source, now))
@@ -127,14 +125,5 @@ func sourceOf(remoteAddr string) netip.Prefix {
 	if err != nil {
 		return netip.Prefix{}
 	}
-	ip := peer.Addr().Unmap().WithZone("")
-	bits := ip.BitLen()
-	if ip.Is6() {
-		bits = ipv6Network
-	}
-	source, err := ip.Prefix(bits)
-	if err != nil {
-		return netip.Prefix{}
-	}
-	return source
+	return managedkey.ClientNetwork(peer.Addr())
 }

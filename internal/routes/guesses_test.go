@@ -12,6 +12,8 @@ import (
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
+
+	"github.com/keytail/keytail/internal/rights"
 )
 
 // guessing is an admin handler whose log is observed.
@@ -19,7 +21,7 @@ func guessing(t *testing.T) (http.Handler, *observer.ObservedLogs) {
 	t.Helper()
 	core, logs := observer.New(zap.WarnLevel)
 	handler, err := NewAdmin(AdminConfig{
-		Tokens: fakeTokens{adminToken1: "ann"}, Status: func() Status { return goldenStates()["ready"] }, Logger: zap.New(core),
+		Callers: fakeAdmins{adminToken1: {Name: "ann", Role: rights.Admin}}, Status: func() Status { return goldenStates()["ready"] }, Logger: zap.New(core),
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -213,12 +213,12 @@ func (a *admin) listKeys(c *gin.Context) {
 }
 
 func (a *admin) listAudit(c *gin.Context) {
-	q, problem := readAdminQuery(c, paramOwner, paramKeyID, paramCursor, paramLimit)
+	q, problem := readAdminQuery(c, paramOwner, paramKeyID, paramAction, paramCursor, paramLimit)
 	if problem != nil {
 		writeProblem(c, problem.code, problem.detail)
 		return
 	}
-	page, err := a.Keys.Audit(c.Request.Context(), q.by, managedkey.AuditQuery{KeyID: q.keyID, After: q.keys.After, Limit: q.keys.Limit})
+	page, err := a.Keys.Audit(c.Request.Context(), q.by, managedkey.AuditQuery{KeyID: q.keyID, Action: q.action, After: q.keys.After, Limit: q.keys.Limit})
 	if err != nil {
 		a.writeKeyError(c, err)
 		return
@@ -246,6 +246,7 @@ var keyErrors = []struct {
 	code api.ProblemCode
 }{
 	{managedkey.ErrInvalid, api.CodeBadRequest},
+	{managedkey.ErrNotPermitted, api.CodeNotPermitted},
 	{managedkey.ErrAmbiguousID, api.CodeAmbiguousID},
 	{managedkey.ErrNoSuchKey, api.CodeNoSuchKey},
 	{managedkey.ErrDuplicate, api.CodeDuplicateKey},

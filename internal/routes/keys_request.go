@@ -33,6 +33,7 @@ const (
 	paramCursor   = "cursor"
 	paramLimit    = "limit"
 	paramKeyID    = "key_id"
+	paramAction   = "action"
 	paramWait     = "wait"
 	paramTimeout  = "timeout"
 )
@@ -53,6 +54,7 @@ type adminQuery struct {
 	// keys has the cursor and the limit of any list.
 	keys    managedkey.Query
 	keyID   string
+	action  string
 	wait    string // "": not requested
 	timeout time.Duration
 }
@@ -85,9 +87,9 @@ func readAdminQuery(c *gin.Context, allowed ...string) (*adminQuery, *callerErro
 	return &q, nil
 }
 
-// callerOf is who sent a request, without an owner.
+// callerOf is who sent a request, and whose keys it may be about.
 func callerOf(c *gin.Context) managedkey.Caller {
-	return managedkey.Caller{Actor: c.GetString(actorKey), RequestID: c.Writer.Header().Get(forwardauth.HeaderRequestID)}
+	return managedkey.Caller{Actor: c.GetString(actorKey), Bound: whoIs(c).Owner, RequestID: c.Writer.Header().Get(forwardauth.HeaderRequestID)}
 }
 
 func (q *adminQuery) readParameter(name, value string) (problem *callerError) {
@@ -104,6 +106,10 @@ func (q *adminQuery) readParameter(name, value string) (problem *callerError) {
 		q.keys.ExpiresWithin, problem = readPeriod(name, value)
 	case paramKeyID:
 		q.keyID, problem = value, checkID(name, value)
+	case paramAction:
+		if q.action = value; !isAction(value) {
+			problem = badRequest("action must be an action of the audit, such as revoke or login_failed")
+		}
 	case paramInactive:
 		if q.keys.IncludeInactive = value == "true"; !q.keys.IncludeInactive && value != "false" {
 			problem = badRequest("include_inactive must be true or false")
@@ -122,6 +128,13 @@ func (q *adminQuery) readParameter(name, value string) (problem *callerError) {
 		q.timeout, problem = readTimeout(value)
 	}
 	return problem
+}
+
+// isAction reports whether this can be an action of the audit: lower-case letters and
+// underscores. It need not be one that this version writes.
+func isAction(text string) bool {
+	const longest = 32
+	return text != "" && len(text) <= longest && strings.Trim(text, "abcdefghijklmnopqrstuvwxyz_") == ""
 }
 
 func readLimit(value string) (int, *callerError) {

@@ -34,8 +34,17 @@ func keyOf(k *managedkey.Key) api.Key {
 func auditEntryOf(e *managedkey.Entry) api.AuditEntry {
 	return api.AuditEntry{
 		ID: e.ID, At: api.Timestamp{Time: e.At}, Actor: e.Actor, Action: e.Action, Cause: orNull(e.Cause), KeyID: e.KeyID, NewKeyID: orNull(e.NewKeyID),
-		UserID: e.UserID, RequestID: e.RequestID, Before: e.Before, After: e.After,
+		UserID: e.UserID, OrgID: orNull(e.OrgID), RequestID: e.RequestID, Source: orNull(e.Source), Count: countOf(e), Query: e.Query,
+		Before: e.Before, After: e.After,
 	}
+}
+
+// countOf is nil for an entry that counts nothing. A list without keys has the count 0.
+func countOf(e *managedkey.Entry) *int64 {
+	if e.Count == 0 && e.Action != "list" {
+		return nil
+	}
+	return &e.Count
 }
 
 // etag is a strong entity tag.

@@ -19,6 +19,7 @@ import (
 	"github.com/keytail/keytail/internal/apikey"
 	"github.com/keytail/keytail/internal/clustertime"
 	"github.com/keytail/keytail/internal/managedkey"
+	"github.com/keytail/keytail/internal/rights"
 )
 
 // goldenKeyAdmin is a Keys with one key, which fails for certain ids.
@@ -195,10 +196,19 @@ func (goldenKeyAdmin) Audit(_ context.Context, by managedkey.Caller, q managedke
 	}}, nil
 }
 
+// goldenAdmins are the callers that testdata/http/README.md describes.
+func goldenAdmins() fakeAdmins {
+	return fakeAdmins{
+		"admin-token-of-ann":  {Name: "ann", Role: rights.Admin},
+		"admin-token-of-bob":  {Name: "bob", Role: rights.Viewer},
+		"admin-token-of-acme": {Name: "acme", Role: rights.Admin, Owner: managedkey.Owner{OrgID: "acme"}},
+	}
+}
+
 func newGoldenAdmin(t testing.TB, change ...func(*AdminConfig)) http.Handler {
 	t.Helper()
 	config := AdminConfig{
-		Tokens: fakeTokens{"admin-token-of-ann": "ann"}, Status: func() Status { return Status{} },
+		Callers: goldenAdmins(), Status: func() Status { return Status{} },
 		Keys: goldenKeyAdmin{}, LogLevel: newLevel(), Instance: "golden/1", Syncer: goldenSyncer{}, Events: slowFeed{}, Requests: measured(t),
 	}
 	for _, f := range change {

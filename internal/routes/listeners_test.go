@@ -16,6 +16,7 @@ import (
 	"github.com/keytail/keytail/api"
 	"github.com/keytail/keytail/internal/apikey"
 	"github.com/keytail/keytail/internal/forwardauth"
+	"github.com/keytail/keytail/internal/rights"
 )
 
 // recordingValidator is a Validator that records the last request.
@@ -190,7 +191,7 @@ const adminToken1 = "admin-token-of-ann"
 func newTestAdmin(t *testing.T) http.Handler {
 	t.Helper()
 	handler, err := NewAdmin(AdminConfig{
-		Tokens: fakeTokens{adminToken1: "ann"}, Status: func() Status { return goldenStates()["stale"] },
+		Callers: fakeAdmins{adminToken1: {Name: "ann", Role: rights.Admin}}, Status: func() Status { return goldenStates()["stale"] },
 		Instance: "<b>host-1</b>", Version: "v1.2.3",
 	})
 	if err != nil {
@@ -295,11 +296,11 @@ func TestStatusPage(t *testing.T) {
 // TestActorIsTheTokensName: the audit names the token.
 func TestActorIsTheTokensName(t *testing.T) {
 	t.Parallel()
-	a := &admin{AdminConfig: AdminConfig{Tokens: fakeTokens{adminToken1: "ann"}}}
+	a := &admin{AdminConfig: AdminConfig{Callers: fakeAdmins{adminToken1: {Name: "ann", Role: rights.Admin}}}}
 	c, _ := gin.CreateTestContext(httptest.NewRecorder())
 	c.Request = adminRequest("POST", "/v1/keys", bearer(adminToken1))
 	a.requireAdmin(c)
-	if c.GetString(actorKey) != "ann" || c.IsAborted() {
-		t.Errorf("the actor is %q", c.GetString(actorKey))
+	if callerOf(c).Actor != "ann" || c.IsAborted() {
+		t.Errorf("the actor is %q", callerOf(c).Actor)
 	}
 }

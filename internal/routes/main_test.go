@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/x509"
 	"encoding/json"
 	"io"
 	"net"
@@ -21,6 +22,7 @@ import (
 
 	"github.com/keytail/keytail/internal/apikey"
 	"github.com/keytail/keytail/internal/forwardauth"
+	"github.com/keytail/keytail/internal/rights"
 )
 
 func TestMain(m *testing.M) {
@@ -176,6 +178,31 @@ type fakeTokens map[string]string
 func (f fakeTokens) Name(token string) (string, bool) {
 	name, known := f[token]
 	return name, known
+}
+
+// fakeAdmins maps a token, or the common name of a certificate, to its identity.
+type fakeAdmins map[string]rights.Identity
+
+func (f fakeAdmins) Token(token string) (rights.Identity, error) {
+	if token == "" {
+		return rights.Identity{}, rights.ErrAbsent
+	}
+	identity, known := f[token]
+	if !known {
+		return rights.Identity{}, rights.ErrUnknown
+	}
+	return identity, nil
+}
+
+func (f fakeAdmins) Certificate(certificate *x509.Certificate) (rights.Identity, error) {
+	if certificate == nil {
+		return rights.Identity{}, rights.ErrAbsent
+	}
+	identity, known := f[certificate.Subject.CommonName]
+	if !known {
+		return rights.Identity{}, rights.ErrAbsent
+	}
+	return identity, nil
 }
 
 func goldenStates() map[string]Status {

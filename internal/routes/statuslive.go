@@ -39,6 +39,12 @@ func (a *admin) live(c *gin.Context) {
 		writeProblem(c, api.CodeBadRequest, "this path takes no query")
 		return
 	}
+	if site := c.GetHeader("Sec-Fetch-Site"); site != "" && site != "same-origin" && site != "none" {
+		// The browser sends the password, too, and the page of another site could hold all
+		// streams, although it cannot read them.
+		writeProblem(c, api.CodeNotPermitted, "a page of another site has sent this request")
+		return
+	}
 	select {
 	case a.pages <- struct{}{}:
 		defer func() { <-a.pages }()
@@ -72,7 +78,7 @@ type livePage struct {
 func (p *livePage) run() {
 	for count := 0; ; count++ {
 		all := count%slowUpdates == 0
-		if all && !p.admits(p.c.Request) {
+		if all && !p.admits(p.c) {
 			return
 		}
 		if err := p.update(all); err != nil {
@@ -82,6 +88,13 @@ func (p *livePage) run() {
 			return
 		}
 	}
+}
+
+// admits reports whether the caller of a request that was let pass still may: its token
+// may have ended.
+func (a *admin) admits(c *gin.Context) bool {
+	who, _, err := a.identify(c)
+	return err == nil && checkRight(who, rightFor(c.Request.Method, pathStatusLive)) == nil
 }
 
 // wait ends with the interval, or when the state changes. The error: the stream is over.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/keytail/keytail/api"
 	"github.com/keytail/keytail/internal/managedkey"
+	"github.com/keytail/keytail/internal/rights"
 	"github.com/keytail/keytail/internal/statuspage"
 	"github.com/keytail/keytail/internal/webui"
 )
@@ -39,10 +40,13 @@ func asset(c *gin.Context) {
 // page shows the status to people.
 func (a *admin) page(c *gin.Context) {
 	data := a.pageData(c)
-	if err := statuspage.Write(c.Writer, data, webui.View{Links: links, User: c.GetString(actorKey)}); err != nil {
+	if err := statuspage.Write(c.Writer, data, webui.View{Links: links, User: userOf(whoIs(c))}); err != nil {
 		panic(err) // a bug of the template: recovery answers
 	}
 }
+
+// userOf is who looks at a page.
+func userOf(who rights.Identity) string { return who.Name + " (" + who.Role.String() + ")" }
 
 // pageData is what the page shows to the caller of a request.
 func (a *admin) pageData(c *gin.Context) *statuspage.Data {

@@ -109,11 +109,13 @@ func readWithin(path string, wait time.Duration) (content []byte, mode os.FileMo
 	return content, info.Mode(), nil
 }
 
-// namedToken is a line of the daemon's token file. A token without a name can look
-// like one if it has a '=' inside and not only at its end.
-var namedToken = regexp.MustCompile(`^[A-Za-z0-9._~-]{1,64}=([!-~]{16,512})$`)
+// namedToken is a line of the daemon's token file, which may have rights after the
+// token. A token without a name can look like one if it has a '=' inside and not only
+// at its end.
+var namedToken = regexp.MustCompile(`^[A-Za-z0-9._~-]{1,64}=([!-~]{16,512})(?:[ \t]+[a-z_]+=\S+)*$`)
 
-// ReadToken reads a file with one token, alone or as one line of name=token. Blank
+// ReadToken reads a file with one token, alone or as one line of name=token, with or
+// without rights. Blank
 // lines and lines that begin with # are ignored.
 func ReadToken(path string) (string, error) {
 	content, err := ReadSecret(path)

@@ -34,13 +34,13 @@ func (s *Set) checkSeparate(entries []entry) error {
 	}
 	names := map[[sha256.Size]byte]string{}
 	for _, e := range *s.apart.other.entries.Load() {
-		names[e.hash] = e.name
+		names[e.hash] = e.identity.Name
 	}
 	var mistakes []error
 	for _, e := range entries {
 		if name, found := names[e.hash]; found && e.hash != ([sha256.Size]byte{}) {
 			mistakes = append(mistakes, fmt.Errorf("--%s: the token of %s is also that of %s in the file of --%s: every caller would be an administrator, so give each a token of its own",
-				s.flag, e.name, name, s.apart.other.flag))
+				s.config.Flag, e.identity.Name, name, s.apart.other.config.Flag))
 		}
 	}
 	return errors.Join(mistakes...)

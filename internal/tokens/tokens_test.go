@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -82,7 +83,7 @@ func TestInvalidFilesAreRefused(t *testing.T) {
 		"space":            {"web=" + tokenA + " " + tokenA, 0o600, "no spaces"},
 		"not ASCII":        {"web=" + tokenA + "é", 0o600, "printable ASCII"},
 		"no equals sign":   {tokenA, 0o600, ", line 1: it must have the form name=token"},
-		"name":             {"a b=" + tokenA, 0o600, "a name must have 1 to 64 letters"},
+		"name":             {"a/b=" + tokenA, 0o600, "a name must have 1 to 64 letters"},
 		"space after name": {"web =" + tokenA, 0o600, "without spaces around '='"},
 		"base64, no name":  {tokenA + "=", 0o600, ", line 1: the token after name= must have"},
 		"the wrong way":    {tokenA + "=web", 0o600, ", line 1: the token after name= must have"},
@@ -110,15 +111,22 @@ type running struct {
 	*Set
 	path  string
 	ticks chan time.Time
-	logs  *observer.ObservedLogs
+	// notice triggers a look for expiries, and at is the time.
+	notice chan time.Time
+	at     atomic.Pointer[time.Time]
+	logs   *observer.ObservedLogs
 }
 
 func run(t *testing.T, path string) *running {
 	t.Helper()
 	core, logs := observer.New(zapcore.DebugLevel)
-	r := &running{path: path, ticks: make(chan time.Time), logs: logs}
+	r := &running{path: path, ticks: make(chan time.Time), notice: make(chan time.Time), logs: logs}
+	r.at.Store(&now)
 	var err error
-	r.Set, err = New(Config{Path: path, Flag: "admin-token-file", Listener: "admin", Logger: zap.New(core), Ticks: r.ticks, Registerer: prometheus.NewRegistry()})
+	r.Set, err = New(Config{
+		Path: path, Flag: "caller-token-file", Listener: "public", Logger: zap.New(core), Registerer: prometheus.NewRegistry(),
+		Ticks: r.ticks, NoticeTicks: r.notice, Now: func() time.Time { return *r.at.Load() },
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -284,7 +292,7 @@ func TestATokenInTwoFiles(t *testing.T) {
 func TestRefusalsAreCounted(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "tokens")
-	write(t, path, "web="+tokenA, 0o600)
+	write(t, path, "web="+tokenA+"\nold="+tokenB+"x expires=2026-01-01T00:00:00Z", 0o600)
 	registry := prometheus.NewRegistry()
 	s, err := New(Config{Path: path, Flag: "caller-token-file", Listener: "public", Registerer: registry})
 	if err != nil {
@@ -294,6 +302,7 @@ func TestRefusalsAreCounted(t *testing.T) {
 	s.Name(tokenB)
 	s.Name(tokenB)
 	s.Name(tokenA)
+	s.Name(tokenB + "x")
 	families, err := registry.Gather()
 	if err != nil {
 		t.Fatal(err)
@@ -306,7 +315,7 @@ func TestRefusalsAreCounted(t *testing.T) {
 			}
 		}
 	}
-	if got["absent"] != 1 || got["wrong"] != 2 {
+	if got["absent"] != 1 || got["wrong"] != 2 || got["expired"] != 1 {
 		t.Errorf("counted %v", got)
 	}
 }

@@ -42,7 +42,7 @@ func buildKeytail(t *testing.T) string {
 func startDaemon(t *testing.T, program string) *daemon {
 	t.Helper()
 	dir := t.TempDir()
-	for name, token := range map[string]string{"callers": "web=" + callerToken, "admins": "ann=" + adminToken} {
+	for name, token := range map[string]string{"callers": "web=" + callerToken, "admins": "ann=" + adminToken + " role=admin"} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(token+"\n"), 0o600); err != nil {
 			t.Fatal(err)
 		}

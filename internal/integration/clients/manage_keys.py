@@ -93,9 +93,9 @@ left = expect(RevokedKeys, revoke_keys_of_owner.sync(client=admin, body=owner, w
 assert left.key_ids == would.key_ids and left.next_cursor is None and left.synced is True, left
 print(f"revoked all: {len(left.key_ids)} key, {code(first.key)}")
 
-audit = expect(AuditList, list_audit.sync(client=admin, key_id=rotated.id))
+audit = expect(AuditList, list_audit.sync(client=admin, key_id=rotated.id, action="revoke"))
 entry = audit.entries[0]
 assert entry.before is not None and expect(Key, get_key.sync(entry.key_id, client=admin)).is_active is False, entry
-causes = [(line.action, line.cause) for line in expect(AuditList, list_audit.sync(client=admin, user_id=USER, limit=2)).entries]
+causes = [(line.action, line.cause) for line in expect(AuditList, list_audit.sync(client=admin, user_id=USER, action="revoke", limit=2)).entries]
 assert causes == [("revoke", "owner"), ("revoke", "leaked")], causes
 print("audited:", entry.action)

@@ -116,11 +116,11 @@ assert(left.next_cursor === null && left.synced === true);
 assert.deepEqual(left.key_ids, would.key_ids);
 console.log(`revoked all: ${left.key_ids.length} key, ${await code(first.key)}`);
 
-const audit = body(await admin.GET("/v1/audit", { params: { query: { key_id: rotated.id } } }));
+const audit = body(await admin.GET("/v1/audit", { params: { query: { key_id: rotated.id, action: "revoke" } } }));
 const [entry] = audit.entries;
 assert(entry && entry.before !== null);
 const after = body(await admin.GET("/v1/keys/{id}", { params: { path: { id: entry.key_id } } }));
 assert.equal(after.is_active, false);
-const lines = body(await admin.GET("/v1/audit", { params: { query: { user_id: user, limit: 2 } } }));
+const lines = body(await admin.GET("/v1/audit", { params: { query: { user_id: user, action: "revoke", limit: 2 } } }));
 assert.deepEqual(lines.entries.map((line) => line.cause), ["owner", "leaked"]);
 console.log(`audited: ${entry.action}`);
