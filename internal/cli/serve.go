@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 
+	"github.com/keytail/keytail/api"
 	"github.com/keytail/keytail/internal/config"
 	"github.com/keytail/keytail/internal/connlimit"
 	"github.com/keytail/keytail/internal/daemon"
@@ -199,6 +200,9 @@ func (d *serveRun) newService(ctx context.Context, to database) (Service, error)
 	}
 	cfg.Logger, cfg.LogLevel, cfg.Registry, cfg.DecisionLog.Stdout = d.log.Logger, &d.log.level, d.registry, d.stdout
 	cfg.TracerProvider = d.telemetry.Provider()
+	for _, s := range d.cfg.Settings(d.given) {
+		cfg.Settings = append(cfg.Settings, api.Setting(s))
+	}
 	cfg.OpenPerToken, cfg.AdminOpenPerToken = openPerToken(d.connections.Clients), openPerToken(d.connections.Side)
 	return build(ctx, cfg)
 }

@@ -23,6 +23,9 @@ type AdminConfig struct {
 	Callers AdminCallers
 	// Status is required. Many goroutines call it concurrently.
 	Status func() Status
+	// Details are what the status shows beyond Status. It reads nothing from the database.
+	// Nil: nothing more.
+	Details func() api.StatusDetails
 	// Syncer serves sync and instances, and Events serves events, as on the
 	// public listener. Nil: not served.
 	Syncer Syncer
@@ -46,10 +49,13 @@ type AdminConfig struct {
 	Logger *zap.Logger
 }
 
-// admin holds what its handlers share. It does not change after NewAdmin.
+// admin holds what its handlers share. Its configuration does not change after NewAdmin.
 type admin struct {
 	AdminConfig
 	guesses *guesses
+	lists   pageLists
+	// pages has an element for each open stream of the status page.
+	pages chan struct{}
 }
 
 // NewAdmin makes the handler of the admin listener. Every path except /livez
@@ -61,7 +67,7 @@ func NewAdmin(config AdminConfig) (http.Handler, error) {
 		return nil, errors.New("routes: AdminConfig needs Callers and Status")
 	}
 	config.Logger = named(config.Logger)
-	a := &admin{AdminConfig: config, guesses: newGuesses(config.Logger)}
+	a := &admin{AdminConfig: config, guesses: newGuesses(config.Logger), pages: make(chan struct{}, maxLive)}
 	m := &meter{requests: config.Requests}
 	engine := newEngine(config.Logger, forwardauth.DefaultKeySources(), m)
 	// Gin would read a + as a space. readPathID unescapes instead.
@@ -70,6 +76,7 @@ func NewAdmin(config AdminConfig) (http.Handler, error) {
 	readable(engine, api.PathLive, live)
 	readable(engine, api.PathOpenAPI, document)
 	readable(engine, "/", a.page)
+	readable(engine, pathAsset, asset)
 	readable(engine, api.PathStatus, a.status)
 	if config.LogLevel != nil {
 		readable(engine, api.PathLogLevel, a.logLevel)
@@ -77,6 +84,9 @@ func NewAdmin(config AdminConfig) (http.Handler, error) {
 	}
 	serveSync(engine, config.Syncer, config.OpenPerToken)
 	serveEvents(engine, config.Events, config.OpenPerToken)
+	if config.Events != nil {
+		engine.GET(pathStatusLive, append(limitPerToken(config.OpenPerToken, nil), a.live)...)
+	}
 	if config.Syncer != nil {
 		readable(engine, api.PathInstances, instances(config.Syncer))
 	}
@@ -89,7 +99,11 @@ func NewAdmin(config AdminConfig) (http.Handler, error) {
 
 func (a *admin) currentStatus() *api.Status {
 	s := a.Status()
-	return &api.Status{Instance: a.Instance, Version: a.Version, Readiness: *readinessOf(&s)}
+	status := &api.Status{Instance: a.Instance, Version: a.Version, Readiness: *readinessOf(&s)}
+	if a.Details != nil {
+		status.StatusDetails = a.Details()
+	}
+	return status
 }
 
 func (a *admin) status(c *gin.Context) { writeJSON(c, http.StatusOK, a.currentStatus()) }
