@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"go.uber.org/zap"
 
+	"github.com/keytail/keytail/api"
 	"github.com/keytail/keytail/internal/changestream"
 	"github.com/keytail/keytail/internal/config"
 	"github.com/keytail/keytail/internal/connlimit"
@@ -196,6 +197,10 @@ func (d *serveRun) newService(ctx context.Context, to database) (Service, error)
 		return nil, err
 	}
 	cfg.Logger, cfg.LogLevel, cfg.Registry, cfg.DecisionLog.Stdout = d.log.Logger, &d.log.level, d.registry, d.stdout
+	cfg.Members = to.Members
+	for _, s := range d.cfg.Settings(d.given) {
+		cfg.Settings = append(cfg.Settings, api.Setting(s))
+	}
 	cfg.OpenPerToken, cfg.AdminOpenPerToken = openPerToken(d.connections.Clients), openPerToken(d.connections.Side)
 	return build(ctx, cfg)
 }

@@ -28,6 +28,7 @@ type Daemon struct {
 
 	settings   settings
 	requests   *instrument.Requests
+	details    *details
 	decisions  *decisionlog.Log   // nil without a decision log
 	refusals   *keyadmin.Refusals // nil without admin tokens
 	public     http.Handler
@@ -86,7 +87,8 @@ func wire(config *Config) (*Daemon, error) {
 		return nil, err
 	}
 	settings.forward.Validator = core.Validator
-	return &Daemon{Core: core, settings: settings, requests: requests}, nil
+	details, err := newDetails(config, core)
+	return &Daemon{Core: core, settings: settings, requests: requests, details: details}, err
 }
 
 // newKeys creates the administration of keys, or nil without admin tokens. It fails
@@ -136,6 +138,7 @@ func (d *Daemon) newHandlers(config *Config, keys *keyadmin.Admin) error {
 	d.admin, err = routes.NewAdmin(routes.AdminConfig{
 		Callers:  d.settings.admins,
 		Status:   d.status,
+		Details:  d.details.read,
 		Syncer:   d.Syncer(),
 		Events:   d.AdminEvents(),
 		Keys:     keys,
@@ -173,7 +176,7 @@ func (d *Daemon) newExtAuthz(config *Config) error {
 // Run runs the core until ctx ends, and returns nil when everything has stopped. It
 // can be called once.
 func (d *Daemon) Run(ctx context.Context) error {
-	var follow []func(context.Context) error
+	follow := []func(context.Context) error{d.details.past.Run}
 	for _, set := range d.tokens() {
 		follow = append(follow, set.Run)
 	}

@@ -22,6 +22,9 @@ type AdminConfig struct {
 	Callers AdminCallers
 	// Status is required. Many goroutines call it concurrently.
 	Status func() Status
+	// Details are what the status shows beyond Status. It reads nothing from the database.
+	// Nil: nothing more.
+	Details func() api.StatusDetails
 	// Syncer serves sync and instances, and Events serves events, as on the
 	// public listener. Nil: not served.
 	Syncer Syncer
@@ -67,6 +70,7 @@ func NewAdmin(config AdminConfig) (http.Handler, error) {
 	readable(engine, api.PathLive, live)
 	readable(engine, api.PathOpenAPI, document)
 	readable(engine, "/", a.page)
+	readable(engine, pathAsset, asset)
 	readable(engine, api.PathStatus, a.status)
 	if config.LogLevel != nil {
 		readable(engine, api.PathLogLevel, a.logLevel)
@@ -86,7 +90,11 @@ func NewAdmin(config AdminConfig) (http.Handler, error) {
 
 func (a *admin) currentStatus() *api.Status {
 	s := a.Status()
-	return &api.Status{Instance: a.Instance, Version: a.Version, Readiness: *readinessOf(&s)}
+	status := &api.Status{Instance: a.Instance, Version: a.Version, Readiness: *readinessOf(&s)}
+	if a.Details != nil {
+		status.StatusDetails = a.Details()
+	}
+	return status
 }
 
 func (a *admin) status(c *gin.Context) { writeJSON(c, http.StatusOK, a.currentStatus()) }

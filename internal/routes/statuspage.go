@@ -5,7 +5,19 @@ import (
 	"net/http"
 
 	"github.com/gin-gonic/gin"
+
+	"github.com/keytail/keytail/api"
+	"github.com/keytail/keytail/internal/webui"
 )
+
+// pathAsset is Gin's path of the files that pages load.
+const pathAsset = webui.PathAssets + ":file"
+
+func asset(c *gin.Context) {
+	if !webui.WriteAsset(c.Writer, c.Param("file")) {
+		writeProblem(c, api.CodeNoSuchPath, "this path does not exist")
+	}
+}
 
 // page shows the status to people. The page has no scripts and loads nothing.
 func (a *admin) page(c *gin.Context) {
