@@ -197,7 +197,6 @@ func (d *serveRun) newService(ctx context.Context, to database) (Service, error)
 		return nil, err
 	}
 	cfg.Logger, cfg.LogLevel, cfg.Registry, cfg.DecisionLog.Stdout = d.log.Logger, &d.log.level, d.registry, d.stdout
-	cfg.Members = to.Members
 	for _, s := range d.cfg.Settings(d.given) {
 		cfg.Settings = append(cfg.Settings, api.Setting(s))
 	}
@@ -247,6 +246,7 @@ func daemonConfig(cfg *config.Config, to database, version string) (daemon.Confi
 		GRPCReflection:  cfg.GRPCReflection,
 		CallerTokenFile: cfg.CallerTokenFile,
 		AdminTokenFile:  cfg.AdminTokenFile,
+		Members:         to.Members,
 		DecisionLog: decisionlog.Config{
 			Path: cfg.DecisionLog, AcceptRatio: cfg.DecisionLogAccepts, Mask: cfg.DecisionLogMask,
 		},

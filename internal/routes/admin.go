@@ -51,7 +51,7 @@ type AdminConfig struct {
 	Logger *zap.Logger
 }
 
-// admin holds what its handlers share. It does not change after NewAdmin.
+// admin holds what its handlers share. Its configuration does not change after NewAdmin.
 type admin struct {
 	AdminConfig
 	guesses *guesses
@@ -60,6 +60,9 @@ type admin struct {
 	outcomes *websession.Table[outcome]
 	// waits are those of the pages.
 	waits *tokenLimit
+	lists pageLists
+	// pages has an element for each open stream of the status page.
+	pages chan struct{}
 }
 
 // NewAdmin makes the handler of the admin listener. Every path except /livez and what
@@ -76,7 +79,7 @@ func NewAdmin(config AdminConfig) (http.Handler, error) {
 	}
 	a := &admin{
 		AdminConfig: config, guesses: newGuesses(config.Logger), sessions: newSessions(config.Now), outcomes: newOutcomes(config.Now),
-		waits: newTokenLimit(config.OpenPerToken),
+		waits: newTokenLimit(config.OpenPerToken), pages: make(chan struct{}, maxLive),
 	}
 	m := &meter{requests: config.Requests}
 	engine := newEngine(config.Logger, forwardauth.DefaultKeySources(), m)
@@ -97,6 +100,9 @@ func NewAdmin(config AdminConfig) (http.Handler, error) {
 	}
 	serveSync(engine, config.Syncer, config.OpenPerToken)
 	serveEvents(engine, config.Events, config.OpenPerToken)
+	if config.Events != nil {
+		engine.GET(pathStatusLive, append(limitPerToken(config.OpenPerToken, nil), a.live)...)
+	}
 	if config.Syncer != nil {
 		readable(engine, api.PathInstances, instances(config.Syncer))
 	}

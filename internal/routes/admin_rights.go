@@ -33,6 +33,7 @@ type right struct {
 var adminRights = []right{
 	{"getOpenAPI", http.MethodGet, api.PathOpenAPI, rights.Viewer, true},
 	{"statusPage", http.MethodGet, "/", rights.Viewer, false},
+	{"streamStatusPage", http.MethodGet, pathStatusLive, rights.Viewer, false},
 	{"getStatus", http.MethodGet, api.PathStatus, rights.Viewer, false},
 	{"getLogLevel", http.MethodGet, api.PathLogLevel, rights.Viewer, false},
 	{"setLogLevel", http.MethodPut, api.PathLogLevel, rights.Operator, false},

@@ -32,6 +32,7 @@ var statuses = map[string][]int{
 	api.PathEvents:    {200, 400, 401, 403, 503},
 	"/":               {200, 303, 401, 403},
 	pathAsset:         {200, 404},
+	pathStatusLive:    {200, 400, 401, 403, 503},
 	api.PathStatus:    {200, 401, 403},
 	api.PathInstances: {200, 400, 401, 403, 503},
 	api.PathLogLevel:  {200, 400, 401, 403, 413, 415},
@@ -75,7 +76,7 @@ func (m *meter) prepare(engine *gin.Engine) {
 
 func (m *meter) route(path string) *instrument.Route {
 	codes := append([]int{500}, statuses[path]...)
-	if path == api.PathEvents {
+	if path == api.PathEvents || path == pathStatusLive {
 		return m.requests.Stream(path, codes...)
 	}
 	return m.requests.Route(routeName(path), codes...)
