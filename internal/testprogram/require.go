@@ -17,14 +17,14 @@ const RequireVariable = "KEYTAIL_TEST_REQUIRE"
 // features of package mongotest, the proxies of package proxytest, the Python of
 // examples/fastapi, the generators of internal/integration/clients, the gitleaks, helm,
 // kubernetes-validate and systemd-analyze of deploy, the promtool of internal/doctest, and
-// the pseudo-terminal of the tests of prompts.
+// the pseudo-terminal of the tests of prompts, and the browser of tests/browser.
 func names() []string {
 	return []string{
 		"devmongo", "secantus", "external",
 		"failpoints", "tokens", "refuses-future", "views",
 		"nginx", "caddy", "caddy-current", "envoy",
 		"fastapi", "generated-clients", "gitleaks", "promtool", "terminal",
-		"helm", "kubernetes-validate", "systemd",
+		"helm", "kubernetes-validate", "systemd", "chromium", "axe",
 	}
 }
 
