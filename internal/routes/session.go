@@ -165,7 +165,7 @@ func (a *admin) startPage(who rights.Identity) string {
 // or "" for every other text, such as the address of another site.
 func safeNext(next string) string {
 	address, err := url.Parse(next)
-	if err != nil || !isPage(address.Path) {
+	if err != nil || address.IsAbs() || address.Host != "" || !isPage(address.Path) {
 		return ""
 	}
 	return (&url.URL{Path: address.Path, RawQuery: address.RawQuery}).String()
