@@ -26,6 +26,14 @@ var keyForms = map[string][]string{
 	pathFindPage:   {"key", "leaked-key"},
 }
 
+// pageOf is the address of the page with a form.
+func pageOf(path string) string {
+	if path == pathRotatePage || path == pathRevokePage {
+		return path + "?id=a"
+	}
+	return path
+}
+
 // TestPagesOfferWhatTheCallerMayDo, and the server refuses the rest.
 func TestPagesOfferWhatTheCallerMayDo(t *testing.T) {
 	t.Parallel()
@@ -43,10 +51,7 @@ func TestPagesOfferWhatTheCallerMayDo(t *testing.T) {
 				if strings.Contains(offers, `href="`+path) != may {
 					t.Errorf("%v %+v: %s is offered: %v", role, owner, path, !may)
 				}
-				page, post := v.get(path+"?id=a"), v.post(path, form...)
-				if path == pathFindPage || path == pathNewKeyPage {
-					page = v.get(path)
-				}
+				page, post := v.get(pageOf(path)), v.post(path, form...)
 				if (page.StatusCode == http.StatusOK) != may || !may && page.StatusCode != http.StatusForbidden {
 					t.Errorf("%v %+v: GET %s: %d %s", role, owner, path, page.StatusCode, page.body)
 				}

@@ -75,6 +75,10 @@ func (a *admin) takeOutcome(c *gin.Context, id string, data *keypages.ShowData) 
 
 // newKeyPage shows the form for a new key.
 func (a *admin) newKeyPage(c *gin.Context) {
+	if _, problem := readPageQuery(c); problem != nil {
+		a.refuse(c, problem)
+		return
+	}
 	a.writeNewKeyForm(c, http.StatusOK, &keypages.NewData{Bound: boundTo(c)})
 }
 
@@ -158,7 +162,13 @@ func formJSON(name, text string) (value json.RawMessage, problem *callerError) {
 }
 
 // findPage shows the form that finds a key by its text.
-func (a *admin) findPage(c *gin.Context) { a.writeFind(c, http.StatusOK, &keypages.FindData{}) }
+func (a *admin) findPage(c *gin.Context) {
+	if _, problem := readPageQuery(c); problem != nil {
+		a.refuse(c, problem)
+		return
+	}
+	a.writeFind(c, http.StatusOK, &keypages.FindData{})
+}
 
 func (a *admin) writeFind(c *gin.Context, status int, data *keypages.FindData) {
 	view := a.view(c, "Which key is this?", data)

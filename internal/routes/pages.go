@@ -126,6 +126,8 @@ func parseForm(text, what string, allowed []string) (url.Values, *callerError) {
 	}
 	for name, all := range values {
 		switch {
+		case len(allowed) == 0:
+			return nil, badRequest("this page takes no query")
 		case !slices.Contains(allowed, name):
 			return nil, badRequest(what + " may have only " + strings.Join(allowed, ", "))
 		case len(all) != 1:
