@@ -33,7 +33,7 @@ type Plot struct {
 // The room around the drawing, for its labels.
 const (
 	plotMargin   = 8
-	plotAxisRoom = 20
+	plotAxisRoom = 24
 )
 
 // BoxWidth and BoxHeight are those of the view box.
@@ -43,10 +43,10 @@ func (p *Plot) BoxWidth() int { return p.Width + plotMargin }
 func (p *Plot) BoxHeight() int { return p.Height + plotMargin + plotAxisRoom }
 
 // AxisLabelY is the base line of the labels of the time.
-func (p *Plot) AxisLabelY() int { return p.Height + 16 }
+func (p *Plot) AxisLabelY() int { return p.Height + plotAxisRoom - 4 }
 
 // LimitLabelY is the base line of the label of max_stale, below its line.
-func (p *Plot) LimitLabelY() string { return strconv.FormatFloat(p.LimitY+13, 'f', 1, 64) }
+func (p *Plot) LimitLabelY() string { return strconv.FormatFloat(p.LimitY+18, 'f', 1, 64) }
 
 // StalenessPlot draws the staleness. Nil: there are no points.
 func (d *Data) StalenessPlot() *Plot {

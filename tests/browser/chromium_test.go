@@ -29,7 +29,10 @@ import (
 // patience is for a machine with much else to do.
 const patience = 60 * time.Second
 
-var screenshots = flag.String("screenshots", "", "directory for the pictures of the pages; empty: none are made")
+var (
+	screenshots = flag.String("screenshots", "", "directory for the pictures of the pages; empty: none are made")
+	allLooks    = flag.Bool("all", false, "make pictures of the whole page in every look, not those of the documents")
+)
 
 // browser is a tab of Chromium that has signed in.
 type browser struct {
@@ -155,7 +158,7 @@ type look struct {
 	width, height int64
 }
 
-var looks = []look{{"light", "light", 1200, 900}, {"dark", "dark", 1200, 900}, {"narrow", "light", 390, 844}}
+var looks = []look{{"light", "light", 1200, 1000}, {"dark", "dark", 1200, 1000}, {"narrow", "light", 390, 844}}
 
 func (b *browser) use(l look) {
 	b.t.Helper()
@@ -163,17 +166,22 @@ func (b *browser) use(l look) {
 	command(b, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: l.scheme}}})
 }
 
-// picture writes a picture of the whole page if -screenshots is given.
-func (b *browser) picture(name string) {
+// picture writes a picture of the page if -screenshots is given: the top in the first look
+// for the documents, or with -all the whole page in every look.
+func (b *browser) picture(name string, l look) {
 	b.t.Helper()
-	if *screenshots == "" {
+	if *screenshots == "" || !*allLooks && l != looks[0] {
 		return
 	}
-	quality, beyond := int64(80), true
-	image := command(b, page.CaptureScreenshot, page.CaptureScreenshotParams{
-		Format: page.CaptureScreenshotFormatWebp, Quality: &quality, CaptureBeyondViewport: &beyond,
-	})
-	if err := os.WriteFile(filepath.Join(*screenshots, name+".webp"), image.Data, 0o644); err != nil {
+	quality, beyond := int64(60), true
+	params := page.CaptureScreenshotParams{Format: page.CaptureScreenshotFormatWebp, Quality: &quality}
+	path := filepath.Join(*screenshots, name+".webp")
+	if *allLooks {
+		params = page.CaptureScreenshotParams{Format: page.CaptureScreenshotFormatPng, CaptureBeyondViewport: &beyond}
+		path = filepath.Join(*screenshots, name+"-"+l.name+".png")
+	}
+	image := command(b, page.CaptureScreenshot, params)
+	if err := os.WriteFile(path, image.Data, 0o644); err != nil {
 		b.t.Fatal(err)
 	}
 }

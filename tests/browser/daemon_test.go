@@ -37,9 +37,8 @@ func TestMain(m *testing.M) {
 
 const (
 	viewerToken = "viewer-token-0123456789"
-	// password is one that must never be shown.
-	password = "s3cret-of-the-uri"
-	database = "keys"
+	adminToken  = "admin-token-01234567890"
+	database    = "keys"
 )
 
 // world is a daemon with its database behind a gate, and its admin listener.
@@ -47,13 +46,13 @@ type world struct {
 	t      *testing.T
 	daemon *daemon.Daemon
 	gate   *gate
-	// failing switches a failpoint of the database for the daemon's client alone.
+	// operator is the admin database, without the gate.
 	operator *mongo.Database
 	// url is that of the admin listener.
 	url string
 	// tokens is the file of the admin tokens.
 	tokens string
-	// keys are texts of valid keys.
+	// key is the text of a valid key.
 	key string
 }
 
@@ -65,7 +64,7 @@ func startDaemon(t *testing.T) *world {
 		t.Fatal(err)
 	}
 	w := &world{t: t, gate: openGate(t, parsed.Host), operator: server.Client(t).Database("admin"), tokens: filepath.Join(t.TempDir(), "tokens")}
-	w.writeTokens("ops=" + viewerToken + " role=viewer\n")
+	w.writeTokens("ops=" + viewerToken + " role=viewer\nann=" + adminToken + " role=admin\n")
 	uri := "mongodb://" + w.gate.address + "/?directConnection=true"
 	settings, err := mongoclient.ForURI(uri)
 	if err != nil {
@@ -245,22 +244,23 @@ func (g *gate) reopen() {
 	g.shut = false
 }
 
-// get is the body of a path for a caller with a token.
-func (w *world) get(path string) string {
+// createKeys creates keys by the admin API, so that there are changes and an audit.
+func (w *world) createKeys(n int) {
 	w.t.Helper()
-	request, err := http.NewRequestWithContext(w.t.Context(), http.MethodGet, w.url+path, nil)
-	if err != nil {
-		w.t.Fatal(err)
+	for range n {
+		request, err := http.NewRequestWithContext(w.t.Context(), http.MethodPost, w.url+api.PathKeys, strings.NewReader(`{"user_id": "user-7", "name": "orders"}`))
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		request.Header.Set("Authorization", "Bearer "+adminToken)
+		request.Header.Set("Content-Type", "application/json")
+		response, err := http.DefaultClient.Do(request)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		_ = response.Body.Close()
+		if response.StatusCode != http.StatusCreated {
+			w.t.Fatalf("creating a key: %s", response.Status)
+		}
 	}
-	request.Header.Set("Authorization", "Bearer "+viewerToken)
-	response, err := http.DefaultClient.Do(request)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	defer response.Body.Close()
-	var text strings.Builder
-	if _, err := io.Copy(&text, response.Body); err != nil || response.StatusCode != http.StatusOK {
-		w.t.Fatalf("%s: %s, %v", path, response.Status, err)
-	}
-	return text.String()
 }

@@ -19,7 +19,10 @@ func TestStatusPageFollowsAnOutage(t *testing.T) {
 	b.await("h1", "keytail is live")
 	b.await("#connection", "keeps itself up to date")
 	b.await("#fleet", "(this one)")
+	w.createKeys(4)
+	b.await("#audit", "user-7")
 	b.await("#verdicts", "VALID")
+	b.await("#delays", "changes took effect within")
 	evaluate[bool](b, `window.loadedOnce = true`)
 	b.check("live")
 
@@ -57,7 +60,7 @@ func (b *browser) check(state string) {
 		if overflow := evaluate[int](b, `document.documentElement.scrollWidth - document.documentElement.clientWidth`); overflow > 0 {
 			b.t.Errorf("%s, %s: the page is %d pixels wider than the window", state, l.name, overflow)
 		}
-		b.picture("status-" + state + "-" + l.name)
+		b.picture("status-"+state, l)
 	}
 	b.use(looks[0])
 }
