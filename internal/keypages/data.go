@@ -64,7 +64,12 @@ func (k *Key) Label() string {
 }
 
 // MetadataText is the metadata as JSON. Empty: there is none.
-func (k *Key) MetadataText() string { return string(k.Metadata) }
+func (k *Key) MetadataText() string {
+	if text := string(k.Metadata); text != "{}" {
+		return text
+	}
+	return ""
+}
 
 // Owner is to whom the caller is bound. Empty: to nobody.
 type Owner struct{ UserID, OrgID string }
