@@ -264,3 +264,23 @@ func (w *world) createKeys(n int) {
 		}
 	}
 }
+
+// get is the body of a path for a viewer.
+func (w *world) get(path string) string {
+	w.t.Helper()
+	request, err := http.NewRequestWithContext(w.t.Context(), http.MethodGet, w.url+path, nil)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	request.Header.Set("Authorization", "Bearer "+viewerToken)
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	defer response.Body.Close()
+	text, err := io.ReadAll(response.Body)
+	if err != nil || response.StatusCode != http.StatusOK {
+		w.t.Fatalf("%s: %s, %v", path, response.Status, err)
+	}
+	return string(text)
+}

@@ -84,6 +84,24 @@ func TestStatusPageWorksWithoutScripts(t *testing.T) {
 	}
 }
 
+// TestStatusShowsNoSecret: neither the tokens nor a key that was validated.
+func TestStatusShowsNoSecret(t *testing.T) {
+	w := startDaemon(t)
+	w.validate(w.key)
+	w.createKeys(1)
+	for _, path := range []string{"/", "/v1/status"} {
+		text := w.get(path)
+		for _, secret := range []string{viewerToken, adminToken, w.key} {
+			if strings.Contains(text, secret) {
+				t.Errorf("%s has a secret: %s", path, text)
+			}
+		}
+		if !strings.Contains(text, "orders-7") {
+			t.Errorf("%s is not a status: %s", path, text)
+		}
+	}
+}
+
 // TestStatusPageSaysThatItIsOld when the token has been removed: the stream ends, and what
 // is shown must not look like the present.
 func TestStatusPageSaysThatItIsOld(t *testing.T) {
