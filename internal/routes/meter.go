@@ -30,8 +30,8 @@ var statuses = map[string][]int{
 	pathPolicyAny:     {200, 401, 403, 404, 503},
 	api.PathSync:      {200, 400, 401, 403, 503},
 	api.PathEvents:    {200, 400, 401, 403, 503},
-	"/":               {200, 401, 403},
-	pathAsset:         {200, 401, 403, 404},
+	"/":               {200, 303, 401, 403},
+	pathAsset:         {200, 404},
 	pathStatusLive:    {200, 400, 401, 403, 503},
 	api.PathStatus:    {200, 401, 403},
 	api.PathInstances: {200, 400, 401, 403, 503},
@@ -45,6 +45,15 @@ var statuses = map[string][]int{
 	api.PathRevokeLeaked: {200, 400, 401, 403, 404, 409, 412, 413, 415, 422, 503},
 	api.PathRevokeKeys:   {200, 400, 401, 403, 413, 415, 422, 503},
 	api.PathAudit:        {200, 400, 401, 403, 503},
+
+	pathSignIn:     {200, 303, 400, 401, 403, 413, 415},
+	pathSignOut:    {303, 403},
+	pathKeysPage:   {200, 303, 400, 401, 403, 503},
+	pathKeyPage:    {200, 303, 400, 401, 403, 404, 503},
+	pathFindPage:   {200, 303, 400, 401, 403, 404, 413, 415, 503},
+	pathNewKeyPage: {200, 303, 400, 401, 403, 409, 413, 415, 422, 503},
+	pathRotatePage: {200, 303, 400, 401, 403, 404, 409, 412, 413, 415, 422, 503},
+	pathRevokePage: {200, 303, 400, 401, 403, 404, 409, 412, 413, 415, 422, 503},
 }
 
 // meter measures the requests of one engine. Nil Requests: none.

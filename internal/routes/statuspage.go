@@ -10,7 +10,6 @@ import (
 
 	"github.com/keytail/keytail/api"
 	"github.com/keytail/keytail/internal/managedkey"
-	"github.com/keytail/keytail/internal/rights"
 	"github.com/keytail/keytail/internal/statuspage"
 	"github.com/keytail/keytail/internal/webui"
 )
@@ -28,9 +27,6 @@ const (
 	auditEntries = 10
 )
 
-// links are the pages of the listener.
-var links = []webui.Link{{Path: "/", Text: "Status"}}
-
 func asset(c *gin.Context) {
 	if !webui.WriteAsset(c.Writer, c.Param("file")) {
 		writeProblem(c, api.CodeNoSuchPath, "this path does not exist")
@@ -40,13 +36,10 @@ func asset(c *gin.Context) {
 // page shows the status to people.
 func (a *admin) page(c *gin.Context) {
 	data := a.pageData(c)
-	if err := statuspage.Write(c.Writer, data, webui.View{Links: links, User: userOf(whoIs(c))}); err != nil {
+	if err := statuspage.Write(c.Writer, data, *a.view(c, "", nil)); err != nil {
 		panic(err) // a bug of the template: recovery answers
 	}
 }
-
-// userOf is who looks at a page.
-func userOf(who rights.Identity) string { return who.Name + " (" + who.Role.String() + ")" }
 
 // pageData is what the page shows to the caller of a request.
 func (a *admin) pageData(c *gin.Context) *statuspage.Data {

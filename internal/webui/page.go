@@ -29,6 +29,8 @@ type View struct {
 	Current string
 	// User is who has signed in, such as "ops (viewer)". Empty: not shown.
 	User string
+	// SignOut is the path to which the button to sign out posts. Empty: there is none.
+	SignOut string
 	// Data is the dot of the template's content.
 	Data any
 	// Script is the path of an asset that improves the page. Empty: the page has no

@@ -52,7 +52,10 @@ func TestStatusPageFollowsAnOutage(t *testing.T) {
 }
 
 // check checks a state in each look, and makes its pictures.
-func (b *browser) check(state string) {
+func (b *browser) check(state string) { b.t.Helper(); b.checkAs("status-" + state) }
+
+// checkAs checks a page in each look, and makes its pictures.
+func (b *browser) checkAs(state string) {
 	b.t.Helper()
 	for _, l := range looks {
 		b.use(l)
@@ -60,7 +63,7 @@ func (b *browser) check(state string) {
 		if overflow := evaluate[int](b, `document.documentElement.scrollWidth - document.documentElement.clientWidth`); overflow > 0 {
 			b.t.Errorf("%s, %s: the page is %d pixels wider than the window", state, l.name, overflow)
 		}
-		b.picture("status-"+state, l)
+		b.picture(state, l)
 	}
 	b.use(looks[0])
 }
