@@ -299,6 +299,7 @@ func (d *serveRun) listen(ctx context.Context, service Service) (listeners, erro
 	}
 	for i := range all {
 		if l := &all[i]; l.name == config.GRPC {
+			service.ExtAuthz().Limit(l.limit)
 			l.serveBy(service.ExtAuthz())
 		} else if err := l.handle(handlers[l.name], d.log.Logger, d.registry); err != nil {
 			all.close()
