@@ -95,6 +95,10 @@ var metricSections = []struct {
 		{"keytail_decision_log_dropped_total", "`queue_full`: lower `--decision-log-accepts`, or find out why the disk is slow. `write_failed`: the disk is full, or the file cannot be written; the log has the error."},
 		{"keytail_decision_log_queue_length", "If it stays near 4096, accepts are dropped; near 8192, refusals are, too: see the row above."},
 	}},
+	{"Traces", []metricRow{
+		{"keytail_trace_spans_exported_total", "Nothing. It shows how much [traces](tracing.md) cost the collector."},
+		{"keytail_trace_spans_dropped_total", "`queue_full`: sample fewer requests (`OTEL_TRACES_SAMPLER`). `export_failed`: look at the collector and at `OTEL_EXPORTER_OTLP_ENDPOINT`; the log has the error. Answers do not depend on it."},
+	}},
 	{"Fleet", []metricRow{
 		{"keytail_fleet_list_reads_total", "`failed`: waits for the fleet time out. Check the privilege `find` on `keytail_heartbeats`."},
 	}},

@@ -31,7 +31,7 @@ var (
 	link      = regexp.MustCompile(`\]\(([^()\s]+)\)`)
 	codeSpan  = regexp.MustCompile("`([^`]+)`")
 	fileName  = regexp.MustCompile(`^\.?[\w][\w./-]*\.(md|go|ya?ml|json|js|conf|sh|py|svg|txt)$`)
-	directory = regexp.MustCompile(`^(internal|cmd|docs|examples|deploy|bench|client|auth|api|tools|testdata|keytailtest)(/[\w.-]+)+/?$`)
+	directory = regexp.MustCompile(`^(internal|cmd|docs|examples|deploy|bench|client|auth|api|tools|testdata|keytailtest|tests)(/[\w.-]+)+/?$`)
 	testName  = regexp.MustCompile(`^(Test|Fuzz|Benchmark)[A-Z]\w+$`)
 	runFlag   = regexp.MustCompile(`-(?:run|bench) '?([\w|.^$]+)`)
 	testFunc  = regexp.MustCompile(`(?m)^func ((?:Test|Fuzz|Benchmark)\w+)\(`)

@@ -22,6 +22,7 @@ import (
 
 	"github.com/keytail/keytail/internal/forwardauth"
 	"github.com/keytail/keytail/internal/instrument"
+	"github.com/keytail/keytail/internal/serverspan"
 )
 
 const (
@@ -80,6 +81,8 @@ type Config struct {
 	// Live is closed once keytail can validate keys: from then on health reports
 	// SERVING. Required.
 	Live <-chan struct{}
+	// Tracer begins the spans of checks. Nil: tracing is off.
+	Tracer *serverspan.Tracer
 	// Requests measures checks. Nil: they are not measured.
 	Requests *instrument.Requests
 	// Logger gets panics, and a line for each request at debug level. Nil: none.
@@ -96,6 +99,7 @@ type Server struct {
 	readsQuery bool
 	live       <-chan struct{}
 	checks     *instrument.Route
+	tracer     *serverspan.Tracer // nil: off
 	logger     *zap.Logger
 	calls      Calls
 
@@ -112,7 +116,7 @@ func New(config Config) (*Server, error) {
 		return nil, errors.New("extauthz: Config needs Authority and Live")
 	}
 	s := &Server{
-		authority: config.Authority, hideCredentials: config.HideCredentials, live: config.Live,
+		authority: config.Authority, tracer: config.Tracer, hideCredentials: config.HideCredentials, live: config.Live,
 		checks: config.Requests.Route(authv3.Authorization_Check_FullMethodName, statuses...),
 		logger: zap.NewNop(), calls: unlimited{}, health: health.NewServer(),
 	}

@@ -11,6 +11,8 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
+
+	"github.com/keytail/keytail/internal/mongoclient"
 )
 
 // ErrCursor means that a list cannot continue from this cursor: it is not a
@@ -81,7 +83,7 @@ func (s *Store) List(ctx context.Context, q Query) (Page, error) {
 	if err := withMaxTimeOf(ctx, find, listShare); err != nil {
 		return Page{}, err
 	}
-	cursor, err := s.keys.Find(ctx, filter, find)
+	cursor, err := s.keys.Find(ctx, filter, mongoclient.WithComment(ctx, find))
 	if err != nil {
 		return Page{}, s.explainList(q, err)
 	}

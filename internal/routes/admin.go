@@ -10,6 +10,7 @@ import (
 	"github.com/keytail/keytail/api"
 	"github.com/keytail/keytail/internal/forwardauth"
 	"github.com/keytail/keytail/internal/instrument"
+	"github.com/keytail/keytail/internal/serverspan"
 )
 
 // actorKey is the name in Gin's context of the caller's name.
@@ -22,6 +23,9 @@ type AdminConfig struct {
 	Callers AdminCallers
 	// Status is required. Many goroutines call it concurrently.
 	Status func() Status
+	// Details are what the status shows beyond Status. It reads nothing from the database.
+	// Nil: nothing more.
+	Details func() api.StatusDetails
 	// Syncer serves sync and instances, and Events serves events, as on the
 	// public listener. Nil: not served.
 	Syncer Syncer
@@ -37,16 +41,21 @@ type AdminConfig struct {
 	Refusals Refusals
 	// Instance and Version are shown on the status page.
 	Instance, Version string
+	// Tracer begins the spans of requests. Nil: tracing is off.
+	Tracer *serverspan.Tracer
 	// Requests measures the requests of all listeners. Nil: they are not measured.
 	Requests *instrument.Requests
 	// Logger gets panics, and a line for each request at debug level. Nil: none.
 	Logger *zap.Logger
 }
 
-// admin holds what its handlers share. It does not change after NewAdmin.
+// admin holds what its handlers share. Its configuration does not change after NewAdmin.
 type admin struct {
 	AdminConfig
 	guesses *guesses
+	lists   pageLists
+	// pages has an element for each open stream of the status page.
+	pages chan struct{}
 }
 
 // NewAdmin makes the handler of the admin listener. Every path except /livez
@@ -58,15 +67,16 @@ func NewAdmin(config AdminConfig) (http.Handler, error) {
 		return nil, errors.New("routes: AdminConfig needs Callers and Status")
 	}
 	config.Logger = named(config.Logger)
-	a := &admin{AdminConfig: config, guesses: newGuesses(config.Logger)}
+	a := &admin{AdminConfig: config, guesses: newGuesses(config.Logger), pages: make(chan struct{}, maxLive)}
 	m := &meter{requests: config.Requests}
 	engine := newEngine(config.Logger, forwardauth.DefaultKeySources(), m)
 	// Gin would read a + as a space. readPathID unescapes instead.
 	engine.UnescapePathValues = false
-	engine.Use(a.requireAdmin, a.requireRight)
+	engine.Use(newTraces(config.Tracer, withBearer(forwardauth.DefaultKeySources()), true).after(a.requireAdmin, a.requireRight)...)
 	readable(engine, api.PathLive, live)
 	readable(engine, api.PathOpenAPI, document)
 	readable(engine, "/", a.page)
+	readable(engine, pathAsset, asset)
 	readable(engine, api.PathStatus, a.status)
 	if config.LogLevel != nil {
 		readable(engine, api.PathLogLevel, a.logLevel)
@@ -74,6 +84,9 @@ func NewAdmin(config AdminConfig) (http.Handler, error) {
 	}
 	serveSync(engine, config.Syncer, config.OpenPerToken)
 	serveEvents(engine, config.Events, config.OpenPerToken)
+	if config.Events != nil {
+		engine.GET(pathStatusLive, append(limitPerToken(config.OpenPerToken, nil), a.live)...)
+	}
 	if config.Syncer != nil {
 		readable(engine, api.PathInstances, instances(config.Syncer))
 	}
@@ -86,7 +99,11 @@ func NewAdmin(config AdminConfig) (http.Handler, error) {
 
 func (a *admin) currentStatus() *api.Status {
 	s := a.Status()
-	return &api.Status{Instance: a.Instance, Version: a.Version, Readiness: *readinessOf(&s)}
+	status := &api.Status{Instance: a.Instance, Version: a.Version, Readiness: *readinessOf(&s)}
+	if a.Details != nil {
+		status.StatusDetails = a.Details()
+	}
+	return status
 }
 
 func (a *admin) status(c *gin.Context) { writeJSON(c, http.StatusOK, a.currentStatus()) }

@@ -33,6 +33,8 @@ type right struct {
 var adminRights = []right{
 	{"getOpenAPI", http.MethodGet, api.PathOpenAPI, rights.Viewer, true},
 	{"statusPage", http.MethodGet, "/", rights.Viewer, false},
+	{"streamStatusPage", http.MethodGet, pathStatusLive, rights.Viewer, false},
+	{"getAsset", http.MethodGet, pathAsset, rights.Viewer, true},
 	{"getStatus", http.MethodGet, api.PathStatus, rights.Viewer, false},
 	{"getLogLevel", http.MethodGet, api.PathLogLevel, rights.Viewer, false},
 	{"setLogLevel", http.MethodPut, api.PathLogLevel, rights.Operator, false},

@@ -24,6 +24,8 @@ var wantRights = map[string]struct {
 }{
 	"getOpenAPI":        {rights.Viewer, true},
 	"statusPage":        {rights.Viewer, false},
+	"streamStatusPage":  {rights.Viewer, false},
+	"getAsset":          {rights.Viewer, true},
 	"getStatus":         {rights.Viewer, false},
 	"getLogLevel":       {rights.Viewer, false},
 	"setLogLevel":       {rights.Operator, false},
@@ -49,7 +51,7 @@ func TestEveryOperationHasARight(t *testing.T) {
 	documented := openapitest.Load(t).OperationIDs(t, "admin")
 	delete(documented, "GET "+api.PathLive) // for everyone
 	for _, r := range adminRights {
-		operation := r.method + " " + strings.ReplaceAll(r.path, ":id", "{id}")
+		operation := r.method + " " + routeName(r.path)
 		if documented[operation] != r.operation {
 			t.Errorf("the right of %s is for %s, which is %q in the document", r.operation, operation, documented[operation])
 		}
@@ -91,11 +93,11 @@ func TestRoles(t *testing.T) {
 			allowed := who.Role != rights.None && who.Role >= want.role && (want.bound || who.Owner == managedkey.Owner{})
 			for how, prepare := range map[string]func(*http.Request){"bearer": bearer(token), "basic": basic(token), "certificate": certificate(token)} {
 				methods := []string{r.method}
-				if r.method == http.MethodGet && r.operation != "syncRevision" && r.operation != "streamEvents" {
+				if r.method == http.MethodGet && r.operation != "syncRevision" && r.operation != "streamEvents" && r.operation != "streamStatusPage" {
 					methods = append(methods, http.MethodHead)
 				}
 				for _, method := range methods {
-					request := httptest.NewRequest(method, strings.ReplaceAll(r.path, ":id", "a"), nil)
+					request := httptest.NewRequest(method, strings.NewReplacer(":id", "a", ":file", "style.css").Replace(r.path), nil)
 					prepare(request)
 					got := answerOf(handler, request)
 					status := got.StatusCode

@@ -31,6 +31,8 @@ var statuses = map[string][]int{
 	api.PathSync:      {200, 400, 401, 403, 503},
 	api.PathEvents:    {200, 400, 401, 403, 503},
 	"/":               {200, 401, 403},
+	pathAsset:         {200, 401, 403, 404},
+	pathStatusLive:    {200, 400, 401, 403, 503},
 	api.PathStatus:    {200, 401, 403},
 	api.PathInstances: {200, 400, 401, 403, 503},
 	api.PathLogLevel:  {200, 400, 401, 403, 413, 415},
@@ -65,7 +67,7 @@ func (m *meter) prepare(engine *gin.Engine) {
 
 func (m *meter) route(path string) *instrument.Route {
 	codes := append([]int{500}, statuses[path]...)
-	if path == api.PathEvents {
+	if path == api.PathEvents || path == pathStatusLive {
 		return m.requests.Stream(path, codes...)
 	}
 	return m.requests.Route(routeName(path), codes...)
@@ -74,6 +76,7 @@ func (m *meter) route(path string) *instrument.Route {
 // routeName is a path of Gin's as the OpenAPI document has it.
 func routeName(path string) string {
 	path = strings.ReplaceAll(path, ":id", "{id}")
+	path = strings.ReplaceAll(path, ":file", "{file}")
 	return strings.ReplaceAll(path, "*any", "{policy}")
 }
 

@@ -213,13 +213,18 @@ func instances(syncer Syncer) gin.HandlerFunc {
 			writeSyncError(c, err)
 			return
 		}
-		body := api.InstanceList{Instances: []api.Instance{}}
-		for _, i := range all {
-			body.Instances = append(body.Instances, api.Instance{
-				ID: i.ID, Version: i.Version, Revision: revisionText(i.Revision),
-				StalenessMS: ageMS(i.Staleness), LastSeen: api.Timestamp{Time: i.LastSeen},
-			})
-		}
-		writeJSON(c, http.StatusOK, &body)
+		writeJSON(c, http.StatusOK, &api.InstanceList{Instances: instancesOf(all)})
 	}
+}
+
+// instancesOf is never nil, which JSON would show as null.
+func instancesOf(all []Instance) []api.Instance {
+	list := []api.Instance{}
+	for _, i := range all {
+		list = append(list, api.Instance{
+			ID: i.ID, Version: i.Version, Revision: revisionText(i.Revision),
+			StalenessMS: ageMS(i.Staleness), LastSeen: api.Timestamp{Time: i.LastSeen},
+		})
+	}
+	return list
 }
