@@ -132,7 +132,7 @@ func TestOnlyTheseImport(t *testing.T) {
 	packages := listPackages(t)
 	for imported, allowed := range map[string][]string{
 		// A daemon never falls back to memory on its own.
-		"internal/devmongo":  {"cmd/server", "internal/mongotest", "internal/devmongo/devmongod"},
+		"internal/devmongo":  {"internal/program", "internal/mongotest", "internal/devmongo/devmongod"},
 		"internal/mongotest": {"bench", "internal/integration/testkit"},
 		"internal/daemon":    {"internal/cli", "bench", "internal/integration/testkit"},
 		"internal/service":   {"", "internal/coreauth", "internal/daemon", "internal/cli", "bench"},
