@@ -19,7 +19,7 @@ var foreignFlags = map[string]bool{
 	"--variant": true, // debootstrap
 	"--help":    true,
 	"--uri":     true, "--jsonArray": true, "--file": true, // mongoimport
-	"--quick":      true,                 // bench
+	"--quick": true, "--for": true, "--rate": true, "--keys": true, "--seed": true, "--samples": true, "--save": true, "--binary": true, // bench, which tests its own
 	"--standalone": true, "--auth": true, // secantusd-py
 	"--meta": true, "--output-path": true, // openapi-python-client
 	"--redact":  true,                                            // gitleaks
