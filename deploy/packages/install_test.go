@@ -47,7 +47,7 @@ func (f format) files() map[string]string {
 		f.zsh + "/_keytail":                                 "root:root 644",
 		f.license:                                           "root:root 644",
 		"/usr/share/doc/keytail/licenses.txt":               "root:root 644",
-		"/usr/share/doc/keytail/changelog":                  "root:root 644",
+		"/usr/share/doc/keytail/changes.txt":                "root:root 644",
 	}
 }
 
