@@ -81,7 +81,7 @@ func (c *serveCommand) check(p process) error {
 func checkFiles(cfg *config.Config) error {
 	var mistakes []error
 	for _, l := range cfg.Listeners() {
-		_, err := newCertificates(l, zap.NewNop(), nil)
+		_, err := newCertificates(l, zap.NewNop(), nil, nil)
 		mistakes = append(mistakes, err)
 	}
 	var sets []*tokens.Set
@@ -266,7 +266,7 @@ func (d *serveRun) bind(ctx context.Context) (listeners, error) {
 	var all listeners
 	var mistakes []error
 	for _, l := range d.cfg.Listeners() {
-		certificates, err := newCertificates(l, d.log.Named("tls"), nil)
+		certificates, err := newCertificates(l, d.log.Named("tls"), d.registry, nil)
 		mistakes = append(mistakes, err)
 		bound, err := d.bindOne(ctx, l)
 		mistakes = append(mistakes, err)

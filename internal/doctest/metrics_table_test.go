@@ -84,6 +84,10 @@ var metricSections = []struct {
 		{"keytail_usage_flush_failures_total", "The same. What was not written is tried again."},
 		{"keytail_usage_flush_seconds", "Nothing. It shows how long writes take."},
 	}},
+	{"Files", []metricRow{
+		{"keytail_file_refused", "**Alert when it is 1 for a minute**: a token that was taken out of the file still works, and a certificate may expire. The log has the reason. Repair the file: it is read again within 2 s."},
+		{"keytail_file_reload_failures_total", "The same: it also counts contents that were repaired since."},
+	}},
 	{"Logs", []metricRow{
 		{"keytail_log_lines_dropped_total", "Nothing for a moment. If it rises steadily, the lines that are logged name the cause."},
 		{"keytail_decision_log_lines_total", "Nothing. It shows how fast the [decision log](logs.md#the-decision-log) grows."},
