@@ -17,6 +17,7 @@ import (
 	"github.com/keytail/keytail/internal/mongoclient"
 	"github.com/keytail/keytail/internal/reload"
 	"github.com/keytail/keytail/internal/routes"
+	"github.com/keytail/keytail/internal/serverspan"
 	"github.com/keytail/keytail/internal/service"
 	"github.com/keytail/keytail/internal/tokens"
 )
@@ -28,6 +29,8 @@ type Daemon struct {
 
 	settings   settings
 	requests   *instrument.Requests
+	tracer     *serverspan.Tracer // nil without a TracerProvider
+	details    *details
 	decisions  *decisionlog.Log   // nil without a decision log
 	refusals   *keyadmin.Refusals // nil without admin tokens
 	public     http.Handler
@@ -86,7 +89,11 @@ func wire(config *Config) (*Daemon, error) {
 		return nil, err
 	}
 	settings.forward.Validator = core.Validator
-	return &Daemon{Core: core, settings: settings, requests: requests}, nil
+	details, err := newDetails(config, core)
+	return &Daemon{
+		Core: core, settings: settings, requests: requests, details: details,
+		tracer: serverspan.New(config.TracerProvider, settings.traceCallers),
+	}, err
 }
 
 // newKeys creates the administration of keys, or nil without admin tokens. It fails
@@ -117,7 +124,8 @@ func (d *Daemon) newKeys(ctx context.Context, auditReads bool) (*keyadmin.Admin,
 func (d *Daemon) newHandlers(config *Config, keys *keyadmin.Admin) error {
 	public := routes.PublicConfig{
 		Config: d.settings.forward, AuthCallers: d.settings.authCallers, NoForwardAuth: config.DisableForwardAuth,
-		Logger: config.Logger, Syncer: d.Syncer(), Events: d.Events(), OpenPerToken: config.OpenPerToken, Requests: d.requests,
+		Logger: config.Logger, Syncer: d.Syncer(), Events: d.Events(), OpenPerToken: config.OpenPerToken,
+		Tracer: d.tracer, Requests: d.requests,
 	}
 	if d.settings.callers != nil {
 		public.Callers = d.settings.callers
@@ -136,6 +144,7 @@ func (d *Daemon) newHandlers(config *Config, keys *keyadmin.Admin) error {
 	d.admin, err = routes.NewAdmin(routes.AdminConfig{
 		Callers:  d.settings.admins,
 		Status:   d.status,
+		Details:  d.details.read,
 		Syncer:   d.Syncer(),
 		Events:   d.AdminEvents(),
 		Keys:     keys,
@@ -143,6 +152,7 @@ func (d *Daemon) newHandlers(config *Config, keys *keyadmin.Admin) error {
 		Refusals: d.refusals,
 		Instance: d.Core.Heartbeater.ID(),
 		Version:  d.Core.Config.Version,
+		Tracer:   d.tracer,
 		Requests: d.requests,
 		Logger:   config.Logger,
 
@@ -154,7 +164,7 @@ func (d *Daemon) newHandlers(config *Config, keys *keyadmin.Admin) error {
 // newExtAuthz creates the server of the gRPC listener.
 func (d *Daemon) newExtAuthz(config *Config) error {
 	forward := d.settings.forward
-	forward.Operation = forwardauth.OperationExtAuthz
+	forward.Operation, forward.TraceID = forwardauth.OperationExtAuthz, serverspan.TraceID
 	authority, err := forwardauth.New(forward)
 	if err != nil {
 		return err
@@ -164,6 +174,7 @@ func (d *Daemon) newExtAuthz(config *Config) error {
 		HideCredentials: config.HideCredentials,
 		Reflection:      config.GRPCReflection,
 		Live:            d.Live(),
+		Tracer:          d.tracer,
 		Requests:        d.requests,
 		Logger:          config.Logger,
 	})
@@ -173,7 +184,7 @@ func (d *Daemon) newExtAuthz(config *Config) error {
 // Run runs the core until ctx ends, and returns nil when everything has stopped. It
 // can be called once.
 func (d *Daemon) Run(ctx context.Context) error {
-	var follow []func(context.Context) error
+	follow := []func(context.Context) error{d.details.past.Run}
 	for _, set := range d.tokens() {
 		follow = append(follow, set.Run)
 	}

@@ -26,6 +26,9 @@ var foreignFlags = map[string]bool{
 	"--replSet": true, "--setParameter": true, "--keyFile": true, // mongod
 	"--from-file": true, "--filename": true, "--values": true, // kubectl, helm
 	"--create": true, "--now": true, // systemd
+	"--bundle": true, "--certificate-identity": true, "--certificate-oidc-issuer": true, // cosign
+	"--repo": true, "--branch": true, // gh, git
+	"--check": true, "--strict": true, "--ignore-missing": true, // sha256sum
 	"--map-id-form": true, // an earlier keytail (CHANGELOG.md)
 }
 

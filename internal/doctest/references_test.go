@@ -14,7 +14,8 @@ import (
 // elsewhere are names of files that documents mention and that are not in the
 // repository: those of readers, and of other programs.
 var elsewhere = map[string]bool{
-	"error_codes.yml": true, // mongod's
+	"error_codes.yml": true,                                                                                  // mongod's
+	"checksums.txt":   true, "checksums.txt.sigstore.json": true, "keytail_0.1.0_linux_amd64.cdx.json": true, // of a release
 }
 
 // report fails the test for each dangling reference.
@@ -30,7 +31,7 @@ var (
 	link      = regexp.MustCompile(`\]\(([^()\s]+)\)`)
 	codeSpan  = regexp.MustCompile("`([^`]+)`")
 	fileName  = regexp.MustCompile(`^\.?[\w][\w./-]*\.(md|go|ya?ml|json|js|conf|sh|py|svg|txt)$`)
-	directory = regexp.MustCompile(`^(internal|cmd|docs|examples|deploy|bench|client|auth|api|tools|testdata|keytailtest)(/[\w.-]+)+/?$`)
+	directory = regexp.MustCompile(`^(internal|cmd|docs|examples|deploy|bench|client|auth|api|tools|testdata|keytailtest|tests)(/[\w.-]+)+/?$`)
 	testName  = regexp.MustCompile(`^(Test|Fuzz|Benchmark)[A-Z]\w+$`)
 	runFlag   = regexp.MustCompile(`-(?:run|bench) '?([\w|.^$]+)`)
 	testFunc  = regexp.MustCompile(`(?m)^func ((?:Test|Fuzz|Benchmark)\w+)\(`)

@@ -15,6 +15,7 @@ import (
 	"github.com/keytail/keytail/internal/clustertime"
 	"github.com/keytail/keytail/internal/forwardauth"
 	"github.com/keytail/keytail/internal/managedkey"
+	"github.com/keytail/keytail/internal/serverspan"
 )
 
 // The paths of keys and of the audit.
@@ -35,6 +36,7 @@ type Keys interface {
 	Create(ctx context.Context, by managedkey.Caller, fields managedkey.Fields) (managedkey.Written, error)
 	List(ctx context.Context, by managedkey.Caller, q managedkey.Query) (managedkey.Page, error)
 	Get(ctx context.Context, by managedkey.Caller, id string) (managedkey.Key, error)
+	FindByText(ctx context.Context, by managedkey.Caller, text string) ([]managedkey.Key, error)
 	Explain(ctx context.Context, by managedkey.Caller, id string, request *apikey.Request) (managedkey.Explanation, error)
 	Update(ctx context.Context, by managedkey.Caller, id string, fields managedkey.Fields) (managedkey.Written, error)
 	Revoke(ctx context.Context, by managedkey.Caller, id string) (managedkey.Written, error)
@@ -260,32 +262,41 @@ var keyErrors = []struct {
 }
 
 func (a *admin) writeKeyError(c *gin.Context, err error) {
+	problem := a.keyProblem(c, err)
+	if problem.keyID != "" {
+		writeUnknown(c, problem)
+		return
+	}
+	writeProblem(c, problem.code, problem.detail)
+}
+
+// keyProblem is what the caller is told about an error, which it logs if it is not the
+// caller's.
+func (a *admin) keyProblem(c *gin.Context, err error) *callerError {
 	var mistake *callerError
 	if errors.As(err, &mistake) {
-		writeProblem(c, mistake.code, mistake.detail)
-		return
+		return mistake
 	}
 	var unknown *managedkey.UnknownError
 	if errors.As(err, &unknown) {
 		a.logFailure(c, err)
-		writeUnknown(c, unknown)
-		return
+		return &callerError{code: api.CodeOutcomeUnknown, detail: unknown.Error(), keyID: unknown.KeyID}
 	}
 	for _, known := range keyErrors {
 		if errors.Is(err, known.kind) {
 			if known.code.Status() >= http.StatusInternalServerError {
 				a.logFailure(c, err)
 			}
-			writeProblem(c, known.code, keyDetail(err, known.kind))
-			return
+			return &callerError{code: known.code, detail: keyDetail(err, known.kind)}
 		}
 	}
 	a.logFailure(c, err)
-	writeProblem(c, api.CodeInternal, "keytail failed, see its log")
+	return &callerError{code: api.CodeInternal, detail: "keytail failed, see its log"}
 }
 
 // logFailure logs an error whose text is not, or not only, for the caller.
 func (a *admin) logFailure(c *gin.Context, err error) {
 	a.Logger.Warn("a request to the admin API failed",
-		zap.String("route", c.FullPath()), zap.String("request_id", c.Writer.Header().Get(forwardauth.HeaderRequestID)), zap.Error(err))
+		zap.String("route", c.FullPath()), zap.String("request_id", c.Writer.Header().Get(forwardauth.HeaderRequestID)),
+		serverspan.Field(c.Request.Context()), zap.Error(err))
 }
