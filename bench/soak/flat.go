@@ -46,9 +46,9 @@ func (r Resource) Title() string { return r.Name + r.unit(", ") }
 // Resources are what the rule looks at.
 var Resources = []Resource{
 	{Name: "memory (RSS)", Unit: "MiB", Share: 0.1, Floor: 8, of: func(s *Sample) float64 { return s.RSS / mebi }},
-	{Name: "heap in use", Unit: "MiB", Share: 0.1, Floor: 4, of: func(s *Sample) float64 { return s.Heap / mebi }},
-	{Name: "goroutines", Unit: "", Share: 0.1, Floor: 10, AtRest: 5, of: func(s *Sample) float64 { return s.Goroutines }},
-	{Name: "open descriptors", Unit: "", Share: 0.1, Floor: 15, AtRest: 5 + pool, of: func(s *Sample) float64 { return s.Descriptors }},
+	{Name: "heap in use", Unit: "MiB", Share: 0.1, Floor: 8, of: func(s *Sample) float64 { return s.Heap / mebi }},
+	{Name: "goroutines", Unit: "", Share: 0.1, Floor: 20, AtRest: 5, of: func(s *Sample) float64 { return s.Goroutines }},
+	{Name: "open descriptors", Unit: "", Share: 0.1, Floor: 10 + pool, AtRest: 5 + pool, of: func(s *Sample) float64 { return s.Descriptors }},
 	{Name: "threads", Unit: "", Share: 0.1, Floor: 3, of: func(s *Sample) float64 { return s.Threads }},
 }
 

@@ -22,6 +22,9 @@ func series(seconds int, goroutines func(second int) float64) []Sample {
 	return all
 }
 
+// ten allows a growth of ten at the level of the series.
+var ten = Resource{Name: "goroutines", Share: 0.1, Floor: 10, of: goroutines.of}
+
 // TestRule: what is flat, and what is not.
 func TestRule(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
@@ -42,7 +45,7 @@ func TestRule(t *testing.T) {
 		"one a minute, in a saw":    {func(s int) float64 { return 100 + float64(s)/60 + float64(s%50) }, false},
 		"a step every five minutes": {func(s int) float64 { return 100 + 10*float64(s/300) }, false},
 	} {
-		if got := trend(series(1800, test.goroutines), goroutines); got.Flat() != test.flat {
+		if got := trend(series(1800, test.goroutines), ten); got.Flat() != test.flat {
 			t.Errorf("%s: got flat %v, want %v: %v", name, got.Flat(), test.flat, got)
 		}
 	}
