@@ -64,7 +64,7 @@ var listeners = []string{
 	"github.com/prometheus/client_golang/prometheus/promhttp", module + "/client",
 	module + "/internal/adminclient", module + "/internal/cli", module + "/internal/config", module + "/internal/daemon",
 	module + "/internal/devmongo", module + "/internal/doctor", module + "/internal/extauthz", module + "/internal/keyadmin",
-	module + "/internal/managedkey", module + "/internal/propose", module + "/internal/reload", module + "/internal/rights", module + "/internal/routes", module + "/internal/seed", module + "/internal/serverspan", module + "/internal/telemetry", module + "/internal/tokens",
+	module + "/internal/managedkey", module + "/internal/propose", module + "/internal/reload", module + "/internal/rights", module + "/internal/routes", module + "/internal/seed", module + "/internal/serverspan", module + "/internal/telemetry", module + "/internal/tokens", module + "/internal/webui", module + "/internal/websession", module + "/internal/keypages", module + "/internal/statuspage", module + "/internal/trends",
 }
 
 // TestLayers checks the rules between packages that ARCHITECTURE.md explains.
@@ -133,7 +133,7 @@ func TestOnlyTheseImport(t *testing.T) {
 	packages := listPackages(t)
 	for imported, allowed := range map[string][]string{
 		// A daemon never falls back to memory on its own.
-		"internal/devmongo":  {"cmd/server", "internal/mongotest", "internal/devmongo/devmongod"},
+		"internal/devmongo":  {"internal/program", "internal/mongotest", "internal/devmongo/devmongod"},
 		"internal/telemetry": {"internal/cli"},
 		"internal/mongotest": {"bench", "internal/integration/testkit"},
 		"internal/daemon":    {"internal/cli", "bench", "internal/integration/testkit"},

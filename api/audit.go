@@ -13,8 +13,9 @@ type AuditEntry struct {
 	// read; login_failed or denied for requests that were refused.
 	Action string `json:"action"`
 	// Cause is why a key was revoked: "leaked" (PathRevokeLeaked) or "owner"
-	// (PathRevokeKeys). Of login_failed it is wrong, expired or ambiguous, and of
-	// denied the operation. Null: another action, or a revocation by id.
+	// (PathRevokeKeys). Of get it is "text" if the caller had the text of the key. Of
+	// login_failed it is wrong, expired or ambiguous, and of denied the operation. Null:
+	// another action, or by id.
 	Cause *string `json:"cause"`
 	// KeyID is empty for an entry that is not about one key.
 	KeyID string `json:"key_id"`

@@ -41,9 +41,11 @@ type LogLevel struct {
 	Level string `json:"level"`
 }
 
-// Status is the body of PathStatus: Readiness, and the instance that reports it.
+// Status is the body of PathStatus: Readiness, the instance that reports it, and the
+// details. No part of it is read from the database, so it is complete in an outage.
 type Status struct {
 	Instance string `json:"instance"`
 	Version  string `json:"version"`
 	Readiness
+	StatusDetails
 }

@@ -39,16 +39,16 @@ func startInTerminal(t *testing.T) (k *keytail, window *os.File) {
 	return k, window
 }
 
-// TestDevInATerminal: a person sees the password of the status page, and nothing is
+// TestDevInATerminal: a person sees the token of the pages, and nothing is
 // left when the window is closed.
 func TestDevInATerminal(t *testing.T) {
 	t.Parallel()
 	k, window := startInTerminal(t)
 	text := k.welcome(t)
 	token := tokenIn(t, tokenFileOf(t, text))
-	page := regexp.MustCompile(`(?m)^The status page is (\S+), with any user name and the password:\n(\S+)$`).FindStringSubmatch(text)
+	page := regexp.MustCompile(`(?m)^The pages of status and keys are at (\S+)\. Sign in with the token:\n(\S+)$`).FindStringSubmatch(text)
 	if page == nil || page[2] != token {
-		t.Fatalf("the terminal does not show the password of the status page:\n%s", text)
+		t.Fatalf("the terminal does not show the token of the pages:\n%s", text)
 	}
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, page[1], http.NoBody)
 	if err != nil {

@@ -54,6 +54,7 @@ func daemonConfig(cfg *config.Config, to database, version string) (daemon.Confi
 		GRPCReflection:  cfg.GRPCReflection,
 		CallerTokenFile: cfg.CallerTokenFile,
 		AdminTokenFile:  cfg.AdminTokenFile,
+		Members:         to.Members,
 		DecisionLog: decisionlog.Config{
 			Path: cfg.DecisionLog, AcceptRatio: cfg.DecisionLogAccepts, Mask: cfg.DecisionLogMask,
 		},

@@ -28,7 +28,7 @@ func TestEverySettingReachesTheDaemon(t *testing.T) {
 		t.Fatalf("secret %q, %v", got.HashSecret, err)
 	}
 	// These have no flag, or newService sets them.
-	elsewhere := map[string]bool{"InstanceName": true, "Logger": true, "LogLevel": true, "Registerer": true, "Registry": true, "TracerProvider": true, "OpenPerToken": true, "AdminOpenPerToken": true}
+	elsewhere := map[string]bool{"InstanceName": true, "Logger": true, "LogLevel": true, "Registerer": true, "Registry": true, "TracerProvider": true, "Settings": true, "OpenPerToken": true, "AdminOpenPerToken": true}
 	for _, part := range []reflect.Value{reflect.ValueOf(got), reflect.ValueOf(got.Config)} {
 		for i := range part.NumField() {
 			if name := part.Type().Field(i).Name; part.Field(i).IsZero() != elsewhere[name] {

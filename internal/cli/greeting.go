@@ -86,7 +86,7 @@ Create a key, which is shown this once:
 Revoke the valid key, then validate it again. Any MongoDB client can revoke it, too:
 %s
 
-The status page is %s, with any user name and the password:
+The pages of status and keys are at %s. Sign in with the token:
 %s
 
 Ctrl-C stops.

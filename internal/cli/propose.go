@@ -43,6 +43,9 @@ func (c *doctorCommand) propose(ctx context.Context, p process, wrong error) int
 		return fail(p.stderr, exitFailure, err)
 	}
 	defer disconnect(to.client, zap.NewNop())
+	for _, note := range to.Notes {
+		p.note("warning: %s", note)
+	}
 	db := mongoclient.Database(to.client, c.Database)
 	name, err := c.chooseCollection(ctx, p, db)
 	if err != nil {

@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 
+	"github.com/keytail/keytail/api"
 	"github.com/keytail/keytail/internal/config"
 	"github.com/keytail/keytail/internal/connlimit"
 	"github.com/keytail/keytail/internal/daemon"
@@ -79,7 +80,7 @@ func (c *serveCommand) check(p process) error {
 func checkFiles(cfg *config.Config) error {
 	var mistakes []error
 	for _, l := range cfg.Listeners() {
-		_, err := newCertificates(l, zap.NewNop(), nil)
+		_, err := newCertificates(l, zap.NewNop(), nil, nil)
 		mistakes = append(mistakes, err)
 	}
 	var sets []*tokens.Set
@@ -199,6 +200,9 @@ func (d *serveRun) newService(ctx context.Context, to database) (Service, error)
 	}
 	cfg.Logger, cfg.LogLevel, cfg.Registry, cfg.DecisionLog.Stdout = d.log.Logger, &d.log.level, d.registry, d.stdout
 	cfg.TracerProvider = d.telemetry.Provider()
+	for _, s := range d.cfg.Settings(d.given) {
+		cfg.Settings = append(cfg.Settings, api.Setting(s))
+	}
 	cfg.OpenPerToken, cfg.AdminOpenPerToken = openPerToken(d.connections.Clients), openPerToken(d.connections.Side)
 	return build(ctx, cfg)
 }
@@ -209,7 +213,7 @@ func (d *serveRun) bind(ctx context.Context) (listeners, error) {
 	var all listeners
 	var mistakes []error
 	for _, l := range d.cfg.Listeners() {
-		certificates, err := newCertificates(l, d.log.Named("tls"), nil)
+		certificates, err := newCertificates(l, d.log.Named("tls"), d.registry, nil)
 		mistakes = append(mistakes, err)
 		bound, err := d.bindOne(ctx, l)
 		mistakes = append(mistakes, err)
@@ -242,6 +246,7 @@ func (d *serveRun) listen(ctx context.Context, service Service) (listeners, erro
 	}
 	for i := range all {
 		if l := &all[i]; l.name == config.GRPC {
+			service.ExtAuthz().Limit(l.limit)
 			l.serveBy(service.ExtAuthz())
 		} else if err := l.handle(handlers[l.name], d.log.Logger, d.registry); err != nil {
 			all.close()

@@ -11,6 +11,7 @@ import (
 	"crypto/x509/pkix"
 	"encoding/pem"
 	"io"
+	"maps"
 	"math/big"
 	"net"
 	"net/http"
@@ -20,6 +21,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
 
@@ -172,6 +174,7 @@ func TestServeWithTLSOnAllListeners(t *testing.T) {
 	if f.cfg.AdminTokenFile != tokenFile {
 		t.Errorf("the service got %q", f.cfg.AdminTokenFile)
 	}
+	wantRefused(t, f.cfg.Registry, map[string]float64{"tls-cert-file": 0, "ops-tls-cert-file": 0, "admin-tls-cert-file": 0})
 	r.signal(t)
 	if code := r.wait(t); code != exitOK {
 		t.Errorf("got exit code %d; stderr:\n%s", code, r.stderr)
@@ -297,8 +300,8 @@ func TestCertificatesAreReloaded(t *testing.T) {
 	until := time.Now().Add(time.Hour)
 	files := ca.write(t, filepath.Join(dir, "pair"), "first", until)
 	core, logs := observer.New(zap.DebugLevel)
-	ticks := make(chan time.Time)
-	c, err := newCertificates(config.Listener{Flag: "addr", Prefix: "tls-", TLS: files}, zap.New(core), ticks)
+	ticks, registry := make(chan time.Time), prometheus.NewRegistry()
+	c, err := newCertificates(config.Listener{Flag: "addr", Prefix: "tls-", TLS: files}, zap.New(core), registry, ticks)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -353,6 +356,7 @@ func TestCertificatesAreReloaded(t *testing.T) {
 	look()
 	look()
 	want("second")
+	wantRefused(t, registry, map[string]float64{"tls-cert-file": 1})
 	if broken := logs.FilterMessageSnippet("cannot be used").All(); len(broken) == 0 || // more than one if a look met a half-written pair
 		bytes.Contains([]byte(broken[0].ContextMap()["error"].(string)), content[30:60]) {
 		t.Errorf("the invalid certificate: got log %v", broken)
@@ -360,12 +364,33 @@ func TestCertificatesAreReloaded(t *testing.T) {
 	writeFile(t, files.KeyFile, third)
 	look()
 	want("third")
+	wantRefused(t, registry, map[string]float64{"tls-cert-file": 0})
+}
+
+// wantRefused compares keytail_file_refused, by its label.
+func wantRefused(t *testing.T, from prometheus.Gatherer, want map[string]float64) {
+	t.Helper()
+	families, err := from.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]float64{}
+	for _, family := range families {
+		for _, metric := range family.GetMetric() {
+			if family.GetName() == "keytail_file_refused" {
+				got[metric.GetLabel()[0].GetValue()] = metric.GetGauge().GetValue()
+			}
+		}
+	}
+	if !maps.Equal(got, want) {
+		t.Errorf("keytail_file_refused is %v, want %v", got, want)
+	}
 }
 
 func TestOldCertificateIsAWarning(t *testing.T) {
 	files := newAuthority(t).write(t, filepath.Join(t.TempDir(), "old"), "old", time.Now().Add(-time.Hour))
 	core, logs := observer.New(zap.WarnLevel)
-	if _, err := newCertificates(config.Listener{Flag: "addr", Prefix: "tls-", TLS: files}, zap.New(core), nil); err != nil {
+	if _, err := newCertificates(config.Listener{Flag: "addr", Prefix: "tls-", TLS: files}, zap.New(core), nil, nil); err != nil {
 		t.Fatal(err)
 	}
 	if logs.FilterMessageSnippet("not valid at this time").Len() != 1 {

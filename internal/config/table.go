@@ -90,15 +90,5 @@ func defaultText(flag *kong.Flag) string {
 	return ""
 }
 
-// modelFlags are the flags of Config in the order of its fields. kong fails only
-// on a malformed struct tag, which every test of this package would meet.
-func modelFlags() []*kong.Flag {
-	var grammar struct {
-		Config `embed:""`
-	}
-	parser, err := NewParser(&grammar, kong.NoDefaultHelp())
-	if err != nil {
-		panic(fmt.Sprintf("config: %v", err))
-	}
-	return parser.kong.Model.Flags
-}
+// modelFlags are the flags of Config in the order of its fields.
+func modelFlags() []*kong.Flag { return flagsOf(&Config{}) }

@@ -14,6 +14,24 @@ var uriSecrets = regexp.MustCompile(`(mongodb(?:\+srv)?://)\S*@`)
 // Redact removes user and password from every MongoDB URI in a text.
 func Redact(text string) string { return uriSecrets.ReplaceAllString(text, "${1}…@") }
 
+// describeURI is a MongoDB URI without user, password and the values of its options, some
+// of which are secret, too.
+func describeURI(uri string) string {
+	scheme, rest, found := strings.Cut(uri, "://")
+	if !found {
+		return ""
+	}
+	beforeQuery, query, _ := strings.Cut(rest, "?")
+	text := scheme + "://" + beforeQuery[strings.LastIndex(beforeQuery, "@")+1:]
+	separator := "?"
+	for option := range strings.FieldsFuncSeq(query, func(r rune) bool { return r == '&' || r == ';' }) {
+		name, _, _ := strings.Cut(option, "=")
+		text += separator + name + "=…"
+		separator = "&"
+	}
+	return text
+}
+
 // Errors about --mongodb-uri. None quotes the URI.
 var (
 	errURIScheme = errors.New("--mongodb-uri must begin with mongodb:// or mongodb+srv://")

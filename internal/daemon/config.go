@@ -9,8 +9,10 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 
+	"github.com/keytail/keytail/api"
 	"github.com/keytail/keytail/internal/decisionlog"
 	"github.com/keytail/keytail/internal/forwardauth"
+	"github.com/keytail/keytail/internal/mongoclient"
 	"github.com/keytail/keytail/internal/service"
 	"github.com/keytail/keytail/internal/tokens"
 )
@@ -57,6 +59,11 @@ type Config struct {
 	AdminTokenFile string
 	// LogLevel is the level of Logger, which the admin handler changes. Nil: it cannot.
 	LogLevel *zap.AtomicLevel
+	// Members are the MongoDB servers as the driver sees them, for the status. Nil: not
+	// known.
+	Members func() []mongoclient.Member
+	// Settings is the configuration that the status shows, without secrets. Nil: none.
+	Settings []api.Setting
 	// DecisionLog writes a line for each answer about a key. Its Instance, Logger and
 	// Registerer are set by New. An empty Path: there is none.
 	DecisionLog decisionlog.Config

@@ -30,6 +30,7 @@ type Daemon struct {
 	settings   settings
 	requests   *instrument.Requests
 	tracer     *serverspan.Tracer // nil without a TracerProvider
+	details    *details
 	decisions  *decisionlog.Log   // nil without a decision log
 	refusals   *keyadmin.Refusals // nil without admin tokens
 	public     http.Handler
@@ -88,7 +89,11 @@ func wire(config *Config) (*Daemon, error) {
 		return nil, err
 	}
 	settings.forward.Validator = core.Validator
-	return &Daemon{Core: core, settings: settings, requests: requests, tracer: serverspan.New(config.TracerProvider, settings.traceCallers)}, nil
+	details, err := newDetails(config, core)
+	return &Daemon{
+		Core: core, settings: settings, requests: requests, details: details,
+		tracer: serverspan.New(config.TracerProvider, settings.traceCallers),
+	}, err
 }
 
 // newKeys creates the administration of keys, or nil without admin tokens. It fails
@@ -139,6 +144,7 @@ func (d *Daemon) newHandlers(config *Config, keys *keyadmin.Admin) error {
 	d.admin, err = routes.NewAdmin(routes.AdminConfig{
 		Callers:  d.settings.admins,
 		Status:   d.status,
+		Details:  d.details.read,
 		Syncer:   d.Syncer(),
 		Events:   d.AdminEvents(),
 		Keys:     keys,
@@ -178,7 +184,7 @@ func (d *Daemon) newExtAuthz(config *Config) error {
 // Run runs the core until ctx ends, and returns nil when everything has stopped. It
 // can be called once.
 func (d *Daemon) Run(ctx context.Context) error {
-	var follow []func(context.Context) error
+	follow := []func(context.Context) error{d.details.past.Run}
 	for _, set := range d.tokens() {
 		follow = append(follow, set.Run)
 	}

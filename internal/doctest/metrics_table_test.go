@@ -34,6 +34,7 @@ var metricSections = []struct {
 		{"keytail_connections", "Alert when it is near `keytail_connections_limit` for long ([limits](deploy.md#connections-and-open-files))."},
 		{"keytail_connections_limit", "Nothing. Compare it with `keytail_connections`."},
 		{"keytail_connections_evicted_total", "A rise: more clients than connections. Raise `--max-connections` or the limit of open files if they are yours, else find out who connects."},
+		{"keytail_requests_over_limit_total", "**Alert when it rises**: a client with HTTP/2 has more requests in progress than all connections together may have. The same."},
 		{"keytail_connections_delayed_total", "**Alert when it rises**: every connection has a request in progress, and new clients wait. The same."},
 		{"keytail_tls_handshake_errors_total", "A rise: a client does not trust the certificate, has none itself, or speaks no TLS. The log has an example a minute."},
 	}},
@@ -83,6 +84,10 @@ var metricSections = []struct {
 		{"keytail_usage_failing_seconds", "Alert when it is more than some minutes: check the privilege `update`."},
 		{"keytail_usage_flush_failures_total", "The same. What was not written is tried again."},
 		{"keytail_usage_flush_seconds", "Nothing. It shows how long writes take."},
+	}},
+	{"Files", []metricRow{
+		{"keytail_file_refused", "**Alert when it is 1 for a minute**: a token that was taken out of the file still works, and a certificate may expire. The log has the reason. Repair the file: it is read again within 2 s."},
+		{"keytail_file_reload_failures_total", "The same: it also counts contents that were repaired since."},
 	}},
 	{"Logs", []metricRow{
 		{"keytail_log_lines_dropped_total", "Nothing for a moment. If it rises steadily, the lines that are logged name the cause."},

@@ -63,6 +63,7 @@ func (n *neighbours) documents() []string {
 func (n *neighbours) attempts(id string) map[string]func(managedkey.Caller) error {
 	return map[string]func(managedkey.Caller) error{
 		"get":     func(by managedkey.Caller) error { _, err := n.Get(n.ctx(), by, id); return err },
+		"find":    func(by managedkey.Caller) error { _, err := n.FindByText(n.ctx(), by, n.texts[id]); return err },
 		"explain": func(by managedkey.Caller) error { _, err := n.Explain(n.ctx(), by, id, &apikey.Request{}); return err },
 		"update": func(by managedkey.Caller) error {
 			_, err := n.Update(n.ctx(), by, id, managedkey.Fields{Name: ptr("mine now")})
@@ -76,7 +77,7 @@ func (n *neighbours) attempts(id string) map[string]func(managedkey.Caller) erro
 }
 
 // inOrder are the attempts such that each finds the key as it needs it.
-var inOrder = []string{"get", "explain", "update", "rotate", "revoke leaked", "revoke", "delete"}
+var inOrder = []string{"get", "find", "explain", "update", "rotate", "revoke leaked", "revoke", "delete"}
 
 func bound(user, org string) managedkey.Caller {
 	return managedkey.Caller{Actor: "tenant", Bound: managedkey.Owner{UserID: user, OrgID: org}}

@@ -30,7 +30,7 @@ func (a *Admin) Explain(ctx context.Context, caller managedkey.Caller, id string
 	defer cancel()
 	current, err := a.store.FindByID(ctx, id, caller.Owns)
 	if err == nil {
-		err = a.auditRead(ctx, caller, actionExplain, current)
+		err = a.auditRead(ctx, caller, actionExplain, "", current)
 	}
 	if err != nil {
 		return managedkey.Explanation{}, toManagedKeyErr(err)

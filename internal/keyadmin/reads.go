@@ -22,12 +22,39 @@ func (a *Admin) Get(ctx context.Context, caller managedkey.Caller, id string) (m
 	defer cancel()
 	shown, err := a.store.FindByID(ctx, id, caller.Owns)
 	if err == nil {
-		err = a.auditRead(ctx, caller, actionGet, shown)
+		err = a.auditRead(ctx, caller, actionGet, "", shown)
 	}
 	if err != nil {
 		return managedkey.Key{}, toManagedKeyErr(err)
 	}
 	return keyOf(shown), nil
+}
+
+// causeText is in the audit of a read whose caller has the text of the key.
+const causeText = "text"
+
+// FindByText reads the key with this text: each document that has its hash, even if the
+// unique index is missing. The errors are those of RevokeLeaked, and contain nothing of
+// the text.
+func (a *Admin) FindByText(ctx context.Context, caller managedkey.Caller, text string) ([]managedkey.Key, error) {
+	hash, err := a.hashOf(text)
+	if err != nil {
+		return nil, managedkey.Invalid(err.Error())
+	}
+	ctx, cancel := context.WithTimeout(ctx, a.config.Timeout)
+	defer cancel()
+	found, err := a.findOwned(ctx, caller, hash)
+	if err != nil {
+		return nil, toManagedKeyErr(err)
+	}
+	var keys []managedkey.Key
+	for _, shown := range found {
+		if err := a.auditRead(ctx, caller, actionGet, causeText, shown); err != nil {
+			return nil, toManagedKeyErr(err)
+		}
+		keys = append(keys, keyOf(shown))
+	}
+	return keys, nil
 }
 
 // List reads keys, newest first.
@@ -61,13 +88,14 @@ func (a *Admin) queryOf(owner managedkey.Owner, q managedkey.Query) keystore.Que
 	}
 }
 
-// auditRead writes the entry of a read of one key, before the caller gets the key.
-func (a *Admin) auditRead(ctx context.Context, caller managedkey.Caller, action string, of keystore.Details) error {
+// auditRead writes the entry of a read of one key, before the caller gets the key. cause
+// is empty for a read by its id.
+func (a *Admin) auditRead(ctx context.Context, caller managedkey.Caller, action, cause string, of keystore.Details) error {
 	if !a.config.AuditReads {
 		return nil
 	}
 	e := newEntry(a.now(), action, caller)
-	e.KeyID, e.UserID, e.OrgID = of.Record.KeyID, of.Record.UserID, of.Record.OrgID
+	e.Cause, e.KeyID, e.UserID, e.OrgID = cause, of.Record.KeyID, of.Record.UserID, of.Record.OrgID
 	return a.insertEntries(ctx, []entry{e})
 }
 

@@ -28,7 +28,8 @@ func (o *fixture) newest() managedkey.Entry {
 func TestReadsAreInTheAudit(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
 		o := newFixture(t, s, auditingReads)
-		id := o.createKey("u").Key.Record.KeyID
+		created := o.createKey("u")
+		id := created.Key.Record.KeyID
 		by := managedkey.Caller{Actor: "ann", RequestID: "request-1", Bound: managedkey.Owner{UserID: "u"}}
 		query := managedkey.Query{ProjectID: "p", IncludeInactive: true, UnusedFor: time.Hour, Limit: 5}
 		for name, c := range map[string]struct {
@@ -37,6 +38,7 @@ func TestReadsAreInTheAudit(t *testing.T) {
 		}{
 			"get":     {func() error { _, err := o.Get(o.ctx(), by, id); return err }, managedkey.Entry{Action: "get", KeyID: id}},
 			"explain": {func() error { _, err := o.Explain(o.ctx(), by, id, &apikey.Request{}); return err }, managedkey.Entry{Action: "explain", KeyID: id}},
+			"find":    {func() error { _, err := o.FindByText(o.ctx(), by, created.Secret); return err }, managedkey.Entry{Action: "get", Cause: "text", KeyID: id}},
 			"list": {
 				func() error { _, err := o.List(o.ctx(), by, query); return err },
 				managedkey.Entry{Action: "list", Query: []byte(`{"project_id":"p","include_inactive":true,"unused_for":"1h0m0s"}`)},
@@ -54,15 +56,21 @@ func TestReadsAreInTheAudit(t *testing.T) {
 				t.Errorf("%s: %v", name, err)
 			}
 			got := o.newest()
-			if o.count(o.lines, bson.D{}) != before+1 || got.Action != c.want.Action || got.KeyID != c.want.KeyID || got.Count != c.want.Count ||
+			if o.count(o.lines, bson.D{}) != before+1 || got.Action != c.want.Action || got.Cause != c.want.Cause || got.KeyID != c.want.KeyID || got.Count != c.want.Count ||
 				string(got.Query) != string(c.want.Query) || got.UserID != "u" || got.Actor != "ann" || got.RequestID != "request-1" || got.Before != nil || got.After != nil {
 				t.Errorf("%s: %+v", name, got)
 			}
+		}
+		if found, err := o.FindByText(o.ctx(), by, created.Secret); err != nil || len(found) != 1 || found[0].Record.KeyID != id {
+			t.Errorf("by its text: %+v, %v", found, err)
 		}
 		// Nothing was read.
 		before := o.count(o.lines, bson.D{})
 		if _, err := o.Get(o.ctx(), by, "nobody"); !errors.Is(err, managedkey.ErrNoSuchKey) {
 			t.Errorf("a key that does not exist: %v", err)
+		}
+		if _, err := o.FindByText(o.ctx(), by, "no key"); !errors.Is(err, managedkey.ErrInvalid) {
+			t.Errorf("a text that is no key: %v", err)
 		}
 		if n := o.count(o.lines, bson.D{}); n != before {
 			t.Errorf("%d entries for it", n-before)
@@ -74,8 +82,12 @@ func TestReadsAreInTheAudit(t *testing.T) {
 func TestAReadWithoutAnEntryFails(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
 		o := newFixture(t, s, auditingReads)
-		id := o.createKey("u").Key.Record.KeyID
+		created := o.createKey("u")
+		id := created.Key.Record.KeyID
 		defer o.fail("alwaysOn", commands("insert"), code(11601))()
+		if found, err := o.FindByText(o.ctx(), ann, created.Secret); !errors.Is(err, managedkey.ErrUnavailable) || found != nil {
+			t.Errorf("find: %+v, %v", found, err)
+		}
 		key, err := o.Get(o.ctx(), ann, id)
 		if !errors.Is(err, managedkey.ErrUnavailable) || key.Record.KeyID != "" {
 			t.Errorf("get: %+v, %v", key, err)

@@ -45,7 +45,7 @@ func (a *Admin) RevokeLeaked(ctx context.Context, caller managedkey.Caller, text
 	if err != nil {
 		return managedkey.Leaked{}, managedkey.Invalid(err.Error())
 	}
-	found, err := a.findLeaked(ctx, caller, hash)
+	found, err := a.findOwned(ctx, caller, hash)
 	if err != nil {
 		return managedkey.Leaked{}, toManagedKeyErr(err)
 	}
@@ -66,7 +66,9 @@ func (a *Admin) RevokeLeaked(ctx context.Context, caller managedkey.Caller, text
 	return leaked, nil
 }
 
-func (a *Admin) findLeaked(ctx context.Context, caller managedkey.Caller, hash apikey.Hash) ([]keystore.Details, error) {
+// findOwned reads the documents with a hash that the caller's owner has. The error is
+// keystore.ErrNoSuchKey if there is none.
+func (a *Admin) findOwned(ctx context.Context, caller managedkey.Caller, hash apikey.Hash) ([]keystore.Details, error) {
 	ctx, cancel := context.WithTimeout(ctx, a.config.Timeout)
 	defer cancel()
 	found, err := a.store.FindAllByHash(ctx, hash)

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -33,6 +34,33 @@ type defects struct {
 	disabled, unfindable, sharing namedOnce
 	// now is time.Now, except in tests.
 	now func() time.Time
+	// lastScan is what the last complete scan found. Nil: there was none.
+	lastScan atomic.Pointer[ScanDefects]
+}
+
+// ScanDefects is what one complete scan of the collection found.
+type ScanDefects struct {
+	// At is when it ended, Read how many documents it read.
+	At   time.Time
+	Read int
+	// Disabled documents cannot be read as keys. No key matches Unfindable ones.
+	Disabled, Unfindable int
+	// Reasons are the defects and how many documents have each, the most frequent first.
+	// There are at most maxScanReasons, so their sum can be less than the documents.
+	Reasons []SurveyGroup
+	// KeyIDs are those of the first maxLogged documents, as in the log.
+	KeyIDs []string
+}
+
+// LastScan is what the last complete scan found. Nil: there was none. It must not be changed.
+func (s *Store) LastScan() *ScanDefects { return s.lastScan.Load() }
+
+// result is what a complete scan found.
+func (c *scanDefects) result(now time.Time) *ScanDefects {
+	return &ScanDefects{
+		At: now, Read: c.read, Disabled: c.disabled, Unfindable: c.unfindable,
+		Reasons: sortGroups(c.reasons), KeyIDs: c.ids,
+	}
 }
 
 // namedOnce decides which reads of defective documents are logged. The zero

@@ -54,6 +54,7 @@ func (s *Store) Scan(ctx context.Context, after clustertime.Time, see func(Docum
 			return s.explain("scanning the keys", err)
 		}
 		if !more {
+			s.lastScan.Store(defects.result(s.now()))
 			return nil
 		}
 		document := s.schema.Decode(cursor.Current)

@@ -120,7 +120,8 @@ type Entry struct {
 	ID                       string
 	At                       time.Time
 	Actor, Action, RequestID string
-	// Cause is why a key was revoked, if it was not by its id. Empty: it was.
+	// Cause is why a key was revoked, or how it was found, if that was not by its id.
+	// Empty: it was.
 	Cause string
 	// KeyID is the key that was written or read; NewKeyID is the new key of a rotation.
 	// Empty: the entry is about no single key.

@@ -25,24 +25,27 @@ type setNames struct {
 	found map[string]string
 }
 
-// newSetNames adds a server monitor to the options. Nil: the options name no
-// set.
+// newSetNames is nil if the options name no set.
 func newSetNames(opts *options.ClientOptions) *setNames {
 	if opts.ReplicaSet == nil || *opts.ReplicaSet == "" {
 		return nil
 	}
-	n := &setNames{wanted: *opts.ReplicaSet, found: make(map[string]string)}
-	opts.SetServerMonitor(&event.ServerMonitor{ServerHeartbeatSucceeded: func(e *event.ServerHeartbeatSucceededEvent) {
-		n.mutex.Lock()
-		defer n.mutex.Unlock()
-		if e.Reply.SetName == n.wanted {
-			n.present = true
-			delete(n.found, e.Reply.Addr.String())
-			return
-		}
-		n.found[e.Reply.Addr.String()] = e.Reply.SetName
-	}})
-	return n
+	return &setNames{wanted: *opts.ReplicaSet, found: make(map[string]string)}
+}
+
+// succeeded remembers the set of a server that has answered. A nil n ignores it.
+func (n *setNames) succeeded(e *event.ServerHeartbeatSucceededEvent) {
+	if n == nil {
+		return
+	}
+	n.mutex.Lock()
+	defer n.mutex.Unlock()
+	if e.Reply.SetName == n.wanted {
+		n.present = true
+		delete(n.found, e.Reply.Addr.String())
+		return
+	}
+	n.found[e.Reply.Addr.String()] = e.Reply.SetName
 }
 
 // Explain adds to an error of a client that finds no primary the set names that

@@ -66,7 +66,8 @@ type Settings struct {
 	// not follow. None contains a value that could be secret.
 	Notes []string
 
-	names *setNames
+	names   *setNames
+	members *members
 }
 
 // ForURI makes the settings from a connection string by OptionTable. The error
@@ -98,7 +99,7 @@ func ForURI(uri string) (*Settings, error) {
 	s.override()
 	s.MaxReads = s.maxReads()
 	s.noteUnencrypted()
-	s.names = newSetNames(s.Options)
+	s.watchServers(s.Options)
 	return s, nil
 }
 

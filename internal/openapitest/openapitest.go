@@ -34,7 +34,7 @@ type Document struct {
 // others are made of, which have more properties.
 var (
 	objects = regexp.MustCompile(`(?m)^    (\w+):\n      type: object\n`)
-	parts   = []string{"Key", "SyncResult", "Readiness"}
+	parts   = []string{"Key", "SyncResult", "Readiness", "StatusDetails"}
 )
 
 // closed is the document without its promise that responses may get new fields: in a

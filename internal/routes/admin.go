@@ -1,8 +1,10 @@
 package routes
 
 import (
+	"crypto/sha256"
 	"errors"
 	"net/http"
+	"time"
 
 	"github.com/gin-gonic/gin"
 	"go.uber.org/zap"
@@ -11,6 +13,7 @@ import (
 	"github.com/keytail/keytail/internal/forwardauth"
 	"github.com/keytail/keytail/internal/instrument"
 	"github.com/keytail/keytail/internal/serverspan"
+	"github.com/keytail/keytail/internal/websession"
 )
 
 // actorKey is the name in Gin's context of the caller's name.
@@ -23,6 +26,9 @@ type AdminConfig struct {
 	Callers AdminCallers
 	// Status is required. Many goroutines call it concurrently.
 	Status func() Status
+	// Details are what the status shows beyond Status. It reads nothing from the database.
+	// Nil: nothing more.
+	Details func() api.StatusDetails
 	// Syncer serves sync and instances, and Events serves events, as on the
 	// public listener. Nil: not served.
 	Syncer Syncer
@@ -40,28 +46,44 @@ type AdminConfig struct {
 	Instance, Version string
 	// Tracer begins the spans of requests. Nil: tracing is off.
 	Tracer *serverspan.Tracer
+	// Now is the clock of sessions and of the states of keys on pages. Nil: time.Now.
+	Now func() time.Time
 	// Requests measures the requests of all listeners. Nil: they are not measured.
 	Requests *instrument.Requests
 	// Logger gets panics, and a line for each request at debug level. Nil: none.
 	Logger *zap.Logger
 }
 
-// admin holds what its handlers share. It does not change after NewAdmin.
+// admin holds what its handlers share. Its configuration does not change after NewAdmin.
 type admin struct {
 	AdminConfig
 	guesses *guesses
+	// sessions are those who have signed in to the pages, outcomes what they see next.
+	sessions *websession.Table[[sha256.Size]byte]
+	outcomes *websession.Table[outcome]
+	// waits are those of the pages.
+	waits *tokenLimit
+	lists pageLists
+	// pages has an element for each open stream of the status page.
+	pages chan struct{}
 }
 
-// NewAdmin makes the handler of the admin listener. Every path except /livez
-// requires an admin token or the certificate of a caller, even one that does not
-// exist, so that a client without learns nothing about the paths. What each caller may
+// NewAdmin makes the handler of the admin listener. Every path except /livez and what
+// isOpen names requires an admin token, a session, or the certificate of a caller, even
+// one that does not exist, so that a client without learns nothing about the paths. What each caller may
 // do is in adminRights.
 func NewAdmin(config AdminConfig) (http.Handler, error) {
 	if config.Callers == nil || config.Status == nil {
 		return nil, errors.New("routes: AdminConfig needs Callers and Status")
 	}
 	config.Logger = named(config.Logger)
-	a := &admin{AdminConfig: config, guesses: newGuesses(config.Logger)}
+	if config.Now == nil {
+		config.Now = time.Now
+	}
+	a := &admin{
+		AdminConfig: config, guesses: newGuesses(config.Logger), sessions: newSessions(config.Now), outcomes: newOutcomes(config.Now),
+		waits: newTokenLimit(config.OpenPerToken), pages: make(chan struct{}, maxLive),
+	}
 	m := &meter{requests: config.Requests}
 	engine := newEngine(config.Logger, forwardauth.DefaultKeySources(), m)
 	// Gin would read a + as a space. readPathID unescapes instead.
@@ -70,6 +92,10 @@ func NewAdmin(config AdminConfig) (http.Handler, error) {
 	readable(engine, api.PathLive, live)
 	readable(engine, api.PathOpenAPI, document)
 	readable(engine, "/", a.page)
+	readable(engine, pathAsset, asset)
+	readable(engine, pathSignIn, a.signInPage)
+	engine.POST(pathSignIn, a.signIn)
+	engine.POST(pathSignOut, a.signOut)
 	readable(engine, api.PathStatus, a.status)
 	if config.LogLevel != nil {
 		readable(engine, api.PathLogLevel, a.logLevel)
@@ -77,11 +103,15 @@ func NewAdmin(config AdminConfig) (http.Handler, error) {
 	}
 	serveSync(engine, config.Syncer, config.OpenPerToken)
 	serveEvents(engine, config.Events, config.OpenPerToken)
+	if config.Events != nil {
+		engine.GET(pathStatusLive, append(limitPerToken(config.OpenPerToken, nil), a.live)...)
+	}
 	if config.Syncer != nil {
 		readable(engine, api.PathInstances, instances(config.Syncer))
 	}
 	if config.Keys != nil {
 		a.serveKeys(engine)
+		a.serveKeyPages(engine)
 	}
 	m.prepare(engine)
 	return engine, nil
@@ -89,7 +119,11 @@ func NewAdmin(config AdminConfig) (http.Handler, error) {
 
 func (a *admin) currentStatus() *api.Status {
 	s := a.Status()
-	return &api.Status{Instance: a.Instance, Version: a.Version, Readiness: *readinessOf(&s)}
+	status := &api.Status{Instance: a.Instance, Version: a.Version, Readiness: *readinessOf(&s)}
+	if a.Details != nil {
+		status.StatusDetails = a.Details()
+	}
+	return status
 }
 
 func (a *admin) status(c *gin.Context) { writeJSON(c, http.StatusOK, a.currentStatus()) }

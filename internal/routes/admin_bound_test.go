@@ -39,6 +39,11 @@ func (k recordingKeys) Get(_ context.Context, by managedkey.Caller, _ string) (k
 	return key, err
 }
 
+func (k recordingKeys) FindByText(_ context.Context, by managedkey.Caller, _ string) (keys []managedkey.Key, err error) {
+	k.add("submitFindKey", by)
+	return keys, err
+}
+
 func (k recordingKeys) Explain(_ context.Context, by managedkey.Caller, _ string, _ *apikey.Request) (e managedkey.Explanation, err error) {
 	k.add("explainKey", by)
 	return e, err

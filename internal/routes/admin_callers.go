@@ -1,13 +1,13 @@
 package routes
 
 import (
+	"crypto/sha256"
 	"crypto/x509"
 	"errors"
 	"net/http"
 
 	"github.com/gin-gonic/gin"
 
-	"github.com/keytail/keytail/api"
 	"github.com/keytail/keytail/internal/forwardauth"
 	"github.com/keytail/keytail/internal/rights"
 )
@@ -21,6 +21,8 @@ type AdminCallers interface {
 	// Certificate is whose certificate this is, which TLS has verified. Nil: the
 	// client has none.
 	Certificate(certificate *x509.Certificate) (rights.Identity, error)
+	// SignedIn is whose token has this SHA-256: a session does not keep the token.
+	SignedIn(token [sha256.Size]byte) (rights.Identity, error)
 }
 
 // identityKey is the name in Gin's context of the caller's rights.Identity.
@@ -35,11 +37,12 @@ func whoIs(c *gin.Context) rights.Identity {
 
 // requireAdmin lets a request of an admin caller pass. It is identified by a bearer
 // token or, for GET and HEAD, by the password of HTTP Basic, which a browser can send;
-// without an Authorization header, by its client certificate. A browser also sends a
-// password or a certificate when another site triggers the request, so neither must
-// be enough for such a request to change anything.
+// without an Authorization header, by its client certificate; and on the pages by the
+// cookie of a session. A browser also sends a password, a certificate or a cookie when
+// another site triggers the request, so none must be enough for such a request to change
+// anything.
 func (a *admin) requireAdmin(c *gin.Context) {
-	if c.FullPath() == api.PathLive {
+	if isOpen(c.FullPath()) {
 		return
 	}
 	who, token, err := a.identify(c)
@@ -54,13 +57,17 @@ func (a *admin) requireAdmin(c *gin.Context) {
 	}
 	header := c.Writer.Header()
 	forwardauth.HideKey(header, "") // the token or key may be in a form that is not read here
-	if errors.Is(err, errCrossOrigin) {
-		writeProblem(c, api.CodeNotPermitted, "a page of another site has sent this request: it must not change anything")
+	header.Del("Allow")
+	switch {
+	case errors.Is(err, errCrossOrigin):
+		a.refuse(c, crossOriginProblem)
+		return
+	case wantsPage(c) && token == "":
+		a.refuseVisitor(c, "Nobody is signed in, or the session has ended. Sign in, go back to this form, and send it again.")
 		return
 	}
-	header.Del("Allow")
 	header.Add(forwardauth.HeaderChallenge, `Basic realm="keytail admin", charset="UTF-8"`)
-	refuseToken(c, token, `Bearer realm="keytail admin"`, refusalDetail(err))
+	refuseToken(c, token, adminChallenge, refusalDetail(err))
 }
 
 func refusalDetail(err error) string {
@@ -74,11 +81,21 @@ func refusalDetail(err error) string {
 }
 
 // identify is who sends a request. An Authorization header decides alone: whoever
-// sends a token does not get the rights of a certificate instead.
+// sends a token does not get the rights of a certificate instead. A session goes before a
+// password: the browser sends that by itself.
 func (a *admin) identify(c *gin.Context) (who rights.Identity, token string, err error) {
+	if acceptsSession(c.Request) {
+		if who, found := a.signedIn(c.Request); found {
+			c.Set(sessionKey, true)
+			return who, "", checkFormOrigin(c.Request)
+		}
+	}
 	if len(c.Request.Header["Authorization"]) == 0 {
 		who, err = a.Callers.Certificate(certificateOf(c.Request))
 		if err == nil {
+			if isPage(c.FullPath()) {
+				return who, "", checkFormOrigin(c.Request)
+			}
 			return who, "", checkOrigin(c.Request)
 		}
 		if !errors.Is(err, rights.ErrAbsent) {
@@ -124,4 +141,17 @@ func checkOrigin(r *http.Request) error {
 		return errCrossOrigin
 	}
 	return nil
+}
+
+// checkFormOrigin is checkOrigin for what only pages of this listener send. The browser
+// must say that it is one of them: a browser that says nothing is too old to protect its
+// user. A page cannot set these headers (Fetch, "forbidden request-header").
+func checkFormOrigin(r *http.Request) error {
+	if r.Method == http.MethodGet || r.Method == http.MethodHead {
+		return nil
+	}
+	if r.Header.Get("Sec-Fetch-Site") == "" && r.Header.Get("Origin") == "" {
+		return errCrossOrigin
+	}
+	return checkOrigin(r)
 }

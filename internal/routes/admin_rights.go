@@ -25,7 +25,7 @@ type right struct {
 // adminRights is the only place that says who may do what on the admin listener. An
 // operation that is not in it is refused.
 //
-// A viewer uses every method GET. An operator also revokes, and
+// A viewer uses every method GET, and finds keys by their texts. An operator also revokes, and
 // changes the level of the log, but never gets the text of
 // a key, which would let it act as the key's owner: that is why rotation needs an
 // admin. A bound caller neither gets events, which name the keys of all owners, nor
@@ -33,6 +33,7 @@ type right struct {
 var adminRights = []right{
 	{"getOpenAPI", http.MethodGet, api.PathOpenAPI, rights.Viewer, true},
 	{"statusPage", http.MethodGet, "/", rights.Viewer, false},
+	{"streamStatusPage", http.MethodGet, pathStatusLive, rights.Viewer, false},
 	{"getStatus", http.MethodGet, api.PathStatus, rights.Viewer, false},
 	{"getLogLevel", http.MethodGet, api.PathLogLevel, rights.Viewer, false},
 	{"setLogLevel", http.MethodPut, api.PathLogLevel, rights.Operator, false},
@@ -50,6 +51,17 @@ var adminRights = []right{
 	{"updateKey", http.MethodPatch, pathKey, rights.Admin, true},
 	{"rotateKey", http.MethodPost, pathRotate, rights.Admin, true},
 	{"deleteKey", http.MethodDelete, pathKey, rights.Admin, true},
+	// The pages about keys need what the API needs for the same.
+	{"keysPage", http.MethodGet, pathKeysPage, rights.Viewer, true},
+	{"keyPage", http.MethodGet, pathKeyPage, rights.Viewer, true},
+	{"findKeyPage", http.MethodGet, pathFindPage, rights.Viewer, true},
+	{"submitFindKey", http.MethodPost, pathFindPage, rights.Viewer, true},
+	{"revokeKeyPage", http.MethodGet, pathRevokePage, rights.Operator, true},
+	{"submitRevokeKey", http.MethodPost, pathRevokePage, rights.Operator, true},
+	{"newKeyPage", http.MethodGet, pathNewKeyPage, rights.Admin, true},
+	{"submitNewKey", http.MethodPost, pathNewKeyPage, rights.Admin, true},
+	{"rotateKeyPage", http.MethodGet, pathRotatePage, rights.Admin, true},
+	{"submitRotateKey", http.MethodPost, pathRotatePage, rights.Admin, true},
 }
 
 // rightFor is the right of a request, by the route that matched. Zero: there is none.
@@ -69,23 +81,23 @@ func rightFor(method, route string) right {
 // method that does not exist passes: its answer is 404 or 405.
 func (a *admin) requireRight(c *gin.Context) {
 	route := c.FullPath()
-	if route == "" || route == api.PathLive {
+	if route == "" || isOpen(route) {
 		return
 	}
 	who, needed := whoIs(c), rightFor(c.Request.Method, route)
 	if problem := checkRight(who, needed); problem != nil {
 		a.note(c.Request, managedkey.Refusal{Action: managedkey.RefusedRequest, Actor: who.Name, Cause: needed.operation})
 		forwardauth.HideKey(c.Writer.Header(), "") // the body, which is not read, may have the same key
-		writeProblem(c, problem.code, problem.detail)
+		a.refuse(c, problem)
 	}
 }
 
 func checkRight(who rights.Identity, needed right) *callerError {
 	switch {
 	case !who.Role.Includes(needed.role):
-		return &callerError{api.CodeNotPermitted, "this needs the role " + needed.role.String() + ", and " + who.Name + " has the role " + who.Role.String()}
+		return &callerError{code: api.CodeNotPermitted, detail: "this needs the role " + needed.role.String() + ", and " + who.Name + " has the role " + who.Role.String()}
 	case who.Owner != (managedkey.Owner{}) && !needed.boundToo:
-		return &callerError{api.CodeNotPermitted, "this is not about the keys of one owner, and " + who.Name + " is bound to one"}
+		return &callerError{code: api.CodeNotPermitted, detail: "this is not about the keys of one owner, and " + who.Name + " is bound to one"}
 	}
 	return nil
 }

@@ -24,6 +24,7 @@ var wantRights = map[string]struct {
 }{
 	"getOpenAPI":        {rights.Viewer, true},
 	"statusPage":        {rights.Viewer, false},
+	"streamStatusPage":  {rights.Viewer, false},
 	"getStatus":         {rights.Viewer, false},
 	"getLogLevel":       {rights.Viewer, false},
 	"setLogLevel":       {rights.Operator, false},
@@ -41,15 +42,27 @@ var wantRights = map[string]struct {
 	"updateKey":         {rights.Admin, true},
 	"rotateKey":         {rights.Admin, true},
 	"deleteKey":         {rights.Admin, true},
+	"keysPage":          {rights.Viewer, true},
+	"keyPage":           {rights.Viewer, true},
+	"findKeyPage":       {rights.Viewer, true},
+	"submitFindKey":     {rights.Viewer, true},
+	"revokeKeyPage":     {rights.Operator, true},
+	"submitRevokeKey":   {rights.Operator, true},
+	"newKeyPage":        {rights.Admin, true},
+	"submitNewKey":      {rights.Admin, true},
+	"rotateKeyPage":     {rights.Admin, true},
+	"submitRotateKey":   {rights.Admin, true},
 }
 
 // TestEveryOperationHasARight: an operation of the document has one, and no other has.
 func TestEveryOperationHasARight(t *testing.T) {
 	t.Parallel()
 	documented := openapitest.Load(t).OperationIDs(t, "admin")
-	delete(documented, "GET "+api.PathLive) // for everyone
+	for _, forEveryone := range []string{"GET " + api.PathLive, "GET /ui/{file}", "GET " + pathSignIn, "POST " + pathSignIn, "POST " + pathSignOut} {
+		delete(documented, forEveryone)
+	}
 	for _, r := range adminRights {
-		operation := r.method + " " + strings.ReplaceAll(r.path, ":id", "{id}")
+		operation := r.method + " " + routeName(r.path)
 		if documented[operation] != r.operation {
 			t.Errorf("the right of %s is for %s, which is %q in the document", r.operation, operation, documented[operation])
 		}
@@ -91,12 +104,13 @@ func TestRoles(t *testing.T) {
 			allowed := who.Role != rights.None && who.Role >= want.role && (want.bound || who.Owner == managedkey.Owner{})
 			for how, prepare := range map[string]func(*http.Request){"bearer": bearer(token), "basic": basic(token), "certificate": certificate(token)} {
 				methods := []string{r.method}
-				if r.method == http.MethodGet && r.operation != "syncRevision" && r.operation != "streamEvents" {
+				if r.method == http.MethodGet && r.operation != "syncRevision" && r.operation != "streamEvents" && r.operation != "streamStatusPage" {
 					methods = append(methods, http.MethodHead)
 				}
 				for _, method := range methods {
-					request := httptest.NewRequest(method, strings.ReplaceAll(r.path, ":id", "a"), nil)
+					request := httptest.NewRequest(method, strings.NewReplacer(":id", "a", ":file", "style.css").Replace(r.path), nil)
 					prepare(request)
+					request.Header.Set("Sec-Fetch-Site", "same-origin") // as a form of a page
 					got := answerOf(handler, request)
 					status := got.StatusCode
 					switch {

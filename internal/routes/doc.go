@@ -18,7 +18,8 @@
 //     read it: it cannot cause a 400, and query:NAME is not a key source there.
 //   - A caller or admin without a token gets UNAUTHENTICATED (401), an unknown policy
 //     NO_SUCH_POLICY (404). The admin listener also accepts a token as the password
-//     of HTTP Basic, for GET and HEAD only.
+//     of HTTP Basic, for GET and HEAD only; and on the pages, which take forms of their
+//     own only, the session of who has signed in.
 //   - No response or log line contains a key, or any text of the request that could
 //     be one (a path, a query, the name of an unknown field). A client's X-Request-Id
 //     is returned unless it contains the key, or could contain it because the key

@@ -47,6 +47,10 @@ func readExplainQuery(raw string) (owner string, request apikey.Request, problem
 	if err != nil {
 		return "", request, badRequest("the query cannot be read")
 	}
+	return parseExplainQuery(query)
+}
+
+func parseExplainQuery(query url.Values) (owner string, request apikey.Request, problem *callerError) {
 	requirements := url.Values{}
 	for name, values := range query {
 		switch {

@@ -36,6 +36,7 @@ type Keys interface {
 	Create(ctx context.Context, by managedkey.Caller, fields managedkey.Fields) (managedkey.Written, error)
 	List(ctx context.Context, by managedkey.Caller, q managedkey.Query) (managedkey.Page, error)
 	Get(ctx context.Context, by managedkey.Caller, id string) (managedkey.Key, error)
+	FindByText(ctx context.Context, by managedkey.Caller, text string) ([]managedkey.Key, error)
 	Explain(ctx context.Context, by managedkey.Caller, id string, request *apikey.Request) (managedkey.Explanation, error)
 	Update(ctx context.Context, by managedkey.Caller, id string, fields managedkey.Fields) (managedkey.Written, error)
 	Revoke(ctx context.Context, by managedkey.Caller, id string) (managedkey.Written, error)
@@ -261,28 +262,36 @@ var keyErrors = []struct {
 }
 
 func (a *admin) writeKeyError(c *gin.Context, err error) {
+	problem := a.keyProblem(c, err)
+	if problem.keyID != "" {
+		writeUnknown(c, problem)
+		return
+	}
+	writeProblem(c, problem.code, problem.detail)
+}
+
+// keyProblem is what the caller is told about an error, which it logs if it is not the
+// caller's.
+func (a *admin) keyProblem(c *gin.Context, err error) *callerError {
 	var mistake *callerError
 	if errors.As(err, &mistake) {
-		writeProblem(c, mistake.code, mistake.detail)
-		return
+		return mistake
 	}
 	var unknown *managedkey.UnknownError
 	if errors.As(err, &unknown) {
 		a.logFailure(c, err)
-		writeUnknown(c, unknown)
-		return
+		return &callerError{code: api.CodeOutcomeUnknown, detail: unknown.Error(), keyID: unknown.KeyID}
 	}
 	for _, known := range keyErrors {
 		if errors.Is(err, known.kind) {
 			if known.code.Status() >= http.StatusInternalServerError {
 				a.logFailure(c, err)
 			}
-			writeProblem(c, known.code, keyDetail(err, known.kind))
-			return
+			return &callerError{code: known.code, detail: keyDetail(err, known.kind)}
 		}
 	}
 	a.logFailure(c, err)
-	writeProblem(c, api.CodeInternal, "keytail failed, see its log")
+	return &callerError{code: api.CodeInternal, detail: "keytail failed, see its log"}
 }
 
 // logFailure logs an error whose text is not, or not only, for the caller.

@@ -66,6 +66,10 @@ func readAdminQuery(c *gin.Context, allowed ...string) (*adminQuery, *callerErro
 	if err != nil {
 		return nil, badRequest("the query cannot be read")
 	}
+	return parseAdminQuery(c, query, allowed...)
+}
+
+func parseAdminQuery(c *gin.Context, query url.Values, allowed ...string) (*adminQuery, *callerError) {
 	q := adminQuery{by: callerOf(c), keys: managedkey.Query{Limit: defaultLimit}}
 	for name, values := range query {
 		if !slices.Contains(allowed, name) {
@@ -387,23 +391,28 @@ func readOverlap(c *gin.Context) (time.Duration, error) {
 	if problem != nil {
 		return 0, problem
 	}
-	seconds, given := int64(0), false
+	text := ""
 	problem = walkObject(body, func(name string, value gjson.Result) *callerError {
 		if name != "overlap_seconds" {
 			return badRequest("the body may have only the field overlap_seconds")
 		}
-		given = true
-		var err error
-		if seconds, err = strconv.ParseInt(value.Raw, 10, 32); err != nil {
-			return badRequest("overlap_seconds must be a whole number of seconds")
-		}
+		text = value.Raw
 		return nil
 	})
-	switch {
-	case problem != nil:
+	if problem != nil {
 		return 0, problem
-	case !given:
+	}
+	return parseOverlap(text)
+}
+
+// parseOverlap reads overlap_seconds. "" means that it was not sent.
+func parseOverlap(text string) (time.Duration, error) {
+	if text == "" {
 		return 0, badRequest("overlap_seconds is missing: it is how long both keys are valid")
+	}
+	seconds, err := strconv.ParseInt(text, 10, 32)
+	if err != nil {
+		return 0, badRequest("overlap_seconds must be a whole number of seconds")
 	}
 	return time.Duration(seconds) * time.Second, nil
 }

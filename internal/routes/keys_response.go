@@ -67,9 +67,9 @@ func keyDetail(err, kind error) string {
 
 // writeUnknown responds without Retry-After: a client that retries automatically
 // might write twice.
-func writeUnknown(c *gin.Context, unknown *managedkey.UnknownError) {
-	problem := api.NewProblem(http.StatusServiceUnavailable, string(api.CodeOutcomeUnknown), unknown.Error())
-	problem.KeyID = unknown.KeyID
+func writeUnknown(c *gin.Context, unknown *callerError) {
+	problem := api.NewProblem(http.StatusServiceUnavailable, string(unknown.code), unknown.detail)
+	problem.KeyID = unknown.keyID
 	text, err := json.Marshal(&problem)
 	if err != nil {
 		panic(err)

@@ -149,6 +149,12 @@ func (goldenKeyAdmin) RevokeLeaked(_ context.Context, by managedkey.Caller, text
 	return leaked, nil
 }
 
+// FindByText knows what RevokeLeaked knows.
+func (d goldenKeyAdmin) FindByText(ctx context.Context, by managedkey.Caller, text string) ([]managedkey.Key, error) {
+	leaked, err := d.RevokeLeaked(ctx, by, text)
+	return leaked.Keys, err
+}
+
 // RevokeAll knows the keys of user-1 in acme, and fails for an id of
 // keyAdminErrors.
 func (goldenKeyAdmin) RevokeAll(_ context.Context, by managedkey.Caller, q managedkey.Query, dryRun bool) (managedkey.RevokedPage, error) {

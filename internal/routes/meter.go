@@ -30,7 +30,9 @@ var statuses = map[string][]int{
 	pathPolicyAny:     {200, 401, 403, 404, 503},
 	api.PathSync:      {200, 400, 401, 403, 503},
 	api.PathEvents:    {200, 400, 401, 403, 503},
-	"/":               {200, 401, 403},
+	"/":               {200, 303, 401, 403},
+	pathAsset:         {200, 404},
+	pathStatusLive:    {200, 400, 401, 403, 503},
 	api.PathStatus:    {200, 401, 403},
 	api.PathInstances: {200, 400, 401, 403, 503},
 	api.PathLogLevel:  {200, 400, 401, 403, 413, 415},
@@ -43,6 +45,15 @@ var statuses = map[string][]int{
 	api.PathRevokeLeaked: {200, 400, 401, 403, 404, 409, 412, 413, 415, 422, 503},
 	api.PathRevokeKeys:   {200, 400, 401, 403, 413, 415, 422, 503},
 	api.PathAudit:        {200, 400, 401, 403, 503},
+
+	pathSignIn:     {200, 303, 400, 401, 403, 413, 415},
+	pathSignOut:    {303, 403},
+	pathKeysPage:   {200, 303, 400, 401, 403, 503},
+	pathKeyPage:    {200, 303, 400, 401, 403, 404, 503},
+	pathFindPage:   {200, 303, 400, 401, 403, 404, 413, 415, 503},
+	pathNewKeyPage: {200, 303, 400, 401, 403, 409, 413, 415, 422, 503},
+	pathRotatePage: {200, 303, 400, 401, 403, 404, 409, 412, 413, 415, 422, 503},
+	pathRevokePage: {200, 303, 400, 401, 403, 404, 409, 412, 413, 415, 422, 503},
 }
 
 // meter measures the requests of one engine. Nil Requests: none.
@@ -65,7 +76,7 @@ func (m *meter) prepare(engine *gin.Engine) {
 
 func (m *meter) route(path string) *instrument.Route {
 	codes := append([]int{500}, statuses[path]...)
-	if path == api.PathEvents {
+	if path == api.PathEvents || path == pathStatusLive {
 		return m.requests.Stream(path, codes...)
 	}
 	return m.requests.Route(routeName(path), codes...)
@@ -74,6 +85,7 @@ func (m *meter) route(path string) *instrument.Route {
 // routeName is a path of Gin's as the OpenAPI document has it.
 func routeName(path string) string {
 	path = strings.ReplaceAll(path, ":id", "{id}")
+	path = strings.ReplaceAll(path, ":file", "{file}")
 	return strings.ReplaceAll(path, "*any", "{policy}")
 }
 

@@ -15,8 +15,7 @@ import (
 
 // documented is how the document writes a route of Gin's: "GET /v1/keys/{id}".
 func documented(route gin.RouteInfo) string {
-	path := strings.ReplaceAll(route.Path, ":id", "{id}")
-	return route.Method + " " + strings.ReplaceAll(path, "*any", "{policy}")
+	return route.Method + " " + routeName(route.Path)
 }
 
 // TestEveryRouteIsDocumented compares the routes of each listener with the

@@ -14,19 +14,24 @@ import (
 type callerError struct {
 	code   api.ProblemCode
 	detail string
+	// keyID is the key to read before another try, if it is not known whether a write
+	// took effect. Empty: it is known.
+	keyID string
 }
 
 func (e *callerError) Error() string { return e.detail }
 
 // badRequest is the callerError of most mistakes.
-func badRequest(detail string) *callerError { return &callerError{api.CodeBadRequest, detail} }
+func badRequest(detail string) *callerError {
+	return &callerError{code: api.CodeBadRequest, detail: detail}
+}
 
 // toCallerError converts an error of forwardauth. Nil stays nil.
 func toCallerError(m *forwardauth.QuestionError) *callerError {
 	if m == nil {
 		return nil
 	}
-	return &callerError{m.Code, m.Detail}
+	return &callerError{code: m.Code, detail: m.Detail}
 }
 
 // checkScopes checks the scopes that a request requires.

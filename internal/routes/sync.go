@@ -157,19 +157,22 @@ func readTimeout(value string) (time.Duration, *callerError) {
 	return timeout, nil
 }
 
-// writeSyncError is the only place that maps the errors of Syncer and Events to
-// problems.
 func writeSyncError(c *gin.Context, err error) {
+	problem := syncProblem(err)
+	writeProblem(c, problem.code, problem.detail)
+}
+
+// syncProblem is the only place that maps the errors of Syncer and Events to problems.
+func syncProblem(err error) *callerError {
 	switch {
 	case errors.Is(err, clustertime.ErrRevisionAhead):
-		writeProblem(c, api.CodeBadRequest, "the revision is ahead of the database: no answer of keytail can have returned it")
+		return badRequest("the revision is ahead of the database: no answer of keytail can have returned it")
 	case errors.Is(err, ErrTooManyWaiting), errors.Is(err, events.ErrBusy):
-		writeProblem(c, api.CodeTooManyWaiting, "too many requests are waiting already, try again")
+		return &callerError{code: api.CodeTooManyWaiting, detail: "too many requests are waiting already, try again"}
 	case errors.Is(err, events.ErrClosed):
-		writeProblem(c, api.CodeShuttingDown, "this instance is shutting down, use another one")
-	default:
-		writeProblem(c, api.CodeDatabaseUnavailable, "the database did not return the list of instances, try again")
+		return &callerError{code: api.CodeShuttingDown, detail: "this instance is shutting down, use another one"}
 	}
+	return &callerError{code: api.CodeDatabaseUnavailable, detail: "the database did not return the list of instances, try again"}
 }
 
 func syncResultOf(r *SyncResult) api.SyncResult {
@@ -213,13 +216,18 @@ func instances(syncer Syncer) gin.HandlerFunc {
 			writeSyncError(c, err)
 			return
 		}
-		body := api.InstanceList{Instances: []api.Instance{}}
-		for _, i := range all {
-			body.Instances = append(body.Instances, api.Instance{
-				ID: i.ID, Version: i.Version, Revision: revisionText(i.Revision),
-				StalenessMS: ageMS(i.Staleness), LastSeen: api.Timestamp{Time: i.LastSeen},
-			})
-		}
-		writeJSON(c, http.StatusOK, &body)
+		writeJSON(c, http.StatusOK, &api.InstanceList{Instances: instancesOf(all)})
 	}
+}
+
+// instancesOf is never nil, which JSON would show as null.
+func instancesOf(all []Instance) []api.Instance {
+	list := []api.Instance{}
+	for _, i := range all {
+		list = append(list, api.Instance{
+			ID: i.ID, Version: i.Version, Revision: revisionText(i.Revision),
+			StalenessMS: ageMS(i.Staleness), LastSeen: api.Timestamp{Time: i.LastSeen},
+		})
+	}
+	return list
 }

@@ -18,12 +18,14 @@ type tokenLimit struct {
 	open map[string]int
 }
 
+func newTokenLimit(limit int) *tokenLimit { return &tokenLimit{limit: limit, open: map[string]int{}} }
+
 // limitPerToken adds the guard of a limit of its own to guards, unless the limit is zero.
 func limitPerToken(limit int, guards []gin.HandlerFunc) []gin.HandlerFunc {
 	if limit == 0 {
 		return guards
 	}
-	return append(guards, (&tokenLimit{limit: limit, open: map[string]int{}}).guard)
+	return append(guards, newTokenLimit(limit).guard)
 }
 
 // guard refuses a request if its token has too many, and counts it until its handler

@@ -64,10 +64,10 @@ func readJSON(c *gin.Context, most int64, tooLong string) ([]byte, *callerError)
 // checkMediaType requires JSON without a content encoding.
 func checkMediaType(header http.Header) *callerError {
 	if types := header["Content-Type"]; len(types) != 1 || !isJSON(types[0]) {
-		return &callerError{api.CodeMediaType, "the body must be JSON, sent with Content-Type: application/json"}
+		return &callerError{code: api.CodeMediaType, detail: "the body must be JSON, sent with Content-Type: application/json"}
 	}
 	if encoding := header.Get("Content-Encoding"); encoding != "" && !strings.EqualFold(encoding, "identity") {
-		return &callerError{api.CodeMediaType, "the body must be sent without Content-Encoding"}
+		return &callerError{code: api.CodeMediaType, detail: "the body must be sent without Content-Encoding"}
 	}
 	return nil
 }
@@ -81,7 +81,7 @@ func isJSON(contentType string) bool {
 
 // readBody reads at most so many bytes, and nothing if Content-Length is larger.
 func readBody(c *gin.Context, most int64, tooLong string) ([]byte, *callerError) {
-	tooLarge := &callerError{api.CodeBodyTooLarge, tooLong}
+	tooLarge := &callerError{code: api.CodeBodyTooLarge, detail: tooLong}
 	if c.Request.ContentLength > most {
 		c.Header("Connection", "close")
 		return nil, tooLarge

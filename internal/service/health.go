@@ -40,6 +40,8 @@ type health struct {
 
 	firstLive chan struct{}
 	draining  atomic.Bool
+	// period is nil before run.
+	period atomic.Pointer[period]
 }
 
 // shardedNote is guarantee 1 on a sharded cluster: the cluster times of its shards
@@ -91,6 +93,7 @@ func (h *health) run(ctx context.Context) error {
 		h.doubt(signs.isLost())
 		now := signs.state()
 		if from, changed := log.see(now); changed {
+			h.period.Store(log.period())
 			h.changed(string(from), string(now))
 		}
 		if now == Live && !seenLive {

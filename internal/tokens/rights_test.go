@@ -1,6 +1,7 @@
 package tokens
 
 import (
+	"crypto/sha256"
 	"crypto/x509"
 	"errors"
 	"net/url"
@@ -53,6 +54,30 @@ func TestRightsOfTokens(t *testing.T) {
 		}
 		if _, known := s.Name(token); known != (want.err == nil) {
 			t.Errorf("%q is known: %v", token, known)
+		}
+	}
+}
+
+// TestWhoHasSignedIn: by the hash of a token, and only while the file has its line. The
+// line of a certificate, which has no token, is nobody's.
+func TestWhoHasSignedIn(t *testing.T) {
+	t.Parallel()
+	s, err := openAdmin(t, "ann="+tokenA+" role=admin\nold="+tokenB+" role=viewer expires=2026-11-23T20:00:00Z\nops san=ops.example.org role=admin\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		hash [sha256.Size]byte
+		want string
+		err  error
+	}{
+		"known":   {sha256.Sum256([]byte(tokenA)), "ann", nil},
+		"expired": {sha256.Sum256([]byte(tokenB)), "old", rights.ErrExpired},
+		"removed": {sha256.Sum256([]byte("removed")), "", rights.ErrUnknown},
+		"no hash": {[sha256.Size]byte{}, "", rights.ErrUnknown},
+	} {
+		if who, err := s.SignedIn(c.hash); who.Name != c.want || !errors.Is(err, c.err) {
+			t.Errorf("%s: %+v, %v", name, who, err)
 		}
 	}
 }

@@ -84,10 +84,12 @@ func New(config Config) (*Set, error) {
 			}
 			return [][]byte{content}, nil
 		},
-		Use:    func(contents [][]byte) error { return s.use(contents[0]) },
-		What:   "the file of --" + config.Flag,
-		Logger: config.Logger,
-		Ticks:  config.Ticks,
+		Use:        func(contents [][]byte) error { return s.use(contents[0]) },
+		What:       "the file of --" + config.Flag,
+		Setting:    config.Flag,
+		Logger:     config.Logger,
+		Registerer: config.Registerer,
+		Ticks:      config.Ticks,
 	})
 	if err != nil {
 		return nil, err
@@ -142,21 +144,31 @@ func (s *Set) Token(token string) (rights.Identity, error) {
 		s.absent.Inc()
 		return rights.Identity{}, rights.ErrAbsent
 	}
-	hash := sha256.Sum256([]byte(token))
+	identity, err := s.SignedIn(sha256.Sum256([]byte(token)))
+	switch {
+	case errors.Is(err, rights.ErrUnknown):
+		s.wrong.Inc()
+	case errors.Is(err, rights.ErrExpired):
+		s.expired.Inc()
+	}
+	return identity, err
+}
+
+// SignedIn is whose token has this SHA-256, for those who must not keep the token itself.
+// The error is that of Token, for a hash that no token has. Refusals are not counted:
+// whoever asks has had the token.
+func (s *Set) SignedIn(hash [sha256.Size]byte) (rights.Identity, error) {
 	entries := *s.entries.Load()
 	found := -1
 	for i := range entries {
-		// The hash of a line without a token is zero, which no token has.
 		if subtle.ConstantTimeCompare(hash[:], entries[i].hash[:]) == 1 {
 			found = i
 		}
 	}
 	switch {
-	case found < 0:
-		s.wrong.Inc()
+	case found < 0 || entries[found].hash == [sha256.Size]byte{}: // the hash of a line without a token
 		return rights.Identity{}, rights.ErrUnknown
 	case entries[found].isExpired(s.now()):
-		s.expired.Inc()
 		return entries[found].identity, rights.ErrExpired
 	}
 	return entries[found].identity, nil
