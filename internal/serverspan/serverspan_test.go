@@ -107,7 +107,7 @@ func TestNothingThatAClientChoosesIsAnAttribute(t *testing.T) {
 	r.TLS = &tls.ConnectionState{}
 	text := HTTPName(r.Method, "/v1/auth/policy/{policy}")
 	for _, a := range HTTPAttributes(r, "/v1/auth/policy/{policy}") {
-		text += " " + string(a.Key) + "=" + a.Value.Emit()
+		text += " " + string(a.Key) + "=" + a.Value.String()
 	}
 	const want = "HTTP /v1/auth/policy/{policy} http.request.method=_OTHER http.route=/v1/auth/policy/{policy} url.scheme=https network.protocol.version=1.1"
 	if text != want {

@@ -42,9 +42,9 @@ func testSpansOfCommands(t *testing.T, server *mongotest.Server) {
 		t.Fatal(err)
 	}
 	var refused mongo.CommandError
-	err := keys.FindOne(ctx, bson.D{{Key: "key_hash", Value: bson.D{{Key: "$nonsense", Value: secret}}}}).Err()
-	if !errors.As(err, &refused) {
-		t.Fatal(err)
+	err := keys.FindOne(ctx, bson.D{{Key: "key_hash", Value: bson.D{{Key: "$" + secret, Value: 1}}}}).Err()
+	if !errors.As(err, &refused) || !strings.Contains(refused.Message, secret) {
+		t.Fatalf("the server was to quote the value: %v", err)
 	}
 	// A command without a span has none: it is the heartbeat's, or that of a request that is
 	// not traced.

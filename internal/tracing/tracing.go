@@ -98,7 +98,7 @@ func Detach(ctx context.Context) context.Context {
 
 // Share notes on the span of ctx that it shares the read of this kind, which belongs to
 // the span of first: with an event, and a link if the traces are different.
-func Share(ctx context.Context, kind string, first context.Context) {
+func Share(ctx, first context.Context, kind string) {
 	span := trace.SpanFromContext(ctx)
 	if !span.IsRecording() {
 		return

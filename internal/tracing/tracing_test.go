@@ -22,7 +22,7 @@ func TestWithoutASpanNothingIsAllocated(t *testing.T) {
 			t.Error("there is a span")
 		}
 		tracing.Fail(span, "timeout")
-		tracing.Share(inner, "fill", ctx)
+		tracing.Share(inner, ctx, "fill")
 		tracing.Detach(inner)
 		_, work := tracing.StartWork(inner, tracing.SpanScan)
 		work.End()
@@ -67,9 +67,9 @@ func TestAReadOfAnotherTraceIsLinked(t *testing.T) {
 	r := tracingtest.New()
 	first, owner := r.Begin(t.Context(), "first")
 	ctx, span := r.Begin(t.Context(), "second")
-	tracing.Share(ctx, "fill", first)
+	tracing.Share(ctx, first, "fill")
 	same, child := r.Begin(first, "third")
-	tracing.Share(same, "fill", first)
+	tracing.Share(same, first, "fill")
 	span.End()
 	child.End()
 	shared := r.Span(t, "second")
@@ -108,7 +108,7 @@ func TestAnAnswerWithoutDataHasItsCodeOnly(t *testing.T) {
 	for key, want := range map[string]string{"keytail.code": "VALID", "keytail.source": "cache", "keytail.staleness_ms": "2", "keytail.revision": "01"} {
 		found := false
 		for _, a := range with.Attributes {
-			found = found || string(a.Key) == key && a.Value.Emit() == want
+			found = found || string(a.Key) == key && a.Value.String() == want
 		}
 		if !found {
 			t.Errorf("no %s=%s:\n%s", key, want, tracingtest.Text(r.Spans()))

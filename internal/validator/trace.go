@@ -36,6 +36,6 @@ func describeRead(span trace.Span, kind readKind, found bool, err error) {
 func (v *Validator) joined(kind readKind) func(ctx, first context.Context) {
 	return func(ctx, first context.Context) {
 		v.metrics.join(kind)
-		tracing.Share(ctx, string(kind), first)
+		tracing.Share(ctx, first, string(kind))
 	}
 }

@@ -51,7 +51,7 @@ func HTTP(t *testing.T) (c *Collector, endpoint string) {
 func GRPC(t *testing.T) (c *Collector, endpoint string) {
 	t.Helper()
 	c = &Collector{changed: make(chan struct{})}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}

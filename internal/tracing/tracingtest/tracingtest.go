@@ -55,7 +55,7 @@ func (r *Recorder) Span(t testing.TB, name string) tracetest.SpanStub {
 func Value(span tracetest.SpanStub, key attribute.Key) string {
 	for _, a := range span.Attributes {
 		if a.Key == key {
-			return a.Value.Emit()
+			return a.Value.String()
 		}
 	}
 	return ""
@@ -85,6 +85,6 @@ func traceparent(s trace.SpanContext) string { return s.TraceID().String() + "-"
 
 func writeAttributes(b *strings.Builder, all []attribute.KeyValue) {
 	for _, a := range all {
-		fmt.Fprintf(b, " %s=%s", a.Key, a.Value.Emit())
+		fmt.Fprintf(b, " %s=%s", a.Key, a.Value.String())
 	}
 }
