@@ -27,14 +27,18 @@ RUN go mod download
 COPY . .
 # Compiled before the version is known: another commit with the same sources is
 # linked anew and nothing else. The tag leaves out a binding of gin (docs/deploy.md).
-RUN CGO_ENABLED=0 go build -trimpath -tags nomsgpack -o /dev/null ./cmd/server
+RUN CGO_ENABLED=0 go build -trimpath -tags nomsgpack -o /dev/null ./cmd/keytail
 # The build context has no .git, so Go cannot find the tag and the commit itself.
 ARG VERSION=""
 ARG COMMIT=""
-RUN CGO_ENABLED=0 go build -trimpath -tags nomsgpack -ldflags "-s -w -X main.version=${VERSION} -X main.commit=${COMMIT}" -o /keytail ./cmd/server
+# Such as linux/amd64. The legacy builder does not know it; then the binary is in /.
+ARG TARGETPLATFORM
+RUN CGO_ENABLED=0 go build -trimpath -tags nomsgpack -ldflags "-s -w -X main.version=${VERSION} -X main.commit=${COMMIT}" -o "/${TARGETPLATFORM}/" ./cmd/keytail
 
 FROM ${STATIC_IMAGE}
-COPY --from=build /keytail /keytail
+# A release puts its own binaries in the place of the stage above (.goreleaser.yaml).
+ARG TARGETPLATFORM
+COPY --from=build /${TARGETPLATFORM}/keytail /keytail
 # By number, so that Kubernetes can see that the user is not root.
 USER 65532:65532
 # The container's own loopback address cannot be reached from outside. Publish

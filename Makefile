@@ -9,7 +9,7 @@ export PATH := $(CURDIR)/.ci/venv/bin:$(PATH)
 # servers, real proxies. `make test` and the gate run them.
 LONG := /internal/integration(/|$$$$)|/examples(/|$$)|/bench(/|$$)|/cmd/server$$|/internal/(changestream|keycache|keystore|keyadmin|devmongo/conformance)$$
 
-.PHONY: check vet lint unit test docs gate
+.PHONY: check vet lint unit test docs rules gate
 
 # Fast: vet, lint, and the tests of everything but the long packages.
 check: vet lint unit
@@ -33,6 +33,11 @@ test:
 docs:
 	$(GO) test ./internal/config ./internal/mongoclient -run Docs -update
 	$(GO) test ./internal/doctest -run Metrics -update
+
+# Write the rules, the dashboard and the manifests with them anew.
+rules:
+	$(GO) -C deploy/prometheus/generate run .
+	$(GO) test ./deploy -run Manifests -update
 
 # Everything that must hold before a change lands. As root on Debian it installs
 # what it needs.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.opentelemetry.io/otel/trace/noop"
 
 	"github.com/keytail/keytail/auth"
 	"github.com/keytail/keytail/internal/apitest"
@@ -62,6 +63,7 @@ func TestEveryFieldOfAConfigReachesTheCore(t *testing.T) {
 		Client: &mongo.Client{}, Database: "app", Collection: "keys", DefaultScopes: []string{"read"}, StreamScope: StreamCollection,
 		StateDatabase: "state", EnsureSchema: true, MaxStale: 1, HeartbeatInterval: 2, InstanceName: "one", MaxReads: 3, CacheSizeMiB: 4,
 		Preload: PreloadOn, AuditInterval: 5, ExpiryNotice: 6, KeyPrefix: "kt", RequireBinding: true, HashSecret: []byte("pepper"), Usage: UsageOff, Registerer: prometheus.NewRegistry(), Version: "v1",
+		TracerProvider: noop.NewTracerProvider(),
 	}
 	core := config.internal()
 	if core.Schema.Collection != config.Collection || !slices.Equal(core.Schema.DefaultScopes, config.DefaultScopes) {

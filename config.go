@@ -6,6 +6,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/keytail/keytail/internal/changestream"
 	"github.com/keytail/keytail/internal/keystore"
@@ -124,6 +125,10 @@ type Config struct {
 	// Service at a time: for two of them, prometheus.WrapRegistererWith gives each a label.
 	// Nil: they are not exported.
 	Registerer prometheus.Registerer
+	// TracerProvider takes the spans of work that no request waits for, such as scans
+	// (docs/tracing.md). What keytail does for a request is part of the span in its context,
+	// without this. Nil: there are none.
+	TracerProvider trace.TracerProvider
 	// Version is the version of the program, shown in metrics and heartbeats. Empty:
 	// "unknown".
 	Version string
@@ -155,6 +160,7 @@ func (c *Config) internal() service.Config {
 		RequireBinding:    c.RequireBinding,
 		Usage:             service.UsageMode(c.Usage),
 		Logger:            toZap(c.Logger),
+		TracerProvider:    c.TracerProvider,
 		Version:           c.Version,
 	}
 }

@@ -60,11 +60,11 @@ const (
 // listeners are what a program that embeds keytail does not link: HTTP listeners, gRPC
 // and Envoy, the admin API, the doctor, the command line.
 var listeners = []string{
-	"google.golang.org/grpc", "github.com/envoyproxy", "github.com/cncf/xds", "github.com/alecthomas/kong", "github.com/pb33f/libopenapi",
+	"google.golang.org/grpc", "go.opentelemetry.io/otel/sdk", "go.opentelemetry.io/otel/exporters", "go.opentelemetry.io/proto", "github.com/envoyproxy", "github.com/cncf/xds", "github.com/alecthomas/kong", "github.com/pb33f/libopenapi",
 	"github.com/prometheus/client_golang/prometheus/promhttp", module + "/client",
 	module + "/internal/adminclient", module + "/internal/cli", module + "/internal/config", module + "/internal/daemon",
 	module + "/internal/devmongo", module + "/internal/doctor", module + "/internal/extauthz", module + "/internal/keyadmin",
-	module + "/internal/managedkey", module + "/internal/propose", module + "/internal/reload", module + "/internal/rights", module + "/internal/routes", module + "/internal/seed", module + "/internal/tokens", module + "/internal/webui", module + "/internal/statuspage", module + "/internal/trends",
+	module + "/internal/managedkey", module + "/internal/propose", module + "/internal/reload", module + "/internal/rights", module + "/internal/routes", module + "/internal/seed", module + "/internal/serverspan", module + "/internal/telemetry", module + "/internal/tokens", module + "/internal/webui", module + "/internal/statuspage", module + "/internal/trends",
 }
 
 // TestLayers checks the rules between packages that ARCHITECTURE.md explains.
@@ -100,6 +100,7 @@ func TestLayers(t *testing.T) {
 		}, mongoDBClient...),
 		"client": append([]string{
 			bigcacheModule, zapModule, module + "/internal/routes", module + "/internal/keycache", module + "/internal/keystore", module + "/internal/config",
+			"go.opentelemetry.io/otel/sdk", "go.opentelemetry.io/otel/exporters",
 		}, mongoDBClient...),
 		"keytailtest": append([]string{bigcacheModule, module + "/internal/keycache", module + "/internal/keystore", module + "/internal/validator"}, mongoDBClient...),
 	} {
@@ -132,7 +133,8 @@ func TestOnlyTheseImport(t *testing.T) {
 	packages := listPackages(t)
 	for imported, allowed := range map[string][]string{
 		// A daemon never falls back to memory on its own.
-		"internal/devmongo":  {"cmd/server", "internal/mongotest", "internal/devmongo/devmongod"},
+		"internal/devmongo":  {"internal/program", "internal/mongotest", "internal/devmongo/devmongod"},
+		"internal/telemetry": {"internal/cli"},
 		"internal/mongotest": {"bench", "internal/integration/testkit"},
 		"internal/daemon":    {"internal/cli", "bench", "internal/integration/testkit"},
 		"internal/service":   {"", "internal/coreauth", "internal/daemon", "internal/cli", "bench"},

@@ -6,6 +6,8 @@
 //	go -C bench run . hit auth   measures these rows, prints the results, and saves them in docs/bench
 //	go -C bench run . report     writes docs/performance.md and its plots from the saved results;
 //	                             measures rows without a result
+//	go -C bench run . soak       runs a daemon at load with faults (docs/soak.md)
+//	go -C bench run . attacks    attacks daemons from outside, such as one before and one after a change
 //
 // A row is one comparison: a function that measures, and its goals. --quick runs a row
 // with tiny sizes, so that a test can run all of them. Its results are never saved.

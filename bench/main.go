@@ -27,6 +27,10 @@ type command struct {
 	List listCommand `cmd:"" help:"List the rows."`
 	Run  runCommand  `cmd:"" default:"withargs" help:"Measure rows, print the results, and save them."`
 
+	Soak soakCommand `cmd:"" help:"Run a daemon at load with faults, and check that its memory, goroutines and descriptors stay flat (docs/soak.md)."`
+
+	Attacks attacksCommand `cmd:"" help:"Attack daemons from outside, and print what came of it."`
+
 	Report reportCommand `cmd:"" help:"Write performance.md from the saved results; measure rows without a result."`
 }
 

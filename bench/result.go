@@ -52,8 +52,11 @@ type table struct {
 // chart describes a plot; see plots.go.
 type chart struct {
 	Name, Title, X, Y string
-	// LogX: the x axis is logarithmic.
-	LogX   bool
+	// LogX, LogY: the axis is logarithmic. Its values are positive.
+	LogX, LogY bool
+	// Even: both axes begin at zero and have ticks at round numbers, unless an axis is
+	// logarithmic.
+	Even   bool
 	Series []series
 }
 

@@ -14,6 +14,7 @@ import (
 	"sync/atomic"
 
 	"github.com/keytail/keytail/auth"
+	"github.com/keytail/keytail/internal/tracing"
 )
 
 // userAgent identifies this client in the logs of proxies.
@@ -116,6 +117,10 @@ func (c *Client) newRequest(ctx context.Context, body []byte) *http.Request {
 	}).WithContext(ctx)
 	if token := c.token.get(); token != "" {
 		request.Header["Authorization"] = []string{"Bearer " + token}
+	}
+	if parent := tracing.Traceparent(ctx); parent != "" {
+		// A transport with tracing replaces it by its own span.
+		request.Header[tracing.HeaderTraceparent] = []string{parent}
 	}
 	return request
 }

@@ -10,12 +10,28 @@ import (
 	"github.com/sony/gobreaker/v2"
 
 	"github.com/keytail/keytail/auth"
+	"github.com/keytail/keytail/internal/tracing"
 )
 
 // Validate implements auth.Validator. Every error except auth.ErrRevisionAhead is
 // auth.ErrUnavailable; errors.Is also finds ErrCallerToken, ErrBadRequest, or the error
 // of ctx if it has ended.
+//
+// If ctx has a span of OpenTelemetry, the request carries it to the daemon, and the
+// verdict is in its attributes (docs/tracing.md).
 func (c *Client) Validate(ctx context.Context, key string, request auth.Request) (auth.Verdict, error) {
+	verdict, err := c.answer(ctx, key, request)
+	if span := tracing.Span(ctx); span.IsRecording() {
+		tracing.Describe(span, tracing.Verdict{
+			Code: string(verdict.Code), Source: string(verdict.Source), HasData: !verdict.AsOf.IsZero(),
+			Staleness: verdict.Staleness, Revision: verdict.Revision.String(),
+		})
+	}
+	return verdict, err
+}
+
+// answer is Validate without a span.
+func (c *Client) answer(ctx context.Context, key string, request auth.Request) (auth.Verdict, error) {
 	if code := checkKey(key); code != "" {
 		return auth.Verdict{Code: code}, nil
 	}

@@ -32,6 +32,10 @@ var manifests = []struct {
 		"servicemonitor.yaml", "In addition, if the Prometheus Operator is installed.",
 		[]string{"--set", "serviceMonitor.enabled=true", "--show-only", "templates/servicemonitor.yaml"},
 	},
+	{
+		"prometheusrule.yaml", "In addition, if the Prometheus Operator is installed: the alerts of docs/runbook.md.",
+		[]string{"--set", "prometheusRule.enabled=true", "--show-only", "templates/prometheusrule.yaml"},
+	},
 }
 
 // helm runs the helm of .ci/run with the chart's directory as the last argument.
@@ -108,7 +112,7 @@ func validate(t *testing.T, file string) {
 	}
 	want := 0
 	for _, o := range objectsIn(t, file) {
-		if o.Kind != "ServiceMonitor" {
+		if o.Kind != "ServiceMonitor" && o.Kind != "PrometheusRule" {
 			want += 2
 		}
 	}
@@ -186,6 +190,7 @@ func TestChartRefusesMistakes(t *testing.T) {
 		"config.ops_tls_client_ca_file=/ca":    "the kubelet has no certificate",
 		"config.drain_delay=1m":                "drain_delay",
 		"networkPolicy.mongodbPorts[0]=atlas":  "mongodbPorts",
+		"prometheusRule.labels=prometheus":     "labels",
 		"serviceMonitor.label.release=missing": "label",
 	} {
 		if out, err := helm(t, "template", "keytail", "--set", values); err == nil || !strings.Contains(err.Error(), want) {

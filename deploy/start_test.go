@@ -15,9 +15,13 @@ import (
 	"github.com/keytail/keytail/internal/cli"
 	"github.com/keytail/keytail/internal/daemon"
 	"github.com/keytail/keytail/internal/mongotest"
+	"github.com/keytail/keytail/internal/routes"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(mongotest.Main(m)) }
+func TestMain(m *testing.M) {
+	routes.UseReleaseMode()
+	goleak.VerifyTestMain(mongotest.Main(m))
+}
 
 // secretFile is the path of a file in a configuration whose content is a secret.
 var secretFile = regexp.MustCompile(`(?m)^(\w+_file): (\S+)$`)

@@ -1,30 +1,13 @@
-// Command keytail validates API keys. See README.md, or run it with --help.
+// Command server is keytail (cmd/keytail) with another name of the binary.
 package main
 
 import (
 	"os"
 
-	"go.uber.org/zap"
-
-	"github.com/keytail/keytail/internal/cli"
-	"github.com/keytail/keytail/internal/devmongo"
-	"github.com/keytail/keytail/internal/routes"
+	"github.com/keytail/keytail/internal/program"
 )
 
-// The linker sets both where Go cannot read them from git, as in the image:
-// -ldflags "-X main.version=v1.2.3 -X main.commit=0123abc".
+// The linker may set both, as in cmd/keytail.
 var version, commit string
 
-func main() {
-	routes.UseReleaseMode() // Gin's debug output would mix with the output of --dev
-	os.Exit(cli.Main(os.Args[1:], os.Stdout, os.Stderr, cli.Deps{Version: version, Commit: commit, NewDev: newDev}))
-}
-
-// newDev starts the in-memory MongoDB. Only this package connects the daemon to it.
-func newDev(addr string, logger *zap.Logger) (cli.DevServer, error) {
-	server, err := devmongo.New(devmongo.Config{Addr: addr, Logger: logger.Named("devmongo")})
-	if err != nil {
-		return nil, err
-	}
-	return server, nil
-}
+func main() { os.Exit(program.Main(version, commit)) }

@@ -83,3 +83,9 @@ type Verdict struct {
 	// package clustertime explains. It is not before the request's MinRevision. Zero: unknown.
 	Revision uint64
 }
+
+// StalenessMS is a staleness in whole milliseconds, rounded up: nothing may claim to be fresher
+// than it is.
+func StalenessMS(staleness time.Duration) int64 {
+	return int64((max(staleness, 0) + time.Millisecond - 1) / time.Millisecond)
+}

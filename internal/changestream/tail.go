@@ -263,7 +263,7 @@ func (t *Tail) follow(ctx context.Context) (moved bool) {
 		phase, attempt = phaseResume, Resuming
 	}
 	t.diagnosis.does(attempt, t.config.Now().Add(t.watchdog))
-	s, err := t.open(ctx)
+	s, err := t.openTraced(ctx)
 	if err != nil {
 		if ctx.Err() == nil {
 			t.handleOpenError(phase, err)

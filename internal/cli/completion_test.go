@@ -10,9 +10,9 @@ import (
 
 // TestCompletionScripts: each installed shell can read its script.
 func TestCompletionScripts(t *testing.T) {
-	for shell := range completions {
+	for _, shell := range []string{"bash", "zsh", "fish"} {
 		code, stdout, stderr := finish(t, Deps{}, "completion", shell)
-		if code != exitOK || stdout != completions[shell] || stderr != "" {
+		if code != exitOK || !strings.Contains(stdout, "keytail completion for "+shell) || stderr != "" {
 			t.Errorf("%s: got exit code %d, %s%s", shell, code, stdout, stderr)
 		}
 		path, err := exec.LookPath(shell)

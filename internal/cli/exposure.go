@@ -24,8 +24,12 @@ func exposures(cfg *config.Config) []exposure {
 		"the public listener is reachable from other machines, and anyone who can connect may validate keys: set --caller-token-file, or allow only your own services and proxies to connect")
 	warn(tokens && cfg.ForwardAuth && len(cfg.AuthCallerNetworks) == 0, "addr", cfg.Addr,
 		"the public listener is reachable from other machines, and anyone who can connect may validate keys by forward-auth, which needs no caller token: set --auth-caller-networks to your proxies, or --forward-auth=false")
-	warn(tokens && !encrypted, "addr", cfg.Addr,
-		"the public listener is reachable from other machines, and caller tokens and keys cross the network unencrypted: set --tls-cert-file and --tls-key-file, or let a proxy on this machine terminate TLS")
+	secrets := "keys"
+	if tokens {
+		secrets = "caller tokens and keys"
+	}
+	warn(!encrypted, "addr", cfg.Addr,
+		"the public listener is reachable from other machines, and "+secrets+" cross the network unencrypted: set --tls-cert-file and --tls-key-file, or let a proxy on this machine terminate TLS")
 	if cfg.GRPCAddr != "" {
 		warn(cfg.GRPCTLS.ClientCAFile == "", "grpc-addr", cfg.GRPCAddr,
 			"the gRPC listener is reachable from other machines, and anyone who can connect may validate keys for any client address: set --grpc-tls-client-ca-file, or allow only Envoy to connect")

@@ -17,7 +17,8 @@ func TestExposures(t *testing.T) {
 		want []string
 	}{
 		"loopback":           {config.Config{Addr: "127.0.0.1:8080", CallerTokenFile: tokens, ForwardAuth: true, GRPCAddr: "[::1]:8081"}, nil},
-		"no tokens":          {config.Config{Addr: ":8080", ForwardAuth: true}, []string{"set --caller-token-file"}},
+		"no tokens":          {config.Config{Addr: ":8080", ForwardAuth: true}, []string{"set --caller-token-file", "and keys cross the network unencrypted"}},
+		"no tokens, TLS":     {config.Config{Addr: ":8080", ForwardAuth: true, TLS: config.TLSFiles{CertFile: pair}}, []string{"set --caller-token-file"}},
 		"tokens":             {config.Config{Addr: ":8080", CallerTokenFile: tokens, ForwardAuth: true}, []string{"set --auth-caller-networks", "set --tls-cert-file"}},
 		"tokens, TLS":        {config.Config{Addr: ":8080", CallerTokenFile: tokens, ForwardAuth: true, TLS: config.TLSFiles{CertFile: pair}}, []string{"set --auth-caller-networks"}},
 		"closed":             {config.Config{Addr: ":8080", CallerTokenFile: tokens, TLS: config.TLSFiles{CertFile: pair}}, nil},

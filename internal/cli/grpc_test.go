@@ -155,7 +155,7 @@ func TestGRPCCertificatesAreReloaded(t *testing.T) {
 	until := time.Now().Add(time.Hour)
 	files := ca.write(t, filepath.Join(dir, "pair"), "first", until)
 	ticks := make(chan time.Time)
-	c, err := newCertificates(config.Listener{Flag: "grpc-addr", Prefix: "grpc-tls-", TLS: files}, zap.NewNop(), ticks)
+	c, err := newCertificates(config.Listener{Flag: "grpc-addr", Prefix: "grpc-tls-", TLS: files}, zap.NewNop(), nil, ticks)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -18,7 +18,7 @@ import (
 func fewDescriptors(t *testing.T) map[string]string {
 	t.Helper()
 	tokens := filepath.Join(t.TempDir(), "tokens")
-	writeFile(t, tokens, []byte("ann=0123456789abcdef\n"))
+	writeFile(t, tokens, []byte("ann=0123456789abcdef role=viewer\n"))
 	stderr := newBuffer()
 	cmd := exec.Command("/bin/sh", "-c", `ulimit -n 256 && exec "$0" "$@"`, os.Args[0], unreachable,
 		"--addr=127.0.0.1:0", "--ops-addr=127.0.0.1:0", "--admin-addr=127.0.0.1:0", "--admin-token-file="+tokens, "--drain-delay=0")

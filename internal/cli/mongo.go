@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"go.mongodb.org/mongo-driver/v2/event"
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.uber.org/zap"
 
@@ -56,8 +57,8 @@ type database struct {
 
 // connect creates a client, and logs which options of the connection string are
 // not followed. It queries the server only whether a direct connection is
-// enough.
-func connect(ctx context.Context, uri string, logger *zap.Logger) (database, error) {
+// enough. A nil monitor monitors nothing.
+func connect(ctx context.Context, uri string, monitor *event.CommandMonitor, logger *zap.Logger) (database, error) {
 	settings, err := mongoclient.ForURI(uri)
 	if err != nil {
 		return database{}, err
@@ -65,6 +66,7 @@ func connect(ctx context.Context, uri string, logger *zap.Logger) (database, err
 	for _, note := range settings.Notes {
 		logger.Warn(note)
 	}
+	settings.Options.SetMonitor(monitor)
 	client, err := settings.Connect(uri)
 	if err != nil {
 		return database{}, err

@@ -38,11 +38,14 @@ func (c *doctorCommand) propose(ctx context.Context, p process, wrong error) int
 	}
 	ctx, cancel := context.WithTimeout(ctx, doctorTimeout)
 	defer cancel()
-	to, err := connect(ctx, uri, zap.NewNop())
+	to, err := connect(ctx, uri, nil, zap.NewNop())
 	if err != nil {
 		return fail(p.stderr, exitFailure, err)
 	}
 	defer disconnect(to.client, zap.NewNop())
+	for _, note := range to.Notes {
+		p.note("warning: %s", note)
+	}
 	db := mongoclient.Database(to.client, c.Database)
 	name, err := c.chooseCollection(ctx, p, db)
 	if err != nil {

@@ -13,6 +13,9 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+
+	"github.com/keytail/keytail/internal/devmongo"
+	"github.com/keytail/keytail/internal/mongotest"
 )
 
 func TestTheAdminTokenIsNotSentToThePublicListener(t *testing.T) {
@@ -121,5 +124,30 @@ func TestTLS(t *testing.T) {
 	code, _, stderr := finish(t, Deps{}, "instances", "--admin-url=https://"+plain.Listener.Addr().String())
 	if code != exitFailure || !strings.Contains(stderr, "does not speak TLS") {
 		t.Errorf("got exit code %d, %s", code, stderr)
+	}
+}
+
+// TestPlainConnectionsToAnotherMachineAreWarnedOf: 0.0.0.0 is not a loopback address, and
+// reaches this machine.
+func TestPlainConnectionsToAnotherMachineAreWarnedOf(t *testing.T) {
+	const key = "kt_secret-key-text"
+	elsewhere := strings.Replace(mongotest.StartDevmongo(t, devmongo.Config{}).URI, "127.0.0.1", "0.0.0.0", 1)
+	for name, test := range map[string]struct {
+		args []string
+		code int
+		want string
+	}{
+		"a key":         {[]string{"verify", "--url=http://0.0.0.0:1"}, exitFailure, "the key crosses the network unencrypted"},
+		"a key, https":  {[]string{"verify", "--url=https://0.0.0.0:1"}, exitFailure, "connection refused"},
+		"MongoDB":       {[]string{"doctor", "--mongodb-uri=" + elsewhere, "--database=app"}, exitFailure, "connects to another machine without TLS"},
+		"MongoDB, read": {[]string{"doctor", "--propose", "--mongodb-uri=" + elsewhere, "--database=app"}, exitFailure, "connects to another machine without TLS"},
+	} {
+		code, stdout, stderr := finish(t, Deps{Stdin: strings.NewReader(key + "\n")}, test.args...)
+		if all := stdout + stderr; code != test.code || !strings.Contains(all, test.want) || strings.Contains(all, key) {
+			t.Errorf("%s: exit code %d, %s%s", name, code, stdout, stderr)
+		}
+		if strings.Contains(name, "https") && strings.Contains(stderr, "unencrypted") {
+			t.Errorf("%s: %s", name, stderr)
+		}
 	}
 }

@@ -8,20 +8,17 @@ import (
 	"os"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
 	"go.uber.org/zap"
 
 	"github.com/keytail/keytail/api"
-	"github.com/keytail/keytail/internal/changestream"
 	"github.com/keytail/keytail/internal/config"
 	"github.com/keytail/keytail/internal/connlimit"
 	"github.com/keytail/keytail/internal/daemon"
 	"github.com/keytail/keytail/internal/decisionlog"
 	"github.com/keytail/keytail/internal/forwardauth"
 	"github.com/keytail/keytail/internal/mongoclient"
-	"github.com/keytail/keytail/internal/preload"
 	"github.com/keytail/keytail/internal/routes"
-	"github.com/keytail/keytail/internal/service"
+	"github.com/keytail/keytail/internal/telemetry"
 	"github.com/keytail/keytail/internal/tokens"
 )
 
@@ -61,10 +58,11 @@ func (c *serveCommand) check(p process) error {
 	_, sources := forwardauth.ParseKeySources(c.KeySources)
 	_, proxies := forwardauth.ParseTrustedProxies(c.TrustedProxies)
 	_, authCallers := forwardauth.ParseNetworks("--auth-caller-networks", c.AuthCallerNetworks)
+	_, traceCallers := forwardauth.ParseNetworks("--trace-caller-networks", c.TraceCallerNetworks)
 	schema := schemaOf(&c.Config)
 	mapping := schema.CheckMapping()
 	decisions := decisionlog.Check(c.DecisionLogAccepts, c.DecisionLogMask)
-	mistakes := []error{c.Check(), sources, proxies, authCallers, mapping, decisions}
+	mistakes := []error{c.Check(), telemetry.Check(), traceCallers, sources, proxies, authCallers, mapping, decisions}
 	if c.Dev && p.deps.NewDev == nil {
 		mistakes = append(mistakes, errors.New("this binary was built without the in-memory MongoDB of --dev"))
 	}
@@ -82,7 +80,7 @@ func (c *serveCommand) check(p process) error {
 func checkFiles(cfg *config.Config) error {
 	var mistakes []error
 	for _, l := range cfg.Listeners() {
-		_, err := newCertificates(l, zap.NewNop(), nil)
+		_, err := newCertificates(l, zap.NewNop(), nil, nil)
 		mistakes = append(mistakes, err)
 	}
 	var sets []*tokens.Set
@@ -122,6 +120,8 @@ type serveRun struct {
 	madeToken string
 	// registry has the metrics of the daemon and of its listeners.
 	registry *prometheus.Registry
+	// telemetry exports traces.
+	telemetry *telemetry.Telemetry
 	// connections is how many the listeners may have.
 	connections connlimit.Budget
 }
@@ -134,6 +134,10 @@ func (d *serveRun) run(ctx context.Context) error {
 	defer stopNotify()
 	d.inTerminal = isTTY(d.stdin())
 	d.announce()
+	if err := d.startTelemetry(ctx); err != nil {
+		return err
+	}
+	defer d.telemetry.Shutdown() // the last one: everything else may end spans
 	uri, err := databaseURI(d.cfg)
 	if err != nil {
 		return err
@@ -151,7 +155,7 @@ func (d *serveRun) run(ctx context.Context) error {
 		}
 		defer removeToken()
 	}
-	to, err := connect(ctx, uri, d.log.Logger)
+	to, err := connect(ctx, uri, d.telemetry.Monitor(), d.log.Logger)
 	if err != nil {
 		return err
 	}
@@ -186,8 +190,6 @@ func (d *serveRun) announce() {
 }
 
 func (d *serveRun) newService(ctx context.Context, to database) (Service, error) {
-	d.registry = prometheus.NewRegistry()
-	d.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), d.log.dropped)
 	build := d.deps.NewService
 	if build == nil {
 		build = func(ctx context.Context, cfg daemon.Config) (Service, error) { return daemon.New(ctx, cfg) }
@@ -200,69 +202,9 @@ func (d *serveRun) newService(ctx context.Context, to database) (Service, error)
 	for _, s := range d.cfg.Settings(d.given) {
 		cfg.Settings = append(cfg.Settings, api.Setting(s))
 	}
+	cfg.TracerProvider = d.telemetry.Provider()
 	cfg.OpenPerToken, cfg.AdminOpenPerToken = openPerToken(d.connections.Clients), openPerToken(d.connections.Side)
 	return build(ctx, cfg)
-}
-
-// daemonConfig is the configuration of package daemon by the settings of serve.
-func daemonConfig(cfg *config.Config, to database, version string) (daemon.Config, error) {
-	secret, err := hashSecret(cfg)
-	if err != nil {
-		return daemon.Config{}, err
-	}
-	usage := service.UsageWrite
-	if !cfg.TrackUsage {
-		usage = service.UsageOff
-	}
-	return daemon.Config{
-		Config: service.Config{
-			Client:            to.client,
-			Database:          cfg.Database,
-			Schema:            schemaOf(cfg),
-			HashSecret:        secret,
-			EnsureSchema:      cfg.EnsureSchema,
-			StreamScope:       changestream.Scope(cfg.StreamScope),
-			StateDatabase:     cfg.StateDatabase,
-			MaxStale:          cfg.MaxStale,
-			HeartbeatInterval: cfg.HeartbeatInterval,
-			MaxReads:          to.MaxReads,
-			CacheSizeMiB:      cfg.CacheSize,
-			Preload:           preload.Mode(cfg.Preload),
-			AuditInterval:     cfg.AuditInterval,
-			ExpiryNotice:      cfg.ExpiryNotice,
-			KeyPrefix:         cfg.KeyPrefix,
-			RequireBinding:    cfg.RequireBinding,
-			Usage:             usage,
-			Version:           version,
-		},
-		KeySources:     cfg.KeySources,
-		TrustedProxies: cfg.TrustedProxies,
-
-		AuthCallerNetworks: cfg.AuthCallerNetworks,
-		DisableForwardAuth: !cfg.ForwardAuth,
-
-		Policies:        policies(cfg.Policies),
-		HideCredentials: cfg.HideCredentials,
-		GRPCReflection:  cfg.GRPCReflection,
-		CallerTokenFile: cfg.CallerTokenFile,
-		AdminTokenFile:  cfg.AdminTokenFile,
-		Members:         to.Members,
-		DecisionLog: decisionlog.Config{
-			Path: cfg.DecisionLog, AcceptRatio: cfg.DecisionLogAccepts, Mask: cfg.DecisionLogMask,
-		},
-
-		AdminCertificates: hasAdminCertificates(cfg),
-		AdminAuditReads:   cfg.AdminAuditReads,
-	}, nil
-}
-
-// policies are those of the configuration for forward-auth.
-func policies(of map[string]config.Policy) map[string]forwardauth.Policy {
-	all := make(map[string]forwardauth.Policy, len(of))
-	for name, policy := range of {
-		all[name] = forwardauth.Policy(policy)
-	}
-	return all
 }
 
 // bind reads the certificates and binds the addresses of all listeners, in the
@@ -271,7 +213,7 @@ func (d *serveRun) bind(ctx context.Context) (listeners, error) {
 	var all listeners
 	var mistakes []error
 	for _, l := range d.cfg.Listeners() {
-		certificates, err := newCertificates(l, d.log.Named("tls"), nil)
+		certificates, err := newCertificates(l, d.log.Named("tls"), d.registry, nil)
 		mistakes = append(mistakes, err)
 		bound, err := d.bindOne(ctx, l)
 		mistakes = append(mistakes, err)
@@ -304,6 +246,7 @@ func (d *serveRun) listen(ctx context.Context, service Service) (listeners, erro
 	}
 	for i := range all {
 		if l := &all[i]; l.name == config.GRPC {
+			service.ExtAuthz().Limit(l.limit)
 			l.serveBy(service.ExtAuthz())
 		} else if err := l.handle(handlers[l.name], d.log.Logger, d.registry); err != nil {
 			all.close()

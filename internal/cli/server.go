@@ -15,6 +15,7 @@ import (
 
 	"github.com/keytail/keytail/internal/config"
 	"github.com/keytail/keytail/internal/connlimit"
+	"github.com/keytail/keytail/internal/routes"
 )
 
 const (
@@ -32,6 +33,9 @@ const (
 	// maxHeaderBytes is the most that proxies forward (nginx: four buffers of 8
 	// KiB), so that a header that is too long for a key still gets a verdict.
 	maxHeaderBytes = 32 << 10
+	// maxStreams bounds the requests in progress on one connection of HTTP/2: the smallest
+	// number that RFC 9113, section 6.5.2, recommends.
+	maxStreams = 100
 	// shutdownTimeout is for requests in flight, whose database reads take a few
 	// seconds at most. With the drain delay it stays below the 30 s that
 	// orchestrators allow.
@@ -115,7 +119,7 @@ func (l *listener) handle(handler http.Handler, logger *zap.Logger, registerer p
 	if err != nil {
 		return err
 	}
-	l.connectionCloser = &connectionCloser{next: handler}
+	l.connectionCloser = &connectionCloser{next: l.limit.LimitRequests(handler, http.HandlerFunc(routes.Busy))}
 	server := newServer(l.connectionCloser, errorLog)
 	server.ConnState = l.limit.ConnState
 	l.serveBy(server)
@@ -151,6 +155,7 @@ func newServer(handler http.Handler, logger *zap.Logger) *http.Server {
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
 		ErrorLog:          errorLog,
+		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: maxStreams},
 		// net/http would answer "OPTIONS *" with a 200, which means allowed.
 		DisableGeneralOptionsHandler: true,
 	}

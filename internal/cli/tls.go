@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 
 	"github.com/keytail/keytail/internal/config"
@@ -23,8 +24,9 @@ type certificates struct {
 }
 
 // newCertificates reads the files of a listener: nil for plain HTTP. The error
-// names the wrong file. ticks is for tests, see reload.Config.
-func newCertificates(l config.Listener, logger *zap.Logger, ticks <-chan time.Time) (*certificates, error) {
+// names the wrong file. A nil registerer registers no metrics. ticks is for tests,
+// see reload.Config.
+func newCertificates(l config.Listener, logger *zap.Logger, registerer prometheus.Registerer, ticks <-chan time.Time) (*certificates, error) {
 	if l.TLS.CertFile == "" {
 		return nil, nil //nolint:nilnil // no certificates, and nothing wrong
 	}
@@ -39,9 +41,11 @@ func newCertificates(l config.Listener, logger *zap.Logger, ticks <-chan time.Ti
 			}
 			return err
 		},
-		What:   "the certificate files of --" + l.Flag,
-		Logger: logger,
-		Ticks:  ticks,
+		What:       "the certificate files of --" + l.Flag,
+		Setting:    l.Prefix + "cert-file",
+		Logger:     logger,
+		Registerer: registerer,
+		Ticks:      ticks,
 	})
 	return c, err
 }

@@ -298,7 +298,7 @@ func TestCertificatesAreReloaded(t *testing.T) {
 	files := ca.write(t, filepath.Join(dir, "pair"), "first", until)
 	core, logs := observer.New(zap.DebugLevel)
 	ticks := make(chan time.Time)
-	c, err := newCertificates(config.Listener{Flag: "addr", Prefix: "tls-", TLS: files}, zap.New(core), ticks)
+	c, err := newCertificates(config.Listener{Flag: "addr", Prefix: "tls-", TLS: files}, zap.New(core), nil, ticks)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -365,7 +365,7 @@ func TestCertificatesAreReloaded(t *testing.T) {
 func TestOldCertificateIsAWarning(t *testing.T) {
 	files := newAuthority(t).write(t, filepath.Join(t.TempDir(), "old"), "old", time.Now().Add(-time.Hour))
 	core, logs := observer.New(zap.WarnLevel)
-	if _, err := newCertificates(config.Listener{Flag: "addr", Prefix: "tls-", TLS: files}, zap.New(core), nil); err != nil {
+	if _, err := newCertificates(config.Listener{Flag: "addr", Prefix: "tls-", TLS: files}, zap.New(core), nil, nil); err != nil {
 		t.Fatal(err)
 	}
 	if logs.FilterMessageSnippet("not valid at this time").Len() != 1 {

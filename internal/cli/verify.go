@@ -35,8 +35,12 @@ type verifyCommand struct {
 
 func (c *verifyCommand) run(ctx context.Context, p process, wrong error) int {
 	token, err := readToken(c.TokenFile, envCallerToken)
-	if token != "" {
-		err = checkEncrypted("url", c.URL)
+	switch insecure := checkEncrypted("url", c.URL); {
+	case insecure == nil:
+	case token != "":
+		err = insecure
+	case err == nil:
+		p.note("warning: --url is plain HTTP to another machine, and the key crosses the network unencrypted: use https, or a tunnel to this machine")
 	}
 	wrong = errors.Join(wrong, err)
 	if len(c.InArgv) > 0 {

@@ -35,6 +35,7 @@ type Config struct {
 	TrustedProxies      []string      `placeholder:"CIDR" help:"Networks of proxies whose X-Forwarded-For is trusted. Default: none; the client is the peer."`
 	ForwardAuth         bool          `default:"true" help:"Serve forward-auth (/v1/auth) on the public listener. Disable it with --forward-auth=false if no proxy uses it."`
 	AuthCallerNetworks  []string      `placeholder:"CIDR" help:"Networks of the proxies that may send forward-auth requests, by the address of the connection. All others get 403. Default: everyone who can connect to the public listener."`
+	TraceCallerNetworks []string      `placeholder:"CIDR" help:"Networks of callers that set traceparent themselves, such as proxies with tracing. Their traces are continued, sampled or not as they say; so are those of callers with a token. Other requests begin a trace of their own. Default: none."`
 	DrainDelay          time.Duration `default:"5s" help:"How long readyz answers 503 before the listeners close. 0 with --dev. At most 5m."`
 	Dev                 bool          `help:"Start with an in-memory MongoDB, 200 sample keys and an admin token, and print commands to try. A default port that is in use is replaced by a free one. Nothing is stored. Refused in production."`
 	DevMongoDBAddr      string        `name:"dev-mongodb-addr" default:"127.0.0.1:27127" help:"Address of the in-memory MongoDB of --dev. If the port is in use, a free one is used."`

@@ -28,7 +28,7 @@ var sections = []section{
 		"key-prefix", "default-scopes", "require-binding", "track-usage", "expiry-notice",
 	}},
 	{"Listeners and tokens", "Where keytail listens, and who may call. The [listeners](http.md#listeners) are described with the wire contract.", []string{
-		"addr", "ops-addr", "admin-addr", "admin-token-file", "admin-audit-reads", "caller-token-file", "grpc-addr", "grpc-reflection", "max-connections", "drain-delay",
+		"addr", "ops-addr", "admin-addr", "admin-token-file", "admin-audit-reads", "caller-token-file", "grpc-addr", "grpc-reflection", "max-connections", "trace-caller-networks", "drain-delay",
 	}},
 	{"Forward-auth", "How keytail reads a check request of a proxy. Policies are set in the file alone, see [below](#policies).", []string{
 		"forward-auth", "auth-caller-networks", "key-sources", "trusted-proxies", "hide-credentials",

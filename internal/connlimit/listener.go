@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -31,7 +32,10 @@ type Listener struct {
 	net.Listener
 	config  Config
 	metrics metrics
-	lines   lograte.Limiter
+	// lines and busyLines limit the log lines about connections and requests.
+	lines, busyLines lograte.Limiter
+	// requests are those in progress, see BeginRequest.
+	requests atomic.Int64
 
 	mutex sync.Mutex
 	// changed is signalled when a connection has ended or has become idle, and at Close.

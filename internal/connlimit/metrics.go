@@ -6,7 +6,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-type metrics struct{ evicted, delayed prometheus.Counter }
+type metrics struct{ evicted, delayed, busy prometheus.Counter }
 
 // register makes the metrics, and registers them if there is a registerer.
 func (l *Listener) register() error {
@@ -18,6 +18,10 @@ func (l *Listener) register() error {
 	l.metrics.delayed = prometheus.NewCounter(prometheus.CounterOpts{
 		Name: "keytail_connections_delayed_total", ConstLabels: labels,
 		Help: "Connections that waited because the listener had as many as it may have, all of them with a request in progress, by listener.",
+	})
+	l.metrics.busy = prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "keytail_requests_over_limit_total", ConstLabels: labels,
+		Help: "Requests that were refused because the listener had as many in progress as it may have connections, by listener.",
 	})
 	if l.config.Registerer == nil {
 		return nil
@@ -33,7 +37,7 @@ func (l *Listener) register() error {
 		Name: "keytail_connections_limit", ConstLabels: labels, Help: "How many connections a listener may have at a time, by listener.",
 	}, func() float64 { return float64(l.config.Limit) })
 	var errs []error
-	for _, collector := range []prometheus.Collector{l.metrics.evicted, l.metrics.delayed, open, limit} {
+	for _, collector := range []prometheus.Collector{l.metrics.evicted, l.metrics.delayed, l.metrics.busy, open, limit} {
 		errs = append(errs, l.config.Registerer.Register(collector))
 	}
 	return errors.Join(errs...)

@@ -34,6 +34,10 @@ type Config struct {
 	AuthCallerNetworks []string
 	// DisableForwardAuth takes forward-auth off the public handler.
 	DisableForwardAuth bool
+	// TraceCallerNetworks are addresses or networks of callers whose traceparent is followed, as
+	// is that of a caller with a token. Empty: there are none. It needs the core's
+	// TracerProvider, which takes the spans of requests, too.
+	TraceCallerNetworks []string
 	// Policies are the requirements behind /v1/auth/policy/{name}, by name. Nil: none.
 	Policies map[string]forwardauth.Policy
 	// HideCredentials lets Envoy remove the key from a request that may go ahead.
@@ -76,6 +80,8 @@ type settings struct {
 	forward forwardauth.Config
 	// authCallers is nil if everyone may call forward-auth.
 	authCallers []netip.Prefix
+	// traceCallers are the networks whose traceparent is followed.
+	traceCallers []netip.Prefix
 	// callers and admins are nil without their file.
 	callers, admins *tokens.Set
 }
@@ -85,15 +91,16 @@ func (c *Config) settings() (settings, error) {
 	sources, sourcesErr := forwardauth.ParseKeySources(c.KeySources)
 	proxies, proxiesErr := forwardauth.ParseTrustedProxies(c.TrustedProxies)
 	authCallers, authCallersErr := forwardauth.ParseNetworks("network of a caller of forward-auth", c.AuthCallerNetworks)
+	traceCallers, traceCallersErr := forwardauth.ParseNetworks("network of a caller whose traces are followed", c.TraceCallerNetworks)
 	callers, callersErr := c.tokens(tokens.Config{Path: c.CallerTokenFile, Flag: "caller-token-file", Listener: "public"})
 	admins, adminsErr := c.tokens(tokens.Config{
 		Path: c.AdminTokenFile, Flag: "admin-token-file", Listener: "admin", Rights: true, Certificates: c.AdminCertificates,
 	})
 	return settings{
 		forward:     forwardauth.Config{KeySources: sources, TrustedProxies: proxies, Policies: c.Policies},
-		authCallers: authCallers,
-		callers:     callers, admins: admins,
-	}, errors.Join(sourcesErr, proxiesErr, authCallersErr, c.checkPolicies(), callersErr, adminsErr, tokens.Separate(callers, admins), decisionlog.Check(c.DecisionLog.AcceptRatio, c.DecisionLog.Mask))
+		authCallers: authCallers, traceCallers: traceCallers,
+		callers: callers, admins: admins,
+	}, errors.Join(sourcesErr, proxiesErr, authCallersErr, traceCallersErr, c.checkPolicies(), callersErr, adminsErr, tokens.Separate(callers, admins), decisionlog.Check(c.DecisionLog.AcceptRatio, c.DecisionLog.Mask))
 }
 
 func (c *Config) checkPolicies() error {

@@ -17,6 +17,7 @@ import (
 	"github.com/keytail/keytail/internal/mongoclient"
 	"github.com/keytail/keytail/internal/reload"
 	"github.com/keytail/keytail/internal/routes"
+	"github.com/keytail/keytail/internal/serverspan"
 	"github.com/keytail/keytail/internal/service"
 	"github.com/keytail/keytail/internal/tokens"
 )
@@ -29,6 +30,7 @@ type Daemon struct {
 	settings   settings
 	requests   *instrument.Requests
 	details    *details
+	tracer     *serverspan.Tracer // nil without a TracerProvider
 	decisions  *decisionlog.Log   // nil without a decision log
 	refusals   *keyadmin.Refusals // nil without admin tokens
 	public     http.Handler
@@ -88,7 +90,7 @@ func wire(config *Config) (*Daemon, error) {
 	}
 	settings.forward.Validator = core.Validator
 	details, err := newDetails(config, core)
-	return &Daemon{Core: core, settings: settings, requests: requests, details: details}, err
+	return &Daemon{Core: core, settings: settings, requests: requests, details: details, tracer: serverspan.New(config.TracerProvider, settings.traceCallers)}, err
 }
 
 // newKeys creates the administration of keys, or nil without admin tokens. It fails
@@ -119,7 +121,8 @@ func (d *Daemon) newKeys(ctx context.Context, auditReads bool) (*keyadmin.Admin,
 func (d *Daemon) newHandlers(config *Config, keys *keyadmin.Admin) error {
 	public := routes.PublicConfig{
 		Config: d.settings.forward, AuthCallers: d.settings.authCallers, NoForwardAuth: config.DisableForwardAuth,
-		Logger: config.Logger, Syncer: d.Syncer(), Events: d.Events(), OpenPerToken: config.OpenPerToken, Requests: d.requests,
+		Logger: config.Logger, Syncer: d.Syncer(), Events: d.Events(), OpenPerToken: config.OpenPerToken,
+		Tracer: d.tracer, Requests: d.requests,
 	}
 	if d.settings.callers != nil {
 		public.Callers = d.settings.callers
@@ -146,6 +149,7 @@ func (d *Daemon) newHandlers(config *Config, keys *keyadmin.Admin) error {
 		Refusals: d.refusals,
 		Instance: d.Core.Heartbeater.ID(),
 		Version:  d.Core.Config.Version,
+		Tracer:   d.tracer,
 		Requests: d.requests,
 		Logger:   config.Logger,
 
@@ -157,7 +161,7 @@ func (d *Daemon) newHandlers(config *Config, keys *keyadmin.Admin) error {
 // newExtAuthz creates the server of the gRPC listener.
 func (d *Daemon) newExtAuthz(config *Config) error {
 	forward := d.settings.forward
-	forward.Operation = forwardauth.OperationExtAuthz
+	forward.Operation, forward.TraceID = forwardauth.OperationExtAuthz, serverspan.TraceID
 	authority, err := forwardauth.New(forward)
 	if err != nil {
 		return err
@@ -167,6 +171,7 @@ func (d *Daemon) newExtAuthz(config *Config) error {
 		HideCredentials: config.HideCredentials,
 		Reflection:      config.GRPCReflection,
 		Live:            d.Live(),
+		Tracer:          d.tracer,
 		Requests:        d.requests,
 		Logger:          config.Logger,
 	})

@@ -43,19 +43,20 @@ func get(handler http.Handler, path string) int {
 func TestNewNamesEverySettingThatIsWrong(t *testing.T) {
 	absent := filepath.Join(t.TempDir(), "absent")
 	_, err := New(t.Context(), Config{
-		Config:          service.Config{Schema: keystore.DefaultSchema(), StreamScope: "cluster"},
-		KeySources:      []string{"basic"},
-		TrustedProxies:  []string{"everyone"},
-		Policies:        map[string]forwardauth.Policy{"orders": {Scopes: []string{"two words"}}},
-		CallerTokenFile: absent,
-		AdminTokenFile:  absent,
-		DecisionLog:     decisionlog.Config{AcceptRatio: 2, Mask: []string{"code"}},
+		Config:              service.Config{Schema: keystore.DefaultSchema(), StreamScope: "cluster"},
+		KeySources:          []string{"basic"},
+		TrustedProxies:      []string{"everyone"},
+		TraceCallerNetworks: []string{"nobody"},
+		Policies:            map[string]forwardauth.Policy{"orders": {Scopes: []string{"two words"}}},
+		CallerTokenFile:     absent,
+		AdminTokenFile:      absent,
+		DecisionLog:         decisionlog.Config{AcceptRatio: 2, Mask: []string{"code"}},
 	})
 	if err == nil {
 		t.Fatal("there is no error")
 	}
 	for _, want := range []string{
-		`key source "basic"`, `trusted proxy "everyone"`, `orders`, "--caller-token-file: ", "--admin-token-file: ",
+		`key source "basic"`, `trusted proxy "everyone"`, `whose traces are followed "nobody"`, `orders`, "--caller-token-file: ", "--admin-token-file: ",
 		"MongoDB client", "--stream-scope", "--decision-log-accepts", "--decision-log-mask",
 	} {
 		if !strings.Contains(err.Error(), want) {

@@ -54,6 +54,9 @@ type op struct {
 func (s *Server) execute(ctx context.Context, c *conn, req *request) (bson.D, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.cfg.Observe != nil {
+		s.cfg.Observe(req.body)
+	}
 	o := &op{s: s, c: c, ctx: ctx, name: req.body[0].Key, a: newArgs(req.body[0].Key, req.body), txnNumber: -1}
 	reply, err := o.run(req.legacy)
 	if c.replaced {
@@ -135,7 +138,7 @@ func (o *op) runConcerned(cmd *command) (bson.D, error) {
 
 // readGeneric reads the fields that every command may have.
 func (o *op) readGeneric(legacy bool) error {
-	o.a.accept(o.name, "lsid", "txnNumber", "autocommit", "startTransaction", "$clusterTime", "$readPreference")
+	o.a.accept(o.name, "lsid", "txnNumber", "autocommit", "startTransaction", "$clusterTime", "$readPreference", "comment")
 	o.db = o.a.str("$db")
 	if legacy {
 		o.db = "admin"

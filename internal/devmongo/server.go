@@ -62,6 +62,9 @@ type Config struct {
 	// TTLInterval is how often expired documents are deleted. Zero: 60 s, as in MongoDB.
 	// Negative: only by Server.DeleteExpired.
 	TTLInterval time.Duration
+	// Observe sees each command before it runs, as the profiler of MongoDB would show it.
+	// It must not change it, nor call the server. Nil: nobody does.
+	Observe func(command bson.D)
 }
 
 // Server is a single-node replica set in memory. Create it with New and serve with Run.

@@ -34,6 +34,7 @@ var metricSections = []struct {
 		{"keytail_connections", "Alert when it is near `keytail_connections_limit` for long ([limits](deploy.md#connections-and-open-files))."},
 		{"keytail_connections_limit", "Nothing. Compare it with `keytail_connections`."},
 		{"keytail_connections_evicted_total", "A rise: more clients than connections. Raise `--max-connections` or the limit of open files if they are yours, else find out who connects."},
+		{"keytail_requests_over_limit_total", "**Alert when it rises**: a client with HTTP/2 has more requests in progress than all connections together may have. The same."},
 		{"keytail_connections_delayed_total", "**Alert when it rises**: every connection has a request in progress, and new clients wait. The same."},
 		{"keytail_tls_handshake_errors_total", "A rise: a client does not trust the certificate, has none itself, or speaks no TLS. The log has an example a minute."},
 	}},
@@ -84,11 +85,19 @@ var metricSections = []struct {
 		{"keytail_usage_flush_failures_total", "The same. What was not written is tried again."},
 		{"keytail_usage_flush_seconds", "Nothing. It shows how long writes take."},
 	}},
+	{"Files", []metricRow{
+		{"keytail_file_refused", "**Alert when it is 1 for a minute**: a token that was taken out of the file still works, and a certificate may expire. The log has the reason. Repair the file: it is read again within 2 s."},
+		{"keytail_file_reload_failures_total", "The same: it also counts contents that were repaired since."},
+	}},
 	{"Logs", []metricRow{
 		{"keytail_log_lines_dropped_total", "Nothing for a moment. If it rises steadily, the lines that are logged name the cause."},
 		{"keytail_decision_log_lines_total", "Nothing. It shows how fast the [decision log](logs.md#the-decision-log) grows."},
 		{"keytail_decision_log_dropped_total", "`queue_full`: lower `--decision-log-accepts`, or find out why the disk is slow. `write_failed`: the disk is full, or the file cannot be written; the log has the error."},
 		{"keytail_decision_log_queue_length", "If it stays near 4096, accepts are dropped; near 8192, refusals are, too: see the row above."},
+	}},
+	{"Traces", []metricRow{
+		{"keytail_trace_spans_exported_total", "Nothing. It shows how much [traces](tracing.md) cost the collector."},
+		{"keytail_trace_spans_dropped_total", "`queue_full`: sample fewer requests (`OTEL_TRACES_SAMPLER`). `export_failed`: look at the collector and at `OTEL_EXPORTER_OTLP_ENDPOINT`; the log has the error. Answers do not depend on it."},
 	}},
 	{"Fleet", []metricRow{
 		{"keytail_fleet_list_reads_total", "`failed`: waits for the fleet time out. Check the privilege `find` on `keytail_heartbeats`."},

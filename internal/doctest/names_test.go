@@ -19,13 +19,16 @@ var foreignFlags = map[string]bool{
 	"--variant": true, // debootstrap
 	"--help":    true,
 	"--uri":     true, "--jsonArray": true, "--file": true, // mongoimport
-	"--quick":      true,                 // bench
+	"--quick": true, "--for": true, "--rate": true, "--keys": true, "--seed": true, "--samples": true, "--save": true, "--binary": true, // bench, which tests its own
 	"--standalone": true, "--auth": true, // secantusd-py
 	"--meta": true, "--output-path": true, // openapi-python-client
 	"--redact":  true,                                            // gitleaks
 	"--replSet": true, "--setParameter": true, "--keyFile": true, // mongod
 	"--from-file": true, "--filename": true, "--values": true, // kubectl, helm
 	"--create": true, "--now": true, // systemd
+	"--bundle": true, "--certificate-identity": true, "--certificate-oidc-issuer": true, // cosign
+	"--repo": true, "--branch": true, // gh, git
+	"--check": true, "--strict": true, "--ignore-missing": true, // sha256sum
 	"--map-id-form": true, // an earlier keytail (CHANGELOG.md)
 }
 

@@ -14,7 +14,8 @@ import (
 // elsewhere are names of files that documents mention and that are not in the
 // repository: those of readers, and of other programs.
 var elsewhere = map[string]bool{
-	"error_codes.yml": true, // mongod's
+	"error_codes.yml": true,                                                                                  // mongod's
+	"checksums.txt":   true, "checksums.txt.sigstore.json": true, "keytail_0.1.0_linux_amd64.cdx.json": true, // of a release
 }
 
 // report fails the test for each dangling reference.
@@ -224,16 +225,19 @@ func otherReferences(r *report, all *tree) {
 	}
 }
 
+// published is where the files of this repository can be read, without the scheme.
+const published = "//github.com/keytail/keytail/blob/main/"
+
 // checkProse looks at the documents that a text names.
 func checkProse(r *report, all *tree, from string, line int, text string) {
 	if strings.Contains(text, "project's design") {
 		r.fail(from, line, "document", "the project's design")
 	}
 	for _, at := range mdMention.FindAllStringIndex(text, -1) {
-		name, rest := text[at[0]:at[1]], text[at[1]:]
+		name, rest := strings.TrimPrefix(text[at[0]:at[1]], published), text[at[1]:]
 		to, found := all.find(from, strings.TrimPrefix(name, "/"))
 		switch {
-		case strings.Contains(lastField(text[:at[0]]), "://"): // another site's
+		case strings.HasPrefix(name, "//"), strings.Contains(lastField(text[:at[0]]), "://"): // another site's
 		case !found:
 			r.fail(from, line, "file", name)
 		case section.MatchString(rest):

@@ -5,10 +5,12 @@ import (
 	"net/http"
 
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
+	"go.opentelemetry.io/otel/trace"
 	"go.uber.org/zap"
 
 	"github.com/keytail/keytail/api"
 	"github.com/keytail/keytail/internal/forwardauth"
+	"github.com/keytail/keytail/internal/serverspan"
 )
 
 // Check answers Envoy whether a request may pass. It never returns an error:
@@ -22,13 +24,16 @@ func (s *Server) Check(ctx context.Context, request *authv3.CheckRequest) (*auth
 
 // check returns the response, and the status that the client gets if it is a refusal.
 func (s *Server) check(ctx context.Context, request *authv3.CheckRequest) (response *authv3.CheckResponse, status int) {
+	var span trace.Span
 	defer func() {
 		if value := recover(); value != nil {
 			s.panicked(authv3.Authorization_Check_FullMethodName, value)
 			response, status = bugResponse(), bugStatus
 		}
+		endSpan(span, status)
 	}()
 	r := clientRequest(ctx, request.GetAttributes())
+	r, span = s.startSpan(r)
 	header := make(http.Header, 8)
 	forwardauth.SetUnavailable(header)
 	var body []byte
@@ -37,7 +42,7 @@ func (s *Server) check(ctx context.Context, request *authv3.CheckRequest) (respo
 	header.Set(forwardauth.HeaderRequestID, forwardauth.RequestID(r, s.authority.Sources()))
 	status, body = s.answer(r, request.GetAttributes(), header)
 	if entry := s.logger.Check(zap.DebugLevel, "check answered"); entry != nil {
-		entry.Write(zap.Int("status", status), zap.String("request_id", header.Get(forwardauth.HeaderRequestID)))
+		entry.Write(zap.Int("status", status), zap.String("request_id", header.Get(forwardauth.HeaderRequestID)), serverspan.Field(r.Context()))
 	}
 	if status != http.StatusOK {
 		return deny(status, header, body), status

@@ -1,6 +1,8 @@
 package extauthz
 
 import (
+	"context"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -41,6 +43,56 @@ func TestHalfSentCallsEnd(t *testing.T) {
 	answer, err := authv3.NewAuthorizationClient(conn).Check(t.Context(), rawRequest("/a", "x-api-key", keyRoot))
 	if err != nil || result(answer) != "VALID" {
 		t.Errorf("the next call: %v, %v", answer, err)
+	}
+}
+
+// few lets two calls begin, and is told of each that has ended.
+type few struct {
+	open  atomic.Int64
+	ended chan struct{}
+}
+
+func (f *few) BeginRequest() bool {
+	if f.open.Add(1) <= 2 {
+		return true
+	}
+	f.open.Add(-1)
+	return false
+}
+
+func (f *few) EndRequest() {
+	f.open.Add(-1)
+	f.ended <- struct{}{}
+}
+
+// TestCallsInProgressAreBounded: half-sent ones, of which a connection may have a thousand,
+// would need more memory than there is.
+func TestCallsInProgressAreBounded(t *testing.T) {
+	t.Parallel()
+	s := newServer(t, options{})
+	calls := &few{ended: make(chan struct{}, 10)}
+	s.Limit(calls)
+	conn := serve(t, s)
+	ctx, leave := context.WithCancel(t.Context())
+	for range 2 {
+		stream, err := conn.NewStream(ctx, &grpc.StreamDesc{ClientStreams: true, ServerStreams: true}, authv3.Authorization_Check_FullMethodName)
+		if err != nil {
+			t.Fatal(err)
+		}
+		go func() { _ = stream.RecvMsg(&authv3.CheckResponse{}) }()
+	}
+	check := func() error {
+		_, err := authv3.NewAuthorizationClient(conn).Check(t.Context(), rawRequest("/a", "x-api-key", keyRoot))
+		return err
+	}
+	if err := check(); status.Code(err) != codes.ResourceExhausted {
+		t.Errorf("a third call: %v", err)
+	}
+	leave()
+	receive(t, calls.ended)
+	receive(t, calls.ended)
+	if err := check(); err != nil {
+		t.Errorf("a call afterwards: %v", err)
 	}
 }
 

@@ -20,6 +20,7 @@ import (
 	"github.com/keytail/keytail/internal/apikey"
 	"github.com/keytail/keytail/internal/forwardauth"
 	"github.com/keytail/keytail/internal/instrument"
+	"github.com/keytail/keytail/internal/serverspan"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -95,6 +96,7 @@ type options struct {
 	logger              *zap.Logger
 	registry            *prometheus.Registry // nil: a new one
 	decisions           forwardauth.DecisionLog
+	tracer              *serverspan.Tracer
 }
 
 func newServer(t testing.TB, o options) *Server {
@@ -116,7 +118,7 @@ func newServer(t testing.TB, o options) *Server {
 	}
 	authority, err := forwardauth.New(forwardauth.Config{
 		Validator: o.validator, KeySources: sources, TrustedProxies: proxies,
-		Decisions: o.decisions, Operation: forwardauth.OperationExtAuthz,
+		Decisions: o.decisions, Operation: forwardauth.OperationExtAuthz, TraceID: serverspan.TraceID,
 		Policies: map[string]forwardauth.Policy{
 			"open": {}, "orders": {Scopes: []string{"orders:read"}}, "strict": {Scopes: []string{"unused:scope"}},
 		},
@@ -137,7 +139,7 @@ func newServer(t testing.TB, o options) *Server {
 		}
 	})
 	s, err := New(Config{
-		Authority: authority, HideCredentials: o.hides, Live: o.live, Requests: requests, Logger: o.logger,
+		Authority: authority, HideCredentials: o.hides, Live: o.live, Requests: requests, Logger: o.logger, Tracer: o.tracer,
 		Reflection: o.reflection, CallTimeout: o.callTimeout, MaxConnectionAge: o.maxAge,
 	})
 	if err != nil {

@@ -12,14 +12,17 @@ import (
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/health"
 	"google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/reflection"
+	"google.golang.org/grpc/status"
 	"google.golang.org/grpc/tap"
 
 	"github.com/keytail/keytail/internal/forwardauth"
 	"github.com/keytail/keytail/internal/instrument"
+	"github.com/keytail/keytail/internal/serverspan"
 )
 
 const (
@@ -78,6 +81,8 @@ type Config struct {
 	// Live is closed once keytail can validate keys: from then on health reports
 	// SERVING. Required.
 	Live <-chan struct{}
+	// Tracer begins the spans of checks. Nil: tracing is off.
+	Tracer *serverspan.Tracer
 	// Requests measures checks. Nil: they are not measured.
 	Requests *instrument.Requests
 	// Logger gets panics, and a line for each request at debug level. Nil: none.
@@ -94,7 +99,9 @@ type Server struct {
 	readsQuery bool
 	live       <-chan struct{}
 	checks     *instrument.Route
+	tracer     *serverspan.Tracer // nil: off
 	logger     *zap.Logger
+	calls      Calls
 
 	grpc   *grpc.Server
 	health *health.Server
@@ -109,9 +116,9 @@ func New(config Config) (*Server, error) {
 		return nil, errors.New("extauthz: Config needs Authority and Live")
 	}
 	s := &Server{
-		authority: config.Authority, hideCredentials: config.HideCredentials, live: config.Live,
+		authority: config.Authority, tracer: config.Tracer, hideCredentials: config.HideCredentials, live: config.Live,
 		checks: config.Requests.Route(authv3.Authorization_Check_FullMethodName, statuses...),
-		logger: zap.NewNop(), health: health.NewServer(),
+		logger: zap.NewNop(), calls: unlimited{}, health: health.NewServer(),
 	}
 	s.ending, s.end = context.WithCancel(context.Background())
 	if config.Logger != nil {
@@ -138,7 +145,7 @@ func (s *Server) options(config Config) []grpc.ServerOption {
 		grpc.MaxHeaderListSize(maxMetadata),
 		grpc.MaxConcurrentStreams(maxStreams),
 		grpc.ConnectionTimeout(handshakeTimeout),
-		grpc.InTapHandle(boundCall(callTimeout)),
+		grpc.InTapHandle(s.boundCall(callTimeout)),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: minPing, PermitWithoutStream: true}),
 		grpc.KeepaliveParams(keepalive.ServerParameters{
 			Time: pingAfter, Timeout: pingTimeout, MaxConnectionIdle: maxIdle,
@@ -150,19 +157,43 @@ func (s *Server) options(config Config) []grpc.ServerOption {
 	}
 }
 
-// boundCall gives each call a deadline that begins with its headers. An interceptor
-// would be too late: gRPC calls it when the message has arrived, which a client can
-// delay for ever. Health watches and reflection are streams that stay open; they end
+// Limit bounds the calls and streams that are in progress at a time. Call it before Serve.
+func (s *Server) Limit(calls Calls) { s.calls = calls }
+
+// Calls counts the calls in progress. Many goroutines call its methods concurrently.
+type Calls interface {
+	// BeginRequest reports whether another call may begin. If so, EndRequest follows.
+	BeginRequest() bool
+	EndRequest()
+}
+
+// unlimited lets every call begin.
+type unlimited struct{}
+
+func (unlimited) BeginRequest() bool { return true }
+func (unlimited) EndRequest()        {}
+
+var errBusy = status.Error(codes.ResourceExhausted, "keytail has as many calls in progress as it may have, try again")
+
+// boundCall counts each call, and gives it a deadline that begins with its headers. An
+// interceptor would be too late: gRPC calls it when the message has arrived, which a client
+// can delay for ever. Health watches and reflection are streams that stay open; they end
 // with their connection.
-func boundCall(timeout time.Duration) tap.ServerInHandle {
+func (s *Server) boundCall(timeout time.Duration) tap.ServerInHandle {
 	return func(ctx context.Context, call *tap.Info) (context.Context, error) {
+		if !s.calls.BeginRequest() {
+			return ctx, errBusy
+		}
+		bounded, cancel := ctx, func() {}
 		switch call.FullMethodName {
 		case authv3.Authorization_Check_FullMethodName, grpc_health_v1.Health_Check_FullMethodName, grpc_health_v1.Health_List_FullMethodName:
-			bounded, cancel := context.WithTimeout(ctx, timeout)
-			context.AfterFunc(ctx, cancel) // gRPC ends ctx with the call
-			return bounded, nil
+			bounded, cancel = context.WithTimeout(ctx, timeout)
 		}
-		return ctx, nil
+		context.AfterFunc(ctx, func() { // gRPC ends ctx with the call
+			cancel()
+			s.calls.EndRequest()
+		})
+		return bounded, nil
 	}
 }
 

@@ -40,6 +40,9 @@ type Config struct {
 	// Decisions takes each decision, under the name Operation. Nil: they are not recorded.
 	Decisions DecisionLog
 	Operation string
+	// TraceID is the id of the trace that keytail records a request in, for decisions. Empty, or
+	// nil: the trace id of the request's own traceparent.
+	TraceID func(context.Context) string
 }
 
 // Authority decides whether requests may pass. It does not change after New, so
@@ -52,6 +55,7 @@ type Authority struct {
 	challenge Challenge
 	decisions DecisionLog
 	operation string
+	traceID   func(context.Context) string
 	cache     questionCache
 }
 
@@ -68,7 +72,7 @@ func New(config Config) (*Authority, error) {
 	}
 	a := &Authority{
 		validator: config.Validator, sources: config.KeySources, proxies: config.TrustedProxies,
-		policies: policies, challenge: challenge, decisions: config.Decisions, operation: config.Operation,
+		policies: policies, challenge: challenge, decisions: config.Decisions, operation: config.Operation, traceID: config.TraceID,
 	}
 	if len(a.sources) == 0 {
 		a.sources = DefaultKeySources()
@@ -140,7 +144,7 @@ var unavailable, empty = []string{apikey.Unavailable.String()}, []string{""}
 
 // Refuse answers a question about r that cannot be read, like Answer.
 func (a *Authority) Refuse(r *http.Request, mistake *QuestionError, header http.Header) (status int, body []byte) {
-	a.decide(r, &Question{}, header, &apikey.Verdict{}, mistake.Code)
+	a.decide(r, header, &apikey.Verdict{}, mistake.Code)
 	return mistake.respond(header)
 }
 
@@ -150,7 +154,7 @@ func (a *Authority) Refuse(r *http.Request, mistake *QuestionError, header http.
 // context.
 func (a *Authority) Answer(r *http.Request, q *Question, header http.Header) (status int, body []byte) {
 	verdict := a.validate(r, q)
-	a.decide(r, q, header, &verdict, "")
+	a.decide(r, header, &verdict, "")
 	values := &values{}
 	values.set(header, HeaderResult, verdict.Code.String())
 	if !verdict.AsOf.IsZero() {

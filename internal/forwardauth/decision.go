@@ -2,7 +2,6 @@ package forwardauth
 
 import (
 	"net/http"
-	"net/url"
 	"strings"
 
 	"github.com/keytail/keytail/api"
@@ -13,7 +12,8 @@ import (
 type Decision struct {
 	// Operation is what answered: one of the constants below.
 	Operation string
-	// RequestID is that of the answer. TraceID is the client's, empty if there is none.
+	// RequestID is that of the answer. TraceID is that of keytail's span, or the client's; empty if
+	// there is neither.
 	RequestID, TraceID string
 	// Verdict is the answer, unless there is a Problem.
 	Verdict apikey.Verdict
@@ -40,31 +40,42 @@ type DecisionLog interface {
 }
 
 // decide records a decision about r, whose answer has the header. It costs nothing without a log.
-func (a *Authority) decide(r *http.Request, q *Question, header http.Header, verdict *apikey.Verdict, problem api.ProblemCode) {
+func (a *Authority) decide(r *http.Request, header http.Header, verdict *apikey.Verdict, problem api.ProblemCode) {
 	if a.decisions == nil || problem == "" && !a.decisions.Wants(verdict.Code) {
 		return
 	}
 	a.decisions.Record(Decision{
-		Operation: a.operation, RequestID: header.Get(HeaderRequestID), TraceID: TraceID(r, a.sources, q.query),
+		Operation: a.operation, RequestID: header.Get(HeaderRequestID), TraceID: a.traceOf(r),
 		Verdict: *verdict, Problem: problem,
 	})
+}
+
+// traceOf is the trace id of a request, keytail's own one first.
+func (a *Authority) traceOf(r *http.Request) string {
+	if a.traceID != nil {
+		if id := a.traceID(r.Context()); id != "" {
+			return id
+		}
+	}
+	return TraceID(r, a.sources)
 }
 
 // HeaderTraceparent has the trace that a request belongs to (W3C Trace Context).
 const HeaderTraceparent = "Traceparent"
 
-// TraceID is the trace id of a request: 32 hexadecimal digits, or empty if the request has none,
-// or if it contains a key of the request. query is where query:NAME looks.
-func TraceID(r *http.Request, sources []KeySource, query url.Values) string {
+// Traceparent is the header of a request, or empty if the request has none, or if it contains a key
+// of the request: some collections have keys of hexadecimal digits.
+func Traceparent(r *http.Request, sources []KeySource) string {
 	values := r.Header[HeaderTraceparent]
-	if len(values) != 1 {
+	if len(values) != 1 || ContainsKey(values[0], r, sources) {
 		return ""
 	}
-	id := traceIDOf(values[0])
-	if id == "" || containsKey(id, r, sources, query) {
-		return ""
-	}
-	return id
+	return values[0]
+}
+
+// TraceID is the trace id of a request: 32 hexadecimal digits, or empty if the request has none.
+func TraceID(r *http.Request, sources []KeySource) string {
+	return traceIDOf(Traceparent(r, sources))
 }
 
 // traceIDOf is the second part of version-traceid-parentid-flags. Later versions may have more
@@ -79,14 +90,4 @@ func traceIDOf(traceparent string) string {
 		return ""
 	}
 	return id
-}
-
-// containsKey reports whether text contains a key of the request.
-func containsKey(text string, r *http.Request, sources []KeySource, query url.Values) bool {
-	for key := range allKeys(sources, r, query) {
-		if strings.Contains(text, key) {
-			return true
-		}
-	}
-	return false
 }

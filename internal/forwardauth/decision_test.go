@@ -24,15 +24,15 @@ func TestTraceIDs(t *testing.T) {
 		"00-" + traceID + "_00f067aa0ba902b7-01":                   "",
 	} {
 		r := &http.Request{Header: http.Header{HeaderTraceparent: {header}}}
-		if got := TraceID(r, DefaultKeySources(), nil); got != want {
+		if got := TraceID(r, DefaultKeySources()); got != want {
 			t.Errorf("%q: %q, want %q", header, got, want)
 		}
 	}
 	two := &http.Request{Header: http.Header{HeaderTraceparent: {traceparent, traceparent}}}
-	if got := TraceID(two, nil, nil); got != "" {
+	if got := TraceID(two, nil); got != "" {
 		t.Errorf("two headers: %q", got)
 	}
-	if got := TraceID(&http.Request{}, nil, nil); got != "" {
+	if got := TraceID(&http.Request{}, nil); got != "" {
 		t.Errorf("no header: %q", got)
 	}
 }
@@ -43,7 +43,7 @@ func TestATraceIDIsNoKey(t *testing.T) {
 		"bearer": {"Authorization": {"Bearer " + traceID}}, "a part": {"X-Api-Key": {traceID[4:20]}},
 	} {
 		header[HeaderTraceparent] = []string{traceparent}
-		if got := TraceID(&http.Request{Header: header}, DefaultKeySources(), nil); got != "" {
+		if got := TraceID(&http.Request{Header: header}, DefaultKeySources()); got != "" {
 			t.Errorf("%s: %q", name, got)
 		}
 	}

@@ -47,10 +47,5 @@ func (v *values) setIdentity(header http.Header, r *apikey.Record) {
 
 // stalenessText is a staleness in whole milliseconds.
 func stalenessText(staleness time.Duration) string {
-	return strconv.FormatInt(StalenessMS(staleness), 10)
-}
-
-// StalenessMS rounds up: no response may claim to be fresher than it is.
-func StalenessMS(staleness time.Duration) int64 {
-	return int64((max(staleness, 0) + time.Millisecond - 1) / time.Millisecond)
+	return strconv.FormatInt(apikey.StalenessMS(staleness), 10)
 }

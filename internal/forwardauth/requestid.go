@@ -23,15 +23,25 @@ func RequestID(r *http.Request, sources []KeySource) string {
 	if len(values) != 1 || !SafeRequestID(values[0]) {
 		return newID()
 	}
-	var query url.Values
-	if r.URL.RawQuery != "" {
-		// Parts that cannot be parsed are ignored here, and are an error elsewhere.
-		query, _ = url.ParseQuery(r.URL.RawQuery)
-	}
-	if containsKey(values[0], r, sources, query) {
+	if ContainsKey(values[0], r, sources) {
 		return newID()
 	}
 	return values[0]
+}
+
+// ContainsKey reports whether text contains a key of the request, from any of the sources.
+func ContainsKey(text string, r *http.Request, sources []KeySource) bool {
+	var query url.Values
+	if r.URL != nil && r.URL.RawQuery != "" {
+		// Parts that cannot be parsed are ignored here, and are an error elsewhere.
+		query, _ = url.ParseQuery(r.URL.RawQuery)
+	}
+	for key := range allKeys(sources, r, query) {
+		if strings.Contains(text, key) {
+			return true
+		}
+	}
+	return false
 }
 
 // newID is 128 random bits as 26 letters and digits, as crypto/rand.Text writes

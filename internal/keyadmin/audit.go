@@ -14,6 +14,7 @@ import (
 
 	"github.com/keytail/keytail/internal/keystore"
 	"github.com/keytail/keytail/internal/managedkey"
+	"github.com/keytail/keytail/internal/mongoclient"
 )
 
 // entry is an audit entry as it is stored.
@@ -124,10 +125,10 @@ func (a *Admin) Audit(ctx context.Context, caller managedkey.Caller, q managedke
 	if err != nil {
 		return managedkey.AuditPage{}, err
 	}
-	cursor, err := a.audit.Find(ctx, filter, options.Find().
+	cursor, err := a.audit.Find(ctx, filter, mongoclient.WithComment(ctx, options.Find().
 		SetSort(bson.D{{Key: fieldAt, Value: -1}, {Key: fieldID, Value: -1}}).
 		SetLimit(int64(q.Limit)+1).
-		SetAllowDiskUse(true)) // the server may use the index on the key, and sort
+		SetAllowDiskUse(true))) // the server may use the index on the key, and sort
 	if err != nil {
 		return managedkey.AuditPage{}, toManagedKeyErr(a.explain("reading the audit", err))
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/keytail/keytail/internal/apikey"
 	"github.com/keytail/keytail/internal/clustertime"
 	"github.com/keytail/keytail/internal/guard"
+	"github.com/keytail/keytail/internal/mongoclient"
 )
 
 // ErrNoDeadline means that a read was called without a deadline. A replica set
@@ -68,7 +69,7 @@ func (s *Store) FindByIDs(ctx context.Context, ids []apikey.DocID, after cluster
 	ctx = mongo.NewSessionContext(ctx, session)
 	var all []bson.Raw
 	_, err = retryWhileAhead(ctx, func() (bson.Raw, error) {
-		cursor, err := s.keys.Find(ctx, filter, options.Find().SetBatchSize(int32(len(ids)+1)))
+		cursor, err := s.keys.Find(ctx, filter, mongoclient.WithComment(ctx, options.Find().SetBatchSize(int32(len(ids)+1))))
 		if err != nil {
 			return nil, err
 		}
@@ -178,7 +179,7 @@ func findLimited(ctx context.Context, keys *mongo.Collection, filter bson.D) ([]
 	if err := withMaxTime(ctx, find); err != nil {
 		return nil, err
 	}
-	cursor, err := keys.Find(ctx, filter, find)
+	cursor, err := keys.Find(ctx, filter, mongoclient.WithComment(ctx, find))
 	if err != nil {
 		return nil, err
 	}

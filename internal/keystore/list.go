@@ -1,6 +1,7 @@
 package keystore
 
 import (
+	"bytes"
 	"context"
 	"encoding/base64"
 	"errors"
@@ -8,7 +9,10 @@ import (
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
+
+	"github.com/keytail/keytail/internal/mongoclient"
 )
 
 // ErrCursor means that a list cannot continue from this cursor: it is not a
@@ -37,7 +41,8 @@ type Query struct {
 	Now time.Time
 	// After is the Next of the previous page. Empty: the first page.
 	After string
-	// Limit is the maximum number of keys of a page. Required.
+	// Limit is the maximum number of keys of a page. Required. A page of large documents
+	// has fewer.
 	Limit int
 }
 
@@ -78,18 +83,17 @@ func (s *Store) List(ctx context.Context, q Query) (Page, error) {
 	if err := withMaxTimeOf(ctx, find, listShare); err != nil {
 		return Page{}, err
 	}
-	cursor, err := s.keys.Find(ctx, filter, find)
+	cursor, err := s.keys.Find(ctx, filter, mongoclient.WithComment(ctx, find))
 	if err != nil {
 		return Page{}, s.explainList(q, err)
 	}
-	var found []bson.Raw
-	if err := cursor.All(ctx, &found); err != nil {
+	found, more, err := readPage(ctx, cursor, q.Limit)
+	if err != nil {
 		return Page{}, s.explainList(q, err)
 	}
 	var page Page
-	if len(found) > q.Limit {
-		found = found[:q.Limit]
-		page.Next = s.schema.cursor(found[q.Limit-1], q)
+	if more {
+		page.Next = s.schema.cursor(found[len(found)-1], q)
 	}
 	for _, raw := range found {
 		if shown := s.schema.Details(raw); q.belongs(&shown.Record) {
@@ -97,6 +101,24 @@ func (s *Store) List(ctx context.Context, q Query) (Page, error) {
 		}
 	}
 	return page, nil
+}
+
+// maxPage bounds the documents of a page, in bytes: hundreds of documents of the largest
+// size, 16 MiB, would not fit into memory. A page has at least one.
+const maxPage = 4 << 20
+
+// readPage reads a page, and reports whether more keys follow it.
+func readPage(ctx context.Context, cursor *mongo.Cursor, limit int) (found []bson.Raw, more bool, err error) {
+	defer func() { _ = cursor.Close(ctx) }() // what was read is complete
+	size := 0
+	for cursor.Next(ctx) {
+		size += len(cursor.Current)
+		if len(found) == limit || len(found) > 0 && size > maxPage {
+			return found, true, nil
+		}
+		found = append(found, bytes.Clone(cursor.Current))
+	}
+	return found, false, cursor.Err()
 }
 
 // listShare is the part of a call's time that the server gets for a list.

@@ -111,6 +111,38 @@ func TestAListOfLargeKeys(t *testing.T) {
 	}
 }
 
+// TestPagesOfLargeDocumentsAreShorter, so that a list does not fill the memory.
+func TestPagesOfLargeDocumentsAreShorter(t *testing.T) {
+	t.Parallel()
+	node := mongotest.StartDevmongo(t, devmongo.Config{})
+	d := newWriteRig(t, &node.Server)
+	for i, size := range []int{1, 1, maxPage + 1, maxPage / 2, 1} {
+		large := bson.E{Key: "metadata", Value: bson.D{{Key: "text", Value: strings.Repeat("x", size)}}}
+		at := bson.E{Key: "created_at", Value: made.Add(time.Duration(i) * time.Second)}
+		if _, err := d.keys.InsertOne(testContext(t), document(t, bson.E{Key: "_id", Value: fmt.Sprint(i)}, bson.E{Key: "key_hash", Value: fmt.Sprint(i)}, at, large)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var pages []string
+	for q := (Query{Limit: 10}); len(pages) < 10; {
+		page, err := d.List(testContext(t), q)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ids := ""
+		for _, k := range page.Keys {
+			ids += k.Record.KeyID
+		}
+		pages = append(pages, ids)
+		if q.After = page.Next; q.After == "" {
+			break
+		}
+	}
+	if got := strings.Join(pages, " "); got != "43 2 10" {
+		t.Errorf("the pages are %q, want \"43 2 10\"", got)
+	}
+}
+
 // TestTheIndexForLists: the index is recommended, created on request, and
 // recognised by its order.
 func TestTheIndexForLists(t *testing.T) {
@@ -238,6 +270,28 @@ func TestAListContainsOneUserOrAll(t *testing.T) {
 					}
 				}
 			})
+		}
+	})
+}
+
+// TestOperatorsInAListAreText: an id that looks like an operator of MongoDB or a pattern
+// selects nothing but a key that has it.
+func TestOperatorsInAListAreText(t *testing.T) {
+	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
+		d := newWriteRig(t, s)
+		owners := []string{"ann", `{"$ne":""}`, "$where", ".*"}
+		for _, owner := range owners {
+			doc := bson.D{{Key: "_id", Value: owner}, {Key: "key_hash", Value: owner}, {Key: "user_id", Value: owner}, {Key: "org_id", Value: owner}, {Key: "is_active", Value: true}}
+			if _, err := d.keys.InsertOne(testContext(t), doc); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for _, owner := range owners {
+			for field, q := range map[string]Query{"user_id": {UserID: owner, Limit: 10}, "org_id": {OrgID: owner, Limit: 10}} {
+				if got := d.all(t, q); len(got) != 1 || got[0] != owner {
+					t.Errorf("%s %q selects %q", field, owner, got)
+				}
+			}
 		}
 	})
 }

@@ -10,6 +10,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
 	"github.com/keytail/keytail/internal/clustertime"
+	"github.com/keytail/keytail/internal/mongoclient"
 )
 
 // batchTimeout is the deadline of one batch of a scan: if a server does not
@@ -83,7 +84,7 @@ func (s *Store) openScan(ctx context.Context) (*mongo.Cursor, error) {
 	defer timer.Stop()
 	var cursor *mongo.Cursor
 	_, err := retryWhileAhead(ctx, func() (_ bson.Raw, err error) {
-		cursor, err = s.keys.Find(ctx, bson.D{}, findSortedByID(1))
+		cursor, err = s.keys.Find(ctx, bson.D{}, mongoclient.WithComment(ctx, findSortedByID(1)))
 		return nil, err
 	})
 	return cursor, err

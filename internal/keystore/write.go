@@ -13,6 +13,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
 	"github.com/keytail/keytail/internal/apikey"
+	"github.com/keytail/keytail/internal/mongoclient"
 )
 
 // Errors of the writes and of the lookup of a key by its id.
@@ -175,7 +176,7 @@ func fieldsOf(pattern bson.Raw) string {
 // which isTheirs is false gives ErrNoSuchKey, as if it did not exist. Nil: every key
 // counts.
 func (s *Store) FindByID(ctx context.Context, id string, isTheirs func(*apikey.Record) bool) (Details, error) {
-	cursor, err := s.keys.Find(ctx, bson.D{{Key: idField, Value: bson.D{{Key: "$in", Value: idCandidates(id)}}}}, options.Find().SetLimit(2))
+	cursor, err := s.keys.Find(ctx, bson.D{{Key: idField, Value: bson.D{{Key: "$in", Value: idCandidates(id)}}}}, mongoclient.WithComment(ctx, options.Find().SetLimit(2)))
 	if err != nil {
 		return Details{}, s.explain("reading a key", err)
 	}

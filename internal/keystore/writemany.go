@@ -9,6 +9,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
 	"github.com/keytail/keytail/internal/apikey"
+	"github.com/keytail/keytail/internal/mongoclient"
 )
 
 // maxShared bounds how many documents FindAllByHash returns: with the unique
@@ -55,7 +56,7 @@ func (s *Store) findDetails(ctx context.Context, keys *mongo.Collection, filter 
 	if err := withMaxTime(ctx, find); err != nil {
 		return nil, err
 	}
-	cursor, err := keys.Find(ctx, filter, find)
+	cursor, err := keys.Find(ctx, filter, mongoclient.WithComment(ctx, find))
 	if err != nil {
 		return nil, s.explain("reading keys", err)
 	}

@@ -155,6 +155,13 @@ func (h *History) BeginFault(kind string) (end func()) {
 	}
 }
 
+// Faults returns the faults so far.
+func (h *History) Faults() []Fault {
+	h.mutex.Lock()
+	defer h.mutex.Unlock()
+	return slices.Clone(h.faults)
+}
+
 // BeginMissingCollection begins a span in which the collection does not exist. The
 // returned function ends it; call it before the collection is created again. Only the
 // first call counts.

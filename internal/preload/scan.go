@@ -19,8 +19,8 @@ import (
 // until the stream has passed it.
 const auditTimeout = 10 * time.Second
 
-// scan makes one scan, and audits the suspects that it found.
-func (p *Loader) scan(ctx context.Context, kind keycache.ScanKind) error {
+// scanAll makes one scan, and audits the suspects that it found.
+func (p *Loader) scanAll(ctx context.Context, kind keycache.ScanKind) error {
 	readAll := false
 	p.config.Observer.Begin()
 	defer func() { p.config.Observer.End(readAll) }()

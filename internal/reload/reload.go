@@ -13,7 +13,10 @@ import (
 	"sync"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
+
+	"github.com/keytail/keytail/internal/instrument"
 )
 
 // Interval is the time between two checks.
@@ -28,8 +31,13 @@ type Config struct {
 	Use func(contents [][]byte) error
 	// What names the files in log lines. Required.
 	What string
+	// Setting is the name of the setting with the path, and the label of the metrics:
+	// caller-token-file. Required with a Registerer.
+	Setting string
 	// Logger: nil discards.
 	Logger *zap.Logger
+	// Registerer takes the metrics. Nil: none are registered.
+	Registerer prometheus.Registerer
 	// Ticks trigger a check, for tests. Nil: every Interval.
 	Ticks <-chan time.Time
 }
@@ -60,6 +68,8 @@ type Files struct {
 	failing bool
 	// unusable: the contents of seen cannot be used, which has been logged.
 	unusable bool
+
+	metrics metrics
 }
 
 // New reads the files for the first time. The error describes what is wrong in
@@ -68,13 +78,16 @@ func New(config Config) (*Files, error) {
 	if config.Logger == nil {
 		config.Logger = zap.NewNop()
 	}
-	f := &Files{config: config}
+	f := &Files{config: config, metrics: newMetrics(config.Setting)}
 	contents, err := config.Read()
 	if err != nil {
 		return nil, err
 	}
 	f.seen = digest(contents)
-	return f, config.Use(contents)
+	if err := config.Use(contents); err != nil {
+		return nil, err
+	}
+	return f, instrument.Register(config.Registerer, f.metrics.failures, f.metrics.refused)
 }
 
 // What names the files: Config.What.
@@ -118,7 +131,7 @@ func (f *Files) checkLocked(again bool) Outcome {
 	contents, err := f.config.Read()
 	if err != nil {
 		if !f.failing || again {
-			f.config.Logger.Error(f.config.What+" cannot be read, the previous content stays in use", zap.Error(err))
+			f.refuse(" cannot be read, the previous content stays in use", err)
 		}
 		f.failing = true
 		return Refused
@@ -132,11 +145,19 @@ func (f *Files) checkLocked(again bool) Outcome {
 	err = f.config.Use(contents)
 	f.unusable = err != nil
 	if f.unusable {
-		f.config.Logger.Error(f.config.What+" changed, and the new content cannot be used: the previous one stays in use", zap.Error(err))
+		f.refuse(" changed, and the new content cannot be used: the previous one stays in use", err)
 		return Refused
 	}
+	f.metrics.refused.Set(0)
 	f.config.Logger.Info(f.config.What + " changed; the new content is in use")
 	return Changed
+}
+
+// refuse logs and counts that the files are not used.
+func (f *Files) refuse(why string, err error) {
+	f.config.Logger.Error(f.config.What+why, zap.Error(err))
+	f.metrics.failures.Inc()
+	f.metrics.refused.Set(1)
 }
 
 // digest identifies contents: the bytes, and where each file ends.

@@ -3,8 +3,14 @@ package reload
 import (
 	"bytes"
 	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
 	"testing"
 
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest/observer"
@@ -14,9 +20,10 @@ import (
 // cover Run.
 func TestReload(t *testing.T) {
 	t.Parallel()
-	content, used := "one", ""
+	content, used, failures := "one", "", 0
 	var readErr error
 	core, logs := observer.New(zapcore.DebugLevel)
+	registry := prometheus.NewRegistry()
 	files, err := New(Config{
 		Read: func() ([][]byte, error) { return [][]byte{[]byte(content)}, readErr },
 		Use: func(contents [][]byte) error {
@@ -26,7 +33,7 @@ func TestReload(t *testing.T) {
 			used = string(contents[0])
 			return nil
 		},
-		What: "the file", Logger: zap.New(core),
+		What: "the file", Logger: zap.New(core), Setting: "token-file", Registerer: registry,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -52,5 +59,58 @@ func TestReload(t *testing.T) {
 			t.Errorf("%q, %v: got %s with %q in use and %d log lines, want %+v", step.content, step.readErr, got, used, logs.Len(), step)
 		}
 		logs.TakeAll()
+		refused := 0
+		if step.want == Refused {
+			refused = 1
+		}
+		failures += refused
+		if diff := testutil.GatherAndCompare(registry, exposition(failures, refused)); diff != nil {
+			t.Errorf("%q, %v: %v", step.content, step.readErr, diff)
+		}
 	}
+}
+
+// TestAWrongFileStaysRefused until it is repaired, and is counted once: the counter is
+// that of wrong contents, and not that of checks.
+func TestAWrongFileStaysRefused(t *testing.T) {
+	t.Parallel()
+	wrong := false
+	registry := prometheus.NewRegistry()
+	files, err := New(Config{
+		Read: func() ([][]byte, error) { return [][]byte{[]byte(strconv.FormatBool(wrong))}, nil },
+		Use: func(contents [][]byte) error {
+			if string(contents[0]) == "true" {
+				return errors.New("it is wrong")
+			}
+			return nil
+		},
+		What: "the file", Setting: "token-file", Registerer: registry,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	check := func(failures, refused int) {
+		t.Helper()
+		files.check()
+		if diff := testutil.GatherAndCompare(registry, exposition(failures, refused)); diff != nil {
+			t.Error(diff)
+		}
+	}
+	check(0, 0)
+	wrong = true
+	check(1, 1)
+	check(1, 1)
+	wrong = false
+	check(1, 0)
+}
+
+// exposition is what both metrics must be.
+func exposition(failures, refused int) io.Reader {
+	return strings.NewReader(fmt.Sprintf(`# HELP keytail_file_refused %s
+# TYPE keytail_file_refused gauge
+keytail_file_refused{file="token-file"} %d
+# HELP keytail_file_reload_failures_total %s
+# TYPE keytail_file_reload_failures_total counter
+keytail_file_reload_failures_total{file="token-file"} %d
+`, refusedHelp, refused, failuresHelp, failures))
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/keytail/keytail/api"
 	"github.com/keytail/keytail/internal/forwardauth"
 	"github.com/keytail/keytail/internal/instrument"
+	"github.com/keytail/keytail/internal/serverspan"
 )
 
 // actorKey is the name in Gin's context of the caller's name.
@@ -40,6 +41,8 @@ type AdminConfig struct {
 	Refusals Refusals
 	// Instance and Version are shown on the status page.
 	Instance, Version string
+	// Tracer begins the spans of requests. Nil: tracing is off.
+	Tracer *serverspan.Tracer
 	// Requests measures the requests of all listeners. Nil: they are not measured.
 	Requests *instrument.Requests
 	// Logger gets panics, and a line for each request at debug level. Nil: none.
@@ -69,7 +72,7 @@ func NewAdmin(config AdminConfig) (http.Handler, error) {
 	engine := newEngine(config.Logger, forwardauth.DefaultKeySources(), m)
 	// Gin would read a + as a space. readPathID unescapes instead.
 	engine.UnescapePathValues = false
-	engine.Use(a.requireAdmin, a.requireRight)
+	engine.Use(newTraces(config.Tracer, withBearer(forwardauth.DefaultKeySources()), true).after(a.requireAdmin, a.requireRight)...)
 	readable(engine, api.PathLive, live)
 	readable(engine, api.PathOpenAPI, document)
 	readable(engine, "/", a.page)

@@ -1,12 +1,16 @@
 package routes
 
 import (
+	"context"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
 
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+
 	"github.com/keytail/keytail/internal/forwardauth"
+	"github.com/keytail/keytail/internal/serverspan"
 )
 
 // discard is a ResponseWriter that allocates nothing itself.
@@ -51,6 +55,87 @@ func TestAllocations(t *testing.T) {
 		}
 	}
 }
+
+// TestTracingThatIsOffCostsNothing: the handlers of a daemon without a TracerProvider are
+// those of one that has never heard of tracing. The other bounds are what a request may
+// cost that is not sampled, and one that is.
+func TestTracingThatIsOffCostsNothing(t *testing.T) {
+	cost := func(name string) float64 {
+		serve := traceCases(t)[name]
+		return testing.AllocsPerRun(200, serve)
+	}
+	for _, request := range []string{"auth", "verify"} {
+		absent := cost(request + "/absent")
+		for state, most := range map[string]float64{"off": 0, "unsampled": 12, "sampled": 20} {
+			more := cost(request+"/"+state) - absent
+			t.Logf("%s, tracing %s: %v allocations more than %v", request, state, more, absent)
+			if more > most {
+				t.Errorf("%s, tracing %s: %v allocations more than without, at most %v are meant to be", request, state, more, most)
+			}
+		}
+	}
+}
+
+// BenchmarkTracing compares a request without tracing, with tracing that is off, and with
+// requests that are not sampled and that are.
+func BenchmarkTracing(b *testing.B) {
+	cases := traceCases(b)
+	for _, request := range []string{"auth", "verify"} {
+		for _, state := range []string{"absent", "off", "unsampled", "sampled"} {
+			serve := cases[request+"/"+state]
+			b.Run(request+"/"+state, func(b *testing.B) {
+				b.ReportAllocs()
+				for b.Loop() {
+					serve()
+				}
+			})
+		}
+	}
+}
+
+// traceCases maps a request and a state of tracing to a function that serves the request
+// once.
+func traceCases(t testing.TB) map[string]func() {
+	config := PublicConfig{Config: forwardauth.Config{Validator: loadKeys(t)}}
+	cases := map[string]func(){}
+	for state, tracer := range map[string]*serverspan.Tracer{
+		"absent":    nil,
+		"off":       serverspan.New(nil, nil),
+		"unsampled": serverspan.New(sdktrace.NewTracerProvider(sdktrace.WithSampler(sdktrace.NeverSample())), nil),
+		"sampled":   serverspan.New(sdktrace.NewTracerProvider(sdktrace.WithSampler(sdktrace.AlwaysSample()), sdktrace.WithSpanProcessor(ignore{})), nil),
+	} {
+		config.Tracer, config.Requests = tracer, nil
+		handler := newPublic(t, config)
+		cases["auth/"+state] = repeat(handler, http.MethodGet, "/v1/auth?scope=read", "")
+		cases["verify/"+state] = repeat(handler, http.MethodPost, "/v1/keys/verify", `{"key":"key-of-root","scopes":["read"]}`)
+	}
+	return cases
+}
+
+// repeat returns a function that serves one request again and again.
+func repeat(handler http.Handler, method, target, body string) func() {
+	r := httptest.NewRequest(method, target, nil)
+	r.Header.Set("Content-Type", "application/json")
+	r.Header.Set("X-Request-Id", "req-1")
+	r.Header.Set("X-Api-Key", "key-of-root")
+	w, reader := discard{http.Header{}}, strings.NewReader(body)
+	if body != "" {
+		r.Body = readCloser{reader}
+	}
+	return func() {
+		clear(w.header)
+		reader.Reset(body)
+		handler.ServeHTTP(w, r)
+	}
+}
+
+// ignore is a SpanProcessor that does nothing.
+type ignore struct{}
+
+func (ignore) OnStart(context.Context, sdktrace.ReadWriteSpan) {}
+func (ignore) OnEnd(sdktrace.ReadOnlySpan)                     {}
+func (ignore) Shutdown(context.Context) error                  { return nil }
+func (ignore) ForceFlush(context.Context) error                { return nil }
 
 // readCloser is a body that can be read again.
 type readCloser struct{ *strings.Reader }

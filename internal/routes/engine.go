@@ -12,6 +12,7 @@ import (
 
 	"github.com/keytail/keytail/api"
 	"github.com/keytail/keytail/internal/forwardauth"
+	"github.com/keytail/keytail/internal/serverspan"
 )
 
 // UseReleaseMode silences what Gin prints at start. The mode is one atomic
@@ -85,6 +86,7 @@ func accessLog(logger *zap.Logger) gin.HandlerFunc {
 				zap.String("route", c.FullPath()),
 				zap.Int("status", c.Writer.Status()),
 				zap.String("request_id", c.Writer.Header().Get(forwardauth.HeaderRequestID)),
+				serverspan.Field(c.Request.Context()),
 			)
 		}
 	}
@@ -104,7 +106,7 @@ func recovery(logger *zap.Logger) gin.HandlerFunc {
 			}
 			logger.Error("a handler panicked, which is a bug in keytail",
 				zap.String("route", c.FullPath()), zap.String("request_id", c.Writer.Header().Get(forwardauth.HeaderRequestID)),
-				zap.String("panic", describePanic(value)),
+				serverspan.Field(c.Request.Context()), zap.String("panic", describePanic(value)),
 				zap.ByteString("stack", debug.Stack()))
 			if c.Writer.Written() {
 				// A partial response must not look complete.

@@ -167,7 +167,7 @@ func TestStalenessIsRoundedUp(t *testing.T) {
 	for age, want := range map[time.Duration]int64{
 		-1: 0, 0: 0, 1: 1, time.Millisecond: 1, time.Millisecond + 1: 2, 15 * time.Second: 15000,
 	} {
-		if got := forwardauth.StalenessMS(age); got != want {
+		if got := apikey.StalenessMS(age); got != want {
 			t.Errorf("%v: %d ms, want %d", age, got, want)
 		}
 	}
@@ -276,7 +276,7 @@ func TestRoutesDependOnNeitherMongoDBNorTheCache(t *testing.T) {
 			t.Errorf("%s imports %s", path, imports)
 		}
 		if pkg, ours := strings.CutPrefix(path, self+"internal/"); ours {
-			if pkg != "routes" && pkg != "apikey" && pkg != "forwardauth" && pkg != "clustertime" && pkg != "events" && pkg != "managedkey" && pkg != "rights" && pkg != "strictjson" && pkg != "instrument" && pkg != "lograte" && pkg != "timing" && pkg != "webui" && pkg != "statuspage" {
+			if pkg != "routes" && pkg != "apikey" && pkg != "forwardauth" && pkg != "clustertime" && pkg != "events" && pkg != "managedkey" && pkg != "rights" && pkg != "strictjson" && pkg != "instrument" && pkg != "lograte" && pkg != "timing" && pkg != "tracing" && pkg != "serverspan" && pkg != "webui" && pkg != "statuspage" {
 				t.Errorf("reaches the package %s", pkg)
 			}
 		}

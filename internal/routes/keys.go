@@ -15,6 +15,7 @@ import (
 	"github.com/keytail/keytail/internal/clustertime"
 	"github.com/keytail/keytail/internal/forwardauth"
 	"github.com/keytail/keytail/internal/managedkey"
+	"github.com/keytail/keytail/internal/serverspan"
 )
 
 // The paths of keys and of the audit.
@@ -287,5 +288,6 @@ func (a *admin) writeKeyError(c *gin.Context, err error) {
 // logFailure logs an error whose text is not, or not only, for the caller.
 func (a *admin) logFailure(c *gin.Context, err error) {
 	a.Logger.Warn("a request to the admin API failed",
-		zap.String("route", c.FullPath()), zap.String("request_id", c.Writer.Header().Get(forwardauth.HeaderRequestID)), zap.Error(err))
+		zap.String("route", c.FullPath()), zap.String("request_id", c.Writer.Header().Get(forwardauth.HeaderRequestID)),
+		serverspan.Field(c.Request.Context()), zap.Error(err))
 }

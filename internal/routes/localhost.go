@@ -21,13 +21,8 @@ func OnlyLocalNames(next http.Handler) http.Handler {
 			next.ServeHTTP(w, r)
 			return
 		}
-		header := w.Header()
-		header["Cache-Control"], header["X-Content-Type-Options"] = noStore, noSniff
-		header.Set(forwardauth.HeaderRequestID, forwardauth.RequestID(r, forwardauth.DefaultKeySources()))
-		header.Set("Content-Type", api.ProblemType)
-		w.WriteHeader(api.CodeWrongHost.Status())
-		_, _ = w.Write(forwardauth.Body(api.CodeWrongHost.Status(), string(api.CodeWrongHost),
-			"this listener is for this machine alone: use localhost or an IP address in the URL, or let your proxy set the Host header to localhost"))
+		answerOutside(w, r, api.CodeWrongHost,
+			"this listener is for this machine alone: use localhost or an IP address in the URL, or let your proxy set the Host header to localhost")
 	})
 }
 
@@ -43,4 +38,20 @@ func isLocalName(host string) bool {
 	}
 	_, err := netip.ParseAddr(strings.TrimSuffix(strings.TrimPrefix(host, "["), "]"))
 	return err == nil
+}
+
+// Busy answers a request that the listener has no room for.
+func Busy(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set(forwardauth.HeaderRetryAfter, "1")
+	answerOutside(w, r, api.CodeTooManyWaiting, "this listener has as many requests in progress as it may have, try again")
+}
+
+// answerOutside is writeProblem for a request that does not reach an engine.
+func answerOutside(w http.ResponseWriter, r *http.Request, code api.ProblemCode, detail string) {
+	header := w.Header()
+	header["Cache-Control"], header["X-Content-Type-Options"] = noStore, noSniff
+	header.Set(forwardauth.HeaderRequestID, forwardauth.RequestID(r, forwardauth.DefaultKeySources()))
+	header.Set("Content-Type", api.ProblemType)
+	w.WriteHeader(code.Status())
+	_, _ = w.Write(forwardauth.Body(code.Status(), string(code), detail))
 }

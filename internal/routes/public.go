@@ -13,6 +13,7 @@ import (
 	"github.com/keytail/keytail/internal/forwardauth"
 	"github.com/keytail/keytail/internal/instrument"
 	"github.com/keytail/keytail/internal/lograte"
+	"github.com/keytail/keytail/internal/serverspan"
 )
 
 // Validator validates keys. Many goroutines call its methods concurrently.
@@ -33,6 +34,8 @@ type PublicConfig struct {
 	// Syncer serves sync, and Events serves events. Nil: not served.
 	Syncer Syncer
 	Events Events
+	// Tracer begins the spans of requests. Nil: tracing is off.
+	Tracer *serverspan.Tracer
 	// Requests measures the requests of all listeners. Nil: they are not measured.
 	Requests *instrument.Requests
 	// OpenPerToken bounds the streams of events, and the waits for a revision, that are
@@ -53,6 +56,8 @@ type public struct {
 	trustsNoProxy bool
 	// sources are the places of keys and of caller tokens.
 	sources []forwardauth.KeySource
+	// verifyTraces and authTraces are those of verify and of forward-auth.
+	verifyTraces, authTraces *traces
 	// strangers limits the log lines of refuseStranger.
 	strangers lograte.Limiter
 	// warned is set once warnUntrustedProxy has logged.
@@ -62,25 +67,27 @@ type public struct {
 // NewPublic makes the handler of the public listener: verify, forward-auth, sync,
 // events and livez. The error describes what is wrong in the configuration.
 func NewPublic(config PublicConfig) (http.Handler, error) {
-	config.Operation = forwardauth.OperationForwardAuth
+	config.Operation, config.TraceID = forwardauth.OperationForwardAuth, serverspan.TraceID
 	authority, err := forwardauth.New(config.Config)
 	if err != nil {
 		return nil, fmt.Errorf("routes: the public listener: %w", err)
 	}
 	p := &public{validator: config.Validator, authority: authority, callers: config.Callers, authCallers: config.AuthCallers, decisions: config.Decisions, logger: named(config.Logger), trustsNoProxy: len(config.TrustedProxies) == 0}
 	p.sources = withBearer(authority.Sources())
+	p.verifyTraces = newTraces(config.Tracer, p.sources, config.Callers != nil)
+	p.authTraces = newTraces(config.Tracer, p.sources, false)
 	m := &meter{requests: config.Requests}
 	engine := newEngine(p.logger, p.sources, m)
 	engine.POST(api.PathVerify, p.requireCaller, p.verify)
 	if !config.NoForwardAuth {
-		engine.Any(api.PathAuth, p.auth)
-		engine.Any(pathPolicyAny, p.authByPolicy)
-		engine.NoMethod(p.otherMethod)
+		engine.Any(api.PathAuth, p.authTraces.before(p.auth)...)
+		engine.Any(pathPolicyAny, p.authTraces.before(p.authByPolicy)...)
+		engine.NoMethod(p.authTraces.before(p.otherMethod)...)
 	}
 	readable(engine, api.PathLive, live)
 	readable(engine, api.PathOpenAPI, document)
 	if config.Callers != nil {
-		serveSync(engine, config.Syncer, config.OpenPerToken, p.requireNamedCaller)
+		serveSync(engine, config.Syncer, config.OpenPerToken, p.verifyTraces.after(p.requireNamedCaller)...)
 		serveEvents(engine, config.Events, config.OpenPerToken, p.requireNamedCaller)
 	}
 	m.prepare(engine)

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/gin-gonic/gin"
 
@@ -11,11 +12,16 @@ import (
 	"github.com/keytail/keytail/internal/apikey"
 	"github.com/keytail/keytail/internal/clustertime"
 	"github.com/keytail/keytail/internal/forwardauth"
+	"github.com/keytail/keytail/internal/serverspan"
 )
 
 // verify validates the key in the body. An Authorization header belongs to the
 // caller and is not read here.
 func (p *public) verify(c *gin.Context) {
+	var began time.Time
+	if p.verifyTraces != nil {
+		began = time.Now()
+	}
 	request, err := readVerifyRequest(c)
 	if err != nil {
 		forwardauth.HideKey(c.Writer.Header(), "")
@@ -23,6 +29,16 @@ func (p *public) verify(c *gin.Context) {
 		return
 	}
 	forwardauth.HideKey(c.Writer.Header(), request.key)
+	if p.verifyTraces == nil {
+		p.answerVerify(c, request)
+		return
+	}
+	// Not by a middleware: the key of the body must be known, so that it is not part of the trace.
+	p.verifyTraces.run(c, began, request.key, func() { p.answerVerify(c, request) })
+}
+
+// answerVerify answers a request that could be read.
+func (p *public) answerVerify(c *gin.Context, request *verifyRequest) {
 	verdict := forwardauth.Trusted(p.validator.Validate(c.Request.Context(), request.key, &request.Request))
 	if verdict.Problem == apikey.RevisionAhead {
 		writeProblem(c, api.CodeBadRequest, "min_revision is ahead of the database: no answer of keytail can have returned it")
@@ -47,7 +63,10 @@ func (p *public) decide(c *gin.Context, key string, verdict *apikey.Verdict) {
 	if p.decisions == nil || !p.decisions.Wants(verdict.Code) {
 		return
 	}
-	trace := forwardauth.TraceID(c.Request, p.sources, nil)
+	trace := serverspan.TraceID(c.Request.Context())
+	if trace == "" {
+		trace = forwardauth.TraceID(c.Request, p.sources)
+	}
 	if key != "" && strings.Contains(trace, key) {
 		trace = ""
 	}
@@ -80,7 +99,7 @@ func verdictOf(v *apikey.Verdict) api.Verdict {
 		}
 	}
 	if !v.AsOf.IsZero() {
-		ms := forwardauth.StalenessMS(v.Staleness)
+		ms := apikey.StalenessMS(v.Staleness)
 		a.AsOf, a.StalenessMS = &api.Timestamp{Time: v.AsOf}, &ms
 	}
 	if v.Revision != 0 {

@@ -6,6 +6,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.opentelemetry.io/otel/trace"
 	"go.uber.org/zap"
 
 	"github.com/keytail/keytail/internal/changestream"
@@ -78,6 +79,8 @@ type Config struct {
 	Logger *zap.Logger
 	// Registerer receives the metrics. Nil: they are not exported.
 	Registerer prometheus.Registerer
+	// TracerProvider takes the spans of work that no request waits for. Nil: there are none.
+	TracerProvider trace.TracerProvider
 	// Version is the one in heartbeats and metrics. Empty: "unknown".
 	Version string
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/keytail/keytail/internal/keystore"
 	"github.com/keytail/keytail/internal/preload"
 	"github.com/keytail/keytail/internal/revocation"
+	"github.com/keytail/keytail/internal/tracing"
 	"github.com/keytail/keytail/internal/usage"
 	"github.com/keytail/keytail/internal/validator"
 )
@@ -115,6 +116,7 @@ func (s *Service) Run(ctx context.Context, with ...func(context.Context) error) 
 	if s.running.Swap(true) {
 		return ErrStarted
 	}
+	ctx = tracing.WithWork(ctx, s.Config.TracerProvider)
 	// The heartbeat stops last: while its document exists, the fleet counts on this instance, and
 	// after that nothing may be answered from its cache.
 	beating, stopHeartbeat := context.WithCancel(context.WithoutCancel(ctx))

@@ -59,6 +59,15 @@ func Start(program string, args []string, dir string) (*Process, error) {
 // Pid is the process ID.
 func (p *Process) Pid() int { return p.cmd.Process.Pid }
 
+// Signal sends a signal. It fails if the process has ended.
+func (p *Process) Signal(signal os.Signal) error { return p.cmd.Process.Signal(signal) }
+
+// Done is closed when the process has ended.
+func (p *Process) Done() <-chan struct{} { return p.done }
+
+// ExitCode is the exit code after Done, and -1 if a signal has ended the process.
+func (p *Process) ExitCode() int { return p.cmd.ProcessState.ExitCode() }
+
 // Kill ends the process with SIGKILL and returns when it has ended. It does nothing
 // when the process has ended already.
 func (p *Process) Kill() {

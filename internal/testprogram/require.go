@@ -16,15 +16,16 @@ const RequireVariable = "KEYTAIL_TEST_REQUIRE"
 // names are all that RequireVariable may list: the servers and their optional
 // features of package mongotest, the proxies of package proxytest, the Python of
 // examples/fastapi, the generators of internal/integration/clients, the gitleaks, helm,
-// kubernetes-validate and systemd-analyze of deploy, the promtool of internal/doctest, and
-// the pseudo-terminal of the tests of prompts, and the browser of tests/browser.
+// kubernetes-validate, systemd-analyze and release of deploy, the promtool of deploy and
+// internal/doctest, the prometheus of internal/integration/alerts, and
+// the pseudo-terminal of the tests of prompts, and the browser of tests/browser with axe-core.
 func names() []string {
 	return []string{
 		"devmongo", "secantus", "external",
 		"failpoints", "tokens", "refuses-future", "views",
-		"nginx", "caddy", "caddy-current", "envoy",
+		"nginx", "caddy", "caddy-current", "envoy", "prometheus",
 		"fastapi", "generated-clients", "gitleaks", "promtool", "terminal",
-		"helm", "kubernetes-validate", "systemd", "chromium", "axe",
+		"helm", "kubernetes-validate", "release", "systemd", "chromium", "axe",
 	}
 }
 

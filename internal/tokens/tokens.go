@@ -84,10 +84,12 @@ func New(config Config) (*Set, error) {
 			}
 			return [][]byte{content}, nil
 		},
-		Use:    func(contents [][]byte) error { return s.use(contents[0]) },
-		What:   "the file of --" + config.Flag,
-		Logger: config.Logger,
-		Ticks:  config.Ticks,
+		Use:        func(contents [][]byte) error { return s.use(contents[0]) },
+		What:       "the file of --" + config.Flag,
+		Setting:    config.Flag,
+		Logger:     config.Logger,
+		Registerer: config.Registerer,
+		Ticks:      config.Ticks,
 	})
 	if err != nil {
 		return nil, err

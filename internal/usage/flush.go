@@ -16,6 +16,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/keytail/keytail/internal/apikey"
+	"github.com/keytail/keytail/internal/tracing"
 )
 
 const (
@@ -43,8 +44,14 @@ func (u *Recorder) flush(ctx context.Context, limit time.Duration) error {
 	if len(taken) == 0 {
 		return nil
 	}
+	ctx, span := tracing.StartWork(ctx, tracing.SpanUsage)
+	defer span.End()
+	span.SetAttributes(tracing.UsageKeys.Int(len(taken)))
 	defer func(began time.Time) { u.metrics.duration.Observe(time.Since(began).Seconds()) }(time.Now())
 	rest, err := u.writeAll(ctx, taken, limit)
+	if err != nil {
+		tracing.Fail(span, "write_failed")
+	}
 	u.mergeBack(rest)
 	u.taken.Store(0)
 	u.removeWritten(taken)

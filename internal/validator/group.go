@@ -3,6 +3,8 @@ package validator
 import (
 	"context"
 	"sync"
+
+	"github.com/keytail/keytail/internal/tracing"
 )
 
 // group shares work among callers with the same request, by one rule: a
@@ -18,11 +20,12 @@ import (
 // several runs for one key accumulate.)
 type group[K comparable, V any] struct {
 	// run does the work. It is called on the flight's goroutine, not on that of
-	// a caller, and must end without help: it does not end when callers leave.
-	run func(K) (V, error)
+	// a caller, and must end without help: it does not end when callers leave. Its
+	// context has the span of the caller for which the flight was begun.
+	run func(context.Context, K) (V, error)
 	// joined is called for a caller that shares a flight which was begun, or is to
-	// begin, for another one. Nil: it is not called.
-	joined func()
+	// begin, for another one, the first. Nil: it is not called.
+	joined func(ctx, first context.Context)
 
 	mutex sync.Mutex
 	// flights maps a key to its flight that is in progress.
@@ -31,6 +34,8 @@ type group[K comparable, V any] struct {
 
 // flight is one run, in progress or waiting to begin.
 type flight[V any] struct {
+	// ctx is that of run.
+	ctx context.Context //nolint:containedctx // a flight outlives the call that begins it
 	// done is closed when value and err are set.
 	done  chan struct{}
 	value V
@@ -44,14 +49,14 @@ type flight[V any] struct {
 	next *flight[V]
 }
 
-func newGroup[K comparable, V any](run func(K) (V, error), joined func()) *group[K, V] {
+func newGroup[K comparable, V any](run func(context.Context, K) (V, error), joined func(ctx, first context.Context)) *group[K, V] {
 	return &group[K, V]{run: run, joined: joined, flights: map[K]*flight[V]{}}
 }
 
 // do returns the result of a run that begins after this call, or ctx's error as
 // soon as ctx ends.
 func (g *group[K, V]) do(ctx context.Context, key K) (V, error) {
-	f := g.join(key)
+	f := g.join(ctx, key)
 	select {
 	case <-f.done:
 		return f.value, f.err
@@ -63,23 +68,27 @@ func (g *group[K, V]) do(ctx context.Context, key K) (V, error) {
 }
 
 // join returns the flight whose result the caller may have.
-func (g *group[K, V]) join(key K) *flight[V] {
+func (g *group[K, V]) join(ctx context.Context, key K) *flight[V] {
 	g.mutex.Lock()
 	defer g.mutex.Unlock()
 	current := g.flights[key]
 	if current == nil {
-		f := &flight[V]{done: make(chan struct{})}
+		f := newFlight[V](ctx)
 		g.flights[key] = f
 		go g.runFlight(key, f)
 		return f
 	}
 	if current.next == nil {
-		current.next = &flight[V]{done: make(chan struct{})}
+		current.next = newFlight[V](ctx)
 	} else if g.joined != nil {
-		g.joined()
+		g.joined(ctx, current.next.ctx)
 	}
 	current.next.waiting++
 	return current.next
+}
+
+func newFlight[V any](ctx context.Context) *flight[V] {
+	return &flight[V]{ctx: tracing.Detach(ctx), done: make(chan struct{})}
 }
 
 func (g *group[K, V]) leave(f *flight[V]) {
@@ -91,7 +100,7 @@ func (g *group[K, V]) leave(f *flight[V]) {
 // runFlight runs a flight, and after it the flights that callers wait for by then.
 func (g *group[K, V]) runFlight(key K, f *flight[V]) {
 	for f != nil {
-		f.value, f.err = g.run(key)
+		f.value, f.err = g.run(f.ctx, key)
 		close(f.done)
 		f = g.finishFlight(key, f)
 	}

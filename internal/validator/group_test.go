@@ -16,7 +16,7 @@ type work struct {
 	leave chan struct{}
 }
 
-func (w *work) run(string) (int64, error) {
+func (w *work) run(context.Context, string) (int64, error) {
 	n := w.begun.Add(1)
 	<-w.leave
 	return n, nil
@@ -118,10 +118,10 @@ func TestAnErrorIsSharedLikeAResult(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		want := errors.New("no")
 		joined := 0
-		g := newGroup(func(string) (int64, error) {
+		g := newGroup(func(context.Context, string) (int64, error) {
 			time.Sleep(time.Second)
 			return 0, want
-		}, func() { joined++ })
+		}, func(context.Context, context.Context) { joined++ })
 		callers := []*caller{join(t.Context(), g, "k"), join(t.Context(), g, "k"), join(t.Context(), g, "k")}
 		time.Sleep(3 * time.Second)
 		synctest.Wait()
@@ -141,7 +141,7 @@ func TestAnErrorIsSharedLikeAResult(t *testing.T) {
 func TestEveryResultIsNewerThanItsCaller(t *testing.T) {
 	t.Parallel()
 	var clock, runs atomic.Int64
-	g := newGroup(func(int) (int64, error) {
+	g := newGroup(func(context.Context, int) (int64, error) {
 		runs.Add(1)
 		return clock.Add(1), nil
 	}, nil)

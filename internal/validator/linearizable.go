@@ -45,13 +45,13 @@ func (v *Validator) readLinearizable(ctx context.Context, hash apikey.Hash, need
 // runLinearizable is a flight of readLinearizable. The age of its result counts
 // from before the read is sent: only changes that were acknowledged by then are
 // certain to be in it.
-func (v *Validator) runLinearizable(hash apikey.Hash) (readResult, error) {
+func (v *Validator) runLinearizable(ctx context.Context, hash apikey.Hash) (readResult, error) {
 	attempt, ok := v.breaker.begin()
 	if !ok {
 		return readResult{}, errBreaker
 	}
 	fresh := &keycache.Freshness{AsOf: v.config.Now(), Processed: v.processed()}
-	finding, err := v.readLimited(context.Background(), kindLinearizable, func(ctx context.Context) (keystore.Document, bool, error) {
+	finding, err := v.readLimited(ctx, kindLinearizable, func(ctx context.Context) (keystore.Document, bool, error) {
 		// A stream that is not fresh may not have reported a drop either.
 		return v.readTwice(ctx, true, func() (keystore.Document, bool, error) { return v.config.Store.FindLinearizable(ctx, hash) })
 	})

@@ -120,14 +120,17 @@ func (m *metrics) count(verdict apikey.Verdict) {
 }
 
 func (m *metrics) read(kind readKind, found bool, err error) {
-	result := resultAbsent
+	m.reads.WithLabelValues(string(kind), readResultOf(found, err)).Inc()
+}
+
+func readResultOf(found bool, err error) string {
 	switch {
 	case err != nil:
-		result = resultError
+		return resultError
 	case found:
-		result = resultFound
+		return resultFound
 	}
-	m.reads.WithLabelValues(string(kind), result).Inc()
+	return resultAbsent
 }
 
 // join counts a request that got the result of another one's flight.
@@ -141,28 +144,31 @@ func (m *metrics) revalidate(valid bool) {
 	m.revalidations.WithLabelValues(result).Inc()
 }
 
-// outageReasons are the labels of unavailable.
+// outageReasons are the results of outageReason.
 var outageReasons = []string{"database", "busy", "busy_revision", "breaker", "stale", "no_collection", "server_behind", "caller_left", "timeout"}
 
 func (m *metrics) unavailable(err error) {
-	reason := "database"
+	m.outages.WithLabelValues(outageReason(err)).Inc()
+}
+
+func outageReason(err error) string {
 	switch {
 	case errors.Is(err, errBusy):
-		reason = "busy"
+		return "busy"
 	case errors.Is(err, errUnreached):
-		reason = "busy_revision"
+		return "busy_revision"
 	case errors.Is(err, errBreaker):
-		reason = "breaker"
+		return "breaker"
 	case errors.Is(err, errStale):
-		reason = "stale"
+		return "stale"
 	case errors.Is(err, keystore.ErrCollectionMissing):
-		reason = "no_collection"
+		return "no_collection"
 	case errors.Is(err, keystore.ErrRevisionAhead):
-		reason = "server_behind"
+		return "server_behind"
 	case errors.Is(err, context.Canceled):
-		reason = "caller_left"
+		return "caller_left"
 	case errors.Is(err, context.DeadlineExceeded):
-		reason = "timeout"
+		return "timeout"
 	}
-	m.outages.WithLabelValues(reason).Inc()
+	return "database"
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/keytail/keytail/internal/guard"
 	"github.com/keytail/keytail/internal/keycache"
 	"github.com/keytail/keytail/internal/keystore"
+	"github.com/keytail/keytail/internal/tracing"
 )
 
 // The reasons why there is no answer. The verdict is Unavailable; the reason is
@@ -24,10 +25,11 @@ var (
 var errRevisionAhead = errors.New("the cluster has not reached this revision yet")
 
 // sharedRead is the result of one shared read, with the ticket by which it is
-// revalidated.
+// revalidated, and the context of the caller for which it was made.
 type sharedRead struct {
 	ticket  keycache.Ticket
 	finding keycache.Finding
+	first   context.Context //nolint:containedctx // for its span
 }
 
 // read reads from the database, in the order of DESIGN.md: by a shared fill,
@@ -61,7 +63,7 @@ func (v *Validator) read(ctx context.Context, hash apikey.Hash, needed clusterti
 // share joins or starts the shared fill of a hash. The fill belongs to no
 // caller: it continues if the caller that started it leaves.
 func (v *Validator) share(ctx context.Context, hash apikey.Hash) (sharedRead, error) {
-	detached, began := context.WithoutCancel(ctx), false
+	detached, began := tracing.Detach(ctx), false
 	result := v.fills.DoChan(string(hash[:]), func() (any, error) {
 		began = true
 		return v.fill(detached, hash)
@@ -70,13 +72,11 @@ func (v *Validator) share(ctx context.Context, hash apikey.Hash) (sharedRead, er
 	case <-ctx.Done():
 		return sharedRead{}, ctx.Err()
 	case r := <-result:
+		shared, _ := r.Val.(sharedRead)
 		if !began { // the fill of another caller has run, and the channel orders this after it
-			v.metrics.join(kindFill)
+			v.joined(kindFill)(ctx, shared.first)
 		}
-		if r.Err != nil {
-			return sharedRead{}, r.Err
-		}
-		return r.Val.(sharedRead), nil
+		return shared, r.Err
 	}
 }
 
@@ -87,11 +87,10 @@ func (v *Validator) fill(ctx context.Context, hash apikey.Hash) (sharedRead, err
 	finding, err := v.readLimited(ctx, kindFill, func(ctx context.Context) (keystore.Document, bool, error) {
 		return v.config.Store.FindByHash(ctx, hash, ticket.Floor())
 	})
-	if err != nil {
-		return sharedRead{}, err
+	if err == nil {
+		v.config.Cache.Store(ticket, hash, finding)
 	}
-	v.config.Cache.Store(ticket, hash, finding)
-	return sharedRead{ticket: ticket, finding: finding}, nil
+	return sharedRead{ticket: ticket, finding: finding, first: ctx}, err
 }
 
 // readKey is what callers must have in common to share a read that is not
@@ -138,7 +137,7 @@ func (v *Validator) readAlone(ctx context.Context, hash apikey.Hash, needed clus
 // runAlone is a flight of readAlone. It loads the freshness before the ticket:
 // the read contains what had been applied by then, so the answer is not older
 // than that.
-func (v *Validator) runAlone(q readKey) (readResult, error) {
+func (v *Validator) runAlone(ctx context.Context, q readKey) (readResult, error) {
 	fresh := v.config.Cache.Freshness()
 	if _, ok := v.config.Cache.AnswerAsOf(fresh, v.config.Now()); !ok {
 		return readResult{}, errStale // the result would be too old already
@@ -148,7 +147,7 @@ func (v *Validator) runAlone(q readKey) (readResult, error) {
 	if guard.RevisionSlots && q.needed > max(fresh.Processed, ticket.Floor(), v.acknowledgedAt()) {
 		kind = kindUnreached
 	}
-	finding, err := v.readLimited(context.Background(), kind, func(ctx context.Context) (keystore.Document, bool, error) {
+	finding, err := v.readLimited(ctx, kind, func(ctx context.Context) (keystore.Document, bool, error) {
 		return v.readTwice(ctx, guard.InspectAtRead && !ticket.Trusted(), func() (keystore.Document, bool, error) {
 			return v.config.Store.FindByHash(ctx, q.hash, max(ticket.Floor(), q.needed))
 		})
@@ -209,10 +208,13 @@ func (v *Validator) readLimited(ctx context.Context, kind readKind, read func(co
 		return keycache.Finding{}, err
 	}
 	defer v.release(kind)
+	ctx, span := tracing.Start(ctx, tracing.SpanRead)
+	defer span.End()
 	ctx, cancel := context.WithTimeout(ctx, v.config.ReadTimeout)
 	defer cancel()
 	document, found, err := read(ctx)
 	v.metrics.read(kind, found, err)
+	describeRead(span, kind, found, err)
 	if err != nil {
 		return keycache.Finding{}, err
 	}

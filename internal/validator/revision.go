@@ -60,8 +60,8 @@ func (v *Validator) acknowledgedAt() clustertime.Time {
 }
 
 // runBeat is a flight of isAhead. One at a time is in progress.
-func (v *Validator) runBeat(struct{}) (clustertime.Time, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), v.config.ReadTimeout)
+func (v *Validator) runBeat(ctx context.Context, _ struct{}) (clustertime.Time, error) {
+	ctx, cancel := context.WithTimeout(ctx, v.config.ReadTimeout)
 	defer cancel()
 	now, err := v.config.Heartbeater.Beat(ctx)
 	v.beatFailed.Store(err != nil)

@@ -181,8 +181,8 @@ func New(config Config) (*Validator, error) {
 		metrics:   m,
 		logger:    config.Logger.Named("validator"),
 	}
-	v.alone = newGroup(v.runAlone, func() { m.join(kindDirect) })
-	v.linearizable = newGroup(v.runLinearizable, func() { m.join(kindLinearizable) })
+	v.alone = newGroup(v.runAlone, v.joined(kindDirect))
+	v.linearizable = newGroup(v.runLinearizable, v.joined(kindLinearizable))
 	v.beats = newGroup(v.runBeat, nil)
 	if err := instrument.Register(config.Registerer, v.limits()...); err != nil {
 		return nil, fmt.Errorf("validator: %w", err)
@@ -198,6 +198,7 @@ func (v *Validator) Validate(ctx context.Context, text string, request *apikey.R
 		// A caller's mistake is not counted as an outage.
 		v.metrics.count(verdict)
 	}
+	describe(ctx, &verdict)
 	return verdict
 }
 

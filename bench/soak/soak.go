@@ -1,0 +1,371 @@
+// Package soak runs a keytail daemon at load with faults for a while, and decides whether
+// memory, goroutines and descriptors stay flat and no answer breaks the guarantee.
+// docs/soak.md describes the load, the faults and the rule.
+package soak
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+
+	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+	"go.mongodb.org/mongo-driver/v2/mongo/writeconcern"
+
+	"github.com/keytail/keytail/bench/child"
+	"github.com/keytail/keytail/internal/nemesis"
+)
+
+const (
+	// MaxStale is --max-stale of the daemon: short, so that faults exceed it.
+	MaxStale = 5 * time.Second
+	// pool is maxPoolSize of the daemon. The pool does not shrink after the load.
+	pool = 20
+	// interval is the time between two samples.
+	interval = time.Second
+	// cacheMiB is --cache-size, and auditInterval --audit-interval of the daemon. Both are
+	// small, so that the cache is full and rebuilt often within a run.
+	cacheMiB, auditInterval = 24, 30 * time.Second
+	// checkDelay is how old answers are when they are checked: all writes that they may
+	// have seen are recorded by then.
+	checkDelay = 2 * writeTimeout
+)
+
+// ShortestRun has time for each kind of fault, and its warm-up is longer than anything that
+// a client can hold: half a gRPC call, 20 s.
+const ShortestRun = 90 * time.Second
+
+// Server is a server that may be killed.
+type Server interface {
+	Kill9()
+	// Reopen starts it again, with its data.
+	Reopen() error
+}
+
+// Config describes a run.
+type Config struct {
+	// For is how long the load lasts.
+	For time.Duration
+	// Rate is the number of requests per second.
+	Rate int
+	// Keys is the number of keys that nobody changes.
+	Keys int
+	// Seed decides the faults and the load. The same seed gives the same faults.
+	Seed uint64
+	// URI is the connection string of the server. Server is the server itself, if it may
+	// be killed; nil: it may not.
+	URI    string
+	Server Server
+	// Binary is the daemon's program, and Dir a directory for its files.
+	Binary, Dir string
+	// Progress is called after each sample. Nil: nobody looks.
+	Progress func(Sample, string)
+}
+
+// Outcome is what a run has shown.
+type Outcome struct {
+	Samples []Sample
+	// Trends has one for each of Resources.
+	Trends []Trend
+	// Before and After are samples at rest: before the load, and after it.
+	Before, After Sample
+	// Leaks are the resources that were not returned after the load.
+	Leaks  []string
+	Faults []FaultSpan
+	// Counts maps a kind of request or write to how often it was made.
+	Counts map[string]int
+	// Quantiles of the durations of answers: 50 %, 99 %, 99.9 %, the longest.
+	Quantiles []time.Duration
+	// Wrong are the first of the Wrongs answers that keytail must not give.
+	Wrong  []string
+	Wrongs int
+	// Violations are answers that break the guarantee.
+	Violations []nemesis.Violation
+	Totals     nemesis.Totals
+	// Outside and Inside are the delays of revocations without a fault and during one.
+	Outside, Inside nemesis.Delays
+	// LogBytes is the length of the daemon's log.
+	LogBytes int64
+}
+
+// FaultSpan is when a fault began and ended, since the load began.
+type FaultSpan struct {
+	Kind     string
+	From, To time.Duration
+}
+
+// essentials are kinds of what clients do without which a run shows nothing.
+var essentials = []string{
+	"verify, valid key", "verify, unknown key", "verify, changing key", "forward-auth", "ext_authz", "garbage", "event subscription", "admin read",
+	"client that leaves", "half a request", "half a gRPC call", "SIGHUP", "create", "rotate", "revoke", "revoke in the collection", "delete",
+}
+
+// Failures are sentences about what is wrong. None: the run has passed.
+func (o *Outcome) Failures() (all []string) {
+	for _, kind := range essentials {
+		if o.Counts[kind] == 0 {
+			all = append(all, "there was no "+kind+": run for longer, or on a machine that has more time")
+		}
+	}
+	if len(o.Trends) == 0 || len(o.Faults) == 0 {
+		all = append(all, "nothing was measured, or there were no faults")
+	}
+	for _, t := range o.Trends {
+		if !t.Flat() {
+			all = append(all, "not flat: "+t.String())
+		}
+	}
+	for _, leak := range o.Leaks {
+		all = append(all, "not returned after the load: "+leak)
+	}
+	for i, v := range o.Violations {
+		if i == wrongKept {
+			break
+		}
+		all = append(all, "the guarantee is broken: "+v.String())
+	}
+	if o.Wrongs > 0 {
+		all = append(all, fmt.Sprintf("%d wrong answers; the first:", o.Wrongs))
+		all = append(all, o.Wrong...)
+	}
+	return all
+}
+
+// run is one run.
+type run struct {
+	Config
+	outcome    *Outcome
+	recorder   *recorder
+	history    *nemesis.History
+	collection *mongo.Collection
+	network    *network
+	daemon     *child.Daemon
+	scraper    *http.Client
+	began      time.Time
+	fault      chan string
+}
+
+// Run runs the daemon at load. An error means that the run could not be made, or that the
+// daemon ended; what keytail did wrong is in the outcome.
+func Run(ctx context.Context, c Config) (*Outcome, error) {
+	r := &run{
+		began:  time.Now(),
+		Config: c, outcome: &Outcome{}, recorder: newRecorder(), history: nemesis.NewHistory(), fault: make(chan string, 1),
+		scraper: &http.Client{Timeout: callTimeout},
+	}
+	client, err := mongo.Connect(options.Client().ApplyURI(c.URI).SetServerSelectionTimeout(2 * writeTimeout).SetConnectTimeout(writeTimeout))
+	if err != nil {
+		return nil, err
+	}
+	database := client.Database(fmt.Sprintf("soak_%x", time.Now().UnixNano()))
+	defer func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*writeTimeout)
+		defer cancel()
+		_ = errors.Join(database.Drop(ctx), client.Disconnect(ctx)) // the outcome does not depend on it
+	}()
+	r.collection = database.Collection("api_keys", options.Collection().SetWriteConcern(writeconcern.Majority()))
+	if r.network, err = openNetwork(c.URI); err != nil {
+		return nil, err
+	}
+	defer r.network.Stop()
+	if err := r.startDaemon(ctx); err != nil {
+		return nil, err
+	}
+	err = r.soak(ctx)
+	if ctx.Err() != nil {
+		// Ctrl-C on a terminal is also a signal to the daemon, and a second one ends it at once.
+		r.daemon.Kill()
+		return nil, context.Cause(ctx)
+	}
+	return r.outcome, errors.Join(err, r.daemon.Stop())
+}
+
+func (r *run) startDaemon(ctx context.Context) error {
+	var err error
+	r.daemon, err = child.Start(ctx, child.Config{
+		Binary: r.Binary, Dir: r.Dir, URI: r.network.URI, Database: r.collection.Database().Name(),
+		Args: []string{
+			"--max-stale=" + MaxStale.String(), fmt.Sprintf("--cache-size=%d", cacheMiB), "--audit-interval=" + auditInterval.String(),
+			"--decision-log=" + filepath.Join(r.Dir, "decisions"),
+		},
+	})
+	return err
+}
+
+// soak runs the load on a daemon that has started.
+func (r *run) soak(ctx context.Context) error {
+	quiet, err := insertQuiet(ctx, r.collection, r.history, r.Keys)
+	if err != nil {
+		return err
+	}
+	if err := r.awaitLive(ctx); err != nil {
+		return err
+	}
+	l, err := newLoad(r.daemon, r.recorder, &keys{history: r.history, quiet: quiet}, r.Seed)
+	if err != nil {
+		return err
+	}
+	if r.outcome.Before, err = scrape(ctx, r.scraper, r.daemon.Operations); err != nil {
+		return err
+	}
+	r.began = time.Now()
+	loading, end := context.WithTimeout(ctx, r.For)
+	defer end()
+	l.start(loading, r.Rate)
+	for i := range writers {
+		w := newWriter(l, r.collection, rand.New(rand.NewPCG(r.Seed, uint64(1000+i)))) //nolint:gosec // a repeatable load
+		l.every(loading, writePace, func(ctx context.Context, _ *rand.Rand) { w.write(ctx) })
+	}
+	injected := make(chan error, 1)
+	kinds := r.network.faults(r.Server)
+	go func() {
+		injected <- inject(loading, plan(r.Seed, r.For*9/10, kinds), kinds, r.history, func(kind string) { r.fault <- kind })
+	}()
+	err = errors.Join(r.sampleUntilEnd(loading, injected), context.Cause(ctx))
+	end()
+	l.stop()
+	if err != nil {
+		return err
+	}
+	r.judge()
+	return r.rest(ctx)
+}
+
+// awaitLive returns when every quiet key is in the cache.
+func (r *run) awaitLive(ctx context.Context) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, time.Minute, errors.New("the daemon is not live within a minute"))
+	defer cancel()
+	for wait(ctx, interval/4) {
+		var state struct {
+			State    string
+			Complete bool
+			Entries  int
+		}
+		l := load{client: r.scraper}
+		if _, err := l.json(ctx, http.MethodGet, r.daemon.Operations, "/readyz?strict=1", "", nil, &state); err == nil &&
+			state.State == "live" && state.Complete && state.Entries >= r.Keys {
+			return nil
+		}
+	}
+	return context.Cause(ctx)
+}
+
+// sampleUntilEnd takes the samples and checks answers, until the load and the faults end.
+func (r *run) sampleUntilEnd(ctx context.Context, injected <-chan error) error {
+	ticker := time.NewTicker(interval)
+	defer ticker.Stop()
+	last, fault := r.began, ""
+	for {
+		select {
+		case fault = <-r.fault:
+			continue
+		case <-r.daemon.Done():
+			return fmt.Errorf("the daemon has ended with exit code %d; its log ends with:\n%s", r.daemon.ExitCode(), r.daemon.LogTail())
+		case err := <-injected:
+			if injected = nil; err != nil {
+				return err
+			}
+			continue
+		case <-ctx.Done():
+			return r.drainFaults(injected)
+		case <-ticker.C:
+		}
+		s, err := scrape(ctx, r.scraper, r.daemon.Operations)
+		if err != nil {
+			if ctx.Err() == nil {
+				r.recorder.wrongf("scrape: %v", err)
+			}
+			continue
+		}
+		now := time.Now()
+		r.recorder.sample(&s, now.Sub(last))
+		s.At, last = now.Sub(r.began), now
+		r.outcome.Samples = append(r.outcome.Samples, s)
+		r.history.CheckUntil(MaxStale+2*wireRounding, now.Add(-checkDelay))
+		if r.Progress != nil {
+			r.Progress(s, fault)
+		}
+	}
+}
+
+// drainFaults waits until the last fault is repaired.
+func (r *run) drainFaults(injected <-chan error) error {
+	for injected != nil {
+		select {
+		case <-r.fault:
+		case err := <-injected:
+			return err
+		}
+	}
+	return nil
+}
+
+// judge fills in what the load has shown.
+func (r *run) judge() {
+	o := r.outcome
+	for _, resource := range Resources {
+		o.Trends = append(o.Trends, trend(o.Samples, resource))
+	}
+	o.Violations = r.history.Check(MaxStale + 2*wireRounding)
+	o.Totals = r.history.Totals()
+	o.Outside, o.Inside = r.history.Delays([]string{instanceName})
+	for _, f := range r.history.Faults() {
+		o.Faults = append(o.Faults, FaultSpan{f.Kind, f.From.Sub(r.began), f.To.Sub(r.began)})
+	}
+	r.recorder.report(o)
+	if info, err := os.Stat(filepath.Join(r.Dir, "log")); err == nil {
+		o.LogBytes = info.Size()
+	}
+}
+
+// restTimeout is more than any limit of keytail for what a client has left behind.
+const restTimeout = time.Minute
+
+// rest waits until the daemon has returned what the load needed, and notes what it keeps.
+func (r *run) rest(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, restTimeout)
+	defer cancel()
+	o := r.outcome
+	for {
+		s, err := scrape(ctx, r.scraper, r.daemon.Operations)
+		if err != nil && ctx.Err() == nil {
+			return err
+		}
+		if err == nil {
+			o.After, o.Leaks = s, kept(&o.Before, &s)
+		}
+		if len(o.Leaks) == 0 || !wait(ctx, interval) {
+			return nil
+		}
+	}
+}
+
+// kept names the resources that are in use after the load and were not before it.
+func kept(before, after *Sample) (leaks []string) {
+	for _, r := range Resources {
+		if was, is := r.of(before), r.of(after); r.AtRest > 0 && is > was+r.AtRest {
+			leaks = append(leaks, fmt.Sprintf("%s: %.0f before, %.0f after, allowed %.0f", r.Name, was, is, was+r.AtRest))
+		}
+	}
+	return leaks
+}
+
+// WriteSamples writes all samples as CSV.
+func (o *Outcome) WriteSamples(w io.Writer) error {
+	if _, err := fmt.Fprintln(w, "seconds,rss_bytes,heap_in_use_bytes,goroutines,open_descriptors,threads,requests_per_second,p99_seconds,staleness_seconds,state"); err != nil {
+		return err
+	}
+	for _, s := range o.Samples {
+		if _, err := fmt.Fprintf(w, "%.1f,%.0f,%.0f,%.0f,%.0f,%.0f,%.1f,%.6f,%.3f,%s\n", s.At.Seconds(), s.RSS, s.Heap, s.Goroutines, s.Descriptors, s.Threads,
+			s.Requests, s.P99.Seconds(), s.Staleness, s.State); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,4 @@
+(import 'state.libsonnet') +
+(import 'stream.libsonnet') +
+(import 'requests.libsonnet') +
+(import 'upkeep.libsonnet')

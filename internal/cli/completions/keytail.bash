@@ -1,0 +1,2 @@
+# keytail completion for bash. To try it: source <(keytail completion bash)
+complete -o default -C keytail keytail
