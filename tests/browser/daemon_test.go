@@ -156,7 +156,8 @@ func (w *world) failWrites() (mend func()) {
 	w.t.Helper()
 	set := func(mode any) {
 		if err := w.operator.RunCommand(context.WithoutCancel(w.t.Context()), bson.D{
-			{Key: "configureFailPoint", Value: "failCommand"}, {Key: "mode", Value: mode},
+			{Key: "configureFailPoint", Value: "failCommand"},
+			{Key: "mode", Value: mode},
 			{Key: "data", Value: bson.D{{Key: "failCommands", Value: bson.A{"update", "findAndModify"}}, {Key: "errorCode", Value: 11601}, {Key: "appName", Value: "keytail"}}},
 		}).Err(); err != nil {
 			w.t.Error(err)
