@@ -27,7 +27,7 @@ var openTexts = []string{
 	"database", "collection", "stream-scope", "state-database", "mongodb-password-file",
 	"preload", "key-prefix", "default-scopes",
 	"addr", "ops-addr", "admin-addr", "grpc-addr", "admin-token-file", "caller-token-file",
-	"auth-caller-networks", "key-sources", "trusted-proxies",
+	"auth-caller-networks", "trace-caller-networks", "key-sources", "trusted-proxies",
 	"tls-*", "ops-tls-*", "admin-tls-*", "grpc-tls-*", "map-*",
 	"config", "log-level", "log-format", "decision-log", "decision-log-mask", "dev-mongodb-addr",
 }

@@ -114,7 +114,7 @@ func (d *Data) MemberRows() []api.Member {
 // MoreMembers is how many are not shown.
 func (d *Data) MoreMembers() More { return rest(len(d.Status.Members), maxMembers) }
 
-// NoPrimary: no member takes writes.
+// NoPrimary reports that no member takes writes.
 func (d *Data) NoPrimary() bool {
 	return !slices.ContainsFunc(d.Status.Members, func(m api.Member) bool { return m.Role == "primary" || m.Role == "mongos" })
 }

@@ -6,8 +6,8 @@ import (
 	"github.com/keytail/keytail/api"
 )
 
-// look is how a state is shown. No colour is the only signal: each has a sign and words.
-type look struct {
+// Look is how a state is shown. No colour is the only signal: each has a sign and words.
+type Look struct {
 	// Class is that of the style, Sign a character that a screen reader skips.
 	Class, Sign string
 	// Summary says what the state means, in one sentence.
@@ -15,7 +15,7 @@ type look struct {
 }
 
 // looks maps a state to its look.
-var looks = map[string]look{
+var looks = map[string]Look{
 	"live":       {"good", "✓", "Keys are validated from memory, and changes of keys arrive."},
 	"preloading": {"wait", "…", "keytail loads the keys into memory. Keys that are not there yet are read from MongoDB, so answers are right, and slower."},
 	"connecting": {"wait", "…", "keytail has no change stream yet. Each request reads MongoDB, so answers are right, and slower."},
@@ -26,18 +26,18 @@ var looks = map[string]look{
 // MaxStale is the maximum staleness of an answer from the cache.
 func (d *Data) MaxStale() *int64 { return &d.Status.MaxStaleMS }
 
-// Look is how the state is shown.
-func (d *Data) Look() look {
+// Shown is how the state is shown.
+func (d *Data) Shown() Look {
 	if known, found := looks[d.Status.State]; found {
 		return known
 	}
-	return look{"warn", "?", "This page does not know this state."}
+	return Look{"warn", "?", "This page does not know this state."}
 }
 
-// IsOutage: callers notice it, or will.
+// IsOutage reports whether callers notice it, or will.
 func (d *Data) IsOutage() bool { return d.Status.State == "stale" || d.Status.State == "down" }
 
-// NotLive: there is a cause to show.
+// NotLive reports whether there is a cause to show.
 func (d *Data) NotLive() bool { return d.Status.State != "live" }
 
 // InState is how long the instance has been in its state; empty if that is not known.

@@ -17,7 +17,7 @@ const RequireVariable = "KEYTAIL_TEST_REQUIRE"
 // features of package mongotest, the proxies of package proxytest, the Python of
 // examples/fastapi, the generators of internal/integration/clients, the gitleaks, helm,
 // kubernetes-validate, systemd-analyze and release of deploy, the promtool of deploy and
-// internal/doctest, the prometheus of internal/integration/alerts, the browser of
+// internal/doctest, the prometheus of internal/integration/alerts, the browser with axe-core of
 // tests/browser, and the pseudo-terminal of the tests of prompts.
 func names() []string {
 	return []string{
