@@ -60,7 +60,7 @@ func (a *admin) requireAdmin(c *gin.Context) {
 	header.Del("Allow")
 	switch {
 	case errors.Is(err, errCrossOrigin):
-		a.refuse(c, crossOriginProblem)
+		a.refuse(c, crossOriginProblem())
 		return
 	case wantsPage(c) && token == "":
 		a.refuseVisitor(c, "Nobody is signed in, or the session has ended. Sign in, go back to this form, and send it again.")

@@ -223,6 +223,26 @@ func TestWhatAnInstanceHasNotAppliedIsNamed(t *testing.T) {
 	}
 }
 
+// TestAKeyIsRotatedAsItWasShown: the page says which content it has shown. A revocation
+// does not depend on it.
+func TestAKeyIsRotatedAsItWasShown(t *testing.T) {
+	t.Parallel()
+	keys := recordingKeys{map[string][]managedkey.Caller{}}
+	v := signedInAs(t, ann, func(c *AdminConfig) { c.Keys = keys })
+	for path, form := range keyForms {
+		v.post(path, form...)
+	}
+	if by := keys.callers["rotateKey"]; len(by) != 1 || !slices.Equal(by[0].IfMatch, []string{"0123456789abcdef"}) {
+		t.Errorf("rotated by %+v", by)
+	}
+	if by := keys.callers["revokeKey"]; len(by) != 1 || by[0].IfMatch != nil {
+		t.Errorf("revoked by %+v", by)
+	}
+	if page := signedInAs(t, ann).get("/keys/rotate?id=a"); !strings.Contains(page.body, `name="digest" value="0123456789abcdef"`) {
+		t.Errorf("%s", page.body)
+	}
+}
+
 // lateSyncer is a fleet of which one instance does not answer.
 type lateSyncer struct{ goldenSyncer }
 
@@ -267,10 +287,10 @@ func TestMistakesShowTheFormAgain(t *testing.T) {
 			}
 		}
 	}
-	if got := v.get("/keys?unused_for=soon&user_id=u"); got.StatusCode != 400 || !strings.Contains(got.body, "unused_for must be a duration") || !strings.Contains(got.body, `value="soon"`) {
+	if got := v.get("/keys?unused_for=soon&user_id=u"); got.StatusCode != http.StatusBadRequest || !strings.Contains(got.body, "unused_for must be a duration") || !strings.Contains(got.body, `value="soon"`) {
 		t.Errorf("%d %s", got.StatusCode, got.body)
 	}
-	if got := v.get("/keys/view?id=a&ip=x"); got.StatusCode != 200 || !strings.Contains(got.body, "is not valid") && !strings.Contains(got.body, "ip must") {
+	if got := v.get("/keys/view?id=a&ip=x"); got.StatusCode != http.StatusOK || !strings.Contains(got.body, "is not valid") && !strings.Contains(got.body, "ip must") {
 		t.Errorf("%d %s", got.StatusCode, got.body)
 	}
 }

@@ -20,9 +20,11 @@ const adminChallenge = `Bearer realm="keytail admin"`
 
 // crossOriginProblem is for a request with a session or a certificate, which a browser
 // sends for any page.
-var crossOriginProblem = &callerError{
-	code:   api.CodeNotPermitted,
-	detail: "a page of another site has sent this request, or the browser does not say which one: it must not change anything",
+func crossOriginProblem() *callerError {
+	return &callerError{
+		code:   api.CodeNotPermitted,
+		detail: "a page of another site has sent this request, or the browser does not say which one: it must not change anything",
+	}
 }
 
 // pagePaths are the paths of pages that need an identity.

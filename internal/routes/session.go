@@ -96,7 +96,7 @@ func (a *admin) signIn(c *gin.Context) {
 	if err := checkFormOrigin(c.Request); err != nil {
 		forwardauth.HideKey(header, "")
 		a.noteLogin(c.Request, rights.Identity{}, err)
-		a.refuse(c, crossOriginProblem)
+		a.refuse(c, crossOriginProblem())
 		return
 	}
 	form, problem := readForm(c, "token", "next")
@@ -139,7 +139,7 @@ func signInProblem(err error) string {
 // signOut ends the session.
 func (a *admin) signOut(c *gin.Context) {
 	if checkFormOrigin(c.Request) != nil {
-		a.refuse(c, crossOriginProblem)
+		a.refuse(c, crossOriginProblem())
 		return
 	}
 	a.endSession(c)

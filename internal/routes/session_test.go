@@ -77,6 +77,7 @@ func TestNobodyCanPlantASession(t *testing.T) {
 		"the one before":     {"keytail-session=" + first, false, 303},
 		"a planted one":      {"keytail-session=planted", false, 303},
 		"two, planted first": {"keytail-session=planted; keytail-session=" + second, false, 303},
+		"two, planted last":  {"keytail-session=" + second + "; keytail-session=planted", false, 303},
 		"plain over TLS":     {"keytail-session=" + second, true, 303},
 		"secure over TLS":    {"__Host-keytail-session=" + second, true, 200},
 		"secure goes first":  {"keytail-session=planted; __Host-keytail-session=" + second, false, 200},
