@@ -292,7 +292,9 @@ func TestATokenInTwoFiles(t *testing.T) {
 		ticks <- time.Time{}
 	}
 	stop()
-	<-ended
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
 	if name, _ := b.Name(tokenA); name != "bob" {
 		t.Errorf("the token is not in the other file any more, and still refused: %q", name)
 	}
