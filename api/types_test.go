@@ -135,8 +135,12 @@ var (
 )
 
 // untyped are schemas without a type: the fields of these bodies may be absent, null
-// or set, so the server reads them one by one and adminclient sends a map.
-var untyped = []string{"CreateKeyRequest", "UpdateKeyRequest"}
+// or set, so the server reads them one by one and adminclient sends a map. Forms are not
+// JSON, and only browsers send them.
+var untyped = []string{
+	"CreateKeyRequest", "UpdateKeyRequest",
+	"SignInForm", "FindKeyForm", "NewKeyForm", "RotateKeyForm", "RevokeKeyForm",
+}
 
 // TestTypesAreTheSchemas compares the fields of each type with the properties of
 // its schema, in both directions, and validates examples.

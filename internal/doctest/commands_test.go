@@ -20,7 +20,7 @@ import (
 
 // needs are what a block may need that this test does not have: such a block is
 // not run. Anything else in its place is a mistake.
-var needs = []string{"a collector", "a release", "a replica set", "docker", "kubernetes", "packages", "some minutes", "systemd"}
+var needs = []string{"a collector", "a release", "a replica set", "chromium", "docker", "kubernetes", "packages", "some minutes", "systemd"}
 
 const (
 	// background marks a block that starts a process, which runs until the end of the

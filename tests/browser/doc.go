@@ -4,5 +4,5 @@
 // The tests need chromium (Debian's package) and axe-core, whose script KEYTAIL_TEST_AXE
 // names; .ci/run installs both. The pictures in docs/images are made by
 //
-//	go -C tests/browser test -run TestStatusPageFollowsAnOutage -screenshots ../../docs/images
+//	go -C tests/browser test -run 'Follows|Keyboard' -screenshots ../../docs/images
 package browser
