@@ -17,6 +17,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+	"go.yaml.in/yaml/v3"
+
 	"github.com/keytail/keytail/internal/cli"
 	"github.com/keytail/keytail/internal/mongotest"
 )
@@ -71,6 +74,33 @@ func TestHardenedProfileEncrypts(t *testing.T) {
 		if m == nil || !strings.Contains(m[1], "&tls=true&tlsCAFile=") || !passwordOfFile.Match(content) {
 			t.Errorf("%s: the URI is %q", name, m)
 		}
+	}
+}
+
+// TestHardenedProfileInKubernetes: the values for the chart are the same profile, but for
+// what they say themselves.
+func TestHardenedProfileInKubernetes(t *testing.T) {
+	t.Parallel()
+	content, err := os.ReadFile("hardened/keytail.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var want map[string]any
+	if err := yaml.Unmarshal(bytes.ReplaceAll(content, []byte("/etc/keytail/"), []byte("/run/secrets/keytail/")), &want); err != nil {
+		t.Fatal(err)
+	}
+	for _, setting := range []string{"addr", "ops_addr", "ops_tls_client_ca_file"} {
+		delete(want, setting)
+	}
+	if content, err = os.ReadFile("hardened/values.yaml"); err != nil {
+		t.Fatal(err)
+	}
+	var values struct{ Config map[string]any }
+	if err := yaml.Unmarshal(content, &values); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, values.Config); diff != "" {
+		t.Errorf("hardened/values.yaml (-keytail.yaml +values.yaml):\n%s", diff)
 	}
 }
 

@@ -137,6 +137,7 @@ var variants = map[string][]string{
 	"volumes":     {"--set", "extraVolumes[0].name=tls,extraVolumes[0].secret.secretName=tls,extraVolumeMounts[0].name=tls,extraVolumeMounts[0].mountPath=/tls"},
 	"network":     {"--set", "networkPolicy.mongodb[0].ipBlock.cidr=10.1.0.0/16,networkPolicy.mongodbPorts={27015,27016},networkPolicy.clients=null"},
 	"open":        {"--set", "networkPolicy.enabled=false"},
+	"hardened":    {"--values", "hardened/values.yaml"},
 	"daemonset":   {"--set", "kind=DaemonSet,autoscaling.enabled=true,config.grpc_addr=:50051"},
 }
 
@@ -183,7 +184,9 @@ func TestChartRefusesMistakes(t *testing.T) {
 	for values, want := range map[string]string{
 		"kind=Pod":                             "kind",
 		"replica=5":                            "replica",
-		"config.addr=:80":                      "addr",
+		"config.addr=:80":                      "config.addr: leave it out: the image listens on :8080",
+		"config.ops_addr=:80":                  "config.ops_addr: leave it out",
+		"config.dev=true":                      "dev",
 		"config.mongodb_uri=db1":               "mongodb_uri",
 		"memoryMiB=512":                        "a cache of 512 MiB needs 1024 MiB",
 		"config.drain_delay=20s":               "terminationGracePeriodSeconds must be 36 or more",

@@ -97,6 +97,9 @@ func TestUnitFitsTheProgram(t *testing.T) {
 	for name, want := range map[string]string{
 		"Type":       "notify",
 		"ProcSubset": "", // net.core.somaxconn must be readable
+		// docs/logs.md has the decision log there. All else is read-only, which that does not change.
+		"LogsDirectory": "keytail",
+		"ProtectSystem": "strict",
 	} {
 		if settings[name] != want {
 			t.Errorf("%s is %q, want %q", name, settings[name], want)

@@ -53,6 +53,7 @@ func TestMetricsPage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	checkNumberOfSeries(t, content, exposition)
 	head, rest, found := strings.Cut(string(content), metricsBegin)
 	have, tail, closed := strings.Cut(rest, metricsEnd)
 	if !found || !closed {
@@ -66,6 +67,25 @@ func TestMetricsPage(t *testing.T) {
 	}
 	if err := os.WriteFile(metricsPage, []byte(head+metricsBegin+table+metricsEnd+tail), 0o644); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// seriesOnPage is the number on the page of the series of an instance with all listeners.
+var seriesOnPage = regexp.MustCompile(`with the admin listener has about ([\d,]+) series`)
+
+// checkNumberOfSeries allows a tenth: each new route changes it a little.
+func checkNumberOfSeries(t *testing.T, page, exposition []byte) {
+	t.Helper()
+	m := seriesOnPage.FindSubmatch(page)
+	if m == nil {
+		t.Fatalf("%s does not say how many series there are", metricsPage)
+	}
+	said, err := strconv.Atoi(strings.ReplaceAll(string(m[1]), ",", ""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := bytes.Count(exposition, []byte("\nkeytail_")); got*10 < said*9 || got*10 > said*11 {
+		t.Errorf("%s says %d series, and a daemon has %d", metricsPage, said, got)
 	}
 }
 

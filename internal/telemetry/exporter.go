@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"net/url"
 	"os"
 	"strings"
 
@@ -67,7 +68,28 @@ func Check() error {
 	if p := protocol(); p != protocolHTTP && p != protocolGRPC {
 		return fmt.Errorf("%s must be http/protobuf or grpc, not %q", envProtocol, p)
 	}
+	for _, name := range []string{envEndpoint, envTracesEndpoint} {
+		if value := os.Getenv(name); value != "" && !isEndpoint(value) {
+			return fmt.Errorf("%s must be a URL with a scheme, such as http://collector:4318", name) // it may have a password
+		}
+	}
 	return nil
+}
+
+// isEndpoint reports whether the exporters would connect to where this value says. Of
+// "collector:4318" they take the host for a scheme, and every export fails.
+func isEndpoint(value string) bool {
+	u, err := url.Parse(value)
+	if err != nil {
+		return false
+	}
+	switch u.Scheme {
+	case "http", "https":
+		return u.Host != ""
+	case "unix":
+		return protocol() == protocolGRPC
+	}
+	return false
 }
 
 // newExporter makes the exporter, which connects when it first exports. The variables have
