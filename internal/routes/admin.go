@@ -104,7 +104,7 @@ func NewAdmin(config AdminConfig) (http.Handler, error) {
 	serveSync(engine, config.Syncer, config.OpenPerToken)
 	serveEvents(engine, config.Events, config.OpenPerToken)
 	if config.Events != nil {
-		engine.GET(pathStatusLive, append(limitPerToken(config.OpenPerToken, nil), a.live)...)
+		engine.GET(pathStatusLive, append(limitPerToken(min(config.OpenPerToken, maxLivePerToken), nil), a.live)...)
 	}
 	if config.Syncer != nil {
 		readable(engine, api.PathInstances, instances(config.Syncer))
