@@ -61,6 +61,9 @@ type admin struct {
 	// sessions are those who have signed in to the pages, outcomes what they see next.
 	sessions *websession.Table[[sha256.Size]byte]
 	outcomes *websession.Table[outcome]
+	// signingIn are the forms to sign in that are being read, clientsSigningIn those of
+	// each client.
+	signingIn, clientsSigningIn *tokenLimit
 	// waits are those of the pages.
 	waits *tokenLimit
 	lists pageLists
@@ -82,6 +85,7 @@ func NewAdmin(config AdminConfig) (http.Handler, error) {
 	}
 	a := &admin{
 		AdminConfig: config, guesses: newGuesses(config.Logger), sessions: newSessions(config.Now), outcomes: newOutcomes(config.Now),
+		signingIn: newTokenLimit(maxSigningIn), clientsSigningIn: newTokenLimit(maxSigningInPerClient),
 		waits: newTokenLimit(config.OpenPerToken), pages: make(chan struct{}, maxLive),
 	}
 	m := &meter{requests: config.Requests}
