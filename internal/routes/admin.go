@@ -64,6 +64,8 @@ type admin struct {
 	// signingIn are the forms to sign in that are being read, clientsSigningIn those of
 	// each client.
 	signingIn, clientsSigningIn *tokenLimit
+	// finding are the texts of keys that are being read, of each caller.
+	finding *tokenLimit
 	// waits are those of the pages.
 	waits *tokenLimit
 	lists pageLists
@@ -85,7 +87,7 @@ func NewAdmin(config AdminConfig) (http.Handler, error) {
 	}
 	a := &admin{
 		AdminConfig: config, guesses: newGuesses(config.Logger), sessions: newSessions(config.Now), outcomes: newOutcomes(config.Now),
-		signingIn: newTokenLimit(maxSigningIn), clientsSigningIn: newTokenLimit(maxSigningInPerClient),
+		signingIn: newTokenLimit(maxSigningIn), clientsSigningIn: newTokenLimit(maxSigningInPerClient), finding: newTokenLimit(maxFinding),
 		waits: newTokenLimit(config.OpenPerToken), pages: make(chan struct{}, maxLive),
 	}
 	m := &meter{requests: config.Requests}

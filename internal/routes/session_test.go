@@ -152,6 +152,33 @@ func TestHalfSentFormsKeepNobodyOut(t *testing.T) {
 	}
 }
 
+// TestHalfSentFormsOfAViewerKeepNobodyOut: a viewer cannot fill the listener with forms.
+func TestHalfSentFormsOfAViewerKeepNobodyOut(t *testing.T) {
+	t.Parallel()
+	handler := newGoldenAdmin(t, func(c *AdminConfig) { c.Callers = everyIdentity() })
+	post := func(token string, body io.Reader) *http.Request {
+		r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, pathFindPage, body)
+		bearer(token)(r)
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		return r
+	}
+	var ended sync.WaitGroup
+	end := make(chan struct{})
+	for range maxFinding {
+		form := halfSent{make(chan struct{}), end}
+		ended.Go(func() { handler.ServeHTTP(httptest.NewRecorder(), post("free-viewer", form)) })
+		<-form.reading
+	}
+	for token, refused := range map[string]bool{"free-viewer": true, "user-viewer": false} {
+		got := answerOf(handler, post(token, strings.NewReader("key=a"))).StatusCode
+		if (got == http.StatusServiceUnavailable) != refused {
+			t.Errorf("%s: %d", token, got)
+		}
+	}
+	close(end)
+	ended.Wait()
+}
+
 // changingAdmins are callers whose file changes.
 type changingAdmins struct {
 	fakeAdmins
