@@ -2,6 +2,7 @@ package deploy
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"flag"
 	"os"
@@ -188,6 +189,7 @@ func TestChartRefusesMistakes(t *testing.T) {
 		"config.ops_addr=:80":                  "config.ops_addr: leave it out",
 		"config.dev=true":                      "dev",
 		"config.mongodb_uri=db1":               "mongodb_uri",
+		"config.mongodb_uri=mongodb://u:p@h/a": "mongodb_uri", // a ConfigMap is no place for a password
 		"memoryMiB=512":                        "a cache of 512 MiB needs 1024 MiB",
 		"config.drain_delay=20s":               "terminationGracePeriodSeconds must be 36 or more",
 		"config.ops_tls_client_ca_file=/ca":    "the kubelet has no certificate",
@@ -198,6 +200,43 @@ func TestChartRefusesMistakes(t *testing.T) {
 	} {
 		if out, err := helm(t, "template", "keytail", "--set", values); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: got %v, want an error with %q\n%s", values, err, want, out)
+		}
+	}
+}
+
+// TestChartTakesNoPassword: the connection string becomes a ConfigMap, and a part of the
+// release's history.
+func TestChartTakesNoPassword(t *testing.T) {
+	t.Parallel()
+	content, err := os.ReadFile("helm/keytail/values.schema.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var schema struct {
+		Properties struct {
+			Config struct {
+				Properties struct {
+					URI struct{ Pattern string } `json:"mongodb_uri"`
+				}
+			}
+		}
+	}
+	if err := json.Unmarshal(content, &schema); err != nil {
+		t.Fatal(err)
+	}
+	pattern := regexp.MustCompile(schema.Properties.Config.Properties.URI.Pattern)
+	for uri, want := range map[string]bool{
+		"mongodb://keytail@db1,db2,db3/app?replicaSet=rs0&authSource=app&tls=true": true,
+		"mongodb+srv://keytail@cluster.example.net/app":                            true,
+		"mongodb://db1:27017,db2:27017/app?authMechanism=MONGODB-X509":             true,
+		"mongodb://keytail:secret@db1/app":                                         false,
+		"mongodb+srv://keytail:s3%2Fcret@db1:27017/app":                            false,
+		"mongodb://keytail:pass@word@db1/app":                                      false,
+		"mongodb://keytail:@db1/app":                                               false,
+		"db1":                                                                      false,
+	} {
+		if got := pattern.MatchString(uri); got != want {
+			t.Errorf("%s: the schema takes it: %v, want %v", uri, got, want)
 		}
 	}
 }

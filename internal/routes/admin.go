@@ -61,6 +61,11 @@ type admin struct {
 	// sessions are those who have signed in to the pages, outcomes what they see next.
 	sessions *websession.Table[[sha256.Size]byte]
 	outcomes *websession.Table[outcome]
+	// signingIn are the forms to sign in that are being read, clientsSigningIn those of
+	// each client.
+	signingIn, clientsSigningIn *tokenLimit
+	// finding are the texts of keys that are being read, of each caller.
+	finding *tokenLimit
 	// waits are those of the pages.
 	waits *tokenLimit
 	lists pageLists
@@ -82,6 +87,7 @@ func NewAdmin(config AdminConfig) (http.Handler, error) {
 	}
 	a := &admin{
 		AdminConfig: config, guesses: newGuesses(config.Logger), sessions: newSessions(config.Now), outcomes: newOutcomes(config.Now),
+		signingIn: newTokenLimit(maxSigningIn), clientsSigningIn: newTokenLimit(maxSigningInPerClient), finding: newTokenLimit(maxFinding),
 		waits: newTokenLimit(config.OpenPerToken), pages: make(chan struct{}, maxLive),
 	}
 	m := &meter{requests: config.Requests}
@@ -104,7 +110,7 @@ func NewAdmin(config AdminConfig) (http.Handler, error) {
 	serveSync(engine, config.Syncer, config.OpenPerToken)
 	serveEvents(engine, config.Events, config.OpenPerToken)
 	if config.Events != nil {
-		engine.GET(pathStatusLive, append(limitPerToken(config.OpenPerToken, nil), a.live)...)
+		engine.GET(pathStatusLive, append(limitPerToken(min(config.OpenPerToken, maxLivePerToken), nil), a.live)...)
 	}
 	if config.Syncer != nil {
 		readable(engine, api.PathInstances, instances(config.Syncer))

@@ -12,6 +12,7 @@ import (
 
 	"github.com/gin-gonic/gin"
 
+	"github.com/keytail/keytail/api"
 	"github.com/keytail/keytail/internal/clustertime"
 	"github.com/keytail/keytail/internal/forwardauth"
 	"github.com/keytail/keytail/internal/keypages"
@@ -178,9 +179,24 @@ func (a *admin) writeFind(c *gin.Context, status int, data *keypages.FindData) {
 	writePage(c, keypages.Find, status, view)
 }
 
+// maxFinding bounds the forms of one caller that are being read: a viewer, who may not
+// change anything, could otherwise leave as many half-sent as the listener has places, and
+// nobody could revoke a key.
+const maxFinding = 4
+
+// readFind is readForm, unless the caller has as many forms being read as it may have.
+func (a *admin) readFind(c *gin.Context) (url.Values, *callerError) {
+	name := c.GetString(actorKey)
+	if !a.finding.take(name) {
+		return nil, &callerError{code: api.CodeTooManyWaiting, detail: "this caller has too many such requests already, try again"}
+	}
+	defer a.finding.release(name)
+	return readForm(c, "key")
+}
+
 // submitFind finds a key by its text, which is in no answer, log or request id.
 func (a *admin) submitFind(c *gin.Context) {
-	form, problem := readForm(c, "key")
+	form, problem := a.readFind(c)
 	text := strings.TrimSpace(form.Get("key"))
 	forwardauth.HideKey(c.Writer.Header(), text) // "" hides any
 	if problem == nil && text == "" {

@@ -46,7 +46,7 @@ var statuses = map[string][]int{
 	api.PathRevokeKeys:   {200, 400, 401, 403, 413, 415, 422, 503},
 	api.PathAudit:        {200, 400, 401, 403, 503},
 
-	pathSignIn:     {200, 303, 400, 401, 403, 413, 415},
+	pathSignIn:     {200, 303, 400, 401, 403, 413, 415, 503},
 	pathSignOut:    {303, 403},
 	pathKeysPage:   {200, 303, 400, 401, 403, 503},
 	pathKeyPage:    {200, 303, 400, 401, 403, 404, 503},

@@ -28,6 +28,10 @@ const (
 	// sessionIdle and sessionTotal are what a browser that was left open may cost: a
 	// break, and a working day. The form to sign in names them.
 	sessionIdle, sessionTotal = 30 * time.Minute, 8 * time.Hour
+	// maxSigningIn bounds the forms to sign in that are being read, all together and from
+	// one client. Whoever sends them has shown nothing yet, and with HTTP/2 could leave as
+	// many half-sent as the listener has places for requests: nobody could revoke a key.
+	maxSigningIn, maxSigningInPerClient = 4, 2
 	// sessionsPerCaller bounds the sessions of one token, in as many browsers.
 	sessionsPerCaller = 8
 )
@@ -99,7 +103,7 @@ func (a *admin) signIn(c *gin.Context) {
 		a.refuse(c, crossOriginProblem())
 		return
 	}
-	form, problem := readForm(c, "token", "next")
+	form, problem := a.readSignIn(c)
 	if problem != nil {
 		forwardauth.HideKey(header, "")
 		a.refuse(c, problem)
@@ -124,6 +128,24 @@ func (a *admin) signIn(c *gin.Context) {
 		next = a.startPage(who)
 	}
 	c.Redirect(http.StatusSeeOther, next)
+}
+
+// readSignIn is readForm, unless as many forms are being read as may be.
+func (a *admin) readSignIn(c *gin.Context) (url.Values, *callerError) {
+	client := sourceOf(c.Request.RemoteAddr).String()
+	if !a.clientsSigningIn.take(client) {
+		return nil, tooManySigningIn()
+	}
+	defer a.clientsSigningIn.release(client)
+	if !a.signingIn.take("") {
+		return nil, tooManySigningIn()
+	}
+	defer a.signingIn.release("")
+	return readForm(c, "token", "next")
+}
+
+func tooManySigningIn() *callerError {
+	return &callerError{code: api.CodeTooManyWaiting, detail: "too many others are signing in, try again; a session, a certificate and a token in a header work meanwhile"}
 }
 
 func signInProblem(err error) string {

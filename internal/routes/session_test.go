@@ -4,10 +4,13 @@ import (
 	"crypto/sha256"
 	"crypto/tls"
 	"fmt"
+	"io"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -94,6 +97,86 @@ func TestNobodyCanPlantASession(t *testing.T) {
 			t.Errorf("%s: %d", name, got.StatusCode)
 		}
 	}
+}
+
+// halfSent is the body of a form that is never sent completely.
+type halfSent struct {
+	reading chan struct{} // closed by the first Read
+	end     chan struct{} // closed: the client is gone
+}
+
+func (h halfSent) Read([]byte) (int, error) {
+	close(h.reading)
+	<-h.end
+	return 0, io.ErrUnexpectedEOF
+}
+
+// TestHalfSentFormsKeepNobodyOut: who has not signed in can neither fill the listener with
+// forms, nor keep other clients from signing in.
+func TestHalfSentFormsKeepNobodyOut(t *testing.T) {
+	t.Parallel()
+	handler := newGoldenAdmin(t)
+	post := func(client string, body io.Reader) *http.Request {
+		r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, pathSignIn, body)
+		r.RemoteAddr = client + ":1"
+		r.Header.Set("Sec-Fetch-Site", "same-origin")
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		return r
+	}
+	status := func(client string) int {
+		return answerOf(handler, post(client, strings.NewReader("token=admin-token-of-ann"))).StatusCode
+	}
+	var ended sync.WaitGroup
+	end := make(chan struct{})
+	for i, client := range []string{"192.0.2.1", "192.0.2.1", "192.0.2.2", "192.0.2.2"} {
+		if got := status("192.0.2.3"); got != http.StatusSeeOther {
+			t.Errorf("with %d half-sent forms of others: %d", i, got)
+		}
+		form := halfSent{make(chan struct{}), end}
+		ended.Go(func() { handler.ServeHTTP(httptest.NewRecorder(), post(client, form)) })
+		<-form.reading
+		if got := status(client); i%2 == 1 && got != http.StatusServiceUnavailable {
+			t.Errorf("%s, with two half-sent forms of its own: %d", client, got)
+		}
+	}
+	if got := status("192.0.2.3"); got != http.StatusServiceUnavailable {
+		t.Errorf("with %d half-sent forms: %d", maxSigningIn, got)
+	}
+	if got := answerOf(handler, adminRequest(http.MethodGet, "/v1/status", bearer("admin-token-of-ann"))); got.StatusCode != http.StatusOK {
+		t.Errorf("a token in a header: %d", got.StatusCode)
+	}
+	close(end)
+	ended.Wait()
+	if got := status("192.0.2.1"); got != http.StatusSeeOther {
+		t.Errorf("after the forms: %d", got)
+	}
+}
+
+// TestHalfSentFormsOfAViewerKeepNobodyOut: a viewer cannot fill the listener with forms.
+func TestHalfSentFormsOfAViewerKeepNobodyOut(t *testing.T) {
+	t.Parallel()
+	handler := newGoldenAdmin(t, func(c *AdminConfig) { c.Callers = everyIdentity() })
+	post := func(token string, body io.Reader) *http.Request {
+		r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, pathFindPage, body)
+		bearer(token)(r)
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		return r
+	}
+	var ended sync.WaitGroup
+	end := make(chan struct{})
+	for range maxFinding {
+		form := halfSent{make(chan struct{}), end}
+		ended.Go(func() { handler.ServeHTTP(httptest.NewRecorder(), post("free-viewer", form)) })
+		<-form.reading
+	}
+	for token, refused := range map[string]bool{"free-viewer": true, "user-viewer": false} {
+		got := answerOf(handler, post(token, strings.NewReader("key=a"))).StatusCode
+		if (got == http.StatusServiceUnavailable) != refused {
+			t.Errorf("%s: %d", token, got)
+		}
+	}
+	close(end)
+	ended.Wait()
 }
 
 // changingAdmins are callers whose file changes.

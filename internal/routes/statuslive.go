@@ -27,6 +27,8 @@ const (
 	slowUpdates = 5
 	// maxLive bounds the pages that are open at a time. Each renders itself once a second.
 	maxLive = 16
+	// maxLivePerToken leaves places for the callers of other tokens.
+	maxLivePerToken = maxLive / 2
 )
 
 // watched are the parts of every update.

@@ -227,6 +227,33 @@ func TestLivePagesAreBounded(t *testing.T) {
 	})
 }
 
+// TestOneTokenHasNotAllLivePages: a viewer cannot keep the pages of others from their updates.
+func TestOneTokenHasNotAllLivePages(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newLiveWorld(t, func(c *AdminConfig) { c.OpenPerToken = 100 })
+		w.callers.all["other"] = rights.Identity{Name: "other", Role: rights.Viewer}
+		ctx, stop := context.WithCancel(t.Context())
+		var all []chan struct{}
+		for range maxLivePerToken {
+			_, ended := w.open(ctx)
+			all = append(all, ended)
+		}
+		synctest.Wait()
+		response, ended := w.open(ctx)
+		if !hasEnded(ended) || response.Code != http.StatusServiceUnavailable {
+			t.Errorf("one too many of the same token: %d", response.Code)
+		}
+		if _, ended = w.open(ctx, "Authorization", "Bearer other"); hasEnded(ended) {
+			t.Error("there is no place for another token")
+		}
+		stop()
+		for _, ended := range append(all, ended) {
+			<-ended
+		}
+	})
+}
+
 // TestAnotherSiteGetsNoLivePage: the browser sends the password for it, too.
 func TestAnotherSiteGetsNoLivePage(t *testing.T) {
 	t.Parallel()

@@ -85,7 +85,7 @@ func (e *exporter) ExportSpans(ctx context.Context, spans []sdktrace.ReadOnlySpa
 	q.metrics.dropped[droppedFailed].Add(float64(len(spans)))
 	if e.failed.IsZero() {
 		e.failed = time.Now()
-		q.logger.Warn("spans cannot be exported and are dropped, answers do not depend on it: look at the collector and at OTEL_EXPORTER_OTLP_ENDPOINT", zap.Error(err))
+		q.logger.Warn("spans cannot be exported and are dropped, answers do not depend on it: look at the collector and at OTEL_EXPORTER_OTLP_ENDPOINT", zap.String("error", errorText(err)))
 	}
 	return nil
 }

@@ -7,7 +7,7 @@ import (
 	"os"
 	"time"
 
-	"github.com/go-logr/logr/funcr"
+	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus"
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/sdk/resource"
@@ -78,11 +78,38 @@ func describe(ctx context.Context, version string) (*resource.Resource, error) {
 		resource.WithHost(), resource.WithTelemetrySDK(), resource.WithFromEnv())
 }
 
-// redirectErrors writes what the SDK reports to the log of the process.
+// redirectErrors writes what the SDK reports to the log of the process, without the values
+// of variables: some are secrets.
 func redirectErrors(logger *zap.Logger) {
-	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) { logger.Warn("tracing has a problem", zap.Error(err)) }))
-	otel.SetLogger(funcr.New(func(_, text string) { logger.Warn("tracing has a problem", zap.String("text", text)) }, funcr.Options{}))
+	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) {
+		logger.Warn("tracing has a problem", zap.String("error", errorText(err)))
+	}))
+	otel.SetLogger(logr.New(sdkLog{logger: logger}))
 }
+
+// sdkLog takes the lines of the SDK. Those that are not errors are left out.
+type sdkLog struct{ logger *zap.Logger }
+
+// Init implements logr.LogSink.
+func (sdkLog) Init(logr.RuntimeInfo) {}
+
+// Enabled implements logr.LogSink.
+func (sdkLog) Enabled(int) bool { return false }
+
+// Info implements logr.LogSink.
+func (sdkLog) Info(int, string, ...any) {}
+
+// Error implements logr.LogSink. Neither the error nor the values are logged: both may
+// repeat the value of a variable.
+func (l sdkLog) Error(_ error, message string, _ ...any) {
+	l.logger.Warn("tracing has a problem", zap.String("text", explain(message)))
+}
+
+// WithValues implements logr.LogSink.
+func (l sdkLog) WithValues(...any) logr.LogSink { return l }
+
+// WithName implements logr.LogSink.
+func (l sdkLog) WithName(string) logr.LogSink { return l }
 
 // Provider makes the tracers. Nil: tracing is off.
 func (t *Telemetry) Provider() trace.TracerProvider {
@@ -103,6 +130,6 @@ func (t *Telemetry) shutdown(within time.Duration) {
 	ctx, cancel := context.WithTimeout(context.Background(), within)
 	defer cancel()
 	if err := t.sdk.Shutdown(ctx); err != nil {
-		t.log.Warn("the last spans may not have been exported", zap.Error(err))
+		t.log.Warn("the last spans may not have been exported", zap.String("error", errorText(err)))
 	}
 }
