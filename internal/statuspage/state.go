@@ -46,6 +46,20 @@ func (d *Data) InState() string { return d.since(d.Status.Since) }
 // Outage is how long the outage has lasted; empty if there is none.
 func (d *Data) Outage() string { return d.since(d.Status.OutageSince) }
 
+// LastOutage says when the last outage ended and how long it took, in the terms of the log;
+// empty if there was none.
+func (d *Data) LastOutage() string {
+	last := d.Status.LastOutage
+	if last == nil {
+		return ""
+	}
+	text := "The last outage ended at " + moment(last.EndedAt) + ". It took " + longAge(milliseconds(last.TookMS))
+	if last.DownMS == 0 {
+		return text + "; this instance was stale, and not down."
+	}
+	return text + "; for " + longAge(milliseconds(last.DownMS)) + " of it this instance was down."
+}
+
 func (d *Data) since(at *api.Timestamp) string {
 	if at == nil {
 		return ""
