@@ -18,8 +18,8 @@ type Look struct {
 var looks = map[string]Look{
 	"live":       {"good", "✓", "Keys are validated from memory, and changes of keys arrive."},
 	"preloading": {"wait", "…", "keytail loads the keys into memory. Keys that are not there yet are read from MongoDB, so answers are right, and slower."},
-	"connecting": {"wait", "…", "keytail has no change stream yet. Each request reads MongoDB, so answers are right, and slower."},
-	"stale":      {"warn", "!", "Changes of keys do not arrive. Each request reads MongoDB, so answers are right, and slower."},
+	"connecting": {"wait", "…", "keytail has no change stream yet. Each request reads MongoDB: answers are right, and slower, as long as MongoDB answers."},
+	"stale":      {"warn", "!", "Changes of keys do not arrive. Each request reads MongoDB: answers are right, and slower, as long as MongoDB answers."},
 	"down":       {"bad", "✕", "keytail cannot validate keys: it neither receives changes nor reads MongoDB. Requests are answered with UNAVAILABLE (503)."},
 }
 
