@@ -136,8 +136,8 @@ var (
 )
 
 // untyped are schemas without a type: the fields of these bodies may be absent, null
-// or set, so the server reads them one by one and adminclient sends a map. The forms are
-// sent by browsers.
+// or set, so the server reads them one by one and adminclient sends a map. Forms are not
+// JSON, and only browsers send them.
 var untyped = []string{
 	"CreateKeyRequest", "UpdateKeyRequest",
 	"SignInForm", "FindKeyForm", "NewKeyForm", "RotateKeyForm", "RevokeKeyForm",

@@ -164,13 +164,3 @@ func statuses(ctx context.Context, urls [][2]string, change func(*http.Request))
 	group.Wait()
 	return strings.Join(texts, ", "), errors.Join(errs...)
 }
-
-// wait reports whether the time has passed; false: ctx has ended.
-func wait(ctx context.Context, d time.Duration) bool {
-	select {
-	case <-ctx.Done():
-		return false
-	case <-time.After(d):
-		return true
-	}
-}

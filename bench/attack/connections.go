@@ -18,6 +18,7 @@ import (
 	"google.golang.org/grpc/reflection/grpc_reflection_v1"
 
 	"github.com/keytail/keytail/bench/child"
+	"github.com/keytail/keytail/internal/timing"
 )
 
 // connect opens n connections. The second result closes them.
@@ -118,7 +119,7 @@ func halfCalls(ctx context.Context, t *target) (string, error) {
 				}()
 			}
 		}
-		if !wait(ctx, 30*time.Second) {
+		if !timing.Sleep(ctx, 30*time.Second) {
 			return "", ctx.Err()
 		}
 		return fmt.Sprintf("%d of %d still open", open.Load(), all.Load()), nil
@@ -149,7 +150,7 @@ func drip(ctx context.Context, t *target, first func(d *child.Daemon) string, af
 }
 
 func dripOn(ctx context.Context, conn net.Conn, open *atomic.Int64) {
-	for wait(ctx, time.Second) {
+	for timing.Sleep(ctx, time.Second) {
 		_, writeErr := io.WriteString(conn, "a")
 		_ = conn.SetReadDeadline(time.Now().Add(10 * time.Millisecond))
 		_, readErr := conn.Read(make([]byte, 1))

@@ -15,6 +15,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/keytail/keytail/internal/nemesis"
+	"github.com/keytail/keytail/internal/timing"
 )
 
 // network is a TCP proxy between the daemon and the server. The load's own clients of the
@@ -116,7 +117,7 @@ func plan(seed uint64, total time.Duration, kinds map[string]fault) []nemesis.St
 // It calls tell with the kind of each fault, and with "" at its end.
 func inject(ctx context.Context, steps []nemesis.Step, kinds map[string]fault, history *nemesis.History, tell func(string)) error {
 	for _, step := range steps {
-		if !wait(ctx, step.Pause) {
+		if !timing.Sleep(ctx, step.Pause) {
 			return nil
 		}
 		tell(step.Kind)
@@ -125,7 +126,7 @@ func inject(ctx context.Context, steps []nemesis.Step, kinds map[string]fault, h
 		if err != nil {
 			return fmt.Errorf("fault %q: %w", step.Kind, err)
 		}
-		going := wait(ctx, step.For)
+		going := timing.Sleep(ctx, step.For)
 		if err := repair(); err != nil {
 			return fmt.Errorf("repairing %q: %w", step.Kind, err)
 		}
@@ -136,14 +137,4 @@ func inject(ctx context.Context, steps []nemesis.Step, kinds map[string]fault, h
 		}
 	}
 	return nil
-}
-
-// wait reports whether the time has passed; false: ctx has ended.
-func wait(ctx context.Context, d time.Duration) bool {
-	select {
-	case <-ctx.Done():
-		return false
-	case <-time.After(d):
-		return true
-	}
 }

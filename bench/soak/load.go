@@ -16,6 +16,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 
 	"github.com/keytail/keytail/bench/child"
+	"github.com/keytail/keytail/internal/timing"
 )
 
 // callTimeout is more than a request takes whose database read runs into all of its
@@ -51,7 +52,7 @@ func (l *load) every(ctx context.Context, pace time.Duration, step worker) {
 	l.workers++
 	random := rand.New(rand.NewPCG(l.seed, l.workers)) //nolint:gosec // a repeatable load, no secret
 	l.group.Go(func() {
-		for wait(ctx, time.Duration(random.Int64N(2*int64(pace)))) {
+		for timing.Sleep(ctx, time.Duration(random.Int64N(2*int64(pace)))) {
 			step(ctx, random)
 		}
 	})

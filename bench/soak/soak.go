@@ -19,6 +19,7 @@ import (
 
 	"github.com/keytail/keytail/bench/child"
 	"github.com/keytail/keytail/internal/nemesis"
+	"github.com/keytail/keytail/internal/timing"
 )
 
 const (
@@ -171,7 +172,7 @@ func (r *run) soak(ctx context.Context) error {
 func (r *run) awaitLive(ctx context.Context) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, time.Minute, errors.New("the daemon is not live within a minute"))
 	defer cancel()
-	for wait(ctx, interval/4) {
+	for timing.Sleep(ctx, interval/4) {
 		var state struct {
 			State    string
 			Complete bool
@@ -270,7 +271,7 @@ func (r *run) rest(ctx context.Context) error {
 		if err == nil {
 			o.After, o.Leaks = s, kept(&o.Before, &s)
 		}
-		if len(o.Leaks) == 0 || !wait(ctx, interval) {
+		if len(o.Leaks) == 0 || !timing.Sleep(ctx, interval) {
 			return nil
 		}
 	}

@@ -162,7 +162,15 @@ func TestWhatAPositionProves(t *testing.T) {
 		{"an event past it", one(acknowledgedTime + 1), true},
 	} {
 		sink := &recorder{}
-		tail := &Tail{config: Config{Scope: ScopeCollection, Heartbeater: &Heartbeater{}, Sink: sink}, firstCursor: true, catchUp: &catchUp{now: time.Now}}
+		catchUp := &catchUp{now: time.Now}
+		metrics, err := newMetrics(nil, catchUp)
+		if err != nil {
+			t.Fatal(err)
+		}
+		tail := &Tail{
+			config:      Config{Scope: ScopeCollection, Heartbeater: &Heartbeater{}, Sink: sink, Now: time.Now},
+			firstCursor: true, catchUp: catchUp, metrics: metrics,
+		}
 		tracker := &tail.config.Heartbeater.tracker
 		tracker.acknowledge(tracker.send(after(1)).nonce, acknowledgedTime, after(2))
 		for range 2 { // the second time proves nothing new

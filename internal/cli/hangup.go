@@ -31,8 +31,8 @@ func (d *serveRun) hangup(p parts) (stop bool) {
 }
 
 // reload reads the files now, and logs what came of it in one line. reopened: the
-// decision log is opened again, too. Whoever sends
-// the signal may expect more of it, so the line also says what it does not do.
+// decision log is opened again, too. Whoever sends the signal may expect more of it, so
+// the line also says what it does not do.
 func (d *serveRun) reload(all []*reload.Files, reopened bool) {
 	if len(all) == 0 && !reopened {
 		d.log.Warn("SIGHUP: there is no token file, no certificate and no decision log to open again; changes of settings, also in the file of --config, need a restart")
@@ -56,7 +56,11 @@ func (d *serveRun) reload(all []*reload.Files, reopened bool) {
 	if reopened {
 		fields = append(fields, zap.String("decision_log", "opened again"))
 	}
-	log("SIGHUP: the token and certificate files have been read again; changes of other settings, also in the file of --config, need a restart", fields...)
+	what := "the token and certificate files have been read again"
+	if len(all) == 0 {
+		what = "there is no token file and no certificate to read again"
+	}
+	log("SIGHUP: "+what+"; changes of other settings, also in the file of --config, need a restart", fields...)
 }
 
 // files are the certificate files of all listeners.

@@ -9,6 +9,7 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
+	"github.com/keytail/keytail/internal/instrument"
 	"github.com/keytail/keytail/internal/lograte"
 )
 
@@ -40,10 +41,7 @@ func limitErrors(logger *zap.Logger, listener string, registerer prometheus.Regi
 		}),
 	}
 	logger = logger.WithOptions(zap.WrapCore(func(zapcore.Core) zapcore.Core { return core }))
-	if registerer == nil {
-		return logger, nil
-	}
-	return logger, registerer.Register(core.handshakes)
+	return logger, instrument.Register(registerer, core.handshakes)
 }
 
 // Enabled is true for every level: what is not logged is counted.

@@ -83,7 +83,7 @@ func TestHangupReloadsAndDoesNotStop(t *testing.T) {
 			[]string{"--tls-cert-file=" + files.CertFile, "--tls-key-file=" + files.KeyFile},
 			[]string{`"level":"info"`, `"unchanged":["the certificate files of --addr"]`, "--config, need a restart"},
 		},
-		"a decision log": {[]string{"--decision-log=file"}, []string{`"level":"info"`, `"decision_log":"opened again"`}},
+		"a decision log": {[]string{"--decision-log=file"}, []string{`"level":"info"`, `"decision_log":"opened again"`, "SIGHUP: there is no token file and no certificate to read again"}},
 		"no files":       {nil, []string{`"level":"warn"`, "there is no token file, no certificate and no decision log to open again", "--config, need a restart"}},
 	} {
 		cmd, stderr := binary(t, append(test.args, "--drain-delay=0")...)

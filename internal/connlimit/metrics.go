@@ -1,9 +1,9 @@
 package connlimit
 
 import (
-	"errors"
-
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/keytail/keytail/internal/instrument"
 )
 
 type metrics struct{ evicted, delayed, busy prometheus.Counter }
@@ -23,9 +23,6 @@ func (l *Listener) register() error {
 		Name: "keytail_requests_over_limit_total", ConstLabels: labels,
 		Help: "Requests that were refused because the listener had as many in progress as it may have connections, by listener.",
 	})
-	if l.config.Registerer == nil {
-		return nil
-	}
 	open := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "keytail_connections", ConstLabels: labels, Help: "Open connections, by listener.",
 	}, func() float64 {
@@ -36,9 +33,5 @@ func (l *Listener) register() error {
 	limit := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "keytail_connections_limit", ConstLabels: labels, Help: "How many connections a listener may have at a time, by listener.",
 	}, func() float64 { return float64(l.config.Limit) })
-	var errs []error
-	for _, collector := range []prometheus.Collector{l.metrics.evicted, l.metrics.delayed, l.metrics.busy, open, limit} {
-		errs = append(errs, l.config.Registerer.Register(collector))
-	}
-	return errors.Join(errs...)
+	return instrument.Register(l.config.Registerer, l.metrics.evicted, l.metrics.delayed, l.metrics.busy, open, limit)
 }

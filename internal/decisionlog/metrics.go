@@ -1,6 +1,10 @@
 package decisionlog
 
-import "github.com/prometheus/client_golang/prometheus"
+import (
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/keytail/keytail/internal/instrument"
+)
 
 // dropReason is why a decision was not written.
 type dropReason uint8
@@ -28,16 +32,8 @@ func newMetrics(registerer prometheus.Registerer, waiting func() float64) (*metr
 			droppedFull: dropped.WithLabelValues("queue_full"), droppedWriteFailed: dropped.WithLabelValues("write_failed"),
 		},
 	}
-	if registerer == nil {
-		return m, nil
-	}
 	queue := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "keytail_decision_log_queue_length", Help: "Decisions that wait to be written to the decision log.",
 	}, waiting)
-	for _, collector := range []prometheus.Collector{m.written, dropped, queue} {
-		if err := registerer.Register(collector); err != nil {
-			return nil, err
-		}
-	}
-	return m, nil
+	return m, instrument.Register(registerer, m.written, dropped, queue)
 }

@@ -40,9 +40,22 @@ func TestHalfSentCallsEnd(t *testing.T) {
 			t.Fatalf("got %v, want DeadlineExceeded", err)
 		}
 	}
-	answer, err := authv3.NewAuthorizationClient(conn).Check(t.Context(), rawRequest("/a", "x-api-key", keyRoot))
-	if err != nil || result(answer) != "VALID" {
-		t.Errorf("the next call: %v, %v", answer, err)
+	mustAnswer(t, conn)
+}
+
+// mustAnswer fails the test if a call is not answered. The limits of these tests are so short
+// that a busy machine can exceed them, so it tries again.
+func mustAnswer(t *testing.T, conn *grpc.ClientConn) {
+	t.Helper()
+	for began := time.Now(); ; {
+		answer, err := authv3.NewAuthorizationClient(conn).Check(t.Context(), rawRequest("/a", "x-api-key", keyRoot), grpc.WaitForReady(true))
+		if code := status.Code(err); (code == codes.DeadlineExceeded || code == codes.Unavailable) && time.Since(began) < waitTimeout {
+			continue
+		}
+		if err != nil || result(answer) != "VALID" {
+			t.Errorf("the next call: %v, %v", answer, err)
+		}
+		return
 	}
 }
 
@@ -145,10 +158,7 @@ func TestOldConnectionsEnd(t *testing.T) {
 	if err := receive(t, ended); status.Code(err) != codes.Unavailable {
 		t.Errorf("got %v, want Unavailable", err)
 	}
-	answer, err := authv3.NewAuthorizationClient(conn).Check(t.Context(), rawRequest("/a", "x-api-key", keyRoot), grpc.WaitForReady(true))
-	if err != nil || result(answer) != "VALID" {
-		t.Errorf("the next call: %v, %v", answer, err)
-	}
+	mustAnswer(t, conn)
 }
 
 // TestReflectionIsOffByDefault: a stranger is not told what there is to call.

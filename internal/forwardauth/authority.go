@@ -149,9 +149,9 @@ func (a *Authority) Refuse(r *http.Request, mistake *QuestionError, header http.
 }
 
 // Answer validates the key of r, from its headers or the question's query, and
-// sets the headers of the response, which has its X-Request-Id. Status 200 allows the request and has no
-// body; every other status refuses it. Of r it uses Header, RemoteAddr and the
-// context.
+// sets the headers of the response, which has its X-Request-Id already. Status 200
+// allows the request and has no body; every other status refuses it. Of r it uses
+// Header, RemoteAddr and the context.
 func (a *Authority) Answer(r *http.Request, q *Question, header http.Header) (status int, body []byte) {
 	verdict := a.validate(r, q)
 	a.decide(r, header, &verdict, "")

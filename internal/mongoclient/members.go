@@ -96,14 +96,14 @@ func (m *members) succeeded(e *event.ServerHeartbeatSucceededEvent, now time.Tim
 func (m *members) failed(e *event.ServerHeartbeatFailedEvent, now time.Time) {
 	m.mutex.Lock()
 	defer m.mutex.Unlock()
-	if member := m.all[addressOf(e.ConnectionID)]; member != nil {
+	if member := m.all[AddressOf(e.ConnectionID)]; member != nil {
 		member.Err, member.FailedAt = e.Failure.Error(), now
 	}
 }
 
-// addressOf is the address in the driver's id of a connection, such as
-// mongo1:27017[-13].
-func addressOf(connection string) string {
+// AddressOf is the address in the driver's id of a connection, such as mongo1:27017 in
+// mongo1:27017[-13]. An IPv6 address has brackets, too.
+func AddressOf(connection string) string {
 	if end := strings.LastIndex(connection, "[-"); end >= 0 {
 		return connection[:end]
 	}

@@ -119,7 +119,8 @@ func (f *Files) Reload() Outcome {
 	return f.checkLocked(f.failing || f.unusable)
 }
 
-// check uses changed contents. It logs each wrong content once.
+// check uses changed contents, and refused ones as soon as they can be used: what was
+// wrong may be another file that they must agree with. It logs each wrong content once.
 func (f *Files) check() {
 	f.mutex.Lock()
 	defer f.mutex.Unlock()
@@ -137,12 +138,16 @@ func (f *Files) checkLocked(again bool) Outcome {
 		return Refused
 	}
 	now := digest(contents)
-	if now == f.seen && !f.failing && !again {
+	same := now == f.seen && !f.failing && !again
+	if same && !f.unusable {
 		return Unchanged
 	}
 	f.failing = false
 	f.seen = now
 	err = f.config.Use(contents)
+	if same && err != nil {
+		return Unchanged // it has been logged
+	}
 	f.unusable = err != nil
 	if f.unusable {
 		f.refuse(" changed, and the new content cannot be used: the previous one stays in use", err)

@@ -74,12 +74,12 @@ func TestReload(t *testing.T) {
 // that of wrong contents, and not that of checks.
 func TestAWrongFileStaysRefused(t *testing.T) {
 	t.Parallel()
-	wrong := false
+	wrong, allowed := false, false
 	registry := prometheus.NewRegistry()
 	files, err := New(Config{
 		Read: func() ([][]byte, error) { return [][]byte{[]byte(strconv.FormatBool(wrong))}, nil },
 		Use: func(contents [][]byte) error {
-			if string(contents[0]) == "true" {
+			if string(contents[0]) == "true" && !allowed {
 				return errors.New("it is wrong")
 			}
 			return nil
@@ -102,6 +102,11 @@ func TestAWrongFileStaysRefused(t *testing.T) {
 	check(1, 1)
 	wrong = false
 	check(1, 0)
+	wrong = true
+	check(2, 1)
+	allowed = true // what it did not agree with has changed
+	check(2, 0)
+	check(2, 0)
 }
 
 // exposition is what both metrics must be.

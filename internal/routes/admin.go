@@ -68,10 +68,10 @@ type admin struct {
 	pages chan struct{}
 }
 
-// NewAdmin makes the handler of the admin listener. Every path except /livez and what
-// isOpen names requires an admin token, a session, or the certificate of a caller, even
-// one that does not exist, so that a client without learns nothing about the paths. What each caller may
-// do is in adminRights.
+// NewAdmin makes the handler of the admin listener. Every path that isOpen does not name
+// requires an admin token, a session, or the certificate of a caller. So does a path that
+// does not exist: whoever has none of them learns nothing about the paths. What each
+// caller may do is in adminRights.
 func NewAdmin(config AdminConfig) (http.Handler, error) {
 	if config.Callers == nil || config.Status == nil {
 		return nil, errors.New("routes: AdminConfig needs Callers and Status")

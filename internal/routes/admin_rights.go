@@ -25,11 +25,11 @@ type right struct {
 // adminRights is the only place that says who may do what on the admin listener. An
 // operation that is not in it is refused.
 //
-// A viewer uses every method GET, and finds keys by their texts. An operator also revokes, and
-// changes the level of the log, but never gets the text of
-// a key, which would let it act as the key's owner: that is why rotation needs an
-// admin. A bound caller neither gets events, which name the keys of all owners, nor
-// what describes the service and its instances.
+// A viewer uses every method GET, and finds keys by their texts. An operator also
+// revokes, and changes the level of the log, but never gets the text of a key, which
+// would let it act as the key's owner: that is why rotation needs an admin. A bound
+// caller gets neither events, which name the keys of all owners, nor what describes the
+// service and its instances.
 var adminRights = []right{
 	{"getOpenAPI", http.MethodGet, api.PathOpenAPI, rights.Viewer, true},
 	{"statusPage", http.MethodGet, "/", rights.Viewer, false},

@@ -295,6 +295,24 @@ func TestMistakesShowTheFormAgain(t *testing.T) {
 	}
 }
 
+// TestOfSeveralMistakesAlwaysTheSameIsNamed: whoever sends a form again sees what has
+// changed.
+func TestOfSeveralMistakesAlwaysTheSameIsNamed(t *testing.T) {
+	t.Parallel()
+	v := signedInAs(t, ann)
+	for _, form := range [][]string{
+		{"user_id", "u", "metadata", "{", "expires_at", "tomorrow", "allowed_ips", "x", "scopes", "a,b"},
+		{"user_id", "\xff", "name", "\xff", "is_admin", "1"},
+	} {
+		first := v.post(pathNewKeyPage, form...).body
+		for range 20 {
+			if again := v.post(pathNewKeyPage, form...).body; again != first {
+				t.Fatalf("%q is answered with\n%s\nand with\n%s", form, first, again)
+			}
+		}
+	}
+}
+
 // TestFieldsOfTheFormAreThoseOfTheAPI.
 func TestFieldsOfTheFormAreThoseOfTheAPI(t *testing.T) {
 	t.Parallel()

@@ -3,8 +3,10 @@ package routes
 import (
 	"context"
 	"encoding/json"
+	"maps"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -123,7 +125,7 @@ func forWrite(c *gin.Context) context.Context {
 // formFields reads the fields of a form as those of a JSON body.
 func formFields(form url.Values) (*managedkey.Fields, *callerError) {
 	var f managedkey.Fields
-	for name := range form {
+	for _, name := range slices.Sorted(maps.Keys(form)) {
 		value, problem := formJSON(name, form.Get(name))
 		if problem == nil {
 			problem = readKeyField(&f, name, value)

@@ -1,6 +1,7 @@
 package routes
 
 import (
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -126,7 +127,8 @@ func parseForm(text, what string, allowed []string) (url.Values, *callerError) {
 	if err != nil {
 		return nil, badRequest(what + " cannot be read")
 	}
-	for name, all := range values {
+	for _, name := range slices.Sorted(maps.Keys(values)) { // of two mistakes always the same is named
+		all := values[name]
 		switch {
 		case len(allowed) == 0:
 			return nil, badRequest("this page takes no query")

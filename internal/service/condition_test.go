@@ -32,7 +32,7 @@ func TestConditionTellsSinceWhen(t *testing.T) {
 		synctest.Wait()
 		live := time.Now()
 		time.Sleep(time.Minute)
-		synctest.Wait() // for the tick of this moment
+		synctest.Wait() // the check of this moment has been made: the next one sees the change
 		if c := h.condition(); c.State != Live || !c.Since.Equal(live) || c.Cause != nil || !c.OutageSince.IsZero() {
 			t.Errorf("live: %+v", c)
 		}
@@ -44,7 +44,7 @@ func TestConditionTellsSinceWhen(t *testing.T) {
 		synctest.Wait()
 		outage := time.Now()
 		time.Sleep(time.Minute)
-		synctest.Wait() // for the tick of this moment
+		synctest.Wait()
 		current.Store(signs{trusted: true, began: true, down: true})
 		time.Sleep(healthInterval)
 		synctest.Wait()

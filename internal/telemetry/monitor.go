@@ -5,7 +5,6 @@ import (
 	"errors"
 	"net"
 	"strconv"
-	"strings"
 	"sync"
 
 	"go.mongodb.org/mongo-driver/v2/event"
@@ -15,6 +14,7 @@ import (
 	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/keytail/keytail/internal/mongoclient"
 	"github.com/keytail/keytail/internal/tracing"
 )
 
@@ -68,8 +68,7 @@ func attributesOf(e *event.CommandStartedEvent, collection string) []attribute.K
 	if collection != "" {
 		all = append(all, semconv.DBCollectionName(collection))
 	}
-	// The id of a connection is host:port[-number].
-	address, _, _ := strings.Cut(e.ConnectionID, "[")
+	address := mongoclient.AddressOf(e.ConnectionID)
 	host, port, err := net.SplitHostPort(address)
 	if err != nil { // a Unix socket
 		return append(all, semconv.ServerAddress(address))

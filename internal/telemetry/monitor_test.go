@@ -9,8 +9,11 @@ import (
 	"testing"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/event"
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
+	"go.opentelemetry.io/otel/attribute"
+	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/keytail/keytail/internal/mongotest"
@@ -73,6 +76,21 @@ func testSpansOfCommands(t *testing.T, server *mongotest.Server) {
 	}
 	if text := tracingtest.Text(spans.Spans()); strings.Contains(text, secret) {
 		t.Errorf("a value is in a span:\n%s", text)
+	}
+}
+
+// TestTheServerOfACommand is named for every kind of address.
+func TestTheServerOfACommand(t *testing.T) {
+	t.Parallel()
+	for connection, want := range map[string][]attribute.KeyValue{
+		"mongo1:27017[-13]":           {semconv.ServerAddress("mongo1"), semconv.ServerPort(27017)},
+		"[2001:db8::7]:27018[-2]":     {semconv.ServerAddress("2001:db8::7"), semconv.ServerPort(27018)},
+		"/tmp/mongodb-27017.sock[-1]": {semconv.ServerAddress("/tmp/mongodb-27017.sock")},
+	} {
+		got := attributesOf(&event.CommandStartedEvent{CommandName: "ping", DatabaseName: "keys", ConnectionID: connection}, "")
+		if !slices.Equal(got[3:], want) {
+			t.Errorf("%s: %v, want %v", connection, got[3:], want)
+		}
 	}
 }
 

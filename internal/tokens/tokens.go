@@ -23,6 +23,7 @@ import (
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/keytail/keytail/internal/instrument"
 	"github.com/keytail/keytail/internal/reload"
 	"github.com/keytail/keytail/internal/rights"
 	"github.com/keytail/keytail/internal/secretfile"
@@ -106,14 +107,7 @@ func (s *Set) register() error {
 		})
 	}
 	s.absent, s.wrong, s.expired = refused("absent"), refused("wrong"), refused("expired")
-	if s.config.Registerer == nil {
-		return nil
-	}
-	var errs []error
-	for _, counter := range []prometheus.Counter{s.absent, s.wrong, s.expired} {
-		errs = append(errs, s.config.Registerer.Register(counter))
-	}
-	return errors.Join(errs...)
+	return instrument.Register(s.config.Registerer, s.absent, s.wrong, s.expired)
 }
 
 // Run follows the file, and logs tokens that expire, until ctx ends, and then returns

@@ -254,12 +254,13 @@ func TestATokenInTwoFiles(t *testing.T) {
 	callers, admins := filepath.Join(dir, "callers"), filepath.Join(dir, "admins")
 	write(t, callers, "web="+tokenA, 0o600)
 	write(t, admins, "ann="+tokenA, 0o600)
+	ticks := make(chan time.Time)
 	sets := func() (a, b *Set) {
 		var err error
 		if a, err = New(Config{Path: callers, Flag: "caller-token-file", Listener: "public"}); err != nil {
 			t.Fatal(err)
 		}
-		if b, err = New(Config{Path: admins, Flag: "admin-token-file", Listener: "admin"}); err != nil {
+		if b, err = New(Config{Path: admins, Flag: "admin-token-file", Listener: "admin", Ticks: ticks}); err != nil {
 			t.Fatal(err)
 		}
 		return a, b
@@ -279,6 +280,23 @@ func TestATokenInTwoFiles(t *testing.T) {
 	}
 	if name, known := b.Name(tokenA); known {
 		t.Errorf("the caller token is admin token %q", name)
+	}
+	write(t, callers, "web="+tokenA[1:], 0o600)
+	if outcome := a.Files().Reload(); outcome != reload.Changed {
+		t.Errorf("another caller token: %s", outcome)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error)
+	go func() { ended <- b.Files().Run(ctx) }()
+	for range 2 { // the second one comes when the first one has been looked at
+		ticks <- time.Time{}
+	}
+	stop()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	if name, _ := b.Name(tokenA); name != "bob" {
+		t.Errorf("the token is not in the other file any more, and still refused: %q", name)
 	}
 	write(t, callers, "web="+tokenB, 0o600)
 	if outcome := a.Files().Reload(); outcome != reload.Refused {

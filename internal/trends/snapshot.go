@@ -123,16 +123,3 @@ func (r *Recorder) delays() Delays {
 	}
 	return d
 }
-
-// Quantile is a bound in seconds that the share q of the delays does not exceed. False:
-// there were none. +Inf: it is above the last bound.
-func (d *Delays) Quantile(q float64) (bound float64, ok bool) {
-	wanted := uint64(math.Ceil(q * float64(d.Total)))
-	var sum uint64
-	for _, bucket := range d.Buckets {
-		if sum += bucket.Count; sum >= wanted && d.Total > 0 {
-			return bucket.UpTo, true
-		}
-	}
-	return 0, false
-}
