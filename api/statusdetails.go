@@ -6,6 +6,8 @@ type StatusDetails struct {
 	// Since is when the state began, OutageSince when the instance became stale or down.
 	Since       *Timestamp `json:"since,omitempty"`
 	OutageSince *Timestamp `json:"outage_since,omitempty"`
+	// LastOutage is the last one that is over. Absent: there was none since the start.
+	LastOutage *Outage `json:"last_outage,omitempty"`
 	// Effect is what callers notice of the state, in words.
 	Effect string `json:"effect,omitempty"`
 	// Cause is why the instance is not live.
@@ -24,6 +26,14 @@ type StatusDetails struct {
 	Memory  *Memory  `json:"memory,omitempty"`
 	// Settings is the configuration, without secrets.
 	Settings []Setting `json:"settings,omitempty"`
+}
+
+// Outage is a time in which an instance was stale or down, and which is over.
+type Outage struct {
+	EndedAt Timestamp `json:"ended_at"`
+	// TookMS is its length, DownMS how long of it the instance was down.
+	TookMS int64 `json:"took_ms"`
+	DownMS int64 `json:"down_ms"`
 }
 
 // StateCause is why an instance is not live. Its texts are for people.

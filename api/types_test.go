@@ -29,7 +29,7 @@ var (
 		Note: "n", IndexMissing: "i", Usage: &api.Usage{PendingKeys: 1, BatchSize: 2, FailingMS: point(int64(3))},
 	}
 	details = api.StatusDetails{
-		Since: &api.Timestamp{Time: at}, OutageSince: &api.Timestamp{Time: at}, Effect: "e", MaxStaleMS: 1,
+		Since: &api.Timestamp{Time: at}, OutageSince: &api.Timestamp{Time: at}, LastOutage: &api.Outage{EndedAt: api.Timestamp{Time: at}, TookMS: 2, DownMS: 1}, Effect: "e", MaxStaleMS: 1,
 		Cause:            &api.StateCause{What: "w", FailingSince: &api.Timestamp{Time: at}, Error: "e", ReadError: "r", Advice: "a", Next: "n"},
 		Members:          []api.Member{{Address: "a:1", Role: "primary", LastSeen: &api.Timestamp{Time: at}, Error: "e", FailedAt: &api.Timestamp{Time: at}}},
 		StalenessHistory: []api.StalenessPoint{{At: api.Timestamp{Time: at}, StalenessMS: point(int64(1))}},
@@ -70,6 +70,7 @@ var (
 		"Usage":          *readiness.Usage,
 		"Status":         api.Status{Instance: "a/1", Version: "1.0", Readiness: readiness, StatusDetails: details},
 		"StatusDetails":  details,
+		"Outage":         *details.LastOutage,
 		"StateCause":     *details.Cause,
 		"Member":         details.Members[0],
 		"StalenessPoint": details.StalenessHistory[0],

@@ -187,12 +187,25 @@ func (h *Heartbeater) diagnose(err error) {
 	h.diagnosis.failed(h.config.Now(), err, heartbeatAdvice(err))
 }
 
+// adviceMajority is for writes, which need more than a primary: without a majority they time
+// out while the primary answers. The service says the same of reads.
+const adviceMajority = "check that the replica set has a primary and a majority, and that keytail can reach it"
+
+// The server's codes of a write that the primary has, and a majority has not acknowledged.
+const (
+	codeWriteConcernTimeout       = 64
+	codeUnsatisfiableWriteConcern = 100
+)
+
 // heartbeatAdvice returns what to do about a heartbeat that failed.
 func heartbeatAdvice(err error) string {
 	if keystore.NotAllowed(err) {
 		return "grant the user insert and update on the heartbeat collection (docs/deploy.md, Privileges)"
 	}
 	f, _ := describe(err)
+	if code, _ := serverCode(err); f.code == failedTimeout || code == codeWriteConcernTimeout || code == codeUnsatisfiableWriteConcern {
+		return adviceMajority
+	}
 	return f.advice
 }
 

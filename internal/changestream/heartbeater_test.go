@@ -715,7 +715,9 @@ func TestAHeartbeatFailureLogsAdvice(t *testing.T) {
 		advice string
 	}{
 		{mongo.CommandError{Code: 13}, "insert and update"},
-		{context.DeadlineExceeded, "has a primary"},
+		{context.DeadlineExceeded, "has a primary and a majority"},
+		{mongo.WriteException{WriteConcernError: &mongo.WriteConcernError{Code: 64}}, "has a primary and a majority"},
+		{mongo.CommandError{Code: 100}, "has a primary and a majority"},
 		{mongo.CommandError{Code: 14031}, "disk"},
 		{errors.New("another"), "look up"},
 	} {

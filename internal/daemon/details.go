@@ -55,6 +55,9 @@ func (d *details) read() api.StatusDetails {
 
 func addCondition(all *api.StatusDetails, c *service.Condition) {
 	all.Since, all.OutageSince, all.Effect = timestamp(c.Since), timestamp(c.OutageSince), c.Effect
+	if last := c.LastOutage; last != nil {
+		all.LastOutage = &api.Outage{EndedAt: api.Timestamp{Time: last.EndedAt}, TookMS: last.Took.Milliseconds(), DownMS: last.DownFor.Milliseconds()}
+	}
 	if why := c.Cause; why != nil {
 		all.Cause = &api.StateCause{
 			What: why.What, FailingSince: timestamp(why.Since), Error: errorText(why.Err), ReadError: errorText(why.ReadErr),

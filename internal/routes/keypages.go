@@ -81,10 +81,16 @@ func (a *admin) keysPage(c *gin.Context) {
 	view, status := a.view(c, "Keys", data), http.StatusOK
 	if problem != nil {
 		data.Problem, status = problem.detail, problem.code.Status()
+		if problem.code == api.CodeDatabaseUnavailable { // a search writes nothing in any case
+			data.Problem = databaseAway
+		}
 	}
 	view.Forms = true
 	writePage(c, keypages.List, status, view)
 }
+
+// databaseAway is what the list of keys says in an outage.
+const databaseAway = "MongoDB does not answer, so keys cannot be shown. The page Status says since when, why, and what to do."
 
 func (a *admin) search(c *gin.Context, query url.Values, data *keypages.ListData) *callerError {
 	q, problem := parseAdminQuery(c, query, paramOwner, paramOrg, paramProject, paramInactive, paramUnused, paramExpires, paramCursor)

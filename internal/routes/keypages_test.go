@@ -409,3 +409,25 @@ func TestATextThatIsSearchedForIsNotRepeated(t *testing.T) {
 		t.Errorf("in the log: %s", text)
 	}
 }
+
+// awayKeys has no database.
+type awayKeys struct{ hostileKeys }
+
+func (awayKeys) List(context.Context, managedkey.Caller, managedkey.Query) (managedkey.Page, error) {
+	return managedkey.Page{}, managedkey.ErrUnavailable
+}
+
+// TestTheListInAnOutage leads to the page that says why, and shows no empty result.
+func TestTheListInAnOutage(t *testing.T) {
+	t.Parallel()
+	v := signedInAs(t, ann, func(c *AdminConfig) { c.Keys = awayKeys{} })
+	got := v.get("/keys")
+	if got.StatusCode != http.StatusServiceUnavailable || !strings.Contains(got.body, "The page Status says since when, why, and what to do.") {
+		t.Errorf("%d %s", got.StatusCode, got.body)
+	}
+	for _, wrong := range []string{"nothing was written", `id="result"`, "No key has all of this"} {
+		if strings.Contains(got.body, wrong) {
+			t.Errorf("%q is in %s", wrong, got.body)
+		}
+	}
+}

@@ -85,9 +85,9 @@ func (p *parts) nextOfStream() string {
 	left := max(0, p.stream.Until.Sub(p.now)).Round(100 * time.Millisecond)
 	switch p.stream.Activity {
 	case changestream.Opening:
-		return fmt.Sprintf("a change stream is being opened, and given up after another %v", left)
+		return fmt.Sprintf("the change stream is being opened; if that takes another %v, keytail tries again", left)
 	case changestream.Resuming:
-		return fmt.Sprintf("the change stream is being resumed, and given up after another %v", left)
+		return fmt.Sprintf("the change stream is being resumed; if that takes another %v, keytail tries again", left)
 	case changestream.Pausing:
 		return fmt.Sprintf("the change stream is opened again in %v", left)
 	case changestream.Reading:

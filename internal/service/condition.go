@@ -9,10 +9,19 @@ type Condition struct {
 	Since time.Time
 	// OutageSince is when the service became stale or down. Zero: there is no outage.
 	OutageSince time.Time
+	// LastOutage is the last one that is over. Nil: there was none since the start.
+	LastOutage *Outage
 	// Effect is what callers notice. Empty while live.
 	Effect string
 	// Cause is why the service is not live. Nil: it is.
 	Cause *Cause
+}
+
+// Outage is one that is over.
+type Outage struct {
+	EndedAt time.Time
+	// Took is its length, DownFor how long of it the service was down.
+	Took, DownFor time.Duration
 }
 
 // Cause is why the service is not live. Its texts and errors contain no key.
@@ -34,6 +43,7 @@ type period struct {
 	state State
 	// since is when it began, outageSince that of stateLog.
 	since, outageSince time.Time
+	lastOutage         *Outage
 }
 
 // Condition is the condition of the service now.
@@ -42,7 +52,7 @@ func (s *Service) Condition() Condition { return s.health.condition() }
 func (h *health) condition() Condition {
 	c := Condition{State: h.state()}
 	if p := h.period.Load(); p != nil {
-		c.Since, c.OutageSince = p.since, p.outageSince
+		c.Since, c.OutageSince, c.LastOutage = p.since, p.outageSince, p.lastOutage
 		if p.state != c.State { // it has changed since health.run looked
 			c.Since = h.now()
 		}
@@ -58,5 +68,5 @@ func (h *health) condition() Condition {
 
 // period is what there is to report about the current state.
 func (l *stateLog) period() *period {
-	return &period{state: l.current, since: l.since, outageSince: l.outageSince}
+	return &period{state: l.current, since: l.since, outageSince: l.outageSince, lastOutage: l.lastOutage}
 }

@@ -50,8 +50,17 @@ func TestConditionTellsSinceWhen(t *testing.T) {
 		synctest.Wait()
 		c := h.condition()
 		if c.State != Down || !c.Since.Equal(time.Now()) || !c.OutageSince.Equal(outage) || c.Effect == "" || c.Cause == nil ||
-			c.Cause.What != "cause of down" || !errors.Is(c.Cause.Err, broken) || c.Cause.Advice != "look" {
+			c.LastOutage != nil || c.Cause.What != "cause of down" || !errors.Is(c.Cause.Err, broken) || c.Cause.Advice != "look" {
 			t.Errorf("down: %+v", c)
+		}
+		time.Sleep(2 * time.Minute)
+		synctest.Wait()
+		current.Store(signs{trusted: true, began: true, fresh: true})
+		time.Sleep(healthInterval)
+		synctest.Wait()
+		c = h.condition()
+		if last := c.LastOutage; c.State != Live || last == nil || !last.EndedAt.Equal(time.Now()) || last.Took != time.Since(outage) || last.DownFor != 2*time.Minute+healthInterval {
+			t.Errorf("after the outage: %+v, the last one %+v", c, c.LastOutage)
 		}
 	})
 }

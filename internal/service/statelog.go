@@ -31,6 +31,8 @@ type stateLog struct {
 	// how long it has been down of that time, without the current state.
 	outageSince time.Time
 	downFor     time.Duration
+	// lastOutage is the last one that is over.
+	lastOutage *Outage
 	// changes has the last line about each change of state.
 	changes map[[2]State]changeLog
 }
@@ -65,7 +67,8 @@ func (l *stateLog) change(state State, now time.Time) State {
 	recovered := l.endsOutage(state)
 	switch {
 	case recovered:
-		fields = append(fields, zap.Duration("outage", now.Sub(l.outageSince)), zap.Duration("down_for", l.downFor))
+		l.lastOutage = &Outage{EndedAt: now, Took: now.Sub(l.outageSince), DownFor: l.downFor}
+		fields = append(fields, length("outage", l.lastOutage.Took), length("down_for", l.downFor))
 		l.outageSince, l.downFor = time.Time{}, 0
 	case isOutage(state):
 		if l.outageSince.IsZero() {
@@ -108,12 +111,17 @@ func (l *stateLog) mayLog(change [2]State, now time.Time) (more int, ok bool) {
 func (l *stateLog) remind(now time.Time) {
 	l.loggedAt = now
 	c := l.cause(l.current)
-	fields := []zap.Field{zap.String("state", string(l.current)), zap.Duration("for", now.Sub(l.since))}
+	fields := []zap.Field{zap.String("state", string(l.current)), length("for", now.Sub(l.since))}
 	if !l.outageSince.IsZero() {
-		fields = append(fields, zap.Duration("outage", now.Sub(l.outageSince)))
+		fields = append(fields, length("outage", now.Sub(l.outageSince)))
 	}
 	fields = append(append(fields, zap.String("effect", effects[l.current])), c.fields()...)
 	l.logger.Log(max(levels[l.current], reminderLevels[l.current]), "keytail is still not live", fields...)
+}
+
+// length is a duration for people: nobody reads its microseconds.
+func length(name string, d time.Duration) zap.Field {
+	return zap.Duration(name, d.Round(time.Millisecond))
 }
 
 func isOutage(s State) bool { return s == Stale || s == Down }

@@ -60,7 +60,7 @@ func (d *Data) Problems() []Problem {
 	if u := s.Usage; u != nil && u.FailingMS != nil {
 		all = append(all, Problem{
 			"last_used and usage_count have not been written for " + longAge(milliseconds(*u.FailingMS)) + ".",
-			"Check that the database user has the privilege update on the collection. Verdicts do not depend on it.",
+			d.usageAdvice(),
 		})
 	}
 	if defects := s.Defects; defects != nil && defects.Disabled+defects.WithoutHash > 0 {
@@ -70,6 +70,14 @@ func (d *Data) Problems() []Problem {
 		})
 	}
 	return all
+}
+
+// usageAdvice must not send a person after the privileges while MongoDB is away.
+func (d *Data) usageAdvice() string {
+	if d.IsOutage() {
+		return "This follows from the outage: they are written when MongoDB takes writes again. Verdicts do not depend on it."
+	}
+	return "Make sure that MongoDB answers in time and takes writes, and that the database user has the privilege update on the collection. Verdicts do not depend on it."
 }
 
 // sentence is a text of the log as a sentence of the page.

@@ -42,6 +42,9 @@ type Fleet struct {
 	Failed bool
 }
 
+// WasRead reports whether there is a list: of one that was never read, nothing may be said.
+func (f *Fleet) WasRead() bool { return !f.AsOf.IsZero() }
+
 // Audit are the last entries of the audit, the newest first.
 type Audit struct {
 	Entries []api.AuditEntry
@@ -49,6 +52,9 @@ type Audit struct {
 	AsOf   time.Time
 	Failed bool
 }
+
+// WasRead is that of Fleet.
+func (a *Audit) WasRead() bool { return !a.AsOf.IsZero() }
 
 // Write answers with the page in the frame. It sets what the page itself decides of the
 // frame; the caller sets Links and User. It writes nothing if it returns an error.

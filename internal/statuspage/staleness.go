@@ -45,8 +45,15 @@ func (p *Plot) BoxHeight() int { return p.Height + plotMargin + plotAxisRoom }
 // AxisLabelY is the base line of the labels of the time.
 func (p *Plot) AxisLabelY() int { return p.Height + plotAxisRoom - 4 }
 
-// LimitLabelY is the base line of the label of max_stale, below its line.
-func (p *Plot) LimitLabelY() string { return strconv.FormatFloat(p.LimitY+18, 'f', 1, 64) }
+// LimitLabelY is the base line of the label of max_stale: below its line, or above it where
+// the axis would strike the label through.
+func (p *Plot) LimitLabelY() string {
+	y := p.LimitY + 18
+	if y > float64(p.Height)-4 {
+		y = p.LimitY - 6
+	}
+	return strconv.FormatFloat(y, 'f', 1, 64)
+}
 
 // StalenessPlot draws the staleness. Nil: there are no points.
 func (d *Data) StalenessPlot() *Plot {

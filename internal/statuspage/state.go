@@ -18,8 +18,8 @@ type Look struct {
 var looks = map[string]Look{
 	"live":       {"good", "✓", "Keys are validated from memory, and changes of keys arrive."},
 	"preloading": {"wait", "…", "keytail loads the keys into memory. Keys that are not there yet are read from MongoDB, so answers are right, and slower."},
-	"connecting": {"wait", "…", "keytail has no change stream yet. Each request reads MongoDB, so answers are right, and slower."},
-	"stale":      {"warn", "!", "Changes of keys do not arrive. Each request reads MongoDB, so answers are right, and slower."},
+	"connecting": {"wait", "…", "keytail has no change stream yet. Each request reads MongoDB: answers are right, and slower, as long as MongoDB answers."},
+	"stale":      {"warn", "!", "Changes of keys do not arrive. Each request reads MongoDB: answers are right, and slower, as long as MongoDB answers."},
 	"down":       {"bad", "✕", "keytail cannot validate keys: it neither receives changes nor reads MongoDB. Requests are answered with UNAVAILABLE (503)."},
 }
 
@@ -45,6 +45,20 @@ func (d *Data) InState() string { return d.since(d.Status.Since) }
 
 // Outage is how long the outage has lasted; empty if there is none.
 func (d *Data) Outage() string { return d.since(d.Status.OutageSince) }
+
+// LastOutage says when the last outage ended and how long it took, in the terms of the log;
+// empty if there was none.
+func (d *Data) LastOutage() string {
+	last := d.Status.LastOutage
+	if last == nil {
+		return ""
+	}
+	text := "The last outage ended at " + moment(last.EndedAt) + ". It took " + longAge(milliseconds(last.TookMS))
+	if last.DownMS == 0 {
+		return text + "; this instance was stale, and not down."
+	}
+	return text + "; for " + longAge(milliseconds(last.DownMS)) + " of it this instance was down."
+}
 
 func (d *Data) since(at *api.Timestamp) string {
 	if at == nil {

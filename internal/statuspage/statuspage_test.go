@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -316,6 +317,61 @@ func TestAgesForPeople(t *testing.T) {
 	for n, want := range map[int]string{0: "0", 999: "999", 1000: "1,000", 1234567: "1,234,567"} {
 		if got := number(n); got != want {
 			t.Errorf("%d: got %q", n, got)
+		}
+	}
+}
+
+// TestTheLastOutageIsShown: the person on call comes to the page when all is well again.
+func TestTheLastOutageIsShown(t *testing.T) {
+	t.Parallel()
+	d := healthy()
+	d.Status.LastOutage = &api.Outage{EndedAt: *ago(time.Hour), TookMS: 184800, DownMS: 122000}
+	if text := write(t, d); !strings.Contains(text, "The last outage ended at 2026-11-30 02:12:05 UTC. It took 3 min 4 s; for 2 min 2 s of it this instance was down.") {
+		t.Error(text)
+	}
+	d.Status.LastOutage.DownMS = 0
+	if text := write(t, d); !strings.Contains(text, "It took 3 min 4 s; this instance was stale, and not down.") {
+		t.Error(text)
+	}
+}
+
+// TestListsThatWereNeverReadSayNothing: the page is opened for the first time in an outage.
+func TestListsThatWereNeverReadSayNothing(t *testing.T) {
+	t.Parallel()
+	d := states()["down"]
+	d.Fleet, d.Audit = &Fleet{Failed: true}, &Audit{Failed: true}
+	text := write(t, d)
+	for _, wrong := range []string{"Number of instances", "There are no entries"} {
+		if strings.Contains(text, wrong) {
+			t.Errorf("nothing was read, and the page says %q", wrong)
+		}
+	}
+	if strings.Count(text, "The list could not be read from MongoDB.") != 2 {
+		t.Error(text)
+	}
+}
+
+// TestUsageInAnOutage: nobody should look for privileges while MongoDB is away.
+func TestUsageInAnOutage(t *testing.T) {
+	t.Parallel()
+	for state, want := range map[string]string{"down": "This follows from the outage", "stale": "This follows from the outage", "live": "the privilege update"} {
+		d := states()[state]
+		d.Status.Usage.FailingMS = point(int64(57000))
+		if text := write(t, d); !strings.Contains(text, want) || strings.Contains(text, "the privilege update") != (state == "live") {
+			t.Errorf("%s: want %q in %s", state, want, text)
+		}
+	}
+}
+
+// TestTheLabelOfThePlotIsNotStruckThrough by the axis, after a long outage.
+func TestTheLabelOfThePlotIsNotStruckThrough(t *testing.T) {
+	t.Parallel()
+	for _, highest := range []int64{400, 20_000, 120_000, 600_000} {
+		d := healthy()
+		d.Status.StalenessHistory[100].StalenessMS = point(highest)
+		p := d.StalenessPlot()
+		if y, err := strconv.ParseFloat(p.LimitLabelY(), 64); err != nil || y > float64(p.Height)-4 || y < 10 {
+			t.Errorf("%d ms: the base line of the label is %s, that of the axis %d", highest, p.LimitLabelY(), p.Height)
 		}
 	}
 }

@@ -54,7 +54,7 @@ func (u *Recorder) report(err error) {
 	if err == nil {
 		if since := u.failing.Swap(nil); since != nil {
 			u.logger.Info("last_used and usage_count are written again",
-				zap.Duration("failed_for", now.Sub(*since)), zap.Int64("batch_keys", u.batch.size.Load()))
+				zap.Duration("failed_for", now.Sub(*since).Round(time.Millisecond)), zap.Int64("batch_keys", u.batch.size.Load()))
 		}
 		return
 	}
@@ -69,7 +69,7 @@ func (u *Recorder) report(err error) {
 		message = "last_used and usage_count could not be written, the next flush tries again: make sure that the database answers in time and accepts writes"
 	}
 	u.logger.Warn(message, zap.Int64("pending_keys", u.pending()), zap.Time("since", *u.failing.Load()),
-		zap.Duration("failing_for", u.failingFor()), zap.Int64("batch_keys", u.batch.size.Load()), zap.Error(err))
+		zap.Duration("failing_for", u.failingFor().Round(time.Millisecond)), zap.Int64("batch_keys", u.batch.size.Load()), zap.Error(err))
 }
 
 // reportDropped logs, once a minute, that uses were dropped because too many

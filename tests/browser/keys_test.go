@@ -11,6 +11,7 @@ import (
 	"github.com/chromedp/chromedp"
 
 	"github.com/keytail/keytail/internal/apikey"
+	"github.com/keytail/keytail/internal/mongotest"
 )
 
 // codeOf is what a request with a key gets.
@@ -26,7 +27,10 @@ func (b *browser) signIn(w *world, path, heading string) {
 	b.t.Helper()
 	b.open(w.url + path)
 	b.await("h1", "Sign in")
-	b.press(adminToken + enter) // the field has the focus
+	mongotest.Eventually(b.t, patience, func() bool {
+		return evaluate[string](b, `(document.activeElement || {}).id || ""`) == "token"
+	}, "the field of the token never has the focus")
+	b.press(adminToken + enter)
 	b.await("h1", heading)
 	b.await(".user", "ann (admin)")
 }

@@ -45,6 +45,7 @@ func TestStatusPageFollowsAnOutage(t *testing.T) {
 	b.await("#mongodb", "primary")
 	w.validate(w.key)
 	b.await("h1", "keytail is live")
+	b.await("#why", "The last outage ended at")
 	if !evaluate[bool](b, `window.loadedOnce === true`) {
 		t.Error("the page was loaded again")
 	}

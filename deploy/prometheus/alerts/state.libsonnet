@@ -19,7 +19,7 @@
         alert(
           'KeytailStale', 'warning', 60,
           '%s > %s' % [q.metric('keytail_staleness_seconds'), q.metric('keytail_max_stale_seconds')],
-          'keytail is stale: each request reads MongoDB.',
+          'keytail is stale: answers from the cache have ended.',
           'The data of {{ $labels.instance }} is {{ $value | humanizeDuration }} old, which is more than max_stale.',
         ),
         alert(
