@@ -55,22 +55,31 @@ func stream(source Events) gin.HandlerFunc {
 			writeProblem(c, api.CodeBadRequest, "this path takes no query")
 			return
 		}
-		subscription, err := source.Subscribe(c.GetHeader("Last-Event-ID"))
-		if err != nil {
-			writeSyncError(c, err)
+		subscription := openStream(c, source, c.GetHeader("Last-Event-ID"))
+		if subscription == nil {
 			return
 		}
 		defer subscription.Close()
-		header := c.Writer.Header()
-		header.Set("Content-Type", "text/event-stream")
-		header.Set("X-Accel-Buffering", "no") // else nginx delays events
-		// The next event may be late, and the client needs to know now that it
-		// is connected.
-		c.Writer.WriteHeaderNow()
 		if send(c, nil) == nil {
 			pump(c, subscription)
 		}
 	}
+}
+
+// openStream subscribes, and begins the answer as server-sent events: the next one may be
+// late, and the client needs to know now that it is connected. Nil: the request has been
+// refused.
+func openStream(c *gin.Context, source Events, lastEventID string) Subscription {
+	subscription, err := source.Subscribe(lastEventID)
+	if err != nil {
+		writeSyncError(c, err)
+		return nil
+	}
+	header := c.Writer.Header()
+	header.Set("Content-Type", "text/event-stream")
+	header.Set("X-Accel-Buffering", "no") // else nginx delays events
+	c.Writer.WriteHeaderNow()
+	return subscription
 }
 
 // pump writes until an error ends the stream.

@@ -33,11 +33,12 @@ const (
 type guesses struct {
 	logger *zap.Logger
 	lines  lograte.Limiter
+	// waiting are the refusals that wait, of all clients.
+	waiting *tokenLimit
 
 	mutex sync.Mutex
 	// sources maps a client to its wrong tokens.
 	sources map[netip.Prefix]*guesser
-	delayed int
 }
 
 // guesser is a client that has sent a wrong token.
@@ -48,7 +49,7 @@ type guesser struct {
 }
 
 func newGuesses(logger *zap.Logger) *guesses {
-	return &guesses{logger: logger, sources: map[netip.Prefix]*guesser{}}
+	return &guesses{logger: logger, waiting: newTokenLimit(maxDelayed), sources: map[netip.Prefix]*guesser{}}
 }
 
 // wrongToken returns when the refusal of a wrong token may be sent.
@@ -95,27 +96,11 @@ func (g *guesses) makeSpaceLocked(now time.Time) {
 
 // wait waits unless too many wait already.
 func (g *guesses) wait(ctx context.Context, delay time.Duration) {
-	if !g.begin() {
+	if !g.waiting.take("") {
 		return
 	}
-	defer g.end()
+	defer g.waiting.release("")
 	timing.Sleep(ctx, delay)
-}
-
-func (g *guesses) begin() bool {
-	g.mutex.Lock()
-	defer g.mutex.Unlock()
-	if g.delayed >= maxDelayed {
-		return false
-	}
-	g.delayed++
-	return true
-}
-
-func (g *guesses) end() {
-	g.mutex.Lock()
-	defer g.mutex.Unlock()
-	g.delayed--
 }
 
 // sourceOf is the network that identifies a client. An address that cannot be read is

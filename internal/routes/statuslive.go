@@ -54,16 +54,11 @@ func (a *admin) live(c *gin.Context) {
 		writeProblem(c, api.CodeTooManyWaiting, "too many status pages are open: close some")
 		return
 	}
-	subscription, err := a.Events.Subscribe("")
-	if err != nil {
-		writeSyncError(c, err)
+	subscription := openStream(c, a.Events, "")
+	if subscription == nil {
 		return
 	}
 	defer subscription.Close()
-	header := c.Writer.Header()
-	header.Set("Content-Type", "text/event-stream")
-	header.Set("X-Accel-Buffering", "no") // else nginx delays events
-	c.Writer.WriteHeaderNow()
 	(&livePage{admin: a, c: c, subscription: subscription, sent: map[string]string{}}).run()
 }
 

@@ -9,7 +9,8 @@ import (
 )
 
 // tokenLimit bounds the requests that are in progress with one token, so that the
-// callers of one token cannot keep out those of all others.
+// callers of one token cannot keep out those of all others. Instead of a token's name it
+// can count any other: a client's network, or "" for all requests together.
 type tokenLimit struct {
 	limit int
 
